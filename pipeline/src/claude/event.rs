@@ -1,0 +1,215 @@
+//! What the CLI says on its output: one JSON object a line, read into [`AgentEvent`]s.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Claude Code's id that joins turns (a UUID).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SessionId(Arc<str>);
+
+impl SessionId {
+    /// Wraps an id that the CLI gave.
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
+    }
+
+    /// A fresh random id, for `--session-id`.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4().to_string().into())
+    }
+
+    /// The id as the CLI writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a running CLI tells. Lines of sub-agents, replays and synthetic notes yield no event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AgentEvent {
+    /// `system/init`: once per turn, also in a live session.
+    Started {
+        /// The session; store it at once.
+        session: SessionId,
+        /// The model in use.
+        model: String,
+        /// MCP servers and whether they connected.
+        mcp_servers: Vec<McpServer>,
+    },
+    /// A piece of text as it is written (only with partial messages on).
+    TextDelta(String),
+    /// A finished block of text of the main conversation; repeats what its deltas said.
+    Text(String),
+    /// The model calls a tool.
+    ToolUse(ToolUse),
+    /// A tool call ended.
+    ToolResult {
+        /// The [`ToolUse::id`].
+        id: String,
+        /// Whether it failed or was refused.
+        is_error: bool,
+    },
+    /// The CLI asks a person (control protocol only).
+    Permission(PermissionRequest),
+    /// A question of the CLI is void, e.g. after an interrupt.
+    PermissionCancelled {
+        /// The [`PermissionRequest::request_id`].
+        request_id: String,
+    },
+    /// An API call failed and will be made again by the CLI itself.
+    Retrying {
+        /// Which retry comes next, from 1.
+        attempt: u32,
+        /// How many there are at the most.
+        max: u32,
+        /// How long the CLI waits before it.
+        delay: Duration,
+        /// HTTP status of the failed call, where there was one.
+        status: Option<u16>,
+        /// The CLI's word for it, e.g. `rate_limit`.
+        error: String,
+    },
+    /// The service told of a usage limit.
+    RateLimit {
+        /// `allowed`, `allowed_warning` or `rejected`.
+        status: String,
+        /// When it ends, in seconds since 1970.
+        resets_at: Option<i64>,
+    },
+    /// `result`: the end of a turn. More may follow with [`TurnEnd::unprompted`].
+    TurnEnded(Box<TurnEnd>),
+    /// The CLI refused one of our control requests.
+    ControlFailed {
+        /// Our id of it.
+        request_id: String,
+        /// Why.
+        error: String,
+    },
+    /// Output that is no event; counted and logged, never shown as it is.
+    Noise(Noise),
+    /// The process is gone; the last event.
+    Exited(Exit),
+}
+
+/// An MCP server as `system/init` lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct McpServer {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `connected`, `failed`, `pending`, ...
+    pub status: String,
+}
+
+/// A tool call of the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolUse {
+    /// The call's id, `toolu_..`.
+    pub id: String,
+    /// The tool, e.g. `Bash`.
+    pub name: String,
+    /// Its input.
+    pub input: Value,
+}
+
+/// `can_use_tool`: a tool call that needs a person. Plans and questions come this way too.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PermissionRequest {
+    /// Goes back with the answer.
+    pub request_id: String,
+    /// The tool: `Bash`, `Edit`, `ExitPlanMode`, `AskUserQuestion`, ...
+    pub tool: String,
+    /// The exact input; an allow sends it back unchanged.
+    pub input: Value,
+    /// The call's id, `toolu_..`.
+    pub tool_use_id: Option<String>,
+    /// Set when a sub-agent asks.
+    pub agent_id: Option<String>,
+}
+
+/// The answer to a permission request, in the form that both routes (control protocol, MCP) take.
+///
+/// `updatedInput` is always sent with an allow, since 2.1.197 refuses one without it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "behavior", rename_all = "lowercase")]
+pub enum PermissionAnswer {
+    /// The call runs with this input.
+    Allow {
+        /// Replaces the tool's input.
+        #[serde(rename = "updatedInput")]
+        updated_input: Value,
+    },
+    /// The call is refused; the model reads the message.
+    Deny {
+        /// Why, for the model.
+        message: String,
+    },
+}
+
+/// The end of a turn (`result`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TurnEnd {
+    /// The session of the turn.
+    pub session: Option<SessionId>,
+    /// The only reliable sign of failure: API failures come as `subtype: success` with this set.
+    pub is_error: bool,
+    /// `success`, `error_max_turns`, `error_during_execution`, ...
+    pub subtype: String,
+    /// Final text, or the failure's text.
+    pub text: String,
+    /// HTTP status of a failed API call.
+    pub api_error_status: Option<u16>,
+    /// `completed`, `aborted_tools`, `aborted_streaming`, `api_error`, ...
+    pub terminal_reason: String,
+    /// Whether the CLI began the turn by itself (a background task ended).
+    pub unprompted: bool,
+    /// Turns of the model within this turn.
+    pub num_turns: u64,
+    /// Wall time of the turn.
+    pub duration: Duration,
+    /// Cost of the session so far in US dollars, across resumes (2.1.330).
+    pub session_cost_usd: f64,
+    /// Tokens read in this turn, cache included.
+    pub input_tokens: u64,
+    /// Tokens written in this turn.
+    pub output_tokens: u64,
+}
+
+impl TurnEnd {
+    /// Whether the turn ended because it was interrupted.
+    pub fn was_interrupted(&self) -> bool {
+        self.terminal_reason.starts_with("aborted")
+    }
+}
+
+/// Output that is no event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Noise {
+    /// Not JSON: stderr of the CLI, terminal escapes, garbage. At most 500 characters of it.
+    NotJson(String),
+    /// A line over the limit; dropped without being kept in memory.
+    TooLong {
+        /// Its length in bytes.
+        bytes: u64,
+    },
+    /// JSON of a shape this version does not know, though its `type` is known: the type's name and why.
+    Malformed(String),
+}
+
+/// How the process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The last lines that were no JSON (its stderr, mostly), at most 2,000 characters.
+    pub tail: String,
+}

@@ -1,0 +1,8 @@
+//! Projects, Claude Code processes, and what they do to a repository. Knows nothing of chat.
+
+pub mod claude;
+pub mod git;
+pub mod project;
+pub mod usage;
+
+pub use project::{Project, ProjectError};
