@@ -1,1 +1,35 @@
-//! Placeholder.
+//! The program `storkit` as a library, so that tests start the same bot that people run.
+
+pub mod access;
+mod agents;
+mod ambient;
+mod app;
+mod atomic;
+mod clock;
+pub mod command;
+pub mod commands;
+pub mod config;
+pub mod demo;
+pub mod doctor;
+pub mod duration;
+pub mod http;
+mod live;
+mod lock;
+pub mod logging;
+mod metrics;
+pub mod permission;
+mod prompt;
+mod replies;
+mod room;
+mod rooms;
+mod router;
+mod services;
+mod sessions;
+mod store;
+mod turn;
+
+pub use app::{App, Options, StartError};
+pub use clock::Clock;
+pub use lock::LockError;
+pub use room::RetryPolicy;
+pub use services::Services;

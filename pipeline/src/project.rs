@@ -1,6 +1,29 @@
 //! A project: a git repository with a `.storkit/` folder.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use git2::{ErrorCode, Repository};
+
+/// What storkit keeps for this machine alone. The file ignores itself, so that a first start leaves `git status`
+/// as it was; a project that commits its own keeps that one.
+const IGNORED: &str = "\
+# Written by storkit where none was; yours to change from here on.
+# State of this machine, with secrets and what was said in the rooms: not for the repository.
+/.gitignore
+/.tmp*
+/bot.toml
+/logs/
+/run/
+/state.db*
+/work/2_current/
+/work/3_qa/
+/work/4_merge/
+";
 
 /// The repository that one storkit process serves. Passed as a value, never a global.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +35,9 @@ pub struct Project {
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectError {
     /// No repository there or above.
-    #[error("`{0}` is not inside a git repository. Run `git init` there, or name a project with `--project DIR`.")]
+    #[error(
+        "`{0}` is not inside a git repository. Run `git init` there, or name a project with `--project DIR`."
+    )]
     NotGit(PathBuf),
     /// The folder does not exist or cannot be read.
     #[error("`{path}` cannot be opened: {source}")]
@@ -20,25 +45,53 @@ pub enum ProjectError {
         /// The folder.
         path: PathBuf,
         /// The system's word.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The repository has no files.
-    #[error("`{0}` is a bare repository. storkit needs a checkout: clone it and name the clone with `--project DIR`.")]
+    #[error(
+        "`{0}` is a bare repository. storkit needs a checkout: clone it and name the clone with `--project DIR`."
+    )]
     Bare(PathBuf),
+    /// Git trusts only repositories of one's own (CVE-2022-24765).
+    #[error(
+        "`{0}` belongs to another user, so git does not trust it. Give it to the user that runs storkit \
+         (`chown -R`), or trust it with `git config --global --add safe.directory '{0}'`."
+    )]
+    ForeignOwner(PathBuf),
+    /// There is a repository, but libgit2 cannot open it.
+    #[error("the repository around `{path}` cannot be read: {source}. `git status` there may say more.")]
+    Broken {
+        /// Where the search began.
+        path: PathBuf,
+        /// libgit2's word.
+        source: git2::Error,
+    },
+    /// `.storkit/` or a part of it leads elsewhere.
+    #[error("`{0}` is a symbolic link. storkit writes only inside the project: put a folder there instead.")]
+    Linked(PathBuf),
     /// `.storkit/` cannot be made or written.
     #[error("`{path}` cannot be written: {source}. storkit keeps its state there; mend its owner or mode.")]
     Unwritable {
         /// The state folder.
         path: PathBuf,
         /// The system's word.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
 impl Project {
     /// Finds the repository around `start` and makes sure that its state folder exists (0700) and can be written.
-    pub fn open(_start: &Path) -> Result<Self, ProjectError> {
-        todo!()
+    ///
+    /// A linked worktree is a checkout of its own. `.storkit/.gitignore` is written if there is none.
+    pub fn open(start: &Path) -> Result<Self, ProjectError> {
+        let start = readable(start)?;
+        let repository = Repository::discover(&start).map_err(|error| refusal(&start, error))?;
+        let Some(checkout) = repository.workdir() else {
+            return Err(ProjectError::Bare(repository.path().components().collect()));
+        };
+        let project = Self { root: readable(checkout)? };
+        project.prepare()?;
+        Ok(project)
     }
 
     /// The checkout's top folder, absolute and without symlinks.
@@ -54,5 +107,214 @@ impl Project {
     /// `.storkit/run/`: lock, sockets, FIFOs, temporary files; git-ignored, 0700.
     pub fn run_dir(&self) -> PathBuf {
         self.dir().join("run")
+    }
+
+    fn prepare(&self) -> Result<(), ProjectError> {
+        for folder in [self.dir(), self.run_dir()] {
+            if folder.is_symlink() {
+                return Err(ProjectError::Linked(folder));
+            }
+            private_folder(&folder).map_err(|source| ProjectError::Unwritable { path: folder, source })?;
+        }
+        let path = self.dir();
+        ignore_state(&path).map_err(|source| ProjectError::Unwritable { path, source })
+    }
+}
+
+/// The folder's real path, if it is one and can be listed.
+fn readable(folder: &Path) -> Result<PathBuf, ProjectError> {
+    let real = fs::canonicalize(folder).and_then(|real| fs::read_dir(&real).map(|_| real));
+    real.map_err(|source| ProjectError::Unreadable { path: folder.to_owned(), source })
+}
+
+fn refusal(start: &Path, error: git2::Error) -> ProjectError {
+    match error.code() {
+        ErrorCode::NotFound => ProjectError::NotGit(start.to_owned()),
+        ErrorCode::Owner => {
+            ProjectError::ForeignOwner(named_path(&error).unwrap_or_else(|| start.to_owned()))
+        }
+        _ => ProjectError::Broken { path: start.to_owned(), source: error },
+    }
+}
+
+/// libgit2 says "repository path '/its/path/' is not owned by current user"; that path is the one to trust.
+fn named_path(error: &git2::Error) -> Option<PathBuf> {
+    let (_, rest) = error.message().split_once('\'')?;
+    let (path, _) = rest.rsplit_once('\'')?;
+    Some(Path::new(path).components().collect())
+}
+
+/// Makes the folder for its owner alone and proves by writing that it can be written: for root, and on a read-only
+/// or full disk, modes tell nothing.
+fn private_folder(folder: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        result => result?,
+    }
+    let found = fs::symlink_metadata(folder)?;
+    if !found.is_dir() {
+        return Err(io::Error::other("a file is in its place"));
+    }
+    if found.permissions().mode() & 0o7777 != 0o700 {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    }
+    tempfile::Builder::new().prefix(".tmp-probe").tempfile_in(folder)?.write_all(b"storkit can write here\n")
+}
+
+fn ignore_state(folder: &Path) -> io::Result<()> {
+    match fs::OpenOptions::new().write(true).create_new(true).open(folder.join(".gitignore")) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        file => file?.write_all(IGNORED.as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::symlink, process::Command};
+
+    use super::*;
+
+    fn git(folder: &Path, args: &[&str]) -> String {
+        let output = Command::new("git")
+            .current_dir(folder)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .envs([("HOME", "/nonexistent"), ("GIT_CONFIG_NOSYSTEM", "1"), ("LC_ALL", "C")])
+            .args(["-c", "init.defaultBranch=main", "-c", "user.name=A", "-c", "user.email=a@example.com"])
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A repository in a temporary folder whose path has no symlinks in it.
+    fn repository() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(folder.path()).unwrap().join("project");
+        fs::create_dir(&root).unwrap();
+        git(&root, &["init", "--quiet"]);
+        (folder, root)
+    }
+
+    fn mode(path: PathBuf) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    /// The sentence a person gets, with the temporary folder's name taken out.
+    fn sentence(start: &Path, root: &Path) -> String {
+        Project::open(start).unwrap_err().to_string().replace(root.to_str().unwrap(), "ROOT")
+    }
+
+    #[test]
+    fn a_project_is_found_from_inside_and_through_a_link() {
+        let (folder, root) = repository();
+        fs::create_dir_all(root.join("src/deep")).unwrap();
+        symlink(root.join("src"), folder.path().join("link")).unwrap();
+        for start in [root.clone(), root.join("src/deep"), folder.path().join("link/deep")] {
+            assert_eq!(Project::open(&start).unwrap().root(), root);
+        }
+    }
+
+    #[test]
+    fn the_state_folders_are_for_their_owner_alone_even_where_they_stood_open() {
+        let (_folder, root) = repository();
+        fs::create_dir(root.join(".storkit")).unwrap();
+        fs::set_permissions(root.join(".storkit"), fs::Permissions::from_mode(0o755)).unwrap();
+        let project = Project::open(&root).unwrap();
+        assert_eq!((mode(project.dir()), mode(project.run_dir())), (0o700, 0o700));
+        assert_eq!(fs::read_dir(project.run_dir()).unwrap().count(), 0, "the probe is gone");
+    }
+
+    #[test]
+    fn opening_a_project_and_its_state_leave_git_status_as_it_was() {
+        let (_folder, root) = repository();
+        let project = Project::open(&root).unwrap();
+        for file in ["bot.toml", "state.db", "state.db-wal", "run/lock", ".tmpAbc"] {
+            fs::write(project.dir().join(file), "secret").unwrap();
+        }
+        assert_eq!(git(&root, &["status", "--porcelain"]), "");
+        fs::create_dir_all(project.dir().join("work/1_backlog")).unwrap();
+        fs::write(project.dir().join("work/1_backlog/1_story_a.md"), "a story").unwrap();
+        assert_eq!(
+            git(&root, &["status", "--porcelain", "-uall"]),
+            "?? .storkit/work/1_backlog/1_story_a.md\n",
+            "stories are for the repository"
+        );
+    }
+
+    #[test]
+    fn a_gitignore_that_is_there_is_left_alone() {
+        let (_folder, root) = repository();
+        fs::create_dir(root.join(".storkit")).unwrap();
+        fs::write(root.join(".storkit/.gitignore"), "mine\n").unwrap();
+        Project::open(&root).unwrap();
+        assert_eq!(fs::read_to_string(root.join(".storkit/.gitignore")).unwrap(), "mine\n");
+    }
+
+    #[test]
+    fn a_linked_worktree_is_a_project_of_its_own_also_beside_a_bare_repository() {
+        let (folder, root) = repository();
+        git(&root, &["commit", "--quiet", "--allow-empty", "-m", "first"]);
+        git(&root, &["clone", "--quiet", "--bare", ".", "../bare.git"]);
+        let bare = fs::canonicalize(folder.path()).unwrap().join("bare.git");
+        for (repository, name) in [(&root, "../tree"), (&bare, "../tree-of-bare")] {
+            git(repository, &["worktree", "add", "--quiet", "-b", "side", name]);
+            let tree = fs::canonicalize(repository.join(name)).unwrap();
+            assert_eq!(Project::open(&tree).unwrap().root(), tree);
+        }
+        insta::assert_snapshot!(sentence(&bare, &bare), @"`ROOT` is a bare repository. storkit needs a checkout: clone it and name the clone with `--project DIR`.");
+    }
+
+    #[test]
+    fn what_is_no_project_gets_a_sentence() {
+        let (_folder, root) = repository();
+        fs::write(root.join("file"), "").unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        let real = fs::canonicalize(outside.path()).unwrap();
+        insta::assert_snapshot!(sentence(outside.path(), &real), @"`ROOT` is not inside a git repository. Run `git init` there, or name a project with `--project DIR`.");
+        insta::assert_snapshot!(sentence(&root.join("gone"), &root), @"`ROOT/gone` cannot be opened: No such file or directory (os error 2)");
+        insta::assert_snapshot!(sentence(&root.join("file"), &root), @"`ROOT/file` cannot be opened: Not a directory (os error 20)");
+        fs::write(root.join(".git/config"), "[core\n").unwrap();
+        assert!(matches!(Project::open(&root), Err(ProjectError::Broken { .. })));
+    }
+
+    #[test]
+    fn a_state_folder_that_cannot_be_written_gets_a_sentence() {
+        let (_folder, root) = repository();
+        fs::create_dir(root.join(".storkit")).unwrap();
+        fs::write(root.join(".storkit/run"), "a file in the way").unwrap();
+        insta::assert_snapshot!(sentence(&root, &root), @"`ROOT/.storkit/run` cannot be written: a file is in its place. storkit keeps its state there; mend its owner or mode.");
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_state_folder_keeps_its_mode() {
+        let (_folder, root) = repository();
+        fs::write(root.join(".storkit"), "a file in the way").unwrap();
+        fs::set_permissions(root.join(".storkit"), fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(Project::open(&root), Err(ProjectError::Unwritable { .. })));
+        assert_eq!(mode(root.join(".storkit")), 0o644);
+    }
+
+    #[test]
+    fn a_state_folder_that_leads_out_of_the_project_is_refused_and_its_target_untouched() {
+        let (folder, root) = repository();
+        let elsewhere = folder.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o755)).unwrap();
+        symlink(&elsewhere, root.join(".storkit")).unwrap();
+        insta::assert_snapshot!(sentence(&root, &root), @"`ROOT/.storkit` is a symbolic link. storkit writes only inside the project: put a folder there instead.");
+        fs::remove_file(root.join(".storkit")).unwrap();
+        fs::create_dir(root.join(".storkit")).unwrap();
+        symlink(&elsewhere, root.join(".storkit/run")).unwrap();
+        assert!(matches!(Project::open(&root), Err(ProjectError::Linked(_))));
+        assert_eq!((mode(elsewhere.clone()), fs::read_dir(elsewhere).unwrap().count()), (0o755, 0));
+    }
+
+    #[test]
+    fn a_foreign_repository_says_how_to_trust_it() {
+        let message = "repository path '/srv/their repo/' is not owned by current user";
+        let error = git2::Error::new(ErrorCode::Owner, git2::ErrorClass::Config, message);
+        insta::assert_snapshot!(refusal(Path::new("/srv/their repo/src"), error).to_string(), @"`/srv/their repo` belongs to another user, so git does not trust it. Give it to the user that runs storkit (`chown -R`), or trust it with `git config --global --add safe.directory '/srv/their repo'`.");
     }
 }

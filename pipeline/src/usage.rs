@@ -1,4 +1,42 @@
 //! What processes cost: the machine's load, and CPU and memory of whole process trees.
+//!
+//! The machine's numbers come from `sysinfo`. Its process list is used only where there is no `/proc`; on Linux
+//! `/proc/PID/stat` of every process is read by hand, once per sample. Measured on 2 cores, 300 processes in 100
+//! trees beside 83 others (release build, medians of 15, ms):
+//!
+//! | | |
+//! |---|---|
+//! | `stat` of the 300 by hand | 3.5 |
+//! | `stat` and `statm` of the 300 by hand | 5.7 |
+//! | `stat` of all 383 by hand | 4.9 |
+//! | **a whole sample, which is that, the trees and the machine** | **5.9** |
+//! | the 300 by `stat` and `task/*/children`, single-threaded | 5.8 |
+//! | `sysinfo`, the 300, CPU and memory, without tasks | 12.2 |
+//! | `sysinfo`, all, CPU and memory: with tasks (part even of `nothing()`), without | 18.2, 15.5 |
+//! | `sysinfo`, all, by default | 22.9 |
+//!
+//! `sysinfo` opens the folder and a file more per process, cannot list children, and does not give the CPU time of
+//! children that have ended, without which an agent that runs one short command after another looks idle. Descending
+//! by `task/*/children` needs a kernel option and one read per thread, of which the CLI has a dozen.
+
+mod cpu;
+#[cfg(any(test, not(target_os = "linux")))]
+mod portable;
+#[cfg(target_os = "linux")]
+mod procfs;
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, System};
+
+use self::cpu::CpuHistory;
+#[cfg(not(target_os = "linux"))]
+use self::portable::snapshot;
+#[cfg(target_os = "linux")]
+use self::procfs::snapshot;
 
 /// The machine at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,13 +54,16 @@ pub struct MachineUsage {
 }
 
 /// A process and all its descendants.
+///
+/// A descendant whose parent ended is found as long as it stays in the session that the root leads.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TreeUsage {
     /// The root's pid.
     pub pid: u32,
-    /// CPU in percent of one core since the last sample.
+    /// CPU in percent of one core since the last sample, or since its start in the root's first sample; includes what
+    /// ended in between, as far as its parent waited for it.
     pub cpu_percent: f64,
-    /// Resident memory in bytes, summed.
+    /// Resident memory in bytes, summed; pages that several processes share count in each.
     pub memory: u64,
     /// Processes in the tree; 0 when the root is gone.
     pub processes: usize,
@@ -30,11 +71,249 @@ pub struct TreeUsage {
 
 /// Samples usage; keeps the last sample, since CPU is a difference.
 #[derive(Default)]
-pub struct Sampler {}
+pub struct Sampler {
+    system: Option<System>,
+    cpu: CpuHistory,
+}
+
+/// One process as the system tells it. Times are by the clock of its [`Snapshot`].
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Process {
+    parent: u32,
+    session: u32,
+    /// Tells apart two processes that had the same pid.
+    started: Duration,
+    /// CPU of the process itself.
+    own: Duration,
+    /// CPU of the children it has waited for, and of theirs.
+    reaped: Duration,
+    memory: u64,
+    zombie: bool,
+}
+
+/// All processes at one moment, by pid.
+#[derive(Debug, Default)]
+struct Snapshot {
+    at: Duration,
+    processes: HashMap<u32, Process>,
+}
 
 impl Sampler {
     /// Samples the machine and the trees under these processes, in their order. Blocking; some milliseconds.
-    pub fn sample(&mut self, _roots: &[u32]) -> (MachineUsage, Vec<TreeUsage>) {
-        todo!()
+    pub fn sample(&mut self, roots: &[u32]) -> (MachineUsage, Vec<TreeUsage>) {
+        let machine = self.machine();
+        let snapshot = snapshot();
+        let trees = snapshot.trees(roots);
+        let most = 100.0 * machine.cores.max(1) as f64;
+        let percents = self.cpu.advance(&snapshot, &trees).into_iter().map(|percent| percent.min(most));
+        let usages =
+            trees.iter().zip(percents).map(|(tree, percent)| tree.usage(&snapshot, percent)).collect();
+        (machine, usages)
+    }
+
+    fn machine(&mut self) -> MachineUsage {
+        let load = System::load_average().unwrap_or_default();
+        let mut usage = MachineUsage {
+            load: [load.one, load.five, load.fifteen],
+            uptime: System::uptime().unwrap_or_default(),
+            ..MachineUsage::default()
+        };
+        if self.system.is_none() {
+            self.system = new_system();
+        }
+        if let Some(system) = &mut self.system {
+            system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+            usage.cores = system.cpus().len();
+            usage.memory_total = system.total_memory();
+            usage.memory_used = usage.memory_total.saturating_sub(system.available_memory());
+        }
+        usage
+    }
+}
+
+fn new_system() -> Option<System> {
+    let mut system = System::new().inspect_err(|error| tracing::warn!(%error, "no memory figures")).ok()?;
+    system.refresh_cpu_list(CpuRefreshKind::nothing());
+    Some(system)
+}
+
+/// A root and what belongs to it; no members when the root is gone.
+#[derive(Debug, PartialEq)]
+struct Tree {
+    root: u32,
+    members: HashSet<u32>,
+}
+
+impl Tree {
+    fn usage(&self, snapshot: &Snapshot, cpu_percent: f64) -> TreeUsage {
+        let members = self.members.iter().filter_map(|pid| snapshot.processes.get(pid));
+        let living: Vec<&Process> = members.filter(|process| !process.zombie).collect();
+        TreeUsage {
+            pid: self.root,
+            cpu_percent,
+            memory: living.iter().map(|process| process.memory).sum(),
+            processes: living.len(),
+        }
+    }
+}
+
+impl Snapshot {
+    fn trees(&self, roots: &[u32]) -> Vec<Tree> {
+        let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+        let mut sessions: HashMap<u32, Vec<u32>> = HashMap::new();
+        for (pid, process) in &self.processes {
+            children.entry(process.parent).or_default().push(*pid);
+            sessions.entry(process.session).or_default().push(*pid);
+        }
+        roots.iter().map(|root| self.tree(*root, &children, &sessions)).collect()
+    }
+
+    fn tree(&self, root: u32, children: &HashMap<u32, Vec<u32>>, sessions: &HashMap<u32, Vec<u32>>) -> Tree {
+        let mut members = HashSet::new();
+        let is_there = self.processes.get(&root).is_some_and(|process| !process.zombie);
+        let mut open = if is_there { vec![root] } else { Vec::new() };
+        if is_there {
+            open.extend(sessions.get(&root).into_iter().flatten());
+        }
+        while let Some(pid) = open.pop() {
+            if members.insert(pid) {
+                open.extend(children.get(&pid).into_iter().flatten());
+            }
+        }
+        Tree { root, members }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead as _, BufReader},
+        os::unix::process::CommandExt as _,
+        process::{Child, Command, Stdio},
+        time::Instant,
+    };
+
+    use super::*;
+
+    /// A shell in its own process group that is ended with all its descendants.
+    struct Shell(Child);
+
+    impl Shell {
+        /// Starts a script and waits until it has said `ready`.
+        fn run(script: &str) -> Self {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+            let mut child = command.spawn().unwrap();
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            assert_eq!(line, "ready\n");
+            Self(child)
+        }
+
+        fn pid(&self) -> u32 {
+            self.0.id()
+        }
+    }
+
+    impl Drop for Shell {
+        fn drop(&mut self) {
+            let group = rustix::process::Pid::from_child(&self.0);
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            let _ = self.0.wait();
+        }
+    }
+
+    /// Samples until the tree is as awaited.
+    fn await_tree(sampler: &mut Sampler, root: u32, awaited: impl Fn(&TreeUsage) -> bool) -> TreeUsage {
+        let start = Instant::now();
+        loop {
+            let tree = sampler.sample(&[root]).1.remove(0);
+            if awaited(&tree) {
+                return tree;
+            }
+            assert!(start.elapsed() < Duration::from_secs(60), "still {tree:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    fn process(parent: u32, session: u32) -> Process {
+        Process { parent, session, memory: 10, ..Process::default() }
+    }
+
+    fn snapshot_of(processes: &[(u32, Process)]) -> Snapshot {
+        Snapshot { at: Duration::from_secs(100), processes: processes.iter().cloned().collect() }
+    }
+
+    #[test]
+    fn a_real_tree_is_counted_with_all_descendants() {
+        let shell = Shell::run("sh -c 'sleep 600 & sleep 600 & echo ready; wait' & wait");
+        let tree = await_tree(&mut Sampler::default(), shell.pid(), |tree| tree.processes == 4);
+        assert_eq!(tree.pid, shell.pid());
+        assert!(tree.memory > 4 * 4096, "{tree:?}");
+    }
+
+    #[test]
+    fn a_busy_grandchild_shows_in_its_root() {
+        let shell = Shell::run("sh -c 'echo ready; while :; do :; done' & wait");
+        let mut sampler = Sampler::default();
+        sampler.sample(&[shell.pid()]);
+        await_tree(&mut sampler, shell.pid(), |tree| tree.cpu_percent > 1.0);
+    }
+
+    #[test]
+    fn commands_that_end_between_samples_show_in_the_root_that_waited_for_them() {
+        let shell =
+            Shell::run("echo ready; while :; do (i=0; while [ $i -lt 9999 ]; do i=$((i+1)); done); done");
+        let mut sampler = Sampler::default();
+        sampler.sample(&[shell.pid()]);
+        await_tree(&mut sampler, shell.pid(), |tree| tree.cpu_percent > 1.0);
+    }
+
+    #[test]
+    fn a_root_that_ended_has_no_processes_before_and_after_it_is_waited_for() {
+        let mut shell = Shell::run("echo ready");
+        let mut sampler = Sampler::default();
+        let zombie = await_tree(&mut sampler, shell.pid(), |tree| tree.processes == 0);
+        assert_eq!(zombie, TreeUsage { pid: shell.pid(), ..TreeUsage::default() });
+        shell.0.wait().unwrap();
+        assert_eq!(sampler.sample(&[shell.pid()]).1, [zombie]);
+    }
+
+    #[test]
+    fn unknown_processes_keep_their_place_in_the_answer() {
+        let own = std::process::id();
+        let (machine, trees) = Sampler::default().sample(&[u32::MAX, own, 0]);
+        let found: Vec<_> = trees.iter().map(|tree| (tree.pid, tree.processes > 0)).collect();
+        assert_eq!(found, [(u32::MAX, false), (own, true), (0, false)]);
+        assert!(machine.cores > 0 && machine.uptime > 0, "{machine:?}");
+        assert!(machine.memory_used > 0 && machine.memory_used < machine.memory_total, "{machine:?}");
+    }
+
+    #[test]
+    fn what_lost_its_parent_stays_in_the_tree_of_its_sessions_leader() {
+        let snapshot = snapshot_of(&[
+            (5, process(1, 5)),
+            (6, process(1, 5)),
+            (7, process(6, 7)),
+            (8, process(1, 8)),
+            (9, process(8, 9)),
+        ]);
+        let trees = snapshot.trees(&[5, 8]);
+        assert_eq!(trees[0].members, HashSet::from([5, 6, 7]));
+        assert_eq!(trees[1].members, HashSet::from([8, 9]));
+    }
+
+    #[test]
+    fn a_circle_of_parents_seen_while_pids_are_reused_ends() {
+        let snapshot = snapshot_of(&[(5, process(6, 1)), (6, process(5, 1))]);
+        assert_eq!(snapshot.trees(&[5])[0].members, HashSet::from([5, 6]));
+    }
+
+    #[test]
+    fn a_zombie_in_the_tree_is_no_process_of_it() {
+        let zombie = Process { zombie: true, ..process(5, 1) };
+        let snapshot = snapshot_of(&[(5, process(1, 1)), (6, zombie)]);
+        let usage = snapshot.trees(&[5])[0].usage(&snapshot, 1.5);
+        assert_eq!(usage, TreeUsage { pid: 5, cpu_percent: 1.5, memory: 10, processes: 1 });
     }
 }

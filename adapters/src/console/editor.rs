@@ -1,0 +1,236 @@
+//! The line editor: reedline with our prompt, keys, completion and history, in a thread of its own.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::{Arc, mpsc::SyncSender},
+    time::Duration,
+};
+
+use reedline::{
+    ColumnarMenu, Completer, CompletionResult, CompletionStatus, DefaultHinter, EditCommand, Emacs,
+    ExternalPrinter, FileBackedHistory, Highlighter, KeyCode, KeyModifiers, Keybindings, MenuBuilder,
+    Reedline, ReedlineEvent, ReedlineMenu, Signal, Span, StyledText, Suggestion, default_emacs_keybindings,
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::screen::{LivePrompt, Screen, SentPrompt};
+
+/// Lines of history that are kept.
+const HISTORY: usize = 2_000;
+
+/// How long a change on the screen may wait; typing is always shown at once.
+const POLL: Duration = Duration::from_millis(50);
+
+const COMPLETIONS: &str = "completions";
+const INTERRUPT: &str = "interrupt";
+const LEAVE: &str = "leave";
+
+/// What a person did in the editor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Typed {
+    /// Sent a line, or several as one.
+    Line(String),
+    /// Pressed Ctrl-C, which has cleared the line; `empty` where there was nothing to clear.
+    Interrupt { empty: bool },
+    /// Pressed Ctrl-D on an empty line.
+    Leave,
+}
+
+/// An editor that shows `screen`.
+///
+/// # Errors
+/// Where the history file cannot be made or read.
+pub(super) fn build(screen: &Arc<Screen>, history: Option<&Path>) -> io::Result<Reedline> {
+    let printer = ExternalPrinter::new(1);
+    let commands = Commands { screen: screen.clone(), printer: printer.sender() };
+    let menu = ColumnarMenu::default().with_name(COMPLETIONS).with_columns(1);
+    let mut editor = Reedline::create()
+        .with_external_printer(printer)
+        .with_completer(Box::new(commands))
+        .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu)))
+        .with_highlighter(Box::new(Watcher(screen.clone())))
+        .with_edit_mode(Box::new(Emacs::new(keys())))
+        .with_transient_prompt(Box::new(SentPrompt))
+        .with_ansi_colors(screen.color())
+        .with_break_signal(screen.stop.clone())
+        .with_poll_interval(POLL)
+        .use_bracketed_paste(true);
+    if screen.color() {
+        editor = editor.with_hinter(Box::new(DefaultHinter::default()));
+    }
+    if let Some(path) = history {
+        editor = editor.with_history(Box::new(history_at(path)?));
+    }
+    let signal = editor.repaint_signal();
+    screen.repaint_with(move || signal.request_repaint());
+    Ok(editor)
+}
+
+fn history_at(path: &Path) -> io::Result<FileBackedHistory> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    // Made by us, since prompts are nobody else's business and reedline would leave it readable.
+    fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    FileBackedHistory::with_file(HISTORY, path.to_owned()).map_err(io::Error::other)
+}
+
+/// Reads lines until the person leaves or the screen closes; what is left to print is printed.
+///
+/// # Errors
+/// Where the terminal cannot be read.
+pub(super) fn edit(
+    mut editor: Reedline,
+    screen: &Arc<Screen>,
+    typed: &UnboundedSender<Typed>,
+) -> io::Result<()> {
+    let prompt = LivePrompt(screen.clone());
+    let ended = loop {
+        let signal = match editor.read_line(&prompt) {
+            Ok(signal) => signal,
+            Err(error) => break Err(error),
+        };
+        screen.forget_hint();
+        match understood(&mut editor, signal) {
+            Some(act) => drop(typed.send(act)),
+            None if screen.is_closing() => break Ok(()),
+            None => {}
+        }
+    };
+    if ended.is_ok() {
+        // The cursor is on the empty prompt, of which nothing is to stay.
+        write!(io::stderr(), "\r\x1b[J{}", screen.rest())?;
+    }
+    ended
+}
+
+fn understood(editor: &mut Reedline, signal: Signal) -> Option<Typed> {
+    let empty = editor.current_buffer_contents().is_empty();
+    match signal {
+        Signal::Success(text) => Some(Typed::Line(text)),
+        Signal::CtrlC => Some(Typed::Interrupt { empty }),
+        Signal::CtrlD => Some(Typed::Leave),
+        Signal::HostCommand(command) if command == INTERRUPT => {
+            editor.run_edit_commands(&[EditCommand::Clear]);
+            Some(Typed::Interrupt { empty })
+        }
+        Signal::HostCommand(command) if command == LEAVE && empty => Some(Typed::Leave),
+        Signal::HostCommand(_) => {
+            editor.run_edit_commands(&[EditCommand::Delete]);
+            None
+        }
+        _ => None,
+    }
+}
+
+fn keys() -> Keybindings {
+    let mut keys = default_emacs_keybindings();
+    let menu = vec![ReedlineEvent::Menu(COMPLETIONS.into()), ReedlineEvent::MenuNext];
+    keys.add_binding(KeyModifiers::NONE, KeyCode::Tab, ReedlineEvent::UntilFound(menu));
+    keys.add_binding(KeyModifiers::SHIFT, KeyCode::BackTab, ReedlineEvent::MenuPrevious);
+    let newline = || ReedlineEvent::Edit(vec![EditCommand::InsertNewline]);
+    keys.add_binding(KeyModifiers::ALT, KeyCode::Enter, newline());
+    keys.add_binding(KeyModifiers::SHIFT, KeyCode::Enter, newline());
+    // As host commands these leave the prompt where it is; as signals they would leave the live region
+    // behind in the scrollback.
+    let host = |command: &str| {
+        let command = ReedlineEvent::ExecuteHostCommand(command.into());
+        let out_of_menu = ReedlineEvent::Multiple(vec![ReedlineEvent::Esc, command]);
+        // In a search of the history the first does not apply: there the key ends the search.
+        ReedlineEvent::UntilFound(vec![out_of_menu, ReedlineEvent::Esc])
+    };
+    keys.add_binding(KeyModifiers::CONTROL, KeyCode::Char('c'), host(INTERRUPT));
+    keys.add_binding(KeyModifiers::CONTROL, KeyCode::Char('d'), host(LEAVE));
+    keys
+}
+
+/// Completes commands; and, being asked before every wait for keys, hands over what is to be printed.
+struct Commands {
+    screen: Arc<Screen>,
+    printer: SyncSender<String>,
+}
+
+impl Completer for Commands {
+    fn complete(&mut self, line: &str, pos: usize) -> CompletionResult {
+        let typed = line.get(..pos).unwrap_or(line);
+        let suggest = |found: super::Completion| Suggestion {
+            value: found.name,
+            description: Some(found.help),
+            span: Span::new(0, typed.len()),
+            append_whitespace: true,
+            ..Suggestion::default()
+        };
+        let found: Vec<Suggestion> = self.screen.candidates(typed).into_iter().map(suggest).collect();
+        CompletionResult::fresh(found)
+    }
+
+    fn poll_completion(&mut self) -> CompletionStatus {
+        if let Some(text) = self.screen.next_print() {
+            // Room for one, and the last one was taken before this is called again.
+            let _ = self.printer.try_send(text);
+        }
+        CompletionStatus::Idle
+    }
+}
+
+/// Leaves the line as it is and notes what is on the screen.
+struct Watcher(Arc<Screen>);
+
+impl Highlighter for Watcher {
+    fn highlight(&self, line: &str, cursor: usize) -> StyledText {
+        self.0.typing(line, cursor);
+        let mut text = StyledText::new();
+        text.push((Default::default(), line.to_owned()));
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn editor(typed: &str) -> Reedline {
+        let mut editor = build(&Arc::new(Screen::new(false)), None).unwrap();
+        editor.run_edit_commands(&[EditCommand::InsertString(typed.into())]);
+        editor
+    }
+
+    #[test]
+    fn ctrl_c_clears_the_line_and_ctrl_d_leaves_only_an_empty_one() {
+        let key = |name: &str| Signal::HostCommand(name.into());
+        let mut typing = editor("half a line");
+        assert_eq!(understood(&mut typing, key(LEAVE)), None);
+        assert_eq!(understood(&mut typing, key(INTERRUPT)), Some(Typed::Interrupt { empty: false }));
+        assert_eq!(typing.current_buffer_contents(), "");
+        assert_eq!(understood(&mut typing, key(INTERRUPT)), Some(Typed::Interrupt { empty: true }));
+        assert_eq!(understood(&mut typing, key(LEAVE)), Some(Typed::Leave));
+        assert_eq!(understood(&mut typing, Signal::Success("a\nb".into())), Some(Typed::Line("a\nb".into())));
+    }
+
+    #[test]
+    fn a_completion_replaces_what_was_typed_and_says_what_the_command_does() {
+        let screen = Arc::new(Screen::new(false));
+        let command = super::super::Completion { name: "status".into(), help: "what runs".into() };
+        screen.complete(&["!".into()], &[command]);
+        let mut commands = Commands { screen, printer: ExternalPrinter::new(1).sender() };
+        let found = commands.complete("!st and more", 3);
+        let [suggestion] = found.suggestions() else { panic!("{found:?}") };
+        assert_eq!(
+            (suggestion.value.as_str(), suggestion.description.as_deref()),
+            ("!status", Some("what runs"))
+        );
+        assert_eq!(suggestion.span, Span::new(0, 3));
+    }
+
+    #[test]
+    fn the_history_is_the_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/history");
+        history_at(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

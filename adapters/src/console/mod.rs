@@ -1,0 +1,615 @@
+//! The console: a messenger without an account. Terminals attach to it by a stream of JSON lines, in
+//! this process or over a unix socket, and all terminals in one room see the same.
+
+mod attached;
+pub mod client;
+mod editor;
+mod live;
+mod paint;
+mod room;
+mod screen;
+pub mod script;
+mod socket;
+pub mod terminal;
+pub mod wire;
+
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::mpsc,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::{
+    room::{Outlet, RoomLog},
+    wire::{Shown, StoredFile, ToTerminal},
+};
+use crate::{
+    Activity, Adapter, AdapterError, Attachment, Capabilities, ChoiceForm, Identity, Inbox, Incoming,
+    MessageId, Outgoing, Room,
+};
+
+pub use wire::Completion;
+
+/// The adapter's name in rooms and in `bot.toml`.
+pub const NAME: &str = "console";
+
+/// The longest message, in bytes.
+const MAX_LEN: usize = 1024 * 1024;
+
+/// Acts that wait for the bot before a terminal's next line is left unread.
+const WAITING_ACTS: usize = 16;
+
+/// How long terminals get to take their last lines when the adapter closes.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What the console needs to know.
+#[derive(Clone, Debug)]
+pub struct ConsoleConfig {
+    /// Where other processes attach; `None` serves only terminals of this process.
+    pub socket: Option<PathBuf>,
+    /// The system user's name: the sender's id of whoever attaches.
+    pub user: String,
+    /// The folder that uploaded files are written to; made when needed.
+    pub files: PathBuf,
+}
+
+/// See the module.
+pub struct Console {
+    shared: Arc<Shared>,
+    sender: mpsc::Sender<Incoming>,
+    acts: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
+    terminals: TaskTracker,
+}
+
+/// What the terminals' tasks and the adapter have in common.
+struct Shared {
+    config: ConsoleConfig,
+    identity: Identity,
+    ids: Ids,
+    rooms: Mutex<HashMap<Arc<str>, RoomLog>>,
+    completions: Mutex<Vec<Completion>>,
+    /// Cancelled when no terminal is served any more.
+    closed: CancellationToken,
+}
+
+impl Console {
+    /// A console without terminals; nothing listens before [`Adapter::run`].
+    pub fn new(config: ConsoleConfig, identity: Identity) -> Arc<Self> {
+        let (sender, acts) = mpsc::channel(WAITING_ACTS);
+        let shared = Shared {
+            config,
+            identity,
+            ids: Ids::new(),
+            rooms: Mutex::default(),
+            completions: Mutex::default(),
+            closed: CancellationToken::new(),
+        };
+        let acts = tokio::sync::Mutex::new(acts);
+        Arc::new(Self { shared: Arc::new(shared), sender, acts, terminals: TaskTracker::new() })
+    }
+
+    /// Serves a terminal at the other end of `stream`; works before [`Adapter::run`] as well. Must be
+    /// called within a tokio runtime.
+    pub fn attach(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        self.terminals.spawn(attached::serve(self.shared.clone(), self.sender.clone(), stream));
+    }
+
+    /// What terminals complete, from the bot's command registry; told to those attached already.
+    pub fn set_completions(&self, completions: Vec<Completion>) {
+        *lock(&self.shared.completions) = completions;
+        for (name, room) in lock(&self.shared.rooms).iter_mut() {
+            room.greet(&self.shared.hello(name));
+        }
+    }
+
+    /// Says goodbye with a sentence and waits, at most 2 s, until every terminal has its last lines.
+    /// Terminals that attach later are turned away.
+    pub async fn close(&self, reason: &str) {
+        for room in lock(&self.shared.rooms).values_mut() {
+            room.dismiss(reason);
+        }
+        self.shared.closed.cancel();
+        self.terminals.close();
+        if tokio::time::timeout(FAREWELL, self.terminals.wait()).await.is_err() {
+            tracing::warn!("a console terminal did not take its last lines");
+        }
+    }
+
+    fn listen(&self) -> Result<Option<socket::Listening>, AdapterError> {
+        let Some(path) = &self.shared.config.socket else { return Ok(None) };
+        socket::listen(path).map(Some).map_err(|error| AdapterError::Config {
+            key: "console.enabled",
+            why: format!("the socket `{}` cannot be opened: {error}", path.display()),
+        })
+    }
+
+    async fn forward(&self, inbox: &Inbox) {
+        let mut acts = self.acts.lock().await;
+        loop {
+            let act = tokio::select! {
+                act = acts.recv() => act,
+                () = inbox.sender.closed() => None,
+            };
+            let Some(act) = act else { return };
+            if !inbox.deliver(act).await {
+                return;
+            }
+        }
+    }
+
+    async fn accept(&self, listening: Option<&socket::Listening>) {
+        let Some(listening) = listening else { return std::future::pending().await };
+        loop {
+            match listening.listener.accept().await {
+                Ok((stream, _)) => self.attach(stream),
+                // Out of file handles, most likely: the terminals that are attached are served on.
+                Err(error) => {
+                    tracing::warn!(%error, "a console terminal could not attach");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    fn store_file(&self, id: &MessageId, file: &Attachment) -> io::Result<PathBuf> {
+        let folder = &self.shared.config.files;
+        std::fs::create_dir_all(folder)?;
+        let path = folder.join(format!("{id}-{}", safe_name(&file.name)));
+        write_private(&path, &file.bytes)?;
+        Ok(path)
+    }
+}
+
+#[async_trait]
+impl Adapter for Console {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            edit: Some(Duration::from_millis(100)),
+            choices: ChoiceForm::Numbers,
+            activity: true,
+            files: true,
+            history: false,
+            max_len: MAX_LEN,
+        }
+    }
+
+    async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {
+        let listening = self.listen()?;
+        inbox.connected();
+        tokio::select! {
+            () = self.forward(&inbox) => {}
+            () = self.accept(listening.as_ref()) => {}
+        }
+        self.close("storkit is stopping.").await;
+        Ok(())
+    }
+
+    async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
+        fits(message)?;
+        let id = self.shared.ids.next();
+        let shown = Shown::new(id.clone(), message, milliseconds(SystemTime::now()));
+        self.shared.in_room(room.id(), |room| room.show(shown));
+        Ok(id)
+    }
+
+    async fn edit(&self, room: &Room, id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {
+        fits(message)?;
+        if !self.shared.ids.gave(id) {
+            return Err(AdapterError::Rejected(format!("no message `{id}` since this console started")));
+        }
+        let now = milliseconds(SystemTime::now());
+        let edited = Shown { edited: Some(now), ..Shown::new(id.clone(), message, now) };
+        self.shared.in_room(room.id(), |room| room.edit(edited));
+        Ok(())
+    }
+
+    async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
+        let id = self.shared.ids.next();
+        let path = self.store_file(&id, file).map_err(|error| {
+            let folder = self.shared.config.files.display();
+            AdapterError::Rejected(format!("the file cannot be written to `{folder}`: {error}"))
+        })?;
+        let at = milliseconds(SystemTime::now());
+        let (name, caption) = (file.name.clone(), file.caption.clone());
+        let stored = StoredFile { id: id.clone(), name, path, caption, at, replay: false };
+        self.shared.in_room(room.id(), |room| room.file(stored));
+        Ok(id)
+    }
+
+    async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
+        self.shared.in_room(room.id(), |room| room.activity(activity.clone()));
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Acts on the room of this name, which is made when it is new.
+    fn in_room<T>(&self, name: &str, act: impl FnOnce(&mut RoomLog) -> T) -> T {
+        let mut rooms = lock(&self.rooms);
+        if let Some(room) = rooms.get_mut(name) {
+            return act(room);
+        }
+        act(rooms.entry(name.into()).or_default())
+    }
+
+    fn join(&self, room: &str, terminal: u64, outlet: Outlet) {
+        let hello = self.hello(room);
+        self.in_room(room, |room| room.join(terminal, outlet, &hello));
+    }
+
+    fn leave(&self, name: &str, terminal: u64) {
+        let mut rooms = lock(&self.rooms);
+        let Some(room) = rooms.get_mut(name) else { return };
+        room.leave(terminal);
+        if room.is_unused() {
+            rooms.remove(name);
+        }
+    }
+
+    fn hello(&self, room: &str) -> ToTerminal {
+        ToTerminal::Hello {
+            name: self.identity.display_name.clone(),
+            prefixes: self.identity.prefixes.clone(),
+            room: room.into(),
+            completions: lock(&self.completions).clone(),
+        }
+    }
+}
+
+/// Gives ids that no earlier process of this project gave.
+struct Ids {
+    started: u128,
+    given: AtomicU64,
+}
+
+impl Ids {
+    fn new() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { started: since.as_nanos(), given: AtomicU64::new(0) }
+    }
+
+    fn number(&self) -> u64 {
+        self.given.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn next(&self) -> MessageId {
+        MessageId::new(format!("{:x}-{}", self.started, self.number()))
+    }
+
+    fn gave(&self, id: &MessageId) -> bool {
+        let Some((started, number)) = id.as_str().split_once('-') else { return false };
+        u128::from_str_radix(started, 16) == Ok(self.started)
+            && number
+                .parse()
+                .is_ok_and(|number: u64| (1..=self.given.load(Ordering::Relaxed)).contains(&number))
+    }
+}
+
+fn fits(message: &Outgoing) -> Result<(), AdapterError> {
+    match message.markdown.len() {
+        0..=MAX_LEN => Ok(()),
+        long => {
+            Err(AdapterError::Rejected(format!("a message of {long} bytes; the console takes {MAX_LEN}")))
+        }
+    }
+}
+
+/// A name without folders and without what a shell or a terminal could trip over.
+fn safe_name(name: &str) -> String {
+    let keep = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    let name: String = name.chars().rev().take(80).map(keep).collect();
+    let name: String = name.chars().rev().collect();
+    if name.is_empty() { "file".into() } else { name }
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What the locks guard is whole between any two statements, so a panic elsewhere spoils nothing.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf},
+        time::timeout,
+    };
+
+    use super::{
+        wire::{FromTerminal, Said, receive, tell},
+        *,
+    };
+    use crate::{Act, Addressed, Choice, Health};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A console that runs, with the bot's end of its inbox.
+    struct Bench {
+        console: Arc<Console>,
+        inbox: mpsc::Receiver<Incoming>,
+        running: tokio::task::JoinHandle<Result<(), AdapterError>>,
+        folder: tempfile::TempDir,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let config = ConsoleConfig {
+                socket: Some(folder.path().join("console.sock")),
+                user: "ada".into(),
+                files: folder.path().join("files"),
+            };
+            let identity = Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()] };
+            let console = Console::new(config, identity);
+            let (sender, inbox) = mpsc::channel(8);
+            let health = Arc::new(Health::new(NAME));
+            let running = {
+                let console = console.clone();
+                tokio::spawn(async move { console.run(Inbox::new(sender, health)).await })
+            };
+            Self { console, inbox, running, folder }
+        }
+
+        async fn terminal(&self, room: Option<&str>) -> Terminal {
+            let (near, far) = tokio::io::duplex(1 << 16);
+            self.console.attach(far);
+            let mut terminal = Terminal::new(near);
+            terminal.tell(&FromTerminal::Hello { room: room.map(str::to_owned), user: None }).await;
+            assert!(matches!(terminal.next().await, ToTerminal::Hello { .. }));
+            terminal
+        }
+
+        async fn heard(&mut self) -> Incoming {
+            timeout(PATIENCE, self.inbox.recv()).await.expect("nobody said anything").unwrap()
+        }
+
+        async fn send(&self, room: &str, message: Outgoing) -> MessageId {
+            self.console.send(&Room::new(NAME, room), &message).await.unwrap()
+        }
+    }
+
+    struct Terminal {
+        reader: BufReader<ReadHalf<DuplexStream>>,
+        writer: WriteHalf<DuplexStream>,
+    }
+
+    impl Terminal {
+        fn new(stream: DuplexStream) -> Self {
+            let (reader, writer) = tokio::io::split(stream);
+            Self { reader: BufReader::new(reader), writer }
+        }
+
+        async fn tell(&mut self, message: &FromTerminal) {
+            tell(&mut self.writer, message).await.unwrap();
+        }
+
+        async fn say(&mut self, text: &str) {
+            self.tell(&FromTerminal::Say { ticket: 7, text: text.into() }).await;
+        }
+
+        async fn next(&mut self) -> ToTerminal {
+            let next = timeout(PATIENCE, receive(&mut self.reader)).await.expect("nothing came");
+            next.unwrap().expect("the console closed the stream")
+        }
+
+        async fn refused(&mut self) -> String {
+            match self.next().await {
+                ToTerminal::Refused { why, .. } => why,
+                other => panic!("not refused but {other:?}"),
+            }
+        }
+
+        async fn sees(&mut self, text: &str) -> Shown {
+            match self.next().await {
+                ToTerminal::Message(shown) | ToTerminal::Edited(shown) if shown.markdown == text => shown,
+                other => panic!("not `{text}` but {other:?}"),
+            }
+        }
+    }
+
+    fn question() -> Outgoing {
+        let choice = |key: &str| Choice { key: key.into(), label: key.to_uppercase(), emoji: None };
+        Outgoing { choices: vec![choice("allow"), choice("deny")], ..Outgoing::text("May I?") }
+    }
+
+    #[tokio::test]
+    async fn what_is_typed_reaches_the_bot_and_what_it_says_reaches_every_terminal_of_the_room() {
+        let mut bench = Bench::new();
+        let (mut one, mut two) = (bench.terminal(None).await, bench.terminal(None).await);
+        let mut elsewhere = bench.terminal(Some("quiet")).await;
+
+        one.say(" !status now ").await;
+        let heard = bench.heard().await;
+        assert_eq!(heard.room, Room::new(NAME, "main"));
+        assert_eq!(
+            (&*heard.sender.id, heard.addressed, heard.shared),
+            ("ada", Some(Addressed::Prefix), false)
+        );
+        assert_eq!(heard.act, Act::Said { text: "status now".into() });
+        assert_eq!(one.next().await, ToTerminal::Delivered { ticket: 7, id: heard.id.clone() });
+        let ToTerminal::Said(Said { id, from, text, .. }) = two.next().await else {
+            panic!("two sees no line")
+        };
+        assert_eq!((id, from.as_str(), text.as_str()), (heard.id, "ada", "!status now"));
+
+        let id = bench.send("main", Outgoing::text("fine")).await;
+        bench.console.edit(&Room::new(NAME, "main"), &id, &Outgoing::text("very fine")).await.unwrap();
+        for terminal in [&mut one, &mut two] {
+            assert_eq!(terminal.sees("fine").await.id, id);
+            assert!(terminal.sees("very fine").await.edited.is_some());
+        }
+        bench.send("quiet", Outgoing::text("psst")).await;
+        elsewhere.sees("psst").await;
+    }
+
+    #[tokio::test]
+    async fn a_number_answers_an_open_question_and_is_text_without_one() {
+        let mut bench = Bench::new();
+        let mut terminal = bench.terminal(None).await;
+        let id = bench.send("main", question()).await;
+        terminal.say("2").await;
+        assert_eq!(bench.heard().await.act, Act::Chose { on: id.clone(), key: "deny".into() });
+        terminal.say("3").await;
+        assert_eq!(bench.heard().await.act, Act::Said { text: "3".into() });
+        bench.console.edit(&Room::new(NAME, "main"), &id, &Outgoing::text("denied")).await.unwrap();
+        terminal.say("2").await;
+        assert_eq!(bench.heard().await.act, Act::Said { text: "2".into() });
+    }
+
+    #[tokio::test]
+    async fn a_late_terminal_sees_the_room_as_it_is_now() {
+        let bench = Bench::new();
+        let room = Room::new(NAME, "main");
+        let id = bench.send("main", question()).await;
+        bench.send("main", Outgoing::text("by the way")).await;
+        bench.console.edit(&room, &id, &Outgoing::text("denied")).await.unwrap();
+        let activity = Activity { state: crate::ActivityState::Working, after: id.clone() };
+        bench.console.activity(&room, &activity).await.unwrap();
+
+        let mut late = bench.terminal(None).await;
+        let first = late.sees("denied").await;
+        assert!(first.replay && first.choices.is_empty() && first.id == id);
+        assert!(late.sees("by the way").await.replay);
+        assert_eq!(late.next().await, ToTerminal::Activity(activity));
+        bench.send("main", Outgoing::text("new")).await;
+        assert!(!late.sees("new").await.replay);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_cannot_be_taken_is_refused_and_the_next_one_works() {
+        let mut bench = Bench::new();
+        let mut terminal = bench.terminal(None).await;
+        terminal.writer.write_all(b"{\"type\":\"say\"\n").await.unwrap();
+        assert!(terminal.refused().await.contains("not of the console's protocol"));
+        let (mut reader, mut writer) = (terminal.reader, terminal.writer);
+        let flood = tokio::spawn(async move {
+            writer.write_all(&vec![b'x'; 2 << 20]).await.unwrap();
+            writer.write_all(b"\n").await.unwrap();
+            writer
+        });
+        let refused = timeout(PATIENCE, receive(&mut reader)).await.unwrap().unwrap();
+        assert!(
+            matches!(refused, Some(ToTerminal::Refused { why, .. }) if why.contains("longer than 1 MiB"))
+        );
+        let mut terminal = Terminal { reader, writer: flood.await.unwrap() };
+        terminal.say("   ").await;
+        assert!(terminal.refused().await.contains("empty"));
+        terminal.tell(&FromTerminal::Hello { room: Some("other".into()), user: None }).await;
+        assert!(terminal.refused().await.contains("in a room already"));
+        terminal.say("hello").await;
+        assert_eq!(bench.heard().await.act, Act::Said { text: "hello".into() });
+    }
+
+    #[tokio::test]
+    async fn a_stuck_terminal_neither_blocks_the_bot_nor_the_other_terminals() {
+        let bench = Bench::new();
+        let mut reading = bench.terminal(None).await;
+        let (stuck, far) = tokio::io::duplex(64);
+        bench.console.attach(far);
+        let mut stuck = Terminal::new(stuck);
+        stuck.tell(&FromTerminal::Hello { room: None, user: None }).await;
+        let text = "x".repeat(MAX_LEN);
+        for _ in 0..40 {
+            timeout(PATIENCE, bench.send("main", Outgoing::text(text.clone()))).await.expect("the bot waits");
+            reading.sees(&text).await;
+        }
+        let closed = timeout(PATIENCE, async { while let Ok(Some(_)) = receive(&mut stuck.reader).await {} });
+        closed.await.expect("the stuck terminal is still attached");
+    }
+
+    #[tokio::test]
+    async fn another_process_attaches_by_the_socket_with_its_completions() {
+        let bench = Bench::new();
+        bench.console.set_completions(vec![Completion { name: "status".into(), help: "what runs".into() }]);
+        let path = bench.folder.path().join("console.sock");
+        let connected = timeout(PATIENCE, async {
+            loop {
+                match client::connect(&path).await {
+                    Ok(stream) => return stream,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        });
+        let (reader, mut writer) = tokio::io::split(connected.await.unwrap());
+        tell(&mut writer, &FromTerminal::Hello { room: None, user: Some("Grace".into()) }).await.unwrap();
+        let hello = receive(&mut BufReader::new(reader)).await.unwrap().unwrap();
+        let ToTerminal::Hello { name, completions, .. } = hello else { panic!("no greeting but {hello:?}") };
+        assert_eq!((name.as_str(), completions.len()), ("Timmy", 1));
+    }
+
+    #[tokio::test]
+    async fn a_file_is_written_for_its_owner_and_nowhere_else() {
+        let bench = Bench::new();
+        let mut terminal = bench.terminal(None).await;
+        let name = "../../etc/pass wd.txt".to_owned();
+        let file = Attachment { name, bytes: b"secret".to_vec(), caption: "The log".into() };
+        bench.console.upload(&Room::new(NAME, "main"), &file).await.unwrap();
+        let ToTerminal::File(stored) = terminal.next().await else { panic!("no file") };
+        assert_eq!(stored.path.parent(), Some(&*bench.folder.path().join("files")));
+        assert_eq!(std::fs::read(&stored.path).unwrap(), b"secret");
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&stored.path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn only_a_message_of_this_console_can_be_edited() {
+        let bench = Bench::new();
+        let room = Room::new(NAME, "main");
+        for unknown in ["", "1", "1-1", "zz-1"] {
+            let edited = bench.console.edit(&room, &MessageId::new(unknown), &Outgoing::text("x")).await;
+            assert!(matches!(edited, Err(AdapterError::Rejected(_))), "{unknown}");
+        }
+        let id = bench.send("main", Outgoing::text("x")).await;
+        let long = Outgoing::text("x".repeat(MAX_LEN + 1));
+        assert!(matches!(bench.console.edit(&room, &id, &long).await, Err(AdapterError::Rejected(_))));
+    }
+
+    #[tokio::test]
+    async fn ids_do_not_repeat_across_consoles() {
+        let (one, two) = (Ids::new(), Ids { started: 1, given: AtomicU64::new(0) });
+        let (first, second) = (one.next(), one.next());
+        assert_ne!(first, second);
+        assert!(one.gave(&first) && !two.gave(&first) && !one.gave(&two.next()));
+    }
+
+    #[tokio::test]
+    async fn when_the_bot_stops_the_terminals_are_told_and_the_socket_goes() {
+        let Bench { console, inbox, running, folder } = Bench::new();
+        let (near, far) = tokio::io::duplex(1 << 16);
+        console.attach(far);
+        let mut terminal = Terminal::new(near);
+        terminal.tell(&FromTerminal::Hello { room: None, user: None }).await;
+        terminal.next().await;
+        drop(inbox);
+        assert_eq!(terminal.next().await, ToTerminal::Bye { reason: "storkit is stopping.".into() });
+        assert!(receive(&mut terminal.reader).await.unwrap().is_none());
+        timeout(PATIENCE, running).await.expect("the console still runs").unwrap().unwrap();
+        assert!(!folder.path().join("console.sock").exists());
+    }
+}

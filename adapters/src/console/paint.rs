@@ -1,0 +1,270 @@
+//! How messages look in an interactive terminal: text with or without colours, and the live region cut
+//! to the screen. Everything relayed is made inert here.
+
+use crossterm::style::{Attribute, Color, SetAttribute, SetForegroundColor};
+
+use super::{
+    live::{Open, Print},
+    wire::{Said, Shown, StoredFile},
+};
+use crate::{ActivityState, Tone, markdown};
+
+/// Rows of the live region that each older message keeps when a newer one is long.
+const LEFT_FOR_OLDER: usize = 2;
+
+/// How this terminal can be written to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    pub(super) color: bool,
+    pub(super) columns: usize,
+    pub(super) rows: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Mark {
+    Bold,
+    Dim,
+    Ask,
+    Fail,
+}
+
+impl Style {
+    fn mark(self, mark: Mark, text: &str) -> String {
+        if !self.color || text.is_empty() {
+            return text.into();
+        }
+        let (attribute, color) = match mark {
+            Mark::Bold => (Attribute::Bold, Color::Reset),
+            Mark::Dim => (Attribute::Dim, Color::Reset),
+            Mark::Ask => (Attribute::Bold, Color::Yellow),
+            Mark::Fail => (Attribute::Bold, Color::Red),
+        };
+        let (start, end) = (SetAttribute(attribute), SetAttribute(Attribute::Reset));
+        format!("{start}{}{text}{end}", SetForegroundColor(color))
+    }
+
+    fn markdown(self, text: &str) -> String {
+        let text = markdown::inert(text);
+        let rendered = if self.color { markdown::ansi(&text, self.columns) } else { markdown::plain(&text) };
+        rendered.trim_end().to_owned()
+    }
+
+    /// The text of one thing to print, without a final line end.
+    pub(super) fn print(self, print: &Print) -> String {
+        match print {
+            Print::Message(shown) => self.message(shown),
+            Print::Said(said) => self.said(said),
+            Print::File(file) => self.file(file),
+            Print::Refused(why) => {
+                format!("{} {}", self.mark(Mark::Fail, "not taken:"), markdown::inert(why))
+            }
+            Print::Bye(reason) => self.mark(Mark::Dim, &markdown::inert(reason)),
+        }
+    }
+
+    fn message(self, shown: &Shown) -> String {
+        let body = self.markdown(&shown.markdown);
+        let head = match shown.tone {
+            Tone::Answer | Tone::Notice => String::new(),
+            Tone::Question => self.mark(Mark::Ask, "? "),
+            Tone::Failure => self.mark(Mark::Fail, "✗ "),
+        };
+        if shown.choices.is_empty() {
+            return format!("{head}{body}");
+        }
+        format!("{head}{body}\n{}", self.choices(shown).join("\n"))
+    }
+
+    fn choices(self, shown: &Shown) -> Vec<String> {
+        let line = |(number, choice): (usize, &crate::Choice)| {
+            let number = self.mark(Mark::Ask, &format!("{number})"));
+            format!("  {number} {}", markdown::inert(&choice.label))
+        };
+        (1..).zip(&shown.choices).map(line).collect()
+    }
+
+    fn said(self, said: &Said) -> String {
+        let name = self.mark(Mark::Bold, &format!("{}:", markdown::inert(&said.from)));
+        format!("{name} {}", markdown::inert(&said.text))
+    }
+
+    fn file(self, file: &StoredFile) -> String {
+        let path = file.path.to_string_lossy();
+        let path = self.mark(Mark::Bold, &markdown::inert(&path));
+        match markdown::inert(&file.caption) {
+            caption if caption.is_empty() => path,
+            caption => format!("{caption}: {path}"),
+        }
+    }
+
+    /// The lines above the prompt: at most half the screen, questions whole, of the rest the ends.
+    pub(super) fn region(self, open: &[Open], room: Option<ActivityState>) -> Vec<String> {
+        let mut budget = (self.rows / 2).max(3);
+        let mut blocks = Vec::new();
+        for (older, open) in open.iter().enumerate().rev() {
+            let block = self.block(open, budget.saturating_sub(older * LEFT_FOR_OLDER).max(LEFT_FOR_OLDER));
+            budget = budget.saturating_sub(block.iter().map(|line| self.height(line)).sum());
+            blocks.push(block);
+        }
+        let mut lines: Vec<String> = blocks.into_iter().rev().flatten().collect();
+        lines.extend(self.status(room));
+        lines
+    }
+
+    fn block(self, open: &Open, budget: usize) -> Vec<String> {
+        if open.shown.is_open_question() {
+            let text = if open.printed { self.reminder(&open.shown) } else { self.message(&open.shown) };
+            return text.lines().map(str::to_owned).collect();
+        }
+        let text = self.message(&open.shown);
+        let lines: Vec<&str> = text.lines().collect();
+        self.tail(&lines, budget)
+    }
+
+    /// What stands for a question that the scrollback holds in full.
+    fn reminder(self, shown: &Shown) -> String {
+        let head = self.mark(Mark::Ask, "? the question above waits:");
+        format!("{head}\n{}", self.choices(shown).join("\n"))
+    }
+
+    fn tail(self, lines: &[&str], budget: usize) -> Vec<String> {
+        let mut rows = 0;
+        let fits = |line: &&&str| {
+            rows += self.height(line);
+            rows <= budget
+        };
+        let shown = lines.iter().rev().take_while(fits).count();
+        if shown == lines.len() {
+            return lines.iter().map(|line| (*line).to_owned()).collect();
+        }
+        let hidden = lines.len() - shown.saturating_sub(1);
+        let mark = self
+            .mark(Mark::Dim, &format!("… {hidden} of {} lines not shown until it is complete", lines.len()));
+        let rest = lines[hidden..].iter().map(|line| (*line).to_owned());
+        std::iter::once(mark).chain(rest).collect()
+    }
+
+    fn status(self, room: Option<ActivityState>) -> Option<String> {
+        let text = match room? {
+            ActivityState::Idle => return None,
+            ActivityState::Working => "… working; Ctrl-C stops it",
+            ActivityState::Asking => "… waiting for your answer; Ctrl-C stops it",
+        };
+        Some(self.mark(Mark::Dim, text))
+    }
+
+    fn height(self, line: &str) -> usize {
+        columns(line).div_ceil(self.columns.max(1)).max(1)
+    }
+}
+
+/// Columns that a line takes on the screen, escape sequences (only our own are left) not counted.
+pub(super) fn columns(line: &str) -> usize {
+    let mut escape = false;
+    let mut columns = 0;
+    for c in line.chars() {
+        match c {
+            '\x1b' => escape = true,
+            _ if escape => escape = !c.is_ascii_alphabetic(),
+            _ => columns += width(c),
+        }
+    }
+    columns
+}
+
+/// Columns of one character: near enough to Unicode's table for laying out a prompt.
+fn width(c: char) -> usize {
+    match u32::from(c) {
+        0..=0x1f | 0x300..=0x36f | 0x200b..=0x200f | 0xfe00..=0xfe0f => 0,
+        0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f => 2,
+        0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1f64f | 0x1f680..=0x1f9ff | 0x20000..=0x3fffd => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Choice, MessageId, Outgoing,
+        console::{live::LiveModel, wire::ToTerminal},
+    };
+
+    const PLAIN: Style = Style { color: false, columns: 40, rows: 12 };
+
+    fn shown(text: &str, tone: Tone) -> Shown {
+        Shown::new(MessageId::new(text), &Outgoing::text(text).with_tone(tone), 0)
+    }
+
+    fn question(text: &str) -> Shown {
+        let choice = |label: &str| Choice { key: label.into(), label: label.into(), emoji: None };
+        Shown { choices: vec![choice("Allow"), choice("Deny")], ..shown(text, Tone::Question) }
+    }
+
+    fn region_of(messages: Vec<Shown>) -> String {
+        let mut model = LiveModel::default();
+        for message in messages {
+            model.feed(ToTerminal::Message(message.clone()), 0);
+            model.feed(ToTerminal::Edited(message), 0);
+        }
+        PLAIN.region(model.region(), Some(ActivityState::Asking)).join("\n")
+    }
+
+    #[test]
+    fn a_question_stands_whole_above_the_prompt_with_numbered_choices() {
+        insta::assert_snapshot!(region_of(vec![shown("reading files", Tone::Answer), question("May I?")]), @r"
+        reading files
+        ? May I?
+          1) Allow
+          2) Deny
+        … waiting for your answer; Ctrl-C stops it
+        ");
+    }
+
+    #[test]
+    fn a_long_answer_shows_its_end_and_says_so() {
+        let long: Vec<String> = (1..=30).map(|number| format!("line {number}\n")).collect();
+        let region = region_of(vec![shown(&long.join("\n"), Tone::Notice)]);
+        assert!(region.lines().count() <= PLAIN.rows / 2 + 1, "{region}");
+        assert!(region.starts_with("… ") && region.contains("lines not shown"), "{region}");
+        assert!(region.contains("line 30") && !region.contains("line 20"), "{region}");
+    }
+
+    #[test]
+    fn relayed_text_carries_no_escapes_and_colours_are_ours() {
+        let evil = "\x1b]0;owned\x07\x1b[2J";
+        let said =
+            Said { id: MessageId::new("1"), from: evil.into(), text: evil.into(), at: 0, replay: false };
+        let choice = Choice { key: "x".into(), label: evil.into(), emoji: None };
+        let message = Shown { choices: vec![choice], ..shown(evil, Tone::Question) };
+        let file = StoredFile {
+            id: MessageId::new("2"),
+            name: evil.into(),
+            path: evil.into(),
+            caption: evil.into(),
+            at: 0,
+            replay: false,
+        };
+        let prints = [
+            Print::Said(said),
+            Print::Message(message),
+            Print::File(file),
+            Print::Refused(evil.into()),
+            Print::Bye(evil.into()),
+        ];
+        for print in &prints {
+            assert!(!PLAIN.print(print).contains(['\x1b', '\x07']), "{print:?}");
+            let colored = Style { color: true, ..PLAIN }.print(print);
+            assert!(
+                colored.contains('\x1b') && !colored.contains("\x1b]") && !colored.contains("\x1b[2J"),
+                "{print:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn columns_are_those_of_the_screen() {
+        assert_eq!(columns("abc"), 3);
+        assert_eq!(columns("\x1b[1;33mé漢🙂\x1b[0m"), 5);
+    }
+}

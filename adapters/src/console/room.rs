@@ -1,0 +1,309 @@
+//! One console room: its recent messages in their present state, and the terminals that look at it.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::wire::{Said, Shown, StoredFile, ToTerminal};
+use crate::{Activity, MessageId};
+
+/// Messages a room remembers for terminals that attach later.
+const REMEMBERED: usize = 50;
+
+/// Bytes of text a room remembers, however few messages that is.
+const REMEMBERED_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes that may wait for one terminal; one that is further behind is let go.
+const WAITING_BYTES: usize = 16 * 1024 * 1024;
+
+/// Where lines for one terminal go. Never blocks: a terminal that does not keep up is let go.
+#[derive(Clone)]
+pub(super) struct Outlet {
+    lines: mpsc::UnboundedSender<Arc<str>>,
+    waiting: Arc<AtomicUsize>,
+    /// Ends the connection at once, with whatever waits.
+    pub(super) gone: CancellationToken,
+}
+
+/// The other end of an [`Outlet`], for the task that writes to the terminal.
+pub(super) struct Outflow {
+    lines: mpsc::UnboundedReceiver<Arc<str>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+pub(super) fn outlet() -> (Outlet, Outflow) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let outlet = Outlet { lines: sender, waiting: waiting.clone(), gone: CancellationToken::new() };
+    (outlet, Outflow { lines: receiver, waiting })
+}
+
+impl Outlet {
+    /// Queues one message; `false` when this terminal is gone or was just let go.
+    pub(super) fn tell(&self, message: &ToTerminal) -> bool {
+        self.push(encode(message))
+    }
+
+    fn push(&self, line: Arc<str>) -> bool {
+        let waiting = self.waiting.fetch_add(line.len(), Ordering::Relaxed);
+        if waiting + line.len() > WAITING_BYTES && waiting > 0 {
+            tracing::warn!(waiting, "a console terminal does not read what it is sent; it was let go");
+            self.gone.cancel();
+            return false;
+        }
+        self.lines.send(line).is_ok()
+    }
+}
+
+impl Outflow {
+    /// The next line with its end; `None` once every [`Outlet`] of this terminal is dropped.
+    pub(super) async fn next(&mut self) -> Option<Arc<str>> {
+        let line = self.lines.recv().await?;
+        self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+        Some(line)
+    }
+}
+
+fn encode(message: &ToTerminal) -> Arc<str> {
+    // Nothing in these types can fail to be JSON: no maps with odd keys. A path that is not UTF-8 could.
+    let mut line = serde_json::to_string(message).unwrap_or_else(|error| {
+        let reason = format!("a message could not be shown: {error}");
+        serde_json::json!({ "type": "refused", "ticket": null, "why": reason }).to_string()
+    });
+    line.push('\n');
+    line.into()
+}
+
+enum Entry {
+    Shown(Shown),
+    Said(Said),
+    File(StoredFile),
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Shown(shown) => shown.markdown.len(),
+            Self::Said(said) => said.text.len(),
+            Self::File(file) => file.caption.len(),
+        }
+    }
+
+    fn replayed(&self) -> ToTerminal {
+        match self {
+            Self::Shown(shown) => ToTerminal::Message(Shown { replay: true, ..shown.clone() }),
+            Self::Said(said) => ToTerminal::Said(Said { replay: true, ..said.clone() }),
+            Self::File(file) => ToTerminal::File(StoredFile { replay: true, ..file.clone() }),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct RoomLog {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    activity: Option<Activity>,
+    terminals: Vec<(u64, Outlet)>,
+}
+
+impl RoomLog {
+    /// Whether nothing would be lost by forgetting it.
+    pub(super) fn is_unused(&self) -> bool {
+        self.entries.is_empty() && self.terminals.is_empty()
+    }
+
+    /// Adds a terminal and sends it what the room shows now.
+    pub(super) fn join(&mut self, terminal: u64, outlet: Outlet, hello: &ToTerminal) {
+        outlet.tell(hello);
+        for entry in &self.entries {
+            outlet.tell(&entry.replayed());
+        }
+        if let Some(activity) = &self.activity {
+            outlet.tell(&ToTerminal::Activity(activity.clone()));
+        }
+        self.terminals.push((terminal, outlet));
+    }
+
+    /// Greets every terminal anew.
+    pub(super) fn greet(&mut self, hello: &ToTerminal) {
+        self.broadcast(hello, None);
+    }
+
+    pub(super) fn leave(&mut self, terminal: u64) {
+        self.terminals.retain(|(id, _)| *id != terminal);
+    }
+
+    /// Lets every terminal go once what waits for it is written.
+    pub(super) fn dismiss(&mut self, reason: &str) {
+        self.broadcast(&ToTerminal::Bye { reason: reason.into() }, None);
+        self.terminals.clear();
+    }
+
+    pub(super) fn show(&mut self, shown: Shown) {
+        self.broadcast(&ToTerminal::Message(shown.clone()), None);
+        self.remember(Entry::Shown(shown));
+    }
+
+    /// Replaces a message; one that is no longer remembered is still replaced at the terminals.
+    pub(super) fn edit(&mut self, mut edited: Shown) {
+        let (mut before, mut after) = (0, 0);
+        for entry in &mut self.entries {
+            if let Entry::Shown(shown) = entry
+                && shown.id == edited.id
+            {
+                edited.at = shown.at;
+                (before, after) = (shown.markdown.len(), edited.markdown.len());
+                shown.clone_from(&edited);
+            }
+        }
+        self.bytes = self.bytes - before + after;
+        self.broadcast(&ToTerminal::Edited(edited), None);
+        self.forget_old();
+    }
+
+    /// Shows a person's line to the other terminals: the one it was typed at shows it already.
+    pub(super) fn said(&mut self, said: Said, terminal: u64) {
+        self.broadcast(&ToTerminal::Said(said.clone()), Some(terminal));
+        self.remember(Entry::Said(said));
+    }
+
+    pub(super) fn file(&mut self, file: StoredFile) {
+        self.broadcast(&ToTerminal::File(file.clone()), None);
+        self.remember(Entry::File(file));
+    }
+
+    pub(super) fn activity(&mut self, activity: Activity) {
+        self.broadcast(&ToTerminal::Activity(activity.clone()), None);
+        self.activity = Some(activity);
+    }
+
+    /// The choice that `text` picks by its number, counted from 1, from the newest message that offers any.
+    pub(super) fn chosen(&self, text: &str) -> Option<(MessageId, String)> {
+        if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let number: usize = text.parse().ok()?;
+        let open = self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Shown(shown) if shown.is_open_question() => Some(shown),
+            _ => None,
+        })?;
+        let choice = open.choices.get(number.checked_sub(1)?)?;
+        Some((open.id.clone(), choice.key.clone()))
+    }
+
+    fn remember(&mut self, entry: Entry) {
+        self.bytes += entry.bytes();
+        self.entries.push_back(entry);
+        self.forget_old();
+    }
+
+    fn forget_old(&mut self) {
+        while self.entries.len() > REMEMBERED || (self.bytes > REMEMBERED_BYTES && self.entries.len() > 1) {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.bytes -= oldest.bytes();
+        }
+    }
+
+    fn broadcast(&mut self, message: &ToTerminal, but: Option<u64>) {
+        let line = encode(message);
+        self.terminals.retain(|(id, outlet)| Some(*id) == but || outlet.push(line.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Choice, Outgoing, Tone};
+
+    fn shown(id: &str, text: &str) -> Shown {
+        Shown::new(MessageId::new(id), &Outgoing::text(text), 0)
+    }
+
+    fn question(id: &str, labels: &[&str]) -> Shown {
+        let choice = |label: &&str| Choice { key: label.to_lowercase(), label: (*label).into(), emoji: None };
+        let choices = labels.iter().map(choice).collect();
+        let message = Outgoing { choices, tone: Tone::Question, ..Outgoing::text("which?") };
+        Shown::new(MessageId::new(id), &message, 0)
+    }
+
+    fn replay_of(room: &mut RoomLog) -> Vec<String> {
+        let (outlet, mut outflow) = outlet();
+        room.join(99, outlet, &ToTerminal::Bye { reason: "hello".into() });
+        room.leave(99);
+        let mut texts = Vec::new();
+        while let Ok(line) = outflow.lines.try_recv() {
+            if let ToTerminal::Message(shown) = serde_json::from_str(&line).unwrap() {
+                assert!(shown.replay);
+                texts.push(shown.markdown);
+            }
+        }
+        texts
+    }
+
+    #[test]
+    fn a_number_picks_from_the_newest_open_question_and_an_edit_closes_it() {
+        let mut room = RoomLog::default();
+        assert_eq!(room.chosen("1"), None);
+        room.show(question("a", &["Red", "Blue", "Green"]));
+        room.show(question("b", &["Yes", "No"]));
+        room.show(shown("c", "by the way"));
+        let picked = |id: &str, key: &str| Some((MessageId::new(id), key.to_owned()));
+        assert_eq!(room.chosen("2"), picked("b", "no"));
+        for other in ["0", "3", "+1", "1.", "one", "99999999999999999999999", ""] {
+            assert_eq!(room.chosen(other), None, "{other}");
+        }
+        room.edit(shown("b", "yes it is"));
+        assert_eq!(room.chosen("3"), picked("a", "green"));
+        room.edit(shown("a", "red it is"));
+        assert_eq!(room.chosen("1"), None);
+    }
+
+    #[test]
+    fn the_last_fifty_are_remembered_as_they_are_now() {
+        let mut room = RoomLog::default();
+        for number in 0..60 {
+            room.show(shown(&number.to_string(), &format!("message {number}")));
+        }
+        room.edit(shown("30", "message 30, edited"));
+        room.edit(shown("5", "too old to be replayed"));
+        let texts = replay_of(&mut room);
+        assert_eq!(texts.len(), REMEMBERED);
+        assert_eq!(texts[0], "message 10");
+        assert_eq!(texts[20], "message 30, edited");
+    }
+
+    #[test]
+    fn large_messages_are_forgotten_sooner() {
+        let mut room = RoomLog::default();
+        room.show(shown("first", "small"));
+        for number in 0..5 {
+            room.show(shown(&number.to_string(), "x"));
+            room.edit(shown(&number.to_string(), &"x".repeat(REMEMBERED_BYTES / 4)));
+        }
+        assert_eq!(replay_of(&mut room).len(), 4);
+    }
+
+    #[test]
+    fn a_terminal_that_does_not_read_is_let_go_and_the_others_stay() {
+        let mut room = RoomLog::default();
+        let (stuck, _never_read) = outlet();
+        let (reading, mut outflow) = outlet();
+        room.terminals = vec![(1, stuck.clone()), (2, reading.clone())];
+        for number in 0..=(WAITING_BYTES >> 20) {
+            room.show(shown(&number.to_string(), &"x".repeat(1 << 20)));
+            let line = outflow.lines.try_recv().unwrap();
+            outflow.waiting.fetch_sub(line.len(), Ordering::Relaxed);
+        }
+        assert!(stuck.gone.is_cancelled());
+        assert!(!reading.gone.is_cancelled());
+        assert_eq!(room.terminals.len(), 1);
+    }
+}

@@ -1,0 +1,369 @@
+//! What the chat and the line editor share: what is to be printed, the live region, and the prompt that
+//! shows it. The region is the prompt's upper part, so the editor redraws it in place.
+
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use reedline::{Color, Prompt, PromptEditMode, PromptHistorySearch, PromptHistorySearchStatus};
+
+use super::{
+    live::{Open, Print},
+    lock,
+    paint::{Style, columns},
+    wire::Completion,
+};
+use crate::ActivityState;
+
+/// What stands before the line being typed.
+pub(super) const INDICATOR: &str = "> ";
+
+/// What stands before its further lines.
+const CONTINUED: &str = ": ";
+
+/// Erases to the end of the line: the editor erases with spaces, which wrap when the window narrows.
+const ERASE: &str = "\x1b[K";
+
+/// Columns that the editor assumes for the prompt when it prints above it (reedline 0.52,
+/// `print_external_message`).
+const ASSUMED_PROMPT: usize = 3;
+
+/// Asks the editor to paint anew; a closure, since reedline does not name the type of its signal.
+type Repaint = Box<dyn Fn() + Send>;
+
+/// See the module. Shared by the chat's task and the editor's thread.
+pub(super) struct Screen {
+    color: bool,
+    state: Mutex<State>,
+    repaint: Mutex<Option<Repaint>>,
+    /// Ends the editor's wait for keys.
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct State {
+    prefixes: Vec<String>,
+    completions: Vec<Completion>,
+    prints: Vec<Print>,
+    open: Vec<Open>,
+    room: Option<ActivityState>,
+    hint: Option<String>,
+    closing: bool,
+    printing: Printing,
+    /// The line being typed and the byte the cursor is at, as last painted.
+    typed: (String, usize),
+}
+
+/// How far the text that was handed to the editor's printer is. The editor prints where its cursor is,
+/// below the region, so the region must be off the screen while it does.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Printing {
+    /// Nothing is being printed.
+    #[default]
+    No,
+    /// Handed over; the region is hidden, and `asked` tells a repaint from the printer (see `right`).
+    HandedOver { asked: bool },
+}
+
+impl Screen {
+    pub(super) fn new(color: bool) -> Self {
+        Self { color, state: Mutex::default(), repaint: Mutex::default(), stop: Arc::default() }
+    }
+
+    pub(super) fn color(&self) -> bool {
+        self.color
+    }
+
+    pub(super) fn repaint_with(&self, repaint: impl Fn() + Send + 'static) {
+        *lock(&self.repaint) = Some(Box::new(repaint));
+    }
+
+    /// Prints `prints` for good and redraws the region.
+    pub(super) fn show(&self, prints: &[Print], open: &[Open], room: Option<ActivityState>) {
+        let mut state = lock(&self.state);
+        if prints.is_empty() && state.open == open && state.room == room {
+            return;
+        }
+        state.prints.extend_from_slice(prints);
+        state.open = open.to_vec();
+        state.room = room;
+        drop(state);
+        self.redraw();
+    }
+
+    /// Shows a line above the prompt until the next key that ends a line.
+    pub(super) fn hint(&self, text: &str) {
+        lock(&self.state).hint = Some(text.into());
+        self.redraw();
+    }
+
+    pub(super) fn forget_hint(&self) {
+        lock(&self.state).hint = None;
+    }
+
+    pub(super) fn complete(&self, prefixes: &[String], completions: &[Completion]) {
+        let mut state = lock(&self.state);
+        state.prefixes = prefixes.to_vec();
+        state.completions = completions.to_vec();
+    }
+
+    /// The commands that begin with `typed`, each as it is to be typed, with its help.
+    pub(super) fn candidates(&self, typed: &str) -> Vec<Completion> {
+        let state = lock(&self.state);
+        let prefix =
+            state.prefixes.iter().find(|prefix| !prefix.is_empty() && typed.starts_with(prefix.as_str()));
+        let prefix = prefix.map_or("", String::as_str);
+        let rest = typed[prefix.len()..].to_lowercase();
+        let fits = state.completions.iter().filter(|command| command.name.starts_with(&rest));
+        fits.map(|command| Completion {
+            name: format!("{prefix}{}", command.name),
+            help: command.help.clone(),
+        })
+        .collect()
+    }
+
+    /// Ends the editor once everything is printed.
+    pub(super) fn close(&self) {
+        lock(&self.state).closing = true;
+        self.redraw();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        lock(&self.state).closing
+    }
+
+    fn redraw(&self) {
+        if let Some(repaint) = &*lock(&self.repaint) {
+            repaint();
+        }
+    }
+
+    /// Called by the editor before each wait for keys: text for its printer, which must be handed over
+    /// before this is called again. Ends the editor when the chat is over and all is printed.
+    pub(super) fn next_print(&self) -> Option<String> {
+        let mut state = lock(&self.state);
+        if state.printing != Printing::No {
+            // The printer has run since, whether or not it was recognised.
+            state.printing = Printing::No;
+            self.redraw();
+        }
+        if state.prints.is_empty() {
+            if state.closing {
+                self.stop.store(true, Ordering::Relaxed);
+            }
+            return None;
+        }
+        let style = self.style();
+        let prints = std::mem::take(&mut state.prints);
+        state.printing = Printing::HandedOver { asked: false };
+        drop(state);
+        self.redraw();
+        let text = prints.iter().map(|print| style.print(print)).collect::<Vec<_>>().join("\n");
+        Some(text.lines().map(|line| format!("{ERASE}{line}\n")).collect())
+    }
+
+    /// What was not printed when the editor ended.
+    pub(super) fn rest(&self) -> String {
+        let style = self.style();
+        let prints = std::mem::take(&mut lock(&self.state).prints);
+        prints.iter().map(|print| style.print(print) + "\n").collect()
+    }
+
+    pub(super) fn typing(&self, line: &str, cursor: usize) {
+        lock(&self.state).typed = (line.into(), cursor);
+    }
+
+    fn style(&self) -> Style {
+        let (columns, rows) = crossterm::terminal::size().unwrap_or((80, 24));
+        Style { color: self.color, columns: columns.max(1).into(), rows: rows.into() }
+    }
+
+    fn left(&self) -> String {
+        let mut state = lock(&self.state);
+        let style = self.style();
+        if let Printing::HandedOver { .. } = state.printing {
+            state.printing = Printing::HandedOver { asked: true };
+            return "\n".repeat(misjudged_rows(&state, style));
+        }
+        if state.closing {
+            return String::new();
+        }
+        let mut lines = style.region(&state.open, state.room);
+        lines.extend(state.hint.clone());
+        lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// The editor asks for the right prompt after the left one when it repaints, and alone when it is
+    /// about to print (reedline 0.52): after that the region may be seen again.
+    fn right(&self) {
+        let mut state: MutexGuard<'_, State> = lock(&self.state);
+        state.printing = match state.printing {
+            Printing::HandedOver { asked: true } => Printing::HandedOver { asked: false },
+            Printing::HandedOver { asked: false } | Printing::No => Printing::No,
+        };
+    }
+}
+
+/// Rows that the editor goes up too far before it prints, since it counts bytes for columns and takes
+/// the cursor to be at the end of the line: these are put between the scrollback and the prompt.
+fn misjudged_rows(state: &State, style: Style) -> usize {
+    let (line, cursor) = &state.typed;
+    let rows = |line: &str, before: usize| (line.len() + before) / style.columns + 1;
+    let assumed: usize = line
+        .lines()
+        .enumerate()
+        .map(|(number, line)| rows(line, if number == 0 { ASSUMED_PROMPT } else { 0 }))
+        .sum();
+    let above = line.get(..*cursor).unwrap_or(line);
+    let real: usize =
+        above.split('\n').map(|line| (columns(line) + INDICATOR.len()) / style.columns + 1).sum();
+    assumed.max(1).saturating_sub(real)
+}
+
+/// The prompt with the live region.
+pub(super) struct LivePrompt(pub(super) Arc<Screen>);
+
+/// The prompt as it stays in the scrollback once a line is sent: without the region.
+pub(super) struct SentPrompt;
+
+impl Prompt for LivePrompt {
+    fn render_prompt_left(&self) -> Cow<'_, str> {
+        self.0.left().into()
+    }
+
+    fn render_prompt_right(&self) -> Cow<'_, str> {
+        self.0.right();
+        "".into()
+    }
+
+    fn render_prompt_indicator(&self, _mode: PromptEditMode) -> Cow<'_, str> {
+        INDICATOR.into()
+    }
+
+    fn render_prompt_multiline_indicator(&self) -> Cow<'_, str> {
+        CONTINUED.into()
+    }
+
+    fn render_prompt_history_search_indicator(&self, search: PromptHistorySearch) -> Cow<'_, str> {
+        let failing = match search.status {
+            PromptHistorySearchStatus::Passing => "",
+            PromptHistorySearchStatus::Failing => "nothing for ",
+        };
+        format!("(search: {failing}{}) ", search.term).into()
+    }
+
+    fn get_prompt_color(&self) -> Color {
+        Color::Default
+    }
+}
+
+impl Prompt for SentPrompt {
+    fn render_prompt_left(&self) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn render_prompt_right(&self) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn render_prompt_indicator(&self, _mode: PromptEditMode) -> Cow<'_, str> {
+        INDICATOR.into()
+    }
+
+    fn render_prompt_multiline_indicator(&self) -> Cow<'_, str> {
+        CONTINUED.into()
+    }
+
+    fn render_prompt_history_search_indicator(&self, _search: PromptHistorySearch) -> Cow<'_, str> {
+        INDICATOR.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        MessageId, Outgoing,
+        console::{
+            live::LiveModel,
+            wire::{Shown, ToTerminal},
+        },
+    };
+
+    fn ticking() -> LiveModel {
+        let mut model = LiveModel::default();
+        let shown = Shown::new(MessageId::new("h"), &Outgoing::text("load 1"), 0);
+        model.feed(ToTerminal::Message(shown), 0);
+        model
+    }
+
+    #[test]
+    fn the_region_is_off_the_screen_while_the_editor_prints_and_back_right_after() {
+        let screen = Screen::new(false);
+        let model = ticking();
+        screen.show(&[Print::Bye("printed".into())], model.region(), None);
+        assert_eq!(screen.next_print().as_deref(), Some("\x1b[Kprinted\n"));
+
+        // The editor's order: repaint (left, right), print (right), repaint (left, right).
+        assert_eq!(screen.left(), "");
+        screen.right();
+        assert_eq!(screen.left(), "", "a key may repaint before the printer runs");
+        screen.right();
+        screen.right();
+        assert_eq!(screen.left(), "load 1\n");
+        screen.right();
+        assert_eq!(screen.next_print(), None);
+    }
+
+    #[test]
+    fn an_editor_that_prints_in_another_order_does_not_lose_the_region() {
+        let screen = Screen::new(false);
+        screen.show(&[Print::Bye("printed".into())], ticking().region(), None);
+        screen.next_print();
+        assert_eq!(screen.left(), "");
+        assert_eq!(screen.next_print(), None);
+        assert_eq!(screen.left(), "load 1\n");
+    }
+
+    #[test]
+    fn closing_prints_what_waits_and_then_stops_the_editor() {
+        let screen = Screen::new(false);
+        screen.show(&[Print::Bye("last words".into())], &[], None);
+        screen.close();
+        assert!(screen.next_print().is_some());
+        assert!(!screen.stop.load(Ordering::Relaxed));
+        assert_eq!(screen.next_print(), None);
+        assert!(screen.stop.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn commands_complete_with_and_without_a_prefix() {
+        let screen = Screen::new(false);
+        let command = |name: &str| Completion { name: name.into(), help: "h".into() };
+        screen.complete(&["!".into()], &[command("status"), command("start"), command("new story")]);
+        let names =
+            |typed: &str| screen.candidates(typed).into_iter().map(|found| found.name).collect::<Vec<_>>();
+        assert_eq!(names("st"), ["status", "start"]);
+        assert_eq!(names("!STAT"), ["!status"]);
+        assert_eq!(names("new "), ["new story"]);
+        assert_eq!(names("hello"), [""; 0]);
+    }
+
+    #[test]
+    fn the_editors_miscount_of_rows_is_made_up_for() {
+        let style = Style { color: false, columns: 20, rows: 24 };
+        let misjudged = |line: &str, cursor: usize| {
+            misjudged_rows(&State { typed: (line.into(), cursor), ..State::default() }, style)
+        };
+        assert_eq!(misjudged("", 0), 0);
+        assert_eq!(misjudged("short", 5), 0);
+        assert_eq!(misjudged(&"x".repeat(30), 30), 0);
+        assert_eq!(misjudged(&"x".repeat(30), 0), 1, "the cursor is in the first of two rows");
+        assert_eq!(misjudged("ёёёёёёёёёё", 20), 1, "20 bytes, 10 columns");
+        assert_eq!(misjudged("one\ntwo\nthree", 1), 2);
+    }
+}

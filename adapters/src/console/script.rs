@@ -1,0 +1,394 @@
+//! The front end for scripts: takes a line, waits until the room rests or asks, takes the next.
+
+use std::{collections::HashSet, io};
+
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf,
+};
+
+use super::wire::{FromTerminal, Shown, StoredFile, ToTerminal, receive, tell};
+use crate::{ActivityState, MessageId, Tone, markdown};
+
+/// Plays `input` line by line to the storkit at the other end of `stream` and writes what the room shows
+/// to `out` as plain text: each message once, in its final state, a question as it opens. Blank lines are
+/// skipped. Complaints go to standard error.
+///
+/// Returns the exit code: 0, or 1 where a line was refused, a message said that something failed, or
+/// storkit went away.
+///
+/// # Errors
+/// Those of `input` and `out`.
+pub async fn script(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    input: impl AsyncBufRead + Unpin,
+    out: impl AsyncWrite + Unpin,
+) -> io::Result<i32> {
+    play(stream, input, out, tokio::io::stderr()).await
+}
+
+async fn play(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    input: impl AsyncBufRead + Unpin,
+    out: impl AsyncWrite + Unpin,
+    complaints: impl AsyncWrite + Unpin,
+) -> io::Result<i32> {
+    let (reader, writer) = tokio::io::split(stream);
+    let mut play = Play { reader: BufReader::new(reader), writer, page: Page::default(), out, complaints };
+    let gone = play.all(input).await?;
+    play.end(gone).await
+}
+
+/// Why a line could not be played: nobody is at the other end.
+struct Gone(String);
+
+struct Play<S, O, E> {
+    reader: BufReader<ReadHalf<S>>,
+    writer: WriteHalf<S>,
+    page: Page,
+    out: O,
+    complaints: E,
+}
+
+impl<S, O, E> Play<S, O, E>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    O: AsyncWrite + Unpin,
+    E: AsyncWrite + Unpin,
+{
+    async fn all(&mut self, mut input: impl AsyncBufRead + Unpin) -> io::Result<Option<Gone>> {
+        let hello = FromTerminal::Hello { room: None, user: None };
+        if let Err(error) = tell(&mut self.writer, &hello).await {
+            return Ok(Some(Gone(error.to_string())));
+        }
+        let mut ticket = 0;
+        let mut line = String::new();
+        while input.read_line(&mut line).await? > 0 {
+            let text = std::mem::take(&mut line).trim().to_owned();
+            if text.is_empty() {
+                continue;
+            }
+            ticket += 1;
+            if let Some(gone) = self.line(ticket, text).await? {
+                return Ok(Some(gone));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Says one line and waits until the room has dealt with it.
+    async fn line(&mut self, ticket: u64, text: String) -> io::Result<Option<Gone>> {
+        if let Err(error) = tell(&mut self.writer, &FromTerminal::Say { ticket, text }).await {
+            return Ok(Some(Gone(error.to_string())));
+        }
+        let mut turn = Turn { ticket, id: None, taken: false };
+        loop {
+            let message = match receive(&mut self.reader).await {
+                Ok(Some(ToTerminal::Bye { reason })) => return Ok(Some(Gone(reason))),
+                Ok(Some(message)) => message,
+                Ok(None) => return Ok(Some(Gone("it closed the connection".into()))),
+                Err(error) => return Ok(Some(Gone(error.to_string()))),
+            };
+            let over = turn.is_over_with(&message);
+            if let ToTerminal::Refused { why, .. } = &message {
+                self.complain(&format!("not taken: {}", markdown::inert(why))).await?;
+            }
+            let text = self.page.take(message);
+            self.print(&text).await?;
+            if over {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn end(mut self, gone: Option<Gone>) -> io::Result<i32> {
+        let text = self.page.flush(|_| true);
+        self.print(&text).await?;
+        if let Some(Gone(reason)) = gone {
+            self.complain(&format!("storkit went away: {}", markdown::inert(&reason))).await?;
+            return Ok(1);
+        }
+        if self.page.state == Some(ActivityState::Asking) {
+            self.complain("a question was left open").await?;
+        }
+        Ok(i32::from(self.page.failed))
+    }
+
+    async fn print(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes()).await?;
+        self.out.flush().await
+    }
+
+    async fn complain(&mut self, sentence: &str) -> io::Result<()> {
+        self.complaints.write_all(format!("storkit: {sentence}\n").as_bytes()).await?;
+        self.complaints.flush().await
+    }
+}
+
+/// One line of the script on its way through the room.
+struct Turn {
+    ticket: u64,
+    id: Option<MessageId>,
+    taken: bool,
+}
+
+impl Turn {
+    /// Whether the room is done with the line after `message`. Another terminal may speak in between, so
+    /// once the room has taken this line in, its next rest counts whatever line that is after.
+    fn is_over_with(&mut self, message: &ToTerminal) -> bool {
+        match message {
+            ToTerminal::Delivered { ticket, id } if *ticket == self.ticket => self.id = Some(id.clone()),
+            ToTerminal::Refused { ticket, .. } => return ticket.is_none_or(|ticket| ticket == self.ticket),
+            ToTerminal::Activity(activity) => {
+                self.taken = self.taken || self.id.as_ref() == Some(&activity.after);
+                return self.taken && activity.state != ActivityState::Working;
+            }
+            _ => {}
+        }
+        false
+    }
+}
+
+/// What the room has shown and what of it is printed.
+#[derive(Default)]
+struct Page {
+    waiting: Vec<Shown>,
+    /// What is printed; an edit of one of these is printed again only if it changes something.
+    printed: HashSet<MessageId>,
+    state: Option<ActivityState>,
+    failed: bool,
+}
+
+impl Page {
+    /// Takes in one line of the adapter and returns what to print at once.
+    fn take(&mut self, message: ToTerminal) -> String {
+        match message {
+            ToTerminal::Message(shown) if !shown.replay => {
+                let question = shown.is_open_question() || shown.tone == Tone::Question;
+                let id = shown.id.clone();
+                self.waiting.push(shown);
+                if question { self.flush(|shown| shown.id == id) } else { String::new() }
+            }
+            ToTerminal::Edited(shown) => {
+                self.edit(shown);
+                String::new()
+            }
+            ToTerminal::File(file) if !file.replay => file_line(&file),
+            ToTerminal::Activity(activity) => {
+                self.state = Some(activity.state);
+                if activity.state == ActivityState::Idle { self.flush(|_| true) } else { String::new() }
+            }
+            ToTerminal::Refused { .. } => {
+                self.failed = true;
+                String::new()
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn edit(&mut self, edited: Shown) {
+        if let Some(shown) = self.waiting.iter_mut().find(|shown| shown.id == edited.id) {
+            *shown = edited;
+        } else if self.printed.contains(&edited.id) {
+            self.waiting.push(edited);
+        }
+    }
+
+    fn flush(&mut self, which: impl Fn(&Shown) -> bool) -> String {
+        let (now, later) = std::mem::take(&mut self.waiting).into_iter().partition(|shown| which(shown));
+        self.waiting = later;
+        let now: Vec<Shown> = now;
+        now.iter().map(|shown| self.printed(shown)).collect()
+    }
+
+    fn printed(&mut self, shown: &Shown) -> String {
+        self.printed.insert(shown.id.clone());
+        self.failed = self.failed || shown.tone == Tone::Failure;
+        let mut text = markdown::plain(&markdown::inert(&shown.markdown)).trim_end().to_owned();
+        for (number, choice) in (1..).zip(&shown.choices) {
+            text.push_str(&format!("\n  {number}) {}", markdown::inert(&choice.label)));
+        }
+        text.push('\n');
+        text
+    }
+}
+
+fn file_line(file: &StoredFile) -> String {
+    let (caption, path) = (markdown::inert(&file.caption), file.path.display());
+    if caption.is_empty() { format!("{path}\n") } else { format!("{caption}: {path}\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Activity, Choice, Outgoing};
+
+    /// The storkit of the scripted scenes: one list of answers per line of the script.
+    struct Server {
+        scenes: Vec<Vec<ToTerminal>>,
+        /// Whether it says goodbye after the last scene instead of waiting.
+        leaves: bool,
+    }
+
+    fn id(text: &str) -> MessageId {
+        MessageId::new(text)
+    }
+
+    fn shows(name: &str, text: &str, tone: Tone) -> ToTerminal {
+        ToTerminal::Message(Shown::new(id(name), &Outgoing::text(text).with_tone(tone), 0))
+    }
+
+    fn edits(name: &str, text: &str, tone: Tone) -> ToTerminal {
+        ToTerminal::Edited(Shown::new(id(name), &Outgoing::text(text).with_tone(tone), 0))
+    }
+
+    fn asks(name: &str, text: &str) -> ToTerminal {
+        let choice = |label: &str| Choice { key: label.into(), label: label.into(), emoji: None };
+        let choices = vec![choice("Allow"), choice("Deny")];
+        let message = Outgoing { choices, tone: Tone::Question, ..Outgoing::text(text) };
+        ToTerminal::Message(Shown::new(id(name), &message, 0))
+    }
+
+    fn delivered(ticket: u64) -> ToTerminal {
+        ToTerminal::Delivered { ticket, id: id(&format!("line {ticket}")) }
+    }
+
+    fn is(state: ActivityState, ticket: u64) -> ToTerminal {
+        ToTerminal::Activity(Activity { state, after: id(&format!("line {ticket}")) })
+    }
+
+    impl Server {
+        async fn serve(self, stream: tokio::io::DuplexStream) -> Vec<String> {
+            let (reader, mut writer) = tokio::io::split(stream);
+            let mut lines = BufReader::new(reader).lines();
+            let mut said = Vec::new();
+            let mut scenes = self.scenes.into_iter();
+            while let Some(line) = lines.next_line().await.unwrap() {
+                let FromTerminal::Say { text, .. } = serde_json::from_str(&line).unwrap() else { continue };
+                said.push(text);
+                for message in scenes.next().unwrap_or_default() {
+                    let line = serde_json::to_string(&message).unwrap() + "\n";
+                    writer.write_all(line.as_bytes()).await.unwrap();
+                }
+                if self.leaves && scenes.len() == 0 {
+                    break;
+                }
+            }
+            said
+        }
+
+        /// Plays `input` and returns its exit code, what was said, printed and complained.
+        async fn play(self, input: &str) -> (i32, Vec<String>, String, String) {
+            let (terminal, server) = tokio::io::duplex(1 << 16);
+            let serving = tokio::spawn(self.serve(server));
+            let (mut out, mut complaints) = (Vec::new(), Vec::new());
+            let playing = play(terminal, input.as_bytes(), &mut out, &mut complaints);
+            let playing = tokio::time::timeout(std::time::Duration::from_secs(20), playing);
+            let code = playing.await.expect("the script waits for something that never comes").unwrap();
+            let text = |bytes| String::from_utf8(bytes).unwrap();
+            (code, serving.await.unwrap(), text(out), text(complaints))
+        }
+    }
+
+    fn scenes(scenes: Vec<Vec<ToTerminal>>) -> Server {
+        Server { scenes, leaves: false }
+    }
+
+    #[tokio::test]
+    async fn a_line_waits_for_the_answer_to_the_one_before() {
+        use ActivityState::{Idle, Working};
+        let server = scenes(vec![
+            vec![
+                shows("n", "An earlier notice.", Tone::Notice),
+                delivered(1),
+                is(Idle, 0),
+                is(Working, 1),
+                shows("a", "thin", Tone::Answer),
+                edits("a", "thinking", Tone::Answer),
+                edits("a", "Thought.", Tone::Answer),
+                is(Idle, 1),
+            ],
+            vec![delivered(2), shows("b", "Second.", Tone::Answer), is(Idle, 2)],
+        ]);
+        let (code, said, out, complaints) = server.play("first\n\n   \nsecond\n").await;
+        assert_eq!((code, complaints.as_str()), (0, ""));
+        assert_eq!(said, ["first", "second"]);
+        assert_eq!(out, "An earlier notice.\nThought.\nSecond.\n");
+    }
+
+    #[tokio::test]
+    async fn a_question_is_printed_as_it_opens_and_the_next_line_answers_it() {
+        use ActivityState::{Asking, Idle, Working};
+        let server = scenes(vec![
+            vec![
+                delivered(1),
+                is(Working, 1),
+                shows("a", "Let me", Tone::Answer),
+                asks("q", "May I?"),
+                is(Asking, 1),
+            ],
+            vec![
+                delivered(2),
+                edits("q", "Allowed.", Tone::Notice),
+                is(Working, 2),
+                edits("a", "Did it.", Tone::Answer),
+                is(Idle, 2),
+            ],
+        ]);
+        let (code, said, out, _) = server.play("do it\n1\n").await;
+        assert_eq!((code, said.len()), (0, 2));
+        assert_eq!(out, "May I?\n  1) Allow\n  2) Deny\nDid it.\nAllowed.\n");
+    }
+
+    #[tokio::test]
+    async fn a_question_left_open_at_the_end_is_said_and_is_no_failure() {
+        let server = scenes(vec![vec![delivered(1), asks("q", "May I?"), is(ActivityState::Asking, 1)]]);
+        let (code, _, out, complaints) = server.play("do it").await;
+        assert_eq!(code, 0);
+        assert_eq!(out, "May I?\n  1) Allow\n  2) Deny\n");
+        assert_eq!(complaints, "storkit: a question was left open\n");
+    }
+
+    #[tokio::test]
+    async fn a_failure_or_a_refused_line_makes_the_exit_code_1_and_the_rest_is_still_played() {
+        let idle = |ticket| is(ActivityState::Idle, ticket);
+        let server = scenes(vec![
+            vec![ToTerminal::Refused { ticket: Some(1), why: "Too long.".into() }],
+            vec![delivered(2), shows("a", "Fine.", Tone::Answer), idle(2)],
+        ]);
+        let (code, _, out, complaints) = server.play("x\ny\n").await;
+        assert_eq!(
+            (code, out.as_str(), complaints.as_str()),
+            (1, "Fine.\n", "storkit: not taken: Too long.\n")
+        );
+
+        let server = scenes(vec![
+            vec![delivered(1), shows("a", "No such story.", Tone::Failure), idle(1)],
+            vec![delivered(2), shows("b", "Fine.", Tone::Answer), idle(2)],
+        ]);
+        let (code, _, out, _) = server.play("x\ny\n").await;
+        assert_eq!((code, out.as_str()), (1, "No such story.\nFine.\n"));
+    }
+
+    #[tokio::test]
+    async fn a_line_of_another_terminal_in_between_does_not_leave_the_script_waiting() {
+        use ActivityState::{Idle, Working};
+        let other = |state| ToTerminal::Activity(Activity { state, after: id("another's") });
+        let server =
+            scenes(vec![vec![delivered(1), other(Idle), is(Working, 1), other(Working), other(Idle)]]);
+        assert_eq!(server.play("x\n").await.0, 0);
+    }
+
+    #[tokio::test]
+    async fn a_storkit_that_goes_away_is_said_with_what_it_showed_until_then() {
+        let scene = vec![delivered(1), shows("a", "Half", Tone::Answer)];
+        let server = Server { scenes: vec![scene.clone()], leaves: true };
+        let (code, _, out, complaints) = server.play("x\ny\n").await;
+        assert_eq!((code, out.as_str()), (1, "Half\n"));
+        assert_eq!(complaints, "storkit: storkit went away: it closed the connection\n");
+
+        let bye = ToTerminal::Bye { reason: "It is being restarted.".into() };
+        let server = Server { scenes: vec![[scene, vec![bye]].concat()], leaves: false };
+        let (code, _, _, complaints) = server.play("x\ny\n").await;
+        assert_eq!((code, complaints.as_str()), (1, "storkit: storkit went away: It is being restarted.\n"));
+    }
+}

@@ -1,0 +1,118 @@
+//! The unix socket of a running storkit: bound for its owner only, and reached however long its path is.
+
+use std::{
+    fs, io,
+    os::unix::fs::FileTypeExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Mode, OFlags};
+use tokio::net::{UnixListener, UnixSocket};
+
+/// Bytes of `sun_path` without its final zero (`unix(7)`).
+const LONGEST: usize = 107;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 64;
+
+/// A listening socket whose file goes when it is dropped.
+pub(super) struct Listening {
+    pub(super) listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // A socket file that stays is replaced by the next start anyway.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Listens at `path`, readable and writable by the owner alone from the first moment. An old socket
+/// file is replaced: the caller holds the instance lock, so nobody serves it.
+///
+/// # Errors
+/// `AlreadyExists` where something else than a socket is at `path`, and those of the system.
+pub(super) fn listen(path: &Path) -> io::Result<Listening> {
+    remove_stale(path)?;
+    let socket = UnixSocket::new_stream()?;
+    // Linux gives the file the mode of the unbound socket, so there is no moment in which others may
+    // connect; elsewhere the second call below does it.
+    let owner_only = Mode::RUSR | Mode::WUSR;
+    let _ = rustix::fs::fchmod(&socket, owner_only);
+    at(path, |reachable| socket.bind(reachable))?;
+    rustix::fs::chmod(path, owner_only)?;
+    Ok(Listening { listener: socket.listen(BACKLOG)?, path: path.to_owned() })
+}
+
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("`{}` is in the way: it is not a socket", path.display()),
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Calls `use_path` with a path to the same file that fits a socket address: through the open folder
+/// where the real one is too long (Linux only).
+pub(super) fn at<T>(path: &Path, use_path: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    if path.as_os_str().len() <= LONGEST {
+        return use_path(path);
+    }
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return use_path(path);
+    };
+    let folder =
+        rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let number = std::os::fd::AsRawFd::as_raw_fd(&folder);
+    use_path(&Path::new("/proc/self/fd").join(number.to_string()).join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::console::client::connect;
+
+    async fn reachable_at(path: &Path) {
+        let listening = listen(path).unwrap();
+        let (_client, accepted) = tokio::join!(connect(path), listening.listener.accept());
+        assert!(accepted.is_ok());
+        _client.unwrap();
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(listening);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn the_owner_alone_reaches_it_and_it_goes_with_its_listener() {
+        let folder = tempfile::tempdir().unwrap();
+        reachable_at(&folder.path().join("console.sock")).await;
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_path_longer_than_an_address_works() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a".repeat(100)).join("b".repeat(100));
+        fs::create_dir_all(&deep).unwrap();
+        reachable_at(&deep.join("console.sock")).await;
+    }
+
+    #[tokio::test]
+    async fn a_dead_socket_is_replaced_and_a_file_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("console.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        reachable_at(&path).await;
+
+        fs::write(&path, "a note").unwrap();
+        assert_eq!(listen(&path).err().unwrap().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a note");
+    }
+}

@@ -1,0 +1,303 @@
+//! The interactive front end: connects the stream to the line editor, which runs in a thread of its own.
+
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, BufReader},
+    sync::mpsc,
+};
+
+use super::{
+    editor::{self, Typed},
+    live::{LiveModel, Print},
+    milliseconds,
+    screen::Screen,
+    wire::{FromTerminal, ToTerminal, receive, tell},
+};
+use crate::ActivityState;
+
+/// How often what has gone quiet is settled.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Two interrupts on an empty line within this time leave.
+const TWICE: Duration = Duration::from_secs(2);
+
+/// What the interactive front end needs to know.
+#[derive(Clone, Debug)]
+pub struct TerminalOptions {
+    /// The room to join; `None` for `main`.
+    pub room: Option<String>,
+    /// Where typed lines are remembered; `None` forgets them. Made, with its folder, when needed.
+    pub history: Option<PathBuf>,
+    /// What Ctrl-C says, e.g. `!stop`.
+    pub interrupt_line: String,
+}
+
+/// Chats in this process's terminal until the person leaves (0) or storkit goes away (1). Needs standard
+/// input and standard error to be the terminal; nothing else may write to it meanwhile.
+///
+/// # Errors
+/// Where the terminal cannot be read, or its history file.
+pub async fn interactive(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    options: TerminalOptions,
+) -> io::Result<i32> {
+    let color =
+        std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && io::stdout().is_terminal();
+    let screen = Arc::new(Screen::new(color));
+    let (typed, lines) = mpsc::unbounded_channel();
+    let editor = editor::build(&screen, options.history.as_deref())?;
+    let editing = {
+        let screen = screen.clone();
+        tokio::task::spawn_blocking(move || editor::edit(editor, &screen, &typed))
+    };
+    // Also where the caller gives up on this future: the editor must hand the terminal back.
+    let closing = CloseScreen(screen.clone());
+    let chat =
+        Chat { screen: screen.clone(), model: LiveModel::default(), options, interrupted: None, ticket: 0 };
+    let code = chat.run(stream, lines).await;
+    drop(closing);
+    editing.await.map_err(io::Error::other)??;
+    Ok(code)
+}
+
+/// What follows from what a person did in the editor.
+enum Next {
+    Wait,
+    Say(String),
+    Leave,
+}
+
+struct CloseScreen(Arc<Screen>);
+
+impl Drop for CloseScreen {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+struct Chat {
+    screen: Arc<Screen>,
+    model: LiveModel,
+    options: TerminalOptions,
+    interrupted: Option<Instant>,
+    ticket: u64,
+}
+
+impl Chat {
+    async fn run(
+        mut self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        mut lines: mpsc::UnboundedReceiver<Typed>,
+    ) -> i32 {
+        let (reader, mut writer) = tokio::io::split(stream);
+        let mut incoming = incoming(reader);
+        let hello = FromTerminal::Hello { room: self.options.room.clone(), user: None };
+        let mut gone = tell(&mut writer, &hello).await.err().map(|error| error.to_string());
+        let mut tick = tokio::time::interval(TICK);
+        while gone.is_none() {
+            tokio::select! {
+                message = incoming.recv() => gone = self.heard(message),
+                typed = lines.recv() => match typed.map_or(Next::Leave, |typed| self.typed(typed)) {
+                    Next::Wait => {}
+                    Next::Leave => break,
+                    Next::Say(text) => {
+                        self.ticket += 1;
+                        let say = FromTerminal::Say { ticket: self.ticket, text };
+                        gone = tell(&mut writer, &say).await.err().map(|error| error.to_string());
+                    }
+                },
+                _ = tick.tick() => {
+                    let prints = self.model.tick(milliseconds(SystemTime::now()));
+                    self.show(prints);
+                }
+            }
+        }
+        let mut prints = self.model.finish();
+        let left = gone.is_none();
+        prints.extend(gone.filter(|reason| !reason.is_empty()).map(Print::Bye));
+        self.show(prints);
+        i32::from(!left)
+    }
+
+    /// Takes in one line of the adapter; returns why nothing follows, empty where that is said already.
+    fn heard(&mut self, message: Option<io::Result<ToTerminal>>) -> Option<String> {
+        let message = match message {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Some(format!("storkit went away: {error}")),
+            None => return Some("storkit went away.".into()),
+        };
+        let bye = matches!(message, ToTerminal::Bye { .. });
+        if let ToTerminal::Hello { prefixes, completions, .. } = &message {
+            self.screen.complete(prefixes, completions);
+        }
+        let prints = self.model.feed(message, milliseconds(SystemTime::now()));
+        self.show(prints);
+        bye.then(String::new)
+    }
+
+    fn typed(&mut self, typed: Typed) -> Next {
+        match typed {
+            Typed::Line(text) if text.trim().is_empty() => Next::Wait,
+            Typed::Line(text) => {
+                self.interrupted = None;
+                Next::Say(text)
+            }
+            Typed::Leave => Next::Leave,
+            Typed::Interrupt { empty } => self.interrupt(empty),
+        }
+    }
+
+    fn interrupt(&mut self, empty: bool) -> Next {
+        let again = self.interrupted.replace(Instant::now()).is_some_and(|before| before.elapsed() < TWICE);
+        let rests = matches!(self.model.room_is(), None | Some(ActivityState::Idle));
+        match (again && empty, rests) {
+            (true, _) => Next::Leave,
+            (false, false) => Next::Say(self.options.interrupt_line.clone()),
+            (false, true) => {
+                if empty {
+                    self.screen.hint("Ctrl-C once more, or Ctrl-D, leaves.");
+                }
+                Next::Wait
+            }
+        }
+    }
+
+    fn show(&self, prints: Vec<Print>) {
+        self.screen.show(&prints, self.model.region(), self.model.room_is());
+    }
+}
+
+/// Reads the adapter's lines in a task of its own, since reading one is not safe to abandon halfway.
+fn incoming(reader: impl AsyncRead + Send + Unpin + 'static) -> mpsc::Receiver<io::Result<ToTerminal>> {
+    let (sender, receiver) = mpsc::channel(64);
+    tokio::spawn(async move {
+        let mut reader = BufReader::new(reader);
+        while let Some(message) = receive(&mut reader).await.transpose() {
+            let failed = message.is_err();
+            if sender.send(message).await.is_err() || failed {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, DuplexStream, Lines, ReadHalf, WriteHalf};
+
+    use super::*;
+    use crate::{Activity, MessageId, Outgoing, console::wire::Shown};
+
+    /// A chat without an editor: its keys, its screen, and the adapter's end of its stream.
+    struct Bench {
+        keys: mpsc::UnboundedSender<Typed>,
+        screen: Arc<Screen>,
+        said: Lines<BufReader<ReadHalf<DuplexStream>>>,
+        writer: WriteHalf<DuplexStream>,
+        running: tokio::task::JoinHandle<i32>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let (near, far) = tokio::io::duplex(1 << 16);
+            let (keys, lines) = mpsc::unbounded_channel();
+            let screen = Arc::new(Screen::new(false));
+            let options = TerminalOptions { room: None, history: None, interrupt_line: "!stop".into() };
+            let model = LiveModel::default();
+            let chat = Chat { screen: screen.clone(), model, options, interrupted: None, ticket: 0 };
+            let running = tokio::spawn(chat.run(near, lines));
+            let (reader, writer) = tokio::io::split(far);
+            let said = tokio::io::AsyncBufReadExt::lines(BufReader::new(reader));
+            Self { keys, screen, said, writer, running }
+        }
+
+        async fn hear(&mut self, message: ToTerminal) {
+            let line = serde_json::to_string(&message).unwrap() + "\n";
+            self.writer.write_all(line.as_bytes()).await.unwrap();
+        }
+
+        /// Waits until the screen shows `text` for good.
+        async fn printed(&self, text: &str) {
+            let mut all = String::new();
+            let waiting = async {
+                while !all.contains(text) {
+                    tokio::task::yield_now().await;
+                    all += &self.screen.rest();
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it was never printed");
+        }
+
+        async fn says(&mut self) -> FromTerminal {
+            let line = tokio::time::timeout(Duration::from_secs(20), self.said.next_line()).await;
+            serde_json::from_str(&line.expect("nothing was said").unwrap().unwrap()).unwrap()
+        }
+
+        async fn ends(self) -> (i32, String) {
+            let code = tokio::time::timeout(Duration::from_secs(20), self.running).await;
+            (code.expect("the chat goes on").unwrap(), self.screen.rest())
+        }
+    }
+
+    fn message(text: &str) -> ToTerminal {
+        ToTerminal::Message(Shown::new(MessageId::new("1"), &Outgoing::text(text), u64::MAX))
+    }
+
+    fn say(ticket: u64, text: &str) -> FromTerminal {
+        FromTerminal::Say { ticket, text: text.into() }
+    }
+
+    #[tokio::test]
+    async fn lines_are_said_and_what_is_open_is_printed_on_leaving() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.says().await, FromTerminal::Hello { room: None, user: None });
+        bench.hear(message("half an answer")).await;
+        bench.hear(ToTerminal::Refused { ticket: None, why: "Too long.".into() }).await;
+        bench.printed("Too long.").await;
+        for text in ["  ", "first\nand second"] {
+            bench.keys.send(Typed::Line(text.into())).unwrap();
+        }
+        assert_eq!(bench.says().await, say(1, "first\nand second"));
+        bench.keys.send(Typed::Leave).unwrap();
+        assert_eq!(bench.ends().await, (0, "half an answer\n".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_stops_what_runs_and_twice_on_an_empty_line_leaves() {
+        let mut bench = Bench::new();
+        bench.says().await;
+        let working = Activity { state: ActivityState::Working, after: MessageId::new("1") };
+        bench.hear(ToTerminal::Activity(working)).await;
+        bench.hear(ToTerminal::Refused { ticket: None, why: "seen".into() }).await;
+        bench.printed("seen").await;
+        bench.keys.send(Typed::Interrupt { empty: false }).unwrap();
+        assert_eq!(bench.says().await, say(1, "!stop"));
+        bench.keys.send(Typed::Line("wait".into())).unwrap();
+        assert_eq!(bench.says().await, say(2, "wait"));
+        bench.keys.send(Typed::Interrupt { empty: true }).unwrap();
+        assert_eq!(bench.says().await, say(3, "!stop"));
+        bench.keys.send(Typed::Interrupt { empty: true }).unwrap();
+        assert_eq!(bench.ends().await.0, 0);
+    }
+
+    #[tokio::test]
+    async fn a_storkit_that_goes_away_ends_the_chat_with_1_and_says_so() {
+        let mut bench = Bench::new();
+        bench.says().await;
+        bench.hear(message("half an answer")).await;
+        bench.writer.shutdown().await.unwrap();
+        assert_eq!(bench.ends().await, (1, "half an answer\nstorkit went away.\n".to_owned()));
+
+        let mut bench = Bench::new();
+        bench.says().await;
+        bench.hear(ToTerminal::Bye { reason: "It restarts.".into() }).await;
+        assert_eq!(bench.ends().await, (1, "It restarts.\n".to_owned()));
+    }
+}

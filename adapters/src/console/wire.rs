@@ -1,0 +1,254 @@
+//! What a terminal and the console adapter say to each other: one JSON object a line, both ways.
+
+use std::{io, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::{Activity, Choice, MessageId, Outgoing, Tone};
+
+/// The longest line taken from a terminal, in bytes; longer ones are refused with a sentence.
+pub const MAX_FROM_TERMINAL: usize = 1024 * 1024;
+
+/// The longest line a terminal takes from the adapter: a message of the largest size, escaped.
+pub const MAX_TO_TERMINAL: usize = 16 * 1024 * 1024;
+
+/// One command the terminal completes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Completion {
+    /// The command as it is typed, without a prefix; may hold spaces (`new story`).
+    pub name: String,
+    /// One line of help.
+    pub help: String,
+}
+
+/// A message of the bot in its present state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Its id; an edit carries the id of what it replaces.
+    pub id: MessageId,
+    /// CommonMark, not yet made inert.
+    pub markdown: String,
+    /// What the message is.
+    pub tone: Tone,
+    /// What can be picked by number, from 1; empty when nothing is open.
+    pub choices: Vec<Choice>,
+    /// When it was sent, in milliseconds since 1970.
+    pub at: u64,
+    /// When it was last edited, in the same unit.
+    pub edited: Option<u64>,
+    /// Whether it was sent before this terminal attached.
+    pub replay: bool,
+}
+
+impl Shown {
+    /// The message `id` as it is sent at `at`.
+    pub fn new(id: MessageId, message: &Outgoing, at: u64) -> Self {
+        let Outgoing { markdown, tone, choices, .. } = message.clone();
+        Self { id, markdown, tone, choices, at, edited: None, replay: false }
+    }
+
+    /// Whether it waits for a person's choice.
+    pub fn is_open_question(&self) -> bool {
+        !self.choices.is_empty()
+    }
+}
+
+/// A line a person wrote, from another terminal or before this one attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// Its id.
+    pub id: MessageId,
+    /// Who wrote it.
+    pub from: String,
+    /// The text as typed.
+    pub text: String,
+    /// When, in milliseconds since 1970.
+    pub at: u64,
+    /// Whether it was said before this terminal attached.
+    pub replay: bool,
+}
+
+/// A file that was put on disk for the room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredFile {
+    /// The id of the message that showed it.
+    pub id: MessageId,
+    /// Its name with its ending.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// One line said with it.
+    pub caption: String,
+    /// When, in milliseconds since 1970.
+    pub at: u64,
+    /// Whether it was shown before this terminal attached.
+    pub replay: bool,
+}
+
+/// One line from the adapter to a terminal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToTerminal {
+    /// The first line: whom one talks to. Sent again when the completions change.
+    Hello {
+        /// How people call the bot.
+        name: String,
+        /// What a command may begin with.
+        prefixes: Vec<String>,
+        /// The room that was joined.
+        room: String,
+        /// The commands there are.
+        completions: Vec<Completion>,
+    },
+    /// The bot said something.
+    Message(Shown),
+    /// The bot replaced an earlier message.
+    Edited(Shown),
+    /// A person said something at another terminal, or earlier.
+    Said(Said),
+    /// A file was shown.
+    File(StoredFile),
+    /// What the room is doing.
+    Activity(Activity),
+    /// The line `ticket` is message `id`; comes before any activity that mentions it.
+    Delivered {
+        /// The ticket of the [`FromTerminal::Say`].
+        ticket: u64,
+        /// The id the line got.
+        id: MessageId,
+    },
+    /// A line was not taken.
+    Refused {
+        /// The ticket, where one could be read.
+        ticket: Option<u64>,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The last line: nothing follows.
+    Bye {
+        /// Why, as a sentence.
+        reason: String,
+    },
+}
+
+/// One line from a terminal to the adapter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromTerminal {
+    /// The first line: joins a room and asks for its recent messages.
+    Hello {
+        /// The room's name, `main` where absent.
+        #[serde(default)]
+        room: Option<String>,
+        /// How the person is called; the id in allow-lists stays the system user's name.
+        #[serde(default)]
+        user: Option<String>,
+    },
+    /// The person wrote something.
+    Say {
+        /// Comes back in [`ToTerminal::Delivered`] or [`ToTerminal::Refused`].
+        ticket: u64,
+        /// The text; several lines are one message.
+        text: String,
+    },
+}
+
+/// What [`read_line`] found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A line without its end.
+    Whole(Vec<u8>),
+    /// A line longer than the limit; it was read past and dropped.
+    TooLong,
+    /// The other end closed the stream; an unfinished line is dropped.
+    End,
+}
+
+/// Reads up to the next newline, keeping at most `limit` bytes in memory.
+///
+/// # Errors
+/// Those of the stream.
+pub async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), limit: usize) -> io::Result<Line> {
+    let mut line = Vec::new();
+    let mut too_long = false;
+    loop {
+        let chunk = reader.fill_buf().await?;
+        if chunk.is_empty() {
+            return Ok(Line::End);
+        }
+        let end = chunk.iter().position(|&byte| byte == b'\n');
+        let part = &chunk[..end.unwrap_or(chunk.len())];
+        too_long = too_long || line.len() + part.len() > limit;
+        if too_long {
+            line = Vec::new();
+        } else {
+            line.extend_from_slice(part);
+        }
+        let used = part.len() + usize::from(end.is_some());
+        reader.consume(used);
+        if end.is_some() {
+            return Ok(if too_long { Line::TooLong } else { Line::Whole(line) });
+        }
+    }
+}
+
+/// Reads what the adapter says next; `None` when it closed the stream.
+///
+/// # Errors
+/// Those of the stream; `InvalidData` for a line that is not of this protocol.
+pub async fn receive(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<ToTerminal>> {
+    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    match read_line(reader, MAX_TO_TERMINAL).await? {
+        Line::Whole(line) => serde_json::from_slice(&line)
+            .map(Some)
+            .map_err(|error| invalid(format!("storkit sent a line this terminal does not know: {error}"))),
+        Line::TooLong => Err(invalid("storkit sent a line of more than 16 MiB".into())),
+        Line::End => Ok(None),
+    }
+}
+
+/// Sends one line to the adapter.
+///
+/// # Errors
+/// Those of the stream.
+pub async fn tell(writer: &mut (impl AsyncWrite + Unpin), message: &FromTerminal) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    writer.write_all(&line).await?;
+    writer.flush().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_over_the_limit_is_dropped_and_the_next_one_is_read() {
+        let mut input: &[u8] = b"12345\n123456\n\nrest";
+        let mut found = Vec::new();
+        for _ in 0..4 {
+            found.push(read_line(&mut input, 5).await.unwrap());
+        }
+        let whole = |text: &str| Line::Whole(text.into());
+        assert_eq!(found, [whole("12345"), Line::TooLong, whole(""), Line::End]);
+    }
+
+    #[test]
+    fn every_line_has_its_type_in_it() {
+        let id = MessageId::new("1-1");
+        let shown = Shown::new(id.clone(), &Outgoing::text("hi"), 5);
+        insta::assert_snapshot!(serde_json::to_string(&ToTerminal::Message(shown)).unwrap(), @r#"{"type":"message","id":"1-1","markdown":"hi","tone":"Answer","choices":[],"at":5,"edited":null,"replay":false}"#);
+        let activity = Activity { state: crate::ActivityState::Idle, after: id };
+        insta::assert_snapshot!(serde_json::to_string(&ToTerminal::Activity(activity)).unwrap(), @r#"{"type":"activity","state":"Idle","after":"1-1"}"#);
+        let hello: FromTerminal = serde_json::from_str(r#"{"type":"hello"}"#).unwrap();
+        assert_eq!(hello, FromTerminal::Hello { room: None, user: None });
+    }
+
+    #[tokio::test]
+    async fn a_line_of_another_protocol_is_an_error_not_a_silence() {
+        let mut input: &[u8] = b"{\"type\":\"dance\"}\n";
+        let error = receive(&mut input).await.unwrap_err();
+        assert!(error.to_string().contains("does not know"), "{error}");
+    }
+}

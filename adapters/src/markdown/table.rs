@@ -1,0 +1,114 @@
+//! Tables as lines: columns aligned by what a terminal shows, cells wrapped where the width is short.
+
+use pulldown_cmark::Alignment;
+
+use super::layout::{Line, Look, Style};
+
+/// Cells wider than this are not aligned any more, so that one long cell does not widen every row.
+const WIDEST: usize = 60;
+const NARROWEST: usize = 3;
+/// ` | ` between two columns.
+const GAP: usize = 3;
+
+/// A table as it is read; the first row is the head.
+#[derive(Default)]
+pub(super) struct Table {
+    pub alignments: Vec<Alignment>,
+    pub rows: Vec<Vec<Line>>,
+}
+
+impl Table {
+    /// Its lines for `width` columns.
+    pub fn lines(mut self, look: Look, width: usize) -> Vec<Line> {
+        if let Some(head) = self.rows.first_mut() {
+            head.iter_mut().for_each(|cell| cell.restyle(|style| style.bold = true));
+        }
+        let columns = self.column_widths(look, width);
+        let mut lines = Vec::new();
+        for (index, row) in self.rows.into_iter().enumerate() {
+            lines.extend(row_lines(row, &columns, &self.alignments, look));
+            if index == 0 {
+                lines.push(rule(&columns, look));
+            }
+        }
+        lines
+    }
+
+    fn column_widths(&self, look: Look, width: usize) -> Vec<usize> {
+        let count = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let natural = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.width).max().unwrap_or(0).max(NARROWEST)
+        };
+        let columns: Vec<_> = (0..count).map(natural).collect();
+        match look {
+            Look::Plain => columns.into_iter().map(|column| column.min(WIDEST)).collect(),
+            Look::Ansi { .. } => shrink(columns, width.saturating_sub(GAP * count.saturating_sub(1))),
+        }
+    }
+}
+
+/// Takes from the widest columns until all fit into `width` together, or none can give more.
+fn shrink(mut columns: Vec<usize>, width: usize) -> Vec<usize> {
+    let total =
+        |most: usize, columns: &[usize]| columns.iter().map(|column| (*column).min(most)).sum::<usize>();
+    let (mut fitting, mut beyond) = (NARROWEST, columns.iter().copied().max().unwrap_or(0) + 1);
+    while fitting + 1 < beyond {
+        let middle = fitting + (beyond - fitting) / 2;
+        if total(middle, &columns) <= width { fitting = middle } else { beyond = middle }
+    }
+    columns.iter_mut().for_each(|column| *column = (*column).min(fitting));
+    columns
+}
+
+fn row_lines(row: Vec<Line>, columns: &[usize], alignments: &[Alignment], look: Look) -> Vec<Line> {
+    let wrap = |(cell, width): (Line, &usize)| match look {
+        Look::Plain => vec![cell],
+        Look::Ansi { .. } => cell.wrap(*width),
+    };
+    let mut cells: Vec<_> = row.into_iter().zip(columns).map(wrap).map(Vec::into_iter).collect();
+    let height = cells.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+    let line = |_| {
+        let mut line = Line::default();
+        for (index, width) in columns.iter().enumerate() {
+            if index > 0 {
+                line.append(separator(look));
+            }
+            let cell = cells.get_mut(index).and_then(Iterator::next).unwrap_or_default();
+            let is_last = index + 1 == columns.len();
+            align(&mut line, cell, *width, alignments.get(index).copied(), is_last);
+        }
+        line
+    };
+    (0..height).map(line).collect()
+}
+
+fn align(line: &mut Line, cell: Line, width: usize, alignment: Option<Alignment>, is_last: bool) {
+    let room = width.saturating_sub(cell.width);
+    let before = match alignment {
+        Some(Alignment::Right) => room,
+        Some(Alignment::Center) => room / 2,
+        Some(Alignment::Left | Alignment::None) | None => 0,
+    };
+    line.pad(before);
+    line.append(cell);
+    if !is_last {
+        line.pad(room - before);
+    }
+}
+
+fn separator(look: Look) -> Line {
+    match look {
+        Look::Plain => Line::of(" | ", Style::default()),
+        Look::Ansi { .. } => Line::of(" │ ", Style { dim: true, ..Style::default() }),
+    }
+}
+
+fn rule(columns: &[usize], look: Look) -> Line {
+    let (dash, cross) = match look {
+        Look::Plain => ("-", "-|-"),
+        Look::Ansi { .. } => ("─", "─┼─"),
+    };
+    let dashes: Vec<_> = columns.iter().map(|width| dash.repeat(*width)).collect();
+    Line::of(&dashes.join(cross), Style { dim: true, ..Style::default() })
+}

@@ -1,0 +1,270 @@
+//! The lines of a Markdown text and which of them lie in code blocks; renders a stretch of it as a part.
+
+use std::ops::Range;
+
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
+
+use super::Span;
+
+pub(super) struct Outline<'t> {
+    pub text: &'t str,
+    pub lines: Vec<Line>,
+    fences: Vec<Fence>,
+}
+
+/// A line of the source with its line ending.
+pub(super) struct Line {
+    pub start: usize,
+    pub end: usize,
+    place: Place,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Text,
+    /// Content or closing line of this fenced block.
+    Fenced(usize),
+    /// Code by indentation, which must be kept.
+    Indented,
+}
+
+/// A fenced code block.
+pub(super) struct Fence {
+    opener: usize,
+    last: usize,
+    is_closed: bool,
+    /// What stands before the marker and before each line: indentation or quote marks.
+    prefix: String,
+    marker: String,
+    info: String,
+}
+
+impl<'t> Outline<'t> {
+    /// Reads `text`. A code block whose fence would take over half of `max` is cut like text.
+    pub fn of(text: &'t str, max: usize) -> Self {
+        let mut outline = Self { text, lines: lines(text), fences: Vec::new() };
+        let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
+        for (event, range) in Parser::new_ext(text, options).into_offset_iter() {
+            match event {
+                Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
+                    outline.add_fence(range, &info, max);
+                }
+                Event::Start(Tag::CodeBlock(CodeBlockKind::Indented)) => outline.mark_indented(range),
+                _ => {}
+            }
+        }
+        outline
+    }
+
+    fn line_of(&self, at: usize) -> usize {
+        self.lines.partition_point(|line| line.end <= at)
+    }
+
+    fn mark_indented(&mut self, range: Range<usize>) {
+        let (first, last) = (self.line_of(range.start), self.line_of(range.end.saturating_sub(1)));
+        for line in self.lines.iter_mut().take(last + 1).skip(first) {
+            line.place = Place::Indented;
+        }
+    }
+
+    fn add_fence(&mut self, range: Range<usize>, info: &str, max: usize) {
+        let opener = self.line_of(range.start);
+        let block = self.text[range.clone()].trim_end();
+        let last = self.line_of(range.start + block.len().saturating_sub(1));
+        let Some(sign) = block.chars().next() else { return };
+        let length = block.len() - block.trim_start_matches(sign).len();
+        let before = &self.text[self.lines[opener].start..range.start];
+        let prefix: String = before.chars().map(|c| if c == '>' || c == '\t' { c } else { ' ' }).collect();
+        let fits = |info: &str| 2 * (prefix.len() + length + 1) + info.len() <= max / 2;
+        if !fits("") {
+            return;
+        }
+        let closing = self.text[self.lines[last].start..self.lines[last].end].trim_end();
+        let run = closing.len() - closing.trim_end_matches(sign).len();
+        let unquoted = closing.trim_end_matches(sign).trim_matches([' ', '\t', '>']);
+        let fence = Fence {
+            opener,
+            last,
+            is_closed: last > opener && run >= length && unquoted.is_empty(),
+            marker: sign.to_string().repeat(length),
+            info: if fits(info) { info.to_owned() } else { String::new() },
+            prefix,
+        };
+        for line in self.lines.iter_mut().take(last + 1).skip(opener + 1) {
+            line.place = Place::Fenced(self.fences.len());
+        }
+        self.fences.push(fence);
+    }
+
+    fn content(&self, line: usize) -> &'t str {
+        &self.text[self.lines[line].start..self.lines[line].end]
+    }
+
+    /// Where the line ends without its line ending.
+    pub fn content_end(&self, line: usize) -> usize {
+        self.lines[line].start + self.content(line).trim_end_matches(['\n', '\r']).len()
+    }
+
+    fn fence(&self, line: usize) -> Option<&Fence> {
+        match self.lines.get(line)?.place {
+            Place::Fenced(fence) => self.fences.get(fence),
+            Place::Text | Place::Indented => None,
+        }
+    }
+
+    /// The fence that stays open when the text ends at `at`, which lies in or right behind line `line`.
+    fn open_at(&self, at: usize) -> Option<&Fence> {
+        if at == self.text.len() {
+            let to_the_end = |fence: &&Fence| self.text[self.lines[fence.last].end..].trim().is_empty();
+            return self.fences.last().filter(|fence| !fence.is_closed).filter(to_the_end);
+        }
+        self.fence(self.line_of(at))
+    }
+
+    fn is_closer(&self, line: usize) -> bool {
+        self.fence(line).is_some_and(|fence| fence.is_closed && fence.last == line)
+    }
+
+    /// Whether a part that ends before `line` cuts no code block open, nor leaves an empty one.
+    pub fn is_outside(&self, line: usize) -> bool {
+        self.fence(line).is_none()
+    }
+
+    /// Whether `line` continues a code block of which at least one line comes before it.
+    pub fn is_inside(&self, line: usize) -> bool {
+        self.fence(line).is_some_and(|fence| line > fence.opener + 1)
+    }
+
+    pub fn may_end_before(&self, line: usize) -> bool {
+        self.is_outside(line) || self.is_inside(line)
+    }
+
+    /// Whether a paragraph begins here, not counting one that would be torn from its heading.
+    pub fn begins_paragraph(&self, line: usize) -> bool {
+        let is_blank = |line: usize| self.content(line).trim().is_empty();
+        if line == 0 || is_blank(line) || !is_blank(line - 1) || !self.is_outside(line) {
+            return false;
+        }
+        let previous = (0..line).rev().find(|line| !is_blank(*line)).map(|line| self.content(line));
+        !previous.is_some_and(|text| text.starts_with('#'))
+    }
+
+    /// First and last line of the code block that `line` is the inside of.
+    pub fn block_around(&self, line: usize) -> Option<(usize, usize)> {
+        self.fence(line).map(|fence| (fence.opener, fence.last))
+    }
+
+    /// Skips white space that nobody would miss at the start of a part.
+    pub fn skip_blank(&self, mut start: usize, mut line: usize) -> (usize, usize) {
+        while let Some(current) = self.lines.get(line) {
+            if self.fence(line).is_some() || !self.text[start..current.end].trim().is_empty() {
+                break;
+            }
+            start = current.end;
+            line += 1;
+        }
+        (start, line)
+    }
+
+    /// Where the next part begins when one ended at `end`.
+    pub fn after(&self, end: usize, from: usize) -> (usize, usize) {
+        let line = from + self.lines[from..].partition_point(|line| line.end <= end);
+        let Some(current) = self.lines.get(line) else { return (end, line) };
+        // The part before has closed the block already.
+        if self.is_closer(line) {
+            return (current.end, line + 1);
+        }
+        if end == current.start || self.fence(line).is_some() {
+            return (end, line);
+        }
+        let spaces = self.text[end..current.end].len() - self.text[end..current.end].trim_start().len();
+        (end + spaces, line)
+    }
+
+    /// The text of a part: the stretch with its code blocks opened and closed.
+    pub fn render(&self, span: Span) -> String {
+        let opened = self.fence(span.line);
+        let closing = self.open_at(span.end);
+        let mid_line = span.start > self.lines[span.line].start;
+        let mut dedent = Dedent::new(self, span, opened);
+        let mut part = String::with_capacity(span.end - span.start + 64);
+        if let Some(fence) = opened {
+            part.extend([dedent.strip(&fence.prefix), &fence.marker, &fence.info, "\n"]);
+        }
+        let mut body = self.text[span.start..span.end].split_inclusive('\n');
+        if mid_line && let Some(rest) = body.next() {
+            let quote = opened.map_or_else(|| quote_marks(self.content(span.line)), Fence::quote_marks);
+            let escape = if opened.is_none() && begins_block(rest) { "\\" } else { "" };
+            part.extend([quote, escape, rest]);
+        }
+        body.for_each(|line| part.push_str(dedent.next(line)));
+        match closing {
+            Some(fence) => {
+                part.push_str(if part.ends_with('\n') { "" } else { "\n" });
+                part.extend([dedent.strip(&fence.prefix), &fence.marker]);
+            }
+            None => part.truncate(part.trim_end().len()),
+        }
+        part
+    }
+}
+
+impl Fence {
+    fn quote_marks(&self) -> &str {
+        if self.prefix.contains('>') { &self.prefix } else { "" }
+    }
+}
+
+/// Takes the indentation of a list from a part that begins in its middle: alone it would mean code.
+struct Dedent {
+    by: usize,
+}
+
+impl Dedent {
+    fn new(outline: &Outline<'_>, span: Span, opened: Option<&Fence>) -> Self {
+        let by = match opened {
+            Some(fence) if fence.prefix.contains('>') => 0,
+            Some(fence) => fence.prefix.len(),
+            None if outline.lines[span.line].place == Place::Indented || span.start == 0 => 0,
+            None => indentation(outline.content(span.line)),
+        };
+        Self { by }
+    }
+
+    /// The line without the indentation. A line that has less is of an outer level: from there on, less is taken.
+    fn next<'l>(&mut self, line: &'l str) -> &'l str {
+        if !line.trim().is_empty() {
+            self.by = self.by.min(indentation(line));
+        }
+        self.strip(line)
+    }
+
+    fn strip<'l>(&self, line: &'l str) -> &'l str {
+        &line[indentation(line).min(self.by)..]
+    }
+}
+
+/// The `> ` that a line begins with. Deeper quotes than a person writes are not worth the room.
+fn quote_marks(line: &str) -> &str {
+    let marks = &line[..line.len() - line.trim_start_matches([' ', '>']).len()];
+    if marks.contains('>') && marks.len() <= 16 { marks } else { "" }
+}
+
+fn indentation(line: &str) -> usize {
+    line.len() - line.trim_start_matches([' ', '\t']).len()
+}
+
+/// Whether the rest of a line that was cut would be read as the start of a block.
+fn begins_block(text: &str) -> bool {
+    ["#", ">", "```", "~~~", "---", "- ", "+ ", "* "].iter().any(|mark| text.starts_with(mark))
+}
+
+fn lines(text: &str) -> Vec<Line> {
+    let mut end = 0;
+    let line = |content: &str| {
+        let start = end;
+        end += content.len();
+        Line { start, end, place: Place::Text }
+    };
+    text.split_inclusive('\n').map(line).collect()
+}

@@ -1,0 +1,76 @@
+//! Which Claude Code processes live right now, for htop, status and metrics.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+/// What is known of a living process.
+#[derive(Clone, Debug)]
+pub struct AgentEntry {
+    /// How people call it: the room it serves.
+    pub name: String,
+    /// When it was started.
+    pub since: Instant,
+    /// What its session has cost so far, in US dollars.
+    pub cost_usd: f64,
+}
+
+/// The table of living processes by pid. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Agents(Arc<Mutex<BTreeMap<u32, AgentEntry>>>);
+
+/// Takes its process out of the table when dropped.
+pub struct Registered {
+    agents: Agents,
+    pid: u32,
+}
+
+impl Agents {
+    /// Puts a process into the table for as long as the answer lives.
+    pub fn register(&self, pid: u32, entry: AgentEntry) -> Registered {
+        self.with(|table| table.insert(pid, entry));
+        Registered { agents: self.clone(), pid }
+    }
+
+    /// Every living process.
+    pub fn all(&self) -> Vec<(u32, AgentEntry)> {
+        self.with(|table| table.iter().map(|(pid, entry)| (*pid, entry.clone())).collect())
+    }
+
+    /// Notes what the session of this name has cost.
+    pub fn set_cost(&self, name: &str, usd: f64) {
+        self.with(|table| {
+            for entry in table.values_mut().filter(|entry| entry.name == name) {
+                entry.cost_usd = usd;
+            }
+        });
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut BTreeMap<u32, AgentEntry>) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.agents.with(|table| table.remove(&self.pid));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_in_the_table_as_long_as_its_registration_lives() {
+        let agents = Agents::default();
+        let entry = AgentEntry { name: "fake:a".into(), since: Instant::now(), cost_usd: 0.0 };
+        let registered = agents.register(7, entry);
+        agents.set_cost("fake:a", 0.5);
+        assert_eq!(agents.all()[0].1.cost_usd, 0.5);
+        drop(registered);
+        assert!(agents.all().is_empty());
+    }
+}

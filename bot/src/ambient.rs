@@ -1,0 +1,66 @@
+//! Which rooms are ambient: remembered over restarts by writing `bot.toml` back.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use adapters::Room;
+
+use crate::config;
+
+/// The ambient rooms. Cheap to clone.
+#[derive(Clone)]
+pub struct Ambient {
+    file: PathBuf,
+    rooms: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Ambient {
+    /// Begins with the rooms of the configuration; changes go to `file`.
+    pub fn new(file: PathBuf, rooms: &[String]) -> Self {
+        Self { file, rooms: Arc::new(Mutex::new(rooms.iter().cloned().collect())) }
+    }
+
+    /// Whether every message counts as addressed there.
+    pub fn is_on(&self, room: &Room) -> bool {
+        let rooms = self.lock();
+        !rooms.is_empty() && rooms.contains(&room.to_string())
+    }
+
+    /// Turns it on or off. It holds for this process even where the file cannot be written; the error says so.
+    pub fn set(&self, room: &Room, on: bool) -> anyhow::Result<()> {
+        let mut rooms = self.lock();
+        let changed = if on { rooms.insert(room.to_string()) } else { rooms.remove(&room.to_string()) };
+        if !changed {
+            return Ok(());
+        }
+        let list: Vec<String> = rooms.iter().cloned().collect();
+        config::write_ambient_rooms(&self.file, &list)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn it_is_remembered_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("bot.toml");
+        let room = Room::new("console", "main");
+        let ambient = Ambient::new(file.clone(), &[]);
+        assert!(!ambient.is_on(&room));
+        ambient.set(&room, true).unwrap();
+        assert!(ambient.is_on(&room));
+        assert_eq!(Config::load(&file, |_| None).unwrap().config.ambient_rooms, ["console:main"]);
+        ambient.set(&room, false).unwrap();
+        assert!(Config::load(&file, |_| None).unwrap().config.ambient_rooms.is_empty());
+    }
+}

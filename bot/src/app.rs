@@ -1,0 +1,248 @@
+//! The bot as a whole: started, served, shut down.
+
+use std::{sync::Arc, time::Duration, time::Instant};
+
+use adapters::{Adapter, Room, supervise::supervise};
+use pipeline::Project;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    access::Access,
+    ambient::Ambient,
+    clock::Clock,
+    commands,
+    config::Loaded,
+    http::{self, Run, RunGuard, Runs},
+    lock::{self, InstanceLock, LockError},
+    permission::PermissionBroker,
+    replies,
+    room::{RetryPolicy, RoomTask},
+    rooms::{RoomInput, Rooms},
+    router,
+    services::Services,
+    store::{OpenError, Store},
+};
+
+/// The whole shutdown may take so long (PRODUCT: 10 s, of which a CLI may need 5).
+const SHUTDOWN: Duration = Duration::from_secs(9);
+
+/// What a bot is made of.
+pub struct Options {
+    /// The repository it serves.
+    pub project: Project,
+    /// Its settings.
+    pub loaded: Loaded,
+    /// Its messengers.
+    pub adapters: Vec<Arc<dyn Adapter>>,
+    /// Who may what on them.
+    pub access: Access,
+    /// The time of day.
+    pub clock: Clock,
+    /// How rate limits are waited for.
+    pub retry: RetryPolicy,
+    /// Shown with the greeting, e.g. by the demo.
+    pub label: Option<String>,
+    /// Where news about the bot itself go.
+    pub notices: Vec<Room>,
+}
+
+/// Why a bot does not start. Each is one sentence for the person at the terminal.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another one serves the project.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// No state.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The port is taken.
+    #[error(
+        "Port {port} on 127.0.0.1 is taken, probably by another storkit or a development server (`ss -ltnp 'sport = :{port}'` \
+         shows which). Choose another with `--port N` or `[http] port` in bot.toml; `--port 0` takes a free one."
+    )]
+    Port {
+        /// The port.
+        port: u16,
+    },
+    /// The listener failed otherwise.
+    #[error("127.0.0.1:{port} cannot be listened on: {source}.")]
+    Listen {
+        /// The port.
+        port: u16,
+        /// The system's word.
+        source: std::io::Error,
+    },
+}
+
+/// A running bot.
+pub struct App {
+    services: Arc<Services>,
+    runs: Runs,
+    lock: InstanceLock,
+}
+
+impl App {
+    /// Starts the bot: lock, state, listener, messengers, and what an earlier process left behind.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let lock = lock::take(&options.project)?;
+        let store = Store::open(&options.project.dir().join("state.db"), options.clock.now())?;
+        let port = options.loaded.config.http.port;
+        let listener = http::bind(port).await.map_err(|source| match source.kind() {
+            std::io::ErrorKind::AddrInUse => StartError::Port { port },
+            _ => StartError::Listen { port, source },
+        })?;
+        let (sender, inbox) = mpsc::channel(1_000);
+        let notices = options.notices.clone();
+        let services = Arc::new(services(options, store, &sender));
+        drop(sender);
+        if let Ok(address) = listener.local_addr() {
+            let _ = services.port.set(address.port());
+        }
+        let for_rooms = services.clone();
+        services.rooms.serve(move |room, sender, mailbox| match for_rooms.adapter(room.adapter()) {
+            Some(adapter) => {
+                RoomTask::start(for_rooms.clone(), adapter, room, sender, mailbox);
+                true
+            }
+            None => false,
+        });
+        let runs = Runs::default();
+        let app = Self { services, runs, lock };
+        app.clean_up_after_predecessor(&notices).await;
+        let (services, runs) = (app.services.clone(), app.runs.clone());
+        app.services.tracker.spawn(http::serve(listener, services.clone(), runs));
+        app.services.tracker.spawn(router::run(services.clone(), inbox));
+        app.services.tracker.spawn(prune(services));
+        Ok(app)
+    }
+
+    /// Processes, questions and prompts that a killed predecessor left: ended, closed, told or run.
+    async fn clean_up_after_predecessor(&self, notices: &[Room]) {
+        let services = &self.services;
+        let sessions = services.store.live_sessions().unwrap_or_default();
+        let ended = pipeline::claude::sweep_orphans(&sessions).await;
+        if ended > 0 {
+            tracing::warn!(ended, "processes that an earlier storkit left behind were ended");
+        }
+        if let Some(path) = services.store.set_aside() {
+            for room in notices {
+                services.rooms.post(room, RoomInput::Notice(replies::state_set_aside(path)));
+            }
+        }
+        for (id, question, copies) in services.broker.close_left_over() {
+            for (room, message) in copies {
+                let input = RoomInput::LeftQuestion { id, tool: question.tool.clone(), copies: vec![message] };
+                services.rooms.post(&room, input);
+            }
+        }
+        match services.store.left_prompts() {
+            Ok(left) => {
+                for (room, number, started, prompt) in left {
+                    services.rooms.post(&room, RoomInput::LeftPrompt { number, started, prompt });
+                }
+            }
+            Err(error) => tracing::error!(%error, "prompts under way cannot be read"),
+        }
+    }
+
+    /// Says hello in a room: who this is, and the label where one is set.
+    pub fn greet(&self, room: &Room) {
+        let greeting = replies::hello(&self.services.config.display_name, self.services.label.as_deref());
+        self.services.rooms.post(room, RoomInput::Notice(greeting));
+    }
+
+    /// The port of the loopback listener.
+    pub fn port(&self) -> u16 {
+        self.services.port.get().copied().unwrap_or_default()
+    }
+
+    /// What the rooms share; for tests, completion and benchmarks.
+    pub fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
+    /// Lets an agent's run ask for permission over MCP.
+    pub fn open_run(&self, run: Run) -> RunGuard {
+        self.runs.open(run)
+    }
+
+    /// Ends the bot: intake stops, live messages get their end, agents are ended, within 10 s.
+    pub async fn shutdown(self) {
+        let services = &self.services;
+        services.stop.cancel();
+        let ended = tokio::time::timeout(SHUTDOWN, async {
+            let rooms = services.rooms.all();
+            let closing: Vec<_> = rooms
+                .iter()
+                .filter_map(|room| {
+                    let (done, wait) = oneshot::channel();
+                    services.rooms.post(room, RoomInput::Shutdown(done)).then_some(wait)
+                })
+                .collect();
+            for wait in closing {
+                let _ = wait.await;
+            }
+            services.broker.withdraw_all(replies::SHUTTING_DOWN);
+            services.tracker.close();
+            services.tracker.wait().await;
+        });
+        if ended.await.is_err() {
+            tracing::warn!("the shutdown took too long; what is left ends with the process");
+        }
+        drop(self.lock);
+    }
+}
+
+fn services(options: Options, store: Store, sender: &mpsc::Sender<adapters::Incoming>) -> Services {
+    let Options { project, loaded, adapters, access, clock, retry, label, notices: _ } = options;
+    let stop = CancellationToken::new();
+    let tracker = TaskTracker::new();
+    let rooms = Rooms::default();
+    let adapters = adapters
+        .into_iter()
+        .map(|adapter| {
+            let supervised = supervise(adapter.clone(), sender.clone(), stop.clone());
+            tracker.spawn(async move { supervised.task.await.unwrap_or_default() });
+            (adapter, supervised.health)
+        })
+        .collect();
+    Services {
+        broker: PermissionBroker::new(store.clone(), clock.clone(), rooms.clone()),
+        ambient: Ambient::new(loaded.path.clone(), &loaded.config.ambient_rooms),
+        project,
+        config_path: loaded.path,
+        secret_env: loaded.secret_env,
+        config: loaded.config,
+        store,
+        clock,
+        rooms,
+        registry: commands::all(),
+        access,
+        agents: Default::default(),
+        metrics: Default::default(),
+        retry,
+        tracker,
+        stop,
+        started: Instant::now(),
+        port: Default::default(),
+        label,
+        adapters,
+        sampler: Default::default(),
+    }
+}
+
+/// Forgets old message ids once an hour.
+async fn prune(services: Arc<Services>) {
+    let mut hourly = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        tokio::select! {
+            () = services.stop.cancelled() => break,
+            _ = hourly.tick() => {
+                if let Err(error) = services.store.prune(services.clock.now()) {
+                    tracing::warn!(%error, "old message ids could not be forgotten");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The command line: what can be asked of the program, and its exit codes (0, 1, 2 usage, 75 try later).
+
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+
+use bot::{StartError, commands, config::Config, config::Loaded, doctor};
+use clap::{Args, Parser, Subcommand};
+use pipeline::Project;
+
+use crate::serve::{self, Front};
+
+/// A team of coding agents on a git project, driven from the team's chat rooms.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args, Clone)]
+pub struct Common {
+    /// The project's folder [default: the repository around the current folder]
+    #[arg(long, global = true, value_name = "DIR", env = "STORKIT_PROJECT")]
+    pub project: Option<PathBuf>,
+    /// Port on 127.0.0.1 for MCP, health and metrics; 0 takes a free one
+    #[arg(long, global = true, value_name = "N", env = "STORKIT_PORT")]
+    pub port: Option<u16>,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Serve the project without a chat in this terminal
+    Serve,
+    /// Talk to the bot: to the one that serves the project, or to a new one. With standard input not a terminal it
+    /// takes lines as a script and exits with 1 if one failed
+    Chat,
+    /// Try it without an account: the real Claude Code against a scripted model on this machine, in a scratch project
+    Demo,
+    /// Check what storkit needs
+    Doctor,
+    /// Print the reference page of all commands
+    Docs,
+}
+
+/// Runs what was asked.
+pub async fn run(cli: Cli) -> ExitCode {
+    let here = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let front = if here { Front::Terminal } else { Front::Script };
+    match cli.action {
+        None if here => serve::project(&cli.common, Front::Terminal).await,
+        None | Some(Action::Serve) => serve::project(&cli.common, Front::None).await,
+        Some(Action::Chat) => serve::chat(&cli.common, front).await,
+        Some(Action::Demo) => serve::demo(&cli.common, front).await,
+        Some(Action::Doctor) => check(&cli.common).await,
+        Some(Action::Docs) => {
+            print(&commands::reference(&commands::all()));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// The project and its settings, or the sentence that says what is wrong (exit code 2).
+pub fn open(common: &Common) -> Result<(Project, Loaded), ExitCode> {
+    let start = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
+    let project = Project::open(&start).map_err(|error| complain(2, &error.to_string()))?;
+    let path = project.dir().join("bot.toml");
+    let mut loaded = Config::load(&path, |name| std::env::var(name).ok())
+        .map_err(|error| complain(2, &error.to_string()))?;
+    if let Some(port) = common.port {
+        loaded.config.http.port = port;
+    }
+    Ok((project, loaded))
+}
+
+/// A start that failed: 75 where trying later can help.
+pub fn not_started(error: &StartError) -> ExitCode {
+    let code = match error {
+        StartError::Lock(bot::LockError::Taken { .. }) | StartError::Port { .. } => 75,
+        StartError::Lock(bot::LockError::Io { .. }) | StartError::Store(_) | StartError::Listen { .. } => 1,
+    };
+    complain(code, &error.to_string())
+}
+
+/// Says what is wrong on standard error and gives the exit code.
+pub fn complain(code: u8, sentence: &str) -> ExitCode {
+    #[allow(clippy::print_stderr)]
+    {
+        eprintln!("storkit: {sentence}");
+    }
+    ExitCode::from(code)
+}
+
+/// Prints to standard output; a reader that went away is no failure.
+pub fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+async fn check(common: &Common) -> ExitCode {
+    let (project, loaded) = match open(common) {
+        Ok(opened) => opened,
+        Err(code) => return code,
+    };
+    let checks = doctor::check(&project, &loaded.config, &loaded.secret_env).await;
+    print(&adapters::markdown::plain(&doctor::report(&checks)));
+    print("\n");
+    let bad = checks.iter().any(|check| check.state == doctor::State::Bad);
+    ExitCode::from(u8::from(bad))
+}

@@ -1,0 +1,104 @@
+//! `allow`, `deny`, `always`: answers to permission questions, as commands.
+
+use async_trait::async_trait;
+
+use super::PLAIN;
+use crate::{
+    access::Role,
+    command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
+    permission::{Answer, Person, QuestionId},
+    replies,
+};
+
+/// One of the three answers.
+pub struct AnswerCommand {
+    spec: CommandSpec,
+    /// Makes the answer of the words behind the number.
+    answer: fn(&str) -> Result<Answer, CommandError>,
+}
+
+/// `allow`
+pub const ALLOW: AnswerCommand = AnswerCommand {
+    spec: CommandSpec {
+        name: "allow",
+        aliases: &["yes", "y", "ok", "approve"],
+        args: "[NUMBER]",
+        summary: "Allow what a question asks, this once",
+        details: "Allows the open question, or the one of this number where several are open. Exactly what was shown is run.",
+        examples: &["allow", "yes 12"],
+        role: Role::Approver,
+        ..PLAIN
+    },
+    answer: |words| nothing_more(words).map(|()| Answer::Yes),
+};
+
+/// `deny`
+pub const DENY: AnswerCommand = AnswerCommand {
+    spec: CommandSpec {
+        name: "deny",
+        aliases: &["no", "n"],
+        args: "[NUMBER] [REASON]",
+        summary: "Deny what a question asks, with a reason for the agent",
+        details: "Denies the open question, or the one of this number. The agent reads the reason and goes on without it.",
+        examples: &["deny", "no 12 use the test database"],
+        role: Role::Approver,
+        takes_text: true,
+        ..PLAIN
+    },
+    answer: |words| Ok(Answer::No((!words.is_empty()).then(|| words.to_owned()))),
+};
+
+/// `always`
+pub const ALWAYS: AnswerCommand = AnswerCommand {
+    spec: CommandSpec {
+        name: "always",
+        args: "[NUMBER]",
+        summary: "Allow what a question asks, now and by rule from now on",
+        details: "Allows the open question and makes a rule for calls like it; the question says what the rule covers. `rules` lists and \
+                  revokes rules. There is no rule for everything.",
+        examples: &["always", "always 12"],
+        role: Role::Approver,
+        ..PLAIN
+    },
+    answer: |words| nothing_more(words).map(|()| Answer::Always),
+};
+
+fn nothing_more(words: &str) -> Result<(), CommandError> {
+    match words {
+        "" => Ok(()),
+        more => {
+            let more = adapters::markdown::code_span(more);
+            Err(CommandError::Usage(format!("{more} is no question's number.")))
+        }
+    }
+}
+
+#[async_trait]
+impl Command for AnswerCommand {
+    fn spec(&self) -> &CommandSpec {
+        &self.spec
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        let (word, rest) = cx.args.split_once(char::is_whitespace).unwrap_or((cx.args, ""));
+        let (named, words) = match word.trim_start_matches('#').parse() {
+            Ok(number) => (Some(QuestionId(number)), rest.trim()),
+            Err(_) => (None, cx.args),
+        };
+        let answer = (self.answer)(words)?;
+        let id = match (named, cx.view.questions.as_slice()) {
+            (Some(id), _) => id,
+            (None, [only]) => only.id,
+            (None, []) => return Err(CommandError::User(replies::NO_QUESTION.into())),
+            (None, many) => {
+                return Err(CommandError::User(replies::which_question(many.iter().map(|question| question.id))));
+            }
+        };
+        let by = Person { id: cx.sender.id.to_string(), name: cx.sender.name.to_string() };
+        match cx.services.broker.answer(id, cx.room, &by, answer) {
+            // The question itself is edited to its outcome.
+            Ok(()) => Ok(Reply::default()),
+            Err(refused) => Err(CommandError::User(replies::answer_refused(&refused))),
+        }
+    }
+}

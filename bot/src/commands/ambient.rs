@@ -1,0 +1,39 @@
+//! `ambient`: whether every message in this room counts as addressed.
+
+use async_trait::async_trait;
+
+use super::PLAIN;
+use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction};
+
+/// See the module.
+pub struct Ambient;
+
+const SPEC: CommandSpec = CommandSpec {
+    name: "ambient",
+    args: "[on|off]",
+    summary: "Listen to every message here, or only when addressed",
+    details: "`ambient on`: every message in this room counts as addressed, and I stay silent where I have nothing to add. `ambient off`: \
+              only messages that address me. Remembered in `bot.toml`.",
+    examples: &["ambient", "ambient on", "ambient off"],
+    ..PLAIN
+};
+
+#[async_trait]
+impl Command for Ambient {
+    fn spec(&self) -> &CommandSpec {
+        &SPEC
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        match cx.args {
+            "" if cx.view.ambient => Ok(Reply::text("Ambient is on: I listen to every message here.")),
+            "" => Ok(Reply::text("Ambient is off: I listen when addressed.")),
+            "on" => Ok(Reply::text("Ambient is on: I listen to every message here.").then(RoomAction::SetAmbient(true))),
+            "off" => Ok(Reply::text("Ambient is off: I listen when addressed.").then(RoomAction::SetAmbient(false))),
+            other => {
+                let word = adapters::markdown::code_span(other);
+                Err(CommandError::Usage(format!("{word} is neither `on` nor `off`.")))
+            }
+        }
+    }
+}

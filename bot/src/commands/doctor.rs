@@ -1,0 +1,41 @@
+//! `doctor`: the checks of [`crate::doctor`], from the chat.
+
+use async_trait::async_trait;
+
+use super::{PLAIN, no_args};
+use crate::{
+    access::Role,
+    command::{Command, CommandResult, CommandSpec, Context, Reply, RoomAction},
+    doctor,
+};
+
+/// See the module.
+pub struct Doctor;
+
+const SPEC: CommandSpec = CommandSpec {
+    name: "doctor",
+    args: "",
+    summary: "Check what I need: Claude Code, key, git, state, sandbox",
+    details: "Checks the Claude Code program and its version, the key, git and its identity, the state folder, and which protections are on. \
+              Each line says what to do where something is missing.",
+    examples: &["doctor"],
+    role: Role::Operator,
+    ..PLAIN
+};
+
+#[async_trait]
+impl Command for Doctor {
+    fn spec(&self) -> &CommandSpec {
+        &SPEC
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        no_args(cx.args, &SPEC)?;
+        let services = cx.services.clone();
+        let check = async move {
+            let checks = doctor::check(&services.project, &services.config, &services.secret_env).await;
+            Ok(Reply::text(doctor::report(&checks)))
+        };
+        Ok(Reply::default().then(RoomAction::Later(Box::pin(check))))
+    }
+}

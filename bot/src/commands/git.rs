@@ -1,0 +1,38 @@
+//! `git`: the state of the main checkout and its worktrees.
+
+use async_trait::async_trait;
+
+use super::{PLAIN, git_report::report, no_args};
+use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction};
+
+/// See the module.
+pub struct Git;
+
+const SPEC: CommandSpec = CommandSpec {
+    name: "git",
+    args: "",
+    summary: "Show branch, changes, last commit and worktrees",
+    details: "Shows the branch with how far it is ahead of and behind its upstream, changed files by kind, the last commit, and every \
+              worktree with its state. It only reads.",
+    examples: &["git"],
+    ..PLAIN
+};
+
+#[async_trait]
+impl Command for Git {
+    fn spec(&self) -> &CommandSpec {
+        &SPEC
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        no_args(cx.args, &SPEC)?;
+        let (project, now) = (cx.services.project.clone(), cx.services.clock.now());
+        // A large repository takes a while, and the room is to go on meanwhile.
+        let read = async move {
+            let summary = tokio::task::spawn_blocking(move || pipeline::git::summary(&project)).await?;
+            let summary = summary.map_err(|error| CommandError::User(format!("{error}.")))?;
+            Ok(Reply::notice(report(&summary, now)))
+        };
+        Ok(Reply::default().then(RoomAction::Later(Box::pin(read))))
+    }
+}

@@ -1,0 +1,72 @@
+//! `help`: the commands a person may run here, or one of them in full.
+
+use std::fmt::Write as _;
+
+use async_trait::async_trait;
+
+use super::PLAIN;
+use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply};
+
+/// See the module.
+pub struct Help;
+
+const SPEC: CommandSpec = CommandSpec {
+    name: "help",
+    aliases: &["commands", "?"],
+    args: "[COMMAND]",
+    summary: "List the commands, or explain one",
+    details: "Lists the commands you may run here, one line each. With a command's name: its usage, what it does, and examples.",
+    examples: &["help", "help htop"],
+    ..PLAIN
+};
+
+#[async_trait]
+impl Command for Help {
+    fn spec(&self) -> &CommandSpec {
+        &SPEC
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        let registry = &cx.services.registry;
+        if cx.args.is_empty() {
+            return Ok(Reply::text(list(&cx)));
+        }
+        match registry.get(cx.args.trim_start_matches('!')) {
+            Some(command) => Ok(Reply::text(explain(command.spec()))),
+            None => {
+                let near = registry.nearest(cx.args).map(|near| format!(" Did you mean `{near}`?")).unwrap_or_default();
+                let word = adapters::markdown::code_span(cx.args);
+                Err(CommandError::Usage(format!("There is no command {word}.{near}")))
+            }
+        }
+    }
+}
+
+fn list(cx: &Context<'_>) -> String {
+    let role = cx.services.access.role(cx.room, &cx.sender.id);
+    let mut text = String::new();
+    for spec in cx.services.registry.specs().filter(|spec| role >= Some(spec.role)) {
+        let _ = writeln!(text, "- `{}`: {}", spec.usage(), spec.summary);
+    }
+    let prefix = cx.services.config.prefixes.first().map(String::as_str).unwrap_or_default();
+    let name = &cx.services.config.display_name;
+    let _ = write!(
+        text,
+        "\nWhere several people talk, begin with `{prefix}` or `{name}`. Anything else you say to me goes to Claude Code."
+    );
+    text
+}
+
+/// One command in full.
+pub fn explain(spec: &CommandSpec) -> String {
+    let mut text = format!("`{}`\n\n{}", spec.usage(), spec.details);
+    if !spec.aliases.is_empty() {
+        let aliases: Vec<_> = spec.aliases.iter().map(|alias| format!("`{alias}`")).collect();
+        let _ = write!(text, " Also: {}.", aliases.join(", "));
+    }
+    text.push_str("\n\nExamples:\n");
+    for example in spec.examples {
+        let _ = write!(text, "\n- `{example}`");
+    }
+    text
+}

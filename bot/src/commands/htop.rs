@@ -1,0 +1,89 @@
+//! `htop`: the machine and every agent's process tree, live.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{
+    PLAIN,
+    htop_frame::{AgentRow, frame},
+};
+use crate::{
+    command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction},
+    duration,
+    services::Services,
+};
+
+/// See the module.
+pub struct Htop;
+
+const SPEC: CommandSpec = CommandSpec {
+    name: "htop",
+    aliases: &["top"],
+    args: "[DURATION|stop]",
+    summary: "Show load, memory and each agent's processes, live",
+    details: "Shows the machine's load and memory, and for each agent the CPU and memory of all its processes, renewed every 5 s for \
+              5 minutes or the given time (at most `1h`). A second call starts it again, `htop stop` ends it. Where messages cannot be \
+              edited it is one snapshot.",
+    examples: &["htop", "htop 30s", "htop stop"],
+    ..PLAIN
+};
+
+const USUAL: Duration = Duration::from_secs(5 * 60);
+const LONGEST: Duration = Duration::from_secs(3600);
+
+#[async_trait]
+impl Command for Htop {
+    fn spec(&self) -> &CommandSpec {
+        &SPEC
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        match cx.args {
+            "" => Ok(Reply::default().then(RoomAction::Htop(USUAL))),
+            "stop" | "off" if cx.view.htop => Ok(Reply::default().then(RoomAction::StopHtop)),
+            "stop" | "off" => Ok(Reply::text("No htop runs here.")),
+            text => Ok(Reply::default().then(RoomAction::Htop(length(text)?))),
+        }
+    }
+}
+
+fn length(text: &str) -> Result<Duration, CommandError> {
+    let shown = adapters::markdown::code_span(text);
+    let length = duration::parse(text)
+        .ok_or_else(|| CommandError::Usage(format!("{shown} is no length of time; write it like `30s` or `5m`.")))?;
+    if length.is_zero() || length > LONGEST {
+        return Err(CommandError::Usage(format!("{shown} does not fit; htop runs from `1s` to `1h`.")));
+    }
+    Ok(length)
+}
+
+/// A frame of this moment; `left` is the time until it ends, `None` for the last one.
+pub fn frame_now(services: &Services, left: Option<Duration>) -> String {
+    let (machine, agents) = services.sample();
+    let rows: Vec<AgentRow> = agents
+        .into_iter()
+        .map(|(entry, usage)| AgentRow {
+            name: entry.name,
+            doing: String::new(),
+            usage,
+            elapsed: entry.since.elapsed(),
+            cost_usd: Some(entry.cost_usd),
+        })
+        .collect();
+    frame(&machine, &rows, left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_from_a_second_to_an_hour() {
+        assert_eq!(length("30s").unwrap(), Duration::from_secs(30));
+        assert_eq!(length("1h").unwrap(), LONGEST);
+        for wrong in ["2h", "0s", "soon", "-5m", "99999999999999999999h"] {
+            assert!(matches!(length(wrong), Err(CommandError::Usage(_))), "{wrong}");
+        }
+    }
+}

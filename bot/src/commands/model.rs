@@ -1,0 +1,68 @@
+//! `model`: which model this room talks to.
+
+use adapters::markdown::code_span;
+use async_trait::async_trait;
+
+use super::PLAIN;
+use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction};
+
+/// See the module.
+pub struct Model;
+
+const SPEC: CommandSpec = CommandSpec {
+    name: "model",
+    args: "[NAME|default]",
+    summary: "Show or choose this room's model",
+    details: "Without a name: says which model this room uses. With one (`opus`, `sonnet`, `haiku` or a full name): uses it from the next \
+              turn on, also after a restart. `model default` goes back to the configured one.",
+    examples: &["model", "model sonnet", "model default"],
+    immediate: false,
+    ..PLAIN
+};
+
+#[async_trait]
+impl Command for Model {
+    fn spec(&self) -> &CommandSpec {
+        &SPEC
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        let configured = match cx.services.config.claude.model.as_str() {
+            "" => "Claude Code's default".to_owned(),
+            model => code_span(model),
+        };
+        match cx.args {
+            "" => Ok(Reply::text(match &cx.view.model {
+                Some(model) => format!("This room uses {} (configured: {configured}).", code_span(model)),
+                None => format!("This room uses {configured}."),
+            })),
+            "default" => Ok(Reply::text(format!("From the next turn on: {configured}.")).then(RoomAction::SetModel(None))),
+            name if is_name(name) => {
+                let text = format!("From the next turn on: {}.", code_span(name));
+                Ok(Reply::text(text).then(RoomAction::SetModel(Some(name.to_owned()))))
+            }
+            other => Err(CommandError::Usage(format!("{} is no model's name.", code_span(other)))),
+        }
+    }
+}
+
+/// Names as the service has them; above all nothing that the CLI could take for an option.
+fn is_name(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._:/[]@".contains(c);
+    text.len() <= 100 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_name;
+
+    #[test]
+    fn a_models_name_can_never_be_an_option() {
+        assert!(is_name("claude-opus-5-5"));
+        assert!(is_name("opus[1m]"));
+        assert!(is_name("us.anthropic.claude:0"));
+        assert!(!is_name("--dangerously-skip-permissions"));
+        assert!(!is_name("a b"));
+        assert!(!is_name(""));
+    }
+}

@@ -1,0 +1,39 @@
+//! `reset`: forget the room's session.
+
+use async_trait::async_trait;
+
+use super::{PLAIN, no_args};
+use crate::command::{Command, CommandResult, CommandSpec, Context, Reply, RoomAction};
+
+/// See the module.
+pub struct Reset;
+
+const SPEC: CommandSpec = CommandSpec {
+    name: "reset",
+    aliases: &["new-session"],
+    args: "",
+    summary: "Begin a new session here",
+    details: "Forgets this room's session: the next prompt begins a new one that knows nothing of what was said. The old session's id stays \
+              in the record.",
+    examples: &["reset"],
+    immediate: false,
+    ..PLAIN
+};
+
+#[async_trait]
+impl Command for Reset {
+    fn spec(&self) -> &CommandSpec {
+        &SPEC
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        no_args(cx.args, &SPEC)?;
+        Ok(match &cx.view.session {
+            Some(session) => {
+                Reply::text(format!("The session `{session}` is closed. Your next message begins a new one."))
+                    .then(RoomAction::ResetSession)
+            }
+            None => Reply::text("There is no session here. Your next message begins one."),
+        })
+    }
+}

@@ -1,0 +1,40 @@
+//! `verbosity`: how much of a turn this room sees.
+
+use async_trait::async_trait;
+
+use super::PLAIN;
+use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction};
+
+/// See the module.
+pub struct Verbosity;
+
+const SPEC: CommandSpec = CommandSpec {
+    name: "verbosity",
+    aliases: &["verbose"],
+    args: "[0|1|2]",
+    summary: "Show or choose how much of the work is seen",
+    details: "0 shows answers only, 1 also which tools are used, 2 also what with. Remembered for this room.",
+    examples: &["verbosity", "verbosity 2"],
+    ..PLAIN
+};
+
+#[async_trait]
+impl Command for Verbosity {
+    fn spec(&self) -> &CommandSpec {
+        &SPEC
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        match cx.args {
+            "" => Ok(Reply::text(format!("Verbosity is {}.", cx.view.verbosity))),
+            "0" | "1" | "2" => {
+                let level = cx.args.as_bytes()[0] - b'0';
+                Ok(Reply::text(format!("Verbosity is {level} from now on.")).then(RoomAction::SetVerbosity(level)))
+            }
+            other => {
+                let word = adapters::markdown::code_span(other);
+                Err(CommandError::Usage(format!("{word} is no verbosity; it is 0, 1 or 2.")))
+            }
+        }
+    }
+}

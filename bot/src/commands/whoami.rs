@@ -1,0 +1,37 @@
+//! `whoami`: who the bot takes a person for.
+
+use adapters::markdown::{code_span, inert};
+use async_trait::async_trait;
+
+use super::{PLAIN, no_args};
+use crate::command::{Command, CommandResult, CommandSpec, Context, Reply};
+
+/// See the module.
+pub struct Whoami;
+
+const SPEC: CommandSpec = CommandSpec {
+    name: "whoami",
+    args: "",
+    summary: "Show your id, your role and this room's id",
+    details: "Shows the id that an operator puts into the allow-list, the role you have, and this room's id as `bot.toml` writes it.",
+    examples: &["whoami"],
+    ..PLAIN
+};
+
+#[async_trait]
+impl Command for Whoami {
+    fn spec(&self) -> &CommandSpec {
+        &SPEC
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        no_args(cx.args, &SPEC)?;
+        let role = cx.services.access.role(cx.room, &cx.sender.id).map(|role| role.to_string()).unwrap_or_default();
+        Ok(Reply::text(format!(
+            "You are {} ({}), {role}. This room is {}.",
+            inert(&cx.sender.name),
+            code_span(&cx.sender.id),
+            code_span(&cx.room.to_string())
+        )))
+    }
+}

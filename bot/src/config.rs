@@ -1,0 +1,485 @@
+//! `bot.toml`: its keys, their defaults, and clear sentences for what is wrong in it.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use toml::{Table, Value};
+
+use crate::duration;
+
+/// The settings of one bot. Every key has a default, so that no file at all is a valid file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// How people call the bot; part of every prompt.
+    pub display_name: String,
+    /// What a command may begin with.
+    pub prefixes: Vec<String>,
+    /// How many messages of a room's recent talk go along with a prompt.
+    pub history_size: usize,
+    /// Messages older than this on arrival are not acted on.
+    pub catch_up: Span,
+    /// Rooms (`adapter:id`) in which every message counts as addressed.
+    pub ambient_rooms: Vec<String>,
+    /// How much of a turn's progress rooms show: 0, 1 or 2.
+    pub verbosity: u8,
+    /// The agents' program.
+    pub claude: Claude,
+    /// The loopback listener.
+    pub http: Http,
+    /// The terminal.
+    pub console: ConsoleSection,
+}
+
+/// `[claude]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Claude {
+    /// Program, or program and arguments.
+    #[serde(deserialize_with = "string_or_list")]
+    pub command: Vec<String>,
+    /// Model; empty for the CLI's default.
+    pub model: String,
+    /// A turn without output for so long is ended; waiting for a person does not count. 0 waits for ever.
+    pub turn_timeout: Span,
+    /// A permission question is denied after this; 0 waits for ever.
+    pub permission_timeout: Span,
+    /// A live session without work is closed after this.
+    pub idle_timeout: Span,
+    /// Let the project's own settings, hooks and MCP servers take effect. Only for repositories you trust.
+    pub trust_project_settings: bool,
+    /// Extra environment of the CLI.
+    pub env: BTreeMap<String, String>,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Http {
+    /// Port on 127.0.0.1 for MCP, health and metrics; 0 takes a free one.
+    pub port: u16,
+}
+
+/// `[console]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConsoleSection {
+    /// Whether terminals can attach.
+    pub enabled: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            display_name: "Timmy".into(),
+            prefixes: vec!["!".into()],
+            history_size: 20,
+            catch_up: Span::minutes(10),
+            ambient_rooms: Vec::new(),
+            verbosity: 1,
+            claude: Claude::default(),
+            http: Http::default(),
+            console: ConsoleSection::default(),
+        }
+    }
+}
+
+impl Default for Claude {
+    fn default() -> Self {
+        Self {
+            command: vec!["claude".into()],
+            model: String::new(),
+            turn_timeout: Span::minutes(15),
+            permission_timeout: Span::minutes(5),
+            idle_timeout: Span::minutes(10),
+            trust_project_settings: false,
+            env: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { port: 3001 }
+    }
+}
+
+impl Default for ConsoleSection {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+/// A length of time, written `30s`, `5m`, `2h` or `0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl Span {
+    const fn minutes(n: u64) -> Self {
+        Self(Duration::from_secs(n * 60))
+    }
+
+    /// `None` for 0, which means "no limit" where a limit is configured.
+    pub fn limit(self) -> Option<Duration> {
+        (!self.0.is_zero()).then_some(self.0)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&duration::human(self.0).replace(' ', ""))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parsed = if text.trim() == "0" { Some(Duration::ZERO) } else { duration::parse(&text) };
+        parsed
+            .map(Span)
+            .ok_or_else(|| D::Error::custom(format!("`{text}` is no length of time; write it like \"30s\", \"5m\" or \"2h\"")))
+    }
+}
+
+fn string_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        One(String),
+        List(Vec<String>),
+    }
+    let list = match Form::deserialize(deserializer)? {
+        Form::One(program) => vec![program],
+        Form::List(list) => list,
+    };
+    match list.first() {
+        Some(program) if !program.trim().is_empty() => Ok(list),
+        _ => Err(D::Error::custom("the program is missing; write it like \"claude\" or [\"claude\", \"--option\"]")),
+    }
+}
+
+/// A configuration, and what of the environment went into it.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// Environment variables that `${VAR}` named: the bot's secrets, kept from the agents.
+    pub secret_env: Vec<String>,
+    /// The file, whether it exists or not.
+    pub path: PathBuf,
+}
+
+/// What is wrong with a `bot.toml`. Each is one sentence for the person who wrote it; the exit code is 2.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("`{path}` cannot be read: {source}. Mend its owner or mode.")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// It is no TOML.
+    #[error("`{path}` is not valid TOML: {why}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        why: String,
+    },
+    /// A key that does not exist.
+    #[error("`{path}` has an unknown key `{key}`{}. All keys are in `bot.toml.example`.", suggest(.nearest))]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The dotted key.
+        key: String,
+        /// The right key it is most like.
+        nearest: Option<String>,
+    },
+    /// A value that does not fit its key.
+    #[error("`{key}` in `{path}`: {why}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The dotted key.
+        key: String,
+        /// What is wrong and what to write.
+        why: String,
+    },
+}
+
+fn suggest(nearest: &Option<String>) -> String {
+    nearest.as_ref().map(|key| format!(" (did you mean `{key}`?)")).unwrap_or_default()
+}
+
+impl Config {
+    /// Reads the file; a missing one gives the defaults. `lookup` reads the environment.
+    pub fn load(path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<Loaded, ConfigError> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(ConfigError::Unreadable { path: path.into(), source }),
+        };
+        Self::parse(&text, path, lookup)
+    }
+
+    fn parse(text: &str, path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<Loaded, ConfigError> {
+        let mut table: Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| ConfigError::Syntax { path: path.into(), why: error.to_string() })?;
+        check_keys(&table, path)?;
+        let mut secret_env = Vec::new();
+        for (key, value) in &mut table {
+            expand(value, key, path, &lookup, &mut secret_env)?;
+        }
+        let config = deserialize(table, path)?;
+        config.check(path)?;
+        Ok(Loaded { config, secret_env, path: path.into() })
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let wrong = |key: &str, why: &str| {
+            Err(ConfigError::Value { path: path.into(), key: key.into(), why: why.into() })
+        };
+        if self.display_name.trim().is_empty() {
+            return wrong("display_name", "the bot needs a name; write one like \"Timmy\".");
+        }
+        if self.verbosity > 2 {
+            return wrong("verbosity", "it is 0 (answers only), 1 (tools by name) or 2 (tools with their input).");
+        }
+        if self.prefixes.iter().any(|prefix| prefix.trim().is_empty()) {
+            return wrong("prefixes", "a prefix cannot be empty; write [\"!\"], or [] for none.");
+        }
+        Ok(())
+    }
+}
+
+/// Deserializes key by key, so that the message can name the key that does not fit.
+fn deserialize(table: Table, path: &Path) -> Result<Config, ConfigError> {
+    for (name, value) in &table {
+        let entries: Vec<(String, Table)> = match value {
+            Value::Table(inner) => inner
+                .iter()
+                .map(|(key, value)| {
+                    let section = Table::from_iter([(key.clone(), value.clone())]);
+                    (format!("{name}.{key}"), Table::from_iter([(name.clone(), Value::Table(section))]))
+                })
+                .collect(),
+            _ => vec![(name.clone(), Table::from_iter([(name.clone(), value.clone())]))],
+        };
+        for (key, single) in entries {
+            single.try_into::<Config>().map_err(|error| ConfigError::Value {
+                path: path.into(),
+                key,
+                why: format!("{}.", error.message().trim_end_matches('.')),
+            })?;
+        }
+    }
+    table.try_into().map_err(|error: toml::de::Error| ConfigError::Syntax {
+        path: path.into(),
+        why: error.message().to_owned(),
+    })
+}
+
+fn check_keys(table: &Table, path: &Path) -> Result<(), ConfigError> {
+    let known = known_keys();
+    for key in dotted_keys(table) {
+        if !known.contains(&key) {
+            return Err(ConfigError::UnknownKey { path: path.into(), nearest: nearest(&key, &known), key });
+        }
+    }
+    Ok(())
+}
+
+/// Every key there is, read off the defaults, so that it cannot fall out of step with the struct.
+pub fn known_keys() -> Vec<String> {
+    let table = Table::try_from(Config::default()).expect("the defaults are plain data");
+    dotted_keys(&table)
+}
+
+fn dotted_keys(table: &Table) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (name, value) in table {
+        keys.push(name.clone());
+        if let Value::Table(inner) = value {
+            keys.extend(inner.keys().map(|key| format!("{name}.{key}")));
+        }
+    }
+    keys
+}
+
+fn nearest(key: &str, known: &[String]) -> Option<String> {
+    let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
+    known
+        .iter()
+        .map(|candidate| {
+            let whole = strsim::normalized_damerau_levenshtein(key, candidate);
+            let part = strsim::normalized_damerau_levenshtein(&last(key), &last(candidate));
+            (whole.max(part * 0.95), candidate)
+        })
+        .filter(|(score, _)| *score > 0.55)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate.clone())
+}
+
+fn expand(
+    value: &mut Value,
+    key: &str,
+    path: &Path,
+    lookup: &impl Fn(&str) -> Option<String>,
+    used: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    match value {
+        Value::String(text) => *text = expand_text(text, key, path, lookup, used)?,
+        Value::Array(items) => {
+            for item in items {
+                expand(item, key, path, lookup, used)?;
+            }
+        }
+        Value::Table(table) => {
+            for (name, item) in table {
+                expand(item, &format!("{key}.{name}"), path, lookup, used)?;
+            }
+        }
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
+    }
+    Ok(())
+}
+
+fn expand_text(
+    text: &str,
+    key: &str,
+    path: &Path,
+    lookup: &impl Fn(&str) -> Option<String>,
+    used: &mut Vec<String>,
+) -> Result<String, ConfigError> {
+    let wrong = |why: String| ConfigError::Value { path: path.into(), key: key.into(), why };
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let (before, tail) = rest.split_at(start);
+        let end = tail.find('}').ok_or_else(|| wrong("`${` without `}`; write it like \"${NAME}\".".into()))?;
+        let name = &tail[2..end];
+        let value = lookup(name).ok_or_else(|| {
+            wrong(format!("the environment variable `{name}` is not set. Set it, or write the value here."))
+        })?;
+        out.push_str(before);
+        out.push_str(&value);
+        used.push(name.to_owned());
+        rest = &tail[end + 1..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Writes `ambient_rooms` back into the file, leaving every other byte of it as the person wrote it.
+pub fn write_ambient_rooms(path: &Path, rooms: &[String]) -> anyhow::Result<()> {
+    use anyhow::Context as _;
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).context("bot.toml cannot be read"),
+    };
+    let mut document: toml_edit::DocumentMut = text.parse().context("bot.toml is not valid TOML")?;
+    let mut list = toml_edit::Array::new();
+    list.extend(rooms.iter().map(String::as_str));
+    match document.get_mut("ambient_rooms").and_then(|item| item.as_value_mut()) {
+        Some(value) => {
+            let decor = value.decor().clone();
+            *value = list.into();
+            *value.decor_mut() = decor;
+        }
+        None => {
+            document.insert("ambient_rooms", toml_edit::value(list));
+        }
+    }
+    crate::atomic::write(path, document.to_string().as_bytes()).context("bot.toml cannot be written")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Loaded, ConfigError> {
+        Config::parse(text, Path::new("bot.toml"), |name| (name == "TOKEN").then(|| "s3cret".to_owned()))
+    }
+
+    fn sentence(text: &str) -> String {
+        parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn no_file_is_a_valid_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let loaded = Config::load(&dir.path().join("bot.toml"), |_| None).unwrap();
+        assert_eq!(loaded.config.display_name, "Timmy");
+        assert_eq!(loaded.config.http.port, 3001);
+    }
+
+    #[test]
+    fn an_unknown_key_names_itself_and_the_nearest_right_one() {
+        insta::assert_snapshot!(sentence("dispaly_name = \"x\""), @"`bot.toml` has an unknown key `dispaly_name` (did you mean `display_name`?). All keys are in `bot.toml.example`.");
+        insta::assert_snapshot!(sentence("[claude]\nidle_timout = \"5m\""), @"`bot.toml` has an unknown key `claude.idle_timout` (did you mean `claude.idle_timeout`?). All keys are in `bot.toml.example`.");
+        insta::assert_snapshot!(sentence("turn_timeout = \"5m\""), @"`bot.toml` has an unknown key `turn_timeout` (did you mean `claude.turn_timeout`?). All keys are in `bot.toml.example`.");
+        insta::assert_snapshot!(sentence("zzz = 1"), @"`bot.toml` has an unknown key `zzz`. All keys are in `bot.toml.example`.");
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_names_its_key() {
+        insta::assert_snapshot!(sentence("catch_up = \"soon\""), @r#"`catch_up` in `bot.toml`: `soon` is no length of time; write it like "30s", "5m" or "2h"."#);
+        insta::assert_snapshot!(sentence("[http]\nport = 99999"), @"`http.port` in `bot.toml`: invalid value: integer `99999`, expected u16.");
+        insta::assert_snapshot!(sentence("verbosity = 7"), @"`verbosity` in `bot.toml`: it is 0 (answers only), 1 (tools by name) or 2 (tools with their input).");
+        insta::assert_snapshot!(sentence("[claude]\ncommand = []"), @r#"`claude.command` in `bot.toml`: the program is missing; write it like "claude" or ["claude", "--option"]."#);
+    }
+
+    #[test]
+    fn variables_are_expanded_and_remembered_as_secrets() {
+        let loaded = parse("[claude]\nenv = { A = \"x-${TOKEN}-y\" }").unwrap();
+        assert_eq!(loaded.config.claude.env["A"], "x-s3cret-y");
+        assert_eq!(loaded.secret_env, ["TOKEN"]);
+        assert!(sentence("display_name = \"${NOPE}\"").contains("`NOPE` is not set"));
+    }
+
+    #[test]
+    fn the_command_may_be_a_word_or_a_list() {
+        assert_eq!(parse("[claude]\ncommand = \"c\"").unwrap().config.claude.command, ["c"]);
+        assert_eq!(parse("[claude]\ncommand = [\"c\", \"-x\"]").unwrap().config.claude.command, ["c", "-x"]);
+    }
+
+    #[test]
+    fn the_example_names_every_key_and_only_those() {
+        let example = include_str!("../../bot.toml.example");
+        let table: Table = example.parse().unwrap();
+        let mut example_keys = dotted_keys(&table);
+        let mut known = known_keys();
+        example_keys.sort();
+        known.sort();
+        assert_eq!(example_keys, known);
+        parse(example).unwrap();
+    }
+
+    #[test]
+    fn ambient_rooms_are_written_back_without_losing_a_comment() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bot.toml");
+        fs::write(&path, "# mine\nambient_rooms = [] # here\n\n[http] # port\nport = 4\n").unwrap();
+        write_ambient_rooms(&path, &["console:main".into()]).unwrap();
+        insta::assert_snapshot!(fs::read_to_string(&path).unwrap(), @r#"
+        # mine
+        ambient_rooms = ["console:main"] # here
+
+        [http] # port
+        port = 4
+        "#);
+        fs::remove_file(&path).unwrap();
+        write_ambient_rooms(&path, &["console:main".into()]).unwrap();
+        insta::assert_snapshot!(fs::read_to_string(&path).unwrap(), @r#"ambient_rooms = ["console:main"]"#);
+    }
+}

@@ -1,0 +1,196 @@
+//! What storkit needs from its machine, checked; each line says what to do where something is missing.
+
+use std::{fmt::Write as _, process::Stdio, time::Duration};
+
+use adapters::markdown::inert;
+use pipeline::{Project, claude::TESTED_VERSION};
+use tokio::process::Command;
+
+use crate::{config::Config, replies};
+
+/// How long one check may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The result of one check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// How it went.
+    pub state: State,
+    /// What was found, and what to do.
+    pub text: String,
+}
+
+/// How a check went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// As it should be.
+    Good,
+    /// Works, but should be known.
+    Note,
+    /// Does not work.
+    Bad,
+}
+
+fn good(text: impl Into<String>) -> Check {
+    Check { state: State::Good, text: text.into() }
+}
+
+fn note(text: impl Into<String>) -> Check {
+    Check { state: State::Note, text: text.into() }
+}
+
+fn bad(text: impl Into<String>) -> Check {
+    Check { state: State::Bad, text: text.into() }
+}
+
+/// Runs all checks.
+pub async fn check(project: &Project, config: &Config, secret_env: &[String]) -> Vec<Check> {
+    let mut checks = vec![claude_version(config).await, claude_key(config, secret_env).await];
+    checks.extend(git(project).await);
+    checks.push(trust(config));
+    checks.push(sandbox());
+    checks.push(config_file(project));
+    checks
+}
+
+async fn output(program: &[String], arguments: &[&str], environment: &[(&String, &String)]) -> Result<String, String> {
+    let (name, leading) = program.split_first().ok_or("no program is configured")?;
+    let child = Command::new(name)
+        .args(leading)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    match tokio::time::timeout(PATIENCE, child).await {
+        Err(_) => Err(format!("it did not answer in {} s", PATIENCE.as_secs())),
+        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Ok(output)) => {
+            let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            if output.status.success() || text.starts_with('{') { Ok(text) } else { Err(text) }
+        }
+    }
+}
+
+async fn claude_version(config: &Config) -> Check {
+    let command = &config.claude.command;
+    let program = command.first().map(String::as_str).unwrap_or_default();
+    match output(command, &["--version"], &[]).await {
+        Ok(version) if version.contains(TESTED_VERSION) => good(format!("Claude Code {TESTED_VERSION}")),
+        Ok(version) => note(format!(
+            "Claude Code {}; storkit is tested with {TESTED_VERSION}",
+            inert(&replies::shorten(&version, 60))
+        )),
+        Err(_) if which(program).is_none() => bad(replies::claude_missing(program)),
+        Err(why) => bad(format!("`{program} --version` failed: {}", inert(&why))),
+    }
+}
+
+fn which(program: &str) -> Option<std::path::PathBuf> {
+    if program.contains('/') {
+        return Some(program.into()).filter(|path: &std::path::PathBuf| path.is_file());
+    }
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+async fn claude_key(config: &Config, secret_env: &[String]) -> Check {
+    let environment: Vec<_> = config.claude.env.iter().collect();
+    let _ = secret_env;
+    match output(&config.claude.command, &["auth", "status"], &environment).await {
+        Ok(text) if logged_in(&text) => good("Claude Code has a key or a login"),
+        Ok(_) => bad("Claude Code has no key. Set `ANTHROPIC_API_KEY`, or run `claude` once and log in"),
+        Err(why) => note(format!("whether Claude Code has a key is not known: {}", inert(&replies::shorten(&why, 120)))),
+    }
+}
+
+fn logged_in(text: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(text).is_ok_and(|status| status["loggedIn"] == true)
+}
+
+async fn git(project: &Project) -> Vec<Check> {
+    let root = project.root().to_string_lossy().into_owned();
+    let git = ["git".to_owned()];
+    let mut checks = Vec::new();
+    match output(&git, &["--version"], &[]).await {
+        Ok(version) => checks.push(good(version)),
+        Err(_) => return vec![bad("`git` was not found. Install it (`apt-get install git`)")],
+    }
+    let identity = output(&git, &["-C", &root, "config", "user.email"], &[]).await;
+    checks.push(match identity {
+        Ok(email) if !email.is_empty() => good(format!("commits are made as {}", inert(&email))),
+        _ => note("git has no identity here. Run `git config user.email YOU@EXAMPLE` and `git config user.name NAME`"),
+    });
+    checks
+}
+
+fn trust(config: &Config) -> Check {
+    match config.claude.trust_project_settings {
+        true => note(
+            "`trust_project_settings` is on: this repository's settings, hooks and MCP servers run on this machine",
+        ),
+        false => good("the project's own settings, hooks and MCP servers do not take effect"),
+    }
+}
+
+fn sandbox() -> Check {
+    match which("bwrap") {
+        Some(_) => note("bubblewrap is here; agents in chat rooms run without it and are held by permissions"),
+        None => note("no sandbox (bubblewrap is not installed): agents are held by permissions only"),
+    }
+}
+
+fn config_file(project: &Project) -> Check {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = project.dir().join("bot.toml");
+    match std::fs::metadata(&path) {
+        Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
+            note("`.storkit/bot.toml` can be read by other users. Run `chmod 600 .storkit/bot.toml`")
+        }
+        Ok(_) => good("`.storkit/bot.toml` is for its owner only"),
+        Err(_) => good("no `.storkit/bot.toml`; all settings have their defaults"),
+    }
+}
+
+/// The checks as a list in Markdown.
+pub fn report(checks: &[Check]) -> String {
+    let mut text = String::new();
+    for check in checks {
+        let mark = match check.state {
+            State::Good => "✅",
+            State::Note => "ℹ️",
+            State::Bad => "❌",
+        };
+        let _ = writeln!(text, "- {mark} {}", check.text);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_read_from_the_clis_own_json() {
+        assert!(logged_in(r#"{"loggedIn": true, "authMethod": "api_key"}"#));
+        assert!(!logged_in(r#"{"loggedIn": false}"#));
+        assert!(!logged_in("no json"));
+    }
+
+    #[test]
+    fn the_report_marks_what_is_wrong() {
+        insta::assert_snapshot!(report(&[good("a"), note("b"), bad("c")]), @r"
+        - ✅ a
+        - ℹ️ b
+        - ❌ c
+        ");
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_says_how_to_get_it() {
+        let mut config = Config::default();
+        config.claude.command = vec!["no-such-program-here".into()];
+        let check = claude_version(&config).await;
+        assert_eq!(check.state, State::Bad);
+        assert!(check.text.contains("npm install"), "{}", check.text);
+    }
+}

@@ -1,0 +1,77 @@
+//! Which agent runs may call in, each by a token of its own.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use adapters::Room;
+
+/// A run of an agent: where its questions go.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The rooms that are asked; empty: nobody, and the answer is no.
+    pub rooms: Vec<Room>,
+    /// For whom it works, in words.
+    pub asked_for: String,
+    /// How long a question waits; `None` for ever.
+    pub timeout: Option<Duration>,
+}
+
+/// The runs under way, by token. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Runs(Arc<Mutex<HashMap<String, Arc<Run>>>>);
+
+/// Ends the token's validity when dropped.
+pub struct RunGuard {
+    runs: Runs,
+    token: String,
+}
+
+impl Runs {
+    /// Makes a token for a run: 122 random bits, valid as long as the guard lives.
+    pub fn open(&self, run: Run) -> RunGuard {
+        let token = uuid::Uuid::new_v4().simple().to_string();
+        self.lock().insert(token.clone(), Arc::new(run));
+        RunGuard { runs: self.clone(), token }
+    }
+
+    /// The run of a token. Looked up by hash, so that timing tells nothing of other tokens.
+    pub fn find(&self, token: &str) -> Option<Arc<Run>> {
+        self.lock().get(token).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Run>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RunGuard {
+    /// The bearer token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+}
+
+impl Drop for RunGuard {
+    fn drop(&mut self) {
+        self.runs.lock().remove(&self.token);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_valid_as_long_as_its_run_lives() {
+        let runs = Runs::default();
+        let guard = runs.open(Run { rooms: Vec::new(), asked_for: "story 1".into(), timeout: None });
+        let token = guard.token().to_owned();
+        assert_eq!(runs.find(&token).unwrap().asked_for, "story 1");
+        assert!(runs.find("other").is_none());
+        drop(guard);
+        assert!(runs.find(&token).is_none());
+    }
+}

@@ -1,0 +1,57 @@
+//! One storkit per project: a file lock that any end of the process releases, a crash included.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Write as _},
+    path::PathBuf,
+};
+
+use pipeline::Project;
+
+/// Held for as long as this process serves the project.
+#[derive(Debug)]
+pub struct InstanceLock {
+    _file: File,
+}
+
+/// Why the project cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process serves it.
+    #[error("Another storkit{} already serves `{project}`. Talk to it with `storkit chat`, or end it first.", pid_text(.pid))]
+    Taken {
+        /// The project.
+        project: PathBuf,
+        /// The other's pid, if it could be read.
+        pid: Option<u32>,
+    },
+    /// The lock file cannot be used.
+    #[error("`{path}` cannot be locked: {source}. storkit keeps its state there; mend its owner or mode.")]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+}
+
+fn pid_text(pid: &Option<u32>) -> String {
+    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+}
+
+/// Takes the project's lock.
+pub fn take(project: &Project) -> Result<InstanceLock, LockError> {
+    let path = project.run_dir().join("storkit.lock");
+    let io = |source| LockError::Io { path: path.clone(), source };
+    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let pid = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+            return Err(LockError::Taken { project: project.root().to_owned(), pid });
+        }
+        Err(TryLockError::Error(source)) => return Err(io(source)),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io)?;
+    Ok(InstanceLock { _file: file })
+}

@@ -1,0 +1,298 @@
+//! The one place where permission questions are decided: rules, people, deadlines. Silence is no.
+
+mod question;
+mod rule;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use adapters::{MessageId, Room};
+use pipeline::claude::PermissionAnswer;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::oneshot;
+
+pub use question::{Answer, Kind, OpenQuestion, Outcome, Person, QuestionId, Question, Selection};
+pub use rule::RuleScope;
+
+use crate::{
+    clock::Clock,
+    replies,
+    rooms::{RoomInput, Rooms},
+    store::{AuditEntry, Rule, Store},
+};
+
+/// A tool call that needs a decision.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Where it is asked. Empty: nobody can be asked, and the answer is no.
+    pub rooms: Vec<Room>,
+    /// For whom the agent works, in words.
+    pub asked_for: String,
+    /// The tool.
+    pub tool: String,
+    /// Its exact input.
+    pub input: Value,
+    /// How long to wait; `None` waits for ever.
+    pub timeout: Option<Duration>,
+}
+
+/// Why an answer changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no open question of that number (any more).
+    NotOpen(QuestionId),
+    /// The question was not asked in this room.
+    NotHere(QuestionId),
+    /// There is no such choice; the sentence says what there is.
+    NoSuchChoice(String),
+    /// `always` has no meaning for a plan or a question.
+    NoAlways,
+}
+
+/// Open questions and their waiters.
+#[derive(Clone)]
+pub struct PermissionBroker {
+    store: Store,
+    clock: Clock,
+    rooms: Rooms,
+    pending: Arc<Mutex<HashMap<QuestionId, Pending>>>,
+}
+
+struct Pending {
+    question: Arc<Question>,
+    decided: oneshot::Sender<Outcome>,
+    unreachable: HashSet<Room>,
+}
+
+impl PermissionBroker {
+    /// A broker that shows its questions through `rooms`.
+    pub fn new(store: Store, clock: Clock, rooms: Rooms) -> Self {
+        Self { store, clock, rooms, pending: Arc::default() }
+    }
+
+    /// Decides a call: by rule, by a person, by the deadline. Dropping the future withdraws the question.
+    /// Every path ends in an audit entry and an answer that the CLI accepts.
+    pub async fn ask(&self, ask: Ask) -> PermissionAnswer {
+        let outcome = match self.decided_without_asking(&ask) {
+            Some(outcome) => {
+                self.log_error(self.store.audit(&entry(&ask, None, &outcome), self.clock.now()));
+                outcome
+            }
+            None => self.ask_people(&ask).await,
+        };
+        outcome.into_answer(&ask.tool, ask.input)
+    }
+
+    fn decided_without_asking(&self, ask: &Ask) -> Option<Outcome> {
+        match self.store.rules() {
+            Ok(rules) => {
+                if let Some(rule) = rules.iter().find(|rule| rule.scope.covers(&ask.tool, &ask.input)) {
+                    return Some(Outcome::ByRule { rule: rule.id });
+                }
+            }
+            Err(error) => tracing::error!(%error, "the rules cannot be read; a person is asked"),
+        }
+        ask.rooms.is_empty().then_some(Outcome::Unreachable)
+    }
+
+    async fn ask_people(&self, ask: &Ask) -> Outcome {
+        let (question, decision) = match self.open(ask) {
+            Ok(opened) => opened,
+            Err(error) => {
+                tracing::error!(%error, tool = ask.tool, "a question could not be stored and is denied");
+                return Outcome::Withdrawn { why: replies::STATE_FAILED.into() };
+            }
+        };
+        let mut guard = Withdraw { broker: self, question: question.clone(), done: false };
+        for room in &question.rooms {
+            if !self.rooms.post(room, RoomInput::Question(question.clone())) {
+                self.undeliverable(question.id, room);
+            }
+        }
+        let deadline = async {
+            match ask.timeout {
+                Some(timeout) => tokio::time::sleep(timeout).await,
+                None => std::future::pending().await,
+            }
+        };
+        let outcome = tokio::select! {
+            decided = decision => decided.unwrap_or_else(|_| Outcome::Withdrawn { why: replies::SHUTTING_DOWN.into() }),
+            () = deadline => Outcome::TimedOut,
+        };
+        guard.done = true;
+        self.close(&question, &outcome);
+        outcome
+    }
+
+    fn open(&self, ask: &Ask) -> anyhow::Result<(Arc<Question>, oneshot::Receiver<Outcome>)> {
+        let body = OpenQuestion {
+            rooms: ask.rooms.iter().map(Room::to_string).collect(),
+            asked_for: ask.asked_for.clone(),
+            tool: ask.tool.clone(),
+            input: ask.input.clone(),
+        };
+        let id = QuestionId(self.store.open_question(&body)?);
+        let question = Arc::new(Question::new(id, ask, self.clock.now()));
+        let (decided, decision) = oneshot::channel();
+        let pending = Pending { question: question.clone(), decided, unreachable: HashSet::new() };
+        self.pending().insert(id, pending);
+        Ok((question, decision))
+    }
+
+    fn close(&self, question: &Arc<Question>, outcome: &Outcome) {
+        self.pending().remove(&question.id);
+        let entry = entry_of(question, outcome);
+        self.log_error(self.store.close_question(question.id.0, &entry, self.clock.now()));
+        for room in &question.rooms {
+            self.rooms.post(room, RoomInput::Settled(question.clone(), outcome.clone()));
+        }
+    }
+
+    /// A person's answer, already checked for the right to give one. The first valid one wins.
+    pub fn answer(&self, id: QuestionId, room: &Room, by: &Person, answer: Answer) -> Result<(), Refused> {
+        let mut pending = self.pending();
+        let open = pending.get(&id).ok_or(Refused::NotOpen(id))?;
+        if !open.question.rooms.contains(room) {
+            return Err(Refused::NotHere(id));
+        }
+        let outcome = open.question.outcome_of(answer, by)?;
+        if let Outcome::Always { scope, .. } = &outcome {
+            self.log_error(self.store.add_rule(scope, &by.id, self.clock.now()));
+        }
+        let decided = pending.remove(&id).map(|pending| pending.decided);
+        drop(pending);
+        // The waiter may have met its deadline in this instant; then that stands.
+        decided.and_then(|decided| decided.send(outcome).ok()).ok_or(Refused::NotOpen(id))
+    }
+
+    /// Closes a question without an answer: end of turn, stop, shutdown, the CLI's own cancel.
+    pub fn withdraw(&self, id: QuestionId, why: &str) {
+        if let Some(pending) = self.pending().remove(&id) {
+            let _ = pending.decided.send(Outcome::Withdrawn { why: why.into() });
+        }
+    }
+
+    /// Closes every question; for the shutdown.
+    pub fn withdraw_all(&self, why: &str) {
+        for (_, pending) in self.pending().drain() {
+            let _ = pending.decided.send(Outcome::Withdrawn { why: why.into() });
+        }
+    }
+
+    /// The question could not be shown in this room. Denied once that holds for all its rooms.
+    pub fn undeliverable(&self, id: QuestionId, room: &Room) {
+        let mut all = self.pending();
+        let Some(pending) = all.get_mut(&id) else { return };
+        pending.unreachable.insert(room.clone());
+        if pending.question.rooms.iter().all(|room| pending.unreachable.contains(room))
+            && let Some(pending) = all.remove(&id)
+        {
+            let _ = pending.decided.send(Outcome::Unreachable);
+        }
+    }
+
+    /// A copy of the question stands there; kept for a restart.
+    pub fn shown(&self, id: QuestionId, room: &Room, message: &MessageId) {
+        self.log_error(self.store.question_shown(id.0, room, message));
+    }
+
+    /// All open questions, oldest first.
+    pub fn open_questions(&self) -> Vec<Arc<Question>> {
+        let mut open: Vec<_> = self.pending().values().map(|pending| pending.question.clone()).collect();
+        open.sort_by_key(|question| question.id);
+        open
+    }
+
+    /// Closes in the record what an earlier process left open, and tells which copies stand where.
+    pub fn close_left_over(&self) -> Vec<(QuestionId, OpenQuestion, Vec<(Room, MessageId)>)> {
+        let left = self.store.left_questions().unwrap_or_else(|error| {
+            tracing::error!(%error, "open questions cannot be read");
+            Vec::new()
+        });
+        let outcome = Outcome::Withdrawn { why: replies::BOT_RESTARTED.into() };
+        for (id, question, _) in &left {
+            let entry = AuditEntry {
+                question: Some(*id),
+                tool: question.tool.clone(),
+                input_sha256: sha256(&question.input),
+                asked_for: question.asked_for.clone(),
+                rooms: question.rooms.clone(),
+                outcome: outcome.word().into(),
+                by: outcome.by(),
+            };
+            self.log_error(self.store.close_question(*id, &entry, self.clock.now()));
+        }
+        left.into_iter().map(|(id, question, copies)| (QuestionId(id), question, copies)).collect()
+    }
+
+    /// The standing rules.
+    pub fn rules(&self) -> anyhow::Result<Vec<Rule>> {
+        Ok(self.store.rules()?)
+    }
+
+    /// Takes a rule back; `false` if there is none of that number.
+    pub fn revoke(&self, id: i64) -> anyhow::Result<bool> {
+        Ok(self.store.revoke_rule(id)?)
+    }
+
+    fn pending(&self) -> MutexGuard<'_, HashMap<QuestionId, Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log_error<T>(&self, result: rusqlite::Result<T>) {
+        if let Err(error) = result {
+            tracing::error!(%error, "the permission record could not be written");
+        }
+    }
+}
+
+/// Withdraws the question when whoever asked goes away (a cut MCP connection, an ended run).
+struct Withdraw<'a> {
+    broker: &'a PermissionBroker,
+    question: Arc<Question>,
+    done: bool,
+}
+
+impl Drop for Withdraw<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.broker.close(&self.question, &Outcome::Withdrawn { why: replies::AGENT_GONE.into() });
+        }
+    }
+}
+
+fn entry(ask: &Ask, question: Option<i64>, outcome: &Outcome) -> AuditEntry {
+    AuditEntry {
+        question,
+        tool: ask.tool.clone(),
+        input_sha256: sha256(&ask.input),
+        asked_for: ask.asked_for.clone(),
+        rooms: ask.rooms.iter().map(Room::to_string).collect(),
+        outcome: outcome.word().into(),
+        by: outcome.by(),
+    }
+}
+
+fn entry_of(question: &Question, outcome: &Outcome) -> AuditEntry {
+    AuditEntry {
+        question: Some(question.id.0),
+        tool: question.tool.clone(),
+        input_sha256: sha256(&question.input),
+        asked_for: question.asked_for.clone(),
+        rooms: question.rooms.iter().map(Room::to_string).collect(),
+        outcome: outcome.word().into(),
+        by: outcome.by(),
+    }
+}
+
+/// The hash that binds an audit entry to the input that was shown.
+fn sha256(input: &Value) -> String {
+    Sha256::digest(rule::canonical(input).as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests;

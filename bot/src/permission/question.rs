@@ -1,0 +1,339 @@
+//! A question as people see it, the answers they can give, and what the CLI gets to hear of them.
+
+use std::{fmt, time::SystemTime};
+
+use adapters::{Choice, Room};
+use pipeline::claude::PermissionAnswer;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Ask, Refused, rule::RuleScope};
+use crate::replies;
+
+/// The number people answer with (`yes 12`). Never used twice in a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QuestionId(pub i64);
+
+impl fmt::Display for QuestionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What the store keeps of an open question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpenQuestion {
+    /// Where it stands.
+    pub rooms: Vec<String>,
+    /// For whom the agent works.
+    pub asked_for: String,
+    /// The tool.
+    pub tool: String,
+    /// Its exact input.
+    pub input: Value,
+}
+
+/// A question that waits for a person.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// Its number.
+    pub id: QuestionId,
+    /// Every room that shows it.
+    pub rooms: Vec<Room>,
+    /// For whom the agent works.
+    pub asked_for: String,
+    /// The tool.
+    pub tool: String,
+    /// Its exact input, as shown.
+    pub input: Value,
+    /// What kind of answer it takes.
+    pub kind: Kind,
+    /// When it was asked.
+    pub asked_at: SystemTime,
+    /// When it is denied; `None` for never.
+    pub deadline: Option<SystemTime>,
+}
+
+/// What kind of answer a question takes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    /// A tool call: yes, no, and always where a rule can be made.
+    Tool {
+        /// What `always` would allow.
+        always: Option<RuleScope>,
+    },
+    /// A plan: approve, or say what to change.
+    Plan {
+        /// Its Markdown; empty if the CLI gave none.
+        plan: String,
+    },
+    /// The model's own questions, each with options.
+    Choose(Vec<Selection>),
+}
+
+/// One question of the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// The question; the key of the CLI's `answers`.
+    pub question: String,
+    /// Labels and their descriptions.
+    pub options: Vec<(String, String)>,
+    /// Whether several may be picked.
+    pub several: bool,
+}
+
+/// A person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The messenger's id.
+    pub id: String,
+    /// How they are called.
+    pub name: String,
+}
+
+/// What a person answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// This once.
+    Yes,
+    /// No, with a reason for the model.
+    No(Option<String>),
+    /// Now and by rule from now on.
+    Always,
+    /// Text for the model's questions: numbers, labels, or words of their own, one line a question.
+    Text(String),
+}
+
+/// How a question ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Allowed this once.
+    Allowed {
+        /// By whom.
+        by: Person,
+    },
+    /// Allowed, and a rule made.
+    Always {
+        /// By whom.
+        by: Person,
+        /// What the rule allows.
+        scope: RuleScope,
+    },
+    /// The model's questions were answered.
+    Answered {
+        /// By whom.
+        by: Person,
+        /// Question and answer, in order.
+        answers: Vec<(String, String)>,
+    },
+    /// Refused.
+    Denied {
+        /// By whom.
+        by: Person,
+        /// Why, for the model.
+        reason: Option<String>,
+    },
+    /// A standing rule covered it; nobody was asked.
+    ByRule {
+        /// Its number.
+        rule: i64,
+    },
+    /// Nobody answered in time.
+    TimedOut,
+    /// No room could be reached.
+    Unreachable,
+    /// The question lost its meaning.
+    Withdrawn {
+        /// Why, as a clause.
+        why: String,
+    },
+}
+
+impl Question {
+    pub(super) fn new(id: QuestionId, ask: &Ask, now: SystemTime) -> Self {
+        Self {
+            id,
+            rooms: ask.rooms.clone(),
+            asked_for: ask.asked_for.clone(),
+            tool: ask.tool.clone(),
+            input: ask.input.clone(),
+            kind: Kind::of(&ask.tool, &ask.input),
+            asked_at: now,
+            deadline: ask.timeout.map(|timeout| now + timeout),
+        }
+    }
+
+    /// What can be picked. Keys are read back by [`Question::parse_key`].
+    pub fn choices(&self) -> Vec<Choice> {
+        let choice = |word: &str, label: &str, emoji: &str| Choice {
+            key: format!("q:{}:{word}", self.id),
+            label: label.into(),
+            emoji: Some(emoji.into()),
+        };
+        match &self.kind {
+            Kind::Tool { always } => {
+                let mut choices = vec![choice("yes", "Allow", "✅"), choice("no", "Deny", "❌")];
+                choices.extend(always.as_ref().map(|_| choice("always", "Always", "♾️")));
+                choices
+            }
+            Kind::Plan { .. } => vec![choice("yes", "Approve plan", "✅"), choice("no", "Keep planning", "❌")],
+            Kind::Choose(selections) => match selections.as_slice() {
+                [only] if !only.several => only
+                    .options
+                    .iter()
+                    .enumerate()
+                    .map(|(n, (label, _))| choice(&(n + 1).to_string(), label, NUMBERS.get(n).unwrap_or(&"🔘")))
+                    .collect(),
+                _ => Vec::new(),
+            },
+        }
+    }
+
+    /// Reads a choice's key: the question and the word behind it.
+    pub fn parse_key(key: &str) -> Option<(QuestionId, Answer)> {
+        let (id, word) = key.strip_prefix("q:")?.split_once(':')?;
+        let answer = match word {
+            "yes" => Answer::Yes,
+            "no" => Answer::No(None),
+            "always" => Answer::Always,
+            number => Answer::Text(number.to_owned()),
+        };
+        Some((QuestionId(id.parse().ok()?), answer))
+    }
+
+    pub(super) fn outcome_of(&self, answer: Answer, by: &Person) -> Result<Outcome, Refused> {
+        let by = by.clone();
+        match (answer, &self.kind) {
+            (Answer::No(reason), _) => Ok(Outcome::Denied { by, reason }),
+            (Answer::Yes, Kind::Tool { .. } | Kind::Plan { .. }) => Ok(Outcome::Allowed { by }),
+            (Answer::Always, Kind::Tool { always: Some(scope) }) => Ok(Outcome::Always { by, scope: scope.clone() }),
+            (Answer::Always, _) => Err(Refused::NoAlways),
+            (Answer::Text(text), Kind::Choose(selections)) => {
+                let answers = answers(selections, &text).map_err(Refused::NoSuchChoice)?;
+                Ok(Outcome::Answered { by, answers })
+            }
+            (Answer::Yes, Kind::Choose(_)) => Err(Refused::NoSuchChoice(replies::choose_one(self))),
+            // A plan's free text is the wish for a change.
+            (Answer::Text(text), Kind::Plan { .. }) => Ok(Outcome::Denied { by, reason: Some(text) }),
+            (Answer::Text(_), Kind::Tool { .. }) => Err(Refused::NoSuchChoice(replies::yes_or_no(self))),
+        }
+    }
+}
+
+const NUMBERS: &[&str] = &["1️⃣", "2️⃣", "3️⃣", "4️⃣", "5️⃣", "6️⃣", "7️⃣", "8️⃣", "9️⃣"];
+
+impl Kind {
+    fn of(tool: &str, input: &Value) -> Self {
+        match tool {
+            "ExitPlanMode" => {
+                Self::Plan { plan: input.get("plan").and_then(Value::as_str).unwrap_or_default().to_owned() }
+            }
+            "AskUserQuestion" => match selections(input) {
+                Some(selections) => Self::Choose(selections),
+                None => Self::Tool { always: None },
+            },
+            _ => Self::Tool { always: RuleScope::of(tool, input) },
+        }
+    }
+}
+
+fn selections(input: &Value) -> Option<Vec<Selection>> {
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    let list = input.get("questions")?.as_array()?;
+    let selections: Option<Vec<_>> = list
+        .iter()
+        .map(|item| {
+            let options = item.get("options").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            Some(Selection {
+                question: text(item, "question")?,
+                options: options
+                    .iter()
+                    .filter_map(|option| Some((text(option, "label")?, text(option, "description").unwrap_or_default())))
+                    .collect(),
+                several: item.get("multiSelect").and_then(Value::as_bool).unwrap_or(false),
+            })
+        })
+        .collect();
+    selections.filter(|selections| !selections.is_empty())
+}
+
+/// One line of text for each question; with a single question the whole text is its answer.
+fn answers(selections: &[Selection], text: &str) -> Result<Vec<(String, String)>, String> {
+    let lines: Vec<&str> = match selections {
+        [_] => vec![text.trim()],
+        _ => text.lines().map(str::trim).filter(|line| !line.is_empty()).collect(),
+    };
+    if lines.len() != selections.len() {
+        return Err(replies::one_line_each(selections.len()));
+    }
+    let pairs = selections.iter().zip(lines);
+    pairs.map(|(selection, line)| Ok((selection.question.clone(), pick(selection, line)?))).collect()
+}
+
+/// Numbers become labels; anything else goes on as the person's own words.
+fn pick(selection: &Selection, line: &str) -> Result<String, String> {
+    let parts: Vec<&str> = line.split([',', ' ']).filter(|part| !part.is_empty()).collect();
+    let numbers: Option<Vec<usize>> = parts.iter().map(|part| part.parse().ok()).collect();
+    let Some(numbers) = numbers.filter(|numbers| !numbers.is_empty()) else {
+        return if line.is_empty() { Err(replies::pick_a_number(selection)) } else { Ok(line.to_owned()) };
+    };
+    if numbers.len() > 1 && !selection.several {
+        return Err(replies::pick_a_number(selection));
+    }
+    let label = |n: &usize| selection.options.get(n.wrapping_sub(1)).map(|(label, _)| label.clone());
+    let labels: Option<Vec<String>> = numbers.iter().map(label).collect();
+    labels.map(|labels| labels.join(", ")).ok_or_else(|| replies::pick_a_number(selection))
+}
+
+impl Outcome {
+    /// The audit's word for it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Allowed { .. } | Self::Answered { .. } => "allow",
+            Self::Always { .. } => "always",
+            Self::ByRule { .. } => "rule",
+            Self::Denied { .. } => "deny",
+            Self::TimedOut => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Withdrawn { .. } => "withdrawn",
+        }
+    }
+
+    /// Who or what decided, for the audit.
+    pub fn by(&self) -> String {
+        match self {
+            Self::Allowed { by } | Self::Always { by, .. } | Self::Answered { by, .. } | Self::Denied { by, .. } => {
+                by.id.clone()
+            }
+            Self::ByRule { rule } => format!("rule {rule}"),
+            Self::TimedOut => "deadline".into(),
+            Self::Unreachable => "nobody reachable".into(),
+            Self::Withdrawn { why } => why.clone(),
+        }
+    }
+
+    /// What the CLI is told; an allow carries the exact input that was shown.
+    pub(super) fn into_answer(self, tool: &str, input: Value) -> PermissionAnswer {
+        match self {
+            Self::Allowed { .. } | Self::Always { .. } | Self::ByRule { .. } => {
+                PermissionAnswer::Allow { updated_input: input }
+            }
+            Self::Answered { answers, .. } => PermissionAnswer::Allow { updated_input: with_answers(input, answers) },
+            Self::Denied { by, reason } => PermissionAnswer::Deny { message: replies::denied_to_model(tool, &by, reason) },
+            Self::TimedOut => PermissionAnswer::Deny { message: replies::TIMED_OUT_TO_MODEL.into() },
+            Self::Unreachable => PermissionAnswer::Deny { message: replies::UNREACHABLE_TO_MODEL.into() },
+            Self::Withdrawn { why } => PermissionAnswer::Deny { message: replies::withdrawn_to_model(&why) },
+        }
+    }
+}
+
+fn with_answers(input: Value, answers: Vec<(String, String)>) -> Value {
+    let mut input = match input {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
+    let answers = answers.into_iter().map(|(question, answer)| (question, Value::String(answer))).collect();
+    input.insert("answers".into(), Value::Object(answers));
+    Value::Object(input)
+}
+

@@ -1,0 +1,100 @@
+//! What the agent reads: the prompt with its room's context, and the system prompt.
+
+use std::{fs, io::Read as _};
+
+use pipeline::Project;
+
+use crate::store::{QueuedPrompt, Talk};
+
+/// What the agent answers when an ambient room needs nothing from it.
+const SILENCE: &str = "NOTHING_TO_ADD";
+
+/// The most of a project's CLAUDE.md that is handed over, in bytes.
+const INSTRUCTIONS_MAX: u64 = 64 * 1024;
+
+/// The prompt as the CLI gets it: the room's talk since the last one, the sender's name where several people
+/// write, and leave to be silent where nobody addressed the bot.
+pub fn compose(prompt: &QueuedPrompt, talk: &[Talk]) -> String {
+    let mut parts = Vec::new();
+    if !talk.is_empty() {
+        let lines: Vec<String> = talk.iter().map(|talk| format!("{}: {}", talk.who, talk.text)).collect();
+        parts.push(format!("[Said in the room before, not to you]\n{}\n[End of that]", lines.join("\n")));
+    }
+    if prompt.addressed.is_none() {
+        parts.push(format!(
+            "[Nobody addressed you. If you have nothing useful to add, answer with exactly {SILENCE} and do nothing.]"
+        ));
+    }
+    let text = &prompt.text;
+    parts.push(if prompt.shared { format!("{}: {text}", prompt.sender_name) } else { text.clone() });
+    parts.join("\n\n")
+}
+
+/// Whether the answer says that there is nothing to say.
+pub fn is_silence(answer: &str) -> bool {
+    answer.trim().trim_matches(['.', '*', '`']) == SILENCE
+}
+
+/// Whether a text that is still being written may turn out to be silence.
+pub fn may_become_silence(so_far: &str) -> bool {
+    let so_far = so_far.trim();
+    SILENCE.starts_with(so_far) || is_silence(so_far)
+}
+
+/// The system prompt's addition: who the bot is, and the project's CLAUDE.md as text (its settings do not count).
+pub fn system(display_name: &str, project: &Project, trusted: bool) -> String {
+    let mut text = format!(
+        "Your name is {display_name}. You are talking with a team in a chat room, often on phones: be brief, use plain \
+         Markdown, no tables wider than a phone. A tool call that needs permission is shown to the room and waits."
+    );
+    if !trusted && let Some(instructions) = instructions(project) {
+        text.push_str("\n\nThe project's own instructions (CLAUDE.md):\n\n");
+        text.push_str(&instructions);
+    }
+    text
+}
+
+/// The project's CLAUDE.md; not followed where it is a link out of the project.
+fn instructions(project: &Project) -> Option<String> {
+    let path = project.root().join("CLAUDE.md").canonicalize().ok()?;
+    if !path.starts_with(project.root()) {
+        tracing::warn!(path = %path.display(), "CLAUDE.md leads out of the project and is not read");
+        return None;
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path).ok()?.take(INSTRUCTIONS_MAX).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_direct_prompt_goes_as_it_is() {
+        assert_eq!(compose(&QueuedPrompt::for_tests("fix it"), &[]), "fix it");
+    }
+
+    #[test]
+    fn in_company_the_sender_is_named_and_the_talk_goes_along() {
+        let prompt = QueuedPrompt { shared: true, ..QueuedPrompt::for_tests("and you?") };
+        let talk = [Talk { who: "Bob".into(), text: "I broke main".into() }];
+        insta::assert_snapshot!(compose(&prompt, &talk), @r"
+        [Said in the room before, not to you]
+        Bob: I broke main
+        [End of that]
+
+        Ann: and you?
+        ");
+    }
+
+    #[test]
+    fn unaddressed_the_agent_may_be_silent() {
+        let prompt = QueuedPrompt { addressed: None, ..QueuedPrompt::for_tests("nice weather") };
+        assert!(compose(&prompt, &[]).contains(SILENCE));
+        assert!(is_silence(" NOTHING_TO_ADD.\n"));
+        assert!(!is_silence("NOTHING_TO_ADD but this"));
+        assert!(may_become_silence("NOTHING_"));
+        assert!(!may_become_silence("Nothing is wrong"));
+    }
+}

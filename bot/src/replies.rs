@@ -1,0 +1,503 @@
+//! Every sentence the bot says. Sentences end with a full stop, ids stand in backticks.
+
+use std::time::{Duration, SystemTime};
+
+use adapters::{
+    Act, Attachment, Incoming,
+    markdown::{code_block, code_span, inert},
+};
+use pipeline::claude::{Exit, ProcessError, SessionId, TESTED_VERSION, TurnEnd};
+use serde_json::Value;
+
+use crate::{
+    command::CommandSpec,
+    config::Config,
+    duration::human,
+    permission::{Kind, Outcome, Person, Question, QuestionId, Refused, Selection},
+    store::QueuedPrompt,
+};
+
+// --- constants ---
+
+/// Shown where a live message cannot be edited and no activity mark exists.
+pub const WORKING: &str = "Working on it.";
+/// A turn without a word.
+pub const EMPTY_ANSWER: &str = "Done. There was nothing to say.";
+/// A queued prompt was redacted.
+pub const TAKEN_BACK: &str = "Taken back, so it is not run.";
+/// See [`crate::command::Running::waiting`].
+pub const WAITS_FOR_ANSWER: &str = "waits for an answer";
+/// End of a turn at shutdown.
+pub const STOPPED_BY_SHUTDOWN: &str = "I am shutting down, so this turn ends here. Your next message resumes the session.";
+
+// Reasons, as clauses: "Question 3 is closed: ...".
+
+/// The bot goes down.
+pub const SHUTTING_DOWN: &str = "the bot is shutting down";
+/// The bot was restarted, and with it the agent.
+pub const BOT_RESTARTED: &str = "the bot was restarted, and the agent with it";
+/// The agent's process or connection is gone.
+pub const AGENT_GONE: &str = "the agent that asked has ended";
+/// The CLI cancelled its own request.
+pub const AGENT_CANCELLED: &str = "the agent no longer asks";
+/// The turn ended first.
+pub const TURN_OVER: &str = "the turn is over";
+/// Somebody said stop.
+pub const STOPPED_BY_PERSON: &str = "the turn was stopped";
+/// The record could not be written.
+pub const STATE_FAILED: &str = "the question could not be recorded";
+
+// What the model reads.
+
+/// Nobody answered.
+pub const TIMED_OUT_TO_MODEL: &str = "Nobody answered the permission question in time, so it is denied. Do not try it again \
+     unasked; say what you wanted to do and why.";
+/// No room took the question.
+pub const UNREACHABLE_TO_MODEL: &str =
+    "No person could be reached to answer the permission question, so it is denied. Go on without it or say what is needed.";
+
+/// What the model reads when a person refused.
+pub fn denied_to_model(tool: &str, by: &Person, reason: Option<String>) -> String {
+    match reason {
+        Some(reason) if tool == "ExitPlanMode" => format!("{} wants the plan changed: {reason}", by.name),
+        Some(reason) => format!("{} denied this: {reason}", by.name),
+        None if tool == "ExitPlanMode" => format!("{} does not approve the plan yet. Ask what to change.", by.name),
+        None => format!("{} denied this. Do not try it again in another way; ask what to do instead.", by.name),
+    }
+}
+
+/// What the model reads when a question lost its meaning.
+pub fn withdrawn_to_model(why: &str) -> String {
+    format!("The permission question was closed, because {why}. It counts as denied.")
+}
+
+/// The first words of a start.
+pub fn hello(name: &str, label: Option<&str>) -> String {
+    let greeting = format!("{name} is here. Say what you want done, or `help`.");
+    match label {
+        Some(label) => format!("{label}\n\n{greeting}"),
+        None => greeting,
+    }
+}
+
+// --- commands ---
+
+/// A lone address.
+pub fn greeting(name: &str) -> String {
+    format!("{name} here. Say what you want done, or `help` for the commands.")
+}
+
+/// `!word` with no such word.
+pub fn unknown_command(word: &str, near: Option<&str>) -> String {
+    match near {
+        Some(near) => format!("There is no command {}. Did you mean `{near}`?", code_span(word)),
+        None => format!("There is no command {}. `help` lists them all.", code_span(word)),
+    }
+}
+
+/// Arguments that do not fit.
+pub fn usage(wrong: &str, usage: &str) -> String {
+    format!("{wrong}\nUsage: `{usage}`")
+}
+
+/// A command above the caller's role.
+pub fn not_allowed(spec: &CommandSpec) -> String {
+    format!("`{}` is for an {}. You are not one here.", spec.name, spec.role)
+}
+
+/// A number for a failure of ours, the same in the log.
+pub fn incident() -> String {
+    uuid::Uuid::new_v4().simple().to_string()[..8].to_owned()
+}
+
+/// A failure of ours.
+pub fn internal_error(number: &str) -> String {
+    format!("That went wrong on my side. The operator finds it in the log under `{number}`.")
+}
+
+/// `ambient` could not be remembered.
+pub fn ambient_not_written(error: &anyhow::Error) -> String {
+    format!("This holds until I am restarted only: {error:#}.")
+}
+
+// --- the queue ---
+
+/// A prompt waits.
+pub fn queued(position: usize) -> String {
+    format!("Queued, number {position}. `queue` shows what waits, `stop` ends what runs.")
+}
+
+/// A command waits.
+pub fn command_waits(name: &str, position: usize) -> String {
+    format!("`{name}` waits until the turn is over, number {position} in the queue.")
+}
+
+/// The queue has no room left.
+pub fn queue_full(limit: usize) -> String {
+    format!("The queue is full ({limit} wait). Nothing was taken; `queue clear` or `stop` makes room.")
+}
+
+// --- prompts that a restart or time met ---
+
+/// It had begun; nobody knows how far it came.
+pub fn cut_by_restart(prompt: &QueuedPrompt) -> String {
+    format!(
+        "I was restarted while I worked on {}. What it did so far stands; say `go on` to resume the session.",
+        code_span(&shorten(&prompt.text, 60))
+    )
+}
+
+/// It is too old to be run unasked.
+pub fn skipped(prompt: &QueuedPrompt, age: Duration) -> String {
+    format!(
+        "Skipped, since it is {} old: {}. Send it again if you still want it.",
+        human(age),
+        code_span(&shorten(&prompt.text, 60))
+    )
+}
+
+/// A message that came late.
+pub fn too_old(incoming: &Incoming, age: Duration) -> String {
+    let what = match &incoming.act {
+        Act::Said { text } => code_span(&shorten(text, 60)),
+        Act::Chose { .. } | Act::Redacted { .. } => "a click".into(),
+    };
+    format!("I was away. {what} from {} is {} old and was not run. Send it again if you still want it.", incoming.sender.name, human(age))
+}
+
+/// The state was damaged.
+pub fn state_set_aside(path: &std::path::Path) -> String {
+    format!(
+        "My state was damaged. It is kept as `{}` and I begin with an empty one: sessions, rules and costs so far are not known.",
+        path.display()
+    )
+}
+
+// --- turns ---
+
+/// `stop` worked.
+pub fn stopped() -> String {
+    "Stopped.".into()
+}
+
+/// The CLI tries an API call again.
+pub fn retrying(attempt: u32, max: u32, delay: Duration, status: Option<u16>, error: &str) -> String {
+    let status = status.map(|status| format!(" ({status})")).unwrap_or_default();
+    format!("The model's service did not answer{status}: {}. Try {attempt} of {max} in {}.", spaced(error), human(delay.max(Duration::from_secs(1))))
+}
+
+/// A turn that waits for the service, as `status` says it.
+pub fn waits_for_service(left: Duration) -> String {
+    format!("waits {} for the model's service", human(left))
+}
+
+/// Busy service: when the turn is tried again.
+pub fn service_busy(end: &TurnEnd, wait: Duration, now: SystemTime, attempt: u32, max: u32) -> String {
+    let what = match end.api_error_status {
+        Some(429) => "The usage limit of the model's service is reached (429).",
+        _ => "The model's service is overloaded (529).",
+    };
+    format!("{what} I try again at {} (in {}), {attempt} of {max}. `stop` gives up.", clock_time(now + wait), human(wait))
+}
+
+/// Busy to the end.
+pub fn service_stays_busy(end: &TurnEnd, tries: u32) -> String {
+    let status = end.api_error_status.unwrap_or_default();
+    format!("The model's service is still busy ({status}) after {tries} more tries, so I give up. Send it again later.")
+}
+
+/// A turn that failed for good: what it means, what to do, and the CLI's own word.
+pub fn turn_failed(end: &TurnEnd) -> String {
+    let said = shorten(end.text.trim(), 300);
+    let advice = match (end.api_error_status, end.subtype.as_str()) {
+        (Some(401 | 403), _) => "Claude's service refused the key. Set a valid `ANTHROPIC_API_KEY` (or log in with `claude`) where I run, and restart me.",
+        (Some(404), _) => "Claude's service does not know the model. Choose another with `model NAME`.",
+        (Some(413), _) => "The request was too large. `reset` begins a new session.",
+        (Some(status), _) if status >= 500 => "Claude's service failed. Send it again in a while.",
+        (_, "error_max_turns") => "The turn reached its limit of steps. Say `go on` to continue.",
+        (_, "error_max_budget_usd") => "The turn reached its budget.",
+        _ if said.contains("Prompt is too long") => "The session is too long for the model. `reset` begins a new one.",
+        _ if said.contains("redit balance") => "The account behind the key has no credit left.",
+        _ if said.contains("ECONNREFUSED") || said.contains("onnection refused") => {
+            "Claude's service cannot be reached from here (connection refused). Check the network and `ANTHROPIC_BASE_URL`."
+        }
+        _ => "The turn failed.",
+    };
+    if said.is_empty() { advice.to_owned() } else { format!("{advice}\n> {}", inert(&said.replace('\n', " "))) }
+}
+
+/// Silence for too long.
+pub fn turn_timed_out(config: &Config) -> String {
+    format!(
+        "Claude Code said nothing for {}, so I ended it. The session is kept: your next message resumes it.",
+        human(config.claude.turn_timeout.0)
+    )
+}
+
+/// The process went in the middle of a turn.
+pub fn process_died(exit: &Exit) -> String {
+    let how = match (exit.code, exit.signal) {
+        (Some(code), _) => format!(" with code {code}"),
+        (None, Some(signal)) => format!(" by signal {signal}"),
+        (None, None) => String::new(),
+    };
+    let tail = exit.tail.trim();
+    let tail = if tail.is_empty() { String::new() } else { format!("\n{}", code_block(last_chars(tail, 500), "")) };
+    format!("Claude Code ended{how} before its answer was complete. The session is kept: your next message resumes it.{tail}")
+}
+
+/// No process at all.
+pub fn no_process(error: &ProcessError, config: &Config) -> String {
+    match error {
+        ProcessError::NotFound { program } => claude_missing(program),
+        ProcessError::Io { .. } | ProcessError::Gone => {
+            let program = config.claude.command.first().map_or("claude", String::as_str);
+            format!("`{program}` could not be used: {error}. `doctor` checks what is missing.")
+        }
+    }
+}
+
+/// How to get the CLI.
+pub fn claude_missing(program: &str) -> String {
+    format!(
+        "`{program}` was not found. Install Claude Code with `npm install -g @anthropic-ai/claude-code@{TESTED_VERSION}`, or name it \
+         under `[claude] command` in `.storkit/bot.toml`."
+    )
+}
+
+/// A session that cannot be resumed.
+pub fn session_lost(session: &SessionId) -> String {
+    format!("The session `{session}` could not be resumed, so I begin a new one. What was said before is not known to it.")
+}
+
+// --- questions ---
+
+/// A question's text, and a file where it is too long to be read in a chat.
+pub struct Shown {
+    /// Markdown.
+    pub text: String,
+    /// The whole of it.
+    pub attachment: Option<Attachment>,
+}
+
+/// Beyond this many bytes a question's detail goes into a file, where files can be sent.
+const DETAIL_MAX: usize = 3_000;
+
+/// A question as people read it.
+pub fn question(question: &Question, files: bool) -> Shown {
+    let id = question.id;
+    let deadline = question
+        .deadline
+        .map(|deadline| {
+            let left = deadline.duration_since(question.asked_at).unwrap_or_default();
+            format!(" Without an answer in {} it is denied.", human(left.max(Duration::from_secs(1))))
+        })
+        .unwrap_or_default();
+    let whose = inert(&question.asked_for).into_owned();
+    let (detail, language, file) = detail(&question.tool, &question.input);
+    let (detail, attachment) = if detail.len() > DETAIL_MAX && files {
+        let beginning: String = detail.lines().take(20).collect::<Vec<_>>().join("\n");
+        let name = format!("question-{id}.{file}");
+        let note = format!("{}\n… all of it is in {name}", shorten_lines(&beginning, DETAIL_MAX));
+        let caption = format!("Question {id} in full");
+        (note, Some(Attachment { name, bytes: detail.into_bytes(), caption }))
+    } else {
+        (detail, None)
+    };
+    let text = match &question.kind {
+        Kind::Tool { always } => {
+            let always = always
+                .as_ref()
+                .map(|scope| format!(", or `always` (allows {} from now on)", code_span(&shorten(&scope.describe(), 80))))
+                .unwrap_or_default();
+            format!(
+                "**Question {id}** for {whose}: may I use **{}**?\n{}\nAnswer `yes`, `no REASON`{always}.{deadline}",
+                inert(&question.tool),
+                code_block(&detail, language)
+            )
+        }
+        Kind::Plan { plan } => {
+            let plan = if plan.trim().is_empty() { "(The plan is in the messages above.)" } else { plan };
+            format!("**Question {id}** for {whose}: is this plan right?\n\n{}\n\nAnswer `yes`, or say what to change.{deadline}", inert(plan))
+        }
+        Kind::Choose(selections) => {
+            let lists: Vec<String> = selections.iter().map(selection).collect();
+            format!("**Question {id}** for {whose}\n\n{}\n\n{}{deadline}", lists.join("\n\n"), how_to_choose(selections))
+        }
+    };
+    Shown { text, attachment }
+}
+
+fn selection(selection: &Selection) -> String {
+    let mut lines = vec![format!("**{}**", inert(&selection.question))];
+    for (n, (label, description)) in selection.options.iter().enumerate() {
+        let description = if description.is_empty() { String::new() } else { format!(": {}", inert(description)) };
+        lines.push(format!("{}. {}{description}", n + 1, inert(label)));
+    }
+    lines.join("\n")
+}
+
+fn how_to_choose(selections: &[Selection]) -> String {
+    match selections {
+        [only] if only.several => "Answer with one or more numbers (`1, 3`) or in your own words.".into(),
+        [_] => "Answer with a number or in your own words.".into(),
+        many => format!("Answer with {} lines, one for each: a number or your own words.", many.len()),
+    }
+}
+
+/// The part of a tool's input that a person decides by: text, its language, a file ending.
+fn detail(tool: &str, input: &Value) -> (String, &'static str, &'static str) {
+    let text = |key: &str| input.get(key).and_then(Value::as_str);
+    match tool {
+        "Bash" => (text("command").unwrap_or_default().to_owned(), "sh", "sh"),
+        "Edit" => {
+            let (old, new) = (text("old_string").unwrap_or_default(), text("new_string").unwrap_or_default());
+            (format!("{}\n{}", text("file_path").unwrap_or_default(), diff(old, new)), "diff", "diff")
+        }
+        "Write" => {
+            let body = text("content").unwrap_or_default();
+            (format!("{}\n{}", text("file_path").unwrap_or_default(), diff("", body)), "diff", "diff")
+        }
+        _ => (serde_json::to_string_pretty(input).unwrap_or_default(), "json", "json"),
+    }
+}
+
+fn diff(old: &str, new: &str) -> String {
+    similar::TextDiff::from_lines(old, new).unified_diff().context_radius(3).to_string()
+}
+
+/// A question's message once it is decided.
+pub fn settled(question: &Question, outcome: &Outcome) -> String {
+    let id = question.id;
+    let what = what(question);
+    match outcome {
+        Outcome::Allowed { by } if matches!(question.kind, Kind::Plan { .. }) => {
+            format!("✅ Question {id}: {} approved the plan.", inert(&by.name))
+        }
+        Outcome::Allowed { by } => format!("✅ Question {id}: {} allowed {what}.", inert(&by.name)),
+        Outcome::Always { by, scope } => format!(
+            "✅ Question {id}: {} allowed {what}, and {} from now on. `rules` lists it.",
+            inert(&by.name),
+            code_span(&shorten(&scope.describe(), 80))
+        ),
+        Outcome::Answered { by, answers } => {
+            let answers: Vec<_> = answers.iter().map(|(_, answer)| code_span(answer)).collect();
+            format!("✅ Question {id}: {} answered {}.", inert(&by.name), answers.join(", "))
+        }
+        Outcome::Denied { by, reason } => {
+            let reason = reason.as_ref().map(|reason| format!(" ({})", inert(reason))).unwrap_or_default();
+            format!("❌ Question {id}: {} denied {what}{reason}.", inert(&by.name))
+        }
+        Outcome::ByRule { rule } => format!("✅ Question {id}: rule {rule} allowed {what}."),
+        Outcome::TimedOut => format!("⌛ Question {id}: nobody answered in time, so {what} is denied."),
+        Outcome::Unreachable => format!("❌ Question {id}: nobody could be reached, so {what} is denied."),
+        Outcome::Withdrawn { why } => format!("◽ Question {id} is closed: {why}."),
+    }
+}
+
+fn what(question: &Question) -> String {
+    match &question.kind {
+        Kind::Plan { .. } => "the plan".into(),
+        Kind::Choose(_) => "the question".into(),
+        Kind::Tool { .. } => {
+            let (detail, _, _) = detail(&question.tool, &question.input);
+            let line = detail.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            format!("{} {}", inert(&question.tool), code_span(&shorten(line, 80)))
+        }
+    }
+}
+
+/// A question of an earlier process.
+pub fn question_lost(id: QuestionId, tool: &str) -> String {
+    format!("◽ Question {id} ({}) is closed: {BOT_RESTARTED}. Say `go on` to let the agent try again.", inert(tool))
+}
+
+/// An answer to a question that is not open.
+pub fn not_open(id: QuestionId) -> String {
+    format!("Question {id} is not open (any more). Nothing was changed.")
+}
+
+/// No question at all.
+pub const NO_QUESTION: &str = "No question is open here.";
+
+/// Several are open and none was named.
+pub fn which_question(open: impl Iterator<Item = QuestionId>) -> String {
+    let ids: Vec<String> = open.map(|id| id.to_string()).collect();
+    let first = ids.first().cloned().unwrap_or_default();
+    format!("Several questions are open: {}. Say which, e.g. `yes {first}`.", ids.join(", "))
+}
+
+/// The wrong person.
+pub fn not_an_approver(name: &str) -> String {
+    format!("{}, you may not answer permission questions here. Nothing was changed.", inert(name))
+}
+
+/// An answer that changed nothing.
+pub fn answer_refused(refused: &Refused) -> String {
+    match refused {
+        Refused::NotOpen(id) => not_open(*id),
+        Refused::NotHere(id) => format!("Question {id} was not asked here. Nothing was changed."),
+        Refused::NoSuchChoice(sentence) => sentence.clone(),
+        Refused::NoAlways => "There is no `always` for this one. Answer it once.".into(),
+    }
+}
+
+/// `yes` to a question with options.
+pub fn choose_one(question: &Question) -> String {
+    match &question.kind {
+        Kind::Choose(selections) => how_to_choose(selections),
+        Kind::Tool { .. } | Kind::Plan { .. } => yes_or_no(question),
+    }
+}
+
+/// Words to a yes-or-no question.
+pub fn yes_or_no(question: &Question) -> String {
+    format!("Question {} wants `yes` or `no REASON`.", question.id)
+}
+
+/// Too few or too many lines.
+pub fn one_line_each(count: usize) -> String {
+    format!("There are {count} questions. Answer with {count} lines, one for each.")
+}
+
+/// A number that is none of the options.
+pub fn pick_a_number(selection: &Selection) -> String {
+    let several = if selection.several { "one or more numbers" } else { "one number" };
+    format!("Answer with {several} from 1 to {}, or in your own words.", selection.options.len())
+}
+
+// --- small forms ---
+
+/// `HH:MM` in the machine's time zone.
+pub fn clock_time(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time)
+        .map(|stamp| stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M").to_string())
+        .unwrap_or_else(|_| "a later time".into())
+}
+
+/// At most `max` characters, on one line.
+pub fn shorten(text: &str, max: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(max) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+fn shorten_lines(text: &str, max: usize) -> &str {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+fn last_chars(text: &str, max: usize) -> &str {
+    match text.char_indices().rev().nth(max.saturating_sub(1)) {
+        Some((start, _)) => &text[start..],
+        None => text,
+    }
+}
+
+fn spaced(word: &str) -> String {
+    inert(&word.replace('_', " ")).into_owned()
+}

@@ -1,0 +1,187 @@
+//! The only select loop: messages, agent events and permission questions of one room, one at a time.
+//!
+//! Nothing here waits for a network or a process: speaking is the [`Outbox`]'s, the CLI is the [`Session`]'s.
+
+mod answers;
+mod intake;
+mod questions;
+mod ticker;
+mod turns;
+
+pub use turns::RetryPolicy;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use adapters::{Activity, ActivityState, Adapter, Addressed, MessageId, Outgoing, Room, Sender, Tone};
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{sync::oneshot, time::Instant};
+
+use crate::{
+    command::{Command, CommandResult},
+    live::Outbox,
+    permission::QuestionId,
+    rooms::{Mailbox, RoomInput, RoomSender},
+    services::Services,
+    sessions::Session,
+    store::{QueuedPrompt, RoomRecord},
+};
+
+use questions::Copy;
+use ticker::Ticker;
+use turns::Turn;
+
+/// How many prompts may wait in a room.
+pub const QUEUE_LIMIT: usize = 20;
+
+/// What waits for the room to be free.
+enum Waiting {
+    Prompt { number: Option<i64>, prompt: QueuedPrompt },
+    Command { command: Arc<dyn Command>, args: String, call: Call },
+}
+
+/// Who called a command, and how.
+#[derive(Clone, Debug)]
+struct Call {
+    sender: Sender,
+    message: Option<MessageId>,
+    addressed: Option<Addressed>,
+}
+
+/// The answer of a slow command, or of one that waited in the queue.
+struct Later {
+    call: Call,
+    name: &'static str,
+    result: CommandResult,
+    queued: bool,
+}
+
+/// One room.
+pub struct RoomTask {
+    room: Room,
+    services: Arc<Services>,
+    adapter: Arc<dyn Adapter>,
+    sender: RoomSender,
+    outbox: Outbox,
+    session: Session,
+    record: RoomRecord,
+    queue: VecDeque<Waiting>,
+    turn: Option<Turn>,
+    questions: BTreeMap<QuestionId, Copy>,
+    ticker: Option<Ticker>,
+    later: FuturesUnordered<BoxFuture<'static, Later>>,
+    /// A command from the queue has the room for itself.
+    command_runs: bool,
+    /// The last message taken in, for whoever waits for quiet.
+    last: Option<MessageId>,
+    told: Option<Activity>,
+    closing: Option<oneshot::Sender<()>>,
+}
+
+impl RoomTask {
+    /// Starts the room's task.
+    pub fn start(services: Arc<Services>, adapter: Arc<dyn Adapter>, room: Room, sender: RoomSender, mailbox: Mailbox) {
+        let record = services.store.room(&room).unwrap_or_else(|error| {
+            tracing::error!(%error, %room, "the room's record cannot be read; it begins anew");
+            RoomRecord::default()
+        });
+        let tracker = &services.tracker;
+        let idle = services.config.claude.idle_timeout.limit();
+        let task = Self {
+            outbox: Outbox::new(adapter.clone(), room.clone(), tracker),
+            session: Session::new(sender.clone(), services.agents.clone(), idle, tracker),
+            services: services.clone(),
+            room,
+            adapter,
+            sender,
+            record,
+            queue: VecDeque::new(),
+            turn: None,
+            questions: BTreeMap::new(),
+            ticker: None,
+            later: FuturesUnordered::new(),
+            command_runs: false,
+            last: None,
+            told: None,
+            closing: None,
+        };
+        tracker.spawn(task.run(mailbox));
+    }
+
+    async fn run(mut self, mut mailbox: Mailbox) {
+        while self.closing.is_none() {
+            let turn_due = self.turn.as_ref().and_then(|turn| turn.due(&self.services.config, !self.questions.is_empty()));
+            let tick_due = self.ticker.as_ref().map(Ticker::due);
+            tokio::select! {
+                input = mailbox.next() => match input {
+                    Some(input) => self.take_in(input).await,
+                    None => break,
+                },
+                Some(later) = self.later.next() => self.later(later),
+                () = at(turn_due) => self.turn_due(),
+                () = at(tick_due) => self.tick().await,
+            }
+            self.tell_activity();
+        }
+        self.outbox.flush().await;
+        if let Some(done) = self.closing.take() {
+            let _ = done.send(());
+        }
+    }
+
+    async fn take_in(&mut self, input: RoomInput) {
+        match input {
+            RoomInput::Message(incoming) => self.message(incoming).await,
+            RoomInput::Overheard(incoming) => self.overheard(&incoming),
+            RoomInput::Session(event) => self.session_said(event),
+            RoomInput::Question(question) => self.question_opened(question),
+            RoomInput::Settled(question, outcome) => self.question_settled(&question, &outcome),
+            RoomInput::Verdict { request_id, answer } => self.verdict(request_id, answer),
+            RoomInput::LeftQuestion { id, tool, copies } => self.left_question(id, &tool, copies),
+            RoomInput::LeftPrompt { number, started, prompt } => self.left_prompt(number, started, prompt),
+            RoomInput::Notice(text) => self.outbox.say(Outgoing::text(text).with_tone(Tone::Notice)),
+            RoomInput::Shutdown(done) => self.shut_down(done),
+        }
+    }
+
+    /// Tells the messenger what goes on here, whenever that changed or a message was taken in.
+    fn tell_activity(&mut self) {
+        let Some(after) = self.last.clone() else { return };
+        let state = if !self.questions.is_empty() {
+            ActivityState::Asking
+        } else if self.turn.is_some() || !self.queue.is_empty() || !self.later.is_empty() {
+            ActivityState::Working
+        } else {
+            ActivityState::Idle
+        };
+        let now = Some(Activity { state, after });
+        if now != self.told {
+            self.told.clone_from(&now);
+            self.outbox.activity(now.expect("just made"));
+        }
+    }
+
+    fn say(&self, text: impl Into<String>, tone: Tone, reply_to: Option<MessageId>) {
+        self.outbox.say(Outgoing::text(text).with_tone(tone).replying_to(reply_to));
+    }
+
+    fn verbosity(&self) -> u8 {
+        self.record.verbosity.unwrap_or(self.services.config.verbosity)
+    }
+
+    /// Logs a failure of the store; the room goes on with what it has in memory.
+    fn keep<T>(&self, result: rusqlite::Result<T>) -> Option<T> {
+        result
+            .inspect_err(|error| tracing::error!(%error, room = %self.room, "the room's state could not be written"))
+            .ok()
+    }
+}
+
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,122 @@
+//! Copies of permission questions in this room: shown, answered, edited to their outcome.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use adapters::{ChoiceForm, MessageId, Outgoing, Tone};
+use pipeline::claude::{PermissionAnswer, PermissionRequest};
+
+use super::RoomTask;
+use crate::{
+    live::Slot,
+    permission::{Ask, Outcome, Question, QuestionId},
+    replies,
+    rooms::RoomInput,
+};
+
+/// A question as it stands in this room.
+pub(super) struct Copy {
+    pub(super) question: Arc<Question>,
+    slot: Slot,
+    messages: Arc<Mutex<Vec<MessageId>>>,
+}
+
+impl RoomTask {
+    /// The room's own session asks: the broker decides, and its answer comes back as an input.
+    pub(super) fn permission_asked(&mut self, request: PermissionRequest) {
+        let Some(turn) = &mut self.turn else {
+            // Nobody prompted: a background task woke the model. The room is asked all the same.
+            return self.ask_broker(request, self.services.config.display_name.clone());
+        };
+        turn.asking.push(request.request_id.clone());
+        let asked_for = turn.prompt.sender_name.clone();
+        self.ask_broker(request, asked_for);
+    }
+
+    fn ask_broker(&mut self, request: PermissionRequest, asked_for: String) {
+        let ask = Ask {
+            rooms: vec![self.room.clone()],
+            asked_for,
+            tool: request.tool,
+            input: request.input,
+            timeout: self.services.config.claude.permission_timeout.limit(),
+        };
+        let (broker, sender, request_id) = (self.services.broker.clone(), self.sender.clone(), request.request_id);
+        let task = self.services.tracker.spawn(async move {
+            let answer = broker.ask(ask).await;
+            sender.send(RoomInput::Verdict { request_id, answer });
+        });
+        drop(task);
+    }
+
+    pub(super) fn verdict(&mut self, request_id: String, answer: PermissionAnswer) {
+        if let Some(turn) = &mut self.turn {
+            turn.asking.retain(|asking| *asking != request_id);
+            turn.heard_now();
+        }
+        self.session.answer(request_id, answer);
+    }
+
+    pub(super) fn question_opened(&mut self, question: Arc<Question>) {
+        self.pause_live_message();
+        let capabilities = self.adapter.capabilities();
+        let shown = replies::question(&question, capabilities.files);
+        let choices = match capabilities.choices {
+            ChoiceForm::None => Vec::new(),
+            ChoiceForm::Numbers | ChoiceForm::Buttons { .. } | ChoiceForm::Reactions => question.choices(),
+        };
+        let message = Outgoing { choices, ..Outgoing::text(shown.text) }.with_tone(Tone::Question);
+        let messages = Arc::new(Mutex::new(Vec::new()));
+        let report = self.report(question.id, messages.clone());
+        let slot = self.outbox.ask(message, shown.attachment, report);
+        self.questions.insert(question.id, Copy { question, slot, messages });
+    }
+
+    /// Keeps where the copy stands, or tells the broker that it could not be shown.
+    fn report(&self, id: QuestionId, messages: Arc<Mutex<Vec<MessageId>>>) -> crate::live::Report {
+        let (broker, room) = (self.services.broker.clone(), self.room.clone());
+        Box::new(move |result| match result {
+            Ok(ids) => {
+                if let Some(last) = ids.last() {
+                    broker.shown(id, &room, last);
+                }
+                messages.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
+            }
+            Err(_) => broker.undeliverable(id, &room),
+        })
+    }
+
+    pub(super) fn question_settled(&mut self, question: &Question, outcome: &Outcome) {
+        if let Some(copy) = self.questions.remove(&question.id) {
+            self.outbox.finish(copy.slot, Outgoing::text(replies::settled(question, outcome)));
+        }
+    }
+
+    pub(super) fn left_question(&mut self, id: QuestionId, tool: &str, copies: Vec<MessageId>) {
+        let message = Outgoing::text(replies::question_lost(id, tool)).with_tone(Tone::Notice);
+        for copy in copies {
+            self.outbox.replace(copy, message.clone());
+        }
+    }
+
+    pub(super) fn question_shown_by(&self, message: &MessageId) -> Option<Arc<Question>> {
+        let shows = |copy: &&Copy| copy.messages.lock().unwrap_or_else(PoisonError::into_inner).contains(message);
+        self.questions.values().find(shows).map(|copy| copy.question.clone())
+    }
+
+    /// Edits every copy to its end, now; for the shutdown, when no further input is taken.
+    pub(super) fn end_questions(&mut self, why: &str) {
+        for copy in std::mem::take(&mut self.questions).into_values() {
+            let outcome = Outcome::Withdrawn { why: why.into() };
+            self.outbox.finish(copy.slot, Outgoing::text(replies::settled(&copy.question, &outcome)));
+        }
+    }
+
+    /// Closes the questions of this room's own session.
+    pub(super) fn withdraw_questions(&mut self, why: &str) {
+        for (id, copy) in &self.questions {
+            if copy.question.rooms == [self.room.clone()] {
+                self.services.broker.withdraw(*id, why);
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The directory of rooms: each has one task with a mailbox, made when something first happens there.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use adapters::{Incoming, Room};
+use pipeline::claude::PermissionAnswer;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    permission::{Outcome, Question, QuestionId},
+    sessions::SessionEvent,
+    store::QueuedPrompt,
+};
+
+/// How many messages may wait in one room's mailbox. The task takes them in at once, so this is met only by a flood.
+const MAILBOX: usize = 500;
+
+/// What a room's task hears.
+pub enum RoomInput {
+    /// A person did something that is meant for the bot, and may.
+    Message(Incoming),
+    /// People talk among themselves.
+    Overheard(Incoming),
+    /// The room's Claude Code session says something.
+    Session(SessionEvent),
+    /// A permission question opens.
+    Question(Arc<Question>),
+    /// A permission question is over.
+    Settled(Arc<Question>, Outcome),
+    /// The answer for a question that this room's session asked.
+    Verdict {
+        /// The CLI's id of its request.
+        request_id: String,
+        /// What it is told.
+        answer: PermissionAnswer,
+    },
+    /// A question that an earlier process left behind; it is closed now.
+    LeftQuestion {
+        /// Its number.
+        id: QuestionId,
+        /// The tool it was about.
+        tool: String,
+        /// The messages that show it.
+        copies: Vec<adapters::MessageId>,
+    },
+    /// A prompt that an earlier process left behind.
+    LeftPrompt {
+        /// Its number in the store.
+        number: i64,
+        /// Whether it had begun to run.
+        started: bool,
+        /// The prompt.
+        prompt: QueuedPrompt,
+    },
+    /// Something the room should know, e.g. that the state was damaged.
+    Notice(String),
+    /// End what runs, say so, answer when all is said.
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// A room's mailbox, as its task holds it.
+pub struct Mailbox {
+    receiver: mpsc::UnboundedReceiver<RoomInput>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Mailbox {
+    /// The next input; `None` at the end of the program.
+    pub async fn next(&mut self) -> Option<RoomInput> {
+        let input = self.receiver.recv().await;
+        if matches!(input, Some(RoomInput::Message(_) | RoomInput::Overheard(_))) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        input
+    }
+}
+
+/// A way into one room's mailbox that does not keep the directory alive.
+#[derive(Clone)]
+pub struct RoomSender(mpsc::UnboundedSender<RoomInput>);
+
+impl RoomSender {
+    /// Puts an input into the mailbox; `false` when the room's task is gone.
+    pub fn send(&self, input: RoomInput) -> bool {
+        self.0.send(input).is_ok()
+    }
+}
+
+struct Entry {
+    sender: RoomSender,
+    waiting: Arc<AtomicUsize>,
+}
+
+type Starter = Box<dyn Fn(Room, RoomSender, Mailbox) -> bool + Send + Sync>;
+
+/// All rooms. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Rooms {
+    entries: Arc<Mutex<HashMap<Room, Entry>>>,
+    start: Arc<OnceLock<Starter>>,
+}
+
+impl Rooms {
+    /// Says how a room's task is started; `start` answers `false` where no adapter serves the room. Once.
+    pub fn serve(&self, start: impl Fn(Room, RoomSender, Mailbox) -> bool + Send + Sync + 'static) {
+        assert!(self.start.set(Box::new(start)).is_ok(), "rooms are served once");
+    }
+
+    /// Hands over an internal input; `false` where no adapter serves the room.
+    pub fn post(&self, room: &Room, input: RoomInput) -> bool {
+        self.entry(room).is_some_and(|(sender, _)| sender.send(input))
+    }
+
+    /// Hands over what a person did; `false` where the room's mailbox is full or nobody serves it.
+    pub fn offer(&self, incoming: Incoming, addressed: bool) -> bool {
+        let Some((sender, waiting)) = self.entry(&incoming.room) else { return false };
+        if waiting.fetch_add(1, Ordering::Relaxed) >= MAILBOX {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+            return false;
+        }
+        sender.send(if addressed { RoomInput::Message(incoming) } else { RoomInput::Overheard(incoming) })
+    }
+
+    /// Every room that has a task.
+    pub fn all(&self) -> Vec<Room> {
+        let mut rooms: Vec<_> = self.lock().keys().cloned().collect();
+        rooms.sort();
+        rooms
+    }
+
+    fn entry(&self, room: &Room) -> Option<(RoomSender, Arc<AtomicUsize>)> {
+        let mut entries = self.lock();
+        if let Some(entry) = entries.get(room) {
+            return Some((entry.sender.clone(), entry.waiting.clone()));
+        }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, waiting) = (RoomSender(sender), Arc::new(AtomicUsize::new(0)));
+        let mailbox = Mailbox { receiver, waiting: waiting.clone() };
+        let start = self.start.get()?;
+        if !start(room.clone(), sender.clone(), mailbox) {
+            return None;
+        }
+        entries.insert(room.clone(), Entry { sender: sender.clone(), waiting: waiting.clone() });
+        Some((sender, waiting))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Room, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,112 @@
+//! All that the rooms of one bot share.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Instant,
+};
+
+use adapters::{Adapter, Health, HealthSnapshot, Identity};
+use pipeline::{
+    Project,
+    claude::{Launch, Mode, PermissionRoute, SessionId, Start},
+    usage::Sampler,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    access::Access, agents::Agents, ambient::Ambient, clock::Clock, command::Registry, config::Config,
+    metrics::Metrics, permission::PermissionBroker, prompt, room::RetryPolicy, rooms::Rooms, store::Store,
+};
+
+/// All that the rooms of one bot share.
+pub struct Services {
+    /// What is served.
+    pub project: Project,
+    /// The settings.
+    pub config: Config,
+    /// Where they are kept.
+    pub config_path: PathBuf,
+    /// Environment variables that hold the bot's secrets; agents do not get them.
+    pub secret_env: Vec<String>,
+    /// What survives.
+    pub store: Store,
+    /// The time of day.
+    pub clock: Clock,
+    /// Permission questions.
+    pub broker: PermissionBroker,
+    /// The rooms.
+    pub rooms: Rooms,
+    /// The commands.
+    pub registry: Registry,
+    /// Who may what.
+    pub access: Access,
+    /// Which rooms are ambient.
+    pub ambient: Ambient,
+    /// Living Claude Code processes.
+    pub agents: Agents,
+    /// Counters.
+    pub metrics: Metrics,
+    /// How rate limits are waited for.
+    pub retry: RetryPolicy,
+    /// Tasks that the shutdown waits for.
+    pub tracker: TaskTracker,
+    /// Set when the bot goes down.
+    pub stop: CancellationToken,
+    /// When the bot was started.
+    pub started: Instant,
+    /// The port that was really bound.
+    pub port: OnceLock<u16>,
+    /// A label that is shown with the bot's greeting, e.g. for the demo.
+    pub label: Option<String>,
+    pub(crate) adapters: Vec<(Arc<dyn Adapter>, Arc<Health>)>,
+    pub(crate) sampler: Mutex<Sampler>,
+}
+
+impl Services {
+    /// The state of every messenger.
+    pub fn health(&self) -> Vec<HealthSnapshot> {
+        self.adapters.iter().map(|(_, health)| health.snapshot()).collect()
+    }
+
+    /// The messenger of this name.
+    pub fn adapter(&self, name: &str) -> Option<Arc<dyn Adapter>> {
+        self.adapters.iter().map(|(adapter, _)| adapter).find(|adapter| adapter.name() == name).cloned()
+    }
+
+    /// What an adapter needs to know of the bot.
+    pub fn identity(config: &Config) -> Identity {
+        Identity { display_name: config.display_name.clone(), prefixes: config.prefixes.clone() }
+    }
+
+    /// How a room's session is started: resumed if it has one, new if not.
+    pub fn launch(&self, session: Option<&SessionId>, model: Option<String>) -> Launch {
+        let claude = &self.config.claude;
+        let trusted = claude.trust_project_settings;
+        Launch {
+            command: claude.command.clone(),
+            cwd: self.project.root().to_owned(),
+            runtime_dir: self.project.run_dir(),
+            start: match session {
+                Some(session) => Start::Resume(session.clone()),
+                None => Start::New(SessionId::random()),
+            },
+            mode: Mode::Live,
+            permissions: PermissionRoute::Control,
+            model,
+            append_system_prompt: Some(prompt::system(&self.config.display_name, &self.project, trusted)),
+            trust_project_settings: trusted,
+            env_remove: self.secret_env.clone(),
+            env: claude.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            max_turns: None,
+            max_budget_usd: None,
+        }
+    }
+
+    /// Samples the machine and the living agents. Some milliseconds of /proc.
+    pub fn sample(&self) -> (pipeline::usage::MachineUsage, Vec<(crate::agents::AgentEntry, pipeline::usage::TreeUsage)>) {
+        let (pids, entries): (Vec<u32>, Vec<_>) = self.agents.all().into_iter().unzip();
+        let (machine, trees) = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).sample(&pids);
+        (machine, entries.into_iter().zip(trees).collect())
+    }
+}

@@ -1,0 +1,358 @@
+//! What the store keeps besides rooms: questions, rules, the audit, costs.
+
+use std::time::SystemTime;
+
+use adapters::{Addressed, MessageId, Room};
+use rusqlite::params;
+use serde::{Deserialize, Serialize};
+
+use super::{Store, StoreResult, seconds, time, to_json};
+use crate::permission::{OpenQuestion, RuleScope};
+
+/// A prompt as it waits in a room's queue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueuedPrompt {
+    /// The message that brought it.
+    pub message: MessageId,
+    /// The person's id, for costs and questions.
+    pub sender_id: String,
+    /// How the person is called.
+    pub sender_name: String,
+    /// The text, address stripped.
+    pub text: String,
+    /// By what it was addressed; `None` in an ambient room, where the bot may stay silent.
+    pub addressed: Option<Addressed>,
+    /// Whether others read along.
+    pub shared: bool,
+    /// When it was sent.
+    pub sent_at: SystemTime,
+}
+
+impl QueuedPrompt {
+    #[cfg(test)]
+    pub(crate) fn for_tests(text: &str) -> Self {
+        Self {
+            message: MessageId::new("m"),
+            sender_id: "ann".into(),
+            sender_name: "Ann".into(),
+            text: text.into(),
+            addressed: Some(Addressed::Direct),
+            shared: false,
+            sent_at: time(1_000),
+        }
+    }
+}
+
+/// Something said in a room that was not meant for the bot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Talk {
+    /// Who said it.
+    pub who: String,
+    /// What.
+    pub text: String,
+}
+
+/// A standing rule, made by `always`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Its number, for `rules revoke N`.
+    pub id: i64,
+    /// What it allows.
+    pub scope: RuleScope,
+    /// Who made it.
+    pub made_by: String,
+    /// When.
+    pub made_at: SystemTime,
+}
+
+/// One decision of the audit, which can be added to and never changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// The question's number; `None` when a rule or policy decided and nobody was asked.
+    pub question: Option<i64>,
+    /// The tool.
+    pub tool: String,
+    /// SHA-256 of the exact input, hex.
+    pub input_sha256: String,
+    /// For whom the agent worked.
+    pub asked_for: String,
+    /// Where it was asked.
+    pub rooms: Vec<String>,
+    /// `allow`, `always`, `rule`, `deny`, `timeout`, `unreachable`, `withdrawn`.
+    pub outcome: String,
+    /// Who decided: a person's id, or what did.
+    pub by: String,
+}
+
+/// The cost of one turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CostEntry {
+    /// The room.
+    pub room: Room,
+    /// Who prompted.
+    pub who: String,
+    /// The session.
+    pub session: String,
+    /// US dollars.
+    pub usd: f64,
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+}
+
+/// A sum of costs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CostRow {
+    /// The person or room it is summed by.
+    pub of: String,
+    /// Turns.
+    pub turns: u64,
+    /// US dollars.
+    pub usd: f64,
+    /// Tokens read.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+}
+
+impl Store {
+    // --- questions ---
+
+    /// Keeps an open question and numbers it. Numbers are never used again, so that a late `yes 3` hits nothing else.
+    pub fn open_question(&self, question: &OpenQuestion) -> StoreResult<i64> {
+        let connection = self.lock();
+        connection
+            .prepare_cached("INSERT INTO questions (body, open) VALUES (?1, 1)")?
+            .execute([to_json(question)])?;
+        Ok(connection.last_insert_rowid())
+    }
+
+    /// Remembers where a copy of the question stands, so that a restart can edit it.
+    pub fn question_shown(&self, question: i64, room: &Room, message: &MessageId) -> StoreResult<()> {
+        self.lock()
+            .prepare_cached("INSERT INTO copies (question, room, message) VALUES (?1, ?2, ?3)")?
+            .execute(params![question, room.to_string(), message.as_str()])
+            .map(drop)
+    }
+
+    /// Closes a question together with its audit entry.
+    pub fn close_question(&self, question: i64, entry: &AuditEntry, now: SystemTime) -> StoreResult<()> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        transaction.execute("UPDATE questions SET open = 0 WHERE id = ?1", [question])?;
+        transaction.execute("DELETE FROM copies WHERE question = ?1", [question])?;
+        transaction
+            .execute("INSERT INTO audit (at, body) VALUES (?1, ?2)", params![seconds(now), to_json(entry)])?;
+        transaction.commit()
+    }
+
+    /// Questions that an earlier process left open, with the places of their copies.
+    pub fn left_questions(&self) -> StoreResult<Vec<(i64, OpenQuestion, Vec<(Room, MessageId)>)>> {
+        let connection = self.lock();
+        let mut questions = connection.prepare("SELECT id, body FROM questions WHERE open = 1 ORDER BY id")?;
+        let mut copies = connection.prepare("SELECT room, message FROM copies WHERE question = ?1")?;
+        let rows = questions.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+        let mut left = Vec::new();
+        for row in rows {
+            let (id, body) = row?;
+            let Ok(question) = serde_json::from_str(&body) else { continue };
+            let places = copies
+                .query_map([id], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?
+                .filter_map(Result::ok)
+                .filter_map(|(room, message)| Some((Room::parse(&room)?, MessageId::new(message))))
+                .collect();
+            left.push((id, question, places));
+        }
+        Ok(left)
+    }
+
+    // --- audit ---
+
+    /// Adds a decision that no question was shown for.
+    pub fn audit(&self, entry: &AuditEntry, now: SystemTime) -> StoreResult<()> {
+        self.lock()
+            .prepare_cached("INSERT INTO audit (at, body) VALUES (?1, ?2)")?
+            .execute(params![seconds(now), to_json(entry)])
+            .map(drop)
+    }
+
+    /// The last decisions, newest first.
+    pub fn audit_tail(&self, limit: usize) -> StoreResult<Vec<(SystemTime, AuditEntry)>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare("SELECT at, body FROM audit ORDER BY id DESC LIMIT ?1")?;
+        let rows =
+            statement.query_map([limit as i64], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+        let mut entries = Vec::new();
+        for row in rows {
+            let (at, body) = row?;
+            if let Ok(entry) = serde_json::from_str(&body) {
+                entries.push((time(at), entry));
+            }
+        }
+        Ok(entries)
+    }
+
+    // --- rules ---
+
+    /// Makes a rule; the same scope twice is one rule. Returns its number.
+    pub fn add_rule(&self, scope: &RuleScope, made_by: &str, now: SystemTime) -> StoreResult<i64> {
+        let connection = self.lock();
+        let scope = to_json(scope);
+        connection.execute(
+            "INSERT OR IGNORE INTO rules (scope, made_by, made_at) VALUES (?1, ?2, ?3)",
+            params![scope, made_by, seconds(now)],
+        )?;
+        connection.query_row("SELECT id FROM rules WHERE scope = ?1", [scope], |row| row.get(0))
+    }
+
+    /// Every standing rule, oldest first.
+    pub fn rules(&self) -> StoreResult<Vec<Rule>> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare_cached("SELECT id, scope, made_by, made_at FROM rules ORDER BY id")?;
+        let rows = statement.query_map([], |row| {
+            Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get::<_, i64>(3)?))
+        })?;
+        let mut rules = Vec::new();
+        for row in rows {
+            let (id, scope, made_by, made_at) = row?;
+            if let Ok(scope) = serde_json::from_str(&scope) {
+                rules.push(Rule { id, scope, made_by, made_at: time(made_at) });
+            }
+        }
+        Ok(rules)
+    }
+
+    /// Takes a rule back; `false` if there is none of that number.
+    pub fn revoke_rule(&self, id: i64) -> StoreResult<bool> {
+        Ok(self.lock().execute("DELETE FROM rules WHERE id = ?1", [id])? == 1)
+    }
+
+    // --- costs ---
+
+    /// Records a turn. `session_usd` is the CLI's sum for the session; the turn's share is the difference to
+    /// the last one, or all of it where the sum fell (an older CLI starts again at each resume).
+    pub fn add_turn_cost(&self, entry: &CostEntry, session_usd: f64, now: SystemTime) -> StoreResult<f64> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        let room = entry.room.to_string();
+        let before: f64 = transaction
+            .query_row("SELECT session_cost_usd FROM rooms WHERE room = ?1", [&room], |row| row.get(0))
+            .unwrap_or(0.0);
+        let usd = if session_usd >= before { session_usd - before } else { session_usd };
+        transaction
+            .execute("UPDATE rooms SET session_cost_usd = ?2 WHERE room = ?1", params![room, session_usd])?;
+        transaction.execute(
+            "INSERT INTO costs (at, room, who, session, usd, input_tokens, output_tokens)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![
+                seconds(now),
+                room,
+                entry.who,
+                entry.session,
+                usd,
+                entry.input_tokens as i64,
+                entry.output_tokens as i64
+            ],
+        )?;
+        transaction.commit()?;
+        Ok(usd)
+    }
+
+    /// Costs since a moment, summed by person and by room.
+    pub fn costs_since(&self, since: SystemTime) -> StoreResult<(Vec<CostRow>, Vec<CostRow>)> {
+        Ok((self.costs_by("who", since)?, self.costs_by("room", since)?))
+    }
+
+    /// What this room's sessions have cost in all.
+    pub fn room_cost(&self, room: &Room) -> StoreResult<f64> {
+        self.lock()
+            .prepare_cached("SELECT coalesce(sum(usd), 0) FROM costs WHERE room = ?1")?
+            .query_row([room.to_string()], |row| row.get(0))
+    }
+
+    fn costs_by(&self, column: &str, since: SystemTime) -> StoreResult<Vec<CostRow>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare(&format!(
+            "SELECT {column}, count(*), sum(usd), sum(input_tokens), sum(output_tokens) FROM costs
+             WHERE at >= ?1 GROUP BY {column} ORDER BY sum(usd) DESC, {column}"
+        ))?;
+        let rows = statement.query_map([seconds(since)], |row| {
+            Ok(CostRow {
+                of: row.get(0)?,
+                turns: row.get::<_, i64>(1)? as u64,
+                usd: row.get(2)?,
+                input_tokens: row.get::<_, i64>(3)? as u64,
+                output_tokens: row.get::<_, i64>(4)? as u64,
+            })
+        })?;
+        rows.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline::claude::SessionId;
+
+    use super::*;
+
+    fn store() -> (Store, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        (Store::open(&dir.path().join("state.db"), SystemTime::now()).unwrap(), dir)
+    }
+
+    fn entry() -> AuditEntry {
+        AuditEntry {
+            question: None,
+            tool: "Bash".into(),
+            input_sha256: "00".into(),
+            asked_for: "ann".into(),
+            rooms: vec!["fake:r".into()],
+            outcome: "rule".into(),
+            by: "rule 1".into(),
+        }
+    }
+
+    #[test]
+    fn the_audit_can_be_added_to_and_never_changed() {
+        let (store, _dir) = store();
+        store.audit(&entry(), time(5)).unwrap();
+        assert_eq!(store.audit_tail(9).unwrap(), [(time(5), entry())]);
+        assert!(store.lock().execute("DELETE FROM audit", []).is_err());
+        assert!(store.lock().execute("UPDATE audit SET at = 0", []).is_err());
+    }
+
+    #[test]
+    fn a_turn_costs_the_difference_of_the_sessions_sums() {
+        let (store, _dir) = store();
+        let room = Room::new("fake", "r");
+        store.set_session(&room, &SessionId::new("s"), time(0)).unwrap();
+        let entry = CostEntry {
+            room: room.clone(),
+            who: "ann".into(),
+            session: "s".into(),
+            usd: 0.0,
+            input_tokens: 10,
+            output_tokens: 1,
+        };
+        assert_eq!(store.add_turn_cost(&entry, 0.25, time(10)).unwrap(), 0.25);
+        assert_eq!(store.add_turn_cost(&entry, 0.75, time(20)).unwrap(), 0.5);
+        assert_eq!(store.add_turn_cost(&entry, 0.25, time(30)).unwrap(), 0.25, "a sum that fell began anew");
+        let (by_person, _) = store.costs_since(time(15)).unwrap();
+        assert_eq!((by_person[0].turns, by_person[0].usd, by_person[0].input_tokens), (2, 0.75, 20));
+        assert_eq!(store.room_cost(&room).unwrap(), 1.0);
+    }
+
+    #[test]
+    fn one_rule_for_one_scope_and_revoking_it_is_final() {
+        let (store, _dir) = store();
+        let scope = RuleScope::CommandPrefix { prefix: "touch".into() };
+        let id = store.add_rule(&scope, "ann", time(1)).unwrap();
+        assert_eq!(store.add_rule(&scope, "bob", time(2)).unwrap(), id);
+        assert_eq!(store.rules().unwrap().len(), 1);
+        assert!(store.revoke_rule(id).unwrap());
+        assert!(!store.revoke_rule(id).unwrap());
+        assert!(store.rules().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,125 @@
+//! What goes to the CLI: prompts, control requests and answers, one JSON object a line, through a FIFO.
+
+use std::{io, path::Path};
+
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, net::unix::pipe, sync::mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::{PermissionAnswer, ProcessError};
+
+/// How many lines may wait for a CLI that does not read.
+const QUEUE: usize = 64;
+
+/// The queue of lines to the CLI. Putting a line in never waits.
+#[derive(Clone, Debug)]
+pub(super) struct Input(mpsc::Sender<String>);
+
+impl Input {
+    /// Opens the FIFO and starts the task that writes to it, until `over`.
+    ///
+    /// It is opened for reading too, which on Linux never waits for the other side; so neither a CLI that dies
+    /// before it opens it nor one that dies later breaks anything here.
+    pub(super) fn open(fifo: &Path, over: CancellationToken) -> io::Result<Self> {
+        let pipe = pipe::OpenOptions::new().read_write(true).open_sender(fifo)?;
+        let (queue, lines) = mpsc::channel(QUEUE);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = over.cancelled() => {}
+                result = write(pipe, lines) => if let Err(error) = result {
+                    tracing::warn!(%error, "cannot write to a Claude Code process");
+                }
+            }
+        });
+        Ok(Self(queue))
+    }
+
+    /// Puts a line into the queue.
+    pub(super) fn push(&self, line: String) -> Result<(), ProcessError> {
+        self.0.try_send(line).map_err(|error| match error {
+            mpsc::error::TrySendError::Closed(_) => ProcessError::Gone,
+            mpsc::error::TrySendError::Full(_) => {
+                let source = io::Error::new(io::ErrorKind::WouldBlock, "the process does not read its input");
+                ProcessError::Io { what: "sending to Claude Code", source }
+            }
+        })
+    }
+}
+
+async fn write(mut pipe: pipe::Sender, mut lines: mpsc::Receiver<String>) -> io::Result<()> {
+    while let Some(line) = lines.recv().await {
+        pipe.write_all(line.as_bytes()).await?;
+    }
+    Ok(())
+}
+
+/// A prompt. One that would be a command of the CLI's own, such as `/compact`, is made plain text.
+pub(super) fn prompt(text: &str) -> String {
+    line(&json!({"type": "user", "message": {"role": "user", "content": plain(text)}}))
+}
+
+/// The text as a prompt that the CLI hands to the model whatever it begins with.
+pub(super) fn plain(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.trim_start().starts_with('/') { format!("Message: {text}").into() } else { text.into() }
+}
+
+/// A control request under a fresh id.
+pub(super) fn request(request: &Value) -> String {
+    let id = uuid::Uuid::new_v4().to_string();
+    line(&json!({"type": "control_request", "request_id": id, "request": request}))
+}
+
+/// The answer to a permission request.
+pub(super) fn answer(request_id: &str, answer: &PermissionAnswer) -> String {
+    let response = json!({"subtype": "success", "request_id": request_id, "response": answer});
+    line(&json!({"type": "control_response", "response": response}))
+}
+
+/// The refusal of a request that nobody can answer.
+pub(super) fn refusal(request_id: &str, why: &str) -> String {
+    let response = json!({"subtype": "error", "request_id": request_id, "error": why});
+    line(&json!({"type": "control_response", "response": response}))
+}
+
+fn line(value: &Value) -> String {
+    format!("{value}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_is_one_line_whatever_it_holds() {
+        let written = prompt("a \"b\"\nc \u{2028} ✓");
+        assert_eq!(written.matches('\n').count(), 1);
+        let read: Value = serde_json::from_str(&written).expect("JSON");
+        assert_eq!(read["message"]["content"], "a \"b\"\nc \u{2028} ✓");
+    }
+
+    #[test]
+    fn a_prompt_cannot_run_a_command_of_the_cli() {
+        assert_eq!(plain("/compact now"), "Message: /compact now");
+        assert_eq!(plain("\n  /clear"), "Message: \n  /clear");
+        assert_eq!(plain("what is /etc?"), "what is /etc?");
+    }
+
+    #[test]
+    fn answers_have_the_shape_of_the_recording() {
+        let allow = PermissionAnswer::Allow { updated_input: json!({"command": "ls"}) };
+        let read = |line: String| serde_json::from_str::<Value>(&line).expect("JSON");
+        let allowed = json!({"behavior": "allow", "updatedInput": {"command": "ls"}});
+        let expected = json!({"subtype": "success", "request_id": "r1", "response": allowed});
+        assert_eq!(read(answer("r1", &allow)), json!({"type": "control_response", "response": expected}));
+        let deny = PermissionAnswer::Deny { message: "No.".into() };
+        let denied = json!({"behavior": "deny", "message": "No."});
+        assert_eq!(read(answer("r1", &deny))["response"]["response"], denied);
+    }
+
+    #[test]
+    fn every_request_has_its_own_id() {
+        let id = |line: String| serde_json::from_str::<Value>(&line).expect("JSON")["request_id"].to_string();
+        let interrupt = json!({"subtype": "interrupt"});
+        assert_ne!(id(request(&interrupt)), id(request(&interrupt)));
+    }
+}

@@ -1,0 +1,660 @@
+//! One line of the CLI's output into events. The shapes are those of 2.1.330; `tests/data` has recordings.
+//!
+//! Every line is read twice: its kind first, with all else skipped, then only what that kind needs. So unknown
+//! kinds cost and break nothing, and keys may stand in any order.
+
+use std::{borrow::Cow, time::Duration};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{AgentEvent, McpServer, Noise, PermissionRequest, SessionId, ToolUse, TurnEnd};
+
+/// At most this many characters of a line that is no JSON are told.
+const SHOWN: usize = 500;
+
+/// What a line means.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Meaning {
+    /// Something to tell.
+    Event(AgentEvent),
+    /// The CLI waits for an answer to something that nobody here can answer: refuse it, with this sentence.
+    Refuse {
+        /// Goes back with the refusal.
+        request_id: String,
+        /// What the CLI is told.
+        why: String,
+    },
+}
+
+impl From<AgentEvent> for Meaning {
+    fn from(event: AgentEvent) -> Self {
+        Self::Event(event)
+    }
+}
+
+/// Reads a line and hands over what it means, in order; nothing for lines that are not for the chat.
+pub(super) fn read(line: &[u8], mut tell: impl FnMut(Meaning)) {
+    let text = String::from_utf8_lossy(line);
+    let json = without_leading_escapes(&text);
+    let Some(head) = json.starts_with('{').then(|| serde_json::from_str::<Head<'_>>(json).ok()).flatten()
+    else {
+        let shown = plain(&text);
+        if !shown.is_empty() {
+            tell(AgentEvent::Noise(Noise::NotJson(shown)).into());
+        }
+        return;
+    };
+    if let Err(error) = dispatch(&head, json, &mut tell) {
+        tell(AgentEvent::Noise(Noise::Malformed(format!("{}: {error}", head.name()))).into());
+    }
+}
+
+/// A line without escape sequences and control characters, at most [`SHOWN`] characters.
+fn plain(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    // A garbage line may be megabytes long: no more is looked at than can be shown several times over.
+    for _ in 0..4 * SHOWN {
+        rest = without_leading_escapes(rest);
+        let Some(character) = rest.chars().next() else { break };
+        rest = &rest[character.len_utf8()..];
+        if !character.is_control() || character == '\t' {
+            shown.push(character);
+        }
+    }
+    shown.trim().chars().take(SHOWN).collect()
+}
+
+/// Cuts terminal escapes (CSI, OSC and two-character ones) at the beginning, as the CLI writes them when it ends.
+fn without_leading_escapes(mut text: &str) -> &str {
+    while let Some(rest) = text.strip_prefix('\u{1b}') {
+        let length = match rest.chars().next() {
+            Some('[') => rest.find(|c: char| ('@'..='~').contains(&c) && c != '[').map(|at| at + 1),
+            Some(']') => rest.find('\u{7}').map(|at| at + 1),
+            Some(other) => Some(other.len_utf8()),
+            None => Some(0),
+        };
+        text = length.map_or("", |length| &rest[length..]);
+    }
+    text
+}
+
+type Read = Result<(), serde_json::Error>;
+
+fn dispatch(head: &Head<'_>, json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+    match (head.kind.as_deref(), head.subtype.as_deref()) {
+        (Some("stream_event"), _) => stream_event(json, tell),
+        (Some("assistant"), _) => assistant(json, tell),
+        (Some("user"), _) => user(json, tell),
+        (Some("result"), _) => result(json, tell),
+        (Some("system"), Some("init")) => init(json, tell),
+        (Some("system"), Some("api_retry")) => api_retry(json, tell),
+        (Some("control_request"), _) => control_request(json, tell),
+        (Some("control_response"), _) => control_response(json, tell),
+        (Some("control_cancel_request"), _) => control_cancel(json, tell),
+        (Some("rate_limit_event"), _) => rate_limit(json, tell),
+        _ => Ok(()),
+    }
+}
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(rename = "type", borrow, default, deserialize_with = "text_or_nothing")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "text_or_nothing")]
+    subtype: Option<Cow<'a, str>>,
+}
+
+impl Head<'_> {
+    fn name(&self) -> String {
+        let parts = [self.kind.as_deref(), self.subtype.as_deref()];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("/")
+    }
+}
+
+/// A type that is no text belongs to a kind we do not know: ignored like it, not called garbage.
+fn text_or_nothing<'de: 'a, 'a, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Cow<'a, str>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Any<'a> {
+        Text(#[serde(borrow)] Cow<'a, str>),
+        Other(serde::de::IgnoredAny),
+    }
+    Ok(match Any::deserialize(from)? {
+        Any::Text(text) => Some(text),
+        Any::Other(_) => None,
+    })
+}
+
+fn stream_event(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+    #[derive(Deserialize)]
+    struct Line<'a> {
+        #[serde(borrow)]
+        event: Event<'a>,
+        #[serde(borrow)]
+        parent_tool_use_id: Option<Cow<'a, str>>,
+    }
+    #[derive(Deserialize)]
+    struct Event<'a> {
+        #[serde(borrow)]
+        delta: Option<Delta<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Delta<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Option<Cow<'a, str>>,
+        text: Option<String>,
+    }
+    let line: Line<'_> = serde_json::from_str(json)?;
+    if let (None, Some(Delta { kind: Some(kind), text: Some(text) })) =
+        (line.parent_tool_use_id, line.event.delta)
+        && kind == "text_delta"
+    {
+        tell(AgentEvent::TextDelta(text).into());
+    }
+    Ok(())
+}
+
+/// What `assistant` and `user` lines share.
+#[derive(Deserialize)]
+struct Message {
+    message: Body,
+    parent_tool_use_id: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    is_api_error_message: bool,
+    #[serde(default, rename = "isReplay")]
+    is_replay: bool,
+    #[serde(default, rename = "isSynthetic")]
+    is_synthetic: bool,
+}
+
+impl Message {
+    /// Whether the chat should see it: no sub-agent, no echo, no note of the CLI, no copy of an API error.
+    fn is_for_the_chat(&self) -> bool {
+        let aside = self.is_api_error_message || self.is_replay || self.is_synthetic;
+        self.parent_tool_use_id.is_none() && !aside
+    }
+}
+
+#[derive(Deserialize)]
+struct Body {
+    content: Content,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Blocks(Vec<Block>),
+    Text(String),
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Block {
+    Text {
+        text: String,
+    },
+    ToolUse {
+        id: String,
+        name: String,
+        input: Value,
+    },
+    ToolResult {
+        tool_use_id: String,
+        #[serde(default)]
+        is_error: Option<bool>,
+    },
+    #[serde(other)]
+    Other,
+}
+
+fn assistant(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+    let line: Message = serde_json::from_str(json)?;
+    if !line.is_for_the_chat() {
+        return Ok(());
+    }
+    let blocks = match line.message.content {
+        Content::Blocks(blocks) => blocks,
+        Content::Text(text) => vec![Block::Text { text }],
+    };
+    for block in blocks {
+        match block {
+            Block::Text { text } => tell(AgentEvent::Text(text).into()),
+            Block::ToolUse { id, name, input } => {
+                tell(AgentEvent::ToolUse(ToolUse { id, name, input }).into())
+            }
+            Block::ToolResult { .. } | Block::Other => {}
+        }
+    }
+    Ok(())
+}
+
+fn user(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+    let line: Message = serde_json::from_str(json)?;
+    if !line.is_for_the_chat() {
+        return Ok(());
+    }
+    let Content::Blocks(blocks) = line.message.content else { return Ok(()) };
+    for block in blocks {
+        if let Block::ToolResult { tool_use_id, is_error } = block {
+            let is_error = is_error.unwrap_or(false);
+            tell(AgentEvent::ToolResult { id: tool_use_id, is_error }.into());
+        }
+    }
+    Ok(())
+}
+
+fn init(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+    #[derive(Deserialize)]
+    struct Line {
+        session_id: SessionId,
+        #[serde(default)]
+        model: String,
+        #[serde(default)]
+        mcp_servers: Vec<Server>,
+    }
+    #[derive(Deserialize)]
+    struct Server {
+        name: String,
+        status: String,
+    }
+    let line: Line = serde_json::from_str(json)?;
+    let servers = line.mcp_servers.into_iter();
+    let mcp_servers = servers.map(|Server { name, status }| McpServer { name, status }).collect();
+    tell(AgentEvent::Started { session: line.session_id, model: line.model, mcp_servers }.into());
+    Ok(())
+}
+
+fn api_retry(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+    #[derive(Deserialize)]
+    struct Line {
+        attempt: u32,
+        max_retries: u32,
+        #[serde(default)]
+        retry_delay_ms: f64,
+        error_status: Option<u16>,
+        #[serde(default)]
+        error: String,
+    }
+    let line: Line = serde_json::from_str(json)?;
+    let event = AgentEvent::Retrying {
+        attempt: line.attempt,
+        max: line.max_retries,
+        delay: milliseconds(line.retry_delay_ms),
+        status: line.error_status,
+        error: line.error,
+    };
+    tell(event.into());
+    Ok(())
+}
+
+/// Whole milliseconds of a number from outside; what cannot be a time is none.
+fn milliseconds(value: f64) -> Duration {
+    Duration::try_from_secs_f64(value.round() / 1000.0).unwrap_or_default()
+}
+
+fn result(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+    #[derive(Deserialize)]
+    struct Line {
+        session_id: Option<SessionId>,
+        is_error: bool,
+        subtype: String,
+        result: Option<String>,
+        #[serde(default)]
+        errors: Vec<String>,
+        api_error_status: Option<u16>,
+        terminal_reason: Option<String>,
+        origin: Option<Origin>,
+        #[serde(default)]
+        num_turns: u64,
+        #[serde(default)]
+        duration_ms: f64,
+        #[serde(default)]
+        total_cost_usd: f64,
+        #[serde(default)]
+        usage: Usage,
+    }
+    #[derive(Deserialize)]
+    struct Origin {
+        kind: Option<String>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Usage {
+        input_tokens: u64,
+        cache_creation_input_tokens: u64,
+        cache_read_input_tokens: u64,
+        output_tokens: u64,
+    }
+    let line: Line = serde_json::from_str(json)?;
+    let usage = line.usage;
+    let cached = usage.cache_creation_input_tokens.saturating_add(usage.cache_read_input_tokens);
+    let end = TurnEnd {
+        session: line.session_id,
+        is_error: line.is_error,
+        subtype: line.subtype,
+        text: line.result.unwrap_or_else(|| line.errors.join("\n")),
+        api_error_status: line.api_error_status,
+        terminal_reason: line.terminal_reason.unwrap_or_default(),
+        unprompted: line.origin.is_some_and(|origin| origin.kind.as_deref() == Some("task-notification")),
+        num_turns: line.num_turns,
+        duration: milliseconds(line.duration_ms),
+        session_cost_usd: line.total_cost_usd,
+        input_tokens: usage.input_tokens.saturating_add(cached),
+        output_tokens: usage.output_tokens,
+    };
+    tell(AgentEvent::TurnEnded(Box::new(end)).into());
+    Ok(())
+}
+
+/// A request that cannot be put to a person is refused at once: the CLI would wait for the answer forever.
+fn control_request(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+    #[derive(Deserialize)]
+    struct Line {
+        request_id: String,
+        #[serde(default)]
+        request: Value,
+    }
+    #[derive(Deserialize)]
+    struct Ask {
+        tool_name: String,
+        input: Value,
+        tool_use_id: Option<String>,
+        agent_id: Option<String>,
+    }
+    let Line { request_id, request } = serde_json::from_str(json)?;
+    let subtype = request.get("subtype").and_then(Value::as_str).unwrap_or_default();
+    if subtype != "can_use_tool" {
+        let why = format!("storkit does not answer control requests of the kind `{subtype}`.");
+        tell(Meaning::Refuse { request_id, why });
+        return Ok(());
+    }
+    match serde_json::from_value::<Ask>(request) {
+        Ok(Ask { tool_name: tool, input, tool_use_id, agent_id }) => {
+            let request = PermissionRequest { request_id, tool, input, tool_use_id, agent_id };
+            tell(AgentEvent::Permission(request).into());
+            Ok(())
+        }
+        Err(error) => {
+            tell(Meaning::Refuse { request_id, why: format!("storkit cannot read this request: {error}.") });
+            Err(error)
+        }
+    }
+}
+
+fn control_cancel(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+    #[derive(Deserialize)]
+    struct Line {
+        request_id: String,
+    }
+    let Line { request_id } = serde_json::from_str(json)?;
+    tell(AgentEvent::PermissionCancelled { request_id }.into());
+    Ok(())
+}
+
+fn control_response(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+    #[derive(Deserialize)]
+    struct Line {
+        response: Response,
+    }
+    #[derive(Deserialize)]
+    struct Response {
+        subtype: String,
+        request_id: String,
+        error: Option<String>,
+    }
+    let Response { subtype, request_id, error } = serde_json::from_str::<Line>(json)?.response;
+    if subtype == "error" {
+        let error = error.unwrap_or_else(|| "no reason given".into());
+        tell(AgentEvent::ControlFailed { request_id, error }.into());
+    }
+    Ok(())
+}
+
+/// Not in the recordings: documented for the Agent SDK as `SDKRateLimitEvent`, `resetsAt` in seconds.
+fn rate_limit(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+    #[derive(Deserialize)]
+    struct Line {
+        rate_limit_info: Info,
+    }
+    #[derive(Deserialize)]
+    struct Info {
+        status: String,
+        #[serde(rename = "resetsAt")]
+        resets_at: Option<f64>,
+    }
+    let Info { status, resets_at } = serde_json::from_str::<Line>(json)?.rate_limit_info;
+    tell(AgentEvent::RateLimit { status, resets_at: resets_at.map(|seconds| seconds as i64) }.into());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::claude::lines::{Line, Lines};
+
+    fn meanings(stream: &[u8], step: usize) -> Vec<Meaning> {
+        let (mut lines, mut seen) = (Lines::new(1 << 20), Vec::new());
+        let mut each = |line: Line<'_>| {
+            if let Line::Whole(line) = line {
+                read(line, |meaning| seen.push(meaning));
+            }
+        };
+        for piece in stream.chunks(step) {
+            lines.feed(piece, &mut each);
+        }
+        lines.finish(each);
+        seen
+    }
+
+    fn one(line: &Value) -> Vec<Meaning> {
+        meanings(line.to_string().as_bytes(), usize::MAX)
+    }
+
+    /// Shows an event as one short line, so that a recording reads like a chat.
+    fn shown(meaning: &Meaning) -> String {
+        let long = match meaning {
+            Meaning::Event(AgentEvent::TurnEnded(end)) => format!("{end:?}"),
+            Meaning::Event(AgentEvent::ToolUse(ToolUse { id, name, input })) => {
+                format!("ToolUse {id} {name} {}", sorted(input))
+            }
+            Meaning::Event(AgentEvent::Permission(PermissionRequest {
+                tool, input, tool_use_id, ..
+            })) => {
+                format!("Permission {tool} {tool_use_id:?} {}", sorted(input))
+            }
+            Meaning::Event(event) => format!("{event:?}"),
+            Meaning::Refuse { request_id, why } => format!("Refuse {request_id}: {why}"),
+        };
+        long.chars().take(400).collect()
+    }
+
+    /// The same with sorted keys, whether or not some crate of the build turns on `preserve_order`.
+    fn sorted(value: &Value) -> Value {
+        match value {
+            Value::Object(map) => {
+                let sorted_map: std::collections::BTreeMap<_, _> =
+                    map.iter().map(|(k, v)| (k, sorted(v))).collect();
+                sorted_map.into_iter().map(|(key, value)| (key.clone(), value)).collect()
+            }
+            Value::Array(items) => items.iter().map(sorted).collect(),
+            other => other.clone(),
+        }
+    }
+
+    fn recording(name: &str) -> Vec<u8> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/claude-2.1.330/");
+        std::fs::read(format!("{folder}{name}.jsonl")).expect("a recording")
+    }
+
+    fn recordings() -> Vec<String> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/claude-2.1.330");
+        let files =
+            std::fs::read_dir(folder).expect("the recordings").map(|file| file.expect("a file").file_name());
+        let names = files.filter_map(|name| name.to_str()?.strip_suffix(".jsonl").map(String::from));
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn every_recording_of_the_real_cli_reads_as_it_did() {
+        let names = recordings();
+        assert!(names.len() >= 20, "only {names:?}");
+        for name in names {
+            let events: Vec<_> = meanings(&recording(&name), 4096).iter().map(shown).collect();
+            insta::assert_snapshot!(name.clone(), events.join("\n"), &name);
+        }
+    }
+
+    #[test]
+    fn no_recording_holds_noise() {
+        for name in recordings() {
+            let odd = |meaning: &Meaning| {
+                matches!(meaning, Meaning::Refuse { .. } | Meaning::Event(AgentEvent::Noise(_)))
+            };
+            let noise: Vec<_> = meanings(&recording(&name), 4096).into_iter().filter(odd).collect();
+            assert_eq!(noise, [], "{name}");
+        }
+    }
+
+    #[test]
+    fn key_order_makes_no_difference() {
+        let early = br#"{"type":"stream_event","parent_tool_use_id":null,"event":{"delta":{"type":"text_delta","text":"hi"}}}"#;
+        let late = br#"{"event":{"delta":{"text":"hi","type":"text_delta"}},"parent_tool_use_id":null,"type":"stream_event"}"#;
+        assert_eq!(meanings(early, 7), [AgentEvent::TextDelta("hi".into()).into()]);
+        assert_eq!(meanings(late, 7), meanings(early, 7));
+    }
+
+    #[test]
+    fn what_a_newer_cli_adds_is_passed_over_in_silence() {
+        for line in [
+            json!({"type": "brand_new", "message": 5, "event": "x"}),
+            json!({"type": "system", "subtype": "brand_new", "model": {}}),
+            json!({"type": {"odd": 1}, "subtype": [1]}),
+            json!({"subtype": "no type at all"}),
+            json!({"type": "assistant", "message": {"content": [{"type": "brand_new", "text": 3}]}}),
+        ] {
+            assert_eq!(one(&line), [], "{line}");
+        }
+    }
+
+    #[test]
+    fn sub_agents_replays_and_copies_of_api_errors_are_not_for_the_chat() {
+        let text = json!({"content": [{"type": "text", "text": "x"}]});
+        let tool = json!({"content": [{"type": "tool_result", "tool_use_id": "t"}]});
+        let delta = json!({"delta": {"type": "text_delta", "text": "x"}});
+        for line in [
+            json!({"type": "assistant", "parent_tool_use_id": "toolu_1", "message": text}),
+            json!({"type": "assistant", "is_api_error_message": true, "message": text}),
+            json!({"type": "user", "parent_tool_use_id": "toolu_1", "message": tool}),
+            json!({"type": "user", "isReplay": true, "message": tool}),
+            json!({"type": "user", "isSynthetic": true, "message": tool}),
+            json!({"type": "stream_event", "parent_tool_use_id": "toolu_1", "event": delta}),
+        ] {
+            assert_eq!(one(&line), [], "{line}");
+        }
+    }
+
+    #[test]
+    fn a_known_type_of_another_shape_is_told_with_its_name() {
+        insta::assert_debug_snapshot!(one(&json!({"type": "result", "is_error": "yes"})), @r#"
+        [
+            Event(
+                Noise(
+                    Malformed(
+                        "result: invalid type: string \"yes\", expected a boolean at line 1 column 17",
+                    ),
+                ),
+            ),
+        ]
+        "#);
+    }
+
+    #[test]
+    fn a_question_that_nobody_can_see_is_refused_so_that_the_cli_does_not_wait_forever() {
+        let unknown =
+            json!({"type": "control_request", "request_id": "r1", "request": {"subtype": "brand_new"}});
+        insta::assert_debug_snapshot!(one(&unknown), @r#"
+        [
+            Refuse {
+                request_id: "r1",
+                why: "storkit does not answer control requests of the kind `brand_new`.",
+            },
+        ]
+        "#);
+        let broken =
+            json!({"type": "control_request", "request_id": "r2", "request": {"subtype": "can_use_tool"}});
+        insta::assert_debug_snapshot!(one(&broken), @r#"
+        [
+            Refuse {
+                request_id: "r2",
+                why: "storkit cannot read this request: missing field `tool_name`.",
+            },
+            Event(
+                Noise(
+                    Malformed(
+                        "control_request: missing field `tool_name`",
+                    ),
+                ),
+            ),
+        ]
+        "#);
+    }
+
+    #[test]
+    fn a_rate_limit_notice_tells_its_end() {
+        let info = json!({"status": "rejected", "resetsAt": 1_795_400_000, "rateLimitType": "five_hour"});
+        let event = AgentEvent::RateLimit { status: "rejected".into(), resets_at: Some(1_795_400_000) };
+        assert_eq!(one(&json!({"type": "rate_limit_event", "rate_limit_info": info})), [event.into()]);
+    }
+
+    #[test]
+    fn garbage_is_told_short_and_without_control_characters() {
+        let noise = |bytes: &[u8]| match meanings(bytes, usize::MAX).as_slice() {
+            [Meaning::Event(AgentEvent::Noise(Noise::NotJson(text)))] => text.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(noise(b"\x1b[31mError:\x1b[0m no\x07 key \xff"), "Error: no key \u{fffd}");
+        assert_eq!(noise(br#"{"type":"assistant","mess"#), r#"{"type":"assistant","mess"#);
+        assert_eq!(noise(&vec![b'x'; 1 << 20]).len(), SHOWN);
+    }
+
+    #[test]
+    fn the_escapes_at_the_end_of_the_cli_are_nothing() {
+        let longer = b"\x1b[?2004l\x1b[?25h\x1b7\x1b[r\x1b8\x1b]0;\x07\x1b[?25h";
+        assert_eq!(meanings(b"\x1b[?25h", 3), []);
+        assert_eq!(meanings(longer, 3), []);
+        let before = b"\x1b[?25h{\"type\":\"control_cancel_request\",\"request_id\":\"r\"}";
+        assert_eq!(meanings(before, 3), [AgentEvent::PermissionCancelled { request_id: "r".into() }.into()]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            meanings(&bytes, 64);
+        }
+
+        #[test]
+        fn broken_recordings_never_panic(at in 0usize..19_000, byte in any::<u8>(), cut in 0usize..400) {
+            let mut stream = recording("02-tour.pty");
+            stream[at] = byte;
+            stream.drain(at..at + cut);
+            meanings(&stream, 1000);
+        }
+
+        #[test]
+        fn arbitrary_splits_give_the_same_events(step in 1usize..5000) {
+            let stream = recording("02-tour.pty");
+            prop_assert_eq!(meanings(&stream, step), meanings(&stream, usize::MAX));
+        }
+    }
+}
