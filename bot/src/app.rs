@@ -132,7 +132,8 @@ impl App {
         }
         for (id, question, copies) in services.broker.close_left_over() {
             for (room, message) in copies {
-                let input = RoomInput::LeftQuestion { id, tool: question.tool.clone(), copies: vec![message] };
+                let input =
+                    RoomInput::LeftQuestion { id, tool: question.tool.clone(), copies: vec![message] };
                 services.rooms.post(&room, input);
             }
         }

@@ -140,9 +140,11 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let parsed = if text.trim() == "0" { Some(Duration::ZERO) } else { duration::parse(&text) };
-        parsed
-            .map(Span)
-            .ok_or_else(|| D::Error::custom(format!("`{text}` is no length of time; write it like \"30s\", \"5m\" or \"2h\"")))
+        parsed.map(Span).ok_or_else(|| {
+            D::Error::custom(format!(
+                "`{text}` is no length of time; write it like \"30s\", \"5m\" or \"2h\""
+            ))
+        })
     }
 }
 
@@ -159,7 +161,9 @@ fn string_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
     };
     match list.first() {
         Some(program) if !program.trim().is_empty() => Ok(list),
-        _ => Err(D::Error::custom("the program is missing; write it like \"claude\" or [\"claude\", \"--option\"]")),
+        _ => Err(D::Error::custom(
+            "the program is missing; write it like \"claude\" or [\"claude\", \"--option\"]",
+        )),
     }
 }
 
@@ -230,10 +234,15 @@ impl Config {
         Self::parse(&text, path, lookup)
     }
 
-    fn parse(text: &str, path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<Loaded, ConfigError> {
-        let mut table: Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| ConfigError::Syntax { path: path.into(), why: error.to_string() })?;
+    fn parse(
+        text: &str,
+        path: &Path,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Loaded, ConfigError> {
+        let mut table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
+            path: path.into(),
+            why: error.to_string(),
+        })?;
         check_keys(&table, path)?;
         let mut secret_env = Vec::new();
         for (key, value) in &mut table {
@@ -252,7 +261,10 @@ impl Config {
             return wrong("display_name", "the bot needs a name; write one like \"Timmy\".");
         }
         if self.verbosity > 2 {
-            return wrong("verbosity", "it is 0 (answers only), 1 (tools by name) or 2 (tools with their input).");
+            return wrong(
+                "verbosity",
+                "it is 0 (answers only), 1 (tools by name) or 2 (tools with their input).",
+            );
         }
         if self.prefixes.iter().any(|prefix| prefix.trim().is_empty()) {
             return wrong("prefixes", "a prefix cannot be empty; write [\"!\"], or [] for none.");
@@ -365,7 +377,8 @@ fn expand_text(
     let mut rest = text;
     while let Some(start) = rest.find("${") {
         let (before, tail) = rest.split_at(start);
-        let end = tail.find('}').ok_or_else(|| wrong("`${` without `}`; write it like \"${NAME}\".".into()))?;
+        let end =
+            tail.find('}').ok_or_else(|| wrong("`${` without `}`; write it like \"${NAME}\".".into()))?;
         let name = &tail[2..end];
         let value = lookup(name).ok_or_else(|| {
             wrong(format!("the environment variable `{name}` is not set. Set it, or write the value here."))

@@ -53,7 +53,11 @@ pub async fn check(project: &Project, config: &Config, secret_env: &[String]) ->
     checks
 }
 
-async fn output(program: &[String], arguments: &[&str], environment: &[(&String, &String)]) -> Result<String, String> {
+async fn output(
+    program: &[String],
+    arguments: &[&str],
+    environment: &[(&String, &String)],
+) -> Result<String, String> {
     let (name, leading) = program.split_first().ok_or("no program is configured")?;
     let child = Command::new(name)
         .args(leading)
@@ -99,7 +103,10 @@ async fn claude_key(config: &Config, secret_env: &[String]) -> Check {
     match output(&config.claude.command, &["auth", "status"], &environment).await {
         Ok(text) if logged_in(&text) => good("Claude Code has a key or a login"),
         Ok(_) => bad("Claude Code has no key. Set `ANTHROPIC_API_KEY`, or run `claude` once and log in"),
-        Err(why) => note(format!("whether Claude Code has a key is not known: {}", inert(&replies::shorten(&why, 120)))),
+        Err(why) => note(format!(
+            "whether Claude Code has a key is not known: {}",
+            inert(&replies::shorten(&why, 120))
+        )),
     }
 }
 
@@ -134,7 +141,9 @@ fn trust(config: &Config) -> Check {
 
 fn sandbox() -> Check {
     match which("bwrap") {
-        Some(_) => note("bubblewrap is here; agents in chat rooms run without it and are held by permissions"),
+        Some(_) => {
+            note("bubblewrap is here; agents in chat rooms run without it and are held by permissions")
+        }
         None => note("no sandbox (bubblewrap is not installed): agents are held by permissions only"),
     }
 }

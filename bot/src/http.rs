@@ -38,7 +38,8 @@ pub async fn serve(listener: TcpListener, services: Arc<Services>, runs: Runs) {
         .with_state(services)
         .merge(mcp)
         .layer(middleware::from_fn(only_loopback));
-    let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await;
+    let served =
+        axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await;
     if let Err(error) = served {
         tracing::error!(%error, "the HTTP listener ended");
     }
@@ -98,7 +99,8 @@ async fn health(State(services): State<Arc<Services>>) -> Response {
             })
         })
         .collect();
-    let body = json!({ "live": true, "ready": ready, "version": env!("CARGO_PKG_VERSION"), "adapters": list });
+    let body =
+        json!({ "live": true, "ready": ready, "version": env!("CARGO_PKG_VERSION"), "adapters": list });
     (status, Json(body)).into_response()
 }
 

@@ -133,7 +133,9 @@ impl Speaker {
 
     async fn work(&mut self, job: Job) {
         match job {
-            Job::Say { message, attachment, slot, report } => self.say(message, attachment, slot, report).await,
+            Job::Say { message, attachment, slot, report } => {
+                self.say(message, attachment, slot, report).await
+            }
             Job::Show { slot, message } => self.show(slot, message).await,
             Job::Finish { slot, message } => self.finish(slot, message).await,
             Job::Replace { id, message } => self.replace(id, message).await,

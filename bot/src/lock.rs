@@ -43,7 +43,8 @@ fn pid_text(pid: &Option<u32>) -> String {
 pub fn take(project: &Project) -> Result<InstanceLock, LockError> {
     let path = project.run_dir().join("storkit.lock");
     let io = |source| LockError::Io { path: path.clone(), source };
-    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(io)?;
+    let mut file =
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

@@ -1,6 +1,8 @@
 //! What `/metrics` counts, in Prometheus' text format.
 
-use prometheus_client::{encoding::text::encode, metrics::counter::Counter, metrics::gauge::Gauge, registry::Registry};
+use prometheus_client::{
+    encoding::text::encode, metrics::counter::Counter, metrics::gauge::Gauge, registry::Registry,
+};
 
 /// The bot's counters; a registry of its own, so that tests can run many bots in one process.
 pub struct Metrics {

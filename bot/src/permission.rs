@@ -15,7 +15,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-pub use question::{Answer, Kind, OpenQuestion, Outcome, Person, QuestionId, Question, Selection};
+pub use question::{Answer, Kind, OpenQuestion, Outcome, Person, Question, QuestionId, Selection};
 pub use rule::RuleScope;
 
 use crate::{
@@ -198,6 +198,11 @@ impl PermissionBroker {
     /// A copy of the question stands there; kept for a restart.
     pub fn shown(&self, id: QuestionId, room: &Room, message: &MessageId) {
         self.log_error(self.store.question_shown(id.0, room, message));
+    }
+
+    /// Whether the question still waits for an answer.
+    pub fn is_open(&self, id: QuestionId) -> bool {
+        self.pending().contains_key(&id)
     }
 
     /// All open questions, oldest first.

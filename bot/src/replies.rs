@@ -28,7 +28,8 @@ pub const TAKEN_BACK: &str = "Taken back, so it is not run.";
 /// See [`crate::command::Running::waiting`].
 pub const WAITS_FOR_ANSWER: &str = "waits for an answer";
 /// End of a turn at shutdown.
-pub const STOPPED_BY_SHUTDOWN: &str = "I am shutting down, so this turn ends here. Your next message resumes the session.";
+pub const STOPPED_BY_SHUTDOWN: &str =
+    "I am shutting down, so this turn ends here. Your next message resumes the session.";
 
 // Reasons, as clauses: "Question 3 is closed: ...".
 
@@ -53,16 +54,19 @@ pub const STATE_FAILED: &str = "the question could not be recorded";
 pub const TIMED_OUT_TO_MODEL: &str = "Nobody answered the permission question in time, so it is denied. Do not try it again \
      unasked; say what you wanted to do and why.";
 /// No room took the question.
-pub const UNREACHABLE_TO_MODEL: &str =
-    "No person could be reached to answer the permission question, so it is denied. Go on without it or say what is needed.";
+pub const UNREACHABLE_TO_MODEL: &str = "No person could be reached to answer the permission question, so it is denied. Go on without it or say what is needed.";
 
 /// What the model reads when a person refused.
 pub fn denied_to_model(tool: &str, by: &Person, reason: Option<String>) -> String {
     match reason {
         Some(reason) if tool == "ExitPlanMode" => format!("{} wants the plan changed: {reason}", by.name),
         Some(reason) => format!("{} denied this: {reason}", by.name),
-        None if tool == "ExitPlanMode" => format!("{} does not approve the plan yet. Ask what to change.", by.name),
-        None => format!("{} denied this. Do not try it again in another way; ask what to do instead.", by.name),
+        None if tool == "ExitPlanMode" => {
+            format!("{} does not approve the plan yet. Ask what to change.", by.name)
+        }
+        None => {
+            format!("{} denied this. Do not try it again in another way; ask what to do instead.", by.name)
+        }
     }
 }
 
@@ -162,7 +166,11 @@ pub fn too_old(incoming: &Incoming, age: Duration) -> String {
         Act::Said { text } => code_span(&shorten(text, 60)),
         Act::Chose { .. } | Act::Redacted { .. } => "a click".into(),
     };
-    format!("I was away. {what} from {} is {} old and was not run. Send it again if you still want it.", incoming.sender.name, human(age))
+    format!(
+        "I was away. {what} from {} is {} old and was not run. Send it again if you still want it.",
+        incoming.sender.name,
+        human(age)
+    )
 }
 
 /// The state was damaged.
@@ -183,7 +191,11 @@ pub fn stopped() -> String {
 /// The CLI tries an API call again.
 pub fn retrying(attempt: u32, max: u32, delay: Duration, status: Option<u16>, error: &str) -> String {
     let status = status.map(|status| format!(" ({status})")).unwrap_or_default();
-    format!("The model's service did not answer{status}: {}. Try {attempt} of {max} in {}.", spaced(error), human(delay.max(Duration::from_secs(1))))
+    format!(
+        "The model's service did not answer{status}: {}. Try {attempt} of {max} in {}.",
+        spaced(error),
+        human(delay.max(Duration::from_secs(1)))
+    )
 }
 
 /// A turn that waits for the service, as `status` says it.
@@ -197,33 +209,47 @@ pub fn service_busy(end: &TurnEnd, wait: Duration, now: SystemTime, attempt: u32
         Some(429) => "The usage limit of the model's service is reached (429).",
         _ => "The model's service is overloaded (529).",
     };
-    format!("{what} I try again at {} (in {}), {attempt} of {max}. `stop` gives up.", clock_time(now + wait), human(wait))
+    format!(
+        "{what} I try again at {} (in {}), {attempt} of {max}. `stop` gives up.",
+        clock_time(now + wait),
+        human(wait)
+    )
 }
 
 /// Busy to the end.
 pub fn service_stays_busy(end: &TurnEnd, tries: u32) -> String {
     let status = end.api_error_status.unwrap_or_default();
-    format!("The model's service is still busy ({status}) after {tries} more tries, so I give up. Send it again later.")
+    format!(
+        "The model's service is still busy ({status}) after {tries} more tries, so I give up. Send it again later."
+    )
 }
 
 /// A turn that failed for good: what it means, what to do, and the CLI's own word.
 pub fn turn_failed(end: &TurnEnd) -> String {
     let said = shorten(end.text.trim(), 300);
     let advice = match (end.api_error_status, end.subtype.as_str()) {
-        (Some(401 | 403), _) => "Claude's service refused the key. Set a valid `ANTHROPIC_API_KEY` (or log in with `claude`) where I run, and restart me.",
+        (Some(401 | 403), _) => {
+            "Claude's service refused the key. Set a valid `ANTHROPIC_API_KEY` (or log in with `claude`) where I run, and restart me."
+        }
         (Some(404), _) => "Claude's service does not know the model. Choose another with `model NAME`.",
         (Some(413), _) => "The request was too large. `reset` begins a new session.",
         (Some(status), _) if status >= 500 => "Claude's service failed. Send it again in a while.",
         (_, "error_max_turns") => "The turn reached its limit of steps. Say `go on` to continue.",
         (_, "error_max_budget_usd") => "The turn reached its budget.",
-        _ if said.contains("Prompt is too long") => "The session is too long for the model. `reset` begins a new one.",
+        _ if said.contains("Prompt is too long") => {
+            "The session is too long for the model. `reset` begins a new one."
+        }
         _ if said.contains("redit balance") => "The account behind the key has no credit left.",
         _ if said.contains("ECONNREFUSED") || said.contains("onnection refused") => {
             "Claude's service cannot be reached from here (connection refused). Check the network and `ANTHROPIC_BASE_URL`."
         }
         _ => "The turn failed.",
     };
-    if said.is_empty() { advice.to_owned() } else { format!("{advice}\n> {}", inert(&said.replace('\n', " "))) }
+    if said.is_empty() {
+        advice.to_owned()
+    } else {
+        format!("{advice}\n> {}", inert(&said.replace('\n', " ")))
+    }
 }
 
 /// Silence for too long.
@@ -242,8 +268,11 @@ pub fn process_died(exit: &Exit) -> String {
         (None, None) => String::new(),
     };
     let tail = exit.tail.trim();
-    let tail = if tail.is_empty() { String::new() } else { format!("\n{}", code_block(last_chars(tail, 500), "")) };
-    format!("Claude Code ended{how} before its answer was complete. The session is kept: your next message resumes it.{tail}")
+    let tail =
+        if tail.is_empty() { String::new() } else { format!("\n{}", code_block(last_chars(tail, 500), "")) };
+    format!(
+        "Claude Code ended{how} before its answer was complete. The session is kept: your next message resumes it.{tail}"
+    )
 }
 
 /// No process at all.
@@ -267,7 +296,9 @@ pub fn claude_missing(program: &str) -> String {
 
 /// A session that cannot be resumed.
 pub fn session_lost(session: &SessionId) -> String {
-    format!("The session `{session}` could not be resumed, so I begin a new one. What was said before is not known to it.")
+    format!(
+        "The session `{session}` could not be resumed, so I begin a new one. What was said before is not known to it."
+    )
 }
 
 // --- questions ---
@@ -308,7 +339,12 @@ pub fn question(question: &Question, files: bool) -> Shown {
         Kind::Tool { always } => {
             let always = always
                 .as_ref()
-                .map(|scope| format!(", or `always` (allows {} from now on)", code_span(&shorten(&scope.describe(), 80))))
+                .map(|scope| {
+                    format!(
+                        ", or `always` (allows {} from now on)",
+                        code_span(&shorten(&scope.describe(), 80))
+                    )
+                })
                 .unwrap_or_default();
             format!(
                 "**Question {id}** for {whose}: may I use **{}**?\n{}\nAnswer `yes`, `no REASON`{always}.{deadline}",
@@ -318,11 +354,18 @@ pub fn question(question: &Question, files: bool) -> Shown {
         }
         Kind::Plan { plan } => {
             let plan = if plan.trim().is_empty() { "(The plan is in the messages above.)" } else { plan };
-            format!("**Question {id}** for {whose}: is this plan right?\n\n{}\n\nAnswer `yes`, or say what to change.{deadline}", inert(plan))
+            format!(
+                "**Question {id}** for {whose}: is this plan right?\n\n{}\n\nAnswer `yes`, or say what to change.{deadline}",
+                inert(plan)
+            )
         }
         Kind::Choose(selections) => {
             let lists: Vec<String> = selections.iter().map(selection).collect();
-            format!("**Question {id}** for {whose}\n\n{}\n\n{}{deadline}", lists.join("\n\n"), how_to_choose(selections))
+            format!(
+                "**Question {id}** for {whose}\n\n{}\n\n{}{deadline}",
+                lists.join("\n\n"),
+                how_to_choose(selections)
+            )
         }
     };
     Shown { text, attachment }
@@ -331,7 +374,8 @@ pub fn question(question: &Question, files: bool) -> Shown {
 fn selection(selection: &Selection) -> String {
     let mut lines = vec![format!("**{}**", inert(&selection.question))];
     for (n, (label, description)) in selection.options.iter().enumerate() {
-        let description = if description.is_empty() { String::new() } else { format!(": {}", inert(description)) };
+        let description =
+            if description.is_empty() { String::new() } else { format!(": {}", inert(description)) };
         lines.push(format!("{}. {}{description}", n + 1, inert(label)));
     }
     lines.join("\n")
@@ -409,7 +453,10 @@ fn what(question: &Question) -> String {
 
 /// A question of an earlier process.
 pub fn question_lost(id: QuestionId, tool: &str) -> String {
-    format!("◽ Question {id} ({}) is closed: {BOT_RESTARTED}. Say `go on` to let the agent try again.", inert(tool))
+    format!(
+        "◽ Question {id} ({}) is closed: {BOT_RESTARTED}. Say `go on` to let the agent try again.",
+        inert(tool)
+    )
 }
 
 /// An answer to a question that is not open.

@@ -82,7 +82,13 @@ pub struct RoomTask {
 
 impl RoomTask {
     /// Starts the room's task.
-    pub fn start(services: Arc<Services>, adapter: Arc<dyn Adapter>, room: Room, sender: RoomSender, mailbox: Mailbox) {
+    pub fn start(
+        services: Arc<Services>,
+        adapter: Arc<dyn Adapter>,
+        room: Room,
+        sender: RoomSender,
+        mailbox: Mailbox,
+    ) {
         let record = services.store.room(&room).unwrap_or_else(|error| {
             tracing::error!(%error, %room, "the room's record cannot be read; it begins anew");
             RoomRecord::default()
@@ -112,7 +118,10 @@ impl RoomTask {
 
     async fn run(mut self, mut mailbox: Mailbox) {
         while self.closing.is_none() {
-            let turn_due = self.turn.as_ref().and_then(|turn| turn.due(&self.services.config, !self.questions.is_empty()));
+            let turn_due = self
+                .turn
+                .as_ref()
+                .and_then(|turn| turn.due(&self.services.config, !self.questions.is_empty()));
             let tick_due = self.ticker.as_ref().map(Ticker::due);
             tokio::select! {
                 input = mailbox.next() => match input {
@@ -149,7 +158,9 @@ impl RoomTask {
     /// Tells the messenger what goes on here, whenever that changed or a message was taken in.
     fn tell_activity(&mut self) {
         let Some(after) = self.last.clone() else { return };
-        let state = if !self.questions.is_empty() {
+        // One that was answered this instant is not waited for, though its message still shows it.
+        let asking = self.questions.keys().any(|id| self.services.broker.is_open(*id));
+        let state = if asking {
             ActivityState::Asking
         } else if self.turn.is_some() || !self.queue.is_empty() || !self.later.is_empty() {
             ActivityState::Working
@@ -174,7 +185,9 @@ impl RoomTask {
     /// Logs a failure of the store; the room goes on with what it has in memory.
     fn keep<T>(&self, result: rusqlite::Result<T>) -> Option<T> {
         result
-            .inspect_err(|error| tracing::error!(%error, room = %self.room, "the room's state could not be written"))
+            .inspect_err(
+                |error| tracing::error!(%error, room = %self.room, "the room's state could not be written"),
+            )
             .ok()
     }
 }

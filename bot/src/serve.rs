@@ -97,7 +97,10 @@ async fn serve(project: Project, loaded: Loaded, front: Front, label: Option<Str
     }
     let console = loaded.config.console.enabled.then(|| console_of(&project, &loaded));
     if console.is_none() && front != Front::None {
-        return complain(2, "`console.enabled` is false in bot.toml, so there is no chat here. Use `storkit serve`.");
+        return complain(
+            2,
+            "`console.enabled` is false in bot.toml, so there is no chat here. Use `storkit serve`.",
+        );
     }
     let main_room = Room::new(console::NAME, "main");
     let options = Options {

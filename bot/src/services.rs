@@ -104,7 +104,9 @@ impl Services {
     }
 
     /// Samples the machine and the living agents. Some milliseconds of /proc.
-    pub fn sample(&self) -> (pipeline::usage::MachineUsage, Vec<(crate::agents::AgentEntry, pipeline::usage::TreeUsage)>) {
+    pub fn sample(
+        &self,
+    ) -> (pipeline::usage::MachineUsage, Vec<(crate::agents::AgentEntry, pipeline::usage::TreeUsage)>) {
         let (pids, entries): (Vec<u32>, Vec<_>) = self.agents.all().into_iter().unzip();
         let (machine, trees) = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).sample(&pids);
         (machine, entries.into_iter().zip(trees).collect())

@@ -41,7 +41,12 @@ pub struct Session {
 
 impl Session {
     /// Starts the task that owns the session; `tracker` is what the shutdown waits for.
-    pub fn new(room: RoomSender, agents: Agents, idle_timeout: Option<Duration>, tracker: &TaskTracker) -> Self {
+    pub fn new(
+        room: RoomSender,
+        agents: Agents,
+        idle_timeout: Option<Duration>,
+        tracker: &TaskTracker,
+    ) -> Self {
         let (orders, receiver) = mpsc::unbounded_channel();
         let task = Task { orders: receiver, room, agents, idle_timeout, live: None };
         tracker.spawn(task.run());
@@ -151,8 +156,14 @@ impl Task {
         if self.live.is_none() {
             let (process, events) = Process::start(launch).await?;
             let entry = self.agents.register(process.pid(), entry);
-            self.live =
-                Some(Live { process, events, _entry: entry, busy: false, idle_since: Instant::now(), kill_at: None });
+            self.live = Some(Live {
+                process,
+                events,
+                _entry: entry,
+                busy: false,
+                idle_since: Instant::now(),
+                kill_at: None,
+            });
         }
         match &mut self.live {
             Some(live) => {

@@ -256,7 +256,10 @@ mod tests {
         let (store, dir) = store();
         let message = |id: &str| (room(), MessageId::new(id));
         let now = SystemTime::now();
-        assert_eq!(store.mark_seen(&[message("1"), message("2"), message("1")], now).unwrap(), [true, true, false]);
+        assert_eq!(
+            store.mark_seen(&[message("1"), message("2"), message("1")], now).unwrap(),
+            [true, true, false]
+        );
         drop(store);
         let again = Store::open(&dir.path().join("state.db"), now).unwrap();
         assert_eq!(again.mark_seen(&[message("2"), message("3")], now).unwrap(), [false, true]);
@@ -317,8 +320,12 @@ mod tests {
         let third = store.queue_prompt(&room(), &prompt).unwrap();
         store.prompt_started(first).unwrap();
         store.prompt_done(second).unwrap();
-        let left: Vec<_> =
-            store.left_prompts().unwrap().into_iter().map(|(room, n, started, _)| (room, n, started)).collect();
+        let left: Vec<_> = store
+            .left_prompts()
+            .unwrap()
+            .into_iter()
+            .map(|(room, n, started, _)| (room, n, started))
+            .collect();
         assert_eq!(left, [(room(), first, true), (room(), third, false)]);
     }
 }

@@ -97,9 +97,16 @@ impl Transcript {
         blocks.join("\n\n")
     }
 
-    /// From here on the picture begins anew: what stood so far is in a message of its own.
-    pub fn cut(&mut self) {
+    /// The picture up to here, for a message of its own; the picture begins anew. A tool that still runs
+    /// (it waits for permission, mostly) goes on in the new one.
+    pub fn cut(&mut self, verbosity: u8) -> String {
+        let running = |item: &Item| matches!(item, Item::Tool { state: ToolState::Running, .. });
+        let done = self.items.len() - self.items.iter().rev().take_while(|item| running(item)).count();
+        let still_running = self.items.split_off(done.max(self.told));
+        let picture = self.running(verbosity);
         self.told = self.items.len();
+        self.items.extend(still_running);
+        picture
     }
 
     fn blocks(&self, verbosity: u8) -> Vec<String> {
@@ -155,7 +162,8 @@ impl Item {
 
 /// The part of a tool's input that says most, on one line of at most 80 characters.
 fn detail(input: &Value) -> String {
-    const TELLING: &[&str] = &["command", "file_path", "notebook_path", "pattern", "url", "query", "description", "prompt"];
+    const TELLING: &[&str] =
+        &["command", "file_path", "notebook_path", "pattern", "url", "query", "description", "prompt"];
     let text = TELLING.iter().find_map(|key| input.get(key).and_then(Value::as_str)).unwrap_or_default();
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(80) {
@@ -233,7 +241,11 @@ mod tests {
     #[test]
     fn after_a_cut_only_what_is_new_shows() {
         let mut transcript = sample();
-        transcript.cut();
+        transcript.apply(&tool("3", "Bash", json!({ "command": "make" })));
+        assert_eq!(transcript.cut(0), "Let me look.\n\nDone.");
+        insta::assert_snapshot!(transcript.running(1), @"- Bash …");
+        transcript.apply(&done("3", false));
+        insta::assert_snapshot!(transcript.cut(1), @"- Bash ✓");
         assert_eq!(transcript.running(2), "");
         transcript.apply(&AgentEvent::Text("More.".into()));
         assert_eq!(transcript.finished(2, "More."), "More.");

@@ -187,39 +187,48 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use std::{
-        io::{BufRead as _, BufReader},
+        io::{BufRead as _, BufReader, Write as _},
         os::unix::process::CommandExt as _,
-        process::{Child, Command, Stdio},
+        process::{Child, ChildStdout, Command, Stdio},
         time::Instant,
     };
 
     use super::*;
 
     /// A shell in its own process group that is ended with all its descendants.
-    struct Shell(Child);
+    struct Shell {
+        child: Child,
+        output: BufReader<ChildStdout>,
+    }
 
     impl Shell {
         /// Starts a script and waits until it has said `ready`.
         fn run(script: &str) -> Self {
             let mut command = Command::new("sh");
-            command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+            command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
             let mut child = command.spawn().unwrap();
+            let output = BufReader::new(child.stdout.take().unwrap());
+            let mut shell = Self { child, output };
+            shell.hears("ready\n");
+            shell
+        }
+
+        fn hears(&mut self, expected: &str) {
             let mut line = String::new();
-            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-            assert_eq!(line, "ready\n");
-            Self(child)
+            self.output.read_line(&mut line).unwrap();
+            assert_eq!(line, expected);
         }
 
         fn pid(&self) -> u32 {
-            self.0.id()
+            self.child.id()
         }
     }
 
     impl Drop for Shell {
         fn drop(&mut self) {
-            let group = rustix::process::Pid::from_child(&self.0);
+            let group = rustix::process::Pid::from_child(&self.child);
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            let _ = self.0.wait();
+            let _ = self.child.wait();
         }
     }
 
@@ -261,12 +270,15 @@ mod tests {
     }
 
     #[test]
-    fn commands_that_end_between_samples_show_in_the_root_that_waited_for_them() {
-        let shell =
-            Shell::run("echo ready; while :; do (i=0; while [ $i -lt 9999 ]; do i=$((i+1)); done); done");
+    fn a_command_that_ended_between_samples_shows_in_the_root_that_waited_for_it() {
+        let busy = "(i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done)";
+        let mut shell = Shell::run(&format!("echo ready; read go; {busy}; echo done; read end"));
         let mut sampler = Sampler::default();
         sampler.sample(&[shell.pid()]);
-        await_tree(&mut sampler, shell.pid(), |tree| tree.cpu_percent > 1.0);
+        shell.child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+        shell.hears("done\n");
+        let tree = sampler.sample(&[shell.pid()]).1.remove(0);
+        assert!(tree.processes == 1 && tree.cpu_percent > 1.0, "{tree:?}");
     }
 
     #[test]
@@ -275,7 +287,7 @@ mod tests {
         let mut sampler = Sampler::default();
         let zombie = await_tree(&mut sampler, shell.pid(), |tree| tree.processes == 0);
         assert_eq!(zombie, TreeUsage { pid: shell.pid(), ..TreeUsage::default() });
-        shell.0.wait().unwrap();
+        shell.child.wait().unwrap();
         assert_eq!(sampler.sample(&[shell.pid()]).1, [zombie]);
     }
 

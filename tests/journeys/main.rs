@@ -1,1 +1,3 @@
-fn main(){}
+//! Journeys through the whole bot: what people say and what the room shows.
+
+mod basics;

@@ -11,6 +11,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, BufReader},
     sync::mpsc,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     editor::{self, Typed},
@@ -96,7 +97,8 @@ impl Chat {
         mut lines: mpsc::UnboundedReceiver<Typed>,
     ) -> i32 {
         let (reader, mut writer) = tokio::io::split(stream);
-        let mut incoming = incoming(reader);
+        // The handle keeps the stream's other half only as long as this runs.
+        let (mut incoming, _reading) = incoming(reader);
         let hello = FromTerminal::Hello { room: self.options.room.clone(), user: None };
         let mut gone = tell(&mut writer, &hello).await.err().map(|error| error.to_string());
         let mut tick = tokio::time::interval(TICK);
@@ -174,9 +176,11 @@ impl Chat {
 }
 
 /// Reads the adapter's lines in a task of its own, since reading one is not safe to abandon halfway.
-fn incoming(reader: impl AsyncRead + Send + Unpin + 'static) -> mpsc::Receiver<io::Result<ToTerminal>> {
+fn incoming(
+    reader: impl AsyncRead + Send + Unpin + 'static,
+) -> (mpsc::Receiver<io::Result<ToTerminal>>, AbortOnDropHandle<()>) {
     let (sender, receiver) = mpsc::channel(64);
-    tokio::spawn(async move {
+    let reading = tokio::spawn(async move {
         let mut reader = BufReader::new(reader);
         while let Some(message) = receive(&mut reader).await.transpose() {
             let failed = message.is_err();
@@ -185,7 +189,7 @@ fn incoming(reader: impl AsyncRead + Send + Unpin + 'static) -> mpsc::Receiver<i
             }
         }
     });
-    receiver
+    (receiver, AbortOnDropHandle::new(reading))
 }
 
 #[cfg(test)]
@@ -266,6 +270,7 @@ mod tests {
         }
         assert_eq!(bench.says().await, say(1, "first\nand second"));
         bench.keys.send(Typed::Leave).unwrap();
+        assert!(bench.said.next_line().await.unwrap().is_none(), "the stream stays open");
         assert_eq!(bench.ends().await, (0, "half an answer\n".to_owned()));
     }
 

@@ -6,6 +6,9 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 
 use super::Span;
 
+const DEEPEST_QUOTE: usize = 16;
+const FURTHEST: usize = 256;
+
 pub(super) struct Outline<'t> {
     pub text: &'t str,
     pub lines: Vec<Line>,
@@ -246,12 +249,20 @@ impl Dedent {
 
 /// The `> ` that a line begins with. Deeper quotes than a person writes are not worth the room.
 fn quote_marks(line: &str) -> &str {
-    let marks = &line[..line.len() - line.trim_start_matches([' ', '>']).len()];
-    if marks.contains('>') && marks.len() <= 16 { marks } else { "" }
+    let marks = leading(line, b" >");
+    if marks.contains('>') && marks.len() <= DEEPEST_QUOTE { marks } else { "" }
 }
 
 fn indentation(line: &str) -> usize {
-    line.len() - line.trim_start_matches([' ', '\t']).len()
+    leading(line, b" \t").len()
+}
+
+/// What `line` begins with of `bytes`, which are ASCII; looks no further than any indentation goes, since a
+/// line of a megabyte is looked at once for each part of it.
+fn leading<'l>(line: &'l str, bytes: &[u8]) -> &'l str {
+    let is_other = |byte: &u8| !bytes.contains(byte);
+    let end = line.bytes().take(FURTHEST).position(|byte| is_other(&byte));
+    &line[..end.unwrap_or(line.len().min(FURTHEST))]
 }
 
 /// Whether the rest of a line that was cut would be read as the start of a block.

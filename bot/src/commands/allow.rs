@@ -91,7 +91,9 @@ impl Command for AnswerCommand {
             (None, [only]) => only.id,
             (None, []) => return Err(CommandError::User(replies::NO_QUESTION.into())),
             (None, many) => {
-                return Err(CommandError::User(replies::which_question(many.iter().map(|question| question.id))));
+                return Err(CommandError::User(replies::which_question(
+                    many.iter().map(|question| question.id),
+                )));
             }
         };
         let by = Person { id: cx.sender.id.to_string(), name: cx.sender.name.to_string() };

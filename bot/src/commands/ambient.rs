@@ -28,8 +28,12 @@ impl Command for Ambient {
         match cx.args {
             "" if cx.view.ambient => Ok(Reply::text("Ambient is on: I listen to every message here.")),
             "" => Ok(Reply::text("Ambient is off: I listen when addressed.")),
-            "on" => Ok(Reply::text("Ambient is on: I listen to every message here.").then(RoomAction::SetAmbient(true))),
-            "off" => Ok(Reply::text("Ambient is off: I listen when addressed.").then(RoomAction::SetAmbient(false))),
+            "on" => Ok(Reply::text("Ambient is on: I listen to every message here.")
+                .then(RoomAction::SetAmbient(true))),
+            "off" => {
+                Ok(Reply::text("Ambient is off: I listen when addressed.")
+                    .then(RoomAction::SetAmbient(false)))
+            }
             other => {
                 let word = adapters::markdown::code_span(other);
                 Err(CommandError::Usage(format!("{word} is neither `on` nor `off`.")))

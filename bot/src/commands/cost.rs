@@ -84,7 +84,13 @@ mod tests {
 
     #[test]
     fn costs_are_summed_by_person_and_room() {
-        let row = |of: &str, usd| CostRow { of: of.into(), turns: 2, usd, input_tokens: 12_345, output_tokens: 678 };
+        let row = |of: &str, usd| CostRow {
+            of: of.into(),
+            turns: 2,
+            usd,
+            input_tokens: 12_345,
+            output_tokens: 678,
+        };
         insta::assert_snapshot!(report("Today", &[row("ann", 0.5)], &[row("fake:a", 0.5)]), @r"
         **Today**: $0.50 in 2 turns
 

@@ -63,7 +63,7 @@ fn last(commit: &Commit, now: SystemTime) -> String {
 
 fn worktree(worktree: &Worktree) -> String {
     let folder = worktree.path.file_name().map_or_else(|| worktree.path.as_path(), Path::new);
-    let folder = shown(&folder.to_string_lossy());
+    let folder = shown(folder.to_string_lossy());
     let branch = worktree.branch.as_deref().map_or_else(|| "no branch".into(), shown);
     let state = match worktree.state {
         WorktreeState::Clean => "clean".into(),
@@ -117,14 +117,13 @@ fn subject_line(subject: &str) -> String {
 }
 
 fn visible(text: &str) -> String {
-    let escaped: String = text
-        .chars()
-        .flat_map(|letter| {
-            let (control, plain) =
-                if letter.is_control() { (Some(letter), None) } else { (None, Some(letter)) };
-            control.into_iter().flat_map(char::escape_default).chain(plain)
-        })
-        .collect();
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter.is_control() {
+            true => escaped.extend(letter.escape_default()),
+            false => escaped.push(letter),
+        }
+    }
     inert(&escaped).into_owned()
 }
 

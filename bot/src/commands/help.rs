@@ -34,7 +34,10 @@ impl Command for Help {
         match registry.get(cx.args.trim_start_matches('!')) {
             Some(command) => Ok(Reply::text(explain(command.spec()))),
             None => {
-                let near = registry.nearest(cx.args).map(|near| format!(" Did you mean `{near}`?")).unwrap_or_default();
+                let near = registry
+                    .nearest(cx.args)
+                    .map(|near| format!(" Did you mean `{near}`?"))
+                    .unwrap_or_default();
                 let word = adapters::markdown::code_span(cx.args);
                 Err(CommandError::Usage(format!("There is no command {word}.{near}")))
             }

@@ -50,8 +50,9 @@ impl Command for Htop {
 
 fn length(text: &str) -> Result<Duration, CommandError> {
     let shown = adapters::markdown::code_span(text);
-    let length = duration::parse(text)
-        .ok_or_else(|| CommandError::Usage(format!("{shown} is no length of time; write it like `30s` or `5m`.")))?;
+    let length = duration::parse(text).ok_or_else(|| {
+        CommandError::Usage(format!("{shown} is no length of time; write it like `30s` or `5m`."))
+    })?;
     if length.is_zero() || length > LONGEST {
         return Err(CommandError::Usage(format!("{shown} does not fit; htop runs from `1s` to `1h`.")));
     }

@@ -36,7 +36,10 @@ impl Command for Model {
                 Some(model) => format!("This room uses {} (configured: {configured}).", code_span(model)),
                 None => format!("This room uses {configured}."),
             })),
-            "default" => Ok(Reply::text(format!("From the next turn on: {configured}.")).then(RoomAction::SetModel(None))),
+            "default" => {
+                Ok(Reply::text(format!("From the next turn on: {configured}."))
+                    .then(RoomAction::SetModel(None)))
+            }
             name if is_name(name) => {
                 let text = format!("From the next turn on: {}.", code_span(name));
                 Ok(Reply::text(text).then(RoomAction::SetModel(Some(name.to_owned()))))

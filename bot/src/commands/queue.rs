@@ -38,7 +38,9 @@ impl Command for Queue {
             "clear" => Ok(Reply::text(format!("Dropped {waiting}.")).then(RoomAction::ClearQueue)),
             other => {
                 let word = adapters::markdown::code_span(other);
-                Err(CommandError::Usage(format!("{word} is no argument of `queue`; the only one is `clear`.")))
+                Err(CommandError::Usage(format!(
+                    "{word} is no argument of `queue`; the only one is `clear`."
+                )))
             }
         }
     }

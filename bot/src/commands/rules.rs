@@ -47,7 +47,13 @@ fn list(cx: &Context<'_>) -> CommandResult {
     }
     let mut text = String::new();
     for rule in rules {
-        let _ = writeln!(text, "- {}: {} (by {})", rule.id, code_span(&rule.scope.describe()), inert(&rule.made_by));
+        let _ = writeln!(
+            text,
+            "- {}: {} (by {})",
+            rule.id,
+            code_span(&rule.scope.describe()),
+            inert(&rule.made_by)
+        );
     }
     text.push_str("\n`rules revoke NUMBER` takes one back.");
     Ok(Reply::text(text))

@@ -47,7 +47,11 @@ fn room(view: &RoomView) -> String {
     let mut text = match &view.running {
         Some(turn) => {
             let waiting = turn.waiting.as_ref().map(|why| format!(", {why}")).unwrap_or_default();
-            format!("**Here**: working for {} since {}{waiting}\n", inert(&turn.who), human(turn.since.elapsed()))
+            format!(
+                "**Here**: working for {} since {}{waiting}\n",
+                inert(&turn.who),
+                human(turn.since.elapsed())
+            )
         }
         None => "**Here**: idle\n".to_owned(),
     };
@@ -64,7 +68,9 @@ fn questions(open: &[std::sync::Arc<Question>], now: SystemTime) -> String {
     let mut text = format!("\n**Open questions**: {}\n", open.len());
     for question in open {
         let left = match question.deadline {
-            Some(deadline) => format!("denied in {}", human(deadline.duration_since(now).unwrap_or_default())),
+            Some(deadline) => {
+                format!("denied in {}", human(deadline.duration_since(now).unwrap_or_default()))
+            }
             None => "no deadline".into(),
         };
         let rooms: Vec<_> = question.rooms.iter().map(|room| format!("`{room}`")).collect();
@@ -78,7 +84,8 @@ fn agents(cx: &Context<'_>) -> String {
     let agents = cx.services.agents.all();
     let mut text = format!("\n**Agents alive**: {}\n", agents.len());
     for (_, agent) in agents {
-        let _ = writeln!(text, "- `{}` for {}, ${:.2}", agent.name, human(agent.since.elapsed()), agent.cost_usd);
+        let _ =
+            writeln!(text, "- `{}` for {}, ${:.2}", agent.name, human(agent.since.elapsed()), agent.cost_usd);
     }
     text
 }

@@ -29,7 +29,8 @@ impl Command for Verbosity {
             "" => Ok(Reply::text(format!("Verbosity is {}.", cx.view.verbosity))),
             "0" | "1" | "2" => {
                 let level = cx.args.as_bytes()[0] - b'0';
-                Ok(Reply::text(format!("Verbosity is {level} from now on.")).then(RoomAction::SetVerbosity(level)))
+                Ok(Reply::text(format!("Verbosity is {level} from now on."))
+                    .then(RoomAction::SetVerbosity(level)))
             }
             other => {
                 let word = adapters::markdown::code_span(other);

@@ -70,7 +70,8 @@ impl ServerHandler for Mcp {
         if request.name != PROMPT_PERMISSION {
             return Err(ErrorData::invalid_params(format!("There is no tool `{}`.", request.name), None));
         }
-        let run = context.extensions.get::<Parts>().and_then(|parts| parts.extensions.get::<Arc<Run>>()).cloned();
+        let run =
+            context.extensions.get::<Parts>().and_then(|parts| parts.extensions.get::<Arc<Run>>()).cloned();
         let Some(run) = run else {
             return Err(ErrorData::internal_error("The call reached the tool without its run.", None));
         };
@@ -116,5 +117,9 @@ fn tool() -> Tool {
         "required": ["tool_name", "input"],
     });
     let schema = schema.as_object().cloned().unwrap_or_default();
-    Tool::new(PROMPT_PERMISSION, "Asks the people who follow this run for permission, and waits for their answer.", schema)
+    Tool::new(
+        PROMPT_PERMISSION,
+        "Asks the people who follow this run for permission, and waits for their answer.",
+        schema,
+    )
 }

@@ -176,13 +176,17 @@ impl Question {
                 choices.extend(always.as_ref().map(|_| choice("always", "Always", "♾️")));
                 choices
             }
-            Kind::Plan { .. } => vec![choice("yes", "Approve plan", "✅"), choice("no", "Keep planning", "❌")],
+            Kind::Plan { .. } => {
+                vec![choice("yes", "Approve plan", "✅"), choice("no", "Keep planning", "❌")]
+            }
             Kind::Choose(selections) => match selections.as_slice() {
                 [only] if !only.several => only
                     .options
                     .iter()
                     .enumerate()
-                    .map(|(n, (label, _))| choice(&(n + 1).to_string(), label, NUMBERS.get(n).unwrap_or(&"🔘")))
+                    .map(|(n, (label, _))| {
+                        choice(&(n + 1).to_string(), label, NUMBERS.get(n).unwrap_or(&"🔘"))
+                    })
                     .collect(),
                 _ => Vec::new(),
             },
@@ -206,7 +210,9 @@ impl Question {
         match (answer, &self.kind) {
             (Answer::No(reason), _) => Ok(Outcome::Denied { by, reason }),
             (Answer::Yes, Kind::Tool { .. } | Kind::Plan { .. }) => Ok(Outcome::Allowed { by }),
-            (Answer::Always, Kind::Tool { always: Some(scope) }) => Ok(Outcome::Always { by, scope: scope.clone() }),
+            (Answer::Always, Kind::Tool { always: Some(scope) }) => {
+                Ok(Outcome::Always { by, scope: scope.clone() })
+            }
             (Answer::Always, _) => Err(Refused::NoAlways),
             (Answer::Text(text), Kind::Choose(selections)) => {
                 let answers = answers(selections, &text).map_err(Refused::NoSuchChoice)?;
@@ -243,12 +249,15 @@ fn selections(input: &Value) -> Option<Vec<Selection>> {
     let selections: Option<Vec<_>> = list
         .iter()
         .map(|item| {
-            let options = item.get("options").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let options =
+                item.get("options").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
             Some(Selection {
                 question: text(item, "question")?,
                 options: options
                     .iter()
-                    .filter_map(|option| Some((text(option, "label")?, text(option, "description").unwrap_or_default())))
+                    .filter_map(|option| {
+                        Some((text(option, "label")?, text(option, "description").unwrap_or_default()))
+                    })
                     .collect(),
                 several: item.get("multiSelect").and_then(Value::as_bool).unwrap_or(false),
             })
@@ -302,9 +311,10 @@ impl Outcome {
     /// Who or what decided, for the audit.
     pub fn by(&self) -> String {
         match self {
-            Self::Allowed { by } | Self::Always { by, .. } | Self::Answered { by, .. } | Self::Denied { by, .. } => {
-                by.id.clone()
-            }
+            Self::Allowed { by }
+            | Self::Always { by, .. }
+            | Self::Answered { by, .. }
+            | Self::Denied { by, .. } => by.id.clone(),
             Self::ByRule { rule } => format!("rule {rule}"),
             Self::TimedOut => "deadline".into(),
             Self::Unreachable => "nobody reachable".into(),
@@ -318,8 +328,12 @@ impl Outcome {
             Self::Allowed { .. } | Self::Always { .. } | Self::ByRule { .. } => {
                 PermissionAnswer::Allow { updated_input: input }
             }
-            Self::Answered { answers, .. } => PermissionAnswer::Allow { updated_input: with_answers(input, answers) },
-            Self::Denied { by, reason } => PermissionAnswer::Deny { message: replies::denied_to_model(tool, &by, reason) },
+            Self::Answered { answers, .. } => {
+                PermissionAnswer::Allow { updated_input: with_answers(input, answers) }
+            }
+            Self::Denied { by, reason } => {
+                PermissionAnswer::Deny { message: replies::denied_to_model(tool, &by, reason) }
+            }
             Self::TimedOut => PermissionAnswer::Deny { message: replies::TIMED_OUT_TO_MODEL.into() },
             Self::Unreachable => PermissionAnswer::Deny { message: replies::UNREACHABLE_TO_MODEL.into() },
             Self::Withdrawn { why } => PermissionAnswer::Deny { message: replies::withdrawn_to_model(&why) },
@@ -336,4 +350,3 @@ fn with_answers(input: Value, answers: Vec<(String, String)>) -> Value {
     input.insert("answers".into(), Value::Object(answers));
     Value::Object(input)
 }
-

@@ -49,13 +49,42 @@ const WIDE_SUBCOMMANDS: &[&str] = &["run", "exec", "x", "push", "config", "publi
 
 /// Programs that a first-word rule may cover: they touch what they name and run nothing else.
 const NARROW: &[&str] = &[
-    "basename", "cat", "cmp", "cut", "df", "diff", "dirname", "du", "echo", "false", "file", "grep", "head", "jq", "ls",
-    "md5sum", "mkdir", "printf", "pwd", "sha256sum", "stat", "tail", "test", "touch", "tr", "true", "uniq", "wc", "which",
+    "basename",
+    "cat",
+    "cmp",
+    "cut",
+    "df",
+    "diff",
+    "dirname",
+    "du",
+    "echo",
+    "false",
+    "file",
+    "grep",
+    "head",
+    "jq",
+    "ls",
+    "md5sum",
+    "mkdir",
+    "printf",
+    "pwd",
+    "sha256sum",
+    "stat",
+    "tail",
+    "test",
+    "touch",
+    "tr",
+    "true",
+    "uniq",
+    "wc",
+    "which",
 ];
 
 /// What gives a shell command a second meaning: separators, pipes, redirections, expansions, comments.
-const SHELL_MARKS: &[char] =
-    &[';', '&', '|', '<', '>', '$', '`', '(', ')', '{', '}', '!', '#', '\n', '\r', '\\', '*', '?', '[', '~', '='];
+const SHELL_MARKS: &[char] = &[
+    ';', '&', '|', '<', '>', '$', '`', '(', ')', '{', '}', '!', '#', '\n', '\r', '\\', '*', '?', '[', '~',
+    '=',
+];
 
 impl RuleScope {
     /// The rule that `always` makes for a call; `None` where only a yes or no makes sense (plans, questions).
@@ -132,7 +161,8 @@ fn file_path(input: &Value) -> Option<&str> {
 /// Absolute and without `..`, so that the same words always mean the same file.
 fn is_plain(path: &str) -> bool {
     let path = Path::new(path);
-    path.is_absolute() && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+    path.is_absolute()
+        && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
 }
 
 fn host(url: &str) -> Option<String> {
@@ -184,8 +214,16 @@ mod tests {
     #[test]
     fn a_second_command_never_rides_along() {
         for later in [
-            "touch x; rm -rf /", "touch x && rm y", "touch x | sh", "touch $(rm y)", "touch `rm y`", "touch x\nrm y",
-            "touch x > ~/.bashrc", "touch x & rm y", "touch {a,b}", "FOO=1 touch x",
+            "touch x; rm -rf /",
+            "touch x && rm y",
+            "touch x | sh",
+            "touch $(rm y)",
+            "touch `rm y`",
+            "touch x\nrm y",
+            "touch x > ~/.bashrc",
+            "touch x & rm y",
+            "touch {a,b}",
+            "FOO=1 touch x",
         ] {
             assert!(!covers("touch made", later), "{later}");
         }
@@ -193,7 +231,15 @@ mod tests {
 
     #[test]
     fn programs_that_run_others_are_covered_word_for_word_only() {
-        for command in ["bash x.sh", "rm a", "git push origin", "npm run build", "python3 x.py", "curl example.org", "git -c a b"] {
+        for command in [
+            "bash x.sh",
+            "rm a",
+            "git push origin",
+            "npm run build",
+            "python3 x.py",
+            "curl example.org",
+            "git -c a b",
+        ] {
             assert!(covers(command, command), "{command}");
             assert!(!covers(command, &format!("{command} more")), "{command}");
         }

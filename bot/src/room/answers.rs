@@ -85,7 +85,8 @@ impl RoomTask {
         let Ok(question) = self.meant_question(number, replied) else { return false };
         let takes_words = matches!(question.kind, Kind::Choose(_) | Kind::Plan { .. });
         let is_command = self.services.registry.get(split_word(words).0).is_some();
-        let prefixed = matches!(call.addressed, Some(adapters::Addressed::Prefix | adapters::Addressed::Slash));
+        let prefixed =
+            matches!(call.addressed, Some(adapters::Addressed::Prefix | adapters::Addressed::Slash));
         if !takes_words || is_command || prefixed || words.trim().is_empty() {
             return false;
         }
@@ -115,7 +116,11 @@ impl RoomTask {
     /// Gives the answer to the broker; whoever may not, or comes too late, is told so.
     pub(super) fn give_answer(&mut self, call: &Call, id: QuestionId, answer: Answer) {
         if self.services.access.role(&self.room, &call.sender.id) < Some(Role::Approver) {
-            return self.say(replies::not_an_approver(&call.sender.name), Tone::Failure, call.message.clone());
+            return self.say(
+                replies::not_an_approver(&call.sender.name),
+                Tone::Failure,
+                call.message.clone(),
+            );
         }
         let by = Person { id: call.sender.id.to_string(), name: call.sender.name.to_string() };
         if let Err(refused) = self.services.broker.answer(id, &self.room, &by, answer) {

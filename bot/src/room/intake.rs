@@ -53,11 +53,8 @@ impl RoomTask {
     }
 
     async fn chose(&mut self, incoming: &Incoming, key: &str) {
-        let call = Call {
-            sender: incoming.sender.clone(),
-            message: None,
-            addressed: Some(Addressed::Prefix),
-        };
+        let call =
+            Call { sender: incoming.sender.clone(), message: None, addressed: Some(Addressed::Prefix) };
         if let Some((id, answer)) = Question::parse_key(key) {
             self.give_answer(&call, id, answer);
         } else if let Some(line) = key.strip_prefix("cmd:") {
@@ -150,7 +147,8 @@ impl RoomTask {
     }
 
     fn explain(&self, name: &str, error: CommandError) -> String {
-        let usage = self.services.registry.get(name).map(|command| command.spec().usage()).unwrap_or_default();
+        let usage =
+            self.services.registry.get(name).map(|command| command.spec().usage()).unwrap_or_default();
         match error {
             CommandError::Usage(text) => replies::usage(&text, &usage),
             CommandError::User(text) => text,
@@ -181,7 +179,8 @@ impl RoomTask {
             RoomAction::StopHtop => self.stop_ticker(),
             RoomAction::Later(answer) => {
                 let call = call.clone();
-                self.later.push(Box::pin(async move { Later { call, name, result: answer.await, queued: false } }));
+                self.later
+                    .push(Box::pin(async move { Later { call, name, result: answer.await, queued: false } }));
             }
         }
     }
@@ -222,7 +221,8 @@ impl RoomTask {
         let age = self.services.clock.now().duration_since(prompt.sent_at).unwrap_or_default();
         if started || age > self.services.config.catch_up.0 {
             self.keep(self.services.store.prompt_done(number));
-            let text = if started { replies::cut_by_restart(&prompt) } else { replies::skipped(&prompt, age) };
+            let text =
+                if started { replies::cut_by_restart(&prompt) } else { replies::skipped(&prompt, age) };
             return self.say(text, Tone::Notice, Some(prompt.message));
         }
         self.last.get_or_insert_with(|| prompt.message.clone());
@@ -259,8 +259,14 @@ impl RoomTask {
                 let (view, capabilities) = (self.view(), self.adapter.capabilities());
                 let name = command.spec().name;
                 self.later.push(Box::pin(async move {
-                    let context =
-                        Context { services: &services, room: &room, sender: &call.sender, capabilities, view, args: &args };
+                    let context = Context {
+                        services: &services,
+                        room: &room,
+                        sender: &call.sender,
+                        capabilities,
+                        view,
+                        args: &args,
+                    };
                     let result = command.run(context).await;
                     Later { call, name, result, queued: true }
                 }));

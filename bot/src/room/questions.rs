@@ -40,7 +40,8 @@ impl RoomTask {
             input: request.input,
             timeout: self.services.config.claude.permission_timeout.limit(),
         };
-        let (broker, sender, request_id) = (self.services.broker.clone(), self.sender.clone(), request.request_id);
+        let (broker, sender, request_id) =
+            (self.services.broker.clone(), self.sender.clone(), request.request_id);
         let task = self.services.tracker.spawn(async move {
             let answer = broker.ask(ask).await;
             sender.send(RoomInput::Verdict { request_id, answer });
@@ -99,7 +100,8 @@ impl RoomTask {
     }
 
     pub(super) fn question_shown_by(&self, message: &MessageId) -> Option<Arc<Question>> {
-        let shows = |copy: &&Copy| copy.messages.lock().unwrap_or_else(PoisonError::into_inner).contains(message);
+        let shows =
+            |copy: &&Copy| copy.messages.lock().unwrap_or_else(PoisonError::into_inner).contains(message);
         self.questions.values().find(shows).map(|copy| copy.question.clone())
     }
 

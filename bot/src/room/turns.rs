@@ -42,7 +42,9 @@ pub(super) struct Turn {
 enum State {
     Running,
     /// The model's service is busy; the turn is tried again then.
-    Waiting { until: Instant },
+    Waiting {
+        until: Instant,
+    },
     /// A person stopped it.
     Stopping,
     /// It said nothing for too long.
@@ -192,10 +194,11 @@ impl RoomTask {
     pub(super) fn pause_live_message(&mut self) {
         let verbosity = self.verbosity();
         let Some(turn) = &mut self.turn else { return };
-        if let Some(slot) = turn.slot.take() {
-            let text = turn.transcript.running(verbosity);
+        let Some(slot) = turn.slot else { return };
+        let text = turn.transcript.cut(verbosity);
+        if !text.trim().is_empty() {
+            turn.slot = None;
             self.outbox.finish(slot, Outgoing::text(text).replying_to(Some(turn.prompt.message.clone())));
-            turn.transcript.cut();
         }
     }
 
@@ -219,7 +222,9 @@ impl RoomTask {
         self.withdraw_questions(replies::TURN_OVER);
         match state {
             State::Stopping => self.close_turn(&replies::stopped(), Tone::Answer),
-            State::TimedOut => self.close_turn(&replies::turn_timed_out(&self.services.config), Tone::Failure),
+            State::TimedOut => {
+                self.close_turn(&replies::turn_timed_out(&self.services.config), Tone::Failure)
+            }
             State::Running | State::Waiting { .. } if lost_session(&end) && resuming => self.start_over(),
             State::Running | State::Waiting { .. } if is_busy_service(&end) => self.wait_for_service(&end),
             State::Running | State::Waiting { .. } if end.is_error => {
@@ -250,7 +255,8 @@ impl RoomTask {
         let verbosity = self.verbosity();
         let Some(turn) = self.turn.take() else { return };
         let so_far = turn.transcript.running(verbosity);
-        let text = if so_far.trim().is_empty() { sentence.to_owned() } else { format!("{so_far}\n\n{sentence}") };
+        let text =
+            if so_far.trim().is_empty() { sentence.to_owned() } else { format!("{so_far}\n\n{sentence}") };
         self.finish_message(&turn, text, tone);
         self.turn_is_over(&turn);
     }
@@ -296,7 +302,11 @@ impl RoomTask {
     /// The session is not there any more: said, kept in the record, and the prompt goes to a new one.
     fn start_over(&mut self) {
         let Some(lost) = self.record.session.take() else { return };
-        self.keep(self.services.store.end_session(&self.room, "could not be resumed", self.services.clock.now()));
+        self.keep(self.services.store.end_session(
+            &self.room,
+            "could not be resumed",
+            self.services.clock.now(),
+        ));
         self.say(replies::session_lost(&lost), Tone::Notice, None);
         self.session.close();
         if let Some(turn) = &mut self.turn {
@@ -364,7 +374,9 @@ impl RoomTask {
         let Some(turn) = &self.turn else { return };
         match turn.state {
             State::Stopping => self.close_turn(&replies::stopped(), Tone::Answer),
-            State::TimedOut => self.close_turn(&replies::turn_timed_out(&self.services.config), Tone::Failure),
+            State::TimedOut => {
+                self.close_turn(&replies::turn_timed_out(&self.services.config), Tone::Failure)
+            }
             State::Waiting { .. } => {}
             State::Running => self.close_turn(&replies::process_died(exit), Tone::Failure),
         }
@@ -455,7 +467,11 @@ mod tests {
         assert_eq!(policy.delay(1, None, now), Duration::from_secs(30));
         assert_eq!(policy.delay(3, None, now), Duration::from_secs(120));
         assert_eq!(policy.delay(1, Some(1_090), now), Duration::from_secs(90));
-        assert_eq!(policy.delay(1, Some(900), now), Duration::from_secs(30), "a time that is past says nothing");
+        assert_eq!(
+            policy.delay(1, Some(900), now),
+            Duration::from_secs(30),
+            "a time that is past says nothing"
+        );
         assert_eq!(policy.delay(1, Some(i64::MAX), SystemTime::now()), policy.longest);
     }
 }

@@ -61,7 +61,9 @@ pub enum OpenError {
         source: rusqlite::Error,
     },
     /// Written by a newer storkit.
-    #[error("`{path}` was written by a newer storkit (schema {found}, this one knows {SCHEMA}). Update storkit.")]
+    #[error(
+        "`{path}` was written by a newer storkit (schema {found}, this one knows {SCHEMA}). Update storkit."
+    )]
     Newer {
         /// The database.
         path: PathBuf,
@@ -78,7 +80,8 @@ impl Store {
         match connect(path) {
             Ok(connection) => Self::from_connection(connection, None, path),
             Err(error) if is_damage(&error) => {
-                let aside = set_aside(path, now).map_err(|source| OpenError::Io { path: path.into(), source })?;
+                let aside =
+                    set_aside(path, now).map_err(|source| OpenError::Io { path: path.into(), source })?;
                 tracing::error!(%error, aside = %aside.display(), "the state was damaged; a new one is begun");
                 Self::from_connection(connect(path).map_err(sqlite)?, Some(aside), path)
             }
@@ -86,7 +89,11 @@ impl Store {
         }
     }
 
-    fn from_connection(connection: Connection, set_aside: Option<PathBuf>, path: &Path) -> Result<Self, OpenError> {
+    fn from_connection(
+        connection: Connection,
+        set_aside: Option<PathBuf>,
+        path: &Path,
+    ) -> Result<Self, OpenError> {
         let sqlite = |source| OpenError::Sqlite { path: path.into(), source };
         let found = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
         if found > SCHEMA {
@@ -153,7 +160,8 @@ mod tests {
     fn a_damaged_database_is_kept_aside_and_a_new_one_begun() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.db");
-        fs::write(&path, "this is no database, and it is long enough to be taken for one".repeat(50)).unwrap();
+        fs::write(&path, "this is no database, and it is long enough to be taken for one".repeat(50))
+            .unwrap();
         let store = Store::open(&path, SystemTime::now()).unwrap();
         let aside = store.set_aside().unwrap();
         assert!(fs::read_to_string(aside).unwrap().starts_with("this is no database"));

@@ -150,7 +150,8 @@ impl Store {
     /// Questions that an earlier process left open, with the places of their copies.
     pub fn left_questions(&self) -> StoreResult<Vec<(i64, OpenQuestion, Vec<(Room, MessageId)>)>> {
         let connection = self.lock();
-        let mut questions = connection.prepare("SELECT id, body FROM questions WHERE open = 1 ORDER BY id")?;
+        let mut questions =
+            connection.prepare("SELECT id, body FROM questions WHERE open = 1 ORDER BY id")?;
         let mut copies = connection.prepare("SELECT room, message FROM copies WHERE question = ?1")?;
         let rows = questions.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
         let mut left = Vec::new();
@@ -181,8 +182,8 @@ impl Store {
     pub fn audit_tail(&self, limit: usize) -> StoreResult<Vec<(SystemTime, AuditEntry)>> {
         let connection = self.lock();
         let mut statement = connection.prepare("SELECT at, body FROM audit ORDER BY id DESC LIMIT ?1")?;
-        let rows =
-            statement.query_map([limit as i64], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+        let rows = statement
+            .query_map([limit as i64], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
         let mut entries = Vec::new();
         for row in rows {
             let (at, body) = row?;

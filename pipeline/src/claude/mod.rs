@@ -6,6 +6,7 @@ mod folder;
 mod input;
 mod launch;
 mod lines;
+mod noise;
 mod parse;
 mod process;
 mod pty;

@@ -8,10 +8,10 @@ use std::{borrow::Cow, time::Duration};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{AgentEvent, McpServer, Noise, PermissionRequest, SessionId, ToolUse, TurnEnd};
-
-/// At most this many characters of a line that is no JSON are told.
-const SHOWN: usize = 500;
+use super::{
+    AgentEvent, McpServer, Noise, PermissionRequest, SessionId, ToolUse, TurnEnd,
+    noise::{plain, without_leading_escapes},
+};
 
 /// What a line means.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,36 +48,6 @@ pub(super) fn read(line: &[u8], mut tell: impl FnMut(Meaning)) {
     if let Err(error) = dispatch(&head, json, &mut tell) {
         tell(AgentEvent::Noise(Noise::Malformed(format!("{}: {error}", head.name()))).into());
     }
-}
-
-/// A line without escape sequences and control characters, at most [`SHOWN`] characters.
-fn plain(text: &str) -> String {
-    let mut shown = String::new();
-    let mut rest = text;
-    // A garbage line may be megabytes long: no more is looked at than can be shown several times over.
-    for _ in 0..4 * SHOWN {
-        rest = without_leading_escapes(rest);
-        let Some(character) = rest.chars().next() else { break };
-        rest = &rest[character.len_utf8()..];
-        if !character.is_control() || character == '\t' {
-            shown.push(character);
-        }
-    }
-    shown.trim().chars().take(SHOWN).collect()
-}
-
-/// Cuts terminal escapes (CSI, OSC and two-character ones) at the beginning, as the CLI writes them when it ends.
-fn without_leading_escapes(mut text: &str) -> &str {
-    while let Some(rest) = text.strip_prefix('\u{1b}') {
-        let length = match rest.chars().next() {
-            Some('[') => rest.find(|c: char| ('@'..='~').contains(&c) && c != '[').map(|at| at + 1),
-            Some(']') => rest.find('\u{7}').map(|at| at + 1),
-            Some(other) => Some(other.len_utf8()),
-            None => Some(0),
-        };
-        text = length.map_or("", |length| &rest[length..]);
-    }
-    text
 }
 
 type Read = Result<(), serde_json::Error>;
@@ -437,7 +407,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::claude::lines::{Line, Lines};
+    use crate::claude::{
+        lines::{Line, Lines},
+        noise::SHOWN,
+    };
 
     fn meanings(stream: &[u8], step: usize) -> Vec<Meaning> {
         let (mut lines, mut seen) = (Lines::new(1 << 20), Vec::new());

@@ -21,8 +21,9 @@ use super::{
     folder::Folder,
     input::{self, Input},
     launch::{argv, environment},
+    noise::Tail,
     pty::{self, Leader, Reader, Terminal},
-    tell::{CAPACITY, Tail, Teller},
+    tell::{CAPACITY, Teller},
 };
 
 /// A Claude Code process in a PTY, its prompts fed through a FIFO. Dropping it ends the process in the

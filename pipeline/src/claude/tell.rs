@@ -1,7 +1,5 @@
 //! From bytes of the terminal to events on the channel: bounded by the receiver's pace, until nobody listens.
 
-use std::collections::VecDeque;
-
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -9,6 +7,7 @@ use super::{
     AgentEvent, Noise,
     input::{Input, refusal},
     lines::{Line, Lines},
+    noise::Tail,
     parse::{self, Meaning},
 };
 
@@ -21,9 +20,6 @@ pub(super) const CAPACITY: usize = 32;
 /// An event takes one place for each piece of this size of its line, so that waiting events stay below 70 MB
 /// even if every line is as long as allowed.
 const PLACE: usize = 256 * 1024;
-
-/// Characters of non-JSON output kept for [`super::Exit::tail`].
-const TAIL: usize = 2_000;
 
 /// Reads lines and tells them. Used by one thread that may block.
 pub(super) struct Teller {
@@ -103,39 +99,41 @@ impl Teller {
     }
 }
 
-/// The last lines of a stream, at most [`TAIL`] characters.
-#[derive(Debug, Default)]
-pub(super) struct Tail {
-    lines: VecDeque<String>,
-    characters: usize,
-}
-
-impl Tail {
-    fn push(&mut self, line: &str) {
-        self.characters += line.chars().count() + 1;
-        self.lines.push_back(line.to_owned());
-        // A line itself is at most 500 characters, so there is always more than one to drop.
-        while self.characters > TAIL + 1 {
-            let Some(first) = self.lines.pop_front() else { break };
-            self.characters -= first.chars().count() + 1;
-        }
-    }
-
-    fn text(&self) -> String {
-        self.lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn heard(stream: &[u8]) -> Vec<AgentEvent> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let (events, mut receiver) = mpsc::channel(CAPACITY);
+        let stop = CancellationToken::new();
+        // Nobody receives, and what has no place is dropped instead of waited with.
+        stop.cancel();
+        let teller =
+            Teller { events, runtime: runtime.handle().clone(), stop, input: None, tail: Tail::default() };
+        let mut rest = stream;
+        teller.tell_all(|buffer| {
+            let count = rest.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&rest[..count]);
+            rest = &rest[count..];
+            count
+        });
+        std::iter::from_fn(|| receiver.try_recv().ok()).collect()
+    }
+
+    fn said(length: usize) -> String {
+        format!("{{\"type\":\"assistant\",\"message\":{{\"content\":\"{}\"}}}}\n", "x".repeat(length))
+    }
+
     #[test]
-    fn the_tail_keeps_the_last_lines_within_its_limit() {
-        let mut tail = Tail::default();
-        (0..100).for_each(|number| tail.push(&format!("{number:0>99}")));
-        let text = tail.text();
-        assert!(text.len() <= TAIL && text.len() > TAIL - 101, "{}", text.len());
-        assert!(text.ends_with("99") && !text.contains("079\n"));
+    fn waiting_events_are_bounded_in_number() {
+        assert_eq!(heard(said(1).repeat(CAPACITY + 10).as_bytes()).len(), CAPACITY);
+    }
+
+    #[test]
+    fn waiting_events_are_bounded_in_size() {
+        assert_eq!(heard(said(MAX_LINE - 1000).repeat(3).as_bytes()).len(), 1);
+        let held = heard(said(2 << 20).repeat(CAPACITY).as_bytes()).len();
+        assert!(held > 1 && held * (2 << 20) < 70_000_000, "{held} lines of 2 MiB");
     }
 }

@@ -110,10 +110,12 @@ impl Stamp {
             "duration_api_ms": 664, "stop_reason": "end_turn", "session_id": self.session,
             "total_cost_usd": end.cost, "usage": usage, "modelUsage": {}, "permission_denials": end.denials,
             "terminal_reason": end.reason, "is_error": end.is_error, "num_turns": end.calls,
-            "subtype": "success", "api_error_status": null, "type": "result", "duration_ms": 1160, "uuid": uuid(),
+            "subtype": "success", "type": "result", "duration_ms": 1160, "uuid": uuid(),
             "queued_turn_count": 0, "result_index": end.index,
         });
-        merged(line, end.rest.clone())
+        // The error subtypes carry neither a text nor the status.
+        let status = if end.rest["errors"].is_null() { json!({"api_error_status": null}) } else { json!({}) };
+        merged(merged(line, status), end.rest.clone())
     }
 
     /// The result of a resume of a session that is not there.

@@ -229,7 +229,8 @@ fn cut_texts(mut conversation: Conversation) -> Conversation {
 }
 
 fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(RECORDED_TEXT)]
+    let end = (0..=RECORDED_TEXT.min(text.len())).rfind(|&index| text.is_char_boundary(index));
+    &text[..end.unwrap_or(0)]
 }
 
 #[cfg(test)]

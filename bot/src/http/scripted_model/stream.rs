@@ -195,11 +195,16 @@ fn pieces(text: &str, pause: Duration) -> Vec<&str> {
     let size = (text.len() / 64).max(24);
     let (mut pieces, mut rest) = (Vec::new(), text);
     while !rest.is_empty() {
-        let (piece, after) = rest.split_at(rest.ceil_char_boundary(size));
+        let (piece, after) = rest.split_at(boundary_from(rest, size));
         pieces.push(piece);
         rest = after;
     }
     pieces
+}
+
+/// The first place from `index` on that is not inside a character.
+fn boundary_from(text: &str, index: usize) -> usize {
+    (index..text.len()).find(|&index| text.is_char_boundary(index)).unwrap_or(text.len())
 }
 
 #[cfg(test)]

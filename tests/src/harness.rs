@@ -1,0 +1,249 @@
+//! A bot in this process, as people run it, with a fake messenger and a project of its own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use adapters::{
+    Adapter,
+    fake::{Fake, FakeRoom},
+};
+use bot::{
+    App, Clock, Options, RetryPolicy, StartError,
+    access::{Access, People},
+    config::Config,
+    http::scripted_model::{Script, ScriptedModel, Seen},
+};
+use pipeline::Project;
+use tempfile::TempDir;
+
+/// Which Claude Code CLI the bot drives.
+pub enum Cli {
+    /// The stand-in of this crate.
+    StandIn,
+    /// The real one, against a scripted model.
+    Real(ScriptedModel),
+    /// Any other program: a broken one, or none.
+    Program(Vec<String>),
+}
+
+/// How a bot is to be started.
+pub struct Setup {
+    cli: Cli,
+    toml: String,
+    adapters: Vec<Arc<Fake>>,
+    users: Vec<String>,
+    approvers: Vec<String>,
+    retry: RetryPolicy,
+    clock: Clock,
+    claude_env: Vec<(String, String)>,
+}
+
+/// A running bot. The folder goes with it.
+pub struct Bot {
+    /// The bot.
+    pub app: App,
+    /// Its first messenger.
+    pub fake: Arc<Fake>,
+    folder: TempDir,
+    setup: Setup,
+}
+
+impl Setup {
+    /// The real CLI, its model following this script.
+    pub fn real(script: Script) -> Self {
+        Self::new(Cli::Real(ScriptedModel::start(script).expect("the model is served")))
+    }
+
+    /// A bot on this CLI with one fake messenger, where `ann` and `bob` are heard.
+    pub fn new(cli: Cli) -> Self {
+        Self {
+            cli,
+            toml: String::new(),
+            adapters: vec![Fake::new("fake")],
+            users: vec!["ann".into(), "bob".into()],
+            approvers: Vec::new(),
+            // Short, since a test waits for it; how long it really is has tests of its own.
+            retry: RetryPolicy { first: Duration::from_millis(20), longest: Duration::from_millis(50) },
+            clock: Clock::system(),
+            claude_env: Vec::new(),
+        }
+    }
+
+    /// Lines of `bot.toml`; tables of it after all plain keys.
+    #[must_use]
+    pub fn config(mut self, toml: &str) -> Self {
+        self.toml.push_str(toml);
+        self.toml.push('\n');
+        self
+    }
+
+    /// These messengers instead of the one.
+    #[must_use]
+    pub fn on(mut self, adapters: Vec<Arc<Fake>>) -> Self {
+        self.adapters = adapters;
+        self
+    }
+
+    /// Only these may answer permission questions.
+    #[must_use]
+    pub fn approvers(mut self, approvers: &[&str]) -> Self {
+        self.approvers = approvers.iter().map(|&id| id.to_owned()).collect();
+        self
+    }
+
+    /// Another wall clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// One more variable in the CLI's environment.
+    #[must_use]
+    pub fn claude_env(mut self, name: &str, value: &str) -> Self {
+        self.claude_env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Makes the project and starts the bot.
+    pub async fn start(self) -> Bot {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        git_project(&folder.path().join("project"));
+        self.start_in(folder).await.expect("the bot starts")
+    }
+
+    async fn start_in(self, folder: TempDir) -> Result<Bot, StartError> {
+        let project = Project::open(&folder.path().join("project")).expect("the project opens");
+        let file = project.dir().join("bot.toml");
+        if !file.exists() {
+            fs::write(&file, &self.toml).expect("bot.toml is written");
+        }
+        let mut loaded = Config::load(&file, |name| std::env::var(name).ok()).expect("a valid bot.toml");
+        loaded.config.http.port = 0;
+        loaded.config.claude.command = self.command();
+        for (name, value) in self.environment(folder.path()) {
+            loaded.config.claude.env.insert(name, value);
+        }
+        let people =
+            People { users: self.users.clone(), approvers: self.approvers.clone(), ..People::default() };
+        let access = self
+            .adapters
+            .iter()
+            .fold(Access::default(), |access, fake| access.with(fake.name(), people.clone()));
+        let app = App::start(Options {
+            project,
+            loaded,
+            adapters: self.adapters.iter().map(|fake| fake.clone() as Arc<dyn Adapter>).collect(),
+            access,
+            clock: self.clock.clone(),
+            retry: self.retry,
+            label: None,
+            notices: Vec::new(),
+        })
+        .await?;
+        let fake = self.adapters[0].clone();
+        Ok(Bot { app, fake, folder, setup: self })
+    }
+
+    fn command(&self) -> Vec<String> {
+        match &self.cli {
+            Cli::StandIn => vec![beside_the_tests("claude-stand-in").display().to_string()],
+            Cli::Real(_) => vec![real_cli()],
+            Cli::Program(command) => command.clone(),
+        }
+    }
+
+    /// A home of its own, so that nothing of the person's takes part.
+    fn environment(&self, folder: &Path) -> Vec<(String, String)> {
+        let mut environment = vec![
+            ("HOME".to_owned(), folder.join("home").display().to_string()),
+            ("CLAUDE_CONFIG_DIR".to_owned(), folder.join("home/.claude").display().to_string()),
+            ("CLAUDE_CODE_MAX_RETRIES".to_owned(), "1".to_owned()),
+        ];
+        if let Cli::Real(model) = &self.cli {
+            environment.push(("ANTHROPIC_BASE_URL".to_owned(), model.base_url()));
+            environment.push(("ANTHROPIC_API_KEY".to_owned(), "test".to_owned()));
+            environment.push(("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC".to_owned(), "1".to_owned()));
+        }
+        environment.extend(self.claude_env.iter().cloned());
+        environment
+    }
+}
+
+impl Bot {
+    /// A room on the first messenger.
+    pub fn room(&self, id: &str) -> FakeRoom {
+        self.fake.room(id)
+    }
+
+    /// What the model was asked, where the real CLI runs.
+    pub fn model_requests(&self) -> Vec<Seen> {
+        match &self.setup.cli {
+            Cli::Real(model) => model.requests(),
+            Cli::StandIn | Cli::Program(_) => Vec::new(),
+        }
+    }
+
+    /// A path in the project.
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.folder.path().join("project").join(path)
+    }
+
+    /// Ends the bot in good order and starts it again on the same project; the room's picture stays.
+    pub async fn restart(self) -> Self {
+        let Self { app, fake: _, folder, mut setup } = self;
+        app.shutdown().await;
+        // A fresh messenger: the old one's connection ended with its bot.
+        setup.adapters =
+            setup.adapters.iter().map(|old| Fake::with(old.name(), old.capabilities())).collect();
+        setup.start_in(folder).await.expect("the bot starts again")
+    }
+
+    /// Living processes of the bot's agents and all that they started.
+    pub fn agent_processes(&self) -> usize {
+        self.app.services().sample().1.iter().map(|(_, tree)| tree.processes).sum()
+    }
+}
+
+/// A repository with one commit.
+pub fn git_project(path: &Path) {
+    fs::create_dir_all(path).expect("a folder for the project");
+    for arguments in [
+        &["init", "-q", "-b", "main"][..],
+        &[
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.org",
+            "commit",
+            "-q",
+            "--allow-empty",
+            "-m",
+            "first",
+        ],
+    ] {
+        let status = Command::new("git").arg("-C").arg(path).args(arguments).status().expect("git runs");
+        assert!(status.success(), "git {arguments:?}");
+    }
+}
+
+/// The real CLI: where `script/test` put it.
+pub fn real_cli() -> String {
+    std::env::var("STORKIT_TEST_CLAUDE").unwrap_or_else(|_| {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools/claude/node_modules/.bin/claude");
+        assert!(Path::new(path).exists(), "run script/claude-code first: the tests drive the real CLI");
+        path.to_owned()
+    })
+}
+
+/// A program that this workspace builds.
+pub fn beside_the_tests(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test has a path");
+    let folder = test.ancestors().find(|folder| folder.join(name).exists());
+    folder.unwrap_or_else(|| panic!("`{name}` is not built; run `cargo build --workspace`")).join(name)
+}
