@@ -11,6 +11,7 @@ use crate::{
     access::Access,
     ambient::Ambient,
     clock::Clock,
+    command::Registry,
     commands,
     config::Loaded,
     http::{self, Run, RunGuard, Runs},
@@ -85,6 +86,11 @@ pub struct App {
 impl App {
     /// Starts the bot: lock, state, listener, messengers, and what an earlier process left behind.
     pub async fn start(options: Options) -> Result<Self, StartError> {
+        Self::start_with(options, commands::all()).await
+    }
+
+    /// The same with commands of the caller's choice, as the benchmarks need.
+    pub async fn start_with(options: Options, registry: Registry) -> Result<Self, StartError> {
         let lock = lock::take(&options.project)?;
         let store = Store::open(&options.project.dir().join("state.db"), options.clock.now())?;
         let port = options.loaded.config.http.port;
@@ -94,7 +100,7 @@ impl App {
         })?;
         let (sender, inbox) = mpsc::channel(1_000);
         let notices = options.notices.clone();
-        let services = Arc::new(services(options, store, &sender));
+        let services = Arc::new(services(options, registry, store, &sender));
         drop(sender);
         if let Ok(address) = listener.local_addr() {
             let _ = services.port.set(address.port());
@@ -122,6 +128,7 @@ impl App {
         let services = &self.services;
         let sessions = services.store.live_sessions().unwrap_or_default();
         let ended = pipeline::claude::sweep_orphans(&sessions).await;
+        pipeline::claude::remove_leftovers(&services.project.run_dir());
         if ended > 0 {
             tracing::warn!(ended, "processes that an earlier storkit left behind were ended");
         }
@@ -195,7 +202,12 @@ impl App {
     }
 }
 
-fn services(options: Options, store: Store, sender: &mpsc::Sender<adapters::Incoming>) -> Services {
+fn services(
+    options: Options,
+    registry: Registry,
+    store: Store,
+    sender: &mpsc::Sender<adapters::Incoming>,
+) -> Services {
     let Options { project, loaded, adapters, access, clock, retry, label, notices: _ } = options;
     let stop = CancellationToken::new();
     let tracker = TaskTracker::new();
@@ -218,7 +230,7 @@ fn services(options: Options, store: Store, sender: &mpsc::Sender<adapters::Inco
         store,
         clock,
         rooms,
-        registry: commands::all(),
+        registry,
         access,
         agents: Default::default(),
         metrics: Default::default(),

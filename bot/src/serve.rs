@@ -74,16 +74,18 @@ pub async fn demo(common: &Common, front: Front) -> ExitCode {
         Ok(model) => model,
         Err(error) => return complain(1, &format!("the demo's model cannot be served: {error}.")),
     };
-    let common = Common { project: Some(scratch.path().to_owned()), port: Some(common.port.unwrap_or(0)) };
-    let (project, mut loaded) = match open(&common) {
+    let in_scratch =
+        Common { project: Some(scratch.path().to_owned()), port: Some(common.port.unwrap_or(0)) };
+    let (project, mut loaded) = match open(&in_scratch) {
         Ok(opened) => opened,
         Err(code) => return code,
     };
     let environment = scratch.environment(&model.base_url());
     loaded.config.claude.env.extend(environment.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    let fate = if common.project.is_some() { "" } else { ", which is gone afterwards" };
     let label = format!(
         "**This is a demo.** Claude Code is the real one, but its model is a script on this machine: no account, no cost, no AI. \
-         It works in `{}`, which is gone afterwards. Try `hello`, `make a file`, `htop`, `help`; Ctrl-D leaves.",
+         It works in `{}`{fate}. Try `hello`, `make a file`, `htop`, `help`; Ctrl-D leaves.",
         scratch.path().display()
     );
     serve(project, loaded, front, Some(label)).await

@@ -45,6 +45,8 @@ impl Transcript {
             AgentEvent::ToolUse(tool) => self.items.push(Item::of(tool)),
             AgentEvent::ToolResult { id, is_error } => return self.tool_ended(id, *is_error),
             AgentEvent::Retrying { attempt, max, delay, status, error } => {
+                // The call is made anew: what came of the failed one will be said again.
+                self.writing.clear();
                 self.retrying = Some(replies::retrying(*attempt, *max, *delay, *status, error));
             }
             _ => return false,

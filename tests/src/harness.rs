@@ -41,6 +41,7 @@ pub struct Setup {
     retry: RetryPolicy,
     clock: Clock,
     claude_env: Vec<(String, String)>,
+    files: Vec<(String, String)>,
 }
 
 /// A running bot. The folder goes with it.
@@ -71,6 +72,7 @@ impl Setup {
             retry: RetryPolicy { first: Duration::from_millis(20), longest: Duration::from_millis(50) },
             clock: Clock::system(),
             claude_env: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -110,10 +112,22 @@ impl Setup {
         self
     }
 
+    /// A file in the project, there before the bot starts.
+    #[must_use]
+    pub fn file(mut self, path: &str, text: &str) -> Self {
+        self.files.push((path.to_owned(), text.to_owned()));
+        self
+    }
+
     /// Makes the project and starts the bot.
     pub async fn start(self) -> Bot {
         let folder = tempfile::tempdir().expect("a temporary folder");
         git_project(&folder.path().join("project"));
+        for (path, text) in &self.files {
+            let path = folder.path().join("project").join(path);
+            fs::create_dir_all(path.parent().expect("a folder in the project")).expect("its folder is made");
+            fs::write(path, text).expect("the file is written");
+        }
         self.start_in(folder).await.expect("the bot starts")
     }
 
@@ -202,6 +216,18 @@ impl Bot {
         setup.adapters =
             setup.adapters.iter().map(|old| Fake::with(old.name(), old.capabilities())).collect();
         setup.start_in(folder).await.expect("the bot starts again")
+    }
+
+    /// How many Claude Code processes live.
+    pub fn sessions(&self) -> usize {
+        self.app.services().agents.all().len()
+    }
+
+    /// The id of the one Claude Code process that lives.
+    pub fn agent_pid(&self) -> i32 {
+        let agents = self.app.services().agents.all();
+        assert_eq!(agents.len(), 1, "{agents:?}");
+        agents[0].0.cast_signed()
     }
 
     /// Living processes of the bot's agents and all that they started.

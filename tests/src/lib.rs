@@ -1,7 +1,9 @@
 //! What journeys need: a bot with a fake messenger, the stand-in CLI or the real one, a project in a temporary folder.
 
 mod harness;
+mod process;
 mod program;
 
 pub use harness::{Bot, Cli, Setup};
+pub use process::{PidPost, ended, kill_9, runs, terminate};
 pub use program::Program;

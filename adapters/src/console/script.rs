@@ -101,7 +101,7 @@ where
     }
 
     async fn end(mut self, gone: Option<Gone>) -> io::Result<i32> {
-        let text = self.page.flush(|_| true);
+        let text = self.page.flush();
         self.print(&text).await?;
         if let Some(Gone(reason)) = gone {
             self.complain(&format!("storkit went away: {}", markdown::inert(&reason))).await?;
@@ -164,9 +164,9 @@ impl Page {
         match message {
             ToTerminal::Message(shown) if !shown.replay => {
                 let question = shown.is_open_question() || shown.tone == Tone::Question;
-                let id = shown.id.clone();
                 self.waiting.push(shown);
-                if question { self.flush(|shown| shown.id == id) } else { String::new() }
+                // What led to the question is read before it.
+                if question { self.flush() } else { String::new() }
             }
             ToTerminal::Edited(shown) => {
                 self.edit(shown);
@@ -175,7 +175,7 @@ impl Page {
             ToTerminal::File(file) if !file.replay => file_line(&file),
             ToTerminal::Activity(activity) => {
                 self.state = Some(activity.state);
-                if activity.state == ActivityState::Idle { self.flush(|_| true) } else { String::new() }
+                if activity.state == ActivityState::Idle { self.flush() } else { String::new() }
             }
             ToTerminal::Refused { .. } => {
                 self.failed = true;
@@ -193,10 +193,8 @@ impl Page {
         }
     }
 
-    fn flush(&mut self, which: impl Fn(&Shown) -> bool) -> String {
-        let (now, later) = std::mem::take(&mut self.waiting).into_iter().partition(|shown| which(shown));
-        self.waiting = later;
-        let now: Vec<Shown> = now;
+    fn flush(&mut self) -> String {
+        let now = std::mem::take(&mut self.waiting);
         now.iter().map(|shown| self.printed(shown)).collect()
     }
 
@@ -336,7 +334,7 @@ mod tests {
         ]);
         let (code, said, out, _) = server.play("do it\n1\n").await;
         assert_eq!((code, said.len()), (0, 2));
-        assert_eq!(out, "May I?\n  1) Allow\n  2) Deny\nDid it.\nAllowed.\n");
+        assert_eq!(out, "Let me\nMay I?\n  1) Allow\n  2) Deny\nAllowed.\nDid it.\n");
     }
 
     #[tokio::test]

@@ -1,1 +1,214 @@
+//! The broker's promises, with rooms that only note what they are told.
 
+use std::time::SystemTime;
+
+use adapters::Room;
+use pipeline::claude::PermissionAnswer;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::*;
+
+struct Scene {
+    broker: PermissionBroker,
+    store: Store,
+    inputs: mpsc::UnboundedReceiver<RoomInput>,
+    _dir: tempfile::TempDir,
+}
+
+/// A broker whose rooms of the messenger `here` report what reaches them; other messengers do not exist.
+fn scene() -> Scene {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("state.db"), SystemTime::now()).unwrap();
+    let rooms = Rooms::default();
+    let (tell, inputs) = mpsc::unbounded_channel();
+    rooms.serve(move |room, _, mut mailbox| {
+        let tell = tell.clone();
+        let served = room.adapter() == "here";
+        if served {
+            tokio::spawn(async move {
+                while let Some(input) = mailbox.next().await {
+                    let _ = tell.send(input);
+                }
+            });
+        }
+        served
+    });
+    Scene { broker: PermissionBroker::new(store.clone(), Clock::system(), rooms), store, inputs, _dir: dir }
+}
+
+fn room(id: &str) -> Room {
+    Room::new("here", id)
+}
+
+fn ask(command: &str) -> Ask {
+    Ask {
+        rooms: vec![room("a")],
+        asked_for: "Ann".into(),
+        tool: "Bash".into(),
+        input: json!({ "command": command }),
+        timeout: None,
+    }
+}
+
+fn ann() -> Person {
+    Person { id: "ann".into(), name: "Ann".into() }
+}
+
+impl Scene {
+    fn begin(&self, ask: Ask) -> tokio::task::JoinHandle<PermissionAnswer> {
+        let broker = self.broker.clone();
+        tokio::spawn(async move { broker.ask(ask).await })
+    }
+
+    async fn question(&mut self) -> Arc<Question> {
+        loop {
+            if let RoomInput::Question(question) = self.inputs.recv().await.unwrap() {
+                return question;
+            }
+        }
+    }
+
+    async fn settled(&mut self) -> Outcome {
+        loop {
+            if let RoomInput::Settled(_, outcome) = self.inputs.recv().await.unwrap() {
+                return outcome;
+            }
+        }
+    }
+
+    fn audit(&self) -> Vec<String> {
+        self.store.audit_tail(10).unwrap().into_iter().map(|(_, entry)| entry.outcome).collect()
+    }
+}
+
+fn allowed(answer: &PermissionAnswer) -> bool {
+    matches!(answer, PermissionAnswer::Allow { .. })
+}
+
+#[tokio::test]
+async fn the_first_valid_answer_wins_and_binds_to_the_shown_input() {
+    let mut scene = scene();
+    let asking = scene.begin(ask("touch x"));
+    let question = scene.question().await;
+    let bob = Person { id: "bob".into(), name: "Bob".into() };
+    scene.broker.answer(question.id, &room("a"), &ann(), Answer::Yes).unwrap();
+    let late = scene.broker.answer(question.id, &room("a"), &bob, Answer::No(None));
+    assert_eq!(late, Err(Refused::NotOpen(question.id)));
+    let expected = PermissionAnswer::Allow { updated_input: json!({ "command": "touch x" }) };
+    assert_eq!(asking.await.unwrap(), expected);
+    assert_eq!(scene.settled().await, Outcome::Allowed { by: ann() });
+    assert_eq!(scene.audit(), ["allow"]);
+}
+
+#[tokio::test]
+async fn an_answer_from_a_room_that_was_not_asked_changes_nothing() {
+    let mut scene = scene();
+    let asking = scene.begin(ask("touch x"));
+    let question = scene.question().await;
+    let elsewhere = scene.broker.answer(question.id, &room("b"), &ann(), Answer::Yes);
+    assert_eq!(elsewhere, Err(Refused::NotHere(question.id)));
+    scene.broker.answer(question.id, &room("a"), &ann(), Answer::No(Some("too risky".into()))).unwrap();
+    let PermissionAnswer::Deny { message } = asking.await.unwrap() else { panic!("allowed") };
+    assert_eq!(message, "Ann denied this: too risky");
+}
+
+#[tokio::test]
+async fn always_answers_the_like_call_unasked_until_it_is_revoked() {
+    let mut scene = scene();
+    let asking = scene.begin(ask("touch x"));
+    let question = scene.question().await;
+    scene.broker.answer(question.id, &room("a"), &ann(), Answer::Always).unwrap();
+    assert!(allowed(&asking.await.unwrap()));
+    assert!(allowed(&scene.broker.ask(ask("touch y")).await));
+    assert_eq!(scene.audit(), ["rule", "always"]);
+    let rule = scene.broker.rules().unwrap()[0].id;
+    assert!(scene.broker.revoke(rule).unwrap());
+    let asking = scene.begin(ask("touch z"));
+    let question = scene.question().await;
+    scene.broker.withdraw(question.id, "the test is over");
+    assert!(!allowed(&asking.await.unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_no() {
+    let mut scene = scene();
+    let asking = scene.begin(Ask { timeout: Some(Duration::from_secs(300)), ..ask("touch x") });
+    assert!(!allowed(&asking.await.unwrap()));
+    assert_eq!(scene.settled().await, Outcome::TimedOut);
+    assert_eq!(scene.audit(), ["timeout"]);
+}
+
+#[tokio::test]
+async fn where_nobody_can_be_asked_the_answer_is_no_at_once() {
+    let scene = scene();
+    assert!(!allowed(&scene.broker.ask(Ask { rooms: Vec::new(), ..ask("ls") }).await));
+    assert!(!allowed(&scene.broker.ask(Ask { rooms: vec![Room::new("nowhere", "a")], ..ask("ls") }).await));
+    assert_eq!(scene.audit(), ["unreachable", "unreachable"]);
+}
+
+#[tokio::test]
+async fn one_room_that_fails_does_not_deny_while_another_shows_the_question() {
+    let mut scene = scene();
+    let asking = scene.begin(Ask { rooms: vec![room("a"), room("b")], ..ask("touch x") });
+    let question = scene.question().await;
+    scene.broker.undeliverable(question.id, &room("a"));
+    scene.broker.answer(question.id, &room("b"), &ann(), Answer::Yes).unwrap();
+    assert!(allowed(&asking.await.unwrap()));
+    let asking = scene.begin(ask("touch y"));
+    let question = loop {
+        let question = scene.question().await;
+        if question.input == json!({ "command": "touch y" }) {
+            break question;
+        }
+    };
+    scene.broker.undeliverable(question.id, &room("a"));
+    assert!(!allowed(&asking.await.unwrap()));
+}
+
+#[tokio::test]
+async fn whoever_asked_and_went_away_leaves_no_open_question() {
+    let mut scene = scene();
+    let asking = scene.begin(ask("touch x"));
+    let question = scene.question().await;
+    asking.abort();
+    assert!(matches!(scene.settled().await, Outcome::Withdrawn { .. }));
+    assert!(!scene.broker.is_open(question.id));
+    assert_eq!(scene.audit(), ["withdrawn"]);
+}
+
+#[tokio::test]
+async fn the_models_questions_are_answered_by_number_or_in_words() {
+    let mut scene = scene();
+    let input = json!({ "questions": [
+        { "question": "Which?", "header": "h", "multiSelect": false,
+          "options": [{ "label": "Red", "description": "warm" }, { "label": "Blue", "description": "cold" }] },
+        { "question": "And?", "header": "h", "multiSelect": true,
+          "options": [{ "label": "S", "description": "" }, { "label": "M", "description": "" }] },
+    ] });
+    let asking = scene.begin(Ask { tool: "AskUserQuestion".into(), input, ..ask("") });
+    let question = scene.question().await;
+    let answer = |text: &str| scene.broker.answer(question.id, &room("a"), &ann(), Answer::Text(text.into()));
+    assert!(matches!(answer("1"), Err(Refused::NoSuchChoice(_))), "two questions want two lines");
+    assert!(matches!(answer("3\n1"), Err(Refused::NoSuchChoice(_))), "there is no third colour");
+    assert!(matches!(answer("1, 2\n1"), Err(Refused::NoSuchChoice(_))), "the first takes one");
+    answer("2\n1, 2").unwrap();
+    let PermissionAnswer::Allow { updated_input } = asking.await.unwrap() else { panic!("denied") };
+    assert_eq!(updated_input["answers"], json!({ "Which?": "Blue", "And?": "S, M" }));
+    assert!(updated_input["questions"].is_array(), "the rest of the input goes back unchanged");
+}
+
+#[tokio::test]
+async fn a_question_of_a_killed_bot_is_closed_and_audited_at_the_next_start() {
+    let mut scene = scene();
+    let asking = scene.begin(ask("touch x"));
+    let question = scene.question().await;
+    scene.broker.shown(question.id, &room("a"), &MessageId::new("m1"));
+    let next = PermissionBroker::new(scene.store.clone(), Clock::system(), Rooms::default());
+    let left = next.close_left_over();
+    assert_eq!(left[0].0, question.id);
+    assert_eq!(left[0].2, [(room("a"), MessageId::new("m1"))]);
+    assert!(next.close_left_over().is_empty());
+    assert_eq!(scene.audit(), ["withdrawn"]);
+    asking.abort();
+}

@@ -18,6 +18,9 @@ use super::{
     launch::{Files, Launch, MAX_ARGUMENT, Mode, PermissionRoute, mcp_config},
 };
 
+/// What every folder's name begins with.
+const PREFIX: &str = "cc-";
+
 /// A Unix socket's path holds 107 bytes; the CLI makes `<TMPDIR>/cc-socks/<pid>.sock`.
 const MAX_FOLDER: usize = 107 - "/t/cc-socks/4194304.sock".len();
 
@@ -85,7 +88,7 @@ fn short_dir(wanted: &Path) -> io::Result<tempfile::TempDir> {
     let wanted = std::path::absolute(wanted)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&wanted)?;
     let mut name = tempfile::Builder::new();
-    name.prefix("cc-").permissions(fs::Permissions::from_mode(0o700));
+    name.prefix(PREFIX).permissions(fs::Permissions::from_mode(0o700));
     let dir = name.tempdir_in(&wanted)?;
     if dir.path().as_os_str().as_bytes().len() <= MAX_FOLDER {
         return Ok(dir);
@@ -99,6 +102,17 @@ fn short_dir(wanted: &Path) -> io::Result<tempfile::TempDir> {
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+}
+
+/// Removes what a killed storkit left of its processes' folders; for the start of the only one of its project.
+pub fn remove_leftovers(runtime_dir: &Path) {
+    let Ok(entries) = fs::read_dir(runtime_dir) else { return };
+    for entry in entries.flatten() {
+        let ours = entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes());
+        if ours && let Err(error) = fs::remove_dir_all(entry.path()) {
+            tracing::warn!(%error, path = %entry.path().display(), "a leftover folder could not be removed");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -150,5 +164,14 @@ mod tests {
         assert!(folder.files.tmp.join("cc-socks/4194304.sock").as_os_str().len() <= 107);
         let bits = fs::metadata(&folder.files.fifo).expect("a FIFO").permissions().mode();
         assert_eq!(bits & 0o777, 0o600);
+    }
+
+    #[test]
+    fn leftovers_are_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("cc-abc/t")).unwrap();
+        fs::write(dir.path().join("history"), "kept").unwrap();
+        remove_leftovers(dir.path());
+        assert!(!dir.path().join("cc-abc").exists() && dir.path().join("history").exists());
     }
 }

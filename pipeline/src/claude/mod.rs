@@ -17,6 +17,7 @@ pub use end::sweep_orphans;
 pub use event::{
     AgentEvent, Exit, McpServer, Noise, PermissionAnswer, PermissionRequest, SessionId, ToolUse, TurnEnd,
 };
+pub use folder::remove_leftovers;
 pub use launch::{Launch, Mode, PermissionRoute, Start};
 pub use process::{Process, ProcessError};
 

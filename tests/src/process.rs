@@ -1,0 +1,72 @@
+//! Waiting for other processes without looking again and again: one tells its id, one ends.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use tokio::io::unix::AsyncFd;
+
+/// How long a test waits before it fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A FIFO into which a process writes its id (`echo $$ > FIFO`): who reads it knows that the process runs.
+pub struct PidPost(PathBuf);
+
+impl PidPost {
+    /// Makes the FIFO.
+    pub fn at(path: &Path) -> Self {
+        let status = Command::new("mkfifo").arg(path).status().expect("mkfifo runs");
+        assert!(status.success(), "mkfifo {}", path.display());
+        Self(path.to_owned())
+    }
+
+    /// Waits for the process.
+    ///
+    /// # Panics
+    /// After a minute.
+    pub async fn pid(&self) -> i32 {
+        let path = self.0.clone();
+        let read = tokio::task::spawn_blocking(move || fs::read_to_string(path).expect("the FIFO"));
+        match tokio::time::timeout(PATIENCE, read).await {
+            Ok(text) => text.expect("no panic").trim().parse().expect("a process id"),
+            Err(_) => {
+                // Lets the thread go that still waits for a writer.
+                drop(fs::OpenOptions::new().read(true).write(true).open(&self.0));
+                panic!("no process wrote its id into {}", self.0.display())
+            }
+        }
+    }
+}
+
+/// Waits until the process has ended (a zombie has).
+///
+/// # Panics
+/// After a minute.
+pub async fn ended(pid: i32) {
+    let Ok(handle) = pidfd_open(Pid::from_raw(pid).expect("a process id"), PidfdFlags::NONBLOCK) else {
+        return;
+    };
+    let handle = AsyncFd::new(handle).expect("a handle that can be waited for");
+    let end = tokio::time::timeout(PATIENCE, handle.readable()).await;
+    drop(end.unwrap_or_else(|_| panic!("process {pid} still runs")).expect("the handle can be waited for"));
+}
+
+/// SIGKILL.
+pub fn kill_9(pid: i32) {
+    kill_process(Pid::from_raw(pid).expect("a process id"), Signal::KILL).expect("it lives");
+}
+
+/// SIGTERM.
+pub fn terminate(pid: i32) {
+    kill_process(Pid::from_raw(pid).expect("a process id"), Signal::TERM).expect("it lives");
+}
+
+/// Whether the process runs now; a zombie does not.
+pub fn runs(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")
+}
