@@ -339,6 +339,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_nested_under_a_later_item_stays_nested() {
+        let text = format!("- {}\n    - first\n- top\n    - second", "words ".repeat(10).trim_end());
+        assert_eq!(by_bytes(&text, 64)[1], "- first\n- top\n    - second");
+    }
+
+    #[test]
+    fn a_code_block_cut_before_its_closing_line_leaves_no_empty_block_behind() {
+        let text = format!("```\n{}\n{}\nend", "x".repeat(50), "`".repeat(20));
+        assert_eq!(by_bytes(&text, 64), [format!("```\n{}\n```", "x".repeat(50)), "end".to_owned()]);
+    }
+
+    #[test]
     fn no_grapheme_is_cut() {
         let family = "👨‍👩‍👧‍👦";
         let parts = by_bytes(&family.repeat(10), 64);

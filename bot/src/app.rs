@@ -16,7 +16,7 @@ use crate::{
     config::Loaded,
     http::{self, Run, RunGuard, Runs},
     lock::{self, InstanceLock, LockError},
-    permission::PermissionBroker,
+    permission::{PermissionBroker, QuestionId},
     replies,
     room::{RetryPolicy, RoomTask},
     rooms::{RoomInput, Rooms},
@@ -137,11 +137,10 @@ impl App {
                 services.rooms.post(room, RoomInput::Notice(replies::state_set_aside(path)));
             }
         }
-        for (id, question, copies) in services.broker.close_left_over() {
-            for (room, message) in copies {
-                let input =
-                    RoomInput::LeftQuestion { id, tool: question.tool.clone(), copies: vec![message] };
-                services.rooms.post(&room, input);
+        for left in services.broker.close_left_over() {
+            for (room, copy) in left.copies {
+                let (id, tool) = (QuestionId(left.id), left.question.tool.clone());
+                services.rooms.post(&room, RoomInput::LeftQuestion { id, tool, copy });
             }
         }
         match services.store.left_prompts() {

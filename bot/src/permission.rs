@@ -22,7 +22,7 @@ use crate::{
     clock::Clock,
     replies,
     rooms::{RoomInput, Rooms},
-    store::{AuditEntry, Rule, Store},
+    store::{AuditEntry, LeftQuestion, Rule, Store},
 };
 
 /// A tool call that needs a decision.
@@ -213,13 +213,13 @@ impl PermissionBroker {
     }
 
     /// Closes in the record what an earlier process left open, and tells which copies stand where.
-    pub fn close_left_over(&self) -> Vec<(QuestionId, OpenQuestion, Vec<(Room, MessageId)>)> {
+    pub fn close_left_over(&self) -> Vec<LeftQuestion> {
         let left = self.store.left_questions().unwrap_or_else(|error| {
             tracing::error!(%error, "open questions cannot be read");
             Vec::new()
         });
         let outcome = Outcome::Withdrawn { why: replies::BOT_RESTARTED.into() };
-        for (id, question, _) in &left {
+        for LeftQuestion { id, question, .. } in &left {
             let entry = AuditEntry {
                 question: Some(*id),
                 tool: question.tool.clone(),
@@ -231,7 +231,7 @@ impl PermissionBroker {
             };
             self.log_error(self.store.close_question(*id, &entry, self.clock.now()));
         }
-        left.into_iter().map(|(id, question, copies)| (QuestionId(id), question, copies)).collect()
+        left
     }
 
     /// The standing rules.

@@ -148,7 +148,7 @@ impl RoomTask {
             RoomInput::Question(question) => self.question_opened(question),
             RoomInput::Settled(question, outcome) => self.question_settled(&question, &outcome),
             RoomInput::Verdict { request_id, answer } => self.verdict(request_id, answer),
-            RoomInput::LeftQuestion { id, tool, copies } => self.left_question(id, &tool, copies),
+            RoomInput::LeftQuestion { id, tool, copy } => self.left_question(id, &tool, copy),
             RoomInput::LeftPrompt { number, started, prompt } => self.left_prompt(number, started, prompt),
             RoomInput::Notice(text) => self.outbox.say(Outgoing::text(text).with_tone(Tone::Notice)),
             RoomInput::Shutdown(done) => self.shut_down(done),
@@ -167,10 +167,10 @@ impl RoomTask {
         } else {
             ActivityState::Idle
         };
-        let now = Some(Activity { state, after });
-        if now != self.told {
-            self.told.clone_from(&now);
-            self.outbox.activity(now.expect("just made"));
+        let now = Activity { state, after };
+        if self.told.as_ref() != Some(&now) {
+            self.told = Some(now.clone());
+            self.outbox.activity(now);
         }
     }
 

@@ -46,8 +46,8 @@ pub enum RoomInput {
         id: QuestionId,
         /// The tool it was about.
         tool: String,
-        /// The messages that show it.
-        copies: Vec<adapters::MessageId>,
+        /// The message that shows it.
+        copy: adapters::MessageId,
     },
     /// A prompt that an earlier process left behind.
     LeftPrompt {

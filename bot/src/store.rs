@@ -13,7 +13,7 @@ use adapters::{MessageId, Room};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 pub use open::OpenError;
-pub use records::{AuditEntry, CostEntry, CostRow, QueuedPrompt, Rule, Talk};
+pub use records::{AuditEntry, CostEntry, CostRow, LeftQuestion, QueuedPrompt, Rule, Talk};
 
 use pipeline::claude::SessionId;
 

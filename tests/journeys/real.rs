@@ -52,8 +52,9 @@ async fn an_answer_is_seen_while_it_is_written_and_the_next_prompt_knows_it() {
     let half = room.see("The first half").await;
     assert!(!half.text.contains("second"), "{half:?}");
     gate.open();
-    let whole = room.see_edit("The first half and the second.").await;
+    let whole = room.see_edit("and the second.").await;
     assert_eq!(whole.id, half.id, "the same message grows");
+    assert!(whole.text.contains("The first half"), "{whole:?}");
     room.settled().await;
 
     room.say("again").await;
@@ -113,8 +114,7 @@ async fn always_covers_the_like_call_and_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_without_an_answer_is_denied_and_said() {
-    let bot =
-        Setup::real(two_files()).config("[claude]\npermission_timeout = \"1s\"").start().await;
+    let bot = Setup::real(two_files()).config("[claude]\npermission_timeout = \"1s\"").start().await;
     let room = bot.room("a");
     room.say("make a file").await;
     room.see_edit("nobody answered in time").await;
@@ -132,8 +132,7 @@ fn plans_and_questions() -> Script {
         { "label": "Tea", "description": "green" },
         { "label": "Coffee", "description": "black" },
     ]);
-    let question =
-        json!({ "question": "What shall we drink?", "header": "Drink", "multiSelect": false, "options": options });
+    let question = json!({ "question": "What shall we drink?", "header": "Drink", "multiSelect": false, "options": options });
     let planned = |conversation: &Conversation| conversation.last_line() == "plan it";
     Script::new()
         .on("ask me")
@@ -159,13 +158,14 @@ async fn the_models_question_is_answered_from_the_chat() {
     room.settled().await;
 
     room.say("ask me").await;
-    room.see("What shall we drink?").await;
+    room.see("**Question 2**").await;
     room.say("water from the tap").await;
     room.see("I was told:").await;
     assert!(last_tool_result(&bot).contains("water from the tap"), "{}", last_tool_result(&bot));
     room.settled().await;
 
     room.say("ask me").await;
+    room.see("**Question 3**").await;
     room.choose("Tea").await;
     room.see("I was told:").await;
     assert!(last_tool_result(&bot).contains("Tea"), "{}", last_tool_result(&bot));

@@ -105,6 +105,13 @@ impl Setup {
         self
     }
 
+    /// Other waits for a busy service.
+    #[must_use]
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
     /// One more variable in the CLI's environment.
     #[must_use]
     pub fn claude_env(mut self, name: &str, value: &str) -> Self {

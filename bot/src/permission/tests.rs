@@ -206,8 +206,8 @@ async fn a_question_of_a_killed_bot_is_closed_and_audited_at_the_next_start() {
     scene.broker.shown(question.id, &room("a"), &MessageId::new("m1"));
     let next = PermissionBroker::new(scene.store.clone(), Clock::system(), Rooms::default());
     let left = next.close_left_over();
-    assert_eq!(left[0].0, question.id);
-    assert_eq!(left[0].2, [(room("a"), MessageId::new("m1"))]);
+    assert_eq!(left[0].id, question.id.0);
+    assert_eq!(left[0].copies, [(room("a"), MessageId::new("m1"))]);
     assert!(next.close_left_over().is_empty());
     assert_eq!(scene.audit(), ["withdrawn"]);
     asking.abort();

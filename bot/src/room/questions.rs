@@ -92,11 +92,9 @@ impl RoomTask {
         }
     }
 
-    pub(super) fn left_question(&mut self, id: QuestionId, tool: &str, copies: Vec<MessageId>) {
+    pub(super) fn left_question(&mut self, id: QuestionId, tool: &str, copy: MessageId) {
         let message = Outgoing::text(replies::question_lost(id, tool)).with_tone(Tone::Notice);
-        for copy in copies {
-            self.outbox.replace(copy, message.clone());
-        }
+        self.outbox.replace(copy, message);
     }
 
     pub(super) fn question_shown_by(&self, message: &MessageId) -> Option<Arc<Question>> {

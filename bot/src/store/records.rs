@@ -52,6 +52,17 @@ pub struct Talk {
     pub text: String,
 }
 
+/// A question that an earlier process left open.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeftQuestion {
+    /// Its number.
+    pub id: i64,
+    /// What was asked.
+    pub question: OpenQuestion,
+    /// Where its copies stand.
+    pub copies: Vec<(Room, MessageId)>,
+}
+
 /// A standing rule, made by `always`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
@@ -148,22 +159,22 @@ impl Store {
     }
 
     /// Questions that an earlier process left open, with the places of their copies.
-    pub fn left_questions(&self) -> StoreResult<Vec<(i64, OpenQuestion, Vec<(Room, MessageId)>)>> {
+    pub fn left_questions(&self) -> StoreResult<Vec<LeftQuestion>> {
         let connection = self.lock();
         let mut questions =
             connection.prepare("SELECT id, body FROM questions WHERE open = 1 ORDER BY id")?;
-        let mut copies = connection.prepare("SELECT room, message FROM copies WHERE question = ?1")?;
+        let mut copies_of = connection.prepare("SELECT room, message FROM copies WHERE question = ?1")?;
         let rows = questions.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
         let mut left = Vec::new();
         for row in rows {
             let (id, body) = row?;
             let Ok(question) = serde_json::from_str(&body) else { continue };
-            let places = copies
+            let copies = copies_of
                 .query_map([id], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?
                 .filter_map(Result::ok)
                 .filter_map(|(room, message)| Some((Room::parse(&room)?, MessageId::new(message))))
                 .collect();
-            left.push((id, question, places));
+            left.push(LeftQuestion { id, question, copies });
         }
         Ok(left)
     }
