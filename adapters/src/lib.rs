@@ -191,6 +191,9 @@ pub struct Outgoing {
     pub reply_to: Option<MessageId>,
     /// What can be picked; empty for none. On an edit, empty removes the choices.
     pub choices: Vec<Choice>,
+    /// Whether edits will follow; false on the last state, so that a terminal knows what to redraw and what to print.
+    #[serde(default)]
+    pub live: bool,
     /// People to notify, by [`Sender::id`]; empty means nobody is pinged whatever the text says.
     pub mentions: Vec<Arc<str>>,
 }

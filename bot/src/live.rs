@@ -67,7 +67,7 @@ impl Outbox {
 
     /// The live message's state now. May be skipped when a later one follows soon.
     pub fn show(&self, slot: Slot, message: Outgoing) {
-        self.send(Job::Show { slot, message });
+        self.send(Job::Show { slot, message: Outgoing { live: true, ..message } });
     }
 
     /// The live message's last state. Always arrives, as a message of its own if need be.

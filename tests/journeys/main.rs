@@ -5,3 +5,5 @@ mod choices;
 mod permission;
 mod real;
 mod stop;
+mod real_trouble;
+mod real_trust;

@@ -1,0 +1,87 @@
+//! errbot, a chat-ops bot that is run beside storkit where `script/bench` could install it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+
+/// A virtual environment with errbot in it.
+pub struct Errbot {
+    bin: PathBuf,
+}
+
+/// What `errbot/dispatch.py` prints.
+#[derive(Deserialize)]
+pub struct Dispatch {
+    /// Commands that were registered, errbot's own included.
+    pub registered: usize,
+    /// CPU per message of each round.
+    pub micros: Vec<f64>,
+}
+
+impl Errbot {
+    /// The environment that `script/bench` made.
+    ///
+    /// # Errors
+    /// If there is none: a figure without its comparison is none.
+    pub fn installed() -> anyhow::Result<Self> {
+        let folder = std::env::var_os("STORKIT_BENCH_ERRBOT").filter(|folder| !folder.is_empty());
+        let folder = folder.context("errbot is not installed (script/bench does that; is PyPI reachable?)")?;
+        Ok(Self { bin: Path::new(&folder).join("bin") })
+    }
+
+    /// Its version, e.g. `errbot 6.2.1`.
+    pub fn version(&self) -> String {
+        let asked = Command::new(self.bin.join("errbot")).arg("--version").output();
+        let text = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let number = text.split_whitespace().last().unwrap_or("of an unknown version");
+        format!("errbot {number}")
+    }
+
+    /// CPU per message with so many commands and messages under way.
+    pub fn dispatch(
+        &self,
+        commands: usize,
+        window: usize,
+        messages: usize,
+        rounds: usize,
+    ) -> anyhow::Result<Dispatch> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/errbot/dispatch.py");
+        let numbers = [commands, window, messages, rounds].map(|number| number.to_string());
+        let output = Command::new(self.bin.join("python")).arg(script).args(numbers).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let line = text.lines().last().unwrap_or_default();
+        serde_json::from_str(line).with_context(|| {
+            format!("errbot did not answer: {}", String::from_utf8_lossy(&output.stderr).trim())
+        })
+    }
+
+    /// `errbot` on its text console, its data in this folder; it says [`Errbot::READY`] when it is ready.
+    pub fn console(&self, folder: &Path) -> anyhow::Result<Command> {
+        let data = folder.join("data");
+        fs::create_dir_all(&data)?;
+        let config = format!(
+            "import logging\nBACKEND = 'Text'\nBOT_ADMINS = ('ann',)\nBOT_DATA_DIR = {data:?}\nBOT_LOG_FILE = {log:?}\n\
+             BOT_LOG_LEVEL = logging.WARNING\nBOT_EXTRA_PLUGIN_DIR = None\nTEXT_DEMO_MODE = True\n\
+             CORE_PLUGINS = ('ACLs', 'CommandNotFoundFilter', 'Help')\n",
+            log = folder.join("log.txt"),
+        );
+        let path = folder.join("config.py");
+        fs::write(&path, config)?;
+        let program = self.bin.join("errbot");
+        if !program.exists() {
+            bail!("`{}` is not there", program.display());
+        }
+        let mut command = Command::new(program);
+        command.arg("-c").arg(path).env("PYTHONUNBUFFERED", "1");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        Ok(command)
+    }
+
+    /// In the greeting that its console shows once all plugins are active.
+    pub const READY: &str = "You start as";
+}

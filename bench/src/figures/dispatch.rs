@@ -1,0 +1,133 @@
+//! Figure 1: what it costs to answer a command.
+
+use std::sync::Arc;
+
+use adapters::Tone;
+use anyhow::ensure;
+use async_trait::async_trait;
+use bot::{
+    access::Role,
+    command::{Command, CommandResult, CommandSpec, Context, Registry, Reply},
+    commands,
+};
+use futures::FutureExt as _;
+
+use super::Figure;
+use crate::{
+    Effort,
+    errbot::Errbot,
+    machine::own_cpu,
+    numbers::{median, micros},
+    report::{Outcome, Row},
+    world::World,
+};
+
+pub const FIGURE: Figure = Figure {
+    number: 1,
+    name: "dispatch",
+    title: "Command dispatch in process",
+    method: "CPU of the whole process per message (all threads), from the text that a messenger in memory hands over to the reply \
+             that it gets: address stripped, message id stored as seen (SQLite on disk), sender checked, command found, run (`ping`, \
+             which returns `pong`), reply delivered. One command is under way at a time, and then 64. errbot runs the same command \
+             as a plugin on its own test backend, access control included, storage in memory, log level WARNING, without its \
+             Markdown rendering; it stores no message ids.",
+    measure: |effort| measure(effort).boxed(),
+};
+
+/// How many messages are under way at once: one, and as many as the router takes at a time.
+const WINDOWS: [usize; 2] = [1, 64];
+const MANY: usize = 1_000;
+
+async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
+    let errbot = Errbot::installed()?;
+    let mut outcome = Outcome::default();
+    for window in WINDOWS {
+        let few = ours(effort, window, registry(1), "!ping").await?;
+        let their_few = theirs(effort, window, &errbot, 1)?;
+        let many = ours(effort, window, registry(MANY), "!ping").await?;
+        let their_many = theirs(effort, window, &errbot, MANY)?;
+        let shipped = ours(effort, window, commands::all(), "!whoami").await?;
+        let under_way = if window == 1 { "1 under way".to_owned() } else { format!("{window} under way") };
+        let eighth = 1.0 / 8.0;
+        outcome.rows.extend([
+            Row::at_most(&format!("1 command, {under_way}"), (few, their_few), eighth, "µs", "errbot"),
+            Row::at_most(&format!("{MANY} commands, {under_way}"), (many, their_many), eighth, "µs", "errbot"),
+            Row::at_most(&format!("{MANY} against 1, {under_way}"), (many, few), 1.2, "µs", "storkit with 1"),
+            Row::alone(&format!("`whoami` among the commands as shipped, {under_way}"), shipped, "µs"),
+        ]);
+    }
+    outcome.remarks.push(format!("Beside it: {}.", errbot.version()));
+    Ok(outcome)
+}
+
+fn theirs(effort: Effort, window: usize, errbot: &Errbot, commands: usize) -> anyhow::Result<f64> {
+    let measured = errbot.dispatch(commands, window, effort.pick(2_000, 300), effort.rounds())?;
+    ensure!(measured.registered >= commands, "errbot has only {} commands", measured.registered);
+    Ok(median(&measured.micros))
+}
+
+async fn ours(effort: Effort, window: usize, registry: Registry, text: &str) -> anyhow::Result<f64> {
+    let messages = effort.pick(10_000, 1_000);
+    let mut world = World::with_commands(registry).await?;
+    per_message(&mut world, window, messages, text).await?;
+    let mut rounds = Vec::new();
+    for _ in 0..effort.rounds() {
+        rounds.push(per_message(&mut world, window, messages, text).await?);
+    }
+    world.end().await;
+    Ok(median(&rounds))
+}
+
+/// CPU in µs for each of so many messages.
+async fn per_message(world: &mut World, window: usize, messages: usize, text: &str) -> anyhow::Result<f64> {
+    let before = own_cpu();
+    let (mut sent, mut got) = (0, 0);
+    while got < messages {
+        while sent < messages && sent - got < window {
+            world.messenger.say(text).await?;
+            sent += 1;
+        }
+        let shown = world.next().await?;
+        ensure!(shown.tone == Tone::Answer, "{text} was answered by: {}", shown.text);
+        got += 1;
+    }
+    Ok(micros(own_cpu() - before) / messages as f64)
+}
+
+/// `ping` and others like it.
+fn registry(count: usize) -> Registry {
+    let ping = Constant::named("ping");
+    // The registry keeps names for the life of the program, so these are never given back.
+    let others = (1..count).map(|number| Constant::named(format!("other{number}").leak()));
+    let commands = std::iter::once(ping).chain(others);
+    Registry::new(commands.map(|command| Arc::new(command) as Arc<dyn Command>).collect())
+}
+
+struct Constant(CommandSpec);
+
+impl Constant {
+    fn named(name: &'static str) -> Self {
+        Self(CommandSpec {
+            name,
+            aliases: &[],
+            args: "",
+            summary: "Answer",
+            details: "Answers.",
+            examples: &[],
+            role: Role::User,
+            takes_text: false,
+            immediate: true,
+        })
+    }
+}
+
+#[async_trait]
+impl Command for Constant {
+    fn spec(&self) -> &CommandSpec {
+        &self.0
+    }
+
+    async fn run(&self, _cx: Context<'_>) -> CommandResult {
+        Ok(Reply::text("pong"))
+    }
+}

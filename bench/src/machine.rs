@@ -1,0 +1,128 @@
+//! The machine and its processes as `/proc` shows them.
+
+use std::{fs, process::Command, time::Duration};
+
+use anyhow::Context as _;
+use rustix::time::{ClockId, clock_gettime};
+
+/// Under what a figure was measured.
+pub struct Conditions {
+    date: String,
+    machine: String,
+    commit: String,
+    load: String,
+}
+
+impl Conditions {
+    /// As they are at the start of a figure.
+    pub fn now() -> Self {
+        let date = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
+        Self { date, machine: machine(), commit: commit(), load: load() }
+    }
+
+    /// One sentence, the load at this moment (the figure's end) included.
+    pub fn sentence(&self) -> String {
+        format!(
+            "{}, {}, commit {}; load average {} at the start, {} at the end.",
+            self.date,
+            self.machine,
+            self.commit,
+            self.load,
+            load()
+        )
+    }
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The load average of the last minute.
+fn load() -> String {
+    read("/proc/loadavg").split(' ').next().unwrap_or("?").to_owned()
+}
+
+fn machine() -> String {
+    let cpus = read("/proc/cpuinfo");
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("unknown processor", |(_, name)| name);
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let memory = read("/proc/meminfo").split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
+    let memory = memory.unwrap_or_default() / 1024 / 1024;
+    format!("{cores} cores of {model}, {memory} GiB, Linux {}", read("/proc/sys/kernel/osrelease").trim())
+}
+
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let commit = git(&["rev-parse", "--short", "HEAD"]).filter(|text| !text.is_empty());
+    let is_changed = git(&["status", "--porcelain", "-uno"]).is_some_and(|text| !text.is_empty());
+    format!("{}{}", commit.as_deref().unwrap_or("unknown"), if is_changed { " with changes" } else { "" })
+}
+
+/// CPU that this process has used, all threads together.
+pub fn own_cpu() -> Duration {
+    clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
+}
+
+/// The clock that the stand-in CLI stamps, in nanoseconds.
+pub fn monotonic() -> u64 {
+    let now: Duration = clock_gettime(ClockId::Monotonic).try_into().unwrap_or_default();
+    now.as_nanos() as u64
+}
+
+/// Another process, looked at through `/proc`.
+#[derive(Clone, Copy)]
+pub struct Observed(pub u32);
+
+impl Observed {
+    /// Resident memory now, in MB (10^6 bytes).
+    pub fn resident(self) -> anyhow::Result<f64> {
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory since [`Observed::forget_peak`].
+    pub fn peak(self) -> anyhow::Result<f64> {
+        self.status("VmHWM:")
+    }
+
+    /// Lets the peak begin anew (proc_pid_clear_refs(5), 5).
+    pub fn forget_peak(self) -> anyhow::Result<()> {
+        fs::write(format!("/proc/{}/clear_refs", self.0), "5").context("the peak cannot be forgotten")
+    }
+
+    /// CPU of all its threads so far. `schedstat` counts nanoseconds where `stat` counts ticks of 10 ms.
+    pub fn cpu(self) -> anyhow::Result<Duration> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.0)).context("the process is gone")?;
+        let nanos = threads.flatten().filter_map(|thread| {
+            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        });
+        Ok(Duration::from_nanos(nanos.sum()))
+    }
+
+    fn status(self, key: &str) -> anyhow::Result<f64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.0)).context("the process is gone")?;
+        let line = text.lines().find_map(|line| line.strip_prefix(key)).context("no such line")?;
+        let kib: f64 = line.split_whitespace().next().context("an empty line")?.parse()?;
+        Ok(kib * 1024.0 / 1e6)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_shows_its_memory_and_cpu() {
+        let own = Observed(std::process::id());
+        assert!(own.resident().unwrap() > 0.5);
+        assert!(own.peak().unwrap() >= own.resident().unwrap() * 0.5);
+        let before = (own.cpu().unwrap(), own_cpu());
+        while own.cpu().unwrap() == before.0 || own_cpu() == before.1 {
+            std::hint::black_box(load());
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! A messenger in memory that notes when the bot says what: the least an adapter can cost.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use adapters::{
+    Act, Adapter, AdapterError, Addressed, Capabilities, ChoiceForm, Identity, Inbox, Incoming, MessageId,
+    Outgoing, Room, Sender, Tone, address,
+};
+use async_trait::async_trait;
+use tokio::sync::{mpsc, watch};
+
+use crate::machine::monotonic;
+
+/// Its name.
+pub const NAME: &str = "bench";
+
+/// The one person on it.
+pub const PERSON: &str = "ann";
+
+/// What the bot said.
+pub struct Shown {
+    /// When the bot called the adapter, by [`monotonic`].
+    pub at: u64,
+    /// The whole message.
+    pub text: String,
+    /// What it is.
+    pub tone: Tone,
+}
+
+/// The messenger. Edits are allowed without a pause between them.
+pub struct Messenger {
+    inbox: watch::Sender<Option<Inbox>>,
+    shown: mpsc::UnboundedSender<Shown>,
+    identity: Identity,
+    next_id: AtomicU64,
+}
+
+impl Messenger {
+    /// The messenger, and what the bot says on it.
+    pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Shown>) {
+        let (shown, receiver) = mpsc::unbounded_channel();
+        let identity = Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()] };
+        let messenger =
+            Self { inbox: watch::Sender::new(None), shown, identity, next_id: AtomicU64::new(1) };
+        (Arc::new(messenger), receiver)
+    }
+
+    /// The person says something in a conversation of two. The address is stripped here, as adapters do.
+    pub async fn say(&self, text: &str) -> anyhow::Result<()> {
+        let mut inbox = self.inbox.subscribe();
+        let inbox = inbox.wait_for(Option::is_some).await?.clone();
+        let (addressed, text) =
+            address::strip(text, &self.identity, &[]).unwrap_or((Addressed::Direct, text.to_owned()));
+        let incoming = Incoming {
+            id: self.id(),
+            room: Room::new(NAME, "room"),
+            sender: Sender { id: PERSON.into(), name: PERSON.into(), is_bot: false },
+            act: Act::Said { text },
+            addressed: Some(addressed),
+            shared: false,
+            reply_to: None,
+            sent_at: SystemTime::now(),
+        };
+        match inbox {
+            Some(inbox) if inbox.deliver(incoming).await => Ok(()),
+            _ => anyhow::bail!("the bot has ended"),
+        }
+    }
+
+    fn id(&self) -> MessageId {
+        MessageId::new(format!("m{}", self.next_id.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    fn show(&self, message: &Outgoing) {
+        let shown = Shown { at: monotonic(), text: message.markdown.clone(), tone: message.tone };
+        // Nobody listens any more once the figure is measured.
+        let _ = self.shown.send(shown);
+    }
+}
+
+#[async_trait]
+impl Adapter for Messenger {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            edit: Some(Duration::ZERO),
+            choices: ChoiceForm::None,
+            activity: false,
+            files: false,
+            history: false,
+            max_len: 40_000,
+        }
+    }
+
+    async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {
+        inbox.connected();
+        self.inbox.send_replace(Some(inbox));
+        std::future::pending().await
+    }
+
+    async fn send(&self, _room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
+        self.show(message);
+        Ok(self.id())
+    }
+
+    async fn edit(&self, _room: &Room, _id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {
+        self.show(message);
+        Ok(())
+    }
+}

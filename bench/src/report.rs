@@ -1,0 +1,166 @@
+//! A figure's section as Markdown, and its place in the page. Sections of other figures keep their text.
+
+use std::{fmt::Write as _, fs, io, path::Path};
+
+use anyhow::Context as _;
+
+use crate::{Effort, figures::Figure, machine::Conditions, numbers::short};
+
+const PAGE: &str = "# Performance\n\nWritten by `script/bench`: what stands between two marks is replaced when that figure is measured again; what \
+stands outside them is written by hand. Ratios count: both sides of each were measured in the same run on the same machine.\n";
+
+/// What a figure came to.
+#[derive(Default)]
+pub struct Outcome {
+    /// Its lines.
+    pub rows: Vec<Row>,
+    /// What a reader has to know of this run, e.g. that a comparison was missing.
+    pub remarks: Vec<String>,
+}
+
+/// One line of a figure.
+pub struct Row {
+    /// What was measured.
+    pub what: String,
+    /// Storkit's number with its unit.
+    pub ours: String,
+    /// What it is held against, with its unit; empty for a bound.
+    pub theirs: String,
+    /// Ours by theirs; `None` for a bound.
+    pub ratio: Option<f64>,
+    /// The goal in words, and whether it was reached; `None` for a line that is there to be read.
+    pub goal: Option<(String, bool)>,
+}
+
+impl Row {
+    /// A number that has to stay at or below a limit, both in this unit.
+    pub fn bound(what: &str, ours: f64, limit: f64, unit: &str) -> Self {
+        Self {
+            what: what.to_owned(),
+            ours: format!("{} {unit}", short(ours)),
+            theirs: String::new(),
+            ratio: None,
+            goal: Some((format!("<= {limit} {unit}"), ours <= limit)),
+        }
+    }
+
+    /// A number that has to stay at or below this multiple of another.
+    pub fn at_most(what: &str, (ours, theirs): (f64, f64), limit: f64, unit: &str, other: &str) -> Self {
+        let row = Self::beside(what, (ours, theirs), unit, other);
+        Self { goal: Some((format!("<= {limit} x"), ours <= limit * theirs)), ..row }
+    }
+
+    /// A number that has to stay at or above this multiple of another.
+    pub fn at_least(what: &str, (ours, theirs): (f64, f64), limit: f64, unit: &str, other: &str) -> Self {
+        let row = Self::beside(what, (ours, theirs), unit, other);
+        Self { goal: Some((format!(">= {limit} x"), ours >= limit * theirs)), ..row }
+    }
+
+    /// Two numbers beside each other, without a goal.
+    pub fn beside(what: &str, (ours, theirs): (f64, f64), unit: &str, other: &str) -> Self {
+        Self {
+            what: what.to_owned(),
+            ours: format!("{} {unit}", short(ours)),
+            theirs: format!("{} {unit} ({other})", short(theirs)),
+            ratio: Some(ours / theirs),
+            goal: None,
+        }
+    }
+
+    /// A number alone, without a goal.
+    pub fn alone(what: &str, ours: f64, unit: &str) -> Self {
+        let ours = format!("{} {unit}", short(ours));
+        Self { what: what.to_owned(), ours, theirs: String::new(), ratio: None, goal: None }
+    }
+}
+
+/// The section of a figure, its marks included.
+pub fn section(figure: &Figure, outcome: &Outcome, conditions: &Conditions, effort: Effort) -> String {
+    let Figure { number, name, title, method, .. } = figure;
+    let mut text = format!("{}\n## {number}. {title}\n\n", begin(name));
+    let kind = if effort.quick { "Quick run, not for the record" } else { "Median after a warm-up" };
+    let _ = writeln!(text, "{}\n{kind}; rounds: {}.\n", conditions.sentence(), effort.rounds());
+    let _ = writeln!(text, "{method}\n\n| | storkit | beside it | ratio | goal | |\n|---|---|---|---|---|---|");
+    for row in &outcome.rows {
+        text.push_str(&line(row));
+    }
+    for remark in &outcome.remarks {
+        let _ = writeln!(text, "\n{remark}");
+    }
+    let _ = writeln!(text, "{}", end(name));
+    text
+}
+
+fn line(row: &Row) -> String {
+    let ratio = row.ratio.map(|ratio| format!("{} x", short(ratio))).unwrap_or_default();
+    let (goal, reached) = match &row.goal {
+        Some((goal, true)) => (goal.as_str(), "reached"),
+        Some((goal, false)) => (goal.as_str(), "**missed**"),
+        None => ("", ""),
+    };
+    format!("| {} | {} | {} | {ratio} | {goal} | {reached} |\n", row.what, row.ours, row.theirs)
+}
+
+/// Puts the section in the place of the figure's last one, or at the end.
+///
+/// # Errors
+/// If the page cannot be read or written.
+pub fn write(page: &Path, figure: &Figure, section: &str) -> anyhow::Result<()> {
+    let old = match fs::read_to_string(page) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => PAGE.to_owned(),
+        read => read.with_context(|| format!("`{}` cannot be read", page.display()))?,
+    };
+    let new = placed(&old, figure.name, section);
+    fs::write(page, new).with_context(|| format!("`{}` cannot be written", page.display()))
+}
+
+fn placed(page: &str, name: &str, section: &str) -> String {
+    let (begin, end) = (begin(name), end(name));
+    let found = page.find(&begin).and_then(|from| {
+        let length = page[from..].find(&end)? + end.len();
+        Some((from, from + length))
+    });
+    match found {
+        Some((from, to)) => format!("{}{}{}", &page[..from], section.trim_end(), &page[to..]),
+        None => format!("{}\n\n{section}", page.trim_end()),
+    }
+}
+
+fn begin(name: &str) -> String {
+    format!("<!-- figure {name} -->")
+}
+
+fn end(name: &str) -> String {
+    format!("<!-- end of {name} -->")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_takes_the_place_of_the_old_one_and_nothing_else_changes() {
+        let page = "head\n\n<!-- figure a -->\nold\n<!-- end of a -->\n\nby hand\n\n<!-- figure b -->\nb\n<!-- end of b -->\n";
+        let new = placed(page, "a", "<!-- figure a -->\nnew\n<!-- end of a -->\n");
+        assert_eq!(new, page.replace("old", "new"));
+    }
+
+    #[test]
+    fn a_first_section_goes_to_the_end() {
+        let new = placed("head\n", "a", "<!-- figure a -->\nnew\n<!-- end of a -->\n");
+        assert_eq!(new, "head\n\n<!-- figure a -->\nnew\n<!-- end of a -->\n");
+    }
+
+    #[test]
+    fn a_missed_goal_is_written_as_missed() {
+        let missed = Row::at_most("dispatch", (30.0, 200.0), 0.125, "µs", "errbot");
+        assert_eq!(
+            line(&missed),
+            "| dispatch | 30.0 µs | 200 µs (errbot) | 0.150 x | <= 0.125 x | **missed** |\n"
+        );
+        let reached = Row::at_least("stream", (20.0, 30.0), 0.6, "MB/s", "bare");
+        assert!(line(&reached).ends_with("| reached |\n"));
+        assert!(line(&Row::bound("memory", 65.0, 64.0, "MB")).ends_with("| **missed** |\n"));
+        assert!(line(&Row::alone("load", 1.0, "")).ends_with("|  |  |  |  |\n"));
+    }
+}

@@ -1,0 +1,185 @@
+//! A project of its own with a bot in this process, or with the program `storkit` on it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use adapters::Tone;
+use anyhow::{Context as _, bail};
+use bot::{
+    App, Clock, Options, RetryPolicy,
+    access::{Access, People},
+    command::Registry,
+    commands,
+    config::Config,
+};
+use pipeline::Project;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use crate::messenger::{self, Messenger, Shown};
+
+/// A turn or a start that takes longer has failed.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A git project in a temporary folder, and a home beside it.
+pub struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    /// A new repository with one commit.
+    pub fn new() -> anyhow::Result<Self> {
+        let place = Self { folder: tempfile::tempdir()? };
+        fs::create_dir_all(place.project().join(".storkit"))?;
+        fs::create_dir_all(place.home())?;
+        git(&place.project(), &["init", "-q", "-b", "main"])?;
+        let commit = ["commit", "-q", "--allow-empty", "-m", "first"];
+        git(&place.project(), &[&["-c", "user.name=b", "-c", "user.email=b@example.org"][..], &commit].concat())?;
+        Ok(place)
+    }
+
+    /// The repository.
+    pub fn project(&self) -> PathBuf {
+        self.folder.path().join("project")
+    }
+
+    fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// Makes `bot.toml` name this CLI.
+    pub fn configure(&self, claude: &Path) -> anyhow::Result<()> {
+        let command = serde_json::to_string(&[claude])?;
+        let text = format!("[claude]\ncommand = {command}\n");
+        Ok(fs::write(self.project().join(".storkit/bot.toml"), text)?)
+    }
+
+    /// Nothing of the person's own takes part.
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        let home = self.home().display().to_string();
+        [("CLAUDE_CONFIG_DIR".to_owned(), format!("{home}/.claude")), ("HOME".to_owned(), home)].into()
+    }
+
+    /// `storkit ARGUMENTS` on the project, its logs dropped.
+    pub fn storkit(&self, arguments: &[&str]) -> anyhow::Result<Command> {
+        let mut command = Command::new(built("storkit")?);
+        command
+            .args(arguments)
+            .current_dir(self.project())
+            .envs(self.environment())
+            .env_remove("STORKIT_PORT")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        Ok(command)
+    }
+}
+
+fn git(project: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+    let status = Command::new("git").arg("-C").arg(project).args(arguments).status().context("git")?;
+    if !status.success() {
+        bail!("git {arguments:?} failed");
+    }
+    Ok(())
+}
+
+/// A program of this workspace, built the way this one is.
+pub fn built(name: &str) -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    if !path.exists() {
+        bail!("`{}` is not built; run this by script/bench", path.display());
+    }
+    Ok(path)
+}
+
+/// The real CLI in the version that is tested with.
+pub fn real_cli() -> anyhow::Result<PathBuf> {
+    match std::env::var_os("STORKIT_BENCH_CLAUDE") {
+        Some(path) => Ok(path.into()),
+        None => bail!("STORKIT_BENCH_CLAUDE is not set; run this by script/bench"),
+    }
+}
+
+/// A bot in this process.
+pub struct World {
+    /// The bot.
+    pub app: App,
+    /// Its messenger.
+    pub messenger: Arc<Messenger>,
+    /// What it says there.
+    pub shown: mpsc::UnboundedReceiver<Shown>,
+    /// Its project.
+    pub place: Place,
+}
+
+impl World {
+    /// A bot with all commands that drives this CLI.
+    pub async fn with_cli(claude: &Path, environment: &[(&str, String)]) -> anyhow::Result<Self> {
+        Self::start(claude, environment, commands::all()).await
+    }
+
+    /// A bot with these commands.
+    pub async fn with_commands(registry: Registry) -> anyhow::Result<Self> {
+        Self::start(Path::new("claude"), &[], registry).await
+    }
+
+    async fn start(claude: &Path, environment: &[(&str, String)], registry: Registry) -> anyhow::Result<Self> {
+        let place = Place::new()?;
+        place.configure(claude)?;
+        let project = Project::open(&place.project())?;
+        let mut loaded = Config::load(&project.dir().join("bot.toml"), |name| std::env::var(name).ok())?;
+        loaded.config.http.port = 0;
+        loaded.config.claude.env.extend(place.environment());
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+        loaded.config.claude.env.extend(environment);
+        let (messenger, shown) = Messenger::new();
+        let people = People { users: vec![messenger::PERSON.to_owned()], ..People::default() };
+        let options = Options {
+            project,
+            loaded,
+            adapters: vec![messenger.clone()],
+            access: Access::default().with(messenger::NAME, people),
+            clock: Clock::system(),
+            retry: RetryPolicy::default(),
+            label: None,
+            notices: Vec::new(),
+        };
+        let app = App::start_with(options, registry).await?;
+        Ok(Self { app, messenger, shown, place })
+    }
+
+    /// The next thing the bot says.
+    pub async fn next(&mut self) -> anyhow::Result<Shown> {
+        let next = tokio::time::timeout(PATIENCE, self.shown.recv()).await;
+        next.context("the bot said nothing for too long")?.context("the bot has ended")
+    }
+
+    /// Says something and waits for its final answer; gives everything the bot said on the way, the answer last.
+    pub async fn ask(&mut self, text: &str) -> anyhow::Result<Vec<Shown>> {
+        self.messenger.say(text).await?;
+        let mut all = Vec::new();
+        loop {
+            let shown = self.next().await?;
+            match shown.tone {
+                Tone::Failure => bail!("the bot failed: {}", shown.text),
+                Tone::Question => bail!("the bot asked: {}", shown.text),
+                Tone::Answer => {
+                    all.push(shown);
+                    return Ok(all);
+                }
+                Tone::Notice => all.push(shown),
+            }
+        }
+    }
+
+    /// Ends the bot.
+    pub async fn end(self) {
+        self.app.shutdown().await;
+    }
+}
