@@ -218,6 +218,7 @@ fn part_of(message: &Outgoing, markdown: String, first: bool, last: bool) -> Out
     Outgoing {
         markdown,
         tone: message.tone,
+        live: message.live,
         reply_to: message.reply_to.clone().filter(|_| first),
         choices: if last { message.choices.clone() } else { Vec::new() },
         mentions: if last { message.mentions.clone() } else { Vec::new() },

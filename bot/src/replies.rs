@@ -1,21 +1,18 @@
 //! Every sentence the bot says. Sentences end with a full stop, ids stand in backticks.
 
+mod question;
+
 use std::time::{Duration, SystemTime};
 
 use adapters::{
-    Act, Attachment, Incoming,
+    Act, Incoming,
     markdown::{code_block, code_span, inert},
 };
 use pipeline::claude::{Exit, ProcessError, SessionId, TESTED_VERSION, TurnEnd};
-use serde_json::Value;
 
-use crate::{
-    command::CommandSpec,
-    config::Config,
-    duration::human,
-    permission::{Kind, Outcome, Person, Question, QuestionId, Refused, Selection},
-    store::QueuedPrompt,
-};
+pub use question::*;
+
+use crate::{command::CommandSpec, config::Config, duration::human, permission::Person, store::QueuedPrompt};
 
 // --- constants ---
 
@@ -240,6 +237,9 @@ pub fn turn_failed(end: &TurnEnd) -> String {
             "The session is too long for the model. `reset` begins a new one."
         }
         _ if said.contains("redit balance") => "The account behind the key has no credit left.",
+        _ if said.contains("mid-response") => {
+            "Claude's service broke off in the middle of its answer. Say `go on` to continue."
+        }
         _ if said.contains("ECONNREFUSED") || said.contains("onnection refused") => {
             "Claude's service cannot be reached from here (connection refused). Check the network and `ANTHROPIC_BASE_URL`."
         }
@@ -301,218 +301,6 @@ pub fn session_lost(session: &SessionId) -> String {
     )
 }
 
-// --- questions ---
-
-/// A question's text, and a file where it is too long to be read in a chat.
-pub struct Shown {
-    /// Markdown.
-    pub text: String,
-    /// The whole of it.
-    pub attachment: Option<Attachment>,
-}
-
-/// Beyond this many bytes a question's detail goes into a file, where files can be sent.
-const DETAIL_MAX: usize = 3_000;
-
-/// A question as people read it.
-pub fn question(question: &Question, files: bool) -> Shown {
-    let id = question.id;
-    let deadline = question
-        .deadline
-        .map(|deadline| {
-            let left = deadline.duration_since(question.asked_at).unwrap_or_default();
-            format!(" Without an answer in {} it is denied.", human(left.max(Duration::from_secs(1))))
-        })
-        .unwrap_or_default();
-    let whose = inert(&question.asked_for).into_owned();
-    let (detail, language, file) = detail(&question.tool, &question.input);
-    let (detail, attachment) = if detail.len() > DETAIL_MAX && files {
-        let beginning: String = detail.lines().take(20).collect::<Vec<_>>().join("\n");
-        let name = format!("question-{id}.{file}");
-        let note = format!("{}\n… all of it is in {name}", shorten_lines(&beginning, DETAIL_MAX));
-        let caption = format!("Question {id} in full");
-        (note, Some(Attachment { name, bytes: detail.into_bytes(), caption }))
-    } else {
-        (detail, None)
-    };
-    let text = match &question.kind {
-        Kind::Tool { always } => {
-            let always = always
-                .as_ref()
-                .map(|scope| {
-                    format!(
-                        ", or `always` (allows {} from now on)",
-                        code_span(&shorten(&scope.describe(), 80))
-                    )
-                })
-                .unwrap_or_default();
-            format!(
-                "**Question {id}** for {whose}: may I use **{}**?\n{}\nAnswer `yes`, `no REASON`{always}.{deadline}",
-                inert(&question.tool),
-                code_block(&detail, language)
-            )
-        }
-        Kind::Plan { plan } => {
-            let plan = if plan.trim().is_empty() { "(The plan is in the messages above.)" } else { plan };
-            format!(
-                "**Question {id}** for {whose}: is this plan right?\n\n{}\n\nAnswer `yes`, or say what to change.{deadline}",
-                inert(plan)
-            )
-        }
-        Kind::Choose(selections) => {
-            let lists: Vec<String> = selections.iter().map(selection).collect();
-            format!(
-                "**Question {id}** for {whose}\n\n{}\n\n{}{deadline}",
-                lists.join("\n\n"),
-                how_to_choose(selections)
-            )
-        }
-    };
-    Shown { text, attachment }
-}
-
-fn selection(selection: &Selection) -> String {
-    let mut lines = vec![format!("**{}**", inert(&selection.question))];
-    for (n, (label, description)) in selection.options.iter().enumerate() {
-        let description =
-            if description.is_empty() { String::new() } else { format!(": {}", inert(description)) };
-        lines.push(format!("{}. {}{description}", n + 1, inert(label)));
-    }
-    lines.join("\n")
-}
-
-fn how_to_choose(selections: &[Selection]) -> String {
-    match selections {
-        [only] if only.several => "Answer with one or more numbers (`1, 3`) or in your own words.".into(),
-        [_] => "Answer with a number or in your own words.".into(),
-        many => format!("Answer with {} lines, one for each: a number or your own words.", many.len()),
-    }
-}
-
-/// The part of a tool's input that a person decides by: text, its language, a file ending.
-fn detail(tool: &str, input: &Value) -> (String, &'static str, &'static str) {
-    let text = |key: &str| input.get(key).and_then(Value::as_str);
-    match tool {
-        "Bash" => (text("command").unwrap_or_default().to_owned(), "sh", "sh"),
-        "Edit" => {
-            let (old, new) = (text("old_string").unwrap_or_default(), text("new_string").unwrap_or_default());
-            (format!("{}\n{}", text("file_path").unwrap_or_default(), diff(old, new)), "diff", "diff")
-        }
-        "Write" => {
-            let body = text("content").unwrap_or_default();
-            (format!("{}\n{}", text("file_path").unwrap_or_default(), diff("", body)), "diff", "diff")
-        }
-        _ => (serde_json::to_string_pretty(input).unwrap_or_default(), "json", "json"),
-    }
-}
-
-fn diff(old: &str, new: &str) -> String {
-    similar::TextDiff::from_lines(old, new).unified_diff().context_radius(3).to_string()
-}
-
-/// A question's message once it is decided.
-pub fn settled(question: &Question, outcome: &Outcome) -> String {
-    let id = question.id;
-    let what = what(question);
-    match outcome {
-        Outcome::Allowed { by } if matches!(question.kind, Kind::Plan { .. }) => {
-            format!("✅ Question {id}: {} approved the plan.", inert(&by.name))
-        }
-        Outcome::Allowed { by } => format!("✅ Question {id}: {} allowed {what}.", inert(&by.name)),
-        Outcome::Always { by, scope } => format!(
-            "✅ Question {id}: {} allowed {what}, and {} from now on. `rules` lists it.",
-            inert(&by.name),
-            code_span(&shorten(&scope.describe(), 80))
-        ),
-        Outcome::Answered { by, answers } => {
-            let answers: Vec<_> = answers.iter().map(|(_, answer)| code_span(answer)).collect();
-            format!("✅ Question {id}: {} answered {}.", inert(&by.name), answers.join(", "))
-        }
-        Outcome::Denied { by, reason } => {
-            let reason = reason.as_ref().map(|reason| format!(" ({})", inert(reason))).unwrap_or_default();
-            format!("❌ Question {id}: {} denied {what}{reason}.", inert(&by.name))
-        }
-        Outcome::ByRule { rule } => format!("✅ Question {id}: rule {rule} allowed {what}."),
-        Outcome::TimedOut => format!("⌛ Question {id}: nobody answered in time, so {what} is denied."),
-        Outcome::Unreachable => format!("❌ Question {id}: nobody could be reached, so {what} is denied."),
-        Outcome::Withdrawn { why } => format!("◽ Question {id} is closed: {why}."),
-    }
-}
-
-fn what(question: &Question) -> String {
-    match &question.kind {
-        Kind::Plan { .. } => "the plan".into(),
-        Kind::Choose(_) => "the question".into(),
-        Kind::Tool { .. } => {
-            let (detail, _, _) = detail(&question.tool, &question.input);
-            let line = detail.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            format!("{} {}", inert(&question.tool), code_span(&shorten(line, 80)))
-        }
-    }
-}
-
-/// A question of an earlier process.
-pub fn question_lost(id: QuestionId, tool: &str) -> String {
-    format!(
-        "◽ Question {id} ({}) is closed: {BOT_RESTARTED}. Say `go on` to let the agent try again.",
-        inert(tool)
-    )
-}
-
-/// An answer to a question that is not open.
-pub fn not_open(id: QuestionId) -> String {
-    format!("Question {id} is not open (any more). Nothing was changed.")
-}
-
-/// No question at all.
-pub const NO_QUESTION: &str = "No question is open here.";
-
-/// Several are open and none was named.
-pub fn which_question(open: impl Iterator<Item = QuestionId>) -> String {
-    let ids: Vec<String> = open.map(|id| id.to_string()).collect();
-    let first = ids.first().cloned().unwrap_or_default();
-    format!("Several questions are open: {}. Say which, e.g. `yes {first}`.", ids.join(", "))
-}
-
-/// The wrong person.
-pub fn not_an_approver(name: &str) -> String {
-    format!("{}, you may not answer permission questions here. Nothing was changed.", inert(name))
-}
-
-/// An answer that changed nothing.
-pub fn answer_refused(refused: &Refused) -> String {
-    match refused {
-        Refused::NotOpen(id) => not_open(*id),
-        Refused::NotHere(id) => format!("Question {id} was not asked here. Nothing was changed."),
-        Refused::NoSuchChoice(sentence) => sentence.clone(),
-        Refused::NoAlways => "There is no `always` for this one. Answer it once.".into(),
-    }
-}
-
-/// `yes` to a question with options.
-pub fn choose_one(question: &Question) -> String {
-    match &question.kind {
-        Kind::Choose(selections) => how_to_choose(selections),
-        Kind::Tool { .. } | Kind::Plan { .. } => yes_or_no(question),
-    }
-}
-
-/// Words to a yes-or-no question.
-pub fn yes_or_no(question: &Question) -> String {
-    format!("Question {} wants `yes` or `no REASON`.", question.id)
-}
-
-/// Too few or too many lines.
-pub fn one_line_each(count: usize) -> String {
-    format!("There are {count} questions. Answer with {count} lines, one for each.")
-}
-
-/// A number that is none of the options.
-pub fn pick_a_number(selection: &Selection) -> String {
-    let several = if selection.several { "one or more numbers" } else { "one number" };
-    format!("Answer with {several} from 1 to {}, or in your own words.", selection.options.len())
-}
-
 // --- small forms ---
 
 /// `HH:MM` in the machine's time zone.
@@ -528,13 +316,6 @@ pub fn shorten(text: &str, max: usize) -> String {
     match line.char_indices().nth(max) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
-    }
-}
-
-fn shorten_lines(text: &str, max: usize) -> &str {
-    match text.char_indices().nth(max) {
-        Some((end, _)) => &text[..end],
-        None => text,
     }
 }
 

@@ -74,6 +74,8 @@ pub struct RoomTask {
     later: FuturesUnordered<BoxFuture<'static, Later>>,
     /// A command from the queue has the room for itself.
     command_runs: bool,
+    /// Whether others read along, as far as the last message told.
+    shared: bool,
     /// The last message taken in, for whoever waits for quiet.
     last: Option<MessageId>,
     told: Option<Activity>,
@@ -109,6 +111,7 @@ impl RoomTask {
             ticker: None,
             later: FuturesUnordered::new(),
             command_runs: false,
+            shared: false,
             last: None,
             told: None,
             closing: None,
@@ -144,7 +147,7 @@ impl RoomTask {
         match input {
             RoomInput::Message(incoming) => self.message(incoming).await,
             RoomInput::Overheard(incoming) => self.overheard(&incoming),
-            RoomInput::Session(event) => self.session_said(event),
+            RoomInput::Session { prompt, event } => self.session_said(prompt, event),
             RoomInput::Question(question) => self.question_opened(question),
             RoomInput::Settled(question, outcome) => self.question_settled(&question, &outcome),
             RoomInput::Verdict { request_id, answer } => self.verdict(request_id, answer),

@@ -28,7 +28,12 @@ pub enum RoomInput {
     /// People talk among themselves.
     Overheard(Incoming),
     /// The room's Claude Code session says something.
-    Session(SessionEvent),
+    Session {
+        /// The newest prompt that the session knew of when it said this, see [`crate::sessions::Session::prompts`].
+        prompt: u64,
+        /// What it said.
+        event: SessionEvent,
+    },
     /// A permission question opens.
     Question(Arc<Question>),
     /// A permission question is over.

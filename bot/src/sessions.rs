@@ -26,7 +26,7 @@ pub enum SessionEvent {
 }
 
 enum Order {
-    Prompt { launch: Box<Launch>, text: String, entry: AgentEntry },
+    Prompt { number: u64, launch: Box<Launch>, text: String, entry: AgentEntry },
     Interrupt,
     SetModel(Option<String>),
     Answer { request_id: String, answer: PermissionAnswer },
@@ -37,6 +37,7 @@ enum Order {
 /// The room's hold on its session. Dropping it closes the session.
 pub struct Session {
     orders: mpsc::UnboundedSender<Order>,
+    prompts: u64,
 }
 
 impl Session {
@@ -48,14 +49,20 @@ impl Session {
         tracker: &TaskTracker,
     ) -> Self {
         let (orders, receiver) = mpsc::unbounded_channel();
-        let task = Task { orders: receiver, room, agents, idle_timeout, live: None };
+        let task = Task { orders: receiver, room, agents, idle_timeout, live: None, prompt: 0 };
         tracker.spawn(task.run());
-        Self { orders }
+        Self { orders, prompts: 0 }
     }
 
     /// Sends a prompt, starting the process with `launch` if none lives.
-    pub fn prompt(&self, launch: Launch, text: String, entry: AgentEntry) {
-        self.order(Order::Prompt { launch: Box::new(launch), text, entry });
+    pub fn prompt(&mut self, launch: Launch, text: String, entry: AgentEntry) {
+        self.prompts += 1;
+        self.order(Order::Prompt { number: self.prompts, launch: Box::new(launch), text, entry });
+    }
+
+    /// How many prompts were sent. What the session said when it knew of fewer is not about the newest one.
+    pub fn prompts(&self) -> u64 {
+        self.prompts
     }
 
     /// Interrupts the turn; its end follows as an event, if need be by ending the process.
@@ -105,6 +112,8 @@ struct Task {
     agents: Agents,
     idle_timeout: Option<Duration>,
     live: Option<Live>,
+    /// The number of the newest prompt that came here.
+    prompt: u64,
 }
 
 impl Task {
@@ -125,7 +134,10 @@ impl Task {
 
     async fn obey(&mut self, order: Order) {
         let result = match order {
-            Order::Prompt { launch, text, entry } => self.prompt(*launch, &text, entry).await,
+            Order::Prompt { number, launch, text, entry } => {
+                self.prompt = number;
+                self.prompt(*launch, &text, entry).await
+            }
             Order::Interrupt => self.interrupt().await,
             Order::SetModel(model) => match &self.live {
                 Some(live) => live.process.set_model(model.as_deref()).await,
@@ -227,7 +239,7 @@ impl Task {
     }
 
     fn tell(&self, event: SessionEvent) {
-        self.room.send(RoomInput::Session(event));
+        self.room.send(RoomInput::Session { prompt: self.prompt, event });
     }
 }
 

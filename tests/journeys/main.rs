@@ -2,8 +2,11 @@
 
 mod basics;
 mod choices;
+mod live;
 mod permission;
+mod queue;
 mod real;
-mod stop;
+mod real_mcp;
 mod real_trouble;
 mod real_trust;
+mod stop;

@@ -3,7 +3,9 @@
 mod harness;
 mod process;
 mod program;
+mod serving;
 
 pub use harness::{Bot, Cli, Setup};
 pub use process::{PidPost, ended, kill_9, runs, terminate};
 pub use program::Program;
+pub use serving::{Serving, Terminal};

@@ -10,7 +10,10 @@ use std::{
 use bot::http::scripted_model::ScriptedModel;
 use tempfile::TempDir;
 
-use crate::harness::{beside_the_tests, git_project, real_cli};
+use crate::{
+    harness::{beside_the_tests, git_project, real_cli},
+    serving::{Serving, Terminal},
+};
 
 /// A project that the program is run on.
 pub struct Program {
@@ -82,6 +85,16 @@ impl Program {
         let _ = input.write_all(lines.as_bytes());
         drop(input);
         child.wait_with_output().expect("storkit ends")
+    }
+
+    /// Starts `storkit serve` on a free port and waits until it serves.
+    pub fn serve(&self) -> Serving {
+        Serving::new(self.spawn(&["serve", "--port", "0"]))
+    }
+
+    /// A terminal on the storkit that serves the project.
+    pub fn terminal(&self) -> Terminal {
+        Terminal::attach(&self.project())
     }
 
     /// Starts `storkit ARGUMENTS` and leaves it running.

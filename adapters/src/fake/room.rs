@@ -62,14 +62,16 @@ impl FakeRoom {
     }
 
     /// What [`FakeRoom::say_as`] would send, to be changed (an old `sent_at`, a bot as sender) and given to
-    /// [`FakeRoom::send_incoming`].
+    /// [`FakeRoom::send_incoming`]. An address is stripped, as every messenger does it.
     pub fn incoming(&self, person: &str, text: &str) -> Incoming {
+        let stripped = address::strip(text, &self.fake.state().identity, &[]);
+        let (addressed, text) = stripped.unwrap_or_else(|| (Addressed::Direct, text.trim().to_owned()));
         Incoming {
             id: next_id(),
             room: self.room.clone(),
             sender: Sender { id: person.into(), name: person.into(), is_bot: false },
-            act: Act::Said { text: text.trim().to_owned() },
-            addressed: Some(Addressed::Direct),
+            act: Act::Said { text },
+            addressed: Some(addressed),
             shared: false,
             reply_to: None,
             sent_at: SystemTime::now(),

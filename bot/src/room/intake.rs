@@ -14,6 +14,7 @@ use std::sync::Arc;
 impl RoomTask {
     pub(super) async fn message(&mut self, incoming: Incoming) {
         self.last = Some(incoming.id.clone());
+        self.shared = incoming.shared;
         match &incoming.act {
             Act::Said { text } => self.said(&incoming, text).await,
             Act::Chose { key, .. } => self.chose(&incoming, key).await,

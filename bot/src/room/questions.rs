@@ -60,7 +60,9 @@ impl RoomTask {
     pub(super) fn question_opened(&mut self, question: Arc<Question>) {
         self.pause_live_message();
         let capabilities = self.adapter.capabilities();
-        let shown = replies::question(&question, capabilities.files);
+        let prefix = self.services.config.prefixes.first().filter(|_| self.shared);
+        let address = prefix.map(String::as_str).unwrap_or_default();
+        let shown = replies::question(&question, replies::Manner { files: capabilities.files, address });
         let choices = match capabilities.choices {
             ChoiceForm::None => Vec::new(),
             ChoiceForm::Numbers | ChoiceForm::Buttons { .. } | ChoiceForm::Reactions => question.choices(),

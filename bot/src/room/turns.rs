@@ -120,8 +120,12 @@ impl RoomTask {
         self.record.model.clone().or(configured)
     }
 
-    pub(super) fn session_said(&mut self, event: SessionEvent) {
+    pub(super) fn session_said(&mut self, prompt: u64, event: SessionEvent) {
         match event {
+            // The process went before the turn's prompt came to it, and the prompt gets another one.
+            SessionEvent::Agent(AgentEvent::Exited(_)) if prompt != self.session.prompts() => {
+                self.withdraw_questions(replies::AGENT_GONE);
+            }
             SessionEvent::Agent(event) => self.agent_said(event),
             SessionEvent::Failed(error) => self.session_failed(&error),
         }
@@ -139,8 +143,9 @@ impl RoomTask {
             AgentEvent::Started { session, .. } => self.session_is(session),
             AgentEvent::Permission(request) => self.permission_asked(request),
             AgentEvent::PermissionCancelled { .. } => self.withdraw_questions(replies::AGENT_CANCELLED),
-            AgentEvent::RateLimit { resets_at, .. } => {
-                if let Some(turn) = &mut self.turn {
+            // An allowed window ends some time too, but nobody waits for that.
+            AgentEvent::RateLimit { resets_at, status } => {
+                if let Some(turn) = self.turn.as_mut().filter(|_| status == "rejected") {
                     turn.resets_at = resets_at;
                 }
             }

@@ -17,6 +17,7 @@
 //! | `slow` | one piece of text, then nothing until an interrupt |
 //! | `wait FILE` | one piece of text, then `waited` as soon as the file exists |
 //! | `lines N`, `long N` | an answer of N lines, piece by piece; one of N kB |
+//! | `stamps N` | N pieces a few milliseconds apart, each the time of its writing (CLOCK_MONOTONIC, ns) |
 //! | `spam N`, `longline N` | N MB of small pieces; one line of N MB |
 //! | `garbage`, `badutf8` | lines that are no JSON or no UTF-8, then an answer |
 //! | `die N`, `kill9` | exits with N in mid-turn; kills itself |

@@ -1,5 +1,6 @@
 //! One turn: what the prompt asks the stand-in to do.
 
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use super::{
@@ -9,7 +10,7 @@ use super::{
 };
 
 /// The words that a prompt may begin with; the rest of its line is their argument.
-const DIRECTIVES: [&str; 29] = [
+const DIRECTIVES: [&str; 30] = [
     "echo",
     "history",
     "bash",
@@ -39,6 +40,7 @@ const DIRECTIVES: [&str; 29] = [
     "long",
     "flaky",
     "pid",
+    "stamps",
 ];
 
 /// How a turn without an interrupt ends.
@@ -88,6 +90,7 @@ impl Talk {
             "plan" => self.plan()?,
             "slow" => return self.slow(),
             "wait" => self.wait_for_file(rest)?,
+            "stamps" => self.stamps(number(rest))?,
             "lines" => return Ok(Outcome::Said(self.many_lines(number(rest)))),
             "spam" => self.spam(number(rest)),
             "longline" => self.long_line(number(rest)),
@@ -214,6 +217,21 @@ impl Talk {
         self.piece("waiting ");
         self.wait(|| std::path::Path::new(file).exists())?;
         Ok("waited".into())
+    }
+
+    /// Pieces a few milliseconds apart, each the time of its writing (CLOCK_MONOTONIC, nanoseconds).
+    fn stamps(&mut self, count: usize) -> Result<String, Interrupted> {
+        let mut stamps = String::new();
+        for _ in 0..count {
+            let mut looked = false;
+            self.wait(|| std::mem::replace(&mut looked, true))?;
+            let now = clock_gettime(ClockId::Monotonic);
+            let stamp = format!("{} ", now.tv_sec * 1_000_000_000 + now.tv_nsec);
+            self.piece(&stamp);
+            stamps.push_str(&stamp);
+        }
+        self.print(&self.stamp.assistant(text_block(&stamps)));
+        Ok(stamps)
     }
 
     fn many_lines(&mut self, count: usize) -> String {

@@ -9,6 +9,8 @@ const NOT_THE_PERSON: &[&str] = &[
     "[Tool call interrupted",
     "Your response above was cut off",
     "<task-notification>",
+    "<local-command-",
+    "<command-name>",
 ];
 
 /// A conversation as a request shows it, cut down to what a script decides by.
