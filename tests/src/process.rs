@@ -50,7 +50,9 @@ pub async fn ended(pid: i32) {
     let Ok(handle) = pidfd_open(Pid::from_raw(pid).expect("a process id"), PidfdFlags::NONBLOCK) else {
         return;
     };
-    let handle = AsyncFd::register(handle).expect("a handle that can be waited for");
+    // Its replacement is unsafe, and asks of the caller what an owned handle keeps anyway.
+    #[allow(deprecated)]
+    let handle = AsyncFd::new(handle).expect("a handle that can be waited for");
     let end = tokio::time::timeout(PATIENCE, handle.readable()).await;
     drop(end.unwrap_or_else(|_| panic!("process {pid} still runs")).expect("the handle can be waited for"));
 }
