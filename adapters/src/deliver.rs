@@ -196,7 +196,7 @@ async fn show_part(
     part: Outgoing,
     patience: Patience,
 ) -> Result<(), AdapterError> {
-    let shows = digest(&(&part.markdown, part.tone as u8, choice_texts(&part.choices)));
+    let shows = digest(&(&part.markdown, part.tone as u8, choice_texts(&part.choices), part.live));
     match posted.parts.get_mut(index) {
         Some(before) if before.shows == shows => {}
         Some(before) => {

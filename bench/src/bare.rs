@@ -5,13 +5,16 @@ use std::{
     fs::{File, OpenOptions},
     io::{Read, Write as _},
     path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use tempfile::TempDir;
+
+use crate::machine::Observed;
 
 const SIZE: PtySize = PtySize { rows: 24, cols: 200, pixel_width: 0, pixel_height: 0 };
 const BUFFER: usize = 64 * 1024;
@@ -32,7 +35,11 @@ pub struct Bare {
 
 impl Bare {
     /// Starts it the way storkit does: a shell that redirects standard input and becomes the CLI.
-    pub fn start(argv: &[OsString], environment: &[(OsString, OsString)], cwd: &Path) -> anyhow::Result<Self> {
+    pub fn start(
+        argv: &[OsString],
+        environment: &[(OsString, OsString)],
+        cwd: &Path,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let fifo = folder.path().join("prompts");
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
@@ -86,7 +93,15 @@ impl Drop for Bare {
 /// The argument vector for a live session of a CLI.
 pub fn live_arguments(claude: &Path) -> Vec<OsString> {
     let session = uuid::Uuid::new_v4().to_string();
-    let options = ["-p", "--permission-prompt-tool", "stdio", "--input-format", "stream-json", "--output-format", "stream-json"];
+    let options = [
+        "-p",
+        "--permission-prompt-tool",
+        "stdio",
+        "--input-format",
+        "stream-json",
+        "--output-format",
+        "stream-json",
+    ];
     let rest = ["--session-id", &session, "--verbose", "--include-partial-messages"];
     std::iter::once(claude.into()).chain(options.iter().chain(&rest).map(OsString::from)).collect()
 }
@@ -123,6 +138,61 @@ pub fn pty_round_trips(count: usize) -> anyhow::Result<Vec<Duration>> {
     Ok(trips)
 }
 
+/// Starts a program in a terminal and waits until it shows this text; `then` looks at it before it is ended.
+/// Gives the time from the fork to the text.
+pub fn until_shown(
+    command: &Command,
+    text: &str,
+    then: impl FnOnce(Observed) -> anyhow::Result<()>,
+) -> anyhow::Result<Duration> {
+    let pair = native_pty_system().openpty(SIZE)?;
+    let (mut reader, mut writer) = (pair.master.try_clone_reader()?, pair.master.take_writer()?);
+    let builder = builder(command);
+    let start = Instant::now();
+    let mut child = pair.slave.spawn_command(builder)?;
+    drop(pair.slave);
+    let (mut screen, mut buffer) = (Vec::new(), [0; 4096]);
+    let shown = loop {
+        let count = reader.read(&mut buffer).unwrap_or(0);
+        if count == 0 {
+            break Err(anyhow!("it ended without showing `{text}`: {}", String::from_utf8_lossy(&screen)));
+        }
+        // An editor of lines asks where the cursor is and waits for the answer.
+        if buffer[..count].windows(CURSOR.len()).any(|window| window == CURSOR) {
+            writer.write_all(b"\x1b[1;1R")?;
+        }
+        screen.extend_from_slice(&buffer[..count]);
+        if screen.windows(text.len()).any(|window| window == text.as_bytes()) {
+            break Ok(start.elapsed());
+        }
+    };
+    let pid = child.process_id().context("it has no process id")?;
+    let looked = if shown.is_ok() { then(Observed(pid)) } else { Ok(()) };
+    // Closing the terminal lets it end in good order.
+    drop((reader, writer, pair.master));
+    child.wait()?;
+    looked?;
+    shown
+}
+
+/// The question for the cursor's place (ECMA-48, DSR 6).
+const CURSOR: &[u8] = b"\x1b[6n";
+
+fn builder(command: &Command) -> CommandBuilder {
+    let mut builder = CommandBuilder::new(command.get_program());
+    builder.args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        builder.cwd(folder);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => builder.env(name, value),
+            None => builder.env_remove(name),
+        }
+    }
+    builder
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +209,15 @@ mod tests {
             assert_eq!(count, seen.len());
             assert!(String::from_utf8(seen).unwrap().contains(prompt));
         }
+    }
+
+    #[test]
+    fn a_program_that_ends_before_it_is_ready_is_told_with_what_it_said() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo got to here"]);
+        until_shown(&command, "got to", |_| Ok(())).unwrap();
+        let error = until_shown(&command, "ready", |_| Ok(())).unwrap_err();
+        assert!(error.to_string().contains("got to here"), "{error}");
     }
 
     #[test]

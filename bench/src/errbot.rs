@@ -30,14 +30,16 @@ impl Errbot {
     /// If there is none: a figure without its comparison is none.
     pub fn installed() -> anyhow::Result<Self> {
         let folder = std::env::var_os("STORKIT_BENCH_ERRBOT").filter(|folder| !folder.is_empty());
-        let folder = folder.context("errbot is not installed (script/bench does that; is PyPI reachable?)")?;
+        let folder =
+            folder.context("errbot is not installed (script/bench does that; is PyPI reachable?)")?;
         Ok(Self { bin: Path::new(&folder).join("bin") })
     }
 
     /// Its version, e.g. `errbot 6.2.1`.
     pub fn version(&self) -> String {
         let asked = Command::new(self.bin.join("errbot")).arg("--version").output();
-        let text = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let text =
+            asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
         let number = text.split_whitespace().last().unwrap_or("of an unknown version");
         format!("errbot {number}")
     }
@@ -65,7 +67,7 @@ impl Errbot {
         let data = folder.join("data");
         fs::create_dir_all(&data)?;
         let config = format!(
-            "import logging\nBACKEND = 'Text'\nBOT_ADMINS = ('ann',)\nBOT_DATA_DIR = {data:?}\nBOT_LOG_FILE = {log:?}\n\
+            "import logging\nBACKEND = 'Text'\nBOT_ADMINS = ('@ann',)\nBOT_DATA_DIR = {data:?}\nBOT_LOG_FILE = {log:?}\n\
              BOT_LOG_LEVEL = logging.WARNING\nBOT_EXTRA_PLUGIN_DIR = None\nTEXT_DEMO_MODE = True\n\
              CORE_PLUGINS = ('ACLs', 'CommandNotFoundFilter', 'Help')\n",
             log = folder.join("log.txt"),

@@ -25,5 +25,4 @@ pub struct Figure {
 }
 
 /// All of them, in the order of the page.
-pub const FIGURES: &[Figure] =
-    &[dispatch::FIGURE, relay::FIGURE, turn::FIGURE, stream::FIGURE, idle::FIGURE];
+pub const FIGURES: &[Figure] = &[dispatch::FIGURE, relay::FIGURE, turn::FIGURE, stream::FIGURE, idle::FIGURE];

@@ -105,8 +105,7 @@ fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Figure>> {
         return Ok(FIGURES.iter().collect());
     }
     let find = |name: &String| {
-        let found =
-            FIGURES.iter().find(|figure| figure.name == name || figure.number.to_string() == *name);
+        let found = FIGURES.iter().find(|figure| figure.name == name || figure.number.to_string() == *name);
         found.with_context(|| format!("there is no figure `{name}`; `--list` shows them"))
     };
     names.iter().map(find).collect()

@@ -46,8 +46,7 @@ impl Messenger {
     pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Shown>) {
         let (shown, receiver) = mpsc::unbounded_channel();
         let identity = Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()] };
-        let messenger =
-            Self { inbox: watch::Sender::new(None), shown, identity, next_id: AtomicU64::new(1) };
+        let messenger = Self { inbox: watch::Sender::new(None), shown, identity, next_id: AtomicU64::new(1) };
         (Arc::new(messenger), receiver)
     }
 

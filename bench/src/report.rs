@@ -80,7 +80,8 @@ pub fn section(figure: &Figure, outcome: &Outcome, conditions: &Conditions, effo
     let mut text = format!("{}\n## {number}. {title}\n\n", begin(name));
     let kind = if effort.quick { "Quick run, not for the record" } else { "Median after a warm-up" };
     let _ = writeln!(text, "{}\n{kind}; rounds: {}.\n", conditions.sentence(), effort.rounds());
-    let _ = writeln!(text, "{method}\n\n| | storkit | beside it | ratio | goal | |\n|---|---|---|---|---|---|");
+    let _ =
+        writeln!(text, "{method}\n\n| | storkit | beside it | ratio | goal | |\n|---|---|---|---|---|---|");
     for row in &outcome.rows {
         text.push_str(&line(row));
     }

@@ -40,7 +40,10 @@ impl Place {
         fs::create_dir_all(place.home())?;
         git(&place.project(), &["init", "-q", "-b", "main"])?;
         let commit = ["commit", "-q", "--allow-empty", "-m", "first"];
-        git(&place.project(), &[&["-c", "user.name=b", "-c", "user.email=b@example.org"][..], &commit].concat())?;
+        git(
+            &place.project(),
+            &[&["-c", "user.name=b", "-c", "user.email=b@example.org"][..], &commit].concat(),
+        )?;
         Ok(place)
     }
 
@@ -129,7 +132,11 @@ impl World {
         Self::start(Path::new("claude"), &[], registry).await
     }
 
-    async fn start(claude: &Path, environment: &[(&str, String)], registry: Registry) -> anyhow::Result<Self> {
+    async fn start(
+        claude: &Path,
+        environment: &[(&str, String)],
+        registry: Registry,
+    ) -> anyhow::Result<Self> {
         let place = Place::new()?;
         place.configure(claude)?;
         let project = Project::open(&place.project())?;

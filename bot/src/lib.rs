@@ -28,6 +28,7 @@ mod sessions;
 mod store;
 mod turn;
 
+pub use agents::AgentEntry;
 pub use app::{App, Options, StartError};
 pub use clock::Clock;
 pub use lock::LockError;

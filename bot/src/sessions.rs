@@ -180,6 +180,8 @@ impl Task {
         match &mut self.live {
             Some(live) => {
                 live.busy = true;
+                // An interrupt that came too late for the turn before must not end this one.
+                live.kill_at = None;
                 live.process.prompt(text).await
             }
             None => Err(ProcessError::Gone),
@@ -188,11 +190,13 @@ impl Task {
 
     async fn interrupt(&mut self) -> Result<(), ProcessError> {
         match &mut self.live {
-            Some(live) => {
-                live.kill_at = Some(Instant::now() + OBEY);
+            // Asking again gives no more time to obey.
+            Some(live) if live.busy => {
+                live.kill_at.get_or_insert(Instant::now() + OBEY);
                 live.process.interrupt().await
             }
-            None => Ok(()),
+            // The turn has ended in this instant, and the room is about to hear of it.
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -200,10 +204,13 @@ impl Task {
         let Some(event) = event else { return self.end(true).await };
         match (&event, &mut self.live) {
             (AgentEvent::Exited(_), _) => self.end(true).await,
-            (AgentEvent::TurnEnded(_), Some(live)) => {
-                live.busy = false;
-                live.kill_at = None;
+            (AgentEvent::TurnEnded(end), Some(live)) => {
                 live.idle_since = Instant::now();
+                // What woke by itself says nothing of the prompt under way.
+                if !end.unprompted {
+                    live.busy = false;
+                    live.kill_at = None;
+                }
             }
             _ => {}
         }

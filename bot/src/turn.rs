@@ -100,10 +100,16 @@ impl Transcript {
     }
 
     /// The picture up to here, for a message of its own; the picture begins anew. A tool that still runs
-    /// (it waits for permission, mostly) goes on in the new one.
+    /// (it waits for permission, mostly) goes on in the new one, unless there is nothing else to tell: what
+    /// comes after a question must not appear above it.
     pub fn cut(&mut self, verbosity: u8) -> String {
         let running = |item: &Item| matches!(item, Item::Tool { state: ToolState::Running, .. });
         let done = self.items.len() - self.items.iter().rev().take_while(|item| running(item)).count();
+        if done <= self.told && self.writing.is_empty() {
+            let picture = self.running(verbosity);
+            self.told = self.items.len();
+            return picture;
+        }
         let still_running = self.items.split_off(done.max(self.told));
         let picture = self.running(verbosity);
         self.told = self.items.len();
@@ -251,6 +257,16 @@ mod tests {
         assert_eq!(transcript.running(2), "");
         transcript.apply(&AgentEvent::Text("More.".into()));
         assert_eq!(transcript.finished(2, "More."), "More.");
+    }
+
+    #[test]
+    fn a_lone_running_tool_stays_where_it_was_shown() {
+        let mut transcript = Transcript::default();
+        transcript.apply(&tool("1", "Bash", json!({ "command": "make" })));
+        assert_eq!(transcript.cut(1), "- Bash …");
+        transcript.apply(&done("1", false));
+        transcript.apply(&AgentEvent::Text("Made.".into()));
+        assert_eq!(transcript.finished(1, "Made."), "Made.");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 pub mod claude;
 pub mod git;
 pub mod project;
+pub mod stage;
+pub mod story;
 pub mod usage;
 
 pub use project::{Project, ProjectError};

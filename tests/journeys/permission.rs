@@ -62,9 +62,9 @@ async fn always_covers_like_calls_only_and_until_it_is_revoked() {
     assert!(room.see("Question 1").await.text.contains("`always` (allows `touch …` from now on)"));
     room.say("always").await;
     room.see("`touch …` from now on").await;
-    room.see("no output").await;
+    room.settled().await;
     room.say("bash touch two.txt").await;
-    room.see("no output").await;
+    room.settled().await;
     assert!(bot.file("two.txt").exists(), "a like call is not asked");
     room.say("bash touch three.txt; touch four.txt").await;
     room.see("Question 2").await;

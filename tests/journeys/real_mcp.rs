@@ -125,9 +125,9 @@ async fn without_a_room_or_a_valid_token_nothing_runs() {
     let token = over.token().to_owned();
     drop(over);
     for token in [token.as_str(), "guessed"] {
-        // The CLI cannot reach its permission tool, and what it would ask is not done.
+        // Facts 6: the CLI cannot reach its permission tool, and ends without a result when it would ask.
         let end = agent(&bot, token, "make one").await;
-        assert!(end.is_none_or(|end| end.is_error || end.text.contains("One:")), "some end");
+        assert_eq!(end, None);
     }
     assert_eq!(room.transcript(), "", "nobody was asked");
     assert!(!bot.file("one").exists());

@@ -3,9 +3,11 @@
 mod harness;
 mod process;
 mod program;
+mod screen;
 mod serving;
 
 pub use harness::{Bot, Cli, Setup};
 pub use process::{PidPost, ended, kill_9, runs, terminate};
 pub use program::Program;
+pub use screen::Screen;
 pub use serving::{Serving, Terminal};

@@ -38,12 +38,26 @@ impl Program {
         Self::new(vec![real_cli()], environment)
     }
 
+    /// A place for `storkit demo`, which makes a project of its own and takes `claude` from the PATH.
+    pub fn for_the_demo() -> Self {
+        let claude = PathBuf::from(real_cli());
+        let folder = claude.parent().expect("a folder").display().to_string();
+        let path = std::env::var("PATH").unwrap_or_default();
+        Self::new(Vec::new(), vec![("PATH".to_owned(), format!("{folder}:{path}"))])
+    }
+
     fn new(claude: Vec<String>, environment: Vec<(String, String)>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         git_project(&folder.path().join("project"));
         let program = Self { folder, claude, environment };
         program.write_config("");
         program
+    }
+
+    /// Another program in place of the CLI.
+    pub fn set_claude(&mut self, program: &str) {
+        self.claude = vec![program.to_owned()];
+        self.write_config("");
     }
 
     /// The project's folder.

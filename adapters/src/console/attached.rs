@@ -148,7 +148,6 @@ impl Terminal {
             id: incoming.id.clone(),
             from: seat.name.to_string(),
             text: text.into(),
-            at: super::milliseconds(incoming.sent_at),
             replay: false,
         };
         self.shared.in_room(&seat.room, |room| room.said(said, self.number));

@@ -203,7 +203,7 @@ impl Adapter for Console {
     async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
         fits(message)?;
         let id = self.shared.ids.next();
-        let shown = Shown::new(id.clone(), message, milliseconds(SystemTime::now()));
+        let shown = Shown::new(id.clone(), message);
         self.shared.in_room(room.id(), |room| room.show(shown));
         Ok(id)
     }
@@ -213,8 +213,7 @@ impl Adapter for Console {
         if !self.shared.ids.gave(id) {
             return Err(AdapterError::Rejected(format!("no message `{id}` since this console started")));
         }
-        let now = milliseconds(SystemTime::now());
-        let edited = Shown { edited: Some(now), ..Shown::new(id.clone(), message, now) };
+        let edited = Shown::new(id.clone(), message);
         self.shared.in_room(room.id(), |room| room.edit(edited));
         Ok(())
     }
@@ -225,9 +224,8 @@ impl Adapter for Console {
             let folder = self.shared.config.files.display();
             AdapterError::Rejected(format!("the file cannot be written to `{folder}`: {error}"))
         })?;
-        let at = milliseconds(SystemTime::now());
         let (name, caption) = (file.name.clone(), file.caption.clone());
-        let stored = StoredFile { id: id.clone(), name, path, caption, at, replay: false };
+        let stored = StoredFile { id: id.clone(), name, path, caption, replay: false };
         self.shared.in_room(room.id(), |room| room.file(stored));
         Ok(id)
     }
@@ -322,11 +320,6 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)
-}
-
-fn milliseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -462,7 +455,7 @@ mod tests {
         bench.console.edit(&Room::new(NAME, "main"), &id, &Outgoing::text("very fine")).await.unwrap();
         for terminal in [&mut one, &mut two] {
             assert_eq!(terminal.sees("fine").await.id, id);
-            assert!(terminal.sees("very fine").await.edited.is_some());
+            assert_eq!(terminal.sees("very fine").await.id, id);
         }
         bench.send("quiet", Outgoing::text("psst")).await;
         elsewhere.sees("psst").await;

@@ -2,6 +2,7 @@
 //! to the screen. Everything relayed is made inert here.
 
 use crossterm::style::{Attribute, Color, SetAttribute, SetForegroundColor};
+use unicode_width::UnicodeWidthChar;
 
 use super::{
     live::{Open, Print},
@@ -69,10 +70,9 @@ impl Style {
             Tone::Question => self.mark(Mark::Ask, "? "),
             Tone::Failure => self.mark(Mark::Fail, "✗ "),
         };
-        if shown.choices.is_empty() {
-            return format!("{head}{body}");
-        }
-        format!("{head}{body}\n{}", self.choices(shown).join("\n"))
+        let text = format!("{head}{body}");
+        let choices = if shown.lists_choices() { Vec::new() } else { self.choices(shown) };
+        std::iter::once(text).chain(choices).collect::<Vec<_>>().join("\n")
     }
 
     fn choices(self, shown: &Shown) -> Vec<String> {
@@ -166,20 +166,10 @@ pub(super) fn columns(line: &str) -> usize {
         match c {
             '\x1b' => escape = true,
             _ if escape => escape = !c.is_ascii_alphabetic(),
-            _ => columns += width(c),
+            _ => columns += c.width().unwrap_or(0),
         }
     }
     columns
-}
-
-/// Columns of one character: near enough to Unicode's table for laying out a prompt.
-fn width(c: char) -> usize {
-    match u32::from(c) {
-        0..=0x1f | 0x300..=0x36f | 0x200b..=0x200f | 0xfe00..=0xfe0f => 0,
-        0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f => 2,
-        0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1f64f | 0x1f680..=0x1f9ff | 0x20000..=0x3fffd => 2,
-        _ => 1,
-    }
 }
 
 #[cfg(test)]
@@ -193,7 +183,7 @@ mod tests {
     const PLAIN: Style = Style { color: false, columns: 40, rows: 12 };
 
     fn shown(text: &str, tone: Tone) -> Shown {
-        Shown::new(MessageId::new(text), &Outgoing::text(text).with_tone(tone), 0)
+        Shown::new(MessageId::new(text), &Outgoing::text(text).with_tone(tone))
     }
 
     fn question(text: &str) -> Shown {
@@ -202,10 +192,9 @@ mod tests {
     }
 
     fn region_of(messages: Vec<Shown>) -> String {
-        let mut model = LiveModel::default();
+        let mut model = LiveModel::with_region();
         for message in messages {
-            model.feed(ToTerminal::Message(message.clone()), 0);
-            model.feed(ToTerminal::Edited(message), 0);
+            model.feed(ToTerminal::Message(Shown { live: true, ..message }));
         }
         PLAIN.region(model.region(), Some(ActivityState::Asking)).join("\n")
     }
@@ -234,7 +223,7 @@ mod tests {
     fn relayed_text_carries_no_escapes_and_colours_are_ours() {
         let evil = "\x1b]0;owned\x07\x1b[2J";
         let said =
-            Said { id: MessageId::new("1"), from: evil.into(), text: evil.into(), at: 0, replay: false };
+            Said { id: MessageId::new("1"), from: evil.into(), text: evil.into(), replay: false };
         let choice = Choice { key: "x".into(), label: evil.into(), emoji: None };
         let message = Shown { choices: vec![choice], ..shown(evil, Tone::Question) };
         let file = StoredFile {
@@ -242,7 +231,6 @@ mod tests {
             name: evil.into(),
             path: evil.into(),
             caption: evil.into(),
-            at: 0,
             replay: false,
         };
         let prints = [

@@ -153,13 +153,12 @@ impl RoomLog {
     }
 
     /// Replaces a message; one that is no longer remembered is still replaced at the terminals.
-    pub(super) fn edit(&mut self, mut edited: Shown) {
+    pub(super) fn edit(&mut self, edited: Shown) {
         let (mut before, mut after) = (0, 0);
         for entry in &mut self.entries {
             if let Entry::Shown(shown) = entry
                 && shown.id == edited.id
             {
-                edited.at = shown.at;
                 (before, after) = (shown.markdown.len(), edited.markdown.len());
                 shown.clone_from(&edited);
             }
@@ -224,14 +223,14 @@ mod tests {
     use crate::{Choice, Outgoing, Tone};
 
     fn shown(id: &str, text: &str) -> Shown {
-        Shown::new(MessageId::new(id), &Outgoing::text(text), 0)
+        Shown::new(MessageId::new(id), &Outgoing::text(text))
     }
 
     fn question(id: &str, labels: &[&str]) -> Shown {
         let choice = |label: &&str| Choice { key: label.to_lowercase(), label: (*label).into(), emoji: None };
         let choices = labels.iter().map(choice).collect();
         let message = Outgoing { choices, tone: Tone::Question, ..Outgoing::text("which?") };
-        Shown::new(MessageId::new(id), &message, 0)
+        Shown::new(MessageId::new(id), &message)
     }
 
     fn replay_of(room: &mut RoomLog) -> Vec<String> {

@@ -295,9 +295,9 @@ mod tests {
     };
 
     fn ticking() -> LiveModel {
-        let mut model = LiveModel::default();
-        let shown = Shown::new(MessageId::new("h"), &Outgoing::text("load 1"), 0);
-        model.feed(ToTerminal::Message(shown), 0);
+        let mut model = LiveModel::with_region();
+        let shown = Shown::new(MessageId::new("h"), &Outgoing { live: true, ..Outgoing::text("load 1") });
+        model.feed(ToTerminal::Message(shown));
         model
     }
 

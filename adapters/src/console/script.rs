@@ -6,12 +6,15 @@ use tokio::io::{
     AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf,
 };
 
-use super::wire::{FromTerminal, Shown, StoredFile, ToTerminal, receive, tell};
+use super::{
+    live::{LiveModel, Print},
+    wire::{FromTerminal, Shown, StoredFile, ToTerminal, receive, tell},
+};
 use crate::{ActivityState, MessageId, Tone, markdown};
 
 /// Plays `input` line by line to the storkit at the other end of `stream` and writes what the room shows
-/// to `out` as plain text: each message once, in its final state, a question as it opens. Blank lines are
-/// skipped. Complaints go to standard error.
+/// to `out` as plain text: each message once, when it is final (one that lives on, as it is at the end of `input`),
+/// a question as it opens. Blank lines are skipped. Complaints go to standard error.
 ///
 /// Returns the exit code: 0, or 1 where a line was refused, a message said that something failed, or
 /// storkit went away.
@@ -33,7 +36,7 @@ async fn play(
     complaints: impl AsyncWrite + Unpin,
 ) -> io::Result<i32> {
     let (reader, writer) = tokio::io::split(stream);
-    let mut play = Play { reader: BufReader::new(reader), writer, page: Page::default(), out, complaints };
+    let mut play = Play { reader: BufReader::new(reader), writer, page: Page::new(), out, complaints };
     let gone = play.all(input).await?;
     play.end(gone).await
 }
@@ -101,13 +104,13 @@ where
     }
 
     async fn end(mut self, gone: Option<Gone>) -> io::Result<i32> {
-        let text = self.page.flush();
+        let text = self.page.end();
         self.print(&text).await?;
         if let Some(Gone(reason)) = gone {
             self.complain(&format!("storkit went away: {}", markdown::inert(&reason))).await?;
             return Ok(1);
         }
-        if self.page.state == Some(ActivityState::Asking) {
+        if self.page.model.room_is() == Some(ActivityState::Asking) {
             self.complain("a question was left open").await?;
         }
         Ok(i32::from(self.page.failed))
@@ -148,66 +151,68 @@ impl Turn {
     }
 }
 
-/// What the room has shown and what of it is printed.
-#[derive(Default)]
+/// What the room has shown since the script came, and what of it is printed.
 struct Page {
-    waiting: Vec<Shown>,
-    /// What is printed; an edit of one of these is printed again only if it changes something.
-    printed: HashSet<MessageId>,
-    state: Option<ActivityState>,
+    model: LiveModel,
+    /// Messages from before: neither they nor their edits are the script's.
+    earlier: HashSet<MessageId>,
     failed: bool,
 }
 
 impl Page {
+    fn new() -> Self {
+        Self { model: LiveModel::without_region(), earlier: HashSet::new(), failed: false }
+    }
+
     /// Takes in one line of the adapter and returns what to print at once.
     fn take(&mut self, message: ToTerminal) -> String {
-        match message {
-            ToTerminal::Message(shown) if !shown.replay => {
-                let question = shown.is_open_question() || shown.tone == Tone::Question;
-                self.waiting.push(shown);
-                // What led to the question is read before it.
-                if question { self.flush() } else { String::new() }
+        match &message {
+            ToTerminal::Message(shown) if shown.replay => {
+                self.earlier.insert(shown.id.clone());
+                return String::new();
             }
-            ToTerminal::Edited(shown) => {
-                self.edit(shown);
-                String::new()
+            ToTerminal::Edited(shown) if self.earlier.contains(&shown.id) => return String::new(),
+            ToTerminal::File(file) if file.replay => return String::new(),
+            _ => {}
+        }
+        let prints = self.model.feed(message);
+        self.text(prints)
+    }
+
+    /// What is open at the end.
+    fn end(&mut self) -> String {
+        let prints = self.model.finish();
+        self.text(prints)
+    }
+
+    fn text(&mut self, prints: Vec<Print>) -> String {
+        prints.into_iter().map(|print| self.print(print)).collect()
+    }
+
+    fn print(&mut self, print: Print) -> String {
+        match print {
+            Print::Message(shown) => {
+                self.failed = self.failed || shown.tone == Tone::Failure;
+                message_lines(&shown)
             }
-            ToTerminal::File(file) if !file.replay => file_line(&file),
-            ToTerminal::Activity(activity) => {
-                self.state = Some(activity.state);
-                if activity.state == ActivityState::Idle { self.flush() } else { String::new() }
-            }
-            ToTerminal::Refused { .. } => {
+            Print::File(file) => file_line(&file),
+            Print::Refused(_) => {
                 self.failed = true;
                 String::new()
             }
-            _ => String::new(),
+            Print::Said(_) | Print::Bye(_) => String::new(),
         }
     }
+}
 
-    fn edit(&mut self, edited: Shown) {
-        if let Some(shown) = self.waiting.iter_mut().find(|shown| shown.id == edited.id) {
-            *shown = edited;
-        } else if self.printed.contains(&edited.id) {
-            self.waiting.push(edited);
-        }
+fn message_lines(shown: &Shown) -> String {
+    let mut text = markdown::plain(&markdown::inert(&shown.markdown)).trim_end().to_owned();
+    let choices = if shown.lists_choices() { &[][..] } else { &shown.choices };
+    for (number, choice) in (1..).zip(choices) {
+        text.push_str(&format!("\n  {number}) {}", markdown::inert(&choice.label)));
     }
-
-    fn flush(&mut self) -> String {
-        let now = std::mem::take(&mut self.waiting);
-        now.iter().map(|shown| self.printed(shown)).collect()
-    }
-
-    fn printed(&mut self, shown: &Shown) -> String {
-        self.printed.insert(shown.id.clone());
-        self.failed = self.failed || shown.tone == Tone::Failure;
-        let mut text = markdown::plain(&markdown::inert(&shown.markdown)).trim_end().to_owned();
-        for (number, choice) in (1..).zip(&shown.choices) {
-            text.push_str(&format!("\n  {number}) {}", markdown::inert(&choice.label)));
-        }
-        text.push('\n');
-        text
-    }
+    text.push('\n');
+    text
 }
 
 fn file_line(file: &StoredFile) -> String {
@@ -232,18 +237,26 @@ mod tests {
     }
 
     fn shows(name: &str, text: &str, tone: Tone) -> ToTerminal {
-        ToTerminal::Message(Shown::new(id(name), &Outgoing::text(text).with_tone(tone), 0))
+        ToTerminal::Message(Shown::new(id(name), &Outgoing::text(text).with_tone(tone)))
     }
 
-    fn edits(name: &str, text: &str, tone: Tone) -> ToTerminal {
-        ToTerminal::Edited(Shown::new(id(name), &Outgoing::text(text).with_tone(tone), 0))
+    fn starts(name: &str, text: &str) -> ToTerminal {
+        ToTerminal::Message(Shown::new(id(name), &Outgoing { live: true, ..Outgoing::text(text) }))
+    }
+
+    fn goes_on(name: &str, text: &str) -> ToTerminal {
+        ToTerminal::Edited(Shown::new(id(name), &Outgoing { live: true, ..Outgoing::text(text) }))
+    }
+
+    fn ends(name: &str, text: &str) -> ToTerminal {
+        ToTerminal::Edited(Shown::new(id(name), &Outgoing::text(text)))
     }
 
     fn asks(name: &str, text: &str) -> ToTerminal {
         let choice = |label: &str| Choice { key: label.into(), label: label.into(), emoji: None };
         let choices = vec![choice("Allow"), choice("Deny")];
         let message = Outgoing { choices, tone: Tone::Question, ..Outgoing::text(text) };
-        ToTerminal::Message(Shown::new(id(name), &message, 0))
+        ToTerminal::Message(Shown::new(id(name), &message))
     }
 
     fn delivered(ticket: u64) -> ToTerminal {
@@ -300,17 +313,37 @@ mod tests {
                 delivered(1),
                 is(Idle, 0),
                 is(Working, 1),
-                shows("a", "thin", Tone::Answer),
-                edits("a", "thinking", Tone::Answer),
-                edits("a", "Thought.", Tone::Answer),
+                starts("a", "thin"),
+                goes_on("a", "thinking"),
+                ends("a", "Thought."),
+                starts("h", "load 1"),
                 is(Idle, 1),
             ],
-            vec![delivered(2), shows("b", "Second.", Tone::Answer), is(Idle, 2)],
+            vec![delivered(2), goes_on("h", "load 2"), shows("b", "Second.", Tone::Answer), is(Idle, 2)],
         ]);
         let (code, said, out, complaints) = server.play("first\n\n   \nsecond\n").await;
         assert_eq!((code, complaints.as_str()), (0, ""));
         assert_eq!(said, ["first", "second"]);
-        assert_eq!(out, "An earlier notice.\nThought.\nSecond.\n");
+        assert_eq!(out, "An earlier notice.\nThought.\nSecond.\nload 2\n");
+    }
+
+    #[tokio::test]
+    async fn what_was_shown_before_the_script_came_stays_out_of_it() {
+        let replayed = |message| match message {
+            ToTerminal::Message(shown) => ToTerminal::Message(Shown { replay: true, ..shown }),
+            other => other,
+        };
+        let server = scenes(vec![vec![
+            replayed(starts("h", "load 1")),
+            replayed(shows("n", "No such story.", Tone::Failure)),
+            delivered(1),
+            goes_on("h", "load 2"),
+            shows("a", "Fine.", Tone::Answer),
+            ends("h", "load 3"),
+            is(ActivityState::Idle, 1),
+        ]]);
+        let (code, _, out, _) = server.play("x\n").await;
+        assert_eq!((code, out.as_str()), (0, "Fine.\n"));
     }
 
     #[tokio::test]
@@ -320,21 +353,23 @@ mod tests {
             vec![
                 delivered(1),
                 is(Working, 1),
-                shows("a", "Let me", Tone::Answer),
+                starts("a", "Let me"),
+                ends("a", "Let me see."),
                 asks("q", "May I?"),
                 is(Asking, 1),
             ],
             vec![
                 delivered(2),
-                edits("q", "Allowed.", Tone::Notice),
+                ends("q", "Allowed."),
                 is(Working, 2),
-                edits("a", "Did it.", Tone::Answer),
+                starts("b", "Did"),
+                ends("b", "Did it."),
                 is(Idle, 2),
             ],
         ]);
         let (code, said, out, _) = server.play("do it\n1\n").await;
         assert_eq!((code, said.len()), (0, 2));
-        assert_eq!(out, "Let me\nMay I?\n  1) Allow\n  2) Deny\nAllowed.\nDid it.\n");
+        assert_eq!(out, "Let me see.\nMay I?\n  1) Allow\n  2) Deny\nAllowed.\nDid it.\n");
     }
 
     #[tokio::test]
@@ -378,7 +413,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_storkit_that_goes_away_is_said_with_what_it_showed_until_then() {
-        let scene = vec![delivered(1), shows("a", "Half", Tone::Answer)];
+        let scene = vec![delivered(1), starts("a", "Half")];
         let server = Server { scenes: vec![scene.clone()], leaves: true };
         let (code, _, out, complaints) = server.play("x\ny\n").await;
         assert_eq!((code, out.as_str()), (1, "Half\n"));

@@ -4,7 +4,7 @@ use std::{
     io::{self, IsTerminal},
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -16,14 +16,10 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     editor::{self, Typed},
     live::{LiveModel, Print},
-    milliseconds,
     screen::Screen,
     wire::{FromTerminal, ToTerminal, receive, tell},
 };
 use crate::ActivityState;
-
-/// How often what has gone quiet is settled.
-const TICK: Duration = Duration::from_secs(1);
 
 /// Two interrupts on an empty line within this time leave.
 const TWICE: Duration = Duration::from_secs(2);
@@ -60,7 +56,7 @@ pub async fn interactive(
     // Also where the caller gives up on this future: the editor must hand the terminal back.
     let closing = CloseScreen(screen.clone());
     let chat =
-        Chat { screen: screen.clone(), model: LiveModel::default(), options, interrupted: None, ticket: 0 };
+        Chat { screen: screen.clone(), model: LiveModel::with_region(), options, interrupted: None, ticket: 0 };
     let code = chat.run(stream, lines).await;
     drop(closing);
     editing.await.map_err(io::Error::other)??;
@@ -101,7 +97,6 @@ impl Chat {
         let (mut incoming, _reading) = incoming(reader);
         let hello = FromTerminal::Hello { room: self.options.room.clone(), user: None };
         let mut gone = tell(&mut writer, &hello).await.err().map(|error| error.to_string());
-        let mut tick = tokio::time::interval(TICK);
         while gone.is_none() {
             tokio::select! {
                 message = incoming.recv() => gone = self.heard(message),
@@ -114,10 +109,6 @@ impl Chat {
                         gone = tell(&mut writer, &say).await.err().map(|error| error.to_string());
                     }
                 },
-                _ = tick.tick() => {
-                    let prints = self.model.tick(milliseconds(SystemTime::now()));
-                    self.show(prints);
-                }
             }
         }
         let mut prints = self.model.finish();
@@ -138,7 +129,7 @@ impl Chat {
         if let ToTerminal::Hello { prefixes, completions, .. } = &message {
             self.screen.complete(prefixes, completions);
         }
-        let prints = self.model.feed(message, milliseconds(SystemTime::now()));
+        let prints = self.model.feed(message);
         self.show(prints);
         bye.then(String::new)
     }
@@ -214,7 +205,7 @@ mod tests {
             let (keys, lines) = mpsc::unbounded_channel();
             let screen = Arc::new(Screen::new(false));
             let options = TerminalOptions { room: None, history: None, interrupt_line: "!stop".into() };
-            let model = LiveModel::default();
+            let model = LiveModel::with_region();
             let chat = Chat { screen: screen.clone(), model, options, interrupted: None, ticket: 0 };
             let running = tokio::spawn(chat.run(near, lines));
             let (reader, writer) = tokio::io::split(far);
@@ -250,8 +241,9 @@ mod tests {
         }
     }
 
-    fn message(text: &str) -> ToTerminal {
-        ToTerminal::Message(Shown::new(MessageId::new("1"), &Outgoing::text(text), u64::MAX))
+    fn live(text: &str) -> ToTerminal {
+        let message = Outgoing { live: true, ..Outgoing::text(text) };
+        ToTerminal::Message(Shown::new(MessageId::new("1"), &message))
     }
 
     fn say(ticket: u64, text: &str) -> FromTerminal {
@@ -262,7 +254,7 @@ mod tests {
     async fn lines_are_said_and_what_is_open_is_printed_on_leaving() {
         let mut bench = Bench::new();
         assert_eq!(bench.says().await, FromTerminal::Hello { room: None, user: None });
-        bench.hear(message("half an answer")).await;
+        bench.hear(live("half an answer")).await;
         bench.hear(ToTerminal::Refused { ticket: None, why: "Too long.".into() }).await;
         bench.printed("Too long.").await;
         for text in ["  ", "first\nand second"] {
@@ -296,7 +288,7 @@ mod tests {
     async fn a_storkit_that_goes_away_ends_the_chat_with_1_and_says_so() {
         let mut bench = Bench::new();
         bench.says().await;
-        bench.hear(message("half an answer")).await;
+        bench.hear(live("half an answer")).await;
         bench.writer.shutdown().await.unwrap();
         assert_eq!(bench.ends().await, (1, "half an answer\nstorkit went away.\n".to_owned()));
 

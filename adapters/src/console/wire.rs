@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::{Activity, Choice, MessageId, Outgoing, Tone};
+use crate::{Activity, Choice, MessageId, Outgoing, Tone, markdown};
 
 /// The longest line taken from a terminal, in bytes; longer ones are refused with a sentence.
 pub const MAX_FROM_TERMINAL: usize = 1024 * 1024;
@@ -33,24 +33,37 @@ pub struct Shown {
     pub tone: Tone,
     /// What can be picked by number, from 1; empty when nothing is open.
     pub choices: Vec<Choice>,
-    /// When it was sent, in milliseconds since 1970.
-    pub at: u64,
-    /// When it was last edited, in the same unit.
-    pub edited: Option<u64>,
+    /// Whether edits will follow; false on its last state.
+    pub live: bool,
     /// Whether it was sent before this terminal attached.
     pub replay: bool,
 }
 
 impl Shown {
-    /// The message `id` as it is sent at `at`.
-    pub fn new(id: MessageId, message: &Outgoing, at: u64) -> Self {
-        let Outgoing { markdown, tone, choices, .. } = message.clone();
-        Self { id, markdown, tone, choices, at, edited: None, replay: false }
+    /// `message` as it is sent under `id`.
+    pub fn new(id: MessageId, message: &Outgoing) -> Self {
+        let Outgoing { markdown, tone, choices, live, .. } = message.clone();
+        Self { id, markdown, tone, choices, live, replay: false }
+    }
+
+    /// Whether a later state is to come: it moves, or it waits for a choice.
+    pub fn is_open(&self) -> bool {
+        self.live || self.is_open_question()
     }
 
     /// Whether it waits for a person's choice.
     pub fn is_open_question(&self) -> bool {
         !self.choices.is_empty()
+    }
+
+    /// Whether the text numbers the very choices there are, so that nobody need list them again.
+    pub fn lists_choices(&self) -> bool {
+        let listed = |(number, choice): (usize, &Choice)| {
+            let item = format!("{number}. {}", markdown::inert(&choice.label));
+            let ends = |rest: &str| rest.is_empty() || rest.starts_with(':');
+            self.markdown.lines().any(|line| line.strip_prefix(&item).is_some_and(ends))
+        };
+        self.is_open_question() && (1..).zip(&self.choices).all(listed)
     }
 }
 
@@ -63,8 +76,6 @@ pub struct Said {
     pub from: String,
     /// The text as typed.
     pub text: String,
-    /// When, in milliseconds since 1970.
-    pub at: u64,
     /// Whether it was said before this terminal attached.
     pub replay: bool,
 }
@@ -80,8 +91,6 @@ pub struct StoredFile {
     pub path: PathBuf,
     /// One line said with it.
     pub caption: String,
-    /// When, in milliseconds since 1970.
-    pub at: u64,
     /// Whether it was shown before this terminal attached.
     pub replay: bool,
 }
@@ -237,12 +246,26 @@ mod tests {
     #[test]
     fn every_line_has_its_type_in_it() {
         let id = MessageId::new("1-1");
-        let shown = Shown::new(id.clone(), &Outgoing::text("hi"), 5);
-        insta::assert_snapshot!(serde_json::to_string(&ToTerminal::Message(shown)).unwrap(), @r#"{"type":"message","id":"1-1","markdown":"hi","tone":"Answer","choices":[],"at":5,"edited":null,"replay":false}"#);
+        let shown = Shown::new(id.clone(), &Outgoing::text("hi"));
+        insta::assert_snapshot!(serde_json::to_string(&ToTerminal::Message(shown)).unwrap(), @r#"{"type":"message","id":"1-1","markdown":"hi","tone":"Answer","choices":[],"live":false,"replay":false}"#);
         let activity = Activity { state: crate::ActivityState::Idle, after: id };
         insta::assert_snapshot!(serde_json::to_string(&ToTerminal::Activity(activity)).unwrap(), @r#"{"type":"activity","state":"Idle","after":"1-1"}"#);
         let hello: FromTerminal = serde_json::from_str(r#"{"type":"hello"}"#).unwrap();
         assert_eq!(hello, FromTerminal::Hello { room: None, user: None });
+    }
+
+    #[test]
+    fn choices_are_listed_where_the_text_numbers_the_very_same() {
+        let lists = |text: &str| {
+            let choice = |label: &str| Choice { key: label.into(), label: label.into(), emoji: None };
+            let choices = vec![choice("Red"), choice("Blue")];
+            Shown::new(MessageId::new("1"), &Outgoing { choices, ..Outgoing::text(text) }).lists_choices()
+        };
+        assert!(lists("Which?\n1. Red\n2. Blue: like the sky\n\nSay it."));
+        for other in ["Which?", "1. Red", "1. Redder\n2. Blue", "1. Blue\n2. Red", "2. Red\n1. Blue"] {
+            assert!(!lists(other), "{other}");
+        }
+        assert!(!Shown::new(MessageId::new("1"), &Outgoing::text("1. Red")).lists_choices());
     }
 
     #[tokio::test]

@@ -51,7 +51,13 @@ async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
         let eighth = 1.0 / 8.0;
         outcome.rows.extend([
             Row::at_most(&format!("1 command, {under_way}"), (few, their_few), eighth, "µs", "errbot"),
-            Row::at_most(&format!("{MANY} commands, {under_way}"), (many, their_many), eighth, "µs", "errbot"),
+            Row::at_most(
+                &format!("{MANY} commands, {under_way}"),
+                (many, their_many),
+                eighth,
+                "µs",
+                "errbot",
+            ),
             Row::at_most(&format!("{MANY} against 1, {under_way}"), (many, few), 1.2, "µs", "storkit with 1"),
             Row::alone(&format!("`whoami` among the commands as shipped, {under_way}"), shipped, "µs"),
         ]);

@@ -45,6 +45,12 @@ pub fn is_answer_word(text: &str) -> bool {
     [YES, NO, ALWAYS].iter().any(|words| words.contains(&word.as_str()))
 }
 
+/// Whether the text is an answer to a question named by number and nothing else: meant for no agent, even too late.
+pub fn names_a_question(text: &str) -> bool {
+    let reasoned = |answer: &Answer| matches!(answer, Answer::No(Some(_)));
+    parse(text).is_some_and(|parsed| parsed.question.is_some() && !reasoned(&parsed.answer))
+}
+
 fn split_word(text: &str) -> (&str, &str) {
     let text = text.trim();
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
@@ -146,6 +152,12 @@ mod tests {
         assert_eq!(answer("no"), Some((Answer::No(None), None)));
         assert_eq!(answer("deny 4 too risky"), Some((Answer::No(Some("too risky".into())), Some(4))));
         assert_eq!(answer("no, use cp"), Some((Answer::No(Some("use cp".into())), None)));
+    }
+
+    #[test]
+    fn a_number_alone_names_a_question_and_a_sentence_does_not() {
+        assert!(names_a_question("yes 3") && names_a_question("no #12"));
+        assert!(!names_a_question("yes") && !names_a_question("no 3 is too many"));
     }
 
     #[test]

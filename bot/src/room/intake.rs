@@ -85,7 +85,9 @@ impl RoomTask {
         if matches!(addressed, Some(Addressed::Prefix | Addressed::Slash)) {
             return true;
         }
-        let answers_nothing = self.questions.is_empty() && answers::is_answer_word(text);
+        let answers_nothing = self.questions.is_empty()
+            && answers::is_answer_word(text)
+            && !answers::names_a_question(text);
         let prose = !command.spec().takes_text && reads_as_prose(args);
         !answers_nothing && !prose
     }

@@ -1,0 +1,51 @@
+//! `storkit demo`: what a newcomer does first, with the real CLI; as a script, and in a real terminal.
+
+use e2e::{Program, Screen};
+
+#[test]
+fn the_demo_answers_a_script_and_says_that_it_is_a_demo() {
+    let program = Program::for_the_demo();
+    let output = program.run(&["demo"], "hello\nmake a file\nyes\nlook around\n");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{text}\n{complaints}");
+    assert!(text.contains("demo model: scripted, no AI"), "{text}");
+    let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words:?} is not in: {text}"));
+    assert!(at("Question 1") < at("The command ran") && at("The command ran") < at("README.md"), "{text}");
+    assert!(text.rfind("demo.txt") > text.find("I see:"), "the file is there: {text}");
+}
+
+#[test]
+fn the_demo_in_a_terminal_takes_typing_completion_a_choice_and_htop() {
+    let program = Program::for_the_demo();
+    let screen = Screen::run(&program.command(&["demo"]));
+    screen.see("This is a demo.");
+
+    screen.types("vers");
+    screen.press("Tab");
+    screen.see("version");
+    screen.press("Enter");
+    screen.until("answered the completed command", |shown| shown.contains("tested with"));
+
+    screen.enters("ask me");
+    screen.see("What shall we drink?");
+    screen.enters("2");
+    screen.see("\"What shall we drink?\"=\"Coffee\"");
+
+    screen.enters("htop");
+    screen.see("load");
+    screen.types("half a word");
+    let first = screen.see("half a word");
+    let frame = |shown: &str| shown.lines().find(|line| line.contains("load")).map(str::to_owned);
+    screen.until("went on ticking beside what is typed", |shown| {
+        shown.contains("half a word") && shown != first && frame(shown).is_some()
+    });
+    for _ in 0.."half a word".len() {
+        screen.press("BSpace");
+    }
+    screen.enters("htop stop");
+    screen.see("ended");
+
+    screen.press("C-d");
+    screen.see("ended with 0");
+}

@@ -1,0 +1,133 @@
+//! How `storkit serve` ends, asked or killed, and what the next start makes of what was under way.
+
+use bot::http::scripted_model::{Script, ScriptedModel};
+use e2e::{PidPost, Program, Serving, Terminal, ended, runs};
+
+use crate::real::bash;
+
+const TOOL: &str = "echo $$ > pid; exec tail -f /dev/null";
+
+/// A storkit in the middle of a turn whose tool runs in a session of its own, and that tool's process.
+struct Busy {
+    program: Program,
+    serving: Serving,
+    terminal: Terminal,
+    tool: i32,
+}
+
+impl Busy {
+    async fn new(program: Program, prompt: &str) -> Self {
+        let post = PidPost::at(&program.file("pid"));
+        let serving = program.serve();
+        let mut terminal = program.terminal();
+        terminal.say(prompt);
+        terminal.see("Question 1");
+        terminal.say("yes");
+        let tool = post.pid().await;
+        assert!(runs(tool));
+        Self { program, serving, terminal, tool }
+    }
+
+    async fn with_stand_in() -> Self {
+        Self::new(Program::with_stand_in(), &format!("bash {TOOL}")).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_in_the_middle_of_a_turn_ends_everything_and_the_next_start_resumes() {
+    let Busy { program, serving, mut terminal, tool } = Busy::with_stand_in().await;
+    let (code, log) = serving.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("took too long"), "{log}");
+    ended(tool).await;
+    terminal.see("I am shutting down, so this turn ends here.");
+    terminal.see("storkit has ended");
+
+    let serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.say("history");
+    terminal.see("1. bash echo");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_the_next_start_ends_what_was_left_says_what_was_cut_and_resumes() {
+    let Busy { program, serving, terminal: _, tool } = Busy::with_stand_in().await;
+    serving.kill_9();
+    assert!(runs(tool), "a tool of its own session outlives storkit");
+    let mut serving = program.serve();
+    ended(tool).await;
+    serving.logs("processes that an earlier storkit left behind were ended");
+    let mut terminal = program.terminal();
+    terminal.see("I was restarted while I worked on `bash echo");
+    terminal.say("history");
+    terminal.see("1. bash echo");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_in_a_turn_of_the_real_cli_its_tool_is_ended_and_the_session_resumes() {
+    let script = Script::new()
+        .on("wait")
+        .calls("Bash", bash(TOOL))
+        .then_says("never")
+        .on("hello")
+        .says("Before: {history}.");
+    let model = ScriptedModel::start(script).expect("a port");
+    let Busy { program, serving, terminal: _, tool } =
+        Busy::new(Program::with_real_cli(&model), "wait").await;
+    serving.kill_9();
+    let serving = program.serve();
+    ended(tool).await;
+    let mut terminal = program.terminal();
+    terminal.see("I was restarted while I worked on `wait`");
+    terminal.say("hello");
+    terminal.see("Before: wait.");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
+fn a_question_that_was_open_at_a_kill_is_closed_with_the_reason_and_its_command_never_runs() {
+    let program = Program::with_stand_in();
+    let serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.say("bash touch made");
+    terminal.see("Question 1");
+    serving.kill_9();
+    let serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.see("Question 1 (Bash) is closed: the bot was restarted, and the agent with it.");
+    terminal.say("yes");
+    terminal.say("rules");
+    terminal.see("rule");
+    assert!(!program.file("made").exists());
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
+fn prompts_that_had_not_begun_at_a_kill_run_after_the_next_start_in_order() {
+    let program = Program::with_stand_in();
+    let serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.say("wait never-there");
+    terminal.say("echo one");
+    terminal.see("Queued, number 1");
+    terminal.say("echo two");
+    terminal.see("Queued, number 2");
+    serving.kill_9();
+    let serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.see("I was restarted while I worked on `wait never-there`");
+    terminal.see("echo: one");
+    terminal.see("echo: two");
+    terminal.say("history");
+    let history = terminal.see("3. ");
+    assert!(history.contains("1. wait never-there") && history.contains("2. echo one"), "{history}");
+    assert_eq!(serving.end().0, Some(0));
+
+    let serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.say("history");
+    assert!(!terminal.see("3. echo two").contains("5."), "nothing ran twice");
+    assert_eq!(serving.end().0, Some(0));
+}

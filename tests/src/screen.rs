@@ -1,0 +1,94 @@
+//! A real terminal for the program: tmux, whose screen a test reads.
+
+use std::{
+    process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+/// How long a test waits before it fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// tmux tells nobody that its screen has changed, so this is how often it is asked.
+const LOOK: Duration = Duration::from_millis(50);
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A tmux server of its own with one window; killed when dropped.
+pub struct Screen {
+    socket: String,
+}
+
+impl Screen {
+    /// Runs the command in a window of 100 by 40; `ended with N` is shown after it.
+    ///
+    /// # Panics
+    /// Where tmux is missing.
+    pub fn run(command: &Command) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let screen = Self { socket: format!("storkit-test-{}-{number}", std::process::id()) };
+        let mut tmux = Command::new("tmux");
+        tmux.args(["-L", &screen.socket, "-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "40"]);
+        tmux.args(["sh", "-c", "\"$@\"; echo \"ended with $?\"; exec cat", "sh"]);
+        tmux.arg(command.get_program()).args(command.get_args());
+        tmux.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).env_remove("TMUX");
+        tmux.current_dir(command.get_current_dir().expect("a folder"));
+        let output = tmux.output().expect("tmux runs; install it (`apt-get install tmux`)");
+        assert!(output.status.success(), "{output:?}");
+        screen
+    }
+
+    /// Types the text as it is.
+    pub fn types(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", text]);
+    }
+
+    /// Presses a key by tmux's name: `Enter`, `Tab`, `C-d`.
+    pub fn press(&self, key: &str) {
+        self.tmux(&["send-keys", key]);
+    }
+
+    /// Types a line and sends it off.
+    pub fn enters(&self, line: &str) {
+        self.types(line);
+        self.press("Enter");
+    }
+
+    /// Waits until the screen passes, and returns it.
+    ///
+    /// # Panics
+    /// After a minute, with the screen.
+    pub fn until(&self, what: &str, passes: impl Fn(&str) -> bool) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let shown = self.shown();
+            if passes(&shown) {
+                return shown;
+            }
+            assert!(Instant::now() < end, "never {what}:\n{shown}");
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits until this text is on the screen.
+    pub fn see(&self, text: &str) -> String {
+        self.until(&format!("showed {text:?}"), |shown| shown.contains(text))
+    }
+
+    fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.tmux(&["capture-pane", "-p"]).stdout).into_owned()
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> Output {
+        let output = Command::new("tmux").args(["-L", &self.socket]).args(arguments).output();
+        let output = output.expect("tmux runs");
+        assert!(output.status.success(), "tmux {arguments:?}: {output:?}");
+        output
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = Command::new("tmux").args(["-L", &self.socket, "kill-server"]).output();
+    }
+}
