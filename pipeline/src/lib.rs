@@ -1,5 +1,6 @@
 //! Projects, Claude Code processes, and what they do to a repository. Knows nothing of chat.
 
+pub mod assign;
 pub mod claude;
 pub mod git;
 pub mod project;

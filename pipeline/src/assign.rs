@@ -1,0 +1,298 @@
+//! Who is to start on what, now. A pure function of stored facts, called after every event.
+
+use std::{collections::BTreeSet, fmt};
+
+use crate::{
+    stage::{Role, Stage},
+    story::{Story, StoryId},
+};
+
+/// One worker: an agent of the configuration, once for each of its `count`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Its own name: the configured one, with `-2`, `-3`, ... for further ones.
+    pub name: String,
+    /// The configured name, which stories prefer.
+    pub agent: String,
+    /// What it is for.
+    pub role: Role,
+    /// The story it works on.
+    pub busy_with: Option<StoryId>,
+}
+
+/// All that decides.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// The stories that could be read and stand in one stage only.
+    pub stories: &'a [Story],
+    /// Stories whose merge waits for a mergemaster.
+    pub conflicts: &'a BTreeSet<StoryId>,
+    /// Failed runs after which a stage is given up.
+    pub max_retries: u32,
+}
+
+/// What is to be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The story.
+    pub story: StoryId,
+    /// The slot's name.
+    pub slot: String,
+}
+
+/// Why nobody is to work on a story now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Its stage has no work.
+    Stage(Stage),
+    /// Somebody works on it.
+    InWork,
+    /// Its merge failed for good.
+    MergeFailure,
+    /// Blocked, for this reason.
+    Blocked(String),
+    /// These are not done yet.
+    DependsOn(Vec<StoryId>),
+    /// A person decides (`manual_qa`).
+    ForPerson,
+    /// Its retries are used up.
+    OutOfRetries,
+    /// The merge queue has it, and needs nobody.
+    InMergeQueue,
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stage(stage) => write!(f, "nobody works on stories in {stage}"),
+            Self::InWork => f.write_str("an agent works on it"),
+            Self::MergeFailure => f.write_str("its merge failed"),
+            Self::Blocked(why) => write!(f, "blocked: {why}"),
+            Self::DependsOn(ids) => {
+                let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                write!(f, "waits for {}", ids.join(", "))
+            }
+            Self::ForPerson => f.write_str("waits for a person to accept or reject it"),
+            Self::OutOfRetries => f.write_str("its retries are used up"),
+            Self::InMergeQueue => f.write_str("is in the merge queue"),
+        }
+    }
+}
+
+/// The role that a story waits for, or why it does not wait.
+pub fn waits_for(story: &Story, situation: &Situation<'_>, slots: &[Slot]) -> Result<Role, Hold> {
+    let id = story.file.id;
+    let role = story.stage.role().ok_or(Hold::Stage(story.stage))?;
+    if slots.iter().any(|slot| slot.busy_with == Some(id)) {
+        return Err(Hold::InWork);
+    }
+    if story.front.merge_failure.is_some() {
+        return Err(Hold::MergeFailure);
+    }
+    if let Some(why) = &story.front.blocked {
+        return Err(Hold::Blocked(why.clone()));
+    }
+    let unmet = unmet(story, situation.stories);
+    if !unmet.is_empty() {
+        return Err(Hold::DependsOn(unmet));
+    }
+    if story.stage == Stage::Qa && story.front.manual_qa {
+        return Err(Hold::ForPerson);
+    }
+    if story.stage == Stage::Merge && !situation.conflicts.contains(&id) {
+        return Err(Hold::InMergeQueue);
+    }
+    if story.front.retry_count >= situation.max_retries {
+        return Err(Hold::OutOfRetries);
+    }
+    Ok(role)
+}
+
+/// The stories this one depends on that are not done. One that does not exist (any more) is not met.
+fn unmet(story: &Story, all: &[Story]) -> Vec<StoryId> {
+    let done = |id: &StoryId| {
+        all.iter().any(|other| other.file.id == *id && matches!(other.stage, Stage::Done | Stage::Archived))
+    };
+    story.front.depends_on.iter().filter(|id| !done(id)).copied().collect()
+}
+
+/// What to start now. Work that is nearer its end goes first, then the older story; a preferred agent is taken
+/// only if its role fits, and is waited for if it is busy.
+pub fn assign(situation: &Situation<'_>, slots: &[Slot]) -> Vec<Assignment> {
+    let mut free: Vec<&Slot> = slots.iter().filter(|slot| slot.busy_with.is_none()).collect();
+    let mut waiting: Vec<(&Story, Role)> = situation
+        .stories
+        .iter()
+        .filter(|story| story.stage.role().is_some())
+        .filter_map(|story| Some((story, waits_for(story, situation, slots).ok()?)))
+        .collect();
+    waiting.sort_by_key(|(story, _)| (std::cmp::Reverse(story.stage), story.file.id));
+    let mut started = Vec::new();
+    for (story, role) in waiting {
+        if let Some(position) = pick(story, role, &free, slots) {
+            started.push(Assignment { story: story.file.id, slot: free.remove(position).name.clone() });
+        }
+    }
+    started
+}
+
+fn pick(story: &Story, role: Role, free: &[&Slot], slots: &[Slot]) -> Option<usize> {
+    let fits = |slot: &&Slot| slot.role == role;
+    let preferred = story.front.agent.as_deref().filter(|name| {
+        slots.iter().any(|slot| slot.role == role && (slot.agent == *name || slot.name == *name))
+    });
+    match preferred {
+        Some(name) => free.iter().position(|slot| fits(slot) && (slot.agent == name || slot.name == name)),
+        None => free.iter().position(fits),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::story::{FileName, FrontMatter, Kind};
+
+    fn story(id: u32, stage: Stage) -> Story {
+        Story {
+            file: FileName { id: StoryId(id), kind: Kind::Story, slug: "x".into() },
+            stage,
+            front: FrontMatter::default(),
+            criteria: Vec::new(),
+        }
+    }
+
+    fn slot(name: &str, role: Role) -> Slot {
+        Slot { name: name.into(), agent: name.trim_end_matches(['-', '2']).into(), role, busy_with: None }
+    }
+
+    fn team() -> Vec<Slot> {
+        vec![
+            slot("coder", Role::Coder),
+            slot("coder-2", Role::Coder),
+            slot("qa", Role::Qa),
+            slot("master", Role::Mergemaster),
+            slot("boss", Role::Supervisor),
+        ]
+    }
+
+    fn run(stories: &[Story], conflicts: &[u32], slots: &[Slot]) -> Vec<(u32, String)> {
+        let conflicts = conflicts.iter().copied().map(StoryId).collect();
+        let situation = Situation { stories, conflicts: &conflicts, max_retries: 3 };
+        assign(&situation, slots).into_iter().map(|started| (started.story.0, started.slot)).collect()
+    }
+
+    #[test]
+    fn every_free_agent_gets_work_of_its_role() {
+        let stories = [
+            story(1, Stage::Current),
+            story(2, Stage::Current),
+            story(3, Stage::Current),
+            story(4, Stage::Qa),
+        ];
+        let expected = [(4, "qa".into()), (1, "coder".into()), (2, "coder-2".into())];
+        assert_eq!(run(&stories, &[], &team()), expected);
+    }
+
+    #[test]
+    fn a_story_with_a_merge_failure_is_never_assigned() {
+        for stage in Stage::ALL {
+            let mut failed = story(1, stage);
+            failed.front.merge_failure = Some("conflict".into());
+            assert_eq!(run(&[failed], &[1], &team()), []);
+        }
+    }
+
+    #[test]
+    fn a_mergemaster_gets_a_conflict_in_the_merge_stage_and_nothing_else() {
+        assert_eq!(run(&[story(1, Stage::Merge)], &[], &team()), [], "the queue has it");
+        assert_eq!(run(&[story(1, Stage::Merge)], &[1], &team()), [(1, "master".into())]);
+        let only_master = [slot("master", Role::Mergemaster)];
+        for stage in [Stage::Backlog, Stage::Current, Stage::Qa, Stage::Done, Stage::Archived] {
+            assert_eq!(run(&[story(1, stage)], &[1], &only_master), [], "{stage}");
+        }
+    }
+
+    #[test]
+    fn manual_qa_waits_for_a_person() {
+        let mut held = story(1, Stage::Qa);
+        held.front.manual_qa = true;
+        assert_eq!(run(&[held], &[], &team()), []);
+    }
+
+    #[test]
+    fn a_preferred_agent_counts_only_if_its_role_fits_and_is_waited_for() {
+        let mut wish = story(1, Stage::Current);
+        wish.front.agent = Some("qa".into());
+        assert_eq!(run(&[wish.clone()], &[], &team()), [(1, "coder".into())], "a reviewer does not code");
+        wish.front.agent = Some("coder-2".into());
+        assert_eq!(run(&[wish.clone()], &[], &team()), [(1, "coder-2".into())]);
+        let mut busy = team();
+        busy[1].busy_with = Some(StoryId(9));
+        assert_eq!(run(&[wish], &[], &busy), []);
+    }
+
+    #[test]
+    fn blocked_stories_open_dependencies_and_spent_retries_hold() {
+        let mut blocked = story(1, Stage::Current);
+        blocked.front.blocked = Some("no".into());
+        let mut dependent = story(2, Stage::Current);
+        dependent.front.depends_on = vec![StoryId(4), StoryId(5)];
+        let mut spent = story(3, Stage::Current);
+        spent.front.retry_count = 3;
+        let stories = [blocked, dependent.clone(), spent, story(4, Stage::Done), story(5, Stage::Qa)];
+        assert_eq!(run(&stories[..3], &[], &team()), []);
+        let conflicts = BTreeSet::new();
+        let situation = Situation { stories: &stories, conflicts: &conflicts, max_retries: 3 };
+        assert_eq!(waits_for(&dependent, &situation, &[]), Err(Hold::DependsOn(vec![StoryId(5)])));
+    }
+
+    #[test]
+    fn a_story_in_work_is_not_given_twice() {
+        let mut slots = team();
+        slots[0].busy_with = Some(StoryId(1));
+        assert_eq!(run(&[story(1, Stage::Current)], &[], &slots), []);
+    }
+
+    prop_compose! {
+        fn any_story()(id in 0..8_u32, stage in prop::sample::select(&Stage::ALL[..]), failed: bool, held: bool,
+                       retries in 0..5_u32, agent in prop::option::of("coder|qa|master|nobody"), dep in 0..8_u32) -> Story {
+            let mut story = story(id, stage);
+            story.front.merge_failure = failed.then(|| "x".into());
+            story.front.manual_qa = held;
+            story.front.retry_count = retries;
+            story.front.agent = agent;
+            story.front.depends_on = if dep > 5 { vec![StoryId(dep)] } else { Vec::new() };
+            story
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_unlawful_is_ever_started(stories in prop::collection::vec(any_story(), 0..12), busy in 0..4_usize) {
+            let stories: Vec<Story> = {
+                let mut seen = BTreeSet::new();
+                stories.into_iter().filter(|story| seen.insert(story.file.id)).collect()
+            };
+            let mut slots = team();
+            for (n, slot) in slots.iter_mut().enumerate().take(busy) {
+                slot.busy_with = Some(StoryId(n as u32));
+            }
+            let conflicts = stories.iter().map(|story| story.file.id).collect();
+            let situation = Situation { stories: &stories, conflicts: &conflicts, max_retries: 3 };
+            let started = assign(&situation, &slots);
+            let stories_once: BTreeSet<_> = started.iter().map(|started| started.story).collect();
+            let slots_once: BTreeSet<_> = started.iter().map(|started| started.slot.clone()).collect();
+            prop_assert_eq!((stories_once.len(), slots_once.len()), (started.len(), started.len()));
+            for Assignment { story, slot } in &started {
+                let story = stories.iter().find(|other| other.file.id == *story).unwrap();
+                let slot = slots.iter().find(|other| other.name == *slot).unwrap();
+                prop_assert!(slot.busy_with.is_none());
+                prop_assert_eq!(Some(slot.role), story.stage.role());
+                prop_assert!(story.front.merge_failure.is_none() && story.front.retry_count < 3);
+                prop_assert!(!(story.stage == Stage::Qa && story.front.manual_qa));
+            }
+        }
+    }
+}
