@@ -7,5 +7,6 @@ pub mod project;
 pub mod stage;
 pub mod story;
 pub mod usage;
+pub mod verdict;
 
 pub use project::{Project, ProjectError};
