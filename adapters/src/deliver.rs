@@ -491,6 +491,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_last_state_is_told_even_where_its_text_is_that_of_the_last_frame() {
+        let (fake, room) = narrow(|_| {});
+        let frame = Outgoing { live: true, ..Outgoing::text("load 1") };
+        let mut posted = post(&*fake, room.room(), &frame).await.expect("posted");
+        update(&*fake, room.room(), &mut posted, &Outgoing::text("load 1")).await.expect("shown");
+        assert_eq!(room.shown()[0].edits, 1);
+    }
+
+    #[tokio::test]
     async fn a_failed_update_can_be_repeated_without_doubling_parts() {
         let (fake, room) = narrow(|_| {});
         let mut posted = post(&*fake, room.room(), &Outgoing::text("…")).await.expect("posted");

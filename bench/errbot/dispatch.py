@@ -1,6 +1,7 @@
 """Drives errbot in this process: N commands registered, texts in, replies out; prints CPU per message as JSON.
 
-Arguments: COMMANDS WINDOW MESSAGES ROUNDS. WINDOW is how many messages are under way at once.
+Arguments: COMMANDS WINDOW MESSAGES ROUNDS FORM. WINDOW is how many messages are under way at once. FORM is `rendered`
+for the test backend as shipped, which renders each reply from Markdown to text, or `raw` without that.
 The log level is WARNING and storage is in memory, both in errbot's favour.
 """
 
@@ -49,8 +50,8 @@ def configuration(plugins):
     return config
 
 
-def lean(bot):
-    """The test backend without its Markdown rendering, its copy of each message in the log, and its DEBUG level."""
+def raw(bot):
+    """Takes the test backend's Markdown rendering away."""
     replies = queue.SimpleQueue()
 
     def send_message(self, msg):
@@ -58,7 +59,6 @@ def lean(bot):
         replies.put(msg.body)
 
     type(bot).send_message = send_message
-    logging.getLogger("").setLevel(logging.WARNING)
     return replies
 
 
@@ -76,14 +76,15 @@ def measure(bot, replies, window, messages):
 
 
 def main():
-    commands, window, messages, rounds = map(int, sys.argv[1:])
+    commands, window, messages, rounds = map(int, sys.argv[1:5])
     plugins = tempfile.mkdtemp()
     plugin(plugins, commands)
     config = configuration(plugins)
     logger = logging.getLogger("")
     logger.setLevel(logging.WARNING)
     bot = setup_bot("Test", logger, config)
-    replies = lean(bot)
+    replies = raw(bot) if sys.argv[5] == "raw" else bot.outgoing_message_queue
+    logger.setLevel(logging.WARNING)  # the backend asks for DEBUG
     threading.Thread(target=bot.serve_forever, daemon=True).start()
     # Plugins are activated by the thread above; until then the answer is that there is no such command.
     deadline = time.monotonic() + 60

@@ -44,17 +44,12 @@ impl Errbot {
         format!("errbot {number}")
     }
 
-    /// CPU per message with so many commands and messages under way.
-    pub fn dispatch(
-        &self,
-        commands: usize,
-        window: usize,
-        messages: usize,
-        rounds: usize,
-    ) -> anyhow::Result<Dispatch> {
+    /// CPU per message with so many commands, messages under way, messages a round, and rounds.
+    pub fn dispatch(&self, numbers: [usize; 4], rendered: bool) -> anyhow::Result<Dispatch> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/errbot/dispatch.py");
-        let numbers = [commands, window, messages, rounds].map(|number| number.to_string());
-        let output = Command::new(self.bin.join("python")).arg(script).args(numbers).output()?;
+        let form = if rendered { "rendered" } else { "raw" };
+        let numbers = numbers.map(|number| number.to_string());
+        let output = Command::new(self.bin.join("python")).arg(script).args(numbers).arg(form).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         let line = text.lines().last().unwrap_or_default();
         serde_json::from_str(line).with_context(|| {

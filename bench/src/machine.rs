@@ -2,7 +2,7 @@
 
 use std::{fs, process::Command, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Under what a figure was measured.
@@ -96,11 +96,16 @@ impl Observed {
     /// CPU of all its threads so far. `schedstat` counts nanoseconds where `stat` counts ticks of 10 ms.
     pub fn cpu(self) -> anyhow::Result<Duration> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.0)).context("the process is gone")?;
-        let nanos = threads.flatten().filter_map(|thread| {
-            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        });
-        Ok(Duration::from_nanos(nanos.sum()))
+        let nanos: Vec<u64> = threads
+            .flatten()
+            .filter_map(|thread| {
+                let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+                text.split(' ').next()?.parse().ok()
+            })
+            .collect();
+        // A thread may end while it is looked at, but a process without any that can be read is no idle one.
+        ensure!(!nanos.is_empty(), "this kernel shows no schedstat");
+        Ok(Duration::from_nanos(nanos.iter().sum()))
     }
 
     fn status(self, key: &str) -> anyhow::Result<f64> {

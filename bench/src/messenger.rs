@@ -3,14 +3,14 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
 use adapters::{
     Act, Adapter, AdapterError, Addressed, Capabilities, ChoiceForm, Identity, Inbox, Incoming, MessageId,
-    Outgoing, Room, Sender, Tone, address,
+    Outgoing, Room, Sender, Tone, address, markdown,
 };
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
@@ -39,6 +39,7 @@ pub struct Messenger {
     shown: mpsc::UnboundedSender<Shown>,
     identity: Identity,
     next_id: AtomicU64,
+    renders: AtomicBool,
 }
 
 impl Messenger {
@@ -46,7 +47,13 @@ impl Messenger {
     pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Shown>) {
         let (shown, receiver) = mpsc::unbounded_channel();
         let identity = Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()] };
-        let messenger = Self { inbox: watch::Sender::new(None), shown, identity, next_id: AtomicU64::new(1) };
+        let messenger = Self {
+            inbox: watch::Sender::new(None),
+            shown,
+            identity,
+            next_id: AtomicU64::new(1),
+            renders: AtomicBool::new(false),
+        };
         (Arc::new(messenger), receiver)
     }
 
@@ -72,12 +79,22 @@ impl Messenger {
         }
     }
 
+    /// From now on each message is rendered as plain text, as a messenger without formatting would do.
+    pub fn render(&self) {
+        self.renders.store(true, Ordering::Relaxed);
+    }
+
     fn id(&self) -> MessageId {
         MessageId::new(format!("m{}", self.next_id.fetch_add(1, Ordering::Relaxed)))
     }
 
     fn show(&self, message: &Outgoing) {
-        let shown = Shown { at: monotonic(), text: message.markdown.clone(), tone: message.tone };
+        let at = monotonic();
+        let text = match self.renders.load(Ordering::Relaxed) {
+            true => markdown::plain(&message.markdown),
+            false => message.markdown.clone(),
+        };
+        let shown = Shown { at, text, tone: message.tone };
         // Nobody listens any more once the figure is measured.
         let _ = self.shown.send(shown);
     }

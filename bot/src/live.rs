@@ -182,28 +182,29 @@ impl Speaker {
                 self.edit(slot).await;
             }
             Some(live) => live.next = Some(message),
+            None if self.adapter.capabilities().edit.is_some() => {
+                // Its first sight is a frame like the others: no file for a text that still grows.
+                let empty = Live::new(Some(Posted::default()), Outgoing::default(), interval);
+                let live = Live { next: Some(message), not_before: Instant::now(), ..empty };
+                self.live.insert(slot, live);
+                self.edit(slot).await;
+            }
             None => {
-                let posted = self.start(&message).await;
-                self.live.insert(slot, Live::new(posted, message, interval));
+                self.start().await;
+                self.live.insert(slot, Live::new(None, message, interval));
             }
         }
     }
 
-    /// The first sight of a live message.
-    async fn start(&self, message: &Outgoing) -> Option<Posted> {
-        let capabilities = self.adapter.capabilities();
-        let result = match capabilities.edit {
-            Some(_) => post(&*self.adapter, &self.room, message).await.map(Some),
-            None if capabilities.activity => Ok(None),
-            None => {
-                let start = Outgoing::text(replies::WORKING).with_tone(Tone::Notice);
-                post(&*self.adapter, &self.room, &start).await.map(|_| None)
-            }
-        };
-        result.unwrap_or_else(|error| {
+    /// Where nothing can be edited, a live message begins with a word, unless the messenger shows activity.
+    async fn start(&self) {
+        if self.adapter.capabilities().activity {
+            return;
+        }
+        let start = Outgoing::text(replies::WORKING).with_tone(Tone::Notice);
+        if let Err(error) = post(&*self.adapter, &self.room, &start).await {
             tracing::warn!(%error, room = %self.room, "the start of a live message could not be shown");
-            None
-        })
+        }
     }
 
     async fn catch_up(&mut self) {

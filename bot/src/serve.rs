@@ -21,7 +21,7 @@ use bot::{
 use pipeline::Project;
 use tokio::{
     io::{AsyncRead, AsyncWrite, BufReader},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
 use crate::cli::{Common, complain, not_started, open};
@@ -115,6 +115,10 @@ async fn serve(project: Project, loaded: Loaded, front: Front, label: Option<Str
         loaded,
         label,
     };
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return complain(1, &format!("signals cannot be listened to: {error}.")),
+    };
     let app = match App::start(options).await {
         Ok(app) => app,
         Err(error) => return not_started(&error),
@@ -126,11 +130,11 @@ async fn serve(project: Project, loaded: Loaded, front: Front, label: Option<Str
     }
     let code = tokio::select! {
         code = front_end(front, console.clone(), &project) => code,
-        () = ended_by_signal() => Ok(0),
+        () = signals.one_came() => Ok(0),
     };
     app.shutdown().await;
     if let Some(console) = console {
-        console.close("storkit has ended").await;
+        console.close("storkit has ended.").await;
     }
     exit(code)
 }
@@ -162,18 +166,31 @@ async fn talk(
     script(stream, BufReader::new(tokio::io::stdin()), tokio::io::stdout()).await
 }
 
-async fn ended_by_signal() {
-    let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-        _ = hup.recv() => {}
+/// The signals that ask for the end. Listened to from before the start on: one that comes while storkit starts
+/// ends it in good order too.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
     }
-    tracing::info!("a signal asks me to end");
+
+    async fn one_came(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+            _ = self.hup.recv() => {}
+        }
+        tracing::info!("a signal asks me to end");
+    }
 }
 
 fn console_of(project: &Project, loaded: &Loaded) -> Arc<Console> {

@@ -47,7 +47,8 @@ pub enum Mover {
 
 impl Stage {
     /// All stages in order.
-    pub const ALL: [Self; 6] = [Self::Backlog, Self::Current, Self::Qa, Self::Merge, Self::Done, Self::Archived];
+    pub const ALL: [Self; 6] =
+        [Self::Backlog, Self::Current, Self::Qa, Self::Merge, Self::Done, Self::Archived];
 
     /// The folder's name below `.storkit/work/`.
     pub fn dir(self) -> &'static str {
@@ -140,7 +141,8 @@ mod tests {
 
     #[test]
     fn a_mergemaster_has_no_place_outside_the_merge_stage() {
-        let at_home: Vec<_> = Stage::ALL.into_iter().filter(|stage| stage.role() == Some(Role::Mergemaster)).collect();
+        let at_home: Vec<_> =
+            Stage::ALL.into_iter().filter(|stage| stage.role() == Some(Role::Mergemaster)).collect();
         assert_eq!(at_home, [Stage::Merge]);
     }
 }

@@ -1,10 +1,19 @@
-//! A story: its file's name, its front matter, its text. Editing keeps every byte that was not meant.
+//! A story: its file's name, its front matter, its text.
 
-use std::{fmt, str::FromStr};
+mod document;
+mod front;
+mod name;
+mod plain;
+
+use std::{fmt, str::FromStr, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::stage::Stage;
+
+pub use document::{Document, EditError, Value};
+pub use front::{FrontError, FrontMatter};
+pub use name::{BadName, FileName, slug};
 
 /// A story's number. Unique in a project and never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -16,11 +25,18 @@ impl fmt::Display for StoryId {
     }
 }
 
+/// What is no story's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a story's number is a whole number from 1, like `12` or `#12`")]
+pub struct BadId;
+
 impl FromStr for StoryId {
-    type Err = std::num::ParseIntError;
+    type Err = BadId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.trim_start_matches('#').parse().map(Self)
+        let digits = text.strip_prefix('#').unwrap_or(text);
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse().ok().filter(|id| plain && *id > 0).map(Self).ok_or(BadId)
     }
 }
 
@@ -58,36 +74,6 @@ impl Kind {
     }
 }
 
-/// A file's name: `ID_type_slug.md`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileName {
-    /// The number.
-    pub id: StoryId,
-    /// The kind.
-    pub kind: Kind,
-    /// `[a-z0-9_]+`, at most 60 bytes: it becomes part of a branch and of paths.
-    pub slug: String,
-}
-
-/// What the front matter says. Keys that are not listed here are kept and not read.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct FrontMatter {
-    /// The title, for people.
-    pub name: String,
-    /// The preferred agent; counts only if its role fits the stage.
-    pub agent: Option<String>,
-    /// A person accepts or rejects instead of the QA agent. Absent means false.
-    pub manual_qa: bool,
-    /// Why the merge failed for good; such a story is never assigned.
-    pub merge_failure: Option<String>,
-    /// Failed runs in this stage.
-    pub retry_count: u32,
-    /// Why nobody may work on it.
-    pub blocked: Option<String>,
-    /// Stories that must be done first.
-    pub depends_on: Vec<StoryId>,
-}
-
 /// A story as its file says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Story {
@@ -95,8 +81,71 @@ pub struct Story {
     pub file: FileName,
     /// Where it is.
     pub stage: Stage,
-    /// Its front matter.
+    /// When its file was last written or moved there (the inode's change time).
+    pub since: SystemTime,
+    /// Its front matter; the name is one line of at most 200 characters, whatever the file says.
     pub front: FrontMatter,
     /// Criteria (`- [ ] text`), and whether each is ticked.
     pub criteria: Vec<(String, bool)>,
+}
+
+impl Story {
+    /// Joins what the file's text says with where the file is. A story without any title is called by its slug.
+    pub fn new(file: FileName, stage: Stage, since: SystemTime, document: &Document) -> Self {
+        let mut front = document.front().clone();
+        front.name = title(&front.name).unwrap_or_else(|| file.slug.replace('_', " "));
+        Self { file, stage, since, front, criteria: document.criteria() }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> StoryId {
+        self.file.id
+    }
+}
+
+/// A title as people see it: one line, no control characters, at most 200 characters. `None` if nothing is left.
+pub fn title(text: &str) -> Option<String> {
+    const LONGEST: usize = 200;
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let text: String = text.chars().take(LONGEST * 8).map(clean).collect();
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST) {
+        _ if line.is_empty() => None,
+        None => Some(line),
+        Some(_) => Some(line.chars().take(LONGEST - 1).chain(['…']).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn story(text: &str) -> Story {
+        let file: FileName = "7_bug_login_fails.md".parse().unwrap();
+        Story::new(file, Stage::Qa, SystemTime::UNIX_EPOCH, &Document::parse(text).unwrap())
+    }
+
+    #[test]
+    fn a_story_has_a_name_whatever_its_file_lacks() {
+        assert_eq!(story("---\nname: From front\n---\n# Heading\n").front.name, "From front");
+        assert_eq!(story("# Heading\n").front.name, "Heading");
+        assert_eq!(story("no heading\n").front.name, "login fails");
+        assert_eq!(story("---\nname: \"  \"\n---\n").front.name, "login fails");
+    }
+
+    #[test]
+    fn a_title_is_one_bounded_line_without_terminal_escapes() {
+        assert_eq!(title("a\r\nb\t\u{1b}[31mc"), Some("a b [31mc".into()));
+        assert_eq!(title(&"é".repeat(10_000)).unwrap().chars().count(), 200);
+        assert_eq!(title(" \n\0"), None);
+    }
+
+    #[test]
+    fn an_id_is_read_with_or_without_its_sign_and_nothing_else() {
+        assert_eq!("#12".parse(), Ok(StoryId(12)));
+        assert_eq!("12".parse(), Ok(StoryId(12)));
+        for wrong in ["", "#", "##1", "+1", "-1", "1.0", "0", "4294967296", "12_story"] {
+            assert!(wrong.parse::<StoryId>().is_err(), "{wrong}");
+        }
+    }
 }

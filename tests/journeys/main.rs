@@ -1,8 +1,15 @@
 //! Journeys through the whole bot: what people say and what the room shows.
 
+mod ambient;
 mod basics;
 mod choices;
+mod commands;
+mod hostile;
+mod limits;
 mod live;
+mod many;
+mod messengers;
+mod once;
 mod permission;
 mod program;
 mod program_demo;
@@ -12,4 +19,6 @@ mod real;
 mod real_mcp;
 mod real_trouble;
 mod real_trust;
+mod restart;
 mod stop;
+mod trouble;

@@ -5,7 +5,8 @@ use e2e::{PidPost, Program, Serving, Terminal, ended, runs};
 
 use crate::real::bash;
 
-const TOOL: &str = "echo $$ > pid; exec tail -f /dev/null";
+/// A command, and a child of it in a session of its own, which neither a hang-up nor a killed group reaches.
+const TOOL: &str = "setsid -f sh -c 'echo $$ > pid; exec tail -f /dev/null >/dev/null'; exec tail -f /dev/null";
 
 /// A storkit in the middle of a turn whose tool runs in a session of its own, and that tool's process.
 struct Busy {
@@ -28,9 +29,24 @@ impl Busy {
         Self { program, serving, terminal, tool }
     }
 
+    async fn with_real_cli(model: &ScriptedModel) -> Self {
+        Self::new(Program::with_real_cli(model), "wait").await
+    }
+
     async fn with_stand_in() -> Self {
         Self::new(Program::with_stand_in(), &format!("bash {TOOL}")).await
     }
+}
+
+/// The model of [`Busy::with_real_cli`].
+fn model() -> ScriptedModel {
+    let script = Script::new()
+        .on("wait")
+        .calls("Bash", bash(TOOL))
+        .then_says("never")
+        .on("hello")
+        .says("Before: {history}.");
+    ScriptedModel::start(script).expect("a port")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,7 +62,24 @@ async fn sigterm_in_the_middle_of_a_turn_ends_everything_and_the_next_start_resu
     let serving = program.serve();
     let mut terminal = program.terminal();
     terminal.say("history");
-    terminal.see("1. bash echo");
+    terminal.see("1. bash setsid");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_in_a_turn_of_the_real_cli_leaves_no_process_and_the_session_resumes() {
+    let model = model();
+    let Busy { program, serving, mut terminal, tool } = Busy::with_real_cli(&model).await;
+    let (code, log) = serving.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains("took too long"), "{log}");
+    ended(tool).await;
+    terminal.see("I am shutting down, so this turn ends here.");
+
+    let serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.say("hello");
+    terminal.see("Before: wait.");
     assert_eq!(serving.end().0, Some(0));
 }
 
@@ -59,24 +92,18 @@ async fn after_a_kill_the_next_start_ends_what_was_left_says_what_was_cut_and_re
     ended(tool).await;
     serving.logs("processes that an earlier storkit left behind were ended");
     let mut terminal = program.terminal();
-    terminal.see("I was restarted while I worked on `bash echo");
+    terminal.see("I was restarted while I worked on `bash setsid");
     terminal.say("history");
-    terminal.see("1. bash echo");
+    terminal.see("1. bash setsid");
     assert_eq!(serving.end().0, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_kill_in_a_turn_of_the_real_cli_its_tool_is_ended_and_the_session_resumes() {
-    let script = Script::new()
-        .on("wait")
-        .calls("Bash", bash(TOOL))
-        .then_says("never")
-        .on("hello")
-        .says("Before: {history}.");
-    let model = ScriptedModel::start(script).expect("a port");
-    let Busy { program, serving, terminal: _, tool } =
-        Busy::new(Program::with_real_cli(&model), "wait").await;
+    let model = model();
+    let Busy { program, serving, terminal: _, tool } = Busy::with_real_cli(&model).await;
     serving.kill_9();
+    assert!(runs(tool), "a tool of its own session outlives storkit");
     let serving = program.serve();
     ended(tool).await;
     let mut terminal = program.terminal();
@@ -110,6 +137,7 @@ fn prompts_that_had_not_begun_at_a_kill_run_after_the_next_start_in_order() {
     let serving = program.serve();
     let mut terminal = program.terminal();
     terminal.say("wait never-there");
+    terminal.see("waiting");
     terminal.say("echo one");
     terminal.see("Queued, number 1");
     terminal.say("echo two");

@@ -11,6 +11,7 @@ use reqwest::{
     header::{HeaderMap, HeaderValue},
 };
 use serde_json::{Value, json};
+use tokio::sync::mpsc::Receiver;
 
 use crate::real::bash;
 
@@ -37,12 +38,17 @@ fn mcp(bot: &Bot) -> String {
     format!("http://127.0.0.1:{}/mcp", bot.app.port())
 }
 
-/// A one-shot agent with this token; its end.
-async fn agent(bot: &Bot, token: &str, prompt: &str) -> Option<TurnEnd> {
+/// A one-shot agent with this token.
+async fn start(bot: &Bot, token: &str, prompt: &str) -> (Process, Receiver<AgentEvent>) {
     let mut launch = bot.app.services().launch(None, None);
     launch.mode = Mode::OneShot { prompt: prompt.into() };
     launch.permissions = PermissionRoute::Mcp { url: mcp(bot), token: token.into() };
-    let (process, mut events) = Process::start(launch).await.expect("the CLI starts");
+    Process::start(launch).await.expect("the CLI starts")
+}
+
+/// The end of a one-shot agent with this token.
+async fn agent(bot: &Bot, token: &str, prompt: &str) -> Option<TurnEnd> {
+    let (process, mut events) = start(bot, token, prompt).await;
     let ending = async {
         let mut end = None;
         while let Some(event) = events.recv().await {
@@ -110,6 +116,22 @@ async fn two_runs_at_once_ask_each_in_its_own_room() {
     assert!(!two.expect("a result").text.contains("denied"), "{there:?}");
     assert!(!bot.file("one").exists() && bot.file("two").exists());
     assert!(!here.transcript().contains("touch two") && !there.transcript().contains("touch one"));
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_question_of_an_agent_that_ends_is_closed() {
+    let bot = Setup::real(script()).start().await;
+    let room = bot.room("a");
+    let guard = bot.app.open_run(run(vec![room.room().clone()], "story 9"));
+    let (process, _events) = start(&bot, guard.token(), "make one").await;
+    room.see("touch one").await;
+    process.end().await;
+    room.see_edit("is closed: the agent that asked has ended").await;
+    room.say("yes").await;
+    room.say("rules").await;
+    room.settled().await;
+    assert!(!bot.file("one").exists());
     bot.app.shutdown().await;
 }
 

@@ -30,6 +30,19 @@ async fn a_refused_key_is_a_sentence_that_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_key_at_all_is_a_sentence_that_says_what_to_do() {
+    let bot = Setup::real(Script::new()).claude_env("ANTHROPIC_API_KEY", "").start().await;
+    let room = bot.room("a");
+    room.say("hello").await;
+    room.see("Claude Code has no key. Set `ANTHROPIC_API_KEY`").await;
+    room.settled().await;
+    room.say("status").await;
+    room.see("idle").await;
+    assert_eq!(bot.model_requests().len(), 0);
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_model_and_a_failing_service_are_sentences() {
     let script = Script::new()
         .on("try it")

@@ -215,6 +215,11 @@ impl Bot {
         self.folder.path().join("project").join(path)
     }
 
+    /// The home that the CLI runs with.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
     /// Ends the bot in good order and starts it again on the same project; the room's picture stays.
     pub async fn restart(self) -> Self {
         let Self { app, fake: _, folder, mut setup } = self;

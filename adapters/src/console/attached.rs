@@ -144,12 +144,8 @@ impl Terminal {
             return self.refuse(Some(ticket), "An empty line says nothing.");
         }
         let incoming = self.incoming(seat, text);
-        let said = Said {
-            id: incoming.id.clone(),
-            from: seat.name.to_string(),
-            text: text.into(),
-            replay: false,
-        };
+        let said =
+            Said { id: incoming.id.clone(), from: seat.name.to_string(), text: text.into(), replay: false };
         self.shared.in_room(&seat.room, |room| room.said(said, self.number));
         self.outlet.tell(&ToTerminal::Delivered { ticket, id: incoming.id.clone() });
         if self.acts.send(incoming).await.is_err() {

@@ -211,6 +211,17 @@ mod tests {
     }
 
     #[test]
+    fn choices_that_the_text_numbers_are_not_listed_again() {
+        let listed = question("Which?\n\n1. Allow: it runs\n2. Deny");
+        insta::assert_snapshot!(PLAIN.print(&Print::Message(listed)), @r"
+        ? Which?
+
+        1. Allow: it runs
+        2. Deny
+        ");
+    }
+
+    #[test]
     fn a_long_answer_shows_its_end_and_says_so() {
         let long: Vec<String> = (1..=30).map(|number| format!("line {number}\n")).collect();
         let region = region_of(vec![shown(&long.join("\n"), Tone::Notice)]);
@@ -222,8 +233,7 @@ mod tests {
     #[test]
     fn relayed_text_carries_no_escapes_and_colours_are_ours() {
         let evil = "\x1b]0;owned\x07\x1b[2J";
-        let said =
-            Said { id: MessageId::new("1"), from: evil.into(), text: evil.into(), replay: false };
+        let said = Said { id: MessageId::new("1"), from: evil.into(), text: evil.into(), replay: false };
         let choice = Choice { key: "x".into(), label: evil.into(), emoji: None };
         let message = Shown { choices: vec![choice], ..shown(evil, Tone::Question) };
         let file = StoredFile {

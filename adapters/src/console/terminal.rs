@@ -21,7 +21,7 @@ use super::{
 };
 use crate::ActivityState;
 
-/// Two interrupts on an empty line within this time leave.
+/// Two interrupts on an empty line within this time leave, unless the first one ended the turn.
 const TWICE: Duration = Duration::from_secs(2);
 
 /// What the interactive front end needs to know.
@@ -55,8 +55,13 @@ pub async fn interactive(
     };
     // Also where the caller gives up on this future: the editor must hand the terminal back.
     let closing = CloseScreen(screen.clone());
-    let chat =
-        Chat { screen: screen.clone(), model: LiveModel::with_region(), options, interrupted: None, ticket: 0 };
+    let chat = Chat {
+        screen: screen.clone(),
+        model: LiveModel::with_region(),
+        options,
+        interrupted: None,
+        ticket: 0,
+    };
     let code = chat.run(stream, lines).await;
     drop(closing);
     editing.await.map_err(io::Error::other)??;
@@ -82,7 +87,8 @@ struct Chat {
     screen: Arc<Screen>,
     model: LiveModel,
     options: TerminalOptions,
-    interrupted: Option<Instant>,
+    /// The last interrupt, and whether the room was at rest then.
+    interrupted: Option<(Instant, bool)>,
     ticket: u64,
 }
 
@@ -147,8 +153,10 @@ impl Chat {
     }
 
     fn interrupt(&mut self, empty: bool) -> Next {
-        let again = self.interrupted.replace(Instant::now()).is_some_and(|before| before.elapsed() < TWICE);
         let rests = matches!(self.model.room_is(), None | Some(ActivityState::Idle));
+        // Who presses twice to stop a turn does not want to leave because the first one worked at once.
+        let again = |(before, rested): (Instant, bool)| before.elapsed() < TWICE && rested == rests;
+        let again = self.interrupted.replace((Instant::now(), rests)).is_some_and(again);
         match (again && empty, rests) {
             (true, _) => Next::Leave,
             (false, false) => Next::Say(self.options.interrupt_line.clone()),
@@ -230,6 +238,13 @@ mod tests {
             tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it was never printed");
         }
 
+        /// Tells what the room is doing and waits until the terminal knows.
+        async fn room_is(&mut self, state: ActivityState) {
+            self.hear(ToTerminal::Activity(Activity { state, after: MessageId::new("1") })).await;
+            self.hear(ToTerminal::Refused { ticket: None, why: "seen".into() }).await;
+            self.printed("seen").await;
+        }
+
         async fn says(&mut self) -> FromTerminal {
             let line = tokio::time::timeout(Duration::from_secs(20), self.said.next_line()).await;
             serde_json::from_str(&line.expect("nothing was said").unwrap().unwrap()).unwrap()
@@ -270,10 +285,7 @@ mod tests {
     async fn an_interrupt_stops_what_runs_and_twice_on_an_empty_line_leaves() {
         let mut bench = Bench::new();
         bench.says().await;
-        let working = Activity { state: ActivityState::Working, after: MessageId::new("1") };
-        bench.hear(ToTerminal::Activity(working)).await;
-        bench.hear(ToTerminal::Refused { ticket: None, why: "seen".into() }).await;
-        bench.printed("seen").await;
+        bench.room_is(ActivityState::Working).await;
         bench.keys.send(Typed::Interrupt { empty: false }).unwrap();
         assert_eq!(bench.says().await, say(1, "!stop"));
         bench.keys.send(Typed::Line("wait".into())).unwrap();
@@ -281,6 +293,23 @@ mod tests {
         bench.keys.send(Typed::Interrupt { empty: true }).unwrap();
         assert_eq!(bench.says().await, say(3, "!stop"));
         bench.keys.send(Typed::Interrupt { empty: true }).unwrap();
+        assert_eq!(bench.ends().await.0, 0);
+    }
+
+    #[tokio::test]
+    async fn a_second_interrupt_leaves_a_room_at_rest_but_not_just_after_it_stopped_a_turn() {
+        let mut bench = Bench::new();
+        bench.says().await;
+        bench.room_is(ActivityState::Working).await;
+        bench.keys.send(Typed::Interrupt { empty: true }).unwrap();
+        assert_eq!(bench.says().await, say(1, "!stop"));
+        bench.room_is(ActivityState::Idle).await;
+        bench.keys.send(Typed::Interrupt { empty: true }).unwrap();
+        bench.keys.send(Typed::Line("still here".into())).unwrap();
+        assert_eq!(bench.says().await, say(2, "still here"));
+        for _ in 0..2 {
+            bench.keys.send(Typed::Interrupt { empty: true }).unwrap();
+        }
         assert_eq!(bench.ends().await.0, 0);
     }
 

@@ -28,60 +28,72 @@ pub const FIGURE: Figure = Figure {
     title: "Command dispatch in process",
     method: "CPU of the whole process per message (all threads), from the text that a messenger in memory hands over to the reply \
              that it gets: address stripped, message id stored as seen (SQLite on disk), sender checked, command found, run (`ping`, \
-             which returns `pong`), reply delivered. One command is under way at a time, and then 64. errbot runs the same command \
-             as a plugin on its own test backend, access control included, storage in memory, log level WARNING, without its \
-             Markdown rendering; it stores no message ids.",
+             which returns `pong`), reply delivered and rendered from Markdown to text. One command is under way at a time, and then \
+             64. errbot runs the same command as a plugin on the test backend it ships with, access control included, reply \
+             rendered from Markdown to text too, storage in memory, log level WARNING; it stores no message ids.",
     measure: |effort| measure(effort).boxed(),
 };
 
 /// How many messages are under way at once: one, and as many as the router takes at a time.
 const WINDOWS: [usize; 2] = [1, 64];
 const MANY: usize = 1_000;
+const EIGHTH: f64 = 1.0 / 8.0;
 
 async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
     let errbot = Errbot::installed()?;
     let mut outcome = Outcome::default();
-    for window in WINDOWS {
-        let few = ours(effort, window, registry(1), "!ping").await?;
-        let their_few = theirs(effort, window, &errbot, 1)?;
-        let many = ours(effort, window, registry(MANY), "!ping").await?;
-        let their_many = theirs(effort, window, &errbot, MANY)?;
-        let shipped = ours(effort, window, commands::all(), "!whoami").await?;
-        let under_way = if window == 1 { "1 under way".to_owned() } else { format!("{window} under way") };
-        let eighth = 1.0 / 8.0;
+    for under_way in WINDOWS {
+        let run = Run { effort, under_way, rendered: true };
+        let few = run.ours(registry(1), "!ping").await?;
+        let their_few = run.theirs(&errbot, 1)?;
+        let many = run.ours(registry(MANY), "!ping").await?;
+        let their_many = run.theirs(&errbot, MANY)?;
+        let shipped = run.ours(commands::all(), "!whoami").await?;
+        let run = Run { rendered: false, ..run };
+        let raw = (run.ours(registry(1), "!ping").await?, run.theirs(&errbot, 1)?);
+        let what = |commands: &str| format!("{commands}, {under_way} under way");
         outcome.rows.extend([
-            Row::at_most(&format!("1 command, {under_way}"), (few, their_few), eighth, "µs", "errbot"),
-            Row::at_most(
-                &format!("{MANY} commands, {under_way}"),
-                (many, their_many),
-                eighth,
-                "µs",
-                "errbot",
-            ),
-            Row::at_most(&format!("{MANY} against 1, {under_way}"), (many, few), 1.2, "µs", "storkit with 1"),
-            Row::alone(&format!("`whoami` among the commands as shipped, {under_way}"), shipped, "µs"),
+            Row::at_most(&what("1 command"), (few, their_few), EIGHTH, "µs", "errbot"),
+            Row::at_most(&what("1,000 commands"), (many, their_many), EIGHTH, "µs", "errbot"),
+            Row::at_most(&what("1,000 commands against 1"), (many, few), 1.2, "µs", "storkit with 1"),
+            Row::beside(&what("1 command, nothing rendered"), raw, "µs", "errbot"),
+            Row::alone(&what("`whoami` among the commands as shipped"), shipped, "µs"),
         ]);
     }
     outcome.remarks.push(format!("Beside it: {}.", errbot.version()));
     Ok(outcome)
 }
 
-fn theirs(effort: Effort, window: usize, errbot: &Errbot, commands: usize) -> anyhow::Result<f64> {
-    let measured = errbot.dispatch(commands, window, effort.pick(2_000, 300), effort.rounds())?;
-    ensure!(measured.registered >= commands, "errbot has only {} commands", measured.registered);
-    Ok(median(&measured.micros))
+/// One way of measuring.
+#[derive(Clone, Copy)]
+struct Run {
+    effort: Effort,
+    under_way: usize,
+    rendered: bool,
 }
 
-async fn ours(effort: Effort, window: usize, registry: Registry, text: &str) -> anyhow::Result<f64> {
-    let messages = effort.pick(10_000, 1_000);
-    let mut world = World::with_commands(registry).await?;
-    per_message(&mut world, window, messages, text).await?;
-    let mut rounds = Vec::new();
-    for _ in 0..effort.rounds() {
-        rounds.push(per_message(&mut world, window, messages, text).await?);
+impl Run {
+    fn theirs(self, errbot: &Errbot, commands: usize) -> anyhow::Result<f64> {
+        let numbers = [commands, self.under_way, self.effort.pick(2_000, 300), self.effort.rounds()];
+        let measured = tokio::task::block_in_place(|| errbot.dispatch(numbers, self.rendered))?;
+        ensure!(measured.registered >= commands, "errbot has only {} commands", measured.registered);
+        Ok(median(&measured.micros))
     }
-    world.end().await;
-    Ok(median(&rounds))
+
+    async fn ours(self, registry: Registry, text: &str) -> anyhow::Result<f64> {
+        let messages = self.effort.pick(10_000, 1_000);
+        let mut world = World::with_commands(registry).await?;
+        if self.rendered {
+            world.messenger.render();
+        }
+        per_message(&mut world, self.under_way, messages, text).await?;
+        let mut rounds = Vec::new();
+        for _ in 0..self.effort.rounds() {
+            rounds.push(per_message(&mut world, self.under_way, messages, text).await?);
+        }
+        world.end().await;
+        Ok(median(&rounds))
+    }
 }
 
 /// CPU in µs for each of so many messages.

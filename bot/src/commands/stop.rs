@@ -28,7 +28,8 @@ impl Command for Stop {
     async fn run(&self, cx: Context<'_>) -> CommandResult {
         no_args(cx.args, &SPEC)?;
         match (&cx.view.running, cx.view.queue.len()) {
-            (Some(_), 0) => Ok(Reply::notice("Stopping.").then(RoomAction::StopTurn)),
+            // The turn's own message ends with the fact.
+            (Some(_), 0) => Ok(Reply::default().then(RoomAction::StopTurn)),
             (Some(_), waiting) => {
                 let text = format!("Stopping. {waiting} in the queue come next; `queue clear` drops them.");
                 Ok(Reply::notice(text).then(RoomAction::StopTurn))

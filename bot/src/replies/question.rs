@@ -154,8 +154,16 @@ fn diff(old: &str, new: &str) -> String {
     similar::TextDiff::from_lines(old, new).unified_diff().context_radius(3).to_string()
 }
 
-/// A question's message once it is decided.
+/// A question's message once it is decided. A plan stays in it, since the room works by it.
 pub fn settled(question: &Question, outcome: &Outcome) -> String {
+    let decided = decided(question, outcome);
+    match &question.kind {
+        Kind::Plan { plan } if !plan.trim().is_empty() => format!("{}\n\n{decided}", inert(plan.trim())),
+        Kind::Tool { .. } | Kind::Plan { .. } | Kind::Choose(_) => decided,
+    }
+}
+
+fn decided(question: &Question, outcome: &Outcome) -> String {
     let id = question.id;
     let what = what(question);
     match outcome {
@@ -169,7 +177,9 @@ pub fn settled(question: &Question, outcome: &Outcome) -> String {
             code_span(&shorten(&scope.describe(), 80))
         ),
         Outcome::Answered { by, answers } => {
-            let answers: Vec<_> = answers.iter().map(|(_, answer)| code_span(answer)).collect();
+            let answer =
+                |(asked, answer): &(String, String)| format!("{} to “{}”", code_span(answer), inert(asked));
+            let answers: Vec<_> = answers.iter().map(answer).collect();
             format!("✅ Question {id}: {} answered {}.", inert(&by.name), answers.join(", "))
         }
         Outcome::Denied { by, reason } => {

@@ -85,9 +85,8 @@ impl RoomTask {
         if matches!(addressed, Some(Addressed::Prefix | Addressed::Slash)) {
             return true;
         }
-        let answers_nothing = self.questions.is_empty()
-            && answers::is_answer_word(text)
-            && !answers::names_a_question(text);
+        let answers_nothing =
+            self.questions.is_empty() && answers::is_answer_word(text) && !answers::names_a_question(text);
         let prose = !command.spec().takes_text && reads_as_prose(args);
         !answers_nothing && !prose
     }
@@ -199,7 +198,13 @@ impl RoomTask {
 
     fn enqueue_prompt(&mut self, incoming: &Incoming, text: &str) {
         if self.queue.len() >= QUEUE_LIMIT {
-            return self.say(replies::queue_full(QUEUE_LIMIT), Tone::Failure, Some(incoming.id.clone()));
+            // In an ambient room people talk among themselves: kept as context, without a word about the queue.
+            return match incoming.addressed {
+                None => self.overheard(incoming),
+                Some(_) => {
+                    self.say(replies::queue_full(QUEUE_LIMIT), Tone::Failure, Some(incoming.id.clone()));
+                }
+            };
         }
         let prompt = QueuedPrompt {
             message: incoming.id.clone(),
@@ -213,7 +218,7 @@ impl RoomTask {
         let number = self.keep(self.services.store.queue_prompt(&self.room, &prompt));
         let busy = self.is_busy();
         self.queue.push_back(Waiting::Prompt { number, prompt });
-        if busy {
+        if busy && incoming.addressed.is_some() {
             self.say(replies::queued(self.queue.len()), Tone::Notice, Some(incoming.id.clone()));
         }
         self.next_in_queue();

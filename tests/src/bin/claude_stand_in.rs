@@ -23,6 +23,7 @@
 //! | `die N`, `kill9` | exits with N in mid-turn; kills itself |
 //! | `silent`, `stubborn` | says nothing more; the second also ignores SIGTERM, SIGHUP and SIGINT |
 //! | `error 401`, `429`, `500`, `529` | retry lines and the failed result; `flaky`: two retries, then an answer |
+//! | `busy N [STATUS EPOCH]` | 529 for the first N tries, with a `rate_limit_event`; then an answer |
 //! | `limit STATUS EPOCH` | a `rate_limit_event` |
 //! | `background` | a second result that nobody prompted |
 //! | `subagent` | lines of a sub-agent between those of the chat |

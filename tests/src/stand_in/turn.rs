@@ -10,7 +10,7 @@ use super::{
 };
 
 /// The words that a prompt may begin with; the rest of its line is their argument.
-const DIRECTIVES: [&str; 30] = [
+const DIRECTIVES: [&str; 31] = [
     "echo",
     "history",
     "bash",
@@ -39,6 +39,7 @@ const DIRECTIVES: [&str; 30] = [
     "limit",
     "long",
     "flaky",
+    "busy",
     "pid",
     "stamps",
 ];
@@ -99,6 +100,7 @@ impl Talk {
             "subagent" => self.sub_agent(),
             "limit" => self.limit(rest),
             "flaky" => self.flaky(),
+            "busy" => return Ok(self.busy(rest)),
             "error" => return Ok(self.fail(rest)),
             "background" => return Ok(self.background()),
             "die" => self.die(rest),
@@ -306,6 +308,21 @@ impl Talk {
             self.print(&self.stamp.api_retry(&FAILURES[3], attempt, 3));
         }
         "after two retries".into()
+    }
+
+    /// An overloaded API for so many tries: `busy TRIES [STATUS EPOCH]`, with a notice of a usage limit.
+    fn busy(&mut self, rest: &str) -> Outcome {
+        let (tries, limit) = rest.split_once(' ').unwrap_or((rest, ""));
+        let of_this = |prompt: &&String| directive(prompt).0 == "busy";
+        let tried = self.session.prompts.iter().rev().take_while(of_this).count();
+        if tried > number(tries) {
+            self.say("no longer busy");
+            return Outcome::Said("no longer busy".into());
+        }
+        if !limit.is_empty() {
+            self.limit(limit);
+        }
+        self.fail("529")
     }
 
     /// A failing API: `error STATUS`.

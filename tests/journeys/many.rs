@@ -1,0 +1,99 @@
+//! Many rooms and floods: everything in its room, in order, and nothing gets stuck.
+
+use std::time::Duration;
+
+use adapters::fake::FakeRoom;
+use e2e::{Cli, Setup};
+use futures::future::join_all;
+
+/// Five prompts at once; all answers, in the order of the room.
+async fn talk(room: FakeRoom, number: usize) {
+    for prompt in 1..=5 {
+        room.say(&format!("echo room {number} prompt {prompt}.")).await;
+    }
+    room.see(&format!("echo: room {number} prompt 5.")).await;
+    room.settled().await;
+    let answers: Vec<String> =
+        room.shown().into_iter().map(|shown| shown.text).filter(|text| text.starts_with("echo: ")).collect();
+    let expected: Vec<String> =
+        (1..=5).map(|prompt| format!("echo: room {number} prompt {prompt}.")).collect();
+    assert_eq!(answers, expected, "{}", room.transcript());
+    room.say("history").await;
+    room.see(&format!("5. echo room {number} prompt 5.")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_rooms_at_once_get_their_own_answers_in_order() {
+    let bot = Setup::new(Cli::StandIn).start().await;
+    join_all((0..20).map(|number| talk(bot.room(&format!("room-{number}")), number))).await;
+    assert_eq!(bot.sessions(), 20);
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_of_many_rooms_do_not_mix() {
+    let bot = Setup::new(Cli::StandIn).start().await;
+    let rooms: Vec<FakeRoom> = (0..8).map(|number| bot.room(&format!("room-{number}"))).collect();
+    let ask = |room: &FakeRoom, number: usize| {
+        let room = room.clone();
+        async move {
+            room.say(&format!("bash touch {number}.txt")).await;
+            room.see(&format!("touch {number}.txt")).await;
+        }
+    };
+    join_all(rooms.iter().enumerate().map(|(number, room)| ask(room, number))).await;
+    for (number, room) in rooms.iter().enumerate() {
+        room.say(if number % 2 == 0 { "yes" } else { "no" }).await;
+    }
+    join_all(rooms.iter().map(FakeRoom::settled)).await;
+    for number in 0..8 {
+        assert_eq!(bot.file(&format!("{number}.txt")).exists(), number % 2 == 0, "room {number}");
+    }
+    bot.app.shutdown().await;
+}
+
+/// A generator of its own, so that a failure can be had again.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % sides as u64) as usize
+    }
+
+    fn pick<'w>(&mut self, words: &[&'w str]) -> &'w str {
+        words[self.roll(words.len())]
+    }
+}
+
+const ODD: [&str; 24] = [
+    "", "1", "0", "-1", "99999999999999999999", "on", "off", "stop", "clear", "revoke", "30s", "1h", "week", "default",
+    "`", "```", "@room", "\u{202e}abc", "\u{0}", "🦀", "é", "<b>", "--help", "#3",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_odd_messages_leave_the_room_alive() {
+    let bot = Setup::new(Cli::Program(vec!["/bin/false".into()])).operators(&["ann"]).start().await;
+    let room = bot.room("a");
+    let specs = bot.app.services().registry.specs();
+    let words: Vec<&str> = specs.flat_map(|spec| spec.aliases.iter().copied().chain([spec.name])).collect();
+    let mut dice = Dice(0x5eed);
+    for _ in 0..40 {
+        for _ in 0..50 {
+            let (prefix, word) = (dice.pick(&["!", "!", "!", "Timmy ", ""]), dice.pick(&words));
+            let (one, two) = (dice.pick(&ODD), dice.pick(&ODD));
+            // `doctor` starts programs; what it does has tests of its own.
+            if word != "doctor" {
+                room.say(&format!("{prefix}{word} {one} {two}")).await;
+            }
+        }
+        room.settled().await;
+    }
+    room.say("version").await;
+    room.see("storkit").await;
+    let transcript = room.transcript();
+    assert!(!transcript.contains("went wrong on my side"), "{transcript}");
+    tokio::time::timeout(Duration::from_secs(60), bot.app.shutdown()).await.expect("it ends");
+}
