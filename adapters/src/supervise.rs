@@ -73,6 +73,7 @@ impl Health {
             state.since = SystemTime::now();
             state.connections = state.connections.saturating_add(1);
             state.connected_at = Some(Instant::now());
+            tracing::info!(adapter = self.name, "connected");
         }
     }
 

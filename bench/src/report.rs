@@ -4,7 +4,12 @@ use std::{fmt::Write as _, fs, io, path::Path};
 
 use anyhow::Context as _;
 
-use crate::{Effort, figures::Figure, machine::Conditions, numbers::short};
+use crate::{
+    Effort,
+    figures::{FIGURES, Figure},
+    machine::Conditions,
+    numbers::short,
+};
 
 const PAGE: &str = "# Performance\n\nWritten by `script/bench`: what stands between two marks is replaced when that figure is measured again; what \
 stands outside them is written by hand. Ratios count: both sides of each were measured in the same run on the same machine.\n";
@@ -102,7 +107,7 @@ fn line(row: &Row) -> String {
     format!("| {} | {} | {} | {ratio} | {goal} | {reached} |\n", row.what, row.ours, row.theirs)
 }
 
-/// Puts the section in the place of the figure's last one, or at the end.
+/// Puts the section in the place of the figure's last one; a first one before the next figure that is there.
 ///
 /// # Errors
 /// If the page cannot be read or written.
@@ -111,20 +116,28 @@ pub fn write(page: &Path, figure: &Figure, section: &str) -> anyhow::Result<()> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => PAGE.to_owned(),
         read => read.with_context(|| format!("`{}` cannot be read", page.display()))?,
     };
-    let new = placed(&old, figure.name, section);
+    let later: Vec<&str> = FIGURES
+        .iter()
+        .skip_while(|other| other.name != figure.name)
+        .skip(1)
+        .map(|other| other.name)
+        .collect();
+    let new = placed(&old, figure.name, &later, section);
     fs::write(page, new).with_context(|| format!("`{}` cannot be written", page.display()))
 }
 
-fn placed(page: &str, name: &str, section: &str) -> String {
-    let (begin, end) = (begin(name), end(name));
-    let found = page.find(&begin).and_then(|from| {
-        let length = page[from..].find(&end)? + end.len();
+fn placed(page: &str, name: &str, later: &[&str], section: &str) -> String {
+    let (begin_mark, end_mark) = (begin(name), end(name));
+    let found = page.find(&begin_mark).and_then(|from| {
+        let length = page[from..].find(&end_mark)? + end_mark.len();
         Some((from, from + length))
     });
-    match found {
-        Some((from, to)) => format!("{}{}{}", &page[..from], section.trim_end(), &page[to..]),
-        None => format!("{}\n\n{section}", page.trim_end()),
+    if let Some((from, to)) = found {
+        return format!("{}{}{}", &page[..from], section.trim_end(), &page[to..]);
     }
+    let next = later.iter().find_map(|later| page.find(&begin(later)));
+    let (before, after) = page.split_at(next.unwrap_or(page.len()));
+    format!("{}\n\n{section}{}{after}", before.trim_end(), if after.is_empty() { "" } else { "\n" })
 }
 
 fn begin(name: &str) -> String {
@@ -139,17 +152,22 @@ fn end(name: &str) -> String {
 mod tests {
     use super::*;
 
+    const NEW: &str = "<!-- figure a -->\nnew\n<!-- end of a -->\n";
+
     #[test]
     fn a_section_takes_the_place_of_the_old_one_and_nothing_else_changes() {
         let page = "head\n\n<!-- figure a -->\nold\n<!-- end of a -->\n\nby hand\n\n<!-- figure b -->\nb\n<!-- end of b -->\n";
-        let new = placed(page, "a", "<!-- figure a -->\nnew\n<!-- end of a -->\n");
-        assert_eq!(new, page.replace("old", "new"));
+        assert_eq!(placed(page, "a", &["b"], NEW), page.replace("old", "new"));
     }
 
     #[test]
-    fn a_first_section_goes_to_the_end() {
-        let new = placed("head\n", "a", "<!-- figure a -->\nnew\n<!-- end of a -->\n");
-        assert_eq!(new, "head\n\n<!-- figure a -->\nnew\n<!-- end of a -->\n");
+    fn a_first_section_goes_before_the_next_figure_or_to_the_end() {
+        assert_eq!(placed("head\n", "a", &["b"], NEW), format!("head\n\n{NEW}"));
+        let later = "<!-- figure c -->\nc\n<!-- end of c -->\n";
+        assert_eq!(
+            placed(&format!("head\n\n{later}"), "a", &["b", "c"], NEW),
+            format!("head\n\n{NEW}\n{later}")
+        );
     }
 
     #[test]

@@ -107,6 +107,8 @@ impl App {
         }
         let for_rooms = services.clone();
         services.rooms.serve(move |room, sender, mailbox| match for_rooms.adapter(room.adapter()) {
+            // A room that has ended with the bot is not started again by what still comes for it.
+            Some(_) if for_rooms.stop.is_cancelled() => false,
             Some(adapter) => {
                 RoomTask::start(for_rooms.clone(), adapter, room, sender, mailbox);
                 true

@@ -4,13 +4,16 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use toml::{Table, Value};
+use pipeline::{
+    atomic,
+    toml_keys::{self, Misfit, dotted_keys},
+};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use toml::Table;
 
-use crate::duration;
+pub use pipeline::duration::Span;
 
 /// The settings of one bot. Every key has a default, so that no file at all is a valid file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -115,39 +118,6 @@ impl Default for ConsoleSection {
     }
 }
 
-/// A length of time, written `30s`, `5m`, `2h` or `0`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
-
-impl Span {
-    const fn minutes(n: u64) -> Self {
-        Self(Duration::from_secs(n * 60))
-    }
-
-    /// `None` for 0, which means "no limit" where a limit is configured.
-    pub fn limit(self) -> Option<Duration> {
-        (!self.0.is_zero()).then_some(self.0)
-    }
-}
-
-impl Serialize for Span {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&duration::human(self.0).replace(' ', ""))
-    }
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let parsed = if text.trim() == "0" { Some(Duration::ZERO) } else { duration::parse(&text) };
-        parsed.map(Span).ok_or_else(|| {
-            D::Error::custom(format!(
-                "`{text}` is no length of time; write it like \"30s\", \"5m\" or \"2h\""
-            ))
-        })
-    }
-}
-
 fn string_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -244,11 +214,9 @@ impl Config {
             why: error.to_string(),
         })?;
         check_keys(&table, path)?;
-        let mut secret_env = Vec::new();
-        for (key, value) in &mut table {
-            expand(value, key, path, &lookup, &mut secret_env)?;
-        }
-        let config = deserialize(table, path)?;
+        let misfit = |Misfit { key, why }| ConfigError::Value { path: path.into(), key, why };
+        let secret_env = toml_keys::expand(&mut table, &lookup).map_err(misfit)?;
+        let config: Self = toml_keys::deserialize(table).map_err(misfit)?;
         config.check(path)?;
         Ok(Loaded { config, secret_env, path: path.into() })
     }
@@ -273,123 +241,19 @@ impl Config {
     }
 }
 
-/// Deserializes key by key, so that the message can name the key that does not fit.
-fn deserialize(table: Table, path: &Path) -> Result<Config, ConfigError> {
-    for (name, value) in &table {
-        let entries: Vec<(String, Table)> = match value {
-            Value::Table(inner) => inner
-                .iter()
-                .map(|(key, value)| {
-                    let section = Table::from_iter([(key.clone(), value.clone())]);
-                    (format!("{name}.{key}"), Table::from_iter([(name.clone(), Value::Table(section))]))
-                })
-                .collect(),
-            _ => vec![(name.clone(), Table::from_iter([(name.clone(), value.clone())]))],
-        };
-        for (key, single) in entries {
-            single.try_into::<Config>().map_err(|error| ConfigError::Value {
-                path: path.into(),
-                key,
-                why: format!("{}.", error.message().trim_end_matches('.')),
-            })?;
-        }
-    }
-    table.try_into().map_err(|error: toml::de::Error| ConfigError::Syntax {
-        path: path.into(),
-        why: error.message().to_owned(),
-    })
-}
-
 fn check_keys(table: &Table, path: &Path) -> Result<(), ConfigError> {
-    let known = known_keys();
-    for key in dotted_keys(table) {
-        if !known.contains(&key) {
-            return Err(ConfigError::UnknownKey { path: path.into(), nearest: nearest(&key, &known), key });
+    match toml_keys::unknown(table, &known_keys()) {
+        None => Ok(()),
+        Some(toml_keys::UnknownKey { key, nearest }) => {
+            Err(ConfigError::UnknownKey { path: path.into(), key, nearest })
         }
     }
-    Ok(())
 }
 
 /// Every key there is, read off the defaults, so that it cannot fall out of step with the struct.
 pub fn known_keys() -> Vec<String> {
     let table = Table::try_from(Config::default()).expect("the defaults are plain data");
     dotted_keys(&table)
-}
-
-fn dotted_keys(table: &Table) -> Vec<String> {
-    let mut keys = Vec::new();
-    for (name, value) in table {
-        keys.push(name.clone());
-        if let Value::Table(inner) = value {
-            keys.extend(inner.keys().map(|key| format!("{name}.{key}")));
-        }
-    }
-    keys
-}
-
-fn nearest(key: &str, known: &[String]) -> Option<String> {
-    let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_owned();
-    known
-        .iter()
-        .map(|candidate| {
-            let whole = strsim::normalized_damerau_levenshtein(key, candidate);
-            let part = strsim::normalized_damerau_levenshtein(&last(key), &last(candidate));
-            (whole.max(part * 0.95), candidate)
-        })
-        .filter(|(score, _)| *score > 0.55)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate.clone())
-}
-
-fn expand(
-    value: &mut Value,
-    key: &str,
-    path: &Path,
-    lookup: &impl Fn(&str) -> Option<String>,
-    used: &mut Vec<String>,
-) -> Result<(), ConfigError> {
-    match value {
-        Value::String(text) => *text = expand_text(text, key, path, lookup, used)?,
-        Value::Array(items) => {
-            for item in items {
-                expand(item, key, path, lookup, used)?;
-            }
-        }
-        Value::Table(table) => {
-            for (name, item) in table {
-                expand(item, &format!("{key}.{name}"), path, lookup, used)?;
-            }
-        }
-        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
-    }
-    Ok(())
-}
-
-fn expand_text(
-    text: &str,
-    key: &str,
-    path: &Path,
-    lookup: &impl Fn(&str) -> Option<String>,
-    used: &mut Vec<String>,
-) -> Result<String, ConfigError> {
-    let wrong = |why: String| ConfigError::Value { path: path.into(), key: key.into(), why };
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(start) = rest.find("${") {
-        let (before, tail) = rest.split_at(start);
-        let end =
-            tail.find('}').ok_or_else(|| wrong("`${` without `}`; write it like \"${NAME}\".".into()))?;
-        let name = &tail[2..end];
-        let value = lookup(name).ok_or_else(|| {
-            wrong(format!("the environment variable `{name}` is not set. Set it, or write the value here."))
-        })?;
-        out.push_str(before);
-        out.push_str(&value);
-        used.push(name.to_owned());
-        rest = &tail[end + 1..];
-    }
-    out.push_str(rest);
-    Ok(out)
 }
 
 /// Writes `ambient_rooms` back into the file, leaving every other byte of it as the person wrote it.
@@ -413,7 +277,7 @@ pub fn write_ambient_rooms(path: &Path, rooms: &[String]) -> anyhow::Result<()> 
             document.insert("ambient_rooms", toml_edit::value(list));
         }
     }
-    crate::atomic::write(path, document.to_string().as_bytes()).context("bot.toml cannot be written")
+    atomic::write(path, document.to_string().as_bytes()).context("bot.toml cannot be written")
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 //! A live message is edited in place, throttled, the latest state winning; its final state always arrives. Where
 //! nothing can be edited it is its start (if the messenger shows no activity) and its end.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use adapters::{
     Activity, Adapter, AdapterError, Attachment, MessageId, Outgoing, Room, Tone,
@@ -25,10 +28,22 @@ pub struct Slot(u64);
 pub type Report = Box<dyn FnOnce(Result<Vec<MessageId>, &AdapterError>) + Send>;
 
 enum Job {
-    Say { message: Outgoing, attachment: Option<Attachment>, slot: Option<Slot>, report: Option<Report> },
-    Show { slot: Slot, message: Outgoing },
-    Finish { slot: Slot, message: Outgoing },
-    Replace { id: MessageId, message: Outgoing },
+    Say {
+        message: Outgoing,
+        attachment: Option<Attachment>,
+        slot: Option<Slot>,
+        report: Option<Report>,
+    },
+    /// What it shows now stands in [`Outbox::newest`].
+    Show(Slot),
+    Finish {
+        slot: Slot,
+        message: Outgoing,
+    },
+    Replace {
+        id: MessageId,
+        message: Outgoing,
+    },
     Activity(Activity),
     Flush(oneshot::Sender<()>),
 }
@@ -37,14 +52,20 @@ enum Job {
 pub struct Outbox {
     jobs: mpsc::UnboundedSender<Job>,
     slots: u64,
+    newest: Newest,
 }
+
+/// The state of each live message that the speaker has not taken up. One for each, however fast they come:
+/// a queue of them all would hold a growing text once for every piece of it.
+type Newest = Arc<Mutex<HashMap<Slot, Outgoing>>>;
 
 impl Outbox {
     /// Starts the task that speaks in `room` through `adapter`.
     pub fn new(adapter: Arc<dyn Adapter>, room: Room, tracker: &TaskTracker) -> Self {
         let (jobs, receiver) = mpsc::unbounded_channel();
-        tracker.spawn(Speaker { adapter, room, live: HashMap::new() }.run(receiver));
-        Self { jobs, slots: 0 }
+        let newest = Newest::default();
+        tracker.spawn(Speaker { adapter, room, live: HashMap::new(), newest: newest.clone() }.run(receiver));
+        Self { jobs, slots: 0, newest }
     }
 
     /// Says something once.
@@ -67,11 +88,16 @@ impl Outbox {
 
     /// The live message's state now. May be skipped when a later one follows soon.
     pub fn show(&self, slot: Slot, message: Outgoing) {
-        self.send(Job::Show { slot, message: Outgoing { live: true, ..message } });
+        let message = Outgoing { live: true, ..message };
+        let before = self.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, message);
+        if before.is_none() {
+            self.send(Job::Show(slot));
+        }
     }
 
     /// The live message's last state. Always arrives, as a message of its own if need be.
     pub fn finish(&self, slot: Slot, message: Outgoing) {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
         self.send(Job::Finish { slot, message });
     }
 
@@ -113,6 +139,7 @@ struct Speaker {
     adapter: Arc<dyn Adapter>,
     room: Room,
     live: HashMap<Slot, Live>,
+    newest: Newest,
 }
 
 impl Speaker {
@@ -136,7 +163,13 @@ impl Speaker {
             Job::Say { message, attachment, slot, report } => {
                 self.say(message, attachment, slot, report).await
             }
-            Job::Show { slot, message } => self.show(slot, message).await,
+            Job::Show(slot) => {
+                let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
+                // Without one the message has ended meanwhile.
+                if let Some(message) = newest {
+                    self.show(slot, message).await;
+                }
+            }
             Job::Finish { slot, message } => self.finish(slot, message).await,
             Job::Replace { id, message } => self.replace(id, message).await,
             Job::Activity(activity) => {
@@ -281,5 +314,39 @@ async fn at(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adapters::fake::Fake;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn states_that_come_faster_than_they_are_sent_are_not_kept() {
+        let fake = Fake::new("fake");
+        let tracker = TaskTracker::new();
+        let room = fake.room("a");
+        let mut outbox = Outbox::new(fake.clone(), room.room().clone(), &tracker);
+        let slot = outbox.open();
+        for number in 0..1_000 {
+            outbox.show(slot, Outgoing::text(format!("state {number}")));
+        }
+        outbox.flush().await;
+        assert_eq!((fake.sends(), fake.edits()), (1, 0));
+        room.see("state 999").await;
+    }
+
+    #[tokio::test]
+    async fn a_state_does_not_come_after_the_end() {
+        let fake = Fake::new("fake");
+        let room = fake.room("a");
+        let mut outbox = Outbox::new(fake.clone(), room.room().clone(), &TaskTracker::new());
+        let slot = outbox.open();
+        outbox.show(slot, Outgoing::text("on the way"));
+        outbox.finish(slot, Outgoing::text("the end"));
+        outbox.flush().await;
+        assert_eq!(room.transcript(), "bot: the end\n");
     }
 }

@@ -11,7 +11,16 @@ use pipeline::Project;
 /// Held for as long as this process serves the project.
 #[derive(Debug)]
 pub struct InstanceLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for InstanceLock {
+    /// Closing alone would leave it to a process that is being forked at this moment and has not yet closed its copy.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "the project's lock could not be given back");
+        }
+    }
 }
 
 /// Why the project cannot be served.
@@ -54,5 +63,24 @@ pub fn take(project: &Project) -> Result<InstanceLock, LockError> {
         Err(TryLockError::Error(source)) => return Err(io(source)),
     }
     file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(io)?;
-    Ok(InstanceLock { _file: file })
+    Ok(InstanceLock { file })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_lock_is_free_though_a_forked_process_holds_a_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let git = std::process::Command::new("git").arg("-C").arg(dir.path()).args(["init", "-q"]).status();
+        assert!(git.unwrap().success());
+        let project = Project::open(dir.path()).unwrap();
+        let lock = take(&project).unwrap();
+        let copy = lock.file.try_clone().unwrap();
+        assert!(matches!(take(&project), Err(LockError::Taken { .. })));
+        drop(lock);
+        assert!(take(&project).is_ok());
+        drop(copy);
+    }
 }

@@ -237,6 +237,9 @@ pub fn turn_failed(end: &TurnEnd) -> String {
             "The session is too long for the model. `reset` begins a new one."
         }
         _ if said.contains("redit balance") => "The account behind the key has no credit left.",
+        _ if said.contains("Not logged in") => {
+            "Claude Code has no key. Set `ANTHROPIC_API_KEY` (or log in with `claude`) where I run, and restart me."
+        }
         _ if said.contains("mid-response") => {
             "Claude's service broke off in the middle of its answer. Say `go on` to continue."
         }

@@ -147,7 +147,7 @@ impl RoomTask {
         match input {
             RoomInput::Message(incoming) => self.message(incoming).await,
             RoomInput::Overheard(incoming) => self.overheard(&incoming),
-            RoomInput::Session { prompt, event } => self.session_said(prompt, event),
+            RoomInput::Session { prompt, event, place: _place } => self.session_said(prompt, event),
             RoomInput::Question(question) => self.question_opened(question),
             RoomInput::Settled(question, outcome) => self.question_settled(&question, &outcome),
             RoomInput::Verdict { request_id, answer } => self.verdict(request_id, answer),

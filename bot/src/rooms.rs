@@ -10,7 +10,7 @@ use std::{
 
 use adapters::{Incoming, Room};
 use pipeline::claude::PermissionAnswer;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::{
     permission::{Outcome, Question, QuestionId},
@@ -33,6 +33,8 @@ pub enum RoomInput {
         prompt: u64,
         /// What it said.
         event: SessionEvent,
+        /// Given back when this was taken up; what the process says waits for it, so that the mailbox stays small.
+        place: Option<OwnedSemaphorePermit>,
     },
     /// A permission question opens.
     Question(Arc<Question>),
@@ -141,7 +143,8 @@ impl Rooms {
 
     fn entry(&self, room: &Room) -> Option<(RoomSender, Arc<AtomicUsize>)> {
         let mut entries = self.lock();
-        if let Some(entry) = entries.get(room) {
+        // A task that a defect ended is started anew: its room must not stay silent for that.
+        if let Some(entry) = entries.get(room).filter(|entry| !entry.sender.0.is_closed()) {
             return Some((entry.sender.clone(), entry.waiting.clone()));
         }
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -157,5 +160,28 @@ impl Rooms {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Room, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_whose_task_is_gone_gets_another_one() {
+        let rooms = Rooms::default();
+        let starts = Arc::new(AtomicUsize::new(0));
+        let (counted, kept) = (starts.clone(), Mutex::new(Vec::new()));
+        rooms.serve(move |_, _, mailbox| {
+            if counted.fetch_add(1, Ordering::Relaxed) > 0 {
+                kept.lock().unwrap().push(mailbox);
+            }
+            true
+        });
+        let room = Room::new("fake", "a");
+        let notice = || RoomInput::Notice("hello".into());
+        assert!(!rooms.post(&room, notice()), "the first task dies at once");
+        assert!(rooms.post(&room, notice()) && rooms.post(&room, notice()));
+        assert_eq!(starts.load(Ordering::Relaxed), 2);
     }
 }

@@ -1,10 +1,10 @@
 //! One room's live Claude Code session: started when a prompt needs it, closed when idle, ended for good on demand.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use pipeline::claude::{AgentEvent, Launch, PermissionAnswer, Process, ProcessError};
 use tokio::{
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, sleep_until},
 };
 use tokio_util::task::TaskTracker;
@@ -16,6 +16,9 @@ use crate::{
 
 /// How long a turn may take to obey an interrupt before its process is ended (the CLI takes about 0.3 s).
 const OBEY: Duration = Duration::from_secs(3);
+
+/// How many events may wait for the room. While it is busy the process waits too, through a full terminal.
+const AHEAD: usize = 16;
 
 /// What a session tells its room.
 pub enum SessionEvent {
@@ -49,7 +52,15 @@ impl Session {
         tracker: &TaskTracker,
     ) -> Self {
         let (orders, receiver) = mpsc::unbounded_channel();
-        let task = Task { orders: receiver, room, agents, idle_timeout, live: None, prompt: 0 };
+        let task = Task {
+            orders: receiver,
+            room,
+            agents,
+            idle_timeout,
+            live: None,
+            prompt: 0,
+            places: Arc::new(Semaphore::new(AHEAD)),
+        };
         tracker.spawn(task.run());
         Self { orders, prompts: 0 }
     }
@@ -114,6 +125,8 @@ struct Task {
     live: Option<Live>,
     /// The number of the newest prompt that came here.
     prompt: u64,
+    /// For events that the room has not taken up.
+    places: Arc<Semaphore>,
 }
 
 impl Task {
@@ -125,7 +138,7 @@ impl Task {
                     Some(order) => self.obey(order).await,
                     None => break,
                 },
-                event = next_event(&mut self.live) => self.heard(event).await,
+                (event, place) = next_event(&mut self.live, &self.places) => self.heard(event, place).await,
                 () = until(wake) => self.woke().await,
             }
         }
@@ -200,7 +213,7 @@ impl Task {
         }
     }
 
-    async fn heard(&mut self, event: Option<AgentEvent>) {
+    async fn heard(&mut self, event: Option<AgentEvent>, place: Option<OwnedSemaphorePermit>) {
         let Some(event) = event else { return self.end(true).await };
         match (&event, &mut self.live) {
             (AgentEvent::Exited(_), _) => self.end(true).await,
@@ -214,7 +227,7 @@ impl Task {
             }
             _ => {}
         }
-        self.tell(SessionEvent::Agent(event));
+        self.room.send(RoomInput::Session { prompt: self.prompt, event: SessionEvent::Agent(event), place });
     }
 
     /// When something is due: an interrupt that was not obeyed, or the idle close.
@@ -246,13 +259,20 @@ impl Task {
     }
 
     fn tell(&self, event: SessionEvent) {
-        self.room.send(RoomInput::Session { prompt: self.prompt, event });
+        self.room.send(RoomInput::Session { prompt: self.prompt, event, place: None });
     }
 }
 
-async fn next_event(live: &mut Option<Live>) -> Option<AgentEvent> {
+/// The next event, once the room has a place for it.
+async fn next_event(
+    live: &mut Option<Live>,
+    places: &Arc<Semaphore>,
+) -> (Option<AgentEvent>, Option<OwnedSemaphorePermit>) {
     match live {
-        Some(live) => live.events.recv().await,
+        Some(live) => {
+            let place = places.clone().acquire_owned().await.ok();
+            (live.events.recv().await, place)
+        }
         None => std::future::pending().await,
     }
 }
@@ -261,5 +281,71 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use adapters::Room;
+    use pipeline::claude::{Mode, PermissionRoute, SessionId, Start};
+
+    use super::*;
+    use crate::rooms::{Mailbox, Rooms};
+
+    fn room() -> (RoomSender, Mailbox) {
+        let made = Arc::new(Mutex::new(None));
+        let (rooms, keep) = (Rooms::default(), made.clone());
+        rooms.serve(move |_, sender, mailbox| keep.lock().unwrap().replace((sender, mailbox)).is_none());
+        assert!(rooms.post(&Room::new("fake", "a"), RoomInput::Notice("begin".into())));
+        made.lock().unwrap().take().unwrap()
+    }
+
+    /// A program that ends at once, whatever it is asked.
+    fn launch(folder: &std::path::Path) -> Launch {
+        Launch {
+            command: ["/bin/sh", "-c", "exit 3"].map(String::from).into(),
+            cwd: folder.into(),
+            runtime_dir: folder.into(),
+            start: Start::New(SessionId::random()),
+            mode: Mode::Live,
+            permissions: PermissionRoute::Control,
+            model: None,
+            append_system_prompt: None,
+            trust_project_settings: false,
+            env_remove: Vec::new(),
+            env: Vec::new(),
+            max_turns: None,
+            max_budget_usd: None,
+        }
+    }
+
+    async fn prompt_of_the_exit(mailbox: &mut Mailbox) -> u64 {
+        let exit = async {
+            loop {
+                let input = mailbox.next().await.expect("the session speaks");
+                if let RoomInput::Session {
+                    prompt, event: SessionEvent::Agent(AgentEvent::Exited(_)), ..
+                } = input
+                {
+                    return prompt;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), exit).await.expect("the process ends")
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_exit_tells_which_prompt_it_is_about() {
+        let folder = tempfile::tempdir().unwrap();
+        let (sender, mut mailbox) = room();
+        let mut session = Session::new(sender, Agents::default(), None, &TaskTracker::new());
+        for number in 1..=2 {
+            let entry = AgentEntry { name: "a".into(), since: std::time::Instant::now(), cost_usd: 0.0 };
+            session.prompt(launch(folder.path()), "hello".into(), entry);
+            assert_eq!(session.prompts(), number);
+            assert_eq!(prompt_of_the_exit(&mut mailbox).await, number);
+        }
     }
 }

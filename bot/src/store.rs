@@ -60,15 +60,12 @@ impl Store {
     /// Records these ids and tells for each whether it is new. One transaction, so that a burst costs one write.
     pub fn mark_seen(&self, messages: &[(Room, MessageId)], now: SystemTime) -> StoreResult<Vec<bool>> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
-        let mut fresh = Vec::with_capacity(messages.len());
-        {
-            let mut insert = transaction
-                .prepare_cached("INSERT OR IGNORE INTO seen (room, message, at) VALUES (?1, ?2, ?3)")?;
-            for (room, id) in messages {
-                fresh.push(insert.execute(params![room.to_string(), id.as_str(), seconds(now)])? == 1);
-            }
+        // One statement is a transaction by itself, and beginning and committing one would double its cost.
+        if messages.len() <= 1 {
+            return insert_seen(&connection, messages, now);
         }
+        let transaction = connection.transaction()?;
+        let fresh = insert_seen(&transaction, messages, now)?;
         transaction.commit()?;
         Ok(fresh)
     }
@@ -223,6 +220,18 @@ impl Store {
         transaction.commit()?;
         Ok(talk)
     }
+}
+
+fn insert_seen(
+    connection: &Connection,
+    messages: &[(Room, MessageId)],
+    now: SystemTime,
+) -> StoreResult<Vec<bool>> {
+    let mut insert =
+        connection.prepare_cached("INSERT OR IGNORE INTO seen (room, message, at) VALUES (?1, ?2, ?3)")?;
+    let insert =
+        |(room, id): &(Room, MessageId)| insert.execute(params![room.to_string(), id.as_str(), seconds(now)]);
+    messages.iter().map(insert).map(|rows| Ok(rows? == 1)).collect()
 }
 
 fn seconds(time: SystemTime) -> i64 {

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::replies;
 
+/// How much of an unfinished block is shown, in bytes: more than any messenger shows of a message on its way.
+const LONGEST_WRITING: usize = 256 * 1024;
+
 /// What has been said and done in a turn so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Transcript {
@@ -37,7 +40,7 @@ impl Transcript {
             self.retrying = None;
         }
         match event {
-            AgentEvent::TextDelta(text) => self.writing.push_str(text),
+            AgentEvent::TextDelta(text) => return self.write(text),
             AgentEvent::Text(text) => {
                 self.writing.clear();
                 self.items.push(Item::Text(text.clone()));
@@ -52,6 +55,18 @@ impl Transcript {
             _ => return false,
         }
         true
+    }
+
+    /// A block's pieces beyond [`LONGEST_WRITING`] are not kept: the whole block follows when it is finished.
+    fn write(&mut self, text: &str) -> bool {
+        let was_full = self.writing.len() >= LONGEST_WRITING;
+        if !was_full {
+            self.writing.push_str(text);
+            if self.writing.len() >= LONGEST_WRITING {
+                self.writing.push('…');
+            }
+        }
+        !was_full
     }
 
     fn tool_ended(&mut self, ended: &str, is_error: bool) -> bool {
@@ -211,6 +226,17 @@ mod tests {
             assert!(transcript.apply(&event), "{event:?}");
         }
         transcript
+    }
+
+    #[test]
+    fn an_endless_block_is_kept_in_part_and_shown_whole_when_it_is_finished() {
+        let mut transcript = Transcript::default();
+        let piece = AgentEvent::TextDelta("x".repeat(1024));
+        let shown = (0..10_000).filter(|_| transcript.apply(&piece)).count();
+        assert_eq!(shown, LONGEST_WRITING / 1024);
+        assert_eq!(transcript.running(1).len(), LONGEST_WRITING + "…".len());
+        transcript.apply(&AgentEvent::Text("x".repeat(10_000 * 1024)));
+        assert_eq!(transcript.running(1).len(), 10_000 * 1024);
     }
 
     #[test]

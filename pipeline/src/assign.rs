@@ -158,6 +158,7 @@ mod tests {
         Story {
             file: FileName { id: StoryId(id), kind: Kind::Story, slug: "x".into() },
             stage,
+            since: std::time::SystemTime::UNIX_EPOCH,
             front: FrontMatter::default(),
             criteria: Vec::new(),
         }

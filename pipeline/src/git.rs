@@ -1,4 +1,7 @@
-//! Reading a repository with libgit2; nothing here writes.
+//! Reading a repository with libgit2; what writes calls the git program (`program`, `commit`).
+
+mod commit;
+pub mod program;
 
 use std::{
     fs,
@@ -8,6 +11,7 @@ use std::{
 
 use git2::{Branch, DiffDelta, ErrorCode, Reference, Repository, Status, StatusOptions};
 
+pub use self::commit::commit_paths;
 use crate::Project;
 
 /// What `git` in a chat shows.

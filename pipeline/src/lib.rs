@@ -1,12 +1,25 @@
 //! Projects, Claude Code processes, and what they do to a repository. Knows nothing of chat.
 
 pub mod assign;
+pub mod atomic;
+pub mod audit;
+pub mod board;
 pub mod claude;
+pub mod config;
+pub mod duration;
+pub mod gates;
 pub mod git;
+pub mod guard;
+pub mod merge;
+pub mod migrate;
 pub mod project;
+pub mod sandbox;
 pub mod stage;
 pub mod story;
+pub mod templates;
+pub mod toml_keys;
 pub mod usage;
 pub mod verdict;
+pub mod worktree;
 
 pub use project::{Project, ProjectError};

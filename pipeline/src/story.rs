@@ -1,9 +1,12 @@
 //! A story: its file's name, its front matter, its text.
 
+mod criteria;
 mod document;
 mod front;
+mod lines;
 mod name;
 mod plain;
+mod value;
 
 use std::{fmt, str::FromStr, time::SystemTime};
 
@@ -11,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::stage::Stage;
 
-pub use document::{Document, EditError, Value};
+pub use document::{Document, EditError};
 pub use front::{FrontError, FrontMatter};
 pub use name::{BadName, FileName, slug};
+pub use value::Value;
 
 /// A story's number. Unique in a project and never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -91,10 +95,11 @@ pub struct Story {
 
 impl Story {
     /// Joins what the file's text says with where the file is. A story without any title is called by its slug.
-    pub fn new(file: FileName, stage: Stage, since: SystemTime, document: &Document) -> Self {
-        let mut front = document.front().clone();
+    pub fn new(file: FileName, stage: Stage, since: SystemTime, document: Document) -> Self {
+        let criteria = document.criteria();
+        let mut front = document.into_front();
         front.name = title(&front.name).unwrap_or_else(|| file.slug.replace('_', " "));
-        Self { file, stage, since, front, criteria: document.criteria() }
+        Self { file, stage, since, front, criteria }
     }
 
     /// Its number.
@@ -107,6 +112,10 @@ impl Story {
 pub fn title(text: &str) -> Option<String> {
     const LONGEST: usize = 200;
     let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let is_clean = text.len() <= LONGEST && !text.contains(char::is_control) && !text.contains("  ");
+    if is_clean && text.trim().len() == text.len() && !text.is_empty() {
+        return Some(text.to_owned());
+    }
     let text: String = text.chars().take(LONGEST * 8).map(clean).collect();
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(LONGEST) {
@@ -122,7 +131,7 @@ mod tests {
 
     fn story(text: &str) -> Story {
         let file: FileName = "7_bug_login_fails.md".parse().unwrap();
-        Story::new(file, Stage::Qa, SystemTime::UNIX_EPOCH, &Document::parse(text).unwrap())
+        Story::new(file, Stage::Qa, SystemTime::UNIX_EPOCH, Document::parse(text).unwrap())
     }
 
     #[test]

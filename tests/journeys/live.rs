@@ -25,20 +25,23 @@ fn with(room: &FakeRoom, text: &str) -> Vec<Shown> {
 async fn an_answer_grows_in_one_message_and_ends_complete() {
     let bot = Setup::new(Cli::StandIn).start().await;
     let room = bot.room("a");
-    let prompt = room.say("lines 300").await;
-    room.see("line 300").await;
+    let prompt = room.say("wait go").await;
+    let live = room.see("waiting").await;
+    assert_eq!(live.tone, Tone::Notice);
+    go(&bot);
+    let done = room.see_edit("waited").await;
     room.settled().await;
     let shown = room.shown();
-    assert_eq!(shown.len(), 1, "{}", room.transcript());
-    assert!(shown[0].edits > 0);
-    assert_eq!(
-        (shown[0].text.as_str(), shown[0].tone, &shown[0].reply_to),
-        (&*lines(300), Tone::Answer, &Some(prompt))
-    );
+    assert_eq!((shown.len(), &shown[0].id), (1, &done.id), "{}", room.transcript());
+    assert_eq!((&done.id, &done.reply_to), (&live.id, &Some(prompt)));
+    assert_eq!((shown[0].text.as_str(), shown[0].tone), ("waited", Tone::Answer));
+    room.say("lines 300").await;
+    room.settled().await;
+    assert_eq!(room.shown()[1..].iter().map(|shown| shown.text.clone()).collect::<Vec<_>>(), [lines(300)]);
     room.say("echo short").await;
     room.see("echo: short").await;
     room.settled().await;
-    assert_eq!(room.shown().len(), 2);
+    assert_eq!(room.shown().len(), 3);
     bot.app.shutdown().await;
 }
 

@@ -3,6 +3,11 @@
 use std::time::Duration;
 
 use adapters::fake::FakeRoom;
+use async_trait::async_trait;
+use bot::{
+    access::Role,
+    command::{Command, CommandResult, CommandSpec, Context, Registry, Reply, RoomAction},
+};
 use e2e::{Cli, Setup};
 use futures::future::join_all;
 
@@ -69,8 +74,30 @@ impl Dice {
 }
 
 const ODD: [&str; 24] = [
-    "", "1", "0", "-1", "99999999999999999999", "on", "off", "stop", "clear", "revoke", "30s", "1h", "week", "default",
-    "`", "```", "@room", "\u{202e}abc", "\u{0}", "🦀", "é", "<b>", "--help", "#3",
+    "",
+    "1",
+    "0",
+    "-1",
+    "99999999999999999999",
+    "on",
+    "off",
+    "stop",
+    "clear",
+    "revoke",
+    "30s",
+    "1h",
+    "week",
+    "default",
+    "`",
+    "```",
+    "@room",
+    "\u{202e}abc",
+    "\u{0}",
+    "🦀",
+    "é",
+    "<b>",
+    "--help",
+    "#3",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,4 +123,62 @@ async fn two_thousand_odd_messages_leave_the_room_alive() {
     let transcript = room.transcript();
     assert!(!transcript.contains("went wrong on my side"), "{transcript}");
     tokio::time::timeout(Duration::from_secs(60), bot.app.shutdown()).await.expect("it ends");
+}
+
+/// A command with a defect.
+struct Defect {
+    immediate: bool,
+}
+
+const WAITS: CommandSpec = CommandSpec { name: "waits", immediate: false, ..DEFECT };
+const DEFECT: CommandSpec = CommandSpec {
+    name: "defect",
+    aliases: &[],
+    args: "[later]",
+    summary: "Panic",
+    details: "Panics.",
+    examples: &["defect"],
+    role: Role::User,
+    takes_text: false,
+    immediate: true,
+};
+
+#[async_trait]
+impl Command for Defect {
+    fn spec(&self) -> &CommandSpec {
+        if self.immediate { &DEFECT } else { &WAITS }
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        match cx.args {
+            "later" => Ok(Reply::text("Soon.").then(RoomAction::Later(Box::pin(async { panic!("later") })))),
+            _ => panic!("a defect"),
+        }
+    }
+}
+
+fn with_defects() -> Registry {
+    Registry::new(vec![
+        std::sync::Arc::new(Defect { immediate: true }),
+        std::sync::Arc::new(Defect { immediate: false }),
+    ])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_panics_is_an_answer_with_a_number_and_not_the_end_of_the_room() {
+    let bot = Setup::new(Cli::StandIn).commands(with_defects).start().await;
+    let room = bot.room("a");
+    room.say("defect").await;
+    room.see("That went wrong on my side. The operator finds it in the log under `").await;
+    room.say("defect later").await;
+    room.see("That went wrong on my side").await;
+    room.say("wait go").await;
+    room.see("waiting").await;
+    room.say("waits").await;
+    room.see("`waits` waits until the turn is over").await;
+    room.say("echo behind it").await;
+    std::fs::write(bot.file("go"), "").expect("written");
+    room.see("That went wrong on my side").await;
+    room.see("echo: behind it").await;
+    bot.app.shutdown().await;
 }

@@ -151,7 +151,8 @@ fn a_read_only_disk_is_a_sentence() {
     let state = program.file(".storkit");
     fs::create_dir_all(&state).expect("the state");
     let storkit = program.command(&["serve", "--port", "0"]);
-    let script = "mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind \"$1\" || exit 99; shift; exec \"$@\"";
+    let script =
+        "mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind \"$1\" || exit 99; shift; exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", script, "sh"]).arg(&state).arg(storkit.get_program());
     command.args(storkit.get_args()).current_dir(program.project());
@@ -207,6 +208,28 @@ fn help_version_and_docs_are_printed() {
 }
 
 #[test]
+fn doctor_tells_by_its_exit_code_whether_a_prompt_can_work() {
+    let program = Program::with_key();
+    let well = program.run(&["doctor"], "");
+    assert_eq!(well.status.code(), Some(0), "{}", out(&well));
+    assert!(out(&well).contains("Claude Code 2.1.330") && out(&well).contains("has a key"), "{}", out(&well));
+
+    let without = program.command(&["doctor"]).env("ANTHROPIC_API_KEY", "").output().expect("it runs");
+    assert_eq!(without.status.code(), Some(1), "{}", out(&without));
+    assert!(out(&without).contains("Set `ANTHROPIC_API_KEY`"), "{}", out(&without));
+    assert!(!program.file(".storkit/state.db").exists(), "a check begins no state");
+}
+
+#[test]
+fn a_line_that_no_message_can_hold_is_refused_and_the_next_one_taken() {
+    let program = Program::with_stand_in();
+    let output = program.run(&["chat"], &format!("echo {}\necho short\n", "x".repeat(3_000_000)));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(complaint(&output).contains("not taken"), "{}", complaint(&output));
+    assert!(out(&output).contains("echo: short"), "{}", out(&output));
+}
+
+#[test]
 fn health_and_metrics_are_served_on_the_port_that_was_logged() {
     let program = Program::with_stand_in();
     let serving = program.serve();
@@ -217,7 +240,11 @@ fn health_and_metrics_are_served_on_the_port_that_was_logged() {
         tokio::runtime::Runtime::new().expect("a runtime").block_on(get)
     };
     let health: serde_json::Value = serde_json::from_str(&get("/health")).expect("JSON");
-    assert_eq!((&health["ready"], &health["adapters"][0]["name"]), (&true.into(), &"console".into()), "{health}");
+    assert_eq!(
+        (&health["ready"], &health["adapters"][0]["name"]),
+        (&true.into(), &"console".into()),
+        "{health}"
+    );
     let metrics = get("/metrics");
     assert!(metrics.contains("# EOF"), "{metrics}");
     assert!(metrics.lines().any(|line| line.contains("turns") && line.ends_with(" 1")), "{metrics}");

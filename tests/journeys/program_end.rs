@@ -6,7 +6,8 @@ use e2e::{PidPost, Program, Serving, Terminal, ended, runs};
 use crate::real::bash;
 
 /// A command, and a child of it in a session of its own, which neither a hang-up nor a killed group reaches.
-const TOOL: &str = "setsid -f sh -c 'echo $$ > pid; exec tail -f /dev/null >/dev/null'; exec tail -f /dev/null";
+const TOOL: &str =
+    "setsid -f sh -c 'echo $$ > pid; exec tail -f /dev/null >/dev/null'; exec tail -f /dev/null";
 
 /// A storkit in the middle of a turn whose tool runs in a session of its own, and that tool's process.
 struct Busy {

@@ -152,6 +152,18 @@ async fn a_program_that_never_stops_talking_can_be_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_prints_nothing_but_noise_is_ended_by_the_turns_timeout() {
+    let noisy = ["/bin/sh", "-c", "while :; do echo noise; done"].map(str::to_owned).to_vec();
+    let bot = Setup::new(Cli::Program(noisy)).config("[claude]\nturn_timeout = \"1s\"").start().await;
+    let room = bot.room("a");
+    room.say("hello").await;
+    room.see("said nothing for 1s").await;
+    room.settled().await;
+    assert_eq!(bot.agent_processes(), 0);
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_cannot_be_resumed_is_said_and_the_prompt_still_answered() {
     let bot = Setup::new(Cli::StandIn).start().await;
     let room = bot.room("a");

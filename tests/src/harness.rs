@@ -15,6 +15,7 @@ use adapters::{
 use bot::{
     App, Clock, Options, RetryPolicy, StartError,
     access::{Access, People},
+    command::Registry,
     config::Config,
     http::scripted_model::{Script, ScriptedModel, Seen},
 };
@@ -38,9 +39,11 @@ pub struct Setup {
     adapters: Vec<Arc<Fake>>,
     users: Vec<String>,
     approvers: Vec<String>,
+    operators: Vec<String>,
     retry: RetryPolicy,
     clock: Clock,
     claude_env: Vec<(String, String)>,
+    commands: fn() -> Registry,
     files: Vec<(String, String)>,
 }
 
@@ -68,10 +71,12 @@ impl Setup {
             adapters: vec![Fake::new("fake")],
             users: vec!["ann".into(), "bob".into()],
             approvers: Vec::new(),
+            operators: Vec::new(),
             // Short, since a test waits for it; how long it really is has tests of its own.
             retry: RetryPolicy { first: Duration::from_millis(20), longest: Duration::from_millis(50) },
             clock: Clock::system(),
             claude_env: Vec::new(),
+            commands: bot::commands::all,
             files: Vec::new(),
         }
     }
@@ -95,6 +100,20 @@ impl Setup {
     #[must_use]
     pub fn approvers(mut self, approvers: &[&str]) -> Self {
         self.approvers = approvers.iter().map(|&id| id.to_owned()).collect();
+        self
+    }
+
+    /// These may do everything.
+    #[must_use]
+    pub fn operators(mut self, operators: &[&str]) -> Self {
+        self.operators = operators.iter().map(|&id| id.to_owned()).collect();
+        self
+    }
+
+    /// These commands instead of the bot's.
+    #[must_use]
+    pub fn commands(mut self, commands: fn() -> Registry) -> Self {
+        self.commands = commands;
         self
     }
 
@@ -150,13 +169,17 @@ impl Setup {
         for (name, value) in self.environment(folder.path()) {
             loaded.config.claude.env.insert(name, value);
         }
-        let people =
-            People { users: self.users.clone(), approvers: self.approvers.clone(), ..People::default() };
+        let people = People {
+            users: self.users.clone(),
+            approvers: self.approvers.clone(),
+            operators: self.operators.clone(),
+            local: false,
+        };
         let access = self
             .adapters
             .iter()
             .fold(Access::default(), |access, fake| access.with(fake.name(), people.clone()));
-        let app = App::start(Options {
+        let options = Options {
             project,
             loaded,
             adapters: self.adapters.iter().map(|fake| fake.clone() as Arc<dyn Adapter>).collect(),
@@ -165,8 +188,8 @@ impl Setup {
             retry: self.retry,
             label: None,
             notices: Vec::new(),
-        })
-        .await?;
+        };
+        let app = App::start_with(options, (self.commands)()).await?;
         let fake = self.adapters[0].clone();
         Ok(Bot { app, fake, folder, setup: self })
     }

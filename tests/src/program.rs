@@ -30,8 +30,18 @@ impl Program {
 
     /// A fresh project on which the real CLI asks this model.
     pub fn with_real_cli(model: &ScriptedModel) -> Self {
+        Self::with_service(model.base_url())
+    }
+
+    /// A fresh project on which the real CLI has a key, and nobody to ask.
+    pub fn with_key() -> Self {
+        // Port 9 (discard) is closed everywhere.
+        Self::with_service("http://127.0.0.1:9".to_owned())
+    }
+
+    fn with_service(url: String) -> Self {
         let environment = vec![
-            ("ANTHROPIC_BASE_URL".to_owned(), model.base_url()),
+            ("ANTHROPIC_BASE_URL".to_owned(), url),
             ("ANTHROPIC_API_KEY".to_owned(), "test".to_owned()),
             ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC".to_owned(), "1".to_owned()),
         ];

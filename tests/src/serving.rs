@@ -34,21 +34,24 @@ pub struct Terminal {
 }
 
 impl Serving {
-    /// Waits until this `storkit serve` (its standard error a pipe) says that it serves.
+    /// Waits until this `storkit serve` (its standard error a pipe) says that it serves and takes terminals.
     ///
     /// # Panics
     /// With what it said, if it ends first.
     pub fn new(mut child: Child) -> Self {
         let lines = lines_of(child.stderr.take().expect("standard error is a pipe"));
         let mut serving = Self { child, lines, said: String::new(), port: 0 };
-        loop {
+        let mut connected = false;
+        while serving.port == 0 || !connected {
             let line = serving.next_line().unwrap_or_else(|| panic!("it does not serve: {}", serving.said));
             let line: Value = serde_json::from_str(&line).unwrap_or_default();
-            if line["fields"]["message"] == "storkit serves" {
-                serving.port = line["fields"]["port"].as_u64().and_then(|n| n.try_into().ok()).expect("a port");
-                return serving;
+            let fields = &line["fields"];
+            connected |= fields["message"] == "connected" && fields["adapter"] == "console";
+            if fields["message"] == "storkit serves" {
+                serving.port = fields["port"].as_u64().and_then(|port| port.try_into().ok()).expect("a port");
             }
         }
+        serving
     }
 
     /// Its process.

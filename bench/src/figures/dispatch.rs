@@ -30,7 +30,7 @@ pub const FIGURE: Figure = Figure {
              that it gets: address stripped, message id stored as seen (SQLite on disk), sender checked, command found, run (`ping`, \
              which returns `pong`), reply delivered and rendered from Markdown to text. One command is under way at a time, and then \
              64. errbot runs the same command as a plugin on the test backend it ships with, access control included, reply \
-             rendered from Markdown to text too, storage in memory, log level WARNING; it stores no message ids.",
+             rendered from Markdown to text too, storage in memory, log level WARNING, one worker thread (its renderer fails now and then with more); it stores no message ids.",
     measure: |effort| measure(effort).boxed(),
 };
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use bot::{AgentEntry, commands::htop::frame_now};
 use futures::FutureExt as _;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -98,6 +98,7 @@ async fn idle(watch: Duration) -> anyhow::Result<(f64, f64)> {
     let process = Observed(child.id());
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (before, start) = (process.cpu()?, Instant::now());
+    ensure!(!before.is_zero(), "a start without CPU: schedstat does not count here");
     tokio::time::sleep(watch).await;
     let used = process.cpu()? - before;
     let measured = (process.resident()?, millis(used) / start.elapsed().as_secs_f64());
@@ -122,7 +123,7 @@ async fn frames(effort: Effort) -> anyhow::Result<(f64, f64, usize)> {
         let start = Instant::now();
         let frame = frame_now(services, None);
         let ours = start.elapsed();
-        anyhow::ensure!(frame.contains("bench:"), "a frame without agents: {frame}");
+        ensure!(frame.contains("bench:"), "a frame without agents: {frame}");
         let start = Instant::now();
         processes = read_all_stat();
         let theirs = start.elapsed();

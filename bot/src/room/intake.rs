@@ -9,7 +9,8 @@ use crate::{
     replies,
     store::{QueuedPrompt, Talk},
 };
-use std::sync::Arc;
+use futures::FutureExt as _;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 impl RoomTask {
     pub(super) async fn message(&mut self, incoming: Incoming) {
@@ -109,7 +110,7 @@ impl RoomTask {
     }
 
     pub(super) async fn run_command(&mut self, command: &dyn Command, args: &str, call: Call) {
-        let result = command.run(self.context(&call.sender, args)).await;
+        let result = contained(command.run(self.context(&call.sender, args))).await;
         self.answer_command(&call, command.spec().name, result);
     }
 
@@ -181,8 +182,9 @@ impl RoomTask {
             RoomAction::StopHtop => self.stop_ticker(),
             RoomAction::Later(answer) => {
                 let call = call.clone();
-                self.later
-                    .push(Box::pin(async move { Later { call, name, result: answer.await, queued: false } }));
+                self.later.push(Box::pin(async move {
+                    Later { call, name, result: contained(answer).await, queued: false }
+                }));
             }
         }
     }
@@ -275,7 +277,7 @@ impl RoomTask {
                         view,
                         args: &args,
                     };
-                    let result = command.run(context).await;
+                    let result = contained(command.run(context)).await;
                     Later { call, name, result, queued: true }
                 }));
                 self.command_runs = true;
@@ -311,6 +313,12 @@ impl Waiting {
             }
         }
     }
+}
+
+/// A command that panics is a defect of that command, not the end of the room.
+async fn contained(run: impl Future<Output = CommandResult>) -> CommandResult {
+    let caught = AssertUnwindSafe(run).catch_unwind().await;
+    caught.unwrap_or_else(|_| Err(CommandError::Internal(anyhow::anyhow!("the command panicked"))))
 }
 
 /// "help me fix the failing build" begins with a command's name and is none.

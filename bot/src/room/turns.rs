@@ -134,7 +134,10 @@ impl RoomTask {
     fn agent_said(&mut self, event: AgentEvent) {
         let changed = match &mut self.turn {
             Some(turn) => {
-                turn.heard_now();
+                // A CLI that prints nothing but noise says nothing.
+                if !matches!(event, AgentEvent::Noise(_)) {
+                    turn.heard_now();
+                }
                 turn.transcript.apply(&event)
             }
             None => false,

@@ -15,9 +15,9 @@ use super::{Store, seconds};
 /// Written to `user_version`; raise it with each change of the schema, and migrate in [`create`].
 const SCHEMA: i64 = 1;
 
+/// `seen` has no index by time: one would add a page to the write of every message, for a sweep once an hour.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS seen (room TEXT, message TEXT, at INTEGER NOT NULL, PRIMARY KEY (room, message)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS seen_at ON seen (at);
 CREATE TABLE IF NOT EXISTS rooms (room TEXT PRIMARY KEY, session TEXT, session_cost_usd REAL NOT NULL DEFAULT 0,
   model TEXT, verbosity INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sessions (room TEXT, session TEXT, began INTEGER NOT NULL, ended INTEGER, why TEXT,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{SessionId, input::plain};
+use crate::sandbox::Confined;
 
 /// A longer prompt is fed by standard input: Linux limits one argument to 128 KiB, NUL included.
 pub(super) const MAX_ARGUMENT: usize = 120_000;
@@ -66,6 +67,9 @@ pub struct Launch {
     pub max_turns: Option<u32>,
     /// `--max-budget-usd`; counts this process only and overshoots by one call.
     pub max_budget_usd: Option<f64>,
+    /// What the process is kept in. Where [`crate::sandbox::Confinement::encloses`], the caller has called
+    /// [`crate::worktree::Worktree::enclose`] before, and `cwd` is that worktree.
+    pub confine: Option<Confined>,
 }
 
 /// Whether a session begins or goes on.
@@ -128,6 +132,13 @@ pub(super) struct Files {
     pub tmp: PathBuf,
 }
 
+impl Files {
+    /// Where all of them are.
+    fn folder(&self) -> &Path {
+        self.fifo.parent().unwrap_or(&self.fifo)
+    }
+}
+
 /// What the CLI's standard input is: never the PTY, from which it takes no stream-json and no prompt.
 pub(super) fn stdin<'a>(launch: &Launch, files: &'a Files) -> &'a Path {
     match &launch.mode {
@@ -137,7 +148,8 @@ pub(super) fn stdin<'a>(launch: &Launch, files: &'a Files) -> &'a Path {
     }
 }
 
-/// The whole argument vector: a shell that only redirects standard input and becomes the CLI.
+/// The whole argument vector: what it is kept in, then a shell that only redirects standard input and becomes the
+/// CLI.
 ///
 /// Everything variable is an argument of its own (`"$@"`), never part of the shell's text.
 pub(super) fn argv(launch: &Launch, files: &Files) -> Vec<OsString> {
@@ -150,7 +162,10 @@ pub(super) fn argv(launch: &Launch, files: &Files) -> Vec<OsString> {
     {
         argv.extend(["--".into(), plain(prompt).as_ref().into()]);
     }
-    argv
+    match &launch.confine {
+        Some(Confined { confinement, place }) => confinement.wrap(argv, place, &[files.folder()]),
+        None => argv,
+    }
 }
 
 /// The CLI's options. `--mcp-config` takes a list, so another option always follows it.
@@ -277,6 +292,7 @@ mod tests {
             env: vec![],
             max_turns: None,
             max_budget_usd: None,
+            confine: None,
         }
     }
 

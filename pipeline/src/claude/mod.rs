@@ -11,7 +11,7 @@ mod parse;
 mod process;
 mod pty;
 mod tell;
-mod tree;
+pub(crate) mod tree;
 
 pub use end::sweep_orphans;
 pub use event::{

@@ -174,7 +174,8 @@ fn start_blocking(launch: Launch, run: String) -> impl FnOnce() -> Result<Starte
         let environment = environment(&launch, folder.files(), &run, std::env::vars_os());
         check_program(&launch, &environment)?;
         let argv = argv(&launch, folder.files());
-        let (terminal, leader) = pty::spawn(&argv, &launch.cwd, &environment)
+        let sandboxed = launch.confine.as_ref().is_some_and(|confined| confined.confinement.encloses());
+        let (terminal, leader) = pty::spawn(&argv, &launch.cwd, &environment, sandboxed)
             .map_err(failed("starting Claude Code in a terminal"))?;
         Ok(Started { launch, run, folder, terminal, leader })
     }
@@ -236,6 +237,7 @@ impl Started {
             stop: stop.clone(),
             input: input.clone(),
             tail: Tail::default(),
+            pieces: String::new(),
         };
         let threads = failed("starting a thread");
         let ended = leader.watch().map_err(threads)?;
@@ -292,6 +294,7 @@ mod tests {
                 env: vec![],
                 max_turns: None,
                 max_budget_usd: None,
+                confine: None,
             };
             Self { place, launch }
         }

@@ -21,7 +21,7 @@ use rustix::{
 };
 use tokio::sync::oneshot;
 
-use super::tell::Teller;
+use super::{tell::Teller, tree};
 
 /// Wide and high enough that nothing asks for less; the CLI wraps nothing in any case.
 const SIZE: PtySize = PtySize { rows: 24, cols: 200, pixel_width: 0, pixel_height: 0 };
@@ -41,6 +41,7 @@ pub(super) fn spawn(
     argv: &[OsString],
     cwd: &Path,
     environment: &[(OsString, OsString)],
+    sandboxed: bool,
 ) -> io::Result<(Terminal, Leader)> {
     let pair = native_pty_system().openpty(SIZE).map_err(io::Error::other)?;
     let device = pair.master.tty_name().ok_or_else(|| io::Error::other("the terminal has no name"))?;
@@ -53,7 +54,7 @@ pub(super) fn spawn(
     let child: Box<dyn portable_pty::Child> = pair.slave.spawn_command(command).map_err(io::Error::other)?;
     let child =
         child.downcast::<std::process::Child>().map_err(|_| io::Error::other("no process of this system"))?;
-    Ok((Terminal { master: pair.master, device }, Leader::new(*child)))
+    Ok((Terminal { master: pair.master, device }, Leader::new(*child, sandboxed)))
 }
 
 /// The process itself. Its id stays ours until [`Leader::reap`], so a signal can reach no other.
@@ -62,11 +63,14 @@ pub(super) struct Leader {
     pid: Pid,
     child: Mutex<Option<std::process::Child>>,
     asked: AtomicBool,
+    /// Whether it only waits for the process that is meant, behind bubblewrap.
+    sandboxed: bool,
 }
 
 impl Leader {
-    fn new(child: std::process::Child) -> Self {
-        Self { pid: Pid::from_child(&child), child: Mutex::new(Some(child)), asked: AtomicBool::new(false) }
+    fn new(child: std::process::Child, sandboxed: bool) -> Self {
+        let (pid, child) = (Pid::from_child(&child), Mutex::new(Some(child)));
+        Self { pid, child, asked: AtomicBool::new(false), sandboxed }
     }
 
     /// The process id.
@@ -77,6 +81,11 @@ impl Leader {
     /// Sends a signal; nothing happens once it is reaped.
     pub(super) fn signal(&self, signal: Signal) {
         let child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        // Bubblewrap forwards nothing, and takes all down when it ends: SIGTERM would be no clean end.
+        let inner = (self.sandboxed && signal != Signal::KILL).then(|| tree::behind_bubblewrap(self.pid()));
+        if child.is_some() && inner.flatten().is_some_and(|inner| inner.signal(signal)) {
+            return;
+        }
         if child.is_some()
             && let Err(error) = kill_process(self.pid, signal)
         {

@@ -33,10 +33,14 @@ pub(super) struct Teller {
     pub input: Option<Input>,
     /// The last lines that were no JSON.
     pub tail: Tail,
+    /// Text that came in this read and is not told yet.
+    pub pieces: String,
 }
 
 impl Teller {
     /// Cuts and reads a stream piece by piece: `next` fills a buffer and says how much, 0 at the end.
+    ///
+    /// Pieces of text that came in one read are told as one: in a flood the receiver's wake-ups cost most.
     pub(super) fn tell_all(mut self, mut next: impl FnMut(&mut [u8]) -> usize) -> String {
         let (mut lines, mut buffer) = (Lines::new(MAX_LINE), vec![0; 64 * 1024]);
         loop {
@@ -45,8 +49,10 @@ impl Teller {
                 break;
             }
             lines.feed(&buffer[..count], |line| self.line(line));
+            self.tell_pieces();
         }
         lines.finish(|line| self.line(line));
+        self.tell_pieces();
         self.tail.text()
     }
 
@@ -59,13 +65,23 @@ impl Teller {
 
     fn meaning(&mut self, meaning: Meaning, length: usize) {
         match meaning {
+            Meaning::Event(AgentEvent::TextDelta(text)) => self.pieces.push_str(&text),
             Meaning::Event(event) => {
                 if let AgentEvent::Noise(Noise::NotJson(text)) = &event {
                     self.tail.push(text);
                 }
-                self.event(event, (1 + length / PLACE).min(CAPACITY));
+                self.tell_pieces();
+                self.event(event, places(length));
             }
             Meaning::Refuse { request_id, why } => self.refuse(&request_id, &why),
+        }
+    }
+
+    fn tell_pieces(&mut self) {
+        if !self.pieces.is_empty() {
+            let pieces = std::mem::take(&mut self.pieces);
+            let places = places(pieces.len());
+            self.event(AgentEvent::TextDelta(pieces), places);
         }
     }
 
@@ -99,6 +115,11 @@ impl Teller {
     }
 }
 
+/// How many places an event of this many bytes takes.
+fn places(length: usize) -> usize {
+    (1 + length / PLACE).min(CAPACITY)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,8 +130,9 @@ mod tests {
         let stop = CancellationToken::new();
         // Nobody receives, and what has no place is dropped instead of waited with.
         stop.cancel();
+        let runtime = runtime.handle().clone();
         let teller =
-            Teller { events, runtime: runtime.handle().clone(), stop, input: None, tail: Tail::default() };
+            Teller { events, runtime, stop, input: None, tail: Tail::default(), pieces: String::new() };
         let mut rest = stream;
         teller.tell_all(|buffer| {
             let count = rest.len().min(buffer.len());
@@ -123,6 +145,20 @@ mod tests {
 
     fn said(length: usize) -> String {
         format!("{{\"type\":\"assistant\",\"message\":{{\"content\":\"{}\"}}}}\n", "x".repeat(length))
+    }
+
+    #[test]
+    fn pieces_of_one_read_are_one_event_and_keep_their_order() {
+        let piece = |text: &str| {
+            let delta = format!("{{\"type\":\"text_delta\",\"text\":\"{text}\"}}");
+            format!(
+                "{{\"type\":\"stream_event\",\"event\":{{\"type\":\"content_block_delta\",\"delta\":{delta}}}}}\n"
+            )
+        };
+        let stream = [piece("a"), piece("b"), said(3), piece("c")].concat();
+        let delta = |text: &str| AgentEvent::TextDelta(text.into());
+        let expected = [delta("ab"), AgentEvent::Text("xxx".into()), delta("c")];
+        assert_eq!(heard(stream.as_bytes()), expected);
     }
 
     #[test]

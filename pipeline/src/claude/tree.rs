@@ -15,7 +15,7 @@ const MAX_ENVIRONMENT: u64 = 4 << 20;
 
 /// A process that cannot be reused for another: its id and when it started, in ticks since boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     pid: i32,
     start: u64,
 }
@@ -28,19 +28,19 @@ struct Row {
 
 impl Seen {
     /// Whether this very process still runs. A zombie does not.
-    pub(super) fn is_alive(self) -> bool {
+    pub(crate) fn is_alive(self) -> bool {
         row(self.pid).is_some_and(|row| row.seen == self && !row.zombie)
     }
 
     /// Sends a signal unless the process is gone or its id belongs to another by now.
-    pub(super) fn signal(self, signal: Signal) -> bool {
+    pub(crate) fn signal(self, signal: Signal) -> bool {
         let pid = Pid::from_raw(self.pid).filter(|_| self.is_alive());
         pid.is_some_and(|pid| kill_process(pid, signal).is_ok())
     }
 }
 
 /// All living processes below this one, children's children included.
-pub(super) fn descendants(root: u32) -> BTreeSet<Seen> {
+pub(crate) fn descendants(root: u32) -> BTreeSet<Seen> {
     let rows = rows();
     below(&rows, root.cast_signed())
 }
@@ -58,8 +58,26 @@ fn below(rows: &[Row], root: i32) -> BTreeSet<Seen> {
     found
 }
 
+/// The process for which a bubblewrap below this one was started: its first descendant that is another program.
+pub(super) fn behind_bubblewrap(root: u32) -> Option<Seen> {
+    let (rows, mut parent) = (rows(), root.cast_signed());
+    let child_of = |parent: i32| rows.iter().find(|row| row.parent == parent && !row.zombie).map(|row| row.seen);
+    let is_bubblewrap = |seen: Seen| {
+        fs::read_to_string(format!("/proc/{}/comm", seen.pid)).is_ok_and(|name| name.trim_end() == "bwrap")
+    };
+    // Below the one that was started there is another that reaps.
+    let mut through = false;
+    while let Some(child) = child_of(parent) {
+        if !is_bubblewrap(child) {
+            return through.then_some(child);
+        }
+        (parent, through) = (child.pid, true);
+    }
+    None
+}
+
 /// All living processes whose environment passes, and what descends from them; never this one or its parents.
-pub(super) fn marked(passes: impl Fn(&Environment) -> bool) -> BTreeSet<Seen> {
+pub(crate) fn marked(passes: impl Fn(&Environment) -> bool) -> BTreeSet<Seen> {
     let rows = rows();
     let mut found = BTreeSet::new();
     for row in rows.iter().filter(|row| !row.zombie) {
@@ -86,7 +104,7 @@ fn own_line(rows: &[Row]) -> Vec<i32> {
 /// Kills all that `find` finds until nothing is found or `patience` ends. Blocks. Returns how many were killed.
 ///
 /// It looks again after each round, since a process may fork between being seen and being killed.
-pub(super) fn kill_all(patience: Duration, mut find: impl FnMut() -> BTreeSet<Seen>) -> usize {
+pub(crate) fn kill_all(patience: Duration, mut find: impl FnMut() -> BTreeSet<Seen>) -> usize {
     let (mut killed, until) = (BTreeSet::new(), Instant::now() + patience);
     loop {
         let mut alive = find();
@@ -108,7 +126,7 @@ pub(super) fn kill_all(patience: Duration, mut find: impl FnMut() -> BTreeSet<Se
 }
 
 /// A process's environment as it was at its start.
-pub(super) struct Environment(Vec<u8>);
+pub(crate) struct Environment(Vec<u8>);
 
 impl Environment {
     /// `None` when it is gone or belongs to another user.
@@ -120,7 +138,7 @@ impl Environment {
     }
 
     /// The value of a variable.
-    pub(super) fn get(&self, name: &str) -> Option<&[u8]> {
+    pub(crate) fn get(&self, name: &str) -> Option<&[u8]> {
         let mut entries = self.0.split(|byte| *byte == 0);
         entries.find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
     }

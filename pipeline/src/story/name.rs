@@ -116,7 +116,9 @@ mod tests {
             assert_eq!(wrong(name), BadName::Kind, "{name:?}");
         }
         let long = format!("1_bug_{}.md", "x".repeat(121));
-        for name in ["1_bug_.md", "1_bug_X.md", "1_bug_a-b.md", "1_bug_../x.md", "1_bug_é.md", "1_bug_a\n.md", &long] {
+        for name in
+            ["1_bug_.md", "1_bug_X.md", "1_bug_a-b.md", "1_bug_../x.md", "1_bug_é.md", "1_bug_a\n.md", &long]
+        {
             assert_eq!(wrong(name), BadName::Slug, "{name:?}");
         }
     }
@@ -124,11 +126,26 @@ mod tests {
     #[test]
     fn titles_become_slugs_that_people_can_read() {
         let read = [
-            "Fix: the login's cookie (again!)", "Größe ändern", "修复漏洞", "../../etc/passwd", "a\nb\0c", "--- ___ ---", "",
+            "Fix: the login's cookie (again!)",
+            "Größe ändern",
+            "修复漏洞",
+            "../../etc/passwd",
+            "a\nb\0c",
+            "--- ___ ---",
+            "",
             "A title that goes on and on beyond what anyone would like to see in a path",
         ]
         .map(slug);
-        insta::assert_snapshot!(read.join("\n"), @"");
+        insta::assert_snapshot!(read.join("\n"), @"
+        fix_the_logins_cookie_again
+        grosse_andern
+        xiu_fu_lou_dong
+        etc_passwd
+        a_b_c
+        untitled
+        untitled
+        a_title_that_goes_on_and_on_beyond_what_anyone_would_like_to
+        ");
         assert_eq!(slug(&"x".repeat(10_000)), "x".repeat(60));
     }
 

@@ -2,9 +2,45 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
+
+/// A length of time, written `30s`, `5m`, `2h` or `0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl Span {
+    /// So many minutes.
+    pub const fn minutes(n: u64) -> Self {
+        Self(Duration::from_secs(n * 60))
+    }
+
+    /// `None` for 0, which means "no limit" where a limit is configured.
+    pub fn limit(self) -> Option<Duration> {
+        (!self.0.is_zero()).then_some(self.0)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&human(self.0).replace(' ', ""))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parsed = if text.trim() == "0" { Some(Duration::ZERO) } else { parse(&text) };
+        parsed.map(Span).ok_or_else(|| {
+            D::Error::custom(format!(
+                "`{text}` is no length of time; write it like \"30s\", \"5m\" or \"2h\""
+            ))
+        })
+    }
+}
 
 /// Reads `30s`, `5m`, `1h`, `2d` and what is put together of these, larger units first: `1h30m`, `4m 05s`. Anything
 /// else is `None`, a number without a unit too. Bounds are the caller's.

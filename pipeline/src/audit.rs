@@ -1,0 +1,393 @@
+//! The audit: every story that says it is done is held against the repository, and what is left lying is found.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use git2::{BranchType, Commit, ErrorCode, Oid, Repository};
+
+use crate::{
+    Project,
+    merge::{Journal, MergeError, Place, Proof, Trailers, diff_stat, merges, trailers},
+    stage::Stage,
+    story::{FileName, StoryId},
+};
+
+/// Something that is not as it has to be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Finding {
+    /// A story says it is done, and no commit on base merged it.
+    DoneWithoutMerge(StoryId),
+    /// A story is merged by storkit, and its proof is gone.
+    NoProof(StoryId),
+    /// A proof does not agree with the repository or with itself.
+    BadProof {
+        /// The story.
+        story: StoryId,
+        /// What does not agree.
+        why: String,
+    },
+    /// A story was merged more than once.
+    MergedTwice {
+        /// The story.
+        story: StoryId,
+        /// The commits, newest first.
+        commits: Vec<String>,
+    },
+    /// A story is merged, and stands in a stage before done.
+    MergedNotDone {
+        /// The story.
+        story: StoryId,
+        /// Where it stands.
+        stage: Stage,
+    },
+    /// A story's file is in two stages, or twice in one.
+    InTwoPlaces {
+        /// The story.
+        story: StoryId,
+        /// Where.
+        files: Vec<PathBuf>,
+    },
+    /// A worktree of a story that nobody works on.
+    OrphanWorktree(PathBuf),
+    /// A branch of a story that nobody works on.
+    OrphanBranch(String),
+    /// A merge that was cut and not brought to its end.
+    LeftoverJournal(StoryId),
+    /// A merge journal or proof that cannot be read.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DoneWithoutMerge(story) => {
+                write!(f, "Story `{story}` is in done, and no commit on base merged it. Move it back, or delete it.")
+            }
+            Self::NoProof(story) => write!(f, "Story `{story}` is merged, and its proof is gone."),
+            Self::BadProof { story, why } => write!(f, "The proof of story `{story}` does not hold: {why}."),
+            Self::MergedTwice { story, commits } => {
+                write!(f, "Story `{story}` was merged more than once: {}.", list(commits))
+            }
+            Self::MergedNotDone { story, stage } => {
+                write!(f, "Story `{story}` is merged, and stands in {stage}. If it goes on, make it a new story.")
+            }
+            Self::InTwoPlaces { story, files } => {
+                write!(f, "Story `{story}` is in two places: {}. Remove the stale copy.", paths(files))
+            }
+            Self::OrphanWorktree(path) => write!(f, "The worktree `{}` belongs to no story in work.", path.display()),
+            Self::OrphanBranch(branch) => write!(f, "The branch `{branch}` belongs to no story in work."),
+            Self::LeftoverJournal(story) => {
+                write!(f, "The merge of story `{story}` was cut. Starting storkit brings it to its end.")
+            }
+            Self::Unreadable { path, why } => write!(f, "`{}` cannot be read: {why}.", path.display()),
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn paths(paths: &[PathBuf]) -> String {
+    list(&paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>())
+}
+
+/// Looks at everything; changes nothing. `base` is the branch that stories merge to. Sorted. Blocks: some 10 us a
+/// commit of base.
+pub fn audit(project: &Project, base: &str) -> Result<Vec<Finding>, MergeError> {
+    let place = Place::of(project)?;
+    let repository = place.repository()?;
+    let on_base = merges(&repository, base)?;
+    let files = story_files(&place);
+    let view = View { place: &place, repository: &repository, base, on_base: &on_base, files: &files };
+    let mut findings = view.stories()?;
+    findings.extend(view.merged_twice());
+    findings.extend(view.left_lying()?);
+    findings.sort();
+    Ok(findings)
+}
+
+/// All story files by story, as `.storkit/work/STAGE/FILE`.
+fn story_files(place: &Place) -> BTreeMap<StoryId, Vec<(Stage, PathBuf)>> {
+    let mut files: BTreeMap<StoryId, Vec<(Stage, PathBuf)>> = BTreeMap::new();
+    for stage in Stage::ALL {
+        let folder = Path::new(".storkit/work").join(stage.dir());
+        for entry in fs::read_dir(place.root.join(&folder)).into_iter().flatten().flatten() {
+            if let Ok(file) = entry.file_name().to_string_lossy().parse::<FileName>() {
+                files.entry(file.id).or_default().push((stage, folder.join(file.to_string())));
+            }
+        }
+    }
+    files
+}
+
+struct View<'a> {
+    place: &'a Place,
+    repository: &'a Repository,
+    base: &'a str,
+    on_base: &'a [(StoryId, Oid)],
+    files: &'a BTreeMap<StoryId, Vec<(Stage, PathBuf)>>,
+}
+
+impl View<'_> {
+    fn stories(&self) -> Result<Vec<Finding>, MergeError> {
+        let mut findings = Vec::new();
+        for (story, files) in self.files {
+            if let [(stage, _)] = files[..] {
+                findings.extend(self.story(*story, stage)?);
+            } else {
+                let files = files.iter().map(|(_, path)| path.clone()).collect();
+                findings.push(Finding::InTwoPlaces { story: *story, files });
+            }
+        }
+        Ok(findings)
+    }
+
+    fn story(&self, story: StoryId, stage: Stage) -> Result<Option<Finding>, MergeError> {
+        let merge = self.on_base.iter().find(|(other, _)| *other == story).map(|(_, commit)| *commit);
+        if !matches!(stage, Stage::Done | Stage::Archived) {
+            return Ok(merge.map(|_| Finding::MergedNotDone { story, stage }));
+        }
+        let proof = match Proof::read(&self.place.root, story) {
+            Ok(proof) => proof,
+            Err(error) => {
+                return Ok(Some(Finding::Unreadable { path: self.place.proof(story), why: error.to_string() }));
+            }
+        };
+        match (merge, proof) {
+            (None, None) => Ok(Some(Finding::DoneWithoutMerge(story))),
+            // Merges of the older program, and of another clone, have no record here; their message is all.
+            (Some(commit), None) => {
+                let ours = trailers(&self.message(commit)?).is_some();
+                Ok(ours.then_some(Finding::NoProof(story)))
+            }
+            (_, Some(proof)) => {
+                Ok(self.contradiction(story, &proof)?.map(|why| Finding::BadProof { story, why }))
+            }
+        }
+    }
+
+    fn message(&self, commit: Oid) -> Result<String, git2::Error> {
+        let commit = self.repository.find_commit(commit)?;
+        Ok(String::from_utf8_lossy(commit.message_bytes()).into_owned())
+    }
+
+    /// Why a proof proves nothing.
+    fn contradiction(&self, story: StoryId, proof: &Proof) -> Result<Option<String>, MergeError> {
+        let commit = match Oid::from_str(&proof.commit).and_then(|id| self.repository.find_commit(id)) {
+            Ok(commit) => commit,
+            Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::GenericError | ErrorCode::Invalid) => {
+                return Ok(Some(format!("the repository has no commit `{}`", proof.commit)));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let tip = self.place.tip(self.repository, self.base)?;
+        let reachable = match tip {
+            Some(tip) => tip == commit.id() || self.repository.graph_descendant_of(tip, commit.id())?,
+            None => false,
+        };
+        if !reachable {
+            return Ok(Some(format!("base does not have its commit `{}`", proof.commit)));
+        }
+        let Some(said) = trailers(&self.message(commit.id())?) else {
+            return Ok(Some(format!("the commit `{}` is no merge of storkit's", proof.commit)));
+        };
+        Ok(disagreement(story, proof, &said, &commit).or(self.wrong_diff(proof, &commit)?))
+    }
+
+    fn wrong_diff(&self, proof: &Proof, commit: &Commit<'_>) -> Result<Option<String>, MergeError> {
+        let diff = diff_stat(self.repository, commit.parent(0)?.tree_id(), commit.tree_id())?;
+        Ok(match diff {
+            _ if diff.files == 0 => Some("its commit changes nothing".into()),
+            _ if diff != proof.diff => Some("its commit changes something else".into()),
+            _ => None,
+        })
+    }
+
+    fn merged_twice(&self) -> Vec<Finding> {
+        let mut by_story: BTreeMap<StoryId, Vec<String>> = BTreeMap::new();
+        for (story, commit) in self.on_base {
+            by_story.entry(*story).or_default().push(commit.to_string());
+        }
+        let twice = by_story.into_iter().filter(|(_, commits)| commits.len() > 1);
+        twice.map(|(story, commits)| Finding::MergedTwice { story, commits }).collect()
+    }
+
+    fn left_lying(&self) -> Result<Vec<Finding>, MergeError> {
+        let mut findings = Vec::new();
+        match Journal::read(self.place) {
+            Ok(Some(journal)) => findings.push(Finding::LeftoverJournal(journal.proof.story)),
+            Ok(None) => {}
+            Err(error) => {
+                findings.push(Finding::Unreadable { path: self.place.journal(), why: error.to_string() });
+            }
+        }
+        let in_work = self.in_work();
+        findings.extend(self.worktrees().into_iter().filter(|(story, _)| !in_work.contains(story)).map(|(_, path)| Finding::OrphanWorktree(path)));
+        for branch in self.repository.branches(Some(BranchType::Local))? {
+            let (branch, _) = branch?;
+            let Some(name) = branch.name().ok().flatten().map(str::to_owned) else { continue };
+            let story = name.strip_prefix("feature/story-").and_then(leading_id);
+            if story.is_some_and(|story| !in_work.contains(&story)) {
+                findings.push(Finding::OrphanBranch(name));
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Stories that may have a branch and a worktree: started, or sent back.
+    fn in_work(&self) -> BTreeSet<StoryId> {
+        let may = |stage: Stage| !matches!(stage, Stage::Done | Stage::Archived);
+        let stories = self.files.iter().filter(|(_, files)| files.iter().any(|(stage, _)| may(*stage)));
+        stories.map(|(story, _)| *story).collect()
+    }
+
+    /// What lies in `.storkit/worktrees/`, with the story in its name: `ID_slug` is a story's, `merge-ID` a conflict's.
+    fn worktrees(&self) -> Vec<(StoryId, PathBuf)> {
+        let folder = Path::new(".storkit/worktrees");
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.place.root.join(folder)).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let story = leading_id(name.strip_prefix("merge-").unwrap_or(&name));
+            found.extend(story.map(|story| (story, folder.join(name))));
+        }
+        found
+    }
+}
+
+/// `12_slug`, `12_slug/work` or `12`.
+fn leading_id(name: &str) -> Option<StoryId> {
+    name.split(['_', '/']).next()?.parse().ok()
+}
+
+/// Where proof, trailers and commit say different things.
+fn disagreement(story: StoryId, proof: &Proof, said: &Trailers, commit: &Commit<'_>) -> Option<String> {
+    let parent = commit.parent_id(0).map(|id| id.to_string()).unwrap_or_default();
+    let tree = commit.tree_id().to_string();
+    let checks = [
+        (proof.story == story && said.story == story, "it is of another story"),
+        (commit.parent_count() == 1, "its commit has not one parent"),
+        (proof.before == parent && said.base == parent, "its commit does not follow the base it names"),
+        (proof.tree == tree && said.tree == tree, "the gates ran on another tree than was merged"),
+        (proof.gates == said.gates, "its gates are not those of the commit's message"),
+        (proof.gates.iter().all(|gate| gate.code == 0), "a gate had failed"),
+    ];
+    checks.into_iter().find(|(holds, _)| !holds).map(|(_, why)| why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merge::{
+        MergeOutcome,
+        tests::shop::{Shop, gates},
+    };
+
+    async fn merged(shop: &Shop, id: u32) {
+        let request = shop.story(id, "a", &[(&format!("{id}.txt"), "a\n")]);
+        let outcome = shop.merge(&request, gates(&["true"])).await;
+        assert!(matches!(outcome, Ok(MergeOutcome::Merged(_))), "{outcome:?}");
+        shop.git(&["branch", "-q", "-D", &request.branch]);
+    }
+
+    fn sentences(shop: &Shop) -> Vec<String> {
+        audit(&shop.project, "main").unwrap().iter().map(ToString::to_string).collect()
+    }
+
+    /// The audit's one sentence after a proof was changed.
+    fn tampered(shop: &Shop, from: &str, to: &str) -> String {
+        let whole = shop.read(".storkit/proofs/1.json");
+        assert!(whole.contains(from), "{whole}");
+        shop.write(".storkit/proofs/1.json", &whole.replacen(from, to, 1));
+        let found = sentences(shop);
+        shop.write(".storkit/proofs/1.json", &whole);
+        assert_eq!(found.len(), 1, "{found:?}");
+        found[0].clone()
+    }
+
+    #[tokio::test]
+    async fn what_is_in_order_finds_nothing_also_when_archived() {
+        let shop = Shop::new();
+        merged(&shop, 1).await;
+        merged(&shop, 2).await;
+        fs::create_dir_all(shop.path(".storkit/work/6_archived")).unwrap();
+        let archived = shop.path(".storkit/work/6_archived/1_story_a.md");
+        fs::rename(shop.path(".storkit/work/5_done/1_story_a.md"), archived).unwrap();
+        assert_eq!(sentences(&shop), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_tampered_proof_is_found() {
+        let shop = Shop::new();
+        merged(&shop, 1).await;
+        let proof = Proof::read(shop.project.root(), StoryId(1)).unwrap().unwrap();
+        let other = "1".repeat(40);
+        insta::assert_snapshot!(tampered(&shop, &proof.before, &other), @"The proof of story `1` does not hold: its commit does not follow the base it names.");
+        insta::assert_snapshot!(tampered(&shop, &proof.tree, &other), @"The proof of story `1` does not hold: the gates ran on another tree than was merged.");
+        insta::assert_snapshot!(tampered(&shop, &proof.commit, &other), @"The proof of story `1` does not hold: the repository has no commit `1111111111111111111111111111111111111111`.");
+        insta::assert_snapshot!(tampered(&shop, "\"true\"", "\"script/test\""), @"The proof of story `1` does not hold: its gates are not those of the commit's message.");
+        insta::assert_snapshot!(tampered(&shop, "\"files\": 1", "\"files\": 9"), @"The proof of story `1` does not hold: its commit changes something else.");
+        insta::assert_snapshot!(tampered(&shop, "\"story\": 1", "\"story\": 2"), @"The proof of story `1` does not hold: it is of another story.");
+        let broken = tampered(&shop, "{", "");
+        assert!(broken.contains("1.json` cannot be read"), "{broken}");
+        let first = shop.git(&["rev-parse", "main~1"]);
+        shop.git(&["reset", "-q", "--soft", "main~1"]);
+        let lost = sentences(&shop);
+        assert_eq!(lost, [format!("The proof of story `1` does not hold: base does not have its commit `{}`.", proof.commit)]);
+        assert_eq!(shop.git(&["rev-parse", "main"]), first);
+    }
+
+    #[tokio::test]
+    async fn a_story_in_done_without_a_merge_is_found_and_one_with_an_old_merge_is_not() {
+        let shop = Shop::new();
+        shop.write(".storkit/work/5_done/3_story_old.md", "merged by the program before\n");
+        shop.write("old.txt", "x\n");
+        shop.commit_all("story-kit: merge 3_story_old");
+        shop.write(".storkit/work/5_done/4_bug_dragged.md", "moved by hand\n");
+        assert_eq!(audit(&shop.project, "main").unwrap(), [Finding::DoneWithoutMerge(StoryId(4))]);
+        merged(&shop, 5).await;
+        fs::remove_file(shop.path(".storkit/proofs/5.json")).unwrap();
+        fs::remove_file(shop.path(".storkit/work/5_done/4_bug_dragged.md")).unwrap();
+        assert_eq!(audit(&shop.project, "main").unwrap(), [Finding::NoProof(StoryId(5))]);
+    }
+
+    #[tokio::test]
+    async fn what_lies_about_is_found() {
+        let shop = Shop::new();
+        shop.story(1, "live", &[]);
+        for folder in ["1_live", "8_gone", "merge", "merge-8"] {
+            fs::create_dir_all(shop.path(".storkit/worktrees").join(folder)).unwrap();
+        }
+        shop.git(&["branch", "feature/story-8_gone/work"]);
+        shop.git(&["branch", "feature/other"]);
+        shop.write(".storkit/work/1_backlog/9_story_twice.md", "");
+        shop.write(".storkit/work/2_current/9_story_twice.md", "");
+        insta::assert_snapshot!(sentences(&shop).join("\n"), @r"
+        Story `9` is in two places: `.storkit/work/1_backlog/9_story_twice.md`, `.storkit/work/2_current/9_story_twice.md`. Remove the stale copy.
+        The worktree `.storkit/worktrees/8_gone` belongs to no story in work.
+        The worktree `.storkit/worktrees/merge-8` belongs to no story in work.
+        The branch `feature/story-8_gone/work` belongs to no story in work.
+        ");
+    }
+
+    #[tokio::test]
+    async fn a_story_that_was_merged_and_goes_on_or_merged_twice_is_found() {
+        let shop = Shop::new();
+        merged(&shop, 1).await;
+        fs::create_dir_all(shop.path(".storkit/work/2_current")).unwrap();
+        let current = shop.path(".storkit/work/2_current/1_story_a.md");
+        fs::rename(shop.path(".storkit/work/5_done/1_story_a.md"), current).unwrap();
+        shop.git(&["commit", "-q", "--allow-empty", "-m", "story-kit: merge 1_story_a"]);
+        let found = sentences(&shop);
+        assert!(found[0].starts_with("Story `1` was merged more than once: `"), "{found:?}");
+        assert_eq!(found[1], "Story `1` is merged, and stands in current. If it goes on, make it a new story.");
+    }
+}

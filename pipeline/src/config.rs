@@ -1,0 +1,82 @@
+//! `project.toml`: base branch, gates, budgets, components and agents, with a sentence for everything wrong in it.
+
+mod agent;
+mod prompt;
+mod read;
+
+use std::path::PathBuf;
+
+pub use agent::{Agent, Sandbox};
+pub use prompt::{
+    PLACEHOLDERS, UnknownPlaceholder, Vars, check as check_prompt, default_prompt, default_system_prompt, render,
+};
+pub use read::{Loaded, ProjectConfigError, known_keys};
+
+use crate::duration::Span;
+
+/// How a project's stories are worked on. Every key has a default, so that no file at all is a valid file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProjectConfig {
+    /// The branch that stories merge to; absent: detected.
+    pub base_branch: Option<String>,
+    /// Failed runs of a story in one stage after which it is given up.
+    pub max_retries: u32,
+    /// Command lines that must pass, in order, in the worktree. An empty list tests nothing.
+    pub gates: Vec<String>,
+    /// Time for one gate; 0 waits for ever.
+    pub gate_timeout: Span,
+    /// A done story is archived after this; 0 never does it.
+    pub sweep_after: Span,
+    /// What agents may spend in US dollars.
+    pub budget: Budget,
+    /// Parts of the project that need something done in a new worktree.
+    pub components: Vec<Component>,
+    /// Who works on stories. A file without any has the default team.
+    pub agents: Vec<Agent>,
+}
+
+/// `[budget]`: US dollars. Reached: no new run begins, and people are asked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Budget {
+    /// For one run.
+    pub run_usd: Option<f64>,
+    /// For one story, all runs.
+    pub story_usd: Option<f64>,
+    /// For one day, all stories.
+    pub day_usd: Option<f64>,
+}
+
+/// `[[component]]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Component {
+    /// What people call it.
+    pub name: String,
+    /// Its folder, relative to the worktree and inside it.
+    pub path: PathBuf,
+    /// Command lines run there in a new worktree.
+    pub setup: Vec<String>,
+    /// Command lines run there before the worktree is removed.
+    pub teardown: Vec<String>,
+}
+
+impl Default for ProjectConfig {
+    fn default() -> Self {
+        Self {
+            base_branch: None,
+            max_retries: 3,
+            gates: vec!["script/test".into()],
+            gate_timeout: Span::minutes(60),
+            sweep_after: Span::minutes(4 * 60),
+            budget: Budget::default(),
+            components: Vec::new(),
+            agents: Agent::default_team(),
+        }
+    }
+}
+
+impl ProjectConfig {
+    /// The agent that is called so.
+    pub fn agent(&self, name: &str) -> Option<&Agent> {
+        self.agents.iter().find(|agent| agent.name == name)
+    }
+}

@@ -1,0 +1,562 @@
+//! Reading `project.toml`: what the file may say, and everything that can be wrong with it.
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Component as Part, Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use super::{Agent, Budget, Component, ProjectConfig, Sandbox, check_prompt};
+use crate::{
+    duration::Span,
+    stage::Role,
+    toml_keys::{self, Misfit, UnknownKey},
+};
+
+/// Most workers of one agent.
+const MOST_WORKERS: u32 = 100;
+
+/// A configuration, and what of the environment went into it.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// The settings.
+    pub config: ProjectConfig,
+    /// Environment variables that `${VAR}` named.
+    pub secret_env: Vec<String>,
+}
+
+/// What is wrong with a `project.toml`. Each is one sentence for the person who wrote it; the exit code is 2.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectConfigError {
+    /// It cannot be read.
+    #[error("`{path}` cannot be read: {source}. Mend its owner or mode.")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// It is no TOML.
+    #[error("`{path}` is not valid TOML: {why}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        why: String,
+    },
+    /// A key that does not exist.
+    #[error("`{path}` has an unknown key `{key}`{}.", .nearest.as_ref().map(|key| format!("; did you mean `{key}`?")).unwrap_or_default())]
+    UnknownKey {
+        /// The file.
+        path: PathBuf,
+        /// The dotted key.
+        key: String,
+        /// The right key it is most like.
+        nearest: Option<String>,
+    },
+    /// A value that does not fit its key.
+    #[error("`{key}` in `{path}`: {why}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The dotted key.
+        key: String,
+        /// What is wrong and what to write.
+        why: String,
+    },
+}
+
+impl ProjectConfig {
+    /// Reads the file; a missing one gives the defaults. `lookup` reads the environment for `${VAR}`.
+    pub fn load(path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<Loaded, ProjectConfigError> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path, lookup),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::default()),
+            Err(source) => Err(ProjectConfigError::Unreadable { path: path.into(), source }),
+        }
+    }
+
+    /// Reads text that stands in the file at `path`, which is only named.
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Loaded, ProjectConfigError> {
+        let path = path.to_owned();
+        let mut table: Table = match text.parse() {
+            Ok(table) => table,
+            Err(error) => return Err(ProjectConfigError::Syntax { path, why: format!("{error}") }),
+        };
+        if let Some(UnknownKey { key, nearest }) = toml_keys::unknown(&table, &known_keys()) {
+            return Err(ProjectConfigError::UnknownKey { path, key, nearest });
+        }
+        let read = || {
+            let secret_env = toml_keys::expand(&mut table, &lookup)?;
+            Ok(Loaded { config: toml_keys::deserialize::<Keys>(table)?.config()?, secret_env })
+        };
+        read().map_err(|Misfit { key, why }| ProjectConfigError::Value { path, key, why })
+    }
+}
+
+/// Every key there is, read off a file that has them all, so that it cannot fall out of step.
+pub fn known_keys() -> Vec<String> {
+    let table = Table::try_from(Keys::all()).unwrap_or_default();
+    toml_keys::dotted_keys(&table)
+}
+
+/// What the file says. Every key may be absent.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Keys {
+    base_branch: Option<String>,
+    max_retries: Option<u32>,
+    gates: Option<Vec<String>>,
+    gate_timeout: Option<Span>,
+    sweep_after: Option<Span>,
+    budget: BudgetKeys,
+    component: Vec<ComponentKeys>,
+    agent: Vec<AgentKeys>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct BudgetKeys {
+    run_usd: Option<f64>,
+    story_usd: Option<f64>,
+    day_usd: Option<f64>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct ComponentKeys {
+    name: String,
+    path: PathBuf,
+    setup: Option<Commands>,
+    teardown: Option<Commands>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct AgentKeys {
+    name: Option<String>,
+    stage: Option<String>,
+    role: Option<String>,
+    model: Option<String>,
+    max_turns: Option<u32>,
+    max_budget_usd: Option<f64>,
+    prompt: Option<String>,
+    system_prompt: Option<String>,
+    count: Option<u32>,
+    sandbox: Option<Commands>,
+}
+
+/// One word or line, or a list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Commands {
+    One(String),
+    List(Vec<String>),
+}
+
+impl Commands {
+    fn list(self) -> Vec<String> {
+        match self {
+            Self::One(command) => vec![command],
+            Self::List(commands) => commands,
+        }
+    }
+}
+
+impl Keys {
+    fn all() -> Self {
+        let (text, number, dollars) = (|| Some(String::new()), Some(1), Some(1.0));
+        let commands = || Some(Commands::List(Vec::new()));
+        let agent = AgentKeys {
+            name: text(),
+            stage: text(),
+            role: text(),
+            model: text(),
+            max_turns: number,
+            max_budget_usd: dollars,
+            prompt: text(),
+            system_prompt: text(),
+            count: number,
+            sandbox: commands(),
+        };
+        let component =
+            ComponentKeys { name: String::new(), path: PathBuf::new(), setup: commands(), teardown: commands() };
+        Self {
+            base_branch: text(),
+            max_retries: number,
+            gates: Some(Vec::new()),
+            gate_timeout: Some(Span::minutes(1)),
+            sweep_after: Some(Span::minutes(1)),
+            budget: BudgetKeys { run_usd: dollars, story_usd: dollars, day_usd: dollars },
+            component: vec![component],
+            agent: vec![agent],
+        }
+    }
+
+    fn config(self) -> Result<ProjectConfig, Misfit> {
+        let default = ProjectConfig::default();
+        let agents = match self.agent.is_empty() {
+            true => default.agents,
+            false => self.agent.into_iter().map(AgentKeys::agent).collect::<Result<_, _>>()?,
+        };
+        distinct(&agents)?;
+        Ok(ProjectConfig {
+            base_branch: self.base_branch.map(branch).transpose()?,
+            max_retries: self.max_retries.unwrap_or(default.max_retries),
+            gates: command_lines("gates", self.gates.unwrap_or(default.gates))?,
+            gate_timeout: self.gate_timeout.unwrap_or(default.gate_timeout),
+            sweep_after: self.sweep_after.unwrap_or(default.sweep_after),
+            budget: self.budget.budget()?,
+            components: self.component.into_iter().map(ComponentKeys::component).collect::<Result<_, _>>()?,
+            agents,
+        })
+    }
+}
+
+impl BudgetKeys {
+    fn budget(self) -> Result<Budget, Misfit> {
+        Ok(Budget {
+            run_usd: dollars("budget.run_usd", self.run_usd)?,
+            story_usd: dollars("budget.story_usd", self.story_usd)?,
+            day_usd: dollars("budget.day_usd", self.day_usd)?,
+        })
+    }
+}
+
+impl ComponentKeys {
+    fn component(self) -> Result<Component, Misfit> {
+        let inside = |part| matches!(part, Part::Normal(_) | Part::CurDir);
+        if self.name.trim().is_empty() {
+            return wrong("component.name", "every component needs a name, like \"frontend\".");
+        }
+        if !self.path.components().all(inside) {
+            return wrong(
+                "component.path",
+                format!("`{}` leads out of the project; write a folder in it, like \"web\".", self.path.display()),
+            );
+        }
+        Ok(Component {
+            name: self.name,
+            path: self.path,
+            setup: command_lines("component.setup", self.setup.map(Commands::list).unwrap_or_default())?,
+            teardown: command_lines("component.teardown", self.teardown.map(Commands::list).unwrap_or_default())?,
+        })
+    }
+}
+
+impl AgentKeys {
+    fn agent(self) -> Result<Agent, Misfit> {
+        let name = agent_name(self.name)?;
+        let role = role(&name, self.stage)?;
+        let count = self.count.unwrap_or(1);
+        if !(1..=MOST_WORKERS).contains(&count) {
+            return wrong("agent.count", format!("`{name}` is there {count} times; write 1 to {MOST_WORKERS}, or leave the agent out."));
+        }
+        if self.max_turns == Some(0) {
+            return wrong("agent.max_turns", format!("`{name}` could do nothing in 0 turns; write at least 1."));
+        }
+        let default = Agent::new(&name, role);
+        Ok(Agent {
+            description: self.role.unwrap_or_default(),
+            model: self.model.unwrap_or_default(),
+            max_turns: self.max_turns,
+            max_budget_usd: dollars("agent.max_budget_usd", self.max_budget_usd)?,
+            prompt: prompt("agent.prompt", &name, self.prompt)?.unwrap_or(default.prompt),
+            system_prompt: prompt("agent.system_prompt", &name, self.system_prompt)?
+                .unwrap_or(default.system_prompt),
+            count,
+            sandbox: self.sandbox.map(sandbox).transpose()?,
+            name,
+            role,
+        })
+    }
+}
+
+fn wrong<T>(key: &str, why: impl Into<String>) -> Result<T, Misfit> {
+    Err(Misfit { key: key.to_owned(), why: why.into() })
+}
+
+/// It becomes part of paths, of commits and of what is said in rooms.
+fn agent_name(name: Option<String>) -> Result<String, Misfit> {
+    const LONGEST: usize = 40;
+    let Some(name) = name else { return wrong("agent.name", "every agent needs a name, like \"coder\".") };
+    let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
+    let begins = name.starts_with(|c: char| c.is_ascii_lowercase());
+    match begins && name.len() <= LONGEST && name.bytes().all(letters) {
+        true => Ok(name),
+        false => wrong(
+            "agent.name",
+            format!("{name:?} is no name; write a letter and then `a-z`, `0-9`, `_` and `-`, {LONGEST} at most."),
+        ),
+    }
+}
+
+fn role(agent: &str, stage: Option<String>) -> Result<Role, Misfit> {
+    const ROLES: &str = "write \"coder\", \"qa\", \"mergemaster\" or \"supervisor\".";
+    match stage.as_deref() {
+        Some("coder") => Ok(Role::Coder),
+        Some("qa") => Ok(Role::Qa),
+        Some("mergemaster") => Ok(Role::Mergemaster),
+        Some("supervisor") => Ok(Role::Supervisor),
+        Some(other) => wrong("agent.stage", format!("{other:?} is no role that `{agent}` could have; {ROLES}")),
+        None => wrong("agent.stage", format!("the agent `{agent}` has no role; {ROLES}")),
+    }
+}
+
+fn prompt(key: &str, agent: &str, text: Option<String>) -> Result<Option<String>, Misfit> {
+    let Some(text) = text else { return Ok(None) };
+    if text.trim().is_empty() {
+        return wrong(key, format!("`{agent}` has an empty one; leave the key out for the default."));
+    }
+    match check_prompt(&text) {
+        Ok(()) => Ok(Some(text)),
+        Err(unknown) => wrong(key, format!("in the agent `{agent}`, {unknown}.")),
+    }
+}
+
+fn sandbox(form: Commands) -> Result<Sandbox, Misfit> {
+    match form {
+        Commands::One(word) if word == "none" => Ok(Sandbox::None),
+        Commands::One(word) if word == "bwrap" => Ok(Sandbox::Bwrap),
+        Commands::List(prefix) if prefix.first().is_some_and(|program| !program.trim().is_empty()) => {
+            Ok(Sandbox::Prefix(prefix))
+        }
+        Commands::One(_) | Commands::List(_) => wrong(
+            "agent.sandbox",
+            "it is \"none\", \"bwrap\", or a command to run the agent by, like [\"podman\", \"run\", \"IMAGE\"].",
+        ),
+    }
+}
+
+fn distinct(agents: &[Agent]) -> Result<(), Misfit> {
+    let mut seen = HashSet::new();
+    match agents.iter().flat_map(Agent::workers).find(|name| !seen.insert(name.clone())) {
+        None => Ok(()),
+        Some(twice) => wrong(
+            "agent.name",
+            format!("two agents are called `{twice}`; with `count`, an agent's workers are `NAME`, `NAME-2` and so on."),
+        ),
+    }
+}
+
+fn branch(name: String) -> Result<String, Misfit> {
+    let full = format!("refs/heads/{name}");
+    match git2::Reference::is_valid_name(&full) && !name.starts_with('-') {
+        true => Ok(name),
+        false => wrong("base_branch", format!("{name:?} is no branch's name; leave the key out to have it detected.")),
+    }
+}
+
+fn dollars(key: &str, amount: Option<f64>) -> Result<Option<f64>, Misfit> {
+    match amount {
+        Some(amount) if !(amount.is_finite() && amount > 0.0) => {
+            wrong(key, "it is an amount of US dollars over 0; leave the key out for no limit.")
+        }
+        amount => Ok(amount),
+    }
+}
+
+fn command_lines(key: &str, commands: Vec<String>) -> Result<Vec<String>, Misfit> {
+    match commands.iter().any(|command| command.trim().is_empty()) {
+        true => wrong(key, "a command is empty; write a command line, like [\"script/test\"]."),
+        false => Ok(commands),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Loaded, ProjectConfigError> {
+        ProjectConfig::parse(text, Path::new("project.toml"), |name| (name == "MODEL").then(|| "opus".to_owned()))
+    }
+
+    fn sentences(texts: &[&str]) -> String {
+        texts.iter().map(|text| format!("{}\n", parse(text).unwrap_err())).collect()
+    }
+
+    #[test]
+    fn no_file_gives_a_team_that_can_do_a_story() {
+        let config = ProjectConfig::load(Path::new("/nonexistent/project.toml"), |_| None).unwrap().config;
+        let team: Vec<_> = config.agents.iter().flat_map(|agent| agent.workers()).collect();
+        assert_eq!(team, ["coder", "coder-2", "qa", "mergemaster"]);
+        assert_eq!((config.max_retries, config.sweep_after), (3, Span::minutes(240)));
+        assert_eq!(parse("").unwrap().config, config);
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let text = r#"
+            base_branch = "release/1.0"
+            max_retries = 0
+            gates = ["a", "b c"]
+            gate_timeout = "30s"
+            sweep_after = "0"
+            [budget]
+            run_usd = 1
+            story_usd = 2.5
+            [[component]]
+            name = "web"
+            path = "front/web"
+            setup = "npm ci"
+            teardown = ["a", "b"]
+            [[agent]]
+            name = "rust-1"
+            stage = "coder"
+            role = "Knows Rust."
+            model = "${MODEL}"
+            max_turns = 50
+            max_budget_usd = 5
+            prompt = "Do {{story_id}}."
+            system_prompt = "Be brief."
+            count = 3
+            sandbox = ["podman", "run"]
+            [[agent]]
+            name = "boss"
+            stage = "supervisor"
+            sandbox = "none"
+        "#;
+        let loaded = parse(text).unwrap();
+        assert_eq!(loaded.secret_env, ["MODEL"]);
+        let config = loaded.config;
+        assert_eq!(config.agent("rust-1").unwrap().sandbox, Some(Sandbox::Prefix(vec!["podman".into(), "run".into()])));
+        assert_eq!(config.agent("boss").unwrap(), &Agent { sandbox: Some(Sandbox::None), ..Agent::new("boss", Role::Supervisor) });
+        insta::assert_debug_snapshot!((&config.budget, &config.components, &config.agents[0]), @r#"
+        (
+            Budget {
+                run_usd: Some(
+                    1.0,
+                ),
+                story_usd: Some(
+                    2.5,
+                ),
+                day_usd: None,
+            },
+            [
+                Component {
+                    name: "web",
+                    path: "front/web",
+                    setup: [
+                        "npm ci",
+                    ],
+                    teardown: [
+                        "a",
+                        "b",
+                    ],
+                },
+            ],
+            Agent {
+                name: "rust-1",
+                role: Coder,
+                description: "Knows Rust.",
+                model: "opus",
+                max_turns: Some(
+                    50,
+                ),
+                max_budget_usd: Some(
+                    5.0,
+                ),
+                prompt: "Do {{story_id}}.",
+                system_prompt: "Be brief.",
+                count: 3,
+                sandbox: Some(
+                    Prefix(
+                        [
+                            "podman",
+                            "run",
+                        ],
+                    ),
+                ),
+            },
+        )
+        "#);
+    }
+
+    #[test]
+    fn an_unknown_key_names_itself_and_the_nearest_right_one() {
+        insta::assert_snapshot!(sentences(&["gate = []", "[budget]\nday = 1", "[[agent]]\nname = \"a\"\nmax_turn = 1", "run_usd = 1", "zzzzzzzz = 1", "a = ["]), @"
+        `project.toml` has an unknown key `gate`; did you mean `gates`?.
+        `project.toml` has an unknown key `budget.day`; did you mean `budget.day_usd`?.
+        `project.toml` has an unknown key `agent.max_turn`; did you mean `agent.max_turns`?.
+        `project.toml` has an unknown key `run_usd`; did you mean `budget.run_usd`?.
+        `project.toml` has an unknown key `zzzzzzzz`.
+        `project.toml` is not valid TOML: TOML parse error at line 1, column 6
+          |
+        1 | a = [
+          |      ^
+        unclosed array, expected `]`
+        ");
+    }
+
+    #[test]
+    fn a_wrong_agent_gets_a_sentence() {
+        let agent = |rest: &str| format!("[[agent]]\nname = \"a\"\n{rest}");
+        let coder = |rest: &str| agent(&format!("stage = \"coder\"\n{rest}"));
+        let texts = [
+            "[[agent]]\nstage = \"qa\"".to_owned(),
+            "[[agent]]\nname = \"../a\"\nstage = \"qa\"".to_owned(),
+            agent(""),
+            agent("stage = \"tester\""),
+            coder("count = 0"),
+            coder("count = -1"),
+            coder("max_turns = 0"),
+            coder("max_budget_usd = 0"),
+            coder("prompt = \"Do {{story}}.\""),
+            coder("system_prompt = \"\""),
+            coder("sandbox = \"docker\""),
+            coder("sandbox = []"),
+            coder("count = 2\n[[agent]]\nname = \"a-2\"\nstage = \"qa\""),
+        ];
+        insta::assert_snapshot!(sentences(&texts.each_ref().map(String::as_str)), @r#"
+        `agent.name` in `project.toml`: every agent needs a name, like "coder".
+        `agent.name` in `project.toml`: "../a" is no name; write a letter and then `a-z`, `0-9`, `_` and `-`, 40 at most.
+        `agent.stage` in `project.toml`: the agent `a` has no role; write "coder", "qa", "mergemaster" or "supervisor".
+        `agent.stage` in `project.toml`: "tester" is no role that `a` could have; write "coder", "qa", "mergemaster" or "supervisor".
+        `agent.count` in `project.toml`: `a` is there 0 times; write 1 to 100, or leave the agent out.
+        `agent.count` in `project.toml`: invalid value: integer `-1`, expected u32.
+        `agent.max_turns` in `project.toml`: `a` could do nothing in 0 turns; write at least 1.
+        `agent.max_budget_usd` in `project.toml`: it is an amount of US dollars over 0; leave the key out for no limit.
+        `agent.prompt` in `project.toml`: in the agent `a`, `{{story}}` stands for nothing; there are `{{story_id}}`, `{{story_file}}`, `{{worktree_path}}`, `{{base_branch}}`, `{{branch}}`, `{{gates}}`.
+        `agent.system_prompt` in `project.toml`: `a` has an empty one; leave the key out for the default.
+        `agent.sandbox` in `project.toml`: it is "none", "bwrap", or a command to run the agent by, like ["podman", "run", "IMAGE"].
+        `agent.sandbox` in `project.toml`: it is "none", "bwrap", or a command to run the agent by, like ["podman", "run", "IMAGE"].
+        `agent.name` in `project.toml`: two agents are called `a-2`; with `count`, an agent's workers are `NAME`, `NAME-2` and so on.
+        "#);
+    }
+
+    #[test]
+    fn other_wrong_values_get_a_sentence() {
+        insta::assert_snapshot!(sentences(&[
+            "gate_timeout = \"soon\"",
+            "gates = [\"\"]",
+            "gates = \"script/test\"",
+            "base_branch = \"--force\"",
+            "base_branch = \"\"",
+            "[budget]\nday_usd = nan",
+            "[[component]]\npath = \"web\"",
+            "[[component]]\nname = \"web\"\npath = \"../web\"",
+            "[[component]]\nname = \"web\"\npath = \"/web\"",
+            "agent = 3",
+            "[[agent]]\nname = \"a\"\nstage = \"qa\"\nmodel = \"${NOPE}\"",
+        ]), @r#"
+        `gate_timeout` in `project.toml`: `soon` is no length of time; write it like "30s", "5m" or "2h".
+        `gates` in `project.toml`: a command is empty; write a command line, like ["script/test"].
+        `gates` in `project.toml`: invalid type: string "script/test", expected a sequence.
+        `base_branch` in `project.toml`: "--force" is no branch's name; leave the key out to have it detected.
+        `base_branch` in `project.toml`: "" is no branch's name; leave the key out to have it detected.
+        `budget.day_usd` in `project.toml`: it is an amount of US dollars over 0; leave the key out for no limit.
+        `component.name` in `project.toml`: every component needs a name, like "frontend".
+        `component.path` in `project.toml`: `../web` leads out of the project; write a folder in it, like "web".
+        `component.path` in `project.toml`: `/web` leads out of the project; write a folder in it, like "web".
+        `agent` in `project.toml`: invalid type: integer `3`, expected a sequence.
+        `agent.model` in `project.toml`: the environment variable `NOPE` is not set. Set it, or write the value here.
+        "#);
+    }
+}

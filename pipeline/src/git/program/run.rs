@@ -1,0 +1,129 @@
+//! One git process: fed, drained on both pipes, bounded in time and memory, ended with its children.
+
+use std::{
+    io::{self, Read, Write},
+    os::unix::process::CommandExt as _,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::{Answer, GitProgramError};
+
+/// More than this on standard output is refused.
+pub(super) const MAX_ANSWER: usize = 64 << 20;
+
+/// So much of the end of standard error is kept.
+const KEPT_STDERR: usize = 8 << 10;
+
+/// How often a git that has closed its pipes is asked whether it has ended.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Runs a command. Blocks.
+pub(super) fn run(
+    mut command: Command,
+    shown: String,
+    input: &[u8],
+    timeout: Duration,
+) -> Result<Answer, GitProgramError> {
+    let until = Instant::now() + timeout;
+    command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().map_err(GitProgramError::Start)?;
+    let outcome = thread::scope(|scope| {
+        let (sender, parts) = mpsc::channel();
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (feeding, reading) = (sender.clone(), sender.clone());
+        scope.spawn(move || {
+            // Broken by a git that wants no more of it; its exit code tells.
+            let _ = stdin.map(|mut stdin| stdin.write_all(input));
+            feeding.send(Part::Fed)
+        });
+        scope.spawn(move || reading.send(Part::Stdout(read_all(stdout))));
+        scope.spawn(move || sender.send(Part::Stderr(read_end(stderr))));
+        let outcome = collect(&parts, until).and_then(|parts| wait(&mut child, until).map(|code| (parts, code)));
+        if outcome.is_err() {
+            end(&mut child);
+        }
+        outcome
+    });
+    match outcome {
+        Ok((collected, code)) => Ok(Answer { code, stdout: collected.stdout, stderr: collected.stderr }),
+        Err(Cut::Late) => Err(GitProgramError::Timeout { command: shown, timeout }),
+        Err(Cut::TooMuch) => Err(GitProgramError::TooMuch { command: shown }),
+        Err(Cut::Pipe(source)) => Err(GitProgramError::Pipe { command: shown, source }),
+    }
+}
+
+enum Part {
+    Fed,
+    Stdout(Result<Vec<u8>, Cut>),
+    Stderr(String),
+}
+
+/// Why it is ended before its end.
+enum Cut {
+    Late,
+    TooMuch,
+    Pipe(io::Error),
+}
+
+#[derive(Default)]
+struct Collected {
+    stdout: Vec<u8>,
+    stderr: String,
+}
+
+fn collect(parts: &mpsc::Receiver<Part>, until: Instant) -> Result<Collected, Cut> {
+    let mut collected = Collected::default();
+    for _ in 0..3 {
+        let left = until.saturating_duration_since(Instant::now());
+        match parts.recv_timeout(left).map_err(|_| Cut::Late)? {
+            Part::Fed => {}
+            Part::Stdout(bytes) => collected.stdout = bytes?,
+            Part::Stderr(text) => collected.stderr = text,
+        }
+    }
+    Ok(collected)
+}
+
+/// Its exit code. It has closed its pipes by now, so that it is over almost always.
+fn wait(child: &mut Child, until: Instant) -> Result<Option<i32>, Cut> {
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status.code()),
+            Ok(None) if Instant::now() < until => thread::sleep(LOOK),
+            Ok(None) => return Err(Cut::Late),
+            Err(error) => return Err(Cut::Pipe(error)),
+        }
+    }
+}
+
+/// Ends it and what it started: its group is its own, and its id stays ours until it is reaped.
+fn end(child: &mut Child) {
+    if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let _ = child.wait();
+}
+
+fn read_all(source: Option<impl Read>) -> Result<Vec<u8>, Cut> {
+    let mut bytes = Vec::new();
+    if let Some(source) = source {
+        source.take(MAX_ANSWER as u64 + 1).read_to_end(&mut bytes).map_err(Cut::Pipe)?;
+    }
+    if bytes.len() > MAX_ANSWER { Err(Cut::TooMuch) } else { Ok(bytes) }
+}
+
+fn read_end(source: Option<impl Read>) -> String {
+    let Some(mut source) = source else { return String::new() };
+    let (mut kept, mut chunk) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = source.read(&mut chunk) {
+        kept.extend_from_slice(&chunk[..count]);
+        kept.drain(..kept.len().saturating_sub(KEPT_STDERR));
+    }
+    String::from_utf8_lossy(&kept).trim().to_owned()
+}

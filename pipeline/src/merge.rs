@@ -1,0 +1,126 @@
+//! The merge of a story: one squash commit on base, with its gates green on the merged result, or nothing at all.
+//!
+//! `squash` makes the merged tree, `standing` is the worktree the gates run in, `land` moves base by
+//! compare-and-swap under a journal, `checkout` brings along who has base checked out, `recover` finishes what a
+//! crash cut, and `queue` does one merge at a time.
+
+mod checkout;
+mod conflict;
+mod journal;
+mod land;
+mod place;
+mod proof;
+mod queue;
+mod recover;
+mod resolution;
+mod squash;
+mod standing;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    conflict::keep_both,
+    proof::{DiffStat, GateProof, Proof, Trailers, merged_story, merges, trailers},
+    queue::{Ended, MergeQueue, MergeStatus, StartError, Step},
+    recover::{Journaled, Recovery, recover},
+    resolution::conflict_worktree,
+};
+pub(crate) use self::{journal::Journal, place::Place, proof::diff_stat};
+use crate::{
+    gates::{GateReport, Gates},
+    git::program::GitProgramError,
+    guard::BaseError,
+    story::FileName,
+};
+
+/// What a merge needs to know of a story.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergeRequest {
+    /// Its file, which stands in `4_merge`.
+    pub file: FileName,
+    /// Its title, for the commit.
+    pub title: String,
+    /// Its branch, without `refs/heads/`; its objects are in the main store.
+    pub branch: String,
+}
+
+/// What holds for all merges of a project.
+#[derive(Clone, Debug)]
+pub struct MergeSettings {
+    /// The branch that stories merge to, without `refs/heads/`.
+    pub base: String,
+    /// What must pass on the merged result.
+    pub gates: Gates,
+}
+
+/// How a merge ended. Only [`MergeOutcome::Merged`] has moved anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MergeOutcome {
+    /// It is on base, and its story is in `5_done`.
+    Merged(Proof),
+    /// The branch brings nothing that base does not have.
+    Empty,
+    /// These files need somebody who understands them. They wait in [`conflict_worktree`]; see
+    /// [`MergeQueue::continue_merge`] and [`MergeQueue::abort`].
+    Conflict(Vec<PathBuf>),
+    /// A gate failed on the merged result.
+    GateFailed(GateReport),
+    /// These files of a person's are in the way where base is checked out: uncommitted, or unknown to git.
+    CheckoutInTheWay(Vec<PathBuf>),
+    /// People moved base again and again while the gates ran.
+    BaseMoved,
+}
+
+/// Why a merge could not be tried to its end. Nothing has moved.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// The story's file is not where it has to be.
+    #[error("`{0}` is not a file in `.storkit/work/4_merge`. Move the story there, then merge it again.")]
+    NoStory(String),
+    /// It is there and in another stage too.
+    #[error("`{0}` is in `4_merge` and in `5_done`. Remove the copy that is stale, then merge it again.")]
+    InTwoStages(String),
+    /// There is nothing to merge.
+    #[error("There is no branch `{0}`. Its story was never worked on, or the branch was deleted.")]
+    NoBranch(String),
+    /// There is nothing to merge to.
+    #[error("There is no branch `{0}` to merge to. Name another with `base_branch` in `.storkit/project.toml`.")]
+    NoBase(String),
+    /// Nobody has resolved anything, since nothing is in conflict.
+    #[error("Story `{0}` has no conflict that waits to be resolved. Start its merge instead.")]
+    NoConflict(crate::story::StoryId),
+    /// It was called off.
+    #[error("The merge was called off.")]
+    Cancelled,
+    /// A crash left something that has to be looked at by a person.
+    #[error("{0}")]
+    Unfinished(String),
+    /// Git refused.
+    #[error(transparent)]
+    Git(#[from] GitProgramError),
+    /// The repository cannot be read.
+    #[error("the repository cannot be read: {0}")]
+    Read(#[from] git2::Error),
+    /// The base lock cannot be had.
+    #[error(transparent)]
+    Lock(#[from] BaseError),
+    /// A file of storkit's cannot be used.
+    #[error("`{path}` cannot be used: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+}
+
+impl MergeError {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}

@@ -1,0 +1,64 @@
+//! The journal: one file that says which merge is on its way, written before its first visible step and removed
+//! after its last.
+
+use git2::Oid;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    MergeError, Place, Proof,
+    place::remove_durably,
+};
+use crate::{atomic, story::FileName};
+
+/// The merge that is on its way, as the proof it will leave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Journal {
+    pub proof: Proof,
+    /// The story's file in the merge commit.
+    pub story_blob: String,
+}
+
+impl Journal {
+    pub(crate) fn read(place: &Place) -> Result<Option<Self>, MergeError> {
+        let path = place.journal();
+        let bytes = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.map_err(MergeError::io(&path))?,
+        };
+        let unreadable = |error: serde_json::Error| {
+            MergeError::Unfinished(format!(
+                "`{}` tells of a merge that was cut, and cannot be read: {error}. It is written whole or not at all, \
+                 so somebody changed it. See with `git log` whether base has the merge, then remove the file.",
+                path.display()
+            ))
+        };
+        serde_json::from_slice(&bytes).map(Some).map_err(unreadable)
+    }
+
+    pub(crate) fn write(&self, place: &Place) -> Result<(), MergeError> {
+        let path = place.journal();
+        let bytes = serde_json::to_vec_pretty(self).map_err(std::io::Error::from);
+        bytes.and_then(|bytes| atomic::write(&path, &bytes)).map_err(MergeError::io(path))
+    }
+
+    pub(crate) fn remove(place: &Place) -> Result<(), MergeError> {
+        remove_durably(&place.journal()).map_err(MergeError::io(place.journal()))
+    }
+
+    pub(crate) fn before(&self) -> Result<Oid, MergeError> {
+        Ok(Oid::from_str(&self.proof.before)?)
+    }
+
+    pub(crate) fn commit(&self) -> Result<Oid, MergeError> {
+        Ok(Oid::from_str(&self.proof.commit)?)
+    }
+
+    pub(crate) fn blob(&self) -> Result<Oid, MergeError> {
+        Ok(Oid::from_str(&self.story_blob)?)
+    }
+
+    pub(crate) fn file(&self) -> Result<FileName, MergeError> {
+        let named = |error| MergeError::Unfinished(format!("The merge journal names `{}`: {error}.", self.proof.file));
+        self.proof.file.parse().map_err(named)
+    }
+}

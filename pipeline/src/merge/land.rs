@@ -1,0 +1,182 @@
+//! The visible part of a merge, under the base lock: journal, base by compare-and-swap, the story's file, the
+//! checkouts, the proof. Each step may be the last before a crash; [`super::recover()`] goes on from there.
+
+use std::path::{Path, PathBuf};
+
+use git2::Oid;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::{
+    Journal, MergeError, Place, Proof,
+    checkout::{self, Change, Checkout},
+    place::ignored_folder,
+    recover,
+};
+use crate::{atomic, guard::BaseGuard, stage::Stage, story::FileName};
+
+/// How a landing ended.
+#[derive(Debug)]
+pub(crate) enum Landing {
+    Landed(Proof),
+    InTheWay(Vec<PathBuf>),
+    BaseMoved,
+}
+
+/// Moves base and all that follows it, or nothing.
+pub(crate) fn land(place: &Place, journal: &Journal, guard: &BaseGuard) -> Result<Landing, MergeError> {
+    let file = journal.file()?;
+    if let Some(left) = Journal::read(place)? {
+        // The one before could neither end nor be put back.
+        recover::settle(place, &left, guard, &mut Vec::new())?;
+    }
+    place.read_story(&file)?;
+    if place.story(Stage::Done, &file).symlink_metadata().is_ok() {
+        return Err(MergeError::InTwoStages(file.to_string()));
+    }
+    if tip(place, journal)? != Some(journal.before()?) {
+        return Ok(Landing::BaseMoved);
+    }
+    let in_the_way = in_the_way(place, journal)?;
+    if !in_the_way.is_empty() {
+        return Ok(Landing::InTheWay(in_the_way));
+    }
+    journal.write(place)?;
+    if let Err(error) = advance(place, journal, guard) {
+        Journal::remove(place)?;
+        let moved = tip(place, journal)? != Some(journal.before()?);
+        return if moved { Ok(Landing::BaseMoved) } else { Err(error) };
+    }
+    match bring_along(place, journal, &checkout::on_base(place, &journal.proof.base)?) {
+        Ok(()) => conclude(place, journal).map(Landing::Landed),
+        Err(error) => {
+            tracing::warn!(%error, story = %journal.proof.story, "the checkout cannot follow base; base is put back");
+            withdraw(place, journal, guard)?;
+            let in_the_way = self::in_the_way(place, journal)?;
+            if in_the_way.is_empty() { Err(error) } else { Ok(Landing::InTheWay(in_the_way)) }
+        }
+    }
+}
+
+pub(crate) fn tip(place: &Place, journal: &Journal) -> Result<Option<Oid>, MergeError> {
+    Ok(place.tip(&place.repository()?, &journal.proof.base)?)
+}
+
+/// A person's files that the move would overwrite, of all checkouts; those outside the project with their folder.
+pub(crate) fn in_the_way(place: &Place, journal: &Journal) -> Result<Vec<PathBuf>, MergeError> {
+    let changes = changes(place, journal)?;
+    let spare = Place::story_in_tree(Stage::Done, &journal.file()?);
+    let mut found = Vec::new();
+    for checkout in checkout::on_base(place, &journal.proof.base)? {
+        let main = is_main(place, &checkout);
+        let spare = if main { spare.as_path() } else { Path::new("") };
+        let paths = checkout.in_the_way(&changes, spare)?;
+        found.extend(paths.into_iter().map(|path| if main { path } else { checkout.work_tree.join(path) }));
+    }
+    Ok(found)
+}
+
+pub(crate) fn changes(place: &Place, journal: &Journal) -> Result<Vec<Change>, MergeError> {
+    let repository = place.repository()?;
+    let tree = |commit| Ok::<_, git2::Error>(repository.find_commit(commit)?.tree_id());
+    Ok(checkout::changes(&repository, tree(journal.before()?)?, tree(journal.commit()?)?)?)
+}
+
+pub(crate) fn is_main(place: &Place, checkout: &Checkout) -> bool {
+    std::fs::canonicalize(&checkout.work_tree).is_ok_and(|path| path == place.root)
+}
+
+/// Base from before to the merge commit, unless somebody else was faster.
+pub(crate) fn advance(place: &Place, journal: &Journal, guard: &BaseGuard) -> Result<(), MergeError> {
+    swap(place, journal, &journal.proof.before, &journal.proof.commit, guard)
+}
+
+/// Compare-and-swap of base; fsynced, since what follows builds on it.
+fn swap(place: &Place, journal: &Journal, old: &str, new: &str, _guard: &BaseGuard) -> Result<(), MergeError> {
+    let reason = format!("storkit: merge {}", journal.proof.story);
+    let reference = format!("refs/heads/{}", journal.proof.base);
+    place.git().run(["-c", "core.fsync=reference", "update-ref", "-m", &reason, &reference, new, old])?;
+    Ok(())
+}
+
+/// The story to `5_done` on disk, and index and files of whoever has base checked out. Can be repeated.
+pub(crate) fn bring_along(place: &Place, journal: &Journal, checkouts: &[Checkout]) -> Result<(), MergeError> {
+    let file = journal.file()?;
+    let done = Place::story_in_tree(Stage::Done, &file);
+    // The index knows the story before the folder shows it, so that it is no stranger in git's way and no board
+    // ever sees it twice.
+    for checkout in checkouts.iter().filter(|checkout| is_main(place, checkout)) {
+        checkout.stage(place, &[(&done, Some((journal.blob()?, 0o100_644)))])?;
+    }
+    story_to_done(place, journal, &file)?;
+    for checkout in checkouts {
+        checkout.follow(place, journal.before()?, journal.commit()?)?;
+    }
+    Ok(())
+}
+
+fn story_to_done(place: &Place, journal: &Journal, file: &FileName) -> Result<(), MergeError> {
+    let (from, to) = (place.story(Stage::Merge, file), place.story(Stage::Done, file));
+    let there = |path: &Path| path.symlink_metadata().is_ok();
+    let repository = place.repository()?;
+    let blob = repository.find_blob(journal.blob()?)?;
+    if there(&from) && there(&to) {
+        // Git may have made the one in done, for a person who brought the checkout along. Two different texts are
+        // a person's to choose from.
+        let same = std::fs::read(&to).is_ok_and(|text| text == blob.content());
+        return if same { std::fs::rename(&from, &to).map_err(MergeError::io(to)) } else { Ok(()) };
+    }
+    if there(&from) {
+        return rename(&from, &to);
+    }
+    if !there(&to) && !there(&place.story(Stage::Archived, file)) {
+        std::fs::create_dir_all(to.parent().unwrap_or(&place.root)).map_err(MergeError::io(&to))?;
+        atomic::write(&to, blob.content()).map_err(MergeError::io(to))?;
+    }
+    Ok(())
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), MergeError> {
+    let folder = to.parent().unwrap_or(to);
+    std::fs::create_dir_all(folder).map_err(MergeError::io(folder))?;
+    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(|error| MergeError::io(to)(error.into()))
+}
+
+/// Proof on disk, then the journal goes.
+pub(crate) fn conclude(place: &Place, journal: &Journal) -> Result<Proof, MergeError> {
+    let path = place.proof(journal.proof.story);
+    let folder = path.parent().unwrap_or(&place.root);
+    ignored_folder(folder).map_err(MergeError::io(folder))?;
+    let bytes = serde_json::to_vec_pretty(&journal.proof).map_err(std::io::Error::from);
+    bytes.and_then(|bytes| atomic::write(&path, &bytes)).map_err(MergeError::io(&path))?;
+    Journal::remove(place)?;
+    Ok(journal.proof.clone())
+}
+
+/// Undoes a landing whose checkout cannot follow.
+fn withdraw(place: &Place, journal: &Journal, guard: &BaseGuard) -> Result<(), MergeError> {
+    swap(place, journal, &journal.proof.commit, &journal.proof.before, guard)?;
+    drop_journal(place, journal)
+}
+
+/// Puts the story back where it was, in folder and index, and removes the journal; base stands where it stood.
+/// A checkout that had followed already is taken back.
+pub(crate) fn drop_journal(place: &Place, journal: &Journal) -> Result<(), MergeError> {
+    let file = journal.file()?;
+    let done = Place::story_in_tree(Stage::Done, &file);
+    let (story, others): (Vec<Change>, Vec<Change>) =
+        changes(place, journal)?.into_iter().partition(|change| change.path == done);
+    let stands = tip(place, journal)? == Some(journal.before()?);
+    for checkout in checkout::on_base(place, &journal.proof.base)? {
+        if stands && checkout.has_followed(&others)? {
+            checkout.follow(place, journal.commit()?, journal.before()?)?;
+        }
+        if stands && is_main(place, &checkout) {
+            checkout.stage(place, &[(&done, story.first().and_then(|change| change.old))])?;
+        }
+    }
+    let (merge, done) = (place.story(Stage::Merge, &file), place.story(Stage::Done, &file));
+    if done.exists() && !merge.exists() {
+        rename(&done, &merge)?;
+    }
+    Journal::remove(place)
+}

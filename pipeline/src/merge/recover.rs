@@ -1,0 +1,189 @@
+//! The first thing after a start: what a killed storkit left of a merge is ended, finished or dropped.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Journal, MergeError, Place, Proof, checkout,
+    land::{self, advance, bring_along, changes, conclude, drop_journal},
+    place::MERGE_VARIABLE,
+};
+use crate::{
+    Project,
+    claude::tree::{self, Seen},
+    gates::GATE_VARIABLE,
+    guard::BaseGuard,
+    stage::Stage,
+    story::StoryId,
+};
+
+/// How long a git that outlived its storkit may take to end by itself; a checkout of 10,000 files takes seconds.
+const GIT_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long killed processes may take to be gone.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What was found and done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// What became of a merge that was on its way.
+    pub journal: Option<Journaled>,
+    /// Files that somebody changed between crash and start where the merge changes them too: they are as they
+    /// were, and git shows them as modified.
+    pub kept: Vec<PathBuf>,
+    /// Lock files of git's that nobody held.
+    pub stale_locks: Vec<PathBuf>,
+    /// Processes of gates and git that had to be ended.
+    pub ended: usize,
+}
+
+/// What became of a merge that was on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Journaled {
+    /// Base had it already; the rest was brought along.
+    Finished(Proof),
+    /// Nothing had moved yet; now it has.
+    RolledForward(Proof),
+    /// Base is elsewhere by now, or something is in the way: the merge is to be done again.
+    Dropped(StoryId),
+}
+
+/// Brings the project back to where no merge is half done. Blocks. Call it at start, with the instance lock held
+/// and before anything else of the pipeline runs; the jobs that were waiting are taken up by the queue itself.
+///
+/// # Errors
+/// [`MergeError::Unfinished`] when only a person can say what is right. Nothing is changed then.
+pub fn recover(project: &Project) -> Result<Recovery, MergeError> {
+    let place = Place::of(project)?;
+    let mut recovery = Recovery { ended: end_leftovers(&place.root), ..Recovery::default() };
+    let guard = BaseGuard::lock(project)?;
+    recovery.stale_locks = remove_stale_locks(&place);
+    remove_temporaries(&project.run_dir());
+    remove_temporaries(&place.jobs());
+    if let Some(journal) = Journal::read(&place)? {
+        recovery.journal = Some(settle(&place, &journal, &guard, &mut recovery.kept)?);
+    }
+    Ok(recovery)
+}
+
+/// Finishes, rolls forward or drops what a journal tells of.
+pub(super) fn settle(
+    place: &Place,
+    journal: &Journal,
+    guard: &BaseGuard,
+    kept: &mut Vec<PathBuf>,
+) -> Result<Journaled, MergeError> {
+    let (before, commit) = (journal.before()?, journal.commit()?);
+    let base = land::tip(place, journal)?;
+    if base == Some(commit) {
+        let checkouts = checkout::on_base(place, &journal.proof.base)?;
+        let changes = changes(place, journal)?;
+        for checkout in &checkouts {
+            kept.extend(checkout.undo_half(place, &changes)?);
+        }
+        bring_along(place, journal, &checkouts)?;
+        return conclude(place, journal).map(Journaled::Finished);
+    }
+    let built_upon = |base| place.repository()?.graph_descendant_of(base, commit);
+    if let Some(base) = base
+        && built_upon(base)?
+    {
+        // Whoever built on it has seen to the checkout.
+        bring_along(place, journal, &[])?;
+        return conclude(place, journal).map(Journaled::Finished);
+    }
+    let file = journal.file()?;
+    let waits = [Stage::Merge, Stage::Done].iter().any(|stage| place.story(*stage, &file).exists());
+    if base == Some(before) && waits && land::in_the_way(place, journal)?.is_empty() {
+        advance(place, journal, guard)?;
+        bring_along(place, journal, &checkout::on_base(place, &journal.proof.base)?)?;
+        return conclude(place, journal).map(Journaled::RolledForward);
+    }
+    drop_journal(place, journal)?;
+    Ok(Journaled::Dropped(journal.proof.story))
+}
+
+/// Gates that outlived their storkit are killed; git is let finish first, since it may be writing files.
+fn end_leftovers(root: &Path) -> usize {
+    let git = || tree::marked(|environment| environment.get(MERGE_VARIABLE) == Some(root.as_os_str().as_encoded_bytes()));
+    let mark = format!("{}/", root.display());
+    let gates = || tree::marked(|environment| environment.get(GATE_VARIABLE).is_some_and(|value| value.starts_with(mark.as_bytes())));
+    let mut ended = tree::kill_all(KILL_PATIENCE, gates);
+    let until = Instant::now() + GIT_PATIENCE;
+    let mut alive: BTreeSet<Seen> = git();
+    while !alive.is_empty() && Instant::now() < until {
+        thread::sleep(LOOK);
+        alive.retain(|seen| seen.is_alive());
+    }
+    if !git().is_empty() {
+        ended += tree::kill_all(KILL_PATIENCE, git);
+    }
+    ended
+}
+
+/// Locks that no living git can hold: those of base and of the checkouts of base, unless a git is at work in the
+/// project, and those of storkit's own worktrees.
+fn remove_stale_locks(place: &Place) -> Vec<PathBuf> {
+    let mut locks = Vec::new();
+    collect_locks(&place.common, 0, &mut locks);
+    if locks.is_empty() {
+        return locks;
+    }
+    let until = Instant::now() + KILL_PATIENCE;
+    while git_at_work(place) && Instant::now() < until {
+        thread::sleep(LOOK);
+    }
+    let busy = git_at_work(place);
+    let own = |lock: &Path| lock.starts_with(place.common.join("worktrees/merge"));
+    locks.retain(|lock| (own(lock) || !busy) && fs::remove_file(lock).is_ok());
+    locks
+}
+
+/// `*.lock` where git makes them: beside index, HEAD, config, packed-refs and refs. Objects have none.
+fn collect_locks(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let skipped = depth == 0 && ["objects", "hooks", "info", "lfs", "modules"].iter().any(|name| entry.file_name() == *name);
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() && !skipped && depth < 16 => collect_locks(&path, depth + 1, found),
+            Ok(kind) if kind.is_file() && path.extension().is_some_and(|end| end == "lock") => found.push(path),
+            _ => {}
+        }
+    }
+}
+
+/// Whether a git that may write runs in the project or one of its checkouts.
+fn git_at_work(place: &Place) -> bool {
+    let in_project = |process: &Path| {
+        let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+        let folder = fs::read_link(process.join("cwd")).unwrap_or_default();
+        let here = folder.starts_with(&place.root) || folder.starts_with(&place.common);
+        name.starts_with("git") && here && !only_reads(&fs::read(process.join("cmdline")).unwrap_or_default())
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes.map(|entry| entry.path()).any(|process| in_project(&process))
+}
+
+/// A pager or an editor may keep such a git open for days.
+fn only_reads(command_line: &[u8]) -> bool {
+    const READERS: [&[u8]; 8] =
+        [b"log", b"diff", b"show", b"blame", b"grep", b"reflog", b"cat-file", b"help"];
+    command_line.split(|byte| *byte == 0).skip(1).any(|word| READERS.contains(&word))
+}
+
+fn remove_temporaries(run: &Path) {
+    for entry in fs::read_dir(run).into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(b".tmp") {
+            let path = entry.path();
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The merged result as a tree: known before any file is written. Objects only; no ref, no index, no file moves.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use git2::{FileMode, ObjectType, Oid, Repository, Signature, build::TreeUpdateBuilder};
+
+use super::{
+    MergeError, MergeRequest, Place,
+    conflict::{self, Side},
+    proof::{self, DiffStat, GateProof, Trailers},
+};
+use crate::{stage::Stage, story::FileName};
+
+/// What storkit keeps for itself in the repository: a branch has no say in it.
+const WORK: &str = ".storkit/work";
+
+/// A merge that could be.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    /// Base as it is.
+    pub before: Oid,
+    /// What is merged.
+    pub tip: Oid,
+    /// The merged tree, the story's file in `5_done`.
+    pub tree: Oid,
+    /// The story's file in that tree.
+    pub story_blob: Oid,
+    /// What it changes.
+    pub diff: DiffStat,
+}
+
+/// What a squash comes to.
+#[derive(Debug)]
+pub(crate) enum Squash {
+    Empty,
+    Conflict { before: Oid, tip: Oid, paths: Vec<PathBuf> },
+    Ready(Candidate),
+}
+
+/// Squashes the story's branch, or `tip` instead of it, onto base.
+pub(crate) fn squash(
+    place: &Place,
+    request: &MergeRequest,
+    base: &str,
+    tip: Option<Oid>,
+) -> Result<Squash, MergeError> {
+    let repository = place.repository()?;
+    let before = place.tip(&repository, base)?.ok_or_else(|| MergeError::NoBase(base.to_owned()))?;
+    let tip = match tip {
+        Some(tip) => tip,
+        None => place
+            .tip(&repository, &request.branch)?
+            .ok_or_else(|| MergeError::NoBranch(request.branch.clone()))?,
+    };
+    let story = place.read_story(&request.file)?;
+    let (merged, sides) = merge_tree(place, before, tip)?;
+    let resolved = match conflict::resolve(&repository, &sides) {
+        Ok(resolved) => resolved,
+        Err(paths) => return Ok(Squash::Conflict { before, tip, paths }),
+    };
+    let mut changes = Changes::default();
+    for file in resolved {
+        let blob = repository.blob(file.text.as_bytes())?;
+        changes.put(file.path, blob, file.mode);
+    }
+    let base_tree = repository.find_commit(before)?.tree_id();
+    keep_work_of_base(&repository, base_tree, merged, &mut changes)?;
+    let content = changes.apply(&repository, merged)?;
+    let diff = proof::diff_stat(&repository, base_tree, content)?;
+    if diff.files == 0 {
+        return Ok(Squash::Empty);
+    }
+    let story_blob = repository.blob(&story)?;
+    let tree = move_story(&repository, content, &request.file, story_blob)?;
+    Ok(Squash::Ready(Candidate { before, tip, tree, story_blob, diff }))
+}
+
+fn merge_tree(place: &Place, base: Oid, tip: Oid) -> Result<(Oid, Vec<Side>), MergeError> {
+    let args = ["merge-tree", "--write-tree", "-z", &base.to_string(), &tip.to_string()];
+    let answer = place.git().answer(args, &[])?;
+    // git-merge-tree(1): 0 clean, 1 with conflicts, anything else failed.
+    match conflict::parse_merge_tree(&answer.stdout).filter(|_| matches!(answer.code, Some(0 | 1))) {
+        Some((_, sides)) if answer.code == Some(1) && sides.is_empty() => Err(answer.refusal(&args).into()),
+        Some(merged) => Ok(merged),
+        None => Err(answer.refusal(&args).into()),
+    }
+}
+
+/// Differences of a tree, by path.
+#[derive(Default)]
+struct Changes(BTreeMap<PathBuf, Option<(Oid, FileMode)>>);
+
+impl Changes {
+    fn put(&mut self, path: PathBuf, object: Oid, mode: u32) {
+        let mode = match mode {
+            0o100_755 => FileMode::BlobExecutable,
+            0o120_000 => FileMode::Link,
+            0o160_000 => FileMode::Commit,
+            _ => FileMode::Blob,
+        };
+        self.0.insert(path, Some((object, mode)));
+    }
+
+    fn apply(&self, repository: &Repository, tree: Oid) -> Result<Oid, git2::Error> {
+        if self.0.is_empty() {
+            return Ok(tree);
+        }
+        let mut update = TreeUpdateBuilder::new();
+        for (path, change) in &self.0 {
+            match change {
+                Some((object, mode)) => update.upsert(path, *object, *mode),
+                None => update.remove(path),
+            };
+        }
+        update.create_updated(repository, &repository.find_tree(tree)?)
+    }
+}
+
+/// Undoes what the branch did to `.storkit/work`: an agent's branch does not move stories.
+fn keep_work_of_base(
+    repository: &Repository,
+    base: Oid,
+    merged: Oid,
+    changes: &mut Changes,
+) -> Result<(), git2::Error> {
+    let mut options = git2::DiffOptions::new();
+    options.pathspec(WORK).disable_pathspec_match(true);
+    let (base, merged) = (repository.find_tree(base)?, repository.find_tree(merged)?);
+    let diff = repository.diff_tree_to_tree(Some(&base), Some(&merged), Some(&mut options))?;
+    for delta in diff.deltas() {
+        let (old, new) = (delta.old_file(), delta.new_file());
+        match (old.path().filter(|_| old.exists()), new.path()) {
+            (Some(path), _) => changes.put(path.to_owned(), old.id(), old.mode().into()),
+            (None, Some(path)) => drop(changes.0.insert(path.to_owned(), None)),
+            (None, None) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The story's file to `5_done`, and out of every other stage that base still has it in.
+fn move_story(repository: &Repository, tree: Oid, file: &FileName, blob: Oid) -> Result<Oid, git2::Error> {
+    let before = repository.find_tree(tree)?;
+    let mut changes = Changes::default();
+    for stage in Stage::ALL {
+        let path = Place::story_in_tree(stage, file);
+        if before.get_path(&path).is_ok_and(|entry| entry.kind() == Some(ObjectType::Blob)) {
+            changes.0.insert(path, None);
+        }
+    }
+    changes.put(Place::story_in_tree(Stage::Done, file), blob, 0o100_644);
+    changes.apply(repository, tree)
+}
+
+/// The merge commit, reachable from nowhere yet. The branch's last author wrote it, storkit commits it.
+pub(crate) fn commit(
+    place: &Place,
+    request: &MergeRequest,
+    candidate: &Candidate,
+    gates: &[GateProof],
+) -> Result<Oid, MergeError> {
+    let repository = place.repository()?;
+    let trailers = Trailers {
+        story: request.file.id,
+        base: candidate.before.to_string(),
+        tree: candidate.tree.to_string(),
+        gates: gates.to_vec(),
+    };
+    let message = proof::message(&request.title, &trailers);
+    let committer = repository.signature().or_else(|_| Signature::now("storkit", "storkit@localhost"))?;
+    let tip = repository.find_commit(candidate.tip)?;
+    let (name, email) = (tip.author().name().map(str::to_owned), tip.author().email().map(str::to_owned));
+    let author = match (name, email) {
+        (Ok(name), Ok(email)) => Signature::new(&name, &email, &committer.when()).ok(),
+        _ => None,
+    };
+    let author = author.as_ref().unwrap_or(&committer);
+    let parent = repository.find_commit(candidate.before)?;
+    let tree = repository.find_tree(candidate.tree)?;
+    Ok(repository.commit(None, author, &committer, &message, &tree, &[&parent])?)
+}
+
+/// Whether a path is storkit's own stage folder.
+pub(crate) fn is_work(path: &Path) -> bool {
+    path.starts_with(WORK)
+}

@@ -1,0 +1,98 @@
+//! A worktree with a detached HEAD that stands between merges, so that its files and caches need not be made anew.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use git2::Oid;
+
+use super::{MergeError, Place, place::ignored_folder};
+use crate::git::program::Git;
+
+/// A linked worktree of storkit's own.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    admin: PathBuf,
+    git: Git,
+}
+
+impl Standing {
+    /// Opens the worktree at `path`, or makes it where it is missing or broken.
+    pub(crate) fn open(place: &Place, path: PathBuf, commit: Oid) -> Result<Self, MergeError> {
+        let found = match Self::find(place, path.clone()) {
+            Some(found) => found,
+            None => Self::at(place, make(place, &path, commit)?, path),
+        };
+        // There is one queue, and only it comes here: what lies about is from a killed one.
+        for lock in ["index.lock", "HEAD.lock"] {
+            let _ = fs::remove_file(found.admin.join(lock));
+        }
+        Ok(found)
+    }
+
+    /// The worktree at `path`, if it is there and whole.
+    pub(crate) fn find(place: &Place, path: PathBuf) -> Option<Self> {
+        let admin = admin_dir(place, &path).filter(|_| path.join(".git").is_file())?;
+        Some(Self::at(place, admin, path))
+    }
+
+    fn at(place: &Place, admin: PathBuf, path: PathBuf) -> Self {
+        let git = place.git_in(&admin, &path);
+        Self { admin, git }
+    }
+
+    /// Makes HEAD, index and files those of a commit. Ignored files stay: they are caches.
+    pub(crate) fn check_out(&self, commit: Oid) -> Result<(), MergeError> {
+        self.git.run(["reset", "--quiet", "--hard", &commit.to_string()])?;
+        Ok(())
+    }
+
+    /// Removes what gates left that is neither tracked nor ignored.
+    pub(crate) fn tidy(&self) -> Result<(), MergeError> {
+        self.git.run(["clean", "--quiet", "--force", "-d"])?;
+        Ok(())
+    }
+
+    pub(crate) fn git(&self) -> &Git {
+        &self.git
+    }
+}
+
+fn make(place: &Place, path: &Path, commit: Oid) -> Result<PathBuf, MergeError> {
+    remove(place, path)?;
+    let parent = path.parent().unwrap_or(&place.root);
+    ignored_folder(parent).map_err(MergeError::io(parent))?;
+    let add = ["worktree", "add", "--quiet", "--detach", "--no-checkout"].map(OsStr::new);
+    let commit = commit.to_string();
+    place.git().run(add.into_iter().chain([path.as_os_str(), OsStr::new(&commit)]))?;
+    admin_dir(place, path).ok_or_else(|| MergeError::Io {
+        path: path.to_owned(),
+        source: std::io::Error::other("git made the worktree and does not list it"),
+    })
+}
+
+/// Removes a worktree of storkit's own with all that is in it. One that is not there is fine.
+pub(crate) fn remove(place: &Place, path: &Path) -> Result<(), MergeError> {
+    if path.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
+        fs::remove_file(path).map_err(MergeError::io(path))?;
+    } else if path.exists() {
+        fs::remove_dir_all(path).map_err(MergeError::io(path))?;
+    }
+    if let Some(admin) = admin_dir(place, path) {
+        fs::remove_dir_all(&admin).map_err(MergeError::io(admin))?;
+    }
+    Ok(())
+}
+
+/// What git keeps for the worktree at `path`, by its own list: the worktree's `.git` may have been changed by
+/// what ran in it.
+pub(crate) fn admin_dir(place: &Place, path: &Path) -> Option<PathBuf> {
+    let wanted = path.join(".git");
+    let listed = fs::read_dir(place.common.join("worktrees")).ok()?;
+    listed.filter_map(|entry| Some(entry.ok()?.path())).find(|admin| {
+        let named = fs::read_to_string(admin.join("gitdir")).unwrap_or_default();
+        Path::new(named.trim_end_matches('\n')) == wanted
+    })
+}

@@ -1,0 +1,197 @@
+//! A start after a storkit that was cut at one particular step.
+
+use std::fs;
+
+use super::shop::Shop;
+use crate::{
+    gates::GateReport,
+    guard::BaseGuard,
+    merge::{
+        Journal, Journaled, MergeRequest, Place, Proof, Recovery, checkout, land, recover,
+        squash::{self, Squash},
+    },
+    story::StoryId,
+};
+
+/// The journal of a merge that is about to land, written.
+fn journaled(shop: &Shop, request: &MergeRequest) -> (Place, Journal) {
+    let place = Place::of(&shop.project).unwrap();
+    let Squash::Ready(candidate) = squash::squash(&place, request, "main", None).unwrap() else { panic!("no squash") };
+    let commit = squash::commit(&place, request, &candidate, &super::proof::gate_proofs(&GateReport::default()));
+    let proof = Proof {
+        story: request.file.id,
+        file: request.file.to_string(),
+        base: "main".into(),
+        before: candidate.before.to_string(),
+        commit: commit.unwrap().to_string(),
+        tree: candidate.tree.to_string(),
+        diff: candidate.diff,
+        gates: vec![],
+        at: 0,
+    };
+    let journal = Journal { proof, story_blob: candidate.story_blob.to_string() };
+    journal.write(&place).unwrap();
+    (place, journal)
+}
+
+fn advance(shop: &Shop, place: &Place, journal: &Journal) {
+    land::advance(place, journal, &BaseGuard::lock(&shop.project).unwrap()).unwrap();
+}
+
+fn is_done(shop: &Shop, journal: &Journal) {
+    assert_eq!(shop.git(&["rev-parse", "main"]), journal.proof.commit);
+    assert_eq!(shop.git(&["status", "--porcelain"]), "");
+    assert_eq!(shop.stages(journal.proof.story.0), ["5_done"]);
+    assert_eq!(Proof::read(shop.project.root(), journal.proof.story).unwrap().as_ref(), Some(&journal.proof));
+    assert_eq!(recover(&shop.project).unwrap(), Recovery::default(), "once is enough");
+}
+
+/// A shop, and a story that adds, changes and removes files.
+fn shop() -> (Shop, MergeRequest) {
+    let shop = Shop::new();
+    shop.write("old", "old\n");
+    shop.commit_all("old");
+    let files = [("new", "a new file\n"), ("README", "a changed file\n"), ("run", "1\n")];
+    let request = shop.story_with(1, "a", &files, &["old"]);
+    (shop, request)
+}
+
+#[test]
+fn before_base_moved_the_merge_is_rolled_forward() {
+    let (shop, request) = shop();
+    let (_, journal) = journaled(&shop, &request);
+    let recovery = recover(&shop.project).unwrap();
+    assert_eq!(recovery.journal, Some(Journaled::RolledForward(journal.proof.clone())));
+    is_done(&shop, &journal);
+}
+
+#[test]
+fn after_base_moved_the_merge_is_finished() {
+    let (shop, request) = shop();
+    let (place, journal) = journaled(&shop, &request);
+    advance(&shop, &place, &journal);
+    let recovery = recover(&shop.project).unwrap();
+    assert_eq!(recovery.journal, Some(Journaled::Finished(journal.proof.clone())));
+    is_done(&shop, &journal);
+}
+
+#[test]
+fn files_that_were_half_written_are_written_whole_and_a_stale_lock_goes() {
+    let (shop, request) = shop();
+    let (place, journal) = journaled(&shop, &request);
+    advance(&shop, &place, &journal);
+    shop.write("new", "a ne");
+    shop.write("run", "1\n");
+    fs::remove_file(shop.path("README")).unwrap();
+    fs::remove_file(shop.path("old")).unwrap();
+    shop.write(".git/index.lock", "half an index");
+    shop.write(".git/refs/heads/main.lock", "");
+    let recovery = recover(&shop.project).unwrap();
+    let locks = [".git/index.lock", ".git/refs/heads/main.lock"].map(|lock| shop.path(lock));
+    let mut found = recovery.stale_locks.clone();
+    found.sort();
+    assert_eq!((found, recovery.kept), (locks.to_vec(), vec![]));
+    is_done(&shop, &journal);
+    assert_eq!((shop.read("new"), shop.read("README")), ("a new file\n".into(), "a changed file\n".into()));
+}
+
+#[test]
+fn what_a_person_wrote_between_crash_and_start_stays() {
+    let (shop, request) = shop();
+    let (place, journal) = journaled(&shop, &request);
+    advance(&shop, &place, &journal);
+    shop.write("README", "a shop\nand my own words\n");
+    shop.write("new", "my own file\n");
+    let recovery = recover(&shop.project).unwrap();
+    assert_eq!(recovery.kept, ["README", "new"].map(std::path::PathBuf::from));
+    assert_eq!((shop.read("README"), shop.read("new")), ("a shop\nand my own words\n".into(), "my own file\n".into()));
+    assert_eq!(shop.git(&["status", "--porcelain"]), "M README\n M new");
+    assert_eq!((shop.stages(1), shop.read("run").as_str()), (vec!["5_done"], "1\n"));
+}
+
+#[test]
+fn a_checkout_that_had_followed_is_left_alone() {
+    let (shop, request) = shop();
+    let (place, journal) = journaled(&shop, &request);
+    advance(&shop, &place, &journal);
+    land::bring_along(&place, &journal, &checkout::on_base(&place, "main").unwrap()).unwrap();
+    shop.write("README", "edited since\n");
+    let recovery = recover(&shop.project).unwrap();
+    assert_eq!((recovery.kept, shop.read("README").as_str()), (vec![], "edited since\n"));
+    assert_eq!(shop.stages(1), ["5_done"]);
+}
+
+#[test]
+fn a_merge_that_others_built_upon_is_finished_and_their_checkout_left_alone() {
+    let (shop, request) = shop();
+    let (place, journal) = journaled(&shop, &request);
+    advance(&shop, &place, &journal);
+    shop.git(&["reset", "-q", "--hard", "main"]);
+    shop.write("later", "later\n");
+    shop.git(&["add", "later"]);
+    shop.git(&["commit", "-q", "-m", "later"]);
+    assert_eq!(recover(&shop.project).unwrap().journal, Some(Journaled::Finished(journal.proof)));
+    assert_eq!((shop.stages(1), shop.git(&["log", "-1", "--format=%s"])), (vec!["5_done"], "later".into()));
+}
+
+#[test]
+fn when_base_went_elsewhere_the_merge_is_dropped_and_the_story_waits() {
+    let (shop, request) = shop();
+    journaled(&shop, &request);
+    shop.write("elsewhere", "x\n");
+    shop.git(&["add", "elsewhere"]);
+    shop.git(&["commit", "-q", "-m", "a person"]);
+    assert_eq!(recover(&shop.project).unwrap().journal, Some(Journaled::Dropped(StoryId(1))));
+    assert_eq!((shop.stages(1), shop.git(&["log", "-1", "--format=%s"])), (vec!["4_merge"], "a person".into()));
+    assert_eq!(recover(&shop.project).unwrap(), Recovery::default());
+}
+
+#[test]
+fn when_a_persons_file_came_in_the_way_the_merge_is_dropped_and_nothing_moves() {
+    let (shop, request) = shop();
+    journaled(&shop, &request);
+    shop.write("new", "mine\n");
+    let before = shop.git(&["rev-parse", "main"]);
+    assert_eq!(recover(&shop.project).unwrap().journal, Some(Journaled::Dropped(StoryId(1))));
+    assert_eq!((shop.git(&["rev-parse", "main"]), shop.stages(1)), (before, vec!["4_merge"]));
+    assert_eq!(shop.read("new"), "mine\n");
+}
+
+#[test]
+fn a_journal_that_somebody_changed_is_shown_to_a_person() {
+    let (shop, _) = shop();
+    shop.write(".storkit/run/merge.json", "{\"proof\": ");
+    let error = recover(&shop.project).unwrap_err().to_string();
+    assert!(error.contains("merge.json` tells of a merge that was cut, and cannot be read"), "{error}");
+}
+
+#[test]
+fn gates_that_outlived_their_storkit_are_ended_and_those_of_another_project_are_not() {
+    let (shop, other) = (Shop::new(), Shop::new());
+    let mut gates = [&shop, &other].map(|shop| {
+        let mark = format!("{}/1", shop.project.root().display());
+        let mut command = std::process::Command::new("sleep");
+        command.arg("600").env(crate::gates::GATE_VARIABLE, mark).spawn().expect("a gate")
+    });
+    assert_eq!(recover(&shop.project).unwrap().ended, 1);
+    gates[0].wait().unwrap();
+    assert!(gates[1].try_wait().unwrap().is_none(), "the other runs on");
+    gates[1].kill().and_then(|()| gates[1].wait()).unwrap();
+}
+
+#[test]
+fn a_checkout_that_cannot_follow_puts_base_back() {
+    let (shop, request) = shop();
+    let (place, journal) = journaled(&shop, &request);
+    Journal::remove(&place).unwrap();
+    // A person's git holds the index for longer than anybody waits.
+    shop.write(".git/index.lock", "");
+    let before = shop.git(&["rev-parse", "main"]);
+    let guard = BaseGuard::lock(&shop.project).unwrap();
+    assert!(land::land(&place, &journal, &guard).is_err());
+    assert_eq!((shop.git(&["rev-parse", "main"]), shop.stages(1)), (before, vec!["4_merge"]));
+    fs::remove_file(shop.path(".git/index.lock")).unwrap();
+    drop(guard);
+    recover(&shop.project).unwrap();
+    assert_eq!((shop.git(&["status", "--porcelain"]), shop.read("README")), (String::new(), "a shop\n".into()));
+}

@@ -1,0 +1,300 @@
+//! The command line of bubblewrap (0.4 or newer). Mounts apply in order; a later one covers an earlier.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use super::{Place, STORE, claude_home};
+
+/// Bubblewrap ends with the *thread* that started it (`PR_SET_PDEATHSIG`), and threads of a runtime come and go. So
+/// a shell stands between, which ends with its terminal or by a signal.
+const KEEPER: [&str; 4] = ["/bin/sh", "-c", r#""$@"; exit $?"#, "storkit-sandbox"];
+
+/// Namespaces of its own, and no privileges: root keeps them all otherwise.
+const WALLS: [&str; 7] = [
+    "--die-with-parent",
+    "--unshare-pid",
+    "--unshare-ipc",
+    "--unshare-uts",
+    "--unshare-cgroup-try",
+    "--cap-drop",
+    "ALL",
+];
+
+/// In the home folder: keys, tokens, and what a browser or a shell remembers.
+const SECRETS: [&str; 34] = [
+    ".ssh",
+    ".aws",
+    ".azure",
+    ".gnupg",
+    ".kube",
+    ".docker",
+    ".oci",
+    ".netrc",
+    ".git-credentials",
+    ".npmrc",
+    ".pypirc",
+    ".pgpass",
+    ".my.cnf",
+    ".s3cfg",
+    ".boto",
+    ".vault-token",
+    ".password-store",
+    ".terraform.d",
+    ".cargo/credentials",
+    ".cargo/credentials.toml",
+    ".gem/credentials",
+    ".config/gh",
+    ".config/hub",
+    ".config/glab-cli",
+    ".config/gcloud",
+    ".config/git/credentials",
+    ".config/op",
+    ".config/sops",
+    ".config/google-chrome",
+    ".config/chromium",
+    ".mozilla",
+    ".local/share/keyrings",
+    ".bash_history",
+    ".zsh_history",
+];
+
+/// In the home folder: downloads that builds share. Not `.cargo` as a whole, where a program or a configuration
+/// that the agent leaves would run outside.
+const CACHES: [&str; 8] = [
+    ".cargo/registry",
+    ".cargo/git",
+    ".npm",
+    ".cache/pip",
+    ".cache/uv",
+    ".cache/yarn",
+    ".cache/go-build",
+    "go/pkg/mod",
+];
+
+/// Of `/run`, which has the sockets of services, only what names are looked up by.
+const RESOLVERS: [&str; 3] = ["/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager"];
+
+/// A sandbox by bubblewrap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bwrap {
+    /// `bwrap`, or where it is.
+    pub program: PathBuf,
+    /// Whether it has the network. Without, neither the model nor storkit can be reached: for gates.
+    pub network: bool,
+    /// `~/.claude`, or `CLAUDE_CONFIG_DIR`.
+    pub claude: PathBuf,
+    /// Folders that are shared and writable where they exist.
+    pub caches: Vec<PathBuf>,
+    /// Files and folders that are empty inside.
+    pub hidden: Vec<PathBuf>,
+    /// Further files and folders to be seen, e.g. below `/tmp`, which is the run's own.
+    pub readable: Vec<PathBuf>,
+}
+
+impl Bwrap {
+    /// The usual one: network, the package caches and nobody's secrets of this home.
+    pub fn for_home(home: &Path) -> Self {
+        let below = |names: &[&str]| names.iter().map(|name| home.join(name)).collect();
+        Self {
+            program: "bwrap".into(),
+            network: true,
+            claude: home.join(".claude"),
+            caches: below(&CACHES),
+            hidden: below(&SECRETS),
+            readable: vec![],
+        }
+    }
+
+    /// Whether this machine lets it do what is asked of it here; the error is a sentence.
+    pub fn try_out(&self) -> Result<(), String> {
+        let mut command = Command::new(&self.program);
+        command.args(WALLS).args(["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run"]);
+        command.args(["--", "/bin/sh", "-c", "exit 0"]).stdin(Stdio::null());
+        match command.output() {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
+                Err(format!("bubblewrap does not work on this machine: {said}."))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err("bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`.".into())
+            }
+            Err(error) => Err(format!("bubblewrap cannot be started: {error}.")),
+        }
+    }
+
+    /// Everything up to the `--` before the command.
+    pub(super) fn prefix(&self, place: &Place, own: &[&Path]) -> Vec<OsString> {
+        let mut line = Line(KEEPER.map(OsString::from).into());
+        line.0.push(self.program.clone().into());
+        line.words(&WALLS);
+        if !self.network {
+            line.words(&["--unshare-net"]);
+        }
+        line.words(&["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run"]);
+        RESOLVERS.iter().for_each(|path| line.same("--ro-bind-try", Path::new(path)));
+        self.hide(&mut line);
+        let tmp = place.private.join("tmp");
+        line.bind("--bind", &tmp, Path::new("/tmp"));
+        line.bind("--bind", &tmp, Path::new("/var/tmp"));
+        // Both may lie below what was just covered.
+        line.same("--ro-bind", &place.root);
+        line.same("--ro-bind", &place.common);
+        self.readable.iter().for_each(|path| line.same("--ro-bind-try", path));
+        self.caches.iter().for_each(|path| line.same("--bind-try", path));
+        claude_home::writable(&self.claude, &place.folder).iter().for_each(|path| line.same("--bind", path));
+        state(&mut line, place);
+        git_data(&mut line, place);
+        own.iter().for_each(|path| line.same("--bind", path));
+        line.pair("--remount-ro", &place.root.join(".storkit"));
+        line.pair("--chdir", &place.folder);
+        line.words(&["--"]);
+        line.0
+    }
+
+    fn hide(&self, line: &mut Line) {
+        // The transcripts of other folders; this one's are shown again later.
+        let projects = self.claude.join("projects");
+        for path in self.hidden.iter().chain([&projects]) {
+            match path.canonicalize() {
+                Ok(real) if real.is_dir() => line.pair("--tmpfs", &real),
+                Ok(real) => line.bind("--ro-bind", Path::new("/dev/null"), &real),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Of `.storkit` only stories and the tracked configuration: neither secrets nor state nor other runs.
+fn state(line: &mut Line, place: &Place) {
+    let storkit = place.root.join(".storkit");
+    line.pair("--tmpfs", &storkit);
+    for name in ["work", "project.toml"] {
+        line.same("--ro-bind-try", &storkit.join(name));
+    }
+    line.same("--ro-bind", &place.hooks);
+    line.same("--bind", &place.folder);
+    // A `.git` of the agent's own could name commands that a person's git in this folder would run.
+    line.same("--ro-bind", &place.folder.join(".git"));
+}
+
+/// Private copies in the places of what git writes; the true objects elsewhere, to be read.
+fn git_data(line: &mut Line, place: &Place) {
+    let objects = place.common.join("objects");
+    line.bind("--ro-bind", &objects, &place.root.join(STORE));
+    line.bind("--bind", &place.private.join("objects"), &objects);
+    line.bind("--ro-bind", &place.private.join("info"), &objects.join("info"));
+    line.bind("--bind", &place.private.join("admin"), &place.admin);
+    for folder in &place.ref_folders {
+        line.bind("--bind", &place.private.join(folder), &place.common.join(folder));
+    }
+}
+
+struct Line(Vec<OsString>);
+
+impl Line {
+    fn words(&mut self, words: &[&str]) {
+        self.0.extend(words.iter().map(OsString::from));
+    }
+
+    fn pair(&mut self, option: &str, path: &Path) {
+        self.0.extend([OsStr::new(option), path.as_os_str()].map(OsStr::to_owned));
+    }
+
+    fn bind(&mut self, option: &str, from: &Path, to: &Path) {
+        self.pair(option, from);
+        self.0.push(to.into());
+    }
+
+    fn same(&mut self, option: &str, path: &Path) {
+        self.bind(option, path, path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> Place {
+        Place {
+            root: "/p".into(),
+            common: "/p/.git".into(),
+            folder: "/p/.storkit/worktrees/7_x".into(),
+            admin: "/p/.git/worktrees/7_x".into(),
+            private: "/p/.storkit/worktrees/.private/7_x".into(),
+            hooks: "/p/.storkit/worktrees/.hooks".into(),
+            ref_folders: vec!["refs/heads/feature/story-7_x".into(), "logs/refs/heads/feature/story-7_x".into()],
+        }
+    }
+
+    #[test]
+    fn only_the_storys_own_parts_are_writable() {
+        let home = tempfile::tempdir().expect("a folder");
+        let home = home.path().canonicalize().expect("a path");
+        std::fs::create_dir(home.join(".ssh")).expect("a folder");
+        std::fs::write(home.join(".netrc"), "secret").expect("a file");
+        let bwrap = Bwrap { network: false, ..Bwrap::for_home(&home) };
+        let line = bwrap.prefix(&place(), &[Path::new("/p/.storkit/run/cc-1")]);
+        let line: Vec<_> = line.iter().map(|word| word.to_string_lossy()).collect();
+        let line = line.join(" ").replace(home.to_str().expect("text"), "HOME").replace(" --", "\n--");
+        let kept: Vec<&str> = line.lines().filter(|line| !line.starts_with("--bind HOME/.claude/")).collect();
+        insta::assert_snapshot!(kept.join("\n"), @r#"
+        /bin/sh -c "$@"; exit $? storkit-sandbox bwrap
+        --die-with-parent
+        --unshare-pid
+        --unshare-ipc
+        --unshare-uts
+        --unshare-cgroup-try
+        --cap-drop ALL
+        --unshare-net
+        --ro-bind / /
+        --dev /dev
+        --proc /proc
+        --tmpfs /run
+        --ro-bind-try /run/systemd/resolve /run/systemd/resolve
+        --ro-bind-try /run/resolvconf /run/resolvconf
+        --ro-bind-try /run/NetworkManager /run/NetworkManager
+        --tmpfs HOME/.ssh
+        --ro-bind /dev/null HOME/.netrc
+        --bind /p/.storkit/worktrees/.private/7_x/tmp /tmp
+        --bind /p/.storkit/worktrees/.private/7_x/tmp /var/tmp
+        --ro-bind /p /p
+        --ro-bind /p/.git /p/.git
+        --bind-try HOME/.cargo/registry HOME/.cargo/registry
+        --bind-try HOME/.cargo/git HOME/.cargo/git
+        --bind-try HOME/.npm HOME/.npm
+        --bind-try HOME/.cache/pip HOME/.cache/pip
+        --bind-try HOME/.cache/uv HOME/.cache/uv
+        --bind-try HOME/.cache/yarn HOME/.cache/yarn
+        --bind-try HOME/.cache/go-build HOME/.cache/go-build
+        --bind-try HOME/go/pkg/mod HOME/go/pkg/mod
+        --tmpfs /p/.storkit
+        --ro-bind-try /p/.storkit/work /p/.storkit/work
+        --ro-bind-try /p/.storkit/project.toml /p/.storkit/project.toml
+        --ro-bind /p/.storkit/worktrees/.hooks /p/.storkit/worktrees/.hooks
+        --bind /p/.storkit/worktrees/7_x /p/.storkit/worktrees/7_x
+        --ro-bind /p/.storkit/worktrees/7_x/.git /p/.storkit/worktrees/7_x/.git
+        --ro-bind /p/.git/objects /p/.storkit/objects
+        --bind /p/.storkit/worktrees/.private/7_x/objects /p/.git/objects
+        --ro-bind /p/.storkit/worktrees/.private/7_x/info /p/.git/objects/info
+        --bind /p/.storkit/worktrees/.private/7_x/admin /p/.git/worktrees/7_x
+        --bind /p/.storkit/worktrees/.private/7_x/refs/heads/feature/story-7_x /p/.git/refs/heads/feature/story-7_x
+        --bind /p/.storkit/worktrees/.private/7_x/logs/refs/heads/feature/story-7_x /p/.git/logs/refs/heads/feature/story-7_x
+        --bind /p/.storkit/run/cc-1 /p/.storkit/run/cc-1
+        --remount-ro /p/.storkit
+        --chdir /p/.storkit/worktrees/7_x
+        --
+        "#);
+    }
+
+    #[test]
+    fn a_machine_without_bubblewrap_is_told_how_to_get_it() {
+        let bwrap = Bwrap { program: "/nonexistent/bwrap".into(), ..Bwrap::for_home(Path::new("/root")) };
+        insta::assert_snapshot!(bwrap.try_out().unwrap_err(), @"bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`.");
+        let bwrap = Bwrap { program: "/bin/false".into(), ..Bwrap::for_home(Path::new("/root")) };
+        assert!(bwrap.try_out().is_err());
+    }
+}

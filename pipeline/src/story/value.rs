@@ -1,0 +1,103 @@
+//! A value of a front matter key, and how YAML spells it on one line.
+
+use serde_json::Value as Json;
+
+use super::StoryId;
+
+/// What a key can be set to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// `true` or `false`.
+    Flag(bool),
+    /// A count.
+    Number(u32),
+    /// Any text; quoted where YAML asks for it.
+    Text(String),
+    /// A list of stories.
+    Stories(Vec<StoryId>),
+}
+
+impl Value {
+    /// As it is written behind `key: `.
+    pub(crate) fn yaml(&self) -> String {
+        match self {
+            Self::Flag(flag) => flag.to_string(),
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) if is_plain(text) => text.clone(),
+            Self::Text(text) => quoted(text),
+            Self::Stories(ids) => {
+                let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                format!("[{}]", ids.join(", "))
+            }
+        }
+    }
+
+    /// As it is read back.
+    pub(super) fn json(&self) -> Json {
+        match self {
+            Self::Flag(flag) => Json::from(*flag),
+            Self::Number(number) => Json::from(*number),
+            Self::Text(text) => Json::from(text.as_str()),
+            Self::Stories(ids) => ids.iter().map(|id| id.0).collect(),
+        }
+    }
+}
+
+impl From<bool> for Value {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
+}
+
+impl From<u32> for Value {
+    fn from(number: u32) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&[StoryId]> for Value {
+    fn from(ids: &[StoryId]) -> Self {
+        Self::Stories(ids.to_vec())
+    }
+}
+
+/// Text that YAML reads as that very text, without quotes.
+fn is_plain(text: &str) -> bool {
+    const OTHER: [&str; 9] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
+    let letters = |c: char| c.is_alphanumeric() || " _-.,()/!?+'".contains(c);
+    text.starts_with(|c: char| c.is_alphabetic())
+        && !text.ends_with(' ')
+        && text.chars().all(letters)
+        && !OTHER.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+/// A double-quoted scalar on one line (YAML 1.2, 5.7 and 7.3.1).
+fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                out.push_str(&format!("\\u{:04x}", c as u32))
+            }
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

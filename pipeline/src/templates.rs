@@ -1,0 +1,94 @@
+//! What a new story's file says, by kind.
+
+use crate::story::{Kind, Value};
+
+/// The body a story of this kind begins with: its sections, and its criteria as checkboxes.
+pub fn body(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Story => include_str!("templates/story.md"),
+        Kind::Bug => include_str!("templates/bug.md"),
+        Kind::Spike => include_str!("templates/spike.md"),
+        Kind::Refactor => include_str!("templates/refactor.md"),
+    }
+}
+
+/// The template with what is known filled in: sections by their heading, and the criteria. A section that the template
+/// lacks is added at the end; what nobody filled in keeps the template's words.
+pub fn filled(kind: Kind, sections: &[(&str, &str)], criteria: &[String]) -> String {
+    const CRITERIA: &str = "Acceptance criteria";
+    let list: String = criteria.iter().map(|text| format!("- [ ] {}\n", one_line(text))).collect();
+    let given = |heading: &str| match heading {
+        CRITERIA if !list.is_empty() => Some(list.trim_end()),
+        _ => sections.iter().find(|(name, text)| *name == heading && !text.trim().is_empty()).map(|(_, text)| text.trim()),
+    };
+    let known: Vec<(&str, &str)> = split(body(kind));
+    let added = sections.iter().filter(|(name, _)| known.iter().all(|(heading, _)| heading != name));
+    let all = known.iter().chain(added).map(|(heading, text)| {
+        format!("## {}\n\n{}\n", one_line(heading), given(heading).unwrap_or(text))
+    });
+    all.collect::<Vec<_>>().join("\n")
+}
+
+/// The whole text of a new story's file.
+pub(crate) fn story(kind: Kind, title: &str, body: Option<&str>) -> String {
+    let body = body.unwrap_or_else(|| self::body(kind));
+    let name = Value::from(title).yaml();
+    format!("---\nname: {name}\n---\n\n# {title}\n\n{}\n", body.trim_end())
+}
+
+fn split(template: &'static str) -> Vec<(&'static str, &'static str)> {
+    let sections = template.split("## ").skip(1);
+    sections.filter_map(|section| section.split_once('\n')).map(|(heading, text)| (heading, text.trim())).collect()
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::story::Document;
+
+    #[test]
+    fn every_kind_has_criteria_to_tick_and_reads_back_its_title() {
+        for kind in Kind::ALL {
+            for title in ["Fix: it", "plain", "- \"#'{", "null", "---"] {
+                let document = Document::parse(story(kind, title, None)).unwrap();
+                assert_eq!(document.front().name, title);
+                assert!(!document.criteria().is_empty(), "{kind:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_template_is_filled_by_its_headings_and_keeps_the_rest() {
+        let criteria = ["One".to_owned(), "Two\n- [x] three".to_owned()];
+        let text = filled(Kind::Story, &[("User story", "As a user, I want it."), ("Notes", "By Bob.")], &criteria);
+        insta::assert_snapshot!(text, @"
+        ## User story
+
+        As a user, I want it.
+
+        ## Acceptance criteria
+
+        - [ ] One
+        - [ ] Two - [x] three
+
+        ## Out of scope
+
+        - ...
+
+        ## Notes
+
+        By Bob.
+        ");
+        assert_eq!(filled(Kind::Bug, &[], &[]), body(Kind::Bug));
+    }
+
+    #[test]
+    fn a_given_body_takes_the_templates_place() {
+        let text = story(Kind::Spike, "T", Some("---\nname: other\n---\n- [ ] a\n\n"));
+        assert_eq!(text, "---\nname: T\n---\n\n# T\n\n---\nname: other\n---\n- [ ] a\n");
+    }
+}

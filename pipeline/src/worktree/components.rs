@@ -1,0 +1,153 @@
+//! Setup and teardown of a project's components in a worktree: commands of the operator's `project.toml`.
+
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Component,
+    gates::{Cancelled, GateResult, Gates},
+};
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// After a worktree was made.
+    Setup,
+    /// Before it is removed.
+    Teardown,
+}
+
+/// How far it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress<'a> {
+    /// A command begins.
+    Started {
+        /// Whose.
+        component: &'a str,
+        /// Which.
+        command: &'a str,
+    },
+    /// It is over, well or not.
+    Ended {
+        /// Whose.
+        component: &'a str,
+        /// How.
+        result: &'a GateResult,
+    },
+}
+
+/// Why a component is not ready.
+#[derive(Debug, thiserror::Error)]
+pub enum ComponentError {
+    /// A folder that is none, or leads out of the checkout.
+    #[error("`path = {path:?}` of the component `{name}` is no folder inside the project.")]
+    Path {
+        /// Whose.
+        name: String,
+        /// Which.
+        path: PathBuf,
+    },
+    /// A command failed.
+    #[error("{phase} of the component `{name}`: {result}")]
+    Failed {
+        /// Setup or teardown.
+        phase: &'static str,
+        /// Whose.
+        name: String,
+        /// How, with the end of what it said.
+        result: Box<GateResult>,
+    },
+    /// Called off.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// Runs one phase of all components in `checkout`, in order, and stops at the first failure. `how` gives time limit,
+/// environment and sandbox; its own commands do not count.
+pub async fn run_components(
+    checkout: &Path,
+    components: &[Component],
+    phase: Phase,
+    how: &Gates,
+    cancel: &CancellationToken,
+    mut progress: impl FnMut(Progress<'_>),
+) -> Result<(), ComponentError> {
+    for component in components {
+        let (commands, word) = match phase {
+            Phase::Setup => (&component.setup, "setup"),
+            Phase::Teardown => (&component.teardown, "teardown"),
+        };
+        if commands.is_empty() {
+            continue;
+        }
+        let folder = inside(checkout, component)?;
+        for command in commands {
+            progress(Progress::Started { component: &component.name, command });
+            let one = Gates { commands: vec![command.clone()], ..how.clone() };
+            for result in one.run(&folder, "", cancel).await?.results {
+                progress(Progress::Ended { component: &component.name, result: &result });
+                if !result.passed() {
+                    let (name, result) = (component.name.clone(), Box::new(result));
+                    return Err(ComponentError::Failed { phase: word, name, result });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn inside(checkout: &Path, component: &Component) -> Result<PathBuf, ComponentError> {
+    let refused = || ComponentError::Path { name: component.name.clone(), path: component.path.clone() };
+    let checkout = checkout.canonicalize().map_err(|_| refused())?;
+    let folder = checkout.join(&component.path).canonicalize().map_err(|_| refused())?;
+    if folder.starts_with(&checkout) && folder.is_dir() { Ok(folder) } else { Err(refused()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component(name: &str, path: &str, setup: &[&str]) -> Component {
+        let setup = setup.iter().map(|command| (*command).into()).collect();
+        Component { name: name.into(), path: path.into(), setup, teardown: vec!["rm made".into()] }
+    }
+
+    async fn run(checkout: &Path, components: &[Component], phase: Phase) -> (Result<(), String>, Vec<String>) {
+        let mut seen = vec![];
+        let progress = |progress: Progress<'_>| {
+            seen.push(match progress {
+                Progress::Started { component, command } => format!("{component}: {command}"),
+                Progress::Ended { component, result } => format!("{component}: {:?}", result.code),
+            });
+        };
+        let cancel = CancellationToken::new();
+        let done = run_components(checkout, components, phase, &Gates::default(), &cancel, progress).await;
+        (done.map_err(|error| error.to_string()), seen)
+    }
+
+    #[tokio::test]
+    async fn components_are_set_up_in_their_folders_and_taken_down_again() {
+        let checkout = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(checkout.path().join("web")).expect("a folder");
+        let components = [component("web", "web", &["echo hi > made", "cat made"]), component("none", ".", &[])];
+        let (done, seen) = run(checkout.path(), &components, Phase::Setup).await;
+        assert_eq!((done, seen.join(", ")), (Ok(()), "web: echo hi > made, web: Some(0), web: cat made, web: Some(0)".into()));
+        assert!(checkout.path().join("web/made").exists());
+        let (done, _) = run(checkout.path(), &components[..1], Phase::Teardown).await;
+        assert_eq!((done, checkout.path().join("web/made").exists()), (Ok(()), false));
+    }
+
+    #[tokio::test]
+    async fn the_first_failure_ends_it_and_a_folder_outside_is_refused() {
+        let checkout = tempfile::tempdir().expect("a folder");
+        let components = [component("api", "", &["exit 3", "touch later"]), component("web", "", &["touch later"])];
+        let (done, _) = run(checkout.path(), &components, Phase::Setup).await;
+        assert_eq!(done, Err("setup of the component `api`: `exit 3` failed with code 3".into()));
+        assert!(!checkout.path().join("later").exists());
+        for path in ["..", "/tmp", "gone"] {
+            let (done, _) = run(checkout.path(), &[component("api", path, &["true"])], Phase::Setup).await;
+            assert_eq!(done, Err(format!("`path = {path:?}` of the component `api` is no folder inside the project.")));
+        }
+    }
+}

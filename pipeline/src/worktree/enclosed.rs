@@ -1,0 +1,117 @@
+//! What a confined agent's git writes to: a ref folder, an object store, a copy of git's notes of the worktree, and
+//! a `/tmp`, all private. The sandbox shows them in the places of git's own; out here nothing reads them unchecked.
+
+use std::{fs, path::Path};
+
+use git2::{Oid, Repository};
+
+use super::{
+    Imported, ImportError, Worktree, WorktreeError, at,
+    layout::{Lock, private_folder},
+    remove::remove_tree,
+};
+use crate::sandbox::{Place, STORE};
+
+impl Worktree {
+    /// Readies the private places for a confined run and says where they are. Commits that an earlier confined run
+    /// left and that could not be imported are still there for the agent to mend.
+    pub fn enclose(&self) -> Result<Place, ImportError> {
+        let _lock = Lock::take(&self.layout)?;
+        if self.unimported()?.is_none() || self.import_locked().is_ok() {
+            self.renew()?;
+        }
+        let tmp = self.layout.private.join("tmp");
+        remove_tree(&tmp)?;
+        private_folder(&tmp).map_err(at(&tmp))?;
+        Ok(self.place())
+    }
+
+    /// Takes in what a run left, and brings git's notes up to it; for the end of every run, confined or not.
+    pub fn settle(&self) -> Result<Imported, ImportError> {
+        let _lock = Lock::take(&self.layout)?;
+        let confined = self.unimported()?.is_some();
+        let imported = self.import_locked()?;
+        if confined {
+            self.git().run(["reset", "--quiet", "--mixed"])?;
+        }
+        Ok(imported)
+    }
+
+    /// Where a sandbox finds its parts.
+    pub fn place(&self) -> Place {
+        Place {
+            root: self.layout.root.clone(),
+            common: self.layout.common.clone(),
+            folder: self.layout.folder.clone(),
+            admin: self.admin.clone(),
+            private: self.layout.private.clone(),
+            hooks: self.layout.hooks.clone(),
+            ref_folders: self.layout.ref_folders().into(),
+        }
+    }
+
+    /// The private branch's tip, where it is another than the true branch's.
+    pub(super) fn unimported(&self) -> Result<Option<Oid>, WorktreeError> {
+        let private = read_ref(&self.layout.private.join(self.layout.name.reference()))?;
+        Ok(private.filter(|tip| self.tip().ok() != Some(*tip)))
+    }
+
+    /// Where the true branch is.
+    pub(super) fn tip(&self) -> Result<Oid, git2::Error> {
+        Repository::open(&self.layout.common)?.refname_to_id(&self.layout.name.reference())
+    }
+
+    fn renew(&self) -> Result<(), WorktreeError> {
+        let private = &self.layout.private;
+        for part in ["objects", "refs", "logs", "admin", "info"] {
+            remove_tree(&private.join(part))?;
+        }
+        self.layout.keep_ref_folders(private)?;
+        let write = |name: &str, text: String| {
+            let path = private.join(name);
+            fs::create_dir_all(path.parent().unwrap_or(private)).and_then(|()| fs::write(&path, text)).map_err(at(&path))
+        };
+        write(&self.layout.name.reference(), format!("{}\n", self.tip()?))?;
+        // With these two it is a repository from which `git fetch` reads.
+        write("HEAD", format!("ref: {}\n", self.layout.name.reference()))?;
+        write("config", "[core]\n\trepositoryformatversion = 0\n\tbare = true\n".into())?;
+        let store = self.layout.common.join("objects");
+        write("objects/info/alternates", format!("{}\n", store.display()))?;
+        // What the sandbox sees in the place of `objects/info`: there the store is elsewhere.
+        let inside = self.layout.root.join(STORE);
+        write("info/alternates", format!("{}\n{}", inside.display(), further_stores(&store)))?;
+        copy_notes(&self.admin, &private.join("admin"))
+    }
+}
+
+/// Stores that the repository itself borrows from; relative ones are relative to its own.
+fn further_stores(store: &Path) -> String {
+    let listed = fs::read_to_string(store.join("info/alternates")).unwrap_or_default();
+    let lines = listed.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| format!("{}\n", store.join(line).display())).collect()
+}
+
+/// A ref's file, which an agent may have written: no link is followed, and nothing but an object's name is read.
+fn read_ref(path: &Path) -> Result<Option<Oid>, WorktreeError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() && found.len() <= 128 => {
+            let text = fs::read(path).map_err(at(path))?;
+            Ok(std::str::from_utf8(&text).ok().and_then(|text| Oid::from_str(text.trim_end()).ok()))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn copy_notes(from: &Path, to: &Path) -> Result<(), WorktreeError> {
+    private_folder(to).map_err(at(to))?;
+    for entry in fs::read_dir(from).map_err(at(from))?.flatten() {
+        let (path, copy) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().map_err(at(&path))?;
+        if kind.is_dir() {
+            copy_notes(&path, &copy)?;
+        } else if kind.is_file() && path.extension().is_none_or(|extension| extension != "lock") {
+            fs::copy(&path, &copy).map_err(at(&path))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! A real repository for tests, with nothing of this machine's settings in it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use super::{Limits, Name, Worktree, WorktreeError, Worktrees};
+use crate::Project;
+
+pub(crate) struct Fixture {
+    _folder: tempfile::TempDir,
+    pub(crate) project: Project,
+    pub(crate) limits: Limits,
+}
+
+impl Fixture {
+    /// A repository without commits, on `main`.
+    pub(crate) fn empty() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = fs::canonicalize(folder.path()).expect("a path").join("project");
+        fs::create_dir(&root).expect("a folder");
+        run(&root, &[], &["init", "-q", "-b", "main"]);
+        run(&root, &[], &["config", "core.excludesFile", "/dev/null"]);
+        run(&root, &[], &["config", "user.name", "Ada"]);
+        run(&root, &[], &["config", "user.email", "ada@example.com"]);
+        let project = Project::open(&root).expect("a project");
+        Self { _folder: folder, project, limits: Limits { free: 0, ..Limits::default() } }
+    }
+
+    /// With one commit that has `a.txt`.
+    pub(crate) fn new() -> Self {
+        let fixture = Self::empty();
+        fixture.write("a.txt", "a\n");
+        fixture.git(&["add", "a.txt"]);
+        fixture.git(&["commit", "-q", "-m", "first"]);
+        fixture
+    }
+
+    pub(crate) fn root(&self) -> PathBuf {
+        self.project.root().to_owned()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.root().join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.root().join(name)).expect("a file")
+    }
+
+    /// A person's git in the main checkout.
+    pub(crate) fn git(&self, args: &[&str]) -> String {
+        run(&self.root(), &[], args)
+    }
+
+    pub(crate) fn git_in(&self, folder: &Path, args: &[&str]) -> String {
+        run(folder, &[], args)
+    }
+
+    pub(crate) fn worktrees(&self) -> Worktrees {
+        Worktrees::open(&self.project, self.limits).expect("a repository")
+    }
+
+    pub(crate) fn try_prepare(&self, name: &str) -> Result<Worktree, WorktreeError> {
+        self.worktrees().prepare(&Name::parse(name).expect("a name"), "main", "coder 1")
+    }
+
+    pub(crate) fn prepare(&self, name: &str) -> Worktree {
+        self.try_prepare(name).expect("a worktree")
+    }
+}
+
+/// A command of a hermetic environment.
+pub(crate) fn command(program: &str, folder: &Path, environment: &[(String, String)]) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder).env_clear().env("PATH", std::env::var_os("PATH").expect("a path"));
+    command.envs([("HOME", "/nonexistent"), ("GIT_CONFIG_NOSYSTEM", "1"), ("LC_ALL", "C"), ("GIT_EDITOR", "true")]);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+pub(crate) fn try_run(folder: &Path, environment: &[(String, String)], args: &[&str]) -> Output {
+    command("git", folder, environment).args(args).output().expect("git runs")
+}
+
+fn run(folder: &Path, environment: &[(String, String)], args: &[&str]) -> String {
+    let output = try_run(folder, environment, args);
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}

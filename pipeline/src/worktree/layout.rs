@@ -1,0 +1,150 @@
+//! Where a worktree's parts lie, and the lock on them.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+};
+
+use super::{Name, WorktreeError, at, hooks::NOTE};
+
+/// Keeps git from removing a ref folder when its last ref is packed or deleted: a sandbox may have it bound.
+/// Names that end in `.lock` are no refs, to `git fsck` neither.
+const KEEP: &str = "storkit.lock";
+
+/// Paths of one worktree; all absolute. Nothing need be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Whose.
+    pub name: Name,
+    /// The main checkout.
+    pub root: PathBuf,
+    /// The repository that all worktrees share: `.git`.
+    pub common: PathBuf,
+    /// The checkout.
+    pub folder: PathBuf,
+    /// What a confined agent writes instead of git's own files, and its `/tmp`: `.storkit/worktrees/.private/NAME`.
+    pub private: PathBuf,
+    /// Hooks for all agents: `.storkit/worktrees/.hooks`.
+    pub hooks: PathBuf,
+}
+
+impl Layout {
+    pub(super) fn new(root: &Path, common: &Path, name: &Name) -> Self {
+        let home = home(root);
+        Self {
+            name: name.clone(),
+            root: root.into(),
+            common: common.into(),
+            folder: home.join(name.to_string()),
+            private: home.join(".private").join(name.to_string()),
+            hooks: home.join(".hooks"),
+        }
+    }
+
+    /// The story's ref folder and the folder of its logs, relative to a git folder.
+    pub fn ref_folders(&self) -> [PathBuf; 2] {
+        let refs = PathBuf::from(self.name.ref_folder());
+        [refs.clone(), Path::new("logs").join(refs)]
+    }
+
+    /// The folder of a worktree in [`Layout::common`] that belongs to [`Layout::folder`]. Found by what git noted
+    /// in the repository, never by the checkout's own `.git`, which an agent may write.
+    pub(super) fn admin(&self) -> Option<PathBuf> {
+        let wanted = self.folder.join(".git");
+        let entries = fs::read_dir(self.common.join("worktrees")).ok()?;
+        let mut folders = entries.flatten().map(|entry| entry.path());
+        folders.find(|folder| {
+            fs::read_to_string(folder.join("gitdir")).is_ok_and(|noted| Path::new(noted.trim_end()) == wanted)
+        })
+    }
+
+    /// Git's notes of the checkout, and those of one on the same branch that an agent moved elsewhere.
+    pub(super) fn notes(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.common.join("worktrees")).into_iter().flatten().flatten();
+        let ours = |admin: &PathBuf| {
+            let note = fs::read_to_string(admin.join(NOTE)).unwrap_or_default();
+            note.trim_end() == self.name.reference()
+        };
+        let marked = entries.map(|entry| entry.path()).filter(ours);
+        let mut notes: Vec<PathBuf> = self.admin().into_iter().chain(marked).collect();
+        notes.sort();
+        notes.dedup();
+        notes
+    }
+
+    /// Makes sure that the ref folders stand and stay, in the repository or another git folder.
+    pub(super) fn keep_ref_folders(&self, git_dir: &Path) -> Result<(), WorktreeError> {
+        for folder in self.ref_folders() {
+            let folder = git_dir.join(folder);
+            fs::create_dir_all(&folder).map_err(at(&folder))?;
+            let keep = folder.join(KEEP);
+            fs::write(&keep, "").map_err(at(&keep))?;
+        }
+        Ok(())
+    }
+
+    /// Lets the ref folders go, as far as nothing else is in them.
+    pub(super) fn drop_ref_folders(&self) {
+        for folder in self.ref_folders() {
+            let folder = self.common.join(folder);
+            let _ = fs::remove_file(folder.join(KEEP));
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+/// `.storkit/worktrees`.
+pub(super) fn home(root: &Path) -> PathBuf {
+    root.join(".storkit/worktrees")
+}
+
+/// Makes the folder of all worktrees, which git does not see, and refuses one that leads elsewhere.
+pub(super) fn make_home(root: &Path) -> Result<PathBuf, WorktreeError> {
+    let home = home(root);
+    for folder in [root.join(".storkit"), home.clone(), home.join(".private"), home.join(".hooks")] {
+        if folder.is_symlink() {
+            return Err(WorktreeError::Linked(folder));
+        }
+        private_folder(&folder).map_err(at(&folder))?;
+    }
+    let ignore = home.join(".gitignore");
+    if !ignore.exists() {
+        fs::write(&ignore, "# Worktrees of stories: not for the repository.\n*\n").map_err(at(&ignore))?;
+    }
+    Ok(home)
+}
+
+/// A folder for its owner alone.
+pub(super) fn private_folder(folder: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+/// The lock on one worktree: who makes, imports from, or removes it is alone. Waits. Released when dropped.
+pub(super) struct Lock {
+    _folder: File,
+}
+
+impl Lock {
+    pub(super) fn take(layout: &Layout) -> Result<Self, WorktreeError> {
+        let path = &layout.private;
+        loop {
+            private_folder(path).map_err(at(path))?;
+            let folder = match File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                folder => folder.map_err(at(path))?,
+            };
+            folder.lock().map_err(at(path))?;
+            let held = folder.metadata().map_err(at(path))?;
+            // Who held it may have removed the folder; then this is the lock of nothing.
+            match fs::symlink_metadata(path) {
+                Ok(now) if (now.dev(), now.ino()) == (held.dev(), held.ino()) => return Ok(Self { _folder: folder }),
+                _ => continue,
+            }
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Makes a worktree, or mends what is left of one. What an agent wrote is never deleted here: a checkout that git
+//! has lost is put aside.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use git2::{Oid, Repository};
+use rustix::fs::statvfs;
+
+use super::{
+    AGENT_DOMAIN, Layout, Name, Worktree, WorktreeError, Worktrees, at, hooks,
+    layout::{Lock, make_home},
+};
+use crate::git::program::Git;
+
+/// Where our part of a worktree's own configuration begins.
+const OURS: &str = "# From here on written by storkit for the agent of this worktree.\n";
+
+impl Worktrees {
+    /// Makes the story's worktree on its branch, from the tip of `base`, or mends and returns the one that stands.
+    /// A branch that is left from an earlier try is gone on with. `agent` becomes author and committer there.
+    ///
+    /// Blocking: about `git worktree add`. Others who ask for the same one wait.
+    ///
+    /// # Errors
+    /// [`WorktreeError`] as a sentence; what was there before is still there.
+    pub fn prepare(&self, name: &Name, base: &str, agent: &str) -> Result<Worktree, WorktreeError> {
+        let layout = self.layout(name);
+        let home = make_home(self.project.root())?;
+        hooks::write(&layout.hooks).map_err(at(&layout.hooks))?;
+        let _lock = Lock::take(&layout)?;
+        let repository = Repository::open(self.project.root())?;
+        allow_own_settings(&self.project.root().into(), &self.common, &repository)?;
+        let admin = match standing(&layout) {
+            Some(admin) => mend(admin, &layout)?,
+            None => self.make(&layout, &home, &repository, base)?,
+        };
+        layout.keep_ref_folders(&self.common)?;
+        write_settings(&admin, &layout, agent)?;
+        Ok(Worktree { layout, limits: self.limits, admin, base: base.into() })
+    }
+
+    fn make(
+        &self,
+        layout: &Layout,
+        home: &Path,
+        repository: &Repository,
+        base: &str,
+    ) -> Result<PathBuf, WorktreeError> {
+        self.check_space(home, repository)?;
+        clear_remains(layout)?;
+        let git = Git::at(self.project.root());
+        let branch = layout.name.branch();
+        let base = format!("refs/heads/{base}");
+        let mut args = vec!["-c", "checkout.workers=2", "worktree", "add", "--quiet", "--force"];
+        let known = last_tip(layout).filter(|tip| repository.find_commit(*tip).is_ok());
+        let known = known.map(|tip| tip.to_string());
+        let exists = repository.find_reference(&layout.name.reference()).is_ok();
+        if !exists {
+            branch_in_the_way(repository, layout)?;
+            args.extend(["--no-track", "-b", &branch]);
+        }
+        let start = if exists { &branch } else { known.as_deref().unwrap_or(&base) };
+        let args = args.into_iter().map(OsStr::new).chain([layout.folder.as_os_str(), OsStr::new(start)]);
+        git.run(args)?;
+        layout.admin().ok_or_else(|| at(&layout.folder)(std::io::Error::other("git made no worktree")))
+    }
+
+    /// The files of the main checkout's index are what a new worktree takes.
+    fn check_space(&self, home: &Path, repository: &Repository) -> Result<(), WorktreeError> {
+        let files = repository.index()?.iter().map(|entry| u64::from(entry.file_size).next_multiple_of(4096)).sum();
+        let disk = statvfs(home).map_err(|error| at(home)(error.into()))?;
+        let free = disk.f_bavail * disk.f_frsize;
+        if free < self.limits.free.saturating_add(files) {
+            return Err(WorktreeError::DiskFull { path: home.into(), files, spare: self.limits.free, free });
+        }
+        Ok(())
+    }
+}
+
+/// The administrative folder, if git's notes, the checkout and the branch agree.
+fn standing(layout: &Layout) -> Option<PathBuf> {
+    let admin = layout.admin()?;
+    let link = fs::symlink_metadata(layout.folder.join(".git")).ok()?;
+    let linked = fs::read_to_string(layout.folder.join(".git")).ok()?;
+    let leads_there = linked.strip_prefix("gitdir: ").is_some_and(|path| Path::new(path.trim_end()) == admin);
+    // A `git worktree add` that was killed leaves `locked` behind, and no index.
+    let whole = link.is_file() && leads_there && admin.join("index").is_file() && !is_initializing(&admin);
+    (whole && Repository::open(&layout.common).ok()?.find_reference(&layout.name.reference()).is_ok()).then_some(admin)
+}
+
+fn is_initializing(admin: &Path) -> bool {
+    fs::read_to_string(admin.join("locked")).is_ok_and(|reason| reason.trim_end() == "initializing")
+}
+
+/// Nobody works in it now, so a lock is a dead git's. HEAD off the branch goes back on it, the files stay.
+fn mend(admin: PathBuf, layout: &Layout) -> Result<PathBuf, WorktreeError> {
+    for lock in ["index.lock", "HEAD.lock"] {
+        let _ = fs::remove_file(admin.join(lock));
+    }
+    let reference = layout.name.reference();
+    let head = fs::read_to_string(admin.join("HEAD")).unwrap_or_default();
+    if head.trim_end() != format!("ref: {reference}") {
+        let git = Git::explicit(&admin, &layout.folder);
+        // Through git the commits it was on stay in the reflog of HEAD.
+        git.run(["symbolic-ref", "-m", "storkit: back on the story's branch", "HEAD", &reference])?;
+        git.run(["reset", "--quiet", "--mixed"])?;
+    }
+    Ok(admin)
+}
+
+/// Takes away what is left of a worktree that does not stand: git's notes of it, and its checkout, put aside
+/// where it may hold work.
+fn clear_remains(layout: &Layout) -> Result<(), WorktreeError> {
+    let mut unfinished = false;
+    for admin in layout.notes() {
+        unfinished |= is_initializing(&admin) || !admin.join("index").exists();
+        fs::remove_dir_all(&admin).map_err(at(&admin))?;
+    }
+    let Ok(found) = fs::symlink_metadata(&layout.folder) else { return Ok(()) };
+    let empty = fs::read_dir(&layout.folder).is_ok_and(|mut entries| entries.next().is_none());
+    if found.is_dir() && (unfinished || empty) {
+        return fs::remove_dir_all(&layout.folder).map_err(at(&layout.folder));
+    }
+    let aside = aside(layout);
+    tracing::warn!(to = %aside.display(), "a worktree that git does not know is put aside");
+    fs::rename(&layout.folder, &aside).map_err(at(&aside))
+}
+
+fn aside(layout: &Layout) -> PathBuf {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let name = |again: u32| layout.folder.with_file_name(format!(".lost-{}-{seconds}-{again}", layout.name));
+    (1..).map(name).find(|path| fs::symlink_metadata(path).is_err()).unwrap_or_else(|| name(0))
+}
+
+/// Where the branch was when storkit last looked, should an agent have deleted it.
+fn last_tip(layout: &Layout) -> Option<Oid> {
+    Oid::from_str(fs::read_to_string(layout.private.join("tip")).ok()?.trim_end()).ok()
+}
+
+/// A branch that is named like one of the folders above ours.
+fn branch_in_the_way(repository: &Repository, layout: &Layout) -> Result<(), WorktreeError> {
+    let branch = layout.name.branch();
+    let above = branch.match_indices('/').map(|(end, _)| &branch[..end]);
+    for name in above {
+        if repository.find_reference(&format!("refs/heads/{name}")).is_ok() {
+            return Err(WorktreeError::BranchInTheWay(name.into(), branch.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Lets each worktree have its own configuration (git-worktree(1), "CONFIGURATION FILE"), once per repository.
+/// `core.bare` and `core.worktree` are the main checkout's alone then.
+fn allow_own_settings(root: &PathBuf, common: &Path, repository: &Repository) -> Result<(), WorktreeError> {
+    let settings = repository.config()?;
+    if settings.get_bool("extensions.worktreeConfig").unwrap_or(false) {
+        return Ok(());
+    }
+    let (git, shared) = (Git::at(root), common.join("config"));
+    let file = |path: &Path, rest: &[&str]| {
+        let head = [OsStr::new("config"), OsStr::new("--file"), path.as_os_str()];
+        git.answer(head.into_iter().chain(rest.iter().map(OsStr::new)), &[])
+    };
+    let only_main = [("core.bare", "true"), ("core.worktree", "")];
+    for (key, value) in only_main {
+        let found = file(&shared, &["--get", key])?;
+        let set = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
+        if found.code == Some(0) && (value.is_empty() || set == value) {
+            file(&common.join("config.worktree"), &[key, &set])?;
+            file(&shared, &["--unset", key])?;
+        }
+    }
+    git.run(["config", "extensions.worktreeConfig", "true"])?;
+    Ok(())
+}
+
+/// The worktree's own configuration: hooks, identity, and no housekeeping by an agent's git.
+fn write_settings(admin: &Path, layout: &Layout, agent: &str) -> Result<(), WorktreeError> {
+    let note = admin.join(hooks::NOTE);
+    fs::write(&note, format!("{}\n", layout.name.reference())).map_err(at(&note))?;
+    let path = admin.join("config.worktree");
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    let kept = found.split(OURS).next().unwrap_or_default();
+    let line = if kept.is_empty() || kept.ends_with('\n') { "" } else { "\n" };
+    fs::write(&path, format!("{kept}{line}{OURS}{}", settings(layout, agent))).map_err(at(&path))
+}
+
+fn settings(layout: &Layout, agent: &str) -> String {
+    let quoted = |text: &str| {
+        let text: String = text.chars().filter(|c| !c.is_control()).collect();
+        format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+    };
+    let mailbox: String = agent.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
+    let (hooks, name) = (quoted(&layout.hooks.to_string_lossy()), quoted(agent));
+    format!(
+        "[core]\n\thooksPath = {hooks}\n[user]\n\tname = {name}\n\temail = \"{mailbox}{AGENT_DOMAIN}\"\n\
+         [commit]\n\tgpgSign = false\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::worktree::{Limits, fixture::Fixture};
+
+    #[test]
+    fn a_worktree_is_made_on_the_storys_branch_and_git_status_does_not_see_it() {
+        let fixture = Fixture::new();
+        let worktree = fixture.prepare("7_x");
+        assert_eq!(worktree.path(), fixture.root().join(".storkit/worktrees/7_x"));
+        assert_eq!(fixture.git_in(worktree.path(), &["symbolic-ref", "HEAD"]), "refs/heads/feature/story-7_x/work");
+        assert_eq!(fixture.read(".storkit/worktrees/7_x/a.txt"), "a\n");
+        assert_eq!(fixture.git(&["status", "--porcelain", "-uall"]), "");
+    }
+
+    #[test]
+    fn an_agents_commits_carry_its_identity_and_a_persons_stay_theirs() {
+        let fixture = Fixture::new();
+        let worktree = fixture.prepare("7_x");
+        fixture.git_in(worktree.path(), &["commit", "-q", "--allow-empty", "-m", "work"]);
+        let who = ["log", "-1", "--format=%an <%ae>"];
+        assert_eq!(fixture.git_in(worktree.path(), &who), "coder 1 <coder-1@agents.storkit.invalid>");
+        fixture.git(&["commit", "-q", "--allow-empty", "-m", "mine"]);
+        assert_eq!(fixture.git(&who), "Ada <ada@example.com>");
+    }
+
+    #[test]
+    fn preparing_again_keeps_commits_and_uncommitted_work() {
+        let fixture = Fixture::new();
+        let worktree = fixture.prepare("7_x");
+        fixture.git_in(worktree.path(), &["commit", "-q", "--allow-empty", "-m", "work"]);
+        fs::write(worktree.path().join("new.txt"), "new").expect("a file");
+        fs::write(worktree.admin.join("index.lock"), "").expect("a dead git's lock");
+        let again = fixture.prepare("7_x");
+        assert_eq!(again.uncommitted().expect("a status"), ["new.txt"]);
+        assert_eq!(fixture.git_in(again.path(), &["log", "-1", "--format=%s"]), "work");
+    }
+
+    #[test]
+    fn a_checkout_that_was_deleted_is_made_again_from_its_branch() {
+        let fixture = Fixture::new();
+        let worktree = fixture.prepare("7_x");
+        fixture.git_in(worktree.path(), &["commit", "-q", "--allow-empty", "-m", "work"]);
+        fs::remove_dir_all(worktree.path()).expect("gone");
+        let again = fixture.prepare("7_x");
+        assert_eq!(fixture.git_in(again.path(), &["log", "-1", "--format=%s"]), "work");
+    }
+
+    #[test]
+    fn a_checkout_that_git_has_lost_is_put_aside_with_its_work() {
+        let fixture = Fixture::new();
+        let worktree = fixture.prepare("7_x");
+        fs::write(worktree.path().join("new.txt"), "work").expect("a file");
+        fs::remove_dir_all(&worktree.admin).expect("gone");
+        fixture.prepare("7_x");
+        let home = fixture.root().join(".storkit/worktrees");
+        let entries = fs::read_dir(home).expect("the folder").flatten().map(|entry| entry.path());
+        let aside: Vec<_> = entries.filter(|path| path.to_string_lossy().contains(".lost-7_x-")).collect();
+        assert_eq!(fs::read_to_string(aside[0].join("new.txt")).expect("the work"), "work");
+    }
+
+    #[test]
+    fn a_worktree_whose_making_was_killed_is_made_anew() {
+        let fixture = Fixture::new();
+        let worktree = fixture.prepare("7_x");
+        fs::remove_file(worktree.admin.join("index")).expect("no index yet");
+        fs::write(worktree.admin.join("locked"), "initializing\n").expect("its lock");
+        fs::remove_file(worktree.path().join("a.txt")).expect("half checked out");
+        let again = fixture.prepare("7_x");
+        assert_eq!(again.uncommitted().expect("a status"), Vec::<String>::new());
+        assert!(again.path().join("a.txt").exists() && !again.admin.join("locked").exists());
+    }
+
+    #[test]
+    fn a_moved_worktree_and_a_detached_head_are_brought_back() {
+        let fixture = Fixture::new();
+        let worktree = fixture.prepare("7_x");
+        fixture.git_in(worktree.path(), &["worktree", "move", ".", "../../../elsewhere"]);
+        let again = fixture.prepare("7_x");
+        fixture.git_in(again.path(), &["switch", "-q", "--detach"]);
+        let again = fixture.prepare("7_x");
+        assert_eq!(fixture.git_in(again.path(), &["symbolic-ref", "HEAD"]), "refs/heads/feature/story-7_x/work");
+        assert!(fixture.root().join("elsewhere/a.txt").exists(), "where it was moved nothing is deleted");
+    }
+
+    #[test]
+    fn a_branch_that_is_in_the_way_and_a_link_get_a_sentence() {
+        let fixture = Fixture::new();
+        fixture.git(&["branch", "feature/story-7_x"]);
+        insta::assert_snapshot!(fixture.try_prepare("7_x").unwrap_err(), @"The branch `feature/story-7_x` is in the way: git cannot have `feature/story-7_x` and `feature/story-7_x/work` at once. Rename it (`git branch -m feature/story-7_x NEW-NAME`) or delete it.");
+        let fixture = Fixture::new();
+        symlink("/tmp", fixture.root().join(".storkit/worktrees")).expect("a link");
+        assert!(matches!(fixture.try_prepare("7_x"), Err(WorktreeError::Linked(_))));
+    }
+
+    #[test]
+    fn a_full_disk_is_said_with_numbers_before_anything_is_made() {
+        let mut fixture = Fixture::new();
+        fixture.limits = Limits { free: 1 << 60, ..Limits::default() };
+        let error = fixture.try_prepare("7_x").unwrap_err().to_string();
+        assert!(error.contains("1152921504.6 GB needed (5 kB of files and 1152921504.6 GB to spare)"), "{error}");
+        assert!(!fixture.root().join(".storkit/worktrees/7_x").exists());
+    }
+
+    #[test]
+    fn ten_who_ask_at_once_get_one_worktree() {
+        let fixture = Fixture::new();
+        std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..10).map(|_| scope.spawn(|| fixture.prepare("7_x").path().to_owned())).collect();
+            for asked in asking {
+                assert_eq!(asked.join().expect("no panic"), fixture.root().join(".storkit/worktrees/7_x"));
+            }
+        });
+        assert_eq!(fixture.git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 2);
+    }
+}
