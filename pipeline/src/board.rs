@@ -104,7 +104,8 @@ impl Board {
         stories.sort_unstable_by_key(|story| story.id());
         for id in holders.into_keys() {
             let same = files.clone().filter(|(_, _, reading)| reading.id == Some(id));
-            let mut paths: Vec<PathBuf> = same.map(|(stage, name, _)| Path::new(stage.dir()).join(name)).collect();
+            let mut paths: Vec<PathBuf> =
+                same.map(|(stage, name, _)| Path::new(stage.dir()).join(name)).collect();
             paths.sort();
             problems.push(Problem::SameId { id, paths });
         }

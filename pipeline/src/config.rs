@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 pub use agent::{Agent, Sandbox};
 pub use prompt::{
-    PLACEHOLDERS, UnknownPlaceholder, Vars, check as check_prompt, default_prompt, default_system_prompt, render,
+    PLACEHOLDERS, UnknownPlaceholder, Vars, check as check_prompt, default_prompt, default_system_prompt,
+    render,
 };
 pub use read::{Loaded, ProjectConfigError, known_keys};
 

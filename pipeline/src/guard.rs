@@ -40,7 +40,9 @@ pub enum BaseError {
     #[error("`base_branch = {0:?}` in `.storkit/project.toml` is no name for a branch.")]
     BadName(String),
     /// Nothing was ever committed.
-    #[error("The repository has no commit yet. Stories are merged to a branch: make a first commit, then try again.")]
+    #[error(
+        "The repository has no commit yet. Stories are merged to a branch: make a first commit, then try again."
+    )]
     NoCommits,
     /// No branch is checked out, and none has a usual name.
     #[error(

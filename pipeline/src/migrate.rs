@@ -85,7 +85,8 @@ pub fn migrate(project: &Project) -> Result<Migration, MigrateError> {
         migration.doubles += 1;
     }
     let moves = moves.into_iter().filter(|planned| !doubles.contains(&planned.from));
-    let (followed, others): (Vec<Move>, Vec<Move>) = moves.partition(|planned| tracked.contains(&planned.from));
+    let (followed, others): (Vec<Move>, Vec<Move>) =
+        moves.partition(|planned| tracked.contains(&planned.from));
     move_tracked(root, &git, &followed)?;
     for planned in &others {
         move_other(root, planned)?;
@@ -123,9 +124,15 @@ fn collect(
         let path = folder.join(item.file_name());
         let kind = item.file_type().map_err(disk(&path))?;
         if path == Path::new(OLD).join(".gitignore") {
-            left.push((path, "what is ignored is said in `.storkit/.gitignore` now; add what you miss there"));
+            left.push((
+                path,
+                "what is ignored is said in `.storkit/.gitignore` now; add what you miss there",
+            ));
         } else if kind.is_dir() && item.path().join(".git").exists() {
-            left.push((path, "a git worktree would lose its repository; remove it with `git worktree remove`"));
+            left.push((
+                path,
+                "a git worktree would lose its repository; remove it with `git worktree remove`",
+            ));
         } else if kind.is_dir() {
             collect(root, &path, files, left)?;
         } else if kind.is_file() {
@@ -166,8 +173,13 @@ fn doubles(root: &Path, moves: &[Move]) -> Result<HashSet<PathBuf>, MigrateError
 
 fn is_same(one: &Path, other: &Path) -> bool {
     let plain = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_file());
-    let same_length = || fs::metadata(one).ok().map(|found| found.len()) == fs::metadata(other).ok().map(|found| found.len());
-    plain(one) && plain(other) && same_length() && matches!((fs::read(one), fs::read(other)), (Ok(a), Ok(b)) if a == b)
+    let same_length = || {
+        fs::metadata(one).ok().map(|found| found.len()) == fs::metadata(other).ok().map(|found| found.len())
+    };
+    plain(one)
+        && plain(other)
+        && same_length()
+        && matches!((fs::read(one), fs::read(other)), (Ok(a), Ok(b)) if a == b)
 }
 
 fn tracked(git: &Git) -> Result<HashSet<PathBuf>, MigrateError> {
@@ -186,8 +198,11 @@ fn move_tracked(root: &Path, git: &Git, moves: &[Move]) -> Result<(), MigrateErr
         make_folder(root, folder)?;
         for moves in moves.chunks(AT_ONCE) {
             let sources = moves.iter().map(|planned| planned.from.as_os_str());
-            git.run([OsStr::new("mv"), OsStr::new("--")].into_iter().chain(sources).chain([folder.as_os_str()]))?;
-            let ignored = Stage::ALL.iter().any(|stage| !stage.is_committed() && folder.ends_with(stage.dir()));
+            git.run(
+                [OsStr::new("mv"), OsStr::new("--")].into_iter().chain(sources).chain([folder.as_os_str()]),
+            )?;
+            let ignored =
+                Stage::ALL.iter().any(|stage| !stage.is_committed() && folder.ends_with(stage.dir()));
             if ignored {
                 untrack(git, &moves.iter().map(|planned| planned.to.as_path()).collect::<Vec<_>>())?;
             }
@@ -250,16 +265,29 @@ fn listed(paths: &[PathBuf]) -> String {
     }
 }
 
+fn counted(files: usize) -> String {
+    if files == 1 { "1 file".into() } else { format!("{files} files") }
+}
+
 impl fmt::Display for Migration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let moved = self.tracked + self.others;
         if moved + self.doubles == 0 {
             writeln!(f, "There is nothing to migrate.")?;
         } else {
-            writeln!(f, "Moved {moved} files to `{NEW}/`, and removed {} that were there already.", self.doubles)?;
+            let removed = counted(self.doubles);
+            writeln!(
+                f,
+                "Moved {} to `{NEW}/`, and removed {removed} that stood there already.",
+                counted(moved)
+            )?;
         }
         if self.tracked > 0 {
-            writeln!(f, "{} of them are followed by git: their moves are staged, so that `git commit` keeps their history.", self.tracked)?;
+            let tracked = counted(self.tracked);
+            writeln!(
+                f,
+                "The moves of {tracked} that git follows are staged; commit them, and the history goes along."
+            )?;
         }
         for (path, why) in &self.left {
             writeln!(f, "Left `{}`: {why}.", path.display())?;
@@ -319,7 +347,12 @@ mod tests {
             .current_dir(folder)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
-            .envs([("HOME", "/nonexistent"), ("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_CONFIG_GLOBAL", "/dev/null"), ("LC_ALL", "C")])
+            .envs([
+                ("HOME", "/nonexistent"),
+                ("GIT_CONFIG_NOSYSTEM", "1"),
+                ("GIT_CONFIG_GLOBAL", "/dev/null"),
+                ("LC_ALL", "C"),
+            ])
             .args(["-c", "user.name=A", "-c", "user.email=a@example.com"])
             .args(args)
             .output()
@@ -333,7 +366,11 @@ mod tests {
     #[test]
     fn an_old_project_moves_with_its_history_and_once() {
         let fixture = Fixture::new(
-            &[(".story_kit/work/1_upcoming/3_story_x.md", STORY), (".story_kit/work/5_done/1_bug_y.md", "y\n"), (".story_kit/project.toml", "gates = []\n")],
+            &[
+                (".story_kit/work/1_upcoming/3_story_x.md", STORY),
+                (".story_kit/work/5_done/1_bug_y.md", "y\n"),
+                (".story_kit/project.toml", "gates = []\n"),
+            ],
             &[(".story_kit/bot.toml", "# secret\n"), (".story_kit/work/2_current/2_story_z.md", "z\n")],
         );
         let migration = migrate(&fixture.project).unwrap();
@@ -347,7 +384,8 @@ mod tests {
         R  .story_kit/work/5_done/1_bug_y.md -> .storkit/work/5_done/1_bug_y.md
         ");
         fixture.git(&["commit", "--quiet", "-m", "migrated"]);
-        let log = fixture.git(&["log", "--follow", "--format=%s", "--", ".storkit/work/1_backlog/3_story_x.md"]);
+        let log =
+            fixture.git(&["log", "--follow", "--format=%s", "--", ".storkit/work/1_backlog/3_story_x.md"]);
         assert_eq!(log, "migrated\nold\n");
         assert_eq!(migrate(&fixture.project).unwrap(), Migration::default());
         assert_eq!(fixture.git(&["status", "--short"]), "");
@@ -355,7 +393,10 @@ mod tests {
 
     #[test]
     fn upcoming_becomes_backlog_also_in_a_new_folder() {
-        let fixture = Fixture::new(&[(".storkit/work/1_upcoming/3_story_x.md", STORY)], &[(".storkit/work/1_upcoming/4_story_y.md", "")]);
+        let fixture = Fixture::new(
+            &[(".storkit/work/1_upcoming/3_story_x.md", STORY)],
+            &[(".storkit/work/1_upcoming/4_story_y.md", "")],
+        );
         let migration = migrate(&fixture.project).unwrap();
         assert_eq!((migration.tracked, migration.others), (1, 1));
         assert!(!fixture.path(".storkit/work/1_upcoming").exists());
@@ -365,8 +406,14 @@ mod tests {
     #[test]
     fn files_that_clash_stop_it_before_the_first_change() {
         let fixture = Fixture::new(
-            &[(".story_kit/work/1_upcoming/3_story_x.md", "old"), (".story_kit/work/1_upcoming/5_story_x.md", "5")],
-            &[(".storkit/work/1_backlog/3_story_x.md", "new"), (".story_kit/work/1_backlog/5_story_x.md", "other")],
+            &[
+                (".story_kit/work/1_upcoming/3_story_x.md", "old"),
+                (".story_kit/work/1_upcoming/5_story_x.md", "5"),
+            ],
+            &[
+                (".storkit/work/1_backlog/3_story_x.md", "new"),
+                (".story_kit/work/1_backlog/5_story_x.md", "other"),
+            ],
         );
         let before = fixture.git(&["status", "--short", "--ignored"]);
         insta::assert_snapshot!(migrate(&fixture.project).unwrap_err(), @"these files are in the old and the new place with different content: `.story_kit/work/1_upcoming/3_story_x.md`, `.story_kit/work/1_upcoming/5_story_x.md`. Nothing was changed; keep one of each, then run `storkit migrate` again.");
@@ -376,7 +423,14 @@ mod tests {
 
     #[test]
     fn a_copy_with_the_same_content_is_no_clash() {
-        let fixture = Fixture::new(&[(".story_kit/work/5_done/3_story_x.md", "same")], &[(".storkit/work/5_done/3_story_x.md", "same"), (".story_kit/work/1_upcoming/9_bug_x.md", "z"), (".story_kit/work/1_backlog/9_bug_x.md", "z")]);
+        let fixture = Fixture::new(
+            &[(".story_kit/work/5_done/3_story_x.md", "same")],
+            &[
+                (".storkit/work/5_done/3_story_x.md", "same"),
+                (".story_kit/work/1_upcoming/9_bug_x.md", "z"),
+                (".story_kit/work/1_backlog/9_bug_x.md", "z"),
+            ],
+        );
         let migration = migrate(&fixture.project).unwrap();
         assert_eq!((migration.tracked, migration.others, migration.doubles), (0, 1, 2));
         assert!(!fixture.path(".story_kit").exists());
@@ -393,13 +447,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_moved_is_left_and_told() {
-        let fixture = Fixture::new(&[(".story_kit/.gitignore", "bot.toml\n"), (".story_kit/project.toml", "")], &[]);
+        let fixture =
+            Fixture::new(&[(".story_kit/.gitignore", "bot.toml\n"), (".story_kit/project.toml", "")], &[]);
         fixture.git(&["worktree", "add", "--quiet", ".story_kit/worktrees/1_x", "-b", "x"]);
         symlink("/etc/passwd", fixture.path(".story_kit/link")).unwrap();
         let migration = migrate(&fixture.project).unwrap();
         insta::assert_snapshot!(migration, @"
-        Moved 1 files to `.storkit/`, and removed 0 that were there already.
-        1 of them are followed by git: their moves are staged, so that `git commit` keeps their history.
+        Moved 1 file to `.storkit/`, and removed 0 files that stood there already.
+        The moves of 1 file that git follows are staged; commit them, and the history goes along.
         Left `.story_kit/.gitignore`: what is ignored is said in `.storkit/.gitignore` now; add what you miss there.
         Left `.story_kit/link`: it is no plain file.
         Left `.story_kit/worktrees/1_x`: a git worktree would lose its repository; remove it with `git worktree remove`.

@@ -19,13 +19,17 @@ pub fn filled(kind: Kind, sections: &[(&str, &str)], criteria: &[String]) -> Str
     let list: String = criteria.iter().map(|text| format!("- [ ] {}\n", one_line(text))).collect();
     let given = |heading: &str| match heading {
         CRITERIA if !list.is_empty() => Some(list.trim_end()),
-        _ => sections.iter().find(|(name, text)| *name == heading && !text.trim().is_empty()).map(|(_, text)| text.trim()),
+        _ => sections
+            .iter()
+            .find(|(name, text)| *name == heading && !text.trim().is_empty())
+            .map(|(_, text)| text.trim()),
     };
     let known: Vec<(&str, &str)> = split(body(kind));
     let added = sections.iter().filter(|(name, _)| known.iter().all(|(heading, _)| heading != name));
-    let all = known.iter().chain(added).map(|(heading, text)| {
-        format!("## {}\n\n{}\n", one_line(heading), given(heading).unwrap_or(text))
-    });
+    let all = known
+        .iter()
+        .chain(added)
+        .map(|(heading, text)| format!("## {}\n\n{}\n", one_line(heading), given(heading).unwrap_or(text)));
     all.collect::<Vec<_>>().join("\n")
 }
 
@@ -38,7 +42,10 @@ pub(crate) fn story(kind: Kind, title: &str, body: Option<&str>) -> String {
 
 fn split(template: &'static str) -> Vec<(&'static str, &'static str)> {
     let sections = template.split("## ").skip(1);
-    sections.filter_map(|section| section.split_once('\n')).map(|(heading, text)| (heading, text.trim())).collect()
+    sections
+        .filter_map(|section| section.split_once('\n'))
+        .map(|(heading, text)| (heading, text.trim()))
+        .collect()
 }
 
 fn one_line(text: &str) -> String {
@@ -64,7 +71,8 @@ mod tests {
     #[test]
     fn a_template_is_filled_by_its_headings_and_keeps_the_rest() {
         let criteria = ["One".to_owned(), "Two\n- [x] three".to_owned()];
-        let text = filled(Kind::Story, &[("User story", "As a user, I want it."), ("Notes", "By Bob.")], &criteria);
+        let text =
+            filled(Kind::Story, &[("User story", "As a user, I want it."), ("Notes", "By Bob.")], &criteria);
         insta::assert_snapshot!(text, @"
         ## User story
 

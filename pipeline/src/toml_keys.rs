@@ -56,7 +56,10 @@ pub fn expand(table: &mut Table, lookup: &impl Fn(&str) -> Option<String>) -> Re
 /// Deserializes key by key first, so that the message can name the one that does not fit. No key may be mandatory.
 pub fn deserialize<T: DeserializeOwned>(table: Table) -> Result<T, Misfit> {
     let misfit = |key: String| {
-        move |error: toml::de::Error| Misfit { key, why: format!("{}.", error.message().trim_end_matches('.')) }
+        move |error: toml::de::Error| Misfit {
+            key,
+            why: format!("{}.", error.message().trim_end_matches('.')),
+        }
     };
     for (key, single) in single_keys(&table) {
         single.try_into::<T>().map(drop).map_err(misfit(key))?;

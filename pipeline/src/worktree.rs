@@ -170,7 +170,10 @@ impl Worktree {
         let mut environment = vec![
             ("GIT_TERMINAL_PROMPT".into(), "0".into()),
             // Without its `.git` the folder would be taken for a part of the main checkout.
-            ("GIT_CEILING_DIRECTORIES".into(), text(self.layout.folder.parent().unwrap_or(&self.layout.folder))),
+            (
+                "GIT_CEILING_DIRECTORIES".into(),
+                text(self.layout.folder.parent().unwrap_or(&self.layout.folder)),
+            ),
             (hooks::REPOSITORY.into(), text(&self.layout.common)),
             (hooks::WORKTREE.into(), text(&self.admin)),
             (hooks::REF.into(), self.layout.name.reference()),
@@ -186,7 +189,14 @@ impl Worktree {
     /// Files that are neither committed nor ignored, from its top; call it after [`Worktree::settle`] where a
     /// sandbox was used. Submodules are left out.
     pub fn uncommitted(&self) -> Result<Vec<String>, WorktreeError> {
-        let args = ["status", "--porcelain", "-z", "--no-renames", "--ignore-submodules=all", "--untracked-files=normal"];
+        let args = [
+            "status",
+            "--porcelain",
+            "-z",
+            "--no-renames",
+            "--ignore-submodules=all",
+            "--untracked-files=normal",
+        ];
         let answer = self.git().answer(args, &[])?;
         if answer.code != Some(0) {
             return Err(answer.refusal(&args).into());

@@ -157,7 +157,9 @@ impl Index {
                 continue;
             }
             match files.get_mut(name) {
-                Some(entry) if entry.stamp.is_some() && stamp_of(folder, name).as_ref() == entry.stamp.as_ref() => {
+                Some(entry)
+                    if entry.stamp.is_some() && stamp_of(folder, name).as_ref() == entry.stamp.as_ref() =>
+                {
                     entry.round = self.round;
                 }
                 _ => changed.push(name.to_owned()),
@@ -173,7 +175,10 @@ impl Index {
         let share = names.len().div_ceil(threads).max(WORTH_A_THREAD);
         let round = self.round;
         let read = |names: &[OsString]| {
-            names.iter().filter_map(|name| Some((name.clone(), entry(folder, name, round)?))).collect::<Vec<_>>()
+            names
+                .iter()
+                .filter_map(|name| Some((name.clone(), entry(folder, name, round)?)))
+                .collect::<Vec<_>>()
         };
         let entries: Vec<(OsString, Entry)> = thread::scope(|scope| {
             let mut shares = names.chunks(share);
@@ -217,7 +222,11 @@ fn stamp_of(folder: &Folder, name: &OsStr) -> Option<Stamp> {
 }
 
 impl Stamp {
-    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the types differ between platforms")]
+    #[allow(
+        clippy::useless_conversion,
+        clippy::unnecessary_cast,
+        reason = "the types differ between platforms"
+    )]
     fn of(stat: &Stat) -> Self {
         Self {
             device: stat.st_dev as u64,
@@ -262,7 +271,9 @@ fn entry(folder: &Folder, name: &OsStr, round: u64) -> Option<Entry> {
             (Some(stamp).filter(Stamp::is_settled), document.map(story))
         }
         Err(Errno::NOENT) => return None,
-        Err(Errno::LOOP) => (None, Err(unreadable("it is a symbolic link; put the file itself there".into()))),
+        Err(Errno::LOOP) => {
+            (None, Err(unreadable("it is a symbolic link; put the file itself there".into())))
+        }
         Err(error) => (None, Err(unreadable(io::Error::from(error).to_string()))),
     };
     Some(Entry { stamp, round, reading: Reading { id, found } })

@@ -9,7 +9,10 @@ use std::{
 
 use git2::{ObjectType, Oid, Repository, Tree};
 
-use crate::{atomic, story::{Kind, StoryId}};
+use crate::{
+    atomic,
+    story::{Kind, StoryId},
+};
 
 /// Where stories lie or lay in a repository's history.
 const WORK_FOLDERS: [&str; 2] = [".storkit/work", ".story_kit/work"];
@@ -61,7 +64,10 @@ fn mark(run: &Path) -> PathBuf {
 }
 
 fn unreadable(path: &Path) -> String {
-    format!("`{}` should hold the last story number that was given; delete it, and it is found out again", path.display())
+    format!(
+        "`{}` should hold the last story number that was given; delete it, and it is found out again",
+        path.display()
+    )
 }
 
 /// The highest number in any commit that can be reached. A repository that cannot be read has none to offer: the

@@ -108,8 +108,10 @@ pub(super) fn settle(path: &Path) -> io::Result<()> {
 }
 
 fn written(temporary: &Path, text: &str, mode: u32) -> io::Result<NamedTempFile> {
-    let mut file =
-        Builder::new().prefix(TEMPORARY).permissions(fs::Permissions::from_mode(mode)).tempfile_in(temporary)?;
+    let mut file = Builder::new()
+        .prefix(TEMPORARY)
+        .permissions(fs::Permissions::from_mode(mode))
+        .tempfile_in(temporary)?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
     Ok(file)

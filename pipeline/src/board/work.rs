@@ -109,8 +109,11 @@ fn why_not(from: &Stage, to: &Stage) -> String {
     if *to == Stage::Done {
         return ": done means merged, so only a merge brings it there".into();
     }
-    let next: Vec<String> =
-        Stage::ALL.into_iter().filter(|to| from.may_move(*to, Mover::Person)).map(|to| to.to_string()).collect();
+    let next: Vec<String> = Stage::ALL
+        .into_iter()
+        .filter(|to| from.may_move(*to, Mover::Person))
+        .map(|to| to.to_string())
+        .collect();
     format!("; from {from} it may go to {}", next.join(" or "))
 }
 
@@ -223,7 +226,8 @@ impl Work {
             if document.text() == text {
                 return Ok(outcome);
             }
-            let written = place::replace(&self.temporary, &path, &seen, document.text()).map_err(disk(&path))?;
+            let written =
+                place::replace(&self.temporary, &path, &seen, document.text()).map_err(disk(&path))?;
             index.refresh(&self.dir, stage, &name).map_err(disk(&path))?;
             match written {
                 Replaced::Done => return Ok(outcome),
@@ -272,14 +276,17 @@ impl Work {
     /// Where the story is. What is known may be old, so that its place is looked at, and all of them if it left.
     fn only_place(&self, index: &mut Index, id: StoryId) -> Result<(Stage, OsString), WorkError> {
         let known = index.places(id);
-        let stale = |(stage, name): &(Stage, OsString)| !self.dir.join(index::relative(*stage, name)).exists();
+        let stale =
+            |(stage, name): &(Stage, OsString)| !self.dir.join(index::relative(*stage, name)).exists();
         if known.is_empty() || known.iter().any(stale) {
             index.scan(&self.dir).map_err(disk(&self.dir))?;
         }
         match index.places(id).as_slice() {
             [] => Err(WorkError::Unknown(id)),
             [place] => Ok(place.clone()),
-            [..] => Err(index.board().problem(id).cloned().map_or(WorkError::Unknown(id), WorkError::Problem)),
+            [..] => {
+                Err(index.board().problem(id).cloned().map_or(WorkError::Unknown(id), WorkError::Problem))
+            }
         }
     }
 
@@ -317,7 +324,9 @@ impl Work {
         if self.not_ignored().is_some() && !file.exists() {
             let in_work = Stage::ALL.into_iter().filter(|stage| !stage.is_committed());
             let lines: String = in_work.map(|stage| format!("/{}/\n", stage.dir())).collect();
-            let text = format!("# Written by storkit: stories in work change too often for git.\n/.gitignore\n{lines}");
+            let text = format!(
+                "# Written by storkit: stories in work change too often for git.\n/.gitignore\n{lines}"
+            );
             place::create(&self.temporary, &file, &text).map_err(disk(&file))?;
         }
         match self.not_ignored() {
@@ -361,7 +370,11 @@ fn remove_leftovers(folder: &Path) -> io::Result<()> {
     for item in fs::read_dir(folder)? {
         let item = item?;
         let ours = item.file_name().to_string_lossy().starts_with(place::TEMPORARY);
-        let old = || item.metadata().and_then(|found| found.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > NOBODYS));
+        let old = || {
+            item.metadata()
+                .and_then(|found| found.modified())
+                .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > NOBODYS))
+        };
         if ours && old() {
             fs::remove_file(item.path())?;
         }
@@ -458,7 +471,9 @@ mod tests {
             let blob = repository.blob(b"").unwrap();
             let (stage, name) = name.split_once('/').unwrap();
             let mut tree = blob;
-            for (entry, mode) in [(name, 0o100_644), (stage, 0o040_000), ("work", 0o040_000), (".storkit", 0o040_000)] {
+            for (entry, mode) in
+                [(name, 0o100_644), (stage, 0o040_000), ("work", 0o040_000), (".storkit", 0o040_000)]
+            {
                 let mut builder = repository.treebuilder(None).unwrap();
                 builder.insert(entry, tree, mode).unwrap();
                 tree = builder.write().unwrap();
@@ -476,8 +491,15 @@ mod tests {
         let fixture = Fixture::new();
         let other = open(fixture.folder.path());
         let mut ids: Vec<u32> = thread::scope(|scope| {
-            let create = |work| scope.spawn(move || (0..5).map(|_| Work::create(work, Kind::Story, "x", None).unwrap().id().0).collect::<Vec<_>>());
-            let threads: Vec<_> = [&fixture.work, &other, &fixture.work, &other].into_iter().map(create).collect();
+            let create = |work| {
+                scope.spawn(move || {
+                    (0..5)
+                        .map(|_| Work::create(work, Kind::Story, "x", None).unwrap().id().0)
+                        .collect::<Vec<_>>()
+                })
+            };
+            let threads: Vec<_> =
+                [&fixture.work, &other, &fixture.work, &other].into_iter().map(create).collect();
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
         ids.sort();
@@ -525,7 +547,10 @@ mod tests {
         fs::remove_file(fixture.path("2_current/1_story_x.md")).unwrap();
         fs::remove_dir(fixture.path("2_current")).unwrap();
         symlink(outside.path(), fixture.path("2_current")).unwrap();
-        assert!(matches!(fixture.work.move_story(ONE, Stage::Current, Mover::Person), Err(WorkError::Linked(_))));
+        assert!(matches!(
+            fixture.work.move_story(ONE, Stage::Current, Mover::Person),
+            Err(WorkError::Linked(_))
+        ));
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
         assert!(fixture.path("1_backlog/1_story_x.md").exists());
         let project = Project::open(fixture.folder.path()).unwrap();
@@ -550,7 +575,10 @@ mod tests {
             assert!(matches!(refused, Err(WorkError::Problem(Problem::SameId { .. }))), "{refused:?}");
         }
         fs::remove_file(fixture.path("3_qa/1_story_x.md")).unwrap();
-        assert_eq!(fixture.work.move_story(ONE, Stage::Current, Mover::Person).unwrap().stage, Stage::Current);
+        assert_eq!(
+            fixture.work.move_story(ONE, Stage::Current, Mover::Person).unwrap().stage,
+            Stage::Current
+        );
     }
 
     #[test]
@@ -565,7 +593,14 @@ mod tests {
         symlink("/etc/passwd", fixture.path("3_qa/4_story_link.md")).unwrap();
         fs::create_dir(fixture.path("3_qa/5_story_folder.md")).unwrap();
         fs::File::create(fixture.path("3_qa/6_story_huge.md")).unwrap().set_len(1 << 40).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, fixture.path("3_qa/7_story_fifo.md"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            fixture.path("3_qa/7_story_fifo.md"),
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
         for stray in ["7_elsewhere", "1_upcoming"] {
             fs::create_dir(fixture.path(stray)).unwrap();
         }
@@ -585,8 +620,14 @@ mod tests {
         `7_elsewhere` is in no stage; the stages are the folders `1_backlog`, `2_current`, `3_qa`, `4_merge`, `5_done`, `6_archived`. Move it into one of them.
         ");
         assert_eq!(fixture.work.board().unwrap().stories, []);
-        assert!(matches!(fixture.work.move_story(ONE, Stage::Current, Mover::Person), Err(WorkError::Problem(_))));
-        assert!(matches!(fixture.work.edit(ONE, |story| story.set("agent", "a")), Err(WorkError::Edit { .. })));
+        assert!(matches!(
+            fixture.work.move_story(ONE, Stage::Current, Mover::Person),
+            Err(WorkError::Problem(_))
+        ));
+        assert!(matches!(
+            fixture.work.edit(ONE, |story| story.set("agent", "a")),
+            Err(WorkError::Edit { .. })
+        ));
         assert!(fixture.work.text(ONE).unwrap().contains("lots"));
         assert_eq!(fixture.work.delete(ONE).unwrap().name, "1_story_broken.md");
     }
@@ -630,7 +671,10 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "---\nname: x # mine\nretry_count: 1\n---\nbody\r\n");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o664);
         assert_eq!(fixture.work.board().unwrap().story(ONE).unwrap().front.retry_count, 1);
-        let left: Vec<_> = fs::read_dir(fixture.folder.path().join(".storkit")).unwrap().map(|item| item.unwrap().file_name()).collect();
+        let left: Vec<_> = fs::read_dir(fixture.folder.path().join(".storkit"))
+            .unwrap()
+            .map(|item| item.unwrap().file_name())
+            .collect();
         assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".tmp")), "{left:?}");
     }
 
@@ -639,20 +683,26 @@ mod tests {
         let fixture = Fixture::new();
         fixture.write("2_current/1_story_x.md", "# x\n");
         let (from, to) = (fixture.path("2_current/1_story_x.md"), fixture.path("3_qa/1_story_x.md"));
-        fixture.work.edit(ONE, |story| {
-            if from.exists() {
-                fs::rename(&from, &to).unwrap();
-            }
-            story.set("agent", "coder")
-        }).unwrap();
+        fixture
+            .work
+            .edit(ONE, |story| {
+                if from.exists() {
+                    fs::rename(&from, &to).unwrap();
+                }
+                story.set("agent", "coder")
+            })
+            .unwrap();
         assert_eq!(fixture.files(), ["3_qa/1_story_x.md"]);
         let saved = std::cell::Cell::new(false);
-        fixture.work.edit(ONE, |story| {
-            if !saved.replace(true) {
-                fs::write(&to, "# another title\n").unwrap();
-            }
-            story.set("agent", "qa")
-        }).unwrap();
+        fixture
+            .work
+            .edit(ONE, |story| {
+                if !saved.replace(true) {
+                    fs::write(&to, "# another title\n").unwrap();
+                }
+                story.set("agent", "qa")
+            })
+            .unwrap();
         assert_eq!(fs::read_to_string(&to).unwrap(), "---\nagent: qa\n---\n\n# another title\n");
         let busy = fixture.work.edit(ONE, |story| {
             fs::write(&to, format!("{}.", fs::read_to_string(&to).unwrap())).unwrap();

@@ -61,7 +61,8 @@ fn below(rows: &[Row], root: i32) -> BTreeSet<Seen> {
 /// The process for which a bubblewrap below this one was started: its first descendant that is another program.
 pub(super) fn behind_bubblewrap(root: u32) -> Option<Seen> {
     let (rows, mut parent) = (rows(), root.cast_signed());
-    let child_of = |parent: i32| rows.iter().find(|row| row.parent == parent && !row.zombie).map(|row| row.seen);
+    let child_of =
+        |parent: i32| rows.iter().find(|row| row.parent == parent && !row.zombie).map(|row| row.seen);
     let is_bubblewrap = |seen: Seen| {
         fs::read_to_string(format!("/proc/{}/comm", seen.pid)).is_ok_and(|name| name.trim_end() == "bwrap")
     };

@@ -83,8 +83,8 @@ fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> Result<String
                 rest = after;
             }
             _ => {
-                out.push_str("{{");
-                rest = tail;
+                out.push('{');
+                rest = &rest[before.len() + 1..];
             }
         }
     }

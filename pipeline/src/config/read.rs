@@ -48,7 +48,7 @@ pub enum ProjectConfigError {
         why: String,
     },
     /// A key that does not exist.
-    #[error("`{path}` has an unknown key `{key}`{}.", .nearest.as_ref().map(|key| format!("; did you mean `{key}`?")).unwrap_or_default())]
+    #[error("`{path}` has an unknown key `{key}`{}.", .nearest.as_ref().map(|key| format!(" (did you mean `{key}`?)")).unwrap_or_default())]
     UnknownKey {
         /// The file.
         path: PathBuf,
@@ -113,7 +113,7 @@ pub fn known_keys() -> Vec<String> {
 struct Keys {
     base_branch: Option<String>,
     max_retries: Option<u32>,
-    gates: Option<Vec<String>>,
+    gates: Option<Commands>,
     gate_timeout: Option<Span>,
     sweep_after: Option<Span>,
     budget: BudgetKeys,
@@ -155,7 +155,7 @@ struct AgentKeys {
 
 /// One word or line, or a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a text or a list of texts is expected")]
 enum Commands {
     One(String),
     List(Vec<String>),
@@ -186,12 +186,16 @@ impl Keys {
             count: number,
             sandbox: commands(),
         };
-        let component =
-            ComponentKeys { name: String::new(), path: PathBuf::new(), setup: commands(), teardown: commands() };
+        let component = ComponentKeys {
+            name: String::new(),
+            path: PathBuf::new(),
+            setup: commands(),
+            teardown: commands(),
+        };
         Self {
             base_branch: text(),
             max_retries: number,
-            gates: Some(Vec::new()),
+            gates: commands(),
             gate_timeout: Some(Span::minutes(1)),
             sweep_after: Some(Span::minutes(1)),
             budget: BudgetKeys { run_usd: dollars, story_usd: dollars, day_usd: dollars },
@@ -210,7 +214,7 @@ impl Keys {
         Ok(ProjectConfig {
             base_branch: self.base_branch.map(branch).transpose()?,
             max_retries: self.max_retries.unwrap_or(default.max_retries),
-            gates: command_lines("gates", self.gates.unwrap_or(default.gates))?,
+            gates: command_lines("gates", self.gates.map_or(default.gates, Commands::list))?,
             gate_timeout: self.gate_timeout.unwrap_or(default.gate_timeout),
             sweep_after: self.sweep_after.unwrap_or(default.sweep_after),
             budget: self.budget.budget()?,
@@ -239,14 +243,20 @@ impl ComponentKeys {
         if !self.path.components().all(inside) {
             return wrong(
                 "component.path",
-                format!("`{}` leads out of the project; write a folder in it, like \"web\".", self.path.display()),
+                format!(
+                    "`{}` leads out of the project; write a folder in it, like \"web\".",
+                    self.path.display()
+                ),
             );
         }
         Ok(Component {
             name: self.name,
             path: self.path,
             setup: command_lines("component.setup", self.setup.map(Commands::list).unwrap_or_default())?,
-            teardown: command_lines("component.teardown", self.teardown.map(Commands::list).unwrap_or_default())?,
+            teardown: command_lines(
+                "component.teardown",
+                self.teardown.map(Commands::list).unwrap_or_default(),
+            )?,
         })
     }
 }
@@ -257,10 +267,18 @@ impl AgentKeys {
         let role = role(&name, self.stage)?;
         let count = self.count.unwrap_or(1);
         if !(1..=MOST_WORKERS).contains(&count) {
-            return wrong("agent.count", format!("`{name}` is there {count} times; write 1 to {MOST_WORKERS}, or leave the agent out."));
+            return wrong(
+                "agent.count",
+                format!(
+                    "`{name}` is there {count} times; write 1 to {MOST_WORKERS}, or leave the agent out."
+                ),
+            );
         }
         if self.max_turns == Some(0) {
-            return wrong("agent.max_turns", format!("`{name}` could do nothing in 0 turns; write at least 1."));
+            return wrong(
+                "agent.max_turns",
+                format!("`{name}` could do nothing in 0 turns; write at least 1."),
+            );
         }
         let default = Agent::new(&name, role);
         Ok(Agent {
@@ -293,7 +311,9 @@ fn agent_name(name: Option<String>) -> Result<String, Misfit> {
         true => Ok(name),
         false => wrong(
             "agent.name",
-            format!("{name:?} is no name; write a letter and then `a-z`, `0-9`, `_` and `-`, {LONGEST} at most."),
+            format!(
+                "{name:?} is no name; write a letter and then `a-z`, `0-9`, `_` and `-`, {LONGEST} at most."
+            ),
         ),
     }
 }
@@ -305,7 +325,9 @@ fn role(agent: &str, stage: Option<String>) -> Result<Role, Misfit> {
         Some("qa") => Ok(Role::Qa),
         Some("mergemaster") => Ok(Role::Mergemaster),
         Some("supervisor") => Ok(Role::Supervisor),
-        Some(other) => wrong("agent.stage", format!("{other:?} is no role that `{agent}` could have; {ROLES}")),
+        Some(other) => {
+            wrong("agent.stage", format!("{other:?} is no role that `{agent}` could have; {ROLES}"))
+        }
         None => wrong("agent.stage", format!("the agent `{agent}` has no role; {ROLES}")),
     }
 }
@@ -341,7 +363,9 @@ fn distinct(agents: &[Agent]) -> Result<(), Misfit> {
         None => Ok(()),
         Some(twice) => wrong(
             "agent.name",
-            format!("two agents are called `{twice}`; with `count`, an agent's workers are `NAME`, `NAME-2` and so on."),
+            format!(
+                "two agents are called `{twice}`; with `count`, an agent's workers are `NAME`, `NAME-2` and so on."
+            ),
         ),
     }
 }
@@ -350,7 +374,10 @@ fn branch(name: String) -> Result<String, Misfit> {
     let full = format!("refs/heads/{name}");
     match git2::Reference::is_valid_name(&full) && !name.starts_with('-') {
         true => Ok(name),
-        false => wrong("base_branch", format!("{name:?} is no branch's name; leave the key out to have it detected.")),
+        false => wrong(
+            "base_branch",
+            format!("{name:?} is no branch's name; leave the key out to have it detected."),
+        ),
     }
 }
 
@@ -375,7 +402,9 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Loaded, ProjectConfigError> {
-        ProjectConfig::parse(text, Path::new("project.toml"), |name| (name == "MODEL").then(|| "opus".to_owned()))
+        ProjectConfig::parse(text, Path::new("project.toml"), |name| {
+            (name == "MODEL").then(|| "opus".to_owned())
+        })
     }
 
     fn sentences(texts: &[&str]) -> String {
@@ -396,7 +425,7 @@ mod tests {
         let text = r#"
             base_branch = "release/1.0"
             max_retries = 0
-            gates = ["a", "b c"]
+            gates = "a b"
             gate_timeout = "30s"
             sweep_after = "0"
             [budget]
@@ -426,8 +455,14 @@ mod tests {
         let loaded = parse(text).unwrap();
         assert_eq!(loaded.secret_env, ["MODEL"]);
         let config = loaded.config;
-        assert_eq!(config.agent("rust-1").unwrap().sandbox, Some(Sandbox::Prefix(vec!["podman".into(), "run".into()])));
-        assert_eq!(config.agent("boss").unwrap(), &Agent { sandbox: Some(Sandbox::None), ..Agent::new("boss", Role::Supervisor) });
+        assert_eq!(
+            config.agent("rust-1").unwrap().sandbox,
+            Some(Sandbox::Prefix(vec!["podman".into(), "run".into()]))
+        );
+        assert_eq!(
+            config.agent("boss").unwrap(),
+            &Agent { sandbox: Some(Sandbox::None), ..Agent::new("boss", Role::Supervisor) }
+        );
         insta::assert_debug_snapshot!((&config.budget, &config.components, &config.agents[0]), @r#"
         (
             Budget {
@@ -482,10 +517,10 @@ mod tests {
     #[test]
     fn an_unknown_key_names_itself_and_the_nearest_right_one() {
         insta::assert_snapshot!(sentences(&["gate = []", "[budget]\nday = 1", "[[agent]]\nname = \"a\"\nmax_turn = 1", "run_usd = 1", "zzzzzzzz = 1", "a = ["]), @"
-        `project.toml` has an unknown key `gate`; did you mean `gates`?.
-        `project.toml` has an unknown key `budget.day`; did you mean `budget.day_usd`?.
-        `project.toml` has an unknown key `agent.max_turn`; did you mean `agent.max_turns`?.
-        `project.toml` has an unknown key `run_usd`; did you mean `budget.run_usd`?.
+        `project.toml` has an unknown key `gate` (did you mean `gates`?).
+        `project.toml` has an unknown key `budget.day` (did you mean `budget.day_usd`?).
+        `project.toml` has an unknown key `agent.max_turn` (did you mean `agent.max_turns`?).
+        `project.toml` has an unknown key `run_usd` (did you mean `budget.run_usd`?).
         `project.toml` has an unknown key `zzzzzzzz`.
         `project.toml` is not valid TOML: TOML parse error at line 1, column 6
           |
@@ -536,7 +571,7 @@ mod tests {
         insta::assert_snapshot!(sentences(&[
             "gate_timeout = \"soon\"",
             "gates = [\"\"]",
-            "gates = \"script/test\"",
+            "gates = 3",
             "base_branch = \"--force\"",
             "base_branch = \"\"",
             "[budget]\nday_usd = nan",
@@ -548,7 +583,7 @@ mod tests {
         ]), @r#"
         `gate_timeout` in `project.toml`: `soon` is no length of time; write it like "30s", "5m" or "2h".
         `gates` in `project.toml`: a command is empty; write a command line, like ["script/test"].
-        `gates` in `project.toml`: invalid type: string "script/test", expected a sequence.
+        `gates` in `project.toml`: a text or a list of texts is expected.
         `base_branch` in `project.toml`: "--force" is no branch's name; leave the key out to have it detected.
         `base_branch` in `project.toml`: "" is no branch's name; leave the key out to have it detected.
         `budget.day_usd` in `project.toml`: it is an amount of US dollars over 0; leave the key out for no limit.

@@ -142,7 +142,11 @@ impl Git {
     /// refuse, or make one up from the machine's name.
     pub fn with_identity(self) -> Result<Self, GitProgramError> {
         let known = std::env::var_os("GIT_COMMITTER_EMAIL").is_some() || self.knows("user.email")?;
-        Ok(if known { self } else { FALLBACK_IDENTITY.iter().fold(self, |git, (name, value)| git.env(name, value)) })
+        Ok(if known {
+            self
+        } else {
+            FALLBACK_IDENTITY.iter().fold(self, |git, (name, value)| git.env(name, value))
+        })
     }
 
     fn knows(&self, key: &str) -> Result<bool, GitProgramError> {
@@ -208,7 +212,11 @@ impl Git {
         command.envs([("GIT_LITERAL_PATHSPECS", "1"), ("GIT_OPTIONAL_LOCKS", "0")]);
         // The tests of this crate see nothing of the machine's own configuration.
         #[cfg(test)]
-        command.envs([("HOME", "/nonexistent"), ("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_CONFIG_GLOBAL", "/dev/null")]);
+        command.envs([
+            ("HOME", "/nonexistent"),
+            ("GIT_CONFIG_NOSYSTEM", "1"),
+            ("GIT_CONFIG_GLOBAL", "/dev/null"),
+        ]);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(&self.place).arg("--no-pager");
         for setting in SETTINGS {
@@ -311,7 +319,9 @@ mod tests {
         std::fs::create_dir_all(hook.parent().expect("a folder")).expect("hooks");
         std::fs::write(&hook, "#!/bin/sh\nexit 1\n").expect("a hook");
         std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).expect("it can run");
-        git.with_identity().and_then(|git| git.run(["commit", "-q", "--allow-empty", "-m", "x"])).expect("a commit");
+        git.with_identity()
+            .and_then(|git| git.run(["commit", "-q", "--allow-empty", "-m", "x"]))
+            .expect("a commit");
     }
 
     #[test]
@@ -321,7 +331,9 @@ mod tests {
         let commit = ["commit", "-q", "--allow-empty", "-m", "x"];
         git.clone().with_identity().and_then(|git| git.run(commit)).expect("a commit");
         assert_eq!(git.run(show).expect("a log"), "storkit <storkit@localhost>");
-        git.run(["config", "user.name", "Ada"]).and_then(|_| git.run(["config", "user.email", "a@b"])).expect("set");
+        git.run(["config", "user.name", "Ada"])
+            .and_then(|_| git.run(["config", "user.email", "a@b"]))
+            .expect("set");
         git.clone().with_identity().and_then(|git| git.run(commit)).expect("a commit");
         assert_eq!(git.run(show).expect("a log"), "Ada <a@b>");
     }

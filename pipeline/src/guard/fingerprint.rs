@@ -18,6 +18,12 @@ use crate::{
 /// A settings file or hook that is larger is compared by its size and time only.
 const MAX_READ: u64 = 1 << 20;
 
+/// Per path: object, mode and stage of a conflict.
+type Index = BTreeMap<Vec<u8>, (Oid, u32, u16)>;
+
+/// Per path: git's status, size, and time of change in seconds and nanoseconds.
+type Dirty = BTreeMap<String, (u32, u64, i64, i64)>;
+
 /// State of the parts of a repository that no run may change. Compared, never stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
@@ -26,8 +32,8 @@ pub struct Fingerprint {
     own: String,
     head: String,
     refs: BTreeMap<String, Oid>,
-    index: BTreeMap<Vec<u8>, (Oid, u32, u16)>,
-    dirty: BTreeMap<String, (u32, u64, i64, i64)>,
+    index: Index,
+    dirty: Dirty,
     settings: BTreeMap<PathBuf, u64>,
 }
 
@@ -123,7 +129,11 @@ impl Fingerprint {
 /// What happened between two fingerprints of one run, besides what storkit did itself. Empty is good.
 ///
 /// Blocking; reads the whole tree of base once (an object's header per file).
-pub fn compare(before: &Fingerprint, after: &Fingerprint, ours: &Ours) -> Result<Vec<Tampering>, git2::Error> {
+pub fn compare(
+    before: &Fingerprint,
+    after: &Fingerprint,
+    ours: &Ours,
+) -> Result<Vec<Tampering>, git2::Error> {
     let repository = Repository::open(&after.root)?;
     let mut found = vec![];
     found.extend(base_moved(&repository, before, after, ours)?);
@@ -170,8 +180,11 @@ fn followed(repository: &Repository, before: &Fingerprint, after: &Fingerprint) 
     if before.base_tip() == after.base_tip() || before.head != before.base {
         return BTreeSet::new();
     }
-    let Ok(diff) = repository.diff_tree_to_tree(old.as_ref(), new.as_ref(), None) else { return BTreeSet::new() };
-    let files = diff.deltas().flat_map(|delta| [delta.old_file().path_bytes(), delta.new_file().path_bytes()]);
+    let Ok(diff) = repository.diff_tree_to_tree(old.as_ref(), new.as_ref(), None) else {
+        return BTreeSet::new();
+    };
+    let files =
+        diff.deltas().flat_map(|delta| [delta.old_file().path_bytes(), delta.new_file().path_bytes()]);
     files.flatten().map(|path| String::from_utf8_lossy(path).into_owned()).collect()
 }
 
@@ -253,14 +266,14 @@ fn refs(repository: &Repository) -> Result<BTreeMap<String, Oid>, git2::Error> {
     Ok(refs)
 }
 
-fn index(repository: &Repository) -> Result<BTreeMap<Vec<u8>, (Oid, u32, u16)>, git2::Error> {
+fn index(repository: &Repository) -> Result<Index, git2::Error> {
     let index = repository.index()?;
     let stage = |flags: u16| (flags >> 12) & 3;
     Ok(index.iter().map(|entry| (entry.path, (entry.id, entry.mode, stage(entry.flags)))).collect())
 }
 
 /// Uncommitted files with their status, size and time of change, so that another change to one is seen too.
-fn dirty(repository: &Repository, root: &Path) -> Result<BTreeMap<String, (u32, u64, i64, i64)>, git2::Error> {
+fn dirty(repository: &Repository, root: &Path) -> Result<Dirty, git2::Error> {
     let mut options = StatusOptions::new();
     options.include_untracked(true).recurse_untracked_dirs(false).exclude_submodules(true);
     let statuses = match repository.statuses(Some(&mut options)) {
@@ -270,7 +283,8 @@ fn dirty(repository: &Repository, root: &Path) -> Result<BTreeMap<String, (u32, 
     let entries = statuses.iter().map(|entry| {
         let path = String::from_utf8_lossy(entry.path_bytes()).into_owned();
         let found = fs::symlink_metadata(root.join(&path)).ok();
-        let (size, seconds, nanos) = found.map_or((0, 0, 0), |file| (file.size(), file.mtime(), file.mtime_nsec()));
+        let (size, seconds, nanos) =
+            found.map_or((0, 0, 0), |file| (file.size(), file.mtime(), file.mtime_nsec()));
         (path, (entry.status().bits(), size, seconds, nanos))
     });
     Ok(entries.collect())
@@ -343,14 +357,22 @@ impl fmt::Display for Tampering {
             Self::RefChanged { name, after: None, .. } => write!(f, "`{name}` is gone"),
             Self::RefChanged { name, before: None, .. } => write!(f, "`{name}` is new"),
             Self::RefChanged { name, .. } => write!(f, "`{name}` moved"),
-            Self::OwnBranchGone { before } => write!(f, "the story's branch is gone; it was at `{before:.8}`"),
-            Self::IndexChanged(files) => write!(f, "staged otherwise in the main checkout: {}", listed(files)),
-            Self::CheckoutChanged(files) => write!(f, "uncommitted in the main checkout and changed: {}", listed(files)),
+            Self::OwnBranchGone { before } => {
+                write!(f, "the story's branch is gone; it was at `{before:.8}`")
+            }
+            Self::IndexChanged(files) => {
+                write!(f, "staged otherwise in the main checkout: {}", listed(files))
+            }
+            Self::CheckoutChanged(files) => {
+                write!(f, "uncommitted in the main checkout and changed: {}", listed(files))
+            }
             Self::SettingsChanged(files) => {
                 let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
                 write!(f, "hooks or settings of the repository changed: {}", listed(&files))
             }
-            Self::ObjectsLost(lost) => write!(f, "{} objects of the base branch are gone from the repository", lost.len()),
+            Self::ObjectsLost(lost) => {
+                write!(f, "{} objects of the base branch are gone from the repository", lost.len())
+            }
         }
     }
 }

@@ -69,8 +69,10 @@ pub fn rescue(
     if built_upon(&repository, &reference, moved)? {
         return Ok(Rescue { branch: Some(branch), restored: false, checkout: Checkout::Untouched });
     }
-    let checked_out = git.answer(["symbolic-ref", "--quiet", "HEAD"], &[])?.stdout.trim_ascii() == reference.as_bytes();
-    let back = ["update-ref", "-m", "storkit: base put back", &reference, &before.to_string(), &moved.to_string()];
+    let checked_out =
+        git.answer(["symbolic-ref", "--quiet", "HEAD"], &[])?.stdout.trim_ascii() == reference.as_bytes();
+    let back =
+        ["update-ref", "-m", "storkit: base put back", &reference, &before.to_string(), &moved.to_string()];
     if git.answer(back, &[])?.code != Some(0) {
         return Ok(Rescue { branch: Some(branch), restored: false, checkout: Checkout::Untouched });
     }

@@ -12,6 +12,7 @@ use super::{
     Journal, MergeError, Place, Proof, checkout,
     land::{self, advance, bring_along, changes, conclude, drop_journal},
     place::MERGE_VARIABLE,
+    standing,
 };
 use crate::{
     Project,
@@ -66,6 +67,7 @@ pub fn recover(project: &Project) -> Result<Recovery, MergeError> {
     let mut recovery = Recovery { ended: end_leftovers(&place.root), ..Recovery::default() };
     let guard = BaseGuard::lock(project)?;
     recovery.stale_locks = remove_stale_locks(&place);
+    standing::remove_half_made(&place);
     remove_temporaries(&project.run_dir());
     remove_temporaries(&place.jobs());
     if let Some(journal) = Journal::read(&place)? {

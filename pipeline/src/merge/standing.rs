@@ -34,7 +34,7 @@ impl Standing {
 
     /// The worktree at `path`, if it is there and whole.
     pub(crate) fn find(place: &Place, path: PathBuf) -> Option<Self> {
-        let admin = admin_dir(place, &path).filter(|_| path.join(".git").is_file())?;
+        let admin = admin_dir(place, &path).filter(|admin| !is_half_made(admin) && path.join(".git").is_file())?;
         Some(Self::at(place, admin, path))
     }
 
@@ -84,6 +84,39 @@ pub(crate) fn remove(place: &Place, path: &Path) -> Result<(), MergeError> {
         fs::remove_dir_all(&admin).map_err(MergeError::io(admin))?;
     }
     Ok(())
+}
+
+/// Git locks a worktree while it makes one, and names the place first.
+fn is_half_made(admin: &Path) -> bool {
+    admin.join("locked").exists() || !admin.join("gitdir").is_file()
+}
+
+/// Removes worktrees of merges whose making was cut: `git fsck` takes them for damage.
+pub(crate) fn remove_half_made(place: &Place) {
+    for admin in fs::read_dir(place.common.join("worktrees")).into_iter().flatten().flatten() {
+        let named = fs::read_to_string(admin.path().join("gitdir")).unwrap_or_default();
+        let work_tree = Path::new(named.trim_end_matches('\n')).parent().map(Path::to_owned);
+        let ours = match &work_tree {
+            Some(path) => path.parent() == place.standing().parent() && is_merge(path),
+            None => is_merge(&admin.path()),
+        };
+        if ours && is_half_made(&admin.path()) {
+            let removed = work_tree.map_or(Ok(()), |path| remove(place, &path));
+            let removed = removed.and_then(|()| match admin.path().exists() {
+                true => fs::remove_dir_all(admin.path()).map_err(MergeError::io(admin.path())),
+                false => Ok(()),
+            });
+            if let Err(error) = removed {
+                tracing::warn!(%error, "a half-made merge worktree cannot be removed");
+            }
+        }
+    }
+}
+
+/// Whether a worktree's folder is named as those of merges are.
+fn is_merge(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.strip_prefix("merge").is_some_and(|rest| rest.chars().all(|letter| letter == '-' || letter.is_ascii_digit()))
 }
 
 /// What git keeps for the worktree at `path`, by its own list: the worktree's `.git` may have been changed by

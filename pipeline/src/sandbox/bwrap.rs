@@ -111,7 +111,17 @@ impl Bwrap {
     /// Whether this machine lets it do what is asked of it here; the error is a sentence.
     pub fn try_out(&self) -> Result<(), String> {
         let mut command = Command::new(&self.program);
-        command.args(WALLS).args(["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run"]);
+        command.args(WALLS).args([
+            "--ro-bind",
+            "/",
+            "/",
+            "--dev",
+            "/dev",
+            "--proc",
+            "/proc",
+            "--tmpfs",
+            "/run",
+        ]);
         command.args(["--", "/bin/sh", "-c", "exit 0"]).stdin(Stdio::null());
         match command.output() {
             Ok(output) if output.status.success() => Ok(()),
@@ -120,7 +130,8 @@ impl Bwrap {
                 Err(format!("bubblewrap does not work on this machine: {said}."))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err("bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`.".into())
+                Err("bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`."
+                    .into())
             }
             Err(error) => Err(format!("bubblewrap cannot be started: {error}.")),
         }
@@ -226,7 +237,10 @@ mod tests {
             admin: "/p/.git/worktrees/7_x".into(),
             private: "/p/.storkit/worktrees/.private/7_x".into(),
             hooks: "/p/.storkit/worktrees/.hooks".into(),
-            ref_folders: vec!["refs/heads/feature/story-7_x".into(), "logs/refs/heads/feature/story-7_x".into()],
+            ref_folders: vec![
+                "refs/heads/feature/story-7_x".into(),
+                "logs/refs/heads/feature/story-7_x".into(),
+            ],
         }
     }
 

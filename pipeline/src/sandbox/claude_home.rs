@@ -38,7 +38,8 @@ mod tests {
         let home = tempfile::tempdir().expect("a folder");
         let writable = writable(home.path(), Path::new("/p/.storkit/worktrees/7_x"));
         assert!(writable.iter().all(|folder| folder.is_dir()));
-        let names: Vec<_> = writable.iter().filter_map(|folder| folder.strip_prefix(home.path()).ok()).collect();
+        let names: Vec<_> =
+            writable.iter().filter_map(|folder| folder.strip_prefix(home.path()).ok()).collect();
         assert!(names.contains(&Path::new("projects/-p--storkit-worktrees-7-x")), "{names:?}");
         assert!(!names.iter().any(|name| ["", "projects", "plugins"].contains(&name.to_str().unwrap_or(""))));
     }

@@ -68,7 +68,9 @@ const SAY: &str = r#"say() { printf '{"type":"assistant","message":{"content":[{
 #[tokio::test]
 async fn a_confined_agent_takes_prompts_and_is_asked_to_end_before_it_is_killed() {
     let (fixture, worktree, place) = confined();
-    let script = format!("{SAY}trap 'echo bye > ended; exit 143' TERM\nread -r line; say heard\nwhile :; do read -r line || sleep 1; done");
+    let script = format!(
+        "{SAY}trap 'echo bye > ended; exit 143' TERM\nread -r line; say heard\nwhile :; do read -r line || sleep 1; done"
+    );
     let launch = launch(&fixture, &worktree, place, Mode::Live, &script);
     let (process, mut events) = Process::start(launch).await.expect("it starts");
     process.prompt("hello").await.expect("it takes prompts");
@@ -83,7 +85,8 @@ async fn an_interrupt_reaches_a_confined_one_shot() {
     let (fixture, worktree, place) = confined();
     let script = format!("{SAY}trap 'say interrupted; exit 0' INT\nsay ready\nwhile :; do sleep 0.1; done");
     let mode = Mode::OneShot { prompt: "hi".into() };
-    let (process, mut events) = Process::start(launch(&fixture, &worktree, place, mode, &script)).await.expect("it starts");
+    let (process, mut events) =
+        Process::start(launch(&fixture, &worktree, place, mode, &script)).await.expect("it starts");
     assert_eq!(next(&mut events).await, AgentEvent::Text("ready".into()));
     process.interrupt().await.expect("it can be interrupted");
     assert_eq!(next(&mut events).await, AgentEvent::Text("interrupted".into()));
@@ -150,7 +153,10 @@ fn what_a_machine_cannot_do_is_not_replaced_by_something_weaker() {
     let home = std::path::Path::new("/nonexistent");
     assert_eq!(Confinement::chosen(Some(&Sandbox::None), home), Ok(Confinement::None));
     let prefix = vec!["runsc".to_owned(), "do".to_owned()];
-    assert_eq!(Confinement::chosen(Some(&Sandbox::Prefix(prefix.clone())), home), Ok(Confinement::Prefix(prefix)));
+    assert_eq!(
+        Confinement::chosen(Some(&Sandbox::Prefix(prefix.clone())), home),
+        Ok(Confinement::Prefix(prefix))
+    );
     bubblewrap();
     assert!(matches!(Confinement::chosen(Some(&Sandbox::Bwrap), home), Ok(Confinement::Bwrap(_))));
     assert!(matches!(Confinement::chosen(None, home), Ok(Confinement::Bwrap(_))));

@@ -113,7 +113,11 @@ mod tests {
         Component { name: name.into(), path: path.into(), setup, teardown: vec!["rm made".into()] }
     }
 
-    async fn run(checkout: &Path, components: &[Component], phase: Phase) -> (Result<(), String>, Vec<String>) {
+    async fn run(
+        checkout: &Path,
+        components: &[Component],
+        phase: Phase,
+    ) -> (Result<(), String>, Vec<String>) {
         let mut seen = vec![];
         let progress = |progress: Progress<'_>| {
             seen.push(match progress {
@@ -130,9 +134,13 @@ mod tests {
     async fn components_are_set_up_in_their_folders_and_taken_down_again() {
         let checkout = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(checkout.path().join("web")).expect("a folder");
-        let components = [component("web", "web", &["echo hi > made", "cat made"]), component("none", ".", &[])];
+        let components =
+            [component("web", "web", &["echo hi > made", "cat made"]), component("none", ".", &[])];
         let (done, seen) = run(checkout.path(), &components, Phase::Setup).await;
-        assert_eq!((done, seen.join(", ")), (Ok(()), "web: echo hi > made, web: Some(0), web: cat made, web: Some(0)".into()));
+        assert_eq!(
+            (done, seen.join(", ")),
+            (Ok(()), "web: echo hi > made, web: Some(0), web: cat made, web: Some(0)".into())
+        );
         assert!(checkout.path().join("web/made").exists());
         let (done, _) = run(checkout.path(), &components[..1], Phase::Teardown).await;
         assert_eq!((done, checkout.path().join("web/made").exists()), (Ok(()), false));
@@ -141,13 +149,17 @@ mod tests {
     #[tokio::test]
     async fn the_first_failure_ends_it_and_a_folder_outside_is_refused() {
         let checkout = tempfile::tempdir().expect("a folder");
-        let components = [component("api", "", &["exit 3", "touch later"]), component("web", "", &["touch later"])];
+        let components =
+            [component("api", "", &["exit 3", "touch later"]), component("web", "", &["touch later"])];
         let (done, _) = run(checkout.path(), &components, Phase::Setup).await;
         assert_eq!(done, Err("setup of the component `api`: `exit 3` failed with code 3".into()));
         assert!(!checkout.path().join("later").exists());
         for path in ["..", "/tmp", "gone"] {
             let (done, _) = run(checkout.path(), &[component("api", path, &["true"])], Phase::Setup).await;
-            assert_eq!(done, Err(format!("`path = {path:?}` of the component `api` is no folder inside the project.")));
+            assert_eq!(
+                done,
+                Err(format!("`path = {path:?}` of the component `api` is no folder inside the project."))
+            );
         }
     }
 }

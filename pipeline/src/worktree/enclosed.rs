@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use git2::{Oid, Repository};
 
 use super::{
-    Imported, ImportError, Worktree, WorktreeError, at,
+    ImportError, Imported, Worktree, WorktreeError, at,
     layout::{Lock, private_folder},
     remove::remove_tree,
 };
@@ -69,7 +69,9 @@ impl Worktree {
         self.layout.keep_ref_folders(private)?;
         let write = |name: &str, text: String| {
             let path = private.join(name);
-            fs::create_dir_all(path.parent().unwrap_or(private)).and_then(|()| fs::write(&path, text)).map_err(at(&path))
+            fs::create_dir_all(path.parent().unwrap_or(private))
+                .and_then(|()| fs::write(&path, text))
+                .map_err(at(&path))
         };
         write(&self.layout.name.reference(), format!("{}\n", self.tip()?))?;
         // With these two it is a repository from which `git fetch` reads.

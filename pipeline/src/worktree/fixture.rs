@@ -78,7 +78,12 @@ impl Fixture {
 pub(crate) fn command(program: &str, folder: &Path, environment: &[(String, String)]) -> Command {
     let mut command = Command::new(program);
     command.current_dir(folder).env_clear().env("PATH", std::env::var_os("PATH").expect("a path"));
-    command.envs([("HOME", "/nonexistent"), ("GIT_CONFIG_NOSYSTEM", "1"), ("LC_ALL", "C"), ("GIT_EDITOR", "true")]);
+    command.envs([
+        ("HOME", "/nonexistent"),
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("LC_ALL", "C"),
+        ("GIT_EDITOR", "true"),
+    ]);
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     command
 }

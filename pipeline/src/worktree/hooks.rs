@@ -79,7 +79,8 @@ pub(super) fn write(folder: &Path) -> io::Result<()> {
     ];
     for (name, text) in texts {
         let path = folder.join(name);
-        let stands = fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o777 == 0o755);
+        let stands = fs::symlink_metadata(&path)
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o777 == 0o755);
         if !stands || fs::read(&path)? != text.as_bytes() {
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
             file.write_all(text.as_bytes())?;

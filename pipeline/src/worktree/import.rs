@@ -76,7 +76,8 @@ impl Worktree {
     pub(super) fn import_locked(&self) -> Result<Imported, ImportError> {
         let (known, tip) = (self.tip().ok(), self.unimported()?);
         let tip = tip.or(known).ok_or_else(|| ImportError::Gone(self.branch()))?;
-        let last = fs::read_to_string(self.last_tip()).ok().and_then(|text| Oid::from_str(text.trim_end()).ok());
+        let last =
+            fs::read_to_string(self.last_tip()).ok().and_then(|text| Oid::from_str(text.trim_end()).ok());
         if last != Some(tip) {
             self.check(tip, last)?;
             if known != Some(tip) {
@@ -128,8 +129,16 @@ impl Worktree {
     fn take_in(&self, tip: Oid, known: Option<Oid>) -> Result<(), ImportError> {
         let git = Git::at(&self.layout.root);
         let settings = ["protocol.version=2", "transfer.fsckObjects=true", "fetch.writeCommitGraph=false"];
-        let mut args: Vec<OsString> = settings.iter().flat_map(|setting| ["-c".into(), setting.into()]).collect();
-        let options = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--refmap="];
+        let mut args: Vec<OsString> =
+            settings.iter().flat_map(|setting| ["-c".into(), setting.into()]).collect();
+        let options = [
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--refmap=",
+        ];
         args.extend(options.map(OsString::from));
         args.extend(["--".into(), self.layout.private.clone().into(), tip.to_string().into()]);
         git.run(args).map_err(broken)?;
@@ -140,7 +149,8 @@ impl Worktree {
     }
 
     fn seeing_quarantine(&self) -> Git {
-        Git::at(&self.layout.root).env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&self.layout.private.join("objects")))
+        Git::at(&self.layout.root)
+            .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&self.layout.private.join("objects")))
     }
 }
 

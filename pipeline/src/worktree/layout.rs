@@ -142,7 +142,9 @@ impl Lock {
             let held = folder.metadata().map_err(at(path))?;
             // Who held it may have removed the folder; then this is the lock of nothing.
             match fs::symlink_metadata(path) {
-                Ok(now) if (now.dev(), now.ino()) == (held.dev(), held.ino()) => return Ok(Self { _folder: folder }),
+                Ok(now) if (now.dev(), now.ino()) == (held.dev(), held.ino()) => {
+                    return Ok(Self { _folder: folder });
+                }
                 _ => continue,
             }
         }

@@ -70,7 +70,8 @@ impl Run {
     }
 
     fn tampering(&self) -> Vec<Tampering> {
-        let after = Fingerprint::take(&self.fixture.project, "main", &self.worktree.branch()).expect("a fingerprint");
+        let after =
+            Fingerprint::take(&self.fixture.project, "main", &self.worktree.branch()).expect("a fingerprint");
         compare(&self.before, &after, &Ours::default()).expect("a comparison")
     }
 
@@ -162,7 +163,9 @@ fn a_commit_on_base_from_the_worktree_is_refused() {
 
 #[test]
 fn moving_base_is_refused() {
-    for script in ["git update-ref refs/heads/main HEAD", "git branch -f main HEAD", "git push -q . HEAD:main"] {
+    for script in
+        ["git update-ref refs/heads/main HEAD", "git branch -f main HEAD", "git push -q . HEAD:main"]
+    {
         Run::plain().is_refused(&format!("{COMMIT} && {script}"));
         Run::boxed().is_refused(&format!("{COMMIT} && {script}"));
     }
@@ -192,7 +195,9 @@ fn a_base_that_was_moved_past_the_hooks_is_seen_rescued_and_put_back() {
 fn a_commit_in_the_main_checkout_past_the_hooks_is_seen_and_its_files_follow_base_back() {
     let run = Run::plain();
     run.fixture.write("mine.txt", "uncommitted");
-    run.does(&format!("cd \"$ROOT\" && echo evil > evil.txt && {BARE} add evil.txt && {BARE} commit -q -m evil"));
+    run.does(&format!(
+        "cd \"$ROOT\" && echo evil > evil.txt && {BARE} add evil.txt && {BARE} commit -q -m evil"
+    ));
     let tampering = run.tampering();
     let Some(Tampering::BaseMoved { before, after, by: Culprit::Unknown }) = tampering.first() else {
         panic!("{tampering:?}")
@@ -213,7 +218,8 @@ fn base_is_not_put_back_over_work_that_others_built_on_it_and_uncommitted_files_
     let after = git2::Oid::from_str(&run.fixture.git(&["rev-parse", "main"])).expect("an id");
     let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
     let (id, now) = (run.worktree.name().id(), std::time::SystemTime::UNIX_EPOCH);
-    let again = || rescue(&run.fixture.project, &guard, "main", before, Some(after), id, now).expect("rescued");
+    let again =
+        || rescue(&run.fixture.project, &guard, "main", before, Some(after), id, now).expect("rescued");
     run.fixture.git(&["branch", "built-on-it"]);
     assert!(!again().restored);
     run.fixture.git(&["branch", "-D", "built-on-it"]);
@@ -245,7 +251,9 @@ fn deleting_another_branch_is_refused_or_seen() {
     let run = Run::plain();
     run.does(&format!("{BARE} branch -q -D other"));
     let tampering = run.tampering();
-    assert!(matches!(&tampering[..], [Tampering::RefChanged { name, after: None, .. }] if name == "refs/heads/other"));
+    assert!(
+        matches!(&tampering[..], [Tampering::RefChanged { name, after: None, .. }] if name == "refs/heads/other")
+    );
     insta::assert_snapshot!(tampering[0], @"`refs/heads/other` is gone");
 }
 
@@ -337,12 +345,18 @@ fn deleting_objects_is_seen_and_in_a_sandbox_refused() {
     run.does(delete);
     let after = Fingerprint::take(&run.fixture.project, "main", &run.worktree.branch());
     let seen = after.and_then(|after| compare(&run.before, &after, &Ours::default()));
-    assert!(seen.is_err() || seen.is_ok_and(|seen| seen.iter().any(|one| matches!(one, Tampering::ObjectsLost(_)))));
+    assert!(
+        seen.is_err()
+            || seen.is_ok_and(|seen| seen.iter().any(|one| matches!(one, Tampering::ObjectsLost(_))))
+    );
     let run = Run::boxed();
     run.does(&format!("{COMMIT}; {delete}"));
     assert_eq!(run.tampering(), []);
     assert_eq!(run.fixture.git(&["fsck", "--strict"]), "");
-    assert!(matches!(run.worktree.settle(), Err(ImportError::Broken(_))), "its own commit is lost, and said so");
+    assert!(
+        matches!(run.worktree.settle(), Err(ImportError::Broken(_))),
+        "its own commit is lost, and said so"
+    );
     run.is_refused("rm -rf \"$ROOT\"/.storkit/objects/*");
     assert_eq!(run.fixture.git(&["fsck", "--strict"]), "");
 }
@@ -370,7 +384,9 @@ fn writing_outside_the_worktree_is_seen_and_in_a_sandbox_refused() {
     let [Tampering::CheckoutChanged(files)] = &run.tampering()[..] else { panic!("{:?}", run.tampering()) };
     assert_eq!(files[..], ["a.txt", "new.txt"]);
     let run = Run::boxed();
-    for path in ["$ROOT/a.txt", "$ROOT/.storkit/new", "$ROOT/.storkit/work/x", "/etc/storkit-was-here", "/usr/x"] {
+    for path in
+        ["$ROOT/a.txt", "$ROOT/.storkit/new", "$ROOT/.storkit/work/x", "/etc/storkit-was-here", "/usr/x"]
+    {
         run.is_refused(&format!("echo evil > \"{path}\""));
     }
     run.does("echo fine > /tmp/mine && echo fine > new.txt");
@@ -395,7 +411,10 @@ fn a_confined_agent_sees_neither_secrets_nor_other_worktrees_nor_other_processes
         run.is_refused(&format!("cat \"{path}\""));
     }
     run.is_refused(&format!("ls '{}'", other.path().display()));
-    run.does(&format!("test ! -e /proc/{} && test \"$(ls -d /proc/[0-9]* | wc -l)\" -lt 9", std::process::id()));
+    run.does(&format!(
+        "test ! -e /proc/{} && test \"$(ls -d /proc/[0-9]* | wc -l)\" -lt 9",
+        std::process::id()
+    ));
     run.is_refused("mount -o remount,rw / || mount --bind /tmp /mnt");
 }
 
@@ -404,12 +423,15 @@ fn too_large_a_file_is_refused_and_the_next_run_can_mend_it() {
     let mut fixture = Fixture::new();
     fixture.limits.file = 1_000_000;
     let home = fixture.root().with_file_name("home");
-    let run = Run::with(fixture, Confinement::Bwrap(Bwrap { program: bubblewrap(), ..Bwrap::for_home(&home) }));
+    let run =
+        Run::with(fixture, Confinement::Bwrap(Bwrap { program: bubblewrap(), ..Bwrap::for_home(&home) }));
     run.does("head -c 3000000 /dev/urandom > big.bin && git add big.bin && git commit -q -m big");
     assert!(matches!(run.worktree.settle(), Err(ImportError::FileTooLarge { .. })));
     assert_eq!((run.own_log().as_str(), run.tampering()), ("first", vec![]));
     run.worktree.enclose().expect("a place");
-    run.does("git rm -q big.bin && echo small > small.txt && git add small.txt && git commit -q --amend -m small");
+    run.does(
+        "git rm -q big.bin && echo small > small.txt && git add small.txt && git commit -q --amend -m small",
+    );
     assert_eq!(run.worktree.settle().expect("imported").ahead, 1);
     let objects = run.fixture.git(&["count-objects", "-v"]);
     assert!(!objects.contains("size: 3"), "the large file never came in: {objects}");
@@ -432,8 +454,10 @@ fn what_storkit_itself_merged_meanwhile_is_no_tampering() {
     let run = Run::plain();
     let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
     run.fixture.write("story.md", "x");
-    let commit = crate::git::commit_paths(&run.fixture.root(), &guard, &["story.md"], "storkit: x").expect("committed");
-    let after = Fingerprint::take(&run.fixture.project, "main", &run.worktree.branch()).expect("a fingerprint");
+    let commit = crate::git::commit_paths(&run.fixture.root(), &guard, &["story.md"], "storkit: x")
+        .expect("committed");
+    let after =
+        Fingerprint::take(&run.fixture.project, "main", &run.worktree.branch()).expect("a fingerprint");
     let ours = Ours { commits: commit.into_iter().collect(), paths: vec![] };
     assert_eq!(compare(&run.before, &after, &ours).expect("a comparison"), []);
     assert_eq!(compare(&run.before, &after, &Ours::default()).expect("a comparison").len(), 1);

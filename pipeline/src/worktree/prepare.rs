@@ -34,7 +34,7 @@ impl Worktrees {
         hooks::write(&layout.hooks).map_err(at(&layout.hooks))?;
         let _lock = Lock::take(&layout)?;
         let repository = Repository::open(self.project.root())?;
-        allow_own_settings(&self.project.root().into(), &self.common, &repository)?;
+        allow_own_settings(self.project.root(), &self.common, &repository)?;
         let admin = match standing(&layout) {
             Some(admin) => mend(admin, &layout)?,
             None => self.make(&layout, &home, &repository, base)?,
@@ -72,7 +72,8 @@ impl Worktrees {
 
     /// The files of the main checkout's index are what a new worktree takes.
     fn check_space(&self, home: &Path, repository: &Repository) -> Result<(), WorktreeError> {
-        let files = repository.index()?.iter().map(|entry| u64::from(entry.file_size).next_multiple_of(4096)).sum();
+        let files =
+            repository.index()?.iter().map(|entry| u64::from(entry.file_size).next_multiple_of(4096)).sum();
         let disk = statvfs(home).map_err(|error| at(home)(error.into()))?;
         let free = disk.f_bavail * disk.f_frsize;
         if free < self.limits.free.saturating_add(files) {
@@ -90,7 +91,8 @@ fn standing(layout: &Layout) -> Option<PathBuf> {
     let leads_there = linked.strip_prefix("gitdir: ").is_some_and(|path| Path::new(path.trim_end()) == admin);
     // A `git worktree add` that was killed leaves `locked` behind, and no index.
     let whole = link.is_file() && leads_there && admin.join("index").is_file() && !is_initializing(&admin);
-    (whole && Repository::open(&layout.common).ok()?.find_reference(&layout.name.reference()).is_ok()).then_some(admin)
+    (whole && Repository::open(&layout.common).ok()?.find_reference(&layout.name.reference()).is_ok())
+        .then_some(admin)
 }
 
 fn is_initializing(admin: &Path) -> bool {
@@ -156,7 +158,7 @@ fn branch_in_the_way(repository: &Repository, layout: &Layout) -> Result<(), Wor
 
 /// Lets each worktree have its own configuration (git-worktree(1), "CONFIGURATION FILE"), once per repository.
 /// `core.bare` and `core.worktree` are the main checkout's alone then.
-fn allow_own_settings(root: &PathBuf, common: &Path, repository: &Repository) -> Result<(), WorktreeError> {
+fn allow_own_settings(root: &Path, common: &Path, repository: &Repository) -> Result<(), WorktreeError> {
     let settings = repository.config()?;
     if settings.get_bool("extensions.worktreeConfig").unwrap_or(false) {
         return Ok(());
@@ -195,7 +197,8 @@ fn settings(layout: &Layout, agent: &str) -> String {
         let text: String = text.chars().filter(|c| !c.is_control()).collect();
         format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
     };
-    let mailbox: String = agent.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
+    let mailbox: String =
+        agent.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
     let (hooks, name) = (quoted(&layout.hooks.to_string_lossy()), quoted(agent));
     format!(
         "[core]\n\thooksPath = {hooks}\n[user]\n\tname = {name}\n\temail = \"{mailbox}{AGENT_DOMAIN}\"\n\
@@ -215,7 +218,10 @@ mod tests {
         let fixture = Fixture::new();
         let worktree = fixture.prepare("7_x");
         assert_eq!(worktree.path(), fixture.root().join(".storkit/worktrees/7_x"));
-        assert_eq!(fixture.git_in(worktree.path(), &["symbolic-ref", "HEAD"]), "refs/heads/feature/story-7_x/work");
+        assert_eq!(
+            fixture.git_in(worktree.path(), &["symbolic-ref", "HEAD"]),
+            "refs/heads/feature/story-7_x/work"
+        );
         assert_eq!(fixture.read(".storkit/worktrees/7_x/a.txt"), "a\n");
         assert_eq!(fixture.git(&["status", "--porcelain", "-uall"]), "");
     }
@@ -286,7 +292,10 @@ mod tests {
         let again = fixture.prepare("7_x");
         fixture.git_in(again.path(), &["switch", "-q", "--detach"]);
         let again = fixture.prepare("7_x");
-        assert_eq!(fixture.git_in(again.path(), &["symbolic-ref", "HEAD"]), "refs/heads/feature/story-7_x/work");
+        assert_eq!(
+            fixture.git_in(again.path(), &["symbolic-ref", "HEAD"]),
+            "refs/heads/feature/story-7_x/work"
+        );
         assert!(fixture.root().join("elsewhere/a.txt").exists(), "where it was moved nothing is deleted");
     }
 
@@ -305,7 +314,10 @@ mod tests {
         let mut fixture = Fixture::new();
         fixture.limits = Limits { free: 1 << 60, ..Limits::default() };
         let error = fixture.try_prepare("7_x").unwrap_err().to_string();
-        assert!(error.contains("1152921504.6 GB needed (5 kB of files and 1152921504.6 GB to spare)"), "{error}");
+        assert!(
+            error.contains("1152921504.6 GB needed (5 kB of files and 1152921504.6 GB to spare)"),
+            "{error}"
+        );
         assert!(!fixture.root().join(".storkit/worktrees/7_x").exists());
     }
 
@@ -313,7 +325,8 @@ mod tests {
     fn ten_who_ask_at_once_get_one_worktree() {
         let fixture = Fixture::new();
         std::thread::scope(|scope| {
-            let asking: Vec<_> = (0..10).map(|_| scope.spawn(|| fixture.prepare("7_x").path().to_owned())).collect();
+            let asking: Vec<_> =
+                (0..10).map(|_| scope.spawn(|| fixture.prepare("7_x").path().to_owned())).collect();
             for asked in asking {
                 assert_eq!(asked.join().expect("no panic"), fixture.root().join(".storkit/worktrees/7_x"));
             }

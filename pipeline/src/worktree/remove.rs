@@ -87,7 +87,8 @@ impl Worktrees {
 
     /// Removes all worktrees but those of `keep`, and returns which. For a start and now and then.
     pub fn sweep(&self, keep: &BTreeSet<Name>, branch: Branch) -> Result<Vec<Name>, WorktreeError> {
-        let nothing = |found: &Found| branch == Branch::Keep && !(found.folder || found.admin || found.private);
+        let nothing =
+            |found: &Found| branch == Branch::Keep && !(found.folder || found.admin || found.private);
         let stale = self.list()?.into_iter().filter(|(name, found)| !keep.contains(name) && !nothing(found));
         let stale: Vec<Name> = stale.map(|(name, _)| name).collect();
         stale.iter().try_for_each(|name| self.remove(name, branch))?;
@@ -161,7 +162,8 @@ mod tests {
         let locked = fixture.prepare("3_locked");
         fs::create_dir(locked.path().join("cache")).expect("a folder");
         fs::write(locked.path().join("cache/file"), "x").expect("a file");
-        fs::set_permissions(locked.path().join("cache"), fs::Permissions::from_mode(0o500)).expect("read-only");
+        fs::set_permissions(locked.path().join("cache"), fs::Permissions::from_mode(0o500))
+            .expect("read-only");
         assert_eq!(worktrees.sweep(&BTreeSet::new(), Branch::Delete).expect("swept").len(), 3);
         assert!(worktrees.list().expect("a list").is_empty());
         assert_eq!(fixture.git(&["worktree", "list"]).lines().count(), 1);
@@ -177,6 +179,9 @@ mod tests {
         let swept = fixture.worktrees().sweep(&keep, Branch::Keep).expect("swept");
         assert_eq!(swept, [goes.name().clone()]);
         assert!(stays.path().join("a.txt").exists() && fixture.root().join("../mine/a.txt").exists());
-        assert!(fixture.worktrees().sweep(&keep, Branch::Keep).expect("swept").is_empty(), "a branch alone is left");
+        assert!(
+            fixture.worktrees().sweep(&keep, Branch::Keep).expect("swept").is_empty(),
+            "a branch alone is left"
+        );
     }
 }

@@ -44,7 +44,8 @@ pub(super) fn run(
         });
         scope.spawn(move || reading.send(Part::Stdout(read_all(stdout))));
         scope.spawn(move || sender.send(Part::Stderr(read_end(stderr))));
-        let outcome = collect(&parts, until).and_then(|parts| wait(&mut child, until).map(|code| (parts, code)));
+        let outcome =
+            collect(&parts, until).and_then(|parts| wait(&mut child, until).map(|code| (parts, code)));
         if outcome.is_err() {
             end(&mut child);
         }

@@ -165,6 +165,25 @@ fn a_journal_that_somebody_changed_is_shown_to_a_person() {
     assert!(error.contains("merge.json` tells of a merge that was cut, and cannot be read"), "{error}");
 }
 
+#[tokio::test]
+async fn a_worktree_whose_making_was_cut_is_removed_and_made_again() {
+    let (shop, request) = shop();
+    let admin = ".git/worktrees/merge";
+    let path = shop.path(".storkit/worktrees/merge");
+    shop.write(&format!("{admin}/locked"), "initializing");
+    shop.write(&format!("{admin}/gitdir"), &format!("{}/.git\n", path.display()));
+    shop.write(&format!("{admin}/HEAD"), &format!("{}\n", "0".repeat(40)));
+    shop.write(&format!("{admin}/commondir"), "../..\n");
+    shop.write(".git/worktrees/merge-7/locked", "initializing");
+    shop.write(".git/worktrees/merger/locked", "a person's");
+    fs::create_dir_all(&path).unwrap();
+    recover(&shop.project).unwrap();
+    assert!(!shop.path(admin).exists() && !path.exists() && !shop.path(".git/worktrees/merge-7").exists());
+    assert!(shop.path(".git/worktrees/merger/locked").exists());
+    let outcome = shop.merge(&request, super::gates(&["test -f new"])).await;
+    assert!(matches!(outcome, Ok(super::MergeOutcome::Merged(_))), "{outcome:?}");
+}
+
 #[test]
 fn gates_that_outlived_their_storkit_are_ended_and_those_of_another_project_are_not() {
     let (shop, other) = (Shop::new(), Shop::new());

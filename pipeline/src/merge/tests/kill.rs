@@ -17,7 +17,7 @@ use super::shop::{Shop, add_story, gates, git, stages};
 use crate::{
     Project, audit,
     claude::tree,
-    merge::{MergeQueue, MergeRequest, MergeSettings, merges, place::MERGE_VARIABLE, recover},
+    merge::{MergeQueue, MergeRequest, MergeSettings, Place, merges, place::MERGE_VARIABLE, recover, resolution},
     story::{FileName, StoryId},
 };
 
@@ -147,16 +147,32 @@ fn check(project: &Project, stories: &BTreeSet<u32>) -> usize {
 fn batch(root: &Path, first: u32, stories: &mut BTreeSet<u32>) {
     for id in first..first + BATCH {
         let broken: &[(&str, &str)] = if id % BATCH == 3 { &[("broken", "")] } else { &[] };
-        // All of a batch add a line in the same place.
+        // All of a batch add a line in the same place; two of them rewrite the same line, which is a conflict.
         let before = git(root, &["show", "main:CHANGES"]);
-        let changes = format!("# Changes\n- story {id}\n{}", before.trim_start_matches("# Changes\n"));
-        let changes = format!("{}\n", changes.replace("# Changes\n# Changes", "# Changes").trim_end());
+        let changes = before.replacen("# Changes", &format!("# Changes\n- story {id}"), 1) + "\n";
+        let readme = format!("a shop, says {id}\n");
         let names: Vec<String> = (0..FILES).map(|number| format!("src/{id}/{number}.txt")).collect();
         let mut files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "text\n")).collect();
         files.push(("CHANGES", &changes));
+        if id % BATCH > 3 || id % BATCH == 0 {
+            files.push(("README", &readme));
+        }
         add_story(root, id, "kill", &[&files[..], broken].concat(), &[]);
         stories.insert(id);
     }
+}
+
+/// A person takes back what cannot be merged, and removes the branches.
+fn take_back(project: &Project, stories: &mut BTreeSet<u32>) {
+    let (root, place) = (project.root(), Place::of(project).expect("a place"));
+    stories.retain(|story| {
+        git(root, &["update-ref", "-d", &format!("refs/heads/feature/story-{story}_kill/work")]);
+        let waits = fs::remove_file(root.join(format!(".storkit/work/4_merge/{story}_story_kill.md"))).is_ok();
+        if waits {
+            resolution::clear(&place, StoryId(*story)).expect("it goes");
+        }
+        !waits
+    });
 }
 
 #[test]
@@ -172,17 +188,9 @@ fn a_storkit_killed_at_any_moment_loses_and_doubles_nothing() {
     let mut next = 1;
     for kill in 0..kills {
         let waiting = stories.iter().filter(|story| stages(root, **story) == ["4_merge"]).count();
-        if waiting <= stories.iter().filter(|story| **story % BATCH == 3).count() {
-            // A person takes the broken one back.
-            for story in stories.iter().filter(|story| **story % BATCH == 3) {
-                let _ = fs::remove_file(root.join(format!(".storkit/work/4_merge/{story}_story_kill.md")));
-                let branch = format!("feature/story-{story}_kill/work");
-                git(root, &["update-ref", "-d", &format!("refs/heads/{branch}")]);
-            }
-            stories.retain(|story| story % BATCH != 3);
-            for story in &stories {
-                git(root, &["update-ref", "-d", &format!("refs/heads/feature/story-{story}_kill/work")]);
-            }
+        // The broken one, and the loser of the conflict.
+        if waiting <= 2 {
+            take_back(&project, &mut stories);
             batch(root, next, &mut stories);
             next += BATCH;
         }
@@ -193,5 +201,5 @@ fn a_storkit_killed_at_any_moment_loses_and_doubles_nothing() {
         merged = check(&project, &stories);
     }
     eprintln!("{merged} merged, {} stories, {kills} kills, seed {seed}", next - 1);
-    assert!(stories.iter().any(|story| StoryId(*story).0 > 0) && (merged > 0 || kills < 20));
+    assert!(merged > 0 || kills < 20, "nothing was ever merged");
 }
