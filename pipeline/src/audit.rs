@@ -69,7 +69,10 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DoneWithoutMerge(story) => {
-                write!(f, "Story `{story}` is in done, and no commit on base merged it. Move it back, or delete it.")
+                write!(
+                    f,
+                    "Story `{story}` is in done, and no commit on base merged it. Move it back, or delete it."
+                )
             }
             Self::NoProof(story) => write!(f, "Story `{story}` is merged, and its proof is gone."),
             Self::BadProof { story, why } => write!(f, "The proof of story `{story}` does not hold: {why}."),
@@ -77,12 +80,17 @@ impl fmt::Display for Finding {
                 write!(f, "Story `{story}` was merged more than once: {}.", list(commits))
             }
             Self::MergedNotDone { story, stage } => {
-                write!(f, "Story `{story}` is merged, and stands in {stage}. If it goes on, make it a new story.")
+                write!(
+                    f,
+                    "Story `{story}` is merged, and stands in {stage}. If it goes on, make it a new story."
+                )
             }
             Self::InTwoPlaces { story, files } => {
                 write!(f, "Story `{story}` is in two places: {}. Remove the stale copy.", paths(files))
             }
-            Self::OrphanWorktree(path) => write!(f, "The worktree `{}` belongs to no story in work.", path.display()),
+            Self::OrphanWorktree(path) => {
+                write!(f, "The worktree `{}` belongs to no story in work.", path.display())
+            }
             Self::OrphanBranch(branch) => write!(f, "The branch `{branch}` belongs to no story in work."),
             Self::LeftoverJournal(story) => {
                 write!(f, "The merge of story `{story}` was cut. Starting storkit brings it to its end.")
@@ -159,7 +167,10 @@ impl View<'_> {
         let proof = match Proof::read(&self.place.root, story) {
             Ok(proof) => proof,
             Err(error) => {
-                return Ok(Some(Finding::Unreadable { path: self.place.proof(story), why: error.to_string() }));
+                return Ok(Some(Finding::Unreadable {
+                    path: self.place.proof(story),
+                    why: error.to_string(),
+                }));
             }
         };
         match (merge, proof) {
@@ -184,7 +195,12 @@ impl View<'_> {
     fn contradiction(&self, story: StoryId, proof: &Proof) -> Result<Option<String>, MergeError> {
         let commit = match Oid::from_str(&proof.commit).and_then(|id| self.repository.find_commit(id)) {
             Ok(commit) => commit,
-            Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::GenericError | ErrorCode::Invalid) => {
+            Err(error)
+                if matches!(
+                    error.code(),
+                    ErrorCode::NotFound | ErrorCode::GenericError | ErrorCode::Invalid
+                ) =>
+            {
                 return Ok(Some(format!("the repository has no commit `{}`", proof.commit)));
             }
             Err(error) => return Err(error.into()),
@@ -231,7 +247,12 @@ impl View<'_> {
             }
         }
         let in_work = self.in_work();
-        findings.extend(self.worktrees().into_iter().filter(|(story, _)| !in_work.contains(story)).map(|(_, path)| Finding::OrphanWorktree(path)));
+        findings.extend(
+            self.worktrees()
+                .into_iter()
+                .filter(|(story, _)| !in_work.contains(story))
+                .map(|(_, path)| Finding::OrphanWorktree(path)),
+        );
         for branch in self.repository.branches(Some(BranchType::Local))? {
             let (branch, _) = branch?;
             let Some(name) = branch.name().ok().flatten().map(str::to_owned) else { continue };
@@ -341,7 +362,13 @@ mod tests {
         let first = shop.git(&["rev-parse", "main~1"]);
         shop.git(&["reset", "-q", "--soft", "main~1"]);
         let lost = sentences(&shop);
-        assert_eq!(lost, [format!("The proof of story `1` does not hold: base does not have its commit `{}`.", proof.commit)]);
+        assert_eq!(
+            lost,
+            [format!(
+                "The proof of story `1` does not hold: base does not have its commit `{}`.",
+                proof.commit
+            )]
+        );
         assert_eq!(shop.git(&["rev-parse", "main"]), first);
     }
 
@@ -388,6 +415,9 @@ mod tests {
         shop.git(&["commit", "-q", "--allow-empty", "-m", "story-kit: merge 1_story_a"]);
         let found = sentences(&shop);
         assert!(found[0].starts_with("Story `1` was merged more than once: `"), "{found:?}");
-        assert_eq!(found[1], "Story `1` is merged, and stands in current. If it goes on, make it a new story.");
+        assert_eq!(
+            found[1],
+            "Story `1` is merged, and stands in current. If it goes on, make it a new story."
+        );
     }
 }

@@ -133,7 +133,12 @@ impl Gates {
     ///
     /// They get no standard input and a process group each. A gate is over when its leader ends; what it left in
     /// the background is killed then.
-    pub async fn run(&self, dir: &Path, tree: &str, cancel: &CancellationToken) -> Result<GateReport, Cancelled> {
+    pub async fn run(
+        &self,
+        dir: &Path,
+        tree: &str,
+        cancel: &CancellationToken,
+    ) -> Result<GateReport, Cancelled> {
         self.run_marked(dir, tree, "", cancel).await
     }
 
@@ -254,7 +259,8 @@ async fn wait(child: &mut Child, limit: Duration, cancel: &CancellationToken) ->
 async fn end_leftovers(mark: String, known: BTreeSet<Seen>) {
     let killing = move || {
         tree::kill_all(PATIENCE, || {
-            let mut alive = tree::marked(|environment| environment.get(GATE_VARIABLE) == Some(mark.as_bytes()));
+            let mut alive =
+                tree::marked(|environment| environment.get(GATE_VARIABLE) == Some(mark.as_bytes()));
             alive.extend(known.iter().filter(|seen| seen.is_alive()));
             alive
         })

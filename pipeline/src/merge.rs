@@ -88,7 +88,9 @@ pub enum MergeError {
     #[error("There is no branch `{0}`. Its story was never worked on, or the branch was deleted.")]
     NoBranch(String),
     /// There is nothing to merge to.
-    #[error("There is no branch `{0}` to merge to. Name another with `base_branch` in `.storkit/project.toml`.")]
+    #[error(
+        "There is no branch `{0}` to merge to. Name another with `base_branch` in `.storkit/project.toml`."
+    )]
     NoBase(String),
     /// Nobody has resolved anything, since nothing is in conflict.
     #[error("Story `{0}` has no conflict that waits to be resolved. Start its merge instead.")]

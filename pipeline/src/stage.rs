@@ -91,15 +91,17 @@ impl Stage {
     /// Whether a story may go from here to there. Nobody moves into [`Stage::Done`] by hand: done means merged.
     pub fn may_move(self, to: Self, mover: Mover) -> bool {
         use Stage::{Archived, Backlog, Current, Done, Merge, Qa};
-        match (self, to, mover) {
-            (Backlog, Current, _) | (Current, Qa, _) | (Qa, Merge, _) => true,
-            (Current | Qa | Merge, Backlog, Mover::Person) => true,
-            (Qa | Merge, Current, _) => true,
-            (Merge, Done, Mover::Pipeline) => true,
-            (Done, Archived, _) => true,
-            (Archived, Done, Mover::Person) => true,
-            _ => false,
-        }
+        matches!(
+            (self, to, mover),
+            (Backlog, Current, _)
+                | (Current, Qa, _)
+                | (Qa, Merge, _)
+                | (Current | Qa | Merge, Backlog, Mover::Person)
+                | (Qa | Merge, Current, _)
+                | (Merge, Done, Mover::Pipeline)
+                | (Done, Archived, _)
+                | (Archived, Done, Mover::Person)
+        )
     }
 }
 

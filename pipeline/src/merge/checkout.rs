@@ -84,8 +84,11 @@ impl Checkout {
     pub(crate) fn in_the_way(&self, changes: &[Change], spare: &Path) -> Result<Vec<PathBuf>, MergeError> {
         let repository = Repository::open(&self.work_tree)?;
         let index = repository.index()?;
-        let going: BTreeSet<&Path> =
-            changes.iter().filter(|change| change.old.is_some()).map(|change| change.path.as_path()).collect();
+        let going: BTreeSet<&Path> = changes
+            .iter()
+            .filter(|change| change.old.is_some())
+            .map(|change| change.path.as_path())
+            .collect();
         let (mut found, mut compare) = (BTreeSet::new(), Vec::new());
         for change in changes.iter().filter(|change| change.path != spare) {
             match (staged(&index, &change.path), change.old) {

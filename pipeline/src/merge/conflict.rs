@@ -108,7 +108,8 @@ const FIRST: &str = "\u{1}storkit\n";
 
 /// A three-way merge with the ancestor shown in each conflict.
 fn merge_marked(ancestor: &str, base: &str, branch: &str) -> Option<String> {
-    let long = |side: &str| ['<', '|', '=', '>'].iter().any(|mark| side.contains(&mark.to_string().repeat(MARKER)));
+    let long =
+        |side: &str| ['<', '|', '=', '>'].iter().any(|mark| side.contains(&mark.to_string().repeat(MARKER)));
     let ends = |side: &str| side.is_empty() || side.ends_with('\n');
     let sides = [ancestor, base, branch];
     if sides.iter().any(|side| long(side) || side.contains('\0') || !ends(side)) {
@@ -162,13 +163,18 @@ mod tests {
 
     #[test]
     fn additions_at_the_end_of_a_list_are_both_kept_base_first() {
-        let kept = keep_both("# Changes\n- old\n", "# Changes\n- old\n- base\n", "# Changes\n- old\n- ours\n- more\n");
+        let kept = keep_both(
+            "# Changes\n- old\n",
+            "# Changes\n- old\n- base\n",
+            "# Changes\n- old\n- ours\n- more\n",
+        );
         assert_eq!(kept.as_deref(), Some("# Changes\n- old\n- base\n- ours\n- more\n"));
     }
 
     #[test]
     fn functions_added_in_one_place_stay_whole() {
-        let kept = keep_both("a\nz\n", "a\nfn one() {\n    1\n}\n\nz\n", "a\nfn two() {\n    2\n}\n\nz\n").unwrap();
+        let kept =
+            keep_both("a\nz\n", "a\nfn one() {\n    1\n}\n\nz\n", "a\nfn two() {\n    2\n}\n\nz\n").unwrap();
         insta::assert_snapshot!(kept, @r"
         a
         fn one() {

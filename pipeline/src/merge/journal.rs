@@ -4,10 +4,7 @@
 use git2::Oid;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    MergeError, Place, Proof,
-    place::remove_durably,
-};
+use super::{MergeError, Place, Proof, place::remove_durably};
 use crate::{atomic, story::FileName};
 
 /// The merge that is on its way, as the proof it will leave.
@@ -58,7 +55,9 @@ impl Journal {
     }
 
     pub(crate) fn file(&self) -> Result<FileName, MergeError> {
-        let named = |error| MergeError::Unfinished(format!("The merge journal names `{}`: {error}.", self.proof.file));
+        let named = |error| {
+            MergeError::Unfinished(format!("The merge journal names `{}`: {error}.", self.proof.file))
+        };
         self.proof.file.parse().map_err(named)
     }
 }

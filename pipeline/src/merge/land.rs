@@ -91,7 +91,13 @@ pub(crate) fn advance(place: &Place, journal: &Journal, guard: &BaseGuard) -> Re
 }
 
 /// Compare-and-swap of base; fsynced, since what follows builds on it.
-fn swap(place: &Place, journal: &Journal, old: &str, new: &str, _guard: &BaseGuard) -> Result<(), MergeError> {
+fn swap(
+    place: &Place,
+    journal: &Journal,
+    old: &str,
+    new: &str,
+    _guard: &BaseGuard,
+) -> Result<(), MergeError> {
     let reason = format!("storkit: merge {}", journal.proof.story);
     let reference = format!("refs/heads/{}", journal.proof.base);
     place.git().run(["-c", "core.fsync=reference", "update-ref", "-m", &reason, &reference, new, old])?;
@@ -99,7 +105,11 @@ fn swap(place: &Place, journal: &Journal, old: &str, new: &str, _guard: &BaseGua
 }
 
 /// The story to `5_done` on disk, and index and files of whoever has base checked out. Can be repeated.
-pub(crate) fn bring_along(place: &Place, journal: &Journal, checkouts: &[Checkout]) -> Result<(), MergeError> {
+pub(crate) fn bring_along(
+    place: &Place,
+    journal: &Journal,
+    checkouts: &[Checkout],
+) -> Result<(), MergeError> {
     let file = journal.file()?;
     let done = Place::story_in_tree(Stage::Done, &file);
     // The index knows the story before the folder shows it, so that it is no stranger in git's way and no board
@@ -138,7 +148,8 @@ fn story_to_done(place: &Place, journal: &Journal, file: &FileName) -> Result<()
 fn rename(from: &Path, to: &Path) -> Result<(), MergeError> {
     let folder = to.parent().unwrap_or(to);
     std::fs::create_dir_all(folder).map_err(MergeError::io(folder))?;
-    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(|error| MergeError::io(to)(error.into()))
+    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
+        .map_err(|error| MergeError::io(to)(error.into()))
 }
 
 /// Proof on disk, then the journal goes.

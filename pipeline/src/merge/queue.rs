@@ -296,7 +296,9 @@ impl Shared {
         let shared = Arc::clone(self);
         let joined = tokio::task::spawn_blocking(move || work(&shared)).await;
         joined.unwrap_or_else(|error| {
-            Err(MergeError::Unfinished(format!("The merge failed inside storkit: {error}. It can be started again.")))
+            Err(MergeError::Unfinished(format!(
+                "The merge failed inside storkit: {error}. It can be started again."
+            )))
         })
     }
 }
@@ -312,7 +314,9 @@ fn left_jobs(place: &Place) -> State {
                 jobs.push((request.file.id, job));
             }
             Ok(_) => drop(fs::remove_file(entry.path())),
-            Err(error) => tracing::warn!(path = %entry.path().display(), %error, "a merge job cannot be read"),
+            Err(error) => {
+                tracing::warn!(path = %entry.path().display(), %error, "a merge job cannot be read")
+            }
         }
     }
     jobs.sort_by_key(|(story, job)| (job.at, *story));
@@ -335,7 +339,8 @@ fn left_jobs(place: &Place) -> State {
 
 fn read_job(bytes: &[u8]) -> anyhow::Result<(MergeRequest, Job)> {
     let job: Job = serde_json::from_slice(bytes)?;
-    let request = MergeRequest { file: job.file.parse()?, title: job.title.clone(), branch: job.branch.clone() };
+    let request =
+        MergeRequest { file: job.file.parse()?, title: job.title.clone(), branch: job.branch.clone() };
     Ok((request, job))
 }
 
@@ -440,7 +445,12 @@ enum Prepared {
     Ready(Candidate, Oid),
 }
 
-fn prepare(shared: &Shared, base: &str, request: &MergeRequest, mut job: Job) -> Result<Prepared, MergeError> {
+fn prepare(
+    shared: &Shared,
+    base: &str,
+    request: &MergeRequest,
+    mut job: Job,
+) -> Result<Prepared, MergeError> {
     let (place, story) = (&shared.place, request.file.id);
     let tip = match job.conflict.as_ref().filter(|_| job.resolved) {
         None => None,

@@ -115,9 +115,17 @@ pub(super) fn settle(
 
 /// Gates that outlived their storkit are killed; git is let finish first, since it may be writing files.
 fn end_leftovers(root: &Path) -> usize {
-    let git = || tree::marked(|environment| environment.get(MERGE_VARIABLE) == Some(root.as_os_str().as_encoded_bytes()));
+    let git = || {
+        tree::marked(|environment| {
+            environment.get(MERGE_VARIABLE) == Some(root.as_os_str().as_encoded_bytes())
+        })
+    };
     let mark = format!("{}/", root.display());
-    let gates = || tree::marked(|environment| environment.get(GATE_VARIABLE).is_some_and(|value| value.starts_with(mark.as_bytes())));
+    let gates = || {
+        tree::marked(|environment| {
+            environment.get(GATE_VARIABLE).is_some_and(|value| value.starts_with(mark.as_bytes()))
+        })
+    };
     let mut ended = tree::kill_all(KILL_PATIENCE, gates);
     let until = Instant::now() + GIT_PATIENCE;
     let mut alive: BTreeSet<Seen> = git();
@@ -153,10 +161,13 @@ fn remove_stale_locks(place: &Place) -> Vec<PathBuf> {
 fn collect_locks(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        let skipped = depth == 0 && ["objects", "hooks", "info", "lfs", "modules"].iter().any(|name| entry.file_name() == *name);
+        let skipped = depth == 0
+            && ["objects", "hooks", "info", "lfs", "modules"].iter().any(|name| entry.file_name() == *name);
         match entry.file_type() {
             Ok(kind) if kind.is_dir() && !skipped && depth < 16 => collect_locks(&path, depth + 1, found),
-            Ok(kind) if kind.is_file() && path.extension().is_some_and(|end| end == "lock") => found.push(path),
+            Ok(kind) if kind.is_file() && path.extension().is_some_and(|end| end == "lock") => {
+                found.push(path)
+            }
             _ => {}
         }
     }

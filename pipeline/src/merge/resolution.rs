@@ -63,7 +63,8 @@ pub(crate) fn resolved(
     if !left.is_empty() {
         return Ok(Err(left));
     }
-    let index = tempfile::Builder::new().prefix(".tmp-merge-index").tempdir_in(place.root.join(".storkit/run"));
+    let index =
+        tempfile::Builder::new().prefix(".tmp-merge-index").tempdir_in(place.root.join(".storkit/run"));
     let index = index.map_err(MergeError::io(&worktree))?;
     let git = place.git_in(&place.common, &worktree).env("GIT_INDEX_FILE", index.path().join("index"));
     git.run(["read-tree", &waiting.before])?;

@@ -34,7 +34,8 @@ impl Standing {
 
     /// The worktree at `path`, if it is there and whole.
     pub(crate) fn find(place: &Place, path: PathBuf) -> Option<Self> {
-        let admin = admin_dir(place, &path).filter(|admin| !is_half_made(admin) && path.join(".git").is_file())?;
+        let admin =
+            admin_dir(place, &path).filter(|admin| !is_half_made(admin) && path.join(".git").is_file())?;
         Some(Self::at(place, admin, path))
     }
 
@@ -116,7 +117,8 @@ pub(crate) fn remove_half_made(place: &Place) {
 /// Whether a worktree's folder is named as those of merges are.
 fn is_merge(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.strip_prefix("merge").is_some_and(|rest| rest.chars().all(|letter| letter == '-' || letter.is_ascii_digit()))
+    name.strip_prefix("merge")
+        .is_some_and(|rest| rest.chars().all(|letter| letter == '-' || letter.is_ascii_digit()))
 }
 
 /// What git keeps for the worktree at `path`, by its own list: the worktree's `.git` may have been changed by

@@ -26,7 +26,10 @@ async fn a_merge_is_one_commit_with_the_story_in_it_and_leaves_a_proof_and_a_cle
     fs::remove_file(shop.path(".storkit/work/1_backlog/7_story_greet.md")).unwrap();
     let before = shop.git(&["rev-parse", "main"]);
     let proof = merged(shop.merge(&request, gates(&["test -f greet.txt && test -f README"])).await);
-    assert_eq!(shop.git(&["log", "--format=%s", "-2", "main"]), "storkit: merge 7 Story 7\nstorkit: create 7");
+    assert_eq!(
+        shop.git(&["log", "--format=%s", "-2", "main"]),
+        "storkit: merge 7 Story 7\nstorkit: create 7"
+    );
     assert_eq!((proof.before.as_str(), &proof.commit), (before.as_str(), &shop.git(&["rev-parse", "main"])));
     assert_eq!(proof.tree, shop.git(&["rev-parse", "main^{tree}"]));
     assert_eq!(proof.diff, DiffStat { files: 2, insertions: 2, deletions: 0 });
@@ -40,7 +43,9 @@ async fn a_merge_is_one_commit_with_the_story_in_it_and_leaves_a_proof_and_a_cle
     assert_eq!(Proof::read(shop.project.root(), StoryId(7)).unwrap(), Some(proof));
     assert_eq!(shop.git(&["status", "--porcelain"]), "");
     assert_eq!((shop.stages(7), shop.read("greet.txt").as_str()), (vec!["5_done"], "hello\n"));
-    assert!(!shop.path(".storkit/run/merge.json").exists() && !shop.path(".storkit/run/merges/7.json").exists());
+    assert!(
+        !shop.path(".storkit/run/merge.json").exists() && !shop.path(".storkit/run/merges/7.json").exists()
+    );
 }
 
 #[tokio::test]
@@ -206,7 +211,13 @@ async fn what_a_mergemaster_does_to_git_is_not_believed() {
     let evil = shop.path("evil");
     shop.git(&["init", "-q", evil.to_str().unwrap()]);
     let spy = shop.path("spied");
-    shop.git(&["-C", evil.to_str().unwrap(), "config", "core.fsmonitor", &format!("touch '{}'", spy.display())]);
+    shop.git(&[
+        "-C",
+        evil.to_str().unwrap(),
+        "config",
+        "core.fsmonitor",
+        &format!("touch '{}'", spy.display()),
+    ]);
     fs::write(worktree.join(".git"), format!("gitdir: {}/.git\n", evil.display())).unwrap();
     fs::write(worktree.join("README"), "resolved\n").unwrap();
     queue.continue_merge(StoryId(2)).unwrap();
@@ -250,13 +261,17 @@ async fn a_dirty_main_checkout_is_untouched_by_a_merge() {
 #[tokio::test]
 async fn a_persons_files_in_the_way_are_named_and_nothing_moves() {
     let shop = Shop::new();
-    for (name, text) in [("edited", "1\n"), ("staged", "1\n"), ("deleted", "1\n"), (".gitignore", "ignored\n")] {
+    for (name, text) in
+        [("edited", "1\n"), ("staged", "1\n"), ("deleted", "1\n"), (".gitignore", "ignored\n")]
+    {
         shop.write(name, text);
     }
     shop.commit_all("files");
     let new = ["edited", "staged", "deleted", "unknown", "ignored", "folder/file"].map(|name| (name, "2\n"));
     let request = shop.story_with(1, "a", &new, &["README"]);
-    for (name, text) in [("edited", "mine\n"), ("staged", "mine\n"), ("unknown", "mine\n"), ("ignored", "mine\n")] {
+    for (name, text) in
+        [("edited", "mine\n"), ("staged", "mine\n"), ("unknown", "mine\n"), ("ignored", "mine\n")]
+    {
         shop.write(name, text);
     }
     shop.write("folder", "a file where a folder is to be\n");
@@ -281,7 +296,10 @@ async fn with_a_detached_head_or_another_branch_only_the_ref_moves() {
         shop.write("README", "edited, and changed by nobody else\n");
         let head = shop.git(&["rev-parse", "HEAD"]);
         let proof = merged(shop.merge(&request, gates(&["true"])).await);
-        assert_eq!((shop.git(&["rev-parse", "HEAD"]), shop.git(&["rev-parse", "main"])), (head, proof.commit));
+        assert_eq!(
+            (shop.git(&["rev-parse", "HEAD"]), shop.git(&["rev-parse", "main"])),
+            (head, proof.commit)
+        );
         assert!(!shop.path("a").exists());
         assert_eq!(shop.git(&["status", "--porcelain"]), " M README\n?? .storkit/".trim_start());
         assert_eq!(shop.stages(1), ["5_done"]);

@@ -16,8 +16,11 @@ use crate::{
 /// The journal of a merge that is about to land, written.
 fn journaled(shop: &Shop, request: &MergeRequest) -> (Place, Journal) {
     let place = Place::of(&shop.project).unwrap();
-    let Squash::Ready(candidate) = squash::squash(&place, request, "main", None).unwrap() else { panic!("no squash") };
-    let commit = squash::commit(&place, request, &candidate, &super::proof::gate_proofs(&GateReport::default()));
+    let Squash::Ready(candidate) = squash::squash(&place, request, "main", None).unwrap() else {
+        panic!("no squash")
+    };
+    let commit =
+        squash::commit(&place, request, &candidate, &super::proof::gate_proofs(&GateReport::default()));
     let proof = Proof {
         story: request.file.id,
         file: request.file.to_string(),
@@ -104,7 +107,10 @@ fn what_a_person_wrote_between_crash_and_start_stays() {
     shop.write("new", "my own file\n");
     let recovery = recover(&shop.project).unwrap();
     assert_eq!(recovery.kept, ["README", "new"].map(std::path::PathBuf::from));
-    assert_eq!((shop.read("README"), shop.read("new")), ("a shop\nand my own words\n".into(), "my own file\n".into()));
+    assert_eq!(
+        (shop.read("README"), shop.read("new")),
+        ("a shop\nand my own words\n".into(), "my own file\n".into())
+    );
     assert_eq!(shop.git(&["status", "--porcelain"]), "M README\n M new");
     assert_eq!((shop.stages(1), shop.read("run").as_str()), (vec!["5_done"], "1\n"));
 }
@@ -142,7 +148,10 @@ fn when_base_went_elsewhere_the_merge_is_dropped_and_the_story_waits() {
     shop.git(&["add", "elsewhere"]);
     shop.git(&["commit", "-q", "-m", "a person"]);
     assert_eq!(recover(&shop.project).unwrap().journal, Some(Journaled::Dropped(StoryId(1))));
-    assert_eq!((shop.stages(1), shop.git(&["log", "-1", "--format=%s"])), (vec!["4_merge"], "a person".into()));
+    assert_eq!(
+        (shop.stages(1), shop.git(&["log", "-1", "--format=%s"])),
+        (vec!["4_merge"], "a person".into())
+    );
     assert_eq!(recover(&shop.project).unwrap(), Recovery::default());
 }
 
@@ -212,5 +221,8 @@ fn a_checkout_that_cannot_follow_puts_base_back() {
     fs::remove_file(shop.path(".git/index.lock")).unwrap();
     drop(guard);
     recover(&shop.project).unwrap();
-    assert_eq!((shop.git(&["status", "--porcelain"]), shop.read("README")), (String::new(), "a shop\n".into()));
+    assert_eq!(
+        (shop.git(&["status", "--porcelain"]), shop.read("README")),
+        (String::new(), "a shop\n".into())
+    );
 }

@@ -17,7 +17,9 @@ use super::shop::{Shop, add_story, gates, git, stages};
 use crate::{
     Project, audit,
     claude::tree,
-    merge::{MergeQueue, MergeRequest, MergeSettings, Place, merges, place::MERGE_VARIABLE, recover, resolution},
+    merge::{
+        MergeQueue, MergeRequest, MergeSettings, Place, merges, place::MERGE_VARIABLE, recover, resolution,
+    },
     story::{FileName, StoryId},
 };
 
@@ -95,7 +97,11 @@ fn live_and_die(root: &Path, random: &mut Random) {
         let _ = heard.recv_timeout(Duration::from_secs(120));
     }
     let _ = heard.recv_timeout(Duration::from_micros(random.below(LONGEST * 1_000)));
-    let git = || tree::marked(|environment| environment.get(MERGE_VARIABLE) == Some(root.as_os_str().as_encoded_bytes()));
+    let git = || {
+        tree::marked(|environment| {
+            environment.get(MERGE_VARIABLE) == Some(root.as_os_str().as_encoded_bytes())
+        })
+    };
     let order = random.below(3);
     if order == 0 {
         git().iter().for_each(|seen| assert!(seen.signal(Signal::KILL) || !seen.is_alive()));
@@ -130,7 +136,8 @@ fn check(project: &Project, stories: &BTreeSet<u32>) -> usize {
     assert!(!root.join(".storkit/run/merge.json").exists());
     assert_eq!(git(root, &["log", "--format=%h", "main", "--", "broken"]), "", "base is green");
     let repository = git2::Repository::open(root).expect("a repository");
-    let merged: Vec<u32> = merges(&repository, "main").expect("a log").iter().map(|(story, _)| story.0).collect();
+    let merged: Vec<u32> =
+        merges(&repository, "main").expect("a log").iter().map(|(story, _)| story.0).collect();
     let once: BTreeSet<u32> = merged.iter().copied().collect();
     assert_eq!(once.len(), merged.len(), "one story, one merge");
     for story in stories {
@@ -167,7 +174,8 @@ fn take_back(project: &Project, stories: &mut BTreeSet<u32>) {
     let (root, place) = (project.root(), Place::of(project).expect("a place"));
     stories.retain(|story| {
         git(root, &["update-ref", "-d", &format!("refs/heads/feature/story-{story}_kill/work")]);
-        let waits = fs::remove_file(root.join(format!(".storkit/work/4_merge/{story}_story_kill.md"))).is_ok();
+        let waits =
+            fs::remove_file(root.join(format!(".storkit/work/4_merge/{story}_story_kill.md"))).is_ok();
         if waits {
             resolution::clear(&place, StoryId(*story)).expect("it goes");
         }

@@ -97,7 +97,13 @@ impl Shop {
         self.story_with(id, slug, files, &[])
     }
 
-    pub(crate) fn story_with(&self, id: u32, slug: &str, files: &[(&str, &str)], gone: &[&str]) -> MergeRequest {
+    pub(crate) fn story_with(
+        &self,
+        id: u32,
+        slug: &str,
+        files: &[(&str, &str)],
+        gone: &[&str],
+    ) -> MergeRequest {
         add_story(self.project.root(), id, slug, files, gone)
     }
 
@@ -115,7 +121,11 @@ impl Shop {
     }
 
     /// One merge from start to end.
-    pub(crate) async fn merge(&self, request: &MergeRequest, gates: Gates) -> Result<MergeOutcome, MergeError> {
+    pub(crate) async fn merge(
+        &self,
+        request: &MergeRequest,
+        gates: Gates,
+    ) -> Result<MergeOutcome, MergeError> {
         let (queue, mut ends) = self.queue(gates);
         queue.start(request).expect("it is queued");
         let end = soon(ends.recv()).await.expect("an end");
@@ -134,20 +144,28 @@ impl Shop {
 
 pub(crate) fn stages(root: &Path, id: u32) -> Vec<&'static str> {
     let has = |stage: &Stage| {
-        let files = fs::read_dir(root.join(".storkit/work").join(stage.dir())).into_iter().flatten().flatten();
+        let files =
+            fs::read_dir(root.join(".storkit/work").join(stage.dir())).into_iter().flatten().flatten();
         files.into_iter().any(|file| file.file_name().to_string_lossy().starts_with(&format!("{id}_")))
     };
     Stage::ALL.iter().filter(|stage| has(stage)).map(|stage| stage.dir()).collect()
 }
 
-pub(crate) fn add_story(root: &Path, id: u32, slug: &str, files: &[(&str, &str)], gone: &[&str]) -> MergeRequest {
+pub(crate) fn add_story(
+    root: &Path,
+    id: u32,
+    slug: &str,
+    files: &[(&str, &str)],
+    gone: &[&str],
+) -> MergeRequest {
     let file = FileName { id: StoryId(id), kind: Kind::Story, slug: slug.into() };
     let path = root.join(".storkit/work/4_merge").join(file.to_string());
     fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
     fs::write(path, format!("---\nname: Story {id}\n---\n")).expect("a story");
     let branch = format!("feature/story-{id}_{slug}/work");
     let repository = Repository::open(root).expect("a repository");
-    let main = repository.find_reference("refs/heads/main").and_then(|main| main.peel_to_commit()).expect("main");
+    let main =
+        repository.find_reference("refs/heads/main").and_then(|main| main.peel_to_commit()).expect("main");
     let mut update = TreeUpdateBuilder::new();
     for (name, text) in files {
         update.upsert(*name, repository.blob(text.as_bytes()).expect("a blob"), FileMode::Blob);
@@ -159,7 +177,8 @@ pub(crate) fn add_story(root: &Path, id: u32, slug: &str, files: &[(&str, &str)]
     let coder = Signature::now("coder-1", "coder-1@agents").expect("a name");
     let tree = repository.find_tree(tree).expect("a tree");
     let reference = format!("refs/heads/{branch}");
-    repository.commit(None, &coder, &coder, "work", &tree, &[&main])
+    repository
+        .commit(None, &coder, &coder, "work", &tree, &[&main])
         .and_then(|commit| repository.reference(&reference, commit, false, "work"))
         .expect("a branch");
     MergeRequest { file, title: format!("Story {id}"), branch }
@@ -169,7 +188,11 @@ pub(crate) fn add_story(root: &Path, id: u32, slug: &str, files: &[(&str, &str)]
 pub(crate) fn git(folder: &Path, args: &[&str]) -> String {
     let mut command = Command::new("git");
     command.current_dir(folder).args(args).env_remove("GIT_DIR");
-    command.envs([("HOME", "/nonexistent"), ("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_CONFIG_GLOBAL", "/dev/null")]);
+    command.envs([
+        ("HOME", "/nonexistent"),
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("GIT_CONFIG_GLOBAL", "/dev/null"),
+    ]);
     let output = command.output().expect("git runs");
     assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
