@@ -1,11 +1,12 @@
 //! The merge of a story: one squash commit on base, with its gates green on the merged result, or nothing at all.
 //!
 //! `squash` makes the merged tree, `standing` is the worktree the gates run in, `land` moves base by
-//! compare-and-swap under a journal, `checkout` brings along who has base checked out, `recover` finishes what a
-//! crash cut, and `queue` does one merge at a time.
+//! compare-and-swap under a journal, `checkout` brings along who has base checked out, `run` is these in order,
+//! `queue` does one at a time, and `recover` finishes what a crash cut.
 
 mod checkout;
 mod conflict;
+mod job;
 mod journal;
 mod land;
 mod place;
@@ -13,6 +14,7 @@ mod proof;
 mod queue;
 mod recover;
 mod resolution;
+mod run;
 mod squash;
 mod standing;
 #[cfg(test)]

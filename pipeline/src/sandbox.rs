@@ -43,7 +43,7 @@ pub struct Place {
     pub folder: PathBuf,
     /// Git's notes of it: `.git/worktrees/NAME`.
     pub admin: PathBuf,
-    /// Has `objects`, `info`, `admin`, `tmp` and the ref folders, shown in the places of the true ones.
+    /// Has `git`, `objects`, `info`, `admin`, `tmp` and the ref folders, shown in the places of the true ones.
     pub private: PathBuf,
     /// Storkit's hooks.
     pub hooks: PathBuf,

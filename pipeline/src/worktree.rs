@@ -21,6 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use self::layout::KEEP;
 pub use self::{
     components::{ComponentError, Phase, Progress, run_components},
     import::{ImportError, Imported},

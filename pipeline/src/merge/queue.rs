@@ -11,24 +11,16 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use git2::Oid;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Journal, MergeError, MergeOutcome, MergeRequest, MergeSettings, Place, Proof,
-    land::{self, Landing},
-    place::remove_durably,
-    proof::{GateProof, gate_proofs},
-    resolution::{self, Waiting},
-    squash::{self, Candidate, Squash},
-    standing::Standing,
+    MergeError, MergeOutcome, MergeRequest, MergeSettings, Place,
+    job::{self, Job},
+    resolution, run,
 };
-use crate::{Project, atomic, gates::GateReport, guard::BaseGuard, stage::Stage, story::StoryId};
-
-/// How often a merge is done again because a person moved base meanwhile.
-const ATTEMPTS: usize = 5;
+use crate::{Project, story::StoryId};
 
 /// How many ends are remembered for [`MergeQueue::status`].
 const REMEMBERED: usize = 1_000;
@@ -92,22 +84,6 @@ pub enum StartError {
     Job(#[from] MergeError),
 }
 
-/// A merge to be done, as it lies on disk until it is settled.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Job {
-    /// Nanoseconds since 1970: the order.
-    at: u64,
-    file: String,
-    title: String,
-    branch: String,
-    /// A conflict that came up.
-    #[serde(default)]
-    conflict: Option<Waiting>,
-    /// Whether somebody says that it is resolved.
-    #[serde(default)]
-    resolved: bool,
-}
-
 /// The queue of a project. Its worker ends when it is dropped; a merge that is landing then is brought to its end.
 #[derive(Debug)]
 pub struct MergeQueue {
@@ -116,14 +92,14 @@ pub struct MergeQueue {
 }
 
 #[derive(Debug)]
-struct Shared {
-    project: Project,
-    place: Place,
+pub(super) struct Shared {
+    pub project: Project,
+    pub place: Place,
     settings: Mutex<Arc<MergeSettings>>,
     state: Mutex<State>,
     wake: Notify,
     /// Whether gates may have left files in the standing worktree.
-    untidy: AtomicBool,
+    pub untidy: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -155,7 +131,7 @@ impl MergeQueue {
     ) -> Result<(Self, mpsc::Receiver<Arc<Ended>>), MergeError> {
         let place = Place::of(project)?;
         fs::create_dir_all(place.jobs()).map_err(MergeError::io(place.jobs()))?;
-        let state = left_jobs(&place);
+        let state = State::of(job::left_over(&place));
         let shared = Arc::new(Shared {
             project: project.clone(),
             place,
@@ -202,7 +178,7 @@ impl MergeQueue {
         if state.has(story) {
             return Err(StartError::AlreadyQueued(story));
         }
-        self.shared.save(story, &job)?;
+        job.save(&self.shared.place, story)?;
         state.conflicts.remove(&story);
         state.ended.retain(|ended| ended.story != story);
         state.waiting.push_back((story, job));
@@ -237,12 +213,16 @@ impl MergeQueue {
             running.cancel.cancel();
             return Ok(running.step != Step::Landing);
         }
-        let before = state.waiting.len();
-        state.waiting.retain(|(other, _)| *other != story);
-        if state.waiting.len() == before {
+        let Some(position) = state.waiting.iter().position(|(other, _)| *other == story) else {
             return Ok(false);
+        };
+        if let Some((_, mut job)) = state.waiting.remove(position).filter(|(_, job)| job.conflict.is_some()) {
+            job.resolved = false;
+            job.save(&self.shared.place, story)?;
+            state.conflicts.insert(story, job);
+        } else {
+            Job::forget(&self.shared.place, story)?;
         }
-        self.shared.forget(story)?;
         Ok(true)
     }
 
@@ -252,7 +232,7 @@ impl MergeQueue {
         if lock(&self.shared.state).conflicts.remove(&story).is_none() {
             return Err(MergeError::NoConflict(story));
         }
-        self.shared.forget(story)?;
+        Job::forget(&self.shared.place, story)?;
         resolution::clear(&self.shared.place, story)
     }
 }
@@ -264,6 +244,21 @@ impl Drop for MergeQueue {
 }
 
 impl State {
+    fn of(jobs: Vec<(StoryId, Job)>) -> Self {
+        let mut state = Self::default();
+        for (story, job) in jobs {
+            match &job.conflict {
+                Some(waiting) if job.waits() => {
+                    let result = Ok(MergeOutcome::Conflict(waiting.paths.clone()));
+                    state.ended.push_back(Arc::new(Ended { story, result, took: Duration::ZERO }));
+                    state.conflicts.insert(story, job);
+                }
+                _ => state.waiting.push_back((story, job)),
+            }
+        }
+        state
+    }
+
     fn has(&self, story: StoryId) -> bool {
         self.running.as_ref().is_some_and(|running| running.story == story)
             || self.waiting.iter().any(|(other, _)| *other == story)
@@ -271,25 +266,18 @@ impl State {
 }
 
 impl Shared {
-    fn save(&self, story: StoryId, job: &Job) -> Result<(), MergeError> {
-        let path = self.place.job(story);
-        let bytes = serde_json::to_vec_pretty(job).map_err(std::io::Error::from);
-        bytes.and_then(|bytes| atomic::write(&path, &bytes)).map_err(MergeError::io(path))
+    pub(super) fn settings(&self) -> Arc<MergeSettings> {
+        Arc::clone(&*lock(&self.settings))
     }
 
-    fn forget(&self, story: StoryId) -> Result<(), MergeError> {
-        let path = self.place.job(story);
-        remove_durably(&path).map_err(MergeError::io(path))
-    }
-
-    fn step(&self, step: Step) {
+    pub(super) fn step(&self, step: Step) {
         if let Some(running) = &mut lock(&self.state).running {
             running.step = step;
         }
     }
 
     /// Runs what blocks, away from the runtime's threads.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T, MergeError> + Send + 'static,
     ) -> Result<T, MergeError> {
@@ -303,47 +291,6 @@ impl Shared {
     }
 }
 
-/// The jobs on disk, oldest first. Those whose story has left the merge stage are settled; a conflict waits on
-/// where its worktree still is.
-fn left_jobs(place: &Place) -> State {
-    let mut jobs = Vec::new();
-    let visible = |entry: &fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
-    for entry in fs::read_dir(place.jobs()).into_iter().flatten().flatten().filter(visible) {
-        match fs::read(entry.path()).map_err(anyhow::Error::from).and_then(|bytes| read_job(&bytes)) {
-            Ok((request, job)) if place.story(Stage::Merge, &request.file).is_file() => {
-                jobs.push((request.file.id, job));
-            }
-            Ok(_) => drop(fs::remove_file(entry.path())),
-            Err(error) => {
-                tracing::warn!(path = %entry.path().display(), %error, "a merge job cannot be read")
-            }
-        }
-    }
-    jobs.sort_by_key(|(story, job)| (job.at, *story));
-    let mut state = State::default();
-    for (story, mut job) in jobs {
-        if !place.conflict(story).is_dir() {
-            (job.conflict, job.resolved) = (None, false);
-        }
-        match &job.conflict {
-            Some(waiting) if !job.resolved => {
-                let result = Ok(MergeOutcome::Conflict(waiting.paths.clone()));
-                state.ended.push_back(Arc::new(Ended { story, result, took: Duration::ZERO }));
-                state.conflicts.insert(story, job);
-            }
-            _ => state.waiting.push_back((story, job)),
-        }
-    }
-    state
-}
-
-fn read_job(bytes: &[u8]) -> anyhow::Result<(MergeRequest, Job)> {
-    let job: Job = serde_json::from_slice(bytes)?;
-    let request =
-        MergeRequest { file: job.file.parse()?, title: job.title.clone(), branch: job.branch.clone() };
-    Ok((request, job))
-}
-
 async fn work(shared: Arc<Shared>, stop: CancellationToken, told: mpsc::Sender<Arc<Ended>>) {
     loop {
         let Some((story, job, cancel)) = next(&shared, &stop) else {
@@ -353,17 +300,22 @@ async fn work(shared: Arc<Shared>, stop: CancellationToken, told: mpsc::Sender<A
             }
         };
         let start = Instant::now();
-        let result = one(&shared, job.clone(), &cancel).await;
+        let result = run::one(&shared, job, &cancel).await;
         if stop.is_cancelled() && matches!(result, Err(MergeError::Cancelled)) {
             // The job stays on disk, for the next storkit.
             return;
         }
         let ended = Arc::new(Ended { story, result, took: start.elapsed() });
-        settle(&shared, &job, &ended);
+        let (about, place) = (Arc::clone(&ended), shared.place.clone());
+        let conflict = shared.blocking(move |_| settle(&place, &about)).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what a settled merge leaves cannot be removed");
+            None
+        });
+        note(&shared, conflict, &ended);
         // Fails where nobody listens any more: the end stands in `status`.
         let _ = told.send(ended).await;
         if shared.untidy.load(Ordering::SeqCst)
-            && let Err(error) = shared.blocking(tidy).await
+            && let Err(error) = shared.blocking(run::tidy).await
         {
             tracing::warn!(%error, "what gates left in the merge worktree cannot be removed");
         }
@@ -382,160 +334,29 @@ fn next(shared: &Shared, stop: &CancellationToken) -> Option<(StoryId, Job, Canc
     Some((story, job, cancel))
 }
 
-/// Notes the end. The job goes from the disk, but for a conflict, which `one` has written there.
-fn settle(shared: &Shared, job: &Job, ended: &Arc<Ended>) {
-    let conflict = matches!(ended.result, Ok(MergeOutcome::Conflict(_)));
-    let saved = conflict.then(|| fs::read(shared.place.job(ended.story)).ok()).flatten();
-    if !conflict && let Err(error) = shared.forget(ended.story) {
-        tracing::warn!(%error, "a settled merge job cannot be removed");
+/// Brings the disk to the end's state: the job goes, and the conflict's worktree. A conflict that is not merged
+/// stays with what was resolved, to be continued; it is returned.
+fn settle(place: &Place, ended: &Ended) -> Result<Option<Job>, MergeError> {
+    let story = ended.story;
+    let over = matches!(ended.result, Ok(MergeOutcome::Merged(_) | MergeOutcome::Empty));
+    if let Some(mut job) = Job::read(place, story).filter(|job| job.conflict.is_some() && !over) {
+        job.resolved = false;
+        job.save(place, story)?;
+        return Ok(Some(job));
     }
+    Job::forget(place, story)?;
+    if place.conflict(story).exists() {
+        resolution::clear(place, story)?;
+    }
+    Ok(None)
+}
+
+fn note(shared: &Shared, conflict: Option<Job>, ended: &Arc<Ended>) {
     let mut state = lock(&shared.state);
     state.running = None;
-    if conflict {
-        let job = saved.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_else(|| job.clone());
-        state.conflicts.insert(ended.story, job);
-    }
+    state.conflicts.extend(conflict.map(|job| (ended.story, job)));
     state.ended.push_back(Arc::clone(ended));
     if state.ended.len() > REMEMBERED {
         state.ended.pop_front();
     }
-}
-
-/// One merge from its squash to its end, again where base moved meanwhile.
-async fn one(shared: &Arc<Shared>, job: Job, cancel: &CancellationToken) -> Result<MergeOutcome, MergeError> {
-    let settings = Arc::clone(&*lock(&shared.settings));
-    let file = job.file.parse().map_err(|_| MergeError::NoStory(job.file.clone()))?;
-    let request = Arc::new(MergeRequest { file, title: job.title.clone(), branch: job.branch.clone() });
-    let had_conflict = job.conflict.is_some();
-    for _ in 0..ATTEMPTS {
-        shared.step(Step::Squash);
-        let (base, asked, job) = (settings.base.clone(), Arc::clone(&request), job.clone());
-        let squashed = shared.blocking(move |shared| prepare(shared, &base, &asked, job)).await?;
-        let (candidate, commit) = match squashed {
-            Prepared::Ended(outcome) => return Ok(outcome),
-            Prepared::Ready(candidate, commit) => (candidate, commit),
-        };
-        let report = gate(shared, &settings, &candidate, commit, cancel).await?;
-        if !report.passed() {
-            return Ok(MergeOutcome::GateFailed(report));
-        }
-        if cancel.is_cancelled() {
-            return Err(MergeError::Cancelled);
-        }
-        shared.step(Step::Landing);
-        let (base, asked) = (settings.base.clone(), Arc::clone(&request));
-        match shared.blocking(move |shared| land(shared, &base, &asked, &candidate, &report)).await? {
-            Landing::Landed(proof) => {
-                if had_conflict {
-                    let story = proof.story;
-                    shared.blocking(move |shared| resolution::clear(&shared.place, story)).await?;
-                }
-                return Ok(MergeOutcome::Merged(proof));
-            }
-            Landing::InTheWay(paths) => return Ok(MergeOutcome::CheckoutInTheWay(paths)),
-            Landing::BaseMoved => {}
-        }
-    }
-    Ok(MergeOutcome::BaseMoved)
-}
-
-enum Prepared {
-    Ended(MergeOutcome),
-    /// With a commit of the tree on base, for the gates' worktree.
-    Ready(Candidate, Oid),
-}
-
-fn prepare(
-    shared: &Shared,
-    base: &str,
-    request: &MergeRequest,
-    mut job: Job,
-) -> Result<Prepared, MergeError> {
-    let (place, story) = (&shared.place, request.file.id);
-    let tip = match job.conflict.as_ref().filter(|_| job.resolved) {
-        None => None,
-        Some(waiting) => match resolution::resolved(place, story, waiting)? {
-            Ok(commit) => Some(commit),
-            Err(open) => {
-                job.resolved = false;
-                shared.save(story, &job)?;
-                return Ok(Prepared::Ended(MergeOutcome::Conflict(open)));
-            }
-        },
-    };
-    match squash::squash(place, request, base, tip)? {
-        Squash::Empty => Ok(Prepared::Ended(MergeOutcome::Empty)),
-        Squash::Ready(candidate) => {
-            let commit = squash::commit(place, request, &candidate, &[])?;
-            Ok(Prepared::Ready(candidate, commit))
-        }
-        Squash::Conflict { before, tip, paths } => {
-            resolution::lay_out(place, story, before, tip)?;
-            let waiting = Waiting { before: before.to_string(), tip: tip.to_string(), paths: paths.clone() };
-            (job.conflict, job.resolved) = (Some(waiting), false);
-            shared.save(story, &job)?;
-            Ok(Prepared::Ended(MergeOutcome::Conflict(paths)))
-        }
-    }
-}
-
-/// The gates on the merged result, in the standing worktree; none, if the project has none.
-async fn gate(
-    shared: &Arc<Shared>,
-    settings: &MergeSettings,
-    candidate: &Candidate,
-    commit: Oid,
-    cancel: &CancellationToken,
-) -> Result<GateReport, MergeError> {
-    let tree = candidate.tree.to_string();
-    if settings.gates.commands.is_empty() {
-        return Ok(GateReport { results: Vec::new(), tree });
-    }
-    let open = move |shared: &Shared| {
-        if shared.untidy.load(Ordering::SeqCst) {
-            tidy(shared)?;
-        }
-        Standing::open(&shared.place, shared.place.standing(), commit)?.check_out(commit)
-    };
-    shared.blocking(open).await?;
-    shared.step(Step::Gates);
-    shared.untidy.store(true, Ordering::SeqCst);
-    let owner = shared.place.root.to_string_lossy();
-    let report = settings.gates.run_marked(&shared.place.standing(), &tree, &owner, cancel).await;
-    report.map_err(|_| MergeError::Cancelled)
-}
-
-/// Removes what gates left in the standing worktree, which no merge has to wait for.
-fn tidy(shared: &Shared) -> Result<(), MergeError> {
-    if let Some(standing) = Standing::find(&shared.place, shared.place.standing()) {
-        standing.tidy()?;
-    }
-    shared.untidy.store(false, Ordering::SeqCst);
-    Ok(())
-}
-
-fn land(
-    shared: &Shared,
-    base: &str,
-    request: &MergeRequest,
-    candidate: &Candidate,
-    report: &GateReport,
-) -> Result<Landing, MergeError> {
-    let gates: Vec<GateProof> = gate_proofs(report);
-    let commit = squash::commit(&shared.place, request, candidate, &gates)?;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let proof = Proof {
-        story: request.file.id,
-        file: request.file.to_string(),
-        base: base.to_owned(),
-        before: candidate.before.to_string(),
-        commit: commit.to_string(),
-        tree: candidate.tree.to_string(),
-        diff: candidate.diff,
-        gates,
-        at: now.as_secs().try_into().unwrap_or(i64::MAX),
-    };
-    let journal = Journal { proof, story_blob: candidate.story_blob.to_string() };
-    let guard = BaseGuard::lock(&shared.project)?;
-    land::land(&shared.place, &journal, &guard)
 }

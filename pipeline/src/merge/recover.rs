@@ -165,6 +165,9 @@ fn collect_locks(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
             && ["objects", "hooks", "info", "lfs", "modules"].iter().any(|name| entry.file_name() == *name);
         match entry.file_type() {
             Ok(kind) if kind.is_dir() && !skipped && depth < 16 => collect_locks(&path, depth + 1, found),
+            // A folder of refs that a sandbox binds is kept by a file of that name; nobody waits for it.
+            Ok(kind)
+                if kind.is_file() && path.file_name().is_some_and(|name| name == crate::worktree::KEEP) => {}
             Ok(kind) if kind.is_file() && path.extension().is_some_and(|end| end == "lock") => {
                 found.push(path)
             }

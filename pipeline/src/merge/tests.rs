@@ -228,6 +228,30 @@ async fn what_a_mergemaster_does_to_git_is_not_believed() {
 }
 
 #[tokio::test]
+async fn what_was_resolved_is_kept_where_a_gate_fails_or_a_file_is_in_the_way() {
+    let shop = Shop::new();
+    let two = conflict(&shop).await;
+    let (queue, mut ends) = shop.queue(gates(&["! grep -q bad README"]));
+    queue.start(&two).unwrap();
+    shop::soon(ends.recv()).await.unwrap();
+    let readme = conflict_worktree(&shop.project, StoryId(2)).join("README");
+    fs::write(&readme, "bad\n").unwrap();
+    queue.continue_merge(StoryId(2)).unwrap();
+    let end = shop::soon(ends.recv()).await.unwrap();
+    assert!(matches!(end.result, Ok(MergeOutcome::GateFailed(_))), "{end:?}");
+    fs::write(&readme, "good\n").unwrap();
+    shop.write("two", "mine\n");
+    queue.continue_merge(StoryId(2)).unwrap();
+    let end = shop::soon(ends.recv()).await.unwrap();
+    assert!(matches!(end.result, Ok(MergeOutcome::CheckoutInTheWay(_))), "{end:?}");
+    fs::remove_file(shop.path("two")).unwrap();
+    queue.continue_merge(StoryId(2)).unwrap();
+    let end = shop::soon(ends.recv()).await.unwrap();
+    assert!(matches!(end.result, Ok(MergeOutcome::Merged(_))), "{end:?}");
+    assert_eq!(shop.read("README"), "good\n");
+}
+
+#[tokio::test]
 async fn a_conflict_that_is_given_up_leaves_nothing() {
     let shop = Shop::new();
     let two = conflict(&shop).await;

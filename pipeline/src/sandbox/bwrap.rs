@@ -139,6 +139,8 @@ impl Bwrap {
 
     /// Everything up to the `--` before the command.
     pub(super) fn prefix(&self, place: &Place, own: &[&Path]) -> Vec<OsString> {
+        let own_state = claude_home::writable(&self.claude, &place.folder);
+        let covered = self.covered();
         let mut line = Line(KEEPER.map(OsString::from).into());
         line.0.push(self.program.clone().into());
         line.words(&WALLS);
@@ -147,35 +149,40 @@ impl Bwrap {
         }
         line.words(&["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run"]);
         RESOLVERS.iter().for_each(|path| line.same("--ro-bind-try", Path::new(path)));
-        self.hide(&mut line);
         let tmp = place.private.join("tmp");
         line.bind("--bind", &tmp, Path::new("/tmp"));
         line.bind("--bind", &tmp, Path::new("/var/tmp"));
         // Both may lie below what was just covered.
         line.same("--ro-bind", &place.root);
         line.same("--ro-bind", &place.common);
+        // The project may be a home folder.
+        self.hide(&mut line, &covered);
         self.readable.iter().for_each(|path| line.same("--ro-bind-try", path));
         self.caches.iter().for_each(|path| line.same("--bind-try", path));
-        claude_home::writable(&self.claude, &place.folder).iter().for_each(|path| line.same("--bind", path));
+        own_state.iter().for_each(|path| line.same("--bind", path));
         state(&mut line, place);
         git_data(&mut line, place);
         own.iter().for_each(|path| line.same("--bind", path));
+        covered.iter().for_each(|folder| line.pair("--remount-ro", folder));
+        line.words(&["--remount-ro", "/run"]);
         line.pair("--remount-ro", &place.root.join(".storkit"));
         line.pair("--chdir", &place.folder);
         line.words(&["--"]);
         line.0
     }
 
-    fn hide(&self, line: &mut Line) {
-        // The transcripts of other folders; this one's are shown again later.
+    fn hide(&self, line: &mut Line, covered: &[PathBuf]) {
+        covered.iter().for_each(|folder| line.pair("--tmpfs", folder));
+        let files =
+            self.hidden.iter().filter_map(|path| path.canonicalize().ok()).filter(|path| !path.is_dir());
+        files.for_each(|file| line.bind("--ro-bind", Path::new("/dev/null"), &file));
+    }
+
+    /// Folders with secrets, and the transcripts of other folders; this one's are shown again later.
+    fn covered(&self) -> Vec<PathBuf> {
         let projects = self.claude.join("projects");
-        for path in self.hidden.iter().chain([&projects]) {
-            match path.canonicalize() {
-                Ok(real) if real.is_dir() => line.pair("--tmpfs", &real),
-                Ok(real) => line.bind("--ro-bind", Path::new("/dev/null"), &real),
-                Err(_) => {}
-            }
-        }
+        let all = self.hidden.iter().chain([&projects]).filter_map(|path| path.canonicalize().ok());
+        all.filter(|path| path.is_dir()).collect()
     }
 }
 
@@ -193,7 +200,20 @@ fn state(line: &mut Line, place: &Place) {
 }
 
 /// Private copies in the places of what git writes; the true objects elsewhere, to be read.
+///
+/// The repository's folder itself is private, with all that is in it read-only: git makes lock files there for each
+/// commit, also where nothing is to be written after. A file of it that is replaced later stays as it was.
 fn git_data(line: &mut Line, place: &Place) {
+    line.bind("--bind", &place.private.join("git"), &place.common);
+    let entries = std::fs::read_dir(&place.common).into_iter().flatten().flatten();
+    let shown = |path: &PathBuf| {
+        let kind = path.symlink_metadata().map(|found| found.file_type());
+        kind.is_ok_and(|kind| kind.is_dir() || kind.is_file())
+            && path.extension().is_none_or(|end| end != "lock")
+    };
+    let mut shown: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(shown).collect();
+    shown.sort();
+    shown.iter().for_each(|path| line.same("--ro-bind-try", path));
     let objects = place.common.join("objects");
     line.bind("--ro-bind", &objects, &place.root.join(STORE));
     line.bind("--bind", &place.private.join("objects"), &objects);
@@ -271,12 +291,13 @@ mod tests {
         --ro-bind-try /run/systemd/resolve /run/systemd/resolve
         --ro-bind-try /run/resolvconf /run/resolvconf
         --ro-bind-try /run/NetworkManager /run/NetworkManager
-        --tmpfs HOME/.ssh
-        --ro-bind /dev/null HOME/.netrc
         --bind /p/.storkit/worktrees/.private/7_x/tmp /tmp
         --bind /p/.storkit/worktrees/.private/7_x/tmp /var/tmp
         --ro-bind /p /p
         --ro-bind /p/.git /p/.git
+        --tmpfs HOME/.ssh
+        --tmpfs HOME/.claude/projects
+        --ro-bind /dev/null HOME/.netrc
         --bind-try HOME/.cargo/registry HOME/.cargo/registry
         --bind-try HOME/.cargo/git HOME/.cargo/git
         --bind-try HOME/.npm HOME/.npm
@@ -291,6 +312,7 @@ mod tests {
         --ro-bind /p/.storkit/worktrees/.hooks /p/.storkit/worktrees/.hooks
         --bind /p/.storkit/worktrees/7_x /p/.storkit/worktrees/7_x
         --ro-bind /p/.storkit/worktrees/7_x/.git /p/.storkit/worktrees/7_x/.git
+        --bind /p/.storkit/worktrees/.private/7_x/git /p/.git
         --ro-bind /p/.git/objects /p/.storkit/objects
         --bind /p/.storkit/worktrees/.private/7_x/objects /p/.git/objects
         --ro-bind /p/.storkit/worktrees/.private/7_x/info /p/.git/objects/info
@@ -298,6 +320,9 @@ mod tests {
         --bind /p/.storkit/worktrees/.private/7_x/refs/heads/feature/story-7_x /p/.git/refs/heads/feature/story-7_x
         --bind /p/.storkit/worktrees/.private/7_x/logs/refs/heads/feature/story-7_x /p/.git/logs/refs/heads/feature/story-7_x
         --bind /p/.storkit/run/cc-1 /p/.storkit/run/cc-1
+        --remount-ro HOME/.ssh
+        --remount-ro HOME/.claude/projects
+        --remount-ro /run
         --remount-ro /p/.storkit
         --chdir /p/.storkit/worktrees/7_x
         --

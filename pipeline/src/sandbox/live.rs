@@ -108,24 +108,45 @@ async fn what_ignores_the_request_is_killed_with_all_it_started() {
 
 #[test]
 fn a_confined_process_outlives_the_thread_that_started_it() {
-    let (_fixture, worktree, Confined { confinement, place }) = confined();
+    let (_fixture, _worktree, Confined { confinement, place }) = confined();
     let argv = confinement.wrap(vec!["/bin/cat".into()], &place, &[]);
     let start = move || {
-        let (stdin, stdout) = (Stdio::piped(), Stdio::piped());
-        Command::new(&argv[0]).args(&argv[1..]).stdin(stdin).stdout(stdout).spawn().expect("it starts")
+        let mut cat = Cat::start(&argv);
+        cat.answers("first");
+        (cat, fs::read_link("/proc/thread-self").expect("a name"))
     };
-    let mut child = std::thread::spawn(start).join().expect("a thread that ends");
-    let (mut stdin, stdout) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
-    let mut stdout = BufReader::new(stdout);
-    for word in ["one\n", "two\n"] {
-        stdin.write_all(word.as_bytes()).expect("it lives");
-        let mut line = String::new();
-        stdout.read_line(&mut line).expect("it answers");
-        assert_eq!(line, word);
+    let (mut cat, thread) = std::thread::spawn(start).join().expect("a thread that ends");
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    while std::path::Path::new("/proc").join(&thread).exists() && std::time::Instant::now() < until {
+        std::thread::yield_now();
     }
-    drop(stdin);
-    assert!(child.wait().expect("it ends").success());
-    drop(worktree);
+    // The kernel's signal is on its way now, if there is one; death takes a few answers.
+    (0..2_000).for_each(|_| cat.answers("still here"));
+    drop(cat.stdin);
+    assert!(cat.child.wait().expect("it ends").success());
+}
+
+struct Cat {
+    child: std::process::Child,
+    stdin: std::process::ChildStdin,
+    stdout: BufReader<std::process::ChildStdout>,
+}
+
+impl Cat {
+    fn start(argv: &[std::ffi::OsString]) -> Self {
+        let mut command = Command::new(&argv[0]);
+        command.args(&argv[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let (stdin, stdout) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+        Self { child, stdin, stdout: BufReader::new(stdout) }
+    }
+
+    fn answers(&mut self, word: &str) {
+        writeln!(self.stdin, "{word}").expect("it lives");
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("it answers");
+        assert_eq!(line.trim_end(), word);
+    }
 }
 
 #[test]

@@ -20,9 +20,11 @@ impl Worktree {
         if self.unimported()?.is_none() || self.import_locked().is_ok() {
             self.renew()?;
         }
-        let tmp = self.layout.private.join("tmp");
-        remove_tree(&tmp)?;
-        private_folder(&tmp).map_err(at(&tmp))?;
+        for part in ["tmp", "git"] {
+            let part = self.layout.private.join(part);
+            remove_tree(&part)?;
+            private_folder(&part).map_err(at(&part))?;
+        }
         Ok(self.place())
     }
 

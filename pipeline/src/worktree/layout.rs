@@ -11,7 +11,7 @@ use super::{Name, WorktreeError, at, hooks::NOTE};
 
 /// Keeps git from removing a ref folder when its last ref is packed or deleted: a sandbox may have it bound.
 /// Names that end in `.lock` are no refs, to `git fsck` neither.
-const KEEP: &str = "storkit.lock";
+pub(crate) const KEEP: &str = "storkit.lock";
 
 /// Paths of one worktree; all absolute. Nothing need be there.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -56,7 +56,7 @@ impl Worktrees {
         let git = Git::at(self.project.root());
         let branch = layout.name.branch();
         let base = format!("refs/heads/{base}");
-        let mut args = vec!["-c", "checkout.workers=2", "worktree", "add", "--quiet", "--force"];
+        let mut args = vec!["worktree", "add", "--quiet", "--force"];
         let known = last_tip(layout).filter(|tip| repository.find_commit(*tip).is_ok());
         let known = known.map(|tip| tip.to_string());
         let exists = repository.find_reference(&layout.name.reference()).is_ok();

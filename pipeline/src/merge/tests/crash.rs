@@ -89,11 +89,14 @@ fn files_that_were_half_written_are_written_whole_and_a_stale_lock_goes() {
     fs::remove_file(shop.path("old")).unwrap();
     shop.write(".git/index.lock", "half an index");
     shop.write(".git/refs/heads/main.lock", "");
+    let keeper = ".git/refs/heads/feature/story-9_x/storkit.lock";
+    shop.write(keeper, "");
     let recovery = recover(&shop.project).unwrap();
     let locks = [".git/index.lock", ".git/refs/heads/main.lock"].map(|lock| shop.path(lock));
     let mut found = recovery.stale_locks.clone();
     found.sort();
     assert_eq!((found, recovery.kept), (locks.to_vec(), vec![]));
+    assert!(shop.path(keeper).exists(), "what keeps a bound folder is no lock of git's");
     is_done(&shop, &journal);
     assert_eq!((shop.read("new"), shop.read("README")), ("a new file\n".into(), "a changed file\n".into()));
 }

@@ -1,0 +1,82 @@
+//! A merge's job: a file that stays until the merge is settled, so that the next storkit finds what this one owes.
+
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+use super::{MergeError, MergeRequest, Place, place::remove_durably, resolution::Waiting};
+use crate::{atomic, stage::Stage, story::StoryId};
+
+/// A merge to be done, as it lies on disk until it is settled.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Job {
+    /// Nanoseconds since 1970: the order.
+    pub at: u64,
+    pub file: String,
+    pub title: String,
+    pub branch: String,
+    /// A conflict that came up.
+    #[serde(default)]
+    pub conflict: Option<Waiting>,
+    /// Whether somebody says that it is resolved.
+    #[serde(default)]
+    pub resolved: bool,
+}
+
+impl Job {
+    pub(crate) fn save(&self, place: &Place, story: StoryId) -> Result<(), MergeError> {
+        let path = place.job(story);
+        let bytes = serde_json::to_vec_pretty(self).map_err(std::io::Error::from);
+        bytes.and_then(|bytes| atomic::write(&path, &bytes)).map_err(MergeError::io(path))
+    }
+
+    pub(crate) fn read(place: &Place, story: StoryId) -> Option<Self> {
+        serde_json::from_slice(&fs::read(place.job(story)).ok()?).ok()
+    }
+
+    pub(crate) fn forget(place: &Place, story: StoryId) -> Result<(), MergeError> {
+        let path = place.job(story);
+        remove_durably(&path).map_err(MergeError::io(path))
+    }
+
+    /// Whether somebody has to resolve its conflict.
+    pub(crate) fn waits(&self) -> bool {
+        self.conflict.is_some() && !self.resolved
+    }
+
+    /// What it asks for.
+    pub(crate) fn request(&self) -> Result<MergeRequest, MergeError> {
+        let file = self.file.parse().map_err(|_| MergeError::NoStory(self.file.clone()))?;
+        Ok(MergeRequest { file, title: self.title.clone(), branch: self.branch.clone() })
+    }
+}
+
+/// The jobs on disk, oldest first. Those whose story has left the merge stage are settled; a conflict waits on
+/// where its worktree still is.
+pub(crate) fn left_over(place: &Place) -> Vec<(StoryId, Job)> {
+    let mut jobs = Vec::new();
+    let visible = |entry: &fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
+    for entry in fs::read_dir(place.jobs()).into_iter().flatten().flatten().filter(visible) {
+        match fs::read(entry.path()).map_err(anyhow::Error::from).and_then(|bytes| read(&bytes)) {
+            Ok((request, job)) if place.story(Stage::Merge, &request.file).is_file() => {
+                jobs.push((request.file.id, job));
+            }
+            Ok(_) => drop(fs::remove_file(entry.path())),
+            Err(error) => {
+                tracing::warn!(path = %entry.path().display(), %error, "a merge job cannot be read");
+            }
+        }
+    }
+    for (story, job) in &mut jobs {
+        if !place.conflict(*story).is_dir() {
+            (job.conflict, job.resolved) = (None, false);
+        }
+    }
+    jobs.sort_by_key(|(story, job)| (job.at, *story));
+    jobs
+}
+
+fn read(bytes: &[u8]) -> anyhow::Result<(MergeRequest, Job)> {
+    let job: Job = serde_json::from_slice(bytes)?;
+    Ok((job.request()?, job))
+}

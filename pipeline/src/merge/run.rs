@@ -1,0 +1,161 @@
+//! One merge from its squash to its end.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
+
+use git2::Oid;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Journal, MergeError, MergeOutcome, MergeRequest, MergeSettings, Proof,
+    job::Job,
+    land::{self, Landing},
+    proof::{GateProof, gate_proofs},
+    queue::{Shared, Step},
+    resolution::{self, Waiting},
+    squash::{self, Candidate, Squash},
+    standing::Standing,
+};
+use crate::{gates::GateReport, guard::BaseGuard};
+
+/// How often a merge is done again because a person moved base meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// Does it, again where base moved meanwhile.
+pub(super) async fn one(
+    shared: &Arc<Shared>,
+    job: Job,
+    cancel: &CancellationToken,
+) -> Result<MergeOutcome, MergeError> {
+    let settings = shared.settings();
+    let request = Arc::new(job.request()?);
+    for _ in 0..ATTEMPTS {
+        shared.step(Step::Squash);
+        let (base, asked, job) = (settings.base.clone(), Arc::clone(&request), job.clone());
+        let squashed = shared.blocking(move |shared| prepare(shared, &base, &asked, job)).await?;
+        let (candidate, commit) = match squashed {
+            Prepared::Ended(outcome) => return Ok(outcome),
+            Prepared::Ready(candidate, commit) => (candidate, commit),
+        };
+        let report = gate(shared, &settings, &candidate, commit, cancel).await?;
+        if !report.passed() {
+            return Ok(MergeOutcome::GateFailed(report));
+        }
+        if cancel.is_cancelled() {
+            return Err(MergeError::Cancelled);
+        }
+        shared.step(Step::Landing);
+        let (base, asked) = (settings.base.clone(), Arc::clone(&request));
+        match shared.blocking(move |shared| land(shared, &base, &asked, &candidate, &report)).await? {
+            Landing::Landed(proof) => {
+                return Ok(MergeOutcome::Merged(proof));
+            }
+            Landing::InTheWay(paths) => return Ok(MergeOutcome::CheckoutInTheWay(paths)),
+            Landing::BaseMoved => {}
+        }
+    }
+    Ok(MergeOutcome::BaseMoved)
+}
+
+enum Prepared {
+    Ended(MergeOutcome),
+    /// With a commit of the tree on base, for the gates' worktree.
+    Ready(Candidate, Oid),
+}
+
+fn prepare(
+    shared: &Shared,
+    base: &str,
+    request: &MergeRequest,
+    mut job: Job,
+) -> Result<Prepared, MergeError> {
+    let (place, story) = (&shared.place, request.file.id);
+    let tip = match job.conflict.as_ref().filter(|_| job.resolved) {
+        None => None,
+        Some(waiting) => match resolution::resolved(place, story, waiting)? {
+            Ok(commit) => Some(commit),
+            Err(open) => {
+                job.resolved = false;
+                job.save(place, story)?;
+                return Ok(Prepared::Ended(MergeOutcome::Conflict(open)));
+            }
+        },
+    };
+    match squash::squash(place, request, base, tip)? {
+        Squash::Empty => Ok(Prepared::Ended(MergeOutcome::Empty)),
+        Squash::Ready(candidate) => {
+            let commit = squash::commit(place, request, &candidate, &[])?;
+            Ok(Prepared::Ready(candidate, commit))
+        }
+        Squash::Conflict { before, tip, paths } => {
+            resolution::lay_out(place, story, before, tip)?;
+            let waiting = Waiting { before: before.to_string(), tip: tip.to_string(), paths: paths.clone() };
+            (job.conflict, job.resolved) = (Some(waiting), false);
+            job.save(place, story)?;
+            Ok(Prepared::Ended(MergeOutcome::Conflict(paths)))
+        }
+    }
+}
+
+/// The gates on the merged result, in the standing worktree; none, if the project has none.
+async fn gate(
+    shared: &Arc<Shared>,
+    settings: &MergeSettings,
+    candidate: &Candidate,
+    commit: Oid,
+    cancel: &CancellationToken,
+) -> Result<GateReport, MergeError> {
+    let tree = candidate.tree.to_string();
+    if settings.gates.commands.is_empty() {
+        return Ok(GateReport { results: Vec::new(), tree });
+    }
+    let open = move |shared: &Shared| {
+        if shared.untidy.load(Ordering::SeqCst) {
+            tidy(shared)?;
+        }
+        Standing::open(&shared.place, shared.place.standing(), commit)?.check_out(commit)
+    };
+    shared.blocking(open).await?;
+    shared.step(Step::Gates);
+    shared.untidy.store(true, Ordering::SeqCst);
+    let owner = shared.place.root.to_string_lossy();
+    let report = settings.gates.run_marked(&shared.place.standing(), &tree, &owner, cancel).await;
+    report.map_err(|_| MergeError::Cancelled)
+}
+
+/// Removes what gates left in the standing worktree, which no merge has to wait for.
+pub(super) fn tidy(shared: &Shared) -> Result<(), MergeError> {
+    if let Some(standing) = Standing::find(&shared.place, shared.place.standing()) {
+        standing.tidy()?;
+    }
+    shared.untidy.store(false, Ordering::SeqCst);
+    Ok(())
+}
+
+fn land(
+    shared: &Shared,
+    base: &str,
+    request: &MergeRequest,
+    candidate: &Candidate,
+    report: &GateReport,
+) -> Result<Landing, MergeError> {
+    let gates: Vec<GateProof> = gate_proofs(report);
+    let commit = squash::commit(&shared.place, request, candidate, &gates)?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let proof = Proof {
+        story: request.file.id,
+        file: request.file.to_string(),
+        base: base.to_owned(),
+        before: candidate.before.to_string(),
+        commit: commit.to_string(),
+        tree: candidate.tree.to_string(),
+        diff: candidate.diff,
+        gates,
+        at: now.as_secs().try_into().unwrap_or(i64::MAX),
+    };
+    let journal = Journal { proof, story_blob: candidate.story_blob.to_string() };
+    let guard = BaseGuard::lock(&shared.project)?;
+    land::land(&shared.place, &journal, &guard)
+}
