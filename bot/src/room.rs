@@ -5,10 +5,11 @@
 mod answers;
 mod intake;
 mod questions;
+mod retry;
 mod ticker;
 mod turns;
 
-pub use turns::RetryPolicy;
+pub use retry::RetryPolicy;
 
 use std::{
     collections::{BTreeMap, VecDeque},
