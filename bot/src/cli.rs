@@ -6,7 +6,10 @@ use bot::{StartError, commands, config::Config, config::Loaded, doctor};
 use clap::{Args, Parser, Subcommand};
 use pipeline::Project;
 
-use crate::serve::{self, Front};
+use crate::{
+    serve::{self, Front},
+    upkeep,
+};
 
 /// A team of coding agents on a git project, driven from the team's chat rooms.
 #[derive(Parser)]
@@ -37,8 +40,14 @@ enum Action {
     Chat,
     /// Try it without an account: the real Claude Code against a scripted model on this machine, in a scratch project
     Demo,
-    /// Check what storkit needs
-    Doctor,
+    /// Check what storkit needs; exit code 1 if something does not work
+    Doctor {
+        /// Check instead that every done story is really merged
+        #[arg(long)]
+        audit: bool,
+    },
+    /// Move the stories of an older `.story_kit` folder to `.storkit`, keeping their history
+    Migrate,
     /// Print the reference page of all commands
     Docs,
 }
@@ -52,7 +61,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         None | Some(Action::Serve) => serve::project(&cli.common, Front::None).await,
         Some(Action::Chat) => serve::chat(&cli.common, front).await,
         Some(Action::Demo) => serve::demo(&cli.common, front).await,
-        Some(Action::Doctor) => check(&cli.common).await,
+        Some(Action::Doctor { audit: false }) => check(&cli.common).await,
+        Some(Action::Doctor { audit: true }) => with_project(&cli.common, upkeep::audit_stories),
+        Some(Action::Migrate) => with_project(&cli.common, upkeep::migrate_stories),
         Some(Action::Docs) => {
             print(&commands::reference(&commands::all()));
             ExitCode::SUCCESS
@@ -71,6 +82,13 @@ pub fn open(common: &Common) -> Result<(Project, Loaded), ExitCode> {
         loaded.config.http.port = port;
     }
     Ok((project, loaded))
+}
+
+fn with_project(common: &Common, act: impl FnOnce(&Project) -> ExitCode) -> ExitCode {
+    match open(common) {
+        Ok((project, _)) => act(&project),
+        Err(code) => code,
+    }
 }
 
 /// A start that failed: 75 where trying later can help.

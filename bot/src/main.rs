@@ -2,6 +2,7 @@
 
 mod cli;
 mod serve;
+mod upkeep;
 
 use std::process::ExitCode;
 

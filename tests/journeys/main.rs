@@ -22,3 +22,4 @@ mod real_trust;
 mod restart;
 mod stop;
 mod trouble;
+mod upkeep;

@@ -1,0 +1,47 @@
+//! `storkit migrate` and `storkit doctor --audit`, as an operator runs them.
+
+use std::{fs, process::Command};
+
+use e2e::Program;
+
+fn git(program: &Program, arguments: &[&str]) {
+    let identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+    let run = Command::new("git").arg("-C").arg(program.project()).args(identity).args(arguments).output();
+    let run = run.expect("git runs");
+    assert!(run.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
+}
+
+/// Exit code and standard output.
+fn said(program: &Program, arguments: &[&str]) -> (Option<i32>, String) {
+    let run = program.run(arguments, "");
+    (run.status.code(), String::from_utf8_lossy(&run.stdout).into_owned())
+}
+
+#[test]
+fn an_older_folder_is_migrated_and_a_story_done_without_a_merge_is_found() {
+    let program = Program::with_stand_in();
+    let story = "---\nname: A\n---\n\nText.\n";
+    for path in [".story_kit/work/1_upcoming/1_story_a.md", ".story_kit/work/5_done/2_bug_b.md"] {
+        let path = program.file(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("it is made");
+        fs::write(path, story).expect("it is written");
+    }
+    git(&program, &["add", ".story_kit"]);
+    git(&program, &["commit", "-q", "-m", "stories"]);
+    let (code, text) = said(&program, &["migrate"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.starts_with("Moved 2 files"), "{text}");
+    git(&program, &["commit", "-q", "-m", "moved"]);
+    assert_eq!(
+        fs::read_to_string(program.file(".storkit/work/1_backlog/1_story_a.md")).expect("moved"),
+        story
+    );
+    assert_eq!(said(&program, &["migrate"]), (Some(0), "There is nothing to migrate.\n".into()));
+
+    let (code, text) = said(&program, &["doctor", "--audit"]);
+    assert_eq!((code, text.lines().count()), (Some(1), 1), "{text}");
+    assert!(text.contains("Story `2` is in done, and no commit on base merged it"), "{text}");
+    fs::remove_file(program.file(".storkit/work/5_done/2_bug_b.md")).expect("removed");
+    let (code, text) = said(&program, &["doctor", "--audit"]);
+    assert_eq!(code, Some(0), "{text}");
+}
