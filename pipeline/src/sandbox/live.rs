@@ -68,8 +68,10 @@ const SAY: &str = r#"say() { printf '{"type":"assistant","message":{"content":[{
 #[tokio::test]
 async fn a_confined_agent_takes_prompts_and_is_asked_to_end_before_it_is_killed() {
     let (fixture, worktree, place) = confined();
+    // It waits on a FIFO of its own: a child that it waited in could be met by the end and count as killed.
     let script = format!(
-        "{SAY}trap 'echo bye > ended; exit 143' TERM\nread -r line; say heard\nwhile :; do read -r line || sleep 1; done"
+        "{SAY}trap 'echo bye > ended; exit 143' TERM\nmkfifo wait; exec 3<>wait\n\
+         read -r line; say heard\nwhile :; do read -r line <&3; done"
     );
     let launch = launch(&fixture, &worktree, place, Mode::Live, &script);
     let (process, mut events) = Process::start(launch).await.expect("it starts");
