@@ -45,7 +45,7 @@ fn bad(text: impl Into<String>) -> Check {
 
 /// Runs all checks.
 pub async fn check(project: &Project, config: &Config, secret_env: &[String]) -> Vec<Check> {
-    let mut checks = vec![claude_version(config).await, claude_key(config, secret_env).await];
+    let mut checks = vec![claude_version(config, secret_env).await, claude_key(config, secret_env).await];
     checks.extend(git(project).await);
     checks.push(trust(config));
     checks.push(sandbox());
@@ -53,19 +53,25 @@ pub async fn check(project: &Project, config: &Config, secret_env: &[String]) ->
     checks
 }
 
-async fn output(
-    program: &[String],
-    arguments: &[&str],
-    environment: &[(&String, &String)],
-) -> Result<String, String> {
-    let (name, leading) = program.split_first().ok_or("no program is configured")?;
-    let child = Command::new(name)
-        .args(leading)
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+/// The CLI as agents get it: without the bot's secrets, with what is configured for it.
+async fn claude(config: &Config, secret_env: &[String], arguments: &[&str]) -> Result<String, String> {
+    let (name, leading) = config.claude.command.split_first().ok_or("no program is configured")?;
+    let mut command = Command::new(name);
+    for secret in secret_env {
+        command.env_remove(secret);
+    }
+    command.args(leading).args(arguments).envs(&config.claude.env);
+    output(command).await
+}
+
+async fn run_git(arguments: &[&str]) -> Result<String, String> {
+    let mut command = Command::new("git");
+    command.args(arguments);
+    output(command).await
+}
+
+async fn output(mut command: Command) -> Result<String, String> {
+    let child = command.stdin(Stdio::null()).kill_on_drop(true).output();
     match tokio::time::timeout(PATIENCE, child).await {
         Err(_) => Err(format!("it did not answer in {} s", PATIENCE.as_secs())),
         Ok(Err(error)) => Err(error.to_string()),
@@ -76,10 +82,9 @@ async fn output(
     }
 }
 
-async fn claude_version(config: &Config) -> Check {
-    let command = &config.claude.command;
-    let program = command.first().map(String::as_str).unwrap_or_default();
-    match output(command, &["--version"], &[]).await {
+async fn claude_version(config: &Config, secret_env: &[String]) -> Check {
+    let program = config.claude.command.first().map(String::as_str).unwrap_or_default();
+    match claude(config, secret_env, &["--version"]).await {
         Ok(version) if version.contains(TESTED_VERSION) => good(format!("Claude Code {TESTED_VERSION}")),
         Ok(version) => note(format!(
             "Claude Code {}; storkit is tested with {TESTED_VERSION}",
@@ -98,9 +103,7 @@ fn which(program: &str) -> Option<std::path::PathBuf> {
 }
 
 async fn claude_key(config: &Config, secret_env: &[String]) -> Check {
-    let environment: Vec<_> = config.claude.env.iter().collect();
-    let _ = secret_env;
-    match output(&config.claude.command, &["auth", "status"], &environment).await {
+    match claude(config, secret_env, &["auth", "status"]).await {
         Ok(text) if logged_in(&text) => good("Claude Code has a key or a login"),
         Ok(_) => bad("Claude Code has no key. Set `ANTHROPIC_API_KEY`, or run `claude` once and log in"),
         Err(why) => note(format!(
@@ -116,13 +119,12 @@ fn logged_in(text: &str) -> bool {
 
 async fn git(project: &Project) -> Vec<Check> {
     let root = project.root().to_string_lossy().into_owned();
-    let git = ["git".to_owned()];
     let mut checks = Vec::new();
-    match output(&git, &["--version"], &[]).await {
+    match run_git(&["--version"]).await {
         Ok(version) => checks.push(good(version)),
         Err(_) => return vec![bad("`git` was not found. Install it (`apt-get install git`)")],
     }
-    let identity = output(&git, &["-C", &root, "config", "user.email"], &[]).await;
+    let identity = run_git(&["-C", &root, "config", "user.email"]).await;
     checks.push(match identity {
         Ok(email) if !email.is_empty() => good(format!("commits are made as {}", inert(&email))),
         _ => note("git has no identity here. Run `git config user.email YOU@EXAMPLE` and `git config user.name NAME`"),
@@ -198,8 +200,18 @@ mod tests {
     async fn a_missing_program_says_how_to_get_it() {
         let mut config = Config::default();
         config.claude.command = vec!["no-such-program-here".into()];
-        let check = claude_version(&config).await;
+        let check = claude_version(&config, &[]).await;
         assert_eq!(check.state, State::Bad);
         assert!(check.text.contains("npm install"), "{}", check.text);
+    }
+
+    #[tokio::test]
+    async fn the_cli_is_checked_without_the_bots_secrets_and_with_its_own_environment() {
+        let mut config = Config::default();
+        // The home folder's name stands for a secret: every test has one.
+        config.claude.command = ["/bin/sh", "-c", "echo \"${HOME-none} $MINE\""].map(str::to_owned).into();
+        config.claude.env.insert("MINE".into(), "mine".into());
+        assert_eq!(claude(&config, &["HOME".into()], &[]).await, Ok("none mine".into()));
+        assert_ne!(claude(&config, &[], &[]).await, Ok("none mine".into()));
     }
 }
