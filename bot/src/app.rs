@@ -1,9 +1,12 @@
 //! The bot as a whole: started, served, shut down.
 
-use std::{sync::Arc, time::Duration, time::Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use adapters::{Adapter, Room, supervise::supervise};
-use pipeline::Project;
+use pipeline::{Pipeline, Project};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -14,6 +17,7 @@ use crate::{
     command::Registry,
     commands,
     config::Loaded,
+    host::{self, BotHost},
     http::{self, Run, RunGuard, Runs},
     lock::{self, InstanceLock, LockError},
     permission::{PermissionBroker, QuestionId},
@@ -57,6 +61,9 @@ pub enum StartError {
     /// No state.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The record of runs cannot be opened.
+    #[error("`.storkit/logs/runs.jsonl` cannot be used: {0}.")]
+    Ledger(std::io::Error),
     /// The port is taken.
     #[error(
         "Port {port} on 127.0.0.1 is taken, probably by another storkit or a development server (`ss -ltnp 'sport = :{port}'` \
@@ -100,11 +107,15 @@ impl App {
         })?;
         let (sender, inbox) = mpsc::channel(1_000);
         let notices = options.notices.clone();
-        let services = Arc::new(services(options, registry, store, &sender));
-        drop(sender);
+        let (runs, port) = (Runs::default(), Arc::<OnceLock<u16>>::default());
         if let Ok(address) = listener.local_addr() {
-            let _ = services.port.set(address.port());
+            let _ = port.set(address.port());
         }
+        let host = BotHost::new(&options.loaded.config, runs.clone(), port.clone());
+        let pipeline = Pipeline::open(&options.project, host::settings(&options.loaded), Arc::new(host))
+            .map_err(StartError::Ledger)?;
+        let services = Arc::new(services(options, registry, store, &sender, (pipeline, port)));
+        drop(sender);
         let for_rooms = services.clone();
         services.rooms.serve(move |room, sender, mailbox| match for_rooms.adapter(room.adapter()) {
             // A room that has ended with the bot is not started again by what still comes for it.
@@ -115,7 +126,6 @@ impl App {
             }
             None => false,
         });
-        let runs = Runs::default();
         let app = Self { services, runs, lock };
         app.clean_up_after_predecessor(&notices).await;
         let (services, runs) = (app.services.clone(), app.runs.clone());
@@ -208,6 +218,7 @@ fn services(
     registry: Registry,
     store: Store,
     sender: &mpsc::Sender<adapters::Incoming>,
+    (pipeline, port): (Pipeline, Arc<OnceLock<u16>>),
 ) -> Services {
     let Options { project, loaded, adapters, access, clock, retry, label, notices: _ } = options;
     let stop = CancellationToken::new();
@@ -239,7 +250,8 @@ fn services(
         tracker,
         stop,
         started: Instant::now(),
-        port: Default::default(),
+        port,
+        pipeline,
         label,
         adapters,
         sampler: Default::default(),

@@ -95,7 +95,10 @@ fn with_project(common: &Common, act: impl FnOnce(&Project) -> ExitCode) -> Exit
 pub fn not_started(error: &StartError) -> ExitCode {
     let code = match error {
         StartError::Lock(bot::LockError::Taken { .. }) | StartError::Port { .. } => 75,
-        StartError::Lock(bot::LockError::Io { .. }) | StartError::Store(_) | StartError::Listen { .. } => 1,
+        StartError::Lock(bot::LockError::Io { .. })
+        | StartError::Store(_)
+        | StartError::Listen { .. }
+        | StartError::Ledger(_) => 1,
     };
     complain(code, &error.to_string())
 }

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use adapters::Room;
 use pipeline::{
     atomic,
     toml_keys::{self, Misfit, dotted_keys},
@@ -37,6 +38,8 @@ pub struct Config {
     pub http: Http,
     /// The terminal.
     pub console: ConsoleSection,
+    /// Stories and agents.
+    pub pipeline: PipelineSection,
 }
 
 /// `[claude]`
@@ -76,6 +79,25 @@ pub struct ConsoleSection {
     pub enabled: bool,
 }
 
+/// `[pipeline]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PipelineSection {
+    /// Rooms (`adapter:id`) that get notices and agents' permission questions.
+    pub rooms: Vec<String>,
+}
+
+impl PipelineSection {
+    /// The rooms; what is no `adapter:id` was refused when the file was read.
+    pub fn rooms(&self) -> Vec<Room> {
+        self.rooms
+            .iter()
+            .filter_map(|room| room.split_once(':'))
+            .map(|(adapter, id)| Room::new(adapter, id))
+            .collect()
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -88,6 +110,7 @@ impl Default for Config {
             claude: Claude::default(),
             http: Http::default(),
             console: ConsoleSection::default(),
+            pipeline: PipelineSection::default(),
         }
     }
 }
@@ -236,6 +259,9 @@ impl Config {
         }
         if self.prefixes.iter().any(|prefix| prefix.trim().is_empty()) {
             return wrong("prefixes", "a prefix cannot be empty; write [\"!\"], or [] for none.");
+        }
+        if self.pipeline.rooms.iter().any(|room| !room.contains(':')) {
+            return wrong("pipeline.rooms", "a room is written `adapter:id`, like \"console:main\".");
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ pub mod commands;
 pub mod config;
 pub mod demo;
 pub mod doctor;
+mod host;
 pub mod http;
 mod live;
 mod lock;

@@ -8,7 +8,7 @@ use std::{
 
 use adapters::{Adapter, Health, HealthSnapshot, Identity};
 use pipeline::{
-    Project,
+    Pipeline, Project,
     claude::{Launch, Mode, PermissionRoute, SessionId, Start},
     usage::Sampler,
 };
@@ -56,7 +56,9 @@ pub struct Services {
     /// When the bot was started.
     pub started: Instant,
     /// The port that was really bound.
-    pub port: OnceLock<u16>,
+    pub port: Arc<OnceLock<u16>>,
+    /// Stories and those who work on them.
+    pub pipeline: Pipeline,
     /// A label that is shown with the bot's greeting, e.g. for the demo.
     pub label: Option<String>,
     pub(crate) adapters: Vec<(Arc<dyn Adapter>, Arc<Health>)>,

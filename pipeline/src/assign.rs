@@ -1,6 +1,6 @@
 //! Who is to start on what, now. A pure function of stored facts, called after every event.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
     stage::{Role, Stage},
@@ -24,7 +24,7 @@ pub struct Slot {
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
     /// The stories that could be read and stand in one stage only.
-    pub stories: &'a [Story],
+    pub stories: &'a [Arc<Story>],
     /// Stories whose merge waits for a mergemaster.
     pub conflicts: &'a BTreeSet<StoryId>,
     /// Failed runs after which a stage is given up.
@@ -109,7 +109,7 @@ pub fn waits_for(story: &Story, situation: &Situation<'_>, slots: &[Slot]) -> Re
 }
 
 /// The stories this one depends on that are not done. One that does not exist (any more) is not met.
-fn unmet(story: &Story, all: &[Story]) -> Vec<StoryId> {
+fn unmet(story: &Story, all: &[Arc<Story>]) -> Vec<StoryId> {
     let done = |id: &StoryId| {
         all.iter().any(|other| other.file.id == *id && matches!(other.stage, Stage::Done | Stage::Archived))
     };
@@ -120,7 +120,7 @@ fn unmet(story: &Story, all: &[Story]) -> Vec<StoryId> {
 /// only if its role fits, and is waited for if it is busy.
 pub fn assign(situation: &Situation<'_>, slots: &[Slot]) -> Vec<Assignment> {
     let mut free: Vec<&Slot> = slots.iter().filter(|slot| slot.busy_with.is_none()).collect();
-    let mut waiting: Vec<(&Story, Role)> = situation
+    let mut waiting: Vec<(&Arc<Story>, Role)> = situation
         .stories
         .iter()
         .filter(|story| story.stage.role().is_some())
@@ -180,7 +180,8 @@ mod tests {
 
     fn run(stories: &[Story], conflicts: &[u32], slots: &[Slot]) -> Vec<(u32, String)> {
         let conflicts = conflicts.iter().copied().map(StoryId).collect();
-        let situation = Situation { stories, conflicts: &conflicts, max_retries: 3 };
+        let stories: Vec<Arc<Story>> = stories.iter().cloned().map(Arc::new).collect();
+        let situation = Situation { stories: &stories, conflicts: &conflicts, max_retries: 3 };
         assign(&situation, slots).into_iter().map(|started| (started.story.0, started.slot)).collect()
     }
 
@@ -244,6 +245,7 @@ mod tests {
         spent.front.retry_count = 3;
         let stories = [blocked, dependent.clone(), spent, story(4, Stage::Done), story(5, Stage::Qa)];
         assert_eq!(run(&stories[..3], &[], &team()), []);
+        let stories = stories.map(Arc::new);
         let conflicts = BTreeSet::new();
         let situation = Situation { stories: &stories, conflicts: &conflicts, max_retries: 3 };
         assert_eq!(waits_for(&dependent, &situation, &[]), Err(Hold::DependsOn(vec![StoryId(5)])));
@@ -272,9 +274,9 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_unlawful_is_ever_started(stories in prop::collection::vec(any_story(), 0..12), busy in 0..4_usize) {
-            let stories: Vec<Story> = {
+            let stories: Vec<Arc<Story>> = {
                 let mut seen = BTreeSet::new();
-                stories.into_iter().filter(|story| seen.insert(story.file.id)).collect()
+                stories.into_iter().filter(|story| seen.insert(story.file.id)).map(Arc::new).collect()
             };
             let mut slots = team();
             for (n, slot) in slots.iter_mut().enumerate().take(busy) {

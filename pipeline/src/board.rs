@@ -10,6 +10,7 @@ use std::{
     ffi::OsStr,
     fmt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use crate::{
@@ -23,7 +24,7 @@ pub use work::{Removed, Work, WorkError};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Board {
     /// Those that can be acted on, by number. No number is in here twice.
-    pub stories: Vec<Story>,
+    pub stories: Vec<Arc<Story>>,
     /// What was found besides, for people to mend.
     pub problems: Vec<Problem>,
 }
@@ -69,12 +70,12 @@ pub enum Problem {
 
 impl Board {
     /// The story of this number, if it can be acted on.
-    pub fn story(&self, id: StoryId) -> Option<&Story> {
-        self.stories.binary_search_by_key(&id, Story::id).ok().map(|at| &self.stories[at])
+    pub fn story(&self, id: StoryId) -> Option<&Arc<Story>> {
+        self.stories.binary_search_by_key(&id, |story| story.id()).ok().map(|at| &self.stories[at])
     }
 
     /// The stories of one stage, by number.
-    pub fn in_stage(&self, stage: Stage) -> impl Iterator<Item = &Story> {
+    pub fn in_stage(&self, stage: Stage) -> impl Iterator<Item = &Arc<Story>> {
         self.stories.iter().filter(move |story| story.stage == stage)
     }
 
@@ -95,7 +96,7 @@ impl Board {
                 *holders.entry(id).or_default() += 1;
             }
             match &reading.found {
-                Ok(story) => stories.push(story),
+                Ok(story) => stories.push(Arc::clone(story)),
                 Err(problem) => problems.push(problem.clone()),
             }
         }
@@ -110,7 +111,7 @@ impl Board {
             problems.push(Problem::SameId { id, paths });
         }
         problems.sort_by(|one, other| one.path().cmp(other.path()));
-        Self { stories: stories.into_iter().cloned().collect(), problems }
+        Self { stories, problems }
     }
 }
 
@@ -180,5 +181,5 @@ fn shown(path: &Path) -> String {
 struct Reading {
     /// The number its name claims, also where the rest is wrong.
     id: Option<StoryId>,
-    found: Result<Story, Problem>,
+    found: Result<Arc<Story>, Problem>,
 }

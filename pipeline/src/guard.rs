@@ -1,6 +1,7 @@
 //! The base branch: which it is, the lock without which nobody writes it, what changed behind our back, and rescue.
 
 mod fingerprint;
+mod own;
 mod rescue;
 
 use std::{
@@ -13,6 +14,7 @@ use git2::{ErrorCode, Repository};
 
 pub use self::{
     fingerprint::{Culprit, Fingerprint, Ours, Tampering, compare},
+    own::OwnCommits,
     rescue::{Checkout, Rescue, rescue},
 };
 use crate::Project;

@@ -31,7 +31,7 @@ fn script() -> Script {
 }
 
 fn run(rooms: Vec<Room>, asked_for: &str) -> Run {
-    Run { rooms, asked_for: asked_for.into(), timeout: Some(Duration::from_secs(300)) }
+    Run { rooms, asked_for: asked_for.into(), timeout: Some(Duration::from_secs(300)), ..Run::default() }
 }
 
 fn mcp(bot: &Bot) -> String {

@@ -2,14 +2,15 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
 
 use adapters::Room;
+use pipeline::event::RunInfo;
 
-/// A run of an agent: where its questions go.
-#[derive(Clone, Debug)]
+/// A run of an agent: where its questions go, and which tools it sees.
+#[derive(Clone, Debug, Default)]
 pub struct Run {
     /// The rooms that are asked; empty: nobody, and the answer is no.
     pub rooms: Vec<Room>,
@@ -17,6 +18,10 @@ pub struct Run {
     pub asked_for: String,
     /// How long a question waits; `None` for ever.
     pub timeout: Option<Duration>,
+    /// The pipeline's run; `None` for one that may only ask.
+    pub agent: Option<RunInfo>,
+    /// How many of its questions wait for a person now.
+    pub waiting: Arc<AtomicUsize>,
 }
 
 /// The runs under way, by token. Cheap to clone.
@@ -67,7 +72,7 @@ mod tests {
     #[test]
     fn a_token_is_valid_as_long_as_its_run_lives() {
         let runs = Runs::default();
-        let guard = runs.open(Run { rooms: Vec::new(), asked_for: "story 1".into(), timeout: None });
+        let guard = runs.open(Run { asked_for: "story 1".into(), ..Run::default() });
         let token = guard.token().to_owned();
         assert_eq!(runs.find(&token).unwrap().asked_for, "story 1");
         assert!(runs.find("other").is_none());

@@ -276,7 +276,7 @@ fn entry(folder: &Folder, name: &OsStr, round: u64) -> Option<Entry> {
         }
         Err(error) => (None, Err(unreadable(io::Error::from(error).to_string()))),
     };
-    Some(Entry { stamp, round, reading: Reading { id, found } })
+    Some(Entry { stamp, round, reading: Reading { id, found: found.map(Arc::new) } })
 }
 
 /// A file's content, or why it has none that could be a story's. A FIFO does not make it wait.

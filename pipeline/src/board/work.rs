@@ -293,7 +293,7 @@ impl Work {
     fn readable(&self, index: &mut Index, id: StoryId) -> Result<Story, WorkError> {
         let board = index.board();
         match (board.story(id), board.problem(id)) {
-            (Some(story), _) => Ok(story.clone()),
+            (Some(story), _) => Ok(Story::clone(story)),
             (None, Some(problem)) => Err(WorkError::Problem(problem.clone())),
             (None, None) => Err(WorkError::Unknown(id)),
         }
@@ -436,8 +436,8 @@ mod tests {
         let story = fixture.work.create(Kind::Bug, "Login:\n../ fails", None).unwrap();
         assert_eq!(fixture.files(), ["1_backlog/1_bug_login_fails.md"]);
         assert_eq!((story.stage, story.front.name.as_str()), (Stage::Backlog, "Login: ../ fails"));
-        assert_eq!(fixture.work.board().unwrap().stories, std::slice::from_ref(&story));
-        assert_eq!(fixture.work.scan().unwrap().stories, [story]);
+        assert_eq!(fixture.work.board().unwrap().stories, [Arc::new(story.clone())]);
+        assert_eq!(fixture.work.scan().unwrap().stories, [Arc::new(story)]);
         assert!(matches!(fixture.work.create(Kind::Bug, " \n", None), Err(WorkError::NoTitle)));
         let long = fixture.work.create(Kind::Spike, &"name ".repeat(2000), Some("- [ ] one")).unwrap();
         assert_eq!(long.front.name.chars().count(), 200);
@@ -564,7 +564,7 @@ mod tests {
         fixture.work.create(Kind::Story, "y", None).unwrap();
         fs::copy(fixture.path("1_backlog/1_story_x.md"), fixture.path("3_qa/1_story_x.md")).unwrap();
         let board = fixture.work.scan().unwrap();
-        assert_eq!(board.stories.iter().map(Story::id).collect::<Vec<_>>(), [StoryId(2)]);
+        assert_eq!(board.stories.iter().map(|story| story.id()).collect::<Vec<_>>(), [StoryId(2)]);
         insta::assert_snapshot!(board.problems[0], @"story 1 is there more than once: `1_backlog/1_story_x.md` and `3_qa/1_story_x.md`. Delete or renumber all but one.");
         for refused in [
             fixture.work.move_story(ONE, Stage::Current, Mover::Person).map(drop),
@@ -654,7 +654,7 @@ mod tests {
         fixture.write("1_backlog/2_story_y.md", "# b\n");
         assert_eq!(fixture.work.board().unwrap().stories, []);
         let board = fixture.work.refresh(&[fixture.path("1_backlog/2_story_y.md")]).unwrap();
-        assert_eq!(board.stories.iter().map(Story::id).collect::<Vec<_>>(), [StoryId(2)]);
+        assert_eq!(board.stories.iter().map(|story| story.id()).collect::<Vec<_>>(), [StoryId(2)]);
         fs::remove_file(fixture.path("1_backlog/2_story_y.md")).unwrap();
         assert_eq!(fixture.work.refresh(&[fixture.path("1_backlog/2_story_y.md")]).unwrap().stories, []);
         assert_eq!(fixture.work.refresh(&[fixture.path("1_backlog")]).unwrap().stories.len(), 1);

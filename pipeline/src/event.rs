@@ -1,0 +1,359 @@
+//! What the pipeline tells of itself: events in order, and the state that they change.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::SystemTime};
+
+use serde::Serialize;
+
+use crate::{
+    board::Board,
+    claude::SessionId,
+    merge::{MergeStatus, Step},
+    stage::{Role, Stage},
+    story::StoryId,
+};
+
+/// Who did something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "who", content = "name", rename_all = "lowercase")]
+pub enum Actor {
+    /// A person, as people call them.
+    Person(String),
+    /// A worker, by its slot's name.
+    Agent(String),
+    /// storkit, by its rules.
+    Pipeline,
+    /// Somebody who changed the file itself.
+    Editor,
+}
+
+/// A run's name, unique in a project: `STORY-SLOT-NUMBER`, safe in paths.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct RunId(pub Arc<str>);
+
+/// What a run is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Worktree and components are made ready.
+    Preparing,
+    /// The agent works.
+    Working,
+    /// The model's service is busy; the CLI tries again.
+    ServiceBusy,
+    /// It was resumed, to commit what it left.
+    Reminded,
+    /// The agent has ended; its work is looked at.
+    Settling,
+    /// The gates run in its worktree.
+    Gates,
+}
+
+/// A run that lives, or has just ended.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunInfo {
+    /// Its name.
+    pub id: RunId,
+    /// The story it works on.
+    pub story: StoryId,
+    /// The story's title.
+    pub title: String,
+    /// The worker.
+    pub slot: String,
+    /// The configured agent that the worker is one of.
+    pub agent: String,
+    /// What it is for.
+    pub role: Role,
+    /// When it was started.
+    pub since: SystemTime,
+    /// What it does now.
+    pub phase: Phase,
+    /// The CLI's process while it lives.
+    pub pid: Option<u32>,
+    /// The CLI's session, once known.
+    #[serde(skip)]
+    pub session: Option<SessionId>,
+    /// US dollars so far.
+    pub cost_usd: f64,
+}
+
+/// A worker of the configuration, busy or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Worker {
+    /// Its own name.
+    pub slot: String,
+    /// The configured agent.
+    pub agent: String,
+    /// What it is for.
+    pub role: Role,
+    /// The story it works on.
+    pub busy_with: Option<StoryId>,
+}
+
+/// A story's merge in words and facts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum MergeView {
+    /// Others are before it.
+    Queued {
+        /// How many.
+        ahead: usize,
+    },
+    /// It is its turn.
+    Running {
+        /// What is done now.
+        step: Step,
+    },
+    /// These files wait for somebody to resolve them.
+    Conflict {
+        /// The files.
+        files: Vec<PathBuf>,
+    },
+    /// It is on base.
+    Merged {
+        /// The commit.
+        commit: String,
+    },
+    /// It did not merge.
+    Failed {
+        /// Why, as a sentence.
+        why: String,
+    },
+}
+
+/// The state after the event `seq`. Cheap to clone; parts are shared with the pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The number of the last event that is in it.
+    pub seq: u64,
+    /// All stories, and what is wrong with files.
+    pub board: Arc<Board>,
+    /// Living runs, by worker.
+    pub runs: Vec<RunInfo>,
+    /// All workers.
+    pub workers: Vec<Worker>,
+    /// Merges that are queued, run, or wait in a conflict.
+    pub merges: BTreeMap<StoryId, MergeView>,
+    /// Why stories in work stand still, as clauses ("blocked: ..."). Those that wait for a free worker, or are
+    /// worked on, are not in here.
+    pub holds: BTreeMap<StoryId, String>,
+    /// What stops all new runs, as a sentence: a spent budget, a broken `project.toml`, a full disk.
+    pub paused: Option<String>,
+    /// The branch that stories merge to.
+    pub base: String,
+    /// What agents run in, as a clause: `bubblewrap`, or `no sandbox (why)`.
+    pub protection: String,
+}
+
+/// An event with its number. Numbers begin at 1 with each start and have no gaps.
+#[derive(Clone, Debug, Serialize)]
+pub struct Numbered {
+    /// Its number.
+    pub seq: u64,
+    /// When, in milliseconds since 1970.
+    pub at: u64,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What a person is to do about a story.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    /// `accept` or `reject`.
+    Review,
+    /// Look, mend, then `retry`.
+    Retry,
+    /// Move files of theirs out of the way of a merge, then `retry`.
+    ClearTheWay,
+    /// Let it spend more (`retry`), or leave it.
+    Budget,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A story is there that was not.
+    StoryCreated {
+        /// Which.
+        story: StoryId,
+        /// Its title.
+        title: String,
+        /// Where.
+        stage: Stage,
+        /// By whom.
+        by: Actor,
+    },
+    /// A story's text or front matter is another.
+    StoryChanged {
+        /// Which.
+        story: StoryId,
+        /// Its title.
+        title: String,
+    },
+    /// A story is in another stage.
+    StoryMoved {
+        /// Which.
+        story: StoryId,
+        /// Its title.
+        title: String,
+        /// Where it was.
+        from: Stage,
+        /// Where it is.
+        to: Stage,
+        /// By whom.
+        by: Actor,
+        /// Why, as a sentence.
+        why: Option<String>,
+    },
+    /// A story is gone.
+    StoryDeleted {
+        /// Which.
+        story: StoryId,
+        /// Its title.
+        title: String,
+        /// Where it was.
+        stage: Stage,
+        /// By whom.
+        by: Actor,
+    },
+    /// Something is wrong with a file in `.storkit/work/`, as a sentence.
+    ProblemFound {
+        /// The sentence.
+        problem: String,
+    },
+    /// An agent was started.
+    RunStarted {
+        /// Its run.
+        run: RunInfo,
+    },
+    /// A run does something else now.
+    RunPhase {
+        /// Which.
+        run: RunId,
+        /// Its story.
+        story: StoryId,
+        /// What.
+        phase: Phase,
+    },
+    /// A line that an agent said, or a tool it uses; without escape sequences, at most 500 characters.
+    RunSaid {
+        /// Which.
+        run: RunId,
+        /// The line.
+        line: String,
+    },
+    /// A run is over.
+    RunEnded {
+        /// Which.
+        run: RunInfo,
+        /// What came of it, as a clause ("gates passed", "no commit was made").
+        outcome: String,
+        /// Whether it counts as a failure.
+        failed: bool,
+        /// `3 files, +20 -4` against base.
+        diff: Option<String>,
+    },
+    /// A merge was queued, took a step, or ended.
+    Merge {
+        /// Whose.
+        story: StoryId,
+        /// The story's title.
+        title: String,
+        /// Where it is.
+        merge: MergeView,
+        /// `3 files, +20 -4`, once merged.
+        diff: Option<String>,
+    },
+    /// A story waits for a person.
+    NeedsPerson {
+        /// Which.
+        story: StoryId,
+        /// Its title.
+        title: String,
+        /// Why, as a sentence.
+        why: String,
+        /// What is to be done.
+        wanted: Wanted,
+    },
+    /// Something that people must know: base was touched, work rescued, a worktree lost.
+    Alarm {
+        /// About which story, if any.
+        story: Option<StoryId>,
+        /// The sentences.
+        text: String,
+    },
+    /// No new runs, or again: the reason, as in [`Snapshot::paused`].
+    Paused {
+        /// Why; `None` when it goes on.
+        why: Option<String>,
+    },
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Person(name) | Self::Agent(name) => f.write_str(name),
+            Self::Pipeline => f.write_str("the pipeline"),
+            Self::Editor => f.write_str("an editor"),
+        }
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Preparing => "preparing",
+            Self::Working => "working",
+            Self::ServiceBusy => "waiting for the model's service",
+            Self::Reminded => "asked to commit",
+            Self::Settling => "settling",
+            Self::Gates => "gates",
+        })
+    }
+}
+
+impl MergeView {
+    /// What a merge's status says to people.
+    pub fn of(status: &MergeStatus) -> Self {
+        match status {
+            MergeStatus::Queued { ahead } => Self::Queued { ahead: *ahead },
+            MergeStatus::Running { step, .. } => Self::Running { step: *step },
+            MergeStatus::Ended(ended) => Self::ended(&ended.result),
+        }
+    }
+
+    /// What a merge's end says to people.
+    pub fn ended(result: &Result<crate::merge::MergeOutcome, crate::merge::MergeError>) -> Self {
+        use crate::merge::MergeOutcome::{BaseMoved, CheckoutInTheWay, Conflict, Empty, GateFailed, Merged};
+        let failed = |why: String| Self::Failed { why };
+        match result {
+            Ok(Merged(proof)) => Self::Merged { commit: proof.commit.clone() },
+            Ok(Conflict(files)) => Self::Conflict { files: files.clone() },
+            Ok(Empty) => {
+                failed("The branch brings nothing that base does not have, so nothing was merged.".into())
+            }
+            Ok(GateFailed(report)) => {
+                let gate = report.failure().map_or_else(|| "a gate failed".into(), ToString::to_string);
+                failed(format!("On the merged result {gate}."))
+            }
+            Ok(CheckoutInTheWay(files)) => {
+                let files: Vec<String> = files.iter().map(|file| format!("`{}`", file.display())).collect();
+                failed(format!(
+                    "Files with uncommitted changes are in the way in the main checkout: {}. Commit or move them.",
+                    files.join(", ")
+                ))
+            }
+            Ok(BaseMoved) => failed("People moved base again and again while the gates ran.".into()),
+            Err(error) => failed(error.to_string()),
+        }
+    }
+}

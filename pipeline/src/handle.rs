@@ -1,0 +1,253 @@
+//! [`Pipeline`]: the handle with all verbs. Each is an order to the orchestrator, the single task that acts.
+
+use std::{path::PathBuf, sync::Arc};
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::{
+    Project,
+    board::WorkError,
+    event::{Actor, MergeView, Numbered, RunInfo, Snapshot},
+    ledger::Ledger,
+    stage::Stage,
+    story::{Kind, Story, StoryId},
+    verdict::Review,
+};
+
+/// The pipeline of one project. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    pub(crate) project: Project,
+    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) events: broadcast::Sender<Arc<Numbered>>,
+    pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) ledger: Ledger,
+}
+
+/// Why a verb did nothing. Each is a sentence for the person or agent who asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The story's file says no.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+    /// Not as things stand.
+    #[error("{0}")]
+    Refused(String),
+    /// The pipeline has ended with storkit.
+    #[error("storkit is shutting down.")]
+    Gone,
+}
+
+/// What [`Pipeline::start`] did.
+#[derive(Clone, Debug)]
+pub enum Started {
+    /// This run was started.
+    Running(RunInfo),
+    /// It is started as soon as it can be; the clause says what it waits for.
+    Waiting(String),
+}
+
+/// What [`Pipeline::delete`] took away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// The file's name.
+    pub name: String,
+    /// Where it was.
+    pub stage: Stage,
+    /// The worker that was stopped.
+    pub stopped: Option<String>,
+    /// Whether a worktree was removed.
+    pub worktree: bool,
+    /// The branch that was removed.
+    pub branch: Option<String>,
+}
+
+/// Changes of a story's file; `None` leaves a part as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Change {
+    /// `name`
+    pub title: Option<String>,
+    /// The text behind the front matter.
+    pub body: Option<String>,
+    /// `agent`; empty for nobody.
+    pub agent: Option<String>,
+    /// `manual_qa`
+    pub manual_qa: Option<bool>,
+    /// `depends_on`
+    pub depends_on: Option<Vec<StoryId>>,
+}
+
+/// Which runs are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// That of a story.
+    Story(StoryId),
+    /// That of a worker, or all of an agent's.
+    Agent(String),
+}
+
+/// A story's work, read from git.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkDone {
+    /// Its branch, if there is one.
+    pub branch: Option<String>,
+    /// Commits that base does not have.
+    pub commits: usize,
+    /// `3 files, +20 -4` against base.
+    pub diff: Option<String>,
+}
+
+/// What became of a story, read from its merge commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overview {
+    /// The merge commit.
+    pub commit: String,
+    /// Its message.
+    pub message: String,
+    /// Its author's date, seconds since 1970.
+    pub time: i64,
+    /// Files with added and removed lines.
+    pub files: Vec<(PathBuf, usize, usize)>,
+    /// The gates that passed, from the proof's trailers.
+    pub gates: Vec<(String, i32)>,
+}
+
+/// An order with the place for its answer.
+pub(crate) type Answer<T> = oneshot::Sender<Result<T, PipelineError>>;
+
+/// What the orchestrator can be told.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Create(Kind, String, Option<String>, Actor, Answer<Story>),
+    Update(StoryId, Change, Answer<Story>),
+    Tick(StoryId, usize, bool, Answer<()>),
+    Start(StoryId, Option<String>, Actor, Answer<Started>),
+    Stop(Target, Actor, Answer<Vec<RunInfo>>),
+    Prefer(StoryId, String, Answer<()>),
+    Move(StoryId, Stage, Actor, Answer<Story>),
+    Retry(StoryId, Actor, Answer<Started>),
+    Review(StoryId, Review, Actor, Answer<()>),
+    Delete(StoryId, Actor, Answer<Deleted>),
+    Merge(StoryId, Actor, Answer<MergeView>),
+    MergeFailed(StoryId, String, Actor, Answer<()>),
+    Rescan(Answer<()>),
+    Shutdown(Answer<()>),
+}
+
+impl Pipeline {
+    /// The project.
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// The state now. Costs nothing: it is kept ready.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.borrow().clone()
+    }
+
+    /// The state now, and every event after it. One who lags more than 16,384 events behind is told so by the
+    /// channel, and begins anew.
+    pub fn follow(&self) -> (Arc<Snapshot>, broadcast::Receiver<Arc<Numbered>>) {
+        // First the events: one that comes between is in the snapshot too, and known by its number.
+        let events = self.events.subscribe();
+        (self.snapshot(), events)
+    }
+
+    /// What runs have cost and how they ended.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Writes a new story to the backlog, from its kind's template or with this body.
+    pub async fn create(
+        &self,
+        kind: Kind,
+        title: &str,
+        body: Option<String>,
+        by: Actor,
+    ) -> Result<Story, PipelineError> {
+        self.order(|answer| Order::Create(kind, title.to_owned(), body, by, answer)).await
+    }
+
+    /// Changes a story's file.
+    pub async fn update(&self, story: StoryId, change: Change) -> Result<Story, PipelineError> {
+        self.order(|answer| Order::Update(story, change, answer)).await
+    }
+
+    /// Ticks a criterion, counted from 1, or takes the tick away.
+    pub async fn tick(&self, story: StoryId, criterion: usize, done: bool) -> Result<(), PipelineError> {
+        self.order(|answer| Order::Tick(story, criterion, done, answer)).await
+    }
+
+    /// Brings a story from the backlog into work, or lets a stopped one go on; `agent` becomes its preferred one.
+    pub async fn start(
+        &self,
+        story: StoryId,
+        agent: Option<String>,
+        by: Actor,
+    ) -> Result<Started, PipelineError> {
+        self.order(|answer| Order::Start(story, agent, by, answer)).await
+    }
+
+    /// Ends runs. Their stories are blocked until somebody says `start` or `retry`. Returns once the processes are
+    /// gone, with the runs that were ended.
+    pub async fn stop(&self, target: Target, by: Actor) -> Result<Vec<RunInfo>, PipelineError> {
+        self.order(|answer| Order::Stop(target, by, answer)).await
+    }
+
+    /// Sets the preferred agent. Refused where there is none of this name.
+    pub async fn prefer(&self, story: StoryId, agent: &str) -> Result<(), PipelineError> {
+        self.order(|answer| Order::Prefer(story, agent.to_owned(), answer)).await
+    }
+
+    /// Moves a story, where that is legal for who asks and nobody works on it.
+    pub async fn move_story(&self, story: StoryId, to: Stage, by: Actor) -> Result<Story, PipelineError> {
+        self.order(|answer| Order::Move(story, to, by, answer)).await
+    }
+
+    /// Takes failure, block and used retries away, and lets it go on where it stands.
+    pub async fn retry(&self, story: StoryId, by: Actor) -> Result<Started, PipelineError> {
+        self.order(|answer| Order::Retry(story, by, answer)).await
+    }
+
+    /// Decides about a story in QA. A person's word moves it at once; an agent's counts when its run ends.
+    pub async fn review(&self, story: StoryId, review: Review, by: Actor) -> Result<(), PipelineError> {
+        self.order(|answer| Order::Review(story, review, by, answer)).await
+    }
+
+    /// Deletes a story in whatever stage with all that belongs to it. Whoever asks has confirmed it.
+    pub async fn delete(&self, story: StoryId, by: Actor) -> Result<Deleted, PipelineError> {
+        self.order(|answer| Order::Delete(story, by, answer)).await
+    }
+
+    /// Queues a story's merge, or goes on with one whose conflict is resolved; returns at once.
+    pub async fn merge(&self, story: StoryId, by: Actor) -> Result<MergeView, PipelineError> {
+        self.order(|answer| Order::Merge(story, by, answer)).await
+    }
+
+    /// Gives a merge up, for this reason: nobody tries again until a person says `retry`.
+    pub async fn report_merge_failure(
+        &self,
+        story: StoryId,
+        why: String,
+        by: Actor,
+    ) -> Result<(), PipelineError> {
+        self.order(|answer| Order::MergeFailed(story, why, by, answer)).await
+    }
+
+    /// Looks at all files now, as it does by itself every half minute.
+    pub async fn rescan(&self) -> Result<(), PipelineError> {
+        self.order(Order::Rescan).await
+    }
+
+    /// Ends all agents and the pipeline. Stories stay where they are; the next start goes on with them.
+    pub async fn shutdown(&self) {
+        let _ = self.order(Order::Shutdown).await;
+    }
+
+    async fn order<T>(&self, order: impl FnOnce(Answer<T>) -> Order) -> Result<T, PipelineError> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.send(order(answer)).await.map_err(|_| PipelineError::Gone)?;
+        answered.await.unwrap_or(Err(PipelineError::Gone))
+    }
+}

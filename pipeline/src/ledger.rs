@@ -1,0 +1,235 @@
+//! What runs have cost and how they ended: an append-only file of one JSON line for each start and each end.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Project,
+    event::{RunId, RunInfo},
+    stage::Role,
+    story::StoryId,
+};
+
+/// `.storkit/logs/runs.jsonl`. Cheap to clone. A line that a kill cut in two is skipped.
+#[derive(Clone, Debug)]
+pub struct Ledger(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    entries: BTreeMap<String, Entry>,
+    started: u64,
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its name.
+    pub run: String,
+    /// The story.
+    pub story: StoryId,
+    /// The worker.
+    pub slot: String,
+    /// The configured agent.
+    pub agent: String,
+    /// What it was for.
+    pub role: Role,
+    /// The CLI's session.
+    pub session: Option<String>,
+    /// When it was started, in seconds since 1970.
+    pub started: u64,
+    /// When it ended.
+    pub ended: Option<u64>,
+    /// US dollars.
+    #[serde(default)]
+    pub usd: f64,
+    /// Tokens read and written.
+    #[serde(default)]
+    pub tokens: (u64, u64),
+    /// What came of it, as a clause.
+    #[serde(default)]
+    pub outcome: String,
+    /// Whether it counted as a failure.
+    #[serde(default)]
+    pub failed: bool,
+}
+
+impl Ledger {
+    /// Opens the file, or makes it.
+    pub fn open(project: &Project) -> io::Result<Self> {
+        let path = project.dir().join("logs/runs.jsonl");
+        fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            text => text?,
+        };
+        let mut entries = BTreeMap::new();
+        let mut started = 0;
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            match serde_json::from_slice::<Entry>(line) {
+                Ok(entry) => {
+                    started += u64::from(entry.ended.is_none());
+                    entries.insert(entry.run.clone(), entry);
+                }
+                Err(error) => tracing::warn!(%error, "a line of the run ledger is skipped"),
+            }
+        }
+        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+        if text.last().is_some_and(|byte| *byte != b'\n') {
+            file.write_all(b"\n")?;
+        }
+        Ok(Self(Arc::new(Shared { path, state: Mutex::new(State { file, entries, started }) })))
+    }
+
+    /// A name for the next run, never used before in this project.
+    pub(crate) fn next(&self, story: StoryId, slot: &str) -> RunId {
+        let mut state = self.state();
+        state.started += 1;
+        RunId(format!("{story}-{slot}-{}", state.started).into())
+    }
+
+    /// Notes that a run was started, with its session: after a kill its processes are found by it.
+    pub(crate) fn started(&self, run: &RunInfo, session: &str) {
+        self.write(Entry {
+            run: run.id.to_string(),
+            story: run.story,
+            slot: run.slot.clone(),
+            agent: run.agent.clone(),
+            role: run.role,
+            session: Some(session.into()),
+            started: seconds(run.since),
+            ended: None,
+            usd: 0.0,
+            tokens: (0, 0),
+            outcome: String::new(),
+            failed: false,
+        });
+    }
+
+    /// Notes how a run ended. `usd` and `tokens` are of this run alone.
+    pub(crate) fn ended(&self, run: &RunId, usd: f64, tokens: (u64, u64), outcome: &str, failed: bool) {
+        let known = self.state().entries.get(&*run.0).cloned();
+        let Some(entry) = known else { return };
+        let ended = Some(seconds(SystemTime::now()));
+        self.write(Entry { ended, usd, tokens, outcome: outcome.into(), failed, ..entry });
+    }
+
+    /// Runs that never ended: an earlier storkit was killed with them.
+    pub(crate) fn open_runs(&self) -> Vec<Entry> {
+        self.state().entries.values().filter(|entry| entry.ended.is_none()).cloned().collect()
+    }
+
+    /// All runs, oldest first.
+    pub fn entries(&self) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = self.state().entries.values().cloned().collect();
+        entries.sort_by_key(|entry| entry.started);
+        entries
+    }
+
+    /// The runs of one story, oldest first.
+    pub fn of_story(&self, story: StoryId) -> Vec<Entry> {
+        self.entries().into_iter().filter(|entry| entry.story == story).collect()
+    }
+
+    /// What a story has cost, in US dollars.
+    pub fn story_usd(&self, story: StoryId) -> f64 {
+        self.state().entries.values().filter(|entry| entry.story == story).map(|entry| entry.usd).sum()
+    }
+
+    /// What runs that ended at or after `since` have cost, in US dollars.
+    pub fn usd_since(&self, since: SystemTime) -> f64 {
+        let since = seconds(since);
+        let entries = &self.state().entries;
+        entries
+            .values()
+            .filter(|entry| entry.ended.is_some_and(|at| at >= since))
+            .map(|entry| entry.usd)
+            .sum()
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    fn write(&self, entry: Entry) {
+        let mut state = self.state();
+        match serde_json::to_vec(&entry) {
+            Ok(mut line) => {
+                line.push(b'\n');
+                if let Err(error) = state.file.write_all(&line) {
+                    tracing::error!(%error, path = %self.0.path.display(), "a run cannot be noted");
+                }
+            }
+            Err(error) => tracing::error!(%error, "a run cannot be noted"),
+        }
+        state.entries.insert(entry.run.clone(), entry);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Phase;
+
+    fn run(ledger: &Ledger, story: u32) -> RunInfo {
+        RunInfo {
+            id: ledger.next(StoryId(story), "coder"),
+            story: StoryId(story),
+            title: "x".into(),
+            slot: "coder".into(),
+            agent: "coder".into(),
+            role: Role::Coder,
+            since: UNIX_EPOCH + Duration::from_secs(1_000),
+            phase: Phase::Working,
+            pid: None,
+            session: None,
+            cost_usd: 0.0,
+        }
+    }
+
+    #[test]
+    fn a_ledger_is_read_back_also_after_a_torn_line_and_never_reuses_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        git2::Repository::init(folder.path()).unwrap();
+        let project = Project::open(folder.path()).unwrap();
+        let ledger = Ledger::open(&project).unwrap();
+        let (one, two) = (run(&ledger, 1), run(&ledger, 2));
+        ledger.started(&one, "s1");
+        ledger.started(&two, "s2");
+        ledger.ended(&one.id, 0.5, (10, 20), "gates passed", false);
+        let mut file = OpenOptions::new().append(true).open(ledger.path()).unwrap();
+        file.write_all(b"{\"run\": \"3-co").unwrap();
+        let again = Ledger::open(&project).unwrap();
+        assert_eq!(again.story_usd(StoryId(1)), 0.5);
+        assert_eq!(again.usd_since(UNIX_EPOCH), 0.5);
+        assert_eq!(again.open_runs().len(), 1);
+        assert_eq!(again.open_runs()[0].session.as_deref(), Some("s2"));
+        let next = run(&again, 2);
+        assert!(next.id != one.id && next.id != two.id, "{:?}", next.id);
+        again.started(&next, "s3");
+        assert_eq!(Ledger::open(&project).unwrap().entries().len(), 3);
+    }
+}
