@@ -1,16 +1,11 @@
 //! What the agent reads: the prompt with its room's context, and the system prompt.
 
-use std::{fs, io::Read as _};
-
 use pipeline::Project;
 
 use crate::store::{QueuedPrompt, Talk};
 
 /// What the agent answers when an ambient room needs nothing from it.
 const SILENCE: &str = "NOTHING_TO_ADD";
-
-/// The most of a project's CLAUDE.md that is handed over, in bytes.
-const INSTRUCTIONS_MAX: u64 = 64 * 1024;
 
 /// The prompt as the CLI gets it: the room's talk since the last one, the sender's name where several people
 /// write, and leave to be silent where nobody addressed the bot.
@@ -47,23 +42,11 @@ pub fn system(display_name: &str, project: &Project, trusted: bool) -> String {
         "Your name is {display_name}. You are talking with a team in a chat room, often on phones: be brief, use plain \
          Markdown, no tables wider than a phone. A tool call that needs permission is shown to the room and waits."
     );
-    if !trusted && let Some(instructions) = instructions(project) {
+    if !trusted && let Some(instructions) = project.instructions() {
         text.push_str("\n\nThe project's own instructions (CLAUDE.md):\n\n");
         text.push_str(&instructions);
     }
     text
-}
-
-/// The project's CLAUDE.md; not followed where it is a link out of the project.
-fn instructions(project: &Project) -> Option<String> {
-    let path = project.root().join("CLAUDE.md").canonicalize().ok()?;
-    if !path.starts_with(project.root()) {
-        tracing::warn!(path = %path.display(), "CLAUDE.md leads out of the project and is not read");
-        return None;
-    }
-    let mut bytes = Vec::new();
-    fs::File::open(path).ok()?.take(INSTRUCTIONS_MAX).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

@@ -1,15 +1,47 @@
 //! The single task that acts on events: the only one that moves stories, starts runs and merges.
+//!
+//! `setup` brings in order what an earlier storkit left, `orders` does what people and agents ask for, `work` starts
+//! runs, `ends` draws the conclusions from what ended, `board` turns changed files into events, `housekeeping` is
+//! what time brings, `tell` numbers the events and keeps the snapshot.
 
-use std::sync::Arc;
+mod board;
+mod ends;
+mod housekeeping;
+mod memo;
+mod orders;
+mod setup;
+mod tell;
+#[cfg(test)]
+mod tests;
+mod work;
 
-use tokio::sync::{broadcast, mpsc, watch};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
+use tokio::{
+    sync::{broadcast, mpsc, watch},
+    time::{Interval, MissedTickBehavior, interval},
+};
+
+use self::{memo::Memos, tell::Teller};
 use crate::{
     Project,
-    event::Snapshot,
-    handle::Pipeline,
+    board::{Board, Work, WorkError},
+    config::ProjectConfig,
+    event::{Actor, RunId, RunInfo, Snapshot},
+    handle::{Answer, Order, Pipeline},
     host::{Host, Settings},
     ledger::Ledger,
+    merge::{Ended, MergeQueue},
+    run::{Control, Ending, Shop, Told},
+    stage::Stage,
+    story::{Story, StoryId},
+    watcher::Changed,
+    worktree::Name,
 };
 
 /// How many events one who follows may lag behind.
@@ -18,15 +50,261 @@ const EVENTS: usize = 16_384;
 /// How many orders may wait.
 const ORDERS: usize = 64;
 
+/// Between two looks at what time brings.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Attempts of a mergemaster at one conflict.
+const MERGE_ATTEMPTS: u32 = 3;
+
+/// Waits for a busy service before a person is asked.
+const BUSY_WAITS: u32 = 5;
+
+/// After a run that could not be started nothing is started for so long.
+const PAUSE: Duration = Duration::from_secs(60);
+
 impl Pipeline {
     /// Starts the pipeline of a project, with the instance lock held and inside a tokio runtime. Returns at once:
     /// what an earlier storkit left is put in order in the background, and orders wait for that.
+    ///
+    /// # Errors
+    /// Where the ledger of runs cannot be used.
     pub fn open(project: &Project, settings: Settings, host: Arc<dyn Host>) -> std::io::Result<Self> {
         let ledger = Ledger::open(project)?;
         let (orders, inbox) = mpsc::channel(ORDERS);
         let (events, _) = broadcast::channel(EVENTS);
-        let (_state, snapshot) = watch::channel(Arc::new(Snapshot::default()));
-        let _ = (settings, host, inbox);
+        let first = Snapshot { paused: Some("The pipeline is starting.".into()), ..Snapshot::default() };
+        let (state, snapshot) = watch::channel(Arc::new(first));
+        let teller = Teller::new(events.clone(), state);
+        let beginning = setup::Beginning { project: project.clone(), settings, host, ledger: ledger.clone(), teller };
+        tokio::spawn(async move {
+            let (mut beginning, mut inbox) = (Box::new(beginning), inbox);
+            loop {
+                match beginning.set_up().await {
+                    Ok((orchestrator, sources)) => return orchestrator.serve(inbox, sources).await,
+                    Err((why, mut again)) => {
+                        again.teller.broken(&why);
+                        if refuse_for_a_while(&mut inbox, &why).await {
+                            return;
+                        }
+                        beginning = again;
+                    }
+                }
+            }
+        });
         Ok(Self { project: project.clone(), orders, events, snapshot, ledger })
     }
+}
+
+/// The task's state. What is on disk is the truth: this is what it needs beside.
+struct Orchestrator {
+    project: Project,
+    settings: Arc<Settings>,
+    shop: Shop,
+    work: Arc<Work>,
+    board: Arc<Board>,
+    config: Arc<ProjectConfig>,
+    /// What is wrong with `project.toml` now; the last good one counts.
+    config_trouble: Option<String>,
+    base: String,
+    merges: Arc<MergeQueue>,
+    runs: BTreeMap<StoryId, Active>,
+    memos: Memos,
+    teller: Teller,
+    inner: mpsc::Sender<Inner>,
+    /// Why and until when nothing is started.
+    pause: Option<(String, SystemTime)>,
+    /// Stories whose service was busy, until when.
+    busy: BTreeMap<StoryId, SystemTime>,
+    /// What a person was asked to do, by story: asked once.
+    asked: BTreeMap<StoryId, String>,
+    /// Stories whose file lies in `5_done` without a proof.
+    unproven: BTreeSet<StoryId>,
+    commit: CommitState,
+    protection: String,
+    /// Set by a shutdown: who is told when the last run is gone.
+    closing: Option<Answer<()>>,
+    ticks: u64,
+}
+
+/// A run that lives.
+struct Active {
+    info: RunInfo,
+    control: Control,
+    /// What its end means, where somebody else has decided that already.
+    verdict: Verdict,
+    /// Whether its process is gone, and only what follows from that is left to do.
+    over: bool,
+    /// Who waits for it to be gone.
+    waiting: Vec<Answer<Vec<RunInfo>>>,
+}
+
+/// Who decides what becomes of a run's story.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Its own end.
+    Own,
+    /// A person said stop: the story is blocked with that.
+    StoppedBy(String),
+    /// The story was moved, decided or deleted meanwhile: nothing more.
+    Settled,
+}
+
+/// Whether stories' files are to be committed.
+#[derive(Default)]
+struct CommitState {
+    wanted: bool,
+    running: bool,
+    /// Why it could not be done the last time; told once.
+    refused: Option<String>,
+    not_before: Option<SystemTime>,
+}
+
+/// What the task hears from what it has started.
+enum Inner {
+    Told(StoryId, RunId, Told),
+    Ended(StoryId, RunId, Box<Ending>),
+    Committed(Result<crate::committer::Committed, String>),
+    /// A wait is over.
+    Due,
+    /// A worktree is gone, or could not be removed.
+    Removed(String, Result<(), String>),
+}
+
+/// Where events come from.
+struct Sources {
+    changes: mpsc::Receiver<Changed>,
+    merged: mpsc::Receiver<Arc<Ended>>,
+    inner: mpsc::Receiver<Inner>,
+    _watcher: crate::watcher::Watcher,
+}
+
+impl Orchestrator {
+    async fn serve(mut self, mut orders: mpsc::Receiver<Order>, mut sources: Sources) {
+        let mut tick = ticker();
+        self.offer().await;
+        self.publish();
+        loop {
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Shutdown(answer)) => self.close(answer),
+                    Some(order) => self.obey(order).await,
+                    // Nobody can give orders any more: the bot was dropped.
+                    None => break,
+                },
+                Some(changed) = sources.changes.recv() => self.changed(changed).await,
+                Some(ended) = sources.merged.recv() => self.merge_ended(&ended).await,
+                Some(inner) = sources.inner.recv() => self.heard(inner).await,
+                _ = tick.tick() => self.tick().await,
+            }
+            if self.closing.is_some() {
+                if self.runs.is_empty() {
+                    break;
+                }
+            } else {
+                self.offer().await;
+            }
+            self.publish();
+        }
+        if let Some(answer) = self.closing.take() {
+            let _ = answer.send(Ok(()));
+        }
+    }
+
+    fn close(&mut self, answer: Answer<()>) {
+        self.closing = Some(answer);
+        for run in self.runs.values_mut() {
+            run.control.end(crate::verdict::Ended::Shutdown);
+        }
+    }
+
+    async fn heard(&mut self, inner: Inner) {
+        match inner {
+            Inner::Told(story, run, told) => self.told(story, &run, told),
+            Inner::Ended(story, run, ending) => self.run_ended(story, &run, *ending).await,
+            Inner::Committed(result) => self.committed(result),
+            Inner::Due | Inner::Removed(_, Ok(())) => {}
+            Inner::Removed(what, Err(why)) => {
+                self.teller.alarm(None, format!("The worktree `{what}` could not be removed: {why}"));
+            }
+        }
+    }
+
+    /// Runs what blocks on the stories' files, away from the runtime's threads.
+    async fn with_work<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Work) -> Result<T, WorkError> + Send + 'static,
+    ) -> Result<T, WorkError> {
+        let work = Arc::clone(&self.work);
+        blocking(move || act(&work)).await.unwrap_or_else(|error| {
+            Err(WorkError::Disk { path: PathBuf::new(), source: std::io::Error::other(error) })
+        })
+    }
+
+    fn story(&self, id: StoryId) -> Option<Arc<Story>> {
+        self.board.story(id).cloned()
+    }
+
+    /// Moves a story and tells of it, with who and why.
+    async fn put(
+        &mut self,
+        id: StoryId,
+        to: Stage,
+        by: Actor,
+        why: Option<String>,
+    ) -> Result<Story, WorkError> {
+        let mover = if matches!(by, Actor::Pipeline) {
+            crate::stage::Mover::Pipeline
+        } else {
+            crate::stage::Mover::Person
+        };
+        let moved = self.with_work(move |work| work.move_story(id, to, mover)).await?;
+        self.look(Some((id, by, why))).await;
+        Ok(moved)
+    }
+
+    /// Changes a story's front matter; a story that is gone or broken meanwhile is left.
+    async fn note(
+        &mut self,
+        id: StoryId,
+        changes: impl Fn(&mut crate::story::Document) -> Result<(), crate::story::EditError> + Send + 'static,
+    ) {
+        if let Err(error) = self.with_work(move |work| work.edit(id, changes)).await {
+            tracing::warn!(story = %id, %error, "a story could not be marked");
+        }
+        self.look(None).await;
+    }
+}
+
+/// The worktree's name of a story. `None` for a slug that cannot name one: such a file name is refused by the board.
+fn name_of(story: &Story) -> Option<Name> {
+    Name::new(story.id(), &story.file.slug).ok()
+}
+
+/// Answers orders with what is wrong until it is time to try again. Returns whether storkit ends.
+async fn refuse_for_a_while(inbox: &mut mpsc::Receiver<Order>, why: &str) -> bool {
+    let again = tokio::time::sleep(TICK);
+    tokio::pin!(again);
+    loop {
+        tokio::select! {
+            () = &mut again => return false,
+            order = inbox.recv() => match order {
+                Some(order) => {
+                    if orders::refuse(order, why) {
+                        return true;
+                    }
+                }
+                None => return true,
+            },
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(act).await.map_err(|error| error.to_string())
+}
+
+fn ticker() -> Interval {
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
 }

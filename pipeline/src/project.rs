@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    io::Write as _,
+    io::{Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -24,6 +24,9 @@ const IGNORED: &str = "\
 /work/3_qa/
 /work/4_merge/
 ";
+
+/// The most of a project's CLAUDE.md that is handed over, in bytes.
+const INSTRUCTIONS_MAX: u64 = 64 * 1024;
 
 /// The repository that one storkit process serves. Passed as a value, never a global.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +110,18 @@ impl Project {
     /// `.storkit/run/`: lock, sockets, FIFOs, temporary files; git-ignored, 0700.
     pub fn run_dir(&self) -> PathBuf {
         self.dir().join("run")
+    }
+
+    /// The project's CLAUDE.md, at most 64 KiB of it; not followed where it is a link out of the project.
+    pub fn instructions(&self) -> Option<String> {
+        let path = self.root.join("CLAUDE.md").canonicalize().ok()?;
+        if !path.starts_with(&self.root) {
+            tracing::warn!(path = %path.display(), "CLAUDE.md leads out of the project and is not read");
+            return None;
+        }
+        let mut bytes = Vec::new();
+        fs::File::open(path).ok()?.take(INSTRUCTIONS_MAX).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn prepare(&self) -> Result<(), ProjectError> {

@@ -4,6 +4,7 @@
 //! `enclosed` keeps what a confined agent writes away from git's own files until `import` has looked at it.
 
 mod components;
+mod detached;
 mod enclosed;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -24,6 +25,7 @@ use std::{
 pub(crate) use self::layout::KEEP;
 pub use self::{
     components::{ComponentError, Phase, Progress, run_components},
+    detached::Detached,
     import::{ImportError, Imported},
     layout::Layout,
     name::{BadName, Name},
@@ -167,24 +169,8 @@ impl Worktree {
     /// What an agent's environment gets beside `Launch::env`. The hooks know its processes by it, also in the main
     /// checkout; `confined` says that a sandbox keeps it out of there, so that git needs no telling.
     pub fn environment(&self, confined: bool) -> Vec<(String, String)> {
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let mut environment = vec![
-            ("GIT_TERMINAL_PROMPT".into(), "0".into()),
-            // Without its `.git` the folder would be taken for a part of the main checkout.
-            (
-                "GIT_CEILING_DIRECTORIES".into(),
-                text(self.layout.folder.parent().unwrap_or(&self.layout.folder)),
-            ),
-            (hooks::REPOSITORY.into(), text(&self.layout.common)),
-            (hooks::WORKTREE.into(), text(&self.admin)),
-            (hooks::REF.into(), self.layout.name.reference()),
-        ];
-        if !confined {
-            let hooks = [("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", "core.hooksPath")];
-            environment.extend(hooks.map(|(name, value)| (name.into(), value.into())));
-            environment.push(("GIT_CONFIG_VALUE_0".into(), text(&self.layout.hooks)));
-        }
-        environment
+        let Layout { common, folder, hooks, name, .. } = &self.layout;
+        hooks::environment(common, folder, &self.admin, &name.reference(), (!confined).then_some(hooks))
     }
 
     /// Files that are neither committed nor ignored, from its top; call it after [`Worktree::settle`] where a
@@ -204,6 +190,11 @@ impl Worktree {
         }
         let lines = answer.stdout.split(|byte| *byte == 0).filter(|line| line.len() > 3);
         Ok(lines.map(|line| String::from_utf8_lossy(&line[3..]).into_owned()).collect())
+    }
+
+    /// Whether the file is a part of the branch's last commit.
+    pub fn tracks(&self, path: &str) -> bool {
+        self.git().asks(["cat-file", "-e", &format!("HEAD:{path}")]).unwrap_or(false)
     }
 
     /// Git on the true repository and this working tree, whatever the folder's own `.git` says by now.

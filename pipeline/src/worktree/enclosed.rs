@@ -39,6 +39,21 @@ impl Worktree {
         Ok(imported)
     }
 
+    /// Puts branch and files back to where they were: a reviewer changes nothing. Returns whether anything was
+    /// changed; caches that git ignores stay.
+    pub fn put_back(&self, tip: Oid) -> Result<bool, ImportError> {
+        let _lock = Lock::take(&self.layout)?;
+        let changed = self.tip()? != tip || !self.uncommitted()?.is_empty();
+        if changed {
+            self.git().run(["reset", "--quiet", "--hard", &tip.to_string()])?;
+            self.git().run(["clean", "--quiet", "--force", "-d"])?;
+            let path = self.layout.private.join("tip");
+            fs::write(&path, format!("{tip}\n")).map_err(at(&path))?;
+            self.renew()?;
+        }
+        Ok(changed)
+    }
+
     /// Where a sandbox finds its parts.
     pub fn place(&self) -> Place {
         Place {
@@ -89,7 +104,7 @@ impl Worktree {
 }
 
 /// Stores that the repository itself borrows from; relative ones are relative to its own.
-fn further_stores(store: &Path) -> String {
+pub(super) fn further_stores(store: &Path) -> String {
     let listed = fs::read_to_string(store.join("info/alternates")).unwrap_or_default();
     let lines = listed.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(|line| format!("{}\n", store.join(line).display())).collect()
@@ -106,7 +121,7 @@ fn read_ref(path: &Path) -> Result<Option<Oid>, WorktreeError> {
     }
 }
 
-fn copy_notes(from: &Path, to: &Path) -> Result<(), WorktreeError> {
+pub(super) fn copy_notes(from: &Path, to: &Path) -> Result<(), WorktreeError> {
     private_folder(to).map_err(at(to))?;
     for entry in fs::read_dir(from).map_err(at(from))?.flatten() {
         let (path, copy) = (entry.path(), to.join(entry.file_name()));

@@ -20,6 +20,32 @@ pub(super) const REF: &str = "STORKIT_GUARD_REF";
 /// The same two facts beside the worktree's HEAD, for an agent that cleans its environment.
 pub(super) const NOTE: &str = "storkit-ref";
 
+/// What an agent's environment gets: by it the hooks know its processes, also in the main checkout. `hooks` is told
+/// to every git where no sandbox keeps it from others.
+pub(super) fn environment(
+    common: &Path,
+    folder: &Path,
+    admin: &Path,
+    reference: &str,
+    hooks: Option<&std::path::PathBuf>,
+) -> Vec<(String, String)> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let mut environment = vec![
+        ("GIT_TERMINAL_PROMPT".into(), "0".into()),
+        // Without its `.git` the folder would be taken for a part of the main checkout.
+        ("GIT_CEILING_DIRECTORIES".into(), text(folder.parent().unwrap_or(folder))),
+        (REPOSITORY.into(), text(common)),
+        (WORKTREE.into(), text(admin)),
+        (REF.into(), reference.into()),
+    ];
+    if let Some(hooks) = hooks {
+        let told = [("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", "core.hooksPath")];
+        environment.extend(told.map(|(name, value)| (name.into(), value.into())));
+        environment.push(("GIT_CONFIG_VALUE_0".into(), text(hooks)));
+    }
+    environment
+}
+
 /// Finds out who asks. Sets `own` to the ref that may move and `home` to 1 in the agent's own worktree; ends
 /// with 0 for a person and for other repositories.
 const WHO: &str = r#"#!/bin/sh

@@ -52,12 +52,7 @@ impl Layout {
     /// The folder of a worktree in [`Layout::common`] that belongs to [`Layout::folder`]. Found by what git noted
     /// in the repository, never by the checkout's own `.git`, which an agent may write.
     pub(super) fn admin(&self) -> Option<PathBuf> {
-        let wanted = self.folder.join(".git");
-        let entries = fs::read_dir(self.common.join("worktrees")).ok()?;
-        let mut folders = entries.flatten().map(|entry| entry.path());
-        folders.find(|folder| {
-            fs::read_to_string(folder.join("gitdir")).is_ok_and(|noted| Path::new(noted.trim_end()) == wanted)
-        })
+        admin_of(&self.common, &self.folder)
     }
 
     /// Git's notes of the checkout, and those of one on the same branch that an agent moved elsewhere.
@@ -93,6 +88,16 @@ impl Layout {
             let _ = fs::remove_dir(folder);
         }
     }
+}
+
+/// The folder of a worktree in the repository `common` that belongs to the checkout `folder`.
+pub(super) fn admin_of(common: &Path, folder: &Path) -> Option<PathBuf> {
+    let wanted = folder.join(".git");
+    let entries = fs::read_dir(common.join("worktrees")).ok()?;
+    let mut folders = entries.flatten().map(|entry| entry.path());
+    folders.find(|folder| {
+        fs::read_to_string(folder.join("gitdir")).is_ok_and(|noted| Path::new(noted.trim_end()) == wanted)
+    })
 }
 
 /// `.storkit/worktrees`.

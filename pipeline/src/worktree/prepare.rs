@@ -17,6 +17,9 @@ use super::{
 };
 use crate::git::program::Git;
 
+/// Beside a worktree's HEAD: what git ignores there.
+const IGNORED: &str = "storkit-ignored";
+
 /// Where our part of a worktree's own configuration begins.
 const OURS: &str = "# From here on written by storkit for the agent of this worktree.\n";
 
@@ -185,14 +188,33 @@ fn allow_own_settings(root: &Path, common: &Path, repository: &Repository) -> Re
 fn write_settings(admin: &Path, layout: &Layout, agent: &str) -> Result<(), WorktreeError> {
     let note = admin.join(hooks::NOTE);
     fs::write(&note, format!("{}\n", layout.name.reference())).map_err(at(&note))?;
+    write_ignored(admin, layout)?;
     let path = admin.join("config.worktree");
     let found = fs::read_to_string(&path).unwrap_or_default();
     let kept = found.split(OURS).next().unwrap_or_default();
     let line = if kept.is_empty() || kept.ends_with('\n') { "" } else { "\n" };
-    fs::write(&path, format!("{kept}{line}{OURS}{}", settings(layout, agent))).map_err(at(&path))
+    fs::write(&path, format!("{kept}{line}{OURS}{}", settings(admin, layout, agent))).map_err(at(&path))
 }
 
-fn settings(layout: &Layout, agent: &str) -> String {
+/// What git ignores in this worktree besides what the project says: storkit's own file there, and what the person
+/// ignores everywhere, since one list takes the place of the other.
+fn write_ignored(admin: &Path, layout: &Layout) -> Result<(), WorktreeError> {
+    let found = Git::at(&layout.root).answer(["config", "--type=path", "--get", "core.excludesFile"], &[])?;
+    let own = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
+    let own = if found.code == Some(0) {
+        Some(std::path::PathBuf::from(own))
+    } else {
+        // git-config(1): the default place.
+        let config = std::env::var_os("XDG_CONFIG_HOME").map(std::path::PathBuf::from);
+        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".config"));
+        config.or_else(home).map(|config| config.join("git/ignore"))
+    };
+    let persons = own.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+    let path = admin.join(IGNORED);
+    fs::write(&path, format!("{persons}\n/.mcp.json\n")).map_err(at(&path))
+}
+
+fn settings(admin: &Path, layout: &Layout, agent: &str) -> String {
     let quoted = |text: &str| {
         let text: String = text.chars().filter(|c| !c.is_control()).collect();
         format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
@@ -200,8 +222,9 @@ fn settings(layout: &Layout, agent: &str) -> String {
     let mailbox: String =
         agent.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
     let (hooks, name) = (quoted(&layout.hooks.to_string_lossy()), quoted(agent));
+    let ignored = quoted(&admin.join(IGNORED).to_string_lossy());
     format!(
-        "[core]\n\thooksPath = {hooks}\n[user]\n\tname = {name}\n\temail = \"{mailbox}{AGENT_DOMAIN}\"\n\
+        "[core]\n\thooksPath = {hooks}\n\texcludesFile = {ignored}\n[user]\n\tname = {name}\n\temail = \"{mailbox}{AGENT_DOMAIN}\"\n\
          [commit]\n\tgpgSign = false\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
     )
 }

@@ -1,0 +1,59 @@
+//! What the pipeline remembers of a story between runs. Losing it costs context and counts, never correctness.
+
+use std::{fs, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Project, atomic, story::StoryId};
+
+/// Where the notes are: `.storkit/run/memo/ID.json`.
+pub(super) struct Memos(PathBuf);
+
+/// One story's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Memo {
+    /// What the next run of the coder is told: a reviewer's reasons, a gate's end.
+    pub feedback: Option<String>,
+    /// The coder's session, to be resumed.
+    pub session: Option<String>,
+    /// Times that a review or the merge's gates sent it back.
+    pub sent_back: u32,
+    /// Times that a mergemaster tried.
+    pub merge_attempts: u32,
+    /// Waits for a busy service in a row.
+    pub busy: u32,
+    /// US dollars that people let it spend beyond its budget.
+    pub granted_usd: f64,
+}
+
+impl Memos {
+    pub(super) fn of(project: &Project) -> Self {
+        Self(project.run_dir().join("memo"))
+    }
+
+    fn path(&self, story: StoryId) -> PathBuf {
+        self.0.join(format!("{story}.json"))
+    }
+
+    pub(super) fn read(&self, story: StoryId) -> Memo {
+        let text = fs::read(self.path(story)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    pub(super) fn change(&self, story: StoryId, change: impl FnOnce(&mut Memo)) -> Memo {
+        let mut memo = self.read(story);
+        change(&mut memo);
+        let written = fs::create_dir_all(&self.0)
+            .and_then(|()| serde_json::to_vec(&memo).map_err(Into::into))
+            .and_then(|bytes| atomic::write(&self.path(story), &bytes));
+        if let Err(error) = written {
+            tracing::warn!(%story, %error, "a note of the pipeline cannot be written");
+        }
+        memo
+    }
+
+    pub(super) fn forget(&self, story: StoryId) {
+        let _ = fs::remove_file(self.path(story));
+    }
+}

@@ -1,0 +1,178 @@
+//! The start: what an earlier storkit left is ended, finished or taken up, before anything else happens.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use tokio::sync::mpsc;
+
+use super::{CommitState, Orchestrator, Sources, blocking, housekeeping, memo::Memos, tell::Teller};
+use crate::{
+    Project,
+    board::Work,
+    claude::{self, SessionId},
+    config::Loaded,
+    event::RunId,
+    guard::{OwnCommits, base_branch},
+    host::{Host, Settings},
+    ledger::Ledger,
+    merge::{Journaled, MergeQueue, Proof, Recovery, recover},
+    run::Shop,
+    sandbox::Confinement,
+    stage::Stage,
+    watcher,
+    worktree::{Limits, Worktrees},
+};
+
+/// What runs tell waits here while the task is busy; a run that has more to tell waits, its process does not.
+const INNER: usize = 1_024;
+
+/// What a pipeline begins with.
+pub(super) struct Beginning {
+    pub project: Project,
+    pub settings: Settings,
+    pub host: Arc<dyn Host>,
+    pub ledger: Ledger,
+    pub teller: Teller,
+}
+
+/// What was found on disk.
+struct Found {
+    work: Work,
+    loaded: Result<Loaded, String>,
+    base: String,
+    recovery: Recovery,
+    worktrees: Worktrees,
+    protection: String,
+}
+
+impl Beginning {
+    /// Brings the project in order. An error is a sentence: the pipeline cannot work until a person has mended that.
+    pub async fn set_up(self) -> Result<(Orchestrator, Sources), (String, Box<Self>)> {
+        let Self { project, settings, host, ledger, teller } = self;
+        end_old_runs(&ledger).await;
+        let (place, how) = (project.clone(), settings.clone());
+        match blocking(move || look(&place, &how)).await.and_then(|found| found) {
+            Ok(found) => {
+                let parts = Self { project, settings, host, ledger, teller };
+                parts.join(found)
+            }
+            Err(why) => Err((why, Box::new(Self { project, settings, host, ledger, teller }))),
+        }
+    }
+
+    fn join(mut self, found: Found) -> Result<(Orchestrator, Sources), (String, Box<Self>)> {
+        let Found { work, loaded, base, recovery, worktrees, protection } = found;
+        tell_recovery(&mut self.teller, &recovery);
+        let (config, config_trouble) = match loaded {
+            Ok(loaded) => (loaded.config, None),
+            Err(why) => (Default::default(), Some(why)),
+        };
+        let merging = housekeeping::merge_settings(&base, &config, &self.settings);
+        let (merges, merged) = match MergeQueue::open(&self.project, merging) {
+            Ok(opened) => opened,
+            Err(error) => return Err((error.to_string(), Box::new(self))),
+        };
+        let board = match work.board() {
+            Ok(board) => board,
+            Err(error) => return Err((error.to_string(), Box::new(self))),
+        };
+        let Self { project, settings, host, ledger, teller } = self;
+        let (watcher, changes) = watcher::watch(&project, settings.settle);
+        let (inner, heard) = mpsc::channel(INNER);
+        let settings = Arc::new(settings);
+        let shop = Shop {
+            project: project.clone(),
+            settings: Arc::clone(&settings),
+            host,
+            own: OwnCommits::default(),
+            ledger,
+            worktrees,
+        };
+        let unproven = unproven(&project, &board);
+        let mut orchestrator = Orchestrator {
+            memos: Memos::of(&project),
+            project,
+            settings,
+            shop,
+            work: Arc::new(work),
+            board,
+            config: Arc::new(config),
+            config_trouble,
+            base,
+            merges: Arc::new(merges),
+            runs: Default::default(),
+            teller,
+            inner,
+            pause: None,
+            busy: Default::default(),
+            asked: Default::default(),
+            unproven,
+            commit: CommitState { wanted: true, ..CommitState::default() },
+            protection,
+            closing: None,
+            ticks: 0,
+        };
+        orchestrator.reap();
+        orchestrator.commit();
+        let problems: Vec<String> = orchestrator.board.problems.iter().map(ToString::to_string).collect();
+        for problem in problems {
+            orchestrator.teller.tell(crate::event::Event::ProblemFound { problem });
+        }
+        Ok((orchestrator, Sources { changes, merged, inner: heard, _watcher: watcher }))
+    }
+}
+
+/// Processes of runs that were killed with their storkit.
+async fn end_old_runs(ledger: &Ledger) {
+    let open = ledger.open_runs();
+    let sessions: Vec<SessionId> =
+        open.iter().filter_map(|run| run.session.as_deref()).map(SessionId::new).collect();
+    let ended = claude::sweep_orphans(&sessions).await;
+    if ended > 0 {
+        tracing::warn!(ended, "processes of agents that an earlier storkit left were ended");
+    }
+    for run in open {
+        let id = RunId(run.run.as_str().into());
+        ledger.ended(&id, run.usd, run.tokens, "storkit ended before it did", false);
+    }
+}
+
+fn look(project: &Project, settings: &Settings) -> Result<Found, String> {
+    let loaded = housekeeping::load(project, settings);
+    let configured = loaded.as_ref().ok().and_then(|loaded| loaded.config.base_branch.clone());
+    let base = base_branch(project, configured.as_deref()).map_err(|error| error.to_string())?;
+    let recovery = recover(project).map_err(|error| error.to_string())?;
+    let work = Work::open(project).map_err(|error| error.to_string())?;
+    work.scan().map_err(|error| error.to_string())?;
+    let worktrees = Worktrees::open(project, Limits::default()).map_err(|error| error.to_string())?;
+    let protection = match Confinement::strongest_available(&settings.home) {
+        (_, None) => "bubblewrap".to_owned(),
+        (_, Some(why)) => format!("no sandbox ({why})"),
+    };
+    Ok(Found { work, loaded, base, recovery, worktrees, protection })
+}
+
+/// Done stories without a proof. Their number may be large, so that the proofs are listed once.
+fn unproven(project: &Project, board: &crate::board::Board) -> BTreeSet<crate::story::StoryId> {
+    let done = board.in_stage(Stage::Done).map(|story| story.id());
+    done.filter(|id| !matches!(Proof::read(project.root(), *id), Ok(Some(_)))).collect()
+}
+
+fn tell_recovery(teller: &mut Teller, recovery: &Recovery) {
+    match &recovery.journal {
+        None => {}
+        Some(Journaled::Finished(proof) | Journaled::RolledForward(proof)) => {
+            tracing::info!(story = %proof.story, commit = proof.commit, "a merge that was cut short is finished");
+        }
+        Some(Journaled::Dropped(story)) => {
+            tracing::info!(%story, "a merge that was cut short is done again");
+        }
+    }
+    if !recovery.kept.is_empty() {
+        let files: Vec<String> = recovery.kept.iter().take(10).map(|file| format!("`{}`", file.display())).collect();
+        let text = format!(
+            "A merge that was cut short is finished. These files were changed meanwhile and are as you left them: {}.",
+            files.join(", ")
+        );
+        teller.alarm(None, text);
+    }
+}

@@ -1,0 +1,5 @@
+//! Whole lives of stories on real repositories, with a scripted CLI: what the board, git and the events say of them.
+
+mod fixture;
+mod lives;
+mod mischief;

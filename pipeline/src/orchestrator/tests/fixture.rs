@@ -1,0 +1,309 @@
+//! A project with a pipeline, and a CLI that does what the story's text says.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    sync::{Arc, OnceLock, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    sync::broadcast::Receiver,
+};
+
+use crate::{
+    Pipeline,
+    claude::PermissionRoute,
+    event::{Actor, Event, Numbered, RunInfo},
+    host::{Access, Host, Settings},
+    stage::Stage,
+    story::{Kind, StoryId},
+    verdict::Review,
+    worktree,
+};
+
+/// The stand-in. As a coder it runs the lines of the story that begin with `do: ` in a shell, those with `again: `
+/// where its branch has commits already; as a reviewer it says what `review: ` says (default `approve`) and runs
+/// `qa: ` lines; as a mergemaster it runs `merge: ` lines.
+const CLI: &str = r#"#!/usr/bin/env python3
+import json, os, re, subprocess, sys, urllib.request
+args = sys.argv[1:]
+value = lambda name: args[args.index(name) + 1] if name in args else None
+prompt = args[-1]
+session = value('--resume') or value('--session-id')
+home = os.environ['STAND_IN']
+story = open(f'{home}/{session}').read() if value('--resume') else prompt
+if '--resume' not in args: open(f'{home}/{session}', 'w').write(prompt)
+open(f'{home}/prompts', 'a').write(json.dumps(prompt) + '\n')
+def put(line): print(json.dumps(line), flush=True)
+def lines(word): return [l[len(word):].strip() for l in story.splitlines() if l.startswith(word)]
+def say(text): put({'type': 'assistant', 'message': {'content': [{'type': 'text', 'text': text}]}, 'session_id': session})
+def run(commands):
+    for command in commands:
+        done = subprocess.run(['bash', '-c', command], capture_output=True, text=True)
+        say(f'{command}: {done.returncode} {done.stdout}{done.stderr}')
+put({'type': 'system', 'subtype': 'init', 'session_id': session, 'model': 'none', 'mcp_servers': []})
+error, text, status = False, 'done', None
+if story.startswith('Do story'):
+    base = subprocess.run(['git', 'rev-list', '--count', 'main..HEAD'], capture_output=True, text=True).stdout.strip()
+    came_back = 'feedback>' in prompt or 'not committed' in prompt
+    run(lines('again: ') if came_back and lines('again: ') else lines('do: '))
+    for word in lines('result: '):
+        error, status = True, int(word)
+elif story.startswith('Review story'):
+    run(lines('qa: '))
+    number = re.search(r'story (\d+)', prompt).group(1)
+    for word in (lines('review: ') or ['approve']):
+        if word == 'nothing': continue
+        url = json.load(open(value('--mcp-config')))['mcpServers']['storkit']['url']
+        body = json.dumps({'story': int(number), 'say': word}).encode()
+        urllib.request.urlopen(urllib.request.Request(url, body)).read()
+elif story.startswith('The merge of story'):
+    run(lines('merge: '))
+put({'type': 'result', 'subtype': 'success', 'is_error': error, 'result': text, 'session_id': session, 'api_error_status': status,
+     'total_cost_usd': 0.25, 'num_turns': 1, 'duration_ms': 1, 'usage': {'input_tokens': 10, 'output_tokens': 5}})
+"#;
+
+/// Two coders, a reviewer, a mergemaster, no sandbox; the gate is a script of the repository.
+pub(super) const TEAM: &str = r#"
+gates = ["sh gate.sh"]
+[[agent]]
+name = "coder"
+stage = "coder"
+count = 2
+sandbox = "none"
+[[agent]]
+name = "qa"
+stage = "qa"
+sandbox = "none"
+[[agent]]
+name = "merger"
+stage = "mergemaster"
+sandbox = "none"
+"#;
+
+pub(super) struct Fixture {
+    pub git: worktree::fixture::Fixture,
+    pub pipeline: Pipeline,
+    events: Receiver<Arc<Numbered>>,
+    seen: Vec<Arc<Numbered>>,
+}
+
+/// Answers the reviewers' calls.
+struct TestHost {
+    port: u16,
+    pipeline: OnceLock<Pipeline>,
+}
+
+impl Host for TestHost {
+    fn open(&self, _run: &RunInfo) -> Access {
+        let url = format!("http://127.0.0.1:{}/", self.port);
+        Access {
+            route: PermissionRoute::Mcp { url, token: "t".into() },
+            waiting: Arc::new(AtomicUsize::new(0)),
+            guard: Box::new(()),
+        }
+    }
+}
+
+/// One request: `{"story": 1, "say": "approve"}` or `"reject WHY"`.
+async fn serve(listener: TcpListener, host: Arc<TestHost>) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let host = Arc::clone(&host);
+        tokio::spawn(async move {
+            let mut bytes = Vec::new();
+            let body = loop {
+                let mut piece = [0; 4096];
+                let read = stream.read(&mut piece).await.unwrap_or(0);
+                bytes.extend_from_slice(&piece[..read]);
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+                if read == 0 || body.ends_with('}') {
+                    break body;
+                }
+            };
+            let call: serde_json::Value = serde_json::from_str(&body).expect("a call");
+            let story = StoryId(u32::try_from(call["story"].as_u64().expect("a number")).expect("small"));
+            let review = match call["say"].as_str().expect("words") {
+                "approve" => Review::Approved,
+                words => Review::Rejected(words.trim_start_matches("reject ").into()),
+            };
+            let pipeline = host.pipeline.get().expect("it is there");
+            let done = pipeline.review(story, review, Actor::Agent("qa".into())).await;
+            let answer = format!("{done:?}");
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+            let _ = stream.write_all(format!("{head}{answer}").as_bytes()).await;
+        });
+    }
+}
+
+impl Fixture {
+    pub async fn new() -> Self {
+        Self::with(TEAM, |_| ()).await
+    }
+
+    pub async fn with(project: &str, change: impl FnOnce(&mut Settings)) -> Self {
+        let git = worktree::fixture::Fixture::new();
+        git.write("gate.sh", "! test -e broken\n");
+        git.write(".storkit/project.toml", project);
+        git.git(&["add", "gate.sh", ".storkit/project.toml"]);
+        git.git(&["commit", "-q", "-m", "gate"]);
+        Self::on(git, change).await
+    }
+
+    pub async fn on(git: worktree::fixture::Fixture, change: impl FnOnce(&mut Settings)) -> Self {
+        let beside = git.root().with_file_name("stand-in");
+        fs::create_dir_all(&beside).expect("a folder");
+        let program = beside.join("claude");
+        fs::write(&program, CLI).expect("the CLI");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can run");
+        let beside = beside.to_str().expect("text").to_owned();
+        let mut settings = Settings {
+            command: vec![program.to_str().expect("text").into()],
+            model: String::new(),
+            env: [("STAND_IN".to_owned(), beside)].into(),
+            secret_env: vec!["STORKIT_TEST_SECRET".into()],
+            home: git.root().with_file_name("home"),
+            stall: Duration::ZERO,
+            trust_project_settings: false,
+            busy_wait: Duration::from_millis(10),
+            settle: Duration::from_millis(20),
+        };
+        change(&mut settings);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("its address").port();
+        let host = Arc::new(TestHost { port, pipeline: OnceLock::new() });
+        tokio::spawn(serve(listener, Arc::clone(&host)));
+        let pipeline = Pipeline::open(&git.project, settings, host.clone()).expect("a pipeline");
+        host.pipeline.set(pipeline.clone()).expect("once");
+        let (_, events) = pipeline.follow();
+        Self { git, pipeline, events, seen: Vec::new() }
+    }
+
+    /// A story with this text, as a person creates and starts it.
+    pub async fn start(&self, title: &str, body: &str) -> StoryId {
+        let id = self.create(title, body).await;
+        self.pipeline.start(id, None, ann()).await.expect("it starts");
+        id
+    }
+
+    pub async fn create(&self, title: &str, body: &str) -> StoryId {
+        let story = self.pipeline.create(Kind::Story, title, Some(body.into()), ann()).await;
+        story.expect("a story").id()
+    }
+
+    /// The first event, also of the past, that this holds for.
+    pub async fn until(&mut self, what: &str, holds: impl Fn(&Event) -> bool) -> Event {
+        if let Some(found) = self.seen.iter().find(|event| holds(&event.event)) {
+            return found.event.clone();
+        }
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(120), self.events.recv()).await;
+            let Ok(next) = next else { panic!("waited for: {what}\n{}", self.story_so_far()) };
+            let next = next.expect("events come");
+            self.seen.push(Arc::clone(&next));
+            if holds(&next.event) {
+                return next.event.clone();
+            }
+        }
+    }
+
+    /// The first event after `seen` events that this holds for.
+    pub async fn until_new(&mut self, what: &str, seen: usize, holds: impl Fn(&Event) -> bool) {
+        loop {
+            if self.seen.iter().skip(seen).any(|event| holds(&event.event)) {
+                return;
+            }
+            let next = tokio::time::timeout(Duration::from_secs(120), self.events.recv()).await;
+            let Ok(next) = next else { panic!("waited for: {what}\n{}", self.story_so_far()) };
+            self.seen.push(next.expect("events come"));
+        }
+    }
+
+    /// Until the story is there; returns why it moved.
+    pub async fn until_in(&mut self, id: StoryId, stage: Stage) -> Option<String> {
+        let moved = |event: &Event| matches!(event, Event::StoryMoved { story, to, .. } if *story == id && *to == stage);
+        match self.until(&format!("story {id} in {stage}"), moved).await {
+            Event::StoryMoved { why, .. } => why,
+            _ => None,
+        }
+    }
+
+    /// Until a person is asked about the story; returns why.
+    pub async fn until_asked(&mut self, id: StoryId) -> String {
+        let asked = |event: &Event| matches!(event, Event::NeedsPerson { story, .. } if *story == id);
+        match self.until(&format!("a person is asked about story {id}"), asked).await {
+            Event::NeedsPerson { why, .. } => why,
+            _ => String::new(),
+        }
+    }
+
+    /// The ends of runs so far.
+    pub fn outcomes(&self) -> Vec<String> {
+        let ends = self.seen.iter().filter_map(|event| match &event.event {
+            Event::RunEnded { run, outcome, .. } => Some(format!("{} {}: {outcome}", run.story, run.agent)),
+            _ => None,
+        });
+        ends.collect()
+    }
+
+    /// What was told so far that matches.
+    pub fn told(&self, of: impl Fn(&Event) -> bool) -> usize {
+        self.seen.iter().filter(|event| of(&event.event)).count()
+    }
+
+    pub fn story_so_far(&self) -> String {
+        let lines = self.seen.iter().map(|event| format!("{:?}", event.event));
+        let snapshot = self.pipeline.snapshot();
+        let logs = fs::read_dir(self.git.root().join(".storkit/logs/agents")).into_iter().flatten().flatten();
+        let logs = logs.map(|log| fs::read_to_string(log.path()).unwrap_or_default());
+        format!(
+            "{}\nholds {:?}, paused {:?}\n{}",
+            lines.collect::<Vec<_>>().join("\n"),
+            snapshot.holds,
+            snapshot.paused,
+            logs.collect::<Vec<_>>().join("\n---\n")
+        )
+    }
+
+    pub fn stage(&self, id: StoryId) -> Option<Stage> {
+        self.pipeline.snapshot().board.story(id).map(|story| story.stage)
+    }
+
+    /// The prompts that agents got.
+    pub fn prompts(&self) -> Vec<String> {
+        let path = self.git.root().with_file_name("stand-in").join("prompts");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("a prompt")).collect()
+    }
+
+    /// Waits until the worktrees of all done stories are gone: they go in the background.
+    pub async fn until_clean(&self) {
+        let worktrees = self.git.root().join(".storkit/worktrees");
+        let left = || {
+            let entries = fs::read_dir(&worktrees).into_iter().flatten().flatten();
+            let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+            names.filter(|name| worktree::Name::parse(name).is_some()).count()
+        };
+        let until = std::time::Instant::now() + Duration::from_secs(60);
+        while left() > 0 {
+            assert!(std::time::Instant::now() < until, "worktrees are left");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Ends this pipeline and begins another on the same project.
+    pub async fn restart(self) -> Self {
+        let Self { git, pipeline, .. } = self;
+        pipeline.shutdown().await;
+        drop(pipeline);
+        Self::on(git, |_| ()).await
+    }
+
+}
+
+pub(super) fn ann() -> Actor {
+    Actor::Person("Ann".into())
+}

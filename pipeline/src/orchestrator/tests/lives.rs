@@ -1,0 +1,296 @@
+//! Lives that go as they should, and those that come back.
+
+use super::fixture::{Fixture, TEAM, ann};
+use crate::{
+    event::{Event, MergeView, Wanted},
+    handle::{Started, Target},
+    merge::Proof,
+    stage::Stage,
+    story::Kind,
+    verdict::Review,
+};
+
+/// A coder's work in one line.
+fn writes(file: &str, text: &str) -> String {
+    format!("do: echo '{text}' > {file} && git add -A && git commit -qm '{file}'")
+}
+
+#[tokio::test]
+async fn a_story_is_written_reviewed_merged_and_leaves_nothing_behind() {
+    let mut fixture = Fixture::new().await;
+    let id = fixture.start("Fix the door", &writes("door.txt", "open")).await;
+    fixture.until_in(id, Stage::Qa).await;
+    let why = fixture.until_in(id, Stage::Merge).await;
+    assert_eq!(why.as_deref(), Some("approved by qa"));
+    fixture.until_in(id, Stage::Done).await;
+    assert_eq!(fixture.git.read("door.txt"), "open\n");
+    let proof = Proof::read(&fixture.git.root(), id).expect("a proof").expect("a proof");
+    assert_eq!(fixture.git.git(&["rev-parse", "main"]), proof.commit);
+    assert_eq!(fixture.outcomes(), ["1 coder: committed, and the gates passed", "1 qa: approved"]);
+    fixture.until_clean().await;
+    assert_eq!(fixture.git.git(&["branch", "--list", "feature/*"]), "");
+    assert!(crate::audit::audit(&fixture.git.project, "main").expect("an audit").is_empty());
+    assert_eq!(fixture.git.git(&["log", "--merges", "--oneline"]), "", "base is linear");
+}
+
+#[tokio::test]
+async fn a_run_that_made_no_commit_fails_at_once_and_is_given_up_after_its_retries() {
+    let mut fixture = Fixture::new().await;
+    let id = fixture.start("Nothing", "do: true").await;
+    let why = fixture.until_asked(id).await;
+    assert_eq!(why, "Story 1: its retries are used up: no commit was made.");
+    assert_eq!(fixture.outcomes(), vec!["1 coder: no commit was made"; 3]);
+    assert_eq!(fixture.stage(id), Some(Stage::Current));
+    // The third try knew why the second came back.
+    assert!(fixture.prompts()[2].contains("<feedback>\nno commit was made"), "{:?}", fixture.prompts());
+}
+
+#[tokio::test]
+async fn work_that_is_not_committed_is_asked_for_once() {
+    let mut fixture = Fixture::new().await;
+    let body = "do: echo x > x.txt\nagain: git add -A && git commit -qm x";
+    let id = fixture.start("Forgets", body).await;
+    fixture.until_in(id, Stage::Done).await;
+    assert!(fixture.prompts()[1].contains("- `x.txt`"), "{:?}", fixture.prompts());
+    assert_eq!(fixture.outcomes()[0], "1 coder: committed, and the gates passed");
+}
+
+#[tokio::test]
+async fn a_red_gate_comes_back_with_its_output_and_the_same_session_mends_it() {
+    let mut fixture = Fixture::new().await;
+    let body = format!(
+        "{} && touch broken && git add -A && git commit -qm broken\nagain: git rm -q broken && git commit -qm mended",
+        writes("x.txt", "x")
+    );
+    let id = fixture.start("Breaks", &body).await;
+    fixture.until_in(id, Stage::Done).await;
+    assert!(fixture.outcomes()[0].contains("the gate `sh gate.sh` failed with code 1"), "{:?}", fixture.outcomes());
+    assert!(fixture.prompts()[1].starts_with("Story 1 came back to you."), "{:?}", fixture.prompts());
+}
+
+#[tokio::test]
+async fn a_rejection_goes_back_with_its_reason_and_too_many_ask_a_person() {
+    let mut fixture = Fixture::new().await;
+    let body = format!("{}\nagain: git commit -q --allow-empty -m again\nreview: reject no tests", writes("x.txt", "x"));
+    let id = fixture.start("Rejected", &body).await;
+    let why = fixture.until_asked(id).await;
+    assert_eq!(why, "Story 1: blocked: sent back 3 times, the last time for: no tests.");
+    assert!(fixture.prompts().iter().any(|prompt| prompt.contains("<feedback>\nno tests")));
+    assert_eq!(fixture.stage(id), Some(Stage::Current));
+}
+
+#[tokio::test]
+async fn a_review_without_a_word_is_no_approval() {
+    let mut fixture = Fixture::new().await;
+    let id = fixture.start("Silent", &format!("{}\nreview: nothing", writes("x.txt", "x"))).await;
+    let why = fixture.until_asked(id).await;
+    assert!(why.contains("the review ended without a word"), "{why}");
+    assert_eq!(fixture.stage(id), Some(Stage::Qa));
+}
+
+#[tokio::test]
+async fn a_reviewer_changes_nothing() {
+    let mut fixture = Fixture::new().await;
+    let sly = "qa: echo evil > evil.txt && git add -A && git commit -qm evil; echo more > more.txt";
+    let id = fixture.start("Sly", &format!("{}\n{sly}", writes("x.txt", "x"))).await;
+    fixture.until_in(id, Stage::Done).await;
+    assert_eq!(fixture.git.read("x.txt"), "x\n");
+    assert!(!fixture.git.root().join("evil.txt").exists());
+}
+
+#[tokio::test]
+async fn manual_qa_waits_for_a_person_who_accepts_or_rejects() {
+    let mut fixture = Fixture::new().await;
+    let body = format!("{}\nagain: git commit -q --allow-empty -m again", writes("x.txt", "x"));
+    let id = fixture.create("Held", &body).await;
+    let change = crate::handle::Change { manual_qa: Some(true), ..Default::default() };
+    fixture.pipeline.update(id, change).await.expect("it is changed");
+    fixture.pipeline.start(id, None, ann()).await.expect("it starts");
+    let asked = |event: &Event| matches!(event, Event::NeedsPerson { wanted: Wanted::Review, .. });
+    fixture.until("a person is asked", asked).await;
+    assert_eq!(fixture.stage(id), Some(Stage::Qa));
+    fixture.pipeline.review(id, Review::Rejected("too short".into()), ann()).await.expect("rejected");
+    fixture.until_in(id, Stage::Current).await;
+    let twice = |fixture: &Fixture| fixture.told(asked) >= 2;
+    while !twice(&fixture) {
+        let seen = fixture.told(|_| true);
+        fixture.until_new("asked again", seen, asked).await;
+    }
+    assert!(fixture.prompts().last().is_some_and(|prompt| prompt.contains("too short")));
+    fixture.pipeline.review(id, Review::Approved, ann()).await.expect("accepted");
+    fixture.until_in(id, Stage::Done).await;
+    assert!(!fixture.outcomes().iter().any(|outcome| outcome.contains("qa")), "{:?}", fixture.outcomes());
+}
+
+#[tokio::test]
+async fn two_stories_that_add_to_the_same_file_both_merge() {
+    let mut fixture = Fixture::new().await;
+    let line = |text: &str| format!("do: echo {text} >> a.txt && git commit -qam {text}");
+    let one = fixture.start("One", &line("one")).await;
+    let two = fixture.start("Two", &line("two")).await;
+    fixture.until_in(one, Stage::Done).await;
+    fixture.until_in(two, Stage::Done).await;
+    let mut lines: Vec<String> = fixture.git.read("a.txt").lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["a", "one", "two"]);
+}
+
+#[tokio::test]
+async fn a_true_conflict_goes_to_the_mergemaster_and_then_on() {
+    let mut fixture = Fixture::new().await;
+    let line = |text: &str| {
+        format!("do: echo {text} > a.txt && git commit -qam {text}\nmerge: echo both > a.txt && git add a.txt")
+    };
+    let one = fixture.start("One", &line("one")).await;
+    let two = fixture.start("Two", &line("two")).await;
+    fixture.until_in(one, Stage::Done).await;
+    fixture.until_in(two, Stage::Done).await;
+    assert_eq!(fixture.git.read("a.txt"), "both\n");
+    let merger = |outcome: &&String| outcome.contains("merger: resolved the conflicts");
+    assert_eq!(fixture.outcomes().iter().filter(merger).count(), 1, "{:?}", fixture.outcomes());
+    fixture.until_clean().await;
+    assert!(crate::audit::audit(&fixture.git.project, "main").expect("an audit").is_empty());
+}
+
+#[tokio::test]
+async fn a_conflict_that_nobody_resolves_is_a_merge_failure_and_never_assigned_again() {
+    let mut fixture = Fixture::new().await;
+    let line = |text: &str| format!("do: echo {text} > a.txt && git commit -qam {text}\nmerge: true");
+    let one = fixture.start("One", &line("one")).await;
+    let two = fixture.start("Two", &line("two")).await;
+    let done = |event: &Event| matches!(event, Event::StoryMoved { to: Stage::Done, .. });
+    fixture.until("one is done", done).await;
+    let loser = if fixture.stage(one) == Some(Stage::Done) { two } else { one };
+    let why = fixture.until_asked(loser).await;
+    assert!(why.contains("its merge failed: conflicts are left after 3 attempts"), "{why}");
+    fixture.pipeline.rescan().await.expect("a look");
+    assert_eq!(fixture.pipeline.snapshot().runs, [], "nobody works on it");
+    assert_eq!(fixture.stage(loser), Some(Stage::Merge));
+    let refused = fixture.pipeline.merge(loser, ann()).await.expect_err("it is refused");
+    assert!(refused.to_string().contains("A person can say `retry"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_empty_merge_never_reaches_done() {
+    let mut fixture = Fixture::new().await;
+    let id = fixture.start("Empty", "do: git commit -q --allow-empty -m nothing").await;
+    let why = fixture.until_asked(id).await;
+    assert!(why.contains("nothing was merged"), "{why}");
+    assert_eq!(fixture.stage(id), Some(Stage::Merge));
+    assert!(Proof::read(&fixture.git.root(), id).expect("readable").is_none());
+}
+
+#[tokio::test]
+async fn two_starts_of_one_merge_and_a_merge_of_a_story_elsewhere_are_refused() {
+    let mut fixture = Fixture::new().await;
+    let id = fixture.create("Early", "do: true").await;
+    let refused = fixture.pipeline.merge(id, ann()).await.expect_err("it is in the backlog");
+    assert_eq!(refused.to_string(), "story 1 is in backlog; only one in merge is merged.");
+    fixture.git.write("gate.sh", "mkfifo ../hold; read x < ../hold\n");
+    let id = fixture.start("Slow", &format!("{} && cp ../../../gate.sh .", writes("x.txt", "x"))).await;
+    let _ = id;
+    let merging = |event: &Event| matches!(event, Event::Merge { merge: MergeView::Queued { .. } | MergeView::Running { .. }, .. });
+    fixture.until("the merge is queued", merging).await;
+    let second = fixture.pipeline.merge(id, ann()).await;
+    assert!(second.is_err(), "{second:?}");
+}
+
+#[tokio::test]
+async fn a_busy_service_is_waited_for_and_is_no_failure() {
+    let mut fixture = Fixture::new().await;
+    let id = fixture.start("Busy", "do: true\nresult: 529").await;
+    let why = fixture.until_asked(id).await;
+    assert_eq!(why, "Story 1: blocked: the model's service was busy 5 times in a row.");
+    let story = fixture.pipeline.snapshot().board.story(id).cloned().expect("it is there");
+    assert_eq!(story.front.retry_count, 0);
+    assert_eq!(fixture.outcomes(), vec!["1 coder: the model's service is busy"; 6]);
+}
+
+#[tokio::test]
+async fn every_end_offers_work_to_all_free_agents() {
+    let mut fixture = Fixture::new().await;
+    let mut all = Vec::new();
+    for number in 1..=5 {
+        all.push(fixture.start(&format!("Story {number}"), &writes(&format!("{number}.txt"), "x")).await);
+    }
+    for id in all {
+        fixture.until_in(id, Stage::Done).await;
+    }
+    let coders: std::collections::BTreeSet<String> =
+        fixture.pipeline.ledger().entries().into_iter().map(|entry| entry.slot).collect();
+    assert_eq!(coders.into_iter().collect::<Vec<_>>(), ["coder", "coder-2", "qa"]);
+}
+
+#[tokio::test]
+async fn a_stopped_story_waits_until_a_person_says_start() {
+    let mut fixture = Fixture::new().await;
+    let body = format!("do: mkfifo ../../../hold; read x < ../../../hold\nagain: true\n{}", writes("x.txt", "x"));
+    let id = fixture.start("Long", &body).await;
+    let working = |event: &Event| matches!(event, Event::RunPhase { phase: crate::event::Phase::Working, .. });
+    fixture.until("it works", working).await;
+    let stopped = fixture.pipeline.stop(Target::Story(id), ann()).await.expect("it stops");
+    assert_eq!(stopped.len(), 1);
+    assert_eq!(fixture.pipeline.snapshot().runs, []);
+    assert_eq!(fixture.until_asked(id).await, "Story 1: blocked: stopped by Ann.");
+    let again = fixture.pipeline.start(id, None, ann()).await.expect("it starts again");
+    assert!(matches!(again, Started::Running(_)), "{again:?}");
+    fixture.pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_story_is_deleted_with_all_that_belongs_to_it() {
+    let mut fixture = Fixture::new().await;
+    let id = fixture.start("Gone", "do: mkfifo ../../../hold; read x < ../../../hold").await;
+    let working = |event: &Event| matches!(event, Event::RunPhase { phase: crate::event::Phase::Working, .. });
+    fixture.until("it works", working).await;
+    let deleted = fixture.pipeline.delete(id, ann()).await.expect("it is deleted");
+    assert_eq!(deleted.stopped.as_deref(), Some("coder"));
+    assert!(deleted.worktree && deleted.branch.is_some(), "{deleted:?}");
+    assert_eq!(fixture.git.git(&["branch", "--list", "feature/*"]), "");
+    assert_eq!(fixture.stage(id), None);
+    fixture.until_clean().await;
+    assert_eq!(fixture.pipeline.create(Kind::Bug, "Next", None, ann()).await.expect("a story").id().0, 2);
+}
+
+#[tokio::test]
+async fn money_that_is_spent_blocks_and_retry_grants_as_much_again() {
+    let team = format!("{TEAM}\n[budget]\nstory_usd = 0.4\n");
+    let mut fixture = Fixture::with(&team, |_| ()).await;
+    let id = fixture.start("Dear", "do: true").await;
+    let why = fixture.until_asked(id).await;
+    assert!(why.starts_with("Story 1: blocked: the budget (`story_usd`, $0.40) is spent"), "{why}");
+    assert_eq!(fixture.pipeline.ledger().entries().len(), 2, "0.25 each");
+    fixture.pipeline.retry(id, ann()).await.expect("it goes on");
+    let runs = |event: &Event| matches!(event, Event::RunEnded { .. });
+    while fixture.told(runs) < 3 {
+        let seen = fixture.told(|_| true);
+        fixture.until_new("a third run", seen, runs).await;
+    }
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_where_it_was() {
+    let mut fixture = Fixture::new().await;
+    let body = format!("do: test -e go || {{ touch go; mkfifo ../../../hold; read x < ../../../hold; }}\n{}", writes("x.txt", "x"));
+    let id = fixture.start("Cut", &body).await;
+    let working = |event: &Event| matches!(event, Event::RunPhase { phase: crate::event::Phase::Working, .. });
+    fixture.until("it works", working).await;
+    let mut fixture = fixture.restart().await;
+    fixture.until_in(id, Stage::Done).await;
+    assert_eq!(fixture.git.read("x.txt"), "x\n");
+    let outcomes: Vec<String> =
+        fixture.pipeline.ledger().of_story(id).into_iter().map(|entry| entry.outcome).collect();
+    assert_eq!(outcomes[0], "storkit was shut down");
+}
+
+#[tokio::test]
+async fn a_file_put_into_done_by_hand_is_seen_and_not_committed() {
+    let mut fixture = Fixture::new().await;
+    let id = fixture.create("Liar", "do: true").await;
+    let work = fixture.git.root().join(".storkit/work");
+    std::fs::rename(work.join("1_backlog/1_story_liar.md"), work.join("5_done/1_story_liar.md")).expect("moved");
+    let alarm = |event: &Event| matches!(event, Event::Alarm { story: Some(_), .. });
+    fixture.until("an alarm", alarm).await;
+    assert_eq!(fixture.stage(id), Some(Stage::Done));
+    assert!(!fixture.git.git(&["ls-tree", "-r", "--name-only", "main"]).contains("5_done/1_story_liar.md"));
+}

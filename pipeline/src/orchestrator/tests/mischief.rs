@@ -1,0 +1,104 @@
+//! What agents should not do, in whole runs: what storkit did about it.
+
+use std::time::Duration;
+
+use super::fixture::{Fixture, TEAM};
+use crate::{
+    event::Event,
+    stage::Stage,
+};
+
+/// As [`TEAM`], in bubblewrap.
+fn confined() -> String {
+    TEAM.replace("sandbox = \"none\"", "sandbox = \"bwrap\"")
+}
+
+const WORK: &str = "do: echo x > x.txt && git add -A && git commit -qm x";
+
+#[tokio::test]
+async fn a_base_that_was_moved_past_the_hooks_is_put_back_and_the_story_blocked() {
+    let mut fixture = Fixture::new().await;
+    let before = fixture.git.git(&["rev-parse", "main"]);
+    let evil = "do: cd ../../.. && echo evil > evil.txt && git add evil.txt && \
+                env -u GIT_CONFIG_COUNT git -c core.hooksPath=/dev/null -c user.name=coder -c user.email=coder@agents.storkit.invalid commit -qm evil";
+    let id = fixture.start("Evil", &format!("{WORK}\n{evil}")).await;
+    let why = fixture.until_asked(id).await;
+    assert!(why.contains("the agent moved the base branch"), "{why}");
+    let tip = fixture.git.git(&["rev-parse", "main"]);
+    let subjects = fixture.git.git(&["log", "--format=%s", &format!("{before}..{tip}")]);
+    assert!(!subjects.contains("evil"), "{subjects}");
+    assert!(fixture.git.git(&["branch", "--list", "storkit/rescue/*"]).contains("storkit/rescue/1-"));
+    assert_eq!(fixture.stage(id), Some(Stage::Current));
+}
+
+#[tokio::test]
+async fn commits_to_base_are_refused_and_the_work_goes_on() {
+    let mut fixture = Fixture::new().await;
+    let tries = "do: cd ../../.. && git commit -q --allow-empty -m evil; git update-ref refs/heads/main HEAD~1; true";
+    let id = fixture.start("Tries", &format!("{tries}\n{WORK}")).await;
+    fixture.until_in(id, Stage::Done).await;
+    assert!(!fixture.git.git(&["log", "--format=%s", "main"]).contains("evil"));
+}
+
+#[tokio::test]
+async fn a_removed_worktree_and_a_deleted_branch_cost_nothing_that_was_committed() {
+    let mut fixture = Fixture::new().await;
+    let away = "do: cd ../../.. && git worktree remove --force .storkit/worktrees/1_away; true\nagain: git log --oneline -1";
+    let id = fixture.start("Away", &format!("{WORK}\n{away}")).await;
+    let ended = |event: &Event| matches!(event, Event::RunEnded { .. });
+    fixture.until("the run ends", ended).await;
+    let branch = fixture.git.git(&["log", "--format=%s", "-1", "feature/story-1_away/work"]);
+    assert_eq!(branch, "x");
+    let asked_or_done = |event: &Event| {
+        matches!(event, Event::NeedsPerson { .. }) || matches!(event, Event::StoryMoved { to: Stage::Done, .. })
+    };
+    fixture.until("it ends", asked_or_done).await;
+    let _ = id;
+}
+
+#[tokio::test]
+async fn a_change_of_the_pipelines_own_files_is_refused() {
+    let mut fixture = Fixture::new().await;
+    let evil = "do: echo 'gates = []' > .storkit/project.toml && git add -A && git commit -qm gates";
+    let id = fixture.start("Lax", evil).await;
+    let why = fixture.until_asked(id).await;
+    assert!(why.contains("the branch changes `.storkit/project.toml`"), "{why}");
+    assert_eq!(fixture.stage(id), Some(Stage::Current));
+}
+
+#[tokio::test]
+async fn a_run_that_never_ends_is_ended_and_leaves_no_process() {
+    let mut fixture = Fixture::with(TEAM, |settings| settings.stall = Duration::from_millis(500)).await;
+    let id = fixture.start("Never", "do: mkfifo ../../../hold; read x < ../../../hold").await;
+    let why = fixture.until_asked(id).await;
+    assert!(why.contains("no progress for too long"), "{why}");
+    assert_eq!(fixture.pipeline.snapshot().runs, []);
+}
+
+#[tokio::test]
+async fn a_file_over_the_limit_is_refused_by_name() {
+    let mut fixture = Fixture::new().await;
+    let big = "do: truncate -s 120M big.bin && git add -A && git commit -qm big";
+    let id = fixture.start("Big", big).await;
+    let why = fixture.until_asked(id).await;
+    assert!(why.contains("`big.bin` on the branch has 126 MB; the limit for one file is 105 MB"), "{why}");
+}
+
+#[tokio::test]
+async fn in_the_sandbox_a_whole_life_works_and_mischief_does_not() {
+    let mut fixture = Fixture::with(&confined(), |settings| {
+        // The CLI, its notes and the reviewer's way back are below /tmp, which a sandbox has of its own.
+        settings.env.insert("STAND_IN".into(), "/var/tmp".into());
+    })
+    .await;
+    let evil = "do: echo evil > ../../../evil.txt; echo evil > ~/evil; cd ../../.. && git commit -q --allow-empty -m evil; git branch -D main; true";
+    let id = fixture.start("Walled", &format!("{evil}\n{WORK}")).await;
+    let end = |event: &Event| {
+        matches!(event, Event::NeedsPerson { .. } | Event::Paused { why: Some(_) })
+            || matches!(event, Event::StoryMoved { to: Stage::Done, .. })
+    };
+    fixture.until("it ends", end).await;
+    assert_eq!(fixture.stage(id), Some(Stage::Done), "{}", fixture.story_so_far());
+    assert!(!fixture.git.root().join("evil.txt").exists());
+    assert!(!fixture.git.git(&["log", "--format=%s", "main"]).contains("evil"));
+}

@@ -1,0 +1,143 @@
+//! What a run may not change, compared before and after; a moved base is put back, with nothing lost.
+
+use std::{path::PathBuf, time::SystemTime};
+
+use git2::{DiffOptions, Oid, Repository};
+
+use super::Shop;
+use crate::{
+    guard::{BaseGuard, Fingerprint, Ours, Rescue, Tampering, compare, rescue},
+    merge::Proof,
+    story::StoryId,
+};
+
+/// The state before, to compare with.
+#[derive(Clone)]
+pub(super) struct Before {
+    fingerprint: Fingerprint,
+    base: String,
+    own: String,
+    story: StoryId,
+}
+
+/// What the comparison found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// What only an agent can have done, in words.
+    pub agents: Vec<String>,
+    /// What an agent or a person did.
+    pub unclear: Vec<String>,
+    /// What was done about it, as a sentence.
+    pub rescued: Option<String>,
+}
+
+impl Before {
+    /// Takes the state. `own` is the branch that the run may move. Blocks.
+    pub(super) fn take(shop: &Shop, base: &str, own: &str, story: StoryId) -> Result<Self, git2::Error> {
+        let fingerprint = Fingerprint::take(&shop.project, base, own)?;
+        Ok(Self { fingerprint, base: base.into(), own: own.into(), story })
+    }
+
+    /// Where the run's own branch was.
+    pub(super) fn tip(&self) -> Option<Oid> {
+        self.fingerprint.own_tip()
+    }
+
+    /// Compares with the state now, under the base lock, so that nothing of storkit's is half done. Blocks.
+    pub(super) fn compare(&self, shop: &Shop) -> Result<Found, String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let guard = BaseGuard::lock(&shop.project).map_err(|error| text(&error))?;
+        let after = Fingerprint::take(&shop.project, &self.base, &self.own).map_err(|error| text(&error))?;
+        let ours = self.ours(shop).map_err(|error| text(&error))?;
+        let tampering = compare(&self.fingerprint, &after, &ours).map_err(|error| text(&error))?;
+        let (agents, unclear): (Vec<_>, Vec<_>) =
+            tampering.into_iter().partition(Tampering::is_the_agents);
+        let moved = agents.iter().find_map(|tampering| match tampering {
+            Tampering::BaseMoved { before, after, .. } => Some((*before, *after)),
+            _ => None,
+        });
+        let rescued = match moved {
+            Some((before, after)) => Some(self.put_back(shop, &guard, (before, after))),
+            None => None,
+        };
+        let words = |list: Vec<Tampering>| list.iter().map(ToString::to_string).collect();
+        Ok(Found { agents: words(agents), unclear: words(unclear), rescued })
+    }
+
+    fn put_back(&self, shop: &Shop, guard: &BaseGuard, (before, after): (Oid, Option<Oid>)) -> String {
+        let now = SystemTime::now();
+        match rescue(&shop.project, guard, &self.base, before, after, self.story, now) {
+            Ok(Rescue { branch, restored, .. }) => {
+                let kept = branch.map(|branch| format!(" What it was moved to is kept on `{branch}`."));
+                let kept = kept.unwrap_or_default();
+                if restored {
+                    format!("`{}` is back where it was.{kept}", self.base)
+                } else {
+                    format!(
+                        "`{}` was not put back, since others have built on it or moved it again: look at it.{kept}",
+                        self.base
+                    )
+                }
+            }
+            Err(error) => format!("`{}` could not be put back: {error}", self.base),
+        }
+    }
+
+    /// What storkit put on base meanwhile: what this process noted, and merges whose proof is on disk.
+    fn ours(&self, shop: &Shop) -> Result<Ours, git2::Error> {
+        let mut commits = shop.own.all();
+        let repository = Repository::open(shop.project.root())?;
+        if let (Some(old), Ok(new)) =
+            (self.fingerprint.base_tip(), repository.refname_to_id(&format!("refs/heads/{}", self.base)))
+        {
+            let mut walk = repository.revwalk()?;
+            walk.push(new)?;
+            walk.hide(old)?;
+            for id in walk {
+                let id = id?.to_string();
+                let commit = repository.find_commit(Oid::from_str(&id)?)?;
+                let story = commit.summary().ok().flatten().and_then(crate::merge::merged_story);
+                let proof = story.and_then(|story| Proof::read(shop.project.root(), story).ok().flatten());
+                if proof.is_some_and(|proof| proof.commit == id) {
+                    commits.insert(id);
+                }
+            }
+        }
+        Ok(Ours { commits, paths: vec![PathBuf::from(".storkit/work")] })
+    }
+}
+
+/// What a branch brings, against the point where it left base.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Brings {
+    /// `3 files, +20 -4`
+    pub diff: Option<String>,
+    /// Files below `.storkit/`, which are the pipeline's.
+    pub pipelines: Vec<String>,
+}
+
+/// Reads it. Blocks.
+pub(crate) fn brings(repository: &Repository, base: &str, tip: Oid) -> Result<Brings, git2::Error> {
+    let base = repository.refname_to_id(&format!("refs/heads/{base}"))?;
+    let tree = |commit| repository.find_commit(commit)?.tree();
+    let old = repository.merge_base(base, tip).and_then(tree).ok();
+    let new = tree(tip)?;
+    let mut options = DiffOptions::new();
+    options.context_lines(0);
+    let diff = repository.diff_tree_to_tree(old.as_ref(), Some(&new), Some(&mut options))?;
+    let stats = diff.stats()?;
+    let files = stats.files_changed();
+    let words = format!(
+        "{files} {}, +{} -{}",
+        if files == 1 { "file" } else { "files" },
+        stats.insertions(),
+        stats.deletions()
+    );
+    let pipelines = diff
+        .deltas()
+        .filter_map(|delta| delta.new_file().path().or(delta.old_file().path()).map(|path| path.to_owned()))
+        .filter(|path| path.starts_with(".storkit"))
+        .map(|path| path.display().to_string())
+        .collect();
+    Ok(Brings { diff: (files > 0).then_some(words), pipelines })
+}

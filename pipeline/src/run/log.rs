@@ -1,0 +1,180 @@
+//! What people read of a run: `.storkit/logs/agents/RUN.log`, lines without escape sequences, its end kept.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use crate::{Project, claude::ToolUse, event::RunId};
+
+/// A log that grows beyond this loses its beginning.
+const MOST: u64 = 8 << 20;
+
+/// How much of it stays then.
+const KEPT: u64 = 4 << 20;
+
+/// Most characters of one line.
+const LINE: usize = 500;
+
+/// The folder of all logs.
+pub(crate) fn folder(project: &Project) -> PathBuf {
+    project.dir().join("logs/agents")
+}
+
+/// A run's log, being written. A disk that is full costs the log, not the run.
+pub(super) struct Log {
+    file: Option<File>,
+    size: u64,
+    last: Vec<String>,
+}
+
+impl Log {
+    pub(super) fn create(project: &Project, run: &RunId) -> Self {
+        let folder = folder(project);
+        let path = folder.join(format!("{run}.log"));
+        let open = || {
+            fs::create_dir_all(&folder)?;
+            OpenOptions::new().create(true).read(true).append(true).open(&path)
+        };
+        let file = open().inspect_err(|error| tracing::warn!(%error, %run, "a run has no log")).ok();
+        Self { file, size: 0, last: Vec::new() }
+    }
+
+    /// Writes text, line by line, and returns the lines as they can be shown.
+    pub(super) fn write(&mut self, text: &str) -> Vec<String> {
+        let lines: Vec<String> = text.lines().map(plain).filter(|line| !line.trim().is_empty()).collect();
+        for line in &lines {
+            self.last.push(line.clone());
+        }
+        let keep = self.last.len().saturating_sub(40);
+        self.last.drain(..keep);
+        if let Err(error) = self.append(&lines) {
+            tracing::warn!(%error, "a run's log cannot be written");
+            self.file = None;
+        }
+        lines
+    }
+
+    /// The last lines, for a person or the next run.
+    pub(super) fn tail(&self, lines: usize) -> String {
+        self.last[self.last.len().saturating_sub(lines)..].join("\n")
+    }
+
+    fn append(&mut self, lines: &[String]) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let mut text = lines.join("\n");
+        text.push('\n');
+        file.write_all(text.as_bytes())?;
+        self.size += text.len() as u64;
+        if self.size > MOST {
+            self.size = cut(file)?;
+        }
+        Ok(())
+    }
+}
+
+/// Leaves the end of the file.
+fn cut(file: &mut File) -> io::Result<u64> {
+    let mut end = Vec::new();
+    file.seek(SeekFrom::End(-i64::try_from(KEPT).unwrap_or(0)))?;
+    file.read_to_end(&mut end)?;
+    let whole = end.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    file.set_len(0)?;
+    file.write_all(b"(the beginning of this log was cut off)\n")?;
+    file.write_all(&end[whole..])?;
+    Ok((end.len() - whole) as u64)
+}
+
+/// One line without control characters.
+fn plain(line: &str) -> String {
+    let mut clean = String::with_capacity(line.len().min(LINE * 4));
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\u{1b}' => skip_escape(&mut rest),
+            '\t' => clean.push(' '),
+            c if c.is_control() => {}
+            c => clean.push(c),
+        }
+    }
+    match clean.char_indices().nth(LINE) {
+        Some((at, _)) => format!("{}…", &clean[..at]),
+        None => clean,
+    }
+}
+
+/// CSI ends with a letter or `~`, OSC with BEL or another escape; all others have one more character.
+fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    match rest.next() {
+        Some('[') => {
+            for c in rest.by_ref() {
+                if ('\u{40}'..='\u{7e}').contains(&c) {
+                    return;
+                }
+            }
+        }
+        Some(']') => {
+            while let Some(c) = rest.next_if(|c| *c != '\u{1b}') {
+                if c == '\u{7}' {
+                    return;
+                }
+            }
+        }
+        Some(_) | None => {}
+    }
+}
+
+/// A tool call in a line: its name, and what it is about.
+pub(super) fn tool_line(tool: &ToolUse) -> String {
+    let about = ["command", "file_path", "path", "pattern", "url", "description"]
+        .into_iter()
+        .find_map(|key| tool.input.get(key).and_then(Value::as_str));
+    match about {
+        Some(about) => format!("> {}: {}", tool.name, about.lines().next().unwrap_or_default()),
+        None => format!("> {}", tool.name),
+    }
+}
+
+/// The last lines of a log file. Reads only its end.
+pub(crate) fn last_lines(path: &Path, lines: usize) -> io::Result<Vec<String>> {
+    const READ: u64 = 512 << 10;
+    let mut file = File::open(path)?;
+    let size = file.metadata()?.len();
+    file.seek(SeekFrom::Start(size.saturating_sub(READ)))?;
+    let mut bytes = Vec::new();
+    file.take(READ).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let all: Vec<&str> = text.lines().collect();
+    Ok(all[all.len().saturating_sub(lines)..].iter().map(|line| plain(line)).collect())
+}
+
+#[cfg(test)]
+mod log_tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_and_controls_never_reach_a_reader() {
+        assert_eq!(plain("\u{1b}[31mred\u{1b}[0m\u{7} \u{1b}]0;title\u{7}x\ty\u{8}"), "red x y");
+        assert_eq!(plain(&"é".repeat(600)).chars().count(), LINE + 1);
+    }
+
+    #[test]
+    fn a_log_that_grows_keeps_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        git2::Repository::init(folder.path()).unwrap();
+        let project = Project::open(folder.path()).unwrap();
+        let run = RunId("1-coder-1".into());
+        let mut log = Log::create(&project, &run);
+        for number in 0..30_000 {
+            log.write(&format!("{number} {}", "x".repeat(400)));
+        }
+        let path = super::folder(&project).join("1-coder-1.log");
+        assert!(fs::metadata(&path).unwrap().len() <= MOST);
+        let last = last_lines(&path, 2).unwrap();
+        assert!(last[0].starts_with("29998 ") && last[1].starts_with("29999 "), "{last:?}");
+        assert_eq!(log.tail(1), last[1]);
+    }
+}

@@ -1,0 +1,163 @@
+//! Where an agent works, and what keeps it in: a story's worktree, or the place of a merge's conflict.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::{Outcome, Plan, Shop};
+use crate::{
+    claude::PermissionRoute,
+    gates::Gates,
+    merge,
+    sandbox::{Bwrap, Confined, Confinement},
+    stage::Role,
+    worktree::{Detached, Name, Worktree, WorktreeError},
+};
+
+/// Where it works.
+#[derive(Clone)]
+pub(super) struct Spot {
+    pub kind: Kind,
+    pub confinement: Confinement,
+    /// Whether the worktree was made now: then its components are to be set up.
+    pub fresh: bool,
+}
+
+/// Which of the two.
+#[derive(Clone)]
+pub(super) enum Kind {
+    /// A story's own worktree.
+    Story(Worktree),
+    /// The half-merged files of a conflict.
+    Conflict(Detached),
+}
+
+impl Spot {
+    /// Makes the place ready. Blocks.
+    pub(super) fn prepare(shop: &Shop, plan: &Plan) -> Result<Self, Outcome> {
+        let confinement = confinement(shop, plan).map_err(Outcome::NotStarted)?;
+        let id = plan.story.id();
+        if plan.run.role == Role::Mergemaster {
+            let folder = merge::conflict_worktree(&shop.project, id);
+            let detached = Detached::open(&shop.project, &folder).map_err(|error| failed(&error))?;
+            return Ok(Self { kind: Kind::Conflict(detached), confinement, fresh: false });
+        }
+        let name = Name::new(id, &plan.story.file.slug).map_err(|error| Outcome::Blocked(error.to_string()))?;
+        let fresh = !shop.project.dir().join("worktrees").join(name.to_string()).exists();
+        let worktree =
+            shop.worktrees.prepare(&name, &plan.base, &plan.run.slot).map_err(|error| failed(&error))?;
+        Ok(Self { kind: Kind::Story(worktree), confinement, fresh })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        match &self.kind {
+            Kind::Story(worktree) => worktree.path(),
+            Kind::Conflict(detached) => detached.path(),
+        }
+    }
+
+    pub(super) fn environment(&self) -> Vec<(String, String)> {
+        let confined = self.confinement.encloses();
+        match &self.kind {
+            Kind::Story(worktree) => worktree.environment(confined),
+            Kind::Conflict(detached) => detached.environment(confined),
+        }
+    }
+
+    /// What a process here is kept in. Blocks while private copies are made.
+    pub(super) fn confine(&self) -> Result<Confined, Outcome> {
+        let place = match &self.kind {
+            Kind::Story(worktree) if self.confinement.encloses() => {
+                worktree.enclose().map_err(|error| Outcome::Failed(error.to_string()))?
+            }
+            Kind::Story(worktree) => worktree.place(),
+            Kind::Conflict(detached) if self.confinement.encloses() => {
+                detached.enclose().map_err(|error| failed(&error))?
+            }
+            Kind::Conflict(detached) => detached.place(),
+        };
+        Ok(Confined { confinement: self.confinement.clone(), place })
+    }
+
+    /// How commands of `project.toml` are run here: kept in as the agent is, without storkit's secrets.
+    pub(super) fn gates(&self, shop: &Shop, plan: &Plan, confined: &Confined) -> Gates {
+        let wrapper = confined.confinement.prefix(&confined.place, &[]);
+        let defaults = Gates::default();
+        Gates {
+            commands: plan.config.gates.clone(),
+            timeout: plan.config.gate_timeout.limit().unwrap_or(defaults.timeout * 1_000),
+            env_remove: shop.settings.secret_env.clone(),
+            wrapper: wrapper.into_iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+            ..defaults
+        }
+    }
+
+    /// Writes `.mcp.json`, which git ignores in this worktree, so that a person who opens the CLI here while the
+    /// run lives has its tools. A project's own is left alone.
+    pub(super) fn write_mcp(&self, route: &PermissionRoute) {
+        let (PermissionRoute::Mcp { url, token }, Kind::Story(worktree)) = (route, &self.kind) else { return };
+        if worktree.tracks(".mcp.json") {
+            return;
+        }
+        let path = worktree.path().join(".mcp.json");
+        let config = serde_json::json!({"mcpServers": {"storkit": {
+            "type": "http", "url": url, "headers": {"Authorization": format!("Bearer {token}")},
+        }}});
+        let write = || {
+            // A link that an agent left there is not followed.
+            let _ = fs::remove_file(&path);
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            file.write_all(config.to_string().as_bytes())
+        };
+        if let Err(error) = write() {
+            tracing::warn!(%error, path = %path.display(), "no .mcp.json");
+        }
+    }
+
+    /// Takes away what served this run alone: the token in `.mcp.json` is void by now.
+    pub(super) fn close(&self) {
+        match &self.kind {
+            Kind::Story(worktree) if !worktree.tracks(".mcp.json") => {
+                let _ = fs::remove_file(worktree.path().join(".mcp.json"));
+            }
+            Kind::Story(_) => {}
+            Kind::Conflict(detached) => {
+                if let Err(error) = detached.clear() {
+                    tracing::warn!(%error, "the private copies of a conflict's worktree cannot be removed");
+                }
+            }
+        }
+    }
+}
+
+fn confinement(shop: &Shop, plan: &Plan) -> Result<Confinement, String> {
+    let chosen = Confinement::chosen(plan.agent.sandbox.as_ref(), &shop.settings.home)?;
+    Ok(match chosen {
+        Confinement::Bwrap(bwrap) => {
+            let claude = claude_folder(&shop.settings.env, &shop.settings.home);
+            Confinement::Bwrap(Bwrap { claude, ..bwrap })
+        }
+        other @ (Confinement::None | Confinement::Prefix(_)) => other,
+    })
+}
+
+/// Where the CLI keeps its state: `CLAUDE_CONFIG_DIR`, else `.claude` in its home.
+fn claude_folder(env: &BTreeMap<String, String>, home: &Path) -> PathBuf {
+    let set = |name: &str| env.get(name).map(PathBuf::from).or_else(|| std::env::var_os(name).map(PathBuf::from));
+    set("CLAUDE_CONFIG_DIR").unwrap_or_else(|| env.get("HOME").map_or(home, Path::new).join(".claude"))
+}
+
+/// What a person has to see to stops the story; a full disk stops everything.
+fn failed(error: &WorktreeError) -> Outcome {
+    match error {
+        WorktreeError::DiskFull { .. } => Outcome::NotStarted(error.to_string()),
+        WorktreeError::BranchInTheWay(..) | WorktreeError::Linked(_) => Outcome::Blocked(error.to_string()),
+        WorktreeError::Git(_) | WorktreeError::Read(_) | WorktreeError::Io { .. } => {
+            Outcome::Failed(error.to_string())
+        }
+    }
+}

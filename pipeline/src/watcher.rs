@@ -1,0 +1,321 @@
+//! Which files in `.storkit/work/` changed, told in settled bursts; what inotify may lose is found by a regular look.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
+};
+
+use crate::{Project, stage::Stage};
+
+/// Between two looks at everything.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// A burst that does not end is told after so many times the settling time.
+const LONGEST: u32 = 10;
+
+/// More files than this in one burst are a reason to look at everything.
+const MOST: usize = 20_000;
+
+/// What waits between inotify's thread and the task; more than that is a look at everything.
+const QUEUE: usize = 65_536;
+
+/// What changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// These files, absolute, each once.
+    Files(Vec<PathBuf>),
+    /// Nobody knows: look at everything.
+    Rescan,
+    /// `project.toml`.
+    Config,
+}
+
+/// Watches until it is dropped.
+pub(crate) struct Watcher {
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// One thing that inotify said.
+enum Seen {
+    File(PathBuf),
+    Config,
+    /// A folder came or went, events were lost, or there were too many.
+    Everything,
+}
+
+/// Watches the project's stories and its `project.toml`. Files are told when they were quiet for `settle`.
+/// Where inotify cannot be had, only the regular look is left, and that is logged.
+pub(crate) fn watch(project: &Project, settle: Duration) -> (Watcher, mpsc::Receiver<Changed>) {
+    let (told, hears) = mpsc::channel(16);
+    let (saw, seen) = mpsc::channel(QUEUE);
+    let eyes = Eyes::open(project, saw);
+    let task = tokio::spawn(follow(eyes, seen, settle, told));
+    (Watcher { task }, hears)
+}
+
+/// The inotify watches: `.storkit`, `.storkit/work`, and each stage.
+struct Eyes {
+    watcher: Option<RecommendedWatcher>,
+    folders: Vec<PathBuf>,
+    /// Kept, so that the channel does not close where there is no watcher.
+    _saw: mpsc::Sender<Seen>,
+}
+
+impl Eyes {
+    fn open(project: &Project, saw: mpsc::Sender<Seen>) -> Self {
+        let home = project.dir();
+        let work = home.join("work");
+        let folders = [home.clone(), work.clone()];
+        let folders = folders.into_iter().chain(Stage::ALL.map(|stage| work.join(stage.dir()))).collect();
+        let (sender, config) = (saw.clone(), home.join("project.toml"));
+        let tell = move |event: notify::Result<Event>| {
+            for seen in sort(event, &home, &work, &config) {
+                if let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(seen) {
+                    // The task is far behind, and has enough to see that it must look at everything.
+                    return;
+                }
+            }
+        };
+        let watcher = notify::recommended_watcher(tell).inspect_err(|error| {
+            tracing::warn!(%error, "files cannot be watched; they are looked at every 30 s. Raise fs.inotify.max_user_instances.");
+        });
+        let mut eyes = Self { watcher: watcher.ok(), folders, _saw: saw };
+        eyes.renew();
+        eyes
+    }
+
+    /// Watches folders that came back; watching one again is harmless.
+    fn renew(&mut self) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for folder in self.folders.iter().filter(|folder| folder.is_dir()) {
+            if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+                tracing::warn!(%error, folder = %folder.display(), "a folder cannot be watched. Raise fs.inotify.max_user_watches.");
+            }
+        }
+    }
+}
+
+/// What an event of inotify means here.
+fn sort(event: notify::Result<Event>, home: &Path, work: &Path, config: &Path) -> Vec<Seen> {
+    let event = match event {
+        Ok(event) => event,
+        Err(error) => {
+            tracing::warn!(%error, "watching files failed once");
+            return vec![Seen::Everything];
+        }
+    };
+    if event.need_rescan() {
+        return vec![Seen::Everything];
+    }
+    if matches!(event.kind, EventKind::Access(_)) {
+        return Vec::new();
+    }
+    event.paths.into_iter().filter_map(|path| sort_path(path, home, work, config)).collect()
+}
+
+fn sort_path(path: PathBuf, home: &Path, work: &Path, config: &Path) -> Option<Seen> {
+    if path == config {
+        return Some(Seen::Config);
+    }
+    if path == work || path.parent() == Some(work) {
+        return Some(Seen::Everything);
+    }
+    let temporary = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".tmp"));
+    let in_stage = path.parent().and_then(Path::parent) == Some(work);
+    (in_stage && !temporary && path.starts_with(home)).then_some(Seen::File(path))
+}
+
+async fn follow(
+    mut eyes: Eyes,
+    mut seen: mpsc::Receiver<Seen>,
+    settle: Duration,
+    told: mpsc::Sender<Changed>,
+) {
+    let mut look = interval_at(Instant::now() + LOOK, LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut burst = Burst::default();
+    loop {
+        let due = burst.due(settle);
+        let settled = async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            next = seen.recv() => match next {
+                Some(next) => {
+                    burst.add(next);
+                    while let Ok(next) = seen.try_recv() {
+                        burst.add(next);
+                    }
+                    burst.everything |= seen.capacity() == 0;
+                }
+                None => return,
+            },
+            _ = look.tick() => burst.add(Seen::Everything),
+            () = settled => {
+                if burst.everything {
+                    eyes.renew();
+                }
+                for changed in std::mem::take(&mut burst).told() {
+                    if told.send(changed).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is seen and not told yet.
+#[derive(Default)]
+struct Burst {
+    files: BTreeSet<PathBuf>,
+    config: bool,
+    everything: bool,
+    first: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Burst {
+    fn add(&mut self, seen: Seen) {
+        let now = Instant::now();
+        self.first.get_or_insert(now);
+        self.last = Some(now);
+        match seen {
+            Seen::File(path) => {
+                self.files.insert(path);
+                self.everything |= self.files.len() > MOST;
+            }
+            Seen::Config => self.config = true,
+            Seen::Everything => self.everything = true,
+        }
+        if self.everything {
+            self.files.clear();
+        }
+    }
+
+    /// When it is to be told: after a quiet while, or when it lasts too long.
+    fn due(&self, settle: Duration) -> Option<Instant> {
+        Some((self.last? + settle).min(self.first? + settle * LONGEST))
+    }
+
+    fn told(self) -> Vec<Changed> {
+        let mut told = Vec::new();
+        if self.config {
+            told.push(Changed::Config);
+        }
+        if self.everything {
+            told.push(Changed::Rescan);
+        } else if !self.files.is_empty() {
+            told.push(Changed::Files(self.files.into_iter().collect()));
+        }
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::board::Work;
+
+    struct Fixture {
+        _folder: tempfile::TempDir,
+        work: PathBuf,
+        _watcher: Watcher,
+        changes: mpsc::Receiver<Changed>,
+    }
+
+    impl Fixture {
+        fn new(settle: Duration) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            git2::Repository::init(folder.path()).unwrap();
+            let project = Project::open(folder.path()).unwrap();
+            let work = Work::open(&project).unwrap().dir().to_owned();
+            let (watcher, changes) = watch(&project, settle);
+            Self { _folder: folder, work, _watcher: watcher, changes }
+        }
+
+        async fn next(&mut self) -> Changed {
+            let next = tokio::time::timeout(Duration::from_secs(60), self.changes.recv()).await;
+            next.expect("nothing is told").expect("the watcher lives")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_dragged_to_another_stage_is_told_once_with_both_places() {
+        let mut fixture = Fixture::new(Duration::from_millis(50));
+        let (from, to) = (fixture.work.join("1_backlog/7_bug_x.md"), fixture.work.join("2_current/7_bug_x.md"));
+        fs::write(&from, "# x\n").unwrap();
+        assert_eq!(fixture.next().await, Changed::Files(vec![from.clone()]));
+        fs::rename(&from, &to).unwrap();
+        assert_eq!(fixture.next().await, Changed::Files(vec![from, to]));
+    }
+
+    #[tokio::test]
+    async fn none_of_ten_thousand_moves_in_a_burst_is_lost() {
+        let mut fixture = Fixture::new(Duration::from_millis(20));
+        let name = |stage: &str, number: u32| fixture.work.join(stage).join(format!("{number}_story_x.md"));
+        for number in 1..=10_000 {
+            fs::write(name("1_backlog", number), "# x\n").unwrap();
+        }
+        for number in 1..=10_000 {
+            fs::rename(name("1_backlog", number), name("2_current", number)).unwrap();
+        }
+        let mut missing: BTreeSet<PathBuf> = (1..=10_000).map(|number| name("2_current", number)).collect();
+        while !missing.is_empty() {
+            match fixture.next().await {
+                Changed::Files(files) => missing.retain(|file| !files.contains(file)),
+                // Whoever looks at everything now finds all of them.
+                Changed::Rescan => break,
+                Changed::Config => {}
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stage_that_a_checkout_took_away_and_brought_back_is_watched_again() {
+        let mut fixture = Fixture::new(Duration::from_millis(20));
+        let stage = fixture.work.join("1_backlog");
+        fs::remove_dir(&stage).unwrap();
+        assert_eq!(fixture.next().await, Changed::Rescan);
+        fs::create_dir(&stage).unwrap();
+        assert_eq!(fixture.next().await, Changed::Rescan);
+        let file = stage.join("7_bug_x.md");
+        fs::write(&file, "# x\n").unwrap();
+        assert_eq!(fixture.next().await, Changed::Files(vec![file]));
+    }
+
+    #[tokio::test]
+    async fn the_configuration_is_told_and_our_own_temporaries_are_not() {
+        let mut fixture = Fixture::new(Duration::from_millis(20));
+        fs::write(fixture.work.join("1_backlog/.tmp-1"), "x").unwrap();
+        fs::write(fixture.work.parent().unwrap().join("project.toml"), "").unwrap();
+        assert_eq!(fixture.next().await, Changed::Config);
+    }
+
+    #[test]
+    fn a_burst_without_an_end_is_told_all_the_same() {
+        let mut burst = Burst::default();
+        burst.add(Seen::File("a".into()));
+        let first = burst.first.unwrap();
+        burst.last = Some(first + Duration::from_secs(100));
+        assert_eq!(burst.due(Duration::from_secs(1)), Some(first + Duration::from_secs(10)));
+    }
+}

@@ -1,0 +1,95 @@
+//! A worktree without a branch, made by the merge: an agent may write its files, and no ref at all.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    WorktreeError, at,
+    enclosed::{copy_notes, further_stores},
+    hooks,
+    layout::{admin_of, make_home, private_folder},
+    remove::remove_tree,
+};
+use crate::{Project, git::program::common_dir, sandbox::{Place, STORE}};
+
+/// The ref that an agent here may move: there is none of that name.
+const NO_REF: &str = "refs/storkit/none";
+
+/// The worktree and its parts.
+#[derive(Clone, Debug)]
+pub struct Detached {
+    root: PathBuf,
+    common: PathBuf,
+    folder: PathBuf,
+    admin: PathBuf,
+    private: PathBuf,
+    hooks: PathBuf,
+}
+
+impl Detached {
+    /// Finds the worktree at `folder`, which must be one of the project's.
+    pub fn open(project: &Project, folder: &Path) -> Result<Self, WorktreeError> {
+        let common = common_dir(project.root())?;
+        let home = make_home(project.root())?;
+        let admin = admin_of(&common, folder)
+            .ok_or_else(|| at(folder)(std::io::Error::other("git knows no worktree here")))?;
+        let name = folder.file_name().unwrap_or_default();
+        let hooks = home.join(".hooks");
+        hooks::write(&hooks).map_err(at(&hooks))?;
+        let private = home.join(".private").join(name);
+        Ok(Self { root: project.root().to_owned(), common, folder: folder.to_owned(), admin, private, hooks })
+    }
+
+    /// The checkout.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// As [`super::Worktree::environment`].
+    pub fn environment(&self, confined: bool) -> Vec<(String, String)> {
+        hooks::environment(&self.common, &self.folder, &self.admin, NO_REF, (!confined).then_some(&self.hooks))
+    }
+
+    /// Where a sandbox finds its parts.
+    pub fn place(&self) -> Place {
+        Place {
+            root: self.root.clone(),
+            common: self.common.clone(),
+            folder: self.folder.clone(),
+            admin: self.admin.clone(),
+            private: self.private.clone(),
+            hooks: self.hooks.clone(),
+            ref_folders: Vec::new(),
+        }
+    }
+
+    /// Readies the private places for a confined run. What it writes to them is never read: of a resolution only
+    /// the files count.
+    pub fn enclose(&self) -> Result<Place, WorktreeError> {
+        self.clear()?;
+        private_folder(&self.private).map_err(at(&self.private))?;
+        for part in ["tmp", "git", "objects"] {
+            let part = self.private.join(part);
+            private_folder(&part).map_err(at(&part))?;
+        }
+        let info = self.private.join("info");
+        private_folder(&info).map_err(at(&info))?;
+        let store = self.common.join("objects");
+        let inside = self.root.join(STORE);
+        let alternates = info.join("alternates");
+        let text = format!("{}\n{}", inside.display(), further_stores(&store));
+        fs::write(&alternates, text).map_err(at(&alternates))?;
+        // A folder for `info` to be shown in.
+        let shown = self.private.join("objects/info");
+        private_folder(&shown).map_err(at(&shown))?;
+        copy_notes(&self.admin, &self.private.join("admin"))?;
+        Ok(self.place())
+    }
+
+    /// Removes the private places.
+    pub fn clear(&self) -> Result<(), WorktreeError> {
+        remove_tree(&self.private)
+    }
+}
