@@ -2,7 +2,7 @@
 //! follow from the change. What is to be committed is read from git each time, so that nothing is ever missed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
@@ -13,6 +13,7 @@ use crate::{
     board::Board,
     git::{commit_paths, program::GitProgramError},
     guard::{BaseError, BaseGuard, OwnCommits},
+    merge::Proof,
     stage::Stage,
     story::{FileName, StoryId},
 };
@@ -48,19 +49,18 @@ pub(crate) enum CommitError {
     Base(#[from] BaseError),
 }
 
-/// Commits what differs of the stories' files, and nothing else. `leave` names files (relative to `.storkit/work`)
-/// that are not to be committed. Blocks; waits for the base lock.
+/// Commits what differs of the stories' files, and nothing else. A story that came to `5_done` without a proof is
+/// left: done means merged. Blocks; waits for the base lock.
 pub(crate) fn commit_stories(
     project: &Project,
     base: &str,
     board: &Board,
     own: &OwnCommits,
-    leave: &BTreeSet<PathBuf>,
 ) -> Result<Committed, CommitError> {
     let guard = BaseGuard::lock(project)?;
     let repository = Repository::open(project.root())?;
     let mut changed = changed(&repository)?;
-    changed.retain(|path, _| path.strip_prefix(WORK).is_ok_and(|path| !leave.contains(path)));
+    changed.retain(|path, change| *change != Change::New || !claims_done(project, path));
     if changed.is_empty() {
         return Ok(Committed::Nothing);
     }
@@ -79,6 +79,13 @@ pub(crate) fn commit_stories(
 
 /// The stories' folder, from the project's root.
 const WORK: &str = ".storkit/work";
+
+/// Whether the file says of its story that it is done, and nothing proves it.
+fn claims_done(project: &Project, path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<FileName>().ok());
+    let done = path.starts_with(Path::new(WORK).join(Stage::Done.dir()));
+    done && name.is_none_or(|name| !matches!(Proof::read(project.root(), name.id), Ok(Some(_))))
+}
 
 /// What became of a file since the last commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +108,8 @@ fn changed(repository: &Repository) -> Result<BTreeMap<PathBuf, Change>, git2::E
         let status = entry.status();
         let gone = Status::WT_DELETED | Status::INDEX_DELETED;
         let new = Status::WT_NEW | Status::INDEX_NEW;
-        let change = if status.intersects(Status::WT_DELETED) || (status.intersects(gone) && !status.intersects(new))
+        let change = if status.intersects(Status::WT_DELETED)
+            || (status.intersects(gone) && !status.intersects(new))
         {
             Change::Gone
         } else if status.intersects(new) {
@@ -142,7 +150,8 @@ fn message(changed: &BTreeMap<PathBuf, Change>, board: &Board) -> String {
     for (path, change) in changed {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let id = name.parse::<FileName>().ok().map(|name| name.id);
-        let stage = path.parent().and_then(Path::file_name).and_then(|dir| dir.to_str()).and_then(Stage::from_dir);
+        let stage =
+            path.parent().and_then(Path::file_name).and_then(|dir| dir.to_str()).and_then(Stage::from_dir);
         if let Some(stage) = stage {
             stories.entry(id).or_default().insert(stage, (*change, path));
         }
@@ -204,8 +213,7 @@ mod tests {
 
         fn commit(&self) -> Committed {
             let board = self.work.scan().unwrap();
-            commit_stories(&self.fixture.project, "main", &board, &OwnCommits::default(), &BTreeSet::new())
-                .unwrap()
+            commit_stories(&self.fixture.project, "main", &board, &OwnCommits::default()).unwrap()
         }
 
         fn commit_subject(&self) -> String {
@@ -272,14 +280,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_to_be_left_is_left() {
+    fn a_story_that_only_claims_to_be_done_is_left() {
         let stories = Stories::new();
         stories.fixture.write(".storkit/work/5_done/9_bug_x.md", "# x\n");
-        let board = stories.work.scan().unwrap();
-        let leave = BTreeSet::from([PathBuf::from("5_done/9_bug_x.md")]);
-        let own = OwnCommits::default();
-        let left = commit_stories(&stories.fixture.project, "main", &board, &own, &leave).unwrap();
-        assert_eq!(left, Committed::Nothing);
-        assert!(matches!(stories.commit(), Committed::Commit(_)), "it is the leaving that decides");
+        assert_eq!(stories.commit(), Committed::Nothing);
+        stories.fixture.write(".storkit/work/6_archived/8_bug_x.md", "# x\n");
+        assert_eq!(stories.commit_subject(), "storkit: archive 8 x");
+        assert!(!stories.fixture.git(&["ls-files"]).contains("9_bug_x.md"));
     }
 }

@@ -75,7 +75,8 @@ impl Pipeline {
         let first = Snapshot { paused: Some("The pipeline is starting.".into()), ..Snapshot::default() };
         let (state, snapshot) = watch::channel(Arc::new(first));
         let teller = Teller::new(events.clone(), state);
-        let beginning = setup::Beginning { project: project.clone(), settings, host, ledger: ledger.clone(), teller };
+        let beginning =
+            setup::Beginning { project: project.clone(), settings, host, ledger: ledger.clone(), teller };
         tokio::spawn(async move {
             let (mut beginning, mut inbox) = (Box::new(beginning), inbox);
             loop {

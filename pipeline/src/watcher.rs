@@ -261,7 +261,8 @@ mod tests {
     #[tokio::test]
     async fn a_file_dragged_to_another_stage_is_told_once_with_both_places() {
         let mut fixture = Fixture::new(Duration::from_millis(50));
-        let (from, to) = (fixture.work.join("1_backlog/7_bug_x.md"), fixture.work.join("2_current/7_bug_x.md"));
+        let (from, to) =
+            (fixture.work.join("1_backlog/7_bug_x.md"), fixture.work.join("2_current/7_bug_x.md"));
         fs::write(&from, "# x\n").unwrap();
         assert_eq!(fixture.next().await, Changed::Files(vec![from.clone()]));
         fs::rename(&from, &to).unwrap();

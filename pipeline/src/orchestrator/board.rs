@@ -133,15 +133,11 @@ impl Orchestrator {
             return;
         }
         (self.commit.wanted, self.commit.running) = (false, true);
-        let leave = self.unproven.iter().filter_map(|id| self.board.story(*id)).map(|story| {
-            std::path::Path::new(story.stage.dir()).join(story.file.to_string())
-        });
-        let leave = leave.collect();
         let (project, base, own) = (self.project.clone(), self.base.clone(), self.shop.own.clone());
         let (board, inner) = (Arc::clone(&self.board), self.inner.clone());
         tokio::spawn(async move {
             let commit = move || {
-                let committed = committer::commit_stories(&project, &base, &board, &own, &leave);
+                let committed = committer::commit_stories(&project, &base, &board, &own);
                 committed.map_err(|error| error.to_string())
             };
             let committed = blocking(commit).await.and_then(|committed| committed);
@@ -193,7 +189,12 @@ impl Orchestrator {
         }
         let slots = self.slots().into_iter();
         let workers = slots
-            .map(|slot| Worker { slot: slot.name, agent: slot.agent, role: slot.role, busy_with: slot.busy_with })
+            .map(|slot| Worker {
+                slot: slot.name,
+                agent: slot.agent,
+                role: slot.role,
+                busy_with: slot.busy_with,
+            })
             .collect();
         let paused = self.pause.as_ref().map(|(why, _)| why.clone()).or_else(|| self.config_trouble.clone());
         let snapshot = Snapshot {
@@ -262,11 +263,7 @@ fn changes(before: &Board, after: &Board, cause: &Cause) -> Vec<Event> {
     }
 }
 
-fn difference(
-    one: &Story,
-    other: &Story,
-    who: &dyn Fn(StoryId) -> (Actor, Option<String>),
-) -> Option<Event> {
+fn difference(one: &Story, other: &Story, who: &dyn Fn(StoryId) -> (Actor, Option<String>)) -> Option<Event> {
     let (story, title) = (other.id(), other.front.name.clone());
     if one.stage != other.stage {
         let (by, why) = who(story);

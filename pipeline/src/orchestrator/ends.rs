@@ -79,8 +79,12 @@ impl Orchestrator {
         }
         match ending.outcome {
             Outcome::Passed => self.advance(&story, Stage::Qa, None).await,
-            Outcome::Approved => self.advance(&story, Stage::Merge, Some(format!("approved by {}", run.slot))).await,
-            Outcome::SentBack(reason) => self.send_back(&story, &reason, Actor::Agent(run.slot.clone())).await,
+            Outcome::Approved => {
+                self.advance(&story, Stage::Merge, Some(format!("approved by {}", run.slot))).await
+            }
+            Outcome::SentBack(reason) => {
+                self.send_back(&story, &reason, Actor::Agent(run.slot.clone())).await
+            }
             Outcome::ContinueMerge => self.continue_merge(id).await,
             Outcome::Failed(why) => self.failed(&story, run.role, why).await,
             Outcome::Blocked(why) => self.block(id, &why).await,
@@ -151,7 +155,10 @@ impl Orchestrator {
 
     async fn merge_attempt_failed(&mut self, id: StoryId, why: &str) {
         if self.memos.read(id).merge_attempts >= MERGE_ATTEMPTS {
-            let why = format!("{MERGE_ATTEMPTS} attempts to resolve its conflicts failed, the last one: {}", short(why));
+            let why = format!(
+                "{MERGE_ATTEMPTS} attempts to resolve its conflicts failed, the last one: {}",
+                short(why)
+            );
             self.merge_failure(id, &why).await;
         }
     }
@@ -174,7 +181,9 @@ impl Orchestrator {
             memo.merge_attempts = memo.merge_attempts.saturating_sub(1);
         });
         if memo.busy > BUSY_WAITS {
-            return self.block(id, &format!("the model's service was busy {BUSY_WAITS} times in a row")).await;
+            return self
+                .block(id, &format!("the model's service was busy {BUSY_WAITS} times in a row"))
+                .await;
         }
         let wait = self.settings.busy_wait * 2_u32.saturating_pow(memo.busy - 1);
         let until = until.unwrap_or_else(|| SystemTime::now() + wait.min(LONGEST_WAIT));
@@ -230,7 +239,8 @@ impl Orchestrator {
                 self.send_back(&story, &reason, Actor::Pipeline).await;
             }
             Ok(MergeOutcome::CheckoutInTheWay(files)) => {
-                let files: Vec<String> = files.iter().take(10).map(|file| file.display().to_string()).collect();
+                let files: Vec<String> =
+                    files.iter().take(10).map(|file| file.display().to_string()).collect();
                 self.block(id, &format!("files {IN_THE_WAY} of its merge: {}", files.join(", "))).await;
             }
             // Queued again by itself.

@@ -68,7 +68,8 @@ impl Orchestrator {
 
     /// Removes in the background what belongs to no story in work.
     pub(super) fn reap(&self) {
-        let (worktrees, project, inner) = (self.shop.worktrees.clone(), self.project.clone(), self.inner.clone());
+        let (worktrees, project, inner) =
+            (self.shop.worktrees.clone(), self.project.clone(), self.inner.clone());
         let board = Arc::clone(&self.board);
         let busy: Vec<StoryId> = self.runs.keys().copied().collect();
         tokio::spawn(async move {
@@ -87,7 +88,8 @@ impl Orchestrator {
         match loaded {
             Ok(loaded) if *self.config != loaded.config || was_wrong => {
                 if loaded.config.base_branch.as_deref().is_some_and(|base| base != self.base) {
-                    let text = "`base_branch` in `project.toml` counts from the next start of storkit on.".to_owned();
+                    let text = "`base_branch` in `project.toml` counts from the next start of storkit on."
+                        .to_owned();
                     self.teller.alarm(None, text);
                 }
                 self.config = Arc::new(loaded.config);
@@ -159,7 +161,9 @@ fn fate(name: &Name, found: &Found, project: &Project, board: &Board) -> Option<
         Some(Stage::Current | Stage::Qa | Stage::Merge) => None,
         // Its file cannot be read now; it may be in work.
         None if board.problem(name.id()).is_some() => None,
-        Some(Stage::Done | Stage::Archived) if matches!(Proof::read(project.root(), name.id()), Ok(Some(_))) => {
+        Some(Stage::Done | Stage::Archived)
+            if matches!(Proof::read(project.root(), name.id()), Ok(Some(_))) =>
+        {
             Some(Branch::Delete)
         }
         Some(Stage::Backlog | Stage::Done | Stage::Archived) | None => {

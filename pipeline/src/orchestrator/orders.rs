@@ -155,8 +155,12 @@ impl Orchestrator {
             Target::Story(id) => run.story == *id,
             Target::Agent(name) => run.slot == *name || run.agent == *name,
         };
-        let stories: Vec<StoryId> =
-            self.runs.values().filter(|run| !run.over && meant(&run.info)).map(|run| run.info.story).collect();
+        let stories: Vec<StoryId> = self
+            .runs
+            .values()
+            .filter(|run| !run.over && meant(&run.info))
+            .map(|run| run.info.story)
+            .collect();
         if stories.is_empty() {
             return reply(answer, Ok(Vec::new()));
         }
@@ -193,7 +197,9 @@ impl Orchestrator {
             Some(MergeStatus::Running { step: Step::Landing, .. }) => {
                 refused(format!("story {id} is being merged this very moment."))
             }
-            Some(MergeStatus::Running { .. } | MergeStatus::Queued { .. } | MergeStatus::Ended(_)) | None => Ok(()),
+            Some(MergeStatus::Running { .. } | MergeStatus::Queued { .. } | MergeStatus::Ended(_)) | None => {
+                Ok(())
+            }
         }
     }
 
@@ -248,7 +254,8 @@ impl Orchestrator {
     }
 
     fn review_by_agent(&mut self, id: StoryId, slot: &str, review: Review) -> Done<()> {
-        let run = self.runs.get(&id).filter(|run| run.info.slot == slot && run.info.role == Role::Qa && !run.over);
+        let run =
+            self.runs.get(&id).filter(|run| run.info.slot == slot && run.info.role == Role::Qa && !run.over);
         match run {
             Some(run) => {
                 run.control.review(review);
@@ -309,7 +316,9 @@ impl Orchestrator {
             return refused(format!("story {id} is blocked: {why}."));
         }
         if matches!(self.merges.status(id), Some(MergeStatus::Queued { .. } | MergeStatus::Running { .. })) {
-            return refused(format!("the merge of story {id} is queued or running already. Ask for its status."));
+            return refused(format!(
+                "the merge of story {id} is queued or running already. Ask for its status."
+            ));
         }
         if self.merges.conflicts().contains(&id) {
             let queued = self.merges.continue_merge(id);
@@ -411,4 +420,3 @@ pub(super) fn refuse(order: Order, why: &str) -> bool {
         }
     }
 }
-

@@ -168,7 +168,8 @@ fn tell_recovery(teller: &mut Teller, recovery: &Recovery) {
         }
     }
     if !recovery.kept.is_empty() {
-        let files: Vec<String> = recovery.kept.iter().take(10).map(|file| format!("`{}`", file.display())).collect();
+        let files: Vec<String> =
+            recovery.kept.iter().take(10).map(|file| format!("`{}`", file.display())).collect();
         let text = format!(
             "A merge that was cut short is finished. These files were changed meanwhile and are as you left them: {}.",
             files.join(", ")

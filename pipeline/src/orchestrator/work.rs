@@ -29,7 +29,8 @@ pub(super) struct Held {
 impl Orchestrator {
     /// All workers of the configuration, and those that still work and are in it no more.
     pub(super) fn slots(&self) -> Vec<Slot> {
-        let busy = |slot: &str| self.runs.values().find(|run| run.info.slot == slot).map(|run| run.info.story);
+        let busy =
+            |slot: &str| self.runs.values().find(|run| run.info.slot == slot).map(|run| run.info.story);
         let mut slots: Vec<Slot> = Vec::new();
         for agent in &self.config.agents {
             for name in agent.workers() {
@@ -179,7 +180,8 @@ impl Orchestrator {
         let (control, told, ended) = run::start(self.shop.clone(), plan);
         tokio::spawn(forward(id, info.id.clone(), told, ended, self.inner.clone()));
         self.teller.tell(Event::RunStarted { run: info.clone() });
-        self.runs.insert(id, Active { info, control, verdict: Verdict::Own, over: false, waiting: Vec::new() });
+        self.runs
+            .insert(id, Active { info, control, verdict: Verdict::Own, over: false, waiting: Vec::new() });
     }
 
     /// What a run of this story may spend; `None` without a limit.
@@ -242,7 +244,10 @@ impl Orchestrator {
             Ok(_) => {
                 let until = self.busy.get(&story.id()).filter(|until| **until > SystemTime::now())?;
                 let left = until.duration_since(SystemTime::now()).unwrap_or_default();
-                held(format!("the model's service is busy; tried again in {}", crate::duration::human(left)), None)
+                held(
+                    format!("the model's service is busy; tried again in {}", crate::duration::human(left)),
+                    None,
+                )
             }
             Err(Hold::InMergeQueue | Hold::InWork | Hold::Stage(_)) => None,
             Err(hold @ Hold::DependsOn(_)) => held(hold.to_string(), None),
@@ -277,7 +282,8 @@ impl Orchestrator {
         let (worktrees, inner) = (self.shop.worktrees.clone(), self.inner.clone());
         tokio::spawn(async move {
             let what = name.to_string();
-            let removed = blocking(move || worktrees.remove(&name, branch).map_err(|error| error.to_string()));
+            let removed =
+                blocking(move || worktrees.remove(&name, branch).map_err(|error| error.to_string()));
             let removed = removed.await.and_then(|removed| removed);
             let _ = inner.send(Inner::Removed(what, removed)).await;
         });

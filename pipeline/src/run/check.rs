@@ -50,8 +50,7 @@ impl Before {
         let after = Fingerprint::take(&shop.project, &self.base, &self.own).map_err(|error| text(&error))?;
         let ours = self.ours(shop).map_err(|error| text(&error))?;
         let tampering = compare(&self.fingerprint, &after, &ours).map_err(|error| text(&error))?;
-        let (agents, unclear): (Vec<_>, Vec<_>) =
-            tampering.into_iter().partition(Tampering::is_the_agents);
+        let (agents, unclear): (Vec<_>, Vec<_>) = tampering.into_iter().partition(Tampering::is_the_agents);
         let moved = agents.iter().find_map(|tampering| match tampering {
             Tampering::BaseMoved { before, after, .. } => Some((*before, *after)),
             _ => None,

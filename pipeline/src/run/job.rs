@@ -67,7 +67,11 @@ impl Job {
         let resumed = plan.resume.as_ref().map(SessionId::to_string);
         let entries = resumed.map(|session| (session, shop.ledger.of_story(plan.run.story)));
         let before_usd = entries.map_or(0.0, |(session, entries)| {
-            entries.iter().filter(|entry| entry.session.as_ref() == Some(&session)).map(|entry| entry.usd).sum()
+            entries
+                .iter()
+                .filter(|entry| entry.session.as_ref() == Some(&session))
+                .map(|entry| entry.usd)
+                .sum()
         });
         Self {
             shop,
@@ -150,7 +154,11 @@ impl Job {
             return Outcome::Budget(format!("the run's own limit, after ${:.2}", self.usd));
         }
         let tail = self.log.tail(12);
-        if tail.is_empty() { Outcome::Failed(why) } else { Outcome::Failed(format!("{why}\n\nThe end of its log:\n{tail}")) }
+        if tail.is_empty() {
+            Outcome::Failed(why)
+        } else {
+            Outcome::Failed(format!("{why}\n\nThe end of its log:\n{tail}"))
+        }
     }
 
     async fn prepare(&mut self) -> Result<(), Outcome> {
@@ -171,7 +179,9 @@ impl Job {
         match &*self.ended.borrow() {
             None => Ok(()),
             Some(Ended::Shutdown) => Err(Outcome::Shutdown),
-            Some(Ended::Stopped | Ended::Stalled | Ended::Budget(_) | Ended::RateLimited) => Err(Outcome::Stopped),
+            Some(Ended::Stopped | Ended::Stalled | Ended::Budget(_) | Ended::RateLimited) => {
+                Err(Outcome::Stopped)
+            }
         }
     }
 
@@ -187,7 +197,9 @@ impl Job {
         let mut lines = Vec::new();
         let done = {
             let progress = |progress: Progress<'_>| match progress {
-                Progress::Started { component, command } => lines.push(format!("setup {component}: {command}")),
+                Progress::Started { component, command } => {
+                    lines.push(format!("setup {component}: {command}"))
+                }
                 Progress::Ended { .. } => {}
             };
             let cancel = self.cancelled();
@@ -223,7 +235,9 @@ impl Job {
         let (shop, base, story) = (self.shop.clone(), self.plan.base.clone(), self.plan.run.story);
         let own = self.worktree().map_or_else(|| "storkit/none".to_owned(), |worktree| worktree.branch());
         let taken = blocking(move || Before::take(&shop, &base, &own, story)).await;
-        taken.ok_or_else(panicked)?.map_err(|error| Outcome::Failed(format!("the repository cannot be read: {error}")))
+        taken
+            .ok_or_else(panicked)?
+            .map_err(|error| Outcome::Failed(format!("the repository cannot be read: {error}")))
     }
 
     /// The launch that begins the run: a new session, or the story's own with what came back.
@@ -254,7 +268,12 @@ impl Job {
         self.launch(Start::Resume(session), text, None).await
     }
 
-    async fn launch(&mut self, start: Start, prompt: String, system: Option<String>) -> Result<Launch, Outcome> {
+    async fn launch(
+        &mut self,
+        start: Start,
+        prompt: String,
+        system: Option<String>,
+    ) -> Result<Launch, Outcome> {
         let confined = self.confined().await?;
         let settings = &self.shop.settings;
         let agent = &self.plan.agent;
@@ -264,7 +283,8 @@ impl Job {
         env.extend(spot.environment());
         let model = if agent.model.is_empty() { &settings.model } else { &agent.model };
         let limits = [agent.max_budget_usd, self.plan.config.budget.run_usd, self.plan.budget_usd];
-        let permissions = self.access.as_ref().map_or(PermissionRoute::Control, |access| access.route.clone());
+        let permissions =
+            self.access.as_ref().map_or(PermissionRoute::Control, |access| access.route.clone());
         Ok(Launch {
             command: settings.command.clone(),
             cwd: spot.path().to_owned(),

@@ -53,7 +53,8 @@ pub(super) fn reminder(files: &[String], refused: Option<&str>) -> String {
     if files.len() > list.len() {
         list.push(format!("- and {} more", files.len() - list.len()));
     }
-    let refused = refused.map(|why| format!("\n\nYour last commits were not taken in: {why}")).unwrap_or_default();
+    let refused =
+        refused.map(|why| format!("\n\nYour last commits were not taken in: {why}")).unwrap_or_default();
     format!(
         "You ended with work that is not committed:\n\n{}\n\nCommit what belongs to the story, remove what does not \
          (or let git ignore it), then end. What is not committed is lost.{refused}",

@@ -46,7 +46,8 @@ impl Spot {
             let detached = Detached::open(&shop.project, &folder).map_err(|error| failed(&error))?;
             return Ok(Self { kind: Kind::Conflict(detached), confinement, fresh: false });
         }
-        let name = Name::new(id, &plan.story.file.slug).map_err(|error| Outcome::Blocked(error.to_string()))?;
+        let name =
+            Name::new(id, &plan.story.file.slug).map_err(|error| Outcome::Blocked(error.to_string()))?;
         let fresh = !shop.project.dir().join("worktrees").join(name.to_string()).exists();
         let worktree =
             shop.worktrees.prepare(&name, &plan.base, &plan.run.slot).map_err(|error| failed(&error))?;
@@ -99,7 +100,9 @@ impl Spot {
     /// Writes `.mcp.json`, which git ignores in this worktree, so that a person who opens the CLI here while the
     /// run lives has its tools. A project's own is left alone.
     pub(super) fn write_mcp(&self, route: &PermissionRoute) {
-        let (PermissionRoute::Mcp { url, token }, Kind::Story(worktree)) = (route, &self.kind) else { return };
+        let (PermissionRoute::Mcp { url, token }, Kind::Story(worktree)) = (route, &self.kind) else {
+            return;
+        };
         if worktree.tracks(".mcp.json") {
             return;
         }
@@ -147,7 +150,8 @@ fn confinement(shop: &Shop, plan: &Plan) -> Result<Confinement, String> {
 
 /// Where the CLI keeps its state: `CLAUDE_CONFIG_DIR`, else `.claude` in its home.
 fn claude_folder(env: &BTreeMap<String, String>, home: &Path) -> PathBuf {
-    let set = |name: &str| env.get(name).map(PathBuf::from).or_else(|| std::env::var_os(name).map(PathBuf::from));
+    let set =
+        |name: &str| env.get(name).map(PathBuf::from).or_else(|| std::env::var_os(name).map(PathBuf::from));
     set("CLAUDE_CONFIG_DIR").unwrap_or_else(|| env.get("HOME").map_or(home, Path::new).join(".claude"))
 }
 

@@ -48,7 +48,11 @@ impl Turn {
         match (&self.end, &self.exit) {
             (Some(end), _) if end.is_error => {
                 let text = end.text.trim();
-                Some(if text.is_empty() { format!("it ended with `{}`", end.subtype) } else { text.to_owned() })
+                Some(if text.is_empty() {
+                    format!("it ended with `{}`", end.subtype)
+                } else {
+                    text.to_owned()
+                })
             }
             (Some(_), _) => None,
             (None, Some(exit)) => {

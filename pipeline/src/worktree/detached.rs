@@ -12,7 +12,11 @@ use super::{
     layout::{admin_of, make_home, private_folder},
     remove::remove_tree,
 };
-use crate::{Project, git::program::common_dir, sandbox::{Place, STORE}};
+use crate::{
+    Project,
+    git::program::common_dir,
+    sandbox::{Place, STORE},
+};
 
 /// The ref that an agent here may move: there is none of that name.
 const NO_REF: &str = "refs/storkit/none";
@@ -49,7 +53,13 @@ impl Detached {
 
     /// As [`super::Worktree::environment`].
     pub fn environment(&self, confined: bool) -> Vec<(String, String)> {
-        hooks::environment(&self.common, &self.folder, &self.admin, NO_REF, (!confined).then_some(&self.hooks))
+        hooks::environment(
+            &self.common,
+            &self.folder,
+            &self.admin,
+            NO_REF,
+            (!confined).then_some(&self.hooks),
+        )
     }
 
     /// Where a sandbox finds its parts.

@@ -47,8 +47,7 @@ def run(commands):
 put({'type': 'system', 'subtype': 'init', 'session_id': session, 'model': 'none', 'mcp_servers': []})
 error, text, status = False, 'done', None
 if story.startswith('Do story'):
-    base = subprocess.run(['git', 'rev-list', '--count', 'main..HEAD'], capture_output=True, text=True).stdout.strip()
-    came_back = 'feedback>' in prompt or 'not committed' in prompt
+    came_back = 'feedback>' in prompt or 'You ended with work' in prompt
     run(lines('again: ') if came_back and lines('again: ') else lines('do: '))
     for word in lines('result: '):
         error, status = True, int(word)
@@ -87,6 +86,7 @@ sandbox = "none"
 pub(super) struct Fixture {
     pub git: worktree::fixture::Fixture,
     pub pipeline: Pipeline,
+    place: tempfile::TempDir,
     events: Receiver<Arc<Numbered>>,
     seen: Vec<Arc<Numbered>>,
 }
@@ -133,7 +133,8 @@ async fn serve(listener: TcpListener, host: Arc<TestHost>) {
             let pipeline = host.pipeline.get().expect("it is there");
             let done = pipeline.review(story, review, Actor::Agent("qa".into())).await;
             let answer = format!("{done:?}");
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
             let _ = stream.write_all(format!("{head}{answer}").as_bytes()).await;
         });
     }
@@ -154,8 +155,10 @@ impl Fixture {
     }
 
     pub async fn on(git: worktree::fixture::Fixture, change: impl FnOnce(&mut Settings)) -> Self {
-        let beside = git.root().with_file_name("stand-in");
-        fs::create_dir_all(&beside).expect("a folder");
+        // Not below `/tmp`, which a sandbox has of its own.
+        let target = std::env::current_exe().expect("a path");
+        let place = tempfile::tempdir_in(target.parent().expect("a folder")).expect("a folder");
+        let beside = place.path().to_owned();
         let program = beside.join("claude");
         fs::write(&program, CLI).expect("the CLI");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can run");
@@ -179,7 +182,7 @@ impl Fixture {
         let pipeline = Pipeline::open(&git.project, settings, host.clone()).expect("a pipeline");
         host.pipeline.set(pipeline.clone()).expect("once");
         let (_, events) = pipeline.follow();
-        Self { git, pipeline, events, seen: Vec::new() }
+        Self { git, pipeline, place, events, seen: Vec::new() }
     }
 
     /// A story with this text, as a person creates and starts it.
@@ -200,7 +203,7 @@ impl Fixture {
             return found.event.clone();
         }
         loop {
-            let next = tokio::time::timeout(Duration::from_secs(120), self.events.recv()).await;
+            let next = tokio::time::timeout(Duration::from_secs(60), self.events.recv()).await;
             let Ok(next) = next else { panic!("waited for: {what}\n{}", self.story_so_far()) };
             let next = next.expect("events come");
             self.seen.push(Arc::clone(&next));
@@ -216,7 +219,7 @@ impl Fixture {
             if self.seen.iter().skip(seen).any(|event| holds(&event.event)) {
                 return;
             }
-            let next = tokio::time::timeout(Duration::from_secs(120), self.events.recv()).await;
+            let next = tokio::time::timeout(Duration::from_secs(60), self.events.recv()).await;
             let Ok(next) = next else { panic!("waited for: {what}\n{}", self.story_so_far()) };
             self.seen.push(next.expect("events come"));
         }
@@ -274,22 +277,26 @@ impl Fixture {
 
     /// The prompts that agents got.
     pub fn prompts(&self) -> Vec<String> {
-        let path = self.git.root().with_file_name("stand-in").join("prompts");
+        let path = self.place.path().join("prompts");
         let text = fs::read_to_string(path).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).expect("a prompt")).collect()
     }
 
-    /// Waits until the worktrees of all done stories are gone: they go in the background.
+    /// Waits until no story has a worktree or branch: they go in the background.
     pub async fn until_clean(&self) {
-        let worktrees = self.git.root().join(".storkit/worktrees");
-        let left = || {
-            let entries = fs::read_dir(&worktrees).into_iter().flatten().flatten();
-            let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-            names.filter(|name| worktree::Name::parse(name).is_some()).count()
-        };
+        self.until_true("worktrees are left", || {
+            let list = self.git.worktrees().list().expect("a list");
+            list.values()
+                .all(|found| !found.folder && !found.admin && found.branch.is_none() && !found.private)
+        })
+        .await;
+    }
+
+    /// Waits for something on disk.
+    pub async fn until_true(&self, what: &str, holds: impl Fn() -> bool) {
         let until = std::time::Instant::now() + Duration::from_secs(60);
-        while left() > 0 {
-            assert!(std::time::Instant::now() < until, "worktrees are left");
+        while !holds() {
+            assert!(std::time::Instant::now() < until, "{what}\n{}", self.story_so_far());
             tokio::task::yield_now().await;
         }
     }
@@ -301,7 +308,6 @@ impl Fixture {
         drop(pipeline);
         Self::on(git, |_| ()).await
     }
-
 }
 
 pub(super) fn ann() -> Actor {

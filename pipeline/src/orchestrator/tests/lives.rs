@@ -64,14 +64,21 @@ async fn a_red_gate_comes_back_with_its_output_and_the_same_session_mends_it() {
     );
     let id = fixture.start("Breaks", &body).await;
     fixture.until_in(id, Stage::Done).await;
-    assert!(fixture.outcomes()[0].contains("the gate `sh gate.sh` failed with code 1"), "{:?}", fixture.outcomes());
+    assert!(
+        fixture.outcomes()[0].contains("the gate `sh gate.sh` failed with code 1"),
+        "{:?}",
+        fixture.outcomes()
+    );
     assert!(fixture.prompts()[1].starts_with("Story 1 came back to you."), "{:?}", fixture.prompts());
 }
 
 #[tokio::test]
 async fn a_rejection_goes_back_with_its_reason_and_too_many_ask_a_person() {
     let mut fixture = Fixture::new().await;
-    let body = format!("{}\nagain: git commit -q --allow-empty -m again\nreview: reject no tests", writes("x.txt", "x"));
+    let body = format!(
+        "{}\nagain: git commit -q --allow-empty -m again\nreview: reject no tests",
+        writes("x.txt", "x")
+    );
     let id = fixture.start("Rejected", &body).await;
     let why = fixture.until_asked(id).await;
     assert_eq!(why, "Story 1: blocked: sent back 3 times, the last time for: no tests.");
@@ -139,7 +146,9 @@ async fn two_stories_that_add_to_the_same_file_both_merge() {
 async fn a_true_conflict_goes_to_the_mergemaster_and_then_on() {
     let mut fixture = Fixture::new().await;
     let line = |text: &str| {
-        format!("do: echo {text} > a.txt && git commit -qam {text}\nmerge: echo both > a.txt && git add a.txt")
+        format!(
+            "do: echo {text} > a.txt && git commit -qam {text}\nmerge: echo both > a.txt && git add a.txt"
+        )
     };
     let one = fixture.start("One", &line("one")).await;
     let two = fixture.start("Two", &line("two")).await;
@@ -186,10 +195,14 @@ async fn two_starts_of_one_merge_and_a_merge_of_a_story_elsewhere_are_refused() 
     let id = fixture.create("Early", "do: true").await;
     let refused = fixture.pipeline.merge(id, ann()).await.expect_err("it is in the backlog");
     assert_eq!(refused.to_string(), "story 1 is in backlog; only one in merge is merged.");
-    fixture.git.write("gate.sh", "mkfifo ../hold; read x < ../hold\n");
-    let id = fixture.start("Slow", &format!("{} && cp ../../../gate.sh .", writes("x.txt", "x"))).await;
-    let _ = id;
-    let merging = |event: &Event| matches!(event, Event::Merge { merge: MergeView::Queued { .. } | MergeView::Running { .. }, .. });
+    // Only the merge's own gates wait.
+    let gate = "case $PWD in */worktrees/merge) mkfifo ../../hold; read x < ../../hold;; esac\n";
+    fixture.git.write("gate.sh", gate);
+    fixture.git.git(&["commit", "-qam", "a slow gate"]);
+    let id = fixture.start("Slow", &writes("x.txt", "x")).await;
+    let merging = |event: &Event| {
+        matches!(event, Event::Merge { merge: MergeView::Queued { .. } | MergeView::Running { .. }, .. })
+    };
     fixture.until("the merge is queued", merging).await;
     let second = fixture.pipeline.merge(id, ann()).await;
     assert!(second.is_err(), "{second:?}");
@@ -224,9 +237,11 @@ async fn every_end_offers_work_to_all_free_agents() {
 #[tokio::test]
 async fn a_stopped_story_waits_until_a_person_says_start() {
     let mut fixture = Fixture::new().await;
-    let body = format!("do: mkfifo ../../../hold; read x < ../../../hold\nagain: true\n{}", writes("x.txt", "x"));
+    let body =
+        format!("do: mkfifo ../../../hold; read x < ../../../hold\nagain: true\n{}", writes("x.txt", "x"));
     let id = fixture.start("Long", &body).await;
-    let working = |event: &Event| matches!(event, Event::RunPhase { phase: crate::event::Phase::Working, .. });
+    let working =
+        |event: &Event| matches!(event, Event::RunPhase { phase: crate::event::Phase::Working, .. });
     fixture.until("it works", working).await;
     let stopped = fixture.pipeline.stop(Target::Story(id), ann()).await.expect("it stops");
     assert_eq!(stopped.len(), 1);
@@ -241,7 +256,8 @@ async fn a_stopped_story_waits_until_a_person_says_start() {
 async fn a_story_is_deleted_with_all_that_belongs_to_it() {
     let mut fixture = Fixture::new().await;
     let id = fixture.start("Gone", "do: mkfifo ../../../hold; read x < ../../../hold").await;
-    let working = |event: &Event| matches!(event, Event::RunPhase { phase: crate::event::Phase::Working, .. });
+    let working =
+        |event: &Event| matches!(event, Event::RunPhase { phase: crate::event::Phase::Working, .. });
     fixture.until("it works", working).await;
     let deleted = fixture.pipeline.delete(id, ann()).await.expect("it is deleted");
     assert_eq!(deleted.stopped.as_deref(), Some("coder"));
@@ -271,10 +287,11 @@ async fn money_that_is_spent_blocks_and_retry_grants_as_much_again() {
 #[tokio::test]
 async fn a_restart_goes_on_where_it_was() {
     let mut fixture = Fixture::new().await;
-    let body = format!("do: test -e go || {{ touch go; mkfifo ../../../hold; read x < ../../../hold; }}\n{}", writes("x.txt", "x"));
-    let id = fixture.start("Cut", &body).await;
-    let working = |event: &Event| matches!(event, Event::RunPhase { phase: crate::event::Phase::Working, .. });
-    fixture.until("it works", working).await;
+    let hold =
+        "do: test -e ../../../went || { mkfifo ../../../hold; touch ../../../went; read x < ../../../hold; }";
+    let id = fixture.start("Cut", &format!("{hold}\n{}", writes("x.txt", "x"))).await;
+    let went = fixture.git.root().join("went");
+    fixture.until_true("it works", || went.exists()).await;
     let mut fixture = fixture.restart().await;
     fixture.until_in(id, Stage::Done).await;
     assert_eq!(fixture.git.read("x.txt"), "x\n");
@@ -288,7 +305,8 @@ async fn a_file_put_into_done_by_hand_is_seen_and_not_committed() {
     let mut fixture = Fixture::new().await;
     let id = fixture.create("Liar", "do: true").await;
     let work = fixture.git.root().join(".storkit/work");
-    std::fs::rename(work.join("1_backlog/1_story_liar.md"), work.join("5_done/1_story_liar.md")).expect("moved");
+    std::fs::rename(work.join("1_backlog/1_story_liar.md"), work.join("5_done/1_story_liar.md"))
+        .expect("moved");
     let alarm = |event: &Event| matches!(event, Event::Alarm { story: Some(_), .. });
     fixture.until("an alarm", alarm).await;
     assert_eq!(fixture.stage(id), Some(Stage::Done));

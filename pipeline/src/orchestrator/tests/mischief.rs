@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use super::fixture::{Fixture, TEAM};
-use crate::{
-    event::Event,
-    stage::Stage,
-};
+use crate::{event::Event, stage::Stage};
 
 /// As [`TEAM`], in bubblewrap.
 fn confined() -> String {
@@ -34,7 +31,8 @@ async fn a_base_that_was_moved_past_the_hooks_is_put_back_and_the_story_blocked(
 #[tokio::test]
 async fn commits_to_base_are_refused_and_the_work_goes_on() {
     let mut fixture = Fixture::new().await;
-    let tries = "do: cd ../../.. && git commit -q --allow-empty -m evil; git update-ref refs/heads/main HEAD~1; true";
+    let tries =
+        "do: cd ../../.. && git commit -q --allow-empty -m evil; git update-ref refs/heads/main HEAD~1; true";
     let id = fixture.start("Tries", &format!("{tries}\n{WORK}")).await;
     fixture.until_in(id, Stage::Done).await;
     assert!(!fixture.git.git(&["log", "--format=%s", "main"]).contains("evil"));
@@ -50,7 +48,8 @@ async fn a_removed_worktree_and_a_deleted_branch_cost_nothing_that_was_committed
     let branch = fixture.git.git(&["log", "--format=%s", "-1", "feature/story-1_away/work"]);
     assert_eq!(branch, "x");
     let asked_or_done = |event: &Event| {
-        matches!(event, Event::NeedsPerson { .. }) || matches!(event, Event::StoryMoved { to: Stage::Done, .. })
+        matches!(event, Event::NeedsPerson { .. })
+            || matches!(event, Event::StoryMoved { to: Stage::Done, .. })
     };
     fixture.until("it ends", asked_or_done).await;
     let _ = id;
