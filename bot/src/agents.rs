@@ -6,15 +6,29 @@ use std::{
     time::Instant,
 };
 
+use pipeline::event::RunInfo;
+
 /// What is known of a living process.
 #[derive(Clone, Debug)]
 pub struct AgentEntry {
     /// How people call it: the room it serves.
     pub name: String,
+    /// The story it works on; `None` for a room's.
+    pub story: Option<String>,
     /// When it was started.
     pub since: Instant,
     /// What its session has cost so far, in US dollars.
     pub cost_usd: f64,
+}
+
+impl AgentEntry {
+    /// A run of the pipeline with its process, if that lives.
+    pub fn of_run(run: &RunInfo) -> Option<(u32, Self)> {
+        let age = run.since.elapsed().unwrap_or_default();
+        let since = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        let story = Some(format!("{} {}", run.story, run.title));
+        Some((run.pid?, Self { name: run.slot.clone(), story, since, cost_usd: run.cost_usd }))
+    }
 }
 
 /// The table of living processes by pid. Cheap to clone.
@@ -66,7 +80,7 @@ mod tests {
     #[test]
     fn a_process_is_in_the_table_as_long_as_its_registration_lives() {
         let agents = Agents::default();
-        let entry = AgentEntry { name: "fake:a".into(), since: Instant::now(), cost_usd: 0.0 };
+        let entry = AgentEntry { name: "fake:a".into(), story: None, since: Instant::now(), cost_usd: 0.0 };
         let registered = agents.register(7, entry);
         agents.set_cost("fake:a", 0.5);
         assert_eq!(agents.all()[0].1.cost_usd, 0.5);

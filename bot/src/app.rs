@@ -32,6 +32,9 @@ use crate::{
 /// The whole shutdown may take so long (PRODUCT: 10 s, of which a CLI may need 5).
 const SHUTDOWN: Duration = Duration::from_secs(9);
 
+/// Of this the agents' runs may take so long; what is left of them then is found by the next start.
+const AGENTS: Duration = Duration::from_secs(6);
+
 /// What a bot is made of.
 pub struct Options {
     /// The repository it serves.
@@ -191,6 +194,8 @@ impl App {
         let services = &self.services;
         services.stop.cancel();
         let ended = tokio::time::timeout(SHUTDOWN, async {
+            // First the agents: their last questions are still closed in the rooms.
+            let _ = tokio::time::timeout(AGENTS, services.pipeline.shutdown()).await;
             let rooms = services.rooms.all();
             let closing: Vec<_> = rooms
                 .iter()

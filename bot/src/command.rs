@@ -28,6 +28,9 @@ pub struct CommandSpec {
     /// Whether its arguments may be free text. If not, three words or more without a prefix are a prompt that
     /// merely begins with the command's name ("help me fix the build").
     pub takes_text: bool,
+    /// How its arguments must begin for a text without a prefix to be this command, where its name is a common
+    /// word ("start the server"). `None`: in any way.
+    pub begins: Option<fn(&str) -> bool>,
     /// Whether it runs at once while the room is busy; else it waits its turn behind the prompts.
     pub immediate: bool,
 }

@@ -2,19 +2,31 @@
 
 mod allow;
 mod ambient;
+mod assign;
 mod cost;
+mod delete;
 mod doctor;
 mod git;
 mod git_report;
 mod help;
 pub mod htop;
 mod htop_frame;
+mod log;
 mod model;
+mod move_story;
+mod new;
+mod overview;
 mod queue;
 mod reset;
+mod retry;
+mod review;
 mod rules;
+mod show;
+mod start;
 mod status;
+pub(crate) mod status_board;
 mod stop;
+mod story;
 mod verbosity;
 mod version;
 mod whoami;
@@ -31,9 +43,20 @@ pub fn all() -> Registry {
     Registry::new(vec![
         Arc::new(help::Help),
         Arc::new(status::Status),
+        Arc::new(show::Show),
+        Arc::new(overview::Overview),
+        Arc::new(new::New),
+        Arc::new(start::Start),
+        Arc::new(stop::Stop),
+        Arc::new(assign::Assign),
+        Arc::new(move_story::Move),
+        Arc::new(retry::Retry),
+        Arc::new(review::Accept),
+        Arc::new(review::Reject),
+        Arc::new(delete::Delete),
+        Arc::new(log::Log),
         Arc::new(htop::Htop),
         Arc::new(git::Git),
-        Arc::new(stop::Stop),
         Arc::new(queue::Queue),
         Arc::new(allow::ALLOW),
         Arc::new(allow::DENY),
@@ -60,6 +83,7 @@ const PLAIN: CommandSpec = CommandSpec {
     examples: &[],
     role: Role::User,
     takes_text: false,
+    begins: None,
     immediate: true,
 };
 

@@ -41,6 +41,7 @@ impl Host for BotHost {
             asked_for: format!("story {} ({})", run.story, run.slot),
             timeout: self.timeout,
             agent: Some(run.clone()),
+            operator: false,
             waiting: waiting.clone(),
         });
         let route = PermissionRoute::Mcp {

@@ -15,8 +15,18 @@ use pipeline::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::Access, agents::Agents, ambient::Ambient, clock::Clock, command::Registry, config::Config,
-    metrics::Metrics, permission::PermissionBroker, prompt, room::RetryPolicy, rooms::Rooms, store::Store,
+    access::Access,
+    agents::{AgentEntry, Agents},
+    ambient::Ambient,
+    clock::Clock,
+    command::Registry,
+    config::Config,
+    metrics::Metrics,
+    permission::PermissionBroker,
+    prompt,
+    room::RetryPolicy,
+    rooms::Rooms,
+    store::Store,
 };
 
 /// All that the rooms of one bot share.
@@ -107,10 +117,10 @@ impl Services {
     }
 
     /// Samples the machine and the living agents. Some milliseconds of /proc.
-    pub fn sample(
-        &self,
-    ) -> (pipeline::usage::MachineUsage, Vec<(crate::agents::AgentEntry, pipeline::usage::TreeUsage)>) {
-        let (pids, entries): (Vec<u32>, Vec<_>) = self.agents.all().into_iter().unzip();
+    pub fn sample(&self) -> (pipeline::usage::MachineUsage, Vec<(AgentEntry, pipeline::usage::TreeUsage)>) {
+        let mut living = self.agents.all();
+        living.extend(self.pipeline.snapshot().runs.iter().filter_map(AgentEntry::of_run));
+        let (pids, entries): (Vec<u32>, Vec<_>) = living.into_iter().unzip();
         let (machine, trees) = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).sample(&pids);
         (machine, entries.into_iter().zip(trees).collect())
     }

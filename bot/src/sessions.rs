@@ -343,7 +343,8 @@ mod tests {
         let (sender, mut mailbox) = room();
         let mut session = Session::new(sender, Agents::default(), None, &TaskTracker::new());
         for number in 1..=2 {
-            let entry = AgentEntry { name: "a".into(), since: std::time::Instant::now(), cost_usd: 0.0 };
+            let entry =
+                AgentEntry { name: "a".into(), story: None, since: std::time::Instant::now(), cost_usd: 0.0 };
             session.prompt(launch(folder.path()), "hello".into(), entry);
             assert_eq!(session.prompts(), number);
             assert_eq!(prompt_of_the_exit(&mut mailbox).await, number);

@@ -19,6 +19,7 @@ pub mod merge;
 pub mod migrate;
 pub mod orchestrator;
 pub mod project;
+pub mod reading;
 mod run;
 pub mod sandbox;
 pub mod stage;

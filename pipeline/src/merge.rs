@@ -31,7 +31,11 @@ pub use self::{
     recover::{Journaled, Recovery, recover},
     resolution::conflict_worktree,
 };
-pub(crate) use self::{journal::Journal, place::Place, proof::diff_stat};
+pub(crate) use self::{
+    journal::Journal,
+    place::Place,
+    proof::{diff_of, diff_stat},
+};
 use crate::{
     gates::{GateReport, Gates},
     git::program::GitProgramError,

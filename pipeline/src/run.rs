@@ -11,6 +11,11 @@ mod prompt;
 mod spot;
 mod turn;
 
+pub(crate) use self::{
+    check::brings,
+    log::{folder as log_folder, last_lines},
+};
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,

@@ -140,6 +140,7 @@ const DEFECT: CommandSpec = CommandSpec {
     examples: &["defect"],
     role: Role::User,
     takes_text: false,
+    begins: None,
     immediate: true,
 };
 

@@ -134,6 +134,7 @@ impl Constant {
             examples: &[],
             role: Role::User,
             takes_text: false,
+            begins: None,
             immediate: true,
         })
     }

@@ -112,7 +112,12 @@ async fn frames(effort: Effort) -> anyhow::Result<(f64, f64, usize)> {
     let world = World::with_commands(bot::commands::all()).await?;
     let trees = (0..AGENTS).map(|_| Tree::start()).collect::<anyhow::Result<Vec<_>>>()?;
     let services = world.app.services();
-    let entry = |number| AgentEntry { name: format!("bench:{number}"), since: Instant::now(), cost_usd: 0.0 };
+    let entry = |number| AgentEntry {
+        name: format!("bench:{number}"),
+        since: Instant::now(),
+        story: None,
+        cost_usd: 0.0,
+    };
     let registered: Vec<_> = trees
         .iter()
         .enumerate()

@@ -1,10 +1,12 @@
 //! `cost`: what turns have cost, by person and room.
 
-use std::{fmt::Write as _, time::SystemTime};
+use std::{collections::BTreeMap, fmt::Write as _, time::SystemTime};
 
 use adapters::markdown::inert;
 use async_trait::async_trait;
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
+
+use pipeline::{ledger::Entry, story::StoryId};
 
 use super::PLAIN;
 use crate::{
@@ -15,13 +17,17 @@ use crate::{
 /// See the module.
 pub struct Cost;
 
+/// More stories than this are left out: the newest count.
+const STORIES: usize = 20;
+
 const SPEC: CommandSpec = CommandSpec {
     name: "cost",
     aliases: &["costs"],
-    args: "[today|week]",
+    args: "[today|week|ID]",
     summary: "Show what turns have cost",
-    details: "Shows what Claude Code's turns have cost today, or in the last seven days, by person and by room, as the CLI reports it.",
-    examples: &["cost", "cost week"],
+    details: "Shows what Claude Code has cost today, or in the last seven days: turns by person and by room, agents' runs by agent and by \
+              story, as the CLI reports it; or every run of one story.",
+    examples: &["cost", "cost week", "cost 12"],
     ..PLAIN
 };
 
@@ -35,14 +41,24 @@ impl Command for Cost {
         let (title, days) = match cx.args {
             "" | "today" => ("Today", 0),
             "week" => ("The last seven days", 6),
+            other if other.parse::<StoryId>().is_ok() => {
+                let id = super::story::only_number(other)?;
+                return Ok(Reply::text(of_story(id, &cx.services.pipeline.ledger().of_story(id))));
+            }
             other => {
                 let word = adapters::markdown::code_span(other);
-                return Err(CommandError::Usage(format!("{word} is no period; it is `today` or `week`.")));
+                return Err(CommandError::Usage(format!(
+                    "{word} is no period; it is `today`, `week` or a story's number."
+                )));
             }
         };
         let since = midnight(cx.services.clock.now(), days)?;
         let (people, rooms) = cx.services.store.costs_since(since)?;
-        Ok(Reply::text(report(title, &people, &rooms)))
+        let mut text = report(title, &people, &rooms);
+        let from = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let runs = cx.services.pipeline.ledger().entries();
+        text.push_str(&agents(runs.iter().filter(|run| run.started >= from)));
+        Ok(Reply::text(text))
     }
 }
 
@@ -66,6 +82,46 @@ fn report(title: &str, people: &[CostRow], rooms: &[CostRow]) -> String {
             let tokens = format!("{} in, {} out", short(row.input_tokens), short(row.output_tokens));
             let _ = writeln!(text, "- {}: ${:.2}, {} turns, {tokens}", inert(&row.of), row.usd, row.turns);
         }
+    }
+    text
+}
+
+/// What agents' runs have cost, by agent and by story; empty where none ran.
+fn agents<'a>(runs: impl Iterator<Item = &'a Entry>) -> String {
+    let (mut by_agent, mut by_story) = (BTreeMap::new(), BTreeMap::new());
+    for run in runs {
+        for (sum, count) in [
+            by_agent.entry(run.agent.clone()).or_insert((0.0, 0)),
+            by_story.entry(run.story).or_insert((0.0, 0)),
+        ] {
+            *sum += run.usd;
+            *count += 1;
+        }
+    }
+    if by_agent.is_empty() {
+        return String::new();
+    }
+    let total: f64 = by_agent.values().map(|(usd, _)| usd).sum();
+    let mut text = format!("\n**Agents**: ${total:.2}\n\nBy agent:\n");
+    for (agent, (usd, runs)) in by_agent {
+        let _ = writeln!(text, "- {}: ${usd:.2}, {runs} runs", inert(&agent));
+    }
+    text.push_str("\nBy story:\n");
+    for (story, (usd, runs)) in by_story.into_iter().rev().take(STORIES) {
+        let _ = writeln!(text, "- {story}: ${usd:.2}, {runs} runs");
+    }
+    text
+}
+
+fn of_story(id: StoryId, runs: &[Entry]) -> String {
+    if runs.is_empty() {
+        return format!("Story `{id}`: nobody has worked on it.");
+    }
+    let total: f64 = runs.iter().map(|run| run.usd).sum();
+    let mut text = format!("**Story {id}**: ${total:.2} in {} runs\n\n", runs.len());
+    for run in runs {
+        let outcome = if run.ended.is_some() { inert(&run.outcome) } else { "at work".into() };
+        let _ = writeln!(text, "- `{}`: ${:.2}, {outcome}", run.slot, run.usd);
     }
     text
 }

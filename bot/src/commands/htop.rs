@@ -66,7 +66,7 @@ pub fn frame_now(services: &Services, left: Option<Duration>) -> String {
         .into_iter()
         .map(|(entry, usage)| AgentRow {
             name: entry.name,
-            doing: String::new(),
+            doing: entry.story.unwrap_or_default(),
             usage,
             elapsed: entry.since.elapsed(),
             cost_usd: Some(entry.cost_usd),

@@ -20,8 +20,8 @@ const SPEC: CommandSpec = CommandSpec {
     name: "status",
     aliases: &["st"],
     args: "",
-    summary: "Show what runs, what waits and how I am connected",
-    details: "Shows this room's turn, its queue and session, every open permission question, the living agents, and each messenger's health.",
+    summary: "Show stories, what runs, what waits and how I am connected",
+    details: "Shows the stories by stage with who works on them, what holds them and what they cost, this room's turn, its queue and session, every open permission question, the living agents, and each messenger's health.",
     examples: &["status"],
     ..PLAIN
 };
@@ -35,7 +35,8 @@ impl Command for Status {
     async fn run(&self, cx: Context<'_>) -> CommandResult {
         no_args(cx.args, &SPEC)?;
         let now = cx.services.clock.now();
-        let mut text = room(&cx.view);
+        let mut text = super::status_board::board(&cx.services.pipeline.snapshot(), now);
+        text.push_str(&room(&cx.view));
         text.push_str(&questions(&cx.services.broker.open_questions(), now));
         text.push_str(&agents(&cx));
         text.push_str(&health(&cx.services.health(), now));

@@ -2,8 +2,13 @@
 
 use async_trait::async_trait;
 
-use super::{PLAIN, no_args};
-use crate::command::{Command, CommandResult, CommandSpec, Context, Reply, RoomAction};
+use pipeline::{event::RunInfo, handle::Target};
+
+use super::{
+    PLAIN,
+    story::{caller, later, refusal},
+};
+use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction};
 
 /// See the module.
 pub struct Stop;
@@ -11,11 +16,12 @@ pub struct Stop;
 const SPEC: CommandSpec = CommandSpec {
     name: "stop",
     aliases: &["cancel"],
-    args: "",
-    summary: "Interrupt what runs here",
+    args: "[ID|AGENT]",
+    summary: "Interrupt what runs here, or an agent's run on a story",
     details: "Interrupts this room's turn at once, with every program it started, and closes its open questions as denied. The session is \
-              kept; what waits in the queue comes next.",
-    examples: &["stop"],
+              kept; what waits in the queue comes next. With a story's number or an agent's name that run is ended, and its story stands still \
+              until `start` or `retry`.",
+    examples: &["stop", "stop 12", "stop coder-2"],
     ..PLAIN
 };
 
@@ -26,7 +32,9 @@ impl Command for Stop {
     }
 
     async fn run(&self, cx: Context<'_>) -> CommandResult {
-        no_args(cx.args, &SPEC)?;
+        if !cx.args.is_empty() {
+            return stop_run(&cx);
+        }
         match (&cx.view.running, cx.view.queue.len()) {
             // The turn's own message ends with the fact.
             (Some(_), 0) => Ok(Reply::default().then(RoomAction::StopTurn)),
@@ -37,4 +45,24 @@ impl Command for Stop {
             (None, _) => Ok(Reply::text("Nothing runs here.")),
         }
     }
+}
+
+fn stop_run(cx: &Context<'_>) -> CommandResult {
+    let word = cx.args.to_owned();
+    let target = word.parse().map_or_else(|_| Target::Agent(word.clone()), Target::Story);
+    let (pipeline, by) = (cx.services.pipeline.clone(), caller(cx));
+    later(async move {
+        let stopped = pipeline.stop(target, by).await.map_err(refusal)?;
+        if stopped.is_empty() {
+            let word = adapters::markdown::code_span(&word);
+            return Err(CommandError::User(format!("No agent runs for {word}; `status` shows who does.")));
+        }
+        Ok(Reply::notice(told(&stopped)))
+    })
+}
+
+fn told(stopped: &[RunInfo]) -> String {
+    let runs: Vec<String> =
+        stopped.iter().map(|run| format!("`{}` on story `{}`", run.slot, run.story)).collect();
+    format!("Stopped: {}. `start ID` lets a story go on.", runs.join(", "))
 }

@@ -1,27 +1,32 @@
-//! The MCP server that agents' processes call: today its one tool is `prompt_permission`.
+//! The MCP server that agents call. Who calls decides which tools there are: `tools` is the table, `stories`, `work`
+//! and `review` do what is called, `permission` asks people.
+
+mod permission;
+mod review;
+mod stories;
+mod tools;
+mod work;
 
 use std::sync::Arc;
 
 use axum::http::request::Parts;
+use pipeline::{PipelineError, event::Actor, story::StoryId};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, JsonObject,
-        ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+        CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
+        ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
     },
     service::RequestContext,
     transport::streamable_http_server::{
         StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
     },
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::Run;
-use crate::{permission::Ask, services::Services};
-
-/// The name the CLI is given as `mcp__storkit__prompt_permission`.
-const PROMPT_PERMISSION: &str = "prompt_permission";
+use crate::services::Services;
 
 /// Makes the service. Stateless, so that a restart of storkit costs an agent nothing between two calls.
 pub fn service(services: Arc<Services>) -> StreamableHttpService<Mcp, NeverSessionManager> {
@@ -38,12 +43,57 @@ pub struct Mcp {
     services: Arc<Services>,
 }
 
-/// What the CLI sends (facts: no session id, no folder; the token tells whose call it is).
-#[derive(Deserialize)]
-struct PermissionCall {
-    tool_name: String,
-    #[serde(default)]
-    input: Value,
+/// One call of a tool: who calls, and with what.
+pub(super) struct Call {
+    services: Arc<Services>,
+    run: Arc<Run>,
+    arguments: Value,
+}
+
+/// What a tool answers: text for the model, or a sentence that says what to do instead.
+type Answered = Result<String, String>;
+
+impl Call {
+    /// Reads the arguments; unknown ones and wrong types are told with their names.
+    fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
+        serde_json::from_value(self.arguments.clone()).map_err(|error| {
+            format!("The arguments do not fit: {error}. The tool's schema says what it takes.")
+        })
+    }
+
+    /// Who the record names.
+    fn actor(&self) -> Actor {
+        match &self.run.agent {
+            Some(run) => Actor::Agent(run.slot.clone()),
+            None => Actor::Person("the operator".into()),
+        }
+    }
+
+    /// The story that the call may act on: an agent's own, anyone's for who has none.
+    fn own(&self, named: Option<StoryId>) -> Result<StoryId, String> {
+        match (&self.run.agent, named) {
+            (Some(run), None) => Ok(run.story),
+            (Some(run), Some(id)) if run.story == id || run.role == pipeline::stage::Role::Supervisor => {
+                Ok(id)
+            }
+            (Some(run), Some(id)) => Err(format!(
+                "Story {id} is not yours: you work on story {}, and only that can be decided here.",
+                run.story
+            )),
+            (None, Some(id)) => Ok(id),
+            (None, None) => Err("Which story? Give its number as `story_id`.".into()),
+        }
+    }
+}
+
+/// What the pipeline refuses, as a sentence.
+fn refusal(error: PipelineError) -> String {
+    error.to_string()
+}
+
+/// A JSON value as the model reads it.
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string())
 }
 
 impl ServerHandler for Mcp {
@@ -57,9 +107,10 @@ impl ServerHandler for Mcp {
     async fn list_tools(
         &self,
         _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(vec![tool()]))
+        let run = run_of(&context)?;
+        Ok(ListToolsResult::with_all_items(tools::visible(&run).map(tools::describe).collect()))
     }
 
     async fn call_tool(
@@ -67,59 +118,25 @@ impl ServerHandler for Mcp {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        if request.name != PROMPT_PERMISSION {
+        let run = run_of(&context)?;
+        let Some(tool) = tools::visible(&run).find(|tool| tool.name == request.name) else {
             return Err(ErrorData::invalid_params(format!("There is no tool `{}`.", request.name), None));
-        }
-        let run =
-            context.extensions.get::<Parts>().and_then(|parts| parts.extensions.get::<Arc<Run>>()).cloned();
-        let Some(run) = run else {
-            return Err(ErrorData::internal_error("The call reached the tool without its run.", None));
         };
-        let answer = tokio::select! {
-            answer = self.permission(&run, request.arguments.unwrap_or_default()) => answer,
-            () = context.ct.cancelled() => deny("The call was cancelled."),
+        let arguments = Value::Object(request.arguments.unwrap_or_default());
+        let call = Call { services: self.services.clone(), run, arguments };
+        let answered = tokio::select! {
+            answered = tools::call(tool.name, call) => answered,
+            () = context.ct.cancelled() => tools::cancelled(tool.name),
         };
-        // One text block and no structuredContent: the CLI refuses all else.
-        Ok(CallToolResponse::Complete(CallToolResult::success(vec![ContentBlock::text(answer.to_string())])))
+        // One text block and no structuredContent: the CLI refuses all else for permissions.
+        Ok(CallToolResponse::Complete(match answered {
+            Ok(text) => CallToolResult::success(vec![ContentBlock::text(text)]),
+            Err(why) => CallToolResult::error(vec![ContentBlock::text(why)]),
+        }))
     }
 }
 
-impl Mcp {
-    async fn permission(&self, run: &Run, arguments: JsonObject) -> Value {
-        let call: PermissionCall = match serde_json::from_value(Value::Object(arguments)) {
-            Ok(call) => call,
-            Err(error) => return deny(&format!("The permission call could not be read: {error}.")),
-        };
-        let ask = Ask {
-            rooms: run.rooms.clone(),
-            asked_for: run.asked_for.clone(),
-            tool: call.tool_name,
-            input: call.input,
-            timeout: run.timeout,
-        };
-        let answer = self.services.broker.ask(ask).await;
-        serde_json::to_value(answer).unwrap_or_else(|error| deny(&error.to_string()))
-    }
-}
-
-fn deny(message: &str) -> Value {
-    json!({ "behavior": "deny", "message": message })
-}
-
-fn tool() -> Tool {
-    let schema = json!({
-        "type": "object",
-        "properties": {
-            "tool_name": { "type": "string", "description": "The tool that needs permission" },
-            "input": { "type": "object", "description": "Its exact input" },
-            "tool_use_id": { "type": "string", "description": "The call's id" },
-        },
-        "required": ["tool_name", "input"],
-    });
-    let schema = schema.as_object().cloned().unwrap_or_default();
-    Tool::new(
-        PROMPT_PERMISSION,
-        "Asks the people who follow this run for permission, and waits for their answer.",
-        schema,
-    )
+fn run_of(context: &RequestContext<RoleServer>) -> Result<Arc<Run>, ErrorData> {
+    let run = context.extensions.get::<Parts>().and_then(|parts| parts.extensions.get::<Arc<Run>>()).cloned();
+    run.ok_or_else(|| ErrorData::internal_error("The call reached the tool without its run.", None))
 }

@@ -20,6 +20,8 @@ pub struct Run {
     pub timeout: Option<Duration>,
     /// The pipeline's run; `None` for one that may only ask.
     pub agent: Option<RunInfo>,
+    /// Whether it is the operator's own way in, with all tools.
+    pub operator: bool,
     /// How many of its questions wait for a person now.
     pub waiting: Arc<AtomicUsize>,
 }

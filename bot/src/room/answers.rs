@@ -71,6 +71,9 @@ impl RoomTask {
         if self.questions.is_empty() {
             return false;
         }
+        if self.rejects_a_story(text) {
+            return false;
+        }
         let replied = reply_to.and_then(|message| self.question_shown_by(message));
         if let Some(parsed) = parse(text) {
             match self.meant_question(parsed.question, replied) {
@@ -80,6 +83,16 @@ impl RoomTask {
             return true;
         }
         self.answers_in_words(call, text, replied)
+    }
+
+    /// `reject 12 WHY` is about story 12, unless question 12 is open here.
+    fn rejects_a_story(&self, text: &str) -> bool {
+        let (word, rest) = split_word(text);
+        let (number, _) = split_number(rest);
+        let Some(id) = number.filter(|_| word.eq_ignore_ascii_case("reject")) else { return false };
+        let story = u32::try_from(id.0).ok().map(pipeline::story::StoryId);
+        let board = self.services.pipeline.snapshot().board.clone();
+        !self.questions.contains_key(&id) && story.is_some_and(|story| board.story(story).is_some())
     }
 
     /// Free words answer the model's questions and plans: the turn waits for nothing else.

@@ -88,6 +88,9 @@ impl RoomTask {
         }
         let answers_nothing =
             self.questions.is_empty() && answers::is_answer_word(text) && !answers::names_a_question(text);
+        if let Some(begins) = command.spec().begins {
+            return begins(args);
+        }
         let prose = !command.spec().takes_text && reads_as_prose(args);
         !answers_nothing && !prose
     }

@@ -109,7 +109,12 @@ impl RoomTask {
             }
         }
         let cost_usd = self.services.store.room_cost(&self.room).unwrap_or_default();
-        let entry = AgentEntry { name: self.room.to_string(), since: Instant::now().into_std(), cost_usd };
+        let entry = AgentEntry {
+            name: self.room.to_string(),
+            story: None,
+            since: Instant::now().into_std(),
+            cost_usd,
+        };
         self.session.prompt(launch, turn.text.clone(), entry);
     }
 

@@ -162,6 +162,29 @@ fn merged_by(commit: &Commit<'_>) -> Option<StoryId> {
     merged_story(message.lines().next().unwrap_or_default())
 }
 
+/// Each file that differs between two trees, with added and removed lines.
+pub(crate) fn diff_of(
+    repository: &Repository,
+    before: Option<Oid>,
+    after: Oid,
+) -> Result<Vec<(std::path::PathBuf, usize, usize)>, git2::Error> {
+    let before = before.map(|tree| repository.find_tree(tree)).transpose()?;
+    let after = repository.find_tree(after)?;
+    let mut options = git2::DiffOptions::new();
+    options.context_lines(0);
+    let diff = repository.diff_tree_to_tree(before.as_ref(), Some(&after), Some(&mut options))?;
+    let mut files = Vec::new();
+    for index in 0..diff.deltas().len() {
+        let path = diff.get_delta(index).and_then(|delta| delta.new_file().path().map(Path::to_owned));
+        let (_, added, removed) = match git2::Patch::from_diff(&diff, index)? {
+            Some(patch) => patch.line_stats()?,
+            None => (0, 0, 0),
+        };
+        files.extend(path.map(|path| (path, added, removed)));
+    }
+    Ok(files)
+}
+
 /// How two trees differ, and in what, with what storkit keeps in `.storkit/work` left out.
 pub(crate) fn diff_stat(repository: &Repository, before: Oid, after: Oid) -> Result<DiffStat, git2::Error> {
     let (before, after) = (repository.find_tree(before)?, repository.find_tree(after)?);

@@ -1,0 +1,42 @@
+//! `assign`: the preferred agent of a story.
+
+use adapters::markdown::code_span;
+use async_trait::async_trait;
+
+use super::{
+    PLAIN,
+    story::{begins_with_number, later, number, refusal},
+};
+use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply};
+
+/// See the module.
+pub struct Assign;
+
+const SPEC: CommandSpec = CommandSpec {
+    name: "assign",
+    args: "ID AGENT",
+    summary: "Set the agent that a story prefers",
+    details: "Sets which agent is to work on a story. Its role must fit the stage; while it is busy the story waits for it.",
+    examples: &["assign 12 coder-2"],
+    begins: Some(begins_with_number),
+    ..PLAIN
+};
+
+#[async_trait]
+impl Command for Assign {
+    fn spec(&self) -> &CommandSpec {
+        &SPEC
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        let (id, agent) = number(cx.args)?;
+        if agent.is_empty() || agent.contains(char::is_whitespace) {
+            return Err(CommandError::Usage("Which agent? One name, as in `project.toml`.".into()));
+        }
+        let (pipeline, agent) = (cx.services.pipeline.clone(), agent.to_owned());
+        later(async move {
+            pipeline.prefer(id, &agent).await.map_err(refusal)?;
+            Ok(Reply::notice(format!("Story `{id}` prefers {} now.", code_span(&agent))))
+        })
+    }
+}

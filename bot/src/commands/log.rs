@@ -1,0 +1,88 @@
+//! `log`: the last lines of an agent's output.
+
+use adapters::markdown::{code_block, code_span};
+use async_trait::async_trait;
+use pipeline::reading::LogOf;
+
+use super::{
+    PLAIN,
+    story::{later, refusal},
+};
+use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply};
+
+/// See the module.
+pub struct Log;
+
+const USUAL: usize = 20;
+const MOST: usize = 200;
+
+const SPEC: CommandSpec = CommandSpec {
+    name: "log",
+    aliases: &["logs"],
+    args: "AGENT|ID [LINES]",
+    summary: "Show the last lines of an agent's output",
+    details: "Shows the last lines (20, at most 200) of the newest run of an agent or of a story: what it said, the tools it used, the gates.",
+    examples: &["log coder", "log 12 100"],
+    ..PLAIN
+};
+
+#[async_trait]
+impl Command for Log {
+    fn spec(&self) -> &CommandSpec {
+        &SPEC
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        let (of, lines) = read(cx.args)?;
+        let pipeline = cx.services.pipeline.clone();
+        later(async move {
+            match pipeline.log(of.clone(), lines).await.map_err(refusal)? {
+                Some((run, lines)) if lines.is_empty() => {
+                    Ok(Reply::notice(format!("Run `{run}` has said nothing yet.")))
+                }
+                Some((run, lines)) => {
+                    Ok(Reply::text(format!("Run `{run}`:\n\n{}", code_block(&lines.join("\n"), ""))))
+                }
+                None => Err(CommandError::User(match of {
+                    LogOf::Story(id) => format!("Nobody has worked on story `{id}` yet."),
+                    LogOf::Agent(name) => format!("No agent {} has run yet.", code_span(&name)),
+                })),
+            }
+        })
+    }
+}
+
+fn read(args: &str) -> Result<(LogOf, usize), CommandError> {
+    let mut words = args.split_whitespace();
+    let Some(whose) = words.next() else {
+        return Err(CommandError::Usage("Whose log? Name an agent or a story's number.".into()));
+    };
+    let lines = match words.next() {
+        None => USUAL,
+        Some(word) => match word.parse() {
+            Ok(lines @ 1..=MOST) => lines,
+            _ => {
+                let word = code_span(word);
+                return Err(CommandError::Usage(format!("{word} is no number of lines from 1 to {MOST}.")));
+            }
+        },
+    };
+    if let Some(more) = words.next() {
+        return Err(CommandError::Usage(format!("{} is too much.", code_span(more))));
+    }
+    Ok((whose.parse().map_or_else(|_| LogOf::Agent(whose.to_owned()), LogOf::Story), lines))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_a_story_and_a_word_an_agent() {
+        assert_eq!(read("12 100").unwrap(), (LogOf::Story(pipeline::story::StoryId(12)), 100));
+        assert_eq!(read("coder-2").unwrap(), (LogOf::Agent("coder-2".into()), 20));
+        for wrong in ["", "coder 0", "coder 201", "coder many", "coder 1 2"] {
+            assert!(matches!(read(wrong), Err(CommandError::Usage(_))), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `move`: a story to another stage, by hand.
+
+use adapters::markdown::code_span;
+use async_trait::async_trait;
+use pipeline::stage::Stage;
+
+use super::{
+    PLAIN,
+    story::{begins_with_number, caller, later, number, refusal},
+};
+use crate::{
+    access::Role,
+    command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
+};
+
+/// See the module.
+pub struct Move;
+
+const SPEC: CommandSpec = CommandSpec {
+    name: "move",
+    aliases: &["mv"],
+    args: "ID backlog|current|qa|merge|done|archived",
+    summary: "Move a story to another stage",
+    details: "Moves a story where that is legal: forward one stage, or back to current or the backlog. Nobody moves a story to done: done \
+              means merged. A story that an agent works on is stopped first.",
+    examples: &["move 12 backlog"],
+    role: Role::Approver,
+    begins: Some(begins_with_number),
+    ..PLAIN
+};
+
+#[async_trait]
+impl Command for Move {
+    fn spec(&self) -> &CommandSpec {
+        &SPEC
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        let (id, word) = number(cx.args)?;
+        let to = Stage::parse(word).ok_or_else(|| match word {
+            "" => CommandError::Usage("Where to?".into()),
+            word => CommandError::Usage(format!(
+                "{} is no stage; there are {}.",
+                code_span(word),
+                Stage::ALL.map(|stage| format!("`{stage}`")).join(", ")
+            )),
+        })?;
+        let (pipeline, by) = (cx.services.pipeline.clone(), caller(&cx));
+        later(async move {
+            pipeline.move_story(id, to, by).await.map_err(refusal)?;
+            Ok(Reply::notice(format!("Story `{id}` is in {to} now.")))
+        })
+    }
+}

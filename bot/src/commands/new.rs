@@ -1,0 +1,79 @@
+//! `new`: a story from its template.
+
+use adapters::markdown::{code_span, inert};
+use async_trait::async_trait;
+use pipeline::story::Kind;
+
+use super::{
+    PLAIN,
+    story::{caller, later, refusal},
+};
+use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply};
+
+/// See the module.
+pub struct New;
+
+const SPEC: CommandSpec = CommandSpec {
+    name: "new",
+    args: "story|bug|spike|refactor TITLE",
+    summary: "Write a new story to the backlog",
+    details: "Writes a story file from its kind's template to the backlog and commits it. Edit the file to say more, then `start` it.",
+    examples: &["new story Let people sign in with a passkey", "new bug The door squeaks"],
+    takes_text: true,
+    begins: Some(begins_with_kind),
+    ..PLAIN
+};
+
+fn begins_with_kind(args: &str) -> bool {
+    args.split_whitespace().next().is_some_and(|word| Kind::parse(&word.to_lowercase()).is_some())
+}
+
+#[async_trait]
+impl Command for New {
+    fn spec(&self) -> &CommandSpec {
+        &SPEC
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        let (kind, title) = read(cx.args)?;
+        let (pipeline, by) = (cx.services.pipeline.clone(), caller(&cx));
+        let title = title.to_owned();
+        later(async move {
+            let story = pipeline.create(kind, &title, None, by).await.map_err(refusal)?;
+            let id = story.id();
+            Ok(Reply::notice(format!(
+                "Story `{id}` **{}** is in the backlog: `.storkit/work/1_backlog/{}`. Say more in that file, then `start {id}`.",
+                inert(&story.front.name),
+                story.file
+            )))
+        })
+    }
+}
+
+fn read(args: &str) -> Result<(Kind, &str), CommandError> {
+    let (word, title) = args.split_once(char::is_whitespace).unwrap_or((args, ""));
+    let kind = Kind::parse(&word.to_lowercase()).ok_or_else(|| match word {
+        "" => CommandError::Usage("What kind of story, and what is its title?".into()),
+        word => CommandError::Usage(format!(
+            "{} is no kind of story; it is `story`, `bug`, `spike` or `refactor`.",
+            code_span(word)
+        )),
+    })?;
+    match title.trim() {
+        "" => Err(CommandError::Usage("A story needs a title.".into())),
+        title => Ok((kind, title)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_and_a_title_are_needed() {
+        assert!(matches!(read("Bug  The door squeaks"), Ok((Kind::Bug, "The door squeaks"))));
+        for wrong in ["", "bug", "bug  ", "idea x"] {
+            assert!(matches!(read(wrong), Err(CommandError::Usage(_))), "{wrong}");
+        }
+    }
+}

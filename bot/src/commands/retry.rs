@@ -1,0 +1,43 @@
+//! `retry`: a story that was given up goes on.
+
+use async_trait::async_trait;
+
+use super::{
+    PLAIN,
+    story::{begins_with_number, caller, later, only_number, refusal, started},
+};
+use crate::{
+    access::Role,
+    command::{Command, CommandResult, CommandSpec, Context},
+};
+
+/// See the module.
+pub struct Retry;
+
+const SPEC: CommandSpec = CommandSpec {
+    name: "retry",
+    args: "ID",
+    summary: "Let a story that failed or was blocked go on",
+    details: "Takes away why a story stands still (a block, a failed merge, used-up retries, a spent budget, which it may spend once more) and \
+              lets it go on in its stage.",
+    examples: &["retry 12"],
+    role: Role::Approver,
+    begins: Some(begins_with_number),
+    ..PLAIN
+};
+
+#[async_trait]
+impl Command for Retry {
+    fn spec(&self) -> &CommandSpec {
+        &SPEC
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        let id = only_number(cx.args)?;
+        let (pipeline, by) = (cx.services.pipeline.clone(), caller(&cx));
+        later(async move {
+            let done = pipeline.retry(id, by).await.map_err(refusal)?;
+            Ok(started(id, &done))
+        })
+    }
+}

@@ -1,0 +1,44 @@
+//! `start`: bring a story into work.
+
+use adapters::markdown::code_span;
+use async_trait::async_trait;
+
+use super::{
+    PLAIN,
+    story::{begins_with_number, caller, later, number, refusal, started},
+};
+use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context};
+
+/// See the module.
+pub struct Start;
+
+const SPEC: CommandSpec = CommandSpec {
+    name: "start",
+    args: "ID [AGENT]",
+    summary: "Bring a story into work, or let a stopped one go on",
+    details: "Moves a story from the backlog into work, where the next free agent takes it; one that was stopped or blocked goes on. With an \
+              agent's name that one is preferred.",
+    examples: &["start 12", "start 12 coder-2"],
+    begins: Some(begins_with_number),
+    ..PLAIN
+};
+
+#[async_trait]
+impl Command for Start {
+    fn spec(&self) -> &CommandSpec {
+        &SPEC
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        let (id, rest) = number(cx.args)?;
+        if rest.contains(char::is_whitespace) {
+            return Err(CommandError::Usage(format!("{} is no agent's name.", code_span(rest))));
+        }
+        let agent = (!rest.is_empty()).then(|| rest.to_owned());
+        let (pipeline, by) = (cx.services.pipeline.clone(), caller(&cx));
+        later(async move {
+            let done = pipeline.start(id, agent, by).await.map_err(refusal)?;
+            Ok(started(id, &done))
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! `prompt_permission`: the people who follow a run are asked, and their answer goes back as the CLI takes it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answered, Call};
+use crate::permission::Ask;
+
+/// What the CLI sends (facts: no session id, no folder; the token tells whose call it is).
+#[derive(Deserialize)]
+struct PermissionCall {
+    tool_name: String,
+    #[serde(default)]
+    input: Value,
+}
+
+/// Always JSON that the CLI takes, also on error.
+pub(super) async fn prompt_permission(call: Call) -> Answered {
+    let asked: PermissionCall = match serde_json::from_value(call.arguments) {
+        Ok(asked) => asked,
+        Err(error) => return Ok(deny(&format!("The permission call could not be read: {error}."))),
+    };
+    let run = &call.run;
+    let ask = Ask {
+        rooms: run.rooms.clone(),
+        asked_for: run.asked_for.clone(),
+        tool: asked.tool_name,
+        input: asked.input,
+        timeout: run.timeout,
+    };
+    let _waiting = Waiting::of(&run.waiting);
+    let answer = call.services.broker.ask(ask).await;
+    Ok(serde_json::to_string(&answer).unwrap_or_else(|error| deny(&error.to_string())))
+}
+
+/// A refusal.
+pub(super) fn deny(message: &str) -> String {
+    json!({ "behavior": "deny", "message": message }).to_string()
+}
+
+/// A run that waits for a person does not stand still: it is counted as long as this lives.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Waiting {
+    fn of(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

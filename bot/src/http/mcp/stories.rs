@@ -1,0 +1,211 @@
+//! Tools about stories: write, read, change.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write as _,
+    path::PathBuf,
+};
+
+use pipeline::{
+    event::Snapshot,
+    handle::Change,
+    stage::Stage,
+    story::{Kind, Story, StoryId},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Answered, Call, pretty, refusal};
+
+/// Stories of one page of a list.
+const PAGE: usize = 50;
+
+/// Test results that are kept of one story.
+const RESULTS: usize = 20;
+
+/// Most characters of a test run's summary.
+const SUMMARY: usize = 2_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct New {
+    title: String,
+    body: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    stage: Option<String>,
+    after: Option<u32>,
+}
+
+/// A story that need not be named.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct One {
+    pub story_id: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Update {
+    story_id: u32,
+    title: Option<String>,
+    body: Option<String>,
+    agent: Option<String>,
+    manual_qa: Option<bool>,
+    depends_on: Option<Vec<u32>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MoveTo {
+    story_id: u32,
+    stage: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Criterion {
+    story_id: Option<u32>,
+    criterion: usize,
+    done: Option<bool>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Results {
+    #[serde(skip_serializing)]
+    story_id: Option<u32>,
+    passed: u64,
+    failed: u64,
+    summary: Option<String>,
+}
+
+pub(super) async fn create(call: Call, kind: Kind) -> Answered {
+    let New { title, body } = call.read()?;
+    let story = call.services.pipeline.create(kind, &title, body, call.actor()).await.map_err(refusal)?;
+    Ok(format!("Story {} is in the backlog: .storkit/work/1_backlog/{}", story.id(), story.file))
+}
+
+pub(super) fn list(call: &Call) -> Answered {
+    let Which { stage, after } = call.read()?;
+    let stage = stage.as_deref().map(parse_stage).transpose()?;
+    let snapshot = call.services.pipeline.snapshot();
+    let wanted = |story: &&std::sync::Arc<Story>| {
+        stage.is_none_or(|stage| story.stage == stage) && after.is_none_or(|after| story.id().0 > after)
+    };
+    let mut stories = snapshot.board.stories.iter().filter(wanted);
+    let page: Vec<Value> = stories.by_ref().take(PAGE).map(|story| summary(story, &snapshot)).collect();
+    let problems: Vec<String> = snapshot.board.problems.iter().map(ToString::to_string).take(20).collect();
+    Ok(pretty(&json!({ "stories": page, "more": stories.next().is_some(), "problems": problems })))
+}
+
+fn parse_stage(word: &str) -> Result<Stage, String> {
+    let stages = Stage::ALL.map(|stage| stage.to_string()).join(", ");
+    Stage::parse(word).ok_or_else(|| format!("`{word}` is no stage; there are {stages}."))
+}
+
+fn summary(story: &Story, snapshot: &Snapshot) -> Value {
+    let id = story.id();
+    let run = snapshot.runs.iter().find(|run| run.story == id);
+    json!({
+        "id": id.0,
+        "title": story.front.name,
+        "kind": story.file.kind,
+        "stage": story.stage,
+        "worker": run.map(|run| &run.slot),
+        "held": snapshot.holds.get(&id),
+        "merge": snapshot.merges.get(&id),
+    })
+}
+
+/// The story, if the board has it.
+pub(super) fn known(call: &Call, id: StoryId) -> Result<std::sync::Arc<Story>, String> {
+    let snapshot = call.services.pipeline.snapshot();
+    match (snapshot.board.story(id), snapshot.board.problem(id)) {
+        (Some(story), _) => Ok(story.clone()),
+        (None, Some(problem)) => Err(problem.to_string()),
+        (None, None) => Err(format!("There is no story {id}; list_stories shows those there are.")),
+    }
+}
+
+pub(super) async fn get(call: Call) -> Answered {
+    let One { story_id } = call.read()?;
+    let id = match (story_id, &call.run.agent) {
+        (Some(id), _) => StoryId(id),
+        (None, Some(run)) => run.story,
+        (None, None) => return Err("Which story? Give its number as `story_id`.".into()),
+    };
+    let story = known(&call, id)?;
+    let snapshot = call.services.pipeline.snapshot();
+    let text = call.services.pipeline.text(id).await.map_err(refusal)?;
+    let tests: Vec<Value> = recorded(&call, id);
+    let facts = json!({ "story": summary(&story, &snapshot), "criteria": story.criteria, "tests": tests });
+    Ok(format!("{}\n\n{text}", pretty(&facts)))
+}
+
+pub(super) async fn update(call: Call) -> Answered {
+    let update: Update = call.read()?;
+    let id = StoryId(update.story_id);
+    let change = Change {
+        title: update.title,
+        body: update.body,
+        agent: update.agent,
+        manual_qa: update.manual_qa,
+        depends_on: update.depends_on.map(|ids| ids.into_iter().map(StoryId).collect()),
+    };
+    call.services.pipeline.update(id, change).await.map_err(refusal)?;
+    Ok(format!("Story {id} is changed."))
+}
+
+pub(super) async fn move_to(call: Call) -> Answered {
+    let MoveTo { story_id, stage } = call.read()?;
+    let to = parse_stage(&stage)?;
+    let moved =
+        call.services.pipeline.move_story(StoryId(story_id), to, call.actor()).await.map_err(refusal)?;
+    Ok(format!("Story {story_id} is in {} now.", moved.stage))
+}
+
+pub(super) async fn delete(call: Call) -> Answered {
+    let One { story_id } = call.read()?;
+    let id = call.own(story_id.map(StoryId))?;
+    let deleted = call.services.pipeline.delete(id, call.actor()).await.map_err(refusal)?;
+    Ok(format!("Story {id} is deleted: {} from {}.", deleted.name, deleted.stage))
+}
+
+pub(super) async fn check(call: Call) -> Answered {
+    let Criterion { story_id, criterion, done } = call.read()?;
+    let id = call.own(story_id.map(StoryId))?;
+    let done = done.unwrap_or(true);
+    call.services.pipeline.tick(id, criterion, done).await.map_err(refusal)?;
+    Ok(format!("Criterion {criterion} of story {id} is {}.", if done { "ticked" } else { "open" }))
+}
+
+pub(super) async fn record_tests(call: Call) -> Answered {
+    let mut results: Results = call.read()?;
+    let id = call.own(results.story_id.map(StoryId))?;
+    known(&call, id)?;
+    results.summary = results.summary.map(|text| text.chars().take(SUMMARY).collect());
+    let path = results_file(&call, id);
+    let write = || {
+        fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        let mut line = serde_json::to_vec(&results)?;
+        line.push(b'\n');
+        OpenOptions::new().create(true).append(true).open(&path)?.write_all(&line)
+    };
+    write().map_err(|error| format!("The results could not be kept: {error}."))?;
+    Ok(format!("Kept: {} passed, {} failed.", results.passed, results.failed))
+}
+
+fn results_file(call: &Call, id: StoryId) -> PathBuf {
+    call.services.project.dir().join(format!("logs/tests/{id}.jsonl"))
+}
+
+fn recorded(call: &Call, id: StoryId) -> Vec<Value> {
+    let text = fs::read_to_string(results_file(call, id)).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = &lines[lines.len().saturating_sub(RESULTS)..];
+    last.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}

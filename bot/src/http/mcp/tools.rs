@@ -1,0 +1,322 @@
+//! The table of tools: name, what it does, what it takes, who has it.
+
+use std::sync::Arc;
+
+use pipeline::stage::Role;
+use rmcp::model::Tool as McpTool;
+use serde_json::{Value, json};
+
+use super::{Answered, Call, permission, review, stories, work};
+use crate::http::Run;
+
+/// A tool as data.
+pub(super) struct Tool {
+    pub name: &'static str,
+    /// What the model reads.
+    about: &'static str,
+    /// Arguments: name, JSON type, what it is, whether it must be there.
+    takes: &'static [Argument],
+    /// Which roles have it; the operator has all.
+    roles: &'static [Role],
+}
+
+type Argument = (&'static str, &'static str, &'static str, bool);
+
+const EVERY: &[Role] = &[Role::Coder, Role::Qa, Role::Mergemaster, Role::Supervisor];
+const BOSS: &[Role] = &[Role::Supervisor];
+const NOBODY: &[Role] = &[];
+const STORY: Argument = ("story_id", "integer", "The story's number", true);
+const OWN: Argument = ("story_id", "integer", "The story's number; without it your own", false);
+const TITLE: Argument = ("title", "string", "One line", true);
+const BODY: Argument =
+    ("body", "string", "The text in Markdown, with criteria as `- [ ] ...`; without it the template", false);
+const REASON: Argument = ("reason", "string", "Why, so that somebody can act on it", true);
+
+const fn tool(
+    name: &'static str,
+    about: &'static str,
+    takes: &'static [Argument],
+    roles: &'static [Role],
+) -> Tool {
+    Tool { name, about, takes, roles }
+}
+
+const TOOLS: &[Tool] = &[
+    tool(
+        "prompt_permission",
+        "Asks the people who follow this run for permission, and waits for their answer.",
+        &[
+            ("tool_name", "string", "The tool that needs permission", true),
+            ("input", "object", "Its exact input", true),
+            ("tool_use_id", "string", "The call's id", false),
+        ],
+        EVERY,
+    ),
+    tool("create_story", "Writes a new story to the backlog.", &[TITLE, BODY], BOSS),
+    tool(
+        "create_bug",
+        "Writes a bug that you found to the backlog. Do not mend it in your own story.",
+        &[TITLE, BODY],
+        EVERY,
+    ),
+    tool("create_spike", "Writes something to find out to the backlog.", &[TITLE, BODY], EVERY),
+    tool("create_refactor", "Writes something to put better to the backlog.", &[TITLE, BODY], EVERY),
+    tool(
+        "list_stories",
+        "Lists stories with stage, worker and what holds them, by number.",
+        &[
+            ("stage", "string", "backlog, current, qa, merge, done or archived; without it all", false),
+            ("after", "integer", "Only stories with a higher number: the last of the page before", false),
+        ],
+        EVERY,
+    ),
+    tool("get_story", "Gives a story's whole text, where it stands, and its test results.", &[OWN], EVERY),
+    tool(
+        "update_story",
+        "Changes a story's title, text or settings.",
+        &[
+            STORY,
+            ("title", "string", "One line", false),
+            ("body", "string", "The whole text behind the front matter", false),
+            ("agent", "string", "The preferred agent; empty for nobody", false),
+            ("manual_qa", "boolean", "Whether a person reviews it", false),
+            ("depends_on", "array", "Numbers of stories that must be done first", false),
+        ],
+        BOSS,
+    ),
+    tool(
+        "move_story",
+        "Moves a story to another stage, where that is legal.",
+        &[STORY, ("stage", "string", "Where to", true)],
+        BOSS,
+    ),
+    tool("delete_story", "Deletes a story with its worktree and branch.", &[STORY], NOBODY),
+    tool(
+        "check_criterion",
+        "Ticks an acceptance criterion of a story, or takes the tick away.",
+        &[
+            OWN,
+            ("criterion", "integer", "Which one, counted from 1", true),
+            ("done", "boolean", "Whether it is met; without it yes", false),
+        ],
+        &[Role::Coder, Role::Qa, Role::Supervisor],
+    ),
+    tool(
+        "start_agent",
+        "Brings a story into work, or lets a stopped one go on.",
+        &[STORY, ("agent", "string", "The agent that it prefers", false)],
+        BOSS,
+    ),
+    tool(
+        "stop_agent",
+        "Ends the run on a story. The story stands still until somebody starts it again.",
+        &[STORY],
+        BOSS,
+    ),
+    tool("list_agents", "Lists all workers, with story, phase and cost of those that are busy.", &[], EVERY),
+    tool(
+        "wait_for_agent",
+        "Waits until nobody works on a story, at most 45 s, and tells where it stands then. Call it again to wait longer.",
+        &[STORY, ("seconds", "integer", "How long, 1 to 45; without it 45", false)],
+        BOSS,
+    ),
+    tool(
+        "get_agent_output",
+        "Gives the last lines of the newest run on a story.",
+        &[OWN, ("lines", "integer", "How many, 1 to 500; without it 50", false)],
+        &[Role::Qa, Role::Mergemaster, Role::Supervisor],
+    ),
+    tool(
+        "list_worktrees",
+        "Lists the worktrees and branches of stories.",
+        &[],
+        &[Role::Qa, Role::Supervisor],
+    ),
+    tool("get_worktree", "Tells a story's branch, its commits and their size.", &[OWN], EVERY),
+    tool(
+        "merge_agent_work",
+        "Queues the merge of a story in the merge stage, and returns at once: ask get_merge_status.",
+        &[OWN],
+        &[Role::Mergemaster, Role::Supervisor],
+    ),
+    tool(
+        "get_merge_status",
+        "Tells where a story's merge is.",
+        &[OWN],
+        &[Role::Mergemaster, Role::Supervisor],
+    ),
+    tool(
+        "report_merge_failure",
+        "Gives a merge up: both sides cannot hold. A person decides then.",
+        &[OWN, REASON],
+        &[Role::Mergemaster, Role::Supervisor],
+    ),
+    tool("request_qa", "Asks how your work gets to its review.", &[OWN], &[Role::Coder]),
+    tool(
+        "approve_qa",
+        "Approves the story that you review: it goes to the merge when your run ends.",
+        &[OWN],
+        &[Role::Qa],
+    ),
+    tool(
+        "reject_qa",
+        "Rejects the story that you review: its coder reads the reasons.",
+        &[OWN, REASON],
+        &[Role::Qa],
+    ),
+    tool("accept_story", "Accepts a story in QA as a person does.", &[STORY], NOBODY),
+    tool(
+        "record_test_results",
+        "Keeps what a test run showed beside the story.",
+        &[
+            OWN,
+            ("passed", "integer", "Tests that passed", true),
+            ("failed", "integer", "Tests that failed", true),
+            ("summary", "string", "What matters of it", false),
+        ],
+        &[Role::Coder, Role::Qa, Role::Supervisor],
+    ),
+    tool("get_version", "Tells the version of storkit.", &[], EVERY),
+    tool("rebuild_and_restart", "Builds storkit from source and restarts it.", &[], NOBODY),
+];
+
+/// The tools of whoever calls: a run without an agent may only ask, the operator may everything.
+pub(super) fn visible(run: &Run) -> impl Iterator<Item = &'static Tool> + use<> {
+    let (role, operator) = (run.agent.as_ref().map(|agent| agent.role), run.operator);
+    TOOLS.iter().filter(move |tool| match role {
+        Some(role) => tool.roles.contains(&role),
+        None => operator != (tool.name == "prompt_permission"),
+    })
+}
+
+/// A tool as MCP lists it.
+pub(super) fn describe(tool: &Tool) -> McpTool {
+    let property = |(name, kind, about, _): &Argument| {
+        let mut property = json!({ "type": kind, "description": about });
+        if *kind == "array" {
+            property["items"] = json!({ "type": "integer" });
+        }
+        ((*name).to_owned(), property)
+    };
+    let properties: serde_json::Map<String, Value> = tool.takes.iter().map(property).collect();
+    let required: Vec<&str> = tool.takes.iter().filter(|taken| taken.3).map(|taken| taken.0).collect();
+    let schema = json!({ "type": "object", "properties": properties, "required": required });
+    let schema = schema.as_object().cloned().unwrap_or_default();
+    McpTool::new(tool.name, tool.about, Arc::new(schema))
+}
+
+/// Does what is called. The name is one of the table.
+pub(super) async fn call(name: &str, call: Call) -> Answered {
+    use pipeline::story::Kind;
+    match name {
+        "prompt_permission" => permission::prompt_permission(call).await,
+        "create_story" => stories::create(call, Kind::Story).await,
+        "create_bug" => stories::create(call, Kind::Bug).await,
+        "create_spike" => stories::create(call, Kind::Spike).await,
+        "create_refactor" => stories::create(call, Kind::Refactor).await,
+        "list_stories" => stories::list(&call),
+        "get_story" => stories::get(call).await,
+        "update_story" => stories::update(call).await,
+        "move_story" => stories::move_to(call).await,
+        "delete_story" => stories::delete(call).await,
+        "check_criterion" => stories::check(call).await,
+        "record_test_results" => stories::record_tests(call).await,
+        "start_agent" => work::start(call).await,
+        "stop_agent" => work::stop(call).await,
+        "list_agents" => work::list(&call),
+        "wait_for_agent" => work::wait(call).await,
+        "get_agent_output" => work::output(call).await,
+        "list_worktrees" => work::worktrees(call).await,
+        "get_worktree" => work::worktree(call).await,
+        "merge_agent_work" => review::merge(call).await,
+        "get_merge_status" => review::merge_status(&call),
+        "report_merge_failure" => review::merge_failure(call).await,
+        "request_qa" => review::request(&call),
+        "approve_qa" => review::approve(call).await,
+        "reject_qa" => review::reject(call).await,
+        "accept_story" => review::accept(call).await,
+        "get_version" => Ok(format!("storkit {}", env!("CARGO_PKG_VERSION"))),
+        "rebuild_and_restart" => {
+            Err("This build of storkit cannot rebuild itself. Build and restart it by hand.".into())
+        }
+        other => Err(format!("The tool `{other}` is listed and cannot be called: tell the operator.")),
+    }
+}
+
+/// What a call that was cut off answers.
+pub(super) fn cancelled(name: &str) -> Answered {
+    let text = "The call was cancelled.";
+    if name == "prompt_permission" { Ok(permission::deny(text)) } else { Err(text.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use pipeline::{
+        event::{Phase, RunId, RunInfo},
+        story::StoryId,
+    };
+
+    use super::*;
+
+    fn names(run: &Run) -> Vec<&'static str> {
+        visible(run).map(|tool| tool.name).collect()
+    }
+
+    fn agent(role: Role) -> Run {
+        let agent = RunInfo {
+            id: RunId("1-x-1".into()),
+            story: StoryId(1),
+            title: "x".into(),
+            slot: "x".into(),
+            agent: "x".into(),
+            role,
+            since: SystemTime::UNIX_EPOCH,
+            phase: Phase::Working,
+            pid: None,
+            session: None,
+            cost_usd: 0.0,
+        };
+        Run { agent: Some(agent), ..Run::default() }
+    }
+
+    #[test]
+    fn a_coder_can_neither_merge_nor_decide() {
+        let coder = names(&agent(Role::Coder));
+        for tool in
+            ["merge_agent_work", "approve_qa", "accept_story", "move_story", "delete_story", "start_agent"]
+        {
+            assert!(!coder.contains(&tool), "{tool}");
+        }
+        assert!(coder.contains(&"request_qa") && coder.contains(&"prompt_permission"));
+    }
+
+    #[test]
+    fn only_a_reviewer_approves_and_nobody_but_a_person_accepts_or_deletes() {
+        for role in [Role::Coder, Role::Mergemaster, Role::Supervisor] {
+            assert!(!names(&agent(role)).contains(&"approve_qa"), "{role:?}");
+        }
+        for role in [Role::Coder, Role::Qa, Role::Mergemaster, Role::Supervisor] {
+            let tools = names(&agent(role));
+            assert!(!tools.contains(&"accept_story") && !tools.contains(&"delete_story"), "{role:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_without_an_agent_may_only_ask_and_the_operator_all_but_that() {
+        assert_eq!(names(&Run::default()), ["prompt_permission"]);
+        let operator = Run { operator: true, ..Run::default() };
+        assert_eq!(names(&operator).len(), TOOLS.len() - 1);
+    }
+
+    #[test]
+    fn every_tool_is_described_and_named_once() {
+        let mut seen = std::collections::BTreeSet::new();
+        for tool in TOOLS {
+            assert!(seen.insert(tool.name) && tool.about.ends_with('.'), "{}", tool.name);
+            let listed = describe(tool);
+            assert_eq!(listed.input_schema["type"], "object");
+        }
+    }
+}

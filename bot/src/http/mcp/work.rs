@@ -1,0 +1,135 @@
+//! Tools about agents at work: start, stop, wait, read what they did.
+
+use std::time::Duration;
+
+use pipeline::{
+    handle::{Started, Target},
+    reading::LogOf,
+    story::StoryId,
+};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::{sync::broadcast::error::RecvError, time::timeout};
+
+use super::{
+    Answered, Call, pretty, refusal,
+    stories::{One, known},
+};
+
+/// No call lasts longer: the CLI gives up after 60 s.
+const LONGEST: u64 = 45;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Start {
+    story_id: u32,
+    agent: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wait {
+    story_id: u32,
+    seconds: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Output {
+    story_id: Option<u32>,
+    lines: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+pub(super) async fn start(call: Call) -> Answered {
+    let Start { story_id, agent } = call.read()?;
+    match call.services.pipeline.start(StoryId(story_id), agent, call.actor()).await.map_err(refusal)? {
+        Started::Running(run) => Ok(format!("`{}` works on story {story_id} now.", run.slot)),
+        Started::Waiting(why) => Ok(format!("Story {story_id} is in work; for now: {why}.")),
+    }
+}
+
+pub(super) async fn stop(call: Call) -> Answered {
+    let One { story_id } = call.read()?;
+    let id = call.own(story_id.map(StoryId))?;
+    let stopped = call.services.pipeline.stop(Target::Story(id), call.actor()).await.map_err(refusal)?;
+    if stopped.is_empty() {
+        return Err(format!("Nobody works on story {id}."));
+    }
+    Ok(format!("Story {id} is stopped. start_agent lets it go on."))
+}
+
+pub(super) fn list(call: &Call) -> Answered {
+    let Nothing {} = call.read()?;
+    let snapshot = call.services.pipeline.snapshot();
+    Ok(pretty(&json!({ "workers": snapshot.workers, "runs": snapshot.runs, "paused": snapshot.paused })))
+}
+
+pub(super) async fn wait(call: Call) -> Answered {
+    let Wait { story_id, seconds } = call.read()?;
+    let seconds = seconds.unwrap_or(LONGEST);
+    if seconds == 0 || seconds > LONGEST {
+        return Err(format!("`seconds` is 1 to {LONGEST}. Call again to wait longer."));
+    }
+    let id = StoryId(story_id);
+    known(&call, id)?;
+    let pipeline = &call.services.pipeline;
+    let (_, mut events) = pipeline.follow();
+    let busy = || pipeline.snapshot().runs.iter().any(|run| run.story == id);
+    let quiet = async {
+        while busy() {
+            match events.recv().await {
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            }
+            // The snapshot follows its events at once.
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = timeout(Duration::from_secs(seconds), quiet).await.is_ok();
+    let snapshot = pipeline.snapshot();
+    let runs = pipeline.ledger().of_story(id);
+    Ok(pretty(&json!({
+        "at_work": !waited,
+        "stage": snapshot.board.story(id).map(|story| story.stage),
+        "held": snapshot.holds.get(&id),
+        "last_run": runs.last().map(|run| json!({ "worker": run.slot, "outcome": run.outcome, "failed": run.failed })),
+    })))
+}
+
+pub(super) async fn output(call: Call) -> Answered {
+    let Output { story_id, lines } = call.read()?;
+    let id = call.own(story_id.map(StoryId))?;
+    let lines = lines.unwrap_or(50);
+    if lines == 0 || lines > 500 {
+        return Err("`lines` is 1 to 500.".into());
+    }
+    match call.services.pipeline.log(LogOf::Story(id), lines).await.map_err(refusal)? {
+        Some((run, lines)) => Ok(format!("Run {run}:\n{}", lines.join("\n"))),
+        None => Err(format!("Nobody has worked on story {id} yet.")),
+    }
+}
+
+pub(super) async fn worktrees(call: Call) -> Answered {
+    let Nothing {} = call.read()?;
+    let list = call.services.pipeline.worktrees().await.map_err(refusal)?;
+    let list: Vec<_> = list
+        .iter()
+        .map(|one| json!({ "story": one.story, "path": one.path, "branch": one.branch }))
+        .collect();
+    Ok(pretty(&json!(list)))
+}
+
+pub(super) async fn worktree(call: Call) -> Answered {
+    let One { story_id } = call.read()?;
+    let id = match (story_id, &call.run.agent) {
+        (Some(id), _) => StoryId(id),
+        (None, Some(run)) => run.story,
+        (None, None) => return Err("Which story? Give its number as `story_id`.".into()),
+    };
+    let done = call.services.pipeline.work_done(id).await.map_err(refusal)?;
+    Ok(pretty(&json!({ "story": id, "branch": done.branch, "commits": done.commits, "diff": done.diff })))
+}

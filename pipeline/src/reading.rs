@@ -1,0 +1,166 @@
+//! What people and agents read of stories beside the snapshot: texts, logs, branches, merge commits. Nothing here
+//! writes.
+
+use std::path::PathBuf;
+
+use git2::{Oid, Repository};
+
+use crate::{
+    Project,
+    board::{Work, WorkError},
+    event::RunId,
+    handle::{Overview, Pipeline, PipelineError, WorkDone},
+    merge::{Proof, diff_of, merged_story, trailers},
+    run::{brings, last_lines, log_folder},
+    story::StoryId,
+    worktree::{Found, Limits, Name, Worktrees},
+};
+
+/// How many commits of base are looked through for a merge that has no proof on disk.
+const LOOK_BACK: usize = 20_000;
+
+/// Whose log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogOf {
+    /// The newest run on a story.
+    Story(StoryId),
+    /// The newest run of a worker or agent.
+    Agent(String),
+}
+
+/// A story's worktree and branch, as far as they are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorktreeView {
+    /// The story.
+    pub story: StoryId,
+    /// The checkout, from the project's root; `None` where only a branch is left.
+    pub path: Option<PathBuf>,
+    /// The branch, if there is one.
+    pub branch: Option<String>,
+}
+
+impl Pipeline {
+    /// A story's whole file, also of one whose front matter is broken.
+    pub async fn text(&self, story: StoryId) -> Result<String, PipelineError> {
+        self.reading(move |project| Ok(Work::open(&project)?.text(story)?)).await
+    }
+
+    /// What the story's branch has that base has not.
+    pub async fn work_done(&self, story: StoryId) -> Result<WorkDone, PipelineError> {
+        let base = self.snapshot().base.clone();
+        self.reading(move |project| {
+            let list = worktrees(&project)?.list().map_err(refused)?;
+            let Some((name, tip)) = list.iter().find_map(|(name, found)| {
+                (name.id() == story)
+                    .then_some((name, found.branch))
+                    .and_then(|(name, tip)| Some((name, tip?)))
+            }) else {
+                return Ok(WorkDone::default());
+            };
+            let repository = Repository::open(project.root()).map_err(refused)?;
+            let commits = ahead(&repository, &base, tip).map_err(refused)?;
+            let diff = brings(&repository, &base, tip).map_err(refused)?.diff;
+            Ok(WorkDone { branch: Some(name.branch()), commits, diff })
+        })
+        .await
+    }
+
+    /// What became of a story, from its merge commit on base; `None` where it was never merged. Merges by the older
+    /// `story-kit:` are found too.
+    pub async fn overview(&self, story: StoryId) -> Result<Option<Overview>, PipelineError> {
+        let base = self.snapshot().base.clone();
+        self.reading(move |project| overview(&project, &base, story).map_err(refused)).await
+    }
+
+    /// The last lines of a run's output; `None` where nothing ran.
+    pub async fn log(&self, of: LogOf, lines: usize) -> Result<Option<(RunId, Vec<String>)>, PipelineError> {
+        let entries = self.ledger().entries().into_iter().rev();
+        let run = match of {
+            LogOf::Story(id) => entries.clone().find(|entry| entry.story == id),
+            LogOf::Agent(name) => entries.clone().find(|entry| entry.slot == name || entry.agent == name),
+        };
+        let Some(run) = run else { return Ok(None) };
+        self.reading(move |project| {
+            let path = log_folder(&project).join(format!("{}.log", run.run));
+            let lines = match last_lines(&path, lines) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+                lines => lines.map_err(|source| WorkError::Disk { path, source })?,
+            };
+            Ok(Some((RunId(run.run.as_str().into()), lines)))
+        })
+        .await
+    }
+
+    /// All worktrees and branches of stories.
+    pub async fn worktrees(&self) -> Result<Vec<WorktreeView>, PipelineError> {
+        self.reading(|project| {
+            let view = |(name, found): (Name, Found)| WorktreeView {
+                story: name.id(),
+                path: (found.folder || found.admin)
+                    .then(|| PathBuf::from(".storkit/worktrees").join(name.to_string())),
+                branch: found.branch.map(|_| name.branch()),
+            };
+            Ok(worktrees(&project)?.list().map_err(refused)?.into_iter().map(view).collect())
+        })
+        .await
+    }
+
+    async fn reading<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(Project) -> Result<T, PipelineError> + Send + 'static,
+    ) -> Result<T, PipelineError> {
+        let project = self.project().clone();
+        tokio::task::spawn_blocking(move || read(project)).await.unwrap_or(Err(PipelineError::Gone))
+    }
+}
+
+fn refused(error: impl std::fmt::Display) -> PipelineError {
+    PipelineError::Refused(format!("{error}"))
+}
+
+fn worktrees(project: &Project) -> Result<Worktrees, PipelineError> {
+    Worktrees::open(project, Limits::default()).map_err(refused)
+}
+
+fn ahead(repository: &Repository, base: &str, tip: Oid) -> Result<usize, git2::Error> {
+    let mut walk = repository.revwalk()?;
+    walk.push(tip)?;
+    walk.hide_ref(&format!("refs/heads/{base}"))?;
+    Ok(walk.count())
+}
+
+fn overview(project: &Project, base: &str, story: StoryId) -> Result<Option<Overview>, git2::Error> {
+    let repository = Repository::open(project.root())?;
+    let proven = Proof::read(project.root(), story).ok().flatten();
+    let proven = proven.and_then(|proof| Oid::from_str(&proof.commit).ok());
+    let found = match proven.filter(|id| repository.find_commit(*id).is_ok()) {
+        Some(id) => Some(id),
+        None => merge_commit(&repository, base, story)?,
+    };
+    let Some(commit) = found.map(|id| repository.find_commit(id)).transpose()? else { return Ok(None) };
+    let message = String::from_utf8_lossy(commit.message_bytes()).into_owned();
+    let gates = trailers(&message).map(|trailers| trailers.gates).unwrap_or_default();
+    let before = commit.parents().next().map(|parent| parent.tree_id());
+    let files = diff_of(&repository, before, commit.tree_id())?;
+    Ok(Some(Overview {
+        commit: commit.id().to_string(),
+        time: commit.time().seconds(),
+        files: files.into_iter().filter(|(path, ..)| !path.starts_with(".storkit/work")).collect(),
+        gates: gates.into_iter().map(|gate| (gate.command, gate.code)).collect(),
+        message,
+    }))
+}
+
+fn merge_commit(repository: &Repository, base: &str, story: StoryId) -> Result<Option<Oid>, git2::Error> {
+    let mut walk = repository.revwalk()?;
+    walk.push_ref(&format!("refs/heads/{base}"))?;
+    for id in walk.take(LOOK_BACK) {
+        let id = id?;
+        let commit = repository.find_commit(id)?;
+        let subject = commit.summary().ok().flatten().unwrap_or_default();
+        if merged_story(subject) == Some(story) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
