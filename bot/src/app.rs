@@ -20,6 +20,7 @@ use crate::{
     host::{self, BotHost},
     http::{self, Run, RunGuard, Runs},
     lock::{self, InstanceLock, LockError},
+    notify,
     permission::{PermissionBroker, QuestionId},
     replies,
     room::{RetryPolicy, RoomTask},
@@ -117,6 +118,8 @@ impl App {
         let host = BotHost::new(&options.loaded.config, runs.clone(), port.clone());
         let pipeline = Pipeline::open(&options.project, host::settings(&options.loaded), Arc::new(host))
             .map_err(StartError::Ledger)?;
+        // From the first event on: what an earlier storkit left is told, too.
+        let (_, events) = pipeline.follow();
         let services = Arc::new(services(options, registry, store, &sender, (pipeline, port)));
         drop(sender);
         let for_rooms = services.clone();
@@ -134,6 +137,7 @@ impl App {
         let (services, runs) = (app.services.clone(), app.runs.clone());
         app.services.tracker.spawn(http::serve(listener, services.clone(), runs));
         app.services.tracker.spawn(router::run(services.clone(), inbox));
+        app.services.tracker.spawn(notify::run(services.clone(), events));
         app.services.tracker.spawn(prune(services));
         Ok(app)
     }

@@ -1,5 +1,6 @@
 //! The loopback listener: MCP for agents, health and metrics. The only part that names axum.
 
+mod events;
 mod mcp;
 mod runs;
 pub mod scripted_model;
@@ -35,6 +36,7 @@ pub async fn serve(listener: TcpListener, services: Arc<Services>, runs: Runs) {
     let router = Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))
+        .route("/ws", get(events::follow))
         .with_state(services)
         .merge(mcp)
         .layer(middleware::from_fn(only_loopback));

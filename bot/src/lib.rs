@@ -16,6 +16,7 @@ mod live;
 mod lock;
 pub mod logging;
 mod metrics;
+mod notify;
 pub mod permission;
 mod prompt;
 mod replies;

@@ -313,6 +313,11 @@ pub fn clock_time(time: SystemTime) -> String {
         .unwrap_or_else(|_| "a later time".into())
 }
 
+/// A room that follows the pipeline missed events: there were too many at once.
+pub fn events_missed(count: u64) -> String {
+    format!("{count} events came too fast to be told. `status` shows how things are.")
+}
+
 /// At most `max` characters, on one line.
 pub fn shorten(text: &str, max: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");

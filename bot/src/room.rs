@@ -154,6 +154,7 @@ impl RoomTask {
             RoomInput::Verdict { request_id, answer } => self.verdict(request_id, answer),
             RoomInput::LeftQuestion { id, tool, copy } => self.left_question(id, &tool, copy),
             RoomInput::LeftPrompt { number, started, prompt } => self.left_prompt(number, started, prompt),
+            RoomInput::Tell(message) => self.outbox.say(message),
             RoomInput::Notice(text) => self.outbox.say(Outgoing::text(text).with_tone(Tone::Notice)),
             RoomInput::Shutdown(done) => self.shut_down(done),
         }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use adapters::{Incoming, Room};
+use adapters::{Incoming, Outgoing, Room};
 use pipeline::claude::PermissionAnswer;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -67,6 +67,8 @@ pub enum RoomInput {
     },
     /// Something the room should know, e.g. that the state was damaged.
     Notice(String),
+    /// What the room follows has news.
+    Tell(Outgoing),
     /// End what runs, say so, answer when all is said.
     Shutdown(oneshot::Sender<()>),
 }

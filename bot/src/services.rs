@@ -112,6 +112,7 @@ impl Services {
             env: claude.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             max_turns: None,
             max_budget_usd: None,
+            accept_edits: false,
             confine: None,
         }
     }

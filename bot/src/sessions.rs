@@ -318,6 +318,7 @@ mod tests {
             env: Vec::new(),
             max_turns: None,
             max_budget_usd: None,
+            accept_edits: false,
             confine: None,
         }
     }

@@ -5,6 +5,7 @@ mod basics;
 mod choices;
 mod commands;
 mod hostile;
+mod life;
 mod limits;
 mod live;
 mod many;

@@ -45,6 +45,7 @@ pub struct Setup {
     claude_env: Vec<(String, String)>,
     commands: fn() -> Registry,
     files: Vec<(String, String)>,
+    committed: Vec<(String, String)>,
 }
 
 /// A running bot. The folder goes with it.
@@ -78,6 +79,7 @@ impl Setup {
             claude_env: Vec::new(),
             commands: bot::commands::all,
             files: Vec::new(),
+            committed: Vec::new(),
         }
     }
 
@@ -145,16 +147,36 @@ impl Setup {
         self
     }
 
+    /// A file that the project's first commits have.
+    #[must_use]
+    pub fn committed(mut self, path: &str, text: &str) -> Self {
+        self.committed.push((path.to_owned(), text.to_owned()));
+        self
+    }
+
     /// Makes the project and starts the bot.
     pub async fn start(self) -> Bot {
         let folder = tempfile::tempdir().expect("a temporary folder");
         git_project(&folder.path().join("project"));
+        for (path, _) in &self.committed {
+            self.commit(folder.path(), path);
+        }
         for (path, text) in &self.files {
             let path = folder.path().join("project").join(path);
             fs::create_dir_all(path.parent().expect("a folder in the project")).expect("its folder is made");
             fs::write(path, text).expect("the file is written");
         }
         self.start_in(folder).await.expect("the bot starts")
+    }
+
+    fn commit(&self, folder: &Path, path: &str) {
+        let text = self.committed.iter().find(|(other, _)| other == path).map(|(_, text)| text);
+        let project = folder.join("project");
+        let file = project.join(path);
+        fs::create_dir_all(file.parent().expect("a folder in the project")).expect("its folder is made");
+        fs::write(file, text.expect("it is listed")).expect("the file is written");
+        git(&project, &["add", path]);
+        git(&project, &["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", path]);
     }
 
     async fn start_in(self, folder: TempDir) -> Result<Bot, StartError> {
@@ -238,6 +260,24 @@ impl Bot {
         self.folder.path().join("project").join(path)
     }
 
+    /// Waits until the pipeline has begun.
+    pub async fn started(&self) {
+        self.app.services().pipeline.rescan().await.expect("the pipeline works");
+    }
+
+    /// Waits until no story has a worktree: they go in the background.
+    pub async fn until_no_worktrees(&self) {
+        let until = std::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            let left = self.app.services().pipeline.worktrees().await.expect("they can be listed");
+            if left.is_empty() {
+                return;
+            }
+            assert!(std::time::Instant::now() < until, "{left:?} are left");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// The home that the CLI runs with.
     pub fn home(&self) -> PathBuf {
         self.folder.path().join("home")
@@ -269,6 +309,13 @@ impl Bot {
     pub fn agent_processes(&self) -> usize {
         self.app.services().sample().1.iter().map(|(_, tree)| tree.processes).sum()
     }
+}
+
+/// Git in a folder; what it printed.
+pub fn git(folder: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("git").arg("-C").arg(folder).args(arguments).output().expect("git runs");
+    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
 /// A repository with one commit.

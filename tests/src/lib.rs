@@ -6,7 +6,7 @@ mod program;
 mod screen;
 mod serving;
 
-pub use harness::{Bot, Cli, Setup};
+pub use harness::{Bot, Cli, Setup, git};
 pub use process::{PidPost, ended, kill_9, runs, terminate};
 pub use program::Program;
 pub use screen::Screen;

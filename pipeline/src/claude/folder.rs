@@ -138,6 +138,7 @@ mod tests {
             env: vec![],
             max_turns: None,
             max_budget_usd: None,
+            accept_edits: false,
             confine: None,
         }
     }

@@ -19,6 +19,9 @@ pub(super) const RUN_VARIABLE: &str = "STORKIT_RUN";
 /// The CLI's name of the permission tool for [`PermissionRoute::Mcp`].
 const PERMISSION_TOOL: &str = "mcp__storkit__prompt_permission";
 
+/// The CLI's name of all tools of that server.
+const OWN_TOOLS: &str = "mcp__storkit";
+
 /// How long one MCP call may take, in milliseconds: a day. Without it a silent answer ends after 60 s.
 const MCP_TIMEOUT_MS: u32 = 86_400_000;
 
@@ -67,6 +70,9 @@ pub struct Launch {
     pub max_turns: Option<u32>,
     /// `--max-budget-usd`; counts this process only and overshoots by one call.
     pub max_budget_usd: Option<f64>,
+    /// Edits of files in the working directory need no question (`--permission-mode acceptEdits`): for a worktree
+    /// that is the agent's own.
+    pub accept_edits: bool,
     /// What the process is kept in. Where [`crate::sandbox::Confinement::encloses`], the caller has called
     /// [`crate::worktree::Worktree::enclose`] before, and `cwd` is that worktree.
     pub confine: Option<Confined>,
@@ -176,6 +182,8 @@ fn options(launch: &Launch, files: &Files) -> Vec<OsString> {
         PermissionRoute::Mcp { .. } => {
             add("--mcp-config", files.mcp.as_os_str());
             add("--permission-prompt-tool", PERMISSION_TOOL.as_ref());
+            // Which of storkit's own tools a run may use is decided where they are called.
+            add("--allowedTools", OWN_TOOLS.as_ref());
         }
         PermissionRoute::Control if launch.mode == Mode::Live => {
             add("--permission-prompt-tool", "stdio".as_ref());
@@ -199,6 +207,9 @@ fn options(launch: &Launch, files: &Files) -> Vec<OsString> {
         }
         Some(text) => add("--append-system-prompt", text.as_ref()),
         None => {}
+    }
+    if launch.accept_edits {
+        add("--permission-mode", "acceptEdits".as_ref());
     }
     if let Some(turns) = launch.max_turns {
         add("--max-turns", turns.to_string().as_ref());
@@ -292,6 +303,7 @@ mod tests {
             env: vec![],
             max_turns: None,
             max_budget_usd: None,
+            accept_edits: false,
             confine: None,
         }
     }

@@ -294,6 +294,7 @@ mod tests {
                 env: vec![],
                 max_turns: None,
                 max_budget_usd: None,
+                accept_edits: false,
                 confine: None,
             };
             Self { place, launch }

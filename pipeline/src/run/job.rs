@@ -299,6 +299,7 @@ impl Job {
             env,
             max_turns: agent.max_turns,
             max_budget_usd: limits.into_iter().flatten().reduce(f64::min),
+            accept_edits: true,
             confine: Some(confined),
         })
     }

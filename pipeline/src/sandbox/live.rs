@@ -45,6 +45,7 @@ fn launch(fixture: &Fixture, worktree: &Worktree, confined: Confined, mode: Mode
         env: worktree.environment(true),
         max_turns: None,
         max_budget_usd: None,
+        accept_edits: false,
         confine: Some(confined),
     }
 }

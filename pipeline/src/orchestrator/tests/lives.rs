@@ -286,7 +286,7 @@ async fn money_that_is_spent_blocks_and_retry_grants_as_much_again() {
 
 #[tokio::test]
 async fn a_restart_goes_on_where_it_was() {
-    let mut fixture = Fixture::new().await;
+    let fixture = Fixture::new().await;
     let hold =
         "do: test -e ../../../went || { mkfifo ../../../hold; touch ../../../went; read x < ../../../hold; }";
     let id = fixture.start("Cut", &format!("{hold}\n{}", writes("x.txt", "x"))).await;

@@ -1,0 +1,128 @@
+//! `/ws`: every event of the pipeline, after a snapshot of its state.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{
+        State, WebSocketUpgrade,
+        ws::{Message, WebSocket},
+    },
+    response::Response,
+};
+use pipeline::event::{Numbered, Snapshot};
+use serde_json::{Value, json};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::services::Services;
+
+/// Keeps proxies and dead clients from being taken for each other.
+const PING: Duration = Duration::from_secs(30);
+
+/// Takes a client on.
+pub async fn follow(upgrade: WebSocketUpgrade, State(services): State<Arc<Services>>) -> Response {
+    upgrade.on_upgrade(move |socket| async move {
+        tokio::select! {
+            () = services.stop.cancelled() => {}
+            // A client that is gone is no error.
+            _ = stream(socket, &services) => {}
+        }
+    })
+}
+
+async fn stream(mut socket: WebSocket, services: &Services) -> Result<(), axum::Error> {
+    let (snapshot, mut events) = services.pipeline.follow();
+    let mut seen = send_snapshot(&mut socket, &snapshot).await?;
+    let mut ping = interval(PING);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            next = next(&mut events) => match next {
+                Some(Next::Event(event)) if event.seq <= seen => {}
+                Some(Next::Event(event)) => {
+                    seen = event.seq;
+                    socket.send(text(&event_line(&event))).await?;
+                }
+                // It lags too far behind: what it missed is in the state now.
+                Some(Next::Anew) => seen = send_snapshot(&mut socket, &services.pipeline.snapshot()).await?,
+                None => return Ok(()),
+            },
+            said = socket.recv() => match said {
+                // Clients have nothing to say but pongs.
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error),
+                None => return Ok(()),
+            },
+            _ = ping.tick() => socket.send(Message::Ping(Default::default())).await?,
+        }
+    }
+}
+
+enum Next {
+    Event(Arc<Numbered>),
+    Anew,
+}
+
+async fn next(events: &mut Receiver<Arc<Numbered>>) -> Option<Next> {
+    match events.recv().await {
+        Ok(event) => Some(Next::Event(event)),
+        Err(RecvError::Lagged(_)) => Some(Next::Anew),
+        Err(RecvError::Closed) => None,
+    }
+}
+
+async fn send_snapshot(socket: &mut WebSocket, snapshot: &Snapshot) -> Result<u64, axum::Error> {
+    socket.send(text(&snapshot_line(snapshot))).await?;
+    Ok(snapshot.seq)
+}
+
+fn text(value: &Value) -> Message {
+    Message::Text(value.to_string().into())
+}
+
+fn event_line(event: &Numbered) -> Value {
+    let mut line = serde_json::to_value(event).unwrap_or_default();
+    line["type"] = json!("event");
+    line
+}
+
+fn snapshot_line(snapshot: &Snapshot) -> Value {
+    let stories: Vec<Value> = snapshot
+        .board
+        .stories
+        .iter()
+        .map(|story| json!({ "id": story.id(), "title": story.front.name, "kind": story.file.kind, "stage": story.stage }))
+        .collect();
+    let problems: Vec<String> = snapshot.board.problems.iter().map(ToString::to_string).collect();
+    json!({
+        "type": "snapshot",
+        "seq": snapshot.seq,
+        "base": snapshot.base,
+        "protection": snapshot.protection,
+        "paused": snapshot.paused,
+        "stories": stories,
+        "problems": problems,
+        "runs": snapshot.runs,
+        "workers": snapshot.workers,
+        "merges": snapshot.merges.iter().map(|(id, merge)| (id.to_string(), json!(merge))).collect::<serde_json::Map<_, _>>(),
+        "holds": snapshot.holds.iter().map(|(id, hold)| (id.to_string(), json!(hold))).collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_and_an_event_say_what_they_are() {
+        let snapshot = snapshot_line(&crate::commands::status_board::fixture::snapshot());
+        assert_eq!((snapshot["type"].as_str(), snapshot["seq"].as_u64()), (Some("snapshot"), Some(7)));
+        assert_eq!(snapshot["stories"][1]["stage"], "current");
+        assert_eq!(snapshot["merges"]["4"]["state"], "queued");
+        let event = pipeline::event::Event::Paused { why: None };
+        let line = event_line(&Numbered { seq: 8, at: 5, event });
+        assert_eq!(line, json!({ "type": "event", "seq": 8, "at": 5, "event": "paused", "why": null }));
+    }
+}

@@ -1,0 +1,303 @@
+//! Events of a moment as messages: a pure function.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use adapters::{Choice, Outgoing, Tone, markdown::inert};
+use pipeline::{
+    event::{Actor, Event, MergeView, Numbered, Wanted},
+    stage::Stage,
+    story::StoryId,
+};
+
+use crate::replies::shorten;
+
+/// More stories than this in one message are only counted.
+const MOST: usize = 5;
+
+/// Longest title and reason in a line.
+const TITLE: usize = 60;
+const REASON: usize = 240;
+
+/// How soon an event is worth telling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Not at all.
+    Nothing,
+    /// With what comes next.
+    Some,
+    /// Soon: somebody has to know.
+    Much,
+}
+
+/// Whether people are told of an event.
+pub fn weight(event: &Event) -> Weight {
+    match event {
+        Event::StoryMoved { .. } | Event::StoryDeleted { .. } | Event::ProblemFound { .. } => Weight::Some,
+        Event::StoryCreated { by: Actor::Person(_), .. } => Weight::Nothing,
+        Event::StoryCreated { .. } => Weight::Some,
+        Event::RunEnded { failed: true, .. } => Weight::Some,
+        Event::Merge { merge: MergeView::Conflict { .. } | MergeView::Merged { .. }, .. } => Weight::Some,
+        Event::NeedsPerson { .. } | Event::Alarm { .. } | Event::Paused { .. } => Weight::Much,
+        Event::StoryChanged { .. }
+        | Event::RunStarted { .. }
+        | Event::RunPhase { .. }
+        | Event::RunSaid { .. }
+        | Event::RunEnded { .. }
+        | Event::Merge { .. } => Weight::Nothing,
+    }
+}
+
+/// What is known of one story in the moment.
+#[derive(Default)]
+struct Story {
+    title: String,
+    from: Option<Stage>,
+    to: Option<Stage>,
+    why: Option<String>,
+    by: Option<Actor>,
+    created: bool,
+    deleted: bool,
+    failed: Option<String>,
+    merged: Option<String>,
+    conflict: Option<usize>,
+    diff: Option<String>,
+}
+
+/// The messages, the most urgent last, so that it stands at the room's end. `cost` is a story's in US dollars.
+pub fn digest(events: &[Arc<Numbered>], cost: &dyn Fn(StoryId) -> f64) -> Vec<Outgoing> {
+    let mut stories: BTreeMap<StoryId, Story> = BTreeMap::new();
+    let mut problems = Vec::new();
+    let mut urgent = Vec::new();
+    for event in events {
+        match &event.event {
+            Event::NeedsPerson { story, title, why, wanted } => {
+                urgent.push(asked(*story, title, why, *wanted))
+            }
+            Event::Alarm { text, .. } => {
+                let text = format!("**Alarm**: {}", inert(&shorten(text, 1_500)));
+                urgent.push(Outgoing::text(text).with_tone(Tone::Question));
+            }
+            Event::Paused { why: Some(why) } => {
+                urgent.push(
+                    Outgoing::text(format!("No agent is started for now: {}", inert(why)))
+                        .with_tone(Tone::Failure),
+                );
+            }
+            Event::Paused { why: None } => {
+                urgent.push(Outgoing::text("Agents are started again.").with_tone(Tone::Notice));
+            }
+            Event::ProblemFound { problem } => problems.push(problem.clone()),
+            other => collect(&mut stories, other),
+        }
+    }
+    let mut messages = Vec::new();
+    let mut lines: Vec<String> = if stories.len() > MOST {
+        counted(&stories)
+    } else {
+        stories.iter().filter_map(|(id, story)| line(*id, story, cost(*id))).collect()
+    };
+    lines.extend(problems.iter().take(MOST).cloned());
+    if problems.len() > MOST {
+        lines.push(format!("And {} more files that cannot be read.", problems.len() - MOST));
+    }
+    if !lines.is_empty() {
+        messages.push(Outgoing::text(lines.join("\n\n")).with_tone(Tone::Notice));
+    }
+    messages.extend(urgent);
+    messages
+}
+
+fn collect(stories: &mut BTreeMap<StoryId, Story>, event: &Event) {
+    match event {
+        Event::StoryMoved { story, title, from, to, by, why } => {
+            let known = stories.entry(*story).or_default();
+            known.title.clone_from(title);
+            known.from.get_or_insert(*from);
+            known.to = Some(*to);
+            known.by = Some(by.clone());
+            known.why.clone_from(why);
+        }
+        Event::StoryCreated { story, title, by, .. } => {
+            let known = stories.entry(*story).or_default();
+            known.title.clone_from(title);
+            (known.created, known.by) = (true, Some(by.clone()));
+        }
+        Event::StoryDeleted { story, title, by, .. } => {
+            let known = stories.entry(*story).or_default();
+            known.title.clone_from(title);
+            (known.deleted, known.by) = (true, Some(by.clone()));
+        }
+        Event::RunEnded { run, outcome, failed: true, .. } => {
+            let known = stories.entry(run.story).or_default();
+            known.title.clone_from(&run.title);
+            known.failed = Some(format!("`{}` failed: {}", run.slot, inert(&shorten(outcome, REASON))));
+        }
+        Event::Merge { story, title, merge, diff } => {
+            let known = stories.entry(*story).or_default();
+            known.title.clone_from(title);
+            known.diff.clone_from(diff);
+            match merge {
+                MergeView::Merged { commit } => known.merged = Some(commit.clone()),
+                MergeView::Conflict { files } => known.conflict = Some(files.len()),
+                MergeView::Queued { .. } | MergeView::Running { .. } | MergeView::Failed { .. } => {}
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A story's moment in one line.
+fn line(id: StoryId, story: &Story, cost: f64) -> Option<String> {
+    let head = format!("**{id} {}**", inert(&shorten(&story.title, TITLE)));
+    let by = story.by.as_ref().map(|by| inert(&by.to_string()).to_string()).unwrap_or_default();
+    let spent = if cost > 0.0 { format!(", ${cost:.2}") } else { String::new() };
+    if let Some(commit) = &story.merged {
+        let diff = story.diff.as_ref().map(|diff| format!(", {diff}")).unwrap_or_default();
+        return Some(format!("{head}: merged as `{commit:.10}`{diff}{spent}. `overview {id}` tells more."));
+    }
+    if story.deleted {
+        return Some(format!("{head}: deleted by {by}."));
+    }
+    if let Some(files) = story.conflict {
+        let files = format!("{files} file{}", if files == 1 { "" } else { "s" });
+        return Some(format!("{head}: its merge has conflicts in {files}; a mergemaster takes it up."));
+    }
+    match (story.from, story.to) {
+        (Some(from), Some(to)) if from != to => {
+            let why = story
+                .why
+                .as_ref()
+                .map(|why| format!(": {}", inert(&shorten(why, REASON))))
+                .unwrap_or_default();
+            let who =
+                if matches!(story.by, Some(Actor::Pipeline)) { String::new() } else { format!(" by {by}") };
+            return Some(format!("{head}: {from} → {to}{who}{why}{spent}."));
+        }
+        _ => {}
+    }
+    if let Some(failed) = &story.failed {
+        return Some(format!("{head}: {failed} `log {id}` shows more."));
+    }
+    story.created.then(|| format!("{head}: created by {by}."))
+}
+
+/// Many stories: how many came where.
+fn counted(stories: &BTreeMap<StoryId, Story>) -> Vec<String> {
+    let mut places: BTreeMap<Stage, usize> = BTreeMap::new();
+    let (mut created, mut deleted, mut failed) = (0, 0, 0);
+    for story in stories.values() {
+        if story.deleted {
+            deleted += 1;
+        } else if let (true, Some(to)) = (story.from != story.to, story.to) {
+            *places.entry(to).or_default() += 1;
+        } else if story.created {
+            created += 1;
+        } else {
+            failed += usize::from(story.failed.is_some());
+        }
+    }
+    let mut parts: Vec<String> =
+        places.iter().map(|(stage, count)| format!("{count} moved to {stage}")).collect();
+    let others = [(created, "created"), (deleted, "deleted"), (failed, "with a failed run")];
+    parts.extend(
+        others.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")),
+    );
+    vec![format!("{} stories: {}. `status` shows them.", stories.len(), parts.join(", "))]
+}
+
+fn asked(id: StoryId, title: &str, why: &str, wanted: Wanted) -> Outgoing {
+    let choice =
+        |line: String, label: &str| Choice { key: format!("cmd:{line}"), label: label.into(), emoji: None };
+    let (what, choices) = match wanted {
+        Wanted::Review => (
+            format!("`show {id}`, then `accept {id}` or `reject {id} WHY`."),
+            vec![choice(format!("show {id}"), "Show"), choice(format!("accept {id}"), "Accept")],
+        ),
+        Wanted::Retry => (
+            format!("`log {id}` shows more; `retry {id}` lets it go on."),
+            vec![choice(format!("log {id}"), "Log"), choice(format!("retry {id}"), "Retry")],
+        ),
+        Wanted::ClearTheWay => (
+            format!("Commit or move these files, then `retry {id}`."),
+            vec![choice(format!("retry {id}"), "Retry")],
+        ),
+        Wanted::Budget => (
+            format!("`cost {id}` shows for what; `retry {id}` lets it spend as much again."),
+            vec![choice(format!("cost {id}"), "Cost"), choice(format!("retry {id}"), "Go on")],
+        ),
+    };
+    let text = format!(
+        "**{id} {}** needs a person. {} {what}",
+        inert(&shorten(title, TITLE)),
+        inert(&shorten(why, REASON + 60))
+    );
+    Outgoing { choices, ..Outgoing::text(text).with_tone(Tone::Question) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(events: Vec<Event>) -> Vec<Arc<Numbered>> {
+        let number = |(seq, event)| Arc::new(Numbered { seq: seq as u64, at: 0, event });
+        events.into_iter().enumerate().map(number).collect()
+    }
+
+    fn moved(id: u32, from: Stage, to: Stage, by: Actor) -> Event {
+        Event::StoryMoved { story: StoryId(id), title: format!("Story {id}"), from, to, by, why: None }
+    }
+
+    fn texts(events: Vec<Event>) -> Vec<String> {
+        digest(&numbered(events), &|_| 0.5).into_iter().map(|message| message.markdown).collect()
+    }
+
+    #[test]
+    fn what_happens_to_a_story_in_a_moment_is_one_line_with_its_end() {
+        let merged = Event::Merge {
+            story: StoryId(1),
+            title: "Story 1".into(),
+            merge: MergeView::Merged { commit: "0123456789abcdef".into() },
+            diff: Some("2 files, +3 -1".into()),
+        };
+        let events = vec![
+            moved(1, Stage::Qa, Stage::Merge, Actor::Pipeline),
+            merged,
+            moved(1, Stage::Merge, Stage::Done, Actor::Pipeline),
+            moved(2, Stage::Backlog, Stage::Current, Actor::Person("Ann".into())),
+            moved(2, Stage::Current, Stage::Qa, Actor::Pipeline),
+        ];
+        insta::assert_snapshot!(texts(events).join("\n==\n"), @r"
+        **1 Story 1**: merged as `0123456789`, 2 files, +3 -1, $0.50. `overview 1` tells more.
+
+        **2 Story 2**: backlog → qa, $0.50.
+        ");
+    }
+
+    #[test]
+    fn ten_thousand_moves_are_one_line() {
+        let events =
+            (1..=10_000).map(|id| moved(id, Stage::Backlog, Stage::Current, Actor::Editor)).collect();
+        assert_eq!(texts(events), ["10000 stories: 10000 moved to current. `status` shows them."]);
+    }
+
+    #[test]
+    fn what_a_person_must_do_is_a_message_of_its_own_with_the_commands_as_buttons() {
+        let asked = Event::NeedsPerson {
+            story: StoryId(3),
+            title: "A *door*".into(),
+            why: "Story 3: waits for a person to accept or reject it.".into(),
+            wanted: Wanted::Review,
+        };
+        let messages = digest(&numbered(vec![asked]), &|_| 0.0);
+        insta::assert_snapshot!(messages[0].markdown, @r"**3 A \*door\*** needs a person. Story 3: waits for a person to accept or reject it. `show 3`, then `accept 3` or `reject 3 WHY`.");
+        assert_eq!(messages[0].choices[1].key, "cmd:accept 3");
+        assert_eq!(messages[0].tone, Tone::Question);
+    }
+
+    #[test]
+    fn phases_lines_and_edits_are_not_told() {
+        let quiet = Event::StoryChanged { story: StoryId(1), title: "x".into() };
+        assert_eq!(weight(&quiet), Weight::Nothing);
+        assert_eq!(weight(&Event::Alarm { story: None, text: "x".into() }), Weight::Much);
+    }
+}
