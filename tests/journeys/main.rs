@@ -3,6 +3,7 @@
 mod ambient;
 mod basics;
 mod choices;
+mod crash;
 mod commands;
 mod hostile;
 mod life;

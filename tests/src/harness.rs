@@ -265,6 +265,21 @@ impl Bot {
         self.app.services().pipeline.rescan().await.expect("the pipeline works");
     }
 
+    /// Waits until the story is done.
+    pub async fn until_done(&self, story: u32) {
+        let pipeline = &self.app.services().pipeline;
+        let (_, mut events) = pipeline.follow();
+        let done = || {
+            let snapshot = pipeline.snapshot();
+            let story = snapshot.board.story(pipeline::story::StoryId(story));
+            story.is_some_and(|story| story.stage == pipeline::stage::Stage::Done)
+        };
+        while !done() {
+            let next = tokio::time::timeout(Duration::from_secs(120), events.recv()).await;
+            assert!(next.is_ok(), "story {story} is not done: {:?}", pipeline.snapshot());
+        }
+    }
+
     /// Waits until no story has a worktree: they go in the background.
     pub async fn until_no_worktrees(&self) {
         let until = std::time::Instant::now() + Duration::from_secs(60);

@@ -64,7 +64,8 @@ fn page(id: StoryId, done: &Done, cost: f64) -> String {
         let _ = writeln!(page, "- cost: ${cost:.2}");
     }
     let (added, removed) = done.files.iter().fold((0, 0), |(a, r), file| (a + file.1, r + file.2));
-    let _ = writeln!(page, "\n{} files, +{added} -{removed}", done.files.len());
+    let count = done.files.len();
+    let _ = writeln!(page, "\n{count} file{}, +{added} -{removed}", if count == 1 { "" } else { "s" });
     for (path, added, removed) in done.files.iter().take(FILES) {
         let _ = writeln!(page, "- {} +{added} -{removed}", code_span(&path.display().to_string()));
     }

@@ -211,7 +211,8 @@ impl Orchestrator {
             Ok(MergeOutcome::Merged(proof)) => {
                 self.shop.own.add(&proof.commit);
                 let stat = &proof.diff;
-                Some(format!("{} files, +{} -{}", stat.files, stat.insertions, stat.deletions))
+                let files = if stat.files == 1 { "file" } else { "files" };
+                Some(format!("{} {files}, +{} -{}", stat.files, stat.insertions, stat.deletions))
             }
             _ => None,
         };

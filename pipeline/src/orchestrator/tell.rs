@@ -19,8 +19,7 @@ pub(super) struct Teller {
     /// Why the pipeline does not work, as last told.
     broken: Option<String>,
     state: watch::Sender<Arc<Snapshot>>,
-    /// Events that are in no snapshot yet: they are sent behind it, so that whoever follows never sees an event
-    /// whose effect the snapshot lacks.
+    /// Events that are in no snapshot yet.
     unsent: Vec<Event>,
 }
 
@@ -39,17 +38,18 @@ impl Teller {
         self.tell(Event::Alarm { story, text });
     }
 
-    /// Numbers and sends what there is to tell; `snapshot` is the state after all of it. Events go out first: one
-    /// who follows takes the snapshot's number as what it has seen.
+    /// Numbers and sends what there is to tell; `snapshot` is the state after all of it. The state is there first:
+    /// whoever hears an event finds its effect in the snapshot.
     pub(super) fn publish(&mut self, snapshot: Snapshot) {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let at = u64::try_from(at).unwrap_or(u64::MAX);
-        for event in self.unsent.drain(..) {
-            self.seq += 1;
-            // Fails where nobody follows.
-            let _ = self.events.send(Arc::new(Numbered { seq: self.seq, at, event }));
-        }
+        let first = self.seq + 1;
+        self.seq += self.unsent.len() as u64;
         self.state.send_replace(Arc::new(Snapshot { seq: self.seq, ..snapshot }));
+        for (seq, event) in (first..).zip(self.unsent.drain(..)) {
+            // Fails where nobody follows.
+            let _ = self.events.send(Arc::new(Numbered { seq, at, event }));
+        }
     }
 
     /// The pipeline does not work at all.

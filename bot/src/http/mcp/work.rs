@@ -85,8 +85,6 @@ pub(super) async fn wait(call: Call) -> Answered {
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             }
-            // The snapshot follows its events at once.
-            tokio::task::yield_now().await;
         }
     };
     let waited = timeout(Duration::from_secs(seconds), quiet).await.is_ok();

@@ -1,0 +1,332 @@
+//! A project with stories that keep coming, and what must hold of it while nobody runs.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    process::Child,
+    time::{Duration, Instant},
+};
+
+use e2e::{Program, git, kill_9};
+
+const STAGES: [&str; 6] = ["1_backlog", "2_current", "3_qa", "4_merge", "5_done", "6_archived"];
+
+/// So many stories are in work at a time.
+const AT_ONCE: usize = 6;
+
+/// How long the end may take, when nobody kills any more.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The gate sees a broken merge: half a shared file, or a story without its file.
+const GATE: &str = r#"set -e
+! grep -rl '<<<<<<<' stories shared.txt
+for file in stories/*.txt; do test "$(cat "$file")" = "story $(basename "$file" .txt)"; done
+test "$(sort shared.txt | uniq -d | wc -l)" = 0
+"#;
+
+const TEAM: &str = r#"
+gates = ["sh gate.sh"]
+sweep_after = "0"
+max_retries = 20
+[[agent]]
+name = "coder"
+stage = "coder"
+count = 3
+sandbox = "none"
+[[agent]]
+name = "qa"
+stage = "qa"
+sandbox = "none"
+[[agent]]
+name = "merger"
+stage = "mergemaster"
+sandbox = "none"
+"#;
+
+pub struct World {
+    program: Program,
+    stories: u32,
+    merged: usize,
+    log: PathBuf,
+}
+
+type Holds = Result<(), String>;
+
+impl World {
+    pub fn new() -> Self {
+        let mut program = Program::with_stand_in();
+        let agent = program.project().with_file_name("agent");
+        fs::write(&agent, include_str!("../../src/stand_in/story_agent.py")).expect("the agent");
+        fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("it can run");
+        program.set_claude(agent.to_str().expect("text"));
+        let project = program.project();
+        for (path, text) in [
+            ("gate.sh", GATE),
+            ("shared.txt", "first\n"),
+            ("stories/0.txt", "story 0\n"),
+            (".storkit/project.toml", TEAM),
+        ] {
+            let path = project.join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(path, text).expect("a file");
+        }
+        git(&project, &["config", "user.name", "Ada"]);
+        git(&project, &["config", "user.email", "ada@example.org"]);
+        git(&project, &["add", "gate.sh", "shared.txt", "stories", ".storkit/project.toml"]);
+        git(&project, &["commit", "-q", "-m", "the project"]);
+        let log = program.project().with_file_name("log");
+        Self { program, stories: 0, merged: 0, log }
+    }
+
+    fn folder(&self, stage: &str) -> PathBuf {
+        self.program.file(".storkit/work").join(stage)
+    }
+
+    /// Where each story is.
+    fn places(&self) -> BTreeMap<u32, Vec<&'static str>> {
+        let mut places: BTreeMap<u32, Vec<&'static str>> = BTreeMap::new();
+        for stage in STAGES {
+            for entry in fs::read_dir(self.folder(stage)).into_iter().flatten().flatten() {
+                let name = entry.file_name().into_string().unwrap_or_default();
+                let id = name.split('_').next().and_then(|id| id.parse().ok());
+                if let Some(id) = id {
+                    places.entry(id).or_default().push(stage);
+                }
+            }
+        }
+        places
+    }
+
+    /// Puts new stories into work, as a person's editor does. Every third adds to the file that all share.
+    pub fn feed(&mut self) {
+        let open = self.places().values().filter(|stages| !stages.contains(&"5_done")).count();
+        for _ in open..AT_ONCE {
+            self.stories += 1;
+            let id = self.stories;
+            let own = format!("do: echo 'story {id}' > stories/{id}.txt && git add -A && git commit -qm {id}");
+            let shared = format!(
+                "do: grep -qx 'line {id}' shared.txt || {{ echo 'line {id}' >> shared.txt; git commit -qam 'shared {id}'; }}"
+            );
+            let more = if id.is_multiple_of(3) { format!("{shared}\n") } else { String::new() };
+            let merge = "merge: sed -i '/^<<<<<<<\\|^=======\\|^>>>>>>>\\||||||||/d' shared.txt && git add shared.txt";
+            let text = format!("---\nname: Story {id}\n---\n# Story {id}\n\n{own}\n{more}{merge}\nend of story {id}\n");
+            let folder = self.folder("2_current");
+            fs::create_dir_all(&folder).expect("a folder");
+            let temporary = self.program.file(".storkit/new-story");
+            fs::write(&temporary, text).expect("a file");
+            fs::rename(temporary, folder.join(format!("{id}_story_number.md"))).expect("it is there");
+        }
+    }
+
+    pub fn spawn(&self) -> Child {
+        let log = fs::File::options().create(true).append(true).open(&self.log).expect("a log");
+        let mut command = self.program.command(&["serve", "--port", "0"]);
+        command.stderr(log).stdout(std::process::Stdio::null());
+        command.spawn().expect("storkit starts")
+    }
+
+    pub fn kill(&self, mut child: Child) {
+        if child.try_wait().expect("it can be asked").is_none() {
+            kill_9(child.id().cast_signed());
+        }
+        child.wait().expect("it ends");
+    }
+
+    /// What must hold whenever storkit is dead.
+    pub fn check(&mut self, deep: bool) -> Holds {
+        self.no_story_is_lost_or_doubled()?;
+        self.no_file_is_torn()?;
+        self.base_is_linear_and_each_story_merged_once()?;
+        if deep {
+            self.repository_is_whole()?;
+        }
+        Ok(())
+    }
+
+    fn no_story_is_lost_or_doubled(&self) -> Holds {
+        let places = self.places();
+        let journal = self.program.file(".storkit/run/merge.json").exists();
+        for id in 1..=self.stories {
+            match places.get(&id).map(Vec::as_slice) {
+                Some([_]) => {}
+                // A merge that is on its way: its journal says so, and the next start finishes it.
+                Some(["4_merge", "5_done"]) if journal => {}
+                found => return Err(format!("story {id} is in {found:?} (journal: {journal})")),
+            }
+        }
+        Ok(())
+    }
+
+    fn no_file_is_torn(&self) -> Holds {
+        for stage in STAGES {
+            for entry in fs::read_dir(self.folder(stage)).into_iter().flatten().flatten() {
+                let name = entry.file_name().into_string().unwrap_or_default();
+                let Some(id) = name.strip_suffix("_story_number.md") else { continue };
+                let text = fs::read_to_string(entry.path()).unwrap_or_default();
+                if !text.starts_with("---\n") || !text.ends_with(&format!("end of story {id}\n")) {
+                    return Err(format!("{stage}/{name} is torn: {text:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn base_is_linear_and_each_story_merged_once(&mut self) -> Holds {
+        let project = self.program.project();
+        let merges = git(&project, &["rev-list", "--min-parents=2", "--count", "main"]);
+        if merges != "0" {
+            return Err(format!("base has {merges} commits with two parents"));
+        }
+        let stories = git(&project, &["log", "--format=%(trailers:key=Storkit-Story,valueonly,separator=%x2C)", "main"]);
+        let mut stories: Vec<&str> = stories.lines().filter(|line| !line.is_empty()).collect();
+        self.merged = stories.len();
+        stories.sort_unstable();
+        match stories.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(format!("story {} was merged twice", pair[0])),
+            None => Ok(()),
+        }
+    }
+
+    fn repository_is_whole(&self) -> Holds {
+        let fsck = std::process::Command::new("git")
+            .arg("-C")
+            .arg(self.program.project())
+            .args(["fsck", "--connectivity-only", "--no-dangling"])
+            .output()
+            .expect("git runs");
+        if !fsck.status.success() {
+            return Err(format!("git fsck: {}", String::from_utf8_lossy(&fsck.stderr)));
+        }
+        self.base_is_green()
+    }
+
+    /// The gate on what base has, whatever the checkout looks like.
+    fn base_is_green(&self) -> Holds {
+        let place = tempfile::tempdir().expect("a folder");
+        let archive = format!("git -C {} archive main | tar -x", self.program.project().display());
+        for line in [archive.as_str(), "sh gate.sh"] {
+            let run = std::process::Command::new("sh").args(["-c", line]).current_dir(place.path()).output();
+            let run = run.expect("a shell");
+            if !run.status.success() {
+                let said = String::from_utf8_lossy(&run.stderr).into_owned() + &String::from_utf8_lossy(&run.stdout);
+                return Err(format!("base is not green: {said}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Without kills all stories are done soon, and nothing is left that belongs to none.
+    pub fn finish(&mut self) -> Holds {
+        let mut serving = self.program.serve();
+        let until = Instant::now() + PATIENCE;
+        while self.places().values().any(|stages| stages.as_slice() != ["5_done"]) {
+            if Instant::now() > until {
+                return Err(format!("not all stories are done: {:?}", self.open()));
+            }
+            // Looks at folders; there is nothing to wait on from outside.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        while !git(&self.program.project(), &["branch", "--list", "feature/*"]).is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let _ = &mut serving;
+        let (code, log) = serving.end();
+        if code != Some(0) {
+            return Err(format!("it did not end well: {code:?}\n{log}"));
+        }
+        self.check(true)?;
+        self.nothing_is_left()
+    }
+
+    fn open(&self) -> Vec<(u32, Vec<&'static str>)> {
+        self.places().into_iter().filter(|(_, stages)| stages.as_slice() != ["5_done"]).collect()
+    }
+
+    fn nothing_is_left(&self) -> Holds {
+        let project = self.program.project();
+        let audit = self.program.run(&["doctor", "--audit"], "");
+        let said = String::from_utf8_lossy(&audit.stdout).into_owned() + &String::from_utf8_lossy(&audit.stderr);
+        if audit.status.code() != Some(0) {
+            return Err(format!("the audit found something: {said}"));
+        }
+        for (what, args) in [
+            ("branches", &["branch", "--list", "feature/*", "storkit/*"][..]),
+            ("changes", &["status", "--porcelain"]),
+        ] {
+            let left = git(&project, args);
+            if !left.is_empty() {
+                return Err(format!("{what} are left: {left}"));
+            }
+        }
+        let worktrees = git(&project, &["worktree", "list", "--porcelain"]);
+        let others: Vec<&str> = worktrees
+            .lines()
+            .filter_map(|line| line.strip_prefix("worktree "))
+            .filter(|path| !path.ends_with("/project") && !path.ends_with("/worktrees/merge"))
+            .collect();
+        if !others.is_empty() {
+            return Err(format!("worktrees are left: {others:?}"));
+        }
+        let locks = std::process::Command::new("find")
+            .args([project.join(".git").as_os_str(), "-name".as_ref(), "*.lock".as_ref()])
+            .output()
+            .expect("find runs");
+        let locks = String::from_utf8_lossy(&locks.stdout).into_owned();
+        if locks.lines().any(|lock| !lock.ends_with("storkit.lock")) {
+            return Err(format!("locks are left: {locks}"));
+        }
+        match processes(&project.display().to_string()) {
+            left if left.is_empty() => Ok(()),
+            left => Err(format!("processes are left: {left:?}")),
+        }
+    }
+
+    /// For a failure: how things stand.
+    pub fn report(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let history = git(&self.program.project(), &["log", "--oneline", "--graph", "-30", "main"]);
+        let fronts: Vec<String> = self
+            .open()
+            .into_iter()
+            .map(|(id, stages)| {
+                let path = self.folder(stages[0]).join(format!("{id}_story_number.md"));
+                let text = fs::read_to_string(path).unwrap_or_default();
+                format!("{id} {stages:?}: {}", text.split("# Story").next().unwrap_or_default().replace('\n', " "))
+            })
+            .collect();
+        format!(
+            "{} stories, {} merged\n{}\n{history}\n{}",
+            self.stories,
+            self.merged,
+            fronts.join("\n"),
+            lines[lines.len().saturating_sub(40)..].join("\n")
+        )
+    }
+
+    /// Says what was lived through; seen with `--nocapture`.
+    #[allow(clippy::print_stdout)]
+    pub fn told(&self) {
+        println!("{} stories, {} merged, none lost or doubled", self.stories, self.merged);
+    }
+}
+
+/// Processes of agents, gates and merges of this project, known by what they carry in their environment.
+fn processes(project: &str) -> Vec<String> {
+    let mut left = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        let environment = String::from_utf8_lossy(&environment);
+        let ours = environment.split('\0').any(|variable| {
+            (variable.starts_with("STORKIT_") && variable.contains(project))
+                || variable.strip_prefix("PWD=").is_some_and(|at| at.starts_with(project) && at.contains("worktrees"))
+        });
+        if ours {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            left.push(String::from_utf8_lossy(&line).replace('\0', " "));
+        }
+    }
+    left
+}
