@@ -18,7 +18,7 @@ use crate::{
     commands,
     config::Loaded,
     host::{self, BotHost},
-    http::{self, Run, RunGuard, Runs},
+    http::{self, OperatorAccess, Run, RunGuard, Runs},
     lock::{self, InstanceLock, LockError},
     notify,
     permission::{PermissionBroker, QuestionId},
@@ -91,6 +91,8 @@ pub enum StartError {
 pub struct App {
     services: Arc<Services>,
     runs: Runs,
+    /// The operator's file; without it only that way is closed.
+    operator: Option<OperatorAccess>,
     lock: InstanceLock,
 }
 
@@ -132,7 +134,10 @@ impl App {
             }
             None => false,
         });
-        let app = Self { services, runs, lock };
+        let operator = OperatorAccess::open(&services.project, &runs, services.port.get().copied().unwrap_or_default())
+            .inspect_err(|error| tracing::warn!(%error, "the operator's MCP file cannot be written"))
+            .ok();
+        let app = Self { services, runs, operator, lock };
         app.clean_up_after_predecessor(&notices).await;
         let (services, runs) = (app.services.clone(), app.runs.clone());
         app.services.tracker.spawn(http::serve(listener, services.clone(), runs));
@@ -218,6 +223,7 @@ impl App {
         if ended.await.is_err() {
             tracing::warn!("the shutdown took too long; what is left ends with the process");
         }
+        drop(self.operator);
         drop(self.lock);
     }
 }

@@ -2,6 +2,7 @@
 
 mod events;
 mod mcp;
+mod operator;
 mod runs;
 pub mod scripted_model;
 
@@ -20,6 +21,7 @@ use tokio::net::TcpListener;
 
 use crate::services::Services;
 
+pub use operator::OperatorAccess;
 pub use runs::{Run, RunGuard, Runs};
 
 /// Binds the port on 127.0.0.1; 0 takes a free one.

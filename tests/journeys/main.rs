@@ -10,6 +10,7 @@ mod life;
 mod limits;
 mod live;
 mod many;
+mod mcp_clients;
 mod messengers;
 mod once;
 mod permission;
