@@ -1,7 +1,10 @@
 //! The list of figures. A new one is a file beside this and one entry here.
 
+mod board;
 mod dispatch;
+mod events;
 mod idle;
+mod merge;
 mod relay;
 mod stream;
 mod turn;
@@ -25,4 +28,13 @@ pub struct Figure {
 }
 
 /// All of them, in the order of the page.
-pub const FIGURES: &[Figure] = &[dispatch::FIGURE, relay::FIGURE, turn::FIGURE, stream::FIGURE, idle::FIGURE];
+pub const FIGURES: &[Figure] = &[
+    dispatch::FIGURE,
+    relay::FIGURE,
+    turn::FIGURE,
+    stream::FIGURE,
+    idle::FIGURE,
+    board::FIGURE,
+    events::FIGURE,
+    merge::FIGURE,
+];

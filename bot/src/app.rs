@@ -134,9 +134,10 @@ impl App {
             }
             None => false,
         });
-        let operator = OperatorAccess::open(&services.project, &runs, services.port.get().copied().unwrap_or_default())
-            .inspect_err(|error| tracing::warn!(%error, "the operator's MCP file cannot be written"))
-            .ok();
+        let operator =
+            OperatorAccess::open(&services.project, &runs, services.port.get().copied().unwrap_or_default())
+                .inspect_err(|error| tracing::warn!(%error, "the operator's MCP file cannot be written"))
+                .ok();
         let app = Self { services, runs, operator, lock };
         app.clean_up_after_predecessor(&notices).await;
         let (services, runs) = (app.services.clone(), app.runs.clone());

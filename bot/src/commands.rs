@@ -24,7 +24,7 @@ mod rules;
 mod show;
 mod start;
 mod status;
-pub(crate) mod status_board;
+pub mod status_board;
 mod stop;
 mod story;
 mod verbosity;

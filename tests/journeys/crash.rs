@@ -48,7 +48,10 @@ fn three_hundred_kills_lose_no_story_and_leave_base_green() {
         std::thread::sleep(moment);
         world.kill(child);
         if let Err(broken) = world.check(kill % 25 == 0) {
-            panic!("after kill {kill} of {kills}, {moment:?} into its life, seed {seed}: {broken}\n{}", world.report());
+            panic!(
+                "after kill {kill} of {kills}, {moment:?} into its life, seed {seed}: {broken}\n{}",
+                world.report()
+            );
         }
     }
     if let Err(broken) = world.finish() {

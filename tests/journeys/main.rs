@@ -3,8 +3,8 @@
 mod ambient;
 mod basics;
 mod choices;
-mod crash;
 mod commands;
+mod crash;
 mod hostile;
 mod life;
 mod limits;

@@ -43,15 +43,24 @@ async fn the_python_sdk_lists_and_calls_the_tools() {
     assert!(output.status.success(), "{}", said(&output));
     let seen: Value = serde_json::from_slice(&output.stdout).expect("what it got");
     assert_eq!(seen["server"], "storkit");
-    let names: Vec<&str> = seen["tools"].as_array().expect("tools").iter().filter_map(Value::as_str).collect();
+    let names: Vec<&str> =
+        seen["tools"].as_array().expect("tools").iter().filter_map(Value::as_str).collect();
     assert!(names.contains(&"merge_agent_work") && !names.contains(&"prompt_permission"), "{names:?}");
     let answer = |call: &str| {
         let calls = seen["calls"].as_object().expect("calls");
         let found = calls.iter().find(|(name, _)| name.starts_with(call));
         found.map(|(_, answer)| answer.clone()).unwrap_or_else(|| panic!("{call} is not in {calls:?}"))
     };
-    assert!(answer("create_story")["text"].as_str().is_some_and(|text| text.starts_with("Story 1 is in the backlog")));
-    assert!(answer("list_stories")["text"].as_str().is_some_and(|text| text.contains("From an independent client")));
+    assert!(
+        answer("create_story")["text"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("Story 1 is in the backlog"))
+    );
+    assert!(
+        answer("list_stories")["text"]
+            .as_str()
+            .is_some_and(|text| text.contains("From an independent client"))
+    );
     for (call, why) in [
         ("move_story", "story 1 cannot go from backlog to done: done means merged"),
         ("update_story", "unknown field `colour`"),

@@ -256,7 +256,8 @@ fn changes(before: &Board, after: &Board, cause: &Cause) -> Vec<Event> {
                 if !Arc::ptr_eq(one, other) {
                     events.extend(difference(one, other, &who));
                 }
-                (old.next(), new.next());
+                old.next();
+                new.next();
             }
             (Some(_), None) | (None, Some(_)) => return events,
         }

@@ -42,7 +42,7 @@ impl Orchestrator {
         if self.ticks % ARCHIVE_EVERY == 1 {
             self.archive().await;
         }
-        if self.ticks % REAP_EVERY == 0 {
+        if self.ticks.is_multiple_of(REAP_EVERY) {
             self.reap();
         }
     }

@@ -55,10 +55,7 @@ impl Before {
             Tampering::BaseMoved { before, after, .. } => Some((*before, *after)),
             _ => None,
         });
-        let rescued = match moved {
-            Some((before, after)) => Some(self.put_back(shop, &guard, (before, after))),
-            None => None,
-        };
+        let rescued = moved.map(|(before, after)| self.put_back(shop, &guard, (before, after)));
         let words = |list: Vec<Tampering>| list.iter().map(ToString::to_string).collect();
         Ok(Found { agents: words(agents), unclear: words(unclear), rescued })
     }

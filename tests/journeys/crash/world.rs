@@ -105,13 +105,16 @@ impl World {
         for _ in open..AT_ONCE {
             self.stories += 1;
             let id = self.stories;
-            let own = format!("do: echo 'story {id}' > stories/{id}.txt && git add -A && git commit -qm {id}");
+            let own =
+                format!("do: echo 'story {id}' > stories/{id}.txt && git add -A && git commit -qm {id}");
             let shared = format!(
                 "do: grep -qx 'line {id}' shared.txt || {{ echo 'line {id}' >> shared.txt; git commit -qam 'shared {id}'; }}"
             );
             let more = if id.is_multiple_of(3) { format!("{shared}\n") } else { String::new() };
             let merge = "merge: sed -i '/^<<<<<<<\\|^=======\\|^>>>>>>>\\||||||||/d' shared.txt && git add shared.txt";
-            let text = format!("---\nname: Story {id}\n---\n# Story {id}\n\n{own}\n{more}{merge}\nend of story {id}\n");
+            let text = format!(
+                "---\nname: Story {id}\n---\n# Story {id}\n\n{own}\n{more}{merge}\nend of story {id}\n"
+            );
             let folder = self.folder("2_current");
             fs::create_dir_all(&folder).expect("a folder");
             let temporary = self.program.file(".storkit/new-story");
@@ -179,7 +182,10 @@ impl World {
         if merges != "0" {
             return Err(format!("base has {merges} commits with two parents"));
         }
-        let stories = git(&project, &["log", "--format=%(trailers:key=Storkit-Story,valueonly,separator=%x2C)", "main"]);
+        let stories = git(
+            &project,
+            &["log", "--format=%(trailers:key=Storkit-Story,valueonly,separator=%x2C)", "main"],
+        );
         let mut stories: Vec<&str> = stories.lines().filter(|line| !line.is_empty()).collect();
         self.merged = stories.len();
         stories.sort_unstable();
@@ -210,7 +216,8 @@ impl World {
             let run = std::process::Command::new("sh").args(["-c", line]).current_dir(place.path()).output();
             let run = run.expect("a shell");
             if !run.status.success() {
-                let said = String::from_utf8_lossy(&run.stderr).into_owned() + &String::from_utf8_lossy(&run.stdout);
+                let said =
+                    String::from_utf8_lossy(&run.stderr).into_owned() + &String::from_utf8_lossy(&run.stdout);
                 return Err(format!("base is not green: {said}"));
             }
         }
@@ -228,7 +235,9 @@ impl World {
             // Looks at folders; there is nothing to wait on from outside.
             std::thread::sleep(Duration::from_millis(50));
         }
-        while !git(&self.program.project(), &["branch", "--list", "feature/*"]).is_empty() && Instant::now() < until {
+        while !git(&self.program.project(), &["branch", "--list", "feature/*"]).is_empty()
+            && Instant::now() < until
+        {
             std::thread::sleep(Duration::from_millis(50));
         }
         let _ = &mut serving;
@@ -247,7 +256,8 @@ impl World {
     fn nothing_is_left(&self) -> Holds {
         let project = self.program.project();
         let audit = self.program.run(&["doctor", "--audit"], "");
-        let said = String::from_utf8_lossy(&audit.stdout).into_owned() + &String::from_utf8_lossy(&audit.stderr);
+        let said =
+            String::from_utf8_lossy(&audit.stdout).into_owned() + &String::from_utf8_lossy(&audit.stderr);
         if audit.status.code() != Some(0) {
             return Err(format!("the audit found something: {said}"));
         }
@@ -294,7 +304,10 @@ impl World {
             .map(|(id, stages)| {
                 let path = self.folder(stages[0]).join(format!("{id}_story_number.md"));
                 let text = fs::read_to_string(path).unwrap_or_default();
-                format!("{id} {stages:?}: {}", text.split("# Story").next().unwrap_or_default().replace('\n', " "))
+                format!(
+                    "{id} {stages:?}: {}",
+                    text.split("# Story").next().unwrap_or_default().replace('\n', " ")
+                )
             })
             .collect();
         format!(
@@ -321,7 +334,9 @@ fn processes(project: &str) -> Vec<String> {
         let environment = String::from_utf8_lossy(&environment);
         let ours = environment.split('\0').any(|variable| {
             (variable.starts_with("STORKIT_") && variable.contains(project))
-                || variable.strip_prefix("PWD=").is_some_and(|at| at.starts_with(project) && at.contains("worktrees"))
+                || variable
+                    .strip_prefix("PWD=")
+                    .is_some_and(|at| at.starts_with(project) && at.contains("worktrees"))
         });
         if ours {
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
