@@ -68,6 +68,19 @@ pub enum StartError {
     /// The record of runs cannot be opened.
     #[error("`.storkit/logs/runs.jsonl` cannot be used: {0}.")]
     Ledger(std::io::Error),
+    /// `[pipeline] rooms` names a messenger that is not there.
+    #[error(
+        "`pipeline.rooms` in bot.toml names `{room}`, but no messenger `{adapter}` is configured; there {is} {known}.",
+        is = if known.contains(',') { "are" } else { "is" }
+    )]
+    NoSuchRoom {
+        /// As it is written.
+        room: String,
+        /// Its first part.
+        adapter: String,
+        /// Those that are there.
+        known: String,
+    },
     /// The port is taken.
     #[error(
         "Port {port} on 127.0.0.1 is taken, probably by another storkit or a development server (`ss -ltnp 'sport = :{port}'` \
@@ -104,6 +117,7 @@ impl App {
 
     /// The same with commands of the caller's choice, as the benchmarks need.
     pub async fn start_with(options: Options, registry: Registry) -> Result<Self, StartError> {
+        check_rooms(&options)?;
         let lock = lock::take(&options.project)?;
         let store = Store::open(&options.project.dir().join("state.db"), options.clock.now())?;
         let port = options.loaded.config.http.port;
@@ -226,6 +240,20 @@ impl App {
         }
         drop(self.operator);
         drop(self.lock);
+    }
+}
+
+/// Notices into nowhere would be missed by nobody until it matters.
+fn check_rooms(options: &Options) -> Result<(), StartError> {
+    let names: Vec<&str> = options.adapters.iter().map(|adapter| adapter.name()).collect();
+    let rooms = options.loaded.config.pipeline.rooms();
+    match rooms.iter().find(|room| !names.contains(&room.adapter())) {
+        None => Ok(()),
+        Some(room) => Err(StartError::NoSuchRoom {
+            room: room.to_string(),
+            adapter: room.adapter().to_owned(),
+            known: format!("`{}`", names.join("`, `")),
+        }),
     }
 }
 

@@ -94,6 +94,7 @@ fn with_project(common: &Common, act: impl FnOnce(&Project) -> ExitCode) -> Exit
 /// A start that failed: 75 where trying later can help.
 pub fn not_started(error: &StartError) -> ExitCode {
     let code = match error {
+        StartError::NoSuchRoom { .. } => 2,
         StartError::Lock(bot::LockError::Taken { .. }) | StartError::Port { .. } => 75,
         StartError::Lock(bot::LockError::Io { .. })
         | StartError::Store(_)

@@ -3,7 +3,9 @@
 use std::{fmt::Write as _, process::Stdio, time::Duration};
 
 use adapters::markdown::inert;
-use pipeline::{Project, claude::TESTED_VERSION};
+use pipeline::{
+    Project, claude::TESTED_VERSION, config::ProjectConfig, guard::base_branch, sandbox::Confinement,
+};
 use tokio::process::Command;
 
 use crate::{config::Config, replies};
@@ -49,6 +51,7 @@ pub async fn check(project: &Project, config: &Config, secret_env: &[String]) ->
     checks.extend(git(project).await);
     checks.push(trust(config));
     checks.push(sandbox());
+    checks.extend(stories(project));
     checks.push(config_file(project));
     checks
 }
@@ -141,13 +144,35 @@ fn trust(config: &Config) -> Check {
     }
 }
 
+/// What agents on stories run in. Bubblewrap is tried: containers often have the program and forbid what it does.
 fn sandbox() -> Check {
-    match which("bwrap") {
-        Some(_) => {
-            note("bubblewrap is here; agents in chat rooms run without it and are held by permissions")
-        }
-        None => note("no sandbox (bubblewrap is not installed): agents are held by permissions only"),
+    let home = std::env::var_os("HOME").map_or_else(|| "/".into(), std::path::PathBuf::from);
+    match Confinement::strongest_available(&home) {
+        (_, None) => good("agents on stories run in bubblewrap; those in chat rooms are held by permissions"),
+        (_, Some(why)) => note(format!(
+            "agents run without a sandbox, held by permissions, hooks and the comparison of base before and after: {}",
+            inert(&why)
+        )),
     }
+}
+
+/// What stories need: a valid `project.toml`, and a branch to merge to.
+fn stories(project: &Project) -> Vec<Check> {
+    let path = project.dir().join("project.toml");
+    let (configured, config) = match ProjectConfig::load(&path, |name| std::env::var(name).ok()) {
+        Ok(loaded) => {
+            let agents = loaded.config.agents.len();
+            let gates = loaded.config.gates.len();
+            let text = format!("stories: {agents} kinds of agents, {gates} gates");
+            (loaded.config.base_branch, good(text))
+        }
+        Err(error) => (None, bad(inert(&error.to_string()).to_string())),
+    };
+    let base = match base_branch(project, configured.as_deref()) {
+        Ok(base) => good(format!("stories merge to `{base}`")),
+        Err(error) => note(format!("no story can be merged yet: {}", inert(&error.to_string()))),
+    };
+    vec![config, base]
 }
 
 fn config_file(project: &Project) -> Check {

@@ -5,6 +5,7 @@ mod basics;
 mod choices;
 mod commands;
 mod crash;
+mod events;
 mod hostile;
 mod life;
 mod limits;

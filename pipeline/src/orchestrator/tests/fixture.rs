@@ -234,6 +234,12 @@ impl Fixture {
         }
     }
 
+    /// Until the story has been seen at all.
+    pub async fn until_in_or_created(&mut self, id: StoryId) {
+        let seen = |event: &Event| matches!(event, Event::StoryCreated { story, .. } if *story == id);
+        self.until(&format!("story {id} is seen"), seen).await;
+    }
+
     /// Until a person is asked about the story; returns why.
     pub async fn until_asked(&mut self, id: StoryId) -> String {
         let asked = |event: &Event| matches!(event, Event::NeedsPerson { story, .. } if *story == id);
