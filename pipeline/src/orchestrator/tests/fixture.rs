@@ -182,6 +182,8 @@ impl Fixture {
         let pipeline = Pipeline::open(&git.project, settings, host.clone()).expect("a pipeline");
         host.pipeline.set(pipeline.clone()).expect("once");
         let (_, events) = pipeline.follow();
+        // Refused where there is nothing to start on; else it has begun now.
+        let _ = pipeline.rescan().await;
         Self { git, pipeline, place, events, seen: Vec::new() }
     }
 
