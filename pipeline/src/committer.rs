@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -10,12 +11,11 @@ use git2::{Repository, RepositoryState, Status, StatusOptions};
 
 use crate::{
     Project,
-    board::Board,
     git::{commit_paths, program::GitProgramError},
     guard::{BaseError, BaseGuard, OwnCommits},
     merge::Proof,
     stage::Stage,
-    story::{FileName, StoryId},
+    story::{Document, FileName, StoryId, title},
 };
 
 /// Most files of one commit: the system limits a command line. The rest is the next commit's.
@@ -54,7 +54,6 @@ pub(crate) enum CommitError {
 pub(crate) fn commit_stories(
     project: &Project,
     base: &str,
-    board: &Board,
     own: &OwnCommits,
 ) -> Result<Committed, CommitError> {
     let guard = BaseGuard::lock(project)?;
@@ -68,7 +67,7 @@ pub(crate) fn commit_stories(
         return Ok(Committed::NotNow(why));
     }
     let changed: BTreeMap<PathBuf, Change> = changed.into_iter().take(AT_ONCE).collect();
-    let message = message(&changed, board);
+    let message = message(&changed, project.root());
     let paths: Vec<&Path> = changed.keys().map(PathBuf::as_path).collect();
     let Some(commit) = commit_paths(project.root(), &guard, &paths, &message)? else {
         return Ok(Committed::Nothing);
@@ -145,7 +144,7 @@ fn not_now(repository: &Repository, base: &str) -> Result<Option<String>, git2::
 }
 
 /// The same changes give the same message.
-fn message(changed: &BTreeMap<PathBuf, Change>, board: &Board) -> String {
+fn message(changed: &BTreeMap<PathBuf, Change>, root: &Path) -> String {
     let mut stories: BTreeMap<Option<StoryId>, BTreeMap<Stage, (Change, &Path)>> = BTreeMap::new();
     for (path, change) in changed {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -156,7 +155,7 @@ fn message(changed: &BTreeMap<PathBuf, Change>, board: &Board) -> String {
             stories.entry(id).or_default().insert(stage, (*change, path));
         }
     }
-    let mut lines: Vec<String> = stories.iter().map(|(id, files)| line(*id, files, board)).collect();
+    let mut lines: Vec<String> = stories.iter().map(|(id, files)| line(*id, files, root)).collect();
     match lines.as_slice() {
         [one] => format!("storkit: {one}"),
         _ => {
@@ -171,31 +170,44 @@ fn message(changed: &BTreeMap<PathBuf, Change>, board: &Board) -> String {
     }
 }
 
-fn line(id: Option<StoryId>, files: &BTreeMap<Stage, (Change, &Path)>, board: &Board) -> String {
+fn line(id: Option<StoryId>, files: &BTreeMap<Stage, (Change, &Path)>, root: &Path) -> String {
     let Some(id) = id else { return "files without a story's name".into() };
     let there = |stage| files.get(&stage).map(|(change, _)| *change);
+    let elsewhere = files.values().find_map(|(_, path)| in_work(root, path));
     let verb = match (there(Stage::Backlog), there(Stage::Done), there(Stage::Archived)) {
         (_, _, Some(Change::New)) => "archive",
         (Some(Change::New), None, None) => "create",
         (Some(Change::New), _, _) => "back to backlog:",
         (_, Some(Change::New), _) => "done:",
-        (Some(Change::Gone), _, _) if board.story(id).is_some() => "start",
+        (Some(Change::Gone), _, _) if elsewhere.is_some() => "start",
         (Some(Change::Gone), _, _) | (_, Some(Change::Gone), _) | (_, _, Some(Change::Gone)) => "delete",
         (_, _, _) => "change",
     };
-    let title = board.story(id).map(|story| story.front.name.clone());
-    let title = title.or_else(|| {
+    let mut places = files.values().map(|(_, path)| root.join(path)).chain(elsewhere);
+    let name = places.find_map(|path| title_of(&path)).or_else(|| {
         let path = files.values().next()?.1.file_name()?.to_str()?.parse::<FileName>().ok()?;
         Some(path.slug.replace('_', " "))
     });
-    let title: String = title.unwrap_or_default().chars().take(TITLE).collect();
-    format!("{verb} {id} {title}").trim_end().to_owned()
+    let name: String = name.unwrap_or_default().chars().take(TITLE).collect();
+    format!("{verb} {id} {name}").trim_end().to_owned()
+}
+
+/// Where the file is now, if it went into one of the stages that git does not keep.
+fn in_work(root: &Path, path: &Path) -> Option<PathBuf> {
+    let stages = Stage::ALL.into_iter().filter(|stage| !stage.is_committed());
+    let mut places =
+        stages.filter_map(|stage| Some(root.join(WORK).join(stage.dir()).join(path.file_name()?)));
+    places.find(|place| place.is_file())
+}
+
+/// The title that a story's file gives itself.
+fn title_of(path: &Path) -> Option<String> {
+    let document = Document::parse(fs::read_to_string(path).ok()?).ok()?;
+    title(&document.front().name)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::{board::Work, stage::Mover, story::Kind, worktree::fixture::Fixture};
 
@@ -212,8 +224,7 @@ mod tests {
         }
 
         fn commit(&self) -> Committed {
-            let board = self.work.scan().unwrap();
-            commit_stories(&self.fixture.project, "main", &board, &OwnCommits::default()).unwrap()
+            commit_stories(&self.fixture.project, "main", &OwnCommits::default()).unwrap()
         }
 
         fn commit_subject(&self) -> String {

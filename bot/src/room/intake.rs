@@ -89,7 +89,7 @@ impl RoomTask {
         let answers_nothing =
             self.questions.is_empty() && answers::is_answer_word(text) && !answers::names_a_question(text);
         if let Some(begins) = command.spec().begins {
-            return begins(args);
+            return args.is_empty() || begins(args);
         }
         let prose = !command.spec().takes_text && reads_as_prose(args);
         !answers_nothing && !prose

@@ -134,10 +134,10 @@ impl Orchestrator {
         }
         (self.commit.wanted, self.commit.running) = (false, true);
         let (project, base, own) = (self.project.clone(), self.base.clone(), self.shop.own.clone());
-        let (board, inner) = (Arc::clone(&self.board), self.inner.clone());
+        let inner = self.inner.clone();
         tokio::spawn(async move {
             let commit = move || {
-                let committed = committer::commit_stories(&project, &base, &board, &own);
+                let committed = committer::commit_stories(&project, &base, &own);
                 committed.map_err(|error| error.to_string())
             };
             let committed = blocking(commit).await.and_then(|committed| committed);
