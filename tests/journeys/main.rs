@@ -25,5 +25,6 @@ mod real_trouble;
 mod real_trust;
 mod restart;
 mod stop;
+mod stories;
 mod trouble;
 mod upkeep;
