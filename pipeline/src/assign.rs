@@ -23,7 +23,7 @@ pub struct Slot {
 /// All that decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
-    /// The stories that could be read and stand in one stage only.
+    /// The stories that could be read and stand in one stage only, by number.
     pub stories: &'a [Arc<Story>],
     /// Stories whose merge waits for a mergemaster.
     pub conflicts: &'a BTreeSet<StoryId>,
@@ -111,7 +111,8 @@ pub fn waits_for(story: &Story, situation: &Situation<'_>, slots: &[Slot]) -> Re
 /// The stories this one depends on that are not done. One that does not exist (any more) is not met.
 fn unmet(story: &Story, all: &[Arc<Story>]) -> Vec<StoryId> {
     let done = |id: &StoryId| {
-        all.iter().any(|other| other.file.id == *id && matches!(other.stage, Stage::Done | Stage::Archived))
+        let found = all.binary_search_by_key(id, |other| other.file.id).ok().map(|at| &all[at]);
+        found.is_some_and(|other| matches!(other.stage, Stage::Done | Stage::Archived))
     };
     story.front.depends_on.iter().filter(|id| !done(id)).copied().collect()
 }
@@ -276,7 +277,10 @@ mod tests {
         fn nothing_unlawful_is_ever_started(stories in prop::collection::vec(any_story(), 0..12), busy in 0..4_usize) {
             let stories: Vec<Arc<Story>> = {
                 let mut seen = BTreeSet::new();
-                stories.into_iter().filter(|story| seen.insert(story.file.id)).map(Arc::new).collect()
+                let once = stories.into_iter().filter(|story| seen.insert(story.file.id));
+                let mut once: Vec<Arc<Story>> = once.map(Arc::new).collect();
+                once.sort_by_key(|story| story.file.id);
+                once
             };
             let mut slots = team();
             for (n, slot) in slots.iter_mut().enumerate().take(busy) {

@@ -45,6 +45,7 @@ impl Orchestrator {
     }
 
     async fn compare(&mut self, board: Arc<Board>, cause: Cause) {
+        let cause = cause.or_else(|| self.merging().map(|id| (id, Actor::Pipeline, None)));
         let before = std::mem::replace(&mut self.board, board);
         let changes = changes(&before, &self.board, &cause);
         for problem in self.board.problems.iter().filter(|problem| !before.problems.contains(problem)) {
@@ -55,6 +56,12 @@ impl Orchestrator {
             self.teller.tell(event);
         }
         self.commit();
+    }
+
+    /// The story that is being merged: the queue moves its file, which the watcher may see before the end is told.
+    fn merging(&self) -> Option<StoryId> {
+        let running = |id: &StoryId| matches!(self.merges.status(*id), Some(MergeStatus::Running { .. }));
+        self.board.in_stage(Stage::Merge).map(|story| story.id()).find(running)
     }
 
     /// What a change of a story's file means for what is going on.
@@ -89,7 +96,9 @@ impl Orchestrator {
         if from == Stage::Done {
             self.unproven.remove(&id);
         }
-        if to == Stage::Done {
+        // The queue's own move is looked at when its end is told: the proof is written last.
+        let merging = matches!(self.merges.status(id), Some(MergeStatus::Running { .. }));
+        if to == Stage::Done && !merging {
             self.check_proof(id);
         }
         // A run whose story was dragged elsewhere has nothing more to do.
@@ -165,8 +174,11 @@ impl Orchestrator {
         }
     }
 
-    /// Sends the events, and makes the state that belongs to them.
+    /// Sends the events, and makes the state that belongs to them. What an agent says changes none.
     pub(super) fn publish(&mut self) {
+        if self.teller.has_only_lines() {
+            return self.teller.publish_lines();
+        }
         let in_work = [Stage::Current, Stage::Qa, Stage::Merge];
         let stories: Vec<Arc<Story>> =
             in_work.into_iter().flat_map(|stage| self.board.in_stage(stage)).cloned().collect();

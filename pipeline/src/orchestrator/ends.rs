@@ -32,7 +32,10 @@ impl Orchestrator {
                 active.info.phase = phase.clone();
                 self.teller.tell(Event::RunPhase { run: run.clone(), story: id, phase });
             }
-            Told::Pid(pid) => active.info.pid = pid,
+            Told::Pid(pid) => {
+                active.info.pid = pid;
+                self.end_pause(pid);
+            }
             Told::Cost(usd) => active.info.cost_usd = usd,
             Told::Session(session) => {
                 active.info.session = Some(session.clone());
@@ -42,6 +45,13 @@ impl Orchestrator {
             }
             Told::Said(line) => self.teller.tell(Event::RunSaid { run: run.clone(), line }),
             Told::Alarm(text) => self.teller.alarm(Some(id), text),
+        }
+    }
+
+    /// What stopped all runs is over when one really lives: until then it is tried again, and told once.
+    fn end_pause(&mut self, pid: Option<u32>) {
+        if pid.is_some() && self.pause.take().is_some() {
+            self.teller.tell(Event::Paused { why: None });
         }
     }
 

@@ -31,13 +31,6 @@ const ARCHIVED_AT_ONCE: usize = 50;
 impl Orchestrator {
     pub(super) async fn tick(&mut self) {
         self.ticks += 1;
-        if self.pause.as_ref().is_some_and(|(_, until)| *until <= SystemTime::now()) {
-            self.pause = None;
-            self.offer().await;
-            if self.pause.is_none() {
-                self.teller.tell(Event::Paused { why: None });
-            }
-        }
         self.commit();
         if self.ticks % ARCHIVE_EVERY == 1 {
             self.archive().await;

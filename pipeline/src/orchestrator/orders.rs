@@ -119,7 +119,10 @@ impl Orchestrator {
     /// Offers the story's work, and says what came of it.
     async fn go_on(&mut self, id: StoryId) -> Done<Started> {
         self.busy.remove(&id);
-        self.pause = None;
+        if let Some((_, until)) = &mut self.pause {
+            // A person wants it tried now.
+            *until = std::time::SystemTime::UNIX_EPOCH;
+        }
         self.offer().await;
         if let Some(run) = self.runs.get(&id) {
             return Ok(Started::Running(run.info.clone()));

@@ -52,6 +52,17 @@ impl Teller {
         }
     }
 
+    /// Whether there is nothing to tell but what agents say.
+    pub(super) fn has_only_lines(&self) -> bool {
+        !self.unsent.is_empty() && self.unsent.iter().all(|event| matches!(event, Event::RunSaid { .. }))
+    }
+
+    /// Sends them with the state as it was.
+    pub(super) fn publish_lines(&mut self) {
+        let snapshot = Snapshot::clone(&self.state.borrow());
+        self.publish(snapshot);
+    }
+
     /// The pipeline does not work at all.
     pub(super) fn broken(&mut self, why: &str) {
         if self.broken.as_deref() != Some(why) {

@@ -218,8 +218,7 @@ impl Orchestrator {
         self.pause = Some((why, SystemTime::now() + how_long));
     }
 
-    /// Whether nothing is to be started. A pause whose time is up is tried to end: it is told only when a run could
-    /// be started again.
+    /// Whether nothing is to be started. After the pause's time it is tried; it is over when a run really lives.
     pub(super) fn is_paused(&self) -> bool {
         self.pause.as_ref().is_some_and(|(_, until)| *until > SystemTime::now())
     }

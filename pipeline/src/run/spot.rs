@@ -142,10 +142,24 @@ fn confinement(shop: &Shop, plan: &Plan) -> Result<Confinement, String> {
     Ok(match chosen {
         Confinement::Bwrap(bwrap) => {
             let claude = claude_folder(&shop.settings.env, &shop.settings.home);
-            Confinement::Bwrap(Bwrap { claude, ..bwrap })
+            let readable = program(&shop.settings.command, &shop.settings.env);
+            Confinement::Bwrap(Bwrap { claude, readable, ..bwrap })
         }
         other @ (Confinement::None | Confinement::Prefix(_)) => other,
     })
+}
+
+/// The CLI's own file, which a sandbox would hide if it lay below `/tmp`.
+fn program(command: &[String], env: &BTreeMap<String, String>) -> Vec<PathBuf> {
+    let Some(name) = command.first() else { return Vec::new() };
+    let path = env.get("PATH").map(Into::into).or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+    let found = if name.contains('/') {
+        Some(PathBuf::from(name))
+    } else {
+        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+    };
+    let real = found.as_ref().and_then(|file| file.canonicalize().ok());
+    found.into_iter().chain(real).filter(|file| file.is_absolute() && file.is_file()).collect()
 }
 
 /// Where the CLI keeps its state: `CLAUDE_CONFIG_DIR`, else `.claude` in its home.

@@ -312,3 +312,29 @@ async fn a_file_put_into_done_by_hand_is_seen_and_not_committed() {
     assert_eq!(fixture.stage(id), Some(Stage::Done));
     assert!(!fixture.git.git(&["ls-tree", "-r", "--name-only", "main"]).contains("5_done/1_story_liar.md"));
 }
+
+#[tokio::test]
+async fn a_missing_cli_stops_all_runs_is_said_once_and_blames_no_story() {
+    let mut program = std::path::PathBuf::new();
+    let mut fixture = Fixture::with(TEAM, |settings| {
+        program = settings.command[0].clone().into();
+        std::fs::rename(&program, program.with_extension("away")).expect("it is gone");
+    })
+    .await;
+    let id = fixture.start("Waits", &writes("x.txt", "x")).await;
+    let two = fixture.start("Waits too", &writes("y.txt", "y")).await;
+    let paused =
+        |event: &Event| matches!(event, Event::Paused { why: Some(why) } if why.contains("was not found"));
+    fixture.until("it is said", paused).await;
+    let idle = |fixture: &Fixture| fixture.pipeline.snapshot().runs.is_empty();
+    fixture.until_true("the first tries end", || idle(&fixture)).await;
+    fixture.pipeline.retry(id, ann()).await.expect("it is tried again");
+    fixture.until_true("the second try ends", || idle(&fixture)).await;
+    assert_eq!(fixture.told(paused), 1);
+    std::fs::rename(program.with_extension("away"), &program).expect("it is back");
+    fixture.pipeline.retry(id, ann()).await.expect("it goes on");
+    fixture.until_in(id, Stage::Done).await;
+    fixture.until_in(two, Stage::Done).await;
+    assert_eq!(fixture.told(|event| matches!(event, Event::Paused { why: None })), 1);
+    assert!(fixture.pipeline.ledger().entries().iter().all(|entry| !entry.failed));
+}
