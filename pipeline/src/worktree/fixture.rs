@@ -16,9 +16,17 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
+    /// As [`Fixture::new`], below this folder.
+    pub(crate) fn within(folder: &Path) -> Self {
+        Self::empty_in(tempfile::tempdir_in(folder).expect("a folder")).begun()
+    }
+
     /// A repository without commits, on `main`.
     pub(crate) fn empty() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::empty_in(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn empty_in(folder: tempfile::TempDir) -> Self {
         let root = fs::canonicalize(folder.path()).expect("a path").join("project");
         fs::create_dir(&root).expect("a folder");
         run(&root, &[], &["init", "-q", "-b", "main"]);
@@ -31,11 +39,14 @@ impl Fixture {
 
     /// With one commit that has `a.txt`.
     pub(crate) fn new() -> Self {
-        let fixture = Self::empty();
-        fixture.write("a.txt", "a\n");
-        fixture.git(&["add", "a.txt"]);
-        fixture.git(&["commit", "-q", "-m", "first"]);
-        fixture
+        Self::empty().begun()
+    }
+
+    fn begun(self) -> Self {
+        self.write("a.txt", "a\n");
+        self.git(&["add", "a.txt"]);
+        self.git(&["commit", "-q", "-m", "first"]);
+        self
     }
 
     pub(crate) fn root(&self) -> PathBuf {

@@ -101,3 +101,82 @@ async fn in_the_sandbox_a_whole_life_works_and_mischief_does_not() {
     assert!(!fixture.git.root().join("evil.txt").exists());
     assert!(!fixture.git.git(&["log", "--format=%s", "main"]).contains("evil"));
 }
+
+#[tokio::test]
+async fn a_branch_that_its_own_agent_deleted_blocks_the_story_and_its_imported_work_is_kept() {
+    let mut fixture = Fixture::new().await;
+    // Past the hooks, and only after storkit has seen the commit: at the second run.
+    let gone = "again: env -u GIT_CONFIG_COUNT git -c core.hooksPath=/dev/null update-ref -d refs/heads/feature/story-1_gone/work";
+    let id = fixture.start("Gone", &format!("{WORK}\nreview: reject look again\n{gone}")).await;
+    let why = fixture.until_asked(id).await;
+    assert!(why.contains("branch is gone"), "{why}");
+    let mut fixture = fixture.restart().await;
+    fixture.pipeline.retry(id, super::fixture::ann()).await.expect("it goes on");
+    let prepared =
+        |event: &Event| matches!(event, Event::RunPhase { phase: crate::event::Phase::Working, .. });
+    fixture.until("the worktree is made again", prepared).await;
+    assert_eq!(fixture.git.git(&["log", "--format=%s", "-1", "feature/story-1_gone/work"]), "x");
+    fixture.pipeline.shutdown().await;
+}
+
+#[tokio::test]
+async fn history_is_rewritten_on_its_own_branch_only_and_told() {
+    let mut fixture = Fixture::new().await;
+    let again = "again: echo y > y.txt && git add -A && git commit -q --amend -m rewritten";
+    let id = fixture.start("Rewrites", &format!("{WORK} && touch broken && git add -A && git commit -qm broken\n{again} && git rm -q broken && git commit -q --amend -m mended")).await;
+    fixture.until_in(id, Stage::Done).await;
+    let told =
+        |event: &Event| matches!(event, Event::RunSaid { line, .. } if line.contains("rewrote the history"));
+    assert_eq!(fixture.told(told), 1);
+    assert_eq!(fixture.git.read("y.txt"), "y\n");
+}
+
+#[tokio::test]
+async fn a_gigabyte_that_is_left_lying_about_is_asked_for_and_never_merged() {
+    let mut fixture = Fixture::new().await;
+    let big = "do: truncate -s 1G big.bin && echo x > x.txt && git add x.txt && git commit -qm x";
+    let id = fixture.start("Litter", big).await;
+    let why = fixture.until_asked(id).await;
+    assert!(why.contains("1 files were left uncommitted, also after a reminder"), "{why}");
+    assert!(fixture.prompts().iter().any(|prompt| prompt.contains("- `big.bin`")));
+    assert_eq!(fixture.stage(id), Some(Stage::Current));
+}
+
+/// A small disk, gone with its value. `None` where this user may not mount.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let args = ["-t", "tmpfs", "-o", "size=64m", "tmpfs"];
+        let mounted = std::process::Command::new("mount").args(args).arg(folder.path()).status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .args(["--lazy".as_ref(), self.0.path().as_os_str()])
+            .status();
+    }
+}
+
+#[tokio::test]
+#[allow(clippy::print_stderr)]
+async fn a_full_disk_stops_all_runs_with_numbers_and_loses_nothing() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("skipped: this user may not mount a small disk");
+        return;
+    };
+    let git = crate::worktree::fixture::Fixture::within(disk.0.path());
+    let mut fixture = Fixture::on(git, |_| ()).await;
+    let id = fixture.start("Full", WORK).await;
+    let paused =
+        |event: &Event| matches!(event, Event::Paused { why: Some(why) } if why.contains("Too little space"));
+    fixture.until("it is said", paused).await;
+    let story = fixture.pipeline.snapshot().board.story(id).cloned().expect("it is there");
+    assert_eq!((story.stage, story.front.retry_count), (Stage::Current, 0));
+    fixture.pipeline.shutdown().await;
+    drop((fixture, disk));
+}
