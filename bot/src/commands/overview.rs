@@ -83,13 +83,13 @@ mod tests {
     fn an_overview_tells_commit_gates_and_files() {
         let done = Done {
             commit: "0123456789abcdef".into(),
-            message: "storkit: merge 12 Fix *the* door\n\nStorkit-Story: 12\n".into(),
+            message: "storkit: merge 12 Fix the door\n\nStorkit-Story: 12\n".into(),
             time: 1_700_000_000,
             files: vec![("src/door.rs".into(), 3, 1), ("tests/door.rs".into(), 10, 0)],
             gates: vec![("script/test".into(), 0)],
         };
         insta::assert_snapshot!(page(StoryId(12), &done, 1.25), @r"
-        **Story 12**: storkit: merge 12 Fix \*the\* door
+        **Story 12**: storkit: merge 12 Fix the door
 
         - merged as `0123456789`, 2023-11-14 22:13 UTC
         - gate `script/test` ended with 0

@@ -148,7 +148,7 @@ pub(crate) mod fixture {
         let stories = vec![
             story(1, "First", Stage::Backlog),
             story(2, "Second", Stage::Current),
-            story(3, "Third [x](y)", Stage::Qa),
+            story(3, "Third", Stage::Qa),
             story(4, "Fourth", Stage::Merge),
             story(5, "Fifth", Stage::Done),
             story(6, "Sixth", Stage::Current),
@@ -196,7 +196,7 @@ mod tests {
           - 2 Second: `coder` works for 1m, $0.25, here for 1m 30s
           - 6 Sixth: waits for a free agent, here for 1m 30s
         - qa: 1
-          - 3 Third \[x\](y): waits for a person to accept or reject it, here for 1m 30s
+          - 3 Third: waits for a person to accept or reject it, here for 1m 30s
         - merge: 1
           - 4 Fourth: in the merge queue, 1 before it, here for 1m 30s
         - done: 1

@@ -284,12 +284,12 @@ mod tests {
     fn what_a_person_must_do_is_a_message_of_its_own_with_the_commands_as_buttons() {
         let asked = Event::NeedsPerson {
             story: StoryId(3),
-            title: "A *door*".into(),
+            title: "A door".into(),
             why: "Story 3: waits for a person to accept or reject it.".into(),
             wanted: Wanted::Review,
         };
         let messages = digest(&numbered(vec![asked]), &|_| 0.0);
-        insta::assert_snapshot!(messages[0].markdown, @r"**3 A \*door\*** needs a person. Story 3: waits for a person to accept or reject it. `show 3`, then `accept 3` or `reject 3 WHY`.");
+        insta::assert_snapshot!(messages[0].markdown, @r"**3 A door** needs a person. Story 3: waits for a person to accept or reject it. `show 3`, then `accept 3` or `reject 3 WHY`.");
         assert_eq!(messages[0].choices[1].key, "cmd:accept 3");
         assert_eq!(messages[0].tone, Tone::Question);
     }
