@@ -569,7 +569,8 @@ mod tests {
     async fn a_one_shot_prompt_comes_as_argument_or_by_standard_input_and_can_be_interrupted() {
         let script = "#!/usr/bin/env python3\nimport signal, sys, time\n\
             print(len(sys.argv[-1]), len(sys.stdin.read()), flush=True)\n\
-            signal.signal(signal.SIGINT, lambda *_: sys.exit(0))\nprint('ready', flush=True)\nsignal.pause()\n";
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\nprint('ready', flush=True)\n\
+            signal.sigwait({signal.SIGINT})\n";
         let tail = async |prompt: String| {
             let cli = Cli::new(Mode::OneShot { prompt }, script);
             let (process, mut events) = cli.start().await;
