@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     fn identity(display_name: &str) -> Identity {
-        Identity { display_name: display_name.into(), prefixes: vec!["!".into()] }
+        Identity { display_name: display_name.into(), prefixes: vec!["!".into()], ..Identity::default() }
     }
 
     fn as_timmy(text: &str) -> Option<(Addressed, String)> {
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn a_word_as_prefix_must_stand_apart_and_an_empty_one_is_ignored() {
         let prefixes = ["bot", "/sk ", "", " "].map(String::from).to_vec();
-        let identity = Identity { display_name: "Timmy".into(), prefixes };
+        let identity = Identity { display_name: "Timmy".into(), prefixes, ..Identity::default() };
         assert_eq!(strip("bot status", &identity, &[]), by_prefix("status"));
         assert_eq!(strip("/sk status", &identity, &[]), by_prefix("status"));
         assert_eq!(strip("bottle", &identity, &[]), None);

@@ -96,6 +96,7 @@ impl Fake {
             activity: true,
             files: true,
             history: true,
+            private_replies: false,
             max_len: 40_000,
         };
         Self::with(name, capabilities)
@@ -110,6 +111,7 @@ impl Fake {
             activity: false,
             files: false,
             history: false,
+            private_replies: false,
             max_len: 4096,
         };
         Self::with(name, capabilities)
@@ -118,7 +120,11 @@ impl Fake {
     /// A messenger that can do just this.
     pub fn with(name: &'static str, capabilities: Capabilities) -> Arc<Self> {
         let state = State {
-            identity: Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()] },
+            identity: Identity {
+                display_name: "Timmy".into(),
+                prefixes: vec!["!".into()],
+                ..Identity::default()
+            },
             rooms: HashMap::new(),
             queue: VecDeque::new(),
             connected: false,

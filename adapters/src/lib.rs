@@ -3,22 +3,35 @@
 //! Nothing here knows of stories, of Claude or of commands. An ability that a messenger lacks is a
 //! [`Capabilities`] field that says no, or [`AdapterError::Unsupported`]; never an `Ok` that did nothing.
 
+// Futures of matrix-sdk nest deeper than the compiler's usual limit.
+#![recursion_limit = "256"]
+
 pub mod address;
+pub mod conformance;
 #[cfg(feature = "console")]
 pub mod console;
 pub mod deliver;
 pub mod fake;
 pub mod markdown;
+pub mod matrix;
+pub mod people;
+pub mod secret;
+pub mod slack;
 pub mod split;
 pub mod supervise;
+pub mod webhook;
+pub mod whatsapp;
 
-use std::{fmt, sync::Arc, time::Duration, time::SystemTime};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration, time::SystemTime};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+pub use people::People;
+pub use secret::Secret;
 pub use supervise::{Health, HealthSnapshot};
+pub use webhook::Webhooks;
 
 /// One conversation on one messenger; a thread is a room of its own.
 ///
@@ -259,6 +272,8 @@ pub struct Capabilities {
     pub files: bool,
     /// Whether messages sent while the bot was away arrive later.
     pub history: bool,
+    /// Whether a reply to a slash command, or to a picked choice, is seen by that person alone.
+    pub private_replies: bool,
     /// The longest message, in bytes of the rendered form.
     pub max_len: usize,
 }
@@ -323,6 +338,12 @@ pub trait Adapter: Send + Sync + 'static {
     /// What this messenger can do; constant over its life.
     fn capabilities(&self) -> Capabilities;
 
+    /// Checks settings and credentials once before the start. [`AdapterError::Config`] ends the start with its
+    /// sentence; after any other error the bot starts all the same, and [`Adapter::run`] goes on trying.
+    async fn prepare(&self) -> Result<(), AdapterError> {
+        Ok(())
+    }
+
     /// Connects and delivers to `inbox` until the connection ends. Called again after an error, with
     /// growing delay (see [`supervise`]); `Ok` means it ended for good. Must call [`Inbox::connected`].
     async fn run(&self, inbox: Inbox) -> Result<(), AdapterError>;
@@ -369,19 +390,52 @@ impl Inbox {
     pub fn connected(&self) {
         self.health.connected();
     }
+
+    /// Something the operator should know while the connection stands, shown by `status`; `None` when it is over.
+    pub fn note(&self, note: Option<String>) {
+        self.health.note(note);
+    }
 }
 
-/// What an adapter needs to know of the bot to recognise its address (see [`address`]).
-#[derive(Clone, Debug)]
+/// What an adapter needs to know of the bot to recognise its address (see [`address`]) and to offer its commands.
+#[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// How people call the bot.
     pub display_name: String,
     /// What a command may begin with, e.g. `!`.
     pub prefixes: Vec<String>,
+    /// The bot's commands, for menus, slash commands and completion.
+    pub commands: Vec<CommandInfo>,
+}
+
+/// One of the bot's commands, as a messenger's menu shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandInfo {
+    /// Its name, without a prefix.
+    pub name: String,
+    /// Its arguments in usage notation; empty for none.
+    pub args: String,
+    /// One line of help.
+    pub summary: String,
+}
+
+/// What every messenger is made with, beside its own settings.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The bot.
+    pub identity: Identity,
+    /// A folder of this messenger's own that outlives restarts, mode 0700; made when needed.
+    pub state: PathBuf,
 }
 
 /// Every messenger this build holds, by [`Adapter::name`]. The one list: a new adapter adds its line.
 pub const MESSENGERS: &[&str] = &[
     #[cfg(feature = "console")]
     console::NAME,
+    #[cfg(feature = "matrix")]
+    matrix::NAME,
+    #[cfg(feature = "slack")]
+    slack::NAME,
+    #[cfg(feature = "whatsapp")]
+    whatsapp::NAME,
 ];

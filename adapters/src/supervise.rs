@@ -31,6 +31,7 @@ struct State {
     last_event: Option<SystemTime>,
     connections: u32,
     last_error: Option<String>,
+    note: Option<String>,
     connected_at: Option<Instant>,
 }
 
@@ -49,6 +50,8 @@ pub struct HealthSnapshot {
     pub reconnects: u32,
     /// Why it last went down; kept after it is up again.
     pub last_error: Option<String>,
+    /// What the operator should know although it is up.
+    pub note: Option<String>,
 }
 
 impl Health {
@@ -60,6 +63,7 @@ impl Health {
             last_event: None,
             connections: 0,
             last_error: None,
+            note: None,
             connected_at: None,
         };
         Self { name, state: Mutex::new(state) }
@@ -82,6 +86,15 @@ impl Health {
         self.lock().last_event = Some(SystemTime::now());
     }
 
+    /// What the operator should know although the connection stands; `None` when it is over. Logged when it is new.
+    pub fn note(&self, note: Option<String>) {
+        let mut state = self.lock();
+        if let Some(note) = note.as_ref().filter(|note| state.note.as_ref() != Some(note)) {
+            tracing::warn!(adapter = self.name, "{note}");
+        }
+        state.note = note;
+    }
+
     /// The connection is gone, or could not be made.
     pub fn down(&self, error: &str) {
         let mut state = self.lock();
@@ -99,6 +112,7 @@ impl Health {
             last_event: state.last_event,
             reconnects: state.connections.saturating_sub(1),
             last_error: state.last_error.clone(),
+            note: state.note.clone(),
         }
     }
 

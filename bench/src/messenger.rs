@@ -46,7 +46,8 @@ impl Messenger {
     /// The messenger, and what the bot says on it.
     pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Shown>) {
         let (shown, receiver) = mpsc::unbounded_channel();
-        let identity = Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()] };
+        let identity =
+            Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()], ..Identity::default() };
         let messenger = Self {
             inbox: watch::Sender::new(None),
             shown,
@@ -113,6 +114,7 @@ impl Adapter for Messenger {
             activity: false,
             files: false,
             history: false,
+            private_replies: false,
             max_len: 40_000,
         }
     }

@@ -146,11 +146,16 @@ impl World {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
         loaded.config.claude.env.extend(environment);
         let (messenger, shown) = Messenger::new();
-        let people = People { users: vec![messenger::PERSON.to_owned()], ..People::default() };
+        let people = adapters::People {
+            allowed_users: vec![messenger::PERSON.to_owned()],
+            ..adapters::People::default()
+        }
+        .into();
         let options = Options {
             project,
             loaded,
             adapters: vec![messenger.clone()],
+            webhooks: Vec::new(),
             access: Access::default().with(messenger::NAME, people),
             clock: Clock::system(),
             retry: RetryPolicy::default(),

@@ -28,14 +28,16 @@ impl fmt::Display for Role {
 /// The people of one messenger.
 #[derive(Clone, Debug, Default)]
 pub struct People {
-    /// Who is heard at all.
-    pub users: Vec<String>,
-    /// Who may answer permission questions; empty: all users.
-    pub approvers: Vec<String>,
-    /// Who may operate the bot.
-    pub operators: Vec<String>,
+    /// The lists of its section in `bot.toml`.
+    pub lists: adapters::People,
     /// Whoever gets in is the machine's own user (the terminal), and may everything.
     pub local: bool,
+}
+
+impl From<adapters::People> for People {
+    fn from(lists: adapters::People) -> Self {
+        Self { lists, local: false }
+    }
 }
 
 /// The people of all messengers, by adapter name. A messenger without an entry has nobody.
@@ -54,11 +56,12 @@ impl Access {
     pub fn role(&self, room: &Room, user: &str) -> Option<Role> {
         let people = self.0.get(room.adapter())?;
         let on = |list: &[String]| list.iter().any(|id| id == user);
-        if people.local || on(&people.operators) {
+        let lists = &people.lists;
+        if people.local || on(&lists.operators) {
             return Some(Role::Operator);
         }
-        let user_at_all = on(&people.users);
-        if on(&people.approvers) || (user_at_all && people.approvers.is_empty()) {
+        let user_at_all = on(&lists.allowed_users);
+        if on(&lists.approvers) || (user_at_all && lists.approvers.is_empty()) {
             return Some(Role::Approver);
         }
         user_at_all.then_some(Role::User)
@@ -81,11 +84,14 @@ mod tests {
 
     #[test]
     fn without_approvers_every_user_may_approve() {
-        let users = vec!["ann".to_owned(), "bob".to_owned()];
-        assert_eq!(role(People { users: users.clone(), ..People::default() }, "ann"), Some(Role::Approver));
-        let named = People { users, approvers: vec!["bob".into()], ..People::default() };
-        assert_eq!(role(named.clone(), "ann"), Some(Role::User));
-        assert_eq!(role(named, "bob"), Some(Role::Approver));
+        let all = adapters::People {
+            allowed_users: vec!["ann".to_owned(), "bob".to_owned()],
+            ..adapters::People::default()
+        };
+        assert_eq!(role(all.clone().into(), "ann"), Some(Role::Approver));
+        let named = adapters::People { approvers: vec!["bob".into()], ..all };
+        assert_eq!(role(named.clone().into(), "ann"), Some(Role::User));
+        assert_eq!(role(named.into(), "bob"), Some(Role::Approver));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adapters::{Adapter, Room, supervise::supervise};
+use adapters::{Adapter, Room, Webhooks, supervise::supervise};
 use pipeline::{Pipeline, Project};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -44,6 +44,8 @@ pub struct Options {
     pub loaded: Loaded,
     /// Its messengers.
     pub adapters: Vec<Arc<dyn Adapter>>,
+    /// Those of them that are called by webhook, on `http.webhook_listen`.
+    pub webhooks: Vec<Arc<dyn Webhooks>>,
     /// Who may what on them.
     pub access: Access,
     /// The time of day.
@@ -90,6 +92,14 @@ pub enum StartError {
         /// The port.
         port: u16,
     },
+    /// The public listener cannot listen.
+    #[error("`http.webhook_listen` in bot.toml: {address} cannot be listened on: {source}.")]
+    Webhooks {
+        /// As it is written.
+        address: String,
+        /// The system's word.
+        source: std::io::Error,
+    },
     /// The listener failed otherwise.
     #[error("127.0.0.1:{port} cannot be listened on: {source}.")]
     Listen {
@@ -125,6 +135,13 @@ impl App {
             std::io::ErrorKind::AddrInUse => StartError::Port { port },
             _ => StartError::Listen { port, source },
         })?;
+        let public = match options.webhooks.is_empty() {
+            true => None,
+            false => Some((
+                bind_public(&options.loaded.config.http.webhook_listen).await?,
+                options.webhooks.clone(),
+            )),
+        };
         let (sender, inbox) = mpsc::channel(1_000);
         let notices = options.notices.clone();
         let (runs, port) = (Runs::default(), Arc::<OnceLock<u16>>::default());
@@ -156,6 +173,9 @@ impl App {
         app.clean_up_after_predecessor(&notices).await;
         let (services, runs) = (app.services.clone(), app.runs.clone());
         app.services.tracker.spawn(http::serve(listener, services.clone(), runs));
+        if let Some((listener, webhooks)) = public {
+            app.services.tracker.spawn(http::webhooks::serve(listener, webhooks, services.stop.clone()));
+        }
         app.services.tracker.spawn(router::run(services.clone(), inbox));
         app.services.tracker.spawn(notify::run(services.clone(), events));
         app.services.tracker.spawn(prune(services));
@@ -243,6 +263,12 @@ impl App {
     }
 }
 
+async fn bind_public(address: &str) -> Result<tokio::net::TcpListener, StartError> {
+    let failed = |source| StartError::Webhooks { address: address.to_owned(), source };
+    let parsed = address.parse().map_err(|error| failed(std::io::Error::other(error)))?;
+    http::webhooks::bind(parsed).await.map_err(failed)
+}
+
 /// Notices into nowhere would be missed by nobody until it matters.
 fn check_rooms(options: &Options) -> Result<(), StartError> {
     let names: Vec<&str> = options.adapters.iter().map(|adapter| adapter.name()).collect();
@@ -264,7 +290,7 @@ fn services(
     sender: &mpsc::Sender<adapters::Incoming>,
     (pipeline, port): (Pipeline, Arc<OnceLock<u16>>),
 ) -> Services {
-    let Options { project, loaded, adapters, access, clock, retry, label, notices: _ } = options;
+    let Options { project, loaded, adapters, access, clock, retry, label, webhooks: _, notices: _ } = options;
     let stop = CancellationToken::new();
     let tracker = TaskTracker::new();
     let rooms = Rooms::default();

@@ -95,6 +95,7 @@ fn with_project(common: &Common, act: impl FnOnce(&Project) -> ExitCode) -> Exit
 pub fn not_started(error: &StartError) -> ExitCode {
     let code = match error {
         StartError::NoSuchRoom { .. } => 2,
+        StartError::Webhooks { .. } => 75,
         StartError::Lock(bot::LockError::Taken { .. }) | StartError::Port { .. } => 75,
         StartError::Lock(bot::LockError::Io { .. })
         | StartError::Store(_)

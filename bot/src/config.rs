@@ -3,10 +3,11 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use adapters::Room;
+use adapters::{AdapterError, Room, matrix, slack, whatsapp};
 use pipeline::{
     atomic,
     toml_keys::{self, Misfit, dotted_keys},
@@ -38,6 +39,12 @@ pub struct Config {
     pub http: Http,
     /// The terminal.
     pub console: ConsoleSection,
+    /// Matrix, where the file has the section.
+    pub matrix: Option<matrix::Config>,
+    /// Slack, where the file has the section.
+    pub slack: Option<slack::Config>,
+    /// WhatsApp, where the file has the section.
+    pub whatsapp: Option<whatsapp::Config>,
     /// Stories and agents.
     pub pipeline: PipelineSection,
 }
@@ -69,6 +76,8 @@ pub struct Claude {
 pub struct Http {
     /// Port on 127.0.0.1 for MCP, health and metrics; 0 takes a free one.
     pub port: u16,
+    /// Address and port of the public listener, which serves webhooks and nothing else; empty for none.
+    pub webhook_listen: String,
 }
 
 /// `[console]`
@@ -110,6 +119,9 @@ impl Default for Config {
             claude: Claude::default(),
             http: Http::default(),
             console: ConsoleSection::default(),
+            matrix: None,
+            slack: None,
+            whatsapp: None,
             pipeline: PipelineSection::default(),
         }
     }
@@ -131,7 +143,7 @@ impl Default for Claude {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { port: 3001 }
+        Self { port: 3001, webhook_listen: String::new() }
     }
 }
 
@@ -263,7 +275,32 @@ impl Config {
         if self.pipeline.rooms.iter().any(|room| !room.contains(':')) {
             return wrong("pipeline.rooms", "a room is written `adapter:id`, like \"console:main\".");
         }
-        Ok(())
+        let listen = &self.http.webhook_listen;
+        if !listen.is_empty() && listen.parse::<SocketAddr>().is_err() {
+            return wrong(
+                "http.webhook_listen",
+                "it is an address with a port, like \"0.0.0.0:3002\", or empty for none.",
+            );
+        }
+        self.check_messengers(path)
+    }
+
+    /// What each messenger finds wrong in its own section.
+    fn check_messengers(&self, path: &Path) -> Result<(), ConfigError> {
+        let checked = [
+            self.matrix.as_ref().map(matrix::Config::check),
+            self.slack.as_ref().map(slack::Config::check),
+            self.whatsapp.as_ref().map(whatsapp::Config::check),
+        ];
+        match checked.into_iter().flatten().find_map(Result::err) {
+            None => Ok(()),
+            Some(AdapterError::Config { key, why }) => {
+                Err(ConfigError::Value { path: path.into(), key: key.into(), why })
+            }
+            Some(other) => {
+                Err(ConfigError::Value { path: path.into(), key: "bot.toml".into(), why: other.to_string() })
+            }
+        }
     }
 }
 
@@ -278,7 +315,13 @@ fn check_keys(table: &Table, path: &Path) -> Result<(), ConfigError> {
 
 /// Every key there is, read off the defaults, so that it cannot fall out of step with the struct.
 pub fn known_keys() -> Vec<String> {
-    let table = Table::try_from(Config::default()).expect("the defaults are plain data");
+    let all = Config {
+        matrix: Some(matrix::Config::default()),
+        slack: Some(slack::Config::default()),
+        whatsapp: Some(whatsapp::Config::default()),
+        ..Config::default()
+    };
+    let table = Table::try_from(all).expect("the defaults are plain data");
     dotted_keys(&table)
 }
 
@@ -359,13 +402,19 @@ mod tests {
     #[test]
     fn the_example_names_every_key_and_only_those() {
         let example = include_str!("../../bot.toml.example");
-        let table: Table = example.parse().unwrap();
+        // As it stands it configures no network messenger: `#key = ...` is a setting that is off, `# ...` is prose.
+        parse(example).unwrap();
+        let switched_on = |line: &str| match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') => rest.to_owned(),
+            _ => line.to_owned(),
+        };
+        let all: Vec<String> = example.lines().map(switched_on).collect();
+        let table: Table = all.join("\n").parse().unwrap();
         let mut example_keys = dotted_keys(&table);
         let mut known = known_keys();
         example_keys.sort();
         known.sort();
         assert_eq!(example_keys, known);
-        parse(example).unwrap();
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod mcp;
 mod operator;
 mod runs;
 pub mod scripted_model;
+pub mod webhooks;
 
 use std::{io, net::Ipv4Addr, sync::Arc};
 
@@ -99,6 +100,7 @@ async fn health(State(services): State<Arc<Services>>) -> Response {
                 "name": adapter.name,
                 "up": adapter.up,
                 "reconnects": adapter.reconnects,
+                "note": adapter.note,
                 "error": adapter.last_error.as_ref().filter(|_| !adapter.up),
             })
         })

@@ -15,6 +15,7 @@ pub mod http;
 mod live;
 mod lock;
 pub mod logging;
+pub mod messengers;
 mod metrics;
 mod notify;
 pub mod permission;

@@ -11,12 +11,8 @@ use adapters::{
     },
 };
 use bot::{
-    App, Clock, Options, RetryPolicy, Services,
-    access::{Access, People},
-    config::Loaded,
-    demo,
-    http::scripted_model::ScriptedModel,
-    logging,
+    App, Clock, Options, RetryPolicy, Services, access::People, commands, config::Loaded, demo,
+    http::scripted_model::ScriptedModel, logging, messengers,
 };
 use pipeline::Project;
 use tokio::{
@@ -105,9 +101,19 @@ async fn serve(project: Project, loaded: Loaded, front: Front, label: Option<Str
         );
     }
     let main_room = Room::new(console::NAME, "main");
+    let identity = Services::identity(&loaded.config, &commands::all());
+    let network = match messengers::configured(&loaded.config, &project, &identity) {
+        Ok(network) => network,
+        Err(error) => return complain(2, &error.to_string()),
+    };
+    if let Err(error) = messengers::prepare(&network.adapters).await {
+        return complain(2, &error.to_string());
+    }
+    let local = console.iter().map(|console| console.clone() as Arc<dyn Adapter>);
     let options = Options {
-        adapters: console.iter().map(|console| console.clone() as Arc<dyn Adapter>).collect(),
-        access: Access::default().with(console::NAME, People { local: true, ..People::default() }),
+        adapters: local.chain(network.adapters).collect(),
+        webhooks: network.webhooks,
+        access: network.access.with(console::NAME, People { local: true, ..People::default() }),
         notices: console.iter().map(|_| main_room.clone()).collect(),
         clock: Clock::system(),
         retry: RetryPolicy::default(),
@@ -199,7 +205,7 @@ fn console_of(project: &Project, loaded: &Loaded) -> Arc<Console> {
         user: std::env::var("USER").unwrap_or_else(|_| "operator".into()),
         files: project.run_dir().join("files"),
     };
-    Console::new(config, Services::identity(&loaded.config))
+    Console::new(config, Services::identity(&loaded.config, &commands::all()))
 }
 
 fn socket(project: &Project) -> PathBuf {

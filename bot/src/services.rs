@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use adapters::{Adapter, Health, HealthSnapshot, Identity};
+use adapters::{Adapter, CommandInfo, Health, HealthSnapshot, Identity};
 use pipeline::{
     Pipeline, Project,
     claude::{Launch, Mode, PermissionRoute, SessionId, Start},
@@ -87,8 +87,17 @@ impl Services {
     }
 
     /// What an adapter needs to know of the bot.
-    pub fn identity(config: &Config) -> Identity {
-        Identity { display_name: config.display_name.clone(), prefixes: config.prefixes.clone() }
+    pub fn identity(config: &Config, registry: &Registry) -> Identity {
+        let commands = registry.specs().map(|spec| CommandInfo {
+            name: spec.name.into(),
+            args: spec.args.into(),
+            summary: spec.summary.into(),
+        });
+        Identity {
+            display_name: config.display_name.clone(),
+            prefixes: config.prefixes.clone(),
+            commands: commands.collect(),
+        }
     }
 
     /// How a room's session is started: resumed if it has one, new if not.

@@ -18,8 +18,11 @@ const IGNORED: &str = "\
 /.tmp*
 /bot.toml
 /logs/
+/matrix/
 /run/
+/slack/
 /state.db*
+/whatsapp/
 /work/2_current/
 /work/3_qa/
 /work/4_merge/

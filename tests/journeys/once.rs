@@ -114,7 +114,11 @@ async fn every_form_of_address_is_heard_in_a_group_and_small_talk_is_not() {
 async fn a_name_with_an_emoji_and_a_space_is_heard() {
     let bot = Setup::new(Cli::StandIn).config("display_name = \"🦀 Captain Crab\"").start().await;
     let prefixes = vec!["!".into()];
-    bot.fake.set_identity(Identity { display_name: "🦀 Captain Crab".into(), prefixes });
+    bot.fake.set_identity(Identity {
+        display_name: "🦀 Captain Crab".into(),
+        prefixes,
+        ..Identity::default()
+    });
     let room = bot.room("team");
     for call in ["🦀 Captain Crab status", "@🦀 captain crab: status", "Captain Crab, status"] {
         room.say_in_group("ann", call).await;

@@ -191,12 +191,11 @@ impl Setup {
         for (name, value) in self.environment(folder.path()) {
             loaded.config.claude.env.insert(name, value);
         }
-        let people = People {
-            users: self.users.clone(),
+        let people = People::from(adapters::People {
+            allowed_users: self.users.clone(),
             approvers: self.approvers.clone(),
             operators: self.operators.clone(),
-            local: false,
-        };
+        });
         let access = self
             .adapters
             .iter()
@@ -205,6 +204,7 @@ impl Setup {
             project,
             loaded,
             adapters: self.adapters.iter().map(|fake| fake.clone() as Arc<dyn Adapter>).collect(),
+            webhooks: Vec::new(),
             access,
             clock: self.clock.clone(),
             retry: self.retry,

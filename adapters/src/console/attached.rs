@@ -189,7 +189,8 @@ mod tests {
 
     #[test]
     fn everything_is_for_the_bot_and_an_address_is_stripped() {
-        let identity = Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()] };
+        let identity =
+            Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()], ..Identity::default() };
         let text = |text: &str| Act::Said { text: text.into() };
         assert_eq!(said("!status", &identity), (text("status"), Addressed::Prefix));
         assert_eq!(said("Timmy, status", &identity), (text("status"), Addressed::Name));

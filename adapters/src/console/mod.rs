@@ -185,6 +185,7 @@ impl Adapter for Console {
             activity: true,
             files: true,
             history: false,
+            private_replies: false,
             max_len: MAX_LEN,
         }
     }
@@ -358,7 +359,8 @@ mod tests {
                 user: "ada".into(),
                 files: folder.path().join("files"),
             };
-            let identity = Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()] };
+            let identity =
+                Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()], ..Identity::default() };
             let console = Console::new(config, identity);
             let (sender, inbox) = mpsc::channel(8);
             let health = Arc::new(Health::new(NAME));

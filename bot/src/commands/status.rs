@@ -106,6 +106,9 @@ fn health(adapters: &[HealthSnapshot], now: SystemTime) -> String {
         if let Some(error) = health.last_error.as_ref().filter(|_| !health.up) {
             let _ = write!(text, ": {}", inert(error));
         }
+        if let Some(note) = health.note.as_ref().filter(|_| health.up) {
+            let _ = write!(text, ". {}", inert(note));
+        }
         text.push('\n');
     }
     text
@@ -127,6 +130,7 @@ mod tests {
             last_event: Some(now - Duration::from_secs(120)),
             reconnects: 2,
             last_error: Some("refused".into()),
+            note: None,
         };
         insta::assert_snapshot!(health(&[snapshot], now), @r"
 

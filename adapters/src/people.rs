@@ -1,0 +1,41 @@
+//! Who is heard on a messenger: the lists that every network messenger's section of `bot.toml` has.
+
+use serde::{Deserialize, Serialize};
+
+/// The people of one messenger, by [`crate::Sender::id`]. An empty allow-list means nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct People {
+    /// Who is heard at all.
+    pub allowed_users: Vec<String>,
+    /// Who may answer permission questions; empty: the allowed users.
+    pub approvers: Vec<String>,
+    /// Who may operate the bot.
+    pub operators: Vec<String>,
+}
+
+impl People {
+    /// Whether this person is heard.
+    pub fn hears(&self, id: &str) -> bool {
+        [&self.allowed_users, &self.approvers, &self.operators]
+            .iter()
+            .any(|list| list.iter().any(|it| it == id))
+    }
+
+    /// Whether nobody is heard at all.
+    pub fn is_empty(&self) -> bool {
+        self.allowed_users.is_empty() && self.approvers.is_empty() && self.operators.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_list_hears_nobody_and_operators_are_heard() {
+        assert!(!People::default().hears("ann") && People::default().is_empty());
+        let people = People { operators: vec!["ann".into()], ..People::default() };
+        assert!(people.hears("ann") && !people.hears("bob") && !people.is_empty());
+    }
+}

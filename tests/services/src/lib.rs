@@ -1,0 +1,1 @@
+//! What lies outside storkit, for its tests. Nothing here knows a crate of ours, so that no stand-in echoes our own code.
