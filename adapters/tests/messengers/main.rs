@@ -1,1 +1,3 @@
 //! Each messenger against its real server or a faithful stand-in.
+
+mod in_memory;

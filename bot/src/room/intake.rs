@@ -55,8 +55,10 @@ impl RoomTask {
     }
 
     async fn chose(&mut self, incoming: &Incoming, key: &str) {
-        let call =
-            Call { sender: incoming.sender.clone(), message: None, addressed: Some(Addressed::Prefix) };
+        // Where a reply to a pick is seen by that person alone, it names the pick; elsewhere there is nothing to reply to.
+        let private = self.adapter.capabilities().private_replies;
+        let message = private.then(|| incoming.id.clone());
+        let call = Call { sender: incoming.sender.clone(), message, addressed: Some(Addressed::Prefix) };
         if let Some((id, answer)) = Question::parse_key(key) {
             self.give_answer(&call, id, answer);
         } else if let Some(line) = key.strip_prefix("cmd:") {
