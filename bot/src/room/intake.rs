@@ -145,6 +145,10 @@ impl RoomTask {
             Err(error) => return self.say(self.explain(name, error), Tone::Failure, call.message.clone()),
         };
         let Reply { text, tone, choices, then } = reply;
+        // The router reads this for the next message, which may come as soon as the reply is seen.
+        if let Some(RoomAction::SetAmbient(on)) = then {
+            self.set_ambient(on);
+        }
         if !text.is_empty() {
             let message = Outgoing { choices, ..Outgoing::text(text) };
             self.outbox.say(message.with_tone(tone).replying_to(call.message.clone()));
@@ -182,7 +186,7 @@ impl RoomTask {
                 self.keep(self.services.store.set_verbosity(&self.room, verbosity));
                 self.record.verbosity = Some(verbosity);
             }
-            RoomAction::SetAmbient(on) => self.set_ambient(on),
+            RoomAction::SetAmbient(_) => {}
             RoomAction::Htop(length) => self.start_ticker(length),
             RoomAction::StopHtop => self.stop_ticker(),
             RoomAction::Later(answer) => {
