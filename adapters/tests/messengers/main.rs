@@ -1,3 +1,9 @@
 //! Each messenger against its real server or a faithful stand-in.
 
 mod in_memory;
+#[cfg(feature = "matrix")]
+mod matrix;
+#[cfg(feature = "matrix")]
+mod matrix_trouble;
+#[cfg(feature = "matrix")]
+mod matrix_trust;
