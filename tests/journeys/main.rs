@@ -11,6 +11,7 @@ mod life;
 mod limits;
 mod live;
 mod many;
+mod matrix;
 mod mcp_clients;
 mod messengers;
 mod once;

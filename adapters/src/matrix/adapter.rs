@@ -50,7 +50,7 @@ impl Matrix {
         if lock.is_none() {
             *lock = Some(StoreLock::take(&self.bot.files)?);
         }
-        let client = client::open(&self.bot.config, &self.bot.files).await?;
+        let client = client::open(&self.bot.config, &self.bot.files, &self.bot.memory).await?;
         identity::establish(&self.bot.config, &self.bot.files, &client).await?;
         self.name_account(&client).await;
         self.bot.set_client(Some(client.clone()));

@@ -26,6 +26,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::{
     Config,
     errors::{Failure, failure, http_failure, told},
+    memory::Memory,
     private,
 };
 use crate::AdapterError;
@@ -50,6 +51,10 @@ impl Files {
         self.folder.join("store")
     }
 
+    fn has_store(&self) -> bool {
+        self.store().join("matrix-sdk-crypto.sqlite3").exists()
+    }
+
     fn session(&self) -> PathBuf {
         self.folder.join("session.json")
     }
@@ -59,7 +64,7 @@ impl Files {
         self.folder.join("device")
     }
 
-    /// What [`super::memory::Memory`] keeps.
+    /// What [`Memory`] keeps.
     pub(super) fn memory(&self) -> PathBuf {
         self.folder.join("memory.json")
     }
@@ -102,18 +107,22 @@ impl StoreLock {
 }
 
 /// A client that is logged in. Its encryption is not set up yet.
-pub(super) async fn open(config: &Config, files: &Files) -> Result<Client, AdapterError> {
-    let client = build(config, files).await?;
+pub(super) async fn open(config: &Config, files: &Files, memory: &Memory) -> Result<Client, AdapterError> {
+    let client = build(config, files, memory).await?;
     check_homeserver(config, &client).await?;
     match stored_session(files)? {
-        Some(session) => restored(config, files, client, session).await,
-        None if config.access_token.is_empty() => logged_in(config, files, client).await,
+        Some(session) => restored(config, files, memory, (client, session)).await,
+        None if config.access_token.is_empty() => logged_in(config, files, memory, client).await,
         None => by_token(config, files, client).await,
     }
 }
 
-async fn build(config: &Config, files: &Files) -> Result<Client, AdapterError> {
+async fn build(config: &Config, files: &Files, memory: &Memory) -> Result<Client, AdapterError> {
     let store = files.store();
+    if !files.has_store() {
+        // An empty store must hear of every room from the beginning.
+        memory.forget_token();
+    }
     private::folder(&store).map_err(|error| cannot(&store, "made", &error))?;
     let key = store_key(files)?;
     let sqlite = SqliteStoreConfig::new(&store).key(Some(&key));
@@ -123,6 +132,8 @@ async fn build(config: &Config, files: &Files) -> Result<Client, AdapterError> {
     };
     let builder = Client::builder()
         .homeserver_url(&config.homeserver)
+        // The operator's address counts, also where a login names another one.
+        .respect_login_well_known(false)
         .sqlite_store_with_config_and_cache_path(sqlite, None::<PathBuf>)
         // Failures are told at once: the supervisor reconnects, and the sender repeats with the same transaction id.
         .request_config(RequestConfig::new().disable_retry().timeout(REQUEST))
@@ -198,8 +209,8 @@ fn stored_session(files: &Files) -> Result<Option<MatrixSession>, AdapterError> 
 async fn restored(
     config: &Config,
     files: &Files,
-    client: Client,
-    mut session: MatrixSession,
+    memory: &Memory,
+    (client, mut session): (Client, MatrixSession),
 ) -> Result<Client, AdapterError> {
     if !config.access_token.is_empty() {
         session.tokens.access_token = config.access_token.reveal().to_owned();
@@ -217,14 +228,14 @@ async fn restored(
     }
     if let Err(error) = client.matrix_auth().restore_session(session, RoomLoadSettings::default()).await {
         tracing::warn!(error = told(&error), "the store does not fit the session");
-        return anew(config, files, client).await;
+        return anew(config, files, memory, client).await;
     }
     match client.whoami().await {
         Ok(_) => Ok(client),
         Err(error) => match http_failure(&error) {
             Failure::LoggedOut if config.access_token.is_empty() => {
                 tracing::warn!("the session was ended on the homeserver; logging in anew");
-                anew(config, files, client).await
+                anew(config, files, memory, client).await
             }
             Failure::LoggedOut => Err(token_refused()),
             other => Err(other.told()),
@@ -233,10 +244,15 @@ async fn restored(
 }
 
 /// Logs in as a new device with an empty store; the old one is kept aside. Its keys come back by recovery.
-async fn anew(config: &Config, files: &Files, client: Client) -> Result<Client, AdapterError> {
+async fn anew(
+    config: &Config,
+    files: &Files,
+    memory: &Memory,
+    client: Client,
+) -> Result<Client, AdapterError> {
     drop(client);
     set_aside(files)?;
-    let client = build(config, files).await?;
+    let client = build(config, files, memory).await?;
     match config.access_token.is_empty() {
         true => log_in(config, files, &client, None).await?,
         false => use_token(config, files, &client).await?,
@@ -255,19 +271,22 @@ fn set_aside(files: &Files) -> Result<(), AdapterError> {
     tracing::warn!(aside = %aside.display(), "the old store is kept aside");
     let _ = std::fs::remove_file(files.session());
     let _ = std::fs::remove_file(files.device());
-    super::memory::Memory::open(files.memory()).forget_token();
     Ok(())
 }
 
-async fn logged_in(config: &Config, files: &Files, client: Client) -> Result<Client, AdapterError> {
+async fn logged_in(
+    config: &Config,
+    files: &Files,
+    memory: &Memory,
+    client: Client,
+) -> Result<Client, AdapterError> {
     let device = private::read(&files.device()).map_err(|error| cannot(&files.device(), "read", &error))?;
     let device = device.and_then(|bytes| String::from_utf8(bytes).ok());
-    let had_store = files.store().join("matrix-sdk-crypto.sqlite3").exists();
     match log_in(config, files, &client, device.as_deref()).await {
         // The account in the store is another device's: its session is lost.
-        Err(AdapterError::Rejected(why)) if had_store => {
+        Err(AdapterError::Rejected(why)) => {
             tracing::warn!(why, "the store does not fit the login");
-            anew(config, files, client).await
+            anew(config, files, memory, client).await
         }
         other => other.map(|()| client),
     }

@@ -153,6 +153,16 @@ mod tests {
             change(&mut config);
             config.check().expect_err("wrong").to_string()
         });
-        insta::assert_snapshot!(said.join("\n"), @"");
+        insta::assert_snapshot!(said.join("\n"), @r#"
+        `matrix.homeserver` in bot.toml: the homeserver's client address goes here, like "https://matrix.example.org".
+        `matrix.homeserver` in bot.toml: the homeserver's client address goes here, like "https://matrix.example.org".
+        `matrix.username` in bot.toml: the bot's user name goes here, like "timmy".
+        `matrix.password` in bot.toml: it is empty; write it, or an `access_token` (docs/matrix.md).
+        `matrix.allowed_users` in bot.toml: it is empty, so nobody would be heard; add yourself, like ["@you:example.org"].
+        `matrix.allowed_users` in bot.toml: `bob` is no Matrix id; write it whole, like "@you:example.org".
+        `matrix.approvers` in bot.toml: `@bob` is no Matrix id; write it whole, like "@you:example.org".
+        `matrix.operators` in bot.toml: `bob:example.org` is no Matrix id; write it whole, like "@you:example.org".
+        `matrix.room_ids` in bot.toml: `#room:example.org` is no room id; it begins with `!` (Element: Room settings → Advanced → Internal room ID).
+        "#);
     }
 }

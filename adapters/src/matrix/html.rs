@@ -209,18 +209,21 @@ mod tests {
 
     #[test]
     fn every_block_has_its_tags() {
-        let sample = "# Result of `make`\n\nAll **good**, ~~bad~~ *fine*.\nSecond & last.\n\n- one\n- two\n  3. inner\n\n\
+        let sample = "# Result of `make`\n\nAll **good**, ~~bad~~ *fine*.\nSecond & last.\n\n- one\n- two\n  1. inner\n\n3. third\n\n\
             ```sh ignored\necho \"hi\" && <x>\n```\n\n> quoted\n\n| Story | Cost |\n|---|---:|\n| 12 | 1.20 |\n\n---\n";
         insta::assert_snapshot!(html(sample), @r#"
         <h1>Result of <code>make</code></h1>
         <p>All <strong>good</strong>, <del>bad</del> <em>fine</em>.<br />Second &amp; last.</p>
         <ul>
         <li>one</li>
-        <li>two<ol start="3">
+        <li>two<ol>
         <li>inner</li>
         </ol>
         </li>
         </ul>
+        <ol start="3">
+        <li>third</li>
+        </ol>
         <pre><code class="language-sh">echo &quot;hi&quot; &amp;&amp; &lt;x&gt;
         </code></pre>
         <blockquote>

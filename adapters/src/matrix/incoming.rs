@@ -111,7 +111,8 @@ async fn act(room: &Room, event: &Event, act: Act, place: &Place) -> Incoming {
         },
         act,
         addressed: None,
-        shared: room.active_members_count() > 2,
+        // Where the homeserver tells no number (0), others may read along.
+        shared: !(1..=2).contains(&room.active_members_count()),
         reply_to: None,
         sent_at: event.sent_at(),
     }
@@ -119,7 +120,10 @@ async fn act(room: &Room, event: &Event, act: Act, place: &Place) -> Incoming {
 
 async fn name_of(room: &Room, id: &str) -> String {
     let Ok(user) = <&UserId>::try_from(id) else { return id.to_owned() };
-    let member = room.get_member_no_sync(user).await.ok().flatten();
+    let member = match room.get_member_no_sync(user).await.ok().flatten() {
+        Some(member) => Some(member),
+        None => room.get_member(user).await.ok().flatten(),
+    };
     member.and_then(|member| member.display_name().map(str::to_owned)).unwrap_or_else(|| id.to_owned())
 }
 

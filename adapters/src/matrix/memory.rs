@@ -75,10 +75,11 @@ impl Memory {
     /// The token means nothing any more: another device, or a homeserver that forgot.
     pub(super) fn forget_token(&self) {
         let mut state = self.lock();
-        state.newest = None;
-        state.waiting.clear();
-        state.kept.since = None;
-        self.save(&state);
+        if state.newest.take().is_some() || state.kept.since.is_some() {
+            state.waiting.clear();
+            state.kept.since = None;
+            self.save(&state);
+        }
     }
 
     /// All events before `token`, the newest of them of the time `heard_until`, were handed over.

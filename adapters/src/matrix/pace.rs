@@ -19,7 +19,7 @@ const EVERY: Duration = Duration::from_secs(5);
 /// What passing states leave for questions and answers.
 const RESERVE: f64 = 4.0;
 /// So many events beyond the model's burst, and no refusal: there is no such limit here.
-const PROOF: f64 = 5.0;
+const PROOF: f64 = 3.0;
 /// A refusal is taken for the rule no longer than this: it may have been a passing one.
 const RULE: Duration = Duration::from_secs(600);
 

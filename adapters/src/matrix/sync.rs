@@ -12,7 +12,7 @@ use matrix_sdk::{
     ruma::{
         OwnedEventId, OwnedRoomId, UInt,
         api::client::{
-            filter::{Filter, FilterDefinition, RoomEventFilter, RoomFilter},
+            filter::{Filter, FilterDefinition, LazyLoadOptions, RoomEventFilter, RoomFilter},
             receipt::create_receipt::v3::ReceiptType,
             sync::sync_events,
         },
@@ -79,6 +79,8 @@ fn settings(since: Option<String>, timeout: Duration) -> SyncSettings {
     room.timeline = timeline;
     // Who types and who has read what is nothing to the bot, and would wake it often.
     room.ephemeral = RoomEventFilter::ignore_all();
+    // Only with this does Synapse tell how many members a room has. Keys are still shared with all of them.
+    room.state.lazy_load_options = LazyLoadOptions::Enabled { include_redundant_members: false };
     let mut filter = FilterDefinition::default();
     filter.presence = Filter::ignore_all();
     filter.room = room;

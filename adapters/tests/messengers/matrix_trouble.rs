@@ -7,13 +7,11 @@ use adapters::{
     conformance::{Session, World as _},
     deliver,
     matrix::Config,
-    supervise::supervise,
 };
 use services::matrix::{Fault, Limits, Proxy, Synapse};
-use tokio::{sync::mpsc, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
-use super::matrix::{Place, people, synapse};
+use super::matrix::{Place, people, until};
 
 async fn refusal(place: &Place, config: Config) -> AdapterError {
     place.with(config).prepare().await.expect_err("refused")
@@ -41,24 +39,13 @@ async fn a_room_that_cannot_be_joined_is_noted_by_its_id_and_the_others_work() {
     let mut place = Place::fresh(true).await;
     let closed = place.bob.create_room(true, &[]).await;
     place.config.room_ids.push(closed.clone());
-    let (sender, mut inbox) = mpsc::channel(64);
-    let stop = CancellationToken::new();
-    let adapter = place.matrix();
-    adapter.prepare().await.expect("prepared");
-    let supervised = supervise(adapter, sender, stop.clone());
+    let (_adapter, mut inbox, supervised, stop) = place.supervised().await;
     place.ann.say(&place.room, "!works").await;
     inbox.recv().await.expect("heard");
     let note = supervised.health.snapshot().note.expect("a note");
     assert!(note.contains(&closed) && note.contains("invite") && note.contains("matrix.room_ids"), "{note}");
     place.bob.invite(&closed, &place.account.id).await;
-    let followed = async {
-        while supervised.health.snapshot().note.is_some() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), followed)
-        .await
-        .expect("a listed room is joined when it invites");
+    until("joined when it is invited to a listed room", || supervised.health.snapshot().note.is_none()).await;
     stop.cancel();
     supervised.task.await.expect("it ends");
 }
@@ -99,20 +86,11 @@ async fn a_passing_state_is_not_waited_for() {
 async fn through_an_outage_nothing_is_lost_nothing_doubled_and_health_tells() {
     let mut server = Synapse::start(Limits::Off).await;
     let place = Place::new(&server, people(&server).await, true).await;
-    let (sender, mut inbox) = mpsc::channel(64);
-    let stop = CancellationToken::new();
-    let adapter = place.matrix();
-    adapter.prepare().await.expect("prepared");
-    let supervised = supervise(adapter.clone(), sender, stop.clone());
+    let (adapter, mut inbox, supervised, stop) = place.supervised().await;
     place.ann.say(&place.room, "!before").await;
     inbox.recv().await.expect("heard");
     server.stop().await;
-    let down = async {
-        while supervised.health.snapshot().up {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), down).await.expect("health tells");
+    until("told by its health", || !supervised.health.snapshot().up).await;
     assert!(supervised.health.snapshot().last_error.is_some());
     let (room, speaker) = (place.room(), adapter.clone());
     let sending = tokio::spawn(async move {

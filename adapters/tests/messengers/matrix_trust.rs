@@ -265,3 +265,40 @@ async fn a_message_that_cannot_be_decrypted_is_told_once_with_what_to_do() {
     assert_eq!(notices, 1);
     bot.close().await;
 }
+
+/// Where `script/matrix-js` put it.
+fn element() -> std::path::PathBuf {
+    let usual = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/matrix-js");
+    let folder = std::env::var_os("STORKIT_TEST_MATRIX_JS").map_or(usual, std::path::PathBuf::from);
+    assert!(folder.join("node_modules/matrix-js-sdk").exists(), "run script/matrix-js first");
+    folder
+}
+
+/// With insecure devices excluded, as Element does it.
+#[tokio::test(flavor = "multi_thread")]
+async fn elements_own_encryption_takes_the_bot_for_a_signed_device() {
+    let mut place = Place::fresh(true).await;
+    let dora = synapse().await.register("dora").await;
+    place.ann.invite(&place.room, &dora.id).await;
+    place.config.people.allowed_users.push(dora.id.clone());
+    let mut bot = Session::open(&place).await;
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/matrix/element.mjs");
+    let looking = tokio::process::Command::new("node")
+        .arg(script)
+        .arg(element())
+        .args([&synapse().await.url(), &dora.name, &dora.password, &place.room, &place.account.id])
+        .arg("hello to Element")
+        .output();
+    let answering = async {
+        let (heard, text) = bot.hear_text().await;
+        assert_eq!((&*heard.sender.id, text.as_str()), (dora.id.as_str(), "hello"));
+        bot.adapter.send(&heard.room, &Outgoing::text("hello to Element")).await.expect("sent");
+    };
+    let (output, ()) = tokio::join!(looking, answering);
+    let output = output.expect("node runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let seen: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&seen["encrypted"], &seen["shield"]), (&true.into(), &0.into()), "{seen}");
+    assert_eq!(seen["signed_by_owner"], serde_json::json!([true]), "{seen}");
+    bot.close().await;
+}
