@@ -1,11 +1,13 @@
-// Element's own encryption as a judge of the bot: excludes insecure devices, reads the bot's message, tells its shield.
+// Element's own encryption as a judge of the bot, with insecure devices excluded.
 //
-// Arguments: folder of matrix-js-sdk, homeserver, user, password, room, the bot's id, words of its message. It says "!hello" in
-// the room once it is ready, and prints what it sees as one line of JSON.
+// Arguments: what to do, folder of matrix-js-sdk, homeserver, user, password, room, the bot's id, words. Prints what it sees as
+// one line of JSON.
+// "look": says "!hello" in the room once it is ready; what it sees is the bot's message with these words, and its shield.
+// "verify": asks the bot in the room for a verification by emoji and confirms; what it sees are the emoji.
 
 import { createRequire } from "node:module";
 
-const [folder, homeserver, user, password, room, bot, words] = process.argv.slice(2);
+const [what, folder, homeserver, user, password, room, bot, words] = process.argv.slice(2);
 const sdk = createRequire(`${folder}/`)("matrix-js-sdk");
 const { OnlySignedDevicesIsolationMode } = createRequire(`${folder}/`)("matrix-js-sdk/lib/crypto-api");
 const { logger } = createRequire(`${folder}/`)("matrix-js-sdk/lib/logger");
@@ -37,7 +39,6 @@ crypto.setDeviceIsolationMode(new OnlySignedDevicesIsolationMode());
 await client.joinRoom(room);
 await client.startClient({ initialSyncLimit: 50 });
 await new Promise((ready) => client.on("sync", (state) => state === "PREPARED" && ready()));
-await client.sendTextMessage(room, "!hello");
 
 async function look(event) {
     if (event.getRoomId() !== room || event.getSender() !== bot || event.isDecryptionFailure()) return;
@@ -53,5 +54,35 @@ async function look(event) {
     };
     process.stdout.write(`${JSON.stringify(seen)}\n`, () => process.exit(0));
 }
-client.on("Event.decrypted", (event) => look(event).catch(fail));
-client.on("Room.timeline", (event) => look(event).catch(fail));
+async function verify() {
+    const request = await crypto.requestVerificationDM(bot, room);
+    await new Promise((ready) => {
+        const check = () => request.phase >= 3 && ready();
+        request.on("change", check);
+        check();
+    });
+    const verifier = await request.startVerification("m.sas.v1");
+    let emoji;
+    verifier.on("show_sas", (shown) => {
+        emoji = shown.sas.emoji;
+        shown.confirm().catch(fail);
+    });
+    await verifier.verify();
+    // True once the person's signature has gone to the homeserver and come back.
+    let verified = false;
+    for (let n = 0; n < 100 && !verified; n++) {
+        await crypto.getUserDeviceInfo([bot], true);
+        verified = (await crypto.getUserVerificationStatus(bot)).isCrossSigningVerified();
+        if (!verified) await new Promise((later) => setTimeout(later, 200));
+    }
+    const seen = { emoji, verified };
+    process.stdout.write(`${JSON.stringify(seen)}\n`, () => process.exit(0));
+}
+
+if (what === "verify") {
+    await verify();
+} else {
+    client.on("Event.decrypted", (event) => look(event).catch(fail));
+    client.on("Room.timeline", (event) => look(event).catch(fail));
+    await client.sendTextMessage(room, "!hello");
+}

@@ -7,7 +7,6 @@ checked here with signedjson, so that nothing of matrix-sdk judges matrix-sdk.
 """
 
 import asyncio
-import hashlib
 import json
 import sys
 import traceback
@@ -15,21 +14,10 @@ import uuid
 
 import aiohttp
 from nacl.signing import SigningKey
-from nio import Api, AsyncClient, AsyncClientConfig, MegolmEvent
-from nio.crypto import Sas
-from nio.events import KeyVerificationEvent, KeyVerificationKey
+from nio import AsyncClient, AsyncClientConfig, MegolmEvent, SyncResponse
 from signedjson.key import decode_verify_key_bytes
 from signedjson.sign import sign_json, verify_signed_json
 from unpaddedbase64 import decode_base64, encode_base64
-
-
-def check_commitment(self, key):
-    """As the specification has it, in base64; nio 0.26 takes the hexadecimal form, which no other client sends."""
-    content = Api.to_canonical_json(self.start_verification().content)
-    return self.commitment == encode_base64(hashlib.sha256((key + content).encode()).digest())
-
-
-Sas._check_commitment = check_commitment
 
 
 class Person:
@@ -132,8 +120,7 @@ class Person:
             raise RuntimeError(str(answer))
         if self.client.should_upload_keys:
             await self.client.keys_upload()
-        self.client.add_response_callback(self.on_sync, __import__("nio").SyncResponse)
-        self.client.add_to_device_callback(self.on_verification, KeyVerificationEvent)
+        self.client.add_response_callback(self.on_sync, SyncResponse)
         self.loop = asyncio.create_task(self.run())
         return {"user": self.client.user_id, "device": self.client.device_id}
 
@@ -302,25 +289,6 @@ class Person:
                 print(f"person: {device}: {error!r}", file=sys.stderr)
                 signed[device] = False
         return {"master": next(iter(master["keys"].values())) if master else None, "devices": signed}
-
-    async def on_verification(self, event):
-        sas = self.client.key_verifications.get(event.transaction_id)
-        if isinstance(event, KeyVerificationKey) and sas and not sas.canceled:
-            self.emoji = [list(it) for it in sas.get_emoji()]
-            await self.client.confirm_short_auth_string(event.transaction_id)
-        await self.change()
-
-    async def verify(self, user, device):
-        """Compares emoji with a device; returns what was shown once both have confirmed."""
-        if self.client.should_query_keys:
-            await self.client.keys_query()
-        target = self.client.device_store[user][device]
-        answer = await self.client.start_key_verification(target)
-        if "ToDeviceError" in type(answer).__name__:
-            raise RuntimeError(str(answer))
-        sas = list(self.client.key_verifications.values())[-1]
-        await self.until(lambda: sas.verified or sas.canceled)
-        return {"done": sas.verified, "emoji": getattr(self, "emoji", None), "why": sas.cancel_reason}
 
 
 class Signer:

@@ -261,11 +261,6 @@ impl Person {
         (answer["master"].as_str().map(str::to_owned), devices)
     }
 
-    /// Compares emoji with a device of somebody: what was shown, and how it ended.
-    pub async fn verify(&self, user: &str, device: &str) -> Value {
-        self.ask(json!({ "do": "verify", "user": user, "device": device })).await
-    }
-
     async fn look_since(&self, room: &str, version: i64) -> Seen {
         let seen = self.ask(json!({ "do": "see", "room": room, "since": version })).await;
         serde_json::from_value(seen).expect("a room")
