@@ -1,5 +1,7 @@
 //! From an event in a room to an [`Incoming`]: who is meant, which thread, which of the bot's messages.
 
+use std::sync::Arc;
+
 use matrix_sdk::{Room, deserialized_responses::TimelineEventKind, ruma::UserId};
 
 use super::{
@@ -14,7 +16,7 @@ use crate::{Act, Addressed, Incoming, MessageId, Sender, address};
 
 /// Reads an event that is readable. `None` for what is nobody's act, or not one that the bot may trust.
 pub(super) async fn hear(
-    bot: &Bot,
+    bot: &Arc<Bot>,
     room: &Room,
     event: &Event,
     kind: &TimelineEventKind,
@@ -27,7 +29,7 @@ pub(super) async fn hear(
         Deed::Said(said) => {
             let place = Place::new(room.room_id(), said.thread.as_deref());
             if is_forgeable(bot, room, kind).await {
-                trouble::not_encrypted(bot, room, event).await;
+                trouble::not_encrypted(bot, room, event);
                 return None;
             }
             Some(spoken(bot, room, event, said, &place).await)

@@ -66,7 +66,8 @@ pub(super) async fn run(bot: &Arc<Bot>, client: &Client, inbox: &Inbox) -> Resul
         }
         let now = Instant::now();
         bot.memory.handed_over(answer.next_batch, hearing.newest, now);
-        bot.memory.settle(inbox.is_drained(), now);
+        // What cannot be read yet was not handed over, either.
+        bot.memory.settle(inbox.is_drained() && unread.is_empty(), now);
         let busy = !unread.is_empty() || bot.memory.is_unsettled();
         timeout = if busy { SOON } else { IDLE };
     }

@@ -1,12 +1,13 @@
 //! Messages that cannot be heard: they are tried again for a while, then their sender is told once what to do.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use matrix_sdk::{
     Room,
     deserialized_responses::{TimelineEvent, TimelineEventKind, UnableToDecryptInfo, UnableToDecryptReason},
     ruma::{
-        TransactionId,
+        OwnedEventId, TransactionId,
         api::client::message::send_message_event,
         events::{AnyMessageLikeEventContent, AnySyncTimelineEvent},
         serde::Raw,
@@ -16,11 +17,14 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{bot::Bot, event::Event, pace::Urgency, rooms::Place, send, words};
+use crate::AdapterError;
 
 /// A key, or a signature of a new device, may come so much later than the message.
 const GRACE: Duration = Duration::from_secs(10);
 /// More than so many are not kept: they are told of at once.
 const MOST: usize = 200;
+/// A notice that could not be said so long is no use any more.
+const LONGEST: Duration = Duration::from_secs(30 * 60);
 
 /// Messages that cannot be read yet.
 #[derive(Default)]
@@ -59,13 +63,13 @@ impl Unread {
     }
 
     /// Tries all again: returns those that can be read now, and tells of those that waited too long.
-    pub(super) async fn try_again(&mut self, bot: &Bot) -> Vec<(Room, Event, TimelineEvent)> {
+    pub(super) async fn try_again(&mut self, bot: &Arc<Bot>) -> Vec<(Room, Event, TimelineEvent)> {
         let mut readable = Vec::new();
         let crowded = self.messages.len() > MOST;
         for mut message in std::mem::take(&mut self.messages) {
             match message.decrypt().await {
                 Some((event, decrypted)) => readable.push((message.room, event, decrypted)),
-                None if crowded || message.since.elapsed() >= GRACE => message.tell(bot).await,
+                None if crowded || message.since.elapsed() >= GRACE => message.tell(bot),
                 None => self.messages.push(message),
             }
         }
@@ -84,63 +88,64 @@ impl Message {
         Some((event, decrypted))
     }
 
-    async fn tell(self, bot: &Bot) {
+    fn tell(self, bot: &Arc<Bot>) {
         tracing::warn!(reason = ?self.why.reason, sender = self.event.sender, "a message could not be decrypted");
         // Once for each key, that is for some hundred messages at most.
         let key = self.why.session_id.as_deref().unwrap_or(&self.event.event_id);
         if !bot.memory.first_time(&format!("unread {key}")) {
             return;
         }
-        match self.why.reason {
-            UnableToDecryptReason::SenderIdentityNotTrusted(_) => {
-                plainly(bot, &self.room, &self.event, words::UNSIGNED_DEVICE).await;
-            }
-            UnableToDecryptReason::MissingMegolmSession { withheld_code: Some(_) } => {
-                notice(bot, &self.room, &self.event, words::WITHHELD).await;
-            }
-            _ => notice(bot, &self.room, &self.event, words::UNDECRYPTABLE).await,
-        }
+        let (text, encrypted) = match self.why.reason {
+            UnableToDecryptReason::SenderIdentityNotTrusted(_) => (words::UNSIGNED_DEVICE, false),
+            UnableToDecryptReason::MissingMegolmSession { withheld_code: Some(_) } => (words::WITHHELD, true),
+            _ => (words::UNDECRYPTABLE, true),
+        };
+        tell(bot, self.room, self.event, text, encrypted);
     }
 }
 
 /// Tells somebody who is heard, once, that a plain message in an encrypted room is not.
-pub(super) async fn not_encrypted(bot: &Bot, room: &Room, event: &Event) {
+pub(super) fn not_encrypted(bot: &Arc<Bot>, room: &Room, event: &Event) {
     let trouble = format!("plain {} {}", room.room_id(), event.sender);
     if bot.config.people.hears(&event.sender) && bot.memory.first_time(&trouble) {
-        notice(bot, room, event, words::NOT_ENCRYPTED).await;
+        tell(bot, room.clone(), event.clone(), words::NOT_ENCRYPTED, true);
     }
 }
 
-async fn notice(bot: &Bot, room: &Room, event: &Event, text: &str) {
-    let place = place(room, event);
-    let content = content(&place, event, text);
-    let sent = send::dispatch(bot, &place, "m.room.message", content, Some(Urgency::Final)).await;
-    if let Err(error) = sent {
-        tracing::warn!(%error, "nobody could be told that a message was not heard");
-    }
+/// Beside the hearing: the homeserver may make the bot wait.
+fn tell(bot: &Arc<Bot>, room: Room, event: Event, text: &'static str, encrypted: bool) {
+    let teller = bot.clone();
+    bot.beside(LONGEST, async move {
+        let place = place(&room, &event);
+        let content = content(&place, &event, text);
+        let told = match encrypted {
+            true => send::dispatch(&teller, &place, "m.room.message", content, Some(Urgency::Final)).await,
+            false => plainly(&teller, &place, content).await,
+        };
+        if let Err(error) = told {
+            tracing::warn!(%error, "nobody could be told that a message was not heard");
+        }
+    });
 }
 
 /// Not encrypted, whatever the room is: for devices with which the bot shares no keys.
-async fn plainly(bot: &Bot, room: &Room, event: &Event, text: &str) {
-    let place = place(room, event);
-    bot.pace.turn(Urgency::Final).await;
-    let content =
-        Raw::new(&content(&place, event, text)).map(Raw::cast_unchecked::<AnyMessageLikeEventContent>);
-    let sent = match content {
-        Ok(content) => {
+async fn plainly(bot: &Bot, place: &Place, content: Value) -> Result<OwnedEventId, AdapterError> {
+    let transaction = TransactionId::new();
+    let attempt = |room: Room| -> BoxFuture<'_, matrix_sdk::Result<OwnedEventId>> {
+        let (content, transaction) = (Raw::new(&content), transaction.clone());
+        Box::pin(async move {
+            let content = content?.cast_unchecked::<AnyMessageLikeEventContent>();
+            let room_id = room.room_id().to_owned();
             let request = send_message_event::v3::Request::new_raw(
-                room.room_id().to_owned(),
-                TransactionId::new(),
+                room_id,
+                transaction,
                 "m.room.message".into(),
                 content,
             );
-            room.client().send(request).await.map(drop).map_err(|error| error.to_string())
-        }
-        Err(error) => Err(error.to_string()),
+            Ok(room.client().send(request).await?.event_id)
+        })
     };
-    if let Err(error) = sent {
-        tracing::warn!(error, "nobody could be told that a message was not heard");
-    }
+    send::until_sent(bot, place, Urgency::Final, attempt).await
 }
 
 fn place(room: &Room, event: &Event) -> Place {

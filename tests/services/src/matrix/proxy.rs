@@ -38,6 +38,8 @@ struct Faults {
     all: Option<Fault>,
     /// How many requests had a fault.
     met: u64,
+    /// How many the homeserver itself refused as too fast.
+    too_fast: u64,
 }
 
 struct Shared {
@@ -101,6 +103,11 @@ impl Proxy {
         self.faults().met
     }
 
+    /// How many requests the homeserver itself refused as too fast.
+    pub fn too_fast(&self) -> u64 {
+        self.faults().too_fast
+    }
+
     fn faults(&self) -> std::sync::MutexGuard<'_, Faults> {
         self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,6 +136,9 @@ impl Shared {
         headers.remove("host");
         let url = format!("{}{path}", self.target);
         let answer = self.client.request(head.method, url).headers(headers).body(body).send().await?;
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            self.faults.lock().unwrap_or_else(PoisonError::into_inner).too_fast += 1;
+        }
         let mut response = Response::builder().status(answer.status());
         for (name, value) in answer.headers().iter().filter(|(name, _)| *name != "transfer-encoding") {
             response = response.header(name, value);
