@@ -13,6 +13,7 @@ pub mod demo;
 pub mod doctor;
 mod host;
 pub mod http;
+pub mod init;
 mod live;
 mod lock;
 pub mod logging;
