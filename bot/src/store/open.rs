@@ -174,6 +174,7 @@ fn set_aside(path: &Path, now: SystemTime) -> io::Result<PathBuf> {
         }
     }
     fs::rename(path, &aside)?;
+    make_private(path)?;
     Ok(aside)
 }
 
