@@ -24,6 +24,7 @@ mod real;
 mod real_mcp;
 mod real_trouble;
 mod real_trust;
+mod release;
 mod restart;
 mod stop;
 mod stories;
