@@ -15,6 +15,7 @@ mod mcp_clients;
 mod messengers;
 mod once;
 mod operate;
+mod packaging;
 mod permission;
 mod program;
 mod program_demo;
