@@ -32,6 +32,19 @@ pub struct Common {
     pub port: Option<u16>,
 }
 
+impl Common {
+    /// As the flags alone say: the environment names the project that is served, which no demo has to do with.
+    fn without_environment(&self) -> Self {
+        let from_environment = |name: &str, value: String| std::env::var(name).is_ok_and(|set| set == value);
+        let project = self
+            .project
+            .clone()
+            .filter(|project| !from_environment("STORKIT_PROJECT", project.display().to_string()));
+        let port = self.port.filter(|port| !from_environment("STORKIT_PORT", port.to_string()));
+        Self { project, port }
+    }
+}
+
 #[derive(Subcommand)]
 enum Action {
     /// Set a project up: its settings, its team of agents, and what they should know
@@ -73,7 +86,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         None | Some(Action::Serve) => serve::project(&cli.common, Front::None).await,
         Some(Action::Init(given)) => set_up::init(&given, cli.common.project.as_deref()),
         Some(Action::Chat) => serve::chat(&cli.common, front).await,
-        Some(Action::Demo) => serve::demo(&cli.common, front).await,
+        Some(Action::Demo) => serve::demo(&cli.common.without_environment(), front).await,
         Some(Action::Doctor { audit: false }) => check(&cli.common).await,
         Some(Action::Doctor { audit: true }) => with_project(&cli.common, upkeep::audit_stories),
         Some(Action::Migrate) => with_project(&cli.common, upkeep::migrate_stories),
