@@ -120,7 +120,8 @@ async fn threads_ambient_talk_and_a_prompt_taken_back() {
     ann.say(room, "echo without a name").await;
     team.see("echo: without a name").await;
     ann.say(room, "wait go").await;
-    let queued = ann.say(room, "echo never").await;
+    team.see("waiting").await;
+    let queued = ann.say(room, "Timmy echo never").await;
     team.see("Queued, number 1").await;
     ann.redact(room, &queued).await;
     let notice = team.see("Taken back").await;
