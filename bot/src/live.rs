@@ -365,7 +365,7 @@ mod tests {
         outbox.say(Outgoing::text("the answer"));
         let (told, sends) = oneshot::channel();
         let seen = fake.clone();
-        outbox.then(move || drop(told.send(seen.sends())));
+        outbox.then(move || told.send(seen.sends()).unwrap_or_default());
         assert_eq!(sends.await, Ok(1));
     }
 
