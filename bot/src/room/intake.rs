@@ -189,7 +189,7 @@ impl RoomTask {
             RoomAction::SetAmbient(_) => {}
             RoomAction::Htop(length) => self.start_ticker(length),
             RoomAction::StopHtop => self.stop_ticker(),
-            RoomAction::Restart => self.services.restart.ask(&self.room),
+            RoomAction::Restart => self.services.restart.ask(Some(&self.room)),
             RoomAction::Later(answer) => {
                 let call = call.clone();
                 self.later.push(Box::pin(async move {
