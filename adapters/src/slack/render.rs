@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 use super::mrkdwn::{escape, mrkdwn};
 use crate::{Choice, Outgoing, markdown::inert};
 
-/// `markdown_text` and all `markdown` blocks of a message: <https://docs.slack.dev/reference/block-kit/blocks/markdown-block>
-const MARKDOWN_MAX: usize = 12_000;
-/// The longest text that is still within [`MARKDOWN_MAX`] when pings in it are broken (`@here` grows by a sixth).
+/// The longest text that is still within the 12,000 characters of `markdown_text` and of all `markdown` blocks of a message when
+/// pings in it are broken (`@here` grows by a fifth): <https://docs.slack.dev/reference/block-kit/blocks/markdown-block>
 pub const TEXT_MAX: usize = 10_000;
 /// <https://docs.slack.dev/reference/block-kit/blocks/section-block>
 const SECTION_MAX: usize = 3_000;
@@ -131,6 +130,8 @@ mod tests {
 
     use super::*;
     use crate::Tone;
+
+    const MARKDOWN_MAX: usize = 12_000;
 
     fn choice(key: &str, label: &str) -> Choice {
         Choice { key: key.into(), label: label.into(), emoji: None }
