@@ -1,13 +1,21 @@
 //! A stand-in Slack and the adapter's side of it.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use adapters::{
-    AdapterError, CommandInfo, Identity, People, Room, Secret, Setting, Webhooks as _,
-    conformance::Session,
+    Act, AdapterError, CommandInfo, HealthSnapshot, Identity, Incoming, People, Room, Secret, Setting,
+    Webhooks as _,
     slack::{Config, Mode, Slack as Adapter},
+    supervise::{Supervised, supervise},
 };
 use services::slack::{APP_TOKEN, BOT_TOKEN, HookServer, SIGNING_SECRET, Slack};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How Slack reaches the bot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,14 +82,72 @@ impl Bench {
         self.with(self.config())
     }
 
-    /// Prepares, runs and connects.
-    pub async fn open(&self) -> Session {
-        Session::open(self).await
+    /// Runs and connects.
+    pub async fn open(&self) -> Running {
+        let running = Running::start(self.make());
+        running.up().await;
+        running
     }
 
     /// Where Slack calls the bot.
     pub fn hook(&self, path: &str) -> String {
         format!("{}{path}", self.hooks.url)
+    }
+}
+
+/// An adapter that runs, and what it heard.
+pub struct Running {
+    pub adapter: Arc<Adapter>,
+    pub inbox: mpsc::Receiver<Incoming>,
+    pub supervised: Supervised,
+    stop: CancellationToken,
+}
+
+impl Running {
+    /// The bot takes one message at a time.
+    pub fn start(adapter: Arc<Adapter>) -> Self {
+        let (sender, inbox) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let supervised = supervise(adapter.clone(), sender, stop.clone());
+        Self { adapter, inbox, supervised, stop }
+    }
+
+    pub fn health(&self) -> HealthSnapshot {
+        self.supervised.health.snapshot()
+    }
+
+    /// Waits until the health is so.
+    pub async fn healthy(&self, what: &str, check: impl Fn(&HealthSnapshot) -> bool) {
+        let so = async {
+            while !check(&self.health()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let came = tokio::time::timeout(PATIENCE, so).await;
+        assert!(came.is_ok(), "never {what}: {:?}", self.health());
+    }
+
+    pub async fn up(&self) {
+        self.healthy("up", |health| health.up).await;
+    }
+
+    pub async fn hear(&mut self) -> Incoming {
+        let next = tokio::time::timeout(PATIENCE, self.inbox.recv()).await;
+        next.unwrap_or_else(|_| panic!("nothing was heard: {:?}", self.health())).expect("it runs")
+    }
+
+    /// The next thing a person wrote.
+    pub async fn hear_text(&mut self) -> String {
+        match self.hear().await.act {
+            Act::Said { text } => text,
+            other => panic!("not words but {other:?}"),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 

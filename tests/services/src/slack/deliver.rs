@@ -16,8 +16,10 @@ use super::{SIGNING_SECRET, Shared, state::State};
 
 /// Slack waits so long for an acknowledgement.
 const ACKNOWLEDGE: Duration = Duration::from_secs(3);
-/// Slack tries again three times; the real one waits 1 and 5 minutes before the later ones.
-const REPEATS: u32 = 3;
+/// Slack tries again three times, at once, after 1 and after 5 minutes; over a socket this one tries every 3 s in that time.
+const REPEATS: u32 = 100;
+/// As often a request of the HTTP mode comes again.
+const POST_REPEATS: u32 = 3;
 
 /// Something that the app is to hear.
 #[derive(Clone, Debug)]
@@ -238,7 +240,7 @@ async fn post(shared: &Shared, Post { address, kind, payload }: Post) {
         let faults = state.faults.get_mut("hook");
         faults.and_then(std::collections::VecDeque::pop_front).is_some()
     });
-    let tries = if kind == "events_api" { REPEATS + 1 } else { 1 };
+    let tries = if kind == "events_api" { POST_REPEATS + 1 } else { 1 };
     for attempt in 0..tries {
         let sent = Instant::now();
         let mut request = signed(&address, body.clone(), content_type, SystemTime::now());

@@ -23,6 +23,9 @@ use tokio::{
     task::AbortHandle,
 };
 
+/// For requests of one's own.
+pub use reqwest;
+
 pub use hooks::{HookServer, Hooks};
 use state::State;
 pub use state::{Call, Fault, Message};
