@@ -24,6 +24,7 @@ mod real_mcp;
 mod real_trouble;
 mod real_trust;
 mod restart;
+mod slack;
 mod stop;
 mod stories;
 mod trouble;

@@ -1,16 +1,12 @@
 //! From what Slack tells to an [`Incoming`]: acknowledged first and queued here, then read one by one in order.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use serde_json::json;
-use tokio::{
-    sync::{Notify, Semaphore},
-    time::Instant,
-};
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     Config,
@@ -18,6 +14,7 @@ use super::{
     names::Names,
     place::{Place, time_of},
     private::{ResponseUrls, pick_id, slash_id},
+    queue::{Asked, Queue},
     text,
     threads::Threads,
     web::Web,
@@ -25,11 +22,6 @@ use super::{
 };
 use crate::{Act, Addressed, Identity, Inbox, Incoming, MessageId, Sender, Setting, address};
 
-/// So much may wait for the bot. Beyond it nothing is acknowledged, and Slack tells it again later.
-const QUEUE_MAX: usize = 4_096;
-/// Repeats after a reconnect come late; the bot itself remembers for longer.
-const RECENT: Duration = Duration::from_secs(3600);
-const RECENT_MAX: usize = 20_000;
 /// Refusals to strangers that are under way; more are not answered.
 const REFUSALS: usize = 8;
 
@@ -287,98 +279,6 @@ impl Ear {
     }
 }
 
-/// Messages that ask something: an answer in the thread below one belongs to the room where it was asked.
-#[derive(Default)]
-pub struct Asked(Mutex<VecDeque<(String, MessageId)>>);
-
-impl Asked {
-    const MOST: usize = 200;
-
-    /// The message asks something in this channel's top level.
-    pub fn add(&self, channel: &str, id: &MessageId) {
-        let mut asked = self.lock();
-        asked.push_back((channel.to_owned(), id.clone()));
-        while asked.len() > Self::MOST {
-            asked.pop_front();
-        }
-    }
-
-    /// It is answered.
-    pub fn remove(&self, channel: &str, id: &MessageId) {
-        self.lock().retain(|(at, asked)| at != channel || asked != id);
-    }
-
-    fn contains(&self, channel: &str, id: &MessageId) -> bool {
-        self.lock().iter().any(|(at, asked)| at == channel && asked == id)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(String, MessageId)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What was acknowledged and not yet handed over.
-#[derive(Default)]
-struct Queue {
-    state: Mutex<QueueState>,
-    more: Notify,
-}
-
-#[derive(Default)]
-struct QueueState {
-    waiting: VecDeque<Heard>,
-    recent: HashSet<String>,
-    order: VecDeque<(Instant, String)>,
-}
-
-impl Queue {
-    /// `false` if it is full. A repeat is taken and dropped.
-    fn push(&self, heard: Heard) -> bool {
-        let mut state = self.lock();
-        let (now, key) = (Instant::now(), heard.key());
-        state.forget_old(now);
-        if state.recent.contains(&key) {
-            return true;
-        }
-        if state.waiting.len() >= QUEUE_MAX {
-            return false;
-        }
-        state.recent.insert(key.clone());
-        state.order.push_back((now, key));
-        state.waiting.push_back(heard);
-        self.more.notify_one();
-        true
-    }
-
-    async fn front(&self) -> Heard {
-        loop {
-            if let Some(heard) = self.lock().waiting.front() {
-                return heard.clone();
-            }
-            self.more.notified().await;
-        }
-    }
-
-    fn pop(&self) {
-        self.lock().waiting.pop_front();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl QueueState {
-    fn forget_old(&mut self, now: Instant) {
-        let old = |(since, _): &(Instant, String)| now.duration_since(*since) > RECENT;
-        while self.order.len() > RECENT_MAX || self.order.front().is_some_and(old) {
-            if let Some((_, key)) = self.order.pop_front() {
-                self.recent.remove(&key);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -489,17 +389,5 @@ mod tests {
         }
         let elsewhere = Slash { channel: "C2".into(), ..slash("/storkit", "status") };
         assert!(ear.read(&Heard::Slash(elsewhere)).await.is_none());
-    }
-
-    #[tokio::test]
-    async fn a_repeat_is_acknowledged_and_dropped_and_a_full_queue_is_not_acknowledged() {
-        let ear = ear();
-        let heard = |n: usize| Heard::Said(Said { ts: format!("{n}.1"), ..said("C1", "x") });
-        assert!(ear.take([heard(0), heard(0)]));
-        assert_eq!(ear.queue.lock().waiting.len(), 1);
-        assert!((1..QUEUE_MAX).all(|n| ear.take([heard(n)])));
-        assert!(!ear.take([heard(QUEUE_MAX)]));
-        ear.queue.pop();
-        assert!(ear.take([heard(QUEUE_MAX)]), "Slack's repeat is taken once there is room");
     }
 }

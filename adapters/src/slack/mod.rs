@@ -39,6 +39,8 @@ mod place;
 #[cfg(feature = "slack")]
 mod private;
 #[cfg(feature = "slack")]
+mod queue;
+#[cfg(feature = "slack")]
 mod render;
 #[cfg(feature = "slack")]
 mod socket;

@@ -210,6 +210,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn a_text_that_fits_stays_within_slacks_limit(text in "(@here|@channel|<!here|<@U1>|\\PC|\n){0,400}") {
             let grown = text.repeat(TEXT_MAX / text.len().max(1));

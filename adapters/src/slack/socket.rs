@@ -300,3 +300,37 @@ impl Frame {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two TLS providers in one program would make rustls panic instead.
+    #[tokio::test]
+    async fn a_socket_over_tls_can_be_tried() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("wss://{}/link?ticket=secret", listener.local_addr().unwrap());
+        let refuse = async { drop(listener.accept().await) };
+        let (tried, ()) = tokio::join!(connect_async_with_config(url, None, false), refuse);
+        let why = kind_of(&tried.map(drop).unwrap_err());
+        assert!(!why.contains("secret") && why.contains("cannot be opened"), "{why}");
+    }
+
+    #[test]
+    fn whatever_has_an_id_is_acknowledged_and_nothing_is_too_odd() {
+        let frame = |text: &str| match Frame::read(text) {
+            Frame::Hello { connections } => format!("hello {connections}"),
+            Frame::Leave { reason } => format!("leave {reason}"),
+            Frame::Envelope { id, heard } => format!("{id} {}", heard.len()),
+            Frame::Other => "other".into(),
+        };
+        assert_eq!(frame(r#"{"type":"hello","num_connections":2}"#), "hello 2");
+        assert_eq!(frame(r#"{"type":"hello"}"#), "hello 1");
+        assert_eq!(frame(r#"{"type":"disconnect"}"#), "leave ");
+        assert_eq!(frame(r#"{"type":"of_a_new_kind","envelope_id":"e1","payload":null}"#), "e1 0");
+        assert_eq!(frame(r#"{"type":"events_api","envelope_id":"e2","payload":{"event":7}}"#), "e2 0");
+        for odd in ["", "null", "[]", "7", "{\"envelope_id\":7}", "Ping from applink"] {
+            assert_eq!(frame(odd), "other", "{odd}");
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -25,6 +26,8 @@ use crate::{Activity, ActivityState, AdapterError, Attachment, MessageId, Outgoi
 
 /// Stands on a message that is being worked on.
 const WORKING: &str = "eyes";
+/// How long a mark may take.
+const MARK_WAIT: Duration = Duration::from_secs(2);
 /// Codes by which Slack says that it does not know `markdown` blocks or `markdown_text`.
 const NO_MARKDOWN: &[&str] = &["invalid_blocks", "invalid_blocks_format", "no_text", "invalid_arguments"];
 
@@ -248,7 +251,10 @@ impl Voice {
         if let Err(retry_after) = self.pace.reaction(Instant::now()) {
             return Err(AdapterError::RateLimited { retry_after });
         }
-        self.react("reactions.add", channel, ts, "already_reacted").await?;
+        // The answer waits behind the mark, so the mark may not take long.
+        let marking = self.react("reactions.add", channel, ts, "already_reacted");
+        let late = |_| AdapterError::Unreachable("a reaction takes too long".into());
+        tokio::time::timeout(MARK_WAIT, marking).await.map_err(late)??;
         self.marks().entry(room.clone()).or_default().push(ts.to_owned());
         Ok(())
     }

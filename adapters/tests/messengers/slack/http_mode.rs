@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use adapters::{Act, Addressed};
-use services::slack::{Slack, reqwest};
+use adapters::{Act, Addressed, Webhooks as _};
+use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
+use services::slack::{Slack, reqwest, signature};
 
 use super::bench::{Bench, Way};
 
@@ -74,4 +75,39 @@ async fn commands_and_presses_come_as_forms_and_repeats_only_once() {
     bench.slack.say("D1", "U1", "marker");
     assert_eq!(bot.hear_text().await, "told twice");
     assert_eq!(bot.hear_text().await, "marker");
+}
+
+/// Bodies with a good signature, as if Slack itself went mad.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_signed_body_is_too_odd() {
+    let bench = Bench::new(Way::Http).await;
+    let mut bot = bench.open().await;
+    let seconds =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs().to_string();
+    let body = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..60),
+        "(payload=|command=|text=|&|%7B|%22|user_id=U1|channel_id=C1|\\PC){0,12}"
+            .prop_map(String::into_bytes),
+        super::said::odd().prop_map(|value| value.to_string().into_bytes()),
+    ];
+    let mut runner = TestRunner::deterministic();
+    for path in ["", "/command", "/interactive"] {
+        for _ in 0..1_500 {
+            let body = body.new_tree(&mut runner).expect("a body").current();
+            let signature = signature(&seconds, &String::from_utf8_lossy(&body));
+            let request = http::Request::post(format!("/webhook/slack{path}"))
+                .header("x-slack-request-timestamp", &seconds)
+                .header("x-slack-signature", signature)
+                .body(bytes::Bytes::from(body.clone()))
+                .expect("a request");
+            let status = bot.adapter.handle(request).await.status().as_u16();
+            assert!(
+                matches!(status, 200 | 400 | 401 | 503),
+                "{status} for {}",
+                String::from_utf8_lossy(&body)
+            );
+        }
+    }
+    bench.slack.say("C1", "U1", "!marker");
+    while bot.hear().await.act != (Act::Said { text: "marker".into() }) {}
 }

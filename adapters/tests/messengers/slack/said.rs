@@ -140,7 +140,7 @@ async fn a_message_in_hand_when_the_connection_ends_is_not_lost() {
 }
 
 /// JSON of the words that Slack uses, in any arrangement.
-fn odd() -> impl Strategy<Value = Value> {
+pub fn odd() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),

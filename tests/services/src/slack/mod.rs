@@ -26,6 +26,7 @@ use tokio::{
 /// For requests of one's own.
 pub use reqwest;
 
+pub use deliver::signature;
 pub use hooks::{HookServer, Hooks};
 use state::State;
 pub use state::{Call, Fault, Message};
