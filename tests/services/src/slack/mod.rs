@@ -59,7 +59,8 @@ struct Shared {
 }
 
 impl Slack {
-    /// A workspace with the channel `C1`, the people `U1` (Ann) and `U2` (Bob) in it and in direct conversations `D1`, `D2` with the bot.
+    /// A workspace with the channel `C1`, the people `U1` (Ann), `U2` (Bob) and `U3` (Cleo) in it, and direct conversations `D1` and
+    /// `D2` of the first two with the bot. `C2` is a channel without the bot.
     ///
     /// # Panics
     /// If it cannot listen on loopback.

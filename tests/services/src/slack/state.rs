@@ -127,7 +127,7 @@ pub(super) struct State {
 
 impl State {
     pub fn new() -> Self {
-        let people = [("U1", "Ann"), ("U2", "Bob"), (BOT, "timmy")];
+        let people = [("U1", "Ann"), ("U2", "Bob"), ("U3", "Cleo"), (BOT, "timmy")];
         let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>();
         let channel = |name: &str, direct, members: &[&str]| Channel {
             name: name.into(),
@@ -135,7 +135,7 @@ impl State {
             members: set(members),
         };
         let channels = [
-            ("C1", channel("general", false, &["U1", "U2", BOT])),
+            ("C1", channel("general", false, &["U1", "U2", "U3", BOT])),
             ("C2", channel("without-the-bot", false, &["U1", "U2"])),
             ("D1", channel("directmessage", true, &["U1", BOT])),
             ("D2", channel("directmessage", true, &["U2", BOT])),
