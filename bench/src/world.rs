@@ -11,13 +11,7 @@ use std::{
 
 use adapters::Tone;
 use anyhow::{Context as _, bail};
-use bot::{
-    App, Clock, Options, RetryPolicy,
-    access::{Access, People},
-    command::Registry,
-    commands,
-    config::Config,
-};
+use bot::{App, Clock, Options, RetryPolicy, access::Access, command::Registry, commands, config::Config};
 use pipeline::Project;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -161,6 +155,7 @@ impl World {
             retry: RetryPolicy::default(),
             label: None,
             notices: Vec::new(),
+            program: bot::Program::running(),
         };
         let app = App::start_with(options, registry).await?;
         Ok(Self { app, messenger, shown, place })

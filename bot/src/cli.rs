@@ -2,12 +2,13 @@
 
 use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
-use bot::{Services, StartError, commands, config::Config, config::Loaded, doctor};
-use clap::{Args, Parser, Subcommand};
+use bot::{Services, StartError, audit::Filter, commands, config::Config, config::Loaded, doctor};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use pipeline::Project;
 
 use crate::{
     serve::{self, Front},
+    set_up::{self, Init},
     upkeep,
 };
 
@@ -31,8 +32,23 @@ pub struct Common {
     pub port: Option<u16>,
 }
 
+impl Common {
+    /// As the flags alone say: the environment names the project that is served, which no demo has to do with.
+    fn without_environment(&self) -> Self {
+        let from_environment = |name: &str, value: String| std::env::var(name).is_ok_and(|set| set == value);
+        let project = self
+            .project
+            .clone()
+            .filter(|project| !from_environment("STORKIT_PROJECT", project.display().to_string()));
+        let port = self.port.filter(|port| !from_environment("STORKIT_PORT", port.to_string()));
+        Self { project, port }
+    }
+}
+
 #[derive(Subcommand)]
 enum Action {
+    /// Set a project up: its settings, its team of agents, and what they should know
+    Init(Init),
     /// Serve the project without a chat in this terminal
     Serve,
     /// Talk to the bot: to the one that serves the project, or to a new one. With standard input not a terminal it
@@ -48,8 +64,17 @@ enum Action {
     },
     /// Move the stories of an older `.story_kit` folder to `.storkit`, keeping their history
     Migrate,
+    /// Show who allowed, denied or let lapse what agents asked
+    Audit(Filter),
     /// Print the reference page of all commands
     Docs,
+    /// Print a shell's completions, e.g. `storkit completions bash > /etc/bash_completion.d/storkit`
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, e.g. `storkit man > /usr/local/share/man/man1/storkit.1`
+    Man,
     /// What Slack needs to know of the bot
     Slack {
         #[command(subcommand)]
@@ -74,11 +99,29 @@ pub async fn run(cli: Cli) -> ExitCode {
     match cli.action {
         None if here => serve::project(&cli.common, Front::Terminal).await,
         None | Some(Action::Serve) => serve::project(&cli.common, Front::None).await,
+        Some(Action::Init(given)) => set_up::init(&given, cli.common.project.as_deref()),
         Some(Action::Chat) => serve::chat(&cli.common, front).await,
-        Some(Action::Demo) => serve::demo(&cli.common, front).await,
+        Some(Action::Demo) => serve::demo(&cli.common.without_environment(), front).await,
         Some(Action::Doctor { audit: false }) => check(&cli.common).await,
         Some(Action::Doctor { audit: true }) => with_project(&cli.common, upkeep::audit_stories),
         Some(Action::Migrate) => with_project(&cli.common, upkeep::migrate_stories),
+        Some(Action::Audit(filter)) => {
+            with_project(&cli.common, |project| upkeep::show_audit(project, &filter))
+        }
+        Some(Action::Completions { shell }) => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "storkit", &mut text);
+            print(&String::from_utf8_lossy(&text));
+            ExitCode::SUCCESS
+        }
+        Some(Action::Man) => {
+            let mut text = Vec::new();
+            match clap_mangen::Man::new(Cli::command()).render(&mut text) {
+                Ok(()) => print(&String::from_utf8_lossy(&text)),
+                Err(error) => return complain(1, &format!("the manual page cannot be made: {error}.")),
+            }
+            ExitCode::SUCCESS
+        }
         Some(Action::Docs) => {
             print(&commands::reference(&commands::all()));
             ExitCode::SUCCESS

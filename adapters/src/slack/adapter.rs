@@ -19,8 +19,8 @@ use super::{
     words,
 };
 use crate::{
-    Activity, Adapter, AdapterError, Attachment, Capabilities, ChoiceForm, Inbox, MessageId, Outgoing, Room,
-    Setting,
+    Activity, Adapter, AdapterError, Attachment, Capabilities, ChoiceForm, Inbox, MessageId, Outgoing,
+    People, Room, Setting,
 };
 
 /// Slack, as one app in one workspace or organisation.
@@ -131,6 +131,10 @@ impl Adapter for Slack {
             Err(Trouble::Scope(_)) => config("slack.app_token", words::app_token("missing_scope")),
             result => result.map(drop).map_err(|trouble| trouble.in_channel("Socket Mode")),
         }
+    }
+
+    fn hear(&self, people: &People) {
+        self.ear.set_people(people);
     }
 
     async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {

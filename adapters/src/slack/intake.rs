@@ -20,7 +20,7 @@ use super::{
     web::Web,
     words,
 };
-use crate::{Act, Addressed, Identity, Inbox, Incoming, MessageId, Sender, Setting, address};
+use crate::{Act, Addressed, Identity, Inbox, Incoming, MessageId, People, Sender, Setting, address};
 
 /// Refusals to strangers that are under way; more are not answered.
 const REFUSALS: usize = 8;
@@ -40,6 +40,8 @@ pub struct Ear {
     identity: Identity,
     web: Arc<Web>,
     me: RwLock<Me>,
+    /// Who is heard; changes with `bot.toml`.
+    people: RwLock<People>,
     queue: Queue,
     names: Names,
     /// Threads that began with a prompt.
@@ -55,6 +57,7 @@ impl Ear {
     /// An ear that has heard nothing yet.
     pub fn new(config: Config, setting: Setting, web: Arc<Web>) -> Self {
         Self {
+            people: RwLock::new(config.people.clone()),
             config,
             identity: setting.identity,
             web,
@@ -76,6 +79,15 @@ impl Ear {
     /// Slack said who the bot is.
     pub fn set_me(&self, me: Me) {
         *self.me.write().unwrap_or_else(PoisonError::into_inner) = me;
+    }
+
+    /// Whom the settings say is heard, from now on.
+    pub fn set_people(&self, people: &People) {
+        *self.people.write().unwrap_or_else(PoisonError::into_inner) = people.clone();
+    }
+
+    fn hears(&self, user: &str) -> bool {
+        self.people.read().unwrap_or_else(PoisonError::into_inner).hears(user)
     }
 
     /// Queues what was heard; `false` where nothing more fits, so that it must not be acknowledged.
@@ -170,7 +182,7 @@ impl Ear {
     }
 
     async fn picked(&self, picked: &Picked) -> Option<Incoming> {
-        if !self.config.people.hears(&picked.user) {
+        if !self.hears(&picked.user) {
             self.refuse_press(picked);
             return None;
         }
@@ -188,7 +200,7 @@ impl Ear {
 
     async fn slash(&self, slash: &Slash) -> Option<Incoming> {
         let place = Place { channel: slash.channel.clone(), thread: None };
-        if !self.config.people.hears(&slash.user) {
+        if !self.hears(&slash.user) {
             self.refuse_slash(slash, words::stranger(&slash.user));
             return None;
         }
@@ -241,7 +253,7 @@ impl Ear {
 
     /// Strangers are not asked after: nobody hears them anyway.
     async fn sender(&self, user: &str, fallback: &str) -> Sender {
-        let name = match self.config.people.hears(user) {
+        let name = match self.hears(user) {
             true => self.names.of(&self.web, user).await,
             false => None,
         };
@@ -282,7 +294,7 @@ impl Ear {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{People, Secret};
+    use crate::Secret;
 
     fn ear() -> Ear {
         let command = |name: &str| crate::CommandInfo {

@@ -195,9 +195,18 @@ fn only_reads(command_line: &[u8]) -> bool {
     command_line.split(|byte| *byte == 0).skip(1).any(|word| READERS.contains(&word))
 }
 
+/// What is younger may be another's who writes in this folder now, in this process.
+const LEFT_BEHIND: Duration = Duration::from_secs(10);
+
 fn remove_temporaries(run: &Path) {
     for entry in fs::read_dir(run).into_iter().flatten().flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(b".tmp") {
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        let old = || {
+            let written = entry.metadata().and_then(|found| found.modified()).ok();
+            written.and_then(|written| written.elapsed().ok()).is_some_and(|age| age > LEFT_BEHIND)
+        };
+        if name.starts_with(b".tmp-merge") || (name.starts_with(b".tmp") && old()) {
             let path = entry.path();
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }

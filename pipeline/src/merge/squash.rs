@@ -170,7 +170,9 @@ pub(crate) fn commit(
         gates: gates.to_vec(),
     };
     let message = proof::message(&request.title, &trailers);
-    let committer = repository.signature().or_else(|_| Signature::now("storkit", "storkit@localhost"))?;
+    let committer = of_environment()
+        .or_else(|| repository.signature().ok())
+        .map_or_else(|| Signature::now("storkit", "storkit@localhost"), Ok)?;
     let tip = repository.find_commit(candidate.tip)?;
     let (name, email) = (tip.author().name().map(str::to_owned), tip.author().email().map(str::to_owned));
     let author = match (name, email) {
@@ -180,7 +182,21 @@ pub(crate) fn commit(
     let author = author.as_ref().unwrap_or(&committer);
     let parent = repository.find_commit(candidate.before)?;
     let tree = repository.find_tree(candidate.tree)?;
-    Ok(repository.commit(None, author, &committer, &message, &tree, &[&parent])?)
+    let commit = repository.commit(None, author, &committer, &message, &tree, &[&parent])?;
+    // On a full disk libgit2 says that it is written, and it is not.
+    if repository.odb()?.exists(commit) {
+        Ok(commit)
+    } else {
+        Err(MergeError::io(place.common.join("objects"))(rustix::io::Errno::NOSPC.into()))
+    }
+}
+
+/// Who commits, where the environment says it, as containers do: libgit2 reads only the configuration.
+fn of_environment() -> Option<Signature<'static>> {
+    let value = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let either =
+        |what: &str| value(&format!("GIT_COMMITTER_{what}")).or_else(|| value(&format!("GIT_AUTHOR_{what}")));
+    Signature::now(&either("NAME")?, &either("EMAIL")?).ok()
 }
 
 /// Whether a path is storkit's own stage folder.

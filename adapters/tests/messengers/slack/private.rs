@@ -102,4 +102,9 @@ async fn strangers_are_told_alone_and_not_heard() {
     bench.slack.say("C1", "U1", "!marker");
     assert_eq!(bot.hear_text().await, "marker");
     assert_eq!(bench.slack.see("C1", "May I?").await.buttons(), ["Allow", "Deny"], "nothing was decided");
+
+    // Who is added to bot.toml while the bot runs is heard.
+    bot.adapter.hear(&adapters::People { allowed_users: vec!["U2".into()], ..Default::default() });
+    bench.slack.press("C1", id.as_str(), "U2", "Allow");
+    assert_eq!(&*bot.hear().await.sender.id, "U2");
 }
