@@ -29,6 +29,7 @@ mod real_trust;
 mod release;
 mod restart;
 mod secrets;
+#[cfg(feature = "slack")]
 mod slack;
 mod stop;
 mod stories;
