@@ -1,3 +1,5 @@
 //! Each messenger against its real server or a faithful stand-in.
 
 mod in_memory;
+#[cfg(feature = "whatsapp")]
+mod whatsapp;
