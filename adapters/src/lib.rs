@@ -344,6 +344,9 @@ pub trait Adapter: Send + Sync + 'static {
         Ok(())
     }
 
+    /// The people of its section changed while the bot runs. Needed only where the adapter itself looks at the lists.
+    fn hear(&self, _people: &People) {}
+
     /// Connects and delivers to `inbox` until the connection ends. Called again after an error, with
     /// growing delay (see [`supervise`]); `Ok` means it ended for good. Must call [`Inbox::connected`].
     async fn run(&self, inbox: Inbox) -> Result<(), AdapterError>;

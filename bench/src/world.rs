@@ -161,6 +161,7 @@ impl World {
             retry: RetryPolicy::default(),
             label: None,
             notices: Vec::new(),
+            program: bot::Program::running(),
         };
         let app = App::start_with(options, registry).await?;
         Ok(Self { app, messenger, shown, place })

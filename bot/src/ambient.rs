@@ -40,6 +40,15 @@ impl Ambient {
         config::write_ambient_rooms(&self.file, &list)
     }
 
+    /// Takes up what a person wrote into the file; whether that differs.
+    pub fn replace(&self, rooms: &[String]) -> bool {
+        let rooms: BTreeSet<String> = rooms.iter().cloned().collect();
+        let mut own = self.lock();
+        let differs = *own != rooms;
+        *own = rooms;
+        differs
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }

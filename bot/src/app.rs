@@ -17,12 +17,14 @@ use crate::{
     command::Registry,
     commands,
     config::Loaded,
+    current::Current,
     host::{self, BotHost},
     http::{self, OperatorAccess, Run, RunGuard, Runs},
     lock::{self, InstanceLock, LockError},
     notify,
     permission::{PermissionBroker, QuestionId},
-    replies,
+    reload, replies,
+    restart::{Note, Program, Restart},
     room::{RetryPolicy, RoomTask},
     rooms::{RoomInput, Rooms},
     router,
@@ -56,6 +58,8 @@ pub struct Options {
     pub label: Option<String>,
     /// Where news about the bot itself go.
     pub notices: Vec<Room>,
+    /// What a restart starts.
+    pub program: Program,
 }
 
 /// Why a bot does not start. Each is one sentence for the person at the terminal.
@@ -148,12 +152,13 @@ impl App {
         if let Ok(address) = listener.local_addr() {
             let _ = port.set(address.port());
         }
-        let host = BotHost::new(&options.loaded.config, runs.clone(), port.clone());
+        let settings = Arc::new(Current::new(options.loaded.clone()));
+        let host = BotHost::new(settings.clone(), runs.clone(), port.clone());
         let pipeline = Pipeline::open(&options.project, host::settings(&options.loaded), Arc::new(host))
             .map_err(StartError::Ledger)?;
         // From the first event on: what an earlier storkit left is told, too.
         let (_, events) = pipeline.follow();
-        let services = Arc::new(services(options, registry, store, &sender, (pipeline, port)));
+        let services = Arc::new(services(options, registry, store, &sender, (pipeline, port), settings));
         drop(sender);
         let for_rooms = services.clone();
         services.rooms.serve(move |room, sender, mailbox| match for_rooms.adapter(room.adapter()) {
@@ -178,7 +183,9 @@ impl App {
         }
         app.services.tracker.spawn(router::run(services.clone(), inbox));
         app.services.tracker.spawn(notify::run(services.clone(), events));
+        app.services.tracker.spawn(reload::run(services.clone(), notices));
         app.services.tracker.spawn(prune(services));
+        app.tell_of_restart();
         Ok(app)
     }
 
@@ -212,9 +219,24 @@ impl App {
         }
     }
 
+    /// The room that asked for the restart hears that it is done.
+    fn tell_of_restart(&self) {
+        let Some(note) = Note::take(&self.services.project) else { return };
+        let took = self.services.clock.now().duration_since(note.asked()).unwrap_or_default();
+        if let Some(room) = note.room() {
+            let text = replies::restarted(&self.services.config().display_name, took);
+            self.services.rooms.post(&room, RoomInput::Notice(text));
+        }
+    }
+
+    /// Waits until somebody asks for a restart.
+    pub async fn restart_asked(&self) {
+        self.services.restart.asked().await;
+    }
+
     /// Says hello in a room: who this is, and the label where one is set.
     pub fn greet(&self, room: &Room) {
-        let greeting = replies::hello(&self.services.config.display_name, self.services.label.as_deref());
+        let greeting = replies::hello(&self.services.config().display_name, self.services.label.as_deref());
         self.services.rooms.post(room, RoomInput::Notice(greeting));
     }
 
@@ -258,6 +280,9 @@ impl App {
         if ended.await.is_err() {
             tracing::warn!("the shutdown took too long; what is left ends with the process");
         }
+        if services.restart.is_asked() {
+            services.restart.leave_note(&services.project);
+        }
         drop(self.operator);
         drop(self.lock);
     }
@@ -289,8 +314,21 @@ fn services(
     store: Store,
     sender: &mpsc::Sender<adapters::Incoming>,
     (pipeline, port): (Pipeline, Arc<OnceLock<u16>>),
+    settings: Arc<Current<Loaded>>,
 ) -> Services {
-    let Options { project, loaded, adapters, access, clock, retry, label, webhooks: _, notices: _ } = options;
+    let Options {
+        project,
+        loaded: _,
+        adapters,
+        access,
+        clock,
+        retry,
+        label,
+        program,
+        webhooks: _,
+        notices: _,
+    } = options;
+    let loaded = settings.get();
     let stop = CancellationToken::new();
     let tracker = TaskTracker::new();
     let rooms = Rooms::default();
@@ -306,14 +344,13 @@ fn services(
         broker: PermissionBroker::new(store.clone(), clock.clone(), rooms.clone()),
         ambient: Ambient::new(loaded.path.clone(), &loaded.config.ambient_rooms),
         project,
-        config_path: loaded.path,
-        secret_env: loaded.secret_env,
-        config: loaded.config,
+        settings,
         store,
         clock,
         rooms,
         registry,
-        access,
+        access: Current::new(access),
+        restart: Restart::of(program),
         agents: Default::default(),
         metrics: Default::default(),
         retry,

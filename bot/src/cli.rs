@@ -8,6 +8,7 @@ use pipeline::Project;
 
 use crate::{
     serve::{self, Front},
+    set_up::{self, Init},
     upkeep,
 };
 
@@ -33,6 +34,8 @@ pub struct Common {
 
 #[derive(Subcommand)]
 enum Action {
+    /// Set a project up: its settings, its team of agents, and what they should know
+    Init(Init),
     /// Serve the project without a chat in this terminal
     Serve,
     /// Talk to the bot: to the one that serves the project, or to a new one. With standard input not a terminal it
@@ -59,6 +62,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     match cli.action {
         None if here => serve::project(&cli.common, Front::Terminal).await,
         None | Some(Action::Serve) => serve::project(&cli.common, Front::None).await,
+        Some(Action::Init(given)) => set_up::init(&given, cli.common.project.as_deref()),
         Some(Action::Chat) => serve::chat(&cli.common, front).await,
         Some(Action::Demo) => serve::demo(&cli.common, front).await,
         Some(Action::Doctor { audit: false }) => check(&cli.common).await,

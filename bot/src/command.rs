@@ -121,6 +121,8 @@ pub enum RoomAction {
     Htop(std::time::Duration),
     /// End htop.
     StopHtop,
+    /// Start the program anew.
+    Restart,
     /// Answer later: the room goes on meanwhile.
     Later(BoxFuture<'static, CommandResult>),
 }

@@ -18,6 +18,7 @@ mod new;
 mod overview;
 mod queue;
 mod reset;
+mod restart;
 mod retry;
 mod review;
 mod rules;
@@ -70,6 +71,8 @@ pub fn all() -> Registry {
         Arc::new(whoami::Whoami),
         Arc::new(version::Version),
         Arc::new(doctor::Doctor),
+        Arc::new(restart::Rebuild),
+        Arc::new(restart::Restart),
     ])
 }
 

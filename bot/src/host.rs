@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use adapters::Room;
 use pipeline::{
     claude::PermissionRoute,
     event::RunInfo,
@@ -13,7 +12,8 @@ use pipeline::{
 };
 
 use crate::{
-    config::{Config, Loaded},
+    config::Loaded,
+    current::Current,
     http::{Run, Runs},
 };
 
@@ -21,25 +21,24 @@ use crate::{
 pub struct BotHost {
     runs: Runs,
     port: Arc<OnceLock<u16>>,
-    rooms: Vec<Room>,
-    timeout: Option<Duration>,
+    settings: Arc<Current<Loaded>>,
 }
 
 impl BotHost {
-    /// Agents ask in the rooms that follow the pipeline, and call in on this port.
-    pub fn new(config: &Config, runs: Runs, port: Arc<OnceLock<u16>>) -> Self {
-        let timeout = config.claude.permission_timeout.0;
-        Self { runs, port, rooms: config.pipeline.rooms(), timeout: (!timeout.is_zero()).then_some(timeout) }
+    /// Agents ask in the rooms that follow the pipeline when they start, and call in on this port.
+    pub fn new(settings: Arc<Current<Loaded>>, runs: Runs, port: Arc<OnceLock<u16>>) -> Self {
+        Self { runs, port, settings }
     }
 }
 
 impl Host for BotHost {
     fn open(&self, run: &RunInfo) -> Access {
         let waiting = Arc::new(AtomicUsize::new(0));
+        let settings = self.settings.get();
         let guard = self.runs.open(Run {
-            rooms: self.rooms.clone(),
+            rooms: settings.config.pipeline.rooms(),
             asked_for: format!("story {} ({})", run.story, run.slot),
-            timeout: self.timeout,
+            timeout: settings.config.claude.permission_timeout.limit(),
             agent: Some(run.clone()),
             operator: false,
             waiting: waiting.clone(),

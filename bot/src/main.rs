@@ -2,6 +2,7 @@
 
 mod cli;
 mod serve;
+mod set_up;
 mod upkeep;
 
 use std::process::ExitCode;

@@ -23,12 +23,8 @@ const SOON: Duration = Duration::from_millis(150);
 /// Events that wait beyond this are told at once.
 const MOST: usize = 5_000;
 
-/// Tells what comes on `events` until the bot goes down. Does nothing where no room follows.
+/// Tells what comes on `events` until the bot goes down. Says nothing where no room follows.
 pub async fn run(services: Arc<Services>, mut events: Receiver<Arc<Numbered>>) {
-    let rooms = services.config.pipeline.rooms();
-    if rooms.is_empty() {
-        return;
-    }
     let mut waiting: Vec<Arc<Numbered>> = Vec::new();
     let mut due: Option<Instant> = None;
     loop {
@@ -52,7 +48,7 @@ pub async fn run(services: Arc<Services>, mut events: Receiver<Arc<Numbered>>) {
                     due = Some(due.map_or(at, |due| due.min(at)));
                 }
                 Err(RecvError::Lagged(missed)) => {
-                    tell(&services, &rooms, Outgoing::text(replies::events_missed(missed)));
+                    tell(&services, Outgoing::text(replies::events_missed(missed)));
                 }
                 Err(RecvError::Closed) => return,
             },
@@ -60,15 +56,15 @@ pub async fn run(services: Arc<Services>, mut events: Receiver<Arc<Numbered>>) {
                 due = None;
                 let cost = |story| services.pipeline.ledger().story_usd(story);
                 for message in digest(&std::mem::take(&mut waiting), &cost) {
-                    tell(&services, &rooms, message);
+                    tell(&services, message);
                 }
             }
         }
     }
 }
 
-fn tell(services: &Services, rooms: &[adapters::Room], message: Outgoing) {
-    for room in rooms {
+fn tell(services: &Services, message: Outgoing) {
+    for room in &services.config().pipeline.rooms() {
         if !services.rooms.post(room, RoomInput::Tell(message.clone())) {
             tracing::warn!(%room, "a room that follows the pipeline cannot be told");
         }

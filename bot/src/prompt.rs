@@ -1,11 +1,16 @@
 //! What the agent reads: the prompt with its room's context, and the system prompt.
 
-use pipeline::Project;
+use pipeline::{Project, project::Context};
 
 use crate::store::{QueuedPrompt, Talk};
 
 /// What the agent answers when an ambient room needs nothing from it.
 const SILENCE: &str = "NOTHING_TO_ADD";
+
+/// Told where `.storkit/context.md` is as `storkit init` wrote it.
+const ONBOARDING: &str = "\n\nThe file `.storkit/context.md`, which tells agents what this project is, is still an empty template. When \
+somebody asks you to set the project up or to fill it in: look through the repository, ask the few questions that it does not answer, write \
+the file, and delete its first line.";
 
 /// The prompt as the CLI gets it: the room's talk since the last one, the sender's name where several people
 /// write, and leave to be silent where nobody addressed the bot.
@@ -36,16 +41,16 @@ pub fn may_become_silence(so_far: &str) -> bool {
     SILENCE.starts_with(so_far) || is_silence(so_far)
 }
 
-/// The system prompt's addition: who the bot is, and the project's CLAUDE.md as text (its settings do not count).
+/// The system prompt's addition: who the bot is, and what there is to know of the project.
 pub fn system(display_name: &str, project: &Project, trusted: bool) -> String {
     let mut text = format!(
         "Your name is {display_name}. You are talking with a team in a chat room, often on phones: be brief, use plain \
          Markdown, no tables wider than a phone. A tool call that needs permission is shown to the room and waits."
     );
-    if !trusted && let Some(instructions) = project.instructions() {
-        text.push_str("\n\nThe project's own instructions (CLAUDE.md):\n\n");
-        text.push_str(&instructions);
+    if project.context() == Context::Untouched {
+        text.push_str(ONBOARDING);
     }
+    text.push_str(&project.briefing(trusted));
     text
 }
 

@@ -97,7 +97,7 @@ impl RoomTask {
             RoomRecord::default()
         });
         let tracker = &services.tracker;
-        let idle = services.config.claude.idle_timeout.limit();
+        let idle = services.config().claude.idle_timeout.limit();
         let task = Self {
             outbox: Outbox::new(adapter.clone(), room.clone(), tracker),
             session: Session::new(sender.clone(), services.agents.clone(), idle, tracker),
@@ -125,7 +125,7 @@ impl RoomTask {
             let turn_due = self
                 .turn
                 .as_ref()
-                .and_then(|turn| turn.due(&self.services.config, !self.questions.is_empty()));
+                .and_then(|turn| turn.due(&self.services.config(), !self.questions.is_empty()));
             let tick_due = self.ticker.as_ref().map(Ticker::due);
             tokio::select! {
                 input = mailbox.next() => match input {
@@ -184,7 +184,7 @@ impl RoomTask {
     }
 
     fn verbosity(&self) -> u8 {
-        self.record.verbosity.unwrap_or(self.services.config.verbosity)
+        self.record.verbosity.unwrap_or(self.services.config().verbosity)
     }
 
     /// Logs a failure of the store; the room goes on with what it has in memory.

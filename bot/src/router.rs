@@ -44,7 +44,7 @@ pub fn route(services: &Services, batch: &mut Vec<Incoming>) {
 /// Hands one message on; `false` if nobody takes it.
 fn pass(services: &Services, incoming: Incoming, now: SystemTime) -> bool {
     let room = incoming.room.clone();
-    if services.access.role(&room, &incoming.sender.id).is_none() {
+    if services.access().role(&room, &incoming.sender.id).is_none() {
         tracing::info!(%room, sender = %incoming.sender.id, "a message from somebody who is not on the allow-list");
         return false;
     }
@@ -52,7 +52,7 @@ fn pass(services: &Services, incoming: Incoming, now: SystemTime) -> bool {
         || !matches!(incoming.act, Act::Said { .. })
         || services.ambient.is_on(&room);
     let age = now.duration_since(incoming.sent_at).unwrap_or_default();
-    if addressed && age > services.config.catch_up.0 {
+    if addressed && age > services.config().catch_up.0 {
         return services.rooms.post(&room, RoomInput::Notice(replies::too_old(&incoming, age)));
     }
     let taken = services.rooms.offer(incoming, addressed);

@@ -11,7 +11,7 @@ use adapters::{
     },
 };
 use bot::{
-    App, Clock, Options, RetryPolicy, Services, access::People, commands, config::Loaded, demo,
+    App, Clock, Options, Program, RetryPolicy, Services, access::People, commands, config::Loaded, demo,
     http::scripted_model::ScriptedModel, logging, messengers,
 };
 use pipeline::Project;
@@ -115,6 +115,7 @@ async fn serve(project: Project, loaded: Loaded, front: Front, label: Option<Str
         webhooks: network.webhooks,
         access: network.access.with(console::NAME, People { local: true, ..People::default() }),
         notices: console.iter().map(|_| main_room.clone()).collect(),
+        program: Program::running(),
         clock: Clock::system(),
         retry: RetryPolicy::default(),
         project: project.clone(),
@@ -134,13 +135,20 @@ async fn serve(project: Project, loaded: Loaded, front: Front, label: Option<Str
         console.set_completions(completions(app.services()));
         app.greet(&main_room);
     }
+    let services = app.services().clone();
     let code = tokio::select! {
         code = front_end(front, console.clone(), &project) => code,
         () = signals.one_came() => Ok(0),
+        () = app.restart_asked() => Ok(0),
     };
+    let again = services.restart.is_asked();
     app.shutdown().await;
     if let Some(console) = console {
-        console.close("storkit has ended.").await;
+        console.close(if again { "storkit starts anew." } else { "storkit has ended." }).await;
+    }
+    if again {
+        let error = services.restart.program().become_anew();
+        return complain(1, &format!("storkit could not be started anew: {error}. Start it by hand."));
     }
     exit(code)
 }

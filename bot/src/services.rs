@@ -1,7 +1,6 @@
 //! All that the rooms of one bot share.
 
 use std::{
-    path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Instant,
 };
@@ -20,10 +19,12 @@ use crate::{
     ambient::Ambient,
     clock::Clock,
     command::Registry,
-    config::Config,
+    config::{Config, Loaded},
+    current::Current,
     metrics::Metrics,
     permission::PermissionBroker,
     prompt,
+    restart::Restart,
     room::RetryPolicy,
     rooms::Rooms,
     store::Store,
@@ -33,12 +34,8 @@ use crate::{
 pub struct Services {
     /// What is served.
     pub project: Project,
-    /// The settings.
-    pub config: Config,
-    /// Where they are kept.
-    pub config_path: PathBuf,
-    /// Environment variables that hold the bot's secrets; agents do not get them.
-    pub secret_env: Vec<String>,
+    /// The settings, see [`Services::config`].
+    pub(crate) settings: Arc<Current<Loaded>>,
     /// What survives.
     pub store: Store,
     /// The time of day.
@@ -49,8 +46,8 @@ pub struct Services {
     pub rooms: Rooms,
     /// The commands.
     pub registry: Registry,
-    /// Who may what.
-    pub access: Access,
+    /// Who may what, see [`Services::access`].
+    pub(crate) access: Current<Access>,
     /// Which rooms are ambient.
     pub ambient: Ambient,
     /// Living Claude Code processes.
@@ -63,6 +60,8 @@ pub struct Services {
     pub tracker: TaskTracker,
     /// Set when the bot goes down.
     pub stop: CancellationToken,
+    /// Whether it is to start anew after that.
+    pub restart: Restart,
     /// When the bot was started.
     pub started: Instant,
     /// The port that was really bound.
@@ -75,10 +74,54 @@ pub struct Services {
     pub(crate) sampler: Mutex<Sampler>,
 }
 
+/// The settings at one moment.
+pub struct Settings(Arc<Loaded>);
+
+impl std::ops::Deref for Settings {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.0.config
+    }
+}
+
 impl Services {
+    /// The settings as they are now.
+    pub fn config(&self) -> Settings {
+        Settings(self.settings.get())
+    }
+
+    /// Environment variables that hold the bot's secrets; agents do not get them.
+    pub fn secret_env(&self) -> Vec<String> {
+        self.settings.get().secret_env.clone()
+    }
+
+    /// Who may what, now.
+    pub fn access(&self) -> Arc<Access> {
+        self.access.get()
+    }
+
     /// The state of every messenger.
     pub fn health(&self) -> Vec<HealthSnapshot> {
         self.adapters.iter().map(|(_, health)| health.snapshot()).collect()
+    }
+
+    /// Takes up whom the settings say is heard, here and at the messengers.
+    pub(crate) fn hear(&self, config: &Config) {
+        let mut access = Access::clone(&self.access());
+        let sections = [
+            (adapters::matrix::NAME, config.matrix.as_ref().map(|section| &section.people)),
+            (adapters::slack::NAME, config.slack.as_ref().map(|section| &section.people)),
+            (adapters::whatsapp::NAME, config.whatsapp.as_ref().map(|section| &section.people)),
+        ];
+        for (name, people) in sections {
+            let Some(people) = people else { continue };
+            access = access.with(name, people.clone().into());
+            if let Some(adapter) = self.adapter(name) {
+                adapter.hear(people);
+            }
+        }
+        self.access.set(access);
     }
 
     /// The messenger of this name.
@@ -102,7 +145,8 @@ impl Services {
 
     /// How a room's session is started: resumed if it has one, new if not.
     pub fn launch(&self, session: Option<&SessionId>, model: Option<String>) -> Launch {
-        let claude = &self.config.claude;
+        let config = self.config();
+        let claude = &config.claude;
         let trusted = claude.trust_project_settings;
         Launch {
             command: claude.command.clone(),
@@ -115,9 +159,9 @@ impl Services {
             mode: Mode::Live,
             permissions: PermissionRoute::Control,
             model,
-            append_system_prompt: Some(prompt::system(&self.config.display_name, &self.project, trusted)),
+            append_system_prompt: Some(prompt::system(&config.display_name, &self.project, trusted)),
             trust_project_settings: trusted,
-            env_remove: self.secret_env.clone(),
+            env_remove: self.secret_env(),
             env: claude.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             max_turns: None,
             max_budget_usd: None,

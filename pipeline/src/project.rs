@@ -31,6 +31,20 @@ const IGNORED: &str = "\
 /// The most of a project's CLAUDE.md that is handed over, in bytes.
 const INSTRUCTIONS_MAX: u64 = 64 * 1024;
 
+/// Stands on the first line of a file that `storkit init` wrote and nobody has filled in.
+pub const TEMPLATE_MARK: &str = "storkit:template";
+
+/// `.storkit/context.md`: what agents should know of the project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Context {
+    /// There is none.
+    Missing,
+    /// As `storkit init` wrote it.
+    Untouched,
+    /// What people wrote.
+    Text(String),
+}
+
 /// The repository that one storkit process serves. Passed as a value, never a global.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Project {
@@ -117,9 +131,39 @@ impl Project {
 
     /// The project's CLAUDE.md, at most 64 KiB of it; not followed where it is a link out of the project.
     pub fn instructions(&self) -> Option<String> {
-        let path = self.root.join("CLAUDE.md").canonicalize().ok()?;
+        self.text_of("CLAUDE.md")
+    }
+
+    /// `.storkit/context.md`, at most 64 KiB of it.
+    pub fn context(&self) -> Context {
+        match self.text_of(".storkit/context.md") {
+            None => Context::Missing,
+            Some(text) if text.lines().next().is_some_and(|line| line.contains(TEMPLATE_MARK)) => {
+                Context::Untouched
+            }
+            Some(text) => Context::Text(text),
+        }
+    }
+
+    /// What an agent is told of the project besides its task: the context, and CLAUDE.md unless the CLI reads that itself.
+    /// Empty, or whole paragraphs with two line ends before them.
+    pub fn briefing(&self, cli_reads_instructions: bool) -> String {
+        let mut text = String::new();
+        if let Context::Text(context) = self.context() {
+            text.push_str("\n\nWhat you should know of the project:\n\n");
+            text.push_str(context.trim_end());
+        }
+        if !cli_reads_instructions && let Some(instructions) = self.instructions() {
+            text.push_str("\n\nThe project's own instructions (CLAUDE.md):\n\n");
+            text.push_str(&instructions);
+        }
+        text
+    }
+
+    fn text_of(&self, name: &str) -> Option<String> {
+        let path = self.root.join(name).canonicalize().ok()?;
         if !path.starts_with(&self.root) {
-            tracing::warn!(path = %path.display(), "CLAUDE.md leads out of the project and is not read");
+            tracing::warn!(path = %path.display(), "{name} leads out of the project and is not read");
             return None;
         }
         let mut bytes = Vec::new();

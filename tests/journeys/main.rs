@@ -14,6 +14,7 @@ mod many;
 mod mcp_clients;
 mod messengers;
 mod once;
+mod operate;
 mod permission;
 mod program;
 mod program_demo;

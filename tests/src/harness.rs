@@ -210,6 +210,7 @@ impl Setup {
             retry: self.retry,
             label: None,
             notices: Vec::new(),
+            program: bot::Program::running(),
         };
         let app = App::start_with(options, (self.commands)()).await?;
         let fake = self.adapters[0].clone();

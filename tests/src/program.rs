@@ -70,6 +70,11 @@ impl Program {
         self.write_config("");
     }
 
+    /// Another variable of its environment.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// The project's folder.
     pub fn project(&self) -> PathBuf {
         self.folder.path().join("project")

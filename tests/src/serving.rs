@@ -41,17 +41,26 @@ impl Serving {
     pub fn new(mut child: Child) -> Self {
         let lines = lines_of(child.stderr.take().expect("standard error is a pipe"));
         let mut serving = Self { child, lines, said: String::new(), port: 0 };
+        serving.serves_again();
+        serving
+    }
+
+    /// Waits until it says so once more, as after a restart in place.
+    ///
+    /// # Panics
+    /// With what it said, if it ends first.
+    pub fn serves_again(&mut self) {
+        self.port = 0;
         let mut connected = false;
-        while serving.port == 0 || !connected {
-            let line = serving.next_line().unwrap_or_else(|| panic!("it does not serve: {}", serving.said));
+        while self.port == 0 || !connected {
+            let line = self.next_line().unwrap_or_else(|| panic!("it does not serve: {}", self.said));
             let line: Value = serde_json::from_str(&line).unwrap_or_default();
             let fields = &line["fields"];
             connected |= fields["message"] == "connected" && fields["adapter"] == "console";
             if fields["message"] == "storkit serves" {
-                serving.port = fields["port"].as_u64().and_then(|port| port.try_into().ok()).expect("a port");
+                self.port = fields["port"].as_u64().and_then(|port| port.try_into().ok()).expect("a port");
             }
         }
-        serving
     }
 
     /// Its process.

@@ -33,7 +33,7 @@ impl Command for Doctor {
         no_args(cx.args, &SPEC)?;
         let services = cx.services.clone();
         let check = async move {
-            let checks = doctor::check(&services.project, &services.config, &services.secret_env).await;
+            let checks = doctor::check(&services.project, &services.config(), &services.secret_env()).await;
             Ok(Reply::text(doctor::report(&checks)))
         };
         Ok(Reply::default().then(RoomAction::Later(Box::pin(check))))

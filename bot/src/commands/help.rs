@@ -46,13 +46,14 @@ impl Command for Help {
 }
 
 fn list(cx: &Context<'_>) -> String {
-    let role = cx.services.access.role(cx.room, &cx.sender.id);
+    let role = cx.services.access().role(cx.room, &cx.sender.id);
     let mut text = String::new();
     for spec in cx.services.registry.specs().filter(|spec| role >= Some(spec.role)) {
         let _ = writeln!(text, "- `{}`: {}", spec.usage(), spec.summary);
     }
-    let prefix = cx.services.config.prefixes.first().map(String::as_str).unwrap_or_default();
-    let name = &cx.services.config.display_name;
+    let config = cx.services.config();
+    let prefix = config.prefixes.first().map(String::as_str).unwrap_or_default();
+    let name = &config.display_name;
     let _ = write!(
         text,
         "\nWhere several people talk, begin with `{prefix}` or `{name}`. Anything else you say to me goes to Claude Code."

@@ -27,7 +27,7 @@ impl Command for Model {
     }
 
     async fn run(&self, cx: Context<'_>) -> CommandResult {
-        let configured = match cx.services.config.claude.model.as_str() {
+        let configured = match cx.services.config().claude.model.as_str() {
             "" => "Claude Code's default".to_owned(),
             model => code_span(model),
         };

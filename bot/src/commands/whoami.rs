@@ -26,8 +26,12 @@ impl Command for Whoami {
 
     async fn run(&self, cx: Context<'_>) -> CommandResult {
         no_args(cx.args, &SPEC)?;
-        let role =
-            cx.services.access.role(cx.room, &cx.sender.id).map(|role| role.to_string()).unwrap_or_default();
+        let role = cx
+            .services
+            .access()
+            .role(cx.room, &cx.sender.id)
+            .map(|role| role.to_string())
+            .unwrap_or_default();
         Ok(Reply::text(format!(
             "You are {} ({}), {role}. This room is {}.",
             inert(&cx.sender.name),

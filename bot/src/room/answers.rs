@@ -134,7 +134,7 @@ impl RoomTask {
 
     /// Gives the answer to the broker; whoever may not, or comes too late, is told so.
     pub(super) fn give_answer(&mut self, call: &Call, id: QuestionId, answer: Answer) {
-        if self.services.access.role(&self.room, &call.sender.id) < Some(Role::Approver) {
+        if self.services.access().role(&self.room, &call.sender.id) < Some(Role::Approver) {
             return self.say(
                 replies::not_an_approver(&call.sender.name),
                 Tone::Failure,

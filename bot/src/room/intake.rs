@@ -27,7 +27,7 @@ impl RoomTask {
     pub(super) fn overheard(&mut self, incoming: &Incoming) {
         let Act::Said { text } = &incoming.act else { return };
         let talk = Talk { who: incoming.sender.name.to_string(), text: text.clone() };
-        self.keep(self.services.store.overhear(&self.room, &talk, self.services.config.history_size));
+        self.keep(self.services.store.overhear(&self.room, &talk, self.services.config().history_size));
     }
 
     async fn said(&mut self, incoming: &Incoming, text: &str) {
@@ -48,7 +48,7 @@ impl RoomTask {
                 self.say(replies::unknown_command(word, near), Tone::Failure, call.message);
             }
             Parsed::Prompt if text.trim().is_empty() => {
-                self.say(replies::greeting(&services.config.display_name), Tone::Answer, call.message);
+                self.say(replies::greeting(&services.config().display_name), Tone::Answer, call.message);
             }
             Parsed::Prompt | Parsed::Command(..) => self.enqueue_prompt(incoming, text),
         }
@@ -99,7 +99,7 @@ impl RoomTask {
 
     pub(super) async fn command(&mut self, command: Arc<dyn Command>, args: String, call: Call) {
         let spec = command.spec();
-        let role = self.services.access.role(&self.room, &call.sender.id);
+        let role = self.services.access().role(&self.room, &call.sender.id);
         if role.is_none_or(|role| role < spec.role) {
             return self.say(replies::not_allowed(spec), Tone::Failure, call.message);
         }
@@ -189,6 +189,7 @@ impl RoomTask {
             RoomAction::SetAmbient(_) => {}
             RoomAction::Htop(length) => self.start_ticker(length),
             RoomAction::StopHtop => self.stop_ticker(),
+            RoomAction::Restart => self.services.restart.ask(&self.room),
             RoomAction::Later(answer) => {
                 let call = call.clone();
                 self.later.push(Box::pin(async move {
@@ -238,7 +239,7 @@ impl RoomTask {
     /// A prompt of an earlier process: run again only if it had not begun and is not old.
     pub(super) fn left_prompt(&mut self, number: i64, started: bool, prompt: QueuedPrompt) {
         let age = self.services.clock.now().duration_since(prompt.sent_at).unwrap_or_default();
-        if started || age > self.services.config.catch_up.0 {
+        if started || age > self.services.config().catch_up.0 {
             self.keep(self.services.store.prompt_done(number));
             let text =
                 if started { replies::cut_by_restart(&prompt) } else { replies::skipped(&prompt, age) };

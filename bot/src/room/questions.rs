@@ -25,7 +25,7 @@ impl RoomTask {
     pub(super) fn permission_asked(&mut self, request: PermissionRequest) {
         let Some(turn) = &mut self.turn else {
             // Nobody prompted: a background task woke the model. The room is asked all the same.
-            return self.ask_broker(request, self.services.config.display_name.clone());
+            return self.ask_broker(request, self.services.config().display_name.clone());
         };
         turn.asking.push(request.request_id.clone());
         let asked_for = turn.prompt.sender_name.clone();
@@ -38,7 +38,7 @@ impl RoomTask {
             asked_for,
             tool: request.tool,
             input: request.input,
-            timeout: self.services.config.claude.permission_timeout.limit(),
+            timeout: self.services.config().claude.permission_timeout.limit(),
         };
         let (broker, sender, request_id) =
             (self.services.broker.clone(), self.sender.clone(), request.request_id);
@@ -60,7 +60,8 @@ impl RoomTask {
     pub(super) fn question_opened(&mut self, question: Arc<Question>) {
         self.pause_live_message();
         let capabilities = self.adapter.capabilities();
-        let prefix = self.services.config.prefixes.first().filter(|_| self.shared);
+        let config = self.services.config();
+        let prefix = config.prefixes.first().filter(|_| self.shared);
         let address = prefix.map(String::as_str).unwrap_or_default();
         let shown = replies::question(&question, replies::Manner { files: capabilities.files, address });
         let choices = match capabilities.choices {

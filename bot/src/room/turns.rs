@@ -119,7 +119,7 @@ impl RoomTask {
     }
 
     pub(super) fn model(&self) -> Option<String> {
-        let configured = Some(self.services.config.claude.model.clone()).filter(|model| !model.is_empty());
+        let configured = Some(self.services.config().claude.model.clone()).filter(|model| !model.is_empty());
         self.record.model.clone().or(configured)
     }
 
@@ -234,7 +234,7 @@ impl RoomTask {
         match state {
             State::Stopping => self.close_turn(&replies::stopped(), Tone::Answer),
             State::TimedOut => {
-                self.close_turn(&replies::turn_timed_out(&self.services.config), Tone::Failure)
+                self.close_turn(&replies::turn_timed_out(&self.services.config()), Tone::Failure)
             }
             State::Running | State::Waiting { .. } if lost_session(&end) && resuming => self.start_over(),
             State::Running | State::Waiting { .. } if is_busy_service(&end) => self.wait_for_service(&end),
@@ -386,7 +386,7 @@ impl RoomTask {
         match turn.state {
             State::Stopping => self.close_turn(&replies::stopped(), Tone::Answer),
             State::TimedOut => {
-                self.close_turn(&replies::turn_timed_out(&self.services.config), Tone::Failure)
+                self.close_turn(&replies::turn_timed_out(&self.services.config()), Tone::Failure)
             }
             State::Waiting { .. } => {}
             State::Running => self.close_turn(&replies::process_died(exit), Tone::Failure),
@@ -395,7 +395,7 @@ impl RoomTask {
 
     fn session_failed(&mut self, error: &ProcessError) {
         tracing::error!(%error, room = %self.room, "no Claude Code session");
-        self.close_turn(&replies::no_process(error, &self.services.config), Tone::Failure);
+        self.close_turn(&replies::no_process(error, &self.services.config()), Tone::Failure);
     }
 
     // --- shutdown ---

@@ -62,7 +62,7 @@ pub(super) fn reminder(files: &[String], refused: Option<&str>) -> String {
     )
 }
 
-/// What is added to the CLI's system prompt: the role's, and the project's CLAUDE.md unless the CLI reads it itself.
+/// What is added to the CLI's system prompt: the role's, and what there is to know of the project.
 pub(super) fn system(
     plan: &Plan,
     project: &Project,
@@ -73,10 +73,7 @@ pub(super) fn system(
     if !plan.agent.description.is_empty() {
         system.push_str(&format!("\n\nYour strength: {}", plan.agent.description));
     }
-    if !trusted && let Some(instructions) = project.instructions() {
-        system.push_str("\n\nThe project's own instructions (CLAUDE.md):\n\n");
-        system.push_str(&instructions);
-    }
+    system.push_str(&project.briefing(trusted));
     Ok(system)
 }
 

@@ -1,0 +1,69 @@
+//! `restart` and `rebuild`: the program starts anew in place, built from source before if asked.
+
+use async_trait::async_trait;
+
+use super::{PLAIN, no_args};
+use crate::{
+    access::Role,
+    command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction},
+    replies,
+};
+
+/// Starts the program anew.
+pub struct Restart;
+
+/// Builds it from source, then starts it anew.
+pub struct Rebuild;
+
+const RESTART: CommandSpec = CommandSpec {
+    name: "restart",
+    args: "",
+    summary: "Start me anew in place",
+    details: "Ends turns and agents in good order and starts the program anew, under the same process id. Sessions, the queue, stories and \
+              merges go on where they were. Settings that wait for a restart take effect.",
+    examples: &["restart"],
+    role: Role::Operator,
+    ..PLAIN
+};
+
+const REBUILD: CommandSpec = CommandSpec {
+    name: "rebuild",
+    args: "",
+    summary: "Build me from source and start anew in place",
+    details: "Builds the program from the source it was built from, while the room goes on; then as `restart`. A build that fails leaves what \
+              runs as it is, and says why.",
+    examples: &["rebuild"],
+    role: Role::Operator,
+    ..PLAIN
+};
+
+#[async_trait]
+impl Command for Restart {
+    fn spec(&self) -> &CommandSpec {
+        &RESTART
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        no_args(cx.args, &RESTART)?;
+        Ok(Reply::notice(replies::RESTARTING).then(RoomAction::Restart))
+    }
+}
+
+#[async_trait]
+impl Command for Rebuild {
+    fn spec(&self) -> &CommandSpec {
+        &REBUILD
+    }
+
+    async fn run(&self, cx: Context<'_>) -> CommandResult {
+        no_args(cx.args, &REBUILD)?;
+        let services = cx.services.clone();
+        let build = async move {
+            match services.restart.rebuild().await {
+                Ok(()) => Ok(Reply::notice(replies::REBUILT).then(RoomAction::Restart)),
+                Err(why) => Err(CommandError::User(why)),
+            }
+        };
+        Ok(Reply::notice(replies::BUILDING).then(RoomAction::Later(Box::pin(build))))
+    }
+}
