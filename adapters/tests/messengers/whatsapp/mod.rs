@@ -48,7 +48,7 @@ impl Place {
         let current: Arc<Mutex<Option<Arc<WhatsApp>>>> = Arc::default();
         let answering = current.clone();
         let address = listen(move |request| {
-            let adapter = answering.lock().unwrap().clone();
+            let adapter = answering.lock().expect("no test panicked in it").clone();
             async move {
                 match adapter {
                     Some(adapter) => adapter.handle(request).await,
@@ -68,7 +68,7 @@ impl Place {
             window_template: String::new(),
             api_url: graph.url(),
         };
-        Self { graph, ann, config, folder: tempfile::tempdir().unwrap(), current }
+        Self { graph, ann, config, folder: tempfile::tempdir().expect("a folder"), current }
     }
 
     /// Another adapter on the same state, which takes over the webhook.
@@ -77,7 +77,7 @@ impl Place {
         let setting = Setting { identity: identity(), state: self.folder.path().join("whatsapp") };
         let adapter = WhatsApp::with_clock(self.config.clone(), setting, Arc::new(move || graph.now()));
         let adapter = adapter.expect("the settings are good");
-        *self.current.lock().unwrap() = Some(adapter.clone());
+        *self.current.lock().expect("no test panicked in it") = Some(adapter.clone());
         adapter
     }
 
@@ -201,7 +201,7 @@ impl World for Conversation {
     }
 
     fn person(&self) -> String {
-        self.0.ann.user_id().unwrap()
+        self.0.ann.user_id().expect("she has one")
     }
 
     async fn say(&self, text: &str) -> MessageId {
