@@ -29,3 +29,4 @@ mod stop;
 mod stories;
 mod trouble;
 mod upkeep;
+mod whatsapp;

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -55,6 +55,8 @@ pub struct WhatsApp {
     /// One sender at a time for each person, so that messages keep their order.
     pub(super) turns: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<()>>>>,
     pub(super) tasks: TaskTracker,
+    /// Counts what was held, for ids.
+    pub(super) held: AtomicU64,
     typing: Mutex<HashMap<Room, AbortOnDropHandle<()>>>,
     token_refused: watch::Sender<bool>,
     has_menu: AtomicBool,
@@ -102,6 +104,7 @@ impl WhatsApp {
             recent: Mutex::default(),
             turns: Mutex::default(),
             tasks: TaskTracker::new(),
+            held: AtomicU64::new(0),
             typing: Mutex::default(),
             token_refused: watch::Sender::new(false),
             has_menu: AtomicBool::new(false),
@@ -128,7 +131,7 @@ impl WhatsApp {
                 AdapterError::Rejected(words::TOKEN_REFUSED.into())
             }
             Meaning::Account => {
-                self.notes.trouble(Some(format!("Meta limits this account: {error}")));
+                self.notes.account(Some(format!("Meta limits this account: {error}")));
                 AdapterError::Rejected(error.to_string())
             }
             Meaning::Pair | Meaning::Throughput => {
@@ -170,13 +173,14 @@ impl WhatsApp {
         }
         webhook::answer(StatusCode::FORBIDDEN, "The verify token is not mine.")
     }
+}
 
-    async fn keep_typing(self: Arc<Self>, message: String) {
-        loop {
-            tokio::time::sleep(TYPING).await;
-            if let Err(error) = self.graph.read(&message, true).await {
-                tracing::debug!(%error, "the typing mark was not renewed");
-            }
+async fn keep_typing(messenger: Weak<WhatsApp>, message: String) {
+    loop {
+        tokio::time::sleep(TYPING).await;
+        let Some(messenger) = messenger.upgrade() else { return };
+        if let Err(error) = messenger.graph.read(&message, true).await {
+            tracing::debug!(%error, "the typing mark was not renewed");
         }
     }
 }
@@ -204,6 +208,10 @@ impl Adapter for WhatsApp {
             private_replies: false,
             max_len: super::marks::TEXT_MAX,
         }
+    }
+
+    fn hear(&self, people: &crate::People) {
+        self.contacts().hear(people.clone());
     }
 
     async fn prepare(&self) -> Result<(), AdapterError> {
@@ -259,8 +267,8 @@ impl Adapter for WhatsApp {
         lock(&self.typing).remove(room);
         let message = activity.after.as_str().to_owned();
         self.graph.read(&message, works).await.map_err(|error| self.judge(error))?;
-        if let Some(me) = self.me.upgrade().filter(|_| works) {
-            let renewal = AbortOnDropHandle::new(tokio::spawn(me.keep_typing(message)));
+        if works {
+            let renewal = AbortOnDropHandle::new(tokio::spawn(keep_typing(self.me.clone(), message)));
             lock(&self.typing).insert(room.clone(), renewal);
         }
         Ok(())

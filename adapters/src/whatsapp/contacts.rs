@@ -54,6 +54,11 @@ impl Contacts {
         Ok(Self { file, people, known })
     }
 
+    /// Who is heard from now on.
+    pub fn hear(&mut self, people: People) {
+        self.people = people;
+    }
+
     /// Who this is on the allow-list: the entry as it stands there, the one with the most rights if there are several.
     pub fn entry(&self, who: &Who) -> Option<Arc<str>> {
         let lists = [&self.people.operators, &self.people.approvers, &self.people.allowed_users];
@@ -73,11 +78,6 @@ impl Contacts {
         let user_id = who.user_id.as_ref().filter(|_| who.phone.is_none())?;
         let (entry, _) = self.known.iter().find(|(_, contact)| contact.user_id.as_ref() == Some(user_id))?;
         self.people.hears(entry).then_some(entry)
-    }
-
-    /// The entry of whom a status speaks.
-    pub fn named_in_status(&self, who: &Who) -> Option<Arc<str>> {
-        self.entry(who)
     }
 
     /// They wrote: their window is open from then on. Their ids are the newest; a number has one owner at a time.

@@ -13,6 +13,8 @@ use crate::{Attachment, CommandInfo, Secret};
 const CONNECT: Duration = Duration::from_secs(10);
 /// A whole call, with its answer.
 const CALL: Duration = Duration::from_secs(30);
+/// A mark is worth no longer wait: messages stand behind it.
+const MARK: Duration = Duration::from_secs(5);
 /// Answers of the API are small; a longer one is none of Meta's.
 const ANSWER_MAX: u64 = 1024 * 1024;
 /// Commands in the menu, and their names' and descriptions' lengths.
@@ -74,7 +76,7 @@ impl Meaning {
     /// Of a code, and the status it came with.
     pub fn of(code: i64, status: StatusCode) -> Self {
         match code {
-            0 | 190 => Self::Token,
+            190 => Self::Token,
             131056 => Self::Pair,
             4 | 80007 | 130429 | 131057 => Self::Throughput,
             131047 => Self::Window,
@@ -130,7 +132,9 @@ impl Graph {
         if typing {
             body["typing_indicator"] = json!({ "type": "text" });
         }
-        self.post("messages", &body).await.map(drop)
+        self.call(self.request(Method::POST, &self.path("messages")).timeout(MARK).json(&body))
+            .await
+            .map(drop)
     }
 
     /// Uploads a file; its id, good for 30 days.
@@ -309,7 +313,9 @@ mod tests {
         ] {
             assert_eq!(meaning(code), means, "{code}");
         }
-        assert_eq!(Meaning::of(99, StatusCode::BAD_GATEWAY), Meaning::Passing);
+        // A proxy's page has no code at all.
+        assert_eq!(Meaning::of(0, StatusCode::BAD_GATEWAY), Meaning::Passing);
+        assert_eq!(Meaning::of(0, StatusCode::UNAUTHORIZED), Meaning::Token);
         assert_eq!(Meaning::of(99, StatusCode::TOO_MANY_REQUESTS), Meaning::Throughput);
     }
 

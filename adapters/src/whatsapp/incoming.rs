@@ -110,7 +110,7 @@ impl WhatsApp {
             match event {
                 Event::Message(message) => self.take_message(message, places.split(1)),
                 Event::Status(status) => self.take_status(&status),
-                Event::Trouble(trouble) => self.notes.trouble(Some(format!("Meta reports {trouble}"))),
+                Event::Trouble(trouble) => self.notes.account(Some(format!("Meta reports {trouble}"))),
             }
         }
         true
@@ -193,7 +193,7 @@ impl WhatsApp {
     fn take_status(&self, status: &Status) {
         let sent = lock(&self.recent).get(&status.id).cloned();
         let person = sent.as_ref().map(|sent| sent.person.clone());
-        let person = person.or_else(|| self.contacts().named_in_status(&status.who));
+        let person = person.or_else(|| self.contacts().entry(&status.who));
         let Some(failure) = &status.failure else {
             return person.iter().for_each(|person| self.notes.reached(person));
         };

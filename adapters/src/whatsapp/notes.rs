@@ -16,8 +16,10 @@ const FAILURES_MAX: usize = 20;
 /// What is known now.
 #[derive(Debug, Default)]
 pub struct Facts {
-    /// A trouble of the account or the template.
-    pub trouble: Option<String>,
+    /// A trouble of the account.
+    pub account: Option<String>,
+    /// A trouble of the template.
+    pub template: Option<String>,
     /// How many messages wait for whom.
     pub held: BTreeMap<String, usize>,
     /// Whose last message was not delivered, and why.
@@ -100,10 +102,18 @@ impl Notes {
         }
     }
 
-    /// A trouble of the account or the template; `None` when it is over.
-    pub fn trouble(&self, trouble: Option<String>) {
-        let changed = std::mem::replace(&mut self.facts().trouble, trouble.clone()) != trouble;
-        if changed {
+    /// A trouble of the account; `None` when a message is taken again.
+    pub fn account(&self, trouble: Option<String>) {
+        let before = std::mem::replace(&mut self.facts().account, trouble.clone());
+        if before != trouble {
+            self.tell();
+        }
+    }
+
+    /// A trouble of the template; `None` when it is taken again.
+    pub fn template(&self, trouble: Option<String>) {
+        let before = std::mem::replace(&mut self.facts().template, trouble.clone());
+        if before != trouble {
             self.tell();
         }
     }

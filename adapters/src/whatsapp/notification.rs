@@ -155,7 +155,8 @@ fn read_value(value: &Value, now: SystemTime, events: &mut Vec<Event>) {
             None => tracing::warn!("a WhatsApp message without an id or a sender"),
         }
     }
-    events.extend(list(&value["statuses"]).iter().filter_map(read_status).map(Event::Status));
+    let statuses = list(&value["statuses"]).iter().filter_map(|status| read_status(status, contacts));
+    events.extend(statuses.map(Event::Status));
     events
         .extend(list(&value["errors"]).iter().map(|error| Event::Trouble(Failure::read(error).to_string())));
 }
@@ -221,7 +222,7 @@ fn file(message: &Value, what: &'static str) -> Kind {
     })
 }
 
-fn read_status(status: &Value) -> Option<Status> {
+fn read_status(status: &Value, contacts: &[Value]) -> Option<Status> {
     let id = id(&status["id"])?;
     let failed = text(&status["status"]) == "failed";
     let failure = failed.then(|| Failure::read(list(&status["errors"]).first().unwrap_or(&Value::Null)));
@@ -229,6 +230,7 @@ fn read_status(status: &Value) -> Option<Status> {
     for field in ["recipient_user_id", "recipient_id"] {
         who.add(&text(&status[field]));
     }
+    who.complete(contacts);
     Some(Status { id, who, failure })
 }
 
@@ -236,17 +238,7 @@ fn sender(message: &Value, contacts: &[Value]) -> Option<Who> {
     let mut who = Who::default();
     who.add(&text(&message["from_user_id"]));
     who.add(&text(&message["from"]));
-    let is_theirs = |contact: &&Value| {
-        let (number, id) = (digits(&text(&contact["wa_id"])), text(&contact["user_id"]));
-        who.phone.is_some() && number == who.phone || who.user_id.as_ref() == Some(&id)
-    };
-    // A contact of somebody else must never lend its id to this message.
-    if let Some(contact) = contacts.iter().find(is_theirs) {
-        who.add(&text(&contact["user_id"]));
-        who.add(&text(&contact["wa_id"]));
-        let names = [text(&contact["profile"]["name"]), text(&contact["profile"]["username"])];
-        who.name = names.iter().map(|name| line(name, NAME_MAX)).find(|name| !name.is_empty());
-    }
+    who.complete(contacts);
     (who.user_id.is_some() || who.phone.is_some()).then_some(who)
 }
 
@@ -257,6 +249,19 @@ impl Who {
             Some(Form::Phone(digits)) => _ = self.phone.get_or_insert(digits),
             None => {}
         }
+    }
+
+    /// Takes over what the contact of the same id tells. One of somebody else must never lend its ids.
+    fn complete(&mut self, contacts: &[Value]) {
+        let is_theirs = |contact: &&Value| {
+            let (number, id) = (digits(&text(&contact["wa_id"])), text(&contact["user_id"]));
+            self.phone.is_some() && number == self.phone || self.user_id.as_ref() == Some(&id)
+        };
+        let Some(contact) = contacts.iter().find(is_theirs) else { return };
+        self.add(&text(&contact["user_id"]));
+        self.add(&text(&contact["wa_id"]));
+        let names = [text(&contact["profile"]["name"]), text(&contact["profile"]["username"])];
+        self.name = names.iter().map(|name| line(name, NAME_MAX)).find(|name| !name.is_empty());
     }
 
     /// How the person is called where no better name is known; the form an operator would put into the list.

@@ -1,6 +1,9 @@
 //! To a person: within their window and the pace, in order, or held, or as the template.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::UNIX_EPOCH,
+};
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -167,6 +170,7 @@ impl WhatsApp {
         let error = match self.graph.send(&body).await {
             Ok(id) => {
                 lock(&self.pace).taken(room.id());
+                self.notes.account(None);
                 return Ok(id);
             }
             Err(error) => error,
@@ -242,8 +246,9 @@ impl WhatsApp {
                     return Err(error);
                 }
                 Err(error) => {
-                    self.notes
-                        .trouble(Some(format!("The template `{name}` ({language}) cannot be used: {error}")));
+                    self.notes.template(Some(format!(
+                        "The template `{name}` ({language}) cannot be used: {error}"
+                    )));
                 }
             }
         }
@@ -256,6 +261,7 @@ impl WhatsApp {
     async fn send_template(&self, room: &Room, template: &Value) -> Result<MessageId, AdapterError> {
         self.take_allowance(room, 1)?;
         let id = self.post(room, template).await.map_err(Refused::into_error)?;
+        self.notes.template(None);
         Ok(MessageId::new(id))
     }
 
@@ -264,7 +270,8 @@ impl WhatsApp {
         let kept = Outgoing { reply_to: None, choices: Vec::new(), ..message.clone() };
         let count = self.contacts().hold(room.id(), kept);
         self.notes.held(room.id(), count);
-        MessageId::new(format!("held-{count}"))
+        let time = (self.clock)().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        MessageId::new(format!("held-{time}-{}", self.held.fetch_add(1, Ordering::Relaxed)))
     }
 
     fn remember(&self, room: &Room, id: &str, known_as: &str, message: &Outgoing) {

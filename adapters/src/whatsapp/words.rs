@@ -49,7 +49,7 @@ fn joined(caption: &str, sentence: &str) -> String {
 /// All that the operator should know, as one text; `None` for nothing.
 pub fn notes(facts: &super::notes::Facts) -> Option<String> {
     let mut text = String::new();
-    if let Some(trouble) = &facts.trouble {
+    for trouble in [&facts.account, &facts.template].into_iter().flatten() {
         let _ = write!(text, "{trouble}. ");
     }
     for (person, count) in &facts.held {

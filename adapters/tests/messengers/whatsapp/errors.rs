@@ -108,5 +108,7 @@ async fn a_limited_account_is_told() {
     let sent = bot.adapter.send(&place.room(), &Outgoing::text("x")).await;
     assert!(matches!(sent, Err(AdapterError::Rejected(_))), "{sent:?}");
     bot.noted("Meta limits this account").await;
+    bot.adapter.send(&place.room(), &Outgoing::text("y")).await.unwrap();
+    assert_eq!(bot.supervised.health.snapshot().note, None, "it is over when a message is taken");
     bot.close().await;
 }

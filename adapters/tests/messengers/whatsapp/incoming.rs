@@ -137,6 +137,21 @@ async fn a_stranger_is_not_heard_not_answered_counted_and_told_once() {
 }
 
 #[tokio::test]
+async fn who_comes_onto_the_list_while_the_bot_runs_is_heard() {
+    let place = Place::new().await;
+    let mut bot = place.bot().await;
+    let bob = place.graph.somebody("Bob");
+    bob.say("too early").await;
+    bot.noted("not in `whatsapp.allowed_users`").await;
+    let mut people = place.config.people.clone();
+    people.approvers.push(bob.user_id().unwrap());
+    adapters::Adapter::hear(&*bot.adapter, &people);
+    bob.say("now").await;
+    assert_eq!(bot.hear_text().await, "now");
+    bot.close().await;
+}
+
+#[tokio::test]
 async fn a_slash_before_a_command_is_a_command_and_before_a_path_is_not() {
     let place = Place::new().await;
     let mut bot = place.bot().await;

@@ -3,6 +3,7 @@
 mod errors;
 mod incoming;
 mod outgoing;
+mod sdk;
 mod window;
 
 use std::{

@@ -103,7 +103,7 @@ impl Graph {
         let contact = if body["to"].is_string() {
             json!({ "input": person, "wa_id": person })
         } else {
-            json!({ "user_id": person })
+            json!({ "input": person, "user_id": person })
         };
         Ok(json!({ "messaging_product": "whatsapp", "contacts": [contact], "messages": [{ "id": id }] }))
     }

@@ -94,6 +94,8 @@ struct State {
     token_is_dead: bool,
     delivered: HashMap<String, Value>,
     deaf: bool,
+    /// Everybody, as webhooks name them.
+    contacts: Vec<Value>,
 }
 
 #[derive(Clone)]
@@ -148,7 +150,9 @@ impl Graph {
 
     /// A person with a phone. Without a number, Meta withholds it; without a user id, Meta tells none.
     pub fn person(&self, name: &str, phone: Option<&str>, user_id: Option<&str>) -> Person {
-        Person::new(self.clone(), name, phone, user_id)
+        let person = Person::new(self.clone(), name, phone, user_id);
+        self.state().contacts.push(person.contact());
+        person
     }
 
     /// A person nobody else has the ids of, known by user id and number.

@@ -226,18 +226,23 @@ impl Person {
 
     /// The value of a change that tells these messages.
     pub fn value(&self, messages: Vec<Value>) -> Value {
-        let mut contact = json!({ "profile": { "name": self.name } });
-        for (field, id) in [("wa_id", &self.phone), ("user_id", &self.user_id)] {
-            if let Some(id) = id {
-                contact[field] = json!(id);
-            }
-        }
+        let contact = self.contact();
         json!({
             "messaging_product": "whatsapp",
             "metadata": Graph::metadata(),
             "contacts": [contact],
             "messages": messages,
         })
+    }
+
+    pub(super) fn contact(&self) -> Value {
+        let mut contact = json!({ "profile": { "name": self.name } });
+        for (field, id) in [("wa_id", &self.phone), ("user_id", &self.user_id)] {
+            if let Some(id) = id {
+                contact[field] = json!(id);
+            }
+        }
+        contact
     }
 
     /// Every message they were sent, in order.
@@ -269,7 +274,7 @@ impl Person {
         found.unwrap_or_else(|| panic!("never saw {text:?} after {seen}: {:#?}", self.shown()))
     }
 
-    fn is(&self, id: &str) -> bool {
+    pub(super) fn is(&self, id: &str) -> bool {
         self.phone.as_deref() == Some(id) || self.user_id.as_deref() == Some(id)
     }
 }

@@ -76,12 +76,12 @@ impl Graph {
 
     /// Tells later that a message was not delivered.
     pub async fn fail_later(&self, id: &str, person: &str, code: i64) {
-        self.notify(vec![failure(id, person, code, self.seconds())]).await;
+        self.notify(vec![self.failure(id, person, code)]).await;
     }
 
     /// Statuses may get lost on the way: nothing is to depend on them.
     pub(super) fn tell_delivery(&self, id: &str, person: &str) {
-        let mut status = status(id, person, "delivered", self.seconds());
+        let mut status = self.status(id, person, "delivered");
         status["statuses"][0]["pricing"] =
             json!({ "billable": true, "pricing_model": "PMP", "category": "service" });
         let graph = self.clone();
@@ -89,12 +89,37 @@ impl Graph {
     }
 
     pub(super) fn tell_failure(&self, id: &str, person: &str, code: i64) {
-        let value = failure(id, person, code, self.seconds());
+        let value = self.failure(id, person, code);
         let graph = self.clone();
         tokio::spawn(async move { graph.notify(vec![value]).await });
     }
 
-    pub(super) fn seconds(&self) -> u64 {
+    fn status(&self, id: &str, person: &str, status: &str) -> Value {
+        let is_theirs = |contact: &&Value| contact["wa_id"] == person || contact["user_id"] == person;
+        let contact = self.state().contacts.iter().rfind(is_theirs).cloned();
+        let mut told = json!({ "id": id, "status": status, "timestamp": self.seconds().to_string() });
+        for (field, of) in [("recipient_id", "wa_id"), ("recipient_user_id", "user_id")] {
+            if let Some(id) = contact.as_ref().map(|contact| &contact[of]).filter(|id| id.is_string()) {
+                told[field] = id.clone();
+            }
+        }
+        json!({
+            "messaging_product": "whatsapp",
+            "metadata": Self::metadata(),
+            "contacts": contact.into_iter().collect::<Vec<_>>(),
+            "statuses": [told],
+        })
+    }
+
+    fn failure(&self, id: &str, person: &str, code: i64) -> Value {
+        let mut value = self.status(id, person, "failed");
+        let late = "Message failed to send because more than 24 hours have passed since the customer last replied to this number.";
+        let details = if code == 131_047 { late } else { "Message undeliverable." };
+        value["statuses"][0]["errors"] = json!([{ "code": code, "title": "Failed", "message": "Failed", "error_data": { "details": details } }]);
+        value
+    }
+
+    fn seconds(&self) -> u64 {
         self.now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
     }
 
@@ -102,23 +127,6 @@ impl Graph {
         let state = self.state();
         state.callback.clone().filter(|_| !state.deaf)
     }
-}
-
-fn status(id: &str, person: &str, status: &str, at: u64) -> Value {
-    let whom = if person.contains('.') { "recipient_user_id" } else { "recipient_id" };
-    json!({
-        "messaging_product": "whatsapp",
-        "metadata": Graph::metadata(),
-        "statuses": [{ "id": id, "status": status, "timestamp": at.to_string(), whom: person }],
-    })
-}
-
-fn failure(id: &str, person: &str, code: i64, at: u64) -> Value {
-    let mut value = status(id, person, "failed", at);
-    let details = "Message failed to send because more than 24 hours have passed since the customer last replied to this number.";
-    let details = if code == 131_047 { details } else { "Message undeliverable." };
-    value["statuses"][0]["errors"] = json!([{ "code": code, "title": "Failed", "message": "Failed", "error_data": { "details": details } }]);
-    value
 }
 
 /// The notification's bytes. Meta escapes slashes and what is not ASCII; who serialises it anew gets another signature.
