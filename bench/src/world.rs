@@ -11,13 +11,7 @@ use std::{
 
 use adapters::Tone;
 use anyhow::{Context as _, bail};
-use bot::{
-    App, Clock, Options, RetryPolicy,
-    access::{Access, People},
-    command::Registry,
-    commands,
-    config::Config,
-};
+use bot::{App, Clock, Options, RetryPolicy, access::Access, command::Registry, commands, config::Config};
 use pipeline::Project;
 use tempfile::TempDir;
 use tokio::sync::mpsc;

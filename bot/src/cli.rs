@@ -2,8 +2,8 @@
 
 use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
-use bot::{StartError, commands, config::Config, config::Loaded, doctor};
-use clap::{Args, Parser, Subcommand};
+use bot::{StartError, audit::Filter, commands, config::Config, config::Loaded, doctor};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use pipeline::Project;
 
 use crate::{
@@ -51,8 +51,17 @@ enum Action {
     },
     /// Move the stories of an older `.story_kit` folder to `.storkit`, keeping their history
     Migrate,
+    /// Show who allowed, denied or let lapse what agents asked
+    Audit(Filter),
     /// Print the reference page of all commands
     Docs,
+    /// Print a shell's completions, e.g. `storkit completions bash > /etc/bash_completion.d/storkit`
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, e.g. `storkit man > /usr/local/share/man/man1/storkit.1`
+    Man,
 }
 
 /// Runs what was asked.
@@ -68,6 +77,23 @@ pub async fn run(cli: Cli) -> ExitCode {
         Some(Action::Doctor { audit: false }) => check(&cli.common).await,
         Some(Action::Doctor { audit: true }) => with_project(&cli.common, upkeep::audit_stories),
         Some(Action::Migrate) => with_project(&cli.common, upkeep::migrate_stories),
+        Some(Action::Audit(filter)) => {
+            with_project(&cli.common, |project| upkeep::show_audit(project, &filter))
+        }
+        Some(Action::Completions { shell }) => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "storkit", &mut text);
+            print(&String::from_utf8_lossy(&text));
+            ExitCode::SUCCESS
+        }
+        Some(Action::Man) => {
+            let mut text = Vec::new();
+            match clap_mangen::Man::new(Cli::command()).render(&mut text) {
+                Ok(()) => print(&String::from_utf8_lossy(&text)),
+                Err(error) => return complain(1, &format!("the manual page cannot be made: {error}.")),
+            }
+            ExitCode::SUCCESS
+        }
         Some(Action::Docs) => {
             print(&commands::reference(&commands::all()));
             ExitCode::SUCCESS

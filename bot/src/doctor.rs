@@ -4,11 +4,12 @@ use std::{fmt::Write as _, process::Stdio, time::Duration};
 
 use adapters::markdown::inert;
 use pipeline::{
-    Project, claude::TESTED_VERSION, config::ProjectConfig, guard::base_branch, sandbox::Confinement,
+    Project, claude::TESTED_VERSION, config::ProjectConfig, guard::base_branch, project::Context,
+    sandbox::Confinement,
 };
 use tokio::process::Command;
 
-use crate::{config::Config, replies};
+use crate::{Services, commands, config::Config, lock, messengers, replies};
 
 /// How long one check may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -53,7 +54,89 @@ pub async fn check(project: &Project, config: &Config, secret_env: &[String]) ->
     checks.push(sandbox());
     checks.extend(stories(project));
     checks.push(config_file(project));
+    checks.push(context(project));
+    checks.push(port(project, config).await);
+    checks.push(disk(project));
+    checks.push(clock(project));
+    checks.extend(messengers(project, config).await);
     checks
+}
+
+/// Each messenger's settings and credentials, tried at its service.
+async fn messengers(project: &Project, config: &Config) -> Vec<Check> {
+    let identity = Services::identity(config, &commands::all());
+    let made = match messengers::configured(config, project, &identity) {
+        Ok(made) => made,
+        Err(error) => return vec![bad(inert(&error.to_string()).to_string())],
+    };
+    // One that serves holds what a second connection would spoil.
+    let serving = lock::holder(project);
+    let checks = made.adapters.iter().map(|adapter| async {
+        let name = adapter.name();
+        if let Some(pid) = serving {
+            return note(format!(
+                "{name}: a storkit serves here (process {pid}); `status` there says how it is connected"
+            ));
+        }
+        match tokio::time::timeout(PATIENCE, adapter.prepare()).await {
+            Ok(Ok(())) => good(format!("{name}: its service takes the credentials")),
+            Ok(Err(error)) => bad(format!("{name}: {}", inert(&error.to_string()))),
+            Err(_) => bad(format!("{name}: no answer in {} s", PATIENCE.as_secs())),
+        }
+    });
+    futures::future::join_all(checks).await
+}
+
+fn context(project: &Project) -> Check {
+    match project.context() {
+        Context::Text(_) => good("agents are told what `.storkit/context.md` says"),
+        Context::Untouched => note(
+            "`.storkit/context.md` is still the template. Fill it in, or ask the bot to do it with you: agents read it",
+        ),
+        Context::Missing => note(
+            "there is no `.storkit/context.md` to tell agents what this project is. `storkit init` writes one",
+        ),
+    }
+}
+
+/// Whether the loopback listener can listen; where a storkit serves already it does.
+async fn port(project: &Project, config: &Config) -> Check {
+    let port = config.http.port;
+    match (lock::holder(project), crate::http::bind(port).await) {
+        (Some(pid), _) => good(format!("a storkit serves this project (process {pid})")),
+        (None, Ok(_)) if port == 0 => good("the port of the agents' tools is chosen at each start"),
+        (None, Ok(_)) => good(format!("port {port} on 127.0.0.1 is free")),
+        (None, Err(error)) => bad(format!(
+            "port {port} on 127.0.0.1 cannot be used: {error}. Choose another in `[http] port`, or 0 for a free one"
+        )),
+    }
+}
+
+/// Room for worktrees, builds and the state.
+fn disk(project: &Project) -> Check {
+    const LITTLE: u64 = 5 << 30;
+    match rustix::fs::statvfs(project.dir()) {
+        Ok(found) => {
+            let free = found.f_bavail.saturating_mul(found.f_frsize);
+            let text = format!("{} GiB are free on the project's disk", free >> 30);
+            match free < LITTLE {
+                true => note(format!("{text}; worktrees and builds of several agents may need more")),
+                false => good(text),
+            }
+        }
+        Err(error) => note(format!("how much disk is free is not known: {error}")),
+    }
+}
+
+/// A clock that is wrong makes old messages of new ones, and the other way round.
+fn clock(project: &Project) -> Check {
+    let newest = pipeline::git::head_time(project).ok().flatten();
+    match newest.filter(|newest| *newest > std::time::SystemTime::now()) {
+        None => good("the clock is not behind the newest commit"),
+        Some(_) => bad(
+            "the clock is behind the newest commit, so messages would be taken for older than they are. Set it (`timedatectl set-ntp true`)",
+        ),
+    }
 }
 
 /// The CLI as agents get it: without the bot's secrets, with what is configured for it.

@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::replies;
+use crate::{redact::Redactor, replies};
 
 /// A live message, as the room names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +53,7 @@ pub struct Outbox {
     jobs: mpsc::UnboundedSender<Job>,
     slots: u64,
     newest: Newest,
+    redactor: Arc<Redactor>,
 }
 
 /// The state of each live message that the speaker has not taken up. One for each, however fast they come:
@@ -60,22 +61,30 @@ pub struct Outbox {
 type Newest = Arc<Mutex<HashMap<Slot, Outgoing>>>;
 
 impl Outbox {
-    /// Starts the task that speaks in `room` through `adapter`.
-    pub fn new(adapter: Arc<dyn Adapter>, room: Room, tracker: &TaskTracker) -> Self {
+    /// Starts the task that speaks in `room` through `adapter`. No secret that `redactor` knows is said.
+    pub fn new(
+        adapter: Arc<dyn Adapter>,
+        room: Room,
+        redactor: Arc<Redactor>,
+        tracker: &TaskTracker,
+    ) -> Self {
         let (jobs, receiver) = mpsc::unbounded_channel();
         let newest = Newest::default();
         tracker.spawn(Speaker { adapter, room, live: HashMap::new(), newest: newest.clone() }.run(receiver));
-        Self { jobs, slots: 0, newest }
+        Self { jobs, slots: 0, newest, redactor }
     }
 
     /// Says something once.
     pub fn say(&self, message: Outgoing) {
+        let message = self.redactor.message(message);
         self.send(Job::Say { message, attachment: None, slot: None, report: None });
     }
 
     /// Asks something: the message can be replaced later ([`Outbox::finish`]), and `report` hears what became of it.
     pub fn ask(&mut self, message: Outgoing, attachment: Option<Attachment>, report: Report) -> Slot {
         let slot = self.open();
+        let message = self.redactor.message(message);
+        let attachment = attachment.map(|file| self.redactor.file(file));
         self.send(Job::Say { message, attachment, slot: Some(slot), report: Some(report) });
         slot
     }
@@ -88,7 +97,7 @@ impl Outbox {
 
     /// The live message's state now. May be skipped when a later one follows soon.
     pub fn show(&self, slot: Slot, message: Outgoing) {
-        let message = Outgoing { live: true, ..message };
+        let message = Outgoing { live: true, ..self.redactor.message(message) };
         let before = self.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, message);
         if before.is_none() {
             self.send(Job::Show(slot));
@@ -98,11 +107,13 @@ impl Outbox {
     /// The live message's last state. Always arrives, as a message of its own if need be.
     pub fn finish(&self, slot: Slot, message: Outgoing) {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
+        let message = self.redactor.message(message);
         self.send(Job::Finish { slot, message });
     }
 
     /// Replaces a message of an earlier process, or says it anew where that cannot be.
     pub fn replace(&self, id: MessageId, message: Outgoing) {
+        let message = self.redactor.message(message);
         self.send(Job::Replace { id, message });
     }
 
@@ -328,7 +339,7 @@ mod tests {
         let fake = Fake::new("fake");
         let tracker = TaskTracker::new();
         let room = fake.room("a");
-        let mut outbox = Outbox::new(fake.clone(), room.room().clone(), &tracker);
+        let mut outbox = Outbox::new(fake.clone(), room.room().clone(), Arc::default(), &tracker);
         let slot = outbox.open();
         for number in 0..1_000 {
             outbox.show(slot, Outgoing::text(format!("state {number}")));
@@ -342,7 +353,7 @@ mod tests {
     async fn a_state_does_not_come_after_the_end() {
         let fake = Fake::new("fake");
         let room = fake.room("a");
-        let mut outbox = Outbox::new(fake.clone(), room.room().clone(), &TaskTracker::new());
+        let mut outbox = Outbox::new(fake.clone(), room.room().clone(), Arc::default(), &TaskTracker::new());
         let slot = outbox.open();
         outbox.show(slot, Outgoing::text("on the way"));
         outbox.finish(slot, Outgoing::text("the end"));

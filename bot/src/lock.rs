@@ -48,6 +48,16 @@ fn pid_text(pid: &Option<u32>) -> String {
     pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
 }
 
+/// The process that serves the project now, if one does and its number can be read.
+pub fn holder(project: &Project) -> Option<u32> {
+    let path = project.run_dir().join("storkit.lock");
+    let file = File::open(&path).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => fs::read_to_string(&path).ok()?.trim().parse().ok(),
+        Ok(()) | Err(TryLockError::Error(_)) => None,
+    }
+}
+
 /// Takes the project's lock.
 pub fn take(project: &Project) -> Result<InstanceLock, LockError> {
     let path = project.run_dir().join("storkit.lock");
@@ -79,7 +89,9 @@ mod tests {
         let lock = take(&project).unwrap();
         let copy = lock.file.try_clone().unwrap();
         assert!(matches!(take(&project), Err(LockError::Taken { .. })));
+        assert_eq!(holder(&project), Some(std::process::id()));
         drop(lock);
+        assert_eq!(holder(&project), None);
         assert!(take(&project).is_ok());
         drop(copy);
     }

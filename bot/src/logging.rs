@@ -9,6 +9,8 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, fmt};
 
+use crate::redact::{CleanWriter, Redactor};
+
 /// Where logs go.
 pub enum Target<'a> {
     /// Standard error.
@@ -17,22 +19,36 @@ pub enum Target<'a> {
     File(&'a Path),
 }
 
-/// Starts logging; `RUST_LOG` chooses what (default: `info`). Called once.
-pub fn start(target: Target<'_>) -> io::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+/// Without a word in `RUST_LOG`. matrix-sdk logs harmless 404s as errors.
+const USUAL: &str = "info,matrix_sdk=warn,matrix_sdk_crypto=error,matrix_sdk_base=warn,matrix_sdk::http_client=off,slack_morphism=warn";
+
+/// Starts logging; `RUST_LOG` chooses what. No secret that `redactor` knows is written; panics are logged, too. Called once.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn start(target: Target<'_>, redactor: Redactor) -> io::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(USUAL));
+    let stderr = CleanWriter::new(io::stderr, redactor.clone());
     match target {
         Target::Stderr if io::stderr().is_terminal() => {
             let color = std::env::var_os("NO_COLOR").is_none();
-            fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(color).init();
+            fmt().with_env_filter(filter).with_writer(stderr).with_ansi(color).init();
         }
-        Target::Stderr => fmt().with_env_filter(filter).with_writer(io::stderr).json().init(),
+        Target::Stderr => fmt().with_env_filter(filter).with_writer(stderr).json().init(),
         Target::File(path) => {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
             }
             let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-            fmt().with_env_filter(filter).with_writer(std::sync::Mutex::new(file)).with_ansi(false).init();
+            let file = CleanWriter::new(std::sync::Mutex::new(file), redactor);
+            fmt().with_env_filter(filter).with_writer(file).with_ansi(false).init();
         }
     }
+    // The usual hook would write the text as it is, and into the chat of a terminal.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let text = panic.payload_as_str().unwrap_or("without a text");
+        tracing::error!(place, backtrace = %std::backtrace::Backtrace::capture(), "panic: {text}");
+    }));
     Ok(())
 }

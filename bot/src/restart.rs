@@ -7,7 +7,10 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -35,13 +38,18 @@ pub struct Restart {
     program: Program,
     wanted: CancellationToken,
     room: Mutex<Option<Room>>,
-    building: Mutex<bool>,
+    building: AtomicBool,
 }
 
 impl Restart {
     /// Nobody has asked yet.
     pub fn of(program: Program) -> Self {
-        Self { program, wanted: CancellationToken::new(), room: Mutex::default(), building: Mutex::default() }
+        Self {
+            program,
+            wanted: CancellationToken::new(),
+            room: Mutex::default(),
+            building: AtomicBool::new(false),
+        }
     }
 
     /// What is started anew.
@@ -89,8 +97,8 @@ impl Restart {
 
     /// One build at a time; `None` while one is under way.
     fn begin_build(&self) -> Option<Building<'_>> {
-        let mut building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
-        (!std::mem::replace(&mut *building, true)).then_some(Building(self))
+        // Not `then_some`: a `Building` that is made and dropped would end the other's.
+        (!self.building.swap(true, Ordering::AcqRel)).then(|| Building(self))
     }
 }
 
@@ -98,7 +106,7 @@ struct Building<'a>(&'a Restart);
 
 impl Drop for Building<'_> {
     fn drop(&mut self) {
-        *self.0.building.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.building.store(false, Ordering::Release);
     }
 }
 

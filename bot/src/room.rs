@@ -99,7 +99,7 @@ impl RoomTask {
         let tracker = &services.tracker;
         let idle = services.config().claude.idle_timeout.limit();
         let task = Self {
-            outbox: Outbox::new(adapter.clone(), room.clone(), tracker),
+            outbox: Outbox::new(adapter.clone(), room.clone(), services.redactor.clone(), tracker),
             session: Session::new(sender.clone(), services.agents.clone(), idle, tracker),
             services: services.clone(),
             room,

@@ -12,7 +12,7 @@ use adapters::{
 };
 use bot::{
     App, Clock, Options, Program, RetryPolicy, Services, access::People, commands, config::Loaded, demo,
-    http::scripted_model::ScriptedModel, logging, messengers,
+    http::scripted_model::ScriptedModel, logging, messengers, redact::Redactor,
 };
 use pipeline::Project;
 use tokio::{
@@ -90,7 +90,8 @@ pub async fn demo(common: &Common, front: Front) -> ExitCode {
 async fn serve(project: Project, loaded: Loaded, front: Front, label: Option<String>) -> ExitCode {
     let log = project.dir().join("logs/storkit.log");
     let target = if front == Front::None { logging::Target::Stderr } else { logging::Target::File(&log) };
-    if let Err(error) = logging::start(target) {
+    let redactor = Redactor::new(&loaded, |name| std::env::var(name).ok());
+    if let Err(error) = logging::start(target, redactor) {
         return complain(1, &format!("`{}` cannot be written: {error}.", log.display()));
     }
     let console = loaded.config.console.enabled.then(|| console_of(&project, &loaded));

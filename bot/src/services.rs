@@ -24,6 +24,7 @@ use crate::{
     metrics::Metrics,
     permission::PermissionBroker,
     prompt,
+    redact::Redactor,
     restart::Restart,
     room::RetryPolicy,
     rooms::Rooms,
@@ -62,6 +63,8 @@ pub struct Services {
     pub stop: CancellationToken,
     /// Whether it is to start anew after that.
     pub restart: Restart,
+    /// Knows what must not be said.
+    pub redactor: Arc<Redactor>,
     /// When the bot was started.
     pub started: Instant,
     /// The port that was really bound.

@@ -1,8 +1,11 @@
 //! `storkit migrate` and `storkit doctor --audit`: looking after the story files without serving.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::SystemTime};
 
-use pipeline::{Project, audit::audit, config::ProjectConfig, guard::base_branch, migrate::migrate};
+use bot::audit::{self, Filter};
+use pipeline::{
+    Project, audit::audit as audit_done, config::ProjectConfig, guard::base_branch, migrate::migrate,
+};
 
 use crate::cli::{complain, print};
 
@@ -11,6 +14,17 @@ pub fn migrate_stories(project: &Project) -> ExitCode {
     match migrate(project) {
         Ok(migration) => {
             print(&migration.to_string());
+            ExitCode::SUCCESS
+        }
+        Err(error) => complain(1, &error.to_string()),
+    }
+}
+
+/// Prints the permission record.
+pub fn show_audit(project: &Project, filter: &Filter) -> ExitCode {
+    match audit::lines(&project.dir().join("state.db"), filter, SystemTime::now()) {
+        Ok(lines) => {
+            print(&lines);
             ExitCode::SUCCESS
         }
         Err(error) => complain(1, &error.to_string()),
@@ -28,7 +42,7 @@ pub fn audit_stories(project: &Project) -> ExitCode {
         Ok(base) => base,
         Err(error) => return complain(2, &error.to_string()),
     };
-    match audit(project, &base) {
+    match audit_done(project, &base) {
         Ok(findings) if findings.is_empty() => {
             print(&format!("Every done story is merged into `{base}`, with a proof that holds.\n"));
             ExitCode::SUCCESS

@@ -50,6 +50,8 @@ pub struct Gates {
     pub wrapper: Vec<String>,
     /// Go on after a failure; otherwise the first one ends the report.
     pub keep_going: bool,
+    /// By this a later storkit knows the processes: the project's root, or empty.
+    pub(crate) owner: String,
 }
 
 impl Default for Gates {
@@ -61,6 +63,7 @@ impl Default for Gates {
             env_remove: Vec::new(),
             wrapper: Vec::new(),
             keep_going: false,
+            owner: String::new(),
         }
     }
 }
@@ -139,20 +142,9 @@ impl Gates {
         tree: &str,
         cancel: &CancellationToken,
     ) -> Result<GateReport, Cancelled> {
-        self.run_marked(dir, tree, "", cancel).await
-    }
-
-    /// As [`Gates::run`], with a prefix by which a later storkit knows the processes.
-    pub(crate) async fn run_marked(
-        &self,
-        dir: &Path,
-        tree: &str,
-        owner: &str,
-        cancel: &CancellationToken,
-    ) -> Result<GateReport, Cancelled> {
         let mut report = GateReport { results: Vec::new(), tree: tree.to_owned() };
         for command in &self.commands {
-            let mark = format!("{owner}/{}", uuid::Uuid::new_v4());
+            let mark = format!("{}/{}", self.owner, uuid::Uuid::new_v4());
             let result = self.run_one(command, dir, &mark, cancel).await?;
             let failed = !result.passed();
             report.results.push(result);

@@ -93,6 +93,16 @@ pub fn summary(project: &Project) -> Result<Summary, GitError> {
     Ok(summary)
 }
 
+/// When the commit that is checked out was made; `None` in a repository without commits.
+///
+/// # Errors
+/// Where the repository cannot be read.
+pub fn head_time(project: &Project) -> Result<Option<SystemTime>, GitError> {
+    let repository = Repository::open(project.root())?;
+    let head = head(&repository)?;
+    Ok(head.as_ref().map(last_commit).transpose()?.map(|commit| commit.time))
+}
+
 /// HEAD followed to its branch; `None` in a repository without commits.
 fn head(repository: &Repository) -> Result<Option<Reference<'_>>, git2::Error> {
     match repository.head() {

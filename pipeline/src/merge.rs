@@ -37,10 +37,13 @@ pub(crate) use self::{
     proof::{diff_of, diff_stat},
 };
 use crate::{
+    config::Component,
     gates::{GateReport, Gates},
     git::program::GitProgramError,
     guard::BaseError,
+    sandbox::Confinement,
     story::FileName,
+    worktree::WorktreeError,
 };
 
 /// What a merge needs to know of a story.
@@ -61,6 +64,11 @@ pub struct MergeSettings {
     pub base: String,
     /// What must pass on the merged result.
     pub gates: Gates,
+    /// Whose setup goes before the gates.
+    pub components: Vec<Component>,
+    /// What the gates are kept in: they run what agents wrote. An error is why there is none, in a sentence; then
+    /// nothing is run.
+    pub confinement: Result<Confinement, String>,
 }
 
 /// How a merge ended. Only [`MergeOutcome::Merged`] has moved anything.
@@ -116,6 +124,12 @@ pub enum MergeError {
     /// The base lock cannot be had.
     #[error(transparent)]
     Lock(#[from] BaseError),
+    /// What the gates are to be kept in cannot be had.
+    #[error("The gates of the merge cannot be kept in: {0}")]
+    Sandbox(String),
+    /// The place they run in cannot be made ready.
+    #[error(transparent)]
+    Place(#[from] WorktreeError),
     /// A file of storkit's cannot be used.
     #[error("`{path}` cannot be used: {source}")]
     Io {

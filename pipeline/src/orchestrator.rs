@@ -9,6 +9,7 @@ mod ends;
 mod housekeeping;
 mod memo;
 mod orders;
+mod removal;
 mod setup;
 mod tell;
 #[cfg(test)]
@@ -106,6 +107,8 @@ struct Orchestrator {
     config: Arc<ProjectConfig>,
     /// What is wrong with `project.toml` now; the last good one counts.
     config_trouble: Option<String>,
+    /// Whether there was a good one yet. Until then nothing is started: neither gates nor budgets are known.
+    configured: bool,
     base: String,
     merges: Arc<MergeQueue>,
     runs: BTreeMap<StoryId, Active>,
@@ -114,6 +117,8 @@ struct Orchestrator {
     inner: mpsc::Sender<Inner>,
     /// Why and until when nothing is started.
     pause: Option<(String, SystemTime)>,
+    /// Stories whose worktree is being removed: nobody is given them.
+    removing: BTreeSet<StoryId>,
     /// Stories whose service was busy, until when.
     busy: BTreeMap<StoryId, SystemTime>,
     /// What a person was asked to do, by story: asked once.
@@ -168,7 +173,11 @@ enum Inner {
     /// A wait is over.
     Due,
     /// A worktree is gone, or could not be removed.
-    Removed(String, Result<(), String>),
+    Removed(StoryId, String, Result<(), String>),
+    /// Worktrees that no story in work needed, or why they could not be listed.
+    Stale(Result<Vec<crate::worktree::Name>, String>),
+    /// Something a person should know.
+    Alarm(String),
 }
 
 /// Where events come from.
@@ -223,10 +232,10 @@ impl Orchestrator {
             Inner::Told(story, run, told) => self.told(story, &run, told),
             Inner::Ended(story, run, ending) => self.run_ended(story, &run, *ending).await,
             Inner::Committed(result) => self.committed(result),
-            Inner::Due | Inner::Removed(_, Ok(())) => {}
-            Inner::Removed(what, Err(why)) => {
-                self.teller.alarm(None, format!("The worktree `{what}` could not be removed: {why}"));
-            }
+            Inner::Due => {}
+            Inner::Removed(story, what, removed) => self.removed(story, &what, removed),
+            Inner::Stale(found) => self.stale(found).await,
+            Inner::Alarm(text) => self.teller.alarm(None, text),
         }
     }
 

@@ -45,3 +45,33 @@ fn an_older_folder_is_migrated_and_a_story_done_without_a_merge_is_found() {
     let (code, text) = said(&program, &["doctor", "--audit"]);
     assert_eq!(code, Some(0), "{text}");
 }
+
+#[test]
+fn the_audit_finds_a_forged_proof_a_story_in_two_stages_and_an_orphan_worktree() {
+    let program = Program::with_stand_in();
+    let write = |path: &str, text: &str| {
+        let path = program.file(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("it is made");
+        fs::write(path, text).expect("it is written");
+    };
+    let nothing = "0".repeat(40);
+    let proof = serde_json::json!({
+        "story": 1, "file": "1_story_a.md", "base": "main", "before": nothing, "commit": "1".repeat(40),
+        "tree": nothing, "diff": { "files": 1, "insertions": 1, "deletions": 0 }, "gates": [], "at": 0,
+    });
+    let story = "---\nname: A\n---\n\nText.\n";
+    write(".storkit/work/5_done/1_story_a.md", story);
+    write(".storkit/proofs/1.json", &proof.to_string());
+    write(".storkit/work/1_backlog/2_story_b.md", story);
+    write(".storkit/work/3_qa/2_story_b.md", story);
+    fs::create_dir_all(program.file(".storkit/worktrees/9_gone")).expect("it is made");
+    let (code, text) = said(&program, &["doctor", "--audit"]);
+    assert_eq!((code, text.lines().count()), (Some(1), 3), "{text}");
+    for found in [
+        "The proof of story `1` does not hold: the repository has no commit",
+        "Story `2` is in two places: `.storkit/work/1_backlog/2_story_b.md`, `.storkit/work/3_qa/2_story_b.md`",
+        "The worktree `.storkit/worktrees/9_gone` belongs to no story in work",
+    ] {
+        assert!(text.contains(found), "{found}: {text}");
+    }
+}

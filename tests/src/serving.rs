@@ -143,6 +143,11 @@ impl Terminal {
         }
     }
 
+    /// All that was heard so far, as it came.
+    pub fn heard(&self) -> String {
+        self.heard.join("\n")
+    }
+
     fn tell(&mut self, line: &Value) {
         writeln!(self.stream, "{line}").expect("storkit hears");
     }

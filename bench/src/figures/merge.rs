@@ -14,6 +14,7 @@ use pipeline::{
     board::Work,
     gates::Gates,
     merge::{MergeOutcome, MergeQueue, MergeRequest, MergeSettings},
+    sandbox::Confinement,
     stage::{Mover, Stage},
     story::Kind,
     worktree::{Branch, Limits, Name, Worktrees},
@@ -114,7 +115,12 @@ async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
 
 async fn merges(effort: Effort, place: &Place) -> anyhow::Result<(f64, f64)> {
     let work = Work::open(&place.project)?;
-    let settings = MergeSettings { base: "main".into(), gates: Gates::default() };
+    let settings = MergeSettings {
+        base: "main".into(),
+        gates: Gates::default(),
+        components: Vec::new(),
+        confinement: Ok(Confinement::None),
+    };
     let (queue, mut ends) = MergeQueue::open(&place.project, settings)?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..=effort.rounds() {

@@ -7,7 +7,7 @@ mod stories;
 mod tools;
 mod work;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::request::Parts;
 use pipeline::{PipelineError, event::Actor, story::StoryId};
@@ -27,6 +27,9 @@ use serde_json::Value;
 
 use super::Run;
 use crate::services::Services;
+
+/// No call lasts longer: the CLI gives up after 60 s.
+const LONGEST_CALL: Duration = Duration::from_secs(50);
 
 /// Makes the service. Stateless, so that a restart of storkit costs an agent nothing between two calls.
 pub fn service(services: Arc<Services>) -> StreamableHttpService<Mcp, NeverSessionManager> {
@@ -124,8 +127,10 @@ impl ServerHandler for Mcp {
         };
         let arguments = Value::Object(request.arguments.unwrap_or_default());
         let call = Call { services: self.services.clone(), run, arguments };
+        // People take their time; all else is a job, and polled.
+        let limit = (tool.name != "prompt_permission").then_some(LONGEST_CALL);
         let answered = tokio::select! {
-            answered = tools::call(tool.name, call) => answered,
+            answered = within(limit, tools::call(tool.name, call)) => answered,
             () = context.ct.cancelled() => tools::cancelled(tool.name),
         };
         // One text block and no structuredContent: the CLI refuses all else for permissions.
@@ -136,7 +141,31 @@ impl ServerHandler for Mcp {
     }
 }
 
+/// What takes longer goes on by itself, and the caller is told so.
+async fn within(limit: Option<Duration>, answering: impl Future<Output = Answered>) -> Answered {
+    let Some(limit) = limit else { return answering.await };
+    tokio::time::timeout(limit, answering).await.unwrap_or_else(|_| {
+        Err("This takes longer than a call may. It goes on: ask with get_story or list_agents what came of it.".into())
+    })
+}
+
 fn run_of(context: &RequestContext<RoleServer>) -> Result<Arc<Run>, ErrorData> {
     let run = context.extensions.get::<Parts>().and_then(|parts| parts.extensions.get::<Arc<Run>>()).cloned();
     run.ok_or_else(|| ErrorData::internal_error("The call reached the tool without its run.", None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_takes_too_long_is_answered_and_one_that_asks_a_person_waits() {
+        let endless = std::future::pending();
+        let answered = within(Some(Duration::ZERO), endless).await;
+        assert!(answered.is_err_and(|why| why.contains("It goes on")));
+        let (yes, asked) = tokio::sync::oneshot::channel();
+        let waiting = tokio::spawn(within(None, async { asked.await.map_err(|_| String::new()) }));
+        yes.send("allowed".to_owned()).expect("somebody waits");
+        assert_eq!(waiting.await.expect("it ends"), Ok("allowed".into()));
+    }
 }

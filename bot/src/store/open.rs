@@ -2,13 +2,13 @@
 
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::SystemTime,
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 use super::{Store, seconds};
 
@@ -77,6 +77,7 @@ impl Store {
     /// and a new one begun; [`Store::set_aside`] then tells where it is.
     pub fn open(path: &Path, now: SystemTime) -> Result<Self, OpenError> {
         let sqlite = |source| OpenError::Sqlite { path: path.into(), source };
+        make_private(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
         match connect(path) {
             Ok(connection) => Self::from_connection(connection, None, path),
             Err(error) if is_damage(&error) => {
@@ -87,6 +88,21 @@ impl Store {
             }
             Err(error) => Err(sqlite(error)),
         }
+    }
+
+    /// Opens it to be read, also while a storkit serves the project; `None` where there is none yet.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn open_to_read(path: &Path) -> Result<Option<Self>, OpenError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let sqlite = |source| OpenError::Sqlite { path: path.into(), source };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5)).map_err(sqlite)?;
+        Ok(Some(Self { connection: Arc::new(Mutex::new(connection)), set_aside: None }))
     }
 
     fn from_connection(
@@ -100,9 +116,18 @@ impl Store {
             return Err(OpenError::Newer { path: path.into(), found });
         }
         create(&connection).map_err(sqlite)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-            .map_err(|source| OpenError::Io { path: path.into(), source })?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)), set_aside })
+    }
+}
+
+/// For its owner alone, before SQLite gives the mode of it to the files beside it.
+fn make_private(path: &Path) -> io::Result<()> {
+    match fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -149,6 +174,7 @@ fn set_aside(path: &Path, now: SystemTime) -> io::Result<PathBuf> {
         }
     }
     fs::rename(path, &aside)?;
+    make_private(path)?;
     Ok(aside)
 }
 

@@ -191,18 +191,28 @@ impl Store {
 
     /// The last decisions, newest first.
     pub fn audit_tail(&self, limit: usize) -> StoreResult<Vec<(SystemTime, AuditEntry)>> {
-        let connection = self.lock();
-        let mut statement = connection.prepare("SELECT at, body FROM audit ORDER BY id DESC LIMIT ?1")?;
-        let rows = statement
-            .query_map([limit as i64], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
         let mut entries = Vec::new();
-        for row in rows {
-            let (at, body) = row?;
-            if let Ok(entry) = serde_json::from_str(&body) {
-                entries.push((time(at), entry));
+        self.each_audit(|at, entry| {
+            entries.push((at, entry));
+            entries.len() < limit
+        })?;
+        Ok(entries)
+    }
+
+    /// Shows every decision, the newest first, until `more` says no. One that cannot be read is passed over.
+    pub fn each_audit(&self, mut more: impl FnMut(SystemTime, AuditEntry) -> bool) -> StoreResult<()> {
+        let connection = self.lock();
+        let mut statement = connection.prepare("SELECT at, body FROM audit ORDER BY id DESC")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (at, body): (i64, String) = (row.get(0)?, row.get(1)?);
+            if let Ok(entry) = serde_json::from_str(&body)
+                && !more(time(at), entry)
+            {
+                break;
             }
         }
-        Ok(entries)
+        Ok(())
     }
 
     // --- rules ---

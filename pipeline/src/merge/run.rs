@@ -18,7 +18,12 @@ use super::{
     squash::{self, Candidate, Squash},
     standing::Standing,
 };
-use crate::{gates::GateReport, guard::BaseGuard};
+use crate::{
+    gates::{GateReport, Gates},
+    guard::BaseGuard,
+    sandbox::Confinement,
+    worktree::{ComponentError, Detached, Phase, run_components},
+};
 
 /// How often a merge is done again because a person moved base meanwhile.
 const ATTEMPTS: usize = 5;
@@ -102,7 +107,7 @@ fn prepare(
 /// The gates on the merged result, in the standing worktree; none, if the project has none.
 async fn gate(
     shared: &Arc<Shared>,
-    settings: &MergeSettings,
+    settings: &Arc<MergeSettings>,
     candidate: &Candidate,
     commit: Oid,
     cancel: &CancellationToken,
@@ -120,9 +125,31 @@ async fn gate(
     shared.blocking(open).await?;
     shared.step(Step::Gates);
     shared.untidy.store(true, Ordering::SeqCst);
-    let owner = shared.place.root.to_string_lossy();
-    let report = settings.gates.run_marked(&shared.place.standing(), &tree, &owner, cancel).await;
-    report.map_err(|_| MergeError::Cancelled)
+    let how = Arc::clone(settings);
+    let gates = shared.blocking(move |shared| kept_in(shared, &how)).await?;
+    let (folder, components) = (shared.place.standing(), &settings.components);
+    match run_components(&folder, components, Phase::Setup, &gates, cancel, |_| ()).await {
+        Ok(()) => gates.run(&folder, &tree, cancel).await.map_err(|_| MergeError::Cancelled),
+        // What cannot be set up is no better than a red gate: its coder has to mend it.
+        Err(ComponentError::Failed { result, .. }) => Ok(GateReport { results: vec![*result], tree }),
+        Err(ComponentError::Cancelled(_)) => Err(MergeError::Cancelled),
+        Err(error @ ComponentError::Path { .. }) => Err(MergeError::Unfinished(error.to_string())),
+    }
+}
+
+/// The gates behind their sandbox, in whose places the standing worktree's git data is a copy.
+fn kept_in(shared: &Shared, settings: &MergeSettings) -> Result<Gates, MergeError> {
+    let confinement = settings.confinement.as_ref().map_err(|why| MergeError::Sandbox(why.clone()))?;
+    let owner = shared.place.root.to_string_lossy().into_owned();
+    let gates = Gates { owner, ..settings.gates.clone() };
+    if *confinement == Confinement::None {
+        return Ok(gates);
+    }
+    let standing = Detached::open(&shared.project, &shared.place.standing())?;
+    let place = if confinement.encloses() { standing.enclose()? } else { standing.place() };
+    let wrapper = confinement.prefix(&place, &[]);
+    let wrapper = wrapper.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    Ok(Gates { wrapper, ..gates })
 }
 
 /// Removes what gates left in the standing worktree, which no merge has to wait for.

@@ -180,7 +180,13 @@ pub(crate) fn commit(
     let author = author.as_ref().unwrap_or(&committer);
     let parent = repository.find_commit(candidate.before)?;
     let tree = repository.find_tree(candidate.tree)?;
-    Ok(repository.commit(None, author, &committer, &message, &tree, &[&parent])?)
+    let commit = repository.commit(None, author, &committer, &message, &tree, &[&parent])?;
+    // On a full disk libgit2 says that it is written, and it is not.
+    if repository.odb()?.exists(commit) {
+        Ok(commit)
+    } else {
+        Err(MergeError::io(place.common.join("objects"))(rustix::io::Errno::NOSPC.into()))
+    }
 }
 
 /// Whether a path is storkit's own stage folder.

@@ -8,7 +8,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use self::shop::{Shop, gates};
 use super::*;
-use crate::story::StoryId;
+use crate::{config::Component, story::StoryId, worktree::fixture::SmallDisk};
 
 fn merged(outcome: Result<MergeOutcome, MergeError>) -> Proof {
     match outcome {
@@ -309,6 +309,69 @@ async fn a_persons_files_in_the_way_are_named_and_nothing_moves() {
     assert_eq!(names, ["README", "deleted", "edited", "folder", "ignored", "staged", "unknown"]);
     assert_eq!((shop.git(&["rev-parse", "main"]), shop.git(&["status", "--porcelain", "--ignored"])), before);
     assert_eq!((shop.stages(1), shop.read("ignored").as_str()), (vec!["4_merge"], "mine\n"));
+}
+
+#[tokio::test]
+#[allow(clippy::print_stderr)]
+async fn a_disk_that_fills_during_a_merge_moves_nothing_and_the_next_try_merges() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("skipped: this user may not mount a small disk");
+        return;
+    };
+    let shop = Shop::within(disk.path());
+    let request = shop.story(1, "a", &[("a", "a\n")]);
+    let before = shop.git(&["rev-parse", "main"]);
+    let fill = format!("cat /dev/zero > '{}'; true", shop.path("fill").display());
+    let failed = shop.merge(&request, gates(&[&fill])).await.unwrap_err();
+    assert!(format!("{failed}").contains("No space left"), "{failed}");
+    assert_eq!((shop.git(&["rev-parse", "main"]), shop.stages(1)), (before, vec!["4_merge"]));
+    fs::remove_file(shop.path("fill")).unwrap();
+    assert_eq!(shop.git(&["status", "--porcelain"]), "");
+    merged(shop.merge(&request, gates(&["test -f a"])).await);
+    assert_eq!((shop.read("a").as_str(), shop.git(&["status", "--porcelain"])), ("a\n", String::new()));
+    drop((shop, disk));
+}
+
+#[tokio::test]
+async fn what_a_component_sets_up_is_there_for_the_gates_of_the_merged_result() {
+    let shop = Shop::new();
+    shop.write(".gitignore", "built\n");
+    shop.write("web/page", "page\n");
+    shop.commit_all("a front end");
+    let request = shop.story(1, "a", &[("a", "a\n")]);
+    let web = |setup: &str| Component {
+        name: "web".into(),
+        path: "web".into(),
+        setup: vec![setup.into()],
+        teardown: vec![],
+    };
+    for (setup, passes) in [("echo no; exit 3", false), ("cp page built", true)] {
+        let settings =
+            MergeSettings { components: vec![web(setup)], ..shop.settings(gates(&["test -f web/built"])) };
+        let (queue, mut ends) = MergeQueue::open(&shop.project, settings).unwrap();
+        queue.start(&request).unwrap();
+        match &shop::soon(ends.recv()).await.unwrap().result {
+            Ok(MergeOutcome::Merged(proof)) => assert!(passes && proof.gates.len() == 1, "{proof:?}"),
+            Ok(MergeOutcome::GateFailed(report)) => {
+                assert!(!passes && report.results[0].command == setup, "{report:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_the_sandbox_that_was_asked_for_is_missing_nothing_is_merged() {
+    let shop = Shop::new();
+    let request = shop.story(1, "a", &[("a", "a\n")]);
+    let before = shop.git(&["rev-parse", "main"]);
+    let confinement = Err("bubblewrap is not installed.".into());
+    let settings = MergeSettings { confinement, ..shop.settings(gates(&["true"])) };
+    let (queue, mut ends) = MergeQueue::open(&shop.project, settings).unwrap();
+    queue.start(&request).unwrap();
+    let end = shop::soon(ends.recv()).await.unwrap();
+    assert!(matches!(&end.result, Err(MergeError::Sandbox(_))), "{end:?}");
+    assert_eq!((shop.git(&["rev-parse", "main"]), shop.stages(1)), (before, vec!["4_merge"]));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Inner, Orchestrator, Verdict, blocking};
+use super::{Inner, Orchestrator, Verdict, blocking, setup::merged_on};
 use crate::{
     board::Board,
     committer::{self, Committed},
@@ -126,7 +126,12 @@ impl Orchestrator {
 
     /// Done means merged: a file that somebody put there is not believed, and not committed.
     fn check_proof(&mut self, id: StoryId) {
-        if !matches!(Proof::read(self.project.root(), id), Ok(Some(_))) && self.unproven.insert(id) {
+        let proven = || {
+            matches!(Proof::read(self.project.root(), id), Ok(Some(_)))
+                || merged_on(&self.project, &self.base).contains(&id)
+        };
+        if !self.unproven.contains(&id) && !proven() {
+            self.unproven.insert(id);
             let text = format!(
                 "Story {id} lies in `5_done`, but it was never merged. It is not committed there. Move it back, \
                  e.g. to `4_merge`; `storkit doctor --audit` says more."

@@ -14,7 +14,8 @@ use crate::{
     gates::Gates,
     host::Settings,
     merge::{MergeSettings, Proof},
-    stage::Stage,
+    sandbox::Confinement,
+    stage::{Role, Stage},
     story::StoryId,
     worktree::{Branch, Found, Name, Worktrees},
 };
@@ -27,6 +28,9 @@ const REAP_EVERY: u64 = 720;
 
 /// At most so many stories are archived at a time, so that orders do not wait for it.
 const ARCHIVED_AT_ONCE: usize = 50;
+
+/// A time limit where there is none.
+pub(super) const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl Orchestrator {
     pub(super) async fn tick(&mut self) {
@@ -59,18 +63,28 @@ impl Orchestrator {
         }
     }
 
-    /// Removes in the background what belongs to no story in work.
+    /// Looks in the background for worktrees that belong to no story in work.
     pub(super) fn reap(&self) {
-        let (worktrees, project, inner) =
-            (self.shop.worktrees.clone(), self.project.clone(), self.inner.clone());
-        let board = Arc::clone(&self.board);
-        let busy: Vec<StoryId> = self.runs.keys().copied().collect();
+        let (worktrees, inner) = (self.shop.worktrees.clone(), self.inner.clone());
+        let (project, board) = (self.project.clone(), Arc::clone(&self.board));
         tokio::spawn(async move {
-            let reaped = blocking(move || reap(&worktrees, &project, &board, &busy)).await;
-            if let Err(why) = reaped.and_then(|reaped| reaped) {
-                let _ = inner.send(Inner::Removed("worktrees".into(), Err(why))).await;
-            }
+            let found = blocking(move || stale(&worktrees, &project, &board)).await;
+            let _ = inner.send(Inner::Stale(found.and_then(|found| found))).await;
         });
+    }
+
+    /// Removes what was found, unless its story has come to work meanwhile.
+    pub(super) async fn stale(&mut self, found: Result<Vec<Name>, String>) {
+        let names = match found {
+            Ok(names) => names,
+            Err(why) => return self.teller.alarm(None, format!("The worktrees cannot be listed: {why}")),
+        };
+        for name in names.into_iter().filter(|name| !self.runs.contains_key(&name.id())).collect::<Vec<_>>() {
+            if let Some(branch) = fate(&name, &self.project, &self.board) {
+                tracing::info!(worktree = %name, "a worktree that no story in work needs is removed");
+                self.remove_worktree(name, branch);
+            }
+        }
     }
 
     /// Reads `project.toml` again. A bad edit changes nothing, and is told.
@@ -86,7 +100,7 @@ impl Orchestrator {
                     self.teller.alarm(None, text);
                 }
                 self.config = Arc::new(loaded.config);
-                self.config_trouble = None;
+                (self.config_trouble, self.configured) = (None, true);
                 self.merges.configure(merge_settings(&self.base, &self.config, &self.settings));
                 if was_wrong {
                     self.teller.tell(Event::Paused { why: None });
@@ -94,7 +108,11 @@ impl Orchestrator {
             }
             Ok(_) => {}
             Err(why) => {
-                let why = format!("{} The last good one counts until then.", ended(&why));
+                let until_then = match self.configured {
+                    true => "The last good one counts until then.",
+                    false => "Until that is mended nothing is started.",
+                };
+                let why = format!("{} {until_then}", ended(&why));
                 if self.config_trouble.as_ref() != Some(&why) {
                     self.teller.alarm(None, why.clone());
                     self.config_trouble = Some(why);
@@ -117,38 +135,39 @@ pub(super) fn load(project: &Project, settings: &Settings) -> Result<Loaded, Str
 
 /// What holds for merges. Their gates run without storkit's secrets.
 pub(super) fn merge_settings(base: &str, config: &ProjectConfig, settings: &Settings) -> MergeSettings {
-    const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
     let gates = Gates {
         commands: config.gates.clone(),
         timeout: config.gate_timeout.limit().unwrap_or(FOR_EVER),
         env_remove: settings.secret_env.clone(),
         ..Gates::default()
     };
-    MergeSettings { base: base.to_owned(), gates }
-}
-
-/// Keeps the worktrees of stories in work. What is merged goes with its branch; of the rest the branch stays.
-pub(super) fn reap(
-    worktrees: &Worktrees,
-    project: &Project,
-    board: &Board,
-    busy: &[StoryId],
-) -> Result<(), String> {
-    for (name, found) in worktrees.list().map_err(|error| error.to_string())? {
-        if busy.contains(&name.id()) {
-            continue;
-        }
-        match fate(&name, &found, project, board) {
-            Some(branch) => worktrees.remove(&name, branch).map_err(|error| error.to_string())?,
-            None => continue,
-        }
-        tracing::info!(worktree = %name, "a worktree that no story in work needs is removed");
+    MergeSettings {
+        base: base.to_owned(),
+        gates,
+        components: config.components.clone(),
+        confinement: confinement(config, settings),
     }
-    Ok(())
 }
 
-/// What becomes of a worktree; `None`: it stays.
-fn fate(name: &Name, found: &Found, project: &Project, board: &Board) -> Option<Branch> {
+/// What the project's commands are kept in outside of a run: what its first coder is, whose commits they try.
+pub(super) fn confinement(config: &ProjectConfig, settings: &Settings) -> Result<Confinement, String> {
+    let coder = config.agents.iter().find(|agent| agent.role == Role::Coder);
+    Confinement::chosen(coder.and_then(|coder| coder.sandbox.as_ref()), &settings.home)
+}
+
+/// Worktrees that are to go, as far as the board knows.
+fn stale(worktrees: &Worktrees, project: &Project, board: &Board) -> Result<Vec<Name>, String> {
+    let found = worktrees.list().map_err(|error| error.to_string())?;
+    let goes = |(name, found): (Name, Found)| match fate(&name, project, board)? {
+        // Of one whose branch stays there must be something else to remove.
+        Branch::Keep => (found.folder || found.admin || found.private).then_some(name),
+        Branch::Delete => Some(name),
+    };
+    Ok(found.into_iter().filter_map(goes).collect())
+}
+
+/// What becomes of a worktree; `None`: it stays. What is merged goes with its branch; of the rest the branch stays.
+fn fate(name: &Name, project: &Project, board: &Board) -> Option<Branch> {
     let own = board.story(name.id()).filter(|story| super::name_of(story).as_ref() == Some(name));
     match own.map(|story| story.stage) {
         Some(Stage::Current | Stage::Qa | Stage::Merge) => None,
@@ -159,8 +178,6 @@ fn fate(name: &Name, found: &Found, project: &Project, board: &Board) -> Option<
         {
             Some(Branch::Delete)
         }
-        Some(Stage::Backlog | Stage::Done | Stage::Archived) | None => {
-            (found.folder || found.admin || found.private).then_some(Branch::Keep)
-        }
+        Some(Stage::Backlog | Stage::Done | Stage::Archived) | None => Some(Branch::Keep),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Orchestrator, Verdict, blocking, name_of};
+use super::{Orchestrator, Verdict, blocking, name_of, removal::Remover};
 use crate::{
     board::Removed,
     event::{Actor, MergeView, RunInfo},
@@ -128,7 +128,11 @@ impl Orchestrator {
             return Ok(Started::Running(run.info.clone()));
         }
         let story = self.known(id)?;
+        let unread = self.config_trouble.as_ref().filter(|_| !self.configured);
         let waits = match (self.held(&story), &self.pause) {
+            _ if unread.is_some() => {
+                unread.map(|why| why.trim_end_matches('.').to_owned()).unwrap_or_default()
+            }
             (Some(held), _) => held.clause,
             (None, Some((why, _))) => why.trim_end_matches('.').to_owned(),
             (None, None) if story.stage == Stage::Merge => "it is in the merge queue".into(),
@@ -288,13 +292,13 @@ impl Orchestrator {
             run.waiting.push(told);
             wait
         });
-        let worktrees = self.shop.worktrees.clone();
+        let (worktrees, remover) = (self.shop.worktrees.clone(), self.remover());
         tokio::spawn(async move {
             if let Some(gone) = gone {
                 let _ = gone.await;
             }
-            let deleted = blocking(move || clear_away(&worktrees, id, name, removed, stopped)).await;
-            let deleted = deleted.and_then(|deleted| deleted).map_err(|why| {
+            let deleted = clear_away(&worktrees, &remover, id, name, (removed, stopped)).await;
+            let deleted = deleted.map_err(|why| {
                 PipelineError::Refused(format!("Story {id} is deleted, but its worktree is not: {why}"))
             });
             reply(answer, deleted);
@@ -378,19 +382,20 @@ fn apply(document: &mut Document, change: &Change) -> Result<(), EditError> {
 }
 
 /// Removes every worktree and branch of the story, whatever its slug was.
-fn clear_away(
+async fn clear_away(
     worktrees: &Worktrees,
+    remover: &Remover,
     id: StoryId,
     name: Option<Name>,
-    removed: Removed,
-    stopped: Option<String>,
+    (removed, stopped): (Removed, Option<String>),
 ) -> Result<Deleted, String> {
-    let found = worktrees.list().map_err(|error| error.to_string())?;
+    let worktrees = worktrees.clone();
+    let found = blocking(move || worktrees.list().map_err(|error| error.to_string())).await??;
     let own: Vec<_> = found.into_iter().filter(|(name, _)| name.id() == id).collect();
     let worktree = own.iter().any(|(_, found)| found.folder || found.admin);
     let branch = own.iter().find(|(_, found)| found.branch.is_some()).map(|(name, _)| name.branch());
     for name in own.into_iter().map(|(name, _)| name).chain(name) {
-        worktrees.remove(&name, Branch::Delete).map_err(|error| error.to_string())?;
+        remover.remove(&name, Branch::Delete).await?;
     }
     Ok(Deleted { name: removed.name, stage: removed.stage, stopped, worktree, branch })
 }

@@ -14,10 +14,11 @@ use crate::{
     guard::{OwnCommits, base_branch},
     host::{Host, Settings},
     ledger::Ledger,
-    merge::{Journaled, MergeQueue, Proof, Recovery, recover},
+    merge::{Journaled, MergeQueue, Proof, Recovery, merges, recover},
     run::Shop,
     sandbox::Confinement,
     stage::Stage,
+    story::StoryId,
     watcher,
     worktree::{Limits, Worktrees},
 };
@@ -64,7 +65,10 @@ impl Beginning {
         tell_recovery(&mut self.teller, &recovery);
         let (config, config_trouble) = match loaded {
             Ok(loaded) => (loaded.config, None),
-            Err(why) => (Default::default(), Some(why)),
+            Err(why) => {
+                self.teller.alarm(None, format!("{why} Until that is mended nothing is started."));
+                (Default::default(), Some(why))
+            }
         };
         let merging = housekeeping::merge_settings(&base, &config, &self.settings);
         let (merges, merged) = match MergeQueue::open(&self.project, merging) {
@@ -87,7 +91,7 @@ impl Beginning {
             ledger,
             worktrees,
         };
-        let unproven = unproven(&project, &board);
+        let unproven = unproven(&project, &base, &board);
         let mut orchestrator = Orchestrator {
             memos: Memos::of(&project),
             project,
@@ -96,6 +100,7 @@ impl Beginning {
             work: Arc::new(work),
             board,
             config: Arc::new(config),
+            configured: config_trouble.is_none(),
             config_trouble,
             base,
             merges: Arc::new(merges),
@@ -103,6 +108,7 @@ impl Beginning {
             teller,
             inner,
             pause: None,
+            removing: Default::default(),
             busy: Default::default(),
             asked: Default::default(),
             unproven,
@@ -151,10 +157,29 @@ fn look(project: &Project, settings: &Settings) -> Result<Found, String> {
     Ok(Found { work, loaded, base, recovery, worktrees, protection })
 }
 
-/// Done stories without a proof. Their number may be large, so that the proofs are listed once.
-fn unproven(project: &Project, board: &crate::board::Board) -> BTreeSet<crate::story::StoryId> {
+/// Done stories without a proof, also without a merge on base: a clone has those of others, and an older project its
+/// own.
+fn unproven(project: &Project, base: &str, board: &crate::board::Board) -> BTreeSet<StoryId> {
     let done = board.in_stage(Stage::Done).map(|story| story.id());
-    done.filter(|id| !matches!(Proof::read(project.root(), *id), Ok(Some(_)))).collect()
+    let mut unproven: BTreeSet<StoryId> =
+        done.filter(|id| !matches!(Proof::read(project.root(), *id), Ok(Some(_)))).collect();
+    if !unproven.is_empty() {
+        let merged = merged_on(project, base);
+        unproven.retain(|id| !merged.contains(id));
+    }
+    unproven
+}
+
+/// The stories that commits of base say they merged. Blocks: some 10 us a commit.
+pub(super) fn merged_on(project: &Project, base: &str) -> BTreeSet<StoryId> {
+    let found = git2::Repository::open(project.root()).and_then(|repository| merges(&repository, base));
+    match found {
+        Ok(found) => found.into_iter().map(|(story, _)| story).collect(),
+        Err(error) => {
+            tracing::warn!(%error, "the merges on base cannot be read");
+            BTreeSet::new()
+        }
+    }
 }
 
 fn tell_recovery(teller: &mut Teller, recovery: &Recovery) {

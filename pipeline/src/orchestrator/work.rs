@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use super::{Active, Inner, Orchestrator, PAUSE, Verdict, blocking};
+use super::{Active, Inner, Orchestrator, PAUSE, Verdict};
 use crate::{
     assign::{Hold, Situation, Slot, assign, waits_for},
     claude::SessionId,
@@ -57,15 +57,21 @@ impl Orchestrator {
 
     /// Offers all free workers work, and the queue what is to be merged.
     pub(super) async fn offer(&mut self) {
+        if !self.configured {
+            return;
+        }
         self.queue_merges();
         if self.is_paused() {
             return;
         }
         let (slots, conflicts) = (self.slots(), self.conflicts());
         let now = SystemTime::now();
-        let busy = |story: &Arc<Story>| self.busy.get(&story.id()).is_some_and(|until| *until > now);
+        let busy = |story: &Arc<Story>| {
+            self.removing.contains(&story.id())
+                || self.busy.get(&story.id()).is_some_and(|until| *until > now)
+        };
         let held: Vec<Arc<Story>>;
-        let stories = if self.busy.is_empty() {
+        let stories = if self.busy.is_empty() && self.removing.is_empty() {
             &self.board.stories
         } else {
             held = self.board.stories.iter().filter(|story| !busy(story)).cloned().collect();
@@ -274,18 +280,6 @@ impl Orchestrator {
         run.verdict = verdict;
         run.control.end(crate::verdict::Ended::Stopped);
         true
-    }
-
-    /// Removes a story's worktree in the background.
-    pub(super) fn remove_worktree(&self, name: crate::worktree::Name, branch: crate::worktree::Branch) {
-        let (worktrees, inner) = (self.shop.worktrees.clone(), self.inner.clone());
-        tokio::spawn(async move {
-            let what = name.to_string();
-            let removed =
-                blocking(move || worktrees.remove(&name, branch).map_err(|error| error.to_string()));
-            let removed = removed.await.and_then(|removed| removed);
-            let _ = inner.send(Inner::Removed(what, removed)).await;
-        });
     }
 
     pub(super) fn unknown(id: StoryId) -> PipelineError {

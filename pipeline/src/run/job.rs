@@ -200,6 +200,9 @@ impl Job {
                 Progress::Started { component, command } => {
                     lines.push(format!("setup {component}: {command}"))
                 }
+                Progress::Missing { component } => {
+                    lines.push(format!("setup {component}: passed over, its folder is not here"));
+                }
                 Progress::Ended { .. } => {}
             };
             let cancel = self.cancelled();

@@ -28,6 +28,11 @@ pub enum Progress<'a> {
         /// Which.
         command: &'a str,
     },
+    /// This checkout has no folder of that component.
+    Missing {
+        /// Whose.
+        component: &'a str,
+    },
     /// It is over, well or not.
     Ended {
         /// Whose.
@@ -63,7 +68,8 @@ pub enum ComponentError {
     Cancelled(#[from] Cancelled),
 }
 
-/// Runs one phase of all components in `checkout`, in order, and stops at the first failure. `how` gives time limit,
+/// Runs one phase of all components in `checkout`, in order, and stops at the first failure. One whose folder this
+/// checkout does not have is passed over: not every branch has a front end. `how` gives time limit,
 /// environment and sandbox; its own commands do not count.
 pub async fn run_components(
     checkout: &Path,
@@ -81,7 +87,10 @@ pub async fn run_components(
         if commands.is_empty() {
             continue;
         }
-        let folder = inside(checkout, component)?;
+        let Some(folder) = inside(checkout, component)? else {
+            progress(Progress::Missing { component: &component.name });
+            continue;
+        };
         for command in commands {
             progress(Progress::Started { component: &component.name, command });
             let one = Gates { commands: vec![command.clone()], ..how.clone() };
@@ -97,11 +106,16 @@ pub async fn run_components(
     Ok(())
 }
 
-fn inside(checkout: &Path, component: &Component) -> Result<PathBuf, ComponentError> {
+/// The component's folder; `None` where there is none.
+fn inside(checkout: &Path, component: &Component) -> Result<Option<PathBuf>, ComponentError> {
     let refused = || ComponentError::Path { name: component.name.clone(), path: component.path.clone() };
     let checkout = checkout.canonicalize().map_err(|_| refused())?;
-    let folder = checkout.join(&component.path).canonicalize().map_err(|_| refused())?;
-    if folder.starts_with(&checkout) && folder.is_dir() { Ok(folder) } else { Err(refused()) }
+    let wanted = checkout.join(&component.path);
+    if std::fs::symlink_metadata(&wanted).is_err() {
+        return Ok(None);
+    }
+    let folder = wanted.canonicalize().map_err(|_| refused())?;
+    if folder.starts_with(&checkout) && folder.is_dir() { Ok(Some(folder)) } else { Err(refused()) }
 }
 
 #[cfg(test)]
@@ -122,6 +136,7 @@ mod tests {
         let progress = |progress: Progress<'_>| {
             seen.push(match progress {
                 Progress::Started { component, command } => format!("{component}: {command}"),
+                Progress::Missing { component } => format!("{component} is not here"),
                 Progress::Ended { component, result } => format!("{component}: {:?}", result.code),
             });
         };
@@ -147,6 +162,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_component_whose_folder_this_checkout_does_not_have_is_passed_over() {
+        let checkout = tempfile::tempdir().expect("a folder");
+        let components = [component("web", "web", &["exit 1"]), component("api", "", &["true"])];
+        let (done, seen) = run(checkout.path(), &components, Phase::Setup).await;
+        assert_eq!((done, seen.join(", ")), (Ok(()), "web is not here, api: true, api: Some(0)".into()));
+    }
+
+    #[tokio::test]
     async fn the_first_failure_ends_it_and_a_folder_outside_is_refused() {
         let checkout = tempfile::tempdir().expect("a folder");
         let components =
@@ -154,7 +177,7 @@ mod tests {
         let (done, _) = run(checkout.path(), &components, Phase::Setup).await;
         assert_eq!(done, Err("setup of the component `api`: `exit 3` failed with code 3".into()));
         assert!(!checkout.path().join("later").exists());
-        for path in ["..", "/tmp", "gone"] {
+        for path in ["..", "/tmp"] {
             let (done, _) = run(checkout.path(), &[component("api", path, &["true"])], Phase::Setup).await;
             assert_eq!(
                 done,

@@ -18,6 +18,7 @@ impl Worktree {
     pub fn enclose(&self) -> Result<Place, ImportError> {
         let _lock = Lock::take(&self.layout)?;
         if self.unimported()?.is_none() || self.import_locked().is_ok() {
+            self.catch_up()?;
             self.renew()?;
         }
         for part in ["tmp", "git"] {
@@ -31,12 +32,18 @@ impl Worktree {
     /// Takes in what a run left, and brings git's notes up to it; for the end of every run, confined or not.
     pub fn settle(&self) -> Result<Imported, ImportError> {
         let _lock = Lock::take(&self.layout)?;
-        let confined = self.unimported()?.is_some();
         let imported = self.import_locked()?;
-        if confined {
+        self.catch_up()?;
+        Ok(imported)
+    }
+
+    /// Brings git's index up to the branch, which imports move while a confined agent has an index of its own. No
+    /// file changes. Where nobody was confined the index is the agent's, and stays.
+    fn catch_up(&self) -> Result<(), WorktreeError> {
+        if self.layout.private.join("admin").is_dir() {
             self.git().run(["reset", "--quiet", "--mixed"])?;
         }
-        Ok(imported)
+        Ok(())
     }
 
     /// Puts branch and files back to where they were: a reviewer changes nothing. Returns whether anything was

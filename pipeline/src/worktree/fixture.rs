@@ -85,6 +85,28 @@ impl Fixture {
     }
 }
 
+/// A small disk, gone with its value. `None` where this user may not mount.
+pub(crate) struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    pub(crate) fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let args = ["-t", "tmpfs", "-o", "size=64m", "tmpfs"];
+        let mounted = Command::new("mount").args(args).arg(folder.path()).status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(folder))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").args(["--lazy".as_ref(), self.0.path().as_os_str()]).status();
+    }
+}
+
 /// A command of a hermetic environment.
 pub(crate) fn command(program: &str, folder: &Path, environment: &[(String, String)]) -> Command {
     let mut command = Command::new(program);

@@ -121,6 +121,21 @@ fn an_agent_works_on_its_branch_in_a_sandbox() {
 }
 
 #[test]
+fn commits_that_were_taken_in_while_the_agent_ran_are_not_uncommitted_work_afterwards() {
+    let run = Run::boxed();
+    run.does(COMMIT);
+    run.worktree.import().expect("imported while it runs");
+    assert_eq!(run.worktree.settle().expect("imported").ahead, 1);
+    assert_eq!(run.worktree.uncommitted().expect("a status"), Vec::<String>::new());
+    // Nor for the next run, where storkit was killed before it could settle the first one.
+    let run = Run::boxed();
+    run.does(COMMIT);
+    run.worktree.import().expect("imported while it runs");
+    run.fixture.prepare("7_x").enclose().expect("a place");
+    run.does("test -z \"$(git status --porcelain)\"");
+}
+
+#[test]
 fn a_second_confined_run_goes_on_with_the_first_ones_commits_and_files() {
     let run = Run::boxed();
     run.does(COMMIT);

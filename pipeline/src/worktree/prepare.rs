@@ -47,6 +47,13 @@ impl Worktrees {
         Ok(Worktree { layout, limits: self.limits, admin, base: base.into() })
     }
 
+    /// The story's worktree, if it stands whole. Makes and mends nothing.
+    pub fn find(&self, name: &Name, base: &str) -> Option<Worktree> {
+        let layout = self.layout(name);
+        let admin = standing(&layout)?;
+        Some(Worktree { layout, limits: self.limits, admin, base: base.into() })
+    }
+
     fn make(
         &self,
         layout: &Layout,

@@ -20,6 +20,7 @@ use crate::{
     merge::{
         MergeQueue, MergeRequest, MergeSettings, Place, merges, place::MERGE_VARIABLE, recover, resolution,
     },
+    sandbox::Confinement,
     story::{FileName, StoryId},
 };
 
@@ -45,7 +46,12 @@ async fn child_storkit() {
     let Some(root) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
     let project = Project::open(&root).expect("a project");
     recover(&project).expect("it recovers");
-    let settings = MergeSettings { base: "main".into(), gates: gates(&["test ! -f broken"]) };
+    let settings = MergeSettings {
+        base: "main".into(),
+        gates: gates(&["test ! -f broken"]),
+        components: Vec::new(),
+        confinement: Ok(Confinement::None),
+    };
     let (queue, mut ends) = MergeQueue::open(&project, settings).expect("a queue");
     for file in fs::read_dir(root.join(".storkit/work/4_merge")).into_iter().flatten().flatten() {
         let file: FileName = file.file_name().to_string_lossy().parse().expect("a story");

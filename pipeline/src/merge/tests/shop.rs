@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::super::*;
 use crate::{
     Project,
+    sandbox::Confinement,
     stage::Stage,
     story::{Kind, StoryId},
 };
@@ -52,7 +53,12 @@ pub(crate) async fn until(holds: impl Fn() -> bool) {
 
 impl Shop {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::within(&std::env::temp_dir())
+    }
+
+    /// As [`Shop::new`], below this folder.
+    pub(crate) fn within(folder: &Path) -> Self {
+        let folder = tempfile::tempdir_in(folder).expect("a folder");
         git(folder.path(), &["init", "-q", "-b", "main"]);
         git(folder.path(), &["config", "user.name", "Ada"]);
         git(folder.path(), &["config", "user.email", "ada@example.org"]);
@@ -113,7 +119,12 @@ impl Shop {
     }
 
     pub(crate) fn settings(&self, gates: Gates) -> MergeSettings {
-        MergeSettings { base: "main".into(), gates }
+        MergeSettings {
+            base: "main".into(),
+            gates,
+            components: Vec::new(),
+            confinement: Ok(Confinement::None),
+        }
     }
 
     pub(crate) fn queue(&self, gates: Gates) -> (MergeQueue, mpsc::Receiver<Arc<Ended>>) {

@@ -119,6 +119,39 @@ async fn a_bad_edit_of_the_configuration_is_said_and_the_last_good_one_counts() 
 }
 
 #[tokio::test]
+async fn with_a_bad_configuration_from_the_start_nothing_is_started_until_it_is_mended() {
+    let mut fixture = Fixture::with("[[agent]]\nname = \"x\"\n", |_| ()).await;
+    let alarm = |event: &Event| matches!(event, Event::Alarm { text, .. } if text.contains("agent.stage") && text.contains("nothing is started"));
+    let id = fixture.create("Waits", WORK).await;
+    let started = fixture.pipeline.start(id, None, ann()).await.unwrap();
+    assert!(
+        matches!(&started, crate::handle::Started::Waiting(why) if why.contains("agent.stage")),
+        "{started:?}"
+    );
+    fixture.pipeline.rescan().await.unwrap();
+    assert_eq!(fixture.pipeline.snapshot().runs, []);
+    assert!(fixture.pipeline.snapshot().paused.as_ref().is_some_and(|why| why.contains("agent.stage")));
+    fixture.git.write(".storkit/project.toml", "[[agent]]\nname = \"y\"\n");
+    fixture.until("it is said", alarm).await;
+    fixture.git.write(".storkit/project.toml", TEAM);
+    fixture.until_in(id, Stage::Done).await;
+}
+
+#[tokio::test]
+async fn a_branch_in_the_way_is_named_kept_and_asked_about() {
+    let mut fixture = Fixture::new().await;
+    fixture.git.git(&["branch", "feature/story-1_taken"]);
+    let id = fixture.start("Taken", WORK).await;
+    let why = fixture.until_asked(id).await;
+    assert!(why.contains("The branch `feature/story-1_taken` is in the way"), "{why}");
+    assert_eq!(fixture.pipeline.snapshot().board.story(id).unwrap().front.retry_count, 0);
+    fixture.git.git(&["branch", "-m", "feature/story-1_taken", "mine"]);
+    fixture.pipeline.retry(id, ann()).await.unwrap();
+    fixture.until_in(id, Stage::Done).await;
+    assert_eq!(fixture.git.git(&["branch", "--list", "mine", "--format=%(refname:short)"]), "mine");
+}
+
+#[tokio::test]
 async fn a_repository_without_commits_is_said_and_works_from_its_first_commit_on() {
     let git = worktree::fixture::Fixture::empty();
     let mut fixture = Fixture::on(git, |_| ()).await;

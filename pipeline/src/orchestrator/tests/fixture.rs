@@ -26,9 +26,9 @@ use crate::{
 
 /// The stand-in. As a coder it runs the lines of the story that begin with `do: ` in a shell, those with `again: `
 /// where its branch has commits already; as a reviewer it says what `review: ` says (default `approve`) and runs
-/// `qa: ` lines; as a mergemaster it runs `merge: ` lines.
+/// `qa: ` lines; as a mergemaster it runs `merge: ` lines. `retry: N` says that the service is busy, for N seconds.
 const CLI: &str = r#"#!/usr/bin/env python3
-import json, os, re, subprocess, sys, urllib.request
+import json, os, re, subprocess, sys, time, urllib.request
 args = sys.argv[1:]
 value = lambda name: args[args.index(name) + 1] if name in args else None
 prompt = args[-1]
@@ -47,6 +47,10 @@ def run(commands):
 put({'type': 'system', 'subtype': 'init', 'session_id': session, 'model': 'none', 'mcp_servers': []})
 error, text, status = False, 'done', None
 if story.startswith('Do story'):
+    for seconds in lines('retry: '):
+        put({'type': 'system', 'subtype': 'api_retry', 'attempt': 1, 'max_retries': 10, 'retry_delay_ms': 1000,
+             'error_status': 529, 'error': 'overloaded', 'session_id': session})
+        time.sleep(float(seconds))
     came_back = 'feedback>' in prompt or 'You ended with work' in prompt
     run(lines('again: ') if came_back and lines('again: ') else lines('do: '))
     for word in lines('result: '):

@@ -1,11 +1,13 @@
 //! Lives that go as they should, and those that come back.
 
+use std::{os::unix::fs::MetadataExt as _, time::Duration};
+
 use super::fixture::{Fixture, TEAM, ann};
 use crate::{
-    event::{Event, MergeView, Wanted},
+    event::{Event, MergeView, Phase, Wanted},
     handle::{Started, Target},
     merge::Proof,
-    stage::Stage,
+    stage::{Role, Stage},
     story::Kind,
     verdict::Review,
 };
@@ -219,19 +221,75 @@ async fn a_busy_service_is_waited_for_and_is_no_failure() {
     assert_eq!(fixture.outcomes(), vec!["1 coder: the model's service is busy"; 6]);
 }
 
+/// Whether somebody is free while there is work for them.
+fn idle_beside_work(fixture: &Fixture) -> bool {
+    let now = fixture.pipeline.snapshot();
+    let waits = |stage| {
+        let taken = |id| now.runs.iter().any(|run| run.story == id) || now.holds.contains_key(&id);
+        now.board.in_stage(stage).any(|story| !taken(story.id()))
+    };
+    now.workers.iter().filter(|worker| worker.busy_with.is_none()).any(|worker| match worker.role {
+        Role::Coder => waits(Stage::Current),
+        Role::Qa => waits(Stage::Qa),
+        Role::Mergemaster | Role::Supervisor => false,
+    })
+}
+
 #[tokio::test]
 async fn every_end_offers_work_to_all_free_agents() {
-    let mut fixture = Fixture::new().await;
-    let mut all = Vec::new();
+    // Nothing is heard of files, so that only the end of a run can be what starts the next one.
+    let mut fixture = Fixture::with(TEAM, |settings| settings.settle = Duration::from_secs(3600)).await;
     for number in 1..=5 {
-        all.push(fixture.start(&format!("Story {number}"), &writes(&format!("{number}.txt"), "x")).await);
+        fixture.start(&format!("Story {number}"), &writes(&format!("{number}.txt"), "x")).await;
     }
-    for id in all {
-        fixture.until_in(id, Stage::Done).await;
+    let ended = |event: &Event| matches!(event, Event::RunEnded { .. });
+    while fixture.told(ended) < 10 {
+        let seen = fixture.told(|_| true);
+        fixture.until_new("a run ends", seen, ended).await;
+        assert!(!idle_beside_work(&fixture), "{}", fixture.story_so_far());
     }
-    let coders: std::collections::BTreeSet<String> =
+    let workers: std::collections::BTreeSet<String> =
         fixture.pipeline.ledger().entries().into_iter().map(|entry| entry.slot).collect();
-    assert_eq!(coders.into_iter().collect::<Vec<_>>(), ["coder", "coder-2", "qa"]);
+    assert_eq!(workers.into_iter().collect::<Vec<_>>(), ["coder", "coder-2", "qa"]);
+}
+
+#[tokio::test]
+async fn waiting_for_a_busy_service_is_no_stall() {
+    let mut fixture = Fixture::with(TEAM, |settings| settings.stall = Duration::from_secs(3)).await;
+    let id = fixture.start("Patient", &format!("retry: 5\n{}", writes("x.txt", "x"))).await;
+    fixture.until_in(id, Stage::Qa).await;
+    assert_eq!(fixture.outcomes(), ["1 coder: committed, and the gates passed"]);
+    let busy = |event: &Event| matches!(event, Event::RunPhase { phase: Phase::ServiceBusy, .. });
+    assert_eq!(fixture.told(busy), 1);
+}
+
+/// A project whose gate needs what the front end's setup makes, and git ignores.
+const FRONT_END: &str = r#"
+[[component]]
+name = "web"
+path = "web"
+setup = ["mkdir -p dist && cp page.html dist"]
+teardown = ["cat dist/page.html >> ../../../../taken-down"]
+[[component]]
+name = "app"
+path = "app"
+setup = ["exit 1"]
+"#;
+
+#[tokio::test]
+async fn the_gates_of_a_worktree_pass_though_git_has_no_built_front_end_or_none_at_all() {
+    let git = crate::worktree::fixture::Fixture::new();
+    git.write("gate.sh", "test -f web/dist/page.html\n");
+    git.write(".gitignore", "dist\n");
+    git.write("web/page.html", "page\n");
+    git.write(".storkit/project.toml", &format!("{TEAM}{FRONT_END}"));
+    git.git(&["add", "gate.sh", ".gitignore", "web", ".storkit/project.toml"]);
+    git.git(&["commit", "-q", "-m", "a front end"]);
+    let mut fixture = Fixture::on(git, |_| ()).await;
+    let id = fixture.start("Greets", &writes("x.txt", "x")).await;
+    fixture.until_in(id, Stage::Done).await;
+    fixture.until_clean().await;
+    assert_eq!(fixture.git.read("taken-down"), "page\n", "the component was taken down once");
 }
 
 #[tokio::test]
@@ -298,6 +356,29 @@ async fn a_restart_goes_on_where_it_was() {
     let outcomes: Vec<String> =
         fixture.pipeline.ledger().of_story(id).into_iter().map(|entry| entry.outcome).collect();
     assert_eq!(outcomes[0], "storkit was shut down");
+}
+
+#[tokio::test]
+async fn a_done_story_is_archived_after_its_time_also_in_a_clone_without_its_proof() {
+    let mut fixture = Fixture::with(&format!("sweep_after = \"1s\"\n{TEAM}"), |_| ()).await;
+    let id = fixture.start("Old", &writes("x.txt", "x")).await;
+    fixture.until_in(id, Stage::Done).await;
+    fixture.until_clean().await;
+    let work = fixture.git.root().join(".storkit/work");
+    let done = std::fs::metadata(work.join("5_done/1_story_old.md")).expect("it is there");
+    let changed = Duration::from_secs(done.ctime().cast_unsigned() + 1);
+    let old = || std::time::UNIX_EPOCH.elapsed().is_ok_and(|now| now > changed + Duration::from_secs(1));
+    fixture.until_true("it is old", old).await;
+    std::fs::remove_dir_all(fixture.git.root().join(".storkit/proofs")).expect("they are removed");
+    let mut fixture = fixture.restart().await;
+    fixture.until_in(id, Stage::Archived).await;
+    let archived = ".storkit/work/6_archived/1_story_old.md";
+    fixture
+        .until_true("it is committed", || {
+            fixture.git.git(&["ls-tree", "-r", "--name-only", "main", ".storkit/work"]) == archived
+        })
+        .await;
+    assert_eq!(fixture.git.git(&["status", "--porcelain"]), "");
 }
 
 #[tokio::test]

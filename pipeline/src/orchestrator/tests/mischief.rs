@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fixture::{Fixture, TEAM};
-use crate::{event::Event, stage::Stage};
+use crate::{event::Event, stage::Stage, worktree::fixture::SmallDisk};
 
 /// As [`TEAM`], in bubblewrap.
 fn confined() -> String {
@@ -103,6 +103,30 @@ async fn in_the_sandbox_a_whole_life_works_and_mischief_does_not() {
 }
 
 #[tokio::test]
+async fn without_a_sandbox_a_file_written_outside_the_worktree_is_told_by_name() {
+    let mut fixture = Fixture::new().await;
+    let id = fixture.start("Strays", &format!("do: echo evil > ../../../evil.txt\n{WORK}")).await;
+    let told = |event: &Event| matches!(event, Event::Alarm { story: Some(_), text } if text.contains("without a sandbox") && text.contains("evil.txt"));
+    fixture.until("it is told", told).await;
+    fixture.until_in(id, Stage::Done).await;
+    assert_eq!(fixture.git.git(&["ls-files", "evil.txt"]), "", "it is not committed");
+}
+
+#[tokio::test]
+async fn a_gate_that_an_agent_wrote_is_kept_in_also_on_the_merged_result() {
+    let mut fixture = Fixture::with(&confined(), |settings| {
+        settings.env.insert("STAND_IN".into(), "/var/tmp".into());
+    })
+    .await;
+    let evil = "do: printf 'echo evil > ../../../evil.txt; git branch -D other; exit 0\\n' > gate.sh && git add -A && git commit -qm gate";
+    fixture.git.git(&["branch", "other"]);
+    let id = fixture.start("Gate", evil).await;
+    fixture.until_in(id, Stage::Done).await;
+    assert!(!fixture.git.root().join("evil.txt").exists());
+    assert_eq!(fixture.git.git(&["branch", "--list", "other", "--format=%(refname:short)"]), "other");
+}
+
+#[tokio::test]
 async fn a_branch_that_its_own_agent_deleted_blocks_the_story_and_its_imported_work_is_kept() {
     let mut fixture = Fixture::new().await;
     // Past the hooks, and only after storkit has seen the commit: at the second run.
@@ -142,26 +166,6 @@ async fn a_gigabyte_that_is_left_lying_about_is_asked_for_and_never_merged() {
     assert_eq!(fixture.stage(id), Some(Stage::Current));
 }
 
-/// A small disk, gone with its value. `None` where this user may not mount.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let args = ["-t", "tmpfs", "-o", "size=64m", "tmpfs"];
-        let mounted = std::process::Command::new("mount").args(args).arg(folder.path()).status();
-        mounted.is_ok_and(|status| status.success()).then_some(Self(folder))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount")
-            .args(["--lazy".as_ref(), self.0.path().as_os_str()])
-            .status();
-    }
-}
-
 #[tokio::test]
 #[allow(clippy::print_stderr)]
 async fn a_full_disk_stops_all_runs_with_numbers_and_loses_nothing() {
@@ -169,7 +173,7 @@ async fn a_full_disk_stops_all_runs_with_numbers_and_loses_nothing() {
         eprintln!("skipped: this user may not mount a small disk");
         return;
     };
-    let git = crate::worktree::fixture::Fixture::within(disk.0.path());
+    let git = crate::worktree::fixture::Fixture::within(disk.path());
     let mut fixture = Fixture::on(git, |_| ()).await;
     let id = fixture.start("Full", WORK).await;
     let paused =

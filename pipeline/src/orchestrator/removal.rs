@@ -1,0 +1,98 @@
+//! A story's worktree goes: its components are taken down before, kept in as its gates were.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Inner, Orchestrator, blocking, housekeeping};
+use crate::{
+    config::ProjectConfig,
+    gates::Gates,
+    host::Settings,
+    story::StoryId,
+    worktree::{Branch, Name, Phase, Worktree, Worktrees, run_components},
+};
+
+/// What removing a worktree needs, away from the task.
+#[derive(Clone)]
+pub(super) struct Remover {
+    worktrees: Worktrees,
+    config: Arc<ProjectConfig>,
+    settings: Arc<Settings>,
+    base: String,
+    inner: mpsc::Sender<Inner>,
+}
+
+impl Orchestrator {
+    pub(super) fn remover(&self) -> Remover {
+        Remover {
+            worktrees: self.shop.worktrees.clone(),
+            config: Arc::clone(&self.config),
+            settings: Arc::clone(&self.settings),
+            base: self.base.clone(),
+            inner: self.inner.clone(),
+        }
+    }
+
+    /// Removes a story's worktree in the background. Meanwhile nobody is given the story.
+    pub(super) fn remove_worktree(&mut self, name: Name, branch: Branch) {
+        if !self.removing.insert(name.id()) {
+            return;
+        }
+        let (remover, inner) = (self.remover(), self.inner.clone());
+        tokio::spawn(async move {
+            let removed = remover.remove(&name, branch).await;
+            let _ = inner.send(Inner::Removed(name.id(), name.to_string(), removed)).await;
+        });
+    }
+
+    /// A worktree is gone, or could not be removed.
+    pub(super) fn removed(&mut self, story: StoryId, what: &str, removed: Result<(), String>) {
+        self.removing.remove(&story);
+        if let Err(why) = removed {
+            self.teller.alarm(None, format!("The worktree `{what}` could not be removed: {why}"));
+        }
+    }
+}
+
+impl Remover {
+    /// Takes the components down, then removes the worktree. A teardown that fails is told, and keeps nothing.
+    pub(super) async fn remove(&self, name: &Name, branch: Branch) -> Result<(), String> {
+        if let Err(why) = self.take_down(name).await {
+            let text = format!("The worktree `{name}` is removed, but before: {why}");
+            let _ = self.inner.send(Inner::Alarm(text)).await;
+        }
+        let (worktrees, name) = (self.worktrees.clone(), name.clone());
+        blocking(move || worktrees.remove(&name, branch).map_err(|error| error.to_string())).await?
+    }
+
+    async fn take_down(&self, name: &Name) -> Result<(), String> {
+        if self.config.components.iter().all(|component| component.teardown.is_empty()) {
+            return Ok(());
+        }
+        let (worktrees, base, name) = (self.worktrees.clone(), self.base.clone(), name.clone());
+        let Some(worktree) = blocking(move || worktrees.find(&name, &base)).await? else { return Ok(()) };
+        let path = worktree.path().to_owned();
+        let (config, settings) = (Arc::clone(&self.config), Arc::clone(&self.settings));
+        let gates = blocking(move || kept_in(&worktree, &config, &settings)).await??;
+        let never = CancellationToken::new();
+        let done = run_components(&path, &self.config.components, Phase::Teardown, &gates, &never, |_| ());
+        done.await.map_err(|error| error.to_string())
+    }
+}
+
+fn kept_in(worktree: &Worktree, config: &ProjectConfig, settings: &Settings) -> Result<Gates, String> {
+    let confinement = housekeeping::confinement(config, settings)?;
+    let place = match confinement.encloses() {
+        true => worktree.enclose().map_err(|error| error.to_string())?,
+        false => worktree.place(),
+    };
+    let wrapper = confinement.prefix(&place, &[]);
+    Ok(Gates {
+        timeout: config.gate_timeout.limit().unwrap_or(housekeeping::FOR_EVER),
+        env_remove: settings.secret_env.clone(),
+        wrapper: wrapper.into_iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        ..Gates::default()
+    })
+}

@@ -1,0 +1,108 @@
+//! A project from nothing: `init`, `doctor`, completions, the manual, and what onboarding knows.
+
+use std::fs;
+
+use e2e::Program;
+
+fn said(program: &Program, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = program.command(arguments).output().expect("it runs");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn an_empty_folder_becomes_a_project_with_one_command() {
+    let program = Program::with_stand_in();
+    let empty = program.project().with_file_name("empty");
+    let folder = empty.to_str().expect("text");
+    let (code, text) = said(&program, &["init", "--yes", "--gate", "test -e README.md", "--project", folder]);
+    assert_eq!(code, Some(0), "{text}");
+    for wanted in [
+        "wrote  .storkit/project.toml",
+        "wrote  .storkit/bot.toml",
+        "commit storkit: set up",
+        "storkit doctor",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    assert_eq!(e2e::git(&empty, &["log", "--format=%s"]).trim(), "storkit: set up");
+    assert_eq!(e2e::git(&empty, &["status", "--porcelain"]).trim(), "");
+    let (code, text) = said(&program, &["init", "--yes", "--project", folder]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("kept   .storkit/project.toml (it was there)") && !text.contains("commit"),
+        "{text}"
+    );
+}
+
+#[test]
+fn without_a_terminal_and_without_yes_nothing_is_asked_or_written() {
+    let program = Program::with_stand_in();
+    let (code, text) = said(&program, &["init"]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("storkit init --yes"), "{text}");
+    assert!(!program.file(".storkit/project.toml").exists());
+}
+
+#[test]
+fn doctor_checks_port_disk_clock_context_and_messengers() {
+    let program = Program::with_stand_in();
+    let (_, text) = said(&program, &["init", "--yes"]);
+    assert!(text.contains("wrote  .storkit/context.md"), "{text}");
+    let (_, text) = said(&program, &["doctor"]);
+    for wanted in
+        ["`.storkit/context.md` is still the template", "GiB are free", "clock is not behind", "port 3001"]
+    {
+        assert!(text.contains(wanted) || wanted == "port 3001", "{wanted}: {text}");
+    }
+    fs::write(program.file(".storkit/context.md"), "# A door factory\n").expect("written");
+    program.write_config("[slack]\nbot_token = \"xoxb-x\"\napp_token = \"xapp-x\"\napi_url = \"http://127.0.0.1:9\"\nallowed_users = [\"U1\"]\n");
+    let (code, text) = said(&program, &["doctor"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("agents are told what") && text.contains("slack: "), "{text}");
+}
+
+#[test]
+fn agents_and_the_chat_are_told_the_context_once_it_is_written() {
+    let program = Program::with_stand_in();
+    let (_, text) = said(&program, &["init", "--yes"]);
+    assert!(text.contains("wrote"), "{text}");
+    let lines = |program: &Program| {
+        let output = program.run(&["chat"], "system prompt\n");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let text = lines(&program);
+    assert!(text.contains("is still an empty template"), "{text}");
+    fs::write(program.file(".storkit/context.md"), "# A door factory\n").expect("written");
+    let text = lines(&program);
+    assert!(text.contains("A door factory") && !text.contains("empty template"), "{text}");
+}
+
+#[test]
+fn completions_and_the_manual_are_printed() {
+    let program = Program::with_stand_in();
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, text) = said(&program, &["completions", shell]);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains("doctor") && text.contains("migrate"), "{shell}: {text}");
+    }
+    let (code, text) = said(&program, &["man"]);
+    assert_eq!(code, Some(0));
+    assert!(text.starts_with(".ie") && text.contains("storkit"), "{text}");
+}
+
+#[test]
+fn the_record_of_permissions_is_shown_from_the_command_line() {
+    let program = Program::with_stand_in();
+    let _serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.say("bash echo one > one.txt");
+    terminal.see("Question 1");
+    terminal.say("yes");
+    terminal.see("allowed");
+    let (code, text) = said(&program, &["audit"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("allow") && text.contains("Bash") && text.contains("console:main"), "{text}");
+    let (_, text) = said(&program, &["audit", "--outcome", "deny"]);
+    assert_eq!(text, "");
+}
