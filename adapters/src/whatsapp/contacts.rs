@@ -99,18 +99,22 @@ impl Contacts {
         heard.is_some_and(|heard| seconds(now).saturating_sub(heard) < WINDOW.as_secs())
     }
 
-    /// Meta says that the window is closed.
-    pub fn close(&mut self, entry: &str) {
-        if let Some(contact) = self.known.get_mut(entry).filter(|contact| contact.heard.is_some()) {
+    /// Meta said at this time that the window is closed. Old news: they may have written since.
+    pub fn close(&mut self, entry: &str, at: SystemTime) {
+        let is_news = |contact: &&mut Contact| contact.heard.is_some_and(|heard| heard <= seconds(at));
+        if let Some(contact) = self.known.get_mut(entry).filter(is_news) {
             contact.heard = None;
             self.write();
         }
     }
 
-    /// Meta cannot reach this person: nothing more is sent until they write.
-    pub fn set_unreachable(&mut self, entry: &str, why: String) {
-        self.known.entry(entry.to_owned()).or_default().unreachable = Some(why);
-        self.write();
+    /// Meta could not reach this person at this time: nothing more is sent until they write.
+    pub fn set_unreachable(&mut self, entry: &str, why: String, at: SystemTime) {
+        let contact = self.known.entry(entry.to_owned()).or_default();
+        if contact.heard.is_none_or(|heard| heard <= seconds(at)) {
+            contact.unreachable = Some(why);
+            self.write();
+        }
     }
 
     /// Why Meta cannot reach this person.
@@ -276,7 +280,9 @@ mod tests {
         );
         let again = Contacts::open(&folder.path().join("whatsapp"), contacts.people.clone()).unwrap();
         assert!(again.is_open("DE.1", at(start + DAY - 1)));
-        contacts.close("DE.1");
+        contacts.close("DE.1", at(start - 1));
+        assert!(contacts.is_open("DE.1", at(start + 11)), "old news close nothing");
+        contacts.close("DE.1", at(start + 10));
         assert!(!contacts.is_open("DE.1", at(start + 11)));
     }
 
@@ -298,10 +304,12 @@ mod tests {
     #[test]
     fn whom_meta_cannot_reach_is_left_alone_until_they_write() {
         let (mut contacts, _folder) = contacts(people(&[], &["DE.1"]));
-        contacts.set_unreachable("DE.1", "(131026) Message undeliverable".into());
+        contacts.set_unreachable("DE.1", "(131026) Message undeliverable".into(), at(8));
         assert!(contacts.unreachable("DE.1").is_some());
         contacts.heard("DE.1", &who(Some("DE.1"), None), at(9), at(9));
         assert_eq!(contacts.unreachable("DE.1"), None);
+        contacts.set_unreachable("DE.1", "again".into(), at(8));
+        assert_eq!(contacts.unreachable("DE.1"), None, "told again, from before they wrote");
     }
 
     #[test]

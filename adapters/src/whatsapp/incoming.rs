@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -191,30 +192,40 @@ impl WhatsApp {
     }
 
     fn take_status(&self, status: &Status) {
-        let sent = lock(&self.recent).get(&status.id).cloned();
-        let person = sent.as_ref().map(|sent| sent.person.clone());
-        let person = person.or_else(|| self.contacts().entry(&status.who));
         let Some(failure) = &status.failure else {
-            return person.iter().for_each(|person| self.notes.reached(person));
+            let sent = lock(&self.recent).get(&status.id).map(|sent| (sent.person.clone(), sent.number));
+            return sent.iter().for_each(|(person, number)| self.notes.arrived(person, *number));
         };
-        let Some(person) = person else { return self.notes.failed(&status.who.id(), failure.to_string()) };
+        let sent = lock(&self.recent).give_back(&status.id);
+        let person = sent.as_ref().map(|sent| sent.person.clone());
+        let Some(person) = person.or_else(|| self.contacts().entry(&status.who)) else {
+            return self.failed(&status.who.id(), failure.to_string());
+        };
         tracing::warn!(%person, %failure, "a message was not delivered");
-        match Meaning::of(failure.code, StatusCode::OK) {
-            Meaning::Window => {
-                self.contacts().close(&person);
+        match (Meaning::of(failure.code, StatusCode::OK), sent) {
+            (Meaning::Window, sent) => {
+                // Times are whole seconds; of a message that is not known, only what is surely newer than their last word counts.
+                let margin = if sent.is_some() { Duration::ZERO } else { Duration::from_secs(1) };
+                self.contacts().close(&person, status.at.checked_sub(margin).unwrap_or(status.at));
                 match sent {
                     // Its buttons fail as well, and come with it.
                     Some(sent) if sent.known_as != sent.id => {}
                     Some(sent) => self.say_later(Room::new(NAME, person), (*sent.message).clone()),
-                    None => self.notes.failed(&person, failure.to_string()),
+                    None => self.failed(&person, failure.to_string()),
                 }
             }
-            Meaning::Person => {
-                self.contacts().set_unreachable(&person, failure.to_string());
-                self.notes.failed(&person, failure.to_string());
+            (Meaning::Person, _) => {
+                self.contacts().set_unreachable(&person, failure.to_string(), status.at);
+                self.failed(&person, failure.to_string());
             }
-            _ => self.notes.failed(&person, failure.to_string()),
+            _ => self.failed(&person, failure.to_string()),
         }
+    }
+
+    /// Tells the operator that a message to this person did not arrive.
+    pub(super) fn failed(&self, person: &str, why: String) {
+        let after = lock(&self.recent).count();
+        self.notes.failed(person, why, after);
     }
 
     /// Feeds the bot until it shuts down.

@@ -23,7 +23,7 @@ pub struct Facts {
     /// How many messages wait for whom.
     pub held: BTreeMap<String, usize>,
     /// Whose last message was not delivered, and why.
-    pub failures: BTreeMap<String, String>,
+    pub failures: BTreeMap<String, Failed>,
     /// Who wrote without being on the list, each once.
     pub strangers: Vec<String>,
     /// How many messages of theirs were ignored.
@@ -32,6 +32,15 @@ pub struct Facts {
     pub wrong_signatures: u64,
     /// Requests that had none.
     pub unsigned: u64,
+}
+
+/// A message that was not delivered.
+#[derive(Debug)]
+pub struct Failed {
+    /// Why.
+    pub why: String,
+    /// How many messages had been sent when that was known: one that was sent later and arrives ends it.
+    pub after: u64,
 }
 
 /// [`Facts`], and where they are told.
@@ -73,17 +82,25 @@ impl Notes {
     }
 
     /// A message was not delivered.
-    pub fn failed(&self, person: &str, why: String) {
+    pub fn failed(&self, person: &str, why: String, after: u64) {
         let mut facts = self.facts();
         if facts.failures.len() >= FAILURES_MAX && !facts.failures.contains_key(person) {
             facts.failures.pop_first();
         }
-        facts.failures.insert(person.to_owned(), why);
+        facts.failures.insert(person.to_owned(), Failed { why, after });
         drop(facts);
         self.tell();
     }
 
-    /// A message was delivered to this person, or they wrote.
+    /// This message of the count was delivered.
+    pub fn arrived(&self, person: &str, number: u64) {
+        let is_later = self.facts().failures.get(person).is_some_and(|failed| number > failed.after);
+        if is_later {
+            self.reached(person);
+        }
+    }
+
+    /// The person wrote.
     pub fn reached(&self, person: &str) {
         let was_there = self.facts().failures.remove(person).is_some();
         if was_there {
@@ -151,12 +168,14 @@ mod tests {
         let (notes, health) = attached();
         notes.stranger("+4915100000");
         notes.stranger("+4915100000");
-        notes.failed("DE.1", "(131026) Message undeliverable".into());
+        notes.failed("DE.1", "(131026) Message undeliverable".into(), 7);
         notes.held("DE.2", 2);
         notes.refused_signature(true);
         notes.refused_signature(false);
         insta::assert_snapshot!(health.snapshot().note.unwrap(), @"2 messages for DE.2 wait until they write again (24-hour window). Not delivered to DE.1: (131026) Message undeliverable. Ignored people who are not in `whatsapp.allowed_users` (1, messages: 2), the last +4915100000. Refused webhooks with a wrong signature (1); if messages are missing, `whatsapp.app_secret` is not this app's. Refused webhooks without a signature (1).");
-        notes.reached("DE.1");
+        notes.arrived("DE.1", 7);
+        assert!(health.snapshot().note.is_some_and(|note| note.contains("DE.1")), "an older one arrived");
+        notes.arrived("DE.1", 8);
         notes.held("DE.2", 0);
         let note = health.snapshot().note.unwrap();
         assert!(!note.contains("DE.1") && !note.contains("DE.2"), "{note}");

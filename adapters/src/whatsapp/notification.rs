@@ -100,6 +100,8 @@ pub struct Status {
     pub id: String,
     /// Whom it was for.
     pub who: Who,
+    /// When; now, if Meta did not say.
+    pub at: SystemTime,
     /// Whether it failed, and why.
     pub failure: Option<Failure>,
 }
@@ -155,7 +157,7 @@ fn read_value(value: &Value, now: SystemTime, events: &mut Vec<Event>) {
             None => tracing::warn!("a WhatsApp message without an id or a sender"),
         }
     }
-    let statuses = list(&value["statuses"]).iter().filter_map(|status| read_status(status, contacts));
+    let statuses = list(&value["statuses"]).iter().filter_map(|status| read_status(status, contacts, now));
     events.extend(statuses.map(Event::Status));
     events
         .extend(list(&value["errors"]).iter().map(|error| Event::Trouble(Failure::read(error).to_string())));
@@ -222,7 +224,7 @@ fn file(message: &Value, what: &'static str) -> Kind {
     })
 }
 
-fn read_status(status: &Value, contacts: &[Value]) -> Option<Status> {
+fn read_status(status: &Value, contacts: &[Value], now: SystemTime) -> Option<Status> {
     let id = id(&status["id"])?;
     let failed = text(&status["status"]) == "failed";
     let failure = failed.then(|| Failure::read(list(&status["errors"]).first().unwrap_or(&Value::Null)));
@@ -231,7 +233,7 @@ fn read_status(status: &Value, contacts: &[Value]) -> Option<Status> {
         who.add(&text(&status[field]));
     }
     who.complete(contacts);
-    Some(Status { id, who, failure })
+    Some(Status { id, who, at: time(&status["timestamp"]).unwrap_or(now), failure })
 }
 
 fn sender(message: &Value, contacts: &[Value]) -> Option<Who> {

@@ -24,7 +24,7 @@ const TRIES: u32 = 10;
 
 impl WhatsApp {
     /// Sends it now if the person's window is open. Outside, it goes as the template, or is kept on disk and sent when they
-    /// write again, which `status` tells; a question is then refused, since nobody could answer it.
+    /// write again, which `status` tells; of a question that is also an error, since nobody can answer it now.
     pub(super) async fn say(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
         let turn = self.turn(room);
         let _turn = turn.lock().await;
@@ -46,7 +46,7 @@ impl WhatsApp {
         self.tasks.spawn(async move {
             if let Err(error) = crate::deliver::deliver(&*me, &room, &message).await {
                 tracing::warn!(%error, %room, "a message could not be delivered");
-                me.notes.failed(room.id(), error.to_string());
+                me.failed(room.id(), error.to_string());
             }
         });
     }
@@ -198,12 +198,12 @@ impl WhatsApp {
                 AdapterError::RateLimited { retry_after }.into()
             }
             Some(Meaning::Window) => {
-                self.contacts().close(room.id());
+                self.contacts().close(room.id(), (self.clock)());
                 Refused::WindowClosed
             }
             Some(Meaning::Person) => {
-                self.contacts().set_unreachable(room.id(), error.to_string());
-                self.notes.failed(room.id(), error.to_string());
+                self.contacts().set_unreachable(room.id(), error.to_string(), (self.clock)());
+                self.failed(room.id(), error.to_string());
                 AdapterError::Rejected(error.to_string()).into()
             }
             Some(Meaning::Template) => Refused::Other(AdapterError::Unsupported("this template")),
@@ -219,7 +219,7 @@ impl WhatsApp {
             match self.send_now(room, &message).await {
                 Ok(_) => {}
                 Err(Refused::Other(AdapterError::Rejected(why))) => {
-                    self.notes.failed(room.id(), why);
+                    self.failed(room.id(), why);
                 }
                 Err(Refused::Other(error)) => return Err(error),
                 Err(Refused::WindowClosed) => return Ok(()),
@@ -252,10 +252,15 @@ impl WhatsApp {
                 }
             }
         }
-        if message.tone == Tone::Question || message.live {
+        if message.live {
             return Err(AdapterError::Rejected(words::CLOSED.into()));
         }
-        Ok(self.hold(room, message))
+        let id = self.hold(room, message);
+        match message.tone {
+            // Whoever waits for an answer must know that nobody can give one now; it can be read all the same, later.
+            Tone::Question => Err(AdapterError::Rejected(words::CLOSED.into())),
+            Tone::Answer | Tone::Notice | Tone::Failure => Ok(id),
+        }
     }
 
     async fn send_template(&self, room: &Room, template: &Value) -> Result<MessageId, AdapterError> {
@@ -266,8 +271,8 @@ impl WhatsApp {
     }
 
     fn hold(&self, room: &Room, message: &Outgoing) -> MessageId {
-        // What it answers is a day old by then, and its buttons would be late.
-        let kept = Outgoing { reply_to: None, choices: Vec::new(), ..message.clone() };
+        // What it answers is a day old by then.
+        let kept = Outgoing { reply_to: None, ..message.clone() };
         let count = self.contacts().hold(room.id(), kept);
         self.notes.held(room.id(), count);
         let time = (self.clock)().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -281,6 +286,7 @@ impl WhatsApp {
             known_as: known_as.into(),
             person: room.id().into(),
             message,
+            number: 0,
         });
     }
 }

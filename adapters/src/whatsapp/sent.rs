@@ -18,24 +18,42 @@ pub struct Sent {
     pub person: Arc<str>,
     /// What it was.
     pub message: Arc<Outgoing>,
+    /// Its place in the order of all messages, given by [`Recent::add`].
+    pub number: u64,
 }
 
 /// The last messages, newest at the end.
 #[derive(Default)]
-pub struct Recent(VecDeque<Sent>);
+pub struct Recent {
+    sent: VecDeque<Sent>,
+    /// How many there were.
+    count: u64,
+}
 
 impl Recent {
     /// Remembers one.
     pub fn add(&mut self, sent: Sent) {
-        if self.0.len() == KEPT {
-            self.0.pop_front();
+        if self.sent.len() == KEPT {
+            self.sent.pop_front();
         }
-        self.0.push_back(sent);
+        self.count += 1;
+        self.sent.push_back(Sent { number: self.count, ..sent });
+    }
+
+    /// How many messages were sent so far.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Meta gave it back: it is forgotten, so that the same news a second time is no news.
+    pub fn give_back(&mut self, id: &str) -> Option<Sent> {
+        let at = self.sent.iter().rposition(|sent| sent.id == id)?;
+        self.sent.remove(at)
     }
 
     /// The message with this id of Meta's.
     pub fn get(&self, id: &str) -> Option<&Sent> {
-        self.0.iter().rev().find(|sent| sent.id == id)
+        self.sent.iter().rev().find(|sent| sent.id == id)
     }
 
     /// The id by which the bot knows it.
@@ -63,7 +81,7 @@ mod tests {
             Choice { key: "q:1:always".into(), label: "Always".into(), emoji: Some("♾️".into()) };
         let message = Arc::new(Outgoing { choices: vec![choice], ..Outgoing::text("May I?") });
         let mut recent = Recent::default();
-        recent.add(Sent { id: "a".into(), known_as: "b".into(), person: "DE.1".into(), message });
+        recent.add(Sent { id: "a".into(), known_as: "b".into(), person: "DE.1".into(), message, number: 0 });
         recent
     }
 
@@ -82,7 +100,9 @@ mod tests {
         let mut recent = recent();
         assert_eq!((recent.known_as("a"), recent.known_as("z")), ("b", "z"));
         let sent = recent.get("a").cloned().unwrap();
+        assert_eq!((sent.number, recent.count()), (1, 1));
         (0..KEPT).for_each(|n| recent.add(Sent { id: n.to_string(), ..sent.clone() }));
         assert!(recent.get("a").is_none() && recent.get("0").is_some());
+        assert!(recent.give_back("0").is_some() && recent.give_back("0").is_none());
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::notes::Failed;
+
 /// On the button that opens a list of choices; at most 20 characters.
 pub const OPEN_LIST: &str = "Choose";
 /// What a message without text shows: WhatsApp takes no empty one.
@@ -57,7 +59,7 @@ pub fn notes(facts: &super::notes::Facts) -> Option<String> {
         let _ =
             write!(text, "{count} {messages} for {person} {wait} until they write again (24-hour window). ");
     }
-    for (person, why) in &facts.failures {
+    for (person, Failed { why, .. }) in &facts.failures {
         let _ = write!(text, "Not delivered to {person}: {why}. ");
     }
     if let Some(last) = facts.strangers.last() {

@@ -1,6 +1,6 @@
 //! The 24-hour window: what happens to what the bot has to say when a person has not written for a day.
 
-use adapters::{Adapter, AdapterError, Outgoing, Tone, deliver};
+use adapters::{Adapter, AdapterError, Choice, Outgoing, Tone, deliver};
 
 use super::{Place, hours};
 
@@ -45,16 +45,20 @@ async fn what_is_held_goes_out_although_the_bot_says_nothing_new_and_over_a_rest
 }
 
 #[tokio::test]
-async fn a_question_outside_the_window_is_refused_so_that_it_is_denied_and_not_lost() {
+async fn a_question_outside_the_window_is_refused_at_once_and_can_be_read_later() {
     let place = Place::new().await;
-    let bot = place.talking().await;
+    let mut bot = place.talking().await;
     place.graph.move_clock(hours(25));
-    let question = Outgoing::text("May I?").with_tone(Tone::Question);
+    let choices = vec![Choice { key: "cmd:retry 3".into(), label: "Retry".into(), emoji: None }];
+    let question = Outgoing { choices, ..Outgoing::text("3 needs a person.").with_tone(Tone::Question) };
     let asked = deliver::deliver(&*bot.adapter, &place.room(), &question).await;
     assert!(
         matches!(&asked, Err(AdapterError::Rejected(why)) if why.contains("24-hour window")),
         "{asked:?}"
     );
+    place.ann.say("here I am").await;
+    bot.hear().await;
+    assert_eq!(place.ann.see("3 needs a person.").await.titles(), ["Retry"]);
     bot.close().await;
 }
 
@@ -104,6 +108,11 @@ async fn a_message_that_meta_gives_back_late_is_held() {
     place.ann.say("what happened?").await;
     bot.hear().await;
     place.ann.see_after(seen, "Story 1 is done.").await;
+    // Statuses are repeated like messages.
+    place.graph.repeat_failure().await;
+    bot.adapter.send(&place.room(), &Outgoing::text("a marker")).await.unwrap();
+    place.ann.see("a marker").await;
+    assert_eq!(place.ann.shown().len(), seen + 2, "the same failure holds nothing a second time");
     bot.close().await;
 }
 

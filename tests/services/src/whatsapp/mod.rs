@@ -94,6 +94,7 @@ struct State {
     token_is_dead: bool,
     delivered: HashMap<String, Value>,
     deaf: bool,
+    last_failure: Value,
     /// Everybody, as webhooks name them.
     contacts: Vec<Value>,
 }

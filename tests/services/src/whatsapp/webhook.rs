@@ -76,7 +76,15 @@ impl Graph {
 
     /// Tells later that a message was not delivered.
     pub async fn fail_later(&self, id: &str, person: &str, code: i64) {
-        self.notify(vec![self.failure(id, person, code)]).await;
+        let failure = self.failure(id, person, code);
+        self.state().last_failure = failure.clone();
+        self.notify(vec![failure]).await;
+    }
+
+    /// Tells the last such thing once more, as it was.
+    pub async fn repeat_failure(&self) {
+        let failure = self.state().last_failure.clone();
+        self.notify(vec![failure]).await;
     }
 
     /// Statuses may get lost on the way: nothing is to depend on them.
