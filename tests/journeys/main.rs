@@ -35,3 +35,4 @@ mod stop;
 mod stories;
 mod trouble;
 mod upkeep;
+mod whatsapp;

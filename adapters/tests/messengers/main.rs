@@ -3,3 +3,5 @@
 mod in_memory;
 #[cfg(feature = "slack")]
 mod slack;
+#[cfg(feature = "whatsapp")]
+mod whatsapp;

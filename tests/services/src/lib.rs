@@ -1,3 +1,4 @@
 //! What lies outside storkit, for its tests. Nothing here knows a crate of ours, so that no stand-in echoes our own code.
 
 pub mod slack;
+pub mod whatsapp;
