@@ -395,6 +395,11 @@ impl Inbox {
         self.sender.send(incoming).await.is_ok()
     }
 
+    /// Whether the bot has taken in all that was handed over.
+    pub fn is_drained(&self) -> bool {
+        self.sender.capacity() == self.sender.max_capacity()
+    }
+
     /// The connection stands.
     pub fn connected(&self) {
         self.health.connected();

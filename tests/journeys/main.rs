@@ -11,6 +11,8 @@ mod life;
 mod limits;
 mod live;
 mod many;
+#[cfg(feature = "matrix")]
+mod matrix;
 mod mcp_clients;
 mod messengers;
 mod newcomer;
@@ -35,4 +37,5 @@ mod stop;
 mod stories;
 mod trouble;
 mod upkeep;
+#[cfg(feature = "whatsapp")]
 mod whatsapp;

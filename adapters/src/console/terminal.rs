@@ -232,7 +232,7 @@ mod tests {
             let waiting = async {
                 while !all.contains(text) {
                     tokio::task::yield_now().await;
-                    all += &self.screen.rest();
+                    all += self.screen.rest().as_str();
                 }
             };
             tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it was never printed");

@@ -1,22 +1,76 @@
-//! To be written.
+//! Matrix as an [`Adapter`].
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use matrix_sdk::Client;
+use tokio::{sync::Mutex, time::Duration};
 
-use super::Config;
-use crate::{Adapter, AdapterError, Capabilities, ChoiceForm, Inbox, MessageId, Outgoing, Room, Setting};
+use super::{
+    Approvals, Config,
+    bot::Bot,
+    client::{self, StoreLock},
+    identity, send, sync,
+};
+use crate::{
+    Activity, Adapter, AdapterError, Attachment, Capabilities, ChoiceForm, Inbox, MessageId, Outgoing, Room,
+    Setting,
+};
 
-/// See the module.
+/// Between two edits of one message. Where the homeserver limits the bot, [`AdapterError::RateLimited`] makes it five seconds.
+const EDIT: Duration = Duration::from_secs(1);
+/// An event may have 64 KiB, and an edit carries its text four times.
+/// <https://spec.matrix.org/v1.15/client-server-api/#size-limits>
+const MAX_LEN: usize = 8_000;
+
+/// A bot's account on a homeserver.
 pub struct Matrix {
-    _config: Config,
-    _setting: Setting,
+    bot: Arc<Bot>,
+    /// Taken at the first connection, kept until the end.
+    lock: Mutex<Option<StoreLock>>,
 }
 
 impl Matrix {
-    /// To be written.
+    /// An adapter that has not connected yet; its store is made below `setting.state`.
+    ///
+    /// # Errors
+    /// [`AdapterError::Config`] names the key that is wrong.
     pub fn new(config: Config, setting: Setting) -> Result<Arc<Self>, AdapterError> {
-        Ok(Arc::new(Self { _config: config, _setting: setting }))
+        config.check()?;
+        let bot = Bot::new(config, setting)?;
+        Ok(Arc::new(Self { bot, lock: Mutex::new(None) }))
+    }
+
+    /// Logs in and sets encryption up, unless that is done.
+    async fn connect(&self) -> Result<Client, AdapterError> {
+        let mut lock = self.lock.lock().await;
+        if let Some(client) = self.bot.client() {
+            return Ok(client);
+        }
+        if lock.is_none() {
+            *lock = Some(StoreLock::take(&self.bot.files)?);
+        }
+        let client = client::open(&self.bot.config, &self.bot.files, &self.bot.memory).await?;
+        identity::establish(&self.bot.config, &self.bot.files, &client).await?;
+        self.name_account(&client).await;
+        self.bot.set_client(Some(client.clone()));
+        Ok(client)
+    }
+
+    /// Gives an account that has no name of its own the bot's, so that people's apps can complete it.
+    async fn name_account(&self, client: &Client) {
+        let wanted = &self.bot.identity.display_name;
+        let local = client.user_id().map(|id| id.localpart().to_owned()).unwrap_or_default();
+        let named = match client.account().get_display_name().await {
+            Ok(name) if name.as_deref().is_none_or(|name| name == local) && !wanted.is_empty() => {
+                client.account().set_display_name(Some(wanted)).await
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = named {
+            tracing::warn!(%error, "the account's display name could not be set");
+        }
     }
 }
 
@@ -28,21 +82,47 @@ impl Adapter for Matrix {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            edit: None,
-            choices: ChoiceForm::None,
-            activity: false,
-            files: false,
-            history: false,
+            edit: Some(EDIT),
+            choices: match self.bot.config.approvals {
+                Approvals::Reactions => ChoiceForm::Reactions,
+                Approvals::Replies => ChoiceForm::None,
+            },
+            activity: true,
+            files: true,
+            history: true,
             private_replies: false,
-            max_len: 4096,
+            max_len: MAX_LEN,
         }
     }
 
-    async fn run(&self, _inbox: Inbox) -> Result<(), AdapterError> {
-        Err(AdapterError::Unreachable("not written yet".into()))
+    async fn prepare(&self) -> Result<(), AdapterError> {
+        self.connect().await.map(drop)
     }
 
-    async fn send(&self, _room: &Room, _message: &Outgoing) -> Result<MessageId, AdapterError> {
-        Err(AdapterError::Unreachable("not written yet".into()))
+    async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {
+        let client = self.connect().await?;
+        sync::run(&self.bot, &client, &inbox).await
+    }
+
+    async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
+        send::message(&self.bot, room, message).await
+    }
+
+    async fn edit(&self, room: &Room, id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {
+        send::edit(&self.bot, room, id, message).await
+    }
+
+    async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
+        send::upload(&self.bot, room, file).await
+    }
+
+    async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
+        super::typing::show(&self.bot, room, activity)
+    }
+}
+
+impl Drop for Matrix {
+    fn drop(&mut self) {
+        self.bot.stop();
     }
 }

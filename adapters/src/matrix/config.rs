@@ -61,14 +61,108 @@ impl Default for Config {
 
 impl Config {
     /// What is wrong in the section, without asking the homeserver.
+    ///
+    /// # Errors
+    /// [`AdapterError::Config`] with the first key that is wrong.
     pub fn check(&self) -> Result<(), AdapterError> {
-        let wrong = |key, why: &str| Err(AdapterError::Config { key, why: why.to_owned() });
+        self.check_account()?;
         if self.people.is_empty() {
             return wrong(
                 "matrix.allowed_users",
                 "it is empty, so nobody would be heard; add yourself, like [\"@you:example.org\"].",
             );
         }
-        Ok(())
+        let lists = [
+            ("matrix.allowed_users", &self.people.allowed_users),
+            ("matrix.approvers", &self.people.approvers),
+            ("matrix.operators", &self.people.operators),
+        ];
+        for (key, list) in lists {
+            if let Some(id) = list.iter().find(|id| !id.starts_with('@') || !id.contains(':')) {
+                return wrong(
+                    key,
+                    &format!("`{id}` is no Matrix id; write it whole, like \"@you:example.org\"."),
+                );
+            }
+        }
+        match self.room_ids.iter().find(|id| !id.starts_with('!')) {
+            Some(id) => wrong(
+                "matrix.room_ids",
+                &format!(
+                    "`{id}` is no room id; it begins with `!` (Element: Room settings → Advanced → Internal room ID)."
+                ),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    fn check_account(&self) -> Result<(), AdapterError> {
+        let is_web = ["https://", "http://"]
+            .iter()
+            .any(|scheme| self.homeserver.len() > scheme.len() && self.homeserver.starts_with(scheme));
+        if !is_web {
+            let address = "the homeserver's client address goes here, like \"https://matrix.example.org\".";
+            return wrong("matrix.homeserver", address);
+        }
+        if self.username.is_empty() {
+            return wrong("matrix.username", "the bot's user name goes here, like \"timmy\".");
+        }
+        match (self.password.is_empty(), self.access_token.is_empty()) {
+            (true, true) => {
+                wrong("matrix.password", "it is empty; write it, or an `access_token` (docs/matrix.md).")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn wrong(key: &'static str, why: &str) -> Result<(), AdapterError> {
+    Err(AdapterError::Config { key, why: why.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sound() -> Config {
+        Config {
+            homeserver: "https://matrix.example.org".into(),
+            username: "timmy".into(),
+            password: Secret::new("secret"),
+            people: People { allowed_users: vec!["@ann:example.org".into()], ..People::default() },
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn each_wrong_key_is_named_with_what_to_write() {
+        sound().check().expect("sound");
+        let changes: [fn(&mut Config); 9] = [
+            |it| it.homeserver.clear(),
+            |it| it.homeserver = "matrix.example.org".into(),
+            |it| it.username.clear(),
+            |it| it.password = Secret::default(),
+            |it| it.people = People::default(),
+            |it| it.people.allowed_users.push("bob".into()),
+            |it| it.people.approvers.push("@bob".into()),
+            |it| it.people.operators.push("bob:example.org".into()),
+            |it| it.room_ids.push("#room:example.org".into()),
+        ];
+        let said = changes.map(|change| {
+            let mut config = sound();
+            change(&mut config);
+            config.check().expect_err("wrong").to_string()
+        });
+        insta::assert_snapshot!(said.join("\n"), @r#"
+        `matrix.homeserver` in bot.toml: the homeserver's client address goes here, like "https://matrix.example.org".
+        `matrix.homeserver` in bot.toml: the homeserver's client address goes here, like "https://matrix.example.org".
+        `matrix.username` in bot.toml: the bot's user name goes here, like "timmy".
+        `matrix.password` in bot.toml: it is empty; write it, or an `access_token` (docs/matrix.md).
+        `matrix.allowed_users` in bot.toml: it is empty, so nobody would be heard; add yourself, like ["@you:example.org"].
+        `matrix.allowed_users` in bot.toml: `bob` is no Matrix id; write it whole, like "@you:example.org".
+        `matrix.approvers` in bot.toml: `@bob` is no Matrix id; write it whole, like "@you:example.org".
+        `matrix.operators` in bot.toml: `bob:example.org` is no Matrix id; write it whole, like "@you:example.org".
+        `matrix.room_ids` in bot.toml: `#room:example.org` is no room id; it begins with `!` (Element: Room settings → Advanced → Internal room ID).
+        "#);
     }
 }

@@ -9,6 +9,44 @@ pub const NAME: &str = "matrix";
 
 #[cfg(feature = "matrix")]
 mod adapter;
+#[cfg(feature = "matrix")]
+mod bot;
+#[cfg(feature = "matrix")]
+mod client;
+#[cfg(feature = "matrix")]
+mod errors;
+#[cfg(feature = "matrix")]
+mod event;
+#[cfg(feature = "matrix")]
+mod html;
+#[cfg(feature = "matrix")]
+mod identity;
+#[cfg(feature = "matrix")]
+mod incoming;
+#[cfg(feature = "matrix")]
+mod memory;
+#[cfg(feature = "matrix")]
+mod pace;
+#[cfg(feature = "matrix")]
+mod private;
+#[cfg(feature = "matrix")]
+mod reactions;
+#[cfg(feature = "matrix")]
+mod rooms;
+#[cfg(feature = "matrix")]
+mod send;
+#[cfg(feature = "matrix")]
+mod sent;
+#[cfg(feature = "matrix")]
+mod sync;
+#[cfg(feature = "matrix")]
+mod trouble;
+#[cfg(feature = "matrix")]
+mod typing;
+#[cfg(feature = "matrix")]
+mod verification;
+#[cfg(feature = "matrix")]
+mod words;
 
 #[cfg(feature = "matrix")]
 pub use adapter::Matrix;

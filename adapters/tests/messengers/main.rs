@@ -1,6 +1,12 @@
 //! Each messenger against its real server or a faithful stand-in.
 
 mod in_memory;
+#[cfg(feature = "matrix")]
+mod matrix;
+#[cfg(feature = "matrix")]
+mod matrix_trouble;
+#[cfg(feature = "matrix")]
+mod matrix_trust;
 #[cfg(feature = "slack")]
 mod slack;
 #[cfg(feature = "whatsapp")]

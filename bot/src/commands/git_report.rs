@@ -16,8 +16,8 @@ const MOST_WORKTREES: usize = 10;
 /// Markdown of a summary; ages are told from `now`.
 pub fn report(summary: &Summary, now: SystemTime) -> String {
     let mut text = where_we_are(summary);
-    text +=
-        &summary.last_commit.as_ref().map_or_else(|| "No commit yet.\n".into(), |commit| last(commit, now));
+    let commit = summary.last_commit.as_ref();
+    text.push_str(&commit.map_or_else(|| "No commit yet.\n".into(), |commit| last(commit, now)));
     let kinds = [
         ("Conflicted", &summary.conflicted),
         ("Staged", &summary.staged),
@@ -28,9 +28,10 @@ pub fn report(summary: &Summary, now: SystemTime) -> String {
         text += "\nNothing uncommitted.\n";
     }
     for (kind, names) in kinds {
-        text += &list(kind, names, MOST_FILES, |name| shown(name));
+        text.push_str(&list(kind, names, MOST_FILES, |name| shown(name)));
     }
-    text + &list("Worktrees", &summary.worktrees, MOST_WORKTREES, worktree)
+    text.push_str(&list("Worktrees", &summary.worktrees, MOST_WORKTREES, worktree));
+    text
 }
 
 fn where_we_are(summary: &Summary) -> String {

@@ -57,7 +57,7 @@ fn table(rows: &[AgentRow]) -> String {
     }
     let mut text = line("agent", "CPU%", "mem", "proc", "time", "cost");
     for row in rows.iter().take(MOST_ROWS) {
-        text += &agent(row);
+        text.push_str(&agent(row));
     }
     let more = rows.len().saturating_sub(MOST_ROWS);
     if more > 0 {

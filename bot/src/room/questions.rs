@@ -68,7 +68,10 @@ impl RoomTask {
             ChoiceForm::None => Vec::new(),
             ChoiceForm::Numbers | ChoiceForm::Buttons { .. } | ChoiceForm::Reactions => question.choices(),
         };
-        let message = Outgoing { choices, ..Outgoing::text(shown.text) }.with_tone(Tone::Question);
+        // Whoever is waited for is called; a question of another room's turn calls nobody here.
+        let asker = self.turn.as_ref().filter(|_| question.rooms == [self.room.clone()]);
+        let mentions = asker.map(|turn| turn.prompt.sender_id.as_str().into()).into_iter().collect();
+        let message = Outgoing { choices, mentions, ..Outgoing::text(shown.text) }.with_tone(Tone::Question);
         let messages = Arc::new(Mutex::new(Vec::new()));
         let report = self.report(question.id, messages.clone());
         let slot = self.outbox.ask(message, shown.attachment, report);

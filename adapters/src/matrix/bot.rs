@@ -1,0 +1,97 @@
+//! What the parts of the adapter share: settings, the client while there is one, and what is remembered.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use matrix_sdk::{Client, RoomState};
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{Config, client::Files, memory::Memory, pace::Pace, rooms::Place, sent::Sent, typing::Typing};
+use crate::{AdapterError, Identity, Setting};
+
+/// See the module.
+pub(super) struct Bot {
+    pub config: Config,
+    pub identity: Identity,
+    pub files: Files,
+    pub memory: Memory,
+    pub pace: Pace,
+    pub sent: Sent,
+    pub typing: Typing,
+    /// A new bot hears what is said from then on.
+    pub started: SystemTime,
+    /// The client, once logged in.
+    client: watch::Sender<Option<Client>>,
+    /// Ends what runs beside, with the adapter.
+    stop: CancellationToken,
+}
+
+impl Bot {
+    pub(super) fn new(config: Config, setting: Setting) -> Result<Arc<Self>, AdapterError> {
+        let files = Files::in_folder(&setting.state)?;
+        Ok(Arc::new(Self {
+            config,
+            identity: setting.identity,
+            memory: Memory::open(files.memory()),
+            files,
+            pace: Pace::new(),
+            sent: Sent::default(),
+            typing: Typing::default(),
+            started: SystemTime::now(),
+            client: watch::Sender::new(None),
+            stop: CancellationToken::new(),
+        }))
+    }
+
+    /// The client, if there is one now.
+    pub(super) fn client(&self) -> Option<Client> {
+        self.client.borrow().clone()
+    }
+
+    /// Another client, or none while it is logged out.
+    pub(super) fn set_client(&self, client: Option<Client>) {
+        self.client.send_replace(client);
+    }
+
+    /// The room, as soon as the account is logged in; waits until `deadline` for that.
+    pub(super) async fn room(
+        &self,
+        place: &Place,
+        deadline: Instant,
+    ) -> Result<matrix_sdk::Room, AdapterError> {
+        let mut clients = self.client.subscribe();
+        let ready = tokio::time::timeout_at(deadline, clients.wait_for(Option::is_some)).await;
+        let client = match ready {
+            Ok(Ok(client)) => client.clone(),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        let Some(client) = client else {
+            return Err(AdapterError::Unreachable("not connected to the homeserver".into()));
+        };
+        let room = client.get_room(&place.room).filter(|room| room.state() == RoomState::Joined);
+        room.ok_or_else(|| AdapterError::Rejected(format!("the bot is not in the room `{}`", place.room)))
+    }
+
+    /// Whether the bot acts in this room: one of bot.toml, or one to which somebody it hears has invited it. Without any in
+    /// bot.toml, every room that it is in.
+    pub(super) fn serves(&self, room: &str) -> bool {
+        let listed = &self.config.room_ids;
+        listed.is_empty() || listed.iter().any(|id| id == room) || self.memory.followed(room)
+    }
+
+    /// Runs something beside, at most so long, and no longer than the adapter lives.
+    pub(super) fn beside(&self, most: Duration, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            let _ = stop.run_until_cancelled(tokio::time::timeout(most, work)).await;
+        });
+    }
+
+    /// Ends what runs beside.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,109 @@
+//! What matrix-sdk says of a failed request, as the few things that a caller can do about it.
+
+use std::{
+    error::Error,
+    time::{Duration, SystemTime},
+};
+
+use matrix_sdk::{
+    HttpError,
+    ruma::api::error::{ErrorKind, FromHttpResponseError, LimitExceededErrorData, RetryAfter},
+};
+
+use crate::AdapterError;
+
+/// Where the homeserver names no time.
+const LIMITED_FOR: Duration = Duration::from_secs(5);
+
+/// Why a request was not done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Too fast; again after this.
+    Limited(Duration),
+    /// No answer, or one of a homeserver in trouble: worth another try.
+    Unreachable(String),
+    /// The access token is not valid any more.
+    LoggedOut,
+    /// Refused for good.
+    Refused(String),
+    /// The answer is not one of a Matrix homeserver.
+    NotMatrix(String),
+}
+
+impl Failure {
+    /// What the bot is told.
+    pub(super) fn told(self) -> AdapterError {
+        match self {
+            Self::Limited(retry_after) => AdapterError::RateLimited { retry_after },
+            Self::Unreachable(why) => AdapterError::Unreachable(why),
+            Self::LoggedOut => AdapterError::Unreachable("the homeserver has logged the bot out".into()),
+            Self::Refused(why) => AdapterError::Rejected(why),
+            Self::NotMatrix(why) => AdapterError::Unreachable(why),
+        }
+    }
+}
+
+/// Reads an error of a whole operation.
+pub(super) fn failure(error: &matrix_sdk::Error) -> Failure {
+    match error {
+        matrix_sdk::Error::Http(error) => http_failure(error),
+        matrix_sdk::Error::Timeout | matrix_sdk::Error::ConcurrentRequestFailed => {
+            Failure::Unreachable(told(error))
+        }
+        _ => nested(error),
+    }
+}
+
+/// A request inside another operation, such as an upload of keys before a message.
+fn nested(error: &matrix_sdk::Error) -> Failure {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(http) = inner.downcast_ref::<HttpError>() {
+            return http_failure(http);
+        }
+        source = inner.source();
+    }
+    Failure::Refused(told(error))
+}
+
+/// Reads an error of one request.
+pub(super) fn http_failure(error: &HttpError) -> Failure {
+    let status = error.as_client_api_error().map(|error| error.status_code.as_u16());
+    match (error.client_api_error_kind(), status, error) {
+        (_, _, HttpError::Cached(inner)) => http_failure(inner),
+        (Some(ErrorKind::LimitExceeded(limit)), ..) => Failure::Limited(wait(limit)),
+        (_, Some(429), _) => Failure::Limited(LIMITED_FOR),
+        (Some(ErrorKind::UnknownToken(_) | ErrorKind::MissingToken), ..) => Failure::LoggedOut,
+        (_, Some(500..), _) => Failure::Unreachable(told(error)),
+        (None, Some(_), _) => Failure::NotMatrix(told(error)),
+        (Some(_), ..) => Failure::Refused(told(error)),
+        (_, _, HttpError::Api(api)) => match **api {
+            FromHttpResponseError::Deserialization(_) => Failure::NotMatrix(told(error)),
+            _ => Failure::Refused(told(error)),
+        },
+        (_, _, HttpError::Reqwest(_)) => Failure::Unreachable(told(error)),
+        _ => Failure::Refused(told(error)),
+    }
+}
+
+fn wait(limit: &LimitExceededErrorData) -> Duration {
+    match limit.retry_after {
+        Some(RetryAfter::Delay(delay)) => delay,
+        Some(RetryAfter::DateTime(at)) => at.duration_since(SystemTime::now()).unwrap_or_default(),
+        None => LIMITED_FOR,
+    }
+}
+
+/// The error with its causes, in one line. Access tokens travel in headers and are in no such text.
+pub(super) fn told(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}

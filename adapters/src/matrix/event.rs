@@ -1,0 +1,258 @@
+//! Reads an event's JSON as what a person did. Tolerant: what is unknown or malformed is nobody's act, never an error.
+
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The fields that all events have.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Event {
+    pub event_id: String,
+    pub sender: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Milliseconds since 1970, by the sender's homeserver.
+    #[serde(default)]
+    pub origin_server_ts: u64,
+    #[serde(default)]
+    pub content: Value,
+    /// Where room versions before 11 have it.
+    #[serde(default)]
+    pub redacts: Option<String>,
+    #[serde(default)]
+    pub state_key: Option<String>,
+    #[serde(default)]
+    pub unsigned: Value,
+}
+
+/// What somebody did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// Wrote a message.
+    Said(Said),
+    /// Reacted to a message.
+    Reacted { on: String, emoji: String },
+    /// Took a message or a reaction back.
+    Redacted(String),
+    /// Asks to be verified, in the room.
+    AsksForVerification,
+    /// Somebody's membership, or their profile, changed.
+    Membership { of: String, from: Option<String>, to: String },
+}
+
+/// A message's text and what it refers to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// The text, without the quotation that older clients put before a reply.
+    pub text: String,
+    /// The HTML, where there is some.
+    pub html: String,
+    /// Who is meant: `m.mentions`; `None` where the client says nothing of it.
+    pub mentions: Option<Vec<String>>,
+    /// The thread it is in.
+    pub thread: Option<String>,
+    /// The message it replies to; in a thread only a reply that a person meant.
+    pub reply_to: Option<String>,
+    /// A notice: by convention what bots write, and what bots must not react to.
+    /// <https://spec.matrix.org/v1.15/client-server-api/#mnotice>
+    pub is_notice: bool,
+}
+
+impl Event {
+    /// Reads the fields; `None` if it is no event.
+    pub(super) fn read(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+
+    /// The thread it says to be in. Relations are outside of what is encrypted, so this is so for all messages.
+    pub(super) fn thread(&self) -> Option<String> {
+        let relation = &self.content["m.relates_to"];
+        text_of(relation, "event_id").filter(|_| relation["rel_type"] == "m.thread")
+    }
+
+    /// When it was sent.
+    pub(super) fn sent_at(&self) -> SystemTime {
+        let year_2200 = 7_258_118_400_000;
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.origin_server_ts.min(year_2200))
+    }
+
+    /// What was done; `None` for all that is not the bot's business.
+    pub(super) fn deed(&self) -> Option<Deed> {
+        match self.kind.as_str() {
+            "m.room.message" if self.state_key.is_none() => said(&self.content),
+            "m.reaction" => reacted(&self.content),
+            "m.room.redaction" => {
+                let redacted = self.redacts.clone().or_else(|| text_of(&self.content, "redacts"));
+                redacted.map(Deed::Redacted)
+            }
+            "m.room.member" => Some(Deed::Membership {
+                of: self.state_key.clone()?,
+                from: text_of(&self.unsigned["prev_content"], "membership"),
+                to: text_of(&self.content, "membership")?,
+            }),
+            _ => None,
+        }
+    }
+}
+
+fn said(content: &Value) -> Option<Deed> {
+    let relation = &content["m.relates_to"];
+    let kind = content["msgtype"].as_str()?;
+    if kind == "m.key.verification.request" {
+        return Some(Deed::AsksForVerification);
+    }
+    // The edit of a message is no new message: what was acted on stays acted on.
+    if relation["rel_type"] == "m.replace" {
+        return None;
+    }
+    let in_thread = relation["rel_type"] == "m.thread";
+    let fallback = in_thread && relation["is_falling_back"].as_bool().unwrap_or(false);
+    let reply_to = text_of(&relation["m.in_reply_to"], "event_id").filter(|_| !fallback);
+    let body = body_of(kind, content)?;
+    let text = if reply_to.is_some() || fallback { without_quotation(&body) } else { body.as_str() };
+    Some(Deed::Said(Said {
+        text: text.trim().to_owned(),
+        html: text_of(content, "formatted_body").unwrap_or_default(),
+        mentions: mentions_of(content),
+        thread: text_of(relation, "event_id").filter(|_| in_thread),
+        reply_to,
+        is_notice: kind == "m.notice",
+    }))
+}
+
+/// The text of a message, or the caption of a file: a body that differs from the file's name.
+/// <https://spec.matrix.org/v1.15/client-server-api/#media-captions>
+fn body_of(kind: &str, content: &Value) -> Option<String> {
+    let body = text_of(content, "body")?;
+    match kind {
+        "m.text" | "m.notice" | "m.emote" => Some(body),
+        "m.file" | "m.image" | "m.audio" | "m.video" => {
+            let name = text_of(content, "filename")?;
+            (name != body).then_some(body)
+        }
+        _ => None,
+    }
+}
+
+fn reacted(content: &Value) -> Option<Deed> {
+    let relation = &content["m.relates_to"];
+    let is_annotation = relation["rel_type"] == "m.annotation";
+    let on = text_of(relation, "event_id").filter(|_| is_annotation)?;
+    Some(Deed::Reacted { on, emoji: text_of(relation, "key")? })
+}
+
+fn mentions_of(content: &Value) -> Option<Vec<String>> {
+    let mentions = content.get("m.mentions")?;
+    let users = mentions["user_ids"].as_array().into_iter().flatten();
+    Some(users.filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+fn text_of(value: &Value, key: &str) -> Option<String> {
+    value.get(key)?.as_str().map(str::to_owned)
+}
+
+/// Clients before version 1.13 of the specification quote what they reply to: lines with `>`, then an empty one.
+fn without_quotation(body: &str) -> &str {
+    if !body.starts_with("> <") && !body.starts_with("> * <") {
+        return body;
+    }
+    let mut rest = body;
+    while rest.starts_with('>') {
+        let Some((_, after)) = rest.split_once('\n') else { return body };
+        rest = after;
+    }
+    rest.strip_prefix('\n').unwrap_or(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn deed(kind: &str, content: &Value) -> Option<Deed> {
+        let event = json!({ "event_id": "$1", "sender": "@ann:x", "type": kind, "content": content });
+        Event::read(&event.to_string())?.deed()
+    }
+
+    fn heard(content: &Value) -> Said {
+        match deed("m.room.message", content) {
+            Some(Deed::Said(said)) => said,
+            other => panic!("not words: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_reply_loses_its_quotation_and_keeps_its_target() {
+        let said = heard(&json!({
+            "msgtype": "m.text",
+            "body": "> <@bot:x> what I said\n> in two lines\n\nyes 3",
+            "m.relates_to": { "m.in_reply_to": { "event_id": "$q" } },
+        }));
+        assert_eq!((said.text.as_str(), said.reply_to.as_deref()), ("yes 3", Some("$q")));
+        let quoted = heard(&json!({ "msgtype": "m.text", "body": "> <a> is HTML\n\nright?" }));
+        assert_eq!(quoted.text, "> <a> is HTML\n\nright?");
+    }
+
+    #[test]
+    fn a_thread_is_told_from_a_reply() {
+        let relation = json!({ "rel_type": "m.thread", "event_id": "$root", "is_falling_back": true,
+                               "m.in_reply_to": { "event_id": "$last" } });
+        let said = heard(&json!({ "msgtype": "m.text", "body": "in it", "m.relates_to": relation }));
+        assert_eq!((said.thread.as_deref(), said.reply_to), (Some("$root"), None));
+        let relation = json!({ "rel_type": "m.thread", "event_id": "$root",
+                               "m.in_reply_to": { "event_id": "$q" } });
+        let said = heard(&json!({ "msgtype": "m.text", "body": "yes", "m.relates_to": relation }));
+        assert_eq!((said.thread.as_deref(), said.reply_to.as_deref()), (Some("$root"), Some("$q")));
+    }
+
+    #[test]
+    fn edits_stickers_files_without_words_and_state_are_no_words() {
+        let edit = json!({ "msgtype": "m.text", "body": "* x", "m.relates_to":
+                           { "rel_type": "m.replace", "event_id": "$1" } });
+        let file = json!({ "msgtype": "m.image", "body": "cat.jpg", "filename": "cat.jpg" });
+        for content in [edit, file, json!({}), json!(null), json!({ "msgtype": 7, "body": [] })] {
+            assert_eq!(deed("m.room.message", &content), None, "{content}");
+        }
+        assert_eq!(deed("m.sticker", &json!({ "body": "hi" })), None);
+        let captioned = json!({ "msgtype": "m.image", "body": "!what is this", "filename": "cat.jpg" });
+        assert_eq!(heard(&captioned).text, "!what is this");
+    }
+
+    #[test]
+    fn mentions_reactions_redactions_and_memberships_are_read() {
+        let said =
+            heard(&json!({ "msgtype": "m.notice", "body": "x", "m.mentions": { "user_ids": ["@a:x", 3] } }));
+        assert_eq!((said.mentions, said.is_notice), (Some(vec!["@a:x".to_owned()]), true));
+        let relation =
+            json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": "$q", "key": "✅" } });
+        assert_eq!(
+            deed("m.reaction", &relation),
+            Some(Deed::Reacted { on: "$q".into(), emoji: "✅".into() })
+        );
+        let redacted = Some(Deed::Redacted("$p".into()));
+        assert_eq!(deed("m.room.redaction", &json!({ "redacts": "$p" })), redacted);
+        let old =
+            r#"{"event_id":"$1","sender":"@a:x","type":"m.room.redaction","redacts":"$p","content":{}}"#;
+        assert_eq!(Event::read(old).and_then(|event| event.deed()), redacted);
+        let member = r#"{"event_id":"$1","sender":"@a:x","type":"m.room.member","state_key":"@b:x","content":{"membership":"join"}}"#;
+        let deed = Event::read(member).and_then(|event| event.deed());
+        assert_eq!(deed, Some(Deed::Membership { of: "@b:x".into(), from: None, to: "join".into() }));
+    }
+
+    proptest! {
+        #[test]
+        fn no_json_breaks_the_reading(
+            kind in "(m.room.message|m.reaction|m.room.redaction|m.room.member|\\PC{0,5})",
+            key in "(msgtype|body|m.relates_to|m.mentions|formatted_body|filename|redacts)",
+            value in "(\\{.{0,20}|\"m.text\"|\\[1,null\\]|[0-9]{1,25}|null|\\PC{0,10})",
+            body in "(> <)?\\PC{0,20}(\n)?\\PC{0,9}",
+        ) {
+            let value: Value = serde_json::from_str(&value).unwrap_or(Value::String(value));
+            let content = json!({ "msgtype": "m.text", "body": body, key: value });
+            let _ = deed(&kind, &content);
+        }
+    }
+}

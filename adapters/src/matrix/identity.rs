@@ -1,0 +1,149 @@
+//! The bot's cross-signing identity: made once, recovered by its key, never reset silently; and the key for the operator.
+//!
+//! Clients do not exchange messages with devices that their owner has not signed:
+//! <https://docs.element.io/latest/element-support/device-verification/>
+
+use matrix_sdk::{
+    Client,
+    encryption::recovery::{RecoveryError, RecoveryState},
+    ruma::api::client::uiaa::{AuthData, MatrixUserIdentifier, Password, UserIdentifier},
+};
+
+use super::{
+    Config,
+    client::{Files, cannot},
+    errors::{failure, told},
+    private,
+};
+use crate::AdapterError;
+
+/// Makes the bot's device one that others trust.
+///
+/// # Errors
+/// [`AdapterError::Config`] where the account has an identity whose keys are not here and cannot be recovered.
+pub(super) async fn establish(config: &Config, files: &Files, client: &Client) -> Result<(), AdapterError> {
+    let encryption = client.encryption();
+    encryption.wait_for_e2ee_initialization_tasks().await;
+    let me = client.user_id().ok_or_else(|| AdapterError::Rejected("not logged in".into()))?;
+    let identity = encryption.request_user_identity(me).await.map_err(|error| failure(&error).told())?;
+    let complete = encryption.cross_signing_status().await.is_some_and(|status| status.is_complete());
+    match (identity, complete) {
+        (None, _) => bootstrap(config, client).await?,
+        (Some(_), true) => {}
+        (Some(_), false) => recover(config, files, client).await?,
+    }
+    enable_recovery(config, files, client).await?;
+    sign_own_device(client).await
+}
+
+/// The first upload needs no further authentication on most homeservers; where it does, the password is it.
+async fn bootstrap(config: &Config, client: &Client) -> Result<(), AdapterError> {
+    let encryption = client.encryption();
+    let Err(error) = encryption.bootstrap_cross_signing(None).await else { return Ok(()) };
+    let Some(asked) = error.as_uiaa_response() else { return Err(failure(&error).told()) };
+    if config.password.is_empty() {
+        return Err(AdapterError::Config {
+            key: "matrix.password",
+            why: "the homeserver wants it once, to sign the bot's device; add it, and remove it after the start if you like.".into(),
+        });
+    }
+    let me = client.user_id().map(ToString::to_string).unwrap_or_default();
+    let user = UserIdentifier::Matrix(MatrixUserIdentifier::new(me));
+    let mut password = Password::new(user, config.password.reveal().to_owned());
+    password.session.clone_from(&asked.session);
+    let signed = encryption.bootstrap_cross_signing(Some(AuthData::Password(password))).await;
+    signed.map_err(|error| match error.as_uiaa_response() {
+        Some(_) => AdapterError::Config {
+            key: "matrix.password",
+            why: "the homeserver refuses it for signing the bot's device.".into(),
+        },
+        None => failure(&error).told(),
+    })
+}
+
+async fn recover(config: &Config, files: &Files, client: &Client) -> Result<(), AdapterError> {
+    let Some((key, source)) = known_key(config, files)? else {
+        return Err(AdapterError::Config {
+            key: "matrix.recovery_key",
+            why: "the account already has an identity, whose keys are not here. Write its recovery key; if that is lost, reset the \
+                  identity in another app of the account (Element: Settings → Encryption → Reset), then start again."
+                .into(),
+        });
+    };
+    match client.encryption().recovery().recover(&key).await {
+        Ok(()) => {
+            tracing::info!(source, "the account's keys were recovered");
+            Ok(())
+        }
+        Err(RecoveryError::Sdk(error)) => Err(failure(&error).told()),
+        Err(error) => Err(AdapterError::Config {
+            key: "matrix.recovery_key",
+            why: format!("the key from {source} does not open the account's keys ({}).", told(&error)),
+        }),
+    }
+}
+
+/// The recovery key of bot.toml, or the one that the bot has made.
+fn known_key(config: &Config, files: &Files) -> Result<Option<(String, String)>, AdapterError> {
+    if !config.recovery_key.is_empty() {
+        return Ok(Some((config.recovery_key.reveal().to_owned(), "bot.toml".to_owned())));
+    }
+    let path = files.recovery_key();
+    let bytes = private::read(&path).map_err(|error| cannot(&path, "read", &error))?;
+    let key = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    Ok(key.map(|key| (key.trim().to_owned(), format!("`{}`", path.display()))))
+}
+
+/// Without recovery a lost store is a lost identity. An operator's own recovery is left alone.
+async fn enable_recovery(config: &Config, files: &Files, client: &Client) -> Result<(), AdapterError> {
+    let recovery = client.encryption().recovery();
+    let begun = files.recovery_begun();
+    let cut = begun.exists() && config.recovery_key.is_empty();
+    let made = match recovery.state() {
+        // The key that nobody has seen opens nothing: another one in its place harms nobody.
+        RecoveryState::Enabled if cut => recovery.reset_key().await,
+        RecoveryState::Disabled => {
+            private::write(&begun, b"").map_err(|error| cannot(&begun, "written", &error))?;
+            recovery.enable().await
+        }
+        RecoveryState::Incomplete if known_key(config, files)?.is_some() => {
+            return recover(config, files, client).await;
+        }
+        RecoveryState::Enabled | RecoveryState::Incomplete | RecoveryState::Unknown => return Ok(()),
+    };
+    match made {
+        Ok(key) => save_key(files, &key),
+        Err(RecoveryError::Sdk(error)) => Err(failure(&error).told()),
+        Err(error) => {
+            // A backup that another app made, without secret storage: the bot works without one of its own.
+            tracing::warn!(
+                error = told(&error),
+                "no recovery key could be made; a lost store would cost the bot its identity"
+            );
+            let _ = std::fs::remove_file(&begun);
+            Ok(())
+        }
+    }
+}
+
+fn save_key(files: &Files, key: &str) -> Result<(), AdapterError> {
+    let path = files.recovery_key();
+    private::write(&path, format!("{key}\n").as_bytes()).map_err(|error| cannot(&path, "written", &error))?;
+    let _ = std::fs::remove_file(files.recovery_begun());
+    tracing::info!(file = %path.display(), "the account's recovery key is here; keep a copy of it elsewhere");
+    Ok(())
+}
+
+async fn sign_own_device(client: &Client) -> Result<(), AdapterError> {
+    let encryption = client.encryption();
+    let device = encryption.get_own_device().await.map_err(|error| AdapterError::Rejected(told(&error)))?;
+    let Some(device) = device else { return Ok(()) };
+    if !device.is_verified_with_cross_signing()
+        && let Err(error) = device.verify().await
+    {
+        tracing::warn!(error = told(&error), "the bot's own device could not be signed");
+    }
+    let fingerprint = encryption.ed25519_key().await.unwrap_or_default();
+    tracing::info!(user = %device.user_id(), device = %device.device_id(), fingerprint, "encryption is set up");
+    Ok(())
+}

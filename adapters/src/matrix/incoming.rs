@@ -1,0 +1,227 @@
+//! From an event in a room to an [`Incoming`]: who is meant, which thread, which of the bot's messages.
+
+use std::sync::Arc;
+
+use matrix_sdk::{Room, deserialized_responses::TimelineEventKind, ruma::UserId};
+
+use super::{
+    bot::Bot,
+    event::{Deed, Event, Said},
+    rooms::Place,
+    send,
+    sent::Whose,
+    trouble,
+};
+use crate::{Act, Addressed, Incoming, MessageId, Sender, address};
+
+/// Reads an event that is readable. `None` for what is nobody's act, or not one that the bot may trust.
+pub(super) async fn hear(
+    bot: &Arc<Bot>,
+    room: &Room,
+    event: &Event,
+    kind: &TimelineEventKind,
+) -> Option<Incoming> {
+    let me = room.own_user_id();
+    if event.sender == me.as_str() {
+        return None;
+    }
+    match event.deed()? {
+        Deed::Said(said) => {
+            let place = Place::new(room.room_id(), said.thread.as_deref());
+            if is_forgeable(bot, room, kind).await {
+                trouble::not_encrypted(bot, room, event);
+                return None;
+            }
+            Some(spoken(bot, room, event, said, &place).await)
+        }
+        Deed::Reacted { on, emoji } => {
+            let on = MessageId::new(on);
+            let key = bot.sent.picked(&on, &emoji)?;
+            let (_, thread) = bot.sent.find(on.as_str())?;
+            let place = Place::new(room.room_id(), thread.as_deref());
+            Some(act(room, event, Act::Chose { on, key }, &place).await)
+        }
+        Deed::Redacted(message) => {
+            let thread = bot.sent.find(&message).and_then(|(_, thread)| thread);
+            let place = Place::new(room.room_id(), thread.as_deref());
+            let message = MessageId::new(message);
+            Some(act(room, event, Act::Redacted { message }, &place).await)
+        }
+        Deed::AsksForVerification | Deed::Membership { .. } => None,
+    }
+}
+
+/// A message that is not encrypted in a room that is: the homeserver may have written it.
+async fn is_forgeable(bot: &Bot, room: &Room, kind: &TimelineEventKind) -> bool {
+    let plain = matches!(kind, TimelineEventKind::PlainText { .. });
+    plain
+        && bot.config.require_verified
+        && room.latest_encryption_state().await.is_ok_and(|state| state.is_encrypted())
+}
+
+async fn spoken(bot: &Bot, room: &Room, event: &Event, said: Said, place: &Place) -> Incoming {
+    bot.sent.add(&event.event_id, Whose::Others, place.thread.as_ref().map(ToString::to_string));
+    let to_me = match &said.reply_to {
+        Some(id) => replies_to_me(bot, place, id).await,
+        None => false,
+    };
+    let mut incoming = act(room, event, Act::Said { text: String::new() }, place).await;
+    let (addressed, text) = addressed(bot, room.own_user_id(), &said, to_me, incoming.shared);
+    incoming.sender.is_bot = said.is_notice;
+    incoming.addressed = addressed;
+    incoming.act = Act::Said { text };
+    incoming.reply_to = said.reply_to.map(MessageId::new);
+    incoming
+}
+
+async fn replies_to_me(bot: &Bot, place: &Place, id: &str) -> bool {
+    let Ok(id) = id.try_into() else { return false };
+    send::is_mine(bot, place, &id).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "whose message a reply is to could not be found out");
+        false
+    })
+}
+
+/// By what a message is meant for the bot, and its text without the address.
+fn addressed(bot: &Bot, me: &UserId, said: &Said, to_me: bool, shared: bool) -> (Option<Addressed>, String) {
+    let display = &bot.identity.display_name;
+    let link = format!("https://matrix.to/#/{me}");
+    // Apps that write Markdown make a pill a link.
+    let pills = [format!("[{display}]({link})"), format!("[{me}]({link})"), format!("[@{display}]({link})")];
+    let names: Vec<&str> =
+        [me.localpart(), me.as_str()].into_iter().chain(pills.iter().map(String::as_str)).collect();
+    let mentioned = match &said.mentions {
+        Some(people) => people.iter().any(|id| id == me.as_str()),
+        None => said.html.contains(&format!("{link}\"")),
+    };
+    match address::strip(&said.text, &bot.identity, &names) {
+        Some((how, text)) => (Some(how), text),
+        None if mentioned => (Some(Addressed::Name), said.text.clone()),
+        None if to_me => (Some(Addressed::Reply), said.text.clone()),
+        None => ((!shared).then_some(Addressed::Direct), said.text.clone()),
+    }
+}
+
+async fn act(room: &Room, event: &Event, act: Act, place: &Place) -> Incoming {
+    Incoming {
+        id: MessageId::new(event.event_id.as_str()),
+        room: place.name(),
+        sender: Sender {
+            id: event.sender.as_str().into(),
+            name: name_of(room, &event.sender).await.as_str().into(),
+            is_bot: false,
+        },
+        act,
+        addressed: None,
+        // Where the homeserver tells no number (0), others may read along.
+        shared: !(1..=2).contains(&room.active_members_count()),
+        reply_to: None,
+        sent_at: event.sent_at(),
+    }
+}
+
+async fn name_of(room: &Room, id: &str) -> String {
+    let Ok(user) = <&UserId>::try_from(id) else { return id.to_owned() };
+    let member = match room.get_member_no_sync(user).await.ok().flatten() {
+        Some(member) => Some(member),
+        None => room.get_member(user).await.ok().flatten(),
+    };
+    member.and_then(|member| member.display_name().map(str::to_owned)).unwrap_or_else(|| id.to_owned())
+}
+
+/// When a room's first event after an invitation or a join came: what was said before was not for the bot.
+pub(super) fn first_for_me(events: &[Event], me: &UserId) -> usize {
+    let enters = |event: &Event| match event.deed() {
+        Some(Deed::Membership { of, from, to }) if of == me.as_str() => {
+            // A join after an invitation that is not shown: all that is shown came after it.
+            to == "invite" || to == "join" && !matches!(from.as_deref(), Some("join" | "invite"))
+        }
+        _ => false,
+    };
+    events.iter().rposition(enters).map_or(0, |at| at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{Identity, Setting, matrix::Config};
+
+    fn bot(display_name: &str) -> (std::sync::Arc<Bot>, tempfile::TempDir) {
+        let place = tempfile::tempdir().expect("a folder");
+        let identity =
+            Identity { display_name: display_name.into(), prefixes: vec!["!".into()], ..Identity::default() };
+        let setting = Setting { identity, state: place.path().to_owned() };
+        (Bot::new(Config::default(), setting).expect("a bot"), place)
+    }
+
+    fn heard(name: &str, said: Said, to_me: bool, shared: bool) -> (Option<Addressed>, String) {
+        let me = UserId::parse("@timmy_bot:example.org").expect("an id");
+        addressed(&bot(name).0, &me, &said, to_me, shared)
+    }
+
+    fn text(text: &str) -> Said {
+        Said { text: text.into(), ..Said::default() }
+    }
+
+    fn pill(mentions: Option<Vec<String>>, body: &str) -> Said {
+        let html = "<a href=\"https://matrix.to/#/@timmy_bot:example.org\">Timmy 🤖</a>: status".into();
+        Said { html, mentions, ..text(body) }
+    }
+
+    #[test]
+    fn every_address_of_matrix_is_seen_and_taken_off() {
+        let by = |how, text: &str| (Some(how), text.to_owned());
+        for said in
+            ["Timmy 🤖: status", "timmy status", "@timmy_bot:example.org: status", "timmy_bot, status"]
+        {
+            assert_eq!(heard("Timmy 🤖", text(said), false, true), by(Addressed::Name, "status"), "{said}");
+        }
+        let me = vec!["@timmy_bot:example.org".to_owned()];
+        for said in [
+            pill(Some(me.clone()), "Timmy 🤖: status"),
+            pill(None, "Timmy 🤖: status"),
+            pill(Some(me.clone()), "[Timmy 🤖](https://matrix.to/#/@timmy_bot:example.org): status"),
+        ] {
+            assert_eq!(heard("Timmy 🤖", said, false, true), by(Addressed::Name, "status"));
+        }
+        assert_eq!(heard("Timmy", text("!status"), false, true), by(Addressed::Prefix, "status"));
+        assert_eq!(heard("Timmy", text("yes"), true, true), by(Addressed::Reply, "yes"));
+        assert_eq!(heard("Timmy", text("yes"), false, false), by(Addressed::Direct, "yes"));
+        let within = Said { mentions: Some(me), ..text("ask the bot") };
+        assert_eq!(heard("Other", within, false, true), by(Addressed::Name, "ask the bot"));
+    }
+
+    #[test]
+    fn talk_and_mentions_of_others_are_not_for_the_bot() {
+        let other = pill(Some(vec!["@ann:example.org".into()]), "hello Ann");
+        assert_eq!(heard("Timmy", other, false, true).0, None);
+        let longer = Said {
+            html: "<a href=\"https://matrix.to/#/@timmy_bot:example.org.evil\">x</a>".into(),
+            ..text("x")
+        };
+        assert_eq!(heard("Timmy", longer, false, true).0, None);
+        assert_eq!(heard("Timmy", text("what does timmy do?"), false, true).0, None);
+    }
+
+    fn member(to: &str, from: Value) -> Event {
+        let json = json!({ "event_id": "$m", "sender": "@a:x", "type": "m.room.member", "state_key": "@me:x",
+                           "content": { "membership": to }, "unsigned": { "prev_content": { "membership": from } } });
+        Event::read(&json.to_string()).expect("an event")
+    }
+
+    #[test]
+    fn what_was_said_before_the_invitation_is_not_for_the_bot() {
+        let me = UserId::parse("@me:x").expect("an id");
+        let said =
+            || Event::read(r#"{"event_id":"$s","sender":"@a:x","type":"m.room.message"}"#).expect("one");
+        let invited =
+            [said(), member("invite", Value::Null), said(), member("join", json!("invite")), said()];
+        assert_eq!(first_for_me(&invited, &me), 2);
+        assert_eq!(first_for_me(&[said(), member("join", Value::Null), said()], &me), 2);
+        let renamed = [said(), member("join", json!("join")), said()];
+        assert_eq!(first_for_me(&renamed, &me), 0);
+        assert_eq!(first_for_me(&[said(), member("join", json!("invite")), said()], &me), 0);
+    }
+}

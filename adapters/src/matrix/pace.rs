@@ -1,0 +1,263 @@
+//! How fast the bot may send: a model of the homeserver's limit, which questions pass first and passing states only with room to spare.
+//!
+//! Synapse's default lets a user send 10 events at once and then one in 5 s, over all rooms, edits and reactions counted
+//! (`rc_message`: <https://element-hq.github.io/synapse/latest/usage/configuration/config_documentation.html#rc_message>).
+//! Until the homeserver shows otherwise it is taken to be such a one; whether it is shows in what it lets pass and what it refuses.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::AdapterError;
+
+const BURST: f64 = 10.0;
+const EVERY: Duration = Duration::from_secs(5);
+/// What passing states leave for questions and answers.
+const RESERVE: f64 = 4.0;
+/// So many events beyond the model's burst, and no refusal: there is no such limit here.
+const PROOF: f64 = 3.0;
+/// A refusal is taken for the rule no longer than this: it may have been a passing one.
+const RULE: Duration = Duration::from_secs(600);
+
+/// What an event is worth; the first goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// A question that a person is to answer.
+    Question,
+    /// An answer, or the last state of a message that changed.
+    Final,
+    /// Reactions offered, and taken away.
+    Decoration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limit {
+    /// Nothing is known: Synapse's default is presumed for passing states, and nothing else waits.
+    Presumed,
+    /// It refused an event: all wait for their turn.
+    Seen,
+    /// It let pass more than the default would.
+    None,
+}
+
+struct State {
+    limit: Limit,
+    /// Events that may be sent now; below 0 where more were let pass than the model has.
+    tokens: f64,
+    counted: Instant,
+    blocked_until: Instant,
+    waiting: BTreeSet<(Urgency, u64)>,
+    tickets: u64,
+}
+
+/// The pace of one account.
+pub(super) struct Pace {
+    state: Mutex<State>,
+}
+
+/// A place in the queue, given up when dropped.
+struct Ticket<'a> {
+    pace: &'a Pace,
+    place: (Urgency, u64),
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            state: Mutex::new(State {
+                limit: Limit::Presumed,
+                tokens: BURST,
+                counted: now,
+                blocked_until: now,
+                waiting: BTreeSet::new(),
+                tickets: 0,
+            }),
+        }
+    }
+
+    /// Leave for a passing state, or [`AdapterError::RateLimited`] at once: a newer state will be better to show later.
+    pub(super) fn frame(&self) -> Result<(), AdapterError> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.count(now);
+        let wait = match state.limit {
+            Limit::None => Duration::ZERO,
+            Limit::Presumed | Limit::Seen if !state.waiting.is_empty() => EVERY,
+            Limit::Presumed | Limit::Seen => state.until(RESERVE + 1.0),
+        };
+        let wait = wait.max(state.blocked_until.saturating_duration_since(now));
+        if !wait.is_zero() {
+            return Err(AdapterError::RateLimited { retry_after: wait });
+        }
+        state.tokens -= 1.0;
+        Ok(())
+    }
+
+    /// Waits for the turn of an event that must be sent.
+    pub(super) async fn turn(&self, urgency: Urgency) {
+        let ticket = self.queue(urgency);
+        while let Some(until) = self.try_pass(ticket.place) {
+            sleep_until(until).await;
+        }
+    }
+
+    /// The homeserver took an event.
+    pub(super) fn passed(&self) {
+        let mut state = self.lock();
+        state.count(Instant::now());
+        if state.limit == Limit::Presumed && state.tokens <= -PROOF {
+            tracing::debug!("the homeserver has no default limit");
+            state.limit = Limit::None;
+        }
+    }
+
+    /// The homeserver refused an event as too fast.
+    pub(super) fn refused(&self, retry_after: Duration) {
+        let mut state = self.lock();
+        let now = Instant::now();
+        // Known by now to be the rule: at the end of the wait there is room for one.
+        state.limit = Limit::Seen;
+        state.counted = now + retry_after;
+        state.tokens = 1.0;
+        state.blocked_until = state.blocked_until.max(now + retry_after);
+    }
+
+    fn queue(&self, urgency: Urgency) -> Ticket<'_> {
+        let mut state = self.lock();
+        state.tickets += 1;
+        let place = (urgency, state.tickets);
+        state.waiting.insert(place);
+        Ticket { pace: self, place }
+    }
+
+    /// Takes a token, or says when to try again.
+    fn try_pass(&self, place: (Urgency, u64)) -> Option<Instant> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.count(now);
+        if state.blocked_until > now {
+            return Some(state.blocked_until);
+        }
+        if state.limit == Limit::Seen {
+            let first = state.waiting.first() == Some(&place);
+            let wait = state.until(1.0);
+            if !first || !wait.is_zero() {
+                // One that is not first looks again a little later than the first could have gone.
+                return Some(now + wait.max(Duration::from_millis(if first { 10 } else { 50 })));
+            }
+        }
+        state.tokens -= 1.0;
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every state is a valid one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Adds what has come since the last count.
+    fn count(&mut self, now: Instant) {
+        let since = now.saturating_duration_since(self.counted);
+        self.tokens = (self.tokens + since.as_secs_f64() / EVERY.as_secs_f64()).min(BURST);
+        self.counted = self.counted.max(now);
+        if self.limit == Limit::Seen && now.saturating_duration_since(self.blocked_until) > RULE {
+            self.limit = Limit::Presumed;
+        }
+    }
+
+    /// How long until there are so many.
+    fn until(&self, tokens: f64) -> Duration {
+        EVERY.mul_f64((tokens - self.tokens).max(0.0))
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.pace.lock().waiting.remove(&self.place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn wait_of(frame: Result<(), AdapterError>) -> Duration {
+        match frame {
+            Err(AdapterError::RateLimited { retry_after }) => retry_after,
+            other => panic!("not limited: {other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_leave_a_reserve_and_then_come_every_five_seconds() {
+        let pace = Pace::new();
+        for _ in 0..6 {
+            pace.frame().expect("within the burst");
+        }
+        assert_eq!(wait_of(pace.frame()).as_secs_f64().round(), 5.0);
+        tokio::time::advance(EVERY + Duration::from_millis(1)).await;
+        pace.frame().expect("one has come");
+        assert!(pace.frame().is_err());
+        let before = Instant::now();
+        for _ in 0..4 {
+            pace.turn(Urgency::Question).await;
+        }
+        assert_eq!(Instant::now(), before, "the reserve is there for them");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_limit_nothing_waits_once_that_shows() {
+        let pace = Pace::new();
+        let before = Instant::now();
+        for _ in 0..16 {
+            pace.turn(Urgency::Final).await;
+            pace.passed();
+        }
+        for _ in 0..100 {
+            pace.frame().expect("no limit");
+        }
+        assert_eq!(Instant::now(), before);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_refusal_a_question_goes_before_what_waited_longer() {
+        let pace = Arc::new(Pace::new());
+        pace.refused(Duration::from_secs(3));
+        assert!(wait_of(pace.frame()) >= Duration::from_secs(3));
+        let begun = Instant::now();
+        let (told, mut order) = tokio::sync::mpsc::unbounded_channel();
+        for urgency in [Urgency::Decoration, Urgency::Final, Urgency::Final, Urgency::Question] {
+            let (pace, told) = (pace.clone(), told.clone());
+            tokio::spawn(async move {
+                pace.turn(urgency).await;
+                let _ = told.send((urgency, begun.elapsed().as_secs()));
+            });
+            tokio::task::yield_now().await;
+        }
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            seen.extend(order.recv().await);
+        }
+        let expected =
+            [(Urgency::Question, 3), (Urgency::Final, 8), (Urgency::Final, 13), (Urgency::Decoration, 18)];
+        assert_eq!(seen, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_stops_waiting_does_not_stand_in_the_way() {
+        let pace = Pace::new();
+        pace.refused(Duration::from_secs(1));
+        let gone = tokio::time::timeout(Duration::from_millis(10), pace.turn(Urgency::Question)).await;
+        assert!(gone.is_err());
+        tokio::time::timeout(Duration::from_secs(2), pace.turn(Urgency::Final)).await.expect("its turn");
+    }
+}

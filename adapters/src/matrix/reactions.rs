@@ -1,0 +1,104 @@
+//! Choices as reactions: the bot puts the emoji below its message, and takes them away when it is settled.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use matrix_sdk::ruma::{OwnedEventId, TransactionId, api::client::redact::redact_event};
+use serde_json::json;
+
+use super::{bot::Bot, pace::Urgency, rooms::Place, send};
+use crate::Choice;
+
+/// Reactions may wait behind all that is more urgent, but not for ever.
+const LONGEST: Duration = Duration::from_secs(30 * 60);
+
+/// Each choice with its emoji; one that has none is shown by its number.
+pub(super) fn with_emoji(choices: &[Choice]) -> Vec<(String, Choice)> {
+    let emoji = |(index, choice): (usize, &Choice)| {
+        let emoji = choice.emoji.clone().unwrap_or_else(|| number(index + 1));
+        (emoji, choice.clone())
+    };
+    choices.iter().enumerate().map(emoji).collect()
+}
+
+fn number(n: usize) -> String {
+    match n {
+        1..=9 => format!("{n}\u{FE0F}\u{20E3}"),
+        10 => "🔟".to_owned(),
+        n => char::from_u32(0x1F1E6 + u32::try_from(n - 11).unwrap_or(25).min(25))
+            .map(String::from)
+            .unwrap_or_default(),
+    }
+}
+
+/// Offers the choices below the message; the emoji appear one after another.
+pub(super) fn offer(bot: &Arc<Bot>, place: &Place, id: &OwnedEventId, choices: &[(String, Choice)]) {
+    let new = bot.sent.offer(id.as_str(), choices);
+    if !new.is_empty() {
+        bot.beside(LONGEST, seed(bot.clone(), place.clone(), id.clone(), new));
+    }
+}
+
+/// Takes the bot's emoji away from a message that is settled.
+pub(super) fn take_away(bot: &Arc<Bot>, place: &Place, id: &OwnedEventId) {
+    let seeds = bot.sent.close(id.as_str());
+    if !seeds.is_empty() {
+        bot.beside(LONGEST, redact_all(bot.clone(), place.clone(), seeds));
+    }
+}
+
+async fn seed(bot: Arc<Bot>, place: Place, id: OwnedEventId, emoji: Vec<String>) {
+    for emoji in emoji {
+        if !bot.sent.is_open(id.as_str()) {
+            return;
+        }
+        let relation = json!({ "rel_type": "m.annotation", "event_id": id, "key": emoji });
+        let content = json!({ "m.relates_to": relation });
+        match send::dispatch(&bot, &place, "m.reaction", content, Some(Urgency::Decoration)).await {
+            Ok(reaction) if bot.sent.seeded(id.as_str(), reaction.as_str()) => {}
+            Ok(reaction) => redact(&bot, &place, reaction).await,
+            Err(error) => {
+                return tracing::warn!(%error, "a reaction could not be offered; words still answer");
+            }
+        }
+    }
+}
+
+async fn redact_all(bot: Arc<Bot>, place: Place, reactions: Vec<String>) {
+    for reaction in reactions {
+        if let Ok(reaction) = OwnedEventId::try_from(reaction) {
+            redact(&bot, &place, reaction).await;
+        }
+    }
+}
+
+async fn redact(bot: &Bot, place: &Place, reaction: OwnedEventId) {
+    let transaction = TransactionId::new();
+    let attempt = |room: matrix_sdk::Room| -> BoxFuture<'_, matrix_sdk::Result<()>> {
+        let request =
+            redact_event::v3::Request::new(room.room_id().to_owned(), reaction.clone(), transaction.clone());
+        Box::pin(async move { Ok(room.client().send(request).await.map(drop)?) })
+    };
+    if let Err(error) = send::until_sent(bot, place, Urgency::Decoration, attempt).await {
+        tracing::warn!(%error, "a reaction could not be taken away");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_without_an_emoji_is_a_number() {
+        let choice = |label: &str, emoji: Option<&str>| Choice {
+            key: label.into(),
+            label: label.into(),
+            emoji: emoji.map(str::to_owned),
+        };
+        let choices = [choice("yes", Some("✅")), choice("two", None)];
+        let emoji: Vec<_> = with_emoji(&choices).into_iter().map(|(emoji, _)| emoji).collect();
+        assert_eq!(emoji, ["✅", "2\u{FE0F}\u{20E3}"]);
+        let all: std::collections::HashSet<_> = (1..=30).map(number).collect();
+        assert_eq!((all.len(), all.contains("")), (30, false));
+    }
+}

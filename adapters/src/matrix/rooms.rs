@@ -1,0 +1,56 @@
+//! How Matrix rooms and threads are named as rooms of the bot: `!room`, and `!room/$root` for a thread in it.
+
+use matrix_sdk::ruma::{OwnedEventId, OwnedRoomId, RoomId};
+
+use crate::{AdapterError, Room};
+
+/// A Matrix room, or a thread in one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub room: OwnedRoomId,
+    pub thread: Option<OwnedEventId>,
+}
+
+impl Place {
+    /// The thread that begins with `root`, or the room itself. A root that is no event id is no thread.
+    pub(super) fn new(room: &RoomId, root: Option<&str>) -> Self {
+        Self { room: room.to_owned(), thread: root.and_then(|root| root.try_into().ok()) }
+    }
+
+    /// Reads what [`Place::room`] wrote, and what `bot.toml` has.
+    pub(super) fn parse(room: &Room) -> Result<Self, AdapterError> {
+        // No id holds a slash, but a thread's root does in the first room versions: only the first one divides.
+        let (id, root) = match room.id().split_once("/$") {
+            Some((id, root)) => (id, Some(format!("${root}"))),
+            None => (room.id(), None),
+        };
+        let wrong = |what: &str| AdapterError::Rejected(format!("`{what}` is no Matrix id"));
+        let thread = root.map(|root| OwnedEventId::try_from(root.as_str()).map_err(|_| wrong(&root)));
+        Ok(Self { room: id.try_into().map_err(|_| wrong(id))?, thread: thread.transpose()? })
+    }
+
+    /// The name by which the bot knows it.
+    pub(super) fn name(&self) -> Room {
+        match &self.thread {
+            Some(root) => Room::new(super::NAME, format!("{}/{root}", self.room)),
+            None => Room::new(super::NAME, self.room.as_str()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_and_threads_can_be_written_down_and_read() {
+        for name in ["!abc", "!abc:example.org", "!abc/$root", "!abc:example.org/$ro/ot:example.org"] {
+            let place = Place::parse(&Room::new("matrix", name)).expect("an id");
+            assert_eq!(place.name().id(), name);
+            assert_eq!(place.thread.is_some(), name.contains('$'), "{name}");
+        }
+        for name in ["#alias:example.org", "abc", "", "@ann:example.org"] {
+            assert!(Place::parse(&Room::new("matrix", name)).is_err(), "{name}");
+        }
+    }
+}

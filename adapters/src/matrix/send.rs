@@ -1,0 +1,336 @@
+//! Sends, edits and uploads: what must arrive is repeated until it has, a passing state is tried once.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use matrix_sdk::{
+    attachment::AttachmentConfig,
+    room::reply::{EnforceThread, Reply},
+    ruma::{
+        OwnedEventId, OwnedTransactionId, TransactionId,
+        events::room::message::{AddMentions, ReplyWithinThread, TextMessageEventContent},
+    },
+};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    bot::Bot,
+    errors::{Failure, failure},
+    html::html,
+    pace::Urgency,
+    reactions,
+    rooms::Place,
+    sent::Whose,
+    words,
+};
+use crate::{AdapterError, Attachment, Choice, MessageId, Outgoing, Room, Tone, markdown};
+
+/// A homeserver may be away so long before a message is given up.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// A question's deadline runs meanwhile: its asker is told earlier that it could not be shown.
+const PATIENCE_OF_A_QUESTION: Duration = Duration::from_secs(3 * 60);
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
+/// The text and its HTML may have so many bytes together: an edit has both twice, and encryption adds a third.
+const FORMATTED_MAX: usize = 20_000;
+
+/// Sends a message and offers its choices.
+pub(super) async fn message(
+    bot: &Arc<Bot>,
+    room: &Room,
+    message: &Outgoing,
+) -> Result<MessageId, AdapterError> {
+    let place = Place::parse(room)?;
+    let choices = reactions::with_emoji(&message.choices);
+    let mut content = content(message, &choices);
+    if let Some(relation) = relation(&place, message.reply_to.as_ref()) {
+        content["m.relates_to"] = relation;
+    }
+    let id = dispatch(bot, &place, "m.room.message", content, urgency(message)).await?;
+    bot.sent.add(id.as_str(), Whose::Mine, place.thread.as_ref().map(ToString::to_string));
+    if !choices.is_empty() {
+        reactions::offer(bot, &place, &id, &choices);
+    }
+    Ok(MessageId::new(id.as_str()))
+}
+
+/// Replaces a message of the bot.
+pub(super) async fn edit(
+    bot: &Arc<Bot>,
+    room: &Room,
+    id: &MessageId,
+    message: &Outgoing,
+) -> Result<(), AdapterError> {
+    let place = Place::parse(room)?;
+    let not_mine = || AdapterError::Rejected(format!("`{id}` is no message of the bot"));
+    let event: OwnedEventId = id.as_str().try_into().map_err(|_| not_mine())?;
+    if !is_mine(bot, &place, &event).await? {
+        return Err(not_mine());
+    }
+    let choices = reactions::with_emoji(&message.choices);
+    let new = content(message, &choices);
+    let mut edit = new.clone();
+    edit["body"] = format!("* {}", new["body"].as_str().unwrap_or_default()).into();
+    edit["m.new_content"] = new;
+    edit["m.relates_to"] = json!({ "rel_type": "m.replace", "event_id": event });
+    dispatch(bot, &place, "m.room.message", edit, urgency(message)).await?;
+    match choices.is_empty() {
+        true => reactions::take_away(bot, &place, &event),
+        false => reactions::offer(bot, &place, &event, &choices),
+    }
+    Ok(())
+}
+
+/// Shows a file, encrypted where the room is.
+pub(super) async fn upload(
+    bot: &Arc<Bot>,
+    room: &Room,
+    file: &Attachment,
+) -> Result<MessageId, AdapterError> {
+    let place = Place::parse(room)?;
+    let transaction = TransactionId::new();
+    let attempt = |room: matrix_sdk::Room| -> BoxFuture<'_, matrix_sdk::Result<OwnedEventId>> {
+        let config = attachment(&place, &file.caption, transaction.clone());
+        Box::pin(async move {
+            let kind = kind_of(&file.name)
+                .parse()
+                .map_err(|error| matrix_sdk::Error::UnknownError(Box::new(error)))?;
+            let sent = room.send_attachment(&file.name, &kind, file.bytes.clone(), config).await?;
+            Ok(sent.event_id)
+        })
+    };
+    let id = until_sent(bot, &place, Urgency::Final, attempt).await?;
+    bot.sent.add(id.as_str(), Whose::Mine, place.thread.as_ref().map(ToString::to_string));
+    Ok(MessageId::new(id.as_str()))
+}
+
+/// Sends one event of this type. A passing state fails at once, all else waits for its turn and for the homeserver.
+pub(super) async fn dispatch(
+    bot: &Bot,
+    place: &Place,
+    kind: &'static str,
+    content: Value,
+    urgency: Option<Urgency>,
+) -> Result<OwnedEventId, AdapterError> {
+    // The same for each repetition, so that the homeserver knows an event that it has already taken.
+    let transaction = TransactionId::new();
+    let attempt = |room: matrix_sdk::Room| -> BoxFuture<'_, matrix_sdk::Result<OwnedEventId>> {
+        let (content, transaction) = (content.clone(), transaction.clone());
+        Box::pin(async move {
+            let sent = room.send_raw(kind, content).with_transaction_id(&transaction).await?;
+            Ok(sent.response.event_id)
+        })
+    };
+    match urgency {
+        Some(urgency) => until_sent(bot, place, urgency, attempt).await,
+        None => frame(bot, place, attempt).await,
+    }
+}
+
+/// One try of a passing state.
+async fn frame<'a, T>(
+    bot: &Bot,
+    place: &Place,
+    attempt: impl FnOnce(matrix_sdk::Room) -> BoxFuture<'a, matrix_sdk::Result<T>>,
+) -> Result<T, AdapterError> {
+    let room = bot.room(place, Instant::now()).await?;
+    bot.pace.frame()?;
+    let sent = attempt(room).await;
+    sent.map_err(|error| {
+        let failure = failure(&error);
+        if let Failure::Limited(wait) = failure {
+            bot.pace.refused(wait);
+        }
+        failure.told()
+    })
+}
+
+/// Repeats until the homeserver has taken it, has refused it for good, or was away too long.
+pub(super) async fn until_sent<'a, T>(
+    bot: &Bot,
+    place: &Place,
+    urgency: Urgency,
+    attempt: impl Fn(matrix_sdk::Room) -> BoxFuture<'a, matrix_sdk::Result<T>>,
+) -> Result<T, AdapterError> {
+    let patience = if urgency == Urgency::Question { PATIENCE_OF_A_QUESTION } else { PATIENCE };
+    let mut deadline = Instant::now() + patience;
+    let mut wait = FIRST_RETRY;
+    loop {
+        // Anew each time: a new login makes a new client.
+        let room = bot.room(place, deadline).await?;
+        bot.pace.turn(urgency).await;
+        let failure = match attempt(room).await {
+            Ok(sent) => {
+                bot.pace.passed();
+                return Ok(sent);
+            }
+            Err(error) => failure(&error),
+        };
+        match failure {
+            Failure::Limited(retry_after) => {
+                bot.pace.refused(retry_after);
+                // It is there, only slow.
+                deadline = Instant::now() + patience;
+            }
+            Failure::Unreachable(_) | Failure::LoggedOut | Failure::NotMatrix(_)
+                if Instant::now() < deadline =>
+            {
+                tracing::debug!(?failure, ?wait, "will be sent again");
+                sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_RETRY);
+            }
+            failure => return Err(failure.told()),
+        }
+    }
+}
+
+/// Whether the bot wrote this message; the homeserver is asked about one that is not remembered.
+pub(super) async fn is_mine(bot: &Bot, place: &Place, id: &OwnedEventId) -> Result<bool, AdapterError> {
+    if let Some((whose, _)) = bot.sent.find(id.as_str()) {
+        return Ok(whose == Whose::Mine);
+    }
+    let room = bot.room(place, Instant::now()).await?;
+    match room.event(id, None).await {
+        Ok(event) => {
+            let mine = event.kind.sender().as_deref() == Some(room.own_user_id());
+            bot.sent.add(id.as_str(), if mine { Whose::Mine } else { Whose::Others }, None);
+            Ok(mine)
+        }
+        Err(error) => match failure(&error) {
+            Failure::Refused(_) | Failure::NotMatrix(_) => Ok(false),
+            other => Err(other.told()),
+        },
+    }
+}
+
+/// `None` for a passing state.
+fn urgency(message: &Outgoing) -> Option<Urgency> {
+    match (message.live, message.tone) {
+        (true, _) => None,
+        (false, Tone::Question) => Some(Urgency::Question),
+        (false, Tone::Answer | Tone::Notice | Tone::Failure) => Some(Urgency::Final),
+    }
+}
+
+/// The content of a message, without its relation.
+fn content(message: &Outgoing, choices: &[(String, Choice)]) -> Value {
+    let labels: Vec<_> =
+        choices.iter().map(|(emoji, choice)| (emoji.clone(), choice.label.clone())).collect();
+    let source = match labels.is_empty() {
+        true => message.markdown.clone(),
+        false => format!("{}\n\n{}", message.markdown, words::legend(&labels)),
+    };
+    let plain = markdown::inert(&markdown::plain(&source)).into_owned();
+    let formatted = html(&source);
+    // Tables are padded in plain text: the source is shorter then, and readable as well.
+    let body = if plain.len() > FORMATTED_MAX / 2 { markdown::inert(&source).into_owned() } else { plain };
+    let people: Vec<_> = message.mentions.iter().filter(|id| id.starts_with('@')).collect();
+    // Without this field, clients would look for names and `@room` in the text.
+    // <https://spec.matrix.org/v1.15/client-server-api/#user-and-room-mentions>
+    let mentions = if people.is_empty() { json!({}) } else { json!({ "user_ids": people }) };
+    let kind = match message.tone {
+        Tone::Notice => "m.notice",
+        Tone::Answer | Tone::Question | Tone::Failure => "m.text",
+    };
+    let mut content = json!({ "msgtype": kind, "body": body, "m.mentions": mentions });
+    if body.len() + formatted.len() <= FORMATTED_MAX {
+        content["format"] = "org.matrix.custom.html".into();
+        content["formatted_body"] = formatted.into();
+    }
+    content
+}
+
+/// What the message belongs to: a thread, a message it answers, or both.
+fn relation(place: &Place, reply_to: Option<&MessageId>) -> Option<Value> {
+    let reply_to = reply_to.map(MessageId::as_str).filter(|id| id.starts_with('$'));
+    match (&place.thread, reply_to) {
+        (Some(root), Some(id)) if id != root.as_str() => Some(json!({
+            "rel_type": "m.thread", "event_id": root, "is_falling_back": false, "m.in_reply_to": { "event_id": id },
+        })),
+        // For clients without threads it stands as a reply to the thread's beginning.
+        (Some(root), _) => Some(json!({
+            "rel_type": "m.thread", "event_id": root, "is_falling_back": true, "m.in_reply_to": { "event_id": root },
+        })),
+        (None, Some(id)) => Some(json!({ "m.in_reply_to": { "event_id": id } })),
+        (None, None) => None,
+    }
+}
+
+fn attachment(place: &Place, caption: &str, transaction: OwnedTransactionId) -> AttachmentConfig {
+    let caption = (!caption.is_empty()).then(|| TextMessageEventContent::plain(caption));
+    let reply = place.thread.clone().map(|event_id| Reply {
+        event_id,
+        enforce_thread: EnforceThread::Threaded(ReplyWithinThread::No),
+        add_mentions: AddMentions::No,
+    });
+    AttachmentConfig::new().txn_id(transaction).caption(caption).reply(reply)
+}
+
+/// The media type by the name's ending; the bot sends texts.
+fn kind_of(name: &str) -> &'static str {
+    match name.rsplit('.').next() {
+        Some("md") => "text/markdown",
+        Some("json") => "application/json",
+        Some("diff" | "patch") => "text/x-diff",
+        Some("png") => "image/png",
+        _ => "text/plain",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(name: &str) -> Place {
+        Place::parse(&Room::new("matrix", name)).expect("an id")
+    }
+
+    #[test]
+    fn a_message_mentions_only_who_is_meant_and_a_notice_calls_nobody() {
+        let message = Outgoing::text("**Done**, @room & `@ann:x`").with_tone(Tone::Notice);
+        insta::assert_snapshot!(content(&message, &[]).to_string().replace('\u{200b}', "·"), @r#"{"body":"Done, @·room & `@ann:x`","format":"org.matrix.custom.html","formatted_body":"<p><strong>Done</strong>, @·room &amp; <code>@ann:x</code></p>","m.mentions":{},"msgtype":"m.notice"}"#);
+        let mentions = vec!["@ann:x".into(), "not an id".into()];
+        let question = Outgoing { mentions, ..Outgoing::text("May I?").with_tone(Tone::Question) };
+        let content = content(&question, &[]);
+        assert_eq!(
+            (&content["msgtype"], &content["m.mentions"]),
+            (&"m.text".into(), &json!({ "user_ids": ["@ann:x"] }))
+        );
+    }
+
+    #[test]
+    fn an_edit_of_the_longest_message_fits_into_an_event() {
+        let wide: String = (0..300).map(|n| format!("| {n} | {} |\n", "&".repeat(20))).collect();
+        for text in ["<&>\"'".repeat(1_600), "x".repeat(8_000), format!("| a | b |\n|---|---|\n{wide}")] {
+            let new = content(&Outgoing::text(&text), &[]);
+            let mut edit = new.clone();
+            edit["m.new_content"] = new;
+            let encrypted = edit.to_string().len() * 4 / 3 + 1_000;
+            assert!(encrypted < 64 * 1024, "{encrypted} bytes of {}", text.len());
+        }
+    }
+
+    #[test]
+    fn an_answer_stands_where_it_was_asked_for() {
+        let id = MessageId::new("$asked");
+        assert_eq!(relation(&place("!a"), None), None);
+        let reply = relation(&place("!a"), Some(&id)).expect("a reply");
+        assert_eq!(reply, json!({ "m.in_reply_to": { "event_id": "$asked" } }));
+        let inside = relation(&place("!a/$root"), Some(&id)).expect("a thread");
+        assert_eq!((&inside["event_id"], &inside["is_falling_back"]), (&"$root".into(), &false.into()));
+        let plain = relation(&place("!a/$root"), Some(&MessageId::new("foreign"))).expect("a thread");
+        assert_eq!(
+            (&plain["m.in_reply_to"]["event_id"], &plain["is_falling_back"]),
+            (&"$root".into(), &true.into())
+        );
+    }
+
+    #[test]
+    fn only_passing_states_are_passing() {
+        let live = Outgoing { live: true, ..Outgoing::text("x").with_tone(Tone::Notice) };
+        assert_eq!(urgency(&live), None);
+        assert_eq!(urgency(&Outgoing::text("x")), Some(Urgency::Final));
+        assert_eq!(urgency(&Outgoing::text("x").with_tone(Tone::Question)), Some(Urgency::Question));
+    }
+}

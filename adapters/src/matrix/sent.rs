@@ -1,0 +1,159 @@
+//! The bot's own messages, as far as they matter later: which they are, and what they offer to pick.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{Choice, MessageId};
+
+/// So many messages are remembered; of older ones the homeserver is asked.
+const MOST: usize = 10_000;
+
+/// What a message offers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Offer {
+    /// By emoji, normalised.
+    choices: Vec<(String, String)>,
+    /// The bot's own reactions.
+    seeds: Vec<String>,
+    open: bool,
+}
+
+#[derive(Default)]
+struct State {
+    /// The thread that each message is in, if any, by its id: the bot's own, and people's that a redaction may name.
+    threads: HashMap<String, (Whose, Option<String>)>,
+    order: VecDeque<String>,
+    offers: HashMap<String, Offer>,
+}
+
+/// Who wrote a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The bot.
+    Mine,
+    /// Somebody else.
+    Others,
+}
+
+/// All that is known of messages.
+#[derive(Default)]
+pub(super) struct Sent {
+    state: Mutex<State>,
+}
+
+impl Sent {
+    /// A message was sent or heard, in this thread.
+    pub(super) fn add(&self, id: &str, whose: Whose, thread: Option<String>) {
+        let mut state = self.lock();
+        if state.threads.insert(id.to_owned(), (whose, thread)).is_some() {
+            return;
+        }
+        state.order.push_back(id.to_owned());
+        if state.order.len() > MOST
+            && let Some(oldest) = state.order.pop_front()
+        {
+            state.threads.remove(&oldest);
+            state.offers.remove(&oldest);
+        }
+    }
+
+    /// Whose message it is and its thread; `None` for one that is not remembered.
+    pub(super) fn find(&self, id: &str) -> Option<(Whose, Option<String>)> {
+        self.lock().threads.get(id).cloned()
+    }
+
+    /// The message offers these choices; returns the emoji that it did not offer before.
+    pub(super) fn offer(&self, id: &str, choices: &[(String, Choice)]) -> Vec<String> {
+        let mut state = self.lock();
+        let offer = state.offers.entry(id.to_owned()).or_default();
+        let before = std::mem::take(&mut offer.choices);
+        let was_open = std::mem::replace(&mut offer.open, true);
+        offer.choices =
+            choices.iter().map(|(emoji, choice)| (normalised(emoji), choice.key.clone())).collect();
+        let new = |emoji: &&String| !was_open || !before.iter().any(|(old, _)| *old == normalised(emoji));
+        choices.iter().map(|(emoji, _)| emoji).filter(new).cloned().collect()
+    }
+
+    /// Nothing can be picked any more; returns the bot's own reactions to take away.
+    pub(super) fn close(&self, id: &str) -> Vec<String> {
+        let mut state = self.lock();
+        let Some(offer) = state.offers.get_mut(id) else { return Vec::new() };
+        offer.open = false;
+        std::mem::take(&mut offer.seeds)
+    }
+
+    /// Whether the message still offers something.
+    pub(super) fn is_open(&self, id: &str) -> bool {
+        self.lock().offers.get(id).is_some_and(|offer| offer.open)
+    }
+
+    /// The bot reacted to its own message; `false` where the offer was closed meanwhile and the reaction must go again.
+    pub(super) fn seeded(&self, id: &str, reaction: &str) -> bool {
+        let mut state = self.lock();
+        let Some(offer) = state.offers.get_mut(id).filter(|offer| offer.open) else { return false };
+        offer.seeds.push(reaction.to_owned());
+        true
+    }
+
+    /// What somebody picks with this emoji. An offer that is closed still tells, since the bot answers to a late pick.
+    pub(super) fn picked(&self, id: &MessageId, emoji: &str) -> Option<String> {
+        let emoji = normalised(emoji);
+        let state = self.lock();
+        let offer = state.offers.get(id.as_str())?;
+        offer.choices.iter().find(|(offered, _)| *offered == emoji).map(|(_, key)| key.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every state is a valid one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The emoji without what keyboards add of themselves: colour selectors and skin tones.
+fn normalised(emoji: &str) -> String {
+    let added = |c: char| matches!(c, '\u{FE0E}' | '\u{FE0F}' | '\u{1F3FB}'..='\u{1F3FF}');
+    emoji.trim().chars().filter(|c| !added(*c)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(emoji: &str, key: &str) -> (String, Choice) {
+        (emoji.into(), Choice { key: key.into(), label: key.into(), emoji: Some(emoji.into()) })
+    }
+
+    #[test]
+    fn an_emoji_is_picked_in_whatever_form_the_keyboard_gives_it() {
+        let sent = Sent::default();
+        sent.offer("$q", &[choice("👍", "yes"), choice("✖\u{FE0F}", "no")]);
+        let picked = |emoji: &str| sent.picked(&MessageId::new("$q"), emoji);
+        assert_eq!(picked("👍🏽").as_deref(), Some("yes"));
+        assert_eq!(picked("👍\u{FE0F}").as_deref(), Some("yes"));
+        assert_eq!(picked("✖").as_deref(), Some("no"));
+        assert_eq!((picked("🎉"), sent.picked(&MessageId::new("$other"), "👍")), (None, None));
+    }
+
+    #[test]
+    fn a_closed_offer_gives_its_reactions_back_and_still_tells_a_late_pick() {
+        let sent = Sent::default();
+        assert_eq!(sent.offer("$q", &[choice("✅", "yes"), choice("❌", "no")]), ["✅", "❌"]);
+        assert!(sent.seeded("$q", "$r1") && sent.is_open("$q"));
+        assert_eq!(sent.offer("$q", &[choice("✅", "yes"), choice("♻", "always")]), ["♻"]);
+        assert_eq!(sent.close("$q"), ["$r1"]);
+        assert!(!sent.seeded("$q", "$r2") && !sent.is_open("$q"));
+        assert_eq!(sent.picked(&MessageId::new("$q"), "✅").as_deref(), Some("yes"));
+        assert!(sent.close("$unknown").is_empty() && !sent.seeded("$unknown", "$r"));
+    }
+
+    #[test]
+    fn old_messages_are_forgotten() {
+        let sent = Sent::default();
+        for n in 0..=MOST {
+            sent.add(&format!("${n}"), Whose::Mine, Some("$t".into()));
+        }
+        assert_eq!((sent.find("$0"), sent.find("$1")), (None, Some((Whose::Mine, Some("$t".into())))));
+    }
+}

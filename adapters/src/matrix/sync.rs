@@ -1,0 +1,316 @@
+//! Hears the homeserver: invitations, what people do, what was missed.
+//!
+//! `Client::sync` waits a second whenever two answers come within one, so the loop is our own.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration, time::SystemTime};
+
+use matrix_sdk::{
+    Client, Room, RoomState,
+    config::{SyncSettings, SyncToken},
+    deserialized_responses::{TimelineEvent, TimelineEventKind},
+    room::MessagesOptions,
+    ruma::{
+        OwnedEventId, OwnedRoomId, UInt,
+        api::client::{
+            filter::{Filter, FilterDefinition, LazyLoadOptions, RoomEventFilter, RoomFilter},
+            receipt::create_receipt::v3::ReceiptType,
+            sync::sync_events,
+        },
+        events::receipt::ReceiptThread,
+    },
+    sync::{JoinedRoomUpdate, SyncResponse},
+};
+use tokio::time::Instant;
+
+use super::{
+    bot::Bot,
+    client::token_refused,
+    errors::{Failure, failure, told},
+    event::{Deed, Event},
+    incoming::{first_for_me, hear},
+    trouble::Unread,
+    verification, words,
+};
+use crate::{AdapterError, Inbox};
+
+/// How long the homeserver holds the request while nothing happens.
+const IDLE: Duration = Duration::from_secs(30);
+/// The same while something is to be looked after soon.
+const SOON: Duration = Duration::from_secs(2);
+/// Events of one room in one answer; more are fetched.
+const PAGE: u32 = 100;
+/// Pages of history that are fetched for one room after a gap.
+const MOST_PAGES: u32 = 100;
+const RECEIPT: Duration = Duration::from_secs(60);
+
+/// Hears until the connection ends.
+pub(super) async fn run(bot: &Arc<Bot>, client: &Client, inbox: &Inbox) -> Result<(), AdapterError> {
+    let mut unread = Unread::default();
+    let mut rooms = Rooms { bot, client, cannot: BTreeMap::new() };
+    rooms.join_listed().await;
+    inbox.note(rooms.note());
+    let mut timeout = Duration::ZERO;
+    loop {
+        let since = bot.memory.since();
+        let answer = client.sync_once(settings(since.clone(), timeout)).await;
+        let answer = answer.map_err(|error| lost(bot, since.is_some(), &error))?;
+        if since.is_none() || !answer.rooms.invited.is_empty() {
+            rooms.follow_invitations().await;
+            inbox.note(rooms.note());
+        }
+        inbox.connected();
+        verification::requested(bot, client, &answer.to_device).await;
+        let mut hearing = Hearing { bot, client, inbox, unread: &mut unread, newest: 0 };
+        if !hearing.take(&answer, since.as_deref()).await? || !hearing.take_late().await {
+            return Ok(());
+        }
+        let now = Instant::now();
+        bot.memory.handed_over(answer.next_batch, hearing.newest, now);
+        // What cannot be read yet was not handed over, either.
+        bot.memory.settle(inbox.is_drained() && unread.is_empty(), now);
+        let busy = !unread.is_empty() || bot.memory.is_unsettled();
+        timeout = if busy { SOON } else { IDLE };
+    }
+}
+
+fn settings(since: Option<String>, timeout: Duration) -> SyncSettings {
+    let mut timeline = RoomEventFilter::default();
+    timeline.limit = Some(UInt::from(PAGE));
+    let mut room = RoomFilter::default();
+    room.timeline = timeline;
+    // Who types and who has read what is nothing to the bot, and would wake it often.
+    room.ephemeral = RoomEventFilter::ignore_all();
+    // Only with this does Synapse tell how many members a room has. Keys are still shared with all of them.
+    room.state.lazy_load_options = LazyLoadOptions::Enabled { include_redundant_members: false };
+    let mut filter = FilterDefinition::default();
+    filter.presence = Filter::ignore_all();
+    filter.room = room;
+    let token = since.map_or(SyncToken::NoToken, SyncToken::Specific);
+    let filter = sync_events::v3::Filter::FilterDefinition(filter);
+    SyncSettings::new().filter(filter).timeout(timeout).token(token)
+}
+
+/// The answer to a failed request, as the supervisor takes it.
+fn lost(bot: &Bot, had_token: bool, error: &matrix_sdk::Error) -> AdapterError {
+    match failure(error) {
+        Failure::LoggedOut if !bot.config.access_token.is_empty() => token_refused(),
+        Failure::LoggedOut => {
+            // The next connection logs in anew.
+            bot.set_client(None);
+            AdapterError::Unreachable("the homeserver has logged the bot out; logging in anew".into())
+        }
+        Failure::Refused(why) if had_token => {
+            bot.memory.forget_token();
+            AdapterError::Unreachable(format!("the homeserver does not know where the bot was: {why}"))
+        }
+        Failure::Refused(why) => AdapterError::Unreachable(why),
+        other => other.told(),
+    }
+}
+
+/// Which rooms the bot is in.
+struct Rooms<'a> {
+    bot: &'a Bot,
+    client: &'a Client,
+    /// Rooms of bot.toml that it cannot join, and why.
+    cannot: BTreeMap<String, String>,
+}
+
+impl Rooms<'_> {
+    async fn join_listed(&mut self) {
+        self.cannot.clear();
+        for id in &self.bot.config.room_ids {
+            let Ok(room) = OwnedRoomId::try_from(id.as_str()) else { continue };
+            if self.client.get_room(&room).is_some_and(|room| room.state() == RoomState::Joined) {
+                continue;
+            }
+            if let Err(error) = self.client.join_room_by_id(&room).await {
+                self.cannot.insert(id.clone(), reason(&error));
+            }
+        }
+    }
+
+    async fn follow_invitations(&mut self) {
+        for room in self.client.invited_rooms() {
+            let id = room.room_id().to_string();
+            let inviter = room.invite_details().await.map(|invite| invite.inviter_id.to_string());
+            let inviter = inviter.unwrap_or_default();
+            let listed = self.bot.config.room_ids.contains(&id);
+            if !listed && !self.bot.config.people.hears(&inviter) {
+                tracing::warn!(
+                    room = id,
+                    inviter,
+                    "an invitation of somebody who is not on the allow-list is refused"
+                );
+                if let Err(error) = room.leave().await {
+                    tracing::warn!(error = told(&error), room = id, "it could not be refused");
+                }
+                continue;
+            }
+            match room.join().await {
+                Ok(()) => {
+                    tracing::info!(room = id, inviter, "joined");
+                    self.cannot.remove(&id);
+                    self.bot.memory.follow(&id);
+                }
+                Err(error) => {
+                    tracing::warn!(error = told(&error), room = id, "an invitation could not be followed")
+                }
+            }
+        }
+    }
+
+    /// What the operator should know.
+    fn note(&self) -> Option<String> {
+        let me = self.client.user_id().map(ToString::to_string).unwrap_or_default();
+        let sentences: Vec<_> =
+            self.cannot.iter().map(|(room, why)| words::cannot_join(room, why, &me)).collect();
+        (!sentences.is_empty()).then(|| sentences.join("; "))
+    }
+}
+
+/// The homeserver's own sentence, without what surrounds it.
+fn reason(error: &matrix_sdk::Error) -> String {
+    let body = error.as_client_api_error().map(|error| error.body.clone());
+    match body {
+        Some(matrix_sdk::ruma::api::error::ErrorBody::Standard(body)) => {
+            body.message.trim_end_matches('.').to_owned()
+        }
+        _ => told(error),
+    }
+}
+
+/// One answer of the homeserver on its way to the inbox.
+struct Hearing<'a> {
+    bot: &'a Arc<Bot>,
+    client: &'a Client,
+    inbox: &'a Inbox,
+    unread: &'a mut Unread,
+    /// The time of the newest event, in milliseconds since 1970.
+    newest: u64,
+}
+
+impl Hearing<'_> {
+    /// Hands over what people did; `false` if the bot is shutting down.
+    async fn take(&mut self, answer: &SyncResponse, since: Option<&str>) -> Result<bool, AdapterError> {
+        for (id, update) in &answer.rooms.joined {
+            let Some(room) = self.client.get_room(id) else { continue };
+            if !self.bot.serves(id.as_str()) {
+                continue;
+            }
+            if !self.take_room(&room, update, since).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn take_room(
+        &mut self,
+        room: &Room,
+        update: &JoinedRoomUpdate,
+        since: Option<&str>,
+    ) -> Result<bool, AdapterError> {
+        let me = room.own_user_id();
+        let mut events = read_all(&update.timeline.events);
+        let only = |events: &[(Event, TimelineEvent)]| {
+            events.iter().map(|(event, _)| event.clone()).collect::<Vec<_>>()
+        };
+        let mut from = first_for_me(&only(&events), me);
+        if let (Some(since), Some(end), true, 0) =
+            (since, &update.timeline.prev_batch, update.timeline.limited, from)
+        {
+            let missed = missed(room, since, end).await?;
+            events.splice(0..0, read_all(&missed));
+            from = first_for_me(&only(&events), me);
+        }
+        let not_before = if since.is_none() { self.begins() } else { 0 };
+        let mut last = None;
+        for (event, shown) in events.drain(..).skip(from) {
+            self.newest = self.newest.max(event.origin_server_ts);
+            if event.origin_server_ts <= not_before {
+                continue;
+            }
+            let id = event.event_id.clone();
+            if !self.take_event(room, event, shown).await {
+                return Ok(false);
+            }
+            last = Some(id);
+        }
+        if let Some(last) = last.and_then(|id| OwnedEventId::try_from(id).ok()) {
+            self.mark_read(room, last);
+        }
+        Ok(true)
+    }
+
+    /// Without a token: what came after the newest event that was heard, or for a new bot after its start.
+    fn begins(&self) -> u64 {
+        match self.bot.memory.heard_until() {
+            0 => {
+                let started = self.bot.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                u64::try_from(started.as_millis()).unwrap_or(u64::MAX)
+            }
+            heard => heard,
+        }
+    }
+
+    async fn take_event(&mut self, room: &Room, event: Event, shown: TimelineEvent) -> bool {
+        if let TimelineEventKind::UnableToDecrypt { event: raw, utd_info } = &shown.kind {
+            self.unread.add(self.bot, room, event, raw.clone(), utd_info.clone());
+            return true;
+        }
+        if event.deed() == Some(Deed::AsksForVerification) {
+            verification::requested_in(self.bot, room, &event).await;
+            return true;
+        }
+        match hear(self.bot, room, &event, &shown.kind).await {
+            Some(incoming) => self.inbox.deliver(incoming).await,
+            None => true,
+        }
+    }
+
+    /// Hands over messages whose key has come meanwhile.
+    async fn take_late(&mut self) -> bool {
+        for (room, event, shown) in self.unread.try_again(self.bot).await {
+            if !self.take_event(&room, event, shown).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn mark_read(&self, room: &Room, last: OwnedEventId) {
+        let room = room.clone();
+        self.bot.beside(RECEIPT, async move {
+            let read = room.send_single_receipt(ReceiptType::Read, ReceiptThread::Unthreaded, last).await;
+            if let Err(error) = read {
+                tracing::debug!(error = told(&error), "not marked as read");
+            }
+        });
+    }
+}
+
+fn read_all(events: &[TimelineEvent]) -> Vec<(Event, TimelineEvent)> {
+    let read = |shown: &TimelineEvent| Some((Event::read(shown.raw().json().get())?, shown.clone()));
+    events.iter().filter_map(read).collect()
+}
+
+/// The events between `since` and the answer that begins at `end`, in order: an answer has only the newest ones.
+async fn missed(room: &Room, since: &str, end: &str) -> Result<Vec<TimelineEvent>, AdapterError> {
+    let mut missed = Vec::new();
+    let mut from = Some(end.to_owned());
+    for _ in 0..MOST_PAGES {
+        let Some(at) = from else { break };
+        let mut options = MessagesOptions::backward().from(at.as_str());
+        options.to = Some(since.to_owned());
+        options.limit = UInt::from(PAGE);
+        let page = room.messages(options).await.map_err(|error| failure(&error).told())?;
+        if page.chunk.is_empty() {
+            break;
+        }
+        missed.extend(page.chunk);
+        from = page.end;
+    }
+    missed.reverse();
+    Ok(missed)
+}

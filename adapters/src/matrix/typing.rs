@@ -1,0 +1,99 @@
+//! Shows that the bot types, as long as a room or one of its threads works.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use matrix_sdk::ruma::OwnedRoomId;
+
+use super::{bot::Bot, rooms::Place};
+use crate::{Activity, ActivityState, AdapterError, Room};
+
+/// A notice of typing lasts four seconds in matrix-sdk.
+const AGAIN: Duration = Duration::from_secs(3);
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// Which conversations work, by Matrix room.
+#[derive(Default)]
+pub(super) struct Typing {
+    working: Mutex<HashMap<OwnedRoomId, HashSet<Room>>>,
+}
+
+impl Typing {
+    /// `true` if the room did not work before.
+    fn begin(&self, place: &Place) -> bool {
+        let mut working = self.lock();
+        let began = !working.contains_key(&place.room);
+        working.entry(place.room.clone()).or_default().insert(place.name());
+        began
+    }
+
+    fn end(&self, place: &Place) {
+        let mut working = self.lock();
+        if let Some(places) = working.get_mut(&place.room) {
+            places.remove(&place.name());
+            if places.is_empty() {
+                working.remove(&place.room);
+            }
+        }
+    }
+
+    fn works(&self, room: &OwnedRoomId) -> bool {
+        self.lock().contains_key(room)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<OwnedRoomId, HashSet<Room>>> {
+        // Every state is a valid one.
+        self.working.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Begins or ends the typing.
+pub(super) fn show(bot: &Arc<Bot>, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
+    let place = Place::parse(room)?;
+    match activity.state {
+        ActivityState::Working => {
+            if bot.client().is_none() {
+                return Err(AdapterError::Unreachable("not connected to the homeserver".into()));
+            }
+            if bot.typing.begin(&place) {
+                bot.beside(LONGEST, keep_typing(bot.clone(), place.room));
+            }
+        }
+        ActivityState::Idle | ActivityState::Asking => bot.typing.end(&place),
+    }
+    Ok(())
+}
+
+async fn keep_typing(bot: Arc<Bot>, room: OwnedRoomId) {
+    while bot.typing.works(&room) {
+        tell(&bot, &room, true).await;
+        tokio::time::sleep(AGAIN).await;
+    }
+    tell(&bot, &room, false).await;
+}
+
+async fn tell(bot: &Bot, room: &OwnedRoomId, types: bool) {
+    let Some(room) = bot.client().and_then(|client| client.get_room(room)) else { return };
+    if let Err(error) = room.typing_notice(types).await {
+        tracing::debug!(%error, "typing not shown");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_types_until_its_last_thread_is_idle() {
+        let typing = Typing::default();
+        let place = |name: &str| Place::parse(&Room::new("matrix", name)).expect("an id");
+        assert!(typing.begin(&place("!a")) && !typing.begin(&place("!a/$t")) && typing.begin(&place("!b")));
+        typing.end(&place("!a"));
+        assert!(typing.works(&place("!a").room));
+        typing.end(&place("!a/$t"));
+        assert!(!typing.works(&place("!a").room) && typing.works(&place("!b").room));
+    }
+}

@@ -1,0 +1,140 @@
+//! Answers the emoji verification of people who are heard.
+//!
+//! The bot cannot compare emoji: it shows its own and confirms, and the person decides.
+//! <https://spec.matrix.org/v1.15/client-server-api/#short-authentication-string-sas-verification>
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use matrix_sdk::{
+    Client, Room,
+    deserialized_responses::ProcessedToDeviceEvent,
+    encryption::verification::{
+        SasState, SasVerification, Verification, VerificationRequest, VerificationRequestState,
+    },
+    ruma::{UserId, events::key::verification::VerificationMethod},
+};
+use serde_json::{Value, json};
+
+use super::{bot::Bot, event::Event, pace::Urgency, rooms::Place, send, words};
+
+/// A verification that takes longer is over.
+/// <https://spec.matrix.org/v1.15/client-server-api/#error-and-exception-handling>
+const LONGEST: Duration = Duration::from_secs(10 * 60);
+
+/// Looks for requests among what was sent to the device.
+pub(super) async fn requested(bot: &Arc<Bot>, client: &Client, events: &[ProcessedToDeviceEvent]) {
+    for event in events {
+        let Ok(event) = serde_json::from_str::<Value>(event.as_raw().json().get()) else { continue };
+        let transaction = event["content"]["transaction_id"].as_str().unwrap_or_default();
+        let Some(sender) = event["sender"].as_str().and_then(|sender| <&UserId>::try_from(sender).ok())
+        else {
+            continue;
+        };
+        match event["type"].as_str() {
+            Some("m.key.verification.request") => request(bot, client, None, sender, transaction).await,
+            Some("m.key.verification.start") => started(bot, client, sender, transaction).await,
+            _ => {}
+        }
+    }
+}
+
+/// Somebody asks in a room.
+pub(super) async fn requested_in(bot: &Arc<Bot>, room: &Room, event: &Event) {
+    if let Ok(sender) = <&UserId>::try_from(event.sender.as_str()) {
+        request(bot, &room.client(), Some(room.clone()), sender, &event.event_id).await;
+    }
+}
+
+async fn request(bot: &Arc<Bot>, client: &Client, room: Option<Room>, sender: &UserId, flow: &str) {
+    if !bot.config.people.hears(sender.as_str()) {
+        return tracing::info!(%sender, "a stranger asks to be verified");
+    }
+    if let Some(request) = client.encryption().get_verification_request(sender, flow).await {
+        bot.beside(LONGEST, answer(bot.clone(), room, request));
+    }
+}
+
+/// An older app begins without a request.
+async fn started(bot: &Arc<Bot>, client: &Client, sender: &UserId, flow: &str) {
+    let known = client.encryption().get_verification(sender, flow).await;
+    if let Some(sas) = known.and_then(Verification::sas)
+        && !sas.started_from_request()
+        && bot.config.people.hears(sender.as_str())
+    {
+        bot.beside(LONGEST, compare(bot.clone(), None, sas));
+    }
+}
+
+async fn answer(bot: Arc<Bot>, room: Option<Room>, request: VerificationRequest) {
+    let mut changes = Box::pin(request.changes());
+    if let Err(error) = request.accept_with_methods(vec![VerificationMethod::SasV1]).await {
+        return tracing::warn!(%error, "a verification could not be accepted");
+    }
+    let mut state = Some(request.state());
+    while let Some(now) = state {
+        match now {
+            VerificationRequestState::Transitioned { verification, .. } => {
+                return match verification.sas() {
+                    Some(sas) => compare(bot, room, sas).await,
+                    None => drop(request.cancel().await),
+                };
+            }
+            VerificationRequestState::Done | VerificationRequestState::Cancelled(_) => return,
+            VerificationRequestState::Created { .. }
+            | VerificationRequestState::Requested { .. }
+            | VerificationRequestState::Ready { .. } => {}
+        }
+        state = changes.next().await;
+    }
+}
+
+async fn compare(bot: Arc<Bot>, room: Option<Room>, sas: SasVerification) {
+    let who = sas.other_user_id().to_owned();
+    let mut changes = Box::pin(sas.changes());
+    if !sas.we_started()
+        && let Err(error) = sas.accept().await
+    {
+        return tracing::warn!(%error, "a verification could not be begun");
+    }
+    let mut state = Some(sas.state());
+    while let Some(now) = state {
+        match now {
+            SasState::KeysExchanged { .. } => {
+                show(&bot, room.as_ref(), &sas).await;
+                if let Err(error) = sas.confirm().await {
+                    return tracing::warn!(%error, "a verification could not be confirmed");
+                }
+            }
+            SasState::Done { .. } => return tracing::info!(%who, "verified"),
+            SasState::Cancelled(why) => {
+                return tracing::info!(%who, reason = why.reason(), "a verification was cancelled");
+            }
+            SasState::Created { .. }
+            | SasState::Started { .. }
+            | SasState::Accepted { .. }
+            | SasState::Confirmed => {}
+        }
+        state = changes.next().await;
+    }
+}
+
+/// In the log, and in the room where it was asked for.
+async fn show(bot: &Bot, room: Option<&Room>, sas: &SasVerification) {
+    let shown = match (sas.emoji(), sas.decimals()) {
+        (Some(emoji), _) => {
+            let pairs: Vec<_> = emoji.iter().map(|it| format!("{} {}", it.symbol, it.description)).collect();
+            pairs.join(", ")
+        }
+        (None, Some((a, b, c))) => format!("{a} {b} {c}"),
+        (None, None) => return,
+    };
+    tracing::info!(who = %sas.other_user_id(), "verification: {shown}");
+    let Some(room) = room else { return };
+    let content = json!({ "msgtype": "m.notice", "body": words::emoji(&shown), "m.mentions": {} });
+    let place = Place::new(room.room_id(), None);
+    if let Err(error) = send::dispatch(bot, &place, "m.room.message", content, Some(Urgency::Question)).await
+    {
+        tracing::warn!(%error, "the emoji could not be shown");
+    }
+}

@@ -1,0 +1,354 @@
+//! Matrix against Synapse, with matrix-nio as the person: the suite of all messengers, and what only Matrix has.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use adapters::{
+    Act, Activity, ActivityState, Adapter, Addressed, Choice, Identity, Incoming, MessageId, Outgoing,
+    People, Room, Secret, Setting, Tone,
+    conformance::{self, Seen, Session, World},
+    matrix::{Config, Matrix},
+    supervise::{Supervised, supervise},
+};
+use async_trait::async_trait;
+use serde_json::json;
+use services::matrix::{Account, Fault, Limits, Message, Person, Proxy, Synapse};
+use tempfile::TempDir;
+use tokio::sync::{OnceCell, mpsc};
+use tokio_util::sync::CancellationToken;
+
+static SYNAPSE: OnceCell<Synapse> = OnceCell::const_new();
+
+/// One homeserver without limits for all tests of this program.
+pub async fn synapse() -> &'static Synapse {
+    SYNAPSE.get_or_init(|| Synapse::start(Limits::Off)).await
+}
+
+/// Waits until it is so.
+pub async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let looking = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), looking).await.unwrap_or_else(|_| panic!("never {what}"));
+}
+
+/// A bot's account and state, and people in one room with it.
+pub struct Place {
+    pub proxy: Proxy,
+    pub account: Account,
+    pub state: TempDir,
+    pub room: String,
+    pub ann: Arc<Person>,
+    pub bob: Arc<Person>,
+    pub config: Config,
+}
+
+/// Who are in a [`Place`].
+pub async fn people(synapse: &Synapse) -> (Arc<Person>, Arc<Person>) {
+    let (ann, bob) = tokio::join!(Person::new(synapse, "ann"), Person::new(synapse, "bob"));
+    (Arc::new(ann), Arc::new(bob))
+}
+
+impl Place {
+    /// A room of Ann, who is heard, and Bob, who is not, with a bot that has never run.
+    pub async fn new(synapse: &Synapse, (ann, bob): (Arc<Person>, Arc<Person>), encrypted: bool) -> Self {
+        let account = synapse.register("timmy").await;
+        let proxy = Proxy::before(&synapse.url()).await;
+        let room = ann.create_room(encrypted, &[&account.id, bob.id()]).await;
+        bob.join(&room).await;
+        let config = Config {
+            homeserver: proxy.url().to_owned(),
+            username: account.name.clone(),
+            password: Secret::new(account.password.clone()),
+            room_ids: vec![room.clone()],
+            people: People { allowed_users: vec![ann.id().to_owned()], ..People::default() },
+            ..Config::default()
+        };
+        let state = tempfile::tempdir().expect("a temporary folder");
+        Self { proxy, account, state, room, ann, bob, config }
+    }
+
+    /// With people of its own, on the homeserver of all tests.
+    pub async fn fresh(encrypted: bool) -> Self {
+        let synapse = synapse().await;
+        Self::new(synapse, people(synapse).await, encrypted).await
+    }
+
+    pub fn matrix(&self) -> Arc<Matrix> {
+        self.with(self.config.clone())
+    }
+
+    pub fn with(&self, config: Config) -> Arc<Matrix> {
+        let prefixes = vec!["!".to_owned()];
+        let identity = Identity { display_name: "Timmy 🤖".into(), prefixes, ..Identity::default() };
+        Matrix::new(config, Setting { identity, state: self.state.path().join("matrix") })
+            .expect("sound settings")
+    }
+
+    /// The bot under supervision, once it is connected: what it hears, how it is, and its end.
+    pub async fn supervised(&self) -> (Arc<Matrix>, mpsc::Receiver<Incoming>, Supervised, CancellationToken) {
+        let (sender, inbox) = mpsc::channel(64);
+        let (adapter, stop) = (self.matrix(), CancellationToken::new());
+        adapter.prepare().await.expect("prepared");
+        let supervised = supervise(adapter.clone(), sender, stop.clone());
+        until("connected", || supervised.health.snapshot().up).await;
+        (adapter, inbox, supervised, stop)
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.state.path().join("matrix").join(name)
+    }
+
+    /// What Ann's app shows of the bot's message with these words.
+    pub async fn see_message(&self, words: &str) -> Message {
+        self.ann.see(&self.room, &self.account.id, words).await
+    }
+
+    fn seen(&self, message: Message) -> Seen {
+        let room = match &message.thread {
+            Some(root) => format!("{}/{root}", self.room),
+            None => self.room.clone(),
+        };
+        let mine = message.reactions.iter().filter(|reaction| reaction.sender == self.account.id);
+        Seen {
+            id: MessageId::new(message.id.as_str()),
+            text: message.text,
+            reply_to: message.reply_to.map(MessageId::new),
+            choices: mine.map(|reaction| reaction.key.clone()).collect(),
+            room: Room::new("matrix", room),
+        }
+    }
+}
+
+#[async_trait]
+impl World for Place {
+    fn adapter(&self) -> Arc<dyn Adapter> {
+        self.matrix()
+    }
+
+    fn room(&self) -> Room {
+        Room::new("matrix", self.room.as_str())
+    }
+
+    fn person(&self) -> String {
+        self.ann.id().to_owned()
+    }
+
+    async fn say(&self, text: &str) -> MessageId {
+        MessageId::new(self.ann.say(&self.room, text).await)
+    }
+
+    async fn reply(&self, to: &MessageId, text: &str) -> MessageId {
+        MessageId::new(self.ann.reply(&self.room, to.as_str(), text).await)
+    }
+
+    async fn say_in_thread(&self, root: &MessageId, text: &str) -> Option<MessageId> {
+        Some(MessageId::new(self.ann.say_in_thread(&self.room, root.as_str(), text).await))
+    }
+
+    async fn pick(&self, on: &MessageId, choice: &str) {
+        self.ann.react(&self.room, on.as_str(), choice).await;
+    }
+
+    async fn another_bot_says(&self, text: &str) -> bool {
+        let content = json!({ "msgtype": "m.notice", "body": text, "m.mentions": {} });
+        self.bob.send(&self.room, content).await;
+        true
+    }
+
+    async fn redeliver(&self, _id: &MessageId) -> bool {
+        false
+    }
+
+    async fn limit_next(&self) {
+        self.proxy.next("/send/m.room", Fault::TooFast(300));
+    }
+
+    async fn cut(&self) {
+        self.proxy.cut();
+    }
+
+    async fn see(&self, text: &str) -> Seen {
+        self.seen(self.see_message(text).await)
+    }
+
+    async fn shown(&self) -> Vec<Seen> {
+        let seen = self.ann.look(&self.room).await;
+        let mine = seen.messages.into_iter().filter(|message| message.sender == self.account.id);
+        mine.map(|message| self.seen(message)).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_keeps_to_the_suite_in_encrypted_rooms() {
+    let synapse = synapse().await;
+    let people = people(synapse).await;
+    conformance::all(|| Place::new(synapse, people.clone(), true)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_keeps_to_the_suite_in_plain_rooms() {
+    let synapse = synapse().await;
+    let people = people(synapse).await;
+    conformance::all(|| Place::new(synapse, people.clone(), false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_address_is_seen_and_talk_among_people_is_not_for_the_bot() {
+    let place = Place::fresh(true).await;
+    let mut bot = Session::open(&place).await;
+    let link = format!("<a href=\"https://matrix.to/#/{}\">Timmy 🤖</a>: status", place.account.id);
+    let pill = json!({
+        "msgtype": "m.text", "body": "Timmy 🤖: status", "format": "org.matrix.custom.html", "formatted_body": link,
+        "m.mentions": { "user_ids": [place.account.id] },
+    });
+    let typed = [
+        ("!status".to_owned(), Addressed::Prefix),
+        ("timmy, status".to_owned(), Addressed::Name),
+        ("Timmy 🤖: status".to_owned(), Addressed::Name),
+        (format!("{}: status", place.account.id), Addressed::Name),
+    ];
+    for (text, how) in typed {
+        place.ann.say(&place.room, &text).await;
+        let (heard, words) = bot.hear_text().await;
+        assert_eq!((heard.addressed, words.as_str(), heard.shared), (Some(how), "status", true), "{text}");
+    }
+    place.ann.send(&place.room, pill).await;
+    let (heard, words) = bot.hear_text().await;
+    assert_eq!((heard.addressed, words.as_str()), (Some(Addressed::Name), "status"));
+    place.ann.say(&place.room, "what does Timmy do all day?").await;
+    assert_eq!(bot.hear().await.addressed, None);
+    bot.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_formatted_calls_nobody_and_is_marked_as_read_and_typed() {
+    let place = Place::fresh(true).await;
+    let mut bot = Session::open(&place).await;
+    let asked = place.ann.say(&place.room, "!go").await;
+    let heard = bot.hear().await;
+    let (ann, room, me) = (&place.ann, place.room.as_str(), place.account.id.as_str());
+    ann.until(room, "read", |seen| (seen.receipts.get(me) == Some(&asked)).then_some(())).await;
+    let working = Activity { state: ActivityState::Working, after: heard.id.clone() };
+    bot.adapter.activity(&heard.room, &working).await.expect("told");
+    let types = |seen: &services::matrix::Seen| seen.typing.iter().any(|user| user == me);
+    ann.until(room, "typed", |seen| types(seen).then_some(())).await;
+    let idle = Activity { state: ActivityState::Idle, ..working };
+    bot.adapter.activity(&heard.room, &idle).await.expect("told");
+    ann.until(room, "stopped typing", |seen| (!types(seen)).then_some(())).await;
+    let text = Outgoing::text("**Bold**, `code` and @room\n\n- one").with_tone(Tone::Notice);
+    bot.adapter.send(&heard.room, &text).await.expect("sent");
+    let seen = place.see_message("Bold").await;
+    assert_eq!(
+        (seen.kind.as_deref(), seen.mentions, seen.encrypted),
+        (Some("m.notice"), Some(json!({})), true)
+    );
+    let html = seen.html.expect("HTML").replace('\u{200b}', "");
+    assert_eq!(html, "<p><strong>Bold</strong>, <code>code</code> and @room</p>\n<ul>\n<li>one</li>\n</ul>");
+    let mentions = vec![ann.id().into()];
+    let question = Outgoing { mentions, ..Outgoing::text("May I?").with_tone(Tone::Question) };
+    bot.adapter.send(&heard.room, &question).await.expect("sent");
+    let seen = place.see_message("May I?").await;
+    assert_eq!(
+        (seen.kind.as_deref(), seen.mentions),
+        (Some("m.text"), Some(json!({ "user_ids": [ann.id()] })))
+    );
+    bot.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_edits_are_one_message_with_its_history() {
+    let place = Place::fresh(true).await;
+    let bot = Session::open(&place).await;
+    let room = place.room();
+    // Beyond what a homeserver with limits lets pass, so that the bot knows that this one has none.
+    for n in 0..20 {
+        bot.adapter.send(&room, &Outgoing::text(format!("warm {n}"))).await.expect("sent");
+    }
+    let live = |text: String| Outgoing { live: true, ..Outgoing::text(text).with_tone(Tone::Notice) };
+    let id = bot.adapter.send(&room, &live("frame 0".into())).await.expect("sent");
+    for n in 1..20 {
+        bot.adapter.edit(&room, &id, &live(format!("frame {n}"))).await.expect("edited");
+    }
+    bot.adapter.edit(&room, &id, &Outgoing::text("ended")).await.expect("edited");
+    let seen = place.see_message("ended").await;
+    assert_eq!((seen.id.as_str(), seen.edits), (id.as_str(), 20));
+    assert_eq!(place.ann.edits(&place.room, id.as_str()).await, 20);
+    let all = place.shown().await;
+    assert_eq!(all.len(), 21, "{all:?}");
+    bot.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn picks_of_anybody_come_with_their_name_and_a_withdrawn_one_is_no_answer() {
+    let place = Place::fresh(true).await;
+    let mut bot = Session::open(&place).await;
+    let choice =
+        |key: &str, emoji: &str| Choice { key: key.into(), label: key.into(), emoji: Some(emoji.into()) };
+    let choices = vec![choice("yes", "👍"), choice("no", "👎")];
+    let question = Outgoing { choices, ..Outgoing::text("Run it?").with_tone(Tone::Question) };
+    let id = bot.adapter.send(&place.room(), &question).await.expect("sent");
+    let mine = |seen: &services::matrix::Seen| {
+        let question = seen.messages.iter().find(|message| message.id == id.as_str())?;
+        (question.reactions.len() == 2).then(|| question.text.clone())
+    };
+    let text = place.ann.until(&place.room, "offered", mine).await;
+    assert!(text.ends_with("👍 yes · 👎 no"), "{text}");
+    let bobs = place.bob.react(&place.room, id.as_str(), "👍🏽").await;
+    let heard = bot.hear().await;
+    assert_eq!(
+        (&*heard.sender.id, &heard.act),
+        (place.bob.id(), &Act::Chose { on: id.clone(), key: "yes".into() })
+    );
+    place.bob.react(&place.room, id.as_str(), "🎉").await;
+    place.bob.redact(&place.room, &bobs).await;
+    let heard = bot.hear().await;
+    assert_eq!(heard.act, Act::Redacted { message: MessageId::new(bobs) });
+    bot.adapter.edit(&place.room(), &id, &Outgoing::text("Allowed by Ann.")).await.expect("edited");
+    place.ann.react(&place.room, id.as_str(), "👎").await;
+    let late = bot.hear().await;
+    assert_eq!(
+        late.act,
+        Act::Chose { on: id, key: "no".into() },
+        "a late pick is told, so that it can be answered"
+    );
+    bot.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_taken_back_is_told_also_in_a_thread() {
+    let place = Place::fresh(true).await;
+    let mut bot = Session::open(&place).await;
+    let said = place.ann.say(&place.room, "!one").await;
+    bot.hear().await;
+    let inside = place.ann.say_in_thread(&place.room, &said, "!two").await;
+    let in_thread = bot.hear().await.room;
+    for (event, room) in [(said, place.room()), (inside, in_thread)] {
+        place.ann.redact(&place.room, &event).await;
+        let heard = bot.hear().await;
+        assert_eq!((heard.act, heard.room), (Act::Redacted { message: MessageId::new(event) }, room));
+    }
+    bot.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_is_followed_only_from_people_who_are_heard() {
+    let place = Place::fresh(true).await;
+    let mut bot = Session::open(&place).await;
+    let (me, ann, bob) = (place.account.id.as_str(), &place.ann, &place.bob);
+    let strange = bob.create_room(true, &[me]).await;
+    let direct = ann.create_room(false, &[me]).await;
+    let words = ann.say(&direct, "said before you came").await;
+    let (heard, text) = bot.hear_text().await;
+    assert_eq!((heard.id.as_str(), text.as_str()), (words.as_str(), "said before you came"));
+    assert_eq!((heard.addressed, heard.shared), (Some(Addressed::Direct), false));
+    let refused = async {
+        while bob.members(&strange).await.get(me).is_some_and(|it| it != "leave") {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), refused).await.expect("refused");
+    assert_eq!(ann.members(&direct).await.get(me).map(String::as_str), Some("join"));
+    bot.close().await;
+}

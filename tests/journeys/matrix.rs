@@ -1,0 +1,199 @@
+//! Matrix through the whole program: `storkit serve` with bot.toml, a Synapse, and people with matrix-nio.
+
+use std::time::Duration;
+
+use e2e::{Program, Serving};
+use services::matrix::{Account, Limits, Message, Person, Seen, Synapse};
+use tokio::sync::OnceCell;
+
+static SYNAPSE: OnceCell<Synapse> = OnceCell::const_new();
+
+async fn synapse() -> &'static Synapse {
+    SYNAPSE.get_or_init(|| Synapse::start(Limits::Off)).await
+}
+
+/// A project with a bot, and Ann and Bob in an encrypted room with it. Ann may approve, Bob may only ask.
+struct Team {
+    program: Program,
+    account: Account,
+    ann: Person,
+    bob: Person,
+    room: String,
+}
+
+impl Team {
+    async fn on(synapse: &Synapse) -> Self {
+        let (ann, bob) = tokio::join!(Person::new(synapse, "ann"), Person::new(synapse, "bob"));
+        let account = synapse.register("timmy").await;
+        let room = ann.create_room(true, &[&account.id, bob.id()]).await;
+        bob.join(&room).await;
+        let team = Self { program: Program::with_stand_in(), account, ann, bob, room };
+        team.configure(&synapse.url(), "");
+        team
+    }
+
+    fn configure(&self, homeserver: &str, more: &str) {
+        let Account { name, password, .. } = &self.account;
+        self.program.write_config(&format!(
+            "verbosity = 0\n{more}\n[matrix]\nhomeserver = \"{homeserver}\"\nusername = \"{name}\"\npassword = \"{password}\"\n\
+             room_ids = [\"{}\"]\nallowed_users = [\"{}\", \"{}\"]\napprovers = [\"{}\"]\n",
+            self.room,
+            self.ann.id(),
+            self.bob.id(),
+            self.ann.id(),
+        ));
+    }
+
+    fn serve(&self) -> Serving {
+        let mut serving = self.program.serve();
+        serving.logs("\"adapter\":\"matrix\"");
+        serving
+    }
+
+    async fn see(&self, words: &str) -> Message {
+        self.ann.see(&self.room, &self.account.id, words).await
+    }
+
+    /// Ann's view of the bot's message with this id, once it is so.
+    async fn see_of(&self, id: &str, what: &str, is_so: impl Fn(&Message) -> bool) -> Message {
+        let find = |seen: &Seen| seen.messages.iter().find(|it| it.id == id && is_so(it)).cloned();
+        self.ann.until(&self.room, what, find).await
+    }
+
+    fn offered(&self, message: &Message) -> usize {
+        message.reactions.iter().filter(|it| it.sender == self.account.id).count()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_is_answered_by_reply_and_a_question_by_reaction_only_of_who_may() {
+    let team = Team::on(synapse().await).await;
+    let serving = team.serve();
+    let asked = team.bob.say(&team.room, "Timmy echo hello").await;
+    let answer = team.see("echo: hello").await;
+    assert_eq!((answer.reply_to.as_deref(), answer.encrypted), (Some(asked.as_str()), true));
+    team.bob.say(&team.room, "Timmy bash touch made.txt").await;
+    let question = team.see("Question 1").await;
+    assert_eq!(question.mentions, Some(serde_json::json!({ "user_ids": [team.bob.id()] })));
+    team.see_of(&question.id, "offered", |it| team.offered(it) >= 2).await;
+    team.bob.react(&team.room, &question.id, "✅").await;
+    team.see("you may not answer permission questions here").await;
+    assert!(!team.program.file("made.txt").exists());
+    team.ann.react(&team.room, &question.id, "✅").await;
+    team.see_of(&question.id, "settled", |it| it.text.contains("allowed") && team.offered(it) == 0).await;
+    team.see("no output").await;
+    assert!(team.program.file("made.txt").exists());
+    team.ann.say(&team.room, "Timmy bash touch second.txt").await;
+    let question = team.see("Question 2").await;
+    team.ann.reply(&team.room, &question.id, "no, not this one").await;
+    team.see_of(&question.id, "settled", |it| it.text.contains("denied")).await;
+    assert!(!team.program.file("second.txt").exists());
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn htop_is_one_message_that_changes_until_it_is_stopped() {
+    let team = Team::on(synapse().await).await;
+    let serving = team.serve();
+    team.ann.say(&team.room, "!htop 2m").await;
+    let htop = team.see("load").await;
+    assert_eq!(htop.kind.as_deref(), Some("m.notice"));
+    team.see_of(&htop.id, "edited twice", |it| it.edits >= 2).await;
+    team.ann.say(&team.room, "!htop stop").await;
+    team.see_of(&htop.id, "ended", |it| it.text.contains("ended")).await;
+    let seen = team.ann.look(&team.room).await;
+    let mine = seen.messages.iter().filter(|it| it.sender == team.account.id).count();
+    assert_eq!(mine, 1, "{seen:?}");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn threads_ambient_talk_and_a_prompt_taken_back() {
+    let team = Team::on(synapse().await).await;
+    let serving = team.serve();
+    let (ann, room) = (&team.ann, team.room.as_str());
+    let root = ann.say(room, "let us talk in a thread").await;
+    ann.say_in_thread(room, &root, "Timmy echo inside").await;
+    assert_eq!(team.see("echo: inside").await.thread.as_deref(), Some(root.as_str()));
+    ann.say(room, "!ambient on").await;
+    team.see("ambient").await;
+    ann.say(room, "echo without a name").await;
+    team.see("echo: without a name").await;
+    ann.say(room, "wait go").await;
+    let queued = ann.say(room, "echo never").await;
+    team.see("Queued, number 1").await;
+    ann.redact(room, &queued).await;
+    let notice = team.see("taken back").await;
+    assert!(!notice.redacted);
+    std::fs::write(team.program.file("go"), "").expect("written");
+    team.see("waited").await;
+    ann.say(room, "echo last").await;
+    team.see("echo: last").await;
+    assert!(!ann.look(room).await.messages.iter().any(|it| it.text.contains("echo: never")));
+    assert_eq!(serving.end().0, Some(0));
+}
+
+/// Each prompt is answered, or the bot says that a kill has cut it; none is answered twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_kills_in_mid_traffic_lose_nothing_and_double_nothing() {
+    let team = Team::on(synapse().await).await;
+    let mut prompts = Vec::new();
+    for round in 0..10 {
+        let serving = team.serve();
+        for n in 0..3 {
+            prompts.push(format!("prompt-{round}-{n}"));
+            team.ann.say(&team.room, &format!("Timmy echo prompt-{round}-{n}")).await;
+        }
+        // Killed at another point each time: before, while and after the first is answered.
+        match round % 3 {
+            0 => {}
+            1 => drop(team.see(&format!("prompt-{round}-0")).await),
+            _ => tokio::time::sleep(Duration::from_millis(60 * round)).await,
+        }
+        serving.kill_9();
+    }
+    let serving = team.serve();
+    for prompt in &prompts {
+        team.see(prompt).await;
+    }
+    let seen = team.ann.look(&team.room).await;
+    for prompt in &prompts {
+        let answers = seen
+            .messages
+            .iter()
+            .filter(|it| it.sender == team.account.id && it.text.contains(&format!("echo: {prompt}")))
+            .count();
+        assert!(answers <= 1, "{prompt} was answered {answers} times");
+    }
+    assert_eq!(seen.unreadable, 0);
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_settings_end_the_start_with_a_sentence_and_an_absent_homeserver_does_not() {
+    let team = Team::on(synapse().await).await;
+    let url = synapse().await.url();
+    let good = std::fs::read_to_string(team.program.file(".storkit/bot.toml")).expect("bot.toml");
+    let cases = [
+        (good.replace("password = \"", "password = \"not "), "`matrix.password`"),
+        (good.replace(&url, &format!("{url}/nothing/here")), "`matrix.homeserver`"),
+        (
+            good.replace("allowed_users = [", "allowed_users = []\n# [").replace("approvers = [", "# ["),
+            "`matrix.allowed_users`",
+        ),
+        (good.replace("password = ", "access_token = \"expired\"\n# "), "`matrix.access_token`"),
+    ];
+    for (toml, key) in cases {
+        std::fs::write(team.program.file(".storkit/bot.toml"), toml).expect("written");
+        let output = team.program.run(&["serve", "--port", "0"], "");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{key}: {said}");
+        assert!(said.contains(key), "{key}: {said}");
+    }
+    team.configure("http://127.0.0.1:9", "");
+    let serving = team.program.serve();
+    let health = reqwest::get(format!("http://127.0.0.1:{}/health", serving.port)).await.expect("an answer");
+    let health = health.text().await.expect("its text");
+    assert!(health.contains("matrix"), "{health}");
+    assert_eq!(serving.end().0, Some(0));
+}
