@@ -121,7 +121,7 @@ fn unique(labels: &[String], max: usize) -> Vec<String> {
     let title = |label: &String| {
         let numbered = (2..).map(|n| {
             let ending = format!(" {n}");
-            shortened(label, max - ending.len()) + &ending
+            shortened(label, max - ending.len()) + ending.as_str()
         });
         let mut titles = std::iter::once(shortened(label, max)).chain(numbered);
         titles.find(|title| taken.insert(title.clone())).unwrap_or_default()
