@@ -59,7 +59,7 @@ impl Writer {
             }
             Tag::CodeBlock(kind) => self.code_block(&kind),
             Tag::List(Some(first)) if first != 1 => {
-                let _ = write!(self.out, "<ol start=\"{first}\">\n");
+                let _ = writeln!(self.out, "<ol start=\"{first}\">");
             }
             Tag::List(Some(_)) => self.out.push_str("<ol>\n"),
             Tag::List(None) => self.out.push_str("<ul>\n"),
@@ -92,7 +92,7 @@ impl Writer {
     fn end(&mut self, tag: TagEnd) {
         match tag {
             TagEnd::Heading(level) => {
-                let _ = write!(self.out, "</{}>\n", heading(level));
+                let _ = writeln!(self.out, "</{}>", heading(level));
             }
             TagEnd::CodeBlock => self.out.push_str("</code></pre>\n"),
             TagEnd::List(ordered) => self.out.push_str(if ordered { "</ol>\n" } else { "</ul>\n" }),
@@ -127,7 +127,7 @@ impl Writer {
         let harmless = ["https://", "http://", "mailto:", "magnet:", "matrix:"];
         let scheme =
             |allowed: &&str| url.get(..allowed.len()).is_some_and(|it| it.eq_ignore_ascii_case(allowed));
-        if !harmless.iter().any(|allowed| scheme(allowed)) {
+        if !harmless.iter().any(scheme) {
             return "";
         }
         let _ = write!(self.out, "<a href=\"{}\">", escaped(url));
