@@ -45,6 +45,7 @@ enum Job {
         message: Outgoing,
     },
     Activity(Activity),
+    Then(Box<dyn FnOnce() + Send>),
     Flush(oneshot::Sender<()>),
 }
 
@@ -122,6 +123,11 @@ impl Outbox {
         self.send(Job::Activity(activity));
     }
 
+    /// Does this once everything said so far has been sent or given up; never, if the process ends before.
+    pub fn then(&self, act: impl FnOnce() + Send + 'static) {
+        self.send(Job::Then(Box::new(act)));
+    }
+
     /// Waits until everything said so far has been sent or given up.
     pub async fn flush(&self) {
         let (done, wait) = oneshot::channel();
@@ -190,6 +196,7 @@ impl Speaker {
                     tracing::debug!(%error, room = %self.room, "activity not shown");
                 }
             }
+            Job::Then(act) => act(),
             Job::Flush(done) => drop(done.send(())),
         }
     }
@@ -347,6 +354,19 @@ mod tests {
         outbox.flush().await;
         assert_eq!((fake.sends(), fake.edits()), (1, 0));
         room.see("state 999").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_follows_is_done_only_after_what_was_said_has_been_sent() {
+        let fake = Fake::new("fake");
+        let room = fake.room("a");
+        let outbox = Outbox::new(fake.clone(), room.room().clone(), Arc::default(), &TaskTracker::new());
+        fake.rate_limit_next(std::time::Duration::from_secs(60));
+        outbox.say(Outgoing::text("the answer"));
+        let (told, sends) = oneshot::channel();
+        let seen = fake.clone();
+        outbox.then(move || drop(told.send(seen.sends())));
+        assert_eq!(sends.await, Ok(1));
     }
 
     #[tokio::test]

@@ -116,14 +116,15 @@ async fn threads_ambient_talk_and_a_prompt_taken_back() {
     ann.say_in_thread(room, &root, "Timmy echo inside").await;
     assert_eq!(team.see("echo: inside").await.thread.as_deref(), Some(root.as_str()));
     ann.say(room, "!ambient on").await;
-    team.see("ambient").await;
+    team.see("Ambient is on").await;
     ann.say(room, "echo without a name").await;
     team.see("echo: without a name").await;
     ann.say(room, "wait go").await;
-    let queued = ann.say(room, "echo never").await;
+    team.see("waiting").await;
+    let queued = ann.say(room, "Timmy echo never").await;
     team.see("Queued, number 1").await;
     ann.redact(room, &queued).await;
-    let notice = team.see("taken back").await;
+    let notice = team.see("Taken back").await;
     assert!(!notice.redacted);
     std::fs::write(team.program.file("go"), "").expect("written");
     team.see("waited").await;

@@ -9,7 +9,6 @@ checked here with signedjson, so that nothing of matrix-sdk judges matrix-sdk.
 import asyncio
 import json
 import sys
-import traceback
 import uuid
 
 import aiohttp
@@ -27,6 +26,7 @@ class Person:
         self.met = {}
         self.version = 0
         self.changed = asyncio.Condition()
+        self.keys = asyncio.Lock()
 
     # --- what is seen ---
 
@@ -120,20 +120,37 @@ class Person:
             raise RuntimeError(str(answer))
         if self.client.should_upload_keys:
             await self.client.keys_upload()
-        self.client.add_response_callback(self.on_sync, SyncResponse)
         self.loop = asyncio.create_task(self.run())
         return {"user": self.client.user_id, "device": self.client.device_id}
 
     async def run(self):
+        """A loop of our own: nio's loses an answer when a request beside it fails."""
         sync_filter = {"room": {"timeline": {"limit": 200}}, "presence": {"types": []}}
+        timeout = 0
         while True:
             try:
-                await self.client.sync_forever(timeout=30000, sync_filter=sync_filter, first_sync_filter=sync_filter)
+                response = await self.client.sync(timeout=timeout, sync_filter=sync_filter)
+                if isinstance(response, SyncResponse):
+                    await self.on_sync(response)
+                    timeout = 30000
+                else:
+                    await asyncio.sleep(0.3)
+                await self.look_after_keys()
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                print("person:", "".join(traceback.format_exception(error)), file=sys.stderr)
+                print(f"person: {error!r}", file=sys.stderr)
                 await asyncio.sleep(0.3)
+
+    async def look_after_keys(self):
+        async with self.keys:
+            if self.client.should_upload_keys:
+                await self.client.keys_upload()
+            if self.client.should_query_keys:
+                await self.client.keys_query()
+            if self.client.should_claim_keys:
+                await self.client.keys_claim(self.client.get_users_for_key_claiming())
+            await self.client.send_to_device_messages()
 
     async def request(self, method, path, body=None):
         url = f"{self.client.homeserver}{path}"
@@ -183,7 +200,7 @@ class Person:
         await self.client.joined_members(room)
         users = set(self.client.rooms[room].users)
         self.client.olm.users_for_key_query.update(users)
-        await self.client.keys_query()
+        await self.look_after_keys()
         devices = {(user, it.id) for user in users for it in self.client.device_store.active_user_devices(user)}
         if self.met.get(room) != devices:
             self.met[room] = devices

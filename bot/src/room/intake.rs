@@ -262,14 +262,24 @@ impl RoomTask {
     pub(super) fn left_prompt(&mut self, number: i64, started: bool, prompt: QueuedPrompt) {
         let age = self.services.clock.now().duration_since(prompt.sent_at).unwrap_or_default();
         if started || age > self.services.config().catch_up.0 {
-            self.keep(self.services.store.prompt_done(number));
             let text =
                 if started { replies::cut_by_restart(&prompt) } else { replies::skipped(&prompt, age) };
-            return self.say(text, Tone::Notice, Some(prompt.message));
+            self.say(text, Tone::Notice, Some(prompt.message));
+            return self.done_when_told(number);
         }
         self.last.get_or_insert_with(|| prompt.message.clone());
         self.queue.push_back(Waiting::Prompt { number: Some(number), prompt });
         self.next_in_queue();
+    }
+
+    /// A prompt is over once the room has been told how it ended: a kill before that is told by the next start.
+    pub(super) fn done_when_told(&self, number: i64) {
+        let services = self.services.clone();
+        self.outbox.then(move || {
+            if let Err(error) = services.store.prompt_done(number) {
+                tracing::error!(%error, "a prompt that is over could not be taken out of the store");
+            }
+        });
     }
 
     fn clear_queue(&mut self) {

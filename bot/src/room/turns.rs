@@ -285,7 +285,7 @@ impl RoomTask {
 
     fn turn_is_over(&mut self, turn: &Turn) {
         if let Some(number) = turn.number {
-            self.keep(self.services.store.prompt_done(number));
+            self.done_when_told(number);
         }
         self.services.metrics.turns.inc();
         self.next_in_queue();
@@ -408,7 +408,7 @@ impl RoomTask {
             let text = [so_far.as_str(), replies::STOPPED_BY_SHUTDOWN].join("\n\n");
             self.finish_message(&turn, text.trim().to_owned(), Tone::Notice);
             if let Some(number) = turn.number {
-                self.keep(self.services.store.prompt_done(number));
+                self.done_when_told(number);
             }
         }
         self.end_questions(replies::SHUTTING_DOWN);
