@@ -251,11 +251,11 @@ async fn status_tells_of_strangers_held_notices_and_failures() {
         terminal.say("new story A first one");
         terminal.see("**A first one** is in the backlog");
         terminal.say("move 1 current");
-        world.serving.logs("for DE.1002 waits until they write again");
+        world.serving.logs("until they write again");
         terminal.say("status");
         let status = terminal.see("**Messengers**");
         for part in
-            ["the last DE.666", "Not delivered to +49 170 1234567: (131053)", "waits until they write again"]
+            ["the last DE.666", "Not delivered to +49 170 1234567: (131053)", "until they write again"]
         {
             assert!(status.contains(part), "{part} is missing:\n{status}");
         }

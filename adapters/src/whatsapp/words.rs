@@ -60,7 +60,7 @@ pub fn notes(facts: &super::notes::Facts) -> Option<String> {
             write!(text, "{count} {messages} for {person} {wait} until they write again (24-hour window). ");
     }
     for (person, Failed { why, .. }) in &facts.failures {
-        let _ = write!(text, "Not delivered to {person}: {why}. ");
+        let _ = write!(text, "Not delivered to {person}: {}. ", why.trim_end_matches('.'));
     }
     if let Some(last) = facts.strangers.last() {
         let (messages, people) = (facts.stranger_messages, facts.strangers.len());

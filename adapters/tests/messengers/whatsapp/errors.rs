@@ -77,7 +77,7 @@ async fn a_failed_delivery_is_told_until_one_arrives() {
     let person = place.ann.user_id().unwrap();
     place.graph.fail_later(id.as_str(), &person, 131_053).await;
     let note = bot.noted("Not delivered").await;
-    assert!(note.contains(&person) && note.contains("(131053) Message undeliverable."), "{note}");
+    assert!(note.contains(&person) && note.contains("(131053) Message undeliverable"), "{note}");
     place.ann.say("are you there?").await;
     bot.hear().await;
     bot.until(|health| health.note.is_none().then_some(())).await;

@@ -136,3 +136,19 @@ async fn who_never_wrote_is_not_written_to() {
     assert!(place.ann.shown().is_empty());
     bot.close().await;
 }
+
+#[tokio::test]
+async fn what_is_held_goes_before_anything_new_also_where_its_first_try_failed() {
+    let place = Place::new().await;
+    let mut bot = place.talking().await;
+    place.graph.move_clock(hours(24));
+    bot.adapter.send(&place.room(), &Outgoing::text("Story 1 is done.")).await.unwrap();
+    place.graph.fail_next(131_000, 500);
+    place.ann.say("good morning").await;
+    bot.hear().await;
+    place.graph.called("the first try", |call| call.status == 500).await;
+    bot.adapter.send(&place.room(), &Outgoing::text("good morning to you")).await.unwrap();
+    let shown: Vec<_> = place.ann.shown().into_iter().map(|shown| shown.text).collect();
+    assert_eq!(shown, ["Story 1 is done.", "good morning to you"]);
+    bot.close().await;
+}
