@@ -365,7 +365,9 @@ mod tests {
         outbox.say(Outgoing::text("the answer"));
         let (told, sends) = oneshot::channel();
         let seen = fake.clone();
-        outbox.then(move || drop(told.send(seen.sends())));
+        outbox.then(move || {
+            let _ = told.send(seen.sends());
+        });
         assert_eq!(sends.await, Ok(1));
     }
 
