@@ -181,7 +181,8 @@ async fn show_parts(
     let emptied = posted.parts.len().saturating_sub(texts.len());
     texts.extend(std::iter::repeat_n(EMPTIED.to_owned(), emptied));
     for (index, text) in texts.into_iter().enumerate() {
-        let part = part_of(message, text, index == 0, index == last);
+        let replies = index == 0 || adapter.capabilities().private_replies;
+        let part = part_of(message, text, replies, index == last);
         show_part(adapter, room, posted, index, part, patience).await?;
     }
     posted.end = last;
@@ -213,13 +214,14 @@ async fn show_part(
     Ok(())
 }
 
-/// One part of `message`: the reply goes with the first, choices and mentions with the last.
-fn part_of(message: &Outgoing, markdown: String, first: bool, last: bool) -> Outgoing {
+/// One part of `message`: the reply goes with the first, choices and mentions with the last. Where a reply may be private
+/// every part is one, or the second would be seen by all.
+fn part_of(message: &Outgoing, markdown: String, replies: bool, last: bool) -> Outgoing {
     Outgoing {
         markdown,
         tone: message.tone,
         live: message.live,
-        reply_to: message.reply_to.clone().filter(|_| first),
+        reply_to: message.reply_to.clone().filter(|_| replies),
         choices: if last { message.choices.clone() } else { Vec::new() },
         mentions: if last { message.mentions.clone() } else { Vec::new() },
     }
@@ -338,6 +340,17 @@ mod tests {
 
     fn texts(room: &FakeRoom) -> Vec<String> {
         room.shown().into_iter().map(|shown| shown.text).collect()
+    }
+
+    #[tokio::test]
+    async fn every_part_of_a_reply_that_may_be_private_is_one() {
+        for private in [false, true] {
+            let (fake, room) = narrow(|it| it.private_replies = private);
+            let message = Outgoing::text(paragraphs(3)).replying_to(Some(MessageId::new("cmd")));
+            deliver(&*fake, room.room(), &message).await.expect("delivered");
+            let replies: Vec<bool> = room.shown().iter().map(|shown| shown.reply_to.is_some()).collect();
+            assert_eq!(replies, [true, private, private]);
+        }
     }
 
     #[tokio::test]

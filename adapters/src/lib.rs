@@ -359,6 +359,12 @@ pub trait Adapter: Send + Sync + 'static {
         Err(AdapterError::Unsupported("editing a message"))
     }
 
+    /// The room below this message in which a prompt and what follows it are talked about; asked once when a prompt begins.
+    /// `None`, as usual: in the room itself.
+    fn open_thread(&self, _room: &Room, _message: &MessageId) -> Option<Room> {
+        None
+    }
+
     /// Shows a file in the room.
     async fn upload(&self, _room: &Room, _file: &Attachment) -> Result<MessageId, AdapterError> {
         Err(AdapterError::Unsupported("sending a file"))

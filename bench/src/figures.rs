@@ -6,6 +6,8 @@ mod events;
 mod idle;
 mod merge;
 mod relay;
+mod rooms;
+mod sandbox;
 mod stream;
 mod turn;
 
@@ -37,4 +39,6 @@ pub const FIGURES: &[Figure] = &[
     board::FIGURE,
     events::FIGURE,
     merge::FIGURE,
+    rooms::FIGURE,
+    sandbox::FIGURE,
 ];

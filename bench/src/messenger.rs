@@ -27,6 +27,8 @@ pub const PERSON: &str = "ann";
 pub struct Shown {
     /// When the bot called the adapter, by [`monotonic`].
     pub at: u64,
+    /// Where, without the messenger's name.
+    pub room: String,
     /// The whole message.
     pub text: String,
     /// What it is.
@@ -60,13 +62,18 @@ impl Messenger {
 
     /// The person says something in a conversation of two. The address is stripped here, as adapters do.
     pub async fn say(&self, text: &str) -> anyhow::Result<()> {
+        self.say_in("room", text).await
+    }
+
+    /// The same in the conversation of this name.
+    pub async fn say_in(&self, room: &str, text: &str) -> anyhow::Result<()> {
         let mut inbox = self.inbox.subscribe();
         let inbox = inbox.wait_for(Option::is_some).await?.clone();
         let (addressed, text) =
             address::strip(text, &self.identity, &[]).unwrap_or((Addressed::Direct, text.to_owned()));
         let incoming = Incoming {
             id: self.id(),
-            room: Room::new(NAME, "room"),
+            room: Room::new(NAME, room),
             sender: Sender { id: PERSON.into(), name: PERSON.into(), is_bot: false },
             act: Act::Said { text },
             addressed: Some(addressed),
@@ -89,13 +96,13 @@ impl Messenger {
         MessageId::new(format!("m{}", self.next_id.fetch_add(1, Ordering::Relaxed)))
     }
 
-    fn show(&self, message: &Outgoing) {
+    fn show(&self, room: &Room, message: &Outgoing) {
         let at = monotonic();
         let text = match self.renders.load(Ordering::Relaxed) {
             true => markdown::plain(&message.markdown),
             false => message.markdown.clone(),
         };
-        let shown = Shown { at, text, tone: message.tone };
+        let shown = Shown { at, room: room.id().to_owned(), text, tone: message.tone };
         // Nobody listens any more once the figure is measured.
         let _ = self.shown.send(shown);
     }
@@ -125,13 +132,13 @@ impl Adapter for Messenger {
         std::future::pending().await
     }
 
-    async fn send(&self, _room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
-        self.show(message);
+    async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
+        self.show(room, message);
         Ok(self.id())
     }
 
-    async fn edit(&self, _room: &Room, _id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {
-        self.show(message);
+    async fn edit(&self, room: &Room, _id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {
+        self.show(room, message);
         Ok(())
     }
 }

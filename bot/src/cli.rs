@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
-use bot::{StartError, audit::Filter, commands, config::Config, config::Loaded, doctor};
+use bot::{Services, StartError, audit::Filter, commands, config::Config, config::Loaded, doctor};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use pipeline::Project;
 
@@ -75,6 +75,21 @@ enum Action {
     },
     /// Print the manual page, e.g. `storkit man > /usr/local/share/man/man1/storkit.1`
     Man,
+    /// What Slack needs to know of the bot
+    Slack {
+        #[command(subcommand)]
+        action: SlackAction,
+    },
+}
+
+#[derive(Subcommand)]
+enum SlackAction {
+    /// Print the manifest from which Slack makes the app: all slash commands and scopes (docs/slack.md)
+    Manifest {
+        /// For mode "http": the public address before `http.webhook_listen`, like https://bot.example.org
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+    },
 }
 
 /// Runs what was asked.
@@ -110,6 +125,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Some(Action::Docs) => {
             print(&commands::reference(&commands::all()));
             ExitCode::SUCCESS
+        }
+        Some(Action::Slack { action: SlackAction::Manifest { url } }) => {
+            slack_manifest(&cli.common, url.as_deref())
         }
     }
 }
@@ -161,6 +179,19 @@ pub fn complain(code: u8, sentence: &str) -> ExitCode {
 pub fn print(text: &str) {
     use std::io::Write as _;
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Needs no `[slack]` section, and no project either: the app comes first.
+fn slack_manifest(common: &Common, url: Option<&str>) -> ExitCode {
+    let in_a_project = common.project.is_some() || Project::open(&PathBuf::from(".")).is_ok();
+    let config = match in_a_project.then(|| open(common)) {
+        None => Config::default(),
+        Some(Ok((_, loaded))) => loaded.config,
+        Some(Err(code)) => return code,
+    };
+    let identity = Services::identity(&config, &commands::all());
+    print(&adapters::slack::manifest(&identity, url));
+    ExitCode::SUCCESS
 }
 
 async fn check(common: &Common) -> ExitCode {

@@ -112,7 +112,10 @@ fn write(root: &Path, name: &'static str, text: &str) -> Result<File, InitError>
 fn bot_toml(choices: &Choices) -> String {
     let example = include_str!("../../bot.toml.example");
     let name = toml::Value::from(choices.display_name.as_str());
-    let own = example.replace("display_name = \"Timmy\"", &format!("display_name = {name}"));
+    // Without a room that follows, every question of an agent on a story would be denied.
+    let own = example
+        .replace("display_name = \"Timmy\"", &format!("display_name = {name}"))
+        .replace("\nrooms = []", "\nrooms = [\"console:main\"]");
     format!(
         "# {TEMPLATE_MARK}: as `storkit init` wrote it. git keeps away from this file: it may hold secrets.\n{own}"
     )
@@ -230,6 +233,7 @@ mod tests {
         assert_eq!(trimmed(config.agents), trimmed(team));
         let bot = Config::load(&project.dir().join("bot.toml"), |_| None).unwrap().config;
         assert_eq!(bot.display_name, "Rob \"the\" Bot 🤖");
+        assert_eq!(bot.pipeline.rooms, ["console:main"]);
         let first = |name: &str| {
             fs::read_to_string(project.root().join(name)).unwrap().lines().next().map(str::to_owned)
         };

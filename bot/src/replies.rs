@@ -20,6 +20,9 @@ use crate::{command::CommandSpec, config::Config, duration::human, permission::P
 pub const WORKING: &str = "Working on it.";
 /// A turn without a word.
 pub const EMPTY_ANSWER: &str = "Done. There was nothing to say.";
+/// `htop stop` where nothing can be edited.
+pub const HTOP_IS_A_SNAPSHOT: &str =
+    "Here htop is one snapshot, so there is nothing left to stop. `stop` ends the turn.";
 /// A queued prompt was redacted.
 pub const TAKEN_BACK: &str = "Taken back, so it is not run.";
 /// See [`crate::command::Running::waiting`].

@@ -39,6 +39,8 @@ pub struct Restart {
     wanted: CancellationToken,
     room: Mutex<Option<Room>>,
     building: AtomicBool,
+    /// Why the last build failed, for whoever cannot wait for its end.
+    failed: Mutex<Option<String>>,
 }
 
 impl Restart {
@@ -49,6 +51,7 @@ impl Restart {
             wanted: CancellationToken::new(),
             room: Mutex::default(),
             building: AtomicBool::new(false),
+            failed: Mutex::default(),
         }
     }
 
@@ -70,12 +73,27 @@ impl Restart {
         let Some(_building) = self.begin_build() else {
             return Err("A build is under way already.".into());
         };
-        self.program.rebuild().await
+        let built = self.program.rebuild().await;
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = built.as_ref().err().cloned();
+        built
     }
 
-    /// Asks for it; the room is told when it is done.
-    pub fn ask(&self, room: &Room) {
-        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = Some(room.clone());
+    /// Whether a build is under way.
+    pub fn is_building(&self) -> bool {
+        self.building.load(Ordering::Acquire)
+    }
+
+    /// What there is to say of builds: that one is under way, or why the last one failed.
+    pub fn of_builds(&self) -> Option<String> {
+        if self.is_building() {
+            return Some("A build is under way.".into());
+        }
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks for it; the room, if there is one, is told when it is done.
+    pub fn ask(&self, room: Option<&Room>) {
+        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = room.cloned();
         self.wanted.cancel();
     }
 
@@ -272,7 +290,7 @@ mod tests {
         let restart = Restart::of(Program::running());
         restart.leave_note(&project);
         assert!(Note::take(&project).is_none(), "nobody asked");
-        restart.ask(&Room::new("console", "main"));
+        restart.ask(Some(&Room::new("console", "main")));
         restart.leave_note(&project);
         assert_eq!(Note::take(&project).unwrap().room(), Some(Room::new("console", "main")));
         assert!(Note::take(&project).is_none());

@@ -11,6 +11,7 @@ mod life;
 mod limits;
 mod live;
 mod many;
+#[cfg(feature = "matrix")]
 mod matrix;
 mod mcp_clients;
 mod messengers;
@@ -30,7 +31,11 @@ mod real_trust;
 mod release;
 mod restart;
 mod secrets;
+#[cfg(feature = "slack")]
+mod slack;
 mod stop;
 mod stories;
 mod trouble;
 mod upkeep;
+#[cfg(feature = "whatsapp")]
+mod whatsapp;

@@ -2,7 +2,10 @@
 
 use std::fs;
 
+use bot::http::scripted_model::{Script, ScriptedModel};
 use e2e::Program;
+
+use crate::real::bash;
 
 fn said(program: &Program, arguments: &[&str]) -> (Option<i32>, String) {
     let output = program.command(arguments).output().expect("it runs");
@@ -105,4 +108,42 @@ fn the_record_of_permissions_is_shown_from_the_command_line() {
     assert!(text.contains("allow") && text.contains("Bash") && text.contains("console:main"), "{text}");
     let (_, text) = said(&program, &["audit", "--outcome", "deny"]);
     assert_eq!(text, "");
+}
+
+/// From an empty folder to a merged story with the real CLI; with `--nocapture` it prints what the README shows.
+#[tokio::test(flavor = "multi_thread")]
+async fn from_nothing_to_the_first_merged_story() {
+    let write = "printf '# Doors\\n\\nWe make doors.\\n' > README.md && git add README.md && git commit -qm 'say what we do'";
+    let script = Script::new()
+        .on_start("Do story 1")
+        .calls("Bash", bash(write))
+        .then_says("README.md says what we do.")
+        .on_start("Review story")
+        .calls("mcp__storkit__approve_qa", serde_json::json!({}))
+        .then_says("I approved it.");
+    let model = ScriptedModel::start(script).expect("a port");
+    let program = Program::with_real_cli(&model);
+    let start = std::time::Instant::now();
+    let after = |what: &str| println!("{:>5.1} s  {what}", start.elapsed().as_secs_f64());
+    let (code, text) = said(&program, &["init", "--yes", "--gate", "test -e README.md"]);
+    assert_eq!(code, Some(0), "{text}");
+    after("storkit init --yes --gate 'test -e README.md'");
+    program.write_config("[pipeline]\nrooms = [\"console:main\"]");
+    let _serving = program.serve();
+    let mut terminal = program.terminal();
+    after("storkit");
+    terminal.say("new story Say what we do");
+    terminal.see("is in the backlog");
+    terminal.say("start 1");
+    terminal.see("works on story `1` now");
+    after("new story Say what we do; start 1");
+    terminal.see("git commit -qm");
+    after("the coder asks to commit");
+    terminal.say("yes");
+    terminal.see("**1 Say what we do**: merged as");
+    after("merged");
+    terminal.say("overview 1");
+    let overview = terminal.see("`README.md` +3 -0");
+    println!("{}\n{overview}", terminal.heard());
+    assert!(program.file("README.md").exists());
 }

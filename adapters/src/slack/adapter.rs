@@ -1,22 +1,97 @@
-//! To be written.
+//! The adapter: its parts, and the trait.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use slack_morphism::{SlackSigningSecret, signature_verifier::SlackEventSignatureVerifier};
 
-use super::Config;
-use crate::{Adapter, AdapterError, Capabilities, ChoiceForm, Inbox, MessageId, Outgoing, Room, Setting};
+use super::{
+    Config, Mode,
+    intake::Ear,
+    pace::FRAME_INTERVAL,
+    place::{Place, is_ts},
+    private::is_shown_to_one,
+    render::{BUTTONS_MAX, TEXT_MAX},
+    speak::Voice,
+    trouble::Trouble,
+    watch::Watch,
+    web::Web,
+    words,
+};
+use crate::{
+    Activity, Adapter, AdapterError, Attachment, Capabilities, ChoiceForm, Inbox, MessageId, Outgoing,
+    People, Room, Setting,
+};
 
-/// See the module.
+/// Slack, as one app in one workspace or organisation.
 pub struct Slack {
-    _config: Config,
-    _setting: Setting,
+    config: Config,
+    web: Arc<Web>,
+    ear: Arc<Ear>,
+    voice: Voice,
+    watch: Watch,
+    verifier: Option<SlackEventSignatureVerifier>,
 }
 
 impl Slack {
-    /// To be written.
+    /// An adapter with these settings; nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`AdapterError::Config`] with the key that is wrong.
     pub fn new(config: Config, setting: Setting) -> Result<Arc<Self>, AdapterError> {
-        Ok(Arc::new(Self { _config: config, _setting: setting }))
+        config.check()?;
+        let web = Arc::new(Web::new(&config)?);
+        let ear = Arc::new(Ear::new(config.clone(), setting, web.clone()));
+        let secret = SlackSigningSecret::new(config.signing_secret.reveal().to_owned());
+        let signed = !config.signing_secret.is_empty();
+        Ok(Arc::new(Self {
+            voice: Voice::new(web.clone(), ear.clone()),
+            web,
+            ear,
+            watch: Watch::default(),
+            verifier: signed.then(|| SlackEventSignatureVerifier::new(&secret)),
+            config,
+        }))
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(super) fn web(&self) -> &Web {
+        &self.web
+    }
+
+    pub(super) fn ear(&self) -> &Ear {
+        &self.ear
+    }
+
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    pub(super) fn verifier(&self) -> Option<&SlackEventSignatureVerifier> {
+        self.verifier.as_ref()
+    }
+
+    /// Has the token tried at once.
+    pub(super) fn token_may_be_gone(&self) {
+        self.voice.token_refused.notify_one();
+    }
+
+    /// Waits until there is a doubt about the token.
+    pub(super) async fn token_refused(&self) {
+        self.voice.token_refused.notified().await;
+    }
+
+    async fn serve(&self, inbox: &Inbox) -> AdapterError {
+        match self.config.mode {
+            Mode::Socket => self.serve_socket(inbox).await,
+            Mode::Http => {
+                inbox.connected();
+                std::future::pending().await
+            }
+        }
     }
 }
 
@@ -28,32 +103,78 @@ impl Adapter for Slack {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            edit: None,
-            choices: ChoiceForm::None,
-            activity: false,
-            files: false,
+            edit: Some(FRAME_INTERVAL),
+            choices: ChoiceForm::Buttons { max: BUTTONS_MAX },
+            activity: true,
+            files: true,
+            // Slack repeats for some minutes what it could not deliver; that is no history.
             history: false,
-            private_replies: false,
-            max_len: 4096,
+            private_replies: true,
+            max_len: TEXT_MAX,
         }
     }
 
-    async fn run(&self, _inbox: Inbox) -> Result<(), AdapterError> {
-        Err(AdapterError::Unreachable("not written yet".into()))
+    async fn prepare(&self) -> Result<(), AdapterError> {
+        let config = |key, why| Err(AdapterError::Config { key, why });
+        match self.identify().await {
+            Err(Trouble::Auth(code)) => return config("slack.bot_token", words::bot_token(&code)),
+            result => result.map_err(|trouble| trouble.in_channel("the workspace"))?,
+        }
+        if let Some(scopes) = self.missing_scopes().await {
+            return config("slack.bot_token", words::missing_scopes(&scopes));
+        }
+        if self.config.mode == Mode::Http {
+            return Ok(());
+        }
+        match self.socket_url().await {
+            Err(Trouble::Auth(code)) => config("slack.app_token", words::app_token(&code)),
+            Err(Trouble::Scope(_)) => config("slack.app_token", words::app_token("missing_scope")),
+            result => result.map(drop).map_err(|trouble| trouble.in_channel("Socket Mode")),
+        }
     }
 
-    async fn send(&self, _room: &Room, _message: &Outgoing) -> Result<MessageId, AdapterError> {
-        Err(AdapterError::Unreachable("not written yet".into()))
-    }
-}
-
-#[async_trait]
-impl crate::Webhooks for Slack {
-    fn paths(&self) -> &'static [&'static str] {
-        &[]
+    fn hear(&self, people: &People) {
+        self.ear.set_people(people);
     }
 
-    async fn handle(&self, _request: http::Request<bytes::Bytes>) -> http::Response<bytes::Bytes> {
-        crate::webhook::answer(http::StatusCode::NOT_FOUND, "not written yet")
+    async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {
+        if let Err(trouble) = self.identify().await {
+            return Err(trouble.in_channel("the workspace"));
+        }
+        tokio::select! {
+            // The bot takes nothing more: it ends.
+            () = self.ear.deliver(&inbox) => Ok(()),
+            error = self.serve(&inbox) => Err(error),
+            error = self.watch_over(&inbox) => Err(error),
+            () = self.voice.keep_unmarking() => Ok(()),
+        }
+    }
+
+    async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
+        self.voice.send(room, message).await
+    }
+
+    async fn edit(&self, room: &Room, id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {
+        self.voice.edit(room, id, message).await
+    }
+
+    async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
+        self.voice.upload(room, file).await
+    }
+
+    async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
+        self.voice.activity(room, activity).await
+    }
+
+    fn open_thread(&self, room: &Room, message: &MessageId) -> Option<Room> {
+        let place = Place::of(room).ok()?;
+        // In a conversation of two there is nobody whom the answers would be in the way of.
+        if place.is_direct() || place.thread.is_some() || is_shown_to_one(message) || !is_ts(message.as_str())
+        {
+            return None;
+        }
+        let place = Place { thread: Some(message.as_str().to_owned()), ..place };
+        self.ear.threads.add(&place);
+        Some(place.room())
     }
 }

@@ -52,14 +52,114 @@ impl Default for Config {
 
 impl Config {
     /// What is wrong in the section, without asking Slack.
+    ///
+    /// # Errors
+    /// [`AdapterError::Config`] with the key and what to do.
     pub fn check(&self) -> Result<(), AdapterError> {
-        let wrong = |key, why: &str| Err(AdapterError::Config { key, why: why.to_owned() });
+        self.check_tokens()?;
         if self.people.is_empty() {
             return wrong(
                 "slack.allowed_users",
-                "it is empty, so nobody would be heard; add your member id, like [\"U0123ABCD\"].",
+                "it is empty, so nobody would be heard; add your member id, like [\"U0123ABCD\"] (your profile in Slack, the \
+                 three dots, Copy member ID).",
+            );
+        }
+        for (key, ids) in self.id_lists() {
+            if let Some(odd) = ids.iter().find(|id| !is_id(id)) {
+                let why = format!(
+                    "`{odd}` is no id of Slack's; ids are capital letters and digits, like `U0123ABCD`, not names."
+                );
+                return wrong(key, &why);
+            }
+        }
+        if !self.api_url.starts_with("https://") && !self.api_url.starts_with("http://") {
+            return wrong(
+                "slack.api_url",
+                "it is no address; leave it out, or write one like \"https://slack.com/api\".",
             );
         }
         Ok(())
+    }
+
+    fn check_tokens(&self) -> Result<(), AdapterError> {
+        let (bot, app) = (self.bot_token.reveal(), self.app_token.reveal());
+        if !bot.starts_with("xoxb-") && !bot.starts_with("xoxe.xoxb-") {
+            return wrong(
+                "slack.bot_token",
+                "it must be the Bot User OAuth Token, which begins with xoxb-; it stands under OAuth & Permissions of the app at \
+                 https://api.slack.com/apps.",
+            );
+        }
+        if self.mode == Mode::Socket && !app.starts_with("xapp-") {
+            return wrong(
+                "slack.app_token",
+                "Socket Mode needs the app-level token, which begins with xapp-; make one under Basic Information, App-Level \
+                 Tokens, with the scope `connections:write`.",
+            );
+        }
+        if self.mode == Mode::Http && self.signing_secret.is_empty() {
+            return wrong(
+                "slack.signing_secret",
+                "mode \"http\" needs it, or anybody could speak to the bot; it stands under Basic Information, App Credentials.",
+            );
+        }
+        Ok(())
+    }
+
+    fn id_lists(&self) -> [(&'static str, &[String]); 4] {
+        [
+            ("slack.channel_ids", &self.channel_ids),
+            ("slack.allowed_users", &self.people.allowed_users),
+            ("slack.approvers", &self.people.approvers),
+            ("slack.operators", &self.people.operators),
+        ]
+    }
+}
+
+fn wrong(key: &'static str, why: &str) -> Result<(), AdapterError> {
+    Err(AdapterError::Config { key, why: why.to_owned() })
+}
+
+/// Ids are opaque, but always of this alphabet: <https://docs.slack.dev/reference/objects/conversation-object>.
+fn is_id(id: &str) -> bool {
+    id.len() > 1 && id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Config {
+        Config {
+            bot_token: Secret::new("xoxb-1"),
+            app_token: Secret::new("xapp-1"),
+            people: People { allowed_users: vec!["U1".into()], ..People::default() },
+            ..Config::default()
+        }
+    }
+
+    fn key_of(change: impl FnOnce(&mut Config)) -> &'static str {
+        let mut config = good();
+        change(&mut config);
+        match config.check() {
+            Err(AdapterError::Config { key, why }) => {
+                assert!(why.ends_with('.') && !why.contains("xox1"), "{why}");
+                key
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_mistake_names_its_key() {
+        good().check().unwrap();
+        assert_eq!(key_of(|c| c.bot_token = Secret::default()), "slack.bot_token");
+        assert_eq!(key_of(|c| c.bot_token = Secret::new("xapp-1")), "slack.bot_token");
+        assert_eq!(key_of(|c| c.app_token = Secret::new("xoxb-1")), "slack.app_token");
+        assert_eq!(key_of(|c| c.mode = Mode::Http), "slack.signing_secret");
+        assert_eq!(key_of(|c| c.people = People::default()), "slack.allowed_users");
+        assert_eq!(key_of(|c| c.people.operators = vec!["@ann".into()]), "slack.operators");
+        assert_eq!(key_of(|c| c.channel_ids = vec!["#general".into()]), "slack.channel_ids");
+        assert_eq!(key_of(|c| c.api_url = "slack.com".into()), "slack.api_url");
     }
 }

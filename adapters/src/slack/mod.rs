@@ -1,14 +1,61 @@
-//! Slack: Socket Mode or signed HTTP, on slack-morphism.
+//! Slack: Socket Mode (outbound only) or signed HTTP.
+//!
+//! **What is slack-morphism's and what is ours.** Its client makes every Web API call, its verifier checks the signatures of
+//! the HTTP mode. Its socket listener is not used: it reconnects by itself for ever, every 30 s, and tells nobody, so that
+//! [`crate::Adapter::run`] could neither return nor keep the health true; it waits for a callback before it reads on; and its
+//! strict shapes lose messages of org-wide installs (`team: null`) and of people whom it models differently. So `socket.rs` is
+//! our own loop on tokio-tungstenite, and `event.rs` reads what Slack sends without demanding more than it uses.
+//! Its rate control is off, since it paces all channels as one; `pace.rs` is ours.
+//!
+//! **Rooms.** `slack:C0123` is a channel's top level or a direct conversation, `slack:C0123/TS` the thread below a message. A
+//! prompt at a channel's top level opens the thread below it ([`crate::Adapter::open_thread`]), where its session goes on.
 
 mod config;
+mod manifest;
+mod words;
 
 pub use config::{Config, Mode};
+pub use manifest::{EVENTS, SCOPES, manifest};
 
 /// The adapter's name in rooms and in `bot.toml`.
 pub const NAME: &str = "slack";
 
 #[cfg(feature = "slack")]
 mod adapter;
+#[cfg(feature = "slack")]
+mod event;
+#[cfg(feature = "slack")]
+mod hooks;
+#[cfg(feature = "slack")]
+mod intake;
+#[cfg(feature = "slack")]
+mod mrkdwn;
+#[cfg(feature = "slack")]
+mod names;
+#[cfg(feature = "slack")]
+mod pace;
+#[cfg(feature = "slack")]
+mod place;
+#[cfg(feature = "slack")]
+mod private;
+#[cfg(feature = "slack")]
+mod queue;
+#[cfg(feature = "slack")]
+mod render;
+#[cfg(feature = "slack")]
+mod socket;
+#[cfg(feature = "slack")]
+mod speak;
+#[cfg(feature = "slack")]
+mod text;
+#[cfg(feature = "slack")]
+mod threads;
+#[cfg(feature = "slack")]
+mod trouble;
+#[cfg(feature = "slack")]
+mod watch;
+#[cfg(feature = "slack")]
+mod web;
 
 #[cfg(feature = "slack")]
 pub use adapter::Slack;

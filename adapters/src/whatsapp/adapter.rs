@@ -1,59 +1,291 @@
-//! To be written.
+//! The messenger: its parts, and what the bot asks of it.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use tokio::sync::watch;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::Config;
-use crate::{Adapter, AdapterError, Capabilities, ChoiceForm, Inbox, MessageId, Outgoing, Room, Setting};
+use super::{
+    Config, NAME,
+    contacts::Contacts,
+    graph::{Graph, GraphError, Meaning},
+    incoming::Queue,
+    media,
+    notes::Notes,
+    pace::Pace,
+    sent::Recent,
+    words,
+};
+use crate::{
+    Activity, ActivityState, Adapter, AdapterError, Attachment, Capabilities, ChoiceForm, Identity, Inbox,
+    MessageId, Outgoing, Room, Setting, webhook,
+};
 
-/// See the module.
+/// A typing mark is shown for 25 s at most; it is renewed when that is over.
+const TYPING: Duration = Duration::from_secs(25);
+const PATHS: &[&str] = &["/webhook/whatsapp"];
+
+/// Tells what time it is.
+pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// WhatsApp.
 pub struct WhatsApp {
-    _config: Config,
-    _setting: Setting,
+    pub(super) me: Weak<Self>,
+    pub(super) config: Config,
+    pub(super) identity: Identity,
+    pub(super) clock: Clock,
+    pub(super) files: PathBuf,
+    pub(super) graph: Graph,
+    pub(super) notes: Notes,
+    pub(super) queue: Queue,
+    pub(super) contacts: Mutex<Contacts>,
+    pub(super) pace: Mutex<Pace>,
+    pub(super) recent: Mutex<Recent>,
+    /// One sender at a time for each person, so that messages keep their order.
+    pub(super) turns: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<()>>>>,
+    pub(super) tasks: TaskTracker,
+    /// Counts what was held, for ids.
+    pub(super) held: AtomicU64,
+    typing: Mutex<HashMap<Room, AbortOnDropHandle<()>>>,
+    token_refused: watch::Sender<bool>,
+    has_menu: AtomicBool,
 }
 
 impl WhatsApp {
-    /// To be written.
+    /// A messenger with these settings, by the machine's clock.
+    ///
+    /// # Errors
+    /// [`AdapterError::Config`] with the key that is wrong.
     pub fn new(config: Config, setting: Setting) -> Result<Arc<Self>, AdapterError> {
-        Ok(Arc::new(Self { _config: config, _setting: setting }))
+        Self::with_clock(config, setting, Arc::new(SystemTime::now))
     }
+
+    /// The same by another clock, which tells when a person's 24-hour window closes.
+    ///
+    /// # Errors
+    /// As [`WhatsApp::new`].
+    pub fn with_clock(config: Config, setting: Setting, clock: Clock) -> Result<Arc<Self>, AdapterError> {
+        config.check()?;
+        let graph = Graph::new(&config.api_url, &config.phone_number_id, config.access_token.clone());
+        let graph =
+            graph.map_err(|why| AdapterError::Config { key: "whatsapp.api_url", why: format!("{why}.") })?;
+        let contacts =
+            Contacts::open(&setting.state, config.people.clone()).map_err(|error| AdapterError::Config {
+                key: "whatsapp",
+                why: format!(
+                    "its folder `{}` cannot be used: {error}; mend its owner or mode.",
+                    setting.state.display()
+                ),
+            })?;
+        let notes = Notes::default();
+        contacts.waiting().into_iter().for_each(|(person, count)| notes.held(&person, count));
+        Ok(Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            config,
+            identity: setting.identity,
+            clock,
+            files: setting.state.join("files"),
+            graph,
+            notes,
+            queue: Queue::default(),
+            contacts: Mutex::new(contacts),
+            pace: Mutex::default(),
+            recent: Mutex::default(),
+            turns: Mutex::default(),
+            tasks: TaskTracker::new(),
+            held: AtomicU64::new(0),
+            typing: Mutex::default(),
+            token_refused: watch::Sender::new(false),
+            has_menu: AtomicBool::new(false),
+        }))
+    }
+
+    pub(super) fn contacts(&self) -> MutexGuard<'_, Contacts> {
+        lock(&self.contacts)
+    }
+
+    /// What a failed call means for the bot. Troubles that are not this message's alone are told to the operator.
+    pub(super) fn judge(&self, error: GraphError) -> AdapterError {
+        let (meaning, retry_after) = match &error {
+            GraphError::Refused { status, failure, retry_after } => {
+                (Meaning::of(failure.code, *status), *retry_after)
+            }
+            GraphError::Unreachable(_) => (Meaning::Passing, None),
+            GraphError::Garbled(_) => (Meaning::Passing, None),
+            GraphError::TooLarge(_) => (Meaning::Ours, None),
+        };
+        match meaning {
+            Meaning::Token => {
+                self.token_refused.send_replace(true);
+                AdapterError::Rejected(words::TOKEN_REFUSED.into())
+            }
+            Meaning::Account => {
+                self.notes.account(Some(format!("Meta limits this account: {error}")));
+                AdapterError::Rejected(error.to_string())
+            }
+            Meaning::Pair | Meaning::Throughput => {
+                AdapterError::RateLimited { retry_after: retry_after.unwrap_or(Duration::from_secs(1)) }
+            }
+            Meaning::Passing => AdapterError::Unreachable(error.to_string()),
+            Meaning::Window | Meaning::Person | Meaning::Template | Meaning::Ours => {
+                tracing::error!(%error, "a call to WhatsApp was refused");
+                AdapterError::Rejected(error.to_string())
+            }
+        }
+    }
+
+    /// Whether token and number are good; sets the menu the first time.
+    async fn look(&self) -> Result<(), GraphError> {
+        let number = self.graph.number().await?;
+        self.token_refused.send_replace(false);
+        let shown = number["display_phone_number"].as_str().unwrap_or_default();
+        tracing::info!(number = shown, "WhatsApp's number answers");
+        if !self.has_menu.load(Ordering::Relaxed) {
+            match self.graph.set_menu(&self.identity.commands).await {
+                Ok(()) => self.has_menu.store(true, Ordering::Relaxed),
+                Err(error) => {
+                    tracing::warn!(%error, "the menu of commands could not be set; commands work all the same")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The registration of the webhook: <https://developers.facebook.com/docs/graph-api/webhooks/getting-started#verification-requests>
+    fn challenge(&self, query: &str) -> Response<Bytes> {
+        let pairs: HashMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
+        let field = |name: &str| pairs.get(name).map(AsRef::as_ref).unwrap_or_default();
+        let word = super::signature::same(&self.config.verify_token, field("hub.verify_token"));
+        if field("hub.mode") == "subscribe" && word && !field("hub.challenge").is_empty() {
+            tracing::info!("the webhook was registered");
+            return webhook::answer(StatusCode::OK, field("hub.challenge").to_owned());
+        }
+        webhook::answer(StatusCode::FORBIDDEN, "The verify token is not mine.")
+    }
+}
+
+async fn keep_typing(messenger: Weak<WhatsApp>, message: String) {
+    loop {
+        tokio::time::sleep(TYPING).await;
+        let Some(messenger) = messenger.upgrade() else { return };
+        if let Err(error) = messenger.graph.read(&message, true).await {
+            tracing::debug!(%error, "the typing mark was not renewed");
+        }
+    }
+}
+
+/// Every state behind these locks is a valid one, so a panic of another holder leaves nothing half done.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]
 impl Adapter for WhatsApp {
     fn name(&self) -> &'static str {
-        super::NAME
+        NAME
     }
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
+            // Nothing that was sent can be edited: the Cloud API has no such call.
             edit: None,
-            choices: ChoiceForm::None,
-            activity: false,
-            files: false,
+            choices: ChoiceForm::Buttons { max: super::compose::ROWS_MAX },
+            activity: true,
+            files: true,
+            // Meta repeats what it could not deliver for up to seven days, but nothing can be asked for.
             history: false,
             private_replies: false,
-            max_len: 4096,
+            max_len: super::marks::TEXT_MAX,
         }
     }
 
-    async fn run(&self, _inbox: Inbox) -> Result<(), AdapterError> {
-        Err(AdapterError::Unreachable("not written yet".into()))
+    fn hear(&self, people: &crate::People) {
+        self.contacts().hear(people.clone());
     }
 
-    async fn send(&self, _room: &Room, _message: &Outgoing) -> Result<MessageId, AdapterError> {
-        Err(AdapterError::Unreachable("not written yet".into()))
+    async fn prepare(&self) -> Result<(), AdapterError> {
+        media::clean(&self.files, (self.clock)());
+        let Err(error) = self.look().await else { return Ok(()) };
+        let GraphError::Refused { status, failure, .. } = &error else { return Err(self.judge(error)) };
+        let wrong = |key, why: String| Err(AdapterError::Config { key, why });
+        match Meaning::of(failure.code, *status) {
+            Meaning::Token => wrong(
+                "whatsapp.access_token",
+                format!(
+                    "Meta refuses it: {failure}. Make a token of a system user that does not expire; docs/whatsapp.md shows where."
+                ),
+            ),
+            Meaning::Account => wrong(
+                "whatsapp.access_token",
+                format!(
+                    "Meta says {failure}. The token needs the permission `whatsapp_business_messaging` and the system user this \
+                     WhatsApp account."
+                ),
+            ),
+            Meaning::Ours => wrong(
+                "whatsapp.phone_number_id",
+                format!(
+                    "Meta does not know it, or not with this token: {failure}. Copy the Phone number ID from the app's page."
+                ),
+            ),
+            _ => Err(self.judge(error)),
+        }
+    }
+
+    async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {
+        self.look().await.map_err(|error| self.judge(error))?;
+        inbox.connected();
+        self.notes.attach(inbox.clone());
+        let mut refused = self.token_refused.subscribe();
+        tokio::select! {
+            ended = self.hand_over(&inbox) => ended,
+            _ = refused.wait_for(|refused| *refused) => Err(AdapterError::Rejected(words::TOKEN_REFUSED.into())),
+        }
+    }
+
+    async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
+        self.say(room, message).await
+    }
+
+    async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
+        self.send_file(room, file).await
+    }
+
+    async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
+        let works = activity.state == ActivityState::Working;
+        lock(&self.typing).remove(room);
+        let message = activity.after.as_str().to_owned();
+        self.graph.read(&message, works).await.map_err(|error| self.judge(error))?;
+        if works {
+            let renewal = AbortOnDropHandle::new(tokio::spawn(keep_typing(self.me.clone(), message)));
+            lock(&self.typing).insert(room.clone(), renewal);
+        }
+        Ok(())
     }
 }
 
 #[async_trait]
 impl crate::Webhooks for WhatsApp {
     fn paths(&self) -> &'static [&'static str] {
-        &[]
+        PATHS
     }
 
-    async fn handle(&self, _request: http::Request<bytes::Bytes>) -> http::Response<bytes::Bytes> {
-        crate::webhook::answer(http::StatusCode::NOT_FOUND, "not written yet")
+    async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        match *request.method() {
+            Method::GET => self.challenge(request.uri().query().unwrap_or_default()),
+            Method::POST => self.notified(&request),
+            _ => webhook::answer(StatusCode::METHOD_NOT_ALLOWED, "GET and POST only."),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `[whatsapp]` of `bot.toml`.
+//! `[whatsapp]` of `bot.toml`, and the two forms in which it names people.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,8 @@ pub struct Config {
     /// Who is heard, by business-scoped user id or phone number.
     #[serde(flatten)]
     pub people: People,
-    /// The approved template that is sent when a person's 24-hour window is closed; empty: what is to be told is held.
+    /// The approved template that is sent when a person's 24-hour window is closed, as `name` or `name/language`;
+    /// empty: what is to be told is held.
     pub window_template: String,
     /// The Graph API's address.
     pub api_url: String,
@@ -42,13 +43,215 @@ impl Default for Config {
 impl Config {
     /// What is wrong in the section, without asking Meta.
     pub fn check(&self) -> Result<(), AdapterError> {
-        let wrong = |key, why: &str| Err(AdapterError::Config { key, why: why.to_owned() });
+        if self.phone_number_id.is_empty() || !self.phone_number_id.bytes().all(|b| b.is_ascii_digit()) {
+            return wrong(
+                "whatsapp.phone_number_id",
+                "it is the long number that the app's page calls \"Phone number ID\", digits only, and not the phone number itself.",
+            );
+        }
+        self.check_secrets()?;
+        self.check_people()?;
+        if !self.window_template.is_empty() && template(&self.window_template).is_none() {
+            return wrong(
+                "whatsapp.window_template",
+                "it is a template's name, like \"storkit_notice\", or with its language, like \"storkit_notice/de\".",
+            );
+        }
+        if !is_safe_url(&self.api_url) {
+            return wrong(
+                "whatsapp.api_url",
+                "it is an https address, like \"https://graph.facebook.com/v23.0\"; http would show the token to everybody \
+                 on the way and is taken for this machine only.",
+            );
+        }
+        Ok(())
+    }
+
+    fn check_secrets(&self) -> Result<(), AdapterError> {
+        let secrets = [
+            (
+                "whatsapp.access_token",
+                &self.access_token,
+                "the token of a system user, from Business settings",
+            ),
+            (
+                "whatsapp.app_secret",
+                &self.app_secret,
+                "the app's secret, from App settings > Basic: without it a message could be anybody's",
+            ),
+            (
+                "whatsapp.verify_token",
+                &self.verify_token,
+                "a long word of your own, the same that you enter where the webhook is registered",
+            ),
+        ];
+        for (key, secret, what) in secrets {
+            let text = secret.reveal();
+            if text.is_empty() {
+                return wrong(key, &format!("it is missing; set it to {what}."));
+            }
+            if !text.chars().all(|c| c.is_ascii_graphic()) {
+                return wrong(
+                    key,
+                    "it has spaces or other characters in it that no such value has; copy it again.",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn check_people(&self) -> Result<(), AdapterError> {
         if self.people.is_empty() {
             return wrong(
                 "whatsapp.allowed_users",
                 "it is empty, so nobody would be heard; add yourself, like [\"+491701234567\"].",
             );
         }
+        let lists = [
+            ("whatsapp.allowed_users", &self.people.allowed_users),
+            ("whatsapp.approvers", &self.people.approvers),
+            ("whatsapp.operators", &self.people.operators),
+        ];
+        for (key, list) in lists {
+            if let Some(entry) = list.iter().find(|entry| Form::of(entry).is_none()) {
+                return wrong(
+                    key,
+                    &format!(
+                        "\"{entry}\" is neither a phone number with its country, like \"+491701234567\", nor a user id, like \
+                              \"DE.13491234567890\"."
+                    ),
+                );
+            }
+        }
         Ok(())
+    }
+}
+
+fn wrong(key: &'static str, why: &str) -> Result<(), AdapterError> {
+    Err(AdapterError::Config { key, why: why.to_owned() })
+}
+
+/// How a person is named, in `bot.toml` and by Meta.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A business-scoped user id: a country's two letters, a dot, letters and digits; a parent id has `ENT.` between.
+    /// <https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids>
+    UserId(String),
+    /// A phone number, its digits with the country first (E.164 has at most 15).
+    Phone(String),
+}
+
+impl Form {
+    /// Reads an entry of an allow-list, a room's id, or an id from Meta.
+    pub fn of(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if is_user_id(text) {
+            return Some(Self::UserId(text.to_owned()));
+        }
+        let number = text.strip_prefix('+').or_else(|| text.strip_prefix("00")).unwrap_or(text);
+        let digits: String =
+            number.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '.' | '/')).collect();
+        let fits = (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        fits.then_some(Self::Phone(digits))
+    }
+}
+
+fn is_user_id(text: &str) -> bool {
+    let Some((country, rest)) = text.split_once('.') else { return false };
+    let id = rest.strip_prefix("ENT.").unwrap_or(rest);
+    country.len() == 2
+        && country.bytes().all(|b| b.is_ascii_uppercase())
+        && (1..=128).contains(&id.len())
+        && id.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+/// A template's name and language; `en` where none is named.
+pub(super) fn template(text: &str) -> Option<(&str, &str)> {
+    let (name, language) = text.split_once('/').unwrap_or((text, "en"));
+    let word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    (word(name) && word(language)).then_some((name, language))
+}
+
+fn is_safe_url(url: &str) -> bool {
+    let host = |rest: &str| rest.split(['/', '?', '#']).next().unwrap_or_default().to_owned();
+    if let Some(rest) = url.strip_prefix("https://") {
+        return !host(rest).is_empty() && !host(rest).contains('@');
+    }
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    let host = host(rest);
+    let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+    matches!(name, "127.0.0.1" | "localhost" | "[::1]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole() -> Config {
+        Config {
+            phone_number_id: "1234567890".into(),
+            access_token: Secret::new("EAAB"),
+            app_secret: Secret::new("0123abcd"),
+            verify_token: Secret::new("a-long-word"),
+            people: People { allowed_users: vec!["+49 170 1234567".into()], ..People::default() },
+            ..Config::default()
+        }
+    }
+
+    fn refused(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = whole();
+        change(&mut config);
+        config.check().expect_err("it is wrong").to_string()
+    }
+
+    #[test]
+    fn a_whole_section_is_taken() {
+        whole().check().unwrap();
+        Config { window_template: "storkit_notice/de".into(), ..whole() }.check().unwrap();
+        Config { api_url: "http://127.0.0.1:8080/v23.0".into(), ..whole() }.check().unwrap();
+    }
+
+    #[test]
+    fn each_mistake_is_one_sentence_that_names_the_key() {
+        insta::assert_snapshot!(refused(|config| config.app_secret = Secret::default()), @"`whatsapp.app_secret` in bot.toml: it is missing; set it to the app's secret, from App settings > Basic: without it a message could be anybody's.");
+        for (key, sentence) in [
+            ("verify_token", refused(|config| config.verify_token = Secret::default())),
+            ("access_token", refused(|config| config.access_token = Secret::new("Bearer EAAB"))),
+            ("phone_number_id", refused(|config| config.phone_number_id = "+49170".into())),
+            ("allowed_users", refused(|config| config.people = People::default())),
+            ("approvers", refused(|config| config.people.approvers = vec!["ann".into()])),
+            ("window_template", refused(|config| config.window_template = "my template".into())),
+            ("api_url", refused(|config| config.api_url = "http://graph.facebook.com/v23.0".into())),
+            ("api_url", refused(|config| config.api_url = "http://127.0.0.1.evil.org/v23.0".into())),
+            ("api_url", refused(|config| config.api_url = "graph.facebook.com".into())),
+        ] {
+            assert!(sentence.starts_with(&format!("`whatsapp.{key}` in bot.toml: ")), "{sentence}");
+            assert!(!sentence.contains("EAAB"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn people_are_named_by_user_id_or_by_number_however_it_is_written() {
+        let phone = Some(Form::Phone("491701234567".into()));
+        for text in ["+491701234567", "491701234567", "0049 170 1234567", "+49 (170) 123-45.67"] {
+            assert_eq!(Form::of(text), phone, "{text}");
+        }
+        for text in ["DE.13491208655302741918", "US.ENT.11815799212886844830", "BR.a1"] {
+            assert_eq!(Form::of(text), Some(Form::UserId(text.into())), "{text}");
+        }
+        for text in [
+            "",
+            "ann",
+            "DE.",
+            "de.123",
+            "D.123",
+            "DE.12 3",
+            "+12345",
+            "1234567890123456",
+            "DE.ENT.",
+            "12a4567",
+        ] {
+            assert_eq!(Form::of(text), None, "{text}");
+        }
     }
 }

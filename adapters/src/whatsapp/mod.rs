@@ -9,6 +9,32 @@ pub const NAME: &str = "whatsapp";
 
 #[cfg(feature = "whatsapp")]
 mod adapter;
+#[cfg(feature = "whatsapp")]
+mod compose;
+#[cfg(feature = "whatsapp")]
+mod contacts;
+#[cfg(feature = "whatsapp")]
+mod graph;
+#[cfg(feature = "whatsapp")]
+mod incoming;
+#[cfg(feature = "whatsapp")]
+mod marks;
+#[cfg(feature = "whatsapp")]
+mod media;
+#[cfg(feature = "whatsapp")]
+mod notes;
+#[cfg(feature = "whatsapp")]
+mod notification;
+#[cfg(feature = "whatsapp")]
+mod outgoing;
+#[cfg(feature = "whatsapp")]
+mod pace;
+#[cfg(feature = "whatsapp")]
+mod sent;
+#[cfg(feature = "whatsapp")]
+mod signature;
+#[cfg(feature = "whatsapp")]
+mod words;
 
 #[cfg(feature = "whatsapp")]
-pub use adapter::WhatsApp;
+pub use adapter::{Clock, WhatsApp};

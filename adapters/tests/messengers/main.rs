@@ -7,3 +7,7 @@ mod matrix;
 mod matrix_trouble;
 #[cfg(feature = "matrix")]
 mod matrix_trust;
+#[cfg(feature = "slack")]
+mod slack;
+#[cfg(feature = "whatsapp")]
+mod whatsapp;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction},
-    duration,
+    duration, replies,
     services::Services,
 };
 
@@ -42,6 +42,7 @@ impl Command for Htop {
         match cx.args {
             "" => Ok(Reply::default().then(RoomAction::Htop(USUAL))),
             "stop" | "off" if cx.view.htop => Ok(Reply::default().then(RoomAction::StopHtop)),
+            "stop" | "off" if cx.capabilities.edit.is_none() => Ok(Reply::text(replies::HTOP_IS_A_SNAPSHOT)),
             "stop" | "off" => Ok(Reply::text("No htop runs here.")),
             text => Ok(Reply::default().then(RoomAction::Htop(length(text)?))),
         }

@@ -1,6 +1,6 @@
 //! What people say in the room: commands at once, answers to questions, prompts into the queue.
 
-use adapters::{Act, Addressed, Incoming, MessageId, Outgoing, Sender, Tone};
+use adapters::{Act, Addressed, Incoming, MessageId, Outgoing, Room, Sender, Tone};
 
 use super::{Call, Later, QUEUE_LIMIT, RoomTask, Waiting, answers};
 use crate::{
@@ -50,7 +50,29 @@ impl RoomTask {
             Parsed::Prompt if text.trim().is_empty() => {
                 self.say(replies::greeting(&services.config().display_name), Tone::Answer, call.message);
             }
-            Parsed::Prompt | Parsed::Command(..) => self.enqueue_prompt(incoming, text),
+            Parsed::Prompt | Parsed::Command(..) => match self.thread_for(incoming) {
+                Some(thread) => self.move_to(thread, incoming),
+                None => self.enqueue_prompt(incoming, text),
+            },
+        }
+    }
+
+    /// Where the messenger has threads, a prompt opens one. In an ambient room the room itself is the conversation.
+    fn thread_for(&self, incoming: &Incoming) -> Option<Room> {
+        match self.services.ambient.is_on(&self.room) {
+            true => None,
+            false => self.adapter.open_thread(&self.room, &incoming.id),
+        }
+    }
+
+    /// The prompt goes on in its thread, and what was said here before goes along.
+    fn move_to(&self, thread: Room, incoming: &Incoming) {
+        let history = self.services.config().history_size;
+        for talk in self.keep(self.services.store.take_talk(&self.room)).unwrap_or_default() {
+            self.keep(self.services.store.overhear(&thread, &talk, history));
+        }
+        if !self.services.rooms.offer(Incoming { room: thread, ..incoming.clone() }, true) {
+            self.say(replies::queue_full(QUEUE_LIMIT), Tone::Failure, Some(incoming.id.clone()));
         }
     }
 
@@ -189,7 +211,7 @@ impl RoomTask {
             RoomAction::SetAmbient(_) => {}
             RoomAction::Htop(length) => self.start_ticker(length),
             RoomAction::StopHtop => self.stop_ticker(),
-            RoomAction::Restart => self.services.restart.ask(&self.room),
+            RoomAction::Restart => self.services.restart.ask(Some(&self.room)),
             RoomAction::Later(answer) => {
                 let call = call.clone();
                 self.later.push(Box::pin(async move {

@@ -62,8 +62,9 @@ fn notice(frame: String) -> Outgoing {
     Outgoing::text(frame).with_tone(Tone::Notice)
 }
 
-/// What a snapshot offers instead of ticking.
+/// What a snapshot offers instead of ticking. Old ones stay where they are, so that a button of yesterday must not stop today's
+/// turn: it means htop and nothing else.
 fn buttons() -> Vec<Choice> {
     let choice = |key: &str, label: &str| Choice { key: key.into(), label: label.into(), emoji: None };
-    vec![choice("cmd:htop", "Refresh"), choice("cmd:stop", "Stop the turn")]
+    vec![choice("cmd:htop", "Refresh"), choice("cmd:htop stop", "Stop")]
 }

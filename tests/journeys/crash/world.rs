@@ -216,8 +216,8 @@ impl World {
             let run = std::process::Command::new("sh").args(["-c", line]).current_dir(place.path()).output();
             let run = run.expect("a shell");
             if !run.status.success() {
-                let said = String::from_utf8_lossy(&run.stderr).into_owned()
-                    + &*String::from_utf8_lossy(&run.stdout);
+                let said =
+                    [String::from_utf8_lossy(&run.stderr), String::from_utf8_lossy(&run.stdout)].concat();
                 return Err(format!("base is not green: {said}"));
             }
         }
@@ -256,8 +256,7 @@ impl World {
     fn nothing_is_left(&self) -> Holds {
         let project = self.program.project();
         let audit = self.program.run(&["doctor", "--audit"], "");
-        let said =
-            String::from_utf8_lossy(&audit.stdout).into_owned() + &*String::from_utf8_lossy(&audit.stderr);
+        let said = [String::from_utf8_lossy(&audit.stdout), String::from_utf8_lossy(&audit.stderr)].concat();
         if audit.status.code() != Some(0) {
             return Err(format!("the audit found something: {said}"));
         }

@@ -177,7 +177,12 @@ const TOOLS: &[Tool] = &[
         &[Role::Coder, Role::Qa, Role::Supervisor],
     ),
     tool("get_version", "Tells the version of storkit.", &[], EVERY),
-    tool("rebuild_and_restart", "Builds storkit from source and restarts it.", &[], NOBODY),
+    tool(
+        "rebuild_and_restart",
+        "Begins to build storkit from source; it starts anew when the build is good. get_version tells what came of it.",
+        &[],
+        NOBODY,
+    ),
 ];
 
 /// The tools of whoever calls: a run without an agent may only ask, the operator may everything.
@@ -235,10 +240,8 @@ pub(super) async fn call(name: &str, call: Call) -> Answered {
         "approve_qa" => review::approve(call).await,
         "reject_qa" => review::reject(call).await,
         "accept_story" => review::accept(call).await,
-        "get_version" => Ok(format!("storkit {}", env!("CARGO_PKG_VERSION"))),
-        "rebuild_and_restart" => {
-            Err("This build of storkit cannot rebuild itself. Build and restart it by hand.".into())
-        }
+        "get_version" => Ok(work::version(&call)),
+        "rebuild_and_restart" => work::rebuild_and_restart(&call),
         other => Err(format!("The tool `{other}` is listed and cannot be called: tell the operator.")),
     }
 }

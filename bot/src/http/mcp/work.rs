@@ -52,6 +52,32 @@ pub(super) async fn start(call: Call) -> Answered {
     }
 }
 
+/// The version, and what became of a build that was asked for.
+pub(super) fn version(call: &Call) -> String {
+    let builds = call.services.restart.of_builds().map(|said| format!("\n{said}")).unwrap_or_default();
+    format!("storkit {}{builds}", env!("CARGO_PKG_VERSION"))
+}
+
+/// A build takes minutes, so it is begun and asked for.
+pub(super) fn rebuild_and_restart(call: &Call) -> Answered {
+    let services = call.services.clone();
+    if services.restart.is_building() {
+        return Err("A build is under way already.".into());
+    }
+    let (tracker, stop) = (services.tracker.clone(), services.stop.clone());
+    tracker.spawn(async move {
+        let built = tokio::select! {
+            built = services.restart.rebuild() => built,
+            () = stop.cancelled() => return,
+        };
+        match built {
+            Ok(()) => services.restart.ask(services.config().pipeline.rooms().first()),
+            Err(why) => tracing::warn!(why, "the build that an agent asked for failed"),
+        }
+    });
+    Ok("The build has begun. When it is good storkit starts anew; get_version tells if it failed.".into())
+}
+
 pub(super) async fn stop(call: Call) -> Answered {
     let One { story_id } = call.read()?;
     let id = call.own(story_id.map(StoryId))?;

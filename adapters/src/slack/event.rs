@@ -1,0 +1,347 @@
+//! What Slack sends, read from raw JSON: only what is used is looked at, so that nothing unknown, missing or null is in the way.
+//!
+//! <https://docs.slack.dev/reference/events>, <https://docs.slack.dev/reference/interaction-payloads/block_actions-payload>,
+//! <https://docs.slack.dev/interactivity/implementing-slash-commands>.
+
+use serde_json::Value;
+
+use super::place::{Place, is_ts};
+
+/// Subtypes that are still words of a person; all others are notices, edits and bots.
+/// <https://docs.slack.dev/reference/events/message#subtypes>
+const WORDS: &[&str] = &["file_share", "me_message", "thread_broadcast"];
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Somebody wrote.
+    Said(Said),
+    /// Somebody pressed one of our buttons.
+    Picked(Picked),
+    /// Somebody called a slash command.
+    Slash(Slash),
+    /// Somebody deleted a message of theirs.
+    Deleted(Deleted),
+    /// The app was removed, or its tokens were revoked.
+    Uninstalled,
+}
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Where.
+    pub place: Place,
+    /// Its id.
+    pub ts: String,
+    /// Who.
+    pub user: String,
+    /// As Slack encodes it.
+    pub text: String,
+    /// Names of files that came with it.
+    pub files: Vec<String>,
+    /// Who wrote the message that the thread is below.
+    pub parent: Option<String>,
+}
+
+/// A pressed button.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picked {
+    /// Where its message is.
+    pub place: Place,
+    /// Its message.
+    pub on: String,
+    /// Who pressed.
+    pub user: String,
+    /// How Slack calls this person in the payload.
+    pub user_name: String,
+    /// The button's value.
+    pub key: String,
+    /// When, as a `ts`; empty if unknown.
+    pub at: String,
+    /// Unique for this press.
+    pub trigger: String,
+}
+
+/// A slash command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slash {
+    /// Where it was typed.
+    pub channel: String,
+    /// Who typed it.
+    pub user: String,
+    /// How Slack calls this person in the payload.
+    pub user_name: String,
+    /// The command with its slash.
+    pub command: String,
+    /// What stands behind it.
+    pub text: String,
+    /// Where an answer that only this person sees can be sent for half an hour.
+    pub response_url: String,
+    /// Unique for this call.
+    pub trigger: String,
+}
+
+/// A message that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// Where it was.
+    pub place: Place,
+    /// Its id.
+    pub ts: String,
+    /// Who had written it.
+    pub user: String,
+}
+
+impl Heard {
+    /// What is the same when Slack tells the same thing again, also as another event: a mention comes twice, as `app_mention` and
+    /// as `message`.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Said(said) => format!("said {} {}", said.place.channel, said.ts),
+            Self::Picked(picked) => format!("picked {}", picked.trigger),
+            Self::Slash(slash) => format!("slash {}", slash.trigger),
+            Self::Deleted(deleted) => format!("deleted {} {}", deleted.place.channel, deleted.ts),
+            Self::Uninstalled => "uninstalled".into(),
+        }
+    }
+}
+
+/// The payload of an `events_api` envelope, which is also the body of an event's request.
+pub fn from_event(payload: &Value) -> Option<Heard> {
+    let event = &payload["event"];
+    match text(event, "type") {
+        "message" | "app_mention" => from_message(event),
+        "app_uninstalled" => Some(Heard::Uninstalled),
+        // Tokens of single people do not concern us: `{"tokens": {"oauth": [], "bot": ["U0"]}}`.
+        "tokens_revoked" => {
+            let bot = event["tokens"]["bot"].as_array();
+            bot.is_some_and(|bot| !bot.is_empty()).then_some(Heard::Uninstalled)
+        }
+        _ => None,
+    }
+}
+
+fn from_message(event: &Value) -> Option<Heard> {
+    match text(event, "subtype") {
+        "message_deleted" => return deleted(event),
+        subtype if subtype.is_empty() || WORDS.contains(&subtype) => {}
+        _ => return None,
+    }
+    // Bots, this one included, are never obeyed, so that no two of them talk for ever.
+    if !text(event, "bot_id").is_empty() || event["bot_profile"].is_object() {
+        return None;
+    }
+    let ts = some_ts(event, "ts")?;
+    let files = event["files"].as_array().into_iter().flatten();
+    let name = |file: &Value| Some(text(file, "name")).filter(|name| !name.is_empty()).map(str::to_owned);
+    Some(Heard::Said(Said {
+        place: place(text(event, "channel"), &ts, event)?,
+        user: some(event, "user")?,
+        text: text(event, "text").to_owned(),
+        files: files.filter_map(name).collect(),
+        parent: some(event, "parent_user_id"),
+        ts,
+    }))
+}
+
+fn deleted(event: &Value) -> Option<Heard> {
+    let before = &event["previous_message"];
+    let ts = some_ts(event, "deleted_ts")?;
+    if !text(before, "bot_id").is_empty() {
+        return None;
+    }
+    Some(Heard::Deleted(Deleted {
+        place: place(text(event, "channel"), &ts, before)?,
+        user: some(before, "user")?,
+        ts,
+    }))
+}
+
+/// The payload of an `interactive` envelope: one for each pressed button.
+pub fn from_interaction(payload: &Value) -> Vec<Heard> {
+    if text(payload, "type") != "block_actions" {
+        return Vec::new();
+    }
+    let actions = payload["actions"].as_array().into_iter().flatten();
+    actions.enumerate().filter_map(|(index, action)| picked(payload, index, action)).collect()
+}
+
+fn picked(payload: &Value, index: usize, action: &Value) -> Option<Heard> {
+    let (container, message, user) = (&payload["container"], &payload["message"], &payload["user"]);
+    let on = some_ts(container, "message_ts").or_else(|| some_ts(message, "ts"))?;
+    let channel = some(container, "channel_id").or_else(|| some(&payload["channel"], "id"))?;
+    let thread = if text(container, "thread_ts").is_empty() { message } else { container };
+    let user_id = some(user, "id")?;
+    let names = [text(user, "username"), text(user, "name"), &user_id];
+    let user_name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default().to_owned();
+    let at = some_ts(action, "action_ts").unwrap_or_default();
+    // A press has no id of its own; what triggers of one press have in common is its time.
+    let trigger = match text(payload, "trigger_id") {
+        "" => format!("{at}.{user_id}.{on}.{index}"),
+        trigger => format!("{trigger}.{index}"),
+    };
+    Some(Heard::Picked(Picked {
+        place: place(&channel, &on, thread)?,
+        user_name,
+        key: some(action, "value")?,
+        user: user_id,
+        on,
+        at,
+        trigger,
+    }))
+}
+
+/// The payload of a `slash_commands` envelope, or the fields of a command's request.
+pub fn from_slash(payload: &Value) -> Option<Heard> {
+    let user = some(payload, "user_id")?;
+    let user_name = some(payload, "user_name").unwrap_or_else(|| user.clone());
+    let command = some(payload, "command")?;
+    let words = text(payload, "text").trim().to_owned();
+    let channel = some(payload, "channel_id")?;
+    let trigger = some(payload, "trigger_id").or_else(|| some(payload, "response_url"))?;
+    let response_url = text(payload, "response_url").to_owned();
+    Some(Heard::Slash(Slash { channel, user, user_name, command, text: words, response_url, trigger }))
+}
+
+/// A root message has its own `ts` as `thread_ts` once there are replies; it still stands in the channel.
+fn place(channel: &str, ts: &str, message: &Value) -> Option<Place> {
+    let thread = some_ts(message, "thread_ts").filter(|thread| thread != ts);
+    (!channel.is_empty() && !channel.contains('/')).then(|| Place { channel: channel.to_owned(), thread })
+}
+
+/// The text in a field; nothing where there is none.
+pub fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn some(value: &Value, key: &str) -> Option<String> {
+    Some(text(value, key)).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn some_ts(value: &Value, key: &str) -> Option<String> {
+    some(value, key).filter(|ts| is_ts(ts))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn said(event: Value) -> Said {
+        match from_event(&json!({ "type": "event_callback", "event": event })) {
+            Some(Heard::Said(said)) => said,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn message(more: Value) -> Value {
+        let mut event = json!({
+            "type": "message", "channel": "C1", "channel_type": "channel", "user": "U1", "text": "hello", "ts": "5.1",
+        });
+        for (key, value) in more.as_object().unwrap() {
+            event[key] = value.clone();
+        }
+        event
+    }
+
+    #[test]
+    fn a_message_is_said_in_its_channel_or_thread() {
+        let root = said(message(json!({ "team": null, "client_msg_id": "x" })));
+        assert_eq!((root.place.thread, root.ts.as_str(), root.user.as_str()), (None, "5.1", "U1"));
+        let root = said(message(json!({ "thread_ts": "5.1" })));
+        assert_eq!(root.place.thread, None, "a root is not in its own thread");
+        let reply = said(message(json!({ "thread_ts": "4.1", "parent_user_id": "UBOT" })));
+        assert_eq!((reply.place.thread.as_deref(), reply.parent.as_deref()), (Some("4.1"), Some("UBOT")));
+        let with_file = said(message(json!({ "subtype": "file_share", "files": [{ "name": "a.png" }, {}] })));
+        assert_eq!(with_file.files, ["a.png"]);
+    }
+
+    #[test]
+    fn a_mention_and_its_message_are_one() {
+        let mention = message(json!({ "type": "app_mention", "channel_type": null }));
+        let both = [message(json!({})), mention].map(|event| Heard::Said(said(event)).key());
+        assert_eq!(both[0], both[1]);
+    }
+
+    #[test]
+    fn bots_edits_and_notices_are_not_heard() {
+        for more in [
+            json!({ "bot_id": "B1" }),
+            json!({ "bot_profile": {} }),
+            json!({ "subtype": "bot_message", "user": null }),
+            json!({ "subtype": "message_changed" }),
+            json!({ "subtype": "channel_join" }),
+            json!({ "user": null }),
+            json!({ "ts": "yesterday" }),
+            json!({ "channel": "C1/2.3" }),
+        ] {
+            assert_eq!(from_event(&json!({ "event": message(more.clone()) })), None, "{more}");
+        }
+        let own = json!({ "event": { "type": "reaction_added", "user": "U1" } });
+        assert_eq!(from_event(&own), None);
+    }
+
+    #[test]
+    fn a_deleted_message_names_what_is_gone_and_whose_it_was() {
+        let event = message(json!({
+            "subtype": "message_deleted", "user": null, "deleted_ts": "3.1", "previous_message": { "user": "U1", "thread_ts": "2.1" },
+        }));
+        let place = Place { channel: "C1".into(), thread: Some("2.1".into()) };
+        let deleted = Deleted { place, ts: "3.1".into(), user: "U1".into() };
+        assert_eq!(from_event(&json!({ "event": event })), Some(Heard::Deleted(deleted)));
+    }
+
+    #[test]
+    fn a_press_names_message_person_and_key_also_on_an_org_wide_install() {
+        let payload = json!({
+            "type": "block_actions", "team": null, "enterprise": { "id": "E1" }, "is_enterprise_install": true,
+            "user": { "id": "U1", "username": "ann" }, "trigger_id": "t.1",
+            "container": { "type": "message", "message_ts": "5.1", "channel_id": "C1", "thread_ts": "4.1", "is_ephemeral": false },
+            "actions": [{ "action_id": "storkit:0", "value": "question:7:yes", "type": "button", "action_ts": "6.1" }],
+        });
+        let [Heard::Picked(picked)] = &from_interaction(&payload)[..] else { panic!("not one press") };
+        assert_eq!((picked.on.as_str(), picked.key.as_str()), ("5.1", "question:7:yes"));
+        assert_eq!(picked.place, Place { channel: "C1".into(), thread: Some("4.1".into()) });
+        assert_eq!(picked.user_name, "ann");
+        assert!(from_interaction(&json!({ "type": "view_submission" })).is_empty());
+    }
+
+    #[test]
+    fn the_bot_is_gone_with_its_token_only() {
+        let revoked = |tokens: Value| json!({ "event": { "type": "tokens_revoked", "tokens": tokens } });
+        assert_eq!(from_event(&revoked(json!({ "oauth": ["U1"] }))), None);
+        assert_eq!(from_event(&revoked(json!({ "bot": ["UBOT"] }))), Some(Heard::Uninstalled));
+    }
+
+    /// JSON of the shapes that Slack sends, with anything in place of anything.
+    fn anything() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "(C1|U1|5\\.1|message|app_mention|block_actions|message_deleted|\\PC{0,6})".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 64, 6, |inner| {
+            let key = "(type|event|subtype|user|channel|id|ts|thread_ts|text|files|container|message|message_ts|actions|value\
+                       |channel_id|user_id|command|trigger_id|deleted_ts|previous_message|tokens|bot)";
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(key, inner, 0..8)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn no_payload_is_too_odd(payload in anything()) {
+            let all = from_event(&payload).into_iter().chain(from_interaction(&payload)).chain(from_slash(&payload));
+            for heard in all {
+                prop_assert!(!heard.key().is_empty());
+            }
+        }
+    }
+}

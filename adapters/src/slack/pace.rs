@@ -1,0 +1,272 @@
+//! How fast the adapter may speak: <https://docs.slack.dev/apis/web-api/rate-limits>.
+//!
+//! Posts: one a second in each channel, with short bursts. Edits: `chat.update` is Tier 3, 50 a minute for the whole app, so all
+//! live messages share them: the more there are, the rarer each changes, and some edits are kept back for last states.
+//! Pure: the time is passed in. A call that may be dropped is told to come later, all others are given a time to wait for.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// `chat.update`, Tier 3: <https://docs.slack.dev/reference/methods/chat.update>
+const UPDATES_A_MINUTE: usize = 50;
+/// So many of them frames may use; the rest is for last states.
+const FRAMES_A_MINUTE: usize = 40;
+const MINUTE: Duration = Duration::from_secs(60);
+/// The time between two frames over all live messages, at 37 a minute.
+const BETWEEN_FRAMES: Duration = Duration::from_millis(1_600);
+/// Frames of one live message are not closer.
+pub const FRAME_INTERVAL: Duration = Duration::from_secs(3);
+/// A live message without a frame for so long has ended, or waits.
+const STILL_LIVE: Duration = Duration::from_secs(20);
+/// One message a second in a channel, "short bursts" allowed.
+const BETWEEN_POSTS: Duration = Duration::from_secs(1);
+const BURST: u32 = 5;
+/// Reactions: `reactions.remove` is Tier 2, 20 a minute.
+const BETWEEN_REACTIONS: Duration = Duration::from_secs(3);
+const REACTION_BURST: u32 = 10;
+
+/// What has been said, and what Slack said about that.
+#[derive(Default)]
+pub struct Pace(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    posts: HashMap<String, Bucket>,
+    reactions: Bucket,
+    /// When the last edits went out or will, in order.
+    updates: VecDeque<Instant>,
+    frames: Bucket,
+    live: HashMap<String, Live>,
+    updates_blocked: Option<Instant>,
+}
+
+/// When the next one may go if there had been no burst; and until when Slack refuses.
+#[derive(Default)]
+struct Bucket {
+    due: Option<Instant>,
+    blocked: Option<Instant>,
+}
+
+struct Live {
+    shown: Option<Instant>,
+    asked: Instant,
+}
+
+impl Pace {
+    /// When a message may be posted in this channel. One that may be dropped is refused with the time to wait instead.
+    pub fn post(&self, now: Instant, channel: &str, droppable: bool) -> Result<Instant, Duration> {
+        let mut state = self.lock();
+        state.posts.retain(|_, bucket| !bucket.is_idle(now));
+        let bucket = state.posts.entry(channel.to_owned()).or_default();
+        let at = bucket.next(now, BETWEEN_POSTS, BURST);
+        if droppable && at > now {
+            return Err(at - now);
+        }
+        bucket.take(at, BETWEEN_POSTS);
+        Ok(at)
+    }
+
+    /// Slack refused a post in this channel.
+    pub fn post_refused(&self, now: Instant, channel: &str, retry_after: Duration) {
+        self.lock().posts.entry(channel.to_owned()).or_default().blocked = Some(now + retry_after);
+    }
+
+    /// When this message may be edited. A frame is refused with the time to wait instead.
+    pub fn update(&self, now: Instant, message: &str, frame: bool) -> Result<Instant, Duration> {
+        let mut state = self.lock();
+        let at = if frame { state.frame(now, message)? } else { state.last_state(now, message) };
+        state.updates.push_back(at);
+        Ok(at)
+    }
+
+    /// Slack refused an edit; that limit holds for all messages.
+    pub fn update_refused(&self, now: Instant, retry_after: Duration) {
+        self.lock().updates_blocked = Some(now + retry_after);
+    }
+
+    /// Whether a reaction may be added or removed now, or how long to wait.
+    pub fn reaction(&self, now: Instant) -> Result<(), Duration> {
+        let bucket = &mut self.lock().reactions;
+        let at = bucket.next(now, BETWEEN_REACTIONS, REACTION_BURST);
+        if at > now {
+            return Err(at - now);
+        }
+        bucket.take(at, BETWEEN_REACTIONS);
+        Ok(())
+    }
+
+    /// Slack refused a reaction.
+    pub fn reaction_refused(&self, now: Instant, retry_after: Duration) {
+        self.lock().reactions.blocked = Some(now + retry_after);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn frame(&mut self, now: Instant, message: &str) -> Result<Instant, Duration> {
+        self.forget_old(now);
+        self.live.retain(|_, live| live.asked + STILL_LIVE > now);
+        let live = self.live.entry(message.to_owned()).or_insert(Live { shown: None, asked: now });
+        live.asked = now;
+        let shown = live.shown;
+        // All live messages take turns.
+        let share = u32::try_from(self.live.len()).unwrap_or(u32::MAX);
+        let interval = FRAME_INTERVAL.max(BETWEEN_FRAMES.saturating_mul(share));
+        let mut at =
+            self.frames.next(now, BETWEEN_FRAMES, 4).max(shown.map_or(now, |shown| shown + interval));
+        at = at.max(self.updates_blocked.unwrap_or(now));
+        // One that waits for its turn goes first.
+        at = at.max(self.updates.back().copied().unwrap_or(now));
+        if let Some(oldest) = self.nth_last(FRAMES_A_MINUTE) {
+            at = at.max(oldest + MINUTE);
+        }
+        if at > now {
+            return Err(at - now);
+        }
+        self.frames.take(now, BETWEEN_FRAMES);
+        if let Some(live) = self.live.get_mut(message) {
+            live.shown = Some(now);
+        }
+        Ok(now)
+    }
+
+    /// Last states go one after the other; a frame does not overtake those that wait.
+    fn last_state(&mut self, now: Instant, message: &str) -> Instant {
+        self.forget_old(now);
+        self.live.remove(message);
+        let mut at = now.max(self.updates_blocked.unwrap_or(now));
+        if let Some(last) = self.updates.back() {
+            at = at.max(*last);
+        }
+        if let Some(oldest) = self.nth_last(UPDATES_A_MINUTE) {
+            at = at.max(oldest + MINUTE);
+        }
+        at
+    }
+
+    fn nth_last(&self, n: usize) -> Option<Instant> {
+        self.updates.len().checked_sub(n).and_then(|index| self.updates.get(index)).copied()
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        while self.updates.front().is_some_and(|at| *at + MINUTE <= now) {
+            self.updates.pop_front();
+        }
+    }
+}
+
+impl Bucket {
+    /// When the next one may go.
+    fn next(&self, now: Instant, between: Duration, burst: u32) -> Instant {
+        let by_pace = self.due.and_then(|due| due.checked_sub(between * (burst - 1))).unwrap_or(now);
+        now.max(by_pace).max(self.blocked.unwrap_or(now))
+    }
+
+    fn take(&mut self, at: Instant, between: Duration) {
+        self.due = Some(self.due.map_or(at, |due| due.max(at)) + between);
+    }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        self.due.is_none_or(|due| due <= now) && self.blocked.is_none_or(|until| until <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays `seconds` in steps of 100 ms; each live message asks for a frame at every step, as often as it is told to.
+    fn play(pace: &Pace, start: Instant, messages: usize, seconds: u64) -> Vec<(usize, Instant)> {
+        let mut next = vec![start; messages];
+        let mut shown = Vec::new();
+        for step in 0..seconds * 10 {
+            let now = start + Duration::from_millis(100 * step);
+            for (message, next) in next.iter_mut().enumerate() {
+                if *next > now {
+                    continue;
+                }
+                *next = now + FRAME_INTERVAL;
+                match pace.update(now, &message.to_string(), true) {
+                    Ok(at) => shown.push((message, at)),
+                    Err(wait) => *next = now + wait,
+                }
+            }
+        }
+        shown
+    }
+
+    fn most_in_a_minute(times: &[Instant]) -> usize {
+        let within =
+            |start: &Instant| times.iter().filter(|at| *at >= start && **at < *start + MINUTE).count();
+        times.iter().map(within).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn live_messages_share_the_minute_and_none_starves() {
+        for messages in [1, 3, 6, 20] {
+            let shown = play(&Pace::default(), Instant::now(), messages, 300);
+            let times: Vec<Instant> = shown.iter().map(|(_, at)| *at).collect();
+            assert!(
+                most_in_a_minute(&times) <= FRAMES_A_MINUTE + 1,
+                "{messages}: {}",
+                most_in_a_minute(&times)
+            );
+            let of = |message: usize| shown.iter().filter(|(shown, _)| *shown == message).count();
+            let counts: Vec<usize> = (0..messages).map(of).collect();
+            let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+            assert!(least * 2 >= *most, "{messages}: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn one_live_message_changes_every_three_seconds() {
+        let shown = play(&Pace::default(), Instant::now(), 1, 60);
+        assert!((17..=20).contains(&shown.len()), "{}", shown.len());
+    }
+
+    #[test]
+    fn last_states_get_through_and_stay_within_the_minute_together_with_frames() {
+        let (pace, start) = (Pace::default(), Instant::now());
+        let mut times: Vec<Instant> = play(&pace, start, 12, 60).into_iter().map(|(_, at)| at).collect();
+        let end = start + Duration::from_secs(60);
+        let last: Vec<Instant> =
+            (0..60).map(|message| pace.update(end, &message.to_string(), false).unwrap()).collect();
+        assert!(last[5] == end, "what is kept back for them goes at once");
+        assert!(pace.update(end, "another", true).is_err(), "a frame does not overtake");
+        times.extend(last);
+        assert!(most_in_a_minute(&times) <= UPDATES_A_MINUTE, "{}", most_in_a_minute(&times));
+    }
+
+    #[test]
+    fn a_channel_gets_a_burst_and_then_one_a_second_and_another_channel_does_not_wait_for_it() {
+        let (pace, now) = (Pace::default(), Instant::now());
+        let at: Vec<u128> =
+            (0..7).map(|_| (pace.post(now, "C1", false).unwrap() - now).as_millis()).collect();
+        assert_eq!(at, [0, 0, 0, 0, 0, 1000, 2000]);
+        assert_eq!(pace.post(now, "C2", false), Ok(now));
+        assert_eq!(pace.post(now, "C1", true), Err(Duration::from_secs(3)));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(pace.post(later, "C1", true), Ok(later));
+    }
+
+    #[test]
+    fn what_slack_says_is_waited_for() {
+        let (pace, now) = (Pace::default(), Instant::now());
+        pace.post_refused(now, "C1", Duration::from_secs(7));
+        assert_eq!(pace.post(now, "C1", true), Err(Duration::from_secs(7)));
+        assert_eq!(pace.post(now, "C1", false), Ok(now + Duration::from_secs(7)));
+        assert_eq!(pace.post(now, "C2", true), Ok(now));
+        pace.update_refused(now, Duration::from_secs(9));
+        assert_eq!(pace.update(now, "m", true), Err(Duration::from_secs(9)));
+        assert_eq!(pace.update(now, "m", false), Ok(now + Duration::from_secs(9)));
+        assert!((0..10).all(|_| pace.reaction(now).is_ok()) && pace.reaction(now).is_err());
+    }
+}

@@ -1,0 +1,89 @@
+//! Where a room is in Slack: a conversation, perhaps a thread in it.
+
+use std::time::{Duration, SystemTime};
+
+use crate::{AdapterError, MessageId, Room};
+
+/// A conversation, and the thread in it that the room is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The conversation's id.
+    pub channel: String,
+    /// The `ts` of the message that the thread is below.
+    pub thread: Option<String>,
+}
+
+impl Place {
+    /// Reads a room of ours.
+    pub fn of(room: &Room) -> Result<Self, AdapterError> {
+        let (channel, thread) = match room.id().split_once('/') {
+            Some((channel, thread)) => (channel, Some(thread)),
+            None => (room.id(), None),
+        };
+        let sound = !channel.is_empty() && thread.is_none_or(is_ts);
+        match sound {
+            true => Ok(Self { channel: channel.to_owned(), thread: thread.map(str::to_owned) }),
+            false => Err(AdapterError::Rejected(format!(
+                "`{room}` is no room of Slack; write a channel's id, like `slack:C0123`"
+            ))),
+        }
+    }
+
+    /// The room that this is.
+    pub fn room(&self) -> Room {
+        match &self.thread {
+            Some(thread) => Room::new(super::NAME, format!("{}/{thread}", self.channel)),
+            None => Room::new(super::NAME, self.channel.clone()),
+        }
+    }
+
+    /// Whether it is a conversation of two. Slack gives those ids that begin with D.
+    pub fn is_direct(&self) -> bool {
+        self.channel.starts_with('D')
+    }
+}
+
+/// Whether this is a message's `ts`, which is its id within the conversation.
+pub fn is_ts(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.split_once('.').is_some_and(|(seconds, rest)| digits(seconds) && digits(rest))
+}
+
+/// The `ts` that a message's id is, or why it cannot be.
+pub fn ts_of(id: &MessageId) -> Result<&str, AdapterError> {
+    match is_ts(id.as_str()) {
+        true => Ok(id.as_str()),
+        false => Err(AdapterError::Rejected(format!("`{id}` is no message that can be changed"))),
+    }
+}
+
+/// When a `ts` is; now, if it cannot be read.
+pub fn time_of(ts: &str) -> SystemTime {
+    let seconds = ts.split('.').next().and_then(|seconds| seconds.parse().ok());
+    let time = seconds.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+    time.unwrap_or_else(SystemTime::now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_reads_back_as_the_place_it_is() {
+        for id in ["C1", "C1/1700000000.000100", "D1"] {
+            let room = Room::new("slack", id);
+            assert_eq!(Place::of(&room).unwrap().room(), room);
+        }
+        assert!(Place::of(&Room::new("slack", "C1/thread")).is_err());
+        assert!(Place::of(&Room::new("slack", "/1.2")).is_err());
+        assert!(Place::of(&Room::new("slack", "D1")).unwrap().is_direct());
+    }
+
+    #[test]
+    fn a_ts_is_a_time_and_nothing_else_is() {
+        assert_eq!(time_of("1700000000.000100"), SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+        assert!(is_ts("1.2") && !is_ts("1") && !is_ts("cmd:U1:1.2") && !is_ts("1.") && !is_ts(".1"));
+        time_of("99999999999999999999.1");
+        time_of("18446744073709551615.1");
+    }
+}

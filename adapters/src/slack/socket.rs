@@ -1,0 +1,336 @@
+//! Socket Mode: <https://docs.slack.dev/apis/events-api/using-socket-mode>. One connection, from here to Slack.
+//!
+//! An envelope is acknowledged as soon as it is queued, whatever the bot is doing. When Slack announces that it will close the
+//! connection, the next one is opened first. A connection that answers no ping is given up after seconds.
+
+use std::time::Duration;
+
+use futures::{FutureExt as _, SinkExt as _, StreamExt as _, future::BoxFuture};
+use serde_json::{Value, json};
+use tokio::{net::TcpStream, time::Instant};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    tungstenite::{Message, protocol::WebSocketConfig},
+};
+
+use super::{
+    adapter::Slack,
+    event::{self, Heard, text},
+    trouble::Trouble,
+    web::Token,
+    words,
+};
+use crate::{AdapterError, Inbox};
+
+/// How long the handshake and the greeting may take.
+const GREETING: Duration = Duration::from_secs(10);
+const PING: Duration = Duration::from_secs(5);
+/// Two pings without any answer.
+const DEAF: Duration = Duration::from_secs(12);
+/// How long a write may take; the peer of one that takes longer reads no more.
+const WRITE: Duration = Duration::from_secs(5);
+/// How long the old connection is read on after the next one stands; Slack closes it much earlier.
+const FAREWELL: Duration = Duration::from_secs(60);
+/// How long Slack may go on counting a connection of ours that broke.
+const COUNTED: Duration = Duration::from_secs(300);
+/// Envelopes are small; a longer one is not Slack's.
+const LONGEST: usize = 4 * 1024 * 1024;
+
+/// One connection.
+struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    opened: Instant,
+    heard: Instant,
+    greeted: bool,
+}
+
+/// What came over it.
+enum Frame {
+    Hello { connections: u64 },
+    Leave { reason: String },
+    Envelope { id: String, heard: Vec<Heard> },
+    Other,
+}
+
+impl Slack {
+    /// Serves Socket Mode until the connection is lost.
+    pub(super) async fn serve_socket(&self, inbox: &Inbox) -> AdapterError {
+        let mut current = match self.connect().await {
+            Ok(socket) => socket,
+            Err(error) => return error,
+        };
+        let mut old: Option<Socket> = None;
+        let mut next: Option<BoxFuture<'_, Result<Socket, AdapterError>>> = None;
+        let mut tick = tokio::time::interval(PING);
+        loop {
+            tokio::select! {
+                frame = current.next() => match frame {
+                    Ok(frame) => {
+                        let ours = 1 + u64::from(old.is_some());
+                        match self.take_frame(&mut current, frame, inbox, ours).await {
+                            Ok(false) => {}
+                            Ok(true) => drop(next.get_or_insert_with(|| self.connect().boxed())),
+                            Err(error) => return error,
+                        }
+                    }
+                    Err(why) => match next.take() {
+                        // It was going to be replaced anyway.
+                        Some(opening) => match opening.await {
+                            Ok(socket) => current = socket,
+                            Err(error) => return error,
+                        },
+                        None => return self.lost(why),
+                    },
+                },
+                frame = next_of(&mut old) => {
+                    let taken = match (frame, &mut old) {
+                        (Ok(frame), Some(socket)) => self.take_frame(socket, frame, inbox, 2).await.is_ok(),
+                        _ => false,
+                    };
+                    if !taken {
+                        old = None;
+                    }
+                }
+                opened = opened(&mut next) => {
+                    next = None;
+                    match opened {
+                        Ok(socket) => old = Some(std::mem::replace(&mut current, socket)),
+                        Err(error) => return error,
+                    }
+                }
+                _ = tick.tick() => {
+                    if let Err(why) = current.check().await {
+                        return self.lost(why);
+                    }
+                    old = old.filter(|_| current.opened.elapsed() < FAREWELL);
+                    if next.is_none() && self.wants_another_look() {
+                        next = Some(self.connect().boxed());
+                    }
+                }
+            }
+        }
+    }
+
+    /// `true`: Slack will close this connection, so another one is needed.
+    async fn take_frame(
+        &self,
+        socket: &mut Socket,
+        frame: Frame,
+        inbox: &Inbox,
+        ours: u64,
+    ) -> Result<bool, AdapterError> {
+        match frame {
+            Frame::Hello { connections } => {
+                inbox.connected();
+                self.count_connections(connections, ours, inbox);
+            }
+            Frame::Leave { reason } if reason == "link_disabled" => {
+                return Err(AdapterError::Rejected(words::LINK_DISABLED.into()));
+            }
+            Frame::Leave { reason } => {
+                tracing::debug!(reason, "Slack will close this connection");
+                return Ok(true);
+            }
+            Frame::Envelope { id, heard } => {
+                if heard.contains(&Heard::Uninstalled) {
+                    self.token_may_be_gone();
+                }
+                if !self.ear().take(heard) {
+                    tracing::warn!(
+                        "so much waits that an event is not acknowledged; Slack will tell it again"
+                    );
+                    return Ok(false);
+                }
+                let acknowledged = socket.say(Message::text(json!({ "envelope_id": id }).to_string())).await;
+                acknowledged.map_err(|why| self.lost(why))?;
+            }
+            Frame::Other => {}
+        }
+        Ok(false)
+    }
+
+    fn lost(&self, why: String) -> AdapterError {
+        self.watch().connection_broke(Instant::now(), COUNTED);
+        AdapterError::Unreachable(why)
+    }
+
+    /// Another program on the same app takes part of the messages, and nobody would know why.
+    fn count_connections(&self, connections: u64, ours: u64, inbox: &Inbox) {
+        let ours = ours + self.watch().broken_connections(Instant::now());
+        let note = (connections > ours).then(|| words::second_instance(connections, ours));
+        self.watch().note_second(note, inbox);
+    }
+
+    fn wants_another_look(&self) -> bool {
+        self.watch().second_is_due(Instant::now())
+    }
+
+    /// The address of a new connection; it works once, for half a minute.
+    pub(super) async fn socket_url(&self) -> Result<String, Trouble> {
+        let answer = self.web().call_as(Token::App, "apps.connections.open", &json!({})).await?;
+        Ok(text(&answer, "url").to_owned())
+    }
+
+    async fn connect(&self) -> Result<Socket, AdapterError> {
+        let url = self.socket_url().await.map_err(app_token_error)?;
+        let config = WebSocketConfig::default().max_message_size(Some(LONGEST));
+        let opening = connect_async_with_config(url, Some(config), false);
+        let (stream, _) = match tokio::time::timeout(GREETING, opening).await {
+            Ok(Ok(opened)) => opened,
+            // The error's own text may hold the address, which is as good as a key.
+            Ok(Err(error)) => return Err(AdapterError::Unreachable(kind_of(&error))),
+            Err(_) => return Err(AdapterError::Unreachable("the socket's handshake takes too long".into())),
+        };
+        let now = Instant::now();
+        Ok(Socket { stream, opened: now, heard: now, greeted: false })
+    }
+}
+
+/// The error of a call with the app token.
+pub(super) fn app_token_error(trouble: Trouble) -> AdapterError {
+    match trouble {
+        Trouble::Auth(code) => {
+            AdapterError::Rejected(format!("`slack.app_token`: {}", words::app_token(&code)))
+        }
+        Trouble::Scope(_) => {
+            AdapterError::Rejected(format!("`slack.app_token`: {}", words::app_token("missing_scope")))
+        }
+        trouble => trouble.in_channel("Socket Mode"),
+    }
+}
+
+fn kind_of(error: &tokio_tungstenite::tungstenite::Error) -> String {
+    use tokio_tungstenite::tungstenite::Error;
+    match error {
+        Error::Io(error) => format!("the socket cannot be opened: {error}"),
+        Error::Tls(error) => format!("the socket's TLS failed: {error}"),
+        Error::Http(answer) => format!("the socket is refused with {}", answer.status()),
+        _ => "the socket's handshake failed".into(),
+    }
+}
+
+async fn next_of(socket: &mut Option<Socket>) -> Result<Frame, String> {
+    match socket {
+        Some(socket) => socket.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn opened<'a>(
+    next: &mut Option<BoxFuture<'a, Result<Socket, AdapterError>>>,
+) -> Result<Socket, AdapterError> {
+    match next {
+        Some(opening) => opening.await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Socket {
+    async fn next(&mut self) -> Result<Frame, String> {
+        let message = match self.stream.next().await {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(kind_of_end(&error)),
+            None => return Err("the connection was closed".into()),
+        };
+        self.heard = Instant::now();
+        let frame = match message {
+            Message::Text(text) => Frame::read(&text),
+            Message::Close(_) => return Err("Slack closed the connection".into()),
+            // Pongs are sent by the library when the stream is next written or read.
+            Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_) => Frame::Other,
+        };
+        self.greeted |= matches!(frame, Frame::Hello { .. });
+        Ok(frame)
+    }
+
+    async fn say(&mut self, message: Message) -> Result<(), String> {
+        match tokio::time::timeout(WRITE, self.stream.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(kind_of_end(&error)),
+            Err(_) => Err("the connection takes nothing more".into()),
+        }
+    }
+
+    /// Asks whether anybody is there.
+    async fn check(&mut self) -> Result<(), String> {
+        if self.heard.elapsed() > DEAF {
+            return Err("the connection was deaf: no answer to two pings".into());
+        }
+        if !self.greeted && self.opened.elapsed() > GREETING {
+            return Err("Slack opened the connection and did not greet".into());
+        }
+        self.say(Message::Ping(Default::default())).await
+    }
+}
+
+fn kind_of_end(error: &tokio_tungstenite::tungstenite::Error) -> String {
+    use tokio_tungstenite::tungstenite::Error;
+    match error {
+        Error::Io(error) => format!("the connection broke: {error}"),
+        Error::Capacity(_) => "Slack sent more than fits".into(),
+        _ => "the connection broke".into(),
+    }
+}
+
+impl Frame {
+    fn read(text_: &str) -> Self {
+        let Ok(value) = serde_json::from_str::<Value>(text_) else {
+            tracing::warn!("Slack sent a line that is no JSON");
+            return Self::Other;
+        };
+        match text(&value, "type") {
+            "hello" => Self::Hello { connections: value["num_connections"].as_u64().unwrap_or(1) },
+            "disconnect" => Self::Leave { reason: text(&value, "reason").to_owned() },
+            kind => Self::envelope(kind, &value),
+        }
+    }
+
+    /// Whatever has an id is acknowledged, or Slack would send it again and again.
+    fn envelope(kind: &str, value: &Value) -> Self {
+        let payload = &value["payload"];
+        let heard = match kind {
+            "events_api" => event::from_event(payload).into_iter().collect(),
+            "interactive" => event::from_interaction(payload),
+            "slash_commands" => event::from_slash(payload).into_iter().collect(),
+            _ => Vec::new(),
+        };
+        match text(value, "envelope_id") {
+            "" => Self::Other,
+            id => Self::Envelope { id: id.to_owned(), heard },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two TLS providers in one program would make rustls panic instead.
+    #[tokio::test]
+    async fn a_socket_over_tls_can_be_tried() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("wss://{}/link?ticket=secret", listener.local_addr().unwrap());
+        let refuse = async { drop(listener.accept().await) };
+        let (tried, ()) = tokio::join!(connect_async_with_config(url, None, false), refuse);
+        let why = kind_of(&tried.map(drop).unwrap_err());
+        assert!(!why.contains("secret") && why.contains("cannot be opened"), "{why}");
+    }
+
+    #[test]
+    fn whatever_has_an_id_is_acknowledged_and_nothing_is_too_odd() {
+        let frame = |text: &str| match Frame::read(text) {
+            Frame::Hello { connections } => format!("hello {connections}"),
+            Frame::Leave { reason } => format!("leave {reason}"),
+            Frame::Envelope { id, heard } => format!("{id} {}", heard.len()),
+            Frame::Other => "other".into(),
+        };
+        assert_eq!(frame(r#"{"type":"hello","num_connections":2}"#), "hello 2");
+        assert_eq!(frame(r#"{"type":"hello"}"#), "hello 1");
+        assert_eq!(frame(r#"{"type":"disconnect"}"#), "leave ");
+        assert_eq!(frame(r#"{"type":"of_a_new_kind","envelope_id":"e1","payload":null}"#), "e1 0");
+        assert_eq!(frame(r#"{"type":"events_api","envelope_id":"e2","payload":{"event":7}}"#), "e2 0");
+        for odd in ["", "null", "[]", "7", "{\"envelope_id\":7}", "Ping from applink"] {
+            assert_eq!(frame(odd), "other", "{odd}");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! What the adapter says: posts, edits, files, replies that one person sees, reactions.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{sync::Notify, time::Instant};
+
+use super::{
+    event::text,
+    intake::Ear,
+    pace::Pace,
+    place::{Place, is_ts, ts_of},
+    private::{Private, is_shown_to_one, shown_id},
+    render::{Form, caption, fields},
+    trouble::Trouble,
+    web::Web,
+};
+use crate::{Activity, ActivityState, AdapterError, Attachment, MessageId, Outgoing, Room};
+
+/// Stands on a message that is being worked on.
+const WORKING: &str = "eyes";
+/// How long a mark may take.
+const MARK_WAIT: Duration = Duration::from_secs(2);
+/// Codes by which Slack says that it does not know `markdown` blocks or `markdown_text`.
+const NO_MARKDOWN: &[&str] = &["invalid_blocks", "invalid_blocks_format", "no_text", "invalid_arguments"];
+
+/// What the adapter speaks with.
+pub struct Voice {
+    web: Arc<Web>,
+    ear: Arc<Ear>,
+    pace: Pace,
+    /// This Slack does not know Markdown, as it turned out.
+    sections: AtomicBool,
+    /// Messages with our reaction, by room.
+    marked: Mutex<HashMap<Room, Vec<String>>>,
+    /// Reactions to take off again.
+    unmark: Mutex<Vec<(String, String)>>,
+    unmark_more: Notify,
+    /// A call was refused for the token's sake.
+    pub token_refused: Notify,
+}
+
+impl Voice {
+    /// A voice that has said nothing yet.
+    pub fn new(web: Arc<Web>, ear: Arc<Ear>) -> Self {
+        Self {
+            web,
+            ear,
+            pace: Pace::default(),
+            sections: AtomicBool::new(false),
+            marked: Mutex::default(),
+            unmark: Mutex::default(),
+            unmark_more: Notify::new(),
+            token_refused: Notify::new(),
+        }
+    }
+
+    /// Sends a message.
+    pub async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
+        let place = Place::of(room)?;
+        if let Some(reply_to) = &message.reply_to
+            && let Some(private) = Private::reply(reply_to, &place)
+        {
+            return self.send_to_one(&place, reply_to, &private, message).await;
+        }
+        self.wait_to_post(&place.channel, message.live).await?;
+        let answer = self.in_form(|form| self.post(&place, message, form)).await?;
+        let id = MessageId::new(text(&answer, "ts"));
+        if !message.choices.is_empty() && place.thread.is_none() {
+            self.ear.asked.add(&place.channel, &id);
+        }
+        Ok(id)
+    }
+
+    async fn wait_to_post(&self, channel: &str, droppable: bool) -> Result<(), AdapterError> {
+        match self.pace.post(Instant::now(), channel, droppable) {
+            Ok(at) => tokio::time::sleep_until(at).await,
+            Err(retry_after) => return Err(AdapterError::RateLimited { retry_after }),
+        }
+        Ok(())
+    }
+
+    async fn post(&self, place: &Place, message: &Outgoing, form: Form) -> Result<Value, NotSaid> {
+        let mut body = fields(message, form, !message.live);
+        body["channel"] = place.channel.as_str().into();
+        // A preview would show a page that nobody asked for, and tell its server.
+        body["unfurl_links"] = false.into();
+        body["unfurl_media"] = false.into();
+        if let Some(thread) = &place.thread {
+            body["thread_ts"] = thread.as_str().into();
+        }
+        let answer = self.web.call("chat.postMessage", &body).await;
+        if let Err(Trouble::Limited(retry_after)) = &answer {
+            self.pace.post_refused(Instant::now(), &place.channel, *retry_after);
+        }
+        answer.map_err(|trouble| self.said(trouble, &place.channel))
+    }
+
+    /// Replaces a message of the bot.
+    pub async fn edit(&self, room: &Room, id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {
+        if is_shown_to_one(id) {
+            return Err(AdapterError::Unsupported("editing a message that one person sees"));
+        }
+        let place = Place::of(room)?;
+        let ts = ts_of(id)?;
+        match self.pace.update(Instant::now(), &format!("{}/{ts}", place.channel), message.live) {
+            Ok(at) => tokio::time::sleep_until(at).await,
+            Err(retry_after) => return Err(AdapterError::RateLimited { retry_after }),
+        }
+        self.in_form(|form| self.update(&place.channel, ts, message, form)).await?;
+        if message.choices.is_empty() {
+            self.ear.asked.remove(&place.channel, id);
+        }
+        Ok(())
+    }
+
+    async fn update(&self, channel: &str, ts: &str, message: &Outgoing, form: Form) -> Result<(), NotSaid> {
+        let mut body = fields(message, form, false);
+        body["channel"] = channel.into();
+        body["ts"] = ts.into();
+        let answer = self.web.call("chat.update", &body).await;
+        if let Err(Trouble::Limited(retry_after)) = &answer {
+            self.pace.update_refused(Instant::now(), *retry_after);
+        }
+        answer.map(drop).map_err(|trouble| self.said(trouble, channel))
+    }
+
+    /// A reply that only one person sees: by the response URL, which also works where the bot is no member, or by name.
+    async fn send_to_one(
+        &self,
+        place: &Place,
+        reply_to: &MessageId,
+        private: &Private,
+        message: &Outgoing,
+    ) -> Result<MessageId, AdapterError> {
+        if let Some(url) = self.ear.urls.take(reply_to, Instant::now()) {
+            let sent = self.in_form(|form| self.respond(&url, message, form)).await;
+            match sent {
+                Ok(()) => return Ok(shown_id(&private.user, reply_to.as_str())),
+                Err(error @ AdapterError::RateLimited { .. }) => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, "a response URL did not work; the reply goes another way")
+                }
+            }
+        }
+        let answer = self.in_form(|form| self.post_to_one(place, private, message, form)).await?;
+        Ok(shown_id(&private.user, text(&answer, "message_ts")))
+    }
+
+    async fn respond(&self, url: &str, message: &Outgoing, form: Form) -> Result<(), NotSaid> {
+        let mut body = fields(message, form, false);
+        body["response_type"] = "ephemeral".into();
+        body["replace_original"] = false.into();
+        self.web.respond(url, &body).await.map_err(|trouble| self.said(trouble, "the response URL"))
+    }
+
+    async fn post_to_one(
+        &self,
+        place: &Place,
+        private: &Private,
+        message: &Outgoing,
+        form: Form,
+    ) -> Result<Value, NotSaid> {
+        let mut body = fields(message, form, false);
+        body["channel"] = place.channel.as_str().into();
+        body["user"] = private.user.as_str().into();
+        if let Some(thread) = &place.thread {
+            body["thread_ts"] = thread.as_str().into();
+        }
+        self.web.call("chat.postEphemeral", &body).await.map_err(|trouble| self.said(trouble, &place.channel))
+    }
+
+    /// Says it in Markdown, and in sections where this Slack turns out not to know Markdown.
+    async fn in_form<T, F: Future<Output = Result<T, NotSaid>>>(
+        &self,
+        say: impl Fn(Form) -> F,
+    ) -> Result<T, AdapterError> {
+        if self.sections.load(Ordering::Relaxed) {
+            return say(Form::Sections).await.map_err(NotSaid::into);
+        }
+        let refused = match say(Form::Markdown).await {
+            Err(said) if said.no_markdown => said,
+            said => return said.map_err(NotSaid::into),
+        };
+        let said = say(Form::Sections).await;
+        // If both are refused it was not for the form.
+        if said.is_ok() {
+            tracing::info!(error = %refused.error, "this Slack does not take Markdown; messages go as sections from now on");
+            self.sections.store(true, Ordering::Relaxed);
+        }
+        said.map_err(NotSaid::into)
+    }
+
+    fn said(&self, trouble: Trouble, channel: &str) -> NotSaid {
+        if matches!(trouble, Trouble::Auth(_)) {
+            self.token_refused.notify_one();
+        }
+        let no_markdown = matches!(&trouble, Trouble::Refused(code) if NO_MARKDOWN.contains(&code.as_str()));
+        NotSaid { error: trouble.in_channel(channel), no_markdown }
+    }
+
+    /// Shows a file: <https://docs.slack.dev/messaging/working-with-files#upload>
+    pub async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
+        let place = Place::of(room)?;
+        if file.bytes.is_empty() {
+            return Err(AdapterError::Rejected("Slack takes no empty file".into()));
+        }
+        let refused = |trouble| self.said(trouble, &place.channel).error;
+        self.wait_to_post(&place.channel, false).await?;
+        let length = file.bytes.len().to_string();
+        let parameters = [("filename", file.name.as_str()), ("length", &length)];
+        let put = self.web.call_with("files.getUploadURLExternal", &parameters).await.map_err(refused)?;
+        self.web.put_file(text(&put, "upload_url"), &file.bytes).await.map_err(refused)?;
+        let id = text(&put, "file_id");
+        let mut body = json!({ "files": [{ "id": id, "title": file.name }], "channel_id": place.channel });
+        if !file.caption.is_empty() {
+            body["initial_comment"] = caption(&file.caption).into();
+        }
+        if let Some(thread) = &place.thread {
+            body["thread_ts"] = thread.as_str().into();
+        }
+        self.web.call("files.completeUploadExternal", &body).await.map_err(refused)?;
+        Ok(MessageId::new(format!("file:{id}")))
+    }
+
+    /// Marks the message that is being worked on, and takes the marks off when nothing is.
+    pub async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
+        let place = Place::of(room)?;
+        match activity.state {
+            ActivityState::Idle => self.unmark(room, &place.channel),
+            ActivityState::Working | ActivityState::Asking if is_ts(activity.after.as_str()) => {
+                return self.mark(room, &place.channel, activity.after.as_str()).await;
+            }
+            // A slash command or a press is no message that could be marked.
+            ActivityState::Working | ActivityState::Asking => {}
+        }
+        Ok(())
+    }
+
+    async fn mark(&self, room: &Room, channel: &str, ts: &str) -> Result<(), AdapterError> {
+        if self.marks().get(room).is_some_and(|marked| marked.iter().any(|marked| marked == ts)) {
+            return Ok(());
+        }
+        if let Err(retry_after) = self.pace.reaction(Instant::now()) {
+            return Err(AdapterError::RateLimited { retry_after });
+        }
+        // The answer waits behind the mark, so the mark may not take long.
+        let marking = self.react("reactions.add", channel, ts, "already_reacted");
+        let late = |_| AdapterError::Unreachable("a reaction takes too long".into());
+        tokio::time::timeout(MARK_WAIT, marking).await.map_err(late)??;
+        self.marks().entry(room.clone()).or_default().push(ts.to_owned());
+        Ok(())
+    }
+
+    fn unmark(&self, room: &Room, channel: &str) {
+        let Some(marked) = self.marks().remove(room) else { return };
+        let mut unmark = self.unmark.lock().unwrap_or_else(PoisonError::into_inner);
+        unmark.extend(marked.into_iter().map(|ts| (channel.to_owned(), ts)));
+        self.unmark_more.notify_one();
+    }
+
+    async fn react(&self, method: &str, channel: &str, ts: &str, fine: &str) -> Result<(), AdapterError> {
+        let body = json!({ "channel": channel, "timestamp": ts, "name": WORKING });
+        match self.web.call(method, &body).await {
+            Ok(_) => Ok(()),
+            Err(Trouble::Refused(code)) if code == fine => Ok(()),
+            Err(trouble) => {
+                if let Trouble::Limited(retry_after) = &trouble {
+                    self.pace.reaction_refused(Instant::now(), *retry_after);
+                }
+                Err(self.said(trouble, channel).error)
+            }
+        }
+    }
+
+    /// Takes marks off, as fast as Slack allows. Never ends.
+    pub async fn keep_unmarking(&self) {
+        loop {
+            let next = self.unmark.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
+            let Some((channel, ts)) = next else {
+                self.unmark_more.notified().await;
+                continue;
+            };
+            if let Err(wait) = self.pace.reaction(Instant::now()) {
+                tokio::time::sleep(wait).await;
+                continue;
+            }
+            match self.react("reactions.remove", &channel, &ts, "no_reaction").await {
+                Err(AdapterError::RateLimited { .. }) => continue,
+                Err(error) => tracing::debug!(%error, "a reaction stays on a message"),
+                Ok(()) => {}
+            }
+            let mut unmark = self.unmark.lock().unwrap_or_else(PoisonError::into_inner);
+            unmark.retain(|(at, marked)| *at != channel || *marked != ts);
+        }
+    }
+
+    fn marks(&self) -> std::sync::MutexGuard<'_, HashMap<Room, Vec<String>>> {
+        self.marked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why something was not said, and whether another form may help.
+struct NotSaid {
+    error: AdapterError,
+    no_markdown: bool,
+}
+
+impl From<NotSaid> for AdapterError {
+    fn from(said: NotSaid) -> Self {
+        said.error
+    }
+}

@@ -1,0 +1,156 @@
+//! Calls of the Web API: slack-morphism's client on a connector of our own.
+//!
+//! Three settings differ from its defaults. Every call has a deadline, since the client knows none and a hanging call would
+//! hang for ever. HTTP/1.1 only: on HTTP/2 all calls share one connection, and when that is half open, giving one call up
+//! leaves the dead connection to the next one. No rate control of its own (see `pace.rs`).
+
+use std::time::Duration;
+
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+use slack_morphism::{
+    SlackApiToken, SlackApiTokenValue, SlackClient, SlackClientApiCallContext, SlackClientHttpConnector as _,
+    errors::SlackClientError, hyper_tokio::SlackClientHyperConnector,
+};
+use tracing::Span;
+use url::Url;
+
+use super::{Config, trouble::Trouble};
+use crate::AdapterError;
+
+/// How long a call may take. Slack itself expects answers to its own calls within 3 s.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a file may take.
+const FILE_DEADLINE: Duration = Duration::from_secs(60);
+/// Says which scopes the token has: <https://docs.slack.dev/authentication/installing-with-oauth>
+const SCOPES_HEADER: &str = "x-oauth-scopes";
+
+type Https = HttpsConnector<HttpConnector>;
+
+/// With which token a call is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// The bot's.
+    Bot,
+    /// The app's, for Socket Mode.
+    App,
+}
+
+/// The Web API.
+pub struct Web {
+    client: SlackClient<SlackClientHyperConnector<Https>>,
+    /// For the headers of an answer, which slack-morphism does not give.
+    plain: Client<Https, String>,
+    bot: SlackApiToken,
+    app: SlackApiToken,
+    url: String,
+}
+
+impl Web {
+    /// A client for this configuration; nothing is sent yet.
+    pub fn new(config: &Config) -> Result<Self, AdapterError> {
+        let https = HttpsConnectorBuilder::new().with_native_roots().map_err(|error| AdapterError::Config {
+            key: "slack.api_url",
+            why: format!("TLS needs this machine's CA certificates, and they cannot be read ({error}); install `ca-certificates`."),
+        })?;
+        let https = https.https_or_http().enable_http1().build();
+        let url = config.api_url.trim_end_matches('/').to_owned();
+        let token =
+            |token: &crate::Secret| SlackApiToken::new(SlackApiTokenValue::new(token.reveal().to_owned()));
+        Ok(Self {
+            client: SlackClient::new(
+                SlackClientHyperConnector::with_connector(https.clone()).with_slack_api_url(&url),
+            ),
+            plain: Client::builder(TokioExecutor::new()).build(https),
+            bot: token(&config.bot_token),
+            app: token(&config.app_token),
+            url,
+        })
+    }
+
+    /// Calls a method with the bot token.
+    pub async fn call(&self, method: &str, body: &Value) -> Result<Value, Trouble> {
+        self.call_as(Token::Bot, method, body).await
+    }
+
+    /// Calls a method.
+    pub async fn call_as(&self, token: Token, method: &str, body: &Value) -> Result<Value, Trouble> {
+        let token = match token {
+            Token::Bot => &self.bot,
+            Token::App => &self.app,
+        };
+        let session = self.client.open_session(token);
+        let call = session.http_session_api.http_post::<_, Value>(method, body, None);
+        let answer = within(DEADLINE, call).await;
+        if let Err(trouble) = &answer {
+            tracing::debug!(method, ?trouble, "a call to Slack failed");
+        }
+        answer
+    }
+
+    /// Calls a method that takes no JSON, but parameters in its address.
+    pub async fn call_with(&self, method: &str, parameters: &[(&str, &str)]) -> Result<Value, Trouble> {
+        let parameters: Vec<_> = parameters.iter().map(|(name, value)| (*name, Some(*value))).collect();
+        let session = self.client.open_session(&self.bot);
+        within(DEADLINE, session.http_session_api.http_get::<Value, _, _>(method, &parameters, None)).await
+    }
+
+    /// Answers at a response URL. Such an address is as good as a key, so it is kept out of the log.
+    pub async fn respond(&self, url: &str, body: &Value) -> Result<(), Trouble> {
+        let url = parse(url)?;
+        let span = Span::none();
+        let context = context(&span);
+        within(DEADLINE, self.client.http_api.connector.http_post_uri::<_, Value>(url, body, context))
+            .await
+            .map(drop)
+    }
+
+    /// Puts a file's bytes where Slack said.
+    pub async fn put_file(&self, url: &str, bytes: &[u8]) -> Result<(), Trouble> {
+        let url = parse(url)?;
+        let span = Span::none();
+        let kind = "application/octet-stream".to_owned();
+        let connector = &self.client.http_api.connector;
+        within(FILE_DEADLINE, connector.http_post_uri_binary::<Value>(url, kind, bytes, context(&span)))
+            .await
+            .map(drop)
+    }
+
+    /// The scopes of the bot token; `None` if Slack does not say.
+    pub async fn scopes(&self) -> Option<Vec<String>> {
+        let request = http::Request::post(format!("{}/auth.test", self.url))
+            .header(http::header::AUTHORIZATION, format!("Bearer {}", self.bot.token_value.0))
+            .body(String::new())
+            .ok()?;
+        let answer = tokio::time::timeout(DEADLINE, self.plain.request(request)).await.ok()?.ok()?;
+        let scopes = answer.headers().get(SCOPES_HEADER)?.to_str().ok()?;
+        Some(scopes.split(',').map(|scope| scope.trim().to_owned()).collect())
+    }
+}
+
+fn context(span: &Span) -> SlackClientApiCallContext<'_> {
+    SlackClientApiCallContext {
+        rate_control_params: None,
+        token: None,
+        tracing_span: span,
+        is_sensitive_url: true,
+    }
+}
+
+fn parse(url: &str) -> Result<Url, Trouble> {
+    Url::parse(url).map_err(|_| Trouble::Refused("no address".into()))
+}
+
+async fn within<T>(
+    deadline: Duration,
+    call: impl Future<Output = Result<T, SlackClientError>>,
+) -> Result<T, Trouble> {
+    match tokio::time::timeout(deadline, call).await {
+        Ok(answer) => answer.map_err(Trouble::of),
+        Err(_) => Err(Trouble::Unreachable(format!("no answer within {} s", deadline.as_secs()))),
+    }
+}

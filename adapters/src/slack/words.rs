@@ -1,0 +1,77 @@
+//! Every sentence that the Slack adapter says itself, to people and to the operator.
+
+#![cfg_attr(not(feature = "slack"), allow(dead_code))]
+
+/// To somebody who is not on the allow-list and presses a button or calls a slash command; only they see it.
+pub fn stranger(id: &str) -> String {
+    format!(
+        "You are not on my list, so I may not listen to you. Ask who runs me to add `{id}` to `slack.allowed_users`."
+    )
+}
+
+/// To somebody who calls a slash command in a channel that is not served; only they see it.
+pub fn not_served(channel: &str) -> String {
+    format!(
+        "I do not serve this channel. Who runs me can add `{channel}` to `slack.channel_ids`; a direct message to me always works."
+    )
+}
+
+/// Stands below the text of a message that came with files.
+pub fn attached(names: &[String]) -> String {
+    format!("[Attached in Slack and not passed on: {}]", names.join(", "))
+}
+
+/// For `status`: the bot is not a member of channels that it is to serve.
+pub fn not_in_channels(channels: &[String], name: &str) -> String {
+    let list = channels.join("`, `");
+    format!("I am not in `{list}`, so I hear nothing there; type `/invite @{name}` in it.")
+}
+
+/// For `status`: Slack counts more connections to this app than this process has.
+pub fn second_instance(connections: u64, ours: u64) -> String {
+    format!(
+        "Slack counts {connections} connections to this app, of which {ours} is mine. Another program uses the same app and gets \
+         part of the messages; end it, or give it an app of its own."
+    )
+}
+
+/// What to do about missing scopes.
+pub fn missing_scopes(scopes: &str) -> String {
+    format!(
+        "it lacks `{scopes}`; at https://api.slack.com/apps open the app, add that under OAuth & Permissions, Scopes, Bot Token \
+         Scopes, and press Reinstall to Workspace."
+    )
+}
+
+/// What to do about a bot token that Slack refuses.
+pub fn bot_token(code: &str) -> String {
+    format!(
+        "Slack refuses it (`{code}`); copy the Bot User OAuth Token (xoxb-...) from OAuth & Permissions of the app at \
+         https://api.slack.com/apps."
+    )
+}
+
+/// What to do about an app token that Slack refuses.
+pub fn app_token(code: &str) -> String {
+    format!(
+        "Slack refuses it (`{code}`); make one under Basic Information, App-Level Tokens, with the scope `connections:write` \
+         (xapp-...)."
+    )
+}
+
+/// The bot token stopped working while the bot ran.
+pub fn token_gone(code: &str) -> String {
+    format!(
+        "Slack no longer takes `slack.bot_token` (`{code}`); reinstall the app and put the new token into bot.toml."
+    )
+}
+
+/// The bot cannot speak there.
+pub fn not_in_channel(channel: &str, code: &str) -> String {
+    format!(
+        "Slack does not let me into `{channel}` (`{code}`); invite me there with `/invite`, and check `slack.channel_ids`."
+    )
+}
+
+/// Socket Mode was switched off in the app.
+pub const LINK_DISABLED: &str = "Socket Mode is switched off in the app; switch it on under Settings, Socket Mode, at https://api.slack.com/apps.";

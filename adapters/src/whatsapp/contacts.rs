@@ -1,0 +1,334 @@
+//! The people on the allow-list as they are known by Meta: their ids, their 24-hour window, and what waits for it. Kept on disk.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{config::Form, notification::Who};
+use crate::{Outgoing, People};
+
+/// For so long after a person's last message they may be answered freely.
+/// <https://developers.facebook.com/docs/whatsapp/cloud-api/guides/send-messages#customer-service-windows>
+pub const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
+/// How many messages wait for one person; beyond, the oldest go and that is said.
+pub const HELD_MAX: usize = 50;
+
+/// What is known of one person.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Contact {
+    user_id: Option<String>,
+    phone: Option<String>,
+    /// When they last wrote, in seconds since 1970.
+    heard: Option<u64>,
+    /// Why Meta cannot reach them at all, until they write again.
+    unreachable: Option<String>,
+    held: Vec<Outgoing>,
+    dropped: u64,
+}
+
+/// All contacts, by the form in which the allow-list names them, which is also the id of their room.
+pub struct Contacts {
+    file: PathBuf,
+    people: People,
+    known: BTreeMap<String, Contact>,
+}
+
+impl Contacts {
+    /// Reads what was kept; a damaged file is put aside, never deleted.
+    pub fn open(folder: &Path, people: People) -> io::Result<Self> {
+        make_private(folder)?;
+        let file = folder.join("people.json");
+        let known = match fs::read(&file) {
+            Ok(bytes) => serde_json::from_slice(&bytes).or_else(|error| set_aside(&file, &error))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { file, people, known })
+    }
+
+    /// Who is heard from now on.
+    pub fn hear(&mut self, people: People) {
+        self.people = people;
+    }
+
+    /// Who this is on the allow-list: the entry as it stands there, the one with the most rights if there are several.
+    pub fn entry(&self, who: &Who) -> Option<Arc<str>> {
+        let lists = [&self.people.operators, &self.people.approvers, &self.people.allowed_users];
+        let by_user_id = |entry: &&String| {
+            Form::of(entry).is_some_and(|form| Some(form) == who.user_id.clone().map(Form::UserId))
+        };
+        let by_phone = |entry: &&String| {
+            Form::of(entry).is_some_and(|form| Some(form) == who.phone.clone().map(Form::Phone))
+        };
+        let named =
+            lists.iter().find_map(|list| list.iter().find(by_user_id).or_else(|| list.iter().find(by_phone)));
+        named.or_else(|| self.known_before(who)).map(|entry| entry.as_str().into())
+    }
+
+    /// A person on the list by number, whose number Meta withholds now but told together with this user id before.
+    fn known_before(&self, who: &Who) -> Option<&String> {
+        let user_id = who.user_id.as_ref().filter(|_| who.phone.is_none())?;
+        let (entry, _) = self.known.iter().find(|(_, contact)| contact.user_id.as_ref() == Some(user_id))?;
+        self.people.hears(entry).then_some(entry)
+    }
+
+    /// They wrote: their window is open from then on. Their ids are the newest; a number has one owner at a time.
+    pub fn heard(&mut self, entry: &str, who: &Who, at: SystemTime, now: SystemTime) {
+        let contact = self.known.entry(entry.to_owned()).or_default();
+        let before = contact.clone();
+        contact.user_id = who.user_id.clone().or(contact.user_id.take());
+        contact.phone = who.phone.clone().or(contact.phone.take());
+        contact.heard = contact.heard.max(Some(seconds(at.min(now))));
+        contact.unreachable = None;
+        if *contact != before {
+            self.write();
+        }
+    }
+
+    /// Whether the person may be written to freely.
+    pub fn is_open(&self, entry: &str, now: SystemTime) -> bool {
+        let heard = self.known.get(entry).and_then(|contact| contact.heard);
+        heard.is_some_and(|heard| seconds(now).saturating_sub(heard) < WINDOW.as_secs())
+    }
+
+    /// Meta said at this time that the window is closed. Old news: they may have written since.
+    pub fn close(&mut self, entry: &str, at: SystemTime) {
+        let is_news = |contact: &&mut Contact| contact.heard.is_some_and(|heard| heard <= seconds(at));
+        if let Some(contact) = self.known.get_mut(entry).filter(is_news) {
+            contact.heard = None;
+            self.write();
+        }
+    }
+
+    /// Meta could not reach this person at this time: nothing more is sent until they write.
+    pub fn set_unreachable(&mut self, entry: &str, why: String, at: SystemTime) {
+        let contact = self.known.entry(entry.to_owned()).or_default();
+        if contact.heard.is_none_or(|heard| heard <= seconds(at)) {
+            contact.unreachable = Some(why);
+            self.write();
+        }
+    }
+
+    /// Why Meta cannot reach this person.
+    pub fn unreachable(&self, entry: &str) -> Option<String> {
+        self.known.get(entry)?.unreachable.clone()
+    }
+
+    /// The fields of a message to this person: the user id goes before the number. `None` for a room of no person.
+    pub fn address(&self, entry: &str) -> Option<Value> {
+        let contact = self.known.get(entry);
+        let form = Form::of(entry)?;
+        let user_id = contact.and_then(|it| it.user_id.clone());
+        let form = user_id.map_or(form, Form::UserId);
+        Some(match form {
+            Form::UserId(id) => json!({ "recipient": id }),
+            Form::Phone(digits) => json!({ "to": digits }),
+        })
+    }
+
+    /// Keeps a message until they write again. How many wait now.
+    pub fn hold(&mut self, entry: &str, message: Outgoing) -> usize {
+        let contact = self.known.entry(entry.to_owned()).or_default();
+        contact.held.push(message);
+        if contact.held.len() > HELD_MAX {
+            contact.held.remove(0);
+            contact.dropped += 1;
+        }
+        let count = contact.held.len();
+        self.write();
+        count
+    }
+
+    /// The next message that waits, and how many before it were dropped.
+    pub fn next_held(&self, entry: &str) -> Option<(Outgoing, u64)> {
+        let contact = self.known.get(entry)?;
+        contact.held.first().map(|message| (message.clone(), contact.dropped))
+    }
+
+    /// The first message that waited is sent, or the sentence about the dropped ones is. How many wait still.
+    pub fn sent_held(&mut self, entry: &str) -> usize {
+        let Some(contact) = self.known.get_mut(entry) else { return 0 };
+        if contact.dropped > 0 {
+            contact.dropped = 0;
+        } else if !contact.held.is_empty() {
+            contact.held.remove(0);
+        }
+        let count = contact.held.len();
+        self.write();
+        count
+    }
+
+    /// Everybody for whom something waits.
+    pub fn waiting(&self) -> Vec<(String, usize)> {
+        let waits = self.known.iter().filter(|(_, contact)| !contact.held.is_empty());
+        waits.map(|(entry, contact)| (entry.clone(), contact.held.len())).collect()
+    }
+
+    fn write(&self) {
+        if let Err(error) = self.try_write() {
+            tracing::error!(%error, file = %self.file.display(), "what is known of people could not be kept");
+        }
+    }
+
+    fn try_write(&self) -> io::Result<()> {
+        let new = self.file.with_extension("new");
+        super::media::write_private(&new, &serde_json::to_vec(&self.known)?)?;
+        fs::rename(&new, &self.file)
+    }
+}
+
+/// A folder that only this user may look into.
+pub fn make_private(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+}
+
+fn set_aside(file: &Path, error: &serde_json::Error) -> io::Result<BTreeMap<String, Contact>> {
+    let aside = file.with_extension("damaged");
+    tracing::error!(%error, aside = %aside.display(), "what was known of people is damaged and put aside");
+    fs::rename(file, aside)?;
+    Ok(BTreeMap::new())
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    const DAY: u64 = 24 * 3600;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn who(user_id: Option<&str>, phone: Option<&str>) -> Who {
+        Who { user_id: user_id.map(str::to_owned), phone: phone.map(str::to_owned), name: None }
+    }
+
+    fn people(operators: &[&str], allowed: &[&str]) -> People {
+        let list = |list: &[&str]| list.iter().map(|&it| it.to_owned()).collect();
+        People { operators: list(operators), allowed_users: list(allowed), ..People::default() }
+    }
+
+    fn contacts(people: People) -> (Contacts, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        (Contacts::open(&folder.path().join("whatsapp"), people).unwrap(), folder)
+    }
+
+    #[test]
+    fn a_person_is_the_entry_of_the_list_by_user_id_first_and_number_second() {
+        let (contacts, _folder) = contacts(people(&[], &["DE.1", "+49 170 1234567", "+491705555555"]));
+        let entry = |user_id, phone| contacts.entry(&who(user_id, phone)).map(|entry| entry.to_string());
+        assert_eq!(entry(Some("DE.1"), None).as_deref(), Some("DE.1"));
+        assert_eq!(entry(Some("DE.1"), Some("491705555555")).as_deref(), Some("DE.1"));
+        assert_eq!(entry(Some("DE.9"), Some("491701234567")).as_deref(), Some("+49 170 1234567"));
+        assert_eq!(entry(Some("DE.9"), None), None);
+        assert_eq!(entry(None, Some("1701234567")), None, "a number without its country is another one");
+    }
+
+    #[test]
+    fn of_two_entries_the_one_with_more_rights_counts() {
+        let (contacts, _folder) = contacts(people(&["+491701234567"], &["DE.1"]));
+        let entry = contacts.entry(&who(Some("DE.1"), Some("491701234567")));
+        assert_eq!(entry.as_deref(), Some("+491701234567"));
+    }
+
+    #[test]
+    fn a_number_that_is_withheld_later_is_still_known_by_the_id_it_came_with() {
+        let (mut contacts, _folder) = contacts(people(&[], &["+491701234567"]));
+        contacts.heard("+491701234567", &who(Some("DE.1"), Some("491701234567")), at(9), at(9));
+        assert_eq!(contacts.entry(&who(Some("DE.1"), None)).as_deref(), Some("+491701234567"));
+        assert_eq!(
+            contacts.entry(&who(Some("DE.1"), Some("4915199999"))),
+            None,
+            "another number is another person"
+        );
+        assert_eq!(contacts.address("+491701234567"), Some(json!({ "recipient": "DE.1" })));
+        contacts.people.allowed_users.clear();
+        assert_eq!(contacts.entry(&who(Some("DE.1"), None)), None, "who is off the list is off");
+    }
+
+    #[test]
+    fn the_window_is_a_day_from_the_persons_own_time_and_outlives_a_restart() {
+        let (mut contacts, folder) = contacts(people(&[], &["DE.1"]));
+        let start = 1_700_000_000;
+        assert!(!contacts.is_open("DE.1", at(start)), "who never wrote cannot be written to");
+        contacts.heard("DE.1", &who(Some("DE.1"), None), at(start), at(start + 5));
+        assert!(contacts.is_open("DE.1", at(start + DAY - 1)) && !contacts.is_open("DE.1", at(start + DAY)));
+        let redelivered = at(start - 3 * DAY);
+        contacts.heard("DE.1", &who(Some("DE.1"), None), redelivered, at(start + 9));
+        assert!(contacts.is_open("DE.1", at(start + DAY - 1)), "an old message closes nothing");
+        let future = at(start + 100 * DAY);
+        contacts.heard("DE.1", &who(Some("DE.1"), None), future, at(start + 10));
+        assert!(
+            !contacts.is_open("DE.1", at(start + 10 + DAY)),
+            "a clock that goes wrong opens nothing for long"
+        );
+        let again = Contacts::open(&folder.path().join("whatsapp"), contacts.people.clone()).unwrap();
+        assert!(again.is_open("DE.1", at(start + DAY - 1)));
+        contacts.close("DE.1", at(start - 1));
+        assert!(contacts.is_open("DE.1", at(start + 11)), "old news close nothing");
+        contacts.close("DE.1", at(start + 10));
+        assert!(!contacts.is_open("DE.1", at(start + 11)));
+    }
+
+    #[test]
+    fn what_waits_comes_in_order_survives_and_is_bounded() {
+        let (mut contacts, folder) = contacts(people(&[], &["DE.1"]));
+        for n in 0..HELD_MAX + 2 {
+            contacts.hold("DE.1", Outgoing::text(format!("notice {n}")));
+        }
+        let mut contacts = Contacts::open(&folder.path().join("whatsapp"), contacts.people.clone()).unwrap();
+        assert_eq!(contacts.waiting(), [("DE.1".to_owned(), HELD_MAX)]);
+        let (first, dropped) = contacts.next_held("DE.1").unwrap();
+        assert_eq!((first.markdown.as_str(), dropped), ("notice 2", 2));
+        assert_eq!(contacts.sent_held("DE.1"), HELD_MAX, "first the sentence about the dropped ones");
+        assert_eq!(contacts.sent_held("DE.1"), HELD_MAX - 1);
+        assert_eq!(contacts.next_held("DE.1").unwrap().0.markdown, "notice 3");
+    }
+
+    #[test]
+    fn whom_meta_cannot_reach_is_left_alone_until_they_write() {
+        let (mut contacts, _folder) = contacts(people(&[], &["DE.1"]));
+        contacts.set_unreachable("DE.1", "(131026) Message undeliverable".into(), at(8));
+        assert!(contacts.unreachable("DE.1").is_some());
+        contacts.heard("DE.1", &who(Some("DE.1"), None), at(9), at(9));
+        assert_eq!(contacts.unreachable("DE.1"), None);
+        contacts.set_unreachable("DE.1", "again".into(), at(8));
+        assert_eq!(contacts.unreachable("DE.1"), None, "told again, from before they wrote");
+    }
+
+    #[test]
+    fn the_file_is_private_and_a_damaged_one_is_put_aside() {
+        let (mut contacts, folder) = contacts(people(&[], &["DE.1"]));
+        contacts.hold("DE.1", Outgoing::text("secret"));
+        let file = folder.path().join("whatsapp/people.json");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&file, "{ not json").unwrap();
+        let contacts = Contacts::open(&folder.path().join("whatsapp"), contacts.people.clone()).unwrap();
+        assert!(contacts.waiting().is_empty());
+        assert_eq!(fs::read_to_string(file.with_extension("damaged")).unwrap(), "{ not json");
+    }
+
+    #[test]
+    fn rooms_have_addresses_and_what_names_nobody_has_none() {
+        let (contacts, _folder) = contacts(people(&[], &[]));
+        assert_eq!(contacts.address("+49 170 1234567"), Some(json!({ "to": "491701234567" })));
+        assert_eq!(contacts.address("DE.1"), Some(json!({ "recipient": "DE.1" })));
+        assert_eq!(contacts.address("general"), None);
+    }
+}

@@ -1,0 +1,351 @@
+//! The Graph API: calls with the token, and what its errors mean. <https://developers.facebook.com/docs/whatsapp/cloud-api/reference>
+
+use std::time::Duration;
+
+use http::{HeaderValue, StatusCode, header};
+use reqwest::{Method, RequestBuilder, Response, multipart};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::notification::Failure;
+use crate::{Attachment, CommandInfo, Secret};
+
+const CONNECT: Duration = Duration::from_secs(10);
+/// A whole call, with its answer.
+const CALL: Duration = Duration::from_secs(30);
+/// A mark is worth no longer wait: messages stand behind it.
+const MARK: Duration = Duration::from_secs(5);
+/// Answers of the API are small; a longer one is none of Meta's.
+const ANSWER_MAX: u64 = 1024 * 1024;
+/// Commands in the menu, and their names' and descriptions' lengths.
+/// <https://developers.facebook.com/docs/whatsapp/cloud-api/phone-numbers/conversational-components#commands>
+const COMMANDS_MAX: usize = 30;
+const COMMAND_NAME_MAX: usize = 32;
+const COMMAND_DESCRIPTION_MAX: usize = 256;
+/// Where Meta keeps files, beside the API's own host. The token goes nowhere else.
+const MEDIA_HOSTS: [&str; 3] = ["fbsbx.com", "facebook.com", "whatsapp.net"];
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum GraphError {
+    /// Meta's refusal.
+    #[error("Meta answered {failure}")]
+    Refused {
+        /// The HTTP status.
+        status: StatusCode,
+        /// Code and words.
+        failure: Failure,
+        /// What `Retry-After` asks.
+        retry_after: Option<Duration>,
+    },
+    /// No answer.
+    #[error("{0}")]
+    Unreachable(String),
+    /// An answer that is none of Meta's.
+    #[error("an answer that is not understood: {0}")]
+    Garbled(String),
+    /// A file beyond the limit, in bytes.
+    #[error("a file of {0} bytes")]
+    TooLarge(u64),
+}
+
+/// What a refusal means for us. <https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// The token is not taken.
+    Token,
+    /// Too fast for this person.
+    Pair,
+    /// Too fast for the number.
+    Throughput,
+    /// The person's window is closed.
+    Window,
+    /// This person cannot be reached at all.
+    Person,
+    /// The template cannot be used.
+    Template,
+    /// The account is limited or lacks a right.
+    Account,
+    /// Meta's trouble, over soon.
+    Passing,
+    /// Our call is wrong.
+    Ours,
+}
+
+impl Meaning {
+    /// Of a code, and the status it came with.
+    pub fn of(code: i64, status: StatusCode) -> Self {
+        match code {
+            190 => Self::Token,
+            131056 => Self::Pair,
+            4 | 80007 | 130429 | 131057 => Self::Throughput,
+            131047 => Self::Window,
+            131021 | 131026 | 131030 | 131045 => Self::Person,
+            132000..=132999 => Self::Template,
+            3 | 10 | 200..=299 | 368 | 131005 | 131031 | 131042 | 133010 => Self::Account,
+            1 | 2 | 131000 | 131016 | 133004 => Self::Passing,
+            _ if status == StatusCode::UNAUTHORIZED => Self::Token,
+            _ if status == StatusCode::TOO_MANY_REQUESTS => Self::Throughput,
+            _ if status.is_server_error() => Self::Passing,
+            _ => Self::Ours,
+        }
+    }
+}
+
+/// The API, for one phone number.
+pub struct Graph {
+    http: reqwest::Client,
+    base: String,
+    number: String,
+    token: Secret,
+}
+
+impl Graph {
+    /// For this address, number id and token. Nothing is asked yet.
+    pub fn new(base: &str, number: &str, token: Secret) -> Result<Self, String> {
+        let base = base.trim_end_matches('/').to_owned();
+        let url = Url::parse(&base).map_err(|error| error.to_string())?;
+        // Redirects are not followed: the token must not travel further than where it was sent.
+        let mut http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(CALL)
+            .redirect(reqwest::redirect::Policy::none());
+        if url.scheme() == "http" {
+            // Only this machine is asked without TLS, and that is no business of a proxy.
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|error| error.to_string())?;
+        Ok(Self { http, base, number: number.to_owned(), token })
+    }
+
+    /// Sends a message; Meta's id of it, which says that it was accepted and not that it arrived.
+    pub async fn send(&self, message: &Value) -> Result<String, GraphError> {
+        let answer = self.post("messages", message).await?;
+        let id = answer["messages"][0]["id"].as_str().filter(|id| !id.is_empty());
+        id.map(str::to_owned).ok_or_else(|| GraphError::Garbled("a message without an id".into()))
+    }
+
+    /// Marks a person's message as read, and shows that we are typing for up to 25 s.
+    /// <https://developers.facebook.com/docs/whatsapp/cloud-api/typing-indicators>
+    pub async fn read(&self, message: &str, typing: bool) -> Result<(), GraphError> {
+        let mut body = json!({ "messaging_product": "whatsapp", "status": "read", "message_id": message });
+        if typing {
+            body["typing_indicator"] = json!({ "type": "text" });
+        }
+        self.call(self.request(Method::POST, &self.path("messages")).timeout(MARK).json(&body))
+            .await
+            .map(drop)
+    }
+
+    /// Uploads a file; its id, good for 30 days.
+    pub async fn upload(&self, file: &Attachment, mime: &str) -> Result<String, GraphError> {
+        let part = multipart::Part::bytes(file.bytes.clone()).file_name(file.name.clone());
+        let part = part.mime_str(mime).map_err(unreachable)?;
+        let form = multipart::Form::new()
+            .text("messaging_product", "whatsapp")
+            .text("type", mime.to_owned())
+            .part("file", part);
+        let answer = self.call(self.request(Method::POST, &self.path("media")).multipart(form)).await?;
+        let id = answer["id"].as_str().map(str::to_owned);
+        id.ok_or_else(|| GraphError::Garbled("a file without an id".into()))
+    }
+
+    /// Fetches a file that a person sent.
+    pub async fn download(&self, id: &str, max: u64) -> Result<Vec<u8>, GraphError> {
+        if !id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
+            return Err(GraphError::Garbled("a file's id with signs in it".into()));
+        }
+        let about = self.call(self.request(Method::GET, &format!("{}/{id}", self.base))).await?;
+        let size = about["file_size"].as_u64().or_else(|| about["file_size"].as_str()?.parse().ok());
+        if let Some(size) = size.filter(|size| *size > max) {
+            return Err(GraphError::TooLarge(size));
+        }
+        let url = about["url"].as_str().unwrap_or_default();
+        if !self.is_metas(url) {
+            return Err(GraphError::Garbled("a file's address that is not Meta's".into()));
+        }
+        let response = self.request(Method::GET, url).send().await.map_err(unreachable)?;
+        if !response.status().is_success() {
+            return Err(refusal(response.status(), None, &Value::Null));
+        }
+        body(response, max).await
+    }
+
+    /// Asks for the number, which shows whether token and id are good. Its display name and number.
+    pub async fn number(&self) -> Result<Value, GraphError> {
+        let url = format!("{}/{}?fields=id,display_phone_number,verified_name", self.base, self.number);
+        self.call(self.request(Method::GET, &url)).await
+    }
+
+    /// Sets the menu of commands that people see when they type a slash.
+    pub async fn set_menu(&self, commands: &[CommandInfo]) -> Result<(), GraphError> {
+        self.post("conversational_automation", &menu(commands)).await.map(drop)
+    }
+
+    async fn post(&self, what: &str, body: &Value) -> Result<Value, GraphError> {
+        self.call(self.request(Method::POST, &self.path(what)).json(body)).await
+    }
+
+    fn path(&self, what: &str) -> String {
+        format!("{}/{}/{what}", self.base, self.number)
+    }
+
+    fn request(&self, method: Method, url: &str) -> RequestBuilder {
+        let bearer = format!("Bearer {}", self.token.reveal());
+        // What is no header's value cannot be a token either; Meta then answers 190.
+        let mut bearer = HeaderValue::from_str(&bearer).unwrap_or(HeaderValue::from_static("Bearer"));
+        bearer.set_sensitive(true);
+        self.http.request(method, url).header(header::AUTHORIZATION, bearer)
+    }
+
+    async fn call(&self, request: RequestBuilder) -> Result<Value, GraphError> {
+        let response = request.send().await.map_err(unreachable)?;
+        let (status, retry_after) = (response.status(), retry_after(&response));
+        let bytes = body(response, ANSWER_MAX).await?;
+        let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        match status.is_success() {
+            true if answer.is_object() && answer["error"].is_null() => Ok(answer),
+            true if answer["error"].is_null() => Err(GraphError::Garbled("no JSON object".into())),
+            _ => Err(refusal(status, retry_after, &answer["error"])),
+        }
+    }
+
+    fn is_metas(&self, url: &str) -> bool {
+        let (Ok(url), Ok(base)) = (Url::parse(url), Url::parse(&self.base)) else { return false };
+        let Some(host) = url.host_str() else { return false };
+        let same = url.scheme() == base.scheme() && url.host() == base.host();
+        let metas = MEDIA_HOSTS.iter().any(|known| host == *known || host.ends_with(&format!(".{known}")));
+        same || url.scheme() == "https" && metas
+    }
+}
+
+fn menu(commands: &[CommandInfo]) -> Value {
+    let cut = |text: &str, max: usize| -> String { super::compose::shortened(text, max) };
+    let fits = |command: &&CommandInfo| (1..=COMMAND_NAME_MAX).contains(&command.name.chars().count());
+    let entry = |command: &CommandInfo| {
+        let usage = if command.args.is_empty() { String::new() } else { format!("{}: ", command.args) };
+        let description = cut(&format!("{usage}{}", command.summary), COMMAND_DESCRIPTION_MAX);
+        json!({ "command_name": command.name, "command_description": description })
+    };
+    let shown: Vec<Value> = commands.iter().filter(fits).take(COMMANDS_MAX).map(entry).collect();
+    if shown.len() < commands.len() {
+        tracing::info!(
+            shown = shown.len(),
+            of = commands.len(),
+            "WhatsApp's menu has no room for every command"
+        );
+    }
+    json!({ "enable_welcome_message": false, "commands": shown })
+}
+
+fn refusal(status: StatusCode, retry_after: Option<Duration>, error: &Value) -> GraphError {
+    let mut failure = Failure::read(error);
+    if failure.text.is_empty() {
+        failure.text = format!("HTTP {}", status.as_u16());
+    }
+    GraphError::Refused { status, failure, retry_after }
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    value.parse().ok().map(|seconds: u32| Duration::from_secs(u64::from(seconds.min(3600))))
+}
+
+async fn body(mut response: Response, max: u64) -> Result<Vec<u8>, GraphError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() as u64 > max {
+            return Err(GraphError::TooLarge(bytes.len() as u64));
+        }
+    }
+    Ok(bytes)
+}
+
+/// Without the address: that of a file lets anybody in who has it.
+fn unreachable(error: reqwest::Error) -> GraphError {
+    let error = error.without_url();
+    let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+    let last = causes.last().map(|cause| format!(": {cause}")).unwrap_or_default();
+    GraphError::Unreachable(format!("{error}{last}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(base: &str) -> Graph {
+        Graph::new(base, "77", Secret::new("EAAB")).unwrap()
+    }
+
+    #[test]
+    fn the_token_goes_to_metas_hosts_and_nowhere_else() {
+        let graph = graph("https://graph.facebook.com/v23.0");
+        assert!(graph.is_metas("https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid=1"));
+        assert!(graph.is_metas("https://graph.facebook.com/x"));
+        for url in [
+            "http://lookaside.fbsbx.com/x",
+            "https://evilfbsbx.com/x",
+            "https://fbsbx.com.evil.org/x",
+            "https://lookaside.fbsbx.com@evil.org/x",
+            "file:///etc/passwd",
+            "",
+        ] {
+            assert!(!graph.is_metas(url), "{url}");
+        }
+        assert!(self::graph("http://127.0.0.1:9/v23.0").is_metas("http://127.0.0.1:9/files/1"));
+    }
+
+    #[test]
+    fn codes_mean_what_metas_list_says() {
+        let meaning = |code| Meaning::of(code, StatusCode::BAD_REQUEST);
+        for (code, means) in [
+            (190, Meaning::Token),
+            (131056, Meaning::Pair),
+            (130429, Meaning::Throughput),
+            (131047, Meaning::Window),
+            (131026, Meaning::Person),
+            (132001, Meaning::Template),
+            (131031, Meaning::Account),
+            (131000, Meaning::Passing),
+            (100, Meaning::Ours),
+            (131009, Meaning::Ours),
+        ] {
+            assert_eq!(meaning(code), means, "{code}");
+        }
+        // A proxy's page has no code at all.
+        assert_eq!(Meaning::of(0, StatusCode::BAD_GATEWAY), Meaning::Passing);
+        assert_eq!(Meaning::of(0, StatusCode::UNAUTHORIZED), Meaning::Token);
+        assert_eq!(Meaning::of(99, StatusCode::TOO_MANY_REQUESTS), Meaning::Throughput);
+    }
+
+    #[test]
+    fn the_menu_keeps_to_its_limits() {
+        let command = |n: usize| CommandInfo {
+            name: format!("c{n}"),
+            args: "[X]".into(),
+            summary: "Do it ".repeat(100),
+        };
+        let commands: Vec<_> = (0..40).map(command).collect();
+        let menu = menu(&commands);
+        let shown = menu["commands"].as_array().unwrap();
+        assert_eq!(shown.len(), 30);
+        assert!(
+            shown[0]["command_description"]
+                .as_str()
+                .is_some_and(|it| it.starts_with("[X]: Do it") && it.chars().count() <= 256)
+        );
+        let long = CommandInfo { name: "n".repeat(33), ..command(1) };
+        assert!(super::menu(&[long])["commands"].as_array().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn nothing_that_is_said_of_a_failure_has_the_token_in_it() {
+        let graph = graph("http://127.0.0.1:9/v23.0");
+        let error = graph.number().await.expect_err("nobody listens there");
+        assert!(matches!(error, GraphError::Unreachable(_)));
+        assert!(!format!("{error} {error:?}").contains("EAAB"));
+        let request = graph.request(Method::GET, "http://127.0.0.1:9/x");
+        assert!(!format!("{request:?}").contains("EAAB"), "{request:?}");
+    }
+}

@@ -1,0 +1,289 @@
+//! From a webhook to the bot: who wrote is looked up, the message queued, Meta answered, and the bot fed one by one.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use http::{Request, Response, StatusCode};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinHandle,
+};
+
+use super::{
+    NAME,
+    adapter::{WhatsApp, lock},
+    graph::Meaning,
+    media,
+    notification::{self, Event, File, Kind, Message, Status},
+    signature::{self, Verdict},
+    words,
+};
+use crate::{
+    Act, AdapterError, Addressed, Inbox, Incoming, MessageId, Outgoing, Room, Sender, Tone, address, webhook,
+};
+
+/// How many messages wait here at most while the bot is behind or not connected. Beyond, Meta keeps them and comes again.
+const WAITING_MAX: usize = 1_000;
+
+/// Messages that Meta was told are taken, until the bot has them.
+pub struct Queue {
+    places: Arc<Semaphore>,
+    sender: mpsc::UnboundedSender<Draft>,
+    /// Outlives a connection: what is in it is not lost when one ends.
+    feed: tokio::sync::Mutex<Feed>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let feed = Feed {
+            receiver,
+            ready: VecDeque::new(),
+            lanes: HashMap::new(),
+            fetches: FuturesUnordered::new(),
+        };
+        Self { places: Arc::new(Semaphore::new(WAITING_MAX)), sender, feed: tokio::sync::Mutex::new(feed) }
+    }
+}
+
+/// A message on its way to the bot.
+struct Draft {
+    incoming: Incoming,
+    file: Option<File>,
+    /// Its place in the queue, given back when the bot has it.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+/// The order in which the bot is fed. A person's messages wait for their files; other people's do not.
+struct Feed {
+    receiver: mpsc::UnboundedReceiver<Draft>,
+    ready: VecDeque<Draft>,
+    lanes: HashMap<Room, Lane>,
+    fetches: FuturesUnordered<Fetch>,
+}
+
+struct Lane {
+    /// Whose file is being fetched.
+    first: Draft,
+    behind: VecDeque<Draft>,
+}
+
+type Fetch = std::pin::Pin<Box<dyn Future<Output = (Room, String)> + Send>>;
+
+impl WhatsApp {
+    /// Answers Meta's notification. Nothing in it is believed before its signature is.
+    pub(super) fn notified(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        let header = request.headers().get(signature::HEADER).map(|value| value.as_bytes());
+        match signature::verify(&self.config.app_secret, header, request.body()) {
+            Verdict::Right => {}
+            verdict => {
+                self.notes.refused_signature(verdict == Verdict::Wrong);
+                return webhook::answer(StatusCode::UNAUTHORIZED, "The signature is not right.");
+            }
+        }
+        let now = (self.clock)();
+        let Some(events) = notification::read(request.body(), &self.config.phone_number_id, now) else {
+            // Repeating it for seven days would make it no better.
+            tracing::warn!("Meta signed a notification that is no JSON");
+            return webhook::answer(StatusCode::OK, "");
+        };
+        match self.take_in(events) {
+            true => webhook::answer(StatusCode::OK, ""),
+            false => webhook::answer(StatusCode::SERVICE_UNAVAILABLE, "I am behind; send it again."),
+        }
+    }
+
+    /// All of a notification or nothing; `false` when there is no room for it.
+    fn take_in(&self, events: Vec<Event>) -> bool {
+        let messages = events.iter().filter(|event| matches!(event, Event::Message(_))).count();
+        // One that is larger than all places is taken when all are free: it could never come in otherwise.
+        let places = u32::try_from(messages.min(WAITING_MAX)).unwrap_or(u32::MAX);
+        let Ok(mut places) = self.queue.places.clone().try_acquire_many_owned(places) else {
+            tracing::warn!(messages, "the bot is behind; Meta is to send a notification again");
+            return false;
+        };
+        for event in events {
+            match event {
+                Event::Message(message) => self.take_message(message, places.split(1)),
+                Event::Status(status) => self.take_status(&status),
+                Event::Trouble(trouble) => self.notes.account(Some(format!("Meta reports {trouble}"))),
+            }
+        }
+        true
+    }
+
+    fn take_message(&self, message: Message, place: Option<OwnedSemaphorePermit>) {
+        let Some(person) = self.contacts().entry(&message.who) else {
+            return self.notes.stranger(&message.who.id());
+        };
+        let now = (self.clock)();
+        self.contacts().heard(&person, &message.who, message.at, now);
+        self.notes.reached(&person);
+        let room = Room::new(NAME, person.clone());
+        self.open_window(&room);
+        let Some((act, addressed)) = self.act(&message, &person) else { return };
+        let file = match message.kind {
+            Kind::File(file) => Some(file),
+            _ => None,
+        };
+        let reply_to = message.context.map(|id| MessageId::new(lock(&self.recent).known_as(&id)));
+        let name = message.who.name.unwrap_or_else(|| person.to_string());
+        let incoming = Incoming {
+            id: MessageId::new(message.id),
+            room,
+            sender: Sender { id: person, name: name.into(), is_bot: false },
+            act,
+            addressed: Some(addressed),
+            shared: false,
+            reply_to,
+            sent_at: message.at,
+        };
+        // The receiver is a field of `self`, so it is there.
+        let _ = self.queue.sender.send(Draft { incoming, file, _place: place });
+    }
+
+    /// What it is for the bot; `None` for what is no business of the bot's.
+    fn act(&self, message: &Message, person: &Arc<str>) -> Option<(Act, Addressed)> {
+        let direct = |act| Some((act, Addressed::Direct));
+        match &message.kind {
+            Kind::Text(text) => {
+                let (addressed, text) = self.stripped(text);
+                Some((Act::Said { text }, addressed))
+            }
+            Kind::File(_) => direct(Act::Said { text: String::new() }),
+            Kind::Chose(key) => {
+                let on = message.context.as_deref().unwrap_or_default();
+                direct(Act::Chose { on: MessageId::new(lock(&self.recent).known_as(on)), key: key.clone() })
+            }
+            Kind::Reacted { on, emoji } => {
+                let (on, key) = lock(&self.recent).picked_by(on, person, emoji)?;
+                direct(Act::Chose { on: MessageId::new(on), key })
+            }
+            Kind::Revoked(id) => direct(Act::Redacted { message: MessageId::new(id.as_str()) }),
+            Kind::NotReadable => {
+                let answer = Outgoing::text(words::NOT_READABLE).with_tone(Tone::Failure);
+                let answer = answer.replying_to(Some(MessageId::new(message.id.as_str())));
+                self.say_later(Room::new(NAME, person.clone()), answer);
+                None
+            }
+            Kind::Ignored => None,
+        }
+    }
+
+    /// The text without its address. A slash is one before a command of ours only: paths begin with slashes, too.
+    fn stripped(&self, text: &str) -> (Addressed, String) {
+        if let Some((addressed, rest)) = address::strip(text, &self.identity, &[]) {
+            return (addressed, rest);
+        }
+        let text = text.trim();
+        if let Some(rest) = text.strip_prefix('/') {
+            let word = rest.split_whitespace().next().unwrap_or_default();
+            let known = self.identity.commands.iter().any(|command| command.name.eq_ignore_ascii_case(word));
+            if known && rest.starts_with(word) {
+                return (Addressed::Slash, rest.to_owned());
+            }
+        }
+        (Addressed::Direct, text.to_owned())
+    }
+
+    fn take_status(&self, status: &Status) {
+        let Some(failure) = &status.failure else {
+            let sent = lock(&self.recent).get(&status.id).map(|sent| (sent.person.clone(), sent.number));
+            return sent.iter().for_each(|(person, number)| self.notes.arrived(person, *number));
+        };
+        let sent = lock(&self.recent).give_back(&status.id);
+        let person = sent.as_ref().map(|sent| sent.person.clone());
+        let Some(person) = person.or_else(|| self.contacts().entry(&status.who)) else {
+            return self.failed(&status.who.id(), failure.to_string());
+        };
+        tracing::warn!(%person, %failure, "a message was not delivered");
+        match (Meaning::of(failure.code, StatusCode::OK), sent) {
+            (Meaning::Window, sent) => {
+                // Times are whole seconds; of a message that is not known, only what is surely newer than their last word counts.
+                let margin = if sent.is_some() { Duration::ZERO } else { Duration::from_secs(1) };
+                self.contacts().close(&person, status.at.checked_sub(margin).unwrap_or(status.at));
+                match sent {
+                    // Its buttons fail as well, and come with it.
+                    Some(sent) if sent.known_as != sent.id => {}
+                    Some(sent) => self.say_later(Room::new(NAME, person), (*sent.message).clone()),
+                    None => self.failed(&person, failure.to_string()),
+                }
+            }
+            (Meaning::Person, _) => {
+                self.contacts().set_unreachable(&person, failure.to_string(), status.at);
+                self.failed(&person, failure.to_string());
+            }
+            _ => self.failed(&person, failure.to_string()),
+        }
+    }
+
+    /// Tells the operator that a message to this person did not arrive.
+    pub(super) fn failed(&self, person: &str, why: String) {
+        let after = lock(&self.recent).count();
+        self.notes.failed(person, why, after);
+    }
+
+    /// Feeds the bot until it shuts down.
+    pub(super) async fn hand_over(&self, inbox: &Inbox) -> Result<(), AdapterError> {
+        let mut feed = self.queue.feed.lock().await;
+        loop {
+            // Taken off only once it is delivered: a connection that ends in between must not lose it.
+            while let Some(draft) = feed.ready.front() {
+                if !inbox.deliver(draft.incoming.clone()).await {
+                    return Ok(());
+                }
+                feed.ready.pop_front();
+            }
+            let feed = &mut *feed;
+            tokio::select! {
+                Some(draft) = feed.receiver.recv() => self.line_up(feed, draft),
+                Some((room, text)) = feed.fetches.next() => self.fetched(feed, &room, text),
+            }
+        }
+    }
+
+    fn line_up(&self, feed: &mut Feed, draft: Draft) {
+        let room = draft.incoming.room.clone();
+        match (feed.lanes.get_mut(&room), &draft.file) {
+            (Some(lane), _) => lane.behind.push_back(draft),
+            (None, None) => feed.ready.push_back(draft),
+            (None, Some(file)) => {
+                feed.fetches.push(self.fetch(&room, &draft.incoming.id, file));
+                feed.lanes.insert(room, Lane { first: draft, behind: VecDeque::new() });
+            }
+        }
+    }
+
+    fn fetch(&self, room: &Room, id: &MessageId, file: &File) -> Fetch {
+        let (room, id, file, me) = (room.clone(), id.clone(), file.clone(), self.me.upgrade());
+        let task: JoinHandle<String> = tokio::spawn({
+            let file = file.clone();
+            async move {
+                match me {
+                    Some(me) => media::take_in(&me.graph, &me.files, id.as_str(), &file).await,
+                    None => words::no_file(&file.caption, file.what, "I am shutting down"),
+                }
+            }
+        });
+        Box::pin(async move {
+            let text = task
+                .await
+                .unwrap_or_else(|_| words::no_file(&file.caption, file.what, "that went wrong here"));
+            (room, text)
+        })
+    }
+
+    fn fetched(&self, feed: &mut Feed, room: &Room, text: String) {
+        let Some(Lane { mut first, behind }) = feed.lanes.remove(room) else { return };
+        let (addressed, text) = self.stripped(&text);
+        first.incoming.act = Act::Said { text };
+        first.incoming.addressed = Some(addressed);
+        feed.ready.push_back(first);
+        behind.into_iter().for_each(|draft| self.line_up(feed, draft));
+    }
+}

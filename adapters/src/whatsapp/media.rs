@@ -1,0 +1,159 @@
+//! Files that people send: fetched from Meta, kept privately below the messenger's folder, named harmlessly.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    contacts::make_private,
+    graph::{Graph, GraphError},
+    notification::File,
+    words,
+};
+
+/// Larger files are not fetched, in bytes. Meta's own limits lie between 0.5 and 100 MB.
+/// <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/media#supported-media-types>
+pub const SIZE_MAX: u64 = 32 * 1024 * 1024;
+/// Files are kept for so long.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const NAME_MAX: usize = 80;
+
+/// Fetches the file and tells where it is, or why it could not be had.
+pub async fn take_in(graph: &Graph, folder: &Path, message: &str, file: &File) -> String {
+    match fetch(graph, folder, message, file).await {
+        Ok(path) => words::file(&file.caption, &path.display().to_string(), file.what),
+        Err(why) => {
+            tracing::warn!(why, "a file from WhatsApp was not fetched");
+            words::no_file(&file.caption, file.what, &why)
+        }
+    }
+}
+
+async fn fetch(graph: &Graph, folder: &Path, message: &str, file: &File) -> Result<PathBuf, String> {
+    let too_large = |size: u64| format!("it is too large ({} MB, at most {} MB)", size >> 20, SIZE_MAX >> 20);
+    let bytes = match graph.download(&file.id, SIZE_MAX).await {
+        Ok(bytes) => bytes,
+        Err(GraphError::TooLarge(size)) => return Err(too_large(size)),
+        Err(error) => return Err(error.to_string()),
+    };
+    let path = folder.join(name(message, file));
+    let kept = make_private(folder).and_then(|()| write_private(&path, &bytes));
+    kept.map_err(|error| format!("it could not be written here ({error})"))?;
+    Ok(path)
+}
+
+/// Removes what is older than a week.
+pub fn clean(folder: &Path, now: SystemTime) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|it| it.modified());
+        let is_old = modified.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > KEPT));
+        if is_old && let Err(error) = fs::remove_file(entry.path()) {
+            tracing::warn!(%error, "an old file could not be removed");
+        }
+    }
+}
+
+/// Writes a file that only this user may read.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // Made anew, so that neither a link nor an older file's mode counts.
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+}
+
+/// A name that tells what it is, and in which no sign means anything to a shell, a path or Markdown.
+fn name(message: &str, file: &File) -> String {
+    let digest = hex::encode(&Sha256::digest(message.as_bytes())[..6]);
+    let plain: String = file
+        .name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' })
+        .collect();
+    let plain = plain.trim_matches(['.', '_', '-']);
+    let start = plain.len().saturating_sub(NAME_MAX);
+    match &plain[start..] {
+        "" => format!("{digest}-{}.{}", file.what, ending(&file.mime)),
+        plain => format!("{digest}-{plain}"),
+    }
+}
+
+fn ending(mime: &str) -> &'static str {
+    match mime.split(';').next().unwrap_or_default().trim() {
+        "image/jpeg" => "jpg",
+        "image/png" => "png",
+        "image/webp" => "webp",
+        "audio/ogg" => "ogg",
+        "audio/mpeg" => "mp3",
+        "audio/mp4" | "audio/aac" => "m4a",
+        "video/mp4" => "mp4",
+        "application/pdf" => "pdf",
+        "text/plain" => "txt",
+        _ => "bin",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file(name: &str) -> File {
+        File {
+            id: "1".into(),
+            what: "image",
+            mime: "image/jpeg".into(),
+            name: name.into(),
+            caption: String::new(),
+        }
+    }
+
+    #[test]
+    fn names_tell_what_they_are() {
+        assert_eq!(name("wamid.1", &file("")), "da2f7f8d6171-image.jpg");
+        assert_eq!(name("wamid.1", &file("../../etc/pass wd`x`")), "da2f7f8d6171-etc_pass_wd_x");
+    }
+
+    #[test]
+    fn a_file_is_private_even_where_an_open_one_or_a_link_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("a"), folder.path().join("other"));
+        fs::write(&other, "theirs").unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        write_private(&path, b"ours").unwrap();
+        assert_eq!(fs::read(&other).unwrap(), b"theirs");
+        assert_eq!(
+            (fs::read(&path).unwrap().as_slice(), fs::metadata(&path).unwrap().permissions().mode() & 0o777),
+            (&b"ours"[..], 0o600)
+        );
+    }
+
+    #[test]
+    fn old_files_go_and_new_ones_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a"), "x").unwrap();
+        clean(folder.path(), SystemTime::now() + KEPT / 2);
+        assert!(folder.path().join("a").exists());
+        clean(folder.path(), SystemTime::now() + KEPT * 2);
+        assert!(!folder.path().join("a").exists());
+    }
+
+    proptest! {
+        #[test]
+        fn no_name_leaves_its_folder(theirs in "(\\PC|[./\\\\]){0,200}") {
+            let name = name("wamid.1", &file(&theirs));
+            prop_assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')));
+            prop_assert!(name.len() < 120 && !name.starts_with('.'));
+        }
+    }
+}

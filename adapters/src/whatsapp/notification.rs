@@ -1,0 +1,521 @@
+//! What a webhook's body tells: every message and status in it, whatever else stands there. Pure.
+//! <https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks/components>
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use super::config::Form;
+use crate::markdown;
+
+/// Longer ids are none of Meta's.
+const ID_MAX: usize = 512;
+/// The longest text a person can send is 65,536 characters; UTF-8 has up to four bytes for each.
+const TEXT_MAX: usize = 4 * 65_536;
+/// How people can call themselves at most, as shown here.
+const NAME_MAX: usize = 60;
+/// Times beyond this are milliseconds (it is the year 5138 in seconds).
+const MILLIS: u64 = 100_000_000_000;
+
+/// One thing that a notification tells.
+#[derive(Debug, PartialEq)]
+pub enum Event {
+    /// A person did something.
+    Message(Message),
+    /// What became of a message of ours.
+    Status(Status),
+    /// Meta tells of a trouble of its own or of the account.
+    Trouble(String),
+}
+
+/// A person's message.
+#[derive(Debug, PartialEq)]
+pub struct Message {
+    /// Meta's id.
+    pub id: String,
+    /// Who sent it.
+    pub who: Who,
+    /// When; now, if Meta did not say.
+    pub at: SystemTime,
+    /// The message it refers to.
+    pub context: Option<String>,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// A person, as Meta vouches for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    /// The business-scoped user id.
+    pub user_id: Option<String>,
+    /// The phone number's digits; it may be withheld.
+    pub phone: Option<String>,
+    /// How they call themselves.
+    pub name: Option<String>,
+}
+
+/// What a person did.
+#[derive(Debug, PartialEq)]
+pub enum Kind {
+    /// Wrote.
+    Text(String),
+    /// Pressed a button or a list's row with this key.
+    Chose(String),
+    /// Sent a file.
+    File(File),
+    /// Put a reaction on a message; empty when it was taken away.
+    Reacted {
+        /// The message.
+        on: String,
+        /// The emoji.
+        emoji: String,
+    },
+    /// Took a message back.
+    Revoked(String),
+    /// Sent something that is not read here, and should hear so.
+    NotReadable,
+    /// Something that wants no answer: edits, system messages, messages in groups.
+    Ignored,
+}
+
+/// A file that waits at Meta.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its id, for fetching it.
+    pub id: String,
+    /// `image`, `document`, `audio`, `video` or `sticker`.
+    pub what: &'static str,
+    /// Its type, as Meta says.
+    pub mime: String,
+    /// Its name, where it has one.
+    pub name: String,
+    /// What the person wrote below it.
+    pub caption: String,
+}
+
+/// What became of a message of ours.
+#[derive(Debug, PartialEq)]
+pub struct Status {
+    /// The message.
+    pub id: String,
+    /// Whom it was for.
+    pub who: Who,
+    /// When; now, if Meta did not say.
+    pub at: SystemTime,
+    /// Whether it failed, and why.
+    pub failure: Option<Failure>,
+}
+
+/// Why Meta did not deliver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Meta's code. <https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes>
+    pub code: i64,
+    /// Meta's words.
+    pub text: String,
+}
+
+impl Failure {
+    /// Reads one of Meta's errors.
+    pub fn read(error: &Value) -> Self {
+        let details = text(&error["error_data"]["details"]);
+        let words = [details, text(&error["message"]), text(&error["title"])];
+        let words = words.into_iter().find(|words| !words.is_empty()).unwrap_or_default();
+        let code = error["code"].as_i64().or_else(|| text(&error["code"]).parse().ok()).unwrap_or_default();
+        Self { code, text: line(&words, 200) }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "({}) {}", self.code, self.text)
+    }
+}
+
+/// Everything in the body that is for this phone number id. `None` if it is no JSON.
+pub fn read(body: &[u8], number: &str, now: SystemTime) -> Option<Vec<Event>> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let mut events = Vec::new();
+    let changes = list(&body["entry"]).iter().flat_map(|entry| list(&entry["changes"]));
+    for change in changes.filter(|change| change["field"] == "messages") {
+        let value = &change["value"];
+        // One app may serve several numbers, each with a program of its own.
+        if text(&value["metadata"]["phone_number_id"]) == number {
+            read_value(value, now, &mut events);
+        }
+    }
+    Some(events)
+}
+
+fn read_value(value: &Value, now: SystemTime, events: &mut Vec<Event>) {
+    let ours = digits(&text(&value["metadata"]["display_phone_number"]));
+    let contacts = list(&value["contacts"]);
+    for message in list(&value["messages"]) {
+        match read_message(message, contacts, now) {
+            Some(message) if message.who.phone.is_some() && message.who.phone == ours => {}
+            Some(message) => events.push(Event::Message(message)),
+            None => tracing::warn!("a WhatsApp message without an id or a sender"),
+        }
+    }
+    let statuses = list(&value["statuses"]).iter().filter_map(|status| read_status(status, contacts, now));
+    events.extend(statuses.map(Event::Status));
+    events
+        .extend(list(&value["errors"]).iter().map(|error| Event::Trouble(Failure::read(error).to_string())));
+}
+
+fn read_message(message: &Value, contacts: &[Value], now: SystemTime) -> Option<Message> {
+    let id = id(&message["id"])?;
+    let who = sender(message, contacts)?;
+    let context = self::id(&message["context"]["id"]);
+    // In a group others read along and anybody could be added: never acted on.
+    let grouped = !message["group_id"].is_null();
+    let kind = if grouped { Kind::Ignored } else { read_kind(message) };
+    Some(Message { id, who, at: time(&message["timestamp"]).unwrap_or(now), context, kind })
+}
+
+fn read_kind(message: &Value) -> Kind {
+    let what = text(&message["type"]);
+    match what.as_str() {
+        "text" => said(text(&message["text"]["body"])),
+        "button" => said(text(&message["button"]["text"])),
+        "interactive" => read_pick(&message["interactive"]),
+        "image" => file(message, "image"),
+        "document" => file(message, "document"),
+        "audio" | "voice" => file(message, "audio"),
+        "video" => file(message, "video"),
+        "sticker" => file(message, "sticker"),
+        "reaction" => match id(&message["reaction"]["message_id"]) {
+            Some(on) => Kind::Reacted { on, emoji: line(&text(&message["reaction"]["emoji"]), 16) },
+            None => Kind::Ignored,
+        },
+        "revoke" => id(&message["revoke"]["original_message_id"]).map_or(Kind::Ignored, Kind::Revoked),
+        // An edit is not told as a new message: what was run stays run. System messages tell of changed numbers.
+        "edit" | "system" | "request_welcome" | "" => Kind::Ignored,
+        // Meta reports edits and deletions that the number has no webhook for as `unsupported`, too.
+        "unsupported" if matches!(text(&message["unsupported"]["type"]).as_str(), "edit" | "revoke") => {
+            Kind::Ignored
+        }
+        _ => Kind::NotReadable,
+    }
+}
+
+fn said(text: String) -> Kind {
+    if text.trim().is_empty() { Kind::Ignored } else { Kind::Text(text) }
+}
+
+fn read_pick(interactive: &Value) -> Kind {
+    let reply = match text(&interactive["type"]).as_str() {
+        "button_reply" => &interactive["button_reply"],
+        "list_reply" => &interactive["list_reply"],
+        _ => return Kind::NotReadable,
+    };
+    id(&reply["id"]).map_or(Kind::Ignored, Kind::Chose)
+}
+
+fn file(message: &Value, what: &'static str) -> Kind {
+    let file = &message[what];
+    let Some(id) = id(&file["id"]) else { return Kind::NotReadable };
+    Kind::File(File {
+        id,
+        what,
+        mime: line(&text(&file["mime_type"]), 100),
+        name: line(&text(&file["filename"]), 200),
+        caption: text(&file["caption"]),
+    })
+}
+
+fn read_status(status: &Value, contacts: &[Value], now: SystemTime) -> Option<Status> {
+    let id = id(&status["id"])?;
+    let failed = text(&status["status"]) == "failed";
+    let failure = failed.then(|| Failure::read(list(&status["errors"]).first().unwrap_or(&Value::Null)));
+    let mut who = Who::default();
+    for field in ["recipient_user_id", "recipient_id"] {
+        who.add(&text(&status[field]));
+    }
+    who.complete(contacts);
+    Some(Status { id, who, at: time(&status["timestamp"]).unwrap_or(now), failure })
+}
+
+fn sender(message: &Value, contacts: &[Value]) -> Option<Who> {
+    let mut who = Who::default();
+    who.add(&text(&message["from_user_id"]));
+    who.add(&text(&message["from"]));
+    who.complete(contacts);
+    (who.user_id.is_some() || who.phone.is_some()).then_some(who)
+}
+
+impl Who {
+    fn add(&mut self, id: &str) {
+        match Form::of(id) {
+            Some(Form::UserId(id)) => _ = self.user_id.get_or_insert(id),
+            Some(Form::Phone(digits)) => _ = self.phone.get_or_insert(digits),
+            None => {}
+        }
+    }
+
+    /// Takes over what the contact of the same id tells. One of somebody else must never lend its ids.
+    fn complete(&mut self, contacts: &[Value]) {
+        let is_theirs = |contact: &&Value| {
+            let (number, id) = (digits(&text(&contact["wa_id"])), text(&contact["user_id"]));
+            self.phone.is_some() && number == self.phone || self.user_id.as_ref() == Some(&id)
+        };
+        let Some(contact) = contacts.iter().find(is_theirs) else { return };
+        self.add(&text(&contact["user_id"]));
+        self.add(&text(&contact["wa_id"]));
+        let names = [text(&contact["profile"]["name"]), text(&contact["profile"]["username"])];
+        self.name = names.iter().map(|name| line(name, NAME_MAX)).find(|name| !name.is_empty());
+    }
+
+    /// How the person is called where no better name is known; the form an operator would put into the list.
+    pub fn id(&self) -> String {
+        let phone = self.phone.as_ref().map(|digits| format!("+{digits}"));
+        self.user_id.clone().or(phone).unwrap_or_default()
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A text, or a number written as one; cut where it is longer than anything Meta sends.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.chars().take(TEXT_MAX / 4).collect(),
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn id(value: &Value) -> Option<String> {
+    let id = value.as_str()?;
+    let fits = (1..=ID_MAX).contains(&id.len()) && !id.contains(|c: char| c.is_control() || c == '\u{FFFD}');
+    fits.then(|| id.to_owned())
+}
+
+fn digits(text: &str) -> Option<String> {
+    match Form::of(text) {
+        Some(Form::Phone(digits)) => Some(digits),
+        _ => None,
+    }
+}
+
+fn time(value: &Value) -> Option<SystemTime> {
+    let seconds: u64 = text(value).parse().ok()?;
+    let since = if seconds > MILLIS { Duration::from_millis(seconds) } else { Duration::from_secs(seconds) };
+    UNIX_EPOCH.checked_add(since)
+}
+
+/// One harmless line of at most `max` characters.
+fn line(text: &str, max: usize) -> String {
+    let text = markdown::inert(text);
+    let words: Vec<_> = text.split_whitespace().collect();
+    words.join(" ").chars().take(max).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: SystemTime = UNIX_EPOCH;
+
+    fn notification(value: Value) -> Value {
+        json!({ "object": "whatsapp_business_account", "entry": [
+            { "id": "1", "changes": [{ "field": "messages", "value": value }] },
+        ]})
+    }
+
+    fn value(messages: Value) -> Value {
+        json!({
+            "messaging_product": "whatsapp",
+            "metadata": { "display_phone_number": "15550001111", "phone_number_id": "77" },
+            "contacts": [
+                { "profile": { "name": "Ann\u{202e} A." }, "wa_id": "491701234567", "user_id": "DE.1" },
+                { "profile": { "name": "Bob" }, "user_id": "DE.2" },
+            ],
+            "messages": messages,
+        })
+    }
+
+    fn events(value: Value) -> Vec<Event> {
+        read(notification(value).to_string().as_bytes(), "77", NOW).expect("JSON")
+    }
+
+    fn kind(message: Value) -> Kind {
+        let mut whole = json!({ "id": "wamid.1", "from": "491701234567", "timestamp": "1700000000" });
+        whole.as_object_mut().unwrap().extend(message.as_object().unwrap().clone());
+        match events(value(json!([whole]))).pop() {
+            Some(Event::Message(message)) => message.kind,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_message_of_every_change_is_told_in_order_with_its_own_sender() {
+        let text =
+            |id: &str, from: &str| json!({ "id": id, "from": from, "type": "text", "text": { "body": id } });
+        let by_id = json!({ "id": "c", "from_user_id": "DE.2", "type": "text", "text": { "body": "c" }, "context": { "id": "x" } });
+        let change = |messages| json!({ "field": "messages", "value": value(messages) });
+        let body = json!({ "entry": [
+            { "changes": [change(json!([text("a", "491701234567"), text("b", "4915100000")])), change(json!([by_id]))] },
+            { "changes": [{ "field": "flows", "value": {} }, change(json!([text("d", "491701234567")]))] },
+        ]});
+        let told: Vec<_> = read(body.to_string().as_bytes(), "77", NOW)
+            .unwrap()
+            .into_iter()
+            .map(|event| match event {
+                Event::Message(message) => {
+                    (message.id, message.who.user_id, message.who.phone, message.who.name)
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            told,
+            [
+                ("a".into(), some("DE.1"), some("491701234567"), some("Ann A.")),
+                ("b".into(), None, some("4915100000"), None),
+                ("c".into(), some("DE.2"), None, some("Bob")),
+                ("d".into(), some("DE.1"), some("491701234567"), some("Ann A.")),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_for_another_number_or_from_our_own_is_not_ours() {
+        let message =
+            |from: &str| json!([{ "id": "a", "from": from, "type": "text", "text": { "body": "x" } }]);
+        assert!(events(value(message("15550001111"))).is_empty());
+        let other = notification(value(message("491701234567"))).to_string();
+        assert_eq!(read(other.as_bytes(), "78", NOW), Some(Vec::new()));
+    }
+
+    #[test]
+    fn each_kind_is_what_it_is() {
+        assert_eq!(kind(json!({ "type": "text", "text": { "body": "hi" } })), Kind::Text("hi".into()));
+        assert_eq!(
+            kind(
+                json!({ "type": "interactive", "interactive": { "type": "button_reply", "button_reply": { "id": "q:1:yes", "title": "Allow" } } })
+            ),
+            Kind::Chose("q:1:yes".into())
+        );
+        assert_eq!(
+            kind(
+                json!({ "type": "interactive", "interactive": { "type": "list_reply", "list_reply": { "id": "q:1:2" } } })
+            ),
+            Kind::Chose("q:1:2".into())
+        );
+        let document = json!({ "type": "document", "document": { "id": "9", "mime_type": "text/plain", "filename": "a\n.log", "caption": "look" } });
+        let Kind::File(file) = kind(document) else { panic!("no file") };
+        assert_eq!((file.what, file.name.as_str(), file.caption.as_str()), ("document", "a .log", "look"));
+        assert_eq!(
+            kind(json!({ "type": "reaction", "reaction": { "message_id": "w", "emoji": "✅" } })),
+            Kind::Reacted { on: "w".into(), emoji: "✅".into() }
+        );
+        assert_eq!(
+            kind(json!({ "type": "revoke", "revoke": { "original_message_id": "w" } })),
+            Kind::Revoked("w".into())
+        );
+        assert_eq!(kind(json!({ "type": "location", "location": {} })), Kind::NotReadable);
+    }
+
+    #[test]
+    fn what_is_no_message_of_a_person_to_the_bot_runs_nothing() {
+        let edit = json!({ "type": "edit", "edit": { "original_message_id": "w", "message": { "type": "text", "text": { "body": "!delete 12" } } } });
+        for message in [
+            edit,
+            json!({ "type": "system", "system": { "body": "!delete 12" } }),
+            json!({ "type": "unsupported", "unsupported": { "type": "edit" } }),
+            json!({ "type": "text", "group_id": "g", "text": { "body": "!delete 12" } }),
+            json!({ "type": "text", "text": { "body": "  " } }),
+        ] {
+            assert_eq!(kind(message.clone()), Kind::Ignored, "{message}");
+        }
+        let echo = json!({ "entry": [{ "changes": [{ "field": "smb_message_echoes", "value": value(json!([])) }] }] });
+        assert_eq!(read(echo.to_string().as_bytes(), "77", NOW), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_failure_carries_metas_code_and_words() {
+        let statuses = json!({
+            "metadata": { "phone_number_id": "77" },
+            "statuses": [
+                { "id": "w1", "status": "delivered", "recipient_id": "491701234567" },
+                { "id": "w2", "status": "failed", "recipient_user_id": "DE.1", "errors": [
+                    { "code": 131047, "title": "Re-engagement message", "error_data": { "details": "more than\n24 hours" } },
+                ]},
+                { "id": "w3", "status": "failed" },
+            ],
+        });
+        let told: Vec<_> = events(statuses)
+            .into_iter()
+            .map(|event| match event {
+                Event::Status(status) => (status.id, status.failure.map(|it| it.to_string())),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            told,
+            [
+                ("w1".into(), None),
+                ("w2".into(), some("(131047) more than 24 hours")),
+                ("w3".into(), some("(0) "))
+            ]
+        );
+    }
+
+    #[test]
+    fn times_are_seconds_milliseconds_or_now() {
+        assert_eq!(time(&json!("1700000000")), time(&json!(1_700_000_000_000_u64)));
+        assert_eq!(time(&json!("soon")), None);
+        assert!(time(&json!(u64::MAX)).is_none_or(|time| time > NOW));
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "(messages|text|77|wamid\\.1|DE\\.1|491701234567|\\PC{0,12})".prop_map(Value::from),
+        ];
+        let key = "(entry|changes|field|value|metadata|phone_number_id|messages|statuses|contacts|errors|id|from|from_user_id|type|text|body|\
+                   interactive|button_reply|reaction|context|timestamp|image|code|wa_id|user_id|profile|name|[a-z]{1,4})";
+        leaf.prop_recursive(8, 128, 8, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map(key, inner, 0..8)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            read(&body, "77", NOW);
+        }
+
+        #[test]
+        fn any_json_is_read(body in any_json(), value in any_json(), message in any_json(), message2 in any_json()) {
+            read(body.to_string().as_bytes(), "77", NOW);
+            let mut inside = value.clone();
+            if let Some(object) = inside.as_object_mut() {
+                object.insert("metadata".into(), json!({ "phone_number_id": "77" }));
+                object.insert("messages".into(), json!([message, message2]));
+                object.insert("statuses".into(), message2.clone());
+            }
+            for body in [notification(value), notification(inside)] {
+                for event in read(body.to_string().as_bytes(), "77", NOW).unwrap() {
+                    if let Event::Message(message) = event {
+                        prop_assert!(!message.id.is_empty() && !message.who.id().is_empty());
+                        prop_assert!(!message.who.id().contains(char::is_whitespace));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! To a person: within their window and the pace, in order, or held, or as the template.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::UNIX_EPOCH,
+};
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    adapter::{WhatsApp, lock},
+    compose, config,
+    graph::{GraphError, Meaning},
+    sent::Sent,
+    words,
+};
+use crate::{AdapterError, Attachment, MessageId, Outgoing, Room, Tone};
+
+/// Documents may have 100 MB. <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/media#supported-media-types>
+const FILE_MAX: usize = 100 * 1024 * 1024;
+/// How often the second of two messages that belong together is tried.
+const TRIES: u32 = 10;
+
+impl WhatsApp {
+    /// Sends it now if the person's window is open. Outside, it goes as the template, or is kept on disk and sent when they
+    /// write again, which `status` tells; of a question that is also an error, since nobody can answer it now.
+    pub(super) async fn say(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
+        let turn = self.turn(room);
+        let _turn = turn.lock().await;
+        self.check_reachable(room)?;
+        if !self.is_open(room) {
+            return self.say_outside(room, message).await;
+        }
+        self.send_held(room).await?;
+        match self.send_now(room, message).await {
+            Err(Refused::WindowClosed) => self.say_outside(room, message).await,
+            Err(Refused::Other(error)) => Err(error),
+            Ok(id) => Ok(id),
+        }
+    }
+
+    /// The same from a place that cannot wait; for what the adapter itself has to say, and what Meta gave back.
+    pub(super) fn say_later(&self, room: Room, message: Outgoing) {
+        let Some(me) = self.me.upgrade() else { return };
+        self.tasks.spawn(async move {
+            if let Err(error) = crate::deliver::deliver(&*me, &room, &message).await {
+                tracing::warn!(%error, %room, "a message could not be delivered");
+                me.failed(room.id(), error.to_string());
+            }
+        });
+    }
+
+    /// The person wrote: what waits for them goes out, before anything else.
+    pub(super) fn open_window(&self, room: &Room) {
+        let waits = self.contacts().next_held(room.id()).is_some();
+        let Some(me) = self.me.upgrade().filter(|_| waits) else { return };
+        let room = room.clone();
+        self.tasks.spawn(async move {
+            for _ in 0..TRIES {
+                let turn = me.turn(&room);
+                let sent = {
+                    let _turn = turn.lock().await;
+                    me.send_held(&room).await
+                };
+                match sent {
+                    Err(AdapterError::RateLimited { retry_after }) => tokio::time::sleep(retry_after).await,
+                    Err(error) => return tracing::warn!(%error, %room, "what was held waits on"),
+                    Ok(()) => return,
+                }
+            }
+        });
+    }
+
+    /// Sends a file as a document.
+    pub(super) async fn send_file(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
+        let turn = self.turn(room);
+        let _turn = turn.lock().await;
+        self.check_reachable(room)?;
+        if file.bytes.is_empty() || file.bytes.len() > FILE_MAX {
+            return Err(AdapterError::Rejected(format!(
+                "WhatsApp takes no file of {} bytes",
+                file.bytes.len()
+            )));
+        }
+        if !self.is_open(room) {
+            return Err(AdapterError::Rejected(words::CLOSED.into()));
+        }
+        self.send_held(room).await?;
+        // Files are sent once and not tried again by whoever sends them: so what can be waited for is waited for here.
+        let media = self.graph.upload(file, mime(file)).await.map_err(|error| self.judge(error))?;
+        let document = compose::document(&media, &file.name, &file.caption);
+        let id = self.post_patiently(room, &document).await.map_err(Refused::into_error)?;
+        let message = Outgoing::text(file.caption.clone());
+        self.remember(room, &id, &id, &message);
+        Ok(MessageId::new(id))
+    }
+
+    fn turn(&self, room: &Room) -> Arc<tokio::sync::Mutex<()>> {
+        lock(&self.turns).entry(room.id().into()).or_default().clone()
+    }
+
+    fn is_open(&self, room: &Room) -> bool {
+        self.contacts().is_open(room.id(), (self.clock)())
+    }
+
+    fn check_reachable(&self, room: &Room) -> Result<(), AdapterError> {
+        match self.contacts().unreachable(room.id()) {
+            Some(why) => Err(AdapterError::Rejected(format!("WhatsApp cannot reach this person: {why}"))),
+            None => Ok(()),
+        }
+    }
+
+    async fn send_now(&self, room: &Room, message: &Outgoing) -> Result<MessageId, Refused> {
+        let mut parts = compose::messages(message).map_err(AdapterError::Rejected)?;
+        if let (Some(id), Some(first)) = (&message.reply_to, parts.first_mut()) {
+            first["context"] = json!({ "message_id": id.as_str() });
+        }
+        let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        self.take_allowance(room, count)?;
+        let mut ids = Vec::new();
+        for part in &parts {
+            // The first decides; what belongs to it must follow, or the first would come twice.
+            let id = if ids.is_empty() {
+                self.post(room, part).await?
+            } else {
+                self.post_again(room, part).await?
+            };
+            ids.push(id);
+        }
+        let last = ids.last().cloned().unwrap_or_default();
+        ids.iter().for_each(|id| self.remember(room, id, &last, message));
+        Ok(MessageId::new(last))
+    }
+
+    fn take_allowance(&self, room: &Room, count: u32) -> Result<(), AdapterError> {
+        let taken = lock(&self.pace).take(room.id(), count, Instant::now());
+        taken.map_err(|retry_after| AdapterError::RateLimited { retry_after })
+    }
+
+    async fn post_patiently(&self, room: &Room, part: &Value) -> Result<String, Refused> {
+        while let Err(AdapterError::RateLimited { retry_after }) = self.take_allowance(room, 1) {
+            tokio::time::sleep(retry_after).await;
+        }
+        self.post_again(room, part).await
+    }
+
+    async fn post_again(&self, room: &Room, part: &Value) -> Result<String, Refused> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.post(room, part).await {
+                Err(Refused::Other(AdapterError::RateLimited { retry_after })) if tries < TRIES => {
+                    tokio::time::sleep(retry_after).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// One call. The pace learns from its answer.
+    async fn post(&self, room: &Room, part: &Value) -> Result<String, Refused> {
+        let address = self.contacts().address(room.id());
+        let address =
+            address.ok_or_else(|| AdapterError::Rejected(format!("`{}` names nobody", room.id())))?;
+        let mut body = json!({ "messaging_product": "whatsapp", "recipient_type": "individual" });
+        for fields in [&address, part] {
+            fields.as_object().into_iter().flatten().for_each(|(name, value)| body[name] = value.clone());
+        }
+        let error = match self.graph.send(&body).await {
+            Ok(id) => {
+                lock(&self.pace).taken(room.id());
+                self.notes.account(None);
+                return Ok(id);
+            }
+            Err(error) => error,
+        };
+        Err(self.refused(room, error))
+    }
+
+    fn refused(&self, room: &Room, error: GraphError) -> Refused {
+        let meaning = match &error {
+            GraphError::Refused { status, failure, .. } => Some(Meaning::of(failure.code, *status)),
+            _ => None,
+        };
+        let now = Instant::now();
+        match meaning {
+            Some(Meaning::Pair) => {
+                let retry_after = lock(&self.pace).refused(room.id(), now);
+                AdapterError::RateLimited { retry_after }.into()
+            }
+            Some(Meaning::Throughput) => {
+                let asked = match &error {
+                    GraphError::Refused { retry_after, .. } => *retry_after,
+                    _ => None,
+                };
+                let retry_after = lock(&self.pace).throttled(now).max(asked.unwrap_or_default());
+                AdapterError::RateLimited { retry_after }.into()
+            }
+            Some(Meaning::Window) => {
+                self.contacts().close(room.id(), (self.clock)());
+                Refused::WindowClosed
+            }
+            Some(Meaning::Person) => {
+                self.contacts().set_unreachable(room.id(), error.to_string(), (self.clock)());
+                self.failed(room.id(), error.to_string());
+                AdapterError::Rejected(error.to_string()).into()
+            }
+            Some(Meaning::Template) => Refused::Other(AdapterError::Unsupported("this template")),
+            _ => self.judge(error).into(),
+        }
+    }
+
+    /// Sends what was kept while the window was closed, in order. One that Meta refuses for good does not hold up the rest.
+    async fn send_held(&self, room: &Room) -> Result<(), AdapterError> {
+        while self.is_open(room) {
+            let Some((message, dropped)) = self.contacts().next_held(room.id()) else { return Ok(()) };
+            let message = if dropped > 0 { Outgoing::text(words::dropped(dropped)) } else { message };
+            match self.send_now(room, &message).await {
+                Ok(_) => {}
+                Err(Refused::Other(AdapterError::Rejected(why))) => {
+                    self.failed(room.id(), why);
+                }
+                Err(Refused::Other(error)) => return Err(error),
+                Err(Refused::WindowClosed) => return Ok(()),
+            }
+            let left = self.contacts().sent_held(room.id());
+            self.notes.held(room.id(), left);
+        }
+        Ok(())
+    }
+
+    async fn say_outside(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
+        if self.contacts().address(room.id()).is_none() {
+            return Err(AdapterError::Rejected(format!("`{}` names nobody", room.id())));
+        }
+        if let Some((name, language)) = config::template(&self.config.window_template) {
+            let (template, whole) = compose::template(name, language, message);
+            match self.send_template(room, &template).await {
+                Ok(id) if whole => return Ok(id),
+                Ok(id) => {
+                    self.hold(room, message);
+                    return Ok(id);
+                }
+                Err(error @ (AdapterError::RateLimited { .. } | AdapterError::Unreachable(_))) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    self.notes.template(Some(format!(
+                        "The template `{name}` ({language}) cannot be used: {error}"
+                    )));
+                }
+            }
+        }
+        if message.live {
+            return Err(AdapterError::Rejected(words::CLOSED.into()));
+        }
+        let id = self.hold(room, message);
+        match message.tone {
+            // Whoever waits for an answer must know that nobody can give one now; it can be read all the same, later.
+            Tone::Question => Err(AdapterError::Rejected(words::CLOSED.into())),
+            Tone::Answer | Tone::Notice | Tone::Failure => Ok(id),
+        }
+    }
+
+    async fn send_template(&self, room: &Room, template: &Value) -> Result<MessageId, AdapterError> {
+        self.take_allowance(room, 1)?;
+        let id = self.post(room, template).await.map_err(Refused::into_error)?;
+        self.notes.template(None);
+        Ok(MessageId::new(id))
+    }
+
+    fn hold(&self, room: &Room, message: &Outgoing) -> MessageId {
+        // What it answers is a day old by then.
+        let kept = Outgoing { reply_to: None, ..message.clone() };
+        let count = self.contacts().hold(room.id(), kept);
+        self.notes.held(room.id(), count);
+        let time = (self.clock)().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        MessageId::new(format!("held-{time}-{}", self.held.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    fn remember(&self, room: &Room, id: &str, known_as: &str, message: &Outgoing) {
+        let message = Arc::new(message.clone());
+        lock(&self.recent).add(Sent {
+            id: id.into(),
+            known_as: known_as.into(),
+            person: room.id().into(),
+            message,
+            number: 0,
+        });
+    }
+}
+
+/// Why a message was not taken.
+enum Refused {
+    /// Meta says the window is closed.
+    WindowClosed,
+    /// As the bot is told.
+    Other(AdapterError),
+}
+
+impl Refused {
+    fn into_error(self) -> AdapterError {
+        match self {
+            Self::WindowClosed => AdapterError::Rejected(words::CLOSED.into()),
+            Self::Other(error) => error,
+        }
+    }
+}
+
+impl From<AdapterError> for Refused {
+    fn from(error: AdapterError) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Meta takes few types; text of any kind goes as plain text.
+fn mime(file: &Attachment) -> &'static str {
+    let ending = file.name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    match ending.as_deref() {
+        Some("pdf") => "application/pdf",
+        _ if std::str::from_utf8(&file.bytes).is_ok() => "text/plain",
+        _ => "application/octet-stream",
+    }
+}

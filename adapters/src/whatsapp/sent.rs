@@ -1,0 +1,108 @@
+//! What was sent lately: which message a person means by a reply, a reaction or a failure that Meta reports later.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use crate::Outgoing;
+
+/// Older messages are forgotten; a reply to one of those is still a reply, only not to a question.
+const KEPT: usize = 300;
+
+/// A message as it went out.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// Meta's id.
+    pub id: String,
+    /// The id under which the bot knows the message: a long question's text and its buttons are two at Meta.
+    pub known_as: String,
+    /// For whom, by the room's id.
+    pub person: Arc<str>,
+    /// What it was.
+    pub message: Arc<Outgoing>,
+    /// Its place in the order of all messages, given by [`Recent::add`].
+    pub number: u64,
+}
+
+/// The last messages, newest at the end.
+#[derive(Default)]
+pub struct Recent {
+    sent: VecDeque<Sent>,
+    /// How many there were.
+    count: u64,
+}
+
+impl Recent {
+    /// Remembers one.
+    pub fn add(&mut self, sent: Sent) {
+        if self.sent.len() == KEPT {
+            self.sent.pop_front();
+        }
+        self.count += 1;
+        self.sent.push_back(Sent { number: self.count, ..sent });
+    }
+
+    /// How many messages were sent so far.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Meta gave it back: it is forgotten, so that the same news a second time is no news.
+    pub fn give_back(&mut self, id: &str) -> Option<Sent> {
+        let at = self.sent.iter().rposition(|sent| sent.id == id)?;
+        self.sent.remove(at)
+    }
+
+    /// The message with this id of Meta's.
+    pub fn get(&self, id: &str) -> Option<&Sent> {
+        self.sent.iter().rev().find(|sent| sent.id == id)
+    }
+
+    /// The id by which the bot knows it.
+    pub fn known_as<'a>(&'a self, id: &'a str) -> &'a str {
+        self.get(id).map_or(id, |sent| &sent.known_as)
+    }
+
+    /// The key of the choice that this emoji stands for on a message that this person was shown.
+    pub fn picked_by(&self, on: &str, person: &str, emoji: &str) -> Option<(String, String)> {
+        let plain = |emoji: &str| emoji.replace('\u{FE0F}', "");
+        let sent = self.get(on).filter(|sent| &*sent.person == person)?;
+        let means = |it: &&crate::Choice| it.emoji.as_deref().is_some_and(|one| plain(one) == plain(emoji));
+        let choice = sent.message.choices.iter().find(means).filter(|_| !emoji.is_empty())?;
+        Some((sent.known_as.clone(), choice.key.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Choice;
+
+    fn recent() -> Recent {
+        let choice =
+            Choice { key: "q:1:always".into(), label: "Always".into(), emoji: Some("♾️".into()) };
+        let message = Arc::new(Outgoing { choices: vec![choice], ..Outgoing::text("May I?") });
+        let mut recent = Recent::default();
+        recent.add(Sent { id: "a".into(), known_as: "b".into(), person: "DE.1".into(), message, number: 0 });
+        recent
+    }
+
+    #[test]
+    fn a_reaction_is_a_choice_only_where_it_was_offered_to_this_person() {
+        let recent = recent();
+        assert_eq!(recent.picked_by("a", "DE.1", "♾"), Some(("b".into(), "q:1:always".into())));
+        assert_eq!(recent.picked_by("a", "DE.2", "♾"), None);
+        assert_eq!(recent.picked_by("a", "DE.1", "👍"), None);
+        assert_eq!(recent.picked_by("a", "DE.1", ""), None);
+        assert_eq!(recent.picked_by("z", "DE.1", "♾"), None);
+    }
+
+    #[test]
+    fn the_newest_are_kept() {
+        let mut recent = recent();
+        assert_eq!((recent.known_as("a"), recent.known_as("z")), ("b", "z"));
+        let sent = recent.get("a").cloned().unwrap();
+        assert_eq!((sent.number, recent.count()), (1, 1));
+        (0..KEPT).for_each(|n| recent.add(Sent { id: n.to_string(), ..sent.clone() }));
+        assert!(recent.get("a").is_none() && recent.get("0").is_some());
+        assert!(recent.give_back("0").is_some() && recent.give_back("0").is_none());
+    }
+}

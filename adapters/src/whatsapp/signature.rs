@@ -1,0 +1,83 @@
+//! Is a webhook Meta's? The signature over the body as it came, and the word of the registration.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+use crate::Secret;
+
+/// The header of the signature: `sha256=` and the hex of HMAC-SHA256 of the raw body under the app's secret.
+/// <https://developers.facebook.com/docs/graph-api/webhooks/getting-started#validate-payloads>
+pub const HEADER: &str = "x-hub-signature-256";
+
+/// What a request's signature is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Meta's.
+    Right,
+    /// There is none.
+    Missing,
+    /// It is of another body or another secret, or no signature at all.
+    Wrong,
+}
+
+/// Checks the header's value against the raw body, in constant time.
+pub fn verify(secret: &Secret, header: Option<&[u8]>, body: &[u8]) -> Verdict {
+    let Some(header) = header else { return Verdict::Missing };
+    let Some(hex) = header.strip_prefix(b"sha256=") else { return Verdict::Wrong };
+    let Ok(signature) = hex::decode(hex) else { return Verdict::Wrong };
+    // An empty secret signs nothing: the start refuses it, and so does this.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()) else {
+        return Verdict::Wrong;
+    };
+    mac.update(body);
+    match mac.verify_slice(&signature) {
+        Ok(()) if !secret.is_empty() => Verdict::Right,
+        _ => Verdict::Wrong,
+    }
+}
+
+/// Whether two words are the same, without telling by the time it takes where they differ.
+pub fn same(secret: &Secret, given: &str) -> bool {
+    let digest = |text: &str| Sha256::digest(text.as_bytes());
+    !secret.is_empty() && digest(secret.reveal()) == digest(given)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The vector of RFC 4231, 4.3 (test case 2).
+    const RFC: &str = "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+
+    #[test]
+    fn the_vector_of_the_rfc_verifies_and_nothing_else_does() {
+        let secret = Secret::new("Jefe");
+        let body = b"what do ya want for nothing?";
+        let verdict = |header: Option<&str>, body: &[u8]| verify(&secret, header.map(str::as_bytes), body);
+        assert_eq!(verdict(Some(RFC), body), Verdict::Right);
+        assert_eq!(verdict(Some(RFC), b"what do ya want for nothing!"), Verdict::Wrong);
+        assert_eq!(verdict(None, body), Verdict::Missing);
+        for header in
+            ["", "sha256=", "sha1=5bdc", "sha256=zz", &RFC[..RFC.len() - 2], &RFC.replace("sha256=", "")]
+        {
+            assert_eq!(verdict(Some(header), body), Verdict::Wrong, "{header}");
+        }
+        let other = verify(&Secret::new("Jeff"), Some(RFC.as_bytes()), body);
+        assert_eq!(other, Verdict::Wrong);
+    }
+
+    #[test]
+    fn without_a_secret_nothing_is_right() {
+        let mac = Hmac::<Sha256>::new_from_slice(b"").unwrap().chain_update(b"x").finalize();
+        let header = format!("sha256={}", hex::encode(mac.into_bytes()));
+        assert_eq!(verify(&Secret::default(), Some(header.as_bytes()), b"x"), Verdict::Wrong);
+        assert!(!same(&Secret::default(), ""));
+    }
+
+    #[test]
+    fn the_word_must_be_the_whole_word() {
+        let secret = Secret::new("a-long-word");
+        assert!(same(&secret, "a-long-word"));
+        assert!(!same(&secret, "a-long-wor") && !same(&secret, "") && !same(&secret, "a-long-word "));
+    }
+}

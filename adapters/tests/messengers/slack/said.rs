@@ -1,0 +1,184 @@
+//! What people say and do: heard once, in its room, acknowledged whatever the bot is doing.
+
+use adapters::{Act, Adapter as _, Addressed, MessageId, Outgoing, Tone};
+use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
+use serde_json::{Value, json};
+use services::slack::BOT;
+
+use super::bench::{Bench, Way, room};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mention_that_slack_tells_twice_is_heard_once_by_its_senders_name() {
+    let bench = Bench::new(Way::Socket).await;
+    let mut bot = bench.open().await;
+    let ts = bench.slack.say("C1", "U1", &format!("<@{BOT}> ask <@U2> if 1 &lt; 2"));
+    bench.slack.acknowledged_at_least(2).await;
+    bench.slack.say("C1", "U2", "!marker");
+    let heard = bot.hear().await;
+    assert_eq!(heard.act, Act::Said { text: "ask @Bob if 1 < 2".into() });
+    assert_eq!((heard.addressed, heard.shared), (Some(Addressed::Name), true));
+    assert_eq!((&*heard.sender.id, &*heard.sender.name), ("U1", "Ann"));
+    assert_eq!(heard.id.as_str(), ts);
+    assert_eq!(bot.hear_text().await, "marker");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_direct_message_needs_no_address_and_talk_of_people_has_none() {
+    let bench = Bench::new(Way::Socket).await;
+    let mut bot = bench.open().await;
+    bench.slack.say("D1", "U1", "hello");
+    let heard = bot.hear().await;
+    assert_eq!((heard.addressed, heard.shared, heard.room), (Some(Addressed::Direct), false, room("D1")));
+    bench.slack.say("C1", "U1", "hello all");
+    let heard = bot.hear().await;
+    assert_eq!((heard.addressed, heard.room), (None, room("C1")));
+    bench.slack.add_channel("C9");
+    bench.slack.say("C9", "U1", &format!("<@{BOT}> hello"));
+    bench.slack.say("C1", "U1", "!marker");
+    assert_eq!(bot.hear_text().await, "marker", "C9 is not served");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thread_that_began_with_a_prompt_goes_on_without_address_also_after_a_restart() {
+    let bench = Bench::new(Way::Socket).await;
+    let mut bot = bench.open().await;
+    let root = bench.slack.say("C1", "U1", &format!("<@{BOT}> explain"));
+    let heard = bot.hear().await;
+    let thread = bot.adapter.open_thread(&heard.room, &heard.id).expect("a thread");
+    assert_eq!(thread, room(&format!("C1/{root}")));
+    bot.adapter.send(&thread, &Outgoing::text("an explanation")).await.expect("sent");
+    assert_eq!(bench.slack.see("C1", "an explanation").await.thread.as_deref(), Some(root.as_str()));
+    drop(bot);
+
+    let mut bot = bench.open().await;
+    bench.slack.say_in_thread("C1", "U2", &root, "and why?");
+    let heard = bot.hear().await;
+    assert_eq!((heard.addressed, &heard.room), (Some(Addressed::Reply), &thread));
+    assert_eq!(bot.adapter.open_thread(&thread, &heard.id), None, "a thread has no threads");
+    assert_eq!(bot.adapter.open_thread(&room("D1"), &heard.id), None);
+    bench.slack.say_in_thread("C1", "U2", &root, "<@U1> what do you think?");
+    assert_eq!(bot.hear().await.addressed, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_in_the_thread_below_a_question_belongs_where_it_was_asked() {
+    let bench = Bench::new(Way::Socket).await;
+    let mut bot = bench.open().await;
+    let choices = vec![adapters::Choice { key: "k".into(), label: "Allow".into(), emoji: None }];
+    let question = Outgoing { choices, ..Outgoing::text("May I?").with_tone(Tone::Question) };
+    let id = bot.adapter.send(&room("C1"), &question).await.expect("sent");
+    bench.slack.say_in_thread("C1", "U1", id.as_str(), "yes");
+    let heard = bot.hear().await;
+    assert_eq!(
+        (heard.room, heard.reply_to, heard.addressed),
+        (room("C1"), Some(id.clone()), Some(Addressed::Reply))
+    );
+    bot.adapter.edit(&room("C1"), &id, &Outgoing::text("Allowed.")).await.expect("edited");
+    bench.slack.say_in_thread("C1", "U1", id.as_str(), "thanks");
+    assert_eq!(bot.hear().await.room, room(&format!("C1/{id}")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_message_is_taken_back_and_an_edited_one_is_not_said_again() {
+    let bench = Bench::new(Way::Socket).await;
+    let mut bot = bench.open().await;
+    let ts = bench.slack.say("D1", "U1", "fix it");
+    bot.hear().await;
+    bench.slack.tell(json!({
+        "type": "message", "subtype": "message_changed", "channel": "D1", "channel_type": "im", "ts": "9.9",
+        "message": { "type": "message", "user": "U1", "text": "fix it now", "ts": ts },
+    }));
+    bench.slack.delete("D1", &ts);
+    let heard = bot.hear().await;
+    assert_eq!(heard.act, Act::Redacted { message: MessageId::new(ts) });
+    assert_eq!(&*heard.sender.id, "U1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_named_since_it_is_not_passed_on() {
+    let bench = Bench::new(Way::Socket).await;
+    let mut bot = bench.open().await;
+    bench.slack.tell(json!({
+        "type": "message", "subtype": "file_share", "channel": "D1", "channel_type": "im", "user": "U1", "ts": "5.5",
+        "text": "look", "files": [{ "id": "F1", "name": "a.png" }],
+    }));
+    assert_eq!(bot.hear_text().await, "look\n\n[Attached in Slack and not passed on: a.png]");
+}
+
+/// The bot takes nothing, as if every room were busy; Slack is acknowledged all the same, and nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_is_acknowledged_while_the_bot_is_behind() {
+    let bench = Bench::new(Way::Socket).await;
+    let mut bot = bench.open().await;
+    for n in 0..100 {
+        bench.slack.say("D1", "U1", &n.to_string());
+    }
+    bench.slack.acknowledged_at_least(100).await;
+    for n in 0..100 {
+        assert_eq!(bot.hear_text().await, n.to_string());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_in_hand_when_the_connection_ends_is_not_lost() {
+    let bench = Bench::new(Way::Socket).await;
+    let mut bot = bench.open().await;
+    for n in 0..10 {
+        bench.slack.say("D1", "U1", &n.to_string());
+    }
+    bench.slack.acknowledged_at_least(10).await;
+    bench.slack.cut();
+    bench.slack.connected(2).await;
+    bench.slack.say("D1", "U1", "10");
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|text| text != "10") {
+        heard.push(bot.hear_text().await);
+    }
+    // What was in hand may come twice, under its own id; the bot knows it.
+    heard.dedup();
+    assert_eq!(heard, (0..=10).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+/// JSON of the words that Slack uses, in any arrangement.
+pub fn odd() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "(C1|D1|U1|U3|5\\.1|message|app_mention|block_actions|message_deleted|<@U0BOT>|\\PC{0,8})"
+            .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 48, 6, |inner| {
+        let key = "(type|event|subtype|user|channel|channel_type|id|ts|thread_ts|text|files|container|message|actions|value\
+                   |channel_id|user_id|command|trigger_id|deleted_ts|previous_message|response_url)";
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(key, inner, 0..8).prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn payloads_of_any_kind_neither_stop_nor_block_it() {
+    let bench = Bench::new(Way::Socket).await;
+    let mut bot = bench.open().await;
+    let mut runner = TestRunner::deterministic();
+    let mut odd = || odd().new_tree(&mut runner).expect("a value").current();
+    for _ in 0..150 {
+        bench.slack.tell_raw("events_api", odd());
+        bench.slack.tell_raw("interactive", odd());
+        bench.slack.tell_raw("slash_commands", odd());
+        bench.slack.tell(odd());
+        bench.slack.tell_raw("of_a_new_kind", odd());
+        bench.slack.send_frame(&odd());
+    }
+    bench.slack.say("C1", "U1", "!marker");
+    loop {
+        let heard = bot.hear().await;
+        if heard.act == (Act::Said { text: "marker".into() }) {
+            break;
+        }
+    }
+    bench.slack.acknowledged_at_least(751).await;
+    assert_eq!((bot.health().reconnects, bench.slack.opened()), (0, 1));
+}

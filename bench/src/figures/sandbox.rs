@@ -1,0 +1,140 @@
+//! Figure 12: what the sandbox costs an agent's start.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use bot::http::scripted_model::{Script, ScriptedModel};
+use futures::FutureExt as _;
+use pipeline::{
+    Project,
+    claude::{AgentEvent, Launch, Mode, PermissionRoute, Process, SessionId, Start},
+    sandbox::{Bwrap, Confined, Confinement},
+    worktree::{Limits, Name, Worktree, Worktrees},
+};
+
+use super::Figure;
+use crate::{
+    Effort,
+    numbers::{median, millis},
+    report::{Outcome, Row},
+    world::{Place, real_cli},
+};
+
+pub const FIGURE: Figure = Figure {
+    number: 12,
+    name: "sandbox",
+    title: "The start of a sandboxed agent",
+    method: "The real Claude Code CLI as a coder's run starts it (one prompt, on a PTY, in a story's worktree), from the start of the process until \
+             its first line and until its end, with a model that answers at once: in bubblewrap with its private copies of git's data made \
+             before, and plain. Alternately, on the same worktree.",
+    measure: |effort| measure(effort).boxed(),
+};
+
+struct Bench {
+    place: Place,
+    project: Project,
+    worktree: Worktree,
+    model: ScriptedModel,
+}
+
+/// ms to the first line, and to the end.
+type Times = (f64, f64);
+
+async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
+    let bench = Bench::new()?;
+    let (mut confined, mut plain, mut copies) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=effort.pick(15, 3) {
+        let start = Instant::now();
+        let walls = bench.walls()?;
+        let copied = millis(start.elapsed());
+        let within = bench.run(Some(walls)).await?;
+        let without = bench.run(None).await?;
+        if round > 0 {
+            copies.push(copied);
+            confined.push(within);
+            plain.push(without);
+        }
+    }
+    let of = |times: &[Times], part: fn(&Times) -> f64| median(&times.iter().map(part).collect::<Vec<_>>());
+    let first = (of(&confined, |times| times.0), of(&plain, |times| times.0));
+    let end = (of(&confined, |times| times.1), of(&plain, |times| times.1));
+    Ok(Outcome {
+        rows: vec![
+            Row::at_most("until the first line", first, 1.1, "ms", "plain"),
+            Row::at_most("until the end of the run", end, 1.1, "ms", "plain"),
+            Row::alone("private copies of git's data, before", median(&copies), "ms"),
+        ],
+        remarks: vec!["The image's size by layer is in `docker/README.md`.".into()],
+    })
+}
+
+impl Bench {
+    fn new() -> anyhow::Result<Self> {
+        let place = Place::new()?;
+        let project = Project::open(&place.project())?;
+        let worktrees = Worktrees::open(&project, Limits::default())?;
+        let worktree = worktrees.prepare(&Name::parse("7_x").context("a name")?, "main", "bench")?;
+        let model = ScriptedModel::start(Script::new().says("A short answer."))?;
+        Ok(Self { place, project, worktree, model })
+    }
+
+    fn walls(&self) -> anyhow::Result<Confined> {
+        let home = self.place.project().with_file_name("home");
+        let bwrap = Bwrap::for_home(&home);
+        if let Err(why) = bwrap.try_out() {
+            bail!("{why}");
+        }
+        Ok(Confined { confinement: Confinement::Bwrap(bwrap), place: self.worktree.enclose()? })
+    }
+
+    async fn run(&self, confine: Option<Confined>) -> anyhow::Result<Times> {
+        let launch = self.launch(confine)?;
+        let start = Instant::now();
+        let (_process, mut events) = Process::start(launch).await?;
+        let mut first = None;
+        let mut said = String::new();
+        while let Some(event) = events.recv().await {
+            match event {
+                AgentEvent::Started { .. } => drop(first.get_or_insert_with(|| start.elapsed())),
+                AgentEvent::Text(text) => said = text,
+                AgentEvent::Exited(exit) => {
+                    let first = first.with_context(|| format!("it ended without a line: {exit:?}"))?;
+                    anyhow::ensure!(said.contains("A short answer"), "it said {said:?}");
+                    return Ok((millis(first), millis(start.elapsed())));
+                }
+                _ => {}
+            }
+        }
+        bail!("the run's end was not told")
+    }
+
+    fn launch(&self, confine: Option<Confined>) -> anyhow::Result<Launch> {
+        let cli = real_cli()?.to_str().context("a path")?.to_owned();
+        let mut env = self.worktree.environment(confine.is_some());
+        env.extend(self.place.environment());
+        let model = [
+            ("ANTHROPIC_BASE_URL", self.model.base_url()),
+            ("ANTHROPIC_API_KEY", "bench".to_owned()),
+            ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".to_owned()),
+            ("NO_PROXY", "127.0.0.1".to_owned()),
+        ];
+        env.extend(model.map(|(name, value)| (name.to_owned(), value)));
+        Ok(Launch {
+            command: vec![cli],
+            cwd: self.worktree.path().into(),
+            runtime_dir: self.project.run_dir(),
+            start: Start::New(SessionId::random()),
+            mode: Mode::OneShot { prompt: "hello".into() },
+            permissions: PermissionRoute::Control,
+            model: None,
+            append_system_prompt: None,
+            trust_project_settings: false,
+            env_remove: Vec::new(),
+            env,
+            max_turns: None,
+            max_budget_usd: None,
+            accept_edits: true,
+            confine,
+        })
+    }
+}

@@ -1,0 +1,313 @@
+//! Slack through the whole program: `storkit serve` with a `[slack]` section, against the stand-in Slack.
+
+use std::{net::TcpListener, process::Stdio};
+
+use e2e::{Program, Serving};
+use services::slack::{APP_TOKEN, BOT, BOT_TOKEN, Fault, Message, SIGNING_SECRET, Slack};
+
+/// Ann may everything, Bob may talk, and nobody else is heard.
+fn section(slack: &Slack) -> String {
+    format!(
+        "display_name = \"Timmy\"\n[slack]\nbot_token = \"{BOT_TOKEN}\"\napp_token = \"{APP_TOKEN}\"\n\
+         channel_ids = [\"C1\", \"C11\", \"C12\", \"C13\", \"C14\", \"C15\"]\nallowed_users = [\"U1\", \"U2\"]\n\
+         approvers = [\"U1\"]\napi_url = \"{}\"\n",
+        slack.api_url()
+    )
+}
+
+async fn start() -> (Slack, Program, Serving) {
+    let slack = Slack::start().await;
+    let program = Program::with_stand_in();
+    program.write_config(&section(&slack));
+    let serving = serve(&program);
+    slack.connected(1).await;
+    (slack, program, serving)
+}
+
+/// With all that the log can tell, so that a secret in it would be found.
+fn serve(program: &Program) -> Serving {
+    let mut command = program.command(&["serve", "--port", "0"]);
+    Serving::new(command.env("RUST_LOG", "debug").spawn().expect("storkit starts"))
+}
+
+/// In the thread below this message.
+fn in_thread<'t>(root: &'t str, text: &'t str) -> impl Fn(&Message) -> bool + 't {
+    move |message| message.thread.as_deref() == Some(root) && message.shown().contains(text)
+}
+
+fn only_for<'t>(user: &'t str, text: &'t str) -> impl Fn(&Message) -> bool + 't {
+    move |message| message.only_for.as_deref() == Some(user) && message.shown().contains(text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_is_answered_in_its_thread_where_the_session_goes_on_and_commands_where_asked() {
+    let (slack, _program, serving) = start().await;
+    slack.say("C1", "U2", "we were talking about birds");
+    let root = slack.say("C1", "U1", &format!("<@{BOT}> echo one"));
+    slack.see_which("C1", "the answer in the thread", in_thread(&root, "echo: one")).await;
+    slack.say_in_thread("C1", "U2", &root, "history");
+    let history = slack.see_which("C1", "the session's history", in_thread(&root, "echo one")).await;
+    assert!(history.shown().contains("talking about birds"), "the talk goes along: {}", history.shown());
+    slack.say("C1", "U1", "!whoami");
+    slack
+        .see_which("C1", "who, at the top level", |it| it.thread.is_none() && it.shown().contains("U1"))
+        .await;
+    slack.say_in_thread("C1", "U1", &root, "!version");
+    slack.see_which("C1", "the version in the thread", in_thread(&root, "storkit")).await;
+    slack.say("D1", "U1", "echo direct");
+    assert_eq!(slack.see("D1", "echo: direct").await.thread, None);
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slash_commands_in_both_forms_are_answered_to_their_caller_alone() {
+    let (slack, _program, _serving) = start().await;
+    slack.slash("C1", "U1", "/storkit", "status");
+    slack.see_which("C1", "status", only_for("U1", "slack: up")).await;
+    slack.slash("C1", "U2", "/storkit-whoami", "");
+    slack.see_which("C1", "who", only_for("U2", "U2")).await;
+    slack.slash("C1", "U2", "/storkit", "statsu");
+    slack.see_which("C1", "the nearest", only_for("U2", "status")).await;
+    slack.slash("C1", "U2", "/storkit", "");
+    slack.see_which("C1", "a greeting", only_for("U2", "Timmy")).await;
+    slack.slash("C1", "U3", "/storkit", "status");
+    slack.see_which("C1", "a refusal", only_for("U3", "slack.allowed_users")).await;
+    let all = slack.messages("C1");
+    assert!(all.iter().all(|message| message.only_for.is_some()), "{}", slack.transcript("C1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_answered_by_who_may_and_nobody_else_and_only_once() {
+    let (slack, program, _serving) = start().await;
+    let root = slack.say("C1", "U2", &format!("<@{BOT}> bash echo made > made.txt"));
+    let question = slack.see_which("C1", "the question", in_thread(&root, "made.txt")).await;
+    let question =
+        slack.see_which("C1", "buttons", |it| it.ts == question.ts && !it.buttons().is_empty()).await;
+    let allow = question.buttons().into_iter().find(|label| label.contains("Allow")).expect("a way to allow");
+    let stale = slack.button("C1", &question.ts, &allow).expect("a button");
+    slack.press("C1", &question.ts, "U3", &allow);
+    slack.see_which("C1", "a refusal", only_for("U3", "slack.allowed_users")).await;
+    slack.press("C1", &question.ts, "U2", &allow);
+    let refusal = slack.see_which("C1", "a refusal", only_for("U2", "Bob")).await;
+    assert_eq!(refusal.thread.as_deref(), Some(root.as_str()));
+    assert!(!program.file("made.txt").exists(), "neither of them decides");
+    slack.press("C1", &question.ts, "U1", &allow);
+    slack
+        .see_which("C1", "the outcome", |it| it.ts == question.ts && it.shown().contains("Ann allowed"))
+        .await;
+    slack.see_which("C1", "the answer", in_thread(&root, "no output")).await;
+    assert!(program.file("made.txt").exists());
+    let settled = slack.see_which("C1", "the question", |it| it.ts == question.ts).await;
+    assert!(settled.buttons().is_empty());
+    slack.press_stale("C1", &question.ts, "U1", &stale);
+    slack.see_which("C1", "that it is late", |it| it.only_for.as_deref() == Some("U1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn htop_ticks_in_place_and_its_last_frame_says_so() {
+    let (slack, _program, _serving) = start().await;
+    slack.say("C1", "U1", "!htop 1m");
+    let first = slack.see("C1", "**htop**").await;
+    assert_eq!(first.thread, None);
+    let ticked = |message: &Message| message.ts == first.ts && message.edits >= 2;
+    slack.see_which("C1", "two frames", ticked).await;
+    slack.fault("chat.update", Fault::Limited(1));
+    slack.say("C1", "U1", "!htop stop");
+    let ended = |message: &Message| message.ts == first.ts && message.shown().contains("ended");
+    slack.see_which("C1", "the end", ended).await;
+    assert_eq!(slack.messages("C1").iter().filter(|it| it.shown().contains("**htop**")).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn six_rooms_stream_at_once_and_each_gets_its_whole_answer() {
+    let (slack, _program, _serving) = start().await;
+    let channels = ["C1", "C11", "C12", "C13", "C14", "C15"];
+    for channel in &channels[1..] {
+        slack.add_channel(channel);
+    }
+    for channel in channels {
+        slack.say(channel, "U1", &format!("<@{BOT}> lines 400"));
+    }
+    for channel in channels {
+        slack
+            .until(channel, "whole", |messages| {
+                let all: String = messages.iter().map(Message::shown).collect::<Vec<_>>().join("\n");
+                (1..=400).all(|n| all.contains(&format!("line {n}")))
+            })
+            .await;
+    }
+    assert!(slack.calls("chat.update").iter().all(|call| call.ok), "Slack had to refuse an edit");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_acknowledged_while_a_turn_runs_and_repeats_run_nothing_twice() {
+    let (slack, program, serving) = start().await;
+    let root = slack.say("D1", "U1", "slow");
+    slack.until("D1", "marked", |messages| messages.iter().any(|it| it.reactions.contains("eyes"))).await;
+    let before = slack.acknowledged().len();
+    for n in 0..10 {
+        slack.say("D1", "U2", &format!("talk {n}"));
+    }
+    slack.acknowledged_at_least(before + 10).await;
+    slack.redeliver("D1", &root);
+    slack.say("D1", "U1", "stop");
+    slack.see("D1", "Stopped").await;
+    let once = slack.say("D1", "U1", "echo once");
+    slack.see("D1", "echo: once").await;
+    serving.kill_9();
+    slack.redeliver("D1", &once);
+    let opened = slack.opened();
+    let serving = serve(&program);
+    slack.connected(opened + 1).await;
+    slack.say("D1", "U1", "echo marker");
+    slack.see("D1", "echo: marker").await;
+    let times = slack.messages("D1").iter().filter(|message| message.shown().contains("echo: once")).count();
+    assert_eq!(times, 1, "{}", slack.transcript("D1"));
+    slack.slash("C1", "U1", "/storkit", "version");
+    slack.see("C1", "storkit").await;
+    let (code, log) = serving.end();
+    assert_eq!(code, Some(0));
+    assert!(log.contains("slack"), "it logs something");
+    for secret in [BOT_TOKEN, APP_TOKEN, "ticket=", "/response/"] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ambient_channel_is_answered_in_itself() {
+    let (slack, _program, _serving) = start().await;
+    slack.say("C1", "U1", "!ambient on");
+    slack.see("C1", "mbient").await;
+    slack.say("C1", "U2", "echo for everybody");
+    assert_eq!(slack.see("C1", "echo: for everybody").await.thread, None);
+    slack.say("C1", "U1", "!ambient off");
+    slack.see_which("C1", "off", |message| message.shown().contains("off")).await;
+    slack.say("C1", "U2", "echo unheard");
+    slack.say("C1", "U1", "!whoami");
+    slack.see("C1", "U1").await;
+    assert!(!slack.transcript("C1").contains("echo: unheard"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_is_told_in_status_and_over_when_it_is_good_again() {
+    let (slack, program, _serving) = start().await;
+    slack.uninstall();
+    let mut terminal = program.terminal();
+    let down = loop {
+        terminal.say("status");
+        let status = terminal.see("slack: ");
+        // At first it is not up yet, for no reason.
+        if status.contains("account_inactive") {
+            break status;
+        }
+    };
+    assert!(down.contains("slack: down") && down.contains("slack.bot_token"), "{down}");
+    slack.refuse_token(BOT_TOKEN, None);
+    slack.connected(2).await;
+    slack.say("D1", "U1", "echo back");
+    slack.see("D1", "echo: back").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_the_pipeline_is_told_in_the_channel() {
+    let slack = Slack::start().await;
+    let program = Program::with_stand_in();
+    program.write_config(&format!("{}[pipeline]\nrooms = [\"slack:C1\"]\n", section(&slack)));
+    std::fs::write(
+        program.file(".storkit/project.toml"),
+        "[[agent]]\nname = \"boss\"\nstage = \"supervisor\"\n",
+    )
+    .expect("project.toml");
+    let _serving = program.serve();
+    slack.connected(1).await;
+    slack.say("D1", "U1", "new story Ping <!channel>");
+    slack.see("D1", "is in the backlog").await;
+    slack.say("D1", "U1", "move 1 current");
+    let told = slack.see("C1", "Ping").await;
+    assert!(told.thread.is_none() && !told.shown().contains("<!channel>"), "{}", told.shown());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_settings_end_the_start_with_a_sentence_that_names_the_key() {
+    let slack = Slack::start().await;
+    let program = Program::with_stand_in();
+    let refused = |toml: String| {
+        program.write_config(&toml);
+        let output = program.run(&["serve", "--port", "0"], "");
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let good = section(&slack);
+    for (from, to, key, why) in [
+        (BOT_TOKEN, "xoxb-wrong", "slack.bot_token", "Slack refuses it (`invalid_auth`)"),
+        (BOT_TOKEN, "xapp-mixed-up", "slack.bot_token", "begins with xoxb-"),
+        (APP_TOKEN, "xapp-wrong", "slack.app_token", "Slack refuses it (`invalid_auth`)"),
+        ("[\"U1\", \"U2\"]\napprovers = [\"U1\"]", "[]", "slack.allowed_users", "nobody would be heard"),
+        ("\"C1\"", "\"general\"", "slack.channel_ids", "`general` is no id"),
+    ] {
+        let said = refused(good.replace(from, to));
+        assert!(said.contains(&format!("`{key}` in ")) && said.contains(why), "{key}: {said}");
+    }
+    slack.remove_scope("reactions:write");
+    let said = refused(good);
+    assert!(said.contains("it lacks `reactions:write`") && said.contains("Reinstall"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http_it_is_the_same_bot() {
+    let slack = Slack::start().await;
+    let program = Program::with_stand_in();
+    let port =
+        TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+    let section = section(&slack)
+        .replace(&format!("app_token = \"{APP_TOKEN}\"\n"), "mode = \"http\"\n")
+        .replace("channel_ids", &format!("signing_secret = \"{SIGNING_SECRET}\"\nchannel_ids"));
+    program.write_config(&format!("{section}[http]\nwebhook_listen = \"127.0.0.1:{port}\"\n"));
+    let _serving = program.serve();
+    let at = |path: &str| format!("http://127.0.0.1:{port}/webhook/slack{path}");
+    slack.call_app_at(&at(""), &at("/command"), &at("/interactive"));
+    let root = slack.say("C1", "U1", &format!("<@{BOT}> bash true"));
+    let question = slack
+        .see_which("C1", "the question", |it| in_thread(&root, "true")(it) && !it.buttons().is_empty())
+        .await;
+    let allow = question.buttons().into_iter().find(|label| label.contains("Allow")).expect("a way to allow");
+    slack.press("C1", &question.ts, "U1", &allow);
+    slack
+        .see_which("C1", "the outcome", |it| it.ts == question.ts && it.shown().contains("Ann allowed"))
+        .await;
+    slack.slash("C1", "U1", "/storkit-status", "");
+    slack.see_which("C1", "status", only_for("U1", "slack: up")).await;
+}
+
+#[test]
+fn the_manifest_holds_every_command_and_needs_neither_section_nor_project() {
+    let program = Program::with_stand_in();
+    let manifest = |command: &mut std::process::Command| -> serde_json::Value {
+        let output = command.stderr(Stdio::inherit()).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(0));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let printed = manifest(&mut program.command(&["slack", "manifest"]));
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let outside = manifest(
+        program.command(&["slack", "manifest"]).current_dir(elsewhere.path()).env_remove("STORKIT_PROJECT"),
+    );
+    assert_eq!(printed["features"]["slash_commands"], outside["features"]["slash_commands"]);
+    let commands = printed["features"]["slash_commands"].as_array().expect("commands");
+    let names: Vec<&str> = commands.iter().filter_map(|command| command["command"].as_str()).collect();
+    let registry = bot::commands::all();
+    for spec in registry.specs() {
+        assert!(names.contains(&format!("/storkit-{}", spec.name).as_str()), "{}", spec.name);
+    }
+    assert_eq!(names.len(), registry.specs().count() + 1);
+    assert!(names.len() <= 50, "Slack takes no more of them");
+    assert!(commands.iter().all(|command| command["description"].as_str().is_some_and(|it| !it.is_empty())));
+    let mut scopes: Vec<&str> = printed["oauth_config"]["scopes"]["bot"]
+        .as_array()
+        .expect("scopes")
+        .iter()
+        .filter_map(|it| it.as_str())
+        .collect();
+    scopes.sort_unstable();
+    assert_eq!(scopes, adapters::slack::SCOPES);
+}

@@ -1,0 +1,266 @@
+//! A stand-in for Meta's Graph API and for the phones behind it: what is sent is checked and logged, people are played, faults
+//! and times are set. `script/whatsapp-sdk` and `tests/whatsapp` check it against an independent client, in both directions.
+
+mod api;
+mod check;
+mod multipart;
+mod person;
+mod webhook;
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    http::{Request, Response},
+};
+use serde_json::Value;
+use tokio::sync::watch;
+
+pub use person::{Person, Shown};
+
+/// The phone number's id.
+pub const NUMBER_ID: &str = "106540352242922";
+/// The number people see.
+pub const NUMBER: &str = "15550783881";
+/// The access token that is taken.
+pub const TOKEN: &str = "EAAJstandInTokenThatMustNotBeLogged";
+/// The secret that webhooks are signed with.
+pub const APP_SECRET: &str = "b1946ac92492d2347c6235b4d2611184";
+/// The word of the webhook's registration.
+pub const VERIFY_TOKEN: &str = "a-long-word-of-ones-own";
+
+/// How long a test waits before it fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One call that was made.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// `POST`, `GET`.
+    pub method: String,
+    /// The path behind the version, e.g. `106540352242922/messages`.
+    pub path: String,
+    /// Its JSON, or null.
+    pub body: Value,
+    /// The status it was answered with.
+    pub status: u16,
+}
+
+/// How a call fails.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// Meta's code.
+    pub code: i64,
+    /// The HTTP status.
+    pub status: u16,
+}
+
+/// The stand-in. Clones are the same one.
+#[derive(Clone)]
+pub struct Graph {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    address: String,
+    state: Mutex<State>,
+    changes: watch::Sender<()>,
+    ids: AtomicU64,
+    http: reqwest::Client,
+}
+
+#[derive(Default)]
+struct State {
+    callback: Option<String>,
+    calls: Vec<Call>,
+    shown: Vec<Shown>,
+    files: HashMap<String, StoredFile>,
+    templates: HashSet<(String, String)>,
+    menu: Vec<(String, String)>,
+    faults: VecDeque<Fault>,
+    lost_webhooks: usize,
+    ahead: Duration,
+    /// When each person last wrote, by all their ids.
+    heard: HashMap<String, SystemTime>,
+    pairs: HashMap<String, VecDeque<Instant>>,
+    token_is_dead: bool,
+    delivered: HashMap<String, Value>,
+    deaf: bool,
+    last_failure: Value,
+    /// Everybody, as webhooks name them.
+    contacts: Vec<Value>,
+}
+
+#[derive(Clone)]
+struct StoredFile {
+    bytes: Bytes,
+    mime: String,
+    name: String,
+    claims: Option<u64>,
+}
+
+impl Graph {
+    /// Serves on a free port of loopback.
+    ///
+    /// # Panics
+    /// If none can be had.
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let inner = Inner {
+            address,
+            state: Mutex::default(),
+            changes: watch::Sender::new(()),
+            ids: AtomicU64::new(1),
+            http,
+        };
+        let graph = Self { inner: Arc::new(inner) };
+        let served = graph.clone();
+        let answer = move |request| {
+            let graph = served.clone();
+            async move { graph.answer(request).await }
+        };
+        let router = Router::new().fallback(answer);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        graph
+    }
+
+    /// The API's address with its version.
+    pub fn url(&self) -> String {
+        format!("{}/v23.0", self.inner.address)
+    }
+
+    /// The address without a version.
+    pub fn host(&self) -> &str {
+        &self.inner.address
+    }
+
+    /// Webhooks go to this address from now on.
+    pub fn call_back(&self, url: &str) {
+        self.state().callback = Some(url.to_owned());
+    }
+
+    /// A person with a phone. Without a number, Meta withholds it; without a user id, Meta tells none.
+    pub fn person(&self, name: &str, phone: Option<&str>, user_id: Option<&str>) -> Person {
+        let person = Person::new(self.clone(), name, phone, user_id);
+        self.state().contacts.push(person.contact());
+        person
+    }
+
+    /// A person nobody else has the ids of, known by user id and number.
+    pub fn somebody(&self, name: &str) -> Person {
+        let n = self.number();
+        self.person(name, Some(&format!("4917000{n:05}")), Some(&format!("DE.13490000{n}")))
+    }
+
+    /// The next message is refused so. Twice called, the next two are.
+    pub fn fail_next(&self, code: i64, status: u16) {
+        self.state().faults.push_back(Fault { code, status });
+    }
+
+    /// From now on the token is not taken, or is again.
+    pub fn kill_token(&self, dead: bool) {
+        self.state().token_is_dead = dead;
+    }
+
+    /// The next webhook does not arrive; it is repeated.
+    pub fn lose_next_webhook(&self) {
+        self.state().lost_webhooks += 1;
+    }
+
+    /// Moves the stand-in's clock ahead; the 24-hour window is counted by it.
+    pub fn move_clock(&self, by: Duration) {
+        self.state().ahead += by;
+    }
+
+    /// The stand-in's time.
+    pub fn now(&self) -> SystemTime {
+        SystemTime::now() + self.state().ahead
+    }
+
+    /// A template is approved.
+    pub fn approve_template(&self, name: &str, language: &str) {
+        self.state().templates.insert((name.to_owned(), language.to_owned()));
+    }
+
+    /// The menu's commands and their descriptions.
+    pub fn menu(&self) -> Vec<(String, String)> {
+        self.state().menu.clone()
+    }
+
+    /// Every call so far.
+    pub fn calls(&self) -> Vec<Call> {
+        self.state().calls.clone()
+    }
+
+    /// Waits until a call matches, and returns it.
+    ///
+    /// # Panics
+    /// With all calls, if none comes.
+    pub async fn called(&self, what: &str, check: impl Fn(&Call) -> bool) -> Call {
+        let found = self.until(|state| state.calls.iter().find(|call| check(call)).cloned()).await;
+        found.unwrap_or_else(|| panic!("never called: {what}\n{:#?}", self.calls()))
+    }
+
+    async fn until<T>(&self, check: impl Fn(&State) -> Option<T>) -> Option<T> {
+        let mut changes = self.inner.changes.subscribe();
+        let found = async {
+            loop {
+                if let Some(value) = check(&self.state()) {
+                    return value;
+                }
+                let _ = changes.changed().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.ok()
+    }
+
+    fn changed(&self) {
+        self.inner.changes.send_replace(());
+    }
+
+    fn number(&self) -> u64 {
+        self.inner.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn wamid(&self) -> String {
+        // As long as Meta's, and with the signs of base64 in it.
+        format!("wamid.HBgNNDkxNzA/{:012}+AA==", self.number())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves `handler` on a free port, as a program's public listener would; its address.
+///
+/// # Panics
+/// If no port can be had.
+pub async fn listen<F, R>(handler: F) -> String
+where
+    F: Fn(Request<Bytes>) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Response<Bytes>> + Send,
+{
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let answer = move |request: Request<Body>| {
+        let handler = handler.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+            handler(Request::from_parts(parts, bytes)).await.map(Body::from)
+        }
+    };
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    address
+}
