@@ -95,6 +95,8 @@ struct State {
     delivered: HashMap<String, Value>,
     deaf: bool,
     last_failure: Value,
+    /// Notices of delivery under way, by message.
+    deliveries: HashMap<String, tokio::task::JoinHandle<u16>>,
     /// Everybody, as webhooks name them.
     contacts: Vec<Value>,
 }
