@@ -22,7 +22,7 @@ pub const WORKING: &str = "Working on it.";
 pub const EMPTY_ANSWER: &str = "Done. There was nothing to say.";
 /// `htop stop` where nothing can be edited.
 pub const HTOP_IS_A_SNAPSHOT: &str =
-    "No htop runs here. Where nothing can be edited it is one snapshot; `stop` ends the turn.";
+    "Here htop is one snapshot, so there is nothing left to stop. `stop` ends the turn.";
 /// A queued prompt was redacted.
 pub const TAKEN_BACK: &str = "Taken back, so it is not run.";
 /// See [`crate::command::Running::waiting`].
