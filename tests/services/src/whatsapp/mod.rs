@@ -95,6 +95,7 @@ struct State {
     delivered: HashMap<String, Value>,
     deaf: bool,
     last_failure: Value,
+    outrunning: Vec<Value>,
     /// Everybody, as webhooks name them.
     contacts: Vec<Value>,
 }
@@ -180,6 +181,11 @@ impl Graph {
     /// Moves the stand-in's clock ahead; the 24-hour window is counted by it.
     pub fn move_clock(&self, by: Duration) {
         self.state().ahead += by;
+    }
+
+    /// Meta takes every window for closed, whatever was written.
+    pub fn close_windows(&self) {
+        self.state().heard.clear();
     }
 
     /// The stand-in's time.
