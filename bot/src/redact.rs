@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     fn redactor() -> Redactor {
-        let toml = "[slack]\nbot_token = \"xoxb-${TOKEN}\"\nsigning_secret = \"short\"\nallowed_users = [\"U1\"]\n\
+        let toml = "[slack]\nbot_token = \"xoxb-${TOKEN}\"\napp_token = \"xapp-1\"\nsigning_secret = \"short\"\nallowed_users = [\"U1\"]\n\
                     [claude]\nenv = { MY_API_KEY = \"key-in-the-file\", COLOUR = \"aquamarine\" }";
         let lookup = |name: &str| match name {
             "TOKEN" => Some("marked-token-1".to_owned()),

@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use crate::config::known_keys;
 
-    /// Unchecked: what else a messenger's section must have is no matter here.
+    /// Not checked: what is looked at here is which keys differ.
     fn loaded(text: &str) -> Loaded {
         Loaded { config: toml::from_str(text).unwrap(), ..Loaded::default() }
     }

@@ -256,6 +256,7 @@ async fn status_tells_of_strangers_held_notices_and_failures() {
         terminal.see("**A first one** is in the backlog");
         terminal.say("move 1 current");
         world.serving.logs("until they write again");
+        world.serving.logs("Not delivered to");
         terminal.say("status");
         let status = terminal.see("**Messengers**");
         for part in

@@ -13,8 +13,8 @@ use super::{
     identity, send, sync,
 };
 use crate::{
-    Activity, Adapter, AdapterError, Attachment, Capabilities, ChoiceForm, Inbox, MessageId, Outgoing, Room,
-    Setting,
+    Activity, Adapter, AdapterError, Attachment, Capabilities, ChoiceForm, Inbox, MessageId, Outgoing,
+    People, Room, Setting,
 };
 
 /// Between two edits of one message. Where the homeserver limits the bot, [`AdapterError::RateLimited`] makes it five seconds.
@@ -97,6 +97,10 @@ impl Adapter for Matrix {
 
     async fn prepare(&self) -> Result<(), AdapterError> {
         self.connect().await.map(drop)
+    }
+
+    fn hear(&self, people: &People) {
+        self.bot.hear(people);
     }
 
     async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {

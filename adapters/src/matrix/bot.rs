@@ -1,7 +1,7 @@
 //! What the parts of the adapter share: settings, the client while there is one, and what is remembered.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 
@@ -10,7 +10,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{Config, client::Files, memory::Memory, pace::Pace, rooms::Place, sent::Sent, typing::Typing};
-use crate::{AdapterError, Identity, Setting};
+use crate::{AdapterError, Identity, People, Setting};
 
 /// See the module.
 pub(super) struct Bot {
@@ -23,6 +23,8 @@ pub(super) struct Bot {
     pub typing: Typing,
     /// A new bot hears what is said from then on.
     pub started: SystemTime,
+    /// Who is heard now; `config` has who was at the start.
+    people: RwLock<People>,
     /// The client, once logged in.
     client: watch::Sender<Option<Client>>,
     /// Ends what runs beside, with the adapter.
@@ -33,6 +35,7 @@ impl Bot {
     pub(super) fn new(config: Config, setting: Setting) -> Result<Arc<Self>, AdapterError> {
         let files = Files::in_folder(&setting.state)?;
         Ok(Arc::new(Self {
+            people: RwLock::new(config.people.clone()),
             config,
             identity: setting.identity,
             memory: Memory::open(files.memory()),
@@ -44,6 +47,16 @@ impl Bot {
             client: watch::Sender::new(None),
             stop: CancellationToken::new(),
         }))
+    }
+
+    /// Whether this person is heard now.
+    pub(super) fn hears(&self, user: &str) -> bool {
+        self.people.read().unwrap_or_else(PoisonError::into_inner).hears(user)
+    }
+
+    /// From now on these people are heard.
+    pub(super) fn hear(&self, people: &People) {
+        *self.people.write().unwrap_or_else(PoisonError::into_inner) = people.clone();
     }
 
     /// The client, if there is one now.

@@ -136,7 +136,7 @@ impl Rooms<'_> {
             let inviter = room.invite_details().await.map(|invite| invite.inviter_id.to_string());
             let inviter = inviter.unwrap_or_default();
             let listed = self.bot.config.room_ids.contains(&id);
-            if !listed && !self.bot.config.people.hears(&inviter) {
+            if !listed && !self.bot.hears(&inviter) {
                 tracing::warn!(
                     room = id,
                     inviter,

@@ -54,7 +54,7 @@ impl Unread {
         raw: Raw<AnySyncTimelineEvent>,
         why: UnableToDecryptInfo,
     ) {
-        if event.sender == room.own_user_id().as_str() || !bot.config.people.hears(&event.sender) {
+        if event.sender == room.own_user_id().as_str() || !bot.hears(&event.sender) {
             return;
         }
         tracing::debug!(reason = ?why.reason, sender = event.sender, "a message cannot be decrypted yet");
@@ -107,7 +107,7 @@ impl Message {
 /// Tells somebody who is heard, once, that a plain message in an encrypted room is not.
 pub(super) fn not_encrypted(bot: &Arc<Bot>, room: &Room, event: &Event) {
     let trouble = format!("plain {} {}", room.room_id(), event.sender);
-    if bot.config.people.hears(&event.sender) && bot.memory.first_time(&trouble) {
+    if bot.hears(&event.sender) && bot.memory.first_time(&trouble) {
         tell(bot, room.clone(), event.clone(), words::NOT_ENCRYPTED, true);
     }
 }

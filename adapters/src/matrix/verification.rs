@@ -47,7 +47,7 @@ pub(super) async fn requested_in(bot: &Arc<Bot>, room: &Room, event: &Event) {
 }
 
 async fn request(bot: &Arc<Bot>, client: &Client, room: Option<Room>, sender: &UserId, flow: &str) {
-    if !bot.config.people.hears(sender.as_str()) {
+    if !bot.hears(sender.as_str()) {
         return tracing::info!(%sender, "a stranger asks to be verified");
     }
     if let Some(request) = client.encryption().get_verification_request(sender, flow).await {
@@ -60,7 +60,7 @@ async fn started(bot: &Arc<Bot>, client: &Client, sender: &UserId, flow: &str) {
     let known = client.encryption().get_verification(sender, flow).await;
     if let Some(sas) = known.and_then(Verification::sas)
         && !sas.started_from_request()
-        && bot.config.people.hears(sender.as_str())
+        && bot.hears(sender.as_str())
     {
         bot.beside(LONGEST, compare(bot.clone(), None, sas));
     }

@@ -96,6 +96,8 @@ struct State {
     deaf: bool,
     last_failure: Value,
     outrunning: Vec<Value>,
+    /// Notices of delivery under way, by message.
+    deliveries: HashMap<String, tokio::task::JoinHandle<u16>>,
     /// Everybody, as webhooks name them.
     contacts: Vec<Value>,
 }

@@ -74,8 +74,12 @@ impl Graph {
         request.send().await.map_or(0, |answer| answer.status().as_u16())
     }
 
-    /// Tells later that a message was not delivered.
+    /// Tells later that a message was not delivered: after what was told of its delivery before.
     pub async fn fail_later(&self, id: &str, person: &str, code: i64) {
+        let told = self.state().deliveries.remove(id);
+        if let Some(told) = told {
+            let _ = told.await;
+        }
         let failure = self.failure(id, person, code);
         self.state().last_failure = failure.clone();
         self.notify(vec![failure]).await;
@@ -101,7 +105,8 @@ impl Graph {
         status["statuses"][0]["pricing"] =
             json!({ "billable": true, "pricing_model": "PMP", "category": "service" });
         let graph = self.clone();
-        tokio::spawn(async move { graph.notify_once(vec![status]).await });
+        let telling = tokio::spawn(async move { graph.notify_once(vec![status]).await });
+        self.state().deliveries.insert(id.to_owned(), telling);
     }
 
     pub(super) fn tell_failure(&self, id: &str, person: &str, code: i64) {
