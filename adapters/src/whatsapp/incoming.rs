@@ -19,7 +19,7 @@ use super::{
     adapter::{WhatsApp, lock},
     graph::Meaning,
     media,
-    notification::{self, Event, File, Kind, Message, Status},
+    notification::{self, Event, Failure, File, Kind, Message, Status},
     signature::{self, Verdict},
     words,
 };
@@ -110,7 +110,7 @@ impl WhatsApp {
         for event in events {
             match event {
                 Event::Message(message) => self.take_message(message, places.split(1)),
-                Event::Status(status) => self.take_status(&status),
+                Event::Status(status) => self.take_status(status),
                 Event::Trouble(trouble) => self.notes.account(Some(format!("Meta reports {trouble}"))),
             }
         }
@@ -191,34 +191,48 @@ impl WhatsApp {
         (Addressed::Direct, text.to_owned())
     }
 
-    fn take_status(&self, status: &Status) {
-        let Some(failure) = &status.failure else {
-            let sent = lock(&self.recent).get(&status.id).map(|sent| (sent.person.clone(), sent.number));
+    fn take_status(&self, status: Status) {
+        let sent = lock(&self.recent).get(&status.id).map(|sent| (sent.person.clone(), sent.number));
+        let Some(failure) = status.failure.clone() else {
             return sent.iter().for_each(|(person, number)| self.notes.arrived(person, *number));
         };
-        let sent = lock(&self.recent).give_back(&status.id);
-        let person = sent.as_ref().map(|sent| sent.person.clone());
+        let person = sent.as_ref().map(|(person, _)| person.clone());
         let Some(person) = person.or_else(|| self.contacts().entry(&status.who)) else {
             return self.failed(&status.who.id(), failure.to_string());
         };
+        if sent.is_some() {
+            return self.take_failure(&person, &status, &failure);
+        }
+        // The news may be faster than the answer to our own call: what is being sent now is waited for.
+        let Some(me) = self.me.upgrade() else { return };
+        self.tasks.spawn(async move {
+            let turn = me.turn(&Room::new(NAME, person.clone()));
+            drop(turn.lock().await);
+            me.take_failure(&person, &status, &failure);
+        });
+    }
+
+    fn take_failure(&self, person: &Arc<str>, status: &Status, failure: &Failure) {
+        let sent = lock(&self.recent).give_back(&status.id);
         tracing::warn!(%person, %failure, "a message was not delivered");
-        match (Meaning::of(failure.code, StatusCode::OK), sent) {
-            (Meaning::Window, sent) => {
-                // Times are whole seconds; of a message that is not known, only what is surely newer than their last word counts.
+        match Meaning::of(failure.code, StatusCode::OK) {
+            Meaning::Window => {
+                // Times are whole seconds; of a message that is not known, only what is surely newer than their last word
+                // counts.
                 let margin = if sent.is_some() { Duration::ZERO } else { Duration::from_secs(1) };
-                self.contacts().close(&person, status.at.checked_sub(margin).unwrap_or(status.at));
+                self.contacts().close(person, status.at.checked_sub(margin).unwrap_or(status.at));
                 match sent {
                     // Its buttons fail as well, and come with it.
                     Some(sent) if sent.known_as != sent.id => {}
-                    Some(sent) => self.say_later(Room::new(NAME, person), (*sent.message).clone()),
-                    None => self.failed(&person, failure.to_string()),
+                    Some(sent) => self.say_later(Room::new(NAME, person.clone()), (*sent.message).clone()),
+                    None => self.failed(person, failure.to_string()),
                 }
             }
-            (Meaning::Person, _) => {
-                self.contacts().set_unreachable(&person, failure.to_string(), status.at);
-                self.failed(&person, failure.to_string());
+            Meaning::Person => {
+                self.contacts().set_unreachable(person, failure.to_string(), status.at);
+                self.failed(person, failure.to_string());
             }
-            _ => self.failed(&person, failure.to_string()),
+            _ => self.failed(person, failure.to_string()),
         }
     }
 

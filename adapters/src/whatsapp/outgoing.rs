@@ -96,7 +96,7 @@ impl WhatsApp {
         Ok(MessageId::new(id))
     }
 
-    fn turn(&self, room: &Room) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn turn(&self, room: &Room) -> Arc<tokio::sync::Mutex<()>> {
         lock(&self.turns).entry(room.id().into()).or_default().clone()
     }
 

@@ -152,3 +152,13 @@ async fn what_is_held_goes_before_anything_new_also_where_its_first_try_failed()
     assert_eq!(shown, ["Story 1 is done.", "good morning to you"]);
     bot.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_is_told_before_the_answer_to_the_call_is_of_that_message() {
+    let place = Place::new().await;
+    let bot = place.talking().await;
+    place.graph.close_windows();
+    bot.adapter.send(&place.room(), &Outgoing::text("Story 1 is done.")).await.unwrap();
+    bot.noted("1 message for").await;
+    bot.close().await;
+}

@@ -48,6 +48,7 @@ impl Graph {
         let call = Call { method: parts.method.to_string(), path: rest.to_owned(), body, status };
         self.state().calls.push(call);
         self.changed();
+        self.tell_what_outruns().await;
         respond(status, "application/json", answer.to_string().into())
     }
 

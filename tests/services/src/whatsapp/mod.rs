@@ -95,6 +95,7 @@ struct State {
     delivered: HashMap<String, Value>,
     deaf: bool,
     last_failure: Value,
+    outrunning: Vec<Value>,
     /// Notices of delivery under way, by message.
     deliveries: HashMap<String, tokio::task::JoinHandle<u16>>,
     /// Everybody, as webhooks name them.
@@ -182,6 +183,11 @@ impl Graph {
     /// Moves the stand-in's clock ahead; the 24-hour window is counted by it.
     pub fn move_clock(&self, by: Duration) {
         self.state().ahead += by;
+    }
+
+    /// Meta takes every window for closed, whatever was written.
+    pub fn close_windows(&self) {
+        self.state().heard.clear();
     }
 
     /// The stand-in's time.

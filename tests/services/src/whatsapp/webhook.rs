@@ -91,6 +91,14 @@ impl Graph {
         self.notify(vec![failure]).await;
     }
 
+    /// News that are faster than the answer to the call they are about: Meta promises no order.
+    pub(super) async fn tell_what_outruns(&self) {
+        let values = std::mem::take(&mut self.state().outrunning);
+        if !values.is_empty() {
+            self.notify(values).await;
+        }
+    }
+
     /// Statuses may get lost on the way: nothing is to depend on them.
     pub(super) fn tell_delivery(&self, id: &str, person: &str) {
         let mut status = self.status(id, person, "delivered");
@@ -103,8 +111,7 @@ impl Graph {
 
     pub(super) fn tell_failure(&self, id: &str, person: &str, code: i64) {
         let value = self.failure(id, person, code);
-        let graph = self.clone();
-        tokio::spawn(async move { graph.notify(vec![value]).await });
+        self.state().outrunning.push(value);
     }
 
     fn status(&self, id: &str, person: &str, status: &str) -> Value {
