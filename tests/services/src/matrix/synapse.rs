@@ -162,7 +162,9 @@ impl Synapse {
     }
 
     async fn configure(&self, limits: Limits) {
-        let key = Command::new(tools().join("bin/generate_signing_key")).output().await.expect("it runs");
+        // As a module: the program of that name holds the path it was installed at, and folders are moved.
+        let generate = ["-m", "synapse._scripts.generate_signing_key"];
+        let key = Command::new(tools().join("bin/python")).args(generate).output().await.expect("it runs");
         fs::write(self.file("signing.key"), key.stdout).expect("written");
         let log = json!({ "version": 1, "root": { "level": "WARNING" }, "disable_existing_loggers": false });
         fs::write(self.file("log.yaml"), log.to_string()).expect("written");
