@@ -4,6 +4,7 @@ mod board;
 mod dispatch;
 mod events;
 mod idle;
+mod matrix;
 mod merge;
 mod relay;
 mod rooms;
@@ -39,6 +40,7 @@ pub const FIGURES: &[Figure] = &[
     board::FIGURE,
     events::FIGURE,
     merge::FIGURE,
+    matrix::FIGURE,
     rooms::FIGURE,
     sandbox::FIGURE,
 ];

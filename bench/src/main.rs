@@ -4,6 +4,8 @@ mod bare;
 mod errbot;
 mod figures;
 mod machine;
+#[cfg(feature = "matrix")]
+mod matrix;
 mod messenger;
 mod numbers;
 mod report;

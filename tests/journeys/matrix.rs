@@ -137,7 +137,9 @@ async fn threads_ambient_talk_and_a_prompt_taken_back() {
 /// Each prompt is answered, or the bot says that a kill has cut it; none is answered twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_kills_in_mid_traffic_lose_nothing_and_double_nothing() {
-    let team = Team::on(synapse().await).await;
+    let mut team = Team::on(synapse().await).await;
+    // Shown when the test fails.
+    team.program.set_env("RUST_LOG", "info,adapters=debug,matrix_sdk_crypto=debug");
     let mut prompts = Vec::new();
     for round in 0..10 {
         let serving = team.serve();

@@ -105,6 +105,13 @@ impl Drop for Serving {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(1)) {
+                self.said.push_str(&line);
+                self.said.push('\n');
+            }
+            eprintln!("--- log of storkit\n{}---", self.said);
+        }
     }
 }
 
