@@ -75,6 +75,7 @@ pub async fn serve(shared: Arc<Shared>, socket: WebSocket) {
     let (orders, mut heard) = mpsc::unbounded_channel();
     let id = shared.change(|state| {
         let id = state.number();
+        state.opened += 1;
         state.sockets.push(SocketHandle { id, orders, deaf: false });
         let connections = state.sockets.len() + state.foreign_sockets;
         let hello = json!({

@@ -349,12 +349,12 @@ impl Slack {
         self.shared.state().sockets.len()
     }
 
-    /// How many connections were asked for.
+    /// How many connections were made.
     pub fn opened(&self) -> usize {
         self.shared.state().opened
     }
 
-    /// Waits until connections were asked for so often, and one stands.
+    /// Waits until connections were made so often, and one stands.
     ///
     /// # Panics
     /// If it does not come to that within a minute.
