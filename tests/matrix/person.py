@@ -142,8 +142,10 @@ class Person:
                 print(f"person: {error!r}", file=sys.stderr)
                 await asyncio.sleep(0.3)
 
-    async def look_after_keys(self):
+    async def look_after_keys(self, users=()):
         async with self.keys:
+            # Inside: the answer to a query under way would take these for queried.
+            self.client.olm.users_for_key_query.update(users)
             if self.client.should_upload_keys:
                 await self.client.keys_upload()
             if self.client.should_query_keys:
@@ -199,8 +201,15 @@ class Person:
         """Apps give their key to devices that have come since; nio does not, so that a new key is made for them."""
         await self.client.joined_members(room)
         users = set(self.client.rooms[room].users)
-        self.client.olm.users_for_key_query.update(users)
-        await self.look_after_keys()
+        await self.look_after_keys(users)
+        # Nor does nio ever give it to a device with which it has no channel when it first speaks.
+        for _ in range(50):
+            missing = self.client.get_missing_sessions(room)
+            if not missing:
+                break
+            async with self.keys:
+                await self.client.keys_claim(missing)
+            await asyncio.sleep(0.1)
         devices = {(user, it.id) for user in users for it in self.client.device_store.active_user_devices(user)}
         if self.met.get(room) != devices:
             self.met[room] = devices
