@@ -4,7 +4,11 @@ use std::{fmt::Write as _, process::Stdio, time::Duration};
 
 use adapters::markdown::inert;
 use pipeline::{
-    Project, claude::TESTED_VERSION, config::ProjectConfig, guard::base_branch, project::Context,
+    Project,
+    claude::TESTED_VERSION,
+    config::{Network, ProjectConfig},
+    guard::base_branch,
+    project::Context,
     sandbox::Confinement,
 };
 use tokio::process::Command;
@@ -53,6 +57,7 @@ pub async fn check(project: &Project, config: &Config, secret_env: &[String]) ->
     checks.push(trust(config));
     checks.push(sandbox());
     checks.extend(stories(project));
+    checks.extend(network(project));
     checks.push(config_file(project));
     checks.push(context(project));
     checks.push(port(project, config).await);
@@ -239,6 +244,61 @@ fn sandbox() -> Check {
     }
 }
 
+/// What agents and commands may reach, and whether this machine can keep them to it.
+fn network(project: &Project) -> Option<Check> {
+    let path = project.dir().join("project.toml");
+    // What is wrong in it is told already.
+    let config = ProjectConfig::load(&path, |name| std::env::var(name).ok()).ok()?.config;
+    let parts = network_parts(&config);
+    let Some((_, _, limited)) = parts.iter().find(|(_, _, network)| network.is_limited()) else {
+        return Some(good("agents, gates and components have the whole network"));
+    };
+    let home = std::env::var_os("HOME").map_or_else(|| "/".into(), std::path::PathBuf::from);
+    let (strongest, _) = Confinement::strongest_available(&home);
+    let told = network_told(&parts);
+    Some(match strongest.can_limit(limited, "`network`") {
+        Ok(()) => good(told),
+        Err(why) => bad(format!("{told}. No run is started: {}", inert(&why))),
+    })
+}
+
+/// Who may reach what: its name, what it has besides, and its part of the network.
+type Part<'a> = (String, &'static str, &'a Network);
+
+fn network_parts(config: &ProjectConfig) -> Vec<Part<'_>> {
+    const NEEDS: &str = "the model's API, storkit's tools";
+    let agents = config.agents.iter().map(|agent| (format!("`{}`", agent.name), NEEDS, &agent.network));
+    let components = config
+        .components
+        .iter()
+        .map(|component| (format!("component `{}`", component.name), "", &component.network));
+    let gates = ("gates".to_owned(), "", &config.gate_network);
+    agents.chain([gates]).chain(components).collect()
+}
+
+/// Those that have the same together.
+fn network_told(parts: &[Part<'_>]) -> String {
+    let mut told: Vec<(Vec<&str>, String)> = Vec::new();
+    for (name, needs, network) in parts {
+        let reach = match network {
+            Network::All => "everything".to_owned(),
+            Network::Only(hosts) if hosts.is_empty() && needs.is_empty() => "nothing".to_owned(),
+            Network::Only(hosts) => {
+                let needs = Some((*needs).to_owned()).filter(|needs| !needs.is_empty());
+                let hosts = hosts.iter().map(|host| format!("`{host}`"));
+                needs.into_iter().chain(hosts).collect::<Vec<_>>().join(", ")
+            }
+        };
+        match told.iter_mut().find(|(_, other)| *other == reach) {
+            Some((names, _)) => names.push(name),
+            None => told.push((vec![name], reach)),
+        }
+    }
+    let told: Vec<String> =
+        told.iter().map(|(names, reach)| format!("{}: {reach}", names.join(", "))).collect();
+    format!("network: {}", told.join("; "))
+}
+
 /// What stories need: a valid `project.toml`, and a branch to merge to.
 fn stories(project: &Project) -> Vec<Check> {
     let path = project.dir().join("project.toml");
@@ -302,6 +362,33 @@ mod tests {
         - ℹ️ b
         - ❌ c
         ");
+    }
+
+    #[test]
+    fn the_network_is_told_of_each_and_together_where_it_is_alike() {
+        let text = r#"
+            gate_network = false
+            [[component]]
+            name = "web"
+            network = ["registry.npmjs.org"]
+            [[agent]]
+            name = "coder"
+            stage = "coder"
+            network = ["crates.io", "*.crates.io"]
+            [[agent]]
+            name = "qa"
+            stage = "qa"
+            network = false
+            [[agent]]
+            name = "boss"
+            stage = "supervisor"
+            [[agent]]
+            name = "merger"
+            stage = "mergemaster"
+        "#;
+        let config =
+            ProjectConfig::parse(text, "project.toml".as_ref(), |_| None).expect("it is valid").config;
+        insta::assert_snapshot!(network_told(&network_parts(&config)), @"network: `coder`: the model's API, storkit's tools, `crates.io`, `*.crates.io`; `qa`: the model's API, storkit's tools; `boss`, `merger`: everything; gates: nothing; component `web`: `registry.npmjs.org`");
     }
 
     #[tokio::test]

@@ -129,9 +129,11 @@ fn project_toml(choices: &Choices) -> String {
          # Stories merge to this branch; without it `main` or `master`, whichever there is.\n# base_branch = \"main\"\n\n\
          # Failed runs of a story in one stage before it is given up.\nmax_retries = 3\n\n\
          # What must pass in the worktree, and again on the merged result. An empty list tests nothing.\ngates = {}\n\
-         gate_timeout = \"1h\"\n\n# A done story is archived after this; \"0\" never does it.\nsweep_after = \"4h\"\n\n\
+         gate_timeout = \"1h\"\n\
+         # What gates may reach: true, false for nothing at all, or hosts like [\"crates.io\", \"*.crates.io\", \"github.com:443\"].\n\
+         # A component has the same unless it has a `network` of its own.\n# gate_network = true\n\n# A done story is archived after this; \"0\" never does it.\nsweep_after = \"4h\"\n\n\
          # US dollars. When one is spent no new run begins, and the rooms are asked.\n[budget]\n# run_usd = 5.0\n# story_usd = 20.0\n# day_usd = 100.0\n\n\
-         # Parts that need something done in a new worktree.\n# [[component]]\n# name = \"frontend\"\n# path = \"web\"\n# setup = [\"npm ci\"]\n# teardown = []\n",
+         # Parts that need something done in a new worktree.\n# [[component]]\n# name = \"frontend\"\n# path = \"web\"\n# setup = [\"npm ci\"]\n# teardown = []\n# network = [\"registry.npmjs.org\"]\n",
         toml::Value::Array(gates)
     );
     // Each is called by its stage.
@@ -152,6 +154,7 @@ fn agent(text: &mut String, agent: &Agent) {
         text,
         "\n[[agent]]\nname = \"{0}\"\nstage = \"{0}\"\ncount = {1}\n# model = \"\"          # the CLI's default\n# max_turns = 200\n# max_budget_usd = 5.0\n\
          # sandbox = \"bwrap\"   # or \"none\", or a command to run it by; without a word the strongest this machine has\n\
+         # network = true       # or false (the model's API and storkit's tools only), or hosts besides, like [\"crates.io\"]\n\
          prompt = '''\n{2}'''\nsystem_prompt = '''\n{3}'''\n",
         agent.name, agent.count, agent.prompt, agent.system_prompt
     );

@@ -10,6 +10,14 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    // In a sandbox it becomes another program, before there are arguments to read and threads.
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    if let [_, subcommand, ..] = &words[..]
+        && subcommand == pipeline::sandbox::SUBCOMMAND
+    {
+        let why = pipeline::sandbox::enter(&words[..2], &words[2..]);
+        return cli::complain(127, &format!("{why}."));
+    }
     let cli = cli::Cli::parse();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

@@ -1,12 +1,14 @@
 //! `project.toml`: base branch, gates, budgets, components and agents, with a sentence for everything wrong in it.
 
 mod agent;
+mod network;
 mod prompt;
 mod read;
 
 use std::path::PathBuf;
 
 pub use agent::{Agent, Sandbox};
+pub use network::{Allowed, Host, Network, allowed, is_public};
 pub use prompt::{
     PLACEHOLDERS, UnknownPlaceholder, Vars, check as check_prompt, default_prompt, default_system_prompt,
     render,
@@ -26,6 +28,8 @@ pub struct ProjectConfig {
     pub gates: Vec<String>,
     /// Time for one gate; 0 waits for ever.
     pub gate_timeout: Span,
+    /// What gates may reach.
+    pub gate_network: Network,
     /// A done story is archived after this; 0 never does it.
     pub sweep_after: Span,
     /// What agents may spend in US dollars.
@@ -58,6 +62,8 @@ pub struct Component {
     pub setup: Vec<String>,
     /// Command lines run there before the worktree is removed.
     pub teardown: Vec<String>,
+    /// What both may reach; absent in the file: what gates may.
+    pub network: Network,
 }
 
 impl Default for ProjectConfig {
@@ -67,6 +73,7 @@ impl Default for ProjectConfig {
             max_retries: 3,
             gates: vec!["script/test".into()],
             gate_timeout: Span::minutes(60),
+            gate_network: Network::All,
             sweep_after: Span::minutes(4 * 60),
             budget: Budget::default(),
             components: Vec::new(),

@@ -7,6 +7,7 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{ExitStatus, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -21,7 +22,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::claude::tree::{self, Seen};
+use crate::{
+    claude::tree::{self, Seen},
+    config::Network,
+    sandbox::{Confined, Egress},
+};
+
+/// What gates' part of the network is called in sentences.
+pub(crate) const GATE_NETWORK: &str = "`gate_network`";
 
 /// How much of a gate's output is kept: its end, where the failure stands.
 pub const TAIL_BYTES: usize = 64 << 10;
@@ -48,6 +56,8 @@ pub struct Gates {
     pub env_remove: Vec<String>,
     /// Put before `sh -c COMMAND`: a sandbox. Empty for none.
     pub wrapper: Vec<String>,
+    /// The way out of that sandbox, if it has one.
+    pub egress: Option<Arc<Egress>>,
     /// Go on after a failure; otherwise the first one ends the report.
     pub keep_going: bool,
     /// By this a later storkit knows the processes: the project's root, or empty.
@@ -62,6 +72,7 @@ impl Default for Gates {
             environment: Vec::new(),
             env_remove: Vec::new(),
             wrapper: Vec::new(),
+            egress: None,
             keep_going: false,
             owner: String::new(),
         }
@@ -132,6 +143,18 @@ impl GateReport {
 }
 
 impl Gates {
+    /// These, kept in, with no more of the network than `network` says, which stands at `key` in `project.toml`.
+    /// Blocks, and is to be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// A sentence, where that cannot be kept.
+    pub fn kept_in(self, confined: &Confined, network: &Network, key: &str) -> Result<Self, String> {
+        let (Confined { confinement, place }, egress) = confined.limited(network, key, None)?;
+        let wrapper = confinement.prefix(&place, &[]);
+        let wrapper = wrapper.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        Ok(Self { wrapper, egress, ..self })
+    }
+
     /// Runs the commands one after the other in `dir`, whose tree is `tree` (see [`head_tree`]).
     ///
     /// They get no standard input and a process group each. A gate is over when its leader ends; what it left in
@@ -181,6 +204,10 @@ impl Gates {
         let (status, end) = wait(&mut child, self.timeout, cancel).await;
         end_leftovers(mark.to_owned(), end.known).await;
         result.tail = output.finish().await;
+        if let Some(refusals) = self.egress.as_ref().and_then(|egress| egress.refusals()) {
+            result.tail.push_str(&refusals);
+            result.tail.push('\n');
+        }
         if end.cancelled {
             return Err(Cancelled);
         }

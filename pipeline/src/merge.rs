@@ -37,7 +37,7 @@ pub(crate) use self::{
     proof::{diff_of, diff_stat},
 };
 use crate::{
-    config::Component,
+    config::{Component, Network},
     gates::{GateReport, Gates},
     git::program::GitProgramError,
     guard::BaseError,
@@ -64,6 +64,8 @@ pub struct MergeSettings {
     pub base: String,
     /// What must pass on the merged result.
     pub gates: Gates,
+    /// What gates may reach.
+    pub network: Network,
     /// Whose setup goes before the gates.
     pub components: Vec<Component>,
     /// What the gates are kept in: they run what agents wrote. An error is why there is none, in a sentence; then

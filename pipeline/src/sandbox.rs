@@ -6,16 +6,29 @@
 
 mod bwrap;
 mod claude_home;
+mod egress;
+mod inside;
 #[cfg(test)]
 mod live;
+#[cfg(test)]
+mod network;
 
 use std::{
     ffi::OsString,
+    net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-pub use self::bwrap::Bwrap;
-use crate::config::Sandbox;
+pub use self::{
+    bwrap::{Bwrap, Reach},
+    egress::{Egress, Rules},
+    inside::enter,
+};
+use crate::config::{Host, Network, Sandbox};
+
+/// The program's subcommand that comes to [`enter`], for storkit itself to call.
+pub const SUBCOMMAND: &str = "sandbox-net";
 
 /// Where a confined agent sees the repository's true objects, relative to the project; outside there is nothing.
 pub const STORE: &str = ".storkit/objects";
@@ -60,7 +73,67 @@ pub struct Confined {
     pub place: Place,
 }
 
+/// What an agent reaches, whatever its `network` says.
+#[derive(Clone, Debug)]
+pub struct Needs {
+    /// The model's service.
+    pub api: Host,
+    /// Storkit's listener, for the agents' tools.
+    pub own: Option<SocketAddr>,
+}
+
+impl Confined {
+    /// This one with no more of the network than `network` says, which stands at `key` in `project.toml`; and what
+    /// has to live as long as what runs in it. Blocks, and is to be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// A sentence, where that cannot be kept.
+    pub fn limited(
+        &self,
+        network: &Network,
+        key: &str,
+        needs: Option<Needs>,
+    ) -> Result<(Self, Option<Arc<Egress>>), String> {
+        self.confinement.can_limit(network, key)?;
+        let (Network::Only(hosts), Confinement::Bwrap(bwrap)) = (network, &self.confinement) else {
+            return Ok((self.clone(), None));
+        };
+        let own = needs.as_ref().and_then(|needs| needs.own);
+        let hosts: Vec<Host> = hosts.iter().cloned().chain(needs.map(|needs| needs.api)).collect();
+        let egress = match hosts.is_empty() {
+            true => None,
+            false => {
+                let rules = Rules { hosts, key: key.to_owned(), own };
+                let opened = Egress::open(rules, &self.place.root.join(".storkit/run"));
+                Some(Arc::new(opened.map_err(|error| format!("{key} cannot be kept: {error}."))?))
+            }
+        };
+        let reach = egress.as_ref().map_or(Reach::Nothing, |egress| egress.reach());
+        let confinement = Confinement::Bwrap(Bwrap { reach, ..bwrap.clone() });
+        Ok((Self { confinement, place: self.place.clone() }, egress))
+    }
+}
+
 impl Confinement {
+    /// Whether it can keep something to `network`, which stands at `key` in `project.toml`. Blocks.
+    ///
+    /// # Errors
+    /// A sentence on what is missing: nothing is started with more than was said.
+    pub fn can_limit(&self, network: &Network, key: &str) -> Result<(), String> {
+        let why = match self {
+            _ if !network.is_limited() => return Ok(()),
+            Self::Bwrap(bwrap) => Bwrap { reach: Reach::Nothing, ..bwrap.clone() }.try_out().err(),
+            Self::None | Self::Prefix(_) => Bwrap::for_home(Path::new("/")).try_out().err().or_else(|| {
+                Some("without bubblewrap, which `sandbox` has chosen against, nothing can.".into())
+            }),
+        };
+        why.map_or(Ok(()), |why| {
+            Err(format!(
+                "{key} in `.storkit/project.toml` cannot be kept: {why} Mend that, or write `true` there."
+            ))
+        })
+    }
+
     /// What `sandbox` of an agent asks for; without a word the strongest that this machine has.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod many;
 mod matrix;
 mod mcp_clients;
 mod messengers;
+mod network;
 mod newcomer;
 mod once;
 mod operate;

@@ -119,6 +119,7 @@ async fn merges(effort: Effort, place: &Place) -> anyhow::Result<(f64, f64)> {
         base: "main".into(),
         gates: Gates::default(),
         components: Vec::new(),
+        network: pipeline::config::Network::All,
         confinement: Ok(Confinement::None),
     };
     let (queue, mut ends) = MergeQueue::open(&place.project, settings)?;

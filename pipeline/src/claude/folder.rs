@@ -84,7 +84,7 @@ impl Folder {
 
 /// A fresh folder where it was asked for, or below the system's temporary folder if that path is too long for
 /// sockets.
-fn short_dir(wanted: &Path) -> io::Result<tempfile::TempDir> {
+pub(crate) fn short_dir(wanted: &Path) -> io::Result<tempfile::TempDir> {
     let wanted = std::path::absolute(wanted)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&wanted)?;
     let mut name = tempfile::Builder::new();

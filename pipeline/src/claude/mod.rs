@@ -18,6 +18,7 @@ pub use event::{
     AgentEvent, Exit, McpServer, Noise, PermissionAnswer, PermissionRequest, SessionId, ToolUse, TurnEnd,
 };
 pub use folder::remove_leftovers;
+pub(crate) use folder::short_dir;
 pub use launch::{Launch, Mode, PermissionRoute, Start};
 pub use process::{Process, ProcessError};
 

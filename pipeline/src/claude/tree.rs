@@ -61,8 +61,11 @@ fn below(rows: &[Row], root: i32) -> BTreeSet<Seen> {
 /// The process for which a bubblewrap below this one was started: its first descendant that is another program.
 pub(super) fn behind_bubblewrap(root: u32) -> Option<Seen> {
     let (rows, mut parent) = (rows(), root.cast_signed());
-    let child_of =
-        |parent: i32| rows.iter().find(|row| row.parent == parent && !row.zombie).map(|row| row.seen);
+    // What was orphaned inside has the same parent, and started later.
+    let child_of = |parent: i32| {
+        let children = rows.iter().filter(|row| row.parent == parent && !row.zombie).map(|row| row.seen);
+        children.min_by_key(|child| (child.start, child.pid))
+    };
     let is_bubblewrap = |seen: Seen| {
         fs::read_to_string(format!("/proc/{}/comm", seen.pid)).is_ok_and(|name| name.trim_end() == "bwrap")
     };

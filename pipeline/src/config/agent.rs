@@ -1,6 +1,9 @@
 //! `[[agent]]`: a configured worker, and the team a project has that configures none.
 
-use super::prompt::{default_prompt, default_system_prompt};
+use super::{
+    network::Network,
+    prompt::{default_prompt, default_system_prompt},
+};
 use crate::stage::Role;
 
 /// A worker, `count` times.
@@ -26,6 +29,8 @@ pub struct Agent {
     pub count: u32,
     /// What confines it; absent: the strongest there is.
     pub sandbox: Option<Sandbox>,
+    /// What it may reach besides the model's API and storkit's own tools.
+    pub network: Network,
 }
 
 /// What an agent runs in.
@@ -53,6 +58,7 @@ impl Agent {
             system_prompt: default_system_prompt(role).to_owned(),
             count: 1,
             sandbox: None,
+            network: Network::All,
         }
     }
 

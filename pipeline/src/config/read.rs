@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
-use super::{Agent, Budget, Component, ProjectConfig, Sandbox, check_prompt};
+use super::{Agent, Budget, Component, Host, Network, ProjectConfig, Sandbox, check_prompt};
 use crate::{
     duration::Span,
     stage::Role,
@@ -115,6 +115,7 @@ struct Keys {
     max_retries: Option<u32>,
     gates: Option<Commands>,
     gate_timeout: Option<Span>,
+    gate_network: Option<Reach>,
     sweep_after: Option<Span>,
     budget: BudgetKeys,
     component: Vec<ComponentKeys>,
@@ -136,6 +137,7 @@ struct ComponentKeys {
     path: PathBuf,
     setup: Option<Commands>,
     teardown: Option<Commands>,
+    network: Option<Reach>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -151,6 +153,27 @@ struct AgentKeys {
     system_prompt: Option<String>,
     count: Option<u32>,
     sandbox: Option<Commands>,
+    network: Option<Reach>,
+}
+
+/// `true`, `false` or a list of hosts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged, expecting = "`true`, `false` or a list of hosts like [\"crates.io\"] is expected")]
+enum Reach {
+    Whether(bool),
+    Hosts(Vec<String>),
+}
+
+impl Reach {
+    fn network(self, key: &str) -> Result<Network, Misfit> {
+        let hosts = match self {
+            Self::Whether(true) => return Ok(Network::All),
+            Self::Whether(false) => Vec::new(),
+            Self::Hosts(hosts) => hosts,
+        };
+        let host = |entry: &String| Host::parse(entry).or_else(|why| wrong(key, format!("{entry:?} {why}.")));
+        Ok(Network::Only(hosts.iter().map(host).collect::<Result<_, _>>()?))
+    }
 }
 
 /// One word or line, or a list.
@@ -185,18 +208,21 @@ impl Keys {
             system_prompt: text(),
             count: number,
             sandbox: commands(),
+            network: Some(Reach::Whether(true)),
         };
         let component = ComponentKeys {
             name: String::new(),
             path: PathBuf::new(),
             setup: commands(),
             teardown: commands(),
+            network: Some(Reach::Whether(true)),
         };
         Self {
             base_branch: text(),
             max_retries: number,
             gates: commands(),
             gate_timeout: Some(Span::minutes(1)),
+            gate_network: Some(Reach::Whether(true)),
             sweep_after: Some(Span::minutes(1)),
             budget: BudgetKeys { run_usd: dollars, story_usd: dollars, day_usd: dollars },
             component: vec![component],
@@ -211,6 +237,12 @@ impl Keys {
             false => self.agent.into_iter().map(AgentKeys::agent).collect::<Result<_, _>>()?,
         };
         distinct(&agents)?;
+        let gate_network = self.gate_network.map(|reach| reach.network("gate_network")).transpose()?;
+        let gate_network = gate_network.unwrap_or(default.gate_network);
+        let component = |keys: ComponentKeys| keys.component(&gate_network);
+        let components: Vec<Component> =
+            self.component.into_iter().map(component).collect::<Result<_, _>>()?;
+        can_be_limited(&agents, &gate_network, &components)?;
         Ok(ProjectConfig {
             base_branch: self.base_branch.map(branch).transpose()?,
             max_retries: self.max_retries.unwrap_or(default.max_retries),
@@ -218,7 +250,8 @@ impl Keys {
             gate_timeout: self.gate_timeout.unwrap_or(default.gate_timeout),
             sweep_after: self.sweep_after.unwrap_or(default.sweep_after),
             budget: self.budget.budget()?,
-            components: self.component.into_iter().map(ComponentKeys::component).collect::<Result<_, _>>()?,
+            gate_network,
+            components,
             agents,
         })
     }
@@ -235,7 +268,7 @@ impl BudgetKeys {
 }
 
 impl ComponentKeys {
-    fn component(self) -> Result<Component, Misfit> {
+    fn component(self, gate_network: &Network) -> Result<Component, Misfit> {
         let inside = |part| matches!(part, Part::Normal(_) | Part::CurDir);
         if self.name.trim().is_empty() {
             return wrong("component.name", "every component needs a name, like \"frontend\".");
@@ -257,6 +290,10 @@ impl ComponentKeys {
                 "component.teardown",
                 self.teardown.map(Commands::list).unwrap_or_default(),
             )?,
+            network: match self.network {
+                Some(reach) => reach.network("component.network")?,
+                None => gate_network.clone(),
+            },
         })
     }
 }
@@ -291,6 +328,11 @@ impl AgentKeys {
                 .unwrap_or(default.system_prompt),
             count,
             sandbox: self.sandbox.map(sandbox).transpose()?,
+            network: self
+                .network
+                .map(|reach| reach.network("agent.network"))
+                .transpose()?
+                .unwrap_or_default(),
             name,
             role,
         })
@@ -355,6 +397,35 @@ fn sandbox(form: Commands) -> Result<Sandbox, Misfit> {
             "it is \"none\", \"bwrap\", or a command to run the agent by, like [\"podman\", \"run\", \"IMAGE\"].",
         ),
     }
+}
+
+/// Only bubblewrap limits the network. Gates and components run in what the agents have whose commits they try.
+fn can_be_limited(agents: &[Agent], gates: &Network, components: &[Component]) -> Result<(), Misfit> {
+    let outside = |agent: &&Agent| matches!(agent.sandbox, Some(Sandbox::None | Sandbox::Prefix(_)));
+    if let Some(agent) = agents.iter().find(|agent| outside(agent) && agent.network.is_limited()) {
+        return wrong(
+            "agent.network",
+            format!(
+                "`{}` can be kept from the network by bubblewrap only; leave its `sandbox` out.",
+                agent.name
+            ),
+        );
+    }
+    let commands = |agent: &&Agent| outside(agent) && matches!(agent.role, Role::Coder | Role::Qa);
+    let Some(agent) = agents.iter().find(commands) else { return Ok(()) };
+    let key = match components.iter().any(|component| component.network.is_limited()) {
+        _ if gates.is_limited() => "gate_network",
+        true => "component.network",
+        false => return Ok(()),
+    };
+    wrong(
+        key,
+        format!(
+            "commands are run in what agents run in, and only bubblewrap keeps them from the network; leave `sandbox` \
+             of `{}` out.",
+            agent.name
+        ),
+    )
 }
 
 fn distinct(agents: &[Agent]) -> Result<(), Misfit> {
@@ -427,6 +498,7 @@ mod tests {
             max_retries = 0
             gates = "a b"
             gate_timeout = "30s"
+            gate_network = false
             sweep_after = "0"
             [budget]
             run_usd = 1
@@ -436,6 +508,9 @@ mod tests {
             path = "front/web"
             setup = "npm ci"
             teardown = ["a", "b"]
+            network = ["Registry.npmjs.org"]
+            [[component]]
+            name = "api"
             [[agent]]
             name = "rust-1"
             stage = "coder"
@@ -446,24 +521,33 @@ mod tests {
             prompt = "Do {{story_id}}."
             system_prompt = "Be brief."
             count = 3
-            sandbox = ["podman", "run"]
+            network = ["crates.io", "*.crates.io", "github.com:443"]
             [[agent]]
             name = "boss"
             stage = "supervisor"
             sandbox = "none"
+            [[agent]]
+            name = "merger"
+            stage = "mergemaster"
+            sandbox = ["podman", "run"]
         "#;
         let loaded = parse(text).unwrap();
         assert_eq!(loaded.secret_env, ["MODEL"]);
         let config = loaded.config;
         assert_eq!(
-            config.agent("rust-1").unwrap().sandbox,
+            config.agent("merger").unwrap().sandbox,
             Some(Sandbox::Prefix(vec!["podman".into(), "run".into()]))
         );
         assert_eq!(
             config.agent("boss").unwrap(),
             &Agent { sandbox: Some(Sandbox::None), ..Agent::new("boss", Role::Supervisor) }
         );
-        insta::assert_debug_snapshot!((&config.budget, &config.components, &config.agents[0]), @r#"
+        let networks = [&config.agents[0].network, &config.agents[1].network, &config.gate_network];
+        let networks =
+            networks.into_iter().chain(config.components.iter().map(|component| &component.network));
+        let networks: Vec<String> = networks.map(ToString::to_string).collect();
+        insta::assert_snapshot!(networks.join("; "), @"`crates.io`, `*.crates.io`, `github.com:443`; everything; nothing; `registry.npmjs.org`; nothing");
+        insta::assert_debug_snapshot!((&config.budget, &config.components[..1], &config.agents[0]), @r#"
         (
             Budget {
                 run_usd: Some(
@@ -485,6 +569,15 @@ mod tests {
                         "a",
                         "b",
                     ],
+                    network: Only(
+                        [
+                            Host {
+                                name: "registry.npmjs.org",
+                                below: false,
+                                port: None,
+                            },
+                        ],
+                    ),
                 },
             ],
             Agent {
@@ -501,13 +594,27 @@ mod tests {
                 prompt: "Do {{story_id}}.",
                 system_prompt: "Be brief.",
                 count: 3,
-                sandbox: Some(
-                    Prefix(
-                        [
-                            "podman",
-                            "run",
-                        ],
-                    ),
+                sandbox: None,
+                network: Only(
+                    [
+                        Host {
+                            name: "crates.io",
+                            below: false,
+                            port: None,
+                        },
+                        Host {
+                            name: "crates.io",
+                            below: true,
+                            port: None,
+                        },
+                        Host {
+                            name: "github.com",
+                            below: false,
+                            port: Some(
+                                443,
+                            ),
+                        },
+                    ],
                 ),
             },
         )
@@ -578,6 +685,19 @@ mod tests {
             "[[component]]\npath = \"web\"",
             "[[component]]\nname = \"web\"\npath = \"../web\"",
             "[[component]]\nname = \"web\"\npath = \"/web\"",
+            "gate_network = \"no\"",
+            "gate_network = [\"https://crates.io/\"]",
+            "gate_network = [\"crates.io:0\"]",
+            "gate_network = [\"*\"]",
+            "gate_network = [\"*.10.0.0.1\"]",
+            "gate_network = [\"127.1\"]",
+            "gate_network = [\"fe80::1\"]",
+            "gate_network = [\"bücher.example\"]",
+            "gate_network = false\n[[agent]]\nname = \"a\"\nstage = \"coder\"\nsandbox = \"none\"",
+            "[[component]]\nname = \"web\"\nnetwork = false\n[[agent]]\nname = \"a\"\nstage = \"qa\"\nsandbox = [\"runsc\"]",
+            "[[agent]]\nname = \"a\"\nstage = \"supervisor\"\nnetwork = []\nsandbox = \"none\"",
+            "[[agent]]\nname = \"a\"\nstage = \"qa\"\nnetwork = 3",
+            "[[agent]]\nname = \"a\"\nstage = \"qa\"\nnetworks = true",
             "agent = 3",
             "[[agent]]\nname = \"a\"\nstage = \"qa\"\nmodel = \"${NOPE}\"",
         ]), @r#"
@@ -590,6 +710,19 @@ mod tests {
         `component.name` in `project.toml`: every component needs a name, like "frontend".
         `component.path` in `project.toml`: `../web` leads out of the project; write a folder in it, like "web".
         `component.path` in `project.toml`: `/web` leads out of the project; write a folder in it, like "web".
+        `gate_network` in `project.toml`: `true`, `false` or a list of hosts like ["crates.io"] is expected.
+        `gate_network` in `project.toml`: "https://crates.io/" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
+        `gate_network` in `project.toml`: "crates.io:0" has a port that is none; write 1 to 65535.
+        `gate_network` in `project.toml`: "*" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
+        `gate_network` in `project.toml`: "*.10.0.0.1" is no host; an address has no names below it.
+        `gate_network` in `project.toml`: "127.1" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
+        `gate_network` in `project.toml`: "fe80::1" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
+        `gate_network` in `project.toml`: "bücher.example" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
+        `gate_network` in `project.toml`: commands are run in what agents run in, and only bubblewrap keeps them from the network; leave `sandbox` of `a` out.
+        `component.network` in `project.toml`: commands are run in what agents run in, and only bubblewrap keeps them from the network; leave `sandbox` of `a` out.
+        `agent.network` in `project.toml`: `a` can be kept from the network by bubblewrap only; leave its `sandbox` out.
+        `agent.network` in `project.toml`: `true`, `false` or a list of hosts like ["crates.io"] is expected.
+        `project.toml` has an unknown key `agent.networks` (did you mean `agent.network`?).
         `agent` in `project.toml`: invalid type: integer `3`, expected a sequence.
         `agent.model` in `project.toml`: the environment variable `NOPE` is not set. Set it, or write the value here.
         "#);

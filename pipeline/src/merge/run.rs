@@ -19,9 +19,9 @@ use super::{
     standing::Standing,
 };
 use crate::{
-    gates::{GateReport, Gates},
+    gates::{GATE_NETWORK, GateReport, Gates},
     guard::BaseGuard,
-    sandbox::Confinement,
+    sandbox::{Confined, Confinement},
     worktree::{ComponentError, Detached, Phase, run_components},
 };
 
@@ -126,30 +126,33 @@ async fn gate(
     shared.step(Step::Gates);
     shared.untidy.store(true, Ordering::SeqCst);
     let how = Arc::clone(settings);
-    let gates = shared.blocking(move |shared| kept_in(shared, &how)).await?;
+    let (gates, confined) = shared.blocking(move |shared| kept_in(shared, &how)).await?;
     let (folder, components) = (shared.place.standing(), &settings.components);
-    match run_components(&folder, components, Phase::Setup, &gates, cancel, |_| ()).await {
+    let plain = Gates { wrapper: Vec::new(), egress: None, ..gates.clone() };
+    match run_components(&folder, components, Phase::Setup, &plain, confined.as_ref(), cancel, |_| ()).await {
         Ok(()) => gates.run(&folder, &tree, cancel).await.map_err(|_| MergeError::Cancelled),
         // What cannot be set up is no better than a red gate: its coder has to mend it.
         Err(ComponentError::Failed { result, .. }) => Ok(GateReport { results: vec![*result], tree }),
         Err(ComponentError::Cancelled(_)) => Err(MergeError::Cancelled),
         Err(error @ ComponentError::Path { .. }) => Err(MergeError::Unfinished(error.to_string())),
+        Err(ComponentError::Sandbox(why)) => Err(MergeError::Sandbox(why)),
     }
 }
 
 /// The gates behind their sandbox, in whose places the standing worktree's git data is a copy.
-fn kept_in(shared: &Shared, settings: &MergeSettings) -> Result<Gates, MergeError> {
+fn kept_in(shared: &Shared, settings: &MergeSettings) -> Result<(Gates, Option<Confined>), MergeError> {
     let confinement = settings.confinement.as_ref().map_err(|why| MergeError::Sandbox(why.clone()))?;
     let owner = shared.place.root.to_string_lossy().into_owned();
     let gates = Gates { owner, ..settings.gates.clone() };
+    confinement.can_limit(&settings.network, GATE_NETWORK).map_err(MergeError::Sandbox)?;
     if *confinement == Confinement::None {
-        return Ok(gates);
+        return Ok((gates, None));
     }
     let standing = Detached::open(&shared.project, &shared.place.standing())?;
     let place = if confinement.encloses() { standing.enclose()? } else { standing.place() };
-    let wrapper = confinement.prefix(&place, &[]);
-    let wrapper = wrapper.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    Ok(Gates { wrapper, ..gates })
+    let confined = Confined { confinement: confinement.clone(), place };
+    let gates = gates.kept_in(&confined, &settings.network, GATE_NETWORK).map_err(MergeError::Sandbox)?;
+    Ok((gates, Some(confined)))
 }
 
 /// Removes what gates left in the standing worktree, which no merge has to wait for.

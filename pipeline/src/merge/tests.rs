@@ -343,7 +343,7 @@ async fn what_a_component_sets_up_is_there_for_the_gates_of_the_merged_result() 
         name: "web".into(),
         path: "web".into(),
         setup: vec![setup.into()],
-        teardown: vec![],
+        ..Component::default()
     };
     for (setup, passes) in [("echo no; exit 3", false), ("cp page built", true)] {
         let settings =
@@ -362,16 +362,21 @@ async fn what_a_component_sets_up_is_there_for_the_gates_of_the_merged_result() 
 
 #[tokio::test]
 async fn where_the_sandbox_that_was_asked_for_is_missing_nothing_is_merged() {
-    let shop = Shop::new();
-    let request = shop.story(1, "a", &[("a", "a\n")]);
-    let before = shop.git(&["rev-parse", "main"]);
-    let confinement = Err("bubblewrap is not installed.".into());
-    let settings = MergeSettings { confinement, ..shop.settings(gates(&["true"])) };
-    let (queue, mut ends) = MergeQueue::open(&shop.project, settings).unwrap();
-    queue.start(&request).unwrap();
-    let end = shop::soon(ends.recv()).await.unwrap();
-    assert!(matches!(&end.result, Err(MergeError::Sandbox(_))), "{end:?}");
-    assert_eq!((shop.git(&["rev-parse", "main"]), shop.stages(1)), (before, vec!["4_merge"]));
+    let missing =
+        |settings| MergeSettings { confinement: Err("bubblewrap is not installed.".into()), ..settings };
+    // Nothing but bubblewrap keeps gates from the network.
+    let limited = |settings| MergeSettings { network: Network::Only(vec![]), ..settings };
+    for cannot in [&missing as &dyn Fn(MergeSettings) -> MergeSettings, &limited] {
+        let shop = Shop::new();
+        let request = shop.story(1, "a", &[("a", "a\n")]);
+        let before = shop.git(&["rev-parse", "main"]);
+        let settings = cannot(shop.settings(gates(&["true"])));
+        let (queue, mut ends) = MergeQueue::open(&shop.project, settings).unwrap();
+        queue.start(&request).unwrap();
+        let end = shop::soon(ends.recv()).await.unwrap();
+        assert!(matches!(&end.result, Err(MergeError::Sandbox(_))), "{end:?}");
+        assert_eq!((shop.git(&["rev-parse", "main"]), shop.stages(1)), (before, vec!["4_merge"]));
+    }
 }
 
 #[tokio::test]

@@ -144,6 +144,7 @@ pub(super) fn merge_settings(base: &str, config: &ProjectConfig, settings: &Sett
     MergeSettings {
         base: base.to_owned(),
         gates,
+        network: config.gate_network.clone(),
         components: config.components.clone(),
         confinement: confinement(config, settings),
     }

@@ -10,6 +10,7 @@ use crate::{
     config::ProjectConfig,
     gates::Gates,
     host::Settings,
+    sandbox::Confined,
     story::StoryId,
     worktree::{Branch, Name, Phase, Worktree, Worktrees, run_components},
 };
@@ -75,24 +76,35 @@ impl Remover {
         let Some(worktree) = blocking(move || worktrees.find(&name, &base)).await? else { return Ok(()) };
         let path = worktree.path().to_owned();
         let (config, settings) = (Arc::clone(&self.config), Arc::clone(&self.settings));
-        let gates = blocking(move || kept_in(&worktree, &config, &settings)).await??;
+        let (gates, confined) = blocking(move || kept_in(&worktree, &config, &settings)).await??;
         let never = CancellationToken::new();
-        let done = run_components(&path, &self.config.components, Phase::Teardown, &gates, &never, |_| ());
+        let done = run_components(
+            &path,
+            &self.config.components,
+            Phase::Teardown,
+            &gates,
+            Some(&confined),
+            &never,
+            |_| (),
+        );
         done.await.map_err(|error| error.to_string())
     }
 }
 
-fn kept_in(worktree: &Worktree, config: &ProjectConfig, settings: &Settings) -> Result<Gates, String> {
+fn kept_in(
+    worktree: &Worktree,
+    config: &ProjectConfig,
+    settings: &Settings,
+) -> Result<(Gates, Confined), String> {
     let confinement = housekeeping::confinement(config, settings)?;
     let place = match confinement.encloses() {
         true => worktree.enclose().map_err(|error| error.to_string())?,
         false => worktree.place(),
     };
-    let wrapper = confinement.prefix(&place, &[]);
-    Ok(Gates {
+    let gates = Gates {
         timeout: config.gate_timeout.limit().unwrap_or(housekeeping::FOR_EVER),
         env_remove: settings.secret_env.clone(),
-        wrapper: wrapper.into_iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         ..Gates::default()
-    })
+    };
+    Ok((gates, Confined { confinement, place }))
 }

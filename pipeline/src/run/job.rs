@@ -11,18 +11,18 @@ use super::{
     check::{self, Before, Brings},
     log::Log,
     prompt,
-    spot::Spot,
+    spot::{Spot, agent_network, needs},
     turn::Turn,
 };
 use crate::{
     claude::{Launch, Mode, PermissionRoute, ProcessError, SessionId, Start},
     event::Phase,
-    gates::{Gates, head_tree},
+    gates::{GATE_NETWORK, Gates, head_tree},
     host::Access,
-    sandbox::Confined,
+    sandbox::{Bwrap, Confined, Confinement, Egress},
     stage::Role,
     verdict::{self, Ended, Next, Review, RunFacts},
-    worktree::{self, Imported, Progress, Worktree, run_components},
+    worktree::{self, ComponentError, Imported, Progress, Worktree, run_components},
 };
 
 /// How much of a failed gate's output goes back to the coder.
@@ -35,6 +35,8 @@ pub(super) struct Job {
     pub ended: watch::Receiver<Option<Ended>>,
     pub access: Option<Access>,
     pub spot: Option<Spot>,
+    /// The way out of the sandbox of an agent that has not the whole network.
+    egress: Option<Arc<Egress>>,
     pub session: Option<SessionId>,
     /// What the session had cost before this run, and what this run has.
     pub before_usd: f64,
@@ -79,6 +81,7 @@ impl Job {
             ended,
             access: None,
             spot: None,
+            egress: None,
             session: None,
             before_usd,
             usd: 0.0,
@@ -96,6 +99,7 @@ impl Job {
         let outcome = match self.work().await {
             Ok(outcome) | Err(outcome) => outcome,
         };
+        self.tell_refusals().await;
         if let Some(spot) = self.spot.take() {
             blocking(move || spot.close()).await;
         }
@@ -147,6 +151,14 @@ impl Job {
         }
     }
 
+    /// Once for the whole run, which may have asked a hundred times.
+    async fn tell_refusals(&mut self) {
+        let Some(text) = self.egress.take().and_then(|egress| egress.refusals()) else { return };
+        self.say(&format!("({text})"));
+        let text = format!("`{}` (story {}): {text}", self.plan.run.slot, self.plan.run.story);
+        self.tell(Told::Alarm(text)).await;
+    }
+
     /// A failure in words; a limit of the CLI's own is not the work's fault, but the money's.
     fn failed(&self, turn: &Turn, why: String) -> Outcome {
         let subtype = turn.end.as_ref().map_or("", |end| end.subtype.as_str());
@@ -191,7 +203,7 @@ impl Job {
         if !fresh || self.plan.config.components.is_empty() {
             return Ok(());
         }
-        let (gates, _) = self.confined_gates().await?;
+        let (gates, confined) = (Spot::gates(&self.shop, &self.plan), self.confined().await?);
         let path = self.path();
         let components = self.plan.config.components.clone();
         let mut lines = Vec::new();
@@ -206,7 +218,8 @@ impl Job {
                 Progress::Ended { .. } => {}
             };
             let cancel = self.cancelled();
-            run_components(&path, &components, worktree::Phase::Setup, &gates, &cancel, progress).await
+            let phase = worktree::Phase::Setup;
+            run_components(&path, &components, phase, &gates, Some(&confined), &cancel, progress).await
         };
         lines.iter().for_each(|line| self.say(line));
         if let Err(error) = done {
@@ -216,7 +229,10 @@ impl Job {
                 let worktrees = self.shop.worktrees.clone();
                 blocking(move || worktrees.remove(worktree.name(), worktree::Branch::Keep)).await;
             }
-            return Err(Outcome::Failed(error.to_string()));
+            return Err(match error {
+                ComponentError::Sandbox(why) => Outcome::NotStarted(why),
+                error => Outcome::Failed(error.to_string()),
+            });
         }
         Ok(())
     }
@@ -278,6 +294,7 @@ impl Job {
         system: Option<String>,
     ) -> Result<Launch, Outcome> {
         let confined = self.confined().await?;
+        let confined = self.limited(confined).await?;
         let settings = &self.shop.settings;
         let agent = &self.plan.agent;
         let spot = self.spot.as_ref().ok_or_else(panicked)?;
@@ -312,10 +329,30 @@ impl Job {
         blocking(move || spot.confine()).await.ok_or_else(panicked)?
     }
 
-    async fn confined_gates(&self) -> Result<(Gates, Confined), Outcome> {
+    /// With the agent's part of the network, by a way out that serves all processes of the run.
+    async fn limited(&mut self, confined: Confined) -> Result<Confined, Outcome> {
+        if let (Some(egress), Confinement::Bwrap(bwrap)) = (&self.egress, &confined.confinement) {
+            let confinement = Confinement::Bwrap(Bwrap { reach: egress.reach(), ..bwrap.clone() });
+            return Ok(Confined { confinement, ..confined });
+        }
+        let agent = self.plan.agent.clone();
+        if !agent.network.is_limited() {
+            return Ok(confined);
+        }
+        let route = self.access.as_ref().map(|access| &access.route);
+        let needs = needs(&self.shop.settings, route).map_err(Outcome::NotStarted)?;
+        let limiting = move || confined.limited(&agent.network, &agent_network(&agent.name), Some(needs));
+        let (confined, egress) =
+            blocking(limiting).await.ok_or_else(panicked)?.map_err(Outcome::NotStarted)?;
+        self.egress = egress;
+        Ok(confined)
+    }
+
+    async fn confined_gates(&self) -> Result<Gates, Outcome> {
         let confined = self.confined().await?;
-        let spot = self.spot.as_ref().ok_or_else(panicked)?;
-        Ok((spot.gates(&self.shop, &self.plan, &confined), confined))
+        let (gates, network) = (Spot::gates(&self.shop, &self.plan), self.plan.config.gate_network.clone());
+        let kept = blocking(move || gates.kept_in(&confined, &network, GATE_NETWORK)).await;
+        kept.ok_or_else(panicked)?.map_err(Outcome::NotStarted)
     }
 
     async fn process(&mut self, launch: Launch) -> Result<Turn, Outcome> {
@@ -431,7 +468,7 @@ impl Job {
 
     async fn gates(&mut self) -> Result<Outcome, Outcome> {
         self.phase(Phase::Gates).await;
-        let (gates, _) = self.confined_gates().await?;
+        let gates = self.confined_gates().await?;
         let path = self.path();
         let root = path.clone();
         let tree = blocking(move || head_tree(&root)).await.ok_or_else(panicked)?;

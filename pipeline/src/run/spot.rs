@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::Write as _,
+    net::SocketAddr,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -11,9 +12,11 @@ use std::{
 use super::{Outcome, Plan, Shop};
 use crate::{
     claude::PermissionRoute,
-    gates::Gates,
+    config::Host,
+    gates::{GATE_NETWORK, Gates},
+    host::Settings,
     merge,
-    sandbox::{Bwrap, Confined, Confinement},
+    sandbox::{Bwrap, Confined, Confinement, Needs},
     stage::Role,
     worktree::{Detached, Name, Worktree, WorktreeError},
 };
@@ -84,15 +87,13 @@ impl Spot {
         Ok(Confined { confinement: self.confinement.clone(), place })
     }
 
-    /// How commands of `project.toml` are run here: kept in as the agent is, without storkit's secrets.
-    pub(super) fn gates(&self, shop: &Shop, plan: &Plan, confined: &Confined) -> Gates {
-        let wrapper = confined.confinement.prefix(&confined.place, &[]);
+    /// How commands of `project.toml` are run here, without storkit's secrets; not yet kept in.
+    pub(super) fn gates(shop: &Shop, plan: &Plan) -> Gates {
         let defaults = Gates::default();
         Gates {
             commands: plan.config.gates.clone(),
             timeout: plan.config.gate_timeout.limit().unwrap_or(defaults.timeout * 1_000),
             env_remove: shop.settings.secret_env.clone(),
-            wrapper: wrapper.into_iter().map(|word| word.to_string_lossy().into_owned()).collect(),
             ..defaults
         }
     }
@@ -139,6 +140,9 @@ impl Spot {
 
 fn confinement(shop: &Shop, plan: &Plan) -> Result<Confinement, String> {
     let chosen = Confinement::chosen(plan.agent.sandbox.as_ref(), &shop.settings.home)?;
+    // Known before anything is spent.
+    chosen.can_limit(&plan.agent.network, &agent_network(&plan.agent.name))?;
+    chosen.can_limit(&plan.config.gate_network, GATE_NETWORK)?;
     Ok(match chosen {
         Confinement::Bwrap(bwrap) => {
             let claude = claude_folder(&shop.settings.env, &shop.settings.home);
@@ -147,6 +151,40 @@ fn confinement(shop: &Shop, plan: &Plan) -> Result<Confinement, String> {
         }
         other @ (Confinement::None | Confinement::Prefix(_)) => other,
     })
+}
+
+/// What an agent's part of the network is called in sentences.
+pub(super) fn agent_network(agent: &str) -> String {
+    format!("`network` of the agent `{agent}`")
+}
+
+/// What an agent of the CLI's has to reach: the model's service, as its environment names it, and its tools.
+pub(super) fn needs(settings: &Settings, route: Option<&PermissionRoute>) -> Result<Needs, String> {
+    const VARIABLE: &str = "ANTHROPIC_BASE_URL";
+    let inherited =
+        || std::env::var(VARIABLE).ok().filter(|_| !settings.secret_env.iter().any(|name| name == VARIABLE));
+    let base = settings.env.get(VARIABLE).cloned().or_else(inherited).filter(|base| !base.trim().is_empty());
+    let base = base.unwrap_or_else(|| "https://api.anthropic.com".into());
+    let api = endpoint(base.trim()).and_then(|(host, port)| Host::exact(&host, port));
+    let api =
+        api.ok_or_else(|| format!("`{VARIABLE}` is no address of a service, so that it cannot be let out."))?;
+    let own = match route {
+        Some(PermissionRoute::Mcp { url, .. }) => {
+            endpoint(url).and_then(|(host, port)| Some(SocketAddr::new(host.parse().ok()?, port)))
+        }
+        Some(PermissionRoute::Control) | None => None,
+    };
+    Ok(Needs { api, own })
+}
+
+fn endpoint(url: &str) -> Option<(String, u16)> {
+    let url: hyper::Uri = url.parse().ok()?;
+    let default = match url.scheme_str()? {
+        "https" => 443,
+        "http" => 80,
+        _ => return None,
+    };
+    Some((url.host()?.to_owned(), url.port_u16().unwrap_or(default)))
 }
 
 /// The CLI's own file, which a sandbox would hide if it lay below `/tmp`.

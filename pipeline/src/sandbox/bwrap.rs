@@ -8,6 +8,11 @@ use std::{
 
 use super::{Place, STORE, claude_home};
 
+/// Where the sockets of a way out are inside, and the program that forwards to them. In `/run`, so that nothing of
+/// the machine's can be in the way.
+const DOORS: &str = "/run/storkit";
+const FORWARDER: &str = "/run/storkit-net";
+
 /// Bubblewrap ends with the *thread* that started it (`PR_SET_PDEATHSIG`), and threads of a runtime come and go. So
 /// a shell stands between, which ends with its terminal or by a signal.
 const KEEPER: [&str; 4] = ["/bin/sh", "-c", r#""$@"; exit $?"#, "storkit-sandbox"];
@@ -82,8 +87,10 @@ const RESOLVERS: [&str; 3] = ["/run/systemd/resolve", "/run/resolvconf", "/run/N
 pub struct Bwrap {
     /// `bwrap`, or where it is.
     pub program: PathBuf,
-    /// Whether it has the network. Without, neither the model nor storkit can be reached: for gates.
-    pub network: bool,
+    /// What of the network it has.
+    pub reach: Reach,
+    /// How this program is called to forward inside, for [`Reach::Through`]: its file, then leading arguments.
+    pub forwarder: (PathBuf, Vec<OsString>),
     /// `~/.claude`, or `CLAUDE_CONFIG_DIR`.
     pub claude: PathBuf,
     /// Folders that are shared and writable where they exist.
@@ -94,13 +101,25 @@ pub struct Bwrap {
     pub readable: Vec<PathBuf>,
 }
 
+/// What of the network a sandbox has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All that the machine has.
+    Everything,
+    /// Not even the machine's loopback.
+    Nothing,
+    /// What the sockets in this folder lead to: [`super::Egress`].
+    Through(PathBuf),
+}
+
 impl Bwrap {
     /// The usual one: network, the package caches and nobody's secrets of this home.
     pub fn for_home(home: &Path) -> Self {
         let below = |names: &[&str]| names.iter().map(|name| home.join(name)).collect();
         Self {
             program: "bwrap".into(),
-            network: true,
+            reach: Reach::Everything,
+            forwarder: forwarder(),
             claude: home.join(".claude"),
             caches: below(&CACHES),
             hidden: below(&SECRETS),
@@ -122,6 +141,9 @@ impl Bwrap {
             "--tmpfs",
             "/run",
         ]);
+        if self.reach != Reach::Everything {
+            command.arg("--unshare-net");
+        }
         command.args(["--", "/bin/sh", "-c", "exit 0"]).stdin(Stdio::null());
         match command.output() {
             Ok(output) if output.status.success() => Ok(()),
@@ -144,11 +166,18 @@ impl Bwrap {
         let mut line = Line(KEEPER.map(OsString::from).into());
         line.0.push(self.program.clone().into());
         line.words(&WALLS);
-        if !self.network {
+        if self.reach != Reach::Everything {
             line.words(&["--unshare-net"]);
         }
         line.words(&["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run"]);
-        RESOLVERS.iter().for_each(|path| line.same("--ro-bind-try", Path::new(path)));
+        // A look-up goes out too, and the socket of a resolver is reached without a network.
+        if self.reach == Reach::Everything {
+            RESOLVERS.iter().for_each(|path| line.same("--ro-bind-try", Path::new(path)));
+        }
+        if let Reach::Through(doors) = &self.reach {
+            line.bind("--ro-bind", doors, Path::new(DOORS));
+            line.bind("--ro-bind", &self.forwarder.0, Path::new(FORWARDER));
+        }
         let tmp = place.private.join("tmp");
         line.bind("--bind", &tmp, Path::new("/tmp"));
         line.bind("--bind", &tmp, Path::new("/var/tmp"));
@@ -168,6 +197,11 @@ impl Bwrap {
         line.pair("--remount-ro", &place.root.join(".storkit"));
         line.pair("--chdir", &place.folder);
         line.words(&["--"]);
+        if let Reach::Through(_) = &self.reach {
+            line.words(&[FORWARDER]);
+            line.0.extend(self.forwarder.1.iter().cloned());
+            line.words(&[DOORS, "--"]);
+        }
         line.0
     }
 
@@ -184,6 +218,24 @@ impl Bwrap {
         let all = self.hidden.iter().chain([&projects]).filter_map(|path| path.canonicalize().ok());
         all.filter(|path| path.is_dir()).collect()
     }
+}
+
+/// This very program. One that was replaced meanwhile, as `rebuild` does, stands where it stood.
+#[cfg(not(test))]
+fn forwarder() -> (PathBuf, Vec<OsString>) {
+    let file = std::env::current_exe().unwrap_or_else(|_| "storkit".into());
+    let file = file.to_str().and_then(|file| file.strip_suffix(" (deleted)")).map(Into::into).unwrap_or(file);
+    (file, vec![super::SUBCOMMAND.into()])
+}
+
+/// The tests' own program, which comes to `network::inside_the_sandbox` by this. What the test harness says on the
+/// way there goes nowhere; the command has its standard output back from there.
+#[cfg(test)]
+fn forwarder() -> (PathBuf, Vec<OsString>) {
+    let program = std::env::current_exe().expect("this program");
+    let shell = ["-c", r#"exec "$@" 3>&1 >/dev/null"#, "sh"].map(OsString::from);
+    let test = ["--exact", "sandbox::network::inside_the_sandbox", "--nocapture", "--"].map(OsString::from);
+    ("/bin/sh".into(), [shell.into(), vec![program.into()], test.into()].concat())
 }
 
 /// Of `.storkit` only stories and the tracked configuration: neither secrets nor state nor other runs.
@@ -265,12 +317,30 @@ mod tests {
     }
 
     #[test]
+    fn names_are_looked_up_only_where_there_is_all_of_the_network() {
+        let words = |reach: Reach| {
+            let bwrap = Bwrap { reach, ..Bwrap::for_home(Path::new("/nonexistent")) };
+            let line = bwrap.prefix(&place(), &[]);
+            let has = |word: &str| line.iter().any(|other| other == word);
+            (has("--unshare-net"), has("/run/systemd/resolve"))
+        };
+        assert_eq!(words(Reach::Everything), (false, true));
+        for limited in [Reach::Nothing, Reach::Through("/p/.storkit/run/cc-2".into())] {
+            assert_eq!(words(limited), (true, false));
+        }
+    }
+
+    #[test]
     fn only_the_storys_own_parts_are_writable() {
         let home = tempfile::tempdir().expect("a folder");
         let home = home.path().canonicalize().expect("a path");
         std::fs::create_dir(home.join(".ssh")).expect("a folder");
         std::fs::write(home.join(".netrc"), "secret").expect("a file");
-        let bwrap = Bwrap { network: false, ..Bwrap::for_home(&home) };
+        let bwrap = Bwrap {
+            reach: Reach::Through("/p/.storkit/run/cc-2".into()),
+            forwarder: ("/bin/storkit".into(), vec!["sandbox-net".into()]),
+            ..Bwrap::for_home(&home)
+        };
         let line = bwrap.prefix(&place(), &[Path::new("/p/.storkit/run/cc-1")]);
         let line: Vec<_> = line.iter().map(|word| word.to_string_lossy()).collect();
         let line = line.join(" ").replace(home.to_str().expect("text"), "HOME").replace(" --", "\n--");
@@ -288,9 +358,8 @@ mod tests {
         --dev /dev
         --proc /proc
         --tmpfs /run
-        --ro-bind-try /run/systemd/resolve /run/systemd/resolve
-        --ro-bind-try /run/resolvconf /run/resolvconf
-        --ro-bind-try /run/NetworkManager /run/NetworkManager
+        --ro-bind /p/.storkit/run/cc-2 /run/storkit
+        --ro-bind /bin/storkit /run/storkit-net
         --bind /p/.storkit/worktrees/.private/7_x/tmp /tmp
         --bind /p/.storkit/worktrees/.private/7_x/tmp /var/tmp
         --ro-bind /p /p
@@ -325,6 +394,7 @@ mod tests {
         --remount-ro /run
         --remount-ro /p/.storkit
         --chdir /p/.storkit/worktrees/7_x
+        -- /run/storkit-net sandbox-net /run/storkit
         --
         "#);
     }

@@ -10,14 +10,14 @@ use std::{
 
 use tokio::sync::mpsc::Receiver;
 
-use super::{Bwrap, Confined, Confinement};
+use super::{Bwrap, Confined, Confinement, Reach};
 use crate::{
     claude::{AgentEvent, Exit, Launch, Mode, PermissionRoute, Process, SessionId, Start},
     worktree::{Worktree, fixture::Fixture, mischief::bubblewrap},
 };
 
 /// A story's worktree, and a sandbox around it.
-fn confined() -> (Fixture, Worktree, Confined) {
+pub(super) fn confined() -> (Fixture, Worktree, Confined) {
     let fixture = Fixture::new();
     let worktree = fixture.prepare("7_x");
     let place = worktree.enclose().expect("a place");
@@ -68,13 +68,21 @@ const SAY: &str = r#"say() { printf '{"type":"assistant","message":{"content":[{
 
 #[tokio::test]
 async fn a_confined_agent_takes_prompts_and_is_asked_to_end_before_it_is_killed() {
-    let (fixture, worktree, place) = confined();
+    let (fixture, worktree, confined) = confined();
+    takes_prompts_and_is_asked_to_end(&fixture, &worktree, confined).await;
+}
+
+pub(super) async fn takes_prompts_and_is_asked_to_end(
+    fixture: &Fixture,
+    worktree: &Worktree,
+    place: Confined,
+) {
     // It waits on a FIFO of its own: a child that it waited in could be met by the end and count as killed.
     let script = format!(
         "{SAY}trap 'echo bye > ended; exit 143' TERM\nmkfifo wait; exec 3<>wait\n\
-         read -r line; say heard\nwhile :; do read -r line <&3; done"
+         read -r line; [ -t 1 ] && say heard\nwhile :; do read -r line <&3; done"
     );
-    let launch = launch(&fixture, &worktree, place, Mode::Live, &script);
+    let launch = launch(fixture, worktree, place, Mode::Live, &script);
     let (process, mut events) = Process::start(launch).await.expect("it starts");
     process.prompt("hello").await.expect("it takes prompts");
     assert_eq!(next(&mut events).await, AgentEvent::Text("heard".into()));
@@ -86,11 +94,15 @@ async fn a_confined_agent_takes_prompts_and_is_asked_to_end_before_it_is_killed(
 
 #[tokio::test]
 async fn an_interrupt_reaches_a_confined_one_shot() {
-    let (fixture, worktree, place) = confined();
+    let (fixture, worktree, confined) = confined();
+    is_interrupted(&fixture, &worktree, confined).await;
+}
+
+pub(super) async fn is_interrupted(fixture: &Fixture, worktree: &Worktree, place: Confined) {
     let script = format!("{SAY}trap 'say interrupted; exit 0' INT\nsay ready\nwhile :; do sleep 0.1; done");
     let mode = Mode::OneShot { prompt: "hi".into() };
     let (process, mut events) =
-        Process::start(launch(&fixture, &worktree, place, mode, &script)).await.expect("it starts");
+        Process::start(launch(fixture, worktree, place, mode, &script)).await.expect("it starts");
     assert_eq!(next(&mut events).await, AgentEvent::Text("ready".into()));
     process.interrupt().await.expect("it can be interrupted");
     assert_eq!(next(&mut events).await, AgentEvent::Text("interrupted".into()));
@@ -161,7 +173,8 @@ fn the_exit_code_is_the_commands_and_without_a_network_nothing_answers() {
     let port = listener.local_addr().expect("an address").port();
     let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
     let code = |network: bool, script: &str| {
-        let confinement = Confinement::Bwrap(Bwrap { network, ..bwrap.clone() });
+        let reach = if network { Reach::Everything } else { Reach::Nothing };
+        let confinement = Confinement::Bwrap(Bwrap { reach, ..bwrap.clone() });
         let argv = confinement.wrap(["/bin/bash", "-c", script].map(Into::into).into(), &place, &[]);
         let output = Command::new(&argv[0]).args(&argv[1..]).output().expect("it starts");
         output.status.code()

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::Component,
     gates::{Cancelled, GateResult, Gates},
+    sandbox::Confined,
 };
 
 /// Which of the two.
@@ -63,19 +64,23 @@ pub enum ComponentError {
         /// How, with the end of what it said.
         result: Box<GateResult>,
     },
+    /// What it is to be kept in cannot be had, as a sentence.
+    #[error("{0}")]
+    Sandbox(String),
     /// Called off.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
 
 /// Runs one phase of all components in `checkout`, in order, and stops at the first failure. One whose folder this
-/// checkout does not have is passed over: not every branch has a front end. `how` gives time limit,
-/// environment and sandbox; its own commands do not count.
+/// checkout does not have is passed over: not every branch has a front end. `how` gives time limit and environment;
+/// its own commands do not count. `confined` is what they are kept in.
 pub async fn run_components(
     checkout: &Path,
     components: &[Component],
     phase: Phase,
     how: &Gates,
+    confined: Option<&Confined>,
     cancel: &CancellationToken,
     mut progress: impl FnMut(Progress<'_>),
 ) -> Result<(), ComponentError> {
@@ -91,6 +96,7 @@ pub async fn run_components(
             progress(Progress::Missing { component: &component.name });
             continue;
         };
+        let how = kept_in(how.clone(), component, confined).await?;
         for command in commands {
             progress(Progress::Started { component: &component.name, command });
             let one = Gates { commands: vec![command.clone()], ..how.clone() };
@@ -104,6 +110,18 @@ pub async fn run_components(
         }
     }
     Ok(())
+}
+
+async fn kept_in(
+    how: Gates,
+    component: &Component,
+    confined: Option<&Confined>,
+) -> Result<Gates, ComponentError> {
+    let Some(confined) = confined.cloned() else { return Ok(how) };
+    let (network, key) =
+        (component.network.clone(), format!("`network` of the component `{}`", component.name));
+    let kept = tokio::task::spawn_blocking(move || how.kept_in(&confined, &network, &key)).await;
+    kept.unwrap_or_else(|error| Err(format!("{error}."))).map_err(ComponentError::Sandbox)
 }
 
 /// The component's folder; `None` where there is none.
@@ -124,7 +142,13 @@ mod tests {
 
     fn component(name: &str, path: &str, setup: &[&str]) -> Component {
         let setup = setup.iter().map(|command| (*command).into()).collect();
-        Component { name: name.into(), path: path.into(), setup, teardown: vec!["rm made".into()] }
+        Component {
+            name: name.into(),
+            path: path.into(),
+            setup,
+            teardown: vec!["rm made".into()],
+            ..Component::default()
+        }
     }
 
     async fn run(
@@ -141,7 +165,8 @@ mod tests {
             });
         };
         let cancel = CancellationToken::new();
-        let done = run_components(checkout, components, phase, &Gates::default(), &cancel, progress).await;
+        let done =
+            run_components(checkout, components, phase, &Gates::default(), None, &cancel, progress).await;
         (done.map_err(|error| error.to_string()), seen)
     }
 

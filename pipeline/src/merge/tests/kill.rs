@@ -50,6 +50,7 @@ async fn child_storkit() {
         base: "main".into(),
         gates: gates(&["test ! -f broken"]),
         components: Vec::new(),
+        network: crate::config::Network::All,
         confinement: Ok(Confinement::None),
     };
     let (queue, mut ends) = MergeQueue::open(&project, settings).expect("a queue");

@@ -123,6 +123,7 @@ impl Shop {
             base: "main".into(),
             gates,
             components: Vec::new(),
+            network: crate::config::Network::All,
             confinement: Ok(Confinement::None),
         }
     }

@@ -1,0 +1,308 @@
+//! `network`: which hosts an agent or a command may reach, as `project.toml` says it. Pure; names are looked up
+//! elsewhere.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+/// What may be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// Everything (`true`).
+    #[default]
+    All,
+    /// These hosts; for `false` none. An agent has the model's API and storkit's own tools besides.
+    Only(Vec<Host>),
+}
+
+/// One entry of the list: `crates.io`, `*.crates.io`, `github.com:443`, `10.0.0.7:5432`, `[::1]:8080`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Host {
+    /// Lower case, an IPv6 address without brackets.
+    name: String,
+    /// `*.`: all names below it, and not the name itself.
+    below: bool,
+    /// Absent: 443 and 80.
+    port: Option<u16>,
+}
+
+/// How far a rule goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Allowed {
+    /// By a `*.` entry: only where its name leads to a public address.
+    Public,
+    /// By its very name: wherever that leads.
+    Anywhere,
+}
+
+/// Ports of an entry that names none.
+const WEB: [u16; 2] = [443, 80];
+
+impl Network {
+    /// Whether it keeps anything back.
+    pub fn is_limited(&self) -> bool {
+        *self != Self::All
+    }
+}
+
+impl Host {
+    /// One entry; the error is a clause that goes on a quotation of it.
+    pub fn parse(entry: &str) -> Result<Self, String> {
+        let (below, rest) = match entry.strip_prefix("*.") {
+            Some(rest) => (true, rest),
+            None => (false, entry),
+        };
+        let (name, port) = split_port(rest).ok_or("has a port that is none; write 1 to 65535")?;
+        let name = host_name(name).ok_or(
+            "is no host; write a name like \"crates.io\", \"*.crates.io\" or \"github.com:443\", in ASCII and without \
+             `https://` or a path",
+        )?;
+        match below && name.parse::<IpAddr>().is_ok() {
+            true => Err("is no host; an address has no names below it".into()),
+            false => Ok(Self { name, below, port }),
+        }
+    }
+
+    /// This very host and port.
+    pub fn exact(host: &str, port: u16) -> Option<Self> {
+        Some(Self { name: host_name(host)?, below: false, port: Some(port) })
+    }
+
+    /// The port on this machine's loopback that it names, if it does.
+    pub fn loopback_port(&self) -> Option<u16> {
+        self.port.filter(|_| !self.below && ["localhost", "127.0.0.1"].contains(&self.name.as_str()))
+    }
+
+    /// What it says of a host, which is as [`host_name`] gives it.
+    fn allows(&self, host: &str, port: u16) -> Option<Allowed> {
+        let port_fits = self.port.map_or_else(|| WEB.contains(&port), |own| own == port);
+        let named = match self.below {
+            true => host
+                .strip_suffix(self.name.as_str())
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            false => host == self.name,
+        };
+        let how = if self.below { Allowed::Public } else { Allowed::Anywhere };
+        (port_fits && named).then_some(how)
+    }
+}
+
+/// What the entries say of a host and port that somebody asks for; `None`: refused.
+pub fn allowed(hosts: &[Host], host: &str, port: u16) -> Option<Allowed> {
+    let host = host_name(host)?;
+    hosts.iter().filter_map(|entry| entry.allows(&host, port)).max()
+}
+
+/// A host as it is compared: lower case, without a final dot or brackets. `None` for what is none, and for numbers
+/// that are an address only to some (`127.1`, `0x7f.1`).
+pub fn host_name(text: &str) -> Option<String> {
+    if let Some(inner) = text.strip_prefix('[') {
+        return inner.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(|address| address.to_string());
+    }
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if name.len() > 253 || !name.split('.').all(label) {
+        return None;
+    }
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let numeric = last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x");
+    match numeric {
+        true => name.parse::<Ipv4Addr>().ok().map(|address| address.to_string()),
+        false => Some(name),
+    }
+}
+
+/// The name and the port. Only what stands after the brackets of an IPv6 address, or after the one colon there is, is
+/// a port; all else is left to [`host_name`] to refuse.
+fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if name.ends_with(']') || !name.contains(':') => (name, port),
+        _ => return Some((text, None)),
+    };
+    if port.starts_with('/') || text.ends_with(']') {
+        return Some((text, None));
+    }
+    port.parse().ok().filter(|port| *port != 0).map(|port| (name, Some(port)))
+}
+
+/// Whether an address is one of the open network: neither this machine, nor its own networks, nor a way around
+/// (IPv4 inside IPv6).
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let own = address.is_private() || address.is_loopback() || address.is_link_local();
+    let shared = a == 100 && (64..128).contains(&b);
+    let reserved = a == 0 || a >= 224 || (a, b, c) == (192, 0, 0) || (a == 198 && (b == 18 || b == 19));
+    !(own || shared || reserved || address.is_documentation())
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let segments = address.segments();
+    // 2000::/3 is all that is given out. In it, Teredo and 6to4 lead to IPv4, and one range is for documents.
+    let global = segments[0] & 0xe000 == 0x2000;
+    let special =
+        segments[0] == 0x2002 || (segments[0] == 0x2001 && (segments[1] == 0 || segments[1] == 0xdb8));
+    match address.to_ipv4_mapped() {
+        Some(inner) => is_public_v4(inner),
+        None => global && !special,
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let star = if self.below { "*." } else { "" };
+        match self.name.contains(':') {
+            true => write!(f, "{star}[{}]", self.name)?,
+            false => write!(f, "{star}{}", self.name)?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+/// As the end of "may reach ..".
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("everything"),
+            Self::Only(hosts) if hosts.is_empty() => f.write_str("nothing"),
+            Self::Only(hosts) => {
+                let hosts: Vec<String> = hosts.iter().map(|host| format!("`{host}`")).collect();
+                f.write_str(&hosts.join(", "))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hosts(entries: &[&str]) -> Vec<Host> {
+        entries.iter().map(|entry| Host::parse(entry).expect("a host")).collect()
+    }
+
+    #[test]
+    fn an_entry_allows_its_host_and_no_other() {
+        let list = hosts(&["Crates.io.", "*.crates.io", "github.com:443", "10.0.0.7:5432", "[0:0::1]:8080"]);
+        let says = |host: &str, port| allowed(&list, host, port);
+        for (host, port) in
+            [("crates.io", 443), ("CRATES.IO.", 80), ("github.com", 443), ("10.0.0.7", 5432), ("[::1]", 8080)]
+        {
+            assert_eq!(says(host, port), Some(Allowed::Anywhere), "{host}:{port}");
+        }
+        for host in ["static.crates.io", "a.b.crates.io"] {
+            assert_eq!(says(host, 443), Some(Allowed::Public), "{host}");
+        }
+        for (host, port) in [
+            ("crates.io", 22),
+            ("evilcrates.io", 443),
+            (".crates.io", 443),
+            ("crates.io.evil.example", 443),
+            ("github.com", 80),
+            ("www.github.com", 443),
+            ("10.0.0.7", 443),
+            ("167772167", 5432),
+            ("10.7", 5432),
+            ("0xa.0.0.7", 5432),
+            ("::1", 8080),
+            ("crates.io\0.evil", 443),
+            ("crates.io%2eevil.example", 443),
+            ("", 443),
+        ] {
+            assert_eq!(says(host, port), None, "{host}:{port}");
+        }
+        assert_eq!(allowed(&[], "crates.io", 443), None);
+    }
+
+    #[test]
+    fn only_a_named_port_of_this_machine_is_a_loopback_port() {
+        let ports: Vec<_> =
+            hosts(&["localhost:5432", "127.0.0.1:80", "localhost", "*.localhost:1", "127.0.0.2:9"])
+                .iter()
+                .map(Host::loopback_port)
+                .collect();
+        assert_eq!(ports, [Some(5432), Some(80), None, None, None]);
+    }
+
+    #[test]
+    fn addresses_of_ones_own_networks_are_not_public() {
+        for own in [
+            "127.0.0.1",
+            "127.8.9.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "224.0.0.1",
+            "255.255.255.255",
+            "198.18.0.1",
+            "192.0.0.8",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "fec0::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001:0:1::1",
+            "2001:db8::1",
+        ] {
+            assert!(!is_public(own.parse().expect("an address")), "{own}");
+        }
+        for open in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "198.20.0.1", "2606:4700::1", "::ffff:1.1.1.1"] {
+            assert!(is_public(open.parse().expect("an address")), "{open}");
+        }
+    }
+
+    const ENTRY: &str = r"(\*\.)?([a-z0-9_][a-z0-9_-]{0,8}\.){0,3}[a-z]{2,5}(:[1-9][0-9]{0,3})?";
+
+    proptest! {
+        /// What is shown reads back as what it was.
+        #[test]
+        fn an_entry_survives_being_written(entry in ENTRY) {
+            let host = Host::parse(&entry).expect("a host");
+            prop_assert_eq!(Host::parse(&host.to_string()), Ok(host));
+        }
+
+        /// Neither something before nor something behind a listed name makes another name pass.
+        #[test]
+        fn a_longer_name_is_another_host(before in "[ -~]{0,6}", after in "[ -~]{0,6}", port in any::<u16>()) {
+            let list = hosts(&["crates.io", "*.crates.io"]);
+            let asked = format!("{before}crates.io{after}");
+            if allowed(&list, &asked, port).is_some() {
+                prop_assert!(after.is_empty() || after == ".", "{asked:?}");
+                prop_assert!(before.is_empty() || before.ends_with('.'), "{asked:?}");
+                prop_assert!(port == 80 || port == 443);
+            }
+        }
+
+        /// Whatever is asked for, nothing panics and an address never passes by a `*.` entry.
+        #[test]
+        fn no_text_is_more_than_a_name(text in "\\PC{0,40}", port in any::<u16>()) {
+            let list = hosts(&["*.example"]);
+            if let Some(how) = allowed(&list, &text, port) {
+                prop_assert_eq!(how, Allowed::Public);
+                prop_assert!(text.parse::<IpAddr>().is_err());
+            }
+            let _ = Host::parse(&text);
+        }
+    }
+}

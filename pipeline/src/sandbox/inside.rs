@@ -1,0 +1,139 @@
+//! The end of a way out that is inside the sandbox, where there is nothing but a loopback of its own: a process that
+//! takes connections on 127.0.0.1 and passes them to the Unix sockets of [`super::egress`].
+//!
+//! It is this very program again. [`enter`] starts it apart from the command and then *becomes* the command, so that
+//! terminal, signals, exit code and children are the command's own.
+
+use std::{
+    ffi::OsString,
+    fs,
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
+    os::unix::{net::UnixStream, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+};
+
+/// The socket of the proxy; any other is called by the port that it is reached at.
+pub(super) const PROXY: &str = "proxy";
+
+/// What clients read to find the proxy. Upper and lower case: curl reads `http_proxy` only.
+const PROXIES: [&str; 6] =
+    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+
+/// Not by the proxy: what is at its own port inside.
+const DIRECT: &str = "127.0.0.1,localhost";
+
+/// Runs `FOLDER -- COMMAND..` with a way out by the sockets in the folder. `own` is how this program is called to
+/// come here. Returns only if it fails, with a sentence.
+pub fn enter(own: &[OsString], arguments: &[OsString]) -> String {
+    let done = match arguments {
+        [folder] => serve(Path::new(folder)),
+        [folder, dashes, command @ ..] if dashes == "--" && !command.is_empty() => {
+            start(own, folder).and_then(|port| become_command(port, command))
+        }
+        _ => Err(io::Error::other("it is FOLDER -- COMMAND, and for storkit itself to call")),
+    };
+    match done {
+        Ok(never) => match never {},
+        Err(error) => format!("the way out of the sandbox cannot be opened: {error}"),
+    }
+}
+
+enum Never {}
+
+/// Starts the process that forwards, as nobody's child, and waits until it listens.
+fn start(own: &[OsString], folder: &OsString) -> io::Result<u16> {
+    // A shell that ends at once gives it to the sandbox's first process: the command may wait for all its children.
+    let mut shell = Command::new("/bin/sh")
+        .args(["-c", r#""$@" &"#, "sh"])
+        .args(own)
+        .arg(folder)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let said = shell.stdout.take().ok_or_else(|| io::Error::other("no pipe"))?;
+    shell.wait()?;
+    for line in BufReader::new(said).lines() {
+        let line = line?;
+        if let Some(port) = line.strip_prefix("port ") {
+            return port.trim().parse().map_err(io::Error::other);
+        }
+        if let Some(why) = line.strip_prefix("error ") {
+            return Err(io::Error::other(why.to_owned()));
+        }
+    }
+    Err(io::Error::other("what forwards ended"))
+}
+
+fn become_command(port: u16, command: &[OsString]) -> io::Result<Never> {
+    let proxy = format!("http://127.0.0.1:{port}");
+    let mut line = Command::new(&command[0]);
+    line.args(&command[1..]).envs(PROXIES.map(|name| (name, proxy.as_str())));
+    line.envs([("NO_PROXY", DIRECT), ("no_proxy", DIRECT), ("NODE_USE_ENV_PROXY", "1")]);
+    Err(line.exec())
+}
+
+/// Listens, says where on standard output, and forwards for as long as the sandbox lives.
+fn serve(folder: &Path) -> io::Result<Never> {
+    // Signals from the command's terminal are not for this process.
+    let _ = rustix::process::setsid();
+    let said = |text: &str| {
+        let mut out = io::stdout();
+        writeln!(out, "{text}").and_then(|()| out.flush())
+    };
+    match listen(folder) {
+        Ok(port) => said(&format!("port {port}"))?,
+        Err(error) => {
+            said(&format!("error {error}"))?;
+            return Err(error);
+        }
+    }
+    loop {
+        thread::park();
+    }
+}
+
+/// The proxy's port last, so that it takes none of the others'.
+fn listen(folder: &Path) -> io::Result<u16> {
+    let names: Vec<OsString> =
+        fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_, _>>()?;
+    for (name, port) in names.iter().filter_map(|name| Some((name, name.to_str()?.parse::<u16>().ok()?))) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .map_err(|error| io::Error::new(error.kind(), format!("port {port}: {error}")))?;
+        accept(listener, folder.join(name))?;
+    }
+    let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = proxy.local_addr()?.port();
+    accept(proxy, folder.join(PROXY))?;
+    Ok(port)
+}
+
+fn accept(listener: TcpListener, socket: PathBuf) -> io::Result<()> {
+    thread::Builder::new().spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let joined = UnixStream::connect(&socket).and_then(|door| join(stream, door));
+            // The connection is closed, which the client sees.
+            drop(joined);
+        }
+    })?;
+    Ok(())
+}
+
+/// Passes bytes both ways, in two threads.
+fn join(stream: TcpStream, door: UnixStream) -> io::Result<()> {
+    let (mut from, mut to) = (stream.try_clone()?, door.try_clone()?);
+    let (mut back_from, mut back_to) = (door, stream);
+    let small = || thread::Builder::new().stack_size(128 * 1024);
+    small().spawn(move || {
+        let _ = io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    })?;
+    small().spawn(move || {
+        let _ = io::copy(&mut back_from, &mut back_to);
+        let _ = back_to.shutdown(Shutdown::Write);
+    })?;
+    Ok(())
+}
