@@ -189,7 +189,10 @@ impl Nheko {
         std::thread::sleep(Duration::from_secs(1));
         let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/matrix.png");
         let file = file.display().to_string();
-        self.tool("import", &["-window", "root", "-strip", "+dither", "-colors", "200", &format!("png8:{file}")]);
+        self.tool(
+            "import",
+            &["-window", "root", "-strip", "+dither", "-colors", "200", &format!("png8:{file}")],
+        );
     }
 
     fn tool(&self, program: &str, arguments: &[&str]) -> String {
