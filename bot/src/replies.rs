@@ -182,6 +182,14 @@ pub fn cut_by_restart(prompt: &QueuedPrompt) -> String {
     )
 }
 
+/// A command that a restart cut: whether it was done is not known here.
+pub fn command_cut_by_restart(command: &QueuedPrompt) -> String {
+    format!(
+        "I was restarted before I answered {}. If it changes something, look first whether that is done; then send it again.",
+        code_span(&shorten(&command.text, 60))
+    )
+}
+
 /// It is too old to be run unasked.
 pub fn skipped(prompt: &QueuedPrompt, age: Duration) -> String {
     format!(

@@ -4,6 +4,7 @@
 
 mod answers;
 mod intake;
+mod kept;
 mod questions;
 mod retry;
 mod ticker;
@@ -49,6 +50,8 @@ struct Call {
     sender: Sender,
     message: Option<MessageId>,
     addressed: Option<Addressed>,
+    /// Under which it is kept in the store until it is answered.
+    number: Option<i64>,
 }
 
 /// The answer of a slow command, or of one that waited in the queue.

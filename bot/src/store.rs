@@ -150,12 +150,21 @@ impl Store {
 
     // --- prompts under way, for the next start ---
 
-    /// Keeps a prompt until [`Store::prompt_done`]; returns its number.
+    /// Keeps a prompt that waits until [`Store::prompt_done`]; returns its number.
     pub fn queue_prompt(&self, room: &Room, prompt: &QueuedPrompt) -> StoreResult<i64> {
+        self.keep_prompt(room, prompt, false)
+    }
+
+    /// The same for one that begins at once, see [`Store::prompt_started`].
+    pub fn begin_prompt(&self, room: &Room, prompt: &QueuedPrompt) -> StoreResult<i64> {
+        self.keep_prompt(room, prompt, true)
+    }
+
+    fn keep_prompt(&self, room: &Room, prompt: &QueuedPrompt, started: bool) -> StoreResult<i64> {
         let connection = self.lock();
         connection
-            .prepare_cached("INSERT INTO prompts (room, body, started) VALUES (?1, ?2, 0)")?
-            .execute(params![room.to_string(), to_json(prompt)])?;
+            .prepare_cached("INSERT INTO prompts (room, body, started) VALUES (?1, ?2, ?3)")?
+            .execute(params![room.to_string(), to_json(prompt), started])?;
         Ok(connection.last_insert_rowid())
     }
 

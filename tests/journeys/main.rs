@@ -13,6 +13,8 @@ mod live;
 mod many;
 #[cfg(feature = "matrix")]
 mod matrix;
+#[cfg(feature = "matrix")]
+mod matrix_picture;
 mod mcp_clients;
 mod messengers;
 mod network;

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use bot::http::scripted_model::{Gate, Script, ScriptedModel};
 use e2e::{Program, Serving};
 use services::matrix::{Account, Limits, Message, Person, Seen, Synapse};
 use tokio::sync::OnceCell;
+
+use crate::real::bash;
 
 static SYNAPSE: OnceCell<Synapse> = OnceCell::const_new();
 
@@ -23,20 +26,25 @@ struct Team {
 
 impl Team {
     async fn on(synapse: &Synapse) -> Self {
+        Self::with(synapse, Program::with_stand_in()).await
+    }
+
+    async fn with(synapse: &Synapse, program: Program) -> Self {
         let (ann, bob) = tokio::join!(Person::new(synapse, "ann"), Person::new(synapse, "bob"));
         let account = synapse.register("timmy").await;
         let room = ann.create_room(true, &[&account.id, bob.id()]).await;
         bob.join(&room).await;
-        let team = Self { program: Program::with_stand_in(), account, ann, bob, room };
+        let team = Self { program, account, ann, bob, room };
         team.configure(&synapse.url(), "");
         team
     }
 
+    /// `more` are further keys of `[matrix]`, and sections.
     fn configure(&self, homeserver: &str, more: &str) {
         let Account { name, password, .. } = &self.account;
         self.program.write_config(&format!(
-            "verbosity = 0\n{more}\n[matrix]\nhomeserver = \"{homeserver}\"\nusername = \"{name}\"\npassword = \"{password}\"\n\
-             room_ids = [\"{}\"]\nallowed_users = [\"{}\", \"{}\"]\napprovers = [\"{}\"]\n",
+            "verbosity = 0\n[matrix]\nhomeserver = \"{homeserver}\"\nusername = \"{name}\"\npassword = \"{password}\"\n\
+             room_ids = [\"{}\"]\nallowed_users = [\"{}\", \"{}\"]\napprovers = [\"{}\"]\n{more}",
             self.room,
             self.ann.id(),
             self.bob.id(),
@@ -50,14 +58,28 @@ impl Team {
         serving
     }
 
+    /// Waits until the bot has followed its invitation.
+    async fn joined(&self, room: &str) {
+        let joins = async {
+            while self.ann.members(room).await.get(&self.account.id).is_none_or(|is| is != "join") {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), joins).await.expect("joined");
+    }
+
     async fn see(&self, words: &str) -> Message {
         self.ann.see(&self.room, &self.account.id, words).await
     }
 
     /// Ann's view of the bot's message with this id, once it is so.
     async fn see_of(&self, id: &str, what: &str, is_so: impl Fn(&Message) -> bool) -> Message {
+        self.see_in(&self.room, id, what, is_so).await
+    }
+
+    async fn see_in(&self, room: &str, id: &str, what: &str, is_so: impl Fn(&Message) -> bool) -> Message {
         let find = |seen: &Seen| seen.messages.iter().find(|it| it.id == id && is_so(it)).cloned();
-        self.ann.until(&self.room, what, find).await
+        self.ann.until(room, what, find).await
     }
 
     fn offered(&self, message: &Message) -> usize {
@@ -198,5 +220,107 @@ async fn wrong_settings_end_the_start_with_a_sentence_and_an_absent_homeserver_d
     let health = reqwest::get(format!("http://127.0.0.1:{}/health", serving.port)).await.expect("an answer");
     let health = health.text().await.expect("its text");
     assert!(health.contains("matrix"), "{health}");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+/// Reactions are not encrypted: an operator may want words.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_approvals_by_reply_a_reaction_does_not_answer_and_that_is_said_once() {
+    let team = Team::on(synapse().await).await;
+    team.configure(&synapse().await.url(), "approvals = \"replies\"\n");
+    let serving = team.serve();
+    let (ann, room) = (&team.ann, team.room.as_str());
+    ann.say(room, "Timmy bash touch made.txt").await;
+    let question = team.see("Question 1").await;
+    ann.react(room, &question.id, "✅").await;
+    let told = team.see("A reaction does not answer this question").await;
+    assert_eq!((told.reply_to.as_deref(), told.encrypted), (Some(question.id.as_str()), true));
+    ann.react(room, &question.id, "👍").await;
+    ann.say(room, "Timmy echo queued behind").await;
+    team.see("Queued, number 1").await;
+    assert!(!team.program.file("made.txt").exists());
+    ann.reply(room, &question.id, "yes").await;
+    team.see_of(&question.id, "settled", |it| it.text.contains("allowed")).await;
+    team.see("echo: queued behind").await;
+    assert!(team.program.file("made.txt").exists());
+    let seen = ann.look(room).await;
+    let said = seen.messages.iter().filter(|it| it.text.contains("A reaction does not answer")).count();
+    assert_eq!(said, 1, "{seen:?}");
+    assert!(seen.messages.iter().all(|it| team.offered(it) == 0), "nothing to pick is offered: {seen:?}");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+/// One event in five seconds after the first ten, for all rooms together.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_default_limits_a_question_is_seen_beside_htop_and_an_answer_and_all_of_them_end() {
+    let synapse = Synapse::start(Limits::Default).await;
+    let gate = Gate::new();
+    let story = (1..=60).map(|n| format!("word{n} ")).collect::<String>();
+    let script = Script::new()
+        .on("tell me")
+        .drips(story, Duration::from_millis(50))
+        .waits_for(&gate)
+        .says("and the end.")
+        .on("make it")
+        .calls("Bash", bash("touch made.txt"))
+        .then_says("It is made.");
+    let model = ScriptedModel::start(script).expect("a port");
+    let team = Team::with(&synapse, Program::with_real_cli(&model)).await;
+    let serving = team.serve();
+    let (ann, bot) = (&team.ann, team.account.id.as_str());
+    let second = ann.create_room(true, &[bot]).await;
+    team.joined(&second).await;
+    ann.say(&second, "htop 10m").await;
+    let htop = ann.see(&second, bot, "load").await;
+    ann.say(&team.room, "Timmy tell me").await;
+    let answer = team.see("word").await;
+    ann.say(&second, "make it").await;
+    let question = ann.see(&second, bot, "Question 1").await;
+    let so_far = ann.look(&team.room).await;
+    assert!(!so_far.messages.iter().any(|it| it.text.contains("and the end")), "it is still written");
+    gate.open();
+    ann.reply(&second, &question.id, "yes").await;
+    team.see_in(&second, &question.id, "settled", |it| it.text.contains("allowed")).await;
+    team.see_of(&answer.id, "whole", |it| it.text.contains("word60") && it.text.contains("and the end."))
+        .await;
+    ann.see(&second, bot, "It is made.").await;
+    ann.say(&second, "htop stop").await;
+    team.see_in(&second, &htop.id, "ended", |it| it.text.contains("ended")).await;
+    assert!(team.program.file("made.txt").exists());
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_of_an_agent_that_stands_in_two_rooms_ends_with_its_outcome_in_both() {
+    let script = Script::new()
+        .on_start("Do story 1")
+        .calls("Bash", bash("touch door.txt && git add door.txt && git commit -qm 'open the door'"))
+        .then_says("The door is open.");
+    let model = ScriptedModel::start(script).expect("a port");
+    let team = Team::with(synapse().await, Program::with_real_cli(&model)).await;
+    let (ann, bot) = (&team.ann, team.account.id.as_str());
+    let second = ann.create_room(true, &[bot]).await;
+    let rooms = format!("[pipeline]\nrooms = [\"matrix:{}\", \"matrix:{second}\"]\n", team.room);
+    team.configure(&synapse().await.url(), &rooms);
+    let agents = "[[agent]]\nname = \"coder\"\nstage = \"coder\"\n";
+    std::fs::write(team.program.file(".storkit/project.toml"), agents).expect("written");
+    let serving = team.serve();
+    team.joined(&second).await;
+    ann.say(&team.room, "!new story Fix the door").await;
+    team.see("is in the backlog").await;
+    ann.say(&team.room, "!start 1").await;
+    let first = team.see("Question 1").await;
+    let copy = ann.see(&second, bot, "Question 1").await;
+    assert!(first.text.contains("story 1 (coder)") && copy.text.contains("story 1 (coder)"), "{first:?}");
+    for (room, question) in [(&team.room, &first), (&second, &copy)] {
+        team.see_in(room, &question.id, "offered", |it| team.offered(it) >= 2).await;
+    }
+    ann.react(&second, &copy.id, "✅").await;
+    for (room, question) in [(&team.room, &first), (&second, &copy)] {
+        let settled = |it: &Message| it.text.contains("allowed") && team.offered(it) == 0;
+        team.see_in(room, &question.id, "settled", settled).await;
+    }
+    ann.say(&team.room, "Timmy no 1").await;
+    team.see("Question 1 is not open").await;
     assert_eq!(serving.end().0, Some(0));
 }

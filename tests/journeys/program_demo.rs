@@ -35,10 +35,10 @@ fn the_demo_in_a_terminal_takes_typing_completion_a_choice_and_htop() {
     screen.see("\"What shall we drink?\"=\"Coffee\"");
 
     screen.enters("htop");
-    screen.see("console:main");
+    screen.see("this room");
     screen.types("half a word");
     let first = screen.see("half a word");
-    let frame = |shown: &str| shown.lines().find(|line| line.contains("console:main")).map(str::to_owned);
+    let frame = |shown: &str| shown.lines().find(|line| line.contains("this room")).map(str::to_owned);
     screen.until("went on ticking beside what is typed", |shown| {
         shown.contains("half a word") && shown != first && frame(shown).is_some()
     });

@@ -1,5 +1,11 @@
 //! How `storkit serve` ends, asked or killed, and what the next start makes of what was under way.
 
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    time::Duration,
+};
+
 use bot::http::scripted_model::{Script, ScriptedModel};
 use e2e::{PidPost, Program, Serving, Terminal, ended, runs};
 
@@ -159,4 +165,34 @@ fn prompts_that_had_not_begun_at_a_kill_run_after_the_next_start_in_order() {
     terminal.say("history");
     assert!(!terminal.see("3. echo two").contains("5."), "nothing ran twice");
     assert_eq!(serving.end().0, Some(0));
+}
+
+/// Whether it was done nobody knows, so it is not run again: the person is told, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_a_kill_cut_before_its_answer_is_told_of_once() {
+    let mut program = Program::with_stand_in();
+    let (silent, asked) = (program.file("silent-claude"), program.file("silent-claude.asked"));
+    // Never says its version, so that `doctor` has no answer.
+    let script = "#!/bin/sh\ntouch \"$0.asked\"\nwhile [ -e \"$0\" ]; do sleep 0.1; done\n";
+    fs::write(&silent, script).expect("written");
+    fs::set_permissions(&silent, Permissions::from_mode(0o755)).expect("executable");
+    program.set_claude(&silent.display().to_string());
+    let serving = program.serve();
+    program.terminal().say("doctor");
+    while !asked.exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    serving.kill_9();
+    fs::remove_file(&silent).expect("removed");
+    let serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.see("I was restarted before I answered `doctor`.");
+    terminal.say("whoami");
+    terminal.see("You are");
+    assert_eq!(serving.end().0, Some(0));
+    let _serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.say("whoami");
+    terminal.see("You are");
+    assert!(!terminal.heard().contains("before I answered"), "{}", terminal.heard());
 }

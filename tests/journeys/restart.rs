@@ -49,6 +49,29 @@ async fn prompts_that_had_not_begun_are_run_after_the_restart_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_waited_is_run_after_the_restart_in_its_turn() {
+    let bot = Setup::new(Cli::StandIn).start().await;
+    let room = bot.room("a");
+    room.say("slow").await;
+    room.see("slow answer").await;
+    room.say("echo later").await;
+    room.see("Queued, number 1").await;
+    room.say("model haiku").await;
+    room.see("number 2").await;
+    let bot = bot.restart().await;
+    let room = bot.room("a");
+    room.see("echo: later").await;
+    room.see("From the next turn on: `haiku`").await;
+    let bot = bot.restart().await;
+    let room = bot.room("a");
+    room.say("args").await;
+    room.see("--model haiku").await;
+    room.settled().await;
+    assert_eq!(room.shown().len(), 1, "what was run is not told again\n{}", room.transcript());
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_open_question_is_closed_as_denied_with_the_reason() {
     let bot = Setup::new(Cli::StandIn).start().await;
     let before = bot.room("a");

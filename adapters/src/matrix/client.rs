@@ -5,7 +5,6 @@ use std::{
     io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use matrix_sdk::{
@@ -31,8 +30,6 @@ use super::{
 };
 use crate::AdapterError;
 
-/// One request may take so long; a `/sync` that waits for events has this on top.
-const REQUEST: Duration = Duration::from_secs(30);
 const DEVICE_NAME: &str = "storkit";
 
 /// The files of the account, below `Setting.state`.
@@ -136,7 +133,7 @@ async fn build(config: &Config, files: &Files, memory: &Memory) -> Result<Client
         .respect_login_well_known(false)
         .sqlite_store_with_config_and_cache_path(sqlite, None::<PathBuf>)
         // Failures are told at once: the supervisor reconnects, and the sender repeats with the same transaction id.
-        .request_config(RequestConfig::new().disable_retry().timeout(REQUEST))
+        .request_config(RequestConfig::new().disable_retry().timeout(config.request_timeout))
         .with_encryption_settings(EncryptionSettings {
             auto_enable_cross_signing: false,
             auto_enable_backups: false,

@@ -1,5 +1,7 @@
 //! `[matrix]` of `bot.toml`.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{AdapterError, People, Secret};
@@ -29,6 +31,10 @@ pub struct Config {
     /// Who is heard.
     #[serde(flatten)]
     pub people: People,
+    /// One request may take so long; a `/sync` that waits for events has this on top. No key of bot.toml: tests of a homeserver
+    /// that hangs would wait long.
+    #[serde(skip)]
+    pub request_timeout: Duration,
 }
 
 /// By what permission questions are answered. A reaction is never encrypted, so a homeserver could forge one.
@@ -55,6 +61,7 @@ impl Default for Config {
             room_ids: Vec::new(),
             approvals: Approvals::default(),
             people: People::default(),
+            request_timeout: Duration::from_secs(30),
         }
     }
 }

@@ -94,7 +94,13 @@ impl Writer {
             TagEnd::Heading(level) => {
                 let _ = writeln!(self.out, "</{}>", heading(level));
             }
-            TagEnd::CodeBlock => self.out.push_str("</code></pre>\n"),
+            TagEnd::CodeBlock => {
+                // Some clients (Nheko) show the end of the last line as an empty one.
+                if self.out.ends_with('\n') {
+                    self.out.pop();
+                }
+                self.out.push_str("</code></pre>\n");
+            }
             TagEnd::List(ordered) => self.out.push_str(if ordered { "</ol>\n" } else { "</ul>\n" }),
             TagEnd::Link => self.out.push_str(self.links.pop().unwrap_or_default()),
             TagEnd::Image => self.out.push_str(self.images.pop().unwrap_or_default()),
@@ -224,8 +230,7 @@ mod tests {
         <ol start="3">
         <li>third</li>
         </ol>
-        <pre><code class="language-sh">echo &quot;hi&quot; &amp;&amp; &lt;x&gt;
-        </code></pre>
+        <pre><code class="language-sh">echo &quot;hi&quot; &amp;&amp; &lt;x&gt;</code></pre>
         <blockquote>
         <p>quoted</p>
         </blockquote>

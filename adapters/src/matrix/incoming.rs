@@ -7,6 +7,7 @@ use matrix_sdk::{Room, deserialized_responses::TimelineEventKind, ruma::UserId};
 use super::{
     bot::Bot,
     event::{Deed, Event, Said},
+    reactions,
     rooms::Place,
     send,
     sent::Whose,
@@ -36,6 +37,7 @@ pub(super) async fn hear(
         }
         Deed::Reacted { on, emoji } => {
             let on = MessageId::new(on);
+            reactions::tell_if_words_are_wanted(bot, room, &event.sender, &on);
             let key = bot.sent.picked(&on, &emoji)?;
             let (_, thread) = bot.sent.find(on.as_str())?;
             let place = Place::new(room.room_id(), thread.as_deref());

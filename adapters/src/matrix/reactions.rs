@@ -6,8 +6,8 @@ use futures::future::BoxFuture;
 use matrix_sdk::ruma::{OwnedEventId, TransactionId, api::client::redact::redact_event};
 use serde_json::json;
 
-use super::{bot::Bot, pace::Urgency, rooms::Place, send};
-use crate::Choice;
+use super::{bot::Bot, pace::Urgency, rooms::Place, send, words};
+use crate::{Choice, MessageId};
 
 /// Reactions may wait behind all that is more urgent, but not for ever.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
@@ -45,6 +45,33 @@ pub(super) fn take_away(bot: &Arc<Bot>, place: &Place, id: &OwnedEventId) {
     if !seeds.is_empty() {
         bot.beside(LONGEST, redact_all(bot.clone(), place.clone(), seeds));
     }
+}
+
+/// Where only words answer, whoever tries it with a reaction is told so, once for each question.
+pub(super) fn tell_if_words_are_wanted(
+    bot: &Arc<Bot>,
+    room: &matrix_sdk::Room,
+    sender: &str,
+    on: &MessageId,
+) {
+    if !bot.hears(sender) || !bot.sent.says_that_it_wants_words(on.as_str()) {
+        return;
+    }
+    let thread = bot.sent.find(on.as_str()).and_then(|(_, thread)| thread);
+    let place = Place::new(room.room_id(), thread.as_deref());
+    let content = json!({
+        "msgtype": "m.notice",
+        "body": words::WANTS_WORDS,
+        "m.mentions": { "user_ids": [sender] },
+        "m.relates_to": send::relation(&place, Some(on)),
+    });
+    let teller = bot.clone();
+    bot.beside(LONGEST, async move {
+        let told = send::dispatch(&teller, &place, "m.room.message", content, Some(Urgency::Final)).await;
+        if let Err(error) = told {
+            tracing::warn!(%error, "nobody could be told that a reaction does not answer");
+        }
+    });
 }
 
 async fn seed(bot: Arc<Bot>, place: Place, id: OwnedEventId, emoji: Vec<String>) {

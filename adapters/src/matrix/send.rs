@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{
+    Approvals,
     bot::Bot,
     errors::{Failure, failure},
     html::html,
@@ -51,6 +52,9 @@ pub(super) async fn message(
     bot.sent.add(id.as_str(), Whose::Mine, place.thread.as_ref().map(ToString::to_string));
     if !choices.is_empty() {
         reactions::offer(bot, &place, &id, &choices);
+    }
+    if message.tone == Tone::Question && bot.config.approvals == Approvals::Replies {
+        bot.sent.wants_words(id.as_str());
     }
     Ok(MessageId::new(id.as_str()))
 }
@@ -242,7 +246,7 @@ fn content(message: &Outgoing, choices: &[(String, Choice)]) -> Value {
 }
 
 /// What the message belongs to: a thread, a message it answers, or both.
-fn relation(place: &Place, reply_to: Option<&MessageId>) -> Option<Value> {
+pub(super) fn relation(place: &Place, reply_to: Option<&MessageId>) -> Option<Value> {
     let reply_to = reply_to.map(MessageId::as_str).filter(|id| id.starts_with('$'));
     match (&place.thread, reply_to) {
         (Some(root), Some(id)) if id != root.as_str() => Some(json!({

@@ -1,7 +1,7 @@
 //! The bot's own messages, as far as they matter later: which they are, and what they offer to pick.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -26,6 +26,8 @@ struct State {
     threads: HashMap<String, (Whose, Option<String>)>,
     order: VecDeque<String>,
     offers: HashMap<String, Offer>,
+    /// Open questions that only words answer, until that was said of them.
+    by_words: HashSet<String>,
 }
 
 /// Who wrote a message.
@@ -56,6 +58,7 @@ impl Sent {
         {
             state.threads.remove(&oldest);
             state.offers.remove(&oldest);
+            state.by_words.remove(&oldest);
         }
     }
 
@@ -76,9 +79,20 @@ impl Sent {
         choices.iter().map(|(emoji, _)| emoji).filter(new).cloned().collect()
     }
 
+    /// The message is a question that only words answer.
+    pub(super) fn wants_words(&self, id: &str) {
+        self.lock().by_words.insert(id.to_owned());
+    }
+
+    /// Somebody reacts to such a question: `true` once, while it is open.
+    pub(super) fn says_that_it_wants_words(&self, id: &str) -> bool {
+        self.lock().by_words.remove(id)
+    }
+
     /// Nothing can be picked any more; returns the bot's own reactions to take away.
     pub(super) fn close(&self, id: &str) -> Vec<String> {
         let mut state = self.lock();
+        state.by_words.remove(id);
         let Some(offer) = state.offers.get_mut(id) else { return Vec::new() };
         offer.open = false;
         std::mem::take(&mut offer.seeds)
@@ -146,6 +160,17 @@ mod tests {
         assert!(!sent.seeded("$q", "$r2") && !sent.is_open("$q"));
         assert_eq!(sent.picked(&MessageId::new("$q"), "✅").as_deref(), Some("yes"));
         assert!(sent.close("$unknown").is_empty() && !sent.seeded("$unknown", "$r"));
+    }
+
+    #[test]
+    fn that_a_question_wants_words_is_said_once_and_only_while_it_is_open() {
+        let sent = Sent::default();
+        for id in ["$q", "$settled"] {
+            sent.wants_words(id);
+        }
+        assert!(sent.close("$settled").is_empty());
+        let said = ["$q", "$q", "$settled", "$other"].map(|id| sent.says_that_it_wants_words(id));
+        assert_eq!(said, [true, false, false, false]);
     }
 
     #[test]

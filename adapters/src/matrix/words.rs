@@ -18,6 +18,10 @@ pub(super) const WITHHELD: &str = "I could not decrypt your message: your app do
 /// A plain message where all is encrypted: the homeserver itself could have written it.
 pub(super) const NOT_ENCRYPTED: &str = "I do not act on a message that is not encrypted in an encrypted room. Please send it again from an app that encrypts.";
 
+/// A reaction to a question where `approvals` are by words.
+pub(super) const WANTS_WORDS: &str = "A reaction does not answer this question: reactions are not encrypted, and the operator of this bot wants \
+     answers that are (`approvals = \"replies\"` in bot.toml). Reply to it with yes or no.";
+
 /// The emoji of a verification, said by the bot in the room where it was asked for one.
 pub(super) fn emoji(shown: &str) -> String {
     format!("My emoji are: {shown}. Confirm in your app only if yours are the same.")

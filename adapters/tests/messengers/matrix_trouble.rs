@@ -112,6 +112,46 @@ async fn through_an_outage_nothing_is_lost_nothing_doubled_and_health_tells() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_homeserver_that_takes_everything_and_answers_nothing_loses_nothing_and_doubles_nothing() {
+    let mut place = Place::fresh(true).await;
+    place.config.request_timeout = Duration::from_secs(5);
+    let (adapter, mut inbox, supervised, stop) = place.supervised().await;
+    place.ann.say(&place.room, "!before").await;
+    inbox.recv().await.expect("heard");
+    // With this the room has the bot's keys.
+    adapter.send(&place.room(), &Outgoing::text("said in the light")).await.expect("sent");
+    place.proxy.all(Some(Fault::Hangs));
+    let dark = place.ann.say(&place.room, "!in the dark").await;
+    let (room, speaker) = (place.room(), adapter.clone());
+    let sending = tokio::spawn(async move {
+        for n in 0..3 {
+            let text = Outgoing::text(format!("said in the dark {n}"));
+            deliver::deliver(&*speaker, &room, &text).await.expect("delivered");
+        }
+    });
+    until("told by its health", || !supervised.health.snapshot().up).await;
+    let error = supervised.health.snapshot().last_error.expect("a reason");
+    // The first is taken, and the bot cannot know it.
+    place.see_message("said in the dark 0").await;
+    place.proxy.all(None);
+    sending.await.expect("sent");
+    until("up again", || supervised.health.snapshot().up).await;
+    let after = place.ann.say(&place.room, "!after").await;
+    let mut heard = Vec::new();
+    while heard.last() != Some(&after) {
+        heard.push(inbox.recv().await.expect("heard").id.as_str().to_owned());
+    }
+    assert_eq!(heard, [dark, after]);
+    place.see_message("said in the dark 2").await;
+    let texts: Vec<_> = place.shown().await.into_iter().map(|seen| seen.text).collect();
+    let all = ["said in the light", "said in the dark 0", "said in the dark 1", "said in the dark 2"];
+    assert_eq!(texts, all);
+    assert!(supervised.health.snapshot().reconnects >= 1 && !error.is_empty());
+    stop.cancel();
+    supervised.task.await.expect("it ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn more_messages_than_one_answer_holds_are_all_heard_in_order() {
     let place = Place::fresh(false).await;
     Session::open(&place).await.close().await;

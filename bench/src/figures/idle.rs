@@ -123,10 +123,11 @@ async fn frames(effort: Effort) -> anyhow::Result<(f64, f64, usize)> {
         .enumerate()
         .map(|(number, tree)| services.agents.register(tree.0.id(), entry(number)))
         .collect();
+    let room = adapters::Room::new("bench", "elsewhere");
     let (mut frames, mut by_hand, mut processes) = (Vec::new(), Vec::new(), 0);
     for round in 0..=effort.rounds() * 3 {
         let start = Instant::now();
-        let frame = frame_now(services, None);
+        let frame = frame_now(services, &room, None);
         let ours = start.elapsed();
         ensure!(frame.contains("bench:"), "a frame without agents: {frame}");
         let start = Instant::now();

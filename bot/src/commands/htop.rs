@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use adapters::Room;
 use async_trait::async_trait;
 
 use super::{
@@ -60,13 +61,15 @@ fn length(text: &str) -> Result<Duration, CommandError> {
     Ok(length)
 }
 
-/// A frame of this moment; `left` is the time until it ends, `None` for the last one.
-pub fn frame_now(services: &Services, left: Option<Duration>) -> String {
+/// A frame of this moment, as `room` sees it; `left` is the time until it ends, `None` for the last one.
+pub fn frame_now(services: &Services, room: &Room, left: Option<Duration>) -> String {
+    let here = room.to_string();
     let (machine, agents) = services.sample();
     let rows: Vec<AgentRow> = agents
         .into_iter()
         .map(|(entry, usage)| AgentRow {
-            name: entry.name,
+            // A room's id says nothing to people, on most messengers.
+            name: if entry.name == here { "this room".into() } else { entry.name },
             doing: entry.story.unwrap_or_default(),
             usage,
             elapsed: entry.since.elapsed(),

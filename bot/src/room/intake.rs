@@ -35,6 +35,7 @@ impl RoomTask {
             sender: incoming.sender.clone(),
             message: Some(incoming.id.clone()),
             addressed: incoming.addressed,
+            number: None,
         };
         if self.answers_question(&call, text, incoming.reply_to.as_ref()) {
             return;
@@ -80,7 +81,12 @@ impl RoomTask {
         // Where a reply to a pick is seen by that person alone, it names the pick; elsewhere there is nothing to reply to.
         let private = self.adapter.capabilities().private_replies;
         let message = private.then(|| incoming.id.clone());
-        let call = Call { sender: incoming.sender.clone(), message, addressed: Some(Addressed::Prefix) };
+        let call = Call {
+            sender: incoming.sender.clone(),
+            message,
+            addressed: Some(Addressed::Prefix),
+            number: None,
+        };
         if let Some((id, answer)) = Question::parse_key(key) {
             self.give_answer(&call, id, answer);
         } else if let Some(line) = key.strip_prefix("cmd:") {
@@ -119,7 +125,7 @@ impl RoomTask {
         !answers_nothing && !prose
     }
 
-    pub(super) async fn command(&mut self, command: Arc<dyn Command>, args: String, call: Call) {
+    pub(super) async fn command(&mut self, command: Arc<dyn Command>, args: String, mut call: Call) {
         let spec = command.spec();
         let role = self.services.access().role(&self.room, &call.sender.id);
         if role.is_none_or(|role| role < spec.role) {
@@ -131,8 +137,10 @@ impl RoomTask {
                 return self.say(replies::queue_full(QUEUE_LIMIT), Tone::Failure, call.message);
             }
             self.say(replies::command_waits(spec.name, position), Tone::Notice, call.message.clone());
+            call.number = self.keep_command(&*command, &args, &call, false);
             return self.queue.push_back(Waiting::Command { command, args, call });
         }
+        call.number = self.keep_command(&*command, &args, &call, true);
         self.run_command(&*command, &args, call).await;
     }
 
@@ -161,7 +169,16 @@ impl RoomTask {
         }
     }
 
+    /// Tells what a command answers. From then on a kill has nothing to tell of it, unless it goes on.
     pub(super) fn answer_command(&mut self, call: &Call, name: &'static str, result: CommandResult) {
+        let goes_on = matches!(result, Ok(Reply { then: Some(RoomAction::Later(_)), .. }));
+        self.tell_answer(call, name, result);
+        if let Some(number) = call.number.filter(|_| !goes_on) {
+            self.done_when_told(number);
+        }
+    }
+
+    fn tell_answer(&mut self, call: &Call, name: &'static str, result: CommandResult) {
         let reply = match result {
             Ok(reply) => reply,
             Err(error) => return self.say(self.explain(name, error), Tone::Failure, call.message.clone()),
@@ -248,6 +265,7 @@ impl RoomTask {
             addressed: incoming.addressed,
             shared: incoming.shared,
             sent_at: incoming.sent_at,
+            is_command: false,
         };
         let number = self.keep(self.services.store.queue_prompt(&self.room, &prompt));
         let busy = self.is_busy();
@@ -258,39 +276,9 @@ impl RoomTask {
         self.next_in_queue();
     }
 
-    /// A prompt of an earlier process: run again only if it had not begun and is not old.
-    pub(super) fn left_prompt(&mut self, number: i64, started: bool, prompt: QueuedPrompt) {
-        let age = self.services.clock.now().duration_since(prompt.sent_at).unwrap_or_default();
-        if started || age > self.services.config().catch_up.0 {
-            let text =
-                if started { replies::cut_by_restart(&prompt) } else { replies::skipped(&prompt, age) };
-            self.say(text, Tone::Notice, Some(prompt.message));
-            return self.done_when_told(number);
-        }
-        self.last.get_or_insert_with(|| prompt.message.clone());
-        self.queue.push_back(Waiting::Prompt { number: Some(number), prompt });
-        self.next_in_queue();
-    }
-
-    /// A prompt is over once the room has been told how it ended: a kill before that is told by the next start.
-    pub(super) fn done_when_told(&self, number: i64) {
-        let services = self.services.clone();
-        self.outbox.then(move || {
-            if let Err(error) = services.store.prompt_done(number) {
-                tracing::error!(%error, "a prompt that is over could not be taken out of the store");
-            }
-        });
-    }
-
     fn clear_queue(&mut self) {
         for waiting in std::mem::take(&mut self.queue) {
             self.forget(&waiting);
-        }
-    }
-
-    fn forget(&self, waiting: &Waiting) {
-        if let Waiting::Prompt { number: Some(number), .. } = waiting {
-            self.keep(self.services.store.prompt_done(*number));
         }
     }
 
@@ -306,6 +294,9 @@ impl RoomTask {
         match self.queue.pop_front() {
             Some(Waiting::Prompt { number, prompt }) => self.begin_turn(number, prompt),
             Some(Waiting::Command { command, args, call }) => {
+                if let Some(number) = call.number {
+                    self.keep(self.services.store.prompt_started(number));
+                }
                 let services = self.services.clone();
                 let room = self.room.clone();
                 let (view, capabilities) = (self.view(), self.adapter.capabilities());

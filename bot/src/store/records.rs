@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Store, StoreResult, seconds, time, to_json};
 use crate::permission::{OpenQuestion, RuleScope};
 
-/// A prompt as it waits in a room's queue.
+/// A prompt, or a command, as it waits in a room's queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueuedPrompt {
     /// The message that brought it.
@@ -26,6 +26,9 @@ pub struct QueuedPrompt {
     pub shared: bool,
     /// When it was sent.
     pub sent_at: SystemTime,
+    /// Whether `text` is a command, without prefix.
+    #[serde(default)]
+    pub is_command: bool,
 }
 
 impl QueuedPrompt {
@@ -39,6 +42,7 @@ impl QueuedPrompt {
             addressed: Some(Addressed::Direct),
             shared: false,
             sent_at: time(1_000),
+            is_command: false,
         }
     }
 }

@@ -26,7 +26,7 @@ pub enum Fault {
     AnswerLost,
     /// The connection ends without an answer.
     Cut,
-    /// Never answered.
+    /// Taken by the homeserver, and never answered.
     Hangs,
 }
 
@@ -169,6 +169,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         }
         Some(Fault::Cut) => return cut(),
         Some(Fault::Hangs) => {
+            let _ = shared.forward(request).await;
             tokio::time::sleep(Duration::from_secs(600)).await;
             return cut();
         }
