@@ -52,7 +52,9 @@ impl Program {
 
     /// A place for `storkit demo`, which makes a project of its own and takes `claude` from the PATH.
     pub fn for_the_demo() -> Self {
-        let mut program = Self::new(Vec::new(), Vec::new());
+        // No bot.toml says that this one is a secret.
+        let nothing = (place::TOKEN_VARIABLE.to_owned(), String::new());
+        let mut program = Self::new(Vec::new(), vec![nothing]);
         let folder = program.place.path().join("bin");
         fs::create_dir(&folder).expect("a folder");
         let words: Vec<String> = guarded(real_cli()).iter().map(|word| format!("'{word}'")).collect();
