@@ -215,8 +215,10 @@ impl World {
         let place = tempfile::tempdir().expect("a folder");
         let archive = format!("git -C {} archive main | tar -x", self.program.project().display());
         for line in [archive.as_str(), "sh gate.sh"] {
-            let run = std::process::Command::new("sh").args(["-c", line]).current_dir(place.path()).output();
-            let run = run.expect("a shell");
+            let mut shell = std::process::Command::new("sh");
+            // Here it is the test that runs the gate, and `script/test` gives the tests a secret.
+            shell.args(["-c", line]).current_dir(place.path()).env_remove("STORKIT_TEST_TOKEN");
+            let run = shell.output().expect("a shell");
             if !run.status.success() {
                 let said =
                     [String::from_utf8_lossy(&run.stderr), String::from_utf8_lossy(&run.stdout)].concat();
