@@ -9,7 +9,7 @@ mod room;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -56,7 +56,11 @@ pub struct Fake {
     capabilities: Capabilities,
     state: Mutex<State>,
     changes: watch::Sender<()>,
+    look: OnceLock<Look>,
 }
+
+/// See [`Fake::inspect`].
+type Look = Box<dyn Fn(&str) + Send + Sync>;
 
 struct State {
     identity: Identity,
@@ -137,7 +141,13 @@ impl Fake {
             sends: 0,
             edits: 0,
         };
-        Arc::new(Self { name, capabilities, state: Mutex::new(state), changes: watch::Sender::new(()) })
+        Arc::new(Self {
+            name,
+            capabilities,
+            state: Mutex::new(state),
+            changes: watch::Sender::new(()),
+            look: OnceLock::new(),
+        })
     }
 
     /// The conversation with this id; the same id is the same conversation.
@@ -148,6 +158,11 @@ impl Fake {
     /// How the bot is called here; `Timmy` with the prefix `!` unless told.
     pub fn set_identity(&self, identity: Identity) {
         self.change(|state| state.identity = identity);
+    }
+
+    /// `look` sees all that people are shown from now on: each state of a message, labels of choices, files. Once only.
+    pub fn inspect(&self, look: impl Fn(&str) + Send + Sync + 'static) {
+        let _ = self.look.set(Box::new(look));
     }
 
     /// The next send fails so. Called twice, the next two sends fail.
@@ -233,6 +248,13 @@ impl Fake {
         });
     }
 
+    fn show(&self, message: &Outgoing) {
+        if let Some(look) = self.look.get() {
+            look(&message.markdown);
+            message.choices.iter().for_each(|choice| look(&choice.label));
+        }
+    }
+
     fn check_message(&self, message: &Outgoing) -> Result<(), AdapterError> {
         if message.markdown.len() > self.capabilities.max_len {
             return Err(AdapterError::Rejected(format!("a message of {} bytes", message.markdown.len())));
@@ -283,6 +305,7 @@ impl Adapter for Fake {
 
     async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
         self.check_message(message)?;
+        self.show(message);
         self.change(|state| {
             state.fault(|state| &mut state.send_faults)?;
             state.sends += 1;
@@ -298,6 +321,7 @@ impl Adapter for Fake {
             return Err(AdapterError::Unsupported("editing a message"));
         }
         self.check_message(message)?;
+        self.show(message);
         self.change(|state| {
             state.fault(|state| &mut state.edit_faults)?;
             let shown = state.log(room).find(id);
@@ -312,6 +336,10 @@ impl Adapter for Fake {
     async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
         if !self.capabilities.files {
             return Err(AdapterError::Unsupported("sending a file"));
+        }
+        if let Some(look) = self.look.get() {
+            look(&file.caption);
+            look(&String::from_utf8_lossy(&file.bytes));
         }
         self.change(|state| {
             state.fault(|state| &mut state.upload_faults)?;

@@ -177,11 +177,23 @@ fn string_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
 pub struct Loaded {
     /// The settings.
     pub config: Config,
-    /// Environment variables that `${VAR}` named: the bot's secrets, kept from the agents.
+    /// Environment variables that `${VAR}` named, and [`USUAL_SECRETS`]: the bot's secrets, kept from the agents.
     pub secret_env: Vec<String>,
     /// The file, whether it exists or not.
     pub path: PathBuf,
 }
+
+/// The messengers' secrets under the names that `bot.toml.example` and the guides give them. They are in the environment also
+/// where `bot.toml` does not name them: a messenger that is switched off, one file of variables for all.
+pub const USUAL_SECRETS: [&str; 7] = [
+    "MATRIX_PASSWORD",
+    "SLACK_BOT_TOKEN",
+    "SLACK_APP_TOKEN",
+    "SLACK_SIGNING_SECRET",
+    "WHATSAPP_ACCESS_TOKEN",
+    "WHATSAPP_APP_SECRET",
+    "WHATSAPP_VERIFY_TOKEN",
+];
 
 /// What is wrong with a `bot.toml`. Each is one sentence for the person who wrote it; the exit code is 2.
 #[derive(Debug, thiserror::Error)]
@@ -250,7 +262,8 @@ impl Config {
         })?;
         check_keys(&table, path)?;
         let misfit = |Misfit { key, why }| ConfigError::Value { path: path.into(), key, why };
-        let secret_env = toml_keys::expand(&mut table, &lookup).map_err(misfit)?;
+        let mut secret_env = toml_keys::expand(&mut table, &lookup).map_err(misfit)?;
+        secret_env.extend(USUAL_SECRETS.map(String::from));
         let config: Self = toml_keys::deserialize(table).map_err(misfit)?;
         config.check(path)?;
         Ok(Loaded { config, secret_env, path: path.into() })
@@ -389,8 +402,25 @@ mod tests {
     fn variables_are_expanded_and_remembered_as_secrets() {
         let loaded = parse("[claude]\nenv = { A = \"x-${TOKEN}-y\" }").unwrap();
         assert_eq!(loaded.config.claude.env["A"], "x-s3cret-y");
-        assert_eq!(loaded.secret_env, ["TOKEN"]);
+        let all: Vec<&str> = std::iter::once("TOKEN").chain(USUAL_SECRETS).collect();
+        assert_eq!(loaded.secret_env, all);
         assert!(sentence("display_name = \"${NOPE}\"").contains("`NOPE` is not set"));
+    }
+
+    #[test]
+    fn the_usual_secrets_are_those_that_the_example_and_the_container_name() {
+        let (example, container) =
+            (include_str!("../../bot.toml.example"), include_str!("../../docker/example.env"));
+        for name in USUAL_SECRETS {
+            assert!(
+                example.contains(&format!("${{{name}}}")) && container.contains(&format!("\n{name}=")),
+                "{name}"
+            );
+        }
+        let named = example.split("${").skip(1).filter_map(|rest| rest.split('}').next());
+        let secret = |name: &&str| ["TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
+        let named: Vec<&str> = named.filter(secret).collect();
+        assert!(named.iter().all(|name| USUAL_SECRETS.contains(name)), "{named:?}");
     }
 
     #[test]

@@ -52,3 +52,45 @@ pub fn start(target: Target<'_>, redactor: Redactor) -> io::Result<()> {
     }));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::config::Config;
+
+    const TOKEN: &str = "xoxb-of-a-panic-4711";
+    const CHILD: &str = "STORKIT_TEST_PANICS";
+
+    /// Logging is started once for a process, so this runs in one of its own; see the test below.
+    #[test]
+    fn panics_of_the_child() {
+        let Some(folder) = std::env::var_os(CHILD) else { return };
+        let file = Path::new(&folder).join("bot.toml");
+        let toml = "[slack]\nbot_token = \"${TOKEN}\"\napp_token = \"xapp-1\"\nallowed_users = [\"U1\"]\n";
+        std::fs::write(&file, toml).unwrap();
+        let loaded = Config::load(&file, |name| (name == "TOKEN").then(|| TOKEN.to_owned())).unwrap();
+        start(Target::Stderr, Redactor::new(&loaded, |_| None)).unwrap();
+        let text = std::panic::catch_unwind(|| panic!("a text with {TOKEN}"));
+        let thread = std::thread::spawn(|| panic!("in a thread with {:?}", Some(TOKEN))).join();
+        let wrong: Result<(), String> = Err(format!("an error with {TOKEN}"));
+        let unwrapped = std::panic::catch_unwind(move || wrong.expect("it works"));
+        assert!(text.is_err() && thread.is_err() && unwrapped.is_err());
+    }
+
+    #[test]
+    fn a_panic_is_logged_without_the_secret_in_its_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "logging::tests::panics_of_the_child"]).env(CHILD, folder.path());
+        let output = child.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "1").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        for words in ["panic: a text with [redacted]", "in a thread with", "an error with [redacted]"] {
+            assert!(said.contains(words), "{words:?} is not in: {said}");
+        }
+        assert!(!said.contains(TOKEN), "{said}");
+    }
+}

@@ -152,8 +152,9 @@ impl Command for Defect {
 
     async fn run(&self, cx: Context<'_>) -> CommandResult {
         match cx.args {
-            "later" => Ok(Reply::text("Soon.").then(RoomAction::Later(Box::pin(async { panic!("later") })))),
-            _ => panic!("a defect"),
+            "later" => Ok(Reply::text("Soon.")
+                .then(RoomAction::Later(Box::pin(async { panic!("later, with {}", e2e::TOKEN) })))),
+            _ => panic!("a defect with {}", e2e::TOKEN),
         }
     }
 }

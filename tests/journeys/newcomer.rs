@@ -8,7 +8,7 @@ use e2e::Program;
 use crate::real::bash;
 
 fn said(program: &Program, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = program.command(arguments).output().expect("it runs");
+    let output = program.finish(&mut program.command(arguments));
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }

@@ -214,7 +214,7 @@ fn doctor_tells_by_its_exit_code_whether_a_prompt_can_work() {
     assert_eq!(well.status.code(), Some(0), "{}", out(&well));
     assert!(out(&well).contains("Claude Code 2.1.330") && out(&well).contains("has a key"), "{}", out(&well));
 
-    let without = program.command(&["doctor"]).env("ANTHROPIC_API_KEY", "").output().expect("it runs");
+    let without = program.finish(program.command(&["doctor"]).env("ANTHROPIC_API_KEY", ""));
     assert_eq!(without.status.code(), Some(1), "{}", out(&without));
     assert!(out(&without).contains("Set `ANTHROPIC_API_KEY`"), "{}", out(&without));
     assert!(!program.file(".storkit/state.db").exists(), "a check begins no state");

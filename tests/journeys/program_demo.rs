@@ -1,6 +1,6 @@
 //! `storkit demo`: what a newcomer does first, with the real CLI; as a script, and in a real terminal.
 
-use e2e::{Program, Screen};
+use e2e::Program;
 
 #[test]
 fn the_demo_answers_a_script_and_says_that_it_is_a_demo() {
@@ -18,7 +18,7 @@ fn the_demo_answers_a_script_and_says_that_it_is_a_demo() {
 #[test]
 fn the_demo_in_a_terminal_takes_typing_completion_a_choice_and_htop() {
     let program = Program::for_the_demo();
-    let screen = Screen::run(&program.command(&["demo"]));
+    let screen = program.screen(&program.command(&["demo"]));
     screen.see("This is a demo.");
 
     screen.types("vers");

@@ -3,12 +3,12 @@
 use std::{net::TcpListener, process::Stdio};
 
 use e2e::{Program, Serving};
-use services::slack::{APP_TOKEN, BOT, BOT_TOKEN, Fault, Message, SIGNING_SECRET, Slack};
+use services::slack::{BOT, BOT_TOKEN, Fault, Message, Slack};
 
 /// Ann may everything, Bob may talk, and nobody else is heard.
 fn section(slack: &Slack) -> String {
     format!(
-        "display_name = \"Timmy\"\n[slack]\nbot_token = \"{BOT_TOKEN}\"\napp_token = \"{APP_TOKEN}\"\n\
+        "display_name = \"Timmy\"\n[slack]\nbot_token = \"${{SLACK_BOT_TOKEN}}\"\napp_token = \"${{SLACK_APP_TOKEN}}\"\n\
          channel_ids = [\"C1\", \"C11\", \"C12\", \"C13\", \"C14\", \"C15\"]\nallowed_users = [\"U1\", \"U2\"]\n\
          approvers = [\"U1\"]\napi_url = \"{}\"\n",
         slack.api_url()
@@ -19,15 +19,9 @@ async fn start() -> (Slack, Program, Serving) {
     let slack = Slack::start().await;
     let program = Program::with_stand_in();
     program.write_config(&section(&slack));
-    let serving = serve(&program);
+    let serving = program.serve();
     slack.connected(1).await;
     (slack, program, serving)
-}
-
-/// With all that the log can tell, so that a secret in it would be found.
-fn serve(program: &Program) -> Serving {
-    let mut command = program.command(&["serve", "--port", "0"]);
-    Serving::new(command.env("RUST_LOG", "debug").spawn().expect("storkit starts"))
 }
 
 /// In the thread below this message.
@@ -157,7 +151,7 @@ async fn everything_is_acknowledged_while_a_turn_runs_and_repeats_run_nothing_tw
     serving.kill_9();
     slack.redeliver("D1", &once);
     let opened = slack.opened();
-    let serving = serve(&program);
+    let serving = program.serve();
     slack.connected(opened + 1).await;
     slack.say("D1", "U1", "echo marker");
     slack.see("D1", "echo: marker").await;
@@ -168,7 +162,7 @@ async fn everything_is_acknowledged_while_a_turn_runs_and_repeats_run_nothing_tw
     let (code, log) = serving.end();
     assert_eq!(code, Some(0));
     assert!(log.contains("slack"), "it logs something");
-    for secret in [BOT_TOKEN, APP_TOKEN, "ticket=", "/response/"] {
+    for secret in ["ticket=", "/response/"] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
 }
@@ -239,9 +233,9 @@ async fn wrong_settings_end_the_start_with_a_sentence_that_names_the_key() {
     };
     let good = section(&slack);
     for (from, to, key, why) in [
-        (BOT_TOKEN, "xoxb-wrong", "slack.bot_token", "Slack refuses it (`invalid_auth`)"),
-        (BOT_TOKEN, "xapp-mixed-up", "slack.bot_token", "begins with xoxb-"),
-        (APP_TOKEN, "xapp-wrong", "slack.app_token", "Slack refuses it (`invalid_auth`)"),
+        ("${SLACK_BOT_TOKEN}", "xoxb-wrong", "slack.bot_token", "Slack refuses it (`invalid_auth`)"),
+        ("${SLACK_BOT_TOKEN}", "xapp-mixed-up", "slack.bot_token", "begins with xoxb-"),
+        ("${SLACK_APP_TOKEN}", "xapp-wrong", "slack.app_token", "Slack refuses it (`invalid_auth`)"),
         ("[\"U1\", \"U2\"]\napprovers = [\"U1\"]", "[]", "slack.allowed_users", "nobody would be heard"),
         ("\"C1\"", "\"general\"", "slack.channel_ids", "`general` is no id"),
     ] {
@@ -260,8 +254,8 @@ async fn over_http_it_is_the_same_bot() {
     let port =
         TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
     let section = section(&slack)
-        .replace(&format!("app_token = \"{APP_TOKEN}\"\n"), "mode = \"http\"\n")
-        .replace("channel_ids", &format!("signing_secret = \"{SIGNING_SECRET}\"\nchannel_ids"));
+        .replace("app_token = \"${SLACK_APP_TOKEN}\"\n", "mode = \"http\"\n")
+        .replace("channel_ids", "signing_secret = \"${SLACK_SIGNING_SECRET}\"\nchannel_ids");
     program.write_config(&format!("{section}[http]\nwebhook_listen = \"127.0.0.1:{port}\"\n"));
     let _serving = program.serve();
     let at = |path: &str| format!("http://127.0.0.1:{port}/webhook/slack{path}");

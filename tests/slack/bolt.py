@@ -13,8 +13,8 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError
 from slack_sdk.http_retry.builtin_handlers import RateLimitErrorRetryHandler
 
-BOT_TOKEN, APP_TOKEN = "xoxb-stand-in", "xapp-stand-in"
-SIGNING_SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+BOT_TOKEN, APP_TOKEN = "xoxb-m4rked-5ecret", "xapp-m4rked-5ecret"
+SIGNING_SECRET = "8f742231b10e8888m4rked-5ecret"
 
 logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
 url = sys.argv[1].rstrip("/") + "/"

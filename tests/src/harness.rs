@@ -20,7 +20,8 @@ use bot::{
     http::scripted_model::{Script, ScriptedModel, Seen},
 };
 use pipeline::Project;
-use tempfile::TempDir;
+
+use crate::place::{self, Place};
 
 /// Which Claude Code CLI the bot drives.
 pub enum Cli {
@@ -54,8 +55,8 @@ pub struct Bot {
     pub app: App,
     /// Its first messenger.
     pub fake: Arc<Fake>,
-    folder: TempDir,
     setup: Setup,
+    place: Arc<Place>,
 }
 
 impl Setup {
@@ -156,17 +157,17 @@ impl Setup {
 
     /// Makes the project and starts the bot.
     pub async fn start(self) -> Bot {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        git_project(&folder.path().join("project"));
+        let place = Arc::new(Place::new());
+        git_project(&place.project());
         for (path, _) in &self.committed {
-            self.commit(folder.path(), path);
+            self.commit(place.path(), path);
         }
         for (path, text) in &self.files {
-            let path = folder.path().join("project").join(path);
+            let path = place.project().join(path);
             fs::create_dir_all(path.parent().expect("a folder in the project")).expect("its folder is made");
             fs::write(path, text).expect("the file is written");
         }
-        self.start_in(folder).await.expect("the bot starts")
+        self.start_in(place).await.expect("the bot starts")
     }
 
     fn commit(&self, folder: &Path, path: &str) {
@@ -179,8 +180,8 @@ impl Setup {
         git(&project, &["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", path]);
     }
 
-    async fn start_in(self, folder: TempDir) -> Result<Bot, StartError> {
-        let project = Project::open(&folder.path().join("project")).expect("the project opens");
+    async fn start_in(self, place: Arc<Place>) -> Result<Bot, StartError> {
+        let project = Project::open(&place.project()).expect("the project opens");
         let file = project.dir().join("bot.toml");
         if !file.exists() {
             fs::write(&file, &self.toml).expect("bot.toml is written");
@@ -188,8 +189,18 @@ impl Setup {
         let mut loaded = Config::load(&file, |name| std::env::var(name).ok()).expect("a valid bot.toml");
         loaded.config.http.port = 0;
         loaded.config.claude.command = self.command();
-        for (name, value) in self.environment(folder.path()) {
+        for (name, value) in self.environment(&place) {
             loaded.config.claude.env.insert(name, value);
+        }
+        // As if bot.toml named it; `script/test` sets it.
+        loaded.secret_env.push(place::TOKEN_VARIABLE.to_owned());
+        for fake in &self.adapters {
+            let place = Arc::downgrade(&place);
+            fake.inspect(move |shown| {
+                if let Some(place) = place.upgrade() {
+                    place.look("a room", shown);
+                }
+            });
         }
         let people = People::from(adapters::People {
             allowed_users: self.users.clone(),
@@ -214,27 +225,30 @@ impl Setup {
         };
         let app = App::start_with(options, (self.commands)()).await?;
         let fake = self.adapters[0].clone();
-        Ok(Bot { app, fake, folder, setup: self })
+        Ok(Bot { app, fake, setup: self, place })
     }
 
     fn command(&self) -> Vec<String> {
         match &self.cli {
             Cli::StandIn => vec![beside_the_tests("claude-stand-in").display().to_string()],
-            Cli::Real(_) => vec![real_cli()],
+            Cli::Real(_) => guarded(real_cli()),
             Cli::Program(command) => command.clone(),
         }
     }
 
     /// A home of its own, so that nothing of the person's takes part.
-    fn environment(&self, folder: &Path) -> Vec<(String, String)> {
+    fn environment(&self, place: &Place) -> Vec<(String, String)> {
+        let folder = place.path();
         let mut environment = vec![
+            place.report_variable(),
+            ("GATEWAY_TOKEN".to_owned(), place::TOKEN.to_owned()),
             ("HOME".to_owned(), folder.join("home").display().to_string()),
             ("CLAUDE_CONFIG_DIR".to_owned(), folder.join("home/.claude").display().to_string()),
             ("CLAUDE_CODE_MAX_RETRIES".to_owned(), "1".to_owned()),
         ];
         if let Cli::Real(model) = &self.cli {
             environment.push(("ANTHROPIC_BASE_URL".to_owned(), model.base_url()));
-            environment.push(("ANTHROPIC_API_KEY".to_owned(), "test".to_owned()));
+            environment.push(("ANTHROPIC_API_KEY".to_owned(), place::KEY.to_owned()));
             environment.push(("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC".to_owned(), "1".to_owned()));
         }
         environment.extend(self.claude_env.iter().cloned());
@@ -258,7 +272,7 @@ impl Bot {
 
     /// A path in the project.
     pub fn file(&self, path: &str) -> PathBuf {
-        self.folder.path().join("project").join(path)
+        self.place.project().join(path)
     }
 
     /// Waits until the pipeline has begun.
@@ -277,6 +291,7 @@ impl Bot {
         };
         while !done() {
             let next = tokio::time::timeout(Duration::from_secs(120), events.recv()).await;
+            self.place.look_at_processes(std::process::id());
             assert!(next.is_ok(), "story {story} is not done: {:?}", pipeline.snapshot());
         }
     }
@@ -296,17 +311,17 @@ impl Bot {
 
     /// The home that the CLI runs with.
     pub fn home(&self) -> PathBuf {
-        self.folder.path().join("home")
+        self.place.path().join("home")
     }
 
     /// Ends the bot in good order and starts it again on the same project; the room's picture stays.
     pub async fn restart(self) -> Self {
-        let Self { app, fake: _, folder, mut setup } = self;
+        let Self { app, fake: _, mut setup, place } = self;
         app.shutdown().await;
         // A fresh messenger: the old one's connection ended with its bot.
         setup.adapters =
             setup.adapters.iter().map(|old| Fake::with(old.name(), old.capabilities())).collect();
-        setup.start_in(folder).await.expect("the bot starts again")
+        setup.start_in(place).await.expect("the bot starts again")
     }
 
     /// How many Claude Code processes live.
@@ -354,6 +369,11 @@ pub fn git_project(path: &Path) {
         let status = Command::new("git").arg("-C").arg(path).args(arguments).status().expect("git runs");
         assert!(status.success(), "git {arguments:?}");
     }
+}
+
+/// The program as an agent, which looks for secrets of the bot before it starts.
+pub fn guarded(program: String) -> Vec<String> {
+    vec![beside_the_tests("claude-stand-in").display().to_string(), "--guard".to_owned(), program]
 }
 
 /// The real CLI: where `script/test` put it.

@@ -1,12 +1,14 @@
 //! What journeys need: a bot with a fake messenger, the stand-in CLI or the real one, a project in a temporary folder.
 
 mod harness;
+mod place;
 mod process;
 mod program;
 mod screen;
 mod serving;
 
 pub use harness::{Bot, Cli, Setup, git};
+pub use place::{KEY, TOKEN};
 pub use process::{PidPost, ended, kill_9, runs, terminate};
 pub use program::Program;
 pub use screen::Screen;

@@ -2,9 +2,14 @@
 
 use std::{
     process::{Command, Output},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
+
+use crate::place::Place;
 
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -17,6 +22,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// A tmux server of its own with one window; killed when dropped.
 pub struct Screen {
     socket: String,
+    place: Arc<Place>,
 }
 
 impl Screen {
@@ -24,9 +30,9 @@ impl Screen {
     ///
     /// # Panics
     /// Where tmux is missing.
-    pub fn run(command: &Command) -> Self {
+    pub(crate) fn run(command: &Command, place: Arc<Place>) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let screen = Self { socket: format!("storkit-test-{}-{number}", std::process::id()) };
+        let screen = Self { socket: format!("storkit-test-{}-{number}", std::process::id()), place };
         let mut tmux = Command::new("tmux");
         tmux.args(["-L", &screen.socket, "-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "40"]);
         tmux.args(["sh", "-c", "\"$@\"; echo \"ended with $?\"; exec cat", "sh"]);
@@ -76,7 +82,9 @@ impl Screen {
     }
 
     fn shown(&self) -> String {
-        String::from_utf8_lossy(&self.tmux(&["capture-pane", "-p"]).stdout).into_owned()
+        let shown = String::from_utf8_lossy(&self.tmux(&["capture-pane", "-p"]).stdout).into_owned();
+        self.place.look("a screen", &shown);
+        shown
     }
 
     fn tmux(&self, arguments: &[&str]) -> Output {

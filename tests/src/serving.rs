@@ -3,15 +3,20 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::net::UnixStream,
-    path::Path,
     process::Child,
-    sync::mpsc::{self, Receiver},
-    time::Duration,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver},
+    },
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
-use crate::process::{kill_9, terminate};
+use crate::{
+    place::Place,
+    process::{kill_9, terminate},
+};
 
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,6 +26,7 @@ pub struct Serving {
     child: Child,
     lines: Receiver<String>,
     said: String,
+    place: Arc<Place>,
     /// The port of its loopback listener.
     pub port: u16,
 }
@@ -31,6 +37,7 @@ pub struct Terminal {
     lines: Receiver<String>,
     heard: Vec<String>,
     tickets: u64,
+    place: Arc<Place>,
 }
 
 impl Serving {
@@ -38,9 +45,9 @@ impl Serving {
     ///
     /// # Panics
     /// With what it said, if it ends first.
-    pub fn new(mut child: Child) -> Self {
+    pub(crate) fn new(mut child: Child, place: Arc<Place>) -> Self {
         let lines = lines_of(child.stderr.take().expect("standard error is a pipe"));
-        let mut serving = Self { child, lines, said: String::new(), port: 0 };
+        let mut serving = Self { child, lines, said: String::new(), place, port: 0 };
         serving.serves_again();
         serving
     }
@@ -70,15 +77,18 @@ impl Serving {
 
     /// SIGKILL, and its end.
     pub fn kill_9(mut self) {
+        self.place.look_at_processes(self.child.id());
         kill_9(self.pid());
         self.child.wait().expect("it ends");
     }
 
     /// SIGTERM, and its exit code and log.
     pub fn end(mut self) -> (Option<i32>, String) {
+        self.place.look_at_processes(self.child.id());
         terminate(self.pid());
         while self.next_line().is_some() {}
         let status = self.child.wait().expect("it ends");
+        self.place.look_hard("the log", &self.said);
         (status.code(), std::mem::take(&mut self.said))
     }
 
@@ -103,25 +113,38 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.place.look_at_processes(self.child.id());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Its last words; an orphan of it may hold the pipe open.
+        let until = Instant::now() + Duration::from_secs(2);
+        while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            self.said.push_str(&line);
+            self.said.push('\n');
+        }
         if std::thread::panicking() {
-            while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(1)) {
-                self.said.push_str(&line);
-                self.said.push('\n');
-            }
             eprintln!("--- log of storkit\n{}---", self.said);
         }
+        self.place.look_hard("the log", &self.said);
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.heard.extend(self.lines.try_iter());
+        self.place.look_hard("a terminal", &self.heard());
     }
 }
 
 impl Terminal {
     /// Attaches to the storkit that serves this project.
-    pub fn attach(project: &Path) -> Self {
-        let socket = project.join(".storkit/run/console.sock");
+    pub(crate) fn attach(place: Arc<Place>) -> Self {
+        let socket = place.project().join(".storkit/run/console.sock");
         let stream = UnixStream::connect(&socket).expect("a storkit listens");
         let lines = lines_of(stream.try_clone().expect("another handle"));
-        let mut terminal = Self { stream, lines, heard: Vec::new(), tickets: 0 };
+        let mut terminal = Self { stream, lines, heard: Vec::new(), tickets: 0, place };
         terminal.tell(&json!({ "type": "hello" }));
         terminal
     }

@@ -7,6 +7,8 @@
 //! control protocol only. The last line of a prompt that begins with a directive decides (a name as in
 //! `Ann: echo hi` may stand before it); without one the answer is `You said: PROMPT`.
 //!
+//! It refuses to start where it finds one of the bot's secrets, and looks for them before other programs, too (`guard.rs`).
+//!
 //! | directive | what it does |
 //! |---|---|
 //! | `echo TEXT` | answers `echo: TEXT` |
@@ -34,6 +36,8 @@
 
 #[path = "../stand_in/arguments.rs"]
 mod arguments;
+#[path = "../stand_in/guard.rs"]
+mod guard;
 #[path = "../stand_in/lines.rs"]
 mod lines;
 #[path = "../stand_in/session.rs"]
@@ -52,6 +56,7 @@ use session::Session;
 use talk::Talk;
 
 fn main() {
+    guard::stand();
     let words = std::env::args().skip(1);
     if std::env::args().nth(1).as_deref() == Some("--version") {
         println!("2.1.330 (Claude Code)");

@@ -80,7 +80,7 @@ impl Synapse {
     pub async fn register(&self, name: &str) -> Account {
         let number = self.users.fetch_add(1, Ordering::Relaxed);
         let name = format!("{name}{number}");
-        let password = format!("password of {name}");
+        let password = format!("{} password of {name}", crate::MARK);
         let body = json!({
             "username": name, "password": password, "inhibit_login": true, "auth": { "type": "m.login.dummy" },
         });

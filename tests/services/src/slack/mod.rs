@@ -32,11 +32,11 @@ use state::State;
 pub use state::{Call, Fault, Message};
 
 /// The bot's token.
-pub const BOT_TOKEN: &str = "xoxb-stand-in";
+pub const BOT_TOKEN: &str = "xoxb-m4rked-5ecret";
 /// The app's token for Socket Mode.
-pub const APP_TOKEN: &str = "xapp-stand-in";
+pub const APP_TOKEN: &str = "xapp-m4rked-5ecret";
 /// What requests of the HTTP mode are signed with.
-pub const SIGNING_SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
+pub const SIGNING_SECRET: &str = "8f742231b10e8888m4rked-5ecret";
 /// The bot's user id.
 pub const BOT: &str = "U0BOT";
 /// The bot's id as an app.
@@ -91,7 +91,12 @@ impl Slack {
 impl Drop for Slack {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);
-        self.shared.state().drop_sockets();
+        let shown = {
+            let mut state = self.shared.state();
+            state.drop_sockets();
+            state.all_shown()
+        };
+        crate::no_secret_in("Slack", &shown);
     }
 }
 

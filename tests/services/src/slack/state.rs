@@ -181,6 +181,20 @@ impl State {
         }
     }
 
+    /// All that people were ever shown: messages and files as they stand, and what was asked for on the way there.
+    pub fn all_shown(&self) -> String {
+        let messages = self.messages.iter().map(Message::shown);
+        let calls = self.calls.iter().map(|call| {
+            let mut body = call.body.clone();
+            // Where a token belongs.
+            if let Some(arguments) = body.as_object_mut() {
+                arguments.remove("token");
+            }
+            body.to_string()
+        });
+        messages.chain(calls).collect::<Vec<_>>().join("\n")
+    }
+
     pub fn message(&mut self, channel: &str, ts: &str) -> Option<&mut Message> {
         self.messages.iter_mut().find(|message| message.channel == channel && message.ts == ts)
     }
