@@ -118,3 +118,27 @@ async fn a_repositorys_own_settings_are_text_for_the_model_and_nothing_more() {
     assert!(!bot.file("pwned").exists());
     bot.app.shutdown().await;
 }
+
+/// An agent of another project, in its sandbox, sees this one's socket; who attaches is an operator.
+#[test]
+fn a_process_of_a_sandbox_cannot_attach_to_the_console() {
+    const ASK: &str = "import socket, sys; it = socket.socket(socket.AF_UNIX); it.settimeout(60); it.connect(sys.argv[1]); \
+                       it.sendall(b'{\"type\":\"hello\"}\\n'); print(len(it.recv(1)))";
+    let program = e2e::Program::with_stand_in();
+    let mut serving = program.serve();
+    let socket = program.file(".storkit/run/console.sock");
+    let ask = |command: &[&str]| {
+        let output = std::process::Command::new(command[0])
+            .args(&command[1..])
+            .args(["python3", "-c", ASK])
+            .arg(&socket)
+            .output()
+            .expect("it runs");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    assert_eq!(ask(&["env"]), "1", "outside it is answered");
+    let sandbox = ["bwrap", "--bind", "/", "/", "--dev", "/dev", "--unshare-pid", "--proc", "/proc"];
+    let said = ask(&sandbox);
+    assert!(said.is_empty() || said == "0", "{said}");
+    serving.logs("a process of a sandbox tried to attach");
+}

@@ -153,7 +153,10 @@ impl Console {
         let Some(listening) = listening else { return std::future::pending().await };
         loop {
             match listening.listener.accept().await {
-                Ok((stream, _)) => self.attach(stream),
+                Ok((stream, _)) if socket::is_free(&stream) => self.attach(stream),
+                Ok(_) => {
+                    tracing::warn!("a process of a sandbox tried to attach to the console and was refused")
+                }
                 // Out of file handles, most likely: the terminals that are attached are served on.
                 Err(error) => {
                     tracing::warn!(%error, "a console terminal could not attach");

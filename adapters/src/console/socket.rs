@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::fs::{Mode, OFlags};
-use tokio::net::{UnixListener, UnixSocket};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 /// Bytes of `sun_path` without its final zero (`unix(7)`).
 const LONGEST: usize = 107;
@@ -43,6 +43,19 @@ pub(super) fn listen(path: &Path) -> io::Result<Listening> {
     at(path, |reachable| socket.bind(reachable))?;
     rustix::fs::chmod(path, owner_only)?;
     Ok(Listening { listener: socket.listen(BACKLOG)?, path: path.to_owned() })
+}
+
+/// Whether the peer is no process of a sandbox. The owner's agents run as the owner, and the socket of one project may be seen from
+/// the sandbox of another one; who attaches is an operator.
+pub(super) fn is_free(stream: &UnixStream) -> bool {
+    let Some(pid) = stream.peer_cred().ok().and_then(|peer| peer.pid()) else { return false };
+    // Outside of this container: it may do all that we may.
+    if pid == 0 {
+        return true;
+    }
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid")).ok();
+    // A process that has ended, or hides, is none of ours.
+    namespace("self").is_none_or(|ours| namespace(&pid.to_string()) == Some(ours))
 }
 
 fn remove_stale(path: &Path) -> io::Result<()> {
