@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// The gate sees a broken merge: half a shared file, or a story without its file.
 /// It is agents' code, too, and has none of the bot's secrets.
 const GATE: &str = r#"set -e
-if env | grep -v '^ANTHROPIC_API_KEY=' | grep m4rked-5ecret; then exit 1; fi
+if env | grep -v '^ANTHROPIC_API_KEY=' | grep "m4rke[d]-5ecret"; then exit 1; fi
 if grep -rl '<<<<<<<' stories shared.txt; then exit 1; fi
 for file in stories/*.txt; do test "$(cat "$file")" = "story $(basename "$file" .txt)"; done
 test "$(sort shared.txt | uniq -d | wc -l)" = 0
