@@ -63,6 +63,10 @@ mod tests {
     const TOKEN: &str = "xoxb-of-a-panic-4711";
     const CHILD: &str = "STORKIT_TEST_PANICS";
 
+    fn refused() -> Result<(), String> {
+        Err(format!("an error with {TOKEN}"))
+    }
+
     /// Logging is started once for a process, so this runs in one of its own; see the test below.
     #[test]
     fn panics_of_the_child() {
@@ -74,8 +78,7 @@ mod tests {
         start(Target::Stderr, Redactor::new(&loaded, |_| None)).unwrap();
         let text = std::panic::catch_unwind(|| panic!("a text with {TOKEN}"));
         let thread = std::thread::spawn(|| panic!("in a thread with {:?}", Some(TOKEN))).join();
-        let wrong: Result<(), String> = Err(format!("an error with {TOKEN}"));
-        let unwrapped = std::panic::catch_unwind(move || wrong.expect("it works"));
+        let unwrapped = std::panic::catch_unwind(|| refused().expect("it works"));
         assert!(text.is_err() && thread.is_err() && unwrapped.is_err());
     }
 
