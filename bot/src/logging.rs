@@ -74,7 +74,9 @@ mod tests {
         start(Target::Stderr, Redactor::new(&loaded, |_| None)).unwrap();
         let text = std::panic::catch_unwind(|| panic!("a text with {TOKEN}"));
         let thread = std::thread::spawn(|| panic!("in a thread with {:?}", Some(TOKEN))).join();
-        let wrong: Result<(), String> = Err(format!("an error with {TOKEN}"));
+        let wrong =
+            std::fs::read_to_string(Path::new(&folder).join(format!("an error with {TOKEN}")).join("x"));
+        let wrong = wrong.map_err(|error| format!("an error with {TOKEN}: {error}"));
         let unwrapped = std::panic::catch_unwind(move || wrong.expect("it works"));
         assert!(text.is_err() && thread.is_err() && unwrapped.is_err());
     }
