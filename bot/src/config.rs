@@ -181,6 +181,15 @@ pub struct Loaded {
     pub secret_env: Vec<String>,
     /// The file, whether it exists or not.
     pub path: PathBuf,
+    /// What of its text tells whether it is another one now; see [`mark`].
+    pub mark: u64,
+}
+
+/// Equal for equal texts. A number, since the text itself may hold secrets.
+pub fn mark(text: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    std::hash::Hash::hash(text, &mut hasher);
+    std::hash::Hasher::finish(&hasher)
 }
 
 /// The messengers' secrets under the names that `bot.toml.example` and the guides give them. They are in the environment also
@@ -266,7 +275,7 @@ impl Config {
         secret_env.extend(USUAL_SECRETS.map(String::from));
         let config: Self = toml_keys::deserialize(table).map_err(misfit)?;
         config.check(path)?;
-        Ok(Loaded { config, secret_env, path: path.into() })
+        Ok(Loaded { config, secret_env, path: path.into(), mark: mark(text) })
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {

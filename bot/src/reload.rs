@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, time::timeout};
 use toml::{Table, Value};
 
 use crate::{
-    config::{Config, Loaded},
+    config::{self, Config, Loaded},
     replies,
     rooms::RoomInput,
     services::Services,
@@ -43,7 +43,12 @@ const AT_ONCE: &[&str] = &[
 pub async fn run(services: Arc<Services>, notices: Vec<Room>) {
     let path = services.settings.get().path.clone();
     let (changed, mut changes) = mpsc::channel(1);
-    let Some(_watcher) = watch(&path, changed) else { return };
+    let Some(_watcher) = watch(&path, changed.clone()) else { return };
+    // It may have changed between the start and this watch.
+    if config::mark(&std::fs::read_to_string(&path).unwrap_or_default()) != services.settings.get().mark {
+        let _ = changed.try_send(());
+    }
+    drop(changed);
     loop {
         tokio::select! {
             () = services.stop.cancelled() => return,

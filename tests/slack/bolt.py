@@ -5,6 +5,7 @@ Arguments: the Web API's address; `socket`, or `http PORT`.
 import json
 import logging
 import sys
+import threading
 import time
 
 from slack_bolt import App
@@ -22,8 +23,13 @@ client = WebClient(token=BOT_TOKEN, base_url=url, retry_handlers=[RateLimitError
 app = App(client=client, signing_secret=SIGNING_SECRET)
 
 
+telling = threading.Lock()
+
+
 def tell(what, **more):
-    print(json.dumps({"heard": what, **more}), flush=True)
+    # Handlers run in threads of their own, and a line is printed in two parts.
+    with telling:
+        print(json.dumps({"heard": what, **more}), flush=True)
 
 
 @app.event("app_mention")

@@ -25,6 +25,8 @@ async fn main() -> anyhow::Result<()> {
     let store = SqliteStoreConfig::new(PathBuf::from(folder)).key(Some(&[7; 32]));
     let client = Client::builder()
         .homeserver_url(homeserver)
+        // Else it goes around what stands between.
+        .respect_login_well_known(false)
         .sqlite_store_with_config_and_cache_path(store, None::<PathBuf>)
         .build()
         .await?;

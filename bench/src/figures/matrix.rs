@@ -148,7 +148,8 @@ mod with_matrix {
             bot.between.begin();
             let start = Instant::now();
             let event = person.say(&bot.room, bot.kind.command()).await?;
-            person.hear(&bot.room, &bot.id).await?;
+            let reply = bot.between.first_taken().await?;
+            person.hear(&bot.room, &reply).await?;
             whole.push(millis(start.elapsed()));
             own.push(millis(bot.between.own_part(&event)?));
         }

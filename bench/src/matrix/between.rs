@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
@@ -38,8 +38,8 @@ struct Noted {
     heard: Vec<(Instant, Bytes)>,
     /// When the bot began to send a message.
     sent: Vec<Instant>,
-    /// How many messages the homeserver has taken.
-    taken: usize,
+    /// The ids of those that the homeserver has taken.
+    taken: Vec<String>,
     /// How often the next message is heard; its answers end here.
     copies: Option<usize>,
     /// Whether messages of the bot end here.
@@ -96,7 +96,14 @@ impl Between {
 
     /// Waits until the homeserver has taken so many messages; gives how many it did, if it did not.
     pub async fn until_taken(&self, count: usize) -> Result<(), usize> {
-        self.until(|noted| noted.taken, count).await
+        self.until(|noted| noted.taken.len(), count).await
+    }
+
+    /// The id of the first message that the homeserver takes.
+    pub async fn first_taken(&self) -> anyhow::Result<String> {
+        let taken = self.until_taken(1).await;
+        ensure!(taken.is_ok(), "the bot says nothing");
+        self.shared.noted().taken.first().cloned().context("nothing was taken")
     }
 
     /// From the first thing heard until the last message sent.
@@ -158,7 +165,8 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Resp
     };
     let mut body = body;
     if is_message && status.is_success() {
-        shared.noted().taken += 1;
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        shared.noted().taken.push(answer["event_id"].as_str().unwrap_or_default().to_owned());
         shared.changed.notify_waiters();
     }
     if path.ends_with("/sync") {

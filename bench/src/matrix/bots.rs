@@ -69,6 +69,8 @@ impl Bot {
             Kind::Bare => bare(folder.path(), between.url(), &account, &room)?,
             Kind::Maubot => {
                 let (_, token) = synapse.log_in(&account).await;
+                // It would pass over an invitation from before its start.
+                person.bring(&room, &token).await?;
                 maubot(folder.path(), between.url(), &account, &token)?
             }
         };
@@ -124,7 +126,7 @@ fn maubot(folder: &Path, url: &str, account: &Account, token: &str) -> anyhow::R
     let config = json!({
         "user": {
             "credentials": { "id": account.id, "homeserver": url, "access_token": token, "device_id": null },
-            "sync": true, "autojoin": true, "displayname": "disable", "avatar_url": "disable",
+            "sync": true, "autojoin": false, "displayname": "disable", "avatar_url": "disable",
             "ignore_initial_sync": true, "ignore_first_sync": true,
         },
         "database": "sqlite:bot.db",

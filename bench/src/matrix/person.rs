@@ -38,6 +38,14 @@ impl Person {
         Ok(answer["room_id"].as_str().context("no room")?.to_owned())
     }
 
+    /// Brings somebody else into the room, with their token.
+    pub async fn bring(&self, room: &str, token: &str) -> anyhow::Result<()> {
+        let request = self.http.post(self.address(&format!("join/{room}"))).json(&json!({}));
+        let answer = request.bearer_auth(token).send().await?;
+        ensure!(answer.status().is_success(), "the homeserver refuses: {}", answer.text().await?);
+        Ok(())
+    }
+
     /// Waits until somebody is in the room.
     pub async fn until_joined(&self, room: &str, who: &str) -> anyhow::Result<()> {
         let address = self.address(&format!("rooms/{room}/joined_members"));
@@ -67,17 +75,16 @@ impl Person {
         self.sync(Duration::ZERO).await.map(|_| ())
     }
 
-    /// Waits for the next message of somebody.
-    pub async fn hear(&mut self, room: &str, who: &str) -> anyhow::Result<()> {
+    /// Waits for a message.
+    pub async fn hear(&mut self, room: &str, message: &str) -> anyhow::Result<()> {
         for _ in 0..20 {
             let answer = self.sync(Duration::from_secs(10)).await?;
             let events = answer["rooms"]["join"][room]["timeline"]["events"].as_array();
-            let is_it = |event: &Value| event["sender"] == who && event["type"] == "m.room.message";
-            if events.is_some_and(|events| events.iter().any(is_it)) {
+            if events.is_some_and(|events| events.iter().any(|event| event["event_id"] == message)) {
                 return Ok(());
             }
         }
-        bail!("{who} does not answer")
+        bail!("a message of the bot does not arrive")
     }
 
     async fn sync(&mut self, timeout: Duration) -> anyhow::Result<Value> {
