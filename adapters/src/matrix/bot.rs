@@ -9,7 +9,10 @@ use matrix_sdk::{Client, RoomState};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, client::Files, memory::Memory, pace::Pace, rooms::Place, sent::Sent, typing::Typing};
+use super::{
+    Config, client::Files, memory::Memory, pace::Pace, receipts::Receipts, rooms::Place, sent::Sent,
+    typing::Typing,
+};
 use crate::{AdapterError, Identity, People, Setting};
 
 /// See the module.
@@ -21,6 +24,7 @@ pub(super) struct Bot {
     pub pace: Pace,
     pub sent: Sent,
     pub typing: Typing,
+    pub receipts: Receipts,
     /// A new bot hears what is said from then on.
     pub started: SystemTime,
     /// Who is heard now; `config` has who was at the start.
@@ -43,6 +47,7 @@ impl Bot {
             pace: Pace::new(),
             sent: Sent::default(),
             typing: Typing::default(),
+            receipts: Receipts::default(),
             started: SystemTime::now(),
             client: watch::Sender::new(None),
             stop: CancellationToken::new(),

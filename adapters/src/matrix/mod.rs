@@ -31,6 +31,7 @@ mod pace;
 mod private;
 #[cfg(feature = "matrix")]
 mod reactions;
+mod receipts;
 #[cfg(feature = "matrix")]
 mod rooms;
 #[cfg(feature = "matrix")]

@@ -13,10 +13,8 @@ use matrix_sdk::{
         OwnedEventId, OwnedRoomId, UInt,
         api::client::{
             filter::{Filter, FilterDefinition, LazyLoadOptions, RoomEventFilter, RoomFilter},
-            receipt::create_receipt::v3::ReceiptType,
             sync::sync_events,
         },
-        events::receipt::ReceiptThread,
     },
     sync::{JoinedRoomUpdate, SyncResponse},
 };
@@ -28,6 +26,7 @@ use super::{
     errors::{Failure, failure, told},
     event::{Deed, Event},
     incoming::{first_for_me, hear},
+    receipts,
     trouble::Unread,
     verification, words,
 };
@@ -41,7 +40,6 @@ const SOON: Duration = Duration::from_secs(2);
 const PAGE: u32 = 100;
 /// Pages of history that are fetched for one room after a gap.
 const MOST_PAGES: u32 = 100;
-const RECEIPT: Duration = Duration::from_secs(60);
 
 /// Hears until the connection ends.
 pub(super) async fn run(bot: &Arc<Bot>, client: &Client, inbox: &Inbox) -> Result<(), AdapterError> {
@@ -238,7 +236,7 @@ impl Hearing<'_> {
             last = Some(id);
         }
         if let Some(last) = last.and_then(|id| OwnedEventId::try_from(id).ok()) {
-            self.mark_read(room, last);
+            receipts::mark_read(self.bot, room, last);
         }
         Ok(true)
     }
@@ -277,16 +275,6 @@ impl Hearing<'_> {
             }
         }
         true
-    }
-
-    fn mark_read(&self, room: &Room, last: OwnedEventId) {
-        let room = room.clone();
-        self.bot.beside(RECEIPT, async move {
-            let read = room.send_single_receipt(ReceiptType::Read, ReceiptThread::Unthreaded, last).await;
-            if let Err(error) = read {
-                tracing::debug!(error = told(&error), "not marked as read");
-            }
-        });
     }
 }
 

@@ -73,7 +73,7 @@ mod with_matrix {
         for _ in 0..effort.rounds() {
             for (bot, seen) in &mut bots {
                 let before = bot.process().cpu()?;
-                let (own, whole) = pings(bot, &mut person, pings_a_round).await?;
+                let (own, whole) = pings(bot, &mut person, pings_a_round).await.with_context(|| bot.log())?;
                 seen.cpu.push(millis(bot.process().cpu()? - before) / pings_a_round as f64);
                 seen.own_p50.push(median(&own));
                 seen.own_p99.push(percentile(&own, 0.99));

@@ -1,0 +1,69 @@
+//! Marks as read, a moment later and only the newest event of each room: an answer goes first, and a crowd of messages is one receipt.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use matrix_sdk::{
+    Room,
+    ruma::{
+        OwnedEventId, OwnedRoomId, api::client::receipt::create_receipt::v3::ReceiptType,
+        events::receipt::ReceiptThread,
+    },
+};
+
+use super::{bot::Bot, errors::told};
+
+/// How long a receipt waits for a newer one.
+const MOMENT: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The newest event of each room that is to be marked.
+#[derive(Default)]
+pub(super) struct Receipts(Mutex<HashMap<OwnedRoomId, OwnedEventId>>);
+
+impl Receipts {
+    /// `true` if the room had none that waits.
+    fn put(&self, room: OwnedRoomId, event: OwnedEventId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(room, event).is_none()
+    }
+
+    fn take(&self, room: &OwnedRoomId) -> Option<OwnedEventId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(room)
+    }
+}
+
+/// Marks all up to this event as read.
+pub(super) fn mark_read(bot: &Arc<Bot>, room: &Room, last: OwnedEventId) {
+    let id = room.room_id().to_owned();
+    if !bot.receipts.put(id.clone(), last) {
+        return;
+    }
+    let (reader, room) = (bot.clone(), room.clone());
+    bot.beside(LONGEST, async move {
+        tokio::time::sleep(MOMENT).await;
+        let Some(last) = reader.receipts.take(&id) else { return };
+        let read = room.send_single_receipt(ReceiptType::Read, ReceiptThread::Unthreaded, last).await;
+        if let Err(error) = read {
+            tracing::debug!(error = told(&error), "not marked as read");
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_newest_event_of_a_room_is_marked() {
+        let receipts = Receipts::default();
+        let (room, other) = (OwnedRoomId::try_from("!a:x").unwrap(), OwnedRoomId::try_from("!b:x").unwrap());
+        let event = |id: &str| OwnedEventId::try_from(id).unwrap();
+        assert!(receipts.put(room.clone(), event("$1")));
+        assert!(!receipts.put(room.clone(), event("$2")) && receipts.put(other, event("$3")));
+        assert_eq!((receipts.take(&room), receipts.take(&room)), (Some(event("$2")), None));
+        assert!(receipts.put(room, event("$4")));
+    }
+}
