@@ -10,7 +10,7 @@ use crate::{
     store::{QueuedPrompt, Talk},
 };
 use futures::FutureExt as _;
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
 impl RoomTask {
     pub(super) async fn message(&mut self, incoming: Incoming) {
@@ -140,12 +140,21 @@ impl RoomTask {
             call.number = self.keep_command(&*command, &args, &call, false);
             return self.queue.push_back(Waiting::Command { command, args, call });
         }
-        call.number = self.keep_command(&*command, &args, &call, true);
         self.run_command(&*command, &args, call).await;
     }
 
-    pub(super) async fn run_command(&mut self, command: &dyn Command, args: &str, call: Call) {
-        let result = contained(command.run(self.context(&call.sender, args))).await;
+    /// Runs it. What is not answered at once is kept until it is; most commands are, and the store would cost them more than
+    /// all else.
+    pub(super) async fn run_command(&mut self, command: &dyn Command, args: &str, mut call: Call) {
+        let (number, result) = {
+            let mut run = pin!(contained(command.run(self.context(&call.sender, args))));
+            match futures::poll!(run.as_mut()) {
+                Poll::Ready(result) if !goes_on(&result) => (None, result),
+                Poll::Ready(result) => (self.keep_command(command, args, &call, true), result),
+                Poll::Pending => (self.keep_command(command, args, &call, true), run.await),
+            }
+        };
+        call.number = number;
         self.answer_command(&call, command.spec().name, result);
     }
 
@@ -171,7 +180,7 @@ impl RoomTask {
 
     /// Tells what a command answers. From then on a kill has nothing to tell of it, unless it goes on.
     pub(super) fn answer_command(&mut self, call: &Call, name: &'static str, result: CommandResult) {
-        let goes_on = matches!(result, Ok(Reply { then: Some(RoomAction::Later(_)), .. }));
+        let goes_on = goes_on(&result);
         self.tell_answer(call, name, result);
         if let Some(number) = call.number.filter(|_| !goes_on) {
             self.done_when_told(number);
@@ -346,6 +355,11 @@ impl Waiting {
             }
         }
     }
+}
+
+/// Whether this is not its whole answer yet.
+fn goes_on(result: &CommandResult) -> bool {
+    matches!(result, Ok(Reply { then: Some(RoomAction::Later(_)), .. }))
 }
 
 /// A command that panics is a defect of that command, not the end of the room.
