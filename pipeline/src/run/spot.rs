@@ -146,7 +146,7 @@ fn confinement(shop: &Shop, plan: &Plan) -> Result<Confinement, String> {
     Ok(match chosen {
         Confinement::Bwrap(bwrap) => {
             let claude = claude_folder(&shop.settings.env, &shop.settings.home);
-            let readable = program(&shop.settings.command, &shop.settings.env);
+            let readable = programs(&shop.settings.command, &shop.settings.env);
             Confinement::Bwrap(Bwrap { claude, readable, ..bwrap })
         }
         other @ (Confinement::None | Confinement::Prefix(_)) => other,
@@ -187,17 +187,17 @@ fn endpoint(url: &str) -> Option<(String, u16)> {
     Some((url.host()?.to_owned(), url.port_u16().unwrap_or(default)))
 }
 
-/// The CLI's own file, which a sandbox would hide if it lay below `/tmp`.
-fn program(command: &[String], env: &BTreeMap<String, String>) -> Vec<PathBuf> {
-    let Some(name) = command.first() else { return Vec::new() };
+/// The files of the CLI's command, which a sandbox would hide if they lay below `/tmp`: the program, and what its words name, since
+/// the command may be one that starts another.
+fn programs(command: &[String], env: &BTreeMap<String, String>) -> Vec<PathBuf> {
     let path = env.get("PATH").map(Into::into).or_else(|| std::env::var_os("PATH")).unwrap_or_default();
-    let found = if name.contains('/') {
-        Some(PathBuf::from(name))
-    } else {
-        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
-    };
-    let real = found.as_ref().and_then(|file| file.canonicalize().ok());
-    found.into_iter().chain(real).filter(|file| file.is_absolute() && file.is_file()).collect()
+    let first = command.first().and_then(|name| match name.contains('/') {
+        true => Some(PathBuf::from(name)),
+        false => std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()),
+    });
+    let named = first.into_iter().chain(command.iter().skip(1).map(PathBuf::from));
+    let real = |file: PathBuf| [file.canonicalize().ok(), Some(file)].into_iter().flatten();
+    named.flat_map(real).filter(|file| file.is_absolute() && file.is_file()).collect()
 }
 
 /// Where the CLI keeps its state: `CLAUDE_CONFIG_DIR`, else `.claude` in its home.
@@ -215,5 +215,33 @@ fn failed(error: &WorktreeError) -> Outcome {
         WorktreeError::Git(_) | WorktreeError::Read(_) | WorktreeError::Io { .. } => {
             Outcome::Failed(error.to_string())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_and_what_it_is_to_start_are_shown_and_no_other_word_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let file = |name: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, "").unwrap();
+            path
+        };
+        let (wrapper, claude) = (file("wrapper"), file("claude"));
+        let words =
+            [wrapper.to_str().unwrap(), "--guard", "-p", claude.to_str().unwrap(), folder.to_str().unwrap()];
+        let command = words.map(String::from);
+        let mut shown = programs(&command, &BTreeMap::new());
+        shown.dedup();
+        assert_eq!(shown, [wrapper.clone(), claude]);
+        let path = BTreeMap::from([("PATH".to_owned(), folder.display().to_string())]);
+        let mut shown = programs(&["wrapper".to_owned()], &path);
+        shown.dedup();
+        assert_eq!(shown, [wrapper]);
+        assert!(programs(&[], &path).is_empty());
     }
 }
