@@ -31,6 +31,7 @@ mod pace;
 mod private;
 #[cfg(feature = "matrix")]
 mod reactions;
+#[cfg(feature = "matrix")]
 mod receipts;
 #[cfg(feature = "matrix")]
 mod rooms;

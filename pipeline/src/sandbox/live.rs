@@ -22,7 +22,9 @@ pub(super) fn confined() -> (Fixture, Worktree, Confined) {
     let worktree = fixture.prepare("7_x");
     let place = worktree.enclose().expect("a place");
     let home = fixture.root().with_file_name("home");
-    let confinement = Confinement::Bwrap(Bwrap { program: bubblewrap(), ..Bwrap::for_home(&home) });
+    // The tests' own program is what lets out; the project may have been cloned below `/tmp`.
+    let readable = std::env::current_exe().into_iter().collect();
+    let confinement = Confinement::Bwrap(Bwrap { program: bubblewrap(), readable, ..Bwrap::for_home(&home) });
     (fixture, worktree, Confined { confinement, place })
 }
 
