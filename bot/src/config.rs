@@ -181,12 +181,12 @@ pub struct Loaded {
     pub secret_env: Vec<String>,
     /// The file, whether it exists or not.
     pub path: PathBuf,
-    /// What of its text tells whether it is another one now; see [`mark`].
-    pub mark: u64,
+    /// The file's [`fingerprint`] when it was read.
+    pub fingerprint: u64,
 }
 
-/// Equal for equal texts. A number, since the text itself may hold secrets.
-pub fn mark(text: &str) -> u64 {
+/// Equal for equal texts, within one process. A number, since the text itself may hold secrets.
+pub fn fingerprint(text: &str) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     std::hash::Hash::hash(text, &mut hasher);
     std::hash::Hasher::finish(&hasher)
@@ -275,7 +275,7 @@ impl Config {
         secret_env.extend(USUAL_SECRETS.map(String::from));
         let config: Self = toml_keys::deserialize(table).map_err(misfit)?;
         config.check(path)?;
-        Ok(Loaded { config, secret_env, path: path.into(), mark: mark(text) })
+        Ok(Loaded { config, secret_env, path: path.into(), fingerprint: fingerprint(text) })
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {

@@ -45,7 +45,8 @@ pub async fn run(services: Arc<Services>, notices: Vec<Room>) {
     let (changed, mut changes) = mpsc::channel(1);
     let Some(_watcher) = watch(&path, changed.clone()) else { return };
     // It may have changed between the start and this watch.
-    if config::mark(&std::fs::read_to_string(&path).unwrap_or_default()) != services.settings.get().mark {
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    if config::fingerprint(&text) != services.settings.get().fingerprint {
         let _ = changed.try_send(());
     }
     drop(changed);

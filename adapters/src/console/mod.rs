@@ -153,7 +153,7 @@ impl Console {
         let Some(listening) = listening else { return std::future::pending().await };
         loop {
             match listening.listener.accept().await {
-                Ok((stream, _)) if socket::is_free(&stream) => self.attach(stream),
+                Ok((stream, _)) if socket::is_unconfined(&stream) => self.attach(stream),
                 Ok(_) => {
                     tracing::warn!("a process of a sandbox tried to attach to the console and was refused")
                 }

@@ -45,9 +45,9 @@ pub(super) fn listen(path: &Path) -> io::Result<Listening> {
     Ok(Listening { listener: socket.listen(BACKLOG)?, path: path.to_owned() })
 }
 
-/// Whether the peer is no process of a sandbox. The owner's agents run as the owner, and the socket of one project may be seen from
+/// Whether the peer is in no sandbox. The owner's agents run as the owner, and the socket of one project may be seen from
 /// the sandbox of another one; who attaches is an operator.
-pub(super) fn is_free(stream: &UnixStream) -> bool {
+pub(super) fn is_unconfined(stream: &UnixStream) -> bool {
     let Some(pid) = stream.peer_cred().ok().and_then(|peer| peer.pid()) else { return false };
     // Outside of this container: it may do all that we may.
     if pid == 0 {

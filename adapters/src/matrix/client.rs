@@ -122,8 +122,7 @@ async fn build(config: &Config, files: &Files, memory: &Memory) -> Result<Client
     }
     private::folder(&store).map_err(|error| cannot(&store, "made", &error))?;
     let key = store_key(files)?;
-    // A bot's rooms are few: a small page cache and two connections for each of the databases save some megabytes.
-    let sqlite = SqliteStoreConfig::with_low_memory_config(&store).key(Some(&key));
+    let sqlite = SqliteStoreConfig::new(&store).key(Some(&key));
     let (recipients, requirement) = match config.require_verified {
         true => (CollectStrategy::IdentityBasedStrategy, TrustRequirement::CrossSignedOrLegacy),
         false => (CollectStrategy::AllDevices, TrustRequirement::Untrusted),

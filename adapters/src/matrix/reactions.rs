@@ -59,12 +59,7 @@ pub(super) fn tell_if_words_are_wanted(
     }
     let thread = bot.sent.find(on.as_str()).and_then(|(_, thread)| thread);
     let place = Place::new(room.room_id(), thread.as_deref());
-    let content = json!({
-        "msgtype": "m.notice",
-        "body": words::WANTS_WORDS,
-        "m.mentions": { "user_ids": [sender] },
-        "m.relates_to": send::relation(&place, Some(on)),
-    });
+    let content = send::notice_to(sender, words::WANTS_WORDS, &place, on);
     let teller = bot.clone();
     bot.beside(LONGEST, async move {
         let told = send::dispatch(&teller, &place, "m.room.message", content, Some(Urgency::Final)).await;

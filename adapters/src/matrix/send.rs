@@ -245,8 +245,18 @@ fn content(message: &Outgoing, choices: &[(String, Choice)]) -> Value {
     content
 }
 
+/// A notice of the adapter's own to one person, as an answer to a message.
+pub(super) fn notice_to(person: &str, text: &str, place: &Place, on: &MessageId) -> Value {
+    json!({
+        "msgtype": "m.notice",
+        "body": text,
+        "m.mentions": { "user_ids": [person] },
+        "m.relates_to": relation(place, Some(on)),
+    })
+}
+
 /// What the message belongs to: a thread, a message it answers, or both.
-pub(super) fn relation(place: &Place, reply_to: Option<&MessageId>) -> Option<Value> {
+fn relation(place: &Place, reply_to: Option<&MessageId>) -> Option<Value> {
     let reply_to = reply_to.map(MessageId::as_str).filter(|id| id.starts_with('$'));
     match (&place.thread, reply_to) {
         (Some(root), Some(id)) if id != root.as_str() => Some(json!({

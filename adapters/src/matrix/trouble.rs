@@ -13,11 +13,11 @@ use matrix_sdk::{
         serde::Raw,
     },
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{bot::Bot, event::Event, pace::Urgency, rooms::Place, send, words};
-use crate::AdapterError;
+use crate::{AdapterError, MessageId};
 
 /// A key, or a signature of a new device, may come so much later than the message.
 const GRACE: Duration = Duration::from_secs(10);
@@ -117,7 +117,7 @@ fn tell(bot: &Arc<Bot>, room: Room, event: Event, text: &'static str, encrypted:
     let teller = bot.clone();
     bot.beside(LONGEST, async move {
         let place = place(&room, &event);
-        let content = content(&place, &event, text);
+        let content = send::notice_to(&event.sender, text, &place, &MessageId::new(event.event_id.as_str()));
         let told = match encrypted {
             true => send::dispatch(&teller, &place, "m.room.message", content, Some(Urgency::Final)).await,
             false => plainly(&teller, &place, content).await,
@@ -150,18 +150,4 @@ async fn plainly(bot: &Bot, place: &Place, content: Value) -> Result<OwnedEventI
 
 fn place(room: &Room, event: &Event) -> Place {
     Place::new(room.room_id(), event.thread().as_deref())
-}
-
-fn content(place: &Place, event: &Event, text: &str) -> Value {
-    let answered = json!({ "event_id": event.event_id });
-    let relation = match &place.thread {
-        Some(root) => json!({ "rel_type": "m.thread", "event_id": root, "m.in_reply_to": answered }),
-        None => json!({ "m.in_reply_to": answered }),
-    };
-    json!({
-        "msgtype": "m.notice",
-        "body": text,
-        "m.mentions": { "user_ids": [event.sender] },
-        "m.relates_to": relation,
-    })
 }

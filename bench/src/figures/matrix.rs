@@ -12,8 +12,8 @@ pub const FIGURE: Figure = Figure {
              matrix-sdk's `sync_once` with the same stores (`!ping`), and maubot without a crypto store (`!ping`). A proxy before each notes \
              when it is handed an answer of `/sync` with the command, and when it begins to send its reply: the bot's own part of a \
              round trip, without Synapse's. Round trip as the person sees it: from the call that says it until the person's `/sync` shows the reply. \
-             CPU is taken from schedstat. Burst: one answer of `/sync` with 500 copies of a command, and replies that the proxy answers itself, since Synapse \
-             takes about a hundred messages a second whoever sends them; none lost is also counted with 500 commands through Synapse.",
+             CPU is taken from schedstat. Burst: one answer of `/sync` with 500 copies of a command, and replies that the proxy answers itself, so that \
+             Synapse's own speed is not measured; none lost is also counted with 500 commands through Synapse.",
     measure: |effort| measure(effort).boxed(),
 };
 
@@ -133,7 +133,7 @@ mod with_matrix {
                 Row::beside("burst", both(|it| &it.burst, bare), "commands/s", sdk),
             ],
             remarks: vec![format!(
-                "storkit also marks each command as read, shows that it types, and keeps where it was for a restart; the other two \
+                "storkit also marks what it has read and keeps each command's id and where it was for a restart; the other two \
                  only answer. Without a reply in the burst through Synapse: matrix-sdk {}, maubot {}.",
                 bare.lost, maubot.lost
             )],

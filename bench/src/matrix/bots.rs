@@ -54,7 +54,7 @@ pub struct Bot {
     pub between: Between,
     child: Child,
     _place: Place,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Bot {
@@ -77,7 +77,7 @@ impl Bot {
         let log = fs::File::create(folder.path().join("log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("{kind:?}"))?;
-        let bot = Self { kind, id: account.id, room, between, child, _place: place, _folder: folder };
+        let bot = Self { kind, id: account.id, room, between, child, _place: place, folder };
         person.until_joined(&bot.room, &bot.id).await.with_context(|| bot.log())?;
         Ok(bot)
     }
@@ -89,7 +89,7 @@ impl Bot {
 
     /// The end of what it says of itself, for an error.
     pub fn log(&self) -> String {
-        let text = fs::read_to_string(self._folder.path().join("log")).unwrap_or_default();
+        let text = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         format!("{:?}: {}", self.kind, lines[lines.len().saturating_sub(20)..].join("\n"))
     }
