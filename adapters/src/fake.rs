@@ -56,6 +56,7 @@ pub struct Fake {
     capabilities: Capabilities,
     state: Mutex<State>,
     changes: watch::Sender<()>,
+    answers_held: watch::Sender<bool>,
     look: OnceLock<Look>,
 }
 
@@ -146,6 +147,7 @@ impl Fake {
             capabilities,
             state: Mutex::new(state),
             changes: watch::Sender::new(()),
+            answers_held: watch::Sender::new(false),
             look: OnceLock::new(),
         })
     }
@@ -183,6 +185,11 @@ impl Fake {
     /// The next send or edit, whichever comes first, is refused as too fast.
     pub fn rate_limit_next(&self, retry_after: Duration) {
         self.change(|state| state.rate_limit = Some(retry_after));
+    }
+
+    /// While held, rooms show what the bot sends before the bot hears so, as with a server whose answer is slow.
+    pub fn hold_answers(&self, held: bool) {
+        self.answers_held.send_replace(held);
     }
 
     /// Cuts the connection: `run` ends with [`AdapterError::Unreachable`]. Nothing happens if none stands.
@@ -306,14 +313,17 @@ impl Adapter for Fake {
     async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
         self.check_message(message)?;
         self.show(message);
-        self.change(|state| {
+        let sent = self.change(|state| {
             state.fault(|state| &mut state.send_faults)?;
             state.sends += 1;
             let shown = Shown::new(next_id(), message);
             let id = shown.id.clone();
             state.log(room).entries.push(Entry::Bot { shown, seen_edits: None });
             Ok(id)
-        })
+        });
+        // The sender is a field of `self`, so it cannot be gone.
+        let _ = self.answers_held.subscribe().wait_for(|held| !held).await;
+        sent
     }
 
     async fn edit(&self, room: &Room, id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {

@@ -74,6 +74,8 @@ pub struct RoomTask {
     queue: VecDeque<Waiting>,
     turn: Option<Turn>,
     questions: BTreeMap<QuestionId, Copy>,
+    /// The last questions that are over, newest first.
+    settled: VecDeque<Copy>,
     ticker: Option<Ticker>,
     later: FuturesUnordered<BoxFuture<'static, Later>>,
     /// A command from the queue has the room for itself.
@@ -112,6 +114,7 @@ impl RoomTask {
             queue: VecDeque::new(),
             turn: None,
             questions: BTreeMap::new(),
+            settled: VecDeque::new(),
             ticker: None,
             later: FuturesUnordered::new(),
             command_runs: false,
@@ -149,7 +152,7 @@ impl RoomTask {
 
     async fn take_in(&mut self, input: RoomInput) {
         match input {
-            RoomInput::Message(incoming) => self.message(incoming).await,
+            RoomInput::Message(incoming) | RoomInput::Again(incoming) => self.message(incoming).await,
             RoomInput::Overheard(incoming) => self.overheard(&incoming),
             RoomInput::Session { prompt, event, place: _place } => self.session_said(prompt, event),
             RoomInput::Question(question) => self.question_opened(question),

@@ -25,6 +25,8 @@ const MAILBOX: usize = 500;
 pub enum RoomInput {
     /// A person did something that is meant for the bot, and may.
     Message(Incoming),
+    /// One that was taken in before and waited for what the bot was saying, see [`crate::room`].
+    Again(Incoming),
     /// People talk among themselves.
     Overheard(Incoming),
     /// The room's Claude Code session says something.

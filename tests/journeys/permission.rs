@@ -177,6 +177,31 @@ async fn a_reply_to_the_questions_message_names_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reply_that_is_faster_than_the_messengers_own_answer_names_its_question_too() {
+    let bot = start().await;
+    let room = bot.room("a");
+    let first = ask_from_elsewhere(&bot, "make one");
+    room.see("Question 1").await;
+    bot.fake.hold_answers(true);
+    let second = ask_from_elsewhere(&bot, "make two");
+    let question = room.see("Question 2").await;
+    let reply = Incoming {
+        reply_to: Some(question.id),
+        addressed: Some(Addressed::Reply),
+        ..room.incoming("bob", "ok")
+    };
+    room.send_incoming(reply).await;
+    // Behind it in the same mailbox: once this has had its effect, the reply was read.
+    room.say("no 1").await;
+    assert_eq!(first.await.expect("answered")["behavior"], "deny");
+    assert!(!second.is_finished());
+    bot.fake.hold_answers(false);
+    room.see("bob allowed Bash `make two`").await;
+    assert_eq!(second.await.expect("answered")["behavior"], "allow");
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_first_answer_wins_and_later_ones_are_told_so() {
     let bot = start().await;
     let room = bot.room("a");
@@ -194,9 +219,13 @@ async fn the_first_answer_wins_and_later_ones_are_told_so() {
     room.see("Question 1 is not open").await;
     room.say("yes 1").await;
     room.see("Question 1 is not open").await;
+    let reply_to = Some(question.id.clone());
+    let addressed = Some(Addressed::Reply);
+    room.send_incoming(Incoming { reply_to, addressed, ..room.incoming("bob", "no, too late") }).await;
+    room.see("Question 1 is not open").await;
     room.settled().await;
     let refusals = room.shown().iter().filter(|shown| shown.text.contains("is not open")).count();
-    assert_eq!(refusals, 2, "a click that is delivered twice is one click\n{}", room.transcript());
+    assert_eq!(refusals, 3, "a click that is delivered twice is one click\n{}", room.transcript());
     assert!(!bot.file("first.txt").exists());
     assert_eq!(audit(&bot), ["deny by ann"]);
     bot.app.shutdown().await;

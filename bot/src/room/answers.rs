@@ -66,8 +66,13 @@ fn split_number(text: &str) -> (Option<QuestionId>, &str) {
 }
 
 impl RoomTask {
-    /// Takes the text as an answer if a question is open here and the text reads like one.
+    /// Takes the text as an answer if a question is open here and the text reads like one, or if it comes too late.
     pub(super) fn answers_question(&mut self, call: &Call, text: &str, reply_to: Option<&MessageId>) -> bool {
+        let late = reply_to.and_then(|message| self.settled_shown_by(message));
+        if let Some(id) = late.filter(|_| parse(text).is_some()) {
+            self.say(replies::not_open(id), Tone::Failure, call.message.clone());
+            return true;
+        }
         if self.questions.is_empty() {
             return false;
         }

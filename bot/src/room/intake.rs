@@ -7,6 +7,7 @@ use crate::{
     command::{Command, CommandError, CommandResult, Context, Parsed, Reply, RoomAction, RoomView, Running},
     permission::Question,
     replies,
+    rooms::RoomInput,
     store::{QueuedPrompt, Talk},
 };
 use futures::FutureExt as _;
@@ -37,6 +38,11 @@ impl RoomTask {
             addressed: incoming.addressed,
             number: None,
         };
+        if self.is_early(incoming) {
+            let (sender, incoming) = (self.sender.clone(), incoming.clone());
+            // A room that ends meanwhile answers nobody.
+            return self.outbox.then(move || _ = sender.send(RoomInput::Again(incoming)));
+        }
         if self.answers_question(&call, text, incoming.reply_to.as_ref()) {
             return;
         }
@@ -56,6 +62,12 @@ impl RoomTask {
                 None => self.enqueue_prompt(incoming, text),
             },
         }
+    }
+
+    /// A reply to what may be a question that is just being sent: it is read once that is known.
+    fn is_early(&self, incoming: &Incoming) -> bool {
+        let is_command = matches!(incoming.addressed, Some(Addressed::Prefix | Addressed::Slash));
+        !is_command && incoming.reply_to.as_ref().is_some_and(|message| self.may_show_a_question(message))
     }
 
     /// Where the messenger has threads, a prompt opens one. In an ambient room the room itself is the conversation.

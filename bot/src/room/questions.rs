@@ -1,6 +1,6 @@
 //! Copies of permission questions in this room: shown, answered, edited to their outcome.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adapters::{ChoiceForm, MessageId, Outgoing, Tone};
 use pipeline::claude::{PermissionAnswer, PermissionRequest};
@@ -13,11 +13,20 @@ use crate::{
     rooms::RoomInput,
 };
 
+/// How many questions that are over a room remembers, for late replies to them.
+const SETTLED: usize = 20;
+
 /// A question as it stands in this room.
 pub(super) struct Copy {
     pub(super) question: Arc<Question>,
     slot: Slot,
     messages: Arc<Mutex<Vec<MessageId>>>,
+}
+
+impl Copy {
+    fn messages(&self) -> MutexGuard<'_, Vec<MessageId>> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl RoomTask {
@@ -83,10 +92,11 @@ impl RoomTask {
         let (broker, room) = (self.services.broker.clone(), self.room.clone());
         Box::new(move |result| match result {
             Ok(ids) => {
-                if let Some(last) = ids.last() {
-                    broker.shown(id, &room, last);
-                }
+                let last = ids.last().cloned();
                 messages.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
+                if let Some(last) = last {
+                    broker.shown(id, &room, &last);
+                }
             }
             Err(_) => broker.undeliverable(id, &room),
         })
@@ -95,6 +105,8 @@ impl RoomTask {
     pub(super) fn question_settled(&mut self, question: &Question, outcome: &Outcome) {
         if let Some(copy) = self.questions.remove(&question.id) {
             self.outbox.finish(copy.slot, Outgoing::text(replies::settled(question, outcome)));
+            self.settled.truncate(SETTLED - 1);
+            self.settled.push_front(copy);
         }
     }
 
@@ -104,9 +116,20 @@ impl RoomTask {
     }
 
     pub(super) fn question_shown_by(&self, message: &MessageId) -> Option<Arc<Question>> {
-        let shows =
-            |copy: &&Copy| copy.messages.lock().unwrap_or_else(PoisonError::into_inner).contains(message);
+        let shows = |copy: &&Copy| copy.messages().contains(message);
         self.questions.values().find(shows).map(|copy| copy.question.clone())
+    }
+
+    /// The question that this message showed, if it is over.
+    pub(super) fn settled_shown_by(&self, message: &MessageId) -> Option<QuestionId> {
+        self.settled.iter().find(|copy| copy.messages().contains(message)).map(|copy| copy.question.id)
+    }
+
+    /// Whether the message may show a question of which the messenger has not yet told where it stands: people can be
+    /// faster than its answer.
+    pub(super) fn may_show_a_question(&self, message: &MessageId) -> bool {
+        self.question_shown_by(message).is_none()
+            && self.questions.values().any(|copy| copy.messages().is_empty())
     }
 
     /// Edits every copy to its end, now; for the shutdown, when no further input is taken.
