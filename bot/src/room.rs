@@ -15,11 +15,15 @@ pub use retry::RetryPolicy;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use adapters::{Activity, ActivityState, Adapter, Addressed, MessageId, Outgoing, Room, Sender, Tone};
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     command::{Command, CommandResult},
@@ -37,6 +41,9 @@ use turns::Turn;
 
 /// How many prompts may wait in a room.
 pub const QUEUE_LIMIT: usize = 20;
+
+/// How long nothing happens in a room until its task ends.
+const REST: Duration = Duration::from_secs(3600);
 
 /// What waits for the room to be free.
 enum Waiting {
@@ -85,6 +92,8 @@ pub struct RoomTask {
     /// The last message taken in, for whoever waits for quiet.
     last: Option<MessageId>,
     told: Option<Activity>,
+    /// When something last happened here.
+    stirred: Instant,
     closing: Option<oneshot::Sender<()>>,
 }
 
@@ -121,6 +130,7 @@ impl RoomTask {
             shared: false,
             last: None,
             told: None,
+            stirred: Instant::now(),
             closing: None,
         };
         tracker.spawn(task.run(mailbox));
@@ -141,13 +151,32 @@ impl RoomTask {
                 Some(later) = self.later.next() => self.later(later),
                 () = at(turn_due) => self.turn_due(),
                 () = at(tick_due) => self.tick().await,
+                () = sleep_until(self.stirred + REST) => {
+                    if self.may_rest().await && self.services.rooms.leave(&self.room, &mailbox) {
+                        return;
+                    }
+                }
             }
+            self.stirred = Instant::now();
             self.tell_activity();
         }
         self.outbox.flush().await;
         if let Some(done) = self.closing.take() {
             let _ = done.send(());
         }
+    }
+
+    /// Whether nothing goes on here that a new task could not take up from the store. Every thread is a room: those that
+    /// nobody speaks in any more must not pile up.
+    async fn may_rest(&mut self) -> bool {
+        self.outbox.flush().await;
+        self.turn.is_none()
+            && self.queue.is_empty()
+            && self.questions.is_empty()
+            && self.ticker.is_none()
+            && self.later.is_empty()
+            && !self.command_runs
+            && !self.session.lives()
     }
 
     async fn take_in(&mut self, input: RoomInput) {
@@ -205,7 +234,7 @@ impl RoomTask {
 
 async fn at(due: Option<Instant>) {
     match due {
-        Some(due) => tokio::time::sleep_until(due).await,
+        Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
 }

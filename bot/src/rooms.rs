@@ -125,17 +125,33 @@ impl Rooms {
 
     /// Hands over an internal input; `false` where no adapter serves the room.
     pub fn post(&self, room: &Room, input: RoomInput) -> bool {
-        self.entry(room).is_some_and(|(sender, _)| sender.send(input))
+        self.with_entry(room, |entry| entry.sender.send(input)).unwrap_or(false)
     }
 
     /// Hands over what a person did; `false` where the room's mailbox is full or nobody serves it.
     pub fn offer(&self, incoming: Incoming, addressed: bool) -> bool {
-        let Some((sender, waiting)) = self.entry(&incoming.room) else { return false };
-        if waiting.fetch_add(1, Ordering::Relaxed) >= MAILBOX {
-            waiting.fetch_sub(1, Ordering::Relaxed);
-            return false;
+        let room = incoming.room.clone();
+        let hand_over = |entry: &Entry| {
+            if entry.waiting.fetch_add(1, Ordering::Relaxed) >= MAILBOX {
+                entry.waiting.fetch_sub(1, Ordering::Relaxed);
+                return false;
+            }
+            let input = if addressed { RoomInput::Message(incoming) } else { RoomInput::Overheard(incoming) };
+            entry.sender.send(input)
+        };
+        self.with_entry(&room, hand_over).unwrap_or(false)
+    }
+
+    /// Strikes a room whose task is about to end off the list, unless something waits in its mailbox. The next input
+    /// starts another task.
+    pub fn leave(&self, room: &Room, mailbox: &Mailbox) -> bool {
+        // Inputs are sent under the same lock: none falls between the look and the end.
+        let mut entries = self.lock();
+        let left = mailbox.receiver.is_empty();
+        if left {
+            entries.remove(room);
         }
-        sender.send(if addressed { RoomInput::Message(incoming) } else { RoomInput::Overheard(incoming) })
+        left
     }
 
     /// Every room that has a task.
@@ -145,21 +161,23 @@ impl Rooms {
         rooms
     }
 
-    fn entry(&self, room: &Room) -> Option<(RoomSender, Arc<AtomicUsize>)> {
+    /// Lets `act` send to the room's task, which is started if there is none. `None` where no adapter serves the room.
+    fn with_entry<T>(&self, room: &Room, act: impl FnOnce(&Entry) -> T) -> Option<T> {
         let mut entries = self.lock();
         // A task that a defect ended is started anew: its room must not stay silent for that.
         if let Some(entry) = entries.get(room).filter(|entry| !entry.sender.0.is_closed()) {
-            return Some((entry.sender.clone(), entry.waiting.clone()));
+            return Some(act(entry));
         }
         let (sender, receiver) = mpsc::unbounded_channel();
-        let (sender, waiting) = (RoomSender(sender), Arc::new(AtomicUsize::new(0)));
-        let mailbox = Mailbox { receiver, waiting: waiting.clone() };
+        let entry = Entry { sender: RoomSender(sender), waiting: Arc::default() };
+        let mailbox = Mailbox { receiver, waiting: entry.waiting.clone() };
         let start = self.start.get()?;
-        if !start(room.clone(), sender.clone(), mailbox) {
+        if !start(room.clone(), entry.sender.clone(), mailbox) {
             return None;
         }
-        entries.insert(room.clone(), Entry { sender: sender.clone(), waiting: waiting.clone() });
-        Some((sender, waiting))
+        let done = act(&entry);
+        entries.insert(room.clone(), entry);
+        Some(done)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Room, Entry>> {
@@ -170,6 +188,26 @@ impl Rooms {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_room_is_left_only_with_an_empty_mailbox_and_then_has_a_new_task() {
+        let rooms = Rooms::default();
+        let mailboxes = Arc::new(Mutex::new(Vec::new()));
+        let kept = mailboxes.clone();
+        rooms.serve(move |_, _, mailbox| {
+            kept.lock().unwrap().push(mailbox);
+            true
+        });
+        let room = Room::new("fake", "a");
+        assert!(rooms.post(&room, RoomInput::Notice("one".into())));
+        let mut first = mailboxes.lock().unwrap().pop().unwrap();
+        assert!(!rooms.leave(&room, &first));
+        assert!(matches!(first.next().await, Some(RoomInput::Notice(text)) if text == "one"));
+        assert!(rooms.leave(&room, &first) && rooms.all().is_empty());
+        assert!(rooms.post(&room, RoomInput::Notice("two".into())));
+        let mut second = mailboxes.lock().unwrap().pop().unwrap();
+        assert!(matches!(second.next().await, Some(RoomInput::Notice(text)) if text == "two"));
+    }
 
     #[test]
     fn a_room_whose_task_is_gone_gets_another_one() {

@@ -1,6 +1,12 @@
 //! One room's live Claude Code session: started when a prompt needs it, closed when idle, ended for good on demand.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use pipeline::claude::{AgentEvent, Launch, PermissionAnswer, Process, ProcessError};
 use tokio::{
@@ -41,6 +47,7 @@ enum Order {
 pub struct Session {
     orders: mpsc::UnboundedSender<Order>,
     prompts: u64,
+    lives: Arc<AtomicBool>,
 }
 
 impl Session {
@@ -52,23 +59,30 @@ impl Session {
         tracker: &TaskTracker,
     ) -> Self {
         let (orders, receiver) = mpsc::unbounded_channel();
+        let lives = Arc::new(AtomicBool::new(false));
         let task = Task {
             orders: receiver,
             room,
             agents,
             idle_timeout,
             live: None,
+            lives: lives.clone(),
             prompt: 0,
             places: Arc::new(Semaphore::new(AHEAD)),
         };
         tracker.spawn(task.run());
-        Self { orders, prompts: 0 }
+        Self { orders, prompts: 0, lives }
     }
 
     /// Sends a prompt, starting the process with `launch` if none lives.
     pub fn prompt(&mut self, launch: Launch, text: String, entry: AgentEntry) {
         self.prompts += 1;
         self.order(Order::Prompt { number: self.prompts, launch: Box::new(launch), text, entry });
+    }
+
+    /// Whether its process lives, so that it may still say something.
+    pub fn lives(&self) -> bool {
+        self.lives.load(Ordering::Acquire)
     }
 
     /// How many prompts were sent. What the session said when it knew of fewer is not about the newest one.
@@ -123,6 +137,7 @@ struct Task {
     agents: Agents,
     idle_timeout: Option<Duration>,
     live: Option<Live>,
+    lives: Arc<AtomicBool>,
     /// The number of the newest prompt that came here.
     prompt: u64,
     /// For events that the room has not taken up.
@@ -181,6 +196,7 @@ impl Task {
         if self.live.is_none() {
             let (process, events) = Process::start(launch).await?;
             let entry = self.agents.register(process.pid(), entry);
+            self.lives.store(true, Ordering::Release);
             self.live = Some(Live {
                 process,
                 events,
@@ -256,6 +272,7 @@ impl Task {
             let exit = pipeline::claude::Exit { code: None, signal: None, tail: String::new() };
             self.tell(SessionEvent::Agent(AgentEvent::Exited(exit)));
         }
+        self.lives.store(false, Ordering::Release);
     }
 
     fn tell(&self, event: SessionEvent) {

@@ -40,5 +40,6 @@ mod stop;
 mod stories;
 mod trouble;
 mod upkeep;
+mod week;
 #[cfg(feature = "whatsapp")]
 mod whatsapp;

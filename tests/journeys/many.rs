@@ -107,7 +107,7 @@ async fn two_thousand_odd_messages_leave_the_room_alive() {
     let specs = bot.app.services().registry.specs();
     let words: Vec<&str> = specs.flat_map(|spec| spec.aliases.iter().copied().chain([spec.name])).collect();
     let mut dice = Dice(0x5eed);
-    for _ in 0..40 {
+    for _ in 0..40 * services::times() {
         for _ in 0..50 {
             let (prefix, word) = (dice.pick(&["!", "!", "!", "Timmy ", ""]), dice.pick(&words));
             let (one, two) = (dice.pick(&ODD), dice.pick(&ODD));

@@ -151,11 +151,11 @@ impl Store {
             .map(drop)
     }
 
-    /// Closes a question together with its audit entry.
+    /// Takes a question out, together with the entry in the audit, which keeps only a digest of the input.
     pub fn close_question(&self, question: i64, entry: &AuditEntry, now: SystemTime) -> StoreResult<()> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
-        transaction.execute("UPDATE questions SET open = 0 WHERE id = ?1", [question])?;
+        transaction.execute("DELETE FROM questions WHERE id = ?1", [question])?;
         transaction.execute("DELETE FROM copies WHERE question = ?1", [question])?;
         transaction
             .execute("INSERT INTO audit (at, body) VALUES (?1, ?2)", params![seconds(now), to_json(entry)])?;

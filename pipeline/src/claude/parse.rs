@@ -608,8 +608,13 @@ mod tests {
         assert_eq!(meanings(before, 3), [AgentEvent::PermissionCancelled { request_id: "r".into() }.into()]);
     }
 
+    /// As `services::times`, which the crates share that talk to messengers.
+    fn times() -> u32 {
+        std::env::var("STORKIT_TEST_TIMES").map_or(1, |times| times.parse().expect("a number"))
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(64 * times()))]
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {

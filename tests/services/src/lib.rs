@@ -7,6 +7,15 @@ pub mod whatsapp;
 
 pub use mark::MARK;
 
+/// How many times what a test usually generates it shall generate: `STORKIT_TEST_TIMES`, else once.
+///
+/// # Panics
+/// If the variable is no number.
+pub fn times() -> usize {
+    std::env::var("STORKIT_TEST_TIMES")
+        .map_or(1, |times| times.parse().expect("STORKIT_TEST_TIMES is a number"))
+}
+
 /// Ends the test if what people were shown holds a secret; a test that fails already says its own reason.
 ///
 /// # Panics

@@ -353,7 +353,7 @@ fn hostile() -> impl Strategy<Value = Value> {
     })
 }
 
-/// 2,000 generated notifications, signed, some with the sender's true ids so that they come all the way through.
+/// 2,000 generated notifications (more with `STORKIT_TEST_TIMES`), signed, some with the sender's true ids so that they come all the way through.
 #[test]
 fn hostile_notifications_never_panic_and_never_stop_the_bot() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -363,7 +363,8 @@ fn hostile_notifications_never_panic_and_never_stop_the_bot() {
         (place, bot)
     });
     let user_id = place.ann.user_id().unwrap();
-    let config = ProptestConfig { cases: 2_000, ..ProptestConfig::default() };
+    let cases = 2_000 * u32::try_from(services::times()).unwrap();
+    let config = ProptestConfig { cases, ..ProptestConfig::default() };
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let cases = (hostile(), hostile(), any::<bool>(), "[a-z0-9]{1,8}");
     let result = runner.run(&cases, |(mut message, status, theirs, id)| {
