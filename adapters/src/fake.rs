@@ -56,7 +56,7 @@ pub struct Fake {
     capabilities: Capabilities,
     state: Mutex<State>,
     changes: watch::Sender<()>,
-    answers_held: watch::Sender<bool>,
+    answer_held: watch::Sender<bool>,
     look: OnceLock<Look>,
 }
 
@@ -74,6 +74,7 @@ struct State {
     edit_faults: VecDeque<AdapterError>,
     upload_faults: VecDeque<AdapterError>,
     rate_limit: Option<Duration>,
+    hold_next: bool,
     sends: usize,
     edits: usize,
 }
@@ -139,6 +140,7 @@ impl Fake {
             edit_faults: VecDeque::new(),
             upload_faults: VecDeque::new(),
             rate_limit: None,
+            hold_next: false,
             sends: 0,
             edits: 0,
         };
@@ -147,7 +149,7 @@ impl Fake {
             capabilities,
             state: Mutex::new(state),
             changes: watch::Sender::new(()),
-            answers_held: watch::Sender::new(false),
+            answer_held: watch::Sender::new(false),
             look: OnceLock::new(),
         })
     }
@@ -187,9 +189,16 @@ impl Fake {
         self.change(|state| state.rate_limit = Some(retry_after));
     }
 
-    /// While held, rooms show what the bot sends before the bot hears so, as with a server whose answer is slow.
-    pub fn hold_answers(&self, held: bool) {
-        self.answers_held.send_replace(held);
+    /// The room shows the next message before the bot hears so, as with a server whose answer is slow; until
+    /// [`Fake::release_answer`].
+    pub fn hold_next_answer(&self) {
+        self.answer_held.send_replace(true);
+        self.change(|state| state.hold_next = true);
+    }
+
+    /// The bot hears of the message that was held.
+    pub fn release_answer(&self) {
+        self.answer_held.send_replace(false);
     }
 
     /// Cuts the connection: `run` ends with [`AdapterError::Unreachable`]. Nothing happens if none stands.
@@ -313,17 +322,19 @@ impl Adapter for Fake {
     async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
         self.check_message(message)?;
         self.show(message);
-        let sent = self.change(|state| {
+        let (id, held) = self.change(|state| {
             state.fault(|state| &mut state.send_faults)?;
             state.sends += 1;
             let shown = Shown::new(next_id(), message);
             let id = shown.id.clone();
             state.log(room).entries.push(Entry::Bot { shown, seen_edits: None });
-            Ok(id)
-        });
-        // The sender is a field of `self`, so it cannot be gone.
-        let _ = self.answers_held.subscribe().wait_for(|held| !held).await;
-        sent
+            Ok::<_, AdapterError>((id, std::mem::take(&mut state.hold_next)))
+        })?;
+        if held {
+            // The sender is a field of `self`, so it cannot be gone.
+            let _ = self.answer_held.subscribe().wait_for(|held| !held).await;
+        }
+        Ok(id)
     }
 
     async fn edit(&self, room: &Room, id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {

@@ -257,7 +257,10 @@ fn network(project: &Project) -> Option<Check> {
     let (strongest, _) = Confinement::strongest_available(&home);
     let told = network_told(&parts);
     Some(match strongest.can_limit(limited, "`network`") {
-        Ok(()) => good(told),
+        Ok(()) => match way_around(&config) {
+            Some(why) => note(format!("{told}. {why}")),
+            None => good(told),
+        },
         Err(why) => bad(format!("{told}. No run is started: {}", inert(&why))),
     })
 }
@@ -274,6 +277,22 @@ fn network_parts(config: &ProjectConfig) -> Vec<Part<'_>> {
         .map(|component| (format!("component `{}`", component.name), "", &component.network));
     let gates = ("gates".to_owned(), "", &config.gate_network);
     agents.chain([gates]).chain(components).collect()
+}
+
+/// What runs an agent's work and reaches more than any agent may.
+fn way_around(config: &ProjectConfig) -> Option<String> {
+    let limited = config.agents.iter().find(|agent| agent.network.is_limited())?;
+    let gates = Some("`gate_network`".to_owned()).filter(|_| !config.gate_network.is_limited());
+    let components = config.components.iter().filter(|component| !component.network.is_limited());
+    let components = components.map(|component| format!("`network` of the component `{}`", component.name));
+    let open: Vec<String> = gates.into_iter().chain(components).collect();
+    (!open.is_empty()).then(|| {
+        format!(
+            "What `{}` writes is run with the whole network all the same; limit {} too",
+            limited.name,
+            open.join(" and ")
+        )
+    })
 }
 
 /// Those that have the same together.
@@ -389,6 +408,17 @@ mod tests {
         let config =
             ProjectConfig::parse(text, "project.toml".as_ref(), |_| None).expect("it is valid").config;
         insta::assert_snapshot!(network_told(&network_parts(&config)), @"network: `coder`: the model's API, storkit's tools, `crates.io`, `*.crates.io`; `qa`: the model's API, storkit's tools; `boss`, `merger`: everything; gates: nothing; component `web`: `registry.npmjs.org`");
+    }
+
+    #[test]
+    fn gates_that_undo_an_agents_limit_are_told() {
+        let told = |text: &str| {
+            let agent = "[[agent]]\nname = \"coder\"\nstage = \"coder\"\n";
+            let text = format!("{text}\n{agent}network = false\n");
+            way_around(&ProjectConfig::parse(&text, "project.toml".as_ref(), |_| None).expect("valid").config)
+        };
+        insta::assert_snapshot!(told("[[component]]\nname = \"web\"\nnetwork = true").expect("told"), @"What `coder` writes is run with the whole network all the same; limit `gate_network` and `network` of the component `web` too");
+        assert_eq!(told("gate_network = false"), None);
     }
 
     #[tokio::test]

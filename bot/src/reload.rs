@@ -1,11 +1,11 @@
 //! Changes of `bot.toml` while the bot runs: taken up where that is safe, said where a restart is needed, refused as a whole
 //! where the file is wrong, so that the last good settings stay.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use adapters::Room;
-use notify::{RecursiveMode, Watcher as _};
-use tokio::{sync::mpsc, time::timeout};
+use pipeline::folders::{Folders, Happened};
+use tokio::time::timeout;
 use toml::{Table, Value};
 
 use crate::{
@@ -42,20 +42,24 @@ const AT_ONCE: &[&str] = &[
 /// Follows the file until the bot stops. `notices` are told besides the rooms that follow the pipeline.
 pub async fn run(services: Arc<Services>, notices: Vec<Room>) {
     let path = services.settings.get().path.clone();
-    let (changed, mut changes) = mpsc::channel(1);
-    let Some(_watcher) = watch(&path, changed.clone()) else { return };
+    let mut folders = match watch(&path) {
+        Ok(folders) => folders,
+        Err(error) => {
+            return tracing::warn!(%error, "bot.toml is not watched; changes count from the next start");
+        }
+    };
     // It may have changed between the start and this watch.
     let text = std::fs::read_to_string(&path).unwrap_or_default();
-    if config::fingerprint(&text) != services.settings.get().fingerprint {
-        let _ = changed.try_send(());
-    }
-    drop(changed);
+    let mut changed = config::fingerprint(&text) != services.settings.get().fingerprint;
     loop {
-        tokio::select! {
-            () = services.stop.cancelled() => return,
-            next = changes.recv() => if next.is_none() { return },
+        if !changed {
+            tokio::select! {
+                () = services.stop.cancelled() => return,
+                () = changes(&mut folders, &path) => {}
+            }
         }
-        while let Ok(Some(())) = timeout(SETTLE, changes.recv()).await {}
+        while timeout(SETTLE, changes(&mut folders, &path)).await.is_ok() {}
+        changed = false;
         if let Some(news) = take_up(&services, &path) {
             tracing::info!(news, "bot.toml");
             tell(&services, &notices, &news);
@@ -63,24 +67,16 @@ pub async fn run(services: Arc<Services>, notices: Vec<Room>) {
     }
 }
 
-fn watch(path: &Path, changed: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
-    let (name, folder) = (path.file_name()?.to_owned(), path.parent()?.to_owned());
-    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let about = |event: &notify::Event| event.paths.iter().any(|path| path.file_name() == Some(&name));
-        if event.is_ok_and(|event| !matches!(event.kind, notify::EventKind::Access(_)) && about(&event)) {
-            // One that waits stands for all that come before it is taken.
-            let _ = changed.try_send(());
-        }
-    });
-    let watched = watcher.and_then(|mut watcher| {
-        watcher.watch(&folder, RecursiveMode::NonRecursive)?;
-        Ok(watcher)
-    });
-    watched
-        .inspect_err(
-            |error| tracing::warn!(%error, "bot.toml is not watched; changes count from the next start"),
-        )
-        .ok()
+/// Its folder: editors put a new file in the place of the old one.
+fn watch(path: &Path) -> io::Result<Folders> {
+    let mut folders = Folders::none()?;
+    folders.follow(path.parent().unwrap_or(path))?;
+    Ok(folders)
+}
+
+/// Waits until the file may have changed.
+async fn changes(folders: &mut Folders, path: &Path) {
+    while matches!(folders.next().await, Happened::To(other) if other != path) {}
 }
 
 /// Reads the file and takes up what is safe; what there is to say about it.

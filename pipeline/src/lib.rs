@@ -9,6 +9,7 @@ mod committer;
 pub mod config;
 pub mod duration;
 pub mod event;
+pub mod folders;
 pub mod gates;
 pub mod git;
 pub mod guard;

@@ -6,13 +6,16 @@ use std::{
     time::Duration,
 };
 
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval_at, sleep_until},
 };
 
-use crate::{Project, stage::Stage};
+use crate::{
+    Project,
+    folders::{Folders, Happened},
+    stage::Stage,
+};
 
 /// Between two looks at everything.
 const LOOK: Duration = Duration::from_secs(30);
@@ -22,9 +25,6 @@ const LONGEST: u32 = 10;
 
 /// More files than this in one burst are a reason to look at everything.
 const MOST: usize = 20_000;
-
-/// What waits between inotify's thread and the task; more than that is a look at everything.
-const QUEUE: usize = 65_536;
 
 /// What changed.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Drop for Watcher {
 enum Seen {
     File(PathBuf),
     Config,
-    /// A folder came or went, events were lost, or there were too many.
+    /// A folder came or went, or events were lost.
     Everything,
 }
 
@@ -60,90 +60,68 @@ enum Seen {
 /// Where inotify cannot be had, only the regular look is left, and that is logged.
 pub(crate) fn watch(project: &Project, settle: Duration) -> (Watcher, mpsc::Receiver<Changed>) {
     let (told, hears) = mpsc::channel(16);
-    let (saw, seen) = mpsc::channel(QUEUE);
-    let eyes = Eyes::open(project, saw);
-    let task = tokio::spawn(follow(eyes, seen, settle, told));
+    let task = tokio::spawn(follow(Eyes::open(project), settle, told));
     (Watcher { task }, hears)
 }
 
-/// The inotify watches: `.storkit`, `.storkit/work`, and each stage.
+/// What is watched: `.storkit`, `.storkit/work`, and each stage.
 struct Eyes {
-    watcher: Option<RecommendedWatcher>,
-    folders: Vec<PathBuf>,
-    /// Kept, so that the channel does not close where there is no watcher.
-    _saw: mpsc::Sender<Seen>,
+    watched: Option<Folders>,
+    home: PathBuf,
 }
 
 impl Eyes {
-    fn open(project: &Project, saw: mpsc::Sender<Seen>) -> Self {
-        let home = project.dir();
-        let work = home.join("work");
-        let folders = [home.clone(), work.clone()];
-        let folders = folders.into_iter().chain(Stage::ALL.map(|stage| work.join(stage.dir()))).collect();
-        let (sender, config) = (saw.clone(), home.join("project.toml"));
-        let tell = move |event: notify::Result<Event>| {
-            for seen in sort(event, &home, &work, &config) {
-                if let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(seen) {
-                    // The task is far behind, and has enough to see that it must look at everything.
-                    return;
-                }
-            }
-        };
-        let watcher = notify::recommended_watcher(tell).inspect_err(|error| {
+    fn open(project: &Project) -> Self {
+        let watched = Folders::none().inspect_err(|error| {
             tracing::warn!(%error, "files cannot be watched; they are looked at every 30 s. Raise fs.inotify.max_user_instances.");
         });
-        let mut eyes = Self { watcher: watcher.ok(), folders, _saw: saw };
+        let mut eyes = Self { watched: watched.ok(), home: project.dir() };
         eyes.renew();
         eyes
     }
 
     /// Watches folders that came back; watching one again is harmless.
     fn renew(&mut self) {
-        let Some(watcher) = &mut self.watcher else { return };
-        for folder in self.folders.iter().filter(|folder| folder.is_dir()) {
-            if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+        let Some(watched) = &mut self.watched else { return };
+        let work = self.home.join("work");
+        let stages = Stage::ALL.map(|stage| work.join(stage.dir()));
+        for folder in [self.home.clone(), work].iter().chain(&stages).filter(|folder| folder.is_dir()) {
+            if let Err(error) = watched.follow(folder) {
                 tracing::warn!(%error, folder = %folder.display(), "a folder cannot be watched. Raise fs.inotify.max_user_watches.");
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Seen {
+        loop {
+            let Some(watched) = &mut self.watched else { return std::future::pending().await };
+            match watched.next().await {
+                Happened::To(path) => {
+                    if let Some(seen) = sort(path, &self.home) {
+                        return seen;
+                    }
+                }
+                Happened::Unknown => return Seen::Everything,
             }
         }
     }
 }
 
-/// What an event of inotify means here.
-fn sort(event: notify::Result<Event>, home: &Path, work: &Path, config: &Path) -> Vec<Seen> {
-    let event = match event {
-        Ok(event) => event,
-        Err(error) => {
-            tracing::warn!(%error, "watching files failed once");
-            return vec![Seen::Everything];
-        }
-    };
-    if event.need_rescan() {
-        return vec![Seen::Everything];
-    }
-    if matches!(event.kind, EventKind::Access(_)) {
-        return Vec::new();
-    }
-    event.paths.into_iter().filter_map(|path| sort_path(path, home, work, config)).collect()
-}
-
-fn sort_path(path: PathBuf, home: &Path, work: &Path, config: &Path) -> Option<Seen> {
-    if path == config {
+/// What a change of this path means here.
+fn sort(path: PathBuf, home: &Path) -> Option<Seen> {
+    let work = home.join("work");
+    let folder = path.parent()?;
+    if path == home.join("project.toml") {
         return Some(Seen::Config);
     }
-    if path == work || path.parent() == Some(work) {
+    if path == work || folder == work {
         return Some(Seen::Everything);
     }
     let temporary = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".tmp"));
-    let in_stage = path.parent().and_then(Path::parent) == Some(work);
-    (in_stage && !temporary && path.starts_with(home)).then_some(Seen::File(path))
+    (folder.parent() == Some(&work) && !temporary).then_some(Seen::File(path))
 }
 
-async fn follow(
-    mut eyes: Eyes,
-    mut seen: mpsc::Receiver<Seen>,
-    settle: Duration,
-    told: mpsc::Sender<Changed>,
-) {
+async fn follow(mut eyes: Eyes, settle: Duration, told: mpsc::Sender<Changed>) {
     let mut look = interval_at(Instant::now() + LOOK, LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut burst = Burst::default();
@@ -156,16 +134,7 @@ async fn follow(
             }
         };
         tokio::select! {
-            next = seen.recv() => match next {
-                Some(next) => {
-                    burst.add(next);
-                    while let Ok(next) = seen.try_recv() {
-                        burst.add(next);
-                    }
-                    burst.everything |= seen.capacity() == 0;
-                }
-                None => return,
-            },
+            seen = eyes.next() => burst.add(seen),
             _ = look.tick() => burst.add(Seen::Everything),
             () = settled => {
                 if burst.everything {

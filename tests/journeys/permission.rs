@@ -182,7 +182,7 @@ async fn a_reply_that_is_faster_than_the_messengers_own_answer_names_its_questio
     let room = bot.room("a");
     let first = ask_from_elsewhere(&bot, "make one");
     room.see("Question 1").await;
-    bot.fake.hold_answers(true);
+    bot.fake.hold_next_answer();
     let second = ask_from_elsewhere(&bot, "make two");
     let question = room.see("Question 2").await;
     let reply = Incoming {
@@ -195,7 +195,7 @@ async fn a_reply_that_is_faster_than_the_messengers_own_answer_names_its_questio
     room.say("no 1").await;
     assert_eq!(first.await.expect("answered")["behavior"], "deny");
     assert!(!second.is_finished());
-    bot.fake.hold_answers(false);
+    bot.fake.release_answer();
     room.see("bob allowed Bash `make two`").await;
     assert_eq!(second.await.expect("answered")["behavior"], "allow");
     bot.app.shutdown().await;

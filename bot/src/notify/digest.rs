@@ -176,7 +176,8 @@ fn line(id: StoryId, story: &Story, cost: f64) -> Option<String> {
         _ => {}
     }
     if let Some(failed) = &story.failed {
-        return Some(format!("{head}: {failed} `log {id}` shows more."));
+        let end = if failed.ends_with(['.', '!', '?']) { "" } else { "." };
+        return Some(format!("{head}: {failed}{end} `log {id}` shows more."));
     }
     story.created.then(|| format!("{head}: created by {by}."))
 }

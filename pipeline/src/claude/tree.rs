@@ -13,6 +13,10 @@ use rustix::process::{Pid, Signal, kill_process};
 /// An environment is read up to here; Linux allows more only where a person raised the stack limit.
 const MAX_ENVIRONMENT: u64 = 4 << 20;
 
+/// How often, and in what time, the environment of a process is looked for that starts a program: for a second.
+const LOOKS: u32 = 1_000;
+const LOOK: Duration = Duration::from_millis(1);
+
 /// A process that cannot be reused for another: its id and when it started, in ticks since boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Seen {
@@ -134,11 +138,24 @@ pub(crate) struct Environment(Vec<u8>);
 
 impl Environment {
     /// `None` when it is gone or belongs to another user.
+    ///
+    /// While a process starts a program it has none for a moment (`environ_read` in Linux' fs/proc/base.c): then this waits.
     fn of(pid: i32) -> Option<Self> {
-        let mut block = Vec::new();
-        let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
-        file.take(MAX_ENVIRONMENT).read_to_end(&mut block).ok()?;
-        Some(Self(block))
+        let mut settled = false;
+        for _ in 0..LOOKS {
+            let mut block = Vec::new();
+            let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+            file.take(MAX_ENVIRONMENT).read_to_end(&mut block).ok()?;
+            if !block.is_empty() || settled {
+                return Some(Self(block));
+            }
+            // The start may have ended between the two looks, so one more is needed.
+            settled = !starts_a_program(pid)?;
+            if !settled {
+                std::thread::sleep(LOOK);
+            }
+        }
+        None
     }
 
     /// The value of a variable.
@@ -146,6 +163,16 @@ impl Environment {
         let mut entries = self.0.split(|byte| *byte == 0);
         entries.find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
     }
+}
+
+/// Whether it has memory, and no place in it for an environment yet. `None` when it is gone.
+fn starts_a_program(pid: i32) -> Option<bool> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    // proc(5): state is field 3, the size of its memory 23, the end of its environment 51.
+    let (memory, environment_end) = (fields.nth(20)?, fields.nth(27)?);
+    Some(memory != "0" && environment_end == "0")
 }
 
 fn rows() -> Vec<Row> {
@@ -182,6 +209,20 @@ mod tests {
         let mut ready = [0; 6];
         child.stdout.as_mut().expect("a pipe").read_exact(&mut ready).expect("it starts");
         child
+    }
+
+    #[test]
+    fn a_process_that_is_starting_its_program_is_found() {
+        // The standard library learns of the new program before that has its environment.
+        for number in 0..100 {
+            let mark = format!("starting-{number}");
+            let mut child =
+                Command::new("/bin/sleep").arg("600").env("STORKIT_TREE_TEST", &mark).spawn().expect("sleep");
+            let found = marked(|environment| environment.get("STORKIT_TREE_TEST") == Some(mark.as_bytes()));
+            child.kill().expect("it can be killed");
+            child.wait().expect("it ends");
+            assert!(found.iter().any(|seen| seen.pid == child.id().cast_signed()), "number {number}");
+        }
     }
 
     #[test]

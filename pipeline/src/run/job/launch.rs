@@ -1,0 +1,110 @@
+//! What a process of the run is started with: session, words, environment, sandbox.
+
+use super::{Job, blocking, panicked};
+use crate::{
+    claude::{Launch, Mode, PermissionRoute, SessionId, Start},
+    gates::{GATE_NETWORK, Gates},
+    run::{
+        Outcome, prompt,
+        spot::{Spot, agent_network, needs},
+    },
+    sandbox::{Bwrap, Confined, Confinement},
+};
+
+impl Job {
+    /// The launch that begins the run: a new session, or the story's own with what came back.
+    pub(super) async fn first_launch(&mut self) -> Result<Launch, Outcome> {
+        let path = self.path();
+        let wrong = |error: crate::config::UnknownPlaceholder| {
+            Outcome::NotStarted(format!("a prompt in `.storkit/project.toml` is wrong: {error}."))
+        };
+        let (start, text) = match &self.plan.resume {
+            Some(session) => (Start::Resume(session.clone()), prompt::again(&self.plan)),
+            None => {
+                let text = prompt::prompt(&self.plan, &self.shop.project, &path).map_err(wrong)?;
+                (Start::New(SessionId::random()), text)
+            }
+        };
+        let trusted = self.shop.settings.trust_project_settings;
+        let system = prompt::system(&self.plan, &self.shop.project, &path, trusted).map_err(wrong)?;
+        let (Start::New(session) | Start::Resume(session)) = &start;
+        self.shop.ledger.started(&self.plan.run, session.as_str());
+        self.session = Some(session.clone());
+        self.launch(start, text, Some(system)).await
+    }
+
+    pub(super) async fn reminder_launch(&mut self) -> Result<Launch, Outcome> {
+        let files = self.uncommitted().await?;
+        let text = prompt::reminder(&files, self.refused.as_deref());
+        let session = self.session.clone().unwrap_or_else(SessionId::random);
+        self.launch(Start::Resume(session), text, None).await
+    }
+
+    async fn launch(
+        &mut self,
+        start: Start,
+        prompt: String,
+        system: Option<String>,
+    ) -> Result<Launch, Outcome> {
+        let confined = self.confined().await?;
+        let confined = self.limited(confined).await?;
+        let settings = &self.shop.settings;
+        let agent = &self.plan.agent;
+        let spot = self.spot.as_ref().ok_or_else(panicked)?;
+        let mut env: Vec<(String, String)> =
+            settings.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        env.extend(spot.environment());
+        let model = if agent.model.is_empty() { &settings.model } else { &agent.model };
+        let limits = [agent.max_budget_usd, self.plan.config.budget.run_usd, self.plan.budget_usd];
+        let permissions =
+            self.access.as_ref().map_or(PermissionRoute::Control, |access| access.route.clone());
+        Ok(Launch {
+            command: settings.command.clone(),
+            cwd: spot.path().to_owned(),
+            runtime_dir: self.shop.project.run_dir(),
+            start,
+            mode: Mode::OneShot { prompt },
+            permissions,
+            model: (!model.is_empty()).then(|| model.clone()),
+            append_system_prompt: system,
+            trust_project_settings: settings.trust_project_settings,
+            env_remove: settings.secret_env.clone(),
+            env,
+            max_turns: agent.max_turns,
+            max_budget_usd: limits.into_iter().flatten().reduce(f64::min),
+            accept_edits: true,
+            confine: Some(confined),
+        })
+    }
+
+    pub(super) async fn confined(&self) -> Result<Confined, Outcome> {
+        let spot = self.spot.clone().ok_or_else(panicked)?;
+        blocking(move || spot.confine()).await.ok_or_else(panicked)?
+    }
+
+    /// With the agent's part of the network, by a way out that serves all processes of the run.
+    async fn limited(&mut self, confined: Confined) -> Result<Confined, Outcome> {
+        if let (Some(egress), Confinement::Bwrap(bwrap)) = (&self.egress, &confined.confinement) {
+            let confinement = Confinement::Bwrap(Bwrap { reach: egress.reach(), ..bwrap.clone() });
+            return Ok(Confined { confinement, ..confined });
+        }
+        let agent = self.plan.agent.clone();
+        if !agent.network.is_limited() {
+            return Ok(confined);
+        }
+        let route = self.access.as_ref().map(|access| &access.route);
+        let needs = needs(&self.shop.settings, route).map_err(Outcome::NotStarted)?;
+        let limiting = move || confined.limited(&agent.network, &agent_network(&agent.name), Some(needs));
+        let (confined, egress) =
+            blocking(limiting).await.ok_or_else(panicked)?.map_err(Outcome::NotStarted)?;
+        self.egress = egress;
+        Ok(confined)
+    }
+
+    pub(super) async fn confined_gates(&self) -> Result<Gates, Outcome> {
+        let confined = self.confined().await?;
+        let (gates, network) = (Spot::gates(&self.shop, &self.plan), self.plan.config.gate_network.clone());
+        let kept = blocking(move || gates.kept_in(&confined, &network, GATE_NETWORK)).await;
+        kept.ok_or_else(panicked)?.map_err(Outcome::NotStarted)
+    }
+}

@@ -1,0 +1,159 @@
+//! What a process of the run left: commits, files, what changed outside of its worktree; and the gates over it.
+
+use std::sync::PoisonError;
+
+use git2::Repository;
+
+use super::{Job, blocking, panicked};
+use crate::{
+    event::Phase,
+    gates::head_tree,
+    run::{
+        Outcome, Told,
+        check::{self, Before, Brings},
+        turn::Turn,
+    },
+    stage::Role,
+    verdict::RunFacts,
+    worktree::{self, Imported, Worktree},
+};
+
+/// How much of a failed gate's output goes back to the coder.
+const GATE_LINES: usize = 40;
+
+impl Job {
+    pub(super) async fn before(&self) -> Result<Before, Outcome> {
+        let (shop, base, story) = (self.shop.clone(), self.plan.base.clone(), self.plan.run.story);
+        let own = self.worktree().map_or_else(|| "storkit/none".to_owned(), |worktree| worktree.branch());
+        let taken = blocking(move || Before::take(&shop, &base, &own, story)).await;
+        taken
+            .ok_or_else(panicked)?
+            .map_err(|error| Outcome::Failed(format!("the repository cannot be read: {error}")))
+    }
+
+    /// What was seen of a process that ended, and what had to be done at once.
+    pub(super) async fn facts(
+        &mut self,
+        before: &Before,
+        turn: &Turn,
+        reminded: bool,
+    ) -> Result<RunFacts, Outcome> {
+        let reviewed = before.tip();
+        let mut facts = RunFacts {
+            reminded,
+            review: self.review.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            ended: turn.ended.clone(),
+            failure: turn.failure(),
+            ..RunFacts::default()
+        };
+        if let Some(worktree) = self.worktree() {
+            self.take_in(&worktree, &mut facts).await?;
+            if self.plan.run.role == Role::Qa {
+                self.undo_review(worktree, reviewed).await;
+            }
+        }
+        let found = self.compare(before).await?;
+        if let Some(rescued) = &found.rescued {
+            let text = format!(
+                "`{}` (story {}) touched what is not its own: {}. {rescued}",
+                self.plan.run.slot,
+                self.plan.run.story,
+                found.agents.join("; ")
+            );
+            self.tell(Told::Alarm(text)).await;
+        }
+        // In a sandbox it cannot have been the agent.
+        let confined = self.spot.as_ref().is_some_and(|spot| spot.confinement.encloses());
+        if !found.unclear.is_empty() && !confined {
+            let text = format!(
+                "While `{}` worked on story {} without a sandbox, this changed outside its worktree, by it or by a \
+                 person: {}.",
+                self.plan.run.slot,
+                self.plan.run.story,
+                found.unclear.join("; ")
+            );
+            self.tell(Told::Alarm(text)).await;
+        }
+        facts.tampering = found.agents;
+        Ok(facts)
+    }
+
+    /// The branch as it is now: its commits, what is not committed, what it brings.
+    async fn take_in(&mut self, worktree: &Worktree, facts: &mut RunFacts) -> Result<(), Outcome> {
+        let settling = worktree.clone();
+        let (base, root) = (self.plan.base.clone(), self.shop.project.root().to_owned());
+        let settled = blocking(move || {
+            let imported = settling.settle()?;
+            let brings = Repository::open(root).and_then(|found| check::brings(&found, &base, imported.tip));
+            Ok::<_, worktree::ImportError>((imported, brings.unwrap_or_default()))
+        });
+        match settled.await.ok_or_else(panicked)? {
+            Ok((Imported { ahead, rewritten, .. }, Brings { diff, pipelines })) => {
+                facts.commits = ahead;
+                self.diff = diff;
+                self.refused = None;
+                if rewritten {
+                    self.say("(it rewrote the history of its branch)");
+                }
+                if !pipelines.is_empty() && self.plan.run.role == Role::Coder {
+                    let files = pipelines.join("`, `");
+                    return Err(Outcome::Failed(format!(
+                        "the branch changes `{files}`; what is below `.storkit/` is the pipeline's and no story's. \
+                         Take it out of the branch."
+                    )));
+                }
+            }
+            Err(worktree::ImportError::Gone(_)) => facts.tampering.push("the story's branch is gone".into()),
+            Err(error) => {
+                self.refused = Some(error.to_string());
+                if facts.reminded || facts.ended.is_some() {
+                    return Err(Outcome::Failed(error.to_string()));
+                }
+            }
+        }
+        facts.uncommitted = self.uncommitted().await?.len().max(usize::from(self.refused.is_some()));
+        Ok(())
+    }
+
+    async fn undo_review(&mut self, worktree: Worktree, reviewed: Option<git2::Oid>) {
+        let Some(tip) = reviewed else { return };
+        match blocking(move || worktree.put_back(tip)).await {
+            Some(Ok(true)) => self.say("(what the reviewer changed was undone)"),
+            Some(Ok(false)) => {}
+            Some(Err(error)) => tracing::warn!(%error, "a reviewer's changes could not be undone"),
+            None => {}
+        }
+    }
+
+    async fn compare(&self, before: &Before) -> Result<check::Found, Outcome> {
+        let (before, shop) = (before.clone(), self.shop.clone());
+        let found = blocking(move || before.compare(&shop)).await.ok_or_else(panicked)?;
+        found.map_err(|why| Outcome::Failed(format!("the repository cannot be compared: {why}")))
+    }
+
+    pub(super) async fn uncommitted(&self) -> Result<Vec<String>, Outcome> {
+        let Some(worktree) = self.worktree() else { return Ok(Vec::new()) };
+        let files = blocking(move || worktree.uncommitted()).await.ok_or_else(panicked)?;
+        files.map_err(|error| Outcome::Failed(error.to_string()))
+    }
+
+    pub(super) async fn gates(&mut self) -> Result<Outcome, Outcome> {
+        self.phase(Phase::Gates).await;
+        let gates = self.confined_gates().await?;
+        let path = self.path();
+        let root = path.clone();
+        let tree = blocking(move || head_tree(&root)).await.ok_or_else(panicked)?;
+        let tree = tree.map_err(|error| Outcome::Failed(format!("the worktree cannot be read: {error}")))?;
+        let Ok(report) = gates.run(&path, &tree, &self.cancelled()).await else {
+            self.stop_if_told()?;
+            return Ok(Outcome::Stopped);
+        };
+        for result in &report.results {
+            self.say(&result.to_string());
+        }
+        let Some(failure) = report.failure() else { return Ok(Outcome::Passed) };
+        let lines: Vec<&str> = failure.tail.lines().collect();
+        let tail = lines[lines.len().saturating_sub(GATE_LINES)..].join("\n");
+        Ok(Outcome::Failed(format!("the gate {failure}\n\nThe end of what it printed:\n{tail}")))
+    }
+}
