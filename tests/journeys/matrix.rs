@@ -163,6 +163,12 @@ async fn ten_kills_in_mid_traffic_lose_nothing_and_double_nothing() {
     // Shown when the test fails.
     team.program.set_env("RUST_LOG", "info,adapters=debug,matrix_sdk_crypto=debug");
     let mut prompts = Vec::new();
+    // Ann's app and the bot meet first: matrix-sdk-crypto 0.18 keeps a new channel before the room key that came through
+    // it (`Account::decrypt_olm_message`), and a kill between the two loses that key, which the bot then says.
+    let serving = team.serve();
+    team.ann.say(&team.room, "Timmy echo hello").await;
+    team.see("echo: hello").await;
+    assert_eq!(serving.end().0, Some(0));
     for round in 0..10 {
         let serving = team.serve();
         for n in 0..3 {
