@@ -52,7 +52,8 @@ fn bad(text: impl Into<String>) -> Check {
 
 /// Runs all checks.
 pub async fn check(project: &Project, config: &Config, secret_env: &[String]) -> Vec<Check> {
-    let mut checks = vec![claude_version(config, secret_env).await, claude_key(config, secret_env).await];
+    let mut checks = vec![claude_version(config, secret_env).await];
+    checks.extend(claude_key(config, secret_env).await);
     checks.extend(git(project).await);
     checks.push(trust(config));
     checks.push(sandbox());
@@ -193,15 +194,18 @@ fn which(program: &str) -> Option<std::path::PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
-async fn claude_key(config: &Config, secret_env: &[String]) -> Check {
-    match claude(config, secret_env, &["auth", "status"]).await {
+/// Nothing where there is no program: that is said already.
+async fn claude_key(config: &Config, secret_env: &[String]) -> Option<Check> {
+    let program = config.claude.command.first().map(String::as_str).unwrap_or_default();
+    which(program)?;
+    Some(match claude(config, secret_env, &["auth", "status"]).await {
         Ok(text) if logged_in(&text) => good("Claude Code has a key or a login"),
         Ok(_) => bad("Claude Code has no key. Set `ANTHROPIC_API_KEY`, or run `claude` once and log in"),
         Err(why) => note(format!(
             "whether Claude Code has a key is not known: {}",
             inert(&replies::shorten(&why, 120))
         )),
-    }
+    })
 }
 
 fn logged_in(text: &str) -> bool {

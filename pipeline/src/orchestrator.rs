@@ -194,6 +194,8 @@ impl Orchestrator {
         self.offer().await;
         self.publish();
         loop {
+            // What an agent prints frees nobody, and comes many times a second.
+            let mut only_printed = false;
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(Order::Shutdown(answer)) => self.close(answer),
@@ -203,14 +205,17 @@ impl Orchestrator {
                 },
                 Some(changed) = sources.changes.recv() => self.changed(changed).await,
                 Some(ended) = sources.merged.recv() => self.merge_ended(&ended).await,
-                Some(inner) = sources.inner.recv() => self.heard(inner).await,
+                Some(inner) = sources.inner.recv() => {
+                    only_printed = matches!(inner, Inner::Told(_, _, Told::Said(_)));
+                    self.heard(inner).await;
+                }
                 _ = tick.tick() => self.tick().await,
             }
             if self.closing.is_some() {
                 if self.runs.is_empty() {
                     break;
                 }
-            } else {
+            } else if !only_printed {
                 self.offer().await;
             }
             self.publish();
