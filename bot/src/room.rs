@@ -145,17 +145,18 @@ impl RoomTask {
             let tick_due = self.ticker.as_ref().map(Ticker::due);
             tokio::select! {
                 input = mailbox.next() => match input {
+                    Some(RoomInput::AllSaid) => {
+                        if self.may_rest() && self.services.rooms.leave(&self.room, &mailbox) {
+                            return;
+                        }
+                    }
                     Some(input) => self.take_in(input).await,
                     None => break,
                 },
                 Some(later) = self.later.next() => self.later(later),
                 () = at(turn_due) => self.turn_due(),
                 () = at(tick_due) => self.tick().await,
-                () = sleep_until(self.stirred + REST) => {
-                    if self.may_rest().await && self.services.rooms.leave(&self.room, &mailbox) {
-                        return;
-                    }
-                }
+                () = sleep_until(self.stirred + REST) => self.think_of_rest(),
             }
             self.stirred = Instant::now();
             self.tell_activity();
@@ -166,10 +167,16 @@ impl RoomTask {
         }
     }
 
-    /// Whether nothing goes on here that a new task could not take up from the store. Every thread is a room: those that
-    /// nobody speaks in any more must not pile up.
-    async fn may_rest(&mut self) -> bool {
-        self.outbox.flush().await;
+    /// Every thread is a room: those that nobody speaks in any more must not pile up. Ends once all is said.
+    fn think_of_rest(&self) {
+        if self.may_rest() {
+            let sender = self.sender.clone();
+            self.outbox.then(move || _ = sender.send(RoomInput::AllSaid));
+        }
+    }
+
+    /// Whether nothing goes on here that a new task could not take up from the store.
+    fn may_rest(&self) -> bool {
         self.turn.is_none()
             && self.queue.is_empty()
             && self.questions.is_empty()
@@ -192,6 +199,8 @@ impl RoomTask {
             RoomInput::Tell(message) => self.outbox.say(message),
             RoomInput::Notice(text) => self.outbox.say(Outgoing::text(text).with_tone(Tone::Notice)),
             RoomInput::Shutdown(done) => self.shut_down(done),
+            // The loop's own.
+            RoomInput::AllSaid => {}
         }
     }
 

@@ -71,6 +71,8 @@ pub enum RoomInput {
     Notice(String),
     /// What the room follows has news.
     Tell(Outgoing),
+    /// What the room had to say before it thought of rest is said.
+    AllSaid,
     /// End what runs, say so, answer when all is said.
     Shutdown(oneshot::Sender<()>),
 }
