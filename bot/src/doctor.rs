@@ -6,10 +6,11 @@ use adapters::markdown::inert;
 use pipeline::{
     Project,
     claude::TESTED_VERSION,
-    config::{Network, ProjectConfig},
+    config::{Agent, Network, ProjectConfig},
     guard::base_branch,
     project::Context,
     sandbox::Confinement,
+    stage::Role,
 };
 use tokio::process::Command;
 
@@ -285,7 +286,9 @@ fn network_parts(config: &ProjectConfig) -> Vec<Part<'_>> {
 
 /// What runs an agent's work and reaches more than any agent may.
 fn way_around(config: &ProjectConfig) -> Option<String> {
-    let limited = config.agents.iter().find(|agent| agent.network.is_limited())?;
+    // What a reviewer changes is undone.
+    let writes = |agent: &&Agent| agent.network.is_limited() && agent.role != Role::Qa;
+    let limited = config.agents.iter().find(writes)?;
     let gates = Some("`gate_network`".to_owned()).filter(|_| !config.gate_network.is_limited());
     let components = config.components.iter().filter(|component| !component.network.is_limited());
     let components = components.map(|component| format!("`network` of the component `{}`", component.name));

@@ -94,6 +94,8 @@ pub struct RoomTask {
     told: Option<Activity>,
     /// When something last happened here.
     stirred: Instant,
+    /// Nothing happened since the room thought of rest.
+    rests: bool,
     closing: Option<oneshot::Sender<()>>,
 }
 
@@ -131,6 +133,7 @@ impl RoomTask {
             last: None,
             told: None,
             stirred: Instant::now(),
+            rests: false,
             closing: None,
         };
         tracker.spawn(task.run(mailbox));
@@ -145,8 +148,8 @@ impl RoomTask {
             let tick_due = self.ticker.as_ref().map(Ticker::due);
             tokio::select! {
                 input = mailbox.next() => match input {
-                    Some(RoomInput::AllSaid) => {
-                        if self.may_rest() && self.services.rooms.leave(&self.room, &mailbox) {
+                    Some(RoomInput::AllSaid) if self.rests => {
+                        if self.services.rooms.leave(&self.room, &mailbox) {
                             return;
                         }
                     }
@@ -156,9 +159,14 @@ impl RoomTask {
                 Some(later) = self.later.next() => self.later(later),
                 () = at(turn_due) => self.turn_due(),
                 () = at(tick_due) => self.tick().await,
-                () = sleep_until(self.stirred + REST) => self.think_of_rest(),
+                () = sleep_until(self.stirred + REST) => {
+                    self.stirred = Instant::now();
+                    self.think_of_rest();
+                    continue;
+                }
             }
             self.stirred = Instant::now();
+            self.rests = false;
             self.tell_activity();
         }
         self.outbox.flush().await;
@@ -168,16 +176,19 @@ impl RoomTask {
     }
 
     /// Every thread is a room: those that nobody speaks in any more must not pile up. Ends once all is said.
-    fn think_of_rest(&self) {
-        if self.may_rest() {
+    fn think_of_rest(&mut self) {
+        self.rests = self.may_rest();
+        if self.rests {
             let sender = self.sender.clone();
             self.outbox.then(move || _ = sender.send(RoomInput::AllSaid));
         }
     }
 
-    /// Whether nothing goes on here that a new task could not take up from the store.
+    /// Whether nothing goes on here that a new task could not take up from the store. A room that follows the pipeline is
+    /// asked out of the blue, and then has to know whether people read along.
     fn may_rest(&self) -> bool {
-        self.turn.is_none()
+        !self.services.config().pipeline.rooms().contains(&self.room)
+            && self.turn.is_none()
             && self.queue.is_empty()
             && self.questions.is_empty()
             && self.ticker.is_none()
@@ -188,7 +199,8 @@ impl RoomTask {
 
     async fn take_in(&mut self, input: RoomInput) {
         match input {
-            RoomInput::Message(incoming) | RoomInput::Again(incoming) => self.message(incoming).await,
+            RoomInput::Message(incoming) => self.message(incoming).await,
+            RoomInput::Again(incoming) => self.again(incoming).await,
             RoomInput::Overheard(incoming) => self.overheard(&incoming),
             RoomInput::Session { prompt, event, place: _place } => self.session_said(prompt, event),
             RoomInput::Question(question) => self.question_opened(question),
@@ -199,7 +211,7 @@ impl RoomTask {
             RoomInput::Tell(message) => self.outbox.say(message),
             RoomInput::Notice(text) => self.outbox.say(Outgoing::text(text).with_tone(Tone::Notice)),
             RoomInput::Shutdown(done) => self.shut_down(done),
-            // The loop's own.
+            // Something happened since.
             RoomInput::AllSaid => {}
         }
     }

@@ -202,6 +202,52 @@ async fn a_reply_that_is_faster_than_the_messengers_own_answer_names_its_questio
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reply_to_a_question_that_ended_while_it_was_sent_answers_no_other() {
+    let bot = start().await;
+    let room = bot.room("a");
+    let first = ask_from_elsewhere(&bot, "make one");
+    room.see("Question 1").await;
+    bot.fake.hold_next_answer();
+    let second = ask_from_elsewhere(&bot, "make two");
+    let question = room.see("Question 2").await;
+    second.abort();
+    let _ = second.await;
+    let reply = Incoming {
+        reply_to: Some(question.id),
+        addressed: Some(Addressed::Reply),
+        ..room.incoming("bob", "ok")
+    };
+    room.send_incoming(reply).await;
+    bot.fake.release_answer();
+    room.see("Question 2 is not open").await;
+    assert!(!first.is_finished());
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_where_a_question_could_not_be_shown_is_read_all_the_same() {
+    let bot = start().await;
+    let (shown, failed) = (bot.room("a"), bot.room("b"));
+    bot.fake.fail_next_send(AdapterError::Rejected("the window is closed".into()));
+    let broker = bot.app.services().broker.clone();
+    let rooms = vec![failed.room().clone(), shown.room().clone()];
+    let input = json!({"command": "make release"});
+    let ask = Ask { rooms, asked_for: "coder-1".into(), tool: "Bash".into(), input, timeout: None };
+    let asked = tokio::spawn(async move { broker.ask(ask).await });
+    // One of the two was not sent; whichever, an answer comes through from both.
+    let either =
+        futures::future::select(Box::pin(shown.see("Question 1")), Box::pin(failed.see("Question 1")));
+    let there = matches!(either.await, futures::future::Either::Left(_));
+    let room = if there { &failed } else { &shown };
+    let reply_to = Some(adapters::MessageId::new("an older message"));
+    let addressed = Some(Addressed::Reply);
+    room.send_incoming(Incoming { reply_to, addressed, ..room.incoming("bob", "yes") }).await;
+    asked.await.expect("answered");
+    assert_eq!(audit(&bot), ["allow by bob"]);
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_first_answer_wins_and_later_ones_are_told_so() {
     let bot = start().await;
     let room = bot.room("a");
@@ -221,13 +267,18 @@ async fn the_first_answer_wins_and_later_ones_are_told_so() {
     room.see("Question 1 is not open").await;
     let reply_to = Some(question.id.clone());
     let addressed = Some(Addressed::Reply);
-    room.send_incoming(Incoming { reply_to, addressed, ..room.incoming("bob", "no, too late") }).await;
+    let late = |text| Incoming { reply_to: reply_to.clone(), addressed, ..room.incoming("bob", text) };
+    room.send_incoming(late("no, too late")).await;
     room.see("Question 1 is not open").await;
+    let other = ask_from_elsewhere(&bot, "make release");
+    room.see("Question 2").await;
+    room.send_incoming(late("no 2")).await;
+    assert_eq!(other.await.expect("answered")["behavior"], "deny");
     room.settled().await;
     let refusals = room.shown().iter().filter(|shown| shown.text.contains("is not open")).count();
     assert_eq!(refusals, 3, "a click that is delivered twice is one click\n{}", room.transcript());
     assert!(!bot.file("first.txt").exists());
-    assert_eq!(audit(&bot), ["deny by ann"]);
+    assert_eq!(audit(&bot), ["deny by ann", "deny by bob"]);
     bot.app.shutdown().await;
 }
 

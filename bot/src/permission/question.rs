@@ -163,6 +163,11 @@ impl Question {
         }
     }
 
+    /// Whether words of the person's own are an answer.
+    pub fn takes_words(&self) -> bool {
+        matches!(self.kind, Kind::Choose(_) | Kind::Plan { .. })
+    }
+
     /// What can be picked. Keys are read back by [`Question::parse_key`].
     pub fn choices(&self) -> Vec<Choice> {
         let choice = |word: &str, label: &str, emoji: &str| Choice {

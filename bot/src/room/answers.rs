@@ -7,7 +7,7 @@ use adapters::{MessageId, Tone};
 use super::{Call, RoomTask};
 use crate::{
     access::Role,
-    permission::{Answer, Kind, Person, Question, QuestionId},
+    permission::{Answer, Person, Question, QuestionId},
     replies,
 };
 
@@ -68,8 +68,13 @@ fn split_number(text: &str) -> (Option<QuestionId>, &str) {
 impl RoomTask {
     /// Takes the text as an answer if a question is open here and the text reads like one, or if it comes too late.
     pub(super) fn answers_question(&mut self, call: &Call, text: &str, reply_to: Option<&MessageId>) -> bool {
-        let late = reply_to.and_then(|message| self.settled_shown_by(message));
-        if let Some(id) = late.filter(|_| parse(text).is_some()) {
+        // A number in the text goes before the message that it replies to.
+        let is_late = |id: &QuestionId| {
+            let parsed = parse(text).filter(|parsed| parsed.question.is_none_or(|named| named == *id));
+            parsed.is_some() && !self.rejects_a_story(text)
+        };
+        let late = reply_to.and_then(|message| self.settled_shown_by(message)).filter(is_late);
+        if let Some(id) = late {
             self.say(replies::not_open(id), Tone::Failure, call.message.clone());
             return true;
         }
@@ -107,11 +112,10 @@ impl RoomTask {
             false => (None, text),
         };
         let Ok(question) = self.meant_question(number, replied) else { return false };
-        let takes_words = matches!(question.kind, Kind::Choose(_) | Kind::Plan { .. });
         let is_command = self.services.registry.get(split_word(words).0).is_some();
         let prefixed =
             matches!(call.addressed, Some(adapters::Addressed::Prefix | adapters::Addressed::Slash));
-        if !takes_words || is_command || prefixed || words.trim().is_empty() {
+        if !question.takes_words() || is_command || prefixed || words.trim().is_empty() {
             return false;
         }
         self.give_answer(call, question.id, Answer::Text(words.trim().to_owned()));

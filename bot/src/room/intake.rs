@@ -31,6 +31,13 @@ impl RoomTask {
         self.keep(self.services.store.overhear(&self.room, &talk, self.services.config().history_size));
     }
 
+    /// What was put off: by now it is known what it replies to.
+    pub(super) async fn again(&mut self, incoming: Incoming) {
+        if let Act::Said { text } = &incoming.act {
+            self.said(&incoming, text).await;
+        }
+    }
+
     async fn said(&mut self, incoming: &Incoming, text: &str) {
         let call = Call {
             sender: incoming.sender.clone(),
@@ -38,9 +45,9 @@ impl RoomTask {
             addressed: incoming.addressed,
             number: None,
         };
-        if self.is_early(incoming) {
+        if self.is_early(incoming, text) {
             let (sender, incoming) = (self.sender.clone(), incoming.clone());
-            // A room that ends meanwhile answers nobody.
+            // A room that ends meanwhile has closed its questions.
             return self.outbox.then(move || _ = sender.send(RoomInput::Again(incoming)));
         }
         if self.answers_question(&call, text, incoming.reply_to.as_ref()) {
@@ -64,10 +71,11 @@ impl RoomTask {
         }
     }
 
-    /// A reply to what may be a question that is just being sent: it is read once that is known.
-    fn is_early(&self, incoming: &Incoming) -> bool {
+    /// An answer by reply to what may be a question that is just being sent: it is read once that is known.
+    fn is_early(&self, incoming: &Incoming, text: &str) -> bool {
         let is_command = matches!(incoming.addressed, Some(Addressed::Prefix | Addressed::Slash));
-        !is_command && incoming.reply_to.as_ref().is_some_and(|message| self.may_show_a_question(message))
+        let reply_to = incoming.reply_to.as_ref().filter(|_| !is_command);
+        reply_to.is_some_and(|message| self.may_answer_early(message, text))
     }
 
     /// Where the messenger has threads, a prompt opens one. In an ambient room the room itself is the conversation.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use adapters::{ChoiceForm, MessageId, Outgoing, Tone};
 use pipeline::claude::{PermissionAnswer, PermissionRequest};
 
-use super::RoomTask;
+use super::{RoomTask, answers};
 use crate::{
     live::Slot,
     permission::{Ask, Outcome, Question, QuestionId},
@@ -20,12 +20,29 @@ const SETTLED: usize = 20;
 pub(super) struct Copy {
     pub(super) question: Arc<Question>,
     slot: Slot,
-    messages: Arc<Mutex<Vec<MessageId>>>,
+    place: Arc<Mutex<Place>>,
+}
+
+/// Where a copy stands.
+enum Place {
+    /// The messenger has not told yet. People may see it already.
+    Sending,
+    At(Vec<MessageId>),
+    /// It could not be sent.
+    Nowhere,
 }
 
 impl Copy {
-    fn messages(&self) -> MutexGuard<'_, Vec<MessageId>> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stands_at(&self, message: &MessageId) -> bool {
+        matches!(&*self.place(), Place::At(messages) if messages.contains(message))
+    }
+
+    fn is_sending(&self) -> bool {
+        matches!(&*self.place(), Place::Sending)
     }
 }
 
@@ -81,24 +98,28 @@ impl RoomTask {
         let asker = self.turn.as_ref().filter(|_| question.rooms == [self.room.clone()]);
         let mentions = asker.map(|turn| turn.prompt.sender_id.as_str().into()).into_iter().collect();
         let message = Outgoing { choices, mentions, ..Outgoing::text(shown.text) }.with_tone(Tone::Question);
-        let messages = Arc::new(Mutex::new(Vec::new()));
-        let report = self.report(question.id, messages.clone());
+        let place = Arc::new(Mutex::new(Place::Sending));
+        let report = self.report(question.id, place.clone());
         let slot = self.outbox.ask(message, shown.attachment, report);
-        self.questions.insert(question.id, Copy { question, slot, messages });
+        self.questions.insert(question.id, Copy { question, slot, place });
     }
 
     /// Keeps where the copy stands, or tells the broker that it could not be shown.
-    fn report(&self, id: QuestionId, messages: Arc<Mutex<Vec<MessageId>>>) -> crate::live::Report {
+    fn report(&self, id: QuestionId, place: Arc<Mutex<Place>>) -> crate::live::Report {
         let (broker, room) = (self.services.broker.clone(), self.room.clone());
+        let stands = move |now| *place.lock().unwrap_or_else(PoisonError::into_inner) = now;
         Box::new(move |result| match result {
             Ok(ids) => {
                 let last = ids.last().cloned();
-                messages.lock().unwrap_or_else(PoisonError::into_inner).extend(ids);
+                stands(Place::At(ids));
                 if let Some(last) = last {
                     broker.shown(id, &room, &last);
                 }
             }
-            Err(_) => broker.undeliverable(id, &room),
+            Err(_) => {
+                stands(Place::Nowhere);
+                broker.undeliverable(id, &room);
+            }
         })
     }
 
@@ -116,20 +137,21 @@ impl RoomTask {
     }
 
     pub(super) fn question_shown_by(&self, message: &MessageId) -> Option<Arc<Question>> {
-        let shows = |copy: &&Copy| copy.messages().contains(message);
-        self.questions.values().find(shows).map(|copy| copy.question.clone())
+        self.questions.values().find(|copy| copy.stands_at(message)).map(|copy| copy.question.clone())
     }
 
     /// The question that this message showed, if it is over.
     pub(super) fn settled_shown_by(&self, message: &MessageId) -> Option<QuestionId> {
-        self.settled.iter().find(|copy| copy.messages().contains(message)).map(|copy| copy.question.id)
+        self.settled.iter().find(|copy| copy.stands_at(message)).map(|copy| copy.question.id)
     }
 
-    /// Whether the message may show a question of which the messenger has not yet told where it stands: people can be
-    /// faster than its answer.
-    pub(super) fn may_show_a_question(&self, message: &MessageId) -> bool {
-        self.question_shown_by(message).is_none()
-            && self.questions.values().any(|copy| copy.messages().is_empty())
+    /// Whether this may answer a question of which the messenger has not yet told where it stands: people can be faster
+    /// than its answer.
+    pub(super) fn may_answer_early(&self, message: &MessageId, text: &str) -> bool {
+        let is_answer = answers::parse(text).is_some();
+        let known = self.questions.values().chain(&self.settled).any(|copy| copy.stands_at(message));
+        let mut sending = self.questions.values().chain(&self.settled).filter(|copy| copy.is_sending());
+        !known && sending.any(|copy| is_answer || copy.question.takes_words())
     }
 
     /// Edits every copy to its end, now; for the shutdown, when no further input is taken.

@@ -150,6 +150,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(TABLES)?;
+    // An older storkit kept questions that were over.
+    connection.execute("DELETE FROM questions WHERE open = 0", [])?;
     connection.pragma_update(None, "user_version", SCHEMA)
 }
 

@@ -143,10 +143,13 @@ impl Store {
         Ok(connection.last_insert_rowid())
     }
 
-    /// Remembers where a copy of the question stands, so that a restart can edit it.
+    /// Remembers where a copy of the question stands, so that a restart can edit it; not of one that is over by now.
     pub fn question_shown(&self, question: i64, room: &Room, message: &MessageId) -> StoreResult<()> {
         self.lock()
-            .prepare_cached("INSERT INTO copies (question, room, message) VALUES (?1, ?2, ?3)")?
+            .prepare_cached(
+                "INSERT INTO copies (question, room, message)
+                 SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM questions WHERE id = ?1)",
+            )?
             .execute(params![question, room.to_string(), message.as_str()])
             .map(drop)
     }
