@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adapters::{AdapterError, Addressed, Incoming, Tone};
+use adapters::{AdapterError, Addressed, Incoming, MessageId, Tone, fake::FakeRoom};
 use bot::permission::Ask;
 use e2e::{Bot, Cli, Setup};
 use serde_json::json;
@@ -122,12 +122,36 @@ async fn silence_is_no_and_the_room_and_the_model_are_told() {
 }
 
 /// A question of an agent that is not the room's own session, as the pipeline will ask.
-fn ask_from_elsewhere(bot: &Bot, command: &str) -> tokio::task::JoinHandle<serde_json::Value> {
+fn ask_from_elsewhere(bot: &Bot, command: &str) -> Asked {
     let (broker, room) = (bot.app.services().broker.clone(), bot.room("a").room().clone());
     let input = json!({"command": command});
     let ask =
         Ask { rooms: vec![room], asked_for: "coder-1".into(), tool: "Bash".into(), input, timeout: None };
     tokio::spawn(async move { serde_json::to_value(broker.ask(ask).await).expect("plain data") })
+}
+
+/// What bob says in reply to a message.
+fn reply(room: &FakeRoom, to: &MessageId, text: &str) -> Incoming {
+    let reply_to = Some(to.clone());
+    Incoming { reply_to, addressed: Some(Addressed::Reply), ..room.incoming("bob", text) }
+}
+
+type Asked = tokio::task::JoinHandle<serde_json::Value>;
+
+/// Two questions, of which the bot does not know yet that the second stands in the room.
+async fn ask_two(bot: &Bot, room: &FakeRoom) -> (Asked, Asked, MessageId) {
+    let first = ask_from_elsewhere(bot, "make one");
+    room.see("Question 1").await;
+    bot.fake.hold_next_answer();
+    let second = ask_from_elsewhere(bot, "make two");
+    (first, second, room.see("Question 2").await.id)
+}
+
+/// Returns when this was read: what comes behind it in the same mailbox denies the first question.
+async fn say_ok_to(room: &FakeRoom, message: &MessageId, first: Asked) {
+    room.send_incoming(reply(room, message, "ok")).await;
+    room.say("no 1").await;
+    assert_eq!(first.await.expect("answered")["behavior"], "deny");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,19 +185,14 @@ async fn a_reply_to_the_questions_message_names_it() {
     let mine = room.see("Question 1").await;
     let other = ask_from_elsewhere(&bot, "make release");
     let theirs = room.see("Question 2").await;
-    let reply = |text: &str, to| Incoming {
-        reply_to: Some(to),
-        addressed: Some(Addressed::Reply),
-        ..room.incoming("bob", text)
-    };
-    room.send_incoming(reply("ok", theirs.id)).await;
+    room.send_incoming(reply(&room, &theirs.id, "ok")).await;
     room.see("bob allowed Bash `make release`").await;
     assert_eq!(
         other.await.expect("answered"),
         json!({"behavior": "allow", "updatedInput": {"command": "make release"}})
     );
     assert!(!bot.file("mine.txt").exists());
-    room.send_incoming(reply("no wrong folder", mine.id)).await;
+    room.send_incoming(reply(&room, &mine.id, "no wrong folder")).await;
     room.see("bob denied this: wrong folder").await;
     bot.app.shutdown().await;
 }
@@ -182,20 +201,8 @@ async fn a_reply_to_the_questions_message_names_it() {
 async fn a_reply_that_is_faster_than_the_messengers_own_answer_names_its_question_too() {
     let bot = start().await;
     let room = bot.room("a");
-    let first = ask_from_elsewhere(&bot, "make one");
-    room.see("Question 1").await;
-    bot.fake.hold_next_answer();
-    let second = ask_from_elsewhere(&bot, "make two");
-    let question = room.see("Question 2").await;
-    let reply = Incoming {
-        reply_to: Some(question.id),
-        addressed: Some(Addressed::Reply),
-        ..room.incoming("bob", "ok")
-    };
-    room.send_incoming(reply).await;
-    // Behind it in the same mailbox: once this has had its effect, the reply was read.
-    room.say("no 1").await;
-    assert_eq!(first.await.expect("answered")["behavior"], "deny");
+    let (first, second, question) = ask_two(&bot, &room).await;
+    say_ok_to(&room, &question, first).await;
     assert!(!second.is_finished());
     bot.fake.release_answer();
     room.see("bob allowed Bash `make two`").await;
@@ -207,22 +214,10 @@ async fn a_reply_that_is_faster_than_the_messengers_own_answer_names_its_questio
 async fn a_reply_to_a_question_that_ended_while_it_was_sent_answers_no_other() {
     let bot = start().await;
     let room = bot.room("a");
-    let first = ask_from_elsewhere(&bot, "make one");
-    room.see("Question 1").await;
-    bot.fake.hold_next_answer();
-    let second = ask_from_elsewhere(&bot, "make two");
-    let question = room.see("Question 2").await;
+    let (first, second, question) = ask_two(&bot, &room).await;
     second.abort();
     let _ = second.await;
-    let reply = Incoming {
-        reply_to: Some(question.id),
-        addressed: Some(Addressed::Reply),
-        ..room.incoming("bob", "ok")
-    };
-    room.send_incoming(reply).await;
-    // Behind it in the same mailbox: once this has had its effect, the reply was read.
-    room.say("no 1").await;
-    assert_eq!(first.await.expect("answered")["behavior"], "deny");
+    say_ok_to(&room, &question, first).await;
     bot.fake.release_answer();
     room.see("Question 2 is not open").await;
     bot.app.shutdown().await;
@@ -243,9 +238,7 @@ async fn a_reply_where_a_question_could_not_be_shown_is_read_all_the_same() {
         futures::future::select(Box::pin(shown.see("Question 1")), Box::pin(failed.see("Question 1")));
     let there = matches!(either.await, futures::future::Either::Left(_));
     let room = if there { &failed } else { &shown };
-    let reply_to = Some(adapters::MessageId::new("an older message"));
-    let addressed = Some(Addressed::Reply);
-    room.send_incoming(Incoming { reply_to, addressed, ..room.incoming("bob", "yes") }).await;
+    room.send_incoming(reply(room, &MessageId::new("an older message"), "yes")).await;
     tokio::time::timeout(Duration::from_secs(60), asked).await.expect("the reply is read").expect("answered");
     assert_eq!(audit(&bot), ["allow by bob"]);
     bot.app.shutdown().await;
@@ -269,14 +262,11 @@ async fn the_first_answer_wins_and_later_ones_are_told_so() {
     room.see("Question 1 is not open").await;
     room.say("yes 1").await;
     room.see("Question 1 is not open").await;
-    let reply_to = Some(question.id.clone());
-    let addressed = Some(Addressed::Reply);
-    let late = |text| Incoming { reply_to: reply_to.clone(), addressed, ..room.incoming("bob", text) };
-    room.send_incoming(late("no, too late")).await;
+    room.send_incoming(reply(&room, &question.id, "no, too late")).await;
     room.see("Question 1 is not open").await;
     let other = ask_from_elsewhere(&bot, "make release");
     room.see("Question 2").await;
-    room.send_incoming(late("no 2")).await;
+    room.send_incoming(reply(&room, &question.id, "no 2")).await;
     assert_eq!(other.await.expect("answered")["behavior"], "deny");
     room.settled().await;
     let refusals = room.shown().iter().filter(|shown| shown.text.contains("is not open")).count();
