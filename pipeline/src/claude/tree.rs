@@ -167,9 +167,8 @@ impl Environment {
 
 /// Whether it has memory, and no place in it for an environment yet. `None` when it is gone.
 fn starts_a_program(pid: i32) -> Option<bool> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let stat = stat(pid)?;
+    let mut fields = stat.split_ascii_whitespace();
     // proc(5): state is field 3, the size of its memory 23, the end of its environment 51.
     let (memory, environment_end) = (fields.nth(20)?, fields.nth(27)?);
     Some(memory != "0" && environment_end == "0")
@@ -180,11 +179,15 @@ fn rows() -> Vec<Row> {
     folder.filter_map(|entry| row(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
 }
 
-/// Reads `/proc/PID/stat`: the name in brackets may hold anything, so fields are counted from the last bracket.
-fn row(pid: i32) -> Option<Row> {
+/// `/proc/PID/stat` from field 3 on: the name before it, in brackets, may hold anything, brackets too.
+fn stat(pid: i32) -> Option<String> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    Some(String::from_utf8_lossy(&stat).rsplit_once(')')?.1.to_owned())
+}
+
+fn row(pid: i32) -> Option<Row> {
+    let stat = stat(pid)?;
+    let mut fields = stat.split_ascii_whitespace();
     let zombie = matches!(fields.next()?, "Z" | "X" | "x");
     let parent = fields.next()?.parse().ok()?;
     // proc(5): state is field 3, the parent 4, the start time 22.
