@@ -25,7 +25,7 @@ const MAILBOX: usize = 500;
 pub enum RoomInput {
     /// A person did something that is meant for the bot, and may.
     Message(Incoming),
-    /// One that was taken in before and waited for what the bot was saying, see [`crate::room`].
+    /// An answer that came before it was known where its question stands, and was put off until then.
     Again(Incoming),
     /// People talk among themselves.
     Overheard(Incoming),
