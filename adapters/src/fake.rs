@@ -16,14 +16,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+pub use room::FakeRoom;
 use tokio::sync::watch;
 
 use crate::{
     Activity, ActivityState, Adapter, AdapterError, Attachment, Capabilities, Choice, ChoiceForm, Identity,
     Inbox, Incoming, MessageId, Outgoing, Room, Tone,
 };
-
-pub use room::FakeRoom;
 
 /// How long a test waits for what it expects before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -22,15 +22,19 @@ pub mod supervise;
 pub mod webhook;
 pub mod whatsapp;
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration, time::SystemTime};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
-
 pub use people::People;
 pub use secret::Secret;
+use serde::{Deserialize, Serialize};
 pub use supervise::{Health, HealthSnapshot};
+use tokio::sync::mpsc;
 pub use webhook::Webhooks;
 
 /// One conversation on one messenger; a thread is a room of its own.

@@ -15,7 +15,6 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser;
-
 use figures::{FIGURES, Figure};
 
 /// Measures storkit side by side with what it is compared with.

@@ -11,7 +11,11 @@ use std::{
 
 use adapters::Tone;
 use anyhow::{Context as _, bail};
-use bot::{App, Clock, Options, RetryPolicy, access::Access, command::Registry, commands, config::Config};
+use bot::{
+    App, Clock, Options, RetryPolicy, commands,
+    commands::command::Registry,
+    config::{Config, access::Access},
+};
 use pipeline::Project;
 use tempfile::TempDir;
 use tokio::sync::mpsc;

@@ -3,6 +3,7 @@
 mod allow;
 mod ambient;
 mod assign;
+pub mod command;
 mod cost;
 mod delete;
 mod doctor;
@@ -35,8 +36,8 @@ mod whoami;
 use std::{fmt::Write as _, sync::Arc};
 
 use crate::{
-    access::Role,
-    command::{CommandError, CommandSpec, Registry},
+    commands::command::{CommandError, CommandSpec, Registry},
+    config::access::Role,
 };
 
 /// All commands of this build.

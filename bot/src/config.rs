@@ -1,5 +1,9 @@
 //! `bot.toml`: its keys, their defaults, and clear sentences for what is wrong in it.
 
+pub mod access;
+pub mod current;
+pub mod redact;
+
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -8,14 +12,13 @@ use std::{
 };
 
 use adapters::{AdapterError, Room, matrix, slack, whatsapp};
-use pipeline::{
-    atomic,
-    toml_keys::{self, Misfit, dotted_keys},
-};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+pub use settings::duration::Span;
+use settings::{
+    atomic,
+    keys::{self, Misfit, dotted_keys},
+};
 use toml::Table;
-
-pub use pipeline::duration::Span;
 
 /// The settings of one bot. Every key has a default, so that no file at all is a valid file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -271,9 +274,9 @@ impl Config {
         })?;
         check_keys(&table, path)?;
         let misfit = |Misfit { key, why }| ConfigError::Value { path: path.into(), key, why };
-        let mut secret_env = toml_keys::expand(&mut table, &lookup).map_err(misfit)?;
+        let mut secret_env = keys::expand(&mut table, &lookup).map_err(misfit)?;
         secret_env.extend(USUAL_SECRETS.map(String::from));
-        let config: Self = toml_keys::deserialize(table).map_err(misfit)?;
+        let config: Self = keys::deserialize(table).map_err(misfit)?;
         config.check(path)?;
         Ok(Loaded { config, secret_env, path: path.into(), fingerprint: fingerprint(text) })
     }
@@ -327,9 +330,9 @@ impl Config {
 }
 
 fn check_keys(table: &Table, path: &Path) -> Result<(), ConfigError> {
-    match toml_keys::unknown(table, &known_keys()) {
+    match keys::unknown(table, &known_keys()) {
         None => Ok(()),
-        Some(toml_keys::UnknownKey { key, nearest }) => {
+        Some(keys::UnknownKey { key, nearest }) => {
             Err(ConfigError::UnknownKey { path: path.into(), key, nearest })
         }
     }

@@ -1,10 +1,10 @@
 //! The loopback listener: MCP for agents, health and metrics. The only part that names axum.
 
 mod events;
+pub mod host;
 mod mcp;
 mod operator;
 mod runs;
-pub mod scripted_model;
 pub mod webhooks;
 
 use std::{io, net::Ipv4Addr, sync::Arc};
@@ -17,13 +17,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+pub use operator::OperatorAccess;
+pub use runs::{Run, RunGuard, Runs};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::services::Services;
-
-pub use operator::OperatorAccess;
-pub use runs::{Run, RunGuard, Runs};
+use crate::chat::services::Services;
 
 /// Binds the port on 127.0.0.1; 0 takes a free one.
 pub async fn bind(port: u16) -> io::Result<TcpListener> {

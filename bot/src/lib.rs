@@ -1,45 +1,21 @@
 //! The program `storkit` as a library, so that tests start the same bot that people run.
 
-pub mod access;
-mod agents;
-mod ambient;
-mod app;
-pub mod audit;
+pub mod chat;
 mod clock;
-pub mod command;
 pub mod commands;
 pub mod config;
-pub mod current;
-pub mod demo;
-pub mod doctor;
-mod host;
 pub mod http;
-pub mod init;
-mod live;
-mod lock;
-pub mod logging;
-pub mod messengers;
 mod metrics;
-mod notify;
 pub mod permission;
-mod prompt;
-pub mod redact;
-mod reload;
+pub mod program;
 mod replies;
-mod restart;
-mod room;
-mod rooms;
-mod router;
-mod services;
-mod sessions;
 mod store;
-mod turn;
 
-pub use agents::AgentEntry;
-pub use app::{App, Options, StartError};
+pub use chat::{AgentEntry, room::RetryPolicy, services::Services};
 pub use clock::Clock;
-pub use lock::LockError;
-pub use pipeline::duration;
-pub use restart::Program;
-pub use room::RetryPolicy;
-pub use services::Services;
+pub use program::{
+    app::{App, Options, StartError},
+    lock::LockError,
+    restart::Program,
+};
+pub use settings::duration;

@@ -1,30 +1,5 @@
-//! The program: arguments, logging, wiring, signals.
+//! The program `storkit`: see [`bot::program`].
 
-mod cli;
-mod serve;
-mod set_up;
-mod upkeep;
-
-use std::process::ExitCode;
-
-use clap::Parser as _;
-
-fn main() -> ExitCode {
-    // In a sandbox it becomes another program, before there are arguments to read and threads.
-    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    if let [_, subcommand, ..] = &words[..]
-        && subcommand == pipeline::sandbox::SUBCOMMAND
-    {
-        let why = pipeline::sandbox::enter(&words[..2], &words[2..]);
-        return cli::complain(127, &format!("{why}."));
-    }
-    let cli = cli::Cli::parse();
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => return cli::complain(1, &format!("storkit cannot start its threads: {error}.")),
-    };
-    let code = runtime.block_on(cli::run(cli));
-    // A thread that waits for the terminal must not hold up the end.
-    runtime.shutdown_background();
-    code
+fn main() -> std::process::ExitCode {
+    bot::program::main()
 }

@@ -1,7 +1,9 @@
 //! What `/metrics` counts, in Prometheus' text format.
 
 use prometheus_client::{
-    encoding::text::encode, metrics::counter::Counter, metrics::gauge::Gauge, registry::Registry,
+    encoding::text::encode,
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
 };
 
 /// The bot's counters; a registry of its own, so that tests can run many bots in one process.

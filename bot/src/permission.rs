@@ -10,18 +10,17 @@ use std::{
 };
 
 use adapters::{MessageId, Room};
-use pipeline::claude::PermissionAnswer;
+use agents::claude::PermissionAnswer;
+pub use question::{Answer, Kind, OpenQuestion, Outcome, Person, Question, QuestionId, Selection};
+pub use rule::RuleScope;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-pub use question::{Answer, Kind, OpenQuestion, Outcome, Person, Question, QuestionId, Selection};
-pub use rule::RuleScope;
-
 use crate::{
+    chat::rooms::{RoomInput, Rooms},
     clock::Clock,
     replies,
-    rooms::{RoomInput, Rooms},
     store::{AuditEntry, LeftQuestion, Rule, Store},
 };
 

@@ -8,11 +8,11 @@ use adapters::{
     Act, Incoming,
     markdown::{code_block, code_span, inert},
 };
-use pipeline::claude::{Exit, ProcessError, SessionId, TESTED_VERSION, TurnEnd};
-
+use agents::claude::{Exit, ProcessError, SessionId, TESTED_VERSION, TurnEnd};
 pub use question::*;
+use settings::duration::human;
 
-use crate::{command::CommandSpec, config::Config, duration::human, permission::Person, store::QueuedPrompt};
+use crate::{commands::command::CommandSpec, config::Config, permission::Person, store::QueuedPrompt};
 
 // --- constants ---
 
@@ -25,7 +25,7 @@ pub const HTOP_IS_A_SNAPSHOT: &str =
     "Here htop is one snapshot, so there is nothing left to stop. `stop` ends the turn.";
 /// A queued prompt was redacted.
 pub const TAKEN_BACK: &str = "Taken back, so it is not run.";
-/// See [`crate::command::Running::waiting`].
+/// See [`crate::commands::command::Running::waiting`].
 pub const WAITS_FOR_ANSWER: &str = "waits for an answer";
 /// End of a turn at shutdown.
 pub const STOPPED_BY_SHUTDOWN: &str =

@@ -10,12 +10,10 @@ use std::{
 };
 
 use adapters::{MessageId, Room};
-use rusqlite::{Connection, OptionalExtension as _, params};
-
+use agents::claude::SessionId;
 pub use open::OpenError;
 pub use records::{AuditEntry, CostEntry, CostRow, LeftQuestion, QueuedPrompt, Rule, Talk};
-
-use pipeline::claude::SessionId;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// How long a message id is remembered: WhatsApp redelivers for 7 days.
 pub const SEEN_FOR: Duration = Duration::from_secs(8 * 24 * 3600);

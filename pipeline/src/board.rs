@@ -13,12 +13,12 @@ use std::{
     sync::Arc,
 };
 
+pub use work::{Removed, Work, WorkError};
+
 use crate::{
     stage::Stage,
     story::{BadName, FrontError, Story, StoryId},
 };
-
-pub use work::{Removed, Work, WorkError};
 
 /// All stories as they were last read.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,21 +1,19 @@
 //! `project.toml`: base branch, gates, budgets, components and agents, with a sentence for everything wrong in it.
 
 mod agent;
-mod network;
 mod prompt;
 mod read;
 
 use std::path::PathBuf;
 
-pub use agent::{Agent, Sandbox};
-pub use network::{Allowed, Host, Network, allowed, is_public};
+pub use agent::Agent;
+use agents::confine::Network;
 pub use prompt::{
     PLACEHOLDERS, UnknownPlaceholder, Vars, check as check_prompt, default_prompt, default_system_prompt,
     render,
 };
 pub use read::{Loaded, ProjectConfigError, known_keys};
-
-use crate::duration::Span;
+use settings::duration::Span;
 
 /// How a project's stories are worked on. Every key has a default, so that no file at all is a valid file.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::SystemTime};
 
+use agents::claude::SessionId;
 use serde::Serialize;
 
 use crate::{
     board::Board,
-    claude::SessionId,
     merge::{MergeStatus, Step},
     stage::{Role, Stage},
     story::StoryId,

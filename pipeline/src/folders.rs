@@ -3,7 +3,11 @@
 //! Nothing is told of a file that is being written: `.storkit` holds the database too, which is written for every
 //! message. A watcher for all platforms (`notify`) asks for every open and every write, and woke two threads for each.
 
-use std::{collections::HashMap, io, path::Path, path::PathBuf};
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+};
 
 use futures::StreamExt as _;
 use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask, Watches};

@@ -11,6 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use agents::{
+    confine::{Confined, Egress, Network},
+    tree::{self, Seen},
+};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -21,12 +25,6 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
-
-use crate::{
-    claude::tree::{self, Seen},
-    config::Network,
-    sandbox::{Confined, Egress},
-};
 
 /// What gates' part of the network is called in sentences.
 pub(crate) const GATE_NETWORK: &str = "`gate_network`";

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{claude::PermissionRoute, event::RunInfo};
+use agents::claude::PermissionRoute;
+
+use crate::event::RunInfo;
 
 /// The program around the pipeline.
 pub trait Host: Send + Sync + 'static {

@@ -22,6 +22,7 @@ pub(crate) mod tests;
 
 use std::path::PathBuf;
 
+use agents::confine::{Confinement, Network};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -37,11 +38,10 @@ pub(crate) use self::{
     proof::{diff_of, diff_stat},
 };
 use crate::{
-    config::{Component, Network},
+    config::Component,
     gates::{GateReport, Gates},
     git::program::GitProgramError,
     guard::BaseError,
-    sandbox::Confinement,
     story::FileName,
     worktree::WorktreeError,
 };

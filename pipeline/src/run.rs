@@ -11,24 +11,23 @@ mod prompt;
 mod spot;
 mod turn;
 
-pub(crate) use self::{
-    check::brings,
-    log::{folder as log_folder, last_lines},
-};
-
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
 
+use agents::claude::SessionId;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
 
+pub(crate) use self::{
+    check::brings,
+    log::{folder as log_folder, last_lines},
+};
 use crate::{
     Project,
-    claude::SessionId,
     config::{self, ProjectConfig},
     event::{Phase, RunInfo},
     guard::OwnCommits,

@@ -10,14 +10,13 @@ mod value;
 
 use std::{fmt, str::FromStr, time::SystemTime};
 
-use serde::{Deserialize, Serialize};
-
-use crate::stage::Stage;
-
 pub use document::{Document, EditError};
 pub use front::{FrontError, FrontMatter};
 pub use name::{BadName, FileName, slug};
+use serde::{Deserialize, Serialize};
 pub use value::Value;
+
+use crate::stage::Stage;
 
 /// A story's number. Unique in a project and never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,6 +4,10 @@
 //! `enclosed` keeps what a confined agent writes away from git's own files until `import` has looked at it.
 
 mod components;
+#[cfg(test)]
+mod confined;
+#[cfg(test)]
+mod confined_network;
 mod detached;
 mod enclosed;
 #[cfg(test)]

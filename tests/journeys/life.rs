@@ -1,8 +1,8 @@
 //! Whole lives of stories, told in the chat and done by the real Claude Code CLI on a scripted model.
 
 use adapters::fake::FakeRoom;
-use bot::http::scripted_model::Script;
 use e2e::{Bot, Setup, git};
+use scripted_model::Script;
 use serde_json::json;
 
 use crate::real::bash;

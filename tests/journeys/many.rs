@@ -5,8 +5,8 @@ use std::time::Duration;
 use adapters::fake::FakeRoom;
 use async_trait::async_trait;
 use bot::{
-    access::Role,
-    command::{Command, CommandResult, CommandSpec, Context, Registry, Reply, RoomAction},
+    commands::command::{Command, CommandResult, CommandSpec, Context, Registry, Reply, RoomAction},
+    config::access::Role,
 };
 use e2e::{Cli, Setup};
 use futures::future::join_all;

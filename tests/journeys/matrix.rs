@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bot::http::scripted_model::{Gate, Script, ScriptedModel};
 use e2e::{Program, Serving};
+use scripted_model::{Gate, Script, ScriptedModel};
 use services::matrix::{Account, Limits, Message, Person, Seen, Synapse};
 use tokio::sync::OnceCell;
 

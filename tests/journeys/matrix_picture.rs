@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use bot::http::scripted_model::{Script, ScriptedModel};
 use e2e::Program;
+use scripted_model::{Script, ScriptedModel};
 use serde_json::{Value, json};
 use services::matrix::{Account, Limits, Synapse};
 use tempfile::TempDir;

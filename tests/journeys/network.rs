@@ -9,8 +9,8 @@ use std::{
     },
 };
 
-use bot::http::scripted_model::{Script, ScriptedModel};
 use e2e::{Program, git};
+use scripted_model::{Script, ScriptedModel};
 use serde_json::json;
 
 use crate::real::bash;

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use bot::http::scripted_model::{Script, ScriptedModel};
 use e2e::Program;
+use scripted_model::{Script, ScriptedModel};
 
 use crate::real::bash;
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use pipeline::claude::TESTED_VERSION;
+use agents::claude::TESTED_VERSION;
 
 fn read(path: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

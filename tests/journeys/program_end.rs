@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use bot::http::scripted_model::{Script, ScriptedModel};
 use e2e::{PidPost, Program, Serving, Terminal, ended, runs};
+use scripted_model::{Script, ScriptedModel};
 
 use crate::real::bash;
 

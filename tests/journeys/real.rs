@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bot::http::scripted_model::{Conversation, Gate, Script, Seen};
 use e2e::{Bot, PidPost, Setup, ended, runs};
+use scripted_model::{Conversation, Gate, Script, Seen};
 use serde_json::{Value, json};
 
 /// A Bash call as the model makes it.

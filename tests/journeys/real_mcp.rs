@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use adapters::Room;
-use bot::http::{Run, RunGuard, scripted_model::Script};
+use agents::claude::{AgentEvent, Mode, PermissionRoute, Process, TurnEnd};
+use bot::http::{Run, RunGuard};
 use e2e::{Bot, Setup};
-use pipeline::claude::{AgentEvent, Mode, PermissionRoute, Process, TurnEnd};
 use reqwest::{
     Client, RequestBuilder, StatusCode,
     header::{HeaderMap, HeaderValue},
 };
+use scripted_model::Script;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 

@@ -2,8 +2,8 @@
 
 use std::{fs, net::TcpListener};
 
-use bot::http::scripted_model::{Failure, Script};
 use e2e::{Bot, PidPost, Setup, ended, kill_9};
+use scripted_model::{Failure, Script};
 
 use crate::real::{bash, last_request};
 

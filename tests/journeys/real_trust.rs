@@ -1,7 +1,7 @@
 //! The real CLI in a project that nobody vouches for: its hooks, servers and settings take no effect, its words do.
 
-use bot::http::scripted_model::{Script, ScriptedModel};
 use e2e::Setup;
+use scripted_model::{Script, ScriptedModel};
 use serde_json::json;
 
 use crate::real::{bash, last_request, last_tool_result};

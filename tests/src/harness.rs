@@ -14,12 +14,14 @@ use adapters::{
 };
 use bot::{
     App, Clock, Options, RetryPolicy, StartError,
-    access::{Access, People},
-    command::Registry,
-    config::Config,
-    http::scripted_model::{Script, ScriptedModel, Seen},
+    commands::command::Registry,
+    config::{
+        Config,
+        access::{Access, People},
+    },
 };
 use pipeline::Project;
+use scripted_model::{Script, ScriptedModel, Seen};
 
 use crate::place::{self, Place};
 

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use bot::http::scripted_model::ScriptedModel;
+use scripted_model::ScriptedModel;
 
 use crate::{
     harness::{beside_the_tests, git_project, guarded, real_cli},

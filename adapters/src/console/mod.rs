@@ -30,6 +30,7 @@ use tokio::{
     sync::mpsc,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+pub use wire::Completion;
 
 use self::{
     room::{Outlet, RoomLog},
@@ -39,8 +40,6 @@ use crate::{
     Activity, Adapter, AdapterError, Attachment, Capabilities, ChoiceForm, Identity, Inbox, Incoming,
     MessageId, Outgoing, Room,
 };
-
-pub use wire::Completion;
 
 /// The adapter's name in rooms and in `bot.toml`.
 pub const NAME: &str = "console";

@@ -2,7 +2,11 @@
 //!
 //! `Client::sync` waits a second whenever two answers come within one, so the loop is our own.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use matrix_sdk::{
     Client, Room, RoomState,

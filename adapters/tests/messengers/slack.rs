@@ -15,9 +15,8 @@ use adapters::{
     conformance::{self, Seen, World},
 };
 use async_trait::async_trait;
-use services::slack::{BOT, Fault, Message};
-
 use bench::{Bench, Way};
+use services::slack::{BOT, Fault, Message};
 
 #[async_trait]
 impl World for Bench {

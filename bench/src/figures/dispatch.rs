@@ -6,9 +6,9 @@ use adapters::Tone;
 use anyhow::ensure;
 use async_trait::async_trait;
 use bot::{
-    access::Role,
-    command::{Command, CommandResult, CommandSpec, Context, Registry, Reply},
     commands,
+    commands::command::{Command, CommandResult, CommandSpec, Context, Registry, Reply},
+    config::access::Role,
 };
 use futures::FutureExt as _;
 

@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use agents::claude::PermissionRoute;
 use anyhow::{Context as _, ensure};
 use futures::FutureExt as _;
 use pipeline::{
     Pipeline,
-    claude::PermissionRoute,
     event::{Event, RunInfo},
     host::{Access, Host, Settings},
     stage::Stage,

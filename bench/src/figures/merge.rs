@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use agents::confine::Confinement;
 use anyhow::{Context as _, ensure};
 use futures::FutureExt as _;
 use pipeline::{
@@ -14,7 +15,6 @@ use pipeline::{
     board::Work,
     gates::Gates,
     merge::{MergeOutcome, MergeQueue, MergeRequest, MergeSettings},
-    sandbox::Confinement,
     stage::{Mover, Stage},
     story::Kind,
     worktree::{Branch, Limits, Name, Worktrees},
@@ -119,7 +119,7 @@ async fn merges(effort: Effort, place: &Place) -> anyhow::Result<(f64, f64)> {
         base: "main".into(),
         gates: Gates::default(),
         components: Vec::new(),
-        network: pipeline::config::Network::All,
+        network: agents::confine::Network::All,
         confinement: Ok(Confinement::None),
     };
     let (queue, mut ends) = MergeQueue::open(&place.project, settings)?;

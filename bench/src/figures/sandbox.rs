@@ -2,15 +2,17 @@
 
 use std::time::Instant;
 
+use agents::{
+    claude::{AgentEvent, Launch, Mode, PermissionRoute, Process, SessionId, Start},
+    confine::{Bwrap, Confined, Confinement},
+};
 use anyhow::{Context as _, bail};
-use bot::http::scripted_model::{Script, ScriptedModel};
 use futures::FutureExt as _;
 use pipeline::{
     Project,
-    claude::{AgentEvent, Launch, Mode, PermissionRoute, Process, SessionId, Start},
-    sandbox::{Bwrap, Confined, Confinement},
     worktree::{Limits, Name, Worktree, Worktrees},
 };
+use scripted_model::{Script, ScriptedModel};
 
 use super::Figure;
 use crate::{

@@ -8,9 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use agents::claude::{AgentEvent, Process};
 use anyhow::{Context as _, bail, ensure};
 use futures::FutureExt as _;
-use pipeline::claude::{AgentEvent, Process};
 
 use super::Figure;
 use crate::{
@@ -27,7 +27,7 @@ pub const FIGURE: Figure = Figure {
     name: "stream",
     title: "Stream throughput and bounds",
     method: "The stand-in CLI writes 100 MB of text pieces (700 bytes a line) in one turn into a PTY, as fast as it is read. Read by a bare \
-             loop; by `pipeline::claude::Process` with a receiver that drops the events; and by the whole bot (which keeps 256 KiB of a block that is not finished), to the final message on \
+             loop; by `agents::claude::Process` with a receiver that drops the events; and by the whole bot (which keeps 256 KiB of a block that is not finished), to the final message on \
              the messenger in memory. Memory: the program `storkit chat` with the stand-in, resident memory after a first short turn \
              (idle, session alive), and the peak during a turn with one line of 100 MB, and with the 100 MB of pieces.",
     measure: |effort| measure(effort).boxed(),

@@ -3,8 +3,8 @@
 use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt as _, path::PathBuf, time::Instant};
 
 use anyhow::Context as _;
-use bot::http::scripted_model::{Script, ScriptedModel};
 use futures::FutureExt as _;
+use scripted_model::{Script, ScriptedModel};
 
 use super::Figure;
 use crate::{

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use super::PLAIN;
 use crate::{
-    access::Role,
-    command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
+    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
+    config::access::Role,
     permission::{Answer, Person, QuestionId},
     replies,
 };

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 
 use super::PLAIN;
-use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction};
+use crate::commands::command::{
+    Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction,
+};
 
 /// See the module.
 pub struct Ambient;

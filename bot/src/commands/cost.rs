@@ -5,12 +5,11 @@ use std::{collections::BTreeMap, fmt::Write as _, time::SystemTime};
 use adapters::markdown::inert;
 use async_trait::async_trait;
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
-
 use pipeline::{ledger::Entry, story::StoryId};
 
 use super::PLAIN;
 use crate::{
-    command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
+    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
     store::CostRow,
 };
 

@@ -14,8 +14,8 @@ use super::{
     story::{begins_with_number, caller, later, number, refusal, unknown},
 };
 use crate::{
-    access::Role,
-    command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
+    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
+    config::access::Role,
 };
 
 /// See the module.

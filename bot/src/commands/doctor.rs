@@ -1,12 +1,12 @@
-//! `doctor`: the checks of [`crate::doctor`], from the chat.
+//! `doctor`: the checks of [`crate::program::doctor`], from the chat.
 
 use async_trait::async_trait;
 
 use super::{PLAIN, no_args};
 use crate::{
-    access::Role,
-    command::{Command, CommandResult, CommandSpec, Context, Reply, RoomAction},
-    doctor,
+    commands::command::{Command, CommandResult, CommandSpec, Context, Reply, RoomAction},
+    config::access::Role,
+    program::doctor,
 };
 
 /// See the module.

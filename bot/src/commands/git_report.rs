@@ -4,9 +4,8 @@ use std::{fmt::Write as _, path::Path, time::SystemTime};
 
 use adapters::markdown::{code_span, inert};
 use pipeline::git::{Commit, Summary, Worktree, WorktreeState};
+use settings::duration::human;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
-
-use crate::duration::human;
 
 /// Columns for a name: what a phone shows on one line beside a bullet.
 const WIDTH: usize = 40;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use async_trait::async_trait;
 
 use super::PLAIN;
-use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply};
+use crate::commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply};
 
 /// See the module.
 pub struct Help;

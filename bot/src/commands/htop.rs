@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use adapters::Room;
 use async_trait::async_trait;
+use settings::duration;
 
 use super::{
     PLAIN,
     htop_frame::{AgentRow, frame},
 };
 use crate::{
-    command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction},
-    duration, replies,
-    services::Services,
+    chat::services::Services,
+    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction},
+    replies,
 };
 
 /// See the module.

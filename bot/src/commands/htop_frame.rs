@@ -3,10 +3,9 @@
 use std::{fmt::Write as _, time::Duration};
 
 use adapters::markdown::inert;
-use pipeline::usage::{MachineUsage, TreeUsage};
+use agents::usage::{MachineUsage, TreeUsage};
+use settings::duration::human;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
-
-use crate::duration::human;
 
 /// Columns of a phone in portrait that most messengers show without wrapping or scrolling.
 const WIDTH: usize = 46;

@@ -8,7 +8,7 @@ use super::{
     PLAIN,
     story::{later, refusal},
 };
-use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply};
+use crate::commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply};
 
 /// See the module.
 pub struct Log;

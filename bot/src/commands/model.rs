@@ -4,7 +4,9 @@ use adapters::markdown::code_span;
 use async_trait::async_trait;
 
 use super::PLAIN;
-use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction};
+use crate::commands::command::{
+    Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction,
+};
 
 /// See the module.
 pub struct Model;

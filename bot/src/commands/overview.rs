@@ -10,7 +10,7 @@ use super::{
     PLAIN,
     story::{begins_with_number, later, only_number, refusal},
 };
-use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply};
+use crate::commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply};
 
 /// See the module.
 pub struct Overview;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::PLAIN;
 use crate::{
-    command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction},
+    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction},
     replies::shorten,
 };
 

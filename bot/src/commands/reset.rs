@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{PLAIN, no_args};
-use crate::command::{Command, CommandResult, CommandSpec, Context, Reply, RoomAction};
+use crate::commands::command::{Command, CommandResult, CommandSpec, Context, Reply, RoomAction};
 
 /// See the module.
 pub struct Reset;

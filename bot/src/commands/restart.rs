@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use super::{PLAIN, no_args};
 use crate::{
-    access::Role,
-    command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction},
+    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction},
+    config::access::Role,
     replies,
 };
 

@@ -7,8 +7,8 @@ use super::{
     story::{begins_with_number, caller, later, only_number, refusal, started},
 };
 use crate::{
-    access::Role,
-    command::{Command, CommandResult, CommandSpec, Context},
+    commands::command::{Command, CommandResult, CommandSpec, Context},
+    config::access::Role,
 };
 
 /// See the module.

@@ -8,8 +8,8 @@ use super::{
     story::{begins_with_number, caller, later, number, only_number, refusal},
 };
 use crate::{
-    access::Role,
-    command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
+    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
+    config::access::Role,
 };
 
 /// `accept`

@@ -11,7 +11,7 @@ use super::{
     status_board::merge_words,
     story::{begins_with_number, known, later, only_number, refusal},
 };
-use crate::command::{Command, CommandResult, CommandSpec, Context, Reply};
+use crate::commands::command::{Command, CommandResult, CommandSpec, Context, Reply};
 
 /// See the module.
 pub struct Show;

@@ -7,7 +7,7 @@ use super::{
     PLAIN,
     story::{begins_with_number, caller, later, number, refusal, started},
 };
-use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context};
+use crate::commands::command::{Command, CommandError, CommandResult, CommandSpec, Context};
 
 /// See the module.
 pub struct Start;

@@ -4,11 +4,11 @@ use std::{fmt::Write as _, time::SystemTime};
 
 use adapters::{HealthSnapshot, markdown::inert};
 use async_trait::async_trait;
+use settings::duration::human;
 
 use super::{PLAIN, no_args};
 use crate::{
-    command::{Command, CommandResult, CommandSpec, Context, Reply, RoomView},
-    duration::human,
+    commands::command::{Command, CommandResult, CommandSpec, Context, Reply, RoomView},
     permission::Question,
     replies::shorten,
 };

@@ -9,8 +9,9 @@ use pipeline::{
     stage::Stage,
     story::Story,
 };
+use settings::duration::human;
 
-use crate::{duration::human, replies::shorten};
+use crate::replies::shorten;
 
 /// Longest title shown.
 const TITLE: usize = 60;

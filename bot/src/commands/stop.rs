@@ -1,14 +1,15 @@
 //! `stop`: interrupt the room's turn.
 
 use async_trait::async_trait;
-
 use pipeline::{event::RunInfo, handle::Target};
 
 use super::{
     PLAIN,
     story::{caller, later, refusal},
 };
-use crate::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction};
+use crate::commands::command::{
+    Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction,
+};
 
 /// See the module.
 pub struct Stop;

@@ -8,7 +8,7 @@ use pipeline::{
     story::{Story, StoryId},
 };
 
-use crate::command::{CommandError, CommandResult, Context, Reply, RoomAction};
+use crate::commands::command::{CommandError, CommandResult, Context, Reply, RoomAction};
 
 /// Whether arguments begin with a story's number: an unaddressed text that does not is talk, not a command.
 pub fn begins_with_number(args: &str) -> bool {

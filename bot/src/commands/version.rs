@@ -1,13 +1,11 @@
 //! `version`: what runs here.
 
+use agents::claude::TESTED_VERSION;
 use async_trait::async_trait;
-use pipeline::claude::TESTED_VERSION;
+use settings::duration::human;
 
 use super::{PLAIN, no_args};
-use crate::{
-    command::{Command, CommandResult, CommandSpec, Context, Reply},
-    duration::human,
-};
+use crate::commands::command::{Command, CommandResult, CommandSpec, Context, Reply};
 
 /// See the module.
 pub struct Version;

@@ -4,7 +4,7 @@ use adapters::markdown::{code_span, inert};
 use async_trait::async_trait;
 
 use super::{PLAIN, no_args};
-use crate::command::{Command, CommandResult, CommandSpec, Context, Reply};
+use crate::commands::command::{Command, CommandResult, CommandSpec, Context, Reply};
 
 /// See the module.
 pub struct Whoami;

@@ -16,7 +16,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::services::Services;
+use crate::chat::services::Services;
 
 /// Keeps proxies and dead clients from being taken for each other.
 const PING: Duration = Duration::from_secs(30);

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Run;
-use crate::services::Services;
+use crate::chat::services::Services;
 
 /// No call lasts longer: the CLI gives up after 60 s.
 const LONGEST_CALL: Duration = Duration::from_secs(50);

@@ -2,8 +2,9 @@
 
 use std::{io, path::PathBuf};
 
-use pipeline::{Project, atomic};
+use pipeline::Project;
 use serde_json::json;
+use settings::atomic;
 
 use super::{Run, RunGuard, Runs};
 

@@ -3,7 +3,7 @@
 use std::{fmt, time::SystemTime};
 
 use adapters::{Choice, Room};
-use pipeline::claude::PermissionAnswer;
+use agents::claude::PermissionAnswer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use adapters::Room;
-use pipeline::claude::PermissionAnswer;
+use agents::claude::PermissionAnswer;
 use serde_json::json;
 use tokio::sync::mpsc;
 

@@ -7,12 +7,10 @@ use adapters::{
     markdown::{code_block, code_span, inert},
 };
 use serde_json::Value;
+use settings::duration::human;
 
 use super::{BOT_RESTARTED, shorten};
-use crate::{
-    duration::human,
-    permission::{Kind, Outcome, Question, QuestionId, Refused, RuleScope, Selection},
-};
+use crate::permission::{Kind, Outcome, Question, QuestionId, Refused, RuleScope, Selection};
 
 /// A question's text, and a file where it is too long to be read in a chat.
 pub struct Shown {

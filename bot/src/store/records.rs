@@ -322,7 +322,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use pipeline::claude::SessionId;
+    use agents::claude::SessionId;
 
     use super::*;
 

@@ -8,11 +8,9 @@ use std::{
 };
 
 use git2::{ObjectType, Oid, Repository, Tree};
+use settings::atomic;
 
-use crate::{
-    atomic,
-    story::{Kind, StoryId},
-};
+use crate::story::{Kind, StoryId};
 
 /// Where stories lie or lay in a repository's history.
 const WORK_FOLDERS: [&str; 2] = [".storkit/work", ".story_kit/work"];

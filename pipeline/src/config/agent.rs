@@ -1,9 +1,8 @@
 //! `[[agent]]`: a configured worker, and the team a project has that configures none.
 
-use super::{
-    network::Network,
-    prompt::{default_prompt, default_system_prompt},
-};
+use agents::confine::{Sandbox, hosts::Network};
+
+use super::prompt::{default_prompt, default_system_prompt};
 use crate::stage::Role;
 
 /// A worker, `count` times.
@@ -31,17 +30,6 @@ pub struct Agent {
     pub sandbox: Option<Sandbox>,
     /// What it may reach besides the model's API and storkit's own tools.
     pub network: Network,
-}
-
-/// What an agent runs in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sandbox {
-    /// Nothing: hooks and comparisons stand alone.
-    None,
-    /// Bubblewrap.
-    Bwrap,
-    /// A command that the CLI's own is put behind, like `podman run ..`.
-    Prefix(Vec<String>),
 }
 
 impl Agent {

@@ -6,15 +6,16 @@ use std::{
     path::{Component as Part, Path, PathBuf},
 };
 
+use agents::confine::{Host, Network, Sandbox};
 use serde::{Deserialize, Serialize};
+use settings::{
+    duration::Span,
+    keys::{self, Misfit, UnknownKey},
+};
 use toml::Table;
 
-use super::{Agent, Budget, Component, Host, Network, ProjectConfig, Sandbox, check_prompt};
-use crate::{
-    duration::Span,
-    stage::Role,
-    toml_keys::{self, Misfit, UnknownKey},
-};
+use super::{Agent, Budget, Component, ProjectConfig, check_prompt};
+use crate::stage::Role;
 
 /// Most workers of one agent.
 const MOST_WORKERS: u32 = 100;
@@ -90,12 +91,12 @@ impl ProjectConfig {
             Ok(table) => table,
             Err(error) => return Err(ProjectConfigError::Syntax { path, why: format!("{error}") }),
         };
-        if let Some(UnknownKey { key, nearest }) = toml_keys::unknown(&table, &known_keys()) {
+        if let Some(UnknownKey { key, nearest }) = keys::unknown(&table, &known_keys()) {
             return Err(ProjectConfigError::UnknownKey { path, key, nearest });
         }
         let read = || {
-            let secret_env = toml_keys::expand(&mut table, &lookup)?;
-            Ok(Loaded { config: toml_keys::deserialize::<Keys>(table)?.config()?, secret_env })
+            let secret_env = keys::expand(&mut table, &lookup)?;
+            Ok(Loaded { config: keys::deserialize::<Keys>(table)?.config()?, secret_env })
         };
         read().map_err(|Misfit { key, why }| ProjectConfigError::Value { path, key, why })
     }
@@ -104,7 +105,7 @@ impl ProjectConfig {
 /// Every key there is, read off a file that has them all, so that it cannot fall out of step.
 pub fn known_keys() -> Vec<String> {
     let table = Table::try_from(Keys::all()).unwrap_or_default();
-    toml_keys::dotted_keys(&table)
+    keys::dotted_keys(&table)
 }
 
 /// What the file says. Every key may be absent.

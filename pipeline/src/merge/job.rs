@@ -3,9 +3,10 @@
 use std::fs;
 
 use serde::{Deserialize, Serialize};
+use settings::atomic;
 
 use super::{MergeError, MergeRequest, Place, place::remove_durably, resolution::Waiting};
-use crate::{atomic, stage::Stage, story::StoryId};
+use crate::{stage::Stage, story::StoryId};
 
 /// A merge to be done, as it lies on disk until it is settled.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -3,9 +3,10 @@
 
 use git2::Oid;
 use serde::{Deserialize, Serialize};
+use settings::atomic;
 
 use super::{MergeError, Place, Proof, place::remove_durably};
-use crate::{atomic, story::FileName};
+use crate::story::FileName;
 
 /// The merge that is on its way, as the proof it will leave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

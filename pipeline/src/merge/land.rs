@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use git2::Oid;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use settings::atomic;
 
 use super::{
     Journal, MergeError, Place, Proof,
@@ -12,7 +13,7 @@ use super::{
     place::ignored_folder,
     recover,
 };
-use crate::{atomic, guard::BaseGuard, stage::Stage, story::FileName};
+use crate::{guard::BaseGuard, stage::Stage, story::FileName};
 
 /// How a landing ended.
 #[derive(Debug)]

@@ -8,20 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use agents::tree::{self, Seen};
+
 use super::{
     Journal, MergeError, Place, Proof, checkout,
     land::{self, advance, bring_along, changes, conclude, drop_journal},
     place::MERGE_VARIABLE,
     standing,
 };
-use crate::{
-    Project,
-    claude::tree::{self, Seen},
-    gates::GATE_VARIABLE,
-    guard::BaseGuard,
-    stage::Stage,
-    story::StoryId,
-};
+use crate::{Project, gates::GATE_VARIABLE, guard::BaseGuard, stage::Stage, story::StoryId};
 
 /// How long a git that outlived its storkit may take to end by itself; a checkout of 10,000 files takes seconds.
 const GIT_PATIENCE: Duration = Duration::from_secs(20);

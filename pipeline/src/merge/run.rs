@@ -5,6 +5,7 @@ use std::{
     time::SystemTime,
 };
 
+use agents::confine::{Confined, Confinement};
 use git2::Oid;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +22,6 @@ use super::{
 use crate::{
     gates::{GATE_NETWORK, GateReport, Gates},
     guard::BaseGuard,
-    sandbox::{Confined, Confinement},
     worktree::{ComponentError, Detached, Phase, run_components},
 };
 

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use agents::confine::Confinement;
+
 use super::{Inner, Orchestrator, blocking};
 use crate::{
     Project,
@@ -14,7 +16,6 @@ use crate::{
     gates::Gates,
     host::Settings,
     merge::{MergeSettings, Proof},
-    sandbox::Confinement,
     stage::{Role, Stage},
     story::StoryId,
     worktree::{Branch, Found, Name, Worktrees},

@@ -3,8 +3,9 @@
 use std::{fs, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+use settings::atomic;
 
-use crate::{Project, atomic, story::StoryId};
+use crate::{Project, story::StoryId};
 
 /// Where the notes are: `.storkit/run/memo/ID.json`.
 pub(super) struct Memos(PathBuf);

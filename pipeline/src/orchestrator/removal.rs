@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agents::confine::Confined;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -10,7 +11,6 @@ use crate::{
     config::ProjectConfig,
     gates::Gates,
     host::Settings,
-    sandbox::Confined,
     story::StoryId,
     worktree::{Branch, Name, Phase, Worktree, Worktrees, run_components},
 };

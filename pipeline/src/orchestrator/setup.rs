@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use agents::{
+    claude::{self, SessionId},
+    confine::Confinement,
+};
 use tokio::sync::mpsc;
 
 use super::{CommitState, Orchestrator, Sources, blocking, housekeeping, memo::Memos, tell::Teller};
 use crate::{
     Project,
     board::Work,
-    claude::{self, SessionId},
     config::Loaded,
     event::RunId,
     guard::{OwnCommits, base_branch},
@@ -16,7 +19,6 @@ use crate::{
     ledger::Ledger,
     merge::{Journaled, MergeQueue, Proof, Recovery, merges, recover},
     run::Shop,
-    sandbox::Confinement,
     stage::Stage,
     story::StoryId,
     watcher,

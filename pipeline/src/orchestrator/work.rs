@@ -6,12 +6,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use agents::claude::SessionId;
 use tokio::sync::mpsc;
 
 use super::{Active, Inner, Orchestrator, PAUSE, Verdict};
 use crate::{
     assign::{Hold, Situation, Slot, assign, waits_for},
-    claude::SessionId,
     event::{Event, Phase, RunId, RunInfo, Wanted},
     handle::PipelineError,
     merge::{MergeRequest, MergeStatus},
@@ -250,7 +250,10 @@ impl Orchestrator {
                 let until = self.busy.get(&story.id()).filter(|until| **until > SystemTime::now())?;
                 let left = until.duration_since(SystemTime::now()).unwrap_or_default();
                 held(
-                    format!("the model's service is busy; tried again in {}", crate::duration::human(left)),
+                    format!(
+                        "the model's service is busy; tried again in {}",
+                        settings::duration::human(left)
+                    ),
                     None,
                 )
             }

@@ -5,15 +5,17 @@ mod left;
 
 use std::sync::{Arc, Mutex};
 
+use agents::{
+    claude::{Launch, ProcessError, SessionId},
+    confine::Egress,
+};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Ending, Outcome, Plan, Shop, Told, log::Log, spot::Spot, turn::Turn};
 use crate::{
-    claude::{Launch, ProcessError, SessionId},
     event::Phase,
     host::Access,
-    sandbox::Egress,
     verdict::{self, Ended, Next, Review},
     worktree::{self, ComponentError, Progress, run_components},
 };

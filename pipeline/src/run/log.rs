@@ -6,9 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use agents::claude::ToolUse;
 use serde_json::Value;
 
-use crate::{Project, claude::ToolUse, event::RunId};
+use crate::{Project, event::RunId};
 
 /// A log that grows beyond this loses its beginning.
 const MOST: u64 = 8 << 20;

@@ -9,14 +9,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use agents::{
+    claude::PermissionRoute,
+    confine::{Bwrap, Confined, Confinement, Host, Needs},
+};
+
 use super::{Outcome, Plan, Shop};
 use crate::{
-    claude::PermissionRoute,
-    config::Host,
     gates::{GATE_NETWORK, Gates},
     host::Settings,
     merge,
-    sandbox::{Bwrap, Confined, Confinement, Needs},
     stage::Role,
     worktree::{Detached, Name, Worktree, WorktreeError},
 };

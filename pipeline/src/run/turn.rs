@@ -5,18 +5,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use agents::claude::{AgentEvent, Exit, Launch, Process, ProcessError, TurnEnd};
 use tokio::{
     sync::mpsc::Receiver,
     time::{Instant, interval, sleep_until},
 };
 
 use super::{Told, job::Job, log::tool_line, spot::Kind};
-use crate::{
-    claude::{AgentEvent, Exit, Launch, Process, ProcessError, TurnEnd},
-    event::Phase,
-    verdict::Ended,
-    worktree::Worktree,
-};
+use crate::{event::Phase, verdict::Ended, worktree::Worktree};
 
 /// Between two imports of a confined agent's commits.
 const IMPORT: Duration = Duration::from_secs(5);

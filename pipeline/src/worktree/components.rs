@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use agents::confine::Confined;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Component,
     gates::{Cancelled, GateResult, Gates},
-    sandbox::Confined,
 };
 
 /// Which of the two.

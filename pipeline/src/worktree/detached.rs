@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use agents::confine::{Place, STORE};
+
 use super::{
     WorktreeError, at,
     enclosed::{copy_notes, further_stores},
@@ -12,11 +14,7 @@ use super::{
     layout::{admin_of, make_home, private_folder},
     remove::remove_tree,
 };
-use crate::{
-    Project,
-    git::program::common_dir,
-    sandbox::{Place, STORE},
-};
+use crate::{Project, git::program::common_dir};
 
 /// The ref that an agent here may move: there is none of that name.
 const NO_REF: &str = "refs/storkit/none";

@@ -3,6 +3,7 @@
 
 use std::{fs, path::Path};
 
+use agents::confine::{Place, STORE};
 use git2::{Oid, Repository};
 
 use super::{
@@ -10,7 +11,6 @@ use super::{
     layout::{Lock, private_folder},
     remove::remove_tree,
 };
-use crate::sandbox::{Place, STORE};
 
 impl Worktree {
     /// Readies the private places for a confined run and says where they are. Commits that an earlier confined run

@@ -3,10 +3,11 @@
 
 use std::{fs, path::PathBuf, process::Output, sync::OnceLock};
 
+use agents::confine::{Bwrap, Confinement};
+
 use crate::{
     git::program::Git,
     guard::{BaseGuard, Checkout, Culprit, Fingerprint, Ours, Tampering, compare, rescue},
-    sandbox::{Bwrap, Confinement},
     worktree::{
         ImportError, Worktree,
         fixture::{Fixture, command},

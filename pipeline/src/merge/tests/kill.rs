@@ -11,16 +11,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use agents::{confine::Confinement, tree};
 use rustix::process::Signal;
 
 use super::shop::{Shop, add_story, gates, git, stages};
 use crate::{
     Project, audit,
-    claude::tree,
     merge::{
         MergeQueue, MergeRequest, MergeSettings, Place, merges, place::MERGE_VARIABLE, recover, resolution,
     },
-    sandbox::Confinement,
     story::{FileName, StoryId},
 };
 
@@ -50,7 +49,7 @@ async fn child_storkit() {
         base: "main".into(),
         gates: gates(&["test ! -f broken"]),
         components: Vec::new(),
-        network: crate::config::Network::All,
+        network: agents::confine::Network::All,
         confinement: Ok(Confinement::None),
     };
     let (queue, mut ends) = MergeQueue::open(&project, settings).expect("a queue");

@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
+use agents::confine::Confinement;
 use git2::{FileMode, Repository, Signature, build::TreeUpdateBuilder};
 use tokio::sync::mpsc;
 
 use super::super::*;
 use crate::{
     Project,
-    sandbox::Confinement,
     stage::Stage,
     story::{Kind, StoryId},
 };
@@ -123,7 +123,7 @@ impl Shop {
             base: "main".into(),
             gates,
             components: Vec::new(),
-            network: crate::config::Network::All,
+            network: agents::confine::Network::All,
             confinement: Ok(Confinement::None),
         }
     }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use agents::claude::PermissionRoute;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -15,7 +16,6 @@ use tokio::{
 
 use crate::{
     Pipeline,
-    claude::PermissionRoute,
     event::{Actor, Event, Numbered, RunInfo},
     host::{Access, Host, Settings},
     stage::Stage,

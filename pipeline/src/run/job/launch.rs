@@ -1,14 +1,17 @@
 //! What a process of the run is started with: session, words, environment, sandbox.
 
+use agents::{
+    claude::{Launch, Mode, PermissionRoute, SessionId, Start},
+    confine::{Bwrap, Confined, Confinement},
+};
+
 use super::{Job, blocking, panicked};
 use crate::{
-    claude::{Launch, Mode, PermissionRoute, SessionId, Start},
     gates::{GATE_NETWORK, Gates},
     run::{
         Outcome, prompt,
         spot::{Spot, agent_network, needs},
     },
-    sandbox::{Bwrap, Confined, Confinement},
 };
 
 impl Job {

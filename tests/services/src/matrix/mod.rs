@@ -4,11 +4,11 @@ mod person;
 mod proxy;
 mod synapse;
 
+use std::path::{Path, PathBuf};
+
 pub use person::{Message, Person, Seen};
 pub use proxy::{Fault, Proxy};
 pub use synapse::{Account, Limits, Synapse};
-
-use std::path::{Path, PathBuf};
 
 /// Where `script/synapse` put its programs.
 ///

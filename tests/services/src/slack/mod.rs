@@ -17,19 +17,17 @@ use std::{
     time::Duration,
 };
 
+pub use deliver::signature;
+pub use hooks::{HookServer, Hooks};
+/// For requests of one's own.
+pub use reqwest;
+use state::State;
+pub use state::{Call, Fault, Message};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
     task::AbortHandle,
 };
-
-/// For requests of one's own.
-pub use reqwest;
-
-pub use deliver::signature;
-pub use hooks::{HookServer, Hooks};
-use state::State;
-pub use state::{Call, Fault, Message};
 
 /// The bot's token.
 pub const BOT_TOKEN: &str = "xoxb-m4rked-5ecret";

@@ -22,10 +22,9 @@ use axum::{
     body::{Body, Bytes},
     http::{Request, Response},
 };
+pub use person::{Person, Shown};
 use serde_json::Value;
 use tokio::sync::watch;
-
-pub use person::{Person, Shown};
 
 /// The phone number's id.
 pub const NUMBER_ID: &str = "106540352242922";

@@ -1,0 +1,157 @@
+//! The end of a process: asked, waited for, killed if need be, reaped, and nothing of it left.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use rustix::process::Signal;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{AgentEvent, Exit, SessionId, folder::Folder, launch::RUN_VARIABLE};
+use crate::{
+    claude::pty::{Leader, Reader, code_and_signal},
+    tree::{self, Environment, Seen},
+};
+
+/// How long a process may take after SIGTERM; 2.1.330 took 0.3 to 1.7 s.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How often descendants are collected meanwhile.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How long killed processes may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Everything that lasts as long as the process.
+pub(super) struct Supervised {
+    pub leader: Arc<Leader>,
+    /// Tells that the process has ended.
+    pub ended: oneshot::Receiver<()>,
+    pub reader: Reader,
+    pub folder: Folder,
+    pub session: SessionId,
+    /// The value of [`RUN_VARIABLE`] in its environment.
+    pub run: String,
+    /// Asks for the end.
+    pub stop: CancellationToken,
+    /// Cancelled when the process is gone.
+    pub over: CancellationToken,
+    /// The place for the last event, kept so that it always arrives.
+    pub last: mpsc::OwnedPermit<AgentEvent>,
+}
+
+impl Supervised {
+    /// Waits for the end, or brings it about when asked; then leaves nothing behind and tells
+    /// [`AgentEvent::Exited`]. Returns how many processes had to be killed.
+    pub(super) async fn run(mut self) -> usize {
+        let (mut known, mut killed) = (BTreeSet::new(), 0);
+        tokio::select! {
+            biased;
+            _ = &mut self.ended => {}
+            () = self.stop.cancelled() => killed += self.bring_about(&mut known).await,
+        }
+        self.over.cancel();
+        let leader = Arc::clone(&self.leader);
+        let mark = Mark { session: self.session, run: self.run, pid: self.leader.pid().to_string() };
+        let cleaning = tokio::task::spawn_blocking(move || {
+            // What it left is looked for before its id can be anyone else's.
+            let left = tree::kill_all(PATIENCE, || mark.alive(&known));
+            (leader.reap(), left)
+        });
+        let (status, left) = cleaning.await.unwrap_or_default();
+        let tail = self.reader.finish().await;
+        let _ = tokio::task::spawn_blocking(|| self.folder.remove()).await;
+        let (code, signal) = code_and_signal(status);
+        self.last.send(AgentEvent::Exited(Exit { code, signal, tail }));
+        killed + left
+    }
+
+    /// SIGTERM, [`GRACE`], SIGKILL. Descendants are noted while they still can be told by their parents.
+    async fn bring_about(&mut self, known: &mut BTreeSet<Seen>) -> usize {
+        known.extend(descendants(self.leader.pid()).await);
+        self.leader.ask_to_end();
+        let deadline = Instant::now() + GRACE;
+        while Instant::now() < deadline {
+            let next = deadline.min(Instant::now() + LOOK);
+            if timeout_at(next, &mut self.ended).await.is_ok() {
+                return 0;
+            }
+            known.extend(descendants(self.leader.pid()).await);
+        }
+        tracing::warn!(pid = self.leader.pid(), "a Claude Code process ignores SIGTERM and is killed");
+        self.leader.signal(Signal::KILL);
+        let _ = (&mut self.ended).await;
+        1
+    }
+}
+
+async fn descendants(pid: u32) -> BTreeSet<Seen> {
+    tokio::task::spawn_blocking(move || tree::descendants(pid)).await.unwrap_or_default()
+}
+
+/// By what the processes of one run are known.
+struct Mark {
+    session: SessionId,
+    run: String,
+    pid: String,
+}
+
+impl Mark {
+    /// Those of the run that live: seen before, or by their environment, which also tells of children that
+    /// left parent, group and session.
+    fn alive(&self, known: &BTreeSet<Seen>) -> BTreeSet<Seen> {
+        let mut alive = tree::marked(|environment| self.is_on(environment));
+        alive.extend(known.iter().filter(|seen| seen.is_alive()));
+        alive
+    }
+
+    fn is_on(&self, environment: &Environment) -> bool {
+        let carries = |name, value: &str| environment.get(name) == Some(value.as_bytes());
+        let by_cli =
+            || carries("CLAUDE_PID", &self.pid) && carries("CLAUDE_CODE_SESSION_ID", self.session.as_str());
+        carries(RUN_VARIABLE, &self.run) || by_cli()
+    }
+}
+
+/// Ends what an earlier, killed storkit left behind: processes that carry one of these sessions in
+/// `CLAUDE_CODE_SESSION_ID` or in storkit's own mark, and what they started. SIGTERM, up to 2 s, SIGKILL.
+/// Returns how many there were.
+///
+/// For the start of a storkit that is the only one of its project: it would also end the processes of a live one.
+pub async fn sweep_orphans(sessions: &[SessionId]) -> usize {
+    let sessions: BTreeSet<String> = sessions.iter().map(SessionId::to_string).collect();
+    if sessions.is_empty() {
+        return 0;
+    }
+    let sessions = Arc::new(sessions);
+    let orphans = find_orphans(Arc::clone(&sessions)).await;
+    for seen in &orphans {
+        seen.signal(Signal::TERM);
+    }
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < deadline && orphans.iter().any(|seen| seen.is_alive()) {
+        sleep(Duration::from_millis(20)).await;
+    }
+    let killing = tokio::task::spawn_blocking(move || {
+        tree::kill_all(PATIENCE, || {
+            let mut alive = tree::marked(|environment| belongs(environment, &sessions));
+            alive.extend(orphans.iter().filter(|seen| seen.is_alive()));
+            alive
+        });
+        orphans.len()
+    });
+    killing.await.unwrap_or_default()
+}
+
+async fn find_orphans(sessions: Arc<BTreeSet<String>>) -> BTreeSet<Seen> {
+    let finding = move || tree::marked(|environment| belongs(environment, &sessions));
+    tokio::task::spawn_blocking(finding).await.unwrap_or_default()
+}
+
+fn belongs(environment: &Environment, sessions: &BTreeSet<String>) -> bool {
+    let text = |name| environment.get(name).and_then(|value| std::str::from_utf8(value).ok());
+    let by_run = || text(RUN_VARIABLE).and_then(|run| run.split('/').next());
+    [text("CLAUDE_CODE_SESSION_ID"), by_run()].into_iter().flatten().any(|session| sessions.contains(session))
+}

@@ -1,0 +1,426 @@
+//! The command line and environment of a Claude Code process: pure functions of a [`Launch`].
+
+use std::{
+    ffi::{OsStr, OsString},
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use super::{SessionId, input::plain};
+use crate::confine::Confined;
+
+/// A longer prompt is fed by standard input: Linux limits one argument to 128 KiB, NUL included.
+pub(super) const MAX_ARGUMENT: usize = 120_000;
+
+/// The variable by which everything that a process started is known, also after it left its parent, group and
+/// session: `SESSION/NONCE`. Commands inherit it from the CLI.
+pub(super) const RUN_VARIABLE: &str = "STORKIT_RUN";
+
+/// The CLI's name of the permission tool for [`PermissionRoute::Mcp`].
+const PERMISSION_TOOL: &str = "mcp__storkit__prompt_permission";
+
+/// The CLI's name of all tools of that server.
+const OWN_TOOLS: &str = "mcp__storkit";
+
+/// How long one MCP call may take, in milliseconds: a day. Without it a silent answer ends after 60 s.
+const MCP_TIMEOUT_MS: u32 = 86_400_000;
+
+/// Set unless the environment or the configuration says otherwise: no self-update, no traffic but to the API
+/// (facts on 2.1.330: with these a start talks to the base URL only), and a wrong key is told after seconds
+/// where the CLI's own ten retries take 190 s.
+const DEFAULTS: [(&str, &str); 6] = [
+    ("DISABLE_AUTOUPDATER", "1"),
+    ("DISABLE_TELEMETRY", "1"),
+    ("DISABLE_ERROR_REPORTING", "1"),
+    ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+    ("CLAUDE_CODE_MAX_RETRIES", "3"),
+    ("TERM", "xterm-256color"),
+];
+
+/// Marks of a Claude Code session that storkit itself may run in; they are not this session's.
+const FOREIGN: [&str; 4] = ["CLAUDECODE", "CLAUDE_CODE_SESSION_ID", "CLAUDE_PID", RUN_VARIABLE];
+
+/// Everything that a Claude Code process is started with. Its `Debug` form shows no secrets.
+#[derive(Clone)]
+pub struct Launch {
+    /// Program and leading arguments, e.g. `["claude"]`.
+    pub command: Vec<String>,
+    /// Working directory; sessions resume reliably only in the one they began in.
+    pub cwd: PathBuf,
+    /// A folder of ours (0700) for the FIFO and the CLI's temporary files.
+    pub runtime_dir: PathBuf,
+    /// New or resumed.
+    pub start: Start,
+    /// Live session or a single prompt.
+    pub mode: Mode,
+    /// Which way permission questions come.
+    pub permissions: PermissionRoute,
+    /// `--model`; `None` for the CLI's default.
+    pub model: Option<String>,
+    /// `--append-system-prompt`; counts only on the first request of a session.
+    pub append_system_prompt: Option<String>,
+    /// Whether the project's own settings, hooks and MCP servers take effect. Default no: they run commands
+    /// and can redirect the API key merely by being there.
+    pub trust_project_settings: bool,
+    /// Names taken out of the inherited environment (the bot's secrets).
+    pub env_remove: Vec<String>,
+    /// Set after the removal.
+    pub env: Vec<(String, String)>,
+    /// `--max-turns`.
+    pub max_turns: Option<u32>,
+    /// `--max-budget-usd`; counts this process only and overshoots by one call.
+    pub max_budget_usd: Option<f64>,
+    /// Edits of files in the working directory need no question (`--permission-mode acceptEdits`): for a worktree
+    /// that is the agent's own.
+    pub accept_edits: bool,
+    /// What the process is kept in. Where [`crate::confine::Confinement::encloses`], the caller has called
+    /// [`pipeline::worktree::Worktree::enclose`] before, and `cwd` is that worktree.
+    pub confine: Option<Confined>,
+}
+
+/// Whether a session begins or goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// `--session-id`: refused by the CLI if the id was ever used.
+    New(SessionId),
+    /// `--resume`.
+    Resume(SessionId),
+}
+
+/// How prompts get in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Stream-json over a FIFO, output on the PTY: many turns, control protocol.
+    Live,
+    /// `-p PROMPT`: one turn, then the process ends by itself.
+    OneShot {
+        /// The prompt; over 120,000 bytes it is fed by standard input, since one argument is limited to 128 KiB.
+        prompt: String,
+    },
+}
+
+/// Which way permission questions come. Its `Debug` form shows no token.
+#[derive(Clone, PartialEq, Eq)]
+pub enum PermissionRoute {
+    /// `--permission-prompt-tool stdio`: [`super::AgentEvent::Permission`]; only with [`Mode::Live`]. A one-shot
+    /// process has nobody to ask then, and the CLI itself refuses what it would ask.
+    Control,
+    /// The MCP tool `mcp__storkit__prompt_permission` at this address.
+    Mcp {
+        /// `http://127.0.0.1:PORT/mcp`.
+        url: String,
+        /// Bearer token of the run.
+        token: String,
+    },
+}
+
+impl Launch {
+    /// The session that the process will carry.
+    pub(super) fn session(&self) -> &SessionId {
+        match &self.start {
+            Start::New(id) | Start::Resume(id) => id,
+        }
+    }
+}
+
+/// The files that a command line names; all of them lie in the run's own folder.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    /// Prompts of a live session go in here.
+    pub fifo: PathBuf,
+    /// A prompt that is too long for an argument.
+    pub prompt: PathBuf,
+    /// The MCP configuration: in a file, since the token in an argument could be read by every user.
+    pub mcp: PathBuf,
+    /// A system prompt that is too long for an argument.
+    pub system_prompt: PathBuf,
+    /// Temporary files of the CLI.
+    pub tmp: PathBuf,
+}
+
+impl Files {
+    /// Where all of them are.
+    fn folder(&self) -> &Path {
+        self.fifo.parent().unwrap_or(&self.fifo)
+    }
+}
+
+/// What the CLI's standard input is: never the PTY, from which it takes no stream-json and no prompt.
+pub(super) fn stdin<'a>(launch: &Launch, files: &'a Files) -> &'a Path {
+    match &launch.mode {
+        Mode::Live => &files.fifo,
+        Mode::OneShot { prompt } if prompt.len() > MAX_ARGUMENT => &files.prompt,
+        Mode::OneShot { .. } => Path::new("/dev/null"),
+    }
+}
+
+/// The whole argument vector: what it is kept in, then a shell that only redirects standard input and becomes the
+/// CLI.
+///
+/// Everything variable is an argument of its own (`"$@"`), never part of the shell's text.
+pub(super) fn argv(launch: &Launch, files: &Files) -> Vec<OsString> {
+    let mut argv: Vec<OsString> = ["/bin/sh", "-c", r#"exec "$@" < "$0""#].map(OsString::from).into();
+    argv.push(stdin(launch, files).into());
+    argv.extend(launch.command.iter().map(OsString::from));
+    argv.extend(options(launch, files));
+    if let Mode::OneShot { prompt } = &launch.mode
+        && prompt.len() <= MAX_ARGUMENT
+    {
+        argv.extend(["--".into(), plain(prompt).as_ref().into()]);
+    }
+    match &launch.confine {
+        Some(Confined { confinement, place }) => confinement.wrap(argv, place, &[files.folder()]),
+        None => argv,
+    }
+}
+
+/// The CLI's options. `--mcp-config` takes a list, so another option always follows it.
+fn options(launch: &Launch, files: &Files) -> Vec<OsString> {
+    let mut options: Vec<OsString> = vec!["-p".into()];
+    let mut add = |name: &str, value: &OsStr| options.extend([name.into(), value.to_owned()]);
+    match &launch.permissions {
+        PermissionRoute::Mcp { .. } => {
+            add("--mcp-config", files.mcp.as_os_str());
+            add("--permission-prompt-tool", PERMISSION_TOOL.as_ref());
+            // Which of storkit's own tools a run may use is decided where they are called.
+            add("--allowedTools", OWN_TOOLS.as_ref());
+        }
+        PermissionRoute::Control if launch.mode == Mode::Live => {
+            add("--permission-prompt-tool", "stdio".as_ref());
+        }
+        PermissionRoute::Control => {}
+    }
+    if launch.mode == Mode::Live {
+        add("--input-format", "stream-json".as_ref());
+    }
+    add("--output-format", "stream-json".as_ref());
+    match &launch.start {
+        Start::New(id) => add("--session-id", id.as_str().as_ref()),
+        Start::Resume(id) => add("--resume", id.as_str().as_ref()),
+    }
+    if let Some(model) = launch.model.as_deref().filter(|model| !model.is_empty()) {
+        add("--model", model.as_ref());
+    }
+    match launch.append_system_prompt.as_deref() {
+        Some(text) if text.len() > MAX_ARGUMENT => {
+            add("--append-system-prompt-file", files.system_prompt.as_os_str());
+        }
+        Some(text) => add("--append-system-prompt", text.as_ref()),
+        None => {}
+    }
+    if launch.accept_edits {
+        add("--permission-mode", "acceptEdits".as_ref());
+    }
+    if let Some(turns) = launch.max_turns {
+        add("--max-turns", turns.to_string().as_ref());
+    }
+    if let Some(budget) = launch.max_budget_usd {
+        add("--max-budget-usd", budget.to_string().as_ref());
+    }
+    if !launch.trust_project_settings {
+        add("--setting-sources", "user".as_ref());
+        options.push("--strict-mcp-config".into());
+    }
+    options.extend(["--verbose", "--include-partial-messages"].map(OsString::from));
+    options
+}
+
+/// What `--mcp-config` names: the one server that asks people.
+pub(super) fn mcp_config(url: &str, token: &str) -> serde_json::Value {
+    serde_json::json!({"mcpServers": {"storkit": {
+        "type": "http",
+        "url": url,
+        "headers": {"Authorization": format!("Bearer {token}")},
+        "timeout": MCP_TIMEOUT_MS,
+    }}})
+}
+
+/// The environment of the process: what is inherited without `env_remove`, the defaults of ours where nothing
+/// is said, `env`, and last what nobody may change.
+pub(super) fn environment(
+    launch: &Launch,
+    files: &Files,
+    run: &str,
+    inherited: impl Iterator<Item = (OsString, OsString)>,
+) -> Vec<(OsString, OsString)> {
+    let removed = |name: &OsStr| {
+        let listed = launch.env_remove.iter().map(String::as_str).chain(FOREIGN);
+        listed.into_iter().any(|other| OsStr::new(other) == name)
+    };
+    let mut environment = std::collections::BTreeMap::new();
+    environment.extend(DEFAULTS.map(|(name, value)| (OsString::from(name), OsString::from(value))));
+    environment.extend(inherited.filter(|(name, _)| !removed(name)));
+    environment.extend(launch.env.iter().map(|(name, value)| (name.into(), value.into())));
+    let tmp = files.tmp.as_os_str();
+    environment.extend([("TMPDIR", tmp), ("CLAUDE_CODE_TMPDIR", tmp), (RUN_VARIABLE, run.as_ref())].map(own));
+    environment.into_iter().collect()
+}
+
+fn own((name, value): (&str, &OsStr)) -> (OsString, OsString) {
+    (name.into(), value.to_owned())
+}
+
+impl fmt::Debug for Launch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.env.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Launch")
+            .field("command", &self.command)
+            .field("cwd", &self.cwd)
+            .field("start", &self.start)
+            .field("permissions", &self.permissions)
+            .field("model", &self.model)
+            .field("trust_project_settings", &self.trust_project_settings)
+            .field("env", &names)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PermissionRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Control => f.write_str("Control"),
+            Self::Mcp { url, .. } => f.debug_struct("Mcp").field("url", url).field("token", &"***").finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn launch(mode: Mode, permissions: PermissionRoute) -> Launch {
+        Launch {
+            command: vec!["claude".into()],
+            cwd: "/project".into(),
+            runtime_dir: "/run/storkit".into(),
+            start: Start::New(SessionId::new("11111111-2222-4333-8444-555555555555")),
+            mode,
+            permissions,
+            model: None,
+            append_system_prompt: None,
+            trust_project_settings: false,
+            env_remove: vec![],
+            env: vec![],
+            max_turns: None,
+            max_budget_usd: None,
+            accept_edits: false,
+            confine: None,
+        }
+    }
+
+    fn one_shot(prompt: &str) -> Launch {
+        let mcp = PermissionRoute::Mcp { url: "http://127.0.0.1:3001/mcp".into(), token: "s3cret".into() };
+        launch(Mode::OneShot { prompt: prompt.into() }, mcp)
+    }
+
+    fn files() -> Files {
+        Files {
+            fifo: "/run/cc/in".into(),
+            prompt: "/run/cc/prompt".into(),
+            mcp: "/run/cc/mcp.json".into(),
+            system_prompt: "/run/cc/system".into(),
+            tmp: "/run/cc/t".into(),
+        }
+    }
+
+    fn line(launch: &Launch) -> String {
+        argv(launch, &files()).iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_live_session_reads_the_fifo_and_asks_over_the_control_protocol() {
+        insta::assert_snapshot!(line(&launch(Mode::Live, PermissionRoute::Control)), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/in claude -p --permission-prompt-tool stdio --input-format stream-json --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
+    }
+
+    #[test]
+    fn a_resumed_session_takes_every_option() {
+        let mut launch = launch(Mode::Live, PermissionRoute::Control);
+        launch.command = vec!["env".into(), "-C".into(), "/x".into(), "claude".into()];
+        launch.start = Start::Resume(SessionId::new("abc"));
+        launch.model = Some("opus".into());
+        launch.append_system_prompt = Some("Your name is Timmy.".into());
+        launch.max_turns = Some(7);
+        launch.accept_edits = true;
+        launch.max_budget_usd = Some(1.5);
+        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/in env -C /x claude -p --permission-prompt-tool stdio --input-format stream-json --output-format stream-json --resume abc --model opus --append-system-prompt Your name is Timmy. --permission-mode acceptEdits --max-turns 7 --max-budget-usd 1.5 --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
+    }
+
+    #[test]
+    fn a_one_shot_prompt_that_looks_like_options_stays_one_argument() {
+        let launch = one_shot("--help; $(rm -rf /) \"me\"");
+        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /dev/null claude -p --mcp-config /run/cc/mcp.json --permission-prompt-tool mcp__storkit__prompt_permission --allowedTools mcp__storkit --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --setting-sources user --strict-mcp-config --verbose --include-partial-messages -- --help; $(rm -rf /) "me""#);
+        let last = argv(&launch, &files()).pop();
+        assert_eq!(last, Some("--help; $(rm -rf /) \"me\"".into()));
+    }
+
+    #[test]
+    fn a_one_shot_prompt_cannot_run_a_command_of_the_cli() {
+        assert!(line(&one_shot("/compact now")).ends_with(" -- Message: /compact now"));
+    }
+
+    #[test]
+    fn what_is_too_long_for_an_argument_goes_through_files() {
+        let mut launch = one_shot(&"x".repeat(MAX_ARGUMENT + 1));
+        launch.append_system_prompt = Some("y".repeat(MAX_ARGUMENT + 1));
+        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/prompt claude -p --mcp-config /run/cc/mcp.json --permission-prompt-tool mcp__storkit__prompt_permission --allowedTools mcp__storkit --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --append-system-prompt-file /run/cc/system --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
+    }
+
+    #[test]
+    fn a_one_shot_without_a_way_to_ask_names_no_permission_tool() {
+        let launch = launch(Mode::OneShot { prompt: "hi".into() }, PermissionRoute::Control);
+        assert!(!line(&launch).contains("permission-prompt-tool"));
+    }
+
+    #[test]
+    fn only_a_trusted_project_brings_its_own_settings_and_servers() {
+        let mut launch = launch(Mode::Live, PermissionRoute::Control);
+        let strict = "--setting-sources user --strict-mcp-config";
+        assert!(line(&launch).contains(strict));
+        launch.trust_project_settings = true;
+        let trusting = line(&launch);
+        assert!(!trusting.contains("--setting-sources") && !trusting.contains("--strict-mcp-config"));
+    }
+
+    #[test]
+    fn the_token_is_in_no_argument_and_in_no_debug_output() {
+        let mut launch = one_shot("hi");
+        launch.env = vec![("API_KEY".into(), "s3cret".into())];
+        assert!(!line(&launch).contains("s3cret"));
+        assert!(!format!("{launch:?}").contains("s3cret"));
+        let server = &mcp_config("http://127.0.0.1:3001/mcp", "s3cret")["mcpServers"]["storkit"];
+        assert_eq!(server["headers"]["Authorization"], "Bearer s3cret");
+        assert_eq!(server["url"], "http://127.0.0.1:3001/mcp");
+        assert_eq!((&server["type"], &server["timeout"]), (&"http".into(), &MCP_TIMEOUT_MS.into()));
+    }
+
+    #[test]
+    fn the_environment_loses_secrets_and_keeps_what_a_person_set() {
+        let mut launch = launch(Mode::Live, PermissionRoute::Control);
+        launch.env_remove = vec!["MATRIX_PASSWORD".into()];
+        launch.env =
+            vec![("CLAUDE_CODE_MAX_RETRIES".into(), "1".into()), ("TMPDIR".into(), "/elsewhere".into())];
+        let inherited = [
+            ("PATH", "/bin"),
+            ("MATRIX_PASSWORD", "hidden"),
+            ("CLAUDE_CODE_SESSION_ID", "of another session"),
+            ("DISABLE_TELEMETRY", "0"),
+        ];
+        let inherited = inherited.map(|(name, value)| (name.into(), value.into())).into_iter();
+        let shown: Vec<_> = environment(&launch, &files(), "abc/1", inherited)
+            .iter()
+            .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
+            .collect();
+        insta::assert_snapshot!(shown.join("\n"), @r#"
+        CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1
+        CLAUDE_CODE_MAX_RETRIES=1
+        CLAUDE_CODE_TMPDIR=/run/cc/t
+        DISABLE_AUTOUPDATER=1
+        DISABLE_ERROR_REPORTING=1
+        DISABLE_TELEMETRY=0
+        PATH=/bin
+        STORKIT_RUN=abc/1
+        TERM=xterm-256color
+        TMPDIR=/run/cc/t
+        "#);
+    }
+}

@@ -1,0 +1,622 @@
+//! The running process: PTY, FIFO, reader, and an end that leaves nothing behind.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::{
+    fs::{Access, access},
+    process::Signal,
+};
+use serde_json::json;
+use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    AgentEvent, Launch, Mode, PermissionAnswer,
+    end::Supervised,
+    folder::Folder,
+    input::{self, Input},
+    launch::{argv, environment},
+    noise::Tail,
+    tell::{CAPACITY, Teller},
+};
+use crate::claude::pty::{self, Leader, Reader, Terminal};
+
+/// A Claude Code process in a PTY, its prompts fed through a FIFO. Dropping it ends the process in the
+/// background (SIGTERM, and SIGHUP by the PTY's closing at the latest when storkit itself ends); [`Process::end`]
+/// also waits until no descendant is left.
+#[derive(Debug)]
+pub struct Process {
+    leader: Arc<Leader>,
+    /// `None` for a one-shot process, which reads nothing.
+    input: Option<Input>,
+    stop: CancellationToken,
+    ended: Option<JoinHandle<usize>>,
+}
+
+/// Why a process could not be started or reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// The program is not there.
+    #[error("`{program}` was not found on the PATH")]
+    NotFound {
+        /// What was looked for.
+        program: String,
+    },
+    /// The system refused.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// The process is gone.
+    #[error("the Claude Code process has ended")]
+    Gone,
+}
+
+/// Names what was being done when the system refused.
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> ProcessError {
+    move |source| ProcessError::Io { what, source }
+}
+
+impl Process {
+    /// Starts the process. Events come on the channel until [`AgentEvent::Exited`]; a slow receiver slows the
+    /// process and costs no memory. After [`Process::end`] was called or the process dropped, events for which
+    /// the channel has no place are dropped, but never [`AgentEvent::Exited`].
+    ///
+    /// # Errors
+    /// [`ProcessError::NotFound`] when the program is not there; [`ProcessError::Io`] when the working directory
+    /// is not there or the system refuses a file, a terminal or a process.
+    pub async fn start(launch: Launch) -> Result<(Self, mpsc::Receiver<AgentEvent>), ProcessError> {
+        let run = format!("{}/{}", launch.session(), uuid::Uuid::new_v4());
+        let started = start_blocking(launch, run);
+        let started = tokio::task::spawn_blocking(started).await;
+        started.map_err(|error| failed("starting Claude Code")(io::Error::other(error)))??.supervise()
+    }
+
+    /// The process id, for usage and doctor.
+    pub fn pid(&self) -> u32 {
+        self.leader.pid()
+    }
+
+    /// Sends a prompt ([`super::Mode::Live`]). The caller sends one at a time: the CLI would join queued ones.
+    /// A prompt that begins with `/` is prefixed with `Message: `, so that it runs no command of the CLI.
+    ///
+    /// # Errors
+    /// [`ProcessError::Gone`] after the end; [`ProcessError::Io`] for a one-shot process, and when the CLI has
+    /// left 64 lines unread. Never waits.
+    pub async fn prompt(&self, text: &str) -> Result<(), ProcessError> {
+        self.push(input::prompt(text))
+    }
+
+    /// Interrupts the turn; its [`AgentEvent::TurnEnded`] follows. Harmless when idle. A one-shot process gets
+    /// SIGINT, upon which it says how its turn ended and exits.
+    ///
+    /// # Errors
+    /// As [`Process::prompt`].
+    pub async fn interrupt(&self) -> Result<(), ProcessError> {
+        if self.input.is_none() {
+            self.leader.signal(Signal::INT);
+            return Ok(());
+        }
+        self.push(input::request(&json!({"subtype": "interrupt"})))
+    }
+
+    /// Changes the model from the next turn on; `None` for the default.
+    ///
+    /// # Errors
+    /// As [`Process::prompt`].
+    pub async fn set_model(&self, model: Option<&str>) -> Result<(), ProcessError> {
+        self.push(input::request(&match model {
+            Some(model) => json!({"subtype": "set_model", "model": model}),
+            None => json!({"subtype": "set_model"}),
+        }))
+    }
+
+    /// Answers a [`super::PermissionRequest`].
+    ///
+    /// # Errors
+    /// As [`Process::prompt`].
+    pub async fn answer(&self, request_id: &str, answer: &PermissionAnswer) -> Result<(), ProcessError> {
+        self.push(input::answer(request_id, answer))
+    }
+
+    /// Ends the process and everything it started: SIGTERM, up to 5 s, then SIGKILL to all descendants,
+    /// those included that left its group and session. Returns how many had to be killed.
+    ///
+    /// Waits for nobody to receive; when it returns, [`AgentEvent::Exited`] is in the channel.
+    pub async fn end(mut self) -> usize {
+        self.stop.cancel();
+        let Some(ended) = self.ended.take() else { return 0 };
+        ended.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "the end of a Claude Code process was cut short");
+            0
+        })
+    }
+
+    fn push(&self, line: String) -> Result<(), ProcessError> {
+        let one_shot =
+            || failed("sending to Claude Code")(io::Error::other("a one-shot process takes no input"));
+        self.input.as_ref().ok_or_else(one_shot)?.push(line)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.leader.ask_to_end();
+    }
+}
+
+/// A process that runs and that nobody looks after yet.
+struct Started {
+    launch: Launch,
+    run: String,
+    folder: Folder,
+    terminal: Terminal,
+    leader: Leader,
+}
+
+/// Everything of a start that may block.
+fn start_blocking(launch: Launch, run: String) -> impl FnOnce() -> Result<Started, ProcessError> {
+    move || {
+        let is_folder = std::fs::metadata(&launch.cwd)
+            .and_then(|cwd| if cwd.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) });
+        is_folder.map_err(failed("opening the working directory"))?;
+        let folder =
+            Folder::create(&launch).map_err(failed("making the folder for a Claude Code process"))?;
+        let environment = environment(&launch, folder.files(), &run, std::env::vars_os());
+        check_program(&launch, &environment)?;
+        let argv = argv(&launch, folder.files());
+        let sandboxed = launch.confine.as_ref().is_some_and(|confined| confined.confinement.encloses());
+        let (terminal, leader) = pty::spawn(&argv, &launch.cwd, &environment, sandboxed)
+            .map_err(failed("starting Claude Code in a terminal"))?;
+        Ok(Started { launch, run, folder, terminal, leader })
+    }
+}
+
+/// Looks for the program as the shell will, since the shell would tell its absence only by its own exit.
+fn check_program(launch: &Launch, environment: &[(OsString, OsString)]) -> Result<(), ProcessError> {
+    let program = launch.command.first().map_or("", String::as_str);
+    let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
+    let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
+    let runs = |file: &Path| file.is_file() && access(file, Access::EXEC_OK).is_ok();
+    let candidates: Vec<PathBuf> = match program {
+        "" => vec![],
+        direct if direct.contains('/') => vec![launch.cwd.join(direct)],
+        name => std::env::split_paths(path).map(|folder| launch.cwd.join(folder).join(name)).collect(),
+    };
+    if candidates.iter().any(|file| runs(file)) {
+        return Ok(());
+    }
+    Err(ProcessError::NotFound { program: program.into() })
+}
+
+impl Started {
+    /// Starts what looks after the process: writer, reader, and the task that waits for its end.
+    fn supervise(self) -> Result<(Process, mpsc::Receiver<AgentEvent>), ProcessError> {
+        let leader = Arc::new(self.leader);
+        let made = Self::threads(&leader, &self.launch, self.terminal, &self.folder);
+        let Threads { input, reader, ended, stop, over, last, receiver } = made.inspect_err(|_| {
+            leader.signal(Signal::KILL);
+            leader.reap();
+        })?;
+        let session = self.launch.session().clone();
+        let (folder, run) = (self.folder, self.run);
+        let process = (Arc::clone(&leader), stop.clone());
+        let supervised = Supervised { leader, ended, reader, folder, session, run, stop, over, last };
+        let ended = Some(tokio::spawn(supervised.run()));
+        Ok((Process { leader: process.0, input, stop: process.1, ended }, receiver))
+    }
+
+    fn threads(
+        leader: &Arc<Leader>,
+        launch: &Launch,
+        terminal: Terminal,
+        folder: &Folder,
+    ) -> Result<Threads, ProcessError> {
+        let (stop, over) = (CancellationToken::new(), CancellationToken::new());
+        let fifo = folder.files().fifo.clone();
+        let input = match launch.mode {
+            Mode::Live => Some(Input::open(&fifo, over.clone()).map_err(failed("opening the FIFO"))?),
+            Mode::OneShot { .. } => None,
+        };
+        // One place more than anyone may fill: it is kept for the last event.
+        let (events, receiver) = mpsc::channel(CAPACITY + 1);
+        let last = events.clone().try_reserve_owned();
+        let last = last.map_err(|_| failed("making a channel")(io::Error::other("no place")))?;
+        let teller = Teller {
+            events,
+            runtime: Handle::current(),
+            stop: stop.clone(),
+            input: input.clone(),
+            tail: Tail::default(),
+            pieces: String::new(),
+        };
+        let threads = failed("starting a thread");
+        let ended = leader.watch().map_err(threads)?;
+        // Whoever speaks has its standard input open: from then on nobody else can open the FIFO.
+        let unlink = move || drop(std::fs::remove_file(fifo));
+        let reader = Reader::start(terminal, teller, unlink).map_err(failed("starting a thread"))?;
+        Ok(Threads { input, reader, ended, stop, over, last, receiver })
+    }
+}
+
+/// What runs beside a process.
+struct Threads {
+    input: Option<Input>,
+    reader: Reader,
+    ended: tokio::sync::oneshot::Receiver<()>,
+    stop: CancellationToken,
+    over: CancellationToken,
+    last: mpsc::OwnedPermit<AgentEvent>,
+    receiver: mpsc::Receiver<AgentEvent>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::PermissionsExt, time::Duration};
+
+    use super::*;
+    use crate::claude::{Exit, Noise, PermissionRoute, SessionId, Start, sweep_orphans};
+
+    const LIVE: Mode = Mode::Live;
+
+    /// A CLI written for one test, and the folder it lives in.
+    struct Cli {
+        place: tempfile::TempDir,
+        launch: Launch,
+    }
+
+    impl Cli {
+        fn new(mode: Mode, script: &str) -> Self {
+            let place = tempfile::tempdir().expect("a folder");
+            let program = place.path().join("cli");
+            std::fs::write(&program, script).expect("the script");
+            std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("it can run");
+            let launch = Launch {
+                command: vec![program.to_str().expect("a path").into()],
+                cwd: place.path().into(),
+                runtime_dir: place.path().join("run"),
+                start: Start::New(SessionId::random()),
+                mode,
+                permissions: PermissionRoute::Control,
+                model: None,
+                append_system_prompt: None,
+                trust_project_settings: false,
+                env_remove: vec![],
+                env: vec![],
+                max_turns: None,
+                max_budget_usd: None,
+                accept_edits: false,
+                confine: None,
+            };
+            Self { place, launch }
+        }
+
+        fn shell(script: &str) -> Self {
+            Self::new(LIVE, &format!("#!/bin/sh\n{script}"))
+        }
+
+        /// Python with `say(text)`, `put(line)` and `take()`, which reads a line.
+        fn python(script: &str) -> Self {
+            let head = "#!/usr/bin/env python3\nimport json, os, signal, sys\n\
+                def put(line): print(json.dumps(line), flush=True)\n\
+                def say(text): put({'message': {'content': [{'type': 'text', 'text': text}]}, 'type': 'assistant'})\n\
+                def take(): return json.loads(sys.stdin.readline())\n";
+            Self::new(LIVE, &format!("{head}{script}"))
+        }
+
+        async fn start(&self) -> (Process, Events) {
+            let (process, events) = Process::start(self.launch.clone()).await.expect("it starts");
+            (process, Events(events))
+        }
+
+        /// The process whose id the script wrote to this file.
+        fn pid_in(&self, name: &str) -> i32 {
+            let text = std::fs::read_to_string(self.place.path().join(name)).expect("a pid");
+            text.trim().parse().expect("a number")
+        }
+    }
+
+    struct Events(mpsc::Receiver<AgentEvent>);
+
+    impl Events {
+        async fn next(&mut self) -> AgentEvent {
+            let next = tokio::time::timeout(Duration::from_secs(60), self.0.recv());
+            next.await.expect("nothing came for a minute").expect("no event after the last")
+        }
+
+        async fn text(&mut self) -> String {
+            match self.next().await {
+                AgentEvent::Text(text) => text,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        async fn exit(&mut self) -> Exit {
+            loop {
+                if let AgentEvent::Exited(exit) = self.next().await {
+                    assert_eq!(self.0.recv().await, None, "it is the last event");
+                    return exit;
+                }
+            }
+        }
+    }
+
+    fn is_there(pid: i32) -> bool {
+        Path::new(&format!("/proc/{pid}")).exists() && {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            !stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z") || rest.is_empty())
+        }
+    }
+
+    #[tokio::test]
+    async fn prompts_go_in_and_answers_come_out() {
+        let cli = Cli::python("for line in sys.stdin: say(json.loads(line)['message']['content'])");
+        let (process, mut events) = cli.start().await;
+        for prompt in ["hello", "two\nlines ✓"] {
+            process.prompt(prompt).await.expect("it takes prompts");
+            assert_eq!(events.text().await, prompt);
+        }
+        process.prompt("/compact now").await.expect("it takes prompts");
+        assert_eq!(events.text().await, "Message: /compact now");
+        assert_eq!(process.end().await, 0);
+        assert_eq!(events.exit().await.signal, Some(15));
+    }
+
+    #[tokio::test]
+    async fn a_prompt_of_200_kb_arrives_whole() {
+        let cli = Cli::python("say(str(len(take()['message']['content'])))");
+        let (process, mut events) = cli.start().await;
+        process.prompt(&"x".repeat(200_000)).await.expect("it takes prompts");
+        assert_eq!(events.text().await, "200000");
+        assert_eq!(events.exit().await.code, Some(0));
+        assert!(matches!(process.prompt("more").await, Err(ProcessError::Gone)));
+    }
+
+    #[tokio::test]
+    async fn questions_are_answered_and_what_nobody_understands_is_refused() {
+        let cli = Cli::python(
+            "put({'request': {'subtype': 'can_use_tool', 'tool_name': 'Bash', 'input': {'command': 'ls'}},\n\
+             'request_id': 'q1', 'type': 'control_request'})\n\
+             say(json.dumps(take()['response']['response']))\n\
+             put({'type': 'control_request', 'request_id': 'q2', 'request': {'subtype': 'brand_new'}})\n\
+             answer = take()['response']\n\
+             say(answer['subtype'] + ' ' + answer['request_id'])\n\
+             say(take()['request']['subtype'])\n\
+             say(take()['request']['model'])",
+        );
+        let (process, mut events) = cli.start().await;
+        let AgentEvent::Permission(request) = events.next().await else { panic!("no question") };
+        let no = PermissionAnswer::Deny { message: "Not here.".into() };
+        process.answer(&request.request_id, &no).await.expect("it takes answers");
+        let answer: serde_json::Value = serde_json::from_str(&events.text().await).expect("JSON");
+        assert_eq!(answer, json!({"behavior": "deny", "message": "Not here."}));
+        assert_eq!(events.text().await, "error q2");
+        process.interrupt().await.expect("it takes requests");
+        assert_eq!(events.text().await, "interrupt");
+        process.set_model(Some("opus")).await.expect("it takes requests");
+        assert_eq!(events.text().await, "opus");
+    }
+
+    #[tokio::test]
+    async fn garbage_and_broken_utf8_are_noise_and_the_next_line_is_read() {
+        let cli = Cli::shell(
+            r#"printf 'Oops \377\376 \033[31mred\033[0m\n{"type":\n'
+               printf '{"type":"assistant","message":{"content":"a\377b"}}\n'; echo last >&2; exit 3"#,
+        );
+        let (_process, mut events) = cli.start().await;
+        let noise = |text: &str| AgentEvent::Noise(Noise::NotJson(text.into()));
+        assert_eq!(events.next().await, noise("Oops \u{fffd}\u{fffd} red"));
+        assert_eq!(events.next().await, noise(r#"{"type":"#));
+        assert_eq!(events.text().await, "a\u{fffd}b");
+        let tail = "Oops \u{fffd}\u{fffd} red\n{\"type\":\nlast".into();
+        assert_eq!(events.next().await, noise("last"));
+        assert_eq!(events.exit().await, Exit { code: Some(3), signal: None, tail });
+    }
+
+    #[tokio::test]
+    async fn a_huge_line_is_dropped_and_counted() {
+        let cli = Cli::python("for _ in range(320): sys.stdout.write('x' * 65536)\nprint()\nsay('after')");
+        let (_process, mut events) = cli.start().await;
+        // The terminal adds a carriage return.
+        let too_long = Noise::TooLong { bytes: 320 * 65536 + 1 };
+        assert_eq!(events.next().await, AgentEvent::Noise(too_long));
+        assert_eq!(events.text().await, "after");
+    }
+
+    #[tokio::test]
+    async fn a_cli_that_says_nothing_ends_when_asked_and_leaves_no_file_and_no_zombie() {
+        let cli = Cli::shell("exec cat > /dev/null");
+        let (process, mut events) = cli.start().await;
+        let pid = process.pid().cast_signed();
+        assert!(is_there(pid));
+        assert_eq!(process.end().await, 0);
+        assert_eq!(events.exit().await, Exit { code: None, signal: Some(15), tail: String::new() });
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+        assert_eq!(std::fs::read_dir(cli.place.path().join("run")).expect("it stays").count(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_fifo_has_no_name_once_the_cli_speaks() {
+        let cli = Cli::shell(r#"echo '{"type":"assistant","message":{"content":"hi"}}'; cat > /dev/null"#);
+        let (_process, mut events) = cli.start().await;
+        assert_eq!(events.text().await, "hi");
+        let run = std::fs::read_dir(cli.place.path().join("run")).expect("the folder").next();
+        let run = run.expect("of this run").expect("it can be read").path();
+        assert!(run.join("t").exists() && !run.join("in").exists());
+    }
+
+    #[tokio::test]
+    async fn a_cli_that_dies_before_it_reads_is_told_and_nothing_hangs() {
+        let cli = Cli::shell("exit 7");
+        let (process, mut events) = cli.start().await;
+        // Either is right, depending on who is faster.
+        let sent = process.prompt(&"x".repeat(200_000)).await;
+        assert!(matches!(sent, Ok(()) | Err(ProcessError::Gone)), "{sent:?}");
+        assert_eq!(events.exit().await.code, Some(7));
+        assert_eq!(process.end().await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_cli_that_never_reads_gets_a_refusal_and_not_our_memory() {
+        let cli = Cli::shell("read -r nothing < /dev/tty");
+        let (process, mut events) = cli.start().await;
+        let prompt = "x".repeat(100_000);
+        let mut sent = 0;
+        while process.prompt(&prompt).await.is_ok() {
+            sent += 1;
+            assert!(sent < 100, "the queue has no end");
+            tokio::task::yield_now().await;
+        }
+        process.end().await;
+        events.exit().await;
+    }
+
+    #[tokio::test]
+    async fn what_ignores_every_polite_signal_is_gone_after_the_end() {
+        let cli = Cli::shell(
+            "trap '' TERM HUP\n\
+             setsid sh -c 'trap \"\" TERM HUP; echo $$ > stubborn; while :; do sleep 600; done' < /dev/null &\n\
+             env -i setsid sh -c 'trap \"\" TERM HUP; echo $$ > unmarked; while :; do sleep 600; done' < /dev/null &\n\
+             until [ -s stubborn ] && [ -s unmarked ]; do sleep 0.01; done\n\
+             echo ready; while :; do sleep 600; done",
+        );
+        let (process, mut events) = cli.start().await;
+        assert_eq!(events.next().await, AgentEvent::Noise(Noise::NotJson("ready".into())));
+        let pids = [process.pid().cast_signed(), cli.pid_in("stubborn"), cli.pid_in("unmarked")];
+        assert_eq!(pids.map(is_there), [true; 3]);
+        // Itself, its two children, and those of their `sleep`s that had begun.
+        let killed = process.end().await;
+        assert!(killed >= 3, "{killed}");
+        assert_eq!(pids.map(is_there), [false; 3]);
+        assert_eq!(events.exit().await.signal, Some(9));
+    }
+
+    #[tokio::test]
+    async fn a_cli_killed_from_outside_is_told_and_its_orphans_are_ended() {
+        let cli = Cli::shell(
+            "setsid sh -c 'trap \"\" TERM HUP; echo $$ > orphan; exec sleep 600' < /dev/null > /dev/null 2>&1 &\n\
+             until [ -s orphan ]; do sleep 0.01; done; echo ready; read -r nothing",
+        );
+        let (process, mut events) = cli.start().await;
+        events.next().await;
+        let orphan = cli.pid_in("orphan");
+        let status = std::process::Command::new("kill").args(["-9", &process.pid().to_string()]).status();
+        assert!(status.expect("kill").success());
+        let exit = events.exit().await;
+        assert_eq!((exit.code, exit.signal), (None, Some(9)));
+        assert!(!is_there(orphan));
+        assert_eq!(process.end().await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_stranger_who_keeps_the_terminal_open_does_not_delay_the_end() {
+        let cli = Cli::shell(
+            "env -i setsid sh -c 'trap \"\" HUP; echo $$ > stranger; exec sleep 600' &\n\
+             until [ -s stranger ]; do sleep 0.01; done; exit 0",
+        );
+        let (_process, mut events) = cli.start().await;
+        assert_eq!(events.exit().await.code, Some(0));
+        let stranger = cli.pid_in("stranger").to_string();
+        assert!(std::process::Command::new("kill").args(["-9", &stranger]).status().expect("kill").success());
+    }
+
+    #[tokio::test]
+    async fn a_slow_receiver_slows_the_cli_and_loses_nothing() {
+        let cli = Cli::python("for n in range(5000): say(str(n) + ' ' * 4096)\nopen('done', 'w').close()");
+        let (_process, mut events) = cli.start().await;
+        let full = async {
+            while events.0.len() < CAPACITY {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), full).await.expect("the channel fills");
+        assert!(!cli.place.path().join("done").exists(), "20 MB fit nowhere");
+        for number in 0..5000 {
+            assert_eq!(events.text().await.trim(), number.to_string());
+        }
+        assert_eq!(events.exit().await.code, Some(0));
+    }
+
+    #[tokio::test]
+    async fn the_end_does_not_wait_for_a_receiver_and_is_still_the_last_event() {
+        let cli = Cli::python("while True: say('more')");
+        let (process, mut events) = cli.start().await;
+        events.text().await;
+        assert_eq!(process.end().await, 0);
+        assert_eq!(events.exit().await.signal, Some(15));
+    }
+
+    #[tokio::test]
+    async fn dropping_the_handle_ends_the_process() {
+        let cli = Cli::shell("echo ready; cat > /dev/null");
+        let (process, mut events) = cli.start().await;
+        events.next().await;
+        let pid = process.pid().cast_signed();
+        drop(process);
+        assert_eq!(events.exit().await.signal, Some(15));
+        assert!(!is_there(pid));
+    }
+
+    #[tokio::test]
+    async fn a_one_shot_prompt_comes_as_argument_or_by_standard_input_and_can_be_interrupted() {
+        let script = "#!/usr/bin/env python3\nimport signal, sys, time\n\
+            print(len(sys.argv[-1]), len(sys.stdin.read()), flush=True)\n\
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\nprint('ready', flush=True)\n\
+            signal.sigwait({signal.SIGINT})\n";
+        let tail = async |prompt: String| {
+            let cli = Cli::new(Mode::OneShot { prompt }, script);
+            let (process, mut events) = cli.start().await;
+            while events.next().await != AgentEvent::Noise(Noise::NotJson("ready".into())) {}
+            assert!(process.prompt("more").await.is_err());
+            process.interrupt().await.expect("it can be interrupted");
+            let exit = events.exit().await;
+            assert_eq!(exit.code, Some(0));
+            exit.tail
+        };
+        assert_eq!(tail("-x".repeat(60_000)).await, "120000 0\nready");
+        let option = "--include-partial-messages".len();
+        assert_eq!(tail("-x".repeat(60_001)).await, format!("{option} 120002\nready"));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_start_says_why() {
+        let mut cli = Cli::shell("exit");
+        cli.launch.command = vec!["no-such-claude".into()];
+        let error = Process::start(cli.launch.clone()).await.expect_err("there is no such program");
+        assert_eq!(error.to_string(), "`no-such-claude` was not found on the PATH");
+        cli.launch.cwd = cli.place.path().join("gone");
+        let error = Process::start(cli.launch.clone()).await.expect_err("there is no such folder");
+        assert!(error.to_string().starts_with("opening the working directory: "), "{error}");
+        assert_eq!(std::fs::read_dir(cli.place.path().join("run")).expect("it stays").count(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_storkit_left_is_swept_and_other_sessions_are_not() {
+        let (ours, other) = (SessionId::random(), SessionId::random());
+        let spawn = |name, value: String| {
+            std::process::Command::new("sleep").arg("600").env(name, value).spawn().expect("sleep")
+        };
+        let mut children = [
+            spawn("CLAUDE_CODE_SESSION_ID", ours.to_string()),
+            spawn("STORKIT_RUN", format!("{ours}/1")),
+            spawn("CLAUDE_CODE_SESSION_ID", other.to_string()),
+        ];
+        assert_eq!(sweep_orphans(std::slice::from_ref(&ours)).await, 2);
+        let pids = children.each_ref().map(|child| child.id().cast_signed());
+        assert_eq!(pids.map(is_there), [false, false, true]);
+        assert_eq!(sweep_orphans(&[ours]).await, 0);
+        children[2].kill().expect("it runs");
+        for child in &mut children {
+            child.wait().expect("it is our child");
+        }
+    }
+}

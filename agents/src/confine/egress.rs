@@ -1,0 +1,389 @@
+//! The way out of a sandbox without a network: a forward proxy on a Unix socket (HTTP `CONNECT`, and plain HTTP by
+//! whole address) that reaches the listed hosts only, and doors to ports of this machine.
+//!
+//! A name is checked as it was asked for, then looked up here: inside there is nothing to look names up by. What
+//! goes through a tunnel is not read, so a listed host that serves others' names too (a content network) can lead
+//! to those. [`super::inside`] is the other end.
+
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    fmt, io,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use http_body_util::{Either, Full};
+use hyper::{
+    Method, Request, Response, StatusCode, Uri, Version,
+    body::{Bytes, Incoming},
+    client,
+    ext::ReasonPhrase,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+    http::uri::Authority,
+    server,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpStream, UnixListener, UnixStream, lookup_host},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{Reach, inside::PROXY};
+use crate::{
+    claude::short_dir,
+    confine::{Allowed, Host, allowed, is_public},
+};
+
+/// Connections of one sandbox at a time; a further one waits. Each holds two files of storkit's.
+const MOST: usize = 128;
+
+/// How long a look-up or a connection to one address may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The only path of storkit's own listener that is reached from inside: its events and metrics are not the agent's.
+const OWN_PATH: &str = "/mcp";
+
+/// Headers that are between two neighbours only (RFC 9110, 7.6.1), beside those that `Connection` names.
+const HOP_BY_HOP: [&str; 6] =
+    ["connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade"];
+
+/// What is let out, and in whose name it is refused.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The hosts.
+    pub hosts: Vec<Host>,
+    /// What a person would have to change, as the middle of a sentence: "`gate_network`".
+    pub key: String,
+    /// Storkit's own listener, of which the agents' tools are reached.
+    pub own: Option<SocketAddr>,
+}
+
+/// An open way out. Dropping it closes all connections.
+pub struct Egress {
+    folder: tempfile::TempDir,
+    shared: Arc<Shared>,
+    _stop: DropGuard,
+}
+
+struct Shared {
+    rules: Rules,
+    refused: Mutex<BTreeSet<String>>,
+    places: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+type Answer = Response<Either<Incoming, Full<Bytes>>>;
+
+/// Why something is not done, for whoever asked: a status and a sentence.
+struct Refusal(StatusCode, String);
+
+impl Egress {
+    /// Begins to listen in a new folder below `runtime_dir`. To be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(rules: Rules, runtime_dir: &Path) -> io::Result<Self> {
+        let folder = short_dir(runtime_dir)?;
+        let stop = CancellationToken::new();
+        let places = Arc::new(Semaphore::new(MOST));
+        let shared = Arc::new(Shared { rules, refused: Mutex::default(), places, stop: stop.clone() });
+        let bind = |name: &str| UnixListener::bind(folder.path().join(name));
+        let proxy = bind(PROXY)?;
+        tokio::spawn(Arc::clone(&shared).listen(proxy, Door::Proxy));
+        if let Some(own) = shared.rules.own {
+            let listener = bind(&own.port().to_string())?;
+            tokio::spawn(Arc::clone(&shared).listen(listener, Door::Own(own)));
+        }
+        let own = shared.rules.own.map(|own| own.port());
+        let ports: BTreeSet<u16> = shared.rules.hosts.iter().filter_map(Host::loopback_port).collect();
+        // Whoever honours proxies goes past them for this machine's own name.
+        for port in ports.into_iter().filter(|port| *port >= 1024 && Some(*port) != own) {
+            let listener = bind(&port.to_string())?;
+            tokio::spawn(Arc::clone(&shared).listen(listener, Door::Port(port)));
+        }
+        Ok(Self { folder, shared, _stop: stop.drop_guard() })
+    }
+
+    /// What a sandbox needs to use it.
+    pub fn reach(&self) -> Reach {
+        Reach::Through(self.folder.path().to_owned())
+    }
+
+    /// The hosts that were refused since this was asked last, as `name:port`.
+    pub fn take_refused(&self) -> Vec<String> {
+        let mut refused = self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *refused).into_iter().collect()
+    }
+
+    /// A sentence on what was refused since it was asked last; `None`: nothing.
+    pub fn refusals(&self) -> Option<String> {
+        const SHOWN: usize = 10;
+        let refused = self.take_refused();
+        if refused.is_empty() {
+            return None;
+        }
+        let names: Vec<String> = refused.iter().take(SHOWN).map(|host| format!("`{host}`")).collect();
+        let more = match refused.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let key = &self.shared.rules.key;
+        Some(format!(
+            "Kept from {}{more}: {key} in .storkit/project.toml does not list that.",
+            names.join(", ")
+        ))
+    }
+}
+
+impl fmt::Debug for Egress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Egress").field(&self.folder.path()).field(&self.shared.rules).finish()
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Door {
+    /// To what is listed.
+    Proxy,
+    /// To storkit's tools.
+    Own(SocketAddr),
+    /// To a port of this machine.
+    Port(u16),
+}
+
+impl Shared {
+    async fn listen(self: Arc<Self>, listener: UnixListener, door: Door) {
+        let stop = self.stop.clone();
+        let accept = async {
+            loop {
+                let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
+                match listener.accept().await {
+                    Ok((stream, _)) => self.spawn(Arc::clone(&self).serve(stream, door, place)),
+                    Err(error) => {
+                        tracing::warn!(%error, "a sandbox's way out takes no connection");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        };
+        stop.run_until_cancelled(accept).await;
+    }
+
+    /// Runs something that ends with the sandbox at the latest.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move { stop.run_until_cancelled(task).await });
+    }
+
+    async fn serve(self: Arc<Self>, mut stream: UnixStream, door: Door, place: OwnedSemaphorePermit) {
+        let place = Arc::new(place);
+        if let Door::Port(port) = door {
+            if let Ok(mut local) = TcpStream::connect(("127.0.0.1", port)).await {
+                let _ = copy_bidirectional(&mut stream, &mut local).await;
+            }
+            return;
+        }
+        let answer = service_fn(|request| {
+            let (shared, place) = (Arc::clone(&self), Arc::clone(&place));
+            async move {
+                let answered = match door {
+                    Door::Own(own) => own_tools(&shared, own, request).await,
+                    Door::Proxy | Door::Port(_) if request.method() == Method::CONNECT => {
+                        tunnel(&shared, request, place).await
+                    }
+                    Door::Proxy | Door::Port(_) => pass_on(&shared, request).await,
+                };
+                Ok::<_, Infallible>(answered.unwrap_or_else(Refusal::answer))
+            }
+        });
+        let served = server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+        if let Err(error) = served.with_upgrades().await {
+            tracing::debug!(%error, "a connection out of a sandbox ended");
+        }
+    }
+
+    /// A connection to a host that is listed.
+    async fn connect(&self, authority: &Authority, port: u16) -> Result<TcpStream, Refusal> {
+        let host = authority.host();
+        let listed = allowed(&self.rules.hosts, host, port).filter(|_| !authority.as_str().contains('@'));
+        let Some(how) = listed else { return Err(self.refuse(host, port, "is not listed there")) };
+        let name = host.trim_start_matches('[').trim_end_matches(']');
+        let found =
+            timeout(PATIENCE, lookup_host((name, port))).await.unwrap_or_else(|late| Err(late.into()));
+        let found: Vec<SocketAddr> = match found {
+            Ok(found) => found.collect(),
+            Err(error) => return Err(unreachable(host, port, &error)),
+        };
+        let addresses = permitted(how, &found);
+        if addresses.is_empty() && !found.is_empty() {
+            let why = "leads to an address that is not public, which it may only if its very name is listed";
+            return Err(self.refuse(host, port, why));
+        }
+        let mut last = io::Error::other("it has no address");
+        for address in addresses {
+            match timeout(PATIENCE, TcpStream::connect(address)).await.unwrap_or_else(|late| Err(late.into()))
+            {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(unreachable(host, port, &last))
+    }
+
+    fn refuse(&self, host: &str, port: u16, why: &str) -> Refusal {
+        // It is what an agent wrote, and goes to people.
+        let host: String = host.chars().take(100).collect();
+        let key = &self.rules.key;
+        let text = format!(
+            "storkit refuses {host}:{port}: it {why}, in {key} of .storkit/project.toml. A person can change that."
+        );
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() < MOST {
+            refused.insert(format!("{host}:{port}"));
+        }
+        Refusal(StatusCode::FORBIDDEN, text)
+    }
+}
+
+/// Of the addresses of a name, those it may lead to.
+fn permitted(how: Allowed, found: &[SocketAddr]) -> Vec<SocketAddr> {
+    let may = |address: &&SocketAddr| how == Allowed::Anywhere || is_public(address.ip());
+    found.iter().filter(may).copied().collect()
+}
+
+fn unreachable(host: &str, port: u16, error: &io::Error) -> Refusal {
+    Refusal(StatusCode::BAD_GATEWAY, format!("storkit cannot reach {host}:{port}: {error}."))
+}
+
+/// `CONNECT host:port`: bytes both ways, once we are through.
+async fn tunnel(
+    shared: &Arc<Shared>,
+    request: Request<Incoming>,
+    place: Arc<OwnedSemaphorePermit>,
+) -> Result<Answer, Refusal> {
+    let wrong = || Refusal(StatusCode::BAD_REQUEST, "CONNECT needs a host and a port.".into());
+    let authority = request.uri().authority().cloned().ok_or_else(wrong)?;
+    let port = authority.port_u16().ok_or_else(wrong)?;
+    let mut stream = shared.connect(&authority, port).await?;
+    shared.spawn(async move {
+        if let Ok(upgraded) = hyper::upgrade::on(request).await {
+            let _ = copy_bidirectional(&mut TokioIo::new(upgraded), &mut stream).await;
+        }
+        drop(place);
+    });
+    Ok(Response::new(Either::Right(Full::default())))
+}
+
+/// `GET http://host/path`.
+async fn pass_on(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Result<Answer, Refusal> {
+    let whole = request.uri().clone();
+    let (Some("http"), Some(authority)) = (whole.scheme_str(), whole.authority()) else {
+        return Err(Refusal(
+            StatusCode::BAD_REQUEST,
+            "This is a proxy: CONNECT to a host, or ask for a whole address that begins with http://.".into(),
+        ));
+    };
+    let stream = shared.connect(authority, authority.port_u16().unwrap_or(80)).await?;
+    // What was checked is what is asked for, whatever the header said.
+    let host = HeaderValue::from_str(authority.as_str());
+    let host = host.map_err(|_| Refusal(StatusCode::BAD_REQUEST, "The host cannot be a header.".into()))?;
+    request.headers_mut().insert(header::HOST, host);
+    forward(shared, request, stream).await
+}
+
+async fn own_tools(
+    shared: &Arc<Shared>,
+    own: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
+    if request.uri().path() != OWN_PATH {
+        return Err(Refusal(StatusCode::FORBIDDEN, format!("Only {OWN_PATH} is reached from a sandbox.")));
+    }
+    let stream = TcpStream::connect(own).await;
+    let stream = stream.map_err(|error| unreachable(&own.ip().to_string(), own.port(), &error))?;
+    forward(shared, request, stream).await
+}
+
+/// One request and its answer, over a connection of their own.
+async fn forward(
+    shared: &Arc<Shared>,
+    mut request: Request<Incoming>,
+    stream: TcpStream,
+) -> Result<Answer, Refusal> {
+    let failed = |error: hyper::Error| {
+        Refusal(StatusCode::BAD_GATEWAY, format!("storkit reached the host, but got no answer: {error}."))
+    };
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    *request.uri_mut() = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
+    *request.version_mut() = Version::HTTP_11;
+    strip(request.headers_mut());
+    let (mut sender, connection) =
+        client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    shared.spawn(async move {
+        let _ = connection.await;
+    });
+    let mut response = sender.send_request(request).await.map_err(failed)?;
+    strip(response.headers_mut());
+    Ok(response.map(Either::Left))
+}
+
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    named.iter().for_each(|name| drop(headers.remove(name)));
+    HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(*name)));
+}
+
+impl Refusal {
+    /// The sentence stands in the status line too: of an answer to `CONNECT` most clients show nothing else.
+    fn answer(self) -> Answer {
+        let Self(status, text) = self;
+        let reason = ReasonPhrase::try_from(text.as_bytes()).ok();
+        let mut response = Response::new(Either::Right(Full::from(format!("{text}\n"))));
+        *response.status_mut() = status;
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        if let Some(reason) = reason {
+            response.extensions_mut().insert(reason);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_listed_by_a_star_leads_to_public_addresses_only() {
+        let found = ["127.0.0.1:80", "1.1.1.1:80", "10.0.0.1:80", "[::1]:80"];
+        let found = found.map(|address| address.parse().expect("an address"));
+        assert_eq!(permitted(Allowed::Public, &found), [found[1]]);
+        assert_eq!(permitted(Allowed::Anywhere, &found), found);
+    }
+
+    #[test]
+    fn what_is_between_two_neighbours_goes_no_further() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("connection", "close, X-Mine"), ("x-mine", "1"), ("te", "trailers"), ("accept", "*/*")]
+        {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        strip(&mut headers);
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
+    }
+}

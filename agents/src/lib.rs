@@ -1,0 +1,6 @@
+//! An agent program's process: launch, confine, speak to, meter, end. Knows neither chat nor stories.
+
+pub mod claude;
+pub mod confine;
+pub mod tree;
+pub mod usage;

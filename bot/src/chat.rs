@@ -1,0 +1,15 @@
+//! The chat rooms: from a message that comes in to everything that is posted in reply.
+
+mod agents;
+pub mod ambient;
+mod live;
+pub mod notify;
+pub mod prompt;
+pub mod room;
+pub mod rooms;
+pub mod router;
+pub mod services;
+mod sessions;
+mod turn;
+
+pub use agents::AgentEntry;

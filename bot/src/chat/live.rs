@@ -1,0 +1,385 @@
+//! What a room says, in order: one task per room owns every send and edit, so that the room never waits for a network.
+//!
+//! A live message is edited in place, throttled, the latest state winning; its final state always arrives. Where
+//! nothing can be edited it is its start (if the messenger shows no activity) and its end.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use adapters::{
+    Activity, Adapter, AdapterError, Attachment, MessageId, Outgoing, Room, Tone,
+    deliver::{Posted, frame, post, update},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+use tokio_util::task::TaskTracker;
+
+use crate::{config::redact::Redactor, replies};
+
+/// A live message, as the room names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Slot(u64);
+
+/// What becomes of a message: where it stands, or why it does not.
+pub type Report = Box<dyn FnOnce(Result<Vec<MessageId>, &AdapterError>) + Send>;
+
+enum Job {
+    Say {
+        message: Outgoing,
+        attachment: Option<Attachment>,
+        slot: Option<Slot>,
+        report: Option<Report>,
+    },
+    /// What it shows now stands in [`Outbox::newest`].
+    Show(Slot),
+    Finish {
+        slot: Slot,
+        message: Outgoing,
+    },
+    Replace {
+        id: MessageId,
+        message: Outgoing,
+    },
+    Activity(Activity),
+    Then(Box<dyn FnOnce() + Send>),
+    Flush(oneshot::Sender<()>),
+}
+
+/// The room's way of speaking. Calls return at once; all is sent in the order of the calls.
+pub struct Outbox {
+    jobs: mpsc::UnboundedSender<Job>,
+    slots: u64,
+    newest: Newest,
+    redactor: Arc<Redactor>,
+}
+
+/// The state of each live message that the speaker has not taken up. One for each, however fast they come:
+/// a queue of them all would hold a growing text once for every piece of it.
+type Newest = Arc<Mutex<HashMap<Slot, Outgoing>>>;
+
+impl Outbox {
+    /// Starts the task that speaks in `room` through `adapter`. No secret that `redactor` knows is said.
+    pub fn new(
+        adapter: Arc<dyn Adapter>,
+        room: Room,
+        redactor: Arc<Redactor>,
+        tracker: &TaskTracker,
+    ) -> Self {
+        let (jobs, receiver) = mpsc::unbounded_channel();
+        let newest = Newest::default();
+        tracker.spawn(Speaker { adapter, room, live: HashMap::new(), newest: newest.clone() }.run(receiver));
+        Self { jobs, slots: 0, newest, redactor }
+    }
+
+    /// Says something once.
+    pub fn say(&self, message: Outgoing) {
+        let message = self.redactor.message(message);
+        self.send(Job::Say { message, attachment: None, slot: None, report: None });
+    }
+
+    /// Asks something: the message can be replaced later ([`Outbox::finish`]), and `report` hears what became of it.
+    pub fn ask(&mut self, message: Outgoing, attachment: Option<Attachment>, report: Report) -> Slot {
+        let slot = self.open();
+        let message = self.redactor.message(message);
+        let attachment = attachment.map(|file| self.redactor.file(file));
+        self.send(Job::Say { message, attachment, slot: Some(slot), report: Some(report) });
+        slot
+    }
+
+    /// A new live message; nothing is shown until [`Outbox::show`].
+    pub fn open(&mut self) -> Slot {
+        self.slots += 1;
+        Slot(self.slots)
+    }
+
+    /// The live message's state now. May be skipped when a later one follows soon.
+    pub fn show(&self, slot: Slot, message: Outgoing) {
+        let message = Outgoing { live: true, ..self.redactor.message(message) };
+        let before = self.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, message);
+        if before.is_none() {
+            self.send(Job::Show(slot));
+        }
+    }
+
+    /// The live message's last state. Always arrives, as a message of its own if need be.
+    pub fn finish(&self, slot: Slot, message: Outgoing) {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
+        let message = self.redactor.message(message);
+        self.send(Job::Finish { slot, message });
+    }
+
+    /// Replaces a message of an earlier process, or says it anew where that cannot be.
+    pub fn replace(&self, id: MessageId, message: Outgoing) {
+        let message = self.redactor.message(message);
+        self.send(Job::Replace { id, message });
+    }
+
+    /// Tells what the room is doing, after all that was said before.
+    pub fn activity(&self, activity: Activity) {
+        self.send(Job::Activity(activity));
+    }
+
+    /// Does this once everything said so far has been sent or given up; never, if the process ends before.
+    pub fn then(&self, act: impl FnOnce() + Send + 'static) {
+        self.send(Job::Then(Box::new(act)));
+    }
+
+    /// Waits until everything said so far has been sent or given up.
+    pub async fn flush(&self) {
+        let (done, wait) = oneshot::channel();
+        self.send(Job::Flush(done));
+        let _ = wait.await;
+    }
+
+    fn send(&self, job: Job) {
+        // The speaker ends only after this sender does.
+        let _ = self.jobs.send(job);
+    }
+}
+
+/// A live message as it stands.
+struct Live {
+    posted: Option<Posted>,
+    shown: Outgoing,
+    /// Not yet shown.
+    next: Option<Outgoing>,
+    not_before: Instant,
+    /// An edit was refused for good: only the end will be said, as a new message.
+    frozen: bool,
+}
+
+struct Speaker {
+    adapter: Arc<dyn Adapter>,
+    room: Room,
+    live: HashMap<Slot, Live>,
+    newest: Newest,
+}
+
+impl Speaker {
+    async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
+        loop {
+            let due = self.live.values().filter(|live| live.next.is_some()).map(|live| live.not_before).min();
+            tokio::select! {
+                // Said things and ends go before mere progress.
+                biased;
+                job = jobs.recv() => match job {
+                    Some(job) => self.work(job).await,
+                    None => break,
+                },
+                () = at(due) => self.catch_up().await,
+            }
+        }
+    }
+
+    async fn work(&mut self, job: Job) {
+        match job {
+            Job::Say { message, attachment, slot, report } => {
+                self.say(message, attachment, slot, report).await
+            }
+            Job::Show(slot) => {
+                let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
+                // Without one the message has ended meanwhile.
+                if let Some(message) = newest {
+                    self.show(slot, message).await;
+                }
+            }
+            Job::Finish { slot, message } => self.finish(slot, message).await,
+            Job::Replace { id, message } => self.replace(id, message).await,
+            Job::Activity(activity) => {
+                if self.adapter.capabilities().activity
+                    && let Err(error) = self.adapter.activity(&self.room, &activity).await
+                {
+                    tracing::debug!(%error, room = %self.room, "activity not shown");
+                }
+            }
+            Job::Then(act) => act(),
+            Job::Flush(done) => drop(done.send(())),
+        }
+    }
+
+    async fn say(
+        &mut self,
+        message: Outgoing,
+        attachment: Option<Attachment>,
+        slot: Option<Slot>,
+        report: Option<Report>,
+    ) {
+        if let Some(file) = attachment
+            && let Err(error) = self.adapter.upload(&self.room, &file).await
+        {
+            tracing::warn!(%error, room = %self.room, file = file.name, "file not sent");
+        }
+        let result = post(&*self.adapter, &self.room, &message).await;
+        if let Err(error) = &result {
+            tracing::error!(%error, room = %self.room, "a message could not be delivered");
+        }
+        if let Some(report) = report {
+            report(result.as_ref().map(|posted| posted.ids().cloned().collect()));
+        }
+        if let (Some(slot), Ok(posted)) = (slot, result) {
+            self.live.insert(slot, Live::new(Some(posted), message, self.interval()));
+        }
+    }
+
+    async fn show(&mut self, slot: Slot, message: Outgoing) {
+        let interval = self.interval();
+        match self.live.get_mut(&slot) {
+            Some(live) if live.not_before <= Instant::now() => {
+                live.next = Some(message);
+                self.edit(slot).await;
+            }
+            Some(live) => live.next = Some(message),
+            None if self.adapter.capabilities().edit.is_some() => {
+                // Its first sight is a frame like the others: no file for a text that still grows.
+                let empty = Live::new(Some(Posted::default()), Outgoing::default(), interval);
+                let live = Live { next: Some(message), not_before: Instant::now(), ..empty };
+                self.live.insert(slot, live);
+                self.edit(slot).await;
+            }
+            None => {
+                self.start().await;
+                self.live.insert(slot, Live::new(None, message, interval));
+            }
+        }
+    }
+
+    /// Where nothing can be edited, a live message begins with a word, unless the messenger shows activity.
+    async fn start(&self) {
+        if self.adapter.capabilities().activity {
+            return;
+        }
+        let start = Outgoing::text(replies::WORKING).with_tone(Tone::Notice);
+        if let Err(error) = post(&*self.adapter, &self.room, &start).await {
+            tracing::warn!(%error, room = %self.room, "the start of a live message could not be shown");
+        }
+    }
+
+    async fn catch_up(&mut self) {
+        let now = Instant::now();
+        let due = self.live.iter().find(|(_, live)| live.next.is_some() && live.not_before <= now);
+        if let Some(slot) = due.map(|(slot, _)| *slot) {
+            self.edit(slot).await;
+        }
+    }
+
+    /// Shows the latest state of a live message, if it can be edited.
+    async fn edit(&mut self, slot: Slot) {
+        let interval = self.interval();
+        let Some(live) = self.live.get_mut(&slot) else { return };
+        let Some(message) = live.next.take() else { return };
+        let Some(posted) = live.posted.as_mut().filter(|_| !live.frozen) else { return };
+        if message == live.shown {
+            return;
+        }
+        live.not_before = Instant::now() + interval;
+        match frame(&*self.adapter, &self.room, posted, &message).await {
+            Ok(()) => live.shown = message,
+            Err(AdapterError::RateLimited { retry_after }) => {
+                live.not_before = Instant::now() + retry_after;
+                live.next.get_or_insert(message);
+            }
+            Err(AdapterError::Unreachable(why)) => {
+                tracing::debug!(why, room = %self.room, "an edit is tried again");
+                live.next.get_or_insert(message);
+            }
+            Err(error) => {
+                tracing::warn!(%error, room = %self.room, "a live message can no longer be edited");
+                live.frozen = true;
+            }
+        }
+    }
+
+    async fn finish(&mut self, slot: Slot, message: Outgoing) {
+        let live = self.live.remove(&slot);
+        let posted = live.filter(|live| !live.frozen).and_then(|live| live.posted);
+        let edited = match posted {
+            Some(mut posted) if self.adapter.capabilities().edit.is_some() => {
+                update(&*self.adapter, &self.room, &mut posted, &message).await
+            }
+            _ => Err(AdapterError::Unsupported("editing a message")),
+        };
+        if edited.is_err() {
+            self.say(message, None, None, None).await;
+        }
+    }
+
+    async fn replace(&mut self, id: MessageId, message: Outgoing) {
+        let edited = match self.adapter.capabilities().edit {
+            Some(_) => self.adapter.edit(&self.room, &id, &message).await,
+            None => Err(AdapterError::Unsupported("editing a message")),
+        };
+        if edited.is_err() {
+            self.say(message, None, None, None).await;
+        }
+    }
+
+    fn interval(&self) -> std::time::Duration {
+        self.adapter.capabilities().edit.unwrap_or_default()
+    }
+}
+
+impl Live {
+    fn new(posted: Option<Posted>, shown: Outgoing, interval: std::time::Duration) -> Self {
+        Self { posted, shown, next: None, not_before: Instant::now() + interval, frozen: false }
+    }
+}
+
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adapters::fake::Fake;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn states_that_come_faster_than_they_are_sent_are_not_kept() {
+        let fake = Fake::new("fake");
+        let tracker = TaskTracker::new();
+        let room = fake.room("a");
+        let mut outbox = Outbox::new(fake.clone(), room.room().clone(), Arc::default(), &tracker);
+        let slot = outbox.open();
+        for number in 0..1_000 {
+            outbox.show(slot, Outgoing::text(format!("state {number}")));
+        }
+        outbox.flush().await;
+        assert_eq!((fake.sends(), fake.edits()), (1, 0));
+        room.see("state 999").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_follows_is_done_only_after_what_was_said_has_been_sent() {
+        let fake = Fake::new("fake");
+        let room = fake.room("a");
+        let outbox = Outbox::new(fake.clone(), room.room().clone(), Arc::default(), &TaskTracker::new());
+        fake.rate_limit_next(std::time::Duration::from_secs(60));
+        outbox.say(Outgoing::text("the answer"));
+        let (told, sends) = oneshot::channel();
+        let seen = fake.clone();
+        outbox.then(move || {
+            let _ = told.send(seen.sends());
+        });
+        assert_eq!(sends.await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn a_state_does_not_come_after_the_end() {
+        let fake = Fake::new("fake");
+        let room = fake.room("a");
+        let mut outbox = Outbox::new(fake.clone(), room.room().clone(), Arc::default(), &TaskTracker::new());
+        let slot = outbox.open();
+        outbox.show(slot, Outgoing::text("on the way"));
+        outbox.finish(slot, Outgoing::text("the end"));
+        outbox.flush().await;
+        assert_eq!(room.transcript(), "bot: the end\n");
+    }
+}

@@ -1,0 +1,192 @@
+//! Reading a person's words as the answer to an open question.
+
+use std::sync::Arc;
+
+use adapters::{MessageId, Tone};
+
+use super::{Call, RoomTask};
+use crate::{
+    config::access::Role,
+    permission::{Answer, Person, Question, QuestionId},
+    replies,
+};
+
+const YES: &[&str] = &["yes", "y", "ok", "allow", "approve"];
+const NO: &[&str] = &["no", "n", "deny", "reject"];
+const ALWAYS: &[&str] = &["always"];
+
+/// Words as an answer, and which question they name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// What was answered.
+    pub answer: Answer,
+    /// `yes 12` names question 12.
+    pub question: Option<QuestionId>,
+}
+
+/// Reads `yes`, `y 12`, `no 12 because`, `always`. `None` for anything else, "yes but" included: half an
+/// agreement is none.
+pub fn parse(text: &str) -> Option<Parsed> {
+    let (word, rest) = split_word(text);
+    let word = word.trim_end_matches(['.', '!', ',']).to_lowercase();
+    let (number, rest) = split_number(rest);
+    let answer = match word.as_str() {
+        word if YES.contains(&word) && rest.is_empty() => Answer::Yes,
+        word if ALWAYS.contains(&word) && rest.is_empty() => Answer::Always,
+        word if NO.contains(&word) => Answer::No((!rest.is_empty()).then(|| rest.to_owned())),
+        _ => return None,
+    };
+    Some(Parsed { answer, question: number })
+}
+
+/// Whether the text begins with a word that answers questions.
+pub fn is_answer_word(text: &str) -> bool {
+    let word = split_word(text).0.to_lowercase();
+    [YES, NO, ALWAYS].iter().any(|words| words.contains(&word.as_str()))
+}
+
+/// Whether the text is an answer to a question named by number and nothing else: meant for no agent, even too late.
+pub fn names_a_question(text: &str) -> bool {
+    let reasoned = |answer: &Answer| matches!(answer, Answer::No(Some(_)));
+    parse(text).is_some_and(|parsed| parsed.question.is_some() && !reasoned(&parsed.answer))
+}
+
+fn split_word(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    (word, rest.trim())
+}
+
+fn split_number(text: &str) -> (Option<QuestionId>, &str) {
+    let (word, rest) = split_word(text);
+    match word.trim_start_matches('#').parse() {
+        Ok(number) => (Some(QuestionId(number)), rest),
+        Err(_) => (None, text),
+    }
+}
+
+impl RoomTask {
+    /// Takes the text as an answer if a question is open here and the text reads like one, or if it comes too late.
+    pub(super) fn answers_question(&mut self, call: &Call, text: &str, reply_to: Option<&MessageId>) -> bool {
+        // A number in the text goes before the message that it replies to.
+        let is_late = |id: &QuestionId| {
+            let parsed = parse(text).filter(|parsed| parsed.question.is_none_or(|named| named == *id));
+            parsed.is_some() && !self.rejects_a_story(text)
+        };
+        let late = reply_to.and_then(|message| self.settled_shown_by(message)).filter(is_late);
+        if let Some(id) = late {
+            self.say(replies::not_open(id), Tone::Failure, call.message.clone());
+            return true;
+        }
+        if self.questions.is_empty() {
+            return false;
+        }
+        if self.rejects_a_story(text) {
+            return false;
+        }
+        let replied = reply_to.and_then(|message| self.question_shown_by(message));
+        if let Some(parsed) = parse(text) {
+            match self.meant_question(parsed.question, replied) {
+                Ok(question) => self.give_answer(call, question.id, parsed.answer),
+                Err(sentence) => self.say(sentence, Tone::Failure, call.message.clone()),
+            }
+            return true;
+        }
+        self.answers_in_words(call, text, replied)
+    }
+
+    /// `reject 12 WHY` is about story 12, unless question 12 is open here.
+    fn rejects_a_story(&self, text: &str) -> bool {
+        let (word, rest) = split_word(text);
+        let (number, _) = split_number(rest);
+        let Some(id) = number.filter(|_| word.eq_ignore_ascii_case("reject")) else { return false };
+        let story = u32::try_from(id.0).ok().map(pipeline::story::StoryId);
+        let board = self.services.pipeline.snapshot().board.clone();
+        !self.questions.contains_key(&id) && story.is_some_and(|story| board.story(story).is_some())
+    }
+
+    /// Free words answer the model's questions and plans: the turn waits for nothing else.
+    fn answers_in_words(&mut self, call: &Call, text: &str, replied: Option<Arc<Question>>) -> bool {
+        let (number, words) = match text.trim().starts_with('#') {
+            true => split_number(text),
+            false => (None, text),
+        };
+        let Ok(question) = self.meant_question(number, replied) else { return false };
+        let is_command = self.services.registry.get(split_word(words).0).is_some();
+        let prefixed =
+            matches!(call.addressed, Some(adapters::Addressed::Prefix | adapters::Addressed::Slash));
+        if !question.takes_words() || is_command || prefixed || words.trim().is_empty() {
+            return false;
+        }
+        self.give_answer(call, question.id, Answer::Text(words.trim().to_owned()));
+        true
+    }
+
+    fn meant_question(
+        &self,
+        named: Option<QuestionId>,
+        replied: Option<Arc<Question>>,
+    ) -> Result<Arc<Question>, String> {
+        if let Some(id) = named {
+            let copy = self.questions.get(&id).ok_or_else(|| replies::not_open(id))?;
+            return Ok(copy.question.clone());
+        }
+        if let Some(question) = replied {
+            return Ok(question);
+        }
+        let mut open = self.questions.values().map(|copy| copy.question.clone());
+        match (open.next(), open.next()) {
+            (Some(only), None) => Ok(only),
+            _ => Err(replies::which_question(self.questions.keys().copied())),
+        }
+    }
+
+    /// Gives the answer to the broker; whoever may not, or comes too late, is told so.
+    pub(super) fn give_answer(&mut self, call: &Call, id: QuestionId, answer: Answer) {
+        if self.services.access().role(&self.room, &call.sender.id) < Some(Role::Approver) {
+            return self.say(
+                replies::not_an_approver(&call.sender.name),
+                Tone::Failure,
+                call.message.clone(),
+            );
+        }
+        let by = Person { id: call.sender.id.to_string(), name: call.sender.name.to_string() };
+        if let Err(refused) = self.services.broker.answer(id, &self.room, &by, answer) {
+            self.say(replies::answer_refused(&refused), Tone::Failure, call.message.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(text: &str) -> Option<(Answer, Option<i64>)> {
+        parse(text).map(|parsed| (parsed.answer, parsed.question.map(|id| id.0)))
+    }
+
+    #[test]
+    fn the_words_of_the_trade_are_answers() {
+        assert_eq!(answer("yes"), Some((Answer::Yes, None)));
+        assert_eq!(answer("  OK! "), Some((Answer::Yes, None)));
+        assert_eq!(answer("y #12"), Some((Answer::Yes, Some(12))));
+        assert_eq!(answer("always 3"), Some((Answer::Always, Some(3))));
+        assert_eq!(answer("no"), Some((Answer::No(None), None)));
+        assert_eq!(answer("deny 4 too risky"), Some((Answer::No(Some("too risky".into())), Some(4))));
+        assert_eq!(answer("no, use cp"), Some((Answer::No(Some("use cp".into())), None)));
+    }
+
+    #[test]
+    fn a_number_alone_names_a_question_and_a_sentence_does_not() {
+        assert!(names_a_question("yes 3") && names_a_question("no #12"));
+        assert!(!names_a_question("yes") && !names_a_question("no 3 is too many"));
+    }
+
+    #[test]
+    fn half_an_agreement_is_none() {
+        assert_eq!(answer("yes but only in /tmp"), None);
+        assert_eq!(answer("always be careful"), None);
+        assert_eq!(answer("yesterday"), None);
+        assert_eq!(answer(""), None);
+    }
+}

@@ -1,0 +1,231 @@
+//! The directory of rooms: each has one task with a mailbox, made when something first happens there.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use adapters::{Incoming, Outgoing, Room};
+use agents::claude::PermissionAnswer;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use crate::{
+    chat::sessions::SessionEvent,
+    permission::{Outcome, Question, QuestionId},
+    store::QueuedPrompt,
+};
+
+/// How many messages may wait in one room's mailbox. The task takes them in at once, so this is met only by a flood.
+const MAILBOX: usize = 500;
+
+/// What a room's task hears.
+pub enum RoomInput {
+    /// A person did something that is meant for the bot, and may.
+    Message(Incoming),
+    /// An answer that came before it was known where its question stands, and was put off until then.
+    Again(Incoming),
+    /// People talk among themselves.
+    Overheard(Incoming),
+    /// The room's Claude Code session says something.
+    Session {
+        /// The newest prompt that the session knew of when it said this, see [`crate::chat::sessions::Session::prompts`].
+        prompt: u64,
+        /// What it said.
+        event: SessionEvent,
+        /// Given back when this was taken up; what the process says waits for it, so that the mailbox stays small.
+        place: Option<OwnedSemaphorePermit>,
+    },
+    /// A permission question opens.
+    Question(Arc<Question>),
+    /// A permission question is over.
+    Settled(Arc<Question>, Outcome),
+    /// The answer for a question that this room's session asked.
+    Verdict {
+        /// The CLI's id of its request.
+        request_id: String,
+        /// What it is told.
+        answer: PermissionAnswer,
+    },
+    /// A question that an earlier process left behind; it is closed now.
+    LeftQuestion {
+        /// Its number.
+        id: QuestionId,
+        /// The tool it was about.
+        tool: String,
+        /// The message that shows it.
+        copy: adapters::MessageId,
+    },
+    /// A prompt that an earlier process left behind.
+    LeftPrompt {
+        /// Its number in the store.
+        number: i64,
+        /// Whether it had begun to run.
+        started: bool,
+        /// The prompt.
+        prompt: QueuedPrompt,
+    },
+    /// Something the room should know, e.g. that the state was damaged.
+    Notice(String),
+    /// What the room follows has news.
+    Tell(Outgoing),
+    /// What the room had to say before it thought of rest is said.
+    AllSaid,
+    /// End what runs, say so, answer when all is said.
+    Shutdown(oneshot::Sender<()>),
+}
+
+/// A room's mailbox, as its task holds it.
+pub struct Mailbox {
+    receiver: mpsc::UnboundedReceiver<RoomInput>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Mailbox {
+    /// The next input; `None` at the end of the program.
+    pub async fn next(&mut self) -> Option<RoomInput> {
+        let input = self.receiver.recv().await;
+        if matches!(input, Some(RoomInput::Message(_) | RoomInput::Overheard(_))) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        input
+    }
+}
+
+/// A way into one room's mailbox that does not keep the directory alive.
+#[derive(Clone)]
+pub struct RoomSender(mpsc::UnboundedSender<RoomInput>);
+
+impl RoomSender {
+    /// Puts an input into the mailbox; `false` when the room's task is gone.
+    pub fn send(&self, input: RoomInput) -> bool {
+        self.0.send(input).is_ok()
+    }
+}
+
+struct Entry {
+    sender: RoomSender,
+    waiting: Arc<AtomicUsize>,
+}
+
+type Starter = Box<dyn Fn(Room, RoomSender, Mailbox) -> bool + Send + Sync>;
+
+/// All rooms. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Rooms {
+    entries: Arc<Mutex<HashMap<Room, Entry>>>,
+    start: Arc<OnceLock<Starter>>,
+}
+
+impl Rooms {
+    /// Says how a room's task is started; `start` answers `false` where no adapter serves the room. Once.
+    pub fn serve(&self, start: impl Fn(Room, RoomSender, Mailbox) -> bool + Send + Sync + 'static) {
+        assert!(self.start.set(Box::new(start)).is_ok(), "rooms are served once");
+    }
+
+    /// Hands over an internal input; `false` where no adapter serves the room.
+    pub fn post(&self, room: &Room, input: RoomInput) -> bool {
+        self.with_entry(room, |entry| entry.sender.send(input)).unwrap_or(false)
+    }
+
+    /// Hands over what a person did; `false` where the room's mailbox is full or nobody serves it.
+    pub fn offer(&self, incoming: Incoming, addressed: bool) -> bool {
+        let room = incoming.room.clone();
+        let hand_over = |entry: &Entry| {
+            if entry.waiting.fetch_add(1, Ordering::Relaxed) >= MAILBOX {
+                entry.waiting.fetch_sub(1, Ordering::Relaxed);
+                return false;
+            }
+            let input = if addressed { RoomInput::Message(incoming) } else { RoomInput::Overheard(incoming) };
+            entry.sender.send(input)
+        };
+        self.with_entry(&room, hand_over).unwrap_or(false)
+    }
+
+    /// Strikes a room whose task is about to end off the list, unless something waits in its mailbox. The next input
+    /// starts another task.
+    pub fn leave(&self, room: &Room, mailbox: &Mailbox) -> bool {
+        // Inputs are sent under the same lock: none falls between the look and the end.
+        let mut entries = self.lock();
+        let left = mailbox.receiver.is_empty();
+        if left {
+            entries.remove(room);
+        }
+        left
+    }
+
+    /// Every room that has a task.
+    pub fn all(&self) -> Vec<Room> {
+        let mut rooms: Vec<_> = self.lock().keys().cloned().collect();
+        rooms.sort();
+        rooms
+    }
+
+    /// Lets `act` send to the room's task, which is started if there is none. `None` where no adapter serves the room.
+    fn with_entry<T>(&self, room: &Room, act: impl FnOnce(&Entry) -> T) -> Option<T> {
+        let mut entries = self.lock();
+        // A task that a defect ended is started anew: its room must not stay silent for that.
+        if let Some(entry) = entries.get(room).filter(|entry| !entry.sender.0.is_closed()) {
+            return Some(act(entry));
+        }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let entry = Entry { sender: RoomSender(sender), waiting: Arc::default() };
+        let mailbox = Mailbox { receiver, waiting: entry.waiting.clone() };
+        let start = self.start.get()?;
+        if !start(room.clone(), entry.sender.clone(), mailbox) {
+            return None;
+        }
+        let done = act(&entry);
+        entries.insert(room.clone(), entry);
+        Some(done)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Room, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_room_is_left_only_with_an_empty_mailbox_and_then_has_a_new_task() {
+        let rooms = Rooms::default();
+        let mailboxes = Arc::new(Mutex::new(Vec::new()));
+        let kept = mailboxes.clone();
+        rooms.serve(move |_, _, mailbox| {
+            kept.lock().unwrap().push(mailbox);
+            true
+        });
+        let room = Room::new("fake", "a");
+        assert!(rooms.post(&room, RoomInput::Notice("one".into())));
+        let mut first = mailboxes.lock().unwrap().pop().unwrap();
+        assert!(!rooms.leave(&room, &first));
+        assert!(matches!(first.next().await, Some(RoomInput::Notice(text)) if text == "one"));
+        assert!(rooms.leave(&room, &first) && rooms.all().is_empty());
+        assert!(rooms.post(&room, RoomInput::Notice("two".into())));
+        let mut second = mailboxes.lock().unwrap().pop().unwrap();
+        assert!(matches!(second.next().await, Some(RoomInput::Notice(text)) if text == "two"));
+    }
+
+    #[test]
+    fn a_room_whose_task_is_gone_gets_another_one() {
+        let rooms = Rooms::default();
+        let starts = Arc::new(AtomicUsize::new(0));
+        let (counted, kept) = (starts.clone(), Mutex::new(Vec::new()));
+        rooms.serve(move |_, _, mailbox| {
+            if counted.fetch_add(1, Ordering::Relaxed) > 0 {
+                kept.lock().unwrap().push(mailbox);
+            }
+            true
+        });
+        let room = Room::new("fake", "a");
+        let notice = || RoomInput::Notice("hello".into());
+        assert!(!rooms.post(&room, notice()), "the first task dies at once");
+        assert!(rooms.post(&room, notice()) && rooms.post(&room, notice()));
+        assert_eq!(starts.load(Ordering::Relaxed), 2);
+    }
+}

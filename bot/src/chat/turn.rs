@@ -1,0 +1,312 @@
+//! One turn as a room sees it: text as it is written, tools as short lines. Pure; the room feeds it events.
+
+use adapters::markdown::code_span;
+use agents::claude::{AgentEvent, ToolUse};
+use serde_json::Value;
+
+use crate::replies;
+
+/// How much of an unfinished block is shown, in bytes: more than any messenger shows of a message on its way.
+const LONGEST_WRITING: usize = 256 * 1024;
+
+/// What has been said and done in a turn so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Transcript {
+    items: Vec<Item>,
+    /// Text whose block is not finished.
+    writing: String,
+    retrying: Option<String>,
+    /// Items before this one stand in an earlier message.
+    told: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Item {
+    Text(String),
+    Tool { id: String, name: String, detail: String, state: ToolState },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ToolState {
+    Running,
+    Done,
+    Failed,
+}
+
+impl Transcript {
+    /// Takes in an event; `true` if the room's picture changes.
+    pub fn apply(&mut self, event: &AgentEvent) -> bool {
+        if !matches!(event, AgentEvent::Retrying { .. } | AgentEvent::Noise(_)) {
+            self.retrying = None;
+        }
+        match event {
+            AgentEvent::TextDelta(text) => return self.write(text),
+            AgentEvent::Text(text) => {
+                self.writing.clear();
+                self.items.push(Item::Text(text.clone()));
+            }
+            AgentEvent::ToolUse(tool) => self.items.push(Item::of(tool)),
+            AgentEvent::ToolResult { id, is_error } => return self.tool_ended(id, *is_error),
+            AgentEvent::Retrying { attempt, max, delay, status, error } => {
+                // The call is made anew: what came of the failed one will be said again.
+                self.writing.clear();
+                self.retrying = Some(replies::retrying(*attempt, *max, *delay, *status, error));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// A block's pieces beyond [`LONGEST_WRITING`] are not kept: the whole block follows when it is finished.
+    fn write(&mut self, text: &str) -> bool {
+        let was_full = self.writing.len() >= LONGEST_WRITING;
+        if !was_full {
+            self.writing.push_str(text);
+            if self.writing.len() >= LONGEST_WRITING {
+                self.writing.push('…');
+            }
+        }
+        !was_full
+    }
+
+    fn tool_ended(&mut self, ended: &str, is_error: bool) -> bool {
+        for item in self.items.iter_mut().rev() {
+            if let Item::Tool { id, state, .. } = item
+                && id == ended
+            {
+                *state = if is_error { ToolState::Failed } else { ToolState::Done };
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Everything written, without tools: what an ambient room's silence is judged by.
+    pub fn text(&self) -> String {
+        let texts = self.items.iter().filter_map(|item| match item {
+            Item::Text(text) => Some(text.as_str()),
+            Item::Tool { .. } => None,
+        });
+        let unfinished = Some(self.writing.as_str()).filter(|text| !text.is_empty());
+        texts.chain(unfinished).collect::<Vec<_>>().join("\n\n")
+    }
+
+    /// The picture while the turn runs; empty while there is nothing to show.
+    pub fn running(&self, verbosity: u8) -> String {
+        let mut blocks = self.blocks(verbosity);
+        if !self.writing.is_empty() {
+            blocks.push(self.writing.clone());
+        }
+        blocks.extend(self.retrying.clone());
+        blocks.join("\n\n")
+    }
+
+    /// The picture at the end. `answer` is the CLI's final text, shown if it was not already part of the stream.
+    pub fn finished(&self, verbosity: u8, answer: &str) -> String {
+        let mut blocks = self.blocks(verbosity);
+        let last = self.items.iter().rev().find_map(|item| match item {
+            Item::Text(text) => Some(text.as_str()),
+            Item::Tool { .. } => None,
+        });
+        if !answer.trim().is_empty() && last.map(str::trim) != Some(answer.trim()) {
+            blocks.push(answer.to_owned());
+        }
+        blocks.join("\n\n")
+    }
+
+    /// The picture up to here, for a message of its own; the picture begins anew. A tool that still runs
+    /// (it waits for permission, mostly) goes on in the new one, unless there is nothing else to tell: what
+    /// comes after a question must not appear above it.
+    pub fn cut(&mut self, verbosity: u8) -> String {
+        let running = |item: &Item| matches!(item, Item::Tool { state: ToolState::Running, .. });
+        let done = self.items.len() - self.items.iter().rev().take_while(|item| running(item)).count();
+        if done <= self.told && self.writing.is_empty() {
+            let picture = self.running(verbosity);
+            self.told = self.items.len();
+            return picture;
+        }
+        let still_running = self.items.split_off(done.max(self.told));
+        let picture = self.running(verbosity);
+        self.told = self.items.len();
+        self.items.extend(still_running);
+        picture
+    }
+
+    fn blocks(&self, verbosity: u8) -> Vec<String> {
+        let mut blocks = Vec::new();
+        let mut lines: Vec<String> = Vec::new();
+        for item in &self.items[self.told..] {
+            match item {
+                Item::Text(text) => {
+                    flush(&mut lines, &mut blocks);
+                    blocks.push(text.clone());
+                }
+                Item::Tool { name, detail, state, .. } if verbosity > 0 => {
+                    lines.push(tool_line(name, if verbosity > 1 { detail } else { "" }, *state));
+                }
+                Item::Tool { .. } => {}
+            }
+        }
+        flush(&mut lines, &mut blocks);
+        blocks
+    }
+}
+
+/// Tool lines that follow each other are one list.
+fn flush(lines: &mut Vec<String>, blocks: &mut Vec<String>) {
+    if !lines.is_empty() {
+        blocks.push(lines.join("\n"));
+        lines.clear();
+    }
+}
+
+fn tool_line(name: &str, detail: &str, state: ToolState) -> String {
+    let mark = match state {
+        ToolState::Running => "…",
+        ToolState::Done => "✓",
+        ToolState::Failed => "✗",
+    };
+    match detail {
+        "" => format!("- {name} {mark}"),
+        detail => format!("- {name} {} {mark}", code_span(detail)),
+    }
+}
+
+impl Item {
+    fn of(tool: &ToolUse) -> Self {
+        Self::Tool {
+            id: tool.id.clone(),
+            name: tool.name.clone(),
+            detail: detail(&tool.input),
+            state: ToolState::Running,
+        }
+    }
+}
+
+/// The part of a tool's input that says most, on one line of at most 80 characters.
+fn detail(input: &Value) -> String {
+    const TELLING: &[&str] =
+        &["command", "file_path", "notebook_path", "pattern", "url", "query", "description", "prompt"];
+    let text = TELLING.iter().find_map(|key| input.get(key).and_then(Value::as_str)).unwrap_or_default();
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn tool(id: &str, name: &str, input: Value) -> AgentEvent {
+        AgentEvent::ToolUse(ToolUse { id: id.into(), name: name.into(), input })
+    }
+
+    fn done(id: &str, is_error: bool) -> AgentEvent {
+        AgentEvent::ToolResult { id: id.into(), is_error }
+    }
+
+    fn sample() -> Transcript {
+        let mut transcript = Transcript::default();
+        for event in [
+            AgentEvent::TextDelta("Let me ".into()),
+            AgentEvent::TextDelta("look.".into()),
+            AgentEvent::Text("Let me look.".into()),
+            tool("1", "Bash", json!({ "command": "ls\n -l" })),
+            done("1", false),
+            tool("2", "Edit", json!({ "file_path": "/a/b.rs" })),
+            done("2", true),
+            AgentEvent::Text("Done.".into()),
+        ] {
+            assert!(transcript.apply(&event), "{event:?}");
+        }
+        transcript
+    }
+
+    #[test]
+    fn an_endless_block_is_kept_in_part_and_shown_whole_when_it_is_finished() {
+        let mut transcript = Transcript::default();
+        let piece = AgentEvent::TextDelta("x".repeat(1024));
+        let shown = (0..10_000).filter(|_| transcript.apply(&piece)).count();
+        assert_eq!(shown, LONGEST_WRITING / 1024);
+        assert_eq!(transcript.running(1).len(), LONGEST_WRITING + "…".len());
+        transcript.apply(&AgentEvent::Text("x".repeat(10_000 * 1024)));
+        assert_eq!(transcript.running(1).len(), 10_000 * 1024);
+    }
+
+    #[test]
+    fn text_shows_as_it_is_written_and_once_when_its_block_is_done() {
+        let mut transcript = Transcript::default();
+        transcript.apply(&AgentEvent::TextDelta("Hel".into()));
+        assert_eq!(transcript.running(1), "Hel");
+        transcript.apply(&AgentEvent::TextDelta("lo".into()));
+        transcript.apply(&AgentEvent::Text("Hello".into()));
+        assert_eq!(transcript.running(1), "Hello");
+        assert_eq!(transcript.finished(1, "Hello"), "Hello");
+    }
+
+    #[test]
+    fn verbosity_chooses_how_much_of_the_tools_is_seen() {
+        insta::assert_snapshot!(sample().finished(0, "Done."), @r"
+        Let me look.
+
+        Done.
+        ");
+        insta::assert_snapshot!(sample().finished(2, "Done."), @r"
+        Let me look.
+
+        - Bash `ls -l` ✓
+        - Edit `/a/b.rs` ✗
+
+        Done.
+        ");
+    }
+
+    #[test]
+    fn an_answer_that_was_not_streamed_is_shown_at_the_end() {
+        assert_eq!(Transcript::default().finished(1, "late"), "late");
+    }
+
+    #[test]
+    fn after_a_cut_only_what_is_new_shows() {
+        let mut transcript = sample();
+        transcript.apply(&tool("3", "Bash", json!({ "command": "make" })));
+        assert_eq!(transcript.cut(0), "Let me look.\n\nDone.");
+        insta::assert_snapshot!(transcript.running(1), @"- Bash …");
+        transcript.apply(&done("3", false));
+        insta::assert_snapshot!(transcript.cut(1), @"- Bash ✓");
+        assert_eq!(transcript.running(2), "");
+        transcript.apply(&AgentEvent::Text("More.".into()));
+        assert_eq!(transcript.finished(2, "More."), "More.");
+    }
+
+    #[test]
+    fn a_lone_running_tool_stays_where_it_was_shown() {
+        let mut transcript = Transcript::default();
+        transcript.apply(&tool("1", "Bash", json!({ "command": "make" })));
+        assert_eq!(transcript.cut(1), "- Bash …");
+        transcript.apply(&done("1", false));
+        transcript.apply(&AgentEvent::Text("Made.".into()));
+        assert_eq!(transcript.finished(1, "Made."), "Made.");
+    }
+
+    #[test]
+    fn a_retry_is_said_until_something_else_happens() {
+        let mut transcript = Transcript::default();
+        transcript.apply(&AgentEvent::Retrying {
+            attempt: 1,
+            max: 3,
+            delay: Duration::from_secs(2),
+            status: Some(529),
+            error: "overloaded".into(),
+        });
+        assert!(transcript.running(1).contains("529"));
+        transcript.apply(&AgentEvent::TextDelta("x".into()));
+        assert_eq!(transcript.running(1), "x");
+    }
+}

@@ -1,0 +1,277 @@
+//! What a command is, the registry of all of them, and how a text becomes one.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use adapters::{Addressed, Capabilities, Choice, Room, Sender, Tone};
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+
+use crate::{chat::services::Services, config::access::Role, permission::Question};
+
+/// A command as data: help, completion, the reference page and each messenger's menu are made from it.
+#[derive(Clone, Copy, Debug)]
+pub struct CommandSpec {
+    /// The word people type.
+    pub name: &'static str,
+    /// Other words for it.
+    pub aliases: &'static [&'static str],
+    /// Arguments in the usual notation, e.g. `[on|off]`; empty for none.
+    pub args: &'static str,
+    /// One line, imperative, without a full stop.
+    pub summary: &'static str,
+    /// What it does in full, as Markdown sentences.
+    pub details: &'static str,
+    /// Whole lines to type.
+    pub examples: &'static [&'static str],
+    /// Who may call it.
+    pub role: Role,
+    /// Whether its arguments may be free text. If not, three words or more without a prefix are a prompt that
+    /// merely begins with the command's name ("help me fix the build").
+    pub takes_text: bool,
+    /// How its arguments must begin for a text without a prefix to be this command, where its name is a common
+    /// word ("start the server"). `None`: in any way.
+    pub begins: Option<fn(&str) -> bool>,
+    /// Whether it runs at once while the room is busy; else it waits its turn behind the prompts.
+    pub immediate: bool,
+}
+
+impl CommandSpec {
+    /// `name args`.
+    pub fn usage(&self) -> String {
+        format!("{} {}", self.name, self.args).trim_end().to_owned()
+    }
+}
+
+/// What a command has to work with. A command changes its room only through [`Reply::then`].
+pub struct Context<'a> {
+    /// All that is shared between rooms.
+    pub services: &'a Arc<Services>,
+    /// Where it was called.
+    pub room: &'a Room,
+    /// By whom.
+    pub sender: &'a Sender,
+    /// What its messenger can do.
+    pub capabilities: Capabilities,
+    /// The room at this moment.
+    pub view: RoomView,
+    /// What stands behind the command's name, trimmed.
+    pub args: &'a str,
+}
+
+/// A room at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct RoomView {
+    /// The turn under way.
+    pub running: Option<Running>,
+    /// Prompts that wait: who, and what.
+    pub queue: Vec<(String, String)>,
+    /// Open questions shown here, oldest first.
+    pub questions: Vec<Arc<Question>>,
+    /// The room's own choice of model.
+    pub model: Option<String>,
+    /// How much progress it shows.
+    pub verbosity: u8,
+    /// Whether every message counts as addressed.
+    pub ambient: bool,
+    /// Its session's id.
+    pub session: Option<String>,
+    /// Whether an htop ticks here.
+    pub htop: bool,
+}
+
+/// A turn under way.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Who prompted.
+    pub who: String,
+    /// Since when.
+    pub since: Instant,
+    /// What it waits for besides the model, e.g. a rate limit.
+    pub waiting: Option<String>,
+}
+
+/// A command's answer.
+#[derive(Default)]
+pub struct Reply {
+    /// Markdown. Empty only where what follows shows itself (an answered question, htop).
+    pub text: String,
+    /// What kind of message it is.
+    pub tone: Tone,
+    /// What can be picked next.
+    pub choices: Vec<Choice>,
+    /// What the room is to do.
+    pub then: Option<RoomAction>,
+}
+
+/// What a command can make its room do.
+pub enum RoomAction {
+    /// Interrupt the turn.
+    StopTurn,
+    /// Drop the waiting prompts.
+    ClearQueue,
+    /// Forget the session.
+    ResetSession,
+    /// Another model from the next turn on; `None` for the configured one.
+    SetModel(Option<String>),
+    /// Another amount of progress.
+    SetVerbosity(u8),
+    /// Begin or end ambient mode.
+    SetAmbient(bool),
+    /// Show htop for so long.
+    Htop(std::time::Duration),
+    /// End htop.
+    StopHtop,
+    /// Start the program anew.
+    Restart,
+    /// Answer later: the room goes on meanwhile.
+    Later(BoxFuture<'static, CommandResult>),
+}
+
+/// What a command returns.
+pub type CommandResult = Result<Reply, CommandError>;
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub enum CommandError {
+    /// The arguments do not fit; the usage line is added.
+    Usage(String),
+    /// It cannot be done; the sentence says why and what to do.
+    User(String),
+    /// Our fault: logged with a number, and the person gets the number.
+    Internal(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for CommandError {
+    fn from(error: E) -> Self {
+        Self::Internal(error.into())
+    }
+}
+
+impl Reply {
+    /// An answer with nothing but text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    /// Status nobody need be called for.
+    pub fn notice(text: impl Into<String>) -> Self {
+        Self { text: text.into(), tone: Tone::Notice, ..Self::default() }
+    }
+
+    /// The same answer, after which the room acts.
+    #[must_use]
+    pub fn then(mut self, action: RoomAction) -> Self {
+        self.then = Some(action);
+        self
+    }
+}
+
+/// A command. It sees its [`Context`] and returns text.
+#[async_trait]
+pub trait Command: Send + Sync + 'static {
+    /// What it is.
+    fn spec(&self) -> &CommandSpec;
+
+    /// Runs it. Quick: what takes longer than a moment goes into [`RoomAction::Later`].
+    async fn run(&self, cx: Context<'_>) -> CommandResult;
+}
+
+/// What a text turned out to be.
+pub enum Parsed<'a> {
+    /// A command with its arguments.
+    Command(Arc<dyn Command>, &'a str),
+    /// `!word` with a word that is none: the nearest one, if any is near.
+    Unknown(&'a str, Option<&'static str>),
+    /// Anything else, for the relay.
+    Prompt,
+}
+
+/// All commands by name and alias.
+pub struct Registry {
+    commands: Vec<Arc<dyn Command>>,
+    by_word: HashMap<&'static str, usize>,
+}
+
+impl Registry {
+    /// A registry of these commands.
+    ///
+    /// # Panics
+    /// If a name or alias is taken twice: a mistake in the program, met by the first test.
+    pub fn new(commands: Vec<Arc<dyn Command>>) -> Self {
+        let mut by_word = HashMap::new();
+        for (index, command) in commands.iter().enumerate() {
+            let spec = command.spec();
+            for word in std::iter::once(&spec.name).chain(spec.aliases) {
+                assert!(by_word.insert(*word, index).is_none(), "two commands are called `{word}`");
+            }
+        }
+        Self { commands, by_word }
+    }
+
+    /// Every command, in the order of the help.
+    pub fn specs(&self) -> impl Iterator<Item = &CommandSpec> {
+        self.commands.iter().map(|command| command.spec())
+    }
+
+    /// The command of this name or alias, in any case.
+    pub fn get(&self, word: &str) -> Option<&Arc<dyn Command>> {
+        let index = match self.by_word.get(word) {
+            Some(index) => index,
+            None => self.by_word.get(word.to_lowercase().as_str())?,
+        };
+        self.commands.get(*index)
+    }
+
+    /// Reads a text whose address is already stripped.
+    pub fn parse<'a>(&self, text: &'a str, addressed: Option<Addressed>) -> Parsed<'a> {
+        let text = text.trim();
+        let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        match self.get(word) {
+            Some(command) => Parsed::Command(command.clone(), rest.trim()),
+            None if matches!(addressed, Some(Addressed::Prefix | Addressed::Slash)) && !word.is_empty() => {
+                Parsed::Unknown(word, self.nearest(word))
+            }
+            None => Parsed::Prompt,
+        }
+    }
+
+    /// The name or alias that is most like `word`.
+    pub fn nearest(&self, word: &str) -> Option<&'static str> {
+        let word = word.to_lowercase();
+        self.by_word
+            .keys()
+            .map(|known| (strsim::normalized_damerau_levenshtein(&word, known), *known))
+            .filter(|(score, _)| *score >= 0.5)
+            .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)))
+            .map(|(_, known)| known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands;
+
+    fn parse(text: &str, addressed: Addressed) -> String {
+        match commands::all().parse(text, Some(addressed)) {
+            Parsed::Command(command, args) => format!("{}({args})", command.spec().name),
+            Parsed::Unknown(word, nearest) => format!("unknown {word}, near {nearest:?}"),
+            Parsed::Prompt => "prompt".into(),
+        }
+    }
+
+    #[test]
+    fn the_first_word_makes_a_command_in_any_case() {
+        assert_eq!(parse("status", Addressed::Direct), "status()");
+        assert_eq!(parse("  HTOP   5m ", Addressed::Name), "htop(5m)");
+        assert_eq!(parse("statuses are odd", Addressed::Name), "prompt");
+        assert_eq!(parse("", Addressed::Name), "prompt");
+    }
+
+    #[test]
+    fn a_prefixed_word_that_is_no_command_gets_the_nearest_one() {
+        assert_eq!(parse("statsu", Addressed::Prefix), "unknown statsu, near Some(\"status\")");
+        assert_eq!(parse("zzzzzz", Addressed::Prefix), "unknown zzzzzz, near None");
+        assert_eq!(parse("statsu", Addressed::Direct), "prompt");
+    }
+}

@@ -1,0 +1,41 @@
+//! The program itself: arguments, set-up, start, restart and shutdown.
+
+pub mod app;
+pub mod audit;
+mod cli;
+pub mod demo;
+pub mod doctor;
+pub mod init;
+pub mod lock;
+pub mod logging;
+pub mod messengers;
+pub mod reload;
+pub mod restart;
+mod serve;
+mod set_up;
+mod upkeep;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// Runs `storkit` with the arguments of this process.
+pub fn main() -> ExitCode {
+    // In a sandbox it becomes another program, before there are arguments to read and threads.
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    if let [_, subcommand, ..] = &words[..]
+        && subcommand == agents::confine::SUBCOMMAND
+    {
+        let why = agents::confine::enter(&words[..2], &words[2..]);
+        return cli::complain(127, &format!("{why}."));
+    }
+    let cli = cli::Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return cli::complain(1, &format!("storkit cannot start its threads: {error}.")),
+    };
+    let code = runtime.block_on(cli::run(cli));
+    // A thread that waits for the terminal must not hold up the end.
+    runtime.shutdown_background();
+    code
+}

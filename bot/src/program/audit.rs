@@ -1,0 +1,189 @@
+//! `storkit audit`: who decided what, from the record that can only be added to.
+
+use std::{path::Path, time::SystemTime};
+
+use clap::{Args, ValueEnum};
+use settings::duration::{self, Span};
+
+use crate::store::{AuditEntry, OpenError, Store};
+
+/// What of the record is wanted.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Filter {
+    /// Only what was asked in this room, like `matrix:!abc:example.org`
+    #[arg(long, value_name = "ROOM")]
+    room: Option<String>,
+    /// Only what this person decided or caused, by id or name
+    #[arg(long, value_name = "PERSON")]
+    person: Option<String>,
+    /// Only decisions of this kind
+    #[arg(long, value_enum)]
+    outcome: Option<OutcomeWord>,
+    /// Only calls of this tool, like `Bash`
+    #[arg(long, value_name = "TOOL")]
+    tool: Option<String>,
+    /// Only the last while, like `24h`
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    since: Option<Span>,
+    /// At most so many, the newest
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a question can end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutcomeWord {
+    /// Allowed once
+    Allow,
+    /// Allowed, and a rule made
+    Always,
+    /// Allowed by a rule
+    Rule,
+    /// Denied by a person or by policy
+    Deny,
+    /// Denied because nobody answered in time
+    Timeout,
+    /// Denied because nobody could be asked
+    Unreachable,
+    /// The agent no longer asked
+    Withdrawn,
+}
+
+impl OutcomeWord {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Always => "always",
+            Self::Rule => "rule",
+            Self::Deny => "deny",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+fn span(text: &str) -> Result<Span, String> {
+    let wrong = || "write it like `30m`, `24h` or `7d`".to_owned();
+    duration::parse(text).map(Span).ok_or_else(wrong)
+}
+
+/// The decisions that the filter lets through, oldest first, a line each. Empty where there are none.
+///
+/// # Errors
+/// Where the record cannot be read.
+pub fn lines(store: &Path, filter: &Filter, now: SystemTime) -> Result<String, OpenError> {
+    let Some(record) = Store::open_to_read(store)? else { return Ok(String::new()) };
+    let earliest = filter.since.and_then(|since| now.checked_sub(since.0));
+    let mut lines = Vec::new();
+    let read = record.each_audit(|at, entry| {
+        if earliest.is_some_and(|earliest| at < earliest) {
+            return false;
+        }
+        if filter.lets_through(&entry) {
+            lines.push(if filter.json { json(at, &entry) } else { line(at, &entry) });
+        }
+        lines.len() < filter.limit
+    });
+    read.map_err(|source| OpenError::Sqlite { path: store.into(), source })?;
+    Ok(lines.into_iter().rev().map(|line| line + "\n").collect())
+}
+
+impl Filter {
+    fn lets_through(&self, entry: &AuditEntry) -> bool {
+        let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
+        let person = |wanted: &String| *wanted == entry.by || *wanted == entry.asked_for;
+        self.room.as_ref().is_none_or(|room| entry.rooms.contains(room))
+            && self.person.as_ref().is_none_or(person)
+            && self.outcome.is_none_or(|outcome| outcome.word() == entry.outcome)
+            && is(&self.tool, &entry.tool)
+    }
+}
+
+fn stamp(at: SystemTime) -> String {
+    jiff::Timestamp::try_from(at)
+        .map_or_else(|_| "-".into(), |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+fn line(at: SystemTime, entry: &AuditEntry) -> String {
+    let question = entry.question.map_or_else(|| "-".into(), |number| number.to_string());
+    let plain = |text: &str| text.replace(|c: char| c.is_control(), "?");
+    format!(
+        "{}  {:<11} {:<14} by {}  for {}  in {}  question {question}  input {}",
+        stamp(at),
+        entry.outcome,
+        plain(&entry.tool),
+        plain(&entry.by),
+        plain(&entry.asked_for),
+        plain(&entry.rooms.join(", ")),
+        entry.input_sha256.get(..12).unwrap_or_default(),
+    )
+}
+
+fn json(at: SystemTime, entry: &AuditEntry) -> String {
+    let mut value = serde_json::to_value(entry).unwrap_or_default();
+    value["at"] = stamp(at).into();
+    value.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn entry(room: &str, by: &str, outcome: &str, tool: &str) -> AuditEntry {
+        AuditEntry {
+            question: Some(7),
+            tool: tool.into(),
+            input_sha256: "0123456789abcdef".into(),
+            asked_for: "ann".into(),
+            rooms: vec![room.into()],
+            outcome: outcome.into(),
+            by: by.into(),
+        }
+    }
+
+    #[test]
+    fn the_record_is_filtered_by_room_person_outcome_tool_and_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let at = |hour: u64| UNIX_EPOCH + Duration::from_secs(1_700_000_000 + hour * 3600);
+        let store = Store::open(&path, at(0)).unwrap();
+        store.audit(&entry("console:main", "bob", "allow", "Bash"), at(1)).unwrap();
+        store.audit(&entry("slack:C1", "bob", "deny", "Write"), at(2)).unwrap();
+        store.audit(&entry("slack:C1", "nobody\u{1b}[31m", "timeout", "Bash"), at(3)).unwrap();
+        // Read while it is open, as beside a storkit that serves.
+        let shown = |filter: Filter| {
+            let filter = Filter { limit: if filter.limit == 0 { 100 } else { filter.limit }, ..filter };
+            lines(&path, &filter, at(4)).unwrap()
+        };
+        insta::assert_snapshot!(shown(Filter::default()), @r"
+        2023-11-14T23:13:20Z  allow       Bash           by bob  for ann  in console:main  question 7  input 0123456789ab
+        2023-11-15T00:13:20Z  deny        Write          by bob  for ann  in slack:C1  question 7  input 0123456789ab
+        2023-11-15T01:13:20Z  timeout     Bash           by nobody?[31m  for ann  in slack:C1  question 7  input 0123456789ab
+        ");
+        let count = |filter: Filter| shown(filter).lines().count();
+        assert_eq!(count(Filter { room: Some("slack:C1".into()), ..Filter::default() }), 2);
+        assert_eq!(count(Filter { person: Some("bob".into()), ..Filter::default() }), 2);
+        assert_eq!(count(Filter { person: Some("ann".into()), ..Filter::default() }), 3);
+        assert_eq!(count(Filter { outcome: Some(OutcomeWord::Deny), ..Filter::default() }), 1);
+        assert_eq!(count(Filter { tool: Some("Bash".into()), ..Filter::default() }), 2);
+        assert_eq!(count(Filter { since: Some(Span(Duration::from_secs(5400))), ..Filter::default() }), 1);
+        assert_eq!(count(Filter { limit: 2, ..Filter::default() }), 2);
+        let json = shown(Filter { limit: 1, json: true, ..Filter::default() });
+        assert!(
+            json.contains("\"at\":\"2023-11-15T01:13:20Z\"") && json.contains("\"outcome\":\"timeout\""),
+            "{json}"
+        );
+    }
+
+    #[test]
+    fn without_a_record_there_is_nothing_to_show() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(lines(&dir.path().join("state.db"), &Filter::default(), UNIX_EPOCH).unwrap(), "");
+    }
+}

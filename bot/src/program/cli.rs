@@ -1,0 +1,212 @@
+//! The command line: what can be asked of the program, and its exit codes (0, 1, 2 usage, 75 try later).
+
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use pipeline::Project;
+
+use crate::{
+    Services, StartError, commands,
+    config::{Config, Loaded},
+    program::{
+        audit::Filter,
+        doctor,
+        serve::{self, Front},
+        set_up::{self, Init},
+        upkeep,
+    },
+};
+
+/// A team of coding agents on a git project, driven from the team's chat rooms.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args, Clone)]
+pub struct Common {
+    /// The project's folder [default: the repository around the current folder]
+    #[arg(long, global = true, value_name = "DIR", env = "STORKIT_PROJECT")]
+    pub project: Option<PathBuf>,
+    /// Port on 127.0.0.1 for MCP, health and metrics; 0 takes a free one
+    #[arg(long, global = true, value_name = "N", env = "STORKIT_PORT")]
+    pub port: Option<u16>,
+}
+
+impl Common {
+    /// As the flags alone say: the environment names the project that is served, which no demo has to do with.
+    fn without_environment(&self) -> Self {
+        let from_environment = |name: &str, value: String| std::env::var(name).is_ok_and(|set| set == value);
+        let project = self
+            .project
+            .clone()
+            .filter(|project| !from_environment("STORKIT_PROJECT", project.display().to_string()));
+        let port = self.port.filter(|port| !from_environment("STORKIT_PORT", port.to_string()));
+        Self { project, port }
+    }
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Set a project up: its settings, its team of agents, and what they should know
+    Init(Init),
+    /// Serve the project without a chat in this terminal
+    Serve,
+    /// Talk to the bot: to the one that serves the project, or to a new one. With standard input not a terminal it
+    /// takes lines as a script and exits with 1 if one failed
+    Chat,
+    /// Try it without an account: the real Claude Code against a scripted model on this machine, in a scratch project
+    Demo,
+    /// Check what storkit needs; exit code 1 if something does not work
+    Doctor {
+        /// Check instead that every done story is really merged
+        #[arg(long)]
+        audit: bool,
+    },
+    /// Move the stories of an older `.story_kit` folder to `.storkit`, keeping their history
+    Migrate,
+    /// Show who allowed, denied or let lapse what agents asked
+    Audit(Filter),
+    /// Print the reference page of all commands
+    Docs,
+    /// Print a shell's completions, e.g. `storkit completions bash > /etc/bash_completion.d/storkit`
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, e.g. `storkit man > /usr/local/share/man/man1/storkit.1`
+    Man,
+    /// What Slack needs to know of the bot
+    Slack {
+        #[command(subcommand)]
+        action: SlackAction,
+    },
+}
+
+#[derive(Subcommand)]
+enum SlackAction {
+    /// Print the manifest from which Slack makes the app: all slash commands and scopes (docs/slack.md)
+    Manifest {
+        /// For mode "http": the public address before `http.webhook_listen`, like https://bot.example.org
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+    },
+}
+
+/// Runs what was asked.
+pub async fn run(cli: Cli) -> ExitCode {
+    let here = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let front = if here { Front::Terminal } else { Front::Script };
+    match cli.action {
+        None if here => serve::project(&cli.common, Front::Terminal).await,
+        None | Some(Action::Serve) => serve::project(&cli.common, Front::None).await,
+        Some(Action::Init(given)) => set_up::init(&given, cli.common.project.as_deref()),
+        Some(Action::Chat) => serve::chat(&cli.common, front).await,
+        Some(Action::Demo) => serve::demo(&cli.common.without_environment(), front).await,
+        Some(Action::Doctor { audit: false }) => check(&cli.common).await,
+        Some(Action::Doctor { audit: true }) => with_project(&cli.common, upkeep::audit_stories),
+        Some(Action::Migrate) => with_project(&cli.common, upkeep::migrate_stories),
+        Some(Action::Audit(filter)) => {
+            with_project(&cli.common, |project| upkeep::show_audit(project, &filter))
+        }
+        Some(Action::Completions { shell }) => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "storkit", &mut text);
+            print(&String::from_utf8_lossy(&text));
+            ExitCode::SUCCESS
+        }
+        Some(Action::Man) => {
+            let mut text = Vec::new();
+            match clap_mangen::Man::new(Cli::command()).render(&mut text) {
+                Ok(()) => print(&String::from_utf8_lossy(&text)),
+                Err(error) => return complain(1, &format!("the manual page cannot be made: {error}.")),
+            }
+            ExitCode::SUCCESS
+        }
+        Some(Action::Docs) => {
+            print(&commands::reference(&commands::all()));
+            ExitCode::SUCCESS
+        }
+        Some(Action::Slack { action: SlackAction::Manifest { url } }) => {
+            slack_manifest(&cli.common, url.as_deref())
+        }
+    }
+}
+
+/// The project and its settings, or the sentence that says what is wrong (exit code 2).
+pub fn open(common: &Common) -> Result<(Project, Loaded), ExitCode> {
+    let start = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
+    let project = Project::open(&start).map_err(|error| complain(2, &error.to_string()))?;
+    let path = project.dir().join("bot.toml");
+    let mut loaded = Config::load(&path, |name| std::env::var(name).ok())
+        .map_err(|error| complain(2, &error.to_string()))?;
+    if let Some(port) = common.port {
+        loaded.config.http.port = port;
+    }
+    Ok((project, loaded))
+}
+
+fn with_project(common: &Common, act: impl FnOnce(&Project) -> ExitCode) -> ExitCode {
+    match open(common) {
+        Ok((project, _)) => act(&project),
+        Err(code) => code,
+    }
+}
+
+/// A start that failed: 75 where trying later can help.
+pub fn not_started(error: &StartError) -> ExitCode {
+    let code = match error {
+        StartError::NoSuchRoom { .. } => 2,
+        StartError::Webhooks { .. } => 75,
+        StartError::Lock(crate::LockError::Taken { .. }) | StartError::Port { .. } => 75,
+        StartError::Lock(crate::LockError::Io { .. })
+        | StartError::Store(_)
+        | StartError::Listen { .. }
+        | StartError::Ledger(_) => 1,
+    };
+    complain(code, &error.to_string())
+}
+
+/// Says what is wrong on standard error and gives the exit code.
+pub fn complain(code: u8, sentence: &str) -> ExitCode {
+    #[allow(clippy::print_stderr)]
+    {
+        eprintln!("storkit: {sentence}");
+    }
+    ExitCode::from(code)
+}
+
+/// Prints to standard output; a reader that went away is no failure.
+pub fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Needs no `[slack]` section, and no project either: the app comes first.
+fn slack_manifest(common: &Common, url: Option<&str>) -> ExitCode {
+    let in_a_project = common.project.is_some() || Project::open(&PathBuf::from(".")).is_ok();
+    let config = match in_a_project.then(|| open(common)) {
+        None => Config::default(),
+        Some(Ok((_, loaded))) => loaded.config,
+        Some(Err(code)) => return code,
+    };
+    let identity = Services::identity(&config, &commands::all());
+    print(&adapters::slack::manifest(&identity, url));
+    ExitCode::SUCCESS
+}
+
+async fn check(common: &Common) -> ExitCode {
+    let (project, loaded) = match open(common) {
+        Ok(opened) => opened,
+        Err(code) => return code,
+    };
+    let checks = doctor::check(&project, &loaded.config, &loaded.secret_env).await;
+    print(&adapters::markdown::plain(&doctor::report(&checks)));
+    print("\n");
+    let bad = checks.iter().any(|check| check.state == doctor::State::Bad);
+    ExitCode::from(u8::from(bad))
+}

@@ -1,0 +1,312 @@
+//! The demo: a scratch project, and a scripted model in place of the real one, which says so in every answer.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use scripted_model::{Conversation, Script};
+use serde_json::json;
+use tempfile::TempDir;
+
+/// One word of the demo's answers per this time.
+const PACE: Duration = Duration::from_millis(25);
+const SLOW_PACE: Duration = Duration::from_millis(400);
+/// In front of every answer, so that nobody takes it for Claude's.
+const LABEL: &str = "*demo model: scripted, no AI*\n\n";
+const WHAT_TO_TRY: &str = "Hello! I only know a few sentences, but all the rest is real: \
+the Claude Code CLI, its tools and its permission questions. Say one of these:\n\n\
+- `make a file`: runs a command, after asking you\n\
+- `look around`: runs a command that needs no question\n\
+- `ask me`: asks you a question with choices\n\
+- `plan`: shows you a plan and asks for your consent\n\
+- `slow`: talks for a minute; interrupt me with `stop`\n\n\
+`help` lists the commands of the bot itself.";
+
+const PLAN: &str = "# A plan from the demo\n\n1. Add a greeting to `README.md`\n2. Commit it\n";
+const README: &str = "# Demo\n\nA scratch project made by `storkit demo`. Try what you like.\n";
+const IGNORED: &str = ".storkit/bot.toml\n.storkit/state.db*\n.storkit/run/\n.storkit/logs/\n";
+/// In the project's ignored folder, so that a demo in a named folder resumes its sessions.
+const CLAUDE_STATE: &str = ".storkit/run/claude";
+
+/// The git project that a demo works in. A temporary one is removed when this is dropped.
+#[derive(Debug)]
+pub struct DemoProject {
+    path: PathBuf,
+    _temporary: Option<TempDir>,
+}
+
+/// What the demo's model says and does.
+pub fn script() -> Script {
+    let script = Script::new().drips(labelled(WHAT_TO_TRY), PACE);
+    plan(question(files(script)))
+        .when(|conversation| has_word(conversation, "slow"))
+        .drips(labelled("I count slowly; `stop` interrupts me."), PACE)
+        .drips(counting(), SLOW_PACE)
+}
+
+/// Makes the scratch project: in this folder, which must be new, empty or a git project, else in a temporary one.
+///
+/// # Errors
+/// If the folder holds files and is no git project, cannot be written, or git is missing or refuses.
+pub fn prepare(dir: Option<&Path>) -> anyhow::Result<DemoProject> {
+    if let Some(dir) = dir {
+        return Ok(DemoProject { path: prepare_at(dir)?, _temporary: None });
+    }
+    let temporary = tempfile::Builder::new().prefix("storkit-demo-").tempdir();
+    let temporary = temporary.context("No temporary folder can be made for the demo.")?;
+    Ok(DemoProject { path: prepare_at(temporary.path())?, _temporary: Some(temporary) })
+}
+
+impl DemoProject {
+    /// The folder of the project.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the CLI needs in its environment, so that it asks the model at `base_url` only, and the person's own
+    /// `~/.claude`, keys and proxies stay out of it. An empty value stands for an unset one.
+    pub fn environment(&self, base_url: &str) -> Vec<(&'static str, String)> {
+        let unset = [
+            "ANTHROPIC_AUTH_TOKEN",
+            "ANTHROPIC_MODEL",
+            "CLAUDE_CODE_OAUTH_TOKEN",
+            "CLAUDE_CODE_USE_BEDROCK",
+            "CLAUDE_CODE_USE_VERTEX",
+        ];
+        let set = [
+            ("ANTHROPIC_BASE_URL", base_url.to_owned()),
+            ("ANTHROPIC_API_KEY", "demo".to_owned()),
+            ("CLAUDE_CONFIG_DIR", self.path.join(CLAUDE_STATE).display().to_string()),
+            ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".to_owned()),
+            ("NO_PROXY", "127.0.0.1".to_owned()),
+            ("no_proxy", "127.0.0.1".to_owned()),
+        ];
+        set.into_iter().chain(unset.map(|name| (name, String::new()))).collect()
+    }
+}
+
+fn files(script: Script) -> Script {
+    let made = |conversation: &Conversation| conversation.last_line().to_lowercase().contains("make a file");
+    script
+        .when(move |conversation| made(conversation) && conversation.last_call_failed())
+        .then_drips("The command did **not** run. I was told:\n\n> {last_tool_result}", PACE)
+        .when(made)
+        .drips(labelled("I make a file with a shell command. It runs only if you allow it."), PACE)
+        .calls(
+            "Bash",
+            json!({"command": "echo 'made by the demo' > demo.txt", "description": "Make demo.txt"}),
+        )
+        .then_drips("The command ran, and `demo.txt` is there. `look around` shows it.", PACE)
+        .on("look around")
+        .drips(labelled("I list the files; that needs no question."), PACE)
+        .calls("Bash", json!({"command": "ls", "description": "List the files"}))
+        .then_drips("I see:\n\n```\n{last_tool_result}\n```", PACE)
+}
+
+fn question(script: Script) -> Script {
+    let options = json!([
+        {"label": "Tea", "description": "Calm and green"},
+        {"label": "Coffee", "description": "Quick and black"},
+    ]);
+    let question = json!({"question": "What shall we drink?", "header": "Drink", "multiSelect": false, "options": options});
+    script
+        .on("ask me")
+        .drips(labelled("I have a question."), PACE)
+        .calls("AskUserQuestion", json!({"questions": [question]}))
+        .then_drips("I was told:\n\n> {last_tool_result}", PACE)
+}
+
+/// The CLI shows the plan that stands in the plan file, so the model writes it there first.
+fn plan(script: Script) -> Script {
+    let wanted = |conversation: &Conversation| has_word(conversation, "plan");
+    let refused = |conversation: &Conversation| conversation.position == 3 && conversation.last_call_failed();
+    script
+        .when(move |conversation| wanted(conversation) && refused(conversation))
+        .then()
+        .then()
+        .then_drips("The plan is **not** approved. I was told:\n\n> {last_tool_result}", PACE)
+        .when(wanted)
+        .drips(labelled("I write a plan and ask for your consent."), PACE)
+        .calls("EnterPlanMode", json!({}))
+        .then_calls("Write", json!({"file_path": "{plan_file}", "content": PLAN}))
+        .then_calls("ExitPlanMode", json!({}))
+        .then_drips("The plan is approved. A scripted model carries nothing out, so that is all.", PACE)
+}
+
+fn labelled(text: &str) -> String {
+    format!("{LABEL}{text}")
+}
+
+fn counting() -> String {
+    (1..=150).map(|number| format!("{number} ")).collect()
+}
+
+fn has_word(conversation: &Conversation, word: &str) -> bool {
+    let mut words = conversation.last_line().split(|letter: char| !letter.is_alphanumeric());
+    words.any(|said| said.eq_ignore_ascii_case(word))
+}
+
+fn prepare_at(path: &Path) -> anyhow::Result<PathBuf> {
+    let state = path.join(CLAUDE_STATE);
+    fs::create_dir_all(path).with_context(|| format!("The folder `{}` cannot be made.", path.display()))?;
+    if !path.join(".git").exists() {
+        make_project(path)?;
+    }
+    fs::create_dir_all(&state)
+        .with_context(|| format!("The folder `{}` cannot be made.", state.display()))?;
+    // A git project of the person's own may not know that this folder is not for git.
+    fs::write(state.join(".gitignore"), "*\n")?;
+    // The CLI names its sessions by the folder without symbolic links.
+    Ok(path.canonicalize()?)
+}
+
+fn make_project(path: &Path) -> anyhow::Result<()> {
+    if fs::read_dir(path)?.next().is_some() {
+        bail!(
+            "`{}` has files in it but is no git project. Name a new or empty folder, or run `git init` there first.",
+            path.display()
+        );
+    }
+    git(path, &["init", "--quiet", "--template=", "--initial-branch=main"])?;
+    // The project's own identity, and no signing: the demo must not depend on the person's git settings.
+    for (key, value) in
+        [("user.name", "storkit demo"), ("user.email", "demo@storkit.invalid"), ("commit.gpgSign", "false")]
+    {
+        git(path, &["config", key, value])?;
+    }
+    fs::write(path.join("README.md"), README)?;
+    fs::write(path.join(".gitignore"), IGNORED)?;
+    git(path, &["add", "README.md", ".gitignore"])?;
+    git(path, &["commit", "--quiet", "--message", "demo: a project to talk about"])
+}
+
+fn git(path: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(path).args(arguments).stdin(Stdio::null());
+    // Set when a git hook started us; they would name another repository.
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+        command.env_remove(name);
+    }
+    let output = command.output().context("The program `git` cannot be started. Install git.")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("`git {}` failed: {}", arguments[0], said.trim());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use scripted_model::{Part, Reply, ToolResult};
+
+    use super::*;
+
+    fn output(path: &Path, arguments: &[&str]) -> String {
+        let output = Command::new("git").arg("-C").arg(path).args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn the_temporary_project_has_one_commit_a_clean_tree_and_goes_with_its_value() {
+        let project = prepare(None).unwrap();
+        let path = project.path().to_owned();
+        assert_eq!(
+            output(&path, &["log", "--format=%an: %s"]),
+            "storkit demo: demo: a project to talk about\n"
+        );
+        assert_eq!(output(&path, &["status", "--porcelain"]), "");
+        drop(project);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_named_folder_stays_and_is_taken_up_again_with_what_is_in_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("new");
+        prepare(Some(&folder)).unwrap();
+        fs::write(folder.join("mine"), "mine").unwrap();
+        let again = prepare(Some(&folder)).unwrap();
+        assert_eq!(output(again.path(), &["rev-list", "--count", "HEAD"]), "1\n");
+        assert_eq!(output(again.path(), &["status", "--porcelain"]), "?? mine\n");
+    }
+
+    #[test]
+    fn a_git_project_of_the_persons_own_shows_no_files_of_the_demo() {
+        let folder = tempfile::tempdir().unwrap();
+        output(folder.path(), &["init", "--quiet"]);
+        fs::write(folder.path().join("mine"), "mine").unwrap();
+        let project = prepare(Some(folder.path())).unwrap();
+        assert_eq!(output(project.path(), &["status", "--porcelain"]), "?? mine\n");
+    }
+
+    #[test]
+    fn a_folder_with_files_that_is_no_git_project_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("mine"), "mine").unwrap();
+        let said = prepare(Some(folder.path())).unwrap_err().to_string();
+        assert!(said.contains("is no git project"), "{said}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_environment_keeps_the_persons_own_settings_out() {
+        let project = prepare(None).unwrap();
+        let environment = project.environment("http://127.0.0.1:1");
+        let value = |name| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
+        assert!(Path::new(value("CLAUDE_CONFIG_DIR").unwrap()).starts_with(project.path()));
+        assert_eq!(value("ANTHROPIC_BASE_URL"), Some("http://127.0.0.1:1"));
+        assert_eq!(value("ANTHROPIC_AUTH_TOKEN"), Some(""));
+    }
+
+    fn asked(prompt: &str, position: usize, refused: bool) -> Vec<Part> {
+        let tool_results = vec![ToolResult { text: "told".into(), is_error: refused }];
+        let conversation =
+            Conversation { prompt: prompt.into(), position, tool_results, ..Conversation::default() };
+        match script().reply(&conversation, false) {
+            Reply::Message(parts) => parts,
+            Reply::Error(failure) => panic!("{failure:?}"),
+        }
+    }
+
+    fn text(parts: &[Part]) -> &str {
+        match &parts[0] {
+            Part::Say { text, .. } => text,
+            other => panic!("no text first: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_prompt_the_demo_names_has_its_own_answer_under_the_label() {
+        let named: Vec<_> =
+            WHAT_TO_TRY.lines().filter_map(|line| line.strip_prefix("- `")?.split('`').next()).collect();
+        assert_eq!(named.len(), 5);
+        let answers: Vec<_> = named.iter().map(|prompt| text(&asked(prompt, 0, false)).to_owned()).collect();
+        for answer in &answers {
+            assert!(answer.starts_with(LABEL) && !answer.contains(WHAT_TO_TRY), "{answer}");
+        }
+        assert_eq!(text(&asked("good morning", 0, false)), labelled(WHAT_TO_TRY));
+    }
+
+    #[test]
+    fn a_refusal_is_reported_as_one() {
+        for (prompt, position) in [("make a file", 1), ("plan", 3)] {
+            assert!(text(&asked(prompt, position, true)).contains("**not**"), "{prompt}");
+            assert!(!text(&asked(prompt, position, false)).contains("**not**"), "{prompt}");
+        }
+        assert!(text(&asked("ask me", 1, true)).contains("told"));
+    }
+
+    #[test]
+    fn plan_and_slow_are_words_not_parts_of_words() {
+        let says = |text: &str, word| {
+            has_word(&Conversation { prompt: text.into(), ..Conversation::default() }, word)
+        };
+        assert!(says("alice: Plan, please", "plan") && says("slow", "slow"));
+        assert!(!says("explain slowly", "plan") && !says("explain slowly", "slow"));
+        assert!(!says("ann: plan\n\nben: hello", "plan"));
+    }
+}

@@ -1,0 +1,99 @@
+//! Logs: for people in a terminal, JSON elsewhere, a file where the terminal is the chat.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, IsTerminal as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
+
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::config::redact::{CleanWriter, Redactor};
+
+/// Where logs go.
+pub enum Target<'a> {
+    /// Standard error.
+    Stderr,
+    /// A file (0600), since the terminal shows the chat.
+    File(&'a Path),
+}
+
+/// Without a word in `RUST_LOG`. matrix-sdk logs harmless 404s as errors.
+const USUAL: &str = "info,matrix_sdk=warn,matrix_sdk_crypto=error,matrix_sdk_base=warn,matrix_sdk::http_client=off,slack_morphism=warn";
+
+/// Starts logging; `RUST_LOG` chooses what. No secret that `redactor` knows is written; panics are logged, too. Called once.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn start(target: Target<'_>, redactor: Redactor) -> io::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(USUAL));
+    let stderr = CleanWriter::new(io::stderr, redactor.clone());
+    match target {
+        Target::Stderr if io::stderr().is_terminal() => {
+            let color = std::env::var_os("NO_COLOR").is_none();
+            fmt().with_env_filter(filter).with_writer(stderr).with_ansi(color).init();
+        }
+        Target::Stderr => fmt().with_env_filter(filter).with_writer(stderr).json().init(),
+        Target::File(path) => {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+            let file = CleanWriter::new(std::sync::Mutex::new(file), redactor);
+            fmt().with_env_filter(filter).with_writer(file).with_ansi(false).init();
+        }
+    }
+    // The usual hook would write the text as it is, and into the chat of a terminal.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let text = panic.payload_as_str().unwrap_or("without a text");
+        tracing::error!(place, backtrace = %std::backtrace::Backtrace::capture(), "panic: {text}");
+    }));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::config::Config;
+
+    const TOKEN: &str = "xoxb-of-a-panic-4711";
+    const CHILD: &str = "STORKIT_TEST_PANICS";
+
+    fn refused() -> Result<(), String> {
+        Err(format!("an error with {TOKEN}"))
+    }
+
+    /// Logging is started once for a process, so this runs in one of its own; see the test below.
+    #[test]
+    fn panics_of_the_child() {
+        let Some(folder) = std::env::var_os(CHILD) else { return };
+        let file = Path::new(&folder).join("bot.toml");
+        let toml = "[slack]\nbot_token = \"${TOKEN}\"\napp_token = \"xapp-1\"\nallowed_users = [\"U1\"]\n";
+        std::fs::write(&file, toml).unwrap();
+        let loaded = Config::load(&file, |name| (name == "TOKEN").then(|| TOKEN.to_owned())).unwrap();
+        start(Target::Stderr, Redactor::new(&loaded, |_| None)).unwrap();
+        let text = std::panic::catch_unwind(|| panic!("a text with {TOKEN}"));
+        let thread = std::thread::spawn(|| panic!("in a thread with {:?}", Some(TOKEN))).join();
+        let unwrapped = std::panic::catch_unwind(|| refused().expect("it works"));
+        assert!(text.is_err() && thread.is_err() && unwrapped.is_err());
+    }
+
+    #[test]
+    fn a_panic_is_logged_without_the_secret_in_its_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "logging::tests::panics_of_the_child"]).env(CHILD, folder.path());
+        let output = child.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "1").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        for words in ["panic: a text with [redacted]", "in a thread with", "an error with [redacted]"] {
+            assert!(said.contains(words), "{words:?} is not in: {said}");
+        }
+        assert!(!said.contains(TOKEN), "{said}");
+    }
+}

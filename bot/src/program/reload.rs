@@ -1,0 +1,226 @@
+//! Changes of `bot.toml` while the bot runs: taken up where that is safe, said where a restart is needed, refused as a whole
+//! where the file is wrong, so that the last good settings stay.
+
+use std::{io, path::Path, sync::Arc, time::Duration};
+
+use adapters::Room;
+use pipeline::folders::{Folders, Happened};
+use tokio::time::timeout;
+use toml::{Table, Value};
+
+use crate::{
+    chat::{rooms::RoomInput, services::Services},
+    config::{self, Config, Loaded},
+    replies,
+};
+
+/// The file is read when it was quiet for so long: editors write in steps.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// What takes effect at once. All else is read where something starts.
+const AT_ONCE: &[&str] = &[
+    "history_size",
+    "catch_up",
+    "ambient_rooms",
+    "verbosity",
+    "claude.model",
+    "claude.turn_timeout",
+    "claude.permission_timeout",
+    "pipeline.rooms",
+    "matrix.allowed_users",
+    "matrix.approvers",
+    "matrix.operators",
+    "slack.allowed_users",
+    "slack.approvers",
+    "slack.operators",
+    "whatsapp.allowed_users",
+    "whatsapp.approvers",
+    "whatsapp.operators",
+];
+
+/// Follows the file until the bot stops. `notices` are told besides the rooms that follow the pipeline.
+pub async fn run(services: Arc<Services>, notices: Vec<Room>) {
+    let path = services.settings.get().path.clone();
+    let mut folders = match watch(&path) {
+        Ok(folders) => folders,
+        Err(error) => {
+            return tracing::warn!(%error, "bot.toml is not watched; changes count from the next start");
+        }
+    };
+    // It may have changed between the start and this watch.
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut changed = config::fingerprint(&text) != services.settings.get().fingerprint;
+    loop {
+        if !changed {
+            tokio::select! {
+                () = services.stop.cancelled() => return,
+                () = changes(&mut folders, &path) => {}
+            }
+        }
+        while timeout(SETTLE, changes(&mut folders, &path)).await.is_ok() {}
+        changed = false;
+        if let Some(news) = take_up(&services, &path) {
+            tracing::info!(news, "bot.toml");
+            tell(&services, &notices, &news);
+        }
+    }
+}
+
+/// Its folder: editors put a new file in the place of the old one.
+fn watch(path: &Path) -> io::Result<Folders> {
+    let mut folders = Folders::none()?;
+    folders.follow(path.parent().unwrap_or(path))?;
+    Ok(folders)
+}
+
+/// Waits until the file may have changed.
+async fn changes(folders: &mut Folders, path: &Path) {
+    while matches!(folders.next().await, Happened::To(other) if other != path) {}
+}
+
+/// Reads the file and takes up what is safe; what there is to say about it.
+fn take_up(services: &Services, path: &Path) -> Option<String> {
+    let before = services.settings.get();
+    let mut loaded = match Config::load(path, |name| std::env::var(name).ok()) {
+        Ok(loaded) => loaded,
+        Err(error) => return Some(replies::settings_refused(&error.to_string())),
+    };
+    // What the command line gave goes before the file, for as long as the process lives.
+    loaded.config.http.port = before.config.http.port;
+    let changed = changed_keys(&before.config, &loaded.config);
+    let (now, later): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| AT_ONCE.contains(&key.as_str()));
+    loaded.secret_env.extend(before.secret_env.iter().cloned());
+    loaded.secret_env.sort();
+    loaded.secret_env.dedup();
+    let ambient_changed = services.ambient.replace(&loaded.config.ambient_rooms);
+    let told: Vec<_> = now.into_iter().filter(|key| key != "ambient_rooms" || ambient_changed).collect();
+    let settled = only_at_once(&before, loaded);
+    services.hear(&settled.config);
+    services.settings.set(settled);
+    (!told.is_empty() || !later.is_empty()).then(|| replies::settings_changed(&told, &later))
+}
+
+/// The new settings where they count at once, the old ones in all else, so that no half of them is mixed.
+fn only_at_once(before: &Loaded, new: Loaded) -> Loaded {
+    let mut config = before.config.clone();
+    let Config {
+        history_size,
+        catch_up,
+        ambient_rooms,
+        verbosity,
+        claude,
+        pipeline,
+        matrix,
+        slack,
+        whatsapp,
+        ..
+    } = new.config;
+    (config.history_size, config.catch_up) = (history_size, catch_up);
+    (config.ambient_rooms, config.verbosity) = (ambient_rooms, verbosity);
+    config.claude.model = claude.model;
+    config.claude.turn_timeout = claude.turn_timeout;
+    config.claude.permission_timeout = claude.permission_timeout;
+    config.pipeline = pipeline;
+    if let (Some(section), Some(new)) = (&mut config.matrix, matrix) {
+        section.people = new.people;
+    }
+    if let (Some(section), Some(new)) = (&mut config.slack, slack) {
+        section.people = new.people;
+    }
+    if let (Some(section), Some(new)) = (&mut config.whatsapp, whatsapp) {
+        section.people = new.people;
+    }
+    Loaded { config, ..new }
+}
+
+/// The dotted keys whose values differ, a section that came or went by its name.
+fn changed_keys(before: &Config, after: &Config) -> Vec<String> {
+    let table = |config: &Config| Table::try_from(config).unwrap_or_default();
+    let (before, after) = (table(before), table(after));
+    let mut keys: Vec<String> = before.keys().chain(after.keys()).cloned().collect();
+    keys.sort();
+    keys.dedup();
+    keys.iter().flat_map(|key| changed_in(key, before.get(key), after.get(key))).collect()
+}
+
+fn changed_in(key: &str, before: Option<&Value>, after: Option<&Value>) -> Vec<String> {
+    match (before, after) {
+        (Some(Value::Table(before)), Some(Value::Table(after))) if key != "env" => {
+            let differs = |name: &&String| before.get(*name) != after.get(*name);
+            let mut names: Vec<&String> = before.keys().chain(after.keys()).filter(differs).collect();
+            names.sort();
+            names.dedup();
+            names.into_iter().map(|name| format!("{key}.{name}")).collect()
+        }
+        (before, after) if before == after => Vec::new(),
+        _ => vec![key.to_owned()],
+    }
+}
+
+fn tell(services: &Services, notices: &[Room], news: &str) {
+    let mut rooms = notices.to_vec();
+    rooms.extend(services.config().pipeline.rooms());
+    rooms.sort();
+    rooms.dedup();
+    for room in rooms {
+        services.rooms.post(&room, RoomInput::Notice(news.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::known_keys;
+
+    /// Not checked: what is looked at here is which keys differ.
+    fn loaded(text: &str) -> Loaded {
+        Loaded { config: toml::from_str(text).unwrap(), ..Loaded::default() }
+    }
+
+    #[test]
+    fn what_counts_at_once_is_a_key_there_is() {
+        let known = known_keys();
+        for key in AT_ONCE {
+            assert!(known.iter().any(|known| known == key), "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_that_differ_are_named() {
+        let before = loaded("verbosity = 1\n[slack]\nbot_token = \"a\"\nallowed_users = [\"U1\"]");
+        let after = loaded(
+            "verbosity = 2\n[slack]\nbot_token = \"b\"\nallowed_users = [\"U1\", \"U2\"]\n[http]\nport = 4\n[claude]\nenv = { A = \"b\" }",
+        );
+        let keys = changed_keys(&before.config, &after.config);
+        assert_eq!(keys, ["claude.env", "http.port", "slack.allowed_users", "slack.bot_token", "verbosity"]);
+        assert!(changed_keys(&after.config, &after.config).is_empty());
+    }
+
+    #[test]
+    fn only_what_is_safe_is_taken_up() {
+        let before = loaded("[slack]\nbot_token = \"a\"\nallowed_users = [\"U1\"]");
+        let after =
+            loaded("verbosity = 2\n[slack]\nbot_token = \"b\"\nallowed_users = [\"U2\"]\n[http]\nport = 4");
+        let config = only_at_once(&before, after).config;
+        assert_eq!((config.verbosity, config.http.port), (2, 3001));
+        let slack = config.slack.unwrap();
+        assert_eq!((slack.bot_token.reveal(), slack.people.allowed_users), ("a", vec!["U2".to_owned()]));
+    }
+
+    #[test]
+    fn every_key_that_counts_at_once_is_taken_up() {
+        let section = |name: &str| {
+            format!("[{name}]\nallowed_users = [\"a\"]\napprovers = [\"b\"]\noperators = [\"c\"]\n")
+        };
+        let base = |name: &str| format!("[{name}]\nallowed_users = [\"z\"]\n");
+        let all: String = ["matrix", "slack", "whatsapp"].map(section).concat();
+        let before = loaded(&["matrix", "slack", "whatsapp"].map(base).concat());
+        let after = loaded(&format!(
+            "history_size = 1\ncatch_up = \"1m\"\nambient_rooms = [\"a:b\"]\nverbosity = 2\n[claude]\nmodel = \"m\"\nturn_timeout = \"1m\"\n\
+             permission_timeout = \"1m\"\n[pipeline]\nrooms = [\"a:b\"]\n{all}"
+        ));
+        let config = only_at_once(&before, after.clone()).config;
+        assert_eq!(changed_keys(&config, &after.config), Vec::<String>::new());
+        assert_eq!(changed_keys(&before.config, &config).len(), AT_ONCE.len());
+    }
+}

@@ -1,0 +1,138 @@
+//! `storkit init` at a terminal: a few questions with their defaults, or flags; then what to do next.
+
+use std::{
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+use pipeline::Project;
+
+use crate::program::{
+    cli::{complain, print},
+    init::{self, Choices, File, InitError},
+};
+
+/// What `storkit init` can be told beforehand.
+#[derive(Args, Clone)]
+pub struct Init {
+    /// Ask nothing: defaults for all that no flag says
+    #[arg(long)]
+    yes: bool,
+    /// How people call the bot [default: Timmy]
+    #[arg(long, value_name = "NAME")]
+    display_name: Option<String>,
+    /// A command that must pass before a story is merged; can be given more than once [default: the project's own tests]
+    #[arg(long, value_name = "COMMAND")]
+    gate: Vec<String>,
+    /// Coders at work at the same time [default: 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    coders: Option<u32>,
+}
+
+/// Sets the project up and says what was done.
+pub fn init(given: &Init, folder: Option<&Path>) -> ExitCode {
+    let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_owned);
+    let asks = !given.yes && io::stdin().is_terminal();
+    if !given.yes && !asks {
+        return complain(
+            2,
+            "there is nobody to ask: standard input is no terminal. Say `storkit init --yes` for the defaults.",
+        );
+    }
+    if let Err(error) = std::fs::create_dir_all(&folder) {
+        return complain(2, &format!("`{}` cannot be made: {error}.", folder.display()));
+    }
+    if !init::is_repository(&folder) {
+        if asks && !yes("This is no git repository. Make one here?") {
+            return complain(
+                2,
+                "storkit works on a git repository. Go to one, or name it with `--project DIR`.",
+            );
+        }
+        if let Err(error) = init::make_repository(&folder) {
+            return complain(1, &error.to_string());
+        }
+    }
+    let project = match Project::open(&folder) {
+        Ok(project) => project,
+        Err(error) => return complain(2, &error.to_string()),
+    };
+    let choices = choose(given, init::suggest(project.root()), asks);
+    match set_up(&project, &choices, asks) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(1, &error.to_string()),
+    }
+}
+
+fn set_up(project: &Project, choices: &Choices, asks: bool) -> Result<(), InitError> {
+    for file in init::scaffold(project, choices)? {
+        print(&match file {
+            File::Written(name) => format!("wrote  {name}\n"),
+            File::Kept(name) => format!("kept   {name} (it was there)\n"),
+        });
+    }
+    let committed = (!asks || yes("Commit `project.toml` and `context.md`?")) && init::commit(project)?;
+    if committed {
+        print("commit storkit: set up\n");
+    }
+    print(&next(choices));
+    Ok(())
+}
+
+fn choose(given: &Init, suggested: Choices, asks: bool) -> Choices {
+    let ask = |question: &str, usual: &str| match asks {
+        true => answer(question, usual),
+        false => usual.to_owned(),
+    };
+    let display_name =
+        given.display_name.clone().unwrap_or_else(|| ask("What is the bot called?", &suggested.display_name));
+    let gates = match given.gate.is_empty() {
+        false => given.gate.clone(),
+        true => {
+            let usual = suggested.gates.first().map(String::as_str).unwrap_or_default();
+            let gate = ask("Which command must pass before a story is merged? (empty: none)", usual);
+            Some(gate).filter(|gate| !gate.is_empty()).into_iter().collect()
+        }
+    };
+    let coders = given.coders.unwrap_or_else(|| {
+        loop {
+            match ask("How many coders may work at the same time?", &suggested.coders.to_string()).parse() {
+                Ok(coders @ 1..=100) => break coders,
+                _ => print("A number from 1 to 100.\n"),
+            }
+        }
+    });
+    Choices { display_name, gates, coders }
+}
+
+fn next(choices: &Choices) -> String {
+    let name = &choices.display_name;
+    let gates = match choices.gates.is_empty() {
+        true => {
+            "No command tests a story before it is merged: name one in `gates` of .storkit/project.toml.\n"
+        }
+        false => "",
+    };
+    format!(
+        "\n{gates}Next:\n  storkit doctor     what is still missing (a key for Claude Code, say)\n  storkit            a chat with {name} in this terminal\n\
+         \nThere, `new story TITLE` and `start 1` put agents to work; `help` lists the rest. Matrix, Slack and WhatsApp are switched on in\n\
+         .storkit/bot.toml. Ask {name} to fill in .storkit/context.md with you: agents read it.\n"
+    )
+}
+
+fn yes(question: &str) -> bool {
+    matches!(answer(&format!("{question} (yes/no)"), "yes").to_lowercase().as_str(), "y" | "yes")
+}
+
+/// One line from the terminal; the usual answer for an empty one, and at its end.
+fn answer(question: &str, usual: &str) -> String {
+    print(&format!("{question} [{usual}] "));
+    let _ = io::stdout().flush();
+    let mut line = String::new();
+    match io::stdin().lock().read_line(&mut line) {
+        Ok(read) if read > 0 && !line.trim().is_empty() => line.trim().to_owned(),
+        _ => usual.to_owned(),
+    }
+}

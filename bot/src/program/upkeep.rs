@@ -1,0 +1,60 @@
+//! `storkit migrate` and `storkit doctor --audit`: looking after the story files without serving.
+
+use std::{process::ExitCode, time::SystemTime};
+
+use pipeline::{
+    Project, audit::audit as audit_done, config::ProjectConfig, guard::base_branch, migrate::migrate,
+};
+
+use crate::program::{
+    audit::{self, Filter},
+    cli::{complain, print},
+};
+
+/// Moves an older `.story_kit/` folder to its new place, and says what was done.
+pub fn migrate_stories(project: &Project) -> ExitCode {
+    match migrate(project) {
+        Ok(migration) => {
+            print(&migration.to_string());
+            ExitCode::SUCCESS
+        }
+        Err(error) => complain(1, &error.to_string()),
+    }
+}
+
+/// Prints the permission record.
+pub fn show_audit(project: &Project, filter: &Filter) -> ExitCode {
+    match audit::lines(&project.dir().join("state.db"), filter, SystemTime::now()) {
+        Ok(lines) => {
+            print(&lines);
+            ExitCode::SUCCESS
+        }
+        Err(error) => complain(1, &error.to_string()),
+    }
+}
+
+/// Checks every done story against the repository: 0 if all is true, 1 with a line for each finding.
+pub fn audit_stories(project: &Project) -> ExitCode {
+    let path = project.dir().join("project.toml");
+    let config = match ProjectConfig::load(&path, |name| std::env::var(name).ok()) {
+        Ok(loaded) => loaded.config,
+        Err(error) => return complain(2, &error.to_string()),
+    };
+    let base = match base_branch(project, config.base_branch.as_deref()) {
+        Ok(base) => base,
+        Err(error) => return complain(2, &error.to_string()),
+    };
+    match audit_done(project, &base) {
+        Ok(findings) if findings.is_empty() => {
+            print(&format!("Every done story is merged into `{base}`, with a proof that holds.\n"));
+            ExitCode::SUCCESS
+        }
+        Ok(findings) => {
+            for finding in findings {
+                print(&format!("- {finding}\n"));
+            }
+            ExitCode::FAILURE
+        }
+        Err(error) => complain(1, &error.to_string()),
+    }
+}

@@ -1,0 +1,203 @@
+//! Confined processes for real: in a terminal, asked to end, and after the thread that started them is gone.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::fs::PermissionsExt as _,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use agents::{
+    claude::{AgentEvent, Exit, Launch, Mode, PermissionRoute, Process, SessionId, Start},
+    confine::{Bwrap, Confined, Confinement, Reach},
+};
+use tokio::sync::mpsc::Receiver;
+
+use crate::worktree::{Worktree, fixture::Fixture, mischief::bubblewrap};
+
+/// A story's worktree, and a sandbox around it.
+pub(super) fn confined() -> (Fixture, Worktree, Confined) {
+    let fixture = Fixture::new();
+    let worktree = fixture.prepare("7_x");
+    let place = worktree.enclose().expect("a place");
+    let home = fixture.root().with_file_name("home");
+    // The tests' own program is what lets out; the project may have been cloned below `/tmp`.
+    let readable = std::env::current_exe().into_iter().collect();
+    let confinement = Confinement::Bwrap(Bwrap { program: bubblewrap(), readable, ..Bwrap::for_home(&home) });
+    (fixture, worktree, Confined { confinement, place })
+}
+
+/// A CLI that is a shell script in the worktree.
+fn launch(fixture: &Fixture, worktree: &Worktree, confined: Confined, mode: Mode, script: &str) -> Launch {
+    let program = worktree.path().join("cli");
+    fs::write(&program, format!("#!/bin/sh\n{script}")).expect("the script");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can run");
+    Launch {
+        command: vec![program.to_str().expect("text").into()],
+        cwd: worktree.path().into(),
+        runtime_dir: fixture.project.run_dir(),
+        start: Start::New(SessionId::random()),
+        mode,
+        permissions: PermissionRoute::Mcp { url: "http://127.0.0.1:1/mcp".into(), token: "s3cret".into() },
+        model: None,
+        append_system_prompt: None,
+        trust_project_settings: false,
+        env_remove: vec![],
+        env: worktree.environment(true),
+        max_turns: None,
+        max_budget_usd: None,
+        accept_edits: false,
+        confine: Some(confined),
+    }
+}
+
+async fn next(events: &mut Receiver<AgentEvent>) -> AgentEvent {
+    let next = tokio::time::timeout(Duration::from_secs(60), events.recv()).await;
+    next.expect("nothing came for a minute").expect("no event after the last")
+}
+
+async fn exit(events: &mut Receiver<AgentEvent>) -> Exit {
+    loop {
+        if let AgentEvent::Exited(exit) = next(events).await {
+            return exit;
+        }
+    }
+}
+
+const SAY: &str = r#"say() { printf '{"type":"assistant","message":{"content":[{"type":"text","text":"%s"}]}}\n' "$1"; }
+"#;
+
+#[tokio::test]
+async fn a_confined_agent_takes_prompts_and_is_asked_to_end_before_it_is_killed() {
+    let (fixture, worktree, confined) = confined();
+    takes_prompts_and_is_asked_to_end(&fixture, &worktree, confined).await;
+}
+
+pub(super) async fn takes_prompts_and_is_asked_to_end(
+    fixture: &Fixture,
+    worktree: &Worktree,
+    place: Confined,
+) {
+    // It waits on a FIFO of its own: a child that it waited in could be met by the end and count as killed.
+    let script = format!(
+        "{SAY}trap 'echo bye > ended; exit 143' TERM\nmkfifo wait; exec 3<>wait\n\
+         read -r line; [ -t 1 ] && say heard\nwhile :; do read -r line <&3; done"
+    );
+    let launch = launch(fixture, worktree, place, Mode::Live, &script);
+    let (process, mut events) = Process::start(launch).await.expect("it starts");
+    process.prompt("hello").await.expect("it takes prompts");
+    assert_eq!(next(&mut events).await, AgentEvent::Text("heard".into()));
+    // How many were killed says nothing: bubblewrap's own processes may be met while they go.
+    process.end().await;
+    assert_eq!(exit(&mut events).await.code, Some(143));
+    assert_eq!(fs::read_to_string(worktree.path().join("ended")).expect("its own end"), "bye\n");
+}
+
+#[tokio::test]
+async fn an_interrupt_reaches_a_confined_one_shot() {
+    let (fixture, worktree, confined) = confined();
+    is_interrupted(&fixture, &worktree, confined).await;
+}
+
+pub(super) async fn is_interrupted(fixture: &Fixture, worktree: &Worktree, place: Confined) {
+    let script = format!("{SAY}trap 'say interrupted; exit 0' INT\nsay ready\nwhile :; do sleep 0.1; done");
+    let mode = Mode::OneShot { prompt: "hi".into() };
+    let (process, mut events) =
+        Process::start(launch(fixture, worktree, place, mode, &script)).await.expect("it starts");
+    assert_eq!(next(&mut events).await, AgentEvent::Text("ready".into()));
+    process.interrupt().await.expect("it can be interrupted");
+    assert_eq!(next(&mut events).await, AgentEvent::Text("interrupted".into()));
+    assert_eq!(exit(&mut events).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn what_ignores_the_request_is_killed_with_all_it_started() {
+    let (fixture, worktree, place) = confined();
+    let script = format!("{SAY}trap '' TERM\nsetsid sleep 600 &\nsay ready\nwhile :; do sleep 600; done");
+    let launch = launch(&fixture, &worktree, place, Mode::Live, &script);
+    let (process, mut events) = Process::start(launch).await.expect("it starts");
+    assert_eq!(next(&mut events).await, AgentEvent::Text("ready".into()));
+    let below = agents::tree::descendants(process.pid());
+    assert!(below.len() >= 4, "{below:?}");
+    process.end().await;
+    assert!(below.iter().all(|seen| !seen.is_alive()));
+}
+
+#[test]
+fn a_confined_process_outlives_the_thread_that_started_it() {
+    let (_fixture, _worktree, Confined { confinement, place }) = confined();
+    let argv = confinement.wrap(vec!["/bin/cat".into()], &place, &[]);
+    let start = move || {
+        let mut cat = Cat::start(&argv);
+        cat.answers("first");
+        (cat, fs::read_link("/proc/thread-self").expect("a name"))
+    };
+    let (mut cat, thread) = std::thread::spawn(start).join().expect("a thread that ends");
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    while std::path::Path::new("/proc").join(&thread).exists() && std::time::Instant::now() < until {
+        std::thread::yield_now();
+    }
+    // The kernel's signal is on its way now, if there is one; death takes a few answers.
+    (0..2_000).for_each(|_| cat.answers("still here"));
+    drop(cat.stdin);
+    assert!(cat.child.wait().expect("it ends").success());
+}
+
+struct Cat {
+    child: std::process::Child,
+    stdin: std::process::ChildStdin,
+    stdout: BufReader<std::process::ChildStdout>,
+}
+
+impl Cat {
+    fn start(argv: &[std::ffi::OsString]) -> Self {
+        let mut command = Command::new(&argv[0]);
+        command.args(&argv[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let (stdin, stdout) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+        Self { child, stdin, stdout: BufReader::new(stdout) }
+    }
+
+    fn answers(&mut self, word: &str) {
+        writeln!(self.stdin, "{word}").expect("it lives");
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("it answers");
+        assert_eq!(line.trim_end(), word);
+    }
+}
+
+#[test]
+fn the_exit_code_is_the_commands_and_without_a_network_nothing_answers() {
+    let (_fixture, worktree, Confined { confinement, place }) = confined();
+    let Confinement::Bwrap(bwrap) = confinement else { panic!("no bubblewrap") };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
+    let code = |network: bool, script: &str| {
+        let reach = if network { Reach::Everything } else { Reach::Nothing };
+        let confinement = Confinement::Bwrap(Bwrap { reach, ..bwrap.clone() });
+        let argv = confinement.wrap(["/bin/bash", "-c", script].map(Into::into).into(), &place, &[]);
+        let output = Command::new(&argv[0]).args(&argv[1..]).output().expect("it starts");
+        output.status.code()
+    };
+    assert_eq!(code(true, "exit 7"), Some(7));
+    assert_eq!(code(true, &connect), Some(0));
+    assert_ne!(code(false, &connect), Some(0));
+    drop(worktree);
+}
+
+#[test]
+fn what_a_machine_cannot_do_is_not_replaced_by_something_weaker() {
+    use agents::confine::Sandbox;
+    let home = std::path::Path::new("/nonexistent");
+    assert_eq!(Confinement::chosen(Some(&Sandbox::None), home), Ok(Confinement::None));
+    let prefix = vec!["runsc".to_owned(), "do".to_owned()];
+    assert_eq!(
+        Confinement::chosen(Some(&Sandbox::Prefix(prefix.clone())), home),
+        Ok(Confinement::Prefix(prefix))
+    );
+    bubblewrap();
+    assert!(matches!(Confinement::chosen(Some(&Sandbox::Bwrap), home), Ok(Confinement::Bwrap(_))));
+    assert!(matches!(Confinement::chosen(None, home), Ok(Confinement::Bwrap(_))));
+}

@@ -1,0 +1,301 @@
+//! The network of confined processes for real: what is listed answers, all else is refused or not there.
+//!
+//! `127.0.0.2` stands for a host somewhere else: clients go to it by the proxy, which they do not for `127.0.0.1`.
+
+use std::{
+    ffi::OsString,
+    io::{Read as _, Write as _},
+    net::{IpAddr, SocketAddr, TcpListener},
+    path::Path,
+    process::{Command, Output, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use agents::confine::{Bwrap, Confined, Confinement, Egress, Host, Needs, Network, Reach};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    gates::Gates,
+    worktree::{
+        Worktree,
+        confined::{confined, is_interrupted, takes_prompts_and_is_asked_to_end},
+        fixture::Fixture,
+    },
+};
+
+/// Not a test by itself: what forwards inside a sandbox, since this program has no subcommands.
+#[test]
+fn inside_the_sandbox() {
+    let own: Vec<OsString> = std::env::args_os().collect();
+    let Some(at) = own.iter().position(|word| word == "--") else { return };
+    let arguments = match &own[at + 1..] {
+        [folder, dashes, command @ ..] => {
+            let back = ["/bin/sh", "-c", r#"exec "$@" >&3 3>&-"#, "sh"].map(OsString::from);
+            [&[folder.clone(), dashes.clone()], &back[..], command].concat()
+        }
+        folder => folder.to_vec(),
+    };
+    let why = agents::confine::enter(&own[..=at], &arguments);
+    eprintln!("{why}");
+    std::process::exit(125);
+}
+
+/// A web server that answers every request with what it was asked.
+struct Echo(SocketAddr);
+
+impl Echo {
+    fn start(address: &str) -> Self {
+        let listener =
+            TcpListener::bind((address.parse::<IpAddr>().expect("an address"), 0)).expect("a port");
+        let own = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count > 0) {
+                    head.push(byte[0]);
+                }
+                let length = head.len();
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+                );
+                let _ = stream.write_all(&head);
+            }
+        });
+        Self(own)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.0)
+    }
+
+    fn entry(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// A sandbox with a part of the network.
+struct Room {
+    _fixture: Fixture,
+    _worktree: Worktree,
+    confined: Confined,
+    egress: Option<Arc<Egress>>,
+}
+
+impl Room {
+    fn new(hosts: &[&str], needs: Option<Needs>) -> Self {
+        let (fixture, worktree, confined) = confined();
+        let hosts = hosts.iter().map(|host| Host::parse(host).expect("a host")).collect();
+        let limited = confined.limited(&Network::Only(hosts), "`network` of the agent `coder`", needs);
+        let (confined, egress) = limited.expect("it can be kept");
+        Self { _fixture: fixture, _worktree: worktree, confined, egress }
+    }
+
+    fn command(&self, argv: &[&str]) -> Command {
+        let argv = argv.iter().map(OsString::from).collect();
+        let argv = self.confined.confinement.wrap(argv, &self.confined.place, &[]);
+        let mut command = Command::new(&argv[0]);
+        command.args(&argv[1..]).stdin(Stdio::null());
+        command
+    }
+
+    async fn run(&self, argv: &[&str]) -> Output {
+        let mut command = self.command(argv);
+        tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it starts")
+    }
+
+    async fn curl(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let output = self.run(&[&["curl", "-sS", "--max-time", "60"], arguments].concat()).await;
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn refused(&self) -> Option<String> {
+        self.egress.as_ref().and_then(|egress| egress.refusals())
+    }
+}
+
+#[tokio::test]
+async fn a_listed_host_is_reached_by_the_proxy_and_no_other() {
+    let (listed, other) = (Echo::start("127.0.0.2"), Echo::start("127.0.0.2"));
+    let room = Room::new(&[&listed.entry()], None);
+    let (code, text) = room.curl(&[&listed.url("/a?b=c")]).await;
+    assert_eq!((code, text.contains("GET /a?b=c HTTP/1.1")), (Some(0), true), "{text}");
+    // A tunnel, as for HTTPS.
+    let (code, text) = room.curl(&["--proxytunnel", &listed.url("/tunnel")]).await;
+    assert_eq!((code, text.contains("GET /tunnel")), (Some(0), true), "{text}");
+    assert_eq!(room.refused(), None);
+
+    let sentence = format!(
+        "storkit refuses {}: it is not listed there, in `network` of the agent `coder` of .storkit/project.toml.",
+        other.0
+    );
+    let (_, text) = room.curl(&["-i", &other.url("/")]).await;
+    assert!(text.starts_with("HTTP/1.1 403 storkit refuses"), "{text}");
+    assert!(text.contains(&sentence) && !text.contains("200 OK"), "{text}");
+    let (code, text) = room.curl(&["-v", "--proxytunnel", &other.url("/")]).await;
+    assert!(code != Some(0) && text.contains(&sentence), "{text}");
+    // Each host once, however often it was asked for; and told once.
+    let told = room.refused().expect("something was refused");
+    assert_eq!(told.matches(&other.0.to_string()).count(), 1, "{told}");
+    assert_eq!(room.refused(), None);
+}
+
+#[tokio::test]
+async fn the_host_of_the_address_counts_and_not_the_header() {
+    let (listed, other) = (Echo::start("127.0.0.2"), Echo::start("127.0.0.2"));
+    let room = Room::new(&[&listed.entry()], None);
+    let header = format!("Host: {}", other.0);
+    let (_, text) = room.curl(&["-H", &header, "-H", "Proxy-Authorization: x", &listed.url("/")]).await;
+    let lower = text.to_lowercase();
+    assert!(
+        lower.contains(&format!("host: {}", listed.0)) && !lower.contains(&other.0.to_string()),
+        "{text}"
+    );
+    assert!(!lower.contains("proxy-"), "{text}");
+    let (_, text) = room.curl(&[&format!("http://{}@{}/", listed.0, other.0)]).await;
+    assert!(text.contains("storkit refuses"), "{text}");
+}
+
+#[tokio::test]
+async fn nothing_is_reached_past_the_proxy() {
+    let (listed, local) = (Echo::start("127.0.0.2"), Echo::start("127.0.0.1"));
+    let room = Room::new(&[&listed.entry()], None);
+    for url in [listed.url("/"), local.url("/")] {
+        let (code, text) = room.curl(&["--noproxy", "*", &url]).await;
+        assert_eq!(code, Some(7), "{text}");
+    }
+    let (code, text) = room.curl(&["--noproxy", "*", "http://crates.io/"]).await;
+    assert_eq!(code, Some(6), "there is nothing to look names up by: {text}");
+}
+
+#[tokio::test]
+async fn a_listed_port_of_this_machine_is_at_the_same_port_inside_and_its_neighbour_is_not() {
+    let (listed, other) = (Echo::start("127.0.0.1"), Echo::start("127.0.0.1"));
+    let (port, other) = (listed.0.port(), other.0.port());
+    let room = Room::new(&[&format!("localhost:{port}")], None);
+    // Neither goes by the proxy: `NO_PROXY` names both.
+    for host in ["localhost", "127.0.0.1"] {
+        let (code, text) = room.curl(&["-4", &format!("http://{host}:{port}/x")]).await;
+        assert_eq!((code, text.contains("GET /x")), (Some(0), true), "{text}");
+        let (code, text) = room.curl(&["-4", &format!("http://{host}:{other}/x")]).await;
+        assert_eq!(code, Some(7), "{text}");
+    }
+    // By the proxy only the very name.
+    let by_proxy = |host: &str, port: u16| format!("http://{host}:{port}/x");
+    let (_, text) = room.curl(&["--noproxy", "", &by_proxy("localhost", port)]).await;
+    assert!(text.contains("GET /x"), "{text}");
+    let (_, text) = room.curl(&["--noproxy", "", &by_proxy("127.0.0.1", port)]).await;
+    assert!(text.contains("storkit refuses 127.0.0.1"), "{text}");
+}
+
+#[tokio::test]
+async fn an_agent_with_no_network_reaches_its_model_and_its_tools_only() {
+    let (api, tools) = (Echo::start("127.0.0.2"), Echo::start("127.0.0.1"));
+    let needs = Needs { api: Host::exact("127.0.0.2", api.0.port()).expect("a host"), own: Some(tools.0) };
+    let room = Room::new(&[], Some(needs));
+    let (_, text) = room.curl(&[&api.url("/v1/messages")]).await;
+    assert!(text.contains("GET /v1/messages"), "{text}");
+    let (_, text) = room.curl(&[&tools.url("/mcp")]).await;
+    // It checks the header, so that has to be as it was sent.
+    assert!(
+        text.contains("GET /mcp") && text.to_lowercase().contains(&format!("host: {}", tools.0)),
+        "{text}"
+    );
+    for path in ["/ws", "/metrics", "/mcp/../ws"] {
+        let (_, text) = room.curl(&["--path-as-is", &tools.url(path)]).await;
+        assert!(text.contains("Only /mcp is reached"), "{text}");
+    }
+    let (_, text) = room.curl(&["http://crates.io/"]).await;
+    assert!(text.contains("storkit refuses crates.io:80"), "{text}");
+}
+
+#[tokio::test]
+async fn exit_code_signals_and_children_are_the_commands_own() {
+    let room = Room::new(&["crates.io"], None);
+    let output = room.run(&["sh", "-c", "echo out; echo err >&2; exit 7"]).await;
+    assert_eq!(output.status.code(), Some(7));
+    assert_eq!((output.stdout, output.stderr), (b"out\n".to_vec(), b"err\n".to_vec()));
+    assert_eq!(room.run(&["sh", "-c", "kill -KILL $$"]).await.status.code(), Some(137));
+    // Whoever waits for all its children waits for what it started itself.
+    assert_eq!(room.run(&["perl", "-e", "exit(wait() == -1 ? 3 : 4)"]).await.status.code(), Some(3));
+    assert_eq!(room.run(&["/no/such/program"]).await.status.code(), Some(127));
+}
+
+#[tokio::test]
+async fn an_agent_without_the_network_has_its_terminal_and_is_asked_to_end() {
+    let Room { _fixture: fixture, _worktree: worktree, confined, egress: _egress } =
+        Room::new(&["crates.io"], None);
+    takes_prompts_and_is_asked_to_end(&fixture, &worktree, confined).await;
+}
+
+#[tokio::test]
+async fn an_interrupt_reaches_an_agent_without_the_network() {
+    let Room { _fixture: fixture, _worktree: worktree, confined, egress: _egress } =
+        Room::new(&["crates.io"], None);
+    is_interrupted(&fixture, &worktree, confined).await;
+}
+
+async fn gate(network: Network, line: &str) -> (Option<i32>, String) {
+    let (_fixture, worktree, confined) = confined();
+    let gates = Gates { commands: vec![line.into()], ..Gates::default() };
+    let gates = gates.kept_in(&confined, &network, "`gate_network`").expect("it can be kept");
+    let report = gates.run(worktree.path(), "", &CancellationToken::new()).await.expect("it runs");
+    let result = &report.results[0];
+    (result.code, result.tail.clone())
+}
+
+#[tokio::test]
+async fn gates_have_nothing_or_what_is_listed_and_say_what_was_refused() {
+    let (listed, other) = (Echo::start("127.0.0.2"), Echo::start("127.0.0.2"));
+    let ask = format!("curl -sSf {} && ! curl -sSf {}", listed.url("/a"), other.url("/b"));
+    assert_eq!(gate(Network::All, &format!("curl -sSf {}", other.url("/b"))).await.0, Some(0));
+    let (code, tail) = gate(Network::Only(vec![Host::parse(&listed.entry()).expect("a host")]), &ask).await;
+    assert_eq!(code, Some(0), "{tail}");
+    let told =
+        format!("Kept from `{}`: `gate_network` in .storkit/project.toml does not list that.\n", other.0);
+    assert!(tail.ends_with(&told), "{tail}");
+    // Without any there is no proxy either, and no loopback but one of its own.
+    let (code, tail) = gate(Network::Only(vec![]), &format!("curl -sSf {}", listed.url("/a"))).await;
+    assert_eq!(code, Some(7), "{tail}");
+    let (code, tail) = gate(Network::Only(vec![]), "env | grep -i _proxy; grep -c : /proc/net/dev").await;
+    assert_eq!((code, tail.as_str()), (Some(0), "1\n"));
+}
+
+#[test]
+fn where_nothing_can_keep_it_nothing_is_started() {
+    let missing = Bwrap { program: "/no/such/bwrap".into(), ..Bwrap::for_home(Path::new("/")) };
+    let limited = Network::Only(vec![]);
+    let key = "`network` of the agent `coder`";
+    let why = Confinement::Bwrap(missing).can_limit(&limited, key).expect_err("it is missing");
+    insta::assert_snapshot!(why, @"`network` of the agent `coder` in `.storkit/project.toml` cannot be kept: bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`. Mend that, or write `true` there.");
+    for open in [Confinement::None, Confinement::Prefix(vec!["runsc".into()])] {
+        assert!(open.can_limit(&limited, key).is_err());
+        assert_eq!(open.can_limit(&Network::All, key), Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn the_way_out_ends_with_its_run_and_open_connections_too() {
+    let local = Echo::start("127.0.0.2");
+    let room = Room::new(&[&local.entry()], None);
+    let Reach::Through(folder) = room.egress.as_ref().expect("a way out").reach() else {
+        panic!("no way out")
+    };
+    let mut stream = UnixStream::connect(folder.join("proxy")).await.expect("it listens");
+    let ask = format!("CONNECT {} HTTP/1.1\r\n\r\n", local.0);
+    stream.write_all(ask.as_bytes()).await.expect("it reads");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.expect("it answers");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    drop(room);
+    let rest = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut vec![])).await;
+    assert!(rest.is_ok(), "the tunnel is still open");
+    assert!(!folder.exists());
+}

@@ -1,0 +1,503 @@
+//! A Messages API on loopback that answers from a script: for the demo without an API key, and for end-to-end tests.
+//!
+//! It decides only by the conversation inside each request, so resume, retries and parallel sessions just work; only
+//! errors that come a given number of times are counted.
+
+mod conversation;
+mod script;
+mod stream;
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, StatusCode, header::RETRY_AFTER},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use self::stream::{Head, error, streamed, tokens, whole};
+pub use self::{
+    conversation::{Conversation, ToolResult},
+    script::{Failure, Gate, Part, Reply, Script},
+};
+
+/// The record keeps this many requests, and of each text this many bytes.
+const RECORD: usize = 512;
+const RECORDED_TEXT: usize = 64 * 1024;
+/// The real API takes 32 MB.
+const BODY_LIMIT: usize = 32 * 1024 * 1024;
+
+/// A running scripted Messages API. It ends when this is dropped, and answers that are still running are cut.
+pub struct ScriptedModel {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+    stop: DropGuard,
+}
+
+/// A request as the model saw it. Long texts are cut to 64 KiB.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// What the person said, and what the tools answered.
+    pub conversation: Conversation,
+    /// How many messages of all roles the request had.
+    pub messages: usize,
+    /// The system prompt, its blocks joined by newlines.
+    pub system: Arc<str>,
+    /// The name of the model that was asked for.
+    pub model: String,
+    /// The names of the tools the model may call.
+    pub tools: Vec<String>,
+    /// False for a request that wants its answer in one piece.
+    pub streaming: bool,
+    /// True if an API key or a token came with the request; any is accepted.
+    pub authorized: bool,
+}
+
+struct Shared {
+    script: Script,
+    record: Mutex<VecDeque<Seen>>,
+    stop: CancellationToken,
+}
+
+#[derive(Deserialize)]
+struct Request {
+    model: String,
+    messages: Vec<Value>,
+    #[serde(default)]
+    system: Value,
+    #[serde(default)]
+    tools: Vec<Value>,
+    #[serde(default)]
+    stream: bool,
+}
+
+impl ScriptedModel {
+    /// Starts on a free port of 127.0.0.1. To be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// If no port can be opened.
+    pub fn start(script: Script) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared { script, record: Mutex::default(), stop: stop.clone() });
+        let (router, ended) = (routes(shared.clone()), stop.clone().cancelled_owned());
+        let server = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(ended).await {
+                tracing::error!(%error, "the scripted model has ended");
+            }
+        });
+        Ok(Self { address, shared, server, stop: stop.drop_guard() })
+    }
+
+    /// The value for `ANTHROPIC_BASE_URL`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The last 512 requests, oldest first, those without tools (titles and the like) included.
+    pub fn requests(&self) -> Vec<Seen> {
+        self.shared.record().iter().cloned().collect()
+    }
+
+    /// Ends it and returns when the port is closed, so that the next connection is refused.
+    pub async fn stop(self) {
+        drop(self.stop);
+        // An error means that the server's task has ended in another way, which is the wish.
+        let _ = self.server.await;
+    }
+}
+
+impl Seen {
+    /// True for the CLI's requests beside the conversation: they offer no tools.
+    pub fn is_side_request(&self) -> bool {
+        self.tools.is_empty()
+    }
+}
+
+impl Shared {
+    fn record(&self) -> std::sync::MutexGuard<'_, VecDeque<Seen>> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, request: &Request, conversation: &Conversation, authorized: bool) {
+        let mut record = self.record();
+        if record.len() == RECORD {
+            record.pop_front();
+        }
+        // The system prompt is long and nearly always the same.
+        let system = conversation::joined(&request.system);
+        let system = match record.back() {
+            Some(last) if *last.system == *cut(&system) => last.system.clone(),
+            _ => cut(&system).into(),
+        };
+        record.push_back(Seen {
+            conversation: cut_texts(conversation.clone()),
+            messages: request.messages.len(),
+            system,
+            model: request.model.clone(),
+            tools: request.tools.iter().filter_map(|tool| Some(tool["name"].as_str()?.to_owned())).collect(),
+            streaming: request.stream,
+            authorized,
+        });
+    }
+}
+
+fn routes(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/v1/messages", post(messages))
+        .route("/v1/messages/count_tokens", post(count_tokens))
+        .route("/api/hello", get(hello))
+        .fallback(unknown)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(shared)
+}
+
+async fn messages(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    let request: Request = match serde_json::from_slice(&body) {
+        Ok(request) => request,
+        Err(wrong) => return refusal(StatusCode::BAD_REQUEST, "invalid_request_error", &wrong.to_string()),
+    };
+    let conversation = Conversation::read(&request.messages);
+    let authorized = headers.contains_key("x-api-key") || headers.contains_key("authorization");
+    shared.remember(&request, &conversation, authorized);
+    let parts = match shared.script.reply(&conversation, request.tools.is_empty()) {
+        Reply::Error(failure) => return failed(&failure),
+        Reply::Message(parts) => parts,
+    };
+    let head = Head { model: request.model, input_tokens: body.len() / 4 };
+    if request.stream {
+        return streamed(head, parts, shared.stop.clone()).into_response();
+    }
+    tokio::select! {
+        message = whole(head, parts) => Json(message).into_response(),
+        () = shared.stop.cancelled() => refusal(StatusCode::SERVICE_UNAVAILABLE, "api_error", "shutting down"),
+    }
+}
+
+async fn count_tokens(body: Bytes) -> Json<Value> {
+    Json(json!({"input_tokens": tokens(&String::from_utf8_lossy(&body))}))
+}
+
+async fn hello() -> Json<Value> {
+    Json(json!({"message": "hello"}))
+}
+
+async fn unknown() -> Response {
+    refusal(StatusCode::NOT_FOUND, "not_found_error", "The scripted model has no such address.")
+}
+
+fn failed(failure: &Failure) -> Response {
+    let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = refusal(status, &failure.kind, &failure.message);
+    if let Some(seconds) = failure.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn refusal(status: StatusCode, kind: &str, message: &str) -> Response {
+    (status, Json(error(kind, message))).into_response()
+}
+
+fn cut_texts(mut conversation: Conversation) -> Conversation {
+    let results = conversation.tool_results.iter_mut().map(|result| &mut result.text);
+    let own = [&mut conversation.prompt, &mut conversation.reminders];
+    own.into_iter()
+        .chain(&mut conversation.history)
+        .chain(results)
+        .for_each(|text| text.truncate(cut(text).len()));
+    conversation
+}
+
+fn cut(text: &str) -> &str {
+    let end = (0..=RECORDED_TEXT.min(text.len())).rfind(|&index| text.is_char_boundary(index));
+    &text[..end.unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::future::join_all;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+        time::timeout,
+    };
+
+    use super::*;
+
+    /// A status line, the headers, and as much of the body as came before the connection ended.
+    struct Answer {
+        head: String,
+        body: String,
+        complete: bool,
+    }
+
+    impl Answer {
+        fn json(&self) -> Value {
+            serde_json::from_str(&self.body).unwrap()
+        }
+
+        fn events(&self) -> Vec<Value> {
+            let data = self.body.lines().filter_map(|line| line.strip_prefix("data: "));
+            data.map(|json| serde_json::from_str(json).unwrap()).collect()
+        }
+
+        fn text(&self) -> String {
+            let events = self.events();
+            events.iter().filter_map(|event| event["delta"]["text"].as_str()).collect()
+        }
+    }
+
+    /// HTTP/1.0, so that the body ends with the connection and needs no decoding.
+    async fn connect(model: &ScriptedModel, path: &str, body: &str) -> TcpStream {
+        let mut socket = TcpStream::connect(model.address).await.unwrap();
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nx-api-key: demo\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        socket.write_all(request.as_bytes()).await.unwrap();
+        socket
+    }
+
+    async fn read(mut socket: TcpStream) -> Answer {
+        let mut bytes = Vec::new();
+        let reading = timeout(Duration::from_secs(20), socket.read_to_end(&mut bytes)).await;
+        let unbroken = reading.expect("the answer ends").is_ok();
+        let text = String::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let (body, complete) = match head.contains("chunked") {
+            true => unchunked(body),
+            false => (body.to_owned(), true),
+        };
+        Answer { head: head.to_owned(), body, complete: complete && unbroken }
+    }
+
+    /// The text of a chunked body, and whether its end mark came.
+    fn unchunked(mut body: &str) -> (String, bool) {
+        let mut text = String::new();
+        while let Some((size, rest)) = body.split_once("\r\n") {
+            let size = usize::from_str_radix(size, 16).unwrap();
+            if size == 0 {
+                return (text, true);
+            }
+            text.push_str(&rest[..size]);
+            body = &rest[size + 2..];
+        }
+        (text, false)
+    }
+
+    fn request(prompt: &str, stream: bool) -> String {
+        let messages = json!([{"role": "user", "content": prompt}]);
+        json!({"model": "m", "stream": stream, "tools": [{"name": "Bash"}], "messages": messages}).to_string()
+    }
+
+    async fn ask(model: &ScriptedModel, prompt: &str) -> Answer {
+        read(connect(model, "/v1/messages?beta=true", &request(prompt, true)).await).await
+    }
+
+    #[tokio::test]
+    async fn a_text_and_a_call_stream_as_the_api_streams_them() {
+        let script =
+            Script::new().on("go").says("One moment, please.").calls("Bash", json!({"command": "ls"}));
+        let answer = ask(&ScriptedModel::start(script).unwrap(), "go").await;
+        let mut shown = answer.events();
+        shown[0]["message"]["id"] = json!("msg");
+        shown[4]["content_block"]["id"] = json!("toolu");
+        let usage = json!({"input_tokens": request("go", true).len() / 4, "output_tokens": 1,
+            "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0});
+        let message = json!({"id": "msg", "type": "message", "role": "assistant", "model": "m", "content": [],
+            "stop_reason": null, "stop_sequence": null, "usage": usage});
+        let call = json!({"type": "tool_use", "id": "toolu", "name": "Bash", "input": {}});
+        let text = json!({"type": "text_delta", "text": "One moment, please."});
+        let input = json!({"type": "input_json_delta", "partial_json": "{\"command\":\"ls\"}"});
+        let end = json!({"stop_reason": "tool_use", "stop_sequence": null});
+        assert_eq!(
+            Value::Array(shown),
+            json!([
+                {"type": "message_start", "message": message},
+                {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+                {"type": "content_block_delta", "index": 0, "delta": text},
+                {"type": "content_block_stop", "index": 0},
+                {"type": "content_block_start", "index": 1, "content_block": call},
+                {"type": "content_block_delta", "index": 1, "delta": input},
+                {"type": "content_block_stop", "index": 1},
+                {"type": "message_delta", "delta": end, "usage": {"output_tokens": 10}},
+                {"type": "message_stop"},
+            ])
+        );
+        assert!(answer.complete && answer.head.contains("text/event-stream"));
+        let named: Vec<_> = answer.body.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+        assert_eq!(
+            named,
+            answer.events().iter().map(|event| event["type"].as_str().unwrap()).collect::<Vec<_>>()
+        );
+    }
+
+    #[tokio::test]
+    async fn without_streaming_the_answer_is_one_message() {
+        let script =
+            Script::new().on("go").says("Text.").calls("Bash", json!({"command": "ls"})).cuts_the_stream(9);
+        let model = ScriptedModel::start(script).unwrap();
+        let answer = read(connect(&model, "/v1/messages", &request("go", false)).await).await.json();
+        assert_eq!(answer["content"][0], json!({"type": "text", "text": "Text."}));
+        assert_eq!(
+            (&answer["content"][1]["input"], &answer["stop_reason"]),
+            (&json!({"command": "ls"}), &json!("tool_use"))
+        );
+    }
+
+    #[tokio::test]
+    async fn ids_are_never_used_twice() {
+        let model = ScriptedModel::start(Script::new().calls("A", json!({})).calls("B", json!({}))).unwrap();
+        let answers = join_all((0..5).map(|_| ask(&model, "x"))).await;
+        let events: Vec<_> = answers.iter().flat_map(Answer::events).collect();
+        let ids: std::collections::HashSet<_> = events
+            .iter()
+            .flat_map(|event| [&event["message"]["id"], &event["content_block"]["id"]])
+            .collect();
+        // One for the message and two for its calls, and the null of all other events.
+        assert_eq!(ids.len(), 5 * 3 + 1);
+    }
+
+    #[tokio::test]
+    async fn an_error_has_its_status_type_and_retry_after_and_then_the_script_goes_on() {
+        let script =
+            Script::new().on("go").fails(Failure::rate_limited().retry_after(7).times(1)).says("Well.");
+        let model = ScriptedModel::start(script).unwrap();
+        let first = ask(&model, "go").await;
+        assert!(
+            first.head.starts_with("HTTP/1.1 429") && first.head.contains("retry-after: 7"),
+            "{}",
+            first.head
+        );
+        assert_eq!(first.json()["error"]["type"], "rate_limit_error");
+        assert_eq!(ask(&model, "go").await.text(), "Well.");
+    }
+
+    #[tokio::test]
+    async fn a_cut_stream_shows_what_came_before_and_has_no_end() {
+        let script = Script::new().on("go").says("Half").cuts_the_stream(1).says(" and half");
+        let model = ScriptedModel::start(script).unwrap();
+        let cut = ask(&model, "go").await;
+        assert_eq!((cut.text().as_str(), cut.complete), ("Half", false));
+        let whole = ask(&model, "go").await;
+        assert_eq!((whole.text().as_str(), whole.complete), ("Half and half", true));
+    }
+
+    #[tokio::test]
+    async fn a_broken_stream_ends_with_an_error_event() {
+        let model = ScriptedModel::start(Script::new().says("Half").breaks_the_stream("overloaded_error", 1))
+            .unwrap();
+        let answer = ask(&model, "go").await;
+        assert_eq!(answer.events().last().unwrap()["error"]["type"], "overloaded_error");
+        assert_eq!(answer.text(), "Half");
+    }
+
+    #[tokio::test]
+    async fn a_gate_holds_an_answer_and_lets_others_pass() {
+        let gate = Gate::new();
+        let model =
+            ScriptedModel::start(Script::new().on("hold").says("a").waits_for(&gate).says("b")).unwrap();
+        let held = connect(&model, "/v1/messages", &request("hold", true)).await;
+        timeout(Duration::from_secs(20), gate.reached(1)).await.unwrap();
+        assert_eq!(ask(&model, "other").await.text(), "You said: other");
+        gate.open();
+        assert_eq!(read(held).await.text(), "ab");
+    }
+
+    #[tokio::test]
+    async fn stopping_cuts_held_answers_and_closes_the_port() {
+        let gate = Gate::new();
+        let model = ScriptedModel::start(Script::new().says("a").waits_for(&gate)).unwrap();
+        let (held, address) = (connect(&model, "/v1/messages", &request("x", true)).await, model.address);
+        timeout(Duration::from_secs(20), gate.reached(1)).await.unwrap();
+        timeout(Duration::from_secs(20), model.stop()).await.unwrap();
+        assert!(!read(held).await.complete);
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_record_shows_what_the_model_saw() {
+        let model = ScriptedModel::start(Script::new()).unwrap();
+        let messages = json!([
+            {"role": "user", "content": "first"}, {"role": "assistant", "content": "ok"},
+            {"role": "user", "content": "second"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "Bash", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "made"}]},
+        ]);
+        let system = json!([{"type": "text", "text": "You are"}, {"type": "text", "text": "Timmy."}]);
+        let tools = json!([{"name": "Bash"}]);
+        let body =
+            json!({"model": "opus", "stream": true, "messages": messages, "system": system, "tools": tools});
+        read(connect(&model, "/v1/messages", &body.to_string()).await).await;
+        let seen = &model.requests()[0];
+        assert_eq!(
+            (seen.conversation.prompt.as_str(), seen.conversation.last_tool_result()),
+            ("second", "made")
+        );
+        assert_eq!((&seen.conversation.history[..], seen.messages), (&["first".to_owned()][..], 5));
+        assert_eq!(
+            (&*seen.system, seen.model.as_str(), &seen.tools[..]),
+            ("You are\nTimmy.", "opus", &["Bash".to_owned()][..])
+        );
+        assert!(seen.authorized && seen.streaming && !seen.is_side_request());
+    }
+
+    #[tokio::test]
+    async fn the_record_and_its_texts_are_bounded() {
+        let model = ScriptedModel::start(Script::new().says("ok")).unwrap();
+        let long = "é".repeat(100_000);
+        ask(&model, &long).await;
+        let prompt = model.requests()[0].conversation.prompt.clone();
+        assert!(prompt.len() <= RECORDED_TEXT && long.starts_with(&prompt));
+        for _ in 0..RECORD {
+            ask(&model, "short").await;
+        }
+        let requests = model.requests();
+        assert_eq!((requests.len(), requests[0].conversation.prompt.as_str()), (RECORD, "short"));
+    }
+
+    #[tokio::test]
+    async fn a_side_request_gets_a_short_text_whatever_the_script_says() {
+        let model = ScriptedModel::start(Script::new().fails(Failure::overloaded())).unwrap();
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": "title?"}]}).to_string();
+        let answer = read(connect(&model, "/v1/messages", &body).await).await.json();
+        assert_eq!(answer["content"][0]["text"], "Scripted session");
+        assert!(model.requests()[0].is_side_request());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_request_gets_an_error_in_the_api_form() {
+        let model = ScriptedModel::start(Script::new()).unwrap();
+        for (path, body, status, kind) in [
+            ("/v1/messages", "{", "400", "invalid_request_error"),
+            ("/v1/messages", r#"{"model": 1}"#, "400", "invalid_request_error"),
+            ("/v1/other", "{}", "404", "not_found_error"),
+        ] {
+            let answer = read(connect(&model, path, body).await).await;
+            assert!(answer.head.contains(status), "{}", answer.head);
+            assert_eq!(answer.json()["error"]["type"], kind);
+        }
+        let counted =
+            read(connect(&model, "/v1/messages/count_tokens", &request("hello", false)).await).await;
+        assert!(counted.json()["input_tokens"].as_u64().unwrap() > 10);
+    }
+}

@@ -1,0 +1,476 @@
+//! What the scripted model answers: rules by the person's words, each a list of answers by position in the turn.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::conversation::Conversation;
+
+/// Ordered rules; the first whose condition holds answers. The steps added before the first `on` belong to the
+/// rule for all other prompts, which without them answers `You said: {prompt}`.
+///
+/// In texts and in the inputs of tools, `{prompt}`, `{history}` (the earlier prompts, one per line),
+/// `{last_tool_result}` and `{plan_file}` are filled in.
+/// ```
+/// use crate::Script;
+/// use serde_json::json;
+/// Script::new()
+///     .on("make a file").calls("Bash", json!({"command": "touch made"})).then_says("Result: {last_tool_result}")
+///     .on("hello").says("Good morning.");
+/// ```
+pub struct Script {
+    fallback: Rule,
+    rules: Vec<Rule>,
+}
+
+/// An error of the API in place of an answer, for the first requests that reach this point of the script.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub(super) status: u16,
+    pub(super) kind: String,
+    pub(super) message: String,
+    pub(super) retry_after: Option<u64>,
+    left: Countdown,
+}
+
+/// Holds an answer at one place until a test opens it.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    state: Arc<watch::Sender<GateState>>,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    reached: usize,
+    open: bool,
+}
+
+/// What one request gets.
+#[derive(Debug)]
+pub enum Reply {
+    Error(Failure),
+    Message(Vec<Part>),
+}
+
+/// A piece of an API message, played in order; its texts are filled in.
+#[derive(Debug, Clone)]
+pub enum Part {
+    Say { text: String, pause: Duration },
+    Call { tool: String, input: Value },
+    Wait(Gate),
+    Cut(Countdown),
+    Break { kind: String, left: Countdown },
+}
+
+/// How many requests an error still hits; shared by its clones.
+#[derive(Debug, Clone)]
+pub struct Countdown(Arc<AtomicUsize>);
+
+/// One API message: errors that come first, then its parts.
+#[derive(Default)]
+struct Answer {
+    failures: Vec<Failure>,
+    parts: Vec<Part>,
+}
+
+/// Sees the words the rule is asked for, and the conversation around them.
+type Condition = dyn Fn(&str, &Conversation) -> bool + Send + Sync;
+
+struct Rule {
+    condition: Box<Condition>,
+    answers: Vec<Answer>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self { fallback: Rule::new(|_, _| true), rules: Vec::new() }
+    }
+}
+
+impl Script {
+    /// A script without rules.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A rule for prompts that contain these words, in any case.
+    pub fn on(self, words: &str) -> Self {
+        let words = words.to_lowercase();
+        self.rule(Rule::new(move |prompt, _| prompt.to_lowercase().contains(&words)))
+    }
+
+    /// A rule for prompts that begin with these words, in any case.
+    pub fn on_start(self, words: &str) -> Self {
+        let words = words.to_lowercase();
+        self.rule(Rule::new(move |prompt, _| prompt.to_lowercase().starts_with(&words)))
+    }
+
+    /// A rule with a condition of its own.
+    pub fn when(self, condition: impl Fn(&Conversation) -> bool + Send + Sync + 'static) -> Self {
+        self.rule(Rule::new(move |_, conversation| condition(conversation)))
+    }
+
+    /// Adds text to the current answer.
+    pub fn says(self, text: impl Into<String>) -> Self {
+        self.drips(text, Duration::ZERO)
+    }
+
+    /// Adds text that is streamed word by word with a pause after each.
+    pub fn drips(self, text: impl Into<String>, pause: Duration) -> Self {
+        self.part(Part::Say { text: text.into(), pause })
+    }
+
+    /// Adds a tool call to the current answer; an answer may have several.
+    pub fn calls(self, tool: impl Into<String>, input: Value) -> Self {
+        self.part(Part::Call { tool: tool.into(), input })
+    }
+
+    /// Holds the current answer here until the gate is open; what came before has been streamed.
+    pub fn waits_for(self, gate: &Gate) -> Self {
+        self.part(Part::Wait(gate.clone()))
+    }
+
+    /// Cuts the connection here, for the first `times` streamed requests that come so far. Requests without
+    /// streaming are not cut: the CLI tries one of these last, as the real API's clients do.
+    pub fn cuts_the_stream(self, times: usize) -> Self {
+        self.part(Part::Cut(Countdown::new(times)))
+    }
+
+    /// Sends an `error` event in the stream here and ends it, for the first `times` streamed requests.
+    pub fn breaks_the_stream(self, kind: impl Into<String>, times: usize) -> Self {
+        self.part(Part::Break { kind: kind.into(), left: Countdown::new(times) })
+    }
+
+    /// Answers with an error before the current answer.
+    pub fn fails(mut self, failure: Failure) -> Self {
+        self.current_answer().failures.push(failure);
+        self
+    }
+
+    /// Begins the next answer of the turn: the one to the results of the current answer's tool calls.
+    pub fn then(mut self) -> Self {
+        self.current_answer();
+        self.current_rule().answers.push(Answer::default());
+        self
+    }
+
+    /// `then` and `says`.
+    pub fn then_says(self, text: impl Into<String>) -> Self {
+        self.then().says(text)
+    }
+
+    /// `then` and `drips`.
+    pub fn then_drips(self, text: impl Into<String>, pause: Duration) -> Self {
+        self.then().drips(text, pause)
+    }
+
+    /// `then` and `calls`.
+    pub fn then_calls(self, tool: impl Into<String>, input: Value) -> Self {
+        self.then().calls(tool, input)
+    }
+
+    /// What this conversation gets now; asking uses up an error that is due. A side request (titles and the like)
+    /// is none of the script's business and gets a short text.
+    pub fn reply(&self, conversation: &Conversation, side: bool) -> Reply {
+        if side {
+            return Reply::Message(vec![Part::Say {
+                text: "Scripted session".into(),
+                pause: Duration::ZERO,
+            }]);
+        }
+        let Some(answer) = self.rule_for(conversation).answers.get(conversation.position) else {
+            return Reply::Message(vec![default_part(conversation)]);
+        };
+        if let Some(failure) = answer.failures.iter().find(|failure| failure.left.take()) {
+            return Reply::Error(failure.clone());
+        }
+        if answer.parts.is_empty() {
+            return Reply::Message(vec![default_part(conversation)]);
+        }
+        Reply::Message(answer.parts.iter().map(|part| part.filled(conversation)).collect())
+    }
+
+    /// A relay puts names and earlier talk in front of the person's words, so the last line is asked first.
+    fn rule_for(&self, conversation: &Conversation) -> &Rule {
+        let prompt = conversation.prompt.as_str();
+        [conversation.last_line(), prompt]
+            .into_iter()
+            .find_map(|words| self.rules.iter().find(|rule| (rule.condition)(words, conversation)))
+            .unwrap_or(&self.fallback)
+    }
+
+    fn rule(mut self, rule: Rule) -> Self {
+        self.rules.push(rule);
+        self
+    }
+
+    fn part(mut self, part: Part) -> Self {
+        self.current_answer().parts.push(part);
+        self
+    }
+
+    fn current_rule(&mut self) -> &mut Rule {
+        self.rules.last_mut().unwrap_or(&mut self.fallback)
+    }
+
+    fn current_answer(&mut self) -> &mut Answer {
+        let answers = &mut self.current_rule().answers;
+        if answers.is_empty() {
+            answers.push(Answer::default());
+        }
+        let last = answers.len() - 1;
+        &mut answers[last]
+    }
+}
+
+impl Part {
+    fn filled(&self, conversation: &Conversation) -> Self {
+        match self {
+            Self::Say { text, pause } => Self::Say { text: fill(text, conversation), pause: *pause },
+            Self::Call { tool, input } => {
+                Self::Call { tool: tool.clone(), input: fill_json(input, conversation) }
+            }
+            Self::Wait(_) | Self::Cut(_) | Self::Break { .. } => self.clone(),
+        }
+    }
+}
+
+impl Rule {
+    fn new(condition: impl Fn(&str, &Conversation) -> bool + Send + Sync + 'static) -> Self {
+        Self { condition: Box::new(condition), answers: Vec::new() }
+    }
+}
+
+impl Failure {
+    /// An error with this HTTP status and error type, for every request.
+    pub fn new(status: u16, kind: impl Into<String>) -> Self {
+        let kind = kind.into();
+        let message = format!("scripted {kind}");
+        Self { status, kind, message, retry_after: None, left: Countdown::new(usize::MAX) }
+    }
+
+    /// 401, as for a wrong key.
+    pub fn unauthorized() -> Self {
+        Self::new(401, "authentication_error").message("invalid x-api-key")
+    }
+
+    /// 429, as for a used-up limit.
+    pub fn rate_limited() -> Self {
+        Self::new(429, "rate_limit_error").message("This request would exceed your rate limit.")
+    }
+
+    /// 529, as for an overloaded service.
+    pub fn overloaded() -> Self {
+        Self::new(529, "overloaded_error").message("Overloaded")
+    }
+
+    /// The text of the error.
+    pub fn message(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
+    /// The `retry-after` header, in seconds.
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// For the first `times` requests only; then the script goes on.
+    pub fn times(mut self, times: usize) -> Self {
+        self.left = Countdown::new(times);
+        self
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { state: Arc::new(watch::Sender::new(GateState::default())) }
+    }
+}
+
+impl Gate {
+    /// A closed gate.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets through all who wait, and all who come later.
+    pub fn open(&self) {
+        self.state.send_modify(|state| state.open = true);
+    }
+
+    /// Returns when `count` answers in all have come to the gate.
+    pub async fn reached(&self, count: usize) {
+        // An error would mean that the sender is gone, and it is ours.
+        let _ = self.state.subscribe().wait_for(|state| state.reached >= count).await;
+    }
+
+    pub(super) async fn pass(&self) {
+        self.state.send_modify(|state| state.reached += 1);
+        let _ = self.state.subscribe().wait_for(|state| state.open).await;
+    }
+}
+
+impl Countdown {
+    fn new(times: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(times)))
+    }
+
+    /// True while there is one left, which is then used up; `usize::MAX` never ends.
+    pub fn take(&self) -> bool {
+        let less = |left: usize| if left == usize::MAX { Some(left) } else { left.checked_sub(1) };
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
+    }
+}
+
+/// For a prompt without a rule, and for a turn that went on longer than its rule.
+fn default_part(conversation: &Conversation) -> Part {
+    let text = match conversation.position {
+        0 => "You said: {prompt}",
+        _ => "The script of this answer ends here.",
+    };
+    Part::Say { text: fill(text, conversation), pause: Duration::ZERO }
+}
+
+/// Fills the placeholders in once, so that a person's own `{prompt}` stays as it is.
+fn fill(text: &str, conversation: &Conversation) -> String {
+    let values = [
+        ("{prompt}", conversation.prompt.clone()),
+        ("{history}", conversation.history.join("\n")),
+        ("{last_tool_result}", conversation.last_tool_result().to_owned()),
+        ("{plan_file}", conversation.plan_file().unwrap_or_default().to_owned()),
+    ];
+    let (mut filled, mut rest) = (String::new(), text);
+    while let Some(brace) = rest.find('{') {
+        filled.push_str(&rest[..brace]);
+        rest = &rest[brace..];
+        let found = values.iter().find(|(placeholder, _)| rest.starts_with(placeholder));
+        let (placeholder, value) =
+            found.map_or(("{", "{"), |(placeholder, value)| (*placeholder, value.as_str()));
+        filled.push_str(value);
+        rest = &rest[placeholder.len()..];
+    }
+    filled + rest
+}
+
+fn fill_json(value: &Value, conversation: &Conversation) -> Value {
+    match value {
+        Value::String(text) => fill(text, conversation).into(),
+        Value::Array(items) => items.iter().map(|item| fill_json(item, conversation)).collect(),
+        Value::Object(fields) => {
+            fields.iter().map(|(name, field)| (name.clone(), fill_json(field, conversation))).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{super::ToolResult, *};
+
+    fn prompt(text: &str) -> Conversation {
+        Conversation { prompt: text.into(), ..Conversation::default() }
+    }
+
+    fn said(script: &Script, conversation: &Conversation) -> String {
+        match script.reply(conversation, false) {
+            Reply::Error(failure) => format!("fails with {}", failure.status),
+            Reply::Message(parts) => match &parts[0] {
+                Part::Say { text, .. } => text.clone(),
+                Part::Call { tool, .. } => format!("calls {tool}"),
+                other => format!("{other:?}"),
+            },
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_answers() {
+        let script =
+            Script::new().on("file").says("one").on("make a file").says("two").on_start("plan").says("three");
+        assert_eq!(said(&script, &prompt("Make a FILE")), "one");
+        assert_eq!(said(&script, &prompt("plan it")), "three");
+        assert_eq!(said(&script, &prompt("no plan")), "You said: no plan");
+    }
+
+    #[test]
+    fn earlier_talk_in_front_of_the_last_line_does_not_choose_the_rule() {
+        let script =
+            Script::new().on("make a file").says("file").on("hello").says("hello").on("recent").says("all");
+        assert_eq!(said(&script, &prompt("Recent talk:\nann: make a file\n\nben: hello\n")), "hello");
+        assert_eq!(said(&script, &prompt("make a file\nplease")), "file");
+    }
+
+    #[test]
+    fn the_position_in_the_turn_chooses_the_answer() {
+        let script = Script::new().on("go").calls("Bash", json!({})).then_says("done").on("x").says("y");
+        let at = |position| Conversation { position, ..prompt("go") };
+        assert_eq!(said(&script, &at(0)), "calls Bash");
+        assert_eq!(said(&script, &at(1)), "done");
+        assert_eq!(said(&script, &at(2)), "The script of this answer ends here.");
+    }
+
+    #[test]
+    fn steps_before_the_first_rule_are_for_all_other_prompts() {
+        let script =
+            Script::new().says("other").when(|conversation| conversation.history.len() == 1).says("second");
+        assert_eq!(said(&script, &prompt("anything")), "other");
+        let second = Conversation { history: vec!["before".into()], ..prompt("anything") };
+        assert_eq!(said(&script, &second), "second");
+    }
+
+    #[test]
+    fn a_failure_with_a_number_ends_and_one_without_does_not() {
+        let failing = |failure| Script::new().on("go").fails(failure).says("well");
+        let said = |script: Script| [(); 4].map(|()| said(&script, &prompt("go")));
+        let twice = said(failing(Failure::overloaded().times(2)));
+        assert_eq!(twice, ["fails with 529", "fails with 529", "well", "well"]);
+        assert_eq!(said(failing(Failure::unauthorized())), ["fails with 401"; 4]);
+    }
+
+    #[test]
+    fn a_condition_may_choose_by_the_result_of_a_tool() {
+        let script = Script::new()
+            .when(|conversation| conversation.last_call_failed())
+            .then_says("It failed.")
+            .on("go")
+            .calls("Bash", json!({}))
+            .then_says("It ran.");
+        let after = |is_error| Conversation {
+            position: 1,
+            tool_results: vec![ToolResult { is_error, ..ToolResult::default() }],
+            ..prompt("go")
+        };
+        assert_eq!([true, false].map(|failed| said(&script, &after(failed))), ["It failed.", "It ran."]);
+    }
+
+    #[test]
+    fn the_input_of_a_tool_is_filled_in_at_every_depth() {
+        let conversation = Conversation { reminders: "Write /c/plans/a-b.md using".into(), ..prompt("x") };
+        let filled = fill_json(
+            &json!({"file": "{plan_file}", "list": [{"text": "={prompt}", "n": 1}]}),
+            &conversation,
+        );
+        assert_eq!(filled, json!({"file": "/c/plans/a-b.md", "list": [{"text": "=x", "n": 1}]}));
+    }
+
+    #[test]
+    fn placeholders_are_filled_once_and_other_braces_stay() {
+        let conversation = Conversation {
+            history: vec!["a".into(), "b".into()],
+            tool_results: vec![ToolResult { text: "made {history}".into(), is_error: false }],
+            ..prompt("say {prompt}")
+        };
+        let text = "{prompt} | {history} | {last_tool_result} | {other} {";
+        assert_eq!(fill(text, &conversation), "say {prompt} | a\nb | made {history} | {other} {");
+    }
+}
