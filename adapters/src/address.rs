@@ -62,8 +62,8 @@ fn strip_name<'t>(text: &'t str, name: &str) -> Option<&'t str> {
 
 /// What follows `name` in `text`, compared folded.
 fn strip_folded<'t>(text: &'t str, name: &str) -> Option<&'t str> {
-    let mut text_chars = Folded::new(text);
-    let mut name_chars = Folded::new(name);
+    let mut text_chars = FoldedText::new(text);
+    let mut name_chars = FoldedText::new(name);
     name_chars.peek()?;
     for expected in name_chars {
         if text_chars.next()? != expected {
@@ -100,13 +100,13 @@ fn strip_spaced_separator<'t>(after: &'t str, separator: &str) -> &'t str {
 }
 
 /// The characters of a text for comparing: case folded, white space as single spaces, no variation selectors.
-struct Folded<'t> {
+struct FoldedText<'t> {
     text: &'t str,
     chars: Peekable<CharIndices<'t>>,
     pending: VecDeque<char>,
 }
 
-impl<'t> Folded<'t> {
+impl<'t> FoldedText<'t> {
     fn new(text: &'t str) -> Self {
         Self { text, chars: text.char_indices().peekable(), pending: VecDeque::new() }
     }
@@ -128,7 +128,7 @@ impl<'t> Folded<'t> {
     }
 }
 
-impl Iterator for Folded<'_> {
+impl Iterator for FoldedText<'_> {
     type Item = char;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Act, Activity, ActivityState, Adapter, AdapterError, Addressed, Attachment, Choice, ChoiceForm, Incoming,
-    MessageId, Outgoing, Room, Tone, deliver,
-    supervise::{Supervised, supervise},
+    Activity, ActivityState, Adapter, AdapterError, Addressed, Attachment, Choice, ChoiceForm, Incoming,
+    MessageId, Outgoing, PersonAct, Room, Tone, deliver,
+    supervise::{SupervisedAdapter, supervise},
 };
 
 /// How long a check waits for what must come.
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A message of the bot as the person's own client shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct SeenMessage {
     /// The id by which the adapter knows it.
     pub id: MessageId,
     /// Its text, last edit applied.
@@ -39,7 +39,7 @@ pub struct Seen {
 
 /// One messenger with a person, the bot, and a conversation that only this check uses.
 #[async_trait]
-pub trait World: Send + Sync {
+pub trait MessengerFixture: Send + Sync {
     /// The bot's side. Each call makes another connection to the same account and state, as a restart does.
     fn adapter(&self) -> Arc<dyn Adapter>;
 
@@ -75,27 +75,27 @@ pub trait World: Send + Sync {
     async fn cut(&self);
 
     /// Waits until the person's client shows a message of the bot that contains this text, and returns it.
-    async fn see(&self, text: &str) -> Seen;
+    async fn see(&self, text: &str) -> SeenMessage;
 
     /// Every message of the bot that the person's client shows now, in order, threads included.
-    async fn shown(&self) -> Vec<Seen>;
+    async fn shown(&self) -> Vec<SeenMessage>;
 }
 
 /// The bot's side of a check: an adapter that runs, and what it heard.
-pub struct Session {
+pub struct AdapterSession {
     /// The adapter.
     pub adapter: Arc<dyn Adapter>,
     inbox: mpsc::Receiver<Incoming>,
-    supervised: Supervised,
+    supervised: SupervisedAdapter,
     stop: CancellationToken,
 }
 
-impl Session {
+impl AdapterSession {
     /// Prepares and runs the adapter, and waits until it is connected.
     ///
     /// # Panics
     /// If it cannot be prepared or does not connect.
-    pub async fn open(world: &dyn World) -> Self {
+    pub async fn open(world: &dyn MessengerFixture) -> Self {
         let adapter = world.adapter();
         adapter.prepare().await.expect("the adapter is prepared");
         let (sender, inbox) = mpsc::channel(64);
@@ -135,7 +135,7 @@ impl Session {
     /// If something else comes, or nothing.
     pub async fn hear_text(&mut self) -> (Incoming, String) {
         let incoming = self.hear().await;
-        let Act::Said { text } = incoming.act.clone() else { panic!("not words but {incoming:?}") };
+        let PersonAct::Said { text } = incoming.act.clone() else { panic!("not words but {incoming:?}") };
         (incoming, text)
     }
 
@@ -155,7 +155,7 @@ impl Session {
 ///
 /// # Panics
 /// With what a check saw, where the adapter does not conform.
-pub async fn all<W: World, F: Future<Output = W>>(make: impl Fn() -> F) {
+pub async fn all<W: MessengerFixture, F: Future<Output = W>>(make: impl Fn() -> F) {
     said_and_answered(&make().await).await;
     replies_both_ways(&make().await).await;
     threads_are_rooms(&make().await).await;
@@ -174,8 +174,8 @@ pub async fn all<W: World, F: Future<Output = W>>(make: impl Fn() -> F) {
 ///
 /// # Panics
 /// Where it is not so.
-pub async fn said_and_answered(world: &dyn World) {
-    let mut bot = Session::open(world).await;
+pub async fn said_and_answered(world: &dyn MessengerFixture) {
+    let mut bot = AdapterSession::open(world).await;
     let id = world.say("!status of things").await;
     let (heard, text) = bot.hear_text().await;
     assert_eq!((text.as_str(), &heard.id, &heard.room), ("status of things", &id, &world.room()));
@@ -199,7 +199,7 @@ pub async fn said_and_answered(world: &dyn World) {
     bot.close().await;
 }
 
-async fn activity_is_shown_or_refused(bot: &Session, heard: &Incoming) {
+async fn activity_is_shown_or_refused(bot: &AdapterSession, heard: &Incoming) {
     for state in [ActivityState::Working, ActivityState::Idle] {
         let told = bot.adapter.activity(&heard.room, &Activity { state, after: heard.id.clone() }).await;
         match bot.adapter.capabilities().activity {
@@ -209,7 +209,7 @@ async fn activity_is_shown_or_refused(bot: &Session, heard: &Incoming) {
     }
 }
 
-async fn file_is_shown_or_refused(world: &dyn World, bot: &Session) {
+async fn file_is_shown_or_refused(world: &dyn MessengerFixture, bot: &AdapterSession) {
     let file = Attachment { name: "log.txt".into(), bytes: b"a line\n".to_vec(), caption: "The log.".into() };
     let sent = bot.adapter.upload(&world.room(), &file).await;
     match bot.adapter.capabilities().files {
@@ -222,8 +222,8 @@ async fn file_is_shown_or_refused(world: &dyn World, bot: &Session) {
 ///
 /// # Panics
 /// Where it is not so.
-pub async fn replies_both_ways(world: &dyn World) {
-    let mut bot = Session::open(world).await;
+pub async fn replies_both_ways(world: &dyn MessengerFixture) {
+    let mut bot = AdapterSession::open(world).await;
     let asked = world.say("!first").await;
     let heard = bot.hear().await;
     let answer = Outgoing::text("the first answer").replying_to(Some(heard.id.clone()));
@@ -241,8 +241,8 @@ pub async fn replies_both_ways(world: &dyn World) {
 ///
 /// # Panics
 /// Where it is not so.
-pub async fn threads_are_rooms(world: &dyn World) {
-    let mut bot = Session::open(world).await;
+pub async fn threads_are_rooms(world: &dyn MessengerFixture) {
+    let mut bot = AdapterSession::open(world).await;
     let root = world.say("!root").await;
     bot.hear().await;
     let Some(id) = world.say_in_thread(&root, "!inside").await else { return bot.close().await };
@@ -259,8 +259,8 @@ pub async fn threads_are_rooms(world: &dyn World) {
 ///
 /// # Panics
 /// Where it is not so.
-pub async fn edits_or_says_no(world: &dyn World) {
-    let bot = Session::open(world).await;
+pub async fn edits_or_says_no(world: &dyn MessengerFixture) {
+    let bot = AdapterSession::open(world).await;
     let room = world.room();
     let first = Outgoing { live: true, ..Outgoing::text("state one") };
     let id = bot.adapter.send(&room, &first).await.expect("sent");
@@ -294,8 +294,8 @@ async fn patiently_edit(adapter: &dyn Adapter, room: &Room, id: &MessageId, mess
 ///
 /// # Panics
 /// Where it is not so.
-pub async fn choices_come_back(world: &dyn World) {
-    let mut bot = Session::open(world).await;
+pub async fn choices_come_back(world: &dyn MessengerFixture) {
+    let mut bot = AdapterSession::open(world).await;
     let room = world.room();
     let choice = |key: &str, label: &str, emoji: &str| Choice {
         key: key.into(),
@@ -315,7 +315,7 @@ pub async fn choices_come_back(world: &dyn World) {
     }
     world.pick(&id, pick).await;
     let heard = bot.hear().await;
-    assert_eq!(heard.act, Act::Chose { on: id.clone(), key: "question:7:no".into() });
+    assert_eq!(heard.act, PersonAct::Chose { on: id.clone(), key: "question:7:no".into() });
     assert_eq!((&*heard.sender.id, &heard.room), (world.person().as_str(), &room));
     if bot.adapter.capabilities().edit.is_some() {
         patiently_edit(&*bot.adapter, &room, &id, &Outgoing::text("Denied by a person.")).await;
@@ -335,8 +335,8 @@ pub async fn choices_come_back(world: &dyn World) {
 ///
 /// # Panics
 /// Where it is not so.
-pub async fn long_text_arrives_whole(world: &dyn World) {
-    let bot = Session::open(world).await;
+pub async fn long_text_arrives_whole(world: &dyn MessengerFixture) {
+    let bot = AdapterSession::open(world).await;
     let room = world.room();
     let max = bot.adapter.capabilities().max_len;
     let lines: Vec<String> = (0..max * 2 / 25).map(|n| format!("line {n:05} of the text")).collect();
@@ -356,8 +356,8 @@ pub async fn long_text_arrives_whole(world: &dyn World) {
 ///
 /// # Panics
 /// Where it is not so.
-pub async fn repeats_have_one_id(world: &dyn World) {
-    let mut bot = Session::open(world).await;
+pub async fn repeats_have_one_id(world: &dyn MessengerFixture) {
+    let mut bot = AdapterSession::open(world).await;
     let id = world.say("!once").await;
     assert_eq!(bot.hear().await.id, id);
     if world.redeliver(&id).await {
@@ -377,8 +377,8 @@ pub async fn repeats_have_one_id(world: &dyn World) {
 ///
 /// # Panics
 /// Where it is not so.
-pub async fn bots_are_not_obeyed(world: &dyn World) {
-    let mut bot = Session::open(world).await;
+pub async fn bots_are_not_obeyed(world: &dyn MessengerFixture) {
+    let mut bot = AdapterSession::open(world).await;
     let room = world.room();
     bot.adapter.send(&room, &Outgoing::text("!delete 12")).await.expect("sent");
     world.see("!delete 12").await;
@@ -387,7 +387,7 @@ pub async fn bots_are_not_obeyed(world: &dyn World) {
     loop {
         let heard = bot.hear().await;
         match heard.act {
-            Act::Said { text } if text == "marker" => break,
+            PersonAct::Said { text } if text == "marker" => break,
             _ => assert!(heard.sender.is_bot, "a bot is taken for a person: {heard:?}"),
         }
     }
@@ -398,8 +398,8 @@ pub async fn bots_are_not_obeyed(world: &dyn World) {
 ///
 /// # Panics
 /// Where it is not so.
-pub async fn a_rate_limit_delays_and_loses_nothing(world: &dyn World) {
-    let bot = Session::open(world).await;
+pub async fn a_rate_limit_delays_and_loses_nothing(world: &dyn MessengerFixture) {
+    let bot = AdapterSession::open(world).await;
     let room = world.room();
     world.limit_next().await;
     deliver::deliver(&*bot.adapter, &room, &Outgoing::text("after the limit")).await.expect("delivered");
@@ -413,8 +413,8 @@ pub async fn a_rate_limit_delays_and_loses_nothing(world: &dyn World) {
 ///
 /// # Panics
 /// Where it is not so.
-pub async fn a_cut_connection_comes_back(world: &dyn World) {
-    let mut bot = Session::open(world).await;
+pub async fn a_cut_connection_comes_back(world: &dyn MessengerFixture) {
+    let mut bot = AdapterSession::open(world).await;
     world.say("!before").await;
     assert_eq!(bot.hear_text().await.1, "before");
     world.cut().await;
@@ -430,8 +430,8 @@ pub async fn a_cut_connection_comes_back(world: &dyn World) {
 ///
 /// # Panics
 /// Where it is not so.
-pub async fn order_is_kept(world: &dyn World) {
-    let mut bot = Session::open(world).await;
+pub async fn order_is_kept(world: &dyn MessengerFixture) {
+    let mut bot = AdapterSession::open(world).await;
     let mut said = Vec::new();
     for n in 0..5 {
         said.push((world.say(&format!("!number {n}")).await, format!("number {n}")));
@@ -464,8 +464,8 @@ pub async fn order_is_kept(world: &dyn World) {
 ///
 /// # Panics
 /// Where it is not so.
-pub async fn what_came_meanwhile_is_caught_up(world: &dyn World) {
-    let mut bot = Session::open(world).await;
+pub async fn what_came_meanwhile_is_caught_up(world: &dyn MessengerFixture) {
+    let mut bot = AdapterSession::open(world).await;
     world.say("!known").await;
     bot.hear().await;
     let history = bot.adapter.capabilities().history;
@@ -474,7 +474,7 @@ pub async fn what_came_meanwhile_is_caught_up(world: &dyn World) {
         return;
     }
     let id = world.say("!meanwhile").await;
-    let mut bot = Session::open(world).await;
+    let mut bot = AdapterSession::open(world).await;
     // What was heard before may be told again, under its own id: the bot knows it.
     let heard = loop {
         let (heard, text) = bot.hear_text().await;

@@ -25,8 +25,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(8);
 
 /// A message as it stands in the room: one or more parts, which [`frame`] and [`update`] change.
 #[derive(Clone, Debug, Default)]
-pub struct Posted {
-    parts: Vec<Part>,
+pub struct PostedMessage {
+    parts: Vec<PostedPart>,
     /// Which part ends the text: a text that became shorter leaves emptied parts behind it.
     end: usize,
     /// The last file with the whole text, and the digest of that text.
@@ -34,12 +34,12 @@ pub struct Posted {
 }
 
 #[derive(Clone, Debug)]
-struct Part {
+struct PostedPart {
     id: MessageId,
     shows: u64,
 }
 
-impl Posted {
+impl PostedMessage {
     /// The ids of the parts, in reading order, without the file.
     pub fn ids(&self) -> impl Iterator<Item = &MessageId> {
         self.parts.iter().map(|part| &part.id)
@@ -73,8 +73,12 @@ pub async fn deliver(
 ///
 /// # Errors
 /// As [`deliver`].
-pub async fn post(adapter: &dyn Adapter, room: &Room, message: &Outgoing) -> Result<Posted, AdapterError> {
-    let mut posted = Posted::default();
+pub async fn post(
+    adapter: &dyn Adapter,
+    room: &Room,
+    message: &Outgoing,
+) -> Result<PostedMessage, AdapterError> {
+    let mut posted = PostedMessage::default();
     show(adapter, room, &mut posted, message).await?;
     Ok(posted)
 }
@@ -87,7 +91,7 @@ pub async fn post(adapter: &dyn Adapter, room: &Room, message: &Outgoing) -> Res
 pub async fn update(
     adapter: &dyn Adapter,
     room: &Room,
-    posted: &mut Posted,
+    posted: &mut PostedMessage,
     message: &Outgoing,
 ) -> Result<(), AdapterError> {
     if adapter.capabilities().edit.is_none() {
@@ -104,7 +108,7 @@ pub async fn update(
 pub async fn frame(
     adapter: &dyn Adapter,
     room: &Room,
-    posted: &mut Posted,
+    posted: &mut PostedMessage,
     message: &Outgoing,
 ) -> Result<(), AdapterError> {
     if adapter.capabilities().edit.is_none() {
@@ -113,11 +117,11 @@ pub async fn frame(
     let (message, answers) = fit_choices(adapter, message);
     let mut texts = parts_of(adapter, &format!("{}{answers}", message.markdown));
     texts.truncate(MOST_PARTS);
-    show_parts(adapter, room, posted, &message, texts, Patience::None).await
+    show_parts(adapter, room, posted, &message, texts, RetryBudget::None).await
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Patience {
+enum RetryBudget {
     None,
     Full,
 }
@@ -128,7 +132,7 @@ type Attempt<'a, T> = BoxFuture<'a, Result<T, AdapterError>>;
 async fn show(
     adapter: &dyn Adapter,
     room: &Room,
-    posted: &mut Posted,
+    posted: &mut PostedMessage,
     message: &Outgoing,
 ) -> Result<(), AdapterError> {
     let (message, answers) = fit_choices(adapter, message);
@@ -139,14 +143,14 @@ async fn show(
         let keep = posted.parts.len().clamp(1, MOST_PARTS);
         texts = beginning(adapter, &message.markdown, keep, &format!("{FILE_NOTICE}{answers}"));
     }
-    show_parts(adapter, room, posted, &message, texts, Patience::Full).await
+    show_parts(adapter, room, posted, &message, texts, RetryBudget::Full).await
 }
 
 /// Sends the whole text as a file; `false` where the messenger refuses it, so that it must go in parts.
 async fn upload_whole(
     adapter: &dyn Adapter,
     room: &Room,
-    posted: &mut Posted,
+    posted: &mut PostedMessage,
     text: &str,
 ) -> Result<bool, AdapterError> {
     let digest = digest(&text);
@@ -156,7 +160,7 @@ async fn upload_whole(
     let caption = "The whole text".to_owned();
     let file = Attachment { name: FILE_NAME.to_owned(), bytes: text.as_bytes().to_vec(), caption };
     let attempt = || -> Attempt<'_, _> { Box::pin(adapter.upload(room, &file)) };
-    match patiently(attempt, Patience::Full).await {
+    match patiently(attempt, RetryBudget::Full).await {
         Ok(id) => {
             posted.file = Some((id, digest));
             Ok(true)
@@ -172,10 +176,10 @@ async fn upload_whole(
 async fn show_parts(
     adapter: &dyn Adapter,
     room: &Room,
-    posted: &mut Posted,
+    posted: &mut PostedMessage,
     message: &Outgoing,
     mut texts: Vec<String>,
-    patience: Patience,
+    patience: RetryBudget,
 ) -> Result<(), AdapterError> {
     let last = texts.len() - 1;
     let emptied = posted.parts.len().saturating_sub(texts.len());
@@ -192,10 +196,10 @@ async fn show_parts(
 async fn show_part(
     adapter: &dyn Adapter,
     room: &Room,
-    posted: &mut Posted,
+    posted: &mut PostedMessage,
     index: usize,
     part: Outgoing,
-    patience: Patience,
+    patience: RetryBudget,
 ) -> Result<(), AdapterError> {
     let shows = digest(&(&part.markdown, part.tone as u8, choice_texts(&part.choices), part.live));
     match posted.parts.get_mut(index) {
@@ -208,7 +212,7 @@ async fn show_part(
         None => {
             let id =
                 patiently(|| -> Attempt<'_, _> { Box::pin(adapter.send(room, &part)) }, patience).await?;
-            posted.parts.push(Part { id, shows });
+            posted.parts.push(PostedPart { id, shows });
         }
     }
     Ok(())
@@ -279,13 +283,13 @@ fn digest(value: &impl Hash) -> u64 {
 
 async fn patiently<'a, T>(
     attempt: impl Fn() -> Attempt<'a, T>,
-    patience: Patience,
+    patience: RetryBudget,
 ) -> Result<T, AdapterError> {
     let (mut limited, mut unreachable) = (0, 0);
     loop {
         let error = match attempt().await {
             Ok(value) => return Ok(value),
-            Err(error) if patience == Patience::None => return Err(error),
+            Err(error) if patience == RetryBudget::None => return Err(error),
             Err(error) => error,
         };
         let wait = match &error {

@@ -32,7 +32,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// A message of the bot as a room shows it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct FakeMessage {
     /// Its id.
     pub id: MessageId,
     /// Its Markdown, last edit applied.
@@ -53,7 +53,7 @@ pub struct Shown {
 pub struct Fake {
     name: &'static str,
     capabilities: Capabilities,
-    state: Mutex<State>,
+    state: Mutex<FakeState>,
     changes: watch::Sender<()>,
     answer_held: watch::Sender<bool>,
     look: OnceLock<Look>,
@@ -62,9 +62,9 @@ pub struct Fake {
 /// See [`Fake::inspect`].
 type Look = Box<dyn Fn(&str) + Send + Sync>;
 
-struct State {
+struct FakeState {
     identity: Identity,
-    rooms: HashMap<Room, Log>,
+    rooms: HashMap<Room, FakeRoomLog>,
     queue: VecDeque<Incoming>,
     connected: bool,
     connections: usize,
@@ -80,15 +80,15 @@ struct State {
 
 /// What happened in one room.
 #[derive(Default)]
-struct Log {
-    entries: Vec<Entry>,
+struct FakeRoomLog {
+    entries: Vec<LogEntry>,
     activity: Option<Activity>,
     last_said: Option<MessageId>,
 }
 
-enum Entry {
+enum LogEntry {
     Person { who: Arc<str>, did: String },
-    Bot { shown: Shown, seen_edits: Option<usize> },
+    Bot { shown: FakeMessage, seen_edits: Option<usize> },
     File(Attachment),
 }
 
@@ -124,7 +124,7 @@ impl Fake {
 
     /// A messenger that can do just this.
     pub fn with(name: &'static str, capabilities: Capabilities) -> Arc<Self> {
-        let state = State {
+        let state = FakeState {
             identity: Identity {
                 display_name: "Timmy".into(),
                 prefixes: vec!["!".into()],
@@ -220,18 +220,18 @@ impl Fake {
         self.state().edits
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FakeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut FakeState) -> T) -> T {
         let value = change(&mut self.state());
         self.changes.send_replace(());
         value
     }
 
     /// Waits until `check` finds something, looking again after every change; `None` when patience ends.
-    async fn until<T>(&self, mut check: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
+    async fn until<T>(&self, mut check: impl FnMut(&mut FakeState) -> Option<T>) -> Option<T> {
         let mut changes = self.changes.subscribe();
         let found = async {
             loop {
@@ -258,7 +258,7 @@ impl Fake {
             if incoming.addressed.is_some() && !repeated {
                 log.last_said = Some(incoming.id.clone());
             }
-            log.entries.push(Entry::Person { who: Arc::clone(&incoming.sender.name), did });
+            log.entries.push(LogEntry::Person { who: Arc::clone(&incoming.sender.name), did });
             state.queue.push_back(incoming);
         });
     }
@@ -298,7 +298,7 @@ impl Adapter for Fake {
 
     async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {
         let mut changes = self.changes.subscribe();
-        let connection = Connection::open(self);
+        let connection = FakeConnection::open(self);
         inbox.connected();
         loop {
             if connection.is_cut() {
@@ -324,9 +324,9 @@ impl Adapter for Fake {
         let (id, held) = self.change(|state| {
             state.fault(|state| &mut state.send_faults)?;
             state.sends += 1;
-            let shown = Shown::new(next_id(), message);
+            let shown = FakeMessage::new(next_id(), message);
             let id = shown.id.clone();
-            state.log(room).entries.push(Entry::Bot { shown, seen_edits: None });
+            state.log(room).entries.push(LogEntry::Bot { shown, seen_edits: None });
             Ok::<_, AdapterError>((id, std::mem::take(&mut state.hold_next)))
         })?;
         if held {
@@ -346,8 +346,8 @@ impl Adapter for Fake {
             state.fault(|state| &mut state.edit_faults)?;
             let shown = state.log(room).find(id);
             let shown = shown.ok_or_else(|| AdapterError::Rejected(format!("no message `{id}` to edit")))?;
-            let edited = Shown::new(id.clone(), message);
-            *shown = Shown { edits: shown.edits + 1, reply_to: shown.reply_to.take(), ..edited };
+            let edited = FakeMessage::new(id.clone(), message);
+            *shown = FakeMessage { edits: shown.edits + 1, reply_to: shown.reply_to.take(), ..edited };
             state.edits += 1;
             Ok(())
         })
@@ -363,7 +363,7 @@ impl Adapter for Fake {
         }
         self.change(|state| {
             state.fault(|state| &mut state.upload_faults)?;
-            state.log(room).entries.push(Entry::File(file.clone()));
+            state.log(room).entries.push(LogEntry::File(file.clone()));
             Ok(next_id())
         })
     }
@@ -378,9 +378,9 @@ impl Adapter for Fake {
 }
 
 /// Marks the fake as connected for as long as `run` runs, however it ends.
-struct Connection<'a>(&'a Fake);
+struct FakeConnection<'a>(&'a Fake);
 
-impl<'a> Connection<'a> {
+impl<'a> FakeConnection<'a> {
     fn open(fake: &'a Fake) -> Self {
         fake.change(|state| {
             state.connected = true;
@@ -395,14 +395,14 @@ impl<'a> Connection<'a> {
     }
 }
 
-impl Drop for Connection<'_> {
+impl Drop for FakeConnection<'_> {
     fn drop(&mut self) {
         self.0.change(|state| state.connected = false);
     }
 }
 
-impl State {
-    fn log(&mut self, room: &Room) -> &mut Log {
+impl FakeState {
+    fn log(&mut self, room: &Room) -> &mut FakeRoomLog {
         self.rooms.entry(room.clone()).or_default()
     }
 
@@ -417,11 +417,11 @@ impl State {
     }
 }
 
-impl Log {
-    fn find(&mut self, id: &MessageId) -> Option<&mut Shown> {
+impl FakeRoomLog {
+    fn find(&mut self, id: &MessageId) -> Option<&mut FakeMessage> {
         self.entries.iter_mut().find_map(|entry| match entry {
-            Entry::Bot { shown, .. } if shown.id == *id => Some(shown),
-            Entry::Bot { .. } | Entry::Person { .. } | Entry::File(_) => None,
+            LogEntry::Bot { shown, .. } if shown.id == *id => Some(shown),
+            LogEntry::Bot { .. } | LogEntry::Person { .. } | LogEntry::File(_) => None,
         })
     }
 
@@ -435,7 +435,7 @@ impl Log {
     }
 }
 
-impl Shown {
+impl FakeMessage {
     fn new(id: MessageId, message: &Outgoing) -> Self {
         Self {
             id,
@@ -459,7 +459,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::{Act, Addressed, supervise::supervise};
+    use crate::{Addressed, PersonAct, supervise::supervise};
 
     /// Connects a bot that hears and says nothing by itself.
     fn connect(fake: &Arc<Fake>) -> (mpsc::Receiver<Incoming>, CancellationToken) {
@@ -494,10 +494,10 @@ mod tests {
             (direct.id.clone(), direct.addressed, direct.shared),
             (said, Some(Addressed::Direct), false)
         );
-        assert_eq!(direct.act, Act::Said { text: "hello".into() });
+        assert_eq!(direct.act, PersonAct::Said { text: "hello".into() });
         let named = heard(&mut inbox).await;
         assert_eq!((named.addressed, named.shared), (Some(Addressed::Name), true));
-        assert_eq!(named.act, Act::Said { text: "status".into() });
+        assert_eq!(named.act, PersonAct::Said { text: "status".into() });
         assert_eq!(heard(&mut inbox).await.addressed, None);
     }
 
@@ -510,7 +510,7 @@ mod tests {
         let newer = fake.send(room.room(), &yes_or_no()).await.expect("sent");
         room.choose_as("bob", "Yes").await;
         let picked = heard(&mut inbox).await;
-        assert_eq!(picked.act, Act::Chose { on: newer, key: "yes".into() });
+        assert_eq!(picked.act, PersonAct::Chose { on: newer, key: "yes".into() });
         assert_eq!(&*picked.sender.id, "bob");
         insta::assert_snapshot!(room.transcript(), @r"
         bot (question): Run it? [Yes] [No]
@@ -574,7 +574,7 @@ mod tests {
         heard(&mut inbox).await;
         fake.drop_connection();
         room.say("meanwhile").await;
-        assert_eq!(heard(&mut inbox).await.act, Act::Said { text: "meanwhile".into() });
+        assert_eq!(heard(&mut inbox).await.act, PersonAct::Said { text: "meanwhile".into() });
         assert_eq!(fake.connections(), 2);
     }
 

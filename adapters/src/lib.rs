@@ -30,10 +30,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-pub use people::People;
+pub use people::AllowedPeople;
 pub use secret::Secret;
 use serde::{Deserialize, Serialize};
-pub use supervise::{Health, HealthSnapshot};
+pub use supervise::{AdapterHealth, HealthSnapshot};
 use tokio::sync::mpsc;
 pub use webhook::Webhooks;
 
@@ -131,7 +131,7 @@ pub enum Addressed {
 
 /// What a person did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Act {
+pub enum PersonAct {
     /// Wrote `text`; the address is already stripped from it.
     Said {
         /// The text without its address, trimmed.
@@ -161,7 +161,7 @@ pub struct Incoming {
     /// Who did it.
     pub sender: Sender,
     /// What was done.
-    pub act: Act,
+    pub act: PersonAct,
     /// By what it is meant for the bot; `None` for talk among people, which only ambient rooms act on.
     pub addressed: Option<Addressed>,
     /// Whether more than one person can read along.
@@ -349,7 +349,7 @@ pub trait Adapter: Send + Sync + 'static {
     }
 
     /// The people of its section changed while the bot runs. Needed only where the adapter itself looks at the lists.
-    fn hear(&self, _people: &People) {}
+    fn hear(&self, _people: &AllowedPeople) {}
 
     /// Connects and delivers to `inbox` until the connection ends. Called again after an error, with
     /// growing delay (see [`supervise`]); `Ok` means it ended for good. Must call [`Inbox::connected`].
@@ -384,12 +384,12 @@ pub trait Adapter: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Inbox {
     sender: mpsc::Sender<Incoming>,
-    health: Arc<Health>,
+    health: Arc<AdapterHealth>,
 }
 
 impl Inbox {
     /// An inbox that feeds `sender` and keeps `health` up to date.
-    pub fn new(sender: mpsc::Sender<Incoming>, health: Arc<Health>) -> Self {
+    pub fn new(sender: mpsc::Sender<Incoming>, health: Arc<AdapterHealth>) -> Self {
         Self { sender, health }
     }
 
@@ -439,7 +439,7 @@ pub struct CommandInfo {
 
 /// What every messenger is made with, beside its own settings.
 #[derive(Clone, Debug)]
-pub struct Setting {
+pub struct AdapterContext {
     /// The bot.
     pub identity: Identity,
     /// A folder of this messenger's own that outlives restarts, mode 0700; made when needed.

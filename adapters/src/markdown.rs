@@ -6,18 +6,18 @@ mod render;
 mod table;
 
 pub use inert::inert;
-use layout::Look;
+use layout::Target;
 
 /// Text without colours or wrapping: lists with dashes, code blocks indented and else kept as they are, tables
 /// aligned, links as `text (url)`. Contains no terminal escapes whatever `markdown` holds.
 pub fn plain(markdown: &str) -> String {
-    render::render(markdown, Look::Plain)
+    render::render(markdown, Target::Plain)
 }
 
 /// Text for a terminal of `width` columns: bold headings, coloured code, bullets, aligned tables. Everything but
 /// code blocks is wrapped. Contains no escapes but its own colours, and every line ends without colour.
 pub fn ansi(markdown: &str, width: usize) -> String {
-    render::render(markdown, Look::Ansi { width })
+    render::render(markdown, Target::Ansi { width })
 }
 
 /// A fenced code block of `text`, whatever backticks it holds. `language` may be empty.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The people of one messenger, by [`crate::Sender::id`]. An empty allow-list means nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct People {
+pub struct AllowedPeople {
     /// Who is heard at all.
     pub allowed_users: Vec<String>,
     /// Who may answer permission questions; empty: the allowed users.
@@ -14,7 +14,7 @@ pub struct People {
     pub operators: Vec<String>,
 }
 
-impl People {
+impl AllowedPeople {
     /// Whether this person is heard.
     pub fn hears(&self, id: &str) -> bool {
         [&self.allowed_users, &self.approvers, &self.operators]
@@ -34,8 +34,8 @@ mod tests {
 
     #[test]
     fn an_empty_list_hears_nobody_and_operators_are_heard() {
-        assert!(!People::default().hears("ann") && People::default().is_empty());
-        let people = People { operators: vec!["ann".into()], ..People::default() };
+        assert!(!AllowedPeople::default().hears("ann") && AllowedPeople::default().is_empty());
+        let people = AllowedPeople { operators: vec!["ann".into()], ..AllowedPeople::default() };
         assert!(people.hears("ann") && !people.hears("bob") && !people.is_empty());
     }
 }

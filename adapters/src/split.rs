@@ -4,7 +4,7 @@ mod cut;
 mod outline;
 
 use cut::{ceil_boundary, cut_line, floor_boundary};
-use outline::Outline;
+use outline::SourceOutline;
 
 /// A part holds at most this many bytes of source for each unit of measure, so that a part costs no more than
 /// its own length to find. Four bytes is the longest character.
@@ -22,24 +22,24 @@ pub fn split(markdown: &str, max: usize, measure: impl Fn(&str) -> usize) -> Vec
         let whole = trim_blank(markdown);
         return if whole.is_empty() { Vec::new() } else { vec![whole.to_owned()] };
     }
-    Splitter { outline: Outline::of(markdown, max), max, measure }.run()
+    TextSplitter { outline: SourceOutline::of(markdown, max), max, measure }.run()
 }
 
-struct Splitter<'t, M> {
-    outline: Outline<'t>,
+struct TextSplitter<'t, M> {
+    outline: SourceOutline<'t>,
     max: usize,
     measure: M,
 }
 
 /// A stretch of the source, as byte offsets, and the line that `start` lies in.
 #[derive(Clone, Copy)]
-struct Span {
+struct SourceSpan {
     start: usize,
     end: usize,
     line: usize,
 }
 
-impl<M: Fn(&str) -> usize> Splitter<'_, M> {
+impl<M: Fn(&str) -> usize> TextSplitter<'_, M> {
     fn run(&self) -> Vec<String> {
         let mut parts = Vec::new();
         let mut start = 0;
@@ -50,7 +50,7 @@ impl<M: Fn(&str) -> usize> Splitter<'_, M> {
                 break;
             }
             let end = self.find_end(start, line);
-            let part = self.outline.render(Span { start, end, line });
+            let part = self.outline.render(SourceSpan { start, end, line });
             // A stretch of nothing but spaces, in front of a line's text.
             if !part.is_empty() {
                 parts.push(part);
@@ -60,7 +60,7 @@ impl<M: Fn(&str) -> usize> Splitter<'_, M> {
         parts
     }
 
-    fn fits(&self, span: Span) -> bool {
+    fn fits(&self, span: SourceSpan) -> bool {
         (self.measure)(&self.outline.render(span)) <= self.max
     }
 
@@ -81,7 +81,7 @@ impl<M: Fn(&str) -> usize> Splitter<'_, M> {
         let (mut fitting, mut beyond) = (first, first + possible + 1);
         while fitting + 1 < beyond {
             let middle = fitting + (beyond - fitting) / 2;
-            if self.fits(Span { start, end: lines[middle - 1].end, line: first }) {
+            if self.fits(SourceSpan { start, end: lines[middle - 1].end, line: first }) {
                 fitting = middle;
             } else {
                 beyond = middle;
@@ -93,7 +93,7 @@ impl<M: Fn(&str) -> usize> Splitter<'_, M> {
     /// The best end at a line's start, from after `first` up to `full`; `None` if it leaves the part too empty.
     fn best_line_end(&self, start: usize, first: usize, full: usize) -> Option<usize> {
         let outline = &self.outline;
-        let end_of = |line: usize| Span { start, end: outline.lines[line].start, line: first };
+        let end_of = |line: usize| SourceSpan { start, end: outline.lines[line].start, line: first };
         let fits = |line: &usize| self.fits(end_of(*line));
         let enough = self.first_line_with_quarter(start, first, full);
         let candidates = || (enough..=full).rev();
@@ -112,7 +112,7 @@ impl<M: Fn(&str) -> usize> Splitter<'_, M> {
         while under + 1 < enough {
             let middle = under + (enough - under) / 2;
             let end = self.outline.lines[middle].start;
-            let measure = (self.measure)(&self.outline.render(Span { start, end, line: first }));
+            let measure = (self.measure)(&self.outline.render(SourceSpan { start, end, line: first }));
             if measure < self.max / 4 { under = middle } else { enough = middle }
         }
         enough
@@ -123,7 +123,7 @@ impl<M: Fn(&str) -> usize> Splitter<'_, M> {
         let (opener, last) = self.outline.block_around(full)?;
         let (start, end) = (self.outline.lines[opener].start, self.outline.lines[last].end);
         let small = end - start <= self.max.saturating_mul(BYTES_PER_UNIT);
-        (opener > first && small && self.fits(Span { start, end, line: opener })).then_some(opener)
+        (opener > first && small && self.fits(SourceSpan { start, end, line: opener })).then_some(opener)
     }
 
     /// The line `full`, if a part of its own can hold it.
@@ -131,7 +131,7 @@ impl<M: Fn(&str) -> usize> Splitter<'_, M> {
         let (start, end) = (self.outline.lines[full].start, self.outline.lines[full].end);
         let small = end - start <= self.max.saturating_mul(BYTES_PER_UNIT);
         let may_end = full > first && self.outline.may_end_before(full);
-        (may_end && small && self.fits(Span { start, end, line: full })).then_some(full)
+        (may_end && small && self.fits(SourceSpan { start, end, line: full })).then_some(full)
     }
 
     /// The best end inside the line `full`, whose end does not fit.
@@ -142,7 +142,7 @@ impl<M: Fn(&str) -> usize> Splitter<'_, M> {
         let (mut fitting, mut beyond) = (from, to + 1);
         while fitting + 1 < beyond {
             let middle = fitting + (beyond - fitting) / 2;
-            if self.fits(Span { start, end: floor_boundary(text, middle), line: first }) {
+            if self.fits(SourceSpan { start, end: floor_boundary(text, middle), line: first }) {
                 fitting = middle;
             } else {
                 beyond = middle;

@@ -20,12 +20,12 @@ const LONGEST_DELAY: Duration = Duration::from_secs(60);
 const STOOD: Duration = Duration::from_secs(60);
 
 /// How one adapter's connection is, kept by the adapter and its supervisor, read by `status` and `/health`.
-pub struct Health {
+pub struct AdapterHealth {
     name: &'static str,
-    state: Mutex<State>,
+    state: Mutex<HealthState>,
 }
 
-struct State {
+struct HealthState {
     up: bool,
     since: SystemTime,
     last_event: Option<SystemTime>,
@@ -54,10 +54,10 @@ pub struct HealthSnapshot {
     pub note: Option<String>,
 }
 
-impl Health {
+impl AdapterHealth {
     /// The health of an adapter that has not connected yet.
     pub fn new(name: &'static str) -> Self {
-        let state = State {
+        let state = HealthState {
             up: false,
             since: SystemTime::now(),
             last_event: None,
@@ -125,13 +125,13 @@ impl Health {
         self.lock().connected_at.map_or(Duration::ZERO, |at| at.elapsed())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, HealthState> {
         // Every state is a valid one, so a panic of another holder leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl HealthState {
     fn set_down(&mut self) {
         self.connected_at = None;
         if self.up {
@@ -141,7 +141,7 @@ impl State {
     }
 }
 
-impl fmt::Debug for Health {
+impl fmt::Debug for AdapterHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.snapshot().fmt(f)
     }
@@ -149,9 +149,9 @@ impl fmt::Debug for Health {
 
 /// An adapter that is being run.
 #[derive(Debug)]
-pub struct Supervised {
+pub struct SupervisedAdapter {
     /// How its connection is.
-    pub health: Arc<Health>,
+    pub health: Arc<AdapterHealth>,
     /// Ends on stop, when the adapter ended for good, or when its configuration is wrong.
     pub task: JoinHandle<()>,
 }
@@ -164,14 +164,19 @@ pub fn supervise(
     adapter: Arc<dyn Adapter>,
     sender: mpsc::Sender<Incoming>,
     stop: CancellationToken,
-) -> Supervised {
-    let health = Arc::new(Health::new(adapter.name()));
+) -> SupervisedAdapter {
+    let health = Arc::new(AdapterHealth::new(adapter.name()));
     let inbox = Inbox::new(sender, Arc::clone(&health));
     let task = tokio::spawn(keep_running(adapter, inbox, Arc::clone(&health), stop));
-    Supervised { health, task }
+    SupervisedAdapter { health, task }
 }
 
-async fn keep_running(adapter: Arc<dyn Adapter>, inbox: Inbox, health: Arc<Health>, stop: CancellationToken) {
+async fn keep_running(
+    adapter: Arc<dyn Adapter>,
+    inbox: Inbox,
+    health: Arc<AdapterHealth>,
+    stop: CancellationToken,
+) {
     let name = adapter.name();
     let mut failures = 0;
     loop {
@@ -181,17 +186,17 @@ async fn keep_running(adapter: Arc<dyn Adapter>, inbox: Inbox, health: Arc<Healt
             ending = run_once(&*adapter, inbox.clone()) => ending,
         };
         let failure = match ending {
-            Ending::Done => {
+            RunEnding::Done => {
                 tracing::info!(adapter = name, "ended");
                 return health.ended();
             }
-            Ending::Failed(failure) => failure,
+            RunEnding::Failed(failure) => failure,
         };
         if health.stood_for() >= STOOD {
             failures = 0;
         }
         health.down(&failure.to_string());
-        if let Failure::Error(error @ AdapterError::Config { .. }) = &failure {
+        if let ConnectionFailure::Error(error @ AdapterError::Config { .. }) = &failure {
             tracing::error!(adapter = name, %error, "not tried again: its configuration is wrong");
             return;
         }
@@ -205,26 +210,26 @@ async fn keep_running(adapter: Arc<dyn Adapter>, inbox: Inbox, health: Arc<Healt
     }
 }
 
-enum Ending {
+enum RunEnding {
     Done,
-    Failed(Failure),
+    Failed(ConnectionFailure),
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum ConnectionFailure {
     #[error(transparent)]
     Error(AdapterError),
     #[error("panicked: {0}")]
     Panic(String),
 }
 
-async fn run_once(adapter: &dyn Adapter, inbox: Inbox) -> Ending {
+async fn run_once(adapter: &dyn Adapter, inbox: Inbox) -> RunEnding {
     // The call itself is inside: an adapter without `async_trait` may panic before its first await.
     let run = AssertUnwindSafe(async { adapter.run(inbox).await }).catch_unwind();
     match run.await {
-        Ok(Ok(())) => Ending::Done,
-        Ok(Err(error)) => Ending::Failed(Failure::Error(error)),
-        Err(panic) => Ending::Failed(Failure::Panic(panic_text(&*panic))),
+        Ok(Ok(())) => RunEnding::Done,
+        Ok(Err(error)) => RunEnding::Failed(ConnectionFailure::Error(error)),
+        Err(panic) => RunEnding::Failed(ConnectionFailure::Panic(panic_text(&*panic))),
     }
 }
 
@@ -235,11 +240,11 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// How long to wait after `failures` earlier failures in a row: doubling, a fifth more or less at random, so
 /// that many bots behind one broken network do not come back in step.
-fn delay(failures: u32, failure: &Failure) -> Duration {
+fn delay(failures: u32, failure: &ConnectionFailure) -> Duration {
     let doubled = FIRST_DELAY.saturating_mul(1_u32.checked_shl(failures.min(16)).unwrap_or(u32::MAX));
     let jittered = doubled.min(LONGEST_DELAY).mul_f64(rand::rng().random_range(0.8..=1.2)).min(LONGEST_DELAY);
     match failure {
-        Failure::Error(AdapterError::RateLimited { retry_after }) => jittered.max(*retry_after),
+        ConnectionFailure::Error(AdapterError::RateLimited { retry_after }) => jittered.max(*retry_after),
         _ => jittered,
     }
 }
@@ -286,7 +291,7 @@ mod tests {
     }
 
     struct Bench {
-        supervised: Supervised,
+        supervised: SupervisedAdapter,
         starts: mpsc::UnboundedReceiver<Instant>,
         stop: CancellationToken,
         _inbox: mpsc::Receiver<Incoming>,

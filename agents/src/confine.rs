@@ -18,9 +18,9 @@ use std::{
 };
 
 pub use self::{
-    bwrap::{Bwrap, Reach},
-    egress::{Egress, Rules},
-    hosts::{Allowed, Host, Network, allowed, is_public},
+    bwrap::{Bwrap, NetworkReach},
+    egress::{EgressProxy, EgressRules},
+    hosts::{AllowedHost, AllowedReach, NetworkAccess, allowed, is_public},
     inside::enter,
 };
 
@@ -32,7 +32,7 @@ pub const STORE: &str = ".storkit/objects";
 
 /// What an agent runs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sandbox {
+pub enum SandboxChoice {
     /// Nothing: hooks and comparisons stand alone.
     None,
     /// Bubblewrap.
@@ -55,7 +55,7 @@ pub enum Confinement {
 
 /// The parts of one worktree that a sandbox shows or replaces. All paths absolute but `ref_folders`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct WorktreePaths {
     /// The main checkout.
     pub root: PathBuf,
     /// The repository: `.git`.
@@ -78,14 +78,14 @@ pub struct Confined {
     /// How.
     pub confinement: Confinement,
     /// Where.
-    pub place: Place,
+    pub place: WorktreePaths,
 }
 
 /// What an agent reaches, whatever its `network` says.
 #[derive(Clone, Debug)]
-pub struct Needs {
+pub struct RequiredAccess {
     /// The model's service.
-    pub api: Host,
+    pub api: AllowedHost,
     /// Storkit's listener, for the agents' tools.
     pub own: Option<SocketAddr>,
 }
@@ -98,25 +98,25 @@ impl Confined {
     /// A sentence, where that cannot be kept.
     pub fn limited(
         &self,
-        network: &Network,
+        network: &NetworkAccess,
         key: &str,
-        needs: Option<Needs>,
-    ) -> Result<(Self, Option<Arc<Egress>>), String> {
+        needs: Option<RequiredAccess>,
+    ) -> Result<(Self, Option<Arc<EgressProxy>>), String> {
         self.confinement.can_limit(network, key)?;
-        let (Network::Only(hosts), Confinement::Bwrap(bwrap)) = (network, &self.confinement) else {
+        let (NetworkAccess::Only(hosts), Confinement::Bwrap(bwrap)) = (network, &self.confinement) else {
             return Ok((self.clone(), None));
         };
         let own = needs.as_ref().and_then(|needs| needs.own);
-        let hosts: Vec<Host> = hosts.iter().cloned().chain(needs.map(|needs| needs.api)).collect();
+        let hosts: Vec<AllowedHost> = hosts.iter().cloned().chain(needs.map(|needs| needs.api)).collect();
         let egress = match hosts.is_empty() {
             true => None,
             false => {
-                let rules = Rules { hosts, key: key.to_owned(), own };
-                let opened = Egress::open(rules, &self.place.root.join(".storkit/run"));
+                let rules = EgressRules { hosts, key: key.to_owned(), own };
+                let opened = EgressProxy::open(rules, &self.place.root.join(".storkit/run"));
                 Some(Arc::new(opened.map_err(|error| format!("{key} cannot be kept: {error}."))?))
             }
         };
-        let reach = egress.as_ref().map_or(Reach::Nothing, |egress| egress.reach());
+        let reach = egress.as_ref().map_or(NetworkReach::Nothing, |egress| egress.reach());
         let confinement = Confinement::Bwrap(Bwrap { reach, ..bwrap.clone() });
         Ok((Self { confinement, place: self.place.clone() }, egress))
     }
@@ -127,10 +127,10 @@ impl Confinement {
     ///
     /// # Errors
     /// A sentence on what is missing: nothing is started with more than was said.
-    pub fn can_limit(&self, network: &Network, key: &str) -> Result<(), String> {
+    pub fn can_limit(&self, network: &NetworkAccess, key: &str) -> Result<(), String> {
         let why = match self {
             _ if !network.is_limited() => return Ok(()),
-            Self::Bwrap(bwrap) => Bwrap { reach: Reach::Nothing, ..bwrap.clone() }.try_out().err(),
+            Self::Bwrap(bwrap) => Bwrap { reach: NetworkReach::Nothing, ..bwrap.clone() }.try_out().err(),
             Self::None | Self::Prefix(_) => Bwrap::for_home(Path::new("/")).try_out().err().or_else(|| {
                 Some("without bubblewrap, which `sandbox` has chosen against, nothing can.".into())
             }),
@@ -146,12 +146,12 @@ impl Confinement {
     ///
     /// # Errors
     /// A sentence where bubblewrap was asked for and does not work: nothing weaker is taken in its place.
-    pub fn chosen(sandbox: Option<&Sandbox>, home: &Path) -> Result<Self, String> {
+    pub fn chosen(sandbox: Option<&SandboxChoice>, home: &Path) -> Result<Self, String> {
         match sandbox {
             None => Ok(Self::strongest_available(home).0),
-            Some(Sandbox::None) => Ok(Self::None),
-            Some(Sandbox::Prefix(words)) => Ok(Self::Prefix(words.clone())),
-            Some(Sandbox::Bwrap) => match Self::strongest_available(home) {
+            Some(SandboxChoice::None) => Ok(Self::None),
+            Some(SandboxChoice::Prefix(words)) => Ok(Self::Prefix(words.clone())),
+            Some(SandboxChoice::Bwrap) => match Self::strongest_available(home) {
                 (_, Some(reason)) => Err(format!("`sandbox = \"bwrap\"`: {reason}")),
                 (bwrap, None) => Ok(bwrap),
             },
@@ -176,7 +176,7 @@ impl Confinement {
 
     /// The command line to put before another, which runs in the worktree then. `own` are further folders that it
     /// may write. Empty for no confinement.
-    pub fn prefix(&self, place: &Place, own: &[&Path]) -> Vec<OsString> {
+    pub fn prefix(&self, place: &WorktreePaths, own: &[&Path]) -> Vec<OsString> {
         match self {
             Self::None => vec![],
             Self::Bwrap(bwrap) => bwrap.prefix(place, own),
@@ -185,7 +185,7 @@ impl Confinement {
     }
 
     /// A command line behind its confinement.
-    pub fn wrap(&self, argv: Vec<OsString>, place: &Place, own: &[&Path]) -> Vec<OsString> {
+    pub fn wrap(&self, argv: Vec<OsString>, place: &WorktreePaths, own: &[&Path]) -> Vec<OsString> {
         self.prefix(place, own).into_iter().chain(argv).collect()
     }
 }

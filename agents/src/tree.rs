@@ -19,18 +19,18 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// A process that cannot be reused for another: its id and when it started, in ticks since boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Seen {
+pub struct ProcessId {
     pid: i32,
     start: u64,
 }
 
-struct Row {
-    seen: Seen,
+struct ProcessRow {
+    seen: ProcessId,
     parent: i32,
     zombie: bool,
 }
 
-impl Seen {
+impl ProcessId {
     /// Whether this very process still runs. A zombie does not.
     pub fn is_alive(self) -> bool {
         row(self.pid).is_some_and(|row| row.seen == self && !row.zombie)
@@ -44,12 +44,12 @@ impl Seen {
 }
 
 /// All living processes below this one, children's children included.
-pub fn descendants(root: u32) -> BTreeSet<Seen> {
+pub fn descendants(root: u32) -> BTreeSet<ProcessId> {
     let rows = rows();
     below(&rows, root.cast_signed())
 }
 
-fn below(rows: &[Row], root: i32) -> BTreeSet<Seen> {
+fn below(rows: &[ProcessRow], root: i32) -> BTreeSet<ProcessId> {
     let (mut found, mut parents) = (BTreeSet::new(), vec![root]);
     while let Some(parent) = parents.pop() {
         for row in rows.iter().filter(|row| row.parent == parent) {
@@ -63,14 +63,14 @@ fn below(rows: &[Row], root: i32) -> BTreeSet<Seen> {
 }
 
 /// The process for which a bubblewrap below this one was started: its first descendant that is another program.
-pub(super) fn behind_bubblewrap(root: u32) -> Option<Seen> {
+pub(super) fn behind_bubblewrap(root: u32) -> Option<ProcessId> {
     let (rows, mut parent) = (rows(), root.cast_signed());
     // What was orphaned inside has the same parent, and started later.
     let child_of = |parent: i32| {
         let children = rows.iter().filter(|row| row.parent == parent && !row.zombie).map(|row| row.seen);
         children.min_by_key(|child| (child.start, child.pid))
     };
-    let is_bubblewrap = |seen: Seen| {
+    let is_bubblewrap = |seen: ProcessId| {
         fs::read_to_string(format!("/proc/{}/comm", seen.pid)).is_ok_and(|name| name.trim_end() == "bwrap")
     };
     // Below the one that was started there is another that reaps.
@@ -85,11 +85,11 @@ pub(super) fn behind_bubblewrap(root: u32) -> Option<Seen> {
 }
 
 /// All living processes whose environment passes, and what descends from them; never this one or its parents.
-pub fn marked(passes: impl Fn(&Environment) -> bool) -> BTreeSet<Seen> {
+pub fn marked(passes: impl Fn(&ProcessEnvironment) -> bool) -> BTreeSet<ProcessId> {
     let rows = rows();
     let mut found = BTreeSet::new();
     for row in rows.iter().filter(|row| !row.zombie) {
-        if Environment::of(row.seen.pid).is_some_and(|environment| passes(&environment)) {
+        if ProcessEnvironment::of(row.seen.pid).is_some_and(|environment| passes(&environment)) {
             found.insert(row.seen);
             found.extend(below(&rows, row.seen.pid));
         }
@@ -101,7 +101,7 @@ pub fn marked(passes: impl Fn(&Environment) -> bool) -> BTreeSet<Seen> {
 }
 
 /// This process and those above it.
-fn own_line(rows: &[Row]) -> Vec<i32> {
+fn own_line(rows: &[ProcessRow]) -> Vec<i32> {
     let mut line = vec![std::process::id().cast_signed()];
     while let Some(row) = rows.iter().find(|row| Some(&row.seen.pid) == line.last()) {
         line.push(row.parent);
@@ -112,11 +112,11 @@ fn own_line(rows: &[Row]) -> Vec<i32> {
 /// Kills all that `find` finds until nothing is found or `patience` ends. Blocks. Returns how many were killed.
 ///
 /// It looks again after each round, since a process may fork between being seen and being killed.
-pub fn kill_all(patience: Duration, mut find: impl FnMut() -> BTreeSet<Seen>) -> usize {
+pub fn kill_all(patience: Duration, mut find: impl FnMut() -> BTreeSet<ProcessId>) -> usize {
     let (mut killed, until) = (BTreeSet::new(), Instant::now() + patience);
     loop {
         let mut alive = find();
-        alive.extend(killed.iter().filter(|seen: &&Seen| seen.is_alive()));
+        alive.extend(killed.iter().filter(|seen: &&ProcessId| seen.is_alive()));
         for seen in &alive {
             if seen.signal(Signal::KILL) {
                 killed.insert(*seen);
@@ -134,9 +134,9 @@ pub fn kill_all(patience: Duration, mut find: impl FnMut() -> BTreeSet<Seen>) ->
 }
 
 /// A process's environment as it was at its start.
-pub struct Environment(Vec<u8>);
+pub struct ProcessEnvironment(Vec<u8>);
 
-impl Environment {
+impl ProcessEnvironment {
     /// `None` when it is gone or belongs to another user.
     ///
     /// While a process starts a program it has none for a moment (`environ_read` in Linux' fs/proc/base.c): then this waits.
@@ -174,7 +174,7 @@ fn starts_a_program(pid: i32) -> Option<bool> {
     Some(memory != "0" && environment_end == "0")
 }
 
-fn rows() -> Vec<Row> {
+fn rows() -> Vec<ProcessRow> {
     let Ok(folder) = fs::read_dir("/proc") else { return Vec::new() };
     folder.filter_map(|entry| row(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
 }
@@ -185,14 +185,14 @@ fn stat(pid: i32) -> Option<String> {
     Some(String::from_utf8_lossy(&stat).rsplit_once(')')?.1.to_owned())
 }
 
-fn row(pid: i32) -> Option<Row> {
+fn row(pid: i32) -> Option<ProcessRow> {
     let stat = stat(pid)?;
     let mut fields = stat.split_ascii_whitespace();
     let zombie = matches!(fields.next()?, "Z" | "X" | "x");
     let parent = fields.next()?.parse().ok()?;
     // proc(5): state is field 3, the parent 4, the start time 22.
     let start = fields.nth(17)?.parse().ok()?;
-    Some(Row { seen: Seen { pid, start }, parent, zombie })
+    Some(ProcessRow { seen: ProcessId { pid, start }, parent, zombie })
 }
 
 #[cfg(test)]
@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
 
-    fn seen(pid: u32) -> Seen {
+    fn seen(pid: u32) -> ProcessId {
         row(pid.cast_signed()).expect("it runs").seen
     }
 
@@ -246,7 +246,7 @@ mod tests {
     fn a_reused_id_is_not_touched() {
         let mut child = sleeper("tree-c");
         let real = seen(child.id());
-        let earlier = Seen { start: real.start - 1, ..real };
+        let earlier = ProcessId { start: real.start - 1, ..real };
         assert!(!earlier.signal(Signal::KILL) && real.is_alive());
         kill_all(Duration::from_secs(20), || descendants(child.id()));
         child.wait().expect("its shell ends with it");

@@ -71,14 +71,14 @@ pub struct TreeUsage {
 
 /// Samples usage; keeps the last sample, since CPU is a difference.
 #[derive(Default)]
-pub struct Sampler {
+pub struct UsageSampler {
     system: Option<System>,
     cpu: CpuHistory,
 }
 
 /// One process as the system tells it. Times are by the clock of its [`Snapshot`].
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Process {
+struct ProcessUsage {
     parent: u32,
     session: u32,
     /// Tells apart two processes that had the same pid.
@@ -93,12 +93,12 @@ struct Process {
 
 /// All processes at one moment, by pid.
 #[derive(Debug, Default)]
-struct Snapshot {
+struct ProcessTable {
     at: Duration,
-    processes: HashMap<u32, Process>,
+    processes: HashMap<u32, ProcessUsage>,
 }
 
-impl Sampler {
+impl UsageSampler {
     /// Samples the machine and the trees under these processes, in their order. Blocking; some milliseconds.
     pub fn sample(&mut self, roots: &[u32]) -> (MachineUsage, Vec<TreeUsage>) {
         let machine = self.machine();
@@ -139,15 +139,15 @@ fn new_system() -> Option<System> {
 
 /// A root and what belongs to it; no members when the root is gone.
 #[derive(Debug, PartialEq)]
-struct Tree {
+struct ProcessTree {
     root: u32,
     members: HashSet<u32>,
 }
 
-impl Tree {
-    fn usage(&self, snapshot: &Snapshot, cpu_percent: f64) -> TreeUsage {
+impl ProcessTree {
+    fn usage(&self, snapshot: &ProcessTable, cpu_percent: f64) -> TreeUsage {
         let members = self.members.iter().filter_map(|pid| snapshot.processes.get(pid));
-        let living: Vec<&Process> = members.filter(|process| !process.zombie).collect();
+        let living: Vec<&ProcessUsage> = members.filter(|process| !process.zombie).collect();
         TreeUsage {
             pid: self.root,
             cpu_percent,
@@ -157,8 +157,8 @@ impl Tree {
     }
 }
 
-impl Snapshot {
-    fn trees(&self, roots: &[u32]) -> Vec<Tree> {
+impl ProcessTable {
+    fn trees(&self, roots: &[u32]) -> Vec<ProcessTree> {
         let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
         let mut sessions: HashMap<u32, Vec<u32>> = HashMap::new();
         for (pid, process) in &self.processes {
@@ -168,7 +168,12 @@ impl Snapshot {
         roots.iter().map(|root| self.tree(*root, &children, &sessions)).collect()
     }
 
-    fn tree(&self, root: u32, children: &HashMap<u32, Vec<u32>>, sessions: &HashMap<u32, Vec<u32>>) -> Tree {
+    fn tree(
+        &self,
+        root: u32,
+        children: &HashMap<u32, Vec<u32>>,
+        sessions: &HashMap<u32, Vec<u32>>,
+    ) -> ProcessTree {
         let mut members = HashSet::new();
         let is_there = self.processes.get(&root).is_some_and(|process| !process.zombie);
         let mut open = if is_there { vec![root] } else { Vec::new() };
@@ -180,7 +185,7 @@ impl Snapshot {
                 open.extend(children.get(&pid).into_iter().flatten());
             }
         }
-        Tree { root, members }
+        ProcessTree { root, members }
     }
 }
 
@@ -233,7 +238,7 @@ mod tests {
     }
 
     /// Samples until the tree is as awaited.
-    fn await_tree(sampler: &mut Sampler, root: u32, awaited: impl Fn(&TreeUsage) -> bool) -> TreeUsage {
+    fn await_tree(sampler: &mut UsageSampler, root: u32, awaited: impl Fn(&TreeUsage) -> bool) -> TreeUsage {
         let start = Instant::now();
         loop {
             let tree = sampler.sample(&[root]).1.remove(0);
@@ -245,18 +250,18 @@ mod tests {
         }
     }
 
-    fn process(parent: u32, session: u32) -> Process {
-        Process { parent, session, memory: 10, ..Process::default() }
+    fn process(parent: u32, session: u32) -> ProcessUsage {
+        ProcessUsage { parent, session, memory: 10, ..ProcessUsage::default() }
     }
 
-    fn snapshot_of(processes: &[(u32, Process)]) -> Snapshot {
-        Snapshot { at: Duration::from_secs(100), processes: processes.iter().cloned().collect() }
+    fn snapshot_of(processes: &[(u32, ProcessUsage)]) -> ProcessTable {
+        ProcessTable { at: Duration::from_secs(100), processes: processes.iter().cloned().collect() }
     }
 
     #[test]
     fn a_real_tree_is_counted_with_all_descendants() {
         let shell = Shell::run("sh -c 'sleep 600 & sleep 600 & echo ready; wait' & wait");
-        let tree = await_tree(&mut Sampler::default(), shell.pid(), |tree| tree.processes == 4);
+        let tree = await_tree(&mut UsageSampler::default(), shell.pid(), |tree| tree.processes == 4);
         assert_eq!(tree.pid, shell.pid());
         assert!(tree.memory > 4 * 4096, "{tree:?}");
     }
@@ -264,7 +269,7 @@ mod tests {
     #[test]
     fn a_busy_grandchild_shows_in_its_root() {
         let shell = Shell::run("sh -c 'echo ready; while :; do :; done' & wait");
-        let mut sampler = Sampler::default();
+        let mut sampler = UsageSampler::default();
         sampler.sample(&[shell.pid()]);
         await_tree(&mut sampler, shell.pid(), |tree| tree.cpu_percent > 1.0);
     }
@@ -273,7 +278,7 @@ mod tests {
     fn a_command_that_ended_between_samples_shows_in_the_root_that_waited_for_it() {
         let busy = "(i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done)";
         let mut shell = Shell::run(&format!("echo ready; read go; {busy}; echo done; read end"));
-        let mut sampler = Sampler::default();
+        let mut sampler = UsageSampler::default();
         sampler.sample(&[shell.pid()]);
         shell.child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
         shell.hears("done\n");
@@ -284,7 +289,7 @@ mod tests {
     #[test]
     fn a_root_that_ended_has_no_processes_before_and_after_it_is_waited_for() {
         let mut shell = Shell::run("echo ready");
-        let mut sampler = Sampler::default();
+        let mut sampler = UsageSampler::default();
         let zombie = await_tree(&mut sampler, shell.pid(), |tree| tree.processes == 0);
         assert_eq!(zombie, TreeUsage { pid: shell.pid(), ..TreeUsage::default() });
         shell.child.wait().unwrap();
@@ -294,7 +299,7 @@ mod tests {
     #[test]
     fn unknown_processes_keep_their_place_in_the_answer() {
         let own = std::process::id();
-        let (machine, trees) = Sampler::default().sample(&[u32::MAX, own, 0]);
+        let (machine, trees) = UsageSampler::default().sample(&[u32::MAX, own, 0]);
         let found: Vec<_> = trees.iter().map(|tree| (tree.pid, tree.processes > 0)).collect();
         assert_eq!(found, [(u32::MAX, false), (own, true), (0, false)]);
         assert!(machine.cores > 0 && machine.uptime > 0, "{machine:?}");
@@ -323,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_zombie_in_the_tree_is_no_process_of_it() {
-        let zombie = Process { zombie: true, ..process(5, 1) };
+        let zombie = ProcessUsage { zombie: true, ..process(5, 1) };
         let snapshot = snapshot_of(&[(5, process(1, 1)), (6, zombie)]);
         let usage = snapshot.trees(&[5])[0].usage(&snapshot, 1.5);
         assert_eq!(usage, TreeUsage { pid: 5, cpu_percent: 1.5, memory: 10, processes: 1 });

@@ -9,8 +9,8 @@ use std::{
 };
 
 use adapters::{
-    Act, Adapter, AdapterError, Addressed, Capabilities, ChoiceForm, Identity, Inbox, Incoming, MessageId,
-    Outgoing, Room, Sender, Tone, address, markdown,
+    Adapter, AdapterError, Addressed, Capabilities, ChoiceForm, Identity, Inbox, Incoming, MessageId,
+    Outgoing, PersonAct, Room, Sender, Tone, address, markdown,
 };
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
@@ -75,7 +75,7 @@ impl Messenger {
             id: self.id(),
             room: Room::new(NAME, room),
             sender: Sender { id: PERSON.into(), name: PERSON.into(), is_bot: false },
-            act: Act::Said { text },
+            act: PersonAct::Said { text },
             addressed: Some(addressed),
             shared: false,
             reply_to: None,

@@ -12,9 +12,9 @@ use std::{
 use adapters::Tone;
 use anyhow::{Context as _, bail};
 use bot::{
-    App, Clock, Options, RetryPolicy, commands,
-    commands::command::Registry,
-    config::{Config, access::Access},
+    App, AppOptions, Clock, RetryPolicy, commands,
+    commands::command::CommandRegistry,
+    config::{BotConfig, access::AccessTable},
 };
 use pipeline::Project;
 use tempfile::TempDir;
@@ -126,40 +126,40 @@ impl World {
     }
 
     /// A bot with these commands.
-    pub async fn with_commands(registry: Registry) -> anyhow::Result<Self> {
+    pub async fn with_commands(registry: CommandRegistry) -> anyhow::Result<Self> {
         Self::start(Path::new("claude"), &[], registry).await
     }
 
     async fn start(
         claude: &Path,
         environment: &[(&str, String)],
-        registry: Registry,
+        registry: CommandRegistry,
     ) -> anyhow::Result<Self> {
         let place = Place::new()?;
         place.configure(claude)?;
         let project = Project::open(&place.project())?;
-        let mut loaded = Config::load(&project.dir().join("bot.toml"), |name| std::env::var(name).ok())?;
+        let mut loaded = BotConfig::load(&project.dir().join("bot.toml"), |name| std::env::var(name).ok())?;
         loaded.config.http.port = 0;
         loaded.config.claude.env.extend(place.environment());
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
         loaded.config.claude.env.extend(environment);
         let (messenger, shown) = Messenger::new();
-        let people = adapters::People {
+        let people = adapters::AllowedPeople {
             allowed_users: vec![messenger::PERSON.to_owned()],
-            ..adapters::People::default()
+            ..adapters::AllowedPeople::default()
         }
         .into();
-        let options = Options {
+        let options = AppOptions {
             project,
             loaded,
             adapters: vec![messenger.clone()],
             webhooks: Vec::new(),
-            access: Access::default().with(messenger::NAME, people),
+            access: AccessTable::default().with(messenger::NAME, people),
             clock: Clock::system(),
             retry: RetryPolicy::default(),
             label: None,
             notices: Vec::new(),
-            program: bot::Program::running(),
+            program: bot::RunningProgram::running(),
         };
         let app = App::start_with(options, registry).await?;
         Ok(Self { app, messenger, shown, place })

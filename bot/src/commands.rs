@@ -36,44 +36,44 @@ mod whoami;
 use std::{fmt::Write as _, sync::Arc};
 
 use crate::{
-    commands::command::{CommandError, CommandSpec, Registry},
-    config::access::Role,
+    commands::command::{CommandError, CommandRegistry, CommandSpec},
+    config::access::UserRole,
 };
 
 /// All commands of this build.
-pub fn all() -> Registry {
-    Registry::new(vec![
-        Arc::new(help::Help),
-        Arc::new(status::Status),
-        Arc::new(show::Show),
-        Arc::new(overview::Overview),
-        Arc::new(new::New),
-        Arc::new(start::Start),
-        Arc::new(stop::Stop),
-        Arc::new(assign::Assign),
-        Arc::new(move_story::Move),
-        Arc::new(retry::Retry),
-        Arc::new(review::Accept),
-        Arc::new(review::Reject),
-        Arc::new(delete::Delete),
-        Arc::new(log::Log),
-        Arc::new(htop::Htop),
-        Arc::new(git::Git),
-        Arc::new(queue::Queue),
+pub fn all() -> CommandRegistry {
+    CommandRegistry::new(vec![
+        Arc::new(help::HelpCommand),
+        Arc::new(status::StatusCommand),
+        Arc::new(show::ShowCommand),
+        Arc::new(overview::OverviewCommand),
+        Arc::new(new::NewCommand),
+        Arc::new(start::StartCommand),
+        Arc::new(stop::StopCommand),
+        Arc::new(assign::AssignCommand),
+        Arc::new(move_story::MoveCommand),
+        Arc::new(retry::RetryCommand),
+        Arc::new(review::AcceptCommand),
+        Arc::new(review::RejectCommand),
+        Arc::new(delete::DeleteCommand),
+        Arc::new(log::LogCommand),
+        Arc::new(htop::HtopCommand),
+        Arc::new(git::GitCommand),
+        Arc::new(queue::QueueCommand),
         Arc::new(allow::ALLOW),
         Arc::new(allow::DENY),
         Arc::new(allow::ALWAYS),
-        Arc::new(rules::Rules),
-        Arc::new(model::Model),
-        Arc::new(verbosity::Verbosity),
-        Arc::new(ambient::Ambient),
-        Arc::new(reset::Reset),
-        Arc::new(cost::Cost),
-        Arc::new(whoami::Whoami),
-        Arc::new(version::Version),
-        Arc::new(doctor::Doctor),
-        Arc::new(restart::Rebuild),
-        Arc::new(restart::Restart),
+        Arc::new(rules::RulesCommand),
+        Arc::new(model::ModelCommand),
+        Arc::new(verbosity::VerbosityCommand),
+        Arc::new(ambient::AmbientCommand),
+        Arc::new(reset::ResetCommand),
+        Arc::new(cost::CostCommand),
+        Arc::new(whoami::WhoamiCommand),
+        Arc::new(version::VersionCommand),
+        Arc::new(doctor::DoctorCommand),
+        Arc::new(restart::RebuildCommand),
+        Arc::new(restart::RestartCommand),
     ])
 }
 
@@ -85,7 +85,7 @@ const PLAIN: CommandSpec = CommandSpec {
     summary: "",
     details: "",
     examples: &[],
-    role: Role::User,
+    role: UserRole::User,
     takes_text: false,
     begins: None,
     immediate: true,
@@ -100,7 +100,7 @@ fn no_args(args: &str, spec: &CommandSpec) -> Result<(), CommandError> {
 }
 
 /// The reference page `docs/commands.md`; a test keeps the file current.
-pub fn reference(registry: &Registry) -> String {
+pub fn reference(registry: &CommandRegistry) -> String {
     let mut page = String::from(
         "# Commands\n\nGenerated from the registry by `storkit docs > docs/commands.md`; do not edit.\n\n\
          A command begins a message that is meant for the bot: `!status`, `Timmy status`, or just `status` in a \

@@ -13,17 +13,17 @@ use std::{
 
 use adapters::{AdapterError, Room, matrix, slack, whatsapp};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-pub use settings::duration::Span;
+pub use settings::duration::ConfigDuration;
 use settings::{
     atomic,
-    keys::{self, Misfit, dotted_keys},
+    keys::{self, KeyError, dotted_keys},
 };
 use toml::Table;
 
 /// The settings of one bot. Every key has a default, so that no file at all is a valid file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Config {
+pub struct BotConfig {
     /// How people call the bot; part of every prompt.
     pub display_name: String,
     /// What a command may begin with.
@@ -31,23 +31,23 @@ pub struct Config {
     /// How many messages of a room's recent talk go along with a prompt.
     pub history_size: usize,
     /// Messages older than this on arrival are not acted on.
-    pub catch_up: Span,
+    pub catch_up: ConfigDuration,
     /// Rooms (`adapter:id`) in which every message counts as addressed.
     pub ambient_rooms: Vec<String>,
     /// How much of a turn's progress rooms show: 0, 1 or 2.
     pub verbosity: u8,
     /// The agents' program.
-    pub claude: Claude,
+    pub claude: ClaudeSection,
     /// The loopback listener.
-    pub http: Http,
+    pub http: HttpSection,
     /// The terminal.
     pub console: ConsoleSection,
     /// Matrix, where the file has the section.
-    pub matrix: Option<matrix::Config>,
+    pub matrix: Option<matrix::MatrixConfig>,
     /// Slack, where the file has the section.
-    pub slack: Option<slack::Config>,
+    pub slack: Option<slack::SlackConfig>,
     /// WhatsApp, where the file has the section.
-    pub whatsapp: Option<whatsapp::Config>,
+    pub whatsapp: Option<whatsapp::WhatsAppConfig>,
     /// Stories and agents.
     pub pipeline: PipelineSection,
 }
@@ -55,18 +55,18 @@ pub struct Config {
 /// `[claude]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Claude {
+pub struct ClaudeSection {
     /// Program, or program and arguments.
     #[serde(deserialize_with = "string_or_list")]
     pub command: Vec<String>,
     /// Model; empty for the CLI's default.
     pub model: String,
     /// A turn without output for so long is ended; waiting for a person does not count. 0 waits for ever.
-    pub turn_timeout: Span,
+    pub turn_timeout: ConfigDuration,
     /// A permission question is denied after this; 0 waits for ever.
-    pub permission_timeout: Span,
+    pub permission_timeout: ConfigDuration,
     /// A live session without work is closed after this.
-    pub idle_timeout: Span,
+    pub idle_timeout: ConfigDuration,
     /// Let the project's own settings, hooks and MCP servers take effect. Only for repositories you trust.
     pub trust_project_settings: bool,
     /// Extra environment of the CLI.
@@ -76,7 +76,7 @@ pub struct Claude {
 /// `[http]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Http {
+pub struct HttpSection {
     /// Port on 127.0.0.1 for MCP, health and metrics; 0 takes a free one.
     pub port: u16,
     /// Address and port of the public listener, which serves webhooks and nothing else; empty for none.
@@ -110,17 +110,17 @@ impl PipelineSection {
     }
 }
 
-impl Default for Config {
+impl Default for BotConfig {
     fn default() -> Self {
         Self {
             display_name: "Timmy".into(),
             prefixes: vec!["!".into()],
             history_size: 20,
-            catch_up: Span::minutes(10),
+            catch_up: ConfigDuration::minutes(10),
             ambient_rooms: Vec::new(),
             verbosity: 1,
-            claude: Claude::default(),
-            http: Http::default(),
+            claude: ClaudeSection::default(),
+            http: HttpSection::default(),
             console: ConsoleSection::default(),
             matrix: None,
             slack: None,
@@ -130,21 +130,21 @@ impl Default for Config {
     }
 }
 
-impl Default for Claude {
+impl Default for ClaudeSection {
     fn default() -> Self {
         Self {
             command: vec!["claude".into()],
             model: String::new(),
-            turn_timeout: Span::minutes(15),
-            permission_timeout: Span::minutes(5),
-            idle_timeout: Span::minutes(10),
+            turn_timeout: ConfigDuration::minutes(15),
+            permission_timeout: ConfigDuration::minutes(5),
+            idle_timeout: ConfigDuration::minutes(10),
             trust_project_settings: false,
             env: BTreeMap::new(),
         }
     }
 }
 
-impl Default for Http {
+impl Default for HttpSection {
     fn default() -> Self {
         Self { port: 3001, webhook_listen: String::new() }
     }
@@ -159,13 +159,13 @@ impl Default for ConsoleSection {
 fn string_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Form {
+    enum CommandForm {
         One(String),
         List(Vec<String>),
     }
-    let list = match Form::deserialize(deserializer)? {
-        Form::One(program) => vec![program],
-        Form::List(list) => list,
+    let list = match CommandForm::deserialize(deserializer)? {
+        CommandForm::One(program) => vec![program],
+        CommandForm::List(list) => list,
     };
     match list.first() {
         Some(program) if !program.trim().is_empty() => Ok(list),
@@ -177,9 +177,9 @@ fn string_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
 
 /// A configuration, and what of the environment went into it.
 #[derive(Clone, Debug, Default)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The settings.
-    pub config: Config,
+    pub config: BotConfig,
     /// Environment variables that `${VAR}` named, and [`USUAL_SECRETS`]: the bot's secrets, kept from the agents.
     pub secret_env: Vec<String>,
     /// The file, whether it exists or not.
@@ -252,9 +252,9 @@ fn suggest(nearest: &Option<String>) -> String {
     nearest.as_ref().map(|key| format!(" (did you mean `{key}`?)")).unwrap_or_default()
 }
 
-impl Config {
+impl BotConfig {
     /// Reads the file; a missing one gives the defaults. `lookup` reads the environment.
-    pub fn load(path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<Loaded, ConfigError> {
+    pub fn load(path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<LoadedConfig, ConfigError> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -267,18 +267,18 @@ impl Config {
         text: &str,
         path: &Path,
         lookup: impl Fn(&str) -> Option<String>,
-    ) -> Result<Loaded, ConfigError> {
+    ) -> Result<LoadedConfig, ConfigError> {
         let mut table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
             path: path.into(),
             why: error.to_string(),
         })?;
         check_keys(&table, path)?;
-        let misfit = |Misfit { key, why }| ConfigError::Value { path: path.into(), key, why };
+        let misfit = |KeyError { key, why }| ConfigError::Value { path: path.into(), key, why };
         let mut secret_env = keys::expand(&mut table, &lookup).map_err(misfit)?;
         secret_env.extend(USUAL_SECRETS.map(String::from));
         let config: Self = keys::deserialize(table).map_err(misfit)?;
         config.check(path)?;
-        Ok(Loaded { config, secret_env, path: path.into(), fingerprint: fingerprint(text) })
+        Ok(LoadedConfig { config, secret_env, path: path.into(), fingerprint: fingerprint(text) })
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
@@ -313,9 +313,9 @@ impl Config {
     /// What each messenger finds wrong in its own section.
     fn check_messengers(&self, path: &Path) -> Result<(), ConfigError> {
         let checked = [
-            self.matrix.as_ref().map(matrix::Config::check),
-            self.slack.as_ref().map(slack::Config::check),
-            self.whatsapp.as_ref().map(whatsapp::Config::check),
+            self.matrix.as_ref().map(matrix::MatrixConfig::check),
+            self.slack.as_ref().map(slack::SlackConfig::check),
+            self.whatsapp.as_ref().map(whatsapp::WhatsAppConfig::check),
         ];
         match checked.into_iter().flatten().find_map(Result::err) {
             None => Ok(()),
@@ -340,11 +340,11 @@ fn check_keys(table: &Table, path: &Path) -> Result<(), ConfigError> {
 
 /// Every key there is, read off the defaults, so that it cannot fall out of step with the struct.
 pub fn known_keys() -> Vec<String> {
-    let all = Config {
-        matrix: Some(matrix::Config::default()),
-        slack: Some(slack::Config::default()),
-        whatsapp: Some(whatsapp::Config::default()),
-        ..Config::default()
+    let all = BotConfig {
+        matrix: Some(matrix::MatrixConfig::default()),
+        slack: Some(slack::SlackConfig::default()),
+        whatsapp: Some(whatsapp::WhatsAppConfig::default()),
+        ..BotConfig::default()
     };
     let table = Table::try_from(all).expect("the defaults are plain data");
     dotted_keys(&table)
@@ -378,8 +378,8 @@ pub fn write_ambient_rooms(path: &Path, rooms: &[String]) -> anyhow::Result<()> 
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Loaded, ConfigError> {
-        Config::parse(text, Path::new("bot.toml"), |name| (name == "TOKEN").then(|| "s3cret".to_owned()))
+    fn parse(text: &str) -> Result<LoadedConfig, ConfigError> {
+        BotConfig::parse(text, Path::new("bot.toml"), |name| (name == "TOKEN").then(|| "s3cret".to_owned()))
     }
 
     fn sentence(text: &str) -> String {
@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn no_file_is_a_valid_file() {
         let dir = tempfile::tempdir().unwrap();
-        let loaded = Config::load(&dir.path().join("bot.toml"), |_| None).unwrap();
+        let loaded = BotConfig::load(&dir.path().join("bot.toml"), |_| None).unwrap();
         assert_eq!(loaded.config.display_name, "Timmy");
         assert_eq!(loaded.config.http.port, 3001);
     }

@@ -18,7 +18,7 @@ use axum::{
     routing::get,
 };
 pub use operator::OperatorAccess;
-pub use runs::{Run, RunGuard, Runs};
+pub use runs::{McpRun, McpRuns, RunGuard};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -30,7 +30,7 @@ pub async fn bind(port: u16) -> io::Result<TcpListener> {
 }
 
 /// Serves until the bot stops.
-pub async fn serve(listener: TcpListener, services: Arc<Services>, runs: Runs) {
+pub async fn serve(listener: TcpListener, services: Arc<Services>, runs: McpRuns) {
     let stop = services.stop.clone();
     let mcp = Router::new()
         .route_service("/mcp", mcp::service(services.clone()))
@@ -74,7 +74,7 @@ fn is_loopback(authority: &str) -> bool {
 }
 
 /// Each run has a token of its own, and with it the rooms its questions go to.
-async fn authorize(State(runs): State<Runs>, mut request: Request, next: Next) -> Response {
+async fn authorize(State(runs): State<McpRuns>, mut request: Request, next: Next) -> Response {
     match bearer(request.headers()).and_then(|token| runs.find(token)) {
         Some(run) => {
             request.extensions_mut().insert(run);

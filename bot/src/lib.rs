@@ -14,8 +14,8 @@ mod store;
 pub use chat::{AgentEntry, room::RetryPolicy, services::Services};
 pub use clock::Clock;
 pub use program::{
-    app::{App, Options, StartError},
+    app::{App, AppOptions, StartError},
     lock::LockError,
-    restart::Program,
+    restart::RunningProgram,
 };
 pub use settings::duration;

@@ -7,7 +7,7 @@ use prometheus_client::{
 };
 
 /// The bot's counters; a registry of its own, so that tests can run many bots in one process.
-pub struct Metrics {
+pub struct BotMetrics {
     registry: Registry,
     /// Messages that reached the bot.
     pub messages: Counter,
@@ -25,7 +25,7 @@ pub struct Metrics {
     pub questions: Gauge,
 }
 
-impl Default for Metrics {
+impl Default for BotMetrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("storkit");
         let mut counter = |name: &str, help: &str| {
@@ -45,7 +45,7 @@ impl Default for Metrics {
     }
 }
 
-impl Metrics {
+impl BotMetrics {
     /// The text that Prometheus reads.
     pub fn text(&self) -> String {
         let mut text = String::new();

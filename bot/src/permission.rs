@@ -11,22 +11,24 @@ use std::{
 
 use adapters::{MessageId, Room};
 use agents::claude::PermissionAnswer;
-pub use question::{Answer, Kind, OpenQuestion, Outcome, Person, Question, QuestionId, Selection};
+pub use question::{
+    AnswerKind, ModelQuestion, OpenQuestion, Person, PersonAnswer, Question, QuestionId, QuestionOutcome,
+};
 pub use rule::RuleScope;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
 use crate::{
-    chat::rooms::{RoomInput, Rooms},
+    chat::rooms::{RoomDirectory, RoomInput},
     clock::Clock,
     replies,
-    store::{AuditEntry, LeftQuestion, Rule, Store},
+    store::{AuditEntry, LeftQuestion, StandingRule, Store},
 };
 
 /// A tool call that needs a decision.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct PermissionAsk {
     /// Where it is asked. Empty: nobody can be asked, and the answer is no.
     pub rooms: Vec<Room>,
     /// For whom the agent works, in words.
@@ -41,7 +43,7 @@ pub struct Ask {
 
 /// Why an answer changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum AnswerRefused {
     /// There is no open question of that number (any more).
     NotOpen(QuestionId),
     /// The question was not asked in this room.
@@ -57,25 +59,25 @@ pub enum Refused {
 pub struct PermissionBroker {
     store: Store,
     clock: Clock,
-    rooms: Rooms,
-    pending: Arc<Mutex<HashMap<QuestionId, Pending>>>,
+    rooms: RoomDirectory,
+    pending: Arc<Mutex<HashMap<QuestionId, PendingQuestion>>>,
 }
 
-struct Pending {
+struct PendingQuestion {
     question: Arc<Question>,
-    decided: oneshot::Sender<Outcome>,
+    decided: oneshot::Sender<QuestionOutcome>,
     unreachable: HashSet<Room>,
 }
 
 impl PermissionBroker {
     /// A broker that shows its questions through `rooms`.
-    pub fn new(store: Store, clock: Clock, rooms: Rooms) -> Self {
+    pub fn new(store: Store, clock: Clock, rooms: RoomDirectory) -> Self {
         Self { store, clock, rooms, pending: Arc::default() }
     }
 
     /// Decides a call: by rule, by a person, by the deadline. Dropping the future withdraws the question.
     /// Every path ends in an audit entry and an answer that the CLI accepts.
-    pub async fn ask(&self, ask: Ask) -> PermissionAnswer {
+    pub async fn ask(&self, ask: PermissionAsk) -> PermissionAnswer {
         let outcome = match self.decided_without_asking(&ask) {
             Some(outcome) => {
                 self.log_error(self.store.audit(&entry(&ask, None, &outcome), self.clock.now()));
@@ -86,27 +88,27 @@ impl PermissionBroker {
         outcome.into_answer(&ask.tool, ask.input)
     }
 
-    fn decided_without_asking(&self, ask: &Ask) -> Option<Outcome> {
+    fn decided_without_asking(&self, ask: &PermissionAsk) -> Option<QuestionOutcome> {
         match self.store.rules() {
             Ok(rules) => {
                 if let Some(rule) = rules.iter().find(|rule| rule.scope.covers(&ask.tool, &ask.input)) {
-                    return Some(Outcome::ByRule { rule: rule.id });
+                    return Some(QuestionOutcome::ByRule { rule: rule.id });
                 }
             }
             Err(error) => tracing::error!(%error, "the rules cannot be read; a person is asked"),
         }
-        ask.rooms.is_empty().then_some(Outcome::Unreachable)
+        ask.rooms.is_empty().then_some(QuestionOutcome::Unreachable)
     }
 
-    async fn ask_people(&self, ask: &Ask) -> Outcome {
+    async fn ask_people(&self, ask: &PermissionAsk) -> QuestionOutcome {
         let (question, decision) = match self.open(ask) {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::error!(%error, tool = ask.tool, "a question could not be stored and is denied");
-                return Outcome::Withdrawn { why: replies::STATE_FAILED.into() };
+                return QuestionOutcome::Withdrawn { why: replies::STATE_FAILED.into() };
             }
         };
-        let mut guard = Withdraw { broker: self, question: question.clone(), done: false };
+        let mut guard = WithdrawOnDrop { broker: self, question: question.clone(), done: false };
         for room in &question.rooms {
             if !self.rooms.post(room, RoomInput::Question(question.clone())) {
                 self.undeliverable(question.id, room);
@@ -119,15 +121,18 @@ impl PermissionBroker {
             }
         };
         let outcome = tokio::select! {
-            decided = decision => decided.unwrap_or_else(|_| Outcome::Withdrawn { why: replies::SHUTTING_DOWN.into() }),
-            () = deadline => Outcome::TimedOut,
+            decided = decision => decided.unwrap_or_else(|_| QuestionOutcome::Withdrawn { why: replies::SHUTTING_DOWN.into() }),
+            () = deadline => QuestionOutcome::TimedOut,
         };
         guard.done = true;
         self.close(&question, &outcome);
         outcome
     }
 
-    fn open(&self, ask: &Ask) -> anyhow::Result<(Arc<Question>, oneshot::Receiver<Outcome>)> {
+    fn open(
+        &self,
+        ask: &PermissionAsk,
+    ) -> anyhow::Result<(Arc<Question>, oneshot::Receiver<QuestionOutcome>)> {
         let body = OpenQuestion {
             rooms: ask.rooms.iter().map(Room::to_string).collect(),
             asked_for: ask.asked_for.clone(),
@@ -137,12 +142,12 @@ impl PermissionBroker {
         let id = QuestionId(self.store.open_question(&body)?);
         let question = Arc::new(Question::new(id, ask, self.clock.now()));
         let (decided, decision) = oneshot::channel();
-        let pending = Pending { question: question.clone(), decided, unreachable: HashSet::new() };
+        let pending = PendingQuestion { question: question.clone(), decided, unreachable: HashSet::new() };
         self.pending().insert(id, pending);
         Ok((question, decision))
     }
 
-    fn close(&self, question: &Arc<Question>, outcome: &Outcome) {
+    fn close(&self, question: &Arc<Question>, outcome: &QuestionOutcome) {
         self.pending().remove(&question.id);
         let entry = entry_of(question, outcome);
         self.log_error(self.store.close_question(question.id.0, &entry, self.clock.now()));
@@ -152,33 +157,39 @@ impl PermissionBroker {
     }
 
     /// A person's answer, already checked for the right to give one. The first valid one wins.
-    pub fn answer(&self, id: QuestionId, room: &Room, by: &Person, answer: Answer) -> Result<(), Refused> {
+    pub fn answer(
+        &self,
+        id: QuestionId,
+        room: &Room,
+        by: &Person,
+        answer: PersonAnswer,
+    ) -> Result<(), AnswerRefused> {
         let mut pending = self.pending();
-        let open = pending.get(&id).ok_or(Refused::NotOpen(id))?;
+        let open = pending.get(&id).ok_or(AnswerRefused::NotOpen(id))?;
         if !open.question.rooms.contains(room) {
-            return Err(Refused::NotHere(id));
+            return Err(AnswerRefused::NotHere(id));
         }
         let outcome = open.question.outcome_of(answer, by)?;
-        if let Outcome::Always { scope, .. } = &outcome {
+        if let QuestionOutcome::Always { scope, .. } = &outcome {
             self.log_error(self.store.add_rule(scope, &by.id, self.clock.now()));
         }
         let decided = pending.remove(&id).map(|pending| pending.decided);
         drop(pending);
         // The waiter may have met its deadline in this instant; then that stands.
-        decided.and_then(|decided| decided.send(outcome).ok()).ok_or(Refused::NotOpen(id))
+        decided.and_then(|decided| decided.send(outcome).ok()).ok_or(AnswerRefused::NotOpen(id))
     }
 
     /// Closes a question without an answer: end of turn, stop, shutdown, the CLI's own cancel.
     pub fn withdraw(&self, id: QuestionId, why: &str) {
         if let Some(pending) = self.pending().remove(&id) {
-            let _ = pending.decided.send(Outcome::Withdrawn { why: why.into() });
+            let _ = pending.decided.send(QuestionOutcome::Withdrawn { why: why.into() });
         }
     }
 
     /// Closes every question; for the shutdown.
     pub fn withdraw_all(&self, why: &str) {
         for (_, pending) in self.pending().drain() {
-            let _ = pending.decided.send(Outcome::Withdrawn { why: why.into() });
+            let _ = pending.decided.send(QuestionOutcome::Withdrawn { why: why.into() });
         }
     }
 
@@ -190,7 +201,7 @@ impl PermissionBroker {
         if pending.question.rooms.iter().all(|room| pending.unreachable.contains(room))
             && let Some(pending) = all.remove(&id)
         {
-            let _ = pending.decided.send(Outcome::Unreachable);
+            let _ = pending.decided.send(QuestionOutcome::Unreachable);
         }
     }
 
@@ -217,7 +228,7 @@ impl PermissionBroker {
             tracing::error!(%error, "open questions cannot be read");
             Vec::new()
         });
-        let outcome = Outcome::Withdrawn { why: replies::BOT_RESTARTED.into() };
+        let outcome = QuestionOutcome::Withdrawn { why: replies::BOT_RESTARTED.into() };
         for LeftQuestion { id, question, .. } in &left {
             let entry = AuditEntry {
                 question: Some(*id),
@@ -234,7 +245,7 @@ impl PermissionBroker {
     }
 
     /// The standing rules.
-    pub fn rules(&self) -> anyhow::Result<Vec<Rule>> {
+    pub fn rules(&self) -> anyhow::Result<Vec<StandingRule>> {
         Ok(self.store.rules()?)
     }
 
@@ -243,7 +254,7 @@ impl PermissionBroker {
         Ok(self.store.revoke_rule(id)?)
     }
 
-    fn pending(&self) -> MutexGuard<'_, HashMap<QuestionId, Pending>> {
+    fn pending(&self) -> MutexGuard<'_, HashMap<QuestionId, PendingQuestion>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -255,21 +266,22 @@ impl PermissionBroker {
 }
 
 /// Withdraws the question when whoever asked goes away (a cut MCP connection, an ended run).
-struct Withdraw<'a> {
+struct WithdrawOnDrop<'a> {
     broker: &'a PermissionBroker,
     question: Arc<Question>,
     done: bool,
 }
 
-impl Drop for Withdraw<'_> {
+impl Drop for WithdrawOnDrop<'_> {
     fn drop(&mut self) {
         if !self.done {
-            self.broker.close(&self.question, &Outcome::Withdrawn { why: replies::AGENT_GONE.into() });
+            self.broker
+                .close(&self.question, &QuestionOutcome::Withdrawn { why: replies::AGENT_GONE.into() });
         }
     }
 }
 
-fn entry(ask: &Ask, question: Option<i64>, outcome: &Outcome) -> AuditEntry {
+fn entry(ask: &PermissionAsk, question: Option<i64>, outcome: &QuestionOutcome) -> AuditEntry {
     AuditEntry {
         question,
         tool: ask.tool.clone(),
@@ -281,7 +293,7 @@ fn entry(ask: &Ask, question: Option<i64>, outcome: &Outcome) -> AuditEntry {
     }
 }
 
-fn entry_of(question: &Question, outcome: &Outcome) -> AuditEntry {
+fn entry_of(question: &Question, outcome: &QuestionOutcome) -> AuditEntry {
     AuditEntry {
         question: Some(question.id.0),
         tool: question.tool.clone(),

@@ -5,14 +5,14 @@ mod question;
 use std::time::{Duration, SystemTime};
 
 use adapters::{
-    Act, Incoming,
+    Incoming, PersonAct,
     markdown::{code_block, code_span, inert},
 };
-use agents::claude::{Exit, ProcessError, SessionId, TESTED_VERSION, TurnEnd};
+use agents::claude::{ProcessError, ProcessExit, SessionId, TESTED_VERSION, TurnEnd};
 pub use question::*;
 use settings::duration::human;
 
-use crate::{commands::command::CommandSpec, config::Config, permission::Person, store::QueuedPrompt};
+use crate::{commands::command::CommandSpec, config::BotConfig, permission::Person, store::QueuedPrompt};
 
 // --- constants ---
 
@@ -202,8 +202,8 @@ pub fn skipped(prompt: &QueuedPrompt, age: Duration) -> String {
 /// A message that came late.
 pub fn too_old(incoming: &Incoming, age: Duration) -> String {
     let what = match &incoming.act {
-        Act::Said { text } => code_span(&shorten(text, 60)),
-        Act::Chose { .. } | Act::Redacted { .. } => "a click".into(),
+        PersonAct::Said { text } => code_span(&shorten(text, 60)),
+        PersonAct::Chose { .. } | PersonAct::Redacted { .. } => "a click".into(),
     };
     format!(
         "I was away. {what} from {} is {} old and was not run. Send it again if you still want it.",
@@ -298,7 +298,7 @@ pub fn turn_failed(end: &TurnEnd) -> String {
 }
 
 /// Silence for too long.
-pub fn turn_timed_out(config: &Config) -> String {
+pub fn turn_timed_out(config: &BotConfig) -> String {
     format!(
         "Claude Code said nothing for {}, so I ended it. The session is kept: your next message resumes it.",
         human(config.claude.turn_timeout.0)
@@ -306,7 +306,7 @@ pub fn turn_timed_out(config: &Config) -> String {
 }
 
 /// The process went in the middle of a turn.
-pub fn process_died(exit: &Exit) -> String {
+pub fn process_died(exit: &ProcessExit) -> String {
     let how = match (exit.code, exit.signal) {
         (Some(code), _) => format!(" with code {code}"),
         (None, Some(signal)) => format!(" by signal {signal}"),
@@ -321,7 +321,7 @@ pub fn process_died(exit: &Exit) -> String {
 }
 
 /// No process at all.
-pub fn no_process(error: &ProcessError, config: &Config) -> String {
+pub fn no_process(error: &ProcessError, config: &BotConfig) -> String {
     match error {
         ProcessError::NotFound { program } => claude_missing(program),
         ProcessError::Io { .. } | ProcessError::Gone => {

@@ -12,7 +12,7 @@ use std::{
 use adapters::{MessageId, Room};
 use agents::claude::SessionId;
 pub use open::OpenError;
-pub use records::{AuditEntry, CostEntry, CostRow, LeftQuestion, QueuedPrompt, Rule, Talk};
+pub use records::{AuditEntry, CostEntry, CostRow, LeftQuestion, OverheardTalk, QueuedPrompt, StandingRule};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// How long a message id is remembered: WhatsApp redelivers for 7 days.
@@ -196,7 +196,7 @@ impl Store {
     // --- recent talk ---
 
     /// Keeps what was said without being meant for the bot; at most `limit` messages a room.
-    pub fn overhear(&self, room: &Room, talk: &Talk, limit: usize) -> StoreResult<()> {
+    pub fn overhear(&self, room: &Room, talk: &OverheardTalk, limit: usize) -> StoreResult<()> {
         let connection = self.lock();
         connection
             .prepare_cached("INSERT INTO talk (room, who, text) VALUES (?1, ?2, ?3)")?
@@ -211,14 +211,14 @@ impl Store {
     }
 
     /// Takes the room's talk since the last prompt, oldest first.
-    pub fn take_talk(&self, room: &Room) -> StoreResult<Vec<Talk>> {
+    pub fn take_talk(&self, room: &Room) -> StoreResult<Vec<OverheardTalk>> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         let talk = {
             let mut statement =
                 transaction.prepare_cached("DELETE FROM talk WHERE room = ?1 RETURNING id, who, text")?;
             let rows = statement.query_map([room.to_string()], |row| {
-                Ok((row.get::<_, i64>(0)?, Talk { who: row.get(1)?, text: row.get(2)? }))
+                Ok((row.get::<_, i64>(0)?, OverheardTalk { who: row.get(1)?, text: row.get(2)? }))
             })?;
             let mut talk = rows.collect::<StoreResult<Vec<_>>>()?;
             talk.sort_by_key(|(id, _)| *id);
@@ -296,7 +296,7 @@ mod tests {
         let session = SessionId::new("s1");
         store.set_session(&room(), &session, SystemTime::now()).unwrap();
         for n in 0..50 {
-            store.overhear(&room(), &Talk { who: "ann".into(), text: n.to_string() }, 3).unwrap();
+            store.overhear(&room(), &OverheardTalk { who: "ann".into(), text: n.to_string() }, 3).unwrap();
         }
         let talk: Vec<_> = store.take_talk(&room()).unwrap().into_iter().map(|talk| talk.text).collect();
         assert_eq!(talk, ["47", "48", "49"]);

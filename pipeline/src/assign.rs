@@ -42,7 +42,7 @@ pub struct Assignment {
 
 /// Why nobody is to work on a story now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hold {
+pub enum HoldReason {
     /// Its stage has no work.
     Stage(Stage),
     /// Somebody works on it.
@@ -61,7 +61,7 @@ pub enum Hold {
     InMergeQueue,
 }
 
-impl fmt::Display for Hold {
+impl fmt::Display for HoldReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stage(stage) => write!(f, "nobody works on stories in {stage}"),
@@ -80,30 +80,30 @@ impl fmt::Display for Hold {
 }
 
 /// The role that a story waits for, or why it does not wait.
-pub fn waits_for(story: &Story, situation: &Situation<'_>, slots: &[Slot]) -> Result<Role, Hold> {
+pub fn waits_for(story: &Story, situation: &Situation<'_>, slots: &[Slot]) -> Result<Role, HoldReason> {
     let id = story.file.id;
-    let role = story.stage.role().ok_or(Hold::Stage(story.stage))?;
+    let role = story.stage.role().ok_or(HoldReason::Stage(story.stage))?;
     if slots.iter().any(|slot| slot.busy_with == Some(id)) {
-        return Err(Hold::InWork);
+        return Err(HoldReason::InWork);
     }
     if story.front.merge_failure.is_some() {
-        return Err(Hold::MergeFailure);
+        return Err(HoldReason::MergeFailure);
     }
     if let Some(why) = &story.front.blocked {
-        return Err(Hold::Blocked(why.clone()));
+        return Err(HoldReason::Blocked(why.clone()));
     }
     let unmet = unmet(story, situation.stories);
     if !unmet.is_empty() {
-        return Err(Hold::DependsOn(unmet));
+        return Err(HoldReason::DependsOn(unmet));
     }
     if story.stage == Stage::Qa && story.front.manual_qa {
-        return Err(Hold::ForPerson);
+        return Err(HoldReason::ForPerson);
     }
     if story.stage == Stage::Merge && !situation.conflicts.contains(&id) {
-        return Err(Hold::InMergeQueue);
+        return Err(HoldReason::InMergeQueue);
     }
     if story.front.retry_count >= situation.max_retries {
-        return Err(Hold::OutOfRetries);
+        return Err(HoldReason::OutOfRetries);
     }
     Ok(role)
 }
@@ -153,11 +153,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::story::{FileName, FrontMatter, Kind};
+    use crate::story::{FileName, FrontMatter, StoryKind};
 
     fn story(id: u32, stage: Stage) -> Story {
         Story {
-            file: FileName { id: StoryId(id), kind: Kind::Story, slug: "x".into() },
+            file: FileName { id: StoryId(id), kind: StoryKind::Story, slug: "x".into() },
             stage,
             since: std::time::SystemTime::UNIX_EPOCH,
             front: FrontMatter::default(),
@@ -249,7 +249,7 @@ mod tests {
         let stories = stories.map(Arc::new);
         let conflicts = BTreeSet::new();
         let situation = Situation { stories: &stories, conflicts: &conflicts, max_retries: 3 };
-        assert_eq!(waits_for(&dependent, &situation, &[]), Err(Hold::DependsOn(vec![StoryId(5)])));
+        assert_eq!(waits_for(&dependent, &situation, &[]), Err(HoldReason::DependsOn(vec![StoryId(5)])));
     }
 
     #[test]

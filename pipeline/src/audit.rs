@@ -10,14 +10,14 @@ use git2::{BranchType, Commit, ErrorCode, Oid, Repository};
 
 use crate::{
     Project,
-    merge::{Journal, MergeError, Place, Proof, Trailers, diff_stat, merges, trailers},
+    merge::{MergeError, MergeJournal, MergePaths, MergeProof, MergeTrailers, diff_stat, merges, trailers},
     stage::Stage,
     story::{FileName, StoryId},
 };
 
 /// Something that is not as it has to be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Finding {
+pub enum AuditFinding {
     /// A story says it is done, and no commit on base merged it.
     DoneWithoutMerge(StoryId),
     /// A story is merged by storkit, and its proof is gone.
@@ -65,7 +65,7 @@ pub enum Finding {
     },
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for AuditFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DoneWithoutMerge(story) => {
@@ -110,12 +110,12 @@ fn paths(paths: &[PathBuf]) -> String {
 
 /// Looks at everything; changes nothing. `base` is the branch that stories merge to. Sorted. Blocks: some 10 us a
 /// commit of base.
-pub fn audit(project: &Project, base: &str) -> Result<Vec<Finding>, MergeError> {
-    let place = Place::of(project)?;
+pub fn audit(project: &Project, base: &str) -> Result<Vec<AuditFinding>, MergeError> {
+    let place = MergePaths::of(project)?;
     let repository = place.repository()?;
     let on_base = merges(&repository, base)?;
     let files = story_files(&place);
-    let view = View { place: &place, repository: &repository, base, on_base: &on_base, files: &files };
+    let view = AuditView { place: &place, repository: &repository, base, on_base: &on_base, files: &files };
     let mut findings = view.stories()?;
     findings.extend(view.merged_twice());
     findings.extend(view.left_lying()?);
@@ -124,7 +124,7 @@ pub fn audit(project: &Project, base: &str) -> Result<Vec<Finding>, MergeError> 
 }
 
 /// All story files by story, as `.storkit/work/STAGE/FILE`.
-fn story_files(place: &Place) -> BTreeMap<StoryId, Vec<(Stage, PathBuf)>> {
+fn story_files(place: &MergePaths) -> BTreeMap<StoryId, Vec<(Stage, PathBuf)>> {
     let mut files: BTreeMap<StoryId, Vec<(Stage, PathBuf)>> = BTreeMap::new();
     for stage in Stage::ALL {
         let folder = Path::new(".storkit/work").join(stage.dir());
@@ -137,51 +137,51 @@ fn story_files(place: &Place) -> BTreeMap<StoryId, Vec<(Stage, PathBuf)>> {
     files
 }
 
-struct View<'a> {
-    place: &'a Place,
+struct AuditView<'a> {
+    place: &'a MergePaths,
     repository: &'a Repository,
     base: &'a str,
     on_base: &'a [(StoryId, Oid)],
     files: &'a BTreeMap<StoryId, Vec<(Stage, PathBuf)>>,
 }
 
-impl View<'_> {
-    fn stories(&self) -> Result<Vec<Finding>, MergeError> {
+impl AuditView<'_> {
+    fn stories(&self) -> Result<Vec<AuditFinding>, MergeError> {
         let mut findings = Vec::new();
         for (story, files) in self.files {
             if let [(stage, _)] = files[..] {
                 findings.extend(self.story(*story, stage)?);
             } else {
                 let files = files.iter().map(|(_, path)| path.clone()).collect();
-                findings.push(Finding::InTwoPlaces { story: *story, files });
+                findings.push(AuditFinding::InTwoPlaces { story: *story, files });
             }
         }
         Ok(findings)
     }
 
-    fn story(&self, story: StoryId, stage: Stage) -> Result<Option<Finding>, MergeError> {
+    fn story(&self, story: StoryId, stage: Stage) -> Result<Option<AuditFinding>, MergeError> {
         let merge = self.on_base.iter().find(|(other, _)| *other == story).map(|(_, commit)| *commit);
         if !matches!(stage, Stage::Done | Stage::Archived) {
-            return Ok(merge.map(|_| Finding::MergedNotDone { story, stage }));
+            return Ok(merge.map(|_| AuditFinding::MergedNotDone { story, stage }));
         }
-        let proof = match Proof::read(&self.place.root, story) {
+        let proof = match MergeProof::read(&self.place.root, story) {
             Ok(proof) => proof,
             Err(error) => {
-                return Ok(Some(Finding::Unreadable {
+                return Ok(Some(AuditFinding::Unreadable {
                     path: self.place.proof(story),
                     why: error.to_string(),
                 }));
             }
         };
         match (merge, proof) {
-            (None, None) => Ok(Some(Finding::DoneWithoutMerge(story))),
+            (None, None) => Ok(Some(AuditFinding::DoneWithoutMerge(story))),
             // Merges of the older program, and of another clone, have no record here; their message is all.
             (Some(commit), None) => {
                 let ours = trailers(&self.message(commit)?).is_some();
-                Ok(ours.then_some(Finding::NoProof(story)))
+                Ok(ours.then_some(AuditFinding::NoProof(story)))
             }
             (_, Some(proof)) => {
-                Ok(self.contradiction(story, &proof)?.map(|why| Finding::BadProof { story, why }))
+                Ok(self.contradiction(story, &proof)?.map(|why| AuditFinding::BadProof { story, why }))
             }
         }
     }
@@ -192,7 +192,7 @@ impl View<'_> {
     }
 
     /// Why a proof proves nothing.
-    fn contradiction(&self, story: StoryId, proof: &Proof) -> Result<Option<String>, MergeError> {
+    fn contradiction(&self, story: StoryId, proof: &MergeProof) -> Result<Option<String>, MergeError> {
         let commit = match Oid::from_str(&proof.commit).and_then(|id| self.repository.find_commit(id)) {
             Ok(commit) => commit,
             Err(error)
@@ -219,7 +219,7 @@ impl View<'_> {
         Ok(disagreement(story, proof, &said, &commit).or(self.wrong_diff(proof, &commit)?))
     }
 
-    fn wrong_diff(&self, proof: &Proof, commit: &Commit<'_>) -> Result<Option<String>, MergeError> {
+    fn wrong_diff(&self, proof: &MergeProof, commit: &Commit<'_>) -> Result<Option<String>, MergeError> {
         let diff = diff_stat(self.repository, commit.parent(0)?.tree_id(), commit.tree_id())?;
         Ok(match diff {
             _ if diff.files == 0 => Some("its commit changes nothing".into()),
@@ -228,22 +228,23 @@ impl View<'_> {
         })
     }
 
-    fn merged_twice(&self) -> Vec<Finding> {
+    fn merged_twice(&self) -> Vec<AuditFinding> {
         let mut by_story: BTreeMap<StoryId, Vec<String>> = BTreeMap::new();
         for (story, commit) in self.on_base {
             by_story.entry(*story).or_default().push(commit.to_string());
         }
         let twice = by_story.into_iter().filter(|(_, commits)| commits.len() > 1);
-        twice.map(|(story, commits)| Finding::MergedTwice { story, commits }).collect()
+        twice.map(|(story, commits)| AuditFinding::MergedTwice { story, commits }).collect()
     }
 
-    fn left_lying(&self) -> Result<Vec<Finding>, MergeError> {
+    fn left_lying(&self) -> Result<Vec<AuditFinding>, MergeError> {
         let mut findings = Vec::new();
-        match Journal::read(self.place) {
-            Ok(Some(journal)) => findings.push(Finding::LeftoverJournal(journal.proof.story)),
+        match MergeJournal::read(self.place) {
+            Ok(Some(journal)) => findings.push(AuditFinding::LeftoverJournal(journal.proof.story)),
             Ok(None) => {}
             Err(error) => {
-                findings.push(Finding::Unreadable { path: self.place.journal(), why: error.to_string() });
+                findings
+                    .push(AuditFinding::Unreadable { path: self.place.journal(), why: error.to_string() });
             }
         }
         let in_work = self.in_work();
@@ -251,14 +252,14 @@ impl View<'_> {
             self.worktrees()
                 .into_iter()
                 .filter(|(story, _)| !in_work.contains(story))
-                .map(|(_, path)| Finding::OrphanWorktree(path)),
+                .map(|(_, path)| AuditFinding::OrphanWorktree(path)),
         );
         for branch in self.repository.branches(Some(BranchType::Local))? {
             let (branch, _) = branch?;
             let Some(name) = branch.name().ok().flatten().map(str::to_owned) else { continue };
             let story = name.strip_prefix("feature/story-").and_then(leading_id);
             if story.is_some_and(|story| !in_work.contains(&story)) {
-                findings.push(Finding::OrphanBranch(name));
+                findings.push(AuditFinding::OrphanBranch(name));
             }
         }
         Ok(findings)
@@ -290,7 +291,12 @@ fn leading_id(name: &str) -> Option<StoryId> {
 }
 
 /// Where proof, trailers and commit say different things.
-fn disagreement(story: StoryId, proof: &Proof, said: &Trailers, commit: &Commit<'_>) -> Option<String> {
+fn disagreement(
+    story: StoryId,
+    proof: &MergeProof,
+    said: &MergeTrailers,
+    commit: &Commit<'_>,
+) -> Option<String> {
     let parent = commit.parent_id(0).map(|id| id.to_string()).unwrap_or_default();
     let tree = commit.tree_id().to_string();
     let checks = [
@@ -349,7 +355,7 @@ mod tests {
     async fn a_tampered_proof_is_found() {
         let shop = Shop::new();
         merged(&shop, 1).await;
-        let proof = Proof::read(shop.project.root(), StoryId(1)).unwrap().unwrap();
+        let proof = MergeProof::read(shop.project.root(), StoryId(1)).unwrap().unwrap();
         let other = "1".repeat(40);
         insta::assert_snapshot!(tampered(&shop, &proof.before, &other), @"The proof of story `1` does not hold: its commit does not follow the base it names.");
         insta::assert_snapshot!(tampered(&shop, &proof.tree, &other), @"The proof of story `1` does not hold: the gates ran on another tree than was merged.");
@@ -379,11 +385,11 @@ mod tests {
         shop.write("old.txt", "x\n");
         shop.commit_all("story-kit: merge 3_story_old");
         shop.write(".storkit/work/5_done/4_bug_dragged.md", "moved by hand\n");
-        assert_eq!(audit(&shop.project, "main").unwrap(), [Finding::DoneWithoutMerge(StoryId(4))]);
+        assert_eq!(audit(&shop.project, "main").unwrap(), [AuditFinding::DoneWithoutMerge(StoryId(4))]);
         merged(&shop, 5).await;
         fs::remove_file(shop.path(".storkit/proofs/5.json")).unwrap();
         fs::remove_file(shop.path(".storkit/work/5_done/4_bug_dragged.md")).unwrap();
-        assert_eq!(audit(&shop.project, "main").unwrap(), [Finding::NoProof(StoryId(5))]);
+        assert_eq!(audit(&shop.project, "main").unwrap(), [AuditFinding::NoProof(StoryId(5))]);
     }
 
     #[tokio::test]

@@ -13,11 +13,11 @@ use std::{
     sync::Arc,
 };
 
-pub use work::{Removed, Work, WorkError};
+pub use work::{RemovedStory, WorkError, WorkFolder};
 
 use crate::{
     stage::Stage,
-    story::{BadName, FrontError, Story, StoryId},
+    story::{BadFileName, FrontError, Story, StoryId},
 };
 
 /// All stories as they were last read.
@@ -26,13 +26,13 @@ pub struct Board {
     /// Those that can be acted on, by number. No number is in here twice.
     pub stories: Vec<Arc<Story>>,
     /// What was found besides, for people to mend.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<BoardProblem>,
 }
 
 /// Something in `.storkit/work/` that no agent is given. Paths are relative to that folder. Told as a sentence that
 /// says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Problem {
+pub enum BoardProblem {
     /// The front matter is broken; the file is left alone.
     FrontMatter {
         /// The file.
@@ -45,7 +45,7 @@ pub enum Problem {
         /// The file.
         path: PathBuf,
         /// Why not.
-        why: BadName,
+        why: BadFileName,
     },
     /// It cannot be read, is no plain file, or is too large.
     Unreadable {
@@ -80,14 +80,14 @@ impl Board {
     }
 
     /// What is wrong with the story of this number.
-    pub fn problem(&self, id: StoryId) -> Option<&Problem> {
+    pub fn problem(&self, id: StoryId) -> Option<&BoardProblem> {
         self.problems.iter().find(|problem| problem.id() == Some(id))
     }
 
     /// Sorts what was read; stories whose number is not theirs alone become a problem.
     fn assemble<'a>(
-        files: impl Iterator<Item = (Stage, &'a OsStr, &'a Reading)> + Clone,
-        mut problems: Vec<Problem>,
+        files: impl Iterator<Item = (Stage, &'a OsStr, &'a FileReading)> + Clone,
+        mut problems: Vec<BoardProblem>,
     ) -> Self {
         let mut stories = Vec::new();
         let mut holders: HashMap<StoryId, usize> = HashMap::new();
@@ -108,14 +108,14 @@ impl Board {
             let mut paths: Vec<PathBuf> =
                 same.map(|(stage, name, _)| Path::new(stage.dir()).join(name)).collect();
             paths.sort();
-            problems.push(Problem::SameId { id, paths });
+            problems.push(BoardProblem::SameId { id, paths });
         }
         problems.sort_by(|one, other| one.path().cmp(other.path()));
         Self { stories, problems }
     }
 }
 
-impl Problem {
+impl BoardProblem {
     /// The story it is about, if its number is known.
     pub fn id(&self) -> Option<StoryId> {
         match self {
@@ -139,7 +139,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for BoardProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FrontMatter { path, error } => {
@@ -178,8 +178,8 @@ fn shown(path: &Path) -> String {
 
 /// What a file turned out to be.
 #[derive(Clone, Debug)]
-struct Reading {
+struct FileReading {
     /// The number its name claims, also where the rest is wrong.
     id: Option<StoryId>,
-    found: Result<Arc<Story>, Problem>,
+    found: Result<Arc<Story>, BoardProblem>,
 }

@@ -13,9 +13,9 @@ use crate::{
     Project,
     git::{commit_paths, program::GitProgramError},
     guard::{BaseError, BaseGuard, OwnCommits},
-    merge::Proof,
+    merge::MergeProof,
     stage::Stage,
-    story::{Document, FileName, StoryId, title},
+    story::{FileName, StoryDocument, StoryId, title},
 };
 
 /// Most files of one commit: the system limits a command line. The rest is the next commit's.
@@ -29,7 +29,7 @@ const TITLE: usize = 60;
 
 /// What was done.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Committed {
+pub(crate) enum CommitResult {
     /// Nothing differs.
     Nothing,
     /// This commit. There may be more to do.
@@ -55,25 +55,25 @@ pub(crate) fn commit_stories(
     project: &Project,
     base: &str,
     own: &OwnCommits,
-) -> Result<Committed, CommitError> {
+) -> Result<CommitResult, CommitError> {
     let guard = BaseGuard::lock(project)?;
     let repository = Repository::open(project.root())?;
     let mut changed = changed(&repository)?;
-    changed.retain(|path, change| *change != Change::New || !claims_done(project, path));
+    changed.retain(|path, change| *change != FileChange::New || !claims_done(project, path));
     if changed.is_empty() {
-        return Ok(Committed::Nothing);
+        return Ok(CommitResult::Nothing);
     }
     if let Some(why) = not_now(&repository, base)? {
-        return Ok(Committed::NotNow(why));
+        return Ok(CommitResult::NotNow(why));
     }
-    let changed: BTreeMap<PathBuf, Change> = changed.into_iter().take(AT_ONCE).collect();
+    let changed: BTreeMap<PathBuf, FileChange> = changed.into_iter().take(AT_ONCE).collect();
     let message = message(&changed, project.root());
     let paths: Vec<&Path> = changed.keys().map(PathBuf::as_path).collect();
     let Some(commit) = commit_paths(project.root(), &guard, &paths, &message)? else {
-        return Ok(Committed::Nothing);
+        return Ok(CommitResult::Nothing);
     };
     own.add(&commit);
-    Ok(Committed::Commit(commit))
+    Ok(CommitResult::Commit(commit))
 }
 
 /// The stories' folder, from the project's root.
@@ -83,18 +83,18 @@ const WORK: &str = ".storkit/work";
 fn claims_done(project: &Project, path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<FileName>().ok());
     let done = path.starts_with(Path::new(WORK).join(Stage::Done.dir()));
-    done && name.is_none_or(|name| !matches!(Proof::read(project.root(), name.id), Ok(Some(_))))
+    done && name.is_none_or(|name| !matches!(MergeProof::read(project.root(), name.id), Ok(Some(_))))
 }
 
 /// What became of a file since the last commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
+enum FileChange {
     New,
     Edited,
     Gone,
 }
 
-fn changed(repository: &Repository) -> Result<BTreeMap<PathBuf, Change>, git2::Error> {
+fn changed(repository: &Repository) -> Result<BTreeMap<PathBuf, FileChange>, git2::Error> {
     let mut options = StatusOptions::new();
     options.include_untracked(true).recurse_untracked_dirs(true).exclude_submodules(true);
     for stage in Stage::ALL.into_iter().filter(|stage| stage.is_committed()) {
@@ -110,13 +110,13 @@ fn changed(repository: &Repository) -> Result<BTreeMap<PathBuf, Change>, git2::E
         let change = if status.intersects(Status::WT_DELETED)
             || (status.intersects(gone) && !status.intersects(new))
         {
-            Change::Gone
+            FileChange::Gone
         } else if status.intersects(new) {
-            Change::New
+            FileChange::New
         } else if status.intersects(
             Status::WT_MODIFIED | Status::INDEX_MODIFIED | Status::WT_RENAMED | Status::INDEX_RENAMED,
         ) {
-            Change::Edited
+            FileChange::Edited
         } else {
             continue;
         };
@@ -144,8 +144,8 @@ fn not_now(repository: &Repository, base: &str) -> Result<Option<String>, git2::
 }
 
 /// The same changes give the same message.
-fn message(changed: &BTreeMap<PathBuf, Change>, root: &Path) -> String {
-    let mut stories: BTreeMap<Option<StoryId>, BTreeMap<Stage, (Change, &Path)>> = BTreeMap::new();
+fn message(changed: &BTreeMap<PathBuf, FileChange>, root: &Path) -> String {
+    let mut stories: BTreeMap<Option<StoryId>, BTreeMap<Stage, (FileChange, &Path)>> = BTreeMap::new();
     for (path, change) in changed {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let id = name.parse::<FileName>().ok().map(|name| name.id);
@@ -170,17 +170,19 @@ fn message(changed: &BTreeMap<PathBuf, Change>, root: &Path) -> String {
     }
 }
 
-fn line(id: Option<StoryId>, files: &BTreeMap<Stage, (Change, &Path)>, root: &Path) -> String {
+fn line(id: Option<StoryId>, files: &BTreeMap<Stage, (FileChange, &Path)>, root: &Path) -> String {
     let Some(id) = id else { return "files without a story's name".into() };
     let there = |stage| files.get(&stage).map(|(change, _)| *change);
     let elsewhere = files.values().find_map(|(_, path)| in_work(root, path));
     let verb = match (there(Stage::Backlog), there(Stage::Done), there(Stage::Archived)) {
-        (_, _, Some(Change::New)) => "archive",
-        (Some(Change::New), None, None) => "create",
-        (Some(Change::New), _, _) => "back to backlog:",
-        (_, Some(Change::New), _) => "done:",
-        (Some(Change::Gone), _, _) if elsewhere.is_some() => "start",
-        (Some(Change::Gone), _, _) | (_, Some(Change::Gone), _) | (_, _, Some(Change::Gone)) => "delete",
+        (_, _, Some(FileChange::New)) => "archive",
+        (Some(FileChange::New), None, None) => "create",
+        (Some(FileChange::New), _, _) => "back to backlog:",
+        (_, Some(FileChange::New), _) => "done:",
+        (Some(FileChange::Gone), _, _) if elsewhere.is_some() => "start",
+        (Some(FileChange::Gone), _, _) | (_, Some(FileChange::Gone), _) | (_, _, Some(FileChange::Gone)) => {
+            "delete"
+        }
         (_, _, _) => "change",
     };
     let mut places = files.values().map(|(_, path)| root.join(path)).chain(elsewhere);
@@ -202,33 +204,33 @@ fn in_work(root: &Path, path: &Path) -> Option<PathBuf> {
 
 /// The title that a story's file gives itself.
 fn title_of(path: &Path) -> Option<String> {
-    let document = Document::parse(fs::read_to_string(path).ok()?).ok()?;
+    let document = StoryDocument::parse(fs::read_to_string(path).ok()?).ok()?;
     title(&document.front().name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{board::Work, stage::Mover, story::Kind, worktree::fixture::Fixture};
+    use crate::{board::WorkFolder, stage::Mover, story::StoryKind, worktree::fixture::WorktreeFixture};
 
     struct Stories {
-        fixture: Fixture,
-        work: Work,
+        fixture: WorktreeFixture,
+        work: WorkFolder,
     }
 
     impl Stories {
         fn new() -> Self {
-            let fixture = Fixture::new();
-            let work = Work::open(&fixture.project).unwrap();
+            let fixture = WorktreeFixture::new();
+            let work = WorkFolder::open(&fixture.project).unwrap();
             Self { fixture, work }
         }
 
-        fn commit(&self) -> Committed {
+        fn commit(&self) -> CommitResult {
             commit_stories(&self.fixture.project, "main", &OwnCommits::default()).unwrap()
         }
 
         fn commit_subject(&self) -> String {
-            assert!(matches!(self.commit(), Committed::Commit(_)));
+            assert!(matches!(self.commit(), CommitResult::Commit(_)));
             self.fixture.git(&["log", "-1", "--format=%s"])
         }
     }
@@ -236,8 +238,8 @@ mod tests {
     #[test]
     fn each_change_is_committed_with_a_message_that_follows_from_it() {
         let stories = Stories::new();
-        assert_eq!(stories.commit(), Committed::Nothing);
-        let id = stories.work.create(Kind::Bug, "Fix the door", None).unwrap().id();
+        assert_eq!(stories.commit(), CommitResult::Nothing);
+        let id = stories.work.create(StoryKind::Bug, "Fix the door", None).unwrap().id();
         assert_eq!(stories.commit_subject(), "storkit: create 1 Fix the door");
         stories.work.edit(id, |document| document.set("manual_qa", true)).unwrap();
         assert_eq!(stories.commit_subject(), "storkit: change 1 Fix the door");
@@ -247,7 +249,7 @@ mod tests {
         assert_eq!(stories.commit_subject(), "storkit: create 1 Fix the door");
         stories.work.delete(id).unwrap();
         assert_eq!(stories.commit_subject(), "storkit: delete 1 fix the door");
-        assert_eq!(stories.commit(), Committed::Nothing);
+        assert_eq!(stories.commit(), CommitResult::Nothing);
         assert_eq!(stories.fixture.git(&["status", "--porcelain"]), "");
     }
 
@@ -257,8 +259,8 @@ mod tests {
         stories.fixture.write("staged.txt", "s\n");
         stories.fixture.git(&["add", "staged.txt"]);
         stories.fixture.write("a.txt", "changed\n");
-        stories.work.create(Kind::Bug, "One", None).unwrap();
-        stories.work.create(Kind::Bug, "Two", None).unwrap();
+        stories.work.create(StoryKind::Bug, "One", None).unwrap();
+        stories.work.create(StoryKind::Bug, "Two", None).unwrap();
         assert_eq!(stories.commit_subject(), "storkit: 2 stories");
         let shown = stories.fixture.git(&["show", "--name-only", "--format=%b", "HEAD"]);
         assert!(!shown.contains("staged.txt") && !shown.contains("a.txt"), "{shown}");
@@ -271,7 +273,7 @@ mod tests {
         let stories = Stories::new();
         for stage in ["2_current", "3_qa", "4_merge"] {
             stories.fixture.write(&format!(".storkit/work/{stage}/9_bug_x.md"), "# x\n");
-            assert_eq!(stories.commit(), Committed::Nothing, "{stage}");
+            assert_eq!(stories.commit(), CommitResult::Nothing, "{stage}");
             fs::remove_file(stories.work.dir().join(stage).join("9_bug_x.md")).unwrap();
         }
     }
@@ -279,11 +281,11 @@ mod tests {
     #[test]
     fn nothing_is_committed_to_another_branch_and_nothing_is_lost() {
         let stories = Stories::new();
-        stories.work.create(Kind::Bug, "One", None).unwrap();
+        stories.work.create(StoryKind::Bug, "One", None).unwrap();
         for away in [&["switch", "-q", "-c", "other"][..], &["switch", "-q", "--detach", "main"]] {
             stories.fixture.git(away);
             let before = stories.fixture.git(&["rev-parse", "HEAD"]);
-            assert!(matches!(stories.commit(), Committed::NotNow(_)));
+            assert!(matches!(stories.commit(), CommitResult::NotNow(_)));
             assert_eq!(stories.fixture.git(&["rev-parse", "HEAD"]), before);
         }
         stories.fixture.git(&["switch", "-q", "main"]);
@@ -294,7 +296,7 @@ mod tests {
     fn a_story_that_only_claims_to_be_done_is_left() {
         let stories = Stories::new();
         stories.fixture.write(".storkit/work/5_done/9_bug_x.md", "# x\n");
-        assert_eq!(stories.commit(), Committed::Nothing);
+        assert_eq!(stories.commit(), CommitResult::Nothing);
         stories.fixture.write(".storkit/work/6_archived/8_bug_x.md", "# x\n");
         assert_eq!(stories.commit_subject(), "storkit: archive 8 x");
         assert!(!stories.fixture.git(&["ls-files"]).contains("9_bug_x.md"));

@@ -7,13 +7,13 @@ mod read;
 use std::path::PathBuf;
 
 pub use agent::Agent;
-use agents::confine::Network;
+use agents::confine::NetworkAccess;
 pub use prompt::{
-    PLACEHOLDERS, UnknownPlaceholder, Vars, check as check_prompt, default_prompt, default_system_prompt,
-    render,
+    PLACEHOLDERS, PromptVars, UnknownPlaceholder, check as check_prompt, default_prompt,
+    default_system_prompt, render,
 };
-pub use read::{Loaded, ProjectConfigError, known_keys};
-use settings::duration::Span;
+pub use read::{LoadedProjectConfig, ProjectConfigError, known_keys};
+use settings::duration::ConfigDuration;
 
 /// How a project's stories are worked on. Every key has a default, so that no file at all is a valid file.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,11 +25,11 @@ pub struct ProjectConfig {
     /// Command lines that must pass, in order, in the worktree. An empty list tests nothing.
     pub gates: Vec<String>,
     /// Time for one gate; 0 waits for ever.
-    pub gate_timeout: Span,
+    pub gate_timeout: ConfigDuration,
     /// What gates may reach.
-    pub gate_network: Network,
+    pub gate_network: NetworkAccess,
     /// A done story is archived after this; 0 never does it.
-    pub sweep_after: Span,
+    pub sweep_after: ConfigDuration,
     /// What agents may spend in US dollars.
     pub budget: Budget,
     /// Parts of the project that need something done in a new worktree.
@@ -61,7 +61,7 @@ pub struct Component {
     /// Command lines run there before the worktree is removed.
     pub teardown: Vec<String>,
     /// What both may reach; absent in the file: what gates may.
-    pub network: Network,
+    pub network: NetworkAccess,
 }
 
 impl Default for ProjectConfig {
@@ -70,9 +70,9 @@ impl Default for ProjectConfig {
             base_branch: None,
             max_retries: 3,
             gates: vec!["script/test".into()],
-            gate_timeout: Span::minutes(60),
-            gate_network: Network::All,
-            sweep_after: Span::minutes(4 * 60),
+            gate_timeout: ConfigDuration::minutes(60),
+            gate_network: NetworkAccess::All,
+            sweep_after: ConfigDuration::minutes(4 * 60),
             budget: Budget::default(),
             components: Vec::new(),
             agents: Agent::default_team(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     board::Board,
-    merge::{MergeStatus, Step},
+    merge::{MergeStatus, MergeStep},
     stage::{Role, Stage},
     story::StoryId,
 };
@@ -34,7 +34,7 @@ pub struct RunId(pub Arc<str>);
 /// What a run is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub enum RunPhase {
     /// Worktree and components are made ready.
     Preparing,
     /// The agent works.
@@ -67,7 +67,7 @@ pub struct RunInfo {
     /// When it was started.
     pub since: SystemTime,
     /// What it does now.
-    pub phase: Phase,
+    pub phase: RunPhase,
     /// The CLI's process while it lives.
     pub pid: Option<u32>,
     /// The CLI's session, once known.
@@ -102,7 +102,7 @@ pub enum MergeView {
     /// It is its turn.
     Running {
         /// What is done now.
-        step: Step,
+        step: MergeStep,
     },
     /// These files wait for somebody to resolve them.
     Conflict {
@@ -123,7 +123,7 @@ pub enum MergeView {
 
 /// The state after the event `seq`. Cheap to clone; parts are shared with the pipeline.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub struct PipelineSnapshot {
     /// The number of the last event that is in it.
     pub seq: u64,
     /// All stories, and what is wrong with files.
@@ -147,20 +147,20 @@ pub struct Snapshot {
 
 /// An event with its number. Numbers begin at 1 with each start and have no gaps.
 #[derive(Clone, Debug, Serialize)]
-pub struct Numbered {
+pub struct NumberedEvent {
     /// Its number.
     pub seq: u64,
     /// When, in milliseconds since 1970.
     pub at: u64,
     /// What.
     #[serde(flatten)]
-    pub event: Event,
+    pub event: PipelineEvent,
 }
 
 /// What a person is to do about a story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Wanted {
+pub enum WantedDecision {
     /// `accept` or `reject`.
     Review,
     /// Look, mend, then `retry`.
@@ -174,7 +174,7 @@ pub enum Wanted {
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
+pub enum PipelineEvent {
     /// A story is there that was not.
     StoryCreated {
         /// Which.
@@ -236,7 +236,7 @@ pub enum Event {
         /// Its story.
         story: StoryId,
         /// What.
-        phase: Phase,
+        phase: RunPhase,
     },
     /// A line that an agent said, or a tool it uses; without escape sequences, at most 500 characters.
     RunSaid {
@@ -276,7 +276,7 @@ pub enum Event {
         /// Why, as a sentence.
         why: String,
         /// What is to be done.
-        wanted: Wanted,
+        wanted: WantedDecision,
     },
     /// Something that people must know: base was touched, work rescued, a worktree lost.
     Alarm {
@@ -308,7 +308,7 @@ impl fmt::Display for RunId {
     }
 }
 
-impl fmt::Display for Phase {
+impl fmt::Display for RunPhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Preparing => "preparing",

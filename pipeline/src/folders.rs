@@ -17,7 +17,7 @@ const BUFFER: usize = 16 * 1024;
 
 /// What happened.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Happened {
+pub enum FolderEvent {
     /// Something of this path, in one of the folders, came, went, or was written and closed.
     To(PathBuf),
     /// Events were lost: anything may have happened.
@@ -25,13 +25,13 @@ pub enum Happened {
 }
 
 /// Folders that are followed, each by itself, without what is below it.
-pub struct Folders {
+pub struct FolderWatch {
     stream: Option<EventStream<Vec<u8>>>,
     watches: Watches,
     paths: HashMap<WatchDescriptor, PathBuf>,
 }
 
-impl Folders {
+impl FolderWatch {
     /// None yet. Within a tokio runtime.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl Folders {
     }
 
     /// The next thing that happens. Never, once the system has failed to tell; that is logged, and told as unknown once.
-    pub async fn next(&mut self) -> Happened {
+    pub async fn next(&mut self) -> FolderEvent {
         loop {
             let Some(stream) = &mut self.stream else { std::future::pending().await };
             match stream.next().await {
@@ -71,22 +71,22 @@ impl Folders {
                 Some(Err(error)) => {
                     tracing::error!(%error, "changes of files are no longer told by the system");
                     self.stream = None;
-                    return Happened::Unknown;
+                    return FolderEvent::Unknown;
                 }
                 None => self.stream = None,
             }
         }
     }
 
-    fn read(&mut self, event: EventOwned) -> Option<Happened> {
+    fn read(&mut self, event: EventOwned) -> Option<FolderEvent> {
         if event.mask.contains(EventMask::Q_OVERFLOW) {
-            return Some(Happened::Unknown);
+            return Some(FolderEvent::Unknown);
         }
         if event.mask.contains(EventMask::IGNORED) {
             self.paths.remove(&event.wd);
             return None;
         }
-        Some(Happened::To(self.paths.get(&event.wd)?.join(event.name?)))
+        Some(FolderEvent::To(self.paths.get(&event.wd)?.join(event.name?)))
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    async fn next(folders: &mut Folders) -> Happened {
+    async fn next(folders: &mut FolderWatch) -> FolderEvent {
         tokio::time::timeout(Duration::from_secs(60), folders.next()).await.expect("nothing is told")
     }
 
@@ -105,16 +105,16 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let (database, settings) = (place.path().join("state.db"), place.path().join("bot.toml"));
         let mut open = fs::File::create(&database).unwrap();
-        let mut folders = Folders::none().unwrap();
+        let mut folders = FolderWatch::none().unwrap();
         folders.follow(place.path()).unwrap();
         open.write_all(b"one").unwrap();
         fs::read(&database).unwrap();
         open.write_all(b"two").unwrap();
         fs::write(&settings, "x").unwrap();
-        assert_eq!(next(&mut folders).await, Happened::To(settings.clone()), "made");
-        assert_eq!(next(&mut folders).await, Happened::To(settings), "closed");
+        assert_eq!(next(&mut folders).await, FolderEvent::To(settings.clone()), "made");
+        assert_eq!(next(&mut folders).await, FolderEvent::To(settings), "closed");
         drop(open);
-        assert_eq!(next(&mut folders).await, Happened::To(database));
+        assert_eq!(next(&mut folders).await, FolderEvent::To(database));
     }
 
     #[tokio::test]
@@ -122,16 +122,16 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let below = place.path().join("below");
         fs::create_dir(&below).unwrap();
-        let mut folders = Folders::none().unwrap();
+        let mut folders = FolderWatch::none().unwrap();
         folders.follow(place.path()).unwrap();
         folders.follow(&below).unwrap();
         fs::remove_dir(&below).unwrap();
-        assert_eq!(next(&mut folders).await, Happened::To(below.clone()));
+        assert_eq!(next(&mut folders).await, FolderEvent::To(below.clone()));
         fs::create_dir(&below).unwrap();
-        assert_eq!(next(&mut folders).await, Happened::To(below.clone()));
+        assert_eq!(next(&mut folders).await, FolderEvent::To(below.clone()));
         folders.follow(&below).unwrap();
         fs::write(below.join("a"), "").unwrap();
-        assert_eq!(next(&mut folders).await, Happened::To(below.join("a")));
+        assert_eq!(next(&mut folders).await, FolderEvent::To(below.join("a")));
         assert_eq!(folders.paths.len(), 2);
         assert!(folders.follow(&place.path().join("none")).is_err());
     }

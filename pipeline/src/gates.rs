@@ -12,8 +12,8 @@ use std::{
 };
 
 use agents::{
-    confine::{Confined, Egress, Network},
-    tree::{self, Seen},
+    confine::{Confined, EgressProxy, NetworkAccess},
+    tree::{self, ProcessId},
 };
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is to be run, and how.
 #[derive(Clone, Debug)]
-pub struct Gates {
+pub struct GateRunner {
     /// Command lines, each run by `sh -c`.
     pub commands: Vec<String>,
     /// How long one command may take.
@@ -55,14 +55,14 @@ pub struct Gates {
     /// Put before `sh -c COMMAND`: a sandbox. Empty for none.
     pub wrapper: Vec<String>,
     /// The way out of that sandbox, if it has one.
-    pub egress: Option<Arc<Egress>>,
+    pub egress: Option<Arc<EgressProxy>>,
     /// Go on after a failure; otherwise the first one ends the report.
     pub keep_going: bool,
     /// By this a later storkit knows the processes: the project's root, or empty.
     pub(crate) owner: String,
 }
 
-impl Default for Gates {
+impl Default for GateRunner {
     fn default() -> Self {
         Self {
             commands: Vec::new(),
@@ -106,7 +106,7 @@ pub struct GateReport {
 /// The run was called off; what had been started is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the gates were called off")]
-pub struct Cancelled;
+pub struct GatesCancelled;
 
 impl GateResult {
     /// Exit code 0.
@@ -140,13 +140,13 @@ impl GateReport {
     }
 }
 
-impl Gates {
+impl GateRunner {
     /// These, kept in, with no more of the network than `network` says, which stands at `key` in `project.toml`.
     /// Blocks, and is to be called in a tokio runtime.
     ///
     /// # Errors
     /// A sentence, where that cannot be kept.
-    pub fn kept_in(self, confined: &Confined, network: &Network, key: &str) -> Result<Self, String> {
+    pub fn kept_in(self, confined: &Confined, network: &NetworkAccess, key: &str) -> Result<Self, String> {
         let (Confined { confinement, place }, egress) = confined.limited(network, key, None)?;
         let wrapper = confinement.prefix(&place, &[]);
         let wrapper = wrapper.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -162,7 +162,7 @@ impl Gates {
         dir: &Path,
         tree: &str,
         cancel: &CancellationToken,
-    ) -> Result<GateReport, Cancelled> {
+    ) -> Result<GateReport, GatesCancelled> {
         let mut report = GateReport { results: Vec::new(), tree: tree.to_owned() };
         for command in &self.commands {
             let mark = format!("{}/{}", self.owner, uuid::Uuid::new_v4());
@@ -182,7 +182,7 @@ impl Gates {
         dir: &Path,
         mark: &str,
         cancel: &CancellationToken,
-    ) -> Result<GateResult, Cancelled> {
+    ) -> Result<GateResult, GatesCancelled> {
         let start = Instant::now();
         let mut result = GateResult {
             command: line.to_owned(),
@@ -207,7 +207,7 @@ impl Gates {
             result.tail.push('\n');
         }
         if end.cancelled {
-            return Err(Cancelled);
+            return Err(GatesCancelled);
         }
         result.code = status.and_then(|status| status.code());
         result.signal = status.and_then(|status| status.signal());
@@ -220,7 +220,7 @@ impl Gates {
         Ok(result)
     }
 
-    fn start(&self, line: &str, dir: &Path, mark: &str) -> std::io::Result<(Child, Output)> {
+    fn start(&self, line: &str, dir: &Path, mark: &str) -> std::io::Result<(Child, GateOutput)> {
         let argv: Vec<&str> = self.wrapper.iter().map(String::as_str).chain(["sh", "-c", line]).collect();
         // One pipe for both, so that what a person reads stands in the order it was written.
         let (reader, writer) = std::io::pipe()?;
@@ -234,7 +234,7 @@ impl Gates {
         let child = command.spawn()?;
         // `command` still holds our copies of the writing end.
         drop(command);
-        Ok((child, Output::drain(pipe::Receiver::from_owned_fd(reader.into())?)))
+        Ok((child, GateOutput::drain(pipe::Receiver::from_owned_fd(reader.into())?)))
     }
 }
 
@@ -245,15 +245,19 @@ pub fn head_tree(dir: &Path) -> Result<String, git2::Error> {
 }
 
 #[derive(Default)]
-struct End {
+struct GateEnd {
     timed_out: bool,
     cancelled: bool,
-    known: BTreeSet<Seen>,
+    known: BTreeSet<ProcessId>,
 }
 
 /// Waits for the leader, or ends it: SIGTERM to its group, [`GRACE`], SIGKILL.
-async fn wait(child: &mut Child, limit: Duration, cancel: &CancellationToken) -> (Option<ExitStatus>, End) {
-    let mut end = End::default();
+async fn wait(
+    child: &mut Child,
+    limit: Duration,
+    cancel: &CancellationToken,
+) -> (Option<ExitStatus>, GateEnd) {
+    let mut end = GateEnd::default();
     tokio::select! {
         status = child.wait() => return (status.ok(), end),
         () = cancel.cancelled() => end.cancelled = true,
@@ -273,7 +277,7 @@ async fn wait(child: &mut Child, limit: Duration, cancel: &CancellationToken) ->
 }
 
 /// Kills what the gate left: by its mark, and what was seen below it.
-async fn end_leftovers(mark: String, known: BTreeSet<Seen>) {
+async fn end_leftovers(mark: String, known: BTreeSet<ProcessId>) {
     let killing = move || {
         tree::kill_all(PATIENCE, || {
             let mut alive =
@@ -286,12 +290,12 @@ async fn end_leftovers(mark: String, known: BTreeSet<Seen>) {
 }
 
 /// The reading end of a gate's pipe.
-struct Output {
+struct GateOutput {
     reading: tokio::task::JoinHandle<Vec<u8>>,
     over: oneshot::Sender<()>,
 }
 
-impl Output {
+impl GateOutput {
     fn drain(mut pipe: pipe::Receiver) -> Self {
         let (over, mut told_over) = oneshot::channel();
         let reading = tokio::spawn(async move {
@@ -332,15 +336,15 @@ impl Output {
 mod tests {
     use super::*;
 
-    fn gates(commands: &[&str]) -> Gates {
-        Gates {
+    fn gates(commands: &[&str]) -> GateRunner {
+        GateRunner {
             commands: commands.iter().map(|command| (*command).into()).collect(),
             timeout: Duration::from_secs(60),
-            ..Gates::default()
+            ..GateRunner::default()
         }
     }
 
-    async fn run(gates: Gates) -> GateReport {
+    async fn run(gates: GateRunner) -> GateReport {
         let folder = tempfile::tempdir().unwrap();
         gates.run(folder.path(), "0123", &CancellationToken::new()).await.unwrap()
     }
@@ -380,7 +384,7 @@ mod tests {
         assert_eq!((report.results.len(), report.tree.as_str()), (2, "0123"));
         assert_eq!(report.failure().unwrap().to_string(), "`echo seen; exit 3` failed with code 3");
         assert_eq!(report.failure().unwrap().tail, "seen\n");
-        let report = run(Gates { keep_going: true, ..gates(&lines) }).await;
+        let report = run(GateRunner { keep_going: true, ..gates(&lines) }).await;
         assert_eq!(report.results[2].to_string(), "`kill -9 $$` was ended by signal 9");
     }
 
@@ -389,7 +393,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pid");
         let line = "trap '' TERM; setsid sh -c 'trap \"\" TERM; echo $$ > pid; while :; do sleep 600; done' & wait; wait";
-        let slow = Gates { timeout: Duration::from_secs(2), ..gates(&[line]) };
+        let slow = GateRunner { timeout: Duration::from_secs(2), ..gates(&[line]) };
         let report = slow.run(folder.path(), "", &CancellationToken::new()).await.unwrap();
         assert!(report.results[0].timed_out && !report.passed(), "{report:?}");
         assert!(!runs(written_pid(&file).await));
@@ -416,14 +420,14 @@ mod tests {
             cancel.cancel();
             pid
         });
-        assert_eq!(ended, Err(Cancelled));
+        assert_eq!(ended, Err(GatesCancelled));
         assert!(!runs(pid));
     }
 
     #[tokio::test]
     async fn a_gate_reads_no_input_and_sees_no_secret_and_only_its_own_variables() {
         let line = r#"cat; echo "${PATH:+path} [$HOME] [$A]""#;
-        let report = run(Gates {
+        let report = run(GateRunner {
             env_remove: vec!["HOME".into()],
             environment: vec![("A".into(), "b c".into())],
             ..gates(&[line])
@@ -437,9 +441,10 @@ mod tests {
         let missing = Path::new("/nonexistent/worktree");
         let report = gates(&["true"]).run(missing, "", &CancellationToken::new()).await.unwrap();
         assert!(!report.passed() && report.results[0].tail.contains("/nonexistent/worktree"), "{report:?}");
-        let report = run(Gates { wrapper: vec!["no-such-sandbox".into()], ..gates(&["true"]) }).await;
+        let report = run(GateRunner { wrapper: vec!["no-such-sandbox".into()], ..gates(&["true"]) }).await;
         assert_eq!(report.results[0].to_string(), "`true` could not be started");
-        let report = run(Gates { wrapper: vec!["env".into(), "X=1".into()], ..gates(&["exit $X"]) }).await;
+        let report =
+            run(GateRunner { wrapper: vec!["env".into(), "X=1".into()], ..gates(&["exit $X"]) }).await;
         assert_eq!(report.results[0].code, Some(1));
     }
 }

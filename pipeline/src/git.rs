@@ -16,7 +16,7 @@ use crate::Project;
 
 /// What `git` in a chat shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct GitSummary {
     /// The branch; `None` with a detached HEAD.
     pub branch: Option<String>,
     /// The upstream and how far we are ahead of and behind it; `None` also where its branch is gone.
@@ -33,7 +33,7 @@ pub struct Summary {
     /// Files with merge conflicts.
     pub conflicted: Vec<String>,
     /// Linked worktrees besides the main checkout and the one that is read.
-    pub worktrees: Vec<Worktree>,
+    pub worktrees: Vec<LinkedWorktree>,
 }
 
 /// A commit, for people.
@@ -51,7 +51,7 @@ pub struct Commit {
 
 /// A linked worktree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Worktree {
+pub struct LinkedWorktree {
     /// Where it lies.
     pub path: PathBuf,
     /// The branch that is checked out; `None` with a detached HEAD or where it cannot be read.
@@ -79,15 +79,15 @@ pub struct GitError(#[from] git2::Error);
 /// Reads the repository. Blocking: 10 ms for 1,000 files, 80 for 10,000, and as much again per worktree.
 ///
 /// Submodules are left out, as their owners see to them.
-pub fn summary(project: &Project) -> Result<Summary, GitError> {
+pub fn summary(project: &Project) -> Result<GitSummary, GitError> {
     let repository = Repository::open(project.root())?;
     let head = head(&repository)?;
-    let mut summary = Summary {
+    let mut summary = GitSummary {
         branch: branch(&repository.find_reference("HEAD")?, head.as_ref()),
         upstream: head.as_ref().map_or(Ok(None), |head| upstream(&repository, head))?,
         last_commit: head.as_ref().map(last_commit).transpose()?,
         worktrees: worktrees(&repository)?,
-        ..Summary::default()
+        ..GitSummary::default()
     };
     read_changes(&repository, &mut summary)?;
     Ok(summary)
@@ -156,7 +156,7 @@ fn status_options() -> StatusOptions {
     options
 }
 
-fn read_changes(repository: &Repository, summary: &mut Summary) -> Result<(), git2::Error> {
+fn read_changes(repository: &Repository, summary: &mut GitSummary) -> Result<(), git2::Error> {
     let staged = Status::INDEX_NEW
         | Status::INDEX_MODIFIED
         | Status::INDEX_DELETED
@@ -190,16 +190,16 @@ fn read_changes(repository: &Repository, summary: &mut Summary) -> Result<(), gi
     Ok(())
 }
 
-fn worktrees(repository: &Repository) -> Result<Vec<Worktree>, git2::Error> {
+fn worktrees(repository: &Repository) -> Result<Vec<LinkedWorktree>, git2::Error> {
     let names = repository.worktrees()?;
-    let mut found: Vec<Worktree> =
+    let mut found: Vec<LinkedWorktree> =
         names.iter().filter_map(|name| worktree(repository, name.ok()??)).collect();
     found.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(found)
 }
 
 /// `None` for the worktree that is being read, and for one that vanished since it was listed.
-fn worktree(repository: &Repository, name: &str) -> Option<Worktree> {
+fn worktree(repository: &Repository, name: &str) -> Option<LinkedWorktree> {
     let own = repository.commondir().join("worktrees").join(name);
     if fs::canonicalize(&own).ok()? == fs::canonicalize(repository.path()).ok()? {
         return None;
@@ -211,7 +211,7 @@ fn worktree(repository: &Repository, name: &str) -> Option<Worktree> {
         Ok(count) => WorktreeState::Changed(count),
         Err(_) => WorktreeState::Missing,
     };
-    Some(Worktree { path: worktree.path().to_owned(), branch: checked_out(&own), state })
+    Some(LinkedWorktree { path: worktree.path().to_owned(), branch: checked_out(&own), state })
 }
 
 fn changes(checkout: &Repository) -> Result<usize, git2::Error> {
@@ -286,7 +286,7 @@ mod tests {
             command.output().unwrap().status.success()
         }
 
-        fn summary(&self) -> Summary {
+        fn summary(&self) -> GitSummary {
             summary(&Project::open(&self.path("project")).unwrap()).unwrap()
         }
     }
@@ -379,7 +379,7 @@ mod tests {
         fs::write(fixture.path("changed/new.txt"), "").unwrap();
         fs::remove_dir_all(fixture.path("missing")).unwrap();
         fs::remove_file(fixture.path("hollow/.git")).unwrap();
-        let tree = |name: &str, branch: Option<&str>, state| Worktree {
+        let tree = |name: &str, branch: Option<&str>, state| LinkedWorktree {
             path: fixture.path(name),
             branch: branch.map(str::to_owned),
             state,

@@ -13,9 +13,9 @@ use std::{
 use git2::{ErrorCode, Repository};
 
 pub use self::{
-    fingerprint::{Culprit, Fingerprint, Ours, Tampering, compare},
+    fingerprint::{Culprit, Fingerprint, OwnChanges, Tampering, compare},
     own::OwnCommits,
-    rescue::{Checkout, Rescue, rescue},
+    rescue::{BaseRescue, CheckoutFate, rescue},
 };
 use crate::Project;
 
@@ -146,11 +146,11 @@ impl BaseGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worktree::fixture::Fixture;
+    use crate::worktree::fixture::WorktreeFixture;
 
     #[test]
     fn base_is_the_configured_branch_then_main_or_master_then_the_one_checked_out() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         let base = |configured| base_branch(&fixture.project, configured).map_err(|error| error.to_string());
         fixture.git(&["branch", "develop"]);
         assert_eq!(base(None), Ok("main".into()));
@@ -166,14 +166,14 @@ mod tests {
 
     #[test]
     fn where_there_is_no_base_a_person_is_told_what_to_do() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         let sentence = |configured| base_branch(&fixture.project, configured).unwrap_err().to_string();
         insta::assert_snapshot!(sentence(Some("gone")), @r#"`base_branch = "gone"` in `.storkit/project.toml` names no branch of this repository. Make it with `git branch gone`, or name another."#);
         insta::assert_snapshot!(sentence(Some("-x y..z")), @r#"`base_branch = "-x y..z"` in `.storkit/project.toml` is no name for a branch."#);
         fixture.git(&["switch", "-q", "--detach"]);
         fixture.git(&["branch", "-D", "main"]);
         insta::assert_snapshot!(sentence(None), @"HEAD is detached, and there is no branch `main` or `master` to merge stories to. Check out a branch, or set `base_branch` in `.storkit/project.toml`.");
-        let empty = Fixture::empty();
+        let empty = WorktreeFixture::empty();
         let sentence = |configured| base_branch(&empty.project, configured).unwrap_err().to_string();
         insta::assert_snapshot!(sentence(None), @"The repository has no commit yet. Stories are merged to a branch: make a first commit, then try again.");
         assert_eq!(sentence(Some("main")), sentence(None));
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn base_has_one_writer_at_a_time_and_a_dropped_guard_lets_the_next_in() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         let first = BaseGuard::lock(&fixture.project).expect("a lock");
         assert!(BaseGuard::try_lock(&fixture.project).expect("it can be tried").is_none());
         drop(first);

@@ -7,21 +7,21 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::{
     Project,
     board::WorkError,
-    event::{Actor, MergeView, Numbered, RunInfo, Snapshot},
-    ledger::Ledger,
+    event::{Actor, MergeView, NumberedEvent, PipelineSnapshot, RunInfo},
+    ledger::RunLedger,
     stage::Stage,
-    story::{Kind, Story, StoryId},
-    verdict::Review,
+    story::{Story, StoryId, StoryKind},
+    verdict::ReviewDecision,
 };
 
 /// The pipeline of one project. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Pipeline {
     pub(crate) project: Project,
-    pub(crate) orders: mpsc::Sender<Order>,
-    pub(crate) events: broadcast::Sender<Arc<Numbered>>,
-    pub(crate) snapshot: watch::Receiver<Arc<Snapshot>>,
-    pub(crate) ledger: Ledger,
+    pub(crate) orders: mpsc::Sender<PipelineOrder>,
+    pub(crate) events: broadcast::Sender<Arc<NumberedEvent>>,
+    pub(crate) snapshot: watch::Receiver<Arc<PipelineSnapshot>>,
+    pub(crate) ledger: RunLedger,
 }
 
 /// Why a verb did nothing. Each is a sentence for the person or agent who asked.
@@ -40,7 +40,7 @@ pub enum PipelineError {
 
 /// What [`Pipeline::start`] did.
 #[derive(Clone, Debug)]
-pub enum Started {
+pub enum StartResult {
     /// This run was started.
     Running(RunInfo),
     /// It is started as soon as it can be; the clause says what it waits for.
@@ -49,7 +49,7 @@ pub enum Started {
 
 /// What [`Pipeline::delete`] took away.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deleted {
+pub struct DeletedStory {
     /// The file's name.
     pub name: String,
     /// Where it was.
@@ -64,7 +64,7 @@ pub struct Deleted {
 
 /// Changes of a story's file; `None` leaves a part as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Change {
+pub struct StoryChange {
     /// `name`
     pub title: Option<String>,
     /// The text behind the front matter.
@@ -79,7 +79,7 @@ pub struct Change {
 
 /// Which runs are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum StopTarget {
     /// That of a story.
     Story(StoryId),
     /// That of a worker, or all of an agent's.
@@ -99,7 +99,7 @@ pub struct WorkDone {
 
 /// What became of a story, read from its merge commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Overview {
+pub struct StoryOverview {
     /// The merge commit.
     pub commit: String,
     /// Its message.
@@ -117,17 +117,17 @@ pub(crate) type Answer<T> = oneshot::Sender<Result<T, PipelineError>>;
 
 /// What the orchestrator can be told.
 #[derive(Debug)]
-pub(crate) enum Order {
-    Create(Kind, String, Option<String>, Actor, Answer<Story>),
-    Update(StoryId, Change, Answer<Story>),
+pub(crate) enum PipelineOrder {
+    Create(StoryKind, String, Option<String>, Actor, Answer<Story>),
+    Update(StoryId, StoryChange, Answer<Story>),
     Tick(StoryId, usize, bool, Answer<()>),
-    Start(StoryId, Option<String>, Actor, Answer<Started>),
-    Stop(Target, Actor, Answer<Vec<RunInfo>>),
+    Start(StoryId, Option<String>, Actor, Answer<StartResult>),
+    Stop(StopTarget, Actor, Answer<Vec<RunInfo>>),
     Prefer(StoryId, String, Answer<()>),
     Move(StoryId, Stage, Actor, Answer<Story>),
-    Retry(StoryId, Actor, Answer<Started>),
-    Review(StoryId, Review, Actor, Answer<()>),
-    Delete(StoryId, Actor, Answer<Deleted>),
+    Retry(StoryId, Actor, Answer<StartResult>),
+    Review(StoryId, ReviewDecision, Actor, Answer<()>),
+    Delete(StoryId, Actor, Answer<DeletedStory>),
     Merge(StoryId, Actor, Answer<MergeView>),
     MergeFailed(StoryId, String, Actor, Answer<()>),
     Rescan(Answer<()>),
@@ -141,42 +141,42 @@ impl Pipeline {
     }
 
     /// The state now. Costs nothing: it is kept ready.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
+    pub fn snapshot(&self) -> Arc<PipelineSnapshot> {
         self.snapshot.borrow().clone()
     }
 
     /// The state now, and every event after it. One who lags more than 16,384 events behind is told so by the
     /// channel, and begins anew.
-    pub fn follow(&self) -> (Arc<Snapshot>, broadcast::Receiver<Arc<Numbered>>) {
+    pub fn follow(&self) -> (Arc<PipelineSnapshot>, broadcast::Receiver<Arc<NumberedEvent>>) {
         // First the events: one that comes between is in the snapshot too, and known by its number.
         let events = self.events.subscribe();
         (self.snapshot(), events)
     }
 
     /// What runs have cost and how they ended.
-    pub fn ledger(&self) -> &Ledger {
+    pub fn ledger(&self) -> &RunLedger {
         &self.ledger
     }
 
     /// Writes a new story to the backlog, from its kind's template or with this body.
     pub async fn create(
         &self,
-        kind: Kind,
+        kind: StoryKind,
         title: &str,
         body: Option<String>,
         by: Actor,
     ) -> Result<Story, PipelineError> {
-        self.order(|answer| Order::Create(kind, title.to_owned(), body, by, answer)).await
+        self.order(|answer| PipelineOrder::Create(kind, title.to_owned(), body, by, answer)).await
     }
 
     /// Changes a story's file.
-    pub async fn update(&self, story: StoryId, change: Change) -> Result<Story, PipelineError> {
-        self.order(|answer| Order::Update(story, change, answer)).await
+    pub async fn update(&self, story: StoryId, change: StoryChange) -> Result<Story, PipelineError> {
+        self.order(|answer| PipelineOrder::Update(story, change, answer)).await
     }
 
     /// Ticks a criterion, counted from 1, or takes the tick away.
     pub async fn tick(&self, story: StoryId, criterion: usize, done: bool) -> Result<(), PipelineError> {
-        self.order(|answer| Order::Tick(story, criterion, done, answer)).await
+        self.order(|answer| PipelineOrder::Tick(story, criterion, done, answer)).await
     }
 
     /// Brings a story from the backlog into work, or lets a stopped one go on; `agent` becomes its preferred one.
@@ -185,44 +185,49 @@ impl Pipeline {
         story: StoryId,
         agent: Option<String>,
         by: Actor,
-    ) -> Result<Started, PipelineError> {
-        self.order(|answer| Order::Start(story, agent, by, answer)).await
+    ) -> Result<StartResult, PipelineError> {
+        self.order(|answer| PipelineOrder::Start(story, agent, by, answer)).await
     }
 
     /// Ends runs. Their stories are blocked until somebody says `start` or `retry`. Returns once the processes are
     /// gone, with the runs that were ended.
-    pub async fn stop(&self, target: Target, by: Actor) -> Result<Vec<RunInfo>, PipelineError> {
-        self.order(|answer| Order::Stop(target, by, answer)).await
+    pub async fn stop(&self, target: StopTarget, by: Actor) -> Result<Vec<RunInfo>, PipelineError> {
+        self.order(|answer| PipelineOrder::Stop(target, by, answer)).await
     }
 
     /// Sets the preferred agent. Refused where there is none of this name.
     pub async fn prefer(&self, story: StoryId, agent: &str) -> Result<(), PipelineError> {
-        self.order(|answer| Order::Prefer(story, agent.to_owned(), answer)).await
+        self.order(|answer| PipelineOrder::Prefer(story, agent.to_owned(), answer)).await
     }
 
     /// Moves a story, where that is legal for who asks and nobody works on it.
     pub async fn move_story(&self, story: StoryId, to: Stage, by: Actor) -> Result<Story, PipelineError> {
-        self.order(|answer| Order::Move(story, to, by, answer)).await
+        self.order(|answer| PipelineOrder::Move(story, to, by, answer)).await
     }
 
     /// Takes failure, block and used retries away, and lets it go on where it stands.
-    pub async fn retry(&self, story: StoryId, by: Actor) -> Result<Started, PipelineError> {
-        self.order(|answer| Order::Retry(story, by, answer)).await
+    pub async fn retry(&self, story: StoryId, by: Actor) -> Result<StartResult, PipelineError> {
+        self.order(|answer| PipelineOrder::Retry(story, by, answer)).await
     }
 
     /// Decides about a story in QA. A person's word moves it at once; an agent's counts when its run ends.
-    pub async fn review(&self, story: StoryId, review: Review, by: Actor) -> Result<(), PipelineError> {
-        self.order(|answer| Order::Review(story, review, by, answer)).await
+    pub async fn review(
+        &self,
+        story: StoryId,
+        review: ReviewDecision,
+        by: Actor,
+    ) -> Result<(), PipelineError> {
+        self.order(|answer| PipelineOrder::Review(story, review, by, answer)).await
     }
 
     /// Deletes a story in whatever stage with all that belongs to it. Whoever asks has confirmed it.
-    pub async fn delete(&self, story: StoryId, by: Actor) -> Result<Deleted, PipelineError> {
-        self.order(|answer| Order::Delete(story, by, answer)).await
+    pub async fn delete(&self, story: StoryId, by: Actor) -> Result<DeletedStory, PipelineError> {
+        self.order(|answer| PipelineOrder::Delete(story, by, answer)).await
     }
 
     /// Queues a story's merge, or goes on with one whose conflict is resolved; returns at once.
     pub async fn merge(&self, story: StoryId, by: Actor) -> Result<MergeView, PipelineError> {
-        self.order(|answer| Order::Merge(story, by, answer)).await
+        self.order(|answer| PipelineOrder::Merge(story, by, answer)).await
     }
 
     /// Gives a merge up, for this reason: nobody tries again until a person says `retry`.
@@ -232,20 +237,20 @@ impl Pipeline {
         why: String,
         by: Actor,
     ) -> Result<(), PipelineError> {
-        self.order(|answer| Order::MergeFailed(story, why, by, answer)).await
+        self.order(|answer| PipelineOrder::MergeFailed(story, why, by, answer)).await
     }
 
     /// Looks at all files now, as it does by itself every half minute.
     pub async fn rescan(&self) -> Result<(), PipelineError> {
-        self.order(Order::Rescan).await
+        self.order(PipelineOrder::Rescan).await
     }
 
     /// Ends all agents and the pipeline. Stories stay where they are; the next start goes on with them.
     pub async fn shutdown(&self) {
-        let _ = self.order(Order::Shutdown).await;
+        let _ = self.order(PipelineOrder::Shutdown).await;
     }
 
-    async fn order<T>(&self, order: impl FnOnce(Answer<T>) -> Order) -> Result<T, PipelineError> {
+    async fn order<T>(&self, order: impl FnOnce(Answer<T>) -> PipelineOrder) -> Result<T, PipelineError> {
         let (answer, answered) = oneshot::channel();
         self.orders.send(order(answer)).await.map_err(|_| PipelineError::Gone)?;
         answered.await.unwrap_or(Err(PipelineError::Gone))

@@ -13,13 +13,13 @@ use agents::claude::PermissionRoute;
 use crate::event::RunInfo;
 
 /// The program around the pipeline.
-pub trait Host: Send + Sync + 'static {
+pub trait PipelineHost: Send + Sync + 'static {
     /// Lets a run call in. Called once for each run, before its process starts. Must not block.
-    fn open(&self, run: &RunInfo) -> Access;
+    fn open(&self, run: &RunInfo) -> RunAccess;
 }
 
 /// A run's way in.
-pub struct Access {
+pub struct RunAccess {
     /// Where its permission questions go, and its tools are.
     pub route: PermissionRoute,
     /// How many questions of it wait for a person: meanwhile its silence is no stall.
@@ -30,7 +30,7 @@ pub struct Access {
 
 /// How agents are started. From `bot.toml`, while `project.toml` says who they are.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct AgentSettings {
     /// The CLI: program and leading arguments.
     pub command: Vec<String>,
     /// The CLI's model where an agent names none; empty for its default.

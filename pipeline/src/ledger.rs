@@ -20,24 +20,24 @@ use crate::{
 
 /// `.storkit/logs/runs.jsonl`. Cheap to clone. A line that a kill cut in two is skipped.
 #[derive(Clone, Debug)]
-pub struct Ledger(Arc<Shared>);
+pub struct RunLedger(Arc<LedgerShared>);
 
 #[derive(Debug)]
-struct Shared {
+struct LedgerShared {
     path: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<LedgerState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct LedgerState {
     file: File,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, LedgerEntry>,
     started: u64,
 }
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct LedgerEntry {
     /// Its name.
     pub run: String,
     /// The story.
@@ -68,7 +68,7 @@ pub struct Entry {
     pub failed: bool,
 }
 
-impl Ledger {
+impl RunLedger {
     /// Opens the file, or makes it.
     pub fn open(project: &Project) -> io::Result<Self> {
         let path = project.dir().join("logs/runs.jsonl");
@@ -80,7 +80,7 @@ impl Ledger {
         let mut entries = BTreeMap::new();
         let mut started = 0;
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            match serde_json::from_slice::<Entry>(line) {
+            match serde_json::from_slice::<LedgerEntry>(line) {
                 Ok(entry) => {
                     started += u64::from(entry.ended.is_none());
                     entries.insert(entry.run.clone(), entry);
@@ -92,7 +92,7 @@ impl Ledger {
         if text.last().is_some_and(|byte| *byte != b'\n') {
             file.write_all(b"\n")?;
         }
-        Ok(Self(Arc::new(Shared { path, state: Mutex::new(State { file, entries, started }) })))
+        Ok(Self(Arc::new(LedgerShared { path, state: Mutex::new(LedgerState { file, entries, started }) })))
     }
 
     /// A name for the next run, never used before in this project.
@@ -104,7 +104,7 @@ impl Ledger {
 
     /// Notes that a run was started, with its session: after a kill its processes are found by it.
     pub(crate) fn started(&self, run: &RunInfo, session: &str) {
-        self.write(Entry {
+        self.write(LedgerEntry {
             run: run.id.to_string(),
             story: run.story,
             slot: run.slot.clone(),
@@ -125,23 +125,23 @@ impl Ledger {
         let known = self.state().entries.get(&*run.0).cloned();
         let Some(entry) = known else { return };
         let ended = Some(seconds(SystemTime::now()));
-        self.write(Entry { ended, usd, tokens, outcome: outcome.into(), failed, ..entry });
+        self.write(LedgerEntry { ended, usd, tokens, outcome: outcome.into(), failed, ..entry });
     }
 
     /// Runs that never ended: an earlier storkit was killed with them.
-    pub(crate) fn open_runs(&self) -> Vec<Entry> {
+    pub(crate) fn open_runs(&self) -> Vec<LedgerEntry> {
         self.state().entries.values().filter(|entry| entry.ended.is_none()).cloned().collect()
     }
 
     /// All runs, oldest first.
-    pub fn entries(&self) -> Vec<Entry> {
-        let mut entries: Vec<Entry> = self.state().entries.values().cloned().collect();
+    pub fn entries(&self) -> Vec<LedgerEntry> {
+        let mut entries: Vec<LedgerEntry> = self.state().entries.values().cloned().collect();
         entries.sort_by_key(|entry| entry.started);
         entries
     }
 
     /// The runs of one story, oldest first.
-    pub fn of_story(&self, story: StoryId) -> Vec<Entry> {
+    pub fn of_story(&self, story: StoryId) -> Vec<LedgerEntry> {
         self.entries().into_iter().filter(|entry| entry.story == story).collect()
     }
 
@@ -166,7 +166,7 @@ impl Ledger {
         &self.0.path
     }
 
-    fn write(&self, entry: Entry) {
+    fn write(&self, entry: LedgerEntry) {
         let mut state = self.state();
         match serde_json::to_vec(&entry) {
             Ok(mut line) => {
@@ -180,7 +180,7 @@ impl Ledger {
         state.entries.insert(entry.run.clone(), entry);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LedgerState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -192,9 +192,9 @@ fn seconds(time: SystemTime) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Phase;
+    use crate::event::RunPhase;
 
-    fn run(ledger: &Ledger, story: u32) -> RunInfo {
+    fn run(ledger: &RunLedger, story: u32) -> RunInfo {
         RunInfo {
             id: ledger.next(StoryId(story), "coder"),
             story: StoryId(story),
@@ -203,7 +203,7 @@ mod tests {
             agent: "coder".into(),
             role: Role::Coder,
             since: UNIX_EPOCH + Duration::from_secs(1_000),
-            phase: Phase::Working,
+            phase: RunPhase::Working,
             pid: None,
             session: None,
             cost_usd: 0.0,
@@ -215,14 +215,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         git2::Repository::init(folder.path()).unwrap();
         let project = Project::open(folder.path()).unwrap();
-        let ledger = Ledger::open(&project).unwrap();
+        let ledger = RunLedger::open(&project).unwrap();
         let (one, two) = (run(&ledger, 1), run(&ledger, 2));
         ledger.started(&one, "s1");
         ledger.started(&two, "s2");
         ledger.ended(&one.id, 0.5, (10, 20), "gates passed", false);
         let mut file = OpenOptions::new().append(true).open(ledger.path()).unwrap();
         file.write_all(b"{\"run\": \"3-co").unwrap();
-        let again = Ledger::open(&project).unwrap();
+        let again = RunLedger::open(&project).unwrap();
         assert_eq!(again.story_usd(StoryId(1)), 0.5);
         assert_eq!(again.usd_since(UNIX_EPOCH), 0.5);
         assert_eq!(again.open_runs().len(), 1);
@@ -230,6 +230,6 @@ mod tests {
         let next = run(&again, 2);
         assert!(next.id != one.id && next.id != two.id, "{:?}", next.id);
         again.started(&next, "s3");
-        assert_eq!(Ledger::open(&project).unwrap().entries().len(), 3);
+        assert_eq!(RunLedger::open(&project).unwrap().entries().len(), 3);
     }
 }

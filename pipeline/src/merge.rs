@@ -22,24 +22,24 @@ pub(crate) mod tests;
 
 use std::path::PathBuf;
 
-use agents::confine::{Confinement, Network};
+use agents::confine::{Confinement, NetworkAccess};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     conflict::keep_both,
-    proof::{DiffStat, GateProof, Proof, Trailers, merged_story, merges, trailers},
-    queue::{Ended, MergeQueue, MergeStatus, StartError, Step},
-    recover::{Journaled, Recovery, recover},
+    proof::{DiffStat, GateProof, MergeProof, MergeTrailers, merged_story, merges, trailers},
+    queue::{MergeEnded, MergeQueue, MergeStatus, MergeStep, QueueError},
+    recover::{JournaledMerge, MergeRecovery, recover},
     resolution::conflict_worktree,
 };
 pub(crate) use self::{
-    journal::Journal,
-    place::Place,
+    journal::MergeJournal,
+    place::MergePaths,
     proof::{diff_of, diff_stat},
 };
 use crate::{
     config::Component,
-    gates::{GateReport, Gates},
+    gates::{GateReport, GateRunner},
     git::program::GitProgramError,
     guard::BaseError,
     story::FileName,
@@ -63,9 +63,9 @@ pub struct MergeSettings {
     /// The branch that stories merge to, without `refs/heads/`.
     pub base: String,
     /// What must pass on the merged result.
-    pub gates: Gates,
+    pub gates: GateRunner,
     /// What gates may reach.
-    pub network: Network,
+    pub network: NetworkAccess,
     /// Whose setup goes before the gates.
     pub components: Vec<Component>,
     /// What the gates are kept in: they run what agents wrote. An error is why there is none, in a sentence; then
@@ -77,7 +77,7 @@ pub struct MergeSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MergeOutcome {
     /// It is on base, and its story is in `5_done`.
-    Merged(Proof),
+    Merged(MergeProof),
     /// The branch brings nothing that base does not have.
     Empty,
     /// These files need somebody who understands them. They wait in [`conflict_worktree`]; see

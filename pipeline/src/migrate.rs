@@ -12,7 +12,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::{
     Project,
-    git::program::{Git, GitProgramError},
+    git::program::{GitProgram, GitProgramError},
     stage::Stage,
 };
 
@@ -21,7 +21,7 @@ const NEW: &str = ".storkit";
 
 /// What a migration did. Told as sentences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Migration {
+pub struct MigrationReport {
     /// Files that git follows, moved by `git mv`; the moves are staged and not committed.
     pub tracked: usize,
     /// Other files, moved.
@@ -60,22 +60,22 @@ pub enum MigrateError {
 
 /// A file's old and new place, relative to the project.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Move {
+struct FileMove {
     from: PathBuf,
     to: PathBuf,
 }
 
 /// Moves everything to its new place. Does nothing where all is new; refuses before the first change where two files
 /// clash. Commits nothing.
-pub fn migrate(project: &Project) -> Result<Migration, MigrateError> {
+pub fn migrate(project: &Project) -> Result<MigrationReport, MigrateError> {
     let root = project.root();
-    let mut migration = Migration::default();
+    let mut migration = MigrationReport::default();
     let moves = plan(root, &mut migration.left)?;
     let doubles = doubles(root, &moves)?;
     if moves.is_empty() {
         return Ok(migration);
     }
-    let git = Git::at(root).env("GIT_LITERAL_PATHSPECS", "1");
+    let git = GitProgram::at(root).env("GIT_LITERAL_PATHSPECS", "1");
     let tracked = tracked(&git)?;
     for planned in moves.iter().filter(|planned| doubles.contains(&planned.from)) {
         if tracked.contains(&planned.from) {
@@ -85,7 +85,7 @@ pub fn migrate(project: &Project) -> Result<Migration, MigrateError> {
         migration.doubles += 1;
     }
     let moves = moves.into_iter().filter(|planned| !doubles.contains(&planned.from));
-    let (followed, others): (Vec<Move>, Vec<Move>) =
+    let (followed, others): (Vec<FileMove>, Vec<FileMove>) =
         moves.partition(|planned| tracked.contains(&planned.from));
     move_tracked(root, &git, &followed)?;
     for planned in &others {
@@ -98,7 +98,7 @@ pub fn migrate(project: &Project) -> Result<Migration, MigrateError> {
     Ok(migration)
 }
 
-fn plan(root: &Path, left: &mut Vec<(PathBuf, &'static str)>) -> Result<Vec<Move>, MigrateError> {
+fn plan(root: &Path, left: &mut Vec<(PathBuf, &'static str)>) -> Result<Vec<FileMove>, MigrateError> {
     let mut files = Vec::new();
     for folder in [PathBuf::from(OLD), Path::new(NEW).join("work/1_upcoming")] {
         match root.join(&folder).symlink_metadata() {
@@ -107,7 +107,7 @@ fn plan(root: &Path, left: &mut Vec<(PathBuf, &'static str)>) -> Result<Vec<Move
             Ok(_) | Err(_) => {}
         }
     }
-    Ok(files.into_iter().map(|from| Move { to: new_place(&from), from }).collect())
+    Ok(files.into_iter().map(|from| FileMove { to: new_place(&from), from }).collect())
 }
 
 /// Lists the files below a folder; what cannot be moved goes to `left`.
@@ -153,11 +153,11 @@ fn new_place(from: &Path) -> PathBuf {
 }
 
 /// The old files whose new place has the same content. Different content is a clash.
-fn doubles(root: &Path, moves: &[Move]) -> Result<HashSet<PathBuf>, MigrateError> {
+fn doubles(root: &Path, moves: &[FileMove]) -> Result<HashSet<PathBuf>, MigrateError> {
     let mut clashes = Vec::new();
     let mut doubles = HashSet::new();
     let mut sources: BTreeMap<&Path, &Path> = BTreeMap::new();
-    for Move { from, to } in moves {
+    for FileMove { from, to } in moves {
         let there = match root.join(to).symlink_metadata() {
             Ok(_) => Some(to.as_path()),
             Err(_) => sources.insert(to, from),
@@ -182,15 +182,15 @@ fn is_same(one: &Path, other: &Path) -> bool {
         && matches!((fs::read(one), fs::read(other)), (Ok(a), Ok(b)) if a == b)
 }
 
-fn tracked(git: &Git) -> Result<HashSet<PathBuf>, MigrateError> {
+fn tracked(git: &GitProgram) -> Result<HashSet<PathBuf>, MigrateError> {
     let list = git.run(["ls-files", "-z", "--", OLD, &format!("{NEW}/work/1_upcoming")])?;
     Ok(list.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect())
 }
 
 /// Many files of one folder by one call. A stage that git ignores is not followed in its new place either.
-fn move_tracked(root: &Path, git: &Git, moves: &[Move]) -> Result<(), MigrateError> {
+fn move_tracked(root: &Path, git: &GitProgram, moves: &[FileMove]) -> Result<(), MigrateError> {
     const AT_ONCE: usize = 200;
-    let mut by_folder: BTreeMap<&Path, Vec<&Move>> = BTreeMap::new();
+    let mut by_folder: BTreeMap<&Path, Vec<&FileMove>> = BTreeMap::new();
     for planned in moves {
         by_folder.entry(planned.to.parent().unwrap_or(Path::new(NEW))).or_default().push(planned);
     }
@@ -212,13 +212,13 @@ fn move_tracked(root: &Path, git: &Git, moves: &[Move]) -> Result<(), MigrateErr
 }
 
 /// Leaves the files where they are; git follows them no more.
-fn untrack(git: &Git, files: &[&Path]) -> Result<(), MigrateError> {
+fn untrack(git: &GitProgram, files: &[&Path]) -> Result<(), MigrateError> {
     let words = ["rm", "--quiet", "--cached", "--"].map(OsStr::new);
     git.run(words.into_iter().chain(files.iter().map(|file| file.as_os_str())))?;
     Ok(())
 }
 
-fn move_other(root: &Path, planned: &Move) -> Result<(), MigrateError> {
+fn move_other(root: &Path, planned: &FileMove) -> Result<(), MigrateError> {
     make_folder(root, planned.to.parent().unwrap_or(Path::new(NEW)))?;
     let (from, to) = (root.join(&planned.from), root.join(&planned.to));
     let moved = renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE);
@@ -269,7 +269,7 @@ fn counted(files: usize) -> String {
     if files == 1 { "1 file".into() } else { format!("{files} files") }
 }
 
-impl fmt::Display for Migration {
+impl fmt::Display for MigrationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let moved = self.tracked + self.others;
         if moved + self.doubles == 0 {
@@ -387,7 +387,7 @@ mod tests {
         let log =
             fixture.git(&["log", "--follow", "--format=%s", "--", ".storkit/work/1_backlog/3_story_x.md"]);
         assert_eq!(log, "migrated\nold\n");
-        assert_eq!(migrate(&fixture.project).unwrap(), Migration::default());
+        assert_eq!(migrate(&fixture.project).unwrap(), MigrationReport::default());
         assert_eq!(fixture.git(&["status", "--short"]), "");
     }
 

@@ -28,21 +28,21 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use self::{memo::Memos, tell::Teller};
+use self::{memo::MemoFiles, tell::EventPublisher};
 use crate::{
     Project,
-    board::{Board, Work, WorkError},
+    board::{Board, WorkError, WorkFolder},
     config::ProjectConfig,
-    event::{Actor, RunId, RunInfo, Snapshot},
-    handle::{Answer, Order, Pipeline},
-    host::{Host, Settings},
-    ledger::Ledger,
-    merge::{Ended, MergeQueue},
-    run::{Control, Ending, Shop, Told},
+    event::{Actor, PipelineSnapshot, RunId, RunInfo},
+    handle::{Answer, Pipeline, PipelineOrder},
+    host::{AgentSettings, PipelineHost},
+    ledger::RunLedger,
+    merge::{MergeEnded, MergeQueue},
+    run::{RunContext, RunControl, RunEnd, RunUpdate},
     stage::Stage,
     story::{Story, StoryId},
-    watcher::Changed,
-    worktree::Name,
+    watcher::WorkChange,
+    worktree::WorktreeName,
 };
 
 /// How many events one who follows may lag behind.
@@ -69,15 +69,22 @@ impl Pipeline {
     ///
     /// # Errors
     /// Where the ledger of runs cannot be used.
-    pub fn open(project: &Project, settings: Settings, host: Arc<dyn Host>) -> std::io::Result<Self> {
-        let ledger = Ledger::open(project)?;
+    pub fn open(
+        project: &Project,
+        settings: AgentSettings,
+        host: Arc<dyn PipelineHost>,
+    ) -> std::io::Result<Self> {
+        let ledger = RunLedger::open(project)?;
         let (orders, inbox) = mpsc::channel(ORDERS);
         let (events, _) = broadcast::channel(EVENTS);
-        let first = Snapshot { paused: Some("The pipeline is starting.".into()), ..Snapshot::default() };
+        let first = PipelineSnapshot {
+            paused: Some("The pipeline is starting.".into()),
+            ..PipelineSnapshot::default()
+        };
         let (state, snapshot) = watch::channel(Arc::new(first));
-        let teller = Teller::new(events.clone(), state);
+        let teller = EventPublisher::new(events.clone(), state);
         let beginning =
-            setup::Beginning { project: project.clone(), settings, host, ledger: ledger.clone(), teller };
+            setup::StartupState { project: project.clone(), settings, host, ledger: ledger.clone(), teller };
         tokio::spawn(async move {
             let (mut beginning, mut inbox) = (Box::new(beginning), inbox);
             loop {
@@ -100,9 +107,9 @@ impl Pipeline {
 /// The task's state. What is on disk is the truth: this is what it needs beside.
 struct Orchestrator {
     project: Project,
-    settings: Arc<Settings>,
-    shop: Shop,
-    work: Arc<Work>,
+    settings: Arc<AgentSettings>,
+    shop: RunContext,
+    work: Arc<WorkFolder>,
     board: Arc<Board>,
     config: Arc<ProjectConfig>,
     /// What is wrong with `project.toml` now; the last good one counts.
@@ -111,10 +118,10 @@ struct Orchestrator {
     configured: bool,
     base: String,
     merges: Arc<MergeQueue>,
-    runs: BTreeMap<StoryId, Active>,
-    memos: Memos,
-    teller: Teller,
-    inner: mpsc::Sender<Inner>,
+    runs: BTreeMap<StoryId, ActiveRun>,
+    memos: MemoFiles,
+    teller: EventPublisher,
+    inner: mpsc::Sender<TaskEvent>,
     /// Why and until when nothing is started.
     pause: Option<(String, SystemTime)>,
     /// Stories whose worktree is being removed: nobody is given them.
@@ -133,11 +140,11 @@ struct Orchestrator {
 }
 
 /// A run that lives.
-struct Active {
+struct ActiveRun {
     info: RunInfo,
-    control: Control,
+    control: RunControl,
     /// What its end means, where somebody else has decided that already.
-    verdict: Verdict,
+    verdict: RunVerdict,
     /// Whether its process is gone, and only what follows from that is left to do.
     over: bool,
     /// Who waits for it to be gone.
@@ -146,7 +153,7 @@ struct Active {
 
 /// Who decides what becomes of a run's story.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Verdict {
+enum RunVerdict {
     /// Its own end.
     Own,
     /// A person said stop: the story is blocked with that.
@@ -166,30 +173,30 @@ struct CommitState {
 }
 
 /// What the task hears from what it has started.
-enum Inner {
-    Told(StoryId, RunId, Told),
-    Ended(StoryId, RunId, Box<Ending>),
-    Committed(Result<crate::committer::Committed, String>),
+enum TaskEvent {
+    Told(StoryId, RunId, RunUpdate),
+    Ended(StoryId, RunId, Box<RunEnd>),
+    Committed(Result<crate::committer::CommitResult, String>),
     /// A wait is over.
     Due,
     /// A worktree is gone, or could not be removed.
     Removed(StoryId, String, Result<(), String>),
     /// Worktrees that no story in work needed, or why they could not be listed.
-    Stale(Result<Vec<crate::worktree::Name>, String>),
+    Stale(Result<Vec<crate::worktree::WorktreeName>, String>),
     /// Something a person should know.
     Alarm(String),
 }
 
 /// Where events come from.
-struct Sources {
-    changes: mpsc::Receiver<Changed>,
-    merged: mpsc::Receiver<Arc<Ended>>,
-    inner: mpsc::Receiver<Inner>,
-    _watcher: crate::watcher::Watcher,
+struct EventSources {
+    changes: mpsc::Receiver<WorkChange>,
+    merged: mpsc::Receiver<Arc<MergeEnded>>,
+    inner: mpsc::Receiver<TaskEvent>,
+    _watcher: crate::watcher::WorkWatcher,
 }
 
 impl Orchestrator {
-    async fn serve(mut self, mut orders: mpsc::Receiver<Order>, mut sources: Sources) {
+    async fn serve(mut self, mut orders: mpsc::Receiver<PipelineOrder>, mut sources: EventSources) {
         let mut tick = ticker();
         self.offer().await;
         self.publish();
@@ -198,7 +205,7 @@ impl Orchestrator {
             let mut only_printed = false;
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Shutdown(answer)) => self.close(answer),
+                    Some(PipelineOrder::Shutdown(answer)) => self.close(answer),
                     Some(order) => self.obey(order).await,
                     // Nobody can give orders any more: the bot was dropped.
                     None => break,
@@ -206,7 +213,7 @@ impl Orchestrator {
                 Some(changed) = sources.changes.recv() => self.changed(changed).await,
                 Some(ended) = sources.merged.recv() => self.merge_ended(&ended).await,
                 Some(inner) = sources.inner.recv() => {
-                    only_printed = matches!(inner, Inner::Told(_, _, Told::Said(_)));
+                    only_printed = matches!(inner, TaskEvent::Told(_, _, RunUpdate::Said(_)));
                     self.heard(inner).await;
                 }
                 _ = tick.tick() => self.tick().await,
@@ -228,26 +235,26 @@ impl Orchestrator {
     fn close(&mut self, answer: Answer<()>) {
         self.closing = Some(answer);
         for run in self.runs.values_mut() {
-            run.control.end(crate::verdict::Ended::Shutdown);
+            run.control.end(crate::verdict::StopReason::Shutdown);
         }
     }
 
-    async fn heard(&mut self, inner: Inner) {
+    async fn heard(&mut self, inner: TaskEvent) {
         match inner {
-            Inner::Told(story, run, told) => self.told(story, &run, told),
-            Inner::Ended(story, run, ending) => self.run_ended(story, &run, *ending).await,
-            Inner::Committed(result) => self.committed(result),
-            Inner::Due => {}
-            Inner::Removed(story, what, removed) => self.removed(story, &what, removed),
-            Inner::Stale(found) => self.stale(found).await,
-            Inner::Alarm(text) => self.teller.alarm(None, text),
+            TaskEvent::Told(story, run, told) => self.told(story, &run, told),
+            TaskEvent::Ended(story, run, ending) => self.run_ended(story, &run, *ending).await,
+            TaskEvent::Committed(result) => self.committed(result),
+            TaskEvent::Due => {}
+            TaskEvent::Removed(story, what, removed) => self.removed(story, &what, removed),
+            TaskEvent::Stale(found) => self.stale(found).await,
+            TaskEvent::Alarm(text) => self.teller.alarm(None, text),
         }
     }
 
     /// Runs what blocks on the stories' files, away from the runtime's threads.
     async fn with_work<T: Send + 'static>(
         &self,
-        act: impl FnOnce(&Work) -> Result<T, WorkError> + Send + 'static,
+        act: impl FnOnce(&WorkFolder) -> Result<T, WorkError> + Send + 'static,
     ) -> Result<T, WorkError> {
         let work = Arc::clone(&self.work);
         blocking(move || act(&work)).await.unwrap_or_else(|error| {
@@ -281,7 +288,7 @@ impl Orchestrator {
     async fn note(
         &mut self,
         id: StoryId,
-        changes: impl Fn(&mut crate::story::Document) -> Result<(), crate::story::EditError> + Send + 'static,
+        changes: impl Fn(&mut crate::story::StoryDocument) -> Result<(), crate::story::EditError> + Send + 'static,
     ) {
         if let Err(error) = self.with_work(move |work| work.edit(id, changes)).await {
             tracing::warn!(story = %id, %error, "a story could not be marked");
@@ -291,12 +298,12 @@ impl Orchestrator {
 }
 
 /// The worktree's name of a story. `None` for a slug that cannot name one: such a file name is refused by the board.
-fn name_of(story: &Story) -> Option<Name> {
-    Name::new(story.id(), &story.file.slug).ok()
+fn name_of(story: &Story) -> Option<WorktreeName> {
+    WorktreeName::new(story.id(), &story.file.slug).ok()
 }
 
 /// Answers orders with what is wrong until it is time to try again. Returns whether storkit ends.
-async fn refuse_for_a_while(inbox: &mut mpsc::Receiver<Order>, why: &str) -> bool {
+async fn refuse_for_a_while(inbox: &mut mpsc::Receiver<PipelineOrder>, why: &str) -> bool {
     let again = tokio::time::sleep(TICK);
     tokio::pin!(again);
     loop {

@@ -36,7 +36,7 @@ pub const TEMPLATE_MARK: &str = "storkit:template";
 
 /// `.storkit/context.md`: what agents should know of the project.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Context {
+pub enum ProjectContext {
     /// There is none.
     Missing,
     /// As `storkit init` wrote it.
@@ -135,13 +135,13 @@ impl Project {
     }
 
     /// `.storkit/context.md`, at most 64 KiB of it.
-    pub fn context(&self) -> Context {
+    pub fn context(&self) -> ProjectContext {
         match self.text_of(".storkit/context.md") {
-            None => Context::Missing,
+            None => ProjectContext::Missing,
             Some(text) if text.lines().next().is_some_and(|line| line.contains(TEMPLATE_MARK)) => {
-                Context::Untouched
+                ProjectContext::Untouched
             }
-            Some(text) => Context::Text(text),
+            Some(text) => ProjectContext::Text(text),
         }
     }
 
@@ -149,7 +149,7 @@ impl Project {
     /// Empty, or whole paragraphs with two line ends before them.
     pub fn briefing(&self, cli_reads_instructions: bool) -> String {
         let mut text = String::new();
-        if let Context::Text(context) = self.context() {
+        if let ProjectContext::Text(context) = self.context() {
             text.push_str("\n\nWhat you should know of the project:\n\n");
             text.push_str(context.trim_end());
         }

@@ -7,13 +7,13 @@ use git2::{Oid, Repository};
 
 use crate::{
     Project,
-    board::{Work, WorkError},
+    board::{WorkError, WorkFolder},
     event::RunId,
-    handle::{Overview, Pipeline, PipelineError, WorkDone},
-    merge::{Proof, diff_of, merged_story, trailers},
+    handle::{Pipeline, PipelineError, StoryOverview, WorkDone},
+    merge::{MergeProof, diff_of, merged_story, trailers},
     run::{brings, last_lines, log_folder},
     story::StoryId,
-    worktree::{Found, Limits, Name, Worktrees},
+    worktree::{SizeLimits, WorktreeName, WorktreeRemains, Worktrees},
 };
 
 /// How many commits of base are looked through for a merge that has no proof on disk.
@@ -42,7 +42,7 @@ pub struct WorktreeView {
 impl Pipeline {
     /// A story's whole file, also of one whose front matter is broken.
     pub async fn text(&self, story: StoryId) -> Result<String, PipelineError> {
-        self.reading(move |project| Ok(Work::open(&project)?.text(story)?)).await
+        self.reading(move |project| Ok(WorkFolder::open(&project)?.text(story)?)).await
     }
 
     /// What the story's branch has that base has not.
@@ -67,7 +67,7 @@ impl Pipeline {
 
     /// What became of a story, from its merge commit on base; `None` where it was never merged. Merges by the older
     /// `story-kit:` are found too.
-    pub async fn overview(&self, story: StoryId) -> Result<Option<Overview>, PipelineError> {
+    pub async fn overview(&self, story: StoryId) -> Result<Option<StoryOverview>, PipelineError> {
         let base = self.snapshot().base.clone();
         self.reading(move |project| overview(&project, &base, story).map_err(refused)).await
     }
@@ -94,7 +94,7 @@ impl Pipeline {
     /// All worktrees and branches of stories.
     pub async fn worktrees(&self) -> Result<Vec<WorktreeView>, PipelineError> {
         self.reading(|project| {
-            let view = |(name, found): (Name, Found)| WorktreeView {
+            let view = |(name, found): (WorktreeName, WorktreeRemains)| WorktreeView {
                 story: name.id(),
                 path: (found.folder || found.admin)
                     .then(|| PathBuf::from(".storkit/worktrees").join(name.to_string())),
@@ -119,7 +119,7 @@ fn refused(error: impl std::fmt::Display) -> PipelineError {
 }
 
 fn worktrees(project: &Project) -> Result<Worktrees, PipelineError> {
-    Worktrees::open(project, Limits::default()).map_err(refused)
+    Worktrees::open(project, SizeLimits::default()).map_err(refused)
 }
 
 fn ahead(repository: &Repository, base: &str, tip: Oid) -> Result<usize, git2::Error> {
@@ -129,9 +129,9 @@ fn ahead(repository: &Repository, base: &str, tip: Oid) -> Result<usize, git2::E
     Ok(walk.count())
 }
 
-fn overview(project: &Project, base: &str, story: StoryId) -> Result<Option<Overview>, git2::Error> {
+fn overview(project: &Project, base: &str, story: StoryId) -> Result<Option<StoryOverview>, git2::Error> {
     let repository = Repository::open(project.root())?;
-    let proven = Proof::read(project.root(), story).ok().flatten();
+    let proven = MergeProof::read(project.root(), story).ok().flatten();
     let proven = proven.and_then(|proof| Oid::from_str(&proof.commit).ok());
     let found = match proven.filter(|id| repository.find_commit(*id).is_ok()) {
         Some(id) => Some(id),
@@ -142,7 +142,7 @@ fn overview(project: &Project, base: &str, story: StoryId) -> Result<Option<Over
     let gates = trailers(&message).map(|trailers| trailers.gates).unwrap_or_default();
     let before = commit.parents().next().map(|parent| parent.tree_id());
     let files = diff_of(&repository, before, commit.tree_id())?;
-    Ok(Some(Overview {
+    Ok(Some(StoryOverview {
         commit: commit.id().to_string(),
         time: commit.time().seconds(),
         files: files.into_iter().filter(|(path, ..)| !path.starts_with(".storkit/work")).collect(),

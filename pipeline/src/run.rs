@@ -29,12 +29,12 @@ pub(crate) use self::{
 use crate::{
     Project,
     config::{self, ProjectConfig},
-    event::{Phase, RunInfo},
+    event::{RunInfo, RunPhase},
     guard::OwnCommits,
-    host::{Host, Settings},
-    ledger::Ledger,
+    host::{AgentSettings, PipelineHost},
+    ledger::RunLedger,
     story::Story,
-    verdict::{Ended, Review},
+    verdict::{ReviewDecision, StopReason},
     worktree::Worktrees,
 };
 
@@ -43,18 +43,18 @@ const TOLD: usize = 256;
 
 /// What all runs of a project share. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Shop {
+pub(crate) struct RunContext {
     pub project: Project,
-    pub settings: Arc<Settings>,
-    pub host: Arc<dyn Host>,
+    pub settings: Arc<AgentSettings>,
+    pub host: Arc<dyn PipelineHost>,
     pub own: OwnCommits,
-    pub ledger: Ledger,
+    pub ledger: RunLedger,
     pub worktrees: Worktrees,
 }
 
 /// One run as it was decided. All facts are fixed at its start.
 #[derive(Clone)]
-pub(crate) struct Plan {
+pub(crate) struct RunPlan {
     pub run: RunInfo,
     pub story: Arc<Story>,
     /// The story's whole file.
@@ -70,8 +70,8 @@ pub(crate) struct Plan {
 
 /// What a run tells while it lives.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Told {
-    Phase(Phase),
+pub(crate) enum RunUpdate {
+    Phase(RunPhase),
     Pid(Option<u32>),
     Session(SessionId),
     Cost(f64),
@@ -81,7 +81,7 @@ pub(crate) enum Told {
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Outcome {
+pub(crate) enum RunOutcome {
     /// A coder committed, and the gates are green.
     Passed,
     /// A reviewer approved.
@@ -111,31 +111,31 @@ pub(crate) enum Outcome {
 
 /// How it ended.
 #[derive(Debug)]
-pub(crate) struct Ending {
-    pub outcome: Outcome,
+pub(crate) struct RunEnd {
+    pub outcome: RunOutcome,
     /// US dollars of this run alone.
     pub usd: f64,
     /// `3 files, +20 -4` against base.
     pub diff: Option<String>,
 }
 
-impl Ending {
+impl RunEnd {
     /// A run of which nothing is known but that it failed.
     pub(crate) fn failed(why: String) -> Self {
-        Self { outcome: Outcome::Failed(why), usd: 0.0, diff: None }
+        Self { outcome: RunOutcome::Failed(why), usd: 0.0, diff: None }
     }
 }
 
 /// The way to a living run.
 #[derive(Debug)]
-pub(crate) struct Control {
-    end: watch::Sender<Option<Ended>>,
-    review: Arc<Mutex<Option<Review>>>,
+pub(crate) struct RunControl {
+    end: watch::Sender<Option<StopReason>>,
+    review: Arc<Mutex<Option<ReviewDecision>>>,
 }
 
-impl Control {
+impl RunControl {
     /// Ends it, for this reason; the first one counts. What it left is still looked at.
-    pub(crate) fn end(&self, why: Ended) {
+    pub(crate) fn end(&self, why: StopReason) {
         self.end.send_if_modified(|ended| {
             let first = ended.is_none();
             if first {
@@ -146,17 +146,20 @@ impl Control {
     }
 
     /// The agent's word through its tools; the last one counts.
-    pub(crate) fn review(&self, review: Review) {
+    pub(crate) fn review(&self, review: ReviewDecision) {
         *self.review.lock().unwrap_or_else(PoisonError::into_inner) = Some(review);
     }
 }
 
 /// Starts a run. Its channel closes when it is over; then the handle has the ending.
-pub(crate) fn start(shop: Shop, plan: Plan) -> (Control, mpsc::Receiver<Told>, JoinHandle<Ending>) {
+pub(crate) fn start(
+    shop: RunContext,
+    plan: RunPlan,
+) -> (RunControl, mpsc::Receiver<RunUpdate>, JoinHandle<RunEnd>) {
     let (told, hears) = mpsc::channel(TOLD);
     let (end, ended) = watch::channel(None);
     let review = Arc::default();
-    let control = Control { end, review: Arc::clone(&review) };
-    let handle = tokio::spawn(job::Job::new(shop, plan, told, ended, review).run());
+    let control = RunControl { end, review: Arc::clone(&review) };
+    let handle = tokio::spawn(job::RunJob::new(shop, plan, told, ended, review).run());
     (control, hears, handle)
 }

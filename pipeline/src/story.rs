@@ -10,11 +10,11 @@ mod value;
 
 use std::{fmt, str::FromStr, time::SystemTime};
 
-pub use document::{Document, EditError};
+pub use document::{EditError, StoryDocument};
 pub use front::{FrontError, FrontMatter};
-pub use name::{BadName, FileName, slug};
+pub use name::{BadFileName, FileName, slug};
 use serde::{Deserialize, Serialize};
-pub use value::Value;
+pub use value::KeyValue;
 
 use crate::stage::Stage;
 
@@ -46,7 +46,7 @@ impl FromStr for StoryId {
 /// What kind of work a story is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum StoryKind {
     /// Something new.
     Story,
     /// Something broken.
@@ -57,7 +57,7 @@ pub enum Kind {
     Refactor,
 }
 
-impl Kind {
+impl StoryKind {
     /// All kinds.
     pub const ALL: [Self; 4] = [Self::Story, Self::Bug, Self::Spike, Self::Refactor];
 
@@ -94,7 +94,7 @@ pub struct Story {
 
 impl Story {
     /// Joins what the file's text says with where the file is. A story without any title is called by its slug.
-    pub fn new(file: FileName, stage: Stage, since: SystemTime, document: Document) -> Self {
+    pub fn new(file: FileName, stage: Stage, since: SystemTime, document: StoryDocument) -> Self {
         let criteria = document.criteria();
         let mut front = document.into_front();
         front.name = title(&front.name).unwrap_or_else(|| file.slug.replace('_', " "));
@@ -130,7 +130,7 @@ mod tests {
 
     fn story(text: &str) -> Story {
         let file: FileName = "7_bug_login_fails.md".parse().unwrap();
-        Story::new(file, Stage::Qa, SystemTime::UNIX_EPOCH, Document::parse(text).unwrap())
+        Story::new(file, Stage::Qa, SystemTime::UNIX_EPOCH, StoryDocument::parse(text).unwrap())
     }
 
     #[test]

@@ -1,20 +1,20 @@
 //! What a new story's file says, by kind.
 
-use crate::story::{Kind, Value};
+use crate::story::{KeyValue, StoryKind};
 
 /// The body a story of this kind begins with: its sections, and its criteria as checkboxes.
-pub fn body(kind: Kind) -> &'static str {
+pub fn body(kind: StoryKind) -> &'static str {
     match kind {
-        Kind::Story => include_str!("templates/story.md"),
-        Kind::Bug => include_str!("templates/bug.md"),
-        Kind::Spike => include_str!("templates/spike.md"),
-        Kind::Refactor => include_str!("templates/refactor.md"),
+        StoryKind::Story => include_str!("templates/story.md"),
+        StoryKind::Bug => include_str!("templates/bug.md"),
+        StoryKind::Spike => include_str!("templates/spike.md"),
+        StoryKind::Refactor => include_str!("templates/refactor.md"),
     }
 }
 
 /// The template with what is known filled in: sections by their heading, and the criteria. A section that the template
 /// lacks is added at the end; what nobody filled in keeps the template's words.
-pub fn filled(kind: Kind, sections: &[(&str, &str)], criteria: &[String]) -> String {
+pub fn filled(kind: StoryKind, sections: &[(&str, &str)], criteria: &[String]) -> String {
     const CRITERIA: &str = "Acceptance criteria";
     let list: String = criteria.iter().map(|text| format!("- [ ] {}\n", one_line(text))).collect();
     let given = |heading: &str| match heading {
@@ -34,9 +34,9 @@ pub fn filled(kind: Kind, sections: &[(&str, &str)], criteria: &[String]) -> Str
 }
 
 /// The whole text of a new story's file.
-pub(crate) fn story(kind: Kind, title: &str, body: Option<&str>) -> String {
+pub(crate) fn story(kind: StoryKind, title: &str, body: Option<&str>) -> String {
     let body = body.unwrap_or_else(|| self::body(kind));
-    let name = Value::from(title).yaml();
+    let name = KeyValue::from(title).yaml();
     format!("---\nname: {name}\n---\n\n# {title}\n\n{}\n", body.trim_end())
 }
 
@@ -55,13 +55,13 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::story::Document;
+    use crate::story::StoryDocument;
 
     #[test]
     fn every_kind_has_criteria_to_tick_and_reads_back_its_title() {
-        for kind in Kind::ALL {
+        for kind in StoryKind::ALL {
             for title in ["Fix: it", "plain", "- \"#'{", "null", "---"] {
-                let document = Document::parse(story(kind, title, None)).unwrap();
+                let document = StoryDocument::parse(story(kind, title, None)).unwrap();
                 assert_eq!(document.front().name, title);
                 assert!(!document.criteria().is_empty(), "{kind:?}");
             }
@@ -71,8 +71,11 @@ mod tests {
     #[test]
     fn a_template_is_filled_by_its_headings_and_keeps_the_rest() {
         let criteria = ["One".to_owned(), "Two\n- [x] three".to_owned()];
-        let text =
-            filled(Kind::Story, &[("User story", "As a user, I want it."), ("Notes", "By Bob.")], &criteria);
+        let text = filled(
+            StoryKind::Story,
+            &[("User story", "As a user, I want it."), ("Notes", "By Bob.")],
+            &criteria,
+        );
         insta::assert_snapshot!(text, @"
         ## User story
 
@@ -91,12 +94,12 @@ mod tests {
 
         By Bob.
         ");
-        assert_eq!(filled(Kind::Bug, &[], &[]), body(Kind::Bug));
+        assert_eq!(filled(StoryKind::Bug, &[], &[]), body(StoryKind::Bug));
     }
 
     #[test]
     fn a_given_body_takes_the_templates_place() {
-        let text = story(Kind::Spike, "T", Some("---\nname: other\n---\n- [ ] a\n\n"));
+        let text = story(StoryKind::Spike, "T", Some("---\nname: other\n---\n- [ ] a\n\n"));
         assert_eq!(text, "---\nname: T\n---\n\n# T\n\n---\nname: other\n---\n- [ ] a\n");
     }
 }

@@ -14,16 +14,16 @@ pub struct RunFacts {
     /// Whether it was resumed once already to commit its work.
     pub reminded: bool,
     /// What the agent said through its tools about a review.
-    pub review: Option<Review>,
+    pub review: Option<ReviewDecision>,
     /// Why it was ended from outside.
-    pub ended: Option<Ended>,
+    pub ended: Option<StopReason>,
     /// Whether the CLI said that the turn failed, and its words.
     pub failure: Option<String>,
 }
 
 /// A reviewer's word.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Review {
+pub enum ReviewDecision {
     /// Good to merge.
     Approved,
     /// Back to the coder, with reasons.
@@ -32,7 +32,7 @@ pub enum Review {
 
 /// Why a run was ended from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum StopReason {
     /// A person said stop.
     Stopped,
     /// It made no progress for too long.
@@ -47,7 +47,7 @@ pub enum Ended {
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Next {
+pub enum NextAction {
     /// The work goes to the gates.
     Gates,
     /// Resume the session once, with a reminder to commit.
@@ -67,35 +67,40 @@ pub enum Next {
 }
 
 /// The rules, in the order of their weight: what endangers the base branch goes before all else.
-pub fn next(role: Role, facts: &RunFacts) -> Next {
+pub fn next(role: Role, facts: &RunFacts) -> NextAction {
     if !facts.tampering.is_empty() {
-        return Next::Block(format!("the agent touched what is not its own: {}", facts.tampering.join("; ")));
+        return NextAction::Block(format!(
+            "the agent touched what is not its own: {}",
+            facts.tampering.join("; ")
+        ));
     }
     match &facts.ended {
-        Some(Ended::Stopped) => return Next::Wait(Some("stopped by a person".into())),
-        Some(Ended::Shutdown | Ended::RateLimited) => return Next::Wait(None),
-        Some(Ended::Budget(which)) => return Next::Block(format!("the budget is spent ({which})")),
-        Some(Ended::Stalled) => return Next::Failed("no progress for too long".into()),
+        Some(StopReason::Stopped) => return NextAction::Wait(Some("stopped by a person".into())),
+        Some(StopReason::Shutdown | StopReason::RateLimited) => return NextAction::Wait(None),
+        Some(StopReason::Budget(which)) => {
+            return NextAction::Block(format!("the budget is spent ({which})"));
+        }
+        Some(StopReason::Stalled) => return NextAction::Failed("no progress for too long".into()),
         None => {}
     }
     match role {
         Role::Coder => coder(facts),
         Role::Qa => reviewer(facts),
         Role::Mergemaster => mergemaster(facts),
-        Role::Supervisor => Next::Wait(None),
+        Role::Supervisor => NextAction::Wait(None),
     }
 }
 
-fn coder(facts: &RunFacts) -> Next {
+fn coder(facts: &RunFacts) -> NextAction {
     match (facts.commits, facts.uncommitted) {
-        (_, 1..) if !facts.reminded => Next::RemindToCommit,
+        (_, 1..) if !facts.reminded => NextAction::RemindToCommit,
         (_, files @ 1..) => {
-            Next::Failed(format!("{files} files were left uncommitted, also after a reminder"))
+            NextAction::Failed(format!("{files} files were left uncommitted, also after a reminder"))
         }
-        (0, 0) => Next::Failed(ghost(facts)),
+        (0, 0) => NextAction::Failed(ghost(facts)),
         (1.., 0) => match &facts.failure {
-            Some(why) => Next::Failed(why.clone()),
-            None => Next::Gates,
+            Some(why) => NextAction::Failed(why.clone()),
+            None => NextAction::Gates,
         },
     }
 }
@@ -108,19 +113,19 @@ fn ghost(facts: &RunFacts) -> String {
     }
 }
 
-fn reviewer(facts: &RunFacts) -> Next {
+fn reviewer(facts: &RunFacts) -> NextAction {
     match (&facts.review, &facts.failure) {
-        (Some(Review::Approved), _) => Next::Approve,
-        (Some(Review::Rejected(reason)), _) => Next::SendBack(reason.clone()),
-        (None, Some(why)) => Next::Failed(why.clone()),
-        (None, None) => Next::Failed("the review ended without a word".into()),
+        (Some(ReviewDecision::Approved), _) => NextAction::Approve,
+        (Some(ReviewDecision::Rejected(reason)), _) => NextAction::SendBack(reason.clone()),
+        (None, Some(why)) => NextAction::Failed(why.clone()),
+        (None, None) => NextAction::Failed("the review ended without a word".into()),
     }
 }
 
-fn mergemaster(facts: &RunFacts) -> Next {
+fn mergemaster(facts: &RunFacts) -> NextAction {
     match (&facts.failure, facts.uncommitted) {
-        (Some(why), _) => Next::Failed(why.clone()),
-        (None, _) => Next::ContinueMerge,
+        (Some(why), _) => NextAction::Failed(why.clone()),
+        (None, _) => NextAction::ContinueMerge,
     }
 }
 
@@ -128,26 +133,26 @@ fn mergemaster(facts: &RunFacts) -> Next {
 mod tests {
     use super::*;
 
-    fn after(role: Role, facts: RunFacts) -> Next {
+    fn after(role: Role, facts: RunFacts) -> NextAction {
         next(role, &facts)
     }
 
     #[test]
     fn a_run_that_made_no_commit_fails_at_once() {
-        assert_eq!(after(Role::Coder, RunFacts::default()), Next::Failed("no commit was made".into()));
+        assert_eq!(after(Role::Coder, RunFacts::default()), NextAction::Failed("no commit was made".into()));
     }
 
     #[test]
     fn uncommitted_work_is_asked_for_once() {
         let left = RunFacts { uncommitted: 2, ..RunFacts::default() };
-        assert_eq!(after(Role::Coder, left.clone()), Next::RemindToCommit);
-        assert!(matches!(after(Role::Coder, RunFacts { reminded: true, ..left }), Next::Failed(_)));
+        assert_eq!(after(Role::Coder, left.clone()), NextAction::RemindToCommit);
+        assert!(matches!(after(Role::Coder, RunFacts { reminded: true, ..left }), NextAction::Failed(_)));
     }
 
     #[test]
     fn committed_work_goes_to_the_gates_and_never_further_by_itself() {
-        let worked = RunFacts { commits: 1, review: Some(Review::Approved), ..RunFacts::default() };
-        assert_eq!(after(Role::Coder, worked), Next::Gates, "a coder cannot approve");
+        let worked = RunFacts { commits: 1, review: Some(ReviewDecision::Approved), ..RunFacts::default() };
+        assert_eq!(after(Role::Coder, worked), NextAction::Gates, "a coder cannot approve");
     }
 
     #[test]
@@ -156,24 +161,25 @@ mod tests {
             let facts = RunFacts {
                 commits: 3,
                 tampering: vec!["main moved".into()],
-                review: Some(Review::Approved),
-                ended: Some(Ended::RateLimited),
+                review: Some(ReviewDecision::Approved),
+                ended: Some(StopReason::RateLimited),
                 ..RunFacts::default()
             };
-            assert!(matches!(after(role, facts), Next::Block(_)), "{role:?}");
+            assert!(matches!(after(role, facts), NextAction::Block(_)), "{role:?}");
         }
     }
 
     #[test]
     fn waiting_for_the_service_is_neither_a_failure_nor_a_stall() {
-        let waited = RunFacts { ended: Some(Ended::RateLimited), ..RunFacts::default() };
-        assert_eq!(after(Role::Coder, waited), Next::Wait(None));
+        let waited = RunFacts { ended: Some(StopReason::RateLimited), ..RunFacts::default() };
+        assert_eq!(after(Role::Coder, waited), NextAction::Wait(None));
     }
 
     #[test]
     fn a_review_without_a_word_is_no_approval() {
-        assert!(matches!(after(Role::Qa, RunFacts::default()), Next::Failed(_)));
-        let rejected = RunFacts { review: Some(Review::Rejected("no tests".into())), ..RunFacts::default() };
-        assert_eq!(after(Role::Qa, rejected), Next::SendBack("no tests".into()));
+        assert!(matches!(after(Role::Qa, RunFacts::default()), NextAction::Failed(_)));
+        let rejected =
+            RunFacts { review: Some(ReviewDecision::Rejected("no tests".into())), ..RunFacts::default() };
+        assert_eq!(after(Role::Qa, rejected), NextAction::SendBack("no tests".into()));
     }
 }

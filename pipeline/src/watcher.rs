@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     Project,
-    folders::{Folders, Happened},
+    folders::{FolderEvent, FolderWatch},
     stage::Stage,
 };
 
@@ -28,7 +28,7 @@ const MOST: usize = 20_000;
 
 /// What changed.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Changed {
+pub(crate) enum WorkChange {
     /// These files, absolute, each once.
     Files(Vec<PathBuf>),
     /// Nobody knows: look at everything.
@@ -38,18 +38,18 @@ pub(crate) enum Changed {
 }
 
 /// Watches until it is dropped.
-pub(crate) struct Watcher {
+pub(crate) struct WorkWatcher {
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Drop for Watcher {
+impl Drop for WorkWatcher {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 /// One thing that inotify said.
-enum Seen {
+enum SeenChange {
     File(PathBuf),
     Config,
     /// A folder came or went, or events were lost.
@@ -58,21 +58,21 @@ enum Seen {
 
 /// Watches the project's stories and its `project.toml`. Files are told when they were quiet for `settle`.
 /// Where inotify cannot be had, only the regular look is left, and that is logged.
-pub(crate) fn watch(project: &Project, settle: Duration) -> (Watcher, mpsc::Receiver<Changed>) {
+pub(crate) fn watch(project: &Project, settle: Duration) -> (WorkWatcher, mpsc::Receiver<WorkChange>) {
     let (told, hears) = mpsc::channel(16);
-    let task = tokio::spawn(follow(Eyes::open(project), settle, told));
-    (Watcher { task }, hears)
+    let task = tokio::spawn(follow(FolderWatches::open(project), settle, told));
+    (WorkWatcher { task }, hears)
 }
 
 /// What is watched: `.storkit`, `.storkit/work`, and each stage.
-struct Eyes {
-    watched: Option<Folders>,
+struct FolderWatches {
+    watched: Option<FolderWatch>,
     home: PathBuf,
 }
 
-impl Eyes {
+impl FolderWatches {
     fn open(project: &Project) -> Self {
-        let watched = Folders::none().inspect_err(|error| {
+        let watched = FolderWatch::none().inspect_err(|error| {
             tracing::warn!(%error, "files cannot be watched; they are looked at every 30 s. Raise fs.inotify.max_user_instances.");
         });
         let mut eyes = Self { watched: watched.ok(), home: project.dir() };
@@ -92,39 +92,39 @@ impl Eyes {
         }
     }
 
-    async fn next(&mut self) -> Seen {
+    async fn next(&mut self) -> SeenChange {
         loop {
             let Some(watched) = &mut self.watched else { return std::future::pending().await };
             match watched.next().await {
-                Happened::To(path) => {
+                FolderEvent::To(path) => {
                     if let Some(seen) = sort(path, &self.home) {
                         return seen;
                     }
                 }
-                Happened::Unknown => return Seen::Everything,
+                FolderEvent::Unknown => return SeenChange::Everything,
             }
         }
     }
 }
 
 /// What a change of this path means here.
-fn sort(path: PathBuf, home: &Path) -> Option<Seen> {
+fn sort(path: PathBuf, home: &Path) -> Option<SeenChange> {
     let work = home.join("work");
     let folder = path.parent()?;
     if path == home.join("project.toml") {
-        return Some(Seen::Config);
+        return Some(SeenChange::Config);
     }
     if path == work || folder == work {
-        return Some(Seen::Everything);
+        return Some(SeenChange::Everything);
     }
     let temporary = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".tmp"));
-    (folder.parent() == Some(&work) && !temporary).then_some(Seen::File(path))
+    (folder.parent() == Some(&work) && !temporary).then_some(SeenChange::File(path))
 }
 
-async fn follow(mut eyes: Eyes, settle: Duration, told: mpsc::Sender<Changed>) {
+async fn follow(mut eyes: FolderWatches, settle: Duration, told: mpsc::Sender<WorkChange>) {
     let mut look = interval_at(Instant::now() + LOOK, LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut burst = Burst::default();
+    let mut burst = ChangeBurst::default();
     loop {
         let due = burst.due(settle);
         let settled = async {
@@ -135,7 +135,7 @@ async fn follow(mut eyes: Eyes, settle: Duration, told: mpsc::Sender<Changed>) {
         };
         tokio::select! {
             seen = eyes.next() => burst.add(seen),
-            _ = look.tick() => burst.add(Seen::Everything),
+            _ = look.tick() => burst.add(SeenChange::Everything),
             () = settled => {
                 if burst.everything {
                     eyes.renew();
@@ -152,7 +152,7 @@ async fn follow(mut eyes: Eyes, settle: Duration, told: mpsc::Sender<Changed>) {
 
 /// What is seen and not told yet.
 #[derive(Default)]
-struct Burst {
+struct ChangeBurst {
     files: BTreeSet<PathBuf>,
     config: bool,
     everything: bool,
@@ -160,18 +160,18 @@ struct Burst {
     last: Option<Instant>,
 }
 
-impl Burst {
-    fn add(&mut self, seen: Seen) {
+impl ChangeBurst {
+    fn add(&mut self, seen: SeenChange) {
         let now = Instant::now();
         self.first.get_or_insert(now);
         self.last = Some(now);
         match seen {
-            Seen::File(path) => {
+            SeenChange::File(path) => {
                 self.files.insert(path);
                 self.everything |= self.files.len() > MOST;
             }
-            Seen::Config => self.config = true,
-            Seen::Everything => self.everything = true,
+            SeenChange::Config => self.config = true,
+            SeenChange::Everything => self.everything = true,
         }
         if self.everything {
             self.files.clear();
@@ -183,15 +183,15 @@ impl Burst {
         Some((self.last? + settle).min(self.first? + settle * LONGEST))
     }
 
-    fn told(self) -> Vec<Changed> {
+    fn told(self) -> Vec<WorkChange> {
         let mut told = Vec::new();
         if self.config {
-            told.push(Changed::Config);
+            told.push(WorkChange::Config);
         }
         if self.everything {
-            told.push(Changed::Rescan);
+            told.push(WorkChange::Rescan);
         } else if !self.files.is_empty() {
-            told.push(Changed::Files(self.files.into_iter().collect()));
+            told.push(WorkChange::Files(self.files.into_iter().collect()));
         }
         told
     }
@@ -202,13 +202,13 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::board::Work;
+    use crate::board::WorkFolder;
 
     struct Fixture {
         _folder: tempfile::TempDir,
         work: PathBuf,
-        _watcher: Watcher,
-        changes: mpsc::Receiver<Changed>,
+        _watcher: WorkWatcher,
+        changes: mpsc::Receiver<WorkChange>,
     }
 
     impl Fixture {
@@ -216,12 +216,12 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             git2::Repository::init(folder.path()).unwrap();
             let project = Project::open(folder.path()).unwrap();
-            let work = Work::open(&project).unwrap().dir().to_owned();
+            let work = WorkFolder::open(&project).unwrap().dir().to_owned();
             let (watcher, changes) = watch(&project, settle);
             Self { _folder: folder, work, _watcher: watcher, changes }
         }
 
-        async fn next(&mut self) -> Changed {
+        async fn next(&mut self) -> WorkChange {
             let next = tokio::time::timeout(Duration::from_secs(60), self.changes.recv()).await;
             next.expect("nothing is told").expect("the watcher lives")
         }
@@ -233,9 +233,9 @@ mod tests {
         let (from, to) =
             (fixture.work.join("1_backlog/7_bug_x.md"), fixture.work.join("2_current/7_bug_x.md"));
         fs::write(&from, "# x\n").unwrap();
-        assert_eq!(fixture.next().await, Changed::Files(vec![from.clone()]));
+        assert_eq!(fixture.next().await, WorkChange::Files(vec![from.clone()]));
         fs::rename(&from, &to).unwrap();
-        assert_eq!(fixture.next().await, Changed::Files(vec![from, to]));
+        assert_eq!(fixture.next().await, WorkChange::Files(vec![from, to]));
     }
 
     #[tokio::test]
@@ -251,10 +251,10 @@ mod tests {
         let mut missing: BTreeSet<PathBuf> = (1..=10_000).map(|number| name("2_current", number)).collect();
         while !missing.is_empty() {
             match fixture.next().await {
-                Changed::Files(files) => missing.retain(|file| !files.contains(file)),
+                WorkChange::Files(files) => missing.retain(|file| !files.contains(file)),
                 // Whoever looks at everything now finds all of them.
-                Changed::Rescan => break,
-                Changed::Config => {}
+                WorkChange::Rescan => break,
+                WorkChange::Config => {}
             }
         }
     }
@@ -264,12 +264,12 @@ mod tests {
         let mut fixture = Fixture::new(Duration::from_millis(20));
         let stage = fixture.work.join("1_backlog");
         fs::remove_dir(&stage).unwrap();
-        assert_eq!(fixture.next().await, Changed::Rescan);
+        assert_eq!(fixture.next().await, WorkChange::Rescan);
         fs::create_dir(&stage).unwrap();
-        assert_eq!(fixture.next().await, Changed::Rescan);
+        assert_eq!(fixture.next().await, WorkChange::Rescan);
         let file = stage.join("7_bug_x.md");
         fs::write(&file, "# x\n").unwrap();
-        assert_eq!(fixture.next().await, Changed::Files(vec![file]));
+        assert_eq!(fixture.next().await, WorkChange::Files(vec![file]));
     }
 
     #[tokio::test]
@@ -277,13 +277,13 @@ mod tests {
         let mut fixture = Fixture::new(Duration::from_millis(20));
         fs::write(fixture.work.join("1_backlog/.tmp-1"), "x").unwrap();
         fs::write(fixture.work.parent().unwrap().join("project.toml"), "").unwrap();
-        assert_eq!(fixture.next().await, Changed::Config);
+        assert_eq!(fixture.next().await, WorkChange::Config);
     }
 
     #[test]
     fn a_burst_without_an_end_is_told_all_the_same() {
-        let mut burst = Burst::default();
-        burst.add(Seen::File("a".into()));
+        let mut burst = ChangeBurst::default();
+        burst.add(SeenChange::File("a".into()));
         let first = burst.first.unwrap();
         burst.last = Some(first + Duration::from_secs(100));
         assert_eq!(burst.due(Duration::from_secs(1)), Some(first + Duration::from_secs(10)));

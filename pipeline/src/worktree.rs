@@ -28,16 +28,16 @@ use std::{
 
 pub(crate) use self::layout::KEEP;
 pub use self::{
-    components::{ComponentError, Phase, Progress, run_components},
-    detached::Detached,
-    import::{ImportError, Imported},
-    layout::Layout,
-    name::{BadName, Name},
-    remove::{Branch, Found},
+    components::{ComponentError, ComponentPhase, ComponentProgress, run_components},
+    detached::DetachedWorktree,
+    import::{ImportError, ImportResult},
+    layout::WorktreeLayout,
+    name::{BadWorktreeName, WorktreeName},
+    remove::{BranchFate, WorktreeRemains},
 };
 use crate::{
     Project,
-    git::program::{Git, GitProgramError, common_dir},
+    git::program::{GitProgram, GitProgramError, common_dir},
 };
 
 /// What every story's branch begins with; the folder behind it is the story's own, so that it can be bound alone.
@@ -48,7 +48,7 @@ pub const AGENT_DOMAIN: &str = "@agents.storkit.invalid";
 
 /// Bounds, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct SizeLimits {
     /// A larger file on a story's branch is refused.
     pub file: u64,
     /// More new content on a story's branch is refused.
@@ -57,7 +57,7 @@ pub struct Limits {
     pub free: u64,
 }
 
-impl Default for Limits {
+impl Default for SizeLimits {
     fn default() -> Self {
         Self { file: 100 << 20, branch: 1 << 30, free: 1 << 30 }
     }
@@ -68,14 +68,14 @@ impl Default for Limits {
 pub struct Worktrees {
     project: Project,
     common: PathBuf,
-    limits: Limits,
+    limits: SizeLimits,
 }
 
 /// One worktree that stands.
 #[derive(Clone, Debug)]
 pub struct Worktree {
-    layout: Layout,
-    limits: Limits,
+    layout: WorktreeLayout,
+    limits: SizeLimits,
     /// `.git/worktrees/NAME`.
     admin: PathBuf,
     base: String,
@@ -140,18 +140,18 @@ pub(crate) fn size(bytes: u64) -> String {
 
 impl Worktrees {
     /// The worktrees of this project. Reads where the repository is; writes nothing.
-    pub fn open(project: &Project, limits: Limits) -> Result<Self, WorktreeError> {
+    pub fn open(project: &Project, limits: SizeLimits) -> Result<Self, WorktreeError> {
         Ok(Self { project: project.clone(), common: common_dir(project.root())?, limits })
     }
 
-    fn layout(&self, name: &Name) -> Layout {
-        Layout::new(self.project.root(), &self.common, name)
+    fn layout(&self, name: &WorktreeName) -> WorktreeLayout {
+        WorktreeLayout::new(self.project.root(), &self.common, name)
     }
 }
 
 impl Worktree {
     /// Its name, `ID_slug`.
-    pub fn name(&self) -> &Name {
+    pub fn name(&self) -> &WorktreeName {
         &self.layout.name
     }
 
@@ -166,14 +166,14 @@ impl Worktree {
     }
 
     /// Where all its parts are.
-    pub fn layout(&self) -> &Layout {
+    pub fn layout(&self) -> &WorktreeLayout {
         &self.layout
     }
 
     /// What an agent's environment gets beside `Launch::env`. The hooks know its processes by it, also in the main
     /// checkout; `confined` says that a sandbox keeps it out of there, so that git needs no telling.
     pub fn environment(&self, confined: bool) -> Vec<(String, String)> {
-        let Layout { common, folder, hooks, name, .. } = &self.layout;
+        let WorktreeLayout { common, folder, hooks, name, .. } = &self.layout;
         hooks::environment(common, folder, &self.admin, &name.reference(), (!confined).then_some(hooks))
     }
 
@@ -202,7 +202,7 @@ impl Worktree {
     }
 
     /// Git on the true repository and this working tree, whatever the folder's own `.git` says by now.
-    fn git(&self) -> Git {
-        Git::explicit(&self.admin, &self.layout.folder)
+    fn git(&self) -> GitProgram {
+        GitProgram::explicit(&self.admin, &self.layout.folder)
     }
 }

@@ -15,7 +15,7 @@ const NOT_THE_PERSON: &[&str] = &[
 
 /// A conversation as a request shows it, cut down to what a script decides by.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Conversation {
+pub struct ModelConversation {
     /// What the person said last; empty if they said nothing.
     pub prompt: String,
     /// What the person said before that, oldest first.
@@ -37,7 +37,7 @@ pub struct ToolResult {
     pub is_error: bool,
 }
 
-impl Conversation {
+impl ModelConversation {
     /// Reads the `messages` of a request. What has an unknown form is passed over.
     pub fn read(messages: &[Value]) -> Self {
         let mut conversation = Self::default();
@@ -78,20 +78,20 @@ impl Conversation {
         })
     }
 
-    fn hear(&mut self, block: Block<'_>) {
+    fn hear(&mut self, block: ContentPart<'_>) {
         match block {
-            Block::ToolResult(block) => self.tool_results.push(ToolResult {
+            ContentPart::ToolResult(block) => self.tool_results.push(ToolResult {
                 text: without_reminders(&joined(&block["content"])).0,
                 is_error: block["is_error"] == true,
             }),
-            Block::Text(text) => {
+            ContentPart::Text(text) => {
                 let (words, reminders) = without_reminders(text);
                 self.remind(&reminders);
                 if !words.is_empty() && !NOT_THE_PERSON.iter().any(|mark| words.starts_with(mark)) {
                     self.next_prompt(words);
                 }
             }
-            Block::Other => {}
+            ContentPart::Other => {}
         }
     }
 
@@ -118,13 +118,13 @@ pub(super) fn joined(content: &Value) -> String {
     texts.join("\n")
 }
 
-enum Block<'a> {
+enum ContentPart<'a> {
     Text(&'a str),
     ToolResult(&'a Value),
     Other,
 }
 
-impl Block<'_> {
+impl ContentPart<'_> {
     fn text(&self) -> String {
         match self {
             Self::Text(text) => (*text).to_owned(),
@@ -133,13 +133,13 @@ impl Block<'_> {
     }
 }
 
-fn blocks(content: &Value) -> impl Iterator<Item = Block<'_>> {
-    let alone = content.as_str().map(Block::Text);
+fn blocks(content: &Value) -> impl Iterator<Item = ContentPart<'_>> {
+    let alone = content.as_str().map(ContentPart::Text);
     let list = content.as_array().map(Vec::as_slice).unwrap_or_default();
     alone.into_iter().chain(list.iter().map(|block| match block["type"].as_str() {
-        Some("text") => block["text"].as_str().map_or(Block::Other, Block::Text),
-        Some("tool_result") => Block::ToolResult(block),
-        _ => Block::Other,
+        Some("text") => block["text"].as_str().map_or(ContentPart::Other, ContentPart::Text),
+        Some("tool_result") => ContentPart::ToolResult(block),
+        _ => ContentPart::Other,
     }))
 }
 
@@ -165,8 +165,8 @@ mod tests {
 
     use super::*;
 
-    fn read(messages: Value) -> Conversation {
-        Conversation::read(messages.as_array().unwrap())
+    fn read(messages: Value) -> ModelConversation {
+        ModelConversation::read(messages.as_array().unwrap())
     }
 
     #[test]
@@ -217,9 +217,9 @@ mod tests {
     #[test]
     fn the_plan_file_is_the_one_named_last_and_may_have_spaces() {
         let reminders = "Create your plan at /old/plans/a.md using Write.\nIt is at /my home/plans/b-c.md. Edit it.\nEnd.";
-        let conversation = Conversation { reminders: reminders.into(), ..Conversation::default() };
+        let conversation = ModelConversation { reminders: reminders.into(), ..ModelConversation::default() };
         assert_eq!(conversation.plan_file(), Some("/my home/plans/b-c.md"));
-        assert_eq!(Conversation::default().plan_file(), None);
+        assert_eq!(ModelConversation::default().plan_file(), None);
     }
 
     proptest! {

@@ -27,10 +27,10 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::stream::{Head, error, streamed, tokens, whole};
+use self::stream::{MessageHead, error, streamed, tokens, whole};
 pub use self::{
-    conversation::{Conversation, ToolResult},
-    script::{Failure, Gate, Part, Reply, Script},
+    conversation::{ModelConversation, ToolResult},
+    script::{AnswerGate, ApiFailure, ModelReply, ModelScript, ReplyPart},
 };
 
 /// The record keeps this many requests, and of each text this many bytes.
@@ -42,16 +42,16 @@ const BODY_LIMIT: usize = 32 * 1024 * 1024;
 /// A running scripted Messages API. It ends when this is dropped, and answers that are still running are cut.
 pub struct ScriptedModel {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<ModelShared>,
     server: JoinHandle<()>,
     stop: DropGuard,
 }
 
 /// A request as the model saw it. Long texts are cut to 64 KiB.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct SeenRequest {
     /// What the person said, and what the tools answered.
-    pub conversation: Conversation,
+    pub conversation: ModelConversation,
     /// How many messages of all roles the request had.
     pub messages: usize,
     /// The system prompt, its blocks joined by newlines.
@@ -66,14 +66,14 @@ pub struct Seen {
     pub authorized: bool,
 }
 
-struct Shared {
-    script: Script,
-    record: Mutex<VecDeque<Seen>>,
+struct ModelShared {
+    script: ModelScript,
+    record: Mutex<VecDeque<SeenRequest>>,
     stop: CancellationToken,
 }
 
 #[derive(Deserialize)]
-struct Request {
+struct MessagesRequest {
     model: String,
     messages: Vec<Value>,
     #[serde(default)]
@@ -89,13 +89,13 @@ impl ScriptedModel {
     ///
     /// # Errors
     /// If no port can be opened.
-    pub fn start(script: Script) -> io::Result<Self> {
+    pub fn start(script: ModelScript) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let stop = CancellationToken::new();
-        let shared = Arc::new(Shared { script, record: Mutex::default(), stop: stop.clone() });
+        let shared = Arc::new(ModelShared { script, record: Mutex::default(), stop: stop.clone() });
         let (router, ended) = (routes(shared.clone()), stop.clone().cancelled_owned());
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(ended).await {
@@ -111,7 +111,7 @@ impl ScriptedModel {
     }
 
     /// The last 512 requests, oldest first, those without tools (titles and the like) included.
-    pub fn requests(&self) -> Vec<Seen> {
+    pub fn requests(&self) -> Vec<SeenRequest> {
         self.shared.record().iter().cloned().collect()
     }
 
@@ -123,19 +123,19 @@ impl ScriptedModel {
     }
 }
 
-impl Seen {
+impl SeenRequest {
     /// True for the CLI's requests beside the conversation: they offer no tools.
     pub fn is_side_request(&self) -> bool {
         self.tools.is_empty()
     }
 }
 
-impl Shared {
-    fn record(&self) -> std::sync::MutexGuard<'_, VecDeque<Seen>> {
+impl ModelShared {
+    fn record(&self) -> std::sync::MutexGuard<'_, VecDeque<SeenRequest>> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remember(&self, request: &Request, conversation: &Conversation, authorized: bool) {
+    fn remember(&self, request: &MessagesRequest, conversation: &ModelConversation, authorized: bool) {
         let mut record = self.record();
         if record.len() == RECORD {
             record.pop_front();
@@ -146,7 +146,7 @@ impl Shared {
             Some(last) if *last.system == *cut(&system) => last.system.clone(),
             _ => cut(&system).into(),
         };
-        record.push_back(Seen {
+        record.push_back(SeenRequest {
             conversation: cut_texts(conversation.clone()),
             messages: request.messages.len(),
             system,
@@ -158,7 +158,7 @@ impl Shared {
     }
 }
 
-fn routes(shared: Arc<Shared>) -> Router {
+fn routes(shared: Arc<ModelShared>) -> Router {
     Router::new()
         .route("/v1/messages", post(messages))
         .route("/v1/messages/count_tokens", post(count_tokens))
@@ -168,19 +168,19 @@ fn routes(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-async fn messages(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
-    let request: Request = match serde_json::from_slice(&body) {
+async fn messages(State(shared): State<Arc<ModelShared>>, headers: HeaderMap, body: Bytes) -> Response {
+    let request: MessagesRequest = match serde_json::from_slice(&body) {
         Ok(request) => request,
         Err(wrong) => return refusal(StatusCode::BAD_REQUEST, "invalid_request_error", &wrong.to_string()),
     };
-    let conversation = Conversation::read(&request.messages);
+    let conversation = ModelConversation::read(&request.messages);
     let authorized = headers.contains_key("x-api-key") || headers.contains_key("authorization");
     shared.remember(&request, &conversation, authorized);
     let parts = match shared.script.reply(&conversation, request.tools.is_empty()) {
-        Reply::Error(failure) => return failed(&failure),
-        Reply::Message(parts) => parts,
+        ModelReply::Error(failure) => return failed(&failure),
+        ModelReply::Message(parts) => parts,
     };
-    let head = Head { model: request.model, input_tokens: body.len() / 4 };
+    let head = MessageHead { model: request.model, input_tokens: body.len() / 4 };
     if request.stream {
         return streamed(head, parts, shared.stop.clone()).into_response();
     }
@@ -202,7 +202,7 @@ async fn unknown() -> Response {
     refusal(StatusCode::NOT_FOUND, "not_found_error", "The scripted model has no such address.")
 }
 
-fn failed(failure: &Failure) -> Response {
+fn failed(failure: &ApiFailure) -> Response {
     let status = StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = refusal(status, &failure.kind, &failure.message);
     if let Some(seconds) = failure.retry_after {
@@ -215,7 +215,7 @@ fn refusal(status: StatusCode, kind: &str, message: &str) -> Response {
     (status, Json(error(kind, message))).into_response()
 }
 
-fn cut_texts(mut conversation: Conversation) -> Conversation {
+fn cut_texts(mut conversation: ModelConversation) -> ModelConversation {
     let results = conversation.tool_results.iter_mut().map(|result| &mut result.text);
     let own = [&mut conversation.prompt, &mut conversation.reminders];
     own.into_iter()
@@ -316,7 +316,7 @@ mod tests {
     #[tokio::test]
     async fn a_text_and_a_call_stream_as_the_api_streams_them() {
         let script =
-            Script::new().on("go").says("One moment, please.").calls("Bash", json!({"command": "ls"}));
+            ModelScript::new().on("go").says("One moment, please.").calls("Bash", json!({"command": "ls"}));
         let answer = ask(&ScriptedModel::start(script).unwrap(), "go").await;
         let mut shown = answer.events();
         shown[0]["message"]["id"] = json!("msg");
@@ -353,8 +353,11 @@ mod tests {
 
     #[tokio::test]
     async fn without_streaming_the_answer_is_one_message() {
-        let script =
-            Script::new().on("go").says("Text.").calls("Bash", json!({"command": "ls"})).cuts_the_stream(9);
+        let script = ModelScript::new()
+            .on("go")
+            .says("Text.")
+            .calls("Bash", json!({"command": "ls"}))
+            .cuts_the_stream(9);
         let model = ScriptedModel::start(script).unwrap();
         let answer = read(connect(&model, "/v1/messages", &request("go", false)).await).await.json();
         assert_eq!(answer["content"][0], json!({"type": "text", "text": "Text."}));
@@ -366,7 +369,8 @@ mod tests {
 
     #[tokio::test]
     async fn ids_are_never_used_twice() {
-        let model = ScriptedModel::start(Script::new().calls("A", json!({})).calls("B", json!({}))).unwrap();
+        let model =
+            ScriptedModel::start(ModelScript::new().calls("A", json!({})).calls("B", json!({}))).unwrap();
         let answers = join_all((0..5).map(|_| ask(&model, "x"))).await;
         let events: Vec<_> = answers.iter().flat_map(Answer::events).collect();
         let ids: std::collections::HashSet<_> = events
@@ -379,8 +383,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_has_its_status_type_and_retry_after_and_then_the_script_goes_on() {
-        let script =
-            Script::new().on("go").fails(Failure::rate_limited().retry_after(7).times(1)).says("Well.");
+        let script = ModelScript::new()
+            .on("go")
+            .fails(ApiFailure::rate_limited().retry_after(7).times(1))
+            .says("Well.");
         let model = ScriptedModel::start(script).unwrap();
         let first = ask(&model, "go").await;
         assert!(
@@ -394,7 +400,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_cut_stream_shows_what_came_before_and_has_no_end() {
-        let script = Script::new().on("go").says("Half").cuts_the_stream(1).says(" and half");
+        let script = ModelScript::new().on("go").says("Half").cuts_the_stream(1).says(" and half");
         let model = ScriptedModel::start(script).unwrap();
         let cut = ask(&model, "go").await;
         assert_eq!((cut.text().as_str(), cut.complete), ("Half", false));
@@ -404,8 +410,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_broken_stream_ends_with_an_error_event() {
-        let model = ScriptedModel::start(Script::new().says("Half").breaks_the_stream("overloaded_error", 1))
-            .unwrap();
+        let model =
+            ScriptedModel::start(ModelScript::new().says("Half").breaks_the_stream("overloaded_error", 1))
+                .unwrap();
         let answer = ask(&model, "go").await;
         assert_eq!(answer.events().last().unwrap()["error"]["type"], "overloaded_error");
         assert_eq!(answer.text(), "Half");
@@ -413,9 +420,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_gate_holds_an_answer_and_lets_others_pass() {
-        let gate = Gate::new();
+        let gate = AnswerGate::new();
         let model =
-            ScriptedModel::start(Script::new().on("hold").says("a").waits_for(&gate).says("b")).unwrap();
+            ScriptedModel::start(ModelScript::new().on("hold").says("a").waits_for(&gate).says("b")).unwrap();
         let held = connect(&model, "/v1/messages", &request("hold", true)).await;
         timeout(Duration::from_secs(20), gate.reached(1)).await.unwrap();
         assert_eq!(ask(&model, "other").await.text(), "You said: other");
@@ -425,8 +432,8 @@ mod tests {
 
     #[tokio::test]
     async fn stopping_cuts_held_answers_and_closes_the_port() {
-        let gate = Gate::new();
-        let model = ScriptedModel::start(Script::new().says("a").waits_for(&gate)).unwrap();
+        let gate = AnswerGate::new();
+        let model = ScriptedModel::start(ModelScript::new().says("a").waits_for(&gate)).unwrap();
         let (held, address) = (connect(&model, "/v1/messages", &request("x", true)).await, model.address);
         timeout(Duration::from_secs(20), gate.reached(1)).await.unwrap();
         timeout(Duration::from_secs(20), model.stop()).await.unwrap();
@@ -436,7 +443,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_record_shows_what_the_model_saw() {
-        let model = ScriptedModel::start(Script::new()).unwrap();
+        let model = ScriptedModel::start(ModelScript::new()).unwrap();
         let messages = json!([
             {"role": "user", "content": "first"}, {"role": "assistant", "content": "ok"},
             {"role": "user", "content": "second"},
@@ -463,7 +470,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_record_and_its_texts_are_bounded() {
-        let model = ScriptedModel::start(Script::new().says("ok")).unwrap();
+        let model = ScriptedModel::start(ModelScript::new().says("ok")).unwrap();
         let long = "é".repeat(100_000);
         ask(&model, &long).await;
         let prompt = model.requests()[0].conversation.prompt.clone();
@@ -477,7 +484,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_side_request_gets_a_short_text_whatever_the_script_says() {
-        let model = ScriptedModel::start(Script::new().fails(Failure::overloaded())).unwrap();
+        let model = ScriptedModel::start(ModelScript::new().fails(ApiFailure::overloaded())).unwrap();
         let body = json!({"model": "m", "messages": [{"role": "user", "content": "title?"}]}).to_string();
         let answer = read(connect(&model, "/v1/messages", &body).await).await.json();
         assert_eq!(answer["content"][0]["text"], "Scripted session");
@@ -486,7 +493,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_request_gets_an_error_in_the_api_form() {
-        let model = ScriptedModel::start(Script::new()).unwrap();
+        let model = ScriptedModel::start(ModelScript::new()).unwrap();
         for (path, body, status, kind) in [
             ("/v1/messages", "{", "400", "invalid_request_error"),
             ("/v1/messages", r#"{"model": 1}"#, "400", "invalid_request_error"),

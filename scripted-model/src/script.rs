@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::conversation::Conversation;
+use super::conversation::ModelConversation;
 
 /// Ordered rules; the first whose condition holds answers. The steps added before the first `on` belong to the
 /// rule for all other prompts, which without them answers `You said: {prompt}`.
@@ -25,24 +25,24 @@ use super::conversation::Conversation;
 ///     .on("make a file").calls("Bash", json!({"command": "touch made"})).then_says("Result: {last_tool_result}")
 ///     .on("hello").says("Good morning.");
 /// ```
-pub struct Script {
-    fallback: Rule,
-    rules: Vec<Rule>,
+pub struct ModelScript {
+    fallback: ScriptRule,
+    rules: Vec<ScriptRule>,
 }
 
 /// An error of the API in place of an answer, for the first requests that reach this point of the script.
 #[derive(Debug, Clone)]
-pub struct Failure {
+pub struct ApiFailure {
     pub(super) status: u16,
     pub(super) kind: String,
     pub(super) message: String,
     pub(super) retry_after: Option<u64>,
-    left: Countdown,
+    left: ErrorCountdown,
 }
 
 /// Holds an answer at one place until a test opens it.
 #[derive(Debug, Clone)]
-pub struct Gate {
+pub struct AnswerGate {
     state: Arc<watch::Sender<GateState>>,
 }
 
@@ -54,47 +54,47 @@ struct GateState {
 
 /// What one request gets.
 #[derive(Debug)]
-pub enum Reply {
-    Error(Failure),
-    Message(Vec<Part>),
+pub enum ModelReply {
+    Error(ApiFailure),
+    Message(Vec<ReplyPart>),
 }
 
 /// A piece of an API message, played in order; its texts are filled in.
 #[derive(Debug, Clone)]
-pub enum Part {
+pub enum ReplyPart {
     Say { text: String, pause: Duration },
     Call { tool: String, input: Value },
-    Wait(Gate),
-    Cut(Countdown),
-    Break { kind: String, left: Countdown },
+    Wait(AnswerGate),
+    Cut(ErrorCountdown),
+    Break { kind: String, left: ErrorCountdown },
 }
 
 /// How many requests an error still hits; shared by its clones.
 #[derive(Debug, Clone)]
-pub struct Countdown(Arc<AtomicUsize>);
+pub struct ErrorCountdown(Arc<AtomicUsize>);
 
 /// One API message: errors that come first, then its parts.
 #[derive(Default)]
-struct Answer {
-    failures: Vec<Failure>,
-    parts: Vec<Part>,
+struct ScriptedAnswer {
+    failures: Vec<ApiFailure>,
+    parts: Vec<ReplyPart>,
 }
 
 /// Sees the words the rule is asked for, and the conversation around them.
-type Condition = dyn Fn(&str, &Conversation) -> bool + Send + Sync;
+type Condition = dyn Fn(&str, &ModelConversation) -> bool + Send + Sync;
 
-struct Rule {
+struct ScriptRule {
     condition: Box<Condition>,
-    answers: Vec<Answer>,
+    answers: Vec<ScriptedAnswer>,
 }
 
-impl Default for Script {
+impl Default for ModelScript {
     fn default() -> Self {
-        Self { fallback: Rule::new(|_, _| true), rules: Vec::new() }
+        Self { fallback: ScriptRule::new(|_, _| true), rules: Vec::new() }
     }
 }
 
-impl Script {
+impl ModelScript {
     /// A script without rules.
     pub fn new() -> Self {
         Self::default()
@@ -103,18 +103,18 @@ impl Script {
     /// A rule for prompts that contain these words, in any case.
     pub fn on(self, words: &str) -> Self {
         let words = words.to_lowercase();
-        self.rule(Rule::new(move |prompt, _| prompt.to_lowercase().contains(&words)))
+        self.rule(ScriptRule::new(move |prompt, _| prompt.to_lowercase().contains(&words)))
     }
 
     /// A rule for prompts that begin with these words, in any case.
     pub fn on_start(self, words: &str) -> Self {
         let words = words.to_lowercase();
-        self.rule(Rule::new(move |prompt, _| prompt.to_lowercase().starts_with(&words)))
+        self.rule(ScriptRule::new(move |prompt, _| prompt.to_lowercase().starts_with(&words)))
     }
 
     /// A rule with a condition of its own.
-    pub fn when(self, condition: impl Fn(&Conversation) -> bool + Send + Sync + 'static) -> Self {
-        self.rule(Rule::new(move |_, conversation| condition(conversation)))
+    pub fn when(self, condition: impl Fn(&ModelConversation) -> bool + Send + Sync + 'static) -> Self {
+        self.rule(ScriptRule::new(move |_, conversation| condition(conversation)))
     }
 
     /// Adds text to the current answer.
@@ -124,32 +124,32 @@ impl Script {
 
     /// Adds text that is streamed word by word with a pause after each.
     pub fn drips(self, text: impl Into<String>, pause: Duration) -> Self {
-        self.part(Part::Say { text: text.into(), pause })
+        self.part(ReplyPart::Say { text: text.into(), pause })
     }
 
     /// Adds a tool call to the current answer; an answer may have several.
     pub fn calls(self, tool: impl Into<String>, input: Value) -> Self {
-        self.part(Part::Call { tool: tool.into(), input })
+        self.part(ReplyPart::Call { tool: tool.into(), input })
     }
 
     /// Holds the current answer here until the gate is open; what came before has been streamed.
-    pub fn waits_for(self, gate: &Gate) -> Self {
-        self.part(Part::Wait(gate.clone()))
+    pub fn waits_for(self, gate: &AnswerGate) -> Self {
+        self.part(ReplyPart::Wait(gate.clone()))
     }
 
     /// Cuts the connection here, for the first `times` streamed requests that come so far. Requests without
     /// streaming are not cut: the CLI tries one of these last, as the real API's clients do.
     pub fn cuts_the_stream(self, times: usize) -> Self {
-        self.part(Part::Cut(Countdown::new(times)))
+        self.part(ReplyPart::Cut(ErrorCountdown::new(times)))
     }
 
     /// Sends an `error` event in the stream here and ends it, for the first `times` streamed requests.
     pub fn breaks_the_stream(self, kind: impl Into<String>, times: usize) -> Self {
-        self.part(Part::Break { kind: kind.into(), left: Countdown::new(times) })
+        self.part(ReplyPart::Break { kind: kind.into(), left: ErrorCountdown::new(times) })
     }
 
     /// Answers with an error before the current answer.
-    pub fn fails(mut self, failure: Failure) -> Self {
+    pub fn fails(mut self, failure: ApiFailure) -> Self {
         self.current_answer().failures.push(failure);
         self
     }
@@ -157,7 +157,7 @@ impl Script {
     /// Begins the next answer of the turn: the one to the results of the current answer's tool calls.
     pub fn then(mut self) -> Self {
         self.current_answer();
-        self.current_rule().answers.push(Answer::default());
+        self.current_rule().answers.push(ScriptedAnswer::default());
         self
     }
 
@@ -178,27 +178,27 @@ impl Script {
 
     /// What this conversation gets now; asking uses up an error that is due. A side request (titles and the like)
     /// is none of the script's business and gets a short text.
-    pub fn reply(&self, conversation: &Conversation, side: bool) -> Reply {
+    pub fn reply(&self, conversation: &ModelConversation, side: bool) -> ModelReply {
         if side {
-            return Reply::Message(vec![Part::Say {
+            return ModelReply::Message(vec![ReplyPart::Say {
                 text: "Scripted session".into(),
                 pause: Duration::ZERO,
             }]);
         }
         let Some(answer) = self.rule_for(conversation).answers.get(conversation.position) else {
-            return Reply::Message(vec![default_part(conversation)]);
+            return ModelReply::Message(vec![default_part(conversation)]);
         };
         if let Some(failure) = answer.failures.iter().find(|failure| failure.left.take()) {
-            return Reply::Error(failure.clone());
+            return ModelReply::Error(failure.clone());
         }
         if answer.parts.is_empty() {
-            return Reply::Message(vec![default_part(conversation)]);
+            return ModelReply::Message(vec![default_part(conversation)]);
         }
-        Reply::Message(answer.parts.iter().map(|part| part.filled(conversation)).collect())
+        ModelReply::Message(answer.parts.iter().map(|part| part.filled(conversation)).collect())
     }
 
     /// A relay puts names and earlier talk in front of the person's words, so the last line is asked first.
-    fn rule_for(&self, conversation: &Conversation) -> &Rule {
+    fn rule_for(&self, conversation: &ModelConversation) -> &ScriptRule {
         let prompt = conversation.prompt.as_str();
         [conversation.last_line(), prompt]
             .into_iter()
@@ -206,32 +206,32 @@ impl Script {
             .unwrap_or(&self.fallback)
     }
 
-    fn rule(mut self, rule: Rule) -> Self {
+    fn rule(mut self, rule: ScriptRule) -> Self {
         self.rules.push(rule);
         self
     }
 
-    fn part(mut self, part: Part) -> Self {
+    fn part(mut self, part: ReplyPart) -> Self {
         self.current_answer().parts.push(part);
         self
     }
 
-    fn current_rule(&mut self) -> &mut Rule {
+    fn current_rule(&mut self) -> &mut ScriptRule {
         self.rules.last_mut().unwrap_or(&mut self.fallback)
     }
 
-    fn current_answer(&mut self) -> &mut Answer {
+    fn current_answer(&mut self) -> &mut ScriptedAnswer {
         let answers = &mut self.current_rule().answers;
         if answers.is_empty() {
-            answers.push(Answer::default());
+            answers.push(ScriptedAnswer::default());
         }
         let last = answers.len() - 1;
         &mut answers[last]
     }
 }
 
-impl Part {
-    fn filled(&self, conversation: &Conversation) -> Self {
+impl ReplyPart {
+    fn filled(&self, conversation: &ModelConversation) -> Self {
         match self {
             Self::Say { text, pause } => Self::Say { text: fill(text, conversation), pause: *pause },
             Self::Call { tool, input } => {
@@ -242,18 +242,18 @@ impl Part {
     }
 }
 
-impl Rule {
-    fn new(condition: impl Fn(&str, &Conversation) -> bool + Send + Sync + 'static) -> Self {
+impl ScriptRule {
+    fn new(condition: impl Fn(&str, &ModelConversation) -> bool + Send + Sync + 'static) -> Self {
         Self { condition: Box::new(condition), answers: Vec::new() }
     }
 }
 
-impl Failure {
+impl ApiFailure {
     /// An error with this HTTP status and error type, for every request.
     pub fn new(status: u16, kind: impl Into<String>) -> Self {
         let kind = kind.into();
         let message = format!("scripted {kind}");
-        Self { status, kind, message, retry_after: None, left: Countdown::new(usize::MAX) }
+        Self { status, kind, message, retry_after: None, left: ErrorCountdown::new(usize::MAX) }
     }
 
     /// 401, as for a wrong key.
@@ -285,18 +285,18 @@ impl Failure {
 
     /// For the first `times` requests only; then the script goes on.
     pub fn times(mut self, times: usize) -> Self {
-        self.left = Countdown::new(times);
+        self.left = ErrorCountdown::new(times);
         self
     }
 }
 
-impl Default for Gate {
+impl Default for AnswerGate {
     fn default() -> Self {
         Self { state: Arc::new(watch::Sender::new(GateState::default())) }
     }
 }
 
-impl Gate {
+impl AnswerGate {
     /// A closed gate.
     pub fn new() -> Self {
         Self::default()
@@ -319,7 +319,7 @@ impl Gate {
     }
 }
 
-impl Countdown {
+impl ErrorCountdown {
     fn new(times: usize) -> Self {
         Self(Arc::new(AtomicUsize::new(times)))
     }
@@ -332,16 +332,16 @@ impl Countdown {
 }
 
 /// For a prompt without a rule, and for a turn that went on longer than its rule.
-fn default_part(conversation: &Conversation) -> Part {
+fn default_part(conversation: &ModelConversation) -> ReplyPart {
     let text = match conversation.position {
         0 => "You said: {prompt}",
         _ => "The script of this answer ends here.",
     };
-    Part::Say { text: fill(text, conversation), pause: Duration::ZERO }
+    ReplyPart::Say { text: fill(text, conversation), pause: Duration::ZERO }
 }
 
 /// Fills the placeholders in once, so that a person's own `{prompt}` stays as it is.
-fn fill(text: &str, conversation: &Conversation) -> String {
+fn fill(text: &str, conversation: &ModelConversation) -> String {
     let values = [
         ("{prompt}", conversation.prompt.clone()),
         ("{history}", conversation.history.join("\n")),
@@ -361,7 +361,7 @@ fn fill(text: &str, conversation: &Conversation) -> String {
     filled + rest
 }
 
-fn fill_json(value: &Value, conversation: &Conversation) -> Value {
+fn fill_json(value: &Value, conversation: &ModelConversation) -> Value {
     match value {
         Value::String(text) => fill(text, conversation).into(),
         Value::Array(items) => items.iter().map(|item| fill_json(item, conversation)).collect(),
@@ -378,16 +378,16 @@ mod tests {
 
     use super::{super::ToolResult, *};
 
-    fn prompt(text: &str) -> Conversation {
-        Conversation { prompt: text.into(), ..Conversation::default() }
+    fn prompt(text: &str) -> ModelConversation {
+        ModelConversation { prompt: text.into(), ..ModelConversation::default() }
     }
 
-    fn said(script: &Script, conversation: &Conversation) -> String {
+    fn said(script: &ModelScript, conversation: &ModelConversation) -> String {
         match script.reply(conversation, false) {
-            Reply::Error(failure) => format!("fails with {}", failure.status),
-            Reply::Message(parts) => match &parts[0] {
-                Part::Say { text, .. } => text.clone(),
-                Part::Call { tool, .. } => format!("calls {tool}"),
+            ModelReply::Error(failure) => format!("fails with {}", failure.status),
+            ModelReply::Message(parts) => match &parts[0] {
+                ReplyPart::Say { text, .. } => text.clone(),
+                ReplyPart::Call { tool, .. } => format!("calls {tool}"),
                 other => format!("{other:?}"),
             },
         }
@@ -395,8 +395,13 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_fits_answers() {
-        let script =
-            Script::new().on("file").says("one").on("make a file").says("two").on_start("plan").says("three");
+        let script = ModelScript::new()
+            .on("file")
+            .says("one")
+            .on("make a file")
+            .says("two")
+            .on_start("plan")
+            .says("three");
         assert_eq!(said(&script, &prompt("Make a FILE")), "one");
         assert_eq!(said(&script, &prompt("plan it")), "three");
         assert_eq!(said(&script, &prompt("no plan")), "You said: no plan");
@@ -404,16 +409,21 @@ mod tests {
 
     #[test]
     fn earlier_talk_in_front_of_the_last_line_does_not_choose_the_rule() {
-        let script =
-            Script::new().on("make a file").says("file").on("hello").says("hello").on("recent").says("all");
+        let script = ModelScript::new()
+            .on("make a file")
+            .says("file")
+            .on("hello")
+            .says("hello")
+            .on("recent")
+            .says("all");
         assert_eq!(said(&script, &prompt("Recent talk:\nann: make a file\n\nben: hello\n")), "hello");
         assert_eq!(said(&script, &prompt("make a file\nplease")), "file");
     }
 
     #[test]
     fn the_position_in_the_turn_chooses_the_answer() {
-        let script = Script::new().on("go").calls("Bash", json!({})).then_says("done").on("x").says("y");
-        let at = |position| Conversation { position, ..prompt("go") };
+        let script = ModelScript::new().on("go").calls("Bash", json!({})).then_says("done").on("x").says("y");
+        let at = |position| ModelConversation { position, ..prompt("go") };
         assert_eq!(said(&script, &at(0)), "calls Bash");
         assert_eq!(said(&script, &at(1)), "done");
         assert_eq!(said(&script, &at(2)), "The script of this answer ends here.");
@@ -421,31 +431,33 @@ mod tests {
 
     #[test]
     fn steps_before_the_first_rule_are_for_all_other_prompts() {
-        let script =
-            Script::new().says("other").when(|conversation| conversation.history.len() == 1).says("second");
+        let script = ModelScript::new()
+            .says("other")
+            .when(|conversation| conversation.history.len() == 1)
+            .says("second");
         assert_eq!(said(&script, &prompt("anything")), "other");
-        let second = Conversation { history: vec!["before".into()], ..prompt("anything") };
+        let second = ModelConversation { history: vec!["before".into()], ..prompt("anything") };
         assert_eq!(said(&script, &second), "second");
     }
 
     #[test]
     fn a_failure_with_a_number_ends_and_one_without_does_not() {
-        let failing = |failure| Script::new().on("go").fails(failure).says("well");
-        let said = |script: Script| [(); 4].map(|()| said(&script, &prompt("go")));
-        let twice = said(failing(Failure::overloaded().times(2)));
+        let failing = |failure| ModelScript::new().on("go").fails(failure).says("well");
+        let said = |script: ModelScript| [(); 4].map(|()| said(&script, &prompt("go")));
+        let twice = said(failing(ApiFailure::overloaded().times(2)));
         assert_eq!(twice, ["fails with 529", "fails with 529", "well", "well"]);
-        assert_eq!(said(failing(Failure::unauthorized())), ["fails with 401"; 4]);
+        assert_eq!(said(failing(ApiFailure::unauthorized())), ["fails with 401"; 4]);
     }
 
     #[test]
     fn a_condition_may_choose_by_the_result_of_a_tool() {
-        let script = Script::new()
+        let script = ModelScript::new()
             .when(|conversation| conversation.last_call_failed())
             .then_says("It failed.")
             .on("go")
             .calls("Bash", json!({}))
             .then_says("It ran.");
-        let after = |is_error| Conversation {
+        let after = |is_error| ModelConversation {
             position: 1,
             tool_results: vec![ToolResult { is_error, ..ToolResult::default() }],
             ..prompt("go")
@@ -455,7 +467,8 @@ mod tests {
 
     #[test]
     fn the_input_of_a_tool_is_filled_in_at_every_depth() {
-        let conversation = Conversation { reminders: "Write /c/plans/a-b.md using".into(), ..prompt("x") };
+        let conversation =
+            ModelConversation { reminders: "Write /c/plans/a-b.md using".into(), ..prompt("x") };
         let filled = fill_json(
             &json!({"file": "{plan_file}", "list": [{"text": "={prompt}", "n": 1}]}),
             &conversation,
@@ -465,7 +478,7 @@ mod tests {
 
     #[test]
     fn placeholders_are_filled_once_and_other_braces_stay() {
-        let conversation = Conversation {
+        let conversation = ModelConversation {
             history: vec!["a".into(), "b".into()],
             tool_results: vec![ToolResult { text: "made {history}".into(), is_error: false }],
             ..prompt("say {prompt}")

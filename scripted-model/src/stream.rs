@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::script::Part;
+use super::script::ReplyPart;
 
 /// What a message says of itself.
 #[derive(Debug, Clone)]
-pub(super) struct Head {
+pub(super) struct MessageHead {
     pub(super) model: String,
     pub(super) input_tokens: usize,
 }
@@ -24,12 +24,12 @@ type Item = Result<Event, io::Error>;
 
 /// The answer as a stream that is played while it is read; it breaks off when `stop` is cancelled.
 pub(super) fn streamed(
-    head: Head,
-    parts: Vec<Part>,
+    head: MessageHead,
+    parts: Vec<ReplyPart>,
     stop: CancellationToken,
 ) -> Sse<impl Stream<Item = Item>> {
     let (sender, receiver) = mpsc::channel(16);
-    let player = Player { events: sender.clone(), blocks: 0, output: 0, calls: false };
+    let player = StreamPlayer { events: sender.clone(), blocks: 0, output: 0, calls: false };
     tokio::spawn(async move {
         tokio::select! {
             () = player.play(head, parts) => {}
@@ -43,20 +43,20 @@ pub(super) fn streamed(
 }
 
 /// The answer as one JSON message. Errors of the stream do not apply to it.
-pub(super) async fn whole(head: Head, parts: Vec<Part>) -> Value {
+pub(super) async fn whole(head: MessageHead, parts: Vec<ReplyPart>) -> Value {
     let (mut content, mut output, mut calls) = (Vec::new(), 0, false);
     for part in parts {
         match part {
-            Part::Say { text, .. } => {
+            ReplyPart::Say { text, .. } => {
                 output += tokens(&text);
                 content.push(json!({"type": "text", "text": text}));
             }
-            Part::Call { tool, input } => {
+            ReplyPart::Call { tool, input } => {
                 calls = true;
                 content.push(json!({"type": "tool_use", "id": tool_use_id(), "name": tool, "input": input}));
             }
-            Part::Wait(gate) => gate.pass().await,
-            Part::Cut(_) | Part::Break { .. } => {}
+            ReplyPart::Wait(gate) => gate.pass().await,
+            ReplyPart::Cut(_) | ReplyPart::Break { .. } => {}
         }
     }
     let mut message = message(&head, output);
@@ -70,26 +70,26 @@ pub(super) fn tokens(text: &str) -> usize {
     text.len() / 4 + 1
 }
 
-struct Player {
+struct StreamPlayer {
     events: mpsc::Sender<Item>,
     blocks: usize,
     output: usize,
     calls: bool,
 }
 
-impl Player {
-    async fn play(mut self, head: Head, parts: Vec<Part>) {
+impl StreamPlayer {
+    async fn play(mut self, head: MessageHead, parts: Vec<ReplyPart>) {
         self.send(json!({"type": "message_start", "message": message(&head, 1)})).await;
         for part in parts {
             match part {
-                Part::Say { text, pause } => self.say(&text, pause).await,
-                Part::Call { tool, input } => self.call(&tool, &input).await,
-                Part::Wait(gate) => gate.pass().await,
-                Part::Cut(left) if left.take() => return self.cut().await,
-                Part::Break { kind, left } if left.take() => {
+                ReplyPart::Say { text, pause } => self.say(&text, pause).await,
+                ReplyPart::Call { tool, input } => self.call(&tool, &input).await,
+                ReplyPart::Wait(gate) => gate.pass().await,
+                ReplyPart::Cut(left) if left.take() => return self.cut().await,
+                ReplyPart::Break { kind, left } if left.take() => {
                     return self.send(error(&kind, "scripted")).await;
                 }
-                Part::Cut(_) | Part::Break { .. } => {}
+                ReplyPart::Cut(_) | ReplyPart::Break { .. } => {}
             }
         }
         let delta = json!({"stop_reason": stop_reason(self.calls), "stop_sequence": null});
@@ -162,7 +162,7 @@ pub(super) fn error(kind: &str, message: &str) -> Value {
     json!({"type": "error", "error": {"type": kind, "message": message}})
 }
 
-fn message(head: &Head, output_tokens: usize) -> Value {
+fn message(head: &MessageHead, output_tokens: usize) -> Value {
     json!({
         "id": format!("msg_{}", Uuid::new_v4().simple()),
         "type": "message", "role": "assistant", "model": head.model,

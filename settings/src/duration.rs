@@ -10,9 +10,9 @@ const DAY: u64 = 24 * HOUR;
 
 /// A length of time, written `30s`, `5m`, `2h` or `0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub struct ConfigDuration(pub Duration);
 
-impl Span {
+impl ConfigDuration {
     /// So many minutes.
     pub const fn minutes(n: u64) -> Self {
         Self(Duration::from_secs(n * 60))
@@ -24,17 +24,17 @@ impl Span {
     }
 }
 
-impl Serialize for Span {
+impl Serialize for ConfigDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&human(self.0).replace(' ', ""))
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for ConfigDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let parsed = if text.trim() == "0" { Some(Duration::ZERO) } else { parse(&text) };
-        parsed.map(Span).ok_or_else(|| {
+        parsed.map(ConfigDuration).ok_or_else(|| {
             D::Error::custom(format!(
                 "`{text}` is no length of time; write it like \"30s\", \"5m\" or \"2h\""
             ))

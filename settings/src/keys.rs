@@ -15,7 +15,7 @@ pub struct UnknownKey {
 
 /// A value that does not fit its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Misfit {
+pub struct KeyError {
     /// The dotted key.
     pub key: String,
     /// What is wrong, and what to write.
@@ -45,7 +45,7 @@ pub fn unknown(table: &Table, known: &[String]) -> Option<UnknownKey> {
 }
 
 /// Expands `${VAR}` in all texts and returns the names that were used. `lookup` reads the environment.
-pub fn expand(table: &mut Table, lookup: &impl Fn(&str) -> Option<String>) -> Result<Vec<String>, Misfit> {
+pub fn expand(table: &mut Table, lookup: &impl Fn(&str) -> Option<String>) -> Result<Vec<String>, KeyError> {
     let mut used = Vec::new();
     for (key, value) in table {
         expand_value(value, key, lookup, &mut used)?;
@@ -54,9 +54,9 @@ pub fn expand(table: &mut Table, lookup: &impl Fn(&str) -> Option<String>) -> Re
 }
 
 /// Deserializes key by key first, so that the message can name the one that does not fit. No key may be mandatory.
-pub fn deserialize<T: DeserializeOwned>(table: Table) -> Result<T, Misfit> {
+pub fn deserialize<T: DeserializeOwned>(table: Table) -> Result<T, KeyError> {
     let misfit = |key: String| {
-        move |error: toml::de::Error| Misfit {
+        move |error: toml::de::Error| KeyError {
             key,
             why: format!("{}.", error.message().trim_end_matches('.')),
         }
@@ -115,7 +115,7 @@ fn expand_value(
     key: &str,
     lookup: &impl Fn(&str) -> Option<String>,
     used: &mut Vec<String>,
-) -> Result<(), Misfit> {
+) -> Result<(), KeyError> {
     match value {
         Value::String(text) => *text = expand_text(text, key, lookup, used)?,
         Value::Array(items) => {
@@ -138,8 +138,8 @@ fn expand_text(
     key: &str,
     lookup: &impl Fn(&str) -> Option<String>,
     used: &mut Vec<String>,
-) -> Result<String, Misfit> {
-    let wrong = |why: String| Misfit { key: key.into(), why };
+) -> Result<String, KeyError> {
+    let wrong = |why: String| KeyError { key: key.into(), why };
     let mut out = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("${") {

@@ -1,6 +1,6 @@
 //! Plans and questions of the model: asked in the room, answered by number, button or words.
 
-use bot::permission::Ask;
+use bot::permission::PermissionAsk;
 use e2e::{Bot, Cli, Setup};
 use serde_json::{Value, json};
 
@@ -88,7 +88,7 @@ async fn an_answer_that_fits_no_choice_is_refused_and_the_question_stays() {
 /// Asks the model's questions as a pipeline agent would, of room `a`.
 fn asked(bot: &Bot, questions: Value) -> tokio::task::JoinHandle<Value> {
     let (broker, room) = (bot.app.services().broker.clone(), bot.room("a").room().clone());
-    let ask = Ask {
+    let ask = PermissionAsk {
         rooms: vec![room],
         asked_for: "coder-1".into(),
         tool: "AskUserQuestion".into(),

@@ -2,7 +2,7 @@
 
 use adapters::fake::FakeRoom;
 use e2e::{Bot, Setup, git};
-use scripted_model::Script;
+use scripted_model::ModelScript;
 use serde_json::json;
 
 use crate::real::bash;
@@ -23,7 +23,7 @@ stage = "mergemaster"
 "#;
 
 /// A model that writes, commits and approves.
-fn team(script: Script) -> Setup {
+fn team(script: ModelScript) -> Setup {
     let script = script
         .on_start("Review story")
         .calls("mcp__storkit__approve_qa", json!({}))
@@ -39,7 +39,7 @@ async fn start(setup: Setup) -> Bot {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_story_goes_from_the_chat_to_a_tested_squash_merge() {
-    let script = Script::new()
+    let script = ModelScript::new()
         .on_start("Do story 1")
         .calls("Bash", bash("echo open > door.txt && git add door.txt && git commit -qm 'open the door'"))
         .then_says("The door is open: {last_tool_result}");
@@ -82,7 +82,7 @@ async fn allow_next(room: &FakeRoom) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_coders_work_at_once_and_all_their_stories_merge() {
-    let mut script = Script::new();
+    let mut script = ModelScript::new();
     for number in 1..=3 {
         let work = format!("echo {number} > {number}.txt && git add {number}.txt && git commit -qm {number}");
         script = script.on_start(&format!("Do story {number}")).calls("Bash", bash(&work)).then_says("Done.");
@@ -125,7 +125,7 @@ async fn three_coders_work_at_once_and_all_their_stories_merge() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_stories_that_conflict_are_joined_by_the_mergemaster() {
-    let mut script = Script::new();
+    let mut script = ModelScript::new();
     for (number, text) in [(1, "one"), (2, "two")] {
         let work = format!("echo {text} > base.txt && git commit -qam {text}");
         script = script.on_start(&format!("Do story {number}")).calls("Bash", bash(&work)).then_says("Done.");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use adapters::{
     AdapterError, Tone,
-    fake::{Fake, FakeRoom, Shown},
+    fake::{Fake, FakeMessage, FakeRoom},
 };
 use e2e::{Bot, Cli, Setup};
 
@@ -17,7 +17,7 @@ fn lines(count: usize) -> String {
 }
 
 /// The bot's messages with this text.
-fn with(room: &FakeRoom, text: &str) -> Vec<Shown> {
+fn with(room: &FakeRoom, text: &str) -> Vec<FakeMessage> {
     room.shown().into_iter().filter(|shown| shown.text.contains(text)).collect()
 }
 

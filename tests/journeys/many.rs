@@ -5,8 +5,10 @@ use std::time::Duration;
 use adapters::fake::FakeRoom;
 use async_trait::async_trait;
 use bot::{
-    commands::command::{Command, CommandResult, CommandSpec, Context, Registry, Reply, RoomAction},
-    config::access::Role,
+    commands::command::{
+        Command, CommandContext, CommandRegistry, CommandResult, CommandSpec, Reply, RoomAction,
+    },
+    config::access::UserRole,
 };
 use e2e::{Cli, Setup};
 use futures::future::join_all;
@@ -138,7 +140,7 @@ const DEFECT: CommandSpec = CommandSpec {
     summary: "Panic",
     details: "Panics.",
     examples: &["defect"],
-    role: Role::User,
+    role: UserRole::User,
     takes_text: false,
     begins: None,
     immediate: true,
@@ -150,7 +152,7 @@ impl Command for Defect {
         if self.immediate { &DEFECT } else { &WAITS }
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         match cx.args {
             "later" => Ok(Reply::text("Soon.")
                 .then(RoomAction::Later(Box::pin(async { panic!("later, with {}", e2e::TOKEN) })))),
@@ -159,8 +161,8 @@ impl Command for Defect {
     }
 }
 
-fn with_defects() -> Registry {
-    Registry::new(vec![
+fn with_defects() -> CommandRegistry {
+    CommandRegistry::new(vec![
         std::sync::Arc::new(Defect { immediate: true }),
         std::sync::Arc::new(Defect { immediate: false }),
     ])

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use e2e::{Program, Serving};
-use scripted_model::{Gate, Script, ScriptedModel};
+use scripted_model::{AnswerGate, ModelScript, ScriptedModel};
 use services::matrix::{Account, Limits, Message, Person, Seen, Synapse};
 use tokio::sync::OnceCell;
 
@@ -260,9 +260,9 @@ async fn with_approvals_by_reply_a_reaction_does_not_answer_and_that_is_said_onc
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_default_limits_a_question_is_seen_beside_htop_and_an_answer_and_all_of_them_end() {
     let synapse = Synapse::start(Limits::Default).await;
-    let gate = Gate::new();
+    let gate = AnswerGate::new();
     let story = (1..=60).map(|n| format!("word{n} ")).collect::<String>();
-    let script = Script::new()
+    let script = ModelScript::new()
         .on("tell me")
         .drips(story, Duration::from_millis(50))
         .waits_for(&gate)
@@ -298,7 +298,7 @@ async fn with_the_default_limits_a_question_is_seen_beside_htop_and_an_answer_an
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_of_an_agent_that_stands_in_two_rooms_ends_with_its_outcome_in_both() {
-    let script = Script::new()
+    let script = ModelScript::new()
         .on_start("Do story 1")
         .calls("Bash", bash("touch door.txt && git add door.txt && git commit -qm 'open the door'"))
         .then_says("The door is open.");

@@ -10,7 +10,7 @@ use std::{
 };
 
 use e2e::Program;
-use scripted_model::{Script, ScriptedModel};
+use scripted_model::{ModelScript, ScriptedModel};
 use serde_json::{Value, json};
 use services::matrix::{Account, Limits, Synapse};
 use tempfile::TempDir;
@@ -28,7 +28,7 @@ const ANSWER: &str = "Two tests, both in `tests/price.rs`:\n\n| test | what it c
 async fn a_prompt_a_question_and_htop_in_a_real_client() {
     let synapse = Synapse::start(Limits::Off).await;
     let (bea, timmy) = (synapse.register("bea").await, synapse.register("timmy").await);
-    let script = Script::new().on("Which tests").says(ANSWER).on("Run them").calls(
+    let script = ModelScript::new().on("Which tests").says(ANSWER).on("Run them").calls(
         "Bash",
         json!({ "command": "cargo test --test price -- --include-ignored", "description": "Run the tests" }),
     );

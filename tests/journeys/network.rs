@@ -10,7 +10,7 @@ use std::{
 };
 
 use e2e::{Program, git};
-use scripted_model::{Script, ScriptedModel};
+use scripted_model::{ModelScript, ScriptedModel};
 use serde_json::json;
 
 use crate::real::bash;
@@ -49,7 +49,7 @@ impl Other {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coder_kept_from_the_network_does_its_work_and_reaches_nothing_else() {
-    let script = Script::new()
+    let script = ModelScript::new()
         .on_start("Do story 1")
         .calls("mcp__storkit__get_version", json!({}))
         .calls("Bash", bash("curl -sS --max-time 60 $(cat elsewhere)secret"))

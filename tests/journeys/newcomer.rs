@@ -3,7 +3,7 @@
 use std::fs;
 
 use e2e::Program;
-use scripted_model::{Script, ScriptedModel};
+use scripted_model::{ModelScript, ScriptedModel};
 
 use crate::real::bash;
 
@@ -114,7 +114,7 @@ fn the_record_of_permissions_is_shown_from_the_command_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn from_nothing_to_the_first_merged_story() {
     let write = "printf '# Doors\\n\\nWe make doors.\\n' > README.md && git add README.md && git commit -qm 'say what we do'";
-    let script = Script::new()
+    let script = ModelScript::new()
         .on_start("Do story 1")
         .calls("Bash", bash(write))
         .then_says("README.md says what we do.")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use adapters::{AdapterError, Addressed, Incoming, MessageId, Tone, fake::FakeRoom};
-use bot::permission::Ask;
+use bot::permission::PermissionAsk;
 use e2e::{Bot, Cli, Setup};
 use serde_json::json;
 
@@ -125,8 +125,13 @@ async fn silence_is_no_and_the_room_and_the_model_are_told() {
 fn ask_from_elsewhere(bot: &Bot, command: &str) -> Asked {
     let (broker, room) = (bot.app.services().broker.clone(), bot.room("a").room().clone());
     let input = json!({"command": command});
-    let ask =
-        Ask { rooms: vec![room], asked_for: "coder-1".into(), tool: "Bash".into(), input, timeout: None };
+    let ask = PermissionAsk {
+        rooms: vec![room],
+        asked_for: "coder-1".into(),
+        tool: "Bash".into(),
+        input,
+        timeout: None,
+    };
     tokio::spawn(async move { serde_json::to_value(broker.ask(ask).await).expect("plain data") })
 }
 
@@ -231,7 +236,7 @@ async fn a_reply_where_a_question_could_not_be_shown_is_read_all_the_same() {
     let broker = bot.app.services().broker.clone();
     let rooms = vec![failed.room().clone(), shown.room().clone()];
     let input = json!({"command": "make release"});
-    let ask = Ask { rooms, asked_for: "coder-1".into(), tool: "Bash".into(), input, timeout: None };
+    let ask = PermissionAsk { rooms, asked_for: "coder-1".into(), tool: "Bash".into(), input, timeout: None };
     let asked = tokio::spawn(async move { broker.ask(ask).await });
     // One of the two was not sent; whichever, an answer comes through from both.
     let either =
@@ -251,7 +256,7 @@ async fn the_first_answer_wins_and_later_ones_are_told_so() {
     room.say("bash touch first.txt").await;
     let question = room.see("Question 1").await;
     let click = |person: &str| Incoming {
-        act: adapters::Act::Chose { on: question.id.clone(), key: question.choices[1].key.clone() },
+        act: adapters::PersonAct::Chose { on: question.id.clone(), key: question.choices[1].key.clone() },
         ..room.incoming(person, "")
     };
     let first = click("ann");

@@ -7,7 +7,7 @@ use std::{
 };
 
 use e2e::{PidPost, Program, Serving, Terminal, ended, runs};
-use scripted_model::{Script, ScriptedModel};
+use scripted_model::{ModelScript, ScriptedModel};
 
 use crate::real::bash;
 
@@ -47,7 +47,7 @@ impl Busy {
 
 /// The model of [`Busy::with_real_cli`].
 fn model() -> ScriptedModel {
-    let script = Script::new()
+    let script = ModelScript::new()
         .on("wait")
         .calls("Bash", bash(TOOL))
         .then_says("never")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use e2e::{Bot, PidPost, Setup, ended, runs};
-use scripted_model::{Conversation, Gate, Script, Seen};
+use scripted_model::{AnswerGate, ModelConversation, ModelScript, SeenRequest};
 use serde_json::{Value, json};
 
 /// A Bash call as the model makes it.
@@ -12,7 +12,7 @@ pub fn bash(command: &str) -> Value {
 }
 
 /// The conversation as the model saw it last.
-pub fn last_request(bot: &Bot) -> Seen {
+pub fn last_request(bot: &Bot) -> SeenRequest {
     let mut requests = bot.model_requests();
     requests.retain(|seen| !seen.is_side_request());
     requests.pop().expect("the model was asked")
@@ -23,8 +23,8 @@ pub fn last_tool_result(bot: &Bot) -> String {
     last_request(bot).conversation.last_tool_result().to_owned()
 }
 
-fn two_files() -> Script {
-    Script::new()
+fn two_files() -> ModelScript {
+    ModelScript::new()
         .on("make a file")
         .calls("Bash", bash("touch made"))
         .then_says("I was told: {last_tool_result}")
@@ -38,8 +38,8 @@ fn two_files() -> Script {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_seen_while_it_is_written_and_the_next_prompt_knows_it() {
-    let gate = Gate::new();
-    let script = Script::new()
+    let gate = AnswerGate::new();
+    let script = ModelScript::new()
         .on("hello")
         .says("The first half")
         .waits_for(&gate)
@@ -127,14 +127,14 @@ async fn a_question_without_an_answer_is_denied_and_said() {
     bot.app.shutdown().await;
 }
 
-fn plans_and_questions() -> Script {
+fn plans_and_questions() -> ModelScript {
     let options = json!([
         { "label": "Tea", "description": "green" },
         { "label": "Coffee", "description": "black" },
     ]);
     let question = json!({ "question": "What shall we drink?", "header": "Drink", "multiSelect": false, "options": options });
-    let planned = |conversation: &Conversation| conversation.last_line() == "plan it";
-    Script::new()
+    let planned = |conversation: &ModelConversation| conversation.last_line() == "plan it";
+    ModelScript::new()
         .on("ask me")
         .calls("AskUserQuestion", json!({ "questions": [question] }))
         .then_says("I was told: {last_tool_result}")
@@ -195,7 +195,7 @@ async fn a_plan_is_approved_or_sent_back_with_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stop_in_the_middle_of_a_tool_leaves_no_process_and_a_usable_room() {
-    let script = Script::new()
+    let script = ModelScript::new()
         .on("wait")
         .calls("Bash", bash("echo $$ > pid; exec tail -f /dev/null"))
         .then_says("never")
@@ -238,7 +238,7 @@ async fn stop_while_a_question_is_open_closes_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn text_that_looks_like_a_command_or_an_option_reaches_the_model() {
-    let bot = Setup::real(Script::new()).start().await;
+    let bot = Setup::real(ModelScript::new()).start().await;
     let room = bot.room("a");
     for text in ["/compact now", "-p --help", "# heading", "@file and $(touch made)"] {
         room.say(text).await;
@@ -252,8 +252,9 @@ async fn text_that_looks_like_a_command_or_an_option_reaches_the_model() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_of_200_000_characters_arrives_whole() {
-    let whole = |conversation: &Conversation| conversation.prompt.chars().count() == 200_000;
-    let bot = Setup::real(Script::new().says("It was cut.").when(whole).says("All of it.")).start().await;
+    let whole = |conversation: &ModelConversation| conversation.prompt.chars().count() == 200_000;
+    let bot =
+        Setup::real(ModelScript::new().says("It was cut.").when(whole).says("All of it.")).start().await;
     let room = bot.room("a");
     room.say(&"ä".repeat(200_000)).await;
     room.see("All of it.").await;
@@ -264,7 +265,7 @@ async fn a_prompt_of_200_000_characters_arrives_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_chosen_model_is_the_one_that_is_asked() {
-    let bot = Setup::real(Script::new().says("Yes: {prompt}")).start().await;
+    let bot = Setup::real(ModelScript::new().says("Yes: {prompt}")).start().await;
     let room = bot.room("a");
     room.say("one").await;
     room.see("Yes: one").await;
@@ -294,7 +295,7 @@ async fn the_chosen_model_is_the_one_that_is_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_session_is_closed_and_comes_back_with_its_history() {
-    let script = Script::new().says("Before: {history}.");
+    let script = ModelScript::new().says("Before: {history}.");
     let bot = Setup::real(script).config("[claude]\nidle_timeout = \"1s\"").start().await;
     let room = bot.room("a");
     room.say("first").await;

@@ -3,23 +3,23 @@
 use std::time::Duration;
 
 use adapters::Room;
-use agents::claude::{AgentEvent, Mode, PermissionRoute, Process, TurnEnd};
-use bot::http::{Run, RunGuard};
+use agents::claude::{AgentEvent, AgentProcess, PermissionRoute, PromptMode, TurnEnd};
+use bot::http::{McpRun, RunGuard};
 use e2e::{Bot, Setup};
 use reqwest::{
     Client, RequestBuilder, StatusCode,
     header::{HeaderMap, HeaderValue},
 };
-use scripted_model::Script;
+use scripted_model::ModelScript;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
 
 use crate::real::bash;
 
-fn script() -> Script {
+fn script() -> ModelScript {
     let question = json!({ "question": "Which colour?", "header": "Colour", "multiSelect": false,
         "options": [{ "label": "Red", "description": "warm" }, { "label": "Blue", "description": "cold" }] });
-    Script::new()
+    ModelScript::new()
         .on("make one")
         .calls("Bash", bash("touch one"))
         .then_says("One: {last_tool_result}")
@@ -31,8 +31,13 @@ fn script() -> Script {
         .then_says("Told: {last_tool_result}")
 }
 
-fn run(rooms: Vec<Room>, asked_for: &str) -> Run {
-    Run { rooms, asked_for: asked_for.into(), timeout: Some(Duration::from_secs(300)), ..Run::default() }
+fn run(rooms: Vec<Room>, asked_for: &str) -> McpRun {
+    McpRun {
+        rooms,
+        asked_for: asked_for.into(),
+        timeout: Some(Duration::from_secs(300)),
+        ..McpRun::default()
+    }
 }
 
 fn mcp(bot: &Bot) -> String {
@@ -40,11 +45,11 @@ fn mcp(bot: &Bot) -> String {
 }
 
 /// A one-shot agent with this token.
-async fn start(bot: &Bot, token: &str, prompt: &str) -> (Process, Receiver<AgentEvent>) {
+async fn start(bot: &Bot, token: &str, prompt: &str) -> (AgentProcess, Receiver<AgentEvent>) {
     let mut launch = bot.app.services().launch(None, None);
-    launch.mode = Mode::OneShot { prompt: prompt.into() };
+    launch.mode = PromptMode::OneShot { prompt: prompt.into() };
     launch.permissions = PermissionRoute::Mcp { url: mcp(bot), token: token.into() };
-    Process::start(launch).await.expect("the CLI starts")
+    AgentProcess::start(launch).await.expect("the CLI starts")
 }
 
 /// The end of a one-shot agent with this token.
@@ -194,7 +199,7 @@ fn decision(answer: &Value) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_on_the_wire_is_one_text_block_with_the_bare_decision() {
-    let bot = Setup::real(Script::new()).start().await;
+    let bot = Setup::real(ModelScript::new()).start().await;
     let room = bot.room("a");
     let run = bot.app.open_run(run(vec![room.room().clone()], "story 5"));
     let arguments =
@@ -223,7 +228,7 @@ async fn an_answer_on_the_wire_is_one_text_block_with_the_bare_decision() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_this_machine_with_a_runs_token_is_let_in() {
-    let bot = Setup::real(Script::new()).start().await;
+    let bot = Setup::real(ModelScript::new()).start().await;
     let run = bot.app.open_run(run(vec![bot.room("a").room().clone()], "story 6"));
     let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
     let tools = answer(post(&bot, &run, &list)).await;
@@ -249,7 +254,7 @@ async fn only_this_machine_with_a_runs_token_is_let_in() {
 /// Facts 6: the CLI asks `server/discover` first, and an empty 202 to it costs every start five seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clis_probe_is_answered_at_once() {
-    let bot = Setup::real(Script::new()).start().await;
+    let bot = Setup::real(ModelScript::new()).start().await;
     let run = bot.app.open_run(run(Vec::new(), "story 8"));
     let probe = json!({ "jsonrpc": "2.0", "id": 0, "method": "server/discover",
         "params": { "_meta": { "protocolVersion": "2026-07-28" } } });

@@ -3,7 +3,7 @@
 use std::{fs, net::TcpListener};
 
 use e2e::{Bot, PidPost, Setup, ended, kill_9};
-use scripted_model::{Failure, Script};
+use scripted_model::{ApiFailure, ModelScript};
 
 use crate::real::{bash, last_request};
 
@@ -18,20 +18,20 @@ async fn answered_after(bot: &Bot, sentence: &str) {
     room.settled().await;
 }
 
-fn failing(failure: Failure) -> Script {
-    Script::new().on("try it").fails(failure).says("It worked.").on("hello").says("Good morning.")
+fn failing(failure: ApiFailure) -> ModelScript {
+    ModelScript::new().on("try it").fails(failure).says("It worked.").on("hello").says("Good morning.")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_key_is_a_sentence_that_says_what_to_do() {
-    let bot = Setup::real(failing(Failure::unauthorized())).start().await;
+    let bot = Setup::real(failing(ApiFailure::unauthorized())).start().await;
     answered_after(&bot, "Claude's service refused the key. Set a valid `ANTHROPIC_API_KEY`").await;
     bot.app.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_key_at_all_is_a_sentence_that_says_what_to_do() {
-    let bot = Setup::real(Script::new()).claude_env("ANTHROPIC_API_KEY", "").start().await;
+    let bot = Setup::real(ModelScript::new()).claude_env("ANTHROPIC_API_KEY", "").start().await;
     let room = bot.room("a");
     room.say("hello").await;
     room.see("Claude Code has no key. Set `ANTHROPIC_API_KEY`").await;
@@ -44,11 +44,11 @@ async fn no_key_at_all_is_a_sentence_that_says_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_model_and_a_failing_service_are_sentences() {
-    let script = Script::new()
+    let script = ModelScript::new()
         .on("try it")
-        .fails(Failure::new(404, "not_found_error"))
+        .fails(ApiFailure::new(404, "not_found_error"))
         .on("and this")
-        .fails(Failure::new(500, "api_error"))
+        .fails(ApiFailure::new(500, "api_error"))
         .on("hello")
         .says("Good morning.");
     let bot = Setup::real(script).start().await;
@@ -62,8 +62,8 @@ async fn an_unknown_model_and_a_failing_service_are_sentences() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_service_is_said_and_the_prompt_tried_again_by_itself() {
     for (failure, sentence) in [
-        (Failure::rate_limited().times(2), "The usage limit of the model's service is reached (429)."),
-        (Failure::overloaded().times(4), "The model's service is overloaded (529)."),
+        (ApiFailure::rate_limited().times(2), "The usage limit of the model's service is reached (429)."),
+        (ApiFailure::overloaded().times(4), "The model's service is overloaded (529)."),
     ] {
         let bot = Setup::real(failing(failure)).start().await;
         let room = bot.room("a");
@@ -81,14 +81,14 @@ async fn a_busy_service_is_said_and_the_prompt_tried_again_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_stays_busy_is_given_up_and_said() {
-    let bot = Setup::real(failing(Failure::rate_limited())).start().await;
+    let bot = Setup::real(failing(ApiFailure::rate_limited())).start().await;
     answered_after(&bot, "still busy (429) after 5 more tries, so I give up").await;
     bot.app.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_stream_ends_in_an_answer_and_a_broken_one_in_a_sentence() {
-    let mut script = Script::new()
+    let mut script = ModelScript::new()
         .on("cut it")
         .says("Half of it.")
         .cuts_the_stream(usize::MAX)
@@ -113,7 +113,7 @@ async fn a_service_that_cannot_be_reached_is_a_sentence_and_the_room_lives() {
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", nobody.local_addr().expect("its address"));
     drop(nobody);
-    let bot = Setup::real(Script::new()).claude_env("ANTHROPIC_BASE_URL", &url).start().await;
+    let bot = Setup::real(ModelScript::new()).claude_env("ANTHROPIC_BASE_URL", &url).start().await;
     let room = bot.room("a");
     room.say("hello").await;
     room.see("cannot be reached from here (connection refused)").await;
@@ -125,7 +125,7 @@ async fn a_service_that_cannot_be_reached_is_a_sentence_and_the_room_lives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_cli_is_said_its_tool_goes_with_it_and_the_next_prompt_resumes() {
-    let script = Script::new()
+    let script = ModelScript::new()
         .on("wait")
         .calls("Bash", bash("echo $$ > pid; exec tail -f /dev/null"))
         .then_says("never")
@@ -151,7 +151,7 @@ async fn a_killed_cli_is_said_its_tool_goes_with_it_and_the_next_prompt_resumes(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_session_is_said_and_the_prompt_answered_in_a_new_one() {
-    let bot = Setup::real(Script::new().says("Before: {history}. Now: {prompt}.")).start().await;
+    let bot = Setup::real(ModelScript::new().says("Before: {history}. Now: {prompt}.")).start().await;
     let room = bot.room("a");
     room.say("first").await;
     room.see("Now: first.").await;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use adapters::{Incoming, fake::FakeRoom};
-use bot::{Clock, permission::Ask};
+use bot::{Clock, permission::PermissionAsk};
 use e2e::{Bot, Cli, Setup};
 use rusqlite::Connection;
 use serde_json::json;
@@ -65,7 +65,7 @@ impl Week {
         let ask = |command: String| {
             let broker = broker.clone();
             let input = json!({"command": command, "description": "x".repeat(10_000)});
-            let ask = Ask {
+            let ask = PermissionAsk {
                 rooms: vec![room.room().clone()],
                 asked_for: "coder-1".into(),
                 tool: "Bash".into(),

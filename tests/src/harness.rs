@@ -13,15 +13,15 @@ use adapters::{
     fake::{Fake, FakeRoom},
 };
 use bot::{
-    App, Clock, Options, RetryPolicy, StartError,
-    commands::command::Registry,
+    App, AppOptions, Clock, RetryPolicy, StartError,
+    commands::command::CommandRegistry,
     config::{
-        Config,
-        access::{Access, People},
+        BotConfig,
+        access::{AccessTable, MessengerPeople},
     },
 };
 use pipeline::Project;
-use scripted_model::{Script, ScriptedModel, Seen};
+use scripted_model::{ModelScript, ScriptedModel, SeenRequest};
 
 use crate::place::{self, Place};
 
@@ -46,7 +46,7 @@ pub struct Setup {
     retry: RetryPolicy,
     clock: Clock,
     claude_env: Vec<(String, String)>,
-    commands: fn() -> Registry,
+    commands: fn() -> CommandRegistry,
     files: Vec<(String, String)>,
     committed: Vec<(String, String)>,
 }
@@ -63,7 +63,7 @@ pub struct Bot {
 
 impl Setup {
     /// The real CLI, its model following this script.
-    pub fn real(script: Script) -> Self {
+    pub fn real(script: ModelScript) -> Self {
         Self::new(Cli::Real(ScriptedModel::start(script).expect("the model is served")))
     }
 
@@ -117,7 +117,7 @@ impl Setup {
 
     /// These commands instead of the bot's.
     #[must_use]
-    pub fn commands(mut self, commands: fn() -> Registry) -> Self {
+    pub fn commands(mut self, commands: fn() -> CommandRegistry) -> Self {
         self.commands = commands;
         self
     }
@@ -188,7 +188,7 @@ impl Setup {
         if !file.exists() {
             fs::write(&file, &self.toml).expect("bot.toml is written");
         }
-        let mut loaded = Config::load(&file, |name| std::env::var(name).ok()).expect("a valid bot.toml");
+        let mut loaded = BotConfig::load(&file, |name| std::env::var(name).ok()).expect("a valid bot.toml");
         loaded.config.http.port = 0;
         loaded.config.claude.command = self.command();
         for (name, value) in self.environment(&place) {
@@ -204,7 +204,7 @@ impl Setup {
                 }
             });
         }
-        let people = People::from(adapters::People {
+        let people = MessengerPeople::from(adapters::AllowedPeople {
             allowed_users: self.users.clone(),
             approvers: self.approvers.clone(),
             operators: self.operators.clone(),
@@ -212,8 +212,8 @@ impl Setup {
         let access = self
             .adapters
             .iter()
-            .fold(Access::default(), |access, fake| access.with(fake.name(), people.clone()));
-        let options = Options {
+            .fold(AccessTable::default(), |access, fake| access.with(fake.name(), people.clone()));
+        let options = AppOptions {
             project,
             loaded,
             adapters: self.adapters.iter().map(|fake| fake.clone() as Arc<dyn Adapter>).collect(),
@@ -223,7 +223,7 @@ impl Setup {
             retry: self.retry,
             label: None,
             notices: Vec::new(),
-            program: bot::Program::running(),
+            program: bot::RunningProgram::running(),
         };
         let app = App::start_with(options, (self.commands)()).await?;
         let fake = self.adapters[0].clone();
@@ -265,7 +265,7 @@ impl Bot {
     }
 
     /// What the model was asked, where the real CLI runs.
-    pub fn model_requests(&self) -> Vec<Seen> {
+    pub fn model_requests(&self) -> Vec<SeenRequest> {
         match &self.setup.cli {
             Cli::Real(model) => model.requests(),
             Cli::StandIn | Cli::Program(_) => Vec::new(),

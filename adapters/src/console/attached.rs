@@ -8,11 +8,11 @@ use tokio::{
 };
 
 use super::{
-    Shared,
-    room::{Outflow, Outlet, outlet},
-    wire::{FromTerminal, Line, MAX_FROM_TERMINAL, Said, ToTerminal, read_line},
+    ConsoleShared,
+    room::{LineReceiver, LineSender, outlet},
+    wire::{FromTerminal, MAX_FROM_TERMINAL, SaidLine, ToTerminal, WireLine, read_line},
 };
-use crate::{Act, Addressed, Identity, Incoming, Room, Sender, address};
+use crate::{Addressed, Identity, Incoming, PersonAct, Room, Sender, address};
 
 /// The room of a terminal that names none.
 const DEFAULT_ROOM: &str = "main";
@@ -28,7 +28,7 @@ pub(super) type Acts = mpsc::Sender<Incoming>;
 
 /// Serves one terminal until it or the adapter closes the stream.
 pub(super) async fn serve(
-    shared: Arc<Shared>,
+    shared: Arc<ConsoleShared>,
     acts: Acts,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) {
@@ -37,7 +37,7 @@ pub(super) async fn serve(
     let gone = outlet.gone.clone();
     let closed = shared.closed.clone();
     let number = shared.ids.number();
-    let terminal = Terminal { shared, acts, outlet, number, seat: None };
+    let terminal = AttachedTerminal { shared, acts, outlet, number, seat: None };
     // The terminal holds the last outlet beside its room's: when both drop it, the writer ends by itself.
     let reading = async move {
         tokio::select! {
@@ -54,7 +54,7 @@ pub(super) async fn serve(
     }
 }
 
-async fn write(mut writer: impl AsyncWrite + Unpin, mut outflow: Outflow) -> io::Result<()> {
+async fn write(mut writer: impl AsyncWrite + Unpin, mut outflow: LineReceiver) -> io::Result<()> {
     while let Some(line) = outflow.next().await {
         writer.write_all(line.as_bytes()).await?;
         writer.flush().await?;
@@ -63,20 +63,20 @@ async fn write(mut writer: impl AsyncWrite + Unpin, mut outflow: Outflow) -> io:
 }
 
 /// Where a terminal sits.
-struct Seat {
+struct TerminalSeat {
     room: Arc<str>,
     name: Arc<str>,
 }
 
-struct Terminal {
-    shared: Arc<Shared>,
+struct AttachedTerminal {
+    shared: Arc<ConsoleShared>,
     acts: Acts,
-    outlet: Outlet,
+    outlet: LineSender,
     number: u64,
-    seat: Option<Seat>,
+    seat: Option<TerminalSeat>,
 }
 
-impl Drop for Terminal {
+impl Drop for AttachedTerminal {
     fn drop(&mut self) {
         if let Some(seat) = &self.seat {
             self.shared.leave(&seat.room, self.number);
@@ -84,15 +84,15 @@ impl Drop for Terminal {
     }
 }
 
-impl Terminal {
+impl AttachedTerminal {
     async fn read(mut self, mut reader: BufReader<impl AsyncRead + Unpin>) -> io::Result<()> {
         loop {
             match read_line(&mut reader, MAX_FROM_TERMINAL).await {
-                Ok(Line::End) => return Ok(()),
-                Ok(Line::TooLong) => {
+                Ok(WireLine::End) => return Ok(()),
+                Ok(WireLine::TooLong) => {
                     self.refuse(None, "That is longer than 1 MiB; send it as a file in the project.")
                 }
-                Ok(Line::Whole(line)) => self.take(&line).await,
+                Ok(WireLine::Whole(line)) => self.take(&line).await,
                 Err(error) => {
                     // A vanished peer must not leave the writer waiting for its outlet.
                     self.outlet.gone.cancel();
@@ -135,7 +135,7 @@ impl Terminal {
         let name: String = crate::markdown::inert(user).chars().take(LONGEST_NAME).collect();
         let room: Arc<str> = room.into();
         self.shared.join(&room, self.number, self.outlet.clone());
-        self.seat = Some(Seat { room, name: name.into() });
+        self.seat = Some(TerminalSeat { room, name: name.into() });
     }
 
     async fn say(&self, ticket: u64, text: &str) {
@@ -144,8 +144,12 @@ impl Terminal {
             return self.refuse(Some(ticket), "An empty line says nothing.");
         }
         let incoming = self.incoming(seat, text);
-        let said =
-            Said { id: incoming.id.clone(), from: seat.name.to_string(), text: text.into(), replay: false };
+        let said = SaidLine {
+            id: incoming.id.clone(),
+            from: seat.name.to_string(),
+            text: text.into(),
+            replay: false,
+        };
         self.shared.in_room(&seat.room, |room| room.said(said, self.number));
         self.outlet.tell(&ToTerminal::Delivered { ticket, id: incoming.id.clone() });
         if self.acts.send(incoming).await.is_err() {
@@ -153,10 +157,10 @@ impl Terminal {
         }
     }
 
-    fn incoming(&self, seat: &Seat, text: &str) -> Incoming {
+    fn incoming(&self, seat: &TerminalSeat, text: &str) -> Incoming {
         let chosen = self.shared.in_room(&seat.room, |room| room.chosen(text));
         let (act, addressed) = match chosen {
-            Some((on, key)) => (Act::Chose { on, key }, Addressed::Direct),
+            Some((on, key)) => (PersonAct::Chose { on, key }, Addressed::Direct),
             None => said(text, &self.shared.identity),
         };
         Incoming {
@@ -177,10 +181,10 @@ impl Terminal {
 }
 
 /// A console is a conversation of two, so everything is meant for the bot, addressed or not.
-fn said(text: &str, identity: &Identity) -> (Act, Addressed) {
+fn said(text: &str, identity: &Identity) -> (PersonAct, Addressed) {
     let (addressed, text) =
         address::strip(text, identity, &[]).unwrap_or_else(|| (Addressed::Direct, text.to_owned()));
-    (Act::Said { text }, addressed)
+    (PersonAct::Said { text }, addressed)
 }
 
 #[cfg(test)]
@@ -191,7 +195,7 @@ mod tests {
     fn everything_is_for_the_bot_and_an_address_is_stripped() {
         let identity =
             Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()], ..Identity::default() };
-        let text = |text: &str| Act::Said { text: text.into() };
+        let text = |text: &str| PersonAct::Said { text: text.into() };
         assert_eq!(said("!status", &identity), (text("status"), Addressed::Prefix));
         assert_eq!(said("Timmy, status", &identity), (text("status"), Addressed::Name));
         assert_eq!(said("!", &identity), (text("!"), Addressed::Direct));

@@ -30,7 +30,7 @@ const LEAVE: &str = "leave";
 
 /// What a person did in the editor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Typed {
+pub(super) enum EditorInput {
     /// Sent a line, or several as one.
     Line(String),
     /// Pressed Ctrl-C, which has cleared the line; `empty` where there was nothing to clear.
@@ -45,13 +45,13 @@ pub(super) enum Typed {
 /// Where the history file cannot be made or read.
 pub(super) fn build(screen: &Arc<Screen>, history: Option<&Path>) -> io::Result<Reedline> {
     let printer = ExternalPrinter::new(1);
-    let commands = Commands { screen: screen.clone(), printer: printer.sender() };
+    let commands = CommandCompleter { screen: screen.clone(), printer: printer.sender() };
     let menu = ColumnarMenu::default().with_name(COMPLETIONS).with_columns(1);
     let mut editor = Reedline::create()
         .with_external_printer(printer)
         .with_completer(Box::new(commands))
         .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu)))
-        .with_highlighter(Box::new(Watcher(screen.clone())))
+        .with_highlighter(Box::new(LineWatcher(screen.clone())))
         .with_edit_mode(Box::new(Emacs::new(keys())))
         .with_transient_prompt(Box::new(SentPrompt))
         .with_ansi_colors(screen.color())
@@ -85,7 +85,7 @@ fn history_at(path: &Path) -> io::Result<FileBackedHistory> {
 pub(super) fn edit(
     mut editor: Reedline,
     screen: &Arc<Screen>,
-    typed: &UnboundedSender<Typed>,
+    typed: &UnboundedSender<EditorInput>,
 ) -> io::Result<()> {
     let prompt = LivePrompt(screen.clone());
     let ended = loop {
@@ -107,17 +107,17 @@ pub(super) fn edit(
     ended
 }
 
-fn understood(editor: &mut Reedline, signal: Signal) -> Option<Typed> {
+fn understood(editor: &mut Reedline, signal: Signal) -> Option<EditorInput> {
     let empty = editor.current_buffer_contents().is_empty();
     match signal {
-        Signal::Success(text) => Some(Typed::Line(text)),
-        Signal::CtrlC => Some(Typed::Interrupt { empty }),
-        Signal::CtrlD => Some(Typed::Leave),
+        Signal::Success(text) => Some(EditorInput::Line(text)),
+        Signal::CtrlC => Some(EditorInput::Interrupt { empty }),
+        Signal::CtrlD => Some(EditorInput::Leave),
         Signal::HostCommand(command) if command == INTERRUPT => {
             editor.run_edit_commands(&[EditCommand::Clear]);
-            Some(Typed::Interrupt { empty })
+            Some(EditorInput::Interrupt { empty })
         }
-        Signal::HostCommand(command) if command == LEAVE && empty => Some(Typed::Leave),
+        Signal::HostCommand(command) if command == LEAVE && empty => Some(EditorInput::Leave),
         Signal::HostCommand(_) => {
             editor.run_edit_commands(&[EditCommand::Delete]);
             None
@@ -148,12 +148,12 @@ fn keys() -> Keybindings {
 }
 
 /// Completes commands; and, being asked before every wait for keys, hands over what is to be printed.
-struct Commands {
+struct CommandCompleter {
     screen: Arc<Screen>,
     printer: SyncSender<String>,
 }
 
-impl Completer for Commands {
+impl Completer for CommandCompleter {
     fn complete(&mut self, line: &str, pos: usize) -> CompletionResult {
         let typed = line.get(..pos).unwrap_or(line);
         let suggest = |found: super::Completion| Suggestion {
@@ -177,9 +177,9 @@ impl Completer for Commands {
 }
 
 /// Leaves the line as it is and notes what is on the screen.
-struct Watcher(Arc<Screen>);
+struct LineWatcher(Arc<Screen>);
 
-impl Highlighter for Watcher {
+impl Highlighter for LineWatcher {
     fn highlight(&self, line: &str, cursor: usize) -> StyledText {
         self.0.typing(line, cursor);
         let mut text = StyledText::new();
@@ -203,11 +203,14 @@ mod tests {
         let key = |name: &str| Signal::HostCommand(name.into());
         let mut typing = editor("half a line");
         assert_eq!(understood(&mut typing, key(LEAVE)), None);
-        assert_eq!(understood(&mut typing, key(INTERRUPT)), Some(Typed::Interrupt { empty: false }));
+        assert_eq!(understood(&mut typing, key(INTERRUPT)), Some(EditorInput::Interrupt { empty: false }));
         assert_eq!(typing.current_buffer_contents(), "");
-        assert_eq!(understood(&mut typing, key(INTERRUPT)), Some(Typed::Interrupt { empty: true }));
-        assert_eq!(understood(&mut typing, key(LEAVE)), Some(Typed::Leave));
-        assert_eq!(understood(&mut typing, Signal::Success("a\nb".into())), Some(Typed::Line("a\nb".into())));
+        assert_eq!(understood(&mut typing, key(INTERRUPT)), Some(EditorInput::Interrupt { empty: true }));
+        assert_eq!(understood(&mut typing, key(LEAVE)), Some(EditorInput::Leave));
+        assert_eq!(
+            understood(&mut typing, Signal::Success("a\nb".into())),
+            Some(EditorInput::Line("a\nb".into()))
+        );
     }
 
     #[test]
@@ -215,7 +218,7 @@ mod tests {
         let screen = Arc::new(Screen::new(false));
         let command = super::super::Completion { name: "status".into(), help: "what runs".into() };
         screen.complete(&["!".into()], &[command]);
-        let mut commands = Commands { screen, printer: ExternalPrinter::new(1).sender() };
+        let mut commands = CommandCompleter { screen, printer: ExternalPrinter::new(1).sender() };
         let found = commands.complete("!st and more", 3);
         let [suggestion] = found.suggestions() else { panic!("{found:?}") };
         assert_eq!(

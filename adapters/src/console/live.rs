@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::wire::{Said, Shown, StoredFile, ToTerminal};
+use super::wire::{SaidLine, ShownMessage, StoredFile, ToTerminal};
 use crate::{ActivityState, MessageId, Tone};
 
 /// Open messages; more than this and the oldest is printed as it is.
@@ -18,11 +18,11 @@ const QUESTION_LINES: usize = 12;
 
 /// Something to print, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Print {
+pub enum PrintRequest {
     /// A message of the bot in its final state, or a question as it opens.
-    Message(Shown),
+    Message(ShownMessage),
     /// What a person said elsewhere or earlier.
-    Said(Said),
+    Said(SaidLine),
     /// A file the bot showed.
     File(StoredFile),
     /// Why a line was not taken.
@@ -33,9 +33,9 @@ pub enum Print {
 
 /// A message in the live region.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Open {
+pub struct OpenMessage {
     /// Its present state.
-    pub shown: Shown,
+    pub shown: ShownMessage,
     /// Whether this very state is printed already (a long question).
     pub printed: bool,
 }
@@ -45,8 +45,8 @@ pub struct Open {
 pub struct LiveModel {
     /// Whether a question can be seen in a live region; else every question is printed when it opens.
     has_region: bool,
-    open: Vec<Open>,
-    printed: VecDeque<Shown>,
+    open: Vec<OpenMessage>,
+    printed: VecDeque<ShownMessage>,
     activity: Option<ActivityState>,
 }
 
@@ -62,19 +62,19 @@ impl LiveModel {
     }
 
     /// Takes in one line of the adapter and returns what to print now, in order.
-    pub fn feed(&mut self, message: ToTerminal) -> Vec<Print> {
+    pub fn feed(&mut self, message: ToTerminal) -> Vec<PrintRequest> {
         match message {
             ToTerminal::Message(shown) | ToTerminal::Edited(shown) => self.show(shown),
-            ToTerminal::Said(said) => vec![Print::Said(said)],
-            ToTerminal::File(file) => vec![Print::File(file)],
+            ToTerminal::Said(said) => vec![PrintRequest::Said(said)],
+            ToTerminal::File(file) => vec![PrintRequest::File(file)],
             ToTerminal::Activity(activity) => {
                 self.activity = Some(activity.state);
                 Vec::new()
             }
-            ToTerminal::Refused { why, .. } => vec![Print::Refused(why)],
+            ToTerminal::Refused { why, .. } => vec![PrintRequest::Refused(why)],
             ToTerminal::Bye { reason } => {
                 let mut prints = self.finish();
-                prints.push(Print::Bye(reason));
+                prints.push(PrintRequest::Bye(reason));
                 prints
             }
             ToTerminal::Hello { .. } | ToTerminal::Delivered { .. } => Vec::new(),
@@ -82,12 +82,12 @@ impl LiveModel {
     }
 
     /// Prints what is open as it is now: nothing follows.
-    pub fn finish(&mut self) -> Vec<Print> {
+    pub fn finish(&mut self) -> Vec<PrintRequest> {
         std::mem::take(&mut self.open).into_iter().filter_map(|open| self.print(open.shown)).collect()
     }
 
     /// What the live region holds, oldest first.
-    pub fn region(&self) -> &[Open] {
+    pub fn region(&self) -> &[OpenMessage] {
         &self.open
     }
 
@@ -96,7 +96,7 @@ impl LiveModel {
         self.activity
     }
 
-    fn show(&mut self, shown: Shown) -> Vec<Print> {
+    fn show(&mut self, shown: ShownMessage) -> Vec<PrintRequest> {
         let at = self.open.iter().position(|open| open.shown.id == shown.id);
         if !shown.is_open() {
             if let Some(at) = at {
@@ -108,7 +108,7 @@ impl LiveModel {
         if self.is_printed_open(&shown) {
             prints.extend(self.print(shown.clone()));
         }
-        let open = Open { printed: self.is_printed(&shown), shown };
+        let open = OpenMessage { printed: self.is_printed(&shown), shown };
         match at {
             Some(at) => self.open[at] = open,
             None => self.open.push(open),
@@ -120,11 +120,11 @@ impl LiveModel {
         prints
     }
 
-    fn is_printed_open(&self, shown: &Shown) -> bool {
+    fn is_printed_open(&self, shown: &ShownMessage) -> bool {
         shown.is_open_question() && (!self.has_region || shown.markdown.lines().count() > QUESTION_LINES)
     }
 
-    fn print(&mut self, shown: Shown) -> Option<Print> {
+    fn print(&mut self, shown: ShownMessage) -> Option<PrintRequest> {
         if self.is_printed(&shown) {
             return None;
         }
@@ -133,7 +133,7 @@ impl LiveModel {
         if self.printed.len() > REMEMBERED + MOST_OPEN {
             self.forget_oldest();
         }
-        Some(Print::Message(shown))
+        Some(PrintRequest::Message(shown))
     }
 
     /// A question that was printed as it opened is remembered until it closes.
@@ -144,14 +144,14 @@ impl LiveModel {
         }
     }
 
-    fn is_printed(&self, shown: &Shown) -> bool {
+    fn is_printed(&self, shown: &ShownMessage) -> bool {
         self.printed.iter().any(|printed| printed.id == shown.id && same(printed, shown))
     }
 }
 
 /// Whether a person sees the same in both.
-fn same(one: &Shown, other: &Shown) -> bool {
-    let plain = |shown: &Shown| matches!(shown.tone, Tone::Answer | Tone::Notice);
+fn same(one: &ShownMessage, other: &ShownMessage) -> bool {
+    let plain = |shown: &ShownMessage| matches!(shown.tone, Tone::Answer | Tone::Notice);
     let same_tone = one.tone == other.tone || (plain(one) && plain(other));
     one.markdown == other.markdown && same_tone && one.choices == other.choices
 }
@@ -163,8 +163,8 @@ mod tests {
     use super::*;
     use crate::{Choice, Outgoing};
 
-    fn shown(id: &str, text: &str) -> Shown {
-        Shown::new(MessageId::new(id), &Outgoing::text(text))
+    fn shown(id: &str, text: &str) -> ShownMessage {
+        ShownMessage::new(MessageId::new(id), &Outgoing::text(text))
     }
 
     fn says(id: &str, text: &str) -> ToTerminal {
@@ -172,11 +172,11 @@ mod tests {
     }
 
     fn starts(id: &str, text: &str) -> ToTerminal {
-        ToTerminal::Message(Shown { live: true, ..shown(id, text) })
+        ToTerminal::Message(ShownMessage { live: true, ..shown(id, text) })
     }
 
     fn goes_on(id: &str, text: &str) -> ToTerminal {
-        ToTerminal::Edited(Shown { live: true, ..shown(id, text) })
+        ToTerminal::Edited(ShownMessage { live: true, ..shown(id, text) })
     }
 
     fn ends(id: &str, text: &str) -> ToTerminal {
@@ -185,15 +185,15 @@ mod tests {
 
     fn asks(id: &str, text: &str) -> ToTerminal {
         let yes = Choice { key: "y".into(), label: "Yes".into(), emoji: None };
-        ToTerminal::Message(Shown { choices: vec![yes], tone: Tone::Question, ..shown(id, text) })
+        ToTerminal::Message(ShownMessage { choices: vec![yes], tone: Tone::Question, ..shown(id, text) })
     }
 
-    fn texts(prints: Vec<Print>) -> String {
+    fn texts(prints: Vec<PrintRequest>) -> String {
         let text = |print| match print {
-            Print::Message(shown) => shown.markdown,
-            Print::Said(said) => said.text,
-            Print::File(file) => file.name,
-            Print::Refused(text) | Print::Bye(text) => text,
+            PrintRequest::Message(shown) => shown.markdown,
+            PrintRequest::Said(said) => said.text,
+            PrintRequest::File(file) => file.name,
+            PrintRequest::Refused(text) | PrintRequest::Bye(text) => text,
         };
         prints.into_iter().map(text).collect::<Vec<_>>().join(", ")
     }
@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn an_edit_of_something_printed_shows_if_a_person_sees_a_change() {
         let mut model = LiveModel::with_region();
-        let toned = |tone| ToTerminal::Edited(Shown { tone, ..shown("a", "one") });
+        let toned = |tone| ToTerminal::Edited(ShownMessage { tone, ..shown("a", "one") });
         model.feed(says("a", "one"));
         assert_eq!(model.feed(toned(Tone::Notice)), []);
         assert_eq!(texts(model.feed(toned(Tone::Failure))), "one");
@@ -291,7 +291,7 @@ mod tests {
     fn what_was_said_earlier_is_printed_and_what_still_lives_is_not() {
         let mut model = LiveModel::with_region();
         let replayed = |message| match message {
-            ToTerminal::Message(shown) => ToTerminal::Message(Shown { replay: true, ..shown }),
+            ToTerminal::Message(shown) => ToTerminal::Message(ShownMessage { replay: true, ..shown }),
             other => other,
         };
         let scene = [says("a", "old"), starts("h", "load 7"), asks("q", "May I?"), goes_on("h", "load 8")];
@@ -313,11 +313,11 @@ mod tests {
         Question,
     }
 
-    fn state(id: u8, text: u8, kind: Kind) -> Shown {
+    fn state(id: u8, text: u8, kind: Kind) -> ShownMessage {
         let (id, text) = (id.to_string(), text.to_string());
         match (kind, asks(&id, &format!("{text}?"))) {
             (Kind::Question, ToTerminal::Message(question)) => question,
-            (kind, _) => Shown { live: matches!(kind, Kind::Live), ..shown(&id, &text) },
+            (kind, _) => ShownMessage { live: matches!(kind, Kind::Live), ..shown(&id, &text) },
         }
     }
 
@@ -344,7 +344,7 @@ mod tests {
             printed.extend(model.finish());
             for last in sent.values() {
                 let states: Vec<_> = printed.iter().filter_map(|print| match print {
-                    Print::Message(shown) if shown.id == last.id => Some(&shown.markdown),
+                    PrintRequest::Message(shown) if shown.id == last.id => Some(&shown.markdown),
                     _ => None,
                 }).collect();
                 prop_assert_eq!(states.last(), Some(&&last.markdown));

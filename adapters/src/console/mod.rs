@@ -33,8 +33,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use wire::Completion;
 
 use self::{
-    room::{Outlet, RoomLog},
-    wire::{Shown, StoredFile, ToTerminal},
+    room::{LineSender, RoomLog},
+    wire::{ShownMessage, StoredFile, ToTerminal},
 };
 use crate::{
     Activity, Adapter, AdapterError, Attachment, Capabilities, ChoiceForm, Identity, Inbox, Incoming,
@@ -66,17 +66,17 @@ pub struct ConsoleConfig {
 
 /// See the module.
 pub struct Console {
-    shared: Arc<Shared>,
+    shared: Arc<ConsoleShared>,
     sender: mpsc::Sender<Incoming>,
     acts: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
     terminals: TaskTracker,
 }
 
 /// What the terminals' tasks and the adapter have in common.
-struct Shared {
+struct ConsoleShared {
     config: ConsoleConfig,
     identity: Identity,
-    ids: Ids,
+    ids: MessageIds,
     rooms: Mutex<HashMap<Arc<str>, RoomLog>>,
     completions: Mutex<Vec<Completion>>,
     /// Cancelled when no terminal is served any more.
@@ -87,10 +87,10 @@ impl Console {
     /// A console without terminals; nothing listens before [`Adapter::run`].
     pub fn new(config: ConsoleConfig, identity: Identity) -> Arc<Self> {
         let (sender, acts) = mpsc::channel(WAITING_ACTS);
-        let shared = Shared {
+        let shared = ConsoleShared {
             config,
             identity,
-            ids: Ids::new(),
+            ids: MessageIds::new(),
             rooms: Mutex::default(),
             completions: Mutex::default(),
             closed: CancellationToken::new(),
@@ -126,7 +126,7 @@ impl Console {
         }
     }
 
-    fn listen(&self) -> Result<Option<socket::Listening>, AdapterError> {
+    fn listen(&self) -> Result<Option<socket::ListeningSocket>, AdapterError> {
         let Some(path) = &self.shared.config.socket else { return Ok(None) };
         socket::listen(path).map(Some).map_err(|error| AdapterError::Config {
             key: "console.enabled",
@@ -148,7 +148,7 @@ impl Console {
         }
     }
 
-    async fn accept(&self, listening: Option<&socket::Listening>) {
+    async fn accept(&self, listening: Option<&socket::ListeningSocket>) {
         let Some(listening) = listening else { return std::future::pending().await };
         loop {
             match listening.listener.accept().await {
@@ -206,7 +206,7 @@ impl Adapter for Console {
     async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
         fits(message)?;
         let id = self.shared.ids.next();
-        let shown = Shown::new(id.clone(), message);
+        let shown = ShownMessage::new(id.clone(), message);
         self.shared.in_room(room.id(), |room| room.show(shown));
         Ok(id)
     }
@@ -216,7 +216,7 @@ impl Adapter for Console {
         if !self.shared.ids.gave(id) {
             return Err(AdapterError::Rejected(format!("no message `{id}` since this console started")));
         }
-        let edited = Shown::new(id.clone(), message);
+        let edited = ShownMessage::new(id.clone(), message);
         self.shared.in_room(room.id(), |room| room.edit(edited));
         Ok(())
     }
@@ -239,7 +239,7 @@ impl Adapter for Console {
     }
 }
 
-impl Shared {
+impl ConsoleShared {
     /// Acts on the room of this name, which is made when it is new.
     fn in_room<T>(&self, name: &str, act: impl FnOnce(&mut RoomLog) -> T) -> T {
         let mut rooms = lock(&self.rooms);
@@ -249,7 +249,7 @@ impl Shared {
         act(rooms.entry(name.into()).or_default())
     }
 
-    fn join(&self, room: &str, terminal: u64, outlet: Outlet) {
+    fn join(&self, room: &str, terminal: u64, outlet: LineSender) {
         let hello = self.hello(room);
         self.in_room(room, |room| room.join(terminal, outlet, &hello));
     }
@@ -274,12 +274,12 @@ impl Shared {
 }
 
 /// Gives ids that no earlier process of this project gave.
-struct Ids {
+struct MessageIds {
     started: u128,
     given: AtomicU64,
 }
 
-impl Ids {
+impl MessageIds {
     fn new() -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self { started: since.as_nanos(), given: AtomicU64::new(0) }
@@ -338,10 +338,10 @@ mod tests {
     };
 
     use super::{
-        wire::{FromTerminal, Said, receive, tell},
+        wire::{FromTerminal, SaidLine, receive, tell},
         *,
     };
-    use crate::{Act, Addressed, Choice, Health};
+    use crate::{AdapterHealth, Addressed, Choice, PersonAct};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -365,7 +365,7 @@ mod tests {
                 Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()], ..Identity::default() };
             let console = Console::new(config, identity);
             let (sender, inbox) = mpsc::channel(8);
-            let health = Arc::new(Health::new(NAME));
+            let health = Arc::new(AdapterHealth::new(NAME));
             let running = {
                 let console = console.clone();
                 tokio::spawn(async move { console.run(Inbox::new(sender, health)).await })
@@ -422,7 +422,7 @@ mod tests {
             }
         }
 
-        async fn sees(&mut self, text: &str) -> Shown {
+        async fn sees(&mut self, text: &str) -> ShownMessage {
             match self.next().await {
                 ToTerminal::Message(shown) | ToTerminal::Edited(shown) if shown.markdown == text => shown,
                 other => panic!("not `{text}` but {other:?}"),
@@ -448,9 +448,9 @@ mod tests {
             (&*heard.sender.id, heard.addressed, heard.shared),
             ("ada", Some(Addressed::Prefix), false)
         );
-        assert_eq!(heard.act, Act::Said { text: "status now".into() });
+        assert_eq!(heard.act, PersonAct::Said { text: "status now".into() });
         assert_eq!(one.next().await, ToTerminal::Delivered { ticket: 7, id: heard.id.clone() });
-        let ToTerminal::Said(Said { id, from, text, .. }) = two.next().await else {
+        let ToTerminal::Said(SaidLine { id, from, text, .. }) = two.next().await else {
             panic!("two sees no line")
         };
         assert_eq!((id, from.as_str(), text.as_str()), (heard.id, "ada", "!status now"));
@@ -471,12 +471,12 @@ mod tests {
         let mut terminal = bench.terminal(None).await;
         let id = bench.send("main", question()).await;
         terminal.say("2").await;
-        assert_eq!(bench.heard().await.act, Act::Chose { on: id.clone(), key: "deny".into() });
+        assert_eq!(bench.heard().await.act, PersonAct::Chose { on: id.clone(), key: "deny".into() });
         terminal.say("3").await;
-        assert_eq!(bench.heard().await.act, Act::Said { text: "3".into() });
+        assert_eq!(bench.heard().await.act, PersonAct::Said { text: "3".into() });
         bench.console.edit(&Room::new(NAME, "main"), &id, &Outgoing::text("denied")).await.unwrap();
         terminal.say("2").await;
-        assert_eq!(bench.heard().await.act, Act::Said { text: "2".into() });
+        assert_eq!(bench.heard().await.act, PersonAct::Said { text: "2".into() });
     }
 
     #[tokio::test]
@@ -520,7 +520,7 @@ mod tests {
         terminal.tell(&FromTerminal::Hello { room: Some("other".into()), user: None }).await;
         assert!(terminal.refused().await.contains("in a room already"));
         terminal.say("hello").await;
-        assert_eq!(bench.heard().await.act, Act::Said { text: "hello".into() });
+        assert_eq!(bench.heard().await.act, PersonAct::Said { text: "hello".into() });
     }
 
     #[tokio::test]
@@ -589,7 +589,7 @@ mod tests {
 
     #[tokio::test]
     async fn ids_do_not_repeat_across_consoles() {
-        let (one, two) = (Ids::new(), Ids { started: 1, given: AtomicU64::new(0) });
+        let (one, two) = (MessageIds::new(), MessageIds { started: 1, given: AtomicU64::new(0) });
         let (first, second) = (one.next(), one.next());
         assert_ne!(first, second);
         assert!(one.gave(&first) && !two.gave(&first) && !one.gave(&two.next()));

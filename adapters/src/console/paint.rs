@@ -5,8 +5,8 @@ use crossterm::style::{Attribute, Color, SetAttribute, SetForegroundColor};
 use unicode_width::UnicodeWidthChar;
 
 use super::{
-    live::{Open, Print},
-    wire::{Said, Shown, StoredFile},
+    live::{OpenMessage, PrintRequest},
+    wire::{SaidLine, ShownMessage, StoredFile},
 };
 use crate::{ActivityState, Tone, markdown};
 
@@ -15,30 +15,30 @@ const LEFT_FOR_OLDER: usize = 2;
 
 /// How this terminal can be written to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Style {
+pub(super) struct TerminalStyle {
     pub(super) color: bool,
     pub(super) columns: usize,
     pub(super) rows: usize,
 }
 
 #[derive(Clone, Copy)]
-enum Mark {
+enum LineMark {
     Bold,
     Dim,
     Ask,
     Fail,
 }
 
-impl Style {
-    fn mark(self, mark: Mark, text: &str) -> String {
+impl TerminalStyle {
+    fn mark(self, mark: LineMark, text: &str) -> String {
         if !self.color || text.is_empty() {
             return text.into();
         }
         let (attribute, color) = match mark {
-            Mark::Bold => (Attribute::Bold, Color::Reset),
-            Mark::Dim => (Attribute::Dim, Color::Reset),
-            Mark::Ask => (Attribute::Bold, Color::Yellow),
-            Mark::Fail => (Attribute::Bold, Color::Red),
+            LineMark::Bold => (Attribute::Bold, Color::Reset),
+            LineMark::Dim => (Attribute::Dim, Color::Reset),
+            LineMark::Ask => (Attribute::Bold, Color::Yellow),
+            LineMark::Fail => (Attribute::Bold, Color::Red),
         };
         let (start, end) = (SetAttribute(attribute), SetAttribute(Attribute::Reset));
         format!("{start}{}{text}{end}", SetForegroundColor(color))
@@ -51,46 +51,46 @@ impl Style {
     }
 
     /// The text of one thing to print, without a final line end.
-    pub(super) fn print(self, print: &Print) -> String {
+    pub(super) fn print(self, print: &PrintRequest) -> String {
         match print {
-            Print::Message(shown) => self.message(shown),
-            Print::Said(said) => self.said(said),
-            Print::File(file) => self.file(file),
-            Print::Refused(why) => {
-                format!("{} {}", self.mark(Mark::Fail, "not taken:"), markdown::inert(why))
+            PrintRequest::Message(shown) => self.message(shown),
+            PrintRequest::Said(said) => self.said(said),
+            PrintRequest::File(file) => self.file(file),
+            PrintRequest::Refused(why) => {
+                format!("{} {}", self.mark(LineMark::Fail, "not taken:"), markdown::inert(why))
             }
-            Print::Bye(reason) => self.mark(Mark::Dim, &markdown::inert(reason)),
+            PrintRequest::Bye(reason) => self.mark(LineMark::Dim, &markdown::inert(reason)),
         }
     }
 
-    fn message(self, shown: &Shown) -> String {
+    fn message(self, shown: &ShownMessage) -> String {
         let body = self.markdown(&shown.markdown);
         let head = match shown.tone {
             Tone::Answer | Tone::Notice => String::new(),
-            Tone::Question => self.mark(Mark::Ask, "? "),
-            Tone::Failure => self.mark(Mark::Fail, "✗ "),
+            Tone::Question => self.mark(LineMark::Ask, "? "),
+            Tone::Failure => self.mark(LineMark::Fail, "✗ "),
         };
         let text = format!("{head}{body}");
         let choices = if shown.lists_choices() { Vec::new() } else { self.choices(shown) };
         std::iter::once(text).chain(choices).collect::<Vec<_>>().join("\n")
     }
 
-    fn choices(self, shown: &Shown) -> Vec<String> {
+    fn choices(self, shown: &ShownMessage) -> Vec<String> {
         let line = |(number, choice): (usize, &crate::Choice)| {
-            let number = self.mark(Mark::Ask, &format!("{number})"));
+            let number = self.mark(LineMark::Ask, &format!("{number})"));
             format!("  {number} {}", markdown::inert(&choice.label))
         };
         (1..).zip(&shown.choices).map(line).collect()
     }
 
-    fn said(self, said: &Said) -> String {
-        let name = self.mark(Mark::Bold, &format!("{}:", markdown::inert(&said.from)));
+    fn said(self, said: &SaidLine) -> String {
+        let name = self.mark(LineMark::Bold, &format!("{}:", markdown::inert(&said.from)));
         format!("{name} {}", markdown::inert(&said.text))
     }
 
     fn file(self, file: &StoredFile) -> String {
         let path = file.path.to_string_lossy();
-        let path = self.mark(Mark::Bold, &markdown::inert(&path));
+        let path = self.mark(LineMark::Bold, &markdown::inert(&path));
         match markdown::inert(&file.caption) {
             caption if caption.is_empty() => path,
             caption => format!("{caption}: {path}"),
@@ -98,7 +98,7 @@ impl Style {
     }
 
     /// The lines above the prompt: at most half the screen, questions whole, of the rest the ends.
-    pub(super) fn region(self, open: &[Open], room: Option<ActivityState>) -> Vec<String> {
+    pub(super) fn region(self, open: &[OpenMessage], room: Option<ActivityState>) -> Vec<String> {
         let mut budget = (self.rows / 2).max(3);
         let mut blocks = Vec::new();
         for (older, open) in open.iter().enumerate().rev() {
@@ -111,7 +111,7 @@ impl Style {
         lines
     }
 
-    fn block(self, open: &Open, budget: usize) -> Vec<String> {
+    fn block(self, open: &OpenMessage, budget: usize) -> Vec<String> {
         if open.shown.is_open_question() {
             let text = if open.printed { self.reminder(&open.shown) } else { self.message(&open.shown) };
             return text.lines().map(str::to_owned).collect();
@@ -122,8 +122,8 @@ impl Style {
     }
 
     /// What stands for a question that the scrollback holds in full.
-    fn reminder(self, shown: &Shown) -> String {
-        let head = self.mark(Mark::Ask, "? the question above waits:");
+    fn reminder(self, shown: &ShownMessage) -> String {
+        let head = self.mark(LineMark::Ask, "? the question above waits:");
         format!("{head}\n{}", self.choices(shown).join("\n"))
     }
 
@@ -138,8 +138,10 @@ impl Style {
             return lines.iter().map(|line| (*line).to_owned()).collect();
         }
         let hidden = lines.len() - shown.saturating_sub(1);
-        let mark = self
-            .mark(Mark::Dim, &format!("… {hidden} of {} lines not shown until it is complete", lines.len()));
+        let mark = self.mark(
+            LineMark::Dim,
+            &format!("… {hidden} of {} lines not shown until it is complete", lines.len()),
+        );
         let rest = lines[hidden..].iter().map(|line| (*line).to_owned());
         std::iter::once(mark).chain(rest).collect()
     }
@@ -150,7 +152,7 @@ impl Style {
             ActivityState::Working => "… working; Ctrl-C stops it",
             ActivityState::Asking => "… waiting for your answer; Ctrl-C stops it",
         };
-        Some(self.mark(Mark::Dim, text))
+        Some(self.mark(LineMark::Dim, text))
     }
 
     fn height(self, line: &str) -> usize {
@@ -180,21 +182,21 @@ mod tests {
         console::{live::LiveModel, wire::ToTerminal},
     };
 
-    const PLAIN: Style = Style { color: false, columns: 40, rows: 12 };
+    const PLAIN: TerminalStyle = TerminalStyle { color: false, columns: 40, rows: 12 };
 
-    fn shown(text: &str, tone: Tone) -> Shown {
-        Shown::new(MessageId::new(text), &Outgoing::text(text).with_tone(tone))
+    fn shown(text: &str, tone: Tone) -> ShownMessage {
+        ShownMessage::new(MessageId::new(text), &Outgoing::text(text).with_tone(tone))
     }
 
-    fn question(text: &str) -> Shown {
+    fn question(text: &str) -> ShownMessage {
         let choice = |label: &str| Choice { key: label.into(), label: label.into(), emoji: None };
-        Shown { choices: vec![choice("Allow"), choice("Deny")], ..shown(text, Tone::Question) }
+        ShownMessage { choices: vec![choice("Allow"), choice("Deny")], ..shown(text, Tone::Question) }
     }
 
-    fn region_of(messages: Vec<Shown>) -> String {
+    fn region_of(messages: Vec<ShownMessage>) -> String {
         let mut model = LiveModel::with_region();
         for message in messages {
-            model.feed(ToTerminal::Message(Shown { live: true, ..message }));
+            model.feed(ToTerminal::Message(ShownMessage { live: true, ..message }));
         }
         PLAIN.region(model.region(), Some(ActivityState::Asking)).join("\n")
     }
@@ -213,7 +215,7 @@ mod tests {
     #[test]
     fn choices_that_the_text_numbers_are_not_listed_again() {
         let listed = question("Which?\n\n1. Allow: it runs\n2. Deny");
-        insta::assert_snapshot!(PLAIN.print(&Print::Message(listed)), @r"
+        insta::assert_snapshot!(PLAIN.print(&PrintRequest::Message(listed)), @r"
         ? Which?
 
         1. Allow: it runs
@@ -233,9 +235,9 @@ mod tests {
     #[test]
     fn relayed_text_carries_no_escapes_and_colours_are_ours() {
         let evil = "\x1b]0;owned\x07\x1b[2J";
-        let said = Said { id: MessageId::new("1"), from: evil.into(), text: evil.into(), replay: false };
+        let said = SaidLine { id: MessageId::new("1"), from: evil.into(), text: evil.into(), replay: false };
         let choice = Choice { key: "x".into(), label: evil.into(), emoji: None };
-        let message = Shown { choices: vec![choice], ..shown(evil, Tone::Question) };
+        let message = ShownMessage { choices: vec![choice], ..shown(evil, Tone::Question) };
         let file = StoredFile {
             id: MessageId::new("2"),
             name: evil.into(),
@@ -244,15 +246,15 @@ mod tests {
             replay: false,
         };
         let prints = [
-            Print::Said(said),
-            Print::Message(message),
-            Print::File(file),
-            Print::Refused(evil.into()),
-            Print::Bye(evil.into()),
+            PrintRequest::Said(said),
+            PrintRequest::Message(message),
+            PrintRequest::File(file),
+            PrintRequest::Refused(evil.into()),
+            PrintRequest::Bye(evil.into()),
         ];
         for print in &prints {
             assert!(!PLAIN.print(print).contains(['\x1b', '\x07']), "{print:?}");
-            let colored = Style { color: true, ..PLAIN }.print(print);
+            let colored = TerminalStyle { color: true, ..PLAIN }.print(print);
             assert!(
                 colored.contains('\x1b') && !colored.contains("\x1b]") && !colored.contains("\x1b[2J"),
                 "{print:?}"

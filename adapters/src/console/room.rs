@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::wire::{Said, Shown, StoredFile, ToTerminal};
+use super::wire::{SaidLine, ShownMessage, StoredFile, ToTerminal};
 use crate::{Activity, MessageId};
 
 /// Messages a room remembers for terminals that attach later.
@@ -25,7 +25,7 @@ const WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// Where lines for one terminal go. Never blocks: a terminal that does not keep up is let go.
 #[derive(Clone)]
-pub(super) struct Outlet {
+pub(super) struct LineSender {
     lines: mpsc::UnboundedSender<Arc<str>>,
     waiting: Arc<AtomicUsize>,
     /// Ends the connection at once, with whatever waits.
@@ -33,19 +33,19 @@ pub(super) struct Outlet {
 }
 
 /// The other end of an [`Outlet`], for the task that writes to the terminal.
-pub(super) struct Outflow {
+pub(super) struct LineReceiver {
     lines: mpsc::UnboundedReceiver<Arc<str>>,
     waiting: Arc<AtomicUsize>,
 }
 
-pub(super) fn outlet() -> (Outlet, Outflow) {
+pub(super) fn outlet() -> (LineSender, LineReceiver) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(0));
-    let outlet = Outlet { lines: sender, waiting: waiting.clone(), gone: CancellationToken::new() };
-    (outlet, Outflow { lines: receiver, waiting })
+    let outlet = LineSender { lines: sender, waiting: waiting.clone(), gone: CancellationToken::new() };
+    (outlet, LineReceiver { lines: receiver, waiting })
 }
 
-impl Outlet {
+impl LineSender {
     /// Queues one message; `false` when this terminal is gone or was just let go.
     pub(super) fn tell(&self, message: &ToTerminal) -> bool {
         self.push(encode(message))
@@ -62,7 +62,7 @@ impl Outlet {
     }
 }
 
-impl Outflow {
+impl LineReceiver {
     /// The next line with its end; `None` once every [`Outlet`] of this terminal is dropped.
     pub(super) async fn next(&mut self) -> Option<Arc<str>> {
         let line = self.lines.recv().await?;
@@ -81,13 +81,13 @@ fn encode(message: &ToTerminal) -> Arc<str> {
     line.into()
 }
 
-enum Entry {
-    Shown(Shown),
-    Said(Said),
+enum RoomEntry {
+    Shown(ShownMessage),
+    Said(SaidLine),
     File(StoredFile),
 }
 
-impl Entry {
+impl RoomEntry {
     fn bytes(&self) -> usize {
         match self {
             Self::Shown(shown) => shown.markdown.len(),
@@ -98,8 +98,8 @@ impl Entry {
 
     fn replayed(&self) -> ToTerminal {
         match self {
-            Self::Shown(shown) => ToTerminal::Message(Shown { replay: true, ..shown.clone() }),
-            Self::Said(said) => ToTerminal::Said(Said { replay: true, ..said.clone() }),
+            Self::Shown(shown) => ToTerminal::Message(ShownMessage { replay: true, ..shown.clone() }),
+            Self::Said(said) => ToTerminal::Said(SaidLine { replay: true, ..said.clone() }),
             Self::File(file) => ToTerminal::File(StoredFile { replay: true, ..file.clone() }),
         }
     }
@@ -108,10 +108,10 @@ impl Entry {
 /// See the module.
 #[derive(Default)]
 pub(super) struct RoomLog {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<RoomEntry>,
     bytes: usize,
     activity: Option<Activity>,
-    terminals: Vec<(u64, Outlet)>,
+    terminals: Vec<(u64, LineSender)>,
 }
 
 impl RoomLog {
@@ -121,7 +121,7 @@ impl RoomLog {
     }
 
     /// Adds a terminal and sends it what the room shows now.
-    pub(super) fn join(&mut self, terminal: u64, outlet: Outlet, hello: &ToTerminal) {
+    pub(super) fn join(&mut self, terminal: u64, outlet: LineSender, hello: &ToTerminal) {
         outlet.tell(hello);
         for entry in &self.entries {
             outlet.tell(&entry.replayed());
@@ -147,16 +147,16 @@ impl RoomLog {
         self.terminals.clear();
     }
 
-    pub(super) fn show(&mut self, shown: Shown) {
+    pub(super) fn show(&mut self, shown: ShownMessage) {
         self.broadcast(&ToTerminal::Message(shown.clone()), None);
-        self.remember(Entry::Shown(shown));
+        self.remember(RoomEntry::Shown(shown));
     }
 
     /// Replaces a message; one that is no longer remembered is still replaced at the terminals.
-    pub(super) fn edit(&mut self, edited: Shown) {
+    pub(super) fn edit(&mut self, edited: ShownMessage) {
         let (mut before, mut after) = (0, 0);
         for entry in &mut self.entries {
-            if let Entry::Shown(shown) = entry
+            if let RoomEntry::Shown(shown) = entry
                 && shown.id == edited.id
             {
                 (before, after) = (shown.markdown.len(), edited.markdown.len());
@@ -169,14 +169,14 @@ impl RoomLog {
     }
 
     /// Shows a person's line to the other terminals: the one it was typed at shows it already.
-    pub(super) fn said(&mut self, said: Said, terminal: u64) {
+    pub(super) fn said(&mut self, said: SaidLine, terminal: u64) {
         self.broadcast(&ToTerminal::Said(said.clone()), Some(terminal));
-        self.remember(Entry::Said(said));
+        self.remember(RoomEntry::Said(said));
     }
 
     pub(super) fn file(&mut self, file: StoredFile) {
         self.broadcast(&ToTerminal::File(file.clone()), None);
-        self.remember(Entry::File(file));
+        self.remember(RoomEntry::File(file));
     }
 
     pub(super) fn activity(&mut self, activity: Activity) {
@@ -191,14 +191,14 @@ impl RoomLog {
         }
         let number: usize = text.parse().ok()?;
         let open = self.entries.iter().rev().find_map(|entry| match entry {
-            Entry::Shown(shown) if shown.is_open_question() => Some(shown),
+            RoomEntry::Shown(shown) if shown.is_open_question() => Some(shown),
             _ => None,
         })?;
         let choice = open.choices.get(number.checked_sub(1)?)?;
         Some((open.id.clone(), choice.key.clone()))
     }
 
-    fn remember(&mut self, entry: Entry) {
+    fn remember(&mut self, entry: RoomEntry) {
         self.bytes += entry.bytes();
         self.entries.push_back(entry);
         self.forget_old();
@@ -222,15 +222,15 @@ mod tests {
     use super::*;
     use crate::{Choice, Outgoing, Tone};
 
-    fn shown(id: &str, text: &str) -> Shown {
-        Shown::new(MessageId::new(id), &Outgoing::text(text))
+    fn shown(id: &str, text: &str) -> ShownMessage {
+        ShownMessage::new(MessageId::new(id), &Outgoing::text(text))
     }
 
-    fn question(id: &str, labels: &[&str]) -> Shown {
+    fn question(id: &str, labels: &[&str]) -> ShownMessage {
         let choice = |label: &&str| Choice { key: label.to_lowercase(), label: (*label).into(), emoji: None };
         let choices = labels.iter().map(choice).collect();
         let message = Outgoing { choices, tone: Tone::Question, ..Outgoing::text("which?") };
-        Shown::new(MessageId::new(id), &message)
+        ShownMessage::new(MessageId::new(id), &message)
     }
 
     fn replay_of(room: &mut RoomLog) -> Vec<String> {

@@ -12,9 +12,9 @@ use std::{
 use reedline::{Color, Prompt, PromptEditMode, PromptHistorySearch, PromptHistorySearchStatus};
 
 use super::{
-    live::{Open, Print},
+    live::{OpenMessage, PrintRequest},
     lock,
-    paint::{Style, columns},
+    paint::{TerminalStyle, columns},
     wire::Completion,
 };
 use crate::ActivityState;
@@ -38,22 +38,22 @@ type Repaint = Box<dyn Fn() + Send>;
 /// See the module. Shared by the chat's task and the editor's thread.
 pub(super) struct Screen {
     color: bool,
-    state: Mutex<State>,
+    state: Mutex<ScreenState>,
     repaint: Mutex<Option<Repaint>>,
     /// Ends the editor's wait for keys.
     pub(super) stop: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
-struct State {
+struct ScreenState {
     prefixes: Vec<String>,
     completions: Vec<Completion>,
-    prints: Vec<Print>,
-    open: Vec<Open>,
+    prints: Vec<PrintRequest>,
+    open: Vec<OpenMessage>,
     room: Option<ActivityState>,
     hint: Option<String>,
     closing: bool,
-    printing: Printing,
+    printing: PrintProgress,
     /// The line being typed and the byte the cursor is at, as last painted.
     typed: (String, usize),
 }
@@ -61,7 +61,7 @@ struct State {
 /// How far the text that was handed to the editor's printer is. The editor prints where its cursor is,
 /// below the region, so the region must be off the screen while it does.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Printing {
+enum PrintProgress {
     /// Nothing is being printed.
     #[default]
     No,
@@ -83,7 +83,7 @@ impl Screen {
     }
 
     /// Prints `prints` for good and redraws the region.
-    pub(super) fn show(&self, prints: &[Print], open: &[Open], room: Option<ActivityState>) {
+    pub(super) fn show(&self, prints: &[PrintRequest], open: &[OpenMessage], room: Option<ActivityState>) {
         let mut state = lock(&self.state);
         if prints.is_empty() && state.open == open && state.room == room {
             return;
@@ -146,9 +146,9 @@ impl Screen {
     /// before this is called again. Ends the editor when the chat is over and all is printed.
     pub(super) fn next_print(&self) -> Option<String> {
         let mut state = lock(&self.state);
-        if state.printing != Printing::No {
+        if state.printing != PrintProgress::No {
             // The printer has run since, whether or not it was recognised.
-            state.printing = Printing::No;
+            state.printing = PrintProgress::No;
             self.redraw();
         }
         if state.prints.is_empty() {
@@ -159,7 +159,7 @@ impl Screen {
         }
         let style = self.style();
         let prints = std::mem::take(&mut state.prints);
-        state.printing = Printing::HandedOver { asked: false };
+        state.printing = PrintProgress::HandedOver { asked: false };
         drop(state);
         self.redraw();
         let text = prints.iter().map(|print| style.print(print)).collect::<Vec<_>>().join("\n");
@@ -177,16 +177,16 @@ impl Screen {
         lock(&self.state).typed = (line.into(), cursor);
     }
 
-    fn style(&self) -> Style {
+    fn style(&self) -> TerminalStyle {
         let (columns, rows) = crossterm::terminal::size().unwrap_or((80, 24));
-        Style { color: self.color, columns: columns.max(1).into(), rows: rows.into() }
+        TerminalStyle { color: self.color, columns: columns.max(1).into(), rows: rows.into() }
     }
 
     fn left(&self) -> String {
         let mut state = lock(&self.state);
         let style = self.style();
-        if let Printing::HandedOver { .. } = state.printing {
-            state.printing = Printing::HandedOver { asked: true };
+        if let PrintProgress::HandedOver { .. } = state.printing {
+            state.printing = PrintProgress::HandedOver { asked: true };
             return "\n".repeat(misjudged_rows(&state, style));
         }
         if state.closing {
@@ -200,17 +200,17 @@ impl Screen {
     /// The editor asks for the right prompt after the left one when it repaints, and alone when it is
     /// about to print (reedline 0.52): after that the region may be seen again.
     fn right(&self) {
-        let mut state: MutexGuard<'_, State> = lock(&self.state);
+        let mut state: MutexGuard<'_, ScreenState> = lock(&self.state);
         state.printing = match state.printing {
-            Printing::HandedOver { asked: true } => Printing::HandedOver { asked: false },
-            Printing::HandedOver { asked: false } | Printing::No => Printing::No,
+            PrintProgress::HandedOver { asked: true } => PrintProgress::HandedOver { asked: false },
+            PrintProgress::HandedOver { asked: false } | PrintProgress::No => PrintProgress::No,
         };
     }
 }
 
 /// Rows that the editor goes up too far before it prints, since it counts bytes for columns and takes
 /// the cursor to be at the end of the line: these are put between the scrollback and the prompt.
-fn misjudged_rows(state: &State, style: Style) -> usize {
+fn misjudged_rows(state: &ScreenState, style: TerminalStyle) -> usize {
     let (line, cursor) = &state.typed;
     let rows = |line: &str, before: usize| (line.len() + before) / style.columns + 1;
     let assumed: usize = line
@@ -290,13 +290,14 @@ mod tests {
         MessageId, Outgoing,
         console::{
             live::LiveModel,
-            wire::{Shown, ToTerminal},
+            wire::{ShownMessage, ToTerminal},
         },
     };
 
     fn ticking() -> LiveModel {
         let mut model = LiveModel::with_region();
-        let shown = Shown::new(MessageId::new("h"), &Outgoing { live: true, ..Outgoing::text("load 1") });
+        let shown =
+            ShownMessage::new(MessageId::new("h"), &Outgoing { live: true, ..Outgoing::text("load 1") });
         model.feed(ToTerminal::Message(shown));
         model
     }
@@ -305,7 +306,7 @@ mod tests {
     fn the_region_is_off_the_screen_while_the_editor_prints_and_back_right_after() {
         let screen = Screen::new(false);
         let model = ticking();
-        screen.show(&[Print::Bye("printed".into())], model.region(), None);
+        screen.show(&[PrintRequest::Bye("printed".into())], model.region(), None);
         assert_eq!(screen.next_print().as_deref(), Some("\x1b[Kprinted\n"));
 
         // The editor's order: repaint (left, right), print (right), repaint (left, right).
@@ -322,7 +323,7 @@ mod tests {
     #[test]
     fn an_editor_that_prints_in_another_order_does_not_lose_the_region() {
         let screen = Screen::new(false);
-        screen.show(&[Print::Bye("printed".into())], ticking().region(), None);
+        screen.show(&[PrintRequest::Bye("printed".into())], ticking().region(), None);
         screen.next_print();
         assert_eq!(screen.left(), "");
         assert_eq!(screen.next_print(), None);
@@ -332,7 +333,7 @@ mod tests {
     #[test]
     fn closing_prints_what_waits_and_then_stops_the_editor() {
         let screen = Screen::new(false);
-        screen.show(&[Print::Bye("last words".into())], &[], None);
+        screen.show(&[PrintRequest::Bye("last words".into())], &[], None);
         screen.close();
         assert!(screen.next_print().is_some());
         assert!(!screen.stop.load(Ordering::Relaxed));
@@ -355,9 +356,9 @@ mod tests {
 
     #[test]
     fn the_editors_miscount_of_rows_is_made_up_for() {
-        let style = Style { color: false, columns: 20, rows: 24 };
+        let style = TerminalStyle { color: false, columns: 20, rows: 24 };
         let misjudged = |line: &str, cursor: usize| {
-            misjudged_rows(&State { typed: (line.into(), cursor), ..State::default() }, style)
+            misjudged_rows(&ScreenState { typed: (line.into(), cursor), ..ScreenState::default() }, style)
         };
         assert_eq!(misjudged("", 0), 0);
         assert_eq!(misjudged("short", 5), 0);

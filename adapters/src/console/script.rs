@@ -7,8 +7,8 @@ use tokio::io::{
 };
 
 use super::{
-    live::{LiveModel, Print},
-    wire::{FromTerminal, Shown, StoredFile, ToTerminal, receive, tell},
+    live::{LiveModel, PrintRequest},
+    wire::{FromTerminal, ShownMessage, StoredFile, ToTerminal, receive, tell},
 };
 use crate::{ActivityState, MessageId, Tone, markdown};
 
@@ -36,32 +36,33 @@ async fn play(
     complaints: impl AsyncWrite + Unpin,
 ) -> io::Result<i32> {
     let (reader, writer) = tokio::io::split(stream);
-    let mut play = Play { reader: BufReader::new(reader), writer, page: Page::new(), out, complaints };
+    let mut play =
+        ScriptPlayer { reader: BufReader::new(reader), writer, page: RoomOutput::new(), out, complaints };
     let gone = play.all(input).await?;
     play.end(gone).await
 }
 
 /// Why a line could not be played: nobody is at the other end.
-struct Gone(String);
+struct PeerGone(String);
 
-struct Play<S, O, E> {
+struct ScriptPlayer<S, O, E> {
     reader: BufReader<ReadHalf<S>>,
     writer: WriteHalf<S>,
-    page: Page,
+    page: RoomOutput,
     out: O,
     complaints: E,
 }
 
-impl<S, O, E> Play<S, O, E>
+impl<S, O, E> ScriptPlayer<S, O, E>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     O: AsyncWrite + Unpin,
     E: AsyncWrite + Unpin,
 {
-    async fn all(&mut self, mut input: impl AsyncBufRead + Unpin) -> io::Result<Option<Gone>> {
+    async fn all(&mut self, mut input: impl AsyncBufRead + Unpin) -> io::Result<Option<PeerGone>> {
         let hello = FromTerminal::Hello { room: None, user: None };
         if let Err(error) = tell(&mut self.writer, &hello).await {
-            return Ok(Some(Gone(error.to_string())));
+            return Ok(Some(PeerGone(error.to_string())));
         }
         let mut ticket = 0;
         let mut line = String::new();
@@ -79,17 +80,17 @@ where
     }
 
     /// Says one line and waits until the room has dealt with it.
-    async fn line(&mut self, ticket: u64, text: String) -> io::Result<Option<Gone>> {
+    async fn line(&mut self, ticket: u64, text: String) -> io::Result<Option<PeerGone>> {
         if let Err(error) = tell(&mut self.writer, &FromTerminal::Say { ticket, text }).await {
-            return Ok(Some(Gone(error.to_string())));
+            return Ok(Some(PeerGone(error.to_string())));
         }
-        let mut turn = Turn { ticket, id: None, taken: false };
+        let mut turn = ScriptLine { ticket, id: None, taken: false };
         loop {
             let message = match receive(&mut self.reader).await {
-                Ok(Some(ToTerminal::Bye { reason })) => return Ok(Some(Gone(reason))),
+                Ok(Some(ToTerminal::Bye { reason })) => return Ok(Some(PeerGone(reason))),
                 Ok(Some(message)) => message,
-                Ok(None) => return Ok(Some(Gone("it closed the connection".into()))),
-                Err(error) => return Ok(Some(Gone(error.to_string()))),
+                Ok(None) => return Ok(Some(PeerGone("it closed the connection".into()))),
+                Err(error) => return Ok(Some(PeerGone(error.to_string()))),
             };
             let over = turn.is_over_with(&message);
             if let ToTerminal::Refused { why, .. } = &message {
@@ -103,10 +104,10 @@ where
         }
     }
 
-    async fn end(mut self, gone: Option<Gone>) -> io::Result<i32> {
+    async fn end(mut self, gone: Option<PeerGone>) -> io::Result<i32> {
         let text = self.page.end();
         self.print(&text).await?;
-        if let Some(Gone(reason)) = gone {
+        if let Some(PeerGone(reason)) = gone {
             self.complain(&format!("storkit went away: {}", markdown::inert(&reason))).await?;
             return Ok(1);
         }
@@ -128,13 +129,13 @@ where
 }
 
 /// One line of the script on its way through the room.
-struct Turn {
+struct ScriptLine {
     ticket: u64,
     id: Option<MessageId>,
     taken: bool,
 }
 
-impl Turn {
+impl ScriptLine {
     /// Whether the room is done with the line after `message`. Another terminal may speak in between, so
     /// once the room has taken this line in, its next rest counts whatever line that is after.
     fn is_over_with(&mut self, message: &ToTerminal) -> bool {
@@ -152,14 +153,14 @@ impl Turn {
 }
 
 /// What the room has shown since the script came, and what of it is printed.
-struct Page {
+struct RoomOutput {
     model: LiveModel,
     /// Messages from before: neither they nor their edits are the script's.
     earlier: HashSet<MessageId>,
     failed: bool,
 }
 
-impl Page {
+impl RoomOutput {
     fn new() -> Self {
         Self { model: LiveModel::without_region(), earlier: HashSet::new(), failed: false }
     }
@@ -185,27 +186,27 @@ impl Page {
         self.text(prints)
     }
 
-    fn text(&mut self, prints: Vec<Print>) -> String {
+    fn text(&mut self, prints: Vec<PrintRequest>) -> String {
         prints.into_iter().map(|print| self.print(print)).collect()
     }
 
-    fn print(&mut self, print: Print) -> String {
+    fn print(&mut self, print: PrintRequest) -> String {
         match print {
-            Print::Message(shown) => {
+            PrintRequest::Message(shown) => {
                 self.failed = self.failed || shown.tone == Tone::Failure;
                 message_lines(&shown)
             }
-            Print::File(file) => file_line(&file),
-            Print::Refused(_) => {
+            PrintRequest::File(file) => file_line(&file),
+            PrintRequest::Refused(_) => {
                 self.failed = true;
                 String::new()
             }
-            Print::Said(_) | Print::Bye(_) => String::new(),
+            PrintRequest::Said(_) | PrintRequest::Bye(_) => String::new(),
         }
     }
 }
 
-fn message_lines(shown: &Shown) -> String {
+fn message_lines(shown: &ShownMessage) -> String {
     let mut text = markdown::plain(&markdown::inert(&shown.markdown)).trim_end().to_owned();
     let choices = if shown.lists_choices() { &[][..] } else { &shown.choices };
     for (number, choice) in (1..).zip(choices) {
@@ -237,26 +238,26 @@ mod tests {
     }
 
     fn shows(name: &str, text: &str, tone: Tone) -> ToTerminal {
-        ToTerminal::Message(Shown::new(id(name), &Outgoing::text(text).with_tone(tone)))
+        ToTerminal::Message(ShownMessage::new(id(name), &Outgoing::text(text).with_tone(tone)))
     }
 
     fn starts(name: &str, text: &str) -> ToTerminal {
-        ToTerminal::Message(Shown::new(id(name), &Outgoing { live: true, ..Outgoing::text(text) }))
+        ToTerminal::Message(ShownMessage::new(id(name), &Outgoing { live: true, ..Outgoing::text(text) }))
     }
 
     fn goes_on(name: &str, text: &str) -> ToTerminal {
-        ToTerminal::Edited(Shown::new(id(name), &Outgoing { live: true, ..Outgoing::text(text) }))
+        ToTerminal::Edited(ShownMessage::new(id(name), &Outgoing { live: true, ..Outgoing::text(text) }))
     }
 
     fn ends(name: &str, text: &str) -> ToTerminal {
-        ToTerminal::Edited(Shown::new(id(name), &Outgoing::text(text)))
+        ToTerminal::Edited(ShownMessage::new(id(name), &Outgoing::text(text)))
     }
 
     fn asks(name: &str, text: &str) -> ToTerminal {
         let choice = |label: &str| Choice { key: label.into(), label: label.into(), emoji: None };
         let choices = vec![choice("Allow"), choice("Deny")];
         let message = Outgoing { choices, tone: Tone::Question, ..Outgoing::text(text) };
-        ToTerminal::Message(Shown::new(id(name), &message))
+        ToTerminal::Message(ShownMessage::new(id(name), &message))
     }
 
     fn delivered(ticket: u64) -> ToTerminal {
@@ -330,7 +331,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_shown_before_the_script_came_stays_out_of_it() {
         let replayed = |message| match message {
-            ToTerminal::Message(shown) => ToTerminal::Message(Shown { replay: true, ..shown }),
+            ToTerminal::Message(shown) => ToTerminal::Message(ShownMessage { replay: true, ..shown }),
             other => other,
         };
         let server = scenes(vec![vec![

@@ -16,12 +16,12 @@ const LONGEST: usize = 107;
 const BACKLOG: u32 = 64;
 
 /// A listening socket whose file goes when it is dropped.
-pub(super) struct Listening {
+pub(super) struct ListeningSocket {
     pub(super) listener: UnixListener,
     path: PathBuf,
 }
 
-impl Drop for Listening {
+impl Drop for ListeningSocket {
     fn drop(&mut self) {
         // A socket file that stays is replaced by the next start anyway.
         let _ = fs::remove_file(&self.path);
@@ -33,7 +33,7 @@ impl Drop for Listening {
 ///
 /// # Errors
 /// `AlreadyExists` where something else than a socket is at `path`, and those of the system.
-pub(super) fn listen(path: &Path) -> io::Result<Listening> {
+pub(super) fn listen(path: &Path) -> io::Result<ListeningSocket> {
     remove_stale(path)?;
     let socket = UnixSocket::new_stream()?;
     // Linux gives the file the mode of the unbound socket, so there is no moment in which others may
@@ -42,7 +42,7 @@ pub(super) fn listen(path: &Path) -> io::Result<Listening> {
     let _ = rustix::fs::fchmod(&socket, owner_only);
     at(path, |reachable| socket.bind(reachable))?;
     rustix::fs::chmod(path, owner_only)?;
-    Ok(Listening { listener: socket.listen(BACKLOG)?, path: path.to_owned() })
+    Ok(ListeningSocket { listener: socket.listen(BACKLOG)?, path: path.to_owned() })
 }
 
 /// Whether the peer is in no sandbox. The owner's agents run as the owner, and the socket of one project may be seen from

@@ -14,8 +14,8 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    editor::{self, Typed},
-    live::{LiveModel, Print},
+    editor::{self, EditorInput},
+    live::{LiveModel, PrintRequest},
     screen::Screen,
     wire::{FromTerminal, ToTerminal, receive, tell},
 };
@@ -55,7 +55,7 @@ pub async fn interactive(
     };
     // Also where the caller gives up on this future: the editor must hand the terminal back.
     let closing = CloseScreen(screen.clone());
-    let chat = Chat {
+    let chat = TerminalChat {
         screen: screen.clone(),
         model: LiveModel::with_region(),
         options,
@@ -69,7 +69,7 @@ pub async fn interactive(
 }
 
 /// What follows from what a person did in the editor.
-enum Next {
+enum NextStep {
     Wait,
     Say(String),
     Leave,
@@ -83,7 +83,7 @@ impl Drop for CloseScreen {
     }
 }
 
-struct Chat {
+struct TerminalChat {
     screen: Arc<Screen>,
     model: LiveModel,
     options: TerminalOptions,
@@ -92,11 +92,11 @@ struct Chat {
     ticket: u64,
 }
 
-impl Chat {
+impl TerminalChat {
     async fn run(
         mut self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        mut lines: mpsc::UnboundedReceiver<Typed>,
+        mut lines: mpsc::UnboundedReceiver<EditorInput>,
     ) -> i32 {
         let (reader, mut writer) = tokio::io::split(stream);
         // The handle keeps the stream's other half only as long as this runs.
@@ -106,10 +106,10 @@ impl Chat {
         while gone.is_none() {
             tokio::select! {
                 message = incoming.recv() => gone = self.heard(message),
-                typed = lines.recv() => match typed.map_or(Next::Leave, |typed| self.typed(typed)) {
-                    Next::Wait => {}
-                    Next::Leave => break,
-                    Next::Say(text) => {
+                typed = lines.recv() => match typed.map_or(NextStep::Leave, |typed| self.typed(typed)) {
+                    NextStep::Wait => {}
+                    NextStep::Leave => break,
+                    NextStep::Say(text) => {
                         self.ticket += 1;
                         let say = FromTerminal::Say { ticket: self.ticket, text };
                         gone = tell(&mut writer, &say).await.err().map(|error| error.to_string());
@@ -119,7 +119,7 @@ impl Chat {
         }
         let mut prints = self.model.finish();
         let left = gone.is_none();
-        prints.extend(gone.filter(|reason| !reason.is_empty()).map(Print::Bye));
+        prints.extend(gone.filter(|reason| !reason.is_empty()).map(PrintRequest::Bye));
         self.show(prints);
         i32::from(!left)
     }
@@ -140,36 +140,36 @@ impl Chat {
         bye.then(String::new)
     }
 
-    fn typed(&mut self, typed: Typed) -> Next {
+    fn typed(&mut self, typed: EditorInput) -> NextStep {
         match typed {
-            Typed::Line(text) if text.trim().is_empty() => Next::Wait,
-            Typed::Line(text) => {
+            EditorInput::Line(text) if text.trim().is_empty() => NextStep::Wait,
+            EditorInput::Line(text) => {
                 self.interrupted = None;
-                Next::Say(text)
+                NextStep::Say(text)
             }
-            Typed::Leave => Next::Leave,
-            Typed::Interrupt { empty } => self.interrupt(empty),
+            EditorInput::Leave => NextStep::Leave,
+            EditorInput::Interrupt { empty } => self.interrupt(empty),
         }
     }
 
-    fn interrupt(&mut self, empty: bool) -> Next {
+    fn interrupt(&mut self, empty: bool) -> NextStep {
         let rests = matches!(self.model.room_is(), None | Some(ActivityState::Idle));
         // Who presses twice to stop a turn does not want to leave because the first one worked at once.
         let again = |(before, rested): (Instant, bool)| before.elapsed() < TWICE && rested == rests;
         let again = self.interrupted.replace((Instant::now(), rests)).is_some_and(again);
         match (again && empty, rests) {
-            (true, _) => Next::Leave,
-            (false, false) => Next::Say(self.options.interrupt_line.clone()),
+            (true, _) => NextStep::Leave,
+            (false, false) => NextStep::Say(self.options.interrupt_line.clone()),
             (false, true) => {
                 if empty {
                     self.screen.hint("Ctrl-C once more, or Ctrl-D, leaves.");
                 }
-                Next::Wait
+                NextStep::Wait
             }
         }
     }
 
-    fn show(&self, prints: Vec<Print>) {
+    fn show(&self, prints: Vec<PrintRequest>) {
         self.screen.show(&prints, self.model.region(), self.model.room_is());
     }
 }
@@ -196,11 +196,11 @@ mod tests {
     use tokio::io::{AsyncWriteExt, DuplexStream, Lines, ReadHalf, WriteHalf};
 
     use super::*;
-    use crate::{Activity, MessageId, Outgoing, console::wire::Shown};
+    use crate::{Activity, MessageId, Outgoing, console::wire::ShownMessage};
 
     /// A chat without an editor: its keys, its screen, and the adapter's end of its stream.
     struct Bench {
-        keys: mpsc::UnboundedSender<Typed>,
+        keys: mpsc::UnboundedSender<EditorInput>,
         screen: Arc<Screen>,
         said: Lines<BufReader<ReadHalf<DuplexStream>>>,
         writer: WriteHalf<DuplexStream>,
@@ -214,7 +214,7 @@ mod tests {
             let screen = Arc::new(Screen::new(false));
             let options = TerminalOptions { room: None, history: None, interrupt_line: "!stop".into() };
             let model = LiveModel::with_region();
-            let chat = Chat { screen: screen.clone(), model, options, interrupted: None, ticket: 0 };
+            let chat = TerminalChat { screen: screen.clone(), model, options, interrupted: None, ticket: 0 };
             let running = tokio::spawn(chat.run(near, lines));
             let (reader, writer) = tokio::io::split(far);
             let said = tokio::io::AsyncBufReadExt::lines(BufReader::new(reader));
@@ -258,7 +258,7 @@ mod tests {
 
     fn live(text: &str) -> ToTerminal {
         let message = Outgoing { live: true, ..Outgoing::text(text) };
-        ToTerminal::Message(Shown::new(MessageId::new("1"), &message))
+        ToTerminal::Message(ShownMessage::new(MessageId::new("1"), &message))
     }
 
     fn say(ticket: u64, text: &str) -> FromTerminal {
@@ -273,10 +273,10 @@ mod tests {
         bench.hear(ToTerminal::Refused { ticket: None, why: "Too long.".into() }).await;
         bench.printed("Too long.").await;
         for text in ["  ", "first\nand second"] {
-            bench.keys.send(Typed::Line(text.into())).unwrap();
+            bench.keys.send(EditorInput::Line(text.into())).unwrap();
         }
         assert_eq!(bench.says().await, say(1, "first\nand second"));
-        bench.keys.send(Typed::Leave).unwrap();
+        bench.keys.send(EditorInput::Leave).unwrap();
         assert!(bench.said.next_line().await.unwrap().is_none(), "the stream stays open");
         assert_eq!(bench.ends().await, (0, "half an answer\n".to_owned()));
     }
@@ -286,13 +286,13 @@ mod tests {
         let mut bench = Bench::new();
         bench.says().await;
         bench.room_is(ActivityState::Working).await;
-        bench.keys.send(Typed::Interrupt { empty: false }).unwrap();
+        bench.keys.send(EditorInput::Interrupt { empty: false }).unwrap();
         assert_eq!(bench.says().await, say(1, "!stop"));
-        bench.keys.send(Typed::Line("wait".into())).unwrap();
+        bench.keys.send(EditorInput::Line("wait".into())).unwrap();
         assert_eq!(bench.says().await, say(2, "wait"));
-        bench.keys.send(Typed::Interrupt { empty: true }).unwrap();
+        bench.keys.send(EditorInput::Interrupt { empty: true }).unwrap();
         assert_eq!(bench.says().await, say(3, "!stop"));
-        bench.keys.send(Typed::Interrupt { empty: true }).unwrap();
+        bench.keys.send(EditorInput::Interrupt { empty: true }).unwrap();
         assert_eq!(bench.ends().await.0, 0);
     }
 
@@ -301,14 +301,14 @@ mod tests {
         let mut bench = Bench::new();
         bench.says().await;
         bench.room_is(ActivityState::Working).await;
-        bench.keys.send(Typed::Interrupt { empty: true }).unwrap();
+        bench.keys.send(EditorInput::Interrupt { empty: true }).unwrap();
         assert_eq!(bench.says().await, say(1, "!stop"));
         bench.room_is(ActivityState::Idle).await;
-        bench.keys.send(Typed::Interrupt { empty: true }).unwrap();
-        bench.keys.send(Typed::Line("still here".into())).unwrap();
+        bench.keys.send(EditorInput::Interrupt { empty: true }).unwrap();
+        bench.keys.send(EditorInput::Line("still here".into())).unwrap();
         assert_eq!(bench.says().await, say(2, "still here"));
         for _ in 0..2 {
-            bench.keys.send(Typed::Interrupt { empty: true }).unwrap();
+            bench.keys.send(EditorInput::Interrupt { empty: true }).unwrap();
         }
         assert_eq!(bench.ends().await.0, 0);
     }

@@ -24,7 +24,7 @@ pub struct Completion {
 
 /// A message of the bot in its present state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shown {
+pub struct ShownMessage {
     /// Its id; an edit carries the id of what it replaces.
     pub id: MessageId,
     /// CommonMark, not yet made inert.
@@ -39,7 +39,7 @@ pub struct Shown {
     pub replay: bool,
 }
 
-impl Shown {
+impl ShownMessage {
     /// `message` as it is sent under `id`.
     pub fn new(id: MessageId, message: &Outgoing) -> Self {
         let Outgoing { markdown, tone, choices, live, .. } = message.clone();
@@ -69,7 +69,7 @@ impl Shown {
 
 /// A line a person wrote, from another terminal or before this one attached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
+pub struct SaidLine {
     /// Its id.
     pub id: MessageId,
     /// Who wrote it.
@@ -111,11 +111,11 @@ pub enum ToTerminal {
         completions: Vec<Completion>,
     },
     /// The bot said something.
-    Message(Shown),
+    Message(ShownMessage),
     /// The bot replaced an earlier message.
-    Edited(Shown),
+    Edited(ShownMessage),
     /// A person said something at another terminal, or earlier.
-    Said(Said),
+    Said(SaidLine),
     /// A file was shown.
     File(StoredFile),
     /// What the room is doing.
@@ -165,7 +165,7 @@ pub enum FromTerminal {
 
 /// What [`read_line`] found.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Line {
+pub enum WireLine {
     /// A line without its end.
     Whole(Vec<u8>),
     /// A line longer than the limit; it was read past and dropped.
@@ -178,13 +178,13 @@ pub enum Line {
 ///
 /// # Errors
 /// Those of the stream.
-pub async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), limit: usize) -> io::Result<Line> {
+pub async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), limit: usize) -> io::Result<WireLine> {
     let mut line = Vec::new();
     let mut too_long = false;
     loop {
         let chunk = reader.fill_buf().await?;
         if chunk.is_empty() {
-            return Ok(Line::End);
+            return Ok(WireLine::End);
         }
         let end = chunk.iter().position(|&byte| byte == b'\n');
         let part = &chunk[..end.unwrap_or(chunk.len())];
@@ -197,7 +197,7 @@ pub async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), limit: usize) -
         let used = part.len() + usize::from(end.is_some());
         reader.consume(used);
         if end.is_some() {
-            return Ok(if too_long { Line::TooLong } else { Line::Whole(line) });
+            return Ok(if too_long { WireLine::TooLong } else { WireLine::Whole(line) });
         }
     }
 }
@@ -209,11 +209,11 @@ pub async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), limit: usize) -
 pub async fn receive(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<ToTerminal>> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     match read_line(reader, MAX_TO_TERMINAL).await? {
-        Line::Whole(line) => serde_json::from_slice(&line)
+        WireLine::Whole(line) => serde_json::from_slice(&line)
             .map(Some)
             .map_err(|error| invalid(format!("storkit sent a line this terminal does not know: {error}"))),
-        Line::TooLong => Err(invalid("storkit sent a line of more than 16 MiB".into())),
-        Line::End => Ok(None),
+        WireLine::TooLong => Err(invalid("storkit sent a line of more than 16 MiB".into())),
+        WireLine::End => Ok(None),
     }
 }
 
@@ -239,14 +239,14 @@ mod tests {
         for _ in 0..4 {
             found.push(read_line(&mut input, 5).await.unwrap());
         }
-        let whole = |text: &str| Line::Whole(text.into());
-        assert_eq!(found, [whole("12345"), Line::TooLong, whole(""), Line::End]);
+        let whole = |text: &str| WireLine::Whole(text.into());
+        assert_eq!(found, [whole("12345"), WireLine::TooLong, whole(""), WireLine::End]);
     }
 
     #[test]
     fn every_line_has_its_type_in_it() {
         let id = MessageId::new("1-1");
-        let shown = Shown::new(id.clone(), &Outgoing::text("hi"));
+        let shown = ShownMessage::new(id.clone(), &Outgoing::text("hi"));
         insta::assert_snapshot!(serde_json::to_string(&ToTerminal::Message(shown)).unwrap(), @r#"{"type":"message","id":"1-1","markdown":"hi","tone":"Answer","choices":[],"live":false,"replay":false}"#);
         let activity = Activity { state: crate::ActivityState::Idle, after: id };
         insta::assert_snapshot!(serde_json::to_string(&ToTerminal::Activity(activity)).unwrap(), @r#"{"type":"activity","state":"Idle","after":"1-1"}"#);
@@ -259,13 +259,14 @@ mod tests {
         let lists = |text: &str| {
             let choice = |label: &str| Choice { key: label.into(), label: label.into(), emoji: None };
             let choices = vec![choice("Red"), choice("Blue")];
-            Shown::new(MessageId::new("1"), &Outgoing { choices, ..Outgoing::text(text) }).lists_choices()
+            ShownMessage::new(MessageId::new("1"), &Outgoing { choices, ..Outgoing::text(text) })
+                .lists_choices()
         };
         assert!(lists("Which?\n1. Red\n2. Blue: like the sky\n\nSay it."));
         for other in ["Which?", "1. Red", "1. Redder\n2. Blue", "1. Blue\n2. Red", "2. Red\n1. Blue"] {
             assert!(!lists(other), "{other}");
         }
-        assert!(!Shown::new(MessageId::new("1"), &Outgoing::text("1. Red")).lists_choices());
+        assert!(!ShownMessage::new(MessageId::new("1"), &Outgoing::text("1. Red")).lists_choices());
     }
 
     #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::{fmt, fmt::Write as _, sync::Arc, time::SystemTime};
 
-use super::{Entry, Fake, Log, Shown, next_id};
-use crate::{Act, Addressed, Attachment, Incoming, MessageId, Room, Sender, Tone, address};
+use super::{Fake, FakeMessage, FakeRoomLog, LogEntry, next_id};
+use crate::{Addressed, Attachment, Incoming, MessageId, PersonAct, Room, Sender, Tone, address};
 
 /// One conversation with the bot, as a test plays it. Clones are the same conversation.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ impl FakeRoom {
         let incoming = Incoming {
             addressed,
             shared: true,
-            act: Act::Said { text: rest },
+            act: PersonAct::Said { text: rest },
             ..self.incoming(person, text)
         };
         let id = incoming.id.clone();
@@ -70,7 +70,7 @@ impl FakeRoom {
             id: next_id(),
             room: self.room.clone(),
             sender: Sender { id: person.into(), name: person.into(), is_bot: false },
-            act: Act::Said { text },
+            act: PersonAct::Said { text },
             addressed: Some(addressed),
             shared: false,
             reply_to: None,
@@ -81,9 +81,9 @@ impl FakeRoom {
     /// Delivers this as it is.
     pub async fn send_incoming(&self, incoming: Incoming) -> MessageId {
         let did = match &incoming.act {
-            Act::Said { text } => format!(": {text}"),
-            Act::Chose { key, .. } => format!(" picks {key}"),
-            Act::Redacted { .. } => " takes a message back".to_owned(),
+            PersonAct::Said { text } => format!(": {text}"),
+            PersonAct::Chose { key, .. } => format!(" picks {key}"),
+            PersonAct::Redacted { .. } => " takes a message back".to_owned(),
         };
         let id = incoming.id.clone();
         self.fake.receive(incoming, did).await;
@@ -101,12 +101,12 @@ impl FakeRoom {
         let Some((on, key)) = found else {
             self.fail(&format!("nobody offered the choice {label_or_key:?}"))
         };
-        self.send_incoming(Incoming { act: Act::Chose { on, key }, ..self.incoming(person, "") }).await
+        self.send_incoming(Incoming { act: PersonAct::Chose { on, key }, ..self.incoming(person, "") }).await
     }
 
     /// `ann` takes an earlier message back.
     pub async fn redact(&self, id: &MessageId) -> MessageId {
-        let act = Act::Redacted { message: id.clone() };
+        let act = PersonAct::Redacted { message: id.clone() };
         self.send_incoming(Incoming { act, ..self.incoming("ann", "") }).await
     }
 
@@ -115,8 +115,8 @@ impl FakeRoom {
     ///
     /// # Panics
     /// After a minute, with the whole transcript.
-    pub async fn see(&self, text: &str) -> Shown {
-        let wanted = |shown: &Shown| shown.text.contains(text);
+    pub async fn see(&self, text: &str) -> FakeMessage {
+        let wanted = |shown: &FakeMessage| shown.text.contains(text);
         let found = self.fake.until(|state| state.log(&self.room).see(wanted)).await;
         found.unwrap_or_else(|| self.fail(&format!("never saw {text:?}")))
     }
@@ -125,8 +125,8 @@ impl FakeRoom {
     ///
     /// # Panics
     /// After a minute, with the whole transcript.
-    pub async fn see_edit(&self, text: &str) -> Shown {
-        let wanted = |shown: &Shown| shown.edits > 0 && shown.text.contains(text);
+    pub async fn see_edit(&self, text: &str) -> FakeMessage {
+        let wanted = |shown: &FakeMessage| shown.edits > 0 && shown.text.contains(text);
         let found = self.fake.until(|state| state.log(&self.room).see(wanted)).await;
         found.unwrap_or_else(|| self.fail(&format!("never saw an edit with {text:?}")))
     }
@@ -154,7 +154,7 @@ impl FakeRoom {
     }
 
     /// All messages of the bot, as they are now.
-    pub fn shown(&self) -> Vec<Shown> {
+    pub fn shown(&self) -> Vec<FakeMessage> {
         let mut state = self.fake.state();
         state.log(&self.room).shown().cloned().collect()
     }
@@ -168,7 +168,7 @@ impl FakeRoom {
     /// message was edited is left out, since that depends on timing.
     pub fn transcript(&self) -> String {
         let mut state = self.fake.state();
-        state.log(&self.room).entries.iter().map(Entry::line).collect()
+        state.log(&self.room).entries.iter().map(LogEntry::line).collect()
     }
 
     #[track_caller]
@@ -185,7 +185,7 @@ impl FakeRoom {
     }
 }
 
-impl Entry {
+impl LogEntry {
     fn line(&self) -> String {
         match self {
             Self::Person { who, did } => format!("{who}{did}\n"),
@@ -195,7 +195,7 @@ impl Entry {
     }
 }
 
-fn bot_line(shown: &Shown) -> String {
+fn bot_line(shown: &FakeMessage) -> String {
     let tone = match shown.tone {
         Tone::Answer => "",
         Tone::Notice => " (notice)",
@@ -210,18 +210,18 @@ fn bot_line(shown: &Shown) -> String {
     line
 }
 
-impl Log {
-    pub(super) fn shown(&self) -> impl Iterator<Item = &Shown> {
+impl FakeRoomLog {
+    pub(super) fn shown(&self) -> impl Iterator<Item = &FakeMessage> {
         self.entries.iter().filter_map(|entry| match entry {
-            Entry::Bot { shown, .. } => Some(shown),
-            Entry::Person { .. } | Entry::File(_) => None,
+            LogEntry::Bot { shown, .. } => Some(shown),
+            LogEntry::Person { .. } | LogEntry::File(_) => None,
         })
     }
 
     fn files(&self) -> impl Iterator<Item = &Attachment> {
         self.entries.iter().filter_map(|entry| match entry {
-            Entry::File(file) => Some(file),
-            Entry::Person { .. } | Entry::Bot { .. } => None,
+            LogEntry::File(file) => Some(file),
+            LogEntry::Person { .. } | LogEntry::Bot { .. } => None,
         })
     }
 
@@ -234,14 +234,14 @@ impl Log {
         })
     }
 
-    fn see(&mut self, wanted: impl Fn(&Shown) -> bool) -> Option<Shown> {
+    fn see(&mut self, wanted: impl Fn(&FakeMessage) -> bool) -> Option<FakeMessage> {
         let found = self.entries.iter().position(|entry| match entry {
-            Entry::Bot { shown, seen_edits } => *seen_edits != Some(shown.edits) && wanted(shown),
-            Entry::Person { .. } | Entry::File(_) => false,
+            LogEntry::Bot { shown, seen_edits } => *seen_edits != Some(shown.edits) && wanted(shown),
+            LogEntry::Person { .. } | LogEntry::File(_) => false,
         })?;
         let mut last = None;
         for entry in &mut self.entries[..=found] {
-            if let Entry::Bot { shown, seen_edits } = entry {
+            if let LogEntry::Bot { shown, seen_edits } = entry {
                 *seen_edits = Some(shown.edits);
                 last = Some(shown);
             }

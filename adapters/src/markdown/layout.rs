@@ -9,12 +9,12 @@ use super::inert::strip_controls;
 
 /// Where the text is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum Target {
     Plain,
     Ansi { width: usize },
 }
 
-impl Look {
+impl Target {
     /// How many columns there are, for what is not code.
     pub fn width(self) -> usize {
         match self {
@@ -26,7 +26,7 @@ impl Look {
 
 /// How a stretch of text stands out; several may be at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Style {
+pub(super) struct TextStyle {
     pub bold: bool,
     pub italic: bool,
     pub strike: bool,
@@ -36,7 +36,7 @@ pub(super) struct Style {
     pub dim: bool,
 }
 
-impl Style {
+impl TextStyle {
     /// The parameters of the escape sequence "select graphic rendition" (ECMA-48, 8.3.117).
     fn codes(self) -> String {
         let codes = [
@@ -55,37 +55,37 @@ impl Style {
 
 /// Text in one style.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Span {
+pub(super) struct StyledSpan {
     text: String,
-    style: Style,
+    style: TextStyle,
 }
 
 /// Styled text that knows its width in columns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Line {
-    spans: Vec<Span>,
+pub(super) struct StyledLine {
+    spans: Vec<StyledSpan>,
     pub width: usize,
 }
 
-impl Line {
-    pub fn of(text: &str, style: Style) -> Self {
+impl StyledLine {
+    pub fn of(text: &str, style: TextStyle) -> Self {
         let mut line = Self::default();
         line.push(text, style);
         line
     }
 
     /// Adds text; controls are taken out and tabs become spaces, so that the width is true. Line ends stay.
-    pub fn push(&mut self, text: &str, style: Style) {
+    pub fn push(&mut self, text: &str, style: TextStyle) {
         let text = expand_tabs(strip_controls(text));
         self.push_clean(&text, text.width(), style);
     }
 
-    fn push_clean(&mut self, text: &str, width: usize, style: Style) {
+    fn push_clean(&mut self, text: &str, width: usize, style: TextStyle) {
         self.width += width;
         match self.spans.last_mut() {
             _ if text.is_empty() => {}
             Some(last) if last.style == style => last.text.push_str(text),
-            _ => self.spans.push(Span { text: text.to_owned(), style }),
+            _ => self.spans.push(StyledSpan { text: text.to_owned(), style }),
         }
     }
 
@@ -96,19 +96,19 @@ impl Line {
 
     pub fn pad(&mut self, columns: usize) {
         if columns > 0 {
-            self.push(&" ".repeat(columns), Style::default());
+            self.push(&" ".repeat(columns), TextStyle::default());
         }
     }
 
     /// The same text with every style changed by `change`.
-    pub fn restyle(&mut self, change: impl Fn(&mut Style)) {
+    pub fn restyle(&mut self, change: impl Fn(&mut TextStyle)) {
         self.spans.iter_mut().for_each(|span| change(&mut span.style));
     }
 
     /// Writes the line without a line end. Each stretch ends its own colour, so none leaks.
-    pub fn paint(&self, look: Look, out: &mut String) {
+    pub fn paint(&self, look: Target, out: &mut String) {
         for span in &self.spans {
-            let codes = if look == Look::Plain { String::new() } else { span.style.codes() };
+            let codes = if look == Target::Plain { String::new() } else { span.style.codes() };
             if codes.is_empty() {
                 out.push_str(&span.text);
             } else {
@@ -119,7 +119,7 @@ impl Line {
 
     /// Cuts it into lines of at most `width` columns: at spaces, and inside words that are longer than a line.
     pub fn wrap(self, width: usize) -> Vec<Self> {
-        let mut wrapper = Wrapper { width: width.max(1), ..Wrapper::default() };
+        let mut wrapper = LineWrapper { width: width.max(1), ..LineWrapper::default() };
         for span in self.spans {
             for grapheme in span.text.graphemes(true) {
                 wrapper.take(grapheme, span.style);
@@ -134,19 +134,19 @@ fn expand_tabs(text: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 #[derive(Default)]
-struct Wrapper {
+struct LineWrapper {
     width: usize,
-    done: Vec<Line>,
-    line: Line,
-    spaces: Line,
-    word: Line,
+    done: Vec<StyledLine>,
+    line: StyledLine,
+    spaces: StyledLine,
+    word: StyledLine,
 }
 
-impl Wrapper {
-    fn take(&mut self, grapheme: &str, style: Style) {
+impl LineWrapper {
+    fn take(&mut self, grapheme: &str, style: TextStyle) {
         if grapheme.contains('\n') {
             self.end_word();
-            self.spaces = Line::default();
+            self.spaces = StyledLine::default();
             self.done.push(std::mem::take(&mut self.line));
         } else if grapheme == " " {
             self.end_word();
@@ -173,7 +173,7 @@ impl Wrapper {
         }
     }
 
-    fn break_word(&mut self, spaces: Line, word: &Line) {
+    fn break_word(&mut self, spaces: StyledLine, word: &StyledLine) {
         if self.line.width.saturating_add(spaces.width) < self.width {
             self.line.append(spaces);
         } else {
@@ -190,7 +190,7 @@ impl Wrapper {
         }
     }
 
-    fn finish(mut self) -> Vec<Line> {
+    fn finish(mut self) -> Vec<StyledLine> {
         self.end_word();
         // A line end at the very end begins no further line.
         if self.done.is_empty() || !self.line.spans.is_empty() {
@@ -207,8 +207,8 @@ mod tests {
     use super::*;
 
     fn wrapped(text: &str, width: usize) -> Vec<String> {
-        let lines = Line::of(text, Style::default()).wrap(width);
-        let text = |line: &Line| line.spans.iter().map(|span| span.text.as_str()).collect();
+        let lines = StyledLine::of(text, TextStyle::default()).wrap(width);
+        let text = |line: &StyledLine| line.spans.iter().map(|span| span.text.as_str()).collect();
         lines.iter().map(text).collect()
     }
 
@@ -224,17 +224,17 @@ mod tests {
     #[test]
     fn wide_characters_count_two_columns() {
         assert_eq!(wrapped("日本語です", 4), ["日本", "語で", "す"]);
-        assert_eq!(Line::of("👨‍👩‍👧", Style::default()).width, 2);
+        assert_eq!(StyledLine::of("👨‍👩‍👧", TextStyle::default()).width, 2);
     }
 
     #[test]
     fn a_word_of_several_styles_is_one_word() {
-        let bold = Style { bold: true, ..Style::default() };
-        let mut line = Line::of("x ab", Style::default());
+        let bold = TextStyle { bold: true, ..TextStyle::default() };
+        let mut line = StyledLine::of("x ab", TextStyle::default());
         line.push("cd", bold);
         let mut out = String::new();
         for line in line.wrap(4) {
-            line.paint(Look::Ansi { width: 4 }, &mut out);
+            line.paint(Target::Ansi { width: 4 }, &mut out);
             out.push('|');
         }
         assert_eq!(out, "x|ab\x1b[1mcd\x1b[0m|");

@@ -3,8 +3,8 @@
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
 use super::{
-    layout::{Line, Look, Style},
-    table::Table,
+    layout::{StyledLine, Target, TextStyle},
+    table::TableReader,
 };
 
 /// Deeper nesting is shown without further indentation: else a few kilobytes of `>` would become gigabytes.
@@ -12,9 +12,9 @@ const DEEPEST: usize = 16;
 /// What is left for text in a narrow terminal, whatever the indentation.
 const NARROWEST: usize = 10;
 
-pub(super) fn render(markdown: &str, look: Look) -> String {
+pub(super) fn render(markdown: &str, look: Target) -> String {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
-    let mut writer = Writer::new(look);
+    let mut writer = LayoutWriter::new(look);
     for event in Parser::new_ext(markdown, options) {
         writer.take(event);
     }
@@ -24,51 +24,51 @@ pub(super) fn render(markdown: &str, look: Look) -> String {
 }
 
 /// What stands before the lines of a list item or quote.
-struct Indent {
+struct LineIndent {
     /// Before its first line, until that is written.
-    first: Option<Line>,
-    rest: Line,
+    first: Option<StyledLine>,
+    rest: StyledLine,
     is_item: bool,
 }
 
-struct List {
+struct ListLevel {
     next_number: Option<u64>,
     is_loose: bool,
 }
 
 /// A link or image whose text is being read.
-struct Link {
+struct LinkText {
     url: String,
     text: String,
 }
 
-struct Writer {
-    look: Look,
+struct LayoutWriter {
+    look: Target,
     out: String,
-    indents: Vec<Indent>,
-    lists: Vec<List>,
-    links: Vec<Link>,
-    inline: Line,
+    indents: Vec<LineIndent>,
+    lists: Vec<ListLevel>,
+    links: Vec<LinkText>,
+    inline: StyledLine,
     /// How many of each are open: bold, italic, struck.
     open: [usize; 3],
-    style: Style,
+    style: TextStyle,
     code: Option<String>,
-    table: Option<Table>,
+    table: Option<TableReader>,
     /// A block was written, so that the next one stands apart from it.
     wants_gap: bool,
 }
 
-impl Writer {
-    fn new(look: Look) -> Self {
+impl LayoutWriter {
+    fn new(look: Target) -> Self {
         Self {
             look,
             out: String::new(),
             indents: Vec::new(),
             lists: Vec::new(),
             links: Vec::new(),
-            inline: Line::default(),
+            inline: StyledLine::default(),
             open: [0; 3],
-            style: Style::default(),
+            style: TextStyle::default(),
             code: None,
             table: None,
             wants_gap: false,
@@ -120,7 +120,7 @@ impl Writer {
             Tag::Item => self.begin_item(),
             Tag::Table(alignments) => {
                 self.begin_block();
-                self.table = Some(Table { alignments, rows: Vec::new() });
+                self.table = Some(TableReader { alignments, rows: Vec::new() });
             }
             Tag::TableHead | Tag::TableRow => {
                 if let Some(table) = &mut self.table {
@@ -184,8 +184,8 @@ impl Writer {
             link.text.push_str(text);
         }
         match self.look {
-            Look::Plain => self.inline.push(&format!("`{text}`"), self.style),
-            Look::Ansi { .. } => self.inline.push(text, Style { code: true, ..self.style }),
+            Target::Plain => self.inline.push(&format!("`{text}`"), self.style),
+            Target::Ansi { .. } => self.inline.push(text, TextStyle { code: true, ..self.style }),
         }
     }
 
@@ -199,13 +199,13 @@ impl Writer {
             _ => self.style.strike = is_open,
         }
         // Without colours, struck text would read as its opposite.
-        if which == 2 && self.look == Look::Plain {
+        if which == 2 && self.look == Target::Plain {
             self.inline.push("~~", self.style);
         }
     }
 
     fn begin_link(&mut self, url: &str) {
-        self.links.push(Link { url: url.to_owned(), text: String::new() });
+        self.links.push(LinkText { url: url.to_owned(), text: String::new() });
         self.style.link = true;
     }
 
@@ -218,31 +218,31 @@ impl Writer {
         let is_shown = link.url == link.text || link.url.strip_prefix("mailto:") == Some(&link.text);
         if !is_shown && !link.url.is_empty() {
             let separator = if link.text.is_empty() { "" } else { " " };
-            let style = Style { dim: true, ..Style::default() };
+            let style = TextStyle { dim: true, ..TextStyle::default() };
             self.inline.push(&format!("{separator}({})", link.url.replace('\n', "")), style);
         }
     }
 
-    fn quote_bar(&self) -> Line {
+    fn quote_bar(&self) -> StyledLine {
         match self.look {
-            Look::Plain => Line::of("> ", Style::default()),
-            Look::Ansi { .. } => Line::of("│ ", Style { dim: true, ..Style::default() }),
+            Target::Plain => StyledLine::of("> ", TextStyle::default()),
+            Target::Ansi { .. } => StyledLine::of("│ ", TextStyle { dim: true, ..TextStyle::default() }),
         }
     }
 
-    fn indent(&mut self, first: Line, rest: Line, is_item: bool) {
-        let rest = if self.indents.len() < DEEPEST { rest } else { Line::default() };
-        self.indents.push(Indent { first: Some(first), rest, is_item });
+    fn indent(&mut self, first: StyledLine, rest: StyledLine, is_item: bool) {
+        let rest = if self.indents.len() < DEEPEST { rest } else { StyledLine::default() };
+        self.indents.push(LineIndent { first: Some(first), rest, is_item });
     }
 
     fn begin_list(&mut self, first: Option<u64>) {
         self.end_inline();
-        self.lists.push(List { next_number: first, is_loose: false });
+        self.lists.push(ListLevel { next_number: first, is_loose: false });
     }
 
     fn begin_item(&mut self) {
         let Some(list) = self.lists.last_mut() else { return };
-        let bullet = if self.look == Look::Plain { "- " } else { "• " };
+        let bullet = if self.look == Target::Plain { "- " } else { "• " };
         let marker = match &mut list.next_number {
             Some(number) => {
                 let marker = format!("{number}. ");
@@ -254,8 +254,8 @@ impl Writer {
         if self.wants_gap {
             self.gap();
         }
-        let marker = Line::of(&marker, Style::default());
-        let rest = Line::of(&" ".repeat(marker.width), Style::default());
+        let marker = StyledLine::of(&marker, TextStyle::default());
+        let rest = StyledLine::of(&" ".repeat(marker.width), TextStyle::default());
         self.indent(marker, rest, true);
     }
 
@@ -263,16 +263,17 @@ impl Writer {
         self.end_inline();
         // An empty item still shows its marker.
         if self.indents.last().is_some_and(|indent| indent.first.is_some()) {
-            self.write_line(Line::default());
+            self.write_line(StyledLine::default());
         }
         self.indents.pop();
     }
 
     fn end_code(&mut self) {
         let Some(code) = self.code.take() else { return };
-        let style = Style { code: true, ..Style::default() };
+        let style = TextStyle { code: true, ..TextStyle::default() };
         for line in code.trim_end_matches('\n').split('\n') {
-            let mut indented = Line::of(if line.is_empty() { "" } else { "    " }, Style::default());
+            let mut indented =
+                StyledLine::of(if line.is_empty() { "" } else { "    " }, TextStyle::default());
             indented.push(line, style);
             self.write_line(indented);
         }
@@ -297,10 +298,10 @@ impl Writer {
     fn rule(&mut self) {
         self.begin_block();
         let rule = match self.look {
-            Look::Plain => "---".to_owned(),
-            Look::Ansi { .. } => "─".repeat(self.room().min(40)),
+            Target::Plain => "---".to_owned(),
+            Target::Ansi { .. } => "─".repeat(self.room().min(40)),
         };
-        self.write_line(Line::of(&rule, Style { dim: true, ..Style::default() }));
+        self.write_line(StyledLine::of(&rule, TextStyle { dim: true, ..TextStyle::default() }));
         self.wants_gap = true;
     }
 
@@ -325,7 +326,7 @@ impl Writer {
     /// Writes the inline text read so far: a paragraph, or the text of a tight list item.
     fn end_inline(&mut self) {
         let text = std::mem::take(&mut self.inline);
-        if text == Line::default() {
+        if text == StyledLine::default() {
             return;
         }
         for line in text.wrap(self.room()) {
@@ -337,15 +338,15 @@ impl Writer {
     fn gap(&mut self) {
         self.wants_gap = false;
         if !self.out.is_empty() {
-            let mut line = Line::default();
+            let mut line = StyledLine::default();
             let begun = self.indents.iter().filter(|indent| indent.first.is_none());
             begun.for_each(|indent| line.append(indent.rest.clone()));
             self.finish_line(&line);
         }
     }
 
-    fn write_line(&mut self, content: Line) {
-        let mut line = Line::default();
+    fn write_line(&mut self, content: StyledLine) {
+        let mut line = StyledLine::default();
         for indent in &mut self.indents {
             line.append(indent.first.take().unwrap_or_else(|| indent.rest.clone()));
         }
@@ -353,7 +354,7 @@ impl Writer {
         self.finish_line(&line);
     }
 
-    fn finish_line(&mut self, line: &Line) {
+    fn finish_line(&mut self, line: &StyledLine) {
         line.paint(self.look, &mut self.out);
         self.out.truncate(self.out.trim_end_matches(' ').len());
         self.out.push('\n');

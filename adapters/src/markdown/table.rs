@@ -2,7 +2,7 @@
 
 use pulldown_cmark::Alignment;
 
-use super::layout::{Line, Look, Style};
+use super::layout::{StyledLine, Target, TextStyle};
 
 /// Cells wider than this are not aligned any more, so that one long cell does not widen every row.
 const WIDEST: usize = 60;
@@ -12,14 +12,14 @@ const GAP: usize = 3;
 
 /// A table as it is read; the first row is the head.
 #[derive(Default)]
-pub(super) struct Table {
+pub(super) struct TableReader {
     pub alignments: Vec<Alignment>,
-    pub rows: Vec<Vec<Line>>,
+    pub rows: Vec<Vec<StyledLine>>,
 }
 
-impl Table {
+impl TableReader {
     /// Its lines for `width` columns.
-    pub fn lines(mut self, look: Look, width: usize) -> Vec<Line> {
+    pub fn lines(mut self, look: Target, width: usize) -> Vec<StyledLine> {
         if let Some(head) = self.rows.first_mut() {
             head.iter_mut().for_each(|cell| cell.restyle(|style| style.bold = true));
         }
@@ -34,7 +34,7 @@ impl Table {
         lines
     }
 
-    fn column_widths(&self, look: Look, width: usize) -> Vec<usize> {
+    fn column_widths(&self, look: Target, width: usize) -> Vec<usize> {
         let count = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let natural = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
@@ -42,8 +42,8 @@ impl Table {
         };
         let columns: Vec<_> = (0..count).map(natural).collect();
         match look {
-            Look::Plain => columns.into_iter().map(|column| column.min(WIDEST)).collect(),
-            Look::Ansi { .. } => shrink(columns, width.saturating_sub(GAP * count.saturating_sub(1))),
+            Target::Plain => columns.into_iter().map(|column| column.min(WIDEST)).collect(),
+            Target::Ansi { .. } => shrink(columns, width.saturating_sub(GAP * count.saturating_sub(1))),
         }
     }
 }
@@ -61,15 +61,20 @@ fn shrink(mut columns: Vec<usize>, width: usize) -> Vec<usize> {
     columns
 }
 
-fn row_lines(row: Vec<Line>, columns: &[usize], alignments: &[Alignment], look: Look) -> Vec<Line> {
-    let wrap = |(cell, width): (Line, &usize)| match look {
-        Look::Plain => vec![cell],
-        Look::Ansi { .. } => cell.wrap(*width),
+fn row_lines(
+    row: Vec<StyledLine>,
+    columns: &[usize],
+    alignments: &[Alignment],
+    look: Target,
+) -> Vec<StyledLine> {
+    let wrap = |(cell, width): (StyledLine, &usize)| match look {
+        Target::Plain => vec![cell],
+        Target::Ansi { .. } => cell.wrap(*width),
     };
     let mut cells: Vec<_> = row.into_iter().zip(columns).map(wrap).map(Vec::into_iter).collect();
     let height = cells.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
     let line = |_| {
-        let mut line = Line::default();
+        let mut line = StyledLine::default();
         for (index, width) in columns.iter().enumerate() {
             if index > 0 {
                 line.append(separator(look));
@@ -83,7 +88,7 @@ fn row_lines(row: Vec<Line>, columns: &[usize], alignments: &[Alignment], look: 
     (0..height).map(line).collect()
 }
 
-fn align(line: &mut Line, cell: Line, width: usize, alignment: Option<Alignment>, is_last: bool) {
+fn align(line: &mut StyledLine, cell: StyledLine, width: usize, alignment: Option<Alignment>, is_last: bool) {
     let room = width.saturating_sub(cell.width);
     let before = match alignment {
         Some(Alignment::Right) => room,
@@ -97,18 +102,18 @@ fn align(line: &mut Line, cell: Line, width: usize, alignment: Option<Alignment>
     }
 }
 
-fn separator(look: Look) -> Line {
+fn separator(look: Target) -> StyledLine {
     match look {
-        Look::Plain => Line::of(" | ", Style::default()),
-        Look::Ansi { .. } => Line::of(" │ ", Style { dim: true, ..Style::default() }),
+        Target::Plain => StyledLine::of(" | ", TextStyle::default()),
+        Target::Ansi { .. } => StyledLine::of(" │ ", TextStyle { dim: true, ..TextStyle::default() }),
     }
 }
 
-fn rule(columns: &[usize], look: Look) -> Line {
+fn rule(columns: &[usize], look: Target) -> StyledLine {
     let (dash, cross) = match look {
-        Look::Plain => ("-", "-|-"),
-        Look::Ansi { .. } => ("─", "─┼─"),
+        Target::Plain => ("-", "-|-"),
+        Target::Ansi { .. } => ("─", "─┼─"),
     };
     let dashes: Vec<_> = columns.iter().map(|width| dash.repeat(*width)).collect();
-    Line::of(&dashes.join(cross), Style { dim: true, ..Style::default() })
+    StyledLine::of(&dashes.join(cross), TextStyle { dim: true, ..TextStyle::default() })
 }

@@ -7,14 +7,14 @@ use matrix_sdk::Client;
 use tokio::{sync::Mutex, time::Duration};
 
 use super::{
-    Approvals, Config,
-    bot::Bot,
+    ApprovalMode, MatrixConfig,
+    bot::MatrixBot,
     client::{self, StoreLock},
     identity, send, sync,
 };
 use crate::{
-    Activity, Adapter, AdapterError, Attachment, Capabilities, ChoiceForm, Inbox, MessageId, Outgoing,
-    People, Room, Setting,
+    Activity, Adapter, AdapterContext, AdapterError, AllowedPeople, Attachment, Capabilities, ChoiceForm,
+    Inbox, MessageId, Outgoing, Room,
 };
 
 /// Between two edits of one message. Where the homeserver limits the bot, [`AdapterError::RateLimited`] makes it five seconds.
@@ -25,7 +25,7 @@ const MAX_LEN: usize = 8_000;
 
 /// A bot's account on a homeserver.
 pub struct Matrix {
-    bot: Arc<Bot>,
+    bot: Arc<MatrixBot>,
     /// Taken at the first connection, kept until the end.
     lock: Mutex<Option<StoreLock>>,
 }
@@ -35,9 +35,9 @@ impl Matrix {
     ///
     /// # Errors
     /// [`AdapterError::Config`] names the key that is wrong.
-    pub fn new(config: Config, setting: Setting) -> Result<Arc<Self>, AdapterError> {
+    pub fn new(config: MatrixConfig, setting: AdapterContext) -> Result<Arc<Self>, AdapterError> {
         config.check()?;
-        let bot = Bot::new(config, setting)?;
+        let bot = MatrixBot::new(config, setting)?;
         Ok(Arc::new(Self { bot, lock: Mutex::new(None) }))
     }
 
@@ -84,8 +84,8 @@ impl Adapter for Matrix {
         Capabilities {
             edit: Some(EDIT),
             choices: match self.bot.config.approvals {
-                Approvals::Reactions => ChoiceForm::Reactions,
-                Approvals::Replies => ChoiceForm::None,
+                ApprovalMode::Reactions => ChoiceForm::Reactions,
+                ApprovalMode::Replies => ChoiceForm::None,
             },
             activity: true,
             files: true,
@@ -99,7 +99,7 @@ impl Adapter for Matrix {
         self.connect().await.map(drop)
     }
 
-    fn hear(&self, people: &People) {
+    fn hear(&self, people: &AllowedPeople) {
         self.bot.hear(people);
     }
 

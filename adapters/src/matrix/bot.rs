@@ -10,44 +10,44 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Config, client::Files, memory::Memory, pace::Pace, receipts::Receipts, rooms::Place, sent::Sent,
-    typing::Typing,
+    MatrixConfig, client::AccountFiles, memory::MatrixMemory, pace::SendPacer, receipts::ReadReceipts,
+    rooms::RoomAddress, sent::SentMessages, typing::TypingNotices,
 };
-use crate::{AdapterError, Identity, People, Setting};
+use crate::{AdapterContext, AdapterError, AllowedPeople, Identity};
 
 /// See the module.
-pub(super) struct Bot {
-    pub config: Config,
+pub(super) struct MatrixBot {
+    pub config: MatrixConfig,
     pub identity: Identity,
-    pub files: Files,
-    pub memory: Memory,
-    pub pace: Pace,
-    pub sent: Sent,
-    pub typing: Typing,
-    pub receipts: Receipts,
+    pub files: AccountFiles,
+    pub memory: MatrixMemory,
+    pub pace: SendPacer,
+    pub sent: SentMessages,
+    pub typing: TypingNotices,
+    pub receipts: ReadReceipts,
     /// A new bot hears what is said from then on.
     pub started: SystemTime,
     /// Who is heard now; `config` has who was at the start.
-    people: RwLock<People>,
+    people: RwLock<AllowedPeople>,
     /// The client, once logged in.
     client: watch::Sender<Option<Client>>,
     /// Ends what runs beside, with the adapter.
     stop: CancellationToken,
 }
 
-impl Bot {
-    pub(super) fn new(config: Config, setting: Setting) -> Result<Arc<Self>, AdapterError> {
-        let files = Files::in_folder(&setting.state)?;
+impl MatrixBot {
+    pub(super) fn new(config: MatrixConfig, setting: AdapterContext) -> Result<Arc<Self>, AdapterError> {
+        let files = AccountFiles::in_folder(&setting.state)?;
         Ok(Arc::new(Self {
             people: RwLock::new(config.people.clone()),
             config,
             identity: setting.identity,
-            memory: Memory::open(files.memory()),
+            memory: MatrixMemory::open(files.memory()),
             files,
-            pace: Pace::new(),
-            sent: Sent::default(),
-            typing: Typing::default(),
-            receipts: Receipts::default(),
+            pace: SendPacer::new(),
+            sent: SentMessages::default(),
+            typing: TypingNotices::default(),
+            receipts: ReadReceipts::default(),
             started: SystemTime::now(),
             client: watch::Sender::new(None),
             stop: CancellationToken::new(),
@@ -60,7 +60,7 @@ impl Bot {
     }
 
     /// From now on these people are heard.
-    pub(super) fn hear(&self, people: &People) {
+    pub(super) fn hear(&self, people: &AllowedPeople) {
         *self.people.write().unwrap_or_else(PoisonError::into_inner) = people.clone();
     }
 
@@ -77,7 +77,7 @@ impl Bot {
     /// The room, as soon as the account is logged in; waits until `deadline` for that.
     pub(super) async fn room(
         &self,
-        place: &Place,
+        place: &RoomAddress,
         deadline: Instant,
     ) -> Result<matrix_sdk::Room, AdapterError> {
         let mut clients = self.client.subscribe();

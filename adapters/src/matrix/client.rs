@@ -23,9 +23,9 @@ use rand::Rng as _;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{
-    Config,
-    errors::{Failure, failure, http_failure, told},
-    memory::Memory,
+    MatrixConfig,
+    errors::{RequestFailure, failure, http_failure, told},
+    memory::MatrixMemory,
     private,
 };
 use crate::AdapterError;
@@ -33,11 +33,11 @@ use crate::AdapterError;
 const DEVICE_NAME: &str = "storkit";
 
 /// The files of the account, below `Setting.state`.
-pub(super) struct Files {
+pub(super) struct AccountFiles {
     folder: PathBuf,
 }
 
-impl Files {
+impl AccountFiles {
     /// In this folder, which is made when needed.
     pub(super) fn in_folder(folder: &Path) -> Result<Self, AdapterError> {
         private::folder(folder).map_err(|error| cannot(folder, "made", &error))?;
@@ -85,7 +85,7 @@ pub(super) struct StoreLock {
 
 impl StoreLock {
     /// Takes it, or says who is in the way: two processes on one store destroy the device for good.
-    pub(super) fn take(files: &Files) -> Result<Self, AdapterError> {
+    pub(super) fn take(files: &AccountFiles) -> Result<Self, AdapterError> {
         let path = files.folder.join("lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.map_err(|error| cannot(&path, "opened", &error))?;
@@ -104,7 +104,11 @@ impl StoreLock {
 }
 
 /// A client that is logged in. Its encryption is not set up yet.
-pub(super) async fn open(config: &Config, files: &Files, memory: &Memory) -> Result<Client, AdapterError> {
+pub(super) async fn open(
+    config: &MatrixConfig,
+    files: &AccountFiles,
+    memory: &MatrixMemory,
+) -> Result<Client, AdapterError> {
     let client = build(config, files, memory).await?;
     check_homeserver(config, &client).await?;
     match stored_session(files)? {
@@ -114,7 +118,11 @@ pub(super) async fn open(config: &Config, files: &Files, memory: &Memory) -> Res
     }
 }
 
-async fn build(config: &Config, files: &Files, memory: &Memory) -> Result<Client, AdapterError> {
+async fn build(
+    config: &MatrixConfig,
+    files: &AccountFiles,
+    memory: &MatrixMemory,
+) -> Result<Client, AdapterError> {
     let store = files.store();
     if !files.has_store() {
         // An empty store must hear of every room from the beginning.
@@ -155,7 +163,7 @@ async fn build(config: &Config, files: &Files, memory: &Memory) -> Result<Client
 }
 
 /// The key of the store, beside it: a passphrase would cost seconds at every start and be no safer here.
-fn store_key(files: &Files) -> Result<[u8; 32], AdapterError> {
+fn store_key(files: &AccountFiles) -> Result<[u8; 32], AdapterError> {
     let path = files.folder.join("store.key");
     let stored = private::read(&path).map_err(|error| cannot(&path, "read", &error))?;
     if let Some(key) = stored {
@@ -174,24 +182,24 @@ fn store_key(files: &Files) -> Result<[u8; 32], AdapterError> {
 }
 
 /// Whether a Matrix homeserver answers there at all.
-async fn check_homeserver(config: &Config, client: &Client) -> Result<(), AdapterError> {
+async fn check_homeserver(config: &MatrixConfig, client: &Client) -> Result<(), AdapterError> {
     let Err(error) = client.fetch_server_versions(None).await else { return Ok(()) };
     let homeserver = &config.homeserver;
     match http_failure(&error) {
-        Failure::NotMatrix(_) | Failure::Refused(_) | Failure::LoggedOut => Err(wrong(
+        RequestFailure::NotMatrix(_) | RequestFailure::Refused(_) | RequestFailure::LoggedOut => Err(wrong(
             "matrix.homeserver",
             format!(
                 "no Matrix homeserver answers at `{homeserver}`; write the client address, which `https://YOUR-DOMAIN/.well-known/matrix/client` names."
             ),
         )),
-        Failure::Limited(retry_after) => Err(AdapterError::RateLimited { retry_after }),
-        Failure::Unreachable(why) => Err(AdapterError::Unreachable(format!(
+        RequestFailure::Limited(retry_after) => Err(AdapterError::RateLimited { retry_after }),
+        RequestFailure::Unreachable(why) => Err(AdapterError::Unreachable(format!(
             "`{homeserver}` (`matrix.homeserver` in bot.toml) does not answer: {why}"
         ))),
     }
 }
 
-fn stored_session(files: &Files) -> Result<Option<MatrixSession>, AdapterError> {
+fn stored_session(files: &AccountFiles) -> Result<Option<MatrixSession>, AdapterError> {
     let path = files.session();
     let Some(bytes) = private::read(&path).map_err(|error| cannot(&path, "read", &error))? else {
         return Ok(None);
@@ -204,9 +212,9 @@ fn stored_session(files: &Files) -> Result<Option<MatrixSession>, AdapterError> 
 }
 
 async fn restored(
-    config: &Config,
-    files: &Files,
-    memory: &Memory,
+    config: &MatrixConfig,
+    files: &AccountFiles,
+    memory: &MatrixMemory,
     (client, mut session): (Client, MatrixSession),
 ) -> Result<Client, AdapterError> {
     if !config.access_token.is_empty() {
@@ -230,11 +238,11 @@ async fn restored(
     match client.whoami().await {
         Ok(_) => Ok(client),
         Err(error) => match http_failure(&error) {
-            Failure::LoggedOut if config.access_token.is_empty() => {
+            RequestFailure::LoggedOut if config.access_token.is_empty() => {
                 tracing::warn!("the session was ended on the homeserver; logging in anew");
                 anew(config, files, memory, client).await
             }
-            Failure::LoggedOut => Err(token_refused()),
+            RequestFailure::LoggedOut => Err(token_refused()),
             other => Err(other.told()),
         },
     }
@@ -242,9 +250,9 @@ async fn restored(
 
 /// Logs in as a new device with an empty store; the old one is kept aside. Its keys come back by recovery.
 async fn anew(
-    config: &Config,
-    files: &Files,
-    memory: &Memory,
+    config: &MatrixConfig,
+    files: &AccountFiles,
+    memory: &MatrixMemory,
     client: Client,
 ) -> Result<Client, AdapterError> {
     drop(client);
@@ -257,7 +265,7 @@ async fn anew(
     Ok(client)
 }
 
-fn set_aside(files: &Files) -> Result<(), AdapterError> {
+fn set_aside(files: &AccountFiles) -> Result<(), AdapterError> {
     let store = files.store();
     let seconds = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
     let aside = files.folder.join(format!("store.lost-{seconds}"));
@@ -272,9 +280,9 @@ fn set_aside(files: &Files) -> Result<(), AdapterError> {
 }
 
 async fn logged_in(
-    config: &Config,
-    files: &Files,
-    memory: &Memory,
+    config: &MatrixConfig,
+    files: &AccountFiles,
+    memory: &MatrixMemory,
     client: Client,
 ) -> Result<Client, AdapterError> {
     let device = private::read(&files.device()).map_err(|error| cannot(&files.device(), "read", &error))?;
@@ -290,8 +298,8 @@ async fn logged_in(
 }
 
 async fn log_in(
-    config: &Config,
-    files: &Files,
+    config: &MatrixConfig,
+    files: &AccountFiles,
     client: &Client,
     device: Option<&str>,
 ) -> Result<(), AdapterError> {
@@ -308,7 +316,7 @@ async fn log_in(
     }
 }
 
-async fn login_refused(config: &Config, client: &Client, error: &matrix_sdk::Error) -> AdapterError {
+async fn login_refused(config: &MatrixConfig, client: &Client, error: &matrix_sdk::Error) -> AdapterError {
     match error.client_api_error_kind() {
         Some(ErrorKind::Forbidden) => wrong(
             "matrix.password",
@@ -331,13 +339,17 @@ async fn takes_passwords(client: &Client) -> bool {
     types.flows.iter().any(|flow| matches!(flow, LoginType::Password(_)))
 }
 
-async fn by_token(config: &Config, files: &Files, client: Client) -> Result<Client, AdapterError> {
+async fn by_token(
+    config: &MatrixConfig,
+    files: &AccountFiles,
+    client: Client,
+) -> Result<Client, AdapterError> {
     use_token(config, files, &client).await?;
     Ok(client)
 }
 
 /// Takes the configured token into use on an empty store.
-async fn use_token(config: &Config, files: &Files, client: &Client) -> Result<(), AdapterError> {
+async fn use_token(config: &MatrixConfig, files: &AccountFiles, client: &Client) -> Result<(), AdapterError> {
     let token = config.access_token.reveal();
     let who = who_has(client, &config.homeserver, token).await?;
     if !is_account(&config.username, &who.user_id) {
@@ -419,7 +431,7 @@ struct WhoAmI {
 }
 
 /// Before anything else: a login whose session is lost leaves a device that nobody has.
-fn save_session(files: &Files, session: &MatrixSession) -> Result<(), AdapterError> {
+fn save_session(files: &AccountFiles, session: &MatrixSession) -> Result<(), AdapterError> {
     let path = files.session();
     let bytes =
         serde_json::to_vec(session).map_err(|error| cannot(&path, "written", &io::Error::other(error)))?;
@@ -454,7 +466,7 @@ mod tests {
     #[test]
     fn a_second_process_on_the_store_is_refused_and_the_end_of_the_first_frees_it() {
         let place = tempfile::tempdir().expect("a folder");
-        let files = Files::in_folder(place.path()).expect("a folder");
+        let files = AccountFiles::in_folder(place.path()).expect("a folder");
         let lock = StoreLock::take(&files).expect("the first");
         let second = StoreLock::take(&files).expect_err("the second");
         assert!(
@@ -468,7 +480,7 @@ mod tests {
     #[test]
     fn the_store_key_is_made_once_and_a_damaged_one_is_said() {
         let place = tempfile::tempdir().expect("a folder");
-        let files = Files::in_folder(place.path()).expect("a folder");
+        let files = AccountFiles::in_folder(place.path()).expect("a folder");
         let key = store_key(&files).expect("a key");
         assert_eq!(store_key(&files).expect("the same"), key);
         std::fs::write(place.path().join("store.key"), "short").expect("written");

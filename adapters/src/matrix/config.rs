@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AdapterError, People, Secret};
+use crate::{AdapterError, AllowedPeople, Secret};
 
 /// `[matrix]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Config {
+pub struct MatrixConfig {
     /// The homeserver's client address.
     pub homeserver: String,
     /// The bot's user name, or its whole id.
@@ -27,10 +27,10 @@ pub struct Config {
     /// The rooms it serves.
     pub room_ids: Vec<String>,
     /// By what permission questions are answered.
-    pub approvals: Approvals,
+    pub approvals: ApprovalMode,
     /// Who is heard.
     #[serde(flatten)]
-    pub people: People,
+    pub people: AllowedPeople,
     /// One request may take so long; a `/sync` that waits for events has this on top. No key of bot.toml: tests of a homeserver
     /// that hangs would wait long.
     #[serde(skip)]
@@ -40,7 +40,7 @@ pub struct Config {
 /// By what permission questions are answered. A reaction is never encrypted, so a homeserver could forge one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Approvals {
+pub enum ApprovalMode {
     /// Reactions and words.
     #[default]
     Reactions,
@@ -48,7 +48,7 @@ pub enum Approvals {
     Replies,
 }
 
-impl Default for Config {
+impl Default for MatrixConfig {
     fn default() -> Self {
         Self {
             homeserver: String::new(),
@@ -59,14 +59,14 @@ impl Default for Config {
             recovery_key: Secret::default(),
             require_verified: true,
             room_ids: Vec::new(),
-            approvals: Approvals::default(),
-            people: People::default(),
+            approvals: ApprovalMode::default(),
+            people: AllowedPeople::default(),
             request_timeout: Duration::from_secs(30),
         }
     }
 }
 
-impl Config {
+impl MatrixConfig {
     /// What is wrong in the section, without asking the homeserver.
     ///
     /// # Errors
@@ -131,25 +131,28 @@ fn wrong(key: &'static str, why: &str) -> Result<(), AdapterError> {
 mod tests {
     use super::*;
 
-    fn sound() -> Config {
-        Config {
+    fn sound() -> MatrixConfig {
+        MatrixConfig {
             homeserver: "https://matrix.example.org".into(),
             username: "timmy".into(),
             password: Secret::new("secret"),
-            people: People { allowed_users: vec!["@ann:example.org".into()], ..People::default() },
-            ..Config::default()
+            people: AllowedPeople {
+                allowed_users: vec!["@ann:example.org".into()],
+                ..AllowedPeople::default()
+            },
+            ..MatrixConfig::default()
         }
     }
 
     #[test]
     fn each_wrong_key_is_named_with_what_to_write() {
         sound().check().expect("sound");
-        let changes: [fn(&mut Config); 9] = [
+        let changes: [fn(&mut MatrixConfig); 9] = [
             |it| it.homeserver.clear(),
             |it| it.homeserver = "matrix.example.org".into(),
             |it| it.username.clear(),
             |it| it.password = Secret::default(),
-            |it| it.people = People::default(),
+            |it| it.people = AllowedPeople::default(),
             |it| it.people.allowed_users.push("bob".into()),
             |it| it.people.approvers.push("@bob".into()),
             |it| it.people.operators.push("bob:example.org".into()),

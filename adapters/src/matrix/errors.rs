@@ -17,7 +17,7 @@ const LIMITED_FOR: Duration = Duration::from_secs(5);
 
 /// Why a request was not done.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum RequestFailure {
     /// Too fast; again after this.
     Limited(Duration),
     /// No answer, or one of a homeserver in trouble: worth another try.
@@ -30,7 +30,7 @@ pub(super) enum Failure {
     NotMatrix(String),
 }
 
-impl Failure {
+impl RequestFailure {
     /// What the bot is told.
     pub(super) fn told(self) -> AdapterError {
         match self {
@@ -44,18 +44,18 @@ impl Failure {
 }
 
 /// Reads an error of a whole operation.
-pub(super) fn failure(error: &matrix_sdk::Error) -> Failure {
+pub(super) fn failure(error: &matrix_sdk::Error) -> RequestFailure {
     match error {
         matrix_sdk::Error::Http(error) => http_failure(error),
         matrix_sdk::Error::Timeout | matrix_sdk::Error::ConcurrentRequestFailed => {
-            Failure::Unreachable(told(error))
+            RequestFailure::Unreachable(told(error))
         }
         _ => nested(error),
     }
 }
 
 /// A request inside another operation, such as an upload of keys before a message.
-fn nested(error: &matrix_sdk::Error) -> Failure {
+fn nested(error: &matrix_sdk::Error) -> RequestFailure {
     let mut source = error.source();
     while let Some(inner) = source {
         if let Some(http) = inner.downcast_ref::<HttpError>() {
@@ -63,26 +63,26 @@ fn nested(error: &matrix_sdk::Error) -> Failure {
         }
         source = inner.source();
     }
-    Failure::Refused(told(error))
+    RequestFailure::Refused(told(error))
 }
 
 /// Reads an error of one request.
-pub(super) fn http_failure(error: &HttpError) -> Failure {
+pub(super) fn http_failure(error: &HttpError) -> RequestFailure {
     let status = error.as_client_api_error().map(|error| error.status_code.as_u16());
     match (error.client_api_error_kind(), status, error) {
         (_, _, HttpError::Cached(inner)) => http_failure(inner),
-        (Some(ErrorKind::LimitExceeded(limit)), ..) => Failure::Limited(wait(limit)),
-        (_, Some(429), _) => Failure::Limited(LIMITED_FOR),
-        (Some(ErrorKind::UnknownToken(_) | ErrorKind::MissingToken), ..) => Failure::LoggedOut,
-        (_, Some(500..), _) => Failure::Unreachable(told(error)),
-        (None, Some(_), _) => Failure::NotMatrix(told(error)),
-        (Some(_), ..) => Failure::Refused(told(error)),
+        (Some(ErrorKind::LimitExceeded(limit)), ..) => RequestFailure::Limited(wait(limit)),
+        (_, Some(429), _) => RequestFailure::Limited(LIMITED_FOR),
+        (Some(ErrorKind::UnknownToken(_) | ErrorKind::MissingToken), ..) => RequestFailure::LoggedOut,
+        (_, Some(500..), _) => RequestFailure::Unreachable(told(error)),
+        (None, Some(_), _) => RequestFailure::NotMatrix(told(error)),
+        (Some(_), ..) => RequestFailure::Refused(told(error)),
         (_, _, HttpError::Api(api)) => match **api {
-            FromHttpResponseError::Deserialization(_) => Failure::NotMatrix(told(error)),
-            _ => Failure::Refused(told(error)),
+            FromHttpResponseError::Deserialization(_) => RequestFailure::NotMatrix(told(error)),
+            _ => RequestFailure::Refused(told(error)),
         },
-        (_, _, HttpError::Reqwest(_)) => Failure::Unreachable(told(error)),
-        _ => Failure::Refused(told(error)),
+        (_, _, HttpError::Reqwest(_)) => RequestFailure::Unreachable(told(error)),
+        _ => RequestFailure::Refused(told(error)),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// The fields that all events have.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Event {
+pub(super) struct EventFields {
     pub event_id: String,
     pub sender: String,
     #[serde(rename = "type")]
@@ -28,9 +28,9 @@ pub(super) struct Event {
 
 /// What somebody did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum EventAct {
     /// Wrote a message.
-    Said(Said),
+    Said(TextContent),
     /// Reacted to a message.
     Reacted { on: String, emoji: String },
     /// Took a message or a reaction back.
@@ -43,7 +43,7 @@ pub(super) enum Deed {
 
 /// A message's text and what it refers to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct TextContent {
     /// The text, without the quotation that older clients put before a reply.
     pub text: String,
     /// The HTML, where there is some.
@@ -59,7 +59,7 @@ pub(super) struct Said {
     pub is_notice: bool,
 }
 
-impl Event {
+impl EventFields {
     /// Reads the fields; `None` if it is no event.
     pub(super) fn read(json: &str) -> Option<Self> {
         serde_json::from_str(json).ok()
@@ -78,15 +78,15 @@ impl Event {
     }
 
     /// What was done; `None` for all that is not the bot's business.
-    pub(super) fn deed(&self) -> Option<Deed> {
+    pub(super) fn deed(&self) -> Option<EventAct> {
         match self.kind.as_str() {
             "m.room.message" if self.state_key.is_none() => said(&self.content),
             "m.reaction" => reacted(&self.content),
             "m.room.redaction" => {
                 let redacted = self.redacts.clone().or_else(|| text_of(&self.content, "redacts"));
-                redacted.map(Deed::Redacted)
+                redacted.map(EventAct::Redacted)
             }
-            "m.room.member" => Some(Deed::Membership {
+            "m.room.member" => Some(EventAct::Membership {
                 of: self.state_key.clone()?,
                 from: text_of(&self.unsigned["prev_content"], "membership"),
                 to: text_of(&self.content, "membership")?,
@@ -96,11 +96,11 @@ impl Event {
     }
 }
 
-fn said(content: &Value) -> Option<Deed> {
+fn said(content: &Value) -> Option<EventAct> {
     let relation = &content["m.relates_to"];
     let kind = content["msgtype"].as_str()?;
     if kind == "m.key.verification.request" {
-        return Some(Deed::AsksForVerification);
+        return Some(EventAct::AsksForVerification);
     }
     // The edit of a message is no new message: what was acted on stays acted on.
     if relation["rel_type"] == "m.replace" {
@@ -111,7 +111,7 @@ fn said(content: &Value) -> Option<Deed> {
     let reply_to = text_of(&relation["m.in_reply_to"], "event_id").filter(|_| !fallback);
     let body = body_of(kind, content)?;
     let text = if reply_to.is_some() || fallback { without_quotation(&body) } else { body.as_str() };
-    Some(Deed::Said(Said {
+    Some(EventAct::Said(TextContent {
         text: text.trim().to_owned(),
         html: text_of(content, "formatted_body").unwrap_or_default(),
         mentions: mentions_of(content),
@@ -135,11 +135,11 @@ fn body_of(kind: &str, content: &Value) -> Option<String> {
     }
 }
 
-fn reacted(content: &Value) -> Option<Deed> {
+fn reacted(content: &Value) -> Option<EventAct> {
     let relation = &content["m.relates_to"];
     let is_annotation = relation["rel_type"] == "m.annotation";
     let on = text_of(relation, "event_id").filter(|_| is_annotation)?;
-    Some(Deed::Reacted { on, emoji: text_of(relation, "key")? })
+    Some(EventAct::Reacted { on, emoji: text_of(relation, "key")? })
 }
 
 fn mentions_of(content: &Value) -> Option<Vec<String>> {
@@ -172,14 +172,14 @@ mod tests {
 
     use super::*;
 
-    fn deed(kind: &str, content: &Value) -> Option<Deed> {
+    fn deed(kind: &str, content: &Value) -> Option<EventAct> {
         let event = json!({ "event_id": "$1", "sender": "@ann:x", "type": kind, "content": content });
-        Event::read(&event.to_string())?.deed()
+        EventFields::read(&event.to_string())?.deed()
     }
 
-    fn heard(content: &Value) -> Said {
+    fn heard(content: &Value) -> TextContent {
         match deed("m.room.message", content) {
-            Some(Deed::Said(said)) => said,
+            Some(EventAct::Said(said)) => said,
             other => panic!("not words: {other:?}"),
         }
     }
@@ -230,16 +230,16 @@ mod tests {
             json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": "$q", "key": "✅" } });
         assert_eq!(
             deed("m.reaction", &relation),
-            Some(Deed::Reacted { on: "$q".into(), emoji: "✅".into() })
+            Some(EventAct::Reacted { on: "$q".into(), emoji: "✅".into() })
         );
-        let redacted = Some(Deed::Redacted("$p".into()));
+        let redacted = Some(EventAct::Redacted("$p".into()));
         assert_eq!(deed("m.room.redaction", &json!({ "redacts": "$p" })), redacted);
         let old =
             r#"{"event_id":"$1","sender":"@a:x","type":"m.room.redaction","redacts":"$p","content":{}}"#;
-        assert_eq!(Event::read(old).and_then(|event| event.deed()), redacted);
+        assert_eq!(EventFields::read(old).and_then(|event| event.deed()), redacted);
         let member = r#"{"event_id":"$1","sender":"@a:x","type":"m.room.member","state_key":"@b:x","content":{"membership":"join"}}"#;
-        let deed = Event::read(member).and_then(|event| event.deed());
-        assert_eq!(deed, Some(Deed::Membership { of: "@b:x".into(), from: None, to: "join".into() }));
+        let deed = EventFields::read(member).and_then(|event| event.deed());
+        assert_eq!(deed, Some(EventAct::Membership { of: "@b:x".into(), from: None, to: "join".into() }));
     }
 
     proptest! {

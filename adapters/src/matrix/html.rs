@@ -10,7 +10,7 @@ use crate::markdown::inert;
 
 /// The HTML of `markdown`. Raw HTML in it is shown as text, and links lead only where people expect.
 pub(super) fn html(markdown: &str) -> String {
-    let mut writer = Writer::default();
+    let mut writer = HtmlWriter::default();
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
     for event in Parser::new_ext(markdown, options) {
         writer.take(event);
@@ -20,7 +20,7 @@ pub(super) fn html(markdown: &str) -> String {
 }
 
 #[derive(Default)]
-struct Writer {
+struct HtmlWriter {
     out: String,
     /// Whether the row being written is the table's head.
     in_head: bool,
@@ -32,7 +32,7 @@ struct Writer {
     images: Vec<&'static str>,
 }
 
-impl Writer {
+impl HtmlWriter {
     fn take(&mut self, event: Event<'_>) {
         match event {
             Event::Start(tag) => self.start(tag),

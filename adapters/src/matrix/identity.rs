@@ -10,8 +10,8 @@ use matrix_sdk::{
 };
 
 use super::{
-    Config,
-    client::{Files, cannot},
+    MatrixConfig,
+    client::{AccountFiles, cannot},
     errors::{failure, told},
     private,
 };
@@ -21,7 +21,11 @@ use crate::AdapterError;
 ///
 /// # Errors
 /// [`AdapterError::Config`] where the account has an identity whose keys are not here and cannot be recovered.
-pub(super) async fn establish(config: &Config, files: &Files, client: &Client) -> Result<(), AdapterError> {
+pub(super) async fn establish(
+    config: &MatrixConfig,
+    files: &AccountFiles,
+    client: &Client,
+) -> Result<(), AdapterError> {
     let encryption = client.encryption();
     encryption.wait_for_e2ee_initialization_tasks().await;
     let me = client.user_id().ok_or_else(|| AdapterError::Rejected("not logged in".into()))?;
@@ -37,7 +41,7 @@ pub(super) async fn establish(config: &Config, files: &Files, client: &Client) -
 }
 
 /// The first upload needs no further authentication on most homeservers; where it does, the password is it.
-async fn bootstrap(config: &Config, client: &Client) -> Result<(), AdapterError> {
+async fn bootstrap(config: &MatrixConfig, client: &Client) -> Result<(), AdapterError> {
     let encryption = client.encryption();
     let Err(error) = encryption.bootstrap_cross_signing(None).await else { return Ok(()) };
     let Some(asked) = error.as_uiaa_response() else { return Err(failure(&error).told()) };
@@ -61,7 +65,7 @@ async fn bootstrap(config: &Config, client: &Client) -> Result<(), AdapterError>
     })
 }
 
-async fn recover(config: &Config, files: &Files, client: &Client) -> Result<(), AdapterError> {
+async fn recover(config: &MatrixConfig, files: &AccountFiles, client: &Client) -> Result<(), AdapterError> {
     let Some((key, source)) = known_key(config, files)? else {
         return Err(AdapterError::Config {
             key: "matrix.recovery_key",
@@ -84,7 +88,7 @@ async fn recover(config: &Config, files: &Files, client: &Client) -> Result<(), 
 }
 
 /// The recovery key of bot.toml, or the one that the bot has made.
-fn known_key(config: &Config, files: &Files) -> Result<Option<(String, String)>, AdapterError> {
+fn known_key(config: &MatrixConfig, files: &AccountFiles) -> Result<Option<(String, String)>, AdapterError> {
     if !config.recovery_key.is_empty() {
         return Ok(Some((config.recovery_key.reveal().to_owned(), "bot.toml".to_owned())));
     }
@@ -95,7 +99,11 @@ fn known_key(config: &Config, files: &Files) -> Result<Option<(String, String)>,
 }
 
 /// Without recovery a lost store is a lost identity. An operator's own recovery is left alone.
-async fn enable_recovery(config: &Config, files: &Files, client: &Client) -> Result<(), AdapterError> {
+async fn enable_recovery(
+    config: &MatrixConfig,
+    files: &AccountFiles,
+    client: &Client,
+) -> Result<(), AdapterError> {
     let recovery = client.encryption().recovery();
     let begun = files.recovery_begun();
     let cut = begun.exists() && config.recovery_key.is_empty();
@@ -126,7 +134,7 @@ async fn enable_recovery(config: &Config, files: &Files, client: &Client) -> Res
     }
 }
 
-fn save_key(files: &Files, key: &str) -> Result<(), AdapterError> {
+fn save_key(files: &AccountFiles, key: &str) -> Result<(), AdapterError> {
     let path = files.recovery_key();
     private::write(&path, format!("{key}\n").as_bytes()).map_err(|error| cannot(&path, "written", &error))?;
     let _ = std::fs::remove_file(files.recovery_begun());

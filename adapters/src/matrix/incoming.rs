@@ -5,21 +5,21 @@ use std::sync::Arc;
 use matrix_sdk::{Room, deserialized_responses::TimelineEventKind, ruma::UserId};
 
 use super::{
-    bot::Bot,
-    event::{Deed, Event, Said},
+    bot::MatrixBot,
+    event::{EventAct, EventFields, TextContent},
     reactions,
-    rooms::Place,
+    rooms::RoomAddress,
     send,
-    sent::Whose,
+    sent::Author,
     trouble,
 };
-use crate::{Act, Addressed, Incoming, MessageId, Sender, address};
+use crate::{Addressed, Incoming, MessageId, PersonAct, Sender, address};
 
 /// Reads an event that is readable. `None` for what is nobody's act, or not one that the bot may trust.
 pub(super) async fn hear(
-    bot: &Arc<Bot>,
+    bot: &Arc<MatrixBot>,
     room: &Room,
-    event: &Event,
+    event: &EventFields,
     kind: &TimelineEventKind,
 ) -> Option<Incoming> {
     let me = room.own_user_id();
@@ -27,56 +27,62 @@ pub(super) async fn hear(
         return None;
     }
     match event.deed()? {
-        Deed::Said(said) => {
-            let place = Place::new(room.room_id(), said.thread.as_deref());
+        EventAct::Said(said) => {
+            let place = RoomAddress::new(room.room_id(), said.thread.as_deref());
             if is_forgeable(bot, room, kind).await {
                 trouble::not_encrypted(bot, room, event);
                 return None;
             }
             Some(spoken(bot, room, event, said, &place).await)
         }
-        Deed::Reacted { on, emoji } => {
+        EventAct::Reacted { on, emoji } => {
             let on = MessageId::new(on);
             reactions::tell_if_words_are_wanted(bot, room, &event.sender, &on);
             let key = bot.sent.picked(&on, &emoji)?;
             let (_, thread) = bot.sent.find(on.as_str())?;
-            let place = Place::new(room.room_id(), thread.as_deref());
-            Some(act(room, event, Act::Chose { on, key }, &place).await)
+            let place = RoomAddress::new(room.room_id(), thread.as_deref());
+            Some(act(room, event, PersonAct::Chose { on, key }, &place).await)
         }
-        Deed::Redacted(message) => {
+        EventAct::Redacted(message) => {
             let thread = bot.sent.find(&message).and_then(|(_, thread)| thread);
-            let place = Place::new(room.room_id(), thread.as_deref());
+            let place = RoomAddress::new(room.room_id(), thread.as_deref());
             let message = MessageId::new(message);
-            Some(act(room, event, Act::Redacted { message }, &place).await)
+            Some(act(room, event, PersonAct::Redacted { message }, &place).await)
         }
-        Deed::AsksForVerification | Deed::Membership { .. } => None,
+        EventAct::AsksForVerification | EventAct::Membership { .. } => None,
     }
 }
 
 /// A message that is not encrypted in a room that is: the homeserver may have written it.
-async fn is_forgeable(bot: &Bot, room: &Room, kind: &TimelineEventKind) -> bool {
+async fn is_forgeable(bot: &MatrixBot, room: &Room, kind: &TimelineEventKind) -> bool {
     let plain = matches!(kind, TimelineEventKind::PlainText { .. });
     plain
         && bot.config.require_verified
         && room.latest_encryption_state().await.is_ok_and(|state| state.is_encrypted())
 }
 
-async fn spoken(bot: &Bot, room: &Room, event: &Event, said: Said, place: &Place) -> Incoming {
-    bot.sent.add(&event.event_id, Whose::Others, place.thread.as_ref().map(ToString::to_string));
+async fn spoken(
+    bot: &MatrixBot,
+    room: &Room,
+    event: &EventFields,
+    said: TextContent,
+    place: &RoomAddress,
+) -> Incoming {
+    bot.sent.add(&event.event_id, Author::Others, place.thread.as_ref().map(ToString::to_string));
     let to_me = match &said.reply_to {
         Some(id) => replies_to_me(bot, place, id).await,
         None => false,
     };
-    let mut incoming = act(room, event, Act::Said { text: String::new() }, place).await;
+    let mut incoming = act(room, event, PersonAct::Said { text: String::new() }, place).await;
     let (addressed, text) = addressed(bot, room.own_user_id(), &said, to_me, incoming.shared);
     incoming.sender.is_bot = said.is_notice;
     incoming.addressed = addressed;
-    incoming.act = Act::Said { text };
+    incoming.act = PersonAct::Said { text };
     incoming.reply_to = said.reply_to.map(MessageId::new);
     incoming
 }
 
-async fn replies_to_me(bot: &Bot, place: &Place, id: &str) -> bool {
+async fn replies_to_me(bot: &MatrixBot, place: &RoomAddress, id: &str) -> bool {
     let Ok(id) = id.try_into() else { return false };
     send::is_mine(bot, place, &id).await.unwrap_or_else(|error| {
         tracing::warn!(%error, "whose message a reply is to could not be found out");
@@ -85,7 +91,13 @@ async fn replies_to_me(bot: &Bot, place: &Place, id: &str) -> bool {
 }
 
 /// By what a message is meant for the bot, and its text without the address.
-fn addressed(bot: &Bot, me: &UserId, said: &Said, to_me: bool, shared: bool) -> (Option<Addressed>, String) {
+fn addressed(
+    bot: &MatrixBot,
+    me: &UserId,
+    said: &TextContent,
+    to_me: bool,
+    shared: bool,
+) -> (Option<Addressed>, String) {
     let display = &bot.identity.display_name;
     let link = format!("https://matrix.to/#/{me}");
     // Apps that write Markdown make a pill a link.
@@ -104,7 +116,7 @@ fn addressed(bot: &Bot, me: &UserId, said: &Said, to_me: bool, shared: bool) -> 
     }
 }
 
-async fn act(room: &Room, event: &Event, act: Act, place: &Place) -> Incoming {
+async fn act(room: &Room, event: &EventFields, act: PersonAct, place: &RoomAddress) -> Incoming {
     Incoming {
         id: MessageId::new(event.event_id.as_str()),
         room: place.name(),
@@ -132,9 +144,9 @@ async fn name_of(room: &Room, id: &str) -> String {
 }
 
 /// When a room's first event after an invitation or a join came: what was said before was not for the bot.
-pub(super) fn first_for_me(events: &[Event], me: &UserId) -> usize {
-    let enters = |event: &Event| match event.deed() {
-        Some(Deed::Membership { of, from, to }) if of == me.as_str() => {
+pub(super) fn first_for_me(events: &[EventFields], me: &UserId) -> usize {
+    let enters = |event: &EventFields| match event.deed() {
+        Some(EventAct::Membership { of, from, to }) if of == me.as_str() => {
             // A join after an invitation that is not shown: all that is shown came after it.
             to == "invite" || to == "join" && !matches!(from.as_deref(), Some("join" | "invite"))
         }
@@ -148,28 +160,28 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{Identity, Setting, matrix::Config};
+    use crate::{AdapterContext, Identity, matrix::MatrixConfig};
 
-    fn bot(display_name: &str) -> (std::sync::Arc<Bot>, tempfile::TempDir) {
+    fn bot(display_name: &str) -> (std::sync::Arc<MatrixBot>, tempfile::TempDir) {
         let place = tempfile::tempdir().expect("a folder");
         let identity =
             Identity { display_name: display_name.into(), prefixes: vec!["!".into()], ..Identity::default() };
-        let setting = Setting { identity, state: place.path().to_owned() };
-        (Bot::new(Config::default(), setting).expect("a bot"), place)
+        let setting = AdapterContext { identity, state: place.path().to_owned() };
+        (MatrixBot::new(MatrixConfig::default(), setting).expect("a bot"), place)
     }
 
-    fn heard(name: &str, said: Said, to_me: bool, shared: bool) -> (Option<Addressed>, String) {
+    fn heard(name: &str, said: TextContent, to_me: bool, shared: bool) -> (Option<Addressed>, String) {
         let me = UserId::parse("@timmy_bot:example.org").expect("an id");
         addressed(&bot(name).0, &me, &said, to_me, shared)
     }
 
-    fn text(text: &str) -> Said {
-        Said { text: text.into(), ..Said::default() }
+    fn text(text: &str) -> TextContent {
+        TextContent { text: text.into(), ..TextContent::default() }
     }
 
-    fn pill(mentions: Option<Vec<String>>, body: &str) -> Said {
+    fn pill(mentions: Option<Vec<String>>, body: &str) -> TextContent {
         let html = "<a href=\"https://matrix.to/#/@timmy_bot:example.org\">Timmy 🤖</a>: status".into();
-        Said { html, mentions, ..text(body) }
+        TextContent { html, mentions, ..text(body) }
     }
 
     #[test]
@@ -191,7 +203,7 @@ mod tests {
         assert_eq!(heard("Timmy", text("!status"), false, true), by(Addressed::Prefix, "status"));
         assert_eq!(heard("Timmy", text("yes"), true, true), by(Addressed::Reply, "yes"));
         assert_eq!(heard("Timmy", text("yes"), false, false), by(Addressed::Direct, "yes"));
-        let within = Said { mentions: Some(me), ..text("ask the bot") };
+        let within = TextContent { mentions: Some(me), ..text("ask the bot") };
         assert_eq!(heard("Other", within, false, true), by(Addressed::Name, "ask the bot"));
     }
 
@@ -199,7 +211,7 @@ mod tests {
     fn talk_and_mentions_of_others_are_not_for_the_bot() {
         let other = pill(Some(vec!["@ann:example.org".into()]), "hello Ann");
         assert_eq!(heard("Timmy", other, false, true).0, None);
-        let longer = Said {
+        let longer = TextContent {
             html: "<a href=\"https://matrix.to/#/@timmy_bot:example.org.evil\">x</a>".into(),
             ..text("x")
         };
@@ -207,17 +219,18 @@ mod tests {
         assert_eq!(heard("Timmy", text("what does timmy do?"), false, true).0, None);
     }
 
-    fn member(to: &str, from: Value) -> Event {
+    fn member(to: &str, from: Value) -> EventFields {
         let json = json!({ "event_id": "$m", "sender": "@a:x", "type": "m.room.member", "state_key": "@me:x",
                            "content": { "membership": to }, "unsigned": { "prev_content": { "membership": from } } });
-        Event::read(&json.to_string()).expect("an event")
+        EventFields::read(&json.to_string()).expect("an event")
     }
 
     #[test]
     fn what_was_said_before_the_invitation_is_not_for_the_bot() {
         let me = UserId::parse("@me:x").expect("an id");
-        let said =
-            || Event::read(r#"{"event_id":"$s","sender":"@a:x","type":"m.room.message"}"#).expect("one");
+        let said = || {
+            EventFields::read(r#"{"event_id":"$s","sender":"@a:x","type":"m.room.message"}"#).expect("one")
+        };
         let invited =
             [said(), member("invite", Value::Null), said(), member("join", json!("invite")), said()];
         assert_eq!(first_for_me(&invited, &me), 2);

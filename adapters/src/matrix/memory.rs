@@ -22,7 +22,7 @@ const TOLD_MAX: usize = 500;
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Kept {
+struct SavedMemory {
     since: Option<String>,
     /// The newest event that was heard, in milliseconds since 1970: where to go on when the token is lost.
     heard_until: u64,
@@ -30,8 +30,8 @@ struct Kept {
     told: VecDeque<String>,
 }
 
-struct State {
-    kept: Kept,
+struct MemoryState {
+    kept: SavedMemory,
     /// The token of the last answer that was dealt with; never behind `kept.since`.
     newest: Option<String>,
     /// Tokens on their way to the disk.
@@ -39,27 +39,27 @@ struct State {
 }
 
 /// The memory; one file.
-pub(super) struct Memory {
+pub(super) struct MatrixMemory {
     file: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<MemoryState>,
 }
 
-impl Memory {
+impl MatrixMemory {
     /// Reads the file. A damaged one is as good as none: hearing begins with what comes next.
     pub(super) fn open(file: PathBuf) -> Self {
         let kept = match private::read(&file) {
             Ok(Some(bytes)) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 tracing::error!(%error, file = %file.display(), "damaged; what came while the bot was down is not heard");
-                Kept::default()
+                SavedMemory::default()
             }),
-            Ok(None) => Kept::default(),
+            Ok(None) => SavedMemory::default(),
             Err(error) => {
                 tracing::error!(%error, file = %file.display(), "cannot be read");
-                Kept::default()
+                SavedMemory::default()
             }
         };
         let newest = kept.since.clone();
-        Self { file, state: Mutex::new(State { kept, newest, waiting: VecDeque::new() }) }
+        Self { file, state: Mutex::new(MemoryState { kept, newest, waiting: VecDeque::new() }) }
     }
 
     /// From where to hear on.
@@ -148,7 +148,7 @@ impl Memory {
         true
     }
 
-    fn save(&self, state: &State) {
+    fn save(&self, state: &MemoryState) {
         let written = serde_json::to_vec(&state.kept)
             .map_err(std::io::Error::other)
             .and_then(|bytes| private::write(&self.file, &bytes));
@@ -157,7 +157,7 @@ impl Memory {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, MemoryState> {
         // Every state is a valid one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -167,8 +167,8 @@ impl Memory {
 mod tests {
     use super::*;
 
-    fn at(place: &tempfile::TempDir) -> Memory {
-        Memory::open(place.path().join("memory.json"))
+    fn at(place: &tempfile::TempDir) -> MatrixMemory {
+        MatrixMemory::open(place.path().join("memory.json"))
     }
 
     #[tokio::test(start_paused = true)]

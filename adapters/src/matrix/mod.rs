@@ -2,7 +2,7 @@
 
 mod config;
 
-pub use config::{Approvals, Config};
+pub use config::{ApprovalMode, MatrixConfig};
 
 /// The adapter's name in rooms and in `bot.toml`.
 pub const NAME: &str = "matrix";

@@ -25,7 +25,7 @@ const RULE: Duration = Duration::from_secs(600);
 
 /// What an event is worth; the first goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Urgency {
+pub(super) enum SendPriority {
     /// A question that a person is to answer.
     Question,
     /// An answer, or the last state of a message that changed.
@@ -35,7 +35,7 @@ pub(super) enum Urgency {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Limit {
+enum RateLimit {
     /// Nothing is known: Synapse's default is presumed for passing states, and nothing else waits.
     Presumed,
     /// It refused an event: all wait for their turn.
@@ -44,33 +44,33 @@ enum Limit {
     None,
 }
 
-struct State {
-    limit: Limit,
+struct PacerState {
+    limit: RateLimit,
     /// Events that may be sent now; below 0 where more were let pass than the model has.
     tokens: f64,
     counted: Instant,
     blocked_until: Instant,
-    waiting: BTreeSet<(Urgency, u64)>,
+    waiting: BTreeSet<(SendPriority, u64)>,
     tickets: u64,
 }
 
 /// The pace of one account.
-pub(super) struct Pace {
-    state: Mutex<State>,
+pub(super) struct SendPacer {
+    state: Mutex<PacerState>,
 }
 
 /// A place in the queue, given up when dropped.
-struct Ticket<'a> {
-    pace: &'a Pace,
-    place: (Urgency, u64),
+struct QueueTicket<'a> {
+    pace: &'a SendPacer,
+    place: (SendPriority, u64),
 }
 
-impl Pace {
+impl SendPacer {
     pub(super) fn new() -> Self {
         let now = Instant::now();
         Self {
-            state: Mutex::new(State {
-                limit: Limit::Presumed,
+            state: Mutex::new(PacerState {
+                limit: RateLimit::Presumed,
                 tokens: BURST,
                 counted: now,
                 blocked_until: now,
@@ -86,9 +86,9 @@ impl Pace {
         let now = Instant::now();
         state.count(now);
         let wait = match state.limit {
-            Limit::None => Duration::ZERO,
-            Limit::Presumed | Limit::Seen if !state.waiting.is_empty() => EVERY,
-            Limit::Presumed | Limit::Seen => state.until(RESERVE + 1.0),
+            RateLimit::None => Duration::ZERO,
+            RateLimit::Presumed | RateLimit::Seen if !state.waiting.is_empty() => EVERY,
+            RateLimit::Presumed | RateLimit::Seen => state.until(RESERVE + 1.0),
         };
         let wait = wait.max(state.blocked_until.saturating_duration_since(now));
         if !wait.is_zero() {
@@ -99,7 +99,7 @@ impl Pace {
     }
 
     /// Waits for the turn of an event that must be sent.
-    pub(super) async fn turn(&self, urgency: Urgency) {
+    pub(super) async fn turn(&self, urgency: SendPriority) {
         let ticket = self.queue(urgency);
         while let Some(until) = self.try_pass(ticket.place) {
             sleep_until(until).await;
@@ -110,9 +110,9 @@ impl Pace {
     pub(super) fn passed(&self) {
         let mut state = self.lock();
         state.count(Instant::now());
-        if state.limit == Limit::Presumed && state.tokens <= -PROOF {
+        if state.limit == RateLimit::Presumed && state.tokens <= -PROOF {
             tracing::debug!("the homeserver has no default limit");
-            state.limit = Limit::None;
+            state.limit = RateLimit::None;
         }
     }
 
@@ -121,29 +121,29 @@ impl Pace {
         let mut state = self.lock();
         let now = Instant::now();
         // Known by now to be the rule: at the end of the wait there is room for one.
-        state.limit = Limit::Seen;
+        state.limit = RateLimit::Seen;
         state.counted = now + retry_after;
         state.tokens = 1.0;
         state.blocked_until = state.blocked_until.max(now + retry_after);
     }
 
-    fn queue(&self, urgency: Urgency) -> Ticket<'_> {
+    fn queue(&self, urgency: SendPriority) -> QueueTicket<'_> {
         let mut state = self.lock();
         state.tickets += 1;
         let place = (urgency, state.tickets);
         state.waiting.insert(place);
-        Ticket { pace: self, place }
+        QueueTicket { pace: self, place }
     }
 
     /// Takes a token, or says when to try again.
-    fn try_pass(&self, place: (Urgency, u64)) -> Option<Instant> {
+    fn try_pass(&self, place: (SendPriority, u64)) -> Option<Instant> {
         let mut state = self.lock();
         let now = Instant::now();
         state.count(now);
         if state.blocked_until > now {
             return Some(state.blocked_until);
         }
-        if state.limit == Limit::Seen {
+        if state.limit == RateLimit::Seen {
             let first = state.waiting.first() == Some(&place);
             let wait = state.until(1.0);
             if !first || !wait.is_zero() {
@@ -155,20 +155,20 @@ impl Pace {
         None
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PacerState> {
         // Every state is a valid one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl PacerState {
     /// Adds what has come since the last count.
     fn count(&mut self, now: Instant) {
         let since = now.saturating_duration_since(self.counted);
         self.tokens = (self.tokens + since.as_secs_f64() / EVERY.as_secs_f64()).min(BURST);
         self.counted = self.counted.max(now);
-        if self.limit == Limit::Seen && now.saturating_duration_since(self.blocked_until) > RULE {
-            self.limit = Limit::Presumed;
+        if self.limit == RateLimit::Seen && now.saturating_duration_since(self.blocked_until) > RULE {
+            self.limit = RateLimit::Presumed;
         }
     }
 
@@ -178,7 +178,7 @@ impl State {
     }
 }
 
-impl Drop for Ticket<'_> {
+impl Drop for QueueTicket<'_> {
     fn drop(&mut self) {
         self.pace.lock().waiting.remove(&self.place);
     }
@@ -199,7 +199,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn frames_leave_a_reserve_and_then_come_every_five_seconds() {
-        let pace = Pace::new();
+        let pace = SendPacer::new();
         for _ in 0..6 {
             pace.frame().expect("within the burst");
         }
@@ -209,17 +209,17 @@ mod tests {
         assert!(pace.frame().is_err());
         let before = Instant::now();
         for _ in 0..4 {
-            pace.turn(Urgency::Question).await;
+            pace.turn(SendPriority::Question).await;
         }
         assert_eq!(Instant::now(), before, "the reserve is there for them");
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_a_limit_nothing_waits_once_that_shows() {
-        let pace = Pace::new();
+        let pace = SendPacer::new();
         let before = Instant::now();
         for _ in 0..16 {
-            pace.turn(Urgency::Final).await;
+            pace.turn(SendPriority::Final).await;
             pace.passed();
         }
         for _ in 0..100 {
@@ -230,12 +230,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_a_refusal_a_question_goes_before_what_waited_longer() {
-        let pace = Arc::new(Pace::new());
+        let pace = Arc::new(SendPacer::new());
         pace.refused(Duration::from_secs(3));
         assert!(wait_of(pace.frame()) >= Duration::from_secs(3));
         let begun = Instant::now();
         let (told, mut order) = tokio::sync::mpsc::unbounded_channel();
-        for urgency in [Urgency::Decoration, Urgency::Final, Urgency::Final, Urgency::Question] {
+        for urgency in
+            [SendPriority::Decoration, SendPriority::Final, SendPriority::Final, SendPriority::Question]
+        {
             let (pace, told) = (pace.clone(), told.clone());
             tokio::spawn(async move {
                 pace.turn(urgency).await;
@@ -247,17 +249,21 @@ mod tests {
         for _ in 0..4 {
             seen.extend(order.recv().await);
         }
-        let expected =
-            [(Urgency::Question, 3), (Urgency::Final, 8), (Urgency::Final, 13), (Urgency::Decoration, 18)];
+        let expected = [
+            (SendPriority::Question, 3),
+            (SendPriority::Final, 8),
+            (SendPriority::Final, 13),
+            (SendPriority::Decoration, 18),
+        ];
         assert_eq!(seen, expected);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_who_stops_waiting_does_not_stand_in_the_way() {
-        let pace = Pace::new();
+        let pace = SendPacer::new();
         pace.refused(Duration::from_secs(1));
-        let gone = tokio::time::timeout(Duration::from_millis(10), pace.turn(Urgency::Question)).await;
+        let gone = tokio::time::timeout(Duration::from_millis(10), pace.turn(SendPriority::Question)).await;
         assert!(gone.is_err());
-        tokio::time::timeout(Duration::from_secs(2), pace.turn(Urgency::Final)).await.expect("its turn");
+        tokio::time::timeout(Duration::from_secs(2), pace.turn(SendPriority::Final)).await.expect("its turn");
     }
 }

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use matrix_sdk::ruma::{OwnedEventId, TransactionId, api::client::redact::redact_event};
 use serde_json::json;
 
-use super::{bot::Bot, pace::Urgency, rooms::Place, send, words};
+use super::{bot::MatrixBot, pace::SendPriority, rooms::RoomAddress, send, words};
 use crate::{Choice, MessageId};
 
 /// Reactions may wait behind all that is more urgent, but not for ever.
@@ -32,7 +32,12 @@ fn number(n: usize) -> String {
 }
 
 /// Offers the choices below the message; the emoji appear one after another.
-pub(super) fn offer(bot: &Arc<Bot>, place: &Place, id: &OwnedEventId, choices: &[(String, Choice)]) {
+pub(super) fn offer(
+    bot: &Arc<MatrixBot>,
+    place: &RoomAddress,
+    id: &OwnedEventId,
+    choices: &[(String, Choice)],
+) {
     let new = bot.sent.offer(id.as_str(), choices);
     if !new.is_empty() {
         bot.beside(LONGEST, seed(bot.clone(), place.clone(), id.clone(), new));
@@ -40,7 +45,7 @@ pub(super) fn offer(bot: &Arc<Bot>, place: &Place, id: &OwnedEventId, choices: &
 }
 
 /// Takes the bot's emoji away from a message that is settled.
-pub(super) fn take_away(bot: &Arc<Bot>, place: &Place, id: &OwnedEventId) {
+pub(super) fn take_away(bot: &Arc<MatrixBot>, place: &RoomAddress, id: &OwnedEventId) {
     let seeds = bot.sent.close(id.as_str());
     if !seeds.is_empty() {
         bot.beside(LONGEST, redact_all(bot.clone(), place.clone(), seeds));
@@ -49,7 +54,7 @@ pub(super) fn take_away(bot: &Arc<Bot>, place: &Place, id: &OwnedEventId) {
 
 /// Where only words answer, whoever tries it with a reaction is told so, once for each question.
 pub(super) fn tell_if_words_are_wanted(
-    bot: &Arc<Bot>,
+    bot: &Arc<MatrixBot>,
     room: &matrix_sdk::Room,
     sender: &str,
     on: &MessageId,
@@ -58,25 +63,26 @@ pub(super) fn tell_if_words_are_wanted(
         return;
     }
     let thread = bot.sent.find(on.as_str()).and_then(|(_, thread)| thread);
-    let place = Place::new(room.room_id(), thread.as_deref());
+    let place = RoomAddress::new(room.room_id(), thread.as_deref());
     let content = send::notice_to(sender, words::WANTS_WORDS, &place, on);
     let teller = bot.clone();
     bot.beside(LONGEST, async move {
-        let told = send::dispatch(&teller, &place, "m.room.message", content, Some(Urgency::Final)).await;
+        let told =
+            send::dispatch(&teller, &place, "m.room.message", content, Some(SendPriority::Final)).await;
         if let Err(error) = told {
             tracing::warn!(%error, "nobody could be told that a reaction does not answer");
         }
     });
 }
 
-async fn seed(bot: Arc<Bot>, place: Place, id: OwnedEventId, emoji: Vec<String>) {
+async fn seed(bot: Arc<MatrixBot>, place: RoomAddress, id: OwnedEventId, emoji: Vec<String>) {
     for emoji in emoji {
         if !bot.sent.is_open(id.as_str()) {
             return;
         }
         let relation = json!({ "rel_type": "m.annotation", "event_id": id, "key": emoji });
         let content = json!({ "m.relates_to": relation });
-        match send::dispatch(&bot, &place, "m.reaction", content, Some(Urgency::Decoration)).await {
+        match send::dispatch(&bot, &place, "m.reaction", content, Some(SendPriority::Decoration)).await {
             Ok(reaction) if bot.sent.seeded(id.as_str(), reaction.as_str()) => {}
             Ok(reaction) => redact(&bot, &place, reaction).await,
             Err(error) => {
@@ -86,7 +92,7 @@ async fn seed(bot: Arc<Bot>, place: Place, id: OwnedEventId, emoji: Vec<String>)
     }
 }
 
-async fn redact_all(bot: Arc<Bot>, place: Place, reactions: Vec<String>) {
+async fn redact_all(bot: Arc<MatrixBot>, place: RoomAddress, reactions: Vec<String>) {
     for reaction in reactions {
         if let Ok(reaction) = OwnedEventId::try_from(reaction) {
             redact(&bot, &place, reaction).await;
@@ -94,14 +100,14 @@ async fn redact_all(bot: Arc<Bot>, place: Place, reactions: Vec<String>) {
     }
 }
 
-async fn redact(bot: &Bot, place: &Place, reaction: OwnedEventId) {
+async fn redact(bot: &MatrixBot, place: &RoomAddress, reaction: OwnedEventId) {
     let transaction = TransactionId::new();
     let attempt = |room: matrix_sdk::Room| -> BoxFuture<'_, matrix_sdk::Result<()>> {
         let request =
             redact_event::v3::Request::new(room.room_id().to_owned(), reaction.clone(), transaction.clone());
         Box::pin(async move { Ok(room.client().send(request).await.map(drop)?) })
     };
-    if let Err(error) = send::until_sent(bot, place, Urgency::Decoration, attempt).await {
+    if let Err(error) = send::until_sent(bot, place, SendPriority::Decoration, attempt).await {
         tracing::warn!(%error, "a reaction could not be taken away");
     }
 }

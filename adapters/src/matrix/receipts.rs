@@ -14,7 +14,7 @@ use matrix_sdk::{
     },
 };
 
-use super::{bot::Bot, errors::told};
+use super::{bot::MatrixBot, errors::told};
 
 /// How long a receipt waits for a newer one.
 const MOMENT: Duration = Duration::from_millis(500);
@@ -22,9 +22,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// The newest event of each room that is to be marked.
 #[derive(Default)]
-pub(super) struct Receipts(Mutex<HashMap<OwnedRoomId, OwnedEventId>>);
+pub(super) struct ReadReceipts(Mutex<HashMap<OwnedRoomId, OwnedEventId>>);
 
-impl Receipts {
+impl ReadReceipts {
     /// `true` if the room had none that waits.
     fn put(&self, room: OwnedRoomId, event: OwnedEventId) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(room, event).is_none()
@@ -36,7 +36,7 @@ impl Receipts {
 }
 
 /// Marks all up to this event as read.
-pub(super) fn mark_read(bot: &Arc<Bot>, room: &Room, last: OwnedEventId) {
+pub(super) fn mark_read(bot: &Arc<MatrixBot>, room: &Room, last: OwnedEventId) {
     let id = room.room_id().to_owned();
     if !bot.receipts.put(id.clone(), last) {
         return;
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn only_the_newest_event_of_a_room_is_marked() {
-        let receipts = Receipts::default();
+        let receipts = ReadReceipts::default();
         let (room, other) = (OwnedRoomId::try_from("!a:x").unwrap(), OwnedRoomId::try_from("!b:x").unwrap());
         let event = |id: &str| OwnedEventId::try_from(id).unwrap();
         assert!(receipts.put(room.clone(), event("$1")));

@@ -6,12 +6,12 @@ use crate::{AdapterError, Room};
 
 /// A Matrix room, or a thread in one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct RoomAddress {
     pub room: OwnedRoomId,
     pub thread: Option<OwnedEventId>,
 }
 
-impl Place {
+impl RoomAddress {
     /// The thread that begins with `root`, or the room itself. A root that is no event id is no thread.
     pub(super) fn new(room: &RoomId, root: Option<&str>) -> Self {
         Self { room: room.to_owned(), thread: root.and_then(|root| root.try_into().ok()) }
@@ -45,12 +45,12 @@ mod tests {
     #[test]
     fn rooms_and_threads_can_be_written_down_and_read() {
         for name in ["!abc", "!abc:example.org", "!abc/$root", "!abc:example.org/$ro/ot:example.org"] {
-            let place = Place::parse(&Room::new("matrix", name)).expect("an id");
+            let place = RoomAddress::parse(&Room::new("matrix", name)).expect("an id");
             assert_eq!(place.name().id(), name);
             assert_eq!(place.thread.is_some(), name.contains('$'), "{name}");
         }
         for name in ["#alias:example.org", "abc", "", "@ann:example.org"] {
-            assert!(Place::parse(&Room::new("matrix", name)).is_err(), "{name}");
+            assert!(RoomAddress::parse(&Room::new("matrix", name)).is_err(), "{name}");
         }
     }
 }

@@ -15,14 +15,14 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Approvals,
-    bot::Bot,
-    errors::{Failure, failure},
+    ApprovalMode,
+    bot::MatrixBot,
+    errors::{RequestFailure, failure},
     html::html,
-    pace::Urgency,
+    pace::SendPriority,
     reactions,
-    rooms::Place,
-    sent::Whose,
+    rooms::RoomAddress,
+    sent::Author,
     words,
 };
 use crate::{AdapterError, Attachment, Choice, MessageId, Outgoing, Room, Tone, markdown};
@@ -38,22 +38,22 @@ const FORMATTED_MAX: usize = 20_000;
 
 /// Sends a message and offers its choices.
 pub(super) async fn message(
-    bot: &Arc<Bot>,
+    bot: &Arc<MatrixBot>,
     room: &Room,
     message: &Outgoing,
 ) -> Result<MessageId, AdapterError> {
-    let place = Place::parse(room)?;
+    let place = RoomAddress::parse(room)?;
     let choices = reactions::with_emoji(&message.choices);
     let mut content = content(message, &choices);
     if let Some(relation) = relation(&place, message.reply_to.as_ref()) {
         content["m.relates_to"] = relation;
     }
     let id = dispatch(bot, &place, "m.room.message", content, urgency(message)).await?;
-    bot.sent.add(id.as_str(), Whose::Mine, place.thread.as_ref().map(ToString::to_string));
+    bot.sent.add(id.as_str(), Author::Mine, place.thread.as_ref().map(ToString::to_string));
     if !choices.is_empty() {
         reactions::offer(bot, &place, &id, &choices);
     }
-    if message.tone == Tone::Question && bot.config.approvals == Approvals::Replies {
+    if message.tone == Tone::Question && bot.config.approvals == ApprovalMode::Replies {
         bot.sent.wants_words(id.as_str());
     }
     Ok(MessageId::new(id.as_str()))
@@ -61,12 +61,12 @@ pub(super) async fn message(
 
 /// Replaces a message of the bot.
 pub(super) async fn edit(
-    bot: &Arc<Bot>,
+    bot: &Arc<MatrixBot>,
     room: &Room,
     id: &MessageId,
     message: &Outgoing,
 ) -> Result<(), AdapterError> {
-    let place = Place::parse(room)?;
+    let place = RoomAddress::parse(room)?;
     let not_mine = || AdapterError::Rejected(format!("`{id}` is no message of the bot"));
     let event: OwnedEventId = id.as_str().try_into().map_err(|_| not_mine())?;
     if !is_mine(bot, &place, &event).await? {
@@ -88,11 +88,11 @@ pub(super) async fn edit(
 
 /// Shows a file, encrypted where the room is.
 pub(super) async fn upload(
-    bot: &Arc<Bot>,
+    bot: &Arc<MatrixBot>,
     room: &Room,
     file: &Attachment,
 ) -> Result<MessageId, AdapterError> {
-    let place = Place::parse(room)?;
+    let place = RoomAddress::parse(room)?;
     let transaction = TransactionId::new();
     let attempt = |room: matrix_sdk::Room| -> BoxFuture<'_, matrix_sdk::Result<OwnedEventId>> {
         let config = attachment(&place, &file.caption, transaction.clone());
@@ -104,18 +104,18 @@ pub(super) async fn upload(
             Ok(sent.event_id)
         })
     };
-    let id = until_sent(bot, &place, Urgency::Final, attempt).await?;
-    bot.sent.add(id.as_str(), Whose::Mine, place.thread.as_ref().map(ToString::to_string));
+    let id = until_sent(bot, &place, SendPriority::Final, attempt).await?;
+    bot.sent.add(id.as_str(), Author::Mine, place.thread.as_ref().map(ToString::to_string));
     Ok(MessageId::new(id.as_str()))
 }
 
 /// Sends one event of this type. A passing state fails at once, all else waits for its turn and for the homeserver.
 pub(super) async fn dispatch(
-    bot: &Bot,
-    place: &Place,
+    bot: &MatrixBot,
+    place: &RoomAddress,
     kind: &'static str,
     content: Value,
-    urgency: Option<Urgency>,
+    urgency: Option<SendPriority>,
 ) -> Result<OwnedEventId, AdapterError> {
     // The same for each repetition, so that the homeserver knows an event that it has already taken.
     let transaction = TransactionId::new();
@@ -134,8 +134,8 @@ pub(super) async fn dispatch(
 
 /// One try of a passing state.
 async fn frame<'a, T>(
-    bot: &Bot,
-    place: &Place,
+    bot: &MatrixBot,
+    place: &RoomAddress,
     attempt: impl FnOnce(matrix_sdk::Room) -> BoxFuture<'a, matrix_sdk::Result<T>>,
 ) -> Result<T, AdapterError> {
     let room = bot.room(place, Instant::now()).await?;
@@ -143,7 +143,7 @@ async fn frame<'a, T>(
     let sent = attempt(room).await;
     sent.map_err(|error| {
         let failure = failure(&error);
-        if let Failure::Limited(wait) = failure {
+        if let RequestFailure::Limited(wait) = failure {
             bot.pace.refused(wait);
         }
         failure.told()
@@ -152,12 +152,12 @@ async fn frame<'a, T>(
 
 /// Repeats until the homeserver has taken it, has refused it for good, or was away too long.
 pub(super) async fn until_sent<'a, T>(
-    bot: &Bot,
-    place: &Place,
-    urgency: Urgency,
+    bot: &MatrixBot,
+    place: &RoomAddress,
+    urgency: SendPriority,
     attempt: impl Fn(matrix_sdk::Room) -> BoxFuture<'a, matrix_sdk::Result<T>>,
 ) -> Result<T, AdapterError> {
-    let patience = if urgency == Urgency::Question { PATIENCE_OF_A_QUESTION } else { PATIENCE };
+    let patience = if urgency == SendPriority::Question { PATIENCE_OF_A_QUESTION } else { PATIENCE };
     let mut deadline = Instant::now() + patience;
     let mut wait = FIRST_RETRY;
     loop {
@@ -172,12 +172,12 @@ pub(super) async fn until_sent<'a, T>(
             Err(error) => failure(&error),
         };
         match failure {
-            Failure::Limited(retry_after) => {
+            RequestFailure::Limited(retry_after) => {
                 bot.pace.refused(retry_after);
                 // It is there, only slow.
                 deadline = Instant::now() + patience;
             }
-            Failure::Unreachable(_) | Failure::LoggedOut | Failure::NotMatrix(_)
+            RequestFailure::Unreachable(_) | RequestFailure::LoggedOut | RequestFailure::NotMatrix(_)
                 if Instant::now() < deadline =>
             {
                 tracing::debug!(?failure, ?wait, "will be sent again");
@@ -190,30 +190,34 @@ pub(super) async fn until_sent<'a, T>(
 }
 
 /// Whether the bot wrote this message; the homeserver is asked about one that is not remembered.
-pub(super) async fn is_mine(bot: &Bot, place: &Place, id: &OwnedEventId) -> Result<bool, AdapterError> {
+pub(super) async fn is_mine(
+    bot: &MatrixBot,
+    place: &RoomAddress,
+    id: &OwnedEventId,
+) -> Result<bool, AdapterError> {
     if let Some((whose, _)) = bot.sent.find(id.as_str()) {
-        return Ok(whose == Whose::Mine);
+        return Ok(whose == Author::Mine);
     }
     let room = bot.room(place, Instant::now()).await?;
     match room.event(id, None).await {
         Ok(event) => {
             let mine = event.kind.sender().as_deref() == Some(room.own_user_id());
-            bot.sent.add(id.as_str(), if mine { Whose::Mine } else { Whose::Others }, None);
+            bot.sent.add(id.as_str(), if mine { Author::Mine } else { Author::Others }, None);
             Ok(mine)
         }
         Err(error) => match failure(&error) {
-            Failure::Refused(_) | Failure::NotMatrix(_) => Ok(false),
+            RequestFailure::Refused(_) | RequestFailure::NotMatrix(_) => Ok(false),
             other => Err(other.told()),
         },
     }
 }
 
 /// `None` for a passing state.
-fn urgency(message: &Outgoing) -> Option<Urgency> {
+fn urgency(message: &Outgoing) -> Option<SendPriority> {
     match (message.live, message.tone) {
         (true, _) => None,
-        (false, Tone::Question) => Some(Urgency::Question),
-        (false, Tone::Answer | Tone::Notice | Tone::Failure) => Some(Urgency::Final),
+        (false, Tone::Question) => Some(SendPriority::Question),
+        (false, Tone::Answer | Tone::Notice | Tone::Failure) => Some(SendPriority::Final),
     }
 }
 
@@ -246,7 +250,7 @@ fn content(message: &Outgoing, choices: &[(String, Choice)]) -> Value {
 }
 
 /// A notice of the adapter's own to one person, as an answer to a message.
-pub(super) fn notice_to(person: &str, text: &str, place: &Place, on: &MessageId) -> Value {
+pub(super) fn notice_to(person: &str, text: &str, place: &RoomAddress, on: &MessageId) -> Value {
     json!({
         "msgtype": "m.notice",
         "body": text,
@@ -256,7 +260,7 @@ pub(super) fn notice_to(person: &str, text: &str, place: &Place, on: &MessageId)
 }
 
 /// What the message belongs to: a thread, a message it answers, or both.
-fn relation(place: &Place, reply_to: Option<&MessageId>) -> Option<Value> {
+fn relation(place: &RoomAddress, reply_to: Option<&MessageId>) -> Option<Value> {
     let reply_to = reply_to.map(MessageId::as_str).filter(|id| id.starts_with('$'));
     match (&place.thread, reply_to) {
         (Some(root), Some(id)) if id != root.as_str() => Some(json!({
@@ -271,7 +275,7 @@ fn relation(place: &Place, reply_to: Option<&MessageId>) -> Option<Value> {
     }
 }
 
-fn attachment(place: &Place, caption: &str, transaction: OwnedTransactionId) -> AttachmentConfig {
+fn attachment(place: &RoomAddress, caption: &str, transaction: OwnedTransactionId) -> AttachmentConfig {
     let caption = (!caption.is_empty()).then(|| TextMessageEventContent::plain(caption));
     let reply = place.thread.clone().map(|event_id| Reply {
         event_id,
@@ -296,8 +300,8 @@ fn kind_of(name: &str) -> &'static str {
 mod tests {
     use super::*;
 
-    fn place(name: &str) -> Place {
-        Place::parse(&Room::new("matrix", name)).expect("an id")
+    fn place(name: &str) -> RoomAddress {
+        RoomAddress::parse(&Room::new("matrix", name)).expect("an id")
     }
 
     #[test]
@@ -344,7 +348,7 @@ mod tests {
     fn only_passing_states_are_passing() {
         let live = Outgoing { live: true, ..Outgoing::text("x").with_tone(Tone::Notice) };
         assert_eq!(urgency(&live), None);
-        assert_eq!(urgency(&Outgoing::text("x")), Some(Urgency::Final));
-        assert_eq!(urgency(&Outgoing::text("x").with_tone(Tone::Question)), Some(Urgency::Question));
+        assert_eq!(urgency(&Outgoing::text("x")), Some(SendPriority::Final));
+        assert_eq!(urgency(&Outgoing::text("x").with_tone(Tone::Question)), Some(SendPriority::Question));
     }
 }

@@ -12,7 +12,7 @@ const MOST: usize = 10_000;
 
 /// What a message offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Offer {
+struct OfferedChoices {
     /// By emoji, normalised.
     choices: Vec<(String, String)>,
     /// The bot's own reactions.
@@ -21,18 +21,18 @@ struct Offer {
 }
 
 #[derive(Default)]
-struct State {
+struct SentState {
     /// The thread that each message is in, if any, by its id: the bot's own, and people's that a redaction may name.
-    threads: HashMap<String, (Whose, Option<String>)>,
+    threads: HashMap<String, (Author, Option<String>)>,
     order: VecDeque<String>,
-    offers: HashMap<String, Offer>,
+    offers: HashMap<String, OfferedChoices>,
     /// Open questions that only words answer, until that was said of them.
     by_words: HashSet<String>,
 }
 
 /// Who wrote a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(super) enum Author {
     /// The bot.
     Mine,
     /// Somebody else.
@@ -41,13 +41,13 @@ pub(super) enum Whose {
 
 /// All that is known of messages.
 #[derive(Default)]
-pub(super) struct Sent {
-    state: Mutex<State>,
+pub(super) struct SentMessages {
+    state: Mutex<SentState>,
 }
 
-impl Sent {
+impl SentMessages {
     /// A message was sent or heard, in this thread.
-    pub(super) fn add(&self, id: &str, whose: Whose, thread: Option<String>) {
+    pub(super) fn add(&self, id: &str, whose: Author, thread: Option<String>) {
         let mut state = self.lock();
         if state.threads.insert(id.to_owned(), (whose, thread)).is_some() {
             return;
@@ -63,7 +63,7 @@ impl Sent {
     }
 
     /// Whose message it is and its thread; `None` for one that is not remembered.
-    pub(super) fn find(&self, id: &str) -> Option<(Whose, Option<String>)> {
+    pub(super) fn find(&self, id: &str) -> Option<(Author, Option<String>)> {
         self.lock().threads.get(id).cloned()
     }
 
@@ -119,7 +119,7 @@ impl Sent {
         offer.choices.iter().find(|(offered, _)| *offered == emoji).map(|(_, key)| key.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SentState> {
         // Every state is a valid one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn an_emoji_is_picked_in_whatever_form_the_keyboard_gives_it() {
-        let sent = Sent::default();
+        let sent = SentMessages::default();
         sent.offer("$q", &[choice("👍", "yes"), choice("✖\u{FE0F}", "no")]);
         let picked = |emoji: &str| sent.picked(&MessageId::new("$q"), emoji);
         assert_eq!(picked("👍🏽").as_deref(), Some("yes"));
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_closed_offer_gives_its_reactions_back_and_still_tells_a_late_pick() {
-        let sent = Sent::default();
+        let sent = SentMessages::default();
         assert_eq!(sent.offer("$q", &[choice("✅", "yes"), choice("❌", "no")]), ["✅", "❌"]);
         assert!(sent.seeded("$q", "$r1") && sent.is_open("$q"));
         assert_eq!(sent.offer("$q", &[choice("✅", "yes"), choice("♻", "always")]), ["♻"]);
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn that_a_question_wants_words_is_said_once_and_only_while_it_is_open() {
-        let sent = Sent::default();
+        let sent = SentMessages::default();
         for id in ["$q", "$settled"] {
             sent.wants_words(id);
         }
@@ -175,10 +175,10 @@ mod tests {
 
     #[test]
     fn old_messages_are_forgotten() {
-        let sent = Sent::default();
+        let sent = SentMessages::default();
         for n in 0..=MOST {
-            sent.add(&format!("${n}"), Whose::Mine, Some("$t".into()));
+            sent.add(&format!("${n}"), Author::Mine, Some("$t".into()));
         }
-        assert_eq!((sent.find("$0"), sent.find("$1")), (None, Some((Whose::Mine, Some("$t".into())))));
+        assert_eq!((sent.find("$0"), sent.find("$1")), (None, Some((Author::Mine, Some("$t".into())))));
     }
 }

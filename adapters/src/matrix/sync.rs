@@ -25,13 +25,13 @@ use matrix_sdk::{
 use tokio::time::Instant;
 
 use super::{
-    bot::Bot,
+    bot::MatrixBot,
     client::token_refused,
-    errors::{Failure, failure, told},
-    event::{Deed, Event},
+    errors::{RequestFailure, failure, told},
+    event::{EventAct, EventFields},
     incoming::{first_for_me, hear},
     receipts,
-    trouble::Unread,
+    trouble::UnreadableMessages,
     verification, words,
 };
 use crate::{AdapterError, Inbox};
@@ -46,9 +46,9 @@ const PAGE: u32 = 100;
 const MOST_PAGES: u32 = 100;
 
 /// Hears until the connection ends.
-pub(super) async fn run(bot: &Arc<Bot>, client: &Client, inbox: &Inbox) -> Result<(), AdapterError> {
-    let mut unread = Unread::default();
-    let mut rooms = Rooms { bot, client, cannot: BTreeMap::new() };
+pub(super) async fn run(bot: &Arc<MatrixBot>, client: &Client, inbox: &Inbox) -> Result<(), AdapterError> {
+    let mut unread = UnreadableMessages::default();
+    let mut rooms = JoinedRooms { bot, client, cannot: BTreeMap::new() };
     rooms.join_listed().await;
     inbox.note(rooms.note());
     let mut timeout = Duration::ZERO;
@@ -62,7 +62,7 @@ pub(super) async fn run(bot: &Arc<Bot>, client: &Client, inbox: &Inbox) -> Resul
         }
         inbox.connected();
         verification::requested(bot, client, &answer.to_device).await;
-        let mut hearing = Hearing { bot, client, inbox, unread: &mut unread, newest: 0 };
+        let mut hearing = SyncBatch { bot, client, inbox, unread: &mut unread, newest: 0 };
         if !hearing.take(&answer, since.as_deref()).await? || !hearing.take_late().await {
             return Ok(());
         }
@@ -93,32 +93,32 @@ fn settings(since: Option<String>, timeout: Duration) -> SyncSettings {
 }
 
 /// The answer to a failed request, as the supervisor takes it.
-fn lost(bot: &Bot, had_token: bool, error: &matrix_sdk::Error) -> AdapterError {
+fn lost(bot: &MatrixBot, had_token: bool, error: &matrix_sdk::Error) -> AdapterError {
     match failure(error) {
-        Failure::LoggedOut if !bot.config.access_token.is_empty() => token_refused(),
-        Failure::LoggedOut => {
+        RequestFailure::LoggedOut if !bot.config.access_token.is_empty() => token_refused(),
+        RequestFailure::LoggedOut => {
             // The next connection logs in anew.
             bot.set_client(None);
             AdapterError::Unreachable("the homeserver has logged the bot out; logging in anew".into())
         }
-        Failure::Refused(why) if had_token => {
+        RequestFailure::Refused(why) if had_token => {
             bot.memory.forget_token();
             AdapterError::Unreachable(format!("the homeserver does not know where the bot was: {why}"))
         }
-        Failure::Refused(why) => AdapterError::Unreachable(why),
+        RequestFailure::Refused(why) => AdapterError::Unreachable(why),
         other => other.told(),
     }
 }
 
 /// Which rooms the bot is in.
-struct Rooms<'a> {
-    bot: &'a Bot,
+struct JoinedRooms<'a> {
+    bot: &'a MatrixBot,
     client: &'a Client,
     /// Rooms of bot.toml that it cannot join, and why.
     cannot: BTreeMap<String, String>,
 }
 
-impl Rooms<'_> {
+impl JoinedRooms<'_> {
     async fn join_listed(&mut self) {
         self.cannot.clear();
         for id in &self.bot.config.room_ids {
@@ -183,16 +183,16 @@ fn reason(error: &matrix_sdk::Error) -> String {
 }
 
 /// One answer of the homeserver on its way to the inbox.
-struct Hearing<'a> {
-    bot: &'a Arc<Bot>,
+struct SyncBatch<'a> {
+    bot: &'a Arc<MatrixBot>,
     client: &'a Client,
     inbox: &'a Inbox,
-    unread: &'a mut Unread,
+    unread: &'a mut UnreadableMessages,
     /// The time of the newest event, in milliseconds since 1970.
     newest: u64,
 }
 
-impl Hearing<'_> {
+impl SyncBatch<'_> {
     /// Hands over what people did; `false` if the bot is shutting down.
     async fn take(&mut self, answer: &SyncResponse, since: Option<&str>) -> Result<bool, AdapterError> {
         for (id, update) in &answer.rooms.joined {
@@ -215,7 +215,7 @@ impl Hearing<'_> {
     ) -> Result<bool, AdapterError> {
         let me = room.own_user_id();
         let mut events = read_all(&update.timeline.events);
-        let only = |events: &[(Event, TimelineEvent)]| {
+        let only = |events: &[(EventFields, TimelineEvent)]| {
             events.iter().map(|(event, _)| event.clone()).collect::<Vec<_>>()
         };
         let mut from = first_for_me(&only(&events), me);
@@ -256,12 +256,12 @@ impl Hearing<'_> {
         }
     }
 
-    async fn take_event(&mut self, room: &Room, event: Event, shown: TimelineEvent) -> bool {
+    async fn take_event(&mut self, room: &Room, event: EventFields, shown: TimelineEvent) -> bool {
         if let TimelineEventKind::UnableToDecrypt { event: raw, utd_info } = &shown.kind {
             self.unread.add(self.bot, room, event, raw.clone(), utd_info.clone());
             return true;
         }
-        if event.deed() == Some(Deed::AsksForVerification) {
+        if event.deed() == Some(EventAct::AsksForVerification) {
             verification::requested_in(self.bot, room, &event).await;
             return true;
         }
@@ -282,8 +282,8 @@ impl Hearing<'_> {
     }
 }
 
-fn read_all(events: &[TimelineEvent]) -> Vec<(Event, TimelineEvent)> {
-    let read = |shown: &TimelineEvent| Some((Event::read(shown.raw().json().get())?, shown.clone()));
+fn read_all(events: &[TimelineEvent]) -> Vec<(EventFields, TimelineEvent)> {
+    let read = |shown: &TimelineEvent| Some((EventFields::read(shown.raw().json().get())?, shown.clone()));
     events.iter().filter_map(read).collect()
 }
 

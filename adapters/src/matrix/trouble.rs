@@ -16,7 +16,7 @@ use matrix_sdk::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{bot::Bot, event::Event, pace::Urgency, rooms::Place, send, words};
+use super::{bot::MatrixBot, event::EventFields, pace::SendPriority, rooms::RoomAddress, send, words};
 use crate::{AdapterError, MessageId};
 
 /// A key, or a signature of a new device, may come so much later than the message.
@@ -28,19 +28,19 @@ const LONGEST: Duration = Duration::from_secs(30 * 60);
 
 /// Messages that cannot be read yet.
 #[derive(Default)]
-pub(super) struct Unread {
-    messages: Vec<Message>,
+pub(super) struct UnreadableMessages {
+    messages: Vec<UnreadableMessage>,
 }
 
-struct Message {
+struct UnreadableMessage {
     room: Room,
     raw: Raw<AnySyncTimelineEvent>,
-    event: Event,
+    event: EventFields,
     why: UnableToDecryptInfo,
     since: Instant,
 }
 
-impl Unread {
+impl UnreadableMessages {
     pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
@@ -48,9 +48,9 @@ impl Unread {
     /// Keeps a message of somebody who is heard.
     pub(super) fn add(
         &mut self,
-        bot: &Bot,
+        bot: &MatrixBot,
         room: &Room,
-        event: Event,
+        event: EventFields,
         raw: Raw<AnySyncTimelineEvent>,
         why: UnableToDecryptInfo,
     ) {
@@ -59,11 +59,14 @@ impl Unread {
         }
         tracing::debug!(reason = ?why.reason, sender = event.sender, "a message cannot be decrypted yet");
         let since = Instant::now();
-        self.messages.push(Message { room: room.clone(), raw, event, why, since });
+        self.messages.push(UnreadableMessage { room: room.clone(), raw, event, why, since });
     }
 
     /// Tries all again: returns those that can be read now, and tells of those that waited too long.
-    pub(super) async fn try_again(&mut self, bot: &Arc<Bot>) -> Vec<(Room, Event, TimelineEvent)> {
+    pub(super) async fn try_again(
+        &mut self,
+        bot: &Arc<MatrixBot>,
+    ) -> Vec<(Room, EventFields, TimelineEvent)> {
         let mut readable = Vec::new();
         let crowded = self.messages.len() > MOST;
         for mut message in std::mem::take(&mut self.messages) {
@@ -77,18 +80,18 @@ impl Unread {
     }
 }
 
-impl Message {
-    async fn decrypt(&mut self) -> Option<(Event, TimelineEvent)> {
+impl UnreadableMessage {
+    async fn decrypt(&mut self) -> Option<(EventFields, TimelineEvent)> {
         let decrypted = self.room.decrypt_event(self.raw.cast_ref_unchecked(), None).await.ok()?;
         if let TimelineEventKind::UnableToDecrypt { utd_info, .. } = decrypted.kind {
             self.why = utd_info;
             return None;
         }
-        let event = Event::read(decrypted.raw().json().get())?;
+        let event = EventFields::read(decrypted.raw().json().get())?;
         Some((event, decrypted))
     }
 
-    fn tell(self, bot: &Arc<Bot>) {
+    fn tell(self, bot: &Arc<MatrixBot>) {
         tracing::warn!(reason = ?self.why.reason, sender = self.event.sender, "a message could not be decrypted");
         // Once for each key, that is for some hundred messages at most.
         let key = self.why.session_id.as_deref().unwrap_or(&self.event.event_id);
@@ -105,7 +108,7 @@ impl Message {
 }
 
 /// Tells somebody who is heard, once, that a plain message in an encrypted room is not.
-pub(super) fn not_encrypted(bot: &Arc<Bot>, room: &Room, event: &Event) {
+pub(super) fn not_encrypted(bot: &Arc<MatrixBot>, room: &Room, event: &EventFields) {
     let trouble = format!("plain {} {}", room.room_id(), event.sender);
     if bot.hears(&event.sender) && bot.memory.first_time(&trouble) {
         tell(bot, room.clone(), event.clone(), words::NOT_ENCRYPTED, true);
@@ -113,13 +116,15 @@ pub(super) fn not_encrypted(bot: &Arc<Bot>, room: &Room, event: &Event) {
 }
 
 /// Beside the hearing: the homeserver may make the bot wait.
-fn tell(bot: &Arc<Bot>, room: Room, event: Event, text: &'static str, encrypted: bool) {
+fn tell(bot: &Arc<MatrixBot>, room: Room, event: EventFields, text: &'static str, encrypted: bool) {
     let teller = bot.clone();
     bot.beside(LONGEST, async move {
         let place = place(&room, &event);
         let content = send::notice_to(&event.sender, text, &place, &MessageId::new(event.event_id.as_str()));
         let told = match encrypted {
-            true => send::dispatch(&teller, &place, "m.room.message", content, Some(Urgency::Final)).await,
+            true => {
+                send::dispatch(&teller, &place, "m.room.message", content, Some(SendPriority::Final)).await
+            }
             false => plainly(&teller, &place, content).await,
         };
         if let Err(error) = told {
@@ -129,7 +134,7 @@ fn tell(bot: &Arc<Bot>, room: Room, event: Event, text: &'static str, encrypted:
 }
 
 /// Not encrypted, whatever the room is: for devices with which the bot shares no keys.
-async fn plainly(bot: &Bot, place: &Place, content: Value) -> Result<OwnedEventId, AdapterError> {
+async fn plainly(bot: &MatrixBot, place: &RoomAddress, content: Value) -> Result<OwnedEventId, AdapterError> {
     let transaction = TransactionId::new();
     let attempt = |room: Room| -> BoxFuture<'_, matrix_sdk::Result<OwnedEventId>> {
         let (content, transaction) = (Raw::new(&content), transaction.clone());
@@ -145,9 +150,9 @@ async fn plainly(bot: &Bot, place: &Place, content: Value) -> Result<OwnedEventI
             Ok(room.client().send(request).await?.event_id)
         })
     };
-    send::until_sent(bot, place, Urgency::Final, attempt).await
+    send::until_sent(bot, place, SendPriority::Final, attempt).await
 }
 
-fn place(room: &Room, event: &Event) -> Place {
-    Place::new(room.room_id(), event.thread().as_deref())
+fn place(room: &Room, event: &EventFields) -> RoomAddress {
+    RoomAddress::new(room.room_id(), event.thread().as_deref())
 }

@@ -8,7 +8,7 @@ use std::{
 
 use matrix_sdk::ruma::OwnedRoomId;
 
-use super::{bot::Bot, rooms::Place};
+use super::{bot::MatrixBot, rooms::RoomAddress};
 use crate::{Activity, ActivityState, AdapterError, Room};
 
 /// A notice of typing lasts four seconds in matrix-sdk.
@@ -17,20 +17,20 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Which conversations work, by Matrix room.
 #[derive(Default)]
-pub(super) struct Typing {
+pub(super) struct TypingNotices {
     working: Mutex<HashMap<OwnedRoomId, HashSet<Room>>>,
 }
 
-impl Typing {
+impl TypingNotices {
     /// `true` if the room did not work before.
-    fn begin(&self, place: &Place) -> bool {
+    fn begin(&self, place: &RoomAddress) -> bool {
         let mut working = self.lock();
         let began = !working.contains_key(&place.room);
         working.entry(place.room.clone()).or_default().insert(place.name());
         began
     }
 
-    fn end(&self, place: &Place) {
+    fn end(&self, place: &RoomAddress) {
         let mut working = self.lock();
         if let Some(places) = working.get_mut(&place.room) {
             places.remove(&place.name());
@@ -51,8 +51,8 @@ impl Typing {
 }
 
 /// Begins or ends the typing.
-pub(super) fn show(bot: &Arc<Bot>, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
-    let place = Place::parse(room)?;
+pub(super) fn show(bot: &Arc<MatrixBot>, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
+    let place = RoomAddress::parse(room)?;
     match activity.state {
         ActivityState::Working => {
             if bot.client().is_none() {
@@ -67,7 +67,7 @@ pub(super) fn show(bot: &Arc<Bot>, room: &Room, activity: &Activity) -> Result<(
     Ok(())
 }
 
-async fn keep_typing(bot: Arc<Bot>, room: OwnedRoomId) {
+async fn keep_typing(bot: Arc<MatrixBot>, room: OwnedRoomId) {
     while bot.typing.works(&room) {
         tell(&bot, &room, true).await;
         tokio::time::sleep(AGAIN).await;
@@ -75,7 +75,7 @@ async fn keep_typing(bot: Arc<Bot>, room: OwnedRoomId) {
     tell(&bot, &room, false).await;
 }
 
-async fn tell(bot: &Bot, room: &OwnedRoomId, types: bool) {
+async fn tell(bot: &MatrixBot, room: &OwnedRoomId, types: bool) {
     let Some(room) = bot.client().and_then(|client| client.get_room(room)) else { return };
     if let Err(error) = room.typing_notice(types).await {
         tracing::debug!(%error, "typing not shown");
@@ -88,8 +88,8 @@ mod tests {
 
     #[test]
     fn a_room_types_until_its_last_thread_is_idle() {
-        let typing = Typing::default();
-        let place = |name: &str| Place::parse(&Room::new("matrix", name)).expect("an id");
+        let typing = TypingNotices::default();
+        let place = |name: &str| RoomAddress::parse(&Room::new("matrix", name)).expect("an id");
         assert!(typing.begin(&place("!a")) && !typing.begin(&place("!a/$t")) && typing.begin(&place("!b")));
         typing.end(&place("!a"));
         assert!(typing.works(&place("!a").room));

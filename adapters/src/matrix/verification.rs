@@ -16,14 +16,14 @@ use matrix_sdk::{
 };
 use serde_json::{Value, json};
 
-use super::{bot::Bot, event::Event, pace::Urgency, rooms::Place, send, words};
+use super::{bot::MatrixBot, event::EventFields, pace::SendPriority, rooms::RoomAddress, send, words};
 
 /// A verification that takes longer is over.
 /// <https://spec.matrix.org/v1.15/client-server-api/#error-and-exception-handling>
 const LONGEST: Duration = Duration::from_secs(10 * 60);
 
 /// Looks for requests among what was sent to the device.
-pub(super) async fn requested(bot: &Arc<Bot>, client: &Client, events: &[ProcessedToDeviceEvent]) {
+pub(super) async fn requested(bot: &Arc<MatrixBot>, client: &Client, events: &[ProcessedToDeviceEvent]) {
     for event in events {
         let Ok(event) = serde_json::from_str::<Value>(event.as_raw().json().get()) else { continue };
         let transaction = event["content"]["transaction_id"].as_str().unwrap_or_default();
@@ -40,13 +40,13 @@ pub(super) async fn requested(bot: &Arc<Bot>, client: &Client, events: &[Process
 }
 
 /// Somebody asks in a room.
-pub(super) async fn requested_in(bot: &Arc<Bot>, room: &Room, event: &Event) {
+pub(super) async fn requested_in(bot: &Arc<MatrixBot>, room: &Room, event: &EventFields) {
     if let Ok(sender) = <&UserId>::try_from(event.sender.as_str()) {
         request(bot, &room.client(), Some(room.clone()), sender, &event.event_id).await;
     }
 }
 
-async fn request(bot: &Arc<Bot>, client: &Client, room: Option<Room>, sender: &UserId, flow: &str) {
+async fn request(bot: &Arc<MatrixBot>, client: &Client, room: Option<Room>, sender: &UserId, flow: &str) {
     if !bot.hears(sender.as_str()) {
         return tracing::info!(%sender, "a stranger asks to be verified");
     }
@@ -56,7 +56,7 @@ async fn request(bot: &Arc<Bot>, client: &Client, room: Option<Room>, sender: &U
 }
 
 /// An older app begins without a request.
-async fn started(bot: &Arc<Bot>, client: &Client, sender: &UserId, flow: &str) {
+async fn started(bot: &Arc<MatrixBot>, client: &Client, sender: &UserId, flow: &str) {
     let known = client.encryption().get_verification(sender, flow).await;
     if let Some(sas) = known.and_then(Verification::sas)
         && !sas.started_from_request()
@@ -66,7 +66,7 @@ async fn started(bot: &Arc<Bot>, client: &Client, sender: &UserId, flow: &str) {
     }
 }
 
-async fn answer(bot: Arc<Bot>, room: Option<Room>, request: VerificationRequest) {
+async fn answer(bot: Arc<MatrixBot>, room: Option<Room>, request: VerificationRequest) {
     let mut changes = Box::pin(request.changes());
     if let Err(error) = request.accept_with_methods(vec![VerificationMethod::SasV1]).await {
         return tracing::warn!(%error, "a verification could not be accepted");
@@ -89,7 +89,7 @@ async fn answer(bot: Arc<Bot>, room: Option<Room>, request: VerificationRequest)
     }
 }
 
-async fn compare(bot: Arc<Bot>, room: Option<Room>, sas: SasVerification) {
+async fn compare(bot: Arc<MatrixBot>, room: Option<Room>, sas: SasVerification) {
     let who = sas.other_user_id().to_owned();
     let mut changes = Box::pin(sas.changes());
     if !sas.we_started()
@@ -120,7 +120,7 @@ async fn compare(bot: Arc<Bot>, room: Option<Room>, sas: SasVerification) {
 }
 
 /// In the log, and in the room where it was asked for.
-async fn show(bot: &Bot, room: Option<&Room>, sas: &SasVerification) {
+async fn show(bot: &MatrixBot, room: Option<&Room>, sas: &SasVerification) {
     let shown = match (sas.emoji(), sas.decimals()) {
         (Some(emoji), _) => {
             let pairs: Vec<_> = emoji.iter().map(|it| format!("{} {}", it.symbol, it.description)).collect();
@@ -132,8 +132,9 @@ async fn show(bot: &Bot, room: Option<&Room>, sas: &SasVerification) {
     tracing::info!(who = %sas.other_user_id(), "verification: {shown}");
     let Some(room) = room else { return };
     let content = json!({ "msgtype": "m.notice", "body": words::emoji(&shown), "m.mentions": {} });
-    let place = Place::new(room.room_id(), None);
-    if let Err(error) = send::dispatch(bot, &place, "m.room.message", content, Some(Urgency::Question)).await
+    let place = RoomAddress::new(room.room_id(), None);
+    if let Err(error) =
+        send::dispatch(bot, &place, "m.room.message", content, Some(SendPriority::Question)).await
     {
         tracing::warn!(%error, "the emoji could not be shown");
     }

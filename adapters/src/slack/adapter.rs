@@ -6,30 +6,30 @@ use async_trait::async_trait;
 use slack_morphism::{SlackSigningSecret, signature_verifier::SlackEventSignatureVerifier};
 
 use super::{
-    Config, Mode,
-    intake::Ear,
+    ConnectionMode, SlackConfig,
+    intake::EventReceiver,
     pace::FRAME_INTERVAL,
-    place::{Place, is_ts},
+    place::{ConversationAddress, is_ts},
     private::is_shown_to_one,
     render::{BUTTONS_MAX, TEXT_MAX},
-    speak::Voice,
-    trouble::Trouble,
-    watch::Watch,
-    web::Web,
+    speak::MessageSender,
+    trouble::CallFailure,
+    watch::ConnectionWatch,
+    web::WebApi,
     words,
 };
 use crate::{
-    Activity, Adapter, AdapterError, Attachment, Capabilities, ChoiceForm, Inbox, MessageId, Outgoing,
-    People, Room, Setting,
+    Activity, Adapter, AdapterContext, AdapterError, AllowedPeople, Attachment, Capabilities, ChoiceForm,
+    Inbox, MessageId, Outgoing, Room,
 };
 
 /// Slack, as one app in one workspace or organisation.
 pub struct Slack {
-    config: Config,
-    web: Arc<Web>,
-    ear: Arc<Ear>,
-    voice: Voice,
-    watch: Watch,
+    config: SlackConfig,
+    web: Arc<WebApi>,
+    ear: Arc<EventReceiver>,
+    voice: MessageSender,
+    watch: ConnectionWatch,
     verifier: Option<SlackEventSignatureVerifier>,
 }
 
@@ -38,35 +38,35 @@ impl Slack {
     ///
     /// # Errors
     /// [`AdapterError::Config`] with the key that is wrong.
-    pub fn new(config: Config, setting: Setting) -> Result<Arc<Self>, AdapterError> {
+    pub fn new(config: SlackConfig, setting: AdapterContext) -> Result<Arc<Self>, AdapterError> {
         config.check()?;
-        let web = Arc::new(Web::new(&config)?);
-        let ear = Arc::new(Ear::new(config.clone(), setting, web.clone()));
+        let web = Arc::new(WebApi::new(&config)?);
+        let ear = Arc::new(EventReceiver::new(config.clone(), setting, web.clone()));
         let secret = SlackSigningSecret::new(config.signing_secret.reveal().to_owned());
         let signed = !config.signing_secret.is_empty();
         Ok(Arc::new(Self {
-            voice: Voice::new(web.clone(), ear.clone()),
+            voice: MessageSender::new(web.clone(), ear.clone()),
             web,
             ear,
-            watch: Watch::default(),
+            watch: ConnectionWatch::default(),
             verifier: signed.then(|| SlackEventSignatureVerifier::new(&secret)),
             config,
         }))
     }
 
-    pub(super) fn config(&self) -> &Config {
+    pub(super) fn config(&self) -> &SlackConfig {
         &self.config
     }
 
-    pub(super) fn web(&self) -> &Web {
+    pub(super) fn web(&self) -> &WebApi {
         &self.web
     }
 
-    pub(super) fn ear(&self) -> &Ear {
+    pub(super) fn ear(&self) -> &EventReceiver {
         &self.ear
     }
 
-    pub(super) fn watch(&self) -> &Watch {
+    pub(super) fn watch(&self) -> &ConnectionWatch {
         &self.watch
     }
 
@@ -86,8 +86,8 @@ impl Slack {
 
     async fn serve(&self, inbox: &Inbox) -> AdapterError {
         match self.config.mode {
-            Mode::Socket => self.serve_socket(inbox).await,
-            Mode::Http => {
+            ConnectionMode::Socket => self.serve_socket(inbox).await,
+            ConnectionMode::Http => {
                 inbox.connected();
                 std::future::pending().await
             }
@@ -117,23 +117,23 @@ impl Adapter for Slack {
     async fn prepare(&self) -> Result<(), AdapterError> {
         let config = |key, why| Err(AdapterError::Config { key, why });
         match self.identify().await {
-            Err(Trouble::Auth(code)) => return config("slack.bot_token", words::bot_token(&code)),
+            Err(CallFailure::Auth(code)) => return config("slack.bot_token", words::bot_token(&code)),
             result => result.map_err(|trouble| trouble.in_channel("the workspace"))?,
         }
         if let Some(scopes) = self.missing_scopes().await {
             return config("slack.bot_token", words::missing_scopes(&scopes));
         }
-        if self.config.mode == Mode::Http {
+        if self.config.mode == ConnectionMode::Http {
             return Ok(());
         }
         match self.socket_url().await {
-            Err(Trouble::Auth(code)) => config("slack.app_token", words::app_token(&code)),
-            Err(Trouble::Scope(_)) => config("slack.app_token", words::app_token("missing_scope")),
+            Err(CallFailure::Auth(code)) => config("slack.app_token", words::app_token(&code)),
+            Err(CallFailure::Scope(_)) => config("slack.app_token", words::app_token("missing_scope")),
             result => result.map(drop).map_err(|trouble| trouble.in_channel("Socket Mode")),
         }
     }
 
-    fn hear(&self, people: &People) {
+    fn hear(&self, people: &AllowedPeople) {
         self.ear.set_people(people);
     }
 
@@ -167,13 +167,13 @@ impl Adapter for Slack {
     }
 
     fn open_thread(&self, room: &Room, message: &MessageId) -> Option<Room> {
-        let place = Place::of(room).ok()?;
+        let place = ConversationAddress::of(room).ok()?;
         // In a conversation of two there is nobody whom the answers would be in the way of.
         if place.is_direct() || place.thread.is_some() || is_shown_to_one(message) || !is_ts(message.as_str())
         {
             return None;
         }
-        let place = Place { thread: Some(message.as_str().to_owned()), ..place };
+        let place = ConversationAddress { thread: Some(message.as_str().to_owned()), ..place };
         self.ear.threads.add(&place);
         Some(place.room())
     }

@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AdapterError, People, Secret};
+use crate::{AdapterError, AllowedPeople, Secret};
 
 /// `[slack]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Config {
+pub struct SlackConfig {
     /// How Slack reaches the bot.
-    pub mode: Mode,
+    pub mode: ConnectionMode,
     /// The bot's token, `xoxb-...`.
     pub bot_token: Secret,
     /// The app's token for Socket Mode, `xapp-...`.
@@ -20,7 +20,7 @@ pub struct Config {
     pub channel_ids: Vec<String>,
     /// Who is heard.
     #[serde(flatten)]
-    pub people: People,
+    pub people: AllowedPeople,
     /// The Web API's address.
     pub api_url: String,
 }
@@ -28,7 +28,7 @@ pub struct Config {
 /// How Slack reaches the bot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Mode {
+pub enum ConnectionMode {
     /// Socket Mode: a connection from here to Slack.
     #[default]
     Socket,
@@ -36,21 +36,21 @@ pub enum Mode {
     Http,
 }
 
-impl Default for Config {
+impl Default for SlackConfig {
     fn default() -> Self {
         Self {
-            mode: Mode::default(),
+            mode: ConnectionMode::default(),
             bot_token: Secret::default(),
             app_token: Secret::default(),
             signing_secret: Secret::default(),
             channel_ids: Vec::new(),
-            people: People::default(),
+            people: AllowedPeople::default(),
             api_url: "https://slack.com/api".into(),
         }
     }
 }
 
-impl Config {
+impl SlackConfig {
     /// What is wrong in the section, without asking Slack.
     ///
     /// # Errors
@@ -90,14 +90,14 @@ impl Config {
                  https://api.slack.com/apps.",
             );
         }
-        if self.mode == Mode::Socket && !app.starts_with("xapp-") {
+        if self.mode == ConnectionMode::Socket && !app.starts_with("xapp-") {
             return wrong(
                 "slack.app_token",
                 "Socket Mode needs the app-level token, which begins with xapp-; make one under Basic Information, App-Level \
                  Tokens, with the scope `connections:write`.",
             );
         }
-        if self.mode == Mode::Http && self.signing_secret.is_empty() {
+        if self.mode == ConnectionMode::Http && self.signing_secret.is_empty() {
             return wrong(
                 "slack.signing_secret",
                 "mode \"http\" needs it, or anybody could speak to the bot; it stands under Basic Information, App Credentials.",
@@ -129,16 +129,16 @@ fn is_id(id: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn good() -> Config {
-        Config {
+    fn good() -> SlackConfig {
+        SlackConfig {
             bot_token: Secret::new("xoxb-1"),
             app_token: Secret::new("xapp-1"),
-            people: People { allowed_users: vec!["U1".into()], ..People::default() },
-            ..Config::default()
+            people: AllowedPeople { allowed_users: vec!["U1".into()], ..AllowedPeople::default() },
+            ..SlackConfig::default()
         }
     }
 
-    fn key_of(change: impl FnOnce(&mut Config)) -> &'static str {
+    fn key_of(change: impl FnOnce(&mut SlackConfig)) -> &'static str {
         let mut config = good();
         change(&mut config);
         match config.check() {
@@ -156,8 +156,8 @@ mod tests {
         assert_eq!(key_of(|c| c.bot_token = Secret::default()), "slack.bot_token");
         assert_eq!(key_of(|c| c.bot_token = Secret::new("xapp-1")), "slack.bot_token");
         assert_eq!(key_of(|c| c.app_token = Secret::new("xoxb-1")), "slack.app_token");
-        assert_eq!(key_of(|c| c.mode = Mode::Http), "slack.signing_secret");
-        assert_eq!(key_of(|c| c.people = People::default()), "slack.allowed_users");
+        assert_eq!(key_of(|c| c.mode = ConnectionMode::Http), "slack.signing_secret");
+        assert_eq!(key_of(|c| c.people = AllowedPeople::default()), "slack.allowed_users");
         assert_eq!(key_of(|c| c.people.operators = vec!["@ann".into()]), "slack.operators");
         assert_eq!(key_of(|c| c.channel_ids = vec!["#general".into()]), "slack.channel_ids");
         assert_eq!(key_of(|c| c.api_url = "slack.com".into()), "slack.api_url");

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::place::{Place, is_ts};
+use super::place::{ConversationAddress, is_ts};
 
 /// Subtypes that are still words of a person; all others are notices, edits and bots.
 /// <https://docs.slack.dev/reference/events/message#subtypes>
@@ -13,24 +13,24 @@ const WORDS: &[&str] = &["file_share", "me_message", "thread_broadcast"];
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum SlackEvent {
     /// Somebody wrote.
-    Said(Said),
+    Said(SlackMessage),
     /// Somebody pressed one of our buttons.
-    Picked(Picked),
+    Picked(ButtonPress),
     /// Somebody called a slash command.
-    Slash(Slash),
+    Slash(SlashCommand),
     /// Somebody deleted a message of theirs.
-    Deleted(Deleted),
+    Deleted(DeletedMessage),
     /// The app was removed, or its tokens were revoked.
     Uninstalled,
 }
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct SlackMessage {
     /// Where.
-    pub place: Place,
+    pub place: ConversationAddress,
     /// Its id.
     pub ts: String,
     /// Who.
@@ -45,9 +45,9 @@ pub struct Said {
 
 /// A pressed button.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picked {
+pub struct ButtonPress {
     /// Where its message is.
-    pub place: Place,
+    pub place: ConversationAddress,
     /// Its message.
     pub on: String,
     /// Who pressed.
@@ -64,7 +64,7 @@ pub struct Picked {
 
 /// A slash command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slash {
+pub struct SlashCommand {
     /// Where it was typed.
     pub channel: String,
     /// Who typed it.
@@ -83,16 +83,16 @@ pub struct Slash {
 
 /// A message that is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deleted {
+pub struct DeletedMessage {
     /// Where it was.
-    pub place: Place,
+    pub place: ConversationAddress,
     /// Its id.
     pub ts: String,
     /// Who had written it.
     pub user: String,
 }
 
-impl Heard {
+impl SlackEvent {
     /// What is the same when Slack tells the same thing again, also as another event: a mention comes twice, as `app_mention` and
     /// as `message`.
     pub fn key(&self) -> String {
@@ -107,21 +107,21 @@ impl Heard {
 }
 
 /// The payload of an `events_api` envelope, which is also the body of an event's request.
-pub fn from_event(payload: &Value) -> Option<Heard> {
+pub fn from_event(payload: &Value) -> Option<SlackEvent> {
     let event = &payload["event"];
     match text(event, "type") {
         "message" | "app_mention" => from_message(event),
-        "app_uninstalled" => Some(Heard::Uninstalled),
+        "app_uninstalled" => Some(SlackEvent::Uninstalled),
         // Tokens of single people do not concern us: `{"tokens": {"oauth": [], "bot": ["U0"]}}`.
         "tokens_revoked" => {
             let bot = event["tokens"]["bot"].as_array();
-            bot.is_some_and(|bot| !bot.is_empty()).then_some(Heard::Uninstalled)
+            bot.is_some_and(|bot| !bot.is_empty()).then_some(SlackEvent::Uninstalled)
         }
         _ => None,
     }
 }
 
-fn from_message(event: &Value) -> Option<Heard> {
+fn from_message(event: &Value) -> Option<SlackEvent> {
     match text(event, "subtype") {
         "message_deleted" => return deleted(event),
         subtype if subtype.is_empty() || WORDS.contains(&subtype) => {}
@@ -134,7 +134,7 @@ fn from_message(event: &Value) -> Option<Heard> {
     let ts = some_ts(event, "ts")?;
     let files = event["files"].as_array().into_iter().flatten();
     let name = |file: &Value| Some(text(file, "name")).filter(|name| !name.is_empty()).map(str::to_owned);
-    Some(Heard::Said(Said {
+    Some(SlackEvent::Said(SlackMessage {
         place: place(text(event, "channel"), &ts, event)?,
         user: some(event, "user")?,
         text: text(event, "text").to_owned(),
@@ -144,13 +144,13 @@ fn from_message(event: &Value) -> Option<Heard> {
     }))
 }
 
-fn deleted(event: &Value) -> Option<Heard> {
+fn deleted(event: &Value) -> Option<SlackEvent> {
     let before = &event["previous_message"];
     let ts = some_ts(event, "deleted_ts")?;
     if !text(before, "bot_id").is_empty() {
         return None;
     }
-    Some(Heard::Deleted(Deleted {
+    Some(SlackEvent::Deleted(DeletedMessage {
         place: place(text(event, "channel"), &ts, before)?,
         user: some(before, "user")?,
         ts,
@@ -158,7 +158,7 @@ fn deleted(event: &Value) -> Option<Heard> {
 }
 
 /// The payload of an `interactive` envelope: one for each pressed button.
-pub fn from_interaction(payload: &Value) -> Vec<Heard> {
+pub fn from_interaction(payload: &Value) -> Vec<SlackEvent> {
     if text(payload, "type") != "block_actions" {
         return Vec::new();
     }
@@ -166,7 +166,7 @@ pub fn from_interaction(payload: &Value) -> Vec<Heard> {
     actions.enumerate().filter_map(|(index, action)| picked(payload, index, action)).collect()
 }
 
-fn picked(payload: &Value, index: usize, action: &Value) -> Option<Heard> {
+fn picked(payload: &Value, index: usize, action: &Value) -> Option<SlackEvent> {
     let (container, message, user) = (&payload["container"], &payload["message"], &payload["user"]);
     let on = some_ts(container, "message_ts").or_else(|| some_ts(message, "ts"))?;
     let channel = some(container, "channel_id").or_else(|| some(&payload["channel"], "id"))?;
@@ -180,7 +180,7 @@ fn picked(payload: &Value, index: usize, action: &Value) -> Option<Heard> {
         "" => format!("{at}.{user_id}.{on}.{index}"),
         trigger => format!("{trigger}.{index}"),
     };
-    Some(Heard::Picked(Picked {
+    Some(SlackEvent::Picked(ButtonPress {
         place: place(&channel, &on, thread)?,
         user_name,
         key: some(action, "value")?,
@@ -192,7 +192,7 @@ fn picked(payload: &Value, index: usize, action: &Value) -> Option<Heard> {
 }
 
 /// The payload of a `slash_commands` envelope, or the fields of a command's request.
-pub fn from_slash(payload: &Value) -> Option<Heard> {
+pub fn from_slash(payload: &Value) -> Option<SlackEvent> {
     let user = some(payload, "user_id")?;
     let user_name = some(payload, "user_name").unwrap_or_else(|| user.clone());
     let command = some(payload, "command")?;
@@ -200,13 +200,22 @@ pub fn from_slash(payload: &Value) -> Option<Heard> {
     let channel = some(payload, "channel_id")?;
     let trigger = some(payload, "trigger_id").or_else(|| some(payload, "response_url"))?;
     let response_url = text(payload, "response_url").to_owned();
-    Some(Heard::Slash(Slash { channel, user, user_name, command, text: words, response_url, trigger }))
+    Some(SlackEvent::Slash(SlashCommand {
+        channel,
+        user,
+        user_name,
+        command,
+        text: words,
+        response_url,
+        trigger,
+    }))
 }
 
 /// A root message has its own `ts` as `thread_ts` once there are replies; it still stands in the channel.
-fn place(channel: &str, ts: &str, message: &Value) -> Option<Place> {
+fn place(channel: &str, ts: &str, message: &Value) -> Option<ConversationAddress> {
     let thread = some_ts(message, "thread_ts").filter(|thread| thread != ts);
-    (!channel.is_empty() && !channel.contains('/')).then(|| Place { channel: channel.to_owned(), thread })
+    (!channel.is_empty() && !channel.contains('/'))
+        .then(|| ConversationAddress { channel: channel.to_owned(), thread })
 }
 
 /// The text in a field; nothing where there is none.
@@ -229,9 +238,9 @@ mod tests {
 
     use super::*;
 
-    fn said(event: Value) -> Said {
+    fn said(event: Value) -> SlackMessage {
         match from_event(&json!({ "type": "event_callback", "event": event })) {
-            Some(Heard::Said(said)) => said,
+            Some(SlackEvent::Said(said)) => said,
             other => panic!("{other:?}"),
         }
     }
@@ -261,7 +270,7 @@ mod tests {
     #[test]
     fn a_mention_and_its_message_are_one() {
         let mention = message(json!({ "type": "app_mention", "channel_type": null }));
-        let both = [message(json!({})), mention].map(|event| Heard::Said(said(event)).key());
+        let both = [message(json!({})), mention].map(|event| SlackEvent::Said(said(event)).key());
         assert_eq!(both[0], both[1]);
     }
 
@@ -288,9 +297,9 @@ mod tests {
         let event = message(json!({
             "subtype": "message_deleted", "user": null, "deleted_ts": "3.1", "previous_message": { "user": "U1", "thread_ts": "2.1" },
         }));
-        let place = Place { channel: "C1".into(), thread: Some("2.1".into()) };
-        let deleted = Deleted { place, ts: "3.1".into(), user: "U1".into() };
-        assert_eq!(from_event(&json!({ "event": event })), Some(Heard::Deleted(deleted)));
+        let place = ConversationAddress { channel: "C1".into(), thread: Some("2.1".into()) };
+        let deleted = DeletedMessage { place, ts: "3.1".into(), user: "U1".into() };
+        assert_eq!(from_event(&json!({ "event": event })), Some(SlackEvent::Deleted(deleted)));
     }
 
     #[test]
@@ -301,9 +310,9 @@ mod tests {
             "container": { "type": "message", "message_ts": "5.1", "channel_id": "C1", "thread_ts": "4.1", "is_ephemeral": false },
             "actions": [{ "action_id": "storkit:0", "value": "question:7:yes", "type": "button", "action_ts": "6.1" }],
         });
-        let [Heard::Picked(picked)] = &from_interaction(&payload)[..] else { panic!("not one press") };
+        let [SlackEvent::Picked(picked)] = &from_interaction(&payload)[..] else { panic!("not one press") };
         assert_eq!((picked.on.as_str(), picked.key.as_str()), ("5.1", "question:7:yes"));
-        assert_eq!(picked.place, Place { channel: "C1".into(), thread: Some("4.1".into()) });
+        assert_eq!(picked.place, ConversationAddress { channel: "C1".into(), thread: Some("4.1".into()) });
         assert_eq!(picked.user_name, "ann");
         assert!(from_interaction(&json!({ "type": "view_submission" })).is_empty());
     }
@@ -312,7 +321,7 @@ mod tests {
     fn the_bot_is_gone_with_its_token_only() {
         let revoked = |tokens: Value| json!({ "event": { "type": "tokens_revoked", "tokens": tokens } });
         assert_eq!(from_event(&revoked(json!({ "oauth": ["U1"] }))), None);
-        assert_eq!(from_event(&revoked(json!({ "bot": ["UBOT"] }))), Some(Heard::Uninstalled));
+        assert_eq!(from_event(&revoked(json!({ "bot": ["UBOT"] }))), Some(SlackEvent::Uninstalled));
     }
 
     /// JSON of the shapes that Slack sends, with anything in place of anything.

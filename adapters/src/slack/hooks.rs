@@ -11,7 +11,7 @@ use slack_morphism::signature_verifier::SlackEventSignatureVerifier;
 
 use super::{
     adapter::Slack,
-    event::{self, Heard, text},
+    event::{self, SlackEvent, text},
 };
 use crate::{Webhooks, webhook::answer};
 
@@ -71,9 +71,9 @@ impl Slack {
     }
 
     /// Answers at once; an error makes Slack send it again.
-    fn take_in(&self, heard: impl IntoIterator<Item = Heard>) -> Response<Bytes> {
-        let heard: Vec<Heard> = heard.into_iter().collect();
-        if heard.contains(&Heard::Uninstalled) {
+    fn take_in(&self, heard: impl IntoIterator<Item = SlackEvent>) -> Response<Bytes> {
+        let heard: Vec<SlackEvent> = heard.into_iter().collect();
+        if heard.contains(&SlackEvent::Uninstalled) {
             self.token_may_be_gone();
         }
         match self.ear().take(heard) {

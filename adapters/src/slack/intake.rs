@@ -9,25 +9,28 @@ use serde_json::json;
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
-    Config,
-    event::{Deleted, Heard, Picked, Said, Slash},
-    names::Names,
-    place::{Place, time_of},
+    SlackConfig,
+    event::{ButtonPress, DeletedMessage, SlackEvent, SlackMessage, SlashCommand},
+    names::UserNames,
+    place::{ConversationAddress, time_of},
     private::{ResponseUrls, pick_id, slash_id},
-    queue::{Asked, Queue},
+    queue::{AskingMessages, EventQueue},
     text,
-    threads::Threads,
-    web::Web,
+    threads::KnownThreads,
+    web::WebApi,
     words,
 };
-use crate::{Act, Addressed, Identity, Inbox, Incoming, MessageId, People, Sender, Setting, address};
+use crate::{
+    AdapterContext, Addressed, AllowedPeople, Identity, Inbox, Incoming, MessageId, PersonAct, Sender,
+    address,
+};
 
 /// Refusals to strangers that are under way; more are not answered.
 const REFUSALS: usize = 8;
 
 /// Who the bot is in Slack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Me {
+pub struct BotIdentity {
     /// Its user id.
     pub user: String,
     /// Its user name.
@@ -35,54 +38,54 @@ pub struct Me {
 }
 
 /// What the adapter hears with.
-pub struct Ear {
-    config: Config,
+pub struct EventReceiver {
+    config: SlackConfig,
     identity: Identity,
-    web: Arc<Web>,
-    me: RwLock<Me>,
+    web: Arc<WebApi>,
+    me: RwLock<BotIdentity>,
     /// Who is heard; changes with `bot.toml`.
-    people: RwLock<People>,
-    queue: Queue,
-    names: Names,
+    people: RwLock<AllowedPeople>,
+    queue: EventQueue,
+    names: UserNames,
     /// Threads that began with a prompt.
-    pub threads: Threads,
+    pub threads: KnownThreads,
     /// Where replies that one person sees can be sent.
     pub urls: ResponseUrls,
     /// Messages that ask something, and are still open.
-    pub asked: Asked,
+    pub asked: AskingMessages,
     refusals: Arc<Semaphore>,
 }
 
-impl Ear {
+impl EventReceiver {
     /// An ear that has heard nothing yet.
-    pub fn new(config: Config, setting: Setting, web: Arc<Web>) -> Self {
+    pub fn new(config: SlackConfig, setting: AdapterContext, web: Arc<WebApi>) -> Self {
         Self {
             people: RwLock::new(config.people.clone()),
             config,
             identity: setting.identity,
             web,
             me: RwLock::default(),
-            queue: Queue::default(),
-            names: Names::default(),
-            threads: Threads::load(setting.state),
+            queue: EventQueue::default(),
+            names: UserNames::default(),
+            threads: KnownThreads::load(setting.state),
             urls: ResponseUrls::default(),
-            asked: Asked::default(),
+            asked: AskingMessages::default(),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
         }
     }
 
     /// Who the bot is.
-    pub fn me(&self) -> Me {
+    pub fn me(&self) -> BotIdentity {
         self.me.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Slack said who the bot is.
-    pub fn set_me(&self, me: Me) {
+    pub fn set_me(&self, me: BotIdentity) {
         *self.me.write().unwrap_or_else(PoisonError::into_inner) = me;
     }
 
     /// Whom the settings say is heard, from now on.
-    pub fn set_people(&self, people: &People) {
+    pub fn set_people(&self, people: &AllowedPeople) {
         *self.people.write().unwrap_or_else(PoisonError::into_inner) = people.clone();
     }
 
@@ -91,7 +94,7 @@ impl Ear {
     }
 
     /// Queues what was heard; `false` where nothing more fits, so that it must not be acknowledged.
-    pub fn take(&self, heard: impl IntoIterator<Item = Heard>) -> bool {
+    pub fn take(&self, heard: impl IntoIterator<Item = SlackEvent>) -> bool {
         heard.into_iter().all(|heard| self.queue.push(heard))
     }
 
@@ -108,17 +111,17 @@ impl Ear {
         }
     }
 
-    async fn read(&self, heard: &Heard) -> Option<Incoming> {
+    async fn read(&self, heard: &SlackEvent) -> Option<Incoming> {
         match heard {
-            Heard::Said(said) => self.said(said).await,
-            Heard::Picked(picked) => self.picked(picked).await,
-            Heard::Slash(slash) => self.slash(slash).await,
-            Heard::Deleted(deleted) => self.deleted(deleted).await,
-            Heard::Uninstalled => None,
+            SlackEvent::Said(said) => self.said(said).await,
+            SlackEvent::Picked(picked) => self.picked(picked).await,
+            SlackEvent::Slash(slash) => self.slash(slash).await,
+            SlackEvent::Deleted(deleted) => self.deleted(deleted).await,
+            SlackEvent::Uninstalled => None,
         }
     }
 
-    async fn said(&self, said: &Said) -> Option<Incoming> {
+    async fn said(&self, said: &SlackMessage) -> Option<Incoming> {
         let me = self.me();
         if said.user == me.user || !self.serves(&said.place) {
             return None;
@@ -128,12 +131,16 @@ impl Ear {
         let reply_to = reply_to.and(said.place.thread.as_deref()).map(MessageId::new);
         // Who answers a question in a thread below it answers it where it was asked.
         let asked = reply_to.as_ref().is_some_and(|id| self.asked.contains(&said.place.channel, id));
-        let place = if asked { Place { thread: None, ..said.place.clone() } } else { said.place.clone() };
+        let place = if asked {
+            ConversationAddress { thread: None, ..said.place.clone() }
+        } else {
+            said.place.clone()
+        };
         Some(Incoming {
             id: MessageId::new(said.ts.as_str()),
             room: place.room(),
             sender: self.sender(&said.user, &said.user).await,
-            act: Act::Said { text },
+            act: PersonAct::Said { text },
             addressed,
             shared: !said.place.is_direct(),
             reply_to,
@@ -142,7 +149,7 @@ impl Ear {
     }
 
     /// By what a message is meant for the bot, and its text without the address.
-    async fn address(&self, said: &Said, me: &Me) -> (Option<Addressed>, String) {
+    async fn address(&self, said: &SlackMessage, me: &BotIdentity) -> (Option<Addressed>, String) {
         let mut text = self.decode(&said.text, me).await;
         if !said.files.is_empty() {
             text = format!("{text}\n\n{}", words::attached(&said.files));
@@ -157,7 +164,7 @@ impl Ear {
         }
     }
 
-    fn address_without_name(&self, said: &Said, me: &Me) -> Option<Addressed> {
+    fn address_without_name(&self, said: &SlackMessage, me: &BotIdentity) -> Option<Addressed> {
         if text::mentions(&said.text, &me.user) {
             return Some(Addressed::Name);
         }
@@ -168,7 +175,7 @@ impl Ear {
         (in_our_thread && !to_another).then_some(Addressed::Reply)
     }
 
-    async fn decode(&self, raw: &str, me: &Me) -> String {
+    async fn decode(&self, raw: &str, me: &BotIdentity) -> String {
         let mut names = HashMap::new();
         names.insert(me.user.clone(), self.identity.display_name.clone());
         for user in text::people(raw).take(20) {
@@ -181,7 +188,7 @@ impl Ear {
         text::decode(raw, |user| names.get(user).cloned())
     }
 
-    async fn picked(&self, picked: &Picked) -> Option<Incoming> {
+    async fn picked(&self, picked: &ButtonPress) -> Option<Incoming> {
         if !self.hears(&picked.user) {
             self.refuse_press(picked);
             return None;
@@ -190,7 +197,7 @@ impl Ear {
             id: pick_id(picked),
             room: picked.place.room(),
             sender: self.sender(&picked.user, &picked.user_name).await,
-            act: Act::Chose { on: MessageId::new(picked.on.as_str()), key: picked.key.clone() },
+            act: PersonAct::Chose { on: MessageId::new(picked.on.as_str()), key: picked.key.clone() },
             addressed: Some(Addressed::Reply),
             shared: !picked.place.is_direct(),
             reply_to: None,
@@ -198,8 +205,8 @@ impl Ear {
         })
     }
 
-    async fn slash(&self, slash: &Slash) -> Option<Incoming> {
-        let place = Place { channel: slash.channel.clone(), thread: None };
+    async fn slash(&self, slash: &SlashCommand) -> Option<Incoming> {
+        let place = ConversationAddress { channel: slash.channel.clone(), thread: None };
         if !self.hears(&slash.user) {
             self.refuse_slash(slash, words::stranger(&slash.user));
             return None;
@@ -215,7 +222,7 @@ impl Ear {
             id,
             room: place.room(),
             sender: self.sender(&slash.user, &slash.user_name).await,
-            act: Act::Said { text },
+            act: PersonAct::Said { text },
             addressed: Some(Addressed::Slash),
             shared: !place.is_direct(),
             reply_to: None,
@@ -224,14 +231,14 @@ impl Ear {
     }
 
     /// `/storkit status` and `/storkit-status` are the same; so is any other name that an operator gave them.
-    fn slash_text(&self, slash: &Slash) -> String {
+    fn slash_text(&self, slash: &SlashCommand) -> String {
         let command = slash.command.trim_start_matches('/');
         let named = command.split_once('-').map(|(_, name)| name.to_lowercase());
         let named = named.filter(|name| self.identity.commands.iter().any(|command| command.name == *name));
         named.map_or_else(|| slash.text.clone(), |name| format!("{name} {}", slash.text).trim().to_owned())
     }
 
-    async fn deleted(&self, deleted: &Deleted) -> Option<Incoming> {
+    async fn deleted(&self, deleted: &DeletedMessage) -> Option<Incoming> {
         if !self.serves(&deleted.place) {
             return None;
         }
@@ -239,7 +246,7 @@ impl Ear {
             id: MessageId::new(format!("del:{}", deleted.ts)),
             room: deleted.place.room(),
             sender: self.sender(&deleted.user, &deleted.user).await,
-            act: Act::Redacted { message: MessageId::new(deleted.ts.as_str()) },
+            act: PersonAct::Redacted { message: MessageId::new(deleted.ts.as_str()) },
             addressed: None,
             shared: !deleted.place.is_direct(),
             reply_to: None,
@@ -247,7 +254,7 @@ impl Ear {
         })
     }
 
-    fn serves(&self, place: &Place) -> bool {
+    fn serves(&self, place: &ConversationAddress) -> bool {
         place.is_direct() || self.config.channel_ids.contains(&place.channel)
     }
 
@@ -261,7 +268,7 @@ impl Ear {
     }
 
     /// The bot is silent towards strangers; but a button that does nothing would look broken.
-    fn refuse_press(&self, picked: &Picked) {
+    fn refuse_press(&self, picked: &ButtonPress) {
         let mut body = json!({
             "channel": picked.place.channel, "user": picked.user, "text": words::stranger(&picked.user),
         });
@@ -273,14 +280,14 @@ impl Ear {
         self.refuse(async move { web.call("chat.postEphemeral", &body).await.map(drop) });
     }
 
-    fn refuse_slash(&self, slash: &Slash, sentence: String) {
+    fn refuse_slash(&self, slash: &SlashCommand, sentence: String) {
         tracing::info!(user = slash.user, channel = slash.channel, "a slash command that is not heard");
         let (web, url) = (self.web.clone(), slash.response_url.clone());
         let body = json!({ "response_type": "ephemeral", "text": sentence });
         self.refuse(async move { web.respond(&url, &body).await });
     }
 
-    fn refuse(&self, say: impl Future<Output = Result<(), super::trouble::Trouble>> + Send + 'static) {
+    fn refuse(&self, say: impl Future<Output = Result<(), super::trouble::CallFailure>> + Send + 'static) {
         let Ok(permit) = self.refusals.clone().try_acquire_owned() else { return };
         tokio::spawn(async move {
             if let Err(trouble) = say.await {
@@ -296,7 +303,7 @@ mod tests {
     use super::*;
     use crate::Secret;
 
-    fn ear() -> Ear {
+    fn ear() -> EventReceiver {
         let command = |name: &str| crate::CommandInfo {
             name: name.into(),
             args: String::new(),
@@ -307,24 +314,24 @@ mod tests {
             prefixes: vec!["!".into()],
             commands: vec![command("status")],
         };
-        let config = Config {
+        let config = SlackConfig {
             bot_token: Secret::new("xoxb-1"),
             channel_ids: vec!["C1".into()],
-            people: People { allowed_users: vec!["U1".into()], ..People::default() },
+            people: AllowedPeople { allowed_users: vec!["U1".into()], ..AllowedPeople::default() },
             // Nobody answers there: names stay ids.
             api_url: "http://127.0.0.1:9/api".into(),
-            ..Config::default()
+            ..SlackConfig::default()
         };
-        let web = Arc::new(Web::new(&config).unwrap());
+        let web = Arc::new(WebApi::new(&config).unwrap());
         let state = tempfile::tempdir().unwrap().path().join("slack");
-        let ear = Ear::new(config, Setting { identity, state }, web);
-        ear.set_me(Me { user: "UBOT".into(), name: "timmy_bot".into() });
+        let ear = EventReceiver::new(config, AdapterContext { identity, state }, web);
+        ear.set_me(BotIdentity { user: "UBOT".into(), name: "timmy_bot".into() });
         ear
     }
 
-    fn said(channel: &str, text: &str) -> Said {
-        Said {
-            place: Place { channel: channel.into(), thread: None },
+    fn said(channel: &str, text: &str) -> SlackMessage {
+        SlackMessage {
+            place: ConversationAddress { channel: channel.into(), thread: None },
             ts: "5.1".into(),
             user: "U1".into(),
             text: text.into(),
@@ -333,9 +340,9 @@ mod tests {
         }
     }
 
-    async fn read(ear: &Ear, said: Said) -> Option<(Option<Addressed>, String)> {
-        let incoming = ear.read(&Heard::Said(said)).await?;
-        let Act::Said { text } = incoming.act else { panic!("not words") };
+    async fn read(ear: &EventReceiver, said: SlackMessage) -> Option<(Option<Addressed>, String)> {
+        let incoming = ear.read(&SlackEvent::Said(said)).await?;
+        let PersonAct::Said { text } = incoming.act else { panic!("not words") };
         Some((incoming.addressed, text))
     }
 
@@ -355,30 +362,30 @@ mod tests {
         assert_eq!(read(&ear, said("D1", "Timmy hello")).await, direct);
         assert_eq!(read(&ear, said("C1", "hello all")).await, Some((None, "hello all".into())));
         assert_eq!(read(&ear, said("C2", "<@UBOT> status")).await, None, "a channel that is not served");
-        assert_eq!(read(&ear, Said { user: "UBOT".into(), ..said("C1", "!status") }).await, None);
+        assert_eq!(read(&ear, SlackMessage { user: "UBOT".into(), ..said("C1", "!status") }).await, None);
     }
 
     #[tokio::test]
     async fn in_a_thread_of_the_bot_no_address_is_needed() {
         let ear = ear();
-        let place = Place { channel: "C1".into(), thread: Some("4.1".into()) };
-        let reply = |text: &str| Said { place: place.clone(), ..said("C1", text) };
+        let place = ConversationAddress { channel: "C1".into(), thread: Some("4.1".into()) };
+        let reply = |text: &str| SlackMessage { place: place.clone(), ..said("C1", text) };
         assert_eq!(read(&ear, reply("and then?")).await.unwrap().0, None, "a thread of people");
         ear.threads.add(&place);
         assert_eq!(read(&ear, reply("and then?")).await.unwrap().0, Some(Addressed::Reply));
         assert_eq!(read(&ear, reply("<@U2> what do you say?")).await.unwrap().0, None);
-        let below_bot = Said { parent: Some("UBOT".into()), ..reply("ok") };
-        let incoming = ear.read(&Heard::Said(below_bot.clone())).await.unwrap();
+        let below_bot = SlackMessage { parent: Some("UBOT".into()), ..reply("ok") };
+        let incoming = ear.read(&SlackEvent::Said(below_bot.clone())).await.unwrap();
         assert_eq!(incoming.reply_to, Some(MessageId::new("4.1")));
         assert_eq!(incoming.room.id(), "C1/4.1");
         ear.asked.add("C1", &MessageId::new("4.1"));
-        assert_eq!(ear.read(&Heard::Said(below_bot)).await.unwrap().room.id(), "C1");
+        assert_eq!(ear.read(&SlackEvent::Said(below_bot)).await.unwrap().room.id(), "C1");
     }
 
     #[tokio::test]
     async fn slash_commands_come_in_both_forms_and_under_any_name() {
         let ear = ear();
-        let slash = |command: &str, text: &str| Slash {
+        let slash = |command: &str, text: &str| SlashCommand {
             channel: "C1".into(),
             user: "U1".into(),
             user_name: "ann".into(),
@@ -395,11 +402,11 @@ mod tests {
             ("/my-bot", "status", "status"),
             ("/storkit", "", ""),
         ] {
-            let incoming = ear.read(&Heard::Slash(slash(command, text))).await.unwrap();
-            assert_eq!(incoming.act, Act::Said { text: expected.into() }, "{command} {text}");
+            let incoming = ear.read(&SlackEvent::Slash(slash(command, text))).await.unwrap();
+            assert_eq!(incoming.act, PersonAct::Said { text: expected.into() }, "{command} {text}");
             assert_eq!((incoming.addressed, incoming.id.as_str()), (Some(Addressed::Slash), "cmd:U1:t"));
         }
-        let elsewhere = Slash { channel: "C2".into(), ..slash("/storkit", "status") };
-        assert!(ear.read(&Heard::Slash(elsewhere)).await.is_none());
+        let elsewhere = SlashCommand { channel: "C2".into(), ..slash("/storkit", "status") };
+        assert!(ear.read(&SlackEvent::Slash(elsewhere)).await.is_none());
     }
 }

@@ -14,7 +14,7 @@ mod config;
 mod manifest;
 mod words;
 
-pub use config::{Config, Mode};
+pub use config::{ConnectionMode, SlackConfig};
 pub use manifest::{EVENTS, SCOPES, manifest};
 
 /// The adapter's name in rooms and in `bot.toml`.

@@ -6,7 +6,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 /// The text as mrkdwn. Everything that is not ours is escaped, so no mention and no link can be made up.
 pub fn mrkdwn(markdown: &str) -> String {
-    let mut writer = Writer::default();
+    let mut writer = MrkdwnWriter::default();
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     for event in Parser::new_ext(markdown, options) {
         writer.take(event);
@@ -20,7 +20,7 @@ pub fn escape(text: &str) -> String {
 }
 
 #[derive(Default)]
-struct Writer {
+struct MrkdwnWriter {
     out: String,
     /// For each open list its next number, or `None` for bullets.
     lists: Vec<Option<u64>>,
@@ -32,7 +32,7 @@ struct Writer {
     in_table: bool,
 }
 
-impl Writer {
+impl MrkdwnWriter {
     fn take(&mut self, event: Event<'_>) {
         match event {
             Event::Start(tag) => self.start(tag),

@@ -9,7 +9,7 @@ use std::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{event::text, web::Web};
+use super::{event::text, web::WebApi};
 
 /// How long a message waits for its sender's name; after that the id has to do.
 const WAIT: Duration = Duration::from_secs(2);
@@ -21,11 +21,11 @@ const MOST: usize = 10_000;
 
 /// See the module.
 #[derive(Default)]
-pub struct Names(Mutex<HashMap<String, (Option<String>, Instant)>>);
+pub struct UserNames(Mutex<HashMap<String, (Option<String>, Instant)>>);
 
-impl Names {
+impl UserNames {
     /// What this person is called; asks Slack if need be, for two seconds at most.
-    pub async fn of(&self, web: &Web, user: &str) -> Option<String> {
+    pub async fn of(&self, web: &WebApi, user: &str) -> Option<String> {
         if let Some(name) = self.fresh(user) {
             return name;
         }

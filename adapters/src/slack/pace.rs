@@ -32,32 +32,32 @@ const REACTION_BURST: u32 = 10;
 
 /// What has been said, and what Slack said about that.
 #[derive(Default)]
-pub struct Pace(Mutex<State>);
+pub struct CallPacer(Mutex<CallPacerState>);
 
 #[derive(Default)]
-struct State {
-    posts: HashMap<String, Bucket>,
-    reactions: Bucket,
+struct CallPacerState {
+    posts: HashMap<String, CallBucket>,
+    reactions: CallBucket,
     /// When the last edits went out or will, in order.
     updates: VecDeque<Instant>,
-    frames: Bucket,
-    live: HashMap<String, Live>,
+    frames: CallBucket,
+    live: HashMap<String, LiveUpdates>,
     updates_blocked: Option<Instant>,
 }
 
 /// When the next one may go if there had been no burst; and until when Slack refuses.
 #[derive(Default)]
-struct Bucket {
+struct CallBucket {
     due: Option<Instant>,
     blocked: Option<Instant>,
 }
 
-struct Live {
+struct LiveUpdates {
     shown: Option<Instant>,
     asked: Instant,
 }
 
-impl Pace {
+impl CallPacer {
     /// When a message may be posted in this channel. One that may be dropped is refused with the time to wait instead.
     pub fn post(&self, now: Instant, channel: &str, droppable: bool) -> Result<Instant, Duration> {
         let mut state = self.lock();
@@ -105,16 +105,16 @@ impl Pace {
         self.lock().reactions.blocked = Some(now + retry_after);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, CallPacerState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl CallPacerState {
     fn frame(&mut self, now: Instant, message: &str) -> Result<Instant, Duration> {
         self.forget_old(now);
         self.live.retain(|_, live| live.asked + STILL_LIVE > now);
-        let live = self.live.entry(message.to_owned()).or_insert(Live { shown: None, asked: now });
+        let live = self.live.entry(message.to_owned()).or_insert(LiveUpdates { shown: None, asked: now });
         live.asked = now;
         let shown = live.shown;
         // All live messages take turns.
@@ -163,7 +163,7 @@ impl State {
     }
 }
 
-impl Bucket {
+impl CallBucket {
     /// When the next one may go.
     fn next(&self, now: Instant, between: Duration, burst: u32) -> Instant {
         let by_pace = self.due.and_then(|due| due.checked_sub(between * (burst - 1))).unwrap_or(now);
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     /// Plays `seconds` in steps of 100 ms; each live message asks for a frame at every step, as often as it is told to.
-    fn play(pace: &Pace, start: Instant, messages: usize, seconds: u64) -> Vec<(usize, Instant)> {
+    fn play(pace: &CallPacer, start: Instant, messages: usize, seconds: u64) -> Vec<(usize, Instant)> {
         let mut next = vec![start; messages];
         let mut shown = Vec::new();
         for step in 0..seconds * 10 {
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn live_messages_share_the_minute_and_none_starves() {
         for messages in [1, 3, 6, 20] {
-            let shown = play(&Pace::default(), Instant::now(), messages, 300);
+            let shown = play(&CallPacer::default(), Instant::now(), messages, 300);
             let times: Vec<Instant> = shown.iter().map(|(_, at)| *at).collect();
             assert!(
                 most_in_a_minute(&times) <= FRAMES_A_MINUTE + 1,
@@ -228,13 +228,13 @@ mod tests {
 
     #[test]
     fn one_live_message_changes_every_three_seconds() {
-        let shown = play(&Pace::default(), Instant::now(), 1, 60);
+        let shown = play(&CallPacer::default(), Instant::now(), 1, 60);
         assert!((17..=20).contains(&shown.len()), "{}", shown.len());
     }
 
     #[test]
     fn last_states_get_through_and_stay_within_the_minute_together_with_frames() {
-        let (pace, start) = (Pace::default(), Instant::now());
+        let (pace, start) = (CallPacer::default(), Instant::now());
         let mut times: Vec<Instant> = play(&pace, start, 12, 60).into_iter().map(|(_, at)| at).collect();
         let end = start + Duration::from_secs(60);
         let last: Vec<Instant> =
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_channel_gets_a_burst_and_then_one_a_second_and_another_channel_does_not_wait_for_it() {
-        let (pace, now) = (Pace::default(), Instant::now());
+        let (pace, now) = (CallPacer::default(), Instant::now());
         let at: Vec<u128> =
             (0..7).map(|_| (pace.post(now, "C1", false).unwrap() - now).as_millis()).collect();
         assert_eq!(at, [0, 0, 0, 0, 0, 1000, 2000]);
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn what_slack_says_is_waited_for() {
-        let (pace, now) = (Pace::default(), Instant::now());
+        let (pace, now) = (CallPacer::default(), Instant::now());
         pace.post_refused(now, "C1", Duration::from_secs(7));
         assert_eq!(pace.post(now, "C1", true), Err(Duration::from_secs(7)));
         assert_eq!(pace.post(now, "C1", false), Ok(now + Duration::from_secs(7)));

@@ -6,14 +6,14 @@ use crate::{AdapterError, MessageId, Room};
 
 /// A conversation, and the thread in it that the room is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ConversationAddress {
     /// The conversation's id.
     pub channel: String,
     /// The `ts` of the message that the thread is below.
     pub thread: Option<String>,
 }
 
-impl Place {
+impl ConversationAddress {
     /// Reads a room of ours.
     pub fn of(room: &Room) -> Result<Self, AdapterError> {
         let (channel, thread) = match room.id().split_once('/') {
@@ -72,11 +72,11 @@ mod tests {
     fn a_room_reads_back_as_the_place_it_is() {
         for id in ["C1", "C1/1700000000.000100", "D1"] {
             let room = Room::new("slack", id);
-            assert_eq!(Place::of(&room).unwrap().room(), room);
+            assert_eq!(ConversationAddress::of(&room).unwrap().room(), room);
         }
-        assert!(Place::of(&Room::new("slack", "C1/thread")).is_err());
-        assert!(Place::of(&Room::new("slack", "/1.2")).is_err());
-        assert!(Place::of(&Room::new("slack", "D1")).unwrap().is_direct());
+        assert!(ConversationAddress::of(&Room::new("slack", "C1/thread")).is_err());
+        assert!(ConversationAddress::of(&Room::new("slack", "/1.2")).is_err());
+        assert!(ConversationAddress::of(&Room::new("slack", "D1")).unwrap().is_direct());
     }
 
     #[test]

@@ -11,8 +11,8 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    event::{Picked, Slash},
-    place::Place,
+    event::{ButtonPress, SlashCommand},
+    place::ConversationAddress,
 };
 use crate::MessageId;
 
@@ -25,18 +25,18 @@ const MOST: usize = 1_000;
 
 /// To whom a reply goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Private {
+pub struct PrivateRecipient {
     /// The person.
     pub user: String,
 }
 
 /// The id under which a slash command is known.
-pub fn slash_id(slash: &Slash) -> MessageId {
+pub fn slash_id(slash: &SlashCommand) -> MessageId {
     MessageId::new(format!("cmd:{}:{}", slash.user, slash.trigger))
 }
 
 /// The id under which a press is known.
-pub fn pick_id(picked: &Picked) -> MessageId {
+pub fn pick_id(picked: &ButtonPress) -> MessageId {
     MessageId::new(format!("act:{}:{}", picked.user, picked.trigger))
 }
 
@@ -50,9 +50,9 @@ pub fn is_shown_to_one(id: &MessageId) -> bool {
     id.as_str().starts_with("eph:")
 }
 
-impl Private {
+impl PrivateRecipient {
     /// Whether a reply to this is private, and to whom. There are no slash commands in threads.
-    pub fn reply(to: &MessageId, place: &Place) -> Option<Self> {
+    pub fn reply(to: &MessageId, place: &ConversationAddress) -> Option<Self> {
         let (kind, rest) = to.as_str().split_once(':')?;
         let (user, _) = rest.split_once(':')?;
         let private = kind == "act" || kind == "cmd" && place.thread.is_none();
@@ -62,9 +62,9 @@ impl Private {
 
 /// The response URLs that still work.
 #[derive(Default)]
-pub struct ResponseUrls(Mutex<HashMap<MessageId, Url>>);
+pub struct ResponseUrls(Mutex<HashMap<MessageId, ResponseUrl>>);
 
-struct Url {
+struct ResponseUrl {
     url: String,
     since: Instant,
     uses: u8,
@@ -76,7 +76,7 @@ impl ResponseUrls {
         let mut urls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         urls.retain(|_, url| now.duration_since(url.since) < URL_LIFE);
         if !url.is_empty() && urls.len() < MOST {
-            urls.insert(id, Url { url: url.to_owned(), since: now, uses: 0 });
+            urls.insert(id, ResponseUrl { url: url.to_owned(), since: now, uses: 0 });
         }
     }
 
@@ -94,13 +94,14 @@ impl ResponseUrls {
 mod tests {
     use super::*;
 
-    fn place(thread: Option<&str>) -> Place {
-        Place { channel: "C1".into(), thread: thread.map(str::to_owned) }
+    fn place(thread: Option<&str>) -> ConversationAddress {
+        ConversationAddress { channel: "C1".into(), thread: thread.map(str::to_owned) }
     }
 
     #[test]
     fn replies_to_commands_and_presses_are_private_and_others_are_not() {
-        let to = |id: &str, thread| Private::reply(&MessageId::new(id), &place(thread)).map(|it| it.user);
+        let to =
+            |id: &str, thread| PrivateRecipient::reply(&MessageId::new(id), &place(thread)).map(|it| it.user);
         assert_eq!(to("cmd:U1:t.1", None).as_deref(), Some("U1"));
         assert_eq!(to("act:U1:t.1", Some("1.2")).as_deref(), Some("U1"));
         assert_eq!(to("cmd:U1:t.1", Some("1.2")), None);

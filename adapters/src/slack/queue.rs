@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use super::event::Heard;
+use super::event::SlackEvent;
 use crate::MessageId;
 
 /// So much may wait for the bot. Beyond it nothing is acknowledged, and Slack tells it again later.
@@ -19,21 +19,21 @@ const RECENT_MAX: usize = 20_000;
 
 /// What was acknowledged and not yet handed over.
 #[derive(Default)]
-pub struct Queue {
+pub struct EventQueue {
     state: Mutex<QueueState>,
     more: Notify,
 }
 
 #[derive(Default)]
 struct QueueState {
-    waiting: VecDeque<Heard>,
+    waiting: VecDeque<SlackEvent>,
     recent: HashSet<String>,
     order: VecDeque<(Instant, String)>,
 }
 
-impl Queue {
+impl EventQueue {
     /// `false` if it is full. A repeat is taken and dropped.
-    pub fn push(&self, heard: Heard) -> bool {
+    pub fn push(&self, heard: SlackEvent) -> bool {
         let mut state = self.lock();
         let (now, key) = (Instant::now(), heard.key());
         state.forget_old(now);
@@ -51,7 +51,7 @@ impl Queue {
     }
 
     /// The next one; it stays queued until [`Queue::pop`].
-    pub async fn front(&self) -> Heard {
+    pub async fn front(&self) -> SlackEvent {
         loop {
             if let Some(heard) = self.lock().waiting.front() {
                 return heard.clone();
@@ -83,9 +83,9 @@ impl QueueState {
 
 /// Messages that ask something: an answer in the thread below one belongs to the room where it was asked.
 #[derive(Default)]
-pub struct Asked(Mutex<VecDeque<(String, MessageId)>>);
+pub struct AskingMessages(Mutex<VecDeque<(String, MessageId)>>);
 
-impl Asked {
+impl AskingMessages {
     const MOST: usize = 200;
 
     /// The message asks something in this channel's top level.
@@ -115,10 +115,10 @@ impl Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slack::event::Slash;
+    use crate::slack::event::SlashCommand;
 
-    fn heard(number: usize) -> Heard {
-        Heard::Slash(Slash {
+    fn heard(number: usize) -> SlackEvent {
+        SlackEvent::Slash(SlashCommand {
             channel: "C1".into(),
             user: "U1".into(),
             user_name: "ann".into(),
@@ -131,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_repeat_is_acknowledged_and_dropped_and_a_full_queue_is_not_acknowledged() {
-        let queue = Queue::default();
+        let queue = EventQueue::default();
         assert!(queue.push(heard(0)) && queue.push(heard(0)));
         assert_eq!(queue.lock().waiting.len(), 1);
         assert!((1..QUEUE_MAX).all(|number| queue.push(heard(number))));
@@ -148,7 +148,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn repeats_are_known_for_an_hour() {
-        let queue = Queue::default();
+        let queue = EventQueue::default();
         queue.push(heard(0));
         queue.pop();
         tokio::time::advance(Duration::from_secs(3590)).await;

@@ -21,7 +21,7 @@ const EMPTY: &str = "…";
 
 /// In what form a text goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum MessageForm {
     /// Standard Markdown, which Slack renders itself.
     Markdown,
     /// Sections of mrkdwn, where Slack does not know Markdown.
@@ -29,10 +29,10 @@ pub enum Form {
 }
 
 /// The fields that carry the text. `alone`: the message is new and will not change, so it needs no blocks.
-pub fn fields(message: &Outgoing, form: Form, alone: bool) -> Value {
+pub fn fields(message: &Outgoing, form: MessageForm, alone: bool) -> Value {
     let text = harmless(&message.markdown);
     let text = if text.trim().is_empty() { EMPTY } else { text.as_str() };
-    if alone && form == Form::Markdown && message.choices.is_empty() && message.mentions.is_empty() {
+    if alone && form == MessageForm::Markdown && message.choices.is_empty() && message.mentions.is_empty() {
         return json!({ "markdown_text": text });
     }
     let mut blocks = Vec::new();
@@ -41,8 +41,8 @@ pub fn fields(message: &Outgoing, form: Form, alone: bool) -> Value {
         blocks.push(section(&pinged));
     }
     match form {
-        Form::Markdown => blocks.push(json!({ "type": "markdown", "text": text })),
-        Form::Sections => blocks.extend(sections(text)),
+        MessageForm::Markdown => blocks.push(json!({ "type": "markdown", "text": text })),
+        MessageForm::Sections => blocks.extend(sections(text)),
     }
     if !message.choices.is_empty() {
         blocks.push(actions(&message.choices));
@@ -140,14 +140,14 @@ mod tests {
     #[test]
     fn an_answer_is_markdown_and_a_question_has_buttons() {
         let answer = Outgoing::text("All **good** & <b>no more</b>.");
-        insta::assert_snapshot!(fields(&answer, Form::Markdown, true), @r#"{"markdown_text":"All **good** & <b>no more</b>."}"#);
+        insta::assert_snapshot!(fields(&answer, MessageForm::Markdown, true), @r#"{"markdown_text":"All **good** & <b>no more</b>."}"#);
         let question = Outgoing {
             choices: vec![choice("question:7:yes", "Allow")],
             mentions: vec!["U1".into()],
             ..answer
         }
         .with_tone(Tone::Question);
-        insta::assert_snapshot!(format!("{:#}", fields(&question, Form::Markdown, true)), @r#"
+        insta::assert_snapshot!(format!("{:#}", fields(&question, MessageForm::Markdown, true)), @r#"
         {
           "blocks": [
             {
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn an_edit_has_blocks_so_that_old_buttons_go() {
-        let fields = fields(&Outgoing::text("done"), Form::Markdown, false);
+        let fields = fields(&Outgoing::text("done"), MessageForm::Markdown, false);
         assert_eq!(fields["blocks"], json!([{ "type": "markdown", "text": "done" }]));
     }
 
@@ -195,13 +195,13 @@ mod tests {
             assert!(!harmless(ping).contains(ping), "{ping}");
         }
         let spoofed = Outgoing { mentions: vec!["U1> <!channel".into()], ..Outgoing::text("x") };
-        assert!(!fields(&spoofed, Form::Sections, false).to_string().contains("<!channel"));
+        assert!(!fields(&spoofed, MessageForm::Sections, false).to_string().contains("<!channel"));
     }
 
     #[test]
     fn sections_hold_three_thousand_characters_and_lose_nothing() {
         let text: String = (0..900).map(|n| format!("word{n} & so ")).collect();
-        let blocks = fields(&Outgoing::text(text.clone()), Form::Sections, false)["blocks"].clone();
+        let blocks = fields(&Outgoing::text(text.clone()), MessageForm::Sections, false)["blocks"].clone();
         let blocks = blocks.as_array().unwrap();
         let texts: Vec<&str> = blocks.iter().map(|block| block["text"]["text"].as_str().unwrap()).collect();
         assert!(texts.len() > 3 && texts.iter().all(|text| text.chars().count() <= SECTION_MAX));

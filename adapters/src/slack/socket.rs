@@ -15,9 +15,9 @@ use tokio_tungstenite::{
 
 use super::{
     adapter::Slack,
-    event::{self, Heard, text},
-    trouble::Trouble,
-    web::Token,
+    event::{self, SlackEvent, text},
+    trouble::CallFailure,
+    web::TokenKind,
     words,
 };
 use crate::{AdapterError, Inbox};
@@ -37,7 +37,7 @@ const COUNTED: Duration = Duration::from_secs(300);
 const LONGEST: usize = 4 * 1024 * 1024;
 
 /// One connection.
-struct Socket {
+struct SlackSocket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     opened: Instant,
     heard: Instant,
@@ -45,10 +45,10 @@ struct Socket {
 }
 
 /// What came over it.
-enum Frame {
+enum SocketFrame {
     Hello { connections: u64 },
     Leave { reason: String },
-    Envelope { id: String, heard: Vec<Heard> },
+    Envelope { id: String, heard: Vec<SlackEvent> },
     Other,
 }
 
@@ -59,8 +59,8 @@ impl Slack {
             Ok(socket) => socket,
             Err(error) => return error,
         };
-        let mut old: Option<Socket> = None;
-        let mut next: Option<BoxFuture<'_, Result<Socket, AdapterError>>> = None;
+        let mut old: Option<SlackSocket> = None;
+        let mut next: Option<BoxFuture<'_, Result<SlackSocket, AdapterError>>> = None;
         let mut tick = tokio::time::interval(PING);
         loop {
             tokio::select! {
@@ -114,25 +114,25 @@ impl Slack {
     /// `true`: Slack will close this connection, so another one is needed.
     async fn take_frame(
         &self,
-        socket: &mut Socket,
-        frame: Frame,
+        socket: &mut SlackSocket,
+        frame: SocketFrame,
         inbox: &Inbox,
         ours: u64,
     ) -> Result<bool, AdapterError> {
         match frame {
-            Frame::Hello { connections } => {
+            SocketFrame::Hello { connections } => {
                 inbox.connected();
                 self.count_connections(connections, ours, inbox);
             }
-            Frame::Leave { reason } if reason == "link_disabled" => {
+            SocketFrame::Leave { reason } if reason == "link_disabled" => {
                 return Err(AdapterError::Rejected(words::LINK_DISABLED.into()));
             }
-            Frame::Leave { reason } => {
+            SocketFrame::Leave { reason } => {
                 tracing::debug!(reason, "Slack will close this connection");
                 return Ok(true);
             }
-            Frame::Envelope { id, heard } => {
-                if heard.contains(&Heard::Uninstalled) {
+            SocketFrame::Envelope { id, heard } => {
+                if heard.contains(&SlackEvent::Uninstalled) {
                     self.token_may_be_gone();
                 }
                 if !self.ear().take(heard) {
@@ -144,7 +144,7 @@ impl Slack {
                 let acknowledged = socket.say(Message::text(json!({ "envelope_id": id }).to_string())).await;
                 acknowledged.map_err(|why| self.lost(why))?;
             }
-            Frame::Other => {}
+            SocketFrame::Other => {}
         }
         Ok(false)
     }
@@ -166,12 +166,12 @@ impl Slack {
     }
 
     /// The address of a new connection; it works once, for half a minute.
-    pub(super) async fn socket_url(&self) -> Result<String, Trouble> {
-        let answer = self.web().call_as(Token::App, "apps.connections.open", &json!({})).await?;
+    pub(super) async fn socket_url(&self) -> Result<String, CallFailure> {
+        let answer = self.web().call_as(TokenKind::App, "apps.connections.open", &json!({})).await?;
         Ok(text(&answer, "url").to_owned())
     }
 
-    async fn connect(&self) -> Result<Socket, AdapterError> {
+    async fn connect(&self) -> Result<SlackSocket, AdapterError> {
         let url = self.socket_url().await.map_err(app_token_error)?;
         let config = WebSocketConfig::default().max_message_size(Some(LONGEST));
         let opening = connect_async_with_config(url, Some(config), false);
@@ -182,17 +182,17 @@ impl Slack {
             Err(_) => return Err(AdapterError::Unreachable("the socket's handshake takes too long".into())),
         };
         let now = Instant::now();
-        Ok(Socket { stream, opened: now, heard: now, greeted: false })
+        Ok(SlackSocket { stream, opened: now, heard: now, greeted: false })
     }
 }
 
 /// The error of a call with the app token.
-pub(super) fn app_token_error(trouble: Trouble) -> AdapterError {
+pub(super) fn app_token_error(trouble: CallFailure) -> AdapterError {
     match trouble {
-        Trouble::Auth(code) => {
+        CallFailure::Auth(code) => {
             AdapterError::Rejected(format!("`slack.app_token`: {}", words::app_token(&code)))
         }
-        Trouble::Scope(_) => {
+        CallFailure::Scope(_) => {
             AdapterError::Rejected(format!("`slack.app_token`: {}", words::app_token("missing_scope")))
         }
         trouble => trouble.in_channel("Socket Mode"),
@@ -209,7 +209,7 @@ fn kind_of(error: &tokio_tungstenite::tungstenite::Error) -> String {
     }
 }
 
-async fn next_of(socket: &mut Option<Socket>) -> Result<Frame, String> {
+async fn next_of(socket: &mut Option<SlackSocket>) -> Result<SocketFrame, String> {
     match socket {
         Some(socket) => socket.next().await,
         None => std::future::pending().await,
@@ -217,16 +217,16 @@ async fn next_of(socket: &mut Option<Socket>) -> Result<Frame, String> {
 }
 
 async fn opened<'a>(
-    next: &mut Option<BoxFuture<'a, Result<Socket, AdapterError>>>,
-) -> Result<Socket, AdapterError> {
+    next: &mut Option<BoxFuture<'a, Result<SlackSocket, AdapterError>>>,
+) -> Result<SlackSocket, AdapterError> {
     match next {
         Some(opening) => opening.await,
         None => std::future::pending().await,
     }
 }
 
-impl Socket {
-    async fn next(&mut self) -> Result<Frame, String> {
+impl SlackSocket {
+    async fn next(&mut self) -> Result<SocketFrame, String> {
         let message = match self.stream.next().await {
             Some(Ok(message)) => message,
             Some(Err(error)) => return Err(kind_of_end(&error)),
@@ -234,12 +234,14 @@ impl Socket {
         };
         self.heard = Instant::now();
         let frame = match message {
-            Message::Text(text) => Frame::read(&text),
+            Message::Text(text) => SocketFrame::read(&text),
             Message::Close(_) => return Err("Slack closed the connection".into()),
             // Pongs are sent by the library when the stream is next written or read.
-            Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_) => Frame::Other,
+            Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_) => {
+                SocketFrame::Other
+            }
         };
-        self.greeted |= matches!(frame, Frame::Hello { .. });
+        self.greeted |= matches!(frame, SocketFrame::Hello { .. });
         Ok(frame)
     }
 
@@ -272,7 +274,7 @@ fn kind_of_end(error: &tokio_tungstenite::tungstenite::Error) -> String {
     }
 }
 
-impl Frame {
+impl SocketFrame {
     fn read(text_: &str) -> Self {
         let Ok(value) = serde_json::from_str::<Value>(text_) else {
             tracing::warn!("Slack sent a line that is no JSON");
@@ -318,11 +320,11 @@ mod tests {
 
     #[test]
     fn whatever_has_an_id_is_acknowledged_and_nothing_is_too_odd() {
-        let frame = |text: &str| match Frame::read(text) {
-            Frame::Hello { connections } => format!("hello {connections}"),
-            Frame::Leave { reason } => format!("leave {reason}"),
-            Frame::Envelope { id, heard } => format!("{id} {}", heard.len()),
-            Frame::Other => "other".into(),
+        let frame = |text: &str| match SocketFrame::read(text) {
+            SocketFrame::Hello { connections } => format!("hello {connections}"),
+            SocketFrame::Leave { reason } => format!("leave {reason}"),
+            SocketFrame::Envelope { id, heard } => format!("{id} {}", heard.len()),
+            SocketFrame::Other => "other".into(),
         };
         assert_eq!(frame(r#"{"type":"hello","num_connections":2}"#), "hello 2");
         assert_eq!(frame(r#"{"type":"hello"}"#), "hello 1");

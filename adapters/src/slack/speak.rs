@@ -14,13 +14,13 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     event::text,
-    intake::Ear,
-    pace::Pace,
-    place::{Place, is_ts, ts_of},
-    private::{Private, is_shown_to_one, shown_id},
-    render::{Form, caption, fields},
-    trouble::Trouble,
-    web::Web,
+    intake::EventReceiver,
+    pace::CallPacer,
+    place::{ConversationAddress, is_ts, ts_of},
+    private::{PrivateRecipient, is_shown_to_one, shown_id},
+    render::{MessageForm, caption, fields},
+    trouble::CallFailure,
+    web::WebApi,
 };
 use crate::{Activity, ActivityState, AdapterError, Attachment, MessageId, Outgoing, Room};
 
@@ -32,10 +32,10 @@ const MARK_WAIT: Duration = Duration::from_secs(2);
 const NO_MARKDOWN: &[&str] = &["invalid_blocks", "invalid_blocks_format", "no_text", "invalid_arguments"];
 
 /// What the adapter speaks with.
-pub struct Voice {
-    web: Arc<Web>,
-    ear: Arc<Ear>,
-    pace: Pace,
+pub struct MessageSender {
+    web: Arc<WebApi>,
+    ear: Arc<EventReceiver>,
+    pace: CallPacer,
     /// This Slack does not know Markdown, as it turned out.
     sections: AtomicBool,
     /// Messages with our reaction, by room.
@@ -47,13 +47,13 @@ pub struct Voice {
     pub token_refused: Notify,
 }
 
-impl Voice {
+impl MessageSender {
     /// A voice that has said nothing yet.
-    pub fn new(web: Arc<Web>, ear: Arc<Ear>) -> Self {
+    pub fn new(web: Arc<WebApi>, ear: Arc<EventReceiver>) -> Self {
         Self {
             web,
             ear,
-            pace: Pace::default(),
+            pace: CallPacer::default(),
             sections: AtomicBool::new(false),
             marked: Mutex::default(),
             unmark: Mutex::default(),
@@ -64,9 +64,9 @@ impl Voice {
 
     /// Sends a message.
     pub async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
-        let place = Place::of(room)?;
+        let place = ConversationAddress::of(room)?;
         if let Some(reply_to) = &message.reply_to
-            && let Some(private) = Private::reply(reply_to, &place)
+            && let Some(private) = PrivateRecipient::reply(reply_to, &place)
         {
             return self.send_to_one(&place, reply_to, &private, message).await;
         }
@@ -87,7 +87,12 @@ impl Voice {
         Ok(())
     }
 
-    async fn post(&self, place: &Place, message: &Outgoing, form: Form) -> Result<Value, NotSaid> {
+    async fn post(
+        &self,
+        place: &ConversationAddress,
+        message: &Outgoing,
+        form: MessageForm,
+    ) -> Result<Value, NotSaid> {
         let mut body = fields(message, form, !message.live);
         body["channel"] = place.channel.as_str().into();
         // A preview would show a page that nobody asked for, and tell its server.
@@ -97,7 +102,7 @@ impl Voice {
             body["thread_ts"] = thread.as_str().into();
         }
         let answer = self.web.call("chat.postMessage", &body).await;
-        if let Err(Trouble::Limited(retry_after)) = &answer {
+        if let Err(CallFailure::Limited(retry_after)) = &answer {
             self.pace.post_refused(Instant::now(), &place.channel, *retry_after);
         }
         answer.map_err(|trouble| self.said(trouble, &place.channel))
@@ -108,7 +113,7 @@ impl Voice {
         if is_shown_to_one(id) {
             return Err(AdapterError::Unsupported("editing a message that one person sees"));
         }
-        let place = Place::of(room)?;
+        let place = ConversationAddress::of(room)?;
         let ts = ts_of(id)?;
         match self.pace.update(Instant::now(), &format!("{}/{ts}", place.channel), message.live) {
             Ok(at) => tokio::time::sleep_until(at).await,
@@ -121,12 +126,18 @@ impl Voice {
         Ok(())
     }
 
-    async fn update(&self, channel: &str, ts: &str, message: &Outgoing, form: Form) -> Result<(), NotSaid> {
+    async fn update(
+        &self,
+        channel: &str,
+        ts: &str,
+        message: &Outgoing,
+        form: MessageForm,
+    ) -> Result<(), NotSaid> {
         let mut body = fields(message, form, false);
         body["channel"] = channel.into();
         body["ts"] = ts.into();
         let answer = self.web.call("chat.update", &body).await;
-        if let Err(Trouble::Limited(retry_after)) = &answer {
+        if let Err(CallFailure::Limited(retry_after)) = &answer {
             self.pace.update_refused(Instant::now(), *retry_after);
         }
         answer.map(drop).map_err(|trouble| self.said(trouble, channel))
@@ -135,9 +146,9 @@ impl Voice {
     /// A reply that only one person sees: by the response URL, which also works where the bot is no member, or by name.
     async fn send_to_one(
         &self,
-        place: &Place,
+        place: &ConversationAddress,
         reply_to: &MessageId,
-        private: &Private,
+        private: &PrivateRecipient,
         message: &Outgoing,
     ) -> Result<MessageId, AdapterError> {
         if let Some(url) = self.ear.urls.take(reply_to, Instant::now()) {
@@ -154,7 +165,7 @@ impl Voice {
         Ok(shown_id(&private.user, text(&answer, "message_ts")))
     }
 
-    async fn respond(&self, url: &str, message: &Outgoing, form: Form) -> Result<(), NotSaid> {
+    async fn respond(&self, url: &str, message: &Outgoing, form: MessageForm) -> Result<(), NotSaid> {
         let mut body = fields(message, form, false);
         body["response_type"] = "ephemeral".into();
         body["replace_original"] = false.into();
@@ -163,10 +174,10 @@ impl Voice {
 
     async fn post_to_one(
         &self,
-        place: &Place,
-        private: &Private,
+        place: &ConversationAddress,
+        private: &PrivateRecipient,
         message: &Outgoing,
-        form: Form,
+        form: MessageForm,
     ) -> Result<Value, NotSaid> {
         let mut body = fields(message, form, false);
         body["channel"] = place.channel.as_str().into();
@@ -180,16 +191,16 @@ impl Voice {
     /// Says it in Markdown, and in sections where this Slack turns out not to know Markdown.
     async fn in_form<T, F: Future<Output = Result<T, NotSaid>>>(
         &self,
-        say: impl Fn(Form) -> F,
+        say: impl Fn(MessageForm) -> F,
     ) -> Result<T, AdapterError> {
         if self.sections.load(Ordering::Relaxed) {
-            return say(Form::Sections).await.map_err(NotSaid::into);
+            return say(MessageForm::Sections).await.map_err(NotSaid::into);
         }
-        let refused = match say(Form::Markdown).await {
+        let refused = match say(MessageForm::Markdown).await {
             Err(said) if said.no_markdown => said,
             said => return said.map_err(NotSaid::into),
         };
-        let said = say(Form::Sections).await;
+        let said = say(MessageForm::Sections).await;
         // If both are refused it was not for the form.
         if said.is_ok() {
             tracing::info!(error = %refused.error, "this Slack does not take Markdown; messages go as sections from now on");
@@ -198,17 +209,18 @@ impl Voice {
         said.map_err(NotSaid::into)
     }
 
-    fn said(&self, trouble: Trouble, channel: &str) -> NotSaid {
-        if matches!(trouble, Trouble::Auth(_)) {
+    fn said(&self, trouble: CallFailure, channel: &str) -> NotSaid {
+        if matches!(trouble, CallFailure::Auth(_)) {
             self.token_refused.notify_one();
         }
-        let no_markdown = matches!(&trouble, Trouble::Refused(code) if NO_MARKDOWN.contains(&code.as_str()));
+        let no_markdown =
+            matches!(&trouble, CallFailure::Refused(code) if NO_MARKDOWN.contains(&code.as_str()));
         NotSaid { error: trouble.in_channel(channel), no_markdown }
     }
 
     /// Shows a file: <https://docs.slack.dev/messaging/working-with-files#upload>
     pub async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
-        let place = Place::of(room)?;
+        let place = ConversationAddress::of(room)?;
         if file.bytes.is_empty() {
             return Err(AdapterError::Rejected("Slack takes no empty file".into()));
         }
@@ -232,7 +244,7 @@ impl Voice {
 
     /// Marks the message that is being worked on, and takes the marks off when nothing is.
     pub async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
-        let place = Place::of(room)?;
+        let place = ConversationAddress::of(room)?;
         match activity.state {
             ActivityState::Idle => self.unmark(room, &place.channel),
             ActivityState::Working | ActivityState::Asking if is_ts(activity.after.as_str()) => {
@@ -270,9 +282,9 @@ impl Voice {
         let body = json!({ "channel": channel, "timestamp": ts, "name": WORKING });
         match self.web.call(method, &body).await {
             Ok(_) => Ok(()),
-            Err(Trouble::Refused(code)) if code == fine => Ok(()),
+            Err(CallFailure::Refused(code)) if code == fine => Ok(()),
             Err(trouble) => {
-                if let Trouble::Limited(retry_after) = &trouble {
+                if let CallFailure::Limited(retry_after) = &trouble {
                     self.pace.reaction_refused(Instant::now(), *retry_after);
                 }
                 Err(self.said(trouble, channel).error)

@@ -8,29 +8,29 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::place::Place;
+use super::place::ConversationAddress;
 
 /// The oldest are forgotten beyond this; there the bot must be mentioned again.
 const MOST: usize = 5_000;
 const FILE: &str = "threads";
 
 /// See the module.
-pub struct Threads {
+pub struct KnownThreads {
     folder: PathBuf,
-    known: Mutex<Known>,
+    known: Mutex<ThreadRecord>,
 }
 
 #[derive(Default)]
-struct Known {
+struct ThreadRecord {
     set: HashSet<String>,
     order: VecDeque<String>,
 }
 
-impl Threads {
+impl KnownThreads {
     /// The threads that `folder` remembers.
     pub fn load(folder: PathBuf) -> Self {
         let text = fs::read_to_string(folder.join(FILE)).unwrap_or_default();
-        let mut known = Known::default();
+        let mut known = ThreadRecord::default();
         for line in text.lines().filter(|line| !line.is_empty()) {
             known.add(line.to_owned());
         }
@@ -42,13 +42,13 @@ impl Threads {
     }
 
     /// Whether this thread began with a prompt.
-    pub fn contains(&self, place: &Place) -> bool {
+    pub fn contains(&self, place: &ConversationAddress) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         key(place).is_some_and(|key| known.set.contains(&key))
     }
 
     /// Remembers it.
-    pub fn add(&self, place: &Place) {
+    pub fn add(&self, place: &ConversationAddress) {
         let Some(key) = key(place) else { return };
         let fresh = self.known.lock().unwrap_or_else(PoisonError::into_inner).add(key.clone());
         if fresh && let Err(error) = self.append(&key) {
@@ -73,7 +73,7 @@ impl Threads {
     }
 }
 
-impl Known {
+impl ThreadRecord {
     fn add(&mut self, key: String) -> bool {
         if !self.set.insert(key.clone()) {
             return false;
@@ -88,7 +88,7 @@ impl Known {
     }
 }
 
-fn key(place: &Place) -> Option<String> {
+fn key(place: &ConversationAddress) -> Option<String> {
     place.thread.as_ref().map(|thread| format!("{}/{thread}", place.channel))
 }
 
@@ -102,24 +102,24 @@ fn make_folder(folder: &std::path::Path) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    fn place(thread: usize) -> Place {
-        Place { channel: "C1".into(), thread: Some(format!("{thread}.1")) }
+    fn place(thread: usize) -> ConversationAddress {
+        ConversationAddress { channel: "C1".into(), thread: Some(format!("{thread}.1")) }
     }
 
     #[test]
     fn a_thread_is_known_after_a_restart_and_the_file_does_not_grow_for_ever() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("slack");
-        let threads = Threads::load(folder.clone());
+        let threads = KnownThreads::load(folder.clone());
         assert!(!threads.contains(&place(7)));
         threads.add(&place(7));
         threads.add(&place(7));
-        assert!(Threads::load(folder.clone()).contains(&place(7)));
-        assert!(!threads.contains(&Place { channel: "C1".into(), thread: None }));
+        assert!(KnownThreads::load(folder.clone()).contains(&place(7)));
+        assert!(!threads.contains(&ConversationAddress { channel: "C1".into(), thread: None }));
 
         let lines: String = (0..3 * MOST).map(|n| format!("C1/{n}.1\n")).collect();
         fs::write(folder.join(FILE), lines).unwrap();
-        let threads = Threads::load(folder.clone());
+        let threads = KnownThreads::load(folder.clone());
         assert!(threads.contains(&place(3 * MOST - 1)) && !threads.contains(&place(7)));
         assert_eq!(fs::read_to_string(folder.join(FILE)).unwrap().lines().count(), MOST);
     }
@@ -129,7 +129,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let in_the_way = dir.path().join("file");
         fs::write(&in_the_way, "").unwrap();
-        let threads = Threads::load(in_the_way.join("slack"));
+        let threads = KnownThreads::load(in_the_way.join("slack"));
         threads.add(&place(1));
         assert!(threads.contains(&place(1)));
     }

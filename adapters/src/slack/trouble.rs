@@ -13,7 +13,7 @@ const USUAL_WAIT: Duration = Duration::from_secs(5);
 
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum CallFailure {
     /// Too fast.
     Limited(Duration),
     /// No answer, or one that says "later".
@@ -26,7 +26,7 @@ pub enum Trouble {
     Refused(String),
 }
 
-impl Trouble {
+impl CallFailure {
     /// Reads the client's error. What Slack answered is not kept: it may hold addresses that are as good as keys.
     pub fn of(error: SlackClientError) -> Self {
         match error {
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     fn said(code: &str, body: &str) -> String {
-        Trouble::from_code(code, body).in_channel("C1").to_string()
+        CallFailure::from_code(code, body).in_channel("C1").to_string()
     }
 
     #[test]
@@ -129,8 +129,8 @@ mod tests {
 
     #[test]
     fn only_what_passes_is_tried_again() {
-        assert!(matches!(Trouble::from_code("internal_error", ""), Trouble::Unreachable(_)));
-        assert!(matches!(Trouble::from_code("ratelimited", ""), Trouble::Limited(_)));
-        assert!(matches!(Trouble::from_code("msg_too_long", ""), Trouble::Refused(_)));
+        assert!(matches!(CallFailure::from_code("internal_error", ""), CallFailure::Unreachable(_)));
+        assert!(matches!(CallFailure::from_code("ratelimited", ""), CallFailure::Limited(_)));
+        assert!(matches!(CallFailure::from_code("msg_too_long", ""), CallFailure::Refused(_)));
     }
 }

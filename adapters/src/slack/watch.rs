@@ -8,7 +8,9 @@ use std::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{adapter::Slack, event::text, intake::Me, manifest::SCOPES, trouble::Trouble, words};
+use super::{
+    adapter::Slack, event::text, intake::BotIdentity, manifest::SCOPES, trouble::CallFailure, words,
+};
 use crate::{AdapterError, Inbox};
 
 /// How often the token is tried and the channels are looked at.
@@ -18,10 +20,10 @@ const SECOND_LOOK: Duration = Duration::from_secs(300);
 
 /// See the module.
 #[derive(Default)]
-pub struct Watch(Mutex<State>);
+pub struct ConnectionWatch(Mutex<WatchState>);
 
 #[derive(Default)]
-struct State {
+struct WatchState {
     scopes: Option<String>,
     channels: Option<String>,
     second: Option<String>,
@@ -30,7 +32,7 @@ struct State {
     broken: Vec<Instant>,
 }
 
-impl Watch {
+impl ConnectionWatch {
     /// A connection of ours ended without a farewell.
     pub fn connection_broke(&self, now: Instant, counted: Duration) {
         self.lock().broken.push(now + counted);
@@ -61,12 +63,12 @@ impl Watch {
         due
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WatchState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl WatchState {
     fn tell(&self, inbox: &Inbox) {
         let notes: Vec<&str> =
             [&self.scopes, &self.channels, &self.second].into_iter().flatten().map(String::as_str).collect();
@@ -76,11 +78,12 @@ impl State {
 
 impl Slack {
     /// Asks Slack who the bot is.
-    pub(super) async fn identify(&self) -> Result<(), Trouble> {
+    pub(super) async fn identify(&self) -> Result<(), CallFailure> {
         let answer = self.web().call("auth.test", &json!({})).await?;
-        let me = Me { user: text(&answer, "user_id").to_owned(), name: text(&answer, "user").to_owned() };
+        let me =
+            BotIdentity { user: text(&answer, "user_id").to_owned(), name: text(&answer, "user").to_owned() };
         if me.user.is_empty() {
-            return Err(Trouble::Unreachable("Slack does not say who the bot is".into()));
+            return Err(CallFailure::Unreachable("Slack does not say who the bot is".into()));
         }
         self.ear().set_me(me);
         Ok(())
@@ -112,7 +115,7 @@ impl Slack {
                 () = tokio::time::sleep(EVERY) => {}
                 () = self.token_refused() => {}
             }
-            if let Err(Trouble::Auth(code)) = self.identify().await {
+            if let Err(CallFailure::Auth(code)) = self.identify().await {
                 return AdapterError::Rejected(words::token_gone(&code));
             }
         }
@@ -123,7 +126,8 @@ impl Slack {
         let mut outside = Vec::new();
         for channel in &self.config().channel_ids {
             let body = [("channel", channel.as_str()), ("limit", "1")];
-            if let Err(Trouble::Refused(code)) = self.web().call_with("conversations.history", &body).await
+            if let Err(CallFailure::Refused(code)) =
+                self.web().call_with("conversations.history", &body).await
                 && matches!(code.as_str(), "not_in_channel" | "channel_not_found" | "is_archived")
             {
                 outside.push(channel.clone());
@@ -138,13 +142,13 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::Health;
+    use crate::AdapterHealth;
 
     #[tokio::test]
     async fn notes_stand_together_until_each_is_over() {
-        let health = Arc::new(Health::new("slack"));
+        let health = Arc::new(AdapterHealth::new("slack"));
         let inbox = Inbox::new(tokio::sync::mpsc::channel(1).0, health.clone());
-        let watch = Watch::default();
+        let watch = ConnectionWatch::default();
         watch.lock().channels = Some("Not in `C1`.".into());
         watch.note_second(Some("Two of us.".into()), &inbox);
         assert_eq!(health.snapshot().note.as_deref(), Some("Not in `C1`. Two of us."));
@@ -154,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_broken_connection_is_not_taken_for_another_program_for_a_while() {
-        let (watch, now) = (Watch::default(), Instant::now());
+        let (watch, now) = (ConnectionWatch::default(), Instant::now());
         watch.connection_broke(now, Duration::from_secs(300));
         assert_eq!(watch.broken_connections(now), 1);
         assert_eq!(watch.broken_connections(now + Duration::from_secs(301)), 0);

@@ -19,7 +19,7 @@ use slack_morphism::{
 use tracing::Span;
 use url::Url;
 
-use super::{Config, trouble::Trouble};
+use super::{SlackConfig, trouble::CallFailure};
 use crate::AdapterError;
 
 /// How long a call may take. Slack itself expects answers to its own calls within 3 s.
@@ -33,7 +33,7 @@ type Https = HttpsConnector<HttpConnector>;
 
 /// With which token a call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Token {
+pub enum TokenKind {
     /// The bot's.
     Bot,
     /// The app's, for Socket Mode.
@@ -41,7 +41,7 @@ pub enum Token {
 }
 
 /// The Web API.
-pub struct Web {
+pub struct WebApi {
     client: SlackClient<SlackClientHyperConnector<Https>>,
     /// For the headers of an answer, which slack-morphism does not give.
     plain: Client<Https, String>,
@@ -50,9 +50,9 @@ pub struct Web {
     url: String,
 }
 
-impl Web {
+impl WebApi {
     /// A client for this configuration; nothing is sent yet.
-    pub fn new(config: &Config) -> Result<Self, AdapterError> {
+    pub fn new(config: &SlackConfig) -> Result<Self, AdapterError> {
         let https = HttpsConnectorBuilder::new().with_native_roots().map_err(|error| AdapterError::Config {
             key: "slack.api_url",
             why: format!("TLS needs this machine's CA certificates, and they cannot be read ({error}); install `ca-certificates`."),
@@ -73,15 +73,15 @@ impl Web {
     }
 
     /// Calls a method with the bot token.
-    pub async fn call(&self, method: &str, body: &Value) -> Result<Value, Trouble> {
-        self.call_as(Token::Bot, method, body).await
+    pub async fn call(&self, method: &str, body: &Value) -> Result<Value, CallFailure> {
+        self.call_as(TokenKind::Bot, method, body).await
     }
 
     /// Calls a method.
-    pub async fn call_as(&self, token: Token, method: &str, body: &Value) -> Result<Value, Trouble> {
+    pub async fn call_as(&self, token: TokenKind, method: &str, body: &Value) -> Result<Value, CallFailure> {
         let token = match token {
-            Token::Bot => &self.bot,
-            Token::App => &self.app,
+            TokenKind::Bot => &self.bot,
+            TokenKind::App => &self.app,
         };
         let session = self.client.open_session(token);
         let call = session.http_session_api.http_post::<_, Value>(method, body, None);
@@ -93,14 +93,14 @@ impl Web {
     }
 
     /// Calls a method that takes no JSON, but parameters in its address.
-    pub async fn call_with(&self, method: &str, parameters: &[(&str, &str)]) -> Result<Value, Trouble> {
+    pub async fn call_with(&self, method: &str, parameters: &[(&str, &str)]) -> Result<Value, CallFailure> {
         let parameters: Vec<_> = parameters.iter().map(|(name, value)| (*name, Some(*value))).collect();
         let session = self.client.open_session(&self.bot);
         within(DEADLINE, session.http_session_api.http_get::<Value, _, _>(method, &parameters, None)).await
     }
 
     /// Answers at a response URL. Such an address is as good as a key, so it is kept out of the log.
-    pub async fn respond(&self, url: &str, body: &Value) -> Result<(), Trouble> {
+    pub async fn respond(&self, url: &str, body: &Value) -> Result<(), CallFailure> {
         let url = parse(url)?;
         let span = Span::none();
         let context = context(&span);
@@ -110,7 +110,7 @@ impl Web {
     }
 
     /// Puts a file's bytes where Slack said.
-    pub async fn put_file(&self, url: &str, bytes: &[u8]) -> Result<(), Trouble> {
+    pub async fn put_file(&self, url: &str, bytes: &[u8]) -> Result<(), CallFailure> {
         let url = parse(url)?;
         let span = Span::none();
         let kind = "application/octet-stream".to_owned();
@@ -141,16 +141,16 @@ fn context(span: &Span) -> SlackClientApiCallContext<'_> {
     }
 }
 
-fn parse(url: &str) -> Result<Url, Trouble> {
-    Url::parse(url).map_err(|_| Trouble::Refused("no address".into()))
+fn parse(url: &str) -> Result<Url, CallFailure> {
+    Url::parse(url).map_err(|_| CallFailure::Refused("no address".into()))
 }
 
 async fn within<T>(
     deadline: Duration,
     call: impl Future<Output = Result<T, SlackClientError>>,
-) -> Result<T, Trouble> {
+) -> Result<T, CallFailure> {
     match tokio::time::timeout(deadline, call).await {
-        Ok(answer) => answer.map_err(Trouble::of),
-        Err(_) => Err(Trouble::Unreachable(format!("no answer within {} s", deadline.as_secs()))),
+        Ok(answer) => answer.map_err(CallFailure::of),
+        Err(_) => Err(CallFailure::Unreachable(format!("no answer within {} s", deadline.as_secs()))),
     }
 }

@@ -10,7 +10,7 @@ pub(super) fn cut_line(fitting: &str, rest: &str) -> usize {
     if rest.is_empty() || rest.starts_with(char::is_whitespace) && is_balanced(fitting) {
         return whole;
     }
-    let best = Ends::of(fitting);
+    let best = CutPoints::of(fitting);
     let half = |end: &usize| *end >= whole / 2;
     let quarter = |end: &usize| *end >= whole / 4;
     let sentence = best.sentence.filter(half).or(best.clean_word.filter(quarter));
@@ -19,16 +19,16 @@ pub(super) fn cut_line(fitting: &str, rest: &str) -> usize {
 
 /// The last places where a text may end, in bytes.
 #[derive(Default)]
-struct Ends {
+struct CutPoints {
     sentence: Option<usize>,
     clean_word: Option<usize>,
     word: Option<usize>,
 }
 
-impl Ends {
+impl CutPoints {
     fn of(text: &str) -> Self {
         let mut ends = Self::default();
-        let mut marks = Marks::default();
+        let mut marks = OpenMarks::default();
         let mut previous = ' ';
         for (at, c) in text.char_indices() {
             if c.is_whitespace() && !previous.is_whitespace() && at > 0 {
@@ -50,12 +50,12 @@ impl Ends {
 
 /// Whether inline code and bold text are open, judged by counting.
 #[derive(Default)]
-struct Marks {
+struct OpenMarks {
     ticks: usize,
     stars: usize,
 }
 
-impl Marks {
+impl OpenMarks {
     fn take(&mut self, c: char) {
         match c {
             '`' => self.ticks += 1,
@@ -70,7 +70,7 @@ impl Marks {
 }
 
 fn is_balanced(text: &str) -> bool {
-    let mut marks = Marks::default();
+    let mut marks = OpenMarks::default();
     text.chars().for_each(|c| marks.take(c));
     marks.are_closed()
 }

@@ -4,26 +4,26 @@ use std::ops::Range;
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 
-use super::Span;
+use super::SourceSpan;
 
 const DEEPEST_QUOTE: usize = 16;
 const FURTHEST: usize = 256;
 
-pub(super) struct Outline<'t> {
+pub(super) struct SourceOutline<'t> {
     pub text: &'t str,
-    pub lines: Vec<Line>,
-    fences: Vec<Fence>,
+    pub lines: Vec<SourceLine>,
+    fences: Vec<CodeFence>,
 }
 
 /// A line of the source with its line ending.
-pub(super) struct Line {
+pub(super) struct SourceLine {
     pub start: usize,
     pub end: usize,
-    place: Place,
+    place: LinePlace,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum LinePlace {
     Text,
     /// Content or closing line of this fenced block.
     Fenced(usize),
@@ -32,7 +32,7 @@ enum Place {
 }
 
 /// A fenced code block.
-pub(super) struct Fence {
+pub(super) struct CodeFence {
     opener: usize,
     last: usize,
     is_closed: bool,
@@ -42,7 +42,7 @@ pub(super) struct Fence {
     info: String,
 }
 
-impl<'t> Outline<'t> {
+impl<'t> SourceOutline<'t> {
     /// Reads `text`. A code block whose fence would take over half of `max` is cut like text.
     pub fn of(text: &'t str, max: usize) -> Self {
         let mut outline = Self { text, lines: lines(text), fences: Vec::new() };
@@ -66,7 +66,7 @@ impl<'t> Outline<'t> {
     fn mark_indented(&mut self, range: Range<usize>) {
         let (first, last) = (self.line_of(range.start), self.line_of(range.end.saturating_sub(1)));
         for line in self.lines.iter_mut().take(last + 1).skip(first) {
-            line.place = Place::Indented;
+            line.place = LinePlace::Indented;
         }
     }
 
@@ -85,7 +85,7 @@ impl<'t> Outline<'t> {
         let closing = self.text[self.lines[last].start..self.lines[last].end].trim_end();
         let run = closing.len() - closing.trim_end_matches(sign).len();
         let unquoted = closing.trim_end_matches(sign).trim_matches([' ', '\t', '>']);
-        let fence = Fence {
+        let fence = CodeFence {
             opener,
             last,
             is_closed: last > opener && run >= length && unquoted.is_empty(),
@@ -94,7 +94,7 @@ impl<'t> Outline<'t> {
             prefix,
         };
         for line in self.lines.iter_mut().take(last + 1).skip(opener + 1) {
-            line.place = Place::Fenced(self.fences.len());
+            line.place = LinePlace::Fenced(self.fences.len());
         }
         self.fences.push(fence);
     }
@@ -108,17 +108,17 @@ impl<'t> Outline<'t> {
         self.lines[line].start + self.content(line).trim_end_matches(['\n', '\r']).len()
     }
 
-    fn fence(&self, line: usize) -> Option<&Fence> {
+    fn fence(&self, line: usize) -> Option<&CodeFence> {
         match self.lines.get(line)?.place {
-            Place::Fenced(fence) => self.fences.get(fence),
-            Place::Text | Place::Indented => None,
+            LinePlace::Fenced(fence) => self.fences.get(fence),
+            LinePlace::Text | LinePlace::Indented => None,
         }
     }
 
     /// The fence that stays open when the text ends at `at`, which lies in or right behind line `line`.
-    fn open_at(&self, at: usize) -> Option<&Fence> {
+    fn open_at(&self, at: usize) -> Option<&CodeFence> {
         if at == self.text.len() {
-            let to_the_end = |fence: &&Fence| self.text[self.lines[fence.last].end..].trim().is_empty();
+            let to_the_end = |fence: &&CodeFence| self.text[self.lines[fence.last].end..].trim().is_empty();
             return self.fences.last().filter(|fence| !fence.is_closed).filter(to_the_end);
         }
         self.fence(self.line_of(at))
@@ -185,18 +185,18 @@ impl<'t> Outline<'t> {
     }
 
     /// The text of a part: the stretch with its code blocks opened and closed.
-    pub fn render(&self, span: Span) -> String {
+    pub fn render(&self, span: SourceSpan) -> String {
         let opened = self.fence(span.line);
         let closing = self.open_at(span.end);
         let mid_line = span.start > self.lines[span.line].start;
-        let mut dedent = Dedent::new(self, span, opened);
+        let mut dedent = ListDedent::new(self, span, opened);
         let mut part = String::with_capacity(span.end - span.start + 64);
         if let Some(fence) = opened {
             part.extend([dedent.strip(&fence.prefix), &fence.marker, &fence.info, "\n"]);
         }
         let mut body = self.text[span.start..span.end].split_inclusive('\n');
         if mid_line && let Some(rest) = body.next() {
-            let quote = opened.map_or_else(|| quote_marks(self.content(span.line)), Fence::quote_marks);
+            let quote = opened.map_or_else(|| quote_marks(self.content(span.line)), CodeFence::quote_marks);
             let escape = if opened.is_none() && begins_block(rest) { "\\" } else { "" };
             part.extend([quote, escape, rest]);
         }
@@ -212,23 +212,23 @@ impl<'t> Outline<'t> {
     }
 }
 
-impl Fence {
+impl CodeFence {
     fn quote_marks(&self) -> &str {
         if self.prefix.contains('>') { &self.prefix } else { "" }
     }
 }
 
 /// Takes the indentation of a list from a part that begins in its middle: alone it would mean code.
-struct Dedent {
+struct ListDedent {
     by: usize,
 }
 
-impl Dedent {
-    fn new(outline: &Outline<'_>, span: Span, opened: Option<&Fence>) -> Self {
+impl ListDedent {
+    fn new(outline: &SourceOutline<'_>, span: SourceSpan, opened: Option<&CodeFence>) -> Self {
         let by = match opened {
             Some(fence) if fence.prefix.contains('>') => 0,
             Some(fence) => fence.prefix.len(),
-            None if outline.lines[span.line].place == Place::Indented || span.start == 0 => 0,
+            None if outline.lines[span.line].place == LinePlace::Indented || span.start == 0 => 0,
             None => indentation(outline.content(span.line)),
         };
         Self { by }
@@ -270,12 +270,12 @@ fn begins_block(text: &str) -> bool {
     ["#", ">", "```", "~~~", "---", "- ", "+ ", "* "].iter().any(|mark| text.starts_with(mark))
 }
 
-fn lines(text: &str) -> Vec<Line> {
+fn lines(text: &str) -> Vec<SourceLine> {
     let mut end = 0;
     let line = |content: &str| {
         let start = end;
         end += content.len();
-        Line { start, end, place: Place::Text }
+        SourceLine { start, end, place: LinePlace::Text }
     };
     text.split_inclusive('\n').map(line).collect()
 }

@@ -17,19 +17,19 @@ use tokio::sync::watch;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::{
-    Config, NAME,
-    contacts::Contacts,
-    graph::{Graph, GraphError, Meaning},
-    incoming::Queue,
+    NAME, WhatsAppConfig,
+    contacts::ContactBook,
+    graph::{ErrorMeaning, GraphApi, GraphError},
+    incoming::IncomingQueue,
     media,
-    notes::Notes,
-    pace::Pace,
-    sent::Recent,
+    notes::DeliveryNotes,
+    pace::PairPacer,
+    sent::RecentMessages,
     words,
 };
 use crate::{
-    Activity, ActivityState, Adapter, AdapterError, Attachment, Capabilities, ChoiceForm, Identity, Inbox,
-    MessageId, Outgoing, Room, Setting, webhook,
+    Activity, ActivityState, Adapter, AdapterContext, AdapterError, Attachment, Capabilities, ChoiceForm,
+    Identity, Inbox, MessageId, Outgoing, Room, webhook,
 };
 
 /// A typing mark is shown for 25 s at most; it is renewed when that is over.
@@ -42,16 +42,16 @@ pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 /// WhatsApp.
 pub struct WhatsApp {
     pub(super) me: Weak<Self>,
-    pub(super) config: Config,
+    pub(super) config: WhatsAppConfig,
     pub(super) identity: Identity,
     pub(super) clock: Clock,
     pub(super) files: PathBuf,
-    pub(super) graph: Graph,
-    pub(super) notes: Notes,
-    pub(super) queue: Queue,
-    pub(super) contacts: Mutex<Contacts>,
-    pub(super) pace: Mutex<Pace>,
-    pub(super) recent: Mutex<Recent>,
+    pub(super) graph: GraphApi,
+    pub(super) notes: DeliveryNotes,
+    pub(super) queue: IncomingQueue,
+    pub(super) contacts: Mutex<ContactBook>,
+    pub(super) pace: Mutex<PairPacer>,
+    pub(super) recent: Mutex<RecentMessages>,
     /// One sender at a time for each person, so that messages keep their order.
     pub(super) turns: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<()>>>>,
     pub(super) tasks: TaskTracker,
@@ -67,7 +67,7 @@ impl WhatsApp {
     ///
     /// # Errors
     /// [`AdapterError::Config`] with the key that is wrong.
-    pub fn new(config: Config, setting: Setting) -> Result<Arc<Self>, AdapterError> {
+    pub fn new(config: WhatsAppConfig, setting: AdapterContext) -> Result<Arc<Self>, AdapterError> {
         Self::with_clock(config, setting, Arc::new(SystemTime::now))
     }
 
@@ -75,20 +75,25 @@ impl WhatsApp {
     ///
     /// # Errors
     /// As [`WhatsApp::new`].
-    pub fn with_clock(config: Config, setting: Setting, clock: Clock) -> Result<Arc<Self>, AdapterError> {
+    pub fn with_clock(
+        config: WhatsAppConfig,
+        setting: AdapterContext,
+        clock: Clock,
+    ) -> Result<Arc<Self>, AdapterError> {
         config.check()?;
-        let graph = Graph::new(&config.api_url, &config.phone_number_id, config.access_token.clone());
+        let graph = GraphApi::new(&config.api_url, &config.phone_number_id, config.access_token.clone());
         let graph =
             graph.map_err(|why| AdapterError::Config { key: "whatsapp.api_url", why: format!("{why}.") })?;
-        let contacts =
-            Contacts::open(&setting.state, config.people.clone()).map_err(|error| AdapterError::Config {
+        let contacts = ContactBook::open(&setting.state, config.people.clone()).map_err(|error| {
+            AdapterError::Config {
                 key: "whatsapp",
                 why: format!(
                     "its folder `{}` cannot be used: {error}; mend its owner or mode.",
                     setting.state.display()
                 ),
-            })?;
-        let notes = Notes::default();
+            }
+        })?;
+        let notes = DeliveryNotes::default();
         contacts.waiting().into_iter().for_each(|(person, count)| notes.held(&person, count));
         Ok(Arc::new_cyclic(|me| Self {
             me: me.clone(),
@@ -98,7 +103,7 @@ impl WhatsApp {
             files: setting.state.join("files"),
             graph,
             notes,
-            queue: Queue::default(),
+            queue: IncomingQueue::default(),
             contacts: Mutex::new(contacts),
             pace: Mutex::default(),
             recent: Mutex::default(),
@@ -111,7 +116,7 @@ impl WhatsApp {
         }))
     }
 
-    pub(super) fn contacts(&self) -> MutexGuard<'_, Contacts> {
+    pub(super) fn contacts(&self) -> MutexGuard<'_, ContactBook> {
         lock(&self.contacts)
     }
 
@@ -119,26 +124,26 @@ impl WhatsApp {
     pub(super) fn judge(&self, error: GraphError) -> AdapterError {
         let (meaning, retry_after) = match &error {
             GraphError::Refused { status, failure, retry_after } => {
-                (Meaning::of(failure.code, *status), *retry_after)
+                (ErrorMeaning::of(failure.code, *status), *retry_after)
             }
-            GraphError::Unreachable(_) => (Meaning::Passing, None),
-            GraphError::Garbled(_) => (Meaning::Passing, None),
-            GraphError::TooLarge(_) => (Meaning::Ours, None),
+            GraphError::Unreachable(_) => (ErrorMeaning::Passing, None),
+            GraphError::Garbled(_) => (ErrorMeaning::Passing, None),
+            GraphError::TooLarge(_) => (ErrorMeaning::Ours, None),
         };
         match meaning {
-            Meaning::Token => {
+            ErrorMeaning::Token => {
                 self.token_refused.send_replace(true);
                 AdapterError::Rejected(words::TOKEN_REFUSED.into())
             }
-            Meaning::Account => {
+            ErrorMeaning::Account => {
                 self.notes.account(Some(format!("Meta limits this account: {error}")));
                 AdapterError::Rejected(error.to_string())
             }
-            Meaning::Pair | Meaning::Throughput => {
+            ErrorMeaning::Pair | ErrorMeaning::Throughput => {
                 AdapterError::RateLimited { retry_after: retry_after.unwrap_or(Duration::from_secs(1)) }
             }
-            Meaning::Passing => AdapterError::Unreachable(error.to_string()),
-            Meaning::Window | Meaning::Person | Meaning::Template | Meaning::Ours => {
+            ErrorMeaning::Passing => AdapterError::Unreachable(error.to_string()),
+            ErrorMeaning::Window | ErrorMeaning::Person | ErrorMeaning::Template | ErrorMeaning::Ours => {
                 tracing::error!(%error, "a call to WhatsApp was refused");
                 AdapterError::Rejected(error.to_string())
             }
@@ -210,7 +215,7 @@ impl Adapter for WhatsApp {
         }
     }
 
-    fn hear(&self, people: &crate::People) {
+    fn hear(&self, people: &crate::AllowedPeople) {
         self.contacts().hear(people.clone());
     }
 
@@ -219,21 +224,21 @@ impl Adapter for WhatsApp {
         let Err(error) = self.look().await else { return Ok(()) };
         let GraphError::Refused { status, failure, .. } = &error else { return Err(self.judge(error)) };
         let wrong = |key, why: String| Err(AdapterError::Config { key, why });
-        match Meaning::of(failure.code, *status) {
-            Meaning::Token => wrong(
+        match ErrorMeaning::of(failure.code, *status) {
+            ErrorMeaning::Token => wrong(
                 "whatsapp.access_token",
                 format!(
                     "Meta refuses it: {failure}. Make a token of a system user that does not expire; docs/whatsapp.md shows where."
                 ),
             ),
-            Meaning::Account => wrong(
+            ErrorMeaning::Account => wrong(
                 "whatsapp.access_token",
                 format!(
                     "Meta says {failure}. The token needs the permission `whatsapp_business_messaging` and the system user this \
                      WhatsApp account."
                 ),
             ),
-            Meaning::Ours => wrong(
+            ErrorMeaning::Ours => wrong(
                 "whatsapp.phone_number_id",
                 format!(
                     "Meta does not know it, or not with this token: {failure}. Copy the Phone number ID from the app's page."

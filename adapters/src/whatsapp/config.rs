@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AdapterError, People, Secret};
+use crate::{AdapterError, AllowedPeople, Secret};
 
 /// `[whatsapp]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Config {
+pub struct WhatsAppConfig {
     /// The id of the business phone number (not the number itself).
     pub phone_number_id: String,
     /// The token of a system user.
@@ -18,7 +18,7 @@ pub struct Config {
     pub verify_token: Secret,
     /// Who is heard, by business-scoped user id or phone number.
     #[serde(flatten)]
-    pub people: People,
+    pub people: AllowedPeople,
     /// The approved template that is sent when a person's 24-hour window is closed, as `name` or `name/language`;
     /// empty: what is to be told is held.
     pub window_template: String,
@@ -26,21 +26,21 @@ pub struct Config {
     pub api_url: String,
 }
 
-impl Default for Config {
+impl Default for WhatsAppConfig {
     fn default() -> Self {
         Self {
             phone_number_id: String::new(),
             access_token: Secret::default(),
             app_secret: Secret::default(),
             verify_token: Secret::default(),
-            people: People::default(),
+            people: AllowedPeople::default(),
             window_template: String::new(),
             api_url: "https://graph.facebook.com/v23.0".into(),
         }
     }
 }
 
-impl Config {
+impl WhatsAppConfig {
     /// What is wrong in the section, without asking Meta.
     pub fn check(&self) -> Result<(), AdapterError> {
         if self.phone_number_id.is_empty() || !self.phone_number_id.bytes().all(|b| b.is_ascii_digit()) {
@@ -113,7 +113,7 @@ impl Config {
             ("whatsapp.operators", &self.people.operators),
         ];
         for (key, list) in lists {
-            if let Some(entry) = list.iter().find(|entry| Form::of(entry).is_none()) {
+            if let Some(entry) = list.iter().find(|entry| PersonIdForm::of(entry).is_none()) {
                 return wrong(
                     key,
                     &format!(
@@ -133,7 +133,7 @@ fn wrong(key: &'static str, why: &str) -> Result<(), AdapterError> {
 
 /// How a person is named, in `bot.toml` and by Meta.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum PersonIdForm {
     /// A business-scoped user id: a country's two letters, a dot, letters and digits; a parent id has `ENT.` between.
     /// <https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids>
     UserId(String),
@@ -141,7 +141,7 @@ pub enum Form {
     Phone(String),
 }
 
-impl Form {
+impl PersonIdForm {
     /// Reads an entry of an allow-list, a room's id, or an id from Meta.
     pub fn of(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -187,18 +187,21 @@ fn is_safe_url(url: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn whole() -> Config {
-        Config {
+    fn whole() -> WhatsAppConfig {
+        WhatsAppConfig {
             phone_number_id: "1234567890".into(),
             access_token: Secret::new("EAAB"),
             app_secret: Secret::new("0123abcd"),
             verify_token: Secret::new("a-long-word"),
-            people: People { allowed_users: vec!["+49 170 1234567".into()], ..People::default() },
-            ..Config::default()
+            people: AllowedPeople {
+                allowed_users: vec!["+49 170 1234567".into()],
+                ..AllowedPeople::default()
+            },
+            ..WhatsAppConfig::default()
         }
     }
 
-    fn refused(change: impl FnOnce(&mut Config)) -> String {
+    fn refused(change: impl FnOnce(&mut WhatsAppConfig)) -> String {
         let mut config = whole();
         change(&mut config);
         config.check().expect_err("it is wrong").to_string()
@@ -207,8 +210,8 @@ mod tests {
     #[test]
     fn a_whole_section_is_taken() {
         whole().check().unwrap();
-        Config { window_template: "storkit_notice/de".into(), ..whole() }.check().unwrap();
-        Config { api_url: "http://127.0.0.1:8080/v23.0".into(), ..whole() }.check().unwrap();
+        WhatsAppConfig { window_template: "storkit_notice/de".into(), ..whole() }.check().unwrap();
+        WhatsAppConfig { api_url: "http://127.0.0.1:8080/v23.0".into(), ..whole() }.check().unwrap();
     }
 
     #[test]
@@ -218,7 +221,7 @@ mod tests {
             ("verify_token", refused(|config| config.verify_token = Secret::default())),
             ("access_token", refused(|config| config.access_token = Secret::new("Bearer EAAB"))),
             ("phone_number_id", refused(|config| config.phone_number_id = "+49170".into())),
-            ("allowed_users", refused(|config| config.people = People::default())),
+            ("allowed_users", refused(|config| config.people = AllowedPeople::default())),
             ("approvers", refused(|config| config.people.approvers = vec!["ann".into()])),
             ("window_template", refused(|config| config.window_template = "my template".into())),
             ("api_url", refused(|config| config.api_url = "http://graph.facebook.com/v23.0".into())),
@@ -232,12 +235,12 @@ mod tests {
 
     #[test]
     fn people_are_named_by_user_id_or_by_number_however_it_is_written() {
-        let phone = Some(Form::Phone("491701234567".into()));
+        let phone = Some(PersonIdForm::Phone("491701234567".into()));
         for text in ["+491701234567", "491701234567", "0049 170 1234567", "+49 (170) 123-45.67"] {
-            assert_eq!(Form::of(text), phone, "{text}");
+            assert_eq!(PersonIdForm::of(text), phone, "{text}");
         }
         for text in ["DE.13491208655302741918", "US.ENT.11815799212886844830", "BR.a1"] {
-            assert_eq!(Form::of(text), Some(Form::UserId(text.into())), "{text}");
+            assert_eq!(PersonIdForm::of(text), Some(PersonIdForm::UserId(text.into())), "{text}");
         }
         for text in [
             "",
@@ -251,7 +254,7 @@ mod tests {
             "DE.ENT.",
             "12a4567",
         ] {
-            assert_eq!(Form::of(text), None, "{text}");
+            assert_eq!(PersonIdForm::of(text), None, "{text}");
         }
     }
 }

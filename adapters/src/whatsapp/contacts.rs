@@ -11,8 +11,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{config::Form, notification::Who};
-use crate::{Outgoing, People};
+use super::{config::PersonIdForm, notification::VouchedPerson};
+use crate::{AllowedPeople, Outgoing};
 
 /// For so long after a person's last message they may be answered freely.
 /// <https://developers.facebook.com/docs/whatsapp/cloud-api/guides/send-messages#customer-service-windows>
@@ -23,7 +23,7 @@ pub const HELD_MAX: usize = 50;
 /// What is known of one person.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-struct Contact {
+struct ContactRecord {
     user_id: Option<String>,
     phone: Option<String>,
     /// When they last wrote, in seconds since 1970.
@@ -35,15 +35,15 @@ struct Contact {
 }
 
 /// All contacts, by the form in which the allow-list names them, which is also the id of their room.
-pub struct Contacts {
+pub struct ContactBook {
     file: PathBuf,
-    people: People,
-    known: BTreeMap<String, Contact>,
+    people: AllowedPeople,
+    known: BTreeMap<String, ContactRecord>,
 }
 
-impl Contacts {
+impl ContactBook {
     /// Reads what was kept; a damaged file is put aside, never deleted.
-    pub fn open(folder: &Path, people: People) -> io::Result<Self> {
+    pub fn open(folder: &Path, people: AllowedPeople) -> io::Result<Self> {
         make_private(folder)?;
         let file = folder.join("people.json");
         let known = match fs::read(&file) {
@@ -55,18 +55,20 @@ impl Contacts {
     }
 
     /// Who is heard from now on.
-    pub fn hear(&mut self, people: People) {
+    pub fn hear(&mut self, people: AllowedPeople) {
         self.people = people;
     }
 
     /// Who this is on the allow-list: the entry as it stands there, the one with the most rights if there are several.
-    pub fn entry(&self, who: &Who) -> Option<Arc<str>> {
+    pub fn entry(&self, who: &VouchedPerson) -> Option<Arc<str>> {
         let lists = [&self.people.operators, &self.people.approvers, &self.people.allowed_users];
         let by_user_id = |entry: &&String| {
-            Form::of(entry).is_some_and(|form| Some(form) == who.user_id.clone().map(Form::UserId))
+            PersonIdForm::of(entry)
+                .is_some_and(|form| Some(form) == who.user_id.clone().map(PersonIdForm::UserId))
         };
         let by_phone = |entry: &&String| {
-            Form::of(entry).is_some_and(|form| Some(form) == who.phone.clone().map(Form::Phone))
+            PersonIdForm::of(entry)
+                .is_some_and(|form| Some(form) == who.phone.clone().map(PersonIdForm::Phone))
         };
         let named =
             lists.iter().find_map(|list| list.iter().find(by_user_id).or_else(|| list.iter().find(by_phone)));
@@ -74,14 +76,14 @@ impl Contacts {
     }
 
     /// A person on the list by number, whose number Meta withholds now but told together with this user id before.
-    fn known_before(&self, who: &Who) -> Option<&String> {
+    fn known_before(&self, who: &VouchedPerson) -> Option<&String> {
         let user_id = who.user_id.as_ref().filter(|_| who.phone.is_none())?;
         let (entry, _) = self.known.iter().find(|(_, contact)| contact.user_id.as_ref() == Some(user_id))?;
         self.people.hears(entry).then_some(entry)
     }
 
     /// They wrote: their window is open from then on. Their ids are the newest; a number has one owner at a time.
-    pub fn heard(&mut self, entry: &str, who: &Who, at: SystemTime, now: SystemTime) {
+    pub fn heard(&mut self, entry: &str, who: &VouchedPerson, at: SystemTime, now: SystemTime) {
         let contact = self.known.entry(entry.to_owned()).or_default();
         let before = contact.clone();
         contact.user_id = who.user_id.clone().or(contact.user_id.take());
@@ -101,7 +103,7 @@ impl Contacts {
 
     /// Meta said at this time that the window is closed. Old news: they may have written since.
     pub fn close(&mut self, entry: &str, at: SystemTime) {
-        let is_news = |contact: &&mut Contact| contact.heard.is_some_and(|heard| heard <= seconds(at));
+        let is_news = |contact: &&mut ContactRecord| contact.heard.is_some_and(|heard| heard <= seconds(at));
         if let Some(contact) = self.known.get_mut(entry).filter(is_news) {
             contact.heard = None;
             self.write();
@@ -125,12 +127,12 @@ impl Contacts {
     /// The fields of a message to this person: the user id goes before the number. `None` for a room of no person.
     pub fn address(&self, entry: &str) -> Option<Value> {
         let contact = self.known.get(entry);
-        let form = Form::of(entry)?;
+        let form = PersonIdForm::of(entry)?;
         let user_id = contact.and_then(|it| it.user_id.clone());
-        let form = user_id.map_or(form, Form::UserId);
+        let form = user_id.map_or(form, PersonIdForm::UserId);
         Some(match form {
-            Form::UserId(id) => json!({ "recipient": id }),
-            Form::Phone(digits) => json!({ "to": digits }),
+            PersonIdForm::UserId(id) => json!({ "recipient": id }),
+            PersonIdForm::Phone(digits) => json!({ "to": digits }),
         })
     }
 
@@ -192,7 +194,7 @@ pub fn make_private(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }
 
-fn set_aside(file: &Path, error: &serde_json::Error) -> io::Result<BTreeMap<String, Contact>> {
+fn set_aside(file: &Path, error: &serde_json::Error) -> io::Result<BTreeMap<String, ContactRecord>> {
     let aside = file.with_extension("damaged");
     tracing::error!(%error, aside = %aside.display(), "what was known of people is damaged and put aside");
     fs::rename(file, aside)?;
@@ -215,18 +217,18 @@ mod tests {
         UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    fn who(user_id: Option<&str>, phone: Option<&str>) -> Who {
-        Who { user_id: user_id.map(str::to_owned), phone: phone.map(str::to_owned), name: None }
+    fn who(user_id: Option<&str>, phone: Option<&str>) -> VouchedPerson {
+        VouchedPerson { user_id: user_id.map(str::to_owned), phone: phone.map(str::to_owned), name: None }
     }
 
-    fn people(operators: &[&str], allowed: &[&str]) -> People {
+    fn people(operators: &[&str], allowed: &[&str]) -> AllowedPeople {
         let list = |list: &[&str]| list.iter().map(|&it| it.to_owned()).collect();
-        People { operators: list(operators), allowed_users: list(allowed), ..People::default() }
+        AllowedPeople { operators: list(operators), allowed_users: list(allowed), ..AllowedPeople::default() }
     }
 
-    fn contacts(people: People) -> (Contacts, tempfile::TempDir) {
+    fn contacts(people: AllowedPeople) -> (ContactBook, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
-        (Contacts::open(&folder.path().join("whatsapp"), people).unwrap(), folder)
+        (ContactBook::open(&folder.path().join("whatsapp"), people).unwrap(), folder)
     }
 
     #[test]
@@ -278,7 +280,7 @@ mod tests {
             !contacts.is_open("DE.1", at(start + 10 + DAY)),
             "a clock that goes wrong opens nothing for long"
         );
-        let again = Contacts::open(&folder.path().join("whatsapp"), contacts.people.clone()).unwrap();
+        let again = ContactBook::open(&folder.path().join("whatsapp"), contacts.people.clone()).unwrap();
         assert!(again.is_open("DE.1", at(start + DAY - 1)));
         contacts.close("DE.1", at(start - 1));
         assert!(contacts.is_open("DE.1", at(start + 11)), "old news close nothing");
@@ -292,7 +294,8 @@ mod tests {
         for n in 0..HELD_MAX + 2 {
             contacts.hold("DE.1", Outgoing::text(format!("notice {n}")));
         }
-        let mut contacts = Contacts::open(&folder.path().join("whatsapp"), contacts.people.clone()).unwrap();
+        let mut contacts =
+            ContactBook::open(&folder.path().join("whatsapp"), contacts.people.clone()).unwrap();
         assert_eq!(contacts.waiting(), [("DE.1".to_owned(), HELD_MAX)]);
         let (first, dropped) = contacts.next_held("DE.1").unwrap();
         assert_eq!((first.markdown.as_str(), dropped), ("notice 2", 2));
@@ -319,7 +322,7 @@ mod tests {
         let file = folder.path().join("whatsapp/people.json");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(&file, "{ not json").unwrap();
-        let contacts = Contacts::open(&folder.path().join("whatsapp"), contacts.people.clone()).unwrap();
+        let contacts = ContactBook::open(&folder.path().join("whatsapp"), contacts.people.clone()).unwrap();
         assert!(contacts.waiting().is_empty());
         assert_eq!(fs::read_to_string(file.with_extension("damaged")).unwrap(), "{ not json");
     }

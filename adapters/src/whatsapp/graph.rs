@@ -7,7 +7,7 @@ use reqwest::{Method, RequestBuilder, Response, multipart};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::notification::Failure;
+use super::notification::DeliveryFailure;
 use crate::{Attachment, CommandInfo, Secret};
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -34,7 +34,7 @@ pub enum GraphError {
         /// The HTTP status.
         status: StatusCode,
         /// Code and words.
-        failure: Failure,
+        failure: DeliveryFailure,
         /// What `Retry-After` asks.
         retry_after: Option<Duration>,
     },
@@ -51,7 +51,7 @@ pub enum GraphError {
 
 /// What a refusal means for us. <https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
+pub enum ErrorMeaning {
     /// The token is not taken.
     Token,
     /// Too fast for this person.
@@ -72,7 +72,7 @@ pub enum Meaning {
     Ours,
 }
 
-impl Meaning {
+impl ErrorMeaning {
     /// Of a code, and the status it came with.
     pub fn of(code: i64, status: StatusCode) -> Self {
         match code {
@@ -93,14 +93,14 @@ impl Meaning {
 }
 
 /// The API, for one phone number.
-pub struct Graph {
+pub struct GraphApi {
     http: reqwest::Client,
     base: String,
     number: String,
     token: Secret,
 }
 
-impl Graph {
+impl GraphApi {
     /// For this address, number id and token. Nothing is asked yet.
     pub fn new(base: &str, number: &str, token: Secret) -> Result<Self, String> {
         let base = base.trim_end_matches('/').to_owned();
@@ -239,7 +239,7 @@ fn menu(commands: &[CommandInfo]) -> Value {
 }
 
 fn refusal(status: StatusCode, retry_after: Option<Duration>, error: &Value) -> GraphError {
-    let mut failure = Failure::read(error);
+    let mut failure = DeliveryFailure::read(error);
     if failure.text.is_empty() {
         failure.text = format!("HTTP {}", status.as_u16());
     }
@@ -274,8 +274,8 @@ fn unreachable(error: reqwest::Error) -> GraphError {
 mod tests {
     use super::*;
 
-    fn graph(base: &str) -> Graph {
-        Graph::new(base, "77", Secret::new("EAAB")).unwrap()
+    fn graph(base: &str) -> GraphApi {
+        GraphApi::new(base, "77", Secret::new("EAAB")).unwrap()
     }
 
     #[test]
@@ -298,25 +298,25 @@ mod tests {
 
     #[test]
     fn codes_mean_what_metas_list_says() {
-        let meaning = |code| Meaning::of(code, StatusCode::BAD_REQUEST);
+        let meaning = |code| ErrorMeaning::of(code, StatusCode::BAD_REQUEST);
         for (code, means) in [
-            (190, Meaning::Token),
-            (131056, Meaning::Pair),
-            (130429, Meaning::Throughput),
-            (131047, Meaning::Window),
-            (131026, Meaning::Person),
-            (132001, Meaning::Template),
-            (131031, Meaning::Account),
-            (131000, Meaning::Passing),
-            (100, Meaning::Ours),
-            (131009, Meaning::Ours),
+            (190, ErrorMeaning::Token),
+            (131056, ErrorMeaning::Pair),
+            (130429, ErrorMeaning::Throughput),
+            (131047, ErrorMeaning::Window),
+            (131026, ErrorMeaning::Person),
+            (132001, ErrorMeaning::Template),
+            (131031, ErrorMeaning::Account),
+            (131000, ErrorMeaning::Passing),
+            (100, ErrorMeaning::Ours),
+            (131009, ErrorMeaning::Ours),
         ] {
             assert_eq!(meaning(code), means, "{code}");
         }
         // A proxy's page has no code at all.
-        assert_eq!(Meaning::of(0, StatusCode::BAD_GATEWAY), Meaning::Passing);
-        assert_eq!(Meaning::of(0, StatusCode::UNAUTHORIZED), Meaning::Token);
-        assert_eq!(Meaning::of(99, StatusCode::TOO_MANY_REQUESTS), Meaning::Throughput);
+        assert_eq!(ErrorMeaning::of(0, StatusCode::BAD_GATEWAY), ErrorMeaning::Passing);
+        assert_eq!(ErrorMeaning::of(0, StatusCode::UNAUTHORIZED), ErrorMeaning::Token);
+        assert_eq!(ErrorMeaning::of(99, StatusCode::TOO_MANY_REQUESTS), ErrorMeaning::Throughput);
     }
 
     #[test]

@@ -17,31 +17,34 @@ use tokio::{
 use super::{
     NAME,
     adapter::{WhatsApp, lock},
-    graph::Meaning,
+    graph::ErrorMeaning,
     media,
-    notification::{self, Event, Failure, File, Kind, Message, Status},
-    signature::{self, Verdict},
+    notification::{
+        self, DeliveryFailure, DeliveryStatus, MediaFile, MessageKind, NotificationEvent, PersonMessage,
+    },
+    signature::{self, SignatureCheck},
     words,
 };
 use crate::{
-    Act, AdapterError, Addressed, Inbox, Incoming, MessageId, Outgoing, Room, Sender, Tone, address, webhook,
+    AdapterError, Addressed, Inbox, Incoming, MessageId, Outgoing, PersonAct, Room, Sender, Tone, address,
+    webhook,
 };
 
 /// How many messages wait here at most while the bot is behind or not connected. Beyond, Meta keeps them and comes again.
 const WAITING_MAX: usize = 1_000;
 
 /// Messages that Meta was told are taken, until the bot has them.
-pub struct Queue {
+pub struct IncomingQueue {
     places: Arc<Semaphore>,
-    sender: mpsc::UnboundedSender<Draft>,
+    sender: mpsc::UnboundedSender<IncomingDraft>,
     /// Outlives a connection: what is in it is not lost when one ends.
-    feed: tokio::sync::Mutex<Feed>,
+    feed: tokio::sync::Mutex<IncomingFeed>,
 }
 
-impl Default for Queue {
+impl Default for IncomingQueue {
     fn default() -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let feed = Feed {
+        let feed = IncomingFeed {
             receiver,
             ready: VecDeque::new(),
             lanes: HashMap::new(),
@@ -52,25 +55,25 @@ impl Default for Queue {
 }
 
 /// A message on its way to the bot.
-struct Draft {
+struct IncomingDraft {
     incoming: Incoming,
-    file: Option<File>,
+    file: Option<MediaFile>,
     /// Its place in the queue, given back when the bot has it.
     _place: Option<OwnedSemaphorePermit>,
 }
 
 /// The order in which the bot is fed. A person's messages wait for their files; other people's do not.
-struct Feed {
-    receiver: mpsc::UnboundedReceiver<Draft>,
-    ready: VecDeque<Draft>,
-    lanes: HashMap<Room, Lane>,
+struct IncomingFeed {
+    receiver: mpsc::UnboundedReceiver<IncomingDraft>,
+    ready: VecDeque<IncomingDraft>,
+    lanes: HashMap<Room, PersonLane>,
     fetches: FuturesUnordered<Fetch>,
 }
 
-struct Lane {
+struct PersonLane {
     /// Whose file is being fetched.
-    first: Draft,
-    behind: VecDeque<Draft>,
+    first: IncomingDraft,
+    behind: VecDeque<IncomingDraft>,
 }
 
 type Fetch = std::pin::Pin<Box<dyn Future<Output = (Room, String)> + Send>>;
@@ -80,9 +83,9 @@ impl WhatsApp {
     pub(super) fn notified(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let header = request.headers().get(signature::HEADER).map(|value| value.as_bytes());
         match signature::verify(&self.config.app_secret, header, request.body()) {
-            Verdict::Right => {}
+            SignatureCheck::Right => {}
             verdict => {
-                self.notes.refused_signature(verdict == Verdict::Wrong);
+                self.notes.refused_signature(verdict == SignatureCheck::Wrong);
                 return webhook::answer(StatusCode::UNAUTHORIZED, "The signature is not right.");
             }
         }
@@ -99,8 +102,8 @@ impl WhatsApp {
     }
 
     /// All of a notification or nothing; `false` when there is no room for it.
-    fn take_in(&self, events: Vec<Event>) -> bool {
-        let messages = events.iter().filter(|event| matches!(event, Event::Message(_))).count();
+    fn take_in(&self, events: Vec<NotificationEvent>) -> bool {
+        let messages = events.iter().filter(|event| matches!(event, NotificationEvent::Message(_))).count();
         // One that is larger than all places is taken when all are free: it could never come in otherwise.
         let places = u32::try_from(messages.min(WAITING_MAX)).unwrap_or(u32::MAX);
         let Ok(mut places) = self.queue.places.clone().try_acquire_many_owned(places) else {
@@ -109,15 +112,17 @@ impl WhatsApp {
         };
         for event in events {
             match event {
-                Event::Message(message) => self.take_message(message, places.split(1)),
-                Event::Status(status) => self.take_status(status),
-                Event::Trouble(trouble) => self.notes.account(Some(format!("Meta reports {trouble}"))),
+                NotificationEvent::Message(message) => self.take_message(message, places.split(1)),
+                NotificationEvent::Status(status) => self.take_status(status),
+                NotificationEvent::Trouble(trouble) => {
+                    self.notes.account(Some(format!("Meta reports {trouble}")))
+                }
             }
         }
         true
     }
 
-    fn take_message(&self, message: Message, place: Option<OwnedSemaphorePermit>) {
+    fn take_message(&self, message: PersonMessage, place: Option<OwnedSemaphorePermit>) {
         let Some(person) = self.contacts().entry(&message.who) else {
             return self.notes.stranger(&message.who.id());
         };
@@ -128,7 +133,7 @@ impl WhatsApp {
         self.open_window(&room);
         let Some((act, addressed)) = self.act(&message, &person) else { return };
         let file = match message.kind {
-            Kind::File(file) => Some(file),
+            MessageKind::File(file) => Some(file),
             _ => None,
         };
         let reply_to = message.context.map(|id| MessageId::new(lock(&self.recent).known_as(&id)));
@@ -144,34 +149,37 @@ impl WhatsApp {
             sent_at: message.at,
         };
         // The receiver is a field of `self`, so it is there.
-        let _ = self.queue.sender.send(Draft { incoming, file, _place: place });
+        let _ = self.queue.sender.send(IncomingDraft { incoming, file, _place: place });
     }
 
     /// What it is for the bot; `None` for what is no business of the bot's.
-    fn act(&self, message: &Message, person: &Arc<str>) -> Option<(Act, Addressed)> {
+    fn act(&self, message: &PersonMessage, person: &Arc<str>) -> Option<(PersonAct, Addressed)> {
         let direct = |act| Some((act, Addressed::Direct));
         match &message.kind {
-            Kind::Text(text) => {
+            MessageKind::Text(text) => {
                 let (addressed, text) = self.stripped(text);
-                Some((Act::Said { text }, addressed))
+                Some((PersonAct::Said { text }, addressed))
             }
-            Kind::File(_) => direct(Act::Said { text: String::new() }),
-            Kind::Chose(key) => {
+            MessageKind::File(_) => direct(PersonAct::Said { text: String::new() }),
+            MessageKind::Chose(key) => {
                 let on = message.context.as_deref().unwrap_or_default();
-                direct(Act::Chose { on: MessageId::new(lock(&self.recent).known_as(on)), key: key.clone() })
+                direct(PersonAct::Chose {
+                    on: MessageId::new(lock(&self.recent).known_as(on)),
+                    key: key.clone(),
+                })
             }
-            Kind::Reacted { on, emoji } => {
+            MessageKind::Reacted { on, emoji } => {
                 let (on, key) = lock(&self.recent).picked_by(on, person, emoji)?;
-                direct(Act::Chose { on: MessageId::new(on), key })
+                direct(PersonAct::Chose { on: MessageId::new(on), key })
             }
-            Kind::Revoked(id) => direct(Act::Redacted { message: MessageId::new(id.as_str()) }),
-            Kind::NotReadable => {
+            MessageKind::Revoked(id) => direct(PersonAct::Redacted { message: MessageId::new(id.as_str()) }),
+            MessageKind::NotReadable => {
                 let answer = Outgoing::text(words::NOT_READABLE).with_tone(Tone::Failure);
                 let answer = answer.replying_to(Some(MessageId::new(message.id.as_str())));
                 self.say_later(Room::new(NAME, person.clone()), answer);
                 None
             }
-            Kind::Ignored => None,
+            MessageKind::Ignored => None,
         }
     }
 
@@ -191,7 +199,7 @@ impl WhatsApp {
         (Addressed::Direct, text.to_owned())
     }
 
-    fn take_status(&self, status: Status) {
+    fn take_status(&self, status: DeliveryStatus) {
         let sent = lock(&self.recent).get(&status.id).map(|sent| (sent.person.clone(), sent.number));
         let Some(failure) = status.failure.clone() else {
             return sent.iter().for_each(|(person, number)| self.notes.arrived(person, *number));
@@ -212,11 +220,11 @@ impl WhatsApp {
         });
     }
 
-    fn take_failure(&self, person: &Arc<str>, status: &Status, failure: &Failure) {
+    fn take_failure(&self, person: &Arc<str>, status: &DeliveryStatus, failure: &DeliveryFailure) {
         let sent = lock(&self.recent).give_back(&status.id);
         tracing::warn!(%person, %failure, "a message was not delivered");
-        match Meaning::of(failure.code, StatusCode::OK) {
-            Meaning::Window => {
+        match ErrorMeaning::of(failure.code, StatusCode::OK) {
+            ErrorMeaning::Window => {
                 // Times are whole seconds; of a message that is not known, only what is surely newer than their last word
                 // counts.
                 let margin = if sent.is_some() { Duration::ZERO } else { Duration::from_secs(1) };
@@ -228,7 +236,7 @@ impl WhatsApp {
                     None => self.failed(person, failure.to_string()),
                 }
             }
-            Meaning::Person => {
+            ErrorMeaning::Person => {
                 self.contacts().set_unreachable(person, failure.to_string(), status.at);
                 self.failed(person, failure.to_string());
             }
@@ -261,19 +269,19 @@ impl WhatsApp {
         }
     }
 
-    fn line_up(&self, feed: &mut Feed, draft: Draft) {
+    fn line_up(&self, feed: &mut IncomingFeed, draft: IncomingDraft) {
         let room = draft.incoming.room.clone();
         match (feed.lanes.get_mut(&room), &draft.file) {
             (Some(lane), _) => lane.behind.push_back(draft),
             (None, None) => feed.ready.push_back(draft),
             (None, Some(file)) => {
                 feed.fetches.push(self.fetch(&room, &draft.incoming.id, file));
-                feed.lanes.insert(room, Lane { first: draft, behind: VecDeque::new() });
+                feed.lanes.insert(room, PersonLane { first: draft, behind: VecDeque::new() });
             }
         }
     }
 
-    fn fetch(&self, room: &Room, id: &MessageId, file: &File) -> Fetch {
+    fn fetch(&self, room: &Room, id: &MessageId, file: &MediaFile) -> Fetch {
         let (room, id, file, me) = (room.clone(), id.clone(), file.clone(), self.me.upgrade());
         let task: JoinHandle<String> = tokio::spawn({
             let file = file.clone();
@@ -292,10 +300,10 @@ impl WhatsApp {
         })
     }
 
-    fn fetched(&self, feed: &mut Feed, room: &Room, text: String) {
-        let Some(Lane { mut first, behind }) = feed.lanes.remove(room) else { return };
+    fn fetched(&self, feed: &mut IncomingFeed, room: &Room, text: String) {
+        let Some(PersonLane { mut first, behind }) = feed.lanes.remove(room) else { return };
         let (addressed, text) = self.stripped(&text);
-        first.incoming.act = Act::Said { text };
+        first.incoming.act = PersonAct::Said { text };
         first.incoming.addressed = Some(addressed);
         feed.ready.push_back(first);
         behind.into_iter().for_each(|draft| self.line_up(feed, draft));

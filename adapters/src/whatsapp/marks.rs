@@ -21,7 +21,7 @@ pub fn length(text: &str) -> usize {
 pub fn render(markdown: &str) -> String {
     let source = markdown::inert(markdown);
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
-    let mut writer = Writer::default();
+    let mut writer = MarkWriter::default();
     let mut table_ends = None;
     for (event, range) in Parser::new_ext(&source, options).into_offset_iter() {
         match event {
@@ -38,10 +38,10 @@ pub fn render(markdown: &str) -> String {
 }
 
 #[derive(Default)]
-struct Writer {
+struct MarkWriter {
     out: String,
     /// What stands before each line: quotes and the indentation of lists.
-    prefixes: Vec<Prefix>,
+    prefixes: Vec<LinePrefix>,
     lists: Vec<Option<u64>>,
     /// Marks that are open, in their order.
     marks: Vec<char>,
@@ -54,12 +54,12 @@ struct Writer {
 }
 
 #[derive(Clone)]
-struct Prefix {
+struct LinePrefix {
     first: Option<String>,
     rest: String,
 }
 
-impl Writer {
+impl MarkWriter {
     fn take(&mut self, event: Event<'_>) {
         match event {
             Event::Start(tag) => self.start(tag),
@@ -92,7 +92,7 @@ impl Writer {
             }
             Tag::BlockQuote(_) => {
                 self.block();
-                self.prefixes.push(Prefix { first: None, rest: "> ".into() });
+                self.prefixes.push(LinePrefix { first: None, rest: "> ".into() });
                 self.fresh = true;
             }
             Tag::CodeBlock(_) => {
@@ -160,7 +160,7 @@ impl Writer {
         self.end_line();
         // A block inside the item stands below its first word; deeper than eight nothing is told by more spaces.
         let rest = if self.prefixes.len() < 8 { " ".repeat(marker.len()) } else { String::new() };
-        self.prefixes.push(Prefix { first: Some(marker), rest });
+        self.prefixes.push(LinePrefix { first: Some(marker), rest });
         self.fresh = true;
     }
 

@@ -12,8 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     contacts::make_private,
-    graph::{Graph, GraphError},
-    notification::File,
+    graph::{GraphApi, GraphError},
+    notification::MediaFile,
     words,
 };
 
@@ -25,7 +25,7 @@ const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const NAME_MAX: usize = 80;
 
 /// Fetches the file and tells where it is, or why it could not be had.
-pub async fn take_in(graph: &Graph, folder: &Path, message: &str, file: &File) -> String {
+pub async fn take_in(graph: &GraphApi, folder: &Path, message: &str, file: &MediaFile) -> String {
     match fetch(graph, folder, message, file).await {
         Ok(path) => words::file(&file.caption, &path.display().to_string(), file.what),
         Err(why) => {
@@ -35,7 +35,7 @@ pub async fn take_in(graph: &Graph, folder: &Path, message: &str, file: &File) -
     }
 }
 
-async fn fetch(graph: &Graph, folder: &Path, message: &str, file: &File) -> Result<PathBuf, String> {
+async fn fetch(graph: &GraphApi, folder: &Path, message: &str, file: &MediaFile) -> Result<PathBuf, String> {
     let too_large = |size: u64| format!("it is too large ({} MB, at most {} MB)", size >> 20, SIZE_MAX >> 20);
     let bytes = match graph.download(&file.id, SIZE_MAX).await {
         Ok(bytes) => bytes,
@@ -70,7 +70,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A name that tells what it is, and in which no sign means anything to a shell, a path or Markdown.
-fn name(message: &str, file: &File) -> String {
+fn name(message: &str, file: &MediaFile) -> String {
     let digest = hex::encode(&Sha256::digest(message.as_bytes())[..6]);
     let plain: String = file
         .name
@@ -108,8 +108,8 @@ mod tests {
 
     use super::*;
 
-    fn file(name: &str) -> File {
-        File {
+    fn file(name: &str) -> MediaFile {
+        MediaFile {
             id: "1".into(),
             what: "image",
             mime: "image/jpeg".into(),

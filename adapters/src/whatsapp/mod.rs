@@ -2,7 +2,7 @@
 
 mod config;
 
-pub use config::Config;
+pub use config::WhatsAppConfig;
 
 /// The adapter's name in rooms and in `bot.toml`.
 pub const NAME: &str = "whatsapp";

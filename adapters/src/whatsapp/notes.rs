@@ -15,7 +15,7 @@ const FAILURES_MAX: usize = 20;
 
 /// What is known now.
 #[derive(Debug, Default)]
-pub struct Facts {
+pub struct DeliveryFacts {
     /// A trouble of the account.
     pub account: Option<String>,
     /// A trouble of the template.
@@ -23,7 +23,7 @@ pub struct Facts {
     /// How many messages wait for whom.
     pub held: BTreeMap<String, usize>,
     /// Whose last message was not delivered, and why.
-    pub failures: BTreeMap<String, Failed>,
+    pub failures: BTreeMap<String, FailedMessage>,
     /// Who wrote without being on the list, each once.
     pub strangers: Vec<String>,
     /// How many messages of theirs were ignored.
@@ -36,7 +36,7 @@ pub struct Facts {
 
 /// A message that was not delivered.
 #[derive(Debug)]
-pub struct Failed {
+pub struct FailedMessage {
     /// Why.
     pub why: String,
     /// How many messages had been sent when that was known: one that was sent later and arrives ends it.
@@ -45,12 +45,12 @@ pub struct Failed {
 
 /// [`Facts`], and where they are told.
 #[derive(Default)]
-pub struct Notes {
-    facts: Mutex<Facts>,
+pub struct DeliveryNotes {
+    facts: Mutex<DeliveryFacts>,
     inbox: Mutex<Option<Inbox>>,
 }
 
-impl Notes {
+impl DeliveryNotes {
     /// Tells from now on through this inbox, beginning with what is known already.
     pub fn attach(&self, inbox: Inbox) {
         *self.inbox.lock().unwrap_or_else(PoisonError::into_inner) = Some(inbox);
@@ -87,7 +87,7 @@ impl Notes {
         if facts.failures.len() >= FAILURES_MAX && !facts.failures.contains_key(person) {
             facts.failures.pop_first();
         }
-        facts.failures.insert(person.to_owned(), Failed { why, after });
+        facts.failures.insert(person.to_owned(), FailedMessage { why, after });
         drop(facts);
         self.tell();
     }
@@ -142,7 +142,7 @@ impl Notes {
         }
     }
 
-    fn facts(&self) -> MutexGuard<'_, Facts> {
+    fn facts(&self) -> MutexGuard<'_, DeliveryFacts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -154,11 +154,11 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::Health;
+    use crate::AdapterHealth;
 
-    fn attached() -> (Notes, Arc<Health>) {
-        let health = Arc::new(Health::new("whatsapp"));
-        let notes = Notes::default();
+    fn attached() -> (DeliveryNotes, Arc<AdapterHealth>) {
+        let health = Arc::new(AdapterHealth::new("whatsapp"));
+        let notes = DeliveryNotes::default();
         notes.attach(Inbox::new(mpsc::channel(1).0, health.clone()));
         (notes, health)
     }
@@ -200,9 +200,9 @@ mod tests {
 
     #[test]
     fn what_was_known_before_the_connection_is_told_when_it_stands() {
-        let notes = Notes::default();
+        let notes = DeliveryNotes::default();
         notes.stranger("DE.1");
-        let health = Arc::new(Health::new("whatsapp"));
+        let health = Arc::new(AdapterHealth::new("whatsapp"));
         notes.attach(Inbox::new(mpsc::channel(1).0, health.clone()));
         assert!(health.snapshot().note.is_some_and(|note| note.contains("DE.1")));
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::config::Form;
+use super::config::PersonIdForm;
 use crate::markdown;
 
 /// Longer ids are none of Meta's.
@@ -19,33 +19,33 @@ const MILLIS: u64 = 100_000_000_000;
 
 /// One thing that a notification tells.
 #[derive(Debug, PartialEq)]
-pub enum Event {
+pub enum NotificationEvent {
     /// A person did something.
-    Message(Message),
+    Message(PersonMessage),
     /// What became of a message of ours.
-    Status(Status),
+    Status(DeliveryStatus),
     /// Meta tells of a trouble of its own or of the account.
     Trouble(String),
 }
 
 /// A person's message.
 #[derive(Debug, PartialEq)]
-pub struct Message {
+pub struct PersonMessage {
     /// Meta's id.
     pub id: String,
     /// Who sent it.
-    pub who: Who,
+    pub who: VouchedPerson,
     /// When; now, if Meta did not say.
     pub at: SystemTime,
     /// The message it refers to.
     pub context: Option<String>,
     /// What it is.
-    pub kind: Kind,
+    pub kind: MessageKind,
 }
 
 /// A person, as Meta vouches for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Who {
+pub struct VouchedPerson {
     /// The business-scoped user id.
     pub user_id: Option<String>,
     /// The phone number's digits; it may be withheld.
@@ -56,13 +56,13 @@ pub struct Who {
 
 /// What a person did.
 #[derive(Debug, PartialEq)]
-pub enum Kind {
+pub enum MessageKind {
     /// Wrote.
     Text(String),
     /// Pressed a button or a list's row with this key.
     Chose(String),
     /// Sent a file.
-    File(File),
+    File(MediaFile),
     /// Put a reaction on a message; empty when it was taken away.
     Reacted {
         /// The message.
@@ -80,7 +80,7 @@ pub enum Kind {
 
 /// A file that waits at Meta.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File {
+pub struct MediaFile {
     /// Its id, for fetching it.
     pub id: String,
     /// `image`, `document`, `audio`, `video` or `sticker`.
@@ -95,27 +95,27 @@ pub struct File {
 
 /// What became of a message of ours.
 #[derive(Debug, PartialEq)]
-pub struct Status {
+pub struct DeliveryStatus {
     /// The message.
     pub id: String,
     /// Whom it was for.
-    pub who: Who,
+    pub who: VouchedPerson,
     /// When; now, if Meta did not say.
     pub at: SystemTime,
     /// Whether it failed, and why.
-    pub failure: Option<Failure>,
+    pub failure: Option<DeliveryFailure>,
 }
 
 /// Why Meta did not deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct DeliveryFailure {
     /// Meta's code. <https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes>
     pub code: i64,
     /// Meta's words.
     pub text: String,
 }
 
-impl Failure {
+impl DeliveryFailure {
     /// Reads one of Meta's errors.
     pub fn read(error: &Value) -> Self {
         let details = text(&error["error_data"]["details"]);
@@ -126,14 +126,14 @@ impl Failure {
     }
 }
 
-impl std::fmt::Display for Failure {
+impl std::fmt::Display for DeliveryFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "({}) {}", self.code, self.text)
     }
 }
 
 /// Everything in the body that is for this phone number id. `None` if it is no JSON.
-pub fn read(body: &[u8], number: &str, now: SystemTime) -> Option<Vec<Event>> {
+pub fn read(body: &[u8], number: &str, now: SystemTime) -> Option<Vec<NotificationEvent>> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let mut events = Vec::new();
     let changes = list(&body["entry"]).iter().flat_map(|entry| list(&entry["changes"]));
@@ -147,33 +147,36 @@ pub fn read(body: &[u8], number: &str, now: SystemTime) -> Option<Vec<Event>> {
     Some(events)
 }
 
-fn read_value(value: &Value, now: SystemTime, events: &mut Vec<Event>) {
+fn read_value(value: &Value, now: SystemTime, events: &mut Vec<NotificationEvent>) {
     let ours = digits(&text(&value["metadata"]["display_phone_number"]));
     let contacts = list(&value["contacts"]);
     for message in list(&value["messages"]) {
         match read_message(message, contacts, now) {
             Some(message) if message.who.phone.is_some() && message.who.phone == ours => {}
-            Some(message) => events.push(Event::Message(message)),
+            Some(message) => events.push(NotificationEvent::Message(message)),
             None => tracing::warn!("a WhatsApp message without an id or a sender"),
         }
     }
     let statuses = list(&value["statuses"]).iter().filter_map(|status| read_status(status, contacts, now));
-    events.extend(statuses.map(Event::Status));
-    events
-        .extend(list(&value["errors"]).iter().map(|error| Event::Trouble(Failure::read(error).to_string())));
+    events.extend(statuses.map(NotificationEvent::Status));
+    events.extend(
+        list(&value["errors"])
+            .iter()
+            .map(|error| NotificationEvent::Trouble(DeliveryFailure::read(error).to_string())),
+    );
 }
 
-fn read_message(message: &Value, contacts: &[Value], now: SystemTime) -> Option<Message> {
+fn read_message(message: &Value, contacts: &[Value], now: SystemTime) -> Option<PersonMessage> {
     let id = id(&message["id"])?;
     let who = sender(message, contacts)?;
     let context = self::id(&message["context"]["id"]);
     // In a group others read along and anybody could be added: never acted on.
     let grouped = !message["group_id"].is_null();
-    let kind = if grouped { Kind::Ignored } else { read_kind(message) };
-    Some(Message { id, who, at: time(&message["timestamp"]).unwrap_or(now), context, kind })
+    let kind = if grouped { MessageKind::Ignored } else { read_kind(message) };
+    Some(PersonMessage { id, who, at: time(&message["timestamp"]).unwrap_or(now), context, kind })
 }
 
-fn read_kind(message: &Value) -> Kind {
+fn read_kind(message: &Value) -> MessageKind {
     let what = text(&message["type"]);
     match what.as_str() {
         "text" => said(text(&message["text"]["body"])),
@@ -185,37 +188,39 @@ fn read_kind(message: &Value) -> Kind {
         "video" => file(message, "video"),
         "sticker" => file(message, "sticker"),
         "reaction" => match id(&message["reaction"]["message_id"]) {
-            Some(on) => Kind::Reacted { on, emoji: line(&text(&message["reaction"]["emoji"]), 16) },
-            None => Kind::Ignored,
+            Some(on) => MessageKind::Reacted { on, emoji: line(&text(&message["reaction"]["emoji"]), 16) },
+            None => MessageKind::Ignored,
         },
-        "revoke" => id(&message["revoke"]["original_message_id"]).map_or(Kind::Ignored, Kind::Revoked),
+        "revoke" => {
+            id(&message["revoke"]["original_message_id"]).map_or(MessageKind::Ignored, MessageKind::Revoked)
+        }
         // An edit is not told as a new message: what was run stays run. System messages tell of changed numbers.
-        "edit" | "system" | "request_welcome" | "" => Kind::Ignored,
+        "edit" | "system" | "request_welcome" | "" => MessageKind::Ignored,
         // Meta reports edits and deletions that the number has no webhook for as `unsupported`, too.
         "unsupported" if matches!(text(&message["unsupported"]["type"]).as_str(), "edit" | "revoke") => {
-            Kind::Ignored
+            MessageKind::Ignored
         }
-        _ => Kind::NotReadable,
+        _ => MessageKind::NotReadable,
     }
 }
 
-fn said(text: String) -> Kind {
-    if text.trim().is_empty() { Kind::Ignored } else { Kind::Text(text) }
+fn said(text: String) -> MessageKind {
+    if text.trim().is_empty() { MessageKind::Ignored } else { MessageKind::Text(text) }
 }
 
-fn read_pick(interactive: &Value) -> Kind {
+fn read_pick(interactive: &Value) -> MessageKind {
     let reply = match text(&interactive["type"]).as_str() {
         "button_reply" => &interactive["button_reply"],
         "list_reply" => &interactive["list_reply"],
-        _ => return Kind::NotReadable,
+        _ => return MessageKind::NotReadable,
     };
-    id(&reply["id"]).map_or(Kind::Ignored, Kind::Chose)
+    id(&reply["id"]).map_or(MessageKind::Ignored, MessageKind::Chose)
 }
 
-fn file(message: &Value, what: &'static str) -> Kind {
+fn file(message: &Value, what: &'static str) -> MessageKind {
     let file = &message[what];
-    let Some(id) = id(&file["id"]) else { return Kind::NotReadable };
-    Kind::File(File {
+    let Some(id) = id(&file["id"]) else { return MessageKind::NotReadable };
+    MessageKind::File(MediaFile {
         id,
         what,
         mime: line(&text(&file["mime_type"]), 100),
@@ -224,31 +229,32 @@ fn file(message: &Value, what: &'static str) -> Kind {
     })
 }
 
-fn read_status(status: &Value, contacts: &[Value], now: SystemTime) -> Option<Status> {
+fn read_status(status: &Value, contacts: &[Value], now: SystemTime) -> Option<DeliveryStatus> {
     let id = id(&status["id"])?;
     let failed = text(&status["status"]) == "failed";
-    let failure = failed.then(|| Failure::read(list(&status["errors"]).first().unwrap_or(&Value::Null)));
-    let mut who = Who::default();
+    let failure =
+        failed.then(|| DeliveryFailure::read(list(&status["errors"]).first().unwrap_or(&Value::Null)));
+    let mut who = VouchedPerson::default();
     for field in ["recipient_user_id", "recipient_id"] {
         who.add(&text(&status[field]));
     }
     who.complete(contacts);
-    Some(Status { id, who, at: time(&status["timestamp"]).unwrap_or(now), failure })
+    Some(DeliveryStatus { id, who, at: time(&status["timestamp"]).unwrap_or(now), failure })
 }
 
-fn sender(message: &Value, contacts: &[Value]) -> Option<Who> {
-    let mut who = Who::default();
+fn sender(message: &Value, contacts: &[Value]) -> Option<VouchedPerson> {
+    let mut who = VouchedPerson::default();
     who.add(&text(&message["from_user_id"]));
     who.add(&text(&message["from"]));
     who.complete(contacts);
     (who.user_id.is_some() || who.phone.is_some()).then_some(who)
 }
 
-impl Who {
+impl VouchedPerson {
     fn add(&mut self, id: &str) {
-        match Form::of(id) {
-            Some(Form::UserId(id)) => _ = self.user_id.get_or_insert(id),
-            Some(Form::Phone(digits)) => _ = self.phone.get_or_insert(digits),
+        match PersonIdForm::of(id) {
+            Some(PersonIdForm::UserId(id)) => _ = self.user_id.get_or_insert(id),
+            Some(PersonIdForm::Phone(digits)) => _ = self.phone.get_or_insert(digits),
             None => {}
         }
     }
@@ -293,8 +299,8 @@ fn id(value: &Value) -> Option<String> {
 }
 
 fn digits(text: &str) -> Option<String> {
-    match Form::of(text) {
-        Some(Form::Phone(digits)) => Some(digits),
+    match PersonIdForm::of(text) {
+        Some(PersonIdForm::Phone(digits)) => Some(digits),
         _ => None,
     }
 }
@@ -339,15 +345,15 @@ mod tests {
         })
     }
 
-    fn events(value: Value) -> Vec<Event> {
+    fn events(value: Value) -> Vec<NotificationEvent> {
         read(notification(value).to_string().as_bytes(), "77", NOW).expect("JSON")
     }
 
-    fn kind(message: Value) -> Kind {
+    fn kind(message: Value) -> MessageKind {
         let mut whole = json!({ "id": "wamid.1", "from": "491701234567", "timestamp": "1700000000" });
         whole.as_object_mut().unwrap().extend(message.as_object().unwrap().clone());
         match events(value(json!([whole]))).pop() {
-            Some(Event::Message(message)) => message.kind,
+            Some(NotificationEvent::Message(message)) => message.kind,
             other => panic!("{other:?}"),
         }
     }
@@ -366,7 +372,7 @@ mod tests {
             .unwrap()
             .into_iter()
             .map(|event| match event {
-                Event::Message(message) => {
+                NotificationEvent::Message(message) => {
                     (message.id, message.who.user_id, message.who.phone, message.who.name)
                 }
                 other => panic!("{other:?}"),
@@ -395,31 +401,31 @@ mod tests {
 
     #[test]
     fn each_kind_is_what_it_is() {
-        assert_eq!(kind(json!({ "type": "text", "text": { "body": "hi" } })), Kind::Text("hi".into()));
+        assert_eq!(kind(json!({ "type": "text", "text": { "body": "hi" } })), MessageKind::Text("hi".into()));
         assert_eq!(
             kind(
                 json!({ "type": "interactive", "interactive": { "type": "button_reply", "button_reply": { "id": "q:1:yes", "title": "Allow" } } })
             ),
-            Kind::Chose("q:1:yes".into())
+            MessageKind::Chose("q:1:yes".into())
         );
         assert_eq!(
             kind(
                 json!({ "type": "interactive", "interactive": { "type": "list_reply", "list_reply": { "id": "q:1:2" } } })
             ),
-            Kind::Chose("q:1:2".into())
+            MessageKind::Chose("q:1:2".into())
         );
         let document = json!({ "type": "document", "document": { "id": "9", "mime_type": "text/plain", "filename": "a\n.log", "caption": "look" } });
-        let Kind::File(file) = kind(document) else { panic!("no file") };
+        let MessageKind::File(file) = kind(document) else { panic!("no file") };
         assert_eq!((file.what, file.name.as_str(), file.caption.as_str()), ("document", "a .log", "look"));
         assert_eq!(
             kind(json!({ "type": "reaction", "reaction": { "message_id": "w", "emoji": "✅" } })),
-            Kind::Reacted { on: "w".into(), emoji: "✅".into() }
+            MessageKind::Reacted { on: "w".into(), emoji: "✅".into() }
         );
         assert_eq!(
             kind(json!({ "type": "revoke", "revoke": { "original_message_id": "w" } })),
-            Kind::Revoked("w".into())
+            MessageKind::Revoked("w".into())
         );
-        assert_eq!(kind(json!({ "type": "location", "location": {} })), Kind::NotReadable);
+        assert_eq!(kind(json!({ "type": "location", "location": {} })), MessageKind::NotReadable);
     }
 
     #[test]
@@ -432,7 +438,7 @@ mod tests {
             json!({ "type": "text", "group_id": "g", "text": { "body": "!delete 12" } }),
             json!({ "type": "text", "text": { "body": "  " } }),
         ] {
-            assert_eq!(kind(message.clone()), Kind::Ignored, "{message}");
+            assert_eq!(kind(message.clone()), MessageKind::Ignored, "{message}");
         }
         let echo = json!({ "entry": [{ "changes": [{ "field": "smb_message_echoes", "value": value(json!([])) }] }] });
         assert_eq!(read(echo.to_string().as_bytes(), "77", NOW), Some(Vec::new()));
@@ -453,7 +459,7 @@ mod tests {
         let told: Vec<_> = events(statuses)
             .into_iter()
             .map(|event| match event {
-                Event::Status(status) => (status.id, status.failure.map(|it| it.to_string())),
+                NotificationEvent::Status(status) => (status.id, status.failure.map(|it| it.to_string())),
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -510,7 +516,7 @@ mod tests {
             }
             for body in [notification(value), notification(inside)] {
                 for event in read(body.to_string().as_bytes(), "77", NOW).unwrap() {
-                    if let Event::Message(message) = event {
+                    if let NotificationEvent::Message(message) = event {
                         prop_assert!(!message.id.is_empty() && !message.who.id().is_empty());
                         prop_assert!(!message.who.id().contains(char::is_whitespace));
                     }

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::{
     adapter::{WhatsApp, lock},
     compose, config,
-    graph::{GraphError, Meaning},
-    sent::Sent,
+    graph::{ErrorMeaning, GraphError},
+    sent::SentMessage,
     words,
 };
 use crate::{AdapterError, Attachment, MessageId, Outgoing, Room, Tone};
@@ -34,8 +34,8 @@ impl WhatsApp {
         }
         self.send_held(room).await?;
         match self.send_now(room, message).await {
-            Err(Refused::WindowClosed) => self.say_outside(room, message).await,
-            Err(Refused::Other(error)) => Err(error),
+            Err(SendRefused::WindowClosed) => self.say_outside(room, message).await,
+            Err(SendRefused::Other(error)) => Err(error),
             Ok(id) => Ok(id),
         }
     }
@@ -90,7 +90,7 @@ impl WhatsApp {
         // Files are sent once and not tried again by whoever sends them: so what can be waited for is waited for here.
         let media = self.graph.upload(file, mime(file)).await.map_err(|error| self.judge(error))?;
         let document = compose::document(&media, &file.name, &file.caption);
-        let id = self.post_patiently(room, &document).await.map_err(Refused::into_error)?;
+        let id = self.post_patiently(room, &document).await.map_err(SendRefused::into_error)?;
         let message = Outgoing::text(file.caption.clone());
         self.remember(room, &id, &id, &message);
         Ok(MessageId::new(id))
@@ -111,7 +111,7 @@ impl WhatsApp {
         }
     }
 
-    async fn send_now(&self, room: &Room, message: &Outgoing) -> Result<MessageId, Refused> {
+    async fn send_now(&self, room: &Room, message: &Outgoing) -> Result<MessageId, SendRefused> {
         let mut parts = compose::messages(message).map_err(AdapterError::Rejected)?;
         if let (Some(id), Some(first)) = (&message.reply_to, parts.first_mut()) {
             first["context"] = json!({ "message_id": id.as_str() });
@@ -138,19 +138,19 @@ impl WhatsApp {
         taken.map_err(|retry_after| AdapterError::RateLimited { retry_after })
     }
 
-    async fn post_patiently(&self, room: &Room, part: &Value) -> Result<String, Refused> {
+    async fn post_patiently(&self, room: &Room, part: &Value) -> Result<String, SendRefused> {
         while let Err(AdapterError::RateLimited { retry_after }) = self.take_allowance(room, 1) {
             tokio::time::sleep(retry_after).await;
         }
         self.post_again(room, part).await
     }
 
-    async fn post_again(&self, room: &Room, part: &Value) -> Result<String, Refused> {
+    async fn post_again(&self, room: &Room, part: &Value) -> Result<String, SendRefused> {
         let mut tries = 0;
         loop {
             tries += 1;
             match self.post(room, part).await {
-                Err(Refused::Other(AdapterError::RateLimited { retry_after })) if tries < TRIES => {
+                Err(SendRefused::Other(AdapterError::RateLimited { retry_after })) if tries < TRIES => {
                     tokio::time::sleep(retry_after).await;
                 }
                 result => return result,
@@ -159,7 +159,7 @@ impl WhatsApp {
     }
 
     /// One call. The pace learns from its answer.
-    async fn post(&self, room: &Room, part: &Value) -> Result<String, Refused> {
+    async fn post(&self, room: &Room, part: &Value) -> Result<String, SendRefused> {
         let address = self.contacts().address(room.id());
         let address =
             address.ok_or_else(|| AdapterError::Rejected(format!("`{}` names nobody", room.id())))?;
@@ -178,18 +178,18 @@ impl WhatsApp {
         Err(self.refused(room, error))
     }
 
-    fn refused(&self, room: &Room, error: GraphError) -> Refused {
+    fn refused(&self, room: &Room, error: GraphError) -> SendRefused {
         let meaning = match &error {
-            GraphError::Refused { status, failure, .. } => Some(Meaning::of(failure.code, *status)),
+            GraphError::Refused { status, failure, .. } => Some(ErrorMeaning::of(failure.code, *status)),
             _ => None,
         };
         let now = Instant::now();
         match meaning {
-            Some(Meaning::Pair) => {
+            Some(ErrorMeaning::Pair) => {
                 let retry_after = lock(&self.pace).refused(room.id(), now);
                 AdapterError::RateLimited { retry_after }.into()
             }
-            Some(Meaning::Throughput) => {
+            Some(ErrorMeaning::Throughput) => {
                 let asked = match &error {
                     GraphError::Refused { retry_after, .. } => *retry_after,
                     _ => None,
@@ -197,16 +197,16 @@ impl WhatsApp {
                 let retry_after = lock(&self.pace).throttled(now).max(asked.unwrap_or_default());
                 AdapterError::RateLimited { retry_after }.into()
             }
-            Some(Meaning::Window) => {
+            Some(ErrorMeaning::Window) => {
                 self.contacts().close(room.id(), (self.clock)());
-                Refused::WindowClosed
+                SendRefused::WindowClosed
             }
-            Some(Meaning::Person) => {
+            Some(ErrorMeaning::Person) => {
                 self.contacts().set_unreachable(room.id(), error.to_string(), (self.clock)());
                 self.failed(room.id(), error.to_string());
                 AdapterError::Rejected(error.to_string()).into()
             }
-            Some(Meaning::Template) => Refused::Other(AdapterError::Unsupported("this template")),
+            Some(ErrorMeaning::Template) => SendRefused::Other(AdapterError::Unsupported("this template")),
             _ => self.judge(error).into(),
         }
     }
@@ -218,11 +218,11 @@ impl WhatsApp {
             let message = if dropped > 0 { Outgoing::text(words::dropped(dropped)) } else { message };
             match self.send_now(room, &message).await {
                 Ok(_) => {}
-                Err(Refused::Other(AdapterError::Rejected(why))) => {
+                Err(SendRefused::Other(AdapterError::Rejected(why))) => {
                     self.failed(room.id(), why);
                 }
-                Err(Refused::Other(error)) => return Err(error),
-                Err(Refused::WindowClosed) => return Ok(()),
+                Err(SendRefused::Other(error)) => return Err(error),
+                Err(SendRefused::WindowClosed) => return Ok(()),
             }
             let left = self.contacts().sent_held(room.id());
             self.notes.held(room.id(), left);
@@ -265,7 +265,7 @@ impl WhatsApp {
 
     async fn send_template(&self, room: &Room, template: &Value) -> Result<MessageId, AdapterError> {
         self.take_allowance(room, 1)?;
-        let id = self.post(room, template).await.map_err(Refused::into_error)?;
+        let id = self.post(room, template).await.map_err(SendRefused::into_error)?;
         self.notes.template(None);
         Ok(MessageId::new(id))
     }
@@ -281,7 +281,7 @@ impl WhatsApp {
 
     fn remember(&self, room: &Room, id: &str, known_as: &str, message: &Outgoing) {
         let message = Arc::new(message.clone());
-        lock(&self.recent).add(Sent {
+        lock(&self.recent).add(SentMessage {
             id: id.into(),
             known_as: known_as.into(),
             person: room.id().into(),
@@ -292,14 +292,14 @@ impl WhatsApp {
 }
 
 /// Why a message was not taken.
-enum Refused {
+enum SendRefused {
     /// Meta says the window is closed.
     WindowClosed,
     /// As the bot is told.
     Other(AdapterError),
 }
 
-impl Refused {
+impl SendRefused {
     fn into_error(self) -> AdapterError {
         match self {
             Self::WindowClosed => AdapterError::Rejected(words::CLOSED.into()),
@@ -308,7 +308,7 @@ impl Refused {
     }
 }
 
-impl From<AdapterError> for Refused {
+impl From<AdapterError> for SendRefused {
     fn from(error: AdapterError) -> Self {
         Self::Other(error)
     }

@@ -15,31 +15,31 @@ const LONGEST_POWER: u32 = 4;
 
 /// Who may be written to when.
 #[derive(Default)]
-pub struct Pace {
-    pairs: HashMap<String, Pair>,
-    number: Refusals,
+pub struct PairPacer {
+    pairs: HashMap<String, PairLimit>,
+    number: RefusalStreak,
 }
 
-struct Pair {
+struct PairLimit {
     /// When the allowance was whole, or will be.
     whole_at: Instant,
-    refusals: Refusals,
+    refusals: RefusalStreak,
 }
 
 /// Refusals in a row, and until when they hold.
 #[derive(Default)]
-struct Refusals {
+struct RefusalStreak {
     in_a_row: u32,
     until: Option<Instant>,
 }
 
-impl Pace {
+impl PairPacer {
     /// Takes the allowance for `count` messages to this person.
     ///
     /// # Errors
     /// How long until they may go; nothing is then taken.
     pub fn take(&mut self, person: &str, count: u32, now: Instant) -> Result<(), Duration> {
-        let pair = self.pairs.entry(person.to_owned()).or_insert_with(|| Pair::new(now));
+        let pair = self.pairs.entry(person.to_owned()).or_insert_with(|| PairLimit::new(now));
         let wait = pair.wait(count, now).max(pair.refusals.left(now)).max(self.number.left(now));
         if !wait.is_zero() {
             return Err(wait);
@@ -58,7 +58,7 @@ impl Pace {
 
     /// Meta refused one as too fast for this person (131056). How long to wait.
     pub fn refused(&mut self, person: &str, now: Instant) -> Duration {
-        self.pairs.entry(person.to_owned()).or_insert_with(|| Pair::new(now)).refusals.add(4, now)
+        self.pairs.entry(person.to_owned()).or_insert_with(|| PairLimit::new(now)).refusals.add(4, now)
     }
 
     /// Meta refused one as too fast for the number (130429). How long everybody waits.
@@ -67,9 +67,9 @@ impl Pace {
     }
 }
 
-impl Pair {
+impl PairLimit {
     fn new(now: Instant) -> Self {
-        Self { whole_at: now, refusals: Refusals::default() }
+        Self { whole_at: now, refusals: RefusalStreak::default() }
     }
 
     fn wait(&self, count: u32, now: Instant) -> Duration {
@@ -80,7 +80,7 @@ impl Pair {
     }
 }
 
-impl Refusals {
+impl RefusalStreak {
     fn add(&mut self, base: u64, now: Instant) -> Duration {
         let wait = Duration::from_secs(base.pow(self.in_a_row.min(LONGEST_POWER)));
         self.in_a_row = self.in_a_row.saturating_add(1);
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_burst_goes_at_once_and_then_one_in_six_seconds() {
-        let (mut pace, start) = (Pace::default(), Instant::now());
+        let (mut pace, start) = (PairPacer::default(), Instant::now());
         for _ in 0..BURST {
             pace.take("ann", 1, start).expect("in the burst");
         }
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn however_it_is_asked_no_more_than_the_limit_goes() {
-        let (mut pace, start) = (Pace::default(), Instant::now());
+        let (mut pace, start) = (PairPacer::default(), Instant::now());
         let mut now = start;
         let mut sent = 0;
         while now < start + Duration::from_secs(3600) {
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn two_go_together_or_not_at_all() {
-        let (mut pace, start) = (Pace::default(), Instant::now());
+        let (mut pace, start) = (PairPacer::default(), Instant::now());
         pace.take("ann", BURST - 1, start).unwrap();
         assert_eq!(pace.take("ann", 2, start), Err(EVERY));
         pace.take("ann", 1, start).expect("the one that is left was not taken");
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn refusals_are_waited_out_four_times_longer_each_time() {
-        let (mut pace, now) = (Pace::default(), Instant::now());
+        let (mut pace, now) = (PairPacer::default(), Instant::now());
         let waits: Vec<u64> = (0..6).map(|_| pace.refused("ann", now).as_secs()).collect();
         assert_eq!(waits, [1, 4, 16, 64, 256, 256]);
         assert_eq!(pace.take("ann", 1, now), Err(Duration::from_secs(256)));
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_throttled_number_waits_for_everybody() {
-        let (mut pace, now) = (Pace::default(), Instant::now());
+        let (mut pace, now) = (PairPacer::default(), Instant::now());
         assert_eq!(pace.throttled(now).as_secs(), 1);
         assert_eq!(pace.throttled(now).as_secs(), 2);
         assert_eq!(pace.take("bob", 1, now), Err(Duration::from_secs(2)));

@@ -9,7 +9,7 @@ const KEPT: usize = 300;
 
 /// A message as it went out.
 #[derive(Clone, Debug)]
-pub struct Sent {
+pub struct SentMessage {
     /// Meta's id.
     pub id: String,
     /// The id under which the bot knows the message: a long question's text and its buttons are two at Meta.
@@ -24,20 +24,20 @@ pub struct Sent {
 
 /// The last messages, newest at the end.
 #[derive(Default)]
-pub struct Recent {
-    sent: VecDeque<Sent>,
+pub struct RecentMessages {
+    sent: VecDeque<SentMessage>,
     /// How many there were.
     count: u64,
 }
 
-impl Recent {
+impl RecentMessages {
     /// Remembers one.
-    pub fn add(&mut self, sent: Sent) {
+    pub fn add(&mut self, sent: SentMessage) {
         if self.sent.len() == KEPT {
             self.sent.pop_front();
         }
         self.count += 1;
-        self.sent.push_back(Sent { number: self.count, ..sent });
+        self.sent.push_back(SentMessage { number: self.count, ..sent });
     }
 
     /// How many messages were sent so far.
@@ -46,13 +46,13 @@ impl Recent {
     }
 
     /// Meta gave it back: it is forgotten, so that the same news a second time is no news.
-    pub fn give_back(&mut self, id: &str) -> Option<Sent> {
+    pub fn give_back(&mut self, id: &str) -> Option<SentMessage> {
         let at = self.sent.iter().rposition(|sent| sent.id == id)?;
         self.sent.remove(at)
     }
 
     /// The message with this id of Meta's.
-    pub fn get(&self, id: &str) -> Option<&Sent> {
+    pub fn get(&self, id: &str) -> Option<&SentMessage> {
         self.sent.iter().rev().find(|sent| sent.id == id)
     }
 
@@ -76,12 +76,18 @@ mod tests {
     use super::*;
     use crate::Choice;
 
-    fn recent() -> Recent {
+    fn recent() -> RecentMessages {
         let choice =
             Choice { key: "q:1:always".into(), label: "Always".into(), emoji: Some("♾️".into()) };
         let message = Arc::new(Outgoing { choices: vec![choice], ..Outgoing::text("May I?") });
-        let mut recent = Recent::default();
-        recent.add(Sent { id: "a".into(), known_as: "b".into(), person: "DE.1".into(), message, number: 0 });
+        let mut recent = RecentMessages::default();
+        recent.add(SentMessage {
+            id: "a".into(),
+            known_as: "b".into(),
+            person: "DE.1".into(),
+            message,
+            number: 0,
+        });
         recent
     }
 
@@ -101,7 +107,7 @@ mod tests {
         assert_eq!((recent.known_as("a"), recent.known_as("z")), ("b", "z"));
         let sent = recent.get("a").cloned().unwrap();
         assert_eq!((sent.number, recent.count()), (1, 1));
-        (0..KEPT).for_each(|n| recent.add(Sent { id: n.to_string(), ..sent.clone() }));
+        (0..KEPT).for_each(|n| recent.add(SentMessage { id: n.to_string(), ..sent.clone() }));
         assert!(recent.get("a").is_none() && recent.get("0").is_some());
         assert!(recent.give_back("0").is_some() && recent.give_back("0").is_none());
     }

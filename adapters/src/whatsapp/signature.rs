@@ -11,7 +11,7 @@ pub const HEADER: &str = "x-hub-signature-256";
 
 /// What a request's signature is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SignatureCheck {
     /// Meta's.
     Right,
     /// There is none.
@@ -21,18 +21,18 @@ pub enum Verdict {
 }
 
 /// Checks the header's value against the raw body, in constant time.
-pub fn verify(secret: &Secret, header: Option<&[u8]>, body: &[u8]) -> Verdict {
-    let Some(header) = header else { return Verdict::Missing };
-    let Some(hex) = header.strip_prefix(b"sha256=") else { return Verdict::Wrong };
-    let Ok(signature) = hex::decode(hex) else { return Verdict::Wrong };
+pub fn verify(secret: &Secret, header: Option<&[u8]>, body: &[u8]) -> SignatureCheck {
+    let Some(header) = header else { return SignatureCheck::Missing };
+    let Some(hex) = header.strip_prefix(b"sha256=") else { return SignatureCheck::Wrong };
+    let Ok(signature) = hex::decode(hex) else { return SignatureCheck::Wrong };
     // An empty secret signs nothing: the start refuses it, and so does this.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()) else {
-        return Verdict::Wrong;
+        return SignatureCheck::Wrong;
     };
     mac.update(body);
     match mac.verify_slice(&signature) {
-        Ok(()) if !secret.is_empty() => Verdict::Right,
-        _ => Verdict::Wrong,
+        Ok(()) if !secret.is_empty() => SignatureCheck::Right,
+        _ => SignatureCheck::Wrong,
     }
 }
 
@@ -54,23 +54,23 @@ mod tests {
         let secret = Secret::new("Jefe");
         let body = b"what do ya want for nothing?";
         let verdict = |header: Option<&str>, body: &[u8]| verify(&secret, header.map(str::as_bytes), body);
-        assert_eq!(verdict(Some(RFC), body), Verdict::Right);
-        assert_eq!(verdict(Some(RFC), b"what do ya want for nothing!"), Verdict::Wrong);
-        assert_eq!(verdict(None, body), Verdict::Missing);
+        assert_eq!(verdict(Some(RFC), body), SignatureCheck::Right);
+        assert_eq!(verdict(Some(RFC), b"what do ya want for nothing!"), SignatureCheck::Wrong);
+        assert_eq!(verdict(None, body), SignatureCheck::Missing);
         for header in
             ["", "sha256=", "sha1=5bdc", "sha256=zz", &RFC[..RFC.len() - 2], &RFC.replace("sha256=", "")]
         {
-            assert_eq!(verdict(Some(header), body), Verdict::Wrong, "{header}");
+            assert_eq!(verdict(Some(header), body), SignatureCheck::Wrong, "{header}");
         }
         let other = verify(&Secret::new("Jeff"), Some(RFC.as_bytes()), body);
-        assert_eq!(other, Verdict::Wrong);
+        assert_eq!(other, SignatureCheck::Wrong);
     }
 
     #[test]
     fn without_a_secret_nothing_is_right() {
         let mac = Hmac::<Sha256>::new_from_slice(b"").unwrap().chain_update(b"x").finalize();
         let header = format!("sha256={}", hex::encode(mac.into_bytes()));
-        assert_eq!(verify(&Secret::default(), Some(header.as_bytes()), b"x"), Verdict::Wrong);
+        assert_eq!(verify(&Secret::default(), Some(header.as_bytes()), b"x"), SignatureCheck::Wrong);
         assert!(!same(&Secret::default(), ""));
     }
 

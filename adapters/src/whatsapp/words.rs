@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::notes::Failed;
+use super::notes::FailedMessage;
 
 /// On the button that opens a list of choices; at most 20 characters.
 pub const OPEN_LIST: &str = "Choose";
@@ -49,7 +49,7 @@ fn joined(caption: &str, sentence: &str) -> String {
 }
 
 /// All that the operator should know, as one text; `None` for nothing.
-pub fn notes(facts: &super::notes::Facts) -> Option<String> {
+pub fn notes(facts: &super::notes::DeliveryFacts) -> Option<String> {
     let mut text = String::new();
     for trouble in [&facts.account, &facts.template].into_iter().flatten() {
         let _ = write!(text, "{trouble}. ");
@@ -59,7 +59,7 @@ pub fn notes(facts: &super::notes::Facts) -> Option<String> {
         let _ =
             write!(text, "{count} {messages} for {person} {wait} until they write again (24-hour window). ");
     }
-    for (person, Failed { why, .. }) in &facts.failures {
+    for (person, FailedMessage { why, .. }) in &facts.failures {
         let _ = write!(text, "Not delivered to {person}: {}. ", why.trim_end_matches('.'));
     }
     if let Some(last) = facts.strangers.last() {

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use adapters::{
-    Act, Adapter, AdapterError, Incoming, MessageId, Room,
-    conformance::{self, Seen, World},
+    Adapter, AdapterError, Incoming, MessageId, PersonAct, Room,
+    conformance::{self, MessengerFixture, SeenMessage},
     fake::{Fake, FakeRoom},
 };
 use async_trait::async_trait;
@@ -25,7 +25,7 @@ impl InMemory {
 }
 
 #[async_trait]
-impl World for InMemory {
+impl MessengerFixture for InMemory {
     fn adapter(&self) -> Arc<dyn Adapter> {
         self.fake.clone()
     }
@@ -75,7 +75,7 @@ impl World for InMemory {
         self.fake.drop_connection();
     }
 
-    async fn see(&self, text: &str) -> Seen {
+    async fn see(&self, text: &str) -> SeenMessage {
         loop {
             if let Some(seen) = self.shown().await.into_iter().find(|seen| seen.text.contains(text)) {
                 return seen;
@@ -84,10 +84,10 @@ impl World for InMemory {
         }
     }
 
-    async fn shown(&self) -> Vec<Seen> {
+    async fn shown(&self) -> Vec<SeenMessage> {
         let in_room = |room: &FakeRoom| {
             let at = room.room().clone();
-            room.shown().into_iter().map(move |shown| Seen {
+            room.shown().into_iter().map(move |shown| SeenMessage {
                 id: shown.id,
                 text: shown.text,
                 reply_to: shown.reply_to,
@@ -113,7 +113,7 @@ async fn with_the_least_abilities() {
 struct Careless(InMemory);
 
 #[async_trait]
-impl World for Careless {
+impl MessengerFixture for Careless {
     fn adapter(&self) -> Arc<dyn Adapter> {
         self.0.adapter()
     }
@@ -139,7 +139,7 @@ impl World for Careless {
     }
 
     async fn pick(&self, on: &MessageId, _choice: &str) {
-        let act = Act::Chose { on: on.clone(), key: "another".into() };
+        let act = PersonAct::Chose { on: on.clone(), key: "another".into() };
         self.0.room.send_incoming(Incoming { act, ..self.0.room.incoming("ann", "") }).await;
     }
 
@@ -161,11 +161,11 @@ impl World for Careless {
         self.0.cut().await;
     }
 
-    async fn see(&self, text: &str) -> Seen {
+    async fn see(&self, text: &str) -> SeenMessage {
         self.0.see(text).await
     }
 
-    async fn shown(&self) -> Vec<Seen> {
+    async fn shown(&self) -> Vec<SeenMessage> {
         self.0.shown().await
     }
 }
@@ -173,7 +173,7 @@ impl World for Careless {
 /// The suite can fail: each of these breaks what one check promises.
 #[tokio::test]
 async fn a_careless_messenger_does_not_pass() {
-    type Check = for<'a> fn(&'a dyn World) -> futures::future::BoxFuture<'a, ()>;
+    type Check = for<'a> fn(&'a dyn MessengerFixture) -> futures::future::BoxFuture<'a, ()>;
     let checks: [(&str, Check); 6] = [
         ("replies", |world| Box::pin(conformance::replies_both_ways(world))),
         ("threads", |world| Box::pin(conformance::threads_are_rooms(world))),

@@ -3,11 +3,11 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use adapters::{
-    Act, Activity, ActivityState, Adapter, Addressed, Choice, Identity, Incoming, MessageId, Outgoing,
-    People, Room, Secret, Setting, Tone,
-    conformance::{self, Seen, Session, World},
-    matrix::{Config, Matrix},
-    supervise::{Supervised, supervise},
+    Activity, ActivityState, Adapter, AdapterContext, Addressed, AllowedPeople, Choice, Identity, Incoming,
+    MessageId, Outgoing, PersonAct, Room, Secret, Tone,
+    conformance::{self, AdapterSession, MessengerFixture, SeenMessage},
+    matrix::{Matrix, MatrixConfig},
+    supervise::{SupervisedAdapter, supervise},
 };
 use async_trait::async_trait;
 use serde_json::json;
@@ -41,7 +41,7 @@ pub struct Place {
     pub room: String,
     pub ann: Arc<Person>,
     pub bob: Arc<Person>,
-    pub config: Config,
+    pub config: MatrixConfig,
 }
 
 /// Who are in a [`Place`].
@@ -57,13 +57,13 @@ impl Place {
         let proxy = Proxy::before(&synapse.url()).await;
         let room = ann.create_room(encrypted, &[&account.id, bob.id()]).await;
         bob.join(&room).await;
-        let config = Config {
+        let config = MatrixConfig {
             homeserver: proxy.url().to_owned(),
             username: account.name.clone(),
             password: Secret::new(account.password.clone()),
             room_ids: vec![room.clone()],
-            people: People { allowed_users: vec![ann.id().to_owned()], ..People::default() },
-            ..Config::default()
+            people: AllowedPeople { allowed_users: vec![ann.id().to_owned()], ..AllowedPeople::default() },
+            ..MatrixConfig::default()
         };
         let state = tempfile::tempdir().expect("a temporary folder");
         Self { proxy, account, state, room, ann, bob, config }
@@ -79,15 +79,17 @@ impl Place {
         self.with(self.config.clone())
     }
 
-    pub fn with(&self, config: Config) -> Arc<Matrix> {
+    pub fn with(&self, config: MatrixConfig) -> Arc<Matrix> {
         let prefixes = vec!["!".to_owned()];
         let identity = Identity { display_name: "Timmy 🤖".into(), prefixes, ..Identity::default() };
-        Matrix::new(config, Setting { identity, state: self.state.path().join("matrix") })
+        Matrix::new(config, AdapterContext { identity, state: self.state.path().join("matrix") })
             .expect("sound settings")
     }
 
     /// The bot under supervision, once it is connected: what it hears, how it is, and its end.
-    pub async fn supervised(&self) -> (Arc<Matrix>, mpsc::Receiver<Incoming>, Supervised, CancellationToken) {
+    pub async fn supervised(
+        &self,
+    ) -> (Arc<Matrix>, mpsc::Receiver<Incoming>, SupervisedAdapter, CancellationToken) {
         let (sender, inbox) = mpsc::channel(64);
         let (adapter, stop) = (self.matrix(), CancellationToken::new());
         adapter.prepare().await.expect("prepared");
@@ -105,13 +107,13 @@ impl Place {
         self.ann.see(&self.room, &self.account.id, words).await
     }
 
-    fn seen(&self, message: Message) -> Seen {
+    fn seen(&self, message: Message) -> SeenMessage {
         let room = match &message.thread {
             Some(root) => format!("{}/{root}", self.room),
             None => self.room.clone(),
         };
         let mine = message.reactions.iter().filter(|reaction| reaction.sender == self.account.id);
-        Seen {
+        SeenMessage {
             id: MessageId::new(message.id.as_str()),
             text: message.text,
             reply_to: message.reply_to.map(MessageId::new),
@@ -122,7 +124,7 @@ impl Place {
 }
 
 #[async_trait]
-impl World for Place {
+impl MessengerFixture for Place {
     fn adapter(&self) -> Arc<dyn Adapter> {
         self.matrix()
     }
@@ -169,11 +171,11 @@ impl World for Place {
         self.proxy.cut();
     }
 
-    async fn see(&self, text: &str) -> Seen {
+    async fn see(&self, text: &str) -> SeenMessage {
         self.seen(self.see_message(text).await)
     }
 
-    async fn shown(&self) -> Vec<Seen> {
+    async fn shown(&self) -> Vec<SeenMessage> {
         let seen = self.ann.look(&self.room).await;
         let mine = seen.messages.into_iter().filter(|message| message.sender == self.account.id);
         mine.map(|message| self.seen(message)).collect()
@@ -197,7 +199,7 @@ async fn it_keeps_to_the_suite_in_plain_rooms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_address_is_seen_and_talk_among_people_is_not_for_the_bot() {
     let place = Place::fresh(true).await;
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     let link = format!("<a href=\"https://matrix.to/#/{}\">Timmy 🤖</a>: status", place.account.id);
     let pill = json!({
         "msgtype": "m.text", "body": "Timmy 🤖: status", "format": "org.matrix.custom.html", "formatted_body": link,
@@ -225,7 +227,7 @@ async fn every_address_is_seen_and_talk_among_people_is_not_for_the_bot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_formatted_calls_nobody_and_is_marked_as_read_and_typed() {
     let place = Place::fresh(true).await;
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     let asked = place.ann.say(&place.room, "!go").await;
     let heard = bot.hear().await;
     let (ann, room, me) = (&place.ann, place.room.as_str(), place.account.id.as_str());
@@ -260,7 +262,7 @@ async fn a_message_is_formatted_calls_nobody_and_is_marked_as_read_and_typed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_edits_are_one_message_with_its_history() {
     let place = Place::fresh(true).await;
-    let bot = Session::open(&place).await;
+    let bot = AdapterSession::open(&place).await;
     let room = place.room();
     // Beyond what a homeserver with limits lets pass, so that the bot knows that this one has none.
     for n in 0..20 {
@@ -283,7 +285,7 @@ async fn twenty_edits_are_one_message_with_its_history() {
 #[tokio::test(flavor = "multi_thread")]
 async fn picks_of_anybody_come_with_their_name_and_a_withdrawn_one_is_no_answer() {
     let place = Place::fresh(true).await;
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     let choice =
         |key: &str, emoji: &str| Choice { key: key.into(), label: key.into(), emoji: Some(emoji.into()) };
     let choices = vec![choice("yes", "👍"), choice("no", "👎")];
@@ -299,18 +301,18 @@ async fn picks_of_anybody_come_with_their_name_and_a_withdrawn_one_is_no_answer(
     let heard = bot.hear().await;
     assert_eq!(
         (&*heard.sender.id, &heard.act),
-        (place.bob.id(), &Act::Chose { on: id.clone(), key: "yes".into() })
+        (place.bob.id(), &PersonAct::Chose { on: id.clone(), key: "yes".into() })
     );
     place.bob.react(&place.room, id.as_str(), "🎉").await;
     place.bob.redact(&place.room, &bobs).await;
     let heard = bot.hear().await;
-    assert_eq!(heard.act, Act::Redacted { message: MessageId::new(bobs) });
+    assert_eq!(heard.act, PersonAct::Redacted { message: MessageId::new(bobs) });
     bot.adapter.edit(&place.room(), &id, &Outgoing::text("Allowed by Ann.")).await.expect("edited");
     place.ann.react(&place.room, id.as_str(), "👎").await;
     let late = bot.hear().await;
     assert_eq!(
         late.act,
-        Act::Chose { on: id, key: "no".into() },
+        PersonAct::Chose { on: id, key: "no".into() },
         "a late pick is told, so that it can be answered"
     );
     bot.close().await;
@@ -319,7 +321,7 @@ async fn picks_of_anybody_come_with_their_name_and_a_withdrawn_one_is_no_answer(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_taken_back_is_told_also_in_a_thread() {
     let place = Place::fresh(true).await;
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     let said = place.ann.say(&place.room, "!one").await;
     bot.hear().await;
     let inside = place.ann.say_in_thread(&place.room, &said, "!two").await;
@@ -327,7 +329,7 @@ async fn a_message_taken_back_is_told_also_in_a_thread() {
     for (event, room) in [(said, place.room()), (inside, in_thread)] {
         place.ann.redact(&place.room, &event).await;
         let heard = bot.hear().await;
-        assert_eq!((heard.act, heard.room), (Act::Redacted { message: MessageId::new(event) }, room));
+        assert_eq!((heard.act, heard.room), (PersonAct::Redacted { message: MessageId::new(event) }, room));
     }
     bot.close().await;
 }
@@ -335,7 +337,7 @@ async fn a_message_taken_back_is_told_also_in_a_thread() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invitation_is_followed_only_from_people_who_are_heard() {
     let place = Place::fresh(true).await;
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     let (me, ann, bob) = (place.account.id.as_str(), &place.ann, &place.bob);
     let strange = bob.create_room(true, &[me]).await;
     let direct = ann.create_room(false, &[me]).await;
@@ -351,7 +353,7 @@ async fn an_invitation_is_followed_only_from_people_who_are_heard() {
     tokio::time::timeout(Duration::from_secs(60), refused).await.expect("refused");
     assert_eq!(ann.members(&direct).await.get(me).map(String::as_str), Some("join"));
     // The allow-list changes while the bot runs.
-    bot.adapter.hear(&People { allowed_users: vec![bob.id().to_owned()], ..People::default() });
+    bot.adapter.hear(&AllowedPeople { allowed_users: vec![bob.id().to_owned()], ..AllowedPeople::default() });
     let invited = bob.create_room(false, &[me]).await;
     let words = bob.say(&invited, "may I now?").await;
     assert_eq!(bot.hear_text().await.0.id.as_str(), words);

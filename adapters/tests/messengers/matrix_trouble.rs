@@ -4,30 +4,30 @@ use std::time::Duration;
 
 use adapters::{
     Adapter as _, AdapterError, Choice, Outgoing, Room, Secret, Tone,
-    conformance::{Session, World as _},
+    conformance::{AdapterSession, MessengerFixture as _},
     deliver,
-    matrix::Config,
+    matrix::MatrixConfig,
 };
 use services::matrix::{Fault, Limits, Proxy, Synapse};
 
 use super::matrix::{Place, people, until};
 
-async fn refusal(place: &Place, config: Config) -> AdapterError {
+async fn refusal(place: &Place, config: MatrixConfig) -> AdapterError {
     place.with(config).prepare().await.expect_err("refused")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_and_what_is_no_homeserver_are_sentences_about_their_keys() {
     let place = Place::fresh(true).await;
-    let wrong = Config { password: Secret::new("guess"), ..place.config.clone() };
+    let wrong = MatrixConfig { password: Secret::new("guess"), ..place.config.clone() };
     insta::assert_snapshot!(refusal(&place, wrong).await.to_string().replace(&place.account.name, "timmy"), @"`matrix.password` in bot.toml: the homeserver refuses it for the user `timmy`; check both.");
     let page = Proxy::before("http://127.0.0.1:9").await;
     page.all(Some(Fault::Broken(404)));
-    let no_matrix = Config { homeserver: page.url().to_owned(), ..place.config.clone() };
+    let no_matrix = MatrixConfig { homeserver: page.url().to_owned(), ..place.config.clone() };
     let error = refusal(&place, no_matrix).await;
     let AdapterError::Config { key: "matrix.homeserver", why } = error else { panic!("{error}") };
     assert!(why.contains("no Matrix homeserver answers at"), "{why}");
-    let away = Config { homeserver: "http://127.0.0.1:9".into(), ..place.config.clone() };
+    let away = MatrixConfig { homeserver: "http://127.0.0.1:9".into(), ..place.config.clone() };
     let error = refusal(&place, away).await;
     let AdapterError::Unreachable(why) = error else { panic!("{error}") };
     assert!(why.contains("`matrix.homeserver` in bot.toml) does not answer"), "{why}");
@@ -52,7 +52,7 @@ async fn a_room_that_cannot_be_joined_is_noted_by_its_id_and_the_others_work() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_homeserver_refuses_breaks_or_loses_arrives_once() {
     let place = Place::fresh(true).await;
-    let bot = Session::open(&place).await;
+    let bot = AdapterSession::open(&place).await;
     let faults = [Fault::TooFast(200), Fault::Broken(502), Fault::Broken(500), Fault::Cut, Fault::AnswerLost];
     for (n, fault) in faults.into_iter().enumerate() {
         place.proxy.next("/send/m.room.encrypted", fault);
@@ -69,7 +69,7 @@ async fn what_the_homeserver_refuses_breaks_or_loses_arrives_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_passing_state_is_not_waited_for() {
     let place = Place::fresh(true).await;
-    let bot = Session::open(&place).await;
+    let bot = AdapterSession::open(&place).await;
     let live = Outgoing { live: true, ..Outgoing::text("a frame") };
     let id = bot.adapter.send(&place.room(), &live).await.expect("sent");
     place.proxy.next("/send/", Fault::TooFast(60_000));
@@ -154,12 +154,12 @@ async fn a_homeserver_that_takes_everything_and_answers_nothing_loses_nothing_an
 #[tokio::test(flavor = "multi_thread")]
 async fn more_messages_than_one_answer_holds_are_all_heard_in_order() {
     let place = Place::fresh(false).await;
-    Session::open(&place).await.close().await;
+    AdapterSession::open(&place).await.close().await;
     let mut said = Vec::new();
     for n in 0..130 {
         said.push(place.ann.say(&place.room, &format!("!message {n}")).await);
     }
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     for (n, id) in said.iter().enumerate() {
         let (heard, text) = bot.hear_text().await;
         assert_eq!((heard.id.as_str(), text), (id.as_str(), format!("message {n}")));
@@ -172,7 +172,7 @@ async fn more_messages_than_one_answer_holds_are_all_heard_in_order() {
 async fn with_the_default_limits_a_question_comes_within_seconds_and_last_states_arrive() {
     let server = Synapse::start(Limits::Default).await;
     let place = Place::new(&server, people(&server).await, true).await;
-    let bot = Session::open(&place).await;
+    let bot = AdapterSession::open(&place).await;
     let second = place.ann.create_room(true, &[&place.account.id]).await;
     let joined = async {
         while place.ann.members(&second).await.get(&place.account.id).is_none_or(|it| it != "join") {

@@ -8,8 +8,8 @@ use std::{
 
 use adapters::{
     Adapter, AdapterError, Outgoing, Secret,
-    conformance::{Session, World as _},
-    matrix::Config,
+    conformance::{AdapterSession, MessengerFixture as _},
+    matrix::MatrixConfig,
 };
 use services::matrix::{Account, Person};
 use tokio::process::Command;
@@ -27,7 +27,7 @@ async fn only_device(place: &Place) -> (String, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_device_is_signed_and_the_same_after_a_restart_and_hears_once_what_was_said_meanwhile() {
     let place = Place::fresh(true).await;
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     let before = only_device(&place).await;
     bot.adapter.send(&place.room(), &Outgoing::text("readable")).await.expect("sent");
     assert!(place.see_message("readable").await.encrypted);
@@ -35,7 +35,7 @@ async fn the_device_is_signed_and_the_same_after_a_restart_and_hears_once_what_w
     bot.hear().await;
     bot.close().await;
     let said = place.ann.say(&place.room, "!while you were away").await;
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     place.ann.say(&place.room, "!marker").await;
     let mut heard = Vec::new();
     while heard.last().is_none_or(|(_, text)| text != "marker") {
@@ -53,7 +53,7 @@ async fn secrets_are_files_that_only_the_owner_reads() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let place = Place::fresh(true).await;
-    Session::open(&place).await.close().await;
+    AdapterSession::open(&place).await.close().await;
     let mode = |path: &str| fs::metadata(place.file(path)).expect(path).permissions().mode() & 0o777;
     for file in ["session.json", "store.key", "recovery.key", "memory.json"] {
         assert_eq!(mode(file), 0o600, "{file}");
@@ -67,7 +67,7 @@ async fn secrets_are_files_that_only_the_owner_reads() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_on_the_store_is_refused() {
     let place = Place::fresh(true).await;
-    let bot = Session::open(&place).await;
+    let bot = AdapterSession::open(&place).await;
     let second = place.matrix().prepare().await;
     let Err(AdapterError::Config { key: "matrix", why }) = second else { panic!("not refused: {second:?}") };
     assert!(why.contains("another process uses its store"), "{why}");
@@ -77,16 +77,16 @@ async fn a_second_process_on_the_store_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_session_file_keeps_the_device_and_a_lost_store_recovers_the_identity() {
     let place = Place::fresh(true).await;
-    Session::open(&place).await.close().await;
+    AdapterSession::open(&place).await.close().await;
     let (master, device) = only_device(&place).await;
 
     fs::remove_file(place.file("session.json")).expect("removed");
-    Session::open(&place).await.close().await;
+    AdapterSession::open(&place).await.close().await;
     assert_eq!(only_device(&place).await, (master.clone(), device.clone()), "the same device again");
 
     fs::remove_file(place.file("session.json")).expect("removed");
     fs::remove_file(place.file("device")).expect("removed");
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     let (again, devices) = place.ann.devices_of(&place.account.id).await;
     assert_eq!(again.as_ref(), Some(&master), "the identity was not reset");
     assert!(devices.len() == 2 && devices.values().all(|signed| *signed), "{devices:?}");
@@ -97,19 +97,19 @@ async fn a_lost_session_file_keeps_the_device_and_a_lost_store_recovers_the_iden
     fs::remove_dir_all(place.file("store")).expect("removed");
     fs::remove_file(place.file("session.json")).expect("removed");
     fs::remove_file(place.file("device")).expect("removed");
-    Session::open(&place).await.close().await;
+    AdapterSession::open(&place).await.close().await;
     assert_eq!(place.ann.devices_of(&place.account.id).await.0, Some(master));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_identity_whose_keys_are_lost_is_never_reset_and_a_given_key_recovers_it() {
     let mut place = Place::fresh(true).await;
-    Session::open(&place).await.close().await;
+    AdapterSession::open(&place).await.close().await;
     let (master, _) = only_device(&place).await;
     let key = fs::read_to_string(place.file("recovery.key")).expect("a key");
     fs::remove_dir_all(place.file("")).expect("all is lost");
 
-    let refused = |config: Config| {
+    let refused = |config: MatrixConfig| {
         let matrix = place.with(config);
         async move {
             let error = matrix.prepare().await.expect_err("refused");
@@ -119,12 +119,12 @@ async fn an_identity_whose_keys_are_lost_is_never_reset_and_a_given_key_recovers
     };
     let why = refused(place.config.clone()).await;
     assert!(why.contains("already has an identity, whose keys are not here"), "{why}");
-    let wrong = Config { recovery_key: Secret::new("EsT0 wrong"), ..place.config.clone() };
+    let wrong = MatrixConfig { recovery_key: Secret::new("EsT0 wrong"), ..place.config.clone() };
     assert!(refused(wrong).await.contains("does not open the account's keys"));
     assert_eq!(place.ann.devices_of(&place.account.id).await.0, Some(master.clone()));
 
     place.config.recovery_key = Secret::new(key.trim());
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     assert_eq!(place.ann.devices_of(&place.account.id).await.0, Some(master));
     place.ann.say(&place.room, "!back again").await;
     assert_eq!(bot.hear_text().await.1, "back again");
@@ -134,7 +134,7 @@ async fn an_identity_whose_keys_are_lost_is_never_reset_and_a_given_key_recovers
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ended_on_the_homeserver_is_begun_anew_with_the_password() {
     let place = Place::fresh(true).await;
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     let (master, _) = only_device(&place).await;
     let (_, token) = synapse().await.log_in(&place.account).await;
     synapse().await.log_out_all(&token).await;
@@ -161,11 +161,11 @@ async fn an_access_token_of_an_own_device_works_and_an_ended_one_is_named() {
     let (device, token) = synapse().await.log_in(&place.account).await;
     place.config.access_token = Secret::new(token.clone());
     place.config.password = Secret::default();
-    let wrong = Config { device_id: "OTHER".into(), ..place.config.clone() };
+    let wrong = MatrixConfig { device_id: "OTHER".into(), ..place.config.clone() };
     let error = place.with(wrong).prepare().await.expect_err("refused").to_string();
     assert!(error.starts_with("`matrix.device_id` in bot.toml:") && error.contains(&device), "{error}");
     place.config.device_id = device.clone();
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     assert_eq!(only_device(&place).await.1, device);
     place.ann.say(&place.room, "!hello").await;
     bot.hear().await;
@@ -192,7 +192,7 @@ async fn an_unsigned_device_is_not_heard_and_told_why_in_words_it_can_read() {
     place.config.people.allowed_users.push(carl.id().to_owned());
     place.ann.invite(&place.room, carl.id()).await;
     carl.join(&place.room).await;
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     bot.adapter.send(&place.room(), &Outgoing::text("for signed devices")).await.expect("sent");
     let me = place.account.id.as_str();
     for _ in 0..2 {
@@ -217,7 +217,7 @@ async fn with_require_verified_off_an_unsigned_device_is_heard() {
     place.config.require_verified = false;
     place.ann.invite(&place.room, carl.id()).await;
     carl.join(&place.room).await;
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     carl.say(&place.room, "!hello").await;
     assert_eq!(bot.hear_text().await.1, "hello");
     bot.adapter.send(&place.room(), &Outgoing::text("for all")).await.expect("sent");
@@ -228,7 +228,7 @@ async fn with_require_verified_off_an_unsigned_device_is_heard() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_message_in_an_encrypted_room_is_not_acted_on() {
     let place = Place::fresh(true).await;
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     place.ann.say_plainly(&place.room, "!forged by the homeserver").await;
     place.see_message("not encrypted in an encrypted room").await;
     place.ann.say(&place.room, "!marker").await;
@@ -239,7 +239,7 @@ async fn a_plain_message_in_an_encrypted_room_is_not_acted_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_cannot_be_decrypted_is_told_once_with_what_to_do() {
     let place = Place::fresh(true).await;
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     place.ann.say(&place.room, "!before").await;
     bot.hear().await;
     let lost = place.ann.send_undecryptable(&place.room).await;
@@ -249,7 +249,7 @@ async fn a_message_that_cannot_be_decrypted_is_told_once_with_what_to_do() {
     place.ann.say(&place.room, "!after").await;
     assert_eq!(bot.hear_text().await.1, "after");
     bot.close().await;
-    let bot = Session::open(&place).await;
+    let bot = AdapterSession::open(&place).await;
     bot.adapter.send(&place.room(), &Outgoing::text("again here")).await.expect("sent");
     place.see_message("again here").await;
     let notices =
@@ -287,7 +287,7 @@ async fn with_element() -> (Place, Account) {
 #[tokio::test(flavor = "multi_thread")]
 async fn elements_own_encryption_takes_the_bot_for_a_signed_device() {
     let (place, dora) = with_element().await;
-    let mut bot = Session::open(&place).await;
+    let mut bot = AdapterSession::open(&place).await;
     let answering = async {
         let (heard, text) = bot.hear_text().await;
         assert_eq!((&*heard.sender.id, text.as_str()), (dora.id.as_str(), "hello"));
@@ -302,7 +302,7 @@ async fn elements_own_encryption_takes_the_bot_for_a_signed_device() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_verifies_the_bot_by_the_emoji_that_both_show() {
     let (place, dora) = with_element().await;
-    let bot = Session::open(&place).await;
+    let bot = AdapterSession::open(&place).await;
     let seen = element("verify", &place, &dora, "").await;
     assert_eq!(seen["verified"], true, "{seen}");
     let theirs: Vec<_> =

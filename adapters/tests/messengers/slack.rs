@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 use adapters::{
     Adapter, MessageId, Room,
-    conformance::{self, Seen, World},
+    conformance::{self, MessengerFixture, SeenMessage},
 };
 use async_trait::async_trait;
 use bench::{Bench, Way};
 use services::slack::{BOT, Fault, Message};
 
 #[async_trait]
-impl World for Bench {
+impl MessengerFixture for Bench {
     fn adapter(&self) -> Arc<dyn Adapter> {
         self.make()
     }
@@ -69,18 +69,18 @@ impl World for Bench {
         }
     }
 
-    async fn see(&self, text: &str) -> Seen {
+    async fn see(&self, text: &str) -> SeenMessage {
         seen(&self.slack.see("C1", text).await)
     }
 
-    async fn shown(&self) -> Vec<Seen> {
+    async fn shown(&self) -> Vec<SeenMessage> {
         self.slack.messages("C1").iter().filter(|message| message.user == BOT).map(seen).collect()
     }
 }
 
-fn seen(message: &Message) -> Seen {
+fn seen(message: &Message) -> SeenMessage {
     let thread = message.thread.as_ref().map(|thread| format!("/{thread}")).unwrap_or_default();
-    Seen {
+    SeenMessage {
         id: MessageId::new(message.ts.as_str()),
         text: message.shown(),
         reply_to: None,

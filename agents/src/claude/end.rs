@@ -9,10 +9,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AgentEvent, Exit, SessionId, folder::Folder, launch::RUN_VARIABLE};
+use super::{AgentEvent, ProcessExit, SessionId, folder::RunFolder, launch::RUN_VARIABLE};
 use crate::{
-    claude::pty::{Leader, Reader, code_and_signal},
-    tree::{self, Environment, Seen},
+    claude::pty::{ProcessLeader, PtyReader, code_and_signal},
+    tree::{self, ProcessEnvironment, ProcessId},
 };
 
 /// How long a process may take after SIGTERM; 2.1.330 took 0.3 to 1.7 s.
@@ -25,12 +25,12 @@ const LOOK: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything that lasts as long as the process.
-pub(super) struct Supervised {
-    pub leader: Arc<Leader>,
+pub(super) struct ProcessSupervisor {
+    pub leader: Arc<ProcessLeader>,
     /// Tells that the process has ended.
     pub ended: oneshot::Receiver<()>,
-    pub reader: Reader,
-    pub folder: Folder,
+    pub reader: PtyReader,
+    pub folder: RunFolder,
     pub session: SessionId,
     /// The value of [`RUN_VARIABLE`] in its environment.
     pub run: String,
@@ -42,7 +42,7 @@ pub(super) struct Supervised {
     pub last: mpsc::OwnedPermit<AgentEvent>,
 }
 
-impl Supervised {
+impl ProcessSupervisor {
     /// Waits for the end, or brings it about when asked; then leaves nothing behind and tells
     /// [`AgentEvent::Exited`]. Returns how many processes had to be killed.
     pub(super) async fn run(mut self) -> usize {
@@ -54,7 +54,7 @@ impl Supervised {
         }
         self.over.cancel();
         let leader = Arc::clone(&self.leader);
-        let mark = Mark { session: self.session, run: self.run, pid: self.leader.pid().to_string() };
+        let mark = ProcessMark { session: self.session, run: self.run, pid: self.leader.pid().to_string() };
         let cleaning = tokio::task::spawn_blocking(move || {
             // What it left is looked for before its id can be anyone else's.
             let left = tree::kill_all(PATIENCE, || mark.alive(&known));
@@ -64,12 +64,12 @@ impl Supervised {
         let tail = self.reader.finish().await;
         let _ = tokio::task::spawn_blocking(|| self.folder.remove()).await;
         let (code, signal) = code_and_signal(status);
-        self.last.send(AgentEvent::Exited(Exit { code, signal, tail }));
+        self.last.send(AgentEvent::Exited(ProcessExit { code, signal, tail }));
         killed + left
     }
 
     /// SIGTERM, [`GRACE`], SIGKILL. Descendants are noted while they still can be told by their parents.
-    async fn bring_about(&mut self, known: &mut BTreeSet<Seen>) -> usize {
+    async fn bring_about(&mut self, known: &mut BTreeSet<ProcessId>) -> usize {
         known.extend(descendants(self.leader.pid()).await);
         self.leader.ask_to_end();
         let deadline = Instant::now() + GRACE;
@@ -87,27 +87,27 @@ impl Supervised {
     }
 }
 
-async fn descendants(pid: u32) -> BTreeSet<Seen> {
+async fn descendants(pid: u32) -> BTreeSet<ProcessId> {
     tokio::task::spawn_blocking(move || tree::descendants(pid)).await.unwrap_or_default()
 }
 
 /// By what the processes of one run are known.
-struct Mark {
+struct ProcessMark {
     session: SessionId,
     run: String,
     pid: String,
 }
 
-impl Mark {
+impl ProcessMark {
     /// Those of the run that live: seen before, or by their environment, which also tells of children that
     /// left parent, group and session.
-    fn alive(&self, known: &BTreeSet<Seen>) -> BTreeSet<Seen> {
+    fn alive(&self, known: &BTreeSet<ProcessId>) -> BTreeSet<ProcessId> {
         let mut alive = tree::marked(|environment| self.is_on(environment));
         alive.extend(known.iter().filter(|seen| seen.is_alive()));
         alive
     }
 
-    fn is_on(&self, environment: &Environment) -> bool {
+    fn is_on(&self, environment: &ProcessEnvironment) -> bool {
         let carries = |name, value: &str| environment.get(name) == Some(value.as_bytes());
         let by_cli =
             || carries("CLAUDE_PID", &self.pid) && carries("CLAUDE_CODE_SESSION_ID", self.session.as_str());
@@ -145,12 +145,12 @@ pub async fn sweep_orphans(sessions: &[SessionId]) -> usize {
     killing.await.unwrap_or_default()
 }
 
-async fn find_orphans(sessions: Arc<BTreeSet<String>>) -> BTreeSet<Seen> {
+async fn find_orphans(sessions: Arc<BTreeSet<String>>) -> BTreeSet<ProcessId> {
     let finding = move || tree::marked(|environment| belongs(environment, &sessions));
     tokio::task::spawn_blocking(finding).await.unwrap_or_default()
 }
 
-fn belongs(environment: &Environment, sessions: &BTreeSet<String>) -> bool {
+fn belongs(environment: &ProcessEnvironment, sessions: &BTreeSet<String>) -> bool {
     let text = |name| environment.get(name).and_then(|value| std::str::from_utf8(value).ok());
     let by_run = || text(RUN_VARIABLE).and_then(|run| run.split('/').next());
     [text("CLAUDE_CODE_SESSION_ID"), by_run()].into_iter().flatten().any(|session| sessions.contains(session))

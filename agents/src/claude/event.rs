@@ -94,9 +94,9 @@ pub enum AgentEvent {
         error: String,
     },
     /// Output that is no event; counted and logged, never shown as it is.
-    Noise(Noise),
+    Noise(UnparsedOutput),
     /// The process is gone; the last event.
-    Exited(Exit),
+    Exited(ProcessExit),
 }
 
 /// An MCP server as `system/init` lists it.
@@ -191,7 +191,7 @@ impl TurnEnd {
 
 /// Output that is no event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Noise {
+pub enum UnparsedOutput {
     /// Not JSON: stderr of the CLI, terminal escapes, garbage. At most 500 characters of it.
     NotJson(String),
     /// A line over the limit; dropped without being kept in memory.
@@ -205,7 +205,7 @@ pub enum Noise {
 
 /// How the process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exit {
+pub struct ProcessExit {
     /// Exit code; `None` when a signal ended it.
     pub code: Option<i32>,
     /// The signal that ended it.

@@ -15,7 +15,7 @@ use rustix::fs::{CWD, FileType, Mode as Bits, mknodat};
 
 use super::{
     input::plain,
-    launch::{Files, Launch, MAX_ARGUMENT, Mode, PermissionRoute, mcp_config},
+    launch::{ArgumentFiles, Launch, MAX_ARGUMENT, PermissionRoute, PromptMode, mcp_config},
 };
 
 /// What every folder's name begins with.
@@ -26,17 +26,17 @@ const MAX_FOLDER: usize = 107 - "/t/cc-socks/4194304.sock".len();
 
 /// The folder (0700) and what is in it (0600). Dropping it removes both.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct RunFolder {
     dir: tempfile::TempDir,
-    files: Files,
+    files: ArgumentFiles,
 }
 
-impl Folder {
+impl RunFolder {
     /// Makes the folder and all the files that the launch needs.
     pub(super) fn create(launch: &Launch) -> io::Result<Self> {
         let dir = short_dir(&launch.runtime_dir)?;
         let path = dir.path();
-        let files = Files {
+        let files = ArgumentFiles {
             fifo: path.join("in"),
             prompt: path.join("prompt"),
             mcp: path.join("mcp.json"),
@@ -50,17 +50,17 @@ impl Folder {
     }
 
     /// Where its files are.
-    pub(super) fn files(&self) -> &Files {
+    pub(super) fn files(&self) -> &ArgumentFiles {
         &self.files
     }
 
     fn fill(&self, launch: &Launch) -> io::Result<()> {
         match &launch.mode {
-            Mode::Live => mknodat(CWD, &self.files.fifo, FileType::Fifo, Bits::RUSR | Bits::WUSR, 0)?,
-            Mode::OneShot { prompt } if prompt.len() > MAX_ARGUMENT => {
+            PromptMode::Live => mknodat(CWD, &self.files.fifo, FileType::Fifo, Bits::RUSR | Bits::WUSR, 0)?,
+            PromptMode::OneShot { prompt } if prompt.len() > MAX_ARGUMENT => {
                 write_private(&self.files.prompt, plain(prompt).as_bytes())?;
             }
-            Mode::OneShot { .. } => {}
+            PromptMode::OneShot { .. } => {}
         }
         if let PermissionRoute::Mcp { url, token } = &launch.permissions {
             write_private(&self.files.mcp, mcp_config(url, token).to_string().as_bytes())?;
@@ -118,15 +118,15 @@ pub fn remove_leftovers(runtime_dir: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claude::{SessionId, Start};
+    use crate::claude::{SessionId, SessionStart};
 
     fn launch(runtime_dir: &Path) -> Launch {
         Launch {
             command: vec!["claude".into()],
             cwd: "/".into(),
             runtime_dir: runtime_dir.into(),
-            start: Start::New(SessionId::random()),
-            mode: Mode::OneShot { prompt: "p".repeat(MAX_ARGUMENT + 1) },
+            start: SessionStart::New(SessionId::random()),
+            mode: PromptMode::OneShot { prompt: "p".repeat(MAX_ARGUMENT + 1) },
             permissions: PermissionRoute::Mcp {
                 url: "http://127.0.0.1:1/mcp".into(),
                 token: "secret".into(),
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn what_is_secret_is_readable_by_its_owner_only_and_gone_afterwards() {
         let place = tempfile::tempdir().expect("a folder");
-        let folder = Folder::create(&launch(&place.path().join("run"))).expect("a folder of the run");
+        let folder = RunFolder::create(&launch(&place.path().join("run"))).expect("a folder of the run");
         let path = folder.dir.path().to_owned();
         let bits = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
         assert_eq!([bits(&place.path().join("run")), bits(&path), bits(&folder.files.tmp)], [0o700; 3]);
@@ -161,8 +161,8 @@ mod tests {
     fn a_long_runtime_folder_still_leaves_room_for_the_sockets() {
         let place = tempfile::tempdir().expect("a folder");
         let mut live = launch(&place.path().join("l".repeat(100)));
-        live.mode = Mode::Live;
-        let folder = Folder::create(&live).expect("a folder of the run");
+        live.mode = PromptMode::Live;
+        let folder = RunFolder::create(&live).expect("a folder of the run");
         assert!(folder.files.tmp.join("cc-socks/4194304.sock").as_os_str().len() <= 107);
         let bits = fs::metadata(&folder.files.fifo).expect("a FIFO").permissions().mode();
         assert_eq!(bits & 0o777, 0o600);

@@ -13,9 +13,9 @@ const QUEUE: usize = 64;
 
 /// The queue of lines to the CLI. Putting a line in never waits.
 #[derive(Clone, Debug)]
-pub(super) struct Input(mpsc::Sender<String>);
+pub(super) struct LineQueue(mpsc::Sender<String>);
 
-impl Input {
+impl LineQueue {
     /// Opens the FIFO and starts the task that writes to it, until `over`.
     ///
     /// It is opened for reading too, which on Linux never waits for the other side; so neither a CLI that dies

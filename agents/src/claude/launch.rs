@@ -50,9 +50,9 @@ pub struct Launch {
     /// A folder of ours (0700) for the FIFO and the CLI's temporary files.
     pub runtime_dir: PathBuf,
     /// New or resumed.
-    pub start: Start,
+    pub start: SessionStart,
     /// Live session or a single prompt.
-    pub mode: Mode,
+    pub mode: PromptMode,
     /// Which way permission questions come.
     pub permissions: PermissionRoute,
     /// `--model`; `None` for the CLI's default.
@@ -80,7 +80,7 @@ pub struct Launch {
 
 /// Whether a session begins or goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum SessionStart {
     /// `--session-id`: refused by the CLI if the id was ever used.
     New(SessionId),
     /// `--resume`.
@@ -89,7 +89,7 @@ pub enum Start {
 
 /// How prompts get in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum PromptMode {
     /// Stream-json over a FIFO, output on the PTY: many turns, control protocol.
     Live,
     /// `-p PROMPT`: one turn, then the process ends by itself.
@@ -118,14 +118,14 @@ impl Launch {
     /// The session that the process will carry.
     pub(super) fn session(&self) -> &SessionId {
         match &self.start {
-            Start::New(id) | Start::Resume(id) => id,
+            SessionStart::New(id) | SessionStart::Resume(id) => id,
         }
     }
 }
 
 /// The files that a command line names; all of them lie in the run's own folder.
 #[derive(Clone, Debug)]
-pub(super) struct Files {
+pub(super) struct ArgumentFiles {
     /// Prompts of a live session go in here.
     pub fifo: PathBuf,
     /// A prompt that is too long for an argument.
@@ -138,7 +138,7 @@ pub(super) struct Files {
     pub tmp: PathBuf,
 }
 
-impl Files {
+impl ArgumentFiles {
     /// Where all of them are.
     fn folder(&self) -> &Path {
         self.fifo.parent().unwrap_or(&self.fifo)
@@ -146,11 +146,11 @@ impl Files {
 }
 
 /// What the CLI's standard input is: never the PTY, from which it takes no stream-json and no prompt.
-pub(super) fn stdin<'a>(launch: &Launch, files: &'a Files) -> &'a Path {
+pub(super) fn stdin<'a>(launch: &Launch, files: &'a ArgumentFiles) -> &'a Path {
     match &launch.mode {
-        Mode::Live => &files.fifo,
-        Mode::OneShot { prompt } if prompt.len() > MAX_ARGUMENT => &files.prompt,
-        Mode::OneShot { .. } => Path::new("/dev/null"),
+        PromptMode::Live => &files.fifo,
+        PromptMode::OneShot { prompt } if prompt.len() > MAX_ARGUMENT => &files.prompt,
+        PromptMode::OneShot { .. } => Path::new("/dev/null"),
     }
 }
 
@@ -158,12 +158,12 @@ pub(super) fn stdin<'a>(launch: &Launch, files: &'a Files) -> &'a Path {
 /// CLI.
 ///
 /// Everything variable is an argument of its own (`"$@"`), never part of the shell's text.
-pub(super) fn argv(launch: &Launch, files: &Files) -> Vec<OsString> {
+pub(super) fn argv(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     let mut argv: Vec<OsString> = ["/bin/sh", "-c", r#"exec "$@" < "$0""#].map(OsString::from).into();
     argv.push(stdin(launch, files).into());
     argv.extend(launch.command.iter().map(OsString::from));
     argv.extend(options(launch, files));
-    if let Mode::OneShot { prompt } = &launch.mode
+    if let PromptMode::OneShot { prompt } = &launch.mode
         && prompt.len() <= MAX_ARGUMENT
     {
         argv.extend(["--".into(), plain(prompt).as_ref().into()]);
@@ -175,7 +175,7 @@ pub(super) fn argv(launch: &Launch, files: &Files) -> Vec<OsString> {
 }
 
 /// The CLI's options. `--mcp-config` takes a list, so another option always follows it.
-fn options(launch: &Launch, files: &Files) -> Vec<OsString> {
+fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     let mut options: Vec<OsString> = vec!["-p".into()];
     let mut add = |name: &str, value: &OsStr| options.extend([name.into(), value.to_owned()]);
     match &launch.permissions {
@@ -185,18 +185,18 @@ fn options(launch: &Launch, files: &Files) -> Vec<OsString> {
             // Which of storkit's own tools a run may use is decided where they are called.
             add("--allowedTools", OWN_TOOLS.as_ref());
         }
-        PermissionRoute::Control if launch.mode == Mode::Live => {
+        PermissionRoute::Control if launch.mode == PromptMode::Live => {
             add("--permission-prompt-tool", "stdio".as_ref());
         }
         PermissionRoute::Control => {}
     }
-    if launch.mode == Mode::Live {
+    if launch.mode == PromptMode::Live {
         add("--input-format", "stream-json".as_ref());
     }
     add("--output-format", "stream-json".as_ref());
     match &launch.start {
-        Start::New(id) => add("--session-id", id.as_str().as_ref()),
-        Start::Resume(id) => add("--resume", id.as_str().as_ref()),
+        SessionStart::New(id) => add("--session-id", id.as_str().as_ref()),
+        SessionStart::Resume(id) => add("--resume", id.as_str().as_ref()),
     }
     if let Some(model) = launch.model.as_deref().filter(|model| !model.is_empty()) {
         add("--model", model.as_ref());
@@ -239,7 +239,7 @@ pub(super) fn mcp_config(url: &str, token: &str) -> serde_json::Value {
 /// is said, `env`, and last what nobody may change.
 pub(super) fn environment(
     launch: &Launch,
-    files: &Files,
+    files: &ArgumentFiles,
     run: &str,
     inherited: impl Iterator<Item = (OsString, OsString)>,
 ) -> Vec<(OsString, OsString)> {
@@ -288,12 +288,12 @@ impl fmt::Debug for PermissionRoute {
 mod tests {
     use super::*;
 
-    fn launch(mode: Mode, permissions: PermissionRoute) -> Launch {
+    fn launch(mode: PromptMode, permissions: PermissionRoute) -> Launch {
         Launch {
             command: vec!["claude".into()],
             cwd: "/project".into(),
             runtime_dir: "/run/storkit".into(),
-            start: Start::New(SessionId::new("11111111-2222-4333-8444-555555555555")),
+            start: SessionStart::New(SessionId::new("11111111-2222-4333-8444-555555555555")),
             mode,
             permissions,
             model: None,
@@ -310,11 +310,11 @@ mod tests {
 
     fn one_shot(prompt: &str) -> Launch {
         let mcp = PermissionRoute::Mcp { url: "http://127.0.0.1:3001/mcp".into(), token: "s3cret".into() };
-        launch(Mode::OneShot { prompt: prompt.into() }, mcp)
+        launch(PromptMode::OneShot { prompt: prompt.into() }, mcp)
     }
 
-    fn files() -> Files {
-        Files {
+    fn files() -> ArgumentFiles {
+        ArgumentFiles {
             fifo: "/run/cc/in".into(),
             prompt: "/run/cc/prompt".into(),
             mcp: "/run/cc/mcp.json".into(),
@@ -329,14 +329,14 @@ mod tests {
 
     #[test]
     fn a_live_session_reads_the_fifo_and_asks_over_the_control_protocol() {
-        insta::assert_snapshot!(line(&launch(Mode::Live, PermissionRoute::Control)), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/in claude -p --permission-prompt-tool stdio --input-format stream-json --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
+        insta::assert_snapshot!(line(&launch(PromptMode::Live, PermissionRoute::Control)), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/in claude -p --permission-prompt-tool stdio --input-format stream-json --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
     }
 
     #[test]
     fn a_resumed_session_takes_every_option() {
-        let mut launch = launch(Mode::Live, PermissionRoute::Control);
+        let mut launch = launch(PromptMode::Live, PermissionRoute::Control);
         launch.command = vec!["env".into(), "-C".into(), "/x".into(), "claude".into()];
-        launch.start = Start::Resume(SessionId::new("abc"));
+        launch.start = SessionStart::Resume(SessionId::new("abc"));
         launch.model = Some("opus".into());
         launch.append_system_prompt = Some("Your name is Timmy.".into());
         launch.max_turns = Some(7);
@@ -367,13 +367,13 @@ mod tests {
 
     #[test]
     fn a_one_shot_without_a_way_to_ask_names_no_permission_tool() {
-        let launch = launch(Mode::OneShot { prompt: "hi".into() }, PermissionRoute::Control);
+        let launch = launch(PromptMode::OneShot { prompt: "hi".into() }, PermissionRoute::Control);
         assert!(!line(&launch).contains("permission-prompt-tool"));
     }
 
     #[test]
     fn only_a_trusted_project_brings_its_own_settings_and_servers() {
-        let mut launch = launch(Mode::Live, PermissionRoute::Control);
+        let mut launch = launch(PromptMode::Live, PermissionRoute::Control);
         let strict = "--setting-sources user --strict-mcp-config";
         assert!(line(&launch).contains(strict));
         launch.trust_project_settings = true;
@@ -395,7 +395,7 @@ mod tests {
 
     #[test]
     fn the_environment_loses_secrets_and_keeps_what_a_person_set() {
-        let mut launch = launch(Mode::Live, PermissionRoute::Control);
+        let mut launch = launch(PromptMode::Live, PermissionRoute::Control);
         launch.env_remove = vec!["MATRIX_PASSWORD".into()];
         launch.env =
             vec![("CLAUDE_CODE_MAX_RETRIES".into(), "1".into()), ("TMPDIR".into(), "/elsewhere".into())];

@@ -2,7 +2,7 @@
 
 /// What stands between two line feeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Line<'a> {
+pub(super) enum StreamLine<'a> {
     /// A line without its `\n` or `\r\n`.
     Whole(&'a [u8]),
     /// A line over the limit. It was counted, not kept.
@@ -14,21 +14,21 @@ const KEPT: usize = 256 * 1024;
 
 /// Cuts a stream into lines. Holds at most `limit` bytes, and those only while a line is incomplete.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct LineSplitter {
     limit: usize,
     partial: Vec<u8>,
     /// Bytes of the current line that are already dropped; 0 while it is within the limit.
     dropped: u64,
 }
 
-impl Lines {
+impl LineSplitter {
     /// Lines of at most `limit` bytes each, the line end not counted.
     pub(super) fn new(limit: usize) -> Self {
         Self { limit, partial: Vec::new(), dropped: 0 }
     }
 
     /// Takes the next bytes and gives every line that they complete.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(Line<'_>)) {
+    pub(super) fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(StreamLine<'_>)) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.complete(&bytes[..end], &mut each);
             bytes = &bytes[end + 1..];
@@ -37,22 +37,22 @@ impl Lines {
     }
 
     /// Gives what is left when the stream has ended without a line feed.
-    pub(super) fn finish(&mut self, each: impl FnMut(Line<'_>)) {
+    pub(super) fn finish(&mut self, each: impl FnMut(StreamLine<'_>)) {
         if self.dropped > 0 || !self.partial.is_empty() {
             self.complete(&[], each);
         }
     }
 
-    fn complete(&mut self, rest: &[u8], mut each: impl FnMut(Line<'_>)) {
+    fn complete(&mut self, rest: &[u8], mut each: impl FnMut(StreamLine<'_>)) {
         // The common case, a line within one read, is not copied.
         if self.dropped == 0 && self.partial.is_empty() && rest.len() <= self.limit {
-            return each(Line::Whole(without_return(rest)));
+            return each(StreamLine::Whole(without_return(rest)));
         }
         self.keep(rest);
         if self.dropped > 0 {
-            each(Line::TooLong(self.dropped));
+            each(StreamLine::TooLong(self.dropped));
         } else {
-            each(Line::Whole(without_return(&self.partial)));
+            each(StreamLine::Whole(without_return(&self.partial)));
         }
         self.dropped = 0;
         self.partial.clear();
@@ -95,13 +95,13 @@ mod tests {
 
     fn cut(limit: usize, pieces: &[&[u8]]) -> Vec<String> {
         let mut seen = Vec::new();
-        let mut each = |line: Line<'_>| {
+        let mut each = |line: StreamLine<'_>| {
             seen.push(match line {
-                Line::Whole(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-                Line::TooLong(bytes) => format!("<{bytes} bytes>"),
+                StreamLine::Whole(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                StreamLine::TooLong(bytes) => format!("<{bytes} bytes>"),
             });
         };
-        let mut lines = Lines::new(limit);
+        let mut lines = LineSplitter::new(limit);
         for piece in pieces {
             lines.feed(piece, &mut each);
         }
@@ -127,13 +127,13 @@ mod tests {
 
     #[test]
     fn a_line_of_100_mb_never_holds_more_than_the_limit() {
-        let (mut lines, piece, mut seen) = (Lines::new(8 << 20), vec![b'x'; 64 * 1024], 0);
+        let (mut lines, piece, mut seen) = (LineSplitter::new(8 << 20), vec![b'x'; 64 * 1024], 0);
         let mut most = 0;
         for _ in 0..1600 {
             lines.feed(&piece, |_| panic!("no line has ended"));
             most = most.max(lines.held());
         }
-        lines.feed(b"\n", |line| seen = if let Line::TooLong(bytes) = line { bytes } else { 0 });
+        lines.feed(b"\n", |line| seen = if let StreamLine::TooLong(bytes) = line { bytes } else { 0 });
         assert_eq!(seen, 1600 * 64 * 1024);
         assert!(((8 << 20) - 64 * 1024..=8 << 20).contains(&most), "held {most} bytes");
         assert_eq!(lines.held(), 0);
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn memory_of_a_long_line_is_given_back() {
-        let mut lines = Lines::new(8 << 20);
+        let mut lines = LineSplitter::new(8 << 20);
         lines.feed(&vec![b'x'; 4 << 20], |_| ());
         lines.feed(b"\n", |_| ());
         assert!(lines.held() <= KEPT, "{} bytes are kept", lines.held());

@@ -14,12 +14,13 @@ mod tell;
 
 pub use end::sweep_orphans;
 pub use event::{
-    AgentEvent, Exit, McpServer, Noise, PermissionAnswer, PermissionRequest, SessionId, ToolUse, TurnEnd,
+    AgentEvent, McpServer, PermissionAnswer, PermissionRequest, ProcessExit, SessionId, ToolUse, TurnEnd,
+    UnparsedOutput,
 };
 pub use folder::remove_leftovers;
 pub(crate) use folder::short_dir;
-pub use launch::{Launch, Mode, PermissionRoute, Start};
-pub use process::{Process, ProcessError};
+pub use launch::{Launch, PermissionRoute, PromptMode, SessionStart};
+pub use process::{AgentProcess, ProcessError};
 
 /// The version of the CLI that the facts and the recordings in `tests/data` were taken from.
 pub const TESTED_VERSION: &str = "2.1.330";

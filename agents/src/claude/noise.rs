@@ -40,12 +40,12 @@ pub(super) fn without_leading_escapes(mut text: &str) -> &str {
 
 /// The last lines of a stream, at most [`TAIL`] characters.
 #[derive(Debug, Default)]
-pub(super) struct Tail {
+pub(super) struct OutputTail {
     lines: VecDeque<String>,
     characters: usize,
 }
 
-impl Tail {
+impl OutputTail {
     /// Adds a line of at most [`SHOWN`] characters.
     pub(super) fn push(&mut self, line: &str) {
         self.characters += line.chars().count() + 1;
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_tail_keeps_the_last_lines_within_its_limit() {
-        let mut tail = Tail::default();
+        let mut tail = OutputTail::default();
         (0..100).for_each(|number| tail.push(&format!("{number:0>99}")));
         let text = tail.text();
         assert!(text.len() <= TAIL && text.len() > TAIL - 101, "{}", text.len());

@@ -9,13 +9,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    AgentEvent, McpServer, Noise, PermissionRequest, SessionId, ToolUse, TurnEnd,
+    AgentEvent, McpServer, PermissionRequest, SessionId, ToolUse, TurnEnd, UnparsedOutput,
     noise::{plain, without_leading_escapes},
 };
 
 /// What a line means.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Meaning {
+pub(super) enum LineMeaning {
     /// Something to tell.
     Event(AgentEvent),
     /// The CLI waits for an answer to something that nobody here can answer: refuse it, with this sentence.
@@ -27,32 +27,32 @@ pub(super) enum Meaning {
     },
 }
 
-impl From<AgentEvent> for Meaning {
+impl From<AgentEvent> for LineMeaning {
     fn from(event: AgentEvent) -> Self {
         Self::Event(event)
     }
 }
 
 /// Reads a line and hands over what it means, in order; nothing for lines that are not for the chat.
-pub(super) fn read(line: &[u8], mut tell: impl FnMut(Meaning)) {
+pub(super) fn read(line: &[u8], mut tell: impl FnMut(LineMeaning)) {
     let text = String::from_utf8_lossy(line);
     let json = without_leading_escapes(&text);
-    let Some(head) = json.starts_with('{').then(|| serde_json::from_str::<Head<'_>>(json).ok()).flatten()
+    let Some(head) = json.starts_with('{').then(|| serde_json::from_str::<LineHead<'_>>(json).ok()).flatten()
     else {
         let shown = plain(&text);
         if !shown.is_empty() {
-            tell(AgentEvent::Noise(Noise::NotJson(shown)).into());
+            tell(AgentEvent::Noise(UnparsedOutput::NotJson(shown)).into());
         }
         return;
     };
     if let Err(error) = dispatch(&head, json, &mut tell) {
-        tell(AgentEvent::Noise(Noise::Malformed(format!("{}: {error}", head.name()))).into());
+        tell(AgentEvent::Noise(UnparsedOutput::Malformed(format!("{}: {error}", head.name()))).into());
     }
 }
 
 type Read = Result<(), serde_json::Error>;
 
-fn dispatch(head: &Head<'_>, json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+fn dispatch(head: &LineHead<'_>, json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     match (head.kind.as_deref(), head.subtype.as_deref()) {
         (Some("stream_event"), _) => stream_event(json, tell),
         (Some("assistant"), _) => assistant(json, tell),
@@ -69,14 +69,14 @@ fn dispatch(head: &Head<'_>, json: &str, tell: &mut impl FnMut(Meaning)) -> Read
 }
 
 #[derive(Deserialize)]
-struct Head<'a> {
+struct LineHead<'a> {
     #[serde(rename = "type", borrow, default, deserialize_with = "text_or_nothing")]
     kind: Option<Cow<'a, str>>,
     #[serde(borrow, default, deserialize_with = "text_or_nothing")]
     subtype: Option<Cow<'a, str>>,
 }
 
-impl Head<'_> {
+impl LineHead<'_> {
     fn name(&self) -> String {
         let parts = [self.kind.as_deref(), self.subtype.as_deref()];
         parts.into_iter().flatten().collect::<Vec<_>>().join("/")
@@ -89,37 +89,37 @@ fn text_or_nothing<'de: 'a, 'a, D: serde::Deserializer<'de>>(
 ) -> Result<Option<Cow<'a, str>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Any<'a> {
+    enum AnyJson<'a> {
         Text(#[serde(borrow)] Cow<'a, str>),
         Other(serde::de::IgnoredAny),
     }
-    Ok(match Any::deserialize(from)? {
-        Any::Text(text) => Some(text),
-        Any::Other(_) => None,
+    Ok(match AnyJson::deserialize(from)? {
+        AnyJson::Text(text) => Some(text),
+        AnyJson::Other(_) => None,
     })
 }
 
-fn stream_event(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+fn stream_event(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     #[derive(Deserialize)]
     struct Line<'a> {
         #[serde(borrow)]
-        event: Event<'a>,
+        event: StreamEvent<'a>,
         #[serde(borrow)]
         parent_tool_use_id: Option<Cow<'a, str>>,
     }
     #[derive(Deserialize)]
-    struct Event<'a> {
+    struct StreamEvent<'a> {
         #[serde(borrow)]
-        delta: Option<Delta<'a>>,
+        delta: Option<TextDelta<'a>>,
     }
     #[derive(Deserialize)]
-    struct Delta<'a> {
+    struct TextDelta<'a> {
         #[serde(rename = "type", borrow)]
         kind: Option<Cow<'a, str>>,
         text: Option<String>,
     }
     let line: Line<'_> = serde_json::from_str(json)?;
-    if let (None, Some(Delta { kind: Some(kind), text: Some(text) })) =
+    if let (None, Some(TextDelta { kind: Some(kind), text: Some(text) })) =
         (line.parent_tool_use_id, line.event.delta)
         && kind == "text_delta"
     {
@@ -130,8 +130,8 @@ fn stream_event(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
 
 /// What `assistant` and `user` lines share.
 #[derive(Deserialize)]
-struct Message {
-    message: Body,
+struct MessageBody {
+    message: MessageContent,
     parent_tool_use_id: Option<serde::de::IgnoredAny>,
     #[serde(default)]
     is_api_error_message: bool,
@@ -141,7 +141,7 @@ struct Message {
     is_synthetic: bool,
 }
 
-impl Message {
+impl MessageBody {
     /// Whether the chat should see it: no sub-agent, no echo, no note of the CLI, no copy of an API error.
     fn is_for_the_chat(&self) -> bool {
         let aside = self.is_api_error_message || self.is_replay || self.is_synthetic;
@@ -150,20 +150,20 @@ impl Message {
 }
 
 #[derive(Deserialize)]
-struct Body {
-    content: Content,
+struct MessageContent {
+    content: ContentForm,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Content {
-    Blocks(Vec<Block>),
+enum ContentForm {
+    Blocks(Vec<ContentBlock>),
     Text(String),
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Block {
+enum ContentBlock {
     Text {
         text: String,
     },
@@ -181,35 +181,35 @@ enum Block {
     Other,
 }
 
-fn assistant(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
-    let line: Message = serde_json::from_str(json)?;
+fn assistant(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
+    let line: MessageBody = serde_json::from_str(json)?;
     if !line.is_for_the_chat() {
         return Ok(());
     }
     let blocks = match line.message.content {
-        Content::Blocks(blocks) => blocks,
-        Content::Text(text) => vec![Block::Text { text }],
+        ContentForm::Blocks(blocks) => blocks,
+        ContentForm::Text(text) => vec![ContentBlock::Text { text }],
     };
     for block in blocks {
         match block {
-            Block::Text { text } => tell(AgentEvent::Text(text).into()),
-            Block::ToolUse { id, name, input } => {
+            ContentBlock::Text { text } => tell(AgentEvent::Text(text).into()),
+            ContentBlock::ToolUse { id, name, input } => {
                 tell(AgentEvent::ToolUse(ToolUse { id, name, input }).into())
             }
-            Block::ToolResult { .. } | Block::Other => {}
+            ContentBlock::ToolResult { .. } | ContentBlock::Other => {}
         }
     }
     Ok(())
 }
 
-fn user(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
-    let line: Message = serde_json::from_str(json)?;
+fn user(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
+    let line: MessageBody = serde_json::from_str(json)?;
     if !line.is_for_the_chat() {
         return Ok(());
     }
-    let Content::Blocks(blocks) = line.message.content else { return Ok(()) };
+    let ContentForm::Blocks(blocks) = line.message.content else { return Ok(()) };
     for block in blocks {
-        if let Block::ToolResult { tool_use_id, is_error } = block {
+        if let ContentBlock::ToolResult { tool_use_id, is_error } = block {
             let is_error = is_error.unwrap_or(false);
             tell(AgentEvent::ToolResult { id: tool_use_id, is_error }.into());
         }
@@ -217,28 +217,28 @@ fn user(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
     Ok(())
 }
 
-fn init(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+fn init(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     #[derive(Deserialize)]
     struct Line {
         session_id: SessionId,
         #[serde(default)]
         model: String,
         #[serde(default)]
-        mcp_servers: Vec<Server>,
+        mcp_servers: Vec<McpServerStatus>,
     }
     #[derive(Deserialize)]
-    struct Server {
+    struct McpServerStatus {
         name: String,
         status: String,
     }
     let line: Line = serde_json::from_str(json)?;
     let servers = line.mcp_servers.into_iter();
-    let mcp_servers = servers.map(|Server { name, status }| McpServer { name, status }).collect();
+    let mcp_servers = servers.map(|McpServerStatus { name, status }| McpServer { name, status }).collect();
     tell(AgentEvent::Started { session: line.session_id, model: line.model, mcp_servers }.into());
     Ok(())
 }
 
-fn api_retry(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+fn api_retry(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     #[derive(Deserialize)]
     struct Line {
         attempt: u32,
@@ -266,7 +266,7 @@ fn milliseconds(value: f64) -> Duration {
     Duration::try_from_secs_f64(value.round() / 1000.0).unwrap_or_default()
 }
 
-fn result(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+fn result(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     #[derive(Deserialize)]
     struct Line {
         session_id: Option<SessionId>,
@@ -277,7 +277,7 @@ fn result(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
         errors: Vec<String>,
         api_error_status: Option<u16>,
         terminal_reason: Option<String>,
-        origin: Option<Origin>,
+        origin: Option<RequestOrigin>,
         #[serde(default)]
         num_turns: u64,
         #[serde(default)]
@@ -285,15 +285,15 @@ fn result(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
         #[serde(default)]
         total_cost_usd: f64,
         #[serde(default)]
-        usage: Usage,
+        usage: TokenUsage,
     }
     #[derive(Deserialize)]
-    struct Origin {
+    struct RequestOrigin {
         kind: Option<String>,
     }
     #[derive(Default, Deserialize)]
     #[serde(default)]
-    struct Usage {
+    struct TokenUsage {
         input_tokens: u64,
         cache_creation_input_tokens: u64,
         cache_read_input_tokens: u64,
@@ -321,7 +321,7 @@ fn result(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
 }
 
 /// A request that cannot be put to a person is refused at once: the CLI would wait for the answer forever.
-fn control_request(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+fn control_request(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     #[derive(Deserialize)]
     struct Line {
         request_id: String,
@@ -329,7 +329,7 @@ fn control_request(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
         request: Value,
     }
     #[derive(Deserialize)]
-    struct Ask {
+    struct ControlAsk {
         tool_name: String,
         input: Value,
         tool_use_id: Option<String>,
@@ -339,23 +339,26 @@ fn control_request(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
     let subtype = request.get("subtype").and_then(Value::as_str).unwrap_or_default();
     if subtype != "can_use_tool" {
         let why = format!("storkit does not answer control requests of the kind `{subtype}`.");
-        tell(Meaning::Refuse { request_id, why });
+        tell(LineMeaning::Refuse { request_id, why });
         return Ok(());
     }
-    match serde_json::from_value::<Ask>(request) {
-        Ok(Ask { tool_name: tool, input, tool_use_id, agent_id }) => {
+    match serde_json::from_value::<ControlAsk>(request) {
+        Ok(ControlAsk { tool_name: tool, input, tool_use_id, agent_id }) => {
             let request = PermissionRequest { request_id, tool, input, tool_use_id, agent_id };
             tell(AgentEvent::Permission(request).into());
             Ok(())
         }
         Err(error) => {
-            tell(Meaning::Refuse { request_id, why: format!("storkit cannot read this request: {error}.") });
+            tell(LineMeaning::Refuse {
+                request_id,
+                why: format!("storkit cannot read this request: {error}."),
+            });
             Err(error)
         }
     }
 }
 
-fn control_cancel(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+fn control_cancel(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     #[derive(Deserialize)]
     struct Line {
         request_id: String,
@@ -365,18 +368,18 @@ fn control_cancel(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
     Ok(())
 }
 
-fn control_response(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+fn control_response(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     #[derive(Deserialize)]
     struct Line {
-        response: Response,
+        response: ControlResponse,
     }
     #[derive(Deserialize)]
-    struct Response {
+    struct ControlResponse {
         subtype: String,
         request_id: String,
         error: Option<String>,
     }
-    let Response { subtype, request_id, error } = serde_json::from_str::<Line>(json)?.response;
+    let ControlResponse { subtype, request_id, error } = serde_json::from_str::<Line>(json)?.response;
     if subtype == "error" {
         let error = error.unwrap_or_else(|| "no reason given".into());
         tell(AgentEvent::ControlFailed { request_id, error }.into());
@@ -385,18 +388,18 @@ fn control_response(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
 }
 
 /// Not in the recordings: documented for the Agent SDK as `SDKRateLimitEvent`, `resetsAt` in seconds.
-fn rate_limit(json: &str, tell: &mut impl FnMut(Meaning)) -> Read {
+fn rate_limit(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     #[derive(Deserialize)]
     struct Line {
-        rate_limit_info: Info,
+        rate_limit_info: RateLimitInfo,
     }
     #[derive(Deserialize)]
-    struct Info {
+    struct RateLimitInfo {
         status: String,
         #[serde(rename = "resetsAt")]
         resets_at: Option<f64>,
     }
-    let Info { status, resets_at } = serde_json::from_str::<Line>(json)?.rate_limit_info;
+    let RateLimitInfo { status, resets_at } = serde_json::from_str::<Line>(json)?.rate_limit_info;
     tell(AgentEvent::RateLimit { status, resets_at: resets_at.map(|seconds| seconds as i64) }.into());
     Ok(())
 }
@@ -408,14 +411,14 @@ mod tests {
 
     use super::*;
     use crate::claude::{
-        lines::{Line, Lines},
+        lines::{LineSplitter, StreamLine},
         noise::SHOWN,
     };
 
-    fn meanings(stream: &[u8], step: usize) -> Vec<Meaning> {
-        let (mut lines, mut seen) = (Lines::new(1 << 20), Vec::new());
-        let mut each = |line: Line<'_>| {
-            if let Line::Whole(line) = line {
+    fn meanings(stream: &[u8], step: usize) -> Vec<LineMeaning> {
+        let (mut lines, mut seen) = (LineSplitter::new(1 << 20), Vec::new());
+        let mut each = |line: StreamLine<'_>| {
+            if let StreamLine::Whole(line) = line {
                 read(line, |meaning| seen.push(meaning));
             }
         };
@@ -426,24 +429,27 @@ mod tests {
         seen
     }
 
-    fn one(line: &Value) -> Vec<Meaning> {
+    fn one(line: &Value) -> Vec<LineMeaning> {
         meanings(line.to_string().as_bytes(), usize::MAX)
     }
 
     /// Shows an event as one short line, so that a recording reads like a chat.
-    fn shown(meaning: &Meaning) -> String {
+    fn shown(meaning: &LineMeaning) -> String {
         let long = match meaning {
-            Meaning::Event(AgentEvent::TurnEnded(end)) => format!("{end:?}"),
-            Meaning::Event(AgentEvent::ToolUse(ToolUse { id, name, input })) => {
+            LineMeaning::Event(AgentEvent::TurnEnded(end)) => format!("{end:?}"),
+            LineMeaning::Event(AgentEvent::ToolUse(ToolUse { id, name, input })) => {
                 format!("ToolUse {id} {name} {}", sorted(input))
             }
-            Meaning::Event(AgentEvent::Permission(PermissionRequest {
-                tool, input, tool_use_id, ..
+            LineMeaning::Event(AgentEvent::Permission(PermissionRequest {
+                tool,
+                input,
+                tool_use_id,
+                ..
             })) => {
                 format!("Permission {tool} {tool_use_id:?} {}", sorted(input))
             }
-            Meaning::Event(event) => format!("{event:?}"),
-            Meaning::Refuse { request_id, why } => format!("Refuse {request_id}: {why}"),
+            LineMeaning::Event(event) => format!("{event:?}"),
+            LineMeaning::Refuse { request_id, why } => format!("Refuse {request_id}: {why}"),
         };
         long.chars().take(400).collect()
     }
@@ -489,8 +495,8 @@ mod tests {
     #[test]
     fn no_recording_holds_noise() {
         for name in recordings() {
-            let odd = |meaning: &Meaning| {
-                matches!(meaning, Meaning::Refuse { .. } | Meaning::Event(AgentEvent::Noise(_)))
+            let odd = |meaning: &LineMeaning| {
+                matches!(meaning, LineMeaning::Refuse { .. } | LineMeaning::Event(AgentEvent::Noise(_)))
             };
             let noise: Vec<_> = meanings(&recording(&name), 4096).into_iter().filter(odd).collect();
             assert_eq!(noise, [], "{name}");
@@ -591,7 +597,7 @@ mod tests {
     #[test]
     fn garbage_is_told_short_and_without_control_characters() {
         let noise = |bytes: &[u8]| match meanings(bytes, usize::MAX).as_slice() {
-            [Meaning::Event(AgentEvent::Noise(Noise::NotJson(text)))] => text.clone(),
+            [LineMeaning::Event(AgentEvent::Noise(UnparsedOutput::NotJson(text)))] => text.clone(),
             other => panic!("{other:?}"),
         };
         assert_eq!(noise(b"\x1b[31mError:\x1b[0m no\x07 key \xff"), "Error: no key \u{fffd}");

@@ -16,24 +16,24 @@ use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AgentEvent, Launch, Mode, PermissionAnswer,
-    end::Supervised,
-    folder::Folder,
-    input::{self, Input},
+    AgentEvent, Launch, PermissionAnswer, PromptMode,
+    end::ProcessSupervisor,
+    folder::RunFolder,
+    input::{self, LineQueue},
     launch::{argv, environment},
-    noise::Tail,
-    tell::{CAPACITY, Teller},
+    noise::OutputTail,
+    tell::{CAPACITY, EventSender},
 };
-use crate::claude::pty::{self, Leader, Reader, Terminal};
+use crate::claude::pty::{self, ProcessLeader, PtyReader, PtyTerminal};
 
 /// A Claude Code process in a PTY, its prompts fed through a FIFO. Dropping it ends the process in the
 /// background (SIGTERM, and SIGHUP by the PTY's closing at the latest when storkit itself ends); [`Process::end`]
 /// also waits until no descendant is left.
 #[derive(Debug)]
-pub struct Process {
-    leader: Arc<Leader>,
+pub struct AgentProcess {
+    leader: Arc<ProcessLeader>,
     /// `None` for a one-shot process, which reads nothing.
-    input: Option<Input>,
+    input: Option<LineQueue>,
     stop: CancellationToken,
     ended: Option<JoinHandle<usize>>,
 }
@@ -65,7 +65,7 @@ fn failed(what: &'static str) -> impl FnOnce(io::Error) -> ProcessError {
     move |source| ProcessError::Io { what, source }
 }
 
-impl Process {
+impl AgentProcess {
     /// Starts the process. Events come on the channel until [`AgentEvent::Exited`]; a slow receiver slows the
     /// process and costs no memory. After [`Process::end`] was called or the process dropped, events for which
     /// the channel has no place are dropped, but never [`AgentEvent::Exited`].
@@ -147,7 +147,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for AgentProcess {
     fn drop(&mut self) {
         self.stop.cancel();
         self.leader.ask_to_end();
@@ -155,29 +155,29 @@ impl Drop for Process {
 }
 
 /// A process that runs and that nobody looks after yet.
-struct Started {
+struct StartedProcess {
     launch: Launch,
     run: String,
-    folder: Folder,
-    terminal: Terminal,
-    leader: Leader,
+    folder: RunFolder,
+    terminal: PtyTerminal,
+    leader: ProcessLeader,
 }
 
 /// Everything of a start that may block.
-fn start_blocking(launch: Launch, run: String) -> impl FnOnce() -> Result<Started, ProcessError> {
+fn start_blocking(launch: Launch, run: String) -> impl FnOnce() -> Result<StartedProcess, ProcessError> {
     move || {
         let is_folder = std::fs::metadata(&launch.cwd)
             .and_then(|cwd| if cwd.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) });
         is_folder.map_err(failed("opening the working directory"))?;
         let folder =
-            Folder::create(&launch).map_err(failed("making the folder for a Claude Code process"))?;
+            RunFolder::create(&launch).map_err(failed("making the folder for a Claude Code process"))?;
         let environment = environment(&launch, folder.files(), &run, std::env::vars_os());
         check_program(&launch, &environment)?;
         let argv = argv(&launch, folder.files());
         let sandboxed = launch.confine.as_ref().is_some_and(|confined| confined.confinement.encloses());
         let (terminal, leader) = pty::spawn(&argv, &launch.cwd, &environment, sandboxed)
             .map_err(failed("starting Claude Code in a terminal"))?;
-        Ok(Started { launch, run, folder, terminal, leader })
+        Ok(StartedProcess { launch, run, folder, terminal, leader })
     }
 }
 
@@ -198,60 +198,62 @@ fn check_program(launch: &Launch, environment: &[(OsString, OsString)]) -> Resul
     Err(ProcessError::NotFound { program: program.into() })
 }
 
-impl Started {
+impl StartedProcess {
     /// Starts what looks after the process: writer, reader, and the task that waits for its end.
-    fn supervise(self) -> Result<(Process, mpsc::Receiver<AgentEvent>), ProcessError> {
+    fn supervise(self) -> Result<(AgentProcess, mpsc::Receiver<AgentEvent>), ProcessError> {
         let leader = Arc::new(self.leader);
         let made = Self::threads(&leader, &self.launch, self.terminal, &self.folder);
-        let Threads { input, reader, ended, stop, over, last, receiver } = made.inspect_err(|_| {
+        let ProcessThreads { input, reader, ended, stop, over, last, receiver } = made.inspect_err(|_| {
             leader.signal(Signal::KILL);
             leader.reap();
         })?;
         let session = self.launch.session().clone();
         let (folder, run) = (self.folder, self.run);
         let process = (Arc::clone(&leader), stop.clone());
-        let supervised = Supervised { leader, ended, reader, folder, session, run, stop, over, last };
+        let supervised = ProcessSupervisor { leader, ended, reader, folder, session, run, stop, over, last };
         let ended = Some(tokio::spawn(supervised.run()));
-        Ok((Process { leader: process.0, input, stop: process.1, ended }, receiver))
+        Ok((AgentProcess { leader: process.0, input, stop: process.1, ended }, receiver))
     }
 
     fn threads(
-        leader: &Arc<Leader>,
+        leader: &Arc<ProcessLeader>,
         launch: &Launch,
-        terminal: Terminal,
-        folder: &Folder,
-    ) -> Result<Threads, ProcessError> {
+        terminal: PtyTerminal,
+        folder: &RunFolder,
+    ) -> Result<ProcessThreads, ProcessError> {
         let (stop, over) = (CancellationToken::new(), CancellationToken::new());
         let fifo = folder.files().fifo.clone();
         let input = match launch.mode {
-            Mode::Live => Some(Input::open(&fifo, over.clone()).map_err(failed("opening the FIFO"))?),
-            Mode::OneShot { .. } => None,
+            PromptMode::Live => {
+                Some(LineQueue::open(&fifo, over.clone()).map_err(failed("opening the FIFO"))?)
+            }
+            PromptMode::OneShot { .. } => None,
         };
         // One place more than anyone may fill: it is kept for the last event.
         let (events, receiver) = mpsc::channel(CAPACITY + 1);
         let last = events.clone().try_reserve_owned();
         let last = last.map_err(|_| failed("making a channel")(io::Error::other("no place")))?;
-        let teller = Teller {
+        let teller = EventSender {
             events,
             runtime: Handle::current(),
             stop: stop.clone(),
             input: input.clone(),
-            tail: Tail::default(),
+            tail: OutputTail::default(),
             pieces: String::new(),
         };
         let threads = failed("starting a thread");
         let ended = leader.watch().map_err(threads)?;
         // Whoever speaks has its standard input open: from then on nobody else can open the FIFO.
         let unlink = move || drop(std::fs::remove_file(fifo));
-        let reader = Reader::start(terminal, teller, unlink).map_err(failed("starting a thread"))?;
-        Ok(Threads { input, reader, ended, stop, over, last, receiver })
+        let reader = PtyReader::start(terminal, teller, unlink).map_err(failed("starting a thread"))?;
+        Ok(ProcessThreads { input, reader, ended, stop, over, last, receiver })
     }
 }
 
 /// What runs beside a process.
-struct Threads {
-    input: Option<Input>,
-    reader: Reader,
+struct ProcessThreads {
+    input: Option<LineQueue>,
+    reader: PtyReader,
     ended: tokio::sync::oneshot::Receiver<()>,
     stop: CancellationToken,
     over: CancellationToken,
@@ -264,9 +266,11 @@ mod tests {
     use std::{os::unix::fs::PermissionsExt, time::Duration};
 
     use super::*;
-    use crate::claude::{Exit, Noise, PermissionRoute, SessionId, Start, sweep_orphans};
+    use crate::claude::{
+        PermissionRoute, ProcessExit, SessionId, SessionStart, UnparsedOutput, sweep_orphans,
+    };
 
-    const LIVE: Mode = Mode::Live;
+    const LIVE: PromptMode = PromptMode::Live;
 
     /// A CLI written for one test, and the folder it lives in.
     struct Cli {
@@ -275,7 +279,7 @@ mod tests {
     }
 
     impl Cli {
-        fn new(mode: Mode, script: &str) -> Self {
+        fn new(mode: PromptMode, script: &str) -> Self {
             let place = tempfile::tempdir().expect("a folder");
             let program = place.path().join("cli");
             std::fs::write(&program, script).expect("the script");
@@ -284,7 +288,7 @@ mod tests {
                 command: vec![program.to_str().expect("a path").into()],
                 cwd: place.path().into(),
                 runtime_dir: place.path().join("run"),
-                start: Start::New(SessionId::random()),
+                start: SessionStart::New(SessionId::random()),
                 mode,
                 permissions: PermissionRoute::Control,
                 model: None,
@@ -313,8 +317,8 @@ mod tests {
             Self::new(LIVE, &format!("{head}{script}"))
         }
 
-        async fn start(&self) -> (Process, Events) {
-            let (process, events) = Process::start(self.launch.clone()).await.expect("it starts");
+        async fn start(&self) -> (AgentProcess, Events) {
+            let (process, events) = AgentProcess::start(self.launch.clone()).await.expect("it starts");
             (process, Events(events))
         }
 
@@ -340,7 +344,7 @@ mod tests {
             }
         }
 
-        async fn exit(&mut self) -> Exit {
+        async fn exit(&mut self) -> ProcessExit {
             loop {
                 if let AgentEvent::Exited(exit) = self.next().await {
                     assert_eq!(self.0.recv().await, None, "it is the last event");
@@ -413,13 +417,13 @@ mod tests {
                printf '{"type":"assistant","message":{"content":"a\377b"}}\n'; echo last >&2; exit 3"#,
         );
         let (_process, mut events) = cli.start().await;
-        let noise = |text: &str| AgentEvent::Noise(Noise::NotJson(text.into()));
+        let noise = |text: &str| AgentEvent::Noise(UnparsedOutput::NotJson(text.into()));
         assert_eq!(events.next().await, noise("Oops \u{fffd}\u{fffd} red"));
         assert_eq!(events.next().await, noise(r#"{"type":"#));
         assert_eq!(events.text().await, "a\u{fffd}b");
         let tail = "Oops \u{fffd}\u{fffd} red\n{\"type\":\nlast".into();
         assert_eq!(events.next().await, noise("last"));
-        assert_eq!(events.exit().await, Exit { code: Some(3), signal: None, tail });
+        assert_eq!(events.exit().await, ProcessExit { code: Some(3), signal: None, tail });
     }
 
     #[tokio::test]
@@ -427,7 +431,7 @@ mod tests {
         let cli = Cli::python("for _ in range(320): sys.stdout.write('x' * 65536)\nprint()\nsay('after')");
         let (_process, mut events) = cli.start().await;
         // The terminal adds a carriage return.
-        let too_long = Noise::TooLong { bytes: 320 * 65536 + 1 };
+        let too_long = UnparsedOutput::TooLong { bytes: 320 * 65536 + 1 };
         assert_eq!(events.next().await, AgentEvent::Noise(too_long));
         assert_eq!(events.text().await, "after");
     }
@@ -439,7 +443,7 @@ mod tests {
         let pid = process.pid().cast_signed();
         assert!(is_there(pid));
         assert_eq!(process.end().await, 0);
-        assert_eq!(events.exit().await, Exit { code: None, signal: Some(15), tail: String::new() });
+        assert_eq!(events.exit().await, ProcessExit { code: None, signal: Some(15), tail: String::new() });
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
         assert_eq!(std::fs::read_dir(cli.place.path().join("run")).expect("it stays").count(), 0);
     }
@@ -490,7 +494,7 @@ mod tests {
              echo ready; while :; do sleep 600; done",
         );
         let (process, mut events) = cli.start().await;
-        assert_eq!(events.next().await, AgentEvent::Noise(Noise::NotJson("ready".into())));
+        assert_eq!(events.next().await, AgentEvent::Noise(UnparsedOutput::NotJson("ready".into())));
         let pids = [process.pid().cast_signed(), cli.pid_in("stubborn"), cli.pid_in("unmarked")];
         assert_eq!(pids.map(is_there), [true; 3]);
         // Itself, its two children, and those of their `sleep`s that had begun.
@@ -573,9 +577,9 @@ mod tests {
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\nprint('ready', flush=True)\n\
             signal.sigwait({signal.SIGINT})\n";
         let tail = async |prompt: String| {
-            let cli = Cli::new(Mode::OneShot { prompt }, script);
+            let cli = Cli::new(PromptMode::OneShot { prompt }, script);
             let (process, mut events) = cli.start().await;
-            while events.next().await != AgentEvent::Noise(Noise::NotJson("ready".into())) {}
+            while events.next().await != AgentEvent::Noise(UnparsedOutput::NotJson("ready".into())) {}
             assert!(process.prompt("more").await.is_err());
             process.interrupt().await.expect("it can be interrupted");
             let exit = events.exit().await;
@@ -591,10 +595,10 @@ mod tests {
     async fn what_cannot_start_says_why() {
         let mut cli = Cli::shell("exit");
         cli.launch.command = vec!["no-such-claude".into()];
-        let error = Process::start(cli.launch.clone()).await.expect_err("there is no such program");
+        let error = AgentProcess::start(cli.launch.clone()).await.expect_err("there is no such program");
         assert_eq!(error.to_string(), "`no-such-claude` was not found on the PATH");
         cli.launch.cwd = cli.place.path().join("gone");
-        let error = Process::start(cli.launch.clone()).await.expect_err("there is no such folder");
+        let error = AgentProcess::start(cli.launch.clone()).await.expect_err("there is no such folder");
         assert!(error.to_string().starts_with("opening the working directory: "), "{error}");
         assert_eq!(std::fs::read_dir(cli.place.path().join("run")).expect("it stays").count(), 0);
     }

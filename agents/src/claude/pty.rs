@@ -21,7 +21,7 @@ use rustix::{
 };
 use tokio::sync::oneshot;
 
-use crate::{claude::tell::Teller, tree};
+use crate::{claude::tell::EventSender, tree};
 
 /// Wide and high enough that nothing asks for less; the CLI wraps nothing in any case.
 const SIZE: PtySize = PtySize { rows: 24, cols: 200, pixel_width: 0, pixel_height: 0 };
@@ -30,7 +30,7 @@ const SIZE: PtySize = PtySize { rows: 24, cols: 200, pixel_width: 0, pixel_heigh
 const SETTLED: Duration = Duration::from_millis(500);
 
 /// Our side of the terminal. Closing it sends SIGHUP to the process.
-pub(super) struct Terminal {
+pub(super) struct PtyTerminal {
     master: Box<dyn MasterPty + Send>,
     /// The other side's device, e.g. `/dev/pts/3`.
     device: PathBuf,
@@ -42,7 +42,7 @@ pub(super) fn spawn(
     cwd: &Path,
     environment: &[(OsString, OsString)],
     sandboxed: bool,
-) -> io::Result<(Terminal, Leader)> {
+) -> io::Result<(PtyTerminal, ProcessLeader)> {
     let pair = native_pty_system().openpty(SIZE).map_err(io::Error::other)?;
     let device = pair.master.tty_name().ok_or_else(|| io::Error::other("the terminal has no name"))?;
     let mut command = CommandBuilder::from_argv(argv.to_vec());
@@ -54,12 +54,12 @@ pub(super) fn spawn(
     let child: Box<dyn portable_pty::Child> = pair.slave.spawn_command(command).map_err(io::Error::other)?;
     let child =
         child.downcast::<std::process::Child>().map_err(|_| io::Error::other("no process of this system"))?;
-    Ok((Terminal { master: pair.master, device }, Leader::new(*child, sandboxed)))
+    Ok((PtyTerminal { master: pair.master, device }, ProcessLeader::new(*child, sandboxed)))
 }
 
 /// The process itself. Its id stays ours until [`Leader::reap`], so a signal can reach no other.
 #[derive(Debug)]
-pub(super) struct Leader {
+pub(super) struct ProcessLeader {
     pid: Pid,
     child: Mutex<Option<std::process::Child>>,
     asked: AtomicBool,
@@ -67,7 +67,7 @@ pub(super) struct Leader {
     sandboxed: bool,
 }
 
-impl Leader {
+impl ProcessLeader {
     fn new(child: std::process::Child, sandboxed: bool) -> Self {
         let (pid, child) = (Pid::from_child(&child), Mutex::new(Some(child)));
         Self { pid, child, asked: AtomicBool::new(false), sandboxed }
@@ -125,29 +125,29 @@ pub(super) fn code_and_signal(status: Option<ExitStatus>) -> (Option<i32>, Optio
 }
 
 /// The thread that reads the terminal, and a way to end it when somebody keeps the terminal open.
-pub(super) struct Reader {
-    terminal: Terminal,
-    progress: Arc<Progress>,
+pub(super) struct PtyReader {
+    terminal: PtyTerminal,
+    progress: Arc<ReadProgress>,
     done: oneshot::Receiver<String>,
 }
 
 #[derive(Default)]
-struct Progress {
+struct ReadProgress {
     stop: AtomicBool,
     waiting: AtomicBool,
     reads: AtomicU64,
 }
 
-impl Reader {
+impl PtyReader {
     /// Starts the thread. `first` runs once something was read.
     pub(super) fn start(
-        terminal: Terminal,
-        teller: Teller,
+        terminal: PtyTerminal,
+        teller: EventSender,
         first: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         let mut source = terminal.master.try_clone_reader().map_err(io::Error::other)?;
         let (tail, done) = oneshot::channel();
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(ReadProgress::default());
         let (shared, mut first) = (Arc::clone(&progress), Some(first));
         thread::Builder::new().name("claude-read".into()).spawn(move || {
             let tail_text = teller.tell_all(|buffer| {
@@ -183,14 +183,14 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for PtyReader {
     fn drop(&mut self) {
         self.progress.stop.store(true, Ordering::SeqCst);
         self.terminal.wake_reader();
     }
 }
 
-impl Progress {
+impl ReadProgress {
     /// Reads on; 0 at the end, which a terminal tells by an error.
     fn read(&self, source: &mut dyn Read, buffer: &mut [u8]) -> usize {
         loop {
@@ -207,7 +207,7 @@ impl Progress {
     }
 }
 
-impl Terminal {
+impl PtyTerminal {
     /// A read cannot be called off, but it returns when the other side writes: so a line feed is written there.
     /// While we hold our side, the device's name means this terminal and no other.
     fn wake_reader(&self) {

@@ -4,11 +4,11 @@ use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AgentEvent, Noise,
-    input::{Input, refusal},
-    lines::{Line, Lines},
-    noise::Tail,
-    parse::{self, Meaning},
+    AgentEvent, UnparsedOutput,
+    input::{LineQueue, refusal},
+    lines::{LineSplitter, StreamLine},
+    noise::OutputTail,
+    parse::{self, LineMeaning},
 };
 
 /// A longer line is counted and dropped. The longest seen of the CLI is 1 MB.
@@ -22,7 +22,7 @@ pub(super) const CAPACITY: usize = 32;
 const PLACE: usize = 256 * 1024;
 
 /// Reads lines and tells them. Used by one thread that may block.
-pub(super) struct Teller {
+pub(super) struct EventSender {
     /// Where the events go.
     pub events: mpsc::Sender<AgentEvent>,
     /// Lets a thread outside the runtime wait for a place.
@@ -30,19 +30,19 @@ pub(super) struct Teller {
     /// From now on an event without a place is dropped: the process is being ended.
     pub stop: CancellationToken,
     /// For refusals of what nobody can answer.
-    pub input: Option<Input>,
+    pub input: Option<LineQueue>,
     /// The last lines that were no JSON.
-    pub tail: Tail,
+    pub tail: OutputTail,
     /// Text that came in this read and is not told yet.
     pub pieces: String,
 }
 
-impl Teller {
+impl EventSender {
     /// Cuts and reads a stream piece by piece: `next` fills a buffer and says how much, 0 at the end.
     ///
     /// Pieces of text that came in one read are told as one: in a flood the receiver's wake-ups cost most.
     pub(super) fn tell_all(mut self, mut next: impl FnMut(&mut [u8]) -> usize) -> String {
-        let (mut lines, mut buffer) = (Lines::new(MAX_LINE), vec![0; 64 * 1024]);
+        let (mut lines, mut buffer) = (LineSplitter::new(MAX_LINE), vec![0; 64 * 1024]);
         loop {
             let count = next(&mut buffer);
             if count == 0 {
@@ -56,24 +56,24 @@ impl Teller {
         self.tail.text()
     }
 
-    fn line(&mut self, line: Line<'_>) {
+    fn line(&mut self, line: StreamLine<'_>) {
         match line {
-            Line::Whole(line) => parse::read(line, |meaning| self.meaning(meaning, line.len())),
-            Line::TooLong(bytes) => self.event(AgentEvent::Noise(Noise::TooLong { bytes }), 1),
+            StreamLine::Whole(line) => parse::read(line, |meaning| self.meaning(meaning, line.len())),
+            StreamLine::TooLong(bytes) => self.event(AgentEvent::Noise(UnparsedOutput::TooLong { bytes }), 1),
         }
     }
 
-    fn meaning(&mut self, meaning: Meaning, length: usize) {
+    fn meaning(&mut self, meaning: LineMeaning, length: usize) {
         match meaning {
-            Meaning::Event(AgentEvent::TextDelta(text)) => self.pieces.push_str(&text),
-            Meaning::Event(event) => {
-                if let AgentEvent::Noise(Noise::NotJson(text)) = &event {
+            LineMeaning::Event(AgentEvent::TextDelta(text)) => self.pieces.push_str(&text),
+            LineMeaning::Event(event) => {
+                if let AgentEvent::Noise(UnparsedOutput::NotJson(text)) = &event {
                     self.tail.push(text);
                 }
                 self.tell_pieces();
                 self.event(event, places(length));
             }
-            Meaning::Refuse { request_id, why } => self.refuse(&request_id, &why),
+            LineMeaning::Refuse { request_id, why } => self.refuse(&request_id, &why),
         }
     }
 
@@ -131,8 +131,14 @@ mod tests {
         // Nobody receives, and what has no place is dropped instead of waited with.
         stop.cancel();
         let runtime = runtime.handle().clone();
-        let teller =
-            Teller { events, runtime, stop, input: None, tail: Tail::default(), pieces: String::new() };
+        let teller = EventSender {
+            events,
+            runtime,
+            stop,
+            input: None,
+            tail: OutputTail::default(),
+            pieces: String::new(),
+        };
         let mut rest = stream;
         teller.tell_all(|buffer| {
             let count = rest.len().min(buffer.len());

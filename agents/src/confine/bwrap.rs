@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{Place, STORE, claude_home};
+use super::{STORE, WorktreePaths, claude_home};
 
 /// Where the sockets of a way out are inside, and the program that forwards to them. In `/run`, so that nothing of
 /// the machine's can be in the way.
@@ -88,7 +88,7 @@ pub struct Bwrap {
     /// `bwrap`, or where it is.
     pub program: PathBuf,
     /// What of the network it has.
-    pub reach: Reach,
+    pub reach: NetworkReach,
     /// How this program is called to forward inside, for [`Reach::Through`]: its file, then leading arguments.
     pub forwarder: (PathBuf, Vec<OsString>),
     /// `~/.claude`, or `CLAUDE_CONFIG_DIR`.
@@ -103,7 +103,7 @@ pub struct Bwrap {
 
 /// What of the network a sandbox has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum NetworkReach {
     /// All that the machine has.
     Everything,
     /// Not even the machine's loopback.
@@ -118,7 +118,7 @@ impl Bwrap {
         let below = |names: &[&str]| names.iter().map(|name| home.join(name)).collect();
         Self {
             program: "bwrap".into(),
-            reach: Reach::Everything,
+            reach: NetworkReach::Everything,
             forwarder: forwarder(),
             claude: home.join(".claude"),
             caches: below(&CACHES),
@@ -141,7 +141,7 @@ impl Bwrap {
             "--tmpfs",
             "/run",
         ]);
-        if self.reach != Reach::Everything {
+        if self.reach != NetworkReach::Everything {
             command.arg("--unshare-net");
         }
         command.args(["--", "/bin/sh", "-c", "exit 0"]).stdin(Stdio::null());
@@ -160,21 +160,21 @@ impl Bwrap {
     }
 
     /// Everything up to the `--` before the command.
-    pub(super) fn prefix(&self, place: &Place, own: &[&Path]) -> Vec<OsString> {
+    pub(super) fn prefix(&self, place: &WorktreePaths, own: &[&Path]) -> Vec<OsString> {
         let own_state = claude_home::writable(&self.claude, &place.folder);
         let covered = self.covered();
         let mut line = Line(KEEPER.map(OsString::from).into());
         line.0.push(self.program.clone().into());
         line.words(&WALLS);
-        if self.reach != Reach::Everything {
+        if self.reach != NetworkReach::Everything {
             line.words(&["--unshare-net"]);
         }
         line.words(&["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run"]);
         // A look-up goes out too, and the socket of a resolver is reached without a network.
-        if self.reach == Reach::Everything {
+        if self.reach == NetworkReach::Everything {
             RESOLVERS.iter().for_each(|path| line.same("--ro-bind-try", Path::new(path)));
         }
-        if let Reach::Through(doors) = &self.reach {
+        if let NetworkReach::Through(doors) = &self.reach {
             line.bind("--ro-bind", doors, Path::new(DOORS));
             line.bind("--ro-bind", &self.forwarder.0, Path::new(FORWARDER));
         }
@@ -197,7 +197,7 @@ impl Bwrap {
         line.pair("--remount-ro", &place.root.join(".storkit"));
         line.pair("--chdir", &place.folder);
         line.words(&["--"]);
-        if let Reach::Through(_) = &self.reach {
+        if let NetworkReach::Through(_) = &self.reach {
             line.words(&[FORWARDER]);
             line.0.extend(self.forwarder.1.iter().cloned());
             line.words(&[DOORS, "--"]);
@@ -239,7 +239,7 @@ fn forwarder() -> (PathBuf, Vec<OsString>) {
 }
 
 /// Of `.storkit` only stories and the tracked configuration: neither secrets nor state nor other runs.
-fn state(line: &mut Line, place: &Place) {
+fn state(line: &mut Line, place: &WorktreePaths) {
     let storkit = place.root.join(".storkit");
     line.pair("--tmpfs", &storkit);
     for name in ["work", "project.toml"] {
@@ -255,7 +255,7 @@ fn state(line: &mut Line, place: &Place) {
 ///
 /// The repository's folder itself is private, with all that is in it read-only: git makes lock files there for each
 /// commit, also where nothing is to be written after. A file of it that is replaced later stays as it was.
-fn git_data(line: &mut Line, place: &Place) {
+fn git_data(line: &mut Line, place: &WorktreePaths) {
     line.bind("--bind", &place.private.join("git"), &place.common);
     let entries = std::fs::read_dir(&place.common).into_iter().flatten().flatten();
     let shown = |path: &PathBuf| {
@@ -301,8 +301,8 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn place() -> Place {
-        Place {
+    fn place() -> WorktreePaths {
+        WorktreePaths {
             root: "/p".into(),
             common: "/p/.git".into(),
             folder: "/p/.storkit/worktrees/7_x".into(),
@@ -318,14 +318,14 @@ mod tests {
 
     #[test]
     fn names_are_looked_up_only_where_there_is_all_of_the_network() {
-        let words = |reach: Reach| {
+        let words = |reach: NetworkReach| {
             let bwrap = Bwrap { reach, ..Bwrap::for_home(Path::new("/nonexistent")) };
             let line = bwrap.prefix(&place(), &[]);
             let has = |word: &str| line.iter().any(|other| other == word);
             (has("--unshare-net"), has("/run/systemd/resolve"))
         };
-        assert_eq!(words(Reach::Everything), (false, true));
-        for limited in [Reach::Nothing, Reach::Through("/p/.storkit/run/cc-2".into())] {
+        assert_eq!(words(NetworkReach::Everything), (false, true));
+        for limited in [NetworkReach::Nothing, NetworkReach::Through("/p/.storkit/run/cc-2".into())] {
             assert_eq!(words(limited), (true, false));
         }
     }
@@ -337,7 +337,7 @@ mod tests {
         std::fs::create_dir(home.join(".ssh")).expect("a folder");
         std::fs::write(home.join(".netrc"), "secret").expect("a file");
         let bwrap = Bwrap {
-            reach: Reach::Through("/p/.storkit/run/cc-2".into()),
+            reach: NetworkReach::Through("/p/.storkit/run/cc-2".into()),
             forwarder: ("/bin/storkit".into(), vec!["sandbox-net".into()]),
             ..Bwrap::for_home(&home)
         };

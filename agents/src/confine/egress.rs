@@ -35,10 +35,10 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Reach, inside::PROXY};
+use super::{NetworkReach, inside::PROXY};
 use crate::{
     claude::short_dir,
-    confine::{Allowed, Host, allowed, is_public},
+    confine::{AllowedHost, AllowedReach, allowed, is_public},
 };
 
 /// Connections of one sandbox at a time; a further one waits. Each holds two files of storkit's.
@@ -56,9 +56,9 @@ const HOP_BY_HOP: [&str; 6] =
 
 /// What is let out, and in whose name it is refused.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct EgressRules {
     /// The hosts.
-    pub hosts: Vec<Host>,
+    pub hosts: Vec<AllowedHost>,
     /// What a person would have to change, as the middle of a sentence: "`gate_network`".
     pub key: String,
     /// Storkit's own listener, of which the agents' tools are reached.
@@ -66,14 +66,14 @@ pub struct Rules {
 }
 
 /// An open way out. Dropping it closes all connections.
-pub struct Egress {
+pub struct EgressProxy {
     folder: tempfile::TempDir,
-    shared: Arc<Shared>,
+    shared: Arc<EgressShared>,
     _stop: DropGuard,
 }
 
-struct Shared {
-    rules: Rules,
+struct EgressShared {
+    rules: EgressRules,
     refused: Mutex<BTreeSet<String>>,
     places: Arc<Semaphore>,
     stop: CancellationToken,
@@ -82,38 +82,38 @@ struct Shared {
 type Answer = Response<Either<Incoming, Full<Bytes>>>;
 
 /// Why something is not done, for whoever asked: a status and a sentence.
-struct Refusal(StatusCode, String);
+struct EgressRefusal(StatusCode, String);
 
-impl Egress {
+impl EgressProxy {
     /// Begins to listen in a new folder below `runtime_dir`. To be called in a tokio runtime.
     ///
     /// # Errors
     /// What the system says.
-    pub fn open(rules: Rules, runtime_dir: &Path) -> io::Result<Self> {
+    pub fn open(rules: EgressRules, runtime_dir: &Path) -> io::Result<Self> {
         let folder = short_dir(runtime_dir)?;
         let stop = CancellationToken::new();
         let places = Arc::new(Semaphore::new(MOST));
-        let shared = Arc::new(Shared { rules, refused: Mutex::default(), places, stop: stop.clone() });
+        let shared = Arc::new(EgressShared { rules, refused: Mutex::default(), places, stop: stop.clone() });
         let bind = |name: &str| UnixListener::bind(folder.path().join(name));
         let proxy = bind(PROXY)?;
-        tokio::spawn(Arc::clone(&shared).listen(proxy, Door::Proxy));
+        tokio::spawn(Arc::clone(&shared).listen(proxy, PortDoor::Proxy));
         if let Some(own) = shared.rules.own {
             let listener = bind(&own.port().to_string())?;
-            tokio::spawn(Arc::clone(&shared).listen(listener, Door::Own(own)));
+            tokio::spawn(Arc::clone(&shared).listen(listener, PortDoor::Own(own)));
         }
         let own = shared.rules.own.map(|own| own.port());
-        let ports: BTreeSet<u16> = shared.rules.hosts.iter().filter_map(Host::loopback_port).collect();
+        let ports: BTreeSet<u16> = shared.rules.hosts.iter().filter_map(AllowedHost::loopback_port).collect();
         // Whoever honours proxies goes past them for this machine's own name.
         for port in ports.into_iter().filter(|port| *port >= 1024 && Some(*port) != own) {
             let listener = bind(&port.to_string())?;
-            tokio::spawn(Arc::clone(&shared).listen(listener, Door::Port(port)));
+            tokio::spawn(Arc::clone(&shared).listen(listener, PortDoor::Port(port)));
         }
         Ok(Self { folder, shared, _stop: stop.drop_guard() })
     }
 
     /// What a sandbox needs to use it.
-    pub fn reach(&self) -> Reach {
-        Reach::Through(self.folder.path().to_owned())
+    pub fn reach(&self) -> NetworkReach {
+        NetworkReach::Through(self.folder.path().to_owned())
     }
 
     /// The hosts that were refused since this was asked last, as `name:port`.
@@ -142,14 +142,14 @@ impl Egress {
     }
 }
 
-impl fmt::Debug for Egress {
+impl fmt::Debug for EgressProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Egress").field(&self.folder.path()).field(&self.shared.rules).finish()
     }
 }
 
 #[derive(Clone, Copy)]
-enum Door {
+enum PortDoor {
     /// To what is listed.
     Proxy,
     /// To storkit's tools.
@@ -158,8 +158,8 @@ enum Door {
     Port(u16),
 }
 
-impl Shared {
-    async fn listen(self: Arc<Self>, listener: UnixListener, door: Door) {
+impl EgressShared {
+    async fn listen(self: Arc<Self>, listener: UnixListener, door: PortDoor) {
         let stop = self.stop.clone();
         let accept = async {
             loop {
@@ -182,9 +182,9 @@ impl Shared {
         tokio::spawn(async move { stop.run_until_cancelled(task).await });
     }
 
-    async fn serve(self: Arc<Self>, mut stream: UnixStream, door: Door, place: OwnedSemaphorePermit) {
+    async fn serve(self: Arc<Self>, mut stream: UnixStream, door: PortDoor, place: OwnedSemaphorePermit) {
         let place = Arc::new(place);
-        if let Door::Port(port) = door {
+        if let PortDoor::Port(port) = door {
             if let Ok(mut local) = TcpStream::connect(("127.0.0.1", port)).await {
                 let _ = copy_bidirectional(&mut stream, &mut local).await;
             }
@@ -194,13 +194,13 @@ impl Shared {
             let (shared, place) = (Arc::clone(&self), Arc::clone(&place));
             async move {
                 let answered = match door {
-                    Door::Own(own) => own_tools(&shared, own, request).await,
-                    Door::Proxy | Door::Port(_) if request.method() == Method::CONNECT => {
+                    PortDoor::Own(own) => own_tools(&shared, own, request).await,
+                    PortDoor::Proxy | PortDoor::Port(_) if request.method() == Method::CONNECT => {
                         tunnel(&shared, request, place).await
                     }
-                    Door::Proxy | Door::Port(_) => pass_on(&shared, request).await,
+                    PortDoor::Proxy | PortDoor::Port(_) => pass_on(&shared, request).await,
                 };
-                Ok::<_, Infallible>(answered.unwrap_or_else(Refusal::answer))
+                Ok::<_, Infallible>(answered.unwrap_or_else(EgressRefusal::answer))
             }
         });
         let served = server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
@@ -210,7 +210,7 @@ impl Shared {
     }
 
     /// A connection to a host that is listed.
-    async fn connect(&self, authority: &Authority, port: u16) -> Result<TcpStream, Refusal> {
+    async fn connect(&self, authority: &Authority, port: u16) -> Result<TcpStream, EgressRefusal> {
         let host = authority.host();
         let listed = allowed(&self.rules.hosts, host, port).filter(|_| !authority.as_str().contains('@'));
         let Some(how) = listed else { return Err(self.refuse(host, port, "is not listed there")) };
@@ -237,7 +237,7 @@ impl Shared {
         Err(unreachable(host, port, &last))
     }
 
-    fn refuse(&self, host: &str, port: u16, why: &str) -> Refusal {
+    fn refuse(&self, host: &str, port: u16, why: &str) -> EgressRefusal {
         // It is what an agent wrote, and goes to people.
         let host: String = host.chars().take(100).collect();
         let key = &self.rules.key;
@@ -248,27 +248,27 @@ impl Shared {
         if refused.len() < MOST {
             refused.insert(format!("{host}:{port}"));
         }
-        Refusal(StatusCode::FORBIDDEN, text)
+        EgressRefusal(StatusCode::FORBIDDEN, text)
     }
 }
 
 /// Of the addresses of a name, those it may lead to.
-fn permitted(how: Allowed, found: &[SocketAddr]) -> Vec<SocketAddr> {
-    let may = |address: &&SocketAddr| how == Allowed::Anywhere || is_public(address.ip());
+fn permitted(how: AllowedReach, found: &[SocketAddr]) -> Vec<SocketAddr> {
+    let may = |address: &&SocketAddr| how == AllowedReach::Anywhere || is_public(address.ip());
     found.iter().filter(may).copied().collect()
 }
 
-fn unreachable(host: &str, port: u16, error: &io::Error) -> Refusal {
-    Refusal(StatusCode::BAD_GATEWAY, format!("storkit cannot reach {host}:{port}: {error}."))
+fn unreachable(host: &str, port: u16, error: &io::Error) -> EgressRefusal {
+    EgressRefusal(StatusCode::BAD_GATEWAY, format!("storkit cannot reach {host}:{port}: {error}."))
 }
 
 /// `CONNECT host:port`: bytes both ways, once we are through.
 async fn tunnel(
-    shared: &Arc<Shared>,
+    shared: &Arc<EgressShared>,
     request: Request<Incoming>,
     place: Arc<OwnedSemaphorePermit>,
-) -> Result<Answer, Refusal> {
-    let wrong = || Refusal(StatusCode::BAD_REQUEST, "CONNECT needs a host and a port.".into());
+) -> Result<Answer, EgressRefusal> {
+    let wrong = || EgressRefusal(StatusCode::BAD_REQUEST, "CONNECT needs a host and a port.".into());
     let authority = request.uri().authority().cloned().ok_or_else(wrong)?;
     let port = authority.port_u16().ok_or_else(wrong)?;
     let mut stream = shared.connect(&authority, port).await?;
@@ -282,10 +282,13 @@ async fn tunnel(
 }
 
 /// `GET http://host/path`.
-async fn pass_on(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Result<Answer, Refusal> {
+async fn pass_on(
+    shared: &Arc<EgressShared>,
+    mut request: Request<Incoming>,
+) -> Result<Answer, EgressRefusal> {
     let whole = request.uri().clone();
     let (Some("http"), Some(authority)) = (whole.scheme_str(), whole.authority()) else {
-        return Err(Refusal(
+        return Err(EgressRefusal(
             StatusCode::BAD_REQUEST,
             "This is a proxy: CONNECT to a host, or ask for a whole address that begins with http://.".into(),
         ));
@@ -293,18 +296,22 @@ async fn pass_on(shared: &Arc<Shared>, mut request: Request<Incoming>) -> Result
     let stream = shared.connect(authority, authority.port_u16().unwrap_or(80)).await?;
     // What was checked is what is asked for, whatever the header said.
     let host = HeaderValue::from_str(authority.as_str());
-    let host = host.map_err(|_| Refusal(StatusCode::BAD_REQUEST, "The host cannot be a header.".into()))?;
+    let host =
+        host.map_err(|_| EgressRefusal(StatusCode::BAD_REQUEST, "The host cannot be a header.".into()))?;
     request.headers_mut().insert(header::HOST, host);
     forward(shared, request, stream).await
 }
 
 async fn own_tools(
-    shared: &Arc<Shared>,
+    shared: &Arc<EgressShared>,
     own: SocketAddr,
     request: Request<Incoming>,
-) -> Result<Answer, Refusal> {
+) -> Result<Answer, EgressRefusal> {
     if request.uri().path() != OWN_PATH {
-        return Err(Refusal(StatusCode::FORBIDDEN, format!("Only {OWN_PATH} is reached from a sandbox.")));
+        return Err(EgressRefusal(
+            StatusCode::FORBIDDEN,
+            format!("Only {OWN_PATH} is reached from a sandbox."),
+        ));
     }
     let stream = TcpStream::connect(own).await;
     let stream = stream.map_err(|error| unreachable(&own.ip().to_string(), own.port(), &error))?;
@@ -313,12 +320,15 @@ async fn own_tools(
 
 /// One request and its answer, over a connection of their own.
 async fn forward(
-    shared: &Arc<Shared>,
+    shared: &Arc<EgressShared>,
     mut request: Request<Incoming>,
     stream: TcpStream,
-) -> Result<Answer, Refusal> {
+) -> Result<Answer, EgressRefusal> {
     let failed = |error: hyper::Error| {
-        Refusal(StatusCode::BAD_GATEWAY, format!("storkit reached the host, but got no answer: {error}."))
+        EgressRefusal(
+            StatusCode::BAD_GATEWAY,
+            format!("storkit reached the host, but got no answer: {error}."),
+        )
     };
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
@@ -346,7 +356,7 @@ fn strip(headers: &mut HeaderMap) {
     HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(*name)));
 }
 
-impl Refusal {
+impl EgressRefusal {
     /// The sentence stands in the status line too: of an answer to `CONNECT` most clients show nothing else.
     fn answer(self) -> Answer {
         let Self(status, text) = self;
@@ -371,8 +381,8 @@ mod tests {
     fn a_name_listed_by_a_star_leads_to_public_addresses_only() {
         let found = ["127.0.0.1:80", "1.1.1.1:80", "10.0.0.1:80", "[::1]:80"];
         let found = found.map(|address| address.parse().expect("an address"));
-        assert_eq!(permitted(Allowed::Public, &found), [found[1]]);
-        assert_eq!(permitted(Allowed::Anywhere, &found), found);
+        assert_eq!(permitted(AllowedReach::Public, &found), [found[1]]);
+        assert_eq!(permitted(AllowedReach::Anywhere, &found), found);
     }
 
     #[test]

@@ -8,17 +8,17 @@ use std::{
 
 /// What may be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Network {
+pub enum NetworkAccess {
     /// Everything (`true`).
     #[default]
     All,
     /// These hosts; for `false` none. An agent has the model's API and storkit's own tools besides.
-    Only(Vec<Host>),
+    Only(Vec<AllowedHost>),
 }
 
 /// One entry of the list: `crates.io`, `*.crates.io`, `github.com:443`, `10.0.0.7:5432`, `[::1]:8080`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Host {
+pub struct AllowedHost {
     /// Lower case, an IPv6 address without brackets.
     name: String,
     /// `*.`: all names below it, and not the name itself.
@@ -29,7 +29,7 @@ pub struct Host {
 
 /// How far a rule goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Allowed {
+pub enum AllowedReach {
     /// By a `*.` entry: only where its name leads to a public address.
     Public,
     /// By its very name: wherever that leads.
@@ -39,14 +39,14 @@ pub enum Allowed {
 /// Ports of an entry that names none.
 const WEB: [u16; 2] = [443, 80];
 
-impl Network {
+impl NetworkAccess {
     /// Whether it keeps anything back.
     pub fn is_limited(&self) -> bool {
         *self != Self::All
     }
 }
 
-impl Host {
+impl AllowedHost {
     /// One entry; the error is a clause that goes on a quotation of it.
     pub fn parse(entry: &str) -> Result<Self, String> {
         let (below, rest) = match entry.strip_prefix("*.") {
@@ -75,7 +75,7 @@ impl Host {
     }
 
     /// What it says of a host, which is as [`host_name`] gives it.
-    fn allows(&self, host: &str, port: u16) -> Option<Allowed> {
+    fn allows(&self, host: &str, port: u16) -> Option<AllowedReach> {
         let port_fits = self.port.map_or_else(|| WEB.contains(&port), |own| own == port);
         let named = match self.below {
             true => host
@@ -83,13 +83,13 @@ impl Host {
                 .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
             false => host == self.name,
         };
-        let how = if self.below { Allowed::Public } else { Allowed::Anywhere };
+        let how = if self.below { AllowedReach::Public } else { AllowedReach::Anywhere };
         (port_fits && named).then_some(how)
     }
 }
 
 /// What the entries say of a host and port that somebody asks for; `None`: refused.
-pub fn allowed(hosts: &[Host], host: &str, port: u16) -> Option<Allowed> {
+pub fn allowed(hosts: &[AllowedHost], host: &str, port: u16) -> Option<AllowedReach> {
     let host = host_name(host)?;
     hosts.iter().filter_map(|entry| entry.allows(&host, port)).max()
 }
@@ -158,7 +158,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     }
 }
 
-impl fmt::Display for Host {
+impl fmt::Display for AllowedHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let star = if self.below { "*." } else { "" };
         match self.name.contains(':') {
@@ -170,7 +170,7 @@ impl fmt::Display for Host {
 }
 
 /// As the end of "may reach ..".
-impl fmt::Display for Network {
+impl fmt::Display for NetworkAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("everything"),
@@ -189,8 +189,8 @@ mod tests {
 
     use super::*;
 
-    fn hosts(entries: &[&str]) -> Vec<Host> {
-        entries.iter().map(|entry| Host::parse(entry).expect("a host")).collect()
+    fn hosts(entries: &[&str]) -> Vec<AllowedHost> {
+        entries.iter().map(|entry| AllowedHost::parse(entry).expect("a host")).collect()
     }
 
     #[test]
@@ -200,10 +200,10 @@ mod tests {
         for (host, port) in
             [("crates.io", 443), ("CRATES.IO.", 80), ("github.com", 443), ("10.0.0.7", 5432), ("[::1]", 8080)]
         {
-            assert_eq!(says(host, port), Some(Allowed::Anywhere), "{host}:{port}");
+            assert_eq!(says(host, port), Some(AllowedReach::Anywhere), "{host}:{port}");
         }
         for host in ["static.crates.io", "a.b.crates.io"] {
-            assert_eq!(says(host, 443), Some(Allowed::Public), "{host}");
+            assert_eq!(says(host, 443), Some(AllowedReach::Public), "{host}");
         }
         for (host, port) in [
             ("crates.io", 22),
@@ -231,7 +231,7 @@ mod tests {
         let ports: Vec<_> =
             hosts(&["localhost:5432", "127.0.0.1:80", "localhost", "*.localhost:1", "127.0.0.2:9"])
                 .iter()
-                .map(Host::loopback_port)
+                .map(AllowedHost::loopback_port)
                 .collect();
         assert_eq!(ports, [Some(5432), Some(80), None, None, None]);
     }
@@ -278,8 +278,8 @@ mod tests {
         /// What is shown reads back as what it was.
         #[test]
         fn an_entry_survives_being_written(entry in ENTRY) {
-            let host = Host::parse(&entry).expect("a host");
-            prop_assert_eq!(Host::parse(&host.to_string()), Ok(host));
+            let host = AllowedHost::parse(&entry).expect("a host");
+            prop_assert_eq!(AllowedHost::parse(&host.to_string()), Ok(host));
         }
 
         /// Neither something before nor something behind a listed name makes another name pass.
@@ -299,10 +299,10 @@ mod tests {
         fn no_text_is_more_than_a_name(text in "\\PC{0,40}", port in any::<u16>()) {
             let list = hosts(&["*.example"]);
             if let Some(how) = allowed(&list, &text, port) {
-                prop_assert_eq!(how, Allowed::Public);
+                prop_assert_eq!(how, AllowedReach::Public);
                 prop_assert!(text.parse::<IpAddr>().is_err());
             }
-            let _ = Host::parse(&text);
+            let _ = AllowedHost::parse(&text);
         }
     }
 }

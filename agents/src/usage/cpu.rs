@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Process, Snapshot, Tree};
+use super::{ProcessTable, ProcessTree, ProcessUsage};
 
 /// The kernel counts in hundredths of a second: over less than this, percents would be noise.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -18,7 +18,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 #[derive(Default)]
 pub(super) struct CpuHistory {
     at: Duration,
-    members: HashMap<u32, Process>,
+    members: HashMap<u32, ProcessUsage>,
     /// By pid, the time of children that vanished before their parent's gain was seen: reading all processes takes
     /// some milliseconds. Kept for one more sample, since a parent may also never wait.
     unpaid: HashMap<u32, Duration>,
@@ -26,7 +26,7 @@ pub(super) struct CpuHistory {
 
 impl CpuHistory {
     /// Percent of one core for each tree, and the snapshot becomes the last one.
-    pub(super) fn advance(&mut self, now: &Snapshot, trees: &[Tree]) -> Vec<f64> {
+    pub(super) fn advance(&mut self, now: &ProcessTable, trees: &[ProcessTree]) -> Vec<f64> {
         let mut gains = self.reaped_gains(now);
         let percents = trees.iter().map(|tree| self.percent(now, tree, &gains.by_pid)).collect();
         let members: HashSet<u32> = trees.iter().flat_map(|tree| &tree.members).copied().collect();
@@ -40,7 +40,7 @@ impl CpuHistory {
         percents
     }
 
-    fn percent(&self, now: &Snapshot, tree: &Tree, gains: &HashMap<u32, Duration>) -> f64 {
+    fn percent(&self, now: &ProcessTable, tree: &ProcessTree, gains: &HashMap<u32, Duration>) -> f64 {
         let Some(root) = now.processes.get(&tree.root) else { return 0.0 };
         let since = if self.known(tree.root, root).is_some() { self.at } else { root.started };
         let interval = now.at.saturating_sub(since).max(SHORTEST);
@@ -61,9 +61,9 @@ impl CpuHistory {
     }
 
     /// What each surviving member gained by waiting for children, less what was counted while those lived.
-    fn reaped_gains(&self, now: &Snapshot) -> Gains {
+    fn reaped_gains(&self, now: &ProcessTable) -> CpuGains {
         let debts = self.debts(now);
-        let mut gains = Gains::default();
+        let mut gains = CpuGains::default();
         for (pid, before) in &self.members {
             let Some(process) = now.processes.get(pid).filter(|process| process.started == before.started)
             else {
@@ -80,8 +80,8 @@ impl CpuHistory {
 
     /// The known time of vanished members, by the nearest ancestor that survives: whoever stood between has vanished
     /// too and has handed it on.
-    fn debts(&self, now: &Snapshot) -> HashMap<u32, Duration> {
-        let survives = |pid: u32, process: &Process| {
+    fn debts(&self, now: &ProcessTable) -> HashMap<u32, Duration> {
+        let survives = |pid: u32, process: &ProcessUsage| {
             now.processes.get(&pid).is_some_and(|found| found.started == process.started)
         };
         let mut debts: HashMap<u32, Duration> = HashMap::new();
@@ -101,18 +101,18 @@ impl CpuHistory {
     }
 
     /// The same process at the last sample, not another one with its pid.
-    fn known(&self, pid: u32, process: &Process) -> Option<&Process> {
+    fn known(&self, pid: u32, process: &ProcessUsage) -> Option<&ProcessUsage> {
         self.members.get(&pid).filter(|before| before.started == process.started)
     }
 }
 
 #[derive(Default)]
-struct Gains {
+struct CpuGains {
     by_pid: HashMap<u32, Duration>,
     unpaid: HashMap<u32, Duration>,
 }
 
-impl Process {
+impl ProcessUsage {
     fn total(&self) -> Duration {
         self.own + self.reaped
     }
@@ -125,15 +125,15 @@ mod tests {
     const ROOT: u32 = 10;
 
     /// A process with times in seconds.
-    fn process(parent: u32, started: u64, own: u64, reaped: u64) -> Process {
+    fn process(parent: u32, started: u64, own: u64, reaped: u64) -> ProcessUsage {
         let [started, own, reaped] = [started, own, reaped].map(Duration::from_secs);
-        Process { parent, started, own, reaped, ..Process::default() }
+        ProcessUsage { parent, started, own, reaped, ..ProcessUsage::default() }
     }
 
     /// Takes a sample at this second and says the tree's percent, rounded.
-    fn percent(history: &mut CpuHistory, at: u64, processes: &[(u32, Process)]) -> i64 {
-        let processes: HashMap<u32, Process> = processes.iter().cloned().collect();
-        let now = Snapshot { at: Duration::from_secs(at), processes };
+    fn percent(history: &mut CpuHistory, at: u64, processes: &[(u32, ProcessUsage)]) -> i64 {
+        let processes: HashMap<u32, ProcessUsage> = processes.iter().cloned().collect();
+        let now = ProcessTable { at: Duration::from_secs(at), processes };
         let trees = now.trees(&[ROOT]);
         history.advance(&now, &trees)[0].round() as i64
     }
@@ -242,7 +242,7 @@ mod tests {
                 at += later;
                 let processes = rows.into_iter().map(|(pid, parent, started, own, reaped)|
                     (pid, process(parent, started, own, reaped))).collect();
-                let now = Snapshot { at: Duration::from_secs(at), processes };
+                let now = ProcessTable { at: Duration::from_secs(at), processes };
                 let trees = now.trees(&[ROOT, 11]);
                 for percent in history.advance(&now, &trees) {
                     proptest::prop_assert!(percent.is_finite() && percent >= 0.0, "{percent}");

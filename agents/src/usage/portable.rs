@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System};
 
-use super::{Process, Snapshot};
+use super::{ProcessTable, ProcessUsage};
 
 /// Reads every process; none where the system does not let us.
-pub(super) fn snapshot() -> Snapshot {
+pub(super) fn snapshot() -> ProcessTable {
     // `nothing()` still asks for every thread.
     let kind = ProcessRefreshKind::nothing().with_cpu().with_memory().without_tasks();
     let mut processes = Vec::new();
@@ -16,11 +16,11 @@ pub(super) fn snapshot() -> Snapshot {
         processes = system.processes().iter().map(|(pid, process)| (pid.as_u32(), row(process))).collect();
     }
     let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Snapshot { at, processes: processes.into_iter().collect() }
+    ProcessTable { at, processes: processes.into_iter().collect() }
 }
 
-fn row(process: &sysinfo::Process) -> Process {
-    Process {
+fn row(process: &sysinfo::Process) -> ProcessUsage {
+    ProcessUsage {
         parent: process.parent().map_or(0, |pid| pid.as_u32()),
         session: process.session_id().map_or(0, |pid| pid.as_u32()),
         started: Duration::from_secs(process.start_time()),

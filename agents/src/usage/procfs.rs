@@ -8,21 +8,21 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Process, Snapshot};
+use super::{ProcessTable, ProcessUsage};
 
 /// A `stat` line is some 350 bytes; with every number at its longest it stays below this.
 const LONGEST_LINE: usize = 2048;
 
 /// The units in which the kernel counts.
 #[derive(Clone, Copy)]
-struct Units {
+struct KernelUnits {
     ticks_per_second: u64,
     page_size: u64,
 }
 
 /// Reads every process. One that vanishes meanwhile is left out; without a readable `/proc` there are none.
-pub(super) fn snapshot() -> Snapshot {
-    let units = Units {
+pub(super) fn snapshot() -> ProcessTable {
+    let units = KernelUnits {
         ticks_per_second: rustix::param::clock_ticks_per_second().max(1),
         page_size: rustix::param::page_size() as u64,
     };
@@ -30,17 +30,17 @@ pub(super) fn snapshot() -> Snapshot {
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let processes = pids.filter_map(|pid| Some((pid, read(pid, units)?))).collect();
     // Read last, so that no process is younger than the snapshot.
-    Snapshot { at: since_boot(), processes }
+    ProcessTable { at: since_boot(), processes }
 }
 
-fn read(pid: u32, units: Units) -> Option<Process> {
+fn read(pid: u32, units: KernelUnits) -> Option<ProcessUsage> {
     let mut line = [0; LONGEST_LINE];
     let length = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut line)).ok()?;
     parse(&line[..length], units)
 }
 
 /// Reads what follows the name, which stands in brackets and may itself hold brackets, blanks and any byte.
-fn parse(line: &[u8], units: Units) -> Option<Process> {
+fn parse(line: &[u8], units: KernelUnits) -> Option<ProcessUsage> {
     let name_end = line.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(&line[name_end + 1..]).ok()?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
@@ -51,7 +51,7 @@ fn parse(line: &[u8], units: Units) -> Option<Process> {
         let nanoseconds = u128::from(ticks) * 1_000_000_000 / u128::from(units.ticks_per_second);
         Some(Duration::from_nanos(nanoseconds.try_into().ok()?))
     };
-    Some(Process {
+    Some(ProcessUsage {
         parent: field(4)? as u32,
         session: field(6)? as u32,
         own: ticks(14)? + ticks(15)?,
@@ -71,7 +71,7 @@ fn since_boot() -> Duration {
 mod tests {
     use super::*;
 
-    const UNITS: Units = Units { ticks_per_second: 100, page_size: 4096 };
+    const UNITS: KernelUnits = KernelUnits { ticks_per_second: 100, page_size: 4096 };
     const FIELDS: &str = "S 7 8 9 0 -1 4194304 1 2 3 4 150 50 400 -1 20 0 1 0 12345 9999999 300 1844674407";
 
     #[test]

@@ -14,8 +14,8 @@ use futures::FutureExt as _;
 use pipeline::{
     Project,
     assign::{Situation, Slot, assign},
-    board::Work,
-    event::Snapshot,
+    board::WorkFolder,
+    event::PipelineSnapshot,
     stage::{Mover, Role, Stage},
     story::StoryId,
 };
@@ -42,7 +42,7 @@ pub fn stories(folder: &Path, count: u32) -> anyhow::Result<Project> {
     let done = Command::new("git").args(["init", "-q", "-b", "main"]).arg(folder).status()?;
     ensure!(done.success(), "git init failed");
     let project = Project::open(folder)?;
-    drop(Work::open(&project)?);
+    drop(WorkFolder::open(&project)?);
     for id in 1..=count {
         let stage = match id % 10 {
             0 => Stage::ALL[(id / 10 % 4) as usize],
@@ -73,11 +73,11 @@ fn blocking(effort: Effort) -> anyhow::Result<Outcome> {
         let read = read_all(&project)?;
         let reading = millis(start.elapsed());
         let start = Instant::now();
-        let work = Work::open(&project)?;
+        let work = WorkFolder::open(&project)?;
         let board = work.scan()?;
         let scan = millis(start.elapsed());
         ensure!(read > 0 && board.problems.is_empty(), "the stories are wrong");
-        let snapshot = Snapshot { board: board.clone(), ..Snapshot::default() };
+        let snapshot = PipelineSnapshot { board: board.clone(), ..PipelineSnapshot::default() };
         let start = Instant::now();
         let text = status_board::board(&snapshot, SystemTime::now());
         let status = millis(start.elapsed());

@@ -7,8 +7,8 @@ use anyhow::ensure;
 use async_trait::async_trait;
 use bot::{
     commands,
-    commands::command::{Command, CommandResult, CommandSpec, Context, Registry, Reply},
-    config::access::Role,
+    commands::command::{Command, CommandContext, CommandRegistry, CommandResult, CommandSpec, Reply},
+    config::access::UserRole,
 };
 use futures::FutureExt as _;
 
@@ -80,7 +80,7 @@ impl Run {
         Ok(median(&measured.micros))
     }
 
-    async fn ours(self, registry: Registry, text: &str) -> anyhow::Result<f64> {
+    async fn ours(self, registry: CommandRegistry, text: &str) -> anyhow::Result<f64> {
         let messages = self.effort.pick(10_000, 1_000);
         let mut world = World::with_commands(registry).await?;
         if self.rendered {
@@ -113,12 +113,12 @@ async fn per_message(world: &mut World, window: usize, messages: usize, text: &s
 }
 
 /// `ping` and others like it.
-fn registry(count: usize) -> Registry {
+fn registry(count: usize) -> CommandRegistry {
     let ping = Constant::named("ping");
     // The registry keeps names for the life of the program, so these are never given back.
     let others = (1..count).map(|number| Constant::named(format!("other{number}").leak()));
     let commands = std::iter::once(ping).chain(others);
-    Registry::new(commands.map(|command| Arc::new(command) as Arc<dyn Command>).collect())
+    CommandRegistry::new(commands.map(|command| Arc::new(command) as Arc<dyn Command>).collect())
 }
 
 struct Constant(CommandSpec);
@@ -132,7 +132,7 @@ impl Constant {
             summary: "Answer",
             details: "Answers.",
             examples: &[],
-            role: Role::User,
+            role: UserRole::User,
             takes_text: false,
             begins: None,
             immediate: true,
@@ -146,7 +146,7 @@ impl Command for Constant {
         &self.0
     }
 
-    async fn run(&self, _cx: Context<'_>) -> CommandResult {
+    async fn run(&self, _cx: CommandContext<'_>) -> CommandResult {
         Ok(Reply::text("pong"))
     }
 }

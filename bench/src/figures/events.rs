@@ -12,8 +12,8 @@ use anyhow::{Context as _, ensure};
 use futures::FutureExt as _;
 use pipeline::{
     Pipeline,
-    event::{Event, RunInfo},
-    host::{Access, Host, Settings},
+    event::{PipelineEvent, RunInfo},
+    host::{AgentSettings, PipelineHost, RunAccess},
     stage::Stage,
 };
 
@@ -39,9 +39,9 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// No agent is ever started here.
 struct Nobody;
 
-impl Host for Nobody {
-    fn open(&self, _run: &RunInfo) -> Access {
-        Access {
+impl PipelineHost for Nobody {
+    fn open(&self, _run: &RunInfo) -> RunAccess {
+        RunAccess {
             route: PermissionRoute::Control,
             waiting: Arc::new(AtomicUsize::new(0)),
             guard: Box::new(()),
@@ -49,8 +49,8 @@ impl Host for Nobody {
     }
 }
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> AgentSettings {
+    AgentSettings {
         command: vec!["/bin/false".into()],
         model: String::new(),
         env: Default::default(),
@@ -82,7 +82,8 @@ async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
         fs::rename(name("1_backlog", id), name("6_archived", id))?;
         loop {
             let next = tokio::time::timeout(Duration::from_secs(60), events.recv()).await??;
-            if matches!(&next.event, Event::StoryMoved { story, to: Stage::Archived, .. } if story.0 == id) {
+            if matches!(&next.event, PipelineEvent::StoryMoved { story, to: Stage::Archived, .. } if story.0 == id)
+            {
                 break;
             }
         }
@@ -106,7 +107,7 @@ async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
 }
 
 async fn burst(
-    events: &mut tokio::sync::broadcast::Receiver<Arc<pipeline::event::Numbered>>,
+    events: &mut tokio::sync::broadcast::Receiver<Arc<pipeline::event::NumberedEvent>>,
     count: u32,
     name: &(dyn Fn(&str, u32) -> std::path::PathBuf + Sync),
 ) -> anyhow::Result<(f64, usize)> {
@@ -117,7 +118,7 @@ async fn burst(
     }
     while !waiting.is_empty() {
         let Ok(next) = tokio::time::timeout(Duration::from_secs(60), events.recv()).await else { break };
-        if let Event::StoryMoved { story, .. } = &next.context("the events were lost")?.event {
+        if let PipelineEvent::StoryMoved { story, .. } = &next.context("the events were lost")?.event {
             waiting.remove(&story.0);
         }
     }

@@ -12,12 +12,12 @@ use anyhow::{Context as _, ensure};
 use futures::FutureExt as _;
 use pipeline::{
     Project,
-    board::Work,
-    gates::Gates,
+    board::WorkFolder,
+    gates::GateRunner,
     merge::{MergeOutcome, MergeQueue, MergeRequest, MergeSettings},
     stage::{Mover, Stage},
-    story::Kind,
-    worktree::{Branch, Limits, Name, Worktrees},
+    story::StoryKind,
+    worktree::{BranchFate, SizeLimits, WorktreeName, Worktrees},
 };
 
 use super::Figure;
@@ -114,19 +114,19 @@ async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
 }
 
 async fn merges(effort: Effort, place: &Place) -> anyhow::Result<(f64, f64)> {
-    let work = Work::open(&place.project)?;
+    let work = WorkFolder::open(&place.project)?;
     let settings = MergeSettings {
         base: "main".into(),
-        gates: Gates::default(),
+        gates: GateRunner::default(),
         components: Vec::new(),
-        network: agents::confine::Network::All,
+        network: agents::confine::NetworkAccess::All,
         confinement: Ok(Confinement::None),
     };
     let (queue, mut ends) = MergeQueue::open(&place.project, settings)?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..=effort.rounds() {
         let title = format!("Round {round}");
-        let story = work.create(Kind::Story, &title, None)?;
+        let story = work.create(StoryKind::Story, &title, None)?;
         for stage in [Stage::Current, Stage::Qa, Stage::Merge] {
             work.move_story(story.id(), stage, Mover::Pipeline)?;
         }
@@ -149,14 +149,14 @@ async fn merges(effort: Effort, place: &Place) -> anyhow::Result<(f64, f64)> {
 }
 
 fn worktrees(effort: Effort, place: &Place) -> anyhow::Result<(f64, f64)> {
-    let worktrees = Worktrees::open(&place.project, Limits { free: 0, ..Limits::default() })?;
+    let worktrees = Worktrees::open(&place.project, SizeLimits { free: 0, ..SizeLimits::default() })?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..=effort.rounds() {
-        let name = Name::parse(&format!("{}_bench", 9_000 + round)).context("a name")?;
+        let name = WorktreeName::parse(&format!("{}_bench", 9_000 + round)).context("a name")?;
         let start = Instant::now();
         worktrees.prepare(&name, "main", "coder")?;
         let took = millis(start.elapsed());
-        worktrees.remove(&name, Branch::Delete)?;
+        worktrees.remove(&name, BranchFate::Delete)?;
         let at = place.root.with_file_name(format!("hand-{round}"));
         let at = at.to_str().context("a path")?;
         let start = Instant::now();

@@ -3,16 +3,16 @@
 use std::time::Instant;
 
 use agents::{
-    claude::{AgentEvent, Launch, Mode, PermissionRoute, Process, SessionId, Start},
+    claude::{AgentEvent, AgentProcess, Launch, PermissionRoute, PromptMode, SessionId, SessionStart},
     confine::{Bwrap, Confined, Confinement},
 };
 use anyhow::{Context as _, bail};
 use futures::FutureExt as _;
 use pipeline::{
     Project,
-    worktree::{Limits, Name, Worktree, Worktrees},
+    worktree::{SizeLimits, Worktree, WorktreeName, Worktrees},
 };
-use scripted_model::{Script, ScriptedModel};
+use scripted_model::{ModelScript, ScriptedModel};
 
 use super::Figure;
 use crate::{
@@ -74,9 +74,9 @@ impl Bench {
     fn new() -> anyhow::Result<Self> {
         let place = Place::new()?;
         let project = Project::open(&place.project())?;
-        let worktrees = Worktrees::open(&project, Limits::default())?;
-        let worktree = worktrees.prepare(&Name::parse("7_x").context("a name")?, "main", "bench")?;
-        let model = ScriptedModel::start(Script::new().says("A short answer."))?;
+        let worktrees = Worktrees::open(&project, SizeLimits::default())?;
+        let worktree = worktrees.prepare(&WorktreeName::parse("7_x").context("a name")?, "main", "bench")?;
+        let model = ScriptedModel::start(ModelScript::new().says("A short answer."))?;
         Ok(Self { place, project, worktree, model })
     }
 
@@ -92,7 +92,7 @@ impl Bench {
     async fn run(&self, confine: Option<Confined>) -> anyhow::Result<Times> {
         let launch = self.launch(confine)?;
         let start = Instant::now();
-        let (_process, mut events) = Process::start(launch).await?;
+        let (_process, mut events) = AgentProcess::start(launch).await?;
         let mut first = None;
         let mut said = String::new();
         while let Some(event) = events.recv().await {
@@ -125,8 +125,8 @@ impl Bench {
             command: vec![cli],
             cwd: self.worktree.path().into(),
             runtime_dir: self.project.run_dir(),
-            start: Start::New(SessionId::random()),
-            mode: Mode::OneShot { prompt: "hello".into() },
+            start: SessionStart::New(SessionId::random()),
+            mode: PromptMode::OneShot { prompt: "hello".into() },
             permissions: PermissionRoute::Control,
             model: None,
             append_system_prompt: None,

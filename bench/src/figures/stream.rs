@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agents::claude::{AgentEvent, Process};
+use agents::claude::{AgentEvent, AgentProcess};
 use anyhow::{Context as _, bail, ensure};
 use futures::FutureExt as _;
 
@@ -83,7 +83,7 @@ async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
 /// Through the pipeline alone.
 async fn process(world: &World, prompt: &str) -> anyhow::Result<Duration> {
     let launch = world.app.services().launch(None, None);
-    let (process, mut events) = Process::start(launch).await?;
+    let (process, mut events) = AgentProcess::start(launch).await?;
     turn(&process, &mut events, "echo ready").await?;
     let start = Instant::now();
     turn(&process, &mut events, prompt).await?;
@@ -93,7 +93,7 @@ async fn process(world: &World, prompt: &str) -> anyhow::Result<Duration> {
 }
 
 async fn turn(
-    process: &Process,
+    process: &AgentProcess,
     events: &mut tokio::sync::mpsc::Receiver<AgentEvent>,
     prompt: &str,
 ) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt as _, path::PathBuf, tim
 
 use anyhow::Context as _;
 use futures::FutureExt as _;
-use scripted_model::{Script, ScriptedModel};
+use scripted_model::{ModelScript, ScriptedModel};
 
 use super::Figure;
 use crate::{
@@ -63,8 +63,8 @@ async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
 
 const WARM_UP: usize = 3;
 
-fn script() -> Script {
-    Script::new().says("A short answer.")
+fn script() -> ModelScript {
+    ModelScript::new().says("A short answer.")
 }
 
 fn environment(model: &ScriptedModel) -> [(&'static str, String); 4] {

@@ -33,19 +33,19 @@ impl AgentEntry {
 
 /// The table of living processes by pid. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Agents(Arc<Mutex<BTreeMap<u32, AgentEntry>>>);
+pub struct LiveAgents(Arc<Mutex<BTreeMap<u32, AgentEntry>>>);
 
 /// Takes its process out of the table when dropped.
-pub struct Registered {
-    agents: Agents,
+pub struct AgentRegistration {
+    agents: LiveAgents,
     pid: u32,
 }
 
-impl Agents {
+impl LiveAgents {
     /// Puts a process into the table for as long as the answer lives.
-    pub fn register(&self, pid: u32, entry: AgentEntry) -> Registered {
+    pub fn register(&self, pid: u32, entry: AgentEntry) -> AgentRegistration {
         self.with(|table| table.insert(pid, entry));
-        Registered { agents: self.clone(), pid }
+        AgentRegistration { agents: self.clone(), pid }
     }
 
     /// Every living process.
@@ -67,7 +67,7 @@ impl Agents {
     }
 }
 
-impl Drop for Registered {
+impl Drop for AgentRegistration {
     fn drop(&mut self) {
         self.agents.with(|table| table.remove(&self.pid));
     }
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_process_is_in_the_table_as_long_as_its_registration_lives() {
-        let agents = Agents::default();
+        let agents = LiveAgents::default();
         let entry = AgentEntry { name: "fake:a".into(), story: None, since: Instant::now(), cost_usd: 0.0 };
         let registered = agents.register(7, entry);
         agents.set_cost("fake:a", 0.5);

@@ -12,12 +12,12 @@ use crate::config;
 
 /// The ambient rooms. Cheap to clone.
 #[derive(Clone)]
-pub struct Ambient {
+pub struct AmbientRooms {
     file: PathBuf,
     rooms: Arc<Mutex<BTreeSet<String>>>,
 }
 
-impl Ambient {
+impl AmbientRooms {
     /// Begins with the rooms of the configuration; changes go to `file`.
     pub fn new(file: PathBuf, rooms: &[String]) -> Self {
         Self { file, rooms: Arc::new(Mutex::new(rooms.iter().cloned().collect())) }
@@ -57,19 +57,19 @@ impl Ambient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::BotConfig;
 
     #[test]
     fn it_is_remembered_in_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("bot.toml");
         let room = Room::new("console", "main");
-        let ambient = Ambient::new(file.clone(), &[]);
+        let ambient = AmbientRooms::new(file.clone(), &[]);
         assert!(!ambient.is_on(&room));
         ambient.set(&room, true).unwrap();
         assert!(ambient.is_on(&room));
-        assert_eq!(Config::load(&file, |_| None).unwrap().config.ambient_rooms, ["console:main"]);
+        assert_eq!(BotConfig::load(&file, |_| None).unwrap().config.ambient_rooms, ["console:main"]);
         ambient.set(&room, false).unwrap();
-        assert!(Config::load(&file, |_| None).unwrap().config.ambient_rooms.is_empty());
+        assert!(BotConfig::load(&file, |_| None).unwrap().config.ambient_rooms.is_empty());
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use adapters::{
     Activity, Adapter, AdapterError, Attachment, MessageId, Outgoing, Room, Tone,
-    deliver::{Posted, frame, post, update},
+    deliver::{PostedMessage, frame, post, update},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -22,22 +22,22 @@ use crate::{config::redact::Redactor, replies};
 
 /// A live message, as the room names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Slot(u64);
+pub struct LiveSlot(u64);
 
 /// What becomes of a message: where it stands, or why it does not.
 pub type Report = Box<dyn FnOnce(Result<Vec<MessageId>, &AdapterError>) + Send>;
 
-enum Job {
+enum OutboxJob {
     Say {
         message: Outgoing,
         attachment: Option<Attachment>,
-        slot: Option<Slot>,
+        slot: Option<LiveSlot>,
         report: Option<Report>,
     },
     /// What it shows now stands in [`Outbox::newest`].
-    Show(Slot),
+    Show(LiveSlot),
     Finish {
-        slot: Slot,
+        slot: LiveSlot,
         message: Outgoing,
     },
     Replace {
@@ -51,7 +51,7 @@ enum Job {
 
 /// The room's way of speaking. Calls return at once; all is sent in the order of the calls.
 pub struct Outbox {
-    jobs: mpsc::UnboundedSender<Job>,
+    jobs: mpsc::UnboundedSender<OutboxJob>,
     slots: u64,
     newest: Newest,
     redactor: Arc<Redactor>,
@@ -59,7 +59,7 @@ pub struct Outbox {
 
 /// The state of each live message that the speaker has not taken up. One for each, however fast they come:
 /// a queue of them all would hold a growing text once for every piece of it.
-type Newest = Arc<Mutex<HashMap<Slot, Outgoing>>>;
+type Newest = Arc<Mutex<HashMap<LiveSlot, Outgoing>>>;
 
 impl Outbox {
     /// Starts the task that speaks in `room` through `adapter`. No secret that `redactor` knows is said.
@@ -71,79 +71,80 @@ impl Outbox {
     ) -> Self {
         let (jobs, receiver) = mpsc::unbounded_channel();
         let newest = Newest::default();
-        tracker.spawn(Speaker { adapter, room, live: HashMap::new(), newest: newest.clone() }.run(receiver));
+        tracker
+            .spawn(OutboxTask { adapter, room, live: HashMap::new(), newest: newest.clone() }.run(receiver));
         Self { jobs, slots: 0, newest, redactor }
     }
 
     /// Says something once.
     pub fn say(&self, message: Outgoing) {
         let message = self.redactor.message(message);
-        self.send(Job::Say { message, attachment: None, slot: None, report: None });
+        self.send(OutboxJob::Say { message, attachment: None, slot: None, report: None });
     }
 
     /// Asks something: the message can be replaced later ([`Outbox::finish`]), and `report` hears what became of it.
-    pub fn ask(&mut self, message: Outgoing, attachment: Option<Attachment>, report: Report) -> Slot {
+    pub fn ask(&mut self, message: Outgoing, attachment: Option<Attachment>, report: Report) -> LiveSlot {
         let slot = self.open();
         let message = self.redactor.message(message);
         let attachment = attachment.map(|file| self.redactor.file(file));
-        self.send(Job::Say { message, attachment, slot: Some(slot), report: Some(report) });
+        self.send(OutboxJob::Say { message, attachment, slot: Some(slot), report: Some(report) });
         slot
     }
 
     /// A new live message; nothing is shown until [`Outbox::show`].
-    pub fn open(&mut self) -> Slot {
+    pub fn open(&mut self) -> LiveSlot {
         self.slots += 1;
-        Slot(self.slots)
+        LiveSlot(self.slots)
     }
 
     /// The live message's state now. May be skipped when a later one follows soon.
-    pub fn show(&self, slot: Slot, message: Outgoing) {
+    pub fn show(&self, slot: LiveSlot, message: Outgoing) {
         let message = Outgoing { live: true, ..self.redactor.message(message) };
         let before = self.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, message);
         if before.is_none() {
-            self.send(Job::Show(slot));
+            self.send(OutboxJob::Show(slot));
         }
     }
 
     /// The live message's last state. Always arrives, as a message of its own if need be.
-    pub fn finish(&self, slot: Slot, message: Outgoing) {
+    pub fn finish(&self, slot: LiveSlot, message: Outgoing) {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
         let message = self.redactor.message(message);
-        self.send(Job::Finish { slot, message });
+        self.send(OutboxJob::Finish { slot, message });
     }
 
     /// Replaces a message of an earlier process, or says it anew where that cannot be.
     pub fn replace(&self, id: MessageId, message: Outgoing) {
         let message = self.redactor.message(message);
-        self.send(Job::Replace { id, message });
+        self.send(OutboxJob::Replace { id, message });
     }
 
     /// Tells what the room is doing, after all that was said before.
     pub fn activity(&self, activity: Activity) {
-        self.send(Job::Activity(activity));
+        self.send(OutboxJob::Activity(activity));
     }
 
     /// Does this once everything said so far has been sent or given up; never, if the process ends before.
     pub fn then(&self, act: impl FnOnce() + Send + 'static) {
-        self.send(Job::Then(Box::new(act)));
+        self.send(OutboxJob::Then(Box::new(act)));
     }
 
     /// Waits until everything said so far has been sent or given up.
     pub async fn flush(&self) {
         let (done, wait) = oneshot::channel();
-        self.send(Job::Flush(done));
+        self.send(OutboxJob::Flush(done));
         let _ = wait.await;
     }
 
-    fn send(&self, job: Job) {
+    fn send(&self, job: OutboxJob) {
         // The speaker ends only after this sender does.
         let _ = self.jobs.send(job);
     }
 }
 
 /// A live message as it stands.
-struct Live {
-    posted: Option<Posted>,
+struct LiveMessage {
+    posted: Option<PostedMessage>,
     shown: Outgoing,
     /// Not yet shown.
     next: Option<Outgoing>,
@@ -152,15 +153,15 @@ struct Live {
     frozen: bool,
 }
 
-struct Speaker {
+struct OutboxTask {
     adapter: Arc<dyn Adapter>,
     room: Room,
-    live: HashMap<Slot, Live>,
+    live: HashMap<LiveSlot, LiveMessage>,
     newest: Newest,
 }
 
-impl Speaker {
-    async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
+impl OutboxTask {
+    async fn run(mut self, mut jobs: mpsc::UnboundedReceiver<OutboxJob>) {
         loop {
             let due = self.live.values().filter(|live| live.next.is_some()).map(|live| live.not_before).min();
             tokio::select! {
@@ -175,29 +176,29 @@ impl Speaker {
         }
     }
 
-    async fn work(&mut self, job: Job) {
+    async fn work(&mut self, job: OutboxJob) {
         match job {
-            Job::Say { message, attachment, slot, report } => {
+            OutboxJob::Say { message, attachment, slot, report } => {
                 self.say(message, attachment, slot, report).await
             }
-            Job::Show(slot) => {
+            OutboxJob::Show(slot) => {
                 let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
                 // Without one the message has ended meanwhile.
                 if let Some(message) = newest {
                     self.show(slot, message).await;
                 }
             }
-            Job::Finish { slot, message } => self.finish(slot, message).await,
-            Job::Replace { id, message } => self.replace(id, message).await,
-            Job::Activity(activity) => {
+            OutboxJob::Finish { slot, message } => self.finish(slot, message).await,
+            OutboxJob::Replace { id, message } => self.replace(id, message).await,
+            OutboxJob::Activity(activity) => {
                 if self.adapter.capabilities().activity
                     && let Err(error) = self.adapter.activity(&self.room, &activity).await
                 {
                     tracing::debug!(%error, room = %self.room, "activity not shown");
                 }
             }
-            Job::Then(act) => act(),
-            Job::Flush(done) => drop(done.send(())),
+            OutboxJob::Then(act) => act(),
+            OutboxJob::Flush(done) => drop(done.send(())),
         }
     }
 
@@ -205,7 +206,7 @@ impl Speaker {
         &mut self,
         message: Outgoing,
         attachment: Option<Attachment>,
-        slot: Option<Slot>,
+        slot: Option<LiveSlot>,
         report: Option<Report>,
     ) {
         if let Some(file) = attachment
@@ -221,11 +222,11 @@ impl Speaker {
             report(result.as_ref().map(|posted| posted.ids().cloned().collect()));
         }
         if let (Some(slot), Ok(posted)) = (slot, result) {
-            self.live.insert(slot, Live::new(Some(posted), message, self.interval()));
+            self.live.insert(slot, LiveMessage::new(Some(posted), message, self.interval()));
         }
     }
 
-    async fn show(&mut self, slot: Slot, message: Outgoing) {
+    async fn show(&mut self, slot: LiveSlot, message: Outgoing) {
         let interval = self.interval();
         match self.live.get_mut(&slot) {
             Some(live) if live.not_before <= Instant::now() => {
@@ -235,14 +236,14 @@ impl Speaker {
             Some(live) => live.next = Some(message),
             None if self.adapter.capabilities().edit.is_some() => {
                 // Its first sight is a frame like the others: no file for a text that still grows.
-                let empty = Live::new(Some(Posted::default()), Outgoing::default(), interval);
-                let live = Live { next: Some(message), not_before: Instant::now(), ..empty };
+                let empty = LiveMessage::new(Some(PostedMessage::default()), Outgoing::default(), interval);
+                let live = LiveMessage { next: Some(message), not_before: Instant::now(), ..empty };
                 self.live.insert(slot, live);
                 self.edit(slot).await;
             }
             None => {
                 self.start().await;
-                self.live.insert(slot, Live::new(None, message, interval));
+                self.live.insert(slot, LiveMessage::new(None, message, interval));
             }
         }
     }
@@ -267,7 +268,7 @@ impl Speaker {
     }
 
     /// Shows the latest state of a live message, if it can be edited.
-    async fn edit(&mut self, slot: Slot) {
+    async fn edit(&mut self, slot: LiveSlot) {
         let interval = self.interval();
         let Some(live) = self.live.get_mut(&slot) else { return };
         let Some(message) = live.next.take() else { return };
@@ -293,7 +294,7 @@ impl Speaker {
         }
     }
 
-    async fn finish(&mut self, slot: Slot, message: Outgoing) {
+    async fn finish(&mut self, slot: LiveSlot, message: Outgoing) {
         let live = self.live.remove(&slot);
         let posted = live.filter(|live| !live.frozen).and_then(|live| live.posted);
         let edited = match posted {
@@ -322,8 +323,8 @@ impl Speaker {
     }
 }
 
-impl Live {
-    fn new(posted: Option<Posted>, shown: Outgoing, interval: std::time::Duration) -> Self {
+impl LiveMessage {
+    fn new(posted: Option<PostedMessage>, shown: Outgoing, interval: std::time::Duration) -> Self {
         Self { posted, shown, next: None, not_before: Instant::now() + interval, frozen: false }
     }
 }

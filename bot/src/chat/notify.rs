@@ -5,7 +5,7 @@ mod digest;
 use std::{sync::Arc, time::Duration};
 
 use adapters::Outgoing;
-use pipeline::event::Numbered;
+use pipeline::event::NumberedEvent;
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     time::{Instant, sleep_until},
@@ -27,8 +27,8 @@ const SOON: Duration = Duration::from_millis(150);
 const MOST: usize = 5_000;
 
 /// Tells what comes on `events` until the bot goes down. Says nothing where no room follows.
-pub async fn run(services: Arc<Services>, mut events: Receiver<Arc<Numbered>>) {
-    let mut waiting: Vec<Arc<Numbered>> = Vec::new();
+pub async fn run(services: Arc<Services>, mut events: Receiver<Arc<NumberedEvent>>) {
+    let mut waiting: Vec<Arc<NumberedEvent>> = Vec::new();
     let mut due: Option<Instant> = None;
     loop {
         let quiet = async {
@@ -42,9 +42,9 @@ pub async fn run(services: Arc<Services>, mut events: Receiver<Arc<Numbered>>) {
             next = events.recv() => match next {
                 Ok(event) => {
                     let wait = match digest::weight(&event.event) {
-                        digest::Weight::Nothing => continue,
-                        digest::Weight::Some => TOGETHER,
-                        digest::Weight::Much => SOON,
+                        digest::EventWeight::Nothing => continue,
+                        digest::EventWeight::Some => TOGETHER,
+                        digest::EventWeight::Much => SOON,
                     };
                     waiting.push(event);
                     let at = Instant::now() + if waiting.len() > MOST { Duration::ZERO } else { wait };

@@ -1,8 +1,8 @@
 //! What the agent reads: the prompt with its room's context, and the system prompt.
 
-use pipeline::{Project, project::Context};
+use pipeline::{Project, project::ProjectContext};
 
-use crate::store::{QueuedPrompt, Talk};
+use crate::store::{OverheardTalk, QueuedPrompt};
 
 /// What the agent answers when an ambient room needs nothing from it.
 const SILENCE: &str = "NOTHING_TO_ADD";
@@ -14,7 +14,7 @@ the file, and delete its first line.";
 
 /// The prompt as the CLI gets it: the room's talk since the last one, the sender's name where several people
 /// write, and leave to be silent where nobody addressed the bot.
-pub fn compose(prompt: &QueuedPrompt, talk: &[Talk]) -> String {
+pub fn compose(prompt: &QueuedPrompt, talk: &[OverheardTalk]) -> String {
     let mut parts = Vec::new();
     if !talk.is_empty() {
         let lines: Vec<String> = talk.iter().map(|talk| format!("{}: {}", talk.who, talk.text)).collect();
@@ -47,7 +47,7 @@ pub fn system(display_name: &str, project: &Project, trusted: bool) -> String {
         "Your name is {display_name}. You are talking with a team in a chat room, often on phones: be brief, use plain \
          Markdown, no tables wider than a phone. A tool call that needs permission is shown to the room and waits."
     );
-    if project.context() == Context::Untouched {
+    if project.context() == ProjectContext::Untouched {
         text.push_str(ONBOARDING);
     }
     text.push_str(&project.briefing(trusted));
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn in_company_the_sender_is_named_and_the_talk_goes_along() {
         let prompt = QueuedPrompt { shared: true, ..QueuedPrompt::for_tests("and you?") };
-        let talk = [Talk { who: "Bob".into(), text: "I broke main".into() }];
+        let talk = [OverheardTalk { who: "Bob".into(), text: "I broke main".into() }];
         insta::assert_snapshot!(compose(&prompt, &talk), @r"
         [Said in the room before, not to you]
         Bob: I broke main

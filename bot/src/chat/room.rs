@@ -18,21 +18,21 @@ use std::{
 
 use adapters::{Activity, ActivityState, Adapter, Addressed, MessageId, Outgoing, Room, Sender, Tone};
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use questions::Copy;
+use questions::QuestionCopy;
 pub use retry::RetryPolicy;
-use ticker::Ticker;
+use ticker::LiveTicker;
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep_until},
 };
-use turns::Turn;
+use turns::RoomTurn;
 
 use crate::{
     chat::{
         live::Outbox,
-        rooms::{Mailbox, RoomInput, RoomSender},
+        rooms::{RoomInput, RoomMailbox, RoomSender},
         services::Services,
-        sessions::Session,
+        sessions::RoomSession,
     },
     commands::command::{Command, CommandResult},
     permission::QuestionId,
@@ -46,14 +46,14 @@ pub const QUEUE_LIMIT: usize = 20;
 const REST: Duration = Duration::from_secs(3600);
 
 /// What waits for the room to be free.
-enum Waiting {
+enum PendingWork {
     Prompt { number: Option<i64>, prompt: QueuedPrompt },
-    Command { command: Arc<dyn Command>, args: String, call: Call },
+    Command { command: Arc<dyn Command>, args: String, call: CommandCall },
 }
 
 /// Who called a command, and how.
 #[derive(Clone, Debug)]
-struct Call {
+struct CommandCall {
     sender: Sender,
     message: Option<MessageId>,
     addressed: Option<Addressed>,
@@ -62,8 +62,8 @@ struct Call {
 }
 
 /// The answer of a slow command, or of one that waited in the queue.
-struct Later {
-    call: Call,
+struct LateAnswer {
+    call: CommandCall,
     name: &'static str,
     result: CommandResult,
     queued: bool,
@@ -76,15 +76,15 @@ pub struct RoomTask {
     adapter: Arc<dyn Adapter>,
     sender: RoomSender,
     outbox: Outbox,
-    session: Session,
+    session: RoomSession,
     record: RoomRecord,
-    queue: VecDeque<Waiting>,
-    turn: Option<Turn>,
-    questions: BTreeMap<QuestionId, Copy>,
+    queue: VecDeque<PendingWork>,
+    turn: Option<RoomTurn>,
+    questions: BTreeMap<QuestionId, QuestionCopy>,
     /// The last questions that are over, newest first.
-    settled: VecDeque<Copy>,
-    ticker: Option<Ticker>,
-    later: FuturesUnordered<BoxFuture<'static, Later>>,
+    settled: VecDeque<QuestionCopy>,
+    ticker: Option<LiveTicker>,
+    later: FuturesUnordered<BoxFuture<'static, LateAnswer>>,
     /// A command from the queue has the room for itself.
     command_runs: bool,
     /// Whether others read along, as far as the last message told.
@@ -106,7 +106,7 @@ impl RoomTask {
         adapter: Arc<dyn Adapter>,
         room: Room,
         sender: RoomSender,
-        mailbox: Mailbox,
+        mailbox: RoomMailbox,
     ) {
         let record = services.store.room(&room).unwrap_or_else(|error| {
             tracing::error!(%error, %room, "the room's record cannot be read; it begins anew");
@@ -116,7 +116,7 @@ impl RoomTask {
         let idle = services.config().claude.idle_timeout.limit();
         let task = Self {
             outbox: Outbox::new(adapter.clone(), room.clone(), services.redactor.clone(), tracker),
-            session: Session::new(sender.clone(), services.agents.clone(), idle, tracker),
+            session: RoomSession::new(sender.clone(), services.agents.clone(), idle, tracker),
             services: services.clone(),
             room,
             adapter,
@@ -139,13 +139,13 @@ impl RoomTask {
         tracker.spawn(task.run(mailbox));
     }
 
-    async fn run(mut self, mut mailbox: Mailbox) {
+    async fn run(mut self, mut mailbox: RoomMailbox) {
         while self.closing.is_none() {
             let turn_due = self
                 .turn
                 .as_ref()
                 .and_then(|turn| turn.due(&self.services.config(), !self.questions.is_empty()));
-            let tick_due = self.ticker.as_ref().map(Ticker::due);
+            let tick_due = self.ticker.as_ref().map(LiveTicker::due);
             tokio::select! {
                 input = mailbox.next() => match input {
                     Some(RoomInput::AllSaid) if self.rests => {

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::{
     chat::sessions::SessionEvent,
-    permission::{Outcome, Question, QuestionId},
+    permission::{Question, QuestionId, QuestionOutcome},
     store::QueuedPrompt,
 };
 
@@ -41,7 +41,7 @@ pub enum RoomInput {
     /// A permission question opens.
     Question(Arc<Question>),
     /// A permission question is over.
-    Settled(Arc<Question>, Outcome),
+    Settled(Arc<Question>, QuestionOutcome),
     /// The answer for a question that this room's session asked.
     Verdict {
         /// The CLI's id of its request.
@@ -78,12 +78,12 @@ pub enum RoomInput {
 }
 
 /// A room's mailbox, as its task holds it.
-pub struct Mailbox {
+pub struct RoomMailbox {
     receiver: mpsc::UnboundedReceiver<RoomInput>,
     waiting: Arc<AtomicUsize>,
 }
 
-impl Mailbox {
+impl RoomMailbox {
     /// The next input; `None` at the end of the program.
     pub async fn next(&mut self) -> Option<RoomInput> {
         let input = self.receiver.recv().await;
@@ -105,23 +105,23 @@ impl RoomSender {
     }
 }
 
-struct Entry {
+struct RoomHandle {
     sender: RoomSender,
     waiting: Arc<AtomicUsize>,
 }
 
-type Starter = Box<dyn Fn(Room, RoomSender, Mailbox) -> bool + Send + Sync>;
+type Starter = Box<dyn Fn(Room, RoomSender, RoomMailbox) -> bool + Send + Sync>;
 
 /// All rooms. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Rooms {
-    entries: Arc<Mutex<HashMap<Room, Entry>>>,
+pub struct RoomDirectory {
+    entries: Arc<Mutex<HashMap<Room, RoomHandle>>>,
     start: Arc<OnceLock<Starter>>,
 }
 
-impl Rooms {
+impl RoomDirectory {
     /// Says how a room's task is started; `start` answers `false` where no adapter serves the room. Once.
-    pub fn serve(&self, start: impl Fn(Room, RoomSender, Mailbox) -> bool + Send + Sync + 'static) {
+    pub fn serve(&self, start: impl Fn(Room, RoomSender, RoomMailbox) -> bool + Send + Sync + 'static) {
         assert!(self.start.set(Box::new(start)).is_ok(), "rooms are served once");
     }
 
@@ -133,7 +133,7 @@ impl Rooms {
     /// Hands over what a person did; `false` where the room's mailbox is full or nobody serves it.
     pub fn offer(&self, incoming: Incoming, addressed: bool) -> bool {
         let room = incoming.room.clone();
-        let hand_over = |entry: &Entry| {
+        let hand_over = |entry: &RoomHandle| {
             if entry.waiting.fetch_add(1, Ordering::Relaxed) >= MAILBOX {
                 entry.waiting.fetch_sub(1, Ordering::Relaxed);
                 return false;
@@ -146,7 +146,7 @@ impl Rooms {
 
     /// Strikes a room whose task is about to end off the list, unless something waits in its mailbox. The next input
     /// starts another task.
-    pub fn leave(&self, room: &Room, mailbox: &Mailbox) -> bool {
+    pub fn leave(&self, room: &Room, mailbox: &RoomMailbox) -> bool {
         // Inputs are sent under the same lock: none falls between the look and the end.
         let mut entries = self.lock();
         let left = mailbox.receiver.is_empty();
@@ -164,15 +164,15 @@ impl Rooms {
     }
 
     /// Lets `act` send to the room's task, which is started if there is none. `None` where no adapter serves the room.
-    fn with_entry<T>(&self, room: &Room, act: impl FnOnce(&Entry) -> T) -> Option<T> {
+    fn with_entry<T>(&self, room: &Room, act: impl FnOnce(&RoomHandle) -> T) -> Option<T> {
         let mut entries = self.lock();
         // A task that a defect ended is started anew: its room must not stay silent for that.
         if let Some(entry) = entries.get(room).filter(|entry| !entry.sender.0.is_closed()) {
             return Some(act(entry));
         }
         let (sender, receiver) = mpsc::unbounded_channel();
-        let entry = Entry { sender: RoomSender(sender), waiting: Arc::default() };
-        let mailbox = Mailbox { receiver, waiting: entry.waiting.clone() };
+        let entry = RoomHandle { sender: RoomSender(sender), waiting: Arc::default() };
+        let mailbox = RoomMailbox { receiver, waiting: entry.waiting.clone() };
         let start = self.start.get()?;
         if !start(room.clone(), entry.sender.clone(), mailbox) {
             return None;
@@ -182,7 +182,7 @@ impl Rooms {
         Some(done)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Room, Entry>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Room, RoomHandle>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -193,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_room_is_left_only_with_an_empty_mailbox_and_then_has_a_new_task() {
-        let rooms = Rooms::default();
+        let rooms = RoomDirectory::default();
         let mailboxes = Arc::new(Mutex::new(Vec::new()));
         let kept = mailboxes.clone();
         rooms.serve(move |_, _, mailbox| {
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_room_whose_task_is_gone_gets_another_one() {
-        let rooms = Rooms::default();
+        let rooms = RoomDirectory::default();
         let starts = Arc::new(AtomicUsize::new(0));
         let (counted, kept) = (starts.clone(), Mutex::new(Vec::new()));
         rooms.serve(move |_, _, mailbox| {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use adapters::{Act, Incoming};
+use adapters::{Incoming, PersonAct};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -52,7 +52,7 @@ fn pass(services: &Services, incoming: Incoming, now: SystemTime) -> bool {
         return false;
     }
     let addressed = incoming.addressed.is_some()
-        || !matches!(incoming.act, Act::Said { .. })
+        || !matches!(incoming.act, PersonAct::Said { .. })
         || services.ambient.is_on(&room);
     let age = now.duration_since(incoming.sent_at).unwrap_or_default();
     if addressed && age > services.config().catch_up.0 {

@@ -5,28 +5,28 @@ use std::{
     time::Instant,
 };
 
-use adapters::{Adapter, CommandInfo, Health, HealthSnapshot, Identity};
+use adapters::{Adapter, AdapterHealth, CommandInfo, HealthSnapshot, Identity};
 use agents::{
-    claude::{Launch, Mode, PermissionRoute, SessionId, Start},
-    usage::Sampler,
+    claude::{Launch, PermissionRoute, PromptMode, SessionId, SessionStart},
+    usage::UsageSampler,
 };
 use pipeline::{Pipeline, Project};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     chat::{
-        agents::{AgentEntry, Agents},
-        ambient::Ambient,
+        agents::{AgentEntry, LiveAgents},
+        ambient::AmbientRooms,
         prompt,
         room::RetryPolicy,
-        rooms::Rooms,
+        rooms::RoomDirectory,
     },
     clock::Clock,
-    commands::command::Registry,
-    config::{Config, Loaded, access::Access, current::Current, redact::Redactor},
-    metrics::Metrics,
+    commands::command::CommandRegistry,
+    config::{BotConfig, LoadedConfig, access::AccessTable, current::CurrentValue, redact::Redactor},
+    metrics::BotMetrics,
     permission::PermissionBroker,
-    program::restart::Restart,
+    program::restart::RestartRequest,
     store::Store,
 };
 
@@ -35,7 +35,7 @@ pub struct Services {
     /// What is served.
     pub project: Project,
     /// The settings, see [`Services::config`].
-    pub(crate) settings: Arc<Current<Loaded>>,
+    pub(crate) settings: Arc<CurrentValue<LoadedConfig>>,
     /// What survives.
     pub store: Store,
     /// The time of day.
@@ -43,17 +43,17 @@ pub struct Services {
     /// Permission questions.
     pub broker: PermissionBroker,
     /// The rooms.
-    pub rooms: Rooms,
+    pub rooms: RoomDirectory,
     /// The commands.
-    pub registry: Registry,
+    pub registry: CommandRegistry,
     /// Who may what, see [`Services::access`].
-    pub(crate) access: Current<Access>,
+    pub(crate) access: CurrentValue<AccessTable>,
     /// Which rooms are ambient.
-    pub ambient: Ambient,
+    pub ambient: AmbientRooms,
     /// Living Claude Code processes.
-    pub agents: Agents,
+    pub agents: LiveAgents,
     /// Counters.
-    pub metrics: Metrics,
+    pub metrics: BotMetrics,
     /// How rate limits are waited for.
     pub retry: RetryPolicy,
     /// Tasks that the shutdown waits for.
@@ -61,7 +61,7 @@ pub struct Services {
     /// Set when the bot goes down.
     pub stop: CancellationToken,
     /// Whether it is to start anew after that.
-    pub restart: Restart,
+    pub restart: RestartRequest,
     /// Knows what must not be said.
     pub redactor: Arc<Redactor>,
     /// When the bot was started.
@@ -72,25 +72,25 @@ pub struct Services {
     pub pipeline: Pipeline,
     /// A label that is shown with the bot's greeting, e.g. for the demo.
     pub label: Option<String>,
-    pub(crate) adapters: Vec<(Arc<dyn Adapter>, Arc<Health>)>,
-    pub(crate) sampler: Mutex<Sampler>,
+    pub(crate) adapters: Vec<(Arc<dyn Adapter>, Arc<AdapterHealth>)>,
+    pub(crate) sampler: Mutex<UsageSampler>,
 }
 
 /// The settings at one moment.
-pub struct Settings(Arc<Loaded>);
+pub struct CurrentSettings(Arc<LoadedConfig>);
 
-impl std::ops::Deref for Settings {
-    type Target = Config;
+impl std::ops::Deref for CurrentSettings {
+    type Target = BotConfig;
 
-    fn deref(&self) -> &Config {
+    fn deref(&self) -> &BotConfig {
         &self.0.config
     }
 }
 
 impl Services {
     /// The settings as they are now.
-    pub fn config(&self) -> Settings {
-        Settings(self.settings.get())
+    pub fn config(&self) -> CurrentSettings {
+        CurrentSettings(self.settings.get())
     }
 
     /// Environment variables that hold the bot's secrets; agents do not get them.
@@ -99,7 +99,7 @@ impl Services {
     }
 
     /// Who may what, now.
-    pub fn access(&self) -> Arc<Access> {
+    pub fn access(&self) -> Arc<AccessTable> {
         self.access.get()
     }
 
@@ -109,8 +109,8 @@ impl Services {
     }
 
     /// Takes up whom the settings say is heard, here and at the messengers.
-    pub(crate) fn hear(&self, config: &Config) {
-        let mut access = Access::clone(&self.access());
+    pub(crate) fn hear(&self, config: &BotConfig) {
+        let mut access = AccessTable::clone(&self.access());
         let sections = [
             (adapters::matrix::NAME, config.matrix.as_ref().map(|section| &section.people)),
             (adapters::slack::NAME, config.slack.as_ref().map(|section| &section.people)),
@@ -132,7 +132,7 @@ impl Services {
     }
 
     /// What an adapter needs to know of the bot.
-    pub fn identity(config: &Config, registry: &Registry) -> Identity {
+    pub fn identity(config: &BotConfig, registry: &CommandRegistry) -> Identity {
         let commands = registry.specs().map(|spec| CommandInfo {
             name: spec.name.into(),
             args: spec.args.into(),
@@ -155,10 +155,10 @@ impl Services {
             cwd: self.project.root().to_owned(),
             runtime_dir: self.project.run_dir(),
             start: match session {
-                Some(session) => Start::Resume(session.clone()),
-                None => Start::New(SessionId::random()),
+                Some(session) => SessionStart::Resume(session.clone()),
+                None => SessionStart::New(SessionId::random()),
             },
-            mode: Mode::Live,
+            mode: PromptMode::Live,
             permissions: PermissionRoute::Control,
             model,
             append_system_prompt: Some(prompt::system(&config.display_name, &self.project, trusted)),

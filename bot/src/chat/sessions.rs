@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use agents::claude::{AgentEvent, Launch, PermissionAnswer, Process, ProcessError};
+use agents::claude::{AgentEvent, AgentProcess, Launch, PermissionAnswer, ProcessError};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, sleep_until},
@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use crate::chat::{
-    agents::{AgentEntry, Agents},
+    agents::{AgentEntry, LiveAgents},
     rooms::{RoomInput, RoomSender},
 };
 
@@ -34,7 +34,7 @@ pub enum SessionEvent {
     Failed(ProcessError),
 }
 
-enum Order {
+enum SessionOrder {
     Prompt { number: u64, launch: Box<Launch>, text: String, entry: AgentEntry },
     Interrupt,
     SetModel(Option<String>),
@@ -44,23 +44,23 @@ enum Order {
 }
 
 /// The room's hold on its session. Dropping it closes the session.
-pub struct Session {
-    orders: mpsc::UnboundedSender<Order>,
+pub struct RoomSession {
+    orders: mpsc::UnboundedSender<SessionOrder>,
     prompts: u64,
     lives: Arc<AtomicBool>,
 }
 
-impl Session {
+impl RoomSession {
     /// Starts the task that owns the session; `tracker` is what the shutdown waits for.
     pub fn new(
         room: RoomSender,
-        agents: Agents,
+        agents: LiveAgents,
         idle_timeout: Option<Duration>,
         tracker: &TaskTracker,
     ) -> Self {
         let (orders, receiver) = mpsc::unbounded_channel();
         let lives = Arc::new(AtomicBool::new(false));
-        let task = Task {
+        let task = SessionTask {
             orders: receiver,
             room,
             agents,
@@ -77,7 +77,7 @@ impl Session {
     /// Sends a prompt, starting the process with `launch` if none lives.
     pub fn prompt(&mut self, launch: Launch, text: String, entry: AgentEntry) {
         self.prompts += 1;
-        self.order(Order::Prompt { number: self.prompts, launch: Box::new(launch), text, entry });
+        self.order(SessionOrder::Prompt { number: self.prompts, launch: Box::new(launch), text, entry });
     }
 
     /// Whether its process lives, so that it may still say something.
@@ -92,51 +92,51 @@ impl Session {
 
     /// Interrupts the turn; its end follows as an event, if need be by ending the process.
     pub fn interrupt(&self) {
-        self.order(Order::Interrupt);
+        self.order(SessionOrder::Interrupt);
     }
 
     /// Changes the model of a living process; a later start takes it from its launch.
     pub fn set_model(&self, model: Option<String>) {
-        self.order(Order::SetModel(model));
+        self.order(SessionOrder::SetModel(model));
     }
 
     /// Answers a permission request.
     pub fn answer(&self, request_id: String, answer: PermissionAnswer) {
-        self.order(Order::Answer { request_id, answer });
+        self.order(SessionOrder::Answer { request_id, answer });
     }
 
     /// Ends the process now, with everything it started; its `Exited` follows as an event.
     pub fn kill(&self) {
-        self.order(Order::Kill);
+        self.order(SessionOrder::Kill);
     }
 
     /// Ends the process quietly; the session can be resumed.
     pub fn close(&self) {
-        self.order(Order::Close);
+        self.order(SessionOrder::Close);
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: SessionOrder) {
         // The task ends only after this sender does.
         let _ = self.orders.send(order);
     }
 }
 
-struct Live {
-    process: Process,
+struct LiveSession {
+    process: AgentProcess,
     events: mpsc::Receiver<AgentEvent>,
     /// Keeps the process in the table of agents.
-    _entry: crate::chat::agents::Registered,
+    _entry: crate::chat::agents::AgentRegistration,
     busy: bool,
     idle_since: Instant,
     kill_at: Option<Instant>,
 }
 
-struct Task {
-    orders: mpsc::UnboundedReceiver<Order>,
+struct SessionTask {
+    orders: mpsc::UnboundedReceiver<SessionOrder>,
     room: RoomSender,
-    agents: Agents,
+    agents: LiveAgents,
     idle_timeout: Option<Duration>,
-    live: Option<Live>,
+    live: Option<LiveSession>,
     lives: Arc<AtomicBool>,
     /// The number of the newest prompt that came here.
     prompt: u64,
@@ -144,7 +144,7 @@ struct Task {
     places: Arc<Semaphore>,
 }
 
-impl Task {
+impl SessionTask {
     async fn run(mut self) {
         loop {
             let wake = self.wake_at();
@@ -160,26 +160,26 @@ impl Task {
         self.end(true).await;
     }
 
-    async fn obey(&mut self, order: Order) {
+    async fn obey(&mut self, order: SessionOrder) {
         let result = match order {
-            Order::Prompt { number, launch, text, entry } => {
+            SessionOrder::Prompt { number, launch, text, entry } => {
                 self.prompt = number;
                 self.prompt(*launch, &text, entry).await
             }
-            Order::Interrupt => self.interrupt().await,
-            Order::SetModel(model) => match &self.live {
+            SessionOrder::Interrupt => self.interrupt().await,
+            SessionOrder::SetModel(model) => match &self.live {
                 Some(live) => live.process.set_model(model.as_deref()).await,
                 None => Ok(()),
             },
-            Order::Answer { request_id, answer } => match &self.live {
+            SessionOrder::Answer { request_id, answer } => match &self.live {
                 Some(live) => live.process.answer(&request_id, &answer).await,
                 None => Ok(()),
             },
-            Order::Kill => {
+            SessionOrder::Kill => {
                 self.end(false).await;
                 Ok(())
             }
-            Order::Close => {
+            SessionOrder::Close => {
                 self.end(true).await;
                 Ok(())
             }
@@ -194,10 +194,10 @@ impl Task {
 
     async fn prompt(&mut self, launch: Launch, text: &str, entry: AgentEntry) -> Result<(), ProcessError> {
         if self.live.is_none() {
-            let (process, events) = Process::start(launch).await?;
+            let (process, events) = AgentProcess::start(launch).await?;
             let entry = self.agents.register(process.pid(), entry);
             self.lives.store(true, Ordering::Release);
-            self.live = Some(Live {
+            self.live = Some(LiveSession {
                 process,
                 events,
                 _entry: entry,
@@ -260,7 +260,7 @@ impl Task {
     /// Ends the process with everything it started. Not `quiet`: the room hears of it as of a process that went by itself.
     async fn end(&mut self, quiet: bool) {
         let Some(live) = self.live.take() else { return };
-        let Live { process, mut events, .. } = live;
+        let LiveSession { process, mut events, .. } = live;
         // Drained, so that a process that still writes is not held up by us while it ends.
         let drain = tokio::spawn(async move { while events.recv().await.is_some() {} });
         let killed = process.end().await;
@@ -269,7 +269,7 @@ impl Task {
         }
         drain.abort();
         if !quiet {
-            let exit = agents::claude::Exit { code: None, signal: None, tail: String::new() };
+            let exit = agents::claude::ProcessExit { code: None, signal: None, tail: String::new() };
             self.tell(SessionEvent::Agent(AgentEvent::Exited(exit)));
         }
         self.lives.store(false, Ordering::Release);
@@ -282,7 +282,7 @@ impl Task {
 
 /// The next event, once the room has a place for it.
 async fn next_event(
-    live: &mut Option<Live>,
+    live: &mut Option<LiveSession>,
     places: &Arc<Semaphore>,
 ) -> (Option<AgentEvent>, Option<OwnedSemaphorePermit>) {
     match live {
@@ -306,14 +306,14 @@ mod tests {
     use std::sync::Mutex;
 
     use adapters::Room;
-    use agents::claude::{Mode, PermissionRoute, SessionId, Start};
+    use agents::claude::{PermissionRoute, PromptMode, SessionId, SessionStart};
 
     use super::*;
-    use crate::chat::rooms::{Mailbox, Rooms};
+    use crate::chat::rooms::{RoomDirectory, RoomMailbox};
 
-    fn room() -> (RoomSender, Mailbox) {
+    fn room() -> (RoomSender, RoomMailbox) {
         let made = Arc::new(Mutex::new(None));
-        let (rooms, keep) = (Rooms::default(), made.clone());
+        let (rooms, keep) = (RoomDirectory::default(), made.clone());
         rooms.serve(move |_, sender, mailbox| keep.lock().unwrap().replace((sender, mailbox)).is_none());
         assert!(rooms.post(&Room::new("fake", "a"), RoomInput::Notice("begin".into())));
         made.lock().unwrap().take().unwrap()
@@ -325,8 +325,8 @@ mod tests {
             command: ["/bin/sh", "-c", "exit 3"].map(String::from).into(),
             cwd: folder.into(),
             runtime_dir: folder.into(),
-            start: Start::New(SessionId::random()),
-            mode: Mode::Live,
+            start: SessionStart::New(SessionId::random()),
+            mode: PromptMode::Live,
             permissions: PermissionRoute::Control,
             model: None,
             append_system_prompt: None,
@@ -340,7 +340,7 @@ mod tests {
         }
     }
 
-    async fn prompt_of_the_exit(mailbox: &mut Mailbox) -> u64 {
+    async fn prompt_of_the_exit(mailbox: &mut RoomMailbox) -> u64 {
         let exit = async {
             loop {
                 let input = mailbox.next().await.expect("the session speaks");
@@ -359,7 +359,7 @@ mod tests {
     async fn an_exit_tells_which_prompt_it_is_about() {
         let folder = tempfile::tempdir().unwrap();
         let (sender, mut mailbox) = room();
-        let mut session = Session::new(sender, Agents::default(), None, &TaskTracker::new());
+        let mut session = RoomSession::new(sender, LiveAgents::default(), None, &TaskTracker::new());
         for number in 1..=2 {
             let entry =
                 AgentEntry { name: "a".into(), story: None, since: std::time::Instant::now(), cost_usd: 0.0 };

@@ -11,8 +11,8 @@ const LONGEST_WRITING: usize = 256 * 1024;
 
 /// What has been said and done in a turn so far.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Transcript {
-    items: Vec<Item>,
+pub struct TurnTranscript {
+    items: Vec<TranscriptItem>,
     /// Text whose block is not finished.
     writing: String,
     retrying: Option<String>,
@@ -21,7 +21,7 @@ pub struct Transcript {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Item {
+enum TranscriptItem {
     Text(String),
     Tool { id: String, name: String, detail: String, state: ToolState },
 }
@@ -33,7 +33,7 @@ enum ToolState {
     Failed,
 }
 
-impl Transcript {
+impl TurnTranscript {
     /// Takes in an event; `true` if the room's picture changes.
     pub fn apply(&mut self, event: &AgentEvent) -> bool {
         if !matches!(event, AgentEvent::Retrying { .. } | AgentEvent::Noise(_)) {
@@ -43,9 +43,9 @@ impl Transcript {
             AgentEvent::TextDelta(text) => return self.write(text),
             AgentEvent::Text(text) => {
                 self.writing.clear();
-                self.items.push(Item::Text(text.clone()));
+                self.items.push(TranscriptItem::Text(text.clone()));
             }
-            AgentEvent::ToolUse(tool) => self.items.push(Item::of(tool)),
+            AgentEvent::ToolUse(tool) => self.items.push(TranscriptItem::of(tool)),
             AgentEvent::ToolResult { id, is_error } => return self.tool_ended(id, *is_error),
             AgentEvent::Retrying { attempt, max, delay, status, error } => {
                 // The call is made anew: what came of the failed one will be said again.
@@ -71,7 +71,7 @@ impl Transcript {
 
     fn tool_ended(&mut self, ended: &str, is_error: bool) -> bool {
         for item in self.items.iter_mut().rev() {
-            if let Item::Tool { id, state, .. } = item
+            if let TranscriptItem::Tool { id, state, .. } = item
                 && id == ended
             {
                 *state = if is_error { ToolState::Failed } else { ToolState::Done };
@@ -84,8 +84,8 @@ impl Transcript {
     /// Everything written, without tools: what an ambient room's silence is judged by.
     pub fn text(&self) -> String {
         let texts = self.items.iter().filter_map(|item| match item {
-            Item::Text(text) => Some(text.as_str()),
-            Item::Tool { .. } => None,
+            TranscriptItem::Text(text) => Some(text.as_str()),
+            TranscriptItem::Tool { .. } => None,
         });
         let unfinished = Some(self.writing.as_str()).filter(|text| !text.is_empty());
         texts.chain(unfinished).collect::<Vec<_>>().join("\n\n")
@@ -105,8 +105,8 @@ impl Transcript {
     pub fn finished(&self, verbosity: u8, answer: &str) -> String {
         let mut blocks = self.blocks(verbosity);
         let last = self.items.iter().rev().find_map(|item| match item {
-            Item::Text(text) => Some(text.as_str()),
-            Item::Tool { .. } => None,
+            TranscriptItem::Text(text) => Some(text.as_str()),
+            TranscriptItem::Tool { .. } => None,
         });
         if !answer.trim().is_empty() && last.map(str::trim) != Some(answer.trim()) {
             blocks.push(answer.to_owned());
@@ -118,7 +118,8 @@ impl Transcript {
     /// (it waits for permission, mostly) goes on in the new one, unless there is nothing else to tell: what
     /// comes after a question must not appear above it.
     pub fn cut(&mut self, verbosity: u8) -> String {
-        let running = |item: &Item| matches!(item, Item::Tool { state: ToolState::Running, .. });
+        let running =
+            |item: &TranscriptItem| matches!(item, TranscriptItem::Tool { state: ToolState::Running, .. });
         let done = self.items.len() - self.items.iter().rev().take_while(|item| running(item)).count();
         if done <= self.told && self.writing.is_empty() {
             let picture = self.running(verbosity);
@@ -137,14 +138,14 @@ impl Transcript {
         let mut lines: Vec<String> = Vec::new();
         for item in &self.items[self.told..] {
             match item {
-                Item::Text(text) => {
+                TranscriptItem::Text(text) => {
                     flush(&mut lines, &mut blocks);
                     blocks.push(text.clone());
                 }
-                Item::Tool { name, detail, state, .. } if verbosity > 0 => {
+                TranscriptItem::Tool { name, detail, state, .. } if verbosity > 0 => {
                     lines.push(tool_line(name, if verbosity > 1 { detail } else { "" }, *state));
                 }
-                Item::Tool { .. } => {}
+                TranscriptItem::Tool { .. } => {}
             }
         }
         flush(&mut lines, &mut blocks);
@@ -172,7 +173,7 @@ fn tool_line(name: &str, detail: &str, state: ToolState) -> String {
     }
 }
 
-impl Item {
+impl TranscriptItem {
     fn of(tool: &ToolUse) -> Self {
         Self::Tool {
             id: tool.id.clone(),
@@ -211,8 +212,8 @@ mod tests {
         AgentEvent::ToolResult { id: id.into(), is_error }
     }
 
-    fn sample() -> Transcript {
-        let mut transcript = Transcript::default();
+    fn sample() -> TurnTranscript {
+        let mut transcript = TurnTranscript::default();
         for event in [
             AgentEvent::TextDelta("Let me ".into()),
             AgentEvent::TextDelta("look.".into()),
@@ -230,7 +231,7 @@ mod tests {
 
     #[test]
     fn an_endless_block_is_kept_in_part_and_shown_whole_when_it_is_finished() {
-        let mut transcript = Transcript::default();
+        let mut transcript = TurnTranscript::default();
         let piece = AgentEvent::TextDelta("x".repeat(1024));
         let shown = (0..10_000).filter(|_| transcript.apply(&piece)).count();
         assert_eq!(shown, LONGEST_WRITING / 1024);
@@ -241,7 +242,7 @@ mod tests {
 
     #[test]
     fn text_shows_as_it_is_written_and_once_when_its_block_is_done() {
-        let mut transcript = Transcript::default();
+        let mut transcript = TurnTranscript::default();
         transcript.apply(&AgentEvent::TextDelta("Hel".into()));
         assert_eq!(transcript.running(1), "Hel");
         transcript.apply(&AgentEvent::TextDelta("lo".into()));
@@ -269,7 +270,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_was_not_streamed_is_shown_at_the_end() {
-        assert_eq!(Transcript::default().finished(1, "late"), "late");
+        assert_eq!(TurnTranscript::default().finished(1, "late"), "late");
     }
 
     #[test]
@@ -287,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_lone_running_tool_stays_where_it_was_shown() {
-        let mut transcript = Transcript::default();
+        let mut transcript = TurnTranscript::default();
         transcript.apply(&tool("1", "Bash", json!({ "command": "make" })));
         assert_eq!(transcript.cut(1), "- Bash …");
         transcript.apply(&done("1", false));
@@ -297,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_retry_is_said_until_something_else_happens() {
-        let mut transcript = Transcript::default();
+        let mut transcript = TurnTranscript::default();
         transcript.apply(&AgentEvent::Retrying {
             attempt: 1,
             max: 3,

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 
 use super::PLAIN;
 use crate::{
-    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
-    config::access::Role,
-    permission::{Answer, Person, QuestionId},
+    commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
+    config::access::UserRole,
+    permission::{Person, PersonAnswer, QuestionId},
     replies,
 };
 
@@ -14,7 +14,7 @@ use crate::{
 pub struct AnswerCommand {
     spec: CommandSpec,
     /// Makes the answer of the words behind the number.
-    answer: fn(&str) -> Result<Answer, CommandError>,
+    answer: fn(&str) -> Result<PersonAnswer, CommandError>,
 }
 
 /// `allow`
@@ -26,10 +26,10 @@ pub const ALLOW: AnswerCommand = AnswerCommand {
         summary: "Allow what a question asks, this once",
         details: "Allows the open question, or the one of this number where several are open. Exactly what was shown is run.",
         examples: &["allow", "yes 12"],
-        role: Role::Approver,
+        role: UserRole::Approver,
         ..PLAIN
     },
-    answer: |words| nothing_more(words).map(|()| Answer::Yes),
+    answer: |words| nothing_more(words).map(|()| PersonAnswer::Yes),
 };
 
 /// `deny`
@@ -41,11 +41,11 @@ pub const DENY: AnswerCommand = AnswerCommand {
         summary: "Deny what a question asks, with a reason for the agent",
         details: "Denies the open question, or the one of this number. The agent reads the reason and goes on without it.",
         examples: &["deny", "no 12 use the test database"],
-        role: Role::Approver,
+        role: UserRole::Approver,
         takes_text: true,
         ..PLAIN
     },
-    answer: |words| Ok(Answer::No((!words.is_empty()).then(|| words.to_owned()))),
+    answer: |words| Ok(PersonAnswer::No((!words.is_empty()).then(|| words.to_owned()))),
 };
 
 /// `always`
@@ -57,10 +57,10 @@ pub const ALWAYS: AnswerCommand = AnswerCommand {
         details: "Allows the open question and makes a rule for calls like it; the question says what the rule covers. `rules` lists and \
                   revokes rules. There is no rule for everything.",
         examples: &["always", "always 12"],
-        role: Role::Approver,
+        role: UserRole::Approver,
         ..PLAIN
     },
-    answer: |words| nothing_more(words).map(|()| Answer::Always),
+    answer: |words| nothing_more(words).map(|()| PersonAnswer::Always),
 };
 
 fn nothing_more(words: &str) -> Result<(), CommandError> {
@@ -79,7 +79,7 @@ impl Command for AnswerCommand {
         &self.spec
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let (word, rest) = cx.args.split_once(char::is_whitespace).unwrap_or((cx.args, ""));
         let (named, words) = match word.trim_start_matches('#').parse() {
             Ok(number) => (Some(QuestionId(number)), rest.trim()),

@@ -4,11 +4,11 @@ use async_trait::async_trait;
 
 use super::PLAIN;
 use crate::commands::command::{
-    Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction,
+    Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
 };
 
 /// See the module.
-pub struct Ambient;
+pub struct AmbientCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "ambient",
@@ -21,12 +21,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Ambient {
+impl Command for AmbientCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         match cx.args {
             "" if cx.view.ambient => Ok(Reply::text("Ambient is on: I listen to every message here.")),
             "" => Ok(Reply::text("Ambient is off: I listen when addressed.")),

@@ -7,10 +7,10 @@ use super::{
     PLAIN,
     story::{begins_with_number, later, number, refusal},
 };
-use crate::commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply};
+use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply};
 
 /// See the module.
-pub struct Assign;
+pub struct AssignCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "assign",
@@ -23,12 +23,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Assign {
+impl Command for AssignCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let (id, agent) = number(cx.args)?;
         if agent.is_empty() || agent.contains(char::is_whitespace) {
             return Err(CommandError::Usage("Which agent? One name, as in `project.toml`.".into()));

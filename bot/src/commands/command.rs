@@ -6,7 +6,7 @@ use adapters::{Addressed, Capabilities, Choice, Room, Sender, Tone};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 
-use crate::{chat::services::Services, config::access::Role, permission::Question};
+use crate::{chat::services::Services, config::access::UserRole, permission::Question};
 
 /// A command as data: help, completion, the reference page and each messenger's menu are made from it.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +24,7 @@ pub struct CommandSpec {
     /// Whole lines to type.
     pub examples: &'static [&'static str],
     /// Who may call it.
-    pub role: Role,
+    pub role: UserRole,
     /// Whether its arguments may be free text. If not, three words or more without a prefix are a prompt that
     /// merely begins with the command's name ("help me fix the build").
     pub takes_text: bool,
@@ -43,7 +43,7 @@ impl CommandSpec {
 }
 
 /// What a command has to work with. A command changes its room only through [`Reply::then`].
-pub struct Context<'a> {
+pub struct CommandContext<'a> {
     /// All that is shared between rooms.
     pub services: &'a Arc<Services>,
     /// Where it was called.
@@ -62,7 +62,7 @@ pub struct Context<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct RoomView {
     /// The turn under way.
-    pub running: Option<Running>,
+    pub running: Option<RunningTurn>,
     /// Prompts that wait: who, and what.
     pub queue: Vec<(String, String)>,
     /// Open questions shown here, oldest first.
@@ -81,7 +81,7 @@ pub struct RoomView {
 
 /// A turn under way.
 #[derive(Clone, Debug)]
-pub struct Running {
+pub struct RunningTurn {
     /// Who prompted.
     pub who: String,
     /// Since when.
@@ -173,11 +173,11 @@ pub trait Command: Send + Sync + 'static {
     fn spec(&self) -> &CommandSpec;
 
     /// Runs it. Quick: what takes longer than a moment goes into [`RoomAction::Later`].
-    async fn run(&self, cx: Context<'_>) -> CommandResult;
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult;
 }
 
 /// What a text turned out to be.
-pub enum Parsed<'a> {
+pub enum ParsedText<'a> {
     /// A command with its arguments.
     Command(Arc<dyn Command>, &'a str),
     /// `!word` with a word that is none: the nearest one, if any is near.
@@ -187,12 +187,12 @@ pub enum Parsed<'a> {
 }
 
 /// All commands by name and alias.
-pub struct Registry {
+pub struct CommandRegistry {
     commands: Vec<Arc<dyn Command>>,
     by_word: HashMap<&'static str, usize>,
 }
 
-impl Registry {
+impl CommandRegistry {
     /// A registry of these commands.
     ///
     /// # Panics
@@ -223,15 +223,15 @@ impl Registry {
     }
 
     /// Reads a text whose address is already stripped.
-    pub fn parse<'a>(&self, text: &'a str, addressed: Option<Addressed>) -> Parsed<'a> {
+    pub fn parse<'a>(&self, text: &'a str, addressed: Option<Addressed>) -> ParsedText<'a> {
         let text = text.trim();
         let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         match self.get(word) {
-            Some(command) => Parsed::Command(command.clone(), rest.trim()),
+            Some(command) => ParsedText::Command(command.clone(), rest.trim()),
             None if matches!(addressed, Some(Addressed::Prefix | Addressed::Slash)) && !word.is_empty() => {
-                Parsed::Unknown(word, self.nearest(word))
+                ParsedText::Unknown(word, self.nearest(word))
             }
-            None => Parsed::Prompt,
+            None => ParsedText::Prompt,
         }
     }
 
@@ -254,9 +254,9 @@ mod tests {
 
     fn parse(text: &str, addressed: Addressed) -> String {
         match commands::all().parse(text, Some(addressed)) {
-            Parsed::Command(command, args) => format!("{}({args})", command.spec().name),
-            Parsed::Unknown(word, nearest) => format!("unknown {word}, near {nearest:?}"),
-            Parsed::Prompt => "prompt".into(),
+            ParsedText::Command(command, args) => format!("{}({args})", command.spec().name),
+            ParsedText::Unknown(word, nearest) => format!("unknown {word}, near {nearest:?}"),
+            ParsedText::Prompt => "prompt".into(),
         }
     }
 

@@ -5,16 +5,16 @@ use std::{collections::BTreeMap, fmt::Write as _, time::SystemTime};
 use adapters::markdown::inert;
 use async_trait::async_trait;
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
-use pipeline::{ledger::Entry, story::StoryId};
+use pipeline::{ledger::LedgerEntry, story::StoryId};
 
 use super::PLAIN;
 use crate::{
-    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
+    commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
     store::CostRow,
 };
 
 /// See the module.
-pub struct Cost;
+pub struct CostCommand;
 
 /// More stories than this are left out: the newest count.
 const STORIES: usize = 20;
@@ -31,12 +31,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Cost {
+impl Command for CostCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let (title, days) = match cx.args {
             "" | "today" => ("Today", 0),
             "week" => ("The last seven days", 6),
@@ -86,7 +86,7 @@ fn report(title: &str, people: &[CostRow], rooms: &[CostRow]) -> String {
 }
 
 /// What agents' runs have cost, by agent and by story; empty where none ran.
-fn agents<'a>(runs: impl Iterator<Item = &'a Entry>) -> String {
+fn agents<'a>(runs: impl Iterator<Item = &'a LedgerEntry>) -> String {
     let (mut by_agent, mut by_story) = (BTreeMap::new(), BTreeMap::new());
     for run in runs {
         for (sum, count) in [
@@ -112,7 +112,7 @@ fn agents<'a>(runs: impl Iterator<Item = &'a Entry>) -> String {
     text
 }
 
-fn of_story(id: StoryId, runs: &[Entry]) -> String {
+fn of_story(id: StoryId, runs: &[LedgerEntry]) -> String {
     if runs.is_empty() {
         return format!("Story `{id}`: nobody has worked on it.");
     }

@@ -7,19 +7,19 @@ use adapters::{
     markdown::{code_span, inert},
 };
 use async_trait::async_trait;
-use pipeline::{event::Snapshot, handle::Deleted, story::StoryId};
+use pipeline::{event::PipelineSnapshot, handle::DeletedStory, story::StoryId};
 
 use super::{
     PLAIN,
     story::{begins_with_number, caller, later, number, refusal, unknown},
 };
 use crate::{
-    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
-    config::access::Role,
+    commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
+    config::access::UserRole,
 };
 
 /// See the module.
-pub struct Delete;
+pub struct DeleteCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "delete",
@@ -29,18 +29,18 @@ const SPEC: CommandSpec = CommandSpec {
     details: "Says what would go: the file in whatever stage, the agent at work, worktree and branch. `delete ID yes` does it and commits. Its \
               number is not given again.",
     examples: &["delete 12", "delete 12 yes"],
-    role: Role::Approver,
+    role: UserRole::Approver,
     begins: Some(begins_with_number),
     ..PLAIN
 };
 
 #[async_trait]
-impl Command for Delete {
+impl Command for DeleteCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let (id, word) = number(cx.args)?;
         match word.to_lowercase().as_str() {
             "" => question(id, &cx.services.pipeline.snapshot()),
@@ -56,7 +56,7 @@ impl Command for Delete {
     }
 }
 
-fn question(id: StoryId, snapshot: &Snapshot) -> CommandResult {
+fn question(id: StoryId, snapshot: &PipelineSnapshot) -> CommandResult {
     let what = match (snapshot.board.story(id), snapshot.board.problem(id)) {
         (Some(story), _) => format!("story `{id}` **{}**, in {}", inert(&story.front.name), story.stage),
         (None, Some(problem)) => format!("`{}`, which cannot be read", problem.path().display()),
@@ -71,7 +71,7 @@ fn question(id: StoryId, snapshot: &Snapshot) -> CommandResult {
     Ok(Reply { text, choices: vec![choice], ..Reply::default() })
 }
 
-fn told(id: StoryId, deleted: &Deleted) -> String {
+fn told(id: StoryId, deleted: &DeletedStory) -> String {
     let mut gone = vec![format!("its file in {}", deleted.stage)];
     gone.extend(deleted.stopped.iter().map(|slot| format!("the run of `{slot}`")));
     gone.extend(deleted.worktree.then(|| "its worktree".to_owned()));

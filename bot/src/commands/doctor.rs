@@ -4,13 +4,13 @@ use async_trait::async_trait;
 
 use super::{PLAIN, no_args};
 use crate::{
-    commands::command::{Command, CommandResult, CommandSpec, Context, Reply, RoomAction},
-    config::access::Role,
+    commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply, RoomAction},
+    config::access::UserRole,
     program::doctor,
 };
 
 /// See the module.
-pub struct Doctor;
+pub struct DoctorCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "doctor",
@@ -19,17 +19,17 @@ const SPEC: CommandSpec = CommandSpec {
     details: "Checks the Claude Code program and its version, the key, git and its identity, the state folder, and which protections are on. \
               Each line says what to do where something is missing.",
     examples: &["doctor"],
-    role: Role::Operator,
+    role: UserRole::Operator,
     ..PLAIN
 };
 
 #[async_trait]
-impl Command for Doctor {
+impl Command for DoctorCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         no_args(cx.args, &SPEC)?;
         let services = cx.services.clone();
         let check = async move {

@@ -4,11 +4,11 @@ use async_trait::async_trait;
 
 use super::{PLAIN, git_report::report, no_args};
 use crate::commands::command::{
-    Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction,
+    Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
 };
 
 /// See the module.
-pub struct Git;
+pub struct GitCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "git",
@@ -21,12 +21,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Git {
+impl Command for GitCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         no_args(cx.args, &SPEC)?;
         let (project, now) = (cx.services.project.clone(), cx.services.clock.now());
         // A large repository takes a while, and the room is to go on meanwhile.

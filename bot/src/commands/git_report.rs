@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, path::Path, time::SystemTime};
 
 use adapters::markdown::{code_span, inert};
-use pipeline::git::{Commit, Summary, Worktree, WorktreeState};
+use pipeline::git::{Commit, GitSummary, LinkedWorktree, WorktreeState};
 use settings::duration::human;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
@@ -13,7 +13,7 @@ const MOST_FILES: usize = 5;
 const MOST_WORKTREES: usize = 10;
 
 /// Markdown of a summary; ages are told from `now`.
-pub fn report(summary: &Summary, now: SystemTime) -> String {
+pub fn report(summary: &GitSummary, now: SystemTime) -> String {
     let mut text = where_we_are(summary);
     let commit = summary.last_commit.as_ref();
     text.push_str(&commit.map_or_else(|| "No commit yet.\n".into(), |commit| last(commit, now)));
@@ -33,7 +33,7 @@ pub fn report(summary: &Summary, now: SystemTime) -> String {
     text
 }
 
-fn where_we_are(summary: &Summary) -> String {
+fn where_we_are(summary: &GitSummary) -> String {
     let branch = match &summary.branch {
         Some(branch) => format!("On {}", shown(branch)),
         None => "On no branch (detached HEAD)".into(),
@@ -61,7 +61,7 @@ fn last(commit: &Commit, now: SystemTime) -> String {
     )
 }
 
-fn worktree(worktree: &Worktree) -> String {
+fn worktree(worktree: &LinkedWorktree) -> String {
     let folder = worktree.path.file_name().map_or_else(|| worktree.path.as_path(), Path::new);
     let folder = shown(folder.to_string_lossy());
     let branch = worktree.branch.as_deref().map_or_else(|| "no branch".into(), shown);
@@ -146,13 +146,13 @@ mod tests {
         Some(Commit { id: "1a2b3c4".into(), subject: subject.into(), author: author.into(), time })
     }
 
-    fn worktree(path: &str, branch: Option<&str>, state: WorktreeState) -> Worktree {
-        Worktree { path: path.into(), branch: branch.map(Into::into), state }
+    fn worktree(path: &str, branch: Option<&str>, state: WorktreeState) -> LinkedWorktree {
+        LinkedWorktree { path: path.into(), branch: branch.map(Into::into), state }
     }
 
     #[test]
     fn a_busy_repository_is_told_in_full() {
-        let summary = Summary {
+        let summary = GitSummary {
             branch: Some("main".into()),
             upstream: Some(("origin/main".into(), 2, 1)),
             last_commit: commit("pipeline: read the repository", "Ada"),
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_new_repository_is_told_in_three_lines() {
-        let summary = Summary { branch: Some("main".into()), ..Summary::default() };
+        let summary = GitSummary { branch: Some("main".into()), ..GitSummary::default() };
         insta::assert_snapshot!(report(&summary, now()), @"
         On `main`, no upstream
 
@@ -216,7 +216,7 @@ mod tests {
     fn each_relation_to_the_upstream_has_its_words() {
         let first_line = |branch: Option<&str>, upstream: Option<(usize, usize)>| {
             let upstream = upstream.map(|(ahead, behind)| ("origin/main".into(), ahead, behind));
-            let summary = Summary { branch: branch.map(Into::into), upstream, ..Summary::default() };
+            let summary = GitSummary { branch: branch.map(Into::into), upstream, ..GitSummary::default() };
             report(&summary, now()).lines().next().unwrap().to_owned()
         };
         let told = [
@@ -243,11 +243,11 @@ mod tests {
             "<!channel> @room",
             "*x* [y](z)",
         ];
-        let summary = Summary {
+        let summary = GitSummary {
             branch: Some("main".into()),
             untracked: names(&odd[..5]),
             modified: names(&odd[5..]),
-            ..Summary::default()
+            ..GitSummary::default()
         };
         let text = report(&summary, now());
         assert!(
@@ -276,7 +276,8 @@ mod tests {
 
     #[test]
     fn a_commits_words_cannot_break_out_of_their_line() {
-        let summary = Summary { last_commit: commit("`x` @room\n# big", "a\n- b"), ..Summary::default() };
+        let summary =
+            GitSummary { last_commit: commit("`x` @room\n# big", "a\n- b"), ..GitSummary::default() };
         insta::assert_snapshot!(report(&summary, now()).replace('\u{200b}', "ZWSP"), @r"
         On no branch (detached HEAD)
 
@@ -288,18 +289,18 @@ mod tests {
 
     #[test]
     fn a_commit_from_the_future_is_new() {
-        let summary = Summary { last_commit: commit("x", "Ada"), ..Summary::default() };
+        let summary = GitSummary { last_commit: commit("x", "Ada"), ..GitSummary::default() };
         let earlier = now() - Duration::from_secs(100_000);
         assert!(report(&summary, earlier).contains("0s ago"));
     }
 
     #[test]
     fn long_names_keep_their_end_and_long_subjects_their_beginning() {
-        let summary = Summary {
+        let summary = GitSummary {
             branch: Some("main".into()),
             last_commit: commit(&"subject ".repeat(50), "Ada"),
             staged: vec![format!("{}/the_file.rs", "deep/".repeat(30)), format!("{}.txt", "長".repeat(60))],
-            ..Summary::default()
+            ..GitSummary::default()
         };
         insta::assert_snapshot!(report(&summary, now()), @"
         On `main`, no upstream
@@ -317,7 +318,7 @@ mod tests {
     fn of_many_worktrees_the_rest_is_counted() {
         let worktrees =
             (0..30).map(|n| worktree(&format!("/w/{n}"), Some("b"), WorktreeState::Clean)).collect();
-        let text = report(&Summary { worktrees, ..Summary::default() }, now());
+        let text = report(&GitSummary { worktrees, ..GitSummary::default() }, now());
         assert!(text.contains("**Worktrees** (30)") && text.ends_with("- and 20 more\n"), "{text}");
     }
 }

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use async_trait::async_trait;
 
 use super::PLAIN;
-use crate::commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply};
+use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply};
 
 /// See the module.
-pub struct Help;
+pub struct HelpCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "help",
@@ -21,12 +21,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Help {
+impl Command for HelpCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let registry = &cx.services.registry;
         if cx.args.is_empty() {
             return Ok(Reply::text(list(&cx)));
@@ -45,7 +45,7 @@ impl Command for Help {
     }
 }
 
-fn list(cx: &Context<'_>) -> String {
+fn list(cx: &CommandContext<'_>) -> String {
     let role = cx.services.access().role(cx.room, &cx.sender.id);
     let mut text = String::new();
     for spec in cx.services.registry.specs().filter(|spec| role >= Some(spec.role)) {

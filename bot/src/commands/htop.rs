@@ -12,12 +12,14 @@ use super::{
 };
 use crate::{
     chat::services::Services,
-    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction},
+    commands::command::{
+        Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+    },
     replies,
 };
 
 /// See the module.
-pub struct Htop;
+pub struct HtopCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "htop",
@@ -35,12 +37,12 @@ const USUAL: Duration = Duration::from_secs(5 * 60);
 const LONGEST: Duration = Duration::from_secs(3600);
 
 #[async_trait]
-impl Command for Htop {
+impl Command for HtopCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         match cx.args {
             "" => Ok(Reply::default().then(RoomAction::Htop(USUAL))),
             "stop" | "off" if cx.view.htop => Ok(Reply::default().then(RoomAction::StopHtop)),

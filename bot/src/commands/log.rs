@@ -8,10 +8,10 @@ use super::{
     PLAIN,
     story::{later, refusal},
 };
-use crate::commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply};
+use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply};
 
 /// See the module.
-pub struct Log;
+pub struct LogCommand;
 
 const USUAL: usize = 20;
 const MOST: usize = 200;
@@ -27,12 +27,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Log {
+impl Command for LogCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let (of, lines) = read(cx.args)?;
         let pipeline = cx.services.pipeline.clone();
         later(async move {

@@ -5,11 +5,11 @@ use async_trait::async_trait;
 
 use super::PLAIN;
 use crate::commands::command::{
-    Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction,
+    Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
 };
 
 /// See the module.
-pub struct Model;
+pub struct ModelCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "model",
@@ -23,12 +23,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Model {
+impl Command for ModelCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let configured = match cx.services.config().claude.model.as_str() {
             "" => "Claude Code's default".to_owned(),
             model => code_span(model),

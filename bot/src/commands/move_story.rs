@@ -9,12 +9,12 @@ use super::{
     story::{begins_with_number, caller, later, number, refusal},
 };
 use crate::{
-    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
-    config::access::Role,
+    commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
+    config::access::UserRole,
 };
 
 /// See the module.
-pub struct Move;
+pub struct MoveCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "move",
@@ -24,18 +24,18 @@ const SPEC: CommandSpec = CommandSpec {
     details: "Moves a story where that is legal: forward one stage, or back to current or the backlog. Nobody moves a story to done: done \
               means merged. A story that an agent works on is stopped first.",
     examples: &["move 12 backlog"],
-    role: Role::Approver,
+    role: UserRole::Approver,
     begins: Some(begins_with_number),
     ..PLAIN
 };
 
 #[async_trait]
-impl Command for Move {
+impl Command for MoveCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let (id, word) = number(cx.args)?;
         let to = Stage::parse(word).ok_or_else(|| match word {
             "" => CommandError::Usage("Where to?".into()),

@@ -2,16 +2,16 @@
 
 use adapters::markdown::{code_span, inert};
 use async_trait::async_trait;
-use pipeline::story::Kind;
+use pipeline::story::StoryKind;
 
 use super::{
     PLAIN,
     story::{caller, later, refusal},
 };
-use crate::commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply};
+use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply};
 
 /// See the module.
-pub struct New;
+pub struct NewCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "new",
@@ -25,16 +25,16 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 fn begins_with_kind(args: &str) -> bool {
-    args.split_whitespace().next().is_some_and(|word| Kind::parse(&word.to_lowercase()).is_some())
+    args.split_whitespace().next().is_some_and(|word| StoryKind::parse(&word.to_lowercase()).is_some())
 }
 
 #[async_trait]
-impl Command for New {
+impl Command for NewCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let (kind, title) = read(cx.args)?;
         let (pipeline, by) = (cx.services.pipeline.clone(), caller(&cx));
         let title = title.to_owned();
@@ -50,9 +50,9 @@ impl Command for New {
     }
 }
 
-fn read(args: &str) -> Result<(Kind, &str), CommandError> {
+fn read(args: &str) -> Result<(StoryKind, &str), CommandError> {
     let (word, title) = args.split_once(char::is_whitespace).unwrap_or((args, ""));
-    let kind = Kind::parse(&word.to_lowercase()).ok_or_else(|| match word {
+    let kind = StoryKind::parse(&word.to_lowercase()).ok_or_else(|| match word {
         "" => CommandError::Usage("What kind of story, and what is its title?".into()),
         word => CommandError::Usage(format!(
             "{} is no kind of story; it is `story`, `bug`, `spike` or `refactor`.",
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_kind_and_a_title_are_needed() {
-        assert!(matches!(read("Bug  The door squeaks"), Ok((Kind::Bug, "The door squeaks"))));
+        assert!(matches!(read("Bug  The door squeaks"), Ok((StoryKind::Bug, "The door squeaks"))));
         for wrong in ["", "bug", "bug  ", "idea x"] {
             assert!(matches!(read(wrong), Err(CommandError::Usage(_))), "{wrong}");
         }

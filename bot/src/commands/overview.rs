@@ -4,16 +4,16 @@ use std::fmt::Write as _;
 
 use adapters::markdown::{code_span, inert};
 use async_trait::async_trait;
-use pipeline::{handle::Overview as Done, story::StoryId};
+use pipeline::{handle::StoryOverview, story::StoryId};
 
 use super::{
     PLAIN,
     story::{begins_with_number, later, only_number, refusal},
 };
-use crate::commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply};
+use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply};
 
 /// See the module.
-pub struct Overview;
+pub struct OverviewCommand;
 
 /// More files than this are only counted.
 const FILES: usize = 30;
@@ -30,12 +30,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Overview {
+impl Command for OverviewCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let id = only_number(cx.args)?;
         let pipeline = cx.services.pipeline.clone();
         later(async move {
@@ -51,7 +51,7 @@ impl Command for Overview {
     }
 }
 
-fn page(id: StoryId, done: &Done, cost: f64) -> String {
+fn page(id: StoryId, done: &StoryOverview, cost: f64) -> String {
     let subject = done.message.lines().next().unwrap_or_default();
     let time =
         jiff::Timestamp::from_second(done.time).map(|at| at.strftime("%Y-%m-%d %H:%M UTC").to_string());
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn an_overview_tells_commit_gates_and_files() {
-        let done = Done {
+        let done = StoryOverview {
             commit: "0123456789abcdef".into(),
             message: "storkit: merge 12 Fix the door\n\nStorkit-Story: 12\n".into(),
             time: 1_700_000_000,

@@ -7,12 +7,14 @@ use async_trait::async_trait;
 
 use super::PLAIN;
 use crate::{
-    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction},
+    commands::command::{
+        Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+    },
     replies::shorten,
 };
 
 /// See the module.
-pub struct Queue;
+pub struct QueueCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "queue",
@@ -25,12 +27,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Queue {
+impl Command for QueueCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let waiting = cx.view.queue.len();
         match cx.args {
             "" if waiting == 0 => Ok(Reply::text("Nothing waits here.")),

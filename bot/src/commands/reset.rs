@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 
 use super::{PLAIN, no_args};
-use crate::commands::command::{Command, CommandResult, CommandSpec, Context, Reply, RoomAction};
+use crate::commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply, RoomAction};
 
 /// See the module.
-pub struct Reset;
+pub struct ResetCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "reset",
@@ -21,12 +21,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Reset {
+impl Command for ResetCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         no_args(cx.args, &SPEC)?;
         Ok(match &cx.view.session {
             Some(session) => {

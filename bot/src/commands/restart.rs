@@ -4,16 +4,18 @@ use async_trait::async_trait;
 
 use super::{PLAIN, no_args};
 use crate::{
-    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction},
-    config::access::Role,
+    commands::command::{
+        Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+    },
+    config::access::UserRole,
     replies,
 };
 
 /// Starts the program anew.
-pub struct Restart;
+pub struct RestartCommand;
 
 /// Builds it from source, then starts it anew.
-pub struct Rebuild;
+pub struct RebuildCommand;
 
 const RESTART: CommandSpec = CommandSpec {
     name: "restart",
@@ -22,7 +24,7 @@ const RESTART: CommandSpec = CommandSpec {
     details: "Ends turns and agents in good order and starts the program anew, under the same process id. Sessions, the queue, stories and \
               merges go on where they were. Settings that wait for a restart take effect.",
     examples: &["restart"],
-    role: Role::Operator,
+    role: UserRole::Operator,
     ..PLAIN
 };
 
@@ -33,29 +35,29 @@ const REBUILD: CommandSpec = CommandSpec {
     details: "Builds the program from the source it was built from, while the room goes on; then as `restart`. A build that fails leaves what \
               runs as it is, and says why.",
     examples: &["rebuild"],
-    role: Role::Operator,
+    role: UserRole::Operator,
     ..PLAIN
 };
 
 #[async_trait]
-impl Command for Restart {
+impl Command for RestartCommand {
     fn spec(&self) -> &CommandSpec {
         &RESTART
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         no_args(cx.args, &RESTART)?;
         Ok(Reply::notice(replies::RESTARTING).then(RoomAction::Restart))
     }
 }
 
 #[async_trait]
-impl Command for Rebuild {
+impl Command for RebuildCommand {
     fn spec(&self) -> &CommandSpec {
         &REBUILD
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         no_args(cx.args, &REBUILD)?;
         let services = cx.services.clone();
         let build = async move {

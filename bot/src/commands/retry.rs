@@ -7,12 +7,12 @@ use super::{
     story::{begins_with_number, caller, later, only_number, refusal, started},
 };
 use crate::{
-    commands::command::{Command, CommandResult, CommandSpec, Context},
-    config::access::Role,
+    commands::command::{Command, CommandContext, CommandResult, CommandSpec},
+    config::access::UserRole,
 };
 
 /// See the module.
-pub struct Retry;
+pub struct RetryCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "retry",
@@ -21,18 +21,18 @@ const SPEC: CommandSpec = CommandSpec {
     details: "Takes away why a story stands still (a block, a failed merge, used-up retries, a spent budget, which it may spend once more) and \
               lets it go on in its stage.",
     examples: &["retry 12"],
-    role: Role::Approver,
+    role: UserRole::Approver,
     begins: Some(begins_with_number),
     ..PLAIN
 };
 
 #[async_trait]
-impl Command for Retry {
+impl Command for RetryCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let id = only_number(cx.args)?;
         let (pipeline, by) = (cx.services.pipeline.clone(), caller(&cx));
         later(async move {

@@ -1,22 +1,22 @@
 //! `accept` and `reject`: a person's word on a story in QA.
 
 use async_trait::async_trait;
-use pipeline::verdict::Review;
+use pipeline::verdict::ReviewDecision;
 
 use super::{
     PLAIN,
     story::{begins_with_number, caller, later, number, only_number, refusal},
 };
 use crate::{
-    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
-    config::access::Role,
+    commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
+    config::access::UserRole,
 };
 
 /// `accept`
-pub struct Accept;
+pub struct AcceptCommand;
 
 /// `reject`
-pub struct Reject;
+pub struct RejectCommand;
 
 const ACCEPT: CommandSpec = CommandSpec {
     name: "accept",
@@ -24,7 +24,7 @@ const ACCEPT: CommandSpec = CommandSpec {
     summary: "Accept a story in QA: it goes to the merge",
     details: "Accepts a story in QA, whether it waits for a person or an agent reviews it. Its gates still have to pass on the merged result.",
     examples: &["accept 12"],
-    role: Role::Approver,
+    role: UserRole::Approver,
     begins: Some(begins_with_number),
     ..PLAIN
 };
@@ -36,42 +36,42 @@ const REJECT: CommandSpec = CommandSpec {
     details: "Sends a story in QA or merge back to the coding stage; the next run reads the reason. `reject` without a story's number answers \
               an open permission question, as `deny` does.",
     examples: &["reject 12 the second criterion is not met"],
-    role: Role::Approver,
+    role: UserRole::Approver,
     takes_text: true,
     begins: Some(begins_with_number),
     ..PLAIN
 };
 
 #[async_trait]
-impl Command for Accept {
+impl Command for AcceptCommand {
     fn spec(&self) -> &CommandSpec {
         &ACCEPT
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let id = only_number(cx.args)?;
         let (pipeline, by) = (cx.services.pipeline.clone(), caller(&cx));
         later(async move {
-            pipeline.review(id, Review::Approved, by).await.map_err(refusal)?;
+            pipeline.review(id, ReviewDecision::Approved, by).await.map_err(refusal)?;
             Ok(Reply::notice(format!("Story `{id}` is accepted and goes to the merge.")))
         })
     }
 }
 
 #[async_trait]
-impl Command for Reject {
+impl Command for RejectCommand {
     fn spec(&self) -> &CommandSpec {
         &REJECT
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let (id, reason) = number(cx.args)?;
         if reason.is_empty() {
             return Err(CommandError::Usage("Why? The next run reads the reason.".into()));
         }
         let (pipeline, by, reason) = (cx.services.pipeline.clone(), caller(&cx), reason.to_owned());
         later(async move {
-            pipeline.review(id, Review::Rejected(reason), by).await.map_err(refusal)?;
+            pipeline.review(id, ReviewDecision::Rejected(reason), by).await.map_err(refusal)?;
             Ok(Reply::notice(format!("Story `{id}` goes back to its coder.")))
         })
     }

@@ -7,12 +7,12 @@ use async_trait::async_trait;
 
 use super::PLAIN;
 use crate::{
-    commands::command::{Command, CommandError, CommandResult, CommandSpec, Context, Reply},
-    config::access::Role,
+    commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
+    config::access::UserRole,
 };
 
 /// See the module.
-pub struct Rules;
+pub struct RulesCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "rules",
@@ -20,17 +20,17 @@ const SPEC: CommandSpec = CommandSpec {
     summary: "List or revoke what is allowed by rule",
     details: "Lists the standing rules that `always` made, with who made them. `rules revoke NUMBER` takes one back, from the next call on.",
     examples: &["rules", "rules revoke 3"],
-    role: Role::Approver,
+    role: UserRole::Approver,
     ..PLAIN
 };
 
 #[async_trait]
-impl Command for Rules {
+impl Command for RulesCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let mut words = cx.args.split_whitespace();
         match (words.next(), words.next(), words.next()) {
             (None, ..) => list(&cx),
@@ -40,7 +40,7 @@ impl Command for Rules {
     }
 }
 
-fn list(cx: &Context<'_>) -> CommandResult {
+fn list(cx: &CommandContext<'_>) -> CommandResult {
     let rules = cx.services.broker.rules()?;
     if rules.is_empty() {
         return Ok(Reply::text("There are no rules. Answer a question with `always` to make one."));
@@ -59,7 +59,7 @@ fn list(cx: &Context<'_>) -> CommandResult {
     Ok(Reply::text(text))
 }
 
-fn revoke(cx: &Context<'_>, number: &str) -> CommandResult {
+fn revoke(cx: &CommandContext<'_>, number: &str) -> CommandResult {
     let id = number
         .parse()
         .map_err(|_| CommandError::Usage(format!("{} is no rule's number.", code_span(number))))?;

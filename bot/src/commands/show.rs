@@ -4,17 +4,17 @@ use std::fmt::Write as _;
 
 use adapters::markdown::{code_block, inert};
 use async_trait::async_trait;
-use pipeline::{event::Snapshot, handle::WorkDone, story::Story};
+use pipeline::{event::PipelineSnapshot, handle::WorkDone, story::Story};
 
 use super::{
     PLAIN,
     status_board::merge_words,
     story::{begins_with_number, known, later, only_number, refusal},
 };
-use crate::commands::command::{Command, CommandResult, CommandSpec, Context, Reply};
+use crate::commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply};
 
 /// See the module.
-pub struct Show;
+pub struct ShowCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "show",
@@ -27,12 +27,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Show {
+impl Command for ShowCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let id = only_number(cx.args)?;
         let pipeline = cx.services.pipeline.clone();
         let story = match known(&cx, id) {
@@ -57,7 +57,7 @@ impl Command for Show {
     }
 }
 
-fn page(story: &Story, snapshot: &Snapshot, work: &WorkDone, cost: f64, text: &str) -> String {
+fn page(story: &Story, snapshot: &PipelineSnapshot, work: &WorkDone, cost: f64, text: &str) -> String {
     let id = story.id();
     let mut page = format!("**{id} {}**\n\n- in **{}**", inert(&story.front.name), story.stage);
     if let Some(run) = snapshot.runs.iter().find(|run| run.story == id) {

@@ -7,10 +7,10 @@ use super::{
     PLAIN,
     story::{begins_with_number, caller, later, number, refusal, started},
 };
-use crate::commands::command::{Command, CommandError, CommandResult, CommandSpec, Context};
+use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec};
 
 /// See the module.
-pub struct Start;
+pub struct StartCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "start",
@@ -24,12 +24,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Start {
+impl Command for StartCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let (id, rest) = number(cx.args)?;
         if rest.contains(char::is_whitespace) {
             return Err(CommandError::Usage(format!("{} is no agent's name.", code_span(rest))));

@@ -8,13 +8,13 @@ use settings::duration::human;
 
 use super::{PLAIN, no_args};
 use crate::{
-    commands::command::{Command, CommandResult, CommandSpec, Context, Reply, RoomView},
+    commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply, RoomView},
     permission::Question,
     replies::shorten,
 };
 
 /// See the module.
-pub struct Status;
+pub struct StatusCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "status",
@@ -27,12 +27,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Status {
+impl Command for StatusCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         no_args(cx.args, &SPEC)?;
         let now = cx.services.clock.now();
         let mut text = super::status_board::board(&cx.services.pipeline.snapshot(), now);
@@ -81,7 +81,7 @@ fn questions(open: &[std::sync::Arc<Question>], now: SystemTime) -> String {
     text
 }
 
-fn agents(cx: &Context<'_>) -> String {
+fn agents(cx: &CommandContext<'_>) -> String {
     let agents = cx.services.agents.all();
     let mut text = format!("\n**Agents alive**: {}\n", agents.len());
     for (_, agent) in agents {

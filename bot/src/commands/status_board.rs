@@ -4,8 +4,8 @@ use std::{fmt::Write as _, time::SystemTime};
 
 use adapters::markdown::inert;
 use pipeline::{
-    event::{MergeView, Phase, RunInfo, Snapshot},
-    merge::Step,
+    event::{MergeView, PipelineSnapshot, RunInfo, RunPhase},
+    merge::MergeStep,
     stage::Stage,
     story::Story,
 };
@@ -23,7 +23,7 @@ const MOST: usize = 15;
 const PROBLEMS: usize = 5;
 
 /// The board. Empty where there is nothing to tell: a project without stories.
-pub fn board(snapshot: &Snapshot, now: SystemTime) -> String {
+pub fn board(snapshot: &PipelineSnapshot, now: SystemTime) -> String {
     let mut text = String::new();
     if let Some(why) = &snapshot.paused {
         let _ = writeln!(text, "**Agents are not started**: {}\n", inert(why));
@@ -75,7 +75,7 @@ fn in_work(stage: Stage) -> bool {
     matches!(stage, Stage::Current | Stage::Qa | Stage::Merge)
 }
 
-fn line(story: &Story, snapshot: &Snapshot, now: SystemTime) -> String {
+fn line(story: &Story, snapshot: &PipelineSnapshot, now: SystemTime) -> String {
     let id = story.id();
     let mut line = format!("{id} {}", inert(&shorten(&story.front.name, TITLE)));
     if let Some(run) = snapshot.runs.iter().find(|run| run.story == id) {
@@ -94,7 +94,7 @@ fn line(story: &Story, snapshot: &Snapshot, now: SystemTime) -> String {
 fn worker(run: &RunInfo, now: SystemTime) -> String {
     let age = human(now.duration_since(run.since).unwrap_or_default());
     let phase = match &run.phase {
-        Phase::Working => "works".to_owned(),
+        RunPhase::Working => "works".to_owned(),
         other => other.to_string(),
     };
     format!("`{}` {phase} for {age}, ${:.2}", run.slot, run.cost_usd)
@@ -105,9 +105,9 @@ pub fn merge_words(merge: &MergeView) -> String {
     match merge {
         MergeView::Queued { ahead: 0 } => "next in the merge queue".into(),
         MergeView::Queued { ahead } => format!("in the merge queue, {ahead} before it"),
-        MergeView::Running { step: Step::Squash } => "being merged: squash".into(),
-        MergeView::Running { step: Step::Gates } => "being merged: gates run on the result".into(),
-        MergeView::Running { step: Step::Landing } => "being merged: base moves".into(),
+        MergeView::Running { step: MergeStep::Squash } => "being merged: squash".into(),
+        MergeView::Running { step: MergeStep::Gates } => "being merged: gates run on the result".into(),
+        MergeView::Running { step: MergeStep::Landing } => "being merged: base moves".into(),
         MergeView::Conflict { files } => {
             let count = files.len();
             format!("conflict in {count} file{}", if count == 1 { "" } else { "s" })
@@ -129,14 +129,14 @@ pub(crate) mod fixture {
         board::Board,
         event::RunId,
         stage::Role,
-        story::{FileName, FrontMatter, Kind, StoryId},
+        story::{FileName, FrontMatter, StoryId, StoryKind},
     };
 
     use super::*;
 
     pub fn story(id: u32, name: &str, stage: Stage) -> Arc<Story> {
         Arc::new(Story {
-            file: FileName { id: StoryId(id), kind: Kind::Story, slug: "x".into() },
+            file: FileName { id: StoryId(id), kind: StoryKind::Story, slug: "x".into() },
             stage,
             since: UNIX_EPOCH,
             front: FrontMatter { name: name.into(), ..FrontMatter::default() },
@@ -145,7 +145,7 @@ pub(crate) mod fixture {
     }
 
     /// One story in each stage; the second is worked on, the third held, the fourth queued.
-    pub fn snapshot() -> Snapshot {
+    pub fn snapshot() -> PipelineSnapshot {
         let stories = vec![
             story(1, "First", Stage::Backlog),
             story(2, "Second", Stage::Current),
@@ -162,12 +162,12 @@ pub(crate) mod fixture {
             agent: "coder".into(),
             role: Role::Coder,
             since: UNIX_EPOCH + Duration::from_secs(30),
-            phase: Phase::Working,
+            phase: RunPhase::Working,
             pid: None,
             session: None,
             cost_usd: 0.25,
         };
-        Snapshot {
+        PipelineSnapshot {
             seq: 7,
             board: Arc::new(Board { stories, problems: Vec::new() }),
             runs: vec![run],
@@ -207,8 +207,8 @@ mod tests {
 
     #[test]
     fn a_pause_is_said_first_and_a_project_without_stories_says_nothing() {
-        let empty = Snapshot { paused: Some("No space.".into()), ..Snapshot::default() };
+        let empty = PipelineSnapshot { paused: Some("No space.".into()), ..PipelineSnapshot::default() };
         assert_eq!(board(&empty, UNIX_EPOCH), "**Agents are not started**: No space.\n\n");
-        assert_eq!(board(&Snapshot::default(), UNIX_EPOCH), "");
+        assert_eq!(board(&PipelineSnapshot::default(), UNIX_EPOCH), "");
     }
 }

@@ -1,18 +1,18 @@
 //! `stop`: interrupt the room's turn.
 
 use async_trait::async_trait;
-use pipeline::{event::RunInfo, handle::Target};
+use pipeline::{event::RunInfo, handle::StopTarget};
 
 use super::{
     PLAIN,
     story::{caller, later, refusal},
 };
 use crate::commands::command::{
-    Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction,
+    Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
 };
 
 /// See the module.
-pub struct Stop;
+pub struct StopCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "stop",
@@ -27,12 +27,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Stop {
+impl Command for StopCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         if !cx.args.is_empty() {
             return stop_run(&cx);
         }
@@ -48,9 +48,9 @@ impl Command for Stop {
     }
 }
 
-fn stop_run(cx: &Context<'_>) -> CommandResult {
+fn stop_run(cx: &CommandContext<'_>) -> CommandResult {
     let word = cx.args.to_owned();
-    let target = word.parse().map_or_else(|_| Target::Agent(word.clone()), Target::Story);
+    let target = word.parse().map_or_else(|_| StopTarget::Agent(word.clone()), StopTarget::Story);
     let (pipeline, by) = (cx.services.pipeline.clone(), caller(cx));
     later(async move {
         let stopped = pipeline.stop(target, by).await.map_err(refusal)?;

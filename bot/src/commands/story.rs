@@ -4,11 +4,11 @@ use adapters::markdown::code_span;
 use pipeline::{
     PipelineError,
     event::Actor,
-    handle::Started,
+    handle::StartResult,
     story::{Story, StoryId},
 };
 
-use crate::commands::command::{CommandError, CommandResult, Context, Reply, RoomAction};
+use crate::commands::command::{CommandContext, CommandError, CommandResult, Reply, RoomAction};
 
 /// Whether arguments begin with a story's number: an unaddressed text that does not is talk, not a command.
 pub fn begins_with_number(args: &str) -> bool {
@@ -41,7 +41,7 @@ pub fn only_number(args: &str) -> Result<StoryId, CommandError> {
 }
 
 /// The story, if the board has it.
-pub fn known(cx: &Context<'_>, id: StoryId) -> Result<std::sync::Arc<Story>, CommandError> {
+pub fn known(cx: &CommandContext<'_>, id: StoryId) -> Result<std::sync::Arc<Story>, CommandError> {
     let snapshot = cx.services.pipeline.snapshot();
     match (snapshot.board.story(id), snapshot.board.problem(id)) {
         (Some(story), _) => Ok(story.clone()),
@@ -56,7 +56,7 @@ pub fn unknown(id: StoryId) -> CommandError {
 }
 
 /// Who calls, as the pipeline's record names them.
-pub fn caller(cx: &Context<'_>) -> Actor {
+pub fn caller(cx: &CommandContext<'_>) -> Actor {
     Actor::Person(cx.sender.name.to_string())
 }
 
@@ -74,12 +74,12 @@ pub fn later(verb: impl Future<Output = CommandResult> + Send + 'static) -> Comm
 }
 
 /// What came of a story that was to go on.
-pub fn started(id: StoryId, started: &Started) -> Reply {
+pub fn started(id: StoryId, started: &StartResult) -> Reply {
     Reply::notice(match started {
-        Started::Running(run) => {
+        StartResult::Running(run) => {
             format!("`{}` works on story `{id}` now. `log {id}` shows how it goes.", run.slot)
         }
-        Started::Waiting(why) => {
+        StartResult::Waiting(why) => {
             format!("Story `{id}` is in work. For now: {}.", adapters::markdown::inert(why))
         }
     })

@@ -4,11 +4,11 @@ use async_trait::async_trait;
 
 use super::PLAIN;
 use crate::commands::command::{
-    Command, CommandError, CommandResult, CommandSpec, Context, Reply, RoomAction,
+    Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
 };
 
 /// See the module.
-pub struct Verbosity;
+pub struct VerbosityCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "verbosity",
@@ -21,12 +21,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Verbosity {
+impl Command for VerbosityCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         match cx.args {
             "" => Ok(Reply::text(format!("Verbosity is {}.", cx.view.verbosity))),
             "0" | "1" | "2" => {

@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use settings::duration::human;
 
 use super::{PLAIN, no_args};
-use crate::commands::command::{Command, CommandResult, CommandSpec, Context, Reply};
+use crate::commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply};
 
 /// See the module.
-pub struct Version;
+pub struct VersionCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "version",
@@ -20,12 +20,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Version {
+impl Command for VersionCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         no_args(cx.args, &SPEC)?;
         Ok(Reply::text(format!(
             "storkit {}, up {}. Tested with Claude Code {TESTED_VERSION}.",

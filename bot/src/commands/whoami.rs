@@ -4,10 +4,10 @@ use adapters::markdown::{code_span, inert};
 use async_trait::async_trait;
 
 use super::{PLAIN, no_args};
-use crate::commands::command::{Command, CommandResult, CommandSpec, Context, Reply};
+use crate::commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply};
 
 /// See the module.
-pub struct Whoami;
+pub struct WhoamiCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "whoami",
@@ -19,12 +19,12 @@ const SPEC: CommandSpec = CommandSpec {
 };
 
 #[async_trait]
-impl Command for Whoami {
+impl Command for WhoamiCommand {
     fn spec(&self) -> &CommandSpec {
         &SPEC
     }
 
-    async fn run(&self, cx: Context<'_>) -> CommandResult {
+    async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         no_args(cx.args, &SPEC)?;
         let role = cx
             .services

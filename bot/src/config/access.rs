@@ -6,7 +6,7 @@ use adapters::Room;
 
 /// What a command demands of whoever calls it. Each role includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
+pub enum UserRole {
     /// On the allow-list.
     User,
     /// May answer permission questions.
@@ -15,7 +15,7 @@ pub enum Role {
     Operator,
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for UserRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::User => "user",
@@ -27,44 +27,44 @@ impl fmt::Display for Role {
 
 /// The people of one messenger.
 #[derive(Clone, Debug, Default)]
-pub struct People {
+pub struct MessengerPeople {
     /// The lists of its section in `bot.toml`.
-    pub lists: adapters::People,
+    pub lists: adapters::AllowedPeople,
     /// Whoever gets in is the machine's own user (the terminal), and may everything.
     pub local: bool,
 }
 
-impl From<adapters::People> for People {
-    fn from(lists: adapters::People) -> Self {
+impl From<adapters::AllowedPeople> for MessengerPeople {
+    fn from(lists: adapters::AllowedPeople) -> Self {
         Self { lists, local: false }
     }
 }
 
 /// The people of all messengers, by adapter name. A messenger without an entry has nobody.
 #[derive(Clone, Debug, Default)]
-pub struct Access(HashMap<String, People>);
+pub struct AccessTable(HashMap<String, MessengerPeople>);
 
-impl Access {
+impl AccessTable {
     /// Adds a messenger's people.
     #[must_use]
-    pub fn with(mut self, adapter: &str, people: People) -> Self {
+    pub fn with(mut self, adapter: &str, people: MessengerPeople) -> Self {
         self.0.insert(adapter.to_owned(), people);
         self
     }
 
     /// The highest role of a person there; `None` for somebody who is not heard.
-    pub fn role(&self, room: &Room, user: &str) -> Option<Role> {
+    pub fn role(&self, room: &Room, user: &str) -> Option<UserRole> {
         let people = self.0.get(room.adapter())?;
         let on = |list: &[String]| list.iter().any(|id| id == user);
         let lists = &people.lists;
         if people.local || on(&lists.operators) {
-            return Some(Role::Operator);
+            return Some(UserRole::Operator);
         }
         let user_at_all = on(&lists.allowed_users);
         if on(&lists.approvers) || (user_at_all && lists.approvers.is_empty()) {
-            return Some(Role::Approver);
+            return Some(UserRole::Approver);
         }
-        user_at_all.then_some(Role::User)
+        user_at_all.then_some(UserRole::User)
     }
 }
 
@@ -72,30 +72,33 @@ impl Access {
 mod tests {
     use super::*;
 
-    fn role(people: People, user: &str) -> Option<Role> {
-        Access::default().with("m", people).role(&Room::new("m", "r"), user)
+    fn role(people: MessengerPeople, user: &str) -> Option<UserRole> {
+        AccessTable::default().with("m", people).role(&Room::new("m", "r"), user)
     }
 
     #[test]
     fn an_empty_list_is_nobody() {
-        assert_eq!(role(People::default(), "ann"), None);
-        assert_eq!(Access::default().role(&Room::new("m", "r"), "ann"), None);
+        assert_eq!(role(MessengerPeople::default(), "ann"), None);
+        assert_eq!(AccessTable::default().role(&Room::new("m", "r"), "ann"), None);
     }
 
     #[test]
     fn without_approvers_every_user_may_approve() {
-        let all = adapters::People {
+        let all = adapters::AllowedPeople {
             allowed_users: vec!["ann".to_owned(), "bob".to_owned()],
-            ..adapters::People::default()
+            ..adapters::AllowedPeople::default()
         };
-        assert_eq!(role(all.clone().into(), "ann"), Some(Role::Approver));
-        let named = adapters::People { approvers: vec!["bob".into()], ..all };
-        assert_eq!(role(named.clone().into(), "ann"), Some(Role::User));
-        assert_eq!(role(named.into(), "bob"), Some(Role::Approver));
+        assert_eq!(role(all.clone().into(), "ann"), Some(UserRole::Approver));
+        let named = adapters::AllowedPeople { approvers: vec!["bob".into()], ..all };
+        assert_eq!(role(named.clone().into(), "ann"), Some(UserRole::User));
+        assert_eq!(role(named.into(), "bob"), Some(UserRole::Approver));
     }
 
     #[test]
     fn the_terminal_belongs_to_the_operator() {
-        assert_eq!(role(People { local: true, ..People::default() }, "whoever"), Some(Role::Operator));
+        assert_eq!(
+            role(MessengerPeople { local: true, ..MessengerPeople::default() }, "whoever"),
+            Some(UserRole::Operator)
+        );
     }
 }

@@ -4,9 +4,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 /// The current value of something that is replaced as a whole. Readers keep the one they took.
 #[derive(Debug, Default)]
-pub struct Current<T>(RwLock<Arc<T>>);
+pub struct CurrentValue<T>(RwLock<Arc<T>>);
 
-impl<T> Current<T> {
+impl<T> CurrentValue<T> {
     /// Begins with this value.
     pub fn new(value: T) -> Self {
         Self(RwLock::new(Arc::new(value)))

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use adapters::{Attachment, Outgoing};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::config::{Config, Loaded};
+use crate::config::{BotConfig, LoadedConfig};
 
 /// Shorter values are no secrets, and would take common words out of every text.
 const SHORTEST: usize = 8;
@@ -27,7 +27,7 @@ pub struct Redactor {
 impl Redactor {
     /// The secrets of these settings: every value of a variable that they name, every secret key, and the model's keys.
     /// `lookup` reads the environment.
-    pub fn new(loaded: &Loaded, lookup: impl Fn(&str) -> Option<String>) -> Self {
+    pub fn new(loaded: &LoadedConfig, lookup: impl Fn(&str) -> Option<String>) -> Self {
         let named = loaded.secret_env.iter().map(String::as_str).chain(KEYS);
         let mut secrets: Vec<String> = named.filter_map(lookup).chain(of_config(&loaded.config)).collect();
         // JSON in logs writes a quote or a backslash of a secret with another backslash.
@@ -91,7 +91,7 @@ fn escaped(secret: &str) -> String {
     json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or(secret).to_owned()
 }
 
-fn of_config(config: &Config) -> Vec<String> {
+fn of_config(config: &BotConfig) -> Vec<String> {
     let mut secrets: Vec<String> = Vec::new();
     if let Some(matrix) = &config.matrix {
         let all = [&matrix.password, &matrix.access_token, &matrix.recovery_key];
@@ -125,20 +125,20 @@ impl<M> CleanWriter<M> {
 }
 
 impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for CleanWriter<M> {
-    type Writer = Clean<M::Writer>;
+    type Writer = CleanOutput<M::Writer>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Clean { inner: self.inner.make_writer(), redactor: self.redactor.clone() }
+        CleanOutput { inner: self.inner.make_writer(), redactor: self.redactor.clone() }
     }
 }
 
 /// See [`CleanWriter`].
-pub struct Clean<W> {
+pub struct CleanOutput<W> {
     inner: W,
     redactor: Redactor,
 }
 
-impl<W: Write> Write for Clean<W> {
+impl<W: Write> Write for CleanOutput<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
         match self.redactor.clean(&text) {
@@ -170,7 +170,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bot.toml");
         std::fs::write(&path, toml).unwrap();
-        let loaded = Config::load(Path::new(&path), lookup).unwrap();
+        let loaded = BotConfig::load(Path::new(&path), lookup).unwrap();
         Redactor::new(&loaded, lookup)
     }
 
@@ -202,7 +202,7 @@ mod tests {
             (file.bytes.as_slice(), file.caption.as_str()),
             (b"x [redacted] y".as_slice(), "[redacted]")
         );
-        let mut log = Clean { inner: Vec::new(), redactor };
+        let mut log = CleanOutput { inner: Vec::new(), redactor };
         log.write_all(b"token=marked-token-1\n").unwrap();
         assert_eq!(log.inner, b"token=[redacted]\n");
     }

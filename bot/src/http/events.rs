@@ -9,7 +9,7 @@ use axum::{
     },
     response::Response,
 };
-use pipeline::event::{Numbered, Snapshot};
+use pipeline::event::{NumberedEvent, PipelineSnapshot};
 use serde_json::{Value, json};
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
@@ -40,13 +40,13 @@ async fn stream(mut socket: WebSocket, services: &Services) -> Result<(), axum::
     loop {
         tokio::select! {
             next = next(&mut events) => match next {
-                Some(Next::Event(event)) if event.seq <= seen => {}
-                Some(Next::Event(event)) => {
+                Some(NextFrame::Event(event)) if event.seq <= seen => {}
+                Some(NextFrame::Event(event)) => {
                     seen = event.seq;
                     socket.send(text(&event_line(&event))).await?;
                 }
                 // It lags too far behind: what it missed is in the state now.
-                Some(Next::Anew) => seen = send_snapshot(&mut socket, &services.pipeline.snapshot()).await?,
+                Some(NextFrame::Anew) => seen = send_snapshot(&mut socket, &services.pipeline.snapshot()).await?,
                 None => return Ok(()),
             },
             said = socket.recv() => match said {
@@ -60,20 +60,20 @@ async fn stream(mut socket: WebSocket, services: &Services) -> Result<(), axum::
     }
 }
 
-enum Next {
-    Event(Arc<Numbered>),
+enum NextFrame {
+    Event(Arc<NumberedEvent>),
     Anew,
 }
 
-async fn next(events: &mut Receiver<Arc<Numbered>>) -> Option<Next> {
+async fn next(events: &mut Receiver<Arc<NumberedEvent>>) -> Option<NextFrame> {
     match events.recv().await {
-        Ok(event) => Some(Next::Event(event)),
-        Err(RecvError::Lagged(_)) => Some(Next::Anew),
+        Ok(event) => Some(NextFrame::Event(event)),
+        Err(RecvError::Lagged(_)) => Some(NextFrame::Anew),
         Err(RecvError::Closed) => None,
     }
 }
 
-async fn send_snapshot(socket: &mut WebSocket, snapshot: &Snapshot) -> Result<u64, axum::Error> {
+async fn send_snapshot(socket: &mut WebSocket, snapshot: &PipelineSnapshot) -> Result<u64, axum::Error> {
     socket.send(text(&snapshot_line(snapshot))).await?;
     Ok(snapshot.seq)
 }
@@ -82,13 +82,13 @@ fn text(value: &Value) -> Message {
     Message::Text(value.to_string().into())
 }
 
-fn event_line(event: &Numbered) -> Value {
+fn event_line(event: &NumberedEvent) -> Value {
     let mut line = serde_json::to_value(event).unwrap_or_default();
     line["type"] = json!("event");
     line
 }
 
-fn snapshot_line(snapshot: &Snapshot) -> Value {
+fn snapshot_line(snapshot: &PipelineSnapshot) -> Value {
     let stories: Vec<Value> = snapshot
         .board
         .stories
@@ -121,8 +121,8 @@ mod tests {
         assert_eq!((snapshot["type"].as_str(), snapshot["seq"].as_u64()), (Some("snapshot"), Some(7)));
         assert_eq!(snapshot["stories"][1]["stage"], "current");
         assert_eq!(snapshot["merges"]["4"]["state"], "queued");
-        let event = pipeline::event::Event::Paused { why: None };
-        let line = event_line(&Numbered { seq: 8, at: 5, event });
+        let event = pipeline::event::PipelineEvent::Paused { why: None };
+        let line = event_line(&NumberedEvent { seq: 8, at: 5, event });
         assert_eq!(line, json!({ "type": "event", "seq": 8, "at": 5, "event": "paused", "why": null }));
     }
 }

@@ -8,33 +8,33 @@ use std::{
 use agents::claude::PermissionRoute;
 use pipeline::{
     event::RunInfo,
-    host::{Access, Host, Settings},
+    host::{AgentSettings, PipelineHost, RunAccess},
 };
 
 use crate::{
-    config::{Loaded, current::Current},
-    http::{Run, Runs},
+    config::{LoadedConfig, current::CurrentValue},
+    http::{McpRun, McpRuns},
 };
 
 /// The bot as the pipeline sees it.
 pub struct BotHost {
-    runs: Runs,
+    runs: McpRuns,
     port: Arc<OnceLock<u16>>,
-    settings: Arc<Current<Loaded>>,
+    settings: Arc<CurrentValue<LoadedConfig>>,
 }
 
 impl BotHost {
     /// Agents ask in the rooms that follow the pipeline when they start, and call in on this port.
-    pub fn new(settings: Arc<Current<Loaded>>, runs: Runs, port: Arc<OnceLock<u16>>) -> Self {
+    pub fn new(settings: Arc<CurrentValue<LoadedConfig>>, runs: McpRuns, port: Arc<OnceLock<u16>>) -> Self {
         Self { runs, port, settings }
     }
 }
 
-impl Host for BotHost {
-    fn open(&self, run: &RunInfo) -> Access {
+impl PipelineHost for BotHost {
+    fn open(&self, run: &RunInfo) -> RunAccess {
         let waiting = Arc::new(AtomicUsize::new(0));
         let settings = self.settings.get();
-        let guard = self.runs.open(Run {
+        let guard = self.runs.open(McpRun {
             rooms: settings.config.pipeline.rooms(),
             asked_for: format!("story {} ({})", run.story, run.slot),
             timeout: settings.config.claude.permission_timeout.limit(),
@@ -46,14 +46,14 @@ impl Host for BotHost {
             url: format!("http://127.0.0.1:{}/mcp", self.port.get().copied().unwrap_or_default()),
             token: guard.token().to_owned(),
         };
-        Access { route, waiting, guard: Box::new(guard) }
+        RunAccess { route, waiting, guard: Box::new(guard) }
     }
 }
 
 /// How agents are started, as `bot.toml` says.
-pub fn settings(loaded: &Loaded) -> Settings {
+pub fn settings(loaded: &LoadedConfig) -> AgentSettings {
     let claude = &loaded.config.claude;
-    Settings {
+    AgentSettings {
         command: claude.command.clone(),
         model: claude.model.clone(),
         env: claude.env.clone(),

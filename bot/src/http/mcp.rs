@@ -25,38 +25,38 @@ use rmcp::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Run;
+use super::McpRun;
 use crate::chat::services::Services;
 
 /// No call lasts longer: the CLI gives up after 60 s.
 const LONGEST_CALL: Duration = Duration::from_secs(50);
 
 /// Makes the service. Stateless, so that a restart of storkit costs an agent nothing between two calls.
-pub fn service(services: Arc<Services>) -> StreamableHttpService<Mcp, NeverSessionManager> {
+pub fn service(services: Arc<Services>) -> StreamableHttpService<McpHandler, NeverSessionManager> {
     let mut config = StreamableHttpServerConfig::default();
     config.legacy_session_mode = false;
     config.cancellation_token = services.stop.clone();
-    let mcp = Mcp { services };
+    let mcp = McpHandler { services };
     StreamableHttpService::new(move || Ok(mcp.clone()), Arc::new(NeverSessionManager::default()), config)
 }
 
 /// The handler of one request.
 #[derive(Clone)]
-pub struct Mcp {
+pub struct McpHandler {
     services: Arc<Services>,
 }
 
 /// One call of a tool: who calls, and with what.
-pub(super) struct Call {
+pub(super) struct ToolCall {
     services: Arc<Services>,
-    run: Arc<Run>,
+    run: Arc<McpRun>,
     arguments: Value,
 }
 
 /// What a tool answers: text for the model, or a sentence that says what to do instead.
 type Answered = Result<String, String>;
 
-impl Call {
+impl ToolCall {
     /// Reads the arguments; unknown ones and wrong types are told with their names.
     fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
         serde_json::from_value(self.arguments.clone()).map_err(|error| {
@@ -99,7 +99,7 @@ fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string())
 }
 
-impl ServerHandler for Mcp {
+impl ServerHandler for McpHandler {
     fn get_info(&self) -> ServerConfig {
         let mut info = ServerConfig::default();
         info.capabilities = ServerCapabilities::builder().enable_tools().build();
@@ -126,7 +126,7 @@ impl ServerHandler for Mcp {
             return Err(ErrorData::invalid_params(format!("There is no tool `{}`.", request.name), None));
         };
         let arguments = Value::Object(request.arguments.unwrap_or_default());
-        let call = Call { services: self.services.clone(), run, arguments };
+        let call = ToolCall { services: self.services.clone(), run, arguments };
         // People take their time; all else is a job, and polled.
         let limit = (tool.name != "prompt_permission").then_some(LONGEST_CALL);
         let answered = tokio::select! {
@@ -149,8 +149,9 @@ async fn within(limit: Option<Duration>, answering: impl Future<Output = Answere
     })
 }
 
-fn run_of(context: &RequestContext<RoleServer>) -> Result<Arc<Run>, ErrorData> {
-    let run = context.extensions.get::<Parts>().and_then(|parts| parts.extensions.get::<Arc<Run>>()).cloned();
+fn run_of(context: &RequestContext<RoleServer>) -> Result<Arc<McpRun>, ErrorData> {
+    let run =
+        context.extensions.get::<Parts>().and_then(|parts| parts.extensions.get::<Arc<McpRun>>()).cloned();
     run.ok_or_else(|| ErrorData::internal_error("The call reached the tool without its run.", None))
 }
 

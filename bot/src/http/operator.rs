@@ -6,7 +6,7 @@ use pipeline::Project;
 use serde_json::json;
 use settings::atomic;
 
-use super::{Run, RunGuard, Runs};
+use super::{McpRun, McpRuns, RunGuard};
 
 /// The file and its token; both go when this is dropped.
 pub struct OperatorAccess {
@@ -16,8 +16,9 @@ pub struct OperatorAccess {
 
 impl OperatorAccess {
     /// Opens a way with all tools but `prompt_permission` and writes `.storkit/run/operator-mcp.json` (0600).
-    pub fn open(project: &Project, runs: &Runs, port: u16) -> io::Result<Self> {
-        let guard = runs.open(Run { operator: true, asked_for: "the operator".into(), ..Run::default() });
+    pub fn open(project: &Project, runs: &McpRuns, port: u16) -> io::Result<Self> {
+        let guard =
+            runs.open(McpRun { operator: true, asked_for: "the operator".into(), ..McpRun::default() });
         let path = project.run_dir().join("operator-mcp.json");
         let config = json!({"mcpServers": {"storkit": {
             "type": "http",

@@ -11,7 +11,7 @@ use pipeline::event::RunInfo;
 
 /// A run of an agent: where its questions go, and which tools it sees.
 #[derive(Clone, Debug, Default)]
-pub struct Run {
+pub struct McpRun {
     /// The rooms that are asked; empty: nobody, and the answer is no.
     pub rooms: Vec<Room>,
     /// For whom it works, in words.
@@ -28,28 +28,28 @@ pub struct Run {
 
 /// The runs under way, by token. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Runs(Arc<Mutex<HashMap<String, Arc<Run>>>>);
+pub struct McpRuns(Arc<Mutex<HashMap<String, Arc<McpRun>>>>);
 
 /// Ends the token's validity when dropped.
 pub struct RunGuard {
-    runs: Runs,
+    runs: McpRuns,
     token: String,
 }
 
-impl Runs {
+impl McpRuns {
     /// Makes a token for a run: 122 random bits, valid as long as the guard lives.
-    pub fn open(&self, run: Run) -> RunGuard {
+    pub fn open(&self, run: McpRun) -> RunGuard {
         let token = uuid::Uuid::new_v4().simple().to_string();
         self.lock().insert(token.clone(), Arc::new(run));
         RunGuard { runs: self.clone(), token }
     }
 
     /// The run of a token. Looked up by hash, so that timing tells nothing of other tokens.
-    pub fn find(&self, token: &str) -> Option<Arc<Run>> {
+    pub fn find(&self, token: &str) -> Option<Arc<McpRun>> {
         self.lock().get(token).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Run>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<McpRun>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -73,8 +73,8 @@ mod tests {
 
     #[test]
     fn a_token_is_valid_as_long_as_its_run_lives() {
-        let runs = Runs::default();
-        let guard = runs.open(Run { asked_for: "story 1".into(), ..Run::default() });
+        let runs = McpRuns::default();
+        let guard = runs.open(McpRun { asked_for: "story 1".into(), ..McpRun::default() });
         let token = guard.token().to_owned();
         assert_eq!(runs.find(&token).unwrap().asked_for, "story 1");
         assert!(runs.find("other").is_none());

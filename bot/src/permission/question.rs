@@ -7,7 +7,7 @@ use agents::claude::PermissionAnswer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Ask, Refused, rule::RuleScope};
+use super::{AnswerRefused, PermissionAsk, rule::RuleScope};
 use crate::replies;
 
 /// The number people answer with (`yes 12`). Never used twice in a project.
@@ -47,7 +47,7 @@ pub struct Question {
     /// Its exact input, as shown.
     pub input: Value,
     /// What kind of answer it takes.
-    pub kind: Kind,
+    pub kind: AnswerKind,
     /// When it was asked.
     pub asked_at: SystemTime,
     /// When it is denied; `None` for never.
@@ -56,7 +56,7 @@ pub struct Question {
 
 /// What kind of answer a question takes.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
+pub enum AnswerKind {
     /// A tool call: yes, no, and always where a rule can be made.
     Tool {
         /// What `always` would allow.
@@ -68,12 +68,12 @@ pub enum Kind {
         plan: String,
     },
     /// The model's own questions, each with options.
-    Choose(Vec<Selection>),
+    Choose(Vec<ModelQuestion>),
 }
 
 /// One question of the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selection {
+pub struct ModelQuestion {
     /// The question; the key of the CLI's `answers`.
     pub question: String,
     /// Labels and their descriptions.
@@ -93,7 +93,7 @@ pub struct Person {
 
 /// What a person answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum PersonAnswer {
     /// This once.
     Yes,
     /// No, with a reason for the model.
@@ -106,7 +106,7 @@ pub enum Answer {
 
 /// How a question ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum QuestionOutcome {
     /// Allowed this once.
     Allowed {
         /// By whom.
@@ -150,14 +150,14 @@ pub enum Outcome {
 }
 
 impl Question {
-    pub(super) fn new(id: QuestionId, ask: &Ask, now: SystemTime) -> Self {
+    pub(super) fn new(id: QuestionId, ask: &PermissionAsk, now: SystemTime) -> Self {
         Self {
             id,
             rooms: ask.rooms.clone(),
             asked_for: ask.asked_for.clone(),
             tool: ask.tool.clone(),
             input: ask.input.clone(),
-            kind: Kind::of(&ask.tool, &ask.input),
+            kind: AnswerKind::of(&ask.tool, &ask.input),
             asked_at: now,
             deadline: ask.timeout.map(|timeout| now + timeout),
         }
@@ -165,7 +165,7 @@ impl Question {
 
     /// Whether words of the person's own are an answer.
     pub fn takes_words(&self) -> bool {
-        matches!(self.kind, Kind::Choose(_) | Kind::Plan { .. })
+        matches!(self.kind, AnswerKind::Choose(_) | AnswerKind::Plan { .. })
     }
 
     /// What can be picked. Keys are read back by [`Question::parse_key`].
@@ -176,15 +176,15 @@ impl Question {
             emoji: Some(emoji.into()),
         };
         match &self.kind {
-            Kind::Tool { always } => {
+            AnswerKind::Tool { always } => {
                 let mut choices = vec![choice("yes", "Allow", "✅"), choice("no", "Deny", "❌")];
                 choices.extend(always.as_ref().map(|_| choice("always", "Always", "♾️")));
                 choices
             }
-            Kind::Plan { .. } => {
+            AnswerKind::Plan { .. } => {
                 vec![choice("yes", "Approve plan", "✅"), choice("no", "Keep planning", "❌")]
             }
-            Kind::Choose(selections) => match selections.as_slice() {
+            AnswerKind::Choose(selections) => match selections.as_slice() {
                 [only] if !only.several => only
                     .options
                     .iter()
@@ -199,41 +199,53 @@ impl Question {
     }
 
     /// Reads a choice's key: the question and the word behind it.
-    pub fn parse_key(key: &str) -> Option<(QuestionId, Answer)> {
+    pub fn parse_key(key: &str) -> Option<(QuestionId, PersonAnswer)> {
         let (id, word) = key.strip_prefix("q:")?.split_once(':')?;
         let answer = match word {
-            "yes" => Answer::Yes,
-            "no" => Answer::No(None),
-            "always" => Answer::Always,
-            number => Answer::Text(number.to_owned()),
+            "yes" => PersonAnswer::Yes,
+            "no" => PersonAnswer::No(None),
+            "always" => PersonAnswer::Always,
+            number => PersonAnswer::Text(number.to_owned()),
         };
         Some((QuestionId(id.parse().ok()?), answer))
     }
 
-    pub(super) fn outcome_of(&self, answer: Answer, by: &Person) -> Result<Outcome, Refused> {
+    pub(super) fn outcome_of(
+        &self,
+        answer: PersonAnswer,
+        by: &Person,
+    ) -> Result<QuestionOutcome, AnswerRefused> {
         let by = by.clone();
         match (answer, &self.kind) {
-            (Answer::No(reason), _) => Ok(Outcome::Denied { by, reason }),
-            (Answer::Yes, Kind::Tool { .. } | Kind::Plan { .. }) => Ok(Outcome::Allowed { by }),
-            (Answer::Always, Kind::Tool { always: Some(scope) }) => {
-                Ok(Outcome::Always { by, scope: scope.clone() })
+            (PersonAnswer::No(reason), _) => Ok(QuestionOutcome::Denied { by, reason }),
+            (PersonAnswer::Yes, AnswerKind::Tool { .. } | AnswerKind::Plan { .. }) => {
+                Ok(QuestionOutcome::Allowed { by })
             }
-            (Answer::Always, _) => Err(Refused::NoAlways),
-            (Answer::Text(text), Kind::Choose(selections)) => {
-                let answers = answers(selections, &text).map_err(Refused::NoSuchChoice)?;
-                Ok(Outcome::Answered { by, answers })
+            (PersonAnswer::Always, AnswerKind::Tool { always: Some(scope) }) => {
+                Ok(QuestionOutcome::Always { by, scope: scope.clone() })
             }
-            (Answer::Yes, Kind::Choose(_)) => Err(Refused::NoSuchChoice(replies::choose_one(self))),
+            (PersonAnswer::Always, _) => Err(AnswerRefused::NoAlways),
+            (PersonAnswer::Text(text), AnswerKind::Choose(selections)) => {
+                let answers = answers(selections, &text).map_err(AnswerRefused::NoSuchChoice)?;
+                Ok(QuestionOutcome::Answered { by, answers })
+            }
+            (PersonAnswer::Yes, AnswerKind::Choose(_)) => {
+                Err(AnswerRefused::NoSuchChoice(replies::choose_one(self)))
+            }
             // A plan's free text is the wish for a change.
-            (Answer::Text(text), Kind::Plan { .. }) => Ok(Outcome::Denied { by, reason: Some(text) }),
-            (Answer::Text(_), Kind::Tool { .. }) => Err(Refused::NoSuchChoice(replies::yes_or_no(self))),
+            (PersonAnswer::Text(text), AnswerKind::Plan { .. }) => {
+                Ok(QuestionOutcome::Denied { by, reason: Some(text) })
+            }
+            (PersonAnswer::Text(_), AnswerKind::Tool { .. }) => {
+                Err(AnswerRefused::NoSuchChoice(replies::yes_or_no(self)))
+            }
         }
     }
 }
 
 const NUMBERS: &[&str] = &["1️⃣", "2️⃣", "3️⃣", "4️⃣", "5️⃣", "6️⃣", "7️⃣", "8️⃣", "9️⃣"];
 
-impl Kind {
+impl AnswerKind {
     fn of(tool: &str, input: &Value) -> Self {
         match tool {
             "ExitPlanMode" => {
@@ -248,7 +260,7 @@ impl Kind {
     }
 }
 
-fn selections(input: &Value) -> Option<Vec<Selection>> {
+fn selections(input: &Value) -> Option<Vec<ModelQuestion>> {
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let list = input.get("questions")?.as_array()?;
     let selections: Option<Vec<_>> = list
@@ -256,7 +268,7 @@ fn selections(input: &Value) -> Option<Vec<Selection>> {
         .map(|item| {
             let options =
                 item.get("options").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            Some(Selection {
+            Some(ModelQuestion {
                 question: text(item, "question")?,
                 options: options
                     .iter()
@@ -272,7 +284,7 @@ fn selections(input: &Value) -> Option<Vec<Selection>> {
 }
 
 /// One line of text for each question; with a single question the whole text is its answer.
-fn answers(selections: &[Selection], text: &str) -> Result<Vec<(String, String)>, String> {
+fn answers(selections: &[ModelQuestion], text: &str) -> Result<Vec<(String, String)>, String> {
     let lines: Vec<&str> = match selections {
         [_] => vec![text.trim()],
         _ => text.lines().map(str::trim).filter(|line| !line.is_empty()).collect(),
@@ -285,7 +297,7 @@ fn answers(selections: &[Selection], text: &str) -> Result<Vec<(String, String)>
 }
 
 /// Numbers become labels; anything else goes on as the person's own words.
-fn pick(selection: &Selection, line: &str) -> Result<String, String> {
+fn pick(selection: &ModelQuestion, line: &str) -> Result<String, String> {
     let parts: Vec<&str> = line.split([',', ' ']).filter(|part| !part.is_empty()).collect();
     let numbers: Option<Vec<usize>> = parts.iter().map(|part| part.parse().ok()).collect();
     let Some(numbers) = numbers.filter(|numbers| !numbers.is_empty()) else {
@@ -299,7 +311,7 @@ fn pick(selection: &Selection, line: &str) -> Result<String, String> {
     labels.map(|labels| labels.join(", ")).ok_or_else(|| replies::pick_a_number(selection))
 }
 
-impl Outcome {
+impl QuestionOutcome {
     /// The audit's word for it.
     pub fn word(&self) -> &'static str {
         match self {

@@ -20,7 +20,7 @@ struct Scene {
 fn scene() -> Scene {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("state.db"), SystemTime::now()).unwrap();
-    let rooms = Rooms::default();
+    let rooms = RoomDirectory::default();
     let (tell, inputs) = mpsc::unbounded_channel();
     rooms.serve(move |room, _, mut mailbox| {
         let tell = tell.clone();
@@ -41,8 +41,8 @@ fn room(id: &str) -> Room {
     Room::new("here", id)
 }
 
-fn ask(command: &str) -> Ask {
-    Ask {
+fn ask(command: &str) -> PermissionAsk {
+    PermissionAsk {
         rooms: vec![room("a")],
         asked_for: "Ann".into(),
         tool: "Bash".into(),
@@ -56,7 +56,7 @@ fn ann() -> Person {
 }
 
 impl Scene {
-    fn begin(&self, ask: Ask) -> tokio::task::JoinHandle<PermissionAnswer> {
+    fn begin(&self, ask: PermissionAsk) -> tokio::task::JoinHandle<PermissionAnswer> {
         let broker = self.broker.clone();
         tokio::spawn(async move { broker.ask(ask).await })
     }
@@ -69,7 +69,7 @@ impl Scene {
         }
     }
 
-    async fn settled(&mut self) -> Outcome {
+    async fn settled(&mut self) -> QuestionOutcome {
         loop {
             if let RoomInput::Settled(_, outcome) = self.inputs.recv().await.unwrap() {
                 return outcome;
@@ -92,12 +92,12 @@ async fn the_first_valid_answer_wins_and_binds_to_the_shown_input() {
     let asking = scene.begin(ask("touch x"));
     let question = scene.question().await;
     let bob = Person { id: "bob".into(), name: "Bob".into() };
-    scene.broker.answer(question.id, &room("a"), &ann(), Answer::Yes).unwrap();
-    let late = scene.broker.answer(question.id, &room("a"), &bob, Answer::No(None));
-    assert_eq!(late, Err(Refused::NotOpen(question.id)));
+    scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Yes).unwrap();
+    let late = scene.broker.answer(question.id, &room("a"), &bob, PersonAnswer::No(None));
+    assert_eq!(late, Err(AnswerRefused::NotOpen(question.id)));
     let expected = PermissionAnswer::Allow { updated_input: json!({ "command": "touch x" }) };
     assert_eq!(asking.await.unwrap(), expected);
-    assert_eq!(scene.settled().await, Outcome::Allowed { by: ann() });
+    assert_eq!(scene.settled().await, QuestionOutcome::Allowed { by: ann() });
     assert_eq!(scene.audit(), ["allow"]);
 }
 
@@ -106,9 +106,9 @@ async fn an_answer_from_a_room_that_was_not_asked_changes_nothing() {
     let mut scene = scene();
     let asking = scene.begin(ask("touch x"));
     let question = scene.question().await;
-    let elsewhere = scene.broker.answer(question.id, &room("b"), &ann(), Answer::Yes);
-    assert_eq!(elsewhere, Err(Refused::NotHere(question.id)));
-    scene.broker.answer(question.id, &room("a"), &ann(), Answer::No(Some("too risky".into()))).unwrap();
+    let elsewhere = scene.broker.answer(question.id, &room("b"), &ann(), PersonAnswer::Yes);
+    assert_eq!(elsewhere, Err(AnswerRefused::NotHere(question.id)));
+    scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::No(Some("too risky".into()))).unwrap();
     let PermissionAnswer::Deny { message } = asking.await.unwrap() else { panic!("allowed") };
     assert_eq!(message, "Ann denied this: too risky");
 }
@@ -118,7 +118,7 @@ async fn always_answers_the_like_call_unasked_until_it_is_revoked() {
     let mut scene = scene();
     let asking = scene.begin(ask("touch x"));
     let question = scene.question().await;
-    scene.broker.answer(question.id, &room("a"), &ann(), Answer::Always).unwrap();
+    scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Always).unwrap();
     assert!(allowed(&asking.await.unwrap()));
     assert!(allowed(&scene.broker.ask(ask("touch y")).await));
     assert_eq!(scene.audit(), ["rule", "always"]);
@@ -133,27 +133,29 @@ async fn always_answers_the_like_call_unasked_until_it_is_revoked() {
 #[tokio::test(start_paused = true)]
 async fn silence_is_no() {
     let mut scene = scene();
-    let asking = scene.begin(Ask { timeout: Some(Duration::from_secs(300)), ..ask("touch x") });
+    let asking = scene.begin(PermissionAsk { timeout: Some(Duration::from_secs(300)), ..ask("touch x") });
     assert!(!allowed(&asking.await.unwrap()));
-    assert_eq!(scene.settled().await, Outcome::TimedOut);
+    assert_eq!(scene.settled().await, QuestionOutcome::TimedOut);
     assert_eq!(scene.audit(), ["timeout"]);
 }
 
 #[tokio::test]
 async fn where_nobody_can_be_asked_the_answer_is_no_at_once() {
     let scene = scene();
-    assert!(!allowed(&scene.broker.ask(Ask { rooms: Vec::new(), ..ask("ls") }).await));
-    assert!(!allowed(&scene.broker.ask(Ask { rooms: vec![Room::new("nowhere", "a")], ..ask("ls") }).await));
+    assert!(!allowed(&scene.broker.ask(PermissionAsk { rooms: Vec::new(), ..ask("ls") }).await));
+    assert!(!allowed(
+        &scene.broker.ask(PermissionAsk { rooms: vec![Room::new("nowhere", "a")], ..ask("ls") }).await
+    ));
     assert_eq!(scene.audit(), ["unreachable", "unreachable"]);
 }
 
 #[tokio::test]
 async fn one_room_that_fails_does_not_deny_while_another_shows_the_question() {
     let mut scene = scene();
-    let asking = scene.begin(Ask { rooms: vec![room("a"), room("b")], ..ask("touch x") });
+    let asking = scene.begin(PermissionAsk { rooms: vec![room("a"), room("b")], ..ask("touch x") });
     let question = scene.question().await;
     scene.broker.undeliverable(question.id, &room("a"));
-    scene.broker.answer(question.id, &room("b"), &ann(), Answer::Yes).unwrap();
+    scene.broker.answer(question.id, &room("b"), &ann(), PersonAnswer::Yes).unwrap();
     assert!(allowed(&asking.await.unwrap()));
     let asking = scene.begin(ask("touch y"));
     let question = loop {
@@ -172,7 +174,7 @@ async fn whoever_asked_and_went_away_leaves_no_open_question() {
     let asking = scene.begin(ask("touch x"));
     let question = scene.question().await;
     asking.abort();
-    assert!(matches!(scene.settled().await, Outcome::Withdrawn { .. }));
+    assert!(matches!(scene.settled().await, QuestionOutcome::Withdrawn { .. }));
     assert!(!scene.broker.is_open(question.id));
     assert_eq!(scene.audit(), ["withdrawn"]);
 }
@@ -186,12 +188,13 @@ async fn the_models_questions_are_answered_by_number_or_in_words() {
         { "question": "And?", "header": "h", "multiSelect": true,
           "options": [{ "label": "S", "description": "" }, { "label": "M", "description": "" }] },
     ] });
-    let asking = scene.begin(Ask { tool: "AskUserQuestion".into(), input, ..ask("") });
+    let asking = scene.begin(PermissionAsk { tool: "AskUserQuestion".into(), input, ..ask("") });
     let question = scene.question().await;
-    let answer = |text: &str| scene.broker.answer(question.id, &room("a"), &ann(), Answer::Text(text.into()));
-    assert!(matches!(answer("1"), Err(Refused::NoSuchChoice(_))), "two questions want two lines");
-    assert!(matches!(answer("3\n1"), Err(Refused::NoSuchChoice(_))), "there is no third colour");
-    assert!(matches!(answer("1, 2\n1"), Err(Refused::NoSuchChoice(_))), "the first takes one");
+    let answer =
+        |text: &str| scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Text(text.into()));
+    assert!(matches!(answer("1"), Err(AnswerRefused::NoSuchChoice(_))), "two questions want two lines");
+    assert!(matches!(answer("3\n1"), Err(AnswerRefused::NoSuchChoice(_))), "there is no third colour");
+    assert!(matches!(answer("1, 2\n1"), Err(AnswerRefused::NoSuchChoice(_))), "the first takes one");
     answer("2\n1, 2").unwrap();
     let PermissionAnswer::Allow { updated_input } = asking.await.unwrap() else { panic!("denied") };
     assert_eq!(updated_input["answers"], json!({ "Which?": "Blue", "And?": "S, M" }));
@@ -204,7 +207,7 @@ async fn a_question_of_a_killed_bot_is_closed_and_audited_at_the_next_start() {
     let asking = scene.begin(ask("touch x"));
     let question = scene.question().await;
     scene.broker.shown(question.id, &room("a"), &MessageId::new("m1"));
-    let next = PermissionBroker::new(scene.store.clone(), Clock::system(), Rooms::default());
+    let next = PermissionBroker::new(scene.store.clone(), Clock::system(), RoomDirectory::default());
     let left = next.close_left_over();
     assert_eq!(left[0].id, question.id.0);
     assert_eq!(left[0].copies, [(room("a"), MessageId::new("m1"))]);

@@ -12,26 +12,26 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     chat::{
-        ambient::Ambient,
+        ambient::AmbientRooms,
         notify,
         room::{RetryPolicy, RoomTask},
-        rooms::{RoomInput, Rooms},
+        rooms::{RoomDirectory, RoomInput},
         router,
         services::Services,
     },
     clock::Clock,
     commands,
-    commands::command::Registry,
-    config::{Loaded, access::Access, current::Current, redact::Redactor},
+    commands::command::CommandRegistry,
+    config::{LoadedConfig, access::AccessTable, current::CurrentValue, redact::Redactor},
     http::{
-        self, OperatorAccess, Run, RunGuard, Runs,
+        self, McpRun, McpRuns, OperatorAccess, RunGuard,
         host::{self, BotHost},
     },
     permission::{PermissionBroker, QuestionId},
     program::{
         lock::{self, InstanceLock, LockError},
         reload,
-        restart::{Note, Program, Restart},
+        restart::{RestartNote, RestartRequest, RunningProgram},
     },
     replies,
     store::{OpenError, Store},
@@ -44,17 +44,17 @@ const SHUTDOWN: Duration = Duration::from_secs(9);
 const AGENTS: Duration = Duration::from_secs(6);
 
 /// What a bot is made of.
-pub struct Options {
+pub struct AppOptions {
     /// The repository it serves.
     pub project: Project,
     /// Its settings.
-    pub loaded: Loaded,
+    pub loaded: LoadedConfig,
     /// Its messengers.
     pub adapters: Vec<Arc<dyn Adapter>>,
     /// Those of them that are called by webhook, on `http.webhook_listen`.
     pub webhooks: Vec<Arc<dyn Webhooks>>,
     /// Who may what on them.
-    pub access: Access,
+    pub access: AccessTable,
     /// The time of day.
     pub clock: Clock,
     /// How rate limits are waited for.
@@ -64,7 +64,7 @@ pub struct Options {
     /// Where news about the bot itself go.
     pub notices: Vec<Room>,
     /// What a restart starts.
-    pub program: Program,
+    pub program: RunningProgram,
 }
 
 /// Why a bot does not start. Each is one sentence for the person at the terminal.
@@ -122,7 +122,7 @@ pub enum StartError {
 /// A running bot.
 pub struct App {
     services: Arc<Services>,
-    runs: Runs,
+    runs: McpRuns,
     /// The operator's file; without it only that way is closed.
     operator: Option<OperatorAccess>,
     lock: InstanceLock,
@@ -130,12 +130,12 @@ pub struct App {
 
 impl App {
     /// Starts the bot: lock, state, listener, messengers, and what an earlier process left behind.
-    pub async fn start(options: Options) -> Result<Self, StartError> {
+    pub async fn start(options: AppOptions) -> Result<Self, StartError> {
         Self::start_with(options, commands::all()).await
     }
 
     /// The same with commands of the caller's choice, as the benchmarks need.
-    pub async fn start_with(options: Options, registry: Registry) -> Result<Self, StartError> {
+    pub async fn start_with(options: AppOptions, registry: CommandRegistry) -> Result<Self, StartError> {
         check_rooms(&options)?;
         let lock = lock::take(&options.project)?;
         let store = Store::open(&options.project.dir().join("state.db"), options.clock.now())?;
@@ -153,11 +153,11 @@ impl App {
         };
         let (sender, inbox) = mpsc::channel(1_000);
         let notices = options.notices.clone();
-        let (runs, port) = (Runs::default(), Arc::<OnceLock<u16>>::default());
+        let (runs, port) = (McpRuns::default(), Arc::<OnceLock<u16>>::default());
         if let Ok(address) = listener.local_addr() {
             let _ = port.set(address.port());
         }
-        let settings = Arc::new(Current::new(options.loaded.clone()));
+        let settings = Arc::new(CurrentValue::new(options.loaded.clone()));
         let host = BotHost::new(settings.clone(), runs.clone(), port.clone());
         let pipeline = Pipeline::open(&options.project, host::settings(&options.loaded), Arc::new(host))
             .map_err(StartError::Ledger)?;
@@ -226,7 +226,7 @@ impl App {
 
     /// The room that asked for the restart hears that it is done.
     fn tell_of_restart(&self) {
-        let Some(note) = Note::take(&self.services.project) else { return };
+        let Some(note) = RestartNote::take(&self.services.project) else { return };
         let took = self.services.clock.now().duration_since(note.asked()).unwrap_or_default();
         if let Some(room) = note.room() {
             let text = replies::restarted(&self.services.config().display_name, took);
@@ -256,7 +256,7 @@ impl App {
     }
 
     /// Lets an agent's run ask for permission over MCP.
-    pub fn open_run(&self, run: Run) -> RunGuard {
+    pub fn open_run(&self, run: McpRun) -> RunGuard {
         self.runs.open(run)
     }
 
@@ -300,7 +300,7 @@ async fn bind_public(address: &str) -> Result<tokio::net::TcpListener, StartErro
 }
 
 /// Notices into nowhere would be missed by nobody until it matters.
-fn check_rooms(options: &Options) -> Result<(), StartError> {
+fn check_rooms(options: &AppOptions) -> Result<(), StartError> {
     let names: Vec<&str> = options.adapters.iter().map(|adapter| adapter.name()).collect();
     let rooms = options.loaded.config.pipeline.rooms();
     match rooms.iter().find(|room| !names.contains(&room.adapter())) {
@@ -314,14 +314,14 @@ fn check_rooms(options: &Options) -> Result<(), StartError> {
 }
 
 fn services(
-    options: Options,
-    registry: Registry,
+    options: AppOptions,
+    registry: CommandRegistry,
     store: Store,
     sender: &mpsc::Sender<adapters::Incoming>,
     (pipeline, port): (Pipeline, Arc<OnceLock<u16>>),
-    settings: Arc<Current<Loaded>>,
+    settings: Arc<CurrentValue<LoadedConfig>>,
 ) -> Services {
-    let Options {
+    let AppOptions {
         project,
         loaded: _,
         adapters,
@@ -336,7 +336,7 @@ fn services(
     let loaded = settings.get();
     let stop = CancellationToken::new();
     let tracker = TaskTracker::new();
-    let rooms = Rooms::default();
+    let rooms = RoomDirectory::default();
     let adapters = adapters
         .into_iter()
         .map(|adapter| {
@@ -347,15 +347,15 @@ fn services(
         .collect();
     Services {
         broker: PermissionBroker::new(store.clone(), clock.clone(), rooms.clone()),
-        ambient: Ambient::new(loaded.path.clone(), &loaded.config.ambient_rooms),
+        ambient: AmbientRooms::new(loaded.path.clone(), &loaded.config.ambient_rooms),
         project,
         settings,
         store,
         clock,
         rooms,
         registry,
-        access: Current::new(access),
-        restart: Restart::of(program),
+        access: CurrentValue::new(access),
+        restart: RestartRequest::of(program),
         redactor: Arc::new(Redactor::new(&loaded, |name| std::env::var(name).ok())),
         agents: Default::default(),
         metrics: Default::default(),

@@ -3,13 +3,13 @@
 use std::{path::Path, time::SystemTime};
 
 use clap::{Args, ValueEnum};
-use settings::duration::{self, Span};
+use settings::duration::{self, ConfigDuration};
 
 use crate::store::{AuditEntry, OpenError, Store};
 
 /// What of the record is wanted.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Filter {
+pub struct AuditFilter {
     /// Only what was asked in this room, like `matrix:!abc:example.org`
     #[arg(long, value_name = "ROOM")]
     room: Option<String>,
@@ -24,7 +24,7 @@ pub struct Filter {
     tool: Option<String>,
     /// Only the last while, like `24h`
     #[arg(long, value_name = "TIME", value_parser = span)]
-    since: Option<Span>,
+    since: Option<ConfigDuration>,
     /// At most so many, the newest
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
@@ -66,16 +66,16 @@ impl OutcomeWord {
     }
 }
 
-fn span(text: &str) -> Result<Span, String> {
+fn span(text: &str) -> Result<ConfigDuration, String> {
     let wrong = || "write it like `30m`, `24h` or `7d`".to_owned();
-    duration::parse(text).map(Span).ok_or_else(wrong)
+    duration::parse(text).map(ConfigDuration).ok_or_else(wrong)
 }
 
 /// The decisions that the filter lets through, oldest first, a line each. Empty where there are none.
 ///
 /// # Errors
 /// Where the record cannot be read.
-pub fn lines(store: &Path, filter: &Filter, now: SystemTime) -> Result<String, OpenError> {
+pub fn lines(store: &Path, filter: &AuditFilter, now: SystemTime) -> Result<String, OpenError> {
     let Some(record) = Store::open_to_read(store)? else { return Ok(String::new()) };
     let earliest = filter.since.and_then(|since| now.checked_sub(since.0));
     let mut lines = Vec::new();
@@ -92,7 +92,7 @@ pub fn lines(store: &Path, filter: &Filter, now: SystemTime) -> Result<String, O
     Ok(lines.into_iter().rev().map(|line| line + "\n").collect())
 }
 
-impl Filter {
+impl AuditFilter {
     fn lets_through(&self, entry: &AuditEntry) -> bool {
         let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
         let person = |wanted: &String| *wanted == entry.by || *wanted == entry.asked_for;
@@ -157,24 +157,30 @@ mod tests {
         store.audit(&entry("slack:C1", "bob", "deny", "Write"), at(2)).unwrap();
         store.audit(&entry("slack:C1", "nobody\u{1b}[31m", "timeout", "Bash"), at(3)).unwrap();
         // Read while it is open, as beside a storkit that serves.
-        let shown = |filter: Filter| {
-            let filter = Filter { limit: if filter.limit == 0 { 100 } else { filter.limit }, ..filter };
+        let shown = |filter: AuditFilter| {
+            let filter = AuditFilter { limit: if filter.limit == 0 { 100 } else { filter.limit }, ..filter };
             lines(&path, &filter, at(4)).unwrap()
         };
-        insta::assert_snapshot!(shown(Filter::default()), @r"
+        insta::assert_snapshot!(shown(AuditFilter::default()), @r"
         2023-11-14T23:13:20Z  allow       Bash           by bob  for ann  in console:main  question 7  input 0123456789ab
         2023-11-15T00:13:20Z  deny        Write          by bob  for ann  in slack:C1  question 7  input 0123456789ab
         2023-11-15T01:13:20Z  timeout     Bash           by nobody?[31m  for ann  in slack:C1  question 7  input 0123456789ab
         ");
-        let count = |filter: Filter| shown(filter).lines().count();
-        assert_eq!(count(Filter { room: Some("slack:C1".into()), ..Filter::default() }), 2);
-        assert_eq!(count(Filter { person: Some("bob".into()), ..Filter::default() }), 2);
-        assert_eq!(count(Filter { person: Some("ann".into()), ..Filter::default() }), 3);
-        assert_eq!(count(Filter { outcome: Some(OutcomeWord::Deny), ..Filter::default() }), 1);
-        assert_eq!(count(Filter { tool: Some("Bash".into()), ..Filter::default() }), 2);
-        assert_eq!(count(Filter { since: Some(Span(Duration::from_secs(5400))), ..Filter::default() }), 1);
-        assert_eq!(count(Filter { limit: 2, ..Filter::default() }), 2);
-        let json = shown(Filter { limit: 1, json: true, ..Filter::default() });
+        let count = |filter: AuditFilter| shown(filter).lines().count();
+        assert_eq!(count(AuditFilter { room: Some("slack:C1".into()), ..AuditFilter::default() }), 2);
+        assert_eq!(count(AuditFilter { person: Some("bob".into()), ..AuditFilter::default() }), 2);
+        assert_eq!(count(AuditFilter { person: Some("ann".into()), ..AuditFilter::default() }), 3);
+        assert_eq!(count(AuditFilter { outcome: Some(OutcomeWord::Deny), ..AuditFilter::default() }), 1);
+        assert_eq!(count(AuditFilter { tool: Some("Bash".into()), ..AuditFilter::default() }), 2);
+        assert_eq!(
+            count(AuditFilter {
+                since: Some(ConfigDuration(Duration::from_secs(5400))),
+                ..AuditFilter::default()
+            }),
+            1
+        );
+        assert_eq!(count(AuditFilter { limit: 2, ..AuditFilter::default() }), 2);
+        let json = shown(AuditFilter { limit: 1, json: true, ..AuditFilter::default() });
         assert!(
             json.contains("\"at\":\"2023-11-15T01:13:20Z\"") && json.contains("\"outcome\":\"timeout\""),
             "{json}"
@@ -184,6 +190,6 @@ mod tests {
     #[test]
     fn without_a_record_there_is_nothing_to_show() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(lines(&dir.path().join("state.db"), &Filter::default(), UNIX_EPOCH).unwrap(), "");
+        assert_eq!(lines(&dir.path().join("state.db"), &AuditFilter::default(), UNIX_EPOCH).unwrap(), "");
     }
 }

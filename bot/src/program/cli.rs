@@ -7,12 +7,12 @@ use pipeline::Project;
 
 use crate::{
     Services, StartError, commands,
-    config::{Config, Loaded},
+    config::{BotConfig, LoadedConfig},
     program::{
-        audit::Filter,
+        audit::AuditFilter,
         doctor,
-        serve::{self, Front},
-        set_up::{self, Init},
+        serve::{self, FrontEnd},
+        set_up::{self, InitArgs},
         upkeep,
     },
 };
@@ -22,13 +22,13 @@ use crate::{
 #[command(version, about, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
-    action: Option<Action>,
+    action: Option<CliAction>,
     #[command(flatten)]
-    common: Common,
+    common: CommonArgs,
 }
 
 #[derive(Args, Clone)]
-pub struct Common {
+pub struct CommonArgs {
     /// The project's folder [default: the repository around the current folder]
     #[arg(long, global = true, value_name = "DIR", env = "STORKIT_PROJECT")]
     pub project: Option<PathBuf>,
@@ -37,7 +37,7 @@ pub struct Common {
     pub port: Option<u16>,
 }
 
-impl Common {
+impl CommonArgs {
     /// As the flags alone say: the environment names the project that is served, which no demo has to do with.
     fn without_environment(&self) -> Self {
         let from_environment = |name: &str, value: String| std::env::var(name).is_ok_and(|set| set == value);
@@ -51,9 +51,9 @@ impl Common {
 }
 
 #[derive(Subcommand)]
-enum Action {
+enum CliAction {
     /// Set a project up: its settings, its team of agents, and what they should know
-    Init(Init),
+    Init(InitArgs),
     /// Serve the project without a chat in this terminal
     Serve,
     /// Talk to the bot: to the one that serves the project, or to a new one. With standard input not a terminal it
@@ -70,7 +70,7 @@ enum Action {
     /// Move the stories of an older `.story_kit` folder to `.storkit`, keeping their history
     Migrate,
     /// Show who allowed, denied or let lapse what agents asked
-    Audit(Filter),
+    Audit(AuditFilter),
     /// Print the reference page of all commands
     Docs,
     /// Print a shell's completions, e.g. `storkit completions bash > /etc/bash_completion.d/storkit`
@@ -100,26 +100,26 @@ enum SlackAction {
 /// Runs what was asked.
 pub async fn run(cli: Cli) -> ExitCode {
     let here = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    let front = if here { Front::Terminal } else { Front::Script };
+    let front = if here { FrontEnd::Terminal } else { FrontEnd::Script };
     match cli.action {
-        None if here => serve::project(&cli.common, Front::Terminal).await,
-        None | Some(Action::Serve) => serve::project(&cli.common, Front::None).await,
-        Some(Action::Init(given)) => set_up::init(&given, cli.common.project.as_deref()),
-        Some(Action::Chat) => serve::chat(&cli.common, front).await,
-        Some(Action::Demo) => serve::demo(&cli.common.without_environment(), front).await,
-        Some(Action::Doctor { audit: false }) => check(&cli.common).await,
-        Some(Action::Doctor { audit: true }) => with_project(&cli.common, upkeep::audit_stories),
-        Some(Action::Migrate) => with_project(&cli.common, upkeep::migrate_stories),
-        Some(Action::Audit(filter)) => {
+        None if here => serve::project(&cli.common, FrontEnd::Terminal).await,
+        None | Some(CliAction::Serve) => serve::project(&cli.common, FrontEnd::None).await,
+        Some(CliAction::Init(given)) => set_up::init(&given, cli.common.project.as_deref()),
+        Some(CliAction::Chat) => serve::chat(&cli.common, front).await,
+        Some(CliAction::Demo) => serve::demo(&cli.common.without_environment(), front).await,
+        Some(CliAction::Doctor { audit: false }) => check(&cli.common).await,
+        Some(CliAction::Doctor { audit: true }) => with_project(&cli.common, upkeep::audit_stories),
+        Some(CliAction::Migrate) => with_project(&cli.common, upkeep::migrate_stories),
+        Some(CliAction::Audit(filter)) => {
             with_project(&cli.common, |project| upkeep::show_audit(project, &filter))
         }
-        Some(Action::Completions { shell }) => {
+        Some(CliAction::Completions { shell }) => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "storkit", &mut text);
             print(&String::from_utf8_lossy(&text));
             ExitCode::SUCCESS
         }
-        Some(Action::Man) => {
+        Some(CliAction::Man) => {
             let mut text = Vec::new();
             match clap_mangen::Man::new(Cli::command()).render(&mut text) {
                 Ok(()) => print(&String::from_utf8_lossy(&text)),
@@ -127,22 +127,22 @@ pub async fn run(cli: Cli) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Some(Action::Docs) => {
+        Some(CliAction::Docs) => {
             print(&commands::reference(&commands::all()));
             ExitCode::SUCCESS
         }
-        Some(Action::Slack { action: SlackAction::Manifest { url } }) => {
+        Some(CliAction::Slack { action: SlackAction::Manifest { url } }) => {
             slack_manifest(&cli.common, url.as_deref())
         }
     }
 }
 
 /// The project and its settings, or the sentence that says what is wrong (exit code 2).
-pub fn open(common: &Common) -> Result<(Project, Loaded), ExitCode> {
+pub fn open(common: &CommonArgs) -> Result<(Project, LoadedConfig), ExitCode> {
     let start = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
     let project = Project::open(&start).map_err(|error| complain(2, &error.to_string()))?;
     let path = project.dir().join("bot.toml");
-    let mut loaded = Config::load(&path, |name| std::env::var(name).ok())
+    let mut loaded = BotConfig::load(&path, |name| std::env::var(name).ok())
         .map_err(|error| complain(2, &error.to_string()))?;
     if let Some(port) = common.port {
         loaded.config.http.port = port;
@@ -150,7 +150,7 @@ pub fn open(common: &Common) -> Result<(Project, Loaded), ExitCode> {
     Ok((project, loaded))
 }
 
-fn with_project(common: &Common, act: impl FnOnce(&Project) -> ExitCode) -> ExitCode {
+fn with_project(common: &CommonArgs, act: impl FnOnce(&Project) -> ExitCode) -> ExitCode {
     match open(common) {
         Ok((project, _)) => act(&project),
         Err(code) => code,
@@ -187,10 +187,10 @@ pub fn print(text: &str) {
 }
 
 /// Needs no `[slack]` section, and no project either: the app comes first.
-fn slack_manifest(common: &Common, url: Option<&str>) -> ExitCode {
+fn slack_manifest(common: &CommonArgs, url: Option<&str>) -> ExitCode {
     let in_a_project = common.project.is_some() || Project::open(&PathBuf::from(".")).is_ok();
     let config = match in_a_project.then(|| open(common)) {
-        None => Config::default(),
+        None => BotConfig::default(),
         Some(Ok((_, loaded))) => loaded.config,
         Some(Err(code)) => return code,
     };
@@ -199,7 +199,7 @@ fn slack_manifest(common: &Common, url: Option<&str>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn check(common: &Common) -> ExitCode {
+async fn check(common: &CommonArgs) -> ExitCode {
     let (project, loaded) = match open(common) {
         Ok(opened) => opened,
         Err(code) => return code,
@@ -207,6 +207,6 @@ async fn check(common: &Common) -> ExitCode {
     let checks = doctor::check(&project, &loaded.config, &loaded.secret_env).await;
     print(&adapters::markdown::plain(&doctor::report(&checks)));
     print("\n");
-    let bad = checks.iter().any(|check| check.state == doctor::State::Bad);
+    let bad = checks.iter().any(|check| check.state == doctor::CheckState::Bad);
     ExitCode::from(u8::from(bad))
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use scripted_model::{Conversation, Script};
+use scripted_model::{ModelConversation, ModelScript};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -40,8 +40,8 @@ pub struct DemoProject {
 }
 
 /// What the demo's model says and does.
-pub fn script() -> Script {
-    let script = Script::new().drips(labelled(WHAT_TO_TRY), PACE);
+pub fn script() -> ModelScript {
+    let script = ModelScript::new().drips(labelled(WHAT_TO_TRY), PACE);
     plan(question(files(script)))
         .when(|conversation| has_word(conversation, "slow"))
         .drips(labelled("I count slowly; `stop` interrupts me."), PACE)
@@ -89,8 +89,9 @@ impl DemoProject {
     }
 }
 
-fn files(script: Script) -> Script {
-    let made = |conversation: &Conversation| conversation.last_line().to_lowercase().contains("make a file");
+fn files(script: ModelScript) -> ModelScript {
+    let made =
+        |conversation: &ModelConversation| conversation.last_line().to_lowercase().contains("make a file");
     script
         .when(move |conversation| made(conversation) && conversation.last_call_failed())
         .then_drips("The command did **not** run. I was told:\n\n> {last_tool_result}", PACE)
@@ -107,7 +108,7 @@ fn files(script: Script) -> Script {
         .then_drips("I see:\n\n```\n{last_tool_result}\n```", PACE)
 }
 
-fn question(script: Script) -> Script {
+fn question(script: ModelScript) -> ModelScript {
     let options = json!([
         {"label": "Tea", "description": "Calm and green"},
         {"label": "Coffee", "description": "Quick and black"},
@@ -121,9 +122,10 @@ fn question(script: Script) -> Script {
 }
 
 /// The CLI shows the plan that stands in the plan file, so the model writes it there first.
-fn plan(script: Script) -> Script {
-    let wanted = |conversation: &Conversation| has_word(conversation, "plan");
-    let refused = |conversation: &Conversation| conversation.position == 3 && conversation.last_call_failed();
+fn plan(script: ModelScript) -> ModelScript {
+    let wanted = |conversation: &ModelConversation| has_word(conversation, "plan");
+    let refused =
+        |conversation: &ModelConversation| conversation.position == 3 && conversation.last_call_failed();
     script
         .when(move |conversation| wanted(conversation) && refused(conversation))
         .then()
@@ -145,7 +147,7 @@ fn counting() -> String {
     (1..=150).map(|number| format!("{number} ")).collect()
 }
 
-fn has_word(conversation: &Conversation, word: &str) -> bool {
+fn has_word(conversation: &ModelConversation, word: &str) -> bool {
     let mut words = conversation.last_line().split(|letter: char| !letter.is_alphanumeric());
     words.any(|said| said.eq_ignore_ascii_case(word))
 }
@@ -201,7 +203,7 @@ fn git(path: &Path, arguments: &[&str]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use scripted_model::{Part, Reply, ToolResult};
+    use scripted_model::{ModelReply, ReplyPart, ToolResult};
 
     use super::*;
 
@@ -262,19 +264,23 @@ mod tests {
         assert_eq!(value("ANTHROPIC_AUTH_TOKEN"), Some(""));
     }
 
-    fn asked(prompt: &str, position: usize, refused: bool) -> Vec<Part> {
+    fn asked(prompt: &str, position: usize, refused: bool) -> Vec<ReplyPart> {
         let tool_results = vec![ToolResult { text: "told".into(), is_error: refused }];
-        let conversation =
-            Conversation { prompt: prompt.into(), position, tool_results, ..Conversation::default() };
+        let conversation = ModelConversation {
+            prompt: prompt.into(),
+            position,
+            tool_results,
+            ..ModelConversation::default()
+        };
         match script().reply(&conversation, false) {
-            Reply::Message(parts) => parts,
-            Reply::Error(failure) => panic!("{failure:?}"),
+            ModelReply::Message(parts) => parts,
+            ModelReply::Error(failure) => panic!("{failure:?}"),
         }
     }
 
-    fn text(parts: &[Part]) -> &str {
+    fn text(parts: &[ReplyPart]) -> &str {
         match &parts[0] {
-            Part::Say { text, .. } => text,
+            ReplyPart::Say { text, .. } => text,
             other => panic!("no text first: {other:?}"),
         }
     }
@@ -303,7 +309,7 @@ mod tests {
     #[test]
     fn plan_and_slow_are_words_not_parts_of_words() {
         let says = |text: &str, word| {
-            has_word(&Conversation { prompt: text.into(), ..Conversation::default() }, word)
+            has_word(&ModelConversation { prompt: text.into(), ..ModelConversation::default() }, word)
         };
         assert!(says("alice: Plan, please", "plan") && says("slow", "slow"));
         assert!(!says("explain slowly", "plan") && !says("explain slowly", "slow"));

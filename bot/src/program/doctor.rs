@@ -5,20 +5,20 @@ use std::{fmt::Write as _, process::Stdio, time::Duration};
 use adapters::markdown::inert;
 use agents::{
     claude::TESTED_VERSION,
-    confine::{Confinement, Network},
+    confine::{Confinement, NetworkAccess},
 };
 use pipeline::{
     Project,
     config::{Agent, ProjectConfig},
     guard::base_branch,
-    project::Context,
+    project::ProjectContext,
     stage::Role,
 };
 use tokio::process::Command;
 
 use crate::{
     Services, commands,
-    config::Config,
+    config::BotConfig,
     program::{lock, messengers},
     replies,
 };
@@ -28,16 +28,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
+pub struct DoctorCheck {
     /// How it went.
-    pub state: State,
+    pub state: CheckState,
     /// What was found, and what to do.
     pub text: String,
 }
 
 /// How a check went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum CheckState {
     /// As it should be.
     Good,
     /// Works, but should be known.
@@ -46,20 +46,20 @@ pub enum State {
     Bad,
 }
 
-fn good(text: impl Into<String>) -> Check {
-    Check { state: State::Good, text: text.into() }
+fn good(text: impl Into<String>) -> DoctorCheck {
+    DoctorCheck { state: CheckState::Good, text: text.into() }
 }
 
-fn note(text: impl Into<String>) -> Check {
-    Check { state: State::Note, text: text.into() }
+fn note(text: impl Into<String>) -> DoctorCheck {
+    DoctorCheck { state: CheckState::Note, text: text.into() }
 }
 
-fn bad(text: impl Into<String>) -> Check {
-    Check { state: State::Bad, text: text.into() }
+fn bad(text: impl Into<String>) -> DoctorCheck {
+    DoctorCheck { state: CheckState::Bad, text: text.into() }
 }
 
 /// Runs all checks.
-pub async fn check(project: &Project, config: &Config, secret_env: &[String]) -> Vec<Check> {
+pub async fn check(project: &Project, config: &BotConfig, secret_env: &[String]) -> Vec<DoctorCheck> {
     let mut checks = vec![claude_version(config, secret_env).await];
     checks.extend(claude_key(config, secret_env).await);
     checks.extend(git(project).await);
@@ -77,7 +77,7 @@ pub async fn check(project: &Project, config: &Config, secret_env: &[String]) ->
 }
 
 /// Each messenger's settings and credentials, tried at its service.
-async fn messengers(project: &Project, config: &Config) -> Vec<Check> {
+async fn messengers(project: &Project, config: &BotConfig) -> Vec<DoctorCheck> {
     let identity = Services::identity(config, &commands::all());
     let made = match messengers::configured(config, project, &identity) {
         Ok(made) => made,
@@ -101,20 +101,20 @@ async fn messengers(project: &Project, config: &Config) -> Vec<Check> {
     futures::future::join_all(checks).await
 }
 
-fn context(project: &Project) -> Check {
+fn context(project: &Project) -> DoctorCheck {
     match project.context() {
-        Context::Text(_) => good("agents are told what `.storkit/context.md` says"),
-        Context::Untouched => note(
+        ProjectContext::Text(_) => good("agents are told what `.storkit/context.md` says"),
+        ProjectContext::Untouched => note(
             "`.storkit/context.md` is still the template. Fill it in, or ask the bot to do it with you: agents read it",
         ),
-        Context::Missing => note(
+        ProjectContext::Missing => note(
             "there is no `.storkit/context.md` to tell agents what this project is. `storkit init` writes one",
         ),
     }
 }
 
 /// Whether the loopback listener can listen; where a storkit serves already it does.
-async fn port(project: &Project, config: &Config) -> Check {
+async fn port(project: &Project, config: &BotConfig) -> DoctorCheck {
     let port = config.http.port;
     match (lock::holder(project), crate::http::bind(port).await) {
         (Some(pid), _) => good(format!("a storkit serves this project (process {pid})")),
@@ -127,7 +127,7 @@ async fn port(project: &Project, config: &Config) -> Check {
 }
 
 /// Room for worktrees, builds and the state.
-fn disk(project: &Project) -> Check {
+fn disk(project: &Project) -> DoctorCheck {
     const LITTLE: u64 = 5 << 30;
     match rustix::fs::statvfs(project.dir()) {
         Ok(found) => {
@@ -143,7 +143,7 @@ fn disk(project: &Project) -> Check {
 }
 
 /// A clock that is wrong makes old messages of new ones, and the other way round.
-fn clock(project: &Project) -> Check {
+fn clock(project: &Project) -> DoctorCheck {
     let newest = pipeline::git::head_time(project).ok().flatten();
     match newest.filter(|newest| *newest > std::time::SystemTime::now()) {
         None => good("the clock is not behind the newest commit"),
@@ -154,7 +154,7 @@ fn clock(project: &Project) -> Check {
 }
 
 /// The CLI as agents get it: without the bot's secrets, with what is configured for it.
-async fn claude(config: &Config, secret_env: &[String], arguments: &[&str]) -> Result<String, String> {
+async fn claude(config: &BotConfig, secret_env: &[String], arguments: &[&str]) -> Result<String, String> {
     let (name, leading) = config.claude.command.split_first().ok_or("no program is configured")?;
     let mut command = Command::new(name);
     for secret in secret_env {
@@ -182,7 +182,7 @@ async fn output(mut command: Command) -> Result<String, String> {
     }
 }
 
-async fn claude_version(config: &Config, secret_env: &[String]) -> Check {
+async fn claude_version(config: &BotConfig, secret_env: &[String]) -> DoctorCheck {
     let program = config.claude.command.first().map(String::as_str).unwrap_or_default();
     match claude(config, secret_env, &["--version"]).await {
         Ok(version) if version.contains(TESTED_VERSION) => good(format!("Claude Code {TESTED_VERSION}")),
@@ -203,7 +203,7 @@ fn which(program: &str) -> Option<std::path::PathBuf> {
 }
 
 /// Nothing where there is no program: that is said already.
-async fn claude_key(config: &Config, secret_env: &[String]) -> Option<Check> {
+async fn claude_key(config: &BotConfig, secret_env: &[String]) -> Option<DoctorCheck> {
     let program = config.claude.command.first().map(String::as_str).unwrap_or_default();
     which(program)?;
     Some(match claude(config, secret_env, &["auth", "status"]).await {
@@ -220,7 +220,7 @@ fn logged_in(text: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(text).is_ok_and(|status| status["loggedIn"] == true)
 }
 
-async fn git(project: &Project) -> Vec<Check> {
+async fn git(project: &Project) -> Vec<DoctorCheck> {
     let root = project.root().to_string_lossy().into_owned();
     let mut checks = Vec::new();
     match run_git(&["--version"]).await {
@@ -235,7 +235,7 @@ async fn git(project: &Project) -> Vec<Check> {
     checks
 }
 
-fn trust(config: &Config) -> Check {
+fn trust(config: &BotConfig) -> DoctorCheck {
     match config.claude.trust_project_settings {
         true => note(
             "`trust_project_settings` is on: this repository's settings, hooks and MCP servers run on this machine",
@@ -245,7 +245,7 @@ fn trust(config: &Config) -> Check {
 }
 
 /// What agents on stories run in. Bubblewrap is tried: containers often have the program and forbid what it does.
-fn sandbox() -> Check {
+fn sandbox() -> DoctorCheck {
     let home = std::env::var_os("HOME").map_or_else(|| "/".into(), std::path::PathBuf::from);
     match Confinement::strongest_available(&home) {
         (_, None) => good("agents on stories run in bubblewrap; those in chat rooms are held by permissions"),
@@ -257,7 +257,7 @@ fn sandbox() -> Check {
 }
 
 /// What agents and commands may reach, and whether this machine can keep them to it.
-fn network(project: &Project) -> Option<Check> {
+fn network(project: &Project) -> Option<DoctorCheck> {
     let path = project.dir().join("project.toml");
     // What is wrong in it is told already.
     let config = ProjectConfig::load(&path, |name| std::env::var(name).ok()).ok()?.config;
@@ -278,7 +278,7 @@ fn network(project: &Project) -> Option<Check> {
 }
 
 /// Who may reach what: its name, what it has besides, and its part of the network.
-type Part<'a> = (String, &'static str, &'a Network);
+type Part<'a> = (String, &'static str, &'a NetworkAccess);
 
 fn network_parts(config: &ProjectConfig) -> Vec<Part<'_>> {
     const NEEDS: &str = "the model's API, storkit's tools";
@@ -314,9 +314,9 @@ fn network_told(parts: &[Part<'_>]) -> String {
     let mut told: Vec<(Vec<&str>, String)> = Vec::new();
     for (name, needs, network) in parts {
         let reach = match network {
-            Network::All => "everything".to_owned(),
-            Network::Only(hosts) if hosts.is_empty() && needs.is_empty() => "nothing".to_owned(),
-            Network::Only(hosts) => {
+            NetworkAccess::All => "everything".to_owned(),
+            NetworkAccess::Only(hosts) if hosts.is_empty() && needs.is_empty() => "nothing".to_owned(),
+            NetworkAccess::Only(hosts) => {
                 let needs = Some((*needs).to_owned()).filter(|needs| !needs.is_empty());
                 let hosts = hosts.iter().map(|host| format!("`{host}`"));
                 needs.into_iter().chain(hosts).collect::<Vec<_>>().join(", ")
@@ -333,7 +333,7 @@ fn network_told(parts: &[Part<'_>]) -> String {
 }
 
 /// What stories need: a valid `project.toml`, and a branch to merge to.
-fn stories(project: &Project) -> Vec<Check> {
+fn stories(project: &Project) -> Vec<DoctorCheck> {
     let path = project.dir().join("project.toml");
     let (configured, config) = match ProjectConfig::load(&path, |name| std::env::var(name).ok()) {
         Ok(loaded) => {
@@ -351,7 +351,7 @@ fn stories(project: &Project) -> Vec<Check> {
     vec![config, base]
 }
 
-fn config_file(project: &Project) -> Check {
+fn config_file(project: &Project) -> DoctorCheck {
     use std::os::unix::fs::PermissionsExt as _;
     let path = project.dir().join("bot.toml");
     match std::fs::metadata(&path) {
@@ -364,13 +364,13 @@ fn config_file(project: &Project) -> Check {
 }
 
 /// The checks as a list in Markdown.
-pub fn report(checks: &[Check]) -> String {
+pub fn report(checks: &[DoctorCheck]) -> String {
     let mut text = String::new();
     for check in checks {
         let mark = match check.state {
-            State::Good => "✅",
-            State::Note => "ℹ️",
-            State::Bad => "❌",
+            CheckState::Good => "✅",
+            CheckState::Note => "ℹ️",
+            CheckState::Bad => "❌",
         };
         let _ = writeln!(text, "- {mark} {}", check.text);
     }
@@ -437,16 +437,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_program_says_how_to_get_it() {
-        let mut config = Config::default();
+        let mut config = BotConfig::default();
         config.claude.command = vec!["no-such-program-here".into()];
         let check = claude_version(&config, &[]).await;
-        assert_eq!(check.state, State::Bad);
+        assert_eq!(check.state, CheckState::Bad);
         assert!(check.text.contains("npm install"), "{}", check.text);
     }
 
     #[tokio::test]
     async fn the_cli_is_checked_without_the_bots_secrets_and_with_its_own_environment() {
-        let mut config = Config::default();
+        let mut config = BotConfig::default();
         // The home folder's name stands for a secret: every test has one.
         config.claude.command = ["/bin/sh", "-c", "echo \"${HOME-none} $MINE\""].map(str::to_owned).into();
         config.claude.env.insert("MINE".into(), "mine".into());

@@ -12,7 +12,7 @@ use settings::atomic;
 
 /// What a project is set up with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choices {
+pub struct InitChoices {
     /// How people call the bot.
     pub display_name: String,
     /// Command lines that must pass before a story is merged.
@@ -23,7 +23,7 @@ pub struct Choices {
 
 /// What became of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum File {
+pub enum ScaffoldFile {
     /// Written, relative to the project.
     Written(&'static str),
     /// It was there.
@@ -59,8 +59,8 @@ const BOT_TOML: &str = ".storkit/bot.toml";
 const NOBODY: [&str; 4] = ["-c", "user.name=storkit", "-c", "user.email=storkit@localhost"];
 
 /// What fits this folder: its own test command, where one is found.
-pub fn suggest(root: &Path) -> Choices {
-    Choices { display_name: "Timmy".into(), gates: test_command(root).into_iter().collect(), coders: 2 }
+pub fn suggest(root: &Path) -> InitChoices {
+    InitChoices { display_name: "Timmy".into(), gates: test_command(root).into_iter().collect(), coders: 2 }
 }
 
 /// The command that tests the project, by what lies at its top.
@@ -85,7 +85,7 @@ fn test_command(root: &Path) -> Option<String> {
 ///
 /// # Errors
 /// Where a file cannot be written; those before it stay.
-pub fn scaffold(project: &Project, choices: &Choices) -> Result<Vec<File>, InitError> {
+pub fn scaffold(project: &Project, choices: &InitChoices) -> Result<Vec<ScaffoldFile>, InitError> {
     let files = [
         (PROJECT_TOML, project_toml(choices)),
         (CONTEXT, include_str!("context.md").to_owned()),
@@ -94,10 +94,10 @@ pub fn scaffold(project: &Project, choices: &Choices) -> Result<Vec<File>, InitE
     files.into_iter().map(|(name, text)| write(project.root(), name, &text)).collect()
 }
 
-fn write(root: &Path, name: &'static str, text: &str) -> Result<File, InitError> {
+fn write(root: &Path, name: &'static str, text: &str) -> Result<ScaffoldFile, InitError> {
     let path = root.join(name);
     if path.symlink_metadata().is_ok() {
-        return Ok(File::Kept(name));
+        return Ok(ScaffoldFile::Kept(name));
     }
     let failed = |source| InitError::Disk { path: path.clone(), source };
     atomic::write(&path, text.as_bytes()).map_err(failed)?;
@@ -106,11 +106,11 @@ fn write(root: &Path, name: &'static str, text: &str) -> Result<File, InitError>
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         fs::set_permissions(&path, mode).map_err(failed)?;
     }
-    Ok(File::Written(name))
+    Ok(ScaffoldFile::Written(name))
 }
 
 /// The example with the chosen name.
-fn bot_toml(choices: &Choices) -> String {
+fn bot_toml(choices: &InitChoices) -> String {
     let example = include_str!("../../../bot.toml.example");
     let name = toml::Value::from(choices.display_name.as_str());
     // Without a room that follows, every question of an agent on a story would be denied.
@@ -123,7 +123,7 @@ fn bot_toml(choices: &Choices) -> String {
 }
 
 /// The team with its prompts, every one to be changed.
-fn project_toml(choices: &Choices) -> String {
+fn project_toml(choices: &InitChoices) -> String {
     let gates: Vec<toml::Value> = choices.gates.iter().map(|gate| gate.as_str().into()).collect();
     let mut text = format!(
         "# {TEMPLATE_MARK}: as `storkit init` wrote it. Every value is yours to change; the prompts below are the ones used.\n\n\
@@ -205,10 +205,10 @@ fn git(folder: &Path, arguments: &[&str]) -> Result<String, InitError> {
 
 #[cfg(test)]
 mod tests {
-    use pipeline::{config::ProjectConfig, project::Context};
+    use pipeline::{config::ProjectConfig, project::ProjectContext};
 
     use super::*;
-    use crate::config::Config;
+    use crate::config::BotConfig;
 
     fn project() -> (tempfile::TempDir, Project) {
         let dir = tempfile::tempdir().unwrap();
@@ -221,9 +221,11 @@ mod tests {
     fn what_is_written_is_valid_and_says_what_the_defaults_say() {
         let (_dir, project) = project();
         let choices =
-            Choices { display_name: "Rob \"the\" Bot 🤖".into(), gates: vec!["true".into()], coders: 3 };
+            InitChoices {
+                display_name: "Rob \"the\" Bot 🤖".into(), gates: vec!["true".into()], coders: 3
+            };
         let written = scaffold(&project, &choices).unwrap();
-        assert_eq!(written, [PROJECT_TOML, CONTEXT, BOT_TOML].map(File::Written));
+        assert_eq!(written, [PROJECT_TOML, CONTEXT, BOT_TOML].map(ScaffoldFile::Written));
         let config = ProjectConfig::load(&project.dir().join("project.toml"), |_| None).unwrap().config;
         assert_eq!((config.gates, config.max_retries), (vec!["true".to_owned()], 3));
         let mut team = Agent::default_team();
@@ -236,7 +238,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(trimmed(config.agents), trimmed(team));
-        let bot = Config::load(&project.dir().join("bot.toml"), |_| None).unwrap().config;
+        let bot = BotConfig::load(&project.dir().join("bot.toml"), |_| None).unwrap().config;
         assert_eq!(bot.display_name, "Rob \"the\" Bot 🤖");
         assert_eq!(bot.pipeline.rooms, ["console:main"]);
         let first = |name: &str| {
@@ -245,7 +247,7 @@ mod tests {
         for name in [PROJECT_TOML, CONTEXT, BOT_TOML] {
             assert!(first(name).unwrap().contains(TEMPLATE_MARK), "{name}");
         }
-        assert_eq!(project.context(), Context::Untouched);
+        assert_eq!(project.context(), ProjectContext::Untouched);
     }
 
     #[test]
@@ -254,14 +256,14 @@ mod tests {
         fs::write(project.root().join("mine.txt"), "mine").unwrap();
         fs::write(project.root().join(CONTEXT), "# Ours\n").unwrap();
         let written = scaffold(&project, &suggest(project.root())).unwrap();
-        assert_eq!(written[1], File::Kept(CONTEXT));
-        assert_eq!(project.context(), Context::Text("# Ours\n".into()));
+        assert_eq!(written[1], ScaffoldFile::Kept(CONTEXT));
+        assert_eq!(project.context(), ProjectContext::Text("# Ours\n".into()));
         assert!(commit(&project).unwrap());
         assert!(!commit(&project).unwrap(), "a second time there is nothing to do");
         let status = git(project.root(), &["status", "--porcelain"]).unwrap();
         assert_eq!(status, "?? mine.txt\n", "bot.toml is ignored, a person's files are theirs");
         let again = scaffold(&project, &suggest(project.root())).unwrap();
-        assert!(again.iter().all(|file| matches!(file, File::Kept(_))));
+        assert!(again.iter().all(|file| matches!(file, ScaffoldFile::Kept(_))));
     }
 
     #[test]

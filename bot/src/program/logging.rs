@@ -12,7 +12,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 use crate::config::redact::{CleanWriter, Redactor};
 
 /// Where logs go.
-pub enum Target<'a> {
+pub enum LogTarget<'a> {
     /// Standard error.
     Stderr,
     /// A file (0600), since the terminal shows the chat.
@@ -26,16 +26,16 @@ const USUAL: &str = "info,matrix_sdk=warn,matrix_sdk_crypto=error,matrix_sdk_bas
 ///
 /// # Errors
 /// Where the file cannot be written.
-pub fn start(target: Target<'_>, redactor: Redactor) -> io::Result<()> {
+pub fn start(target: LogTarget<'_>, redactor: Redactor) -> io::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(USUAL));
     let stderr = CleanWriter::new(io::stderr, redactor.clone());
     match target {
-        Target::Stderr if io::stderr().is_terminal() => {
+        LogTarget::Stderr if io::stderr().is_terminal() => {
             let color = std::env::var_os("NO_COLOR").is_none();
             fmt().with_env_filter(filter).with_writer(stderr).with_ansi(color).init();
         }
-        Target::Stderr => fmt().with_env_filter(filter).with_writer(stderr).json().init(),
-        Target::File(path) => {
+        LogTarget::Stderr => fmt().with_env_filter(filter).with_writer(stderr).json().init(),
+        LogTarget::File(path) => {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
             }
@@ -58,7 +58,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::config::Config;
+    use crate::config::BotConfig;
 
     const TOKEN: &str = "xoxb-of-a-panic-4711";
     const CHILD: &str = "STORKIT_TEST_PANICS";
@@ -74,8 +74,8 @@ mod tests {
         let file = Path::new(&folder).join("bot.toml");
         let toml = "[slack]\nbot_token = \"${TOKEN}\"\napp_token = \"xapp-1\"\nallowed_users = [\"U1\"]\n";
         std::fs::write(&file, toml).unwrap();
-        let loaded = Config::load(&file, |name| (name == "TOKEN").then(|| TOKEN.to_owned())).unwrap();
-        start(Target::Stderr, Redactor::new(&loaded, |_| None)).unwrap();
+        let loaded = BotConfig::load(&file, |name| (name == "TOKEN").then(|| TOKEN.to_owned())).unwrap();
+        start(LogTarget::Stderr, Redactor::new(&loaded, |_| None)).unwrap();
         let text = std::panic::catch_unwind(|| panic!("a text with {TOKEN}"));
         let thread = std::thread::spawn(|| panic!("in a thread with {:?}", Some(TOKEN))).join();
         let unwrapped = std::panic::catch_unwind(|| refused().expect("it works"));

@@ -5,28 +5,28 @@ use std::sync::Arc;
 use adapters::{Adapter, AdapterError, Identity, Webhooks};
 use pipeline::Project;
 
-use crate::config::{Config, access::Access};
+use crate::config::{BotConfig, access::AccessTable};
 
 /// The network messengers of one bot.
 #[derive(Default)]
-pub struct Messengers {
+pub struct NetworkMessengers {
     /// All of them, in the order of their names.
     pub adapters: Vec<Arc<dyn Adapter>>,
     /// Those of them that are called by webhook.
     pub webhooks: Vec<Arc<dyn Webhooks>>,
     /// Who is heard on each.
-    pub access: Access,
+    pub access: AccessTable,
 }
 
 /// Makes the messengers whose section `bot.toml` has. Nothing connects yet.
 pub fn configured(
-    config: &Config,
+    config: &BotConfig,
     project: &Project,
     identity: &Identity,
-) -> Result<Messengers, AdapterError> {
-    let mut made = Messengers::default();
+) -> Result<NetworkMessengers, AdapterError> {
+    let mut made = NetworkMessengers::default();
     let setting =
-        |name: &str| adapters::Setting { identity: identity.clone(), state: project.dir().join(name) };
+        |name: &str| adapters::AdapterContext { identity: identity.clone(), state: project.dir().join(name) };
     matrix(config, &mut made, &setting)?;
     slack(config, &mut made, &setting)?;
     whatsapp(config, &mut made, &setting)?;
@@ -55,7 +55,7 @@ pub async fn prepare(adapters: &[Arc<dyn Adapter>]) -> Result<(), AdapterError> 
 }
 
 #[cfg_attr(not(all(feature = "matrix", feature = "slack", feature = "whatsapp")), allow(dead_code))]
-type SettingOf<'a> = &'a dyn Fn(&str) -> adapters::Setting;
+type SettingOf<'a> = &'a dyn Fn(&str) -> adapters::AdapterContext;
 
 /// A section for a messenger that this program was built without.
 #[cfg(not(all(feature = "matrix", feature = "slack", feature = "whatsapp")))]
@@ -72,7 +72,11 @@ fn left_out<T>(section: Option<&T>, key: &'static str, feature: &str) -> Result<
 }
 
 #[cfg(feature = "matrix")]
-fn matrix(config: &Config, made: &mut Messengers, setting: SettingOf<'_>) -> Result<(), AdapterError> {
+fn matrix(
+    config: &BotConfig,
+    made: &mut NetworkMessengers,
+    setting: SettingOf<'_>,
+) -> Result<(), AdapterError> {
     let Some(section) = &config.matrix else { return Ok(()) };
     let adapter = adapters::matrix::Matrix::new(section.clone(), setting(adapters::matrix::NAME))?;
     made.add(adapter, &section.people);
@@ -80,28 +84,36 @@ fn matrix(config: &Config, made: &mut Messengers, setting: SettingOf<'_>) -> Res
 }
 
 #[cfg(not(feature = "matrix"))]
-fn matrix(config: &Config, _: &mut Messengers, _: SettingOf<'_>) -> Result<(), AdapterError> {
+fn matrix(config: &BotConfig, _: &mut NetworkMessengers, _: SettingOf<'_>) -> Result<(), AdapterError> {
     left_out(config.matrix.as_ref(), "matrix", "matrix")
 }
 
 #[cfg(feature = "slack")]
-fn slack(config: &Config, made: &mut Messengers, setting: SettingOf<'_>) -> Result<(), AdapterError> {
+fn slack(
+    config: &BotConfig,
+    made: &mut NetworkMessengers,
+    setting: SettingOf<'_>,
+) -> Result<(), AdapterError> {
     let Some(section) = &config.slack else { return Ok(()) };
     let adapter = adapters::slack::Slack::new(section.clone(), setting(adapters::slack::NAME))?;
     made.add(adapter.clone(), &section.people);
-    if section.mode == adapters::slack::Mode::Http {
+    if section.mode == adapters::slack::ConnectionMode::Http {
         made.webhooks.push(adapter);
     }
     Ok(())
 }
 
 #[cfg(not(feature = "slack"))]
-fn slack(config: &Config, _: &mut Messengers, _: SettingOf<'_>) -> Result<(), AdapterError> {
+fn slack(config: &BotConfig, _: &mut NetworkMessengers, _: SettingOf<'_>) -> Result<(), AdapterError> {
     left_out(config.slack.as_ref(), "slack", "slack")
 }
 
 #[cfg(feature = "whatsapp")]
-fn whatsapp(config: &Config, made: &mut Messengers, setting: SettingOf<'_>) -> Result<(), AdapterError> {
+fn whatsapp(
+    config: &BotConfig,
+    made: &mut NetworkMessengers,
+    setting: SettingOf<'_>,
+) -> Result<(), AdapterError> {
     let Some(section) = &config.whatsapp else { return Ok(()) };
     let adapter = adapters::whatsapp::WhatsApp::new(section.clone(), setting(adapters::whatsapp::NAME))?;
     made.add(adapter.clone(), &section.people);
@@ -110,13 +122,13 @@ fn whatsapp(config: &Config, made: &mut Messengers, setting: SettingOf<'_>) -> R
 }
 
 #[cfg(not(feature = "whatsapp"))]
-fn whatsapp(config: &Config, _: &mut Messengers, _: SettingOf<'_>) -> Result<(), AdapterError> {
+fn whatsapp(config: &BotConfig, _: &mut NetworkMessengers, _: SettingOf<'_>) -> Result<(), AdapterError> {
     left_out(config.whatsapp.as_ref(), "whatsapp", "whatsapp")
 }
 
 #[cfg(any(feature = "matrix", feature = "slack", feature = "whatsapp"))]
-impl Messengers {
-    fn add(&mut self, adapter: Arc<dyn Adapter>, people: &adapters::People) {
+impl NetworkMessengers {
+    fn add(&mut self, adapter: Arc<dyn Adapter>, people: &adapters::AllowedPeople) {
         let access = std::mem::take(&mut self.access);
         self.access = access.with(adapter.name(), people.clone().into());
         self.adapters.push(adapter);

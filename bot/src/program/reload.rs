@@ -4,13 +4,13 @@
 use std::{io, path::Path, sync::Arc, time::Duration};
 
 use adapters::Room;
-use pipeline::folders::{Folders, Happened};
+use pipeline::folders::{FolderEvent, FolderWatch};
 use tokio::time::timeout;
 use toml::{Table, Value};
 
 use crate::{
     chat::{rooms::RoomInput, services::Services},
-    config::{self, Config, Loaded},
+    config::{self, BotConfig, LoadedConfig},
     replies,
 };
 
@@ -67,21 +67,21 @@ pub async fn run(services: Arc<Services>, notices: Vec<Room>) {
 }
 
 /// Its folder: editors put a new file in the place of the old one.
-fn watch(path: &Path) -> io::Result<Folders> {
-    let mut folders = Folders::none()?;
+fn watch(path: &Path) -> io::Result<FolderWatch> {
+    let mut folders = FolderWatch::none()?;
     folders.follow(path.parent().unwrap_or(path))?;
     Ok(folders)
 }
 
 /// Waits until the file may have changed.
-async fn changes(folders: &mut Folders, path: &Path) {
-    while matches!(folders.next().await, Happened::To(other) if other != path) {}
+async fn changes(folders: &mut FolderWatch, path: &Path) {
+    while matches!(folders.next().await, FolderEvent::To(other) if other != path) {}
 }
 
 /// Reads the file and takes up what is safe; what there is to say about it.
 fn take_up(services: &Services, path: &Path) -> Option<String> {
     let before = services.settings.get();
-    let mut loaded = match Config::load(path, |name| std::env::var(name).ok()) {
+    let mut loaded = match BotConfig::load(path, |name| std::env::var(name).ok()) {
         Ok(loaded) => loaded,
         Err(error) => return Some(replies::settings_refused(&error.to_string())),
     };
@@ -101,9 +101,9 @@ fn take_up(services: &Services, path: &Path) -> Option<String> {
 }
 
 /// The new settings where they count at once, the old ones in all else, so that no half of them is mixed.
-fn only_at_once(before: &Loaded, new: Loaded) -> Loaded {
+fn only_at_once(before: &LoadedConfig, new: LoadedConfig) -> LoadedConfig {
     let mut config = before.config.clone();
-    let Config {
+    let BotConfig {
         history_size,
         catch_up,
         ambient_rooms,
@@ -130,12 +130,12 @@ fn only_at_once(before: &Loaded, new: Loaded) -> Loaded {
     if let (Some(section), Some(new)) = (&mut config.whatsapp, whatsapp) {
         section.people = new.people;
     }
-    Loaded { config, ..new }
+    LoadedConfig { config, ..new }
 }
 
 /// The dotted keys whose values differ, a section that came or went by its name.
-fn changed_keys(before: &Config, after: &Config) -> Vec<String> {
-    let table = |config: &Config| Table::try_from(config).unwrap_or_default();
+fn changed_keys(before: &BotConfig, after: &BotConfig) -> Vec<String> {
+    let table = |config: &BotConfig| Table::try_from(config).unwrap_or_default();
     let (before, after) = (table(before), table(after));
     let mut keys: Vec<String> = before.keys().chain(after.keys()).cloned().collect();
     keys.sort();
@@ -173,8 +173,8 @@ mod tests {
     use crate::config::known_keys;
 
     /// Not checked: what is looked at here is which keys differ.
-    fn loaded(text: &str) -> Loaded {
-        Loaded { config: toml::from_str(text).unwrap(), ..Loaded::default() }
+    fn loaded(text: &str) -> LoadedConfig {
+        LoadedConfig { config: toml::from_str(text).unwrap(), ..LoadedConfig::default() }
     }
 
     #[test]

@@ -35,8 +35,8 @@ const FEATURES: &[&str] = &[
 ];
 
 /// Whether a restart is wanted, and by which room.
-pub struct Restart {
-    program: Program,
+pub struct RestartRequest {
+    program: RunningProgram,
     wanted: CancellationToken,
     room: Mutex<Option<Room>>,
     building: AtomicBool,
@@ -44,9 +44,9 @@ pub struct Restart {
     failed: Mutex<Option<String>>,
 }
 
-impl Restart {
+impl RestartRequest {
     /// Nobody has asked yet.
-    pub fn of(program: Program) -> Self {
+    pub fn of(program: RunningProgram) -> Self {
         Self {
             program,
             wanted: CancellationToken::new(),
@@ -57,7 +57,7 @@ impl Restart {
     }
 
     /// What is started anew.
-    pub fn program(&self) -> &Program {
+    pub fn program(&self) -> &RunningProgram {
         &self.program
     }
 
@@ -107,7 +107,7 @@ impl Restart {
     pub fn leave_note(&self, project: &Project) {
         let room = self.room.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(room) = room else { return };
-        let note = Note { room: room.to_string(), asked: SystemTime::now() };
+        let note = RestartNote { room: room.to_string(), asked: SystemTime::now() };
         let written = serde_json::to_vec(&note).map_err(io::Error::other);
         if let Err(error) = written.and_then(|note| atomic::write(&note_path(project), &note)) {
             tracing::warn!(%error, "the room that asked for the restart will not hear of it");
@@ -115,15 +115,15 @@ impl Restart {
     }
 
     /// One build at a time; `None` while one is under way.
-    fn begin_build(&self) -> Option<Building<'_>> {
+    fn begin_build(&self) -> Option<BuildInProgress<'_>> {
         // Not `then_some`: a `Building` that is made and dropped would end the other's.
-        (!self.building.swap(true, Ordering::AcqRel)).then(|| Building(self))
+        (!self.building.swap(true, Ordering::AcqRel)).then(|| BuildInProgress(self))
     }
 }
 
-struct Building<'a>(&'a Restart);
+struct BuildInProgress<'a>(&'a RestartRequest);
 
-impl Drop for Building<'_> {
+impl Drop for BuildInProgress<'_> {
     fn drop(&mut self) {
         self.0.building.store(false, Ordering::Release);
     }
@@ -131,14 +131,14 @@ impl Drop for Building<'_> {
 
 /// What a restarted process finds of its predecessor.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Note {
+pub struct RestartNote {
     /// The room that asked.
     room: String,
     /// When it was left.
     asked: SystemTime,
 }
 
-impl Note {
+impl RestartNote {
     /// Takes the note, once.
     pub fn take(project: &Project) -> Option<Self> {
         let path = note_path(project);
@@ -164,12 +164,12 @@ fn note_path(project: &Project) -> PathBuf {
 
 /// This program as it was started: where its file lies, and its arguments. Taken at the start, since a rebuild replaces the file.
 #[derive(Clone, Debug)]
-pub struct Program {
+pub struct RunningProgram {
     file: PathBuf,
     arguments: Vec<OsString>,
 }
 
-impl Program {
+impl RunningProgram {
     /// The program that runs. By the name it was called where the system does not tell its file.
     pub fn running() -> Self {
         let mut arguments = std::env::args_os();
@@ -288,13 +288,13 @@ mod tests {
         let git = std::process::Command::new("git").arg("-C").arg(dir.path()).args(["init", "-q"]).status();
         assert!(git.unwrap().success());
         let project = Project::open(dir.path()).unwrap();
-        let restart = Restart::of(Program::running());
+        let restart = RestartRequest::of(RunningProgram::running());
         restart.leave_note(&project);
-        assert!(Note::take(&project).is_none(), "nobody asked");
+        assert!(RestartNote::take(&project).is_none(), "nobody asked");
         restart.ask(Some(&Room::new("console", "main")));
         restart.leave_note(&project);
-        assert_eq!(Note::take(&project).unwrap().room(), Some(Room::new("console", "main")));
-        assert!(Note::take(&project).is_none());
+        assert_eq!(RestartNote::take(&project).unwrap().room(), Some(Room::new("console", "main")));
+        assert!(RestartNote::take(&project).is_none());
     }
 
     #[test]
@@ -324,7 +324,7 @@ mod tests {
             why.starts_with("I go on as I am: the build failed") && why.contains("no such thing"),
             "{why}"
         );
-        let restart = Restart::of(Program::running());
+        let restart = RestartRequest::of(RunningProgram::running());
         let first = restart.begin_build();
         assert!(first.is_some() && restart.begin_build().is_none());
         drop(first);

@@ -18,10 +18,10 @@ use tokio::{
 };
 
 use crate::{
-    App, Clock, Options, Program, RetryPolicy, Services, commands,
-    config::{Loaded, access::People, redact::Redactor},
+    App, AppOptions, Clock, RetryPolicy, RunningProgram, Services, commands,
+    config::{LoadedConfig, access::MessengerPeople, redact::Redactor},
     program::{
-        cli::{Common, complain, not_started, open},
+        cli::{CommonArgs, complain, not_started, open},
         demo, logging, messengers,
     },
 };
@@ -31,7 +31,7 @@ const STREAM_BUFFER: usize = 64 * 1024;
 
 /// What this terminal does while the bot runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Front {
+pub enum FrontEnd {
     /// Nothing: only logs.
     None,
     /// A chat.
@@ -41,7 +41,7 @@ pub enum Front {
 }
 
 /// Serves the project.
-pub async fn project(common: &Common, front: Front) -> ExitCode {
+pub async fn project(common: &CommonArgs, front: FrontEnd) -> ExitCode {
     match open(common) {
         Ok((project, loaded)) => serve(project, loaded, front, None).await,
         Err(code) => code,
@@ -49,7 +49,7 @@ pub async fn project(common: &Common, front: Front) -> ExitCode {
 }
 
 /// Talks to the bot that serves the project, or to one of its own.
-pub async fn chat(common: &Common, front: Front) -> ExitCode {
+pub async fn chat(common: &CommonArgs, front: FrontEnd) -> ExitCode {
     let (project, mut loaded) = match open(common) {
         Ok(opened) => opened,
         Err(code) => return code,
@@ -65,7 +65,7 @@ pub async fn chat(common: &Common, front: Front) -> ExitCode {
 }
 
 /// The same program against a scripted model, in a scratch project.
-pub async fn demo(common: &Common, front: Front) -> ExitCode {
+pub async fn demo(common: &CommonArgs, front: FrontEnd) -> ExitCode {
     let scratch = match demo::prepare(common.project.as_deref()) {
         Ok(scratch) => scratch,
         Err(error) => return complain(1, &format!("{error:#}")),
@@ -75,7 +75,7 @@ pub async fn demo(common: &Common, front: Front) -> ExitCode {
         Err(error) => return complain(1, &format!("the demo's model cannot be served: {error}.")),
     };
     let in_scratch =
-        Common { project: Some(scratch.path().to_owned()), port: Some(common.port.unwrap_or(0)) };
+        CommonArgs { project: Some(scratch.path().to_owned()), port: Some(common.port.unwrap_or(0)) };
     let (project, mut loaded) = match open(&in_scratch) {
         Ok(opened) => opened,
         Err(code) => return code,
@@ -91,15 +91,16 @@ pub async fn demo(common: &Common, front: Front) -> ExitCode {
     serve(project, loaded, front, Some(label)).await
 }
 
-async fn serve(project: Project, loaded: Loaded, front: Front, label: Option<String>) -> ExitCode {
+async fn serve(project: Project, loaded: LoadedConfig, front: FrontEnd, label: Option<String>) -> ExitCode {
     let log = project.dir().join("logs/storkit.log");
-    let target = if front == Front::None { logging::Target::Stderr } else { logging::Target::File(&log) };
+    let target =
+        if front == FrontEnd::None { logging::LogTarget::Stderr } else { logging::LogTarget::File(&log) };
     let redactor = Redactor::new(&loaded, |name| std::env::var(name).ok());
     if let Err(error) = logging::start(target, redactor) {
         return complain(1, &format!("`{}` cannot be written: {error}.", log.display()));
     }
     let console = loaded.config.console.enabled.then(|| console_of(&project, &loaded));
-    if console.is_none() && front != Front::None {
+    if console.is_none() && front != FrontEnd::None {
         return complain(
             2,
             "`console.enabled` is false in bot.toml, so there is no chat here. Use `storkit serve`.",
@@ -115,19 +116,21 @@ async fn serve(project: Project, loaded: Loaded, front: Front, label: Option<Str
         return complain(2, &error.to_string());
     }
     let local = console.iter().map(|console| console.clone() as Arc<dyn Adapter>);
-    let options = Options {
+    let options = AppOptions {
         adapters: local.chain(network.adapters).collect(),
         webhooks: network.webhooks,
-        access: network.access.with(console::NAME, People { local: true, ..People::default() }),
+        access: network
+            .access
+            .with(console::NAME, MessengerPeople { local: true, ..MessengerPeople::default() }),
         notices: console.iter().map(|_| main_room.clone()).collect(),
-        program: Program::running(),
+        program: RunningProgram::running(),
         clock: Clock::system(),
         retry: RetryPolicy::default(),
         project: project.clone(),
         loaded,
         label,
     };
-    let mut signals = match Signals::listen() {
+    let mut signals = match ExitSignals::listen() {
         Ok(signals) => signals,
         Err(error) => return complain(1, &format!("signals cannot be listened to: {error}.")),
     };
@@ -158,9 +161,9 @@ async fn serve(project: Project, loaded: Loaded, front: Front, label: Option<Str
     exit(code)
 }
 
-async fn front_end(front: Front, console: Option<Arc<Console>>, project: &Project) -> io::Result<i32> {
+async fn front_end(front: FrontEnd, console: Option<Arc<Console>>, project: &Project) -> io::Result<i32> {
     match (front, console) {
-        (Front::None, _) | (_, None) => std::future::pending().await,
+        (FrontEnd::None, _) | (_, None) => std::future::pending().await,
         (front, Some(console)) => {
             let (ours, theirs) = tokio::io::duplex(STREAM_BUFFER);
             console.attach(theirs);
@@ -171,10 +174,10 @@ async fn front_end(front: Front, console: Option<Arc<Console>>, project: &Projec
 
 async fn talk(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    front: Front,
+    front: FrontEnd,
     project: &Project,
 ) -> io::Result<i32> {
-    if front == Front::Terminal {
+    if front == FrontEnd::Terminal {
         let options = TerminalOptions {
             room: None,
             history: Some(project.run_dir().join("history")),
@@ -187,13 +190,13 @@ async fn talk(
 
 /// The signals that ask for the end. Listened to from before the start on: one that comes while storkit starts
 /// ends it in good order too.
-struct Signals {
+struct ExitSignals {
     term: Signal,
     int: Signal,
     hup: Signal,
 }
 
-impl Signals {
+impl ExitSignals {
     fn listen() -> io::Result<Self> {
         Ok(Self {
             term: signal(SignalKind::terminate())?,
@@ -212,7 +215,7 @@ impl Signals {
     }
 }
 
-fn console_of(project: &Project, loaded: &Loaded) -> Arc<Console> {
+fn console_of(project: &Project, loaded: &LoadedConfig) -> Arc<Console> {
     let config = ConsoleConfig {
         socket: Some(socket(project)),
         user: std::env::var("USER").unwrap_or_else(|_| "operator".into()),

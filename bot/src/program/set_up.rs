@@ -11,12 +11,12 @@ use pipeline::Project;
 
 use crate::program::{
     cli::{complain, print},
-    init::{self, Choices, File, InitError},
+    init::{self, InitChoices, InitError, ScaffoldFile},
 };
 
 /// What `storkit init` can be told beforehand.
 #[derive(Args, Clone)]
-pub struct Init {
+pub struct InitArgs {
     /// Ask nothing: defaults for all that no flag says
     #[arg(long)]
     yes: bool,
@@ -32,7 +32,7 @@ pub struct Init {
 }
 
 /// Sets the project up and says what was done.
-pub fn init(given: &Init, folder: Option<&Path>) -> ExitCode {
+pub fn init(given: &InitArgs, folder: Option<&Path>) -> ExitCode {
     let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_owned);
     let asks = !given.yes && io::stdin().is_terminal();
     if !given.yes && !asks {
@@ -66,11 +66,11 @@ pub fn init(given: &Init, folder: Option<&Path>) -> ExitCode {
     }
 }
 
-fn set_up(project: &Project, choices: &Choices, asks: bool) -> Result<(), InitError> {
+fn set_up(project: &Project, choices: &InitChoices, asks: bool) -> Result<(), InitError> {
     for file in init::scaffold(project, choices)? {
         print(&match file {
-            File::Written(name) => format!("wrote  {name}\n"),
-            File::Kept(name) => format!("kept   {name} (it was there)\n"),
+            ScaffoldFile::Written(name) => format!("wrote  {name}\n"),
+            ScaffoldFile::Kept(name) => format!("kept   {name} (it was there)\n"),
         });
     }
     let committed = (!asks || yes("Commit `project.toml` and `context.md`?")) && init::commit(project)?;
@@ -81,7 +81,7 @@ fn set_up(project: &Project, choices: &Choices, asks: bool) -> Result<(), InitEr
     Ok(())
 }
 
-fn choose(given: &Init, suggested: Choices, asks: bool) -> Choices {
+fn choose(given: &InitArgs, suggested: InitChoices, asks: bool) -> InitChoices {
     let ask = |question: &str, usual: &str| match asks {
         true => answer(question, usual),
         false => usual.to_owned(),
@@ -104,10 +104,10 @@ fn choose(given: &Init, suggested: Choices, asks: bool) -> Choices {
             }
         }
     });
-    Choices { display_name, gates, coders }
+    InitChoices { display_name, gates, coders }
 }
 
-fn next(choices: &Choices) -> String {
+fn next(choices: &InitChoices) -> String {
     let name = &choices.display_name;
     let gates = match choices.gates.is_empty() {
         true => {

@@ -7,7 +7,7 @@ use pipeline::{
 };
 
 use crate::program::{
-    audit::{self, Filter},
+    audit::{self, AuditFilter},
     cli::{complain, print},
 };
 
@@ -23,7 +23,7 @@ pub fn migrate_stories(project: &Project) -> ExitCode {
 }
 
 /// Prints the permission record.
-pub fn show_audit(project: &Project, filter: &Filter) -> ExitCode {
+pub fn show_audit(project: &Project, filter: &AuditFilter) -> ExitCode {
     match audit::lines(&project.dir().join("state.db"), filter, SystemTime::now()) {
         Ok(lines) => {
             print(&lines);

@@ -10,10 +10,12 @@ use serde_json::Value;
 use settings::duration::human;
 
 use super::{BOT_RESTARTED, shorten};
-use crate::permission::{Kind, Outcome, Question, QuestionId, Refused, RuleScope, Selection};
+use crate::permission::{
+    AnswerKind, AnswerRefused, ModelQuestion, Question, QuestionId, QuestionOutcome, RuleScope,
+};
 
 /// A question's text, and a file where it is too long to be read in a chat.
-pub struct Shown {
+pub struct ShownQuestion {
     /// Markdown.
     pub text: String,
     /// The whole of it.
@@ -25,7 +27,7 @@ const DETAIL_MAX: usize = 3_000;
 
 /// How the room is to be answered.
 #[derive(Clone, Copy, Debug)]
-pub struct Manner<'a> {
+pub struct AnswerStyle<'a> {
     /// Whether long details can go into a file.
     pub files: bool,
     /// What an answer must begin with where several people talk, e.g. `!`; else empty.
@@ -33,12 +35,12 @@ pub struct Manner<'a> {
 }
 
 /// A question as people read it.
-pub fn question(question: &Question, manner: Manner<'_>) -> Shown {
+pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
     let id = question.id;
     let whose = inert(&question.asked_for);
     let deadline = deadline(question);
     match &question.kind {
-        Kind::Tool { always } => {
+        AnswerKind::Tool { always } => {
             let (detail, language, ending) = detail(&question.tool, &question.input);
             let (detail, attachment) = fitted(detail, id, ending, manner.files);
             let text = format!(
@@ -47,20 +49,20 @@ pub fn question(question: &Question, manner: Manner<'_>) -> Shown {
                 code_block(&detail, language),
                 how_to_allow(always.as_ref().map(RuleScope::describe), manner.address),
             );
-            Shown { text, attachment }
+            ShownQuestion { text, attachment }
         }
-        Kind::Plan { plan } => {
+        AnswerKind::Plan { plan } => {
             let plan = if plan.trim().is_empty() { "(The plan is in the messages above.)" } else { plan };
             let (plan, address) = (inert(plan), manner.address);
             let text = format!(
                 "**Question {id}** for {whose}: is this plan right?\n\n{plan}\n\nAnswer `{address}yes`, or say what to change.{deadline}"
             );
-            Shown { text, attachment: None }
+            ShownQuestion { text, attachment: None }
         }
-        Kind::Choose(selections) => {
+        AnswerKind::Choose(selections) => {
             let lists: Vec<String> = selections.iter().map(selection).collect();
             let (lists, how) = (lists.join("\n\n"), how_to_choose(selections));
-            Shown {
+            ShownQuestion {
                 text: format!("**Question {id}** for {whose}\n\n{lists}\n\n{how}{deadline}"),
                 attachment: None,
             }
@@ -113,7 +115,7 @@ fn visible(text: &str) -> String {
     })
 }
 
-fn selection(selection: &Selection) -> String {
+fn selection(selection: &ModelQuestion) -> String {
     let mut lines = vec![format!("**{}**", inert(&selection.question))];
     for (n, (label, description)) in selection.options.iter().enumerate() {
         let description =
@@ -123,7 +125,7 @@ fn selection(selection: &Selection) -> String {
     lines.join("\n")
 }
 
-fn how_to_choose(selections: &[Selection]) -> String {
+fn how_to_choose(selections: &[ModelQuestion]) -> String {
     match selections {
         [only] if only.several => "Answer with one or more numbers (`1, 3`) or in your own words.".into(),
         [_] => "Answer with a number or in your own words.".into(),
@@ -153,49 +155,55 @@ fn diff(old: &str, new: &str) -> String {
 }
 
 /// A question's message once it is decided. A plan stays in it, since the room works by it.
-pub fn settled(question: &Question, outcome: &Outcome) -> String {
+pub fn settled(question: &Question, outcome: &QuestionOutcome) -> String {
     let decided = decided(question, outcome);
     match &question.kind {
-        Kind::Plan { plan } if !plan.trim().is_empty() => format!("{}\n\n{decided}", inert(plan.trim())),
-        Kind::Tool { .. } | Kind::Plan { .. } | Kind::Choose(_) => decided,
+        AnswerKind::Plan { plan } if !plan.trim().is_empty() => {
+            format!("{}\n\n{decided}", inert(plan.trim()))
+        }
+        AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Choose(_) => decided,
     }
 }
 
-fn decided(question: &Question, outcome: &Outcome) -> String {
+fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
     let id = question.id;
     let what = what(question);
     match outcome {
-        Outcome::Allowed { by } if matches!(question.kind, Kind::Plan { .. }) => {
+        QuestionOutcome::Allowed { by } if matches!(question.kind, AnswerKind::Plan { .. }) => {
             format!("✅ Question {id}: {} approved the plan.", inert(&by.name))
         }
-        Outcome::Allowed { by } => format!("✅ Question {id}: {} allowed {what}.", inert(&by.name)),
-        Outcome::Always { by, scope } => format!(
+        QuestionOutcome::Allowed { by } => format!("✅ Question {id}: {} allowed {what}.", inert(&by.name)),
+        QuestionOutcome::Always { by, scope } => format!(
             "✅ Question {id}: {} allowed {what}, and {} from now on. `rules` lists it.",
             inert(&by.name),
             code_span(&shorten(&scope.describe(), 80))
         ),
-        Outcome::Answered { by, answers } => {
+        QuestionOutcome::Answered { by, answers } => {
             let answer =
                 |(asked, answer): &(String, String)| format!("{} to “{}”", code_span(answer), inert(asked));
             let answers: Vec<_> = answers.iter().map(answer).collect();
             format!("✅ Question {id}: {} answered {}.", inert(&by.name), answers.join(", "))
         }
-        Outcome::Denied { by, reason } => {
+        QuestionOutcome::Denied { by, reason } => {
             let reason = reason.as_ref().map(|reason| format!(" ({})", inert(reason))).unwrap_or_default();
             format!("❌ Question {id}: {} denied {what}{reason}.", inert(&by.name))
         }
-        Outcome::ByRule { rule } => format!("✅ Question {id}: rule {rule} allowed {what}."),
-        Outcome::TimedOut => format!("⌛ Question {id}: nobody answered in time, so {what} is denied."),
-        Outcome::Unreachable => format!("❌ Question {id}: nobody could be reached, so {what} is denied."),
-        Outcome::Withdrawn { why } => format!("◽ Question {id} is closed: {why}."),
+        QuestionOutcome::ByRule { rule } => format!("✅ Question {id}: rule {rule} allowed {what}."),
+        QuestionOutcome::TimedOut => {
+            format!("⌛ Question {id}: nobody answered in time, so {what} is denied.")
+        }
+        QuestionOutcome::Unreachable => {
+            format!("❌ Question {id}: nobody could be reached, so {what} is denied.")
+        }
+        QuestionOutcome::Withdrawn { why } => format!("◽ Question {id} is closed: {why}."),
     }
 }
 
 fn what(question: &Question) -> String {
     match &question.kind {
-        Kind::Plan { .. } => "the plan".into(),
-        Kind::Choose(_) => "the question".into(),
-        Kind::Tool { .. } => {
+        AnswerKind::Plan { .. } => "the plan".into(),
+        AnswerKind::Choose(_) => "the question".into(),
+        AnswerKind::Tool { .. } => {
             let (detail, _, _) = detail(&question.tool, &question.input);
             let line = detail.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
             format!("{} {}", inert(&question.tool), code_span(&shorten(line, 80)))
@@ -232,20 +240,20 @@ pub fn not_an_approver(name: &str) -> String {
 }
 
 /// An answer that changed nothing.
-pub fn answer_refused(refused: &Refused) -> String {
+pub fn answer_refused(refused: &AnswerRefused) -> String {
     match refused {
-        Refused::NotOpen(id) => not_open(*id),
-        Refused::NotHere(id) => format!("Question {id} was not asked here. Nothing was changed."),
-        Refused::NoSuchChoice(sentence) => sentence.clone(),
-        Refused::NoAlways => "There is no `always` for this one. Answer it once.".into(),
+        AnswerRefused::NotOpen(id) => not_open(*id),
+        AnswerRefused::NotHere(id) => format!("Question {id} was not asked here. Nothing was changed."),
+        AnswerRefused::NoSuchChoice(sentence) => sentence.clone(),
+        AnswerRefused::NoAlways => "There is no `always` for this one. Answer it once.".into(),
     }
 }
 
 /// `yes` to a question with options.
 pub fn choose_one(question: &Question) -> String {
     match &question.kind {
-        Kind::Choose(selections) => how_to_choose(selections),
-        Kind::Tool { .. } | Kind::Plan { .. } => yes_or_no(question),
+        AnswerKind::Choose(selections) => how_to_choose(selections),
+        AnswerKind::Tool { .. } | AnswerKind::Plan { .. } => yes_or_no(question),
     }
 }
 
@@ -260,7 +268,7 @@ pub fn one_line_each(count: usize) -> String {
 }
 
 /// A number that is none of the options.
-pub fn pick_a_number(selection: &Selection) -> String {
+pub fn pick_a_number(selection: &ModelQuestion) -> String {
     let several = if selection.several { "one or more numbers" } else { "one number" };
     format!("Answer with {several} from 1 to {}, or in your own words.", selection.options.len())
 }

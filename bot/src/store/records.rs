@@ -49,7 +49,7 @@ impl QueuedPrompt {
 
 /// Something said in a room that was not meant for the bot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Talk {
+pub struct OverheardTalk {
     /// Who said it.
     pub who: String,
     /// What.
@@ -69,7 +69,7 @@ pub struct LeftQuestion {
 
 /// A standing rule, made by `always`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rule {
+pub struct StandingRule {
     /// Its number, for `rules revoke N`.
     pub id: i64,
     /// What it allows.
@@ -236,7 +236,7 @@ impl Store {
     }
 
     /// Every standing rule, oldest first.
-    pub fn rules(&self) -> StoreResult<Vec<Rule>> {
+    pub fn rules(&self) -> StoreResult<Vec<StandingRule>> {
         let connection = self.lock();
         let mut statement =
             connection.prepare_cached("SELECT id, scope, made_by, made_at FROM rules ORDER BY id")?;
@@ -247,7 +247,7 @@ impl Store {
         for row in rows {
             let (id, scope, made_by, made_at) = row?;
             if let Ok(scope) = serde_json::from_str(&scope) {
-                rules.push(Rule { id, scope, made_by, made_at: time(made_at) });
+                rules.push(StandingRule { id, scope, made_by, made_at: time(made_at) });
             }
         }
         Ok(rules)

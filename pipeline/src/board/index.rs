@@ -17,10 +17,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Board, Problem, Reading};
+use super::{Board, BoardProblem, FileReading};
 use crate::{
     stage::Stage,
-    story::{Document, FileName, Story, StoryId},
+    story::{FileName, Story, StoryDocument, StoryId},
 };
 
 /// Largest story file, in bytes. What is larger is no story.
@@ -32,24 +32,24 @@ const UNSETTLED: Duration = Duration::from_millis(50);
 
 /// All files of the stage folders, and the board they make.
 #[derive(Debug, Default)]
-pub(super) struct Index {
-    stages: HashMap<Stage, HashMap<OsString, Entry>>,
-    strays: Vec<Problem>,
+pub(super) struct BoardIndex {
+    stages: HashMap<Stage, HashMap<OsString, IndexEntry>>,
+    strays: Vec<BoardProblem>,
     round: u64,
     board: Option<Arc<Board>>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct IndexEntry {
     /// `None` until a reading can be relied on.
-    stamp: Option<Stamp>,
+    stamp: Option<FileStamp>,
     round: u64,
-    reading: Reading,
+    reading: FileReading,
 }
 
 /// What changes whenever a file's content or place does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+struct FileStamp {
     device: u64,
     inode: u64,
     size: i64,
@@ -58,12 +58,12 @@ struct Stamp {
 }
 
 /// A stage folder that is open; no symlink leads there.
-struct Folder {
+struct StageFolder {
     stage: Stage,
     fd: OwnedFd,
 }
 
-impl Index {
+impl BoardIndex {
     /// Lists all stages and reads what is new or changed.
     pub(super) fn scan(&mut self, work: &Path) -> io::Result<()> {
         self.round += 1;
@@ -126,20 +126,20 @@ impl Index {
         board
     }
 
-    fn files(&self) -> impl Iterator<Item = (Stage, &OsString, &Entry)> + Clone {
+    fn files(&self) -> impl Iterator<Item = (Stage, &OsString, &IndexEntry)> + Clone {
         self.stages.iter().flat_map(|(stage, files)| files.iter().map(|(name, entry)| (*stage, name, entry)))
     }
 
     /// `None` where there is no such folder. A symlink or a file in its place is reported.
-    fn open(&mut self, work: &Path, stage: Stage) -> io::Result<Option<Folder>> {
+    fn open(&mut self, work: &Path, stage: Stage) -> io::Result<Option<StageFolder>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::open(work.join(stage.dir()), flags, Mode::empty()) {
-            Ok(fd) => Ok(Some(Folder { stage, fd })),
+            Ok(fd) => Ok(Some(StageFolder { stage, fd })),
             Err(Errno::NOENT) => Ok(None),
             Err(Errno::LOOP | Errno::NOTDIR) => {
                 let why = "it is no folder, or a link to one; put a folder there".into();
                 self.strays.retain(|stray| stray.path() != Path::new(stage.dir()));
-                self.strays.push(Problem::Unreadable { path: stage.dir().into(), why });
+                self.strays.push(BoardProblem::Unreadable { path: stage.dir().into(), why });
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -147,7 +147,7 @@ impl Index {
     }
 
     /// The names that must be read; the others are marked as still there.
-    fn changed(&mut self, folder: &Folder) -> io::Result<Vec<OsString>> {
+    fn changed(&mut self, folder: &StageFolder) -> io::Result<Vec<OsString>> {
         let files = self.stages.entry(folder.stage).or_default();
         let mut changed = Vec::new();
         for item in Dir::read_from(&folder.fd)? {
@@ -169,7 +169,7 @@ impl Index {
     }
 
     /// Reads on several threads where that pays.
-    fn read_all(&mut self, folder: &Folder, names: Vec<OsString>) {
+    fn read_all(&mut self, folder: &StageFolder, names: Vec<OsString>) {
         const WORTH_A_THREAD: usize = 200;
         let threads = thread::available_parallelism().map_or(1, usize::from).min(4);
         let share = names.len().div_ceil(threads).max(WORTH_A_THREAD);
@@ -180,7 +180,7 @@ impl Index {
                 .filter_map(|name| Some((name.clone(), entry(folder, name, round)?)))
                 .collect::<Vec<_>>()
         };
-        let entries: Vec<(OsString, Entry)> = thread::scope(|scope| {
+        let entries: Vec<(OsString, IndexEntry)> = thread::scope(|scope| {
             let mut shares = names.chunks(share);
             let own = shares.next().unwrap_or_default();
             let others: Vec<_> = shares.map(|share| scope.spawn(move || read(share))).collect();
@@ -201,27 +201,27 @@ fn is_of_interest(name: &OsStr) -> bool {
 }
 
 /// What lies beside the stage folders.
-fn strays(work: &Path) -> io::Result<Vec<Problem>> {
+fn strays(work: &Path) -> io::Result<Vec<BoardProblem>> {
     let mut strays = Vec::new();
     for item in std::fs::read_dir(work)? {
         let name = item?.file_name();
         let is_stage = name.to_str().is_some_and(|name| Stage::from_dir(name).is_some());
         if is_of_interest(&name) && !is_stage {
-            strays.push(Problem::UnknownStage { path: name.into() });
+            strays.push(BoardProblem::UnknownStage { path: name.into() });
         }
     }
     Ok(strays)
 }
 
-fn is_there(folder: &Folder, name: &OsStr) -> bool {
+fn is_there(folder: &StageFolder, name: &OsStr) -> bool {
     rustix::fs::statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 
-fn stamp_of(folder: &Folder, name: &OsStr) -> Option<Stamp> {
-    rustix::fs::statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| Stamp::of(&stat))
+fn stamp_of(folder: &StageFolder, name: &OsStr) -> Option<FileStamp> {
+    rustix::fs::statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| FileStamp::of(&stat))
 }
 
-impl Stamp {
+impl FileStamp {
     #[allow(
         clippy::useless_conversion,
         clippy::unnecessary_cast,
@@ -249,26 +249,28 @@ impl Stamp {
 }
 
 /// Reads one file. `None` if it is gone.
-fn entry(folder: &Folder, name: &OsStr, round: u64) -> Option<Entry> {
+fn entry(folder: &StageFolder, name: &OsStr, round: u64) -> Option<IndexEntry> {
     let path = || relative(folder.stage, name);
     let text = name.to_str().unwrap_or_default();
     let file = match text.parse::<FileName>() {
         Ok(file) => file,
         Err(why) => {
-            let reading =
-                Reading { id: super::number::claimed(text), found: Err(Problem::Name { path: path(), why }) };
-            return Some(Entry { stamp: None, round, reading });
+            let reading = FileReading {
+                id: super::number::claimed(text),
+                found: Err(BoardProblem::Name { path: path(), why }),
+            };
+            return Some(IndexEntry { stamp: None, round, reading });
         }
     };
     let id = Some(file.id);
-    let unreadable = |why: String| Problem::Unreadable { path: path(), why };
+    let unreadable = |why: String| BoardProblem::Unreadable { path: path(), why };
     let (stamp, found) = match content(folder.fd.as_fd(), name) {
         Ok((stamp, content)) => {
             let document = content.map_err(unreadable).and_then(|text| {
-                Document::parse(text).map_err(|error| Problem::FrontMatter { path: path(), error })
+                StoryDocument::parse(text).map_err(|error| BoardProblem::FrontMatter { path: path(), error })
             });
             let story = |document| Story::new(file, folder.stage, stamp.changed_at(), document);
-            (Some(stamp).filter(Stamp::is_settled), document.map(story))
+            (Some(stamp).filter(FileStamp::is_settled), document.map(story))
         }
         Err(Errno::NOENT) => return None,
         Err(Errno::LOOP) => {
@@ -276,15 +278,15 @@ fn entry(folder: &Folder, name: &OsStr, round: u64) -> Option<Entry> {
         }
         Err(error) => (None, Err(unreadable(io::Error::from(error).to_string()))),
     };
-    Some(Entry { stamp, round, reading: Reading { id, found: found.map(Arc::new) } })
+    Some(IndexEntry { stamp, round, reading: FileReading { id, found: found.map(Arc::new) } })
 }
 
 /// A file's content, or why it has none that could be a story's. A FIFO does not make it wait.
-fn content(folder: BorrowedFd<'_>, name: &OsStr) -> Result<(Stamp, Result<String, String>), Errno> {
+fn content(folder: BorrowedFd<'_>, name: &OsStr) -> Result<(FileStamp, Result<String, String>), Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(folder, name, flags, Mode::empty())?;
     let stat = rustix::fs::fstat(&fd)?;
-    let stamp = Stamp::of(&stat);
+    let stamp = FileStamp::of(&stat);
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Ok((stamp, Err("it is no plain file".into())));
     }

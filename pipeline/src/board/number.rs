@@ -10,7 +10,7 @@ use std::{
 use git2::{ObjectType, Oid, Repository, Tree};
 use settings::atomic;
 
-use crate::story::{Kind, StoryId};
+use crate::story::{StoryId, StoryKind};
 
 /// Where stories lie or lay in a repository's history.
 const WORK_FOLDERS: [&str; 2] = [".storkit/work", ".story_kit/work"];
@@ -54,7 +54,7 @@ fn last(root: &Path, run: &Path) -> io::Result<u32> {
 pub(super) fn claimed(name: &str) -> Option<StoryId> {
     let (id, rest) = name.split_once('_')?;
     let kind = rest.split(['_', '.']).next()?;
-    Kind::parse(kind).and_then(|_| id.trim_start_matches('0').parse().ok())
+    StoryKind::parse(kind).and_then(|_| id.trim_start_matches('0').parse().ok())
 }
 
 fn mark(run: &Path) -> PathBuf {

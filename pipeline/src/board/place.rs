@@ -18,7 +18,7 @@ pub(super) const TEMPORARY: &str = ".tmp-story";
 
 /// How a replacement ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Replaced {
+pub(super) enum ReplaceResult {
     /// The new content is there.
     Done,
     /// The file is gone from there, or is another one by now. Nothing was changed.
@@ -47,31 +47,36 @@ pub(super) fn relocate(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Puts new content in place of the file that was `read`. A file that a person moved or saved in the meantime is not
 /// written over: the two are exchanged, and what came out must be the one that was read.
-pub(super) fn replace(temporary: &Path, path: &Path, read: &Seen, text: &str) -> io::Result<Replaced> {
+pub(super) fn replace(
+    temporary: &Path,
+    path: &Path,
+    read: &SeenFile,
+    text: &str,
+) -> io::Result<ReplaceResult> {
     let new = written(temporary, text, 0o600)?;
     new.as_file().set_permissions(fs::Permissions::from_mode(read.mode))?;
     match renameat_with(CWD, new.path(), CWD, path, RenameFlags::EXCHANGE) {
-        Ok(()) if Seen::of(new.path())?.is_same_file(read) => {}
+        Ok(()) if SeenFile::of(new.path())?.is_same_file(read) => {}
         Ok(()) => {
             renameat_with(CWD, new.path(), CWD, path, RenameFlags::EXCHANGE)?;
-            return Ok(Replaced::Lost);
+            return Ok(ReplaceResult::Lost);
         }
-        Err(Errno::NOENT) => return Ok(Replaced::Lost),
+        Err(Errno::NOENT) => return Ok(ReplaceResult::Lost),
         Err(Errno::INVAL | Errno::NOSYS) => {
-            if !Seen::of(path).is_ok_and(|now| now.is_same_file(read)) {
-                return Ok(Replaced::Lost);
+            if !SeenFile::of(path).is_ok_and(|now| now.is_same_file(read)) {
+                return Ok(ReplaceResult::Lost);
             }
             new.persist(path).map_err(|error| error.error)?;
         }
         Err(error) => return Err(error.into()),
     }
     settle(path)?;
-    Ok(Replaced::Done)
+    Ok(ReplaceResult::Done)
 }
 
 /// A file as it was when it was read.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct SeenFile {
     device: u64,
     inode: u64,
     size: u64,
@@ -79,7 +84,7 @@ pub(super) struct Seen {
     mode: u32,
 }
 
-impl Seen {
+impl SeenFile {
     /// Looks at a file; not at what a link leads to.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let found = fs::symlink_metadata(path)?;

@@ -9,27 +9,27 @@ use std::{
 };
 
 use super::{
-    Board, Problem,
-    index::{self, Index},
+    Board, BoardProblem,
+    index::{self, BoardIndex},
     number,
-    place::{self, Replaced, Seen},
+    place::{self, ReplaceResult, SeenFile},
 };
 use crate::{
     Project,
     stage::{Mover, Stage},
-    story::{self, Document, EditError, FileName, Kind, Story, StoryId, slug},
+    story::{self, EditError, FileName, Story, StoryDocument, StoryId, StoryKind, slug},
     templates,
 };
 
 /// `.storkit/work/` of one project. Everything here blocks on the disk, for a millisecond or two; a first scan of
 /// 10,000 stories for some hundred.
 #[derive(Debug)]
-pub struct Work {
+pub struct WorkFolder {
     root: PathBuf,
     dir: PathBuf,
     temporary: PathBuf,
     run: PathBuf,
-    index: Mutex<Index>,
+    index: Mutex<BoardIndex>,
 }
 
 /// Why a story stays as it is. Each is a sentence for the person who asked.
@@ -40,7 +40,7 @@ pub enum WorkError {
     Unknown(StoryId),
     /// It is there, but nothing may be done with it.
     #[error("{0}")]
-    Problem(Problem),
+    Problem(BoardProblem),
     /// The stages do not follow each other like that.
     #[error("story {id} cannot go from {from} to {to}{}.", why_not(.from, .to))]
     IllegalMove {
@@ -93,7 +93,7 @@ pub enum WorkError {
 
 /// What [`Work::delete`] took away.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Removed {
+pub struct RemovedStory {
     /// The file's name.
     pub name: String,
     /// The stage it was in.
@@ -117,7 +117,7 @@ fn why_not(from: &Stage, to: &Stage) -> String {
     format!("; from {from} it may go to {}", next.join(" or "))
 }
 
-impl Work {
+impl WorkFolder {
     /// Makes the folders that are missing, sees to it that git ignores the stages in work, and removes what a crash
     /// left of unfinished writes.
     pub fn open(project: &Project) -> Result<Self, WorkError> {
@@ -169,7 +169,7 @@ impl Work {
 
     /// Writes a new story to the backlog: from its kind's template, or with the given body. The number was never used
     /// before. The title becomes one line.
-    pub fn create(&self, kind: Kind, title: &str, body: Option<&str>) -> Result<Story, WorkError> {
+    pub fn create(&self, kind: StoryKind, title: &str, body: Option<&str>) -> Result<Story, WorkError> {
         let title = story::title(title).ok_or(WorkError::NoTitle)?;
         let text = templates::story(kind, &title, body);
         let mut index = self.index();
@@ -211,7 +211,7 @@ impl Work {
     pub fn edit<T>(
         &self,
         id: StoryId,
-        change: impl Fn(&mut Document) -> Result<T, EditError>,
+        change: impl Fn(&mut StoryDocument) -> Result<T, EditError>,
     ) -> Result<T, WorkError> {
         const ATTEMPTS: usize = 5;
         let mut index = self.scanned()?;
@@ -221,7 +221,7 @@ impl Work {
             let seen = plain_file(&path)?;
             let text = self.read(stage, &name)?;
             let refused = |source| WorkError::Edit { id, source };
-            let mut document = Document::parse(text.as_str()).map_err(|error| refused(error.into()))?;
+            let mut document = StoryDocument::parse(text.as_str()).map_err(|error| refused(error.into()))?;
             let outcome = change(&mut document).map_err(refused)?;
             if document.text() == text {
                 return Ok(outcome);
@@ -230,22 +230,22 @@ impl Work {
                 place::replace(&self.temporary, &path, &seen, document.text()).map_err(disk(&path))?;
             index.refresh(&self.dir, stage, &name).map_err(disk(&path))?;
             match written {
-                Replaced::Done => return Ok(outcome),
-                Replaced::Lost => index.scan(&self.dir).map_err(disk(&self.dir))?,
+                ReplaceResult::Done => return Ok(outcome),
+                ReplaceResult::Lost => index.scan(&self.dir).map_err(disk(&self.dir))?,
             }
         }
         Err(WorkError::Busy(id))
     }
 
     /// Deletes a story's file, also one that cannot be read. Its number is not given again.
-    pub fn delete(&self, id: StoryId) -> Result<Removed, WorkError> {
+    pub fn delete(&self, id: StoryId) -> Result<RemovedStory, WorkError> {
         let mut index = self.scanned()?;
         let (stage, name) = self.only_place(&mut index, id)?;
         let path = self.place(stage, &name)?;
         number::keep(&self.root, &self.run, index.highest()).map_err(disk(&self.run))?;
         fs::remove_file(&path).and_then(|()| place::settle(&path)).map_err(disk(&path))?;
         index.refresh(&self.dir, stage, &name).map_err(disk(&path))?;
-        Ok(Removed { name: name.to_string_lossy().into_owned(), stage, path })
+        Ok(RemovedStory { name: name.to_string_lossy().into_owned(), stage, path })
     }
 
     /// A story's whole text, also of one whose front matter is broken.
@@ -261,11 +261,11 @@ impl Work {
     }
 
     /// A panic while the lock was held left at worst an index that the next scan mends.
-    fn index(&self) -> MutexGuard<'_, Index> {
+    fn index(&self) -> MutexGuard<'_, BoardIndex> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn scanned(&self) -> Result<MutexGuard<'_, Index>, WorkError> {
+    fn scanned(&self) -> Result<MutexGuard<'_, BoardIndex>, WorkError> {
         let mut index = self.index();
         if !index.is_scanned() {
             index.scan(&self.dir).map_err(disk(&self.dir))?;
@@ -274,7 +274,7 @@ impl Work {
     }
 
     /// Where the story is. What is known may be old, so that its place is looked at, and all of them if it left.
-    fn only_place(&self, index: &mut Index, id: StoryId) -> Result<(Stage, OsString), WorkError> {
+    fn only_place(&self, index: &mut BoardIndex, id: StoryId) -> Result<(Stage, OsString), WorkError> {
         let known = index.places(id);
         let stale =
             |(stage, name): &(Stage, OsString)| !self.dir.join(index::relative(*stage, name)).exists();
@@ -290,7 +290,7 @@ impl Work {
         }
     }
 
-    fn readable(&self, index: &mut Index, id: StoryId) -> Result<Story, WorkError> {
+    fn readable(&self, index: &mut BoardIndex, id: StoryId) -> Result<Story, WorkError> {
         let board = index.board();
         match (board.story(id), board.problem(id)) {
             (Some(story), _) => Ok(Story::clone(story)),
@@ -299,7 +299,13 @@ impl Work {
         }
     }
 
-    fn reread(&self, index: &mut Index, id: StoryId, stage: Stage, name: &OsStr) -> Result<Story, WorkError> {
+    fn reread(
+        &self,
+        index: &mut BoardIndex,
+        id: StoryId,
+        stage: Stage,
+        name: &OsStr,
+    ) -> Result<Story, WorkError> {
         index.refresh(&self.dir, stage, name).map_err(disk(&self.dir))?;
         self.readable(index, id)
     }
@@ -307,7 +313,7 @@ impl Work {
     fn read(&self, stage: Stage, name: &OsStr) -> Result<String, WorkError> {
         let path = index::relative(stage, name);
         let text = index::text(&self.dir, &path).map_err(disk(&path))?;
-        text.map_err(|why| WorkError::Problem(Problem::Unreadable { path, why }))
+        text.map_err(|why| WorkError::Problem(BoardProblem::Unreadable { path, why }))
     }
 
     /// The absolute path of a file in a stage, whose folder is made if a checkout took it away.
@@ -360,8 +366,8 @@ fn folder(path: &Path) -> Result<(), WorkError> {
     }
 }
 
-fn plain_file(path: &Path) -> Result<Seen, WorkError> {
-    Seen::of(path).map_err(disk(path))
+fn plain_file(path: &Path) -> Result<SeenFile, WorkError> {
+    SeenFile::of(path).map_err(disk(path))
 }
 
 /// Removes temporary files that nobody can be writing any more.
@@ -390,7 +396,7 @@ mod tests {
 
     struct Fixture {
         folder: tempfile::TempDir,
-        work: Work,
+        work: WorkFolder,
     }
 
     impl Fixture {
@@ -424,8 +430,8 @@ mod tests {
         }
     }
 
-    fn open(folder: &Path) -> Work {
-        Work::open(&Project::open(folder).unwrap()).unwrap()
+    fn open(folder: &Path) -> WorkFolder {
+        WorkFolder::open(&Project::open(folder).unwrap()).unwrap()
     }
 
     const ONE: StoryId = StoryId(1);
@@ -433,13 +439,13 @@ mod tests {
     #[test]
     fn a_created_story_stands_in_the_backlog_under_its_title() {
         let fixture = Fixture::new();
-        let story = fixture.work.create(Kind::Bug, "Login:\n../ fails", None).unwrap();
+        let story = fixture.work.create(StoryKind::Bug, "Login:\n../ fails", None).unwrap();
         assert_eq!(fixture.files(), ["1_backlog/1_bug_login_fails.md"]);
         assert_eq!((story.stage, story.front.name.as_str()), (Stage::Backlog, "Login: ../ fails"));
         assert_eq!(fixture.work.board().unwrap().stories, [Arc::new(story.clone())]);
         assert_eq!(fixture.work.scan().unwrap().stories, [Arc::new(story)]);
-        assert!(matches!(fixture.work.create(Kind::Bug, " \n", None), Err(WorkError::NoTitle)));
-        let long = fixture.work.create(Kind::Spike, &"name ".repeat(2000), Some("- [ ] one")).unwrap();
+        assert!(matches!(fixture.work.create(StoryKind::Bug, " \n", None), Err(WorkError::NoTitle)));
+        let long = fixture.work.create(StoryKind::Spike, &"name ".repeat(2000), Some("- [ ] one")).unwrap();
         assert_eq!(long.front.name.chars().count(), 200);
         assert_eq!(long.criteria, [("one".to_owned(), false)]);
     }
@@ -449,7 +455,7 @@ mod tests {
         let fixture = Fixture::new();
         fixture.write("6_archived/41_story_old.md", "");
         fixture.write("5_done/042_story_misnamed.md", "");
-        let create = |work: &Work| work.create(Kind::Story, "x", None).unwrap().id().0;
+        let create = |work: &WorkFolder| work.create(StoryKind::Story, "x", None).unwrap().id().0;
         assert_eq!(create(&fixture.work), 43);
         fixture.work.delete(StoryId(43)).unwrap();
         assert_eq!(create(&fixture.work), 44);
@@ -483,7 +489,7 @@ mod tests {
             let id = repository.commit(Some("HEAD"), &who, &who, "x", &tree, &parents).unwrap();
             parent = Some(repository.find_commit(id).unwrap());
         }
-        assert_eq!(fixture.work.create(Kind::Story, "x", None).unwrap().id(), StoryId(8));
+        assert_eq!(fixture.work.create(StoryKind::Story, "x", None).unwrap().id(), StoryId(8));
     }
 
     #[test]
@@ -494,7 +500,7 @@ mod tests {
             let create = |work| {
                 scope.spawn(move || {
                     (0..5)
-                        .map(|_| Work::create(work, Kind::Story, "x", None).unwrap().id().0)
+                        .map(|_| WorkFolder::create(work, StoryKind::Story, "x", None).unwrap().id().0)
                         .collect::<Vec<_>>()
                 })
             };
@@ -510,7 +516,7 @@ mod tests {
     #[test]
     fn only_legal_moves_are_made() {
         let fixture = Fixture::new();
-        fixture.work.create(Kind::Story, "x", None).unwrap();
+        fixture.work.create(StoryKind::Story, "x", None).unwrap();
         let refusals = [Stage::Backlog, Stage::Merge, Stage::Done]
             .map(|to| fixture.work.move_story(ONE, to, Mover::Person).unwrap_err().to_string());
         insta::assert_snapshot!(refusals.join("\n"), @"
@@ -529,7 +535,7 @@ mod tests {
     #[test]
     fn a_story_that_a_person_dragged_is_found_where_it_is() {
         let fixture = Fixture::new();
-        fixture.work.create(Kind::Story, "x", None).unwrap();
+        fixture.work.create(StoryKind::Story, "x", None).unwrap();
         fs::rename(fixture.path("1_backlog/1_story_x.md"), fixture.path("2_current/1_story_x.md")).unwrap();
         let story = fixture.work.move_story(ONE, Stage::Qa, Mover::Person).unwrap();
         assert_eq!((story.stage, fixture.files()), (Stage::Qa, vec!["3_qa/1_story_x.md".to_owned()]));
@@ -538,7 +544,7 @@ mod tests {
     #[test]
     fn a_move_never_writes_over_a_file_and_never_follows_a_link() {
         let fixture = Fixture::new();
-        fixture.work.create(Kind::Story, "x", None).unwrap();
+        fixture.work.create(StoryKind::Story, "x", None).unwrap();
         fixture.write("2_current/1_story_x.md", "mine");
         assert!(fixture.work.move_story(ONE, Stage::Current, Mover::Person).is_err());
         assert_eq!(fs::read_to_string(fixture.path("2_current/1_story_x.md")).unwrap(), "mine");
@@ -554,14 +560,14 @@ mod tests {
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
         assert!(fixture.path("1_backlog/1_story_x.md").exists());
         let project = Project::open(fixture.folder.path()).unwrap();
-        assert!(matches!(Work::open(&project), Err(WorkError::Linked(_))));
+        assert!(matches!(WorkFolder::open(&project), Err(WorkError::Linked(_))));
     }
 
     #[test]
     fn promise_17_a_story_in_two_stages_is_reported_and_not_acted_on() {
         let fixture = Fixture::new();
-        fixture.work.create(Kind::Story, "x", None).unwrap();
-        fixture.work.create(Kind::Story, "y", None).unwrap();
+        fixture.work.create(StoryKind::Story, "x", None).unwrap();
+        fixture.work.create(StoryKind::Story, "y", None).unwrap();
         fs::copy(fixture.path("1_backlog/1_story_x.md"), fixture.path("3_qa/1_story_x.md")).unwrap();
         let board = fixture.work.scan().unwrap();
         assert_eq!(board.stories.iter().map(|story| story.id()).collect::<Vec<_>>(), [StoryId(2)]);
@@ -572,7 +578,7 @@ mod tests {
             fixture.work.delete(ONE).map(drop),
             fixture.work.text(ONE).map(drop),
         ] {
-            assert!(matches!(refused, Err(WorkError::Problem(Problem::SameId { .. }))), "{refused:?}");
+            assert!(matches!(refused, Err(WorkError::Problem(BoardProblem::SameId { .. }))), "{refused:?}");
         }
         fs::remove_file(fixture.path("3_qa/1_story_x.md")).unwrap();
         assert_eq!(
@@ -722,7 +728,7 @@ mod tests {
         assert_eq!(["2_current/1_a.md", "3_qa/x", "4_merge/x", ".gitignore"].map(ignored), [true; 4]);
         assert_eq!(["1_backlog/1_a.md", "5_done/x", "6_archived/x"].map(ignored), [false; 3]);
         fs::write(work.dir().join(".gitignore"), "# theirs\n").unwrap();
-        let error = Work::open(&Project::open(folder.path()).unwrap()).unwrap_err().to_string();
+        let error = WorkFolder::open(&Project::open(folder.path()).unwrap()).unwrap_err().to_string();
         assert!(error.contains("Add the line `/2_current/`"), "{error}");
     }
 
@@ -732,7 +738,7 @@ mod tests {
         fs::remove_dir(fixture.path("1_backlog")).unwrap();
         fs::remove_dir(fixture.path("2_current")).unwrap();
         assert_eq!(*fixture.work.scan().unwrap(), Board::default());
-        fixture.work.create(Kind::Story, "x", None).unwrap();
+        fixture.work.create(StoryKind::Story, "x", None).unwrap();
         fixture.work.move_story(ONE, Stage::Current, Mover::Pipeline).unwrap();
         assert_eq!(fixture.files(), ["2_current/1_story_x.md"]);
     }

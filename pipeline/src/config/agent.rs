@@ -1,6 +1,6 @@
 //! `[[agent]]`: a configured worker, and the team a project has that configures none.
 
-use agents::confine::{Sandbox, hosts::Network};
+use agents::confine::{SandboxChoice, hosts::NetworkAccess};
 
 use super::prompt::{default_prompt, default_system_prompt};
 use crate::stage::Role;
@@ -27,9 +27,9 @@ pub struct Agent {
     /// How many of it there are.
     pub count: u32,
     /// What confines it; absent: the strongest there is.
-    pub sandbox: Option<Sandbox>,
+    pub sandbox: Option<SandboxChoice>,
     /// What it may reach besides the model's API and storkit's own tools.
-    pub network: Network,
+    pub network: NetworkAccess,
 }
 
 impl Agent {
@@ -46,7 +46,7 @@ impl Agent {
             system_prompt: default_system_prompt(role).to_owned(),
             count: 1,
             sandbox: None,
-            network: Network::All,
+            network: NetworkAccess::All,
         }
     }
 

@@ -6,7 +6,7 @@ use crate::{stage::Role, story::StoryId};
 
 /// What `{{name}}`s in a prompt stand for.
 #[derive(Clone, Debug)]
-pub struct Vars<'a> {
+pub struct PromptVars<'a> {
     /// `{{story_id}}`
     pub story_id: StoryId,
     /// `{{story_file}}`, the path of the story's text as the agent sees it.
@@ -51,7 +51,7 @@ pub fn default_system_prompt(role: Role) -> &'static str {
 }
 
 /// Fills a prompt in, once: what a value contains is not filled in again.
-pub fn render(template: &str, vars: &Vars<'_>) -> Result<String, UnknownPlaceholder> {
+pub fn render(template: &str, vars: &PromptVars<'_>) -> Result<String, UnknownPlaceholder> {
     fill(template, |name| {
         Some(match name {
             "story_id" => vars.story_id.to_string(),
@@ -101,8 +101,8 @@ fn is_name(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn vars() -> Vars<'static> {
-        Vars {
+    fn vars() -> PromptVars<'static> {
+        PromptVars {
             story_id: StoryId(7),
             story_file: Path::new("/p/.storkit/work/2_current/7_bug_x.md"),
             worktree_path: Path::new("/w/{{branch}}"),
@@ -121,7 +121,7 @@ mod tests {
             }
         }
         let gates = ["script/test".to_owned(), "cargo fmt --check".to_owned()];
-        let text = render("Run {{ gates }}.", &Vars { gates: &gates, ..vars() }).unwrap();
+        let text = render("Run {{ gates }}.", &PromptVars { gates: &gates, ..vars() }).unwrap();
         assert_eq!(text, "Run `script/test`, `cargo fmt --check`.");
     }
 

@@ -6,11 +6,11 @@ use std::{
     path::{Component as Part, Path, PathBuf},
 };
 
-use agents::confine::{Host, Network, Sandbox};
+use agents::confine::{AllowedHost, NetworkAccess, SandboxChoice};
 use serde::{Deserialize, Serialize};
 use settings::{
-    duration::Span,
-    keys::{self, Misfit, UnknownKey},
+    duration::ConfigDuration,
+    keys::{self, KeyError, UnknownKey},
 };
 use toml::Table;
 
@@ -22,7 +22,7 @@ const MOST_WORKERS: u32 = 100;
 
 /// A configuration, and what of the environment went into it.
 #[derive(Clone, Debug, Default)]
-pub struct Loaded {
+pub struct LoadedProjectConfig {
     /// The settings.
     pub config: ProjectConfig,
     /// Environment variables that `${VAR}` named.
@@ -72,10 +72,13 @@ pub enum ProjectConfigError {
 
 impl ProjectConfig {
     /// Reads the file; a missing one gives the defaults. `lookup` reads the environment for `${VAR}`.
-    pub fn load(path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<Loaded, ProjectConfigError> {
+    pub fn load(
+        path: &Path,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<LoadedProjectConfig, ProjectConfigError> {
         match fs::read_to_string(path) {
             Ok(text) => Self::parse(&text, path, lookup),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Loaded::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LoadedProjectConfig::default()),
             Err(source) => Err(ProjectConfigError::Unreadable { path: path.into(), source }),
         }
     }
@@ -85,7 +88,7 @@ impl ProjectConfig {
         text: &str,
         path: &Path,
         lookup: impl Fn(&str) -> Option<String>,
-    ) -> Result<Loaded, ProjectConfigError> {
+    ) -> Result<LoadedProjectConfig, ProjectConfigError> {
         let path = path.to_owned();
         let mut table: Table = match text.parse() {
             Ok(table) => table,
@@ -96,28 +99,28 @@ impl ProjectConfig {
         }
         let read = || {
             let secret_env = keys::expand(&mut table, &lookup)?;
-            Ok(Loaded { config: keys::deserialize::<Keys>(table)?.config()?, secret_env })
+            Ok(LoadedProjectConfig { config: keys::deserialize::<ProjectKeys>(table)?.config()?, secret_env })
         };
-        read().map_err(|Misfit { key, why }| ProjectConfigError::Value { path, key, why })
+        read().map_err(|KeyError { key, why }| ProjectConfigError::Value { path, key, why })
     }
 }
 
 /// Every key there is, read off a file that has them all, so that it cannot fall out of step.
 pub fn known_keys() -> Vec<String> {
-    let table = Table::try_from(Keys::all()).unwrap_or_default();
+    let table = Table::try_from(ProjectKeys::all()).unwrap_or_default();
     keys::dotted_keys(&table)
 }
 
 /// What the file says. Every key may be absent.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Keys {
+struct ProjectKeys {
     base_branch: Option<String>,
     max_retries: Option<u32>,
-    gates: Option<Commands>,
-    gate_timeout: Option<Span>,
-    gate_network: Option<Reach>,
-    sweep_after: Option<Span>,
+    gates: Option<CommandList>,
+    gate_timeout: Option<ConfigDuration>,
+    gate_network: Option<NetworkValue>,
+    sweep_after: Option<ConfigDuration>,
     budget: BudgetKeys,
     component: Vec<ComponentKeys>,
     agent: Vec<AgentKeys>,
@@ -136,9 +139,9 @@ struct BudgetKeys {
 struct ComponentKeys {
     name: String,
     path: PathBuf,
-    setup: Option<Commands>,
-    teardown: Option<Commands>,
-    network: Option<Reach>,
+    setup: Option<CommandList>,
+    teardown: Option<CommandList>,
+    network: Option<NetworkValue>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -153,39 +156,40 @@ struct AgentKeys {
     prompt: Option<String>,
     system_prompt: Option<String>,
     count: Option<u32>,
-    sandbox: Option<Commands>,
-    network: Option<Reach>,
+    sandbox: Option<CommandList>,
+    network: Option<NetworkValue>,
 }
 
 /// `true`, `false` or a list of hosts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged, expecting = "`true`, `false` or a list of hosts like [\"crates.io\"] is expected")]
-enum Reach {
+enum NetworkValue {
     Whether(bool),
     Hosts(Vec<String>),
 }
 
-impl Reach {
-    fn network(self, key: &str) -> Result<Network, Misfit> {
+impl NetworkValue {
+    fn network(self, key: &str) -> Result<NetworkAccess, KeyError> {
         let hosts = match self {
-            Self::Whether(true) => return Ok(Network::All),
+            Self::Whether(true) => return Ok(NetworkAccess::All),
             Self::Whether(false) => Vec::new(),
             Self::Hosts(hosts) => hosts,
         };
-        let host = |entry: &String| Host::parse(entry).or_else(|why| wrong(key, format!("{entry:?} {why}.")));
-        Ok(Network::Only(hosts.iter().map(host).collect::<Result<_, _>>()?))
+        let host =
+            |entry: &String| AllowedHost::parse(entry).or_else(|why| wrong(key, format!("{entry:?} {why}.")));
+        Ok(NetworkAccess::Only(hosts.iter().map(host).collect::<Result<_, _>>()?))
     }
 }
 
 /// One word or line, or a list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged, expecting = "a text or a list of texts is expected")]
-enum Commands {
+enum CommandList {
     One(String),
     List(Vec<String>),
 }
 
-impl Commands {
+impl CommandList {
     fn list(self) -> Vec<String> {
         match self {
             Self::One(command) => vec![command],
@@ -194,10 +198,10 @@ impl Commands {
     }
 }
 
-impl Keys {
+impl ProjectKeys {
     fn all() -> Self {
         let (text, number, dollars) = (|| Some(String::new()), Some(1), Some(1.0));
-        let commands = || Some(Commands::List(Vec::new()));
+        let commands = || Some(CommandList::List(Vec::new()));
         let agent = AgentKeys {
             name: text(),
             stage: text(),
@@ -209,29 +213,29 @@ impl Keys {
             system_prompt: text(),
             count: number,
             sandbox: commands(),
-            network: Some(Reach::Whether(true)),
+            network: Some(NetworkValue::Whether(true)),
         };
         let component = ComponentKeys {
             name: String::new(),
             path: PathBuf::new(),
             setup: commands(),
             teardown: commands(),
-            network: Some(Reach::Whether(true)),
+            network: Some(NetworkValue::Whether(true)),
         };
         Self {
             base_branch: text(),
             max_retries: number,
             gates: commands(),
-            gate_timeout: Some(Span::minutes(1)),
-            gate_network: Some(Reach::Whether(true)),
-            sweep_after: Some(Span::minutes(1)),
+            gate_timeout: Some(ConfigDuration::minutes(1)),
+            gate_network: Some(NetworkValue::Whether(true)),
+            sweep_after: Some(ConfigDuration::minutes(1)),
             budget: BudgetKeys { run_usd: dollars, story_usd: dollars, day_usd: dollars },
             component: vec![component],
             agent: vec![agent],
         }
     }
 
-    fn config(self) -> Result<ProjectConfig, Misfit> {
+    fn config(self) -> Result<ProjectConfig, KeyError> {
         let default = ProjectConfig::default();
         let agents = match self.agent.is_empty() {
             true => default.agents,
@@ -247,7 +251,7 @@ impl Keys {
         Ok(ProjectConfig {
             base_branch: self.base_branch.map(branch).transpose()?,
             max_retries: self.max_retries.unwrap_or(default.max_retries),
-            gates: command_lines("gates", self.gates.map_or(default.gates, Commands::list))?,
+            gates: command_lines("gates", self.gates.map_or(default.gates, CommandList::list))?,
             gate_timeout: self.gate_timeout.unwrap_or(default.gate_timeout),
             sweep_after: self.sweep_after.unwrap_or(default.sweep_after),
             budget: self.budget.budget()?,
@@ -259,7 +263,7 @@ impl Keys {
 }
 
 impl BudgetKeys {
-    fn budget(self) -> Result<Budget, Misfit> {
+    fn budget(self) -> Result<Budget, KeyError> {
         Ok(Budget {
             run_usd: dollars("budget.run_usd", self.run_usd)?,
             story_usd: dollars("budget.story_usd", self.story_usd)?,
@@ -269,7 +273,7 @@ impl BudgetKeys {
 }
 
 impl ComponentKeys {
-    fn component(self, gate_network: &Network) -> Result<Component, Misfit> {
+    fn component(self, gate_network: &NetworkAccess) -> Result<Component, KeyError> {
         let inside = |part| matches!(part, Part::Normal(_) | Part::CurDir);
         if self.name.trim().is_empty() {
             return wrong("component.name", "every component needs a name, like \"frontend\".");
@@ -286,10 +290,10 @@ impl ComponentKeys {
         Ok(Component {
             name: self.name,
             path: self.path,
-            setup: command_lines("component.setup", self.setup.map(Commands::list).unwrap_or_default())?,
+            setup: command_lines("component.setup", self.setup.map(CommandList::list).unwrap_or_default())?,
             teardown: command_lines(
                 "component.teardown",
-                self.teardown.map(Commands::list).unwrap_or_default(),
+                self.teardown.map(CommandList::list).unwrap_or_default(),
             )?,
             network: match self.network {
                 Some(reach) => reach.network("component.network")?,
@@ -300,7 +304,7 @@ impl ComponentKeys {
 }
 
 impl AgentKeys {
-    fn agent(self) -> Result<Agent, Misfit> {
+    fn agent(self) -> Result<Agent, KeyError> {
         let name = agent_name(self.name)?;
         let role = role(&name, self.stage)?;
         let count = self.count.unwrap_or(1);
@@ -340,12 +344,12 @@ impl AgentKeys {
     }
 }
 
-fn wrong<T>(key: &str, why: impl Into<String>) -> Result<T, Misfit> {
-    Err(Misfit { key: key.to_owned(), why: why.into() })
+fn wrong<T>(key: &str, why: impl Into<String>) -> Result<T, KeyError> {
+    Err(KeyError { key: key.to_owned(), why: why.into() })
 }
 
 /// It becomes part of paths, of commits and of what is said in rooms.
-fn agent_name(name: Option<String>) -> Result<String, Misfit> {
+fn agent_name(name: Option<String>) -> Result<String, KeyError> {
     const LONGEST: usize = 40;
     let Some(name) = name else { return wrong("agent.name", "every agent needs a name, like \"coder\".") };
     let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
@@ -361,7 +365,7 @@ fn agent_name(name: Option<String>) -> Result<String, Misfit> {
     }
 }
 
-fn role(agent: &str, stage: Option<String>) -> Result<Role, Misfit> {
+fn role(agent: &str, stage: Option<String>) -> Result<Role, KeyError> {
     const ROLES: &str = "write \"coder\", \"qa\", \"mergemaster\" or \"supervisor\".";
     match stage.as_deref() {
         Some("coder") => Ok(Role::Coder),
@@ -375,7 +379,7 @@ fn role(agent: &str, stage: Option<String>) -> Result<Role, Misfit> {
     }
 }
 
-fn prompt(key: &str, agent: &str, text: Option<String>) -> Result<Option<String>, Misfit> {
+fn prompt(key: &str, agent: &str, text: Option<String>) -> Result<Option<String>, KeyError> {
     let Some(text) = text else { return Ok(None) };
     if text.trim().is_empty() {
         return wrong(key, format!("`{agent}` has an empty one; leave the key out for the default."));
@@ -386,14 +390,14 @@ fn prompt(key: &str, agent: &str, text: Option<String>) -> Result<Option<String>
     }
 }
 
-fn sandbox(form: Commands) -> Result<Sandbox, Misfit> {
+fn sandbox(form: CommandList) -> Result<SandboxChoice, KeyError> {
     match form {
-        Commands::One(word) if word == "none" => Ok(Sandbox::None),
-        Commands::One(word) if word == "bwrap" => Ok(Sandbox::Bwrap),
-        Commands::List(prefix) if prefix.first().is_some_and(|program| !program.trim().is_empty()) => {
-            Ok(Sandbox::Prefix(prefix))
+        CommandList::One(word) if word == "none" => Ok(SandboxChoice::None),
+        CommandList::One(word) if word == "bwrap" => Ok(SandboxChoice::Bwrap),
+        CommandList::List(prefix) if prefix.first().is_some_and(|program| !program.trim().is_empty()) => {
+            Ok(SandboxChoice::Prefix(prefix))
         }
-        Commands::One(_) | Commands::List(_) => wrong(
+        CommandList::One(_) | CommandList::List(_) => wrong(
             "agent.sandbox",
             "it is \"none\", \"bwrap\", or a command to run the agent by, like [\"podman\", \"run\", \"IMAGE\"].",
         ),
@@ -401,8 +405,9 @@ fn sandbox(form: Commands) -> Result<Sandbox, Misfit> {
 }
 
 /// Only bubblewrap limits the network. Gates and components run in what the agents have whose commits they try.
-fn can_be_limited(agents: &[Agent], gates: &Network, components: &[Component]) -> Result<(), Misfit> {
-    let outside = |agent: &&Agent| matches!(agent.sandbox, Some(Sandbox::None | Sandbox::Prefix(_)));
+fn can_be_limited(agents: &[Agent], gates: &NetworkAccess, components: &[Component]) -> Result<(), KeyError> {
+    let outside =
+        |agent: &&Agent| matches!(agent.sandbox, Some(SandboxChoice::None | SandboxChoice::Prefix(_)));
     if let Some(agent) = agents.iter().find(|agent| outside(agent) && agent.network.is_limited()) {
         return wrong(
             "agent.network",
@@ -429,7 +434,7 @@ fn can_be_limited(agents: &[Agent], gates: &Network, components: &[Component]) -
     )
 }
 
-fn distinct(agents: &[Agent]) -> Result<(), Misfit> {
+fn distinct(agents: &[Agent]) -> Result<(), KeyError> {
     let mut seen = HashSet::new();
     match agents.iter().flat_map(Agent::workers).find(|name| !seen.insert(name.clone())) {
         None => Ok(()),
@@ -442,7 +447,7 @@ fn distinct(agents: &[Agent]) -> Result<(), Misfit> {
     }
 }
 
-fn branch(name: String) -> Result<String, Misfit> {
+fn branch(name: String) -> Result<String, KeyError> {
     let full = format!("refs/heads/{name}");
     match git2::Reference::is_valid_name(&full) && !name.starts_with('-') {
         true => Ok(name),
@@ -453,7 +458,7 @@ fn branch(name: String) -> Result<String, Misfit> {
     }
 }
 
-fn dollars(key: &str, amount: Option<f64>) -> Result<Option<f64>, Misfit> {
+fn dollars(key: &str, amount: Option<f64>) -> Result<Option<f64>, KeyError> {
     match amount {
         Some(amount) if !(amount.is_finite() && amount > 0.0) => {
             wrong(key, "it is an amount of US dollars over 0; leave the key out for no limit.")
@@ -462,7 +467,7 @@ fn dollars(key: &str, amount: Option<f64>) -> Result<Option<f64>, Misfit> {
     }
 }
 
-fn command_lines(key: &str, commands: Vec<String>) -> Result<Vec<String>, Misfit> {
+fn command_lines(key: &str, commands: Vec<String>) -> Result<Vec<String>, KeyError> {
     match commands.iter().any(|command| command.trim().is_empty()) {
         true => wrong(key, "a command is empty; write a command line, like [\"script/test\"]."),
         false => Ok(commands),
@@ -473,7 +478,7 @@ fn command_lines(key: &str, commands: Vec<String>) -> Result<Vec<String>, Misfit
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Loaded, ProjectConfigError> {
+    fn parse(text: &str) -> Result<LoadedProjectConfig, ProjectConfigError> {
         ProjectConfig::parse(text, Path::new("project.toml"), |name| {
             (name == "MODEL").then(|| "opus".to_owned())
         })
@@ -488,7 +493,7 @@ mod tests {
         let config = ProjectConfig::load(Path::new("/nonexistent/project.toml"), |_| None).unwrap().config;
         let team: Vec<_> = config.agents.iter().flat_map(|agent| agent.workers()).collect();
         assert_eq!(team, ["coder", "coder-2", "qa", "mergemaster"]);
-        assert_eq!((config.max_retries, config.sweep_after), (3, Span::minutes(240)));
+        assert_eq!((config.max_retries, config.sweep_after), (3, ConfigDuration::minutes(240)));
         assert_eq!(parse("").unwrap().config, config);
     }
 
@@ -537,11 +542,11 @@ mod tests {
         let config = loaded.config;
         assert_eq!(
             config.agent("merger").unwrap().sandbox,
-            Some(Sandbox::Prefix(vec!["podman".into(), "run".into()]))
+            Some(SandboxChoice::Prefix(vec!["podman".into(), "run".into()]))
         );
         assert_eq!(
             config.agent("boss").unwrap(),
-            &Agent { sandbox: Some(Sandbox::None), ..Agent::new("boss", Role::Supervisor) }
+            &Agent { sandbox: Some(SandboxChoice::None), ..Agent::new("boss", Role::Supervisor) }
         );
         let networks = [&config.agents[0].network, &config.agents[1].network, &config.gate_network];
         let networks =

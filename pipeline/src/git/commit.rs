@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::program::{Answer, Git, GitProgramError};
+use super::program::{GitAnswer, GitProgram, GitProgramError};
 use crate::guard::BaseGuard;
 
 /// Who commits where nobody has said.
@@ -37,7 +37,7 @@ pub fn commit_paths(
     paths: &[impl AsRef<Path>],
     message: &str,
 ) -> Result<Option<String>, GitProgramError> {
-    let git = Git::at(root).with_identity()?;
+    let git = GitProgram::at(root).with_identity()?;
     let (known, new) = sort(&git, root, paths)?;
     if known.is_empty() && new.is_empty() {
         return Ok(None);
@@ -53,7 +53,7 @@ pub fn commit_paths(
     committed
 }
 
-fn commit(git: &Git, paths: &[OsString], message: &str) -> Result<Option<String>, GitProgramError> {
+fn commit(git: &GitProgram, paths: &[OsString], message: &str) -> Result<Option<String>, GitProgramError> {
     if !git.asks(["rev-parse", "--quiet", "--verify", "HEAD"])? {
         // The first commit has nothing to differ from.
     } else if git.asks(args(&["diff", "--quiet", "HEAD", "--"], paths))? {
@@ -66,7 +66,7 @@ fn commit(git: &Git, paths: &[OsString], message: &str) -> Result<Option<String>
 
 /// Those git knows, and those it does not and that are there; others were made and deleted again.
 fn sort(
-    git: &Git,
+    git: &GitProgram,
     root: &Path,
     paths: &[impl AsRef<Path>],
 ) -> Result<(Vec<OsString>, Vec<OsString>), GitProgramError> {
@@ -90,7 +90,7 @@ fn sort(
 }
 
 /// Whether the last commit has it, though the index has not: a person staged its deletion.
-fn in_head(git: &Git, path: &OsStr) -> Result<bool, GitProgramError> {
+fn in_head(git: &GitProgram, path: &OsStr) -> Result<bool, GitProgramError> {
     let mut object = OsString::from("HEAD:");
     object.push(path);
     Ok(git.answer([OsStr::new("cat-file"), OsStr::new("-e"), &object], &[])?.code == Some(0))
@@ -102,7 +102,7 @@ fn args(head: &[&str], paths: &[OsString]) -> Vec<OsString> {
 
 /// Tries again while a person's git holds the index.
 fn patiently(
-    mut attempt: impl FnMut() -> Result<Answer, GitProgramError>,
+    mut attempt: impl FnMut() -> Result<GitAnswer, GitProgramError>,
     shown: &[&str],
 ) -> Result<(), GitProgramError> {
     let mut left = ATTEMPTS;
@@ -122,20 +122,20 @@ fn patiently(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worktree::fixture::Fixture;
+    use crate::worktree::fixture::WorktreeFixture;
 
-    fn commit(fixture: &Fixture, paths: &[&str]) -> Result<Option<String>, GitProgramError> {
+    fn commit(fixture: &WorktreeFixture, paths: &[&str]) -> Result<Option<String>, GitProgramError> {
         let guard = BaseGuard::lock(&fixture.project).expect("a lock");
         commit_paths(&fixture.root(), &guard, paths, "storkit: stories")
     }
 
-    fn last(fixture: &Fixture) -> String {
+    fn last(fixture: &WorktreeFixture) -> String {
         fixture.git(&["show", "--format=%s", "--name-status", "--no-renames", "HEAD"]).replace('\t', " ")
     }
 
     #[test]
     fn new_changed_and_deleted_paths_are_committed_and_a_persons_staged_files_stay_staged() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         fixture.write("old.md", "old");
         fixture.git(&["add", "old.md"]);
         fixture.git(&["commit", "-q", "-m", "second"]);
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn nothing_to_commit_is_no_commit_and_no_error() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         assert_eq!(commit(&fixture, &["a.txt", "never.md"]).expect("fine"), None);
         assert_eq!(commit(&fixture, &[]).expect("fine"), None);
         assert_eq!(fixture.git(&["log", "--format=%s"]), "first");
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_path_is_never_a_pattern_or_an_option() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         for name in ["*.md", "x.md", "--all", ":(top)y"] {
             fixture.write(name, name);
         }
@@ -176,14 +176,14 @@ mod tests {
 
     #[test]
     fn the_first_commit_of_a_repository_can_be_storkits() {
-        let fixture = Fixture::empty();
+        let fixture = WorktreeFixture::empty();
         fixture.write("story.md", "x");
         assert!(commit(&fixture, &["story.md"]).expect("committed").is_some());
     }
 
     #[test]
     fn a_path_whose_deletion_a_person_staged_is_committed() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         fixture.git(&["rm", "-q", "a.txt"]);
         assert!(commit(&fixture, &["a.txt"]).expect("committed").is_some());
         assert_eq!(fixture.git(&["status", "--porcelain"]), "");
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn during_a_persons_merge_it_is_refused_and_the_index_stays() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         fixture.git(&["switch", "-q", "-c", "side"]);
         fixture.git(&["commit", "-q", "--allow-empty", "-m", "side"]);
         fixture.git(&["switch", "-q", "main"]);
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn an_ignored_path_is_said_and_nothing_is_committed() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         fixture.write(".gitignore", "*.log\n");
         fixture.write("x.log", "x");
         let error = commit(&fixture, &["x.log"]).unwrap_err().to_string();
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn it_waits_while_a_persons_git_holds_the_index() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         fixture.write("a.txt", "changed");
         fixture.write(".git/index.lock", "");
         std::thread::scope(|scope| {

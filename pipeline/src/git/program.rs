@@ -46,7 +46,7 @@ const FOREIGN: [&str; 22] = [
 /// Hooks of the repository do not run, nothing is asked, no pager is opened, no commit is signed, and no
 /// automatic `gc` follows.
 #[derive(Clone, Debug)]
-pub struct Git {
+pub struct GitProgram {
     place: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     timeout: Duration,
@@ -54,7 +54,7 @@ pub struct Git {
 
 /// What git answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct GitAnswer {
     /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// All of standard output; at most 64 MiB, more is [`GitProgramError::TooMuch`].
@@ -103,7 +103,7 @@ pub enum GitProgramError {
     },
 }
 
-impl Git {
+impl GitProgram {
     /// Git in a checkout of a person's, found as usual. Never for a folder that an agent may write: its `.git`
     /// could name a configuration that runs commands. See [`Git::explicit`].
     pub fn at(folder: &Path) -> Self {
@@ -196,7 +196,7 @@ impl Git {
         &self,
         args: impl IntoIterator<Item = A>,
         input: &[u8],
-    ) -> Result<Answer, GitProgramError> {
+    ) -> Result<GitAnswer, GitProgramError> {
         let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         run::run(self.command(&args), shown(&args), input, self.timeout)
     }
@@ -237,7 +237,7 @@ const SETTINGS: [&str; 6] = [
     "core.quotePath=false",
 ];
 
-impl Answer {
+impl GitAnswer {
     /// The error that this answer is.
     pub fn refusal<A: AsRef<OsStr>>(self, args: &[A]) -> GitProgramError {
         let stderr = match self.stderr.trim() {
@@ -266,9 +266,9 @@ pub fn common_dir(root: &Path) -> Result<PathBuf, git2::Error> {
 mod tests {
     use super::*;
 
-    fn repository() -> (tempfile::TempDir, Git) {
+    fn repository() -> (tempfile::TempDir, GitProgram) {
         let folder = tempfile::tempdir().expect("a folder");
-        let git = Git::at(folder.path());
+        let git = GitProgram::at(folder.path());
         git.run(["init", "-q", "-b", "main"]).expect("a repository");
         (folder, git)
     }
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_gone_is_a_sentence() {
-        let error = Git::at(Path::new("/nonexistent/project")).run(["status"]).unwrap_err();
+        let error = GitProgram::at(Path::new("/nonexistent/project")).run(["status"]).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/project"), "{error}");
     }
 

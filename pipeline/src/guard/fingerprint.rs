@@ -48,7 +48,7 @@ pub enum Culprit {
 
 /// What storkit itself did meanwhile, which is no tampering.
 #[derive(Clone, Debug, Default)]
-pub struct Ours {
+pub struct OwnChanges {
     /// Commits that storkit put on base: merges, moves of story files.
     pub commits: BTreeSet<String>,
     /// Files that storkit wrote in the main checkout, relative to its top; a folder stands for all below it.
@@ -132,7 +132,7 @@ impl Fingerprint {
 pub fn compare(
     before: &Fingerprint,
     after: &Fingerprint,
-    ours: &Ours,
+    ours: &OwnChanges,
 ) -> Result<Vec<Tampering>, git2::Error> {
     let repository = Repository::open(&after.root)?;
     let mut found = vec![];
@@ -163,7 +163,7 @@ fn push<T>(found: &mut Vec<Tampering>, changed: Vec<T>, kind: impl FnOnce(Vec<T>
     }
 }
 
-fn ours_below(ours: &Ours, path: &str) -> bool {
+fn ours_below(ours: &OwnChanges, path: &str) -> bool {
     ours.paths.iter().any(|own| Path::new(path).starts_with(own))
 }
 
@@ -192,7 +192,7 @@ fn base_moved(
     repository: &Repository,
     before: &Fingerprint,
     after: &Fingerprint,
-    ours: &Ours,
+    ours: &OwnChanges,
 ) -> Result<Option<Tampering>, git2::Error> {
     let Some(old) = before.base_tip() else { return Ok(None) };
     let moved = |by| Some(Tampering::BaseMoved { before: old, after: after.base_tip(), by });

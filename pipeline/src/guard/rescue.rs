@@ -7,25 +7,25 @@ use git2::{Oid, Repository};
 use super::BaseGuard;
 use crate::{
     Project,
-    git::program::{Git, GitProgramError},
+    git::program::{GitProgram, GitProgramError},
     story::StoryId,
     worktree::BRANCH_PREFIX,
 };
 
 /// What was done about a moved base.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rescue {
+pub struct BaseRescue {
     /// The branch that keeps what base was moved to; `None` where base was deleted.
     pub branch: Option<String>,
     /// Whether base is where it was before; not where others have built on the new commits, or moved it again.
     pub restored: bool,
     /// What became of the main checkout.
-    pub checkout: Checkout,
+    pub checkout: CheckoutFate,
 }
 
 /// What became of the main checkout when base was put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checkout {
+pub enum CheckoutFate {
     /// Base is not checked out there, or was not put back.
     Untouched,
     /// Its files are those of base again; what was uncommitted is still there.
@@ -56,32 +56,32 @@ pub fn rescue(
     moved: Option<Oid>,
     story: StoryId,
     now: SystemTime,
-) -> Result<Rescue, RescueError> {
-    let git = Git::at(project.root());
+) -> Result<BaseRescue, RescueError> {
+    let git = GitProgram::at(project.root());
     let reference = format!("refs/heads/{base}");
     let Some(moved) = moved else {
         let restored = git.answer(["update-ref", &reference, &before.to_string(), &"0".repeat(40)], &[])?;
         let restored = restored.code == Some(0);
-        return Ok(Rescue { branch: None, restored, checkout: Checkout::Untouched });
+        return Ok(BaseRescue { branch: None, restored, checkout: CheckoutFate::Untouched });
     };
     let branch = keep(&git, moved, story, now)?;
     let repository = Repository::open(project.root())?;
     if built_upon(&repository, &reference, moved)? {
-        return Ok(Rescue { branch: Some(branch), restored: false, checkout: Checkout::Untouched });
+        return Ok(BaseRescue { branch: Some(branch), restored: false, checkout: CheckoutFate::Untouched });
     }
     let checked_out =
         git.answer(["symbolic-ref", "--quiet", "HEAD"], &[])?.stdout.trim_ascii() == reference.as_bytes();
     let back =
         ["update-ref", "-m", "storkit: base put back", &reference, &before.to_string(), &moved.to_string()];
     if git.answer(back, &[])?.code != Some(0) {
-        return Ok(Rescue { branch: Some(branch), restored: false, checkout: Checkout::Untouched });
+        return Ok(BaseRescue { branch: Some(branch), restored: false, checkout: CheckoutFate::Untouched });
     }
-    let checkout = if checked_out { follow(&git, moved, before)? } else { Checkout::Untouched };
-    Ok(Rescue { branch: Some(branch), restored: true, checkout })
+    let checkout = if checked_out { follow(&git, moved, before)? } else { CheckoutFate::Untouched };
+    Ok(BaseRescue { branch: Some(branch), restored: true, checkout })
 }
 
 /// A branch that nobody else uses, at these commits.
-fn keep(git: &Git, moved: Oid, story: StoryId, now: SystemTime) -> Result<String, GitProgramError> {
+fn keep(git: &GitProgram, moved: Oid, story: StoryId, now: SystemTime) -> Result<String, GitProgramError> {
     let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut name = format!("storkit/rescue/{story}-{seconds}");
     for again in 2.. {
@@ -115,8 +115,8 @@ fn built_upon(repository: &Repository, base: &str, moved: Oid) -> Result<bool, g
 
 /// Takes index and files from one commit to another as a checkout does: entries that already are as wanted stay,
 /// uncommitted changes stay or make it refuse as a whole.
-fn follow(git: &Git, from: Oid, to: Oid) -> Result<Checkout, GitProgramError> {
+fn follow(git: &GitProgram, from: Oid, to: Oid) -> Result<CheckoutFate, GitProgramError> {
     git.answer(["update-index", "-q", "--refresh"], &[])?;
     let answer = git.answer(["read-tree", "-m", "-u", &from.to_string(), &to.to_string()], &[])?;
-    Ok(if answer.code == Some(0) { Checkout::Followed } else { Checkout::Left })
+    Ok(if answer.code == Some(0) { CheckoutFate::Followed } else { CheckoutFate::Left })
 }

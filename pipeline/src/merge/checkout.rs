@@ -11,8 +11,8 @@ use std::{
 
 use git2::{Delta, DiffOptions, Index, IndexEntry, Oid, Repository};
 
-use super::{MergeError, Place, squash::is_work};
-use crate::git::program::{Answer, Git};
+use super::{MergeError, MergePaths, squash::is_work};
+use crate::git::program::{GitAnswer, GitProgram};
 
 /// A person's own git holds the index for milliseconds; after so many looks it is said.
 const ATTEMPTS: u32 = 30;
@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A checkout whose HEAD is base: the main one or a person's worktree.
 #[derive(Clone, Debug)]
-pub(crate) struct Checkout {
+pub(crate) struct BaseCheckout {
     pub git_dir: PathBuf,
     pub work_tree: PathBuf,
 }
@@ -32,16 +32,16 @@ type Entry = (Oid, u32);
 
 /// A path that base's move changes.
 #[derive(Clone, Debug)]
-pub(crate) struct Change {
+pub(crate) struct PathChange {
     pub path: PathBuf,
     pub old: Option<Entry>,
     pub new: Option<Entry>,
 }
 
 /// All checkouts that have `base` checked out and whose folder is there.
-pub(crate) fn on_base(place: &Place, base: &str) -> Result<Vec<Checkout>, MergeError> {
+pub(crate) fn on_base(place: &MergePaths, base: &str) -> Result<Vec<BaseCheckout>, MergeError> {
     let main = Repository::open(&place.common)?;
-    let mut all = vec![Checkout { git_dir: place.common.clone(), work_tree: PathBuf::new() }];
+    let mut all = vec![BaseCheckout { git_dir: place.common.clone(), work_tree: PathBuf::new() }];
     if let Some(work_tree) = main.workdir() {
         all[0].work_tree = work_tree.to_owned();
     } else {
@@ -50,11 +50,11 @@ pub(crate) fn on_base(place: &Place, base: &str) -> Result<Vec<Checkout>, MergeE
     for admin in fs::read_dir(place.common.join("worktrees")).into_iter().flatten().flatten() {
         let link = fs::read_to_string(admin.path().join("gitdir")).unwrap_or_default();
         if let Some(work_tree) = Path::new(link.trim_end_matches('\n')).parent() {
-            all.push(Checkout { git_dir: admin.path(), work_tree: work_tree.to_owned() });
+            all.push(BaseCheckout { git_dir: admin.path(), work_tree: work_tree.to_owned() });
         }
     }
     let head = format!("ref: refs/heads/{base}");
-    let follows = |checkout: &Checkout| {
+    let follows = |checkout: &BaseCheckout| {
         let text = fs::read_to_string(checkout.git_dir.join("HEAD")).unwrap_or_default();
         text.trim_end() == head && checkout.work_tree.is_dir()
     };
@@ -63,25 +63,29 @@ pub(crate) fn on_base(place: &Place, base: &str) -> Result<Vec<Checkout>, MergeE
 }
 
 /// What differs between two trees.
-pub(crate) fn changes(repository: &Repository, old: Oid, new: Oid) -> Result<Vec<Change>, git2::Error> {
+pub(crate) fn changes(repository: &Repository, old: Oid, new: Oid) -> Result<Vec<PathChange>, git2::Error> {
     let (old, new) = (repository.find_tree(old)?, repository.find_tree(new)?);
     let diff = repository.diff_tree_to_tree(Some(&old), Some(&new), None)?;
     let side = |file: git2::DiffFile<'_>| file.exists().then(|| (file.id(), u32::from(file.mode())));
     let change = |delta: git2::DiffDelta<'_>| {
         let path = delta.new_file().path().or(delta.old_file().path())?.to_owned();
-        Some(Change { path, old: side(delta.old_file()), new: side(delta.new_file()) })
+        Some(PathChange { path, old: side(delta.old_file()), new: side(delta.new_file()) })
     };
     Ok(diff.deltas().filter_map(change).collect())
 }
 
-impl Checkout {
-    pub(crate) fn git(&self, place: &Place) -> Git {
+impl BaseCheckout {
+    pub(crate) fn git(&self, place: &MergePaths) -> GitProgram {
         place.git_in(&self.git_dir, &self.work_tree)
     }
 
     /// The files of a person's that the changes would overwrite: staged, modified, deleted, unknown to git, or
     /// ignored. The paths from the checkout's top, sorted. `spare` is storkit's own and not in the way.
-    pub(crate) fn in_the_way(&self, changes: &[Change], spare: &Path) -> Result<Vec<PathBuf>, MergeError> {
+    pub(crate) fn in_the_way(
+        &self,
+        changes: &[PathChange],
+        spare: &Path,
+    ) -> Result<Vec<PathBuf>, MergeError> {
         let repository = Repository::open(&self.work_tree)?;
         let index = repository.index()?;
         let going: BTreeSet<&Path> = changes
@@ -92,9 +96,9 @@ impl Checkout {
         let (mut found, mut compare) = (BTreeSet::new(), Vec::new());
         for change in changes.iter().filter(|change| change.path != spare) {
             match (staged(&index, &change.path), change.old) {
-                (Staged::Entry(entry), _) if Some(entry) == change.new => {}
-                (Staged::Entry(entry), Some(old)) if entry == old => compare.push(change.path.as_path()),
-                (Staged::None, None) => found.extend(self.strangers(&change.path, &going)),
+                (StagedState::Entry(entry), _) if Some(entry) == change.new => {}
+                (StagedState::Entry(entry), Some(old)) if entry == old => compare.push(change.path.as_path()),
+                (StagedState::None, None) => found.extend(self.strangers(&change.path, &going)),
                 _ => drop(found.insert(change.path.clone())),
             }
         }
@@ -129,7 +133,7 @@ impl Checkout {
     }
 
     /// Brings index and files from one tree to the other; git itself refuses where a person's work would be lost.
-    pub(crate) fn follow(&self, place: &Place, old: Oid, new: Oid) -> Result<(), MergeError> {
+    pub(crate) fn follow(&self, place: &MergePaths, old: Oid, new: Oid) -> Result<(), MergeError> {
         let git = self.git(place);
         let args = ["read-tree", "-m", "-u", &old.to_string(), &new.to_string()];
         let mut answer = patiently(|| Ok(git.answer(args, &[])?))?;
@@ -142,13 +146,17 @@ impl Checkout {
     }
 
     /// Whether the index has the new side of all these changes.
-    pub(crate) fn has_followed(&self, changes: &[Change]) -> Result<bool, MergeError> {
+    pub(crate) fn has_followed(&self, changes: &[PathChange]) -> Result<bool, MergeError> {
         let index = Repository::open(&self.work_tree)?.index()?;
         Ok(changes.iter().all(|change| staged(&index, &change.path).is(change.new)))
     }
 
     /// Sets or removes entries of the index, and no file.
-    pub(crate) fn stage(&self, place: &Place, entries: &[(&Path, Option<Entry>)]) -> Result<(), MergeError> {
+    pub(crate) fn stage(
+        &self,
+        place: &MergePaths,
+        entries: &[(&Path, Option<Entry>)],
+    ) -> Result<(), MergeError> {
         let index = Repository::open(&self.work_tree)?.index()?;
         let mut lines = Vec::new();
         for (path, entry) in entries {
@@ -171,23 +179,27 @@ impl Checkout {
     /// Mends what a crash left half done between `follow`'s first and last file: files that are whole or part of
     /// the new ones are made the old ones again; one that is neither is a person's, and stays as it is: for it only
     /// the index follows. Returns a person's.
-    pub(crate) fn undo_half(&self, place: &Place, changes: &[Change]) -> Result<Vec<PathBuf>, MergeError> {
+    pub(crate) fn undo_half(
+        &self,
+        place: &MergePaths,
+        changes: &[PathChange],
+    ) -> Result<Vec<PathBuf>, MergeError> {
         let repository = Repository::open(&self.work_tree)?;
         let index = repository.index()?;
         let (mut restore, mut theirs) = (Vec::new(), BTreeMap::new());
         for change in changes {
             let entry = staged(&index, &change.path);
-            if entry.is(change.new) || matches!(entry, Staged::Conflict) {
+            if entry.is(change.new) || matches!(entry, StagedState::Conflict) {
                 continue;
             }
             match self.owner(&repository, change)? {
-                Owner::Old => {}
-                Owner::Half if change.old.is_none() => {
+                FileOwner::Old => {}
+                FileOwner::Half if change.old.is_none() => {
                     let path = self.work_tree.join(&change.path);
                     fs::remove_file(&path).map_err(MergeError::io(path))?;
                 }
-                Owner::Half => restore.push(change.path.as_path()),
-                Owner::Person => drop(theirs.insert(change.path.as_path(), change.new)),
+                FileOwner::Half => restore.push(change.path.as_path()),
+                FileOwner::Person => drop(theirs.insert(change.path.as_path(), change.new)),
             }
         }
         self.restore(place, &restore)?;
@@ -196,7 +208,7 @@ impl Checkout {
         Ok(theirs.into_keys().map(Path::to_owned).collect())
     }
 
-    fn restore(&self, place: &Place, paths: &[&Path]) -> Result<(), MergeError> {
+    fn restore(&self, place: &MergePaths, paths: &[&Path]) -> Result<(), MergeError> {
         let mut input = Vec::new();
         for path in paths {
             input.extend(path.as_os_str().as_bytes());
@@ -209,30 +221,30 @@ impl Checkout {
     }
 
     /// Whose content stands at a changed path.
-    fn owner(&self, repository: &Repository, change: &Change) -> Result<Owner, MergeError> {
+    fn owner(&self, repository: &Repository, change: &PathChange) -> Result<FileOwner, MergeError> {
         let path = self.work_tree.join(&change.path);
         let Ok(found) = path.symlink_metadata() else {
             // Git removes a file before it makes the next one in its place.
-            return Ok(if change.old.is_none() { Owner::Old } else { Owner::Half });
+            return Ok(if change.old.is_none() { FileOwner::Old } else { FileOwner::Half });
         };
         let bytes = if found.is_symlink() {
             fs::read_link(&path).map(|target| target.as_os_str().as_bytes().to_vec())
         } else if found.is_file() {
             fs::read(&path)
         } else {
-            return Ok(Owner::Person);
+            return Ok(FileOwner::Person);
         };
         let bytes = bytes.map_err(MergeError::io(path))?;
         let content = |entry: Option<Entry>| entry.and_then(|(object, _)| repository.find_blob(object).ok());
         if content(change.old).is_some_and(|blob| blob.content() == bytes) {
-            return Ok(Owner::Old);
+            return Ok(FileOwner::Old);
         }
         let begun = content(change.new).is_some_and(|blob| blob.content().starts_with(&bytes));
-        Ok(if begun { Owner::Half } else { Owner::Person })
+        Ok(if begun { FileOwner::Half } else { FileOwner::Person })
     }
 }
 
-enum Owner {
+enum FileOwner {
     /// As base had it.
     Old,
     /// As git leaves it when it is killed.
@@ -241,13 +253,13 @@ enum Owner {
     Person,
 }
 
-enum Staged {
+enum StagedState {
     None,
     Entry(Entry),
     Conflict,
 }
 
-impl Staged {
+impl StagedState {
     fn is(&self, wanted: Option<Entry>) -> bool {
         match self {
             Self::None => wanted.is_none(),
@@ -257,13 +269,13 @@ impl Staged {
     }
 }
 
-fn staged(index: &Index, path: &Path) -> Staged {
-    let plain = |entry: IndexEntry| Staged::Entry((entry.id, entry.mode));
+fn staged(index: &Index, path: &Path) -> StagedState {
+    let plain = |entry: IndexEntry| StagedState::Entry((entry.id, entry.mode));
     if let Some(entry) = index.get_path(path, 0) {
         return plain(entry);
     }
     let conflicted = (1..=3).any(|stage| index.get_path(path, stage).is_some());
-    if conflicted { Staged::Conflict } else { Staged::None }
+    if conflicted { StagedState::Conflict } else { StagedState::None }
 }
 
 /// Those of the paths whose files differ from the index. A story's file may be gone: it moved on.
@@ -286,7 +298,7 @@ fn edited(repository: &Repository, index: &Index, paths: &[&Path]) -> Result<Vec
 }
 
 /// Tries again while a person's git holds the index.
-fn patiently(mut attempt: impl FnMut() -> Result<Answer, MergeError>) -> Result<Answer, MergeError> {
+fn patiently(mut attempt: impl FnMut() -> Result<GitAnswer, MergeError>) -> Result<GitAnswer, MergeError> {
     let mut left = ATTEMPTS;
     loop {
         let answer = attempt()?;

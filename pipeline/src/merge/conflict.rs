@@ -17,7 +17,7 @@ const MAX_FILE: usize = 4 << 20;
 
 /// One line of the conflicted file info of `git merge-tree --write-tree -z` (git-merge-tree(1)).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Side {
+pub(crate) struct ConflictSide {
     pub mode: u32,
     pub object: Oid,
     /// 1 is the common ancestor, 2 base, 3 the branch.
@@ -26,17 +26,17 @@ pub(crate) struct Side {
 }
 
 /// What `git merge-tree --write-tree -z` answers: the tree, and the sides of each conflicted file.
-pub(crate) fn parse_merge_tree(answer: &[u8]) -> Option<(Oid, Vec<Side>)> {
+pub(crate) fn parse_merge_tree(answer: &[u8]) -> Option<(Oid, Vec<ConflictSide>)> {
     let mut fields = answer.split(|byte| *byte == 0);
     let tree = Oid::from_str(std::str::from_utf8(fields.next()?).ok()?).ok()?;
     let sides = fields.take_while(|field| !field.is_empty()).map(parse_side).collect::<Option<_>>()?;
     Some((tree, sides))
 }
 
-fn parse_side(field: &[u8]) -> Option<Side> {
+fn parse_side(field: &[u8]) -> Option<ConflictSide> {
     let tab = field.iter().position(|byte| *byte == b'\t')?;
     let mut words = std::str::from_utf8(&field[..tab]).ok()?.split(' ');
-    Some(Side {
+    Some(ConflictSide {
         mode: u32::from_str_radix(words.next()?, 8).ok()?,
         object: Oid::from_str(words.next()?).ok()?,
         stage: words.next()?.parse().ok()?,
@@ -45,14 +45,17 @@ fn parse_side(field: &[u8]) -> Option<Side> {
 }
 
 /// A file as the rule resolved it.
-pub(crate) struct Resolved {
+pub(crate) struct ResolvedFile {
     pub path: PathBuf,
     pub mode: u32,
     pub text: String,
 }
 
 /// Resolves every conflict by the rule, or says which files need somebody who understands them.
-pub(crate) fn resolve(repository: &Repository, sides: &[Side]) -> Result<Vec<Resolved>, Vec<PathBuf>> {
+pub(crate) fn resolve(
+    repository: &Repository,
+    sides: &[ConflictSide],
+) -> Result<Vec<ResolvedFile>, Vec<PathBuf>> {
     let paths: BTreeSet<&Path> = sides.iter().map(|side| side.path.as_path()).collect();
     let (mut resolved, mut left) = (Vec::new(), Vec::new());
     for path in paths {
@@ -64,19 +67,19 @@ pub(crate) fn resolve(repository: &Repository, sides: &[Side]) -> Result<Vec<Res
     if left.is_empty() { Ok(resolved) } else { Err(left) }
 }
 
-fn resolve_file(repository: &Repository, sides: &[Side], path: &Path) -> Option<Resolved> {
+fn resolve_file(repository: &Repository, sides: &[ConflictSide], path: &Path) -> Option<ResolvedFile> {
     let of = |stage| sides.iter().find(|side| side.path == path && side.stage == stage);
     let (ancestor, base, branch) = (of(1)?, of(2)?, of(3)?);
     let same_kind = [base.mode, branch.mode].iter().all(|mode| *mode == ancestor.mode);
     if !same_kind || !matches!(ancestor.mode, 0o100_644 | 0o100_755) {
         return None;
     }
-    let text = |side: &Side| {
+    let text = |side: &ConflictSide| {
         let blob = repository.find_blob(side.object).ok()?;
         String::from_utf8(blob.content().to_vec()).ok().filter(|text| text.len() <= MAX_FILE)
     };
     let text = keep_both(&text(ancestor)?, &text(base)?, &text(branch)?)?;
-    Some(Resolved { path: path.to_owned(), mode: ancestor.mode, text })
+    Some(ResolvedFile { path: path.to_owned(), mode: ancestor.mode, text })
 }
 
 /// The rule: where both sides only added lines in the same place, both additions are kept, base's first. `None`

@@ -5,12 +5,12 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 use settings::atomic;
 
-use super::{MergeError, MergeRequest, Place, place::remove_durably, resolution::Waiting};
+use super::{MergeError, MergePaths, MergeRequest, place::remove_durably, resolution::WaitingConflict};
 use crate::{stage::Stage, story::StoryId};
 
 /// A merge to be done, as it lies on disk until it is settled.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Job {
+pub(crate) struct MergeJob {
     /// Nanoseconds since 1970: the order.
     pub at: u64,
     pub file: String,
@@ -18,24 +18,24 @@ pub(crate) struct Job {
     pub branch: String,
     /// A conflict that came up.
     #[serde(default)]
-    pub conflict: Option<Waiting>,
+    pub conflict: Option<WaitingConflict>,
     /// Whether somebody says that it is resolved.
     #[serde(default)]
     pub resolved: bool,
 }
 
-impl Job {
-    pub(crate) fn save(&self, place: &Place, story: StoryId) -> Result<(), MergeError> {
+impl MergeJob {
+    pub(crate) fn save(&self, place: &MergePaths, story: StoryId) -> Result<(), MergeError> {
         let path = place.job(story);
         let bytes = serde_json::to_vec_pretty(self).map_err(std::io::Error::from);
         bytes.and_then(|bytes| atomic::write(&path, &bytes)).map_err(MergeError::io(path))
     }
 
-    pub(crate) fn read(place: &Place, story: StoryId) -> Option<Self> {
+    pub(crate) fn read(place: &MergePaths, story: StoryId) -> Option<Self> {
         serde_json::from_slice(&fs::read(place.job(story)).ok()?).ok()
     }
 
-    pub(crate) fn forget(place: &Place, story: StoryId) -> Result<(), MergeError> {
+    pub(crate) fn forget(place: &MergePaths, story: StoryId) -> Result<(), MergeError> {
         let path = place.job(story);
         remove_durably(&path).map_err(MergeError::io(path))
     }
@@ -54,7 +54,7 @@ impl Job {
 
 /// The jobs on disk, oldest first. Those whose story has left the merge stage are settled; a conflict waits on
 /// where its worktree still is.
-pub(crate) fn left_over(place: &Place) -> Vec<(StoryId, Job)> {
+pub(crate) fn left_over(place: &MergePaths) -> Vec<(StoryId, MergeJob)> {
     let mut jobs = Vec::new();
     let visible = |entry: &fs::DirEntry| !entry.file_name().as_encoded_bytes().starts_with(b".");
     for entry in fs::read_dir(place.jobs()).into_iter().flatten().flatten().filter(visible) {
@@ -77,7 +77,7 @@ pub(crate) fn left_over(place: &Place) -> Vec<(StoryId, Job)> {
     jobs
 }
 
-fn read(bytes: &[u8]) -> anyhow::Result<(MergeRequest, Job)> {
-    let job: Job = serde_json::from_slice(bytes)?;
+fn read(bytes: &[u8]) -> anyhow::Result<(MergeRequest, MergeJob)> {
+    let job: MergeJob = serde_json::from_slice(bytes)?;
     Ok((job.request()?, job))
 }

@@ -5,19 +5,19 @@ use git2::Oid;
 use serde::{Deserialize, Serialize};
 use settings::atomic;
 
-use super::{MergeError, Place, Proof, place::remove_durably};
+use super::{MergeError, MergePaths, MergeProof, place::remove_durably};
 use crate::story::FileName;
 
 /// The merge that is on its way, as the proof it will leave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Journal {
-    pub proof: Proof,
+pub(crate) struct MergeJournal {
+    pub proof: MergeProof,
     /// The story's file in the merge commit.
     pub story_blob: String,
 }
 
-impl Journal {
-    pub(crate) fn read(place: &Place) -> Result<Option<Self>, MergeError> {
+impl MergeJournal {
+    pub(crate) fn read(place: &MergePaths) -> Result<Option<Self>, MergeError> {
         let path = place.journal();
         let bytes = match std::fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -33,13 +33,13 @@ impl Journal {
         serde_json::from_slice(&bytes).map(Some).map_err(unreadable)
     }
 
-    pub(crate) fn write(&self, place: &Place) -> Result<(), MergeError> {
+    pub(crate) fn write(&self, place: &MergePaths) -> Result<(), MergeError> {
         let path = place.journal();
         let bytes = serde_json::to_vec_pretty(self).map_err(std::io::Error::from);
         bytes.and_then(|bytes| atomic::write(&path, &bytes)).map_err(MergeError::io(path))
     }
 
-    pub(crate) fn remove(place: &Place) -> Result<(), MergeError> {
+    pub(crate) fn remove(place: &MergePaths) -> Result<(), MergeError> {
         remove_durably(&place.journal()).map_err(MergeError::io(place.journal()))
     }
 

@@ -8,8 +8,8 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use settings::atomic;
 
 use super::{
-    Journal, MergeError, Place, Proof,
-    checkout::{self, Change, Checkout},
+    MergeError, MergeJournal, MergePaths, MergeProof,
+    checkout::{self, BaseCheckout, PathChange},
     place::ignored_folder,
     recover,
 };
@@ -17,16 +17,20 @@ use crate::{guard::BaseGuard, stage::Stage, story::FileName};
 
 /// How a landing ended.
 #[derive(Debug)]
-pub(crate) enum Landing {
-    Landed(Proof),
+pub(crate) enum LandingResult {
+    Landed(MergeProof),
     InTheWay(Vec<PathBuf>),
     BaseMoved,
 }
 
 /// Moves base and all that follows it, or nothing.
-pub(crate) fn land(place: &Place, journal: &Journal, guard: &BaseGuard) -> Result<Landing, MergeError> {
+pub(crate) fn land(
+    place: &MergePaths,
+    journal: &MergeJournal,
+    guard: &BaseGuard,
+) -> Result<LandingResult, MergeError> {
     let file = journal.file()?;
-    if let Some(left) = Journal::read(place)? {
+    if let Some(left) = MergeJournal::read(place)? {
         // The one before could neither end nor be put back.
         recover::settle(place, &left, guard, &mut Vec::new())?;
     }
@@ -35,37 +39,37 @@ pub(crate) fn land(place: &Place, journal: &Journal, guard: &BaseGuard) -> Resul
         return Err(MergeError::InTwoStages(file.to_string()));
     }
     if tip(place, journal)? != Some(journal.before()?) {
-        return Ok(Landing::BaseMoved);
+        return Ok(LandingResult::BaseMoved);
     }
     let in_the_way = in_the_way(place, journal)?;
     if !in_the_way.is_empty() {
-        return Ok(Landing::InTheWay(in_the_way));
+        return Ok(LandingResult::InTheWay(in_the_way));
     }
     journal.write(place)?;
     if let Err(error) = advance(place, journal, guard) {
-        Journal::remove(place)?;
+        MergeJournal::remove(place)?;
         let moved = tip(place, journal)? != Some(journal.before()?);
-        return if moved { Ok(Landing::BaseMoved) } else { Err(error) };
+        return if moved { Ok(LandingResult::BaseMoved) } else { Err(error) };
     }
     match bring_along(place, journal, &checkout::on_base(place, &journal.proof.base)?) {
-        Ok(()) => conclude(place, journal).map(Landing::Landed),
+        Ok(()) => conclude(place, journal).map(LandingResult::Landed),
         Err(error) => {
             tracing::warn!(%error, story = %journal.proof.story, "the checkout cannot follow base; base is put back");
             withdraw(place, journal, guard)?;
             let in_the_way = self::in_the_way(place, journal)?;
-            if in_the_way.is_empty() { Err(error) } else { Ok(Landing::InTheWay(in_the_way)) }
+            if in_the_way.is_empty() { Err(error) } else { Ok(LandingResult::InTheWay(in_the_way)) }
         }
     }
 }
 
-pub(crate) fn tip(place: &Place, journal: &Journal) -> Result<Option<Oid>, MergeError> {
+pub(crate) fn tip(place: &MergePaths, journal: &MergeJournal) -> Result<Option<Oid>, MergeError> {
     Ok(place.tip(&place.repository()?, &journal.proof.base)?)
 }
 
 /// A person's files that the move would overwrite, of all checkouts; those outside the project with their folder.
-pub(crate) fn in_the_way(place: &Place, journal: &Journal) -> Result<Vec<PathBuf>, MergeError> {
+pub(crate) fn in_the_way(place: &MergePaths, journal: &MergeJournal) -> Result<Vec<PathBuf>, MergeError> {
     let changes = changes(place, journal)?;
-    let spare = Place::story_in_tree(Stage::Done, &journal.file()?);
+    let spare = MergePaths::story_in_tree(Stage::Done, &journal.file()?);
     let mut found = Vec::new();
     for checkout in checkout::on_base(place, &journal.proof.base)? {
         let main = is_main(place, &checkout);
@@ -76,25 +80,29 @@ pub(crate) fn in_the_way(place: &Place, journal: &Journal) -> Result<Vec<PathBuf
     Ok(found)
 }
 
-pub(crate) fn changes(place: &Place, journal: &Journal) -> Result<Vec<Change>, MergeError> {
+pub(crate) fn changes(place: &MergePaths, journal: &MergeJournal) -> Result<Vec<PathChange>, MergeError> {
     let repository = place.repository()?;
     let tree = |commit| Ok::<_, git2::Error>(repository.find_commit(commit)?.tree_id());
     Ok(checkout::changes(&repository, tree(journal.before()?)?, tree(journal.commit()?)?)?)
 }
 
-pub(crate) fn is_main(place: &Place, checkout: &Checkout) -> bool {
+pub(crate) fn is_main(place: &MergePaths, checkout: &BaseCheckout) -> bool {
     std::fs::canonicalize(&checkout.work_tree).is_ok_and(|path| path == place.root)
 }
 
 /// Base from before to the merge commit, unless somebody else was faster.
-pub(crate) fn advance(place: &Place, journal: &Journal, guard: &BaseGuard) -> Result<(), MergeError> {
+pub(crate) fn advance(
+    place: &MergePaths,
+    journal: &MergeJournal,
+    guard: &BaseGuard,
+) -> Result<(), MergeError> {
     swap(place, journal, &journal.proof.before, &journal.proof.commit, guard)
 }
 
 /// Compare-and-swap of base; fsynced, since what follows builds on it.
 fn swap(
-    place: &Place,
-    journal: &Journal,
+    place: &MergePaths,
+    journal: &MergeJournal,
     old: &str,
     new: &str,
     _guard: &BaseGuard,
@@ -107,12 +115,12 @@ fn swap(
 
 /// The story to `5_done` on disk, and index and files of whoever has base checked out. Can be repeated.
 pub(crate) fn bring_along(
-    place: &Place,
-    journal: &Journal,
-    checkouts: &[Checkout],
+    place: &MergePaths,
+    journal: &MergeJournal,
+    checkouts: &[BaseCheckout],
 ) -> Result<(), MergeError> {
     let file = journal.file()?;
-    let done = Place::story_in_tree(Stage::Done, &file);
+    let done = MergePaths::story_in_tree(Stage::Done, &file);
     // The index knows the story before the folder shows it, so that it is no stranger in git's way and no board
     // ever sees it twice.
     for checkout in checkouts.iter().filter(|checkout| is_main(place, checkout)) {
@@ -125,7 +133,7 @@ pub(crate) fn bring_along(
     Ok(())
 }
 
-fn story_to_done(place: &Place, journal: &Journal, file: &FileName) -> Result<(), MergeError> {
+fn story_to_done(place: &MergePaths, journal: &MergeJournal, file: &FileName) -> Result<(), MergeError> {
     let (from, to) = (place.story(Stage::Merge, file), place.story(Stage::Done, file));
     let there = |path: &Path| path.symlink_metadata().is_ok();
     let repository = place.repository()?;
@@ -154,28 +162,28 @@ fn rename(from: &Path, to: &Path) -> Result<(), MergeError> {
 }
 
 /// Proof on disk, then the journal goes.
-pub(crate) fn conclude(place: &Place, journal: &Journal) -> Result<Proof, MergeError> {
+pub(crate) fn conclude(place: &MergePaths, journal: &MergeJournal) -> Result<MergeProof, MergeError> {
     let path = place.proof(journal.proof.story);
     let folder = path.parent().unwrap_or(&place.root);
     ignored_folder(folder).map_err(MergeError::io(folder))?;
     let bytes = serde_json::to_vec_pretty(&journal.proof).map_err(std::io::Error::from);
     bytes.and_then(|bytes| atomic::write(&path, &bytes)).map_err(MergeError::io(&path))?;
-    Journal::remove(place)?;
+    MergeJournal::remove(place)?;
     Ok(journal.proof.clone())
 }
 
 /// Undoes a landing whose checkout cannot follow.
-fn withdraw(place: &Place, journal: &Journal, guard: &BaseGuard) -> Result<(), MergeError> {
+fn withdraw(place: &MergePaths, journal: &MergeJournal, guard: &BaseGuard) -> Result<(), MergeError> {
     swap(place, journal, &journal.proof.commit, &journal.proof.before, guard)?;
     drop_journal(place, journal)
 }
 
 /// Puts the story back where it was, in folder and index, and removes the journal; base stands where it stood.
 /// A checkout that had followed already is taken back.
-pub(crate) fn drop_journal(place: &Place, journal: &Journal) -> Result<(), MergeError> {
+pub(crate) fn drop_journal(place: &MergePaths, journal: &MergeJournal) -> Result<(), MergeError> {
     let file = journal.file()?;
-    let done = Place::story_in_tree(Stage::Done, &file);
-    let (story, others): (Vec<Change>, Vec<Change>) =
+    let done = MergePaths::story_in_tree(Stage::Done, &file);
+    let (story, others): (Vec<PathChange>, Vec<PathChange>) =
         changes(place, journal)?.into_iter().partition(|change| change.path == done);
     let stands = tip(place, journal)? == Some(journal.before()?);
     for checkout in checkout::on_base(place, &journal.proof.base)? {
@@ -190,5 +198,5 @@ pub(crate) fn drop_journal(place: &Place, journal: &Journal) -> Result<(), Merge
     if done.exists() && !merge.exists() {
         rename(&done, &merge)?;
     }
-    Journal::remove(place)
+    MergeJournal::remove(place)
 }

@@ -11,7 +11,7 @@ use git2::{Oid, Repository};
 use super::MergeError;
 use crate::{
     Project,
-    git::program::{Git, common_dir},
+    git::program::{GitProgram, common_dir},
     stage::Stage,
     story::{FileName, StoryId},
 };
@@ -25,13 +25,13 @@ const MAX_STORY: u64 = 4 << 20;
 
 /// The places of one project.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct MergePaths {
     pub root: PathBuf,
     /// The repository that all worktrees share.
     pub common: PathBuf,
 }
 
-impl Place {
+impl MergePaths {
     pub(crate) fn of(project: &Project) -> Result<Self, MergeError> {
         Ok(Self { root: project.root().to_owned(), common: common_dir(project.root())? })
     }
@@ -42,13 +42,13 @@ impl Place {
     }
 
     /// Git for refs and objects.
-    pub(crate) fn git(&self) -> Git {
+    pub(crate) fn git(&self) -> GitProgram {
         self.git_in(&self.common, &self.root)
     }
 
     /// Git for one checkout, whose own `.git` is not believed.
-    pub(crate) fn git_in(&self, git_dir: &Path, work_tree: &Path) -> Git {
-        Git::explicit(git_dir, work_tree).env(MERGE_VARIABLE, &self.root)
+    pub(crate) fn git_in(&self, git_dir: &Path, work_tree: &Path) -> GitProgram {
+        GitProgram::explicit(git_dir, work_tree).env(MERGE_VARIABLE, &self.root)
     }
 
     /// `.storkit/work/STAGE/FILE`, from the root.

@@ -33,7 +33,7 @@ pub struct DiffStat {
 
 /// That a story is merged. Kept as `.storkit/proofs/ID.json`; the merge commit's trailers say the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Proof {
+pub struct MergeProof {
     /// The story.
     pub story: StoryId,
     /// Its file's name.
@@ -56,7 +56,7 @@ pub struct Proof {
 
 /// The trailers of a merge commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trailers {
+pub struct MergeTrailers {
     /// `Storkit-Story`.
     pub story: StoryId,
     /// `Storkit-Base`: base before.
@@ -67,7 +67,7 @@ pub struct Trailers {
     pub gates: Vec<GateProof>,
 }
 
-impl Proof {
+impl MergeProof {
     /// Reads a story's proof. `None` where there is none.
     pub fn read(root: &Path, story: StoryId) -> std::io::Result<Option<Self>> {
         match std::fs::read(proof_path(root, story)) {
@@ -87,8 +87,8 @@ pub(crate) fn gate_proofs(report: &GateReport) -> Vec<GateProof> {
 }
 
 /// The merge commit's message. The title cannot reach the trailers: it has one line.
-pub(crate) fn message(title: &str, trailers: &Trailers) -> String {
-    let Trailers { story, base, tree, gates } = trailers;
+pub(crate) fn message(title: &str, trailers: &MergeTrailers) -> String {
+    let MergeTrailers { story, base, tree, gates } = trailers;
     let title = one_line(title, MAX_TITLE);
     let subject = format!("storkit: merge {story} {title}");
     let mut message = format!(
@@ -107,7 +107,7 @@ fn one_line(text: &str, max: usize) -> String {
 }
 
 /// Reads the trailers of a message that [`message`] made.
-pub fn trailers(message: &str) -> Option<Trailers> {
+pub fn trailers(message: &str) -> Option<MergeTrailers> {
     let (_, block) = message.trim_end().rsplit_once("\n\n")?;
     let all = |name: &'static str| {
         block.lines().filter_map(move |line| Some(line.strip_prefix(name)?.strip_prefix(": ")?.to_owned()))
@@ -120,7 +120,7 @@ pub fn trailers(message: &str) -> Option<Trailers> {
         let (code, command) = line.split_once(' ')?;
         Some(GateProof { command: command.to_owned(), code: code.parse().ok()? })
     };
-    Some(Trailers {
+    Some(MergeTrailers {
         story: one("Storkit-Story")?.parse().ok()?,
         base: one("Storkit-Base")?,
         tree: one("Storkit-Tree")?,
@@ -211,8 +211,8 @@ pub(crate) fn diff_stat(repository: &Repository, before: Oid, after: Oid) -> Res
 mod tests {
     use super::*;
 
-    fn some() -> Trailers {
-        Trailers {
+    fn some() -> MergeTrailers {
+        MergeTrailers {
             story: StoryId(12),
             base: "b".repeat(40),
             tree: "c".repeat(40),

@@ -16,8 +16,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    MergeError, MergeOutcome, MergeRequest, MergeSettings, Place,
-    job::{self, Job},
+    MergeError, MergeOutcome, MergePaths, MergeRequest, MergeSettings,
+    job::{self, MergeJob},
     resolution, run,
 };
 use crate::{Project, story::StoryId};
@@ -31,7 +31,7 @@ const UNHEARD: usize = 64;
 /// What a running merge does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Step {
+pub enum MergeStep {
     /// The merged tree is made and checked out.
     Squash,
     /// The gates run.
@@ -51,17 +51,17 @@ pub enum MergeStatus {
     /// It is its turn.
     Running {
         /// What is done now.
-        step: Step,
+        step: MergeStep,
         /// Since when the merge runs.
         since: SystemTime,
     },
     /// It has ended. [`MergeOutcome::Conflict`] waits for a resolution.
-    Ended(Arc<Ended>),
+    Ended(Arc<MergeEnded>),
 }
 
 /// A merge that ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct MergeEnded {
     /// The story.
     pub story: StoryId,
     /// How.
@@ -72,7 +72,7 @@ pub struct Ended {
 
 /// Why a merge was not queued.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum QueueError {
     /// One start is enough.
     #[error("The merge of story `{0}` is queued or running already. Ask for its status.")]
     AlreadyQueued(StoryId),
@@ -87,33 +87,33 @@ pub enum StartError {
 /// The queue of a project. Its worker ends when it is dropped; a merge that is landing then is brought to its end.
 #[derive(Debug)]
 pub struct MergeQueue {
-    shared: Arc<Shared>,
+    shared: Arc<QueueShared>,
     stop: CancellationToken,
 }
 
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct QueueShared {
     pub project: Project,
-    pub place: Place,
+    pub place: MergePaths,
     settings: Mutex<Arc<MergeSettings>>,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     wake: Notify,
     /// Whether gates may have left files in the standing worktree.
     pub untidy: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<(StoryId, Job)>,
-    running: Option<Running>,
-    conflicts: BTreeMap<StoryId, Job>,
-    ended: VecDeque<Arc<Ended>>,
+struct QueueState {
+    waiting: VecDeque<(StoryId, MergeJob)>,
+    running: Option<RunningMerge>,
+    conflicts: BTreeMap<StoryId, MergeJob>,
+    ended: VecDeque<Arc<MergeEnded>>,
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningMerge {
     story: StoryId,
-    step: Step,
+    step: MergeStep,
     since: SystemTime,
     cancel: CancellationToken,
 }
@@ -128,11 +128,11 @@ impl MergeQueue {
     pub fn open(
         project: &Project,
         settings: MergeSettings,
-    ) -> Result<(Self, mpsc::Receiver<Arc<Ended>>), MergeError> {
-        let place = Place::of(project)?;
+    ) -> Result<(Self, mpsc::Receiver<Arc<MergeEnded>>), MergeError> {
+        let place = MergePaths::of(project)?;
         fs::create_dir_all(place.jobs()).map_err(MergeError::io(place.jobs()))?;
-        let state = State::of(job::left_over(&place));
-        let shared = Arc::new(Shared {
+        let state = QueueState::of(job::left_over(&place));
+        let shared = Arc::new(QueueShared {
             project: project.clone(),
             place,
             settings: Mutex::new(Arc::new(settings)),
@@ -152,9 +152,9 @@ impl MergeQueue {
     }
 
     /// Queues a story's merge and returns. A conflict of it that waited is forgotten.
-    pub fn start(&self, request: &MergeRequest) -> Result<(), StartError> {
+    pub fn start(&self, request: &MergeRequest) -> Result<(), QueueError> {
         let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let job = Job {
+        let job = MergeJob {
             at: nanos.try_into().unwrap_or(u64::MAX),
             file: request.file.to_string(),
             title: request.title.clone(),
@@ -167,16 +167,16 @@ impl MergeQueue {
 
     /// Queues a merge whose conflict somebody has resolved in [`super::conflict_worktree`]. It ends in the conflict
     /// again if markers are left, or if base has moved on in the same place.
-    pub fn continue_merge(&self, story: StoryId) -> Result<(), StartError> {
+    pub fn continue_merge(&self, story: StoryId) -> Result<(), QueueError> {
         let waiting = lock(&self.shared.state).conflicts.get(&story).cloned();
-        let job = waiting.ok_or(StartError::NoConflict(story))?;
-        self.enqueue(story, Job { resolved: true, ..job })
+        let job = waiting.ok_or(QueueError::NoConflict(story))?;
+        self.enqueue(story, MergeJob { resolved: true, ..job })
     }
 
-    fn enqueue(&self, story: StoryId, job: Job) -> Result<(), StartError> {
+    fn enqueue(&self, story: StoryId, job: MergeJob) -> Result<(), QueueError> {
         let mut state = lock(&self.shared.state);
         if state.has(story) {
-            return Err(StartError::AlreadyQueued(story));
+            return Err(QueueError::AlreadyQueued(story));
         }
         job.save(&self.shared.place, story)?;
         state.conflicts.remove(&story);
@@ -211,7 +211,7 @@ impl MergeQueue {
         let mut state = lock(&self.shared.state);
         if let Some(running) = state.running.as_ref().filter(|running| running.story == story) {
             running.cancel.cancel();
-            return Ok(running.step != Step::Landing);
+            return Ok(running.step != MergeStep::Landing);
         }
         let Some(position) = state.waiting.iter().position(|(other, _)| *other == story) else {
             return Ok(false);
@@ -221,7 +221,7 @@ impl MergeQueue {
             job.save(&self.shared.place, story)?;
             state.conflicts.insert(story, job);
         } else {
-            Job::forget(&self.shared.place, story)?;
+            MergeJob::forget(&self.shared.place, story)?;
         }
         Ok(true)
     }
@@ -232,7 +232,7 @@ impl MergeQueue {
         if lock(&self.shared.state).conflicts.remove(&story).is_none() {
             return Err(MergeError::NoConflict(story));
         }
-        Job::forget(&self.shared.place, story)?;
+        MergeJob::forget(&self.shared.place, story)?;
         resolution::clear(&self.shared.place, story)
     }
 }
@@ -243,14 +243,14 @@ impl Drop for MergeQueue {
     }
 }
 
-impl State {
-    fn of(jobs: Vec<(StoryId, Job)>) -> Self {
+impl QueueState {
+    fn of(jobs: Vec<(StoryId, MergeJob)>) -> Self {
         let mut state = Self::default();
         for (story, job) in jobs {
             match &job.conflict {
                 Some(waiting) if job.waits() => {
                     let result = Ok(MergeOutcome::Conflict(waiting.paths.clone()));
-                    state.ended.push_back(Arc::new(Ended { story, result, took: Duration::ZERO }));
+                    state.ended.push_back(Arc::new(MergeEnded { story, result, took: Duration::ZERO }));
                     state.conflicts.insert(story, job);
                 }
                 _ => state.waiting.push_back((story, job)),
@@ -265,12 +265,12 @@ impl State {
     }
 }
 
-impl Shared {
+impl QueueShared {
     pub(super) fn settings(&self) -> Arc<MergeSettings> {
         Arc::clone(&*lock(&self.settings))
     }
 
-    pub(super) fn step(&self, step: Step) {
+    pub(super) fn step(&self, step: MergeStep) {
         if let Some(running) = &mut lock(&self.state).running {
             running.step = step;
         }
@@ -291,7 +291,7 @@ impl Shared {
     }
 }
 
-async fn work(shared: Arc<Shared>, stop: CancellationToken, told: mpsc::Sender<Arc<Ended>>) {
+async fn work(shared: Arc<QueueShared>, stop: CancellationToken, told: mpsc::Sender<Arc<MergeEnded>>) {
     loop {
         let Some((story, job, cancel)) = next(&shared, &stop) else {
             tokio::select! {
@@ -305,7 +305,7 @@ async fn work(shared: Arc<Shared>, stop: CancellationToken, told: mpsc::Sender<A
             // The job stays on disk, for the next storkit.
             return;
         }
-        let ended = Arc::new(Ended { story, result, took: start.elapsed() });
+        let ended = Arc::new(MergeEnded { story, result, took: start.elapsed() });
         let (about, place) = (Arc::clone(&ended), shared.place.clone());
         let conflict = shared.blocking(move |_| settle(&place, &about)).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "what a settled merge leaves cannot be removed");
@@ -322,36 +322,36 @@ async fn work(shared: Arc<Shared>, stop: CancellationToken, told: mpsc::Sender<A
     }
 }
 
-fn next(shared: &Shared, stop: &CancellationToken) -> Option<(StoryId, Job, CancellationToken)> {
+fn next(shared: &QueueShared, stop: &CancellationToken) -> Option<(StoryId, MergeJob, CancellationToken)> {
     let mut state = lock(&shared.state);
     if stop.is_cancelled() {
         return None;
     }
     let (story, job) = state.waiting.pop_front()?;
     let cancel = stop.child_token();
-    let (since, step) = (SystemTime::now(), Step::Squash);
-    state.running = Some(Running { story, step, since, cancel: cancel.clone() });
+    let (since, step) = (SystemTime::now(), MergeStep::Squash);
+    state.running = Some(RunningMerge { story, step, since, cancel: cancel.clone() });
     Some((story, job, cancel))
 }
 
 /// Brings the disk to the end's state: the job goes, and the conflict's worktree. A conflict that is not merged
 /// stays with what was resolved, to be continued; it is returned.
-fn settle(place: &Place, ended: &Ended) -> Result<Option<Job>, MergeError> {
+fn settle(place: &MergePaths, ended: &MergeEnded) -> Result<Option<MergeJob>, MergeError> {
     let story = ended.story;
     let over = matches!(ended.result, Ok(MergeOutcome::Merged(_) | MergeOutcome::Empty));
-    if let Some(mut job) = Job::read(place, story).filter(|job| job.conflict.is_some() && !over) {
+    if let Some(mut job) = MergeJob::read(place, story).filter(|job| job.conflict.is_some() && !over) {
         job.resolved = false;
         job.save(place, story)?;
         return Ok(Some(job));
     }
-    Job::forget(place, story)?;
+    MergeJob::forget(place, story)?;
     if place.conflict(story).exists() {
         resolution::clear(place, story)?;
     }
     Ok(None)
 }
 
-fn note(shared: &Shared, conflict: Option<Job>, ended: &Arc<Ended>) {
+fn note(shared: &QueueShared, conflict: Option<MergeJob>, ended: &Arc<MergeEnded>) {
     let mut state = lock(&shared.state);
     state.running = None;
     state.conflicts.extend(conflict.map(|job| (ended.story, job)));

@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agents::tree::{self, Seen};
+use agents::tree::{self, ProcessId};
 
 use super::{
-    Journal, MergeError, Place, Proof, checkout,
+    MergeError, MergeJournal, MergePaths, MergeProof, checkout,
     land::{self, advance, bring_along, changes, conclude, drop_journal},
     place::MERGE_VARIABLE,
     standing,
@@ -29,9 +29,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What was found and done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
+pub struct MergeRecovery {
     /// What became of a merge that was on its way.
-    pub journal: Option<Journaled>,
+    pub journal: Option<JournaledMerge>,
     /// Files that somebody changed between crash and start where the merge changes them too: they are as they
     /// were, and git shows them as modified.
     pub kept: Vec<PathBuf>,
@@ -43,11 +43,11 @@ pub struct Recovery {
 
 /// What became of a merge that was on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Journaled {
+pub enum JournaledMerge {
     /// Base had it already; the rest was brought along.
-    Finished(Proof),
+    Finished(MergeProof),
     /// Nothing had moved yet; now it has.
-    RolledForward(Proof),
+    RolledForward(MergeProof),
     /// Base is elsewhere by now, or something is in the way: the merge is to be done again.
     Dropped(StoryId),
 }
@@ -57,15 +57,15 @@ pub enum Journaled {
 ///
 /// # Errors
 /// [`MergeError::Unfinished`] when only a person can say what is right. Nothing is changed then.
-pub fn recover(project: &Project) -> Result<Recovery, MergeError> {
-    let place = Place::of(project)?;
-    let mut recovery = Recovery { ended: end_leftovers(&place.root), ..Recovery::default() };
+pub fn recover(project: &Project) -> Result<MergeRecovery, MergeError> {
+    let place = MergePaths::of(project)?;
+    let mut recovery = MergeRecovery { ended: end_leftovers(&place.root), ..MergeRecovery::default() };
     let guard = BaseGuard::lock(project)?;
     recovery.stale_locks = remove_stale_locks(&place);
     standing::remove_half_made(&place);
     remove_temporaries(&project.run_dir());
     remove_temporaries(&place.jobs());
-    if let Some(journal) = Journal::read(&place)? {
+    if let Some(journal) = MergeJournal::read(&place)? {
         recovery.journal = Some(settle(&place, &journal, &guard, &mut recovery.kept)?);
     }
     Ok(recovery)
@@ -73,11 +73,11 @@ pub fn recover(project: &Project) -> Result<Recovery, MergeError> {
 
 /// Finishes, rolls forward or drops what a journal tells of.
 pub(super) fn settle(
-    place: &Place,
-    journal: &Journal,
+    place: &MergePaths,
+    journal: &MergeJournal,
     guard: &BaseGuard,
     kept: &mut Vec<PathBuf>,
-) -> Result<Journaled, MergeError> {
+) -> Result<JournaledMerge, MergeError> {
     let (before, commit) = (journal.before()?, journal.commit()?);
     let base = land::tip(place, journal)?;
     if base == Some(commit) {
@@ -87,7 +87,7 @@ pub(super) fn settle(
             kept.extend(checkout.undo_half(place, &changes)?);
         }
         bring_along(place, journal, &checkouts)?;
-        return conclude(place, journal).map(Journaled::Finished);
+        return conclude(place, journal).map(JournaledMerge::Finished);
     }
     let built_upon = |base| place.repository()?.graph_descendant_of(base, commit);
     if let Some(base) = base
@@ -95,17 +95,17 @@ pub(super) fn settle(
     {
         // Whoever built on it has seen to the checkout.
         bring_along(place, journal, &[])?;
-        return conclude(place, journal).map(Journaled::Finished);
+        return conclude(place, journal).map(JournaledMerge::Finished);
     }
     let file = journal.file()?;
     let waits = [Stage::Merge, Stage::Done].iter().any(|stage| place.story(*stage, &file).exists());
     if base == Some(before) && waits && land::in_the_way(place, journal)?.is_empty() {
         advance(place, journal, guard)?;
         bring_along(place, journal, &checkout::on_base(place, &journal.proof.base)?)?;
-        return conclude(place, journal).map(Journaled::RolledForward);
+        return conclude(place, journal).map(JournaledMerge::RolledForward);
     }
     drop_journal(place, journal)?;
-    Ok(Journaled::Dropped(journal.proof.story))
+    Ok(JournaledMerge::Dropped(journal.proof.story))
 }
 
 /// Gates that outlived their storkit are killed; git is let finish first, since it may be writing files.
@@ -123,7 +123,7 @@ fn end_leftovers(root: &Path) -> usize {
     };
     let mut ended = tree::kill_all(KILL_PATIENCE, gates);
     let until = Instant::now() + GIT_PATIENCE;
-    let mut alive: BTreeSet<Seen> = git();
+    let mut alive: BTreeSet<ProcessId> = git();
     while !alive.is_empty() && Instant::now() < until {
         thread::sleep(LOOK);
         alive.retain(|seen| seen.is_alive());
@@ -136,7 +136,7 @@ fn end_leftovers(root: &Path) -> usize {
 
 /// Locks that no living git can hold: those of base and of the checkouts of base, unless a git is at work in the
 /// project, and those of storkit's own worktrees.
-fn remove_stale_locks(place: &Place) -> Vec<PathBuf> {
+fn remove_stale_locks(place: &MergePaths) -> Vec<PathBuf> {
     let mut locks = Vec::new();
     collect_locks(&place.common, 0, &mut locks);
     if locks.is_empty() {
@@ -172,7 +172,7 @@ fn collect_locks(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
 }
 
 /// Whether a git that may write runs in the project or one of its checkouts.
-fn git_at_work(place: &Place) -> bool {
+fn git_at_work(place: &MergePaths) -> bool {
     let in_project = |process: &Path| {
         let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
         let folder = fs::read_link(process.join("cwd")).unwrap_or_default();

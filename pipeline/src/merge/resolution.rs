@@ -9,9 +9,9 @@ use git2::{Oid, Signature};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MergeError, Place,
+    MergeError, MergePaths,
     conflict::has_markers,
-    standing::{self, Standing},
+    standing::{self, GateWorktree},
 };
 use crate::{Project, story::StoryId};
 
@@ -20,7 +20,7 @@ const MAX_LOOK: u64 = 16 << 20;
 
 /// A conflict that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitingConflict {
     /// Base when it came up.
     pub before: String,
     /// What was merged.
@@ -36,10 +36,10 @@ pub fn conflict_worktree(project: &Project, story: StoryId) -> PathBuf {
 }
 
 /// Lays the conflict out, in place of an earlier one.
-pub(crate) fn lay_out(place: &Place, story: StoryId, before: Oid, tip: Oid) -> Result<(), MergeError> {
+pub(crate) fn lay_out(place: &MergePaths, story: StoryId, before: Oid, tip: Oid) -> Result<(), MergeError> {
     let path = place.conflict(story);
     standing::remove(place, &path)?;
-    let worktree = Standing::open(place, path, before)?;
+    let worktree = GateWorktree::open(place, path, before)?;
     worktree.check_out(before)?;
     let args = ["-c", "merge.conflictStyle=diff3", "merge", "--squash", "--quiet", &tip.to_string()];
     let answer = worktree.git().answer(args, &[])?;
@@ -51,9 +51,9 @@ pub(crate) fn lay_out(place: &Place, story: StoryId, before: Oid, tip: Oid) -> R
 ///
 /// Nothing but the files is believed: not the worktree's `.git`, nor an index or a commit made there.
 pub(crate) fn resolved(
-    place: &Place,
+    place: &MergePaths,
     story: StoryId,
-    waiting: &Waiting,
+    waiting: &WaitingConflict,
 ) -> Result<Result<Oid, Vec<PathBuf>>, MergeError> {
     let worktree = place.conflict(story);
     if !worktree.is_dir() {
@@ -86,6 +86,6 @@ fn is_open(worktree: &Path, path: &Path) -> bool {
 }
 
 /// Removes a conflict's worktree.
-pub(crate) fn clear(place: &Place, story: StoryId) -> Result<(), MergeError> {
+pub(crate) fn clear(place: &MergePaths, story: StoryId) -> Result<(), MergeError> {
     standing::remove(place, &place.conflict(story))
 }

@@ -10,19 +10,19 @@ use git2::Oid;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Journal, MergeError, MergeOutcome, MergeRequest, MergeSettings, Proof,
-    job::Job,
-    land::{self, Landing},
+    MergeError, MergeJournal, MergeOutcome, MergeProof, MergeRequest, MergeSettings,
+    job::MergeJob,
+    land::{self, LandingResult},
     proof::{GateProof, gate_proofs},
-    queue::{Shared, Step},
-    resolution::{self, Waiting},
-    squash::{self, Candidate, Squash},
-    standing::Standing,
+    queue::{MergeStep, QueueShared},
+    resolution::{self, WaitingConflict},
+    squash::{self, MergeCandidate, SquashResult},
+    standing::GateWorktree,
 };
 use crate::{
-    gates::{GATE_NETWORK, GateReport, Gates},
+    gates::{GATE_NETWORK, GateReport, GateRunner},
     guard::BaseGuard,
-    worktree::{ComponentError, Detached, Phase, run_components},
+    worktree::{ComponentError, ComponentPhase, DetachedWorktree, run_components},
 };
 
 /// How often a merge is done again because a person moved base meanwhile.
@@ -30,19 +30,19 @@ const ATTEMPTS: usize = 5;
 
 /// Does it, again where base moved meanwhile.
 pub(super) async fn one(
-    shared: &Arc<Shared>,
-    job: Job,
+    shared: &Arc<QueueShared>,
+    job: MergeJob,
     cancel: &CancellationToken,
 ) -> Result<MergeOutcome, MergeError> {
     let settings = shared.settings();
     let request = Arc::new(job.request()?);
     for _ in 0..ATTEMPTS {
-        shared.step(Step::Squash);
+        shared.step(MergeStep::Squash);
         let (base, asked, job) = (settings.base.clone(), Arc::clone(&request), job.clone());
         let squashed = shared.blocking(move |shared| prepare(shared, &base, &asked, job)).await?;
         let (candidate, commit) = match squashed {
-            Prepared::Ended(outcome) => return Ok(outcome),
-            Prepared::Ready(candidate, commit) => (candidate, commit),
+            PreparedMerge::Ended(outcome) => return Ok(outcome),
+            PreparedMerge::Ready(candidate, commit) => (candidate, commit),
         };
         let report = gate(shared, &settings, &candidate, commit, cancel).await?;
         if !report.passed() {
@@ -51,31 +51,31 @@ pub(super) async fn one(
         if cancel.is_cancelled() {
             return Err(MergeError::Cancelled);
         }
-        shared.step(Step::Landing);
+        shared.step(MergeStep::Landing);
         let (base, asked) = (settings.base.clone(), Arc::clone(&request));
         match shared.blocking(move |shared| land(shared, &base, &asked, &candidate, &report)).await? {
-            Landing::Landed(proof) => {
+            LandingResult::Landed(proof) => {
                 return Ok(MergeOutcome::Merged(proof));
             }
-            Landing::InTheWay(paths) => return Ok(MergeOutcome::CheckoutInTheWay(paths)),
-            Landing::BaseMoved => {}
+            LandingResult::InTheWay(paths) => return Ok(MergeOutcome::CheckoutInTheWay(paths)),
+            LandingResult::BaseMoved => {}
         }
     }
     Ok(MergeOutcome::BaseMoved)
 }
 
-enum Prepared {
+enum PreparedMerge {
     Ended(MergeOutcome),
     /// With a commit of the tree on base, for the gates' worktree.
-    Ready(Candidate, Oid),
+    Ready(MergeCandidate, Oid),
 }
 
 fn prepare(
-    shared: &Shared,
+    shared: &QueueShared,
     base: &str,
     request: &MergeRequest,
-    mut job: Job,
-) -> Result<Prepared, MergeError> {
+    mut job: MergeJob,
+) -> Result<PreparedMerge, MergeError> {
     let (place, story) = (&shared.place, request.file.id);
     let tip = match job.conflict.as_ref().filter(|_| job.resolved) {
         None => None,
@@ -84,31 +84,32 @@ fn prepare(
             Err(open) => {
                 job.resolved = false;
                 job.save(place, story)?;
-                return Ok(Prepared::Ended(MergeOutcome::Conflict(open)));
+                return Ok(PreparedMerge::Ended(MergeOutcome::Conflict(open)));
             }
         },
     };
     match squash::squash(place, request, base, tip)? {
-        Squash::Empty => Ok(Prepared::Ended(MergeOutcome::Empty)),
-        Squash::Ready(candidate) => {
+        SquashResult::Empty => Ok(PreparedMerge::Ended(MergeOutcome::Empty)),
+        SquashResult::Ready(candidate) => {
             let commit = squash::commit(place, request, &candidate, &[])?;
-            Ok(Prepared::Ready(candidate, commit))
+            Ok(PreparedMerge::Ready(candidate, commit))
         }
-        Squash::Conflict { before, tip, paths } => {
+        SquashResult::Conflict { before, tip, paths } => {
             resolution::lay_out(place, story, before, tip)?;
-            let waiting = Waiting { before: before.to_string(), tip: tip.to_string(), paths: paths.clone() };
+            let waiting =
+                WaitingConflict { before: before.to_string(), tip: tip.to_string(), paths: paths.clone() };
             (job.conflict, job.resolved) = (Some(waiting), false);
             job.save(place, story)?;
-            Ok(Prepared::Ended(MergeOutcome::Conflict(paths)))
+            Ok(PreparedMerge::Ended(MergeOutcome::Conflict(paths)))
         }
     }
 }
 
 /// The gates on the merged result, in the standing worktree; none, if the project has none.
 async fn gate(
-    shared: &Arc<Shared>,
+    shared: &Arc<QueueShared>,
     settings: &Arc<MergeSettings>,
-    candidate: &Candidate,
+    candidate: &MergeCandidate,
     commit: Oid,
     cancel: &CancellationToken,
 ) -> Result<GateReport, MergeError> {
@@ -116,20 +117,30 @@ async fn gate(
     if settings.gates.commands.is_empty() {
         return Ok(GateReport { results: Vec::new(), tree });
     }
-    let open = move |shared: &Shared| {
+    let open = move |shared: &QueueShared| {
         if shared.untidy.load(Ordering::SeqCst) {
             tidy(shared)?;
         }
-        Standing::open(&shared.place, shared.place.standing(), commit)?.check_out(commit)
+        GateWorktree::open(&shared.place, shared.place.standing(), commit)?.check_out(commit)
     };
     shared.blocking(open).await?;
-    shared.step(Step::Gates);
+    shared.step(MergeStep::Gates);
     shared.untidy.store(true, Ordering::SeqCst);
     let how = Arc::clone(settings);
     let (gates, confined) = shared.blocking(move |shared| kept_in(shared, &how)).await?;
     let (folder, components) = (shared.place.standing(), &settings.components);
-    let plain = Gates { wrapper: Vec::new(), egress: None, ..gates.clone() };
-    match run_components(&folder, components, Phase::Setup, &plain, confined.as_ref(), cancel, |_| ()).await {
+    let plain = GateRunner { wrapper: Vec::new(), egress: None, ..gates.clone() };
+    match run_components(
+        &folder,
+        components,
+        ComponentPhase::Setup,
+        &plain,
+        confined.as_ref(),
+        cancel,
+        |_| (),
+    )
+    .await
+    {
         Ok(()) => gates.run(&folder, &tree, cancel).await.map_err(|_| MergeError::Cancelled),
         // What cannot be set up is no better than a red gate: its coder has to mend it.
         Err(ComponentError::Failed { result, .. }) => Ok(GateReport { results: vec![*result], tree }),
@@ -140,15 +151,18 @@ async fn gate(
 }
 
 /// The gates behind their sandbox, in whose places the standing worktree's git data is a copy.
-fn kept_in(shared: &Shared, settings: &MergeSettings) -> Result<(Gates, Option<Confined>), MergeError> {
+fn kept_in(
+    shared: &QueueShared,
+    settings: &MergeSettings,
+) -> Result<(GateRunner, Option<Confined>), MergeError> {
     let confinement = settings.confinement.as_ref().map_err(|why| MergeError::Sandbox(why.clone()))?;
     let owner = shared.place.root.to_string_lossy().into_owned();
-    let gates = Gates { owner, ..settings.gates.clone() };
+    let gates = GateRunner { owner, ..settings.gates.clone() };
     confinement.can_limit(&settings.network, GATE_NETWORK).map_err(MergeError::Sandbox)?;
     if *confinement == Confinement::None {
         return Ok((gates, None));
     }
-    let standing = Detached::open(&shared.project, &shared.place.standing())?;
+    let standing = DetachedWorktree::open(&shared.project, &shared.place.standing())?;
     let place = if confinement.encloses() { standing.enclose()? } else { standing.place() };
     let confined = Confined { confinement: confinement.clone(), place };
     let gates = gates.kept_in(&confined, &settings.network, GATE_NETWORK).map_err(MergeError::Sandbox)?;
@@ -156,8 +170,8 @@ fn kept_in(shared: &Shared, settings: &MergeSettings) -> Result<(Gates, Option<C
 }
 
 /// Removes what gates left in the standing worktree, which no merge has to wait for.
-pub(super) fn tidy(shared: &Shared) -> Result<(), MergeError> {
-    if let Some(standing) = Standing::find(&shared.place, shared.place.standing()) {
+pub(super) fn tidy(shared: &QueueShared) -> Result<(), MergeError> {
+    if let Some(standing) = GateWorktree::find(&shared.place, shared.place.standing()) {
         standing.tidy()?;
     }
     shared.untidy.store(false, Ordering::SeqCst);
@@ -165,16 +179,16 @@ pub(super) fn tidy(shared: &Shared) -> Result<(), MergeError> {
 }
 
 fn land(
-    shared: &Shared,
+    shared: &QueueShared,
     base: &str,
     request: &MergeRequest,
-    candidate: &Candidate,
+    candidate: &MergeCandidate,
     report: &GateReport,
-) -> Result<Landing, MergeError> {
+) -> Result<LandingResult, MergeError> {
     let gates: Vec<GateProof> = gate_proofs(report);
     let commit = squash::commit(&shared.place, request, candidate, &gates)?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let proof = Proof {
+    let proof = MergeProof {
         story: request.file.id,
         file: request.file.to_string(),
         base: base.to_owned(),
@@ -185,7 +199,7 @@ fn land(
         gates,
         at: now.as_secs().try_into().unwrap_or(i64::MAX),
     };
-    let journal = Journal { proof, story_blob: candidate.story_blob.to_string() };
+    let journal = MergeJournal { proof, story_blob: candidate.story_blob.to_string() };
     let guard = BaseGuard::lock(&shared.project)?;
     land::land(&shared.place, &journal, &guard)
 }

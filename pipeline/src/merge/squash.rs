@@ -8,9 +8,9 @@ use std::{
 use git2::{FileMode, ObjectType, Oid, Repository, Signature, build::TreeUpdateBuilder};
 
 use super::{
-    MergeError, MergeRequest, Place,
-    conflict::{self, Side},
-    proof::{self, DiffStat, GateProof, Trailers},
+    MergeError, MergePaths, MergeRequest,
+    conflict::{self, ConflictSide},
+    proof::{self, DiffStat, GateProof, MergeTrailers},
 };
 use crate::{stage::Stage, story::FileName};
 
@@ -19,7 +19,7 @@ const WORK: &str = ".storkit/work";
 
 /// A merge that could be.
 #[derive(Clone, Debug)]
-pub(crate) struct Candidate {
+pub(crate) struct MergeCandidate {
     /// Base as it is.
     pub before: Oid,
     /// What is merged.
@@ -34,19 +34,19 @@ pub(crate) struct Candidate {
 
 /// What a squash comes to.
 #[derive(Debug)]
-pub(crate) enum Squash {
+pub(crate) enum SquashResult {
     Empty,
     Conflict { before: Oid, tip: Oid, paths: Vec<PathBuf> },
-    Ready(Candidate),
+    Ready(MergeCandidate),
 }
 
 /// Squashes the story's branch, or `tip` instead of it, onto base.
 pub(crate) fn squash(
-    place: &Place,
+    place: &MergePaths,
     request: &MergeRequest,
     base: &str,
     tip: Option<Oid>,
-) -> Result<Squash, MergeError> {
+) -> Result<SquashResult, MergeError> {
     let repository = place.repository()?;
     let before = place.tip(&repository, base)?.ok_or_else(|| MergeError::NoBase(base.to_owned()))?;
     let tip = match tip {
@@ -59,9 +59,9 @@ pub(crate) fn squash(
     let (merged, sides) = merge_tree(place, before, tip)?;
     let resolved = match conflict::resolve(&repository, &sides) {
         Ok(resolved) => resolved,
-        Err(paths) => return Ok(Squash::Conflict { before, tip, paths }),
+        Err(paths) => return Ok(SquashResult::Conflict { before, tip, paths }),
     };
-    let mut changes = Changes::default();
+    let mut changes = TreeChanges::default();
     for file in resolved {
         let blob = repository.blob(file.text.as_bytes())?;
         changes.put(file.path, blob, file.mode);
@@ -71,14 +71,14 @@ pub(crate) fn squash(
     let content = changes.apply(&repository, merged)?;
     let diff = proof::diff_stat(&repository, base_tree, content)?;
     if diff.files == 0 {
-        return Ok(Squash::Empty);
+        return Ok(SquashResult::Empty);
     }
     let story_blob = repository.blob(&story)?;
     let tree = move_story(&repository, content, &request.file, story_blob)?;
-    Ok(Squash::Ready(Candidate { before, tip, tree, story_blob, diff }))
+    Ok(SquashResult::Ready(MergeCandidate { before, tip, tree, story_blob, diff }))
 }
 
-fn merge_tree(place: &Place, base: Oid, tip: Oid) -> Result<(Oid, Vec<Side>), MergeError> {
+fn merge_tree(place: &MergePaths, base: Oid, tip: Oid) -> Result<(Oid, Vec<ConflictSide>), MergeError> {
     let args = ["merge-tree", "--write-tree", "-z", &base.to_string(), &tip.to_string()];
     let answer = place.git().answer(args, &[])?;
     // git-merge-tree(1): 0 clean, 1 with conflicts, anything else failed.
@@ -91,9 +91,9 @@ fn merge_tree(place: &Place, base: Oid, tip: Oid) -> Result<(Oid, Vec<Side>), Me
 
 /// Differences of a tree, by path.
 #[derive(Default)]
-struct Changes(BTreeMap<PathBuf, Option<(Oid, FileMode)>>);
+struct TreeChanges(BTreeMap<PathBuf, Option<(Oid, FileMode)>>);
 
-impl Changes {
+impl TreeChanges {
     fn put(&mut self, path: PathBuf, object: Oid, mode: u32) {
         let mode = match mode {
             0o100_755 => FileMode::BlobExecutable,
@@ -124,7 +124,7 @@ fn keep_work_of_base(
     repository: &Repository,
     base: Oid,
     merged: Oid,
-    changes: &mut Changes,
+    changes: &mut TreeChanges,
 ) -> Result<(), git2::Error> {
     let mut options = git2::DiffOptions::new();
     options.pathspec(WORK).disable_pathspec_match(true);
@@ -144,26 +144,26 @@ fn keep_work_of_base(
 /// The story's file to `5_done`, and out of every other stage that base still has it in.
 fn move_story(repository: &Repository, tree: Oid, file: &FileName, blob: Oid) -> Result<Oid, git2::Error> {
     let before = repository.find_tree(tree)?;
-    let mut changes = Changes::default();
+    let mut changes = TreeChanges::default();
     for stage in Stage::ALL {
-        let path = Place::story_in_tree(stage, file);
+        let path = MergePaths::story_in_tree(stage, file);
         if before.get_path(&path).is_ok_and(|entry| entry.kind() == Some(ObjectType::Blob)) {
             changes.0.insert(path, None);
         }
     }
-    changes.put(Place::story_in_tree(Stage::Done, file), blob, 0o100_644);
+    changes.put(MergePaths::story_in_tree(Stage::Done, file), blob, 0o100_644);
     changes.apply(repository, tree)
 }
 
 /// The merge commit, reachable from nowhere yet. The branch's last author wrote it, storkit commits it.
 pub(crate) fn commit(
-    place: &Place,
+    place: &MergePaths,
     request: &MergeRequest,
-    candidate: &Candidate,
+    candidate: &MergeCandidate,
     gates: &[GateProof],
 ) -> Result<Oid, MergeError> {
     let repository = place.repository()?;
-    let trailers = Trailers {
+    let trailers = MergeTrailers {
         story: request.file.id,
         base: candidate.before.to_string(),
         tree: candidate.tree.to_string(),

@@ -8,19 +8,19 @@ use std::{
 
 use git2::Oid;
 
-use super::{MergeError, Place, place::ignored_folder};
-use crate::git::program::Git;
+use super::{MergeError, MergePaths, place::ignored_folder};
+use crate::git::program::GitProgram;
 
 /// A linked worktree of storkit's own.
 #[derive(Debug)]
-pub(crate) struct Standing {
+pub(crate) struct GateWorktree {
     admin: PathBuf,
-    git: Git,
+    git: GitProgram,
 }
 
-impl Standing {
+impl GateWorktree {
     /// Opens the worktree at `path`, or makes it where it is missing or broken.
-    pub(crate) fn open(place: &Place, path: PathBuf, commit: Oid) -> Result<Self, MergeError> {
+    pub(crate) fn open(place: &MergePaths, path: PathBuf, commit: Oid) -> Result<Self, MergeError> {
         let found = match Self::find(place, path.clone()) {
             Some(found) => found,
             None => Self::at(place, make(place, &path, commit)?, path),
@@ -33,13 +33,13 @@ impl Standing {
     }
 
     /// The worktree at `path`, if it is there and whole.
-    pub(crate) fn find(place: &Place, path: PathBuf) -> Option<Self> {
+    pub(crate) fn find(place: &MergePaths, path: PathBuf) -> Option<Self> {
         let admin =
             admin_dir(place, &path).filter(|admin| !is_half_made(admin) && path.join(".git").is_file())?;
         Some(Self::at(place, admin, path))
     }
 
-    fn at(place: &Place, admin: PathBuf, path: PathBuf) -> Self {
+    fn at(place: &MergePaths, admin: PathBuf, path: PathBuf) -> Self {
         let git = place.git_in(&admin, &path);
         Self { admin, git }
     }
@@ -56,12 +56,12 @@ impl Standing {
         Ok(())
     }
 
-    pub(crate) fn git(&self) -> &Git {
+    pub(crate) fn git(&self) -> &GitProgram {
         &self.git
     }
 }
 
-fn make(place: &Place, path: &Path, commit: Oid) -> Result<PathBuf, MergeError> {
+fn make(place: &MergePaths, path: &Path, commit: Oid) -> Result<PathBuf, MergeError> {
     remove(place, path)?;
     let parent = path.parent().unwrap_or(&place.root);
     ignored_folder(parent).map_err(MergeError::io(parent))?;
@@ -75,7 +75,7 @@ fn make(place: &Place, path: &Path, commit: Oid) -> Result<PathBuf, MergeError> 
 }
 
 /// Removes a worktree of storkit's own with all that is in it. One that is not there is fine.
-pub(crate) fn remove(place: &Place, path: &Path) -> Result<(), MergeError> {
+pub(crate) fn remove(place: &MergePaths, path: &Path) -> Result<(), MergeError> {
     if path.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
         fs::remove_file(path).map_err(MergeError::io(path))?;
     } else if path.exists() {
@@ -93,7 +93,7 @@ fn is_half_made(admin: &Path) -> bool {
 }
 
 /// Removes worktrees of merges whose making was cut: `git fsck` takes them for damage.
-pub(crate) fn remove_half_made(place: &Place) {
+pub(crate) fn remove_half_made(place: &MergePaths) {
     for admin in fs::read_dir(place.common.join("worktrees")).into_iter().flatten().flatten() {
         let named = fs::read_to_string(admin.path().join("gitdir")).unwrap_or_default();
         let work_tree = Path::new(named.trim_end_matches('\n')).parent().map(Path::to_owned);
@@ -123,7 +123,7 @@ fn is_merge(path: &Path) -> bool {
 
 /// What git keeps for the worktree at `path`, by its own list: the worktree's `.git` may have been changed by
 /// what ran in it.
-pub(crate) fn admin_dir(place: &Place, path: &Path) -> Option<PathBuf> {
+pub(crate) fn admin_dir(place: &MergePaths, path: &Path) -> Option<PathBuf> {
     let wanted = path.join(".git");
     let listed = fs::read_dir(place.common.join("worktrees")).ok()?;
     listed.filter_map(|entry| Some(entry.ok()?.path())).find(|admin| {

@@ -10,7 +10,7 @@ use self::shop::{Shop, gates};
 use super::*;
 use crate::{config::Component, story::StoryId, worktree::fixture::SmallDisk};
 
-fn merged(outcome: Result<MergeOutcome, MergeError>) -> Proof {
+fn merged(outcome: Result<MergeOutcome, MergeError>) -> MergeProof {
     match outcome {
         Ok(MergeOutcome::Merged(proof)) => proof,
         other => panic!("{other:?}"),
@@ -40,7 +40,7 @@ async fn a_merge_is_one_commit_with_the_story_in_it_and_leaves_a_proof_and_a_cle
     A	greet.txt
     ");
     assert_eq!(trailers(&shop.git(&["log", "-1", "--format=%B"])).unwrap().gates, proof.gates);
-    assert_eq!(Proof::read(shop.project.root(), StoryId(7)).unwrap(), Some(proof));
+    assert_eq!(MergeProof::read(shop.project.root(), StoryId(7)).unwrap(), Some(proof));
     assert_eq!(shop.git(&["status", "--porcelain"]), "");
     assert_eq!((shop.stages(7), shop.read("greet.txt").as_str()), (vec!["5_done"], "hello\n"));
     assert!(
@@ -97,10 +97,10 @@ async fn a_long_merge_is_polled_and_a_second_start_is_refused() {
     queue.start(&slow).unwrap();
     queue.start(&next).unwrap();
     shop::until(|| go.with_extension("pid").exists()).await;
-    assert!(matches!(queue.status(StoryId(1)), Some(MergeStatus::Running { step: Step::Gates, .. })));
+    assert!(matches!(queue.status(StoryId(1)), Some(MergeStatus::Running { step: MergeStep::Gates, .. })));
     assert!(matches!(queue.status(StoryId(2)), Some(MergeStatus::Queued { ahead: 1 })));
     for request in [&slow, &next] {
-        assert!(matches!(queue.start(request), Err(StartError::AlreadyQueued(_))));
+        assert!(matches!(queue.start(request), Err(QueueError::AlreadyQueued(_))));
     }
     assert!(queue.status(StoryId(3)).is_none());
     fs::write(&go, "").unwrap();
@@ -365,7 +365,7 @@ async fn where_the_sandbox_that_was_asked_for_is_missing_nothing_is_merged() {
     let missing =
         |settings| MergeSettings { confinement: Err("bubblewrap is not installed.".into()), ..settings };
     // Nothing but bubblewrap keeps gates from the network.
-    let limited = |settings| MergeSettings { network: Network::Only(vec![]), ..settings };
+    let limited = |settings| MergeSettings { network: NetworkAccess::Only(vec![]), ..settings };
     for cannot in [&missing as &dyn Fn(MergeSettings) -> MergeSettings, &limited] {
         let shop = Shop::new();
         let request = shop.story(1, "a", &[("a", "a\n")]);
@@ -472,5 +472,7 @@ async fn the_standing_worktree_is_mended_and_keeps_caches_only() {
     assert_eq!(shop.read("a"), "a\n");
     let fourth = shop.story(4, "d", &[("d", "d\n")]);
     fs::write(shop.path(".storkit/worktrees/merge/.git"), "gitdir: /nowhere\n").unwrap();
-    merged(shop.merge(&fourth, Gates { timeout: Duration::from_secs(60), ..gates(&["test -f d"]) }).await);
+    merged(
+        shop.merge(&fourth, GateRunner { timeout: Duration::from_secs(60), ..gates(&["test -f d"]) }).await,
+    );
 }

@@ -6,15 +6,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Inner, Orchestrator, Verdict, blocking, setup::merged_on};
+use super::{Orchestrator, RunVerdict, TaskEvent, blocking, setup::merged_on};
 use crate::{
     board::Board,
-    committer::{self, Committed},
-    event::{Actor, Event, MergeView, Snapshot, Worker},
-    merge::{MergeStatus, Proof},
+    committer::{self, CommitResult},
+    event::{Actor, MergeView, PipelineEvent, PipelineSnapshot, Worker},
+    merge::{MergeProof, MergeStatus},
     stage::Stage,
     story::{Story, StoryId},
-    watcher::Changed,
+    watcher::WorkChange,
 };
 
 /// A commit that was refused is tried again after so long.
@@ -24,11 +24,11 @@ const COMMIT_AGAIN: Duration = Duration::from_secs(30);
 pub(super) type Cause = Option<(StoryId, Actor, Option<String>)>;
 
 impl Orchestrator {
-    pub(super) async fn changed(&mut self, changed: Changed) {
+    pub(super) async fn changed(&mut self, changed: WorkChange) {
         let board = match changed {
-            Changed::Config => return self.reload().await,
-            Changed::Files(paths) => self.with_work(move |work| work.refresh(&paths)).await,
-            Changed::Rescan => self.with_work(crate::board::Work::scan).await,
+            WorkChange::Config => return self.reload().await,
+            WorkChange::Files(paths) => self.with_work(move |work| work.refresh(&paths)).await,
+            WorkChange::Rescan => self.with_work(crate::board::WorkFolder::scan).await,
         };
         match board {
             Ok(board) => self.compare(board, None).await,
@@ -38,7 +38,7 @@ impl Orchestrator {
 
     /// Takes up what the pipeline itself has changed.
     pub(super) async fn look(&mut self, cause: Cause) {
-        match self.with_work(crate::board::Work::board).await {
+        match self.with_work(crate::board::WorkFolder::board).await {
             Ok(board) => self.compare(board, cause).await,
             Err(error) => tracing::warn!(%error, "the stories cannot be read"),
         }
@@ -49,7 +49,7 @@ impl Orchestrator {
         let before = std::mem::replace(&mut self.board, board);
         let changes = changes(&before, &self.board, &cause);
         for problem in self.board.problems.iter().filter(|problem| !before.problems.contains(problem)) {
-            self.teller.tell(Event::ProblemFound { problem: problem.to_string() });
+            self.teller.tell(PipelineEvent::ProblemFound { problem: problem.to_string() });
         }
         for event in changes {
             self.follow_up(&event).await;
@@ -65,27 +65,27 @@ impl Orchestrator {
     }
 
     /// What a change of a story's file means for what is going on.
-    async fn follow_up(&mut self, event: &Event) {
+    async fn follow_up(&mut self, event: &PipelineEvent) {
         match event {
-            Event::StoryCreated { story, stage, .. } => {
+            PipelineEvent::StoryCreated { story, stage, .. } => {
                 self.commit.wanted |= stage.is_committed();
                 if *stage == Stage::Done {
                     self.check_proof(*story);
                 }
             }
-            Event::StoryMoved { story, from, to, .. } => {
+            PipelineEvent::StoryMoved { story, from, to, .. } => {
                 self.commit.wanted |= from.is_committed() || to.is_committed();
                 self.asked.remove(story);
                 self.leave_stage(*story, *from, *to).await;
             }
-            Event::StoryDeleted { story, stage, .. } => {
+            PipelineEvent::StoryDeleted { story, stage, .. } => {
                 self.commit.wanted |= stage.is_committed();
                 self.asked.remove(story);
                 self.unproven.remove(story);
-                self.end_run(*story, Verdict::Settled);
+                self.end_run(*story, RunVerdict::Settled);
                 self.leave_merge(*story).await;
             }
-            Event::StoryChanged { story, .. } => {
+            PipelineEvent::StoryChanged { story, .. } => {
                 self.commit.wanted |= self.story(*story).is_some_and(|story| story.stage.is_committed());
             }
             _ => {}
@@ -103,8 +103,8 @@ impl Orchestrator {
         }
         // A run whose story was dragged elsewhere has nothing more to do.
         let misplaced = self.runs.get(&id).is_some_and(|run| to.role() != Some(run.info.role));
-        if misplaced && self.runs.get(&id).is_some_and(|run| run.verdict == Verdict::Own && !run.over) {
-            self.end_run(id, Verdict::Settled);
+        if misplaced && self.runs.get(&id).is_some_and(|run| run.verdict == RunVerdict::Own && !run.over) {
+            self.end_run(id, RunVerdict::Settled);
         }
         if from == Stage::Merge && to != Stage::Done {
             self.leave_merge(id).await;
@@ -127,7 +127,7 @@ impl Orchestrator {
     /// Done means merged: a file that somebody put there is not believed, and not committed.
     fn check_proof(&mut self, id: StoryId) {
         let proven = || {
-            matches!(Proof::read(self.project.root(), id), Ok(Some(_)))
+            matches!(MergeProof::read(self.project.root(), id), Ok(Some(_)))
                 || merged_on(&self.project, &self.base).contains(&id)
         };
         if !self.unproven.contains(&id) && !proven() {
@@ -155,19 +155,19 @@ impl Orchestrator {
                 committed.map_err(|error| error.to_string())
             };
             let committed = blocking(commit).await.and_then(|committed| committed);
-            let _ = inner.send(Inner::Committed(committed)).await;
+            let _ = inner.send(TaskEvent::Committed(committed)).await;
         });
     }
 
-    pub(super) fn committed(&mut self, result: Result<Committed, String>) {
+    pub(super) fn committed(&mut self, result: Result<CommitResult, String>) {
         self.commit.running = false;
         let why = match result {
-            Ok(Committed::NotNow(why)) | Err(why) => why,
+            Ok(CommitResult::NotNow(why)) | Err(why) => why,
             Ok(done) => {
                 self.commit.not_before = None;
                 self.commit.refused = None;
                 // There may be more than fits into one.
-                self.commit.wanted |= matches!(done, Committed::Commit(_));
+                self.commit.wanted |= matches!(done, CommitResult::Commit(_));
                 return self.commit();
             }
         };
@@ -214,7 +214,7 @@ impl Orchestrator {
             })
             .collect();
         let paused = self.pause.as_ref().map(|(why, _)| why.clone()).or_else(|| self.config_trouble.clone());
-        let snapshot = Snapshot {
+        let snapshot = PipelineSnapshot {
             seq: 0,
             board: Arc::clone(&self.board),
             runs: self.runs.values().map(|run| run.info.clone()).collect(),
@@ -229,20 +229,25 @@ impl Orchestrator {
     }
 
     /// A person is asked once for each reason.
-    fn ask(&mut self, story: &Story, held: &super::work::Held) {
+    fn ask(&mut self, story: &Story, held: &super::work::HeldStory) {
         let Some(wanted) = held.wanted else { return };
         let id = story.id();
         if self.asked.get(&id) != Some(&held.clause) {
             self.asked.insert(id, held.clause.clone());
             let why = format!("Story {id}: {}.", held.clause.trim_end_matches('.'));
-            self.teller.tell(Event::NeedsPerson { story: id, title: story.front.name.clone(), why, wanted });
+            self.teller.tell(PipelineEvent::NeedsPerson {
+                story: id,
+                title: story.front.name.clone(),
+                why,
+                wanted,
+            });
         }
     }
 }
 
 /// What differs, in the order of the stories' numbers. Unchanged stories are shared, so that comparing 10,000 costs
 /// as many pointers.
-fn changes(before: &Board, after: &Board, cause: &Cause) -> Vec<Event> {
+fn changes(before: &Board, after: &Board, cause: &Cause) -> Vec<PipelineEvent> {
     let who = |id: StoryId| match cause {
         Some((story, by, why)) if *story == id => (by.clone(), why.clone()),
         _ => (Actor::Editor, None),
@@ -257,7 +262,7 @@ fn changes(before: &Board, after: &Board, cause: &Cause) -> Vec<Event> {
                 let (story, title, stage) = (gone.id(), gone.front.name.clone(), gone.stage);
                 // One that cannot be read any more is a problem, not gone.
                 if after.problem(story).is_none() {
-                    events.push(Event::StoryDeleted { story, title, stage, by });
+                    events.push(PipelineEvent::StoryDeleted { story, title, stage, by });
                 }
                 old.next();
             }
@@ -265,7 +270,7 @@ fn changes(before: &Board, after: &Board, cause: &Cause) -> Vec<Event> {
                 let (by, _) = who(come.id());
                 let (story, title, stage) = (come.id(), come.front.name.clone(), come.stage);
                 if before.problem(story).is_none() {
-                    events.push(Event::StoryCreated { story, title, stage, by });
+                    events.push(PipelineEvent::StoryCreated { story, title, stage, by });
                 }
                 new.next();
             }
@@ -281,12 +286,16 @@ fn changes(before: &Board, after: &Board, cause: &Cause) -> Vec<Event> {
     }
 }
 
-fn difference(one: &Story, other: &Story, who: &dyn Fn(StoryId) -> (Actor, Option<String>)) -> Option<Event> {
+fn difference(
+    one: &Story,
+    other: &Story,
+    who: &dyn Fn(StoryId) -> (Actor, Option<String>),
+) -> Option<PipelineEvent> {
     let (story, title) = (other.id(), other.front.name.clone());
     if one.stage != other.stage {
         let (by, why) = who(story);
-        return Some(Event::StoryMoved { story, title, from: one.stage, to: other.stage, by, why });
+        return Some(PipelineEvent::StoryMoved { story, title, from: one.stage, to: other.stage, by, why });
     }
     let same = one.front == other.front && one.criteria == other.criteria && one.since == other.since;
-    (!same).then_some(Event::StoryChanged { story, title })
+    (!same).then_some(PipelineEvent::StoryChanged { story, title })
 }

@@ -6,16 +6,16 @@ use std::{
 };
 
 use super::{
-    Active, BUSY_WAITS, MERGE_ATTEMPTS, Orchestrator, PAUSE, Verdict,
+    ActiveRun, BUSY_WAITS, MERGE_ATTEMPTS, Orchestrator, PAUSE, RunVerdict,
     work::{BUDGET, IN_THE_WAY, first_line},
 };
 use crate::{
-    event::{Actor, Event, MergeView, RunId, RunInfo},
-    merge::{Ended, MergeError, MergeOutcome, StartError},
-    run::{Ending, Outcome, Told},
+    event::{Actor, MergeView, PipelineEvent, RunId, RunInfo},
+    merge::{MergeEnded, MergeError, MergeOutcome, QueueError},
+    run::{RunEnd, RunOutcome, RunUpdate},
     stage::{Role, Stage},
     story::{Story, StoryId},
-    worktree::Branch,
+    worktree::BranchFate,
 };
 
 /// The longest wait for a busy service that does not say how long it is.
@@ -25,86 +25,91 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 const REASON: usize = 300;
 
 impl Orchestrator {
-    pub(super) fn told(&mut self, id: StoryId, run: &RunId, told: Told) {
+    pub(super) fn told(&mut self, id: StoryId, run: &RunId, told: RunUpdate) {
         let Some(active) = self.runs.get_mut(&id).filter(|active| active.info.id == *run) else { return };
         match told {
-            Told::Phase(phase) => {
+            RunUpdate::Phase(phase) => {
                 active.info.phase = phase.clone();
-                self.teller.tell(Event::RunPhase { run: run.clone(), story: id, phase });
+                self.teller.tell(PipelineEvent::RunPhase { run: run.clone(), story: id, phase });
             }
-            Told::Pid(pid) => {
+            RunUpdate::Pid(pid) => {
                 active.info.pid = pid;
                 self.end_pause(pid);
             }
-            Told::Cost(usd) => active.info.cost_usd = usd,
-            Told::Session(session) => {
+            RunUpdate::Cost(usd) => active.info.cost_usd = usd,
+            RunUpdate::Session(session) => {
                 active.info.session = Some(session.clone());
                 if active.info.role == Role::Coder {
                     self.memos.change(id, |memo| memo.session = Some(session.to_string()));
                 }
             }
-            Told::Said(line) => self.teller.tell(Event::RunSaid { run: run.clone(), line }),
-            Told::Alarm(text) => self.teller.alarm(Some(id), text),
+            RunUpdate::Said(line) => self.teller.tell(PipelineEvent::RunSaid { run: run.clone(), line }),
+            RunUpdate::Alarm(text) => self.teller.alarm(Some(id), text),
         }
     }
 
     /// What stopped all runs is over when one really lives: until then it is tried again, and told once.
     fn end_pause(&mut self, pid: Option<u32>) {
         if pid.is_some() && self.pause.take().is_some() {
-            self.teller.tell(Event::Paused { why: None });
+            self.teller.tell(PipelineEvent::Paused { why: None });
         }
     }
 
-    pub(super) async fn run_ended(&mut self, id: StoryId, run: &RunId, ending: Ending) {
+    pub(super) async fn run_ended(&mut self, id: StoryId, run: &RunId, ending: RunEnd) {
         // Until its story is where it belongs the worker counts as busy: nobody else may take the story up.
         let Some(active) = self.runs.get_mut(&id).filter(|active| active.info.id == *run) else { return };
         active.over = true;
         active.info.cost_usd = ending.usd;
         let (info, verdict) = (active.info.clone(), active.verdict.clone());
         let (outcome, failed) = describe(&ending.outcome, &verdict);
-        self.teller.tell(Event::RunEnded { run: info.clone(), outcome, failed, diff: ending.diff.clone() });
+        self.teller.tell(PipelineEvent::RunEnded {
+            run: info.clone(),
+            outcome,
+            failed,
+            diff: ending.diff.clone(),
+        });
         match verdict {
-            Verdict::Settled => {}
-            Verdict::StoppedBy(who) => {
+            RunVerdict::Settled => {}
+            RunVerdict::StoppedBy(who) => {
                 let why = format!("stopped by {who}");
                 self.note(id, move |document| document.set("blocked", why.as_str())).await;
             }
-            Verdict::Own => self.conclude(&info, ending).await,
+            RunVerdict::Own => self.conclude(&info, ending).await,
         }
-        if let Some(Active { waiting, .. }) = self.runs.remove(&id) {
+        if let Some(ActiveRun { waiting, .. }) = self.runs.remove(&id) {
             for answer in waiting {
                 let _ = answer.send(Ok(vec![info.clone()]));
             }
         }
     }
 
-    async fn conclude(&mut self, run: &RunInfo, ending: Ending) {
+    async fn conclude(&mut self, run: &RunInfo, ending: RunEnd) {
         let id = run.story;
         let Some(story) = self.story(id).filter(|story| story.stage.role() == Some(run.role)) else {
             tracing::info!(story = %id, "a run's story is not where it was; nothing follows from its end");
             return;
         };
-        if !matches!(ending.outcome, Outcome::Busy { .. }) {
+        if !matches!(ending.outcome, RunOutcome::Busy { .. }) {
             self.memos.change(id, |memo| memo.busy = 0);
         }
         match ending.outcome {
-            Outcome::Passed => self.advance(&story, Stage::Qa, None).await,
-            Outcome::Approved => {
+            RunOutcome::Passed => self.advance(&story, Stage::Qa, None).await,
+            RunOutcome::Approved => {
                 self.advance(&story, Stage::Merge, Some(format!("approved by {}", run.slot))).await
             }
-            Outcome::SentBack(reason) => {
+            RunOutcome::SentBack(reason) => {
                 self.send_back(&story, &reason, Actor::Agent(run.slot.clone())).await
             }
-            Outcome::ContinueMerge => self.continue_merge(id).await,
-            Outcome::Failed(why) => self.failed(&story, run.role, why).await,
-            Outcome::Blocked(why) => self.block(id, &why).await,
-            Outcome::Budget(which) => self.block(id, &format!("{BUDGET} is spent: {which}")).await,
-            Outcome::Busy { until } => self.wait_for_service(id, until).await,
-            Outcome::NotStarted(why) => {
+            RunOutcome::ContinueMerge => self.continue_merge(id).await,
+            RunOutcome::Failed(why) => self.failed(&story, run.role, why).await,
+            RunOutcome::Blocked(why) => self.block(id, &why).await,
+            RunOutcome::Budget(which) => self.block(id, &format!("{BUDGET} is spent: {which}")).await,
+            RunOutcome::Busy { until } => self.wait_for_service(id, until).await,
+            RunOutcome::NotStarted(why) => {
                 self.memos.change(id, |memo| memo.merge_attempts = memo.merge_attempts.saturating_sub(1));
                 self.pause(format!("No agent can be started: {why}"), PAUSE);
             }
-            Outcome::Stopped | Outcome::Shutdown => {}
+            RunOutcome::Stopped | RunOutcome::Shutdown => {}
         }
     }
 
@@ -201,21 +206,21 @@ impl Orchestrator {
         let (inner, left) = (self.inner.clone(), until.duration_since(SystemTime::now()).unwrap_or_default());
         tokio::spawn(async move {
             tokio::time::sleep(left).await;
-            let _ = inner.send(super::Inner::Due).await;
+            let _ = inner.send(super::TaskEvent::Due).await;
         });
     }
 
     async fn continue_merge(&mut self, id: StoryId) {
         match self.merges.continue_merge(id) {
             Ok(()) => self.tell_merge(id),
-            Err(StartError::AlreadyQueued(_)) => {}
-            Err(error @ (StartError::NoConflict(_) | StartError::Job(_))) => {
+            Err(QueueError::AlreadyQueued(_)) => {}
+            Err(error @ (QueueError::NoConflict(_) | QueueError::Job(_))) => {
                 tracing::warn!(story = %id, %error, "a merge cannot go on");
             }
         }
     }
 
-    pub(super) async fn merge_ended(&mut self, ended: &Arc<Ended>) {
+    pub(super) async fn merge_ended(&mut self, ended: &Arc<MergeEnded>) {
         let id = ended.story;
         let diff = match &ended.result {
             Ok(MergeOutcome::Merged(proof)) => {
@@ -227,9 +232,9 @@ impl Orchestrator {
             _ => None,
         };
         let (title, merge) = (self.title(id), MergeView::ended(&ended.result));
-        self.teller.tell(Event::Merge { story: id, title, merge: merge.clone(), diff });
+        self.teller.tell(PipelineEvent::Merge { story: id, title, merge: merge.clone(), diff });
         // The merge has moved the story itself: look what is there now.
-        match self.with_work(crate::board::Work::scan).await {
+        match self.with_work(crate::board::WorkFolder::scan).await {
             Ok(_) => self.look(Some((id, Actor::Pipeline, None))).await,
             Err(error) => tracing::warn!(%error, "the stories cannot be read"),
         }
@@ -268,7 +273,7 @@ impl Orchestrator {
     fn merged(&mut self, story: &Story) {
         self.memos.forget(story.id());
         if let Some(name) = super::name_of(story) {
-            self.remove_worktree(name, Branch::Delete);
+            self.remove_worktree(name, BranchFate::Delete);
         }
     }
 
@@ -284,22 +289,22 @@ impl Orchestrator {
 }
 
 /// What came of a run, as a clause, and whether that is a failure.
-pub(super) fn describe(outcome: &Outcome, verdict: &Verdict) -> (String, bool) {
+pub(super) fn describe(outcome: &RunOutcome, verdict: &RunVerdict) -> (String, bool) {
     match (verdict, outcome) {
-        (Verdict::Settled, _) => ("ended: its story was moved or decided".into(), false),
-        (Verdict::StoppedBy(who), _) => (format!("stopped by {who}"), false),
-        (Verdict::Own, outcome) => match outcome {
-            Outcome::Passed => ("committed, and the gates passed".into(), false),
-            Outcome::Approved => ("approved".into(), false),
-            Outcome::SentBack(why) => (format!("rejected: {}", short(why)), false),
-            Outcome::ContinueMerge => ("resolved the conflicts".into(), false),
-            Outcome::Failed(why) => (short(why), true),
-            Outcome::Blocked(why) => (short(why), true),
-            Outcome::Stopped => ("stopped".into(), false),
-            Outcome::Busy { .. } => ("the model's service is busy".into(), false),
-            Outcome::Budget(why) => (short(why), false),
-            Outcome::Shutdown => ("storkit was shut down".into(), false),
-            Outcome::NotStarted(why) => (format!("could not be started: {}", short(why)), false),
+        (RunVerdict::Settled, _) => ("ended: its story was moved or decided".into(), false),
+        (RunVerdict::StoppedBy(who), _) => (format!("stopped by {who}"), false),
+        (RunVerdict::Own, outcome) => match outcome {
+            RunOutcome::Passed => ("committed, and the gates passed".into(), false),
+            RunOutcome::Approved => ("approved".into(), false),
+            RunOutcome::SentBack(why) => (format!("rejected: {}", short(why)), false),
+            RunOutcome::ContinueMerge => ("resolved the conflicts".into(), false),
+            RunOutcome::Failed(why) => (short(why), true),
+            RunOutcome::Blocked(why) => (short(why), true),
+            RunOutcome::Stopped => ("stopped".into(), false),
+            RunOutcome::Busy { .. } => ("the model's service is busy".into(), false),
+            RunOutcome::Budget(why) => (short(why), false),
+            RunOutcome::Shutdown => ("storkit was shut down".into(), false),
+            RunOutcome::NotStarted(why) => (format!("could not be started: {}", short(why)), false),
         },
     }
 }

@@ -7,18 +7,18 @@ use std::{
 
 use agents::confine::Confinement;
 
-use super::{Inner, Orchestrator, blocking};
+use super::{Orchestrator, TaskEvent, blocking};
 use crate::{
     Project,
     board::Board,
-    config::{Loaded, ProjectConfig},
-    event::{Actor, Event},
-    gates::Gates,
-    host::Settings,
-    merge::{MergeSettings, Proof},
+    config::{LoadedProjectConfig, ProjectConfig},
+    event::{Actor, PipelineEvent},
+    gates::GateRunner,
+    host::AgentSettings,
+    merge::{MergeProof, MergeSettings},
     stage::{Role, Stage},
     story::StoryId,
-    worktree::{Branch, Found, Name, Worktrees},
+    worktree::{BranchFate, WorktreeName, WorktreeRemains, Worktrees},
 };
 
 /// Done stories are looked at every so many ticks: once a minute.
@@ -70,12 +70,12 @@ impl Orchestrator {
         let (project, board) = (self.project.clone(), Arc::clone(&self.board));
         tokio::spawn(async move {
             let found = blocking(move || stale(&worktrees, &project, &board)).await;
-            let _ = inner.send(Inner::Stale(found.and_then(|found| found))).await;
+            let _ = inner.send(TaskEvent::Stale(found.and_then(|found| found))).await;
         });
     }
 
     /// Removes what was found, unless its story has come to work meanwhile.
-    pub(super) async fn stale(&mut self, found: Result<Vec<Name>, String>) {
+    pub(super) async fn stale(&mut self, found: Result<Vec<WorktreeName>, String>) {
         let names = match found {
             Ok(names) => names,
             Err(why) => return self.teller.alarm(None, format!("The worktrees cannot be listed: {why}")),
@@ -104,7 +104,7 @@ impl Orchestrator {
                 (self.config_trouble, self.configured) = (None, true);
                 self.merges.configure(merge_settings(&self.base, &self.config, &self.settings));
                 if was_wrong {
-                    self.teller.tell(Event::Paused { why: None });
+                    self.teller.tell(PipelineEvent::Paused { why: None });
                 }
             }
             Ok(_) => {}
@@ -128,19 +128,19 @@ fn ended(why: &str) -> String {
 }
 
 /// Reads `project.toml`. It belongs to the repository, so `${VAR}` cannot name storkit's own secrets there.
-pub(super) fn load(project: &Project, settings: &Settings) -> Result<Loaded, String> {
+pub(super) fn load(project: &Project, settings: &AgentSettings) -> Result<LoadedProjectConfig, String> {
     let secret = |name: &str| settings.secret_env.iter().any(|secret| secret == name);
     let lookup = |name: &str| if secret(name) { None } else { std::env::var(name).ok() };
     ProjectConfig::load(&project.dir().join("project.toml"), lookup).map_err(|error| error.to_string())
 }
 
 /// What holds for merges. Their gates run without storkit's secrets.
-pub(super) fn merge_settings(base: &str, config: &ProjectConfig, settings: &Settings) -> MergeSettings {
-    let gates = Gates {
+pub(super) fn merge_settings(base: &str, config: &ProjectConfig, settings: &AgentSettings) -> MergeSettings {
+    let gates = GateRunner {
         commands: config.gates.clone(),
         timeout: config.gate_timeout.limit().unwrap_or(FOR_EVER),
         env_remove: settings.secret_env.clone(),
-        ..Gates::default()
+        ..GateRunner::default()
     };
     MergeSettings {
         base: base.to_owned(),
@@ -152,34 +152,34 @@ pub(super) fn merge_settings(base: &str, config: &ProjectConfig, settings: &Sett
 }
 
 /// What the project's commands are kept in outside of a run: what its first coder is, whose commits they try.
-pub(super) fn confinement(config: &ProjectConfig, settings: &Settings) -> Result<Confinement, String> {
+pub(super) fn confinement(config: &ProjectConfig, settings: &AgentSettings) -> Result<Confinement, String> {
     let coder = config.agents.iter().find(|agent| agent.role == Role::Coder);
     Confinement::chosen(coder.and_then(|coder| coder.sandbox.as_ref()), &settings.home)
 }
 
 /// Worktrees that are to go, as far as the board knows.
-fn stale(worktrees: &Worktrees, project: &Project, board: &Board) -> Result<Vec<Name>, String> {
+fn stale(worktrees: &Worktrees, project: &Project, board: &Board) -> Result<Vec<WorktreeName>, String> {
     let found = worktrees.list().map_err(|error| error.to_string())?;
-    let goes = |(name, found): (Name, Found)| match fate(&name, project, board)? {
+    let goes = |(name, found): (WorktreeName, WorktreeRemains)| match fate(&name, project, board)? {
         // Of one whose branch stays there must be something else to remove.
-        Branch::Keep => (found.folder || found.admin || found.private).then_some(name),
-        Branch::Delete => Some(name),
+        BranchFate::Keep => (found.folder || found.admin || found.private).then_some(name),
+        BranchFate::Delete => Some(name),
     };
     Ok(found.into_iter().filter_map(goes).collect())
 }
 
 /// What becomes of a worktree; `None`: it stays. What is merged goes with its branch; of the rest the branch stays.
-fn fate(name: &Name, project: &Project, board: &Board) -> Option<Branch> {
+fn fate(name: &WorktreeName, project: &Project, board: &Board) -> Option<BranchFate> {
     let own = board.story(name.id()).filter(|story| super::name_of(story).as_ref() == Some(name));
     match own.map(|story| story.stage) {
         Some(Stage::Current | Stage::Qa | Stage::Merge) => None,
         // Its file cannot be read now; it may be in work.
         None if board.problem(name.id()).is_some() => None,
         Some(Stage::Done | Stage::Archived)
-            if matches!(Proof::read(project.root(), name.id()), Ok(Some(_))) =>
+            if matches!(MergeProof::read(project.root(), name.id()), Ok(Some(_))) =>
         {
-            Some(Branch::Delete)
+            Some(BranchFate::Delete)
         }
-        Some(Stage::Backlog | Stage::Done | Stage::Archived) | None => Some(Branch::Keep),
+        Some(Stage::Backlog | Stage::Done | Stage::Archived) | None => Some(BranchFate::Keep),
     }
 }

@@ -8,12 +8,12 @@ use settings::atomic;
 use crate::{Project, story::StoryId};
 
 /// Where the notes are: `.storkit/run/memo/ID.json`.
-pub(super) struct Memos(PathBuf);
+pub(super) struct MemoFiles(PathBuf);
 
 /// One story's.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Memo {
+pub(super) struct StoryMemo {
     /// What the next run of the coder is told: a reviewer's reasons, a gate's end.
     pub feedback: Option<String>,
     /// The coder's session, to be resumed.
@@ -28,7 +28,7 @@ pub(super) struct Memo {
     pub granted_usd: f64,
 }
 
-impl Memos {
+impl MemoFiles {
     pub(super) fn of(project: &Project) -> Self {
         Self(project.run_dir().join("memo"))
     }
@@ -37,12 +37,12 @@ impl Memos {
         self.0.join(format!("{story}.json"))
     }
 
-    pub(super) fn read(&self, story: StoryId) -> Memo {
+    pub(super) fn read(&self, story: StoryId) -> StoryMemo {
         let text = fs::read(self.path(story)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
-    pub(super) fn change(&self, story: StoryId, change: impl FnOnce(&mut Memo)) -> Memo {
+    pub(super) fn change(&self, story: StoryId, change: impl FnOnce(&mut StoryMemo)) -> StoryMemo {
         let mut memo = self.read(story);
         change(&mut memo);
         let written = fs::create_dir_all(&self.0)

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{Orchestrator, Verdict, blocking, name_of, removal::Remover};
+use super::{Orchestrator, RunVerdict, blocking, name_of, removal::WorktreeRemover};
 use crate::{
-    board::Removed,
+    board::RemovedStory,
     event::{Actor, MergeView, RunInfo},
-    handle::{Answer, Change, Deleted, Order, PipelineError, Started, Target},
-    merge::{MergeStatus, Step},
+    handle::{Answer, DeletedStory, PipelineError, PipelineOrder, StartResult, StopTarget, StoryChange},
+    merge::{MergeStatus, MergeStep},
     stage::{Role, Stage},
-    story::{Document, EditError, Kind, Story, StoryId},
-    verdict::Review,
-    worktree::{Branch, Name, Worktrees},
+    story::{EditError, Story, StoryDocument, StoryId, StoryKind},
+    verdict::ReviewDecision,
+    worktree::{BranchFate, WorktreeName, Worktrees},
 };
 
 type Done<T> = Result<T, PipelineError>;
@@ -21,35 +21,43 @@ fn refused<T>(why: impl Into<String>) -> Done<T> {
 }
 
 impl Orchestrator {
-    pub(super) async fn obey(&mut self, order: Order) {
+    pub(super) async fn obey(&mut self, order: PipelineOrder) {
         match order {
-            Order::Create(kind, title, body, by, answer) => {
+            PipelineOrder::Create(kind, title, body, by, answer) => {
                 let done = self.create(kind, title, body, by).await;
                 reply(answer, done);
             }
-            Order::Update(id, change, answer) => reply(answer, self.update(id, change).await),
-            Order::Tick(id, criterion, done, answer) => {
+            PipelineOrder::Update(id, change, answer) => reply(answer, self.update(id, change).await),
+            PipelineOrder::Tick(id, criterion, done, answer) => {
                 let ticked = self.edit(id, move |document| document.tick(criterion, done)).await;
                 reply(answer, ticked.map(drop));
             }
-            Order::Start(id, agent, by, answer) => reply(answer, self.start(id, agent, by).await),
-            Order::Stop(target, by, answer) => self.stop(&target, &by, answer),
-            Order::Prefer(id, agent, answer) => reply(answer, self.prefer(id, agent).await),
-            Order::Move(id, to, by, answer) => reply(answer, self.move_by_hand(id, to, by).await),
-            Order::Retry(id, by, answer) => reply(answer, self.retry(id, by).await),
-            Order::Review(id, review, by, answer) => reply(answer, self.review(id, review, by).await),
-            Order::Delete(id, by, answer) => self.delete(id, by, answer).await,
-            Order::Merge(id, by, answer) => reply(answer, self.merge(id, &by)),
-            Order::MergeFailed(id, why, by, answer) => reply(answer, self.give_up_merge(id, &why, &by).await),
-            Order::Rescan(answer) => {
-                self.changed(crate::watcher::Changed::Rescan).await;
+            PipelineOrder::Start(id, agent, by, answer) => reply(answer, self.start(id, agent, by).await),
+            PipelineOrder::Stop(target, by, answer) => self.stop(&target, &by, answer),
+            PipelineOrder::Prefer(id, agent, answer) => reply(answer, self.prefer(id, agent).await),
+            PipelineOrder::Move(id, to, by, answer) => reply(answer, self.move_by_hand(id, to, by).await),
+            PipelineOrder::Retry(id, by, answer) => reply(answer, self.retry(id, by).await),
+            PipelineOrder::Review(id, review, by, answer) => reply(answer, self.review(id, review, by).await),
+            PipelineOrder::Delete(id, by, answer) => self.delete(id, by, answer).await,
+            PipelineOrder::Merge(id, by, answer) => reply(answer, self.merge(id, &by)),
+            PipelineOrder::MergeFailed(id, why, by, answer) => {
+                reply(answer, self.give_up_merge(id, &why, &by).await)
+            }
+            PipelineOrder::Rescan(answer) => {
+                self.changed(crate::watcher::WorkChange::Rescan).await;
                 reply(answer, Ok(()));
             }
-            Order::Shutdown(answer) => self.close(answer),
+            PipelineOrder::Shutdown(answer) => self.close(answer),
         }
     }
 
-    async fn create(&mut self, kind: Kind, title: String, body: Option<String>, by: Actor) -> Done<Story> {
+    async fn create(
+        &mut self,
+        kind: StoryKind,
+        title: String,
+        body: Option<String>,
+        by: Actor,
+    ) -> Done<Story> {
         let story = self.with_work(move |work| work.create(kind, &title, body.as_deref())).await?;
         self.look(Some((story.id(), by, None))).await;
         Ok(story)
@@ -58,14 +66,14 @@ impl Orchestrator {
     async fn edit<T: Send + 'static>(
         &mut self,
         id: StoryId,
-        change: impl Fn(&mut Document) -> Result<T, EditError> + Send + 'static,
+        change: impl Fn(&mut StoryDocument) -> Result<T, EditError> + Send + 'static,
     ) -> Done<T> {
         let edited = self.with_work(move |work| work.edit(id, change)).await?;
         self.look(None).await;
         Ok(edited)
     }
 
-    async fn update(&mut self, id: StoryId, change: Change) -> Done<Story> {
+    async fn update(&mut self, id: StoryId, change: StoryChange) -> Done<Story> {
         if let Some(agent) = change.agent.as_deref().filter(|agent| !agent.is_empty()) {
             self.known_agent(agent)?;
         }
@@ -93,7 +101,7 @@ impl Orchestrator {
         }
     }
 
-    async fn start(&mut self, id: StoryId, agent: Option<String>, by: Actor) -> Done<Started> {
+    async fn start(&mut self, id: StoryId, agent: Option<String>, by: Actor) -> Done<StartResult> {
         let story = self.known(id)?;
         if matches!(story.stage, Stage::Done | Stage::Archived) {
             return refused(format!("story {id} is done. Write a new story for what is left."));
@@ -117,7 +125,7 @@ impl Orchestrator {
     }
 
     /// Offers the story's work, and says what came of it.
-    async fn go_on(&mut self, id: StoryId) -> Done<Started> {
+    async fn go_on(&mut self, id: StoryId) -> Done<StartResult> {
         self.busy.remove(&id);
         if let Some((_, until)) = &mut self.pause {
             // A person wants it tried now.
@@ -125,7 +133,7 @@ impl Orchestrator {
         }
         self.offer().await;
         if let Some(run) = self.runs.get(&id) {
-            return Ok(Started::Running(run.info.clone()));
+            return Ok(StartResult::Running(run.info.clone()));
         }
         let story = self.known(id)?;
         let unread = self.config_trouble.as_ref().filter(|_| !self.configured);
@@ -141,7 +149,7 @@ impl Orchestrator {
                 None => "all agents for it are busy".into(),
             },
         };
-        Ok(Started::Waiting(waits))
+        Ok(StartResult::Waiting(waits))
     }
 
     async fn prefer(&mut self, id: StoryId, agent: String) -> Done<()> {
@@ -157,10 +165,10 @@ impl Orchestrator {
         self.edit(id, move |document| document.set("agent", agent.as_str())).await
     }
 
-    fn stop(&mut self, target: &Target, by: &Actor, answer: Answer<Vec<RunInfo>>) {
+    fn stop(&mut self, target: &StopTarget, by: &Actor, answer: Answer<Vec<RunInfo>>) {
         let meant = |run: &RunInfo| match target {
-            Target::Story(id) => run.story == *id,
-            Target::Agent(name) => run.slot == *name || run.agent == *name,
+            StopTarget::Story(id) => run.story == *id,
+            StopTarget::Agent(name) => run.slot == *name || run.agent == *name,
         };
         let stories: Vec<StoryId> = self
             .runs
@@ -172,7 +180,7 @@ impl Orchestrator {
             return reply(answer, Ok(Vec::new()));
         }
         for id in &stories {
-            self.end_run(*id, Verdict::StoppedBy(by.to_string()));
+            self.end_run(*id, RunVerdict::StoppedBy(by.to_string()));
         }
         let mut waits = Vec::new();
         for run in self.runs.values_mut().filter(|run| stories.contains(&run.info.story)) {
@@ -201,7 +209,7 @@ impl Orchestrator {
     /// A merge whose base is moving cannot be taken back.
     fn not_landing(&self, id: StoryId) -> Done<()> {
         match self.merges.status(id) {
-            Some(MergeStatus::Running { step: Step::Landing, .. }) => {
+            Some(MergeStatus::Running { step: MergeStep::Landing, .. }) => {
                 refused(format!("story {id} is being merged this very moment."))
             }
             Some(MergeStatus::Running { .. } | MergeStatus::Queued { .. } | MergeStatus::Ended(_)) | None => {
@@ -210,7 +218,7 @@ impl Orchestrator {
         }
     }
 
-    async fn retry(&mut self, id: StoryId, _by: Actor) -> Done<Started> {
+    async fn retry(&mut self, id: StoryId, _by: Actor) -> Done<StartResult> {
         let story = self.known(id)?;
         if story.stage.role().is_none() {
             return refused(format!("story {id} is in {}: there is nothing to try again.", story.stage));
@@ -233,22 +241,22 @@ impl Orchestrator {
         self.go_on(id).await
     }
 
-    async fn review(&mut self, id: StoryId, review: Review, by: Actor) -> Done<()> {
+    async fn review(&mut self, id: StoryId, review: ReviewDecision, by: Actor) -> Done<()> {
         let story = self.known(id)?;
         if let Actor::Agent(slot) = &by {
             return self.review_by_agent(id, slot, review);
         }
         self.not_landing(id)?;
         match (review, story.stage) {
-            (Review::Approved, Stage::Qa) => {
-                self.end_run(id, Verdict::Settled);
+            (ReviewDecision::Approved, Stage::Qa) => {
+                self.end_run(id, RunVerdict::Settled);
                 self.put(id, Stage::Merge, by.clone(), Some(format!("accepted by {by}"))).await?;
             }
-            (Review::Rejected(reason), Stage::Qa | Stage::Merge) => {
-                self.end_run(id, Verdict::Settled);
+            (ReviewDecision::Rejected(reason), Stage::Qa | Stage::Merge) => {
+                self.end_run(id, RunVerdict::Settled);
                 self.leave_merge(id).await;
                 self.send_back(&story, &reason, by).await;
-                let clear = |document: &mut Document| {
+                let clear = |document: &mut StoryDocument| {
                     ["blocked", "merge_failure"].into_iter().try_for_each(|key| document.remove(key))
                 };
                 self.edit(id, clear).await?;
@@ -260,7 +268,7 @@ impl Orchestrator {
         Ok(())
     }
 
-    fn review_by_agent(&mut self, id: StoryId, slot: &str, review: Review) -> Done<()> {
+    fn review_by_agent(&mut self, id: StoryId, slot: &str, review: ReviewDecision) -> Done<()> {
         let run =
             self.runs.get(&id).filter(|run| run.info.slot == slot && run.info.role == Role::Qa && !run.over);
         match run {
@@ -274,7 +282,7 @@ impl Orchestrator {
 
     /// First the agent ends, then the file goes, then what belongs to it: a crash in between leaves a worktree that
     /// the next start finds.
-    async fn delete(&mut self, id: StoryId, by: Actor, answer: Answer<Deleted>) {
+    async fn delete(&mut self, id: StoryId, by: Actor, answer: Answer<DeletedStory>) {
         if let Err(error) = self.not_landing(id) {
             return reply(answer, Err(error));
         }
@@ -353,14 +361,14 @@ impl Orchestrator {
         self.not_landing(id)?;
         if let Some(run) = self.runs.get_mut(&id) {
             // Its end says nothing more; it may go on until it ends by itself.
-            run.verdict = Verdict::Settled;
+            run.verdict = RunVerdict::Settled;
         }
         self.merge_failure(id, why).await;
         Ok(())
     }
 }
 
-fn apply(document: &mut Document, change: &Change) -> Result<(), EditError> {
+fn apply(document: &mut StoryDocument, change: &StoryChange) -> Result<(), EditError> {
     if let Some(title) = &change.title {
         document.set("name", title.as_str())?;
     }
@@ -384,20 +392,20 @@ fn apply(document: &mut Document, change: &Change) -> Result<(), EditError> {
 /// Removes every worktree and branch of the story, whatever its slug was.
 async fn clear_away(
     worktrees: &Worktrees,
-    remover: &Remover,
+    remover: &WorktreeRemover,
     id: StoryId,
-    name: Option<Name>,
-    (removed, stopped): (Removed, Option<String>),
-) -> Result<Deleted, String> {
+    name: Option<WorktreeName>,
+    (removed, stopped): (RemovedStory, Option<String>),
+) -> Result<DeletedStory, String> {
     let worktrees = worktrees.clone();
     let found = blocking(move || worktrees.list().map_err(|error| error.to_string())).await??;
     let own: Vec<_> = found.into_iter().filter(|(name, _)| name.id() == id).collect();
     let worktree = own.iter().any(|(_, found)| found.folder || found.admin);
     let branch = own.iter().find(|(_, found)| found.branch.is_some()).map(|(name, _)| name.branch());
     for name in own.into_iter().map(|(name, _)| name).chain(name) {
-        remover.remove(&name, Branch::Delete).await?;
+        remover.remove(&name, BranchFate::Delete).await?;
     }
-    Ok(Deleted { name: removed.name, stage: removed.stage, stopped, worktree, branch })
+    Ok(DeletedStory { name: removed.name, stage: removed.stage, stopped, worktree, branch })
 }
 
 fn reply<T>(answer: Answer<T>, done: Done<T>) {
@@ -406,23 +414,25 @@ fn reply<T>(answer: Answer<T>, done: Done<T>) {
 }
 
 /// Answers an order of a pipeline that cannot work. Returns whether it was the last one.
-pub(super) fn refuse(order: Order, why: &str) -> bool {
+pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
     fn no<T>(answer: Answer<T>, why: &str) -> bool {
         reply(answer, refused(why));
         false
     }
     match order {
-        Order::Create(.., answer) | Order::Update(.., answer) | Order::Move(.., answer) => no(answer, why),
-        Order::Tick(.., answer)
-        | Order::Prefer(.., answer)
-        | Order::Review(.., answer)
-        | Order::MergeFailed(.., answer)
-        | Order::Rescan(answer) => no(answer, why),
-        Order::Start(.., answer) | Order::Retry(.., answer) => no(answer, why),
-        Order::Stop(.., answer) => no(answer, why),
-        Order::Delete(.., answer) => no(answer, why),
-        Order::Merge(.., answer) => no(answer, why),
-        Order::Shutdown(answer) => {
+        PipelineOrder::Create(.., answer)
+        | PipelineOrder::Update(.., answer)
+        | PipelineOrder::Move(.., answer) => no(answer, why),
+        PipelineOrder::Tick(.., answer)
+        | PipelineOrder::Prefer(.., answer)
+        | PipelineOrder::Review(.., answer)
+        | PipelineOrder::MergeFailed(.., answer)
+        | PipelineOrder::Rescan(answer) => no(answer, why),
+        PipelineOrder::Start(.., answer) | PipelineOrder::Retry(.., answer) => no(answer, why),
+        PipelineOrder::Stop(.., answer) => no(answer, why),
+        PipelineOrder::Delete(.., answer) => no(answer, why),
+        PipelineOrder::Merge(.., answer) => no(answer, why),
+        PipelineOrder::Shutdown(answer) => {
             reply(answer, Ok(()));
             true
         }

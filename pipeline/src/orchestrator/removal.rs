@@ -6,28 +6,28 @@ use agents::confine::Confined;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, Orchestrator, blocking, housekeeping};
+use super::{Orchestrator, TaskEvent, blocking, housekeeping};
 use crate::{
     config::ProjectConfig,
-    gates::Gates,
-    host::Settings,
+    gates::GateRunner,
+    host::AgentSettings,
     story::StoryId,
-    worktree::{Branch, Name, Phase, Worktree, Worktrees, run_components},
+    worktree::{BranchFate, ComponentPhase, Worktree, WorktreeName, Worktrees, run_components},
 };
 
 /// What removing a worktree needs, away from the task.
 #[derive(Clone)]
-pub(super) struct Remover {
+pub(super) struct WorktreeRemover {
     worktrees: Worktrees,
     config: Arc<ProjectConfig>,
-    settings: Arc<Settings>,
+    settings: Arc<AgentSettings>,
     base: String,
-    inner: mpsc::Sender<Inner>,
+    inner: mpsc::Sender<TaskEvent>,
 }
 
 impl Orchestrator {
-    pub(super) fn remover(&self) -> Remover {
-        Remover {
+    pub(super) fn remover(&self) -> WorktreeRemover {
+        WorktreeRemover {
             worktrees: self.shop.worktrees.clone(),
             config: Arc::clone(&self.config),
             settings: Arc::clone(&self.settings),
@@ -37,14 +37,14 @@ impl Orchestrator {
     }
 
     /// Removes a story's worktree in the background. Meanwhile nobody is given the story.
-    pub(super) fn remove_worktree(&mut self, name: Name, branch: Branch) {
+    pub(super) fn remove_worktree(&mut self, name: WorktreeName, branch: BranchFate) {
         if !self.removing.insert(name.id()) {
             return;
         }
         let (remover, inner) = (self.remover(), self.inner.clone());
         tokio::spawn(async move {
             let removed = remover.remove(&name, branch).await;
-            let _ = inner.send(Inner::Removed(name.id(), name.to_string(), removed)).await;
+            let _ = inner.send(TaskEvent::Removed(name.id(), name.to_string(), removed)).await;
         });
     }
 
@@ -57,18 +57,18 @@ impl Orchestrator {
     }
 }
 
-impl Remover {
+impl WorktreeRemover {
     /// Takes the components down, then removes the worktree. A teardown that fails is told, and keeps nothing.
-    pub(super) async fn remove(&self, name: &Name, branch: Branch) -> Result<(), String> {
+    pub(super) async fn remove(&self, name: &WorktreeName, branch: BranchFate) -> Result<(), String> {
         if let Err(why) = self.take_down(name).await {
             let text = format!("The worktree `{name}` is removed, but before: {why}");
-            let _ = self.inner.send(Inner::Alarm(text)).await;
+            let _ = self.inner.send(TaskEvent::Alarm(text)).await;
         }
         let (worktrees, name) = (self.worktrees.clone(), name.clone());
         blocking(move || worktrees.remove(&name, branch).map_err(|error| error.to_string())).await?
     }
 
-    async fn take_down(&self, name: &Name) -> Result<(), String> {
+    async fn take_down(&self, name: &WorktreeName) -> Result<(), String> {
         if self.config.components.iter().all(|component| component.teardown.is_empty()) {
             return Ok(());
         }
@@ -81,7 +81,7 @@ impl Remover {
         let done = run_components(
             &path,
             &self.config.components,
-            Phase::Teardown,
+            ComponentPhase::Teardown,
             &gates,
             Some(&confined),
             &never,
@@ -94,17 +94,17 @@ impl Remover {
 fn kept_in(
     worktree: &Worktree,
     config: &ProjectConfig,
-    settings: &Settings,
-) -> Result<(Gates, Confined), String> {
+    settings: &AgentSettings,
+) -> Result<(GateRunner, Confined), String> {
     let confinement = housekeeping::confinement(config, settings)?;
     let place = match confinement.encloses() {
         true => worktree.enclose().map_err(|error| error.to_string())?,
         false => worktree.place(),
     };
-    let gates = Gates {
+    let gates = GateRunner {
         timeout: config.gate_timeout.limit().unwrap_or(housekeeping::FOR_EVER),
         env_remove: settings.secret_env.clone(),
-        ..Gates::default()
+        ..GateRunner::default()
     };
     Ok((gates, Confined { confinement, place }))
 }

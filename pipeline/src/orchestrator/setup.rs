@@ -8,48 +8,50 @@ use agents::{
 };
 use tokio::sync::mpsc;
 
-use super::{CommitState, Orchestrator, Sources, blocking, housekeeping, memo::Memos, tell::Teller};
+use super::{
+    CommitState, EventSources, Orchestrator, blocking, housekeeping, memo::MemoFiles, tell::EventPublisher,
+};
 use crate::{
     Project,
-    board::Work,
-    config::Loaded,
+    board::WorkFolder,
+    config::LoadedProjectConfig,
     event::RunId,
     guard::{OwnCommits, base_branch},
-    host::{Host, Settings},
-    ledger::Ledger,
-    merge::{Journaled, MergeQueue, Proof, Recovery, merges, recover},
-    run::Shop,
+    host::{AgentSettings, PipelineHost},
+    ledger::RunLedger,
+    merge::{JournaledMerge, MergeProof, MergeQueue, MergeRecovery, merges, recover},
+    run::RunContext,
     stage::Stage,
     story::StoryId,
     watcher,
-    worktree::{Limits, Worktrees},
+    worktree::{SizeLimits, Worktrees},
 };
 
 /// What runs tell waits here while the task is busy; a run that has more to tell waits, its process does not.
 const INNER: usize = 1_024;
 
 /// What a pipeline begins with.
-pub(super) struct Beginning {
+pub(super) struct StartupState {
     pub project: Project,
-    pub settings: Settings,
-    pub host: Arc<dyn Host>,
-    pub ledger: Ledger,
-    pub teller: Teller,
+    pub settings: AgentSettings,
+    pub host: Arc<dyn PipelineHost>,
+    pub ledger: RunLedger,
+    pub teller: EventPublisher,
 }
 
 /// What was found on disk.
-struct Found {
-    work: Work,
-    loaded: Result<Loaded, String>,
+struct FoundOnDisk {
+    work: WorkFolder,
+    loaded: Result<LoadedProjectConfig, String>,
     base: String,
-    recovery: Recovery,
+    recovery: MergeRecovery,
     worktrees: Worktrees,
     protection: String,
 }
 
-impl Beginning {
+impl StartupState {
     /// Brings the project in order. An error is a sentence: the pipeline cannot work until a person has mended that.
-    pub async fn set_up(self) -> Result<(Orchestrator, Sources), (String, Box<Self>)> {
+    pub async fn set_up(self) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
         let Self { project, settings, host, ledger, teller } = self;
         end_old_runs(&ledger).await;
         let (place, how) = (project.clone(), settings.clone());
@@ -62,8 +64,8 @@ impl Beginning {
         }
     }
 
-    fn join(mut self, found: Found) -> Result<(Orchestrator, Sources), (String, Box<Self>)> {
-        let Found { work, loaded, base, recovery, worktrees, protection } = found;
+    fn join(mut self, found: FoundOnDisk) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
+        let FoundOnDisk { work, loaded, base, recovery, worktrees, protection } = found;
         tell_recovery(&mut self.teller, &recovery);
         let (config, config_trouble) = match loaded {
             Ok(loaded) => (loaded.config, None),
@@ -85,7 +87,7 @@ impl Beginning {
         let (watcher, changes) = watcher::watch(&project, settings.settle);
         let (inner, heard) = mpsc::channel(INNER);
         let settings = Arc::new(settings);
-        let shop = Shop {
+        let shop = RunContext {
             project: project.clone(),
             settings: Arc::clone(&settings),
             host,
@@ -95,7 +97,7 @@ impl Beginning {
         };
         let unproven = unproven(&project, &base, &board);
         let mut orchestrator = Orchestrator {
-            memos: Memos::of(&project),
+            memos: MemoFiles::of(&project),
             project,
             settings,
             shop,
@@ -123,14 +125,14 @@ impl Beginning {
         orchestrator.commit();
         let problems: Vec<String> = orchestrator.board.problems.iter().map(ToString::to_string).collect();
         for problem in problems {
-            orchestrator.teller.tell(crate::event::Event::ProblemFound { problem });
+            orchestrator.teller.tell(crate::event::PipelineEvent::ProblemFound { problem });
         }
-        Ok((orchestrator, Sources { changes, merged, inner: heard, _watcher: watcher }))
+        Ok((orchestrator, EventSources { changes, merged, inner: heard, _watcher: watcher }))
     }
 }
 
 /// Processes of runs that were killed with their storkit.
-async fn end_old_runs(ledger: &Ledger) {
+async fn end_old_runs(ledger: &RunLedger) {
     let open = ledger.open_runs();
     let sessions: Vec<SessionId> =
         open.iter().filter_map(|run| run.session.as_deref()).map(SessionId::new).collect();
@@ -144,19 +146,19 @@ async fn end_old_runs(ledger: &Ledger) {
     }
 }
 
-fn look(project: &Project, settings: &Settings) -> Result<Found, String> {
+fn look(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk, String> {
     let loaded = housekeeping::load(project, settings);
     let configured = loaded.as_ref().ok().and_then(|loaded| loaded.config.base_branch.clone());
     let base = base_branch(project, configured.as_deref()).map_err(|error| error.to_string())?;
     let recovery = recover(project).map_err(|error| error.to_string())?;
-    let work = Work::open(project).map_err(|error| error.to_string())?;
+    let work = WorkFolder::open(project).map_err(|error| error.to_string())?;
     work.scan().map_err(|error| error.to_string())?;
-    let worktrees = Worktrees::open(project, Limits::default()).map_err(|error| error.to_string())?;
+    let worktrees = Worktrees::open(project, SizeLimits::default()).map_err(|error| error.to_string())?;
     let protection = match Confinement::strongest_available(&settings.home) {
         (_, None) => "bubblewrap".to_owned(),
         (_, Some(why)) => format!("no sandbox ({why})"),
     };
-    Ok(Found { work, loaded, base, recovery, worktrees, protection })
+    Ok(FoundOnDisk { work, loaded, base, recovery, worktrees, protection })
 }
 
 /// Done stories without a proof, also without a merge on base: a clone has those of others, and an older project its
@@ -164,7 +166,7 @@ fn look(project: &Project, settings: &Settings) -> Result<Found, String> {
 fn unproven(project: &Project, base: &str, board: &crate::board::Board) -> BTreeSet<StoryId> {
     let done = board.in_stage(Stage::Done).map(|story| story.id());
     let mut unproven: BTreeSet<StoryId> =
-        done.filter(|id| !matches!(Proof::read(project.root(), *id), Ok(Some(_)))).collect();
+        done.filter(|id| !matches!(MergeProof::read(project.root(), *id), Ok(Some(_)))).collect();
     if !unproven.is_empty() {
         let merged = merged_on(project, base);
         unproven.retain(|id| !merged.contains(id));
@@ -184,13 +186,13 @@ pub(super) fn merged_on(project: &Project, base: &str) -> BTreeSet<StoryId> {
     }
 }
 
-fn tell_recovery(teller: &mut Teller, recovery: &Recovery) {
+fn tell_recovery(teller: &mut EventPublisher, recovery: &MergeRecovery) {
     match &recovery.journal {
         None => {}
-        Some(Journaled::Finished(proof) | Journaled::RolledForward(proof)) => {
+        Some(JournaledMerge::Finished(proof) | JournaledMerge::RolledForward(proof)) => {
             tracing::info!(story = %proof.story, commit = proof.commit, "a merge that was cut short is finished");
         }
-        Some(Journaled::Dropped(story)) => {
+        Some(JournaledMerge::Dropped(story)) => {
             tracing::info!(%story, "a merge that was cut short is done again");
         }
     }

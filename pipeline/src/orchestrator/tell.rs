@@ -8,58 +8,62 @@ use std::{
 use tokio::sync::{broadcast, watch};
 
 use crate::{
-    event::{Event, Numbered, Snapshot},
+    event::{NumberedEvent, PipelineEvent, PipelineSnapshot},
     story::StoryId,
 };
 
 /// Where events and snapshots go.
-pub(super) struct Teller {
+pub(super) struct EventPublisher {
     seq: u64,
-    events: broadcast::Sender<Arc<Numbered>>,
+    events: broadcast::Sender<Arc<NumberedEvent>>,
     /// Why the pipeline does not work, as last told.
     broken: Option<String>,
-    state: watch::Sender<Arc<Snapshot>>,
+    state: watch::Sender<Arc<PipelineSnapshot>>,
     /// Events that are in no snapshot yet.
-    unsent: Vec<Event>,
+    unsent: Vec<PipelineEvent>,
 }
 
-impl Teller {
-    pub(super) fn new(events: broadcast::Sender<Arc<Numbered>>, state: watch::Sender<Arc<Snapshot>>) -> Self {
+impl EventPublisher {
+    pub(super) fn new(
+        events: broadcast::Sender<Arc<NumberedEvent>>,
+        state: watch::Sender<Arc<PipelineSnapshot>>,
+    ) -> Self {
         Self { seq: 0, events, broken: None, state, unsent: Vec::new() }
     }
 
     /// Tells at the next [`Teller::publish`].
-    pub(super) fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: PipelineEvent) {
         self.unsent.push(event);
     }
 
     pub(super) fn alarm(&mut self, story: Option<StoryId>, text: String) {
         tracing::warn!(?story, text, "alarm");
-        self.tell(Event::Alarm { story, text });
+        self.tell(PipelineEvent::Alarm { story, text });
     }
 
     /// Numbers and sends what there is to tell; `snapshot` is the state after all of it. The state is there first:
     /// whoever hears an event finds its effect in the snapshot.
-    pub(super) fn publish(&mut self, snapshot: Snapshot) {
+    pub(super) fn publish(&mut self, snapshot: PipelineSnapshot) {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let at = u64::try_from(at).unwrap_or(u64::MAX);
         let first = self.seq + 1;
         self.seq += self.unsent.len() as u64;
-        self.state.send_replace(Arc::new(Snapshot { seq: self.seq, ..snapshot }));
+        self.state.send_replace(Arc::new(PipelineSnapshot { seq: self.seq, ..snapshot }));
         for (seq, event) in (first..).zip(self.unsent.drain(..)) {
             // Fails where nobody follows.
-            let _ = self.events.send(Arc::new(Numbered { seq, at, event }));
+            let _ = self.events.send(Arc::new(NumberedEvent { seq, at, event }));
         }
     }
 
     /// Whether there is nothing to tell but what agents say.
     pub(super) fn has_only_lines(&self) -> bool {
-        !self.unsent.is_empty() && self.unsent.iter().all(|event| matches!(event, Event::RunSaid { .. }))
+        !self.unsent.is_empty()
+            && self.unsent.iter().all(|event| matches!(event, PipelineEvent::RunSaid { .. }))
     }
 
     /// Sends them with the state as it was.
     pub(super) fn publish_lines(&mut self) {
-        let snapshot = Snapshot::clone(&self.state.borrow());
+        let snapshot = PipelineSnapshot::clone(&self.state.borrow());
         self.publish(snapshot);
     }
 
@@ -67,9 +71,9 @@ impl Teller {
     pub(super) fn broken(&mut self, why: &str) {
         if self.broken.as_deref() != Some(why) {
             tracing::error!(why, "the pipeline cannot work");
-            self.tell(Event::Paused { why: Some(why.to_owned()) });
+            self.tell(PipelineEvent::Paused { why: Some(why.to_owned()) });
             self.broken = Some(why.to_owned());
         }
-        self.publish(Snapshot { paused: Some(why.to_owned()), ..Snapshot::default() });
+        self.publish(PipelineSnapshot { paused: Some(why.to_owned()), ..PipelineSnapshot::default() });
     }
 }

@@ -9,21 +9,21 @@ use std::{
 use agents::claude::SessionId;
 use tokio::sync::mpsc;
 
-use super::{Active, Inner, Orchestrator, PAUSE, Verdict};
+use super::{ActiveRun, Orchestrator, PAUSE, RunVerdict, TaskEvent};
 use crate::{
-    assign::{Hold, Situation, Slot, assign, waits_for},
-    event::{Event, Phase, RunId, RunInfo, Wanted},
+    assign::{HoldReason, Situation, Slot, assign, waits_for},
+    event::{PipelineEvent, RunId, RunInfo, RunPhase, WantedDecision},
     handle::PipelineError,
     merge::{MergeRequest, MergeStatus},
-    run::{self, Plan, Told},
+    run::{self, RunPlan, RunUpdate},
     stage::{Role, Stage},
     story::{Story, StoryId},
 };
 
 /// What a held story waits for, and which person can end that.
-pub(super) struct Held {
+pub(super) struct HeldStory {
     pub clause: String,
-    pub wanted: Option<Wanted>,
+    pub wanted: Option<WantedDecision>,
 }
 
 impl Orchestrator {
@@ -101,7 +101,7 @@ impl Orchestrator {
         let free: Vec<Arc<Story>> = waiting
             .into_iter()
             .filter(|story| !self.runs.contains_key(&story.id()))
-            .filter(|story| waits_for(story, &situation, &[]) == Err(Hold::InMergeQueue))
+            .filter(|story| waits_for(story, &situation, &[]) == Err(HoldReason::InMergeQueue))
             .collect();
         for story in free {
             let queued = self.merges.status(story.id());
@@ -127,7 +127,7 @@ impl Orchestrator {
         let title = self.title(id);
         if let Some(status) = self.merges.status(id) {
             let merge = crate::event::MergeView::of(&status);
-            self.teller.tell(Event::Merge { story: id, title, merge, diff: None });
+            self.teller.tell(PipelineEvent::Merge { story: id, title, merge, diff: None });
         }
     }
 
@@ -139,11 +139,11 @@ impl Orchestrator {
         let id = story.id();
         let budget_usd = match self.budget(id) {
             Ok(left) => left,
-            Err(Spent::Story(why)) => {
+            Err(BudgetSpent::Story(why)) => {
                 self.note(id, move |document| document.set("blocked", why.as_str())).await;
                 return;
             }
-            Err(Spent::Day(why)) => return self.pause(why, PAUSE),
+            Err(BudgetSpent::Day(why)) => return self.pause(why, PAUSE),
         };
         let Some(agent) = self.config.agents.iter().find(|agent| agent.name == slot.agent).cloned() else {
             return;
@@ -166,12 +166,12 @@ impl Orchestrator {
             agent: slot.agent,
             role: slot.role,
             since: SystemTime::now(),
-            phase: Phase::Preparing,
+            phase: RunPhase::Preparing,
             pid: None,
             session: None,
             cost_usd: 0.0,
         };
-        let plan = Plan {
+        let plan = RunPlan {
             run: info.clone(),
             story,
             text,
@@ -185,13 +185,15 @@ impl Orchestrator {
         self.busy.remove(&id);
         let (control, told, ended) = run::start(self.shop.clone(), plan);
         tokio::spawn(forward(id, info.id.clone(), told, ended, self.inner.clone()));
-        self.teller.tell(Event::RunStarted { run: info.clone() });
-        self.runs
-            .insert(id, Active { info, control, verdict: Verdict::Own, over: false, waiting: Vec::new() });
+        self.teller.tell(PipelineEvent::RunStarted { run: info.clone() });
+        self.runs.insert(
+            id,
+            ActiveRun { info, control, verdict: RunVerdict::Own, over: false, waiting: Vec::new() },
+        );
     }
 
     /// What a run of this story may spend; `None` without a limit.
-    fn budget(&self, id: StoryId) -> Result<Option<f64>, Spent> {
+    fn budget(&self, id: StoryId) -> Result<Option<f64>, BudgetSpent> {
         let budget = &self.config.budget;
         let live: f64 = self.runs.values().map(|run| run.info.cost_usd).sum();
         let story = budget.story_usd.map(|limit| {
@@ -201,7 +203,7 @@ impl Orchestrator {
         if let Some((limit, left)) = story
             && left <= 0.0
         {
-            return Err(Spent::Story(format!(
+            return Err(BudgetSpent::Story(format!(
                 "{BUDGET} (`story_usd`, ${limit:.2}) is spent; `retry {id}` lets it spend as much again"
             )));
         }
@@ -209,7 +211,7 @@ impl Orchestrator {
         if let Some((limit, left)) = day
             && left <= 0.0
         {
-            return Err(Spent::Day(format!(
+            return Err(BudgetSpent::Day(format!(
                 "Today's budget (`day_usd`, ${limit:.2}) is spent. Agents go on tomorrow (UTC), or when it is raised in `.storkit/project.toml`."
             )));
         }
@@ -219,7 +221,7 @@ impl Orchestrator {
 
     pub(super) fn pause(&mut self, why: String, how_long: Duration) {
         if self.pause.as_ref().is_none_or(|(told, _)| *told != why) {
-            self.teller.tell(Event::Paused { why: Some(why.clone()) });
+            self.teller.tell(PipelineEvent::Paused { why: Some(why.clone()) });
         }
         self.pause = Some((why, SystemTime::now() + how_long));
     }
@@ -230,7 +232,7 @@ impl Orchestrator {
     }
 
     /// Why a story in work stands still; `None` where it is worked on or waits for a free worker.
-    pub(super) fn held(&self, story: &Story) -> Option<Held> {
+    pub(super) fn held(&self, story: &Story) -> Option<HeldStory> {
         if self.runs.contains_key(&story.id()) {
             return None;
         }
@@ -240,10 +242,10 @@ impl Orchestrator {
             conflicts: &conflicts,
             max_retries: self.config.max_retries,
         };
-        let held = |clause: String, wanted| Some(Held { clause, wanted });
+        let held = |clause: String, wanted| Some(HeldStory { clause, wanted });
         match waits_for(story, &situation, &[]) {
             Ok(role) if !self.config.agents.iter().any(|agent| agent.role == role) => {
-                let wanted = (role == Role::Qa).then_some(Wanted::Review);
+                let wanted = (role == Role::Qa).then_some(WantedDecision::Review);
                 held(format!("no agent of `project.toml` has the stage `{}`", word(role)), wanted)
             }
             Ok(_) => {
@@ -257,20 +259,20 @@ impl Orchestrator {
                     None,
                 )
             }
-            Err(Hold::InMergeQueue | Hold::InWork | Hold::Stage(_)) => None,
-            Err(hold @ Hold::DependsOn(_)) => held(hold.to_string(), None),
-            Err(hold @ Hold::ForPerson) => held(hold.to_string(), Some(Wanted::Review)),
-            Err(hold @ (Hold::MergeFailure | Hold::OutOfRetries)) => {
+            Err(HoldReason::InMergeQueue | HoldReason::InWork | HoldReason::Stage(_)) => None,
+            Err(hold @ HoldReason::DependsOn(_)) => held(hold.to_string(), None),
+            Err(hold @ HoldReason::ForPerson) => held(hold.to_string(), Some(WantedDecision::Review)),
+            Err(hold @ (HoldReason::MergeFailure | HoldReason::OutOfRetries)) => {
                 let why = story.front.merge_failure.clone().or_else(|| self.memos.read(story.id()).feedback);
                 let why = why.map(|why| format!(": {}", first_line(&why))).unwrap_or_default();
-                held(format!("{hold}{why}"), Some(Wanted::Retry))
+                held(format!("{hold}{why}"), Some(WantedDecision::Retry))
             }
-            Err(hold @ Hold::Blocked(_)) => {
+            Err(hold @ HoldReason::Blocked(_)) => {
                 let text = hold.to_string();
                 let wanted = match text {
-                    _ if text.contains(BUDGET) => Wanted::Budget,
-                    _ if text.contains(IN_THE_WAY) => Wanted::ClearTheWay,
-                    _ => Wanted::Retry,
+                    _ if text.contains(BUDGET) => WantedDecision::Budget,
+                    _ if text.contains(IN_THE_WAY) => WantedDecision::ClearTheWay,
+                    _ => WantedDecision::Retry,
                 };
                 held(text, Some(wanted))
             }
@@ -278,10 +280,10 @@ impl Orchestrator {
     }
 
     /// Ends a story's run for a reason that is not its own, without waiting.
-    pub(super) fn end_run(&mut self, id: StoryId, verdict: Verdict) -> bool {
+    pub(super) fn end_run(&mut self, id: StoryId, verdict: RunVerdict) -> bool {
         let Some(run) = self.runs.get_mut(&id) else { return false };
         run.verdict = verdict;
-        run.control.end(crate::verdict::Ended::Stopped);
+        run.control.end(crate::verdict::StopReason::Stopped);
         true
     }
 
@@ -296,7 +298,7 @@ pub(super) const BUDGET: &str = "the budget";
 /// What a reason to block contains where files of a person's are in a merge's way.
 pub(super) const IN_THE_WAY: &str = "are in the way";
 
-enum Spent {
+enum BudgetSpent {
     Story(String),
     Day(String),
 }
@@ -325,18 +327,18 @@ pub(super) fn first_line(text: &str) -> &str {
 async fn forward(
     story: StoryId,
     run: RunId,
-    mut told: mpsc::Receiver<Told>,
-    ended: tokio::task::JoinHandle<crate::run::Ending>,
-    inner: mpsc::Sender<Inner>,
+    mut told: mpsc::Receiver<RunUpdate>,
+    ended: tokio::task::JoinHandle<crate::run::RunEnd>,
+    inner: mpsc::Sender<TaskEvent>,
 ) {
     while let Some(told) = told.recv().await {
-        if inner.send(Inner::Told(story, run.clone(), told)).await.is_err() {
+        if inner.send(TaskEvent::Told(story, run.clone(), told)).await.is_err() {
             return;
         }
     }
     let ending = ended.await.unwrap_or_else(|error| {
         tracing::error!(%run, %error, "a run's task failed");
-        run::Ending::failed(format!("the run failed inside storkit: {error}"))
+        run::RunEnd::failed(format!("the run failed inside storkit: {error}"))
     });
-    let _ = inner.send(Inner::Ended(story, run, Box::new(ending))).await;
+    let _ = inner.send(TaskEvent::Ended(story, run, Box::new(ending))).await;
 }

@@ -4,16 +4,16 @@ use std::{path::PathBuf, time::SystemTime};
 
 use git2::{DiffOptions, Oid, Repository};
 
-use super::Shop;
+use super::RunContext;
 use crate::{
-    guard::{BaseGuard, Fingerprint, Ours, Rescue, Tampering, compare, rescue},
-    merge::Proof,
+    guard::{BaseGuard, BaseRescue, Fingerprint, OwnChanges, Tampering, compare, rescue},
+    merge::MergeProof,
     story::StoryId,
 };
 
 /// The state before, to compare with.
 #[derive(Clone)]
-pub(super) struct Before {
+pub(super) struct StateBefore {
     fingerprint: Fingerprint,
     base: String,
     own: String,
@@ -22,7 +22,7 @@ pub(super) struct Before {
 
 /// What the comparison found.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct ComparisonResult {
     /// What only an agent can have done, in words.
     pub agents: Vec<String>,
     /// What an agent or a person did.
@@ -31,9 +31,14 @@ pub(super) struct Found {
     pub rescued: Option<String>,
 }
 
-impl Before {
+impl StateBefore {
     /// Takes the state. `own` is the branch that the run may move. Blocks.
-    pub(super) fn take(shop: &Shop, base: &str, own: &str, story: StoryId) -> Result<Self, git2::Error> {
+    pub(super) fn take(
+        shop: &RunContext,
+        base: &str,
+        own: &str,
+        story: StoryId,
+    ) -> Result<Self, git2::Error> {
         let fingerprint = Fingerprint::take(&shop.project, base, own)?;
         Ok(Self { fingerprint, base: base.into(), own: own.into(), story })
     }
@@ -44,7 +49,7 @@ impl Before {
     }
 
     /// Compares with the state now, under the base lock, so that nothing of storkit's is half done. Blocks.
-    pub(super) fn compare(&self, shop: &Shop) -> Result<Found, String> {
+    pub(super) fn compare(&self, shop: &RunContext) -> Result<ComparisonResult, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let guard = BaseGuard::lock(&shop.project).map_err(|error| text(&error))?;
         let after = Fingerprint::take(&shop.project, &self.base, &self.own).map_err(|error| text(&error))?;
@@ -57,13 +62,13 @@ impl Before {
         });
         let rescued = moved.map(|(before, after)| self.put_back(shop, &guard, (before, after)));
         let words = |list: Vec<Tampering>| list.iter().map(ToString::to_string).collect();
-        Ok(Found { agents: words(agents), unclear: words(unclear), rescued })
+        Ok(ComparisonResult { agents: words(agents), unclear: words(unclear), rescued })
     }
 
-    fn put_back(&self, shop: &Shop, guard: &BaseGuard, (before, after): (Oid, Option<Oid>)) -> String {
+    fn put_back(&self, shop: &RunContext, guard: &BaseGuard, (before, after): (Oid, Option<Oid>)) -> String {
         let now = SystemTime::now();
         match rescue(&shop.project, guard, &self.base, before, after, self.story, now) {
-            Ok(Rescue { branch, restored, .. }) => {
+            Ok(BaseRescue { branch, restored, .. }) => {
                 let kept = branch.map(|branch| format!(" What it was moved to is kept on `{branch}`."));
                 let kept = kept.unwrap_or_default();
                 if restored {
@@ -80,7 +85,7 @@ impl Before {
     }
 
     /// What storkit put on base meanwhile: what this process noted, and merges whose proof is on disk.
-    fn ours(&self, shop: &Shop) -> Result<Ours, git2::Error> {
+    fn ours(&self, shop: &RunContext) -> Result<OwnChanges, git2::Error> {
         let mut commits = shop.own.all();
         let repository = Repository::open(shop.project.root())?;
         if let (Some(old), Ok(new)) =
@@ -93,19 +98,20 @@ impl Before {
                 let id = id?.to_string();
                 let commit = repository.find_commit(Oid::from_str(&id)?)?;
                 let story = commit.summary().ok().flatten().and_then(crate::merge::merged_story);
-                let proof = story.and_then(|story| Proof::read(shop.project.root(), story).ok().flatten());
+                let proof =
+                    story.and_then(|story| MergeProof::read(shop.project.root(), story).ok().flatten());
                 if proof.is_some_and(|proof| proof.commit == id) {
                     commits.insert(id);
                 }
             }
         }
-        Ok(Ours { commits, paths: vec![PathBuf::from(".storkit/work")] })
+        Ok(OwnChanges { commits, paths: vec![PathBuf::from(".storkit/work")] })
     }
 }
 
 /// What a branch brings, against the point where it left base.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Brings {
+pub(crate) struct BranchContent {
     /// `3 files, +20 -4`
     pub diff: Option<String>,
     /// Files below `.storkit/`, which are the pipeline's.
@@ -113,7 +119,7 @@ pub(crate) struct Brings {
 }
 
 /// Reads it. Blocks.
-pub(crate) fn brings(repository: &Repository, base: &str, tip: Oid) -> Result<Brings, git2::Error> {
+pub(crate) fn brings(repository: &Repository, base: &str, tip: Oid) -> Result<BranchContent, git2::Error> {
     let base = repository.refname_to_id(&format!("refs/heads/{base}"))?;
     let tree = |commit| repository.find_commit(commit)?.tree();
     let old = repository.merge_base(base, tip).and_then(tree).ok();
@@ -135,5 +141,5 @@ pub(crate) fn brings(repository: &Repository, base: &str, tip: Oid) -> Result<Br
         .filter(|path| path.starts_with(".storkit"))
         .map(|path| path.display().to_string())
         .collect();
-    Ok(Brings { diff: (files > 0).then_some(words), pipelines })
+    Ok(BranchContent { diff: (files > 0).then_some(words), pipelines })
 }

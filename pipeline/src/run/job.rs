@@ -7,28 +7,30 @@ use std::sync::{Arc, Mutex};
 
 use agents::{
     claude::{Launch, ProcessError, SessionId},
-    confine::Egress,
+    confine::EgressProxy,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Ending, Outcome, Plan, Shop, Told, log::Log, spot::Spot, turn::Turn};
+use super::{
+    RunContext, RunEnd, RunOutcome, RunPlan, RunUpdate, log::RunLog, spot::Workspace, turn::ProcessResult,
+};
 use crate::{
-    event::Phase,
-    host::Access,
-    verdict::{self, Ended, Next, Review},
-    worktree::{self, ComponentError, Progress, run_components},
+    event::RunPhase,
+    host::RunAccess,
+    verdict::{self, NextAction, ReviewDecision, StopReason},
+    worktree::{self, ComponentError, ComponentProgress, run_components},
 };
 
 /// A run while it lives.
-pub(super) struct Job {
-    pub shop: Shop,
-    pub plan: Plan,
-    pub ended: watch::Receiver<Option<Ended>>,
-    pub access: Option<Access>,
-    pub spot: Option<Spot>,
+pub(super) struct RunJob {
+    pub shop: RunContext,
+    pub plan: RunPlan,
+    pub ended: watch::Receiver<Option<StopReason>>,
+    pub access: Option<RunAccess>,
+    pub spot: Option<Workspace>,
     /// The way out of the sandbox of an agent that has not the whole network.
-    egress: Option<Arc<Egress>>,
+    egress: Option<Arc<EgressProxy>>,
     pub session: Option<SessionId>,
     /// What the session had cost before this run, and what this run has.
     pub before_usd: f64,
@@ -39,9 +41,9 @@ pub(super) struct Job {
     /// Why the last commits were not taken in.
     pub refused: Option<String>,
     diff: Option<String>,
-    told: mpsc::Sender<Told>,
-    log: Log,
-    review: Arc<Mutex<Option<Review>>>,
+    told: mpsc::Sender<RunUpdate>,
+    log: RunLog,
+    review: Arc<Mutex<Option<ReviewDecision>>>,
 }
 
 /// Runs what blocks. `None` where it panicked: that is logged by the panic itself.
@@ -49,15 +51,15 @@ pub(super) async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send +
     tokio::task::spawn_blocking(act).await.ok()
 }
 
-impl Job {
+impl RunJob {
     pub(super) fn new(
-        shop: Shop,
-        plan: Plan,
-        told: mpsc::Sender<Told>,
-        ended: watch::Receiver<Option<Ended>>,
-        review: Arc<Mutex<Option<Review>>>,
+        shop: RunContext,
+        plan: RunPlan,
+        told: mpsc::Sender<RunUpdate>,
+        ended: watch::Receiver<Option<StopReason>>,
+        review: Arc<Mutex<Option<ReviewDecision>>>,
     ) -> Self {
-        let log = Log::create(&shop.project, &plan.run.id);
+        let log = RunLog::create(&shop.project, &plan.run.id);
         let resumed = plan.resume.as_ref().map(SessionId::to_string);
         let entries = resumed.map(|session| (session, shop.ledger.of_story(plan.run.story)));
         let before_usd = entries.map_or(0.0, |(session, entries)| {
@@ -87,7 +89,7 @@ impl Job {
         }
     }
 
-    pub(super) async fn run(mut self) -> Ending {
+    pub(super) async fn run(mut self) -> RunEnd {
         let outcome = match self.work().await {
             Ok(outcome) | Err(outcome) => outcome,
         };
@@ -98,17 +100,17 @@ impl Job {
         let (words, failed) = summary(&outcome);
         self.log.write(&format!("== {words}"));
         self.shop.ledger.ended(&self.plan.run.id, self.usd, self.tokens, &words, failed);
-        Ending { outcome, usd: self.usd, diff: self.diff }
+        RunEnd { outcome, usd: self.usd, diff: self.diff }
     }
 
     /// `Err` is an outcome too: one that ends the run early.
-    async fn work(&mut self) -> Result<Outcome, Outcome> {
+    async fn work(&mut self) -> Result<RunOutcome, RunOutcome> {
         self.prepare().await?;
         let before = self.before().await?;
         let mut reminded = false;
         let mut launch = self.first_launch().await?;
         loop {
-            self.phase(if reminded { Phase::Reminded } else { Phase::Working }).await;
+            self.phase(if reminded { RunPhase::Reminded } else { RunPhase::Working }).await;
             let turn = self.process(launch).await?;
             if turn.lost_session() && self.plan.resume.take().is_some() {
                 self.say("(its earlier session is gone: a new one begins)");
@@ -116,27 +118,29 @@ impl Job {
                 launch = self.first_launch().await?;
                 continue;
             }
-            self.phase(Phase::Settling).await;
+            self.phase(RunPhase::Settling).await;
             let facts = self.facts(&before, &turn, reminded).await?;
             if turn.was_busy() && facts.tampering.is_empty() && facts.ended.is_none() {
-                return Ok(Outcome::Busy { until: turn.limited_until });
+                return Ok(RunOutcome::Busy { until: turn.limited_until });
             }
             match verdict::next(self.plan.run.role, &facts) {
-                Next::RemindToCommit => {
+                NextAction::RemindToCommit => {
                     reminded = true;
                     launch = self.reminder_launch().await?;
                 }
-                Next::Gates => return self.gates().await,
-                Next::Approve => return Ok(Outcome::Approved),
-                Next::SendBack(reason) => return Ok(Outcome::SentBack(reason)),
-                Next::ContinueMerge => return Ok(Outcome::ContinueMerge),
-                Next::Failed(why) => return Ok(self.failed(&turn, why)),
-                Next::Block(why) => return Ok(Outcome::Blocked(why)),
-                Next::Wait(_) => {
+                NextAction::Gates => return self.gates().await,
+                NextAction::Approve => return Ok(RunOutcome::Approved),
+                NextAction::SendBack(reason) => return Ok(RunOutcome::SentBack(reason)),
+                NextAction::ContinueMerge => return Ok(RunOutcome::ContinueMerge),
+                NextAction::Failed(why) => return Ok(self.failed(&turn, why)),
+                NextAction::Block(why) => return Ok(RunOutcome::Blocked(why)),
+                NextAction::Wait(_) => {
                     return Ok(match facts.ended {
-                        Some(Ended::Shutdown) => Outcome::Shutdown,
-                        Some(Ended::RateLimited) => Outcome::Busy { until: None },
-                        Some(Ended::Stopped | Ended::Stalled | Ended::Budget(_)) | None => Outcome::Stopped,
+                        Some(StopReason::Shutdown) => RunOutcome::Shutdown,
+                        Some(StopReason::RateLimited) => RunOutcome::Busy { until: None },
+                        Some(StopReason::Stopped | StopReason::Stalled | StopReason::Budget(_)) | None => {
+                            RunOutcome::Stopped
+                        }
                     });
                 }
             }
@@ -148,26 +152,26 @@ impl Job {
         let Some(text) = self.egress.take().and_then(|egress| egress.refusals()) else { return };
         self.say(&format!("({text})"));
         let text = format!("`{}` (story {}): {text}", self.plan.run.slot, self.plan.run.story);
-        self.tell(Told::Alarm(text)).await;
+        self.tell(RunUpdate::Alarm(text)).await;
     }
 
     /// A failure in words; a limit of the CLI's own is not the work's fault, but the money's.
-    fn failed(&self, turn: &Turn, why: String) -> Outcome {
+    fn failed(&self, turn: &ProcessResult, why: String) -> RunOutcome {
         let subtype = turn.end.as_ref().map_or("", |end| end.subtype.as_str());
         if subtype.contains("budget") {
-            return Outcome::Budget(format!("the run's own limit, after ${:.2}", self.usd));
+            return RunOutcome::Budget(format!("the run's own limit, after ${:.2}", self.usd));
         }
         let tail = self.log.tail(12);
         if tail.is_empty() {
-            Outcome::Failed(why)
+            RunOutcome::Failed(why)
         } else {
-            Outcome::Failed(format!("{why}\n\nThe end of its log:\n{tail}"))
+            RunOutcome::Failed(format!("{why}\n\nThe end of its log:\n{tail}"))
         }
     }
 
-    async fn prepare(&mut self) -> Result<(), Outcome> {
+    async fn prepare(&mut self) -> Result<(), RunOutcome> {
         let (shop, plan) = (self.shop.clone(), self.plan.clone());
-        let spot = blocking(move || Spot::prepare(&shop, &plan)).await;
+        let spot = blocking(move || Workspace::prepare(&shop, &plan)).await;
         self.spot = Some(spot.unwrap_or_else(|| Err(panicked()))?);
         self.stop_if_told()?;
         self.set_up().await?;
@@ -179,38 +183,38 @@ impl Job {
         Ok(())
     }
 
-    fn stop_if_told(&self) -> Result<(), Outcome> {
+    fn stop_if_told(&self) -> Result<(), RunOutcome> {
         match &*self.ended.borrow() {
             None => Ok(()),
-            Some(Ended::Shutdown) => Err(Outcome::Shutdown),
-            Some(Ended::Stopped | Ended::Stalled | Ended::Budget(_) | Ended::RateLimited) => {
-                Err(Outcome::Stopped)
-            }
+            Some(StopReason::Shutdown) => Err(RunOutcome::Shutdown),
+            Some(
+                StopReason::Stopped | StopReason::Stalled | StopReason::Budget(_) | StopReason::RateLimited,
+            ) => Err(RunOutcome::Stopped),
         }
     }
 
     /// The setup of the project's components, in a worktree that was made now.
-    async fn set_up(&mut self) -> Result<(), Outcome> {
+    async fn set_up(&mut self) -> Result<(), RunOutcome> {
         let fresh = self.spot.as_ref().is_some_and(|spot| spot.fresh);
         if !fresh || self.plan.config.components.is_empty() {
             return Ok(());
         }
-        let (gates, confined) = (Spot::gates(&self.shop, &self.plan), self.confined().await?);
+        let (gates, confined) = (Workspace::gates(&self.shop, &self.plan), self.confined().await?);
         let path = self.path();
         let components = self.plan.config.components.clone();
         let mut lines = Vec::new();
         let done = {
-            let progress = |progress: Progress<'_>| match progress {
-                Progress::Started { component, command } => {
+            let progress = |progress: ComponentProgress<'_>| match progress {
+                ComponentProgress::Started { component, command } => {
                     lines.push(format!("setup {component}: {command}"))
                 }
-                Progress::Missing { component } => {
+                ComponentProgress::Missing { component } => {
                     lines.push(format!("setup {component}: passed over, its folder is not here"));
                 }
-                Progress::Ended { .. } => {}
+                ComponentProgress::Ended { .. } => {}
             };
             let cancel = self.cancelled();
-            let phase = worktree::Phase::Setup;
+            let phase = worktree::ComponentPhase::Setup;
             run_components(&path, &components, phase, &gates, Some(&confined), &cancel, progress).await
         };
         lines.iter().for_each(|line| self.say(line));
@@ -219,11 +223,11 @@ impl Job {
             // The next try is to set it up again.
             if let Some(worktree) = self.worktree() {
                 let worktrees = self.shop.worktrees.clone();
-                blocking(move || worktrees.remove(worktree.name(), worktree::Branch::Keep)).await;
+                blocking(move || worktrees.remove(worktree.name(), worktree::BranchFate::Keep)).await;
             }
             return Err(match error {
-                ComponentError::Sandbox(why) => Outcome::NotStarted(why),
-                error => Outcome::Failed(error.to_string()),
+                ComponentError::Sandbox(why) => RunOutcome::NotStarted(why),
+                error => RunOutcome::Failed(error.to_string()),
             });
         }
         Ok(())
@@ -242,13 +246,13 @@ impl Job {
         token
     }
 
-    async fn process(&mut self, launch: Launch) -> Result<Turn, Outcome> {
+    async fn process(&mut self, launch: Launch) -> Result<ProcessResult, RunOutcome> {
         self.stop_if_told()?;
         self.turn(launch).await.map_err(|error| match error {
-            ProcessError::NotFound { .. } => Outcome::NotStarted(format!(
+            ProcessError::NotFound { .. } => RunOutcome::NotStarted(format!(
                 "{error}. Install Claude Code, or name it with `[claude] command` in bot.toml."
             )),
-            ProcessError::Io { .. } | ProcessError::Gone => Outcome::Failed(error.to_string()),
+            ProcessError::Io { .. } | ProcessError::Gone => RunOutcome::Failed(error.to_string()),
         })
     }
 
@@ -256,11 +260,11 @@ impl Job {
         self.spot.as_ref().map(|spot| spot.path().to_owned()).unwrap_or_default()
     }
 
-    pub(super) async fn phase(&mut self, phase: Phase) {
-        self.tell(Told::Phase(phase)).await;
+    pub(super) async fn phase(&mut self, phase: RunPhase) {
+        self.tell(RunUpdate::Phase(phase)).await;
     }
 
-    pub(super) async fn tell(&self, told: Told) {
+    pub(super) async fn tell(&self, told: RunUpdate) {
         // Nobody hears where storkit goes down.
         let _ = self.told.send(told).await;
     }
@@ -268,28 +272,28 @@ impl Job {
     /// Into the log, and to whoever follows, unless they lag.
     pub(super) fn say(&mut self, text: &str) {
         for line in self.log.write(text) {
-            let _ = self.told.try_send(Told::Said(line));
+            let _ = self.told.try_send(RunUpdate::Said(line));
         }
     }
 }
 
-fn panicked() -> Outcome {
-    Outcome::Failed("a part of the run failed inside storkit; the log says more".into())
+fn panicked() -> RunOutcome {
+    RunOutcome::Failed("a part of the run failed inside storkit; the log says more".into())
 }
 
 /// What the ledger says of it.
-fn summary(outcome: &Outcome) -> (String, bool) {
+fn summary(outcome: &RunOutcome) -> (String, bool) {
     let line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
     match outcome {
-        Outcome::Passed => ("committed, and the gates passed".into(), false),
-        Outcome::Approved => ("approved".into(), false),
-        Outcome::SentBack(why) => (format!("rejected: {}", line(why)), false),
-        Outcome::ContinueMerge => ("resolved the conflicts".into(), false),
-        Outcome::Failed(why) | Outcome::Blocked(why) => (line(why), true),
-        Outcome::Stopped => ("stopped".into(), false),
-        Outcome::Busy { .. } => ("the model's service is busy".into(), false),
-        Outcome::Budget(why) => (line(why), false),
-        Outcome::Shutdown => ("storkit was shut down".into(), false),
-        Outcome::NotStarted(why) => (format!("could not be started: {}", line(why)), false),
+        RunOutcome::Passed => ("committed, and the gates passed".into(), false),
+        RunOutcome::Approved => ("approved".into(), false),
+        RunOutcome::SentBack(why) => (format!("rejected: {}", line(why)), false),
+        RunOutcome::ContinueMerge => ("resolved the conflicts".into(), false),
+        RunOutcome::Failed(why) | RunOutcome::Blocked(why) => (line(why), true),
+        RunOutcome::Stopped => ("stopped".into(), false),
+        RunOutcome::Busy { .. } => ("the model's service is busy".into(), false),
+        RunOutcome::Budget(why) => (line(why), false),
+        RunOutcome::Shutdown => ("storkit was shut down".into(), false),
+        RunOutcome::NotStarted(why) => (format!("could not be started: {}", line(why)), false),
     }
 }

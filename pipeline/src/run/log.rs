@@ -26,13 +26,13 @@ pub(crate) fn folder(project: &Project) -> PathBuf {
 }
 
 /// A run's log, being written. A disk that is full costs the log, not the run.
-pub(super) struct Log {
+pub(super) struct RunLog {
     file: Option<File>,
     size: u64,
     last: Vec<String>,
 }
 
-impl Log {
+impl RunLog {
     pub(super) fn create(project: &Project, run: &RunId) -> Self {
         let folder = folder(project);
         let path = folder.join(format!("{run}.log"));
@@ -168,7 +168,7 @@ mod log_tests {
         git2::Repository::init(folder.path()).unwrap();
         let project = Project::open(folder.path()).unwrap();
         let run = RunId("1-coder-1".into());
-        let mut log = Log::create(&project, &run);
+        let mut log = RunLog::create(&project, &run);
         for number in 0..30_000 {
             log.write(&format!("{number} {}", "x".repeat(400)));
         }

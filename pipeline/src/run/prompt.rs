@@ -2,17 +2,17 @@
 
 use std::path::Path;
 
-use super::Plan;
+use super::RunPlan;
 use crate::{
     Project,
-    config::{UnknownPlaceholder, Vars, render},
+    config::{PromptVars, UnknownPlaceholder, render},
 };
 
 /// Most characters of a story's text in a prompt; the file has all of it.
 const STORY: usize = 60_000;
 
 /// The prompt of a fresh session.
-pub(super) fn prompt(plan: &Plan, project: &Project, place: &Path) -> Result<String, UnknownPlaceholder> {
+pub(super) fn prompt(plan: &RunPlan, project: &Project, place: &Path) -> Result<String, UnknownPlaceholder> {
     let mut prompt = filled(&plan.agent.prompt, plan, project, place)?;
     let text: String = plan.text.chars().take(STORY).collect();
     let cut = if text.len() < plan.text.len() { "\n(The file has more.)" } else { "" };
@@ -28,7 +28,7 @@ pub(super) fn prompt(plan: &Plan, project: &Project, place: &Path) -> Result<Str
 }
 
 /// The prompt of a session that goes on.
-pub(super) fn again(plan: &Plan) -> String {
+pub(super) fn again(plan: &RunPlan) -> String {
     match &plan.feedback {
         Some(feedback) => format!(
             "Story {} came back to you.{}\nMend that in the same worktree, and commit.",
@@ -64,7 +64,7 @@ pub(super) fn reminder(files: &[String], refused: Option<&str>) -> String {
 
 /// What is added to the CLI's system prompt: the role's, and what there is to know of the project.
 pub(super) fn system(
-    plan: &Plan,
+    plan: &RunPlan,
     project: &Project,
     place: &Path,
     trusted: bool,
@@ -79,16 +79,16 @@ pub(super) fn system(
 
 fn filled(
     template: &str,
-    plan: &Plan,
+    plan: &RunPlan,
     project: &Project,
     place: &Path,
 ) -> Result<String, UnknownPlaceholder> {
     let story = &plan.story;
     let file = project.dir().join("work").join(story.stage.dir()).join(story.file.to_string());
-    let branch = crate::worktree::Name::new(story.id(), &story.file.slug).map(|name| name.branch());
+    let branch = crate::worktree::WorktreeName::new(story.id(), &story.file.slug).map(|name| name.branch());
     render(
         template,
-        &Vars {
+        &PromptVars {
             story_id: story.id(),
             story_file: &file,
             worktree_path: place,

@@ -11,22 +11,22 @@ use std::{
 
 use agents::{
     claude::PermissionRoute,
-    confine::{Bwrap, Confined, Confinement, Host, Needs},
+    confine::{AllowedHost, Bwrap, Confined, Confinement, RequiredAccess},
 };
 
-use super::{Outcome, Plan, Shop};
+use super::{RunContext, RunOutcome, RunPlan};
 use crate::{
-    gates::{GATE_NETWORK, Gates},
-    host::Settings,
+    gates::{GATE_NETWORK, GateRunner},
+    host::AgentSettings,
     merge,
     stage::Role,
-    worktree::{Detached, Name, Worktree, WorktreeError},
+    worktree::{DetachedWorktree, Worktree, WorktreeError, WorktreeName},
 };
 
 /// Where it works.
 #[derive(Clone)]
-pub(super) struct Spot {
-    pub kind: Kind,
+pub(super) struct Workspace {
+    pub kind: WorkspaceKind,
     pub confinement: Confinement,
     /// Whether the worktree was made now: then its components are to be set up.
     pub fresh: bool,
@@ -34,65 +34,65 @@ pub(super) struct Spot {
 
 /// Which of the two.
 #[derive(Clone)]
-pub(super) enum Kind {
+pub(super) enum WorkspaceKind {
     /// A story's own worktree.
     Story(Worktree),
     /// The half-merged files of a conflict.
-    Conflict(Detached),
+    Conflict(DetachedWorktree),
 }
 
-impl Spot {
+impl Workspace {
     /// Makes the place ready. Blocks.
-    pub(super) fn prepare(shop: &Shop, plan: &Plan) -> Result<Self, Outcome> {
-        let confinement = confinement(shop, plan).map_err(Outcome::NotStarted)?;
+    pub(super) fn prepare(shop: &RunContext, plan: &RunPlan) -> Result<Self, RunOutcome> {
+        let confinement = confinement(shop, plan).map_err(RunOutcome::NotStarted)?;
         let id = plan.story.id();
         if plan.run.role == Role::Mergemaster {
             let folder = merge::conflict_worktree(&shop.project, id);
-            let detached = Detached::open(&shop.project, &folder).map_err(|error| failed(&error))?;
-            return Ok(Self { kind: Kind::Conflict(detached), confinement, fresh: false });
+            let detached = DetachedWorktree::open(&shop.project, &folder).map_err(|error| failed(&error))?;
+            return Ok(Self { kind: WorkspaceKind::Conflict(detached), confinement, fresh: false });
         }
-        let name =
-            Name::new(id, &plan.story.file.slug).map_err(|error| Outcome::Blocked(error.to_string()))?;
+        let name = WorktreeName::new(id, &plan.story.file.slug)
+            .map_err(|error| RunOutcome::Blocked(error.to_string()))?;
         let fresh = !shop.project.dir().join("worktrees").join(name.to_string()).exists();
         let worktree =
             shop.worktrees.prepare(&name, &plan.base, &plan.run.slot).map_err(|error| failed(&error))?;
-        Ok(Self { kind: Kind::Story(worktree), confinement, fresh })
+        Ok(Self { kind: WorkspaceKind::Story(worktree), confinement, fresh })
     }
 
     pub(super) fn path(&self) -> &Path {
         match &self.kind {
-            Kind::Story(worktree) => worktree.path(),
-            Kind::Conflict(detached) => detached.path(),
+            WorkspaceKind::Story(worktree) => worktree.path(),
+            WorkspaceKind::Conflict(detached) => detached.path(),
         }
     }
 
     pub(super) fn environment(&self) -> Vec<(String, String)> {
         let confined = self.confinement.encloses();
         match &self.kind {
-            Kind::Story(worktree) => worktree.environment(confined),
-            Kind::Conflict(detached) => detached.environment(confined),
+            WorkspaceKind::Story(worktree) => worktree.environment(confined),
+            WorkspaceKind::Conflict(detached) => detached.environment(confined),
         }
     }
 
     /// What a process here is kept in. Blocks while private copies are made.
-    pub(super) fn confine(&self) -> Result<Confined, Outcome> {
+    pub(super) fn confine(&self) -> Result<Confined, RunOutcome> {
         let place = match &self.kind {
-            Kind::Story(worktree) if self.confinement.encloses() => {
-                worktree.enclose().map_err(|error| Outcome::Failed(error.to_string()))?
+            WorkspaceKind::Story(worktree) if self.confinement.encloses() => {
+                worktree.enclose().map_err(|error| RunOutcome::Failed(error.to_string()))?
             }
-            Kind::Story(worktree) => worktree.place(),
-            Kind::Conflict(detached) if self.confinement.encloses() => {
+            WorkspaceKind::Story(worktree) => worktree.place(),
+            WorkspaceKind::Conflict(detached) if self.confinement.encloses() => {
                 detached.enclose().map_err(|error| failed(&error))?
             }
-            Kind::Conflict(detached) => detached.place(),
+            WorkspaceKind::Conflict(detached) => detached.place(),
         };
         Ok(Confined { confinement: self.confinement.clone(), place })
     }
 
     /// How commands of `project.toml` are run here, without storkit's secrets; not yet kept in.
-    pub(super) fn gates(shop: &Shop, plan: &Plan) -> Gates {
-        let defaults = Gates::default();
-        Gates {
+    pub(super) fn gates(shop: &RunContext, plan: &RunPlan) -> GateRunner {
+        let defaults = GateRunner::default();
+        GateRunner {
             commands: plan.config.gates.clone(),
             timeout: plan.config.gate_timeout.limit().unwrap_or(defaults.timeout * 1_000),
             env_remove: shop.settings.secret_env.clone(),
@@ -103,7 +103,8 @@ impl Spot {
     /// Writes `.mcp.json`, which git ignores in this worktree, so that a person who opens the CLI here while the
     /// run lives has its tools. A project's own is left alone.
     pub(super) fn write_mcp(&self, route: &PermissionRoute) {
-        let (PermissionRoute::Mcp { url, token }, Kind::Story(worktree)) = (route, &self.kind) else {
+        let (PermissionRoute::Mcp { url, token }, WorkspaceKind::Story(worktree)) = (route, &self.kind)
+        else {
             return;
         };
         if worktree.tracks(".mcp.json") {
@@ -127,11 +128,11 @@ impl Spot {
     /// Takes away what served this run alone: the token in `.mcp.json` is void by now.
     pub(super) fn close(&self) {
         match &self.kind {
-            Kind::Story(worktree) if !worktree.tracks(".mcp.json") => {
+            WorkspaceKind::Story(worktree) if !worktree.tracks(".mcp.json") => {
                 let _ = fs::remove_file(worktree.path().join(".mcp.json"));
             }
-            Kind::Story(_) => {}
-            Kind::Conflict(detached) => {
+            WorkspaceKind::Story(_) => {}
+            WorkspaceKind::Conflict(detached) => {
                 if let Err(error) = detached.clear() {
                     tracing::warn!(%error, "the private copies of a conflict's worktree cannot be removed");
                 }
@@ -140,7 +141,7 @@ impl Spot {
     }
 }
 
-fn confinement(shop: &Shop, plan: &Plan) -> Result<Confinement, String> {
+fn confinement(shop: &RunContext, plan: &RunPlan) -> Result<Confinement, String> {
     let chosen = Confinement::chosen(plan.agent.sandbox.as_ref(), &shop.settings.home)?;
     // Known before anything is spent.
     chosen.can_limit(&plan.agent.network, &agent_network(&plan.agent.name))?;
@@ -161,13 +162,16 @@ pub(super) fn agent_network(agent: &str) -> String {
 }
 
 /// What an agent of the CLI's has to reach: the model's service, as its environment names it, and its tools.
-pub(super) fn needs(settings: &Settings, route: Option<&PermissionRoute>) -> Result<Needs, String> {
+pub(super) fn needs(
+    settings: &AgentSettings,
+    route: Option<&PermissionRoute>,
+) -> Result<RequiredAccess, String> {
     const VARIABLE: &str = "ANTHROPIC_BASE_URL";
     let inherited =
         || std::env::var(VARIABLE).ok().filter(|_| !settings.secret_env.iter().any(|name| name == VARIABLE));
     let base = settings.env.get(VARIABLE).cloned().or_else(inherited).filter(|base| !base.trim().is_empty());
     let base = base.unwrap_or_else(|| "https://api.anthropic.com".into());
-    let api = endpoint(base.trim()).and_then(|(host, port)| Host::exact(&host, port));
+    let api = endpoint(base.trim()).and_then(|(host, port)| AllowedHost::exact(&host, port));
     let api =
         api.ok_or_else(|| format!("`{VARIABLE}` is no address of a service, so that it cannot be let out."))?;
     let own = match route {
@@ -176,7 +180,7 @@ pub(super) fn needs(settings: &Settings, route: Option<&PermissionRoute>) -> Res
         }
         Some(PermissionRoute::Control) | None => None,
     };
-    Ok(Needs { api, own })
+    Ok(RequiredAccess { api, own })
 }
 
 fn endpoint(url: &str) -> Option<(String, u16)> {
@@ -210,12 +214,14 @@ fn claude_folder(env: &BTreeMap<String, String>, home: &Path) -> PathBuf {
 }
 
 /// What a person has to see to stops the story; a full disk stops everything.
-fn failed(error: &WorktreeError) -> Outcome {
+fn failed(error: &WorktreeError) -> RunOutcome {
     match error {
-        WorktreeError::DiskFull { .. } => Outcome::NotStarted(error.to_string()),
-        WorktreeError::BranchInTheWay(..) | WorktreeError::Linked(_) => Outcome::Blocked(error.to_string()),
+        WorktreeError::DiskFull { .. } => RunOutcome::NotStarted(error.to_string()),
+        WorktreeError::BranchInTheWay(..) | WorktreeError::Linked(_) => {
+            RunOutcome::Blocked(error.to_string())
+        }
         WorktreeError::Git(_) | WorktreeError::Read(_) | WorktreeError::Io { .. } => {
-            Outcome::Failed(error.to_string())
+            RunOutcome::Failed(error.to_string())
         }
     }
 }

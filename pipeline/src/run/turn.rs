@@ -5,14 +5,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use agents::claude::{AgentEvent, Exit, Launch, Process, ProcessError, TurnEnd};
+use agents::claude::{AgentEvent, AgentProcess, Launch, ProcessError, ProcessExit, TurnEnd};
 use tokio::{
     sync::mpsc::Receiver,
     time::{Instant, interval, sleep_until},
 };
 
-use super::{Told, job::Job, log::tool_line, spot::Kind};
-use crate::{event::Phase, verdict::Ended, worktree::Worktree};
+use super::{RunUpdate, job::RunJob, log::tool_line, spot::WorkspaceKind};
+use crate::{event::RunPhase, verdict::StopReason, worktree::Worktree};
 
 /// Between two imports of a confined agent's commits.
 const IMPORT: Duration = Duration::from_secs(5);
@@ -22,18 +22,18 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// What a process left.
 #[derive(Default)]
-pub(super) struct Turn {
+pub(super) struct ProcessResult {
     /// Its last result line.
     pub end: Option<TurnEnd>,
     /// How the process ended.
-    pub exit: Option<Exit>,
+    pub exit: Option<ProcessExit>,
     /// Why it was ended from outside.
-    pub ended: Option<Ended>,
+    pub ended: Option<StopReason>,
     /// When a usage limit that it met ends.
     pub limited_until: Option<SystemTime>,
 }
 
-impl Turn {
+impl ProcessResult {
     /// Whether the model's service was busy: HTTP 429 or 529, as the CLI tells it.
     pub(super) fn was_busy(&self) -> bool {
         self.end.as_ref().is_some_and(|end| end.is_error && matches!(end.api_error_status, Some(429 | 529)))
@@ -71,12 +71,12 @@ impl Turn {
     }
 }
 
-impl Job {
+impl RunJob {
     /// Runs one process to its end.
-    pub(super) async fn turn(&mut self, launch: Launch) -> Result<Turn, ProcessError> {
-        let (process, mut events) = Process::start(launch).await?;
-        self.tell(Told::Pid(Some(process.pid()))).await;
-        let mut turn = Turn::default();
+    pub(super) async fn turn(&mut self, launch: Launch) -> Result<ProcessResult, ProcessError> {
+        let (process, mut events) = AgentProcess::start(launch).await?;
+        self.tell(RunUpdate::Pid(Some(process.pid()))).await;
+        let mut turn = ProcessResult::default();
         let stall = self.shop.settings.stall;
         let mut last = Instant::now();
         let mut importing = interval(IMPORT);
@@ -97,18 +97,18 @@ impl Job {
                 why = ended(&mut end) => turn.ended = Some(why),
                 () = stalled => {
                     // Waiting for a person, or for the service to answer again, is no standstill.
-                    if self.asks() || self.busy { last = Instant::now() } else { turn.ended = Some(Ended::Stalled) }
+                    if self.asks() || self.busy { last = Instant::now() } else { turn.ended = Some(StopReason::Stalled) }
                 }
             }
         }
         process.end().await;
         self.drain(&mut events, &mut turn).await;
-        self.tell(Told::Pid(None)).await;
+        self.tell(RunUpdate::Pid(None)).await;
         Ok(turn)
     }
 
     /// What it still said before it was gone.
-    async fn drain(&mut self, events: &mut Receiver<AgentEvent>, turn: &mut Turn) {
+    async fn drain(&mut self, events: &mut Receiver<AgentEvent>, turn: &mut ProcessResult) {
         let until = Instant::now() + LAST_WORDS;
         while turn.exit.is_none() {
             match tokio::time::timeout_at(until, events.recv()).await {
@@ -122,15 +122,15 @@ impl Job {
         self.access.as_ref().is_some_and(|access| access.waiting.load(Ordering::Relaxed) > 0)
     }
 
-    async fn heard(&mut self, event: AgentEvent, turn: &mut Turn) {
+    async fn heard(&mut self, event: AgentEvent, turn: &mut ProcessResult) {
         if self.busy && !matches!(event, AgentEvent::Retrying { .. } | AgentEvent::RateLimit { .. }) {
             self.busy = false;
-            self.phase(Phase::Working).await;
+            self.phase(RunPhase::Working).await;
         }
         match event {
             AgentEvent::Started { session, .. } => {
                 self.session = Some(session.clone());
-                self.tell(Told::Session(session)).await;
+                self.tell(RunUpdate::Session(session)).await;
             }
             AgentEvent::Text(text) => self.say(&text),
             AgentEvent::ToolUse(tool) => self.say(&tool_line(&tool)),
@@ -139,7 +139,7 @@ impl Job {
                 self.say(&format!("(the model's service: {error}; try {attempt} of {max})"));
                 if !self.busy {
                     self.busy = true;
-                    self.phase(Phase::ServiceBusy).await;
+                    self.phase(RunPhase::ServiceBusy).await;
                 }
             }
             AgentEvent::RateLimit { status, resets_at } => {
@@ -169,7 +169,7 @@ impl Job {
         self.usd = self.usd.max(end.session_cost_usd - self.before_usd).max(0.0);
         self.tokens.0 += end.input_tokens;
         self.tokens.1 += end.output_tokens;
-        self.tell(Told::Cost(self.usd)).await;
+        self.tell(RunUpdate::Cost(self.usd)).await;
     }
 
     /// Takes in what a confined agent has committed so far, so that a crash costs little.
@@ -185,17 +185,17 @@ impl Job {
     /// The story's worktree, if that is where it works.
     pub(super) fn worktree(&self) -> Option<Worktree> {
         match self.spot.as_ref().map(|spot| &spot.kind) {
-            Some(Kind::Story(worktree)) => Some(worktree.clone()),
-            Some(Kind::Conflict(_)) | None => None,
+            Some(WorkspaceKind::Story(worktree)) => Some(worktree.clone()),
+            Some(WorkspaceKind::Conflict(_)) | None => None,
         }
     }
 }
 
 /// Waits until somebody wants the end.
-async fn ended(end: &mut tokio::sync::watch::Receiver<Option<Ended>>) -> Ended {
+async fn ended(end: &mut tokio::sync::watch::Receiver<Option<StopReason>>) -> StopReason {
     match end.wait_for(Option::is_some).await {
-        Ok(why) => why.clone().unwrap_or(Ended::Shutdown),
+        Ok(why) => why.clone().unwrap_or(StopReason::Shutdown),
         // Whoever could want it is gone, and with it storkit.
-        Err(_) => Ended::Shutdown,
+        Err(_) => StopReason::Shutdown,
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde_json::Value as Json;
 
-use super::{FrontError, FrontMatter, Value, criteria::boxes, front::all_keys, lines, lines::lines};
+use super::{FrontError, FrontMatter, KeyValue, criteria::boxes, front::all_keys, lines, lines::lines};
 
 const BOM: &str = "\u{feff}";
 
@@ -13,7 +13,7 @@ const LONGEST_FRONT: usize = 64 * 1024;
 
 /// A story's text whose front matter has been understood.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Document {
+pub struct StoryDocument {
     text: String,
     /// Where the YAML stands, without the two `---` lines.
     yaml: Option<Range<usize>>,
@@ -48,7 +48,7 @@ pub enum EditError {
     },
 }
 
-impl Document {
+impl StoryDocument {
     /// Understands a story's text. A text that does not begin with a `---` line has no front matter; its name is then
     /// its first heading.
     pub fn parse(text: impl Into<String>) -> Result<Self, FrontError> {
@@ -86,7 +86,7 @@ impl Document {
 
     /// Sets one top-level key. A comment behind a one-line value stays; so does everything else. A document without
     /// front matter gets one.
-    pub fn set(&mut self, key: &str, value: impl Into<Value>) -> Result<(), EditError> {
+    pub fn set(&mut self, key: &str, value: impl Into<KeyValue>) -> Result<(), EditError> {
         let value = value.into();
         let key = checked(key)?;
         let edited = match &self.yaml {
@@ -147,7 +147,7 @@ impl Document {
         }
     }
 
-    fn with_front_matter(&self, key: &str, value: &Value) -> String {
+    fn with_front_matter(&self, key: &str, value: &KeyValue) -> String {
         let ending = self.ending();
         let (bom, rest) = self.text.split_at(bom(&self.text));
         let gap = if rest.is_empty() || rest.starts_with(['\r', '\n']) { "" } else { ending };
@@ -228,8 +228,8 @@ mod tests {
     const STORY: &str = "---\nname: \"A: b\"   # shown in rooms\n# why: nobody knows\nagent: coder-1\nowner: {x: [1, 2]}\n\
         depends_on:\n- 3\n- 4 # soon\n\nnote: >\n  agent: not a key\n  blocked: neither\n---\n\n# A\n\n- [ ] one\n";
 
-    fn document(text: &str) -> Document {
-        Document::parse(text).unwrap()
+    fn document(text: &str) -> StoryDocument {
+        StoryDocument::parse(text).unwrap()
     }
 
     #[test]
@@ -328,7 +328,7 @@ mod tests {
             "---\nname: x\nagent: [\n---\n",
             &format!("---\n{}---\n", "# x\n".repeat(20_000)),
         ]
-        .map(|text| Document::parse(text).unwrap_err().to_string());
+        .map(|text| StoryDocument::parse(text).unwrap_err().to_string());
         insta::assert_snapshot!(why.join("\n"), @"
         line 1: the front matter that begins here has no closing `---`
         line 3: text is expected here; put it between double quotes
@@ -381,7 +381,7 @@ mod tests {
             body in "(\n#? ?[a-z]{0,3}){0,3}",
         ) {
             let text = format!("---\n{}\n---{body}", lines.join("\n")).replace('\n', &ending);
-            let Ok(before) = Document::parse(text.clone()) else { return Ok(()) };
+            let Ok(before) = StoryDocument::parse(text.clone()) else { return Ok(()) };
             let mut story = before.clone();
             story.set(&key, value.as_str()).unwrap();
             let mut keys = story.keys().unwrap();
@@ -400,7 +400,7 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text: String, front: String, value: String) {
             for text in [text.clone(), format!("---\n{front}\n---\n{text}"), format!("---\nname:{front}\nz: 1\n---\n")] {
-                if let Ok(mut story) = Document::parse(text) {
+                if let Ok(mut story) = StoryDocument::parse(text) {
                     let _ = story.set("name", value.as_str());
                     let _ = story.tick(1, true);
                     let _ = story.remove("name");

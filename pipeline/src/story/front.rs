@@ -44,7 +44,7 @@ impl FrontMatter {
     }
 
     pub(super) fn parse_yaml(yaml: &str) -> Result<Self, FrontError> {
-        serde_saphyr::from_str::<Option<Keys>>(yaml)
+        serde_saphyr::from_str::<Option<FrontMatterKeys>>(yaml)
             .map(|keys| keys.unwrap_or_default().into())
             .map_err(refusal)
     }
@@ -78,26 +78,26 @@ fn for_people(why: &str) -> String {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Keys {
+struct FrontMatterKeys {
     name: Option<String>,
     agent: Option<String>,
     manual_qa: Option<bool>,
-    merge_failure: Option<Reason>,
+    merge_failure: Option<FlagOrReason>,
     retry_count: Option<u32>,
-    blocked: Option<Reason>,
+    blocked: Option<FlagOrReason>,
     #[serde(deserialize_with = "story_ids")]
     depends_on: Vec<StoryId>,
 }
 
-impl From<Keys> for FrontMatter {
-    fn from(keys: Keys) -> Self {
+impl From<FrontMatterKeys> for FrontMatter {
+    fn from(keys: FrontMatterKeys) -> Self {
         Self {
             name: keys.name.unwrap_or_default(),
             agent: keys.agent.filter(|agent| !agent.trim().is_empty()),
             manual_qa: keys.manual_qa.unwrap_or_default(),
-            merge_failure: keys.merge_failure.and_then(Reason::given),
+            merge_failure: keys.merge_failure.and_then(FlagOrReason::given),
             retry_count: keys.retry_count.unwrap_or_default(),
-            blocked: keys.blocked.and_then(Reason::given),
+            blocked: keys.blocked.and_then(FlagOrReason::given),
             depends_on: keys.depends_on,
         }
     }
@@ -106,12 +106,12 @@ impl From<Keys> for FrontMatter {
 /// `true`, `false`, or a reason that means true.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Reason {
+enum FlagOrReason {
     Flag(bool),
     Text(String),
 }
 
-impl Reason {
+impl FlagOrReason {
     fn given(self) -> Option<String> {
         match self {
             Self::Flag(flag) => flag.then(|| UNEXPLAINED.to_owned()),
@@ -128,25 +128,25 @@ impl Reason {
 fn story_ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<StoryId>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Id {
+    enum IdValue {
         Number(u32),
         Text(String),
     }
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Ids {
+    enum IdList {
         None(()),
-        Many(Vec<Id>),
-        One(Id),
+        Many(Vec<IdValue>),
+        One(IdValue),
     }
-    let read = |id: &Id| match id {
-        Id::Number(number) => number.to_string().parse().ok(),
-        Id::Text(text) => text.split('_').next()?.parse().ok(),
+    let read = |id: &IdValue| match id {
+        IdValue::Number(number) => number.to_string().parse().ok(),
+        IdValue::Text(text) => text.split('_').next()?.parse().ok(),
     };
-    let ids: Option<Vec<StoryId>> = match Ids::deserialize(deserializer).ok() {
-        Some(Ids::None(())) => Some(Vec::new()),
-        Some(Ids::Many(ids)) => ids.iter().map(read).collect(),
-        Some(Ids::One(id)) => read(&id).map(|id| vec![id]),
+    let ids: Option<Vec<StoryId>> = match IdList::deserialize(deserializer).ok() {
+        Some(IdList::None(())) => Some(Vec::new()),
+        Some(IdList::Many(ids)) => ids.iter().map(read).collect(),
+        Some(IdList::One(id)) => read(&id).map(|id| vec![id]),
         None => None,
     };
     ids.ok_or_else(|| D::Error::custom("`depends_on` is a list of story numbers like `[12]`"))

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Value;
+use super::KeyValue;
 
 /// The lines of a part of the text, each with its place and its ending.
 pub(super) fn lines(text: &str, part: Range<usize>) -> impl Iterator<Item = (usize, &str)> {
@@ -56,7 +56,7 @@ fn key_end(line: &str) -> Option<usize> {
 }
 
 /// The key's line with another value; its continuation, which belonged to the old one, is gone.
-pub(super) fn replaced(entry: &str, value: &Value) -> String {
+pub(super) fn replaced(entry: &str, value: &KeyValue) -> String {
     let line = entry.split_inclusive('\n').next().unwrap_or(entry);
     let (content, ending) = line.split_at(line.trim_end_matches(['\r', '\n']).len());
     let (key, rest) = content.split_at(key_end(line).map_or(content.len(), |colon| colon + 1));

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{Kind, StoryId};
+use super::{StoryId, StoryKind};
 
 /// Longest slug that storkit makes, in bytes.
 const LONGEST_MADE: usize = 60;
@@ -16,14 +16,14 @@ pub struct FileName {
     /// The number.
     pub id: StoryId,
     /// The kind.
-    pub kind: Kind,
+    pub kind: StoryKind,
     /// `[a-z0-9_]+`, at most 120 bytes (60 where storkit made it): it becomes part of a branch and of paths.
     pub slug: String,
 }
 
 /// Why a name is no story's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadName {
+pub enum BadFileName {
     /// It does not end in `.md`.
     #[error("a story is a Markdown file, named like `12_bug_login_fails.md`")]
     Extension,
@@ -52,19 +52,19 @@ impl fmt::Display for FileName {
 }
 
 impl FromStr for FileName {
-    type Err = BadName;
+    type Err = BadFileName;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let stem = name.strip_suffix(".md").ok_or(BadName::Extension)?;
-        let (id, rest) = stem.split_once('_').ok_or(BadName::Id)?;
+        let stem = name.strip_suffix(".md").ok_or(BadFileName::Extension)?;
+        let (id, rest) = stem.split_once('_').ok_or(BadFileName::Id)?;
         let numbered = id.starts_with(|c: char| c.is_ascii_digit() && c != '0');
-        let id = id.parse().ok().filter(|_| numbered).ok_or(BadName::Id)?;
-        let (kind, slug) = rest.split_once('_').ok_or(BadName::Kind)?;
-        let kind = Kind::parse(kind).ok_or(BadName::Kind)?;
+        let id = id.parse().ok().filter(|_| numbered).ok_or(BadFileName::Id)?;
+        let (kind, slug) = rest.split_once('_').ok_or(BadFileName::Kind)?;
+        let kind = StoryKind::parse(kind).ok_or(BadFileName::Kind)?;
         let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         match (1..=LONGEST_READ).contains(&slug.len()) && slug.bytes().all(letters) {
             true => Ok(Self { id, kind, slug: slug.to_owned() }),
-            false => Err(BadName::Slug),
+            false => Err(BadFileName::Slug),
         }
     }
 }
@@ -107,19 +107,19 @@ mod tests {
     fn a_name_that_is_not_exactly_a_storys_is_refused_with_the_part_that_is_wrong() {
         let wrong = |name: &str| name.parse::<FileName>().unwrap_err();
         for name in ["", "12_bug_x", "12_bug_x.MD", "12_bug_x.md "] {
-            assert_eq!(wrong(name), BadName::Extension, "{name:?}");
+            assert_eq!(wrong(name), BadFileName::Extension, "{name:?}");
         }
         for name in [".md", "x.md", "_bug_x.md", "0_bug_x.md", "012_bug_x.md", "-1_bug_x.md", "#1_bug_x.md"] {
-            assert_eq!(wrong(name), BadName::Id, "{name:?}");
+            assert_eq!(wrong(name), BadFileName::Id, "{name:?}");
         }
         for name in ["1_bug.md", "1_Bug_x.md", "1__x.md", "1_epic_x.md", "1_story-x.md", "1_ bug_x.md"] {
-            assert_eq!(wrong(name), BadName::Kind, "{name:?}");
+            assert_eq!(wrong(name), BadFileName::Kind, "{name:?}");
         }
         let long = format!("1_bug_{}.md", "x".repeat(121));
         for name in
             ["1_bug_.md", "1_bug_X.md", "1_bug_a-b.md", "1_bug_../x.md", "1_bug_é.md", "1_bug_a\n.md", &long]
         {
-            assert_eq!(wrong(name), BadName::Slug, "{name:?}");
+            assert_eq!(wrong(name), BadFileName::Slug, "{name:?}");
         }
     }
 
@@ -152,7 +152,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_title_makes_a_name_that_is_read_back(title: String, id in 1u32..) {
-            let name = FileName { id: StoryId(id), kind: Kind::Spike, slug: slug(&title) };
+            let name = FileName { id: StoryId(id), kind: StoryKind::Spike, slug: slug(&title) };
             prop_assert!(name.slug.len() <= 60);
             prop_assert_eq!(name.to_string().parse::<FileName>(), Ok(name));
         }

@@ -6,7 +6,7 @@ use super::StoryId;
 
 /// What a key can be set to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum KeyValue {
     /// `true` or `false`.
     Flag(bool),
     /// A count.
@@ -17,7 +17,7 @@ pub enum Value {
     Stories(Vec<StoryId>),
 }
 
-impl Value {
+impl KeyValue {
     /// As it is written behind `key: `.
     pub(crate) fn yaml(&self) -> String {
         match self {
@@ -43,31 +43,31 @@ impl Value {
     }
 }
 
-impl From<bool> for Value {
+impl From<bool> for KeyValue {
     fn from(flag: bool) -> Self {
         Self::Flag(flag)
     }
 }
 
-impl From<u32> for Value {
+impl From<u32> for KeyValue {
     fn from(number: u32) -> Self {
         Self::Number(number)
     }
 }
 
-impl From<&str> for Value {
+impl From<&str> for KeyValue {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
     }
 }
 
-impl From<String> for Value {
+impl From<String> for KeyValue {
     fn from(text: String) -> Self {
         Self::Text(text)
     }
 }
 
-impl From<&[StoryId]> for Value {
+impl From<&[StoryId]> for KeyValue {
     fn from(ids: &[StoryId]) -> Self {
         Self::Stories(ids.to_vec())
     }

@@ -7,12 +7,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Component,
-    gates::{Cancelled, GateResult, Gates},
+    gates::{GateResult, GateRunner, GatesCancelled},
 };
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum ComponentPhase {
     /// After a worktree was made.
     Setup,
     /// Before it is removed.
@@ -21,7 +21,7 @@ pub enum Phase {
 
 /// How far it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress<'a> {
+pub enum ComponentProgress<'a> {
     /// A command begins.
     Started {
         /// Whose.
@@ -69,7 +69,7 @@ pub enum ComponentError {
     Sandbox(String),
     /// Called off.
     #[error(transparent)]
-    Cancelled(#[from] Cancelled),
+    Cancelled(#[from] GatesCancelled),
 }
 
 /// Runs one phase of all components in `checkout`, in order, and stops at the first failure. One whose folder this
@@ -78,30 +78,30 @@ pub enum ComponentError {
 pub async fn run_components(
     checkout: &Path,
     components: &[Component],
-    phase: Phase,
-    how: &Gates,
+    phase: ComponentPhase,
+    how: &GateRunner,
     confined: Option<&Confined>,
     cancel: &CancellationToken,
-    mut progress: impl FnMut(Progress<'_>),
+    mut progress: impl FnMut(ComponentProgress<'_>),
 ) -> Result<(), ComponentError> {
     for component in components {
         let (commands, word) = match phase {
-            Phase::Setup => (&component.setup, "setup"),
-            Phase::Teardown => (&component.teardown, "teardown"),
+            ComponentPhase::Setup => (&component.setup, "setup"),
+            ComponentPhase::Teardown => (&component.teardown, "teardown"),
         };
         if commands.is_empty() {
             continue;
         }
         let Some(folder) = inside(checkout, component)? else {
-            progress(Progress::Missing { component: &component.name });
+            progress(ComponentProgress::Missing { component: &component.name });
             continue;
         };
         let how = kept_in(how.clone(), component, confined).await?;
         for command in commands {
-            progress(Progress::Started { component: &component.name, command });
-            let one = Gates { commands: vec![command.clone()], ..how.clone() };
+            progress(ComponentProgress::Started { component: &component.name, command });
+            let one = GateRunner { commands: vec![command.clone()], ..how.clone() };
             for result in one.run(&folder, "", cancel).await?.results {
-                progress(Progress::Ended { component: &component.name, result: &result });
+                progress(ComponentProgress::Ended { component: &component.name, result: &result });
                 if !result.passed() {
                     let (name, result) = (component.name.clone(), Box::new(result));
                     return Err(ComponentError::Failed { phase: word, name, result });
@@ -113,10 +113,10 @@ pub async fn run_components(
 }
 
 async fn kept_in(
-    how: Gates,
+    how: GateRunner,
     component: &Component,
     confined: Option<&Confined>,
-) -> Result<Gates, ComponentError> {
+) -> Result<GateRunner, ComponentError> {
     let Some(confined) = confined.cloned() else { return Ok(how) };
     let (network, key) =
         (component.network.clone(), format!("`network` of the component `{}`", component.name));
@@ -154,19 +154,20 @@ mod tests {
     async fn run(
         checkout: &Path,
         components: &[Component],
-        phase: Phase,
+        phase: ComponentPhase,
     ) -> (Result<(), String>, Vec<String>) {
         let mut seen = vec![];
-        let progress = |progress: Progress<'_>| {
+        let progress = |progress: ComponentProgress<'_>| {
             seen.push(match progress {
-                Progress::Started { component, command } => format!("{component}: {command}"),
-                Progress::Missing { component } => format!("{component} is not here"),
-                Progress::Ended { component, result } => format!("{component}: {:?}", result.code),
+                ComponentProgress::Started { component, command } => format!("{component}: {command}"),
+                ComponentProgress::Missing { component } => format!("{component} is not here"),
+                ComponentProgress::Ended { component, result } => format!("{component}: {:?}", result.code),
             });
         };
         let cancel = CancellationToken::new();
         let done =
-            run_components(checkout, components, phase, &Gates::default(), None, &cancel, progress).await;
+            run_components(checkout, components, phase, &GateRunner::default(), None, &cancel, progress)
+                .await;
         (done.map_err(|error| error.to_string()), seen)
     }
 
@@ -176,13 +177,13 @@ mod tests {
         std::fs::create_dir(checkout.path().join("web")).expect("a folder");
         let components =
             [component("web", "web", &["echo hi > made", "cat made"]), component("none", ".", &[])];
-        let (done, seen) = run(checkout.path(), &components, Phase::Setup).await;
+        let (done, seen) = run(checkout.path(), &components, ComponentPhase::Setup).await;
         assert_eq!(
             (done, seen.join(", ")),
             (Ok(()), "web: echo hi > made, web: Some(0), web: cat made, web: Some(0)".into())
         );
         assert!(checkout.path().join("web/made").exists());
-        let (done, _) = run(checkout.path(), &components[..1], Phase::Teardown).await;
+        let (done, _) = run(checkout.path(), &components[..1], ComponentPhase::Teardown).await;
         assert_eq!((done, checkout.path().join("web/made").exists()), (Ok(()), false));
     }
 
@@ -190,7 +191,7 @@ mod tests {
     async fn a_component_whose_folder_this_checkout_does_not_have_is_passed_over() {
         let checkout = tempfile::tempdir().expect("a folder");
         let components = [component("web", "web", &["exit 1"]), component("api", "", &["true"])];
-        let (done, seen) = run(checkout.path(), &components, Phase::Setup).await;
+        let (done, seen) = run(checkout.path(), &components, ComponentPhase::Setup).await;
         assert_eq!((done, seen.join(", ")), (Ok(()), "web is not here, api: true, api: Some(0)".into()));
     }
 
@@ -199,11 +200,12 @@ mod tests {
         let checkout = tempfile::tempdir().expect("a folder");
         let components =
             [component("api", "", &["exit 3", "touch later"]), component("web", "", &["touch later"])];
-        let (done, _) = run(checkout.path(), &components, Phase::Setup).await;
+        let (done, _) = run(checkout.path(), &components, ComponentPhase::Setup).await;
         assert_eq!(done, Err("setup of the component `api`: `exit 3` failed with code 3".into()));
         assert!(!checkout.path().join("later").exists());
         for path in ["..", "/tmp"] {
-            let (done, _) = run(checkout.path(), &[component("api", path, &["true"])], Phase::Setup).await;
+            let (done, _) =
+                run(checkout.path(), &[component("api", path, &["true"])], ComponentPhase::Setup).await;
             assert_eq!(
                 done,
                 Err(format!("`path = {path:?}` of the component `api` is no folder inside the project."))

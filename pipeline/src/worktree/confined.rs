@@ -9,16 +9,18 @@ use std::{
 };
 
 use agents::{
-    claude::{AgentEvent, Exit, Launch, Mode, PermissionRoute, Process, SessionId, Start},
-    confine::{Bwrap, Confined, Confinement, Reach},
+    claude::{
+        AgentEvent, AgentProcess, Launch, PermissionRoute, ProcessExit, PromptMode, SessionId, SessionStart,
+    },
+    confine::{Bwrap, Confined, Confinement, NetworkReach},
 };
 use tokio::sync::mpsc::Receiver;
 
-use crate::worktree::{Worktree, fixture::Fixture, mischief::bubblewrap};
+use crate::worktree::{Worktree, fixture::WorktreeFixture, mischief::bubblewrap};
 
 /// A story's worktree, and a sandbox around it.
-pub(super) fn confined() -> (Fixture, Worktree, Confined) {
-    let fixture = Fixture::new();
+pub(super) fn confined() -> (WorktreeFixture, Worktree, Confined) {
+    let fixture = WorktreeFixture::new();
     let worktree = fixture.prepare("7_x");
     let place = worktree.enclose().expect("a place");
     let home = fixture.root().with_file_name("home");
@@ -29,7 +31,13 @@ pub(super) fn confined() -> (Fixture, Worktree, Confined) {
 }
 
 /// A CLI that is a shell script in the worktree.
-fn launch(fixture: &Fixture, worktree: &Worktree, confined: Confined, mode: Mode, script: &str) -> Launch {
+fn launch(
+    fixture: &WorktreeFixture,
+    worktree: &Worktree,
+    confined: Confined,
+    mode: PromptMode,
+    script: &str,
+) -> Launch {
     let program = worktree.path().join("cli");
     fs::write(&program, format!("#!/bin/sh\n{script}")).expect("the script");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can run");
@@ -37,7 +45,7 @@ fn launch(fixture: &Fixture, worktree: &Worktree, confined: Confined, mode: Mode
         command: vec![program.to_str().expect("text").into()],
         cwd: worktree.path().into(),
         runtime_dir: fixture.project.run_dir(),
-        start: Start::New(SessionId::random()),
+        start: SessionStart::New(SessionId::random()),
         mode,
         permissions: PermissionRoute::Mcp { url: "http://127.0.0.1:1/mcp".into(), token: "s3cret".into() },
         model: None,
@@ -57,7 +65,7 @@ async fn next(events: &mut Receiver<AgentEvent>) -> AgentEvent {
     next.expect("nothing came for a minute").expect("no event after the last")
 }
 
-async fn exit(events: &mut Receiver<AgentEvent>) -> Exit {
+async fn exit(events: &mut Receiver<AgentEvent>) -> ProcessExit {
     loop {
         if let AgentEvent::Exited(exit) = next(events).await {
             return exit;
@@ -75,7 +83,7 @@ async fn a_confined_agent_takes_prompts_and_is_asked_to_end_before_it_is_killed(
 }
 
 pub(super) async fn takes_prompts_and_is_asked_to_end(
-    fixture: &Fixture,
+    fixture: &WorktreeFixture,
     worktree: &Worktree,
     place: Confined,
 ) {
@@ -84,8 +92,8 @@ pub(super) async fn takes_prompts_and_is_asked_to_end(
         "{SAY}trap 'echo bye > ended; exit 143' TERM\nmkfifo wait; exec 3<>wait\n\
          read -r line; [ -t 1 ] && say heard\nwhile :; do read -r line <&3; done"
     );
-    let launch = launch(fixture, worktree, place, Mode::Live, &script);
-    let (process, mut events) = Process::start(launch).await.expect("it starts");
+    let launch = launch(fixture, worktree, place, PromptMode::Live, &script);
+    let (process, mut events) = AgentProcess::start(launch).await.expect("it starts");
     process.prompt("hello").await.expect("it takes prompts");
     assert_eq!(next(&mut events).await, AgentEvent::Text("heard".into()));
     // How many were killed says nothing: bubblewrap's own processes may be met while they go.
@@ -100,11 +108,11 @@ async fn an_interrupt_reaches_a_confined_one_shot() {
     is_interrupted(&fixture, &worktree, confined).await;
 }
 
-pub(super) async fn is_interrupted(fixture: &Fixture, worktree: &Worktree, place: Confined) {
+pub(super) async fn is_interrupted(fixture: &WorktreeFixture, worktree: &Worktree, place: Confined) {
     let script = format!("{SAY}trap 'say interrupted; exit 0' INT\nsay ready\nwhile :; do sleep 0.1; done");
-    let mode = Mode::OneShot { prompt: "hi".into() };
+    let mode = PromptMode::OneShot { prompt: "hi".into() };
     let (process, mut events) =
-        Process::start(launch(fixture, worktree, place, mode, &script)).await.expect("it starts");
+        AgentProcess::start(launch(fixture, worktree, place, mode, &script)).await.expect("it starts");
     assert_eq!(next(&mut events).await, AgentEvent::Text("ready".into()));
     process.interrupt().await.expect("it can be interrupted");
     assert_eq!(next(&mut events).await, AgentEvent::Text("interrupted".into()));
@@ -115,8 +123,8 @@ pub(super) async fn is_interrupted(fixture: &Fixture, worktree: &Worktree, place
 async fn what_ignores_the_request_is_killed_with_all_it_started() {
     let (fixture, worktree, place) = confined();
     let script = format!("{SAY}trap '' TERM\nsetsid sleep 600 &\nsay ready\nwhile :; do sleep 600; done");
-    let launch = launch(&fixture, &worktree, place, Mode::Live, &script);
-    let (process, mut events) = Process::start(launch).await.expect("it starts");
+    let launch = launch(&fixture, &worktree, place, PromptMode::Live, &script);
+    let (process, mut events) = AgentProcess::start(launch).await.expect("it starts");
     assert_eq!(next(&mut events).await, AgentEvent::Text("ready".into()));
     let below = agents::tree::descendants(process.pid());
     assert!(below.len() >= 4, "{below:?}");
@@ -129,7 +137,7 @@ fn a_confined_process_outlives_the_thread_that_started_it() {
     let (_fixture, _worktree, Confined { confinement, place }) = confined();
     let argv = confinement.wrap(vec!["/bin/cat".into()], &place, &[]);
     let start = move || {
-        let mut cat = Cat::start(&argv);
+        let mut cat = CatProcess::start(&argv);
         cat.answers("first");
         (cat, fs::read_link("/proc/thread-self").expect("a name"))
     };
@@ -144,13 +152,13 @@ fn a_confined_process_outlives_the_thread_that_started_it() {
     assert!(cat.child.wait().expect("it ends").success());
 }
 
-struct Cat {
+struct CatProcess {
     child: std::process::Child,
     stdin: std::process::ChildStdin,
     stdout: BufReader<std::process::ChildStdout>,
 }
 
-impl Cat {
+impl CatProcess {
     fn start(argv: &[std::ffi::OsString]) -> Self {
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -175,7 +183,7 @@ fn the_exit_code_is_the_commands_and_without_a_network_nothing_answers() {
     let port = listener.local_addr().expect("an address").port();
     let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
     let code = |network: bool, script: &str| {
-        let reach = if network { Reach::Everything } else { Reach::Nothing };
+        let reach = if network { NetworkReach::Everything } else { NetworkReach::Nothing };
         let confinement = Confinement::Bwrap(Bwrap { reach, ..bwrap.clone() });
         let argv = confinement.wrap(["/bin/bash", "-c", script].map(Into::into).into(), &place, &[]);
         let output = Command::new(&argv[0]).args(&argv[1..]).output().expect("it starts");
@@ -189,15 +197,15 @@ fn the_exit_code_is_the_commands_and_without_a_network_nothing_answers() {
 
 #[test]
 fn what_a_machine_cannot_do_is_not_replaced_by_something_weaker() {
-    use agents::confine::Sandbox;
+    use agents::confine::SandboxChoice;
     let home = std::path::Path::new("/nonexistent");
-    assert_eq!(Confinement::chosen(Some(&Sandbox::None), home), Ok(Confinement::None));
+    assert_eq!(Confinement::chosen(Some(&SandboxChoice::None), home), Ok(Confinement::None));
     let prefix = vec!["runsc".to_owned(), "do".to_owned()];
     assert_eq!(
-        Confinement::chosen(Some(&Sandbox::Prefix(prefix.clone())), home),
+        Confinement::chosen(Some(&SandboxChoice::Prefix(prefix.clone())), home),
         Ok(Confinement::Prefix(prefix))
     );
     bubblewrap();
-    assert!(matches!(Confinement::chosen(Some(&Sandbox::Bwrap), home), Ok(Confinement::Bwrap(_))));
+    assert!(matches!(Confinement::chosen(Some(&SandboxChoice::Bwrap), home), Ok(Confinement::Bwrap(_))));
     assert!(matches!(Confinement::chosen(None, home), Ok(Confinement::Bwrap(_))));
 }

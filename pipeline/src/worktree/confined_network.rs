@@ -12,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-use agents::confine::{Bwrap, Confined, Confinement, Egress, Host, Needs, Network, Reach};
+use agents::confine::{
+    AllowedHost, Bwrap, Confined, Confinement, EgressProxy, NetworkAccess, NetworkReach, RequiredAccess,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
@@ -20,11 +22,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    gates::Gates,
+    gates::GateRunner,
     worktree::{
         Worktree,
         confined::{confined, is_interrupted, takes_prompts_and_is_asked_to_end},
-        fixture::Fixture,
+        fixture::WorktreeFixture,
     },
 };
 
@@ -46,9 +48,9 @@ fn inside_the_sandbox() {
 }
 
 /// A web server that answers every request with what it was asked.
-struct Echo(SocketAddr);
+struct EchoServer(SocketAddr);
 
-impl Echo {
+impl EchoServer {
     fn start(address: &str) -> Self {
         let listener =
             TcpListener::bind((address.parse::<IpAddr>().expect("an address"), 0)).expect("a port");
@@ -81,18 +83,18 @@ impl Echo {
 }
 
 /// A sandbox with a part of the network.
-struct Room {
-    _fixture: Fixture,
+struct NetworkRoom {
+    _fixture: WorktreeFixture,
     _worktree: Worktree,
     confined: Confined,
-    egress: Option<Arc<Egress>>,
+    egress: Option<Arc<EgressProxy>>,
 }
 
-impl Room {
-    fn new(hosts: &[&str], needs: Option<Needs>) -> Self {
+impl NetworkRoom {
+    fn new(hosts: &[&str], needs: Option<RequiredAccess>) -> Self {
         let (fixture, worktree, confined) = confined();
-        let hosts = hosts.iter().map(|host| Host::parse(host).expect("a host")).collect();
-        let limited = confined.limited(&Network::Only(hosts), "`network` of the agent `coder`", needs);
+        let hosts = hosts.iter().map(|host| AllowedHost::parse(host).expect("a host")).collect();
+        let limited = confined.limited(&NetworkAccess::Only(hosts), "`network` of the agent `coder`", needs);
         let (confined, egress) = limited.expect("it can be kept");
         Self { _fixture: fixture, _worktree: worktree, confined, egress }
     }
@@ -123,8 +125,8 @@ impl Room {
 
 #[tokio::test]
 async fn a_listed_host_is_reached_by_the_proxy_and_no_other() {
-    let (listed, other) = (Echo::start("127.0.0.2"), Echo::start("127.0.0.2"));
-    let room = Room::new(&[&listed.entry()], None);
+    let (listed, other) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.2"));
+    let room = NetworkRoom::new(&[&listed.entry()], None);
     let (code, text) = room.curl(&[&listed.url("/a?b=c")]).await;
     assert_eq!((code, text.contains("GET /a?b=c HTTP/1.1")), (Some(0), true), "{text}");
     // A tunnel, as for HTTPS.
@@ -149,8 +151,8 @@ async fn a_listed_host_is_reached_by_the_proxy_and_no_other() {
 
 #[tokio::test]
 async fn the_host_of_the_address_counts_and_not_the_header() {
-    let (listed, other) = (Echo::start("127.0.0.2"), Echo::start("127.0.0.2"));
-    let room = Room::new(&[&listed.entry()], None);
+    let (listed, other) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.2"));
+    let room = NetworkRoom::new(&[&listed.entry()], None);
     let header = format!("Host: {}", other.0);
     let (_, text) = room.curl(&["-H", &header, "-H", "Proxy-Authorization: x", &listed.url("/")]).await;
     let lower = text.to_lowercase();
@@ -165,8 +167,8 @@ async fn the_host_of_the_address_counts_and_not_the_header() {
 
 #[tokio::test]
 async fn nothing_is_reached_past_the_proxy() {
-    let (listed, local) = (Echo::start("127.0.0.2"), Echo::start("127.0.0.1"));
-    let room = Room::new(&[&listed.entry()], None);
+    let (listed, local) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.1"));
+    let room = NetworkRoom::new(&[&listed.entry()], None);
     for url in [listed.url("/"), local.url("/")] {
         let (code, text) = room.curl(&["--noproxy", "*", &url]).await;
         assert_eq!(code, Some(7), "{text}");
@@ -177,9 +179,9 @@ async fn nothing_is_reached_past_the_proxy() {
 
 #[tokio::test]
 async fn a_listed_port_of_this_machine_is_at_the_same_port_inside_and_its_neighbour_is_not() {
-    let (listed, other) = (Echo::start("127.0.0.1"), Echo::start("127.0.0.1"));
+    let (listed, other) = (EchoServer::start("127.0.0.1"), EchoServer::start("127.0.0.1"));
     let (port, other) = (listed.0.port(), other.0.port());
-    let room = Room::new(&[&format!("localhost:{port}")], None);
+    let room = NetworkRoom::new(&[&format!("localhost:{port}")], None);
     // Neither goes by the proxy: `NO_PROXY` names both.
     for host in ["localhost", "127.0.0.1"] {
         let (code, text) = room.curl(&["-4", &format!("http://{host}:{port}/x")]).await;
@@ -197,9 +199,12 @@ async fn a_listed_port_of_this_machine_is_at_the_same_port_inside_and_its_neighb
 
 #[tokio::test]
 async fn an_agent_with_no_network_reaches_its_model_and_its_tools_only() {
-    let (api, tools) = (Echo::start("127.0.0.2"), Echo::start("127.0.0.1"));
-    let needs = Needs { api: Host::exact("127.0.0.2", api.0.port()).expect("a host"), own: Some(tools.0) };
-    let room = Room::new(&[], Some(needs));
+    let (api, tools) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.1"));
+    let needs = RequiredAccess {
+        api: AllowedHost::exact("127.0.0.2", api.0.port()).expect("a host"),
+        own: Some(tools.0),
+    };
+    let room = NetworkRoom::new(&[], Some(needs));
     let (_, text) = room.curl(&[&api.url("/v1/messages")]).await;
     assert!(text.contains("GET /v1/messages"), "{text}");
     let (_, text) = room.curl(&[&tools.url("/mcp")]).await;
@@ -218,7 +223,7 @@ async fn an_agent_with_no_network_reaches_its_model_and_its_tools_only() {
 
 #[tokio::test]
 async fn exit_code_signals_and_children_are_the_commands_own() {
-    let room = Room::new(&["crates.io"], None);
+    let room = NetworkRoom::new(&["crates.io"], None);
     let output = room.run(&["sh", "-c", "echo out; echo err >&2; exit 7"]).await;
     assert_eq!(output.status.code(), Some(7));
     assert_eq!((output.stdout, output.stderr), (b"out\n".to_vec(), b"err\n".to_vec()));
@@ -230,21 +235,21 @@ async fn exit_code_signals_and_children_are_the_commands_own() {
 
 #[tokio::test]
 async fn an_agent_without_the_network_has_its_terminal_and_is_asked_to_end() {
-    let Room { _fixture: fixture, _worktree: worktree, confined, egress: _egress } =
-        Room::new(&["crates.io"], None);
+    let NetworkRoom { _fixture: fixture, _worktree: worktree, confined, egress: _egress } =
+        NetworkRoom::new(&["crates.io"], None);
     takes_prompts_and_is_asked_to_end(&fixture, &worktree, confined).await;
 }
 
 #[tokio::test]
 async fn an_interrupt_reaches_an_agent_without_the_network() {
-    let Room { _fixture: fixture, _worktree: worktree, confined, egress: _egress } =
-        Room::new(&["crates.io"], None);
+    let NetworkRoom { _fixture: fixture, _worktree: worktree, confined, egress: _egress } =
+        NetworkRoom::new(&["crates.io"], None);
     is_interrupted(&fixture, &worktree, confined).await;
 }
 
-async fn gate(network: Network, line: &str) -> (Option<i32>, String) {
+async fn gate(network: NetworkAccess, line: &str) -> (Option<i32>, String) {
     let (_fixture, worktree, confined) = confined();
-    let gates = Gates { commands: vec![line.into()], ..Gates::default() };
+    let gates = GateRunner { commands: vec![line.into()], ..GateRunner::default() };
     let gates = gates.kept_in(&confined, &network, "`gate_network`").expect("it can be kept");
     let report = gates.run(worktree.path(), "", &CancellationToken::new()).await.expect("it runs");
     let result = &report.results[0];
@@ -253,39 +258,41 @@ async fn gate(network: Network, line: &str) -> (Option<i32>, String) {
 
 #[tokio::test]
 async fn gates_have_nothing_or_what_is_listed_and_say_what_was_refused() {
-    let (listed, other) = (Echo::start("127.0.0.2"), Echo::start("127.0.0.2"));
+    let (listed, other) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.2"));
     let ask = format!("curl -sSf {} && ! curl -sSf {}", listed.url("/a"), other.url("/b"));
-    assert_eq!(gate(Network::All, &format!("curl -sSf {}", other.url("/b"))).await.0, Some(0));
-    let (code, tail) = gate(Network::Only(vec![Host::parse(&listed.entry()).expect("a host")]), &ask).await;
+    assert_eq!(gate(NetworkAccess::All, &format!("curl -sSf {}", other.url("/b"))).await.0, Some(0));
+    let (code, tail) =
+        gate(NetworkAccess::Only(vec![AllowedHost::parse(&listed.entry()).expect("a host")]), &ask).await;
     assert_eq!(code, Some(0), "{tail}");
     let told =
         format!("Kept from `{}`: `gate_network` in .storkit/project.toml does not list that.\n", other.0);
     assert!(tail.ends_with(&told), "{tail}");
     // Without any there is no proxy either, and no loopback but one of its own.
-    let (code, tail) = gate(Network::Only(vec![]), &format!("curl -sSf {}", listed.url("/a"))).await;
+    let (code, tail) = gate(NetworkAccess::Only(vec![]), &format!("curl -sSf {}", listed.url("/a"))).await;
     assert_eq!(code, Some(7), "{tail}");
-    let (code, tail) = gate(Network::Only(vec![]), "env | grep -i _proxy; grep -c : /proc/net/dev").await;
+    let (code, tail) =
+        gate(NetworkAccess::Only(vec![]), "env | grep -i _proxy; grep -c : /proc/net/dev").await;
     assert_eq!((code, tail.as_str()), (Some(0), "1\n"));
 }
 
 #[test]
 fn where_nothing_can_keep_it_nothing_is_started() {
     let missing = Bwrap { program: "/no/such/bwrap".into(), ..Bwrap::for_home(Path::new("/")) };
-    let limited = Network::Only(vec![]);
+    let limited = NetworkAccess::Only(vec![]);
     let key = "`network` of the agent `coder`";
     let why = Confinement::Bwrap(missing).can_limit(&limited, key).expect_err("it is missing");
     insta::assert_snapshot!(why, @"`network` of the agent `coder` in `.storkit/project.toml` cannot be kept: bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`. Mend that, or write `true` there.");
     for open in [Confinement::None, Confinement::Prefix(vec!["runsc".into()])] {
         assert!(open.can_limit(&limited, key).is_err());
-        assert_eq!(open.can_limit(&Network::All, key), Ok(()));
+        assert_eq!(open.can_limit(&NetworkAccess::All, key), Ok(()));
     }
 }
 
 #[tokio::test]
 async fn the_way_out_ends_with_its_run_and_open_connections_too() {
-    let local = Echo::start("127.0.0.2");
-    let room = Room::new(&[&local.entry()], None);
-    let Reach::Through(folder) = room.egress.as_ref().expect("a way out").reach() else {
+    let local = EchoServer::start("127.0.0.2");
+    let room = NetworkRoom::new(&[&local.entry()], None);
+    let NetworkReach::Through(folder) = room.egress.as_ref().expect("a way out").reach() else {
         panic!("no way out")
     };
     let mut stream = UnixStream::connect(folder.join("proxy")).await.expect("it listens");

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agents::confine::{Place, STORE};
+use agents::confine::{STORE, WorktreePaths};
 
 use super::{
     WorktreeError, at,
@@ -21,7 +21,7 @@ const NO_REF: &str = "refs/storkit/none";
 
 /// The worktree and its parts.
 #[derive(Clone, Debug)]
-pub struct Detached {
+pub struct DetachedWorktree {
     root: PathBuf,
     common: PathBuf,
     folder: PathBuf,
@@ -30,7 +30,7 @@ pub struct Detached {
     hooks: PathBuf,
 }
 
-impl Detached {
+impl DetachedWorktree {
     /// Finds the worktree at `folder`, which must be one of the project's.
     pub fn open(project: &Project, folder: &Path) -> Result<Self, WorktreeError> {
         let common = common_dir(project.root())?;
@@ -61,8 +61,8 @@ impl Detached {
     }
 
     /// Where a sandbox finds its parts.
-    pub fn place(&self) -> Place {
-        Place {
+    pub fn place(&self) -> WorktreePaths {
+        WorktreePaths {
             root: self.root.clone(),
             common: self.common.clone(),
             folder: self.folder.clone(),
@@ -75,7 +75,7 @@ impl Detached {
 
     /// Readies the private places for a confined run. What it writes to them is never read: of a resolution only
     /// the files count.
-    pub fn enclose(&self) -> Result<Place, WorktreeError> {
+    pub fn enclose(&self) -> Result<WorktreePaths, WorktreeError> {
         self.clear()?;
         private_folder(&self.private).map_err(at(&self.private))?;
         for part in ["tmp", "git", "objects"] {

@@ -3,20 +3,20 @@
 
 use std::{fs, path::Path};
 
-use agents::confine::{Place, STORE};
+use agents::confine::{STORE, WorktreePaths};
 use git2::{Oid, Repository};
 
 use super::{
-    ImportError, Imported, Worktree, WorktreeError, at,
-    layout::{Lock, private_folder},
+    ImportError, ImportResult, Worktree, WorktreeError, at,
+    layout::{WorktreeLock, private_folder},
     remove::remove_tree,
 };
 
 impl Worktree {
     /// Readies the private places for a confined run and says where they are. Commits that an earlier confined run
     /// left and that could not be imported are still there for the agent to mend.
-    pub fn enclose(&self) -> Result<Place, ImportError> {
-        let _lock = Lock::take(&self.layout)?;
+    pub fn enclose(&self) -> Result<WorktreePaths, ImportError> {
+        let _lock = WorktreeLock::take(&self.layout)?;
         if self.unimported()?.is_none() || self.import_locked().is_ok() {
             self.catch_up()?;
             self.renew()?;
@@ -30,8 +30,8 @@ impl Worktree {
     }
 
     /// Takes in what a run left, and brings git's notes up to it; for the end of every run, confined or not.
-    pub fn settle(&self) -> Result<Imported, ImportError> {
-        let _lock = Lock::take(&self.layout)?;
+    pub fn settle(&self) -> Result<ImportResult, ImportError> {
+        let _lock = WorktreeLock::take(&self.layout)?;
         let imported = self.import_locked()?;
         self.catch_up()?;
         Ok(imported)
@@ -49,7 +49,7 @@ impl Worktree {
     /// Puts branch and files back to where they were: a reviewer changes nothing. Returns whether anything was
     /// changed; caches that git ignores stay.
     pub fn put_back(&self, tip: Oid) -> Result<bool, ImportError> {
-        let _lock = Lock::take(&self.layout)?;
+        let _lock = WorktreeLock::take(&self.layout)?;
         let changed = self.tip()? != tip || !self.uncommitted()?.is_empty();
         if changed {
             self.git().run(["reset", "--quiet", "--hard", &tip.to_string()])?;
@@ -62,8 +62,8 @@ impl Worktree {
     }
 
     /// Where a sandbox finds its parts.
-    pub fn place(&self) -> Place {
-        Place {
+    pub fn place(&self) -> WorktreePaths {
+        WorktreePaths {
             root: self.layout.root.clone(),
             common: self.layout.common.clone(),
             folder: self.layout.folder.clone(),

@@ -6,16 +6,16 @@ use std::{
     process::{Command, Output},
 };
 
-use super::{Limits, Name, Worktree, WorktreeError, Worktrees};
+use super::{SizeLimits, Worktree, WorktreeError, WorktreeName, Worktrees};
 use crate::Project;
 
-pub(crate) struct Fixture {
+pub(crate) struct WorktreeFixture {
     _folder: tempfile::TempDir,
     pub(crate) project: Project,
-    pub(crate) limits: Limits,
+    pub(crate) limits: SizeLimits,
 }
 
-impl Fixture {
+impl WorktreeFixture {
     /// As [`Fixture::new`], below this folder.
     pub(crate) fn within(folder: &Path) -> Self {
         Self::empty_in(tempfile::tempdir_in(folder).expect("a folder")).begun()
@@ -34,7 +34,7 @@ impl Fixture {
         run(&root, &[], &["config", "user.name", "Ada"]);
         run(&root, &[], &["config", "user.email", "ada@example.com"]);
         let project = Project::open(&root).expect("a project");
-        Self { _folder: folder, project, limits: Limits { free: 0, ..Limits::default() } }
+        Self { _folder: folder, project, limits: SizeLimits { free: 0, ..SizeLimits::default() } }
     }
 
     /// With one commit that has `a.txt`.
@@ -77,7 +77,7 @@ impl Fixture {
     }
 
     pub(crate) fn try_prepare(&self, name: &str) -> Result<Worktree, WorktreeError> {
-        self.worktrees().prepare(&Name::parse(name).expect("a name"), "main", "coder 1")
+        self.worktrees().prepare(&WorktreeName::parse(name).expect("a name"), "main", "coder 1")
     }
 
     pub(crate) fn prepare(&self, name: &str) -> Worktree {

@@ -4,12 +4,12 @@ use std::{ffi::OsString, fs, path::Path};
 
 use git2::{Oid, Repository};
 
-use super::{Limits, Worktree, WorktreeError, at, layout::Lock, size};
-use crate::git::program::{Git, GitProgramError};
+use super::{SizeLimits, Worktree, WorktreeError, at, layout::WorktreeLock, size};
+use crate::git::program::{GitProgram, GitProgramError};
 
 /// What the branch is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Imported {
+pub struct ImportResult {
     /// Its last commit.
     pub tip: Oid,
     /// Commits that base has not.
@@ -68,12 +68,12 @@ impl Worktree {
     /// Takes in the commits that the agent made since the last time, also while it runs. Cheap (a millisecond)
     /// when there are none. For a confined agent they are copied from its quarantine and the branch follows by
     /// compare-and-swap; otherwise they are there already, and only checked.
-    pub fn import(&self) -> Result<Imported, ImportError> {
-        let _lock = Lock::take(&self.layout)?;
+    pub fn import(&self) -> Result<ImportResult, ImportError> {
+        let _lock = WorktreeLock::take(&self.layout)?;
         self.import_locked()
     }
 
-    pub(super) fn import_locked(&self) -> Result<Imported, ImportError> {
+    pub(super) fn import_locked(&self) -> Result<ImportResult, ImportError> {
         let (known, tip) = (self.tip().ok(), self.unimported()?);
         let tip = tip.or(known).ok_or_else(|| ImportError::Gone(self.branch()))?;
         let last =
@@ -93,13 +93,13 @@ impl Worktree {
         self.layout.private.join("tip")
     }
 
-    fn described(&self, tip: Oid, last: Option<Oid>) -> Result<Imported, ImportError> {
+    fn described(&self, tip: Oid, last: Option<Oid>) -> Result<ImportResult, ImportError> {
         let repository = Repository::open(&self.layout.common)?;
         let mut walk = repository.revwalk()?;
         walk.push(tip)?;
         walk.hide_ref(&format!("refs/heads/{}", self.base))?;
         let kept = |last| last == tip || repository.graph_descendant_of(tip, last).unwrap_or(false);
-        Ok(Imported {
+        Ok(ImportResult {
             tip,
             ahead: walk.count(),
             changed: last != Some(tip),
@@ -127,7 +127,7 @@ impl Worktree {
 
     /// `git fetch` hashes and checks what it takes, and that nothing is missing, before a ref may point to it.
     fn take_in(&self, tip: Oid, known: Option<Oid>) -> Result<(), ImportError> {
-        let git = Git::at(&self.layout.root);
+        let git = GitProgram::at(&self.layout.root);
         let settings = ["protocol.version=2", "transfer.fsckObjects=true", "fetch.writeCommitGraph=false"];
         let mut args: Vec<OsString> =
             settings.iter().flat_map(|setting| ["-c".into(), setting.into()]).collect();
@@ -148,8 +148,8 @@ impl Worktree {
         Ok(())
     }
 
-    fn seeing_quarantine(&self) -> Git {
-        Git::at(&self.layout.root)
+    fn seeing_quarantine(&self) -> GitProgram {
+        GitProgram::at(&self.layout.root)
             .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&self.layout.private.join("objects")))
     }
 }
@@ -171,7 +171,7 @@ fn broken(error: GitProgramError) -> ImportError {
 }
 
 /// Checks lines of `TYPE SIZE PATH`, or `ID missing`.
-fn within(lines: &str, limits: Limits) -> Result<(), ImportError> {
+fn within(lines: &str, limits: SizeLimits) -> Result<(), ImportError> {
     let mut all = 0_u64;
     for line in lines.lines() {
         let mut words = line.splitn(3, ' ');
@@ -193,11 +193,11 @@ fn within(lines: &str, limits: Limits) -> Result<(), ImportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worktree::fixture::Fixture;
+    use crate::worktree::fixture::WorktreeFixture;
 
     #[test]
     fn an_import_says_how_far_the_branch_is_and_whether_history_was_rewritten() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         let worktree = fixture.prepare("7_x");
         let first = worktree.import().expect("imported");
         assert_eq!((first.ahead, first.rewritten), (0, false));
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_file_beyond_the_limit_is_refused_by_name_and_size() {
-        let mut fixture = Fixture::new();
+        let mut fixture = WorktreeFixture::new();
         fixture.limits.file = 1_000_000;
         let worktree = fixture.prepare("7_x");
         fs::write(worktree.path().join("big one.bin"), vec![7; 2_000_000]).expect("a file");
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn too_much_in_all_and_missing_objects_are_refused() {
-        let limits = Limits { file: 10, branch: 12, free: 0 };
+        let limits = SizeLimits { file: 10, branch: 12, free: 0 };
         let refused = |lines| within(lines, limits).unwrap_err().to_string();
         insta::assert_snapshot!(refused("commit 5 \nblob 8 a\n"), @"The branch brings 1 kB of new content; the limit is 1 kB.");
         insta::assert_snapshot!(refused("1234 missing\n"), @"The branch's commits are incomplete or damaged and were not taken in: 1234 missing");

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Name, WorktreeError, at, hooks::NOTE};
+use super::{WorktreeError, WorktreeName, at, hooks::NOTE};
 
 /// Keeps git from removing a ref folder when its last ref is packed or deleted: a sandbox may have it bound.
 /// Names that end in `.lock` are no refs, to `git fsck` neither.
@@ -15,9 +15,9 @@ pub(crate) const KEEP: &str = "storkit.lock";
 
 /// Paths of one worktree; all absolute. Nothing need be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub struct WorktreeLayout {
     /// Whose.
-    pub name: Name,
+    pub name: WorktreeName,
     /// The main checkout.
     pub root: PathBuf,
     /// The repository that all worktrees share: `.git`.
@@ -30,8 +30,8 @@ pub struct Layout {
     pub hooks: PathBuf,
 }
 
-impl Layout {
-    pub(super) fn new(root: &Path, common: &Path, name: &Name) -> Self {
+impl WorktreeLayout {
+    pub(super) fn new(root: &Path, common: &Path, name: &WorktreeName) -> Self {
         let home = home(root);
         Self {
             name: name.clone(),
@@ -130,12 +130,12 @@ pub(super) fn private_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// The lock on one worktree: who makes, imports from, or removes it is alone. Waits. Released when dropped.
-pub(super) struct Lock {
+pub(super) struct WorktreeLock {
     _folder: File,
 }
 
-impl Lock {
-    pub(super) fn take(layout: &Layout) -> Result<Self, WorktreeError> {
+impl WorktreeLock {
+    pub(super) fn take(layout: &WorktreeLayout) -> Result<Self, WorktreeError> {
         let path = &layout.private;
         loop {
             private_folder(path).map_err(at(path))?;

@@ -6,17 +6,17 @@ use std::{fs, path::PathBuf, process::Output, sync::OnceLock};
 use agents::confine::{Bwrap, Confinement};
 
 use crate::{
-    git::program::Git,
-    guard::{BaseGuard, Checkout, Culprit, Fingerprint, Ours, Tampering, compare, rescue},
+    git::program::GitProgram,
+    guard::{BaseGuard, CheckoutFate, Culprit, Fingerprint, OwnChanges, Tampering, compare, rescue},
     worktree::{
         ImportError, Worktree,
-        fixture::{Fixture, command},
+        fixture::{WorktreeFixture, command},
     },
 };
 
 /// A run of an agent that does what it is told, in a story's worktree.
 struct Run {
-    fixture: Fixture,
+    fixture: WorktreeFixture,
     worktree: Worktree,
     confinement: Confinement,
     before: Fingerprint,
@@ -24,11 +24,11 @@ struct Run {
 
 impl Run {
     fn plain() -> Self {
-        Self::with(Fixture::new(), Confinement::None)
+        Self::with(WorktreeFixture::new(), Confinement::None)
     }
 
     fn boxed() -> Self {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         let home = fixture.root().with_file_name("home");
         fs::create_dir_all(home.join(".ssh")).expect("a folder");
         fs::write(home.join(".ssh/id"), "secret").expect("a file");
@@ -36,7 +36,7 @@ impl Run {
         Self::with(fixture, confinement)
     }
 
-    fn with(fixture: Fixture, confinement: Confinement) -> Self {
+    fn with(fixture: WorktreeFixture, confinement: Confinement) -> Self {
         fixture.git(&["branch", "other"]);
         let worktree = fixture.prepare("7_x");
         worktree.import().expect("nothing yet");
@@ -73,7 +73,7 @@ impl Run {
     fn tampering(&self) -> Vec<Tampering> {
         let after =
             Fingerprint::take(&self.fixture.project, "main", &self.worktree.branch()).expect("a fingerprint");
-        compare(&self.before, &after, &Ours::default()).expect("a comparison")
+        compare(&self.before, &after, &OwnChanges::default()).expect("a comparison")
     }
 
     fn own_log(&self) -> String {
@@ -223,7 +223,7 @@ fn a_commit_in_the_main_checkout_past_the_hooks_is_seen_and_its_files_follow_bas
     let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
     let (id, now) = (run.worktree.name().id(), std::time::SystemTime::UNIX_EPOCH);
     let rescued = rescue(&run.fixture.project, &guard, "main", *before, *after, id, now).expect("rescued");
-    assert_eq!((rescued.restored, rescued.checkout), (true, Checkout::Followed));
+    assert_eq!((rescued.restored, rescued.checkout), (true, CheckoutFate::Followed));
     assert_eq!(run.fixture.git(&["status", "--porcelain"]), "?? mine.txt");
     assert!(!run.fixture.root().join("evil.txt").exists());
 }
@@ -243,7 +243,7 @@ fn base_is_not_put_back_over_work_that_others_built_on_it_and_uncommitted_files_
     run.fixture.git(&["branch", "-D", "built-on-it"]);
     run.fixture.write("a.txt", "a person went on from here\n");
     let rescued = again();
-    assert_eq!((rescued.restored, rescued.checkout), (true, Checkout::Left));
+    assert_eq!((rescued.restored, rescued.checkout), (true, CheckoutFate::Left));
     assert_eq!(rescued.branch.as_deref(), Some("storkit/rescue/7-0-2"), "the first rescue branch stays");
     assert_eq!(run.fixture.read("a.txt"), "a person went on from here\n");
 }
@@ -365,7 +365,7 @@ fn deleting_objects_is_seen_and_in_a_sandbox_refused() {
     let run = Run::plain();
     run.does(delete);
     let after = Fingerprint::take(&run.fixture.project, "main", &run.worktree.branch());
-    let seen = after.and_then(|after| compare(&run.before, &after, &Ours::default()));
+    let seen = after.and_then(|after| compare(&run.before, &after, &OwnChanges::default()));
     assert!(
         seen.is_err()
             || seen.is_ok_and(|seen| seen.iter().any(|one| matches!(one, Tampering::ObjectsLost(_))))
@@ -441,7 +441,7 @@ fn a_confined_agent_sees_neither_secrets_nor_other_worktrees_nor_other_processes
 
 #[test]
 fn too_large_a_file_is_refused_and_the_next_run_can_mend_it() {
-    let mut fixture = Fixture::new();
+    let mut fixture = WorktreeFixture::new();
     fixture.limits.file = 1_000_000;
     let home = fixture.root().with_file_name("home");
     let run =
@@ -479,8 +479,8 @@ fn what_storkit_itself_merged_meanwhile_is_no_tampering() {
         .expect("committed");
     let after =
         Fingerprint::take(&run.fixture.project, "main", &run.worktree.branch()).expect("a fingerprint");
-    let ours = Ours { commits: commit.into_iter().collect(), paths: vec![] };
+    let ours = OwnChanges { commits: commit.into_iter().collect(), paths: vec![] };
     assert_eq!(compare(&run.before, &after, &ours).expect("a comparison"), []);
-    assert_eq!(compare(&run.before, &after, &Ours::default()).expect("a comparison").len(), 1);
-    assert!(Git::at(&run.fixture.root()).asks(["diff", "--quiet"]).expect("it answers"));
+    assert_eq!(compare(&run.before, &after, &OwnChanges::default()).expect("a comparison").len(), 1);
+    assert!(GitProgram::at(&run.fixture.root()).asks(["diff", "--quiet"]).expect("it answers"));
 }

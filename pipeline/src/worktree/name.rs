@@ -7,7 +7,7 @@ use crate::story::StoryId;
 
 /// `ID_slug`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name {
+pub struct WorktreeName {
     id: StoryId,
     slug: String,
 }
@@ -15,14 +15,14 @@ pub struct Name {
 /// The slug is no slug.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} cannot name a worktree: only `a` to `z`, digits and `_` can, and at most 60 of them.")]
-pub struct BadName(String);
+pub struct BadWorktreeName(String);
 
-impl Name {
+impl WorktreeName {
     /// Checks that the slug is `[a-z0-9_]{1,60}`.
-    pub fn new(id: StoryId, slug: &str) -> Result<Self, BadName> {
+    pub fn new(id: StoryId, slug: &str) -> Result<Self, BadWorktreeName> {
         let fits = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
         if slug.is_empty() || slug.len() > 60 || !slug.bytes().all(fits) {
-            return Err(BadName(slug.chars().take(80).collect()));
+            return Err(BadWorktreeName(slug.chars().take(80).collect()));
         }
         Ok(Self { id, slug: slug.into() })
     }
@@ -55,7 +55,7 @@ impl Name {
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for WorktreeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}_{}", self.id, self.slug)
     }
@@ -67,18 +67,18 @@ mod tests {
 
     #[test]
     fn a_name_says_folder_and_branch_and_can_be_read_back() {
-        let name = Name::new(StoryId(7), "fix_the_door").expect("a name");
+        let name = WorktreeName::new(StoryId(7), "fix_the_door").expect("a name");
         assert_eq!(name.branch(), "feature/story-7_fix_the_door/work");
-        assert_eq!(Name::parse(&name.to_string()), Some(name));
+        assert_eq!(WorktreeName::parse(&name.to_string()), Some(name));
     }
 
     #[test]
     fn nothing_that_could_leave_its_folder_is_a_name() {
         for slug in ["", "..", "a/b", "a.lock", "a b", "Ä", "a\n", "-x", &"x".repeat(61)] {
-            assert!(Name::new(StoryId(1), slug).is_err(), "{slug:?}");
+            assert!(WorktreeName::new(StoryId(1), slug).is_err(), "{slug:?}");
         }
         for text in ["x", "7", "7_", "07_x", "+7_x", "7_x/..", "-1_x", "merge"] {
-            assert_eq!(Name::parse(text), None, "{text:?}");
+            assert_eq!(WorktreeName::parse(text), None, "{text:?}");
         }
     }
 }

@@ -12,10 +12,10 @@ use git2::{Oid, Repository};
 use rustix::fs::statvfs;
 
 use super::{
-    AGENT_DOMAIN, Layout, Name, Worktree, WorktreeError, Worktrees, at, hooks,
-    layout::{Lock, make_home},
+    AGENT_DOMAIN, Worktree, WorktreeError, WorktreeLayout, WorktreeName, Worktrees, at, hooks,
+    layout::{WorktreeLock, make_home},
 };
-use crate::git::program::Git;
+use crate::git::program::GitProgram;
 
 /// Beside a worktree's HEAD: what git ignores there.
 const IGNORED: &str = "storkit-ignored";
@@ -31,11 +31,11 @@ impl Worktrees {
     ///
     /// # Errors
     /// [`WorktreeError`] as a sentence; what was there before is still there.
-    pub fn prepare(&self, name: &Name, base: &str, agent: &str) -> Result<Worktree, WorktreeError> {
+    pub fn prepare(&self, name: &WorktreeName, base: &str, agent: &str) -> Result<Worktree, WorktreeError> {
         let layout = self.layout(name);
         let home = make_home(self.project.root())?;
         hooks::write(&layout.hooks).map_err(at(&layout.hooks))?;
-        let _lock = Lock::take(&layout)?;
+        let _lock = WorktreeLock::take(&layout)?;
         let repository = Repository::open(self.project.root())?;
         allow_own_settings(self.project.root(), &self.common, &repository)?;
         let admin = match standing(&layout) {
@@ -48,7 +48,7 @@ impl Worktrees {
     }
 
     /// The story's worktree, if it stands whole. Makes and mends nothing.
-    pub fn find(&self, name: &Name, base: &str) -> Option<Worktree> {
+    pub fn find(&self, name: &WorktreeName, base: &str) -> Option<Worktree> {
         let layout = self.layout(name);
         let admin = standing(&layout)?;
         Some(Worktree { layout, limits: self.limits, admin, base: base.into() })
@@ -56,14 +56,14 @@ impl Worktrees {
 
     fn make(
         &self,
-        layout: &Layout,
+        layout: &WorktreeLayout,
         home: &Path,
         repository: &Repository,
         base: &str,
     ) -> Result<PathBuf, WorktreeError> {
         self.check_space(home, repository)?;
         clear_remains(layout)?;
-        let git = Git::at(self.project.root());
+        let git = GitProgram::at(self.project.root());
         let branch = layout.name.branch();
         let base = format!("refs/heads/{base}");
         let mut args = vec!["worktree", "add", "--quiet", "--force"];
@@ -94,7 +94,7 @@ impl Worktrees {
 }
 
 /// The administrative folder, if git's notes, the checkout and the branch agree.
-fn standing(layout: &Layout) -> Option<PathBuf> {
+fn standing(layout: &WorktreeLayout) -> Option<PathBuf> {
     let admin = layout.admin()?;
     let link = fs::symlink_metadata(layout.folder.join(".git")).ok()?;
     let linked = fs::read_to_string(layout.folder.join(".git")).ok()?;
@@ -110,14 +110,14 @@ fn is_initializing(admin: &Path) -> bool {
 }
 
 /// Nobody works in it now, so a lock is a dead git's. HEAD off the branch goes back on it, the files stay.
-fn mend(admin: PathBuf, layout: &Layout) -> Result<PathBuf, WorktreeError> {
+fn mend(admin: PathBuf, layout: &WorktreeLayout) -> Result<PathBuf, WorktreeError> {
     for lock in ["index.lock", "HEAD.lock"] {
         let _ = fs::remove_file(admin.join(lock));
     }
     let reference = layout.name.reference();
     let head = fs::read_to_string(admin.join("HEAD")).unwrap_or_default();
     if head.trim_end() != format!("ref: {reference}") {
-        let git = Git::explicit(&admin, &layout.folder);
+        let git = GitProgram::explicit(&admin, &layout.folder);
         // Through git the commits it was on stay in the reflog of HEAD.
         git.run(["symbolic-ref", "-m", "storkit: back on the story's branch", "HEAD", &reference])?;
         git.run(["reset", "--quiet", "--mixed"])?;
@@ -127,7 +127,7 @@ fn mend(admin: PathBuf, layout: &Layout) -> Result<PathBuf, WorktreeError> {
 
 /// Takes away what is left of a worktree that does not stand: git's notes of it, and its checkout, put aside
 /// where it may hold work.
-fn clear_remains(layout: &Layout) -> Result<(), WorktreeError> {
+fn clear_remains(layout: &WorktreeLayout) -> Result<(), WorktreeError> {
     let mut unfinished = false;
     for admin in layout.notes() {
         unfinished |= is_initializing(&admin) || !admin.join("index").exists();
@@ -143,19 +143,19 @@ fn clear_remains(layout: &Layout) -> Result<(), WorktreeError> {
     fs::rename(&layout.folder, &aside).map_err(at(&aside))
 }
 
-fn aside(layout: &Layout) -> PathBuf {
+fn aside(layout: &WorktreeLayout) -> PathBuf {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let name = |again: u32| layout.folder.with_file_name(format!(".lost-{}-{seconds}-{again}", layout.name));
     (1..).map(name).find(|path| fs::symlink_metadata(path).is_err()).unwrap_or_else(|| name(0))
 }
 
 /// Where the branch was when storkit last looked, should an agent have deleted it.
-fn last_tip(layout: &Layout) -> Option<Oid> {
+fn last_tip(layout: &WorktreeLayout) -> Option<Oid> {
     Oid::from_str(fs::read_to_string(layout.private.join("tip")).ok()?.trim_end()).ok()
 }
 
 /// A branch that is named like one of the folders above ours.
-fn branch_in_the_way(repository: &Repository, layout: &Layout) -> Result<(), WorktreeError> {
+fn branch_in_the_way(repository: &Repository, layout: &WorktreeLayout) -> Result<(), WorktreeError> {
     let branch = layout.name.branch();
     let above = branch.match_indices('/').map(|(end, _)| &branch[..end]);
     for name in above {
@@ -173,7 +173,7 @@ fn allow_own_settings(root: &Path, common: &Path, repository: &Repository) -> Re
     if settings.get_bool("extensions.worktreeConfig").unwrap_or(false) {
         return Ok(());
     }
-    let (git, shared) = (Git::at(root), common.join("config"));
+    let (git, shared) = (GitProgram::at(root), common.join("config"));
     let file = |path: &Path, rest: &[&str]| {
         let head = [OsStr::new("config"), OsStr::new("--file"), path.as_os_str()];
         git.answer(head.into_iter().chain(rest.iter().map(OsStr::new)), &[])
@@ -192,7 +192,7 @@ fn allow_own_settings(root: &Path, common: &Path, repository: &Repository) -> Re
 }
 
 /// The worktree's own configuration: hooks, identity, and no housekeeping by an agent's git.
-fn write_settings(admin: &Path, layout: &Layout, agent: &str) -> Result<(), WorktreeError> {
+fn write_settings(admin: &Path, layout: &WorktreeLayout, agent: &str) -> Result<(), WorktreeError> {
     let note = admin.join(hooks::NOTE);
     fs::write(&note, format!("{}\n", layout.name.reference())).map_err(at(&note))?;
     write_ignored(admin, layout)?;
@@ -205,8 +205,9 @@ fn write_settings(admin: &Path, layout: &Layout, agent: &str) -> Result<(), Work
 
 /// What git ignores in this worktree besides what the project says: storkit's own file there, and what the person
 /// ignores everywhere, since one list takes the place of the other.
-fn write_ignored(admin: &Path, layout: &Layout) -> Result<(), WorktreeError> {
-    let found = Git::at(&layout.root).answer(["config", "--type=path", "--get", "core.excludesFile"], &[])?;
+fn write_ignored(admin: &Path, layout: &WorktreeLayout) -> Result<(), WorktreeError> {
+    let found =
+        GitProgram::at(&layout.root).answer(["config", "--type=path", "--get", "core.excludesFile"], &[])?;
     let own = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
     let own = if found.code == Some(0) {
         Some(std::path::PathBuf::from(own))
@@ -221,7 +222,7 @@ fn write_ignored(admin: &Path, layout: &Layout) -> Result<(), WorktreeError> {
     fs::write(&path, format!("{persons}\n/.mcp.json\n")).map_err(at(&path))
 }
 
-fn settings(admin: &Path, layout: &Layout, agent: &str) -> String {
+fn settings(admin: &Path, layout: &WorktreeLayout, agent: &str) -> String {
     let quoted = |text: &str| {
         let text: String = text.chars().filter(|c| !c.is_control()).collect();
         format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
@@ -241,11 +242,11 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::worktree::{Limits, fixture::Fixture};
+    use crate::worktree::{SizeLimits, fixture::WorktreeFixture};
 
     #[test]
     fn a_worktree_is_made_on_the_storys_branch_and_git_status_does_not_see_it() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         let worktree = fixture.prepare("7_x");
         assert_eq!(worktree.path(), fixture.root().join(".storkit/worktrees/7_x"));
         assert_eq!(
@@ -258,7 +259,7 @@ mod tests {
 
     #[test]
     fn an_agents_commits_carry_its_identity_and_a_persons_stay_theirs() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         let worktree = fixture.prepare("7_x");
         fixture.git_in(worktree.path(), &["commit", "-q", "--allow-empty", "-m", "work"]);
         let who = ["log", "-1", "--format=%an <%ae>"];
@@ -269,7 +270,7 @@ mod tests {
 
     #[test]
     fn preparing_again_keeps_commits_and_uncommitted_work() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         let worktree = fixture.prepare("7_x");
         fixture.git_in(worktree.path(), &["commit", "-q", "--allow-empty", "-m", "work"]);
         fs::write(worktree.path().join("new.txt"), "new").expect("a file");
@@ -281,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_checkout_that_was_deleted_is_made_again_from_its_branch() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         let worktree = fixture.prepare("7_x");
         fixture.git_in(worktree.path(), &["commit", "-q", "--allow-empty", "-m", "work"]);
         fs::remove_dir_all(worktree.path()).expect("gone");
@@ -291,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_checkout_that_git_has_lost_is_put_aside_with_its_work() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         let worktree = fixture.prepare("7_x");
         fs::write(worktree.path().join("new.txt"), "work").expect("a file");
         fs::remove_dir_all(&worktree.admin).expect("gone");
@@ -304,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_worktree_whose_making_was_killed_is_made_anew() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         let worktree = fixture.prepare("7_x");
         fs::remove_file(worktree.admin.join("index")).expect("no index yet");
         fs::write(worktree.admin.join("locked"), "initializing\n").expect("its lock");
@@ -316,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_moved_worktree_and_a_detached_head_are_brought_back() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         let worktree = fixture.prepare("7_x");
         fixture.git_in(worktree.path(), &["worktree", "move", ".", "../../../elsewhere"]);
         let again = fixture.prepare("7_x");
@@ -331,18 +332,18 @@ mod tests {
 
     #[test]
     fn a_branch_that_is_in_the_way_and_a_link_get_a_sentence() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         fixture.git(&["branch", "feature/story-7_x"]);
         insta::assert_snapshot!(fixture.try_prepare("7_x").unwrap_err(), @"The branch `feature/story-7_x` is in the way: git cannot have `feature/story-7_x` and `feature/story-7_x/work` at once. Rename it (`git branch -m feature/story-7_x NEW-NAME`) or delete it.");
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         symlink("/tmp", fixture.root().join(".storkit/worktrees")).expect("a link");
         assert!(matches!(fixture.try_prepare("7_x"), Err(WorktreeError::Linked(_))));
     }
 
     #[test]
     fn a_full_disk_is_said_with_numbers_before_anything_is_made() {
-        let mut fixture = Fixture::new();
-        fixture.limits = Limits { free: 1 << 60, ..Limits::default() };
+        let mut fixture = WorktreeFixture::new();
+        fixture.limits = SizeLimits { free: 1 << 60, ..SizeLimits::default() };
         let error = fixture.try_prepare("7_x").unwrap_err().to_string();
         assert!(
             error.contains("1152921504.6 GB needed (5 kB of files and 1152921504.6 GB to spare)"),
@@ -353,7 +354,7 @@ mod tests {
 
     #[test]
     fn ten_who_ask_at_once_get_one_worktree() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         std::thread::scope(|scope| {
             let asking: Vec<_> =
                 (0..10).map(|_| scope.spawn(|| fixture.prepare("7_x").path().to_owned())).collect();

@@ -10,14 +10,14 @@ use std::{
 use git2::{Oid, Repository};
 
 use super::{
-    BRANCH_PREFIX, Name, WorktreeError, Worktrees, at,
-    layout::{Lock, home},
+    BRANCH_PREFIX, WorktreeError, WorktreeName, Worktrees, at,
+    layout::{WorktreeLock, home},
 };
-use crate::git::program::Git;
+use crate::git::program::GitProgram;
 
 /// What becomes of the branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Branch {
+pub enum BranchFate {
     /// It stays: a later worktree of the story goes on with it.
     Keep,
     /// It goes too: the story is merged, or deleted by a person.
@@ -26,7 +26,7 @@ pub enum Branch {
 
 /// What is there of a story's worktree. A whole one has all four.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct WorktreeRemains {
     /// The checkout.
     pub folder: bool,
     /// Git's notes of it.
@@ -39,8 +39,8 @@ pub struct Found {
 
 impl Worktrees {
     /// All worktrees of stories, and what is left of ones. Blocking; reads folders and refs only.
-    pub fn list(&self) -> Result<BTreeMap<Name, Found>, WorktreeError> {
-        let mut found: BTreeMap<Name, Found> = BTreeMap::new();
+    pub fn list(&self) -> Result<BTreeMap<WorktreeName, WorktreeRemains>, WorktreeError> {
+        let mut found: BTreeMap<WorktreeName, WorktreeRemains> = BTreeMap::new();
         let home = home(self.project.root());
         for name in names(&home)? {
             found.entry(name).or_default().folder = true;
@@ -53,7 +53,7 @@ impl Worktrees {
             let reference = reference?;
             let name = reference.name().ok().and_then(|name| name.strip_prefix("refs/heads/"));
             let name = name.and_then(|name| name.strip_prefix(BRANCH_PREFIX)?.strip_suffix("/work"));
-            if let Some(name) = name.and_then(Name::parse) {
+            if let Some(name) = name.and_then(WorktreeName::parse) {
                 found.entry(name).or_default().branch = reference.target();
             }
         }
@@ -65,18 +65,18 @@ impl Worktrees {
 
     /// Removes the story's worktree with everything that is in it, whatever state it is in. Harmless where there is
     /// none. Nothing may run in it. Blocking.
-    pub fn remove(&self, name: &Name, branch: Branch) -> Result<(), WorktreeError> {
+    pub fn remove(&self, name: &WorktreeName, branch: BranchFate) -> Result<(), WorktreeError> {
         let layout = self.layout(name);
         if !home(self.project.root()).join(".private").is_dir() {
             return Ok(());
         }
-        let lock = Lock::take(&layout)?;
+        let lock = WorktreeLock::take(&layout)?;
         remove_tree(&layout.folder)?;
         for admin in layout.notes() {
             remove_tree(&admin)?;
         }
-        if branch == Branch::Delete {
-            let git = Git::at(self.project.root());
+        if branch == BranchFate::Delete {
+            let git = GitProgram::at(self.project.root());
             git.run(["update-ref", "-d", &name.reference()])?;
             layout.drop_ref_folders();
         }
@@ -86,22 +86,27 @@ impl Worktrees {
     }
 
     /// Removes all worktrees but those of `keep`, and returns which. For a start and now and then.
-    pub fn sweep(&self, keep: &BTreeSet<Name>, branch: Branch) -> Result<Vec<Name>, WorktreeError> {
-        let nothing =
-            |found: &Found| branch == Branch::Keep && !(found.folder || found.admin || found.private);
+    pub fn sweep(
+        &self,
+        keep: &BTreeSet<WorktreeName>,
+        branch: BranchFate,
+    ) -> Result<Vec<WorktreeName>, WorktreeError> {
+        let nothing = |found: &WorktreeRemains| {
+            branch == BranchFate::Keep && !(found.folder || found.admin || found.private)
+        };
         let stale = self.list()?.into_iter().filter(|(name, found)| !keep.contains(name) && !nothing(found));
-        let stale: Vec<Name> = stale.map(|(name, _)| name).collect();
+        let stale: Vec<WorktreeName> = stale.map(|(name, _)| name).collect();
         stale.iter().try_for_each(|name| self.remove(name, branch))?;
         Ok(stale)
     }
 }
 
-fn names(folder: &Path) -> Result<Vec<Name>, WorktreeError> {
+fn names(folder: &Path) -> Result<Vec<WorktreeName>, WorktreeError> {
     match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![]),
         entries => {
             let names = entries.map_err(at(folder))?.flatten().map(|entry| entry.file_name());
-            Ok(names.filter_map(|name| Name::parse(name.to_str()?)).collect())
+            Ok(names.filter_map(|name| WorktreeName::parse(name.to_str()?)).collect())
         }
     }
 }
@@ -135,25 +140,25 @@ fn open_up(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worktree::fixture::Fixture;
+    use crate::worktree::fixture::WorktreeFixture;
 
     #[test]
     fn removing_leaves_nothing_behind_but_the_branch_if_it_is_kept() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         let (worktrees, worktree) = (fixture.worktrees(), fixture.prepare("7_x"));
         fs::write(worktree.path().join("new.txt"), "x").expect("a file");
-        worktrees.remove(worktree.name(), Branch::Keep).expect("removed");
+        worktrees.remove(worktree.name(), BranchFate::Keep).expect("removed");
         let found = &worktrees.list().expect("a list")[worktree.name()];
         assert!(!found.folder && !found.admin && !found.private && found.branch.is_some());
-        worktrees.remove(worktree.name(), Branch::Delete).expect("removed");
+        worktrees.remove(worktree.name(), BranchFate::Delete).expect("removed");
         assert!(worktrees.list().expect("a list").is_empty());
         assert!(!fixture.root().join(".git/refs/heads/feature/story-7_x").exists());
-        worktrees.remove(worktree.name(), Branch::Delete).expect("once more does no harm");
+        worktrees.remove(worktree.name(), BranchFate::Delete).expect("once more does no harm");
     }
 
     #[test]
     fn what_an_agent_deleted_moved_or_locked_is_removed_all_the_same() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         let worktrees = fixture.worktrees();
         let gone = fixture.prepare("1_gone");
         fs::remove_dir_all(gone.path()).expect("gone");
@@ -164,7 +169,7 @@ mod tests {
         fs::write(locked.path().join("cache/file"), "x").expect("a file");
         fs::set_permissions(locked.path().join("cache"), fs::Permissions::from_mode(0o500))
             .expect("read-only");
-        assert_eq!(worktrees.sweep(&BTreeSet::new(), Branch::Delete).expect("swept").len(), 3);
+        assert_eq!(worktrees.sweep(&BTreeSet::new(), BranchFate::Delete).expect("swept").len(), 3);
         assert!(worktrees.list().expect("a list").is_empty());
         assert_eq!(fixture.git(&["worktree", "list"]).lines().count(), 1);
         assert!(fixture.root().join("elsewhere/a.txt").exists(), "a folder that is not ours stays");
@@ -172,15 +177,15 @@ mod tests {
 
     #[test]
     fn sweeping_spares_the_stories_that_live_and_a_persons_own_worktree() {
-        let fixture = Fixture::new();
+        let fixture = WorktreeFixture::new();
         fixture.git(&["worktree", "add", "-q", "-b", "mine", "../mine"]);
         let (stays, goes) = (fixture.prepare("1_stays"), fixture.prepare("2_goes"));
         let keep = BTreeSet::from([stays.name().clone()]);
-        let swept = fixture.worktrees().sweep(&keep, Branch::Keep).expect("swept");
+        let swept = fixture.worktrees().sweep(&keep, BranchFate::Keep).expect("swept");
         assert_eq!(swept, [goes.name().clone()]);
         assert!(stays.path().join("a.txt").exists() && fixture.root().join("../mine/a.txt").exists());
         assert!(
-            fixture.worktrees().sweep(&keep, Branch::Keep).expect("swept").is_empty(),
+            fixture.worktrees().sweep(&keep, BranchFate::Keep).expect("swept").is_empty(),
             "a branch alone is left"
         );
     }

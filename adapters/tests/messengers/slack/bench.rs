@@ -6,10 +6,10 @@ use std::{
 };
 
 use adapters::{
-    Act, AdapterError, CommandInfo, HealthSnapshot, Identity, Incoming, People, Room, Secret, Setting,
-    Webhooks as _,
-    slack::{Config, Mode, Slack as Adapter},
-    supervise::{Supervised, supervise},
+    AdapterContext, AdapterError, AllowedPeople, CommandInfo, HealthSnapshot, Identity, Incoming, PersonAct,
+    Room, Secret, Webhooks as _,
+    slack::{ConnectionMode, Slack as Adapter, SlackConfig},
+    supervise::{SupervisedAdapter, supervise},
 };
 use services::slack::{APP_TOKEN, BOT_TOKEN, HookServer, SIGNING_SECRET, Slack};
 use tokio::sync::mpsc;
@@ -52,19 +52,22 @@ impl Bench {
         Self { slack, way, state: tempfile::tempdir().expect("a folder"), current, hooks }
     }
 
-    pub fn config(&self) -> Config {
-        Config {
-            mode: if self.way == Way::Socket { Mode::Socket } else { Mode::Http },
+    pub fn config(&self) -> SlackConfig {
+        SlackConfig {
+            mode: if self.way == Way::Socket { ConnectionMode::Socket } else { ConnectionMode::Http },
             bot_token: Secret::new(BOT_TOKEN),
             app_token: Secret::new(APP_TOKEN),
             signing_secret: Secret::new(SIGNING_SECRET),
             channel_ids: vec!["C1".into()],
-            people: People { allowed_users: vec!["U1".into(), "U2".into()], ..People::default() },
+            people: AllowedPeople {
+                allowed_users: vec!["U1".into(), "U2".into()],
+                ..AllowedPeople::default()
+            },
             api_url: self.slack.api_url(),
         }
     }
 
-    pub fn with(&self, config: Config) -> Arc<Adapter> {
+    pub fn with(&self, config: SlackConfig) -> Arc<Adapter> {
         let command =
             |name: &str| CommandInfo { name: name.into(), args: String::new(), summary: String::new() };
         let identity = Identity {
@@ -72,7 +75,7 @@ impl Bench {
             prefixes: vec!["!".into()],
             commands: vec![command("status")],
         };
-        let setting = Setting { identity, state: self.state.path().join("slack") };
+        let setting = AdapterContext { identity, state: self.state.path().join("slack") };
         let adapter = Adapter::new(config, setting).expect("good settings");
         *self.current.lock().expect("no panic") = Some(adapter.clone());
         adapter
@@ -99,7 +102,7 @@ impl Bench {
 pub struct Running {
     pub adapter: Arc<Adapter>,
     pub inbox: mpsc::Receiver<Incoming>,
-    pub supervised: Supervised,
+    pub supervised: SupervisedAdapter,
     stop: CancellationToken,
 }
 
@@ -139,7 +142,7 @@ impl Running {
     /// The next thing a person wrote.
     pub async fn hear_text(&mut self) -> String {
         match self.hear().await.act {
-            Act::Said { text } => text,
+            PersonAct::Said { text } => text,
             other => panic!("not words but {other:?}"),
         }
     }

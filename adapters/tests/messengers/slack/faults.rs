@@ -1,6 +1,6 @@
 //! What goes wrong with tokens, scopes and connections: said with what to do, and over as soon as the cause is.
 
-use adapters::{Adapter as _, AdapterError, Outgoing, Secret, slack::Config};
+use adapters::{Adapter as _, AdapterError, Outgoing, Secret, slack::SlackConfig};
 use services::slack::{APP_TOKEN, BOT_TOKEN, Fault};
 
 use super::bench::{Bench, Running, Way, config_error, room};
@@ -9,10 +9,10 @@ use super::bench::{Bench, Running, Way, config_error, room};
 async fn wrong_tokens_and_missing_scopes_end_the_start_with_what_to_do() {
     let bench = Bench::new(Way::Socket).await;
     bench.make().prepare().await.expect("all is well");
-    let wrong_bot = Config { bot_token: Secret::new("xoxb-wrong"), ..bench.config() };
+    let wrong_bot = SlackConfig { bot_token: Secret::new("xoxb-wrong"), ..bench.config() };
     let why = config_error(bench.with(wrong_bot).prepare().await, "slack.bot_token");
     assert!(why.contains("invalid_auth") && why.contains("OAuth & Permissions"), "{why}");
-    let wrong_app = Config { app_token: Secret::new("xapp-wrong"), ..bench.config() };
+    let wrong_app = SlackConfig { app_token: Secret::new("xapp-wrong"), ..bench.config() };
     let why = config_error(bench.with(wrong_app).prepare().await, "slack.app_token");
     assert!(why.contains("invalid_auth") && why.contains("connections:write"), "{why}");
     bench.slack.fault("apps.connections.open", Fault::Code("missing_scope".into()));
@@ -150,7 +150,7 @@ async fn an_app_that_is_removed_and_a_revoked_app_token_are_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_without_the_bot_is_told_with_what_to_type() {
     let bench = Bench::new(Way::Socket).await;
-    let config = Config { channel_ids: vec!["C1".into(), "C2".into(), "C404".into()], ..bench.config() };
+    let config = SlackConfig { channel_ids: vec!["C1".into(), "C2".into(), "C404".into()], ..bench.config() };
     let bot = Running::start(bench.with(config));
     bot.healthy("noted", |health| health.note.is_some()).await;
     let note = bot.health().note.expect("noted");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use adapters::{Act, Addressed, Webhooks as _};
+use adapters::{Addressed, PersonAct, Webhooks as _};
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use services::slack::{Slack, reqwest, signature};
 
@@ -68,7 +68,7 @@ async fn commands_and_presses_come_as_forms_and_repeats_only_once() {
     let mut bot = bench.open().await;
     bench.slack.slash("C1", "U1", "/storkit-status", "now &amp; then");
     let heard = bot.hear().await;
-    assert_eq!(heard.act, Act::Said { text: "status now & then".into() });
+    assert_eq!(heard.act, PersonAct::Said { text: "status now & then".into() });
     assert_eq!(heard.addressed, Some(Addressed::Slash));
     bench.slack.doubt_next();
     bench.slack.say("D1", "U1", "told twice");
@@ -109,5 +109,5 @@ async fn no_signed_body_is_too_odd() {
         }
     }
     bench.slack.say("C1", "U1", "!marker");
-    while bot.hear().await.act != (Act::Said { text: "marker".into() }) {}
+    while bot.hear().await.act != (PersonAct::Said { text: "marker".into() }) {}
 }

@@ -1,6 +1,6 @@
 //! What one person alone sees: replies to slash commands and to pressed buttons, refusals to strangers.
 
-use adapters::{Act, Adapter as _, AdapterError, Choice, Outgoing, deliver};
+use adapters::{Adapter as _, AdapterError, Choice, Outgoing, PersonAct, deliver};
 use services::slack::Message;
 
 use super::bench::{Bench, Way, room};
@@ -19,7 +19,7 @@ async fn a_slash_command_is_answered_to_its_caller_alone_however_often_and_long(
     let mut bot = bench.open().await;
     bench.slack.slash("C1", "U2", "/storkit", "status");
     let heard = bot.hear().await;
-    assert_eq!((heard.act, &heard.room), (Act::Said { text: "status".into() }, &room("C1")));
+    assert_eq!((heard.act, &heard.room), (PersonAct::Said { text: "status".into() }, &room("C1")));
     let long: String = (0..2_000).map(|n| format!("line {n}\n")).collect();
     let replies = ["one", "two", "three", "four", &long, "six"];
     for reply in replies {
@@ -62,7 +62,7 @@ async fn who_presses_in_vain_is_told_alone_where_the_button_stands() {
     let id = bot.adapter.send(&thread, &question()).await.expect("sent");
     bench.slack.press("C1", id.as_str(), "U2", "Deny");
     let heard = bot.hear().await;
-    assert_eq!(heard.act, Act::Chose { on: id.clone(), key: "question:1:no".into() });
+    assert_eq!(heard.act, PersonAct::Chose { on: id.clone(), key: "question:1:no".into() });
     assert_eq!((&*heard.sender.id, &*heard.sender.name, &heard.room), ("U2", "Bob", &thread));
     let refusal = Outgoing::text("You may not.").replying_to(Some(heard.id));
     bot.adapter.send(&heard.room, &refusal).await.expect("sent");
@@ -74,7 +74,7 @@ async fn who_presses_in_vain_is_told_alone_where_the_button_stands() {
     bench.slack.press_stale("C1", id.as_str(), "U1", &stale);
     assert_eq!(
         bot.hear().await.act,
-        Act::Chose { on: id, key: "question:1:yes".into() },
+        PersonAct::Chose { on: id, key: "question:1:yes".into() },
         "the bot says that it is late"
     );
 }
@@ -82,8 +82,8 @@ async fn who_presses_in_vain_is_told_alone_where_the_button_stands() {
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_are_told_alone_and_not_heard() {
     let bench = Bench::new(Way::Socket).await;
-    let config = adapters::slack::Config {
-        people: adapters::People { allowed_users: vec!["U1".into()], ..Default::default() },
+    let config = adapters::slack::SlackConfig {
+        people: adapters::AllowedPeople { allowed_users: vec!["U1".into()], ..Default::default() },
         ..bench.config()
     };
     let mut bot = super::bench::Running::start(bench.with(config));
@@ -104,7 +104,7 @@ async fn strangers_are_told_alone_and_not_heard() {
     assert_eq!(bench.slack.see("C1", "May I?").await.buttons(), ["Allow", "Deny"], "nothing was decided");
 
     // Who is added to bot.toml while the bot runs is heard.
-    bot.adapter.hear(&adapters::People { allowed_users: vec!["U2".into()], ..Default::default() });
+    bot.adapter.hear(&adapters::AllowedPeople { allowed_users: vec!["U2".into()], ..Default::default() });
     bench.slack.press("C1", id.as_str(), "U2", "Allow");
     assert_eq!(&*bot.hear().await.sender.id, "U2");
 }

@@ -1,6 +1,6 @@
 //! What people say and do: heard once, in its room, acknowledged whatever the bot is doing.
 
-use adapters::{Act, Adapter as _, Addressed, MessageId, Outgoing, Tone};
+use adapters::{Adapter as _, Addressed, MessageId, Outgoing, PersonAct, Tone};
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use serde_json::{Value, json};
 use services::slack::BOT;
@@ -15,7 +15,7 @@ async fn a_mention_that_slack_tells_twice_is_heard_once_by_its_senders_name() {
     bench.slack.acknowledged_at_least(2).await;
     bench.slack.say("C1", "U2", "!marker");
     let heard = bot.hear().await;
-    assert_eq!(heard.act, Act::Said { text: "ask @Bob if 1 < 2".into() });
+    assert_eq!(heard.act, PersonAct::Said { text: "ask @Bob if 1 < 2".into() });
     assert_eq!((heard.addressed, heard.shared), (Some(Addressed::Name), true));
     assert_eq!((&*heard.sender.id, &*heard.sender.name), ("U1", "Ann"));
     assert_eq!(heard.id.as_str(), ts);
@@ -90,7 +90,7 @@ async fn a_deleted_message_is_taken_back_and_an_edited_one_is_not_said_again() {
     }));
     bench.slack.delete("D1", &ts);
     let heard = bot.hear().await;
-    assert_eq!(heard.act, Act::Redacted { message: MessageId::new(ts) });
+    assert_eq!(heard.act, PersonAct::Redacted { message: MessageId::new(ts) });
     assert_eq!(&*heard.sender.id, "U1");
 }
 
@@ -175,7 +175,7 @@ async fn payloads_of_any_kind_neither_stop_nor_block_it() {
     bench.slack.say("C1", "U1", "!marker");
     loop {
         let heard = bot.hear().await;
-        if heard.act == (Act::Said { text: "marker".into() }) {
+        if heard.act == (PersonAct::Said { text: "marker".into() }) {
             break;
         }
     }

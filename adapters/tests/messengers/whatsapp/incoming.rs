@@ -1,6 +1,6 @@
 //! What Meta calls, and what the bot hears of it.
 
-use adapters::{Act, Addressed, Choice, MessageId, Outgoing, Tone, Webhooks, webhook::BODY_MAX};
+use adapters::{Addressed, Choice, MessageId, Outgoing, PersonAct, Tone, Webhooks, webhook::BODY_MAX};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use proptest::prelude::*;
@@ -75,7 +75,7 @@ async fn several_messages_in_one_notification_are_each_heard_once() {
     let ids = place.ann.say_at_once(&["one", "two", "three"]).await;
     for (id, text) in ids.iter().zip(["one", "two", "three"]) {
         let heard = bot.hear().await;
-        assert_eq!((heard.id.as_str(), heard.act), (id.as_str(), Act::Said { text: text.into() }));
+        assert_eq!((heard.id.as_str(), heard.act), (id.as_str(), PersonAct::Said { text: text.into() }));
         assert_eq!((heard.addressed, heard.shared), (Some(Addressed::Direct), false));
         assert!(is_recent(&place.graph, heard.sent_at));
     }
@@ -167,7 +167,7 @@ async fn a_slash_before_a_command_is_a_command_and_before_a_path_is_not() {
         let heard = bot.hear().await;
         assert_eq!(
             (heard.addressed, heard.act),
-            (Some(addressed), Act::Said { text: text.into() }),
+            (Some(addressed), PersonAct::Said { text: text.into() }),
             "{said}"
         );
     }
@@ -185,7 +185,7 @@ async fn reactions_edits_and_statuses_run_nothing_and_a_revoked_message_is_taken
     place.ann.send(json!({ "type": "system", "system": { "body": "!delete 12" } })).await;
     place.ann.send(json!({ "type": "text", "group_id": "g1", "text": { "body": "!delete 12" } })).await;
     place.ann.revoke(&id).await;
-    assert_eq!(bot.hear().await.act, Act::Redacted { message: MessageId::new(id) });
+    assert_eq!(bot.hear().await.act, PersonAct::Redacted { message: MessageId::new(id) });
     bot.close().await;
 }
 
@@ -204,7 +204,7 @@ async fn a_reaction_answers_a_question_that_offered_it_to_this_person() {
     place.ann.react(id.as_str(), "").await;
     place.ann.react(id.as_str(), "🎉").await;
     place.ann.react(id.as_str(), "❌").await;
-    assert_eq!(bot.hear().await.act, Act::Chose { on: id, key: "q:1:no".into() });
+    assert_eq!(bot.hear().await.act, PersonAct::Chose { on: id, key: "q:1:no".into() });
     bot.close().await;
 }
 
@@ -251,7 +251,7 @@ async fn a_file_that_cannot_be_had_is_said_and_the_words_with_it_are_heard() {
     let gone = json!({ "type": "image", "image": { "id": "999", "caption": "!status" } });
     place.ann.send(gone).await;
     let heard = bot.hear().await;
-    let Act::Said { text } = &heard.act else { panic!("{heard:?}") };
+    let PersonAct::Said { text } = &heard.act else { panic!("{heard:?}") };
     assert!(
         text.starts_with("status\n\nThe attached image could not be fetched: Meta answered (100)"),
         "{text}"
@@ -279,8 +279,8 @@ async fn a_file_keeps_its_senders_order_and_holds_up_nobody_else() {
             anns.push(heard.act);
         }
     }
-    assert!(matches!(&anns[0], Act::Said { text } if text.starts_with("first")), "{anns:?}");
-    assert_eq!(anns[1], Act::Said { text: "second".into() });
+    assert!(matches!(&anns[0], PersonAct::Said { text } if text.starts_with("first")), "{anns:?}");
+    assert_eq!(anns[1], PersonAct::Said { text: "second".into() });
     bot.close().await;
 }
 
@@ -320,7 +320,7 @@ async fn what_came_before_the_bot_ran_is_heard_when_it_runs() {
     let stop = tokio_util::sync::CancellationToken::new();
     let running = adapters::supervise::supervise(adapter, sender, stop.clone());
     let heard = inbox.recv().await.expect("it runs");
-    assert_eq!(heard.act, Act::Said { text: "early".into() });
+    assert_eq!(heard.act, PersonAct::Said { text: "early".into() });
     stop.cancel();
     running.task.await.unwrap();
 }
@@ -395,7 +395,7 @@ fn hostile_notifications_never_panic_and_never_stop_the_bot() {
         place.ann.say("still here").await;
         let mut bot = bot;
         loop {
-            if let Act::Said { text } = bot.hear().await.act
+            if let PersonAct::Said { text } = bot.hear().await.act
                 && text == "still here"
             {
                 break;

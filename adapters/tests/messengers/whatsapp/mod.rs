@@ -12,11 +12,11 @@ use std::{
 };
 
 use adapters::{
-    Adapter, AdapterError, CommandInfo, Identity, Incoming, MessageId, People, Room, Secret, Setting,
-    Webhooks,
-    conformance::{self, Seen, World},
-    supervise::{Supervised, supervise},
-    whatsapp::{Config, NAME, WhatsApp},
+    Adapter, AdapterContext, AdapterError, AllowedPeople, CommandInfo, Identity, Incoming, MessageId, Room,
+    Secret, Webhooks,
+    conformance::{self, MessengerFixture, SeenMessage},
+    supervise::{SupervisedAdapter, supervise},
+    whatsapp::{NAME, WhatsApp, WhatsAppConfig},
 };
 use async_trait::async_trait;
 use services::whatsapp::{APP_SECRET, Graph, NUMBER_ID, Person, TOKEN, VERIFY_TOKEN, listen};
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Place {
     pub graph: Graph,
     pub ann: Person,
-    pub config: Config,
+    pub config: WhatsAppConfig,
     folder: TempDir,
     /// Who answers the webhook now.
     current: Arc<Mutex<Option<Arc<WhatsApp>>>>,
@@ -60,12 +60,12 @@ impl Place {
         .await;
         graph.call_back(&format!("{address}/webhook/whatsapp"));
         let entry = ann.user_id().or(ann.phone()).expect("some id");
-        let config = Config {
+        let config = WhatsAppConfig {
             phone_number_id: NUMBER_ID.into(),
             access_token: Secret::new(TOKEN),
             app_secret: Secret::new(APP_SECRET),
             verify_token: Secret::new(VERIFY_TOKEN),
-            people: People { allowed_users: vec![entry], ..People::default() },
+            people: AllowedPeople { allowed_users: vec![entry], ..AllowedPeople::default() },
             window_template: String::new(),
             api_url: graph.url(),
         };
@@ -75,7 +75,7 @@ impl Place {
     /// Another adapter on the same state, which takes over the webhook.
     pub fn adapter(&self) -> Arc<WhatsApp> {
         let graph = self.graph.clone();
-        let setting = Setting { identity: identity(), state: self.folder.path().join("whatsapp") };
+        let setting = AdapterContext { identity: identity(), state: self.folder.path().join("whatsapp") };
         let adapter = WhatsApp::with_clock(self.config.clone(), setting, Arc::new(move || graph.now()));
         let adapter = adapter.expect("the settings are good");
         *self.current.lock().expect("no test panicked in it") = Some(adapter.clone());
@@ -136,7 +136,7 @@ pub fn identity() -> Identity {
 pub struct Bot {
     pub adapter: Arc<WhatsApp>,
     pub inbox: mpsc::Receiver<Incoming>,
-    pub supervised: Supervised,
+    pub supervised: SupervisedAdapter,
     pub stop: CancellationToken,
 }
 
@@ -148,7 +148,7 @@ impl Bot {
 
     pub async fn hear_text(&mut self) -> String {
         match self.hear().await.act {
-            adapters::Act::Said { text } => text,
+            adapters::PersonAct::Said { text } => text,
             other => panic!("not words but {other:?}"),
         }
     }
@@ -192,7 +192,7 @@ impl Conversation {
 }
 
 #[async_trait]
-impl World for Conversation {
+impl MessengerFixture for Conversation {
     fn adapter(&self) -> Arc<dyn Adapter> {
         self.0.adapter()
     }
@@ -238,17 +238,17 @@ impl World for Conversation {
         self.0.graph.lose_next_webhook();
     }
 
-    async fn see(&self, text: &str) -> Seen {
+    async fn see(&self, text: &str) -> SeenMessage {
         seen(self, self.0.ann.see(text).await)
     }
 
-    async fn shown(&self) -> Vec<Seen> {
+    async fn shown(&self) -> Vec<SeenMessage> {
         self.0.ann.shown().into_iter().map(|shown| seen(self, shown)).collect()
     }
 }
 
-fn seen(world: &Conversation, shown: services::whatsapp::Shown) -> Seen {
-    Seen {
+fn seen(world: &Conversation, shown: services::whatsapp::Shown) -> SeenMessage {
+    SeenMessage {
         choices: shown.titles(),
         id: MessageId::new(shown.id),
         text: shown.text,
@@ -265,21 +265,21 @@ async fn it_does_what_every_messenger_does() {
 #[tokio::test]
 async fn wrong_settings_end_the_start_with_the_key() {
     let place = Place::new().await;
-    let setting = || Setting { identity: identity(), state: place.file("other") };
-    let made = |change: fn(&mut Config)| {
+    let setting = || AdapterContext { identity: identity(), state: place.file("other") };
+    let made = |change: fn(&mut WhatsAppConfig)| {
         let mut config = place.config.clone();
         change(&mut config);
         WhatsApp::new(config, setting())
     };
     for (key, change) in [
-        ("whatsapp.app_secret", (|config| config.app_secret = Secret::default()) as fn(&mut Config)),
+        ("whatsapp.app_secret", (|config| config.app_secret = Secret::default()) as fn(&mut WhatsAppConfig)),
         ("whatsapp.verify_token", |config| config.verify_token = Secret::default()),
-        ("whatsapp.allowed_users", |config| config.people = People::default()),
+        ("whatsapp.allowed_users", |config| config.people = AllowedPeople::default()),
     ] {
         let error = made(change).err().expect("refused");
         assert!(matches!(&error, AdapterError::Config { key: it, .. } if *it == key), "{error}");
     }
-    let asked = |change: fn(&mut Config)| {
+    let asked = |change: fn(&mut WhatsAppConfig)| {
         let adapter = made(change).expect("Meta has to be asked");
         async move { adapter.prepare().await.expect_err("Meta refuses").to_string() }
     };
@@ -295,7 +295,7 @@ async fn without_an_answer_the_start_goes_on() {
     let place = Place::new().await;
     let mut config = place.config.clone();
     config.api_url = "http://127.0.0.1:9/v23.0".into();
-    let setting = Setting { identity: identity(), state: place.file("other") };
+    let setting = AdapterContext { identity: identity(), state: place.file("other") };
     let adapter = WhatsApp::new(config, setting).unwrap();
     assert!(matches!(adapter.prepare().await, Err(AdapterError::Unreachable(_))));
 }

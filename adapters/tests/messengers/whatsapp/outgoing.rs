@@ -39,12 +39,12 @@ async fn three_choices_are_buttons_and_more_are_a_list() {
         bot.adapter.send(&place.room(), &question("May I?", &["Allow", "Deny", "Always"])).await.unwrap();
     assert_eq!(place.ann.see("May I?").await.titles(), ["Allow", "Deny", "Always"]);
     place.ann.press(id.as_str(), "Always").await;
-    assert_eq!(bot.hear().await.act, adapters::Act::Chose { on: id, key: "q:1:2".into() });
+    assert_eq!(bot.hear().await.act, adapters::PersonAct::Chose { on: id, key: "q:1:2".into() });
     let options: Vec<String> = (0..10).map(|n| format!("Option {n}")).collect();
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let id = bot.adapter.send(&place.room(), &question("Which?", &options)).await.unwrap();
     place.ann.press(id.as_str(), "Option 9").await;
-    assert_eq!(bot.hear().await.act, adapters::Act::Chose { on: id, key: "q:1:9".into() });
+    assert_eq!(bot.hear().await.act, adapters::PersonAct::Chose { on: id, key: "q:1:9".into() });
     bot.close().await;
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use adapters::{Choice, Outgoing, Tone, markdown::inert};
 use pipeline::{
-    event::{Actor, Event, MergeView, Numbered, Wanted},
+    event::{Actor, MergeView, NumberedEvent, PipelineEvent, WantedDecision},
     stage::Stage,
     story::StoryId,
 };
@@ -20,7 +20,7 @@ const REASON: usize = 240;
 
 /// How soon an event is worth telling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weight {
+pub enum EventWeight {
     /// Not at all.
     Nothing,
     /// With what comes next.
@@ -30,26 +30,32 @@ pub enum Weight {
 }
 
 /// Whether people are told of an event.
-pub fn weight(event: &Event) -> Weight {
+pub fn weight(event: &PipelineEvent) -> EventWeight {
     match event {
-        Event::StoryMoved { .. } | Event::StoryDeleted { .. } | Event::ProblemFound { .. } => Weight::Some,
-        Event::StoryCreated { by: Actor::Person(_), .. } => Weight::Nothing,
-        Event::StoryCreated { .. } => Weight::Some,
-        Event::RunEnded { failed: true, .. } => Weight::Some,
-        Event::Merge { merge: MergeView::Conflict { .. } | MergeView::Merged { .. }, .. } => Weight::Some,
-        Event::NeedsPerson { .. } | Event::Alarm { .. } | Event::Paused { .. } => Weight::Much,
-        Event::StoryChanged { .. }
-        | Event::RunStarted { .. }
-        | Event::RunPhase { .. }
-        | Event::RunSaid { .. }
-        | Event::RunEnded { .. }
-        | Event::Merge { .. } => Weight::Nothing,
+        PipelineEvent::StoryMoved { .. }
+        | PipelineEvent::StoryDeleted { .. }
+        | PipelineEvent::ProblemFound { .. } => EventWeight::Some,
+        PipelineEvent::StoryCreated { by: Actor::Person(_), .. } => EventWeight::Nothing,
+        PipelineEvent::StoryCreated { .. } => EventWeight::Some,
+        PipelineEvent::RunEnded { failed: true, .. } => EventWeight::Some,
+        PipelineEvent::Merge { merge: MergeView::Conflict { .. } | MergeView::Merged { .. }, .. } => {
+            EventWeight::Some
+        }
+        PipelineEvent::NeedsPerson { .. } | PipelineEvent::Alarm { .. } | PipelineEvent::Paused { .. } => {
+            EventWeight::Much
+        }
+        PipelineEvent::StoryChanged { .. }
+        | PipelineEvent::RunStarted { .. }
+        | PipelineEvent::RunPhase { .. }
+        | PipelineEvent::RunSaid { .. }
+        | PipelineEvent::RunEnded { .. }
+        | PipelineEvent::Merge { .. } => EventWeight::Nothing,
     }
 }
 
 /// What is known of one story in the moment.
 #[derive(Default)]
-struct Story {
+struct StoryDigest {
     title: String,
     from: Option<Stage>,
     to: Option<Stage>,
@@ -64,29 +70,29 @@ struct Story {
 }
 
 /// The messages, the most urgent last, so that it stands at the room's end. `cost` is a story's in US dollars.
-pub fn digest(events: &[Arc<Numbered>], cost: &dyn Fn(StoryId) -> f64) -> Vec<Outgoing> {
-    let mut stories: BTreeMap<StoryId, Story> = BTreeMap::new();
+pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> Vec<Outgoing> {
+    let mut stories: BTreeMap<StoryId, StoryDigest> = BTreeMap::new();
     let mut problems = Vec::new();
     let mut urgent = Vec::new();
     for event in events {
         match &event.event {
-            Event::NeedsPerson { story, title, why, wanted } => {
+            PipelineEvent::NeedsPerson { story, title, why, wanted } => {
                 urgent.push(asked(*story, title, why, *wanted))
             }
-            Event::Alarm { text, .. } => {
+            PipelineEvent::Alarm { text, .. } => {
                 let text = format!("**Alarm**: {}", inert(&shorten(text, 1_500)));
                 urgent.push(Outgoing::text(text).with_tone(Tone::Question));
             }
-            Event::Paused { why: Some(why) } => {
+            PipelineEvent::Paused { why: Some(why) } => {
                 urgent.push(
                     Outgoing::text(format!("No agent is started for now: {}", inert(why)))
                         .with_tone(Tone::Failure),
                 );
             }
-            Event::Paused { why: None } => {
+            PipelineEvent::Paused { why: None } => {
                 urgent.push(Outgoing::text("Agents are started again.").with_tone(Tone::Notice));
             }
-            Event::ProblemFound { problem } => problems.push(problem.clone()),
+            PipelineEvent::ProblemFound { problem } => problems.push(problem.clone()),
             other => collect(&mut stories, other),
         }
     }
@@ -107,9 +113,9 @@ pub fn digest(events: &[Arc<Numbered>], cost: &dyn Fn(StoryId) -> f64) -> Vec<Ou
     messages
 }
 
-fn collect(stories: &mut BTreeMap<StoryId, Story>, event: &Event) {
+fn collect(stories: &mut BTreeMap<StoryId, StoryDigest>, event: &PipelineEvent) {
     match event {
-        Event::StoryMoved { story, title, from, to, by, why } => {
+        PipelineEvent::StoryMoved { story, title, from, to, by, why } => {
             let known = stories.entry(*story).or_default();
             known.title.clone_from(title);
             known.from.get_or_insert(*from);
@@ -117,22 +123,22 @@ fn collect(stories: &mut BTreeMap<StoryId, Story>, event: &Event) {
             known.by = Some(by.clone());
             known.why.clone_from(why);
         }
-        Event::StoryCreated { story, title, by, .. } => {
+        PipelineEvent::StoryCreated { story, title, by, .. } => {
             let known = stories.entry(*story).or_default();
             known.title.clone_from(title);
             (known.created, known.by) = (true, Some(by.clone()));
         }
-        Event::StoryDeleted { story, title, by, .. } => {
+        PipelineEvent::StoryDeleted { story, title, by, .. } => {
             let known = stories.entry(*story).or_default();
             known.title.clone_from(title);
             (known.deleted, known.by) = (true, Some(by.clone()));
         }
-        Event::RunEnded { run, outcome, failed: true, .. } => {
+        PipelineEvent::RunEnded { run, outcome, failed: true, .. } => {
             let known = stories.entry(run.story).or_default();
             known.title.clone_from(&run.title);
             known.failed = Some(format!("`{}` failed: {}", run.slot, inert(&shorten(outcome, REASON))));
         }
-        Event::Merge { story, title, merge, diff } => {
+        PipelineEvent::Merge { story, title, merge, diff } => {
             let known = stories.entry(*story).or_default();
             known.title.clone_from(title);
             known.diff.clone_from(diff);
@@ -147,7 +153,7 @@ fn collect(stories: &mut BTreeMap<StoryId, Story>, event: &Event) {
 }
 
 /// A story's moment in one line.
-fn line(id: StoryId, story: &Story, cost: f64) -> Option<String> {
+fn line(id: StoryId, story: &StoryDigest, cost: f64) -> Option<String> {
     let head = format!("**{id} {}**", inert(&shorten(&story.title, TITLE)));
     let by = story.by.as_ref().map(|by| inert(&by.to_string()).to_string()).unwrap_or_default();
     let spent = if cost > 0.0 { format!(", ${cost:.2}") } else { String::new() };
@@ -183,7 +189,7 @@ fn line(id: StoryId, story: &Story, cost: f64) -> Option<String> {
 }
 
 /// Many stories: how many came where.
-fn counted(stories: &BTreeMap<StoryId, Story>) -> Vec<String> {
+fn counted(stories: &BTreeMap<StoryId, StoryDigest>) -> Vec<String> {
     let mut places: BTreeMap<Stage, usize> = BTreeMap::new();
     let (mut created, mut deleted, mut failed) = (0, 0, 0);
     for story in stories.values() {
@@ -206,23 +212,23 @@ fn counted(stories: &BTreeMap<StoryId, Story>) -> Vec<String> {
     vec![format!("{} stories: {}. `status` shows them.", stories.len(), parts.join(", "))]
 }
 
-fn asked(id: StoryId, title: &str, why: &str, wanted: Wanted) -> Outgoing {
+fn asked(id: StoryId, title: &str, why: &str, wanted: WantedDecision) -> Outgoing {
     let choice =
         |line: String, label: &str| Choice { key: format!("cmd:{line}"), label: label.into(), emoji: None };
     let (what, choices) = match wanted {
-        Wanted::Review => (
+        WantedDecision::Review => (
             format!("`show {id}`, then `accept {id}` or `reject {id} WHY`."),
             vec![choice(format!("show {id}"), "Show"), choice(format!("accept {id}"), "Accept")],
         ),
-        Wanted::Retry => (
+        WantedDecision::Retry => (
             format!("`log {id}` shows more; `retry {id}` lets it go on."),
             vec![choice(format!("log {id}"), "Log"), choice(format!("retry {id}"), "Retry")],
         ),
-        Wanted::ClearTheWay => (
+        WantedDecision::ClearTheWay => (
             format!("Commit or move these files, then `retry {id}`."),
             vec![choice(format!("retry {id}"), "Retry")],
         ),
-        Wanted::Budget => (
+        WantedDecision::Budget => (
             format!("`cost {id}` shows for what; `retry {id}` lets it spend as much again."),
             vec![choice(format!("cost {id}"), "Cost"), choice(format!("retry {id}"), "Go on")],
         ),
@@ -239,22 +245,29 @@ fn asked(id: StoryId, title: &str, why: &str, wanted: Wanted) -> Outgoing {
 mod tests {
     use super::*;
 
-    fn numbered(events: Vec<Event>) -> Vec<Arc<Numbered>> {
-        let number = |(seq, event)| Arc::new(Numbered { seq: seq as u64, at: 0, event });
+    fn numbered(events: Vec<PipelineEvent>) -> Vec<Arc<NumberedEvent>> {
+        let number = |(seq, event)| Arc::new(NumberedEvent { seq: seq as u64, at: 0, event });
         events.into_iter().enumerate().map(number).collect()
     }
 
-    fn moved(id: u32, from: Stage, to: Stage, by: Actor) -> Event {
-        Event::StoryMoved { story: StoryId(id), title: format!("Story {id}"), from, to, by, why: None }
+    fn moved(id: u32, from: Stage, to: Stage, by: Actor) -> PipelineEvent {
+        PipelineEvent::StoryMoved {
+            story: StoryId(id),
+            title: format!("Story {id}"),
+            from,
+            to,
+            by,
+            why: None,
+        }
     }
 
-    fn texts(events: Vec<Event>) -> Vec<String> {
+    fn texts(events: Vec<PipelineEvent>) -> Vec<String> {
         digest(&numbered(events), &|_| 0.5).into_iter().map(|message| message.markdown).collect()
     }
 
     #[test]
     fn what_happens_to_a_story_in_a_moment_is_one_line_with_its_end() {
-        let merged = Event::Merge {
+        let merged = PipelineEvent::Merge {
             story: StoryId(1),
             title: "Story 1".into(),
             merge: MergeView::Merged { commit: "0123456789abcdef".into() },
@@ -283,11 +296,11 @@ mod tests {
 
     #[test]
     fn what_a_person_must_do_is_a_message_of_its_own_with_the_commands_as_buttons() {
-        let asked = Event::NeedsPerson {
+        let asked = PipelineEvent::NeedsPerson {
             story: StoryId(3),
             title: "A door".into(),
             why: "Story 3: waits for a person to accept or reject it.".into(),
-            wanted: Wanted::Review,
+            wanted: WantedDecision::Review,
         };
         let messages = digest(&numbered(vec![asked]), &|_| 0.0);
         insta::assert_snapshot!(messages[0].markdown, @r"**3 A door** needs a person. Story 3: waits for a person to accept or reject it. `show 3`, then `accept 3` or `reject 3 WHY`.");
@@ -297,8 +310,8 @@ mod tests {
 
     #[test]
     fn phases_lines_and_edits_are_not_told() {
-        let quiet = Event::StoryChanged { story: StoryId(1), title: "x".into() };
-        assert_eq!(weight(&quiet), Weight::Nothing);
-        assert_eq!(weight(&Event::Alarm { story: None, text: "x".into() }), Weight::Much);
+        let quiet = PipelineEvent::StoryChanged { story: StoryId(1), title: "x".into() };
+        assert_eq!(weight(&quiet), EventWeight::Nothing);
+        assert_eq!(weight(&PipelineEvent::Alarm { story: None, text: "x".into() }), EventWeight::Much);
     }
 }

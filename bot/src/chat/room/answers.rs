@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use adapters::{MessageId, Tone};
 
-use super::{Call, RoomTask};
+use super::{CommandCall, RoomTask};
 use crate::{
-    config::access::Role,
-    permission::{Answer, Person, Question, QuestionId},
+    config::access::UserRole,
+    permission::{Person, PersonAnswer, Question, QuestionId},
     replies,
 };
 
@@ -17,26 +17,26 @@ const ALWAYS: &[&str] = &["always"];
 
 /// Words as an answer, and which question they name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parsed {
+pub struct ParsedAnswer {
     /// What was answered.
-    pub answer: Answer,
+    pub answer: PersonAnswer,
     /// `yes 12` names question 12.
     pub question: Option<QuestionId>,
 }
 
 /// Reads `yes`, `y 12`, `no 12 because`, `always`. `None` for anything else, "yes but" included: half an
 /// agreement is none.
-pub fn parse(text: &str) -> Option<Parsed> {
+pub fn parse(text: &str) -> Option<ParsedAnswer> {
     let (word, rest) = split_word(text);
     let word = word.trim_end_matches(['.', '!', ',']).to_lowercase();
     let (number, rest) = split_number(rest);
     let answer = match word.as_str() {
-        word if YES.contains(&word) && rest.is_empty() => Answer::Yes,
-        word if ALWAYS.contains(&word) && rest.is_empty() => Answer::Always,
-        word if NO.contains(&word) => Answer::No((!rest.is_empty()).then(|| rest.to_owned())),
+        word if YES.contains(&word) && rest.is_empty() => PersonAnswer::Yes,
+        word if ALWAYS.contains(&word) && rest.is_empty() => PersonAnswer::Always,
+        word if NO.contains(&word) => PersonAnswer::No((!rest.is_empty()).then(|| rest.to_owned())),
         _ => return None,
     };
-    Some(Parsed { answer, question: number })
+    Some(ParsedAnswer { answer, question: number })
 }
 
 /// Whether the text begins with a word that answers questions.
@@ -47,7 +47,7 @@ pub fn is_answer_word(text: &str) -> bool {
 
 /// Whether the text is an answer to a question named by number and nothing else: meant for no agent, even too late.
 pub fn names_a_question(text: &str) -> bool {
-    let reasoned = |answer: &Answer| matches!(answer, Answer::No(Some(_)));
+    let reasoned = |answer: &PersonAnswer| matches!(answer, PersonAnswer::No(Some(_)));
     parse(text).is_some_and(|parsed| parsed.question.is_some() && !reasoned(&parsed.answer))
 }
 
@@ -67,7 +67,12 @@ fn split_number(text: &str) -> (Option<QuestionId>, &str) {
 
 impl RoomTask {
     /// Takes the text as an answer if a question is open here and the text reads like one, or if it comes too late.
-    pub(super) fn answers_question(&mut self, call: &Call, text: &str, reply_to: Option<&MessageId>) -> bool {
+    pub(super) fn answers_question(
+        &mut self,
+        call: &CommandCall,
+        text: &str,
+        reply_to: Option<&MessageId>,
+    ) -> bool {
         // A number in the text goes before the message that it replies to.
         let is_late = |id: &QuestionId| {
             let parsed = parse(text).filter(|parsed| parsed.question.is_none_or(|named| named == *id));
@@ -106,7 +111,7 @@ impl RoomTask {
     }
 
     /// Free words answer the model's questions and plans: the turn waits for nothing else.
-    fn answers_in_words(&mut self, call: &Call, text: &str, replied: Option<Arc<Question>>) -> bool {
+    fn answers_in_words(&mut self, call: &CommandCall, text: &str, replied: Option<Arc<Question>>) -> bool {
         let (number, words) = match text.trim().starts_with('#') {
             true => split_number(text),
             false => (None, text),
@@ -118,7 +123,7 @@ impl RoomTask {
         if !question.takes_words() || is_command || prefixed || words.trim().is_empty() {
             return false;
         }
-        self.give_answer(call, question.id, Answer::Text(words.trim().to_owned()));
+        self.give_answer(call, question.id, PersonAnswer::Text(words.trim().to_owned()));
         true
     }
 
@@ -142,8 +147,8 @@ impl RoomTask {
     }
 
     /// Gives the answer to the broker; whoever may not, or comes too late, is told so.
-    pub(super) fn give_answer(&mut self, call: &Call, id: QuestionId, answer: Answer) {
-        if self.services.access().role(&self.room, &call.sender.id) < Some(Role::Approver) {
+    pub(super) fn give_answer(&mut self, call: &CommandCall, id: QuestionId, answer: PersonAnswer) {
+        if self.services.access().role(&self.room, &call.sender.id) < Some(UserRole::Approver) {
             return self.say(
                 replies::not_an_approver(&call.sender.name),
                 Tone::Failure,
@@ -161,19 +166,19 @@ impl RoomTask {
 mod tests {
     use super::*;
 
-    fn answer(text: &str) -> Option<(Answer, Option<i64>)> {
+    fn answer(text: &str) -> Option<(PersonAnswer, Option<i64>)> {
         parse(text).map(|parsed| (parsed.answer, parsed.question.map(|id| id.0)))
     }
 
     #[test]
     fn the_words_of_the_trade_are_answers() {
-        assert_eq!(answer("yes"), Some((Answer::Yes, None)));
-        assert_eq!(answer("  OK! "), Some((Answer::Yes, None)));
-        assert_eq!(answer("y #12"), Some((Answer::Yes, Some(12))));
-        assert_eq!(answer("always 3"), Some((Answer::Always, Some(3))));
-        assert_eq!(answer("no"), Some((Answer::No(None), None)));
-        assert_eq!(answer("deny 4 too risky"), Some((Answer::No(Some("too risky".into())), Some(4))));
-        assert_eq!(answer("no, use cp"), Some((Answer::No(Some("use cp".into())), None)));
+        assert_eq!(answer("yes"), Some((PersonAnswer::Yes, None)));
+        assert_eq!(answer("  OK! "), Some((PersonAnswer::Yes, None)));
+        assert_eq!(answer("y #12"), Some((PersonAnswer::Yes, Some(12))));
+        assert_eq!(answer("always 3"), Some((PersonAnswer::Always, Some(3))));
+        assert_eq!(answer("no"), Some((PersonAnswer::No(None), None)));
+        assert_eq!(answer("deny 4 too risky"), Some((PersonAnswer::No(Some("too risky".into())), Some(4))));
+        assert_eq!(answer("no, use cp"), Some((PersonAnswer::No(Some("use cp".into())), None)));
     }
 
     #[test]

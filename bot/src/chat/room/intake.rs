@@ -2,18 +2,19 @@
 
 use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
-use adapters::{Act, Addressed, Incoming, MessageId, Outgoing, Room, Sender, Tone};
+use adapters::{Addressed, Incoming, MessageId, Outgoing, PersonAct, Room, Sender, Tone};
 use futures::FutureExt as _;
 
-use super::{Call, Later, QUEUE_LIMIT, RoomTask, Waiting, answers};
+use super::{CommandCall, LateAnswer, PendingWork, QUEUE_LIMIT, RoomTask, answers};
 use crate::{
     chat::rooms::RoomInput,
     commands::command::{
-        Command, CommandError, CommandResult, Context, Parsed, Reply, RoomAction, RoomView, Running,
+        Command, CommandContext, CommandError, CommandResult, ParsedText, Reply, RoomAction, RoomView,
+        RunningTurn,
     },
     permission::Question,
     replies,
-    store::{QueuedPrompt, Talk},
+    store::{OverheardTalk, QueuedPrompt},
 };
 
 impl RoomTask {
@@ -21,28 +22,28 @@ impl RoomTask {
         self.last = Some(incoming.id.clone());
         self.shared = incoming.shared;
         match &incoming.act {
-            Act::Said { text } => self.said(&incoming, text).await,
-            Act::Chose { key, .. } => self.chose(&incoming, key).await,
-            Act::Redacted { message } => self.redacted(message),
+            PersonAct::Said { text } => self.said(&incoming, text).await,
+            PersonAct::Chose { key, .. } => self.chose(&incoming, key).await,
+            PersonAct::Redacted { message } => self.redacted(message),
         }
     }
 
     /// Talk among people is kept as context for the next prompt.
     pub(super) fn overheard(&mut self, incoming: &Incoming) {
-        let Act::Said { text } = &incoming.act else { return };
-        let talk = Talk { who: incoming.sender.name.to_string(), text: text.clone() };
+        let PersonAct::Said { text } = &incoming.act else { return };
+        let talk = OverheardTalk { who: incoming.sender.name.to_string(), text: text.clone() };
         self.keep(self.services.store.overhear(&self.room, &talk, self.services.config().history_size));
     }
 
     /// What was put off: by now it is known what it replies to.
     pub(super) async fn again(&mut self, incoming: Incoming) {
-        if let Act::Said { text } = &incoming.act {
+        if let PersonAct::Said { text } = &incoming.act {
             self.said(&incoming, text).await;
         }
     }
 
     async fn said(&mut self, incoming: &Incoming, text: &str) {
-        let call = Call {
+        let call = CommandCall {
             sender: incoming.sender.clone(),
             message: Some(incoming.id.clone()),
             addressed: incoming.addressed,
@@ -58,16 +59,18 @@ impl RoomTask {
         }
         let services = self.services.clone();
         match services.registry.parse(text, incoming.addressed) {
-            Parsed::Command(command, args) if self.is_meant(&*command, text, args, incoming.addressed) => {
+            ParsedText::Command(command, args)
+                if self.is_meant(&*command, text, args, incoming.addressed) =>
+            {
                 self.command(command, args.to_owned(), call).await;
             }
-            Parsed::Unknown(word, near) => {
+            ParsedText::Unknown(word, near) => {
                 self.say(replies::unknown_command(word, near), Tone::Failure, call.message);
             }
-            Parsed::Prompt if text.trim().is_empty() => {
+            ParsedText::Prompt if text.trim().is_empty() => {
                 self.say(replies::greeting(&services.config().display_name), Tone::Answer, call.message);
             }
-            Parsed::Prompt | Parsed::Command(..) => match self.thread_for(incoming) {
+            ParsedText::Prompt | ParsedText::Command(..) => match self.thread_for(incoming) {
                 Some(thread) => self.move_to(thread, incoming),
                 None => self.enqueue_prompt(incoming, text),
             },
@@ -104,7 +107,7 @@ impl RoomTask {
         // Where a reply to a pick is seen by that person alone, it names the pick; elsewhere there is nothing to reply to.
         let private = self.adapter.capabilities().private_replies;
         let message = private.then(|| incoming.id.clone());
-        let call = Call {
+        let call = CommandCall {
             sender: incoming.sender.clone(),
             message,
             addressed: Some(Addressed::Prefix),
@@ -114,7 +117,7 @@ impl RoomTask {
             self.give_answer(&call, id, answer);
         } else if let Some(line) = key.strip_prefix("cmd:") {
             let registry = self.services.clone();
-            if let Parsed::Command(command, args) = registry.registry.parse(line, call.addressed) {
+            if let ParsedText::Command(command, args) = registry.registry.parse(line, call.addressed) {
                 self.command(command, args.to_owned(), call).await;
             }
         } else {
@@ -125,8 +128,8 @@ impl RoomTask {
     /// A prompt that was taken back before its turn is not run.
     fn redacted(&mut self, message: &MessageId) {
         let position = self.queue.iter().position(|waiting| match waiting {
-            Waiting::Prompt { prompt, .. } => prompt.message == *message,
-            Waiting::Command { call, .. } => call.message.as_ref() == Some(message),
+            PendingWork::Prompt { prompt, .. } => prompt.message == *message,
+            PendingWork::Command { call, .. } => call.message.as_ref() == Some(message),
         });
         if let Some(waiting) = position.and_then(|position| self.queue.remove(position)) {
             self.forget(&waiting);
@@ -148,7 +151,7 @@ impl RoomTask {
         !answers_nothing && !prose
     }
 
-    pub(super) async fn command(&mut self, command: Arc<dyn Command>, args: String, mut call: Call) {
+    pub(super) async fn command(&mut self, command: Arc<dyn Command>, args: String, mut call: CommandCall) {
         let spec = command.spec();
         let role = self.services.access().role(&self.room, &call.sender.id);
         if role.is_none_or(|role| role < spec.role) {
@@ -161,14 +164,14 @@ impl RoomTask {
             }
             self.say(replies::command_waits(spec.name, position), Tone::Notice, call.message.clone());
             call.number = self.keep_command(&*command, &args, &call, false);
-            return self.queue.push_back(Waiting::Command { command, args, call });
+            return self.queue.push_back(PendingWork::Command { command, args, call });
         }
         self.run_command(&*command, &args, call).await;
     }
 
     /// Runs it. What is not answered at once is kept until it is; most commands are, and the store would cost them more than
     /// all else.
-    pub(super) async fn run_command(&mut self, command: &dyn Command, args: &str, mut call: Call) {
+    pub(super) async fn run_command(&mut self, command: &dyn Command, args: &str, mut call: CommandCall) {
         let (number, result) = {
             let mut run = pin!(contained(command.run(self.context(&call.sender, args))));
             match futures::poll!(run.as_mut()) {
@@ -182,7 +185,7 @@ impl RoomTask {
     }
 
     /// A slow command, or one that waited in the queue, has its answer.
-    pub(super) fn later(&mut self, later: Later) {
+    pub(super) fn later(&mut self, later: LateAnswer) {
         self.answer_command(&later.call, later.name, later.result);
         if later.queued {
             self.command_runs = false;
@@ -190,8 +193,8 @@ impl RoomTask {
         }
     }
 
-    fn context<'a>(&'a self, sender: &'a Sender, args: &'a str) -> Context<'a> {
-        Context {
+    fn context<'a>(&'a self, sender: &'a Sender, args: &'a str) -> CommandContext<'a> {
+        CommandContext {
             services: &self.services,
             room: &self.room,
             sender,
@@ -202,7 +205,7 @@ impl RoomTask {
     }
 
     /// Tells what a command answers. From then on a kill has nothing to tell of it, unless it goes on.
-    pub(super) fn answer_command(&mut self, call: &Call, name: &'static str, result: CommandResult) {
+    pub(super) fn answer_command(&mut self, call: &CommandCall, name: &'static str, result: CommandResult) {
         let goes_on = goes_on(&result);
         self.tell_answer(call, name, result);
         if let Some(number) = call.number.filter(|_| !goes_on) {
@@ -210,7 +213,7 @@ impl RoomTask {
         }
     }
 
-    fn tell_answer(&mut self, call: &Call, name: &'static str, result: CommandResult) {
+    fn tell_answer(&mut self, call: &CommandCall, name: &'static str, result: CommandResult) {
         let reply = match result {
             Ok(reply) => reply,
             Err(error) => return self.say(self.explain(name, error), Tone::Failure, call.message.clone()),
@@ -243,7 +246,7 @@ impl RoomTask {
         }
     }
 
-    fn act(&mut self, action: RoomAction, call: &Call, name: &'static str) {
+    fn act(&mut self, action: RoomAction, call: &CommandCall, name: &'static str) {
         match action {
             RoomAction::StopTurn => self.stop_turn(),
             RoomAction::ClearQueue => self.clear_queue(),
@@ -264,7 +267,7 @@ impl RoomTask {
             RoomAction::Later(answer) => {
                 let call = call.clone();
                 self.later.push(Box::pin(async move {
-                    Later { call, name, result: contained(answer).await, queued: false }
+                    LateAnswer { call, name, result: contained(answer).await, queued: false }
                 }));
             }
         }
@@ -301,7 +304,7 @@ impl RoomTask {
         };
         let number = self.keep(self.services.store.queue_prompt(&self.room, &prompt));
         let busy = self.is_busy();
-        self.queue.push_back(Waiting::Prompt { number, prompt });
+        self.queue.push_back(PendingWork::Prompt { number, prompt });
         if busy && incoming.addressed.is_some() {
             self.say(replies::queued(self.queue.len()), Tone::Notice, Some(incoming.id.clone()));
         }
@@ -324,8 +327,8 @@ impl RoomTask {
             return;
         }
         match self.queue.pop_front() {
-            Some(Waiting::Prompt { number, prompt }) => self.begin_turn(number, prompt),
-            Some(Waiting::Command { command, args, call }) => {
+            Some(PendingWork::Prompt { number, prompt }) => self.begin_turn(number, prompt),
+            Some(PendingWork::Command { command, args, call }) => {
                 if let Some(number) = call.number {
                     self.keep(self.services.store.prompt_started(number));
                 }
@@ -334,7 +337,7 @@ impl RoomTask {
                 let (view, capabilities) = (self.view(), self.adapter.capabilities());
                 let name = command.spec().name;
                 self.later.push(Box::pin(async move {
-                    let context = Context {
+                    let context = CommandContext {
                         services: &services,
                         room: &room,
                         sender: &call.sender,
@@ -343,7 +346,7 @@ impl RoomTask {
                         args: &args,
                     };
                     let result = contained(command.run(context)).await;
-                    Later { call, name, result, queued: true }
+                    LateAnswer { call, name, result, queued: true }
                 }));
                 self.command_runs = true;
             }
@@ -353,12 +356,12 @@ impl RoomTask {
 
     pub(super) fn view(&self) -> RoomView {
         RoomView {
-            running: self.turn.as_ref().map(|turn| Running {
+            running: self.turn.as_ref().map(|turn| RunningTurn {
                 who: turn.prompt.sender_name.clone(),
                 since: turn.since.into_std(),
                 waiting: turn.waiting(),
             }),
-            queue: self.queue.iter().map(Waiting::describe).collect(),
+            queue: self.queue.iter().map(PendingWork::describe).collect(),
             questions: self.questions.values().map(|copy| copy.question.clone()).collect(),
             model: self.record.model.clone(),
             verbosity: self.verbosity(),
@@ -369,7 +372,7 @@ impl RoomTask {
     }
 }
 
-impl Waiting {
+impl PendingWork {
     fn describe(&self) -> (String, String) {
         match self {
             Self::Prompt { prompt, .. } => (prompt.sender_name.clone(), prompt.text.clone()),

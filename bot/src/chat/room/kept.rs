@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use adapters::{Addressed, Sender, Tone};
 
-use super::{Call, RoomTask, Waiting};
+use super::{CommandCall, PendingWork, RoomTask};
 use crate::{
-    commands::command::{Command, Parsed},
+    commands::command::{Command, ParsedText},
     replies,
     store::QueuedPrompt,
 };
@@ -17,7 +17,7 @@ impl RoomTask {
         &self,
         command: &dyn Command,
         args: &str,
-        call: &Call,
+        call: &CommandCall,
         begins: bool,
     ) -> Option<i64> {
         let kept = QueuedPrompt {
@@ -46,7 +46,7 @@ impl RoomTask {
             (false, _) if age > self.services.config().catch_up.0 => replies::skipped(&prompt, age),
             (false, false) => {
                 self.last.get_or_insert_with(|| prompt.message.clone());
-                self.queue.push_back(Waiting::Prompt { number: Some(number), prompt });
+                self.queue.push_back(PendingWork::Prompt { number: Some(number), prompt });
                 return self.next_in_queue();
             }
             (false, true) => match self.left_command(number, &prompt) {
@@ -63,9 +63,9 @@ impl RoomTask {
     }
 
     /// A command that waited, as it waits again; or what is to be told of it.
-    fn left_command(&self, number: i64, kept: &QueuedPrompt) -> Result<Waiting, String> {
+    fn left_command(&self, number: i64, kept: &QueuedPrompt) -> Result<PendingWork, String> {
         let services = self.services.clone();
-        let Parsed::Command(command, args) = services.registry.parse(&kept.text, Some(Addressed::Prefix))
+        let ParsedText::Command(command, args) = services.registry.parse(&kept.text, Some(Addressed::Prefix))
         else {
             return Err(replies::command_cut_by_restart(kept));
         };
@@ -80,8 +80,8 @@ impl RoomTask {
             is_bot: false,
         };
         let (message, addressed) = (Some(kept.message.clone()), kept.addressed);
-        let call = Call { sender, message, addressed, number: Some(number) };
-        Ok(Waiting::Command { command, args: args.to_owned(), call })
+        let call = CommandCall { sender, message, addressed, number: Some(number) };
+        Ok(PendingWork::Command { command, args: args.to_owned(), call })
     }
 
     /// A prompt or command is over once the room has been told how it ended: a kill before that is told by the next start.
@@ -95,8 +95,9 @@ impl RoomTask {
     }
 
     /// It was taken back before its turn.
-    pub(super) fn forget(&self, waiting: &Waiting) {
-        let (Waiting::Prompt { number, .. } | Waiting::Command { call: Call { number, .. }, .. }) = waiting;
+    pub(super) fn forget(&self, waiting: &PendingWork) {
+        let (PendingWork::Prompt { number, .. }
+        | PendingWork::Command { call: CommandCall { number, .. }, .. }) = waiting;
         if let Some(number) = number {
             self.keep(self.services.store.prompt_done(*number));
         }

@@ -7,8 +7,8 @@ use agents::claude::{PermissionAnswer, PermissionRequest};
 
 use super::{RoomTask, answers};
 use crate::{
-    chat::{live::Slot, rooms::RoomInput},
-    permission::{Ask, Outcome, Question, QuestionId},
+    chat::{live::LiveSlot, rooms::RoomInput},
+    permission::{PermissionAsk, Question, QuestionId, QuestionOutcome},
     replies,
 };
 
@@ -16,14 +16,14 @@ use crate::{
 const SETTLED: usize = 20;
 
 /// A question as it stands in this room.
-pub(super) struct Copy {
+pub(super) struct QuestionCopy {
     pub(super) question: Arc<Question>,
-    slot: Slot,
-    place: Arc<Mutex<Place>>,
+    slot: LiveSlot,
+    place: Arc<Mutex<CopyPlace>>,
 }
 
 /// Where a copy stands.
-enum Place {
+enum CopyPlace {
     /// The messenger has not told yet. People may see it already.
     Sending,
     At(Vec<MessageId>),
@@ -31,17 +31,17 @@ enum Place {
     Nowhere,
 }
 
-impl Copy {
-    fn place(&self) -> MutexGuard<'_, Place> {
+impl QuestionCopy {
+    fn place(&self) -> MutexGuard<'_, CopyPlace> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stands_at(&self, message: &MessageId) -> bool {
-        matches!(&*self.place(), Place::At(messages) if messages.contains(message))
+        matches!(&*self.place(), CopyPlace::At(messages) if messages.contains(message))
     }
 
     fn is_sending(&self) -> bool {
-        matches!(&*self.place(), Place::Sending)
+        matches!(&*self.place(), CopyPlace::Sending)
     }
 }
 
@@ -58,7 +58,7 @@ impl RoomTask {
     }
 
     fn ask_broker(&mut self, request: PermissionRequest, asked_for: String) {
-        let ask = Ask {
+        let ask = PermissionAsk {
             rooms: vec![self.room.clone()],
             asked_for,
             tool: request.tool,
@@ -88,7 +88,7 @@ impl RoomTask {
         let config = self.services.config();
         let prefix = config.prefixes.first().filter(|_| self.shared);
         let address = prefix.map(String::as_str).unwrap_or_default();
-        let shown = replies::question(&question, replies::Manner { files: capabilities.files, address });
+        let shown = replies::question(&question, replies::AnswerStyle { files: capabilities.files, address });
         let choices = match capabilities.choices {
             ChoiceForm::None => Vec::new(),
             ChoiceForm::Numbers | ChoiceForm::Buttons { .. } | ChoiceForm::Reactions => question.choices(),
@@ -97,32 +97,32 @@ impl RoomTask {
         let asker = self.turn.as_ref().filter(|_| question.rooms == [self.room.clone()]);
         let mentions = asker.map(|turn| turn.prompt.sender_id.as_str().into()).into_iter().collect();
         let message = Outgoing { choices, mentions, ..Outgoing::text(shown.text) }.with_tone(Tone::Question);
-        let place = Arc::new(Mutex::new(Place::Sending));
+        let place = Arc::new(Mutex::new(CopyPlace::Sending));
         let report = self.report(question.id, place.clone());
         let slot = self.outbox.ask(message, shown.attachment, report);
-        self.questions.insert(question.id, Copy { question, slot, place });
+        self.questions.insert(question.id, QuestionCopy { question, slot, place });
     }
 
     /// Keeps where the copy stands, or tells the broker that it could not be shown.
-    fn report(&self, id: QuestionId, place: Arc<Mutex<Place>>) -> crate::chat::live::Report {
+    fn report(&self, id: QuestionId, place: Arc<Mutex<CopyPlace>>) -> crate::chat::live::Report {
         let (broker, room) = (self.services.broker.clone(), self.room.clone());
         let stands = move |now| *place.lock().unwrap_or_else(PoisonError::into_inner) = now;
         Box::new(move |result| match result {
             Ok(ids) => {
                 let last = ids.last().cloned();
-                stands(Place::At(ids));
+                stands(CopyPlace::At(ids));
                 if let Some(last) = last {
                     broker.shown(id, &room, &last);
                 }
             }
             Err(_) => {
-                stands(Place::Nowhere);
+                stands(CopyPlace::Nowhere);
                 broker.undeliverable(id, &room);
             }
         })
     }
 
-    pub(super) fn question_settled(&mut self, question: &Question, outcome: &Outcome) {
+    pub(super) fn question_settled(&mut self, question: &Question, outcome: &QuestionOutcome) {
         if let Some(copy) = self.questions.remove(&question.id) {
             self.outbox.finish(copy.slot, Outgoing::text(replies::settled(question, outcome)));
             self.settled.truncate(SETTLED - 1);
@@ -156,7 +156,7 @@ impl RoomTask {
     /// Edits every copy to its end, now; for the shutdown, when no further input is taken.
     pub(super) fn end_questions(&mut self, why: &str) {
         for copy in std::mem::take(&mut self.questions).into_values() {
-            let outcome = Outcome::Withdrawn { why: why.into() };
+            let outcome = QuestionOutcome::Withdrawn { why: why.into() };
             self.outbox.finish(copy.slot, Outgoing::text(replies::settled(&copy.question, &outcome)));
         }
     }

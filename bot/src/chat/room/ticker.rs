@@ -6,19 +6,19 @@ use adapters::{Choice, Outgoing, Tone};
 use tokio::time::Instant;
 
 use super::RoomTask;
-use crate::{chat::live::Slot, commands::htop};
+use crate::{chat::live::LiveSlot, commands::htop};
 
 /// How often a frame is made.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// A ticking htop.
-pub(super) struct Ticker {
-    slot: Slot,
+pub(super) struct LiveTicker {
+    slot: LiveSlot,
     ends: Instant,
     next: Instant,
 }
 
-impl Ticker {
+impl LiveTicker {
     pub(super) fn due(&self) -> Instant {
         self.next.min(self.ends)
     }
@@ -29,7 +29,7 @@ impl RoomTask {
     pub(super) fn start_ticker(&mut self, length: Duration) {
         self.stop_ticker();
         let now = Instant::now();
-        let ticker = Ticker { slot: self.outbox.open(), ends: now + length, next: now };
+        let ticker = LiveTicker { slot: self.outbox.open(), ends: now + length, next: now };
         self.ticker = Some(ticker);
     }
 

@@ -1,13 +1,13 @@
 //! A turn of the room's session: begun, shown as it goes, ended, retried when the service is busy.
 
 use adapters::{Outgoing, Tone};
-use agents::claude::{AgentEvent, Exit, ProcessError, SessionId, TurnEnd};
+use agents::claude::{AgentEvent, ProcessError, ProcessExit, SessionId, TurnEnd};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::RoomTask;
 use crate::{
-    chat::{agents::AgentEntry, live::Slot, prompt, sessions::SessionEvent, turn::Transcript},
-    config::Config,
+    chat::{agents::AgentEntry, live::LiveSlot, prompt, sessions::SessionEvent, turn::TurnTranscript},
+    config::BotConfig,
     replies,
     store::{CostEntry, QueuedPrompt},
 };
@@ -16,7 +16,7 @@ use crate::{
 const MAX_RETRIES: u32 = 5;
 
 /// A turn under way.
-pub(super) struct Turn {
+pub(super) struct RoomTurn {
     pub(super) prompt: QueuedPrompt,
     pub(super) since: Instant,
     /// Permission requests of the CLI that wait.
@@ -24,17 +24,17 @@ pub(super) struct Turn {
     number: Option<i64>,
     /// The text as the CLI got it, for another try.
     text: String,
-    transcript: Transcript,
-    slot: Option<Slot>,
+    transcript: TurnTranscript,
+    slot: Option<LiveSlot>,
     heard: Instant,
-    state: State,
+    state: TurnState,
     retries: u32,
     resets_at: Option<i64>,
     resuming: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum TurnState {
     Running,
     /// The model's service is busy; the turn is tried again then.
     Waiting {
@@ -46,25 +46,25 @@ enum State {
     TimedOut,
 }
 
-impl Turn {
+impl RoomTurn {
     /// When something is due: another try, or giving up on silence.
-    pub(super) fn due(&self, config: &Config, asking: bool) -> Option<Instant> {
+    pub(super) fn due(&self, config: &BotConfig, asking: bool) -> Option<Instant> {
         match self.state {
-            State::Waiting { until } => Some(until),
-            State::Running if asking || !self.asking.is_empty() => None,
-            State::Running => config.claude.turn_timeout.limit().map(|limit| self.heard + limit),
-            State::Stopping | State::TimedOut => None,
+            TurnState::Waiting { until } => Some(until),
+            TurnState::Running if asking || !self.asking.is_empty() => None,
+            TurnState::Running => config.claude.turn_timeout.limit().map(|limit| self.heard + limit),
+            TurnState::Stopping | TurnState::TimedOut => None,
         }
     }
 
     /// What it waits for besides the model.
     pub(super) fn waiting(&self) -> Option<String> {
         match self.state {
-            State::Waiting { until } => {
+            TurnState::Waiting { until } => {
                 Some(replies::waits_for_service(until.saturating_duration_since(Instant::now())))
             }
-            State::Running if !self.asking.is_empty() => Some(replies::WAITS_FOR_ANSWER.into()),
-            State::Running | State::Stopping | State::TimedOut => None,
+            TurnState::Running if !self.asking.is_empty() => Some(replies::WAITS_FOR_ANSWER.into()),
+            TurnState::Running | TurnState::Stopping | TurnState::TimedOut => None,
         }
     }
 
@@ -79,16 +79,16 @@ impl RoomTask {
         let talk = self.keep(self.services.store.take_talk(&self.room)).unwrap_or_default();
         let text = prompt::compose(&prompt, &talk);
         let now = Instant::now();
-        self.turn = Some(Turn {
+        self.turn = Some(RoomTurn {
             prompt,
             since: now,
             asking: Vec::new(),
             number,
             text,
-            transcript: Transcript::default(),
+            transcript: TurnTranscript::default(),
             slot: None,
             heard: now,
-            state: State::Running,
+            state: TurnState::Running,
             retries: 0,
             resets_at: None,
             resuming: self.record.session.is_some(),
@@ -183,7 +183,7 @@ impl RoomTask {
     fn show_progress(&mut self) {
         let verbosity = self.verbosity();
         let Some(turn) = &mut self.turn else { return };
-        if !self.questions.is_empty() || turn.state != State::Running {
+        if !self.questions.is_empty() || turn.state != TurnState::Running {
             return;
         }
         if turn.prompt.addressed.is_none() && prompt::may_become_silence(&turn.transcript.text()) {
@@ -229,16 +229,20 @@ impl RoomTask {
         let (state, resuming) = (turn.state, turn.resuming);
         self.withdraw_questions(replies::TURN_OVER);
         match state {
-            State::Stopping => self.close_turn(&replies::stopped(), Tone::Answer),
-            State::TimedOut => {
+            TurnState::Stopping => self.close_turn(&replies::stopped(), Tone::Answer),
+            TurnState::TimedOut => {
                 self.close_turn(&replies::turn_timed_out(&self.services.config()), Tone::Failure)
             }
-            State::Running | State::Waiting { .. } if lost_session(&end) && resuming => self.start_over(),
-            State::Running | State::Waiting { .. } if is_busy_service(&end) => self.wait_for_service(&end),
-            State::Running | State::Waiting { .. } if end.is_error => {
+            TurnState::Running | TurnState::Waiting { .. } if lost_session(&end) && resuming => {
+                self.start_over()
+            }
+            TurnState::Running | TurnState::Waiting { .. } if is_busy_service(&end) => {
+                self.wait_for_service(&end)
+            }
+            TurnState::Running | TurnState::Waiting { .. } if end.is_error => {
                 self.close_turn(&replies::turn_failed(&end), Tone::Failure);
             }
-            State::Running | State::Waiting { .. } => self.close_turn_with_answer(&end),
+            TurnState::Running | TurnState::Waiting { .. } => self.close_turn_with_answer(&end),
         }
     }
 
@@ -269,7 +273,7 @@ impl RoomTask {
         self.turn_is_over(&turn);
     }
 
-    fn finish_message(&mut self, turn: &Turn, text: String, tone: Tone) {
+    fn finish_message(&mut self, turn: &RoomTurn, text: String, tone: Tone) {
         if text.trim().is_empty() {
             return;
         }
@@ -280,7 +284,7 @@ impl RoomTask {
         }
     }
 
-    fn turn_is_over(&mut self, turn: &Turn) {
+    fn turn_is_over(&mut self, turn: &RoomTurn) {
         if let Some(number) = turn.number {
             self.done_when_told(number);
         }
@@ -332,7 +336,7 @@ impl RoomTask {
             return self.close_turn(&replies::service_stays_busy(end, MAX_RETRIES), Tone::Failure);
         }
         let wait = self.services.retry.delay(turn.retries, turn.resets_at, now);
-        turn.state = State::Waiting { until: Instant::now() + wait };
+        turn.state = TurnState::Waiting { until: Instant::now() + wait };
         let (attempt, message) = (turn.retries, turn.prompt.message.clone());
         self.services.metrics.rate_limits.inc();
         let sentence = replies::service_busy(end, wait, now, attempt, MAX_RETRIES);
@@ -343,26 +347,26 @@ impl RoomTask {
     pub(super) fn turn_due(&mut self) {
         let Some(turn) = &mut self.turn else { return };
         match turn.state {
-            State::Waiting { .. } => {
-                turn.state = State::Running;
-                turn.transcript = Transcript::default();
+            TurnState::Waiting { .. } => {
+                turn.state = TurnState::Running;
+                turn.transcript = TurnTranscript::default();
                 turn.heard_now();
                 turn.resuming = self.record.session.is_some();
                 self.send_prompt();
             }
-            State::Running => {
-                turn.state = State::TimedOut;
+            TurnState::Running => {
+                turn.state = TurnState::TimedOut;
                 self.withdraw_questions(replies::TURN_OVER);
                 self.session.kill();
             }
-            State::Stopping | State::TimedOut => {}
+            TurnState::Stopping | TurnState::TimedOut => {}
         }
     }
 
     pub(super) fn stop_turn(&mut self) {
         let Some(turn) = &mut self.turn else { return };
-        let waited = matches!(turn.state, State::Waiting { .. });
-        turn.state = State::Stopping;
+        let waited = matches!(turn.state, TurnState::Waiting { .. });
+        turn.state = TurnState::Stopping;
         self.withdraw_questions(replies::STOPPED_BY_PERSON);
         if waited {
             self.close_turn(&replies::stopped(), Tone::Answer);
@@ -377,16 +381,16 @@ impl RoomTask {
         self.keep(self.services.store.end_session(&self.room, "reset", self.services.clock.now()));
     }
 
-    fn process_gone(&mut self, exit: &Exit) {
+    fn process_gone(&mut self, exit: &ProcessExit) {
         self.withdraw_questions(replies::AGENT_GONE);
         let Some(turn) = &self.turn else { return };
         match turn.state {
-            State::Stopping => self.close_turn(&replies::stopped(), Tone::Answer),
-            State::TimedOut => {
+            TurnState::Stopping => self.close_turn(&replies::stopped(), Tone::Answer),
+            TurnState::TimedOut => {
                 self.close_turn(&replies::turn_timed_out(&self.services.config()), Tone::Failure)
             }
-            State::Waiting { .. } => {}
-            State::Running => self.close_turn(&replies::process_died(exit), Tone::Failure),
+            TurnState::Waiting { .. } => {}
+            TurnState::Running => self.close_turn(&replies::process_died(exit), Tone::Failure),
         }
     }
 

@@ -8,8 +8,8 @@ use std::sync::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answered, Call};
-use crate::permission::Ask;
+use super::{Answered, ToolCall};
+use crate::permission::PermissionAsk;
 
 /// What the CLI sends (facts: no session id, no folder; the token tells whose call it is).
 #[derive(Deserialize)]
@@ -20,20 +20,20 @@ struct PermissionCall {
 }
 
 /// Always JSON that the CLI takes, also on error.
-pub(super) async fn prompt_permission(call: Call) -> Answered {
+pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
     let asked: PermissionCall = match serde_json::from_value(call.arguments) {
         Ok(asked) => asked,
         Err(error) => return Ok(deny(&format!("The permission call could not be read: {error}."))),
     };
     let run = &call.run;
-    let ask = Ask {
+    let ask = PermissionAsk {
         rooms: run.rooms.clone(),
         asked_for: run.asked_for.clone(),
         tool: asked.tool_name,
         input: asked.input,
         timeout: run.timeout,
     };
-    let _waiting = Waiting::of(&run.waiting);
+    let _waiting = WaitingForPerson::of(&run.waiting);
     let answer = call.services.broker.ask(ask).await;
     Ok(serde_json::to_string(&answer).unwrap_or_else(|error| deny(&error.to_string())))
 }
@@ -44,16 +44,16 @@ pub(super) fn deny(message: &str) -> String {
 }
 
 /// A run that waits for a person does not stand still: it is counted as long as this lives.
-struct Waiting(Arc<AtomicUsize>);
+struct WaitingForPerson(Arc<AtomicUsize>);
 
-impl Waiting {
+impl WaitingForPerson {
     fn of(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count.clone())
     }
 }
 
-impl Drop for Waiting {
+impl Drop for WaitingForPerson {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -1,67 +1,71 @@
 //! Tools that decide: review, merge, accept.
 
-use pipeline::{story::StoryId, verdict::Review};
+use pipeline::{story::StoryId, verdict::ReviewDecision};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Answered, Call, pretty, refusal,
-    stories::{One, known},
+    Answered, ToolCall, pretty, refusal,
+    stories::{StoryArgs, known},
 };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Reasoned {
+struct ReasonArgs {
     story_id: Option<u32>,
     reason: String,
 }
 
-fn one(call: &Call) -> Result<StoryId, String> {
-    let One { story_id } = call.read()?;
+fn one(call: &ToolCall) -> Result<StoryId, String> {
+    let StoryArgs { story_id } = call.read()?;
     let id = call.own(story_id.map(StoryId))?;
     known(call, id).map(|story| story.id())
 }
 
-fn reasoned(call: &Call) -> Result<(StoryId, String), String> {
-    let Reasoned { story_id, reason } = call.read()?;
+fn reasoned(call: &ToolCall) -> Result<(StoryId, String), String> {
+    let ReasonArgs { story_id, reason } = call.read()?;
     if reason.trim().is_empty() {
         return Err("The reason is empty: somebody has to act on it.".into());
     }
     Ok((call.own(story_id.map(StoryId))?, reason))
 }
 
-pub(super) fn request(call: &Call) -> Answered {
+pub(super) fn request(call: &ToolCall) -> Answered {
     let id = one(call)?;
     Ok(format!(
         "Commit your work and end: the gates run then, and if they pass story {id} goes to its review by itself."
     ))
 }
 
-pub(super) async fn approve(call: Call) -> Answered {
+pub(super) async fn approve(call: ToolCall) -> Answered {
     let id = one(&call)?;
-    call.services.pipeline.review(id, Review::Approved, call.actor()).await.map_err(refusal)?;
+    call.services.pipeline.review(id, ReviewDecision::Approved, call.actor()).await.map_err(refusal)?;
     Ok(format!("Story {id} is approved; it goes to the merge when you end."))
 }
 
-pub(super) async fn reject(call: Call) -> Answered {
+pub(super) async fn reject(call: ToolCall) -> Answered {
     let (id, reason) = reasoned(&call)?;
-    call.services.pipeline.review(id, Review::Rejected(reason), call.actor()).await.map_err(refusal)?;
+    call.services
+        .pipeline
+        .review(id, ReviewDecision::Rejected(reason), call.actor())
+        .await
+        .map_err(refusal)?;
     Ok(format!("Story {id} is rejected; it goes back to its coder when you end."))
 }
 
-pub(super) async fn accept(call: Call) -> Answered {
+pub(super) async fn accept(call: ToolCall) -> Answered {
     let id = one(&call)?;
-    call.services.pipeline.review(id, Review::Approved, call.actor()).await.map_err(refusal)?;
+    call.services.pipeline.review(id, ReviewDecision::Approved, call.actor()).await.map_err(refusal)?;
     Ok(format!("Story {id} is accepted and goes to the merge."))
 }
 
-pub(super) async fn merge(call: Call) -> Answered {
+pub(super) async fn merge(call: ToolCall) -> Answered {
     let id = one(&call)?;
     let merge = call.services.pipeline.merge(id, call.actor()).await.map_err(refusal)?;
     Ok(pretty(&json!({ "story": id, "merge": merge })))
 }
 
-pub(super) fn merge_status(call: &Call) -> Answered {
+pub(super) fn merge_status(call: &ToolCall) -> Answered {
     let id = one(call)?;
     let snapshot = call.services.pipeline.snapshot();
     let story = snapshot.board.story(id);
@@ -73,7 +77,7 @@ pub(super) fn merge_status(call: &Call) -> Answered {
     })))
 }
 
-pub(super) async fn merge_failure(call: Call) -> Answered {
+pub(super) async fn merge_failure(call: ToolCall) -> Answered {
     let (id, reason) = reasoned(&call)?;
     call.services.pipeline.report_merge_failure(id, reason, call.actor()).await.map_err(refusal)?;
     Ok(format!("The merge of story {id} is given up; a person decides now. End your run."))

@@ -7,15 +7,15 @@ use std::{
 };
 
 use pipeline::{
-    event::Snapshot,
-    handle::Change,
+    event::PipelineSnapshot,
+    handle::StoryChange,
     stage::Stage,
-    story::{Kind, Story, StoryId},
+    story::{Story, StoryId, StoryKind},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Answered, Call, pretty, refusal};
+use super::{Answered, ToolCall, pretty, refusal};
 
 /// Stories of one page of a list.
 const PAGE: usize = 50;
@@ -28,14 +28,14 @@ const SUMMARY: usize = 2_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct New {
+struct CreateStoryArgs {
     title: String,
     body: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Which {
+struct ListStoriesArgs {
     stage: Option<String>,
     after: Option<u32>,
 }
@@ -43,13 +43,13 @@ struct Which {
 /// A story that need not be named.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct One {
+pub(super) struct StoryArgs {
     pub story_id: Option<u32>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Update {
+struct UpdateStoryArgs {
     story_id: u32,
     title: Option<String>,
     body: Option<String>,
@@ -67,7 +67,7 @@ struct MoveTo {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Criterion {
+struct CriterionArgs {
     story_id: Option<u32>,
     criterion: usize,
     done: Option<bool>,
@@ -75,7 +75,7 @@ struct Criterion {
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Results {
+struct TestResultsArgs {
     #[serde(skip_serializing)]
     story_id: Option<u32>,
     passed: u64,
@@ -83,14 +83,14 @@ struct Results {
     summary: Option<String>,
 }
 
-pub(super) async fn create(call: Call, kind: Kind) -> Answered {
-    let New { title, body } = call.read()?;
+pub(super) async fn create(call: ToolCall, kind: StoryKind) -> Answered {
+    let CreateStoryArgs { title, body } = call.read()?;
     let story = call.services.pipeline.create(kind, &title, body, call.actor()).await.map_err(refusal)?;
     Ok(format!("Story {} is in the backlog: .storkit/work/1_backlog/{}", story.id(), story.file))
 }
 
-pub(super) fn list(call: &Call) -> Answered {
-    let Which { stage, after } = call.read()?;
+pub(super) fn list(call: &ToolCall) -> Answered {
+    let ListStoriesArgs { stage, after } = call.read()?;
     let stage = stage.as_deref().map(parse_stage).transpose()?;
     let snapshot = call.services.pipeline.snapshot();
     let wanted = |story: &&std::sync::Arc<Story>| {
@@ -107,7 +107,7 @@ fn parse_stage(word: &str) -> Result<Stage, String> {
     Stage::parse(word).ok_or_else(|| format!("`{word}` is no stage; there are {stages}."))
 }
 
-fn summary(story: &Story, snapshot: &Snapshot) -> Value {
+fn summary(story: &Story, snapshot: &PipelineSnapshot) -> Value {
     let id = story.id();
     let run = snapshot.runs.iter().find(|run| run.story == id);
     json!({
@@ -122,7 +122,7 @@ fn summary(story: &Story, snapshot: &Snapshot) -> Value {
 }
 
 /// The story, if the board has it.
-pub(super) fn known(call: &Call, id: StoryId) -> Result<std::sync::Arc<Story>, String> {
+pub(super) fn known(call: &ToolCall, id: StoryId) -> Result<std::sync::Arc<Story>, String> {
     let snapshot = call.services.pipeline.snapshot();
     match (snapshot.board.story(id), snapshot.board.problem(id)) {
         (Some(story), _) => Ok(story.clone()),
@@ -131,8 +131,8 @@ pub(super) fn known(call: &Call, id: StoryId) -> Result<std::sync::Arc<Story>, S
     }
 }
 
-pub(super) async fn get(call: Call) -> Answered {
-    let One { story_id } = call.read()?;
+pub(super) async fn get(call: ToolCall) -> Answered {
+    let StoryArgs { story_id } = call.read()?;
     let id = match (story_id, &call.run.agent) {
         (Some(id), _) => StoryId(id),
         (None, Some(run)) => run.story,
@@ -146,10 +146,10 @@ pub(super) async fn get(call: Call) -> Answered {
     Ok(format!("{}\n\n{text}", pretty(&facts)))
 }
 
-pub(super) async fn update(call: Call) -> Answered {
-    let update: Update = call.read()?;
+pub(super) async fn update(call: ToolCall) -> Answered {
+    let update: UpdateStoryArgs = call.read()?;
     let id = StoryId(update.story_id);
-    let change = Change {
+    let change = StoryChange {
         title: update.title,
         body: update.body,
         agent: update.agent,
@@ -160,7 +160,7 @@ pub(super) async fn update(call: Call) -> Answered {
     Ok(format!("Story {id} is changed."))
 }
 
-pub(super) async fn move_to(call: Call) -> Answered {
+pub(super) async fn move_to(call: ToolCall) -> Answered {
     let MoveTo { story_id, stage } = call.read()?;
     let to = parse_stage(&stage)?;
     let moved =
@@ -168,23 +168,23 @@ pub(super) async fn move_to(call: Call) -> Answered {
     Ok(format!("Story {story_id} is in {} now.", moved.stage))
 }
 
-pub(super) async fn delete(call: Call) -> Answered {
-    let One { story_id } = call.read()?;
+pub(super) async fn delete(call: ToolCall) -> Answered {
+    let StoryArgs { story_id } = call.read()?;
     let id = call.own(story_id.map(StoryId))?;
     let deleted = call.services.pipeline.delete(id, call.actor()).await.map_err(refusal)?;
     Ok(format!("Story {id} is deleted: {} from {}.", deleted.name, deleted.stage))
 }
 
-pub(super) async fn check(call: Call) -> Answered {
-    let Criterion { story_id, criterion, done } = call.read()?;
+pub(super) async fn check(call: ToolCall) -> Answered {
+    let CriterionArgs { story_id, criterion, done } = call.read()?;
     let id = call.own(story_id.map(StoryId))?;
     let done = done.unwrap_or(true);
     call.services.pipeline.tick(id, criterion, done).await.map_err(refusal)?;
     Ok(format!("Criterion {criterion} of story {id} is {}.", if done { "ticked" } else { "open" }))
 }
 
-pub(super) async fn record_tests(call: Call) -> Answered {
-    let mut results: Results = call.read()?;
+pub(super) async fn record_tests(call: ToolCall) -> Answered {
+    let mut results: TestResultsArgs = call.read()?;
     let id = call.own(results.story_id.map(StoryId))?;
     known(&call, id)?;
     results.summary = results.summary.map(|text| text.chars().take(SUMMARY).collect());
@@ -199,11 +199,11 @@ pub(super) async fn record_tests(call: Call) -> Answered {
     Ok(format!("Kept: {} passed, {} failed.", results.passed, results.failed))
 }
 
-fn results_file(call: &Call, id: StoryId) -> PathBuf {
+fn results_file(call: &ToolCall, id: StoryId) -> PathBuf {
     call.services.project.dir().join(format!("logs/tests/{id}.jsonl"))
 }
 
-fn recorded(call: &Call, id: StoryId) -> Vec<Value> {
+fn recorded(call: &ToolCall, id: StoryId) -> Vec<Value> {
     let text = fs::read_to_string(results_file(call, id)).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let last = &lines[lines.len().saturating_sub(RESULTS)..];

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use pipeline::stage::Role;
-use rmcp::model::Tool as McpTool;
+use rmcp::model::Tool;
 use serde_json::{Value, json};
 
-use super::{Answered, Call, permission, review, stories, work};
-use crate::http::Run;
+use super::{Answered, ToolCall, permission, review, stories, work};
+use crate::http::McpRun;
 
 /// A tool as data.
-pub(super) struct Tool {
+pub(super) struct ToolSpec {
     pub name: &'static str,
     /// What the model reads.
     about: &'static str,
@@ -37,11 +37,11 @@ const fn tool(
     about: &'static str,
     takes: &'static [Argument],
     roles: &'static [Role],
-) -> Tool {
-    Tool { name, about, takes, roles }
+) -> ToolSpec {
+    ToolSpec { name, about, takes, roles }
 }
 
-const TOOLS: &[Tool] = &[
+const TOOLS: &[ToolSpec] = &[
     tool(
         "prompt_permission",
         "Asks the people who follow this run for permission, and waits for their answer.",
@@ -186,7 +186,7 @@ const TOOLS: &[Tool] = &[
 ];
 
 /// The tools of whoever calls: a run without an agent may only ask, the operator may everything.
-pub(super) fn visible(run: &Run) -> impl Iterator<Item = &'static Tool> + use<> {
+pub(super) fn visible(run: &McpRun) -> impl Iterator<Item = &'static ToolSpec> + use<> {
     let (role, operator) = (run.agent.as_ref().map(|agent| agent.role), run.operator);
     TOOLS.iter().filter(move |tool| match role {
         Some(role) => tool.roles.contains(&role),
@@ -195,7 +195,7 @@ pub(super) fn visible(run: &Run) -> impl Iterator<Item = &'static Tool> + use<> 
 }
 
 /// A tool as MCP lists it.
-pub(super) fn describe(tool: &Tool) -> McpTool {
+pub(super) fn describe(tool: &ToolSpec) -> Tool {
     let property = |(name, kind, about, _): &Argument| {
         let mut property = json!({ "type": kind, "description": about });
         if *kind == "array" {
@@ -207,18 +207,18 @@ pub(super) fn describe(tool: &Tool) -> McpTool {
     let required: Vec<&str> = tool.takes.iter().filter(|taken| taken.3).map(|taken| taken.0).collect();
     let schema = json!({ "type": "object", "properties": properties, "required": required });
     let schema = schema.as_object().cloned().unwrap_or_default();
-    McpTool::new(tool.name, tool.about, Arc::new(schema))
+    Tool::new(tool.name, tool.about, Arc::new(schema))
 }
 
 /// Does what is called. The name is one of the table.
-pub(super) async fn call(name: &str, call: Call) -> Answered {
-    use pipeline::story::Kind;
+pub(super) async fn call(name: &str, call: ToolCall) -> Answered {
+    use pipeline::story::StoryKind;
     match name {
         "prompt_permission" => permission::prompt_permission(call).await,
-        "create_story" => stories::create(call, Kind::Story).await,
-        "create_bug" => stories::create(call, Kind::Bug).await,
-        "create_spike" => stories::create(call, Kind::Spike).await,
-        "create_refactor" => stories::create(call, Kind::Refactor).await,
+        "create_story" => stories::create(call, StoryKind::Story).await,
+        "create_bug" => stories::create(call, StoryKind::Bug).await,
+        "create_spike" => stories::create(call, StoryKind::Spike).await,
+        "create_refactor" => stories::create(call, StoryKind::Refactor).await,
         "list_stories" => stories::list(&call),
         "get_story" => stories::get(call).await,
         "update_story" => stories::update(call).await,
@@ -257,17 +257,17 @@ mod tests {
     use std::time::SystemTime;
 
     use pipeline::{
-        event::{Phase, RunId, RunInfo},
+        event::{RunId, RunInfo, RunPhase},
         story::StoryId,
     };
 
     use super::*;
 
-    fn names(run: &Run) -> Vec<&'static str> {
+    fn names(run: &McpRun) -> Vec<&'static str> {
         visible(run).map(|tool| tool.name).collect()
     }
 
-    fn agent(role: Role) -> Run {
+    fn agent(role: Role) -> McpRun {
         let agent = RunInfo {
             id: RunId("1-x-1".into()),
             story: StoryId(1),
@@ -276,12 +276,12 @@ mod tests {
             agent: "x".into(),
             role,
             since: SystemTime::UNIX_EPOCH,
-            phase: Phase::Working,
+            phase: RunPhase::Working,
             pid: None,
             session: None,
             cost_usd: 0.0,
         };
-        Run { agent: Some(agent), ..Run::default() }
+        McpRun { agent: Some(agent), ..McpRun::default() }
     }
 
     #[test]
@@ -308,8 +308,8 @@ mod tests {
 
     #[test]
     fn a_run_without_an_agent_may_only_ask_and_the_operator_all_but_that() {
-        assert_eq!(names(&Run::default()), ["prompt_permission"]);
-        let operator = Run { operator: true, ..Run::default() };
+        assert_eq!(names(&McpRun::default()), ["prompt_permission"]);
+        let operator = McpRun { operator: true, ..McpRun::default() };
         assert_eq!(names(&operator).len(), TOOLS.len() - 1);
     }
 

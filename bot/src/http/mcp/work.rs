@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pipeline::{
-    handle::{Started, Target},
+    handle::{StartResult, StopTarget},
     reading::LogOf,
     story::StoryId,
 };
@@ -12,8 +12,8 @@ use serde_json::json;
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
 
 use super::{
-    Answered, Call, pretty, refusal,
-    stories::{One, known},
+    Answered, ToolCall, pretty, refusal,
+    stories::{StoryArgs, known},
 };
 
 /// No call lasts longer: the CLI gives up after 60 s.
@@ -21,45 +21,45 @@ const LONGEST: u64 = 45;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Start {
+struct StartAgentArgs {
     story_id: u32,
     agent: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wait {
+struct WaitArgs {
     story_id: u32,
     seconds: Option<u64>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Output {
+struct AgentOutputArgs {
     story_id: Option<u32>,
     lines: Option<usize>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct NoArgs {}
 
-pub(super) async fn start(call: Call) -> Answered {
-    let Start { story_id, agent } = call.read()?;
+pub(super) async fn start(call: ToolCall) -> Answered {
+    let StartAgentArgs { story_id, agent } = call.read()?;
     match call.services.pipeline.start(StoryId(story_id), agent, call.actor()).await.map_err(refusal)? {
-        Started::Running(run) => Ok(format!("`{}` works on story {story_id} now.", run.slot)),
-        Started::Waiting(why) => Ok(format!("Story {story_id} is in work; for now: {why}.")),
+        StartResult::Running(run) => Ok(format!("`{}` works on story {story_id} now.", run.slot)),
+        StartResult::Waiting(why) => Ok(format!("Story {story_id} is in work; for now: {why}.")),
     }
 }
 
 /// The version, and what became of a build that was asked for.
-pub(super) fn version(call: &Call) -> String {
+pub(super) fn version(call: &ToolCall) -> String {
     let builds = call.services.restart.of_builds().map(|said| format!("\n{said}")).unwrap_or_default();
     format!("storkit {}{builds}", env!("CARGO_PKG_VERSION"))
 }
 
 /// A build takes minutes, so it is begun and asked for.
-pub(super) fn rebuild_and_restart(call: &Call) -> Answered {
+pub(super) fn rebuild_and_restart(call: &ToolCall) -> Answered {
     let services = call.services.clone();
     if services.restart.is_building() {
         return Err("A build is under way already.".into());
@@ -78,24 +78,24 @@ pub(super) fn rebuild_and_restart(call: &Call) -> Answered {
     Ok("The build has begun. When it is good storkit starts anew; get_version tells if it failed.".into())
 }
 
-pub(super) async fn stop(call: Call) -> Answered {
-    let One { story_id } = call.read()?;
+pub(super) async fn stop(call: ToolCall) -> Answered {
+    let StoryArgs { story_id } = call.read()?;
     let id = call.own(story_id.map(StoryId))?;
-    let stopped = call.services.pipeline.stop(Target::Story(id), call.actor()).await.map_err(refusal)?;
+    let stopped = call.services.pipeline.stop(StopTarget::Story(id), call.actor()).await.map_err(refusal)?;
     if stopped.is_empty() {
         return Err(format!("Nobody works on story {id}."));
     }
     Ok(format!("Story {id} is stopped. start_agent lets it go on."))
 }
 
-pub(super) fn list(call: &Call) -> Answered {
-    let Nothing {} = call.read()?;
+pub(super) fn list(call: &ToolCall) -> Answered {
+    let NoArgs {} = call.read()?;
     let snapshot = call.services.pipeline.snapshot();
     Ok(pretty(&json!({ "workers": snapshot.workers, "runs": snapshot.runs, "paused": snapshot.paused })))
 }
 
-pub(super) async fn wait(call: Call) -> Answered {
-    let Wait { story_id, seconds } = call.read()?;
+pub(super) async fn wait(call: ToolCall) -> Answered {
+    let WaitArgs { story_id, seconds } = call.read()?;
     let seconds = seconds.unwrap_or(LONGEST);
     if seconds == 0 || seconds > LONGEST {
         return Err(format!("`seconds` is 1 to {LONGEST}. Call again to wait longer."));
@@ -124,8 +124,8 @@ pub(super) async fn wait(call: Call) -> Answered {
     })))
 }
 
-pub(super) async fn output(call: Call) -> Answered {
-    let Output { story_id, lines } = call.read()?;
+pub(super) async fn output(call: ToolCall) -> Answered {
+    let AgentOutputArgs { story_id, lines } = call.read()?;
     let id = call.own(story_id.map(StoryId))?;
     let lines = lines.unwrap_or(50);
     if lines == 0 || lines > 500 {
@@ -137,8 +137,8 @@ pub(super) async fn output(call: Call) -> Answered {
     }
 }
 
-pub(super) async fn worktrees(call: Call) -> Answered {
-    let Nothing {} = call.read()?;
+pub(super) async fn worktrees(call: ToolCall) -> Answered {
+    let NoArgs {} = call.read()?;
     let list = call.services.pipeline.worktrees().await.map_err(refusal)?;
     let list: Vec<_> = list
         .iter()
@@ -147,8 +147,8 @@ pub(super) async fn worktrees(call: Call) -> Answered {
     Ok(pretty(&json!(list)))
 }
 
-pub(super) async fn worktree(call: Call) -> Answered {
-    let One { story_id } = call.read()?;
+pub(super) async fn worktree(call: ToolCall) -> Answered {
+    let StoryArgs { story_id } = call.read()?;
     let id = match (story_id, &call.run.agent) {
         (Some(id), _) => StoryId(id),
         (None, Some(run)) => run.story,

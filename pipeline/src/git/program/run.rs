@@ -11,7 +11,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::{Answer, GitProgramError};
+use super::{GitAnswer, GitProgramError};
 
 /// More than this on standard output is refused.
 pub(super) const MAX_ANSWER: usize = 64 << 20;
@@ -28,7 +28,7 @@ pub(super) fn run(
     shown: String,
     input: &[u8],
     timeout: Duration,
-) -> Result<Answer, GitProgramError> {
+) -> Result<GitAnswer, GitProgramError> {
     let until = Instant::now() + timeout;
     command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
@@ -40,10 +40,10 @@ pub(super) fn run(
         scope.spawn(move || {
             // Broken by a git that wants no more of it; its exit code tells.
             let _ = stdin.map(|mut stdin| stdin.write_all(input));
-            feeding.send(Part::Fed)
+            feeding.send(OutputPart::Fed)
         });
-        scope.spawn(move || reading.send(Part::Stdout(read_all(stdout))));
-        scope.spawn(move || sender.send(Part::Stderr(read_end(stderr))));
+        scope.spawn(move || reading.send(OutputPart::Stdout(read_all(stdout))));
+        scope.spawn(move || sender.send(OutputPart::Stderr(read_end(stderr))));
         let outcome =
             collect(&parts, until).and_then(|parts| wait(&mut child, until).map(|code| (parts, code)));
         if outcome.is_err() {
@@ -52,53 +52,53 @@ pub(super) fn run(
         outcome
     });
     match outcome {
-        Ok((collected, code)) => Ok(Answer { code, stdout: collected.stdout, stderr: collected.stderr }),
-        Err(Cut::Late) => Err(GitProgramError::Timeout { command: shown, timeout }),
-        Err(Cut::TooMuch) => Err(GitProgramError::TooMuch { command: shown }),
-        Err(Cut::Pipe(source)) => Err(GitProgramError::Pipe { command: shown, source }),
+        Ok((collected, code)) => Ok(GitAnswer { code, stdout: collected.stdout, stderr: collected.stderr }),
+        Err(CutReason::Late) => Err(GitProgramError::Timeout { command: shown, timeout }),
+        Err(CutReason::TooMuch) => Err(GitProgramError::TooMuch { command: shown }),
+        Err(CutReason::Pipe(source)) => Err(GitProgramError::Pipe { command: shown, source }),
     }
 }
 
-enum Part {
+enum OutputPart {
     Fed,
-    Stdout(Result<Vec<u8>, Cut>),
+    Stdout(Result<Vec<u8>, CutReason>),
     Stderr(String),
 }
 
 /// Why it is ended before its end.
-enum Cut {
+enum CutReason {
     Late,
     TooMuch,
     Pipe(io::Error),
 }
 
 #[derive(Default)]
-struct Collected {
+struct CollectedOutput {
     stdout: Vec<u8>,
     stderr: String,
 }
 
-fn collect(parts: &mpsc::Receiver<Part>, until: Instant) -> Result<Collected, Cut> {
-    let mut collected = Collected::default();
+fn collect(parts: &mpsc::Receiver<OutputPart>, until: Instant) -> Result<CollectedOutput, CutReason> {
+    let mut collected = CollectedOutput::default();
     for _ in 0..3 {
         let left = until.saturating_duration_since(Instant::now());
-        match parts.recv_timeout(left).map_err(|_| Cut::Late)? {
-            Part::Fed => {}
-            Part::Stdout(bytes) => collected.stdout = bytes?,
-            Part::Stderr(text) => collected.stderr = text,
+        match parts.recv_timeout(left).map_err(|_| CutReason::Late)? {
+            OutputPart::Fed => {}
+            OutputPart::Stdout(bytes) => collected.stdout = bytes?,
+            OutputPart::Stderr(text) => collected.stderr = text,
         }
     }
     Ok(collected)
 }
 
 /// Its exit code. It has closed its pipes by now, so that it is over almost always.
-fn wait(child: &mut Child, until: Instant) -> Result<Option<i32>, Cut> {
+fn wait(child: &mut Child, until: Instant) -> Result<Option<i32>, CutReason> {
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Ok(status.code()),
             Ok(None) if Instant::now() < until => thread::sleep(LOOK),
-            Ok(None) => return Err(Cut::Late),
-            Err(error) => return Err(Cut::Pipe(error)),
+            Ok(None) => return Err(CutReason::Late),
+            Err(error) => return Err(CutReason::Pipe(error)),
         }
     }
 }
@@ -111,12 +111,12 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn read_all(source: Option<impl Read>) -> Result<Vec<u8>, Cut> {
+fn read_all(source: Option<impl Read>) -> Result<Vec<u8>, CutReason> {
     let mut bytes = Vec::new();
     if let Some(source) = source {
-        source.take(MAX_ANSWER as u64 + 1).read_to_end(&mut bytes).map_err(Cut::Pipe)?;
+        source.take(MAX_ANSWER as u64 + 1).read_to_end(&mut bytes).map_err(CutReason::Pipe)?;
     }
-    if bytes.len() > MAX_ANSWER { Err(Cut::TooMuch) } else { Ok(bytes) }
+    if bytes.len() > MAX_ANSWER { Err(CutReason::TooMuch) } else { Ok(bytes) }
 }
 
 fn read_end(source: Option<impl Read>) -> String {

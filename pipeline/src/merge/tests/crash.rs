@@ -7,21 +7,22 @@ use crate::{
     gates::GateReport,
     guard::BaseGuard,
     merge::{
-        Journal, Journaled, MergeRequest, Place, Proof, Recovery, checkout, land, recover,
-        squash::{self, Squash},
+        JournaledMerge, MergeJournal, MergePaths, MergeProof, MergeRecovery, MergeRequest, checkout, land,
+        recover,
+        squash::{self, SquashResult},
     },
     story::StoryId,
 };
 
 /// The journal of a merge that is about to land, written.
-fn journaled(shop: &Shop, request: &MergeRequest) -> (Place, Journal) {
-    let place = Place::of(&shop.project).unwrap();
-    let Squash::Ready(candidate) = squash::squash(&place, request, "main", None).unwrap() else {
+fn journaled(shop: &Shop, request: &MergeRequest) -> (MergePaths, MergeJournal) {
+    let place = MergePaths::of(&shop.project).unwrap();
+    let SquashResult::Ready(candidate) = squash::squash(&place, request, "main", None).unwrap() else {
         panic!("no squash")
     };
     let commit =
         squash::commit(&place, request, &candidate, &super::proof::gate_proofs(&GateReport::default()));
-    let proof = Proof {
+    let proof = MergeProof {
         story: request.file.id,
         file: request.file.to_string(),
         base: "main".into(),
@@ -32,21 +33,24 @@ fn journaled(shop: &Shop, request: &MergeRequest) -> (Place, Journal) {
         gates: vec![],
         at: 0,
     };
-    let journal = Journal { proof, story_blob: candidate.story_blob.to_string() };
+    let journal = MergeJournal { proof, story_blob: candidate.story_blob.to_string() };
     journal.write(&place).unwrap();
     (place, journal)
 }
 
-fn advance(shop: &Shop, place: &Place, journal: &Journal) {
+fn advance(shop: &Shop, place: &MergePaths, journal: &MergeJournal) {
     land::advance(place, journal, &BaseGuard::lock(&shop.project).unwrap()).unwrap();
 }
 
-fn is_done(shop: &Shop, journal: &Journal) {
+fn is_done(shop: &Shop, journal: &MergeJournal) {
     assert_eq!(shop.git(&["rev-parse", "main"]), journal.proof.commit);
     assert_eq!(shop.git(&["status", "--porcelain"]), "");
     assert_eq!(shop.stages(journal.proof.story.0), ["5_done"]);
-    assert_eq!(Proof::read(shop.project.root(), journal.proof.story).unwrap().as_ref(), Some(&journal.proof));
-    assert_eq!(recover(&shop.project).unwrap(), Recovery::default(), "once is enough");
+    assert_eq!(
+        MergeProof::read(shop.project.root(), journal.proof.story).unwrap().as_ref(),
+        Some(&journal.proof)
+    );
+    assert_eq!(recover(&shop.project).unwrap(), MergeRecovery::default(), "once is enough");
 }
 
 /// A shop, and a story that adds, changes and removes files.
@@ -64,7 +68,7 @@ fn before_base_moved_the_merge_is_rolled_forward() {
     let (shop, request) = shop();
     let (_, journal) = journaled(&shop, &request);
     let recovery = recover(&shop.project).unwrap();
-    assert_eq!(recovery.journal, Some(Journaled::RolledForward(journal.proof.clone())));
+    assert_eq!(recovery.journal, Some(JournaledMerge::RolledForward(journal.proof.clone())));
     is_done(&shop, &journal);
 }
 
@@ -74,7 +78,7 @@ fn after_base_moved_the_merge_is_finished() {
     let (place, journal) = journaled(&shop, &request);
     advance(&shop, &place, &journal);
     let recovery = recover(&shop.project).unwrap();
-    assert_eq!(recovery.journal, Some(Journaled::Finished(journal.proof.clone())));
+    assert_eq!(recovery.journal, Some(JournaledMerge::Finished(journal.proof.clone())));
     is_done(&shop, &journal);
 }
 
@@ -139,7 +143,7 @@ fn a_merge_that_others_built_upon_is_finished_and_their_checkout_left_alone() {
     shop.write("later", "later\n");
     shop.git(&["add", "later"]);
     shop.git(&["commit", "-q", "-m", "later"]);
-    assert_eq!(recover(&shop.project).unwrap().journal, Some(Journaled::Finished(journal.proof)));
+    assert_eq!(recover(&shop.project).unwrap().journal, Some(JournaledMerge::Finished(journal.proof)));
     assert_eq!((shop.stages(1), shop.git(&["log", "-1", "--format=%s"])), (vec!["5_done"], "later".into()));
 }
 
@@ -150,12 +154,12 @@ fn when_base_went_elsewhere_the_merge_is_dropped_and_the_story_waits() {
     shop.write("elsewhere", "x\n");
     shop.git(&["add", "elsewhere"]);
     shop.git(&["commit", "-q", "-m", "a person"]);
-    assert_eq!(recover(&shop.project).unwrap().journal, Some(Journaled::Dropped(StoryId(1))));
+    assert_eq!(recover(&shop.project).unwrap().journal, Some(JournaledMerge::Dropped(StoryId(1))));
     assert_eq!(
         (shop.stages(1), shop.git(&["log", "-1", "--format=%s"])),
         (vec!["4_merge"], "a person".into())
     );
-    assert_eq!(recover(&shop.project).unwrap(), Recovery::default());
+    assert_eq!(recover(&shop.project).unwrap(), MergeRecovery::default());
 }
 
 #[test]
@@ -164,7 +168,7 @@ fn when_a_persons_file_came_in_the_way_the_merge_is_dropped_and_nothing_moves() 
     journaled(&shop, &request);
     shop.write("new", "mine\n");
     let before = shop.git(&["rev-parse", "main"]);
-    assert_eq!(recover(&shop.project).unwrap().journal, Some(Journaled::Dropped(StoryId(1))));
+    assert_eq!(recover(&shop.project).unwrap().journal, Some(JournaledMerge::Dropped(StoryId(1))));
     assert_eq!((shop.git(&["rev-parse", "main"]), shop.stages(1)), (before, vec!["4_merge"]));
     assert_eq!(shop.read("new"), "mine\n");
 }
@@ -214,7 +218,7 @@ fn gates_that_outlived_their_storkit_are_ended_and_those_of_another_project_are_
 fn a_checkout_that_cannot_follow_puts_base_back() {
     let (shop, request) = shop();
     let (place, journal) = journaled(&shop, &request);
-    Journal::remove(&place).unwrap();
+    MergeJournal::remove(&place).unwrap();
     // A person's git holds the index for longer than anybody waits.
     shop.write(".git/index.lock", "");
     let before = shop.git(&["rev-parse", "main"]);

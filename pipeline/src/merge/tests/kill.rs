@@ -18,7 +18,8 @@ use super::shop::{Shop, add_story, gates, git, stages};
 use crate::{
     Project, audit,
     merge::{
-        MergeQueue, MergeRequest, MergeSettings, Place, merges, place::MERGE_VARIABLE, recover, resolution,
+        MergePaths, MergeQueue, MergeRequest, MergeSettings, merges, place::MERGE_VARIABLE, recover,
+        resolution,
     },
     story::{FileName, StoryId},
 };
@@ -49,7 +50,7 @@ async fn child_storkit() {
         base: "main".into(),
         gates: gates(&["test ! -f broken"]),
         components: Vec::new(),
-        network: agents::confine::Network::All,
+        network: agents::confine::NetworkAccess::All,
         confinement: Ok(Confinement::None),
     };
     let (queue, mut ends) = MergeQueue::open(&project, settings).expect("a queue");
@@ -154,7 +155,7 @@ fn check(project: &Project, stories: &BTreeSet<u32>) -> usize {
     }
     let mut findings = audit::audit(project, "main").expect("an audit");
     // Whoever called for the merge removes the branch.
-    findings.retain(|finding| !matches!(finding, audit::Finding::OrphanBranch(_)));
+    findings.retain(|finding| !matches!(finding, audit::AuditFinding::OrphanBranch(_)));
     assert_eq!(findings, [], "nothing for the audit");
     merged.len()
 }
@@ -179,7 +180,7 @@ fn batch(root: &Path, first: u32, stories: &mut BTreeSet<u32>) {
 
 /// A person takes back what cannot be merged, and removes the branches.
 fn take_back(project: &Project, stories: &mut BTreeSet<u32>) {
-    let (root, place) = (project.root(), Place::of(project).expect("a place"));
+    let (root, place) = (project.root(), MergePaths::of(project).expect("a place"));
     stories.retain(|story| {
         git(root, &["update-ref", "-d", &format!("refs/heads/feature/story-{story}_kill/work")]);
         let waits =

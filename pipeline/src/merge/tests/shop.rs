@@ -17,7 +17,7 @@ use super::super::*;
 use crate::{
     Project,
     stage::Stage,
-    story::{Kind, StoryId},
+    story::{StoryId, StoryKind},
 };
 
 /// A repository with a `README` and a `CHANGES` on `main`.
@@ -26,14 +26,14 @@ pub(crate) struct Shop {
     pub project: Project,
 }
 
-pub(crate) fn gates(commands: &[&str]) -> Gates {
-    Gates {
+pub(crate) fn gates(commands: &[&str]) -> GateRunner {
+    GateRunner {
         commands: commands.iter().map(|command| (*command).into()).collect(),
         timeout: Duration::from_secs(120),
         environment: [("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_CONFIG_GLOBAL", "/dev/null")]
             .map(|(name, value)| (name.into(), value.into()))
             .to_vec(),
-        ..Gates::default()
+        ..GateRunner::default()
     }
 }
 
@@ -118,17 +118,17 @@ impl Shop {
         stages(self.project.root(), id)
     }
 
-    pub(crate) fn settings(&self, gates: Gates) -> MergeSettings {
+    pub(crate) fn settings(&self, gates: GateRunner) -> MergeSettings {
         MergeSettings {
             base: "main".into(),
             gates,
             components: Vec::new(),
-            network: agents::confine::Network::All,
+            network: agents::confine::NetworkAccess::All,
             confinement: Ok(Confinement::None),
         }
     }
 
-    pub(crate) fn queue(&self, gates: Gates) -> (MergeQueue, mpsc::Receiver<Arc<Ended>>) {
+    pub(crate) fn queue(&self, gates: GateRunner) -> (MergeQueue, mpsc::Receiver<Arc<MergeEnded>>) {
         MergeQueue::open(&self.project, self.settings(gates)).expect("a queue")
     }
 
@@ -136,7 +136,7 @@ impl Shop {
     pub(crate) async fn merge(
         &self,
         request: &MergeRequest,
-        gates: Gates,
+        gates: GateRunner,
     ) -> Result<MergeOutcome, MergeError> {
         let (queue, mut ends) = self.queue(gates);
         queue.start(request).expect("it is queued");
@@ -170,7 +170,7 @@ pub(crate) fn add_story(
     files: &[(&str, &str)],
     gone: &[&str],
 ) -> MergeRequest {
-    let file = FileName { id: StoryId(id), kind: Kind::Story, slug: slug.into() };
+    let file = FileName { id: StoryId(id), kind: StoryKind::Story, slug: slug.into() };
     let path = root.join(".storkit/work/4_merge").join(file.to_string());
     fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
     fs::write(path, format!("---\nname: Story {id}\n---\n")).expect("a story");

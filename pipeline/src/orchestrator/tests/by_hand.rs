@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::fixture::{Fixture, TEAM, ann};
-use crate::{event::Event, stage::Stage, story::Kind, worktree};
+use crate::{event::PipelineEvent, stage::Stage, story::StoryKind, worktree};
 
 const WORK: &str = "do: echo x > x.txt && git add -A && git commit -qm x";
 
@@ -19,8 +19,8 @@ async fn a_story_dragged_into_work_is_worked_on() {
     fs::rename(at(&fixture, "1_backlog/1_story_dragged.md"), at(&fixture, "2_current/1_story_dragged.md"))
         .unwrap();
     fixture.until_in(id, Stage::Done).await;
-    let by_hand = |event: &Event| {
-        matches!(event, Event::StoryMoved { to: Stage::Current, by: crate::event::Actor::Editor, .. })
+    let by_hand = |event: &PipelineEvent| {
+        matches!(event, PipelineEvent::StoryMoved { to: Stage::Current, by: crate::event::Actor::Editor, .. })
     };
     assert_eq!(fixture.told(by_hand), 1);
 }
@@ -33,7 +33,7 @@ async fn a_story_dragged_away_ends_its_run_and_stays_where_it_was_put() {
     let fifo = fixture.git.root().join("hold");
     fixture.until_true("it works", || fifo.exists()).await;
     fs::rename(at(&fixture, "2_current/1_story_away.md"), at(&fixture, "1_backlog/1_story_away.md")).unwrap();
-    let ended = |event: &Event| matches!(event, Event::RunEnded { .. });
+    let ended = |event: &PipelineEvent| matches!(event, PipelineEvent::RunEnded { .. });
     fixture.until("its run ends", ended).await;
     assert_eq!(fixture.outcomes(), ["1 coder: ended: its story was moved or decided"]);
     assert_eq!(fixture.stage(id), Some(Stage::Backlog));
@@ -45,10 +45,10 @@ async fn a_stale_copy_in_two_stages_is_reported_and_not_acted_on() {
     let mut fixture = Fixture::new().await;
     let id = fixture.create("Twice", WORK).await;
     fs::copy(at(&fixture, "1_backlog/1_story_twice.md"), at(&fixture, "2_current/1_story_twice.md")).unwrap();
-    let found = |event: &Event| matches!(event, Event::ProblemFound { .. });
+    let found = |event: &PipelineEvent| matches!(event, PipelineEvent::ProblemFound { .. });
     let problem = fixture.until("a problem", found).await;
     assert!(
-        matches!(&problem, Event::ProblemFound { problem } if problem.contains("story 1 is there more than once")),
+        matches!(&problem, PipelineEvent::ProblemFound { problem } if problem.contains("story 1 is there more than once")),
         "{problem:?}"
     );
     assert!(fixture.pipeline.start(id, None, ann()).await.is_err());
@@ -72,8 +72,7 @@ async fn what_cannot_be_read_is_said_and_left_as_it_is() {
         fs::create_dir_all(at(&fixture, path).parent().unwrap()).unwrap();
         fs::write(at(&fixture, path), text).unwrap();
         fixture.pipeline.rescan().await.unwrap();
-        let found =
-            |event: &Event| matches!(event, Event::ProblemFound { problem } if problem.contains(said));
+        let found = |event: &PipelineEvent| matches!(event, PipelineEvent::ProblemFound { problem } if problem.contains(said));
         fixture.until(said, found).await;
         assert_eq!(fs::read_to_string(at(&fixture, path)).unwrap(), text);
     }
@@ -96,12 +95,12 @@ async fn a_title_cannot_leave_its_folder_or_its_line() {
     for title in
         ["../../../etc/passwd", "two\nlines", "---\nblocked: yes\n---", long.as_str(), "`rm -rf`; $(id)"]
     {
-        let story = fixture.pipeline.create(Kind::Bug, title, None, ann()).await.unwrap();
+        let story = fixture.pipeline.create(StoryKind::Bug, title, None, ann()).await.unwrap();
         let name = story.file.to_string();
         assert!(name.len() < 100 && !name.contains(['/', '\n', '$', '`', ' ']), "{name}");
         assert!(story.front.blocked.is_none() && !story.front.name.contains('\n'), "{story:?}");
     }
-    assert!(fixture.pipeline.create(Kind::Bug, " \n ", None, ann()).await.is_err());
+    assert!(fixture.pipeline.create(StoryKind::Bug, " \n ", None, ann()).await.is_err());
     assert_eq!(fs::read_dir(at(&fixture, "1_backlog")).unwrap().count(), 5);
 }
 
@@ -109,11 +108,11 @@ async fn a_title_cannot_leave_its_folder_or_its_line() {
 async fn a_bad_edit_of_the_configuration_is_said_and_the_last_good_one_counts() {
     let mut fixture = Fixture::new().await;
     fixture.git.write(".storkit/project.toml", "[[agent]]\nname = \"x\"\n");
-    let alarm = |event: &Event| matches!(event, Event::Alarm { text, .. } if text.contains("The last good one counts"));
+    let alarm = |event: &PipelineEvent| matches!(event, PipelineEvent::Alarm { text, .. } if text.contains("The last good one counts"));
     fixture.until("an alarm", alarm).await;
     assert_eq!(fixture.pipeline.snapshot().workers.len(), 4);
     fixture.git.write(".storkit/project.toml", &TEAM.replace("count = 2", "count = 5"));
-    let mended = |event: &Event| matches!(event, Event::Paused { why: None });
+    let mended = |event: &PipelineEvent| matches!(event, PipelineEvent::Paused { why: None });
     fixture.until("it is mended", mended).await;
     assert_eq!(fixture.pipeline.snapshot().workers.len(), 7);
 }
@@ -121,11 +120,11 @@ async fn a_bad_edit_of_the_configuration_is_said_and_the_last_good_one_counts() 
 #[tokio::test]
 async fn with_a_bad_configuration_from_the_start_nothing_is_started_until_it_is_mended() {
     let mut fixture = Fixture::with("[[agent]]\nname = \"x\"\n", |_| ()).await;
-    let alarm = |event: &Event| matches!(event, Event::Alarm { text, .. } if text.contains("agent.stage") && text.contains("nothing is started"));
+    let alarm = |event: &PipelineEvent| matches!(event, PipelineEvent::Alarm { text, .. } if text.contains("agent.stage") && text.contains("nothing is started"));
     let id = fixture.create("Waits", WORK).await;
     let started = fixture.pipeline.start(id, None, ann()).await.unwrap();
     assert!(
-        matches!(&started, crate::handle::Started::Waiting(why) if why.contains("agent.stage")),
+        matches!(&started, crate::handle::StartResult::Waiting(why) if why.contains("agent.stage")),
         "{started:?}"
     );
     fixture.pipeline.rescan().await.unwrap();
@@ -153,16 +152,15 @@ async fn a_branch_in_the_way_is_named_kept_and_asked_about() {
 
 #[tokio::test]
 async fn a_repository_without_commits_is_said_and_works_from_its_first_commit_on() {
-    let git = worktree::fixture::Fixture::empty();
+    let git = worktree::fixture::WorktreeFixture::empty();
     let mut fixture = Fixture::on(git, |_| ()).await;
-    let paused =
-        |event: &Event| matches!(event, Event::Paused { why: Some(why) } if why.contains("no commit"));
+    let paused = |event: &PipelineEvent| matches!(event, PipelineEvent::Paused { why: Some(why) } if why.contains("no commit"));
     fixture.until("it says why", paused).await;
-    let refused = fixture.pipeline.create(Kind::Bug, "Early", None, ann()).await.unwrap_err();
+    let refused = fixture.pipeline.create(StoryKind::Bug, "Early", None, ann()).await.unwrap_err();
     assert!(refused.to_string().contains("no commit"), "{refused}");
     fixture.git.git(&["commit", "-q", "--allow-empty", "-m", "first"]);
     fixture.until_true("it works", || fixture.pipeline.snapshot().base == "main").await;
-    fixture.pipeline.create(Kind::Bug, "Now", None, ann()).await.unwrap();
+    fixture.pipeline.create(StoryKind::Bug, "Now", None, ann()).await.unwrap();
 }
 
 #[tokio::test]
@@ -171,7 +169,7 @@ async fn stories_made_while_base_is_not_checked_out_are_committed_to_nothing_els
     fixture.git.git(&["switch", "-q", "--detach"]);
     let head = fixture.git.git(&["rev-parse", "HEAD"]);
     fixture.create("Aside", "x").await;
-    let alarm = |event: &Event| matches!(event, Event::Alarm { text, .. } if text.contains("on no branch"));
+    let alarm = |event: &PipelineEvent| matches!(event, PipelineEvent::Alarm { text, .. } if text.contains("on no branch"));
     fixture.until("an alarm", alarm).await;
     assert_eq!(fixture.git.git(&["rev-parse", "HEAD"]), head);
     assert!(at(&fixture, "1_backlog/1_story_aside.md").exists());

@@ -16,11 +16,11 @@ use tokio::{
 
 use crate::{
     Pipeline,
-    event::{Actor, Event, Numbered, RunInfo},
-    host::{Access, Host, Settings},
+    event::{Actor, NumberedEvent, PipelineEvent, RunInfo},
+    host::{AgentSettings, PipelineHost, RunAccess},
     stage::Stage,
-    story::{Kind, StoryId},
-    verdict::Review,
+    story::{StoryId, StoryKind},
+    verdict::ReviewDecision,
     worktree,
 };
 
@@ -88,11 +88,11 @@ sandbox = "none"
 "#;
 
 pub(super) struct Fixture {
-    pub git: worktree::fixture::Fixture,
+    pub git: worktree::fixture::WorktreeFixture,
     pub pipeline: Pipeline,
     place: tempfile::TempDir,
-    events: Receiver<Arc<Numbered>>,
-    seen: Vec<Arc<Numbered>>,
+    events: Receiver<Arc<NumberedEvent>>,
+    seen: Vec<Arc<NumberedEvent>>,
 }
 
 /// Answers the reviewers' calls.
@@ -101,10 +101,10 @@ struct TestHost {
     pipeline: OnceLock<Pipeline>,
 }
 
-impl Host for TestHost {
-    fn open(&self, _run: &RunInfo) -> Access {
+impl PipelineHost for TestHost {
+    fn open(&self, _run: &RunInfo) -> RunAccess {
         let url = format!("http://127.0.0.1:{}/", self.port);
-        Access {
+        RunAccess {
             route: PermissionRoute::Mcp { url, token: "t".into() },
             waiting: Arc::new(AtomicUsize::new(0)),
             guard: Box::new(()),
@@ -131,8 +131,8 @@ async fn serve(listener: TcpListener, host: Arc<TestHost>) {
             let call: serde_json::Value = serde_json::from_str(&body).expect("a call");
             let story = StoryId(u32::try_from(call["story"].as_u64().expect("a number")).expect("small"));
             let review = match call["say"].as_str().expect("words") {
-                "approve" => Review::Approved,
-                words => Review::Rejected(words.trim_start_matches("reject ").into()),
+                "approve" => ReviewDecision::Approved,
+                words => ReviewDecision::Rejected(words.trim_start_matches("reject ").into()),
             };
             let pipeline = host.pipeline.get().expect("it is there");
             let done = pipeline.review(story, review, Actor::Agent("qa".into())).await;
@@ -149,8 +149,8 @@ impl Fixture {
         Self::with(TEAM, |_| ()).await
     }
 
-    pub async fn with(project: &str, change: impl FnOnce(&mut Settings)) -> Self {
-        let git = worktree::fixture::Fixture::new();
+    pub async fn with(project: &str, change: impl FnOnce(&mut AgentSettings)) -> Self {
+        let git = worktree::fixture::WorktreeFixture::new();
         git.write("gate.sh", "! test -e broken\n");
         git.write(".storkit/project.toml", project);
         git.git(&["add", "gate.sh", ".storkit/project.toml"]);
@@ -158,7 +158,10 @@ impl Fixture {
         Self::on(git, change).await
     }
 
-    pub async fn on(git: worktree::fixture::Fixture, change: impl FnOnce(&mut Settings)) -> Self {
+    pub async fn on(
+        git: worktree::fixture::WorktreeFixture,
+        change: impl FnOnce(&mut AgentSettings),
+    ) -> Self {
         // Not below `/tmp`, which a sandbox has of its own.
         let target = std::env::current_exe().expect("a path");
         let place = tempfile::tempdir_in(target.parent().expect("a folder")).expect("a folder");
@@ -167,7 +170,7 @@ impl Fixture {
         fs::write(&program, CLI).expect("the CLI");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can run");
         let beside = beside.to_str().expect("text").to_owned();
-        let mut settings = Settings {
+        let mut settings = AgentSettings {
             command: vec![program.to_str().expect("text").into()],
             model: String::new(),
             env: [("STAND_IN".to_owned(), beside)].into(),
@@ -199,12 +202,12 @@ impl Fixture {
     }
 
     pub async fn create(&self, title: &str, body: &str) -> StoryId {
-        let story = self.pipeline.create(Kind::Story, title, Some(body.into()), ann()).await;
+        let story = self.pipeline.create(StoryKind::Story, title, Some(body.into()), ann()).await;
         story.expect("a story").id()
     }
 
     /// The first event, also of the past, that this holds for.
-    pub async fn until(&mut self, what: &str, holds: impl Fn(&Event) -> bool) -> Event {
+    pub async fn until(&mut self, what: &str, holds: impl Fn(&PipelineEvent) -> bool) -> PipelineEvent {
         if let Some(found) = self.seen.iter().find(|event| holds(&event.event)) {
             return found.event.clone();
         }
@@ -220,7 +223,7 @@ impl Fixture {
     }
 
     /// The first event after `seen` events that this holds for.
-    pub async fn until_new(&mut self, what: &str, seen: usize, holds: impl Fn(&Event) -> bool) {
+    pub async fn until_new(&mut self, what: &str, seen: usize, holds: impl Fn(&PipelineEvent) -> bool) {
         loop {
             if self.seen.iter().skip(seen).any(|event| holds(&event.event)) {
                 return;
@@ -233,24 +236,25 @@ impl Fixture {
 
     /// Until the story is there; returns why it moved.
     pub async fn until_in(&mut self, id: StoryId, stage: Stage) -> Option<String> {
-        let moved = |event: &Event| matches!(event, Event::StoryMoved { story, to, .. } if *story == id && *to == stage);
+        let moved = |event: &PipelineEvent| matches!(event, PipelineEvent::StoryMoved { story, to, .. } if *story == id && *to == stage);
         match self.until(&format!("story {id} in {stage}"), moved).await {
-            Event::StoryMoved { why, .. } => why,
+            PipelineEvent::StoryMoved { why, .. } => why,
             _ => None,
         }
     }
 
     /// Until the story has been seen at all.
     pub async fn until_in_or_created(&mut self, id: StoryId) {
-        let seen = |event: &Event| matches!(event, Event::StoryCreated { story, .. } if *story == id);
+        let seen = |event: &PipelineEvent| matches!(event, PipelineEvent::StoryCreated { story, .. } if *story == id);
         self.until(&format!("story {id} is seen"), seen).await;
     }
 
     /// Until a person is asked about the story; returns why.
     pub async fn until_asked(&mut self, id: StoryId) -> String {
-        let asked = |event: &Event| matches!(event, Event::NeedsPerson { story, .. } if *story == id);
+        let asked =
+            |event: &PipelineEvent| matches!(event, PipelineEvent::NeedsPerson { story, .. } if *story == id);
         match self.until(&format!("a person is asked about story {id}"), asked).await {
-            Event::NeedsPerson { why, .. } => why,
+            PipelineEvent::NeedsPerson { why, .. } => why,
             _ => String::new(),
         }
     }
@@ -258,14 +262,16 @@ impl Fixture {
     /// The ends of runs so far.
     pub fn outcomes(&self) -> Vec<String> {
         let ends = self.seen.iter().filter_map(|event| match &event.event {
-            Event::RunEnded { run, outcome, .. } => Some(format!("{} {}: {outcome}", run.story, run.agent)),
+            PipelineEvent::RunEnded { run, outcome, .. } => {
+                Some(format!("{} {}: {outcome}", run.story, run.agent))
+            }
             _ => None,
         });
         ends.collect()
     }
 
     /// What was told so far that matches.
-    pub fn told(&self, of: impl Fn(&Event) -> bool) -> usize {
+    pub fn told(&self, of: impl Fn(&PipelineEvent) -> bool) -> usize {
         self.seen.iter().filter(|event| of(&event.event)).count()
     }
 

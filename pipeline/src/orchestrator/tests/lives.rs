@@ -4,12 +4,12 @@ use std::{os::unix::fs::MetadataExt as _, time::Duration};
 
 use super::fixture::{Fixture, TEAM, ann};
 use crate::{
-    event::{Event, MergeView, Phase, Wanted},
-    handle::{Started, Target},
-    merge::Proof,
+    event::{MergeView, PipelineEvent, RunPhase, WantedDecision},
+    handle::{StartResult, StopTarget},
+    merge::MergeProof,
     stage::{Role, Stage},
-    story::Kind,
-    verdict::Review,
+    story::StoryKind,
+    verdict::ReviewDecision,
 };
 
 /// A coder's work in one line.
@@ -26,7 +26,7 @@ async fn a_story_is_written_reviewed_merged_and_leaves_nothing_behind() {
     assert_eq!(why.as_deref(), Some("approved by qa"));
     fixture.until_in(id, Stage::Done).await;
     assert_eq!(fixture.git.read("door.txt"), "open\n");
-    let proof = Proof::read(&fixture.git.root(), id).expect("a proof").expect("a proof");
+    let proof = MergeProof::read(&fixture.git.root(), id).expect("a proof").expect("a proof");
     assert_eq!(fixture.git.git(&["rev-parse", "main"]), proof.commit);
     assert_eq!(fixture.outcomes(), ["1 coder: committed, and the gates passed", "1 qa: approved"]);
     fixture.until_clean().await;
@@ -112,13 +112,15 @@ async fn manual_qa_waits_for_a_person_who_accepts_or_rejects() {
     let mut fixture = Fixture::new().await;
     let body = format!("{}\nagain: git commit -q --allow-empty -m again", writes("x.txt", "x"));
     let id = fixture.create("Held", &body).await;
-    let change = crate::handle::Change { manual_qa: Some(true), ..Default::default() };
+    let change = crate::handle::StoryChange { manual_qa: Some(true), ..Default::default() };
     fixture.pipeline.update(id, change).await.expect("it is changed");
     fixture.pipeline.start(id, None, ann()).await.expect("it starts");
-    let asked = |event: &Event| matches!(event, Event::NeedsPerson { wanted: Wanted::Review, .. });
+    let asked = |event: &PipelineEvent| {
+        matches!(event, PipelineEvent::NeedsPerson { wanted: WantedDecision::Review, .. })
+    };
     fixture.until("a person is asked", asked).await;
     assert_eq!(fixture.stage(id), Some(Stage::Qa));
-    fixture.pipeline.review(id, Review::Rejected("too short".into()), ann()).await.expect("rejected");
+    fixture.pipeline.review(id, ReviewDecision::Rejected("too short".into()), ann()).await.expect("rejected");
     fixture.until_in(id, Stage::Current).await;
     let twice = |fixture: &Fixture| fixture.told(asked) >= 2;
     while !twice(&fixture) {
@@ -126,7 +128,7 @@ async fn manual_qa_waits_for_a_person_who_accepts_or_rejects() {
         fixture.until_new("asked again", seen, asked).await;
     }
     assert!(fixture.prompts().last().is_some_and(|prompt| prompt.contains("too short")));
-    fixture.pipeline.review(id, Review::Approved, ann()).await.expect("accepted");
+    fixture.pipeline.review(id, ReviewDecision::Approved, ann()).await.expect("accepted");
     fixture.until_in(id, Stage::Done).await;
     assert!(!fixture.outcomes().iter().any(|outcome| outcome.contains("qa")), "{:?}", fixture.outcomes());
 }
@@ -169,7 +171,7 @@ async fn a_conflict_that_nobody_resolves_is_a_merge_failure_and_never_assigned_a
     let line = |text: &str| format!("do: echo {text} > a.txt && git commit -qam {text}\nmerge: true");
     let one = fixture.start("One", &line("one")).await;
     let two = fixture.start("Two", &line("two")).await;
-    let done = |event: &Event| matches!(event, Event::StoryMoved { to: Stage::Done, .. });
+    let done = |event: &PipelineEvent| matches!(event, PipelineEvent::StoryMoved { to: Stage::Done, .. });
     fixture.until("one is done", done).await;
     let loser = if fixture.stage(one) == Some(Stage::Done) { two } else { one };
     let why = fixture.until_asked(loser).await;
@@ -188,7 +190,7 @@ async fn an_empty_merge_never_reaches_done() {
     let why = fixture.until_asked(id).await;
     assert!(why.contains("nothing was merged"), "{why}");
     assert_eq!(fixture.stage(id), Some(Stage::Merge));
-    assert!(Proof::read(&fixture.git.root(), id).expect("readable").is_none());
+    assert!(MergeProof::read(&fixture.git.root(), id).expect("readable").is_none());
 }
 
 #[tokio::test]
@@ -202,8 +204,11 @@ async fn two_starts_of_one_merge_and_a_merge_of_a_story_elsewhere_are_refused() 
     fixture.git.write("gate.sh", gate);
     fixture.git.git(&["commit", "-qam", "a slow gate"]);
     let id = fixture.start("Slow", &writes("x.txt", "x")).await;
-    let merging = |event: &Event| {
-        matches!(event, Event::Merge { merge: MergeView::Queued { .. } | MergeView::Running { .. }, .. })
+    let merging = |event: &PipelineEvent| {
+        matches!(
+            event,
+            PipelineEvent::Merge { merge: MergeView::Queued { .. } | MergeView::Running { .. }, .. }
+        )
     };
     fixture.until("the merge is queued", merging).await;
     let second = fixture.pipeline.merge(id, ann()).await;
@@ -242,7 +247,7 @@ async fn every_end_offers_work_to_all_free_agents() {
     for number in 1..=5 {
         fixture.start(&format!("Story {number}"), &writes(&format!("{number}.txt"), "x")).await;
     }
-    let ended = |event: &Event| matches!(event, Event::RunEnded { .. });
+    let ended = |event: &PipelineEvent| matches!(event, PipelineEvent::RunEnded { .. });
     while fixture.told(ended) < 10 {
         let seen = fixture.told(|_| true);
         fixture.until_new("a run ends", seen, ended).await;
@@ -259,7 +264,8 @@ async fn waiting_for_a_busy_service_is_no_stall() {
     let id = fixture.start("Patient", &format!("retry: 5\n{}", writes("x.txt", "x"))).await;
     fixture.until_in(id, Stage::Qa).await;
     assert_eq!(fixture.outcomes(), ["1 coder: committed, and the gates passed"]);
-    let busy = |event: &Event| matches!(event, Event::RunPhase { phase: Phase::ServiceBusy, .. });
+    let busy =
+        |event: &PipelineEvent| matches!(event, PipelineEvent::RunPhase { phase: RunPhase::ServiceBusy, .. });
     assert_eq!(fixture.told(busy), 1);
 }
 
@@ -278,7 +284,7 @@ setup = ["exit 1"]
 
 #[tokio::test]
 async fn the_gates_of_a_worktree_pass_though_git_has_no_built_front_end_or_none_at_all() {
-    let git = crate::worktree::fixture::Fixture::new();
+    let git = crate::worktree::fixture::WorktreeFixture::new();
     git.write("gate.sh", "test -f web/dist/page.html\n");
     git.write(".gitignore", "dist\n");
     git.write("web/page.html", "page\n");
@@ -298,15 +304,16 @@ async fn a_stopped_story_waits_until_a_person_says_start() {
     let body =
         format!("do: mkfifo ../../../hold; read x < ../../../hold\nagain: true\n{}", writes("x.txt", "x"));
     let id = fixture.start("Long", &body).await;
-    let working =
-        |event: &Event| matches!(event, Event::RunPhase { phase: crate::event::Phase::Working, .. });
+    let working = |event: &PipelineEvent| {
+        matches!(event, PipelineEvent::RunPhase { phase: crate::event::RunPhase::Working, .. })
+    };
     fixture.until("it works", working).await;
-    let stopped = fixture.pipeline.stop(Target::Story(id), ann()).await.expect("it stops");
+    let stopped = fixture.pipeline.stop(StopTarget::Story(id), ann()).await.expect("it stops");
     assert_eq!(stopped.len(), 1);
     assert_eq!(fixture.pipeline.snapshot().runs, []);
     assert_eq!(fixture.until_asked(id).await, "Story 1: blocked: stopped by Ann.");
     let again = fixture.pipeline.start(id, None, ann()).await.expect("it starts again");
-    assert!(matches!(again, Started::Running(_)), "{again:?}");
+    assert!(matches!(again, StartResult::Running(_)), "{again:?}");
     fixture.pipeline.shutdown().await;
 }
 
@@ -314,8 +321,9 @@ async fn a_stopped_story_waits_until_a_person_says_start() {
 async fn a_story_is_deleted_with_all_that_belongs_to_it() {
     let mut fixture = Fixture::new().await;
     let id = fixture.start("Gone", "do: mkfifo ../../../hold; read x < ../../../hold").await;
-    let working =
-        |event: &Event| matches!(event, Event::RunPhase { phase: crate::event::Phase::Working, .. });
+    let working = |event: &PipelineEvent| {
+        matches!(event, PipelineEvent::RunPhase { phase: crate::event::RunPhase::Working, .. })
+    };
     fixture.until("it works", working).await;
     let deleted = fixture.pipeline.delete(id, ann()).await.expect("it is deleted");
     assert_eq!(deleted.stopped.as_deref(), Some("coder"));
@@ -323,7 +331,10 @@ async fn a_story_is_deleted_with_all_that_belongs_to_it() {
     assert_eq!(fixture.git.git(&["branch", "--list", "feature/*"]), "");
     assert_eq!(fixture.stage(id), None);
     fixture.until_clean().await;
-    assert_eq!(fixture.pipeline.create(Kind::Bug, "Next", None, ann()).await.expect("a story").id().0, 2);
+    assert_eq!(
+        fixture.pipeline.create(StoryKind::Bug, "Next", None, ann()).await.expect("a story").id().0,
+        2
+    );
 }
 
 #[tokio::test]
@@ -335,7 +346,7 @@ async fn money_that_is_spent_blocks_and_retry_grants_as_much_again() {
     assert!(why.starts_with("Story 1: blocked: the budget (`story_usd`, $0.40) is spent"), "{why}");
     assert_eq!(fixture.pipeline.ledger().entries().len(), 2, "0.25 each");
     fixture.pipeline.retry(id, ann()).await.expect("it goes on");
-    let runs = |event: &Event| matches!(event, Event::RunEnded { .. });
+    let runs = |event: &PipelineEvent| matches!(event, PipelineEvent::RunEnded { .. });
     while fixture.told(runs) < 3 {
         let seen = fixture.told(|_| true);
         fixture.until_new("a third run", seen, runs).await;
@@ -388,7 +399,7 @@ async fn a_file_put_into_done_by_hand_is_seen_and_not_committed() {
     let work = fixture.git.root().join(".storkit/work");
     std::fs::rename(work.join("1_backlog/1_story_liar.md"), work.join("5_done/1_story_liar.md"))
         .expect("moved");
-    let alarm = |event: &Event| matches!(event, Event::Alarm { story: Some(_), .. });
+    let alarm = |event: &PipelineEvent| matches!(event, PipelineEvent::Alarm { story: Some(_), .. });
     fixture.until("an alarm", alarm).await;
     assert_eq!(fixture.stage(id), Some(Stage::Done));
     assert!(!fixture.git.git(&["ls-tree", "-r", "--name-only", "main"]).contains("5_done/1_story_liar.md"));
@@ -404,8 +415,7 @@ async fn a_missing_cli_stops_all_runs_is_said_once_and_blames_no_story() {
     .await;
     let id = fixture.start("Waits", &writes("x.txt", "x")).await;
     let two = fixture.start("Waits too", &writes("y.txt", "y")).await;
-    let paused =
-        |event: &Event| matches!(event, Event::Paused { why: Some(why) } if why.contains("was not found"));
+    let paused = |event: &PipelineEvent| matches!(event, PipelineEvent::Paused { why: Some(why) } if why.contains("was not found"));
     fixture.until("it is said", paused).await;
     let idle = |fixture: &Fixture| fixture.pipeline.snapshot().runs.is_empty();
     fixture.until_true("the first tries end", || idle(&fixture)).await;
@@ -416,6 +426,6 @@ async fn a_missing_cli_stops_all_runs_is_said_once_and_blames_no_story() {
     fixture.pipeline.retry(id, ann()).await.expect("it goes on");
     fixture.until_in(id, Stage::Done).await;
     fixture.until_in(two, Stage::Done).await;
-    assert_eq!(fixture.told(|event| matches!(event, Event::Paused { why: None })), 1);
+    assert_eq!(fixture.told(|event| matches!(event, PipelineEvent::Paused { why: None })), 1);
     assert!(fixture.pipeline.ledger().entries().iter().all(|entry| !entry.failed));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::fixture::{Fixture, TEAM};
-use crate::{event::Event, stage::Stage, worktree::fixture::SmallDisk};
+use crate::{event::PipelineEvent, stage::Stage, worktree::fixture::SmallDisk};
 
 /// As [`TEAM`], in bubblewrap.
 fn confined() -> String {
@@ -43,13 +43,13 @@ async fn a_removed_worktree_and_a_deleted_branch_cost_nothing_that_was_committed
     let mut fixture = Fixture::new().await;
     let away = "do: cd ../../.. && git worktree remove --force .storkit/worktrees/1_away; true\nagain: git log --oneline -1";
     let id = fixture.start("Away", &format!("{WORK}\n{away}")).await;
-    let ended = |event: &Event| matches!(event, Event::RunEnded { .. });
+    let ended = |event: &PipelineEvent| matches!(event, PipelineEvent::RunEnded { .. });
     fixture.until("the run ends", ended).await;
     let branch = fixture.git.git(&["log", "--format=%s", "-1", "feature/story-1_away/work"]);
     assert_eq!(branch, "x");
-    let asked_or_done = |event: &Event| {
-        matches!(event, Event::NeedsPerson { .. })
-            || matches!(event, Event::StoryMoved { to: Stage::Done, .. })
+    let asked_or_done = |event: &PipelineEvent| {
+        matches!(event, PipelineEvent::NeedsPerson { .. })
+            || matches!(event, PipelineEvent::StoryMoved { to: Stage::Done, .. })
     };
     fixture.until("it ends", asked_or_done).await;
     let _ = id;
@@ -92,9 +92,9 @@ async fn in_the_sandbox_a_whole_life_works_and_mischief_does_not() {
     .await;
     let evil = "do: echo evil > ../../../evil.txt; echo evil > ~/evil; cd ../../.. && git commit -q --allow-empty -m evil; git branch -D main; true";
     let id = fixture.start("Walled", &format!("{evil}\n{WORK}")).await;
-    let end = |event: &Event| {
-        matches!(event, Event::NeedsPerson { .. } | Event::Paused { why: Some(_) })
-            || matches!(event, Event::StoryMoved { to: Stage::Done, .. })
+    let end = |event: &PipelineEvent| {
+        matches!(event, PipelineEvent::NeedsPerson { .. } | PipelineEvent::Paused { why: Some(_) })
+            || matches!(event, PipelineEvent::StoryMoved { to: Stage::Done, .. })
     };
     fixture.until("it ends", end).await;
     assert_eq!(fixture.stage(id), Some(Stage::Done), "{}", fixture.story_so_far());
@@ -106,7 +106,7 @@ async fn in_the_sandbox_a_whole_life_works_and_mischief_does_not() {
 async fn without_a_sandbox_a_file_written_outside_the_worktree_is_told_by_name() {
     let mut fixture = Fixture::new().await;
     let id = fixture.start("Strays", &format!("do: echo evil > ../../../evil.txt\n{WORK}")).await;
-    let told = |event: &Event| matches!(event, Event::Alarm { story: Some(_), text } if text.contains("without a sandbox") && text.contains("evil.txt"));
+    let told = |event: &PipelineEvent| matches!(event, PipelineEvent::Alarm { story: Some(_), text } if text.contains("without a sandbox") && text.contains("evil.txt"));
     fixture.until("it is told", told).await;
     fixture.until_in(id, Stage::Done).await;
     assert_eq!(fixture.git.git(&["ls-files", "evil.txt"]), "", "it is not committed");
@@ -136,8 +136,9 @@ async fn a_branch_that_its_own_agent_deleted_blocks_the_story_and_its_imported_w
     assert!(why.contains("branch is gone"), "{why}");
     let mut fixture = fixture.restart().await;
     fixture.pipeline.retry(id, super::fixture::ann()).await.expect("it goes on");
-    let prepared =
-        |event: &Event| matches!(event, Event::RunPhase { phase: crate::event::Phase::Working, .. });
+    let prepared = |event: &PipelineEvent| {
+        matches!(event, PipelineEvent::RunPhase { phase: crate::event::RunPhase::Working, .. })
+    };
     fixture.until("the worktree is made again", prepared).await;
     assert_eq!(fixture.git.git(&["log", "--format=%s", "-1", "feature/story-1_gone/work"]), "x");
     fixture.pipeline.shutdown().await;
@@ -149,8 +150,7 @@ async fn history_is_rewritten_on_its_own_branch_only_and_told() {
     let again = "again: echo y > y.txt && git add -A && git commit -q --amend -m rewritten";
     let id = fixture.start("Rewrites", &format!("{WORK} && touch broken && git add -A && git commit -qm broken\n{again} && git rm -q broken && git commit -q --amend -m mended")).await;
     fixture.until_in(id, Stage::Done).await;
-    let told =
-        |event: &Event| matches!(event, Event::RunSaid { line, .. } if line.contains("rewrote the history"));
+    let told = |event: &PipelineEvent| matches!(event, PipelineEvent::RunSaid { line, .. } if line.contains("rewrote the history"));
     assert_eq!(fixture.told(told), 1);
     assert_eq!(fixture.git.read("y.txt"), "y\n");
 }
@@ -173,11 +173,10 @@ async fn a_full_disk_stops_all_runs_with_numbers_and_loses_nothing() {
         eprintln!("skipped: this user may not mount a small disk");
         return;
     };
-    let git = crate::worktree::fixture::Fixture::within(disk.path());
+    let git = crate::worktree::fixture::WorktreeFixture::within(disk.path());
     let mut fixture = Fixture::on(git, |_| ()).await;
     let id = fixture.start("Full", WORK).await;
-    let paused =
-        |event: &Event| matches!(event, Event::Paused { why: Some(why) } if why.contains("Too little space"));
+    let paused = |event: &PipelineEvent| matches!(event, PipelineEvent::Paused { why: Some(why) } if why.contains("Too little space"));
     fixture.until("it is said", paused).await;
     let story = fixture.pipeline.snapshot().board.story(id).cloned().expect("it is there");
     assert_eq!((story.stage, story.front.retry_count), (Stage::Current, 0));

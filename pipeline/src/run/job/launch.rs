@@ -1,54 +1,54 @@
 //! What a process of the run is started with: session, words, environment, sandbox.
 
 use agents::{
-    claude::{Launch, Mode, PermissionRoute, SessionId, Start},
+    claude::{Launch, PermissionRoute, PromptMode, SessionId, SessionStart},
     confine::{Bwrap, Confined, Confinement},
 };
 
-use super::{Job, blocking, panicked};
+use super::{RunJob, blocking, panicked};
 use crate::{
-    gates::{GATE_NETWORK, Gates},
+    gates::{GATE_NETWORK, GateRunner},
     run::{
-        Outcome, prompt,
-        spot::{Spot, agent_network, needs},
+        RunOutcome, prompt,
+        spot::{Workspace, agent_network, needs},
     },
 };
 
-impl Job {
+impl RunJob {
     /// The launch that begins the run: a new session, or the story's own with what came back.
-    pub(super) async fn first_launch(&mut self) -> Result<Launch, Outcome> {
+    pub(super) async fn first_launch(&mut self) -> Result<Launch, RunOutcome> {
         let path = self.path();
         let wrong = |error: crate::config::UnknownPlaceholder| {
-            Outcome::NotStarted(format!("a prompt in `.storkit/project.toml` is wrong: {error}."))
+            RunOutcome::NotStarted(format!("a prompt in `.storkit/project.toml` is wrong: {error}."))
         };
         let (start, text) = match &self.plan.resume {
-            Some(session) => (Start::Resume(session.clone()), prompt::again(&self.plan)),
+            Some(session) => (SessionStart::Resume(session.clone()), prompt::again(&self.plan)),
             None => {
                 let text = prompt::prompt(&self.plan, &self.shop.project, &path).map_err(wrong)?;
-                (Start::New(SessionId::random()), text)
+                (SessionStart::New(SessionId::random()), text)
             }
         };
         let trusted = self.shop.settings.trust_project_settings;
         let system = prompt::system(&self.plan, &self.shop.project, &path, trusted).map_err(wrong)?;
-        let (Start::New(session) | Start::Resume(session)) = &start;
+        let (SessionStart::New(session) | SessionStart::Resume(session)) = &start;
         self.shop.ledger.started(&self.plan.run, session.as_str());
         self.session = Some(session.clone());
         self.launch(start, text, Some(system)).await
     }
 
-    pub(super) async fn reminder_launch(&mut self) -> Result<Launch, Outcome> {
+    pub(super) async fn reminder_launch(&mut self) -> Result<Launch, RunOutcome> {
         let files = self.uncommitted().await?;
         let text = prompt::reminder(&files, self.refused.as_deref());
         let session = self.session.clone().unwrap_or_else(SessionId::random);
-        self.launch(Start::Resume(session), text, None).await
+        self.launch(SessionStart::Resume(session), text, None).await
     }
 
     async fn launch(
         &mut self,
-        start: Start,
+        start: SessionStart,
         prompt: String,
         system: Option<String>,
-    ) -> Result<Launch, Outcome> {
+    ) -> Result<Launch, RunOutcome> {
         let confined = self.confined().await?;
         let confined = self.limited(confined).await?;
         let settings = &self.shop.settings;
@@ -66,7 +66,7 @@ impl Job {
             cwd: spot.path().to_owned(),
             runtime_dir: self.shop.project.run_dir(),
             start,
-            mode: Mode::OneShot { prompt },
+            mode: PromptMode::OneShot { prompt },
             permissions,
             model: (!model.is_empty()).then(|| model.clone()),
             append_system_prompt: system,
@@ -80,13 +80,13 @@ impl Job {
         })
     }
 
-    pub(super) async fn confined(&self) -> Result<Confined, Outcome> {
+    pub(super) async fn confined(&self) -> Result<Confined, RunOutcome> {
         let spot = self.spot.clone().ok_or_else(panicked)?;
         blocking(move || spot.confine()).await.ok_or_else(panicked)?
     }
 
     /// With the agent's part of the network, by a way out that serves all processes of the run.
-    async fn limited(&mut self, confined: Confined) -> Result<Confined, Outcome> {
+    async fn limited(&mut self, confined: Confined) -> Result<Confined, RunOutcome> {
         if let (Some(egress), Confinement::Bwrap(bwrap)) = (&self.egress, &confined.confinement) {
             let confinement = Confinement::Bwrap(Bwrap { reach: egress.reach(), ..bwrap.clone() });
             return Ok(Confined { confinement, ..confined });
@@ -96,18 +96,19 @@ impl Job {
             return Ok(confined);
         }
         let route = self.access.as_ref().map(|access| &access.route);
-        let needs = needs(&self.shop.settings, route).map_err(Outcome::NotStarted)?;
+        let needs = needs(&self.shop.settings, route).map_err(RunOutcome::NotStarted)?;
         let limiting = move || confined.limited(&agent.network, &agent_network(&agent.name), Some(needs));
         let (confined, egress) =
-            blocking(limiting).await.ok_or_else(panicked)?.map_err(Outcome::NotStarted)?;
+            blocking(limiting).await.ok_or_else(panicked)?.map_err(RunOutcome::NotStarted)?;
         self.egress = egress;
         Ok(confined)
     }
 
-    pub(super) async fn confined_gates(&self) -> Result<Gates, Outcome> {
+    pub(super) async fn confined_gates(&self) -> Result<GateRunner, RunOutcome> {
         let confined = self.confined().await?;
-        let (gates, network) = (Spot::gates(&self.shop, &self.plan), self.plan.config.gate_network.clone());
+        let (gates, network) =
+            (Workspace::gates(&self.shop, &self.plan), self.plan.config.gate_network.clone());
         let kept = blocking(move || gates.kept_in(&confined, &network, GATE_NETWORK)).await;
-        kept.ok_or_else(panicked)?.map_err(Outcome::NotStarted)
+        kept.ok_or_else(panicked)?.map_err(RunOutcome::NotStarted)
     }
 }

@@ -4,40 +4,40 @@ use std::sync::PoisonError;
 
 use git2::Repository;
 
-use super::{Job, blocking, panicked};
+use super::{RunJob, blocking, panicked};
 use crate::{
-    event::Phase,
+    event::RunPhase,
     gates::head_tree,
     run::{
-        Outcome, Told,
-        check::{self, Before, Brings},
-        turn::Turn,
+        RunOutcome, RunUpdate,
+        check::{self, BranchContent, StateBefore},
+        turn::ProcessResult,
     },
     stage::Role,
     verdict::RunFacts,
-    worktree::{self, Imported, Worktree},
+    worktree::{self, ImportResult, Worktree},
 };
 
 /// How much of a failed gate's output goes back to the coder.
 const GATE_LINES: usize = 40;
 
-impl Job {
-    pub(super) async fn before(&self) -> Result<Before, Outcome> {
+impl RunJob {
+    pub(super) async fn before(&self) -> Result<StateBefore, RunOutcome> {
         let (shop, base, story) = (self.shop.clone(), self.plan.base.clone(), self.plan.run.story);
         let own = self.worktree().map_or_else(|| "storkit/none".to_owned(), |worktree| worktree.branch());
-        let taken = blocking(move || Before::take(&shop, &base, &own, story)).await;
+        let taken = blocking(move || StateBefore::take(&shop, &base, &own, story)).await;
         taken
             .ok_or_else(panicked)?
-            .map_err(|error| Outcome::Failed(format!("the repository cannot be read: {error}")))
+            .map_err(|error| RunOutcome::Failed(format!("the repository cannot be read: {error}")))
     }
 
     /// What was seen of a process that ended, and what had to be done at once.
     pub(super) async fn facts(
         &mut self,
-        before: &Before,
-        turn: &Turn,
+        before: &StateBefore,
+        turn: &ProcessResult,
         reminded: bool,
-    ) -> Result<RunFacts, Outcome> {
+    ) -> Result<RunFacts, RunOutcome> {
         let reviewed = before.tip();
         let mut facts = RunFacts {
             reminded,
@@ -60,7 +60,7 @@ impl Job {
                 self.plan.run.story,
                 found.agents.join("; ")
             );
-            self.tell(Told::Alarm(text)).await;
+            self.tell(RunUpdate::Alarm(text)).await;
         }
         // In a sandbox it cannot have been the agent.
         let confined = self.spot.as_ref().is_some_and(|spot| spot.confinement.encloses());
@@ -72,14 +72,14 @@ impl Job {
                 self.plan.run.story,
                 found.unclear.join("; ")
             );
-            self.tell(Told::Alarm(text)).await;
+            self.tell(RunUpdate::Alarm(text)).await;
         }
         facts.tampering = found.agents;
         Ok(facts)
     }
 
     /// The branch as it is now: its commits, what is not committed, what it brings.
-    async fn take_in(&mut self, worktree: &Worktree, facts: &mut RunFacts) -> Result<(), Outcome> {
+    async fn take_in(&mut self, worktree: &Worktree, facts: &mut RunFacts) -> Result<(), RunOutcome> {
         let settling = worktree.clone();
         let (base, root) = (self.plan.base.clone(), self.shop.project.root().to_owned());
         let settled = blocking(move || {
@@ -88,7 +88,7 @@ impl Job {
             Ok::<_, worktree::ImportError>((imported, brings.unwrap_or_default()))
         });
         match settled.await.ok_or_else(panicked)? {
-            Ok((Imported { ahead, rewritten, .. }, Brings { diff, pipelines })) => {
+            Ok((ImportResult { ahead, rewritten, .. }, BranchContent { diff, pipelines })) => {
                 facts.commits = ahead;
                 self.diff = diff;
                 self.refused = None;
@@ -97,7 +97,7 @@ impl Job {
                 }
                 if !pipelines.is_empty() && self.plan.run.role == Role::Coder {
                     let files = pipelines.join("`, `");
-                    return Err(Outcome::Failed(format!(
+                    return Err(RunOutcome::Failed(format!(
                         "the branch changes `{files}`; what is below `.storkit/` is the pipeline's and no story's. \
                          Take it out of the branch."
                     )));
@@ -107,7 +107,7 @@ impl Job {
             Err(error) => {
                 self.refused = Some(error.to_string());
                 if facts.reminded || facts.ended.is_some() {
-                    return Err(Outcome::Failed(error.to_string()));
+                    return Err(RunOutcome::Failed(error.to_string()));
                 }
             }
         }
@@ -125,35 +125,36 @@ impl Job {
         }
     }
 
-    async fn compare(&self, before: &Before) -> Result<check::Found, Outcome> {
+    async fn compare(&self, before: &StateBefore) -> Result<check::ComparisonResult, RunOutcome> {
         let (before, shop) = (before.clone(), self.shop.clone());
         let found = blocking(move || before.compare(&shop)).await.ok_or_else(panicked)?;
-        found.map_err(|why| Outcome::Failed(format!("the repository cannot be compared: {why}")))
+        found.map_err(|why| RunOutcome::Failed(format!("the repository cannot be compared: {why}")))
     }
 
-    pub(super) async fn uncommitted(&self) -> Result<Vec<String>, Outcome> {
+    pub(super) async fn uncommitted(&self) -> Result<Vec<String>, RunOutcome> {
         let Some(worktree) = self.worktree() else { return Ok(Vec::new()) };
         let files = blocking(move || worktree.uncommitted()).await.ok_or_else(panicked)?;
-        files.map_err(|error| Outcome::Failed(error.to_string()))
+        files.map_err(|error| RunOutcome::Failed(error.to_string()))
     }
 
-    pub(super) async fn gates(&mut self) -> Result<Outcome, Outcome> {
-        self.phase(Phase::Gates).await;
+    pub(super) async fn gates(&mut self) -> Result<RunOutcome, RunOutcome> {
+        self.phase(RunPhase::Gates).await;
         let gates = self.confined_gates().await?;
         let path = self.path();
         let root = path.clone();
         let tree = blocking(move || head_tree(&root)).await.ok_or_else(panicked)?;
-        let tree = tree.map_err(|error| Outcome::Failed(format!("the worktree cannot be read: {error}")))?;
+        let tree =
+            tree.map_err(|error| RunOutcome::Failed(format!("the worktree cannot be read: {error}")))?;
         let Ok(report) = gates.run(&path, &tree, &self.cancelled()).await else {
             self.stop_if_told()?;
-            return Ok(Outcome::Stopped);
+            return Ok(RunOutcome::Stopped);
         };
         for result in &report.results {
             self.say(&result.to_string());
         }
-        let Some(failure) = report.failure() else { return Ok(Outcome::Passed) };
+        let Some(failure) = report.failure() else { return Ok(RunOutcome::Passed) };
         let lines: Vec<&str> = failure.tail.lines().collect();
         let tail = lines[lines.len().saturating_sub(GATE_LINES)..].join("\n");
-        Ok(Outcome::Failed(format!("the gate {failure}\n\nThe end of what it printed:\n{tail}")))
+        Ok(RunOutcome::Failed(format!("the gate {failure}\n\nThe end of what it printed:\n{tail}")))
     }
 }
