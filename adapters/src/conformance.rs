@@ -1,6 +1,6 @@
 //! What every messenger must do the same way, as checks that run against each adapter's real server or stand-in.
 //!
-//! A messenger's tests implement [`World`], one fresh conversation of a person and the bot, and run the checks: all by
+//! A messenger's tests implement [`MessengerFixture`], one fresh conversation of a person and the bot, and run the checks: all by
 //! [`all`], or each by its name. A check panics with what it saw. "Nothing came" is never shown by waiting: the person says a
 //! marker afterwards, and the marker must be what comes next.
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long a check waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(60);
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A message of the bot as the person's own client shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl AdapterSession {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let came = tokio::time::timeout(PATIENCE, up).await;
+        let came = tokio::time::timeout(STEP_TIMEOUT, up).await;
         assert!(came.is_ok(), "never connected: {:?}", self.supervised.health);
     }
 
@@ -125,7 +125,7 @@ impl AdapterSession {
     /// # Panics
     /// If nothing comes.
     pub async fn hear(&mut self) -> Incoming {
-        let next = tokio::time::timeout(PATIENCE, self.inbox.recv()).await;
+        let next = tokio::time::timeout(STEP_TIMEOUT, self.inbox.recv()).await;
         next.unwrap_or_else(|_| panic!("nothing was heard: {:?}", self.supervised.health)).expect("it runs")
     }
 
@@ -146,7 +146,7 @@ impl AdapterSession {
     pub async fn close(self) {
         self.stop.cancel();
         drop(self.inbox);
-        let ended = tokio::time::timeout(PATIENCE, self.supervised.task).await;
+        let ended = tokio::time::timeout(STEP_TIMEOUT, self.supervised.task).await;
         ended.expect("the adapter ends").expect("it does not panic");
     }
 }
@@ -324,7 +324,7 @@ pub async fn choices_come_back(world: &dyn MessengerFixture) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, settled).await.expect("the choices go with the edit");
+        tokio::time::timeout(STEP_TIMEOUT, settled).await.expect("the choices go with the edit");
     }
     world.say("!marker").await;
     assert_eq!(bot.hear_text().await.1, "marker", "a choice comes once");

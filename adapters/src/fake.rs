@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How long a test waits for what it expects before it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Ids are unique in the process: a test that starts a second bot on the first one's store must not repeat one.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -242,7 +242,7 @@ impl Fake {
                 let _ = changes.changed().await;
             }
         };
-        tokio::time::timeout(PATIENCE, found).await.ok()
+        tokio::time::timeout(WAIT_TIMEOUT, found).await.ok()
     }
 
     /// Queues what a person did. Without history it waits for a connection, as nobody can type into a
@@ -471,7 +471,7 @@ mod tests {
     }
 
     async fn heard(inbox: &mut mpsc::Receiver<Incoming>) -> Incoming {
-        let next = tokio::time::timeout(PATIENCE, inbox.recv()).await;
+        let next = tokio::time::timeout(WAIT_TIMEOUT, inbox.recv()).await;
         next.expect("nothing was heard").expect("the adapter ended")
     }
 

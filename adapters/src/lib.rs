@@ -189,7 +189,7 @@ pub enum Tone {
 /// One answer a person can pick. Shown as a button, reaction or number, as the messenger can.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
-    /// Comes back in [`Act::Chose`]; at most 200 bytes (Slack's and WhatsApp's limits are 255 and 256).
+    /// Comes back in [`PersonAct::Chose`]; at most 200 bytes (Slack's and WhatsApp's limits are 255 and 256).
     pub key: String,
     /// What the person reads; keep it within 20 characters (WhatsApp's button limit).
     pub label: String,
@@ -349,7 +349,7 @@ pub trait Adapter: Send + Sync + 'static {
     }
 
     /// The people of its section changed while the bot runs. Needed only where the adapter itself looks at the lists.
-    fn hear(&self, _people: &AllowedPeople) {}
+    fn set_allowed_people(&self, _people: &AllowedPeople) {}
 
     /// Connects and delivers to `inbox` until the connection ends. Called again after an error, with
     /// growing delay (see [`supervise`]); `Ok` means it ended for good. Must call [`Inbox::connected`].

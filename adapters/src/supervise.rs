@@ -17,7 +17,7 @@ use crate::{Adapter, AdapterError, Inbox, Incoming};
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// A connection that stood this long was a good one: the delay starts over.
-const STOOD: Duration = Duration::from_secs(60);
+const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// How one adapter's connection is, kept by the adapter and its supervisor, read by `status` and `/health`.
 pub struct AdapterHealth {
@@ -35,7 +35,7 @@ struct HealthState {
     connected_at: Option<Instant>,
 }
 
-/// [`Health`] at one moment.
+/// [`AdapterHealth`] at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthSnapshot {
     /// The adapter's name.
@@ -192,7 +192,7 @@ async fn keep_running(
             }
             RunEnding::Failed(failure) => failure,
         };
-        if health.stood_for() >= STOOD {
+        if health.stood_for() >= STABLE_AFTER {
             failures = 0;
         }
         health.down(&failure.to_string());

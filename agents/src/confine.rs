@@ -168,7 +168,7 @@ impl Confinement {
         }
     }
 
-    /// Whether git's data is replaced by private copies, so that [`pipeline::worktree::Worktree::enclose`] must go
+    /// Whether git's data is replaced by private copies, so that `Worktree::enclose` of the pipeline must go
     /// before and the hooks need not be told to every git.
     pub fn encloses(&self) -> bool {
         matches!(self, Self::Bwrap(_))

@@ -76,7 +76,7 @@ pub struct UsageSampler {
     cpu: CpuHistory,
 }
 
-/// One process as the system tells it. Times are by the clock of its [`Snapshot`].
+/// One process as the system tells it. Times are by the clock of its [`ProcessTable`].
 #[derive(Clone, Debug, Default, PartialEq)]
 struct ProcessUsage {
     parent: u32,

@@ -2,14 +2,14 @@
 
 mod agents;
 pub mod ambient;
-mod live;
 pub mod notify;
+mod outbox;
 pub mod prompt;
 pub mod room;
 pub mod rooms;
 pub mod router;
 pub mod services;
 mod sessions;
-mod turn;
+mod transcript;
 
 pub use agents::AgentEntry;

@@ -25,7 +25,7 @@ pub const HTOP_IS_A_SNAPSHOT: &str =
     "Here htop is one snapshot, so there is nothing left to stop. `stop` ends the turn.";
 /// A queued prompt was redacted.
 pub const TAKEN_BACK: &str = "Taken back, so it is not run.";
-/// See [`crate::commands::command::Running::waiting`].
+/// See [`crate::commands::command::RunningTurn::waiting`].
 pub const WAITS_FOR_ANSWER: &str = "waits for an answer";
 /// End of a turn at shutdown.
 pub const STOPPED_BY_SHUTDOWN: &str =

@@ -285,7 +285,7 @@ pub enum PipelineEvent {
         /// The sentences.
         text: String,
     },
-    /// No new runs, or again: the reason, as in [`Snapshot::paused`].
+    /// No new runs, or again: the reason, as in [`PipelineSnapshot::paused`].
     Paused {
         /// Why; `None` when it goes on.
         why: Option<String>,

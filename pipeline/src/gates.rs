@@ -238,7 +238,7 @@ impl GateRunner {
     }
 }
 
-/// The tree that is checked out in `dir`, for [`Gates::run`] in a story's worktree.
+/// The tree that is checked out in `dir`, for [`GateRunner::run`] in a story's worktree.
 pub fn head_tree(dir: &Path) -> Result<String, git2::Error> {
     let repository = git2::Repository::open(dir)?;
     Ok(repository.head()?.peel_to_tree()?.id().to_string())

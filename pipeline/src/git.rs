@@ -60,7 +60,7 @@ pub struct LinkedWorktree {
     pub state: WorktreeState,
 }
 
-/// The state of a [`Worktree`].
+/// The state of a [`LinkedWorktree`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorktreeState {
     /// Nothing uncommitted.

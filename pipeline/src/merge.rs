@@ -6,17 +6,17 @@
 
 mod checkout;
 mod conflict;
+mod gate_worktree;
 mod job;
 mod journal;
 mod land;
-mod place;
+mod paths;
 mod proof;
 mod queue;
 mod recover;
 mod resolution;
 mod run;
 mod squash;
-mod standing;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -34,7 +34,7 @@ pub use self::{
 };
 pub(crate) use self::{
     journal::MergeJournal,
-    place::MergePaths,
+    paths::MergePaths,
     proof::{diff_of, diff_stat},
 };
 use crate::{

@@ -9,9 +9,9 @@ mod ends;
 mod housekeeping;
 mod memo;
 mod orders;
+mod publisher;
 mod removal;
 mod setup;
-mod tell;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -28,7 +28,7 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use self::{memo::MemoFiles, tell::EventPublisher};
+use self::{memo::MemoFiles, publisher::EventPublisher};
 use crate::{
     Project,
     board::{Board, WorkError, WorkFolder},
@@ -198,7 +198,7 @@ struct EventSources {
 impl Orchestrator {
     async fn serve(mut self, mut orders: mpsc::Receiver<PipelineOrder>, mut sources: EventSources) {
         let mut tick = ticker();
-        self.offer().await;
+        self.assign_free_agents().await;
         self.publish();
         loop {
             // What an agent prints frees nobody, and comes many times a second.
@@ -206,7 +206,7 @@ impl Orchestrator {
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(PipelineOrder::Shutdown(answer)) => self.close(answer),
-                    Some(order) => self.obey(order).await,
+                    Some(order) => self.handle_order(order).await,
                     // Nobody can give orders any more: the bot was dropped.
                     None => break,
                 },
@@ -214,7 +214,7 @@ impl Orchestrator {
                 Some(ended) = sources.merged.recv() => self.merge_ended(&ended).await,
                 Some(inner) = sources.inner.recv() => {
                     only_printed = matches!(inner, TaskEvent::Told(_, _, RunUpdate::Said(_)));
-                    self.heard(inner).await;
+                    self.handle_event(inner).await;
                 }
                 _ = tick.tick() => self.tick().await,
             }
@@ -223,7 +223,7 @@ impl Orchestrator {
                     break;
                 }
             } else if !only_printed {
-                self.offer().await;
+                self.assign_free_agents().await;
             }
             self.publish();
         }
@@ -239,7 +239,7 @@ impl Orchestrator {
         }
     }
 
-    async fn heard(&mut self, inner: TaskEvent) {
+    async fn handle_event(&mut self, inner: TaskEvent) {
         match inner {
             TaskEvent::Told(story, run, told) => self.told(story, &run, told),
             TaskEvent::Ended(story, run, ending) => self.run_ended(story, &run, *ending).await,
@@ -267,7 +267,7 @@ impl Orchestrator {
     }
 
     /// Moves a story and tells of it, with who and why.
-    async fn put(
+    async fn move_story(
         &mut self,
         id: StoryId,
         to: Stage,
@@ -280,12 +280,12 @@ impl Orchestrator {
             crate::stage::Mover::Person
         };
         let moved = self.with_work(move |work| work.move_story(id, to, mover)).await?;
-        self.look(Some((id, by, why))).await;
+        self.rescan(Some((id, by, why))).await;
         Ok(moved)
     }
 
     /// Changes a story's front matter; a story that is gone or broken meanwhile is left.
-    async fn note(
+    async fn edit_front_matter(
         &mut self,
         id: StoryId,
         changes: impl Fn(&mut crate::story::StoryDocument) -> Result<(), crate::story::EditError> + Send + 'static,
@@ -293,7 +293,7 @@ impl Orchestrator {
         if let Err(error) = self.with_work(move |work| work.edit(id, changes)).await {
             tracing::warn!(story = %id, %error, "a story could not be marked");
         }
-        self.look(None).await;
+        self.rescan(None).await;
     }
 }
 

@@ -1,5 +1,5 @@
 //! One run of an agent on one story: worktree, process, what it left, gates. It decides nothing about the story:
-//! what came of it goes back to the orchestrator as an [`Outcome`].
+//! what came of it goes back to the orchestrator as an [`RunOutcome`].
 //!
 //! `job` is the order of things, `spot` where the agent works and what keeps it in, `turn` one process of the CLI,
 //! `check` what is compared before and after, `log` what people read of it, `prompt` what it reads.
@@ -8,8 +8,8 @@ mod check;
 mod job;
 mod log;
 mod prompt;
-mod spot;
 mod turn;
+mod workspace;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -32,7 +32,7 @@ pub(super) struct LineSender {
     pub(super) gone: CancellationToken,
 }
 
-/// The other end of an [`Outlet`], for the task that writes to the terminal.
+/// The other end of an [`LineSender`], for the task that writes to the terminal.
 pub(super) struct LineReceiver {
     lines: mpsc::UnboundedReceiver<Arc<str>>,
     waiting: Arc<AtomicUsize>,
@@ -63,7 +63,7 @@ impl LineSender {
 }
 
 impl LineReceiver {
-    /// The next line with its end; `None` once every [`Outlet`] of this terminal is dropped.
+    /// The next line with its end; `None` once every [`LineSender`] of this terminal is dropped.
     pub(super) async fn next(&mut self) -> Option<Arc<str>> {
         let line = self.lines.recv().await?;
         self.waiting.fetch_sub(line.len(), Ordering::Relaxed);

@@ -99,8 +99,8 @@ impl Adapter for Matrix {
         self.connect().await.map(drop)
     }
 
-    fn hear(&self, people: &AllowedPeople) {
-        self.bot.hear(people);
+    fn set_allowed_people(&self, people: &AllowedPeople) {
+        self.bot.set_allowed_people(people);
     }
 
     async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {

@@ -60,7 +60,7 @@ impl MatrixBot {
     }
 
     /// From now on these people are heard.
-    pub(super) fn hear(&self, people: &AllowedPeople) {
+    pub(super) fn set_allowed_people(&self, people: &AllowedPeople) {
         *self.people.write().unwrap_or_else(PoisonError::into_inner) = people.clone();
     }
 
@@ -101,7 +101,7 @@ impl MatrixBot {
     }
 
     /// Runs something beside, at most so long, and no longer than the adapter lives.
-    pub(super) fn beside(&self, most: Duration, work: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn spawn_with_timeout(&self, most: Duration, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         tokio::spawn(async move {
             let _ = stop.run_until_cancelled(tokio::time::timeout(most, work)).await;

@@ -61,7 +61,7 @@ impl AccountFiles {
         self.folder.join("device")
     }
 
-    /// What [`Memory`] keeps.
+    /// What [`MatrixMemory`] keeps.
     pub(super) fn memory(&self) -> PathBuf {
         self.folder.join("memory.json")
     }

@@ -40,7 +40,7 @@ pub(super) fn offer(
 ) {
     let new = bot.sent.offer(id.as_str(), choices);
     if !new.is_empty() {
-        bot.beside(LONGEST, seed(bot.clone(), place.clone(), id.clone(), new));
+        bot.spawn_with_timeout(LONGEST, seed(bot.clone(), place.clone(), id.clone(), new));
     }
 }
 
@@ -48,7 +48,7 @@ pub(super) fn offer(
 pub(super) fn take_away(bot: &Arc<MatrixBot>, place: &RoomAddress, id: &OwnedEventId) {
     let seeds = bot.sent.close(id.as_str());
     if !seeds.is_empty() {
-        bot.beside(LONGEST, redact_all(bot.clone(), place.clone(), seeds));
+        bot.spawn_with_timeout(LONGEST, redact_all(bot.clone(), place.clone(), seeds));
     }
 }
 
@@ -66,7 +66,7 @@ pub(super) fn tell_if_words_are_wanted(
     let place = RoomAddress::new(room.room_id(), thread.as_deref());
     let content = send::notice_to(sender, words::WANTS_WORDS, &place, on);
     let teller = bot.clone();
-    bot.beside(LONGEST, async move {
+    bot.spawn_with_timeout(LONGEST, async move {
         let told =
             send::dispatch(&teller, &place, "m.room.message", content, Some(SendPriority::Final)).await;
         if let Err(error) = told {

@@ -42,7 +42,7 @@ pub(super) fn mark_read(bot: &Arc<MatrixBot>, room: &Room, last: OwnedEventId) {
         return;
     }
     let (reader, room) = (bot.clone(), room.clone());
-    bot.beside(LONGEST, async move {
+    bot.spawn_with_timeout(LONGEST, async move {
         tokio::time::sleep(MOMENT).await;
         let Some(last) = reader.receipts.take(&id) else { return };
         let read = room.send_single_receipt(ReceiptType::Read, ReceiptThread::Unthreaded, last).await;

@@ -17,7 +17,7 @@ impl RoomAddress {
         Self { room: room.to_owned(), thread: root.and_then(|root| root.try_into().ok()) }
     }
 
-    /// Reads what [`Place::room`] wrote, and what `bot.toml` has.
+    /// Reads what [`RoomAddress::room`] wrote, and what `bot.toml` has.
     pub(super) fn parse(room: &Room) -> Result<Self, AdapterError> {
         // No id holds a slash, but a thread's root does in the first room versions: only the first one divides.
         let (id, root) = match room.id().split_once("/$") {

@@ -28,7 +28,7 @@ use super::{
 use crate::{AdapterError, Attachment, Choice, MessageId, Outgoing, Room, Tone, markdown};
 
 /// A homeserver may be away so long before a message is given up.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
+const SEND_DEADLINE: Duration = Duration::from_secs(15 * 60);
 /// A question's deadline runs meanwhile: its asker is told earlier that it could not be shown.
 const PATIENCE_OF_A_QUESTION: Duration = Duration::from_secs(3 * 60);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -157,7 +157,7 @@ pub(super) async fn until_sent<'a, T>(
     urgency: SendPriority,
     attempt: impl Fn(matrix_sdk::Room) -> BoxFuture<'a, matrix_sdk::Result<T>>,
 ) -> Result<T, AdapterError> {
-    let patience = if urgency == SendPriority::Question { PATIENCE_OF_A_QUESTION } else { PATIENCE };
+    let patience = if urgency == SendPriority::Question { PATIENCE_OF_A_QUESTION } else { SEND_DEADLINE };
     let mut deadline = Instant::now() + patience;
     let mut wait = FIRST_RETRY;
     loop {

@@ -118,7 +118,7 @@ pub(super) fn not_encrypted(bot: &Arc<MatrixBot>, room: &Room, event: &EventFiel
 /// Beside the hearing: the homeserver may make the bot wait.
 fn tell(bot: &Arc<MatrixBot>, room: Room, event: EventFields, text: &'static str, encrypted: bool) {
     let teller = bot.clone();
-    bot.beside(LONGEST, async move {
+    bot.spawn_with_timeout(LONGEST, async move {
         let place = place(&room, &event);
         let content = send::notice_to(&event.sender, text, &place, &MessageId::new(event.event_id.as_str()));
         let told = match encrypted {

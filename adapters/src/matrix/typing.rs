@@ -59,7 +59,7 @@ pub(super) fn show(bot: &Arc<MatrixBot>, room: &Room, activity: &Activity) -> Re
                 return Err(AdapterError::Unreachable("not connected to the homeserver".into()));
             }
             if bot.typing.begin(&place) {
-                bot.beside(LONGEST, keep_typing(bot.clone(), place.room));
+                bot.spawn_with_timeout(LONGEST, keep_typing(bot.clone(), place.room));
             }
         }
         ActivityState::Idle | ActivityState::Asking => bot.typing.end(&place),

@@ -51,7 +51,7 @@ async fn request(bot: &Arc<MatrixBot>, client: &Client, room: Option<Room>, send
         return tracing::info!(%sender, "a stranger asks to be verified");
     }
     if let Some(request) = client.encryption().get_verification_request(sender, flow).await {
-        bot.beside(LONGEST, answer(bot.clone(), room, request));
+        bot.spawn_with_timeout(LONGEST, answer(bot.clone(), room, request));
     }
 }
 
@@ -62,7 +62,7 @@ async fn started(bot: &Arc<MatrixBot>, client: &Client, sender: &UserId, flow: &
         && !sas.started_from_request()
         && bot.hears(sender.as_str())
     {
-        bot.beside(LONGEST, compare(bot.clone(), None, sas));
+        bot.spawn_with_timeout(LONGEST, compare(bot.clone(), None, sas));
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     place::{ConversationAddress, is_ts},
     private::is_shown_to_one,
     render::{BUTTONS_MAX, TEXT_MAX},
-    speak::MessageSender,
+    send::MessageSender,
     trouble::CallFailure,
     watch::ConnectionWatch,
     web::WebApi,
@@ -133,7 +133,7 @@ impl Adapter for Slack {
         }
     }
 
-    fn hear(&self, people: &AllowedPeople) {
+    fn set_allowed_people(&self, people: &AllowedPeople) {
         self.ear.set_people(people);
     }
 

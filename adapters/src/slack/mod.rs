@@ -43,9 +43,9 @@ mod queue;
 #[cfg(feature = "slack")]
 mod render;
 #[cfg(feature = "slack")]
-mod socket;
+mod send;
 #[cfg(feature = "slack")]
-mod speak;
+mod socket;
 #[cfg(feature = "slack")]
 mod text;
 #[cfg(feature = "slack")]

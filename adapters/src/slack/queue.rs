@@ -50,7 +50,7 @@ impl EventQueue {
         true
     }
 
-    /// The next one; it stays queued until [`Queue::pop`].
+    /// The next one; it stays queued until [`EventQueue::pop`].
     pub async fn front(&self) -> SlackEvent {
         loop {
             if let Some(heard) = self.lock().waiting.front() {

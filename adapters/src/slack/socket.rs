@@ -26,7 +26,7 @@ use crate::{AdapterError, Inbox};
 const GREETING: Duration = Duration::from_secs(10);
 const PING: Duration = Duration::from_secs(5);
 /// Two pings without any answer.
-const DEAF: Duration = Duration::from_secs(12);
+const PONG_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long a write may take; the peer of one that takes longer reads no more.
 const WRITE: Duration = Duration::from_secs(5);
 /// How long the old connection is read on after the next one stands; Slack closes it much earlier.
@@ -255,7 +255,7 @@ impl SlackSocket {
 
     /// Asks whether anybody is there.
     async fn check(&mut self) -> Result<(), String> {
-        if self.heard.elapsed() > DEAF {
+        if self.heard.elapsed() > PONG_TIMEOUT {
             return Err("the connection was deaf: no answer to two pings".into());
         }
         if !self.greeted && self.opened.elapsed() > GREETING {

@@ -215,8 +215,8 @@ impl Adapter for WhatsApp {
         }
     }
 
-    fn hear(&self, people: &crate::AllowedPeople) {
-        self.contacts().hear(people.clone());
+    fn set_allowed_people(&self, people: &crate::AllowedPeople) {
+        self.contacts().set_allowed_people(people.clone());
     }
 
     async fn prepare(&self) -> Result<(), AdapterError> {

@@ -55,7 +55,7 @@ impl ContactBook {
     }
 
     /// Who is heard from now on.
-    pub fn hear(&mut self, people: AllowedPeople) {
+    pub fn set_allowed_people(&mut self, people: AllowedPeople) {
         self.people = people;
     }
 

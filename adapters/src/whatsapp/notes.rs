@@ -43,7 +43,7 @@ pub struct FailedMessage {
     pub after: u64,
 }
 
-/// [`Facts`], and where they are told.
+/// [`DeliveryFacts`], and where they are told.
 #[derive(Default)]
 pub struct DeliveryNotes {
     facts: Mutex<DeliveryFacts>,

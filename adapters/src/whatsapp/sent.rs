@@ -18,7 +18,7 @@ pub struct SentMessage {
     pub person: Arc<str>,
     /// What it was.
     pub message: Arc<Outgoing>,
-    /// Its place in the order of all messages, given by [`Recent::add`].
+    /// Its place in the order of all messages, given by [`RecentMessages::add`].
     pub number: u64,
 }
 

@@ -353,7 +353,10 @@ async fn an_invitation_is_followed_only_from_people_who_are_heard() {
     tokio::time::timeout(Duration::from_secs(60), refused).await.expect("refused");
     assert_eq!(ann.members(&direct).await.get(me).map(String::as_str), Some("join"));
     // The allow-list changes while the bot runs.
-    bot.adapter.hear(&AllowedPeople { allowed_users: vec![bob.id().to_owned()], ..AllowedPeople::default() });
+    bot.adapter.set_allowed_people(&AllowedPeople {
+        allowed_users: vec![bob.id().to_owned()],
+        ..AllowedPeople::default()
+    });
     let invited = bob.create_room(false, &[me]).await;
     let words = bob.say(&invited, "may I now?").await;
     assert_eq!(bot.hear_text().await.0.id.as_str(), words);

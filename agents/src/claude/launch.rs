@@ -74,7 +74,7 @@ pub struct Launch {
     /// that is the agent's own.
     pub accept_edits: bool,
     /// What the process is kept in. Where [`crate::confine::Confinement::encloses`], the caller has called
-    /// [`pipeline::worktree::Worktree::enclose`] before, and `cwd` is that worktree.
+    /// `Worktree::enclose` of the pipeline before, and `cwd` is that worktree.
     pub confine: Option<Confined>,
 }
 
@@ -102,7 +102,7 @@ pub enum PromptMode {
 /// Which way permission questions come. Its `Debug` form shows no token.
 #[derive(Clone, PartialEq, Eq)]
 pub enum PermissionRoute {
-    /// `--permission-prompt-tool stdio`: [`super::AgentEvent::Permission`]; only with [`Mode::Live`]. A one-shot
+    /// `--permission-prompt-tool stdio`: [`super::AgentEvent::Permission`]; only with [`PromptMode::Live`]. A one-shot
     /// process has nobody to ask then, and the CLI itself refuses what it would ask.
     Control,
     /// The MCP tool `mcp__storkit__prompt_permission` at this address.

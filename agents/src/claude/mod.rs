@@ -2,6 +2,7 @@
 
 mod end;
 mod event;
+mod event_sender;
 mod folder;
 mod input;
 mod launch;
@@ -10,7 +11,6 @@ mod noise;
 mod parse;
 mod process;
 mod pty;
-mod tell;
 
 pub use end::sweep_orphans;
 pub use event::{

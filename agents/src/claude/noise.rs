@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 /// At most this many characters of a line that is no JSON are told.
 pub(super) const SHOWN: usize = 500;
 
-/// Characters of non-JSON output kept for [`super::Exit::tail`].
+/// Characters of non-JSON output kept for [`super::ProcessExit::tail`].
 const TAIL: usize = 2_000;
 
 /// A line without escape sequences and control characters, at most [`SHOWN`] characters.

@@ -18,16 +18,16 @@ use tokio_util::sync::CancellationToken;
 use super::{
     AgentEvent, Launch, PermissionAnswer, PromptMode,
     end::ProcessSupervisor,
+    event_sender::{CAPACITY, EventSender},
     folder::RunFolder,
     input::{self, LineQueue},
     launch::{argv, environment},
     noise::OutputTail,
-    tell::{CAPACITY, EventSender},
 };
 use crate::claude::pty::{self, ProcessLeader, PtyReader, PtyTerminal};
 
 /// A Claude Code process in a PTY, its prompts fed through a FIFO. Dropping it ends the process in the
-/// background (SIGTERM, and SIGHUP by the PTY's closing at the latest when storkit itself ends); [`Process::end`]
+/// background (SIGTERM, and SIGHUP by the PTY's closing at the latest when storkit itself ends); [`AgentProcess::end`]
 /// also waits until no descendant is left.
 #[derive(Debug)]
 pub struct AgentProcess {
@@ -67,7 +67,7 @@ fn failed(what: &'static str) -> impl FnOnce(io::Error) -> ProcessError {
 
 impl AgentProcess {
     /// Starts the process. Events come on the channel until [`AgentEvent::Exited`]; a slow receiver slows the
-    /// process and costs no memory. After [`Process::end`] was called or the process dropped, events for which
+    /// process and costs no memory. After [`AgentProcess::end`] was called or the process dropped, events for which
     /// the channel has no place are dropped, but never [`AgentEvent::Exited`].
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl AgentProcess {
         self.leader.pid()
     }
 
-    /// Sends a prompt ([`super::Mode::Live`]). The caller sends one at a time: the CLI would join queued ones.
+    /// Sends a prompt ([`super::PromptMode::Live`]). The caller sends one at a time: the CLI would join queued ones.
     /// A prompt that begins with `/` is prefixed with `Message: `, so that it runs no command of the CLI.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ impl AgentProcess {
     /// SIGINT, upon which it says how its turn ended and exits.
     ///
     /// # Errors
-    /// As [`Process::prompt`].
+    /// As [`AgentProcess::prompt`].
     pub async fn interrupt(&self) -> Result<(), ProcessError> {
         if self.input.is_none() {
             self.leader.signal(Signal::INT);
@@ -111,7 +111,7 @@ impl AgentProcess {
     /// Changes the model from the next turn on; `None` for the default.
     ///
     /// # Errors
-    /// As [`Process::prompt`].
+    /// As [`AgentProcess::prompt`].
     pub async fn set_model(&self, model: Option<&str>) -> Result<(), ProcessError> {
         self.push(input::request(&match model {
             Some(model) => json!({"subtype": "set_model", "model": model}),
@@ -122,7 +122,7 @@ impl AgentProcess {
     /// Answers a [`super::PermissionRequest`].
     ///
     /// # Errors
-    /// As [`Process::prompt`].
+    /// As [`AgentProcess::prompt`].
     pub async fn answer(&self, request_id: &str, answer: &PermissionAnswer) -> Result<(), ProcessError> {
         self.push(input::answer(request_id, answer))
     }

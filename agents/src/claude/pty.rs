@@ -21,7 +21,7 @@ use rustix::{
 };
 use tokio::sync::oneshot;
 
-use crate::{claude::tell::EventSender, tree};
+use crate::{claude::event_sender::EventSender, tree};
 
 /// Wide and high enough that nothing asks for less; the CLI wraps nothing in any case.
 const SIZE: PtySize = PtySize { rows: 24, cols: 200, pixel_width: 0, pixel_height: 0 };
@@ -57,7 +57,7 @@ pub(super) fn spawn(
     Ok((PtyTerminal { master: pair.master, device }, ProcessLeader::new(*child, sandboxed)))
 }
 
-/// The process itself. Its id stays ours until [`Leader::reap`], so a signal can reach no other.
+/// The process itself. Its id stays ours until [`ProcessLeader::reap`], so a signal can reach no other.
 #[derive(Debug)]
 pub(super) struct ProcessLeader {
     pid: Pid,

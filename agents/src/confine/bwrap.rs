@@ -89,7 +89,7 @@ pub struct Bwrap {
     pub program: PathBuf,
     /// What of the network it has.
     pub reach: NetworkReach,
-    /// How this program is called to forward inside, for [`Reach::Through`]: its file, then leading arguments.
+    /// How this program is called to forward inside, for [`NetworkReach::Through`]: its file, then leading arguments.
     pub forwarder: (PathBuf, Vec<OsString>),
     /// `~/.claude`, or `CLAUDE_CONFIG_DIR`.
     pub claude: PathBuf,
@@ -108,7 +108,7 @@ pub enum NetworkReach {
     Everything,
     /// Not even the machine's loopback.
     Nothing,
-    /// What the sockets in this folder lead to: [`super::Egress`].
+    /// What the sockets in this folder lead to: [`super::EgressProxy`].
     Through(PathBuf),
 }
 

@@ -1,10 +1,10 @@
 //! The only select loop: messages, agent events and permission questions of one room, one at a time.
 //!
-//! Nothing here waits for a network or a process: speaking is the [`Outbox`]'s, the CLI is the [`Session`]'s.
+//! Nothing here waits for a network or a process: speaking is the [`Outbox`]'s, the CLI is the [`RoomSession`]'s.
 
 mod answers;
 mod intake;
-mod kept;
+mod pending;
 mod questions;
 mod retry;
 mod ticker;
@@ -29,7 +29,7 @@ use turns::RoomTurn;
 
 use crate::{
     chat::{
-        live::Outbox,
+        outbox::Outbox,
         rooms::{RoomInput, RoomMailbox, RoomSender},
         services::Services,
         sessions::RoomSession,
@@ -93,9 +93,9 @@ pub struct RoomTask {
     last: Option<MessageId>,
     told: Option<Activity>,
     /// When something last happened here.
-    stirred: Instant,
+    last_activity: Instant,
     /// Nothing happened since the room thought of rest.
-    rests: bool,
+    idle_exit_pending: bool,
     closing: Option<oneshot::Sender<()>>,
 }
 
@@ -132,8 +132,8 @@ impl RoomTask {
             shared: false,
             last: None,
             told: None,
-            stirred: Instant::now(),
-            rests: false,
+            last_activity: Instant::now(),
+            idle_exit_pending: false,
             closing: None,
         };
         tracker.spawn(task.run(mailbox));
@@ -148,25 +148,25 @@ impl RoomTask {
             let tick_due = self.ticker.as_ref().map(LiveTicker::due);
             tokio::select! {
                 input = mailbox.next() => match input {
-                    Some(RoomInput::AllSaid) if self.rests => {
+                    Some(RoomInput::AllSaid) if self.idle_exit_pending => {
                         if self.services.rooms.leave(&self.room, &mailbox) {
                             return;
                         }
                     }
-                    Some(input) => self.take_in(input).await,
+                    Some(input) => self.handle_input(input).await,
                     None => break,
                 },
                 Some(later) = self.later.next() => self.later(later),
                 () = at(turn_due) => self.turn_due(),
                 () = at(tick_due) => self.tick().await,
-                () = sleep_until(self.stirred + REST) => {
-                    self.stirred = Instant::now();
-                    self.think_of_rest();
+                () = sleep_until(self.last_activity + REST) => {
+                    self.last_activity = Instant::now();
+                    self.try_idle_exit();
                     continue;
                 }
             }
-            self.stirred = Instant::now();
-            self.rests = false;
+            self.last_activity = Instant::now();
+            self.idle_exit_pending = false;
             self.tell_activity();
         }
         self.outbox.flush().await;
@@ -176,9 +176,9 @@ impl RoomTask {
     }
 
     /// Every thread is a room: those that nobody speaks in any more must not pile up. Ends once all is said.
-    fn think_of_rest(&mut self) {
-        self.rests = self.may_rest();
-        if self.rests {
+    fn try_idle_exit(&mut self) {
+        self.idle_exit_pending = self.may_rest();
+        if self.idle_exit_pending {
             let sender = self.sender.clone();
             self.outbox.then(move || _ = sender.send(RoomInput::AllSaid));
         }
@@ -197,11 +197,11 @@ impl RoomTask {
             && !self.session.lives()
     }
 
-    async fn take_in(&mut self, input: RoomInput) {
+    async fn handle_input(&mut self, input: RoomInput) {
         match input {
             RoomInput::Message(incoming) => self.message(incoming).await,
-            RoomInput::Again(incoming) => self.again(incoming).await,
-            RoomInput::Overheard(incoming) => self.overheard(&incoming),
+            RoomInput::Again(incoming) => self.recheck_early_reply(incoming).await,
+            RoomInput::Overheard(incoming) => self.on_unaddressed(&incoming),
             RoomInput::Session { prompt, event, place: _place } => self.session_said(prompt, event),
             RoomInput::Question(question) => self.question_opened(question),
             RoomInput::Settled(question, outcome) => self.question_settled(&question, &outcome),
@@ -244,7 +244,7 @@ impl RoomTask {
     }
 
     /// Logs a failure of the store; the room goes on with what it has in memory.
-    fn keep<T>(&self, result: rusqlite::Result<T>) -> Option<T> {
+    fn log_store_error<T>(&self, result: rusqlite::Result<T>) -> Option<T> {
         result
             .inspect_err(
                 |error| tracing::error!(%error, room = %self.room, "the room's state could not be written"),

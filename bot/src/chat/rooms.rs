@@ -31,7 +31,7 @@ pub enum RoomInput {
     Overheard(Incoming),
     /// The room's Claude Code session says something.
     Session {
-        /// The newest prompt that the session knew of when it said this, see [`crate::chat::sessions::Session::prompts`].
+        /// The newest prompt that the session knew of when it said this, see [`crate::chat::sessions::RoomSession::prompts`].
         prompt: u64,
         /// What it said.
         event: SessionEvent,

@@ -109,7 +109,7 @@ impl Services {
     }
 
     /// Takes up whom the settings say is heard, here and at the messengers.
-    pub(crate) fn hear(&self, config: &BotConfig) {
+    pub(crate) fn set_allowed_people(&self, config: &BotConfig) {
         let mut access = AccessTable::clone(&self.access());
         let sections = [
             (adapters::matrix::NAME, config.matrix.as_ref().map(|section| &section.people)),
@@ -120,7 +120,7 @@ impl Services {
             let Some(people) = people else { continue };
             access = access.with(name, people.clone().into());
             if let Some(adapter) = self.adapter(name) {
-                adapter.hear(people);
+                adapter.set_allowed_people(people);
             }
         }
         self.access.set(access);

@@ -21,10 +21,10 @@ use crate::chat::{
 };
 
 /// How long a turn may take to obey an interrupt before its process is ended (the CLI takes about 0.3 s).
-const OBEY: Duration = Duration::from_secs(3);
+const INTERRUPT_GRACE: Duration = Duration::from_secs(3);
 
 /// How many events may wait for the room. While it is busy the process waits too, through a full terminal.
-const AHEAD: usize = 16;
+const EVENT_BACKLOG: usize = 16;
 
 /// What a session tells its room.
 pub enum SessionEvent {
@@ -68,7 +68,7 @@ impl RoomSession {
             live: None,
             lives: lives.clone(),
             prompt: 0,
-            places: Arc::new(Semaphore::new(AHEAD)),
+            places: Arc::new(Semaphore::new(EVENT_BACKLOG)),
         };
         tracker.spawn(task.run());
         Self { orders, prompts: 0, lives }
@@ -150,17 +150,17 @@ impl SessionTask {
             let wake = self.wake_at();
             tokio::select! {
                 order = self.orders.recv() => match order {
-                    Some(order) => self.obey(order).await,
+                    Some(order) => self.handle_order(order).await,
                     None => break,
                 },
-                (event, place) = next_event(&mut self.live, &self.places) => self.heard(event, place).await,
+                (event, place) = next_event(&mut self.live, &self.places) => self.handle_event(event, place).await,
                 () = until(wake) => self.woke().await,
             }
         }
         self.end(true).await;
     }
 
-    async fn obey(&mut self, order: SessionOrder) {
+    async fn handle_order(&mut self, order: SessionOrder) {
         let result = match order {
             SessionOrder::Prompt { number, launch, text, entry } => {
                 self.prompt = number;
@@ -221,7 +221,7 @@ impl SessionTask {
         match &mut self.live {
             // Asking again gives no more time to obey.
             Some(live) if live.busy => {
-                live.kill_at.get_or_insert(Instant::now() + OBEY);
+                live.kill_at.get_or_insert(Instant::now() + INTERRUPT_GRACE);
                 live.process.interrupt().await
             }
             // The turn has ended in this instant, and the room is about to hear of it.
@@ -229,7 +229,7 @@ impl SessionTask {
         }
     }
 
-    async fn heard(&mut self, event: Option<AgentEvent>, place: Option<OwnedSemaphorePermit>) {
+    async fn handle_event(&mut self, event: Option<AgentEvent>, place: Option<OwnedSemaphorePermit>) {
         let Some(event) = event else { return self.end(true).await };
         match (&event, &mut self.live) {
             (AgentEvent::Exited(_), _) => self.end(true).await,

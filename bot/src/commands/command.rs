@@ -166,7 +166,7 @@ impl Reply {
     }
 }
 
-/// A command. It sees its [`Context`] and returns text.
+/// A command. It sees its [`CommandContext`] and returns text.
 #[async_trait]
 pub trait Command: Send + Sync + 'static {
     /// What it is.

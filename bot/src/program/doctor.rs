@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long one check may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,10 +92,10 @@ async fn messengers(project: &Project, config: &BotConfig) -> Vec<DoctorCheck> {
                 "{name}: a storkit serves here (process {pid}); `status` there says how it is connected"
             ));
         }
-        match tokio::time::timeout(PATIENCE, adapter.prepare()).await {
+        match tokio::time::timeout(CHECK_TIMEOUT, adapter.prepare()).await {
             Ok(Ok(())) => good(format!("{name}: its service takes the credentials")),
             Ok(Err(error)) => bad(format!("{name}: {}", inert(&error.to_string()))),
-            Err(_) => bad(format!("{name}: no answer in {} s", PATIENCE.as_secs())),
+            Err(_) => bad(format!("{name}: no answer in {} s", CHECK_TIMEOUT.as_secs())),
         }
     });
     futures::future::join_all(checks).await
@@ -172,8 +172,8 @@ async fn run_git(arguments: &[&str]) -> Result<String, String> {
 
 async fn output(mut command: Command) -> Result<String, String> {
     let child = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    match tokio::time::timeout(PATIENCE, child).await {
-        Err(_) => Err(format!("it did not answer in {} s", PATIENCE.as_secs())),
+    match tokio::time::timeout(CHECK_TIMEOUT, child).await {
+        Err(_) => Err(format!("it did not answer in {} s", CHECK_TIMEOUT.as_secs())),
         Ok(Err(error)) => Err(error.to_string()),
         Ok(Ok(output)) => {
             let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();

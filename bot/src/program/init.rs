@@ -56,7 +56,7 @@ const CONTEXT: &str = ".storkit/context.md";
 const BOT_TOML: &str = ".storkit/bot.toml";
 
 /// Who the files are from, where git knows nobody: only for the one commit of `init`.
-const NOBODY: [&str; 4] = ["-c", "user.name=storkit", "-c", "user.email=storkit@localhost"];
+const FALLBACK_IDENTITY: [&str; 4] = ["-c", "user.name=storkit", "-c", "user.email=storkit@localhost"];
 
 /// What fits this folder: its own test command, where one is found.
 pub fn suggest(root: &Path) -> InitChoices {
@@ -187,7 +187,7 @@ pub fn commit(project: &Project) -> Result<bool, InitError> {
     }
     git(root, &[&["add", "--"][..], &files].concat())?;
     let known = git(root, &["config", "user.email"]).is_ok();
-    let who: &[&str] = if known { &[] } else { &NOBODY };
+    let who: &[&str] = if known { &[] } else { &FALLBACK_IDENTITY };
     let what = ["commit", "-q", "-m", "storkit: set up", "--"];
     git(root, &[who, &what, &files].concat())?;
     Ok(true)

@@ -95,7 +95,7 @@ fn take_up(services: &Services, path: &Path) -> Option<String> {
     let ambient_changed = services.ambient.replace(&loaded.config.ambient_rooms);
     let told: Vec<_> = now.into_iter().filter(|key| key != "ambient_rooms" || ambient_changed).collect();
     let settled = only_at_once(&before, loaded);
-    services.hear(&settled.config);
+    services.set_allowed_people(&settled.config);
     services.settings.set(settled);
     (!told.is_empty() || !later.is_empty()).then(|| replies::settings_changed(&told, &later))
 }

@@ -91,7 +91,7 @@ pub enum WorkError {
     },
 }
 
-/// What [`Work::delete`] took away.
+/// What [`WorkFolder::delete`] took away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemovedStory {
     /// The file's name.

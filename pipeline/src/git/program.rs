@@ -105,7 +105,7 @@ pub enum GitProgramError {
 
 impl GitProgram {
     /// Git in a checkout of a person's, found as usual. Never for a folder that an agent may write: its `.git`
-    /// could name a configuration that runs commands. See [`Git::explicit`].
+    /// could name a configuration that runs commands. See [`GitProgram::explicit`].
     pub fn at(folder: &Path) -> Self {
         Self::new(vec!["-C".into(), folder.into()])
     }
@@ -161,7 +161,7 @@ impl GitProgram {
         self.run_with(args, &[])
     }
 
-    /// As [`Git::run`], with standard input.
+    /// As [`GitProgram::run`], with standard input.
     pub fn run_with<A: AsRef<OsStr>>(
         &self,
         args: impl IntoIterator<Item = A>,

@@ -5,7 +5,7 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 use settings::atomic;
 
-use super::{MergeError, MergePaths, MergeRequest, place::remove_durably, resolution::WaitingConflict};
+use super::{MergeError, MergePaths, MergeRequest, paths::remove_durably, resolution::WaitingConflict};
 use crate::{stage::Stage, story::StoryId};
 
 /// A merge to be done, as it lies on disk until it is settled.

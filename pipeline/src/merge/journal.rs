@@ -5,7 +5,7 @@ use git2::Oid;
 use serde::{Deserialize, Serialize};
 use settings::atomic;
 
-use super::{MergeError, MergePaths, MergeProof, place::remove_durably};
+use super::{MergeError, MergePaths, MergeProof, paths::remove_durably};
 use crate::story::FileName;
 
 /// The merge that is on its way, as the proof it will leave.

@@ -10,7 +10,7 @@ use settings::atomic;
 use super::{
     MergeError, MergeJournal, MergePaths, MergeProof,
     checkout::{self, BaseCheckout, PathChange},
-    place::ignored_folder,
+    paths::ignored_folder,
     recover,
 };
 use crate::{guard::BaseGuard, stage::Stage, story::FileName};

@@ -5,7 +5,7 @@ use std::path::Path;
 use git2::{Commit, Oid, Repository};
 use serde::{Deserialize, Serialize};
 
-use super::place::proof_path;
+use super::paths::proof_path;
 use crate::{gates::GateReport, story::StoryId};
 
 /// Longest title in a commit's first line, in characters.

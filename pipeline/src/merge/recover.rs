@@ -11,10 +11,9 @@ use std::{
 use agents::tree::{self, ProcessId};
 
 use super::{
-    MergeError, MergeJournal, MergePaths, MergeProof, checkout,
+    MergeError, MergeJournal, MergePaths, MergeProof, checkout, gate_worktree,
     land::{self, advance, bring_along, changes, conclude, drop_journal},
-    place::MERGE_VARIABLE,
-    standing,
+    paths::MERGE_VARIABLE,
 };
 use crate::{Project, gates::GATE_VARIABLE, guard::BaseGuard, stage::Stage, story::StoryId};
 
@@ -62,7 +61,7 @@ pub fn recover(project: &Project) -> Result<MergeRecovery, MergeError> {
     let mut recovery = MergeRecovery { ended: end_leftovers(&place.root), ..MergeRecovery::default() };
     let guard = BaseGuard::lock(project)?;
     recovery.stale_locks = remove_stale_locks(&place);
-    standing::remove_half_made(&place);
+    gate_worktree::remove_half_made(&place);
     remove_temporaries(&project.run_dir());
     remove_temporaries(&place.jobs());
     if let Some(journal) = MergeJournal::read(&place)? {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     MergeError, MergePaths,
     conflict::has_markers,
-    standing::{self, GateWorktree},
+    gate_worktree::{self, GateWorktree},
 };
 use crate::{Project, story::StoryId};
 
@@ -38,7 +38,7 @@ pub fn conflict_worktree(project: &Project, story: StoryId) -> PathBuf {
 /// Lays the conflict out, in place of an earlier one.
 pub(crate) fn lay_out(place: &MergePaths, story: StoryId, before: Oid, tip: Oid) -> Result<(), MergeError> {
     let path = place.conflict(story);
-    standing::remove(place, &path)?;
+    gate_worktree::remove(place, &path)?;
     let worktree = GateWorktree::open(place, path, before)?;
     worktree.check_out(before)?;
     let args = ["-c", "merge.conflictStyle=diff3", "merge", "--squash", "--quiet", &tip.to_string()];
@@ -87,5 +87,5 @@ fn is_open(worktree: &Path, path: &Path) -> bool {
 
 /// Removes a conflict's worktree.
 pub(crate) fn clear(place: &MergePaths, story: StoryId) -> Result<(), MergeError> {
-    standing::remove(place, &place.conflict(story))
+    gate_worktree::remove(place, &place.conflict(story))
 }

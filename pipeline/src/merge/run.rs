@@ -11,13 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     MergeError, MergeJournal, MergeOutcome, MergeProof, MergeRequest, MergeSettings,
+    gate_worktree::GateWorktree,
     job::MergeJob,
     land::{self, LandingResult},
     proof::{GateProof, gate_proofs},
     queue::{MergeStep, QueueShared},
     resolution::{self, WaitingConflict},
     squash::{self, MergeCandidate, SquashResult},
-    standing::GateWorktree,
 };
 use crate::{
     gates::{GATE_NETWORK, GateReport, GateRunner},

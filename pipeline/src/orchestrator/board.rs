@@ -37,7 +37,7 @@ impl Orchestrator {
     }
 
     /// Takes up what the pipeline itself has changed.
-    pub(super) async fn look(&mut self, cause: Cause) {
+    pub(super) async fn rescan(&mut self, cause: Cause) {
         match self.with_work(crate::board::WorkFolder::board).await {
             Ok(board) => self.compare(board, cause).await,
             Err(error) => tracing::warn!(%error, "the stories cannot be read"),

@@ -72,7 +72,7 @@ impl Orchestrator {
             RunVerdict::Settled => {}
             RunVerdict::StoppedBy(who) => {
                 let why = format!("stopped by {who}");
-                self.note(id, move |document| document.set("blocked", why.as_str())).await;
+                self.edit_front_matter(id, move |document| document.set("blocked", why.as_str())).await;
             }
             RunVerdict::Own => self.conclude(&info, ending).await,
         }
@@ -117,12 +117,12 @@ impl Orchestrator {
     async fn advance(&mut self, story: &Story, to: Stage, why: Option<String>) {
         let id = story.id();
         if story.front.retry_count > 0 {
-            self.note(id, |document| document.remove("retry_count")).await;
+            self.edit_front_matter(id, |document| document.remove("retry_count")).await;
         }
         if to == Stage::Qa {
             self.memos.change(id, |memo| memo.feedback = None);
         }
-        if let Err(error) = self.put(id, to, Actor::Pipeline, why).await {
+        if let Err(error) = self.move_story(id, to, Actor::Pipeline, why).await {
             tracing::error!(story = %id, %error, "a story could not be moved");
             self.block(id, &error.to_string()).await;
         }
@@ -136,13 +136,13 @@ impl Orchestrator {
             memo.sent_back += 1;
         });
         let why = Some(format!("sent back: {}", short(reason)));
-        if let Err(error) = self.put(id, Stage::Current, by.clone(), why).await {
+        if let Err(error) = self.move_story(id, Stage::Current, by.clone(), why).await {
             return tracing::error!(story = %id, %error, "a story could not be sent back");
         }
         let most = self.config.max_retries;
         let spent = memo.sent_back >= most && !matches!(by, Actor::Person(_));
         let reason = short(reason);
-        self.note(id, move |document| {
+        self.edit_front_matter(id, move |document| {
             document.remove("retry_count")?;
             if spent {
                 document.set("blocked", format!("sent back {most} times, the last time for: {reason}"))?;
@@ -165,7 +165,7 @@ impl Orchestrator {
                 memo.session = None;
             }
         });
-        self.note(id, move |document| document.set("retry_count", count)).await;
+        self.edit_front_matter(id, move |document| document.set("retry_count", count)).await;
     }
 
     async fn merge_attempt_failed(&mut self, id: StoryId, why: &str) {
@@ -181,13 +181,13 @@ impl Orchestrator {
     /// Nobody merges it until a person says so.
     pub(super) async fn merge_failure(&mut self, id: StoryId, why: &str) {
         let why = short(why);
-        self.note(id, move |document| document.set("merge_failure", why.as_str())).await;
+        self.edit_front_matter(id, move |document| document.set("merge_failure", why.as_str())).await;
         self.leave_merge(id).await;
     }
 
     pub(super) async fn block(&mut self, id: StoryId, why: &str) {
         let why = short(why);
-        self.note(id, move |document| document.set("blocked", why.as_str())).await;
+        self.edit_front_matter(id, move |document| document.set("blocked", why.as_str())).await;
     }
 
     async fn wait_for_service(&mut self, id: StoryId, until: Option<SystemTime>) {
@@ -235,7 +235,7 @@ impl Orchestrator {
         self.teller.tell(PipelineEvent::Merge { story: id, title, merge: merge.clone(), diff });
         // The merge has moved the story itself: look what is there now.
         match self.with_work(crate::board::WorkFolder::scan).await {
-            Ok(_) => self.look(Some((id, Actor::Pipeline, None))).await,
+            Ok(_) => self.rescan(Some((id, Actor::Pipeline, None))).await,
             Err(error) => tracing::warn!(%error, "the stories cannot be read"),
         }
         let Some(story) = self.story(id) else { return };

@@ -58,7 +58,7 @@ impl Orchestrator {
             .take(ARCHIVED_AT_ONCE)
             .collect();
         for id in due {
-            if let Err(error) = self.put(id, Stage::Archived, Actor::Pipeline, None).await {
+            if let Err(error) = self.move_story(id, Stage::Archived, Actor::Pipeline, None).await {
                 tracing::warn!(story = %id, %error, "a done story could not be archived");
             }
         }

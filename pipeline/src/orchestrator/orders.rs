@@ -21,7 +21,7 @@ fn refused<T>(why: impl Into<String>) -> Done<T> {
 }
 
 impl Orchestrator {
-    pub(super) async fn obey(&mut self, order: PipelineOrder) {
+    pub(super) async fn handle_order(&mut self, order: PipelineOrder) {
         match order {
             PipelineOrder::Create(kind, title, body, by, answer) => {
                 let done = self.create(kind, title, body, by).await;
@@ -59,7 +59,7 @@ impl Orchestrator {
         by: Actor,
     ) -> Done<Story> {
         let story = self.with_work(move |work| work.create(kind, &title, body.as_deref())).await?;
-        self.look(Some((story.id(), by, None))).await;
+        self.rescan(Some((story.id(), by, None))).await;
         Ok(story)
     }
 
@@ -69,7 +69,7 @@ impl Orchestrator {
         change: impl Fn(&mut StoryDocument) -> Result<T, EditError> + Send + 'static,
     ) -> Done<T> {
         let edited = self.with_work(move |work| work.edit(id, change)).await?;
-        self.look(None).await;
+        self.rescan(None).await;
         Ok(edited)
     }
 
@@ -119,7 +119,7 @@ impl Orchestrator {
             self.edit(id, |document| document.remove("blocked")).await?;
         }
         if story.stage == Stage::Backlog {
-            self.put(id, Stage::Current, by, None).await?;
+            self.move_story(id, Stage::Current, by, None).await?;
         }
         self.go_on(id).await
     }
@@ -131,7 +131,7 @@ impl Orchestrator {
             // A person wants it tried now.
             *until = std::time::SystemTime::UNIX_EPOCH;
         }
-        self.offer().await;
+        self.assign_free_agents().await;
         if let Some(run) = self.runs.get(&id) {
             return Ok(StartResult::Running(run.info.clone()));
         }
@@ -203,7 +203,7 @@ impl Orchestrator {
             return refused(format!("`{}` works on story {id}. `stop {id}` first.", run.info.slot));
         }
         self.not_landing(id)?;
-        Ok(self.put(id, to, by, None).await?)
+        Ok(self.move_story(id, to, by, None).await?)
     }
 
     /// A merge whose base is moving cannot be taken back.
@@ -250,7 +250,7 @@ impl Orchestrator {
         match (review, story.stage) {
             (ReviewDecision::Approved, Stage::Qa) => {
                 self.end_run(id, RunVerdict::Settled);
-                self.put(id, Stage::Merge, by.clone(), Some(format!("accepted by {by}"))).await?;
+                self.move_story(id, Stage::Merge, by.clone(), Some(format!("accepted by {by}"))).await?;
             }
             (ReviewDecision::Rejected(reason), Stage::Qa | Stage::Merge) => {
                 self.end_run(id, RunVerdict::Settled);
@@ -293,7 +293,7 @@ impl Orchestrator {
             Err(error) => return reply(answer, Err(error.into())),
         };
         // Ends the run, and takes the story out of the merge queue.
-        self.look(Some((id, by, None))).await;
+        self.rescan(Some((id, by, None))).await;
         self.memos.forget(id);
         let gone = self.runs.get_mut(&id).map(|run| {
             let (told, wait) = tokio::sync::oneshot::channel();

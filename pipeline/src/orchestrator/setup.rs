@@ -9,7 +9,8 @@ use agents::{
 use tokio::sync::mpsc;
 
 use super::{
-    CommitState, EventSources, Orchestrator, blocking, housekeeping, memo::MemoFiles, tell::EventPublisher,
+    CommitState, EventSources, Orchestrator, blocking, housekeeping, memo::MemoFiles,
+    publisher::EventPublisher,
 };
 use crate::{
     Project,
@@ -55,7 +56,7 @@ impl StartupState {
         let Self { project, settings, host, ledger, teller } = self;
         end_old_runs(&ledger).await;
         let (place, how) = (project.clone(), settings.clone());
-        match blocking(move || look(&place, &how)).await.and_then(|found| found) {
+        match blocking(move || read_disk(&place, &how)).await.and_then(|found| found) {
             Ok(found) => {
                 let parts = Self { project, settings, host, ledger, teller };
                 parts.join(found)
@@ -146,7 +147,7 @@ async fn end_old_runs(ledger: &RunLedger) {
     }
 }
 
-fn look(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk, String> {
+fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk, String> {
     let loaded = housekeeping::load(project, settings);
     let configured = loaded.as_ref().ok().and_then(|loaded| loaded.config.base_branch.clone());
     let base = base_branch(project, configured.as_deref()).map_err(|error| error.to_string())?;

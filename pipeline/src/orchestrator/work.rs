@@ -56,7 +56,7 @@ impl Orchestrator {
     }
 
     /// Offers all free workers work, and the queue what is to be merged.
-    pub(super) async fn offer(&mut self) {
+    pub(super) async fn assign_free_agents(&mut self) {
         if !self.configured {
             return;
         }
@@ -140,7 +140,7 @@ impl Orchestrator {
         let budget_usd = match self.budget(id) {
             Ok(left) => left,
             Err(BudgetSpent::Story(why)) => {
-                self.note(id, move |document| document.set("blocked", why.as_str())).await;
+                self.edit_front_matter(id, move |document| document.set("blocked", why.as_str())).await;
                 return;
             }
             Err(BudgetSpent::Day(why)) => return self.pause(why, PAUSE),

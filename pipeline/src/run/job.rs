@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RunContext, RunEnd, RunOutcome, RunPlan, RunUpdate, log::RunLog, spot::Workspace, turn::ProcessResult,
+    RunContext, RunEnd, RunOutcome, RunPlan, RunUpdate, log::RunLog, turn::ProcessResult,
+    workspace::Workspace,
 };
 use crate::{
     event::RunPhase,

@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, interval, sleep_until},
 };
 
-use super::{RunUpdate, job::RunJob, log::tool_line, spot::WorkspaceKind};
+use super::{RunUpdate, job::RunJob, log::tool_line, workspace::WorkspaceKind};
 use crate::{event::RunPhase, verdict::StopReason, worktree::Worktree};
 
 /// Between two imports of a confined agent's commits.

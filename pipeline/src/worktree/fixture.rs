@@ -16,7 +16,7 @@ pub(crate) struct WorktreeFixture {
 }
 
 impl WorktreeFixture {
-    /// As [`Fixture::new`], below this folder.
+    /// As [`WorktreeFixture::new`], below this folder.
     pub(crate) fn within(folder: &Path) -> Self {
         Self::empty_in(tempfile::tempdir_in(folder).expect("a folder")).begun()
     }

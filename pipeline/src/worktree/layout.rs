@@ -49,7 +49,7 @@ impl WorktreeLayout {
         [refs.clone(), Path::new("logs").join(refs)]
     }
 
-    /// The folder of a worktree in [`Layout::common`] that belongs to [`Layout::folder`]. Found by what git noted
+    /// The folder of a worktree in [`WorktreeLayout::common`] that belongs to [`WorktreeLayout::folder`]. Found by what git noted
     /// in the repository, never by the checkout's own `.git`, which an agent may write.
     pub(super) fn admin(&self) -> Option<PathBuf> {
         admin_of(&self.common, &self.folder)

@@ -27,7 +27,7 @@ impl WorktreeName {
         Ok(Self { id, slug: slug.into() })
     }
 
-    /// Reads what [`Name`]'s `Display` writes; `None` for any other folder.
+    /// Reads what [`WorktreeName`]'s `Display` writes; `None` for any other folder.
     pub fn parse(text: &str) -> Option<Self> {
         let (id, slug) = text.split_once('_')?;
         let name = Self::new(StoryId(id.parse().ok()?), slug).ok()?;

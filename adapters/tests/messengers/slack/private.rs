@@ -104,7 +104,10 @@ async fn strangers_are_told_alone_and_not_heard() {
     assert_eq!(bench.slack.see("C1", "May I?").await.buttons(), ["Allow", "Deny"], "nothing was decided");
 
     // Who is added to bot.toml while the bot runs is heard.
-    bot.adapter.hear(&adapters::AllowedPeople { allowed_users: vec!["U2".into()], ..Default::default() });
+    bot.adapter.set_allowed_people(&adapters::AllowedPeople {
+        allowed_users: vec!["U2".into()],
+        ..Default::default()
+    });
     bench.slack.press("C1", id.as_str(), "U2", "Allow");
     assert_eq!(&*bot.hear().await.sender.id, "U2");
 }

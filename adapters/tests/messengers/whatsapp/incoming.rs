@@ -145,7 +145,7 @@ async fn who_comes_onto_the_list_while_the_bot_runs_is_heard() {
     bot.noted("not in `whatsapp.allowed_users`").await;
     let mut people = place.config.people.clone();
     people.approvers.push(bob.user_id().unwrap());
-    adapters::Adapter::hear(&*bot.adapter, &people);
+    adapters::Adapter::set_allowed_people(&*bot.adapter, &people);
     bob.say("now").await;
     assert_eq!(bot.hear_text().await, "now");
     bot.close().await;

@@ -29,14 +29,18 @@ impl RoomTask {
     }
 
     /// Talk among people is kept as context for the next prompt.
-    pub(super) fn overheard(&mut self, incoming: &Incoming) {
+    pub(super) fn on_unaddressed(&mut self, incoming: &Incoming) {
         let PersonAct::Said { text } = &incoming.act else { return };
         let talk = OverheardTalk { who: incoming.sender.name.to_string(), text: text.clone() };
-        self.keep(self.services.store.overhear(&self.room, &talk, self.services.config().history_size));
+        self.log_store_error(self.services.store.overhear(
+            &self.room,
+            &talk,
+            self.services.config().history_size,
+        ));
     }
 
     /// What was put off: by now it is known what it replies to.
-    pub(super) async fn again(&mut self, incoming: Incoming) {
+    pub(super) async fn recheck_early_reply(&mut self, incoming: Incoming) {
         if let PersonAct::Said { text } = &incoming.act {
             self.said(&incoming, text).await;
         }
@@ -95,8 +99,8 @@ impl RoomTask {
     /// The prompt goes on in its thread, and what was said here before goes along.
     fn move_to(&self, thread: Room, incoming: &Incoming) {
         let history = self.services.config().history_size;
-        for talk in self.keep(self.services.store.take_talk(&self.room)).unwrap_or_default() {
-            self.keep(self.services.store.overhear(&thread, &talk, history));
+        for talk in self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default() {
+            self.log_store_error(self.services.store.overhear(&thread, &talk, history));
         }
         if !self.services.rooms.offer(Incoming { room: thread, ..incoming.clone() }, true) {
             self.say(replies::queue_full(QUEUE_LIMIT), Tone::Failure, Some(incoming.id.clone()));
@@ -252,12 +256,12 @@ impl RoomTask {
             RoomAction::ClearQueue => self.clear_queue(),
             RoomAction::ResetSession => self.reset_session(),
             RoomAction::SetModel(model) => {
-                self.keep(self.services.store.set_model(&self.room, model.as_deref()));
+                self.log_store_error(self.services.store.set_model(&self.room, model.as_deref()));
                 self.record.model = model;
                 self.session.set_model(self.model());
             }
             RoomAction::SetVerbosity(verbosity) => {
-                self.keep(self.services.store.set_verbosity(&self.room, verbosity));
+                self.log_store_error(self.services.store.set_verbosity(&self.room, verbosity));
                 self.record.verbosity = Some(verbosity);
             }
             RoomAction::SetAmbient(_) => {}
@@ -286,7 +290,7 @@ impl RoomTask {
         if self.queue.len() >= QUEUE_LIMIT {
             // In an ambient room people talk among themselves: kept as context, without a word about the queue.
             return match incoming.addressed {
-                None => self.overheard(incoming),
+                None => self.on_unaddressed(incoming),
                 Some(_) => {
                     self.say(replies::queue_full(QUEUE_LIMIT), Tone::Failure, Some(incoming.id.clone()));
                 }
@@ -302,7 +306,7 @@ impl RoomTask {
             sent_at: incoming.sent_at,
             is_command: false,
         };
-        let number = self.keep(self.services.store.queue_prompt(&self.room, &prompt));
+        let number = self.log_store_error(self.services.store.queue_prompt(&self.room, &prompt));
         let busy = self.is_busy();
         self.queue.push_back(PendingWork::Prompt { number, prompt });
         if busy && incoming.addressed.is_some() {
@@ -330,7 +334,7 @@ impl RoomTask {
             Some(PendingWork::Prompt { number, prompt }) => self.begin_turn(number, prompt),
             Some(PendingWork::Command { command, args, call }) => {
                 if let Some(number) = call.number {
-                    self.keep(self.services.store.prompt_started(number));
+                    self.log_store_error(self.services.store.prompt_started(number));
                 }
                 let services = self.services.clone();
                 let room = self.room.clone();

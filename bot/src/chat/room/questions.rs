@@ -7,7 +7,7 @@ use agents::claude::{PermissionAnswer, PermissionRequest};
 
 use super::{RoomTask, answers};
 use crate::{
-    chat::{live::LiveSlot, rooms::RoomInput},
+    chat::{outbox::LiveSlot, rooms::RoomInput},
     permission::{PermissionAsk, Question, QuestionId, QuestionOutcome},
     replies,
 };
@@ -104,7 +104,7 @@ impl RoomTask {
     }
 
     /// Keeps where the copy stands, or tells the broker that it could not be shown.
-    fn report(&self, id: QuestionId, place: Arc<Mutex<CopyPlace>>) -> crate::chat::live::Report {
+    fn report(&self, id: QuestionId, place: Arc<Mutex<CopyPlace>>) -> crate::chat::outbox::Report {
         let (broker, room) = (self.services.broker.clone(), self.room.clone());
         let stands = move |now| *place.lock().unwrap_or_else(PoisonError::into_inner) = now;
         Box::new(move |result| match result {

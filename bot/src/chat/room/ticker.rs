@@ -6,7 +6,7 @@ use adapters::{Choice, Outgoing, Tone};
 use tokio::time::Instant;
 
 use super::RoomTask;
-use crate::{chat::live::LiveSlot, commands::htop};
+use crate::{chat::outbox::LiveSlot, commands::htop};
 
 /// How often a frame is made.
 const EVERY: Duration = Duration::from_secs(5);

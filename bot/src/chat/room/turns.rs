@@ -6,7 +6,9 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::RoomTask;
 use crate::{
-    chat::{agents::AgentEntry, live::LiveSlot, prompt, sessions::SessionEvent, turn::TurnTranscript},
+    chat::{
+        agents::AgentEntry, outbox::LiveSlot, prompt, sessions::SessionEvent, transcript::TurnTranscript,
+    },
     config::BotConfig,
     replies,
     store::{CostEntry, QueuedPrompt},
@@ -76,7 +78,7 @@ impl RoomTurn {
 
 impl RoomTask {
     pub(super) fn begin_turn(&mut self, number: Option<i64>, prompt: QueuedPrompt) {
-        let talk = self.keep(self.services.store.take_talk(&self.room)).unwrap_or_default();
+        let talk = self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default();
         let text = prompt::compose(&prompt, &talk);
         let now = Instant::now();
         self.turn = Some(RoomTurn {
@@ -174,7 +176,11 @@ impl RoomTask {
 
     fn session_is(&mut self, session: SessionId) {
         if self.record.session.as_ref() != Some(&session) {
-            self.keep(self.services.store.set_session(&self.room, &session, self.services.clock.now()));
+            self.log_store_error(self.services.store.set_session(
+                &self.room,
+                &session,
+                self.services.clock.now(),
+            ));
             self.record.session = Some(session);
         }
     }
@@ -304,7 +310,7 @@ impl RoomTask {
             output_tokens: end.output_tokens,
         };
         let now = self.services.clock.now();
-        self.keep(self.services.store.add_turn_cost(&entry, end.session_cost_usd, now));
+        self.log_store_error(self.services.store.add_turn_cost(&entry, end.session_cost_usd, now));
         let total = self.services.store.room_cost(&self.room).unwrap_or_default();
         self.services.agents.set_cost(&self.room.to_string(), total);
     }
@@ -314,7 +320,7 @@ impl RoomTask {
     /// The session is not there any more: said, kept in the record, and the prompt goes to a new one.
     fn start_over(&mut self) {
         let Some(lost) = self.record.session.take() else { return };
-        self.keep(self.services.store.end_session(
+        self.log_store_error(self.services.store.end_session(
             &self.room,
             "could not be resumed",
             self.services.clock.now(),
@@ -378,7 +384,7 @@ impl RoomTask {
     pub(super) fn reset_session(&mut self) {
         self.session.close();
         self.record.session = None;
-        self.keep(self.services.store.end_session(&self.room, "reset", self.services.clock.now()));
+        self.log_store_error(self.services.store.end_session(&self.room, "reset", self.services.clock.now()));
     }
 
     fn process_gone(&mut self, exit: &ProcessExit) {

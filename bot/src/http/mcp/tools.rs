@@ -23,8 +23,8 @@ pub(super) struct ToolSpec {
 type Argument = (&'static str, &'static str, &'static str, bool);
 
 const EVERY: &[Role] = &[Role::Coder, Role::Qa, Role::Mergemaster, Role::Supervisor];
-const BOSS: &[Role] = &[Role::Supervisor];
-const NOBODY: &[Role] = &[];
+const SUPERVISOR_ONLY: &[Role] = &[Role::Supervisor];
+const OPERATOR_ONLY: &[Role] = &[];
 const STORY: Argument = ("story_id", "integer", "The story's number", true);
 const OWN: Argument = ("story_id", "integer", "The story's number; without it your own", false);
 const TITLE: Argument = ("title", "string", "One line", true);
@@ -52,7 +52,7 @@ const TOOLS: &[ToolSpec] = &[
         ],
         EVERY,
     ),
-    tool("create_story", "Writes a new story to the backlog.", &[TITLE, BODY], BOSS),
+    tool("create_story", "Writes a new story to the backlog.", &[TITLE, BODY], SUPERVISOR_ONLY),
     tool(
         "create_bug",
         "Writes a bug that you found to the backlog. Do not mend it in your own story.",
@@ -82,15 +82,15 @@ const TOOLS: &[ToolSpec] = &[
             ("manual_qa", "boolean", "Whether a person reviews it", false),
             ("depends_on", "array", "Numbers of stories that must be done first", false),
         ],
-        BOSS,
+        SUPERVISOR_ONLY,
     ),
     tool(
         "move_story",
         "Moves a story to another stage, where that is legal.",
         &[STORY, ("stage", "string", "Where to", true)],
-        BOSS,
+        SUPERVISOR_ONLY,
     ),
-    tool("delete_story", "Deletes a story with its worktree and branch.", &[STORY], NOBODY),
+    tool("delete_story", "Deletes a story with its worktree and branch.", &[STORY], OPERATOR_ONLY),
     tool(
         "check_criterion",
         "Ticks an acceptance criterion of a story, or takes the tick away.",
@@ -105,20 +105,20 @@ const TOOLS: &[ToolSpec] = &[
         "start_agent",
         "Brings a story into work, or lets a stopped one go on.",
         &[STORY, ("agent", "string", "The agent that it prefers", false)],
-        BOSS,
+        SUPERVISOR_ONLY,
     ),
     tool(
         "stop_agent",
         "Ends the run on a story. The story stands still until somebody starts it again.",
         &[STORY],
-        BOSS,
+        SUPERVISOR_ONLY,
     ),
     tool("list_agents", "Lists all workers, with story, phase and cost of those that are busy.", &[], EVERY),
     tool(
         "wait_for_agent",
         "Waits until nobody works on a story, at most 45 s, and tells where it stands then. Call it again to wait longer.",
         &[STORY, ("seconds", "integer", "How long, 1 to 45; without it 45", false)],
-        BOSS,
+        SUPERVISOR_ONLY,
     ),
     tool(
         "get_agent_output",
@@ -164,7 +164,7 @@ const TOOLS: &[ToolSpec] = &[
         &[OWN, REASON],
         &[Role::Qa],
     ),
-    tool("accept_story", "Accepts a story in QA as a person does.", &[STORY], NOBODY),
+    tool("accept_story", "Accepts a story in QA as a person does.", &[STORY], OPERATOR_ONLY),
     tool(
         "record_test_results",
         "Keeps what a test run showed beside the story.",
@@ -181,7 +181,7 @@ const TOOLS: &[ToolSpec] = &[
         "rebuild_and_restart",
         "Begins to build storkit from source; it starts anew when the build is good. get_version tells what came of it.",
         &[],
-        NOBODY,
+        OPERATOR_ONLY,
     ),
 ];
 

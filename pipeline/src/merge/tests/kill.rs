@@ -18,7 +18,7 @@ use super::shop::{Shop, add_story, gates, git, stages};
 use crate::{
     Project, audit,
     merge::{
-        MergePaths, MergeQueue, MergeRequest, MergeSettings, merges, place::MERGE_VARIABLE, recover,
+        MergePaths, MergeQueue, MergeRequest, MergeSettings, merges, paths::MERGE_VARIABLE, recover,
         resolution,
     },
     story::{FileName, StoryId},

@@ -10,7 +10,7 @@ use crate::{
     gates::{GATE_NETWORK, GateRunner},
     run::{
         RunOutcome, prompt,
-        spot::{Workspace, agent_network, needs},
+        workspace::{Workspace, agent_network, needs},
     },
 };
 

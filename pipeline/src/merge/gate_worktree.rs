@@ -8,7 +8,7 @@ use std::{
 
 use git2::Oid;
 
-use super::{MergeError, MergePaths, place::ignored_folder};
+use super::{MergeError, MergePaths, paths::ignored_folder};
 use crate::git::program::GitProgram;
 
 /// A linked worktree of storkit's own.

@@ -31,7 +31,7 @@ impl RoomTask {
             is_command: true,
         };
         let store = &self.services.store;
-        self.keep(match begins {
+        self.log_store_error(match begins {
             true => store.begin_prompt(&self.room, &kept),
             false => store.queue_prompt(&self.room, &kept),
         })
@@ -99,7 +99,7 @@ impl RoomTask {
         let (PendingWork::Prompt { number, .. }
         | PendingWork::Command { call: CommandCall { number, .. }, .. }) = waiting;
         if let Some(number) = number {
-            self.keep(self.services.store.prompt_done(*number));
+            self.log_store_error(self.services.store.prompt_done(*number));
         }
     }
 }

@@ -31,7 +31,7 @@ impl EventPublisher {
         Self { seq: 0, events, broken: None, state, unsent: Vec::new() }
     }
 
-    /// Tells at the next [`Teller::publish`].
+    /// Tells at the next [`EventPublisher::publish`].
     pub(super) fn tell(&mut self, event: PipelineEvent) {
         self.unsent.push(event);
     }
