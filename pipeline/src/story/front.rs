@@ -201,7 +201,9 @@ mod tests {
             ),
             retry_count: 2,
             blocked: Some(
-                "waits for Bob",
+                Person(
+                    "waits for Bob",
+                ),
             ),
             depends_on: [
                 StoryId(
