@@ -14,8 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Project,
     event::{RunId, RunInfo},
-    stage::Role,
-    story::StoryId,
+    story::{StoryId, stage::Role},
     verdict::FailureCause,
 };
 

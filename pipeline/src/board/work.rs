@@ -16,9 +16,11 @@ use super::{
 };
 use crate::{
     Project,
-    stage::{Mover, Stage},
-    story::{self, EditError, FileName, Story, StoryDocument, StoryId, StoryKind, slug},
-    templates,
+    story::{
+        self, EditError, FileName, Story, StoryDocument, StoryId, StoryKind, slug,
+        stage::{Mover, Stage},
+        templates,
+    },
 };
 
 /// `.storkit/work/` of one project. Everything here blocks on the disk, for a millisecond or two; a first scan of

@@ -18,8 +18,10 @@ use crate::{
     merge::{MergeEnded, MergeError, MergeOutcome},
     run::{RunEnd, RunFailure, RunOutcome, RunUpdate},
     sentence::{self, one_line},
-    stage::{Mover, Role, Stage},
-    story::{BlockReason, Story, StoryId},
+    story::{
+        BlockReason, Story, StoryId,
+        stage::{Mover, Role, Stage},
+    },
     worktree::BranchFate,
 };
 

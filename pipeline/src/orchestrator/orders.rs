@@ -16,8 +16,10 @@ use crate::{
     handle::{Answer, DeletedStory, PipelineError, PipelineOrder, StartResult, StopTarget, StoryChange},
     merge::MergeStatus,
     sentence::sentence,
-    stage::{Mover, Role, Stage},
-    story::{EditError, Story, StoryDocument, StoryId},
+    story::{
+        EditError, Story, StoryDocument, StoryId,
+        stage::{Mover, Role, Stage},
+    },
     verdict::ReviewDecision,
     worktree::{BranchFate, WorktreeName, Worktrees},
 };

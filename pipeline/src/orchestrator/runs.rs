@@ -7,11 +7,13 @@ use tokio::sync::oneshot;
 use crate::{
     assign::Slot,
     config::Agent,
-    event::{RunId, RunInfo, RunPhase},
+    event::{RunId, RunInfo},
     handle::{Answer, PipelineError, StopTarget},
     run::RunControl,
-    stage::{Role, Stage},
-    story::StoryId,
+    story::{
+        StoryId,
+        stage::{Role, Stage},
+    },
     verdict::{ReviewDecision, StopReason},
 };
 
@@ -179,7 +181,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::run::RunControl;
+    use crate::{event::RunPhase, run::RunControl};
 
     fn info(story: u32, slot: &str, role: Role) -> RunInfo {
         RunInfo {

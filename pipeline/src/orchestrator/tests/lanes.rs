@@ -11,8 +11,7 @@ use crate::{
     host::{AgentSettings, PipelineHost, RunAccess},
     ledger::RunLedger,
     orchestrator::{EventSources, Orchestrator, publisher::EventPublisher, setup::StartupState},
-    stage::Stage,
-    story::{Story, StoryId, StoryKind},
+    story::{Story, StoryId, StoryKind, stage::Stage},
     worktree::fixture::WorktreeFixture,
 };
 
@@ -116,8 +115,7 @@ async fn a_slow_disk_delays_no_order_that_needs_none() {
     let release = driven.slow_disk();
     let mut slow = driven.order(rename(id, "Two"));
     assert!(slow.try_recv().is_err(), "the disk is slow");
-    let stopped =
-        driven.order(|answer| PipelineOrder::Stop(StopTarget::Agent("boss".into()), ann(), answer));
+    let stopped = driven.order(|answer| PipelineOrder::Stop(StopTarget::Agent("boss".into()), ann(), answer));
     assert_eq!(stopped.await.expect("an answer").expect("it stops nothing"), []);
     let mut unknown = driven.order(|answer| PipelineOrder::Retry(StoryId(99), ann(), answer));
     assert!(matches!(unknown.try_recv(), Ok(Err(_))), "it is refused at once");
@@ -170,7 +168,7 @@ async fn a_file_that_changed_by_hand_is_compared_in_the_order_of_the_writes() {
     let id = driven.story().await.id();
     let release = driven.slow_disk();
     let renamed = driven.order(rename(id, "Two"));
-    driven.orchestrator.files_changed(crate::watcher::WorkChange::Rescan);
+    driven.orchestrator.files_changed(crate::board::watcher::WorkChange::Rescan);
     let looked = driven.order(PipelineOrder::Rescan);
     drop(release);
     driven.until(renamed).await;

@@ -13,7 +13,7 @@ use crate::{
         check::{self, BranchContent, StateBefore},
         turn::ProcessResult,
     },
-    stage::Role,
+    story::stage::Role,
     verdict::{FailureCause, RunFacts},
     worktree::{self, ImportResult, Worktree},
 };
