@@ -319,7 +319,7 @@ mod tests {
         assert!(!approve(&runs, 3, "coder"));
         assert!(!approve(&runs, 9, "qa"));
         assert!(approve(&runs, 3, "qa"));
-        assert_eq!(*ends[2].review.lock().unwrap(), Some(ReviewDecision::Approved));
+        assert_eq!(*ends[2].review.lock(), Some(ReviewDecision::Approved));
         let id = run_id(&runs, 3);
         runs.over(StoryId(3), &id, 0.0);
         assert!(!approve(&runs, 3, "qa"), "its run is over");

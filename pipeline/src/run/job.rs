@@ -3,7 +3,7 @@
 mod launch;
 mod left;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use agents::{
     claude::{Launch, ProcessError, SessionId},
@@ -13,14 +13,14 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RunContext, RunEnd, RunFailure, RunOutcome, RunPlan, RunUpdate, log::RunLog, turn::ProcessResult,
-    workspace::Workspace,
+    ReviewSlot, RunContext, RunEnd, RunFailure, RunOutcome, RunPlan, RunUpdate, log::RunLog,
+    turn::ProcessResult, workspace::Workspace,
 };
 use crate::{
     event::RunPhase,
     host::RunAccess,
     story::BlockReason,
-    verdict::{self, FailureCause, NextAction, ReviewDecision, StopReason},
+    verdict::{self, FailureCause, NextAction, StopReason},
     worktree::{self, ComponentError, ComponentProgress, run_components},
 };
 
@@ -48,7 +48,7 @@ pub(super) struct RunJob {
     diff: Option<String>,
     told: mpsc::Sender<RunUpdate>,
     log: RunLog,
-    review: Arc<Mutex<Option<ReviewDecision>>>,
+    review: ReviewSlot,
 }
 
 /// Runs what blocks. `None` where it panicked: that is logged by the panic itself.
@@ -62,7 +62,7 @@ impl RunJob {
         plan: RunPlan,
         told: mpsc::Sender<RunUpdate>,
         ended: watch::Receiver<Option<StopReason>>,
-        review: Arc<Mutex<Option<ReviewDecision>>>,
+        review: ReviewSlot,
     ) -> Self {
         let log = RunLog::create(&shop.project, &plan.run.id);
         let resumed = plan.resume.as_ref().map(SessionId::to_string);

@@ -72,16 +72,19 @@ impl Driven {
 
     /// Handles what comes back until the answer is there.
     async fn until<T>(&mut self, mut answered: oneshot::Receiver<Result<T, PipelineError>>) -> T {
-        loop {
-            match answered.try_recv() {
-                Ok(answer) => return answer.expect("it is done"),
-                Err(oneshot::error::TryRecvError::Closed) => panic!("no answer comes"),
-                Err(oneshot::error::TryRecvError::Empty) => {}
+        let answer = async {
+            loop {
+                tokio::select! {
+                    answer = &mut answered => return answer.expect("an answer"),
+                    event = self.sources.events.recv() => {
+                        self.orchestrator.handle_event(event.expect("the lanes live"));
+                        self.orchestrator.publish();
+                    }
+                }
             }
-            let event = tokio::time::timeout(Duration::from_secs(60), self.sources.events.recv()).await;
-            self.orchestrator.handle_event(event.expect("something comes back").expect("the lanes live"));
-            self.orchestrator.publish();
-        }
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(60), answer).await;
+        answer.expect("no answer comes").expect("it is done")
     }
 
     async fn story(&mut self) -> Story {
