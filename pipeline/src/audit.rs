@@ -1,4 +1,4 @@
-//! The audit: every story that says it is done is held against the repository, and what is left lying is found.
+//! The audit: compares every story in done with the repository, and finds leftovers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,51 +17,34 @@ use crate::{
 /// Something that is not as it has to be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AuditFinding {
-    /// A story says it is done, and no commit on base merged it.
+    /// A story is in done, but no commit on base merged it.
     DoneWithoutMerge(StoryId),
     /// A story is merged by storkit, and its proof is gone.
     NoProof(StoryId),
     /// A proof does not agree with the repository or with itself.
     BadProof {
-        /// The story.
         story: StoryId,
         /// What does not agree.
         why: String,
     },
     /// A story was merged more than once.
     MergedTwice {
-        /// The story.
         story: StoryId,
         /// The commits, newest first.
         commits: Vec<String>,
     },
-    /// A story is merged, and stands in a stage before done.
-    MergedNotDone {
-        /// The story.
-        story: StoryId,
-        /// Where it stands.
-        stage: Stage,
-    },
+    /// A story is merged, but is in a stage before done.
+    MergedNotDone { story: StoryId, stage: Stage },
     /// A story's file is in two stages, or twice in one.
-    InTwoPlaces {
-        /// The story.
-        story: StoryId,
-        /// Where.
-        files: Vec<PathBuf>,
-    },
+    InTwoPlaces { story: StoryId, files: Vec<PathBuf> },
     /// A worktree of a story that nobody works on.
     OrphanWorktree(PathBuf),
     /// A branch of a story that nobody works on.
     OrphanBranch(String),
-    /// A merge that was cut and not brought to its end.
+    /// A merge that was interrupted and not finished.
     LeftoverJournal(StoryId),
     /// A merge journal or proof that cannot be read.
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
+    Unreadable { path: PathBuf, why: String },
 }
 
 impl fmt::Display for AuditFinding {

@@ -2,7 +2,7 @@
 //!
 //! `squash` makes the merged tree, `standing` is the worktree the gates run in, `land` moves base by
 //! compare-and-swap under a journal, `checkout` brings along who has base checked out, `run` is these in order,
-//! `queue` does one at a time, and `recover` finishes what a crash cut.
+//! `queue` does one at a time, and `recover` finishes a merge that a crash interrupted.
 
 mod checkout;
 mod conflict;
@@ -46,10 +46,10 @@ use crate::{
     worktree::WorktreeError,
 };
 
-/// What a merge needs to know of a story.
+/// The facts of a story that its merge needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergeRequest {
-    /// Its file, which stands in `4_merge`.
+    /// Its file, which is in `4_merge`.
     pub file: FileName,
     /// Its title, for the commit.
     pub title: String,
@@ -68,7 +68,7 @@ pub struct MergeSettings {
     pub network: NetworkAccess,
     /// Whose setup goes before the gates.
     pub components: Vec<Component>,
-    /// What the gates are kept in: they run what agents wrote. An error is why there is none, in a sentence; then
+    /// The sandbox of the gates: they run agents' code. An error is a sentence about why there is none; then
     /// nothing is run.
     pub confinement: Result<Confinement, String>,
 }
@@ -91,7 +91,7 @@ pub enum MergeOutcome {
     BaseMoved,
 }
 
-/// Why a merge could not be tried to its end. Nothing has moved.
+/// Why a merge could not be completed. Nothing has moved.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
     /// The story's file is not where it has to be.
@@ -117,7 +117,6 @@ pub enum MergeError {
     /// A crash left something that has to be looked at by a person.
     #[error("{0}")]
     Unfinished(String),
-    /// Git refused.
     #[error(transparent)]
     Git(#[from] GitProgramError),
     /// The repository cannot be read.
@@ -126,7 +125,7 @@ pub enum MergeError {
     /// The base lock cannot be had.
     #[error(transparent)]
     Lock(#[from] BaseError),
-    /// What the gates are to be kept in cannot be had.
+    /// The gates' sandbox is not available.
     #[error("The gates of the merge cannot be kept in: {0}")]
     Sandbox(String),
     /// The place they run in cannot be made ready.
@@ -135,7 +134,6 @@ pub enum MergeError {
     /// A file of storkit's cannot be used.
     #[error("`{path}` cannot be used: {source}")]
     Io {
-        /// The file.
         path: PathBuf,
         /// The system's word.
         source: std::io::Error,

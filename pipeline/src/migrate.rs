@@ -19,12 +19,11 @@ use crate::{
 const OLD: &str = ".story_kit";
 const NEW: &str = ".storkit";
 
-/// What a migration did. Told as sentences.
+/// The changes of a migration, displayed as sentences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MigrationReport {
     /// Files that git follows, moved by `git mv`; the moves are staged and not committed.
     pub tracked: usize,
-    /// Other files, moved.
     pub others: usize,
     /// Files that were in the new place already, with the same content; the old copy was removed.
     pub doubles: usize,
@@ -32,7 +31,7 @@ pub struct MigrationReport {
     pub left: Vec<(PathBuf, &'static str)>,
 }
 
-/// Why nothing, or not everything, was migrated. Running it again goes on where it stopped.
+/// Why nothing, or not everything, was migrated. Running it again continues where it stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// Both places have these files, with different content. Nothing was changed.
@@ -45,7 +44,7 @@ pub enum MigrateError {
     /// A folder on the way is a link.
     #[error("`{0}` is a symbolic link, and storkit moves nothing through one. Put a folder there instead.")]
     Linked(PathBuf),
-    /// The disk said no.
+    /// The disk refused.
     #[error("`{path}`: {source}.")]
     Disk {
         /// The file or folder.
@@ -53,7 +52,6 @@ pub enum MigrateError {
         /// The system's word.
         source: io::Error,
     },
-    /// Git said no.
     #[error(transparent)]
     Git(#[from] GitProgramError),
 }

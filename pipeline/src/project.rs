@@ -32,11 +32,9 @@ pub const TEMPLATE_MARK: &str = "storkit:template";
 /// `.storkit/context.md`: what agents should know of the project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProjectContext {
-    /// There is none.
     Missing,
     /// As `storkit init` wrote it.
     Untouched,
-    /// What people wrote.
     Text(String),
 }
 
@@ -57,7 +55,6 @@ pub enum ProjectError {
     /// The folder does not exist or cannot be read.
     #[error("`{path}` cannot be opened: {source}")]
     Unreadable {
-        /// The folder.
         path: PathBuf,
         /// The system's word.
         source: io::Error,
@@ -78,7 +75,6 @@ pub enum ProjectError {
     Broken {
         /// Where the search began.
         path: PathBuf,
-        /// libgit2's word.
         source: git2::Error,
     },
     /// `.storkit/` or a part of it leads elsewhere.
@@ -87,7 +83,6 @@ pub enum ProjectError {
     /// `.storkit/` cannot be made or written.
     #[error("`{path}` cannot be written: {source}. storkit keeps its state there; check its owner and mode.")]
     Unwritable {
-        /// The state folder.
         path: PathBuf,
         /// The system's word.
         source: io::Error,
@@ -114,7 +109,6 @@ impl Project {
         &self.root
     }
 
-    /// `.storkit/`.
     pub fn dir(&self) -> PathBuf {
         self.root.join(".storkit")
     }
@@ -145,7 +139,7 @@ impl Project {
         }
     }
 
-    /// What an agent is told of the project besides its task: the context, and CLAUDE.md unless the CLI reads that itself.
+    /// The agent's briefing on the project: the context, and CLAUDE.md unless the CLI reads that itself.
     /// Empty, or whole paragraphs with two line ends before them.
     pub fn briefing(&self, cli_reads_instructions: bool) -> String {
         let mut text = String::new();

@@ -17,8 +17,8 @@ const WORK_FOLDERS: [&str; 2] = [".storkit/work", ".story_kit/work"];
 
 /// Gives the next number. `highest` is the highest that any file on the board has.
 ///
-/// The last number given is kept in `.storkit/run/`, written before the number is used; where it is missing (a fresh
-/// clone) the repository's history says which numbers stories had. Waits while another process takes a number.
+/// The last number is stored in `.storkit/run/`, written before the number is used; where it is missing (a fresh
+/// clone) the repository's history shows which numbers stories had. Waits while another process takes a number.
 pub(super) fn next(root: &Path, run: &Path, highest: u32) -> io::Result<StoryId> {
     let _alone = alone(run)?;
     let last = last(root, run)?.max(highest);
@@ -27,14 +27,14 @@ pub(super) fn next(root: &Path, run: &Path, highest: u32) -> io::Result<StoryId>
     Ok(StoryId(next))
 }
 
-/// Remembers that numbers up to `highest` were given, before the file that tells so goes.
+/// Remembers that numbers up to `highest` were given, before the file with the highest one is deleted.
 pub(super) fn keep(root: &Path, run: &Path, highest: u32) -> io::Result<()> {
     let _alone = alone(run)?;
     let last = last(root, run)?.max(highest);
     atomic::write(&mark(run), format!("{last}\n").as_bytes())
 }
 
-/// Waits until no other process takes a number; the lock ends with the value, or with the process.
+/// Waits until no other process takes a number; the lock is released with the value, or with the process.
 fn alone(run: &Path) -> io::Result<File> {
     let lock = File::create(run.join("story-number.lock"))?;
     lock.lock()?;

@@ -48,9 +48,7 @@ pub enum WorkError {
     /// The stages do not follow each other like that.
     #[error("story {id} cannot go from {from} to {to}{}.", why_not(.from, .to))]
     IllegalMove {
-        /// The story.
         id: StoryId,
-        /// Where it is.
         from: Stage,
         /// Where it was to go.
         to: Stage,
@@ -60,12 +58,7 @@ pub enum WorkError {
     NoTitle,
     /// The edit was refused; the file is as it was.
     #[error("story {id} was not changed: {source}.")]
-    Edit {
-        /// The story.
-        id: StoryId,
-        /// Why.
-        source: EditError,
-    },
+    Edit { id: StoryId, source: EditError },
     /// Somebody else changes it all the time.
     #[error("story {0} is being changed by somebody else. Try again.")]
     Busy(StoryId),
@@ -80,12 +73,11 @@ pub enum WorkError {
     NotIgnored {
         /// The stage's folder.
         folder: PathBuf,
-        /// The stage.
         stage: Stage,
         /// The ignore file that should say so.
         file: PathBuf,
     },
-    /// The disk said no.
+    /// The disk refused.
     #[error("`{path}`: {source}.")]
     Disk {
         /// The file or folder.
@@ -122,8 +114,8 @@ fn why_not(from: &Stage, to: &Stage) -> String {
 }
 
 impl WorkFolder {
-    /// Makes the folders that are missing, sees to it that git ignores the stages in work, and removes what a crash
-    /// left of unfinished writes.
+    /// Makes missing folders, makes sure that git ignores the stages in work, and removes unfinished writes that a crash
+    /// left.
     pub fn open(project: &Project) -> Result<Self, WorkError> {
         let dir = project.dir().join("work");
         let work = Self {
@@ -272,7 +264,7 @@ impl WorkFolder {
         Ok(index)
     }
 
-    /// Where the story is. What is known may be old, so that its place is looked at, and all of them if it left.
+    /// Where the story is. The index may be stale, so the file is checked, and everything is scanned if it has moved.
     fn only_place(&self, index: &mut BoardIndex, id: StoryId) -> Result<(Stage, OsString), WorkError> {
         let known = index.places(id);
         let stale =
@@ -322,7 +314,7 @@ impl WorkFolder {
         Ok(parent.join(name))
     }
 
-    /// A `.storkit/.gitignore` that the project commits may lack the stages. The one beside them then says it, and
+    /// A `.storkit/.gitignore` that the project commits may lack the stages. Then one in `work/` names them, and
     /// ignores itself.
     fn ignore_stages_in_work(&self) -> Result<(), WorkError> {
         let file = self.dir.join(".gitignore");

@@ -1,4 +1,4 @@
-//! Reading `project.toml`: what the file may say, and everything that can be wrong with it.
+//! Reads `project.toml`: its keys, and a sentence for everything that can be wrong with them.
 
 use std::{
     collections::HashSet,
@@ -19,10 +19,9 @@ use crate::story::stage::Role;
 /// Most workers of one agent.
 const MOST_WORKERS: u32 = 100;
 
-/// A configuration, and what of the environment went into it.
+/// A configuration, and the environment variables it uses.
 #[derive(Clone, Debug, Default)]
 pub struct LoadedProjectConfig {
-    /// The settings.
     pub config: ProjectConfig,
     /// Environment variables that `${VAR}` named.
     pub secret_env: Vec<String>,
@@ -58,7 +57,7 @@ pub fn known_keys() -> Vec<String> {
     reader::known_keys::<ProjectKeys>()
 }
 
-/// What the file says. Every key may be absent.
+/// The keys of the file. Every key may be absent.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct ProjectKeys {
@@ -297,7 +296,7 @@ fn wrong<T>(key: &str, why: impl Into<String>) -> Result<T, KeyError> {
     Err(KeyError { key: key.to_owned(), why: why.into() })
 }
 
-/// It becomes part of paths, of commits and of what is said in rooms.
+/// It becomes part of paths, commits and messages.
 fn agent_name(name: Option<String>) -> Result<String, KeyError> {
     const LONGEST: usize = 40;
     let Some(name) = name else { return wrong("agent.name", "every agent needs a name, like \"coder\".") };
@@ -353,7 +352,7 @@ fn sandbox(form: CommandList) -> Result<SandboxChoice, KeyError> {
     }
 }
 
-/// Only bubblewrap limits the network. Gates and components run in what the agents have whose commits they try.
+/// Only bubblewrap limits the network. Gates and components run in the sandbox of the agents whose commits they check.
 fn can_be_limited(agents: &[Agent], gates: &NetworkAccess, components: &[Component]) -> Result<(), KeyError> {
     let outside =
         |agent: &&Agent| matches!(agent.sandbox, Some(SandboxChoice::None | SandboxChoice::Prefix(_)));

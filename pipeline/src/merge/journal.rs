@@ -1,4 +1,4 @@
-//! The journal: one file that says which merge is on its way, written before its first visible step and removed
+//! The journal: one file that names the merge in progress, written before its first visible step and removed
 //! after its last.
 
 use git2::Oid;

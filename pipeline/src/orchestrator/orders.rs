@@ -1,4 +1,4 @@
-//! What people and agents ask for: checked against the state, done beside the loop, answered when it is done.
+//! Orders of people and agents: checked against the state, carried out in a lane, answered when they are done.
 
 use std::sync::Arc;
 
@@ -208,7 +208,7 @@ impl Orchestrator {
         Ok((story, prefer))
     }
 
-    /// Offers the story's work, and says what came of it.
+    /// Offers the story to a free worker, and reports the result.
     fn offer(&mut self, id: StoryId) -> Done<StartResult> {
         self.holds.try_now(id);
         self.assign_free_agents();
@@ -461,7 +461,7 @@ async fn clear_away(
 }
 
 fn reply<T>(answer: Answer<T>, done: Done<T>) {
-    // Nobody waits any more: what was done is done.
+    // Fails where nobody waits any more.
     let _ = answer.send(done);
 }
 

@@ -1,4 +1,4 @@
-//! What a run may not change, compared before and after; a moved base is put back, with nothing lost.
+//! Compares everything that a run may not change, before and after it; a moved base is put back, with nothing lost.
 
 use std::{path::PathBuf, time::SystemTime};
 
@@ -21,14 +21,14 @@ pub(super) struct StateBefore {
     story: StoryId,
 }
 
-/// What the comparison found.
+/// The result of the comparison.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ComparisonResult {
     /// What only an agent can have done, in words.
     pub agents: Vec<String>,
-    /// What an agent or a person did.
+    /// Changes by an agent or a person.
     pub unclear: Vec<String>,
-    /// What was done about it, as a sentence.
+    /// The reaction to it, as a sentence.
     pub rescued: Option<String>,
 }
 
@@ -110,7 +110,7 @@ impl StateBefore {
     }
 }
 
-/// What a branch brings, against the point where it left base.
+/// The changes of a branch since it left base.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct BranchContent {
     /// `3 files, +20 -4`

@@ -1,4 +1,4 @@
-//! What an agent reads: the role's prompt filled in, the story's text, and why the last try came back.
+//! An agent's prompt: the role's prompt filled in, the story's text, and the feedback on the last try.
 
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub(super) fn prompt(plan: &RunPlan, project: &Project, place: &Path) -> Result<
     Ok(prompt)
 }
 
-/// The prompt of a session that goes on.
+/// The prompt of a resumed session.
 pub(super) fn again(plan: &RunPlan) -> String {
     match &plan.feedback {
         Some(feedback) => format!(
@@ -62,7 +62,7 @@ pub(super) fn reminder(files: &[String], refused: Option<&str>) -> String {
     )
 }
 
-/// What is added to the CLI's system prompt: the role's, and what there is to know of the project.
+/// Text for the CLI's system prompt: the role's, and facts about the project.
 pub(super) fn system(
     plan: &RunPlan,
     project: &Project,

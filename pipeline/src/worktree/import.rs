@@ -7,10 +7,9 @@ use git2::{Oid, Repository};
 use super::{SizeLimits, Worktree, WorktreeError, at, layout::WorktreeLock, size};
 use crate::git::program::{GitProgram, GitProgramError};
 
-/// What the branch is now.
+/// The branch after an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImportResult {
-    /// Its last commit.
     pub tip: Oid,
     /// Commits that base has not.
     pub ahead: usize,
@@ -31,9 +30,7 @@ pub enum ImportError {
     FileTooLarge {
         /// Which, as far as git knows.
         path: String,
-        /// Its size.
         bytes: u64,
-        /// The limit.
         limit: u64,
     },
     /// All of it is too much.
@@ -41,13 +38,11 @@ pub enum ImportError {
     TooLarge {
         /// Size of all new objects, unpacked.
         bytes: u64,
-        /// The limit.
         limit: u64,
     },
     /// Objects are missing or damaged.
     #[error("The branch's commits are incomplete or damaged and were not taken in: {0}")]
     Broken(String),
-    /// Anything else.
     #[error(transparent)]
     Worktree(#[from] WorktreeError),
 }
@@ -125,7 +120,7 @@ impl Worktree {
         Repository::open(&self.layout.common).is_ok_and(|repository| repository.find_commit(commit).is_ok())
     }
 
-    /// `git fetch` hashes and checks what it takes, and that nothing is missing, before a ref may point to it.
+    /// `git fetch` hashes and checks the objects, and that nothing is missing, before a ref may point to them.
     fn take_in(&self, tip: Oid, known: Option<Oid>) -> Result<(), ImportError> {
         let git = GitProgram::at(&self.layout.root);
         let settings = ["protocol.version=2", "transfer.fsckObjects=true", "fetch.writeCommitGraph=false"];
