@@ -125,23 +125,23 @@ impl fmt::Display for BoardProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FrontMatter { path, error } => {
-                write!(f, "{} cannot be read: {error}. It is left alone until that is mended.", shown(path))
+                write!(f, "{} cannot be read: {error}. Nobody works on it until this is fixed.", shown(path))
             }
             Self::Name { path, why } => write!(f, "{} is not named like a story: {why}.", shown(path)),
             Self::Unreadable { path, why } => write!(f, "{} cannot be read: {why}.", shown(path)),
             Self::UnknownStage { path } if path == Path::new("1_upcoming") => {
-                f.write_str("`1_upcoming` is `1_backlog` today. Run `storkit migrate`.")
+                f.write_str("`1_upcoming` is now called `1_backlog`. Run `storkit migrate`.")
             }
             Self::UnknownStage { path } => write!(
                 f,
-                "{} is in no stage; the stages are the folders `{}`. Move it into one of them.",
+                "{} belongs to no stage; the stages are the folders `{}`. Move it into one of them.",
                 shown(path),
                 Stage::ALL.map(Stage::dir).join("`, `")
             ),
             Self::SameId { id, paths } => {
                 let paths: Vec<String> = paths.iter().map(|path| shown(path)).collect();
                 let paths = paths.join(" and ");
-                write!(f, "story {id} is there more than once: {paths}. Delete or renumber all but one.")
+                write!(f, "story {id} exists more than once: {paths}. Delete or renumber all but one.")
             }
         }
     }

@@ -286,7 +286,7 @@ impl MergeView {
                     files.join(", ")
                 ))
             }
-            Ok(BaseMoved) => failed("People moved base again and again while the gates ran.".into()),
+            Ok(BaseMoved) => failed("People moved base several times while the gates ran.".into()),
             Err(error) => failed(error.to_string()),
         }
     }

@@ -104,7 +104,7 @@ pub struct GateReport {
 
 /// The run was called off; what had been started is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the gates were called off")]
+#[error("the gates were cancelled")]
 pub struct GatesCancelled;
 
 impl GateResult {

@@ -57,7 +57,7 @@ pub enum BaseError {
     #[error("the repository cannot be read: {0}")]
     Git(#[from] git2::Error),
     /// The lock file cannot be used.
-    #[error("`{path}` cannot be locked: {source}. storkit keeps its state there; mend its owner or mode.")]
+    #[error("`{path}` cannot be locked: {source}. storkit stores its state there; check its owner and mode.")]
     Lock {
         path: PathBuf,
         /// The system's word.

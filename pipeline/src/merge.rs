@@ -87,7 +87,7 @@ pub enum MergeOutcome {
     GateFailed(GateReport),
     /// These files of a person's are in the way where base is checked out: uncommitted, or unknown to git.
     CheckoutInTheWay(Vec<PathBuf>),
-    /// People moved base again and again while the gates ran.
+    /// People moved base several times while the gates ran.
     BaseMoved,
 }
 
@@ -98,7 +98,7 @@ pub enum MergeError {
     #[error("`{0}` is not a file in `.storkit/work/4_merge`. Move the story there, then merge it again.")]
     NoStory(String),
     /// It is there and in another stage too.
-    #[error("`{0}` is in `4_merge` and in `5_done`. Remove the copy that is stale, then merge it again.")]
+    #[error("`{0}` is in `4_merge` and in `5_done`. Remove the stale copy, then merge it again.")]
     InTwoStages(String),
     /// There is nothing to merge.
     #[error("There is no branch `{0}`. Its story was never worked on, or the branch was deleted.")]
@@ -112,7 +112,7 @@ pub enum MergeError {
     #[error("Story `{0}` has no conflict that waits to be resolved. Start its merge instead.")]
     NoConflict(crate::story::StoryId),
     /// It was called off.
-    #[error("The merge was called off.")]
+    #[error("The merge was cancelled.")]
     Cancelled,
     /// A crash left something that has to be looked at by a person.
     #[error("{0}")]
@@ -126,7 +126,7 @@ pub enum MergeError {
     #[error(transparent)]
     Lock(#[from] BaseError),
     /// The gates' sandbox is not available.
-    #[error("The gates of the merge cannot be kept in: {0}")]
+    #[error("The gates of the merge cannot be confined: {0}")]
     Sandbox(String),
     /// The place they run in cannot be made ready.
     #[error(transparent)]

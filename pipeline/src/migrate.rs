@@ -124,7 +124,7 @@ fn collect(
         if path == Path::new(OLD).join(".gitignore") {
             left.push((
                 path,
-                "what is ignored is said in `.storkit/.gitignore` now; add what you miss there",
+                "ignored files are now listed in `.storkit/.gitignore`; add missing ones there",
             ));
         } else if kind.is_dir() && item.path().join(".git").exists() {
             left.push((
@@ -276,7 +276,7 @@ impl fmt::Display for MigrationReport {
             let removed = counted(self.doubles);
             writeln!(
                 f,
-                "Moved {} to `{NEW}/`, and removed {removed} that stood there already.",
+                "Moved {} to `{NEW}/`, and removed {removed} that existed there already.",
                 counted(moved)
             )?;
         }
@@ -451,9 +451,9 @@ mod tests {
         symlink("/etc/passwd", fixture.path(".story_kit/link")).unwrap();
         let migration = migrate(&fixture.project).unwrap();
         insta::assert_snapshot!(migration, @"
-        Moved 1 file to `.storkit/`, and removed 0 files that stood there already.
+        Moved 1 file to `.storkit/`, and removed 0 files that existed there already.
         The moves of 1 file that git follows are staged; commit them, and the history goes along.
-        Left `.story_kit/.gitignore`: what is ignored is said in `.storkit/.gitignore` now; add what you miss there.
+        Left `.story_kit/.gitignore`: ignored files are now listed in `.storkit/.gitignore`; add missing ones there.
         Left `.story_kit/link`: it is no plain file.
         Left `.story_kit/worktrees/1_x`: a git worktree would lose its repository; remove it with `git worktree remove`.
         ");

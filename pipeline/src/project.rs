@@ -81,7 +81,9 @@ pub enum ProjectError {
     #[error("`{0}` is a symbolic link. storkit writes only inside the project: put a folder there instead.")]
     Linked(PathBuf),
     /// `.storkit/` cannot be made or written.
-    #[error("`{path}` cannot be written: {source}. storkit keeps its state there; check its owner and mode.")]
+    #[error(
+        "`{path}` cannot be written: {source}. storkit stores its state there; check its owner and mode."
+    )]
     Unwritable {
         path: PathBuf,
         /// The system's word.
@@ -144,7 +146,7 @@ impl Project {
     pub fn briefing(&self, cli_reads_instructions: bool) -> String {
         let mut text = String::new();
         if let ProjectContext::Text(context) = self.context() {
-            text.push_str("\n\nWhat you should know of the project:\n\n");
+            text.push_str("\n\nWhat you should know about the project:\n\n");
             text.push_str(context.trim_end());
         }
         if !cli_reads_instructions && let Some(instructions) = self.instructions() {
@@ -351,7 +353,7 @@ mod tests {
         let (_folder, root) = repository();
         fs::create_dir(root.join(".storkit")).unwrap();
         fs::write(root.join(".storkit/run"), "a file in the way").unwrap();
-        insta::assert_snapshot!(sentence(&root, &root), @"`ROOT/.storkit/run` cannot be written: a file is in its place. storkit keeps its state there; check its owner and mode.");
+        insta::assert_snapshot!(sentence(&root, &root), @"`ROOT/.storkit/run` cannot be written: a file is in its place. storkit stores its state there; check its owner and mode.");
     }
 
     #[test]

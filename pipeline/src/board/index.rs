@@ -289,7 +289,7 @@ fn content(folder: BorrowedFd<'_>, name: &OsStr) -> Result<(FileStamp, Result<St
     }
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     if size > LARGEST {
-        return Ok((stamp, Err(format!("it has {size} bytes, and a story at most {LARGEST}"))));
+        return Ok((stamp, Err(format!("it has {size} bytes; a story may have at most {LARGEST}"))));
     }
     let text = read(&fd, usize::try_from(size).unwrap_or(0)).map_err(|error| error.to_string());
     let utf8 = |bytes| {

@@ -63,7 +63,7 @@ fn mark(run: &Path) -> PathBuf {
 
 fn unreadable(path: &Path) -> String {
     format!(
-        "`{}` should hold the last story number that was given; delete it, and it is found out again",
+        "`{}` should contain the last story number; delete it, and storkit finds the number again",
         path.display()
     )
 }
@@ -72,7 +72,7 @@ fn unreadable(path: &Path) -> String {
 /// board's own files still count.
 fn in_history(root: &Path) -> u32 {
     highest_in_history(root).unwrap_or_else(|error| {
-        tracing::warn!(%error, "story numbers of the past could not be read from the history");
+        tracing::warn!(%error, "past story numbers could not be read from the history");
         0
     })
 }

@@ -71,7 +71,7 @@ struct FolderWatches {
 impl FolderWatches {
     fn open(project: &Project) -> Self {
         let watched = FolderWatch::none().inspect_err(|error| {
-            tracing::warn!(%error, "files cannot be watched; they are looked at every 30 s. Raise fs.inotify.max_user_instances.");
+            tracing::warn!(%error, "files cannot be watched and are checked every 30 s instead. Raise fs.inotify.max_user_instances.");
         });
         let mut eyes = Self { watched: watched.ok(), home: project.dir() };
         eyes.renew();

@@ -562,7 +562,7 @@ mod tests {
         fs::copy(fixture.path("1_backlog/1_story_x.md"), fixture.path("3_qa/1_story_x.md")).unwrap();
         let board = fixture.work.scan().unwrap();
         assert_eq!(board.stories.iter().map(|story| story.id()).collect::<Vec<_>>(), [StoryId(2)]);
-        insta::assert_snapshot!(board.problems[0], @"story 1 is there more than once: `1_backlog/1_story_x.md` and `3_qa/1_story_x.md`. Delete or renumber all but one.");
+        insta::assert_snapshot!(board.problems[0], @"story 1 exists more than once: `1_backlog/1_story_x.md` and `3_qa/1_story_x.md`. Delete or renumber all but one.");
         for refused in [
             fixture.work.move_story(ONE, Stage::Current, Mover::Person).map(drop),
             fixture.work.edit(ONE, |story| story.set("agent", "a")),
@@ -605,16 +605,16 @@ mod tests {
             fixture.write(ignored, "");
         }
         insta::assert_snapshot!(fixture.problems(), @"
-        `1_backlog/1_story_broken.md` cannot be read: line 3: a whole number is expected here. It is left alone until that is mended.
-        story 2 is there more than once: `1_backlog/2_bug_two.md` and `1_backlog/2_story_two.md`. Delete or renumber all but one.
-        `1_upcoming` is `1_backlog` today. Run `storkit migrate`.
+        `1_backlog/1_story_broken.md` cannot be read: line 3: a whole number is expected here. Nobody works on it until this is fixed.
+        story 2 exists more than once: `1_backlog/2_bug_two.md` and `1_backlog/2_story_two.md`. Delete or renumber all but one.
+        `1_upcoming` is now called `1_backlog`. Run `storkit migrate`.
         `2_current/Notes.md` is not named like a story: it must begin with the story's number, without leading zeros, like `12_bug_login_fails.md`.
         `3_qa/3_story_bytes.md` cannot be read: it is not UTF-8 (byte 1).
         `3_qa/4_story_link.md` cannot be read: it is a symbolic link; put the file itself there.
         `3_qa/5_story_folder.md` cannot be read: it is no plain file.
-        `3_qa/6_story_huge.md` cannot be read: it has 1099511627776 bytes, and a story at most 1048576.
+        `3_qa/6_story_huge.md` cannot be read: it has 1099511627776 bytes; a story may have at most 1048576.
         `3_qa/7_story_fifo.md` cannot be read: it is no plain file.
-        `7_elsewhere` is in no stage; the stages are the folders `1_backlog`, `2_current`, `3_qa`, `4_merge`, `5_done`, `6_archived`. Move it into one of them.
+        `7_elsewhere` belongs to no stage; the stages are the folders `1_backlog`, `2_current`, `3_qa`, `4_merge`, `5_done`, `6_archived`. Move it into one of them.
         ");
         assert_eq!(fixture.work.board().unwrap().stories, []);
         assert!(matches!(

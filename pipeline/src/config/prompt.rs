@@ -20,7 +20,7 @@ pub struct PromptVars<'a> {
 
 /// A `{{name}}` that has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{{{{{0}}}}}` stands for nothing; there are `{{{{{known}}}}}`", known = PLACEHOLDERS.join("}}`, `{{"))]
+#[error("`{{{{{0}}}}}` is no placeholder; there are `{{{{{known}}}}}`", known = PLACEHOLDERS.join("}}`, `{{"))]
 pub struct UnknownPlaceholder(pub String);
 
 /// The names that [`render`] knows.
@@ -137,6 +137,6 @@ mod tests {
 
     #[test]
     fn an_unknown_placeholder_is_refused_with_the_known_ones() {
-        insta::assert_snapshot!(check("{{story_id}} {{story_name}}").unwrap_err(), @"`{{story_name}}` stands for nothing; there are `{{story_id}}`, `{{story_file}}`, `{{worktree_path}}`, `{{base_branch}}`, `{{branch}}`, `{{gates}}`");
+        insta::assert_snapshot!(check("{{story_id}} {{story_name}}").unwrap_err(), @"`{{story_name}}` is no placeholder; there are `{{story_id}}`, `{{story_file}}`, `{{worktree_path}}`, `{{base_branch}}`, `{{branch}}`, `{{gates}}`");
     }
 }

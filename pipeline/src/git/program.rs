@@ -92,7 +92,7 @@ pub enum GitProgramError {
     /// Its output is too large.
     #[error("`git {command}` answered more than {} MiB", run::MAX_ANSWER >> 20)]
     TooMuch { command: String },
-    #[error("`git {command}` cannot be talked to: {source}")]
+    #[error("the connection to `git {command}` failed: {source}")]
     Pipe {
         command: String,
         /// The system's word.

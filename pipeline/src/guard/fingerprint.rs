@@ -332,7 +332,10 @@ impl fmt::Display for Tampering {
                 write!(f, "the agent moved the base branch from `{before:.8}` to `{after:.8}`")
             }
             Self::BaseMoved { before, after: Some(after), by: Culprit::Unknown } => {
-                write!(f, "the base branch moved from `{before:.8}` to `{after:.8}`, and not by storkit")
+                write!(
+                    f,
+                    "the base branch moved from `{before:.8}` to `{after:.8}`, but storkit did not move it"
+                )
             }
             Self::BaseMoved { before, after: None, .. } => {
                 write!(f, "the base branch is gone; it was at `{before:.8}`")
@@ -347,10 +350,10 @@ impl fmt::Display for Tampering {
                 write!(f, "the story's branch is gone; it was at `{before:.8}`")
             }
             Self::IndexChanged(files) => {
-                write!(f, "staged otherwise in the main checkout: {}", listed(files))
+                write!(f, "the staged files of the main checkout changed: {}", listed(files))
             }
             Self::CheckoutChanged(files) => {
-                write!(f, "uncommitted in the main checkout and changed: {}", listed(files))
+                write!(f, "uncommitted files of the main checkout changed: {}", listed(files))
             }
             Self::SettingsChanged(files) => {
                 let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();

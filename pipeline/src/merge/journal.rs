@@ -25,7 +25,7 @@ impl MergeJournal {
         };
         let unreadable = |error: serde_json::Error| {
             MergeError::Unfinished(format!(
-                "`{}` tells of a merge that was cut, and cannot be read: {error}. It is written whole or not at all, \
+                "`{}` describes an interrupted merge, but cannot be read: {error}. It is written whole or not at all, \
                  so somebody changed it. See with `git log` whether base has the merge, then remove the file.",
                 path.display()
             ))

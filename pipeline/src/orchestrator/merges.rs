@@ -132,7 +132,7 @@ impl Orchestrator {
         };
         self.change_queue(id, leave, move |_, left| {
             if let Err(why) = left.and_then(|left| left.map_err(|error| error.to_string())) {
-                tracing::warn!(story = %id, why, "a merge could not be called off");
+                tracing::warn!(story = %id, why, "a merge could not be cancelled");
             }
         });
     }

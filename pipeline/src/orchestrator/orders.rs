@@ -271,7 +271,7 @@ impl Orchestrator {
 
     fn not_landing(&self, id: StoryId) -> Done<()> {
         match self.merges.is_landing(id) {
-            true => refused(format!("story {id} is being merged this very moment.")),
+            true => refused(format!("story {id} is being merged right now.")),
             false => Ok(()),
         }
     }
@@ -359,7 +359,9 @@ impl Orchestrator {
         self.queue_merge(&story, move |this, queued| {
             let view = queued.and_then(|()| match this.merges.status(id) {
                 Some(status) => Ok(MergeView::of(&status)),
-                None => refused(format!("the merge of story {id} could not be queued; the log says why.")),
+                None => {
+                    refused(format!("the merge of story {id} could not be queued; the log has the reason."))
+                }
             });
             this.publisher.answer(answer, view);
         });
@@ -372,13 +374,13 @@ impl Orchestrator {
         }
         if let Some(run) = self.runs.at_work(id) {
             return refused(format!(
-                "`{}` resolves the conflicts of story {id}. The merge goes on by itself when that run ends.",
+                "`{}` resolves the conflicts of story {id}. The merge continues when that run ends.",
                 run.slot
             ));
         }
         if let Some(why) = &story.front.merge_failure {
             let why = sentence(why);
-            return refused(format!("the merge of story {id} failed: {why} A person can say `retry {id}`."));
+            return refused(format!("the merge of story {id} failed: {why} A person can use `retry {id}`."));
         }
         if let Some(why) = &story.front.blocked {
             return refused(format!("story {id} is blocked: {}", sentence(&why.to_string())));

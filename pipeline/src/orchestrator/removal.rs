@@ -57,7 +57,7 @@ impl WorktreeRemover {
     /// Tears the components down, then removes the worktree. A failed teardown is reported and stops nothing.
     pub(super) async fn remove(&self, name: &WorktreeName, branch: BranchFate) -> Result<(), String> {
         if let Err(why) = self.take_down(name).await {
-            let text = format!("The worktree `{name}` is removed, but before: {why}");
+            let text = format!("The teardown in the worktree `{name}`, which is removed, failed: {why}");
             let _ = self.events.send(TaskEvent::Alarm(text)).await;
         }
         let (worktrees, name) = (self.worktrees.clone(), name.clone());

@@ -206,17 +206,17 @@ fn tell_recovery(publisher: &mut EventPublisher, recovery: &MergeRecovery) {
     match &recovery.journal {
         None => {}
         Some(JournaledMerge::Finished(proof) | JournaledMerge::RolledForward(proof)) => {
-            tracing::info!(story = %proof.story, commit = proof.commit, "a merge that was cut short is finished");
+            tracing::info!(story = %proof.story, commit = proof.commit, "an interrupted merge is finished");
         }
         Some(JournaledMerge::Dropped(story)) => {
-            tracing::info!(%story, "a merge that was cut short is done again");
+            tracing::info!(%story, "an interrupted merge starts again");
         }
     }
     if !recovery.kept.is_empty() {
         let files: Vec<String> =
             recovery.kept.iter().take(10).map(|file| format!("`{}`", file.display())).collect();
         let text = format!(
-            "A merge that was cut short is finished. These files were changed meanwhile and are as you left them: {}.",
+            "An interrupted merge is finished. These files were changed meanwhile and stay as you left them: {}.",
             files.join(", ")
         );
         publisher.alarm(None, text);

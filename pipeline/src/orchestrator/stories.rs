@@ -272,8 +272,8 @@ impl Orchestrator {
                 return;
             }
             let text = format!(
-                "Story {id} lies in `5_done`, but it was never merged. It is not committed there. Move it back, \
-                 e.g. to `4_merge`; `storkit doctor --audit` says more."
+                "Story {id} is in `5_done`, but it was never merged. Its file is not committed there. Move it back, \
+                 e.g. to `4_merge`; run `storkit doctor --audit` for details."
             );
             this.publisher.alarm(Some(id), text);
         });

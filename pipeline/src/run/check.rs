@@ -70,13 +70,14 @@ impl StateBefore {
         let now = SystemTime::now();
         match rescue(&shop.project, guard, &self.base, before, after, self.story, now) {
             Ok(BaseRescue { branch, restored, .. }) => {
-                let kept = branch.map(|branch| format!(" What it was moved to is kept on `{branch}`."));
+                let kept =
+                    branch.map(|branch| format!(" The commits it was moved to are saved on `{branch}`."));
                 let kept = kept.unwrap_or_default();
                 if restored {
                     format!("`{}` is back where it was.{kept}", self.base)
                 } else {
                     format!(
-                        "`{}` was not put back, since others have built on it or moved it again: look at it.{kept}",
+                        "`{}` was not put back, since others have built on it or moved it again: check it.{kept}",
                         self.base
                     )
                 }

@@ -171,8 +171,9 @@ pub(super) fn needs(
     let base = settings.env.get(VARIABLE).cloned().or_else(inherited).filter(|base| !base.trim().is_empty());
     let base = base.unwrap_or_else(|| "https://api.anthropic.com".into());
     let api = endpoint(base.trim()).and_then(|(host, port)| AllowedHost::exact(&host, port));
-    let api =
-        api.ok_or_else(|| format!("`{VARIABLE}` is no address of a service, so that it cannot be let out."))?;
+    let api = api.ok_or_else(|| {
+        format!("`{VARIABLE}` is not the address of a service, so access to it cannot be allowed.")
+    })?;
     let own = match route {
         Some(PermissionRoute::Mcp { url, .. }) => {
             endpoint(url).and_then(|(host, port)| Some(SocketAddr::new(host.parse().ok()?, port)))

@@ -35,7 +35,7 @@ pub enum EditError {
     )]
     Entangled { key: String },
     /// The value does not fit the key, or the edited text cannot be read.
-    #[error("the story would not be readable any more: {0}")]
+    #[error("the story could not be read after this change: {0}")]
     Unreadable(#[from] FrontError),
     /// There are not so many criteria.
     #[error("there is no criterion {asked}; the story has {found}")]

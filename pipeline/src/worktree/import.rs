@@ -23,10 +23,10 @@ pub struct ImportResult {
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The branch is gone.
-    #[error("The branch `{0}` is gone: the run deleted it. The last commits that storkit saw are kept.")]
+    #[error("The branch `{0}` is gone: the run deleted it. The last commits that storkit saw are saved.")]
     Gone(String),
     /// One file is too large.
-    #[error("`{path}` on the branch has {}; the limit for one file is {}. It must go from the branch's history.", size(*.bytes), size(*.limit))]
+    #[error("`{path}` on the branch has {}; the limit for one file is {}. Remove it from the branch's history.", size(*.bytes), size(*.limit))]
     FileTooLarge {
         /// Which, as far as git knows.
         path: String,
@@ -41,7 +41,7 @@ pub enum ImportError {
         limit: u64,
     },
     /// Objects are missing or damaged.
-    #[error("The branch's commits are incomplete or damaged and were not taken in: {0}")]
+    #[error("The branch's commits are incomplete or damaged and were not accepted: {0}")]
     Broken(String),
     #[error(transparent)]
     Worktree(#[from] WorktreeError),
@@ -213,7 +213,7 @@ mod tests {
         fs::write(worktree.path().join("big one.bin"), vec![7; 2_000_000]).expect("a file");
         fixture.git_in(worktree.path(), &["add", "."]);
         fixture.git_in(worktree.path(), &["commit", "-q", "-m", "big"]);
-        insta::assert_snapshot!(worktree.import().unwrap_err(), @"`big one.bin` on the branch has 2 MB; the limit for one file is 1 MB. It must go from the branch's history.");
+        insta::assert_snapshot!(worktree.import().unwrap_err(), @"`big one.bin` on the branch has 2 MB; the limit for one file is 1 MB. Remove it from the branch's history.");
         let _ = fixture.git_in(worktree.path(), &["reset", "-q", "--soft", "HEAD~1"]);
         assert_eq!(worktree.import().expect("it is gone from the branch").ahead, 0);
     }
@@ -223,7 +223,7 @@ mod tests {
         let limits = SizeLimits { file: 10, branch: 12, free: 0 };
         let refused = |lines| within(lines, limits).unwrap_err().to_string();
         insta::assert_snapshot!(refused("commit 5 \nblob 8 a\n"), @"The branch brings 1 kB of new content; the limit is 1 kB.");
-        insta::assert_snapshot!(refused("1234 missing\n"), @"The branch's commits are incomplete or damaged and were not taken in: 1234 missing");
+        insta::assert_snapshot!(refused("1234 missing\n"), @"The branch's commits are incomplete or damaged and were not accepted: 1234 missing");
         assert!(within("commit 5 \nblob 7 a b c\n", limits).is_ok());
     }
 }

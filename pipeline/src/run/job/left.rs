@@ -117,7 +117,7 @@ impl RunJob {
     async fn undo_review(&mut self, worktree: Worktree, reviewed: Option<git2::Oid>) {
         let Some(tip) = reviewed else { return };
         match blocking(move || worktree.put_back(tip)).await {
-            Some(Ok(true)) => self.say("(what the reviewer changed was undone)"),
+            Some(Ok(true)) => self.say("(the reviewer's changes were undone)"),
             Some(Ok(false)) => {}
             Some(Err(error)) => tracing::warn!(%error, "a reviewer's changes could not be undone"),
             None => {}
