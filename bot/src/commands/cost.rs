@@ -119,7 +119,7 @@ fn of_story(id: StoryId, runs: &[LedgerEntry]) -> String {
     let total: f64 = runs.iter().map(|run| run.usd).sum();
     let mut text = format!("**Story {id}**: ${total:.2} in {} runs\n\n", runs.len());
     for run in runs {
-        let outcome = if run.ended.is_some() { inert(&run.outcome) } else { "at work".into() };
+        let outcome = if run.ended.is_some() { inert(&run.summary.outcome) } else { "at work".into() };
         let _ = writeln!(text, "- `{}`: ${:.2}, {outcome}", run.slot, run.usd);
     }
     text

@@ -12,6 +12,7 @@ use crate::{
     committer::{self, CommitResult},
     event::{Actor, MergeView, PipelineEvent, PipelineSnapshot, Worker},
     merge::{MergeProof, MergeStatus},
+    sentence::sentence,
     stage::Stage,
     story::{Story, StoryId},
     watcher::WorkChange,
@@ -234,7 +235,7 @@ impl Orchestrator {
         let id = story.id();
         if self.asked.get(&id) != Some(&held.clause) {
             self.asked.insert(id, held.clause.clone());
-            let why = format!("Story {id}: {}.", held.clause.trim_end_matches('.'));
+            let why = sentence(&format!("Story {id}: {}", held.clause));
             self.teller.tell(PipelineEvent::NeedsPerson {
                 story: id,
                 title: story.front.name.clone(),

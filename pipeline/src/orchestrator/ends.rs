@@ -5,24 +5,21 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{
-    ActiveRun, BUSY_WAITS, MERGE_ATTEMPTS, Orchestrator, PAUSE, RunVerdict,
-    work::{BUDGET, IN_THE_WAY, first_line},
-};
+use super::{ActiveRun, BUSY_WAITS, MERGE_ATTEMPTS, Orchestrator, PAUSE, RunVerdict};
 use crate::{
     event::{Actor, MergeView, PipelineEvent, RunId, RunInfo},
+    ledger::RunSummary,
     merge::{MergeEnded, MergeError, MergeOutcome, QueueError},
-    run::{RunEnd, RunOutcome, RunUpdate},
+    run::{RunEnd, RunFailure, RunOutcome, RunUpdate},
+    sentence::{self, one_line},
     stage::{Role, Stage},
-    story::{Story, StoryId},
+    story::{BlockReason, Story, StoryId},
+    verdict::FailureCause,
     worktree::BranchFate,
 };
 
 /// The longest wait for a busy service that does not say how long it is.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-
-/// Most characters of a reason that go into a story's front matter.
-const REASON: usize = 300;
 
 impl Orchestrator {
     pub(super) fn told(&mut self, id: StoryId, run: &RunId, told: RunUpdate) {
@@ -61,18 +58,18 @@ impl Orchestrator {
         active.over = true;
         active.info.cost_usd = ending.usd;
         let (info, verdict) = (active.info.clone(), active.verdict.clone());
-        let (outcome, failed) = describe(&ending.outcome, &verdict);
+        let RunSummary { outcome, failed, cause } = describe(&ending.outcome, &verdict);
         self.teller.tell(PipelineEvent::RunEnded {
             run: info.clone(),
             outcome,
             failed,
+            cause,
             diff: ending.diff.clone(),
         });
         match verdict {
             RunVerdict::Settled => {}
             RunVerdict::StoppedBy(who) => {
-                let why = format!("stopped by {who}");
-                self.edit_front_matter(id, move |document| document.set("blocked", why.as_str())).await;
+                self.block(id, BlockReason::StoppedBy { who }).await;
             }
             RunVerdict::Own => self.conclude(&info, ending).await,
         }
@@ -101,9 +98,8 @@ impl Orchestrator {
                 self.send_back(&story, &reason, Actor::Agent(run.slot.clone())).await
             }
             RunOutcome::ContinueMerge => self.continue_merge(id).await,
-            RunOutcome::Failed(why) => self.failed(&story, run.role, why).await,
-            RunOutcome::Blocked(why) => self.block(id, &why).await,
-            RunOutcome::Budget(which) => self.block(id, &format!("{BUDGET} is spent: {which}")).await,
+            RunOutcome::Failed(failure) => self.failed(&story, run.role, failure).await,
+            RunOutcome::Blocked(reason) => self.block(id, reason).await,
             RunOutcome::Busy { until } => self.wait_for_service(id, until).await,
             RunOutcome::NotStarted(why) => {
                 self.memos.change(id, |memo| memo.merge_attempts = memo.merge_attempts.saturating_sub(1));
@@ -120,11 +116,11 @@ impl Orchestrator {
             self.edit_front_matter(id, |document| document.remove("retry_count")).await;
         }
         if to == Stage::Qa {
-            self.memos.change(id, |memo| memo.feedback = None);
+            self.memos.change(id, |memo| (memo.feedback, memo.failure) = (None, None));
         }
         if let Err(error) = self.move_story(id, to, Actor::Pipeline, why).await {
             tracing::error!(story = %id, %error, "a story could not be moved");
-            self.block(id, &error.to_string()).await;
+            self.block(id, BlockReason::CannotMove { why: error.to_string() }).await;
         }
     }
 
@@ -132,62 +128,56 @@ impl Orchestrator {
     pub(super) async fn send_back(&mut self, story: &Story, reason: &str, by: Actor) {
         let id = story.id();
         let memo = self.memos.change(id, |memo| {
-            memo.feedback = Some(reason.to_owned());
+            (memo.feedback, memo.failure) = (Some(reason.to_owned()), None);
             memo.sent_back += 1;
         });
-        let why = Some(format!("sent back: {}", short(reason)));
+        let why = Some(format!("sent back: {}", one_line(reason)));
         if let Err(error) = self.move_story(id, Stage::Current, by.clone(), why).await {
             return tracing::error!(story = %id, %error, "a story could not be sent back");
         }
         let most = self.config.max_retries;
         let spent = memo.sent_back >= most && !matches!(by, Actor::Person(_));
-        let reason = short(reason);
+        let block = spent.then(|| BlockReason::SentBack { times: most, reason: one_line(reason) });
         self.edit_front_matter(id, move |document| {
             document.remove("retry_count")?;
-            if spent {
-                document.set("blocked", format!("sent back {most} times, the last time for: {reason}"))?;
-            }
-            Ok(())
+            block.as_ref().map_or(Ok(()), |reason| document.block(reason))
         })
         .await;
     }
 
-    async fn failed(&mut self, story: &Story, role: Role, why: String) {
+    async fn failed(&mut self, story: &Story, role: Role, failure: RunFailure) {
         let id = story.id();
         let count = story.front.retry_count + 1;
         if role == Role::Mergemaster {
-            return self.merge_attempt_failed(id, &why).await;
+            return self.merge_attempt_failed(id, &failure.cause).await;
         }
         self.memos.change(id, |memo| {
-            memo.feedback = Some(why.clone());
-            if role == Role::Coder && !why.contains("gate") {
-                // What went wrong may be in the session itself: the next try begins anew.
+            if role == Role::Coder && !failure.cause.keeps_session() {
                 memo.session = None;
             }
+            memo.feedback = Some(failure.feedback());
+            memo.failure = Some(failure.cause);
         });
         self.edit_front_matter(id, move |document| document.set("retry_count", count)).await;
     }
 
-    async fn merge_attempt_failed(&mut self, id: StoryId, why: &str) {
+    async fn merge_attempt_failed(&mut self, id: StoryId, cause: &FailureCause) {
         if self.memos.read(id).merge_attempts >= MERGE_ATTEMPTS {
-            let why = format!(
-                "{MERGE_ATTEMPTS} attempts to resolve its conflicts failed, the last one: {}",
-                short(why)
-            );
+            let why =
+                format!("{MERGE_ATTEMPTS} attempts to resolve its conflicts failed, the last one: {cause}");
             self.merge_failure(id, &why).await;
         }
     }
 
     /// Nobody merges it until a person says so.
     pub(super) async fn merge_failure(&mut self, id: StoryId, why: &str) {
-        let why = short(why);
+        let why = one_line(why);
         self.edit_front_matter(id, move |document| document.set("merge_failure", why.as_str())).await;
         self.leave_merge(id).await;
     }
 
-    pub(super) async fn block(&mut self, id: StoryId, why: &str) {
-        let why = short(why);
-        self.edit_front_matter(id, move |document| document.set("blocked", why.as_str())).await;
+    pub(super) async fn block(&mut self, id: StoryId, reason: BlockReason) {
+        self.edit_front_matter(id, move |document| document.block(&reason)).await;
     }
 
     async fn wait_for_service(&mut self, id: StoryId, until: Option<SystemTime>) {
@@ -196,9 +186,7 @@ impl Orchestrator {
             memo.merge_attempts = memo.merge_attempts.saturating_sub(1);
         });
         if memo.busy > BUSY_WAITS {
-            return self
-                .block(id, &format!("the model's service was busy {BUSY_WAITS} times in a row"))
-                .await;
+            return self.block(id, BlockReason::ServiceBusy { times: BUSY_WAITS }).await;
         }
         let wait = self.settings.busy_wait * 2_u32.saturating_pow(memo.busy - 1);
         let until = until.unwrap_or_else(|| SystemTime::now() + wait.min(LONGEST_WAIT));
@@ -226,8 +214,7 @@ impl Orchestrator {
             Ok(MergeOutcome::Merged(proof)) => {
                 self.shop.own.add(&proof.commit);
                 let stat = &proof.diff;
-                let files = if stat.files == 1 { "file" } else { "files" };
-                Some(format!("{} {files}, +{} -{}", stat.files, stat.insertions, stat.deletions))
+                Some(sentence::diff(stat.files, stat.insertions, stat.deletions))
             }
             _ => None,
         };
@@ -255,9 +242,8 @@ impl Orchestrator {
                 self.send_back(&story, &reason, Actor::Pipeline).await;
             }
             Ok(MergeOutcome::CheckoutInTheWay(files)) => {
-                let files: Vec<String> =
-                    files.iter().take(10).map(|file| file.display().to_string()).collect();
-                self.block(id, &format!("files {IN_THE_WAY} of its merge: {}", files.join(", "))).await;
+                let files = files.iter().map(|file| file.display().to_string()).collect();
+                self.block(id, BlockReason::FilesInTheWay { files }).await;
             }
             // Queued again by itself.
             Ok(MergeOutcome::BaseMoved) | Err(MergeError::Cancelled) => {}
@@ -288,33 +274,13 @@ impl Orchestrator {
     }
 }
 
-/// What came of a run, as a clause, and whether that is a failure.
-pub(super) fn describe(outcome: &RunOutcome, verdict: &RunVerdict) -> (String, bool) {
-    match (verdict, outcome) {
-        (RunVerdict::Settled, _) => ("ended: its story was moved or decided".into(), false),
-        (RunVerdict::StoppedBy(who), _) => (format!("stopped by {who}"), false),
-        (RunVerdict::Own, outcome) => match outcome {
-            RunOutcome::Passed => ("committed, and the gates passed".into(), false),
-            RunOutcome::Approved => ("approved".into(), false),
-            RunOutcome::SentBack(why) => (format!("rejected: {}", short(why)), false),
-            RunOutcome::ContinueMerge => ("resolved the conflicts".into(), false),
-            RunOutcome::Failed(why) => (short(why), true),
-            RunOutcome::Blocked(why) => (short(why), true),
-            RunOutcome::Stopped => ("stopped".into(), false),
-            RunOutcome::Busy { .. } => ("the model's service is busy".into(), false),
-            RunOutcome::Budget(why) => (short(why), false),
-            RunOutcome::Shutdown => ("storkit was shut down".into(), false),
-            RunOutcome::NotStarted(why) => (format!("could not be started: {}", short(why)), false),
-        },
-    }
-}
-
-/// One line that fits into front matter and messages.
-fn short(text: &str) -> String {
-    let line = first_line(text).trim();
-    match line.char_indices().nth(REASON) {
-        Some((cut, _)) => format!("{}…", &line[..cut]),
-        None => line.to_owned(),
+/// What came of a run. Where somebody else has decided about its story, its own end does not count.
+pub(super) fn describe(outcome: &RunOutcome, verdict: &RunVerdict) -> RunSummary {
+    let fine = |outcome: String| RunSummary { outcome, ..RunSummary::default() };
+    match verdict {
+        RunVerdict::Settled => fine("ended: its story was moved or decided".into()),
+        RunVerdict::StoppedBy(who) => fine(format!("stopped by {who}")),
+        RunVerdict::Own => outcome.summary(),
     }
 }
 

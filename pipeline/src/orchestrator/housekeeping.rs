@@ -16,6 +16,7 @@ use crate::{
     gates::GateRunner,
     host::AgentSettings,
     merge::{MergeProof, MergeSettings},
+    sentence::sentence,
     stage::{Role, Stage},
     story::StoryId,
     worktree::{BranchFate, WorktreeName, WorktreeRemains, Worktrees},
@@ -113,7 +114,7 @@ impl Orchestrator {
                     true => "The last good one counts until then.",
                     false => "Until that is mended nothing is started.",
                 };
-                let why = format!("{} {until_then}", ended(&why));
+                let why = format!("{} {until_then}", sentence(&why));
                 if self.config_trouble.as_ref() != Some(&why) {
                     self.teller.alarm(None, why.clone());
                     self.config_trouble = Some(why);
@@ -121,10 +122,6 @@ impl Orchestrator {
             }
         }
     }
-}
-
-fn ended(why: &str) -> String {
-    if why.trim_end().ends_with('.') { why.trim_end().to_owned() } else { format!("{}.", why.trim_end()) }
 }
 
 /// Reads `project.toml`. It belongs to the repository, so `${VAR}` cannot name storkit's own secrets there.

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use settings::atomic;
 
-use crate::{Project, story::StoryId};
+use crate::{Project, story::StoryId, verdict::FailureCause};
 
 /// Where the notes are: `.storkit/run/memo/ID.json`.
 pub(super) struct MemoFiles(PathBuf);
@@ -14,8 +14,10 @@ pub(super) struct MemoFiles(PathBuf);
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct StoryMemo {
-    /// What the next run of the coder is told: a reviewer's reasons, a gate's end.
+    /// What the next run of the coder is told: a reviewer's reasons, the end of a gate's output. Decides nothing.
     pub feedback: Option<String>,
+    /// Why the last run failed.
+    pub failure: Option<FailureCause>,
     /// The coder's session, to be resumed.
     pub session: Option<String>,
     /// Times that a review or the merge's gates sent it back.

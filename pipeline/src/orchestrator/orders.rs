@@ -116,7 +116,7 @@ impl Orchestrator {
             return refused(format!("the merge of story {id} failed. `retry {id}` tries it again."));
         }
         if story.front.blocked.is_some() {
-            self.edit(id, |document| document.remove("blocked")).await?;
+            self.edit(id, StoryDocument::unblock).await?;
         }
         if story.stage == Stage::Backlog {
             self.move_story(id, Stage::Current, by, None).await?;
@@ -227,7 +227,7 @@ impl Orchestrator {
             return refused(format!("`{}` works on story {id} already.", run.info.slot));
         }
         let grant = match (&story.front.blocked, self.config.budget.story_usd) {
-            (Some(why), Some(limit)) if why.contains(super::work::BUDGET) => limit,
+            (Some(reason), Some(limit)) if reason.is_budget() => limit,
             _ => 0.0,
         };
         self.memos.change(id, |memo| {
@@ -235,7 +235,8 @@ impl Orchestrator {
             memo.granted_usd += grant;
         });
         self.edit(id, |document| {
-            ["blocked", "merge_failure", "retry_count"].into_iter().try_for_each(|key| document.remove(key))
+            document.unblock()?;
+            ["merge_failure", "retry_count"].into_iter().try_for_each(|key| document.remove(key))
         })
         .await?;
         self.go_on(id).await
@@ -257,7 +258,8 @@ impl Orchestrator {
                 self.leave_merge(id).await;
                 self.send_back(&story, &reason, by).await;
                 let clear = |document: &mut StoryDocument| {
-                    ["blocked", "merge_failure"].into_iter().try_for_each(|key| document.remove(key))
+                    document.unblock()?;
+                    document.remove("merge_failure")
                 };
                 self.edit(id, clear).await?;
             }

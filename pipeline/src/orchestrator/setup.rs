@@ -19,7 +19,7 @@ use crate::{
     event::RunId,
     guard::{OwnCommits, base_branch},
     host::{AgentSettings, PipelineHost},
-    ledger::RunLedger,
+    ledger::{RunLedger, RunSummary},
     merge::{JournaledMerge, MergeProof, MergeQueue, MergeRecovery, merges, recover},
     run::RunContext,
     stage::Stage,
@@ -143,7 +143,8 @@ async fn end_old_runs(ledger: &RunLedger) {
     }
     for run in open {
         let id = RunId(run.run.as_str().into());
-        ledger.ended(&id, run.usd, run.tokens, "storkit ended before it did", false);
+        let summary = RunSummary { outcome: "storkit ended before it did".into(), ..RunSummary::default() };
+        ledger.ended(&id, run.usd, run.tokens, summary);
     }
 }
 

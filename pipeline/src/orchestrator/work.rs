@@ -16,8 +16,9 @@ use crate::{
     handle::PipelineError,
     merge::{MergeRequest, MergeStatus},
     run::{self, RunPlan, RunUpdate},
+    sentence::one_line,
     stage::{Role, Stage},
-    story::{Story, StoryId},
+    story::{BlockReason, Story, StoryId},
 };
 
 /// What a held story waits for, and which person can end that.
@@ -139,9 +140,8 @@ impl Orchestrator {
         let id = story.id();
         let budget_usd = match self.budget(id) {
             Ok(left) => left,
-            Err(BudgetSpent::Story(why)) => {
-                self.edit_front_matter(id, move |document| document.set("blocked", why.as_str())).await;
-                return;
+            Err(BudgetSpent::Story { limit_usd }) => {
+                return self.block(id, BlockReason::StoryBudget { limit_usd }).await;
             }
             Err(BudgetSpent::Day(why)) => return self.pause(why, PAUSE),
         };
@@ -203,9 +203,7 @@ impl Orchestrator {
         if let Some((limit, left)) = story
             && left <= 0.0
         {
-            return Err(BudgetSpent::Story(format!(
-                "{BUDGET} (`story_usd`, ${limit:.2}) is spent; `retry {id}` lets it spend as much again"
-            )));
+            return Err(BudgetSpent::Story { limit_usd: limit });
         }
         let day = budget.day_usd.map(|limit| (limit, limit - live - self.shop.ledger.usd_since(today())));
         if let Some((limit, left)) = day
@@ -263,18 +261,17 @@ impl Orchestrator {
             Err(hold @ HoldReason::DependsOn(_)) => held(hold.to_string(), None),
             Err(hold @ HoldReason::ForPerson) => held(hold.to_string(), Some(WantedDecision::Review)),
             Err(hold @ (HoldReason::MergeFailure | HoldReason::OutOfRetries)) => {
-                let why = story.front.merge_failure.clone().or_else(|| self.memos.read(story.id()).feedback);
-                let why = why.map(|why| format!(": {}", first_line(&why))).unwrap_or_default();
+                let memo = || self.memos.read(story.id());
+                let why = story.front.merge_failure.clone().or_else(|| {
+                    let memo = memo();
+                    memo.failure.map(|cause| cause.to_string()).or(memo.feedback)
+                });
+                let why = why.map(|why| format!(": {}", one_line(&why))).unwrap_or_default();
                 held(format!("{hold}{why}"), Some(WantedDecision::Retry))
             }
-            Err(hold @ HoldReason::Blocked(_)) => {
-                let text = hold.to_string();
-                let wanted = match text {
-                    _ if text.contains(BUDGET) => WantedDecision::Budget,
-                    _ if text.contains(IN_THE_WAY) => WantedDecision::ClearTheWay,
-                    _ => WantedDecision::Retry,
-                };
-                held(text, Some(wanted))
+            Err(HoldReason::Blocked(reason)) => {
+                let wanted = wanted_for(&reason);
+                held(HoldReason::Blocked(reason).to_string(), Some(wanted))
             }
         }
     }
@@ -292,14 +289,23 @@ impl Orchestrator {
     }
 }
 
-/// How a reason to block begins that a person can lift with money.
-pub(super) const BUDGET: &str = "the budget";
-
-/// What a reason to block contains where files of a person's are in a merge's way.
-pub(super) const IN_THE_WAY: &str = "are in the way";
+/// What lifts a block.
+fn wanted_for(reason: &BlockReason) -> WantedDecision {
+    match reason {
+        BlockReason::StoryBudget { .. } | BlockReason::RunBudget { .. } => WantedDecision::Budget,
+        BlockReason::FilesInTheWay { .. } => WantedDecision::ClearTheWay,
+        BlockReason::StoppedBy { .. }
+        | BlockReason::SentBack { .. }
+        | BlockReason::Tampering { .. }
+        | BlockReason::ServiceBusy { .. }
+        | BlockReason::Worktree { .. }
+        | BlockReason::CannotMove { .. }
+        | BlockReason::Person(_) => WantedDecision::Retry,
+    }
+}
 
 enum BudgetSpent {
-    Story(String),
+    Story { limit_usd: f64 },
     Day(String),
 }
 
@@ -319,10 +325,6 @@ fn word(role: Role) -> &'static str {
     }
 }
 
-pub(super) fn first_line(text: &str) -> &str {
-    text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default()
-}
-
 /// What a run tells goes to the task, its end last.
 async fn forward(
     story: StoryId,
@@ -338,7 +340,7 @@ async fn forward(
     }
     let ending = ended.await.unwrap_or_else(|error| {
         tracing::error!(%run, %error, "a run's task failed");
-        run::RunEnd::failed(format!("the run failed inside storkit: {error}"))
+        run::RunEnd::panicked(&error)
     });
     let _ = inner.send(TaskEvent::Ended(story, run, Box::new(ending))).await;
 }
