@@ -13,7 +13,7 @@ use tokio::{
 
 use self::digest::digest;
 use crate::{
-    chat::{rooms::RoomInput, services::Services},
+    chat::{rooms::RoomInput, services::ChatServices},
     replies,
 };
 
@@ -27,7 +27,7 @@ const SOON: Duration = Duration::from_millis(150);
 const MOST: usize = 5_000;
 
 /// Tells what comes on `events` until the bot goes down. Says nothing where no room follows.
-pub async fn run(services: Arc<Services>, mut events: Receiver<Arc<NumberedEvent>>) {
+pub async fn run(services: Arc<ChatServices>, mut events: Receiver<Arc<NumberedEvent>>) {
     let mut waiting: Vec<Arc<NumberedEvent>> = Vec::new();
     let mut due: Option<Instant> = None;
     loop {
@@ -57,7 +57,7 @@ pub async fn run(services: Arc<Services>, mut events: Receiver<Arc<NumberedEvent
             },
             () = quiet => {
                 due = None;
-                let cost = |story| services.pipeline.ledger().story_usd(story);
+                let cost = |story| services.commands.pipeline.ledger().story_usd(story);
                 for message in digest(&std::mem::take(&mut waiting), &cost) {
                     tell(&services, message);
                 }
@@ -66,7 +66,7 @@ pub async fn run(services: Arc<Services>, mut events: Receiver<Arc<NumberedEvent
     }
 }
 
-fn tell(services: &Services, message: Outgoing) {
+fn tell(services: &ChatServices, message: Outgoing) {
     for room in &services.config().pipeline.rooms() {
         if !services.rooms.post(room, RoomInput::Tell(message.clone())) {
             tracing::warn!(%room, "a room that follows the pipeline cannot be told");

@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 
-use super::PLAIN;
 use crate::commands::command::{
     Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
 };
@@ -17,7 +16,7 @@ const SPEC: CommandSpec = CommandSpec {
     details: "`ambient on`: every message in this room counts as addressed, and I stay silent where I have nothing to add. `ambient off`: \
               only messages that address me. Remembered in `bot.toml`.",
     examples: &["ambient", "ambient on", "ambient off"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

@@ -3,10 +3,7 @@
 use adapters::markdown::code_span;
 use async_trait::async_trait;
 
-use super::{
-    PLAIN,
-    story::{begins_with_number, later, number, refusal},
-};
+use super::story::{begins_with_number, later, number, refusal};
 use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply};
 
 /// See the module.
@@ -19,7 +16,7 @@ const SPEC: CommandSpec = CommandSpec {
     details: "Sets which agent is to work on a story. Its role must fit the stage; while it is busy the story waits for it.",
     examples: &["assign 12 coder-2"],
     begins: Some(begins_with_number),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

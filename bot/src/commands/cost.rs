@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use pipeline::{ledger::LedgerEntry, story::StoryId};
 
-use super::PLAIN;
 use crate::{
     commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
     store::CostRow,
@@ -27,7 +26,7 @@ const SPEC: CommandSpec = CommandSpec {
     details: "Shows what Claude Code has cost today, or in the last seven days: turns by person and by room, agents' runs by agent and by \
               story, as the CLI reports it; or every run of one story.",
     examples: &["cost", "cost week", "cost 12"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

@@ -9,10 +9,7 @@ use adapters::{
 use async_trait::async_trait;
 use pipeline::{event::PipelineSnapshot, handle::DeletedStory, story::StoryId};
 
-use super::{
-    PLAIN,
-    story::{begins_with_number, caller, later, number, refusal, unknown},
-};
+use super::story::{begins_with_number, caller, later, number, refusal, unknown};
 use crate::{
     commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
     config::access::UserRole,
@@ -31,7 +28,7 @@ const SPEC: CommandSpec = CommandSpec {
     examples: &["delete 12", "delete 12 yes"],
     role: UserRole::Approver,
     begins: Some(begins_with_number),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{PLAIN, git_report::report, no_args};
+use super::git_report::report;
 use crate::commands::command::{
     Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
 };
@@ -17,7 +17,7 @@ const SPEC: CommandSpec = CommandSpec {
     details: "Shows the branch with how far it is ahead of and behind its upstream, changed files by kind, the last commit, and every \
               worktree with its state. It only reads.",
     examples: &["git"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -27,7 +27,7 @@ impl Command for GitCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        no_args(cx.args, &SPEC)?;
+        SPEC.no_args(cx.args)?;
         let (project, now) = (cx.services.project.clone(), cx.services.clock.now());
         // A large repository takes a while, and the room is to go on meanwhile.
         let read = async move {

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use async_trait::async_trait;
 
-use super::PLAIN;
 use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply};
 
 /// See the module.
@@ -17,7 +16,7 @@ const SPEC: CommandSpec = CommandSpec {
     summary: "List the commands, or explain one",
     details: "Lists the commands you may run here, one line each. With a command's name: its usage, what it does, and examples.",
     examples: &["help", "help htop"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

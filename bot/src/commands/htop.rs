@@ -7,11 +7,10 @@ use async_trait::async_trait;
 use settings::duration;
 
 use super::{
-    PLAIN,
     htop_frame::{AgentRow, frame},
+    services::CommandServices,
 };
 use crate::{
-    chat::services::Services,
     commands::command::{
         Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
     },
@@ -30,7 +29,7 @@ const SPEC: CommandSpec = CommandSpec {
               5 minutes or the given time (at most `1h`). A second call starts it again, `htop stop` ends it. Where messages cannot be \
               edited it is one snapshot.",
     examples: &["htop", "htop 30s", "htop stop"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 const USUAL: Duration = Duration::from_secs(5 * 60);
@@ -65,7 +64,7 @@ fn length(text: &str) -> Result<Duration, CommandError> {
 }
 
 /// A frame of this moment, as `room` sees it; `left` is the time until it ends, `None` for the last one.
-pub fn frame_now(services: &Services, room: &Room, left: Option<Duration>) -> String {
+pub fn frame_now(services: &CommandServices, room: &Room, left: Option<Duration>) -> String {
     let here = room.to_string();
     let (machine, agents) = services.sample();
     let rows: Vec<AgentRow> = agents

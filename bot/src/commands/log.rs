@@ -4,10 +4,7 @@ use adapters::markdown::{code_block, code_span};
 use async_trait::async_trait;
 use pipeline::reading::LogOf;
 
-use super::{
-    PLAIN,
-    story::{later, refusal},
-};
+use super::story::{later, refusal};
 use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply};
 
 /// See the module.
@@ -23,7 +20,7 @@ const SPEC: CommandSpec = CommandSpec {
     summary: "Show the last lines of an agent's output",
     details: "Shows the last lines (20, at most 200) of the newest run of an agent or of a story: what it said, the tools it used, the gates.",
     examples: &["log coder", "log 12 100"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

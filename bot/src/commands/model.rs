@@ -3,7 +3,6 @@
 use adapters::markdown::code_span;
 use async_trait::async_trait;
 
-use super::PLAIN;
 use crate::commands::command::{
     Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
 };
@@ -19,7 +18,7 @@ const SPEC: CommandSpec = CommandSpec {
               turn on, also after a restart. `model default` goes back to the configured one.",
     examples: &["model", "model sonnet", "model default"],
     immediate: false,
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

@@ -4,10 +4,7 @@ use adapters::markdown::code_span;
 use async_trait::async_trait;
 use pipeline::stage::Stage;
 
-use super::{
-    PLAIN,
-    story::{begins_with_number, caller, later, number, refusal},
-};
+use super::story::{begins_with_number, caller, later, number, refusal};
 use crate::{
     commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
     config::access::UserRole,
@@ -26,7 +23,7 @@ const SPEC: CommandSpec = CommandSpec {
     examples: &["move 12 backlog"],
     role: UserRole::Approver,
     begins: Some(begins_with_number),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

@@ -4,10 +4,7 @@ use adapters::markdown::{code_span, inert};
 use async_trait::async_trait;
 use pipeline::story::StoryKind;
 
-use super::{
-    PLAIN,
-    story::{caller, later, refusal},
-};
+use super::story::{caller, later, refusal};
 use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply};
 
 /// See the module.
@@ -21,7 +18,7 @@ const SPEC: CommandSpec = CommandSpec {
     examples: &["new story Let people sign in with a passkey", "new bug The door squeaks"],
     takes_text: true,
     begins: Some(begins_with_kind),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 fn begins_with_kind(args: &str) -> bool {

@@ -6,10 +6,7 @@ use adapters::markdown::{code_span, inert};
 use async_trait::async_trait;
 use pipeline::{handle::StoryOverview, story::StoryId};
 
-use super::{
-    PLAIN,
-    story::{begins_with_number, later, only_number, refusal},
-};
+use super::story::{begins_with_number, later, only_number, refusal};
 use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply};
 
 /// See the module.
@@ -26,7 +23,7 @@ const SPEC: CommandSpec = CommandSpec {
               the merged result, and what it cost. Merges by the older `story-kit:` are found too.",
     examples: &["overview 12"],
     begins: Some(begins_with_number),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

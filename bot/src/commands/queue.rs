@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use adapters::markdown::inert;
 use async_trait::async_trait;
 
-use super::PLAIN;
 use crate::{
     commands::command::{
         Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
@@ -23,7 +22,7 @@ const SPEC: CommandSpec = CommandSpec {
     summary: "Show or drop the prompts that wait here",
     details: "Shows what waits behind the turn under way, in order. `queue clear` drops all of it; the turn itself goes on.",
     examples: &["queue", "queue clear"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 
-use super::{PLAIN, no_args};
 use crate::commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply, RoomAction};
 
 /// See the module.
@@ -17,7 +16,7 @@ const SPEC: CommandSpec = CommandSpec {
               in the record.",
     examples: &["reset"],
     immediate: false,
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -27,7 +26,7 @@ impl Command for ResetCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        no_args(cx.args, &SPEC)?;
+        SPEC.no_args(cx.args)?;
         Ok(match &cx.view.session {
             Some(session) => {
                 Reply::text(format!("The session `{session}` is closed. Your next message begins a new one."))

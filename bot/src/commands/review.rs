@@ -3,10 +3,7 @@
 use async_trait::async_trait;
 use pipeline::verdict::ReviewDecision;
 
-use super::{
-    PLAIN,
-    story::{begins_with_number, caller, later, number, only_number, refusal},
-};
+use super::story::{begins_with_number, caller, later, number, only_number, refusal};
 use crate::{
     commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
     config::access::UserRole,
@@ -26,7 +23,7 @@ const ACCEPT: CommandSpec = CommandSpec {
     examples: &["accept 12"],
     role: UserRole::Approver,
     begins: Some(begins_with_number),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 const REJECT: CommandSpec = CommandSpec {
@@ -39,7 +36,7 @@ const REJECT: CommandSpec = CommandSpec {
     role: UserRole::Approver,
     takes_text: true,
     begins: Some(begins_with_number),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use adapters::markdown::{code_span, inert};
 use async_trait::async_trait;
 
-use super::PLAIN;
 use crate::{
     commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
     config::access::UserRole,
@@ -21,7 +20,7 @@ const SPEC: CommandSpec = CommandSpec {
     details: "Lists the standing rules that `always` made, with who made them. `rules revoke NUMBER` takes one back, from the next call on.",
     examples: &["rules", "rules revoke 3"],
     role: UserRole::Approver,
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use pipeline::{event::PipelineSnapshot, handle::WorkDone, story::Story};
 
 use super::{
-    PLAIN,
     status_board::merge_words,
     story::{begins_with_number, known, later, only_number, refusal},
 };
@@ -23,7 +22,7 @@ const SPEC: CommandSpec = CommandSpec {
     details: "Shows where a story stands: stage, worker, criteria ticked, branch with its commits and size, cost, and its whole text.",
     examples: &["show 12"],
     begins: Some(begins_with_number),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

@@ -3,10 +3,7 @@
 use adapters::markdown::code_span;
 use async_trait::async_trait;
 
-use super::{
-    PLAIN,
-    story::{begins_with_number, caller, later, number, refusal, started},
-};
+use super::story::{begins_with_number, caller, later, number, refusal, started};
 use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec};
 
 /// See the module.
@@ -20,7 +17,7 @@ const SPEC: CommandSpec = CommandSpec {
               agent's name that one is preferred.",
     examples: &["start 12", "start 12 coder-2"],
     begins: Some(begins_with_number),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

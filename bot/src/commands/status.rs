@@ -6,7 +6,6 @@ use adapters::{HealthSnapshot, markdown::inert};
 use async_trait::async_trait;
 use settings::duration::human;
 
-use super::{PLAIN, no_args};
 use crate::{
     commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply, RoomView},
     permission::Question,
@@ -23,7 +22,7 @@ const SPEC: CommandSpec = CommandSpec {
     summary: "Show stories, what runs, what waits and how I am connected",
     details: "Shows the stories by stage with who works on them, what holds them and what they cost, this room's turn, its queue and session, every open permission question, the living agents, and each messenger's health.",
     examples: &["status"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -33,13 +32,13 @@ impl Command for StatusCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        no_args(cx.args, &SPEC)?;
+        SPEC.no_args(cx.args)?;
         let now = cx.services.clock.now();
         let mut text = super::status_board::board(&cx.services.pipeline.snapshot(), now);
         text.push_str(&room(&cx.view));
         text.push_str(&questions(&cx.services.broker.open_questions(), now));
         text.push_str(&agents(&cx));
-        text.push_str(&health(&cx.services.health(), now));
+        text.push_str(&health(&cx.services.messengers.health(), now));
         Ok(Reply::notice(text.trim_end().to_owned()))
     }
 }

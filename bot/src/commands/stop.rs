@@ -3,10 +3,7 @@
 use async_trait::async_trait;
 use pipeline::{event::RunInfo, handle::StopTarget};
 
-use super::{
-    PLAIN,
-    story::{caller, later, refusal},
-};
+use super::story::{caller, later, refusal};
 use crate::commands::command::{
     Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
 };
@@ -23,7 +20,7 @@ const SPEC: CommandSpec = CommandSpec {
               kept; what waits in the queue comes next. With a story's number or an agent's name that run is ended, and its story stands still \
               until `start` or `retry`.",
     examples: &["stop", "stop 12", "stop coder-2"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 
-use super::PLAIN;
 use crate::commands::command::{
     Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
 };
@@ -17,7 +16,7 @@ const SPEC: CommandSpec = CommandSpec {
     summary: "Show or choose how much of the work is seen",
     details: "0 shows answers only, 1 also which tools are used, 2 also what with. Remembered for this room.",
     examples: &["verbosity", "verbosity 2"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

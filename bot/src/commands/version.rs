@@ -4,7 +4,6 @@ use agents::claude::TESTED_VERSION;
 use async_trait::async_trait;
 use settings::duration::human;
 
-use super::{PLAIN, no_args};
 use crate::commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply};
 
 /// See the module.
@@ -16,7 +15,7 @@ const SPEC: CommandSpec = CommandSpec {
     summary: "Show what runs here, and since when",
     details: "Shows storkit's version, how long it has been running, and the version of Claude Code it was tested with. `doctor` shows the one installed.",
     examples: &["version"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -26,7 +25,7 @@ impl Command for VersionCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        no_args(cx.args, &SPEC)?;
+        SPEC.no_args(cx.args)?;
         Ok(Reply::text(format!(
             "storkit {}, up {}. Tested with Claude Code {TESTED_VERSION}.",
             env!("CARGO_PKG_VERSION"),

@@ -3,7 +3,6 @@
 use adapters::markdown::{code_span, inert};
 use async_trait::async_trait;
 
-use super::{PLAIN, no_args};
 use crate::commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply};
 
 /// See the module.
@@ -15,7 +14,7 @@ const SPEC: CommandSpec = CommandSpec {
     summary: "Show your id, your role and this room's id",
     details: "Shows the id that an operator puts into the allow-list, the role you have, and this room's id as `bot.toml` writes it.",
     examples: &["whoami"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -25,7 +24,7 @@ impl Command for WhoamiCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        no_args(cx.args, &SPEC)?;
+        SPEC.no_args(cx.args)?;
         let role = cx
             .services
             .access()

@@ -16,13 +16,13 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::chat::services::Services;
+use crate::http::services::HttpServices;
 
 /// Keeps proxies and dead clients from being taken for each other.
 const PING: Duration = Duration::from_secs(30);
 
 /// Takes a client on.
-pub async fn follow(upgrade: WebSocketUpgrade, State(services): State<Arc<Services>>) -> Response {
+pub async fn follow(upgrade: WebSocketUpgrade, State(services): State<Arc<HttpServices>>) -> Response {
     upgrade.on_upgrade(move |socket| async move {
         tokio::select! {
             () = services.stop.cancelled() => {}
@@ -32,7 +32,7 @@ pub async fn follow(upgrade: WebSocketUpgrade, State(services): State<Arc<Servic
     })
 }
 
-async fn stream(mut socket: WebSocket, services: &Services) -> Result<(), axum::Error> {
+async fn stream(mut socket: WebSocket, services: &HttpServices) -> Result<(), axum::Error> {
     let (snapshot, mut events) = services.pipeline.follow();
     let mut seen = send_snapshot(&mut socket, &snapshot).await?;
     let mut ping = interval(PING);

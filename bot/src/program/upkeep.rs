@@ -8,7 +8,7 @@ use pipeline::{
 
 use crate::program::{
     audit::{self, AuditFilter},
-    cli::{complain, print},
+    output::{complain, print},
 };
 
 /// Moves an older `.story_kit/` folder to its new place, and says what was done.
