@@ -1,5 +1,6 @@
-//! Durable state in `.storkit/state.db` (SQLite, WAL): what a kill -9 or a restart must not forget.
+//! Durable state in `.storkit/state/state.db` (SQLite, WAL): what a kill -9 or a restart must not forget.
 
+mod folder;
 mod open;
 mod records;
 

@@ -21,6 +21,7 @@ const IGNORED: &str = "\
 /matrix/
 /run/
 /slack/
+/state/
 /state.db*
 /whatsapp/
 /work/2_current/

@@ -150,7 +150,7 @@ impl App {
     pub async fn start_with(options: AppOptions, registry: CommandRegistry) -> Result<Self, StartError> {
         check_rooms(&options)?;
         let lock = lock::take(&options.project)?;
-        let store = Store::open(&options.project.dir().join("state.db"), options.clock.now())?;
+        let store = Store::open_in(&options.project.dir(), options.clock.now())?;
         let (listener, port) = bind_loopback(options.loaded.config.http.port).await?;
         let public = bind_public(&options).await?;
         let (notices, label) = (options.notices.clone(), options.label.clone());

@@ -28,7 +28,7 @@ the Claude Code CLI, its tools and its permission questions. Say one of these:\n
 
 const PLAN: &str = "# A plan from the demo\n\n1. Add a greeting to `README.md`\n2. Commit it\n";
 const README: &str = "# Demo\n\nA scratch project made by `storkit demo`. Try what you like.\n";
-const IGNORED: &str = ".storkit/bot.toml\n.storkit/state.db*\n.storkit/run/\n.storkit/logs/\n";
+const IGNORED: &str = ".storkit/bot.toml\n.storkit/state/\n.storkit/run/\n.storkit/logs/\n";
 /// In the project's ignored folder, so that a demo in a named folder resumes its sessions.
 const CLAUDE_STATE: &str = ".storkit/run/claude";
 

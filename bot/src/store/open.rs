@@ -95,7 +95,7 @@ impl Store {
     ///
     /// # Errors
     /// Where it cannot be read.
-    pub fn open_to_read(path: &Path) -> Result<Option<Self>, OpenError> {
+    pub(super) fn open_to_read(path: &Path) -> Result<Option<Self>, OpenError> {
         if !path.exists() {
             return Ok(None);
         }
