@@ -1,17 +1,34 @@
-//! Every sentence the bot says, one function per message. Sentences end with a period, ids are in backticks.
+//! Every sentence the bot says, one function per message. Sentences end with a period; ids are in backticks and never directly
+//! before the period.
 
+pub mod board;
 mod commands;
+mod cost;
+mod digest;
+mod git_report;
+mod htop_frame;
 mod program;
 mod questions;
 mod queue;
+mod room_commands;
+mod status;
 mod stories;
+mod story_commands;
 mod text;
 mod turns;
 
+pub use board::board;
 pub use commands::*;
+pub use cost::*;
+pub use digest::digest;
+pub use git_report::git_report;
+pub use htop_frame::{AgentRow, htop_frame};
 pub use program::*;
 pub use questions::*;
 pub use queue::*;
+pub use room_commands::*;
+pub use status::*;
 pub use stories::*;
+pub use story_commands::*;
 pub use text::*;
 pub use turns::*;

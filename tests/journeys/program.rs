@@ -183,6 +183,16 @@ fn a_damaged_state_is_kept_aside_and_said() {
 }
 
 #[test]
+fn the_first_status_shows_the_stories() {
+    let program = Program::with_stand_in();
+    let backlog = program.file(".storkit/work/1_backlog");
+    fs::create_dir_all(&backlog).expect("the backlog");
+    fs::write(backlog.join("1_story_a_door.md"), "---\nname: A door\n---\n").expect("a story");
+    let output = program.run(&["chat"], "status\n");
+    assert!(out(&output).contains("backlog: 1"), "{}", out(&output));
+}
+
+#[test]
 fn an_older_state_is_moved_at_the_start_and_not_by_a_second_storkit() {
     let program = Program::with_stand_in();
     assert_eq!(program.run(&["chat"], "!verbosity 2\n").status.code(), Some(0));

@@ -65,10 +65,7 @@ pub const ALWAYS: AnswerCommand = AnswerCommand {
 fn nothing_more(words: &str) -> Result<(), CommandError> {
     match words {
         "" => Ok(()),
-        more => {
-            let more = adapters::markdown::code_span(more);
-            Err(CommandError::Usage(format!("{more} is no question's number.")))
-        }
+        more => Err(CommandError::Usage(replies::not_a_question_number(more))),
     }
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 
 use super::services::CommandServices;
-use crate::{config::access::UserRole, permission::Question};
+use crate::{config::access::UserRole, permission::Question, replies};
 
 /// A command as data: help, completion, the reference page and each messenger's menu are made from it.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +55,7 @@ impl CommandSpec {
     pub fn no_args(&self, args: &str) -> Result<(), CommandError> {
         match args {
             "" => Ok(()),
-            _ => Err(CommandError::Usage(format!("`{}` takes no arguments.", self.name))),
+            _ => Err(CommandError::Usage(replies::no_arguments(self.name))),
         }
     }
 

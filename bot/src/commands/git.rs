@@ -2,9 +2,11 @@
 
 use async_trait::async_trait;
 
-use super::git_report::report;
-use crate::commands::command::{
-    Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+use crate::{
+    commands::command::{
+        Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+    },
+    replies,
 };
 
 /// See the module.
@@ -32,8 +34,9 @@ impl Command for GitCommand {
         // A large repository takes a while, and the room is to go on meanwhile.
         let read = async move {
             let summary = tokio::task::spawn_blocking(move || pipeline::git::summary(&project)).await?;
-            let summary = summary.map_err(|error| CommandError::User(format!("{error}.")))?;
-            Ok(Reply::notice(report(&summary, now)))
+            let summary =
+                summary.map_err(|error| CommandError::User(replies::sentence(&error.to_string())))?;
+            Ok(Reply::notice(replies::git_report(&summary, now)))
         };
         Ok(Reply::default().then(RoomAction::Later(Box::pin(read))))
     }

@@ -2,7 +2,10 @@
 
 use async_trait::async_trait;
 
-use crate::commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply, RoomAction};
+use crate::{
+    commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply, RoomAction},
+    replies,
+};
 
 /// See the module.
 pub struct ResetCommand;
@@ -27,12 +30,8 @@ impl Command for ResetCommand {
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         SPEC.no_args(cx.args)?;
-        Ok(match &cx.view.session {
-            Some(session) => {
-                Reply::text(format!("The session `{session}` is closed. Your next message begins a new one."))
-                    .then(RoomAction::ResetSession)
-            }
-            None => Reply::text("There is no session here. Your next message begins one."),
-        })
+        let session = cx.view.session.as_deref();
+        let reply = Reply::text(replies::session_reset(session));
+        Ok(if session.is_some() { reply.then(RoomAction::ResetSession) } else { reply })
     }
 }

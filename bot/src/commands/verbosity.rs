@@ -2,8 +2,11 @@
 
 use async_trait::async_trait;
 
-use crate::commands::command::{
-    Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+use crate::{
+    commands::command::{
+        Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+    },
+    replies,
 };
 
 /// See the module.
@@ -27,16 +30,12 @@ impl Command for VerbosityCommand {
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         match cx.args {
-            "" => Ok(Reply::text(format!("Verbosity is {}.", cx.view.verbosity))),
+            "" => Ok(Reply::text(replies::verbosity_now(cx.view.verbosity))),
             "0" | "1" | "2" => {
                 let level = cx.args.as_bytes()[0] - b'0';
-                Ok(Reply::text(format!("Verbosity is {level} from now on."))
-                    .then(RoomAction::SetVerbosity(level)))
+                Ok(Reply::text(replies::verbosity_chosen(level)).then(RoomAction::SetVerbosity(level)))
             }
-            other => {
-                let word = adapters::markdown::code_span(other);
-                Err(CommandError::Usage(format!("{word} is no verbosity; it is 0, 1 or 2.")))
-            }
+            other => Err(CommandError::Usage(replies::not_a_verbosity(other))),
         }
     }
 }

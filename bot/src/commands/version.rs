@@ -1,10 +1,11 @@
 //! `version`: what runs here.
 
-use agents::claude::TESTED_VERSION;
 use async_trait::async_trait;
-use settings::duration::human;
 
-use crate::commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply};
+use crate::{
+    commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply},
+    replies,
+};
 
 /// See the module.
 pub struct VersionCommand;
@@ -26,10 +27,6 @@ impl Command for VersionCommand {
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         SPEC.no_args(cx.args)?;
-        Ok(Reply::text(format!(
-            "storkit {}, up {}. Tested with Claude Code {TESTED_VERSION}.",
-            env!("CARGO_PKG_VERSION"),
-            human(cx.services.started.elapsed())
-        )))
+        Ok(Reply::text(replies::version(cx.services.started.elapsed())))
     }
 }

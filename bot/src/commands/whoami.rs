@@ -1,9 +1,11 @@
 //! `whoami`: who the bot takes a person for.
 
-use adapters::markdown::{code_span, inert};
 use async_trait::async_trait;
 
-use crate::commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply};
+use crate::{
+    commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply},
+    replies,
+};
 
 /// See the module.
 pub struct WhoamiCommand;
@@ -25,17 +27,7 @@ impl Command for WhoamiCommand {
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         SPEC.no_args(cx.args)?;
-        let role = cx
-            .services
-            .access()
-            .role(cx.room, &cx.sender.id)
-            .map(|role| role.to_string())
-            .unwrap_or_default();
-        Ok(Reply::text(format!(
-            "You are {} ({}), {role}. This room is {}.",
-            inert(&cx.sender.name),
-            code_span(&cx.sender.id),
-            code_span(&cx.room.to_string())
-        )))
+        let role = cx.services.access().role(cx.room, &cx.sender.id);
+        Ok(Reply::text(replies::who_you_are(cx.sender, role, cx.room)))
     }
 }

@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_and_an_event_say_what_they_are() {
-        let snapshot = snapshot_line(&crate::commands::status_board::fixture::snapshot());
+        let snapshot = snapshot_line(&crate::replies::board::fixture::snapshot());
         assert_eq!((snapshot["type"].as_str(), snapshot["seq"].as_u64()), (Some("snapshot"), Some(7)));
         assert_eq!(snapshot["stories"][1]["stage"], "current");
         assert_eq!(snapshot["merges"]["4"]["state"], "queued");

@@ -53,6 +53,9 @@ const SHUTDOWN: Duration = Duration::from_secs(9);
 /// Of this the agents' runs may take so long; what is left of them then is found by the next start.
 const AGENTS: Duration = Duration::from_secs(6);
 
+/// How long messages wait for the pipeline: reading the stories takes milliseconds, but a broken disk must not silence the bot.
+const PIPELINE_START: Duration = Duration::from_secs(10);
+
 /// What a bot is made of.
 pub struct AppOptions {
     /// The repository it serves.
@@ -173,7 +176,7 @@ impl App {
         if let Some((listener, webhooks)) = public {
             tracker.spawn(http::webhooks::serve(listener, webhooks, services.stop.clone()));
         }
-        tracker.spawn(router::run(services.clone(), inbox));
+        tracker.spawn(route(services.clone(), inbox));
         tracker.spawn(notify::run(services.clone(), events));
         tracker.spawn(reload::run(services.clone(), notices));
         tracker.spawn(prune(services.clone()));
@@ -392,6 +395,19 @@ fn doctor_report(project: Project, settings: Arc<LiveSettings>) -> DoctorReport 
             doctor::report(&doctor::check(&project, &loaded.config, &loaded.secret_env).await)
         })
     })
+}
+
+/// Takes messages once the stories are known: the first `status` would show none.
+async fn route(services: Arc<ChatServices>, inbox: mpsc::Receiver<Incoming>) {
+    tokio::select! {
+        () = services.stop.cancelled() => return,
+        ready = tokio::time::timeout(PIPELINE_START, services.commands.pipeline.started()) => {
+            if ready.is_err() {
+                tracing::warn!("the pipeline is still starting; messages are answered without it");
+            }
+        }
+    }
+    router::run(services, inbox).await;
 }
 
 /// Lets each room's task start when something first happens there.

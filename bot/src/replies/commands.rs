@@ -4,10 +4,6 @@ use adapters::markdown::code_span;
 
 use crate::config::access::UserRole;
 
-/// `htop stop` where nothing can be edited.
-pub const HTOP_IS_A_SNAPSHOT: &str =
-    "Here htop is one snapshot, so there is nothing left to stop. `stop` ends the turn.";
-
 /// A lone address.
 pub fn greeting(name: &str) -> String {
     format!("{name} here. Say what you want done, or `help` for the commands.")
@@ -26,6 +22,24 @@ pub fn usage(wrong: &str, usage: &str) -> String {
     format!("{wrong}\nUsage: `{usage}`")
 }
 
+/// Arguments for a command that takes none.
+pub fn no_arguments(command: &str) -> String {
+    format!("`{command}` takes no arguments.")
+}
+
+/// `help WORD` with no such word.
+pub fn no_help_for(word: &str, near: Option<&str>) -> String {
+    let near = near.map(|near| format!(" Did you mean `{near}`?")).unwrap_or_default();
+    format!("There is no command {}.{near}", code_span(word))
+}
+
+/// The end of `help`: how to address the bot.
+pub fn how_to_address(prefix: &str, name: &str) -> String {
+    format!(
+        "\nWhere several people talk, start with `{prefix}` or `{name}`. Anything else you say to me goes to Claude Code."
+    )
+}
+
 /// A command above the caller's role.
 pub fn not_allowed(command: &str, role: UserRole) -> String {
     format!("Only {role}s can use `{command}` here.")
@@ -39,9 +53,4 @@ pub fn incident() -> String {
 /// A failure of ours.
 pub fn internal_error(number: &str) -> String {
     format!("That went wrong on my side. The operator finds it in the log under `{number}`.")
-}
-
-/// `ambient` could not be remembered.
-pub fn ambient_not_written(error: &anyhow::Error) -> String {
-    format!("This holds until I am restarted only: {error:#}.")
 }
