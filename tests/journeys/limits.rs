@@ -3,7 +3,7 @@
 use adapters::Tone;
 use e2e::{Cli, Setup};
 
-fn count(room: &adapters::fake::FakeRoom, text: &str) -> usize {
+fn count(room: &adapters::testing::fake::FakeRoom, text: &str) -> usize {
     room.shown().iter().filter(|shown| shown.text.contains(text)).count()
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adapters::fake::FakeRoom;
+use adapters::testing::fake::FakeRoom;
 use async_trait::async_trait;
 use bot::{
     commands::command::{

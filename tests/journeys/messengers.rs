@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adapters::fake::Fake;
+use adapters::testing::fake::Fake;
 use e2e::{Bot, Cli, Setup};
 
 fn messengers() -> [Arc<Fake>; 2] {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adapters::{AdapterError, Addressed, Incoming, MessageId, Tone, fake::FakeRoom};
+use adapters::{AdapterError, Addressed, Incoming, MessageId, Tone, testing::fake::FakeRoom};
 use bot::permission::PermissionAsk;
 use e2e::{Bot, Cli, Setup};
 use serde_json::json;

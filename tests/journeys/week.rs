@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use adapters::{Incoming, fake::FakeRoom};
+use adapters::{Incoming, testing::fake::FakeRoom};
 use bot::{Clock, permission::PermissionAsk};
 use e2e::{Bot, Cli, Setup};
 use rusqlite::Connection;

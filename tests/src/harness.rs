@@ -10,7 +10,7 @@ use std::{
 
 use adapters::{
     Adapter,
-    fake::{Fake, FakeRoom},
+    testing::fake::{Fake, FakeRoom},
 };
 use bot::{
     App, AppOptions, Clock, RetryPolicy, StartError,

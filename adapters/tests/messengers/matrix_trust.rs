@@ -8,8 +8,8 @@ use std::{
 
 use adapters::{
     Adapter, AdapterError, Outgoing, Secret,
-    conformance::{AdapterSession, MessengerFixture as _},
     matrix::MatrixConfig,
+    testing::conformance::{AdapterSession, MessengerFixture as _},
 };
 use services::matrix::{Account, Person};
 use tokio::process::Command;

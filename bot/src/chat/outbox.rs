@@ -338,7 +338,7 @@ async fn at(due: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
-    use adapters::fake::Fake;
+    use adapters::testing::fake::Fake;
 
     use super::*;
 

@@ -15,8 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Activity, ActivityState, Adapter, AdapterError, Addressed, Attachment, Choice, ChoiceForm, Incoming,
-    MessageId, Outgoing, PersonAct, Room, Tone, deliver,
-    supervise::{SupervisedAdapter, supervise},
+    MessageId, Outgoing, PersonAct, Room, Tone,
+    delivery::{
+        deliver,
+        supervise::{SupervisedAdapter, supervise},
+    },
 };
 
 /// How long a check waits for what must come.

@@ -6,14 +6,14 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::private;
+use crate::private_files;
 
 /// A token is stored this long after its events were handed over, so that the bot has surely written down what it took.
 const LAG: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ pub(super) struct MatrixMemory {
 impl MatrixMemory {
     /// Reads the file. A damaged one is as good as none: hearing begins with what comes next.
     pub(super) fn open(file: PathBuf) -> Self {
-        let kept = match private::read(&file) {
+        let kept = match private_files::read(&file) {
             Ok(Some(bytes)) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 tracing::error!(%error, file = %file.display(), "damaged; what came while the bot was down is not heard");
                 SavedMemory::default()
@@ -64,17 +64,17 @@ impl MatrixMemory {
 
     /// From where to hear on.
     pub(super) fn since(&self) -> Option<String> {
-        self.lock().newest.clone()
+        self.state.lock().newest.clone()
     }
 
     /// Events that are not newer were heard, where there is no token; 0 where nothing was ever heard.
     pub(super) fn heard_until(&self) -> u64 {
-        self.lock().kept.heard_until
+        self.state.lock().kept.heard_until
     }
 
     /// The token means nothing any more: another device, or a homeserver that forgot.
     pub(super) fn forget_token(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.newest.take().is_some() || state.kept.since.is_some() {
             state.waiting.clear();
             state.kept.since = None;
@@ -84,7 +84,7 @@ impl MatrixMemory {
 
     /// All events before `token`, the newest of them of the time `heard_until`, were handed over.
     pub(super) fn handed_over(&self, token: String, heard_until: u64, now: Instant) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.newest.as_ref() == Some(&token) {
             return;
         }
@@ -100,7 +100,7 @@ impl MatrixMemory {
 
     /// Stores the newest token that is old enough; `drained` says that the bot has taken in all that was handed over.
     pub(super) fn settle(&self, drained: bool, now: Instant) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if !drained {
             // What waits in the inbox may be of any of them.
             state.waiting.iter_mut().for_each(|(at, _)| *at = now);
@@ -118,12 +118,12 @@ impl MatrixMemory {
 
     /// Whether a token waits to be stored.
     pub(super) fn is_unsettled(&self) -> bool {
-        !self.lock().waiting.is_empty()
+        !self.state.lock().waiting.is_empty()
     }
 
     /// An invitation of a person who is heard was followed to this room.
     pub(super) fn follow(&self, room: &str) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.kept.invited.insert(room.to_owned()) {
             self.save(&state);
         }
@@ -131,12 +131,12 @@ impl MatrixMemory {
 
     /// Whether the bot is in this room by such an invitation.
     pub(super) fn followed(&self, room: &str) -> bool {
-        self.lock().kept.invited.contains(room)
+        self.state.lock().kept.invited.contains(room)
     }
 
     /// `true` the first time for each `trouble`, ever.
     pub(super) fn first_time(&self, trouble: &str) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.kept.told.iter().any(|told| told == trouble) {
             return false;
         }
@@ -151,15 +151,10 @@ impl MatrixMemory {
     fn save(&self, state: &MemoryState) {
         let written = serde_json::to_vec(&state.kept)
             .map_err(std::io::Error::other)
-            .and_then(|bytes| private::write(&self.file, &bytes));
+            .and_then(|bytes| private_files::write(&self.file, &bytes));
         if let Err(error) = written {
             tracing::error!(%error, file = %self.file.display(), "cannot be written; a restart may hear messages again");
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, MemoryState> {
-        // Every state is a valid one.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

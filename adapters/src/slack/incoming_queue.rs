@@ -2,10 +2,10 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 use super::event::SlackEvent;
@@ -34,7 +34,7 @@ struct QueueState {
 impl EventQueue {
     /// `false` if it is full. A repeat is taken and dropped.
     pub fn push(&self, heard: SlackEvent) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let (now, key) = (Instant::now(), heard.key());
         state.forget_old(now);
         if state.recent.contains(&key) {
@@ -53,7 +53,7 @@ impl EventQueue {
     /// The next one; it stays queued until [`EventQueue::pop`].
     pub async fn front(&self) -> SlackEvent {
         loop {
-            if let Some(heard) = self.lock().waiting.front() {
+            if let Some(heard) = self.state.lock().waiting.front() {
                 return heard.clone();
             }
             self.more.notified().await;
@@ -62,11 +62,7 @@ impl EventQueue {
 
     /// The front one was handed over.
     pub fn pop(&self) {
-        self.lock().waiting.pop_front();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().waiting.pop_front();
     }
 }
 
@@ -90,7 +86,7 @@ impl AskingMessages {
 
     /// The message asks something in this channel's top level.
     pub fn add(&self, channel: &str, id: &MessageId) {
-        let mut asked = self.lock();
+        let mut asked = self.0.lock();
         asked.push_back((channel.to_owned(), id.clone()));
         while asked.len() > Self::MOST {
             asked.pop_front();
@@ -99,16 +95,12 @@ impl AskingMessages {
 
     /// It is answered.
     pub fn remove(&self, channel: &str, id: &MessageId) {
-        self.lock().retain(|(at, asked)| at != channel || asked != id);
+        self.0.lock().retain(|(at, asked)| at != channel || asked != id);
     }
 
     /// Whether it still asks.
     pub fn contains(&self, channel: &str, id: &MessageId) -> bool {
-        self.lock().iter().any(|(at, asked)| at == channel && asked == id)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(String, MessageId)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().iter().any(|(at, asked)| at == channel && asked == id)
     }
 }
 
@@ -133,7 +125,7 @@ mod tests {
     async fn a_repeat_is_acknowledged_and_dropped_and_a_full_queue_is_not_acknowledged() {
         let queue = EventQueue::default();
         assert!(queue.push(heard(0)) && queue.push(heard(0)));
-        assert_eq!(queue.lock().waiting.len(), 1);
+        assert_eq!(queue.state.lock().waiting.len(), 1);
         assert!((1..QUEUE_MAX).all(|number| queue.push(heard(number))));
         assert!(!queue.push(heard(QUEUE_MAX)));
         assert_eq!(
@@ -153,9 +145,9 @@ mod tests {
         queue.pop();
         tokio::time::advance(Duration::from_secs(3590)).await;
         queue.push(heard(0));
-        assert_eq!(queue.lock().waiting.len(), 0);
+        assert_eq!(queue.state.lock().waiting.len(), 0);
         tokio::time::advance(Duration::from_secs(20)).await;
         queue.push(heard(0));
-        assert_eq!(queue.lock().waiting.len(), 1);
+        assert_eq!(queue.state.lock().waiting.len(), 1);
     }
 }

@@ -8,13 +8,13 @@ use std::{
 };
 
 /// Makes the folder with mode 0700, or gives it that mode: matrix-sdk makes its files readable for everybody.
-pub(super) fn folder(path: &Path) -> io::Result<()> {
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o700))
 }
 
 /// Writes the whole file or nothing, with mode 0600.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     // A remnant may have another mode.
     let _ = fs::remove_file(&beside);
@@ -25,7 +25,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// The file's bytes; `None` if there is none.
-pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -41,7 +41,7 @@ mod tests {
     fn a_private_file_is_private_whatever_was_there_before() {
         let place = tempfile::tempdir().expect("a folder");
         let (inner, file) = (place.path().join("matrix"), place.path().join("matrix/key"));
-        folder(&inner).expect("made");
+        create_folder(&inner).expect("made");
         assert_eq!(read(&file).expect("read"), None);
         fs::write(file.with_extension("new"), "a remnant").expect("written");
         write(&file, b"one").expect("written");
@@ -49,5 +49,17 @@ mod tests {
         assert_eq!(read(&file).expect("read").as_deref(), Some(b"two".as_slice()));
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!((mode(&inner), mode(&file)), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_file_is_private_even_where_an_open_one_or_a_link_was() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, other) = (folder.path().join("a"), folder.path().join("other"));
+        fs::write(&other, "theirs").expect("written");
+        std::os::unix::fs::symlink(&other, &path).expect("linked");
+        write(&path, b"ours").expect("written");
+        assert_eq!(fs::read(&other).expect("read"), b"theirs");
+        let mode = fs::metadata(&path).expect("there").permissions().mode() & 0o777;
+        assert_eq!((fs::read(&path).expect("read").as_slice(), mode), (&b"ours"[..], 0o600));
     }
 }

@@ -2,19 +2,13 @@
 //!
 //! Their ids carry the person, so that such a reply is private also after a restart, when the response URL is forgotten.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{
-    event::{ButtonPress, SlashCommand},
-    place::ConversationAddress,
-};
-use crate::MessageId;
+use super::event::{ButtonPress, SlashCommand};
+use crate::{MessageId, slack::conversation::ConversationAddress};
 
 /// A response URL works for half an hour and five times:
 /// <https://docs.slack.dev/interactivity/handling-user-interaction#message_responses>
@@ -73,7 +67,7 @@ struct ResponseUrl {
 impl ResponseUrls {
     /// Keeps one.
     pub fn keep(&self, id: MessageId, url: &str, now: Instant) {
-        let mut urls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut urls = self.0.lock();
         urls.retain(|_, url| now.duration_since(url.since) < URL_LIFE);
         if !url.is_empty() && urls.len() < MOST {
             urls.insert(id, ResponseUrl { url: url.to_owned(), since: now, uses: 0 });
@@ -82,7 +76,7 @@ impl ResponseUrls {
 
     /// The URL for one more reply, while it works.
     pub fn take(&self, id: &MessageId, now: Instant) -> Option<String> {
-        let mut urls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut urls = self.0.lock();
         let url = urls.get_mut(id)?;
         let works = now.duration_since(url.since) < URL_LIFE && url.uses < URL_USES;
         url.uses = url.uses.saturating_add(1);

@@ -1,6 +1,6 @@
 //! Every sentence that the adapter itself says in a room.
 
-use crate::markdown::code_span;
+use crate::text::markdown::code_span;
 
 /// An encrypted message whose key never came.
 pub(super) const UNDECRYPTABLE: &str = "I could not decrypt your message: its key did not reach me. Please send it again. If that does not \

@@ -1,11 +1,9 @@
 //! What the operator should know although the bot is up: collected here, shown by `status`, each told once.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::words;
+use parking_lot::Mutex;
+
 use crate::Inbox;
 
 /// Strangers that are remembered one by one.
@@ -53,13 +51,13 @@ pub struct DeliveryNotes {
 impl DeliveryNotes {
     /// Tells from now on through this inbox, beginning with what is known already.
     pub fn attach(&self, inbox: Inbox) {
-        *self.inbox.lock().unwrap_or_else(PoisonError::into_inner) = Some(inbox);
+        *self.inbox.lock() = Some(inbox);
         self.tell();
     }
 
     /// A message from somebody who is not on the list. Told when the person is new: else a stranger could fill the log.
     pub fn stranger(&self, who: &str) {
-        let mut facts = self.facts();
+        let mut facts = self.facts.lock();
         facts.stranger_messages += 1;
         let is_new =
             facts.strangers.len() < STRANGERS_MAX && !facts.strangers.iter().any(|known| known == who);
@@ -72,7 +70,7 @@ impl DeliveryNotes {
 
     /// A request without a signature, or with a wrong one. Anybody can send those, so they are told ever more rarely.
     pub fn refused_signature(&self, was_there: bool) {
-        let mut facts = self.facts();
+        let mut facts = self.facts.lock();
         let count = if was_there { &mut facts.wrong_signatures } else { &mut facts.unsigned };
         *count += 1;
         if count.is_power_of_two() {
@@ -83,7 +81,7 @@ impl DeliveryNotes {
 
     /// A message was not delivered.
     pub fn failed(&self, person: &str, why: String, after: u64) {
-        let mut facts = self.facts();
+        let mut facts = self.facts.lock();
         if facts.failures.len() >= FAILURES_MAX && !facts.failures.contains_key(person) {
             facts.failures.pop_first();
         }
@@ -94,7 +92,7 @@ impl DeliveryNotes {
 
     /// This message of the count was delivered.
     pub fn arrived(&self, person: &str, number: u64) {
-        let is_later = self.facts().failures.get(person).is_some_and(|failed| number > failed.after);
+        let is_later = self.facts.lock().failures.get(person).is_some_and(|failed| number > failed.after);
         if is_later {
             self.reached(person);
         }
@@ -102,7 +100,7 @@ impl DeliveryNotes {
 
     /// The person wrote.
     pub fn reached(&self, person: &str) {
-        let was_there = self.facts().failures.remove(person).is_some();
+        let was_there = self.facts.lock().failures.remove(person).is_some();
         if was_there {
             self.tell();
         }
@@ -110,7 +108,7 @@ impl DeliveryNotes {
 
     /// How many messages wait for this person now.
     pub fn held(&self, person: &str, count: usize) {
-        let mut facts = self.facts();
+        let mut facts = self.facts.lock();
         let before =
             if count == 0 { facts.held.remove(person) } else { facts.held.insert(person.to_owned(), count) };
         drop(facts);
@@ -121,7 +119,7 @@ impl DeliveryNotes {
 
     /// A trouble of the account; `None` when a message is taken again.
     pub fn account(&self, trouble: Option<String>) {
-        let before = std::mem::replace(&mut self.facts().account, trouble.clone());
+        let before = std::mem::replace(&mut self.facts.lock().account, trouble.clone());
         if before != trouble {
             self.tell();
         }
@@ -129,22 +127,53 @@ impl DeliveryNotes {
 
     /// A trouble of the template; `None` when it is taken again.
     pub fn template(&self, trouble: Option<String>) {
-        let before = std::mem::replace(&mut self.facts().template, trouble.clone());
+        let before = std::mem::replace(&mut self.facts.lock().template, trouble.clone());
         if before != trouble {
             self.tell();
         }
     }
 
     fn tell(&self) {
-        let text = words::notes(&self.facts());
-        if let Some(inbox) = &*self.inbox.lock().unwrap_or_else(PoisonError::into_inner) {
+        let text = summary(&self.facts.lock());
+        if let Some(inbox) = &*self.inbox.lock() {
             inbox.note(text);
         }
     }
+}
 
-    fn facts(&self) -> MutexGuard<'_, DeliveryFacts> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+/// All that the operator should know, as one text; `None` for nothing.
+fn summary(facts: &DeliveryFacts) -> Option<String> {
+    let mut text = String::new();
+    for trouble in [&facts.account, &facts.template].into_iter().flatten() {
+        let _ = write!(text, "{trouble}. ");
     }
+    for (person, count) in &facts.held {
+        let (messages, wait) = if *count == 1 { ("message", "waits") } else { ("messages", "wait") };
+        let _ =
+            write!(text, "{count} {messages} for {person} {wait} until they write again (24-hour window). ");
+    }
+    for (person, FailedMessage { why, .. }) in &facts.failures {
+        let _ = write!(text, "Not delivered to {person}: {}. ", why.trim_end_matches('.'));
+    }
+    if let Some(last) = facts.strangers.last() {
+        let (messages, people) = (facts.stranger_messages, facts.strangers.len());
+        let _ = write!(
+            text,
+            "Ignored people who are not in `whatsapp.allowed_users` ({people}, messages: {messages}), the last {last}. "
+        );
+    }
+    if facts.wrong_signatures > 0 {
+        let _ = write!(
+            text,
+            "Refused webhooks with a wrong signature ({}); if messages are missing, `whatsapp.app_secret` is not this app's. ",
+            facts.wrong_signatures
+        );
+    }
+    if facts.unsigned > 0 {
+        let _ = write!(text, "Refused webhooks without a signature ({}). ", facts.unsigned);
+    }
+    let text = text.trim_end();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 #[cfg(test)]

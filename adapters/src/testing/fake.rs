@@ -9,13 +9,14 @@ mod room;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 pub use room::FakeRoom;
 use tokio::sync::watch;
 
@@ -207,25 +208,21 @@ impl Fake {
 
     /// How often the bot connected.
     pub fn connections(&self) -> usize {
-        self.state().connections
+        self.state.lock().connections
     }
 
     /// How many messages were taken.
     pub fn sends(&self) -> usize {
-        self.state().sends
+        self.state.lock().sends
     }
 
     /// How many edits were taken.
     pub fn edits(&self) -> usize {
-        self.state().edits
-    }
-
-    fn state(&self) -> MutexGuard<'_, FakeState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().edits
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut FakeState) -> T) -> T {
-        let value = change(&mut self.state());
+        let value = change(&mut self.state.lock());
         self.changes.send_replace(());
         value
     }
@@ -235,7 +232,7 @@ impl Fake {
         let mut changes = self.changes.subscribe();
         let found = async {
             loop {
-                if let Some(value) = check(&mut self.state()) {
+                if let Some(value) = check(&mut self.state.lock()) {
                     return value;
                 }
                 // The sender is a field of `self`, so it cannot be gone.
@@ -305,13 +302,13 @@ impl Adapter for Fake {
                 return Err(AdapterError::Unreachable("the connection was cut".into()));
             }
             // Taken off the queue only once it is delivered: a stop in between must not lose it.
-            let next = self.state().queue.front().cloned();
+            let next = self.state.lock().queue.front().cloned();
             match next {
                 Some(incoming) => {
                     if !inbox.deliver(incoming).await {
                         return Ok(());
                     }
-                    self.state().queue.pop_front();
+                    self.state.lock().queue.pop_front();
                 }
                 None => drop(changes.changed().await),
             }
@@ -391,7 +388,7 @@ impl<'a> FakeConnection<'a> {
     }
 
     fn is_cut(&self) -> bool {
-        self.0.state().drop_requested
+        self.0.state.lock().drop_requested
     }
 }
 
@@ -459,7 +456,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::{Addressed, PersonAct, supervise::supervise};
+    use crate::{Addressed, PersonAct, delivery::supervise::supervise};
 
     /// Connects a bot that hears and says nothing by itself.
     fn connect(fake: &Arc<Fake>) -> (mpsc::Receiver<Incoming>, CancellationToken) {

@@ -13,7 +13,7 @@ use super::{
     adapter::Slack,
     event::{self, SlackEvent, text},
 };
-use crate::{Webhooks, webhook::answer};
+use crate::{Webhooks, delivery::webhook::answer};
 
 const EVENTS: &str = "/webhook/slack";
 const COMMAND: &str = "/webhook/slack/command";

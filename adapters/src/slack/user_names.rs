@@ -1,11 +1,8 @@
 //! What people are called, asked once and kept.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -35,7 +32,7 @@ impl UserNames {
         let profile = &user_object["profile"];
         let names = [text(profile, "display_name"), text(profile, "real_name"), text(user_object, "name")];
         let name = names.into_iter().find(|name| !name.trim().is_empty()).map(str::to_owned);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         if known.len() >= MOST {
             known.clear();
         }
@@ -45,7 +42,7 @@ impl UserNames {
 
     /// The outer `None`: it has to be asked.
     fn fresh(&self, user: &str) -> Option<Option<String>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.lock();
         let (name, since) = known.get(user)?;
         let keep = if name.is_some() { KEEP } else { KEEP_NOTHING };
         (since.elapsed() < keep).then(|| name.clone())

@@ -1,9 +1,5 @@
 //! What this adapter says by itself: to people where no one else can, and to the operator in `status`.
 
-use std::fmt::Write as _;
-
-use super::notes::FailedMessage;
-
 /// On the button that opens a list of choices; at most 20 characters.
 pub const OPEN_LIST: &str = "Choose";
 /// What a message without text shows: WhatsApp takes no empty one.
@@ -19,11 +15,8 @@ pub const TOKEN_REFUSED: &str = "Meta refuses the access token (190). Make a new
                                  and restart me";
 
 /// Something came before the held messages that did not keep.
-pub fn dropped(count: u64) -> String {
-    format!(
-        "{count} older messages were dropped while you were away: I keep the newest {}.",
-        super::contacts::HELD_MAX
-    )
+pub fn dropped(count: u64, kept: usize) -> String {
+    format!("{count} older messages were dropped while you were away: I keep the newest {kept}.")
 }
 
 /// A template's one parameter, where the text does not fit into it.
@@ -46,39 +39,4 @@ fn joined(caption: &str, sentence: &str) -> String {
         "" => sentence.to_owned(),
         caption => format!("{caption}\n\n{sentence}"),
     }
-}
-
-/// All that the operator should know, as one text; `None` for nothing.
-pub fn notes(facts: &super::notes::DeliveryFacts) -> Option<String> {
-    let mut text = String::new();
-    for trouble in [&facts.account, &facts.template].into_iter().flatten() {
-        let _ = write!(text, "{trouble}. ");
-    }
-    for (person, count) in &facts.held {
-        let (messages, wait) = if *count == 1 { ("message", "waits") } else { ("messages", "wait") };
-        let _ =
-            write!(text, "{count} {messages} for {person} {wait} until they write again (24-hour window). ");
-    }
-    for (person, FailedMessage { why, .. }) in &facts.failures {
-        let _ = write!(text, "Not delivered to {person}: {}. ", why.trim_end_matches('.'));
-    }
-    if let Some(last) = facts.strangers.last() {
-        let (messages, people) = (facts.stranger_messages, facts.strangers.len());
-        let _ = write!(
-            text,
-            "Ignored people who are not in `whatsapp.allowed_users` ({people}, messages: {messages}), the last {last}. "
-        );
-    }
-    if facts.wrong_signatures > 0 {
-        let _ = write!(
-            text,
-            "Refused webhooks with a wrong signature ({}); if messages are missing, `whatsapp.app_secret` is not this app's. ",
-            facts.wrong_signatures
-        );
-    }
-    if facts.unsigned > 0 {
-        let _ = write!(text, "Refused webhooks without a signature ({}). ", facts.unsigned);
-    }
-    let text = text.trim_end();
-    (!text.is_empty()).then(|| text.to_owned())
 }

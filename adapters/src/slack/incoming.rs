@@ -1,28 +1,27 @@
 //! From what Slack tells to an [`Incoming`]: acknowledged first and queued here, then read one by one in order.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::RwLock;
 use serde_json::json;
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     SlackConfig,
     event::{ButtonPress, DeletedMessage, SlackEvent, SlackMessage, SlashCommand},
-    names::UserNames,
-    place::{ConversationAddress, time_of},
-    private::{ResponseUrls, pick_id, slash_id},
-    queue::{AskingMessages, EventQueue},
-    text,
     threads::KnownThreads,
     web::WebApi,
-    words,
 };
 use crate::{
     AdapterContext, Addressed, AllowedPeople, Identity, Inbox, Incoming, MessageId, PersonAct, Sender,
     address,
+    slack::{
+        conversation::{ConversationAddress, time_of},
+        ephemeral::{ResponseUrls, pick_id, slash_id},
+        incoming_queue::{AskingMessages, EventQueue},
+        notices, unescape,
+        user_names::UserNames,
+    },
 };
 
 /// Refusals to strangers that are under way; more are not answered.
@@ -76,21 +75,21 @@ impl EventReceiver {
 
     /// Who the bot is.
     pub fn me(&self) -> BotIdentity {
-        self.me.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.me.read().clone()
     }
 
     /// Slack said who the bot is.
     pub fn set_me(&self, me: BotIdentity) {
-        *self.me.write().unwrap_or_else(PoisonError::into_inner) = me;
+        *self.me.write() = me;
     }
 
     /// Whom the settings say is heard, from now on.
     pub fn set_people(&self, people: &AllowedPeople) {
-        *self.people.write().unwrap_or_else(PoisonError::into_inner) = people.clone();
+        *self.people.write() = people.clone();
     }
 
     fn hears(&self, user: &str) -> bool {
-        self.people.read().unwrap_or_else(PoisonError::into_inner).hears(user)
+        self.people.read().hears(user)
     }
 
     /// Queues what was heard; `false` where nothing more fits, so that it must not be acknowledged.
@@ -152,7 +151,7 @@ impl EventReceiver {
     async fn address(&self, said: &SlackMessage, me: &BotIdentity) -> (Option<Addressed>, String) {
         let mut text = self.decode(&said.text, me).await;
         if !said.files.is_empty() {
-            text = format!("{text}\n\n{}", words::attached(&said.files));
+            text = format!("{text}\n\n{}", notices::attached(&said.files));
         }
         let direct = said.place.is_direct();
         match address::strip(&text, &self.identity, &[&me.name, &me.user]) {
@@ -165,11 +164,11 @@ impl EventReceiver {
     }
 
     fn address_without_name(&self, said: &SlackMessage, me: &BotIdentity) -> Option<Addressed> {
-        if text::mentions(&said.text, &me.user) {
+        if unescape::mentions(&said.text, &me.user) {
             return Some(Addressed::Name);
         }
         // Who turns to somebody else in the bot's thread does not mean the bot.
-        let to_another = text::first_mention(&said.text).is_some();
+        let to_another = unescape::first_mention(&said.text).is_some();
         let in_our_thread =
             said.parent.as_deref() == Some(me.user.as_str()) || self.threads.contains(&said.place);
         (in_our_thread && !to_another).then_some(Addressed::Reply)
@@ -178,14 +177,14 @@ impl EventReceiver {
     async fn decode(&self, raw: &str, me: &BotIdentity) -> String {
         let mut names = HashMap::new();
         names.insert(me.user.clone(), self.identity.display_name.clone());
-        for user in text::people(raw).take(20) {
+        for user in unescape::people(raw).take(20) {
             if !names.contains_key(user)
                 && let Some(name) = self.names.of(&self.web, user).await
             {
                 names.insert(user.to_owned(), name);
             }
         }
-        text::decode(raw, |user| names.get(user).cloned())
+        unescape::decode(raw, |user| names.get(user).cloned())
     }
 
     async fn picked(&self, picked: &ButtonPress) -> Option<Incoming> {
@@ -208,11 +207,11 @@ impl EventReceiver {
     async fn slash(&self, slash: &SlashCommand) -> Option<Incoming> {
         let place = ConversationAddress { channel: slash.channel.clone(), thread: None };
         if !self.hears(&slash.user) {
-            self.refuse_slash(slash, words::stranger(&slash.user));
+            self.refuse_slash(slash, notices::stranger(&slash.user));
             return None;
         }
         if !self.serves(&place) {
-            self.refuse_slash(slash, words::not_served(&slash.channel));
+            self.refuse_slash(slash, notices::not_served(&slash.channel));
             return None;
         }
         let id = slash_id(slash);
@@ -270,7 +269,7 @@ impl EventReceiver {
     /// The bot is silent towards strangers; but a button that does nothing would look broken.
     fn refuse_press(&self, picked: &ButtonPress) {
         let mut body = json!({
-            "channel": picked.place.channel, "user": picked.user, "text": words::stranger(&picked.user),
+            "channel": picked.place.channel, "user": picked.user, "text": notices::stranger(&picked.user),
         });
         if let Some(thread) = &picked.place.thread {
             body["thread_ts"] = thread.as_str().into();
@@ -287,7 +286,10 @@ impl EventReceiver {
         self.refuse(async move { web.respond(&url, &body).await });
     }
 
-    fn refuse(&self, say: impl Future<Output = Result<(), super::trouble::CallFailure>> + Send + 'static) {
+    fn refuse(
+        &self,
+        say: impl Future<Output = Result<(), crate::slack::call_failure::CallFailure>> + Send + 'static,
+    ) {
         let Ok(permit) = self.refusals.clone().try_acquire_owned() else { return };
         tokio::spawn(async move {
             if let Err(trouble) = say.await {

@@ -3,7 +3,7 @@
 use std::{fmt, fmt::Write as _, sync::Arc, time::SystemTime};
 
 use super::{Fake, FakeMessage, FakeRoomLog, LogEntry, next_id};
-use crate::{Addressed, Attachment, Incoming, MessageId, PersonAct, Room, Sender, Tone, address};
+use crate::{Addressed, Attachment, Incoming, MessageId, PersonAct, Room, Sender, Tone, text::address};
 
 /// One conversation with the bot, as a test plays it. Clones are the same conversation.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ impl FakeRoom {
 
     /// `person` says it where others read along: it is for the bot only if it begins with its address.
     pub async fn say_in_group(&self, person: &str, text: &str) -> MessageId {
-        let identity = self.fake.state().identity.clone();
+        let identity = self.fake.state.lock().identity.clone();
         let (addressed, rest) = match address::strip(text, &identity, &[]) {
             Some((addressed, rest)) => (Some(addressed), rest),
             None => (None, text.trim().to_owned()),
@@ -64,7 +64,7 @@ impl FakeRoom {
     /// What [`FakeRoom::say_as`] would send, to be changed (an old `sent_at`, a bot as sender) and given to
     /// [`FakeRoom::send_incoming`]. An address is stripped, as every messenger does it.
     pub fn incoming(&self, person: &str, text: &str) -> Incoming {
-        let stripped = address::strip(text, &self.fake.state().identity, &[]);
+        let stripped = address::strip(text, &self.fake.state.lock().identity, &[]);
         let (addressed, text) = stripped.unwrap_or_else(|| (Addressed::Direct, text.trim().to_owned()));
         Incoming {
             id: next_id(),
@@ -155,25 +155,25 @@ impl FakeRoom {
 
     /// All messages of the bot, as they are now.
     pub fn shown(&self) -> Vec<FakeMessage> {
-        let mut state = self.fake.state();
+        let mut state = self.fake.state.lock();
         state.log(&self.room).shown().cloned().collect()
     }
 
     /// All files of the bot.
     pub fn uploads(&self) -> Vec<Attachment> {
-        self.fake.state().log(&self.room).files().cloned().collect()
+        self.fake.state.lock().log(&self.room).files().cloned().collect()
     }
 
     /// The conversation as a person would read it now, one message a line, for snapshots. How often a
     /// message was edited is left out, since that depends on timing.
     pub fn transcript(&self) -> String {
-        let mut state = self.fake.state();
+        let mut state = self.fake.state.lock();
         state.log(&self.room).entries.iter().map(LogEntry::line).collect()
     }
 
     #[track_caller]
     fn fail(&self, what: &str) -> ! {
-        let mut state = self.fake.state();
+        let mut state = self.fake.state.lock();
         let log = state.log(&self.room);
         let (activity, last) = (log.activity.clone(), log.last_said.clone());
         drop(state);

@@ -1,151 +1,18 @@
 //! Runs an adapter for as long as the bot runs: reconnects with growing jittered delay, keeps its health.
 
-use std::{
-    fmt,
-    panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
-};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use rand::RngExt;
-use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Adapter, AdapterError, Inbox, Incoming};
+use crate::{Adapter, AdapterError, AdapterHealth, Inbox, Incoming};
 
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// A connection that stood this long was a good one: the delay starts over.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
-
-/// How one adapter's connection is, kept by the adapter and its supervisor, read by `status` and `/health`.
-pub struct AdapterHealth {
-    name: &'static str,
-    state: Mutex<HealthState>,
-}
-
-struct HealthState {
-    up: bool,
-    since: SystemTime,
-    last_event: Option<SystemTime>,
-    connections: u32,
-    last_error: Option<String>,
-    note: Option<String>,
-    connected_at: Option<Instant>,
-}
-
-/// [`AdapterHealth`] at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthSnapshot {
-    /// The adapter's name.
-    pub name: &'static str,
-    /// Whether the connection stands.
-    pub up: bool,
-    /// Since when it is up or down.
-    pub since: SystemTime,
-    /// When the last act of a person came in.
-    pub last_event: Option<SystemTime>,
-    /// How often it connected again after the first time.
-    pub reconnects: u32,
-    /// Why it last went down; kept after it is up again.
-    pub last_error: Option<String>,
-    /// What the operator should know although it is up.
-    pub note: Option<String>,
-}
-
-impl AdapterHealth {
-    /// The health of an adapter that has not connected yet.
-    pub fn new(name: &'static str) -> Self {
-        let state = HealthState {
-            up: false,
-            since: SystemTime::now(),
-            last_event: None,
-            connections: 0,
-            last_error: None,
-            note: None,
-            connected_at: None,
-        };
-        Self { name, state: Mutex::new(state) }
-    }
-
-    /// The connection stands. A second call while it stands changes nothing.
-    pub fn connected(&self) {
-        let mut state = self.lock();
-        if !state.up {
-            state.up = true;
-            state.since = SystemTime::now();
-            state.connections = state.connections.saturating_add(1);
-            state.connected_at = Some(Instant::now());
-            tracing::info!(adapter = self.name, "connected");
-        }
-    }
-
-    /// Something came in.
-    pub fn event(&self) {
-        self.lock().last_event = Some(SystemTime::now());
-    }
-
-    /// What the operator should know although the connection stands; `None` when it is over. Logged when it is new.
-    pub fn note(&self, note: Option<String>) {
-        let mut state = self.lock();
-        if let Some(note) = note.as_ref().filter(|note| state.note.as_ref() != Some(note)) {
-            tracing::warn!(adapter = self.name, "{note}");
-        }
-        state.note = note;
-    }
-
-    /// The connection is gone, or could not be made.
-    pub fn down(&self, error: &str) {
-        let mut state = self.lock();
-        state.last_error = Some(error.to_owned());
-        state.set_down();
-    }
-
-    /// How it is now.
-    pub fn snapshot(&self) -> HealthSnapshot {
-        let state = self.lock();
-        HealthSnapshot {
-            name: self.name,
-            up: state.up,
-            since: state.since,
-            last_event: state.last_event,
-            reconnects: state.connections.saturating_sub(1),
-            last_error: state.last_error.clone(),
-            note: state.note.clone(),
-        }
-    }
-
-    /// Ended in order: down without an error.
-    fn ended(&self) {
-        self.lock().set_down();
-    }
-
-    fn stood_for(&self) -> Duration {
-        self.lock().connected_at.map_or(Duration::ZERO, |at| at.elapsed())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HealthState> {
-        // Every state is a valid one, so a panic of another holder leaves nothing half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl HealthState {
-    fn set_down(&mut self) {
-        self.connected_at = None;
-        if self.up {
-            self.up = false;
-            self.since = SystemTime::now();
-        }
-    }
-}
-
-impl fmt::Debug for AdapterHealth {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.snapshot().fmt(f)
-    }
-}
 
 /// An adapter that is being run.
 #[derive(Debug)]
@@ -192,7 +59,7 @@ async fn keep_running(
             }
             RunEnding::Failed(failure) => failure,
         };
-        if health.stood_for() >= STABLE_AFTER {
+        if health.uptime() >= STABLE_AFTER {
             failures = 0;
         }
         health.down(&failure.to_string());
@@ -254,9 +121,10 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use async_trait::async_trait;
+    use tokio::time::Instant;
 
     use super::*;
-    use crate::{Capabilities, MessageId, Outgoing, Room, fake::Fake};
+    use crate::{Capabilities, MessageId, Outgoing, Room, testing::fake::Fake};
 
     /// Fails in its own way at each run, and stands for a while before it does.
     struct Faulty {

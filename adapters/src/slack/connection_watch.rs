@@ -1,17 +1,16 @@
 //! What an operator should know while the connection stands: a token that is gone, channels without the bot, a second program.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{
-    adapter::Slack, event::text, intake::BotIdentity, manifest::SCOPES, trouble::CallFailure, words,
+use super::{adapter::Slack, event::text, manifest::SCOPES};
+use crate::{
+    AdapterError, Inbox,
+    slack::{call_failure::CallFailure, incoming::BotIdentity, notices},
 };
-use crate::{AdapterError, Inbox};
 
 /// How often the token is tried and the channels are looked at.
 const EVERY: Duration = Duration::from_secs(60);
@@ -35,19 +34,19 @@ struct WatchState {
 impl ConnectionWatch {
     /// A connection of ours ended without a farewell.
     pub fn connection_broke(&self, now: Instant, counted: Duration) {
-        self.lock().broken.push(now + counted);
+        self.0.lock().broken.push(now + counted);
     }
 
     /// How many of those Slack may still count.
     pub fn broken_connections(&self, now: Instant) -> u64 {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         state.broken.retain(|until| *until > now);
         state.broken.len().try_into().unwrap_or(u64::MAX)
     }
 
     /// Whether another program is connected to the app.
     pub fn note_second(&self, note: Option<String>, inbox: &Inbox) {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         state.second_since = note.is_some().then(Instant::now);
         state.second = note;
         state.tell(inbox);
@@ -55,16 +54,12 @@ impl ConnectionWatch {
 
     /// Whether it is time to see if the other program is still there.
     pub fn second_is_due(&self, now: Instant) -> bool {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         let due = state.second_since.is_some_and(|since| now.duration_since(since) > SECOND_LOOK);
         if due {
             state.second_since = Some(now);
         }
         due
-    }
-
-    fn lock(&self) -> MutexGuard<'_, WatchState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,12 +97,12 @@ impl Slack {
         let scopes = self
             .missing_scopes()
             .await
-            .map(|scopes| format!("`slack.bot_token`: {}", words::missing_scopes(&scopes)));
-        self.watch().lock().scopes = scopes;
+            .map(|scopes| format!("`slack.bot_token`: {}", notices::missing_scopes(&scopes)));
+        self.watch().0.lock().scopes = scopes;
         loop {
             let note = self.channels_without_me().await;
             {
-                let mut state = self.watch().lock();
+                let mut state = self.watch().0.lock();
                 state.channels = note;
                 state.tell(inbox);
             }
@@ -116,7 +111,7 @@ impl Slack {
                 () = self.token_refused() => {}
             }
             if let Err(CallFailure::Auth(code)) = self.identify().await {
-                return AdapterError::Rejected(words::token_gone(&code));
+                return AdapterError::Rejected(notices::token_gone(&code));
             }
         }
     }
@@ -133,7 +128,7 @@ impl Slack {
                 outside.push(channel.clone());
             }
         }
-        (!outside.is_empty()).then(|| words::not_in_channels(&outside, &self.ear().me().name))
+        (!outside.is_empty()).then(|| notices::not_in_channels(&outside, &self.ear().me().name))
     }
 }
 
@@ -149,7 +144,7 @@ mod tests {
         let health = Arc::new(AdapterHealth::new("slack"));
         let inbox = Inbox::new(tokio::sync::mpsc::channel(1).0, health.clone());
         let watch = ConnectionWatch::default();
-        watch.lock().channels = Some("Not in `C1`.".into());
+        watch.0.lock().channels = Some("Not in `C1`.".into());
         watch.note_second(Some("Two of us.".into()), &inbox);
         assert_eq!(health.snapshot().note.as_deref(), Some("Not in `C1`. Two of us."));
         watch.note_second(None, &inbox);

@@ -5,8 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use slack_morphism::errors::SlackClientError;
 
-use super::words;
-use crate::AdapterError;
+use crate::{AdapterError, slack::notices};
 
 /// Where Slack does not say how long: <https://docs.slack.dev/apis/web-api/rate-limits> always does.
 const USUAL_WAIT: Duration = Duration::from_secs(5);
@@ -83,12 +82,12 @@ impl CallFailure {
         match self {
             Self::Limited(retry_after) => AdapterError::RateLimited { retry_after },
             Self::Unreachable(why) => AdapterError::Unreachable(why),
-            Self::Auth(code) => AdapterError::Rejected(words::token_gone(&code)),
+            Self::Auth(code) => AdapterError::Rejected(notices::token_gone(&code)),
             Self::Scope(scope) => {
-                AdapterError::Rejected(format!("`slack.bot_token`: {}", words::missing_scopes(&scope)))
+                AdapterError::Rejected(format!("`slack.bot_token`: {}", notices::missing_scopes(&scope)))
             }
             Self::Refused(code) if OUTSIDE.contains(&code.as_str()) => {
-                AdapterError::Rejected(words::not_in_channel(channel, &code))
+                AdapterError::Rejected(notices::not_in_channel(channel, &code))
             }
             Self::Refused(code) => AdapterError::Rejected(format!("Slack answers `{code}`")),
         }

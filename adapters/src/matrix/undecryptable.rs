@@ -16,8 +16,8 @@ use matrix_sdk::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{bot::MatrixBot, event::EventFields, pace::SendPriority, rooms::RoomAddress, send, words};
-use crate::{AdapterError, MessageId};
+use super::{bot::MatrixBot, event::EventFields, pace::SendPriority, rooms::RoomAddress, send};
+use crate::{AdapterError, MessageId, matrix::notices};
 
 /// A key, or a signature of a new device, may come so much later than the message.
 const GRACE: Duration = Duration::from_secs(10);
@@ -99,9 +99,11 @@ impl UnreadableMessage {
             return;
         }
         let (text, encrypted) = match self.why.reason {
-            UnableToDecryptReason::SenderIdentityNotTrusted(_) => (words::UNSIGNED_DEVICE, false),
-            UnableToDecryptReason::MissingMegolmSession { withheld_code: Some(_) } => (words::WITHHELD, true),
-            _ => (words::UNDECRYPTABLE, true),
+            UnableToDecryptReason::SenderIdentityNotTrusted(_) => (notices::UNSIGNED_DEVICE, false),
+            UnableToDecryptReason::MissingMegolmSession { withheld_code: Some(_) } => {
+                (notices::WITHHELD, true)
+            }
+            _ => (notices::UNDECRYPTABLE, true),
         };
         tell(bot, self.room, self.event, text, encrypted);
     }
@@ -111,7 +113,7 @@ impl UnreadableMessage {
 pub(super) fn not_encrypted(bot: &Arc<MatrixBot>, room: &Room, event: &EventFields) {
     let trouble = format!("plain {} {}", room.room_id(), event.sender);
     if bot.hears(&event.sender) && bot.memory.first_time(&trouble) {
-        tell(bot, room.clone(), event.clone(), words::NOT_ENCRYPTED, true);
+        tell(bot, room.clone(), event.clone(), notices::NOT_ENCRYPTED, true);
     }
 }
 

@@ -8,7 +8,8 @@ use std::{
 use futures::future::BoxFuture;
 
 use crate::{
-    Adapter, AdapterError, Attachment, Choice, ChoiceForm, MessageId, Outgoing, Room, markdown, split::split,
+    Adapter, AdapterError, Attachment, Choice, ChoiceForm, MessageId, Outgoing, Room,
+    text::{markdown, split::split},
 };
 
 /// More parts than this become a file, where the messenger has files.
@@ -319,7 +320,7 @@ mod tests {
     use super::*;
     use crate::{
         Capabilities, Tone,
-        fake::{Fake, FakeRoom},
+        testing::fake::{Fake, FakeRoom},
     };
 
     fn narrow(capabilities: impl FnOnce(&mut Capabilities)) -> (Arc<Fake>, FakeRoom) {
