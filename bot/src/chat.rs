@@ -1,6 +1,5 @@
 //! The chat rooms: from a message that comes in to everything that is posted in reply.
 
-mod agents;
 pub mod ambient;
 pub mod notify;
 mod outbox;
@@ -11,5 +10,3 @@ pub mod router;
 pub mod services;
 mod sessions;
 mod transcript;
-
-pub use agents::AgentEntry;

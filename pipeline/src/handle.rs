@@ -145,6 +145,12 @@ impl Pipeline {
         self.snapshot.borrow().clone()
     }
 
+    /// Waits until the first snapshot with the project's stories, or with why there is none, is there.
+    pub async fn started(&self) {
+        // The receiver has never looked, so a snapshot that is there already counts as well.
+        let _ = self.snapshot.clone().changed().await;
+    }
+
     /// The state now, and every event after it. One who lags more than 16,384 events behind is told so by the
     /// channel, and begins anew.
     pub fn follow(&self) -> (Arc<PipelineSnapshot>, broadcast::Receiver<Arc<NumberedEvent>>) {

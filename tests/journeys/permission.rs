@@ -132,7 +132,9 @@ fn ask_from_elsewhere(bot: &Bot, command: &str) -> Asked {
         input,
         timeout: None,
     };
-    tokio::spawn(async move { serde_json::to_value(broker.ask(ask).await).expect("plain data") })
+    tokio::spawn(async move {
+        serde_json::to_value(bot::permission_answer(broker.ask(ask).await)).expect("plain data")
+    })
 }
 
 /// What bob says in reply to a message.

@@ -136,7 +136,7 @@ async fn a_shutdown_leaves_no_process_behind() {
     let tool = post.pid().await;
     two.say("slow").await;
     two.see("slow answer").await;
-    let processes = bot.app.services().agents.all();
+    let processes = bot.app.services().commands.agents.all();
     assert_eq!(processes.len(), 2);
     bot.app.shutdown().await;
     one.see("I am shutting down").await;

@@ -31,7 +31,7 @@ use crate::{
     chat::{
         outbox::Outbox,
         rooms::{RoomInput, RoomMailbox, RoomSender},
-        services::Services,
+        services::ChatServices,
         sessions::RoomSession,
     },
     commands::command::{Command, CommandResult},
@@ -72,7 +72,7 @@ struct LateAnswer {
 /// One room.
 pub struct RoomTask {
     room: Room,
-    services: Arc<Services>,
+    services: Arc<ChatServices>,
     adapter: Arc<dyn Adapter>,
     sender: RoomSender,
     outbox: Outbox,
@@ -102,7 +102,7 @@ pub struct RoomTask {
 impl RoomTask {
     /// Starts the room's task.
     pub fn start(
-        services: Arc<Services>,
+        services: Arc<ChatServices>,
         adapter: Arc<dyn Adapter>,
         room: Room,
         sender: RoomSender,
@@ -116,7 +116,7 @@ impl RoomTask {
         let idle = services.config().claude.idle_timeout.limit();
         let task = Self {
             outbox: Outbox::new(adapter.clone(), room.clone(), services.redactor.clone(), tracker),
-            session: RoomSession::new(sender.clone(), services.agents.clone(), idle, tracker),
+            session: RoomSession::new(sender.clone(), services.commands.agents.clone(), idle, tracker),
             services: services.clone(),
             room,
             adapter,

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::{
     chat::sessions::SessionEvent,
-    permission::{Question, QuestionId, QuestionOutcome},
+    permission::{Question, QuestionId, QuestionOutcome, QuestionRooms},
     store::QueuedPrompt,
 };
 
@@ -184,6 +184,16 @@ impl RoomDirectory {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Room, RoomHandle>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl QuestionRooms for RoomDirectory {
+    fn show(&self, room: &Room, question: Arc<Question>) -> bool {
+        self.post(room, RoomInput::Question(question))
+    }
+
+    fn settle(&self, room: &Room, question: Arc<Question>, outcome: QuestionOutcome) {
+        self.post(room, RoomInput::Settled(question, outcome));
     }
 }
 

@@ -15,9 +15,9 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::chat::{
-    agents::{AgentEntry, LiveAgents},
-    rooms::{RoomInput, RoomSender},
+use crate::{
+    chat::rooms::{RoomInput, RoomSender},
+    live_agents::{AgentEntry, LiveAgents},
 };
 
 /// How long a turn may take to obey an interrupt before its process is ended (the CLI takes about 0.3 s).
@@ -125,7 +125,7 @@ struct LiveSession {
     process: AgentProcess,
     events: mpsc::Receiver<AgentEvent>,
     /// Keeps the process in the table of agents.
-    _entry: crate::chat::agents::AgentRegistration,
+    _entry: crate::live_agents::AgentRegistration,
     busy: bool,
     idle_since: Instant,
     kill_at: Option<Instant>,

@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
 use adapters::Room;
+use parking_lot::{Mutex, MutexGuard};
 use pipeline::event::RunInfo;
 
 /// A run of an agent: where its questions go, and which tools it sees.
@@ -50,7 +51,7 @@ impl McpRuns {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<McpRun>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -17,7 +17,7 @@ use pipeline::{
 use tokio::process::Command;
 
 use crate::{
-    Services, commands,
+    commands,
     config::BotConfig,
     program::{lock, messengers},
     replies,
@@ -78,7 +78,7 @@ pub async fn check(project: &Project, config: &BotConfig, secret_env: &[String])
 
 /// Each messenger's settings and credentials, tried at its service.
 async fn messengers(project: &Project, config: &BotConfig) -> Vec<DoctorCheck> {
-    let identity = Services::identity(config, &commands::all());
+    let identity = commands::services::identity(config, &commands::all());
     let made = match messengers::configured(config, project, &identity) {
         Ok(made) => made,
         Err(error) => return vec![bad(inert(&error.to_string()).to_string())],

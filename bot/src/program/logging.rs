@@ -86,7 +86,8 @@ mod tests {
     fn a_panic_is_logged_without_the_secret_in_its_text() {
         let folder = tempfile::tempdir().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "logging::tests::panics_of_the_child"]).env(CHILD, folder.path());
+        let test = concat!(module_path!(), "::panics_of_the_child").trim_start_matches("bot::");
+        child.args(["--exact", test]).env(CHILD, folder.path());
         let output = child.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "1").output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let said = [output.stdout, output.stderr].concat();

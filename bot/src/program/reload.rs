@@ -9,8 +9,8 @@ use tokio::time::timeout;
 use toml::{Table, Value};
 
 use crate::{
-    chat::{rooms::RoomInput, services::Services},
-    config::{self, BotConfig, LoadedConfig},
+    chat::{rooms::RoomInput, services::ChatServices},
+    config::{self, BotConfig, LoadedConfig, access::AccessTable},
     replies,
 };
 
@@ -39,8 +39,8 @@ const AT_ONCE: &[&str] = &[
 ];
 
 /// Follows the file until the bot stops. `notices` are told besides the rooms that follow the pipeline.
-pub async fn run(services: Arc<Services>, notices: Vec<Room>) {
-    let path = services.settings.get().path.clone();
+pub async fn run(services: Arc<ChatServices>, notices: Vec<Room>) {
+    let path = services.settings.loaded().path.clone();
     let mut folders = match watch(&path) {
         Ok(folders) => folders,
         Err(error) => {
@@ -49,7 +49,7 @@ pub async fn run(services: Arc<Services>, notices: Vec<Room>) {
     };
     // It may have changed between the start and this watch.
     let text = std::fs::read_to_string(&path).unwrap_or_default();
-    let mut changed = config::fingerprint(&text) != services.settings.get().fingerprint;
+    let mut changed = config::fingerprint(&text) != services.settings.loaded().fingerprint;
     loop {
         if !changed {
             tokio::select! {
@@ -79,8 +79,8 @@ async fn changes(folders: &mut FolderWatch, path: &Path) {
 }
 
 /// Reads the file and takes up what is safe; what there is to say about it.
-fn take_up(services: &Services, path: &Path) -> Option<String> {
-    let before = services.settings.get();
+fn take_up(services: &ChatServices, path: &Path) -> Option<String> {
+    let before = services.settings.loaded();
     let mut loaded = match BotConfig::load(path, |name| std::env::var(name).ok()) {
         Ok(loaded) => loaded,
         Err(error) => return Some(replies::settings_refused(&error.to_string())),
@@ -95,9 +95,27 @@ fn take_up(services: &Services, path: &Path) -> Option<String> {
     let ambient_changed = services.ambient.replace(&loaded.config.ambient_rooms);
     let told: Vec<_> = now.into_iter().filter(|key| key != "ambient_rooms" || ambient_changed).collect();
     let settled = only_at_once(&before, loaded);
-    services.set_allowed_people(&settled.config);
-    services.settings.set(settled);
+    let access = allowed_people(services, &settled.config);
+    services.settings.replace(settled, access);
     (!told.is_empty() || !later.is_empty()).then(|| replies::settings_changed(&told, &later))
+}
+
+/// Tells each messenger whom it accepts from now on.
+fn allowed_people(services: &ChatServices, config: &BotConfig) -> AccessTable {
+    let mut access = AccessTable::clone(&services.access());
+    let sections = [
+        (adapters::matrix::NAME, config.matrix.as_ref().map(|section| &section.people)),
+        (adapters::slack::NAME, config.slack.as_ref().map(|section| &section.people)),
+        (adapters::whatsapp::NAME, config.whatsapp.as_ref().map(|section| &section.people)),
+    ];
+    for (name, people) in sections {
+        let Some(people) = people else { continue };
+        access = access.with(name, people.clone().into());
+        if let Some(adapter) = services.commands.messengers.get(name) {
+            adapter.set_allowed_people(people);
+        }
+    }
+    access
 }
 
 /// The new settings where they count at once, the old ones in all else, so that no half of them is mixed.
@@ -157,7 +175,7 @@ fn changed_in(key: &str, before: Option<&Value>, after: Option<&Value>) -> Vec<S
     }
 }
 
-fn tell(services: &Services, notices: &[Room], news: &str) {
+fn tell(services: &ChatServices, notices: &[Room], news: &str) {
     let mut rooms = notices.to_vec();
     rooms.extend(services.config().pipeline.rooms());
     rooms.sort();

@@ -10,8 +10,8 @@ use clap::Args;
 use pipeline::Project;
 
 use crate::program::{
-    cli::{complain, print},
     init::{self, InitChoices, InitError, ScaffoldFile},
+    output::{complain, print},
 };
 
 /// What `storkit init` can be told beforehand.

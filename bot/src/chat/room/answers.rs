@@ -106,7 +106,7 @@ impl RoomTask {
         let (number, _) = split_number(rest);
         let Some(id) = number.filter(|_| word.eq_ignore_ascii_case("reject")) else { return false };
         let story = u32::try_from(id.0).ok().map(pipeline::story::StoryId);
-        let board = self.services.pipeline.snapshot().board.clone();
+        let board = self.services.commands.pipeline.snapshot().board.clone();
         !self.questions.contains_key(&id) && story.is_some_and(|story| board.story(story).is_some())
     }
 
@@ -117,7 +117,7 @@ impl RoomTask {
             false => (None, text),
         };
         let Ok(question) = self.meant_question(number, replied) else { return false };
-        let is_command = self.services.registry.get(split_word(words).0).is_some();
+        let is_command = self.services.commands.registry.get(split_word(words).0).is_some();
         let prefixed =
             matches!(call.addressed, Some(adapters::Addressed::Prefix | adapters::Addressed::Slash));
         if !question.takes_words() || is_command || prefixed || words.trim().is_empty() {

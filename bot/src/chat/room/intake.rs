@@ -62,7 +62,7 @@ impl RoomTask {
             return;
         }
         let services = self.services.clone();
-        match services.registry.parse(text, incoming.addressed) {
+        match services.commands.registry.parse(text, incoming.addressed) {
             ParsedText::Command(command, args)
                 if self.is_meant(&*command, text, args, incoming.addressed) =>
             {
@@ -121,7 +121,8 @@ impl RoomTask {
             self.give_answer(&call, id, answer);
         } else if let Some(line) = key.strip_prefix("cmd:") {
             let registry = self.services.clone();
-            if let ParsedText::Command(command, args) = registry.registry.parse(line, call.addressed) {
+            if let ParsedText::Command(command, args) = registry.commands.registry.parse(line, call.addressed)
+            {
                 self.command(command, args.to_owned(), call).await;
             }
         } else {
@@ -159,7 +160,7 @@ impl RoomTask {
         let spec = command.spec();
         let role = self.services.access().role(&self.room, &call.sender.id);
         if role.is_none_or(|role| role < spec.role) {
-            return self.say(replies::not_allowed(spec), Tone::Failure, call.message);
+            return self.say(replies::not_allowed(spec.name, spec.role), Tone::Failure, call.message);
         }
         if !spec.immediate && self.is_busy() {
             let position = self.queue.len() + 1;
@@ -199,7 +200,7 @@ impl RoomTask {
 
     fn context<'a>(&'a self, sender: &'a Sender, args: &'a str) -> CommandContext<'a> {
         CommandContext {
-            services: &self.services,
+            services: &self.services.commands,
             room: &self.room,
             sender,
             capabilities: self.adapter.capabilities(),
@@ -237,8 +238,13 @@ impl RoomTask {
     }
 
     fn explain(&self, name: &str, error: CommandError) -> String {
-        let usage =
-            self.services.registry.get(name).map(|command| command.spec().usage()).unwrap_or_default();
+        let usage = self
+            .services
+            .commands
+            .registry
+            .get(name)
+            .map(|command| command.spec().usage())
+            .unwrap_or_default();
         match error {
             CommandError::Usage(text) => replies::usage(&text, &usage),
             CommandError::User(text) => text,
@@ -267,7 +273,7 @@ impl RoomTask {
             RoomAction::SetAmbient(_) => {}
             RoomAction::Htop(length) => self.start_ticker(length),
             RoomAction::StopHtop => self.stop_ticker(),
-            RoomAction::Restart => self.services.restart.ask(Some(&self.room)),
+            RoomAction::Restart => self.services.commands.restart.ask(Some(&self.room)),
             RoomAction::Later(answer) => {
                 let call = call.clone();
                 self.later.push(Box::pin(async move {
@@ -342,7 +348,7 @@ impl RoomTask {
                 let name = command.spec().name;
                 self.later.push(Box::pin(async move {
                     let context = CommandContext {
-                        services: &services,
+                        services: &services.commands,
                         room: &room,
                         sender: &call.sender,
                         capabilities,

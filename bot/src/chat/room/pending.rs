@@ -65,14 +65,15 @@ impl RoomTask {
     /// A command that waited, as it waits again; or what is to be told of it.
     fn left_command(&self, number: i64, kept: &QueuedPrompt) -> Result<PendingWork, String> {
         let services = self.services.clone();
-        let ParsedText::Command(command, args) = services.registry.parse(&kept.text, Some(Addressed::Prefix))
+        let ParsedText::Command(command, args) =
+            services.commands.registry.parse(&kept.text, Some(Addressed::Prefix))
         else {
             return Err(replies::command_cut_by_restart(kept));
         };
         // Who may do what can have changed with the restart.
         let role = services.access().role(&self.room, &kept.sender_id);
         if role.is_none_or(|role| role < command.spec().role) {
-            return Err(replies::not_allowed(command.spec()));
+            return Err(replies::not_allowed(command.spec().name, command.spec().role));
         }
         let sender = Sender {
             id: Arc::from(kept.sender_id.as_str()),

@@ -8,7 +8,7 @@ use agents::claude::{PermissionAnswer, PermissionRequest};
 use super::{RoomTask, answers};
 use crate::{
     chat::{outbox::LiveSlot, rooms::RoomInput},
-    permission::{PermissionAsk, Question, QuestionId, QuestionOutcome},
+    permission::{PermissionAsk, Question, QuestionId, QuestionOutcome, WithdrawReason},
     replies,
 };
 
@@ -68,7 +68,7 @@ impl RoomTask {
         let (broker, sender, request_id) =
             (self.services.broker.clone(), self.sender.clone(), request.request_id);
         let task = self.services.tracker.spawn(async move {
-            let answer = broker.ask(ask).await;
+            let answer = replies::permission_answer(broker.ask(ask).await);
             sender.send(RoomInput::Verdict { request_id, answer });
         });
         drop(task);
@@ -154,15 +154,15 @@ impl RoomTask {
     }
 
     /// Edits every copy to its end, now; for the shutdown, when no further input is taken.
-    pub(super) fn end_questions(&mut self, why: &str) {
+    pub(super) fn end_questions(&mut self, why: WithdrawReason) {
         for copy in std::mem::take(&mut self.questions).into_values() {
-            let outcome = QuestionOutcome::Withdrawn { why: why.into() };
+            let outcome = QuestionOutcome::Withdrawn { why };
             self.outbox.finish(copy.slot, Outgoing::text(replies::settled(&copy.question, &outcome)));
         }
     }
 
     /// Closes the questions of this room's own session.
-    pub(super) fn withdraw_questions(&mut self, why: &str) {
+    pub(super) fn withdraw_questions(&mut self, why: WithdrawReason) {
         for (id, copy) in &self.questions {
             if copy.question.rooms == [self.room.clone()] {
                 self.services.broker.withdraw(*id, why);

@@ -35,7 +35,7 @@ impl RoomTask {
 
     pub(super) fn stop_ticker(&mut self) {
         if let Some(ticker) = self.ticker.take() {
-            let frame = htop::frame_now(&self.services, &self.room, None);
+            let frame = htop::frame_now(&self.services.commands, &self.room, None);
             self.outbox.finish(ticker.slot, notice(frame));
         }
     }
@@ -49,11 +49,11 @@ impl RoomTask {
         ticker.next = now + EVERY;
         let (slot, left) = (ticker.slot, ticker.ends - now);
         if self.adapter.capabilities().edit.is_none() {
-            let frame = htop::frame_now(&self.services, &self.room, None);
+            let frame = htop::frame_now(&self.services.commands, &self.room, None);
             self.ticker = None;
             return self.outbox.say(Outgoing { choices: buttons(), ..notice(frame) });
         }
-        let frame = htop::frame_now(&self.services, &self.room, Some(left));
+        let frame = htop::frame_now(&self.services.commands, &self.room, Some(left));
         self.outbox.show(slot, notice(frame));
     }
 }

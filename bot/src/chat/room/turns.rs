@@ -6,10 +6,10 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::RoomTask;
 use crate::{
-    chat::{
-        agents::AgentEntry, outbox::LiveSlot, prompt, sessions::SessionEvent, transcript::TurnTranscript,
-    },
+    chat::{outbox::LiveSlot, prompt, sessions::SessionEvent, transcript::TurnTranscript},
     config::BotConfig,
+    live_agents::AgentEntry,
+    permission::WithdrawReason,
     replies,
     store::{CostEntry, QueuedPrompt},
 };
@@ -126,7 +126,7 @@ impl RoomTask {
         match event {
             // The process went before the turn's prompt came to it, and the prompt gets another one.
             SessionEvent::Agent(AgentEvent::Exited(_)) if prompt != self.session.prompts() => {
-                self.withdraw_questions(replies::AGENT_GONE);
+                self.withdraw_questions(WithdrawReason::AgentGone);
             }
             SessionEvent::Agent(event) => self.agent_said(event),
             SessionEvent::Failed(error) => self.session_failed(&error),
@@ -147,7 +147,7 @@ impl RoomTask {
         match event {
             AgentEvent::Started { session, .. } => self.session_is(session),
             AgentEvent::Permission(request) => self.permission_asked(request),
-            AgentEvent::PermissionCancelled { .. } => self.withdraw_questions(replies::AGENT_CANCELLED),
+            AgentEvent::PermissionCancelled { .. } => self.withdraw_questions(WithdrawReason::AgentCancelled),
             // An allowed window ends some time too, but nobody waits for that.
             AgentEvent::RateLimit { resets_at, status } => {
                 if let Some(turn) = self.turn.as_mut().filter(|_| status == "rejected") {
@@ -233,7 +233,7 @@ impl RoomTask {
             return self.say(end.text, Tone::Answer, None);
         }
         let (state, resuming) = (turn.state, turn.resuming);
-        self.withdraw_questions(replies::TURN_OVER);
+        self.withdraw_questions(WithdrawReason::TurnOver);
         match state {
             TurnState::Stopping => self.close_turn(&replies::stopped(), Tone::Answer),
             TurnState::TimedOut => {
@@ -312,7 +312,7 @@ impl RoomTask {
         let now = self.services.clock.now();
         self.log_store_error(self.services.store.add_turn_cost(&entry, end.session_cost_usd, now));
         let total = self.services.store.room_cost(&self.room).unwrap_or_default();
-        self.services.agents.set_cost(&self.room.to_string(), total);
+        self.services.commands.agents.set_cost(&self.room.to_string(), total);
     }
 
     // --- what goes wrong ---
@@ -362,7 +362,7 @@ impl RoomTask {
             }
             TurnState::Running => {
                 turn.state = TurnState::TimedOut;
-                self.withdraw_questions(replies::TURN_OVER);
+                self.withdraw_questions(WithdrawReason::TurnOver);
                 self.session.kill();
             }
             TurnState::Stopping | TurnState::TimedOut => {}
@@ -373,7 +373,7 @@ impl RoomTask {
         let Some(turn) = &mut self.turn else { return };
         let waited = matches!(turn.state, TurnState::Waiting { .. });
         turn.state = TurnState::Stopping;
-        self.withdraw_questions(replies::STOPPED_BY_PERSON);
+        self.withdraw_questions(WithdrawReason::Stopped);
         if waited {
             self.close_turn(&replies::stopped(), Tone::Answer);
         } else {
@@ -388,7 +388,7 @@ impl RoomTask {
     }
 
     fn process_gone(&mut self, exit: &ProcessExit) {
-        self.withdraw_questions(replies::AGENT_GONE);
+        self.withdraw_questions(WithdrawReason::AgentGone);
         let Some(turn) = &self.turn else { return };
         match turn.state {
             TurnState::Stopping => self.close_turn(&replies::stopped(), Tone::Answer),
@@ -408,7 +408,7 @@ impl RoomTask {
     // --- shutdown ---
 
     pub(super) fn shut_down(&mut self, done: oneshot::Sender<()>) {
-        self.withdraw_questions(replies::SHUTTING_DOWN);
+        self.withdraw_questions(WithdrawReason::ShuttingDown);
         self.stop_ticker();
         if let Some(turn) = self.turn.take() {
             let so_far = turn.transcript.running(self.verbosity());
@@ -418,7 +418,7 @@ impl RoomTask {
                 self.done_when_told(number);
             }
         }
-        self.end_questions(replies::SHUTTING_DOWN);
+        self.end_questions(WithdrawReason::ShuttingDown);
         self.session.close();
         self.closing = Some(done);
     }

@@ -8,8 +8,8 @@ use std::sync::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answered, ToolCall};
-use crate::permission::PermissionAsk;
+use super::call::{Answered, ToolCall};
+use crate::{permission::PermissionAsk, replies};
 
 /// What the CLI sends (facts: no session id, no folder; the token tells whose call it is).
 #[derive(Deserialize)]
@@ -34,7 +34,7 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
         timeout: run.timeout,
     };
     let _waiting = WaitingForPerson::of(&run.waiting);
-    let answer = call.services.broker.ask(ask).await;
+    let answer = replies::permission_answer(call.services.broker.ask(ask).await);
     Ok(serde_json::to_string(&answer).unwrap_or_else(|error| deny(&error.to_string())))
 }
 

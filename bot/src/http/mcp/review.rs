@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Answered, ToolCall, pretty, refusal,
+    call::{Answered, ToolCall, pretty, refusal},
     stories::{StoryArgs, known},
 };
 

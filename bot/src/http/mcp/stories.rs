@@ -15,7 +15,7 @@ use pipeline::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Answered, ToolCall, pretty, refusal};
+use super::call::{Answered, ToolCall, pretty, refusal};
 
 /// Stories of one page of a list.
 const PAGE: usize = 50;

@@ -6,8 +6,11 @@ use pipeline::stage::Role;
 use rmcp::model::Tool;
 use serde_json::{Value, json};
 
-use super::{Answered, ToolCall, permission, review, stories, work};
-use crate::http::McpRun;
+use super::{
+    call::{Answered, ToolCall},
+    permission, review, stories, work,
+};
+use crate::http::runs::McpRun;
 
 /// A tool as data.
 pub(super) struct ToolSpec {

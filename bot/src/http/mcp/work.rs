@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
 
 use super::{
-    Answered, ToolCall, pretty, refusal,
+    call::{Answered, ToolCall, pretty, refusal},
     stories::{StoryArgs, known},
 };
 
@@ -71,7 +71,7 @@ pub(super) fn rebuild_and_restart(call: &ToolCall) -> Answered {
             () = stop.cancelled() => return,
         };
         match built {
-            Ok(()) => services.restart.ask(services.config().pipeline.rooms().first()),
+            Ok(()) => services.restart.ask(services.settings.config().pipeline.rooms().first()),
             Err(why) => tracing::warn!(why, "the build that an agent asked for failed"),
         }
     });

@@ -13,7 +13,7 @@ const MOST_FILES: usize = 5;
 const MOST_WORKTREES: usize = 10;
 
 /// Markdown of a summary; ages are told from `now`.
-pub fn report(summary: &GitSummary, now: SystemTime) -> String {
+pub fn git_report(summary: &GitSummary, now: SystemTime) -> String {
     let mut text = where_we_are(summary);
     let commit = summary.last_commit.as_ref();
     text.push_str(&commit.map_or_else(|| "No commit yet.\n".into(), |commit| last(commit, now)));
@@ -166,7 +166,7 @@ mod tests {
                 worktree("/srv/trees/look", None, WorktreeState::Missing),
             ],
         };
-        insta::assert_snapshot!(report(&summary, now()), @"
+        insta::assert_snapshot!(git_report(&summary, now()), @"
         On `main`, 2 ahead of and 1 behind `origin/main`
 
         Last commit `1a2b3c4` by `Ada`, 2h 05m ago: `pipeline: read the repository`
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn a_new_repository_is_told_in_three_lines() {
         let summary = GitSummary { branch: Some("main".into()), ..GitSummary::default() };
-        insta::assert_snapshot!(report(&summary, now()), @"
+        insta::assert_snapshot!(git_report(&summary, now()), @"
         On `main`, no upstream
 
         No commit yet.
@@ -217,7 +217,7 @@ mod tests {
         let first_line = |branch: Option<&str>, upstream: Option<(usize, usize)>| {
             let upstream = upstream.map(|(ahead, behind)| ("origin/main".into(), ahead, behind));
             let summary = GitSummary { branch: branch.map(Into::into), upstream, ..GitSummary::default() };
-            report(&summary, now()).lines().next().unwrap().to_owned()
+            git_report(&summary, now()).lines().next().unwrap().to_owned()
         };
         let told = [
             first_line(None, None),
@@ -249,7 +249,7 @@ mod tests {
             modified: names(&odd[5..]),
             ..GitSummary::default()
         };
-        let text = report(&summary, now());
+        let text = git_report(&summary, now());
         assert!(
             !text.contains(['\u{1b}', '\u{202e}', '\t'])
                 && !text.contains("@room")
@@ -278,7 +278,7 @@ mod tests {
     fn a_commits_words_cannot_break_out_of_their_line() {
         let summary =
             GitSummary { last_commit: commit("`x` @room\n# big", "a\n- b"), ..GitSummary::default() };
-        insta::assert_snapshot!(report(&summary, now()).replace('\u{200b}', "ZWSP"), @r"
+        insta::assert_snapshot!(git_report(&summary, now()).replace('\u{200b}', "ZWSP"), @r"
         On no branch (detached HEAD)
 
         Last commit `1a2b3c4` by `a\n- b`, 2h 05m ago: `` `x` @ZWSProom\n# big ``
@@ -291,7 +291,7 @@ mod tests {
     fn a_commit_from_the_future_is_new() {
         let summary = GitSummary { last_commit: commit("x", "Ada"), ..GitSummary::default() };
         let earlier = now() - Duration::from_secs(100_000);
-        assert!(report(&summary, earlier).contains("0s ago"));
+        assert!(git_report(&summary, earlier).contains("0s ago"));
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
             staged: vec![format!("{}/the_file.rs", "deep/".repeat(30)), format!("{}.txt", "長".repeat(60))],
             ..GitSummary::default()
         };
-        insta::assert_snapshot!(report(&summary, now()), @"
+        insta::assert_snapshot!(git_report(&summary, now()), @"
         On `main`, no upstream
 
         Last commit `1a2b3c4` by `Ada`, 2h 05m ago: `subject subject subject subject subject subject subject subject subject subject …`
@@ -318,7 +318,7 @@ mod tests {
     fn of_many_worktrees_the_rest_is_counted() {
         let worktrees =
             (0..30).map(|n| worktree(&format!("/w/{n}"), Some("b"), WorktreeState::Clean)).collect();
-        let text = report(&GitSummary { worktrees, ..GitSummary::default() }, now());
+        let text = git_report(&GitSummary { worktrees, ..GitSummary::default() }, now());
         assert!(text.contains("**Worktrees** (30)") && text.ends_with("- and 20 more\n"), "{text}");
     }
 }

@@ -30,7 +30,7 @@ pub struct AgentRow {
 }
 
 /// Markdown with one code block; `left` is the time until the live message ends, `None` for its last picture.
-pub fn frame(machine: &MachineUsage, rows: &[AgentRow], left: Option<Duration>) -> String {
+pub fn htop_frame(machine: &MachineUsage, rows: &[AgentRow], left: Option<Duration>) -> String {
     let end = left.map_or_else(|| "ended".into(), |left| format!("ends in {}", human(left)));
     format!("**htop** · {end}\n\n```\n{}\n{}```", head(machine), table(rows))
 }
@@ -162,7 +162,7 @@ mod tests {
         let mut gone = row("matrix:ops", "", 0.0, 0, 0);
         gone.elapsed = Duration::from_secs(100_000);
         let rows = [row("matrix:general", "story 12: a page", 102.3, 432_013_312, 7), unpaid, gone];
-        insta::assert_snapshot!(frame(&MACHINE, &rows, Some(Duration::from_secs(270))), @"
+        insta::assert_snapshot!(htop_frame(&MACHINE, &rows, Some(Duration::from_secs(270))), @"
         **htop** · ends in 4m 30s
 
         ```
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn the_last_frame_says_that_it_ended() {
         let one_core = MachineUsage { cores: 1, ..MachineUsage::default() };
-        insta::assert_snapshot!(frame(&one_core, &[], None), @"
+        insta::assert_snapshot!(htop_frame(&one_core, &[], None), @"
         **htop** · ended
 
         ```
@@ -198,14 +198,14 @@ mod tests {
     #[test]
     fn of_many_agents_the_rest_is_counted() {
         let rows: Vec<_> = (1..=100).map(|n| row(&format!("agent {n}"), "", 1.0, 1 << 20, 1)).collect();
-        let frame = frame(&MACHINE, &rows, None);
+        let frame = htop_frame(&MACHINE, &rows, None);
         assert!(frame.contains("agent 12 ") && !frame.contains("agent 13 "), "{frame}");
         assert!(frame.ends_with("\nand 88 more\n```"), "{frame}");
     }
 
     #[test]
     fn wide_letters_are_cut_by_columns() {
-        let frame = frame(&MACHINE, &[row("設計部屋の会話室", &"長".repeat(40), 1.0, 1 << 20, 1)], None);
+        let frame = htop_frame(&MACHINE, &[row("設計部屋の会話室", &"長".repeat(40), 1.0, 1 << 20, 1)], None);
         let lines: Vec<&str> = frame.lines().rev().skip(1).take(2).collect();
         insta::assert_snapshot!(lines.join("\n"), @"
           長長長長長長長長長長長長長長長長長長長長長…
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn foreign_names_cannot_leave_their_line_or_the_block() {
         let rows = [row("a\n```\n@room\u{202e}", "x ``` y\r\n# z", 1.0, 1, 1)];
-        let frame = frame(&MACHINE, &rows, None);
+        let frame = htop_frame(&MACHINE, &rows, None);
         assert_eq!(frame.matches("```").count(), 2, "{frame}");
         assert_eq!(frame.lines().count(), 11, "{frame}");
         assert!(!frame.contains("@room") && !frame.contains('\u{202e}'), "{frame}");
@@ -236,7 +236,7 @@ mod tests {
             processes in 0usize..9999, seconds in 0u64..8_000_000, cost in proptest::option::of(0.0..100_000.0),
         ) {
             let row = AgentRow { elapsed: Duration::from_secs(seconds), cost_usd: cost, ..row(&name, &doing, cpu, memory, processes) };
-            let frame = frame(&MACHINE, &[row], None);
+            let frame = htop_frame(&MACHINE, &[row], None);
             prop_assert!(widest(&frame) <= WIDTH, "{frame}");
         }
     }

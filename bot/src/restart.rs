@@ -7,14 +7,12 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::SystemTime,
 };
 
 use adapters::Room;
+use parking_lot::Mutex;
 use pipeline::Project;
 use serde::{Deserialize, Serialize};
 use settings::atomic;
@@ -75,7 +73,7 @@ impl RestartRequest {
             return Err("A build is under way already.".into());
         };
         let built = self.program.rebuild().await;
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = built.as_ref().err().cloned();
+        *self.failed.lock() = built.as_ref().err().cloned();
         built
     }
 
@@ -89,12 +87,12 @@ impl RestartRequest {
         if self.is_building() {
             return Some("A build is under way.".into());
         }
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.failed.lock().clone()
     }
 
     /// Asks for it; the room, if there is one, is told when it is done.
     pub fn ask(&self, room: Option<&Room>) {
-        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = room.cloned();
+        *self.room.lock() = room.cloned();
         self.wanted.cancel();
     }
 
@@ -105,7 +103,7 @@ impl RestartRequest {
 
     /// Leaves a note for the process that follows, so that the room hears of its start.
     pub fn leave_note(&self, project: &Project) {
-        let room = self.room.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let room = self.room.lock().clone();
         let Some(room) = room else { return };
         let note = RestartNote { room: room.to_string(), asked: SystemTime::now() };
         let written = serde_json::to_vec(&note).map_err(io::Error::other);

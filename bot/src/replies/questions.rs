@@ -6,12 +6,14 @@ use adapters::{
     Attachment,
     markdown::{code_block, code_span, inert},
 };
+use agents::claude::PermissionAnswer;
 use serde_json::Value;
 use settings::duration::human;
 
-use super::{BOT_RESTARTED, shorten};
+use super::text::shorten;
 use crate::permission::{
-    AnswerKind, AnswerRefused, ModelQuestion, Question, QuestionId, QuestionOutcome, RuleScope,
+    AnswerKind, AnswerRefused, DenialReason, ExpectedAnswer, ModelQuestion, PermissionDecision, Question,
+    QuestionId, QuestionOutcome, RuleScope, WithdrawReason,
 };
 
 /// A question's text, and a file where it is too long to be read in a chat.
@@ -195,7 +197,7 @@ fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
         QuestionOutcome::Unreachable => {
             format!("❌ Question {id}: nobody could be reached, so {what} is denied.")
         }
-        QuestionOutcome::Withdrawn { why } => format!("◽ Question {id} is closed: {why}."),
+        QuestionOutcome::Withdrawn { why } => format!("◽ Question {id} is closed: {}.", withdrawn(*why)),
     }
 }
 
@@ -214,8 +216,9 @@ fn what(question: &Question) -> String {
 /// A question of an earlier process.
 pub fn question_lost(id: QuestionId, tool: &str) -> String {
     format!(
-        "◽ Question {id} ({}) is closed: {BOT_RESTARTED}. Say `go on` to let the agent try again.",
-        inert(tool)
+        "◽ Question {id} ({}) is closed: {}. Say `go on` to let the agent try again.",
+        inert(tool),
+        withdrawn(WithdrawReason::BotRestarted)
     )
 }
 
@@ -244,33 +247,74 @@ pub fn answer_refused(refused: &AnswerRefused) -> String {
     match refused {
         AnswerRefused::NotOpen(id) => not_open(*id),
         AnswerRefused::NotHere(id) => format!("Question {id} was not asked here. Nothing was changed."),
-        AnswerRefused::NoSuchChoice(sentence) => sentence.clone(),
+        AnswerRefused::NoSuchChoice(expected) => expected_answer(expected),
         AnswerRefused::NoAlways => "There is no `always` for this one. Answer it once.".into(),
     }
 }
 
-/// `yes` to a question with options.
-pub fn choose_one(question: &Question) -> String {
-    match &question.kind {
-        AnswerKind::Choose(selections) => how_to_choose(selections),
-        AnswerKind::Tool { .. } | AnswerKind::Plan { .. } => yes_or_no(question),
+fn expected_answer(expected: &ExpectedAnswer) -> String {
+    match expected {
+        ExpectedAnswer::YesOrNo(id) => format!("Question {id} takes `yes` or `no REASON`."),
+        ExpectedAnswer::Options(questions) => how_to_choose(questions),
+        ExpectedAnswer::Lines(count) => {
+            format!("There are {count} questions. Answer with {count} lines, one for each.")
+        }
+        ExpectedAnswer::Number { most, several } => {
+            let several = if *several { "one or more numbers" } else { "one number" };
+            format!("Answer with {several} from 1 to {most}, or in your own words.")
+        }
     }
 }
 
-/// Words to a yes-or-no question.
-pub fn yes_or_no(question: &Question) -> String {
-    format!("Question {} wants `yes` or `no REASON`.", question.id)
+/// Why a question was closed, as a clause: "Question 3 is closed: ...".
+fn withdrawn(why: WithdrawReason) -> &'static str {
+    match why {
+        WithdrawReason::TurnOver => "the turn is over",
+        WithdrawReason::Stopped => "the turn was stopped",
+        WithdrawReason::ShuttingDown => "the bot is shutting down",
+        WithdrawReason::BotRestarted => "the bot was restarted, and the agent with it",
+        WithdrawReason::AgentGone => "the agent that asked has ended",
+        WithdrawReason::AgentCancelled => "the agent withdrew it",
+        WithdrawReason::NotRecorded => "it could not be recorded",
+    }
 }
 
-/// Too few or too many lines.
-pub fn one_line_each(count: usize) -> String {
-    format!("There are {count} questions. Answer with {count} lines, one for each.")
+/// What the CLI gets: the input to run with, or a sentence for the model.
+pub fn permission_answer(decision: PermissionDecision) -> PermissionAnswer {
+    match decision {
+        PermissionDecision::Allowed { input } => PermissionAnswer::Allow { updated_input: input },
+        PermissionDecision::Denied(why) => PermissionAnswer::Deny { message: denial(why) },
+    }
 }
 
-/// A number that is none of the options.
-pub fn pick_a_number(selection: &ModelQuestion) -> String {
-    let several = if selection.several { "one or more numbers" } else { "one number" };
-    format!("Answer with {several} from 1 to {}, or in your own words.", selection.options.len())
+fn denial(why: DenialReason) -> String {
+    match why {
+        DenialReason::Person { by, reason: Some(reason), plan: true } => {
+            format!("{} wants the plan changed: {reason}", by.name)
+        }
+        DenialReason::Person { by, reason: None, plan: true } => {
+            format!("{} does not approve the plan yet. Ask what to change.", by.name)
+        }
+        DenialReason::Person { by, reason: Some(reason), plan: false } => {
+            format!("{} denied this: {reason}", by.name)
+        }
+        DenialReason::Person { by, reason: None, plan: false } => {
+            format!("{} denied this. Do not try it again in another way; ask what to do instead.", by.name)
+        }
+        DenialReason::TimedOut => {
+            "Nobody answered the permission question in time, so it is denied. Do not try it again \
+             without permission; say what you wanted to do and why."
+                .into()
+        }
+        DenialReason::Unreachable => {
+            "No person could be reached to answer the permission question, so it is denied. \
+             Continue without it or say what you need."
+                .into()
+        }
+        DenialReason::Withdrawn(why) => {
+            format!("The permission question was closed, because {}. It counts as denied.", withdrawn(why))
+        }
+    }
 }
 
 fn shorten_lines(text: &str, max: usize) -> &str {

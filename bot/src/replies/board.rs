@@ -11,7 +11,7 @@ use pipeline::{
 };
 use settings::duration::human;
 
-use crate::replies::shorten;
+use super::text::{count, sentence, shorten};
 
 /// Longest title shown.
 const TITLE: usize = 60;
@@ -26,7 +26,7 @@ const PROBLEMS: usize = 5;
 pub fn board(snapshot: &PipelineSnapshot, now: SystemTime) -> String {
     let mut text = String::new();
     if let Some(why) = &snapshot.paused {
-        let _ = writeln!(text, "**Agents are not started**: {}\n", inert(why));
+        let _ = writeln!(text, "**No agents start**: {}\n", sentence(&inert(why)));
     }
     for problem in snapshot.board.problems.iter().take(PROBLEMS) {
         let _ = writeln!(text, "- {problem}");
@@ -34,8 +34,8 @@ pub fn board(snapshot: &PipelineSnapshot, now: SystemTime) -> String {
     if snapshot.board.problems.len() > PROBLEMS {
         let _ = writeln!(
             text,
-            "- and {} more files that cannot be read",
-            snapshot.board.problems.len() - PROBLEMS
+            "- and {} that cannot be read",
+            count(snapshot.board.problems.len() - PROBLEMS, "more file", "more files")
         );
     }
     let mut stages: [(usize, Vec<&Story>); 6] = Default::default();
@@ -105,12 +105,11 @@ pub fn merge_words(merge: &MergeView) -> String {
     match merge {
         MergeView::Queued { ahead: 0 } => "next in the merge queue".into(),
         MergeView::Queued { ahead } => format!("in the merge queue, {ahead} before it"),
-        MergeView::Running { step: MergeStep::Squash } => "being merged: squash".into(),
-        MergeView::Running { step: MergeStep::Gates } => "being merged: gates run on the result".into(),
-        MergeView::Running { step: MergeStep::Landing } => "being merged: base moves".into(),
+        MergeView::Running { step: MergeStep::Squash } => "merging: squashing the branch".into(),
+        MergeView::Running { step: MergeStep::Gates } => "merging: gates run on the result".into(),
+        MergeView::Running { step: MergeStep::Landing } => "merging: updating the base branch".into(),
         MergeView::Conflict { files } => {
-            let count = files.len();
-            format!("conflict in {count} file{}", if count == 1 { "" } else { "s" })
+            format!("conflict in {}", count(files.len(), "file", "files"))
         }
         MergeView::Merged { commit } => format!("merged as `{commit:.10}`"),
         MergeView::Failed { why } => inert(why).to_string(),
@@ -208,7 +207,7 @@ mod tests {
     #[test]
     fn a_pause_is_said_first_and_a_project_without_stories_says_nothing() {
         let empty = PipelineSnapshot { paused: Some("No space.".into()), ..PipelineSnapshot::default() };
-        assert_eq!(board(&empty, UNIX_EPOCH), "**Agents are not started**: No space.\n\n");
+        assert_eq!(board(&empty, UNIX_EPOCH), "**No agents start**: No space.\n\n");
         assert_eq!(board(&PipelineSnapshot::default(), UNIX_EPOCH), "");
     }
 }

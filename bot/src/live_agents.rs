@@ -1,11 +1,9 @@
 //! Which Claude Code processes live right now, for htop, status and metrics.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
+use agents::usage::{MachineUsage, TreeUsage, UsageSampler};
+use parking_lot::Mutex;
 use pipeline::event::RunInfo;
 
 /// What is known of a living process.
@@ -33,7 +31,10 @@ impl AgentEntry {
 
 /// The table of living processes by pid. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct LiveAgents(Arc<Mutex<BTreeMap<u32, AgentEntry>>>);
+pub struct LiveAgents {
+    table: Arc<Mutex<BTreeMap<u32, AgentEntry>>>,
+    sampler: Arc<Mutex<UsageSampler>>,
+}
 
 /// Takes its process out of the table when dropped.
 pub struct AgentRegistration {
@@ -44,32 +45,35 @@ pub struct AgentRegistration {
 impl LiveAgents {
     /// Puts a process into the table for as long as the answer lives.
     pub fn register(&self, pid: u32, entry: AgentEntry) -> AgentRegistration {
-        self.with(|table| table.insert(pid, entry));
+        self.table.lock().insert(pid, entry);
         AgentRegistration { agents: self.clone(), pid }
     }
 
     /// Every living process.
     pub fn all(&self) -> Vec<(u32, AgentEntry)> {
-        self.with(|table| table.iter().map(|(pid, entry)| (*pid, entry.clone())).collect())
+        self.table.lock().iter().map(|(pid, entry)| (*pid, entry.clone())).collect()
     }
 
     /// Notes what the session of this name has cost.
     pub fn set_cost(&self, name: &str, usd: f64) {
-        self.with(|table| {
-            for entry in table.values_mut().filter(|entry| entry.name == name) {
-                entry.cost_usd = usd;
-            }
-        });
+        for entry in self.table.lock().values_mut().filter(|entry| entry.name == name) {
+            entry.cost_usd = usd;
+        }
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut BTreeMap<u32, AgentEntry>) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Samples the machine, the processes in the table and those of `runs`. Takes some milliseconds of /proc.
+    pub fn sample(&self, runs: &[RunInfo]) -> (MachineUsage, Vec<(AgentEntry, TreeUsage)>) {
+        let mut living = self.all();
+        living.extend(runs.iter().filter_map(AgentEntry::of_run));
+        let (pids, entries): (Vec<u32>, Vec<_>) = living.into_iter().unzip();
+        let (machine, trees) = self.sampler.lock().sample(&pids);
+        (machine, entries.into_iter().zip(trees).collect())
     }
 }
 
 impl Drop for AgentRegistration {
     fn drop(&mut self) {
-        self.agents.with(|table| table.remove(&self.pid));
+        self.agents.table.lock().remove(&self.pid);
     }
 }
 

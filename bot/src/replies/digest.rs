@@ -9,7 +9,7 @@ use pipeline::{
     story::StoryId,
 };
 
-use crate::replies::shorten;
+use super::text::{count, sentence, shorten};
 
 /// More stories than this in one message are only counted.
 const MOST: usize = 5;
@@ -17,41 +17,6 @@ const MOST: usize = 5;
 /// Longest title and reason in a line.
 const TITLE: usize = 60;
 const REASON: usize = 240;
-
-/// How soon an event is worth telling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EventWeight {
-    /// Not at all.
-    Nothing,
-    /// With what comes next.
-    Some,
-    /// Soon: somebody has to know.
-    Much,
-}
-
-/// Whether people are told of an event.
-pub fn weight(event: &PipelineEvent) -> EventWeight {
-    match event {
-        PipelineEvent::StoryMoved { .. }
-        | PipelineEvent::StoryDeleted { .. }
-        | PipelineEvent::ProblemFound { .. } => EventWeight::Some,
-        PipelineEvent::StoryCreated { by: Actor::Person(_), .. } => EventWeight::Nothing,
-        PipelineEvent::StoryCreated { .. } => EventWeight::Some,
-        PipelineEvent::RunEnded { failed: true, .. } => EventWeight::Some,
-        PipelineEvent::Merge { merge: MergeView::Conflict { .. } | MergeView::Merged { .. }, .. } => {
-            EventWeight::Some
-        }
-        PipelineEvent::NeedsPerson { .. } | PipelineEvent::Alarm { .. } | PipelineEvent::Paused { .. } => {
-            EventWeight::Much
-        }
-        PipelineEvent::StoryChanged { .. }
-        | PipelineEvent::RunStarted { .. }
-        | PipelineEvent::RunPhase { .. }
-        | PipelineEvent::RunSaid { .. }
-        | PipelineEvent::RunEnded { .. }
-        | PipelineEvent::Merge { .. } => EventWeight::Nothing,
-    }
-}
 
 /// What is known of one story in the moment.
 #[derive(Default)]
@@ -85,12 +50,12 @@ pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> V
             }
             PipelineEvent::Paused { why: Some(why) } => {
                 urgent.push(
-                    Outgoing::text(format!("No agent is started for now: {}", inert(why)))
+                    Outgoing::text(sentence(&format!("No agents start for now: {}", inert(why))))
                         .with_tone(Tone::Failure),
                 );
             }
             PipelineEvent::Paused { why: None } => {
-                urgent.push(Outgoing::text("Agents are started again.").with_tone(Tone::Notice));
+                urgent.push(Outgoing::text("Agents start again.").with_tone(Tone::Notice));
             }
             PipelineEvent::ProblemFound { problem } => problems.push(problem.clone()),
             other => collect(&mut stories, other),
@@ -104,7 +69,8 @@ pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> V
     };
     lines.extend(problems.iter().take(MOST).cloned());
     if problems.len() > MOST {
-        lines.push(format!("And {} more files that cannot be read.", problems.len() - MOST));
+        let more = count(problems.len() - MOST, "more file", "more files");
+        lines.push(format!("And {more} that cannot be read."));
     }
     if !lines.is_empty() {
         messages.push(Outgoing::text(lines.join("\n\n")).with_tone(Tone::Notice));
@@ -159,21 +125,23 @@ fn line(id: StoryId, story: &StoryDigest, cost: f64) -> Option<String> {
     let spent = if cost > 0.0 { format!(", ${cost:.2}") } else { String::new() };
     if let Some(commit) = &story.merged {
         let diff = story.diff.as_ref().map(|diff| format!(", {diff}")).unwrap_or_default();
-        return Some(format!("{head}: merged as `{commit:.10}`{diff}{spent}. `overview {id}` tells more."));
+        return Some(format!(
+            "{head}: merged as `{commit:.10}`{diff}{spent}. `overview {id}` shows details."
+        ));
     }
     if story.deleted {
         return Some(format!("{head}: deleted by {by}."));
     }
     if let Some(files) = story.conflict {
-        let files = format!("{files} file{}", if files == 1 { "" } else { "s" });
-        return Some(format!("{head}: its merge has conflicts in {files}; a mergemaster takes it up."));
+        let files = count(files, "file", "files");
+        return Some(format!("{head}: merge conflict in {files}; the mergemaster resolves it."));
     }
     match (story.from, story.to) {
         (Some(from), Some(to)) if from != to => {
             let why = story
                 .why
                 .as_ref()
-                .map(|why| format!(": {}", inert(&shorten(why, REASON))))
+                .map(|why| format!(": {}", inert(&shorten(why, REASON)).trim_end_matches('.')))
                 .unwrap_or_default();
             let who =
                 if matches!(story.by, Some(Actor::Pipeline)) { String::new() } else { format!(" by {by}") };
@@ -182,8 +150,7 @@ fn line(id: StoryId, story: &StoryDigest, cost: f64) -> Option<String> {
         _ => {}
     }
     if let Some(failed) = &story.failed {
-        let end = if failed.ends_with(['.', '!', '?']) { "" } else { "." };
-        return Some(format!("{head}: {failed}{end} `log {id}` shows more."));
+        return Some(format!("{head}: {} `log {id}` shows more.", sentence(failed)));
     }
     story.created.then(|| format!("{head}: created by {by}."))
 }
@@ -209,7 +176,8 @@ fn counted(stories: &BTreeMap<StoryId, StoryDigest>) -> Vec<String> {
     parts.extend(
         others.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")),
     );
-    vec![format!("{} stories: {}. `status` shows them.", stories.len(), parts.join(", "))]
+    let stories = count(stories.len(), "story", "stories");
+    vec![format!("{stories}: {}. `status` shows them.", parts.join(", "))]
 }
 
 fn asked(id: StoryId, title: &str, why: &str, wanted: WantedDecision) -> Outgoing {
@@ -221,7 +189,7 @@ fn asked(id: StoryId, title: &str, why: &str, wanted: WantedDecision) -> Outgoin
             vec![choice(format!("show {id}"), "Show"), choice(format!("accept {id}"), "Accept")],
         ),
         WantedDecision::Retry => (
-            format!("`log {id}` shows more; `retry {id}` lets it go on."),
+            format!("`log {id}` shows more; `retry {id}` continues it."),
             vec![choice(format!("log {id}"), "Log"), choice(format!("retry {id}"), "Retry")],
         ),
         WantedDecision::ClearTheWay => (
@@ -229,14 +197,14 @@ fn asked(id: StoryId, title: &str, why: &str, wanted: WantedDecision) -> Outgoin
             vec![choice(format!("retry {id}"), "Retry")],
         ),
         WantedDecision::Budget => (
-            format!("`cost {id}` shows for what; `retry {id}` lets it spend as much again."),
-            vec![choice(format!("cost {id}"), "Cost"), choice(format!("retry {id}"), "Go on")],
+            format!("`cost {id}` shows for what; `retry {id}` allows the same amount again."),
+            vec![choice(format!("cost {id}"), "Cost"), choice(format!("retry {id}"), "Continue")],
         ),
     };
     let text = format!(
         "**{id} {}** needs a person. {} {what}",
         inert(&shorten(title, TITLE)),
-        inert(&shorten(why, REASON + 60))
+        sentence(&inert(&shorten(why, REASON + 60)))
     );
     Outgoing { choices, ..Outgoing::text(text).with_tone(Tone::Question) }
 }
@@ -281,10 +249,23 @@ mod tests {
             moved(2, Stage::Current, Stage::Qa, Actor::Pipeline),
         ];
         insta::assert_snapshot!(texts(events).join("\n==\n"), @r"
-        **1 Story 1**: merged as `0123456789`, 2 files, +3 -1, $0.50. `overview 1` tells more.
+        **1 Story 1**: merged as `0123456789`, 2 files, +3 -1, $0.50. `overview 1` shows details.
 
         **2 Story 2**: backlog → qa, $0.50.
         ");
+    }
+
+    #[test]
+    fn a_reason_that_is_a_sentence_gets_no_second_period() {
+        let events = vec![PipelineEvent::StoryMoved {
+            story: StoryId(1),
+            title: "A door".into(),
+            from: Stage::Qa,
+            to: Stage::Current,
+            by: Actor::Person("Ann".into()),
+            why: Some("Remove README.Debian.gz.".into()),
+        }];
+        insta::assert_snapshot!(texts(events)[0], @"**1 A door**: qa → current by Ann: Remove README.Debian.gz, $0.50.");
     }
 
     #[test]
@@ -306,12 +287,5 @@ mod tests {
         insta::assert_snapshot!(messages[0].markdown, @r"**3 A door** needs a person. Story 3: waits for a person to accept or reject it. `show 3`, then `accept 3` or `reject 3 WHY`.");
         assert_eq!(messages[0].choices[1].key, "cmd:accept 3");
         assert_eq!(messages[0].tone, Tone::Question);
-    }
-
-    #[test]
-    fn phases_lines_and_edits_are_not_told() {
-        let quiet = PipelineEvent::StoryChanged { story: StoryId(1), title: "x".into() };
-        assert_eq!(weight(&quiet), EventWeight::Nothing);
-        assert_eq!(weight(&PipelineEvent::Alarm { story: None, text: "x".into() }), EventWeight::Much);
     }
 }
