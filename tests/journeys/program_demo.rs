@@ -51,3 +51,27 @@ fn the_demo_in_a_terminal_takes_typing_completion_a_choice_and_htop() {
     screen.press("C-d");
     screen.see("ended with 0");
 }
+
+#[test]
+fn the_demo_takes_a_story_from_its_title_to_its_merge_and_says_why_one_does_not_get_there() {
+    let program = Program::for_the_demo();
+    let screen = program.screen(&program.command(&["demo"]));
+    screen.see("start 1");
+
+    screen.enters("new story Look around, plan and make a file");
+    screen.see("is in the backlog");
+    screen.enters("start 1");
+    screen.see("git add story-1.md");
+    screen.enters("yes");
+    screen.see("merged as");
+
+    screen.enters("new story One that may not");
+    screen.see("Story 2");
+    screen.enters("start 2");
+    screen.see("git add story-2.md");
+    screen.enters("no");
+    screen.see("2 One that may not: the run failed");
+
+    screen.press("C-d");
+    screen.see("ended with 0");
+}
