@@ -70,7 +70,9 @@ fn the_demo_takes_a_story_from_its_title_to_its_merge_and_says_why_one_does_not_
     screen.enters("start 2");
     screen.see("git add story-2.md");
     screen.enters("no");
-    screen.see("2 One that may not: the run failed");
+    screen.until("told of the failed run", |shown| {
+        shown.lines().any(|line| line.starts_with("2 One that may not:") && line.contains("failed"))
+    });
 
     screen.press("C-d");
     screen.see("ended with 0");
