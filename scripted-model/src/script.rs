@@ -19,9 +19,9 @@ use super::conversation::ModelConversation;
 /// In texts and in the inputs of tools, `{prompt}`, `{number}` (the first one in the prompt), `{history}` (the earlier
 /// prompts, one per line), `{last_tool_result}` and `{plan_file}` are filled in.
 /// ```
-/// use crate::Script;
+/// use scripted_model::ModelScript;
 /// use serde_json::json;
-/// Script::new()
+/// ModelScript::new()
 ///     .on("make a file").calls("Bash", json!({"command": "touch made"})).then_says("Result: {last_tool_result}")
 ///     .on("hello").says("Good morning.");
 /// ```
@@ -484,7 +484,8 @@ mod tests {
             tool_results: vec![ToolResult { text: "made {history}".into(), is_error: false }],
             ..prompt("say {prompt}")
         };
-        let text = "{prompt} | {history} | {last_tool_result} | {other} {";
-        assert_eq!(fill(text, &conversation), "say {prompt} | a\nb | made {history} | {other} {");
+        let text = "{prompt} | {history} | {last_tool_result} | {other} | {number} {";
+        assert_eq!(fill(text, &conversation), "say {prompt} | a\nb | made {history} | {other} |  {");
+        assert_eq!(fill("{number}", &prompt("Do story 12. It is story 3.")), "12");
     }
 }

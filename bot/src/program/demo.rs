@@ -111,11 +111,12 @@ impl DemoProject {
 
 /// A coder and a reviewer of the pipeline, by the prompts of [`pipeline::stage::Role`].
 fn team(script: ModelScript) -> ModelScript {
-    let is_coder = |conversation: &ModelConversation| {
-        // A coder whose story comes back goes on with its session.
-        let first = conversation.history.first().unwrap_or(&conversation.prompt);
-        first.starts_with("Do story ")
+    // An agent whose story comes back goes on with its session.
+    let task = |conversation: &ModelConversation, words: &str| {
+        conversation.history.first().unwrap_or(&conversation.prompt).starts_with(words)
     };
+    let is_coder = move |conversation: &ModelConversation| task(conversation, "Do story ");
+    let is_reviewer = move |conversation: &ModelConversation| task(conversation, "Review story ");
     let refused =
         |conversation: &ModelConversation| conversation.position == 1 && conversation.last_call_failed();
     let work = "echo 'Written by the demo for story {number}.' >> story-{number}.md \
@@ -130,7 +131,7 @@ fn team(script: ModelScript) -> ModelScript {
         .drips(labelled("I write a file for story {number} and commit it, if you allow it."), PACE)
         .calls("Bash", json!({"command": work, "description": "Write and commit story-{number}.md"}))
         .then_drips("`story-{number}.md` is written and committed.", PACE)
-        .on_start("Review story ")
+        .when(is_reviewer)
         .drips(labelled("I look at the commit of story {number}."), PACE)
         .calls("Bash", json!({"command": "git show --stat", "description": "Show the coder's commit"}))
         .then_calls("mcp__storkit__approve_qa", json!({}))

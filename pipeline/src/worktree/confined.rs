@@ -16,9 +16,10 @@ use agents::{
     },
     confine::{Bwrap, Confined, Confinement, NetworkReach},
 };
+use needs::needs;
 use tokio::sync::mpsc::Receiver;
 
-use crate::worktree::{Worktree, fixture::WorktreeFixture, mischief::bubblewrap};
+use crate::worktree::{Worktree, fixture::WorktreeFixture};
 
 /// A story's worktree, and a sandbox around it.
 pub(super) fn confined() -> (WorktreeFixture, Worktree, Confined) {
@@ -33,8 +34,7 @@ fn confined_in(fixture: WorktreeFixture) -> (WorktreeFixture, Worktree, Confined
     // The project may have been cloned below `/tmp`.
     let readable = vec![tests.clone()];
     let forwarder = forwarder(tests);
-    let confinement =
-        Confinement::Bwrap(Bwrap { program: bubblewrap(), forwarder, readable, ..Bwrap::for_home(&home) });
+    let confinement = Confinement::Bwrap(Bwrap { forwarder, readable, ..Bwrap::for_home(&home) });
     (fixture, worktree, Confined { confinement, place })
 }
 
@@ -95,6 +95,7 @@ const SAY: &str = r#"say() { printf '{"type":"assistant","message":{"content":[{
 
 #[tokio::test]
 async fn a_confined_agent_takes_prompts_and_is_asked_to_end_before_it_is_killed() {
+    needs!(Bubblewrap);
     let (fixture, worktree, confined) = confined();
     takes_prompts_and_is_asked_to_end(&fixture, &worktree, confined).await;
 }
@@ -121,6 +122,7 @@ pub(super) async fn takes_prompts_and_is_asked_to_end(
 
 #[tokio::test]
 async fn an_interrupt_reaches_a_confined_one_shot() {
+    needs!(Bubblewrap);
     let (fixture, worktree, confined) = confined();
     is_interrupted(&fixture, &worktree, confined).await;
 }
@@ -138,6 +140,7 @@ pub(super) async fn is_interrupted(fixture: &WorktreeFixture, worktree: &Worktre
 
 #[tokio::test]
 async fn what_ignores_the_request_is_killed_with_all_it_started() {
+    needs!(Bubblewrap);
     let (fixture, worktree, place) = confined();
     let script = format!("{SAY}trap '' TERM\nsetsid sleep 600 &\nsay ready\nwhile :; do sleep 600; done");
     let launch = launch(&fixture, &worktree, place, PromptMode::Live, &script);
@@ -151,6 +154,7 @@ async fn what_ignores_the_request_is_killed_with_all_it_started() {
 
 #[test]
 fn a_confined_process_outlives_the_thread_that_started_it() {
+    needs!(Bubblewrap);
     let (_fixture, _worktree, Confined { confinement, place }) = confined();
     let argv = confinement.wrap(vec!["/bin/cat".into()], &place, &[]);
     let start = move || {
@@ -194,6 +198,7 @@ impl CatProcess {
 
 #[test]
 fn the_exit_code_is_the_commands_and_without_a_network_nothing_answers() {
+    needs!(Bubblewrap);
     let (_fixture, worktree, Confined { confinement, place }) = confined();
     let Confinement::Bwrap(bwrap) = confinement else { panic!("no bubblewrap") };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -215,6 +220,7 @@ fn the_exit_code_is_the_commands_and_without_a_network_nothing_answers() {
 /// `/tmp` inside is the run's own, and `.storkit` is hidden: the CLI's folder may lie in either, the project in the first.
 #[test]
 fn the_clis_folder_is_shown_below_tmp_and_in_the_projects_state_and_nothing_beside_it() {
+    needs!(Bubblewrap);
     let (fixture, _worktree, Confined { confinement, place }) =
         confined_in(WorktreeFixture::within("/tmp".as_ref()));
     let Confinement::Bwrap(bwrap) = confinement else { panic!("no bubblewrap") };
@@ -243,6 +249,7 @@ fn the_clis_folder_is_shown_below_tmp_and_in_the_projects_state_and_nothing_besi
 
 #[test]
 fn what_a_machine_cannot_do_is_not_replaced_by_something_weaker() {
+    needs!(Bubblewrap);
     use agents::confine::SandboxChoice;
     let home = std::path::Path::new("/nonexistent");
     assert_eq!(Confinement::chosen(Some(&SandboxChoice::None), home), Ok(Confinement::None));
@@ -251,7 +258,6 @@ fn what_a_machine_cannot_do_is_not_replaced_by_something_weaker() {
         Confinement::chosen(Some(&SandboxChoice::Prefix(prefix.clone())), home),
         Ok(Confinement::Prefix(prefix))
     );
-    bubblewrap();
     assert!(matches!(Confinement::chosen(Some(&SandboxChoice::Bwrap), home), Ok(Confinement::Bwrap(_))));
     assert!(matches!(Confinement::chosen(None, home), Ok(Confinement::Bwrap(_))));
 }
