@@ -29,6 +29,7 @@ pub(crate) use self::{
 };
 use crate::{
     Project,
+    board::{WorkError, WorkFolder},
     config::{self, ProjectConfig},
     event::{RunInfo, RunPhase},
     guard::OwnCommits,
@@ -59,7 +60,7 @@ pub(crate) struct RunContext {
 pub(crate) struct RunPlan {
     pub run: RunInfo,
     pub story: Arc<Story>,
-    /// The story's whole file.
+    /// The story's whole file; read when the run starts.
     pub text: String,
     pub agent: config::Agent,
     pub config: Arc<ProjectConfig>,
@@ -206,15 +207,37 @@ impl RunControl {
     }
 }
 
-/// Starts a run. Its channel closes when it is over; then the handle has the ending.
+/// What a run sees of its [`RunControl`].
+pub(crate) struct RunSignals {
+    pub ended: watch::Receiver<Option<StopReason>>,
+    pub review: Arc<Mutex<Option<ReviewDecision>>>,
+}
+
+impl RunControl {
+    pub(crate) fn pair() -> (Self, RunSignals) {
+        let (end, ended) = watch::channel(None);
+        let review = Arc::default();
+        (Self { end, review: Arc::clone(&review) }, RunSignals { ended, review })
+    }
+}
+
+/// Starts a run on a story, whose text is read from `work`. Its channel closes when it is over; then the handle has
+/// the ending.
 pub(crate) fn start(
     shop: RunContext,
+    work: Arc<WorkFolder>,
     plan: RunPlan,
 ) -> (RunControl, mpsc::Receiver<RunUpdate>, JoinHandle<RunEnd>) {
     let (told, hears) = mpsc::channel(TOLD);
-    let (end, ended) = watch::channel(None);
-    let review = Arc::default();
-    let control = RunControl { end, review: Arc::clone(&review) };
-    let handle = tokio::spawn(job::RunJob::new(shop, plan, told, ended, review).run());
+    let (control, RunSignals { ended, review }) = RunControl::pair();
+    let handle = tokio::spawn(async move {
+        let story = plan.run.story;
+        let text = job::blocking(move || work.text(story)).await;
+        let text = match text.unwrap_or(Err(WorkError::Unknown(story))) {
+            Ok(text) => text,
+            Err(error) => return RunEnd { outcome: RunOutcome::internal(error), usd: 0.0, diff: None },
+        };
+        job::RunJob::new(shop, RunPlan { text, ..plan }, told, ended, review).run().await
+    });
     (control, hears, handle)
 }
