@@ -5,6 +5,7 @@ pub mod board;
 mod commands;
 mod cost;
 mod digest;
+pub mod doctor;
 mod git_report;
 mod htop_frame;
 mod program;
