@@ -16,6 +16,7 @@ mod status;
 mod stories;
 mod story_commands;
 mod text;
+pub mod tools;
 mod turns;
 
 pub use board::board;

@@ -24,7 +24,7 @@ struct PermissionCall {
 pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
     let asked: PermissionCall = match serde_json::from_value(call.arguments) {
         Ok(asked) => asked,
-        Err(error) => return Ok(deny(&format!("The permission call could not be read: {error}."))),
+        Err(error) => return Ok(deny(&replies::tools::unreadable_permission(&error))),
     };
     let run = &call.run;
     let followers = call.services.messengers.followers(&call.services.settings.config().pipeline);
