@@ -348,6 +348,11 @@ pub trait Adapter: Send + Sync + 'static {
         None
     }
 
+    /// Rooms in which somebody is present now, where the messenger knows that. They follow the pipeline for as long.
+    fn attended_rooms(&self) -> Vec<Room> {
+        Vec::new()
+    }
+
     /// Shows a file in the room.
     async fn upload(&self, _room: &Room, _file: &Attachment) -> Result<MessageId, AdapterError> {
         Err(AdapterError::Unsupported("sending a file"))

@@ -5,6 +5,7 @@ pub mod board;
 mod commands;
 mod cost;
 mod digest;
+pub mod doctor;
 mod git_report;
 mod htop_frame;
 mod program;
@@ -15,6 +16,7 @@ mod status;
 mod stories;
 mod story_commands;
 mod text;
+pub mod tools;
 mod turns;
 
 pub use board::board;

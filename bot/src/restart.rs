@@ -22,16 +22,6 @@ use tokio_util::sync::CancellationToken;
 /// How much of a failed build's output is shown.
 const TAIL: usize = 3_000;
 
-/// The features that this program was built with, so that a rebuild makes the same one.
-const FEATURES: &[&str] = &[
-    #[cfg(feature = "matrix")]
-    "matrix",
-    #[cfg(feature = "slack")]
-    "slack",
-    #[cfg(feature = "whatsapp")]
-    "whatsapp",
-];
-
 /// Whether a restart is wanted, and by which room.
 pub struct RestartRequest {
     program: RunningProgram,
@@ -216,7 +206,9 @@ fn built_in(file: &Path) -> Option<(&Path, &str)> {
 
 async fn build(source: &Path, target: &Path, profile: &str) -> Result<(), String> {
     let profile = if profile == "debug" { "dev" } else { profile };
-    let features = FEATURES.join(",");
+    // A messenger's name is its feature: a rebuild makes the same program.
+    let built_in = adapters::MESSENGERS.iter().filter(|kind| kind.built_in).map(|kind| kind.name);
+    let features = built_in.collect::<Vec<_>>().join(",");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(source)

@@ -194,6 +194,18 @@ fn the_first_status_shows_the_stories() {
 }
 
 #[test]
+fn a_terminal_that_attaches_follows_the_pipeline() {
+    let program = Program::with_stand_in();
+    let serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.say("new story A door");
+    terminal.see("is in the backlog");
+    terminal.say("start 1");
+    terminal.see("**1 A door**: backlog → current");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
 fn an_older_state_is_moved_at_the_start_and_not_by_a_second_storkit() {
     let program = Program::with_stand_in();
     assert_eq!(program.run(&["chat"], "!verbosity 2\n").status.code(), Some(0));

@@ -222,6 +222,12 @@ impl Adapter for Console {
         Ok(())
     }
 
+    fn attended_rooms(&self) -> Vec<Room> {
+        let rooms = self.shared.rooms.lock();
+        let attended = rooms.iter().filter(|(_, room)| room.has_terminals());
+        attended.map(|(name, _)| Room::new(NAME, name.clone())).collect()
+    }
+
     async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
         let id = self.shared.ids.next();
         let path = self.store_file(&id, file).map_err(|error| {

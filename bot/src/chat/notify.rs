@@ -64,7 +64,7 @@ pub async fn run(services: Arc<ChatServices>, mut events: Receiver<Arc<NumberedE
 }
 
 fn tell(services: &ChatServices, message: Outgoing) {
-    for room in &services.config().pipeline.rooms() {
+    for room in &services.commands.messengers.followers(&services.config().pipeline) {
         if !services.rooms.post(room, RoomInput::Tell(message.clone())) {
             tracing::warn!(%room, "a room that follows the pipeline cannot be told");
         }

@@ -24,7 +24,7 @@ pub struct BotHost {
 }
 
 impl BotHost {
-    /// Agents ask in the rooms that follow the pipeline when they start, and call in on this port.
+    /// Agents call in on this port.
     pub fn new(settings: Arc<LiveSettings>, runs: McpRuns, port: u16) -> Self {
         Self { runs, port, settings }
     }
@@ -35,7 +35,7 @@ impl PipelineHost for BotHost {
         let waiting = Arc::new(AtomicUsize::new(0));
         let settings = self.settings.loaded();
         let guard = self.runs.open(McpRun {
-            rooms: settings.config.pipeline.rooms(),
+            rooms: Vec::new(),
             asked_for: format!("story {} ({})", run.story, run.slot),
             timeout: settings.config.claude.permission_timeout.limit(),
             agent: Some(run.clone()),

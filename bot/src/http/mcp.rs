@@ -25,7 +25,10 @@ use rmcp::{
 use serde_json::Value;
 
 use self::call::{Answered, ToolCall};
-use crate::http::{runs::McpRun, services::HttpServices};
+use crate::{
+    http::{runs::McpRun, services::HttpServices},
+    replies::tools as say,
+};
 
 /// No call lasts longer: the CLI gives up after 60 s.
 const LONGEST_CALL: Duration = Duration::from_secs(50);
@@ -69,7 +72,7 @@ impl ServerHandler for McpHandler {
     ) -> Result<CallToolResponse, ErrorData> {
         let run = run_of(&context)?;
         let Some(tool) = tools::visible(&run).find(|tool| tool.name == request.name) else {
-            return Err(ErrorData::invalid_params(format!("There is no tool `{}`.", request.name), None));
+            return Err(ErrorData::invalid_params(say::no_such_tool(&request.name), None));
         };
         let arguments = Value::Object(request.arguments.unwrap_or_default());
         let call = ToolCall { services: self.services.clone(), run, arguments };
@@ -90,9 +93,7 @@ impl ServerHandler for McpHandler {
 /// What takes longer goes on by itself, and the caller is told so.
 async fn within(limit: Option<Duration>, answering: impl Future<Output = Answered>) -> Answered {
     let Some(limit) = limit else { return answering.await };
-    tokio::time::timeout(limit, answering).await.unwrap_or_else(|_| {
-        Err("This takes longer than a call may. It goes on: ask with get_story or list_agents what came of it.".into())
-    })
+    tokio::time::timeout(limit, answering).await.unwrap_or_else(|_| Err(say::STILL_RUNNING.into()))
 }
 
 fn run_of(context: &RequestContext<RoleServer>) -> Result<Arc<McpRun>, ErrorData> {
@@ -109,7 +110,7 @@ mod tests {
     async fn a_call_that_takes_too_long_is_answered_and_one_that_asks_a_person_waits() {
         let endless = std::future::pending();
         let answered = within(Some(Duration::ZERO), endless).await;
-        assert!(answered.is_err_and(|why| why.contains("It goes on")));
+        assert!(answered.is_err_and(|why| why == say::STILL_RUNNING));
         let (yes, asked) = tokio::sync::oneshot::channel();
         let waiting = tokio::spawn(within(None, async { asked.await.map_err(|_| String::new()) }));
         yes.send("allowed".to_owned()).expect("somebody waits");

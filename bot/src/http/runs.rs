@@ -13,7 +13,8 @@ use pipeline::event::RunInfo;
 /// A run of an agent: where its questions go, and which tools it sees.
 #[derive(Clone, Debug, Default)]
 pub struct McpRun {
-    /// The rooms that are asked; empty: nobody, and the answer is no.
+    /// The rooms that are asked where `agent` is `None`; with none the answer is no. An agent asks the rooms that follow the
+    /// pipeline when it asks.
     pub rooms: Vec<Room>,
     /// For whom it works, in words.
     pub asked_for: String,

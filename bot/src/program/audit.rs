@@ -10,7 +10,7 @@ use crate::store::{AuditEntry, OpenError, Store};
 /// What of the record is wanted.
 #[derive(Args, Clone, Debug, Default)]
 pub struct AuditFilter {
-    /// Only what was asked in this room, like `matrix:!abc:example.org`
+    /// Only what was asked in this room, like `console:main`
     #[arg(long, value_name = "ROOM")]
     room: Option<String>,
     /// Only what this person decided or caused, by id or name

@@ -3,10 +3,13 @@
 use std::time::{Duration, SystemTime};
 
 use adapters::markdown::{code_block, inert};
-use agents::claude::{ProcessError, ProcessExit, SessionId, TESTED_VERSION, TurnEnd};
+use agents::claude::{ProcessError, ProcessExit, SessionId, TurnEnd};
 use settings::duration::human;
 
-use super::text::{clock_time, last_chars, shorten, spaced};
+use super::{
+    doctor,
+    text::{clock_time, last_chars, shorten, spaced},
+};
 use crate::config::BotConfig;
 
 /// Shown where a live message cannot be edited and no activity mark exists.
@@ -123,20 +126,12 @@ pub fn process_died(exit: &ProcessExit) -> String {
 /// No process at all.
 pub fn no_process(error: &ProcessError, config: &BotConfig) -> String {
     match error {
-        ProcessError::NotFound { program } => claude_missing(program),
+        ProcessError::NotFound { program } => doctor::claude_missing(program),
         ProcessError::Io { .. } | ProcessError::Gone => {
             let program = config.claude.command.first().map_or("claude", String::as_str);
             format!("`{program}` could not be used: {error}. `doctor` checks what is missing.")
         }
     }
-}
-
-/// How to get the CLI.
-pub fn claude_missing(program: &str) -> String {
-    format!(
-        "`{program}` was not found. Install Claude Code with `npm install -g @anthropic-ai/claude-code@{TESTED_VERSION}`, or name it \
-         under `[claude] command` in `.storkit/bot.toml`."
-    )
 }
 
 /// A session that cannot be resumed.

@@ -6,7 +6,10 @@ use pipeline::{PipelineError, event::Actor, story::StoryId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::http::{runs::McpRun, services::HttpServices};
+use crate::{
+    http::{runs::McpRun, services::HttpServices},
+    replies::{self, tools as say},
+};
 
 /// One call of a tool: who calls, and with what.
 pub(super) struct ToolCall {
@@ -21,9 +24,7 @@ pub(super) type Answered = Result<String, String>;
 impl ToolCall {
     /// Reads the arguments; unknown ones and wrong types are told with their names.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
-        serde_json::from_value(self.arguments.clone()).map_err(|error| {
-            format!("The arguments do not fit: {error}. The tool's schema says what it takes.")
-        })
+        serde_json::from_value(self.arguments.clone()).map_err(|error| say::bad_arguments(&error))
     }
 
     /// Who the record names.
@@ -41,19 +42,16 @@ impl ToolCall {
             (Some(run), Some(id)) if run.story == id || run.role == pipeline::stage::Role::Supervisor => {
                 Ok(id)
             }
-            (Some(run), Some(id)) => Err(format!(
-                "Story {id} is not yours: you work on story {}, and only that can be decided here.",
-                run.story
-            )),
+            (Some(run), Some(id)) => Err(say::not_your_story(id, run)),
             (None, Some(id)) => Ok(id),
-            (None, None) => Err("Which story? Give its number as `story_id`.".into()),
+            (None, None) => Err(say::STORY_ID_MISSING.into()),
         }
     }
 }
 
 /// What the pipeline refuses, as a sentence.
 pub(super) fn refusal(error: PipelineError) -> String {
-    error.to_string()
+    replies::sentence(&error.to_string())
 }
 
 /// A JSON value as the model reads it.
