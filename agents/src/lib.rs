@@ -3,4 +3,5 @@
 pub mod claude;
 pub mod confine;
 pub mod tree;
+pub mod turn;
 pub mod usage;

@@ -9,7 +9,7 @@ pub mod room;
 pub mod rooms;
 pub mod router;
 pub mod services;
-mod sessions;
+mod session;
 mod transcript;
 
 pub use agents::AgentEntry;

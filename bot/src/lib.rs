@@ -11,7 +11,8 @@ pub mod program;
 mod replies;
 mod store;
 
-pub use chat::{AgentEntry, room::RetryPolicy, services::Services};
+pub use agents::turn::RetryPolicy;
+pub use chat::{AgentEntry, services::Services};
 pub use clock::Clock;
 pub use program::{
     app::{App, AppOptions, StartError},

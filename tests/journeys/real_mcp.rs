@@ -82,7 +82,7 @@ async fn an_agents_question_is_answered_in_the_room_of_its_run() {
         room.say("yes").await;
     });
     let end = end.expect("a result");
-    assert!(!end.is_error && end.text.starts_with("One:"), "{end:?}");
+    assert!(end.failure.is_none() && end.text.starts_with("One:"), "{end:?}");
     assert!(bot.file("one").exists());
 
     let (end, ()) = tokio::join!(agent(&bot, guard.token(), "make two"), async {

@@ -1,6 +1,10 @@
 //! What the CLI says on its output: one JSON object a line, read into [`AgentEvent`]s.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -77,12 +81,12 @@ pub enum AgentEvent {
         /// The CLI's word for it, e.g. `rate_limit`.
         error: String,
     },
-    /// The service told of a usage limit.
+    /// A usage limit of the service.
     RateLimit {
-        /// `allowed`, `allowed_warning` or `rejected`.
-        status: String,
-        /// When it ends, in seconds since 1970.
-        resets_at: Option<i64>,
+        /// How the limit treats this session.
+        status: RateLimitStatus,
+        /// When its window ends.
+        resets_at: Option<SystemTime>,
     },
     /// `result`: the end of a turn. More may follow with [`TurnEnd::unprompted`].
     TurnEnded(Box<TurnEnd>),
@@ -153,21 +157,34 @@ pub enum PermissionAnswer {
     },
 }
 
+/// How a usage limit treats the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimitStatus {
+    Allowed,
+    AllowedWithWarning,
+    /// Nothing is answered before the window ends.
+    Rejected,
+}
+
+impl fmt::Display for RateLimitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allowed => "allowed",
+            Self::AllowedWithWarning => "nearly reached",
+            Self::Rejected => "reached",
+        })
+    }
+}
+
 /// The end of a turn (`result`).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TurnEnd {
     /// The session of the turn.
     pub session: Option<SessionId>,
-    /// The only reliable sign of failure: API failures come as `subtype: success` with this set.
-    pub is_error: bool,
-    /// `success`, `error_max_turns`, `error_during_execution`, ...
-    pub subtype: String,
-    /// Final text, or the failure's text.
+    /// Why the turn failed; `None` if it was answered.
+    pub failure: Option<TurnFailure>,
+    /// Final text, or the agent program's sentence about the failure.
     pub text: String,
-    /// HTTP status of a failed API call.
-    pub api_error_status: Option<u16>,
-    /// `completed`, `aborted_tools`, `aborted_streaming`, `api_error`, ...
-    pub terminal_reason: String,
     /// Whether the CLI began the turn by itself (a background task ended).
     pub unprompted: bool,
     /// Turns of the model within this turn.
@@ -182,10 +199,79 @@ pub struct TurnEnd {
     pub output_tokens: u64,
 }
 
-impl TurnEnd {
-    /// Whether the turn ended because it was interrupted.
-    pub fn was_interrupted(&self) -> bool {
-        self.terminal_reason.starts_with("aborted")
+/// Why a turn failed, whatever words the agent program has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnFailure {
+    /// The turn was interrupted.
+    Interrupted,
+    /// The session to resume does not exist any more.
+    SessionLost,
+    /// The model's service takes no requests for now: wait, nothing is broken.
+    Busy(BusyService),
+    /// The service refused the key (HTTP 401, 403).
+    KeyRefused,
+    /// There is no key at all.
+    NotLoggedIn,
+    /// The account has no credit left.
+    NoCredit,
+    /// The service does not know the model (HTTP 404).
+    UnknownModel,
+    /// The request is too large (HTTP 413).
+    RequestTooLarge,
+    /// The session is too long for the model.
+    SessionTooLong,
+    /// `--max-turns` is reached.
+    StepLimit,
+    /// `--max-budget-usd` is reached.
+    Budget,
+    /// The service broke off within an answer.
+    BrokeOff,
+    /// The service cannot be reached.
+    Unreachable,
+    /// The service failed (HTTP 500 and above).
+    ServiceFailed,
+    /// Anything else; [`TurnEnd::text`] has the words.
+    Other,
+}
+
+impl fmt::Display for TurnFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interrupted => "the turn was interrupted",
+            Self::SessionLost => "the session does not exist any more",
+            Self::Busy(_) => "the model's service is busy",
+            Self::KeyRefused => "the model's service refused the key",
+            Self::NotLoggedIn => "there is no key for the model's service",
+            Self::NoCredit => "the account has no credit left",
+            Self::UnknownModel => "the model's service does not know the model",
+            Self::RequestTooLarge => "the request is too large",
+            Self::SessionTooLong => "the session is too long for the model",
+            Self::StepLimit => "the limit of steps is reached",
+            Self::Budget => "the run's budget is spent",
+            Self::BrokeOff => "the model's service broke off within its answer",
+            Self::Unreachable => "the model's service cannot be reached",
+            Self::ServiceFailed => "the model's service failed",
+            Self::Other => "the turn failed",
+        })
+    }
+}
+
+/// In which way the model's service is busy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusyService {
+    /// The account's usage limit is reached (HTTP 429).
+    UsageLimit,
+    /// The service is overloaded (HTTP 529).
+    Overloaded,
+}
+
+impl BusyService {
+    /// The HTTP status that says so.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::UsageLimit => 429,
+            Self::Overloaded => 529,
+        }
     }
 }
 

@@ -11,11 +11,12 @@ mod noise;
 mod parse;
 mod process;
 mod pty;
+mod wording;
 
 pub use end::sweep_orphans;
 pub use event::{
-    AgentEvent, McpServer, PermissionAnswer, PermissionRequest, ProcessExit, SessionId, ToolUse, TurnEnd,
-    UnparsedOutput,
+    AgentEvent, BusyService, McpServer, PermissionAnswer, PermissionRequest, ProcessExit, RateLimitStatus,
+    SessionId, ToolUse, TurnEnd, TurnFailure, UnparsedOutput,
 };
 pub use folder::remove_leftovers;
 pub(crate) use folder::short_dir;

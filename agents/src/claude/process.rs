@@ -127,6 +127,11 @@ impl AgentProcess {
         self.push(input::answer(request_id, answer))
     }
 
+    /// Begins what [`AgentProcess::end`] does and returns at once; [`AgentEvent::Exited`] follows.
+    pub fn request_end(&self) {
+        self.stop.cancel();
+    }
+
     /// Ends the process and everything it started: SIGTERM, up to 5 s, then SIGKILL to all descendants,
     /// those included that left its group and session. Returns how many had to be killed.
     ///

@@ -8,6 +8,7 @@ use std::{
 use adapters::{Adapter, AdapterHealth, CommandInfo, HealthSnapshot, Identity};
 use agents::{
     claude::{Launch, PermissionRoute, PromptMode, SessionId, SessionStart},
+    turn::RetryPolicy,
     usage::UsageSampler,
 };
 use pipeline::{Pipeline, Project};
@@ -18,7 +19,6 @@ use crate::{
         agents::{AgentEntry, LiveAgents},
         ambient::AmbientRooms,
         prompt,
-        room::RetryPolicy,
         rooms::RoomDirectory,
     },
     clock::Clock,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use adapters::{Adapter, Room, Webhooks, supervise::supervise};
+use agents::turn::RetryPolicy;
 use pipeline::{Pipeline, Project};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -14,7 +15,7 @@ use crate::{
     chat::{
         ambient::AmbientRooms,
         notify,
-        room::{RetryPolicy, RoomTask},
+        room::RoomTask,
         rooms::{RoomDirectory, RoomInput},
         router,
         services::Services,

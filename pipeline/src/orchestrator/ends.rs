@@ -1,12 +1,11 @@
 //! What follows from a run or a merge that ended.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
+
+use agents::turn::RetryPolicy;
 
 use super::{
-    ActiveRun, BUSY_WAITS, MERGE_ATTEMPTS, Orchestrator, PAUSE, RunVerdict,
+    ActiveRun, MERGE_ATTEMPTS, Orchestrator, PAUSE, RunVerdict,
     work::{BUDGET, IN_THE_WAY, first_line},
 };
 use crate::{
@@ -17,9 +16,6 @@ use crate::{
     story::{Story, StoryId},
     worktree::BranchFate,
 };
-
-/// The longest wait for a busy service that does not say how long it is.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// Most characters of a reason that go into a story's front matter.
 const REASON: usize = 300;
@@ -191,17 +187,18 @@ impl Orchestrator {
     }
 
     async fn wait_for_service(&mut self, id: StoryId, until: Option<SystemTime>) {
-        let memo = self.memos.change(id, |memo| {
-            memo.busy += 1;
+        let policy = RetryPolicy { first: self.settings.busy_wait, ..RetryPolicy::default() };
+        let now = SystemTime::now();
+        let next = policy.next_wait(self.memos.read(id).busy, until, now);
+        self.memos.change(id, |memo| {
+            memo.busy = next.map_or(memo.busy, |next| next.tries);
             memo.merge_attempts = memo.merge_attempts.saturating_sub(1);
         });
-        if memo.busy > BUSY_WAITS {
-            return self
-                .block(id, &format!("the model's service was busy {BUSY_WAITS} times in a row"))
-                .await;
-        }
-        let wait = self.settings.busy_wait * 2_u32.saturating_pow(memo.busy - 1);
-        let until = until.unwrap_or_else(|| SystemTime::now() + wait.min(LONGEST_WAIT));
+        let Some(next) = next else {
+            let tries = policy.tries;
+            return self.block(id, &format!("the model's service was busy {tries} times in a row")).await;
+        };
+        let until = now + next.wait;
         self.busy.insert(id, until);
         let (inner, left) = (self.inner.clone(), until.duration_since(SystemTime::now()).unwrap_or_default());
         tokio::spawn(async move {

@@ -3,17 +3,23 @@
 mod launch;
 mod left;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
 
 use agents::{
-    claude::{Launch, ProcessError, SessionId},
+    claude::{Launch, ProcessError, SessionId, TurnFailure},
     confine::EgressProxy,
+    turn::{NextStep, SessionCost, TurnOutcome, TurnRetries},
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RunContext, RunEnd, RunOutcome, RunPlan, RunUpdate, log::RunLog, turn::ProcessResult,
+    RunContext, RunEnd, RunOutcome, RunPlan, RunUpdate,
+    log::RunLog,
+    turn::{RunSpending, TurnResult},
     workspace::Workspace,
 };
 use crate::{
@@ -33,10 +39,7 @@ pub(super) struct RunJob {
     /// The way out of the sandbox of an agent that has not the whole network.
     egress: Option<Arc<EgressProxy>>,
     pub session: Option<SessionId>,
-    /// What the session had cost before this run, and what this run has.
-    pub before_usd: f64,
-    pub usd: f64,
-    pub tokens: (u64, u64),
+    pub spending: RunSpending,
     /// Whether the CLI waits for the model's service.
     pub busy: bool,
     /// Why the last commits were not taken in.
@@ -78,9 +81,7 @@ impl RunJob {
             spot: None,
             egress: None,
             session: None,
-            before_usd,
-            usd: 0.0,
-            tokens: (0, 0),
+            spending: RunSpending { session: SessionCost::resumed(before_usd), ..RunSpending::default() },
             busy: false,
             refused: None,
             diff: None,
@@ -100,8 +101,9 @@ impl RunJob {
         }
         let (words, failed) = summary(&outcome);
         self.log.write(&format!("== {words}"));
-        self.shop.ledger.ended(&self.plan.run.id, self.usd, self.tokens, &words, failed);
-        RunEnd { outcome, usd: self.usd, diff: self.diff }
+        let RunSpending { usd, tokens, .. } = self.spending;
+        self.shop.ledger.ended(&self.plan.run.id, usd, tokens, &words, failed);
+        RunEnd { outcome, usd, diff: self.diff }
     }
 
     /// `Err` is an outcome too: one that ends the run early.
@@ -113,16 +115,22 @@ impl RunJob {
         loop {
             self.phase(if reminded { RunPhase::Reminded } else { RunPhase::Working }).await;
             let turn = self.process(launch).await?;
-            if turn.lost_session() && self.plan.resume.take().is_some() {
+            let resumed = self.plan.resume.is_some();
+            let next = TurnRetries::new(None).next_step(turn.outcome.clone(), resumed, SystemTime::now());
+            if next == NextStep::NewSession {
+                self.plan.resume = None;
                 self.say("(its earlier session is gone: a new one begins)");
-                self.before_usd = 0.0;
+                self.spending.session = SessionCost::default();
                 launch = self.first_launch().await?;
                 continue;
             }
             self.phase(RunPhase::Settling).await;
             let facts = self.facts(&before, &turn, reminded).await?;
-            if turn.was_busy() && facts.tampering.is_empty() && facts.ended.is_none() {
-                return Ok(RunOutcome::Busy { until: turn.limited_until });
+            if let TurnOutcome::Busy { until, .. } = turn.outcome
+                && facts.tampering.is_empty()
+                && facts.ended.is_none()
+            {
+                return Ok(RunOutcome::Busy { until });
             }
             match verdict::next(self.plan.run.role, &facts) {
                 NextAction::RemindToCommit => {
@@ -157,10 +165,9 @@ impl RunJob {
     }
 
     /// A failure in words; a limit of the CLI's own is not the work's fault, but the money's.
-    fn failed(&self, turn: &ProcessResult, why: String) -> RunOutcome {
-        let subtype = turn.end.as_ref().map_or("", |end| end.subtype.as_str());
-        if subtype.contains("budget") {
-            return RunOutcome::Budget(format!("the run's own limit, after ${:.2}", self.usd));
+    fn failed(&self, turn: &TurnResult, why: String) -> RunOutcome {
+        if matches!(turn.outcome, TurnOutcome::Failed { cause: TurnFailure::Budget, .. }) {
+            return RunOutcome::Budget(format!("the run's own limit, after ${:.2}", self.spending.usd));
         }
         let tail = self.log.tail(12);
         if tail.is_empty() {
@@ -247,7 +254,7 @@ impl RunJob {
         token
     }
 
-    async fn process(&mut self, launch: Launch) -> Result<ProcessResult, RunOutcome> {
+    async fn process(&mut self, launch: Launch) -> Result<TurnResult, RunOutcome> {
         self.stop_if_told()?;
         self.turn(launch).await.map_err(|error| match error {
             ProcessError::NotFound { .. } => RunOutcome::NotStarted(format!(

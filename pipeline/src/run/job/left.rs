@@ -11,7 +11,7 @@ use crate::{
     run::{
         RunOutcome, RunUpdate,
         check::{self, BranchContent, StateBefore},
-        turn::ProcessResult,
+        turn::TurnResult,
     },
     stage::Role,
     verdict::RunFacts,
@@ -35,7 +35,7 @@ impl RunJob {
     pub(super) async fn facts(
         &mut self,
         before: &StateBefore,
-        turn: &ProcessResult,
+        turn: &TurnResult,
         reminded: bool,
     ) -> Result<RunFacts, RunOutcome> {
         let reviewed = before.tip();
