@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 pub use self::{
     attempt::{AttemptAction, AttemptKind, TurnAttempt},
     cost::SessionCost,
-    retry::{BusyWait, NextStep, RetryPolicy, TurnRetries},
+    retry::{BusyWait, RetryPolicy, RetryStep, TurnRetries},
     session::{AgentSession, TurnUpdate},
 };
 use crate::claude::{BusyService, ProcessExit, TurnEnd, TurnFailure};

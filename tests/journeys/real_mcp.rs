@@ -48,7 +48,7 @@ fn mcp(bot: &Bot) -> String {
 async fn start(bot: &Bot, token: &str, prompt: &str) -> (AgentProcess, Receiver<AgentEvent>) {
     let mut launch = bot.app.services().launch(None, None);
     launch.mode = PromptMode::OneShot { prompt: prompt.into() };
-    launch.permissions = PermissionRoute::Mcp { url: mcp(bot), token: token.into() };
+    launch.permissions.route = PermissionRoute::Mcp { url: mcp(bot), token: token.into() };
     AgentProcess::start(launch).await.expect("the CLI starts")
 }
 

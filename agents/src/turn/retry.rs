@@ -53,7 +53,7 @@ impl RetryPolicy {
 
 /// What follows an attempt.
 #[derive(Clone, Debug, PartialEq)]
-pub enum NextStep {
+pub enum RetryStep {
     /// Send the prompt again, in a new session.
     NewSession,
     /// Send the prompt again after the wait.
@@ -76,17 +76,17 @@ impl TurnRetries {
     }
 
     /// Decides what follows; `resumed` says whether the attempt began with a session to resume.
-    pub fn next_step(&mut self, outcome: TurnOutcome, resumed: bool, now: SystemTime) -> NextStep {
+    pub fn next_step(&mut self, outcome: TurnOutcome, resumed: bool, now: SystemTime) -> RetryStep {
         match outcome {
             // A new session that is lost at once would be lost for ever.
-            TurnOutcome::SessionLost if resumed => NextStep::NewSession,
+            TurnOutcome::SessionLost if resumed => RetryStep::NewSession,
             TurnOutcome::Busy { service, until } => {
                 match self.busy.and_then(|policy| policy.next_wait(self.tries, until, now)) {
                     Some(wait) => {
                         self.tries = wait.tries;
-                        NextStep::Wait(service, wait)
+                        RetryStep::Wait(service, wait)
                     }
-                    None => NextStep::End(TurnOutcome::Busy { service, until }),
+                    None => RetryStep::End(TurnOutcome::Busy { service, until }),
                 }
             }
             outcome @ (TurnOutcome::Answered(_)
@@ -94,7 +94,7 @@ impl TurnRetries {
             | TurnOutcome::Silent
             | TurnOutcome::Failed { .. }
             | TurnOutcome::Died(_)
-            | TurnOutcome::Stopped) => NextStep::End(outcome),
+            | TurnOutcome::Stopped) => RetryStep::End(outcome),
         }
     }
 }
@@ -113,9 +113,9 @@ mod tests {
         TurnOutcome::Busy { service: BusyService::UsageLimit, until }
     }
 
-    fn wait(step: NextStep) -> BusyWait {
+    fn wait(step: RetryStep) -> BusyWait {
         match step {
-            NextStep::Wait(_, wait) => wait,
+            RetryStep::Wait(_, wait) => wait,
             other => panic!("{other:?}"),
         }
     }
@@ -127,7 +127,7 @@ mod tests {
         let waits = [1, 2, 3, 4, 5].map(|_| wait(retries.next_step(busy(None), true, now())));
         assert_eq!(waits.map(|wait| wait.wait.as_secs()), [30, 60, 120, 200, 200]);
         assert_eq!(waits.map(|wait| wait.tries), [1, 2, 3, 4, 5]);
-        assert_eq!(retries.next_step(busy(None), true, now()), NextStep::End(busy(None)));
+        assert_eq!(retries.next_step(busy(None), true, now()), RetryStep::End(busy(None)));
     }
 
     #[test]
@@ -160,23 +160,23 @@ mod tests {
     #[test]
     fn a_lost_session_is_begun_again_once() {
         let mut retries = TurnRetries::new(None);
-        assert_eq!(retries.next_step(TurnOutcome::SessionLost, true, now()), NextStep::NewSession);
+        assert_eq!(retries.next_step(TurnOutcome::SessionLost, true, now()), RetryStep::NewSession);
         let again = retries.next_step(TurnOutcome::SessionLost, false, now());
-        assert_eq!(again, NextStep::End(TurnOutcome::SessionLost));
+        assert_eq!(again, RetryStep::End(TurnOutcome::SessionLost));
     }
 
     #[test]
     fn who_does_not_wait_is_told_when_the_service_is_back() {
         let mut retries = TurnRetries::new(None);
         let reset = Some(now() + DAY);
-        assert_eq!(retries.next_step(busy(reset), true, now()), NextStep::End(busy(reset)));
+        assert_eq!(retries.next_step(busy(reset), true, now()), RetryStep::End(busy(reset)));
     }
 
     #[test]
     fn everything_else_ends_the_turn() {
         let mut retries = TurnRetries::new(Some(RetryPolicy::default()));
         for outcome in [TurnOutcome::Stopped, TurnOutcome::Silent] {
-            assert_eq!(retries.next_step(outcome.clone(), true, now()), NextStep::End(outcome));
+            assert_eq!(retries.next_step(outcome.clone(), true, now()), RetryStep::End(outcome));
         }
     }
 }

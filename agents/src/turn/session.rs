@@ -248,30 +248,16 @@ mod tests {
     use std::{path::Path, time::Duration};
 
     use super::*;
-    use crate::claude::{PermissionRoute, PromptMode, SessionId, SessionStart, TurnFailure};
+    use crate::claude::{LaunchProgram, PromptMode, SessionId, SessionStart, TurnFailure};
 
     /// Answers each prompt with its number, then does what its arguments say.
     const ANSWERS: &str = r#"n=0; while read -r line; do n=$((n+1));
         echo "{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":false,\"result\":\"$n\"}"; done"#;
 
     fn launch(folder: &Path, mode: PromptMode, script: &str) -> Launch {
-        Launch {
-            command: ["/bin/sh", "-c", script].map(String::from).into(),
-            cwd: folder.into(),
-            runtime_dir: folder.into(),
-            start: SessionStart::New(SessionId::random()),
-            mode,
-            permissions: PermissionRoute::Control,
-            model: None,
-            append_system_prompt: None,
-            trust_project_settings: false,
-            env_remove: Vec::new(),
-            env: Vec::new(),
-            max_turns: None,
-            max_budget_usd: None,
-            accept_edits: false,
-            confine: None,
-        }
+        let command = ["/bin/sh", "-c", script].map(String::from).into();
+        let program = LaunchProgram::new(command, folder, folder);
+        Launch::new(program, SessionStart::New(SessionId::random()), mode)
     }
 
     async fn outcome(session: &mut AgentSession) -> TurnOutcome {
@@ -318,8 +304,11 @@ mod tests {
         let dies = launch(folder.path(), PromptMode::Live, "read -r line; exit 3");
         session.prompt(dies, "hello", TurnLimits::default()).await.expect("it starts");
         assert!(matches!(outcome(&mut session).await, TurnOutcome::Died(exit) if exit.code == Some(3)));
-        let nothing =
-            Launch { command: vec!["/no/program".into()], ..launch(folder.path(), PromptMode::Live, "") };
+        let nothing = {
+            let mut launch = launch(folder.path(), PromptMode::Live, "");
+            launch.program.command = vec!["/no/program".into()];
+            launch
+        };
         let refused = session.prompt(nothing, "hello", TurnLimits::default()).await;
         assert!(matches!(refused, Err(ProcessError::NotFound { .. })), "{refused:?}");
     }

@@ -7,7 +7,7 @@ use std::{
 
 use adapters::{Adapter, AdapterHealth, CommandInfo, HealthSnapshot, Identity};
 use agents::{
-    claude::{Launch, PermissionRoute, PromptMode, SessionId, SessionStart},
+    claude::{Launch, LaunchProgram, LaunchSession, PromptMode, SessionId, SessionStart},
     turn::RetryPolicy,
     usage::UsageSampler,
 };
@@ -150,26 +150,22 @@ impl Services {
         let config = self.config();
         let claude = &config.claude;
         let trusted = claude.trust_project_settings;
-        Launch {
-            command: claude.command.clone(),
-            cwd: self.project.root().to_owned(),
-            runtime_dir: self.project.run_dir(),
-            start: match session {
-                Some(session) => SessionStart::Resume(session.clone()),
-                None => SessionStart::New(SessionId::random()),
-            },
-            mode: PromptMode::Live,
-            permissions: PermissionRoute::Control,
+        let start = match session {
+            Some(session) => SessionStart::Resume(session.clone()),
+            None => SessionStart::New(SessionId::random()),
+        };
+        let program = LaunchProgram {
+            env_remove: self.secret_env(),
+            env: claude.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            ..LaunchProgram::new(claude.command.clone(), self.project.root(), self.project.run_dir())
+        };
+        let session = LaunchSession {
+            start: start.clone(),
             model,
             append_system_prompt: Some(prompt::system(&config.display_name, &self.project, trusted)),
             trust_project_settings: trusted,
-            env_remove: self.secret_env(),
-            env: claude.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            max_turns: None,
-            max_budget_usd: None,
-            accept_edits: false,
-            confine: None,
-        }
+        };
+        Launch { session, ..Launch::new(program, start, PromptMode::Live) }
     }
 
     /// Samples the machine and the living agents. Some milliseconds of /proc.

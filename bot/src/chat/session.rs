@@ -222,7 +222,7 @@ async fn next_update(
 #[cfg(test)]
 mod tests {
     use agents::{
-        claude::{PermissionRoute, PromptMode, SessionId, SessionStart},
+        claude::{LaunchProgram, PromptMode, SessionId, SessionStart},
         turn::TurnOutcome,
     };
 
@@ -230,23 +230,9 @@ mod tests {
 
     /// A prompt to a program that ends at once, whatever it is asked.
     fn prompt(folder: &std::path::Path) -> SessionPrompt {
-        let launch = Launch {
-            command: ["/bin/sh", "-c", "exit 3"].map(String::from).into(),
-            cwd: folder.into(),
-            runtime_dir: folder.into(),
-            start: SessionStart::New(SessionId::random()),
-            mode: PromptMode::Live,
-            permissions: PermissionRoute::Control,
-            model: None,
-            append_system_prompt: None,
-            trust_project_settings: false,
-            env_remove: Vec::new(),
-            env: Vec::new(),
-            max_turns: None,
-            max_budget_usd: None,
-            accept_edits: false,
-            confine: None,
-        };
+        let command = ["/bin/sh", "-c", "exit 3"].map(String::from).into();
+        let program = LaunchProgram::new(command, folder, folder);
+        let launch = Launch::new(program, SessionStart::New(SessionId::random()), PromptMode::Live);
         let entry =
             AgentEntry { name: "a".into(), story: None, since: std::time::Instant::now(), cost_usd: 0.0 };
         SessionPrompt { launch, text: "hello".into(), limits: TurnLimits::default(), entry }

@@ -11,7 +11,7 @@ use std::{
 use agents::{
     claude::{Launch, ProcessError, SessionId, TurnFailure},
     confine::EgressProxy,
-    turn::{NextStep, SessionCost, TurnOutcome, TurnRetries},
+    turn::{RetryStep, SessionCost, TurnOutcome, TurnRetries},
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -42,12 +42,24 @@ pub(super) struct RunJob {
     pub spending: RunSpending,
     /// Whether the CLI waits for the model's service.
     pub busy: bool,
+    pub branch: BranchProgress,
+    output: RunOutput,
+    review: Arc<Mutex<Option<ReviewDecision>>>,
+}
+
+/// What is known of the run's branch.
+#[derive(Default)]
+pub(super) struct BranchProgress {
     /// Why the last commits were not taken in.
     pub refused: Option<String>,
-    diff: Option<String>,
-    told: mpsc::Sender<RunUpdate>,
+    /// `3 files, +20 -4` against base.
+    pub diff: Option<String>,
+}
+
+/// Where a run's words go.
+struct RunOutput {
+    updates: mpsc::Sender<RunUpdate>,
     log: RunLog,
-    review: Arc<Mutex<Option<ReviewDecision>>>,
 }
 
 /// Runs what blocks. `None` where it panicked: that is logged by the panic itself.
@@ -59,7 +71,7 @@ impl RunJob {
     pub(super) fn new(
         shop: RunContext,
         plan: RunPlan,
-        told: mpsc::Sender<RunUpdate>,
+        updates: mpsc::Sender<RunUpdate>,
         ended: watch::Receiver<Option<StopReason>>,
         review: Arc<Mutex<Option<ReviewDecision>>>,
     ) -> Self {
@@ -83,10 +95,8 @@ impl RunJob {
             session: None,
             spending: RunSpending { session: SessionCost::resumed(before_usd), ..RunSpending::default() },
             busy: false,
-            refused: None,
-            diff: None,
-            told,
-            log,
+            branch: BranchProgress::default(),
+            output: RunOutput { updates, log },
             review,
         }
     }
@@ -100,10 +110,10 @@ impl RunJob {
             blocking(move || spot.close()).await;
         }
         let (words, failed) = summary(&outcome);
-        self.log.write(&format!("== {words}"));
+        self.output.log.write(&format!("== {words}"));
         let RunSpending { usd, tokens, .. } = self.spending;
         self.shop.ledger.ended(&self.plan.run.id, usd, tokens, &words, failed);
-        RunEnd { outcome, usd, diff: self.diff }
+        RunEnd { outcome, usd, diff: self.branch.diff }
     }
 
     /// `Err` is an outcome too: one that ends the run early.
@@ -117,7 +127,7 @@ impl RunJob {
             let turn = self.process(launch).await?;
             let resumed = self.plan.resume.is_some();
             let next = TurnRetries::new(None).next_step(turn.outcome.clone(), resumed, SystemTime::now());
-            if next == NextStep::NewSession {
+            if next == RetryStep::NewSession {
                 self.plan.resume = None;
                 self.say("(its earlier session is gone: a new one begins)");
                 self.spending.session = SessionCost::default();
@@ -169,7 +179,7 @@ impl RunJob {
         if matches!(turn.outcome, TurnOutcome::Failed { cause: TurnFailure::Budget, .. }) {
             return RunOutcome::Budget(format!("the run's own limit, after ${:.2}", self.spending.usd));
         }
-        let tail = self.log.tail(12);
+        let tail = self.output.log.tail(12);
         if tail.is_empty() {
             RunOutcome::Failed(why)
         } else {
@@ -274,13 +284,13 @@ impl RunJob {
 
     pub(super) async fn tell(&self, told: RunUpdate) {
         // Nobody hears where storkit goes down.
-        let _ = self.told.send(told).await;
+        let _ = self.output.updates.send(told).await;
     }
 
     /// Into the log, and to whoever follows, unless they lag.
     pub(super) fn say(&mut self, text: &str) {
-        for line in self.log.write(text) {
-            let _ = self.told.try_send(RunUpdate::Said(line));
+        for line in self.output.log.write(text) {
+            let _ = self.output.updates.try_send(RunUpdate::Said(line));
         }
     }
 }

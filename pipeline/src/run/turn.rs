@@ -147,7 +147,7 @@ impl RunJob {
     async fn import(&mut self) {
         let Some(worktree) = self.worktree() else { return };
         let imported = super::job::blocking(move || worktree.import()).await;
-        self.refused = match imported {
+        self.branch.refused = match imported {
             Some(Err(error)) => Some(error.to_string()),
             Some(Ok(_)) | None => None,
         };

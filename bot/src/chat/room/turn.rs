@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use agents::turn::{NextStep, RetryPolicy, TurnOutcome, TurnRetries};
+use agents::turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries};
 use tokio::time::Instant;
 
 use crate::{
@@ -102,12 +102,12 @@ impl CurrentTurn {
     }
 
     /// What follows an attempt. A stop counts, whatever else the attempt came to.
-    pub(super) fn on_outcome(&mut self, outcome: TurnOutcome, now: SystemTime) -> NextStep {
+    pub(super) fn on_outcome(&mut self, outcome: TurnOutcome, now: SystemTime) -> RetryStep {
         if self.phase == TurnPhase::Stopping {
-            return NextStep::End(TurnOutcome::Stopped);
+            return RetryStep::End(TurnOutcome::Stopped);
         }
         let next = self.retries.next_step(outcome, self.resumed, now);
-        if let NextStep::Wait(_, wait) = &next {
+        if let RetryStep::Wait(_, wait) = &next {
             self.phase = TurnPhase::Waiting { until: Instant::now() + wait.wait };
         }
         next
@@ -209,7 +209,7 @@ mod tests {
     async fn a_busy_service_is_waited_for_until_its_reset() {
         let (mut turn, now) = (turn(), SystemTime::now());
         let next = turn.on_outcome(busy(Some(now + 150 * HOUR)), now);
-        assert!(matches!(next, NextStep::Wait(_, wait) if wait.wait == 150 * HOUR && !wait.counted));
+        assert!(matches!(next, RetryStep::Wait(_, wait) if wait.wait == 150 * HOUR && !wait.counted));
         assert_eq!(turn.phase, TurnPhase::Waiting { until: Instant::now() + 150 * HOUR });
         assert!(turn.waiting().is_some_and(|waiting| waiting.contains("6d")), "{:?}", turn.waiting());
         assert_eq!(turn.progress(1), None, "what a failed attempt said does not change any more");
@@ -230,23 +230,23 @@ mod tests {
         assert_eq!(turn.stop(), StopAction::Interrupt);
         assert_eq!(turn.stop(), StopAction::Interrupt, "the second one is no end");
         let next = turn.on_outcome(answered(), SystemTime::now());
-        assert_eq!(next, NextStep::End(TurnOutcome::Stopped));
+        assert_eq!(next, RetryStep::End(TurnOutcome::Stopped));
     }
 
     #[test]
     fn a_busy_service_does_not_outlive_a_stop() {
         let mut turn = turn();
         turn.stop();
-        assert_eq!(turn.on_outcome(busy(None), SystemTime::now()), NextStep::End(TurnOutcome::Stopped));
+        assert_eq!(turn.on_outcome(busy(None), SystemTime::now()), RetryStep::End(TurnOutcome::Stopped));
     }
 
     #[test]
     fn a_session_is_lost_twice_only_by_a_defect_and_then_the_turn_ends() {
         let mut turn = turn();
-        assert_eq!(turn.on_outcome(TurnOutcome::SessionLost, SystemTime::now()), NextStep::NewSession);
+        assert_eq!(turn.on_outcome(TurnOutcome::SessionLost, SystemTime::now()), RetryStep::NewSession);
         turn.begin_attempt(false);
         let next = turn.on_outcome(TurnOutcome::SessionLost, SystemTime::now());
-        assert_eq!(next, NextStep::End(TurnOutcome::SessionLost));
+        assert_eq!(next, RetryStep::End(TurnOutcome::SessionLost));
     }
 
     #[test]

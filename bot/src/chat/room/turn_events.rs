@@ -3,7 +3,7 @@
 use adapters::{Outgoing, Tone};
 use agents::{
     claude::{AgentEvent, BusyService, ProcessError, SessionId, TurnEnd, TurnFailure},
-    turn::{BusyWait, NextStep, TurnLimits, TurnOutcome, TurnUpdate},
+    turn::{BusyWait, RetryStep, TurnLimits, TurnOutcome, TurnUpdate},
 };
 use tokio::time::Instant;
 
@@ -196,9 +196,9 @@ impl RoomTask {
         let now = self.services.clock.now();
         let Some(turn) = &mut self.turn.current else { return };
         match turn.on_outcome(outcome, now) {
-            NextStep::NewSession => self.start_over(),
-            NextStep::Wait(service, wait) => self.announce_wait(service, wait),
-            NextStep::End(outcome) => self.end_turn(outcome),
+            RetryStep::NewSession => self.start_over(),
+            RetryStep::Wait(service, wait) => self.announce_wait(service, wait),
+            RetryStep::End(outcome) => self.end_turn(outcome),
         }
     }
 

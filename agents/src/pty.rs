@@ -7,13 +7,14 @@ use std::{
     path::{Path, PathBuf},
     process::ExitStatus,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use portable_pty::{CommandBuilder, MasterPty, PtySize, native_pty_system};
 use rustix::{
     fs::{Mode, OFlags},
@@ -21,7 +22,7 @@ use rustix::{
 };
 use tokio::sync::oneshot;
 
-use crate::{claude::event_sender::EventSender, tree};
+use crate::tree;
 
 /// Wide and high enough that nothing asks for less; the CLI wraps nothing in any case.
 const SIZE: PtySize = PtySize { rows: 24, cols: 200, pixel_width: 0, pixel_height: 0 };
@@ -30,14 +31,14 @@ const SIZE: PtySize = PtySize { rows: 24, cols: 200, pixel_width: 0, pixel_heigh
 const SETTLED: Duration = Duration::from_millis(500);
 
 /// Our side of the terminal. Closing it sends SIGHUP to the process.
-pub(super) struct PtyTerminal {
+pub(crate) struct PtyTerminal {
     master: Box<dyn MasterPty + Send>,
     /// The other side's device, e.g. `/dev/pts/3`.
     device: PathBuf,
 }
 
 /// Starts a program in a terminal of its own. Blocks for the fork.
-pub(super) fn spawn(
+pub(crate) fn spawn(
     argv: &[OsString],
     cwd: &Path,
     environment: &[(OsString, OsString)],
@@ -59,7 +60,7 @@ pub(super) fn spawn(
 
 /// The process itself. Its id stays ours until [`ProcessLeader::reap`], so a signal can reach no other.
 #[derive(Debug)]
-pub(super) struct ProcessLeader {
+pub(crate) struct ProcessLeader {
     pid: Pid,
     child: Mutex<Option<std::process::Child>>,
     asked: AtomicBool,
@@ -74,13 +75,13 @@ impl ProcessLeader {
     }
 
     /// The process id.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().cast_unsigned()
     }
 
     /// Sends a signal; nothing happens once it is reaped.
-    pub(super) fn signal(&self, signal: Signal) {
-        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn signal(&self, signal: Signal) {
+        let child = self.child.lock();
         // Bubblewrap forwards nothing, and takes all down when it ends: SIGTERM would be no clean end.
         let inner = (self.sandboxed && signal != Signal::KILL).then(|| tree::behind_bubblewrap(self.pid()));
         if child.is_some() && inner.flatten().is_some_and(|inner| inner.signal(signal)) {
@@ -94,14 +95,14 @@ impl ProcessLeader {
     }
 
     /// Asks it to end, once: a second SIGTERM could cut its clean end short.
-    pub(super) fn ask_to_end(&self) {
+    pub(crate) fn ask_to_end(&self) {
         if !self.asked.swap(true, Ordering::Relaxed) {
             self.signal(Signal::TERM);
         }
     }
 
     /// Tells when it has ended, without reaping it. The thread lives as long as the process.
-    pub(super) fn watch(self: &Arc<Self>) -> io::Result<oneshot::Receiver<()>> {
+    pub(crate) fn watch(self: &Arc<Self>) -> io::Result<oneshot::Receiver<()>> {
         let (ended, watcher) = oneshot::channel();
         let leader = Arc::clone(self);
         thread::Builder::new().name("claude-wait".into()).stack_size(128 * 1024).spawn(move || {
@@ -113,19 +114,19 @@ impl ProcessLeader {
     }
 
     /// Takes its exit status and gives its id back to the system; waits for its end. `None` the second time.
-    pub(super) fn reap(&self) -> Option<ExitStatus> {
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn reap(&self) -> Option<ExitStatus> {
+        let mut child = self.child.lock();
         child.take()?.wait().inspect_err(|error| tracing::error!(%error, "cannot reap a process")).ok()
     }
 }
 
 /// Exit code and signal of a status.
-pub(super) fn code_and_signal(status: Option<ExitStatus>) -> (Option<i32>, Option<i32>) {
+pub(crate) fn code_and_signal(status: Option<ExitStatus>) -> (Option<i32>, Option<i32>) {
     (status.and_then(|status| status.code()), status.and_then(|status| status.signal()))
 }
 
 /// The thread that reads the terminal, and a way to end it when somebody keeps the terminal open.
-pub(super) struct PtyReader {
+pub(crate) struct PtyReader {
     terminal: PtyTerminal,
     progress: Arc<ReadProgress>,
     done: oneshot::Receiver<String>,
@@ -139,10 +140,11 @@ struct ReadProgress {
 }
 
 impl PtyReader {
-    /// Starts the thread. `first` runs once something was read.
-    pub(super) fn start(
+    /// Starts the thread. `consume` gets a function that fills a buffer, 0 at the end, and returns the last lines that were no events;
+    /// `first` runs once something was read.
+    pub(crate) fn start(
         terminal: PtyTerminal,
-        teller: EventSender,
+        consume: impl FnOnce(&mut dyn FnMut(&mut [u8]) -> usize) -> String + Send + 'static,
         first: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         let mut source = terminal.master.try_clone_reader().map_err(io::Error::other)?;
@@ -150,9 +152,11 @@ impl PtyReader {
         let progress = Arc::new(ReadProgress::default());
         let (shared, mut first) = (Arc::clone(&progress), Some(first));
         thread::Builder::new().name("claude-read".into()).spawn(move || {
-            let tail_text = teller.tell_all(|buffer| {
+            let tail_text = consume(&mut |buffer| {
                 let count = shared.read(&mut source, buffer);
-                if let (1.., Some(first)) = (count, first.take()) {
+                if count > 0
+                    && let Some(first) = first.take()
+                {
                     first();
                 }
                 count
@@ -166,7 +170,7 @@ impl PtyReader {
     /// Waits until everything that a dead process said is told; gives the last lines that were no JSON.
     ///
     /// It can take as long as the receiver takes. A stranger who keeps the terminal open does not delay it.
-    pub(super) async fn finish(mut self) -> String {
+    pub(crate) async fn finish(mut self) -> String {
         let mut before = None;
         loop {
             if let Ok(tail) = tokio::time::timeout(SETTLED, &mut self.done).await {

@@ -1,4 +1,4 @@
-//! What the CLI says on its output: one JSON object a line, read into [`AgentEvent`]s.
+//! What an agent program reports, whatever protocol it speaks: events, the end of a turn, permission requests.
 
 use std::{
     fmt,
@@ -9,12 +9,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Claude Code's id that joins turns (a UUID).
+/// The agent program's id of a conversation (a UUID).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SessionId(Arc<str>);
 
 impl SessionId {
-    /// Wraps an id that the CLI gave.
+    /// Wraps an id that the agent program gave.
     pub fn new(id: impl Into<Arc<str>>) -> Self {
         Self(id.into())
     }
@@ -36,7 +36,7 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// What a running CLI tells. Lines of sub-agents, replays and synthetic notes yield no event.
+/// What a running agent program reports. What sub-agents say, replays and synthetic notes are no events.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AgentEvent {
     /// `system/init`: once per turn, also in a live session.
