@@ -78,7 +78,11 @@ impl Setup {
             approvers: Vec::new(),
             operators: Vec::new(),
             // Short, since a test waits for it; how long it really is has tests of its own.
-            retry: RetryPolicy { first: Duration::from_millis(20), longest: Duration::from_millis(50) },
+            retry: RetryPolicy {
+                first: Duration::from_millis(20),
+                longest: Duration::from_millis(50),
+                ..RetryPolicy::default()
+            },
             clock: Clock::system(),
             claude_env: Vec::new(),
             commands: bot::commands::all,

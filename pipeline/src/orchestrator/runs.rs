@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use crate::{
     assign::Slot,
     config::Agent,
-    event::{RunId, RunInfo, RunPhase},
+    event::{RunId, RunInfo},
     handle::{Answer, PipelineError, StopTarget},
     run::RunControl,
     stage::{Role, Stage},
@@ -182,7 +182,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::run::RunControl;
+    use crate::{event::RunPhase, run::RunControl};
 
     fn info(story: u32, slot: &str, role: Role) -> RunInfo {
         RunInfo {
