@@ -134,6 +134,28 @@ pub(crate) enum PipelineOrder {
     Shutdown(Answer<()>),
 }
 
+impl PipelineOrder {
+    /// The story that is meant, where it is a single one whose files may be worked on.
+    pub(crate) fn story(&self) -> Option<StoryId> {
+        match self {
+            Self::Update(id, ..)
+            | Self::Tick(id, ..)
+            | Self::Start(id, ..)
+            | Self::Prefer(id, ..)
+            | Self::Move(id, ..)
+            | Self::Retry(id, ..)
+            | Self::Review(id, ..)
+            | Self::Delete(id, ..)
+            | Self::Merge(id, ..)
+            | Self::MergeFailed(id, ..)
+            | Self::Stop(StopTarget::Story(id), ..) => Some(*id),
+            Self::Create(..) | Self::Stop(StopTarget::Agent(_), ..) | Self::Rescan(_) | Self::Shutdown(_) => {
+                None
+            }
+        }
+    }
+}
+
 impl Pipeline {
     /// The project.
     pub fn project(&self) -> &Project {
@@ -143,6 +165,12 @@ impl Pipeline {
     /// The state now. Costs nothing: it is kept ready.
     pub fn snapshot(&self) -> Arc<PipelineSnapshot> {
         self.snapshot.borrow().clone()
+    }
+
+    /// Waits until the first snapshot with the project's stories, or with why there is none, is there.
+    pub async fn started(&self) {
+        // The receiver has never looked, so a snapshot that is there already counts as well.
+        let _ = self.snapshot.clone().changed().await;
     }
 
     /// The state now, and every event after it. One who lags more than 16,384 events behind is told so by the

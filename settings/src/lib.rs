@@ -3,3 +3,4 @@
 pub mod atomic;
 pub mod duration;
 pub mod keys;
+pub mod reader;

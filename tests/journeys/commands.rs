@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use adapters::fake::Fake;
+use adapters::testing::fake::Fake;
 use e2e::{Cli, Setup};
 
 #[tokio::test(flavor = "multi_thread")]

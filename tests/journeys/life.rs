@@ -1,6 +1,6 @@
 //! Whole lives of stories, told in the chat and done by the real Claude Code CLI on a scripted model.
 
-use adapters::fake::FakeRoom;
+use adapters::testing::fake::FakeRoom;
 use e2e::{Bot, Setup, git};
 use needs::needs;
 use scripted_model::ModelScript;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adapters::fake::FakeRoom;
+use adapters::testing::fake::FakeRoom;
 use async_trait::async_trait;
 use bot::{
     commands::command::{
@@ -106,7 +106,7 @@ const ODD: [&str; 24] = [
 async fn two_thousand_odd_messages_leave_the_room_alive() {
     let bot = Setup::new(Cli::Program(vec!["/bin/false".into()])).operators(&["ann"]).start().await;
     let room = bot.room("a");
-    let specs = bot.app.services().registry.specs();
+    let specs = bot.app.services().commands.registry.specs();
     let words: Vec<&str> = specs.flat_map(|spec| spec.aliases.iter().copied().chain([spec.name])).collect();
     let mut dice = Dice(0x5eed);
     for _ in 0..40 * services::times() {

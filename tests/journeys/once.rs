@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use adapters::{Identity, Incoming, Sender, fake::FakeRoom};
+use adapters::{Identity, Incoming, Sender, testing::fake::FakeRoom};
 use e2e::{Bot, Cli, Setup};
 
 async fn start() -> Bot {

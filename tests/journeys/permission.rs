@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adapters::{AdapterError, Addressed, Incoming, MessageId, Tone, fake::FakeRoom};
+use adapters::{AdapterError, Addressed, Incoming, MessageId, Tone, testing::fake::FakeRoom};
 use bot::permission::PermissionAsk;
 use e2e::{Bot, Cli, Setup};
 use serde_json::json;
@@ -132,7 +132,9 @@ fn ask_from_elsewhere(bot: &Bot, command: &str) -> Asked {
         input,
         timeout: None,
     };
-    tokio::spawn(async move { serde_json::to_value(broker.ask(ask).await).expect("plain data") })
+    tokio::spawn(async move {
+        serde_json::to_value(bot::permission_answer(broker.ask(ask).await)).expect("plain data")
+    })
 }
 
 /// What bob says in reply to a message.

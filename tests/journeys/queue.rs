@@ -1,6 +1,6 @@
 //! Busy rooms: what comes meanwhile waits in order, is shown, bounded, and can be dropped or taken back.
 
-use adapters::fake::FakeRoom;
+use adapters::testing::fake::FakeRoom;
 use e2e::{Bot, Cli, Setup};
 
 /// A bot in whose room `a` a turn runs until [`go`].

@@ -53,7 +53,7 @@ async fn wrong_arguments_get_a_sentence_and_the_usage() {
         ("!new idea x", "`idea` is no kind of story"),
         ("!new bug", "A story needs a title"),
         ("!show", "Which story?"),
-        ("!show door", "`door` is no story's number"),
+        ("!show door", "`door` is not a story's number"),
         ("!show 1 2", "`2` is too much"),
         ("!start 1 a b", "`a b` is no agent's name"),
         ("!assign 1", "Which agent?"),

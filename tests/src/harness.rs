@@ -10,7 +10,7 @@ use std::{
 
 use adapters::{
     Adapter,
-    fake::{Fake, FakeRoom},
+    testing::fake::{Fake, FakeRoom},
 };
 use bot::{
     App, AppOptions, Clock, RetryPolicy, StartError,
@@ -77,7 +77,11 @@ impl Setup {
             approvers: Vec::new(),
             operators: Vec::new(),
             // Short, because the test waits for it. The real delays have unit tests.
-            retry: RetryPolicy { first: Duration::from_millis(20), longest: Duration::from_millis(50) },
+            retry: RetryPolicy {
+                first: Duration::from_millis(20),
+                longest: Duration::from_millis(50),
+                ..RetryPolicy::default()
+            },
             clock: Clock::system(),
             claude_env: Vec::new(),
             commands: bot::commands::all,
@@ -279,12 +283,12 @@ impl Bot {
 
     /// Waits until the pipeline has read the board.
     pub async fn started(&self) {
-        self.app.services().pipeline.rescan().await.expect("the pipeline works");
+        self.app.services().commands.pipeline.rescan().await.expect("the pipeline works");
     }
 
     /// Waits until the story is done.
     pub async fn until_done(&self, story: u32) {
-        let pipeline = &self.app.services().pipeline;
+        let pipeline = &self.app.services().commands.pipeline;
         let (_, mut events) = pipeline.follow();
         let done = || {
             let snapshot = pipeline.snapshot();
@@ -302,7 +306,7 @@ impl Bot {
     pub async fn until_no_worktrees(&self) {
         let until = std::time::Instant::now() + Duration::from_secs(60);
         loop {
-            let left = self.app.services().pipeline.worktrees().await.expect("they can be listed");
+            let left = self.app.services().commands.pipeline.worktrees().await.expect("they can be listed");
             if left.is_empty() {
                 return;
             }
@@ -328,19 +332,19 @@ impl Bot {
 
     /// The number of running Claude Code processes.
     pub fn sessions(&self) -> usize {
-        self.app.services().agents.all().len()
+        self.app.services().commands.agents.all().len()
     }
 
     /// The id of the one Claude Code process that is running.
     pub fn agent_pid(&self) -> i32 {
-        let agents = self.app.services().agents.all();
+        let agents = self.app.services().commands.agents.all();
         assert_eq!(agents.len(), 1, "{agents:?}");
         agents[0].0.cast_signed()
     }
 
     /// The number of running processes of the bot's agents, with everything they started.
     pub fn agent_processes(&self) -> usize {
-        self.app.services().sample().1.iter().map(|(_, tree)| tree.processes).sum()
+        self.app.services().commands.sample().1.iter().map(|(_, tree)| tree.processes).sum()
     }
 }
 

@@ -5,9 +5,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use adapters::{
     Activity, ActivityState, Adapter, AdapterContext, Addressed, AllowedPeople, Choice, Identity, Incoming,
     MessageId, Outgoing, PersonAct, Room, Secret, Tone,
-    conformance::{self, AdapterSession, MessengerFixture, SeenMessage},
     matrix::{Matrix, MatrixConfig},
     supervise::{SupervisedAdapter, supervise},
+    testing::conformance::{self, AdapterSession, MessengerFixture, SeenMessage},
 };
 use async_trait::async_trait;
 use needs::needs;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use adapters::{
-    Adapter as _, AdapterError, Choice, Outgoing, Room, Secret, Tone,
-    conformance::{AdapterSession, MessengerFixture as _},
-    deliver,
+    Adapter as _, AdapterError, Choice, Outgoing, Room, Secret, Tone, deliver,
     matrix::MatrixConfig,
+    testing::conformance::{AdapterSession, MessengerFixture as _},
 };
 use needs::needs;
 use services::matrix::{Fault, Limits, Proxy, Synapse};

@@ -4,8 +4,8 @@ use std::{fs, path::Path, time::Duration};
 
 use adapters::{
     Adapter, AdapterError, Outgoing, Secret,
-    conformance::{AdapterSession, MessengerFixture as _},
     matrix::MatrixConfig,
+    testing::conformance::{AdapterSession, MessengerFixture as _},
 };
 use needs::{Need, needs};
 use services::matrix::{Account, Person};

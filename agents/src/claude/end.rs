@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AgentEvent, ProcessExit, SessionId, folder::RunFolder, launch::RUN_VARIABLE};
 use crate::{
-    claude::pty::{ProcessLeader, PtyReader, code_and_signal},
+    pty::{ProcessLeader, PtyReader, code_and_signal},
     tree::{self, ProcessEnvironment, ProcessId},
 };
 

@@ -3,7 +3,10 @@
 //! Every line is read twice: its kind first, with all else skipped, then only what that kind needs. So unknown
 //! kinds cost and break nothing, and keys may stand in any order.
 
-use std::{borrow::Cow, time::Duration};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,6 +14,7 @@ use serde_json::Value;
 use super::{
     AgentEvent, McpServer, PermissionRequest, SessionId, ToolUse, TurnEnd, UnparsedOutput,
     noise::{plain, without_leading_escapes},
+    wording::{self, ResultWords},
 };
 
 /// What a line means.
@@ -302,13 +306,17 @@ fn result(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     let line: Line = serde_json::from_str(json)?;
     let usage = line.usage;
     let cached = usage.cache_creation_input_tokens.saturating_add(usage.cache_read_input_tokens);
+    let text = line.result.unwrap_or_else(|| line.errors.join("\n"));
+    let words = ResultWords {
+        subtype: &line.subtype,
+        terminal_reason: line.terminal_reason.as_deref().unwrap_or_default(),
+        status: line.api_error_status,
+        text: &text,
+    };
     let end = TurnEnd {
         session: line.session_id,
-        is_error: line.is_error,
-        subtype: line.subtype,
-        text: line.result.unwrap_or_else(|| line.errors.join("\n")),
-        api_error_status: line.api_error_status,
-        terminal_reason: line.terminal_reason.unwrap_or_default(),
+        failure: line.is_error.then(|| wording::failure(&words)),
+        text,
         unprompted: line.origin.is_some_and(|origin| origin.kind.as_deref() == Some("task-notification")),
         num_turns: line.num_turns,
         duration: milliseconds(line.duration_ms),
@@ -400,7 +408,9 @@ fn rate_limit(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
         resets_at: Option<f64>,
     }
     let RateLimitInfo { status, resets_at } = serde_json::from_str::<Line>(json)?.rate_limit_info;
-    tell(AgentEvent::RateLimit { status, resets_at: resets_at.map(|seconds| seconds as i64) }.into());
+    let since_1970 = resets_at.and_then(|seconds| Duration::try_from_secs_f64(seconds.trunc()).ok());
+    let resets_at = since_1970.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+    tell(AgentEvent::RateLimit { status: wording::rate_limit_status(&status), resets_at }.into());
     Ok(())
 }
 
@@ -411,6 +421,7 @@ mod tests {
 
     use super::*;
     use crate::claude::{
+        RateLimitStatus,
         lines::{LineSplitter, StreamLine},
         noise::SHOWN,
     };
@@ -590,7 +601,8 @@ mod tests {
     #[test]
     fn a_rate_limit_notice_tells_its_end() {
         let info = json!({"status": "rejected", "resetsAt": 1_795_400_000, "rateLimitType": "five_hour"});
-        let event = AgentEvent::RateLimit { status: "rejected".into(), resets_at: Some(1_795_400_000) };
+        let resets_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_400_000);
+        let event = AgentEvent::RateLimit { status: RateLimitStatus::Rejected, resets_at: Some(resets_at) };
         assert_eq!(one(&json!({"type": "rate_limit_event", "rate_limit_info": info})), [event.into()]);
     }
 

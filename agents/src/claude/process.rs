@@ -24,7 +24,7 @@ use super::{
     launch::{argv, environment},
     noise::OutputTail,
 };
-use crate::claude::pty::{self, ProcessLeader, PtyReader, PtyTerminal};
+use crate::pty::{self, ProcessLeader, PtyReader, PtyTerminal};
 
 /// A Claude Code process in a PTY, its prompts fed through a FIFO. Dropping it ends the process in the
 /// background (SIGTERM, and SIGHUP by the PTY's closing at the latest when storkit itself ends); [`AgentProcess::end`]
@@ -74,7 +74,7 @@ impl AgentProcess {
     /// [`ProcessError::NotFound`] when the program is not there; [`ProcessError::Io`] when the working directory
     /// is not there or the system refuses a file, a terminal or a process.
     pub async fn start(launch: Launch) -> Result<(Self, mpsc::Receiver<AgentEvent>), ProcessError> {
-        let run = format!("{}/{}", launch.session(), uuid::Uuid::new_v4());
+        let run = format!("{}/{}", launch.session_id(), uuid::Uuid::new_v4());
         let started = start_blocking(launch, run);
         let started = tokio::task::spawn_blocking(started).await;
         started.map_err(|error| failed("starting Claude Code")(io::Error::other(error)))??.supervise()
@@ -127,6 +127,11 @@ impl AgentProcess {
         self.push(input::answer(request_id, answer))
     }
 
+    /// Begins what [`AgentProcess::end`] does and returns at once; [`AgentEvent::Exited`] follows.
+    pub fn request_end(&self) {
+        self.stop.cancel();
+    }
+
     /// Ends the process and everything it started: SIGTERM, up to 5 s, then SIGKILL to all descendants,
     /// those included that left its group and session. Returns how many had to be killed.
     ///
@@ -166,7 +171,7 @@ struct StartedProcess {
 /// Everything of a start that may block.
 fn start_blocking(launch: Launch, run: String) -> impl FnOnce() -> Result<StartedProcess, ProcessError> {
     move || {
-        let is_folder = std::fs::metadata(&launch.cwd)
+        let is_folder = std::fs::metadata(&launch.program.cwd)
             .and_then(|cwd| if cwd.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) });
         is_folder.map_err(failed("opening the working directory"))?;
         let folder =
@@ -175,7 +180,7 @@ fn start_blocking(launch: Launch, run: String) -> impl FnOnce() -> Result<Starte
         check_program(&launch, &environment)?;
         let argv = argv(&launch, folder.files());
         let sandboxed = launch.confine.as_ref().is_some_and(|confined| confined.confinement.encloses());
-        let (terminal, leader) = pty::spawn(&argv, &launch.cwd, &environment, sandboxed)
+        let (terminal, leader) = pty::spawn(&argv, &launch.program.cwd, &environment, sandboxed)
             .map_err(failed("starting Claude Code in a terminal"))?;
         Ok(StartedProcess { launch, run, folder, terminal, leader })
     }
@@ -183,14 +188,16 @@ fn start_blocking(launch: Launch, run: String) -> impl FnOnce() -> Result<Starte
 
 /// Looks for the program as the shell will, since the shell would tell its absence only by its own exit.
 fn check_program(launch: &Launch, environment: &[(OsString, OsString)]) -> Result<(), ProcessError> {
-    let program = launch.command.first().map_or("", String::as_str);
+    let program = launch.program.command.first().map_or("", String::as_str);
     let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
     let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
     let runs = |file: &Path| file.is_file() && access(file, Access::EXEC_OK).is_ok();
     let candidates: Vec<PathBuf> = match program {
         "" => vec![],
-        direct if direct.contains('/') => vec![launch.cwd.join(direct)],
-        name => std::env::split_paths(path).map(|folder| launch.cwd.join(folder).join(name)).collect(),
+        direct if direct.contains('/') => vec![launch.program.cwd.join(direct)],
+        name => {
+            std::env::split_paths(path).map(|folder| launch.program.cwd.join(folder).join(name)).collect()
+        }
     };
     if candidates.iter().any(|file| runs(file)) {
         return Ok(());
@@ -207,7 +214,7 @@ impl StartedProcess {
             leader.signal(Signal::KILL);
             leader.reap();
         })?;
-        let session = self.launch.session().clone();
+        let session = self.launch.session_id().clone();
         let (folder, run) = (self.folder, self.run);
         let process = (Arc::clone(&leader), stop.clone());
         let supervised = ProcessSupervisor { leader, ended, reader, folder, session, run, stop, over, last };
@@ -233,7 +240,7 @@ impl StartedProcess {
         let (events, receiver) = mpsc::channel(CAPACITY + 1);
         let last = events.clone().try_reserve_owned();
         let last = last.map_err(|_| failed("making a channel")(io::Error::other("no place")))?;
-        let teller = EventSender {
+        let sender = EventSender {
             events,
             runtime: Handle::current(),
             stop: stop.clone(),
@@ -245,7 +252,8 @@ impl StartedProcess {
         let ended = leader.watch().map_err(threads)?;
         // Whoever speaks has its standard input open: from then on nobody else can open the FIFO.
         let unlink = move || drop(std::fs::remove_file(fifo));
-        let reader = PtyReader::start(terminal, teller, unlink).map_err(failed("starting a thread"))?;
+        let reader = PtyReader::start(terminal, |next| sender.send_all(next), unlink)
+            .map_err(failed("starting a thread"))?;
         Ok(ProcessThreads { input, reader, ended, stop, over, last, receiver })
     }
 }
@@ -266,9 +274,7 @@ mod tests {
     use std::{os::unix::fs::PermissionsExt, time::Duration};
 
     use super::*;
-    use crate::claude::{
-        PermissionRoute, ProcessExit, SessionId, SessionStart, UnparsedOutput, sweep_orphans,
-    };
+    use crate::claude::{LaunchProgram, ProcessExit, SessionId, SessionStart, UnparsedOutput, sweep_orphans};
 
     const LIVE: PromptMode = PromptMode::Live;
 
@@ -284,23 +290,9 @@ mod tests {
             let program = place.path().join("cli");
             std::fs::write(&program, script).expect("the script");
             std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("it can run");
-            let launch = Launch {
-                command: vec![program.to_str().expect("a path").into()],
-                cwd: place.path().into(),
-                runtime_dir: place.path().join("run"),
-                start: SessionStart::New(SessionId::random()),
-                mode,
-                permissions: PermissionRoute::Control,
-                model: None,
-                append_system_prompt: None,
-                trust_project_settings: false,
-                env_remove: vec![],
-                env: vec![],
-                max_turns: None,
-                max_budget_usd: None,
-                accept_edits: false,
-                confine: None,
-            };
+            let command = vec![program.to_str().expect("text").into()];
+            let program = LaunchProgram::new(command, place.path(), place.path().join("run"));
+            let launch = Launch::new(program, SessionStart::New(SessionId::random()), mode);
             Self { place, launch }
         }
 
@@ -594,10 +586,10 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_start_says_why() {
         let mut cli = Cli::shell("exit");
-        cli.launch.command = vec!["no-such-claude".into()];
+        cli.launch.program.command = vec!["no-such-claude".into()];
         let error = AgentProcess::start(cli.launch.clone()).await.expect_err("there is no such program");
         assert_eq!(error.to_string(), "`no-such-claude` was not found on the PATH");
-        cli.launch.cwd = cli.place.path().join("gone");
+        cli.launch.program.cwd = cli.place.path().join("gone");
         let error = AgentProcess::start(cli.launch.clone()).await.expect_err("there is no such folder");
         assert!(error.to_string().starts_with("opening the working directory: "), "{error}");
         assert_eq!(std::fs::read_dir(cli.place.path().join("run")).expect("it stays").count(), 0);

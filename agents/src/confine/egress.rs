@@ -6,12 +6,7 @@
 //! to those. [`super::inside`] is the other end.
 
 use std::{
-    collections::BTreeSet,
-    convert::Infallible,
-    fmt, io,
-    net::SocketAddr,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    collections::BTreeSet, convert::Infallible, fmt, io, net::SocketAddr, path::Path, sync::Arc,
     time::Duration,
 };
 
@@ -27,6 +22,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpStream, UnixListener, UnixStream, lookup_host},
@@ -37,8 +33,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{NetworkReach, inside::PROXY};
 use crate::{
-    claude::short_dir,
     confine::{AllowedHost, AllowedReach, allowed, is_public},
+    runtime_dir::short_dir,
 };
 
 /// Connections of one sandbox at a time; a further one waits. Each holds two files of storkit's.
@@ -118,7 +114,7 @@ impl EgressProxy {
 
     /// The hosts that were refused since this was asked last, as `name:port`.
     pub fn take_refused(&self) -> Vec<String> {
-        let mut refused = self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = self.shared.refused.lock();
         std::mem::take(&mut *refused).into_iter().collect()
     }
 
@@ -244,7 +240,7 @@ impl EgressShared {
         let text = format!(
             "storkit refuses {host}:{port}: it {why}, in {key} of .storkit/project.toml. A person can change that."
         );
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = self.refused.lock();
         if refused.len() < MOST {
             refused.insert(format!("{host}:{port}"));
         }

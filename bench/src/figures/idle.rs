@@ -110,7 +110,7 @@ async fn idle(watch: Duration) -> anyhow::Result<(f64, f64)> {
 async fn frames(effort: Effort) -> anyhow::Result<(f64, f64, usize)> {
     let world = World::with_commands(bot::commands::all()).await?;
     let trees = (0..AGENTS).map(|_| Tree::start()).collect::<anyhow::Result<Vec<_>>>()?;
-    let services = world.app.services();
+    let services = &world.app.services().commands;
     let entry = |number| AgentEntry {
         name: format!("bench:{number}"),
         since: Instant::now(),

@@ -24,6 +24,13 @@ use crate::{config::redact::Redactor, replies};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LiveSlot(u64);
 
+#[cfg(test)]
+impl LiveSlot {
+    pub(super) fn for_tests(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// What becomes of a message: where it stands, or why it does not.
 pub type Report = Box<dyn FnOnce(Result<Vec<MessageId>, &AdapterError>) + Send>;
 
@@ -338,7 +345,7 @@ async fn at(due: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
-    use adapters::fake::Fake;
+    use adapters::testing::fake::Fake;
 
     use super::*;
 

@@ -10,11 +10,11 @@ use std::{
 
 use adapters::{Incoming, Outgoing, Room};
 use agents::claude::PermissionAnswer;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    chat::sessions::SessionEvent,
-    permission::{Question, QuestionId, QuestionOutcome},
+    chat::session::SessionUpdate,
+    permission::{Question, QuestionId, QuestionOutcome, QuestionRooms},
     store::QueuedPrompt,
 };
 
@@ -29,15 +29,8 @@ pub enum RoomInput {
     Again(Incoming),
     /// People talk among themselves.
     Overheard(Incoming),
-    /// The room's Claude Code session says something.
-    Session {
-        /// The newest prompt that the session knew of when it said this, see [`crate::chat::sessions::RoomSession::prompts`].
-        prompt: u64,
-        /// What it said.
-        event: SessionEvent,
-        /// Given back when this was taken up; what the process says waits for it, so that the mailbox stays small.
-        place: Option<OwnedSemaphorePermit>,
-    },
+    /// The room's Claude Code session has an event.
+    Session(SessionUpdate),
     /// A permission question opens.
     Question(Arc<Question>),
     /// A permission question is over.
@@ -184,6 +177,16 @@ impl RoomDirectory {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Room, RoomHandle>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl QuestionRooms for RoomDirectory {
+    fn show(&self, room: &Room, question: Arc<Question>) -> bool {
+        self.post(room, RoomInput::Question(question))
+    }
+
+    fn settle(&self, room: &Room, question: Arc<Question>, outcome: QuestionOutcome) {
+        self.post(room, RoomInput::Settled(question, outcome));
     }
 }
 

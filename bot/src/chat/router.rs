@@ -6,7 +6,7 @@ use adapters::{Incoming, PersonAct};
 use tokio::sync::mpsc;
 
 use crate::{
-    chat::{rooms::RoomInput, services::Services},
+    chat::{rooms::RoomInput, services::ChatServices},
     replies,
 };
 
@@ -14,7 +14,7 @@ use crate::{
 const BATCH: usize = 64;
 
 /// Routes until the inbox closes or the bot stops.
-pub async fn run(services: Arc<Services>, mut inbox: mpsc::Receiver<Incoming>) {
+pub async fn run(services: Arc<ChatServices>, mut inbox: mpsc::Receiver<Incoming>) {
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         tokio::select! {
@@ -26,7 +26,7 @@ pub async fn run(services: Arc<Services>, mut inbox: mpsc::Receiver<Incoming>) {
 }
 
 /// Routes a batch, leaving it empty.
-pub fn route(services: &Services, batch: &mut Vec<Incoming>) {
+pub fn route(services: &ChatServices, batch: &mut Vec<Incoming>) {
     let now = services.clock.now();
     services.metrics.messages.inc_by(batch.len() as u64);
     batch.retain(|incoming| !incoming.sender.is_bot);
@@ -45,7 +45,7 @@ pub fn route(services: &Services, batch: &mut Vec<Incoming>) {
 }
 
 /// Hands one message on; `false` if nobody takes it.
-fn pass(services: &Services, incoming: Incoming, now: SystemTime) -> bool {
+fn pass(services: &ChatServices, incoming: Incoming, now: SystemTime) -> bool {
     let room = incoming.room.clone();
     if services.access().role(&room, &incoming.sender.id).is_none() {
         tracing::info!(%room, sender = %incoming.sender.id, "a message from somebody who is not on the allow-list");

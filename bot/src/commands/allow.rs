@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 
-use super::PLAIN;
 use crate::{
     commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
     config::access::UserRole,
@@ -27,7 +26,7 @@ pub const ALLOW: AnswerCommand = AnswerCommand {
         details: "Allows the open question, or the one of this number where several are open. Exactly what was shown is run.",
         examples: &["allow", "yes 12"],
         role: UserRole::Approver,
-        ..PLAIN
+        ..CommandSpec::PLAIN
     },
     answer: |words| nothing_more(words).map(|()| PersonAnswer::Yes),
 };
@@ -43,7 +42,7 @@ pub const DENY: AnswerCommand = AnswerCommand {
         examples: &["deny", "no 12 use the test database"],
         role: UserRole::Approver,
         takes_text: true,
-        ..PLAIN
+        ..CommandSpec::PLAIN
     },
     answer: |words| Ok(PersonAnswer::No((!words.is_empty()).then(|| words.to_owned()))),
 };
@@ -58,7 +57,7 @@ pub const ALWAYS: AnswerCommand = AnswerCommand {
                   revokes rules. There is no rule for everything.",
         examples: &["always", "always 12"],
         role: UserRole::Approver,
-        ..PLAIN
+        ..CommandSpec::PLAIN
     },
     answer: |words| nothing_more(words).map(|()| PersonAnswer::Always),
 };
@@ -66,10 +65,7 @@ pub const ALWAYS: AnswerCommand = AnswerCommand {
 fn nothing_more(words: &str) -> Result<(), CommandError> {
     match words {
         "" => Ok(()),
-        more => {
-            let more = adapters::markdown::code_span(more);
-            Err(CommandError::Usage(format!("{more} is no question's number.")))
-        }
+        more => Err(CommandError::Usage(replies::not_a_question_number(more))),
     }
 }
 

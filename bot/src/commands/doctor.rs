@@ -1,12 +1,10 @@
-//! `doctor`: the checks of [`crate::program::doctor`], from the chat.
+//! `doctor`: the checks of `storkit doctor`, from the chat.
 
 use async_trait::async_trait;
 
-use super::{PLAIN, no_args};
 use crate::{
     commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply, RoomAction},
     config::access::UserRole,
-    program::doctor,
 };
 
 /// See the module.
@@ -20,7 +18,7 @@ const SPEC: CommandSpec = CommandSpec {
               Each line says what to do where something is missing.",
     examples: &["doctor"],
     role: UserRole::Operator,
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -30,12 +28,9 @@ impl Command for DoctorCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        no_args(cx.args, &SPEC)?;
-        let services = cx.services.clone();
-        let check = async move {
-            let checks = doctor::check(&services.project, &services.config(), &services.secret_env()).await;
-            Ok(Reply::text(doctor::report(&checks)))
-        };
+        SPEC.no_args(cx.args)?;
+        let report = (cx.services.doctor)();
+        let check = async move { Ok(Reply::text(report.await)) };
         Ok(Reply::default().then(RoomAction::Later(Box::pin(check))))
     }
 }

@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 
-use super::{PLAIN, no_args};
 use crate::{
     commands::command::{
         Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
@@ -25,7 +24,7 @@ const RESTART: CommandSpec = CommandSpec {
               merges go on where they were. Settings that wait for a restart take effect.",
     examples: &["restart"],
     role: UserRole::Operator,
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 const REBUILD: CommandSpec = CommandSpec {
@@ -36,7 +35,7 @@ const REBUILD: CommandSpec = CommandSpec {
               runs as it is, and says why.",
     examples: &["rebuild"],
     role: UserRole::Operator,
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -46,7 +45,7 @@ impl Command for RestartCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        no_args(cx.args, &RESTART)?;
+        RESTART.no_args(cx.args)?;
         Ok(Reply::notice(replies::RESTARTING).then(RoomAction::Restart))
     }
 }
@@ -58,7 +57,7 @@ impl Command for RebuildCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        no_args(cx.args, &REBUILD)?;
+        REBUILD.no_args(cx.args)?;
         let services = cx.services.clone();
         let build = async move {
             match services.restart.rebuild().await {

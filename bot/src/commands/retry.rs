@@ -2,10 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{
-    PLAIN,
-    story::{begins_with_number, caller, later, only_number, refusal, started},
-};
+use super::story::{begins_with_number, caller, later, only_number, refusal, started};
 use crate::{
     commands::command::{Command, CommandContext, CommandResult, CommandSpec},
     config::access::UserRole,
@@ -23,7 +20,7 @@ const SPEC: CommandSpec = CommandSpec {
     examples: &["retry 12"],
     role: UserRole::Approver,
     begins: Some(begins_with_number),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

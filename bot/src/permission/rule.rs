@@ -2,43 +2,9 @@
 
 use std::path::{Component, Path};
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a rule allows. There is no scope for "everything".
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum RuleScope {
-    /// Simple shell commands that begin with these words.
-    CommandPrefix {
-        /// One or two words.
-        prefix: String,
-    },
-    /// This very shell command.
-    Command {
-        /// The whole command.
-        command: String,
-    },
-    /// A file tool on this very file.
-    Path {
-        /// `Edit`, `Write`, ...
-        tool: String,
-        /// As the tool names it, absolute.
-        path: String,
-    },
-    /// Fetching from one host.
-    Host {
-        /// The host's name.
-        host: String,
-    },
-    /// Any other tool with this very input.
-    Call {
-        /// The tool.
-        tool: String,
-        /// Its input as JSON with sorted keys.
-        input: String,
-    },
-}
+use crate::store::RuleScope;
 
 /// Programs whose second word says what they do, and whose harm the second word bounds.
 const WITH_SUBCOMMANDS: &[&str] =

@@ -31,7 +31,7 @@ reviewer. Then the story is tested and merged.\n\n\
 
 const PLAN: &str = "# A plan from the demo\n\n1. Add a greeting to `README.md`\n2. Commit it\n";
 const README: &str = "# Demo\n\nA scratch project made by `storkit demo`. Try what you like.\n";
-const IGNORED: &str = ".storkit/bot.toml\n.storkit/state.db*\n.storkit/run/\n.storkit/logs/\n";
+const IGNORED: &str = ".storkit/bot.toml\n.storkit/state/\n.storkit/run/\n.storkit/logs/\n";
 /// The gate fails without the coder's work.
 const PROJECT_TOML: &str = "# What must pass before a story is merged.\ngates = [\"ls story-*.md\"]\n";
 /// Without a room that follows the pipeline, the agents' questions are denied.

@@ -10,8 +10,8 @@ use clap::Args;
 use pipeline::Project;
 
 use crate::program::{
-    cli::{complain, print},
     init::{self, InitChoices, InitError, ScaffoldFile},
+    output::{complain, print},
 };
 
 /// What `storkit init` can be told beforehand.
@@ -117,7 +117,7 @@ fn next(choices: &InitChoices) -> String {
     };
     format!(
         "\n{gates}Next:\n  storkit doctor     what is still missing (a key for Claude Code, say)\n  storkit            a chat with {name} in this terminal\n\
-         \nThere, `new story TITLE` and `start 1` put agents to work; `help` lists the rest. Matrix, Slack and WhatsApp are switched on in\n\
+         \nThere, `new story TITLE` and `start 1` put agents to work; `help` lists the rest. Chat messengers are switched on in\n\
          .storkit/bot.toml. Ask {name} to fill in .storkit/context.md with you: agents read it.\n"
     )
 }

@@ -4,10 +4,11 @@ use std::{
     fs, io,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::SystemTime,
 };
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Store, seconds};
@@ -94,7 +95,7 @@ impl Store {
     ///
     /// # Errors
     /// Where it cannot be read.
-    pub fn open_to_read(path: &Path) -> Result<Option<Self>, OpenError> {
+    pub(super) fn open_to_read(path: &Path) -> Result<Option<Self>, OpenError> {
         if !path.exists() {
             return Ok(None);
         }

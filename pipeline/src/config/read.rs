@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashSet,
-    fs, io,
     path::{Component as Part, Path, PathBuf},
 };
 
@@ -10,9 +9,9 @@ use agents::confine::{AllowedHost, NetworkAccess, SandboxChoice};
 use serde::{Deserialize, Serialize};
 use settings::{
     duration::ConfigDuration,
-    keys::{self, KeyError, UnknownKey},
+    keys::KeyError,
+    reader::{self, FileError, FileKeys, LoadedKeys},
 };
-use toml::Table;
 
 use super::{Agent, Budget, Component, ProjectConfig, check_prompt};
 use crate::stage::Role;
@@ -29,86 +28,34 @@ pub struct LoadedProjectConfig {
     pub secret_env: Vec<String>,
 }
 
-/// What is wrong with a `project.toml`. Each is one sentence for the person who wrote it; the exit code is 2.
-#[derive(Debug, thiserror::Error)]
-pub enum ProjectConfigError {
-    /// It cannot be read.
-    #[error("`{path}` cannot be read: {source}. Mend its owner or mode.")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// It is no TOML.
-    #[error("`{path}` is not valid TOML: {why}")]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Where and what.
-        why: String,
-    },
-    /// A key that does not exist.
-    #[error("`{path}` has an unknown key `{key}`{}.", .nearest.as_ref().map(|key| format!(" (did you mean `{key}`?)")).unwrap_or_default())]
-    UnknownKey {
-        /// The file.
-        path: PathBuf,
-        /// The dotted key.
-        key: String,
-        /// The right key it is most like.
-        nearest: Option<String>,
-    },
-    /// A value that does not fit its key.
-    #[error("`{key}` in `{path}`: {why}")]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// The dotted key.
-        key: String,
-        /// What is wrong and what to write.
-        why: String,
-    },
-}
-
 impl ProjectConfig {
     /// Reads the file; a missing one gives the defaults. `lookup` reads the environment for `${VAR}`.
     pub fn load(
         path: &Path,
         lookup: impl Fn(&str) -> Option<String>,
-    ) -> Result<LoadedProjectConfig, ProjectConfigError> {
-        match fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, path, lookup),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(LoadedProjectConfig::default()),
-            Err(source) => Err(ProjectConfigError::Unreadable { path: path.into(), source }),
-        }
+    ) -> Result<LoadedProjectConfig, FileError> {
+        checked(reader::load(path, lookup)?, path)
     }
 
-    /// Reads text that stands in the file at `path`, which is only named.
+    /// Reads the text of the file at `path`, which only serves for the sentences.
     pub fn parse(
         text: &str,
         path: &Path,
         lookup: impl Fn(&str) -> Option<String>,
-    ) -> Result<LoadedProjectConfig, ProjectConfigError> {
-        let path = path.to_owned();
-        let mut table: Table = match text.parse() {
-            Ok(table) => table,
-            Err(error) => return Err(ProjectConfigError::Syntax { path, why: format!("{error}") }),
-        };
-        if let Some(UnknownKey { key, nearest }) = keys::unknown(&table, &known_keys()) {
-            return Err(ProjectConfigError::UnknownKey { path, key, nearest });
-        }
-        let read = || {
-            let secret_env = keys::expand(&mut table, &lookup)?;
-            Ok(LoadedProjectConfig { config: keys::deserialize::<ProjectKeys>(table)?.config()?, secret_env })
-        };
-        read().map_err(|KeyError { key, why }| ProjectConfigError::Value { path, key, why })
+    ) -> Result<LoadedProjectConfig, FileError> {
+        checked(reader::parse(text.to_owned(), path, lookup)?, path)
     }
 }
 
-/// Every key there is, read off a file that has them all, so that it cannot fall out of step.
+/// The rules that a single key does not show.
+fn checked(loaded: LoadedKeys<ProjectKeys>, path: &Path) -> Result<LoadedProjectConfig, FileError> {
+    let config = loaded.keys.config().map_err(|error| FileError::value(path, error))?;
+    Ok(LoadedProjectConfig { config, secret_env: loaded.variables })
+}
+
+/// Every key there is.
 pub fn known_keys() -> Vec<String> {
-    let table = Table::try_from(ProjectKeys::all()).unwrap_or_default();
-    keys::dotted_keys(&table)
+    reader::known_keys::<ProjectKeys>()
 }
 
 /// What the file says. Every key may be absent.
@@ -198,7 +145,7 @@ impl CommandList {
     }
 }
 
-impl ProjectKeys {
+impl FileKeys for ProjectKeys {
     fn all() -> Self {
         let (text, number, dollars) = (|| Some(String::new()), Some(1), Some(1.0));
         let commands = || Some(CommandList::List(Vec::new()));
@@ -234,7 +181,9 @@ impl ProjectKeys {
             agent: vec![agent],
         }
     }
+}
 
+impl ProjectKeys {
     fn config(self) -> Result<ProjectConfig, KeyError> {
         let default = ProjectConfig::default();
         let agents = match self.agent.is_empty() {
@@ -478,7 +427,7 @@ fn command_lines(key: &str, commands: Vec<String>) -> Result<Vec<String>, KeyErr
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<LoadedProjectConfig, ProjectConfigError> {
+    fn parse(text: &str) -> Result<LoadedProjectConfig, FileError> {
         ProjectConfig::parse(text, Path::new("project.toml"), |name| {
             (name == "MODEL").then(|| "opus".to_owned())
         })
@@ -577,7 +526,7 @@ mod tests {
                     ],
                     network: Only(
                         [
-                            Host {
+                            AllowedHost {
                                 name: "registry.npmjs.org",
                                 below: false,
                                 port: None,
@@ -603,17 +552,17 @@ mod tests {
                 sandbox: None,
                 network: Only(
                     [
-                        Host {
+                        AllowedHost {
                             name: "crates.io",
                             below: false,
                             port: None,
                         },
-                        Host {
+                        AllowedHost {
                             name: "crates.io",
                             below: true,
                             port: None,
                         },
-                        Host {
+                        AllowedHost {
                             name: "github.com",
                             below: false,
                             port: Some(

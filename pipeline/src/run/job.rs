@@ -3,23 +3,30 @@
 mod launch;
 mod left;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
 
 use agents::{
-    claude::{Launch, ProcessError, SessionId},
+    claude::{Launch, ProcessError, SessionId, TurnFailure},
     confine::EgressProxy,
+    turn::{RetryStep, SessionCost, TurnOutcome, TurnRetries},
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RunContext, RunEnd, RunOutcome, RunPlan, RunUpdate, log::RunLog, turn::ProcessResult,
+    RunContext, RunEnd, RunFailure, RunOutcome, RunPlan, RunUpdate,
+    log::RunLog,
+    turn::{RunSpending, TurnResult},
     workspace::Workspace,
 };
 use crate::{
     event::RunPhase,
     host::RunAccess,
-    verdict::{self, NextAction, ReviewDecision, StopReason},
+    story::BlockReason,
+    verdict::{self, FailureCause, NextAction, ReviewDecision, StopReason},
     worktree::{self, ComponentError, ComponentProgress, run_components},
 };
 
@@ -33,18 +40,27 @@ pub(super) struct RunJob {
     /// The way out of the sandbox of an agent that has not the whole network.
     egress: Option<Arc<EgressProxy>>,
     pub session: Option<SessionId>,
-    /// What the session had cost before this run, and what this run has.
-    pub before_usd: f64,
-    pub usd: f64,
-    pub tokens: (u64, u64),
+    pub spending: RunSpending,
     /// Whether the CLI waits for the model's service.
     pub busy: bool,
+    pub branch: BranchProgress,
+    output: RunOutput,
+    review: Arc<Mutex<Option<ReviewDecision>>>,
+}
+
+/// What is known of the run's branch.
+#[derive(Default)]
+pub(super) struct BranchProgress {
     /// Why the last commits were not taken in.
     pub refused: Option<String>,
-    diff: Option<String>,
-    told: mpsc::Sender<RunUpdate>,
+    /// `3 files, +20 -4` against base.
+    pub diff: Option<String>,
+}
+
+/// Where a run's words go.
+struct RunOutput {
+    updates: mpsc::Sender<RunUpdate>,
     log: RunLog,
-    review: Arc<Mutex<Option<ReviewDecision>>>,
 }
 
 /// Runs what blocks. `None` where it panicked: that is logged by the panic itself.
@@ -56,7 +72,7 @@ impl RunJob {
     pub(super) fn new(
         shop: RunContext,
         plan: RunPlan,
-        told: mpsc::Sender<RunUpdate>,
+        updates: mpsc::Sender<RunUpdate>,
         ended: watch::Receiver<Option<StopReason>>,
         review: Arc<Mutex<Option<ReviewDecision>>>,
     ) -> Self {
@@ -78,14 +94,10 @@ impl RunJob {
             spot: None,
             egress: None,
             session: None,
-            before_usd,
-            usd: 0.0,
-            tokens: (0, 0),
+            spending: RunSpending { session: SessionCost::resumed(before_usd), ..RunSpending::default() },
             busy: false,
-            refused: None,
-            diff: None,
-            told,
-            log,
+            branch: BranchProgress::default(),
+            output: RunOutput { updates, log },
             review,
         }
     }
@@ -98,10 +110,11 @@ impl RunJob {
         if let Some(spot) = self.spot.take() {
             blocking(move || spot.close()).await;
         }
-        let (words, failed) = summary(&outcome);
-        self.log.write(&format!("== {words}"));
-        self.shop.ledger.ended(&self.plan.run.id, self.usd, self.tokens, &words, failed);
-        RunEnd { outcome, usd: self.usd, diff: self.diff }
+        let summary = outcome.summary();
+        self.output.log.write(&format!("== {}", summary.outcome));
+        let RunSpending { usd, tokens, .. } = self.spending;
+        self.shop.ledger.ended(&self.plan.run.id, usd, tokens, summary);
+        RunEnd { outcome, usd, diff: self.branch.diff }
     }
 
     /// `Err` is an outcome too: one that ends the run early.
@@ -113,16 +126,22 @@ impl RunJob {
         loop {
             self.phase(if reminded { RunPhase::Reminded } else { RunPhase::Working }).await;
             let turn = self.process(launch).await?;
-            if turn.lost_session() && self.plan.resume.take().is_some() {
+            let resumed = self.plan.resume.is_some();
+            let next = TurnRetries::new(None).next_step(turn.outcome.clone(), resumed, SystemTime::now());
+            if next == RetryStep::NewSession {
+                self.plan.resume = None;
                 self.say("(its earlier session is gone: a new one begins)");
-                self.before_usd = 0.0;
+                self.spending.session = SessionCost::default();
                 launch = self.first_launch().await?;
                 continue;
             }
             self.phase(RunPhase::Settling).await;
             let facts = self.facts(&before, &turn, reminded).await?;
-            if turn.was_busy() && facts.tampering.is_empty() && facts.ended.is_none() {
-                return Ok(RunOutcome::Busy { until: turn.limited_until });
+            if let TurnOutcome::Busy { until, .. } = turn.outcome
+                && facts.tampering.is_empty()
+                && facts.ended.is_none()
+            {
+                return Ok(RunOutcome::Busy { until });
             }
             match verdict::next(self.plan.run.role, &facts) {
                 NextAction::RemindToCommit => {
@@ -133,15 +152,12 @@ impl RunJob {
                 NextAction::Approve => return Ok(RunOutcome::Approved),
                 NextAction::SendBack(reason) => return Ok(RunOutcome::SentBack(reason)),
                 NextAction::ContinueMerge => return Ok(RunOutcome::ContinueMerge),
-                NextAction::Failed(why) => return Ok(self.failed(&turn, why)),
-                NextAction::Block(why) => return Ok(RunOutcome::Blocked(why)),
-                NextAction::Wait(_) => {
+                NextAction::Failed(cause) => return Ok(self.failed(&turn, cause)),
+                NextAction::Block(reason) => return Ok(RunOutcome::Blocked(reason)),
+                NextAction::Wait => {
                     return Ok(match facts.ended {
                         Some(StopReason::Shutdown) => RunOutcome::Shutdown,
-                        Some(StopReason::RateLimited) => RunOutcome::Busy { until: None },
-                        Some(StopReason::Stopped | StopReason::Stalled | StopReason::Budget(_)) | None => {
-                            RunOutcome::Stopped
-                        }
+                        Some(StopReason::Stopped | StopReason::Stalled) | None => RunOutcome::Stopped,
                     });
                 }
             }
@@ -156,18 +172,14 @@ impl RunJob {
         self.tell(RunUpdate::Alarm(text)).await;
     }
 
-    /// A failure in words; a limit of the CLI's own is not the work's fault, but the money's.
-    fn failed(&self, turn: &ProcessResult, why: String) -> RunOutcome {
-        let subtype = turn.end.as_ref().map_or("", |end| end.subtype.as_str());
-        if subtype.contains("budget") {
-            return RunOutcome::Budget(format!("the run's own limit, after ${:.2}", self.usd));
+    /// A failure with the end of its log; the CLI's own limit of money is not the work's fault.
+    fn failed(&self, turn: &TurnResult, cause: FailureCause) -> RunOutcome {
+        if matches!(turn.outcome, TurnOutcome::Failed { cause: TurnFailure::Budget, .. }) {
+            return RunOutcome::Blocked(BlockReason::RunBudget { spent_usd: self.spending.usd });
         }
-        let tail = self.log.tail(12);
-        if tail.is_empty() {
-            RunOutcome::Failed(why)
-        } else {
-            RunOutcome::Failed(format!("{why}\n\nThe end of its log:\n{tail}"))
-        }
+        let tail = self.output.log.tail(12);
+        let details = (!tail.is_empty()).then(|| format!("The end of its log:\n{tail}"));
+        RunOutcome::Failed(RunFailure { cause, details })
     }
 
     async fn prepare(&mut self) -> Result<(), RunOutcome> {
@@ -188,9 +200,7 @@ impl RunJob {
         match &*self.ended.borrow() {
             None => Ok(()),
             Some(StopReason::Shutdown) => Err(RunOutcome::Shutdown),
-            Some(
-                StopReason::Stopped | StopReason::Stalled | StopReason::Budget(_) | StopReason::RateLimited,
-            ) => Err(RunOutcome::Stopped),
+            Some(StopReason::Stopped | StopReason::Stalled) => Err(RunOutcome::Stopped),
         }
     }
 
@@ -228,7 +238,7 @@ impl RunJob {
             }
             return Err(match error {
                 ComponentError::Sandbox(why) => RunOutcome::NotStarted(why),
-                error => RunOutcome::Failed(error.to_string()),
+                error => RunOutcome::failed(FailureCause::SetupFailed { why: error.to_string() }),
             });
         }
         Ok(())
@@ -247,13 +257,13 @@ impl RunJob {
         token
     }
 
-    async fn process(&mut self, launch: Launch) -> Result<ProcessResult, RunOutcome> {
+    async fn process(&mut self, launch: Launch) -> Result<TurnResult, RunOutcome> {
         self.stop_if_told()?;
         self.turn(launch).await.map_err(|error| match error {
             ProcessError::NotFound { .. } => RunOutcome::NotStarted(format!(
                 "{error}. Install Claude Code, or name it with `[claude] command` in bot.toml."
             )),
-            ProcessError::Io { .. } | ProcessError::Gone => RunOutcome::Failed(error.to_string()),
+            ProcessError::Io { .. } | ProcessError::Gone => RunOutcome::internal(error),
         })
     }
 
@@ -267,34 +277,17 @@ impl RunJob {
 
     pub(super) async fn tell(&self, told: RunUpdate) {
         // Nobody hears where storkit goes down.
-        let _ = self.told.send(told).await;
+        let _ = self.output.updates.send(told).await;
     }
 
     /// Into the log, and to whoever follows, unless they lag.
     pub(super) fn say(&mut self, text: &str) {
-        for line in self.log.write(text) {
-            let _ = self.told.try_send(RunUpdate::Said(line));
+        for line in self.output.log.write(text) {
+            let _ = self.output.updates.try_send(RunUpdate::Said(line));
         }
     }
 }
 
 fn panicked() -> RunOutcome {
-    RunOutcome::Failed("a part of the run failed inside storkit; the log says more".into())
-}
-
-/// What the ledger says of it.
-fn summary(outcome: &RunOutcome) -> (String, bool) {
-    let line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
-    match outcome {
-        RunOutcome::Passed => ("committed, and the gates passed".into(), false),
-        RunOutcome::Approved => ("approved".into(), false),
-        RunOutcome::SentBack(why) => (format!("rejected: {}", line(why)), false),
-        RunOutcome::ContinueMerge => ("resolved the conflicts".into(), false),
-        RunOutcome::Failed(why) | RunOutcome::Blocked(why) => (line(why), true),
-        RunOutcome::Stopped => ("stopped".into(), false),
-        RunOutcome::Busy { .. } => ("the model's service is busy".into(), false),
-        RunOutcome::Budget(why) => (line(why), false),
-        RunOutcome::Shutdown => ("storkit was shut down".into(), false),
-        RunOutcome::NotStarted(why) => (format!("could not be started: {}", line(why)), false),
-    }
+    RunOutcome::internal("a part of the run failed inside storkit; the log has the details")
 }

@@ -165,7 +165,7 @@ async fn a_gigabyte_that_is_left_lying_about_is_asked_for_and_never_merged() {
     let big = "do: truncate -s 1G big.bin && echo x > x.txt && git add x.txt && git commit -qm x";
     let id = fixture.start("Litter", big).await;
     let why = fixture.until_asked(id).await;
-    assert!(why.contains("1 files were left uncommitted, also after a reminder"), "{why}");
+    assert!(why.contains("1 file was left uncommitted, also after a reminder"), "{why}");
     assert!(fixture.prompts().iter().any(|prompt| prompt.contains("- `big.bin`")));
     assert_eq!(fixture.stage(id), Some(Stage::Current));
 }
