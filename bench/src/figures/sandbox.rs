@@ -82,7 +82,10 @@ impl Bench {
 
     fn walls(&self) -> anyhow::Result<Confined> {
         let home = self.place.project().with_file_name("home");
-        let bwrap = Bwrap::for_home(&home);
+        // Seen inside, also where this checkout is below `/tmp`.
+        let cli = real_cli()?;
+        let readable = vec![cli.canonicalize()?, cli];
+        let bwrap = Bwrap { readable, ..Bwrap::for_home(&home) };
         if let Err(why) = bwrap.try_out() {
             bail!("{why}");
         }
