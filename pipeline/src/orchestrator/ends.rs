@@ -17,8 +17,10 @@ use crate::{
     merge::{MergeEnded, MergeError, MergeOutcome},
     run::{RunEnd, RunFailure, RunOutcome, RunUpdate},
     sentence::{self, one_line},
-    stage::{Mover, Role, Stage},
-    story::{BlockReason, Story, StoryId},
+    story::{
+        BlockReason, Story, StoryId,
+        stage::{Mover, Role, Stage},
+    },
     worktree::BranchFate,
 };
 
@@ -73,7 +75,7 @@ impl Orchestrator {
         };
         if conclusion.steps.is_empty() {
             self.publisher.tell(told);
-            return self.runs.remove(id);
+            return self.release_worker(id);
         }
         let by = conclusion.by.unwrap_or(Actor::Pipeline);
         let about = StoryWork::on(id).by(by, conclusion.why).after(vec![told]);
@@ -83,8 +85,13 @@ impl Orchestrator {
                 tracing::error!(story = %id, %error, "what follows from a run could not be written");
                 this.block(id, BlockReason::CannotMove { why: error.to_string() });
             }
-            this.runs.remove(id);
+            this.release_worker(id);
         });
+    }
+
+    fn release_worker(&mut self, id: StoryId) {
+        let Some((info, waiting)) = self.runs.remove(id) else { return };
+        waiting.into_iter().for_each(|answer| self.publisher.answer(answer, Ok(vec![info.clone()])));
     }
 
     fn conclude(&mut self, run: &RunInfo, outcome: RunOutcome) -> StoryConclusion {

@@ -3,10 +3,7 @@
 mod launch;
 mod left;
 
-use std::{
-    sync::{Arc, Mutex},
-    time::SystemTime,
-};
+use std::{sync::Arc, time::SystemTime};
 
 use agents::{
     claude::{Launch, ProcessError, SessionId, TurnFailure},
@@ -17,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RunContext, RunEnd, RunFailure, RunOutcome, RunPlan, RunUpdate,
+    ReviewSlot, RunContext, RunEnd, RunFailure, RunOutcome, RunPlan, RunUpdate,
     log::RunLog,
     turn::{RunSpending, TurnResult},
     workspace::Workspace,
@@ -26,7 +23,7 @@ use crate::{
     event::RunPhase,
     host::RunAccess,
     story::BlockReason,
-    verdict::{self, FailureCause, NextAction, ReviewDecision, StopReason},
+    verdict::{self, FailureCause, NextAction, StopReason},
     worktree::{self, ComponentError, ComponentProgress, run_components},
 };
 
@@ -45,7 +42,7 @@ pub(super) struct RunJob {
     pub busy: bool,
     pub branch: BranchProgress,
     output: RunOutput,
-    review: Arc<Mutex<Option<ReviewDecision>>>,
+    review: ReviewSlot,
 }
 
 /// What is known of the run's branch.
@@ -74,7 +71,7 @@ impl RunJob {
         plan: RunPlan,
         updates: mpsc::Sender<RunUpdate>,
         ended: watch::Receiver<Option<StopReason>>,
-        review: Arc<Mutex<Option<ReviewDecision>>>,
+        review: ReviewSlot,
     ) -> Self {
         let log = RunLog::create(&shop.project, &plan.run.id);
         let resumed = plan.resume.as_ref().map(SessionId::to_string);

@@ -1,7 +1,5 @@
 //! What a process of the run left: commits, files, what changed outside of its worktree; and the gates over it.
 
-use std::sync::PoisonError;
-
 use git2::Repository;
 
 use super::{RunJob, blocking, panicked};
@@ -13,7 +11,7 @@ use crate::{
         check::{self, BranchContent, StateBefore},
         turn::TurnResult,
     },
-    stage::Role,
+    story::stage::Role,
     verdict::{FailureCause, RunFacts},
     worktree::{self, ImportResult, Worktree},
 };
@@ -41,7 +39,7 @@ impl RunJob {
         let reviewed = before.tip();
         let mut facts = RunFacts {
             reminded,
-            review: self.review.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            review: self.review.lock().clone(),
             ended: turn.ended,
             failure: turn.failure(),
             ..RunFacts::default()

@@ -7,16 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::program::{GitAnswer, GitProgram, GitProgramError};
-use crate::guard::BaseGuard;
-
-/// Who commits where nobody has said.
-pub(super) const FALLBACK_IDENTITY: [(&str, &str); 4] = [
-    ("GIT_AUTHOR_NAME", "storkit"),
-    ("GIT_AUTHOR_EMAIL", "storkit@localhost"),
-    ("GIT_COMMITTER_NAME", "storkit"),
-    ("GIT_COMMITTER_EMAIL", "storkit@localhost"),
-];
+use crate::{
+    git::program::{GitAnswer, GitProgram, GitProgramError},
+    guard::BaseGuard,
+};
 
 /// A person's own git holds the index for milliseconds; after so many looks somebody else's problem is told.
 const ATTEMPTS: u32 = 20;

@@ -11,11 +11,10 @@ use git2::{Repository, RepositoryState, Status, StatusOptions};
 
 use crate::{
     Project,
-    git::{commit_paths, program::GitProgramError},
-    guard::{BaseError, BaseGuard, OwnCommits},
+    git::program::GitProgramError,
+    guard::{BaseError, BaseGuard, OwnCommits, commit_paths},
     merge::MergeProof,
-    stage::Stage,
-    story::{FileName, StoryDocument, StoryId, title},
+    story::{FileName, StoryDocument, StoryId, stage::Stage, title},
 };
 
 /// Most files of one commit: the system limits a command line. The rest is the next commit's.
@@ -211,7 +210,11 @@ fn title_of(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{board::WorkFolder, stage::Mover, story::StoryKind, worktree::fixture::WorktreeFixture};
+    use crate::{
+        board::WorkFolder,
+        story::{StoryKind, stage::Mover},
+        worktree::fixture::WorktreeFixture,
+    };
 
     struct Stories {
         fixture: WorktreeFixture,

@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     Project,
     folders::{FolderEvent, FolderWatch},
-    stage::Stage,
+    story::stage::Stage,
 };
 
 /// Between two looks at everything.
