@@ -96,9 +96,9 @@ async fn commands_that_change_the_session_wait_their_turn_between_the_prompts() 
     room.see("Queued, number 5").await;
     go(&bot);
     room.see("echo: before").await;
-    room.see("is closed. Your next message begins a new one").await;
+    room.see("is closed. Your next message starts a new one").await;
     room.see("nothing yet").await;
-    room.see("From the next turn on: `sonnet`").await;
+    room.see("uses `sonnet` from the next turn on").await;
     room.see("--session-id").await;
     room.say("please\nmodel").await;
     room.see("sonnet").await;
