@@ -10,7 +10,7 @@ mod messengers;
 mod metrics;
 pub mod permission;
 pub mod program;
-mod replies;
+pub mod replies;
 mod restart;
 mod store;
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
     stage::{Role, Stage},
-    story::{Story, StoryId},
+    story::{BlockReason, Story, StoryId},
 };
 
 /// One worker: an agent of the configuration, once for each of its `count`.
@@ -41,7 +41,7 @@ pub struct Assignment {
 }
 
 /// Why nobody is to work on a story now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum HoldReason {
     /// Its stage has no work.
     Stage(Stage),
@@ -50,7 +50,7 @@ pub enum HoldReason {
     /// Its merge failed for good.
     MergeFailure,
     /// Blocked, for this reason.
-    Blocked(String),
+    Blocked(BlockReason),
     /// These are not done yet.
     DependsOn(Vec<StoryId>),
     /// A person decides (`manual_qa`).
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn blocked_stories_open_dependencies_and_spent_retries_hold() {
         let mut blocked = story(1, Stage::Current);
-        blocked.front.blocked = Some("no".into());
+        blocked.front.blocked = Some(BlockReason::Person("no".into()));
         let mut dependent = story(2, Stage::Current);
         dependent.front.depends_on = vec![StoryId(4), StoryId(5)];
         let mut spent = story(3, Stage::Current);

@@ -10,6 +10,7 @@ use crate::{
     merge::{MergeStatus, MergeStep},
     stage::{Role, Stage},
     story::StoryId,
+    verdict::FailureCause,
 };
 
 /// Who did something.
@@ -253,6 +254,9 @@ pub enum PipelineEvent {
         outcome: String,
         /// Whether it counts as a failure.
         failed: bool,
+        /// Why it failed, where that is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cause: Option<FailureCause>,
         /// `3 files, +20 -4` against base.
         diff: Option<String>,
     },

@@ -1,19 +1,15 @@
-//! Follows folders by inotify: which names in them came, went, or were written to their end.
+//! Follows folders with `notify`: which names in them came, went, or were written to their end.
 //!
-//! Nothing is told of a file that is being written: `.storkit` holds the database too, which is written for every
-//! message. A watcher for all platforms (`notify`) asks for every open and every write, and woke two threads for each.
+//! A file that is being written is not reported before it is closed. `.storkit` is followed without the folders below
+//! it, so that what storkit itself writes to `state`, `run` and `logs` wakes nobody.
 
-use std::{
-    collections::HashMap,
-    io,
-    path::{Path, PathBuf},
+use std::path::{Path, PathBuf};
+
+use notify::{
+    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
+    event::{AccessKind, AccessMode, ModifyKind},
 };
-
-use futures::StreamExt as _;
-use inotify::{EventMask, EventOwned, EventStream, Inotify, WatchDescriptor, WatchMask, Watches};
-
-/// Bytes of events that are read at once; one takes 16 and its name.
-const BUFFER: usize = 16 * 1024;
+use tokio::sync::mpsc;
 
 /// What happened.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,68 +21,66 @@ pub enum FolderEvent {
 }
 
 /// Folders that are followed, each by itself, without what is below it.
+#[derive(Debug)]
 pub struct FolderWatch {
-    stream: Option<EventStream<Vec<u8>>>,
-    watches: Watches,
-    paths: HashMap<WatchDescriptor, PathBuf>,
+    watcher: RecommendedWatcher,
+    events: mpsc::UnboundedReceiver<FolderEvent>,
 }
 
 impl FolderWatch {
-    /// None yet. Within a tokio runtime.
+    /// Follows no folder yet.
     ///
     /// # Errors
-    /// As `inotify_init`: `fs.inotify.max_user_instances` is reached.
-    pub fn none() -> io::Result<Self> {
-        let inotify = Inotify::init()?;
-        let watches = inotify.watches();
-        Ok(Self { stream: Some(inotify.into_event_stream(vec![0; BUFFER])?), watches, paths: HashMap::new() })
-    }
-
-    /// Follows this folder too. Once more is harmless, and needed after it was removed and made anew.
-    ///
-    /// # Errors
-    /// As `inotify_add_watch`: there is no such folder, or `fs.inotify.max_user_watches` is reached.
-    pub fn follow(&mut self, folder: &Path) -> io::Result<()> {
-        let mask = WatchMask::CLOSE_WRITE
-            | WatchMask::CREATE
-            | WatchMask::DELETE
-            | WatchMask::MOVED_FROM
-            | WatchMask::MOVED_TO
-            | WatchMask::ONLYDIR;
-        let watch = self.watches.add(folder, mask)?;
-        self.paths.insert(watch, folder.to_owned());
-        Ok(())
-    }
-
-    /// The next thing that happens. Never, once the system has failed to tell; that is logged, and told as unknown once.
-    pub async fn next(&mut self) -> FolderEvent {
-        loop {
-            let Some(stream) = &mut self.stream else { std::future::pending().await };
-            match stream.next().await {
-                Some(Ok(event)) => {
-                    if let Some(happened) = self.read(event) {
-                        return happened;
-                    }
-                }
-                Some(Err(error)) => {
-                    tracing::error!(%error, "changes of files are no longer told by the system");
-                    self.stream = None;
-                    return FolderEvent::Unknown;
-                }
-                None => self.stream = None,
+    /// Where the system gives no watcher: on Linux `fs.inotify.max_user_instances` is reached.
+    pub fn none() -> notify::Result<Self> {
+        let (sender, events) = mpsc::unbounded_channel();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            for event in reported(event) {
+                // Fails where the watch was dropped.
+                let _ = sender.send(event);
             }
-        }
+        })?;
+        Ok(Self { watcher, events })
     }
 
-    fn read(&mut self, event: EventOwned) -> Option<FolderEvent> {
-        if event.mask.contains(EventMask::Q_OVERFLOW) {
-            return Some(FolderEvent::Unknown);
+    /// Follows this folder too. Repeating it is harmless, and needed after the folder was removed and made again.
+    ///
+    /// # Errors
+    /// There is no such folder, or the system follows no more of them (on Linux `fs.inotify.max_user_watches`).
+    pub fn follow(&mut self, folder: &Path) -> notify::Result<()> {
+        self.watcher.watch(folder, RecursiveMode::NonRecursive)
+    }
+
+    /// The next thing that happens.
+    pub async fn next(&mut self) -> FolderEvent {
+        match self.events.recv().await {
+            Some(event) => event,
+            // The sender lives as long as the watcher, which is ours.
+            None => std::future::pending().await,
         }
-        if event.mask.contains(EventMask::IGNORED) {
-            self.paths.remove(&event.wd);
-            return None;
+    }
+}
+
+fn reported(event: notify::Result<Event>) -> Vec<FolderEvent> {
+    match event {
+        Ok(event) if event.need_rescan() => vec![FolderEvent::Unknown],
+        Ok(event) if is_reported(event.kind) => event.paths.into_iter().map(FolderEvent::To).collect(),
+        Ok(_) => Vec::new(),
+        Err(error) => {
+            tracing::error!(%error, "changes of files may have been missed");
+            vec![FolderEvent::Unknown]
         }
-        Some(FolderEvent::To(self.paths.get(&event.wd)?.join(event.name?)))
+    }
+}
+
+/// Reading a file and each single write to it are not reported.
+fn is_reported(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => true,
+        EventKind::Access(AccessKind::Close(mode)) => mode == AccessMode::Write,
+        // Systems that do not report when a file is closed say only this.
+        EventKind::Any | EventKind::Other | EventKind::Modify(ModifyKind::Any) => true,
+        EventKind::Access(_) | EventKind::Modify(_) => false,
     }
 }
 
@@ -97,28 +91,44 @@ mod tests {
     use super::*;
 
     async fn next(folders: &mut FolderWatch) -> FolderEvent {
-        tokio::time::timeout(Duration::from_secs(60), folders.next()).await.expect("nothing is told")
+        tokio::time::timeout(Duration::from_secs(60), folders.next()).await.expect("nothing is reported")
     }
 
     #[tokio::test]
-    async fn a_file_is_told_when_it_is_closed_and_not_for_every_write() {
+    async fn a_file_is_reported_when_it_is_closed_and_not_for_every_write() {
         let place = tempfile::tempdir().unwrap();
-        let (database, settings) = (place.path().join("state.db"), place.path().join("bot.toml"));
-        let mut open = fs::File::create(&database).unwrap();
+        let (log, settings) = (place.path().join("a.log"), place.path().join("bot.toml"));
+        let mut open = fs::File::create(&log).unwrap();
         let mut folders = FolderWatch::none().unwrap();
         folders.follow(place.path()).unwrap();
         open.write_all(b"one").unwrap();
-        fs::read(&database).unwrap();
+        fs::read(&log).unwrap();
         open.write_all(b"two").unwrap();
         fs::write(&settings, "x").unwrap();
         assert_eq!(next(&mut folders).await, FolderEvent::To(settings.clone()), "made");
         assert_eq!(next(&mut folders).await, FolderEvent::To(settings), "closed");
         drop(open);
-        assert_eq!(next(&mut folders).await, FolderEvent::To(database));
+        assert_eq!(next(&mut folders).await, FolderEvent::To(log));
     }
 
     #[tokio::test]
-    async fn a_folder_that_is_made_anew_is_followed_again() {
+    async fn what_is_written_below_a_folder_is_not_reported() {
+        let place = tempfile::tempdir().unwrap();
+        for below in ["state", "run", "logs"] {
+            fs::create_dir(place.path().join(below)).unwrap();
+        }
+        let mut folders = FolderWatch::none().unwrap();
+        folders.follow(place.path()).unwrap();
+        for below in ["state/state.db", "state/state.db-wal", "run/lock", "logs/runs.jsonl"] {
+            fs::write(place.path().join(below), "x").unwrap();
+            fs::remove_file(place.path().join(below)).unwrap();
+        }
+        fs::rename(place.path().join("run"), place.path().join("end")).unwrap();
+        assert_eq!(next(&mut folders).await, FolderEvent::To(place.path().join("run")));
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_made_again_is_followed_again() {
         let place = tempfile::tempdir().unwrap();
         let below = place.path().join("below");
         fs::create_dir(&below).unwrap();
@@ -126,13 +136,20 @@ mod tests {
         folders.follow(place.path()).unwrap();
         folders.follow(&below).unwrap();
         fs::remove_dir(&below).unwrap();
-        assert_eq!(next(&mut folders).await, FolderEvent::To(below.clone()));
         fs::create_dir(&below).unwrap();
-        assert_eq!(next(&mut folders).await, FolderEvent::To(below.clone()));
+        fs::write(place.path().join("after"), "").unwrap();
+        while next(&mut folders).await != FolderEvent::To(place.path().join("after")) {}
         folders.follow(&below).unwrap();
         fs::write(below.join("a"), "").unwrap();
-        assert_eq!(next(&mut folders).await, FolderEvent::To(below.join("a")));
-        assert_eq!(folders.paths.len(), 2);
+        while next(&mut folders).await != FolderEvent::To(below.join("a")) {}
         assert!(folders.follow(&place.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn lost_events_and_errors_are_unknown() {
+        let lost = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
+        assert_eq!(reported(Ok(lost)), [FolderEvent::Unknown]);
+        assert_eq!(reported(Err(notify::Error::generic("x"))), [FolderEvent::Unknown]);
+        assert_eq!(reported(Ok(Event::new(EventKind::Access(AccessKind::Open(AccessMode::Any))))), []);
     }
 }

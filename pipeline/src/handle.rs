@@ -134,6 +134,28 @@ pub(crate) enum PipelineOrder {
     Shutdown(Answer<()>),
 }
 
+impl PipelineOrder {
+    /// The story that is meant, where it is a single one whose files may be worked on.
+    pub(crate) fn story(&self) -> Option<StoryId> {
+        match self {
+            Self::Update(id, ..)
+            | Self::Tick(id, ..)
+            | Self::Start(id, ..)
+            | Self::Prefer(id, ..)
+            | Self::Move(id, ..)
+            | Self::Retry(id, ..)
+            | Self::Review(id, ..)
+            | Self::Delete(id, ..)
+            | Self::Merge(id, ..)
+            | Self::MergeFailed(id, ..)
+            | Self::Stop(StopTarget::Story(id), ..) => Some(*id),
+            Self::Create(..) | Self::Stop(StopTarget::Agent(_), ..) | Self::Rescan(_) | Self::Shutdown(_) => {
+                None
+            }
+        }
+    }
+}
+
 impl Pipeline {
     /// The project.
     pub fn project(&self) -> &Project {

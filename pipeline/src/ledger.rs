@@ -16,6 +16,7 @@ use crate::{
     event::{RunId, RunInfo},
     stage::Role,
     story::StoryId,
+    verdict::FailureCause,
 };
 
 /// `.storkit/logs/runs.jsonl`. Cheap to clone. A line that a kill cut in two is skipped.
@@ -60,12 +61,22 @@ pub struct LedgerEntry {
     /// Tokens read and written.
     #[serde(default)]
     pub tokens: (u64, u64),
-    /// What came of it, as a clause.
-    #[serde(default)]
+    /// What came of it.
+    #[serde(flatten)]
+    pub summary: RunSummary,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunSummary {
+    /// For people, as a clause.
     pub outcome: String,
     /// Whether it counted as a failure.
-    #[serde(default)]
     pub failed: bool,
+    /// Why it failed. Absent in lines of an older storkit, and where the story was blocked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<FailureCause>,
 }
 
 impl RunLedger {
@@ -115,17 +126,16 @@ impl RunLedger {
             ended: None,
             usd: 0.0,
             tokens: (0, 0),
-            outcome: String::new(),
-            failed: false,
+            summary: RunSummary::default(),
         });
     }
 
     /// Notes how a run ended. `usd` and `tokens` are of this run alone.
-    pub(crate) fn ended(&self, run: &RunId, usd: f64, tokens: (u64, u64), outcome: &str, failed: bool) {
+    pub(crate) fn ended(&self, run: &RunId, usd: f64, tokens: (u64, u64), summary: RunSummary) {
         let known = self.state().entries.get(&*run.0).cloned();
         let Some(entry) = known else { return };
         let ended = Some(seconds(SystemTime::now()));
-        self.write(LedgerEntry { ended, usd, tokens, outcome: outcome.into(), failed, ..entry });
+        self.write(LedgerEntry { ended, usd, tokens, summary, ..entry });
     }
 
     /// Runs that never ended: an earlier storkit was killed with them.
@@ -219,10 +229,13 @@ mod tests {
         let (one, two) = (run(&ledger, 1), run(&ledger, 2));
         ledger.started(&one, "s1");
         ledger.started(&two, "s2");
-        ledger.ended(&one.id, 0.5, (10, 20), "gates passed", false);
+        let cause = Some(FailureCause::GatesFailed { gate: "`make` failed with code 1".into() });
+        let summary = RunSummary { outcome: "the gate failed".into(), failed: true, cause };
+        ledger.ended(&one.id, 0.5, (10, 20), summary.clone());
         let mut file = OpenOptions::new().append(true).open(ledger.path()).unwrap();
         file.write_all(b"{\"run\": \"3-co").unwrap();
         let again = RunLedger::open(&project).unwrap();
+        assert_eq!(again.of_story(StoryId(1))[0].summary, summary);
         assert_eq!(again.story_usd(StoryId(1)), 0.5);
         assert_eq!(again.usd_since(UNIX_EPOCH), 0.5);
         assert_eq!(again.open_runs().len(), 1);
@@ -231,5 +244,14 @@ mod tests {
         assert!(next.id != one.id && next.id != two.id, "{:?}", next.id);
         again.started(&next, "s3");
         assert_eq!(RunLedger::open(&project).unwrap().entries().len(), 3);
+    }
+
+    #[test]
+    fn a_line_of_an_older_storkit_is_read_without_a_cause() {
+        let line = r#"{"run":"1-coder-1","story":1,"slot":"coder","agent":"coder","role":"coder","session":null,
+            "started":1,"ended":2,"usd":0.5,"tokens":[1,2],"outcome":"the gate failed","failed":true}"#;
+        let entry: LedgerEntry = serde_json::from_str(line).unwrap();
+        let summary = RunSummary { outcome: "the gate failed".into(), failed: true, cause: None };
+        assert_eq!((entry.summary, entry.usd), (summary, 0.5));
     }
 }

@@ -19,6 +19,7 @@ pub mod orchestrator;
 pub mod project;
 pub mod reading;
 mod run;
+mod sentence;
 pub mod stage;
 pub mod story;
 pub mod templates;

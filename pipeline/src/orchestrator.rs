@@ -1,44 +1,55 @@
 //! The single task that acts on events: the only one that moves stories, starts runs and merges.
 //!
-//! `setup` brings in order what an earlier storkit left, `orders` does what people and agents ask for, `work` starts
-//! runs, `ends` draws the conclusions from what ended, `board` turns changed files into events, `housekeeping` is
-//! what time brings, `tell` numbers the events and keeps the snapshot.
+//! It is a loop over parts that own their state: `stories` (the board and every change of it), `runs`, `merges`,
+//! `holds` (why work stands still), `memo`, `commits`, `publisher` (events and the snapshot) and `lane` (work beside
+//! the loop, and what waits for its end). `setup` brings in order what an earlier storkit left, `orders` does what
+//! people and agents ask for, `start` starts runs, `ends` draws the conclusions from what ended, `housekeeping` is
+//! what time brings.
 
-mod board;
+mod commits;
 mod ends;
+mod holds;
 mod housekeeping;
+mod lane;
 mod memo;
+mod merges;
 mod orders;
 mod publisher;
 mod removal;
+mod runs;
 mod setup;
+mod start;
+mod stories;
 #[cfg(test)]
 mod tests;
-mod work;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{broadcast, mpsc, watch},
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use self::{memo::MemoFiles, publisher::EventPublisher};
+use self::{
+    commits::Commits,
+    holds::Holds,
+    housekeeping::PipelineConfig,
+    lane::{DeferredEvent, PendingWork, Then},
+    memo::Memos,
+    merges::Merges,
+    publisher::EventPublisher,
+    runs::Runs,
+    stories::Stories,
+};
 use crate::{
     Project,
-    board::{Board, WorkError, WorkFolder},
-    config::ProjectConfig,
-    event::{Actor, PipelineSnapshot, RunId, RunInfo},
+    assign::Slot,
+    event::{PipelineSnapshot, RunId, Worker},
     handle::{Answer, Pipeline, PipelineOrder},
     host::{AgentSettings, PipelineHost},
     ledger::RunLedger,
-    merge::{MergeEnded, MergeQueue},
-    run::{RunContext, RunControl, RunEnd, RunUpdate},
+    merge::MergeEnded,
+    run::{RunContext, RunEnd, RunUpdate},
     stage::Stage,
     story::{Story, StoryId},
     watcher::WorkChange,
@@ -82,16 +93,21 @@ impl Pipeline {
             ..PipelineSnapshot::default()
         };
         let (state, snapshot) = watch::channel(Arc::new(first));
-        let teller = EventPublisher::new(events.clone(), state);
-        let beginning =
-            setup::StartupState { project: project.clone(), settings, host, ledger: ledger.clone(), teller };
+        let publisher = EventPublisher::new(events.clone(), state);
+        let beginning = setup::StartupState {
+            project: project.clone(),
+            settings,
+            host,
+            ledger: ledger.clone(),
+            publisher,
+        };
         tokio::spawn(async move {
             let (mut beginning, mut inbox) = (Box::new(beginning), inbox);
             loop {
                 match beginning.set_up().await {
                     Ok((orchestrator, sources)) => return orchestrator.serve(inbox, sources).await,
                     Err((why, mut again)) => {
-                        again.teller.broken(&why);
+                        again.publisher.broken(&why);
                         if refuse_for_a_while(&mut inbox, &why).await {
                             return;
                         }
@@ -104,85 +120,32 @@ impl Pipeline {
     }
 }
 
-/// The task's state. What is on disk is the truth: this is what it needs beside.
+/// A loop over parts that own their state. What is on disk is the truth: this is what it needs besides. It never waits
+/// for a disk, a repository or a process: what does so runs in a lane or a task, and comes back as an event.
 struct Orchestrator {
-    project: Project,
-    settings: Arc<AgentSettings>,
     shop: RunContext,
-    work: Arc<WorkFolder>,
-    board: Arc<Board>,
-    config: Arc<ProjectConfig>,
-    /// What is wrong with `project.toml` now; the last good one counts.
-    config_trouble: Option<String>,
-    /// Whether there was a good one yet. Until then nothing is started: neither gates nor budgets are known.
-    configured: bool,
-    base: String,
-    merges: Arc<MergeQueue>,
-    runs: BTreeMap<StoryId, ActiveRun>,
-    memos: MemoFiles,
-    teller: EventPublisher,
-    inner: mpsc::Sender<TaskEvent>,
-    /// Why and until when nothing is started.
-    pause: Option<(String, SystemTime)>,
-    /// Stories whose worktree is being removed: nobody is given them.
-    removing: BTreeSet<StoryId>,
-    /// Stories whose service was busy, until when.
-    busy: BTreeMap<StoryId, SystemTime>,
-    /// What a person was asked to do, by story: asked once.
-    asked: BTreeMap<StoryId, String>,
-    /// Stories whose file lies in `5_done` without a proof.
-    unproven: BTreeSet<StoryId>,
-    commit: CommitState,
-    protection: String,
+    config: PipelineConfig,
+    stories: Stories,
+    runs: Runs,
+    merges: Merges,
+    holds: Holds,
+    memos: Memos,
+    commits: Commits,
+    pending: PendingWork,
+    publisher: EventPublisher,
+    events: mpsc::Sender<TaskEvent>,
     /// Set by a shutdown: who is told when the last run is gone.
     closing: Option<Answer<()>>,
-    ticks: u64,
 }
 
-/// A run that lives.
-struct ActiveRun {
-    info: RunInfo,
-    control: RunControl,
-    /// What its end means, where somebody else has decided that already.
-    verdict: RunVerdict,
-    /// Whether its process is gone, and only what follows from that is left to do.
-    over: bool,
-    /// Who waits for it to be gone.
-    waiting: Vec<Answer<Vec<RunInfo>>>,
-}
-
-/// Who decides what becomes of a run's story.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum RunVerdict {
-    /// Its own end.
-    Own,
-    /// A person said stop: the story is blocked with that.
-    StoppedBy(String),
-    /// The story was moved, decided or deleted meanwhile: nothing more.
-    Settled,
-}
-
-/// Whether stories' files are to be committed.
-#[derive(Default)]
-struct CommitState {
-    wanted: bool,
-    running: bool,
-    /// Why it could not be done the last time; told once.
-    refused: Option<String>,
-    not_before: Option<SystemTime>,
-}
-
-/// What the task hears from what it has started.
+/// What the orchestrator hears from what it has started.
 enum TaskEvent {
     Told(StoryId, RunId, RunUpdate),
     Ended(StoryId, RunId, Box<RunEnd>),
-    Committed(Result<crate::committer::CommitResult, String>),
+    /// Work is done, for this story; what follows from it.
+    Done(Option<StoryId>, Then),
     /// A wait is over.
     Due,
-    /// A worktree is gone, or could not be removed.
-    Removed(StoryId, String, Result<(), String>),
-    /// Worktrees that no story in work needed, or why they could not be listed.
-    Stale(Result<Vec<crate::worktree::WorktreeName>, String>),
     /// Something a person should know.
     Alarm(String),
 }
@@ -191,42 +154,45 @@ enum TaskEvent {
 struct EventSources {
     changes: mpsc::Receiver<WorkChange>,
     merged: mpsc::Receiver<Arc<MergeEnded>>,
-    inner: mpsc::Receiver<TaskEvent>,
+    events: mpsc::Receiver<TaskEvent>,
     _watcher: crate::watcher::WorkWatcher,
 }
 
 impl Orchestrator {
     async fn serve(mut self, mut orders: mpsc::Receiver<PipelineOrder>, mut sources: EventSources) {
-        let mut tick = ticker();
-        self.assign_free_agents().await;
+        let (mut tick, mut ticks) = (ticker(), 0);
+        self.assign_free_agents();
         self.publish();
         loop {
             // What an agent prints frees nobody, and comes many times a second.
             let mut only_printed = false;
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(PipelineOrder::Shutdown(answer)) => self.close(answer),
-                    Some(order) => self.handle_order(order).await,
+                    Some(order) => self.take_order(order),
                     // Nobody can give orders any more: the bot was dropped.
                     None => break,
                 },
-                Some(changed) = sources.changes.recv() => self.changed(changed).await,
-                Some(ended) = sources.merged.recv() => self.merge_ended(&ended).await,
-                Some(inner) = sources.inner.recv() => {
-                    only_printed = matches!(inner, TaskEvent::Told(_, _, RunUpdate::Said(_)));
-                    self.handle_event(inner).await;
+                Some(changed) = sources.changes.recv() => self.files_changed(changed),
+                Some(ended) = sources.merged.recv() => self.take_event(ended.story, DeferredEvent::MergeEnded(ended)),
+                Some(event) = sources.events.recv() => {
+                    only_printed = matches!(event, TaskEvent::Told(_, _, RunUpdate::Said(_)));
+                    self.handle_event(event);
                 }
-                _ = tick.tick() => self.tick().await,
+                _ = tick.tick() => {
+                    ticks += 1;
+                    self.tick(ticks);
+                }
             }
-            if self.closing.is_some() {
-                if self.runs.is_empty() {
-                    break;
-                }
-            } else if !only_printed {
-                self.assign_free_agents().await;
+            if self.closing.is_none() && !only_printed {
+                self.assign_free_agents();
             }
             self.publish();
+            if self.closing.is_some() && self.runs.is_empty() && self.pending.is_idle() {
+                break;
+            }
         }
+        self.merges.lane().flush().await;
+        self.stories.lane.flush().await;
         if let Some(answer) = self.closing.take() {
             let _ = answer.send(Ok(()));
         }
@@ -234,66 +200,106 @@ impl Orchestrator {
 
     fn close(&mut self, answer: Answer<()>) {
         self.closing = Some(answer);
-        for run in self.runs.values_mut() {
-            run.control.end(crate::verdict::StopReason::Shutdown);
-        }
+        self.runs.shut_down();
     }
 
-    async fn handle_event(&mut self, inner: TaskEvent) {
-        match inner {
-            TaskEvent::Told(story, run, told) => self.told(story, &run, told),
-            TaskEvent::Ended(story, run, ending) => self.run_ended(story, &run, *ending).await,
-            TaskEvent::Committed(result) => self.committed(result),
+    fn handle_event(&mut self, event: TaskEvent) {
+        match event {
+            TaskEvent::Told(story, run, told) => self.run_told(story, &run, told),
+            TaskEvent::Ended(story, run, ending) => {
+                self.take_event(story, DeferredEvent::RunEnded(run, ending));
+            }
+            TaskEvent::Done(story, then) => self.work_done(story, then),
             TaskEvent::Due => {}
-            TaskEvent::Removed(story, what, removed) => self.removed(story, &what, removed),
-            TaskEvent::Stale(found) => self.stale(found).await,
-            TaskEvent::Alarm(text) => self.teller.alarm(None, text),
+            TaskEvent::Alarm(text) => self.publisher.alarm(None, text),
         }
     }
 
-    /// Runs what blocks on the stories' files, away from the runtime's threads.
-    async fn with_work<T: Send + 'static>(
+    /// While a story's files are worked on, what comes for it waits.
+    fn take_event(&mut self, story: StoryId, event: DeferredEvent) {
+        if let Some(event) = self.pending.defer(story, event) {
+            self.handle_now(story, event);
+        }
+    }
+
+    fn handle_now(&mut self, story: StoryId, event: DeferredEvent) {
+        match event {
+            DeferredEvent::Order(order) => self.handle_order(order),
+            DeferredEvent::RunEnded(run, ending) => self.run_ended(story, &run, *ending),
+            DeferredEvent::MergeEnded(ended) => self.merge_ended(ended),
+        }
+    }
+
+    fn work_done(&mut self, story: Option<StoryId>, then: Then) {
+        if let Some(story) = story {
+            self.pending.finish(story);
+        }
+        then(self);
+        while let Some((story, event)) = story.and_then(|story| Some((story, self.pending.next(story)?))) {
+            self.handle_now(story, event);
+        }
+    }
+
+    /// Runs what takes long beside the loop; `then` goes on with what came of it.
+    fn spawn<T: Send + 'static>(
         &self,
-        act: impl FnOnce(&WorkFolder) -> Result<T, WorkError> + Send + 'static,
-    ) -> Result<T, WorkError> {
-        let work = Arc::clone(&self.work);
-        blocking(move || act(&work)).await.unwrap_or_else(|error| {
-            Err(WorkError::Disk { path: PathBuf::new(), source: std::io::Error::other(error) })
-        })
-    }
-
-    fn story(&self, id: StoryId) -> Option<Arc<Story>> {
-        self.board.story(id).cloned()
-    }
-
-    /// Moves a story and tells of it, with who and why.
-    async fn move_story(
-        &mut self,
-        id: StoryId,
-        to: Stage,
-        by: Actor,
-        why: Option<String>,
-    ) -> Result<Story, WorkError> {
-        let mover = if matches!(by, Actor::Pipeline) {
-            crate::stage::Mover::Pipeline
-        } else {
-            crate::stage::Mover::Person
-        };
-        let moved = self.with_work(move |work| work.move_story(id, to, mover)).await?;
-        self.rescan(Some((id, by, why))).await;
-        Ok(moved)
-    }
-
-    /// Changes a story's front matter; a story that is gone or broken meanwhile is left.
-    async fn edit_front_matter(
-        &mut self,
-        id: StoryId,
-        changes: impl Fn(&mut crate::story::StoryDocument) -> Result<(), crate::story::EditError> + Send + 'static,
+        work: impl Future<Output = T> + Send + 'static,
+        then: impl FnOnce(&mut Self, T) + Send + 'static,
     ) {
-        if let Err(error) = self.with_work(move |work| work.edit(id, changes)).await {
-            tracing::warn!(story = %id, %error, "a story could not be marked");
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let done = work.await;
+            let then: Then = Box::new(move |orchestrator| then(orchestrator, done));
+            // Fails where the orchestrator has ended.
+            let _ = events.send(TaskEvent::Done(None, then)).await;
+        });
+    }
+
+    /// Sends the events, with the state that belongs to them. What an agent prints changes none.
+    fn publish(&mut self) {
+        if self.publisher.has_only_lines() {
+            return self.publisher.publish_lines();
         }
-        self.rescan(None).await;
+        let in_work = [Stage::Current, Stage::Qa, Stage::Merge];
+        let board = Arc::clone(&self.stories.board);
+        let stories: Vec<Arc<Story>> =
+            in_work.into_iter().flat_map(|stage| board.in_stage(stage)).cloned().collect();
+        let holds = stories.iter().filter_map(|story| Some((story.id(), self.hold(story)?))).collect();
+        let worker = |slot: Slot| Worker {
+            slot: slot.name,
+            agent: slot.agent,
+            role: slot.role,
+            busy_with: slot.busy_with,
+        };
+        let paused = self.holds.pause_reason().or(self.config.trouble.as_deref()).map(str::to_owned);
+        let snapshot = PipelineSnapshot {
+            seq: 0,
+            runs: self.runs.infos().cloned().collect(),
+            workers: self.slots().into_iter().map(worker).collect(),
+            merges: self.merges.views(stories.iter()),
+            holds,
+            paused,
+            base: self.config.base.clone(),
+            protection: self.config.protection.clone(),
+            board,
+        };
+        self.publisher.publish(snapshot);
+    }
+
+    /// Why a story stands still; a person is asked where one can end that.
+    fn hold(&mut self, story: &Story) -> Option<String> {
+        let id = story.id();
+        if self.pending.is_pending(id) {
+            // It is about to change.
+            return self.publisher.snapshot().holds.get(&id).cloned();
+        }
+        let Some(held) = self.held(story) else {
+            self.holds.forget_question(id);
+            return None;
+        };
+        let asked = self.holds.ask(story, &held);
+        asked.into_iter().for_each(|event| self.publisher.tell(event));
+        Some(held.clause)
     }
 }
 

@@ -9,21 +9,15 @@ use std::{
 
 use git2::{ErrorCode, Repository};
 
-/// What storkit keeps for this machine alone. The file ignores itself, so that a first start leaves `git status`
-/// as it was; a project that commits its own keeps that one.
+/// Git gets stories and settings; all else is state of this machine, whatever writes it. The file ignores itself, so
+/// that a first start leaves `git status` as it was; a project that commits its own keeps that one.
 const IGNORED: &str = "\
 # Written by storkit where none was; yours to change from here on.
-# State of this machine, with secrets and what was said in the rooms: not for the repository.
-/.gitignore
-/.tmp*
-/bot.toml
-/logs/
-/matrix/
-/run/
-/slack/
-/state/
-/state.db*
-/whatsapp/
+# Only what is listed with `!` is for the repository: the rest is state of this machine, with secrets and conversations.
+/*
+!/context.md
+!/project.toml
+!/work/
 /work/2_current/
 /work/3_qa/
 /work/4_merge/
@@ -91,7 +85,7 @@ pub enum ProjectError {
     #[error("`{0}` is a symbolic link. storkit writes only inside the project: put a folder there instead.")]
     Linked(PathBuf),
     /// `.storkit/` cannot be made or written.
-    #[error("`{path}` cannot be written: {source}. storkit keeps its state there; mend its owner or mode.")]
+    #[error("`{path}` cannot be written: {source}. storkit keeps its state there; check its owner and mode.")]
     Unwritable {
         /// The state folder.
         path: PathBuf,
@@ -128,6 +122,11 @@ impl Project {
     /// `.storkit/run/`: lock, sockets, FIFOs, temporary files; git-ignored, 0700.
     pub fn run_dir(&self) -> PathBuf {
         self.dir().join("run")
+    }
+
+    /// `.storkit/state/`: the database; git-ignored also where the project has a `.gitignore` of its own, 0700.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir().join("state")
     }
 
     /// The project's CLAUDE.md, at most 64 KiB of it; not followed where it is a link out of the project.
@@ -173,14 +172,16 @@ impl Project {
     }
 
     fn prepare(&self) -> Result<(), ProjectError> {
-        for folder in [self.dir(), self.run_dir()] {
+        for folder in [self.dir(), self.run_dir(), self.state_dir()] {
             if folder.is_symlink() {
                 return Err(ProjectError::Linked(folder));
             }
             private_folder(&folder).map_err(|source| ProjectError::Unwritable { path: folder, source })?;
         }
-        let path = self.dir();
-        ignore_state(&path).map_err(|source| ProjectError::Unwritable { path, source })
+        for (path, ignored) in [(self.dir(), IGNORED), (self.state_dir(), "*\n")] {
+            write_gitignore(&path, ignored).map_err(|source| ProjectError::Unwritable { path, source })?;
+        }
+        Ok(())
     }
 }
 
@@ -224,10 +225,11 @@ fn private_folder(folder: &Path) -> io::Result<()> {
     tempfile::Builder::new().prefix(".tmp-probe").tempfile_in(folder)?.write_all(b"storkit can write here\n")
 }
 
-fn ignore_state(folder: &Path) -> io::Result<()> {
+/// Leaves one that is there as it is.
+fn write_gitignore(folder: &Path, ignored: &str) -> io::Result<()> {
     match fs::OpenOptions::new().write(true).create_new(true).open(folder.join(".gitignore")) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        file => file?.write_all(IGNORED.as_bytes()),
+        file => file?.write_all(ignored.as_bytes()),
     }
 }
 
@@ -285,7 +287,8 @@ mod tests {
         fs::create_dir(root.join(".storkit")).unwrap();
         fs::set_permissions(root.join(".storkit"), fs::Permissions::from_mode(0o755)).unwrap();
         let project = Project::open(&root).unwrap();
-        assert_eq!((mode(project.dir()), mode(project.run_dir())), (0o700, 0o700));
+        let folders = [project.dir(), project.run_dir(), project.state_dir()];
+        assert_eq!(folders.map(mode), [0o700; 3]);
         assert_eq!(fs::read_dir(project.run_dir()).unwrap().count(), 0, "the probe is gone");
     }
 
@@ -293,16 +296,21 @@ mod tests {
     fn opening_a_project_and_its_state_leave_git_status_as_it_was() {
         let (_folder, root) = repository();
         let project = Project::open(&root).unwrap();
-        for file in ["bot.toml", "state.db", "state.db-wal", "run/lock", ".tmpAbc"] {
+        fs::create_dir(project.dir().join("a-messenger")).unwrap();
+        for file in
+            ["bot.toml", "state/state.db", "state/state.db-wal", "run/lock", ".tmpAbc", "a-messenger/keys"]
+        {
             fs::write(project.dir().join(file), "secret").unwrap();
         }
         assert_eq!(git(&root, &["status", "--porcelain"]), "");
         fs::create_dir_all(project.dir().join("work/1_backlog")).unwrap();
-        fs::write(project.dir().join("work/1_backlog/1_story_a.md"), "a story").unwrap();
+        for file in ["work/1_backlog/1_story_a.md", "project.toml", "context.md"] {
+            fs::write(project.dir().join(file), "shared").unwrap();
+        }
         assert_eq!(
             git(&root, &["status", "--porcelain", "-uall"]),
-            "?? .storkit/work/1_backlog/1_story_a.md\n",
-            "stories are for the repository"
+            "?? .storkit/context.md\n?? .storkit/project.toml\n?? .storkit/work/1_backlog/1_story_a.md\n",
+            "stories and settings are for the repository"
         );
     }
 
@@ -311,8 +319,10 @@ mod tests {
         let (_folder, root) = repository();
         fs::create_dir(root.join(".storkit")).unwrap();
         fs::write(root.join(".storkit/.gitignore"), "mine\n").unwrap();
-        Project::open(&root).unwrap();
+        let project = Project::open(&root).unwrap();
         assert_eq!(fs::read_to_string(root.join(".storkit/.gitignore")).unwrap(), "mine\n");
+        fs::write(project.state_dir().join("state.db"), "secret").unwrap();
+        assert_eq!(git(&root, &["status", "--porcelain", "-uall"]), "?? .storkit/.gitignore\n");
     }
 
     #[test]
@@ -347,7 +357,7 @@ mod tests {
         let (_folder, root) = repository();
         fs::create_dir(root.join(".storkit")).unwrap();
         fs::write(root.join(".storkit/run"), "a file in the way").unwrap();
-        insta::assert_snapshot!(sentence(&root, &root), @"`ROOT/.storkit/run` cannot be written: a file is in its place. storkit keeps its state there; mend its owner or mode.");
+        insta::assert_snapshot!(sentence(&root, &root), @"`ROOT/.storkit/run` cannot be written: a file is in its place. storkit keeps its state there; check its owner and mode.");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod turn;
 mod workspace;
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
@@ -28,13 +29,15 @@ pub(crate) use self::{
 };
 use crate::{
     Project,
+    board::{WorkError, WorkFolder},
     config::{self, ProjectConfig},
     event::{RunInfo, RunPhase},
     guard::OwnCommits,
     host::{AgentSettings, PipelineHost},
-    ledger::RunLedger,
-    story::Story,
-    verdict::{ReviewDecision, StopReason},
+    ledger::{RunLedger, RunSummary},
+    sentence::one_line,
+    story::{BlockReason, Story},
+    verdict::{FailureCause, ReviewDecision, StopReason},
     worktree::Worktrees,
 };
 
@@ -57,7 +60,7 @@ pub(crate) struct RunContext {
 pub(crate) struct RunPlan {
     pub run: RunInfo,
     pub story: Arc<Story>,
-    /// The story's whole file.
+    /// The story's whole file; read when the run starts.
     pub text: String,
     pub agent: config::Agent,
     pub config: Arc<ProjectConfig>,
@@ -91,9 +94,9 @@ pub(crate) enum RunOutcome {
     /// A mergemaster is done.
     ContinueMerge,
     /// It failed, and that counts.
-    Failed(String),
+    Failed(RunFailure),
     /// Nobody goes on until a person has looked.
-    Blocked(String),
+    Blocked(BlockReason),
     /// Somebody stopped it.
     Stopped,
     /// The model's service is busy, maybe until then. Not a failure.
@@ -101,12 +104,64 @@ pub(crate) enum RunOutcome {
         /// When it is said to be over.
         until: Option<SystemTime>,
     },
-    /// Its money is spent.
-    Budget(String),
     /// storkit goes down.
     Shutdown,
     /// It could not even begin, for a reason that no story is to blame for.
     NotStarted(String),
+}
+
+/// Why a run failed, and what the next one is told besides.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RunFailure {
+    pub cause: FailureCause,
+    /// The end of a log or of a gate's output.
+    pub details: Option<String>,
+}
+
+impl From<FailureCause> for RunFailure {
+    fn from(cause: FailureCause) -> Self {
+        Self { cause, details: None }
+    }
+}
+
+impl RunFailure {
+    /// What the next run of the story is told.
+    pub(crate) fn feedback(&self) -> String {
+        match &self.details {
+            Some(details) => format!("{}\n\n{details}", self.cause),
+            None => self.cause.to_string(),
+        }
+    }
+}
+
+impl RunOutcome {
+    pub(crate) fn failed(cause: FailureCause) -> Self {
+        Self::Failed(cause.into())
+    }
+
+    /// storkit itself could not go on.
+    pub(crate) fn internal(why: impl fmt::Display) -> Self {
+        Self::failed(FailureCause::Internal { why: why.to_string() })
+    }
+
+    /// What the ledger and people read of it.
+    pub(crate) fn summary(&self) -> RunSummary {
+        let fine = |outcome: String| RunSummary { outcome, failed: false, cause: None };
+        match self {
+            Self::Passed => fine("committed, and the gates passed".into()),
+            Self::Approved => fine("approved".into()),
+            Self::SentBack(why) => fine(format!("rejected: {}", one_line(why))),
+            Self::ContinueMerge => fine("resolved the conflicts".into()),
+            Self::Failed(RunFailure { cause, .. }) => {
+                RunSummary { outcome: cause.to_string(), failed: true, cause: Some(cause.clone()) }
+            }
+            Self::Blocked(reason) => RunSummary { failed: !reason.is_budget(), ..fine(reason.to_string()) },
+            Self::Stopped => fine("stopped".into()),
+            Self::Busy { .. } => fine("the model's service is busy".into()),
+            Self::Shutdown => fine("storkit was shut down".into()),
+            Self::NotStarted(why) => fine(format!("could not be started: {}", one_line(why))),
+        }
+    }
 }
 
 /// How it ended.
@@ -120,9 +175,10 @@ pub(crate) struct RunEnd {
 }
 
 impl RunEnd {
-    /// A run of which nothing is known but that it failed.
-    pub(crate) fn failed(why: String) -> Self {
-        Self { outcome: RunOutcome::Failed(why), usd: 0.0, diff: None }
+    /// A run whose task panicked: nothing else is known of it.
+    pub(crate) fn panicked(error: &tokio::task::JoinError) -> Self {
+        let outcome = RunOutcome::internal(format_args!("the run failed inside storkit: {error}"));
+        Self { outcome, usd: 0.0, diff: None }
     }
 }
 
@@ -151,15 +207,37 @@ impl RunControl {
     }
 }
 
-/// Starts a run. Its channel closes when it is over; then the handle has the ending.
+/// What a run sees of its [`RunControl`].
+pub(crate) struct RunSignals {
+    pub ended: watch::Receiver<Option<StopReason>>,
+    pub review: Arc<Mutex<Option<ReviewDecision>>>,
+}
+
+impl RunControl {
+    pub(crate) fn pair() -> (Self, RunSignals) {
+        let (end, ended) = watch::channel(None);
+        let review = Arc::default();
+        (Self { end, review: Arc::clone(&review) }, RunSignals { ended, review })
+    }
+}
+
+/// Starts a run on a story, whose text is read from `work`. Its channel closes when it is over; then the handle has
+/// the ending.
 pub(crate) fn start(
     shop: RunContext,
+    work: Arc<WorkFolder>,
     plan: RunPlan,
 ) -> (RunControl, mpsc::Receiver<RunUpdate>, JoinHandle<RunEnd>) {
     let (told, hears) = mpsc::channel(TOLD);
-    let (end, ended) = watch::channel(None);
-    let review = Arc::default();
-    let control = RunControl { end, review: Arc::clone(&review) };
-    let handle = tokio::spawn(job::RunJob::new(shop, plan, told, ended, review).run());
+    let (control, RunSignals { ended, review }) = RunControl::pair();
+    let handle = tokio::spawn(async move {
+        let story = plan.run.story;
+        let text = job::blocking(move || work.text(story)).await;
+        let text = match text.unwrap_or(Err(WorkError::Unknown(story))) {
+            Ok(text) => text,
+            Err(error) => return RunEnd { outcome: RunOutcome::internal(error), usd: 0.0, diff: None },
+        };
+        job::RunJob::new(shop, RunPlan { text, ..plan }, told, ended, review).run().await
+    });
     (control, hears, handle)
 }

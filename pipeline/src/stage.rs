@@ -105,6 +105,17 @@ impl Stage {
     }
 }
 
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Coder => "coder",
+            Self::Qa => "qa",
+            Self::Mergemaster => "mergemaster",
+            Self::Supervisor => "supervisor",
+        })
+    }
+}
+
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

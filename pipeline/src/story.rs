@@ -1,5 +1,6 @@
 //! A story: its file's name, its front matter, its text.
 
+mod block;
 mod criteria;
 mod document;
 mod front;
@@ -10,6 +11,7 @@ mod value;
 
 use std::{fmt, str::FromStr, time::SystemTime};
 
+pub use block::BlockReason;
 pub use document::{EditError, StoryDocument};
 pub use front::{FrontError, FrontMatter};
 pub use name::{BadFileName, FileName, slug};

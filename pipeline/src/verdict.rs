@@ -1,6 +1,14 @@
 //! What becomes of a story when an agent's run has ended: a pure function of what was seen.
 
-use crate::stage::Role;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    sentence::{one_line, plural},
+    stage::Role,
+    story::BlockReason,
+};
 
 /// What was seen of a run that ended.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -9,19 +17,19 @@ pub struct RunFacts {
     pub commits: usize,
     /// Files in the worktree that are not committed.
     pub uncommitted: usize,
-    /// What the comparison of base and main checkout found, in words.
+    /// What the comparison of base and main checkout found, in words for people.
     pub tampering: Vec<String>,
     /// Whether it was resumed once already to commit its work.
     pub reminded: bool,
-    /// What the agent said through its tools about a review.
+    /// The review that the agent gave through its tools.
     pub review: Option<ReviewDecision>,
     /// Why it was ended from outside.
     pub ended: Option<StopReason>,
-    /// Whether the CLI said that the turn failed, and its words.
-    pub failure: Option<String>,
+    /// Why the CLI's turn failed, if it did.
+    pub failure: Option<FailureCause>,
 }
 
-/// A reviewer's word.
+/// A reviewer's decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReviewDecision {
     /// Good to merge.
@@ -31,18 +39,80 @@ pub enum ReviewDecision {
 }
 
 /// Why a run was ended from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// A person said stop.
+    /// Somebody stopped it, or its story was moved or decided meanwhile.
     Stopped,
     /// It made no progress for too long.
     Stalled,
-    /// Its budget is spent: a person decides how to go on.
-    Budget(String),
-    /// The model's service is busy: waited for, and neither a failure nor a stall.
-    RateLimited,
-    /// storkit itself went down.
+    /// storkit shuts down.
     Shutdown,
+}
+
+/// Why a run failed. Stored in the ledger and in a story's memo; [`fmt::Display`] is a clause on one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FailureCause {
+    /// A coder ended without a commit. Where the turn failed too, `why` is how.
+    GhostRun { why: Option<String> },
+    /// Work was left uncommitted, also after a reminder.
+    Uncommitted { files: usize },
+    /// A gate failed on what it committed.
+    GatesFailed { gate: String },
+    /// It made no progress for too long.
+    Stalled,
+    /// A component's setup failed in a new worktree.
+    SetupFailed { why: String },
+    /// Its commits break a rule: a file is too large, `.storkit/` is changed.
+    Refused { why: String },
+    /// The CLI reports that the turn failed.
+    TurnFailed { why: String },
+    /// The CLI ended without a result.
+    Died { why: String },
+    /// A reviewer ended without a decision.
+    LostReview,
+    /// storkit itself could not go on: a repository or disk that cannot be read.
+    Internal { why: String },
+}
+
+impl FailureCause {
+    /// Whether the coder's next try resumes this session. Everywhere else what went wrong may be in the session
+    /// itself, so that the next try begins with a new one.
+    pub fn keeps_session(&self) -> bool {
+        match self {
+            Self::GatesFailed { .. } => true,
+            Self::GhostRun { .. }
+            | Self::Uncommitted { .. }
+            | Self::Stalled
+            | Self::SetupFailed { .. }
+            | Self::Refused { .. }
+            | Self::TurnFailed { .. }
+            | Self::Died { .. }
+            | Self::LostReview
+            | Self::Internal { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for FailureCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GhostRun { why: None } => f.write_str("no commit was made"),
+            Self::GhostRun { why: Some(why) } => write!(f, "no commit was made: {}", one_line(why)),
+            Self::Uncommitted { files } => {
+                let (files, were) = (plural(*files, "file"), if *files == 1 { "was" } else { "were" });
+                write!(f, "{files} {were} left uncommitted, also after a reminder")
+            }
+            Self::GatesFailed { gate } => write!(f, "the gate {}", one_line(gate)),
+            Self::Stalled => f.write_str("no progress for too long"),
+            Self::SetupFailed { why }
+            | Self::Refused { why }
+            | Self::TurnFailed { why }
+            | Self::Died { why }
+            | Self::Internal { why } => f.write_str(&one_line(why)),
+            Self::LostReview => f.write_str("the review ended without a decision"),
+        }
+    }
 }
 
 /// What to do next.
@@ -56,60 +126,46 @@ pub enum NextAction {
     Approve,
     /// Back to the coding stage, with the reason in the next prompt.
     SendBack(String),
-    /// The mergemaster says that it is resolved: the queue goes on with the merge.
+    /// The mergemaster has resolved it: the queue goes on with the merge.
     ContinueMerge,
     /// The run failed and counts against the retries.
-    Failed(String),
+    Failed(FailureCause),
     /// Nobody goes on until a person has looked.
-    Block(String),
-    /// As it was: the story waits for its next start, and nothing is counted.
-    Wait(Option<String>),
+    Block(BlockReason),
+    /// The story waits for its next start, and nothing is counted.
+    Wait,
 }
 
 /// The rules, in the order of their weight: what endangers the base branch goes before all else.
 pub fn next(role: Role, facts: &RunFacts) -> NextAction {
     if !facts.tampering.is_empty() {
-        return NextAction::Block(format!(
-            "the agent touched what is not its own: {}",
-            facts.tampering.join("; ")
-        ));
+        return NextAction::Block(BlockReason::Tampering { found: facts.tampering.clone() });
     }
-    match &facts.ended {
-        Some(StopReason::Stopped) => return NextAction::Wait(Some("stopped by a person".into())),
-        Some(StopReason::Shutdown | StopReason::RateLimited) => return NextAction::Wait(None),
-        Some(StopReason::Budget(which)) => {
-            return NextAction::Block(format!("the budget is spent ({which})"));
-        }
-        Some(StopReason::Stalled) => return NextAction::Failed("no progress for too long".into()),
+    match facts.ended {
+        Some(StopReason::Stopped | StopReason::Shutdown) => return NextAction::Wait,
+        Some(StopReason::Stalled) => return NextAction::Failed(FailureCause::Stalled),
         None => {}
     }
     match role {
         Role::Coder => coder(facts),
         Role::Qa => reviewer(facts),
         Role::Mergemaster => mergemaster(facts),
-        Role::Supervisor => NextAction::Wait(None),
+        Role::Supervisor => NextAction::Wait,
     }
 }
 
 fn coder(facts: &RunFacts) -> NextAction {
     match (facts.commits, facts.uncommitted) {
         (_, 1..) if !facts.reminded => NextAction::RemindToCommit,
-        (_, files @ 1..) => {
-            NextAction::Failed(format!("{files} files were left uncommitted, also after a reminder"))
-        }
-        (0, 0) => NextAction::Failed(ghost(facts)),
+        (_, files @ 1..) => NextAction::Failed(FailureCause::Uncommitted { files }),
+        // It ended well by its own account and left nothing: the commonest lie in this field.
+        (0, 0) => NextAction::Failed(FailureCause::GhostRun {
+            why: facts.failure.as_ref().map(ToString::to_string),
+        }),
         (1.., 0) => match &facts.failure {
-            Some(why) => NextAction::Failed(why.clone()),
+            Some(cause) => NextAction::Failed(cause.clone()),
             None => NextAction::Gates,
         },
-    }
-}
-
-/// A run that ended well by its own word and left nothing: the field's commonest lie.
-fn ghost(facts: &RunFacts) -> String {
-    match &facts.failure {
-        Some(why) => format!("no commit was made: {why}"),
-        None => "no commit was made".into(),
     }
 }
 
@@ -117,15 +173,15 @@ fn reviewer(facts: &RunFacts) -> NextAction {
     match (&facts.review, &facts.failure) {
         (Some(ReviewDecision::Approved), _) => NextAction::Approve,
         (Some(ReviewDecision::Rejected(reason)), _) => NextAction::SendBack(reason.clone()),
-        (None, Some(why)) => NextAction::Failed(why.clone()),
-        (None, None) => NextAction::Failed("the review ended without a word".into()),
+        (None, Some(cause)) => NextAction::Failed(cause.clone()),
+        (None, None) => NextAction::Failed(FailureCause::LostReview),
     }
 }
 
 fn mergemaster(facts: &RunFacts) -> NextAction {
-    match (&facts.failure, facts.uncommitted) {
-        (Some(why), _) => NextAction::Failed(why.clone()),
-        (None, _) => NextAction::ContinueMerge,
+    match &facts.failure {
+        Some(cause) => NextAction::Failed(cause.clone()),
+        None => NextAction::ContinueMerge,
     }
 }
 
@@ -133,53 +189,142 @@ fn mergemaster(facts: &RunFacts) -> NextAction {
 mod tests {
     use super::*;
 
-    fn after(role: Role, facts: RunFacts) -> NextAction {
-        next(role, &facts)
+    const ROLES: [Role; 4] = [Role::Coder, Role::Qa, Role::Mergemaster, Role::Supervisor];
+
+    fn died() -> FailureCause {
+        FailureCause::Died { why: "code 137".into() }
+    }
+
+    fn worked() -> RunFacts {
+        RunFacts { commits: 1, ..RunFacts::default() }
     }
 
     #[test]
     fn a_run_that_made_no_commit_fails_at_once() {
-        assert_eq!(after(Role::Coder, RunFacts::default()), NextAction::Failed("no commit was made".into()));
+        let ghost = |why| NextAction::Failed(FailureCause::GhostRun { why });
+        assert_eq!(next(Role::Coder, &RunFacts::default()), ghost(None));
+        let failed = RunFacts { failure: Some(died()), ..RunFacts::default() };
+        assert_eq!(next(Role::Coder, &failed), ghost(Some("code 137".into())));
     }
 
     #[test]
     fn uncommitted_work_is_asked_for_once() {
-        let left = RunFacts { uncommitted: 2, ..RunFacts::default() };
-        assert_eq!(after(Role::Coder, left.clone()), NextAction::RemindToCommit);
-        assert!(matches!(after(Role::Coder, RunFacts { reminded: true, ..left }), NextAction::Failed(_)));
+        for commits in [0, 2] {
+            let left = RunFacts { commits, uncommitted: 2, ..RunFacts::default() };
+            assert_eq!(next(Role::Coder, &left), NextAction::RemindToCommit);
+            let again = RunFacts { reminded: true, ..left };
+            assert_eq!(next(Role::Coder, &again), NextAction::Failed(FailureCause::Uncommitted { files: 2 }));
+        }
+        let other = RunFacts { uncommitted: 1, ..RunFacts::default() };
+        assert_eq!(next(Role::Mergemaster, &other), NextAction::ContinueMerge, "the queue looks itself");
     }
 
     #[test]
     fn committed_work_goes_to_the_gates_and_never_further_by_itself() {
-        let worked = RunFacts { commits: 1, review: Some(ReviewDecision::Approved), ..RunFacts::default() };
-        assert_eq!(after(Role::Coder, worked), NextAction::Gates, "a coder cannot approve");
+        let approved = RunFacts { review: Some(ReviewDecision::Approved), ..worked() };
+        assert_eq!(next(Role::Coder, &approved), NextAction::Gates, "a coder cannot approve");
+        let failed = RunFacts { failure: Some(died()), ..worked() };
+        assert_eq!(next(Role::Coder, &failed), NextAction::Failed(died()));
     }
 
     #[test]
     fn touching_base_blocks_whatever_else_was_done() {
-        for role in [Role::Coder, Role::Qa, Role::Mergemaster, Role::Supervisor] {
-            let facts = RunFacts {
-                commits: 3,
-                tampering: vec!["main moved".into()],
-                review: Some(ReviewDecision::Approved),
-                ended: Some(StopReason::RateLimited),
-                ..RunFacts::default()
-            };
-            assert!(matches!(after(role, facts), NextAction::Block(_)), "{role:?}");
+        for role in ROLES {
+            for ended in
+                [None, Some(StopReason::Stopped), Some(StopReason::Stalled), Some(StopReason::Shutdown)]
+            {
+                let facts = RunFacts {
+                    commits: 3,
+                    tampering: vec!["main moved".into()],
+                    review: Some(ReviewDecision::Approved),
+                    ended,
+                    ..RunFacts::default()
+                };
+                let block = BlockReason::Tampering { found: vec!["main moved".into()] };
+                assert_eq!(next(role, &facts), NextAction::Block(block), "{role:?}");
+            }
         }
     }
 
     #[test]
-    fn waiting_for_the_service_is_neither_a_failure_nor_a_stall() {
-        let waited = RunFacts { ended: Some(StopReason::RateLimited), ..RunFacts::default() };
-        assert_eq!(after(Role::Coder, waited), NextAction::Wait(None));
+    fn a_run_that_was_ended_from_outside_is_not_judged_by_what_it_left() {
+        for role in ROLES {
+            let ended = |why| next(role, &RunFacts { ended: Some(why), failure: Some(died()), ..worked() });
+            assert_eq!(ended(StopReason::Stopped), NextAction::Wait);
+            assert_eq!(ended(StopReason::Shutdown), NextAction::Wait);
+            assert_eq!(ended(StopReason::Stalled), NextAction::Failed(FailureCause::Stalled));
+        }
     }
 
     #[test]
-    fn a_review_without_a_word_is_no_approval() {
-        assert!(matches!(after(Role::Qa, RunFacts::default()), NextAction::Failed(_)));
-        let rejected =
-            RunFacts { review: Some(ReviewDecision::Rejected("no tests".into())), ..RunFacts::default() };
-        assert_eq!(after(Role::Qa, rejected), NextAction::SendBack("no tests".into()));
+    fn only_a_decision_of_the_reviewer_moves_its_story() {
+        let lost = NextAction::Failed(FailureCause::LostReview);
+        assert_eq!(next(Role::Qa, &worked()), lost);
+        let review = |review: ReviewDecision, failure| {
+            next(Role::Qa, &RunFacts { review: Some(review), failure, ..RunFacts::default() })
+        };
+        for failure in [None, Some(died())] {
+            assert_eq!(review(ReviewDecision::Approved, failure.clone()), NextAction::Approve);
+            let rejected = review(ReviewDecision::Rejected("no tests".into()), failure);
+            assert_eq!(rejected, NextAction::SendBack("no tests".into()));
+        }
+        let failed = RunFacts { failure: Some(died()), ..worked() };
+        assert_eq!(next(Role::Qa, &failed), NextAction::Failed(died()));
+    }
+
+    #[test]
+    fn a_mergemaster_hands_back_to_the_queue_and_a_supervisor_decides_nothing() {
+        assert_eq!(next(Role::Mergemaster, &RunFacts::default()), NextAction::ContinueMerge);
+        let failed = RunFacts { failure: Some(died()), ..RunFacts::default() };
+        assert_eq!(next(Role::Mergemaster, &failed), NextAction::Failed(died()));
+        assert_eq!(next(Role::Supervisor, &failed), NextAction::Wait);
+    }
+
+    fn every_cause() -> [FailureCause; 11] {
+        let why = || "we investigate the gate\nand its budget".to_owned();
+        [
+            FailureCause::GhostRun { why: None },
+            FailureCause::GhostRun { why: Some(why()) },
+            FailureCause::Uncommitted { files: 1 },
+            FailureCause::Stalled,
+            FailureCause::SetupFailed { why: why() },
+            FailureCause::Refused { why: why() },
+            FailureCause::TurnFailed { why: why() },
+            FailureCause::Died { why: why() },
+            FailureCause::LostReview,
+            FailureCause::Internal { why: why() },
+            FailureCause::GatesFailed { gate: "`make` failed with code 1".into() },
+        ]
+    }
+
+    #[test]
+    fn a_failed_gate_alone_keeps_the_session_whatever_the_words_are() {
+        let kept: Vec<FailureCause> = every_cause().into_iter().filter(FailureCause::keeps_session).collect();
+        assert_eq!(kept, [FailureCause::GatesFailed { gate: "`make` failed with code 1".into() }]);
+    }
+
+    #[test]
+    fn causes_are_stored_as_they_are_and_shown_on_one_line() {
+        for cause in every_cause() {
+            let stored = serde_json::to_string(&cause).unwrap();
+            assert_eq!(serde_json::from_str::<FailureCause>(&stored).unwrap(), cause, "{stored}");
+        }
+        insta::assert_snapshot!(every_cause().map(|cause| cause.to_string()).join("\n"), @"
+        no commit was made
+        no commit was made: we investigate the gate
+        1 file was left uncommitted, also after a reminder
+        no progress for too long
+        we investigate the gate
+        we investigate the gate
+        we investigate the gate
+        we investigate the gate
+        the review ended without a decision
+        we investigate the gate
+        the gate `make` failed with code 1
+        ");
+        assert_eq!(
+            FailureCause::Uncommitted { files: 2 }.to_string(),
+            "2 files were left uncommitted, also after a reminder"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Which files in `.storkit/work/` changed, told in settled bursts; what inotify may lose is found by a regular look.
+//! Which files in `.storkit/work/` changed, told in settled bursts; what `notify` may miss is found by a regular scan.
 
 use std::{
     collections::BTreeSet,
@@ -48,7 +48,7 @@ impl Drop for WorkWatcher {
     }
 }
 
-/// One thing that inotify said.
+/// One change that was reported.
 enum SeenChange {
     File(PathBuf),
     Config,
@@ -57,7 +57,7 @@ enum SeenChange {
 }
 
 /// Watches the project's stories and its `project.toml`. Files are told when they were quiet for `settle`.
-/// Where inotify cannot be had, only the regular look is left, and that is logged.
+/// Where the system gives no watcher, only the regular scan is left, and that is logged.
 pub(crate) fn watch(project: &Project, settle: Duration) -> (WorkWatcher, mpsc::Receiver<WorkChange>) {
     let (told, hears) = mpsc::channel(16);
     let task = tokio::spawn(follow(FolderWatches::open(project), settle, told));

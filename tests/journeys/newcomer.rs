@@ -3,6 +3,7 @@
 use std::fs;
 
 use e2e::Program;
+use needs::needs;
 use scripted_model::{ModelScript, ScriptedModel};
 
 use crate::real::bash;
@@ -113,6 +114,7 @@ fn the_record_of_permissions_is_shown_from_the_command_line() {
 /// From an empty folder to a merged story with the real CLI; with `--nocapture` it prints what the README shows.
 #[tokio::test(flavor = "multi_thread")]
 async fn from_nothing_to_the_first_merged_story() {
+    needs!(Claude);
     let write = "printf '# Doors\\n\\nWe make doors.\\n' > README.md && git add README.md && git commit -qm 'say what we do'";
     let script = ModelScript::new()
         .on_start("Do story 1")

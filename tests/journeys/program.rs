@@ -7,6 +7,7 @@ use std::{
 };
 
 use e2e::Program;
+use needs::needs;
 
 fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -247,6 +248,7 @@ fn help_version_and_docs_are_printed() {
 
 #[test]
 fn doctor_tells_by_its_exit_code_whether_a_prompt_can_work() {
+    needs!(Claude);
     let program = Program::with_key();
     let well = program.run(&["doctor"], "");
     assert_eq!(well.status.code(), Some(0), "{}", out(&well));

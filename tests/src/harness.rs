@@ -20,6 +20,7 @@ use bot::{
         access::{AccessTable, MessengerPeople},
     },
 };
+use needs::Need;
 use pipeline::Project;
 use scripted_model::{ModelScript, ScriptedModel, SeenRequest};
 
@@ -378,13 +379,10 @@ pub fn guarded(program: String) -> Vec<String> {
     vec![beside_the_tests("claude-stand-in").display().to_string(), "--guard".to_owned(), program]
 }
 
-/// The real CLI: where `script/test` put it.
+/// The real CLI; tests that come here begin with `needs!(Claude)`.
 pub fn real_cli() -> String {
-    std::env::var("STORKIT_TEST_CLAUDE").unwrap_or_else(|_| {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools/claude/node_modules/.bin/claude");
-        assert!(Path::new(path).exists(), "run script/claude-code first: the tests drive the real CLI");
-        path.to_owned()
-    })
+    let path = Need::Claude.path().unwrap_or_else(|| panic!("{}", Need::Claude.missing()));
+    path.display().to_string()
 }
 
 /// A program that this workspace builds.

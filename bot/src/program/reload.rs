@@ -1,7 +1,7 @@
 //! Changes of `bot.toml` while the bot runs: taken up where that is safe, said where a restart is needed, refused as a whole
 //! where the file is wrong, so that the last good settings stay.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use adapters::{MessengerSections, Room};
 use pipeline::folders::{FolderEvent, FolderWatch};
@@ -62,7 +62,7 @@ pub async fn run(services: Arc<ChatServices>, notices: Vec<Room>) {
 }
 
 /// Its folder: editors put a new file in the place of the old one.
-fn watch(path: &Path) -> io::Result<FolderWatch> {
+fn watch(path: &Path) -> anyhow::Result<FolderWatch> {
     let mut folders = FolderWatch::none()?;
     folders.follow(path.parent().unwrap_or(path))?;
     Ok(folders)

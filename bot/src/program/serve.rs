@@ -87,13 +87,7 @@ pub async fn demo(common: &CommonArgs, front: FrontEnd) -> ExitCode {
     };
     let environment = scratch.environment(&model.base_url());
     loaded.config.claude.env.extend(environment.into_iter().map(|(name, value)| (name.to_owned(), value)));
-    let fate = if common.project.is_some() { "" } else { ", which is gone afterwards" };
-    let label = format!(
-        "**This is a demo.** Claude Code is the real one, but its model is a script on this machine: no account, no cost, no AI. \
-         It works in `{}`{fate}. Try `hello`, `make a file`, `htop`, `help`; Ctrl-D leaves.",
-        scratch.path().display()
-    );
-    serve(project, loaded, front, Some(label)).await
+    serve(project, loaded, front, Some(scratch.greeting())).await
 }
 
 async fn serve(project: Project, loaded: LoadedConfig, front: FrontEnd, label: Option<String>) -> ExitCode {

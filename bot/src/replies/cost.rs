@@ -65,7 +65,7 @@ pub fn story_costs(id: StoryId, runs: &[LedgerEntry]) -> String {
     let total: f64 = runs.iter().map(|run| run.usd).sum();
     let mut text = format!("**Story {id}**: ${total:.2} in {}\n\n", count(runs.len(), "run", "runs"));
     for run in runs {
-        let outcome = if run.ended.is_some() { inert(&run.outcome) } else { "running".into() };
+        let outcome = if run.ended.is_some() { inert(&run.summary.outcome) } else { "running".into() };
         let _ = writeln!(text, "- `{}`: ${:.2}, {outcome}", run.slot, run.usd);
     }
     text

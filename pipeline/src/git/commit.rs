@@ -38,19 +38,53 @@ pub fn commit_paths(
     message: &str,
 ) -> Result<Option<String>, GitProgramError> {
     let git = GitProgram::at(root).with_identity()?;
-    let (known, new) = sort(&git, root, paths)?;
+    commit_as_they_are(&git, root, paths, message, || ())
+}
+
+/// `sorted` is called when the paths are sorted and nothing is done yet, where a test can move one.
+fn commit_as_they_are(
+    git: &GitProgram,
+    root: &Path,
+    paths: &[impl AsRef<Path>],
+    message: &str,
+    mut sorted: impl FnMut(),
+) -> Result<Option<String>, GitProgramError> {
+    let mut left = ATTEMPTS;
+    loop {
+        let (known, new) = sort(git, root, paths)?;
+        sorted();
+        let committed = commit_sorted(git, known, &new, message);
+        // Stories move while this runs: a new file that has left by now is no path that git knows.
+        let moved = new.iter().any(|path| !exists(root, path));
+        if committed.is_ok() || !moved || left == 0 {
+            return committed;
+        }
+        left -= 1;
+    }
+}
+
+fn commit_sorted(
+    git: &GitProgram,
+    known: Vec<OsString>,
+    new: &[OsString],
+    message: &str,
+) -> Result<Option<String>, GitProgramError> {
     if known.is_empty() && new.is_empty() {
         return Ok(None);
     }
     if !new.is_empty() {
-        patiently(|| git.answer(args(&["add", "--intent-to-add", "--"], &new), &[]), &["add"])?;
+        patiently(|| git.answer(args(&["add", "--intent-to-add", "--"], new), &[]), &["add"])?;
     }
     let all: Vec<OsString> = known.into_iter().chain(new.iter().cloned()).collect();
-    let committed = commit(&git, &all, message);
+    let committed = commit(git, &all, message);
     if committed.as_ref().map_or(true, Option::is_none) && !new.is_empty() {
-        git.run(args(&["reset", "--quiet", "--"], &new))?;
+        git.run(args(&["reset", "--quiet", "--"], new))?;
     }
     committed
+}
+
+fn exists(root: &Path, path: &OsStr) -> bool {
+    root.join(path).symlink_metadata().is_ok()
 }
 
 fn commit(git: &GitProgram, paths: &[OsString], message: &str) -> Result<Option<String>, GitProgramError> {
@@ -80,7 +114,7 @@ fn sort(
     for path in wanted {
         if tracked.contains(&path.as_encoded_bytes()) {
             known.push(path);
-        } else if root.join(&path).symlink_metadata().is_ok() {
+        } else if exists(root, &path) {
             new.push(path);
         } else if in_head(git, &path)? {
             known.push(path);
@@ -162,6 +196,24 @@ mod tests {
         assert_eq!(commit(&fixture, &["a.txt", "never.md"]).expect("fine"), None);
         assert_eq!(commit(&fixture, &[]).expect("fine"), None);
         assert_eq!(fixture.git(&["log", "--format=%s"]), "first");
+    }
+
+    #[test]
+    fn a_new_file_that_moves_meanwhile_is_left_out_and_the_rest_is_committed() {
+        let fixture = WorktreeFixture::new();
+        for name in ["moves.md", "stays.md"] {
+            fixture.write(name, name);
+        }
+        let git = GitProgram::at(&fixture.root()).with_identity().expect("git");
+        let (from, to) = (fixture.root().join("moves.md"), fixture.root().join("ignored"));
+        let commit = |paths: &[&str]| {
+            commit_as_they_are(&git, &fixture.root(), paths, "stories", || drop(std::fs::rename(&from, &to)))
+        };
+        assert!(commit(&["moves.md", "stays.md"]).expect("no pathspec is missed").is_some());
+        assert_eq!(fixture.git(&["show", "--name-only", "--format=", "HEAD"]), "stays.md");
+        std::fs::rename(&to, &from).expect("back");
+        assert_eq!(commit(&["moves.md"]).expect("nothing is left to commit"), None);
+        assert_eq!(fixture.git(&["status", "--porcelain"]), "?? ignored");
     }
 
     #[test]

@@ -6,264 +6,210 @@ use std::{
 };
 
 use super::{
-    ActiveRun, BUSY_WAITS, MERGE_ATTEMPTS, Orchestrator, PAUSE, RunVerdict,
-    work::{BUDGET, IN_THE_WAY, first_line},
+    BUSY_WAITS, MERGE_ATTEMPTS, Orchestrator, TaskEvent,
+    memo::StoryMemo,
+    runs::RunVerdict,
+    stories::{FrontEdit, StoryStep, StoryWork},
 };
 use crate::{
+    board::WorkFolder,
     event::{Actor, MergeView, PipelineEvent, RunId, RunInfo},
-    merge::{MergeEnded, MergeError, MergeOutcome, QueueError},
-    run::{RunEnd, RunOutcome, RunUpdate},
-    stage::{Role, Stage},
-    story::{Story, StoryId},
+    ledger::RunSummary,
+    merge::{MergeEnded, MergeError, MergeOutcome},
+    run::{RunEnd, RunFailure, RunOutcome, RunUpdate},
+    sentence::{self, one_line},
+    stage::{Mover, Role, Stage},
+    story::{BlockReason, Story, StoryId},
     worktree::BranchFate,
 };
 
 /// The longest wait for a busy service that does not say how long it is.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// Most characters of a reason that go into a story's front matter.
-const REASON: usize = 300;
+/// Lines of a gate's output that go back to the coder.
+const GATE_LINES: usize = 40;
+
+/// What is done with a story whose run has ended.
+#[derive(Debug, Default, PartialEq)]
+struct StoryConclusion {
+    steps: Vec<StoryStep>,
+    /// Why its file moves, for people.
+    why: Option<String>,
+    by: Option<Actor>,
+}
 
 impl Orchestrator {
-    pub(super) fn told(&mut self, id: StoryId, run: &RunId, told: RunUpdate) {
-        let Some(active) = self.runs.get_mut(&id).filter(|active| active.info.id == *run) else { return };
+    pub(super) fn run_told(&mut self, id: StoryId, run: &RunId, told: RunUpdate) {
+        let Some(info) = self.runs.get_mut(id, run) else { return };
         match told {
             RunUpdate::Phase(phase) => {
-                active.info.phase = phase.clone();
-                self.teller.tell(PipelineEvent::RunPhase { run: run.clone(), story: id, phase });
+                info.phase = phase.clone();
+                self.publisher.tell(PipelineEvent::RunPhase { run: run.clone(), story: id, phase });
             }
             RunUpdate::Pid(pid) => {
-                active.info.pid = pid;
-                self.end_pause(pid);
+                info.pid = pid;
+                // What stopped all runs is over when one really lives.
+                let ended = pid.and_then(|_| self.holds.end_pause());
+                ended.into_iter().for_each(|event| self.publisher.tell(event));
             }
-            RunUpdate::Cost(usd) => active.info.cost_usd = usd,
+            RunUpdate::Cost(usd) => info.cost_usd = usd,
             RunUpdate::Session(session) => {
-                active.info.session = Some(session.clone());
-                if active.info.role == Role::Coder {
+                info.session = Some(session.clone());
+                if info.role == Role::Coder {
                     self.memos.change(id, |memo| memo.session = Some(session.to_string()));
                 }
             }
-            RunUpdate::Said(line) => self.teller.tell(PipelineEvent::RunSaid { run: run.clone(), line }),
-            RunUpdate::Alarm(text) => self.teller.alarm(Some(id), text),
+            RunUpdate::Said(line) => self.publisher.tell(PipelineEvent::RunSaid { run: run.clone(), line }),
+            RunUpdate::Alarm(text) => self.publisher.alarm(Some(id), text),
         }
     }
 
-    /// What stopped all runs is over when one really lives: until then it is tried again, and told once.
-    fn end_pause(&mut self, pid: Option<u32>) {
-        if pid.is_some() && self.pause.take().is_some() {
-            self.teller.tell(PipelineEvent::Paused { why: None });
-        }
-    }
-
-    pub(super) async fn run_ended(&mut self, id: StoryId, run: &RunId, ending: RunEnd) {
-        // Until its story is where it belongs the worker counts as busy: nobody else may take the story up.
-        let Some(active) = self.runs.get_mut(&id).filter(|active| active.info.id == *run) else { return };
-        active.over = true;
-        active.info.cost_usd = ending.usd;
-        let (info, verdict) = (active.info.clone(), active.verdict.clone());
-        let (outcome, failed) = describe(&ending.outcome, &verdict);
-        self.teller.tell(PipelineEvent::RunEnded {
-            run: info.clone(),
-            outcome,
-            failed,
-            diff: ending.diff.clone(),
-        });
-        match verdict {
-            RunVerdict::Settled => {}
+    pub(super) fn run_ended(&mut self, id: StoryId, run: &RunId, ending: RunEnd) {
+        let Some((info, verdict)) = self.runs.over(id, run, ending.usd) else { return };
+        let RunSummary { outcome, failed, cause } = summary(&ending.outcome, &verdict);
+        let told = PipelineEvent::RunEnded { run: info.clone(), outcome, failed, cause, diff: ending.diff };
+        let conclusion = match verdict {
+            RunVerdict::Settled => StoryConclusion::default(),
             RunVerdict::StoppedBy(who) => {
-                let why = format!("stopped by {who}");
-                self.edit_front_matter(id, move |document| document.set("blocked", why.as_str())).await;
+                StoryConclusion::edit(vec![FrontEdit::Block(BlockReason::StoppedBy { who })])
             }
-            RunVerdict::Own => self.conclude(&info, ending).await,
+            RunVerdict::Own => self.conclude(&info, ending.outcome),
+        };
+        if conclusion.steps.is_empty() {
+            self.publisher.tell(told);
+            return self.runs.remove(id);
         }
-        if let Some(ActiveRun { waiting, .. }) = self.runs.remove(&id) {
-            for answer in waiting {
-                let _ = answer.send(Ok(vec![info.clone()]));
+        let by = conclusion.by.unwrap_or(Actor::Pipeline);
+        let about = StoryWork::on(id).by(by, conclusion.why).after(vec![told]);
+        // Until the story is where it belongs the worker counts as busy: nobody else may take the story up.
+        self.take_steps(about, id, conclusion.steps, move |this, done| {
+            if let Err(error) = done {
+                tracing::error!(story = %id, %error, "what follows from a run could not be written");
+                this.block(id, BlockReason::CannotMove { why: error.to_string() });
             }
-        }
+            this.runs.remove(id);
+        });
     }
 
-    async fn conclude(&mut self, run: &RunInfo, ending: RunEnd) {
+    fn conclude(&mut self, run: &RunInfo, outcome: RunOutcome) -> StoryConclusion {
         let id = run.story;
         let Some(story) = self.story(id).filter(|story| story.stage.role() == Some(run.role)) else {
             tracing::info!(story = %id, "a run's story is not where it was; nothing follows from its end");
-            return;
+            return StoryConclusion::default();
         };
-        if !matches!(ending.outcome, RunOutcome::Busy { .. }) {
-            self.memos.change(id, |memo| memo.busy = 0);
-        }
-        match ending.outcome {
-            RunOutcome::Passed => self.advance(&story, Stage::Qa, None).await,
-            RunOutcome::Approved => {
-                self.advance(&story, Stage::Merge, Some(format!("approved by {}", run.slot))).await
-            }
-            RunOutcome::SentBack(reason) => {
-                self.send_back(&story, &reason, Actor::Agent(run.slot.clone())).await
-            }
-            RunOutcome::ContinueMerge => self.continue_merge(id).await,
-            RunOutcome::Failed(why) => self.failed(&story, run.role, why).await,
-            RunOutcome::Blocked(why) => self.block(id, &why).await,
-            RunOutcome::Budget(which) => self.block(id, &format!("{BUDGET} is spent: {which}")).await,
-            RunOutcome::Busy { until } => self.wait_for_service(id, until).await,
+        match &outcome {
+            RunOutcome::ContinueMerge => self.queue_merge(&story, |_, _| ()),
             RunOutcome::NotStarted(why) => {
-                self.memos.change(id, |memo| memo.merge_attempts = memo.merge_attempts.saturating_sub(1));
-                self.pause(format!("No agent can be started: {why}"), PAUSE);
+                self.pause(format!("No agent can be started: {}", sentence::sentence(why)));
             }
-            RunOutcome::Stopped | RunOutcome::Shutdown => {}
+            _ => {}
         }
+        let mut memo = self.memos.read(id);
+        let conclusion = conclusion(&story, run, &outcome, &mut memo, self.config.in_force.max_retries);
+        if let RunOutcome::Busy { until } = outcome {
+            self.wait_for_service(id, until, memo.busy);
+        }
+        self.memos.change(id, |kept| *kept = memo);
+        conclusion
     }
 
-    /// To the next stage, with a clean slate there.
-    async fn advance(&mut self, story: &Story, to: Stage, why: Option<String>) {
-        let id = story.id();
-        if story.front.retry_count > 0 {
-            self.edit_front_matter(id, |document| document.remove("retry_count")).await;
-        }
-        if to == Stage::Qa {
-            self.memos.change(id, |memo| memo.feedback = None);
-        }
-        if let Err(error) = self.move_story(id, to, Actor::Pipeline, why).await {
-            tracing::error!(story = %id, %error, "a story could not be moved");
-            self.block(id, &error.to_string()).await;
-        }
-    }
-
-    /// Back to the coder, with the reasons; given up when that happened too often.
-    pub(super) async fn send_back(&mut self, story: &Story, reason: &str, by: Actor) {
-        let id = story.id();
-        let memo = self.memos.change(id, |memo| {
-            memo.feedback = Some(reason.to_owned());
-            memo.sent_back += 1;
+    /// Back to the coder, with the reasons; given up when that happened too often. What `edits` asks for is written
+    /// with it.
+    pub(super) fn send_back(
+        &mut self,
+        id: StoryId,
+        (reason, by): (&str, Actor),
+        edits: Vec<FrontEdit>,
+        then: impl FnOnce(&mut Self) + Send + 'static,
+    ) {
+        let mut memo = self.memos.read(id);
+        let mut back = StoryConclusion::send_back(reason, by, &mut memo, self.config.in_force.max_retries);
+        self.memos.change(id, |kept| *kept = memo);
+        back.steps.push(StoryStep::Edit(edits));
+        let about = StoryWork::on(id).by(back.by.unwrap_or(Actor::Pipeline), back.why);
+        self.take_steps(about, id, back.steps, move |this, done| {
+            if let Err(error) = done {
+                tracing::error!(story = %id, %error, "a story could not be sent back");
+            }
+            then(this);
         });
-        let why = Some(format!("sent back: {}", short(reason)));
-        if let Err(error) = self.move_story(id, Stage::Current, by.clone(), why).await {
-            return tracing::error!(story = %id, %error, "a story could not be sent back");
-        }
-        let most = self.config.max_retries;
-        let spent = memo.sent_back >= most && !matches!(by, Actor::Person(_));
-        let reason = short(reason);
-        self.edit_front_matter(id, move |document| {
-            document.remove("retry_count")?;
-            if spent {
-                document.set("blocked", format!("sent back {most} times, the last time for: {reason}"))?;
-            }
-            Ok(())
-        })
-        .await;
-    }
-
-    async fn failed(&mut self, story: &Story, role: Role, why: String) {
-        let id = story.id();
-        let count = story.front.retry_count + 1;
-        if role == Role::Mergemaster {
-            return self.merge_attempt_failed(id, &why).await;
-        }
-        self.memos.change(id, |memo| {
-            memo.feedback = Some(why.clone());
-            if role == Role::Coder && !why.contains("gate") {
-                // What went wrong may be in the session itself: the next try begins anew.
-                memo.session = None;
-            }
-        });
-        self.edit_front_matter(id, move |document| document.set("retry_count", count)).await;
-    }
-
-    async fn merge_attempt_failed(&mut self, id: StoryId, why: &str) {
-        if self.memos.read(id).merge_attempts >= MERGE_ATTEMPTS {
-            let why = format!(
-                "{MERGE_ATTEMPTS} attempts to resolve its conflicts failed, the last one: {}",
-                short(why)
-            );
-            self.merge_failure(id, &why).await;
-        }
     }
 
     /// Nobody merges it until a person says so.
-    pub(super) async fn merge_failure(&mut self, id: StoryId, why: &str) {
-        let why = short(why);
-        self.edit_front_matter(id, move |document| document.set("merge_failure", why.as_str())).await;
-        self.leave_merge(id).await;
-    }
-
-    pub(super) async fn block(&mut self, id: StoryId, why: &str) {
-        let why = short(why);
-        self.edit_front_matter(id, move |document| document.set("blocked", why.as_str())).await;
-    }
-
-    async fn wait_for_service(&mut self, id: StoryId, until: Option<SystemTime>) {
-        let memo = self.memos.change(id, |memo| {
-            memo.busy += 1;
-            memo.merge_attempts = memo.merge_attempts.saturating_sub(1);
+    pub(super) fn merge_failure(
+        &mut self,
+        id: StoryId,
+        why: &str,
+        then: impl FnOnce(&mut Self) + Send + 'static,
+    ) {
+        self.edit_front_matter(id, vec![FrontEdit::MergeFailure(one_line(why))], move |this| {
+            this.leave_merge(id);
+            then(this);
         });
-        if memo.busy > BUSY_WAITS {
-            return self
-                .block(id, &format!("the model's service was busy {BUSY_WAITS} times in a row"))
-                .await;
-        }
-        let wait = self.settings.busy_wait * 2_u32.saturating_pow(memo.busy - 1);
+    }
+
+    fn wait_for_service(&mut self, id: StoryId, until: Option<SystemTime>, waits: u32) {
+        let wait = self.shop.settings.busy_wait * 2_u32.saturating_pow(waits.saturating_sub(1));
         let until = until.unwrap_or_else(|| SystemTime::now() + wait.min(LONGEST_WAIT));
-        self.busy.insert(id, until);
-        let (inner, left) = (self.inner.clone(), until.duration_since(SystemTime::now()).unwrap_or_default());
+        self.holds.wait_for_service(id, until);
+        let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+        let events = self.events.clone();
         tokio::spawn(async move {
             tokio::time::sleep(left).await;
-            let _ = inner.send(super::TaskEvent::Due).await;
+            let _ = events.send(TaskEvent::Due).await;
         });
     }
 
-    async fn continue_merge(&mut self, id: StoryId) {
-        match self.merges.continue_merge(id) {
-            Ok(()) => self.tell_merge(id),
-            Err(QueueError::AlreadyQueued(_)) => {}
-            Err(error @ (QueueError::NoConflict(_) | QueueError::Job(_))) => {
-                tracing::warn!(story = %id, %error, "a merge cannot go on");
-            }
-        }
-    }
-
-    pub(super) async fn merge_ended(&mut self, ended: &Arc<MergeEnded>) {
+    pub(super) fn merge_ended(&mut self, ended: Arc<MergeEnded>) {
         let id = ended.story;
         let diff = match &ended.result {
             Ok(MergeOutcome::Merged(proof)) => {
                 self.shop.own.add(&proof.commit);
                 let stat = &proof.diff;
-                let files = if stat.files == 1 { "file" } else { "files" };
-                Some(format!("{} {files}, +{} -{}", stat.files, stat.insertions, stat.deletions))
+                Some(sentence::diff(stat.files, stat.insertions, stat.deletions))
             }
             _ => None,
         };
         let (title, merge) = (self.title(id), MergeView::ended(&ended.result));
-        self.teller.tell(PipelineEvent::Merge { story: id, title, merge: merge.clone(), diff });
-        // The merge has moved the story itself: look what is there now.
-        match self.with_work(crate::board::WorkFolder::scan).await {
-            Ok(_) => self.rescan(Some((id, Actor::Pipeline, None))).await,
-            Err(error) => tracing::warn!(%error, "the stories cannot be read"),
-        }
-        let Some(story) = self.story(id) else { return };
+        let told = PipelineEvent::Merge { story: id, title, merge: merge.clone(), diff };
+        // The merge has moved the story's file itself.
+        let about = StoryWork::on(id).by(Actor::Pipeline, None).after(vec![told]);
+        self.work_on(about, WorkFolder::scan, move |this, scanned| {
+            if let Err(error) = scanned {
+                tracing::warn!(%error, "the stories cannot be read");
+            }
+            if let Some(story) = this.story(id) {
+                this.conclude_merge(&story, &ended, &merge);
+            }
+        });
+    }
+
+    fn conclude_merge(&mut self, story: &Story, ended: &MergeEnded, view: &MergeView) {
+        let id = story.id();
         match &ended.result {
-            Ok(MergeOutcome::Merged(_)) => self.merged(&story),
+            Ok(MergeOutcome::Merged(_)) => self.merged(story),
             _ if story.stage != Stage::Merge => {}
-            Ok(MergeOutcome::Conflict(_)) => self.conflict(id).await,
+            Ok(MergeOutcome::Conflict(_)) => self.conflict(id),
             Ok(MergeOutcome::GateFailed(report)) => {
                 let gate = report.failure().map_or_else(String::new, |gate| {
-                    format!("{gate}. The end of what it printed:\n{}", last_lines(&gate.tail, 40))
+                    format!("{gate}. The end of its output:\n{}", last_lines(&gate.tail, GATE_LINES))
                 });
-                let base = &self.base;
+                let base = &self.config.base;
                 let reason = format!(
                     "The gates passed on the branch but fail on the result of merging it into `{base}`. Merge \
-                     `{base}` into your branch, and mend what does not fit together: {gate}"
+                     `{base}` into your branch, and fix what does not fit together: {gate}"
                 );
-                self.send_back(&story, &reason, Actor::Pipeline).await;
+                self.send_back(id, (&reason, Actor::Pipeline), Vec::new(), |_| ());
             }
             Ok(MergeOutcome::CheckoutInTheWay(files)) => {
-                let files: Vec<String> =
-                    files.iter().take(10).map(|file| file.display().to_string()).collect();
-                self.block(id, &format!("files {IN_THE_WAY} of its merge: {}", files.join(", "))).await;
+                let files = files.iter().map(|file| file.display().to_string()).collect();
+                self.block(id, BlockReason::FilesInTheWay { files });
             }
             // Queued again by itself.
             Ok(MergeOutcome::BaseMoved) | Err(MergeError::Cancelled) => {}
             Ok(MergeOutcome::Empty) | Err(_) => {
-                if let MergeView::Failed { why } = merge {
-                    self.merge_failure(id, &why).await;
+                if let MergeView::Failed { why } = view {
+                    self.merge_failure(id, why, |_| ());
                 }
             }
         }
@@ -278,47 +224,294 @@ impl Orchestrator {
     }
 
     /// A mergemaster gets it, as long as it has tries left.
-    async fn conflict(&mut self, id: StoryId) {
+    fn conflict(&mut self, id: StoryId) {
         if self.memos.read(id).merge_attempts >= MERGE_ATTEMPTS {
             let why = format!("conflicts are left after {MERGE_ATTEMPTS} attempts to resolve them");
-            self.merge_failure(id, &why).await;
-        } else if !self.config.agents.iter().any(|agent| agent.role == Role::Mergemaster) {
-            self.merge_failure(id, "it has conflicts, and `project.toml` has no mergemaster").await;
+            self.merge_failure(id, &why, |_| ());
+        } else if !self.config.in_force.agents.iter().any(|agent| agent.role == Role::Mergemaster) {
+            self.merge_failure(id, "it has conflicts, and `project.toml` has no mergemaster", |_| ());
         }
     }
 }
 
-/// What came of a run, as a clause, and whether that is a failure.
-pub(super) fn describe(outcome: &RunOutcome, verdict: &RunVerdict) -> (String, bool) {
-    match (verdict, outcome) {
-        (RunVerdict::Settled, _) => ("ended: its story was moved or decided".into(), false),
-        (RunVerdict::StoppedBy(who), _) => (format!("stopped by {who}"), false),
-        (RunVerdict::Own, outcome) => match outcome {
-            RunOutcome::Passed => ("committed, and the gates passed".into(), false),
-            RunOutcome::Approved => ("approved".into(), false),
-            RunOutcome::SentBack(why) => (format!("rejected: {}", short(why)), false),
-            RunOutcome::ContinueMerge => ("resolved the conflicts".into(), false),
-            RunOutcome::Failed(why) => (short(why), true),
-            RunOutcome::Blocked(why) => (short(why), true),
-            RunOutcome::Stopped => ("stopped".into(), false),
-            RunOutcome::Busy { .. } => ("the model's service is busy".into(), false),
-            RunOutcome::Budget(why) => (short(why), false),
-            RunOutcome::Shutdown => ("storkit was shut down".into(), false),
-            RunOutcome::NotStarted(why) => (format!("could not be started: {}", short(why)), false),
-        },
+/// What came of a run. Where somebody else has decided about its story, its own end does not count.
+pub(super) fn summary(outcome: &RunOutcome, verdict: &RunVerdict) -> RunSummary {
+    let fine = |outcome: String| RunSummary { outcome, ..RunSummary::default() };
+    match verdict {
+        RunVerdict::Settled => fine("ended: its story was moved or decided".into()),
+        RunVerdict::StoppedBy(who) => fine(format!("stopped by {who}")),
+        RunVerdict::Own => outcome.summary(),
     }
 }
 
-/// One line that fits into front matter and messages.
-fn short(text: &str) -> String {
-    let line = first_line(text).trim();
-    match line.char_indices().nth(REASON) {
-        Some((cut, _)) => format!("{}…", &line[..cut]),
-        None => line.to_owned(),
+impl StoryConclusion {
+    fn edit(edits: Vec<FrontEdit>) -> Self {
+        Self { steps: vec![StoryStep::Edit(edits)], ..Self::default() }
+    }
+
+    /// To the next stage, with a clean slate there.
+    fn advance(story: &Story, to: Stage, why: Option<String>) -> Self {
+        let clear = (story.front.retry_count > 0).then(|| StoryStep::Edit(vec![FrontEdit::ClearRetries]));
+        let steps = clear.into_iter().chain([StoryStep::Move(to, Mover::Pipeline)]).collect();
+        Self { steps, why, by: None }
+    }
+
+    fn send_back(reason: &str, by: Actor, memo: &mut StoryMemo, most: u32) -> Self {
+        (memo.feedback, memo.failure) = (Some(reason.to_owned()), None);
+        memo.sent_back += 1;
+        let mover = if by == Actor::Pipeline { Mover::Pipeline } else { Mover::Person };
+        let reason = one_line(reason);
+        let why = Some(format!("sent back: {reason}"));
+        let mut edits = vec![FrontEdit::ClearRetries];
+        if memo.sent_back >= most && !matches!(by, Actor::Person(_)) {
+            edits.push(FrontEdit::Block(BlockReason::SentBack { times: most, reason }));
+        }
+        let steps = vec![StoryStep::Move(Stage::Current, mover), StoryStep::Edit(edits)];
+        Self { steps, why, by: Some(by) }
+    }
+
+    fn failed(story: &Story, role: Role, failure: &RunFailure, memo: &mut StoryMemo) -> Self {
+        if role == Role::Mergemaster {
+            return match memo.merge_attempts >= MERGE_ATTEMPTS {
+                true => Self::edit(vec![FrontEdit::MergeFailure(format!(
+                    "{MERGE_ATTEMPTS} attempts to resolve its conflicts failed, the last one: {}",
+                    failure.cause
+                ))]),
+                false => Self::default(),
+            };
+        }
+        if role == Role::Coder && !failure.cause.keeps_session() {
+            memo.session = None;
+        }
+        (memo.feedback, memo.failure) = (Some(failure.feedback()), Some(failure.cause.clone()));
+        Self::edit(vec![FrontEdit::Retries(story.front.retry_count + 1)])
+    }
+}
+
+/// What follows for the story of a run that ended by itself. The rules are here; nothing is done yet.
+fn conclusion(
+    story: &Story,
+    run: &RunInfo,
+    outcome: &RunOutcome,
+    memo: &mut StoryMemo,
+    max_retries: u32,
+) -> StoryConclusion {
+    if !matches!(outcome, RunOutcome::Busy { .. }) {
+        memo.busy = 0;
+    }
+    match outcome {
+        RunOutcome::Passed => {
+            (memo.feedback, memo.failure) = (None, None);
+            StoryConclusion::advance(story, Stage::Qa, None)
+        }
+        RunOutcome::Approved => {
+            StoryConclusion::advance(story, Stage::Merge, Some(format!("approved by {}", run.slot)))
+        }
+        RunOutcome::SentBack(reason) => {
+            StoryConclusion::send_back(reason, Actor::Agent(run.slot.clone()), memo, max_retries)
+        }
+        RunOutcome::Failed(failure) => StoryConclusion::failed(story, run.role, failure, memo),
+        RunOutcome::Blocked(reason) => StoryConclusion::edit(vec![FrontEdit::Block(reason.clone())]),
+        RunOutcome::Busy { .. } => {
+            memo.busy += 1;
+            memo.merge_attempts = memo.merge_attempts.saturating_sub(1);
+            match memo.busy > BUSY_WAITS {
+                true => StoryConclusion::edit(vec![FrontEdit::Block(BlockReason::ServiceBusy {
+                    times: BUSY_WAITS,
+                })]),
+                false => StoryConclusion::default(),
+            }
+        }
+        RunOutcome::NotStarted(_) => {
+            memo.merge_attempts = memo.merge_attempts.saturating_sub(1);
+            StoryConclusion::default()
+        }
+        RunOutcome::ContinueMerge | RunOutcome::Stopped | RunOutcome::Shutdown => StoryConclusion::default(),
     }
 }
 
 fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::RunPhase,
+        story::{FileName, FrontMatter, StoryKind},
+        verdict::FailureCause,
+    };
+
+    fn story(stage: Stage, retry_count: u32) -> Story {
+        Story {
+            file: FileName { id: StoryId(1), kind: StoryKind::Story, slug: "x".into() },
+            stage,
+            since: SystemTime::UNIX_EPOCH,
+            front: FrontMatter { retry_count, ..FrontMatter::default() },
+            criteria: Vec::new(),
+        }
+    }
+
+    fn run(role: Role) -> RunInfo {
+        RunInfo {
+            id: RunId("1-x-1".into()),
+            story: StoryId(1),
+            title: "x".into(),
+            slot: "bob".into(),
+            agent: "bob".into(),
+            role,
+            since: SystemTime::UNIX_EPOCH,
+            phase: RunPhase::Settling,
+            pid: None,
+            session: None,
+            cost_usd: 0.0,
+        }
+    }
+
+    fn after(role: Role, outcome: RunOutcome, memo: &mut StoryMemo) -> StoryConclusion {
+        let stage = match role {
+            Role::Coder | Role::Supervisor => Stage::Current,
+            Role::Qa => Stage::Qa,
+            Role::Mergemaster => Stage::Merge,
+        };
+        conclusion(&story(stage, 1), &run(role), &outcome, memo, 3)
+    }
+
+    fn failed(cause: FailureCause) -> RunOutcome {
+        RunOutcome::Failed(RunFailure { cause, details: Some("the end".into()) })
+    }
+
+    fn remembered() -> StoryMemo {
+        StoryMemo {
+            feedback: Some("old".into()),
+            failure: Some(FailureCause::Stalled),
+            session: Some("s".into()),
+            merge_attempts: 1,
+            busy: 2,
+            ..StoryMemo::default()
+        }
+    }
+
+    #[test]
+    fn a_story_that_passed_moves_on_with_a_clean_slate() {
+        let mut memo = remembered();
+        let passed = after(Role::Coder, RunOutcome::Passed, &mut memo);
+        let clear = StoryStep::Edit(vec![FrontEdit::ClearRetries]);
+        assert_eq!(passed.steps, [clear, StoryStep::Move(Stage::Qa, Mover::Pipeline)]);
+        assert_eq!((memo.feedback, memo.failure, memo.busy), (None, None, 0));
+        let untried = conclusion(
+            &story(Stage::Qa, 0),
+            &run(Role::Qa),
+            &RunOutcome::Approved,
+            &mut StoryMemo::default(),
+            3,
+        );
+        assert_eq!(untried.steps, [StoryStep::Move(Stage::Merge, Mover::Pipeline)]);
+        assert_eq!(untried.why.as_deref(), Some("approved by bob"));
+    }
+
+    #[test]
+    fn a_rejection_goes_back_first_and_is_given_up_at_the_limit() {
+        let mut memo = remembered();
+        let reject =
+            |memo: &mut StoryMemo| after(Role::Qa, RunOutcome::SentBack("no tests\nat all".into()), memo);
+        for times in 1..3 {
+            let back = reject(&mut memo);
+            let clear = StoryStep::Edit(vec![FrontEdit::ClearRetries]);
+            assert_eq!(back.steps, [StoryStep::Move(Stage::Current, Mover::Person), clear]);
+            assert_eq!(back.why.as_deref(), Some("sent back: no tests"));
+            assert_eq!(back.by, Some(Actor::Agent("bob".into())));
+            assert_eq!(memo.sent_back, times);
+        }
+        assert_eq!((memo.feedback.as_deref(), memo.failure.clone()), (Some("no tests\nat all"), None));
+        assert!(memo.session.is_some(), "the coder's session goes on");
+        let block = FrontEdit::Block(BlockReason::SentBack { times: 3, reason: "no tests".into() });
+        assert_eq!(reject(&mut memo).steps[1], StoryStep::Edit(vec![FrontEdit::ClearRetries, block]));
+        let person = StoryConclusion::send_back("no", Actor::Person("Ann".into()), &mut memo, 3);
+        assert_eq!(person.steps[1], StoryStep::Edit(vec![FrontEdit::ClearRetries]), "a person is no limit");
+        let pipeline = StoryConclusion::send_back("no", Actor::Pipeline, &mut StoryMemo::default(), 3);
+        assert_eq!(pipeline.steps[0], StoryStep::Move(Stage::Current, Mover::Pipeline));
+    }
+
+    #[test]
+    fn a_failure_counts_and_only_a_failed_gate_keeps_the_coders_session() {
+        let gate = FailureCause::GatesFailed { gate: "`make` failed with code 1".into() };
+        let words = FailureCause::TurnFailed { why: "we investigate the gate".into() };
+        for (cause, role, session) in [
+            (gate.clone(), Role::Coder, true),
+            (words.clone(), Role::Coder, false),
+            (FailureCause::LostReview, Role::Qa, true),
+        ] {
+            let mut memo = remembered();
+            let counted = after(role, failed(cause.clone()), &mut memo);
+            assert_eq!(counted.steps, [StoryStep::Edit(vec![FrontEdit::Retries(2)])]);
+            assert_eq!(memo.session.is_some(), session, "{cause:?}");
+            assert_eq!(memo.feedback, Some(format!("{cause}\n\nthe end")));
+            assert_eq!(memo.failure, Some(cause));
+        }
+    }
+
+    #[test]
+    fn a_mergemaster_that_fails_has_its_attempts_and_changes_no_memo_of_the_coder() {
+        let mut memo = remembered();
+        assert_eq!(after(Role::Mergemaster, failed(FailureCause::Stalled), &mut memo).steps, []);
+        memo.merge_attempts = MERGE_ATTEMPTS;
+        let why = "3 attempts to resolve its conflicts failed, the last one: no progress for too long";
+        let given_up = StoryStep::Edit(vec![FrontEdit::MergeFailure(why.into())]);
+        assert_eq!(after(Role::Mergemaster, failed(FailureCause::Stalled), &mut memo).steps, [given_up]);
+        assert_eq!((memo.feedback.as_deref(), memo.session.as_deref()), (Some("old"), Some("s")));
+    }
+
+    #[test]
+    fn a_busy_service_is_waited_for_a_few_times_and_costs_no_attempt() {
+        let mut memo = StoryMemo { merge_attempts: 1, ..StoryMemo::default() };
+        let busy = || RunOutcome::Busy { until: None };
+        for times in 1..=BUSY_WAITS {
+            assert_eq!(after(Role::Coder, busy(), &mut memo), StoryConclusion::default());
+            assert_eq!((memo.busy, memo.merge_attempts), (times, 0));
+        }
+        let block = FrontEdit::Block(BlockReason::ServiceBusy { times: BUSY_WAITS });
+        assert_eq!(after(Role::Coder, busy(), &mut memo).steps, [StoryStep::Edit(vec![block])]);
+        after(Role::Coder, RunOutcome::Stopped, &mut memo);
+        assert_eq!(memo.busy, 0, "another end breaks the row");
+    }
+
+    #[test]
+    fn what_blames_no_story_changes_none() {
+        for outcome in [RunOutcome::ContinueMerge, RunOutcome::Stopped, RunOutcome::Shutdown] {
+            let mut memo = StoryMemo { merge_attempts: 2, ..StoryMemo::default() };
+            let before = memo.clone();
+            assert_eq!(after(Role::Mergemaster, outcome, &mut memo), StoryConclusion::default());
+            assert_eq!(memo, before);
+        }
+        let mut memo = StoryMemo { merge_attempts: 2, ..StoryMemo::default() };
+        let outcome = RunOutcome::NotStarted("no CLI".into());
+        assert_eq!(after(Role::Mergemaster, outcome, &mut memo), StoryConclusion::default());
+        assert_eq!(memo.merge_attempts, 1, "it was no attempt");
+        let reason = BlockReason::Tampering { found: vec!["main moved".into()] };
+        let blocked = after(Role::Coder, RunOutcome::Blocked(reason.clone()), &mut memo);
+        assert_eq!(blocked.steps, [StoryStep::Edit(vec![FrontEdit::Block(reason)])]);
+    }
+
+    #[test]
+    fn a_run_whose_story_others_decided_reports_that_and_no_failure() {
+        let failure = failed(FailureCause::Stalled);
+        let own = summary(&failure, &RunVerdict::Own);
+        assert_eq!((own.failed, own.cause), (true, Some(FailureCause::Stalled)));
+        for (verdict, words) in [
+            (RunVerdict::Settled, "ended: its story was moved or decided"),
+            (RunVerdict::StoppedBy("Ann".into()), "stopped by Ann"),
+        ] {
+            let told = summary(&failure, &verdict);
+            assert_eq!((told.outcome.as_str(), told.failed, told.cause), (words, false, None));
+        }
+    }
+
+    #[test]
+    fn the_last_lines_are_the_last() {
+        assert_eq!(last_lines("a\nb\nc", 2), "b\nc");
+        assert_eq!(last_lines("a", 2), "a");
+    }
 }

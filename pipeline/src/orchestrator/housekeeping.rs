@@ -7,7 +7,10 @@ use std::{
 
 use agents::confine::Confinement;
 
-use super::{Orchestrator, TaskEvent, blocking};
+use super::{
+    Orchestrator, blocking,
+    stories::{StoryStep, StoryWork},
+};
 use crate::{
     Project,
     board::Board,
@@ -16,8 +19,9 @@ use crate::{
     gates::GateRunner,
     host::AgentSettings,
     merge::{MergeProof, MergeSettings},
-    stage::{Role, Stage},
-    story::StoryId,
+    sentence::sentence,
+    stage::{Mover, Role, Stage},
+    story::{Story, StoryId},
     worktree::{BranchFate, WorktreeName, WorktreeRemains, Worktrees},
 };
 
@@ -30,101 +34,122 @@ const REAP_EVERY: u64 = 720;
 /// At most so many stories are archived at a time, so that orders do not wait for it.
 const ARCHIVED_AT_ONCE: usize = 50;
 
+/// Ends what is said of a broken `project.toml` where there was no good one yet.
+pub(super) const NOTHING_STARTS: &str = "Nothing is started until this is fixed.";
+
 /// A time limit where there is none.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// `project.toml` as it is in force, and what was found at the start.
+pub(super) struct PipelineConfig {
+    pub in_force: Arc<ProjectConfig>,
+    /// What is wrong with the file now; the last good one stays in force.
+    pub trouble: Option<String>,
+    /// Whether there was a good one yet. Until then nothing is started: neither gates nor budgets are known.
+    pub is_known: bool,
+    /// The branch that stories merge to.
+    pub base: String,
+    /// What agents run in, as a clause.
+    pub protection: String,
+}
+
 impl Orchestrator {
-    pub(super) async fn tick(&mut self) {
-        self.ticks += 1;
-        self.commit();
-        if self.ticks % ARCHIVE_EVERY == 1 {
-            self.archive().await;
+    pub(super) fn tick(&mut self, ticks: u64) {
+        self.commit_if_due();
+        if ticks % ARCHIVE_EVERY == 1 {
+            self.archive();
         }
-        if self.ticks.is_multiple_of(REAP_EVERY) {
+        if ticks.is_multiple_of(REAP_EVERY) {
             self.reap();
         }
     }
 
     /// Stories that have been done long enough.
-    async fn archive(&mut self) {
-        let Some(after) = self.config.sweep_after.limit() else { return };
+    fn archive(&mut self) {
+        let Some(after) = self.config.in_force.sweep_after.limit() else { return };
         let now = SystemTime::now();
         let due = |since: SystemTime| now.duration_since(since).is_ok_and(|age| age >= after);
-        let due: Vec<StoryId> = self
-            .board
-            .in_stage(Stage::Done)
-            .filter(|story| due(story.since) && !self.unproven.contains(&story.id()))
+        let done = self.stories.board.in_stage(Stage::Done);
+        let due: Vec<StoryId> = done
+            .filter(|story| due(story.since))
             .map(|story| story.id())
+            .filter(|id| !self.holds.is_unproven(*id) && !self.pending.is_pending(*id))
             .take(ARCHIVED_AT_ONCE)
             .collect();
         for id in due {
-            if let Err(error) = self.move_story(id, Stage::Archived, Actor::Pipeline, None).await {
-                tracing::warn!(story = %id, %error, "a done story could not be archived");
-            }
+            let about = StoryWork::on(id).by(Actor::Pipeline, None);
+            let archive = vec![StoryStep::Move(Stage::Archived, Mover::Pipeline)];
+            self.take_steps(about, id, archive, move |_, done| {
+                if let Err(error) = done {
+                    tracing::warn!(story = %id, %error, "a done story could not be archived");
+                }
+            });
         }
     }
 
-    /// Looks in the background for worktrees that belong to no story in work.
+    /// Removes worktrees that belong to no story in work.
     pub(super) fn reap(&self) {
-        let (worktrees, inner) = (self.shop.worktrees.clone(), self.inner.clone());
-        let (project, board) = (self.project.clone(), Arc::clone(&self.board));
-        tokio::spawn(async move {
-            let found = blocking(move || stale(&worktrees, &project, &board)).await;
-            let _ = inner.send(TaskEvent::Stale(found.and_then(|found| found))).await;
+        let (worktrees, project) = (self.shop.worktrees.clone(), self.shop.project.clone());
+        let board = Arc::clone(&self.stories.board);
+        let find = blocking(move || stale(&worktrees, &project, &board));
+        self.spawn(async { find.await.and_then(|found| found) }, |this, found| match found {
+            Ok(found) => found.into_iter().for_each(|(name, branch)| this.remove_stale(name, branch)),
+            Err(why) => {
+                let text = format!("The worktrees cannot be listed: {}", sentence(&why));
+                this.publisher.alarm(None, text);
+            }
         });
     }
 
-    /// Removes what was found, unless its story has come to work meanwhile.
-    pub(super) async fn stale(&mut self, found: Result<Vec<WorktreeName>, String>) {
-        let names = match found {
-            Ok(names) => names,
-            Err(why) => return self.teller.alarm(None, format!("The worktrees cannot be listed: {why}")),
+    /// Unless its story has come to work meanwhile.
+    fn remove_stale(&mut self, name: WorktreeName, branch: BranchFate) {
+        let in_use = self.runs.of(name.id()).is_some()
+            || self.pending.is_pending(name.id())
+            || may_be_in_work(&name, &self.stories.board);
+        if !in_use {
+            tracing::info!(worktree = %name, "a worktree that no story in work needs is removed");
+            self.remove_worktree(name, branch);
+        }
+    }
+
+    /// Reads `project.toml` again. A bad edit changes nothing, and is reported.
+    pub(super) fn reload(&mut self) {
+        let (project, settings) = (self.shop.project.clone(), Arc::clone(&self.shop.settings));
+        let load = move || load(&project, &settings);
+        self.stories.lane.run(None, load, |this, loaded| match loaded.and_then(|loaded| loaded) {
+            Ok(loaded) => this.take_config(loaded.config),
+            Err(why) => this.refuse_config(&why),
+        });
+    }
+
+    fn take_config(&mut self, config: ProjectConfig) {
+        let was_wrong = self.config.trouble.is_some();
+        if *self.config.in_force == config && !was_wrong {
+            return;
+        }
+        if config.base_branch.as_deref().is_some_and(|base| base != self.config.base) {
+            let text = "`base_branch` in `project.toml` takes effect when storkit restarts.";
+            self.publisher.alarm(None, text.to_owned());
+        }
+        self.config.in_force = Arc::new(config);
+        (self.config.trouble, self.config.is_known) = (None, true);
+        self.merges.configure(merge_settings(&self.config.base, &self.config.in_force, &self.shop.settings));
+        if was_wrong {
+            self.publisher.tell(PipelineEvent::Paused { why: None });
+        }
+    }
+
+    fn refuse_config(&mut self, why: &str) {
+        let until_then = match self.config.is_known {
+            true => "The previous settings stay in effect until this is fixed.",
+            false => NOTHING_STARTS,
         };
-        for name in names.into_iter().filter(|name| !self.runs.contains_key(&name.id())).collect::<Vec<_>>() {
-            if let Some(branch) = fate(&name, &self.project, &self.board) {
-                tracing::info!(worktree = %name, "a worktree that no story in work needs is removed");
-                self.remove_worktree(name, branch);
-            }
+        let why = format!("{} {until_then}", sentence(why));
+        if self.config.trouble.as_ref() != Some(&why) {
+            self.publisher.alarm(None, why.clone());
+            self.config.trouble = Some(why);
         }
     }
-
-    /// Reads `project.toml` again. A bad edit changes nothing, and is told.
-    pub(super) async fn reload(&mut self) {
-        let (project, settings) = (self.project.clone(), Arc::clone(&self.settings));
-        let loaded = blocking(move || load(&project, &settings)).await.and_then(|loaded| loaded);
-        let was_wrong = self.config_trouble.is_some();
-        match loaded {
-            Ok(loaded) if *self.config != loaded.config || was_wrong => {
-                if loaded.config.base_branch.as_deref().is_some_and(|base| base != self.base) {
-                    let text = "`base_branch` in `project.toml` counts from the next start of storkit on."
-                        .to_owned();
-                    self.teller.alarm(None, text);
-                }
-                self.config = Arc::new(loaded.config);
-                (self.config_trouble, self.configured) = (None, true);
-                self.merges.configure(merge_settings(&self.base, &self.config, &self.settings));
-                if was_wrong {
-                    self.teller.tell(PipelineEvent::Paused { why: None });
-                }
-            }
-            Ok(_) => {}
-            Err(why) => {
-                let until_then = match self.configured {
-                    true => "The last good one counts until then.",
-                    false => "Until that is mended nothing is started.",
-                };
-                let why = format!("{} {until_then}", ended(&why));
-                if self.config_trouble.as_ref() != Some(&why) {
-                    self.teller.alarm(None, why.clone());
-                    self.config_trouble = Some(why);
-                }
-            }
-        }
-    }
-}
-
-fn ended(why: &str) -> String {
-    if why.trim_end().ends_with('.') { why.trim_end().to_owned() } else { format!("{}.", why.trim_end()) }
 }
 
 /// Reads `project.toml`. It belongs to the repository, so `${VAR}` cannot name storkit's own secrets there.
@@ -157,29 +182,42 @@ pub(super) fn confinement(config: &ProjectConfig, settings: &AgentSettings) -> R
     Confinement::chosen(coder.and_then(|coder| coder.sandbox.as_ref()), &settings.home)
 }
 
-/// Worktrees that are to go, as far as the board knows.
-fn stale(worktrees: &Worktrees, project: &Project, board: &Board) -> Result<Vec<WorktreeName>, String> {
+/// Worktrees that are to go, with what becomes of their branches. Blocks.
+fn stale(
+    worktrees: &Worktrees,
+    project: &Project,
+    board: &Board,
+) -> Result<Vec<(WorktreeName, BranchFate)>, String> {
     let found = worktrees.list().map_err(|error| error.to_string())?;
     let goes = |(name, found): (WorktreeName, WorktreeRemains)| match fate(&name, project, board)? {
         // Of one whose branch stays there must be something else to remove.
-        BranchFate::Keep => (found.folder || found.admin || found.private).then_some(name),
-        BranchFate::Delete => Some(name),
+        BranchFate::Keep => {
+            (found.folder || found.admin || found.private).then_some((name, BranchFate::Keep))
+        }
+        BranchFate::Delete => Some((name, BranchFate::Delete)),
     };
     Ok(found.into_iter().filter_map(goes).collect())
 }
 
 /// What becomes of a worktree; `None`: it stays. What is merged goes with its branch; of the rest the branch stays.
 fn fate(name: &WorktreeName, project: &Project, board: &Board) -> Option<BranchFate> {
-    let own = board.story(name.id()).filter(|story| super::name_of(story).as_ref() == Some(name));
-    match own.map(|story| story.stage) {
-        Some(Stage::Current | Stage::Qa | Stage::Merge) => None,
-        // Its file cannot be read now; it may be in work.
-        None if board.problem(name.id()).is_some() => None,
-        Some(Stage::Done | Stage::Archived)
-            if matches!(MergeProof::read(project.root(), name.id()), Ok(Some(_))) =>
-        {
-            Some(BranchFate::Delete)
-        }
-        Some(Stage::Backlog | Stage::Done | Stage::Archived) | None => Some(BranchFate::Keep),
+    if may_be_in_work(name, board) {
+        return None;
     }
+    let own = own_story(name, board).map(|story| story.stage);
+    let is_done = matches!(own, Some(Stage::Done | Stage::Archived));
+    let merged = is_done && matches!(MergeProof::read(project.root(), name.id()), Ok(Some(_)));
+    Some(if merged { BranchFate::Delete } else { BranchFate::Keep })
+}
+
+/// Whether its story is in work, or cannot be read now.
+fn may_be_in_work(name: &WorktreeName, board: &Board) -> bool {
+    match own_story(name, board) {
+        Some(story) => matches!(story.stage, Stage::Current | Stage::Qa | Stage::Merge),
+        None => board.problem(name.id()).is_some(),
+    }
+}
+
+fn own_story<'a>(name: &WorktreeName, board: &'a Board) -> Option<&'a Arc<Story>> {
+    board.story(name.id()).filter(|story| super::name_of(story).as_ref() == Some(name))
 }

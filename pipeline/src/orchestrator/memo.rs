@@ -1,21 +1,29 @@
 //! What the pipeline remembers of a story between runs. Losing it costs context and counts, never correctness.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use settings::atomic;
 
-use crate::{Project, story::StoryId};
+use super::lane::WorkLane;
+use crate::{Project, story::StoryId, verdict::FailureCause};
 
-/// Where the notes are: `.storkit/run/memo/ID.json`.
-pub(super) struct MemoFiles(PathBuf);
+/// All memos. They are read once; changes are written in the lane of the stories' files, and so before what follows
+/// from them is written there.
+pub(super) struct Memos {
+    folder: PathBuf,
+    memos: BTreeMap<StoryId, StoryMemo>,
+    lane: WorkLane,
+}
 
-/// One story's.
+/// The memo of one story: `.storkit/run/memo/ID.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct StoryMemo {
-    /// What the next run of the coder is told: a reviewer's reasons, a gate's end.
+    /// What the next run of the coder is told: a reviewer's reasons, the end of a gate's output. Decides nothing.
     pub feedback: Option<String>,
+    /// Why the last run failed.
+    pub failure: Option<FailureCause>,
     /// The coder's session, to be resumed.
     pub session: Option<String>,
     /// Times that a review or the merge's gates sent it back.
@@ -28,33 +36,100 @@ pub(super) struct StoryMemo {
     pub granted_usd: f64,
 }
 
-impl MemoFiles {
-    pub(super) fn of(project: &Project) -> Self {
-        Self(project.run_dir().join("memo"))
+impl StoryMemo {
+    /// Why its last run came back, on one line for people.
+    pub(super) fn last_failure(&self) -> Option<String> {
+        self.failure.as_ref().map(ToString::to_string).or_else(|| self.feedback.clone())
     }
+}
 
-    fn path(&self, story: StoryId) -> PathBuf {
-        self.0.join(format!("{story}.json"))
+/// Reads all memos of a project. Blocks.
+pub(super) fn read(project: &Project) -> BTreeMap<StoryId, StoryMemo> {
+    let entries = fs::read_dir(folder(project)).into_iter().flatten().flatten();
+    let memo = |path: PathBuf| {
+        let id = path.file_stem()?.to_str()?.parse().ok()?;
+        Some((id, serde_json::from_slice(&fs::read(path).ok()?).ok()?))
+    };
+    entries.filter_map(|entry| memo(entry.path())).collect()
+}
+
+fn folder(project: &Project) -> PathBuf {
+    project.run_dir().join("memo")
+}
+
+impl Memos {
+    pub(super) fn new(project: &Project, memos: BTreeMap<StoryId, StoryMemo>, lane: WorkLane) -> Self {
+        Self { folder: folder(project), memos, lane }
     }
 
     pub(super) fn read(&self, story: StoryId) -> StoryMemo {
-        let text = fs::read(self.path(story)).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
+        self.memos.get(&story).cloned().unwrap_or_default()
     }
 
-    pub(super) fn change(&self, story: StoryId, change: impl FnOnce(&mut StoryMemo)) -> StoryMemo {
-        let mut memo = self.read(story);
-        change(&mut memo);
-        let written = fs::create_dir_all(&self.0)
-            .and_then(|()| serde_json::to_vec(&memo).map_err(Into::into))
-            .and_then(|bytes| atomic::write(&self.path(story), &bytes));
-        if let Err(error) = written {
-            tracing::warn!(%story, %error, "a note of the pipeline cannot be written");
+    pub(super) fn change(&mut self, story: StoryId, change: impl FnOnce(&mut StoryMemo)) -> StoryMemo {
+        let memo = self.memos.entry(story).or_default();
+        let before = memo.clone();
+        change(memo);
+        let memo = memo.clone();
+        if memo != before {
+            let (path, written) = (self.path(story), memo.clone());
+            self.lane.push_only(move || {
+                if let Err(error) = write(&path, &written) {
+                    tracing::warn!(%story, %error, "a story's memo cannot be written");
+                }
+            });
         }
         memo
     }
 
-    pub(super) fn forget(&self, story: StoryId) {
-        let _ = fs::remove_file(self.path(story));
+    pub(super) fn forget(&mut self, story: StoryId) {
+        if self.memos.remove(&story).is_some() {
+            let path = self.path(story);
+            self.lane.push_only(move || drop(fs::remove_file(path)));
+        }
+    }
+
+    fn path(&self, story: StoryId) -> PathBuf {
+        self.folder.join(format!("{story}.json"))
+    }
+}
+
+fn write(path: &std::path::Path, memo: &StoryMemo) -> std::io::Result<()> {
+    fs::create_dir_all(path.parent().unwrap_or(path))?;
+    atomic::write(path, &serde_json::to_vec(memo)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_memo_is_there_at_once_and_on_disk_for_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        git2::Repository::init(folder.path()).unwrap();
+        let project = Project::open(folder.path()).unwrap();
+        let lane = WorkLane::open(tokio::sync::mpsc::channel(1).0);
+        let mut memos = Memos::new(&project, read(&project), lane.clone());
+        let failed = FailureCause::GatesFailed { gate: "`make` failed with code 1".into() };
+        memos.change(StoryId(1), |memo| memo.failure = Some(failed.clone()));
+        memos.change(StoryId(2), |memo| memo.granted_usd = 1.5);
+        assert_eq!(memos.read(StoryId(1)).failure, Some(failed.clone()));
+        assert_eq!(memos.read(StoryId(9)), StoryMemo::default());
+        lane.flush().await;
+        let again = read(&project);
+        assert_eq!((again[&StoryId(1)].failure.clone(), again[&StoryId(2)].granted_usd), (Some(failed), 1.5));
+        memos.forget(StoryId(1));
+        lane.flush().await;
+        assert_eq!(read(&project).into_keys().collect::<Vec<_>>(), [StoryId(2)]);
+    }
+
+    #[test]
+    fn a_memo_of_an_older_storkit_has_feedback_and_no_cause() {
+        let memo: StoryMemo =
+            serde_json::from_str(r#"{"feedback":"the gate failed\nx","sent_back":1}"#).unwrap();
+        assert_eq!((memo.failure.clone(), memo.sent_back), (None, 1));
+        assert_eq!(memo.last_failure().as_deref(), Some("the gate failed\nx"));
+        let memo = StoryMemo { failure: Some(FailureCause::Stalled), ..memo };
+        assert_eq!(memo.last_failure().as_deref(), Some("no progress for too long"));
     }
 }

@@ -1,15 +1,23 @@
-//! What people and agents ask for: checked against the state, done, answered.
+//! What people and agents ask for: checked against the state, done beside the loop, answered when it is done.
 
 use std::sync::Arc;
 
-use super::{Orchestrator, RunVerdict, blocking, name_of, removal::WorktreeRemover};
+use super::{
+    Orchestrator, blocking,
+    lane::DeferredEvent,
+    name_of,
+    removal::WorktreeRemover,
+    runs::RunVerdict,
+    stories::{FrontEdit, StoryStep, StoryWork},
+};
 use crate::{
-    board::RemovedStory,
-    event::{Actor, MergeView, RunInfo},
+    board::{RemovedStory, WorkError, WorkFolder},
+    event::{Actor, MergeView},
     handle::{Answer, DeletedStory, PipelineError, PipelineOrder, StartResult, StopTarget, StoryChange},
-    merge::{MergeStatus, MergeStep},
-    stage::{Role, Stage},
-    story::{EditError, Story, StoryDocument, StoryId, StoryKind},
+    merge::MergeStatus,
+    sentence::sentence,
+    stage::{Mover, Role, Stage},
+    story::{EditError, Story, StoryDocument, StoryId},
     verdict::ReviewDecision,
     worktree::{BranchFate, WorktreeName, Worktrees},
 };
@@ -20,73 +28,129 @@ fn refused<T>(why: impl Into<String>) -> Done<T> {
     Err(PipelineError::Refused(why.into()))
 }
 
+/// Answers with the error of a check.
+macro_rules! checked {
+    ($answer:ident, $check:expr) => {
+        match $check {
+            Ok(found) => found,
+            Err(error) => return reply($answer, Err(error)),
+        }
+    };
+}
+
 impl Orchestrator {
-    pub(super) async fn handle_order(&mut self, order: PipelineOrder) {
+    /// An order sees the effect of all that was ordered before it: while a story's files are worked on, what comes for
+    /// it waits.
+    pub(super) fn take_order(&mut self, order: PipelineOrder) {
+        match order.story() {
+            Some(story) => self.take_event(story, DeferredEvent::Order(order)),
+            None => self.handle_order(order),
+        }
+    }
+
+    pub(super) fn handle_order(&mut self, order: PipelineOrder) {
         match order {
             PipelineOrder::Create(kind, title, body, by, answer) => {
-                let done = self.create(kind, title, body, by).await;
-                reply(answer, done);
+                let create = move |work: &WorkFolder| work.create(kind, &title, body.as_deref());
+                self.create(create, by, answer);
             }
-            PipelineOrder::Update(id, change, answer) => reply(answer, self.update(id, change).await),
+            PipelineOrder::Update(id, change, answer) => self.update(id, change, answer),
             PipelineOrder::Tick(id, criterion, done, answer) => {
-                let ticked = self.edit(id, move |document| document.tick(criterion, done)).await;
-                reply(answer, ticked.map(drop));
+                self.edit(
+                    id,
+                    move |document| document.tick(criterion, done),
+                    move |_, ticked| {
+                        reply(answer, ticked);
+                    },
+                );
             }
-            PipelineOrder::Start(id, agent, by, answer) => reply(answer, self.start(id, agent, by).await),
+            PipelineOrder::Start(id, agent, by, answer) => self.start(id, agent, by, answer),
             PipelineOrder::Stop(target, by, answer) => self.stop(&target, &by, answer),
-            PipelineOrder::Prefer(id, agent, answer) => reply(answer, self.prefer(id, agent).await),
-            PipelineOrder::Move(id, to, by, answer) => reply(answer, self.move_by_hand(id, to, by).await),
-            PipelineOrder::Retry(id, by, answer) => reply(answer, self.retry(id, by).await),
-            PipelineOrder::Review(id, review, by, answer) => reply(answer, self.review(id, review, by).await),
-            PipelineOrder::Delete(id, by, answer) => self.delete(id, by, answer).await,
-            PipelineOrder::Merge(id, by, answer) => reply(answer, self.merge(id, &by)),
-            PipelineOrder::MergeFailed(id, why, by, answer) => {
-                reply(answer, self.give_up_merge(id, &why, &by).await)
+            PipelineOrder::Prefer(id, agent, answer) => {
+                let edit = checked!(answer, self.preference(id, agent));
+                self.edit_and_answer(id, vec![edit], answer, |_| Ok(()));
             }
+            PipelineOrder::Move(id, to, by, answer) => self.move_by_hand(id, to, by, answer),
+            PipelineOrder::Retry(id, by, answer) => self.retry(id, &by, answer),
+            PipelineOrder::Review(id, review, by, answer) => self.review(id, review, by, answer),
+            PipelineOrder::Delete(id, by, answer) => self.delete(id, by, answer),
+            PipelineOrder::Merge(id, by, answer) => self.merge(id, &by, answer),
+            PipelineOrder::MergeFailed(id, why, by, answer) => self.give_up_merge(id, &why, &by, answer),
             PipelineOrder::Rescan(answer) => {
-                self.changed(crate::watcher::WorkChange::Rescan).await;
-                reply(answer, Ok(()));
+                self.work_on(StoryWork::default(), WorkFolder::scan, move |_, scanned| {
+                    reply(answer, scanned.map(drop).map_err(Into::into));
+                });
             }
             PipelineOrder::Shutdown(answer) => self.close(answer),
         }
     }
 
-    async fn create(
+    fn create(
         &mut self,
-        kind: StoryKind,
-        title: String,
-        body: Option<String>,
+        create: impl FnOnce(&WorkFolder) -> Result<Story, WorkError> + Send + 'static,
         by: Actor,
-    ) -> Done<Story> {
-        let story = self.with_work(move |work| work.create(kind, &title, body.as_deref())).await?;
-        self.rescan(Some((story.id(), by, None))).await;
-        Ok(story)
+        answer: Answer<Story>,
+    ) {
+        let cause = |created: &Result<Story, WorkError>| Some((created.as_ref().ok()?.id(), by, None));
+        self.work_with_cause(StoryWork::default(), create, cause, move |_, created| {
+            reply(answer, created.map_err(Into::into));
+        });
     }
 
-    async fn edit<T: Send + 'static>(
+    /// A change that a person or an agent asked for.
+    fn edit<T: Send + 'static>(
         &mut self,
         id: StoryId,
         change: impl Fn(&mut StoryDocument) -> Result<T, EditError> + Send + 'static,
-    ) -> Done<T> {
-        let edited = self.with_work(move |work| work.edit(id, change)).await?;
-        self.rescan(None).await;
-        Ok(edited)
+        then: impl FnOnce(&mut Self, Done<T>) + Send + 'static,
+    ) {
+        let edit = move |work: &WorkFolder| work.edit(id, change);
+        self.work_on(StoryWork::on(id), edit, move |this, edited| then(this, edited.map_err(Into::into)));
     }
 
-    async fn update(&mut self, id: StoryId, change: StoryChange) -> Done<Story> {
+    fn edit_and_answer<T: Send + 'static>(
+        &mut self,
+        id: StoryId,
+        edits: Vec<FrontEdit>,
+        answer: Answer<T>,
+        then: impl FnOnce(&mut Self) -> Done<T> + Send + 'static,
+    ) {
+        self.steps_and_answer(StoryWork::on(id), (id, vec![StoryStep::Edit(edits)]), answer, then);
+    }
+
+    fn steps_and_answer<T: Send + 'static>(
+        &mut self,
+        about: StoryWork,
+        (id, steps): (StoryId, Vec<StoryStep>),
+        answer: Answer<T>,
+        then: impl FnOnce(&mut Self) -> Done<T> + Send + 'static,
+    ) {
+        self.take_steps(about, id, steps, move |this, done| {
+            let done = done.map_err(Into::into).and_then(|()| then(this));
+            reply(answer, done);
+        });
+    }
+
+    fn update(&mut self, id: StoryId, change: StoryChange, answer: Answer<Story>) {
         if let Some(agent) = change.agent.as_deref().filter(|agent| !agent.is_empty()) {
-            self.known_agent(agent)?;
+            checked!(answer, self.known_agent(agent));
         }
-        self.edit(id, move |document| apply(document, &change)).await?;
-        self.known(id).map(|story| Story::clone(&story))
+        self.edit(
+            id,
+            move |document| apply(document, &change),
+            move |this, edited| {
+                reply(answer, edited.and_then(|()| this.known(id)).map(|story| Story::clone(&story)));
+            },
+        );
     }
 
     /// The story, if it can be acted on.
     fn known(&self, id: StoryId) -> Done<Arc<Story>> {
-        match (self.board.story(id), self.board.problem(id)) {
+        let board = &self.stories.board;
+        match (board.story(id), board.problem(id)) {
             (Some(story), _) => Ok(Arc::clone(story)),
             (None, Some(problem)) => refused(problem.to_string()),
-            (None, None) => Err(Self::unknown(id)),
+            (None, None) => Err(WorkError::Unknown(id).into()),
         }
     }
 
@@ -95,99 +159,89 @@ impl Orchestrator {
         match slots.iter().find(|slot| slot.agent == name || slot.name == name) {
             Some(slot) => Ok(slot.role),
             None => {
-                let names: Vec<&str> = self.config.agents.iter().map(|agent| agent.name.as_str()).collect();
+                let names: Vec<&str> =
+                    self.config.in_force.agents.iter().map(|agent| agent.name.as_str()).collect();
                 refused(format!("there is no agent `{name}`; there are `{}`.", names.join("`, `")))
             }
         }
     }
 
-    async fn start(&mut self, id: StoryId, agent: Option<String>, by: Actor) -> Done<StartResult> {
+    /// The story, if no run of it is under way.
+    fn idle(&self, id: StoryId) -> Done<Arc<Story>> {
+        let story = self.known(id)?;
+        match self.runs.of(id) {
+            Some(run) => refused(format!("`{}` works on story {id} already.", run.slot)),
+            None => Ok(story),
+        }
+    }
+
+    fn start(&mut self, id: StoryId, agent: Option<String>, by: Actor, answer: Answer<StartResult>) {
+        let (story, prefer) = checked!(answer, self.can_start(id, agent));
+        let mut edits: Vec<FrontEdit> = prefer.into_iter().collect();
+        if story.front.blocked.is_some() {
+            edits.push(FrontEdit::Unblock);
+        }
+        let mut steps = Vec::new();
+        if !edits.is_empty() {
+            steps.push(StoryStep::Edit(edits));
+        }
+        if story.stage == Stage::Backlog {
+            steps.push(StoryStep::Move(Stage::Current, mover(&by)));
+        }
+        let about = StoryWork::on(id).by(by, None);
+        self.steps_and_answer(about, (id, steps), answer, move |this| this.offer(id));
+    }
+
+    fn can_start(&self, id: StoryId, agent: Option<String>) -> Done<(Arc<Story>, Option<FrontEdit>)> {
         let story = self.known(id)?;
         if matches!(story.stage, Stage::Done | Stage::Archived) {
             return refused(format!("story {id} is done. Write a new story for what is left."));
         }
-        if let Some(run) = self.runs.get(&id) {
-            return refused(format!("`{}` works on story {id} already.", run.info.slot));
-        }
-        if let Some(agent) = agent {
-            self.prefer(id, agent).await?;
-        }
+        self.idle(id)?;
+        let prefer = agent.map(|agent| self.preference(id, agent)).transpose()?;
         if story.front.merge_failure.is_some() {
             return refused(format!("the merge of story {id} failed. `retry {id}` tries it again."));
         }
-        if story.front.blocked.is_some() {
-            self.edit(id, |document| document.remove("blocked")).await?;
-        }
-        if story.stage == Stage::Backlog {
-            self.move_story(id, Stage::Current, by, None).await?;
-        }
-        self.go_on(id).await
+        Ok((story, prefer))
     }
 
     /// Offers the story's work, and says what came of it.
-    async fn go_on(&mut self, id: StoryId) -> Done<StartResult> {
-        self.busy.remove(&id);
-        if let Some((_, until)) = &mut self.pause {
-            // A person wants it tried now.
-            *until = std::time::SystemTime::UNIX_EPOCH;
-        }
-        self.assign_free_agents().await;
-        if let Some(run) = self.runs.get(&id) {
-            return Ok(StartResult::Running(run.info.clone()));
+    fn offer(&mut self, id: StoryId) -> Done<StartResult> {
+        self.holds.try_now(id);
+        self.assign_free_agents();
+        if let Some(run) = self.runs.of(id) {
+            return Ok(StartResult::Running(run.clone()));
         }
         let story = self.known(id)?;
-        let unread = self.config_trouble.as_ref().filter(|_| !self.configured);
-        let waits = match (self.held(&story), &self.pause) {
-            _ if unread.is_some() => {
-                unread.map(|why| why.trim_end_matches('.').to_owned()).unwrap_or_default()
-            }
+        let unread = self.config.trouble.as_deref().filter(|_| !self.config.is_known);
+        let paused = unread.or(self.holds.pause_reason()).map(|why| why.trim_end_matches('.').to_owned());
+        let waits = match (self.held(&story), paused) {
+            (_, Some(why)) if unread.is_some() => why,
             (Some(held), _) => held.clause,
-            (None, Some((why, _))) => why.trim_end_matches('.').to_owned(),
+            (None, Some(why)) => why,
             (None, None) if story.stage == Stage::Merge => "it is in the merge queue".into(),
             (None, None) => match &story.front.agent {
-                Some(agent) => format!("it waits for `{agent}`, or whose work it is, to be free"),
+                Some(agent) => format!("it waits until `{agent}` is free"),
                 None => "all agents for it are busy".into(),
             },
         };
         Ok(StartResult::Waiting(waits))
     }
 
-    async fn prefer(&mut self, id: StoryId, agent: String) -> Done<()> {
+    fn preference(&self, id: StoryId, agent: String) -> Done<FrontEdit> {
         let story = self.known(id)?;
         let role = self.known_agent(&agent)?;
-        let wanted = story.stage.role().unwrap_or(Role::Coder);
-        if role != wanted {
+        if role != story.stage.role().unwrap_or(Role::Coder) {
             return refused(format!(
                 "`{agent}` does not do what story {id} needs in {}: it would never be given it.",
                 story.stage
             ));
         }
-        self.edit(id, move |document| document.set("agent", agent.as_str())).await
+        Ok(FrontEdit::Prefer(agent))
     }
 
-    fn stop(&mut self, target: &StopTarget, by: &Actor, answer: Answer<Vec<RunInfo>>) {
-        let meant = |run: &RunInfo| match target {
-            StopTarget::Story(id) => run.story == *id,
-            StopTarget::Agent(name) => run.slot == *name || run.agent == *name,
-        };
-        let stories: Vec<StoryId> = self
-            .runs
-            .values()
-            .filter(|run| !run.over && meant(&run.info))
-            .map(|run| run.info.story)
-            .collect();
-        if stories.is_empty() {
-            return reply(answer, Ok(Vec::new()));
-        }
-        for id in &stories {
-            self.end_run(*id, RunVerdict::StoppedBy(by.to_string()));
-        }
-        let mut waits = Vec::new();
-        for run in self.runs.values_mut().filter(|run| stories.contains(&run.info.story)) {
-            let (told, wait) = tokio::sync::oneshot::channel();
-            run.waiting.push(told);
-            waits.push(wait);
-        }
+    fn stop(&mut self, target: &StopTarget, by: &Actor, answer: Answer<Vec<crate::event::RunInfo>>) {
+        let waits = self.runs.stop(target, &by.to_string());
         tokio::spawn(async move {
             let mut stopped = Vec::new();
             for wait in waits {
@@ -197,174 +251,167 @@ impl Orchestrator {
         });
     }
 
-    async fn move_by_hand(&mut self, id: StoryId, to: Stage, by: Actor) -> Done<Story> {
-        self.known(id)?;
-        if let Some(run) = self.runs.get(&id).filter(|run| !run.over) {
-            return refused(format!("`{}` works on story {id}. `stop {id}` first.", run.info.slot));
+    fn move_by_hand(&mut self, id: StoryId, to: Stage, by: Actor, answer: Answer<Story>) {
+        checked!(answer, self.known(id));
+        if let Some(run) = self.runs.at_work(id) {
+            let why = format!("`{}` works on story {id}. `stop {id}` first.", run.slot);
+            return reply(answer, refused(why));
         }
-        self.not_landing(id)?;
-        Ok(self.move_story(id, to, by, None).await?)
+        checked!(answer, self.not_landing(id));
+        let mover = mover(&by);
+        let about = StoryWork::on(id).by(by, None);
+        let move_it = move |work: &WorkFolder| work.move_story(id, to, mover);
+        self.work_on(about, move_it, move |_, moved| reply(answer, moved.map_err(Into::into)));
     }
 
-    /// A merge whose base is moving cannot be taken back.
     fn not_landing(&self, id: StoryId) -> Done<()> {
-        match self.merges.status(id) {
-            Some(MergeStatus::Running { step: MergeStep::Landing, .. }) => {
-                refused(format!("story {id} is being merged this very moment."))
-            }
-            Some(MergeStatus::Running { .. } | MergeStatus::Queued { .. } | MergeStatus::Ended(_)) | None => {
-                Ok(())
-            }
+        match self.merges.is_landing(id) {
+            true => refused(format!("story {id} is being merged this very moment.")),
+            false => Ok(()),
         }
     }
 
-    async fn retry(&mut self, id: StoryId, _by: Actor) -> Done<StartResult> {
-        let story = self.known(id)?;
+    fn retry(&mut self, id: StoryId, by: &Actor, answer: Answer<StartResult>) {
+        let story = checked!(answer, self.known(id));
         if story.stage.role().is_none() {
-            return refused(format!("story {id} is in {}: there is nothing to try again.", story.stage));
+            let why = format!("story {id} is in {}: there is nothing to try again.", story.stage);
+            return reply(answer, refused(why));
         }
-        if let Some(run) = self.runs.get(&id) {
-            return refused(format!("`{}` works on story {id} already.", run.info.slot));
-        }
-        let grant = match (&story.front.blocked, self.config.budget.story_usd) {
-            (Some(why), Some(limit)) if why.contains(super::work::BUDGET) => limit,
+        checked!(answer, self.idle(id));
+        let grant = match (&story.front.blocked, self.config.in_force.budget.story_usd) {
+            (Some(reason), Some(limit)) if reason.is_budget() => limit,
             _ => 0.0,
         };
+        tracing::info!(story = %id, %by, grant, "a story is tried again");
         self.memos.change(id, |memo| {
             (memo.sent_back, memo.merge_attempts, memo.busy) = (0, 0, 0);
             memo.granted_usd += grant;
         });
-        self.edit(id, |document| {
-            ["blocked", "merge_failure", "retry_count"].into_iter().try_for_each(|key| document.remove(key))
-        })
-        .await?;
-        self.go_on(id).await
+        let edits = vec![FrontEdit::Unblock, FrontEdit::ClearMergeFailure, FrontEdit::ClearRetries];
+        self.edit_and_answer(id, edits, answer, move |this| this.offer(id));
     }
 
-    async fn review(&mut self, id: StoryId, review: ReviewDecision, by: Actor) -> Done<()> {
-        let story = self.known(id)?;
+    fn review(&mut self, id: StoryId, review: ReviewDecision, by: Actor, answer: Answer<()>) {
+        let story = checked!(answer, self.known(id));
         if let Actor::Agent(slot) = &by {
-            return self.review_by_agent(id, slot, review);
+            let reviews = self.runs.review(id, slot, review);
+            let why = || refused(format!("`{slot}` does not review story {id}."));
+            return reply(answer, if reviews { Ok(()) } else { why() });
         }
-        self.not_landing(id)?;
+        checked!(answer, self.not_landing(id));
         match (review, story.stage) {
             (ReviewDecision::Approved, Stage::Qa) => {
-                self.end_run(id, RunVerdict::Settled);
-                self.move_story(id, Stage::Merge, by.clone(), Some(format!("accepted by {by}"))).await?;
+                self.runs.end(id, RunVerdict::Settled);
+                let steps = vec![StoryStep::Move(Stage::Merge, mover(&by))];
+                let why = Some(format!("accepted by {by}"));
+                let about = StoryWork::on(id).by(by, why);
+                self.steps_and_answer(about, (id, steps), answer, |_| Ok(()));
             }
             (ReviewDecision::Rejected(reason), Stage::Qa | Stage::Merge) => {
-                self.end_run(id, RunVerdict::Settled);
-                self.leave_merge(id).await;
-                self.send_back(&story, &reason, by).await;
-                let clear = |document: &mut StoryDocument| {
-                    ["blocked", "merge_failure"].into_iter().try_for_each(|key| document.remove(key))
-                };
-                self.edit(id, clear).await?;
+                self.runs.end(id, RunVerdict::Settled);
+                self.leave_merge(id);
+                let clear = vec![FrontEdit::Unblock, FrontEdit::ClearMergeFailure];
+                self.send_back(id, (&reason, by), clear, move |_| reply(answer, Ok(())));
             }
             (_, stage) => {
-                return refused(format!("story {id} is in {stage}; only one in qa waits for that decision."));
+                let why = format!("story {id} is in {stage}; only one in qa waits for that decision.");
+                reply(answer, refused(why));
             }
-        }
-        Ok(())
-    }
-
-    fn review_by_agent(&mut self, id: StoryId, slot: &str, review: ReviewDecision) -> Done<()> {
-        let run =
-            self.runs.get(&id).filter(|run| run.info.slot == slot && run.info.role == Role::Qa && !run.over);
-        match run {
-            Some(run) => {
-                run.control.review(review);
-                Ok(())
-            }
-            None => refused(format!("`{slot}` does not review story {id}.")),
         }
     }
 
     /// First the agent ends, then the file goes, then what belongs to it: a crash in between leaves a worktree that
     /// the next start finds.
-    async fn delete(&mut self, id: StoryId, by: Actor, answer: Answer<DeletedStory>) {
-        if let Err(error) = self.not_landing(id) {
-            return reply(answer, Err(error));
-        }
-        let stopped = self.runs.get(&id).filter(|run| !run.over).map(|run| run.info.slot.clone());
+    fn delete(&mut self, id: StoryId, by: Actor, answer: Answer<DeletedStory>) {
+        checked!(answer, self.not_landing(id));
+        let stopped = self.runs.at_work(id).map(|run| run.slot.clone());
         let name = self.story(id).as_deref().and_then(name_of);
-        let removed = match self.with_work(move |work| work.delete(id)).await {
-            Ok(removed) => removed,
-            Err(error) => return reply(answer, Err(error.into())),
-        };
-        // Ends the run, and takes the story out of the merge queue.
-        self.rescan(Some((id, by, None))).await;
-        self.memos.forget(id);
-        let gone = self.runs.get_mut(&id).map(|run| {
-            let (told, wait) = tokio::sync::oneshot::channel();
-            run.waiting.push(told);
-            wait
-        });
-        let (worktrees, remover) = (self.shop.worktrees.clone(), self.remover());
-        tokio::spawn(async move {
-            if let Some(gone) = gone {
-                let _ = gone.await;
-            }
-            let deleted = clear_away(&worktrees, &remover, id, name, (removed, stopped)).await;
-            let deleted = deleted.map_err(|why| {
-                PipelineError::Refused(format!("Story {id} is deleted, but its worktree is not: {why}"))
+        let about = StoryWork::on(id).by(by, None);
+        let delete = move |work: &WorkFolder| work.delete(id);
+        // The board's comparison ends the run, and takes the story out of the merge queue.
+        self.work_on(about, delete, move |this, removed| {
+            let removed = checked!(answer, removed.map_err(Into::into));
+            this.memos.forget(id);
+            let gone = this.runs.wait_for(id);
+            let (worktrees, remover) = (this.shop.worktrees.clone(), this.remover());
+            tokio::spawn(async move {
+                if let Some(gone) = gone {
+                    let _ = gone.await;
+                }
+                let deleted = clear_away(&worktrees, &remover, id, name, (removed, stopped)).await;
+                let deleted = deleted.map_err(|why| {
+                    let why = format!("Story {id} is deleted, but its worktree is not: {}", sentence(&why));
+                    PipelineError::Refused(why)
+                });
+                reply(answer, deleted);
             });
-            reply(answer, deleted);
         });
     }
 
-    fn merge(&mut self, id: StoryId, by: &Actor) -> Done<MergeView> {
+    fn merge(&mut self, id: StoryId, by: &Actor, answer: Answer<MergeView>) {
+        let story = checked!(answer, self.can_merge(id));
+        tracing::info!(story = %id, %by, "a merge is asked for");
+        self.queue_merge(&story, move |this, queued| {
+            let view = queued.and_then(|()| match this.merges.status(id) {
+                Some(status) => Ok(MergeView::of(&status)),
+                None => refused(format!("the merge of story {id} could not be queued; the log says why.")),
+            });
+            reply(answer, view);
+        });
+    }
+
+    fn can_merge(&self, id: StoryId) -> Done<Arc<Story>> {
         let story = self.known(id)?;
         if story.stage != Stage::Merge {
             return refused(format!("story {id} is in {}; only one in merge is merged.", story.stage));
         }
-        if let Some(run) = self.runs.get(&id).filter(|run| !run.over) {
+        if let Some(run) = self.runs.at_work(id) {
             return refused(format!(
                 "`{}` resolves the conflicts of story {id}. The merge goes on by itself when that run ends.",
-                run.info.slot
+                run.slot
             ));
         }
         if let Some(why) = &story.front.merge_failure {
-            return refused(format!("the merge of story {id} failed: {why}. A person can say `retry {id}`."));
+            let why = sentence(why);
+            return refused(format!("the merge of story {id} failed: {why} A person can say `retry {id}`."));
         }
         if let Some(why) = &story.front.blocked {
-            return refused(format!("story {id} is blocked: {why}."));
+            return refused(format!("story {id} is blocked: {}", sentence(&why.to_string())));
         }
-        if matches!(self.merges.status(id), Some(MergeStatus::Queued { .. } | MergeStatus::Running { .. })) {
-            return refused(format!(
-                "the merge of story {id} is queued or running already. Ask for its status."
-            ));
-        }
-        if self.merges.conflicts().contains(&id) {
-            let queued = self.merges.continue_merge(id);
-            queued.map_err(|error| PipelineError::Refused(error.to_string()))?;
-            tracing::info!(story = %id, %by, "a merge goes on");
-        }
-        self.queue_merges();
         match self.merges.status(id) {
-            Some(status) => Ok(MergeView::of(&status)),
-            None => refused(format!("the merge of story {id} could not be queued; the log says why.")),
+            Some(MergeStatus::Queued { .. } | MergeStatus::Running { .. }) => {
+                refused(format!("the merge of story {id} is queued or running already. Ask for its status."))
+            }
+            Some(MergeStatus::Ended(_)) | None => Ok(story),
         }
     }
 
-    async fn give_up_merge(&mut self, id: StoryId, why: &str, by: &Actor) -> Done<()> {
+    fn give_up_merge(&mut self, id: StoryId, why: &str, by: &Actor, answer: Answer<()>) {
+        checked!(answer, self.can_give_up_merge(id, by));
+        // It may go on until it ends by itself.
+        self.runs.settle(id);
+        self.merge_failure(id, why, move |_| reply(answer, Ok(())));
+    }
+
+    fn can_give_up_merge(&self, id: StoryId, by: &Actor) -> Done<()> {
         let story = self.known(id)?;
         if story.stage != Stage::Merge {
             return refused(format!("story {id} is in {}, not in merge.", story.stage));
         }
-        if let Actor::Agent(slot) = by {
-            let theirs = self.runs.get(&id).is_some_and(|run| run.info.slot == *slot);
-            if !theirs {
-                return refused(format!("`{slot}` does not work on the merge of story {id}."));
-            }
+        if let Actor::Agent(slot) = by
+            && self.runs.of(id).is_none_or(|run| run.slot != *slot)
+        {
+            return refused(format!("`{slot}` does not work on the merge of story {id}."));
         }
-        self.not_landing(id)?;
-        if let Some(run) = self.runs.get_mut(&id) {
-            // Its end says nothing more; it may go on until it ends by itself.
-            run.verdict = RunVerdict::Settled;
-        }
-        self.merge_failure(id, why).await;
-        Ok(())
+        self.not_landing(id)
+    }
+}
+
+/// By whose rules a story moves.
+fn mover(by: &Actor) -> Mover {
+    match by {
+        Actor::Pipeline => Mover::Pipeline,
+        Actor::Person(_) | Actor::Agent(_) | Actor::Editor => Mover::Person,
     }
 }
 

@@ -55,6 +55,11 @@ impl EventPublisher {
         }
     }
 
+    /// The last state.
+    pub(super) fn snapshot(&self) -> Arc<PipelineSnapshot> {
+        self.state.borrow().clone()
+    }
+
     /// Whether there is nothing to tell but what agents say.
     pub(super) fn has_only_lines(&self) -> bool {
         !self.unsent.is_empty()

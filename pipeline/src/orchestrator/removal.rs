@@ -11,7 +11,7 @@ use crate::{
     config::ProjectConfig,
     gates::GateRunner,
     host::AgentSettings,
-    story::StoryId,
+    sentence::sentence,
     worktree::{BranchFate, ComponentPhase, Worktree, WorktreeName, Worktrees, run_components},
 };
 
@@ -22,38 +22,34 @@ pub(super) struct WorktreeRemover {
     config: Arc<ProjectConfig>,
     settings: Arc<AgentSettings>,
     base: String,
-    inner: mpsc::Sender<TaskEvent>,
+    events: mpsc::Sender<TaskEvent>,
 }
 
 impl Orchestrator {
     pub(super) fn remover(&self) -> WorktreeRemover {
         WorktreeRemover {
             worktrees: self.shop.worktrees.clone(),
-            config: Arc::clone(&self.config),
-            settings: Arc::clone(&self.settings),
-            base: self.base.clone(),
-            inner: self.inner.clone(),
+            config: Arc::clone(&self.config.in_force),
+            settings: Arc::clone(&self.shop.settings),
+            base: self.config.base.clone(),
+            events: self.events.clone(),
         }
     }
 
     /// Removes a story's worktree in the background. Meanwhile nobody is given the story.
     pub(super) fn remove_worktree(&mut self, name: WorktreeName, branch: BranchFate) {
-        if !self.removing.insert(name.id()) {
+        let story = name.id();
+        if !self.holds.begin_removal(story) {
             return;
         }
-        let (remover, inner) = (self.remover(), self.inner.clone());
-        tokio::spawn(async move {
-            let removed = remover.remove(&name, branch).await;
-            let _ = inner.send(TaskEvent::Removed(name.id(), name.to_string(), removed)).await;
+        let (remover, what) = (self.remover(), name.to_string());
+        self.spawn(async move { remover.remove(&name, branch).await }, move |this, removed| {
+            this.holds.end_removal(story);
+            if let Err(why) = removed {
+                let text = format!("The worktree `{what}` could not be removed: {}", sentence(&why));
+                this.publisher.alarm(None, text);
+            }
         });
-    }
-
-    /// A worktree is gone, or could not be removed.
-    pub(super) fn removed(&mut self, story: StoryId, what: &str, removed: Result<(), String>) {
-        self.removing.remove(&story);
-        if let Err(why) = removed {
-            self.teller.alarm(None, format!("The worktree `{what}` could not be removed: {why}"));
-        }
     }
 }
 
@@ -62,7 +58,7 @@ impl WorktreeRemover {
     pub(super) async fn remove(&self, name: &WorktreeName, branch: BranchFate) -> Result<(), String> {
         if let Err(why) = self.take_down(name).await {
             let text = format!("The worktree `{name}` is removed, but before: {why}");
-            let _ = self.inner.send(TaskEvent::Alarm(text)).await;
+            let _ = self.events.send(TaskEvent::Alarm(text)).await;
         }
         let (worktrees, name) = (self.worktrees.clone(), name.clone());
         blocking(move || worktrees.remove(&name, branch).map_err(|error| error.to_string())).await?

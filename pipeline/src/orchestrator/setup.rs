@@ -1,6 +1,9 @@
 //! The start: what an earlier storkit left is ended, finished or taken up, before anything else happens.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use agents::{
     claude::{self, SessionId},
@@ -9,27 +12,36 @@ use agents::{
 use tokio::sync::mpsc;
 
 use super::{
-    CommitState, EventSources, Orchestrator, blocking, housekeeping, memo::MemoFiles,
+    EventSources, Orchestrator, blocking,
+    commits::Commits,
+    holds::Holds,
+    housekeeping::{self, PipelineConfig},
+    lane::WorkLane,
+    memo::{self, Memos, StoryMemo},
+    merges::Merges,
     publisher::EventPublisher,
+    stories::Stories,
 };
 use crate::{
     Project,
     board::WorkFolder,
     config::LoadedProjectConfig,
-    event::RunId,
+    event::{PipelineEvent, RunId},
     guard::{OwnCommits, base_branch},
     host::{AgentSettings, PipelineHost},
-    ledger::RunLedger,
+    ledger::{RunLedger, RunSummary},
     merge::{JournaledMerge, MergeProof, MergeQueue, MergeRecovery, merges, recover},
     run::RunContext,
+    sentence::sentence,
     stage::Stage,
     story::StoryId,
     watcher,
     worktree::{SizeLimits, Worktrees},
 };
 
-/// What runs tell waits here while the task is busy; a run that has more to tell waits, its process does not.
-const INNER: usize = 1_024;
+/// What runs report waits here while the orchestrator is busy; a run that has more to report waits, its process does
+/// not.
+const EVENT_BACKLOG: usize = 1_024;
 
 /// What a pipeline begins with.
 pub(super) struct StartupState {
@@ -37,7 +49,7 @@ pub(super) struct StartupState {
     pub settings: AgentSettings,
     pub host: Arc<dyn PipelineHost>,
     pub ledger: RunLedger,
-    pub teller: EventPublisher,
+    pub publisher: EventPublisher,
 }
 
 /// What was found on disk.
@@ -48,35 +60,38 @@ struct FoundOnDisk {
     recovery: MergeRecovery,
     worktrees: Worktrees,
     protection: String,
+    memos: BTreeMap<StoryId, StoryMemo>,
+    unproven: BTreeSet<StoryId>,
 }
 
 impl StartupState {
     /// Brings the project in order. An error is a sentence: the pipeline cannot work until a person has mended that.
     pub async fn set_up(self) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
-        let Self { project, settings, host, ledger, teller } = self;
+        let Self { project, settings, host, ledger, publisher } = self;
         end_old_runs(&ledger).await;
         let (place, how) = (project.clone(), settings.clone());
         match blocking(move || read_disk(&place, &how)).await.and_then(|found| found) {
             Ok(found) => {
-                let parts = Self { project, settings, host, ledger, teller };
+                let parts = Self { project, settings, host, ledger, publisher };
                 parts.join(found)
             }
-            Err(why) => Err((why, Box::new(Self { project, settings, host, ledger, teller }))),
+            Err(why) => Err((why, Box::new(Self { project, settings, host, ledger, publisher }))),
         }
     }
 
     fn join(mut self, found: FoundOnDisk) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
-        let FoundOnDisk { work, loaded, base, recovery, worktrees, protection } = found;
-        tell_recovery(&mut self.teller, &recovery);
-        let (config, config_trouble) = match loaded {
+        let FoundOnDisk { work, loaded, base, recovery, worktrees, protection, memos, unproven } = found;
+        tell_recovery(&mut self.publisher, &recovery);
+        let (config, trouble) = match loaded {
             Ok(loaded) => (loaded.config, None),
             Err(why) => {
-                self.teller.alarm(None, format!("{why} Until that is mended nothing is started."));
+                let text = format!("{} {}", sentence(&why), housekeeping::NOTHING_STARTS);
+                self.publisher.alarm(None, text);
                 (Default::default(), Some(why))
             }
         };
         let merging = housekeeping::merge_settings(&base, &config, &self.settings);
-        let (merges, merged) = match MergeQueue::open(&self.project, merging) {
+        let (queue, merged) = match MergeQueue::open(&self.project, merging) {
             Ok(opened) => opened,
             Err(error) => return Err((error.to_string(), Box::new(self))),
         };
@@ -84,51 +99,50 @@ impl StartupState {
             Ok(board) => board,
             Err(error) => return Err((error.to_string(), Box::new(self))),
         };
-        let Self { project, settings, host, ledger, teller } = self;
+        let Self { project, settings, host, ledger, publisher } = self;
         let (watcher, changes) = watcher::watch(&project, settings.settle);
-        let (inner, heard) = mpsc::channel(INNER);
-        let settings = Arc::new(settings);
-        let shop = RunContext {
-            project: project.clone(),
-            settings: Arc::clone(&settings),
-            host,
-            own: OwnCommits::default(),
-            ledger,
-            worktrees,
-        };
-        let unproven = unproven(&project, &base, &board);
+        let (events, heard) = mpsc::channel(EVENT_BACKLOG);
+        let lane = WorkLane::open(events.clone());
         let mut orchestrator = Orchestrator {
-            memos: MemoFiles::of(&project),
-            project,
-            settings,
-            shop,
-            work: Arc::new(work),
-            board,
-            config: Arc::new(config),
-            configured: config_trouble.is_none(),
-            config_trouble,
-            base,
-            merges: Arc::new(merges),
+            memos: Memos::new(&project, memos, lane.clone()),
+            stories: Stories { work: Arc::new(work), board, lane },
+            merges: Merges::new(queue, WorkLane::open(events.clone())),
+            config: PipelineConfig {
+                in_force: Arc::new(config),
+                is_known: trouble.is_none(),
+                trouble,
+                base,
+                protection,
+            },
+            shop: RunContext {
+                project,
+                settings: Arc::new(settings),
+                host,
+                own: OwnCommits::default(),
+                ledger,
+                worktrees,
+            },
+            holds: Holds::new(unproven),
             runs: Default::default(),
-            teller,
-            inner,
-            pause: None,
-            removing: Default::default(),
-            busy: Default::default(),
-            asked: Default::default(),
-            unproven,
-            commit: CommitState { wanted: true, ..CommitState::default() },
-            protection,
+            pending: Default::default(),
+            commits: Commits::default(),
+            publisher,
+            events,
             closing: None,
-            ticks: 0,
         };
-        orchestrator.reap();
-        orchestrator.commit();
-        let problems: Vec<String> = orchestrator.board.problems.iter().map(ToString::to_string).collect();
-        for problem in problems {
-            orchestrator.teller.tell(crate::event::PipelineEvent::ProblemFound { problem });
+        orchestrator.begin();
+        Ok((orchestrator, EventSources { changes, merged, events: heard, _watcher: watcher }))
+    }
+}
+
+impl Orchestrator {
+    fn begin(&mut self) {
+        self.reap();
+        self.commits.want();
+        self.commit_if_due();
+        for problem in self.stories.board.problems.clone() {
+            self.publisher.tell(PipelineEvent::ProblemFound { problem: problem.to_string() });
         }
-        Ok((orchestrator, EventSources { changes, merged, inner: heard, _watcher: watcher }))
     }
 }
 
@@ -143,7 +157,8 @@ async fn end_old_runs(ledger: &RunLedger) {
     }
     for run in open {
         let id = RunId(run.run.as_str().into());
-        ledger.ended(&id, run.usd, run.tokens, "storkit ended before it did", false);
+        let summary = RunSummary { outcome: "storkit ended before it did".into(), ..RunSummary::default() };
+        ledger.ended(&id, run.usd, run.tokens, summary);
     }
 }
 
@@ -153,13 +168,15 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     let base = base_branch(project, configured.as_deref()).map_err(|error| error.to_string())?;
     let recovery = recover(project).map_err(|error| error.to_string())?;
     let work = WorkFolder::open(project).map_err(|error| error.to_string())?;
-    work.scan().map_err(|error| error.to_string())?;
     let worktrees = Worktrees::open(project, SizeLimits::default()).map_err(|error| error.to_string())?;
     let protection = match Confinement::strongest_available(&settings.home) {
         (_, None) => "bubblewrap".to_owned(),
         (_, Some(why)) => format!("no sandbox ({why})"),
     };
-    Ok(FoundOnDisk { work, loaded, base, recovery, worktrees, protection })
+    let board = work.scan().map_err(|error| error.to_string())?;
+    let unproven = unproven(project, &base, &board);
+    let memos = memo::read(project);
+    Ok(FoundOnDisk { work, loaded, base, recovery, worktrees, protection, memos, unproven })
 }
 
 /// Done stories without a proof, also without a merge on base: a clone has those of others, and an older project its
@@ -187,7 +204,7 @@ pub(super) fn merged_on(project: &Project, base: &str) -> BTreeSet<StoryId> {
     }
 }
 
-fn tell_recovery(teller: &mut EventPublisher, recovery: &MergeRecovery) {
+fn tell_recovery(publisher: &mut EventPublisher, recovery: &MergeRecovery) {
     match &recovery.journal {
         None => {}
         Some(JournaledMerge::Finished(proof) | JournaledMerge::RolledForward(proof)) => {
@@ -204,6 +221,6 @@ fn tell_recovery(teller: &mut EventPublisher, recovery: &MergeRecovery) {
             "A merge that was cut short is finished. These files were changed meanwhile and are as you left them: {}.",
             files.join(", ")
         );
-        teller.alarm(None, text);
+        publisher.alarm(None, text);
     }
 }

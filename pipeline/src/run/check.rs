@@ -8,6 +8,7 @@ use super::RunContext;
 use crate::{
     guard::{BaseGuard, BaseRescue, Fingerprint, OwnChanges, Tampering, compare, rescue},
     merge::MergeProof,
+    sentence,
     story::StoryId,
 };
 
@@ -129,12 +130,7 @@ pub(crate) fn brings(repository: &Repository, base: &str, tip: Oid) -> Result<Br
     let diff = repository.diff_tree_to_tree(old.as_ref(), Some(&new), Some(&mut options))?;
     let stats = diff.stats()?;
     let files = stats.files_changed();
-    let words = format!(
-        "{files} {}, +{} -{}",
-        if files == 1 { "file" } else { "files" },
-        stats.insertions(),
-        stats.deletions()
-    );
+    let words = sentence::diff(files, stats.insertions(), stats.deletions());
     let pipelines = diff
         .deltas()
         .filter_map(|delta| delta.new_file().path().or(delta.old_file().path()).map(|path| path.to_owned()))

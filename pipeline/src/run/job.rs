@@ -13,15 +13,19 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RunContext, RunEnd, RunOutcome, RunPlan, RunUpdate, log::RunLog, turn::ProcessResult,
+    RunContext, RunEnd, RunFailure, RunOutcome, RunPlan, RunUpdate, log::RunLog, turn::ProcessResult,
     workspace::Workspace,
 };
 use crate::{
     event::RunPhase,
     host::RunAccess,
-    verdict::{self, NextAction, ReviewDecision, StopReason},
+    story::BlockReason,
+    verdict::{self, FailureCause, NextAction, ReviewDecision, StopReason},
     worktree::{self, ComponentError, ComponentProgress, run_components},
 };
+
+/// The CLI's `subtype` of a turn that `--max-budget-usd` ended.
+const BUDGET_SPENT: &str = "error_max_budget_usd";
 
 /// A run while it lives.
 pub(super) struct RunJob {
@@ -98,9 +102,9 @@ impl RunJob {
         if let Some(spot) = self.spot.take() {
             blocking(move || spot.close()).await;
         }
-        let (words, failed) = summary(&outcome);
-        self.log.write(&format!("== {words}"));
-        self.shop.ledger.ended(&self.plan.run.id, self.usd, self.tokens, &words, failed);
+        let summary = outcome.summary();
+        self.log.write(&format!("== {}", summary.outcome));
+        self.shop.ledger.ended(&self.plan.run.id, self.usd, self.tokens, summary);
         RunEnd { outcome, usd: self.usd, diff: self.diff }
     }
 
@@ -133,15 +137,12 @@ impl RunJob {
                 NextAction::Approve => return Ok(RunOutcome::Approved),
                 NextAction::SendBack(reason) => return Ok(RunOutcome::SentBack(reason)),
                 NextAction::ContinueMerge => return Ok(RunOutcome::ContinueMerge),
-                NextAction::Failed(why) => return Ok(self.failed(&turn, why)),
-                NextAction::Block(why) => return Ok(RunOutcome::Blocked(why)),
-                NextAction::Wait(_) => {
+                NextAction::Failed(cause) => return Ok(self.failed(&turn, cause)),
+                NextAction::Block(reason) => return Ok(RunOutcome::Blocked(reason)),
+                NextAction::Wait => {
                     return Ok(match facts.ended {
                         Some(StopReason::Shutdown) => RunOutcome::Shutdown,
-                        Some(StopReason::RateLimited) => RunOutcome::Busy { until: None },
-                        Some(StopReason::Stopped | StopReason::Stalled | StopReason::Budget(_)) | None => {
-                            RunOutcome::Stopped
-                        }
+                        Some(StopReason::Stopped | StopReason::Stalled) | None => RunOutcome::Stopped,
                     });
                 }
             }
@@ -156,18 +157,15 @@ impl RunJob {
         self.tell(RunUpdate::Alarm(text)).await;
     }
 
-    /// A failure in words; a limit of the CLI's own is not the work's fault, but the money's.
-    fn failed(&self, turn: &ProcessResult, why: String) -> RunOutcome {
+    /// A failure with the end of its log; the CLI's own limit of money is not the work's fault.
+    fn failed(&self, turn: &ProcessResult, cause: FailureCause) -> RunOutcome {
         let subtype = turn.end.as_ref().map_or("", |end| end.subtype.as_str());
-        if subtype.contains("budget") {
-            return RunOutcome::Budget(format!("the run's own limit, after ${:.2}", self.usd));
+        if subtype == BUDGET_SPENT {
+            return RunOutcome::Blocked(BlockReason::RunBudget { spent_usd: self.usd });
         }
         let tail = self.log.tail(12);
-        if tail.is_empty() {
-            RunOutcome::Failed(why)
-        } else {
-            RunOutcome::Failed(format!("{why}\n\nThe end of its log:\n{tail}"))
-        }
+        let details = (!tail.is_empty()).then(|| format!("The end of its log:\n{tail}"));
+        RunOutcome::Failed(RunFailure { cause, details })
     }
 
     async fn prepare(&mut self) -> Result<(), RunOutcome> {
@@ -188,9 +186,7 @@ impl RunJob {
         match &*self.ended.borrow() {
             None => Ok(()),
             Some(StopReason::Shutdown) => Err(RunOutcome::Shutdown),
-            Some(
-                StopReason::Stopped | StopReason::Stalled | StopReason::Budget(_) | StopReason::RateLimited,
-            ) => Err(RunOutcome::Stopped),
+            Some(StopReason::Stopped | StopReason::Stalled) => Err(RunOutcome::Stopped),
         }
     }
 
@@ -228,7 +224,7 @@ impl RunJob {
             }
             return Err(match error {
                 ComponentError::Sandbox(why) => RunOutcome::NotStarted(why),
-                error => RunOutcome::Failed(error.to_string()),
+                error => RunOutcome::failed(FailureCause::SetupFailed { why: error.to_string() }),
             });
         }
         Ok(())
@@ -253,7 +249,7 @@ impl RunJob {
             ProcessError::NotFound { .. } => RunOutcome::NotStarted(format!(
                 "{error}. Install Claude Code, or name it with `[claude] command` in bot.toml."
             )),
-            ProcessError::Io { .. } | ProcessError::Gone => RunOutcome::Failed(error.to_string()),
+            ProcessError::Io { .. } | ProcessError::Gone => RunOutcome::internal(error),
         })
     }
 
@@ -279,22 +275,5 @@ impl RunJob {
 }
 
 fn panicked() -> RunOutcome {
-    RunOutcome::Failed("a part of the run failed inside storkit; the log says more".into())
-}
-
-/// What the ledger says of it.
-fn summary(outcome: &RunOutcome) -> (String, bool) {
-    let line = |text: &str| text.lines().next().unwrap_or_default().to_owned();
-    match outcome {
-        RunOutcome::Passed => ("committed, and the gates passed".into(), false),
-        RunOutcome::Approved => ("approved".into(), false),
-        RunOutcome::SentBack(why) => (format!("rejected: {}", line(why)), false),
-        RunOutcome::ContinueMerge => ("resolved the conflicts".into(), false),
-        RunOutcome::Failed(why) | RunOutcome::Blocked(why) => (line(why), true),
-        RunOutcome::Stopped => ("stopped".into(), false),
-        RunOutcome::Busy { .. } => ("the model's service is busy".into(), false),
-        RunOutcome::Budget(why) => (line(why), false),
-        RunOutcome::Shutdown => ("storkit was shut down".into(), false),
-        RunOutcome::NotStarted(why) => (format!("could not be started: {}", line(why)), false),
-    }
+    RunOutcome::internal("a part of the run failed inside storkit; the log has the details")
 }

@@ -12,7 +12,11 @@ use tokio::{
 };
 
 use super::{RunUpdate, job::RunJob, log::tool_line, workspace::WorkspaceKind};
-use crate::{event::RunPhase, verdict::StopReason, worktree::Worktree};
+use crate::{
+    event::RunPhase,
+    verdict::{FailureCause, StopReason},
+    worktree::Worktree,
+};
 
 /// Between two imports of a confined agent's commits.
 const IMPORT: Duration = Duration::from_secs(5);
@@ -40,15 +44,15 @@ impl ProcessResult {
     }
 
     /// The CLI's words for a turn that failed; `None` for one that did not.
-    pub(super) fn failure(&self) -> Option<String> {
+    pub(super) fn failure(&self) -> Option<FailureCause> {
         match (&self.end, &self.exit) {
             (Some(end), _) if end.is_error => {
                 let text = end.text.trim();
-                Some(if text.is_empty() {
-                    format!("it ended with `{}`", end.subtype)
-                } else {
-                    text.to_owned()
-                })
+                let why = match text.is_empty() {
+                    true => format!("it ended with `{}`", end.subtype),
+                    false => text.to_owned(),
+                };
+                Some(FailureCause::TurnFailed { why })
             }
             (Some(_), _) => None,
             (None, Some(exit)) => {
@@ -59,15 +63,20 @@ impl ProcessResult {
                 };
                 let tail = exit.tail.trim();
                 let said = if tail.is_empty() { String::new() } else { format!(": {tail}") };
-                Some(format!("Claude Code ended without a result ({how}){said}"))
+                Some(FailureCause::Died { why: format!("Claude Code ended without a result ({how}){said}") })
             }
-            (None, None) => Some("Claude Code ended without a result".into()),
+            (None, None) => Some(FailureCause::Died { why: "Claude Code ended without a result".into() }),
         }
     }
 
     /// Whether it could not resume its session.
     pub(super) fn lost_session(&self) -> bool {
-        self.failure().is_some_and(|why| why.contains("No conversation found"))
+        self.failure().is_some_and(|cause| match cause {
+            FailureCause::TurnFailed { why } | FailureCause::Died { why } => {
+                why.contains("No conversation found")
+            }
+            _ => false,
+        })
     }
 }
 
@@ -194,7 +203,7 @@ impl RunJob {
 /// Waits until somebody wants the end.
 async fn ended(end: &mut tokio::sync::watch::Receiver<Option<StopReason>>) -> StopReason {
     match end.wait_for(Option::is_some).await {
-        Ok(why) => why.clone().unwrap_or(StopReason::Shutdown),
+        Ok(why) => why.unwrap_or(StopReason::Shutdown),
         // Whoever could want it is gone, and with it storkit.
         Err(_) => StopReason::Shutdown,
     }

@@ -20,6 +20,7 @@ use crate::{
     host::AgentSettings,
     merge,
     stage::Role,
+    story::BlockReason,
     worktree::{DetachedWorktree, Worktree, WorktreeError, WorktreeName},
 };
 
@@ -52,7 +53,7 @@ impl Workspace {
             return Ok(Self { kind: WorkspaceKind::Conflict(detached), confinement, fresh: false });
         }
         let name = WorktreeName::new(id, &plan.story.file.slug)
-            .map_err(|error| RunOutcome::Blocked(error.to_string()))?;
+            .map_err(|error| RunOutcome::Blocked(BlockReason::Worktree { why: error.to_string() }))?;
         let fresh = !shop.project.dir().join("worktrees").join(name.to_string()).exists();
         let worktree =
             shop.worktrees.prepare(&name, &plan.base, &plan.run.slot).map_err(|error| failed(&error))?;
@@ -78,7 +79,7 @@ impl Workspace {
     pub(super) fn confine(&self) -> Result<Confined, RunOutcome> {
         let place = match &self.kind {
             WorkspaceKind::Story(worktree) if self.confinement.encloses() => {
-                worktree.enclose().map_err(|error| RunOutcome::Failed(error.to_string()))?
+                worktree.enclose().map_err(RunOutcome::internal)?
             }
             WorkspaceKind::Story(worktree) => worktree.place(),
             WorkspaceKind::Conflict(detached) if self.confinement.encloses() => {
@@ -218,10 +219,10 @@ fn failed(error: &WorktreeError) -> RunOutcome {
     match error {
         WorktreeError::DiskFull { .. } => RunOutcome::NotStarted(error.to_string()),
         WorktreeError::BranchInTheWay(..) | WorktreeError::Linked(_) => {
-            RunOutcome::Blocked(error.to_string())
+            RunOutcome::Blocked(BlockReason::Worktree { why: error.to_string() })
         }
         WorktreeError::Git(_) | WorktreeError::Read(_) | WorktreeError::Io { .. } => {
-            RunOutcome::Failed(error.to_string())
+            RunOutcome::internal(error)
         }
     }
 }

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use serde_json::Value as Json;
 
-use super::{FrontError, FrontMatter, KeyValue, criteria::boxes, front::all_keys, lines, lines::lines};
+use super::{
+    BlockReason, FrontError, FrontMatter, KeyValue, criteria::boxes, front::all_keys, lines, lines::lines,
+};
 
 const BOM: &str = "\u{feff}";
 
@@ -113,6 +115,24 @@ impl StoryDocument {
             None => self.text.clone(),
         };
         self.accept(edited, key, None)
+    }
+
+    /// Blocks the story: the sentence for people, and the cause that decides.
+    pub fn block(&mut self, reason: &BlockReason) -> Result<(), EditError> {
+        self.set("blocked", reason.to_string())?;
+        match reason {
+            BlockReason::Person(_) => self.remove("blocked_cause"),
+            reason => {
+                let cause = serde_json::to_value(reason).unwrap_or_default();
+                self.set("blocked_cause", KeyValue::Data(cause))
+            }
+        }
+    }
+
+    /// Takes a block away.
+    pub fn unblock(&mut self) -> Result<(), EditError> {
+        self.remove("blocked")?;
+        self.remove("blocked_cause")
     }
 
     /// Criteria (`- [ ] text`) outside code blocks, and whether each is ticked.

@@ -1,9 +1,12 @@
 //! Front matter: the keys storkit knows, read from YAML. Everything else in it is kept and not looked at.
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny},
+};
 use serde_json::{Map, Value};
 
-use super::{StoryId, plain};
+use super::{BlockReason, StoryId, plain};
 
 /// What stands for a reason where the file says only `true`.
 const UNEXPLAINED: &str = "no reason was given";
@@ -22,7 +25,7 @@ pub struct FrontMatter {
     /// Failed runs in this stage.
     pub retry_count: u32,
     /// Why nobody may work on it.
-    pub blocked: Option<String>,
+    pub blocked: Option<BlockReason>,
     /// Stories that must be done first.
     pub depends_on: Vec<StoryId>,
 }
@@ -85,6 +88,7 @@ struct FrontMatterKeys {
     merge_failure: Option<FlagOrReason>,
     retry_count: Option<u32>,
     blocked: Option<FlagOrReason>,
+    blocked_cause: Option<StoredCause>,
     #[serde(deserialize_with = "story_ids")]
     depends_on: Vec<StoryId>,
 }
@@ -97,8 +101,28 @@ impl From<FrontMatterKeys> for FrontMatter {
             manual_qa: keys.manual_qa.unwrap_or_default(),
             merge_failure: keys.merge_failure.and_then(FlagOrReason::given),
             retry_count: keys.retry_count.unwrap_or_default(),
-            blocked: keys.blocked.and_then(FlagOrReason::given),
+            blocked: BlockReason::read(
+                keys.blocked.and_then(FlagOrReason::given),
+                keys.blocked_cause.and_then(StoredCause::known),
+            ),
             depends_on: keys.depends_on,
+        }
+    }
+}
+
+/// A cause, or what another version of storkit or a person has put in its place.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum StoredCause {
+    Known(BlockReason),
+    Unknown(IgnoredAny),
+}
+
+impl StoredCause {
+    fn known(self) -> Option<BlockReason> {
+        match self {
+            Self::Known(reason) => Some(reason),
+            Self::Unknown(IgnoredAny) => None,
         }
     }
 }
@@ -177,7 +201,9 @@ mod tests {
             ),
             retry_count: 2,
             blocked: Some(
-                "waits for Bob",
+                Person(
+                    "waits for Bob",
+                ),
             ),
             depends_on: [
                 StoryId(
@@ -219,8 +245,8 @@ mod tests {
 
     #[test]
     fn blocked_is_a_flag_or_a_reason() {
-        assert_eq!(read("blocked: true").blocked.as_deref(), Some("no reason was given"));
-        assert_eq!(read("blocked: later").blocked.as_deref(), Some("later"));
+        assert_eq!(read("blocked: true").blocked, Some(BlockReason::Person("no reason was given".into())));
+        assert_eq!(read("blocked: later").blocked, Some(BlockReason::Person("later".into())));
         assert_eq!(read("depends_on: 7").depends_on, [StoryId(7)]);
     }
 

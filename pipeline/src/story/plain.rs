@@ -1,7 +1,7 @@
 //! Front matter of the plainest kind, one `key: value` per line, read without the YAML crate: on a board of 10,000
 //! stories that crate takes twice as long as reading the files. Whatever is not certain is left to the crate.
 
-use super::{FrontMatter, StoryId};
+use super::{BlockReason, FrontMatter, StoryId};
 
 /// `None` where the text is not plain enough, valid or not. What is read is what YAML would read.
 pub(super) fn read(yaml: &str) -> Option<FrontMatter> {
@@ -29,7 +29,8 @@ fn keep(front: &mut FrontMatter, key: &str, value: &str) -> Option<()> {
         "retry_count" => front.retry_count = number(value)?,
         "depends_on" => front.depends_on = ids(value)?,
         "merge_failure" => front.merge_failure = Some(text(value)?.to_owned()),
-        "blocked" => front.blocked = Some(text(value)?.to_owned()),
+        "blocked" => front.blocked = Some(BlockReason::Person(text(value)?.to_owned())),
+        "blocked_cause" => return None,
         _ => drop(text(value).or_else(|| number(value).map(|_| ""))?),
     }
     Some(())
@@ -103,7 +104,7 @@ mod tests {
 
     fn line() -> impl Strategy<Value = String> {
         let key = prop_oneof![
-            "name|agent|manual_qa|merge_failure|retry_count|blocked|depends_on",
+            "name|agent|manual_qa|merge_failure|retry_count|blocked|blocked_cause|depends_on",
             "[a-z_]{1,4}",
             "null|y"
         ];

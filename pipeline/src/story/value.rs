@@ -15,6 +15,8 @@ pub enum KeyValue {
     Text(String),
     /// A list of stories.
     Stories(Vec<StoryId>),
+    /// Nested data, written as JSON on one line: YAML 1.2 reads that as itself.
+    Data(Json),
 }
 
 impl KeyValue {
@@ -29,6 +31,7 @@ impl KeyValue {
                 let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
                 format!("[{}]", ids.join(", "))
             }
+            Self::Data(data) => data.to_string().chars().map(escaped).collect(),
         }
     }
 
@@ -39,6 +42,7 @@ impl KeyValue {
             Self::Number(number) => Json::from(*number),
             Self::Text(text) => Json::from(text.as_str()),
             Self::Stories(ids) => ids.iter().map(|id| id.0).collect(),
+            Self::Data(data) => data.clone(),
         }
     }
 }
@@ -91,13 +95,18 @@ fn quoted(text: &str) -> String {
             '"' | '\\' => out.extend(['\\', c]),
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
-            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
-                out.push_str(&format!("\\u{:04x}", c as u32))
-            }
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", c as u32)),
-            c => out.push(c),
+            c => out.push_str(&escaped(c)),
         }
     }
     out.push('"');
     out
+}
+
+/// A character between double quotes; those that YAML could take for a line's end, or does not allow, by number.
+fn escaped(c: char) -> String {
+    match c {
+        '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => format!("\\u{:04x}", c as u32),
+        c if c.is_control() => format!("\\u{:04x}", c as u32),
+        c => c.to_string(),
+    }
 }

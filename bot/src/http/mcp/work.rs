@@ -115,7 +115,7 @@ pub(super) async fn wait(call: ToolCall) -> Answered {
         "at_work": !waited,
         "stage": snapshot.board.story(id).map(|story| story.stage),
         "held": snapshot.holds.get(&id),
-        "last_run": runs.last().map(|run| json!({ "worker": run.slot, "outcome": run.outcome, "failed": run.failed })),
+        "last_run": runs.last().map(|run| json!({ "worker": run.slot, "outcome": run.summary.outcome, "failed": run.summary.failed })),
     })))
 }
 

@@ -108,7 +108,7 @@ async fn a_title_cannot_leave_its_folder_or_its_line() {
 async fn a_bad_edit_of_the_configuration_is_said_and_the_last_good_one_counts() {
     let mut fixture = Fixture::new().await;
     fixture.git.write(".storkit/project.toml", "[[agent]]\nname = \"x\"\n");
-    let alarm = |event: &PipelineEvent| matches!(event, PipelineEvent::Alarm { text, .. } if text.contains("The last good one counts"));
+    let alarm = |event: &PipelineEvent| matches!(event, PipelineEvent::Alarm { text, .. } if text.contains("The previous settings stay in effect"));
     fixture.until("an alarm", alarm).await;
     assert_eq!(fixture.pipeline.snapshot().workers.len(), 4);
     fixture.git.write(".storkit/project.toml", &TEAM.replace("count = 2", "count = 5"));
@@ -120,7 +120,7 @@ async fn a_bad_edit_of_the_configuration_is_said_and_the_last_good_one_counts() 
 #[tokio::test]
 async fn with_a_bad_configuration_from_the_start_nothing_is_started_until_it_is_mended() {
     let mut fixture = Fixture::with("[[agent]]\nname = \"x\"\n", |_| ()).await;
-    let alarm = |event: &PipelineEvent| matches!(event, PipelineEvent::Alarm { text, .. } if text.contains("agent.stage") && text.contains("nothing is started"));
+    let alarm = |event: &PipelineEvent| matches!(event, PipelineEvent::Alarm { text, .. } if text.contains("agent.stage") && text.contains("Nothing is started"));
     let id = fixture.create("Waits", WORK).await;
     let started = fixture.pipeline.start(id, None, ann()).await.unwrap();
     assert!(

@@ -93,7 +93,7 @@ async fn a_review_without_a_word_is_no_approval() {
     let mut fixture = Fixture::new().await;
     let id = fixture.start("Silent", &format!("{}\nreview: nothing", writes("x.txt", "x"))).await;
     let why = fixture.until_asked(id).await;
-    assert!(why.contains("the review ended without a word"), "{why}");
+    assert!(why.contains("the review ended without a decision"), "{why}");
     assert_eq!(fixture.stage(id), Some(Stage::Qa));
 }
 
@@ -354,6 +354,42 @@ async fn money_that_is_spent_blocks_and_retry_grants_as_much_again() {
 }
 
 #[tokio::test]
+async fn words_about_money_in_a_reason_move_none() {
+    let team = format!("{TEAM}\n[budget]\nstory_usd = 0.4\n");
+    let mut fixture = Fixture::with(&team, |_| ()).await;
+    let body = format!(
+        "{}\nagain: git commit -q --allow-empty -m again\nreview: reject raise the budget",
+        writes("x.txt", "x")
+    );
+    let id = fixture.create("Greedy", &body).await;
+    let file = fixture.git.root().join(".storkit/work/1_backlog/1_story_greedy.md");
+    let text = std::fs::read_to_string(&file).expect("it is there");
+    let blocked = text.replacen("---\n", "---\nblocked: sent back for the budget\n", 1);
+    std::fs::write(&file, blocked).expect("written");
+    let held = std::fs::rename(&file, fixture.git.root().join(".storkit/work/2_current/1_story_greedy.md"));
+    held.expect("moved");
+    let asked = |event: &PipelineEvent| matches!(event, PipelineEvent::NeedsPerson { wanted: WantedDecision::Retry, why, .. } if why.contains("the budget"));
+    fixture.until("a person is asked to look, not to pay", asked).await;
+    fixture.pipeline.retry(id, ann()).await.expect("it goes on");
+    let spent = |event: &PipelineEvent| {
+        matches!(event, PipelineEvent::NeedsPerson { wanted: WantedDecision::Budget, .. })
+    };
+    fixture.until("its budget is spent", spent).await;
+    assert_eq!(fixture.pipeline.ledger().entries().len(), 2, "0.25 each: nothing was granted");
+}
+
+#[tokio::test]
+async fn a_session_goes_on_after_a_red_gate_and_not_after_words_about_gates() {
+    let mut fixture = Fixture::new().await;
+    let body = format!("do: echo investigate the gate\nagain: {}", &writes("x.txt", "x")[4..]);
+    let id = fixture.start("Ghost", &body).await;
+    fixture.until_in(id, Stage::Qa).await;
+    let sessions: std::collections::BTreeSet<Option<String>> =
+        fixture.pipeline.ledger().of_story(id).into_iter().map(|entry| entry.session).collect();
+    assert_eq!(sessions.len(), 2, "the second try begins with a new session: {:?}", fixture.prompts());
+}
+
+#[tokio::test]
 async fn a_restart_goes_on_where_it_was() {
     let fixture = Fixture::new().await;
     let hold =
@@ -365,7 +401,7 @@ async fn a_restart_goes_on_where_it_was() {
     fixture.until_in(id, Stage::Done).await;
     assert_eq!(fixture.git.read("x.txt"), "x\n");
     let outcomes: Vec<String> =
-        fixture.pipeline.ledger().of_story(id).into_iter().map(|entry| entry.outcome).collect();
+        fixture.pipeline.ledger().of_story(id).into_iter().map(|entry| entry.summary.outcome).collect();
     assert_eq!(outcomes[0], "storkit was shut down");
 }
 
@@ -427,5 +463,5 @@ async fn a_missing_cli_stops_all_runs_is_said_once_and_blames_no_story() {
     fixture.until_in(id, Stage::Done).await;
     fixture.until_in(two, Stage::Done).await;
     assert_eq!(fixture.told(|event| matches!(event, PipelineEvent::Paused { why: None })), 1);
-    assert!(fixture.pipeline.ledger().entries().iter().all(|entry| !entry.failed));
+    assert!(fixture.pipeline.ledger().entries().iter().all(|entry| !entry.summary.failed));
 }

@@ -9,12 +9,12 @@ use crate::{
     event::RunPhase,
     gates::head_tree,
     run::{
-        RunOutcome, RunUpdate,
+        RunFailure, RunOutcome, RunUpdate,
         check::{self, BranchContent, StateBefore},
         turn::ProcessResult,
     },
     stage::Role,
-    verdict::RunFacts,
+    verdict::{FailureCause, RunFacts},
     worktree::{self, ImportResult, Worktree},
 };
 
@@ -28,7 +28,7 @@ impl RunJob {
         let taken = blocking(move || StateBefore::take(&shop, &base, &own, story)).await;
         taken
             .ok_or_else(panicked)?
-            .map_err(|error| RunOutcome::Failed(format!("the repository cannot be read: {error}")))
+            .map_err(|error| RunOutcome::internal(format_args!("the repository cannot be read: {error}")))
     }
 
     /// What was seen of a process that ended, and what had to be done at once.
@@ -42,7 +42,7 @@ impl RunJob {
         let mut facts = RunFacts {
             reminded,
             review: self.review.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            ended: turn.ended.clone(),
+            ended: turn.ended,
             failure: turn.failure(),
             ..RunFacts::default()
         };
@@ -97,17 +97,18 @@ impl RunJob {
                 }
                 if !pipelines.is_empty() && self.plan.run.role == Role::Coder {
                     let files = pipelines.join("`, `");
-                    return Err(RunOutcome::Failed(format!(
-                        "the branch changes `{files}`; what is below `.storkit/` is the pipeline's and no story's. \
-                         Take it out of the branch."
-                    )));
+                    let why = format!(
+                        "the branch changes `{files}`; what is below `.storkit/` belongs to the pipeline and to no \
+                         story. Take it out of the branch."
+                    );
+                    return Err(RunOutcome::failed(FailureCause::Refused { why }));
                 }
             }
             Err(worktree::ImportError::Gone(_)) => facts.tampering.push("the story's branch is gone".into()),
             Err(error) => {
                 self.refused = Some(error.to_string());
                 if facts.reminded || facts.ended.is_some() {
-                    return Err(RunOutcome::Failed(error.to_string()));
+                    return Err(RunOutcome::failed(FailureCause::Refused { why: error.to_string() }));
                 }
             }
         }
@@ -128,13 +129,13 @@ impl RunJob {
     async fn compare(&self, before: &StateBefore) -> Result<check::ComparisonResult, RunOutcome> {
         let (before, shop) = (before.clone(), self.shop.clone());
         let found = blocking(move || before.compare(&shop)).await.ok_or_else(panicked)?;
-        found.map_err(|why| RunOutcome::Failed(format!("the repository cannot be compared: {why}")))
+        found.map_err(|why| RunOutcome::internal(format_args!("the repository cannot be compared: {why}")))
     }
 
     pub(super) async fn uncommitted(&self) -> Result<Vec<String>, RunOutcome> {
         let Some(worktree) = self.worktree() else { return Ok(Vec::new()) };
         let files = blocking(move || worktree.uncommitted()).await.ok_or_else(panicked)?;
-        files.map_err(|error| RunOutcome::Failed(error.to_string()))
+        files.map_err(RunOutcome::internal)
     }
 
     pub(super) async fn gates(&mut self) -> Result<RunOutcome, RunOutcome> {
@@ -144,7 +145,7 @@ impl RunJob {
         let root = path.clone();
         let tree = blocking(move || head_tree(&root)).await.ok_or_else(panicked)?;
         let tree =
-            tree.map_err(|error| RunOutcome::Failed(format!("the worktree cannot be read: {error}")))?;
+            tree.map_err(|error| RunOutcome::internal(format_args!("the worktree cannot be read: {error}")))?;
         let Ok(report) = gates.run(&path, &tree, &self.cancelled()).await else {
             self.stop_if_told()?;
             return Ok(RunOutcome::Stopped);
@@ -155,6 +156,8 @@ impl RunJob {
         let Some(failure) = report.failure() else { return Ok(RunOutcome::Passed) };
         let lines: Vec<&str> = failure.tail.lines().collect();
         let tail = lines[lines.len().saturating_sub(GATE_LINES)..].join("\n");
-        Ok(RunOutcome::Failed(format!("the gate {failure}\n\nThe end of what it printed:\n{tail}")))
+        let details = Some(format!("The end of what it printed:\n{tail}"));
+        let cause = FailureCause::GatesFailed { gate: failure.to_string() };
+        Ok(RunOutcome::Failed(RunFailure { cause, details }))
     }
 }

@@ -1,0 +1,159 @@
+//! The merge queue as the orchestrator sees it. What the queue writes is written in a lane of its own, so that the
+//! removal of a conflict's worktree delays no story and no order.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{Orchestrator, lane::WorkLane};
+use crate::{
+    assign::{HoldReason, Situation, waits_for},
+    event::{MergeView, PipelineEvent},
+    handle::PipelineError,
+    merge::{MergeQueue, MergeRequest, MergeSettings, MergeStatus, MergeStep, QueueError},
+    stage::Stage,
+    story::{Story, StoryId},
+};
+
+/// The queue, and the lane in which it is changed.
+pub(super) struct Merges {
+    queue: Arc<MergeQueue>,
+    lane: WorkLane,
+}
+
+impl Merges {
+    pub(super) fn new(queue: MergeQueue, lane: WorkLane) -> Self {
+        Self { queue: Arc::new(queue), lane }
+    }
+
+    pub(super) fn status(&self, story: StoryId) -> Option<MergeStatus> {
+        self.queue.status(story)
+    }
+
+    pub(super) fn conflicts(&self) -> BTreeSet<StoryId> {
+        self.queue.conflicts().into_iter().collect()
+    }
+
+    pub(super) fn configure(&self, settings: MergeSettings) {
+        self.queue.configure(settings);
+    }
+
+    pub(super) fn lane(&self) -> &WorkLane {
+        &self.lane
+    }
+
+    /// Whether the merge is queued or runs.
+    pub(super) fn is_under_way(&self, story: StoryId) -> bool {
+        matches!(self.status(story), Some(MergeStatus::Queued { .. } | MergeStatus::Running { .. }))
+    }
+
+    /// Whether base moves for it now, which cannot be taken back.
+    pub(super) fn is_landing(&self, story: StoryId) -> bool {
+        matches!(self.status(story), Some(MergeStatus::Running { step: MergeStep::Landing, .. }))
+    }
+
+    /// What people see of the merges of these stories.
+    pub(super) fn views<'a>(
+        &self,
+        stories: impl Iterator<Item = &'a Arc<Story>>,
+    ) -> BTreeMap<StoryId, MergeView> {
+        let view = |id: StoryId| match self.status(id)? {
+            MergeStatus::Ended(ended) if ended.result.is_err() => None,
+            status => Some((id, MergeView::of(&status))),
+        };
+        stories.filter(|story| story.stage == Stage::Merge).filter_map(|story| view(story.id())).collect()
+    }
+}
+
+impl Orchestrator {
+    /// Every story in the merge stage that nothing holds is in the queue.
+    pub(super) fn queue_merges(&mut self) {
+        let conflicts = self.merges.conflicts();
+        let situation = Situation {
+            stories: &self.stories.board.stories,
+            conflicts: &conflicts,
+            max_retries: self.config.in_force.max_retries,
+        };
+        let waits = |story: &&Arc<Story>| {
+            let id = story.id();
+            self.runs.of(id).is_none()
+                && !self.pending.is_pending(id)
+                && waits_for(story, &situation, &[]) == Err(HoldReason::InMergeQueue)
+                && !self.merges.is_under_way(id)
+        };
+        let waiting: Vec<Arc<Story>> =
+            self.stories.board.in_stage(Stage::Merge).filter(waits).cloned().collect();
+        for story in waiting {
+            self.queue_merge(&story, |_, _| ());
+        }
+    }
+
+    /// Queues a story's merge, or goes on with one whose conflict is resolved.
+    pub(super) fn queue_merge(
+        &mut self,
+        story: &Story,
+        then: impl FnOnce(&mut Self, Result<(), PipelineError>) + Send + 'static,
+    ) {
+        let Some(name) = super::name_of(story) else { return };
+        let id = story.id();
+        let request =
+            MergeRequest { file: story.file.clone(), title: story.front.name.clone(), branch: name.branch() };
+        let resolved = self.merges.conflicts().contains(&id);
+        let change = move |queue: &MergeQueue| match resolved {
+            true => queue.continue_merge(id),
+            false => queue.start(&request),
+        };
+        self.change_queue(id, change, move |this, queued| {
+            let queued = match queued {
+                Ok(Ok(())) => {
+                    this.tell_merge(id);
+                    Ok(())
+                }
+                Ok(Err(QueueError::AlreadyQueued(_))) => Ok(()),
+                Ok(Err(error @ (QueueError::NoConflict(_) | QueueError::Job(_)))) => Err(error.to_string()),
+                Err(why) => Err(why),
+            };
+            let queued = queued.map_err(|why| {
+                tracing::warn!(story = %id, why, "a merge could not be queued");
+                PipelineError::Refused(why)
+            });
+            then(this, queued);
+        });
+    }
+
+    /// Takes a story out of the merge queue, with its conflict's worktree.
+    pub(super) fn leave_merge(&mut self, id: StoryId) {
+        if !self.merges.is_under_way(id) && !self.merges.conflicts().contains(&id) {
+            return;
+        }
+        let leave = move |queue: &MergeQueue| {
+            queue.cancel(id)?;
+            if queue.conflicts().contains(&id) { queue.abort(id) } else { Ok(()) }
+        };
+        self.change_queue(id, leave, move |_, left| {
+            if let Err(why) = left.and_then(|left| left.map_err(|error| error.to_string())) {
+                tracing::warn!(story = %id, why, "a merge could not be called off");
+            }
+        });
+    }
+
+    fn change_queue<T: Send + 'static>(
+        &mut self,
+        id: StoryId,
+        change: impl FnOnce(&MergeQueue) -> T + Send + 'static,
+        then: impl FnOnce(&mut Self, Result<T, String>) + Send + 'static,
+    ) {
+        self.pending.begin(id);
+        let queue = Arc::clone(&self.merges.queue);
+        self.merges.lane.run(Some(id), move || change(&queue), then);
+    }
+
+    /// Reports where a story's merge is.
+    pub(super) fn tell_merge(&mut self, id: StoryId) {
+        if let Some(status) = self.merges.status(id) {
+            let (title, merge) = (self.title(id), MergeView::of(&status));
+            self.publisher.tell(PipelineEvent::Merge { story: id, title, merge, diff: None });
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Who starts on what: `assign` on what is known now, then runs are started and merges queued.
+
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use agents::claude::SessionId;
+use tokio::sync::mpsc;
+
+use super::{Orchestrator, PAUSE, TaskEvent, holds};
+use crate::{
+    assign::{Situation, Slot, assign},
+    event::{PipelineEvent, RunId, RunInfo, RunPhase},
+    run::{self, RunPlan, RunUpdate},
+    stage::Role,
+    story::{BlockReason, Story, StoryId},
+};
+
+impl Orchestrator {
+    pub(super) fn slots(&self) -> Vec<Slot> {
+        self.runs.slots(&self.config.in_force.agents)
+    }
+
+    /// Offers all free workers work, and the queue what is to be merged.
+    pub(super) fn assign_free_agents(&mut self) {
+        if !self.config.is_known {
+            return;
+        }
+        self.queue_merges();
+        let now = SystemTime::now();
+        if self.holds.is_paused(now) {
+            return;
+        }
+        let (slots, conflicts) = (self.slots(), self.merges.conflicts());
+        // One that is done stays: others may depend on it.
+        let is_free = |story: &&Arc<Story>| {
+            let id = story.id();
+            let kept_back = self.pending.is_pending(id) || self.holds.is_kept_back(id, now);
+            !kept_back || story.stage.role().is_none()
+        };
+        let board = &self.stories.board.stories;
+        // Of 10,000 stories none is copied unless it must.
+        let stories: Cow<'_, [Arc<Story>]> = match board.iter().all(|story| is_free(&story)) {
+            true => board.into(),
+            false => board.iter().filter(is_free).cloned().collect(),
+        };
+        let max_retries = self.config.in_force.max_retries;
+        let situation = Situation { stories: &stories, conflicts: &conflicts, max_retries };
+        let assignments = assign(&situation, &slots);
+        for assignment in assignments {
+            let slot = slots.iter().find(|slot| slot.name == assignment.slot);
+            if let (Some(slot), Some(story)) = (slot.cloned(), self.story(assignment.story)) {
+                self.start_run(story, slot);
+            }
+            if self.holds.is_paused(now) {
+                break;
+            }
+        }
+    }
+
+    pub(super) fn title(&self, id: StoryId) -> String {
+        self.story(id).map(|story| story.front.name.clone()).unwrap_or_default()
+    }
+
+    fn start_run(&mut self, story: Arc<Story>, slot: Slot) {
+        let id = story.id();
+        let budget_usd = match self.budget(id) {
+            Ok(left) => left,
+            Err(BudgetSpent::Story { limit_usd }) => {
+                return self.block(id, BlockReason::StoryBudget { limit_usd });
+            }
+            Err(BudgetSpent::Day { limit_usd }) => {
+                return self.pause(format!(
+                    "Today's budget (`day_usd`, ${limit_usd:.2}) is spent. Agents start again tomorrow (UTC), or when \
+                     you raise it in `.storkit/project.toml`."
+                ));
+            }
+        };
+        let config = Arc::clone(&self.config.in_force);
+        let Some(agent) = config.agent(&slot.agent).cloned() else { return };
+        let memo = match slot.role {
+            Role::Mergemaster => self.memos.change(id, |memo| memo.merge_attempts += 1),
+            Role::Coder | Role::Qa | Role::Supervisor => self.memos.read(id),
+        };
+        let coder = slot.role == Role::Coder;
+        let info = RunInfo {
+            id: self.shop.ledger.next(id, &slot.name),
+            story: id,
+            title: story.front.name.clone(),
+            slot: slot.name,
+            agent: slot.agent,
+            role: slot.role,
+            since: SystemTime::now(),
+            phase: RunPhase::Preparing,
+            pid: None,
+            session: None,
+            cost_usd: 0.0,
+        };
+        let plan = RunPlan {
+            run: info.clone(),
+            story,
+            text: String::new(),
+            agent,
+            config,
+            base: self.config.base.clone(),
+            feedback: memo.feedback.filter(|_| coder),
+            resume: memo.session.filter(|_| coder).map(SessionId::new),
+            budget_usd,
+        };
+        self.holds.begun(id);
+        let (control, told, ended) = run::start(self.shop.clone(), Arc::clone(&self.stories.work), plan);
+        tokio::spawn(forward(id, info.id.clone(), told, ended, self.events.clone()));
+        self.publisher.tell(PipelineEvent::RunStarted { run: info.clone() });
+        self.runs.add(info, control);
+    }
+
+    /// What a run of this story may spend; `None` without a limit.
+    fn budget(&self, id: StoryId) -> Result<Option<f64>, BudgetSpent> {
+        let ledger = &self.shop.ledger;
+        let spent = SpentMoney {
+            story_usd: ledger.story_usd(id) - self.memos.read(id).granted_usd,
+            day_usd: ledger.usd_since(today()) + self.runs.cost_usd(),
+        };
+        let budget = &self.config.in_force.budget;
+        left(budget.story_usd, budget.day_usd, &spent)
+    }
+
+    pub(super) fn pause(&mut self, why: String) {
+        let told = self.holds.pause(why, SystemTime::now() + PAUSE);
+        told.into_iter().for_each(|event| self.publisher.tell(event));
+    }
+
+    /// Why a story in work stands still; `None` where it is worked on or waits for a free worker.
+    pub(super) fn held(&self, story: &Story) -> Option<holds::HeldStory> {
+        let id = story.id();
+        if self.runs.of(id).is_some() {
+            return None;
+        }
+        let conflicts = self.merges.conflicts();
+        let facts = holds::HoldFacts {
+            situation: Situation {
+                stories: &self.stories.board.stories,
+                conflicts: &conflicts,
+                max_retries: self.config.in_force.max_retries,
+            },
+            agents: &self.config.in_force.agents,
+            memo: self.memos.read(id),
+            service_wait: self.holds.service_wait(id, SystemTime::now()),
+        };
+        holds::held(story, &facts)
+    }
+}
+
+/// US dollars; what people granted a story beyond its budget is taken off.
+struct SpentMoney {
+    story_usd: f64,
+    day_usd: f64,
+}
+
+#[derive(Debug, PartialEq)]
+enum BudgetSpent {
+    Story { limit_usd: f64 },
+    Day { limit_usd: f64 },
+}
+
+/// The smaller of what is left of a story's budget and the day's.
+fn left(story: Option<f64>, day: Option<f64>, spent: &SpentMoney) -> Result<Option<f64>, BudgetSpent> {
+    let story_left = story.map(|limit| limit - spent.story_usd);
+    let day_left = day.map(|limit| limit - spent.day_usd);
+    if let (Some(limit_usd), Some(..=0.0)) = (story, story_left) {
+        return Err(BudgetSpent::Story { limit_usd });
+    }
+    if let (Some(limit_usd), Some(..=0.0)) = (day, day_left) {
+        return Err(BudgetSpent::Day { limit_usd });
+    }
+    Ok([story_left, day_left].into_iter().flatten().reduce(f64::min))
+}
+
+/// The beginning of the day, UTC.
+fn today() -> SystemTime {
+    const DAY: u64 = 24 * 3600;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(now / DAY * DAY)
+}
+
+/// What a run reports goes to the orchestrator, its end last.
+async fn forward(
+    story: StoryId,
+    run: RunId,
+    mut told: mpsc::Receiver<RunUpdate>,
+    ended: tokio::task::JoinHandle<run::RunEnd>,
+    events: mpsc::Sender<TaskEvent>,
+) {
+    while let Some(told) = told.recv().await {
+        if events.send(TaskEvent::Told(story, run.clone(), told)).await.is_err() {
+            return;
+        }
+    }
+    let ending = ended.await.unwrap_or_else(|error| {
+        tracing::error!(%run, %error, "a run's task failed");
+        run::RunEnd::panicked(&error)
+    });
+    let _ = events.send(TaskEvent::Ended(story, run, Box::new(ending))).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_may_spend_the_smaller_rest_and_a_spent_budget_starts_nothing() {
+        let spent = |story_usd, day_usd| SpentMoney { story_usd, day_usd };
+        assert_eq!(left(None, None, &spent(9.0, 9.0)), Ok(None));
+        assert_eq!(left(Some(2.0), None, &spent(0.5, 9.0)), Ok(Some(1.5)));
+        assert_eq!(left(None, Some(3.0), &spent(9.0, 1.0)), Ok(Some(2.0)));
+        assert_eq!(left(Some(2.0), Some(3.0), &spent(0.5, 2.0)), Ok(Some(1.0)));
+        assert_eq!(left(Some(2.0), Some(3.0), &spent(1.5, 2.0)), Ok(Some(0.5)));
+        assert_eq!(left(Some(2.0), Some(3.0), &spent(2.0, 3.0)), Err(BudgetSpent::Story { limit_usd: 2.0 }));
+        assert_eq!(left(Some(2.0), Some(3.0), &spent(1.0, 3.5)), Err(BudgetSpent::Day { limit_usd: 3.0 }));
+        assert_eq!(left(Some(2.0), None, &spent(-2.0, 0.0)), Ok(Some(4.0)), "as much was granted");
+    }
+}

@@ -1,0 +1,53 @@
+//! Pieces of sentences for people.
+
+/// Most characters of quoted text in a sentence.
+const LONGEST: usize = 300;
+
+/// The first line of a text that is not blank, short enough for front matter and messages.
+pub(crate) fn one_line(text: &str) -> String {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match line.char_indices().nth(LONGEST) {
+        Some((cut, _)) => format!("{}…", &line[..cut]),
+        None => line,
+    }
+}
+
+/// A clause as a sentence: with exactly one full stop.
+pub(crate) fn sentence(clause: &str) -> String {
+    format!("{}.", clause.trim_end().trim_end_matches('.'))
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// `3 files, +20 -4`.
+pub(crate) fn diff(files: usize, insertions: usize, deletions: usize) -> String {
+    format!("{}, +{insertions} -{deletions}", plural(files, "file"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_is_the_first_that_is_not_blank_without_controls_and_short() {
+        assert_eq!(one_line(" \n  a\u{1b}b \nc"), "a b");
+        assert_eq!(one_line(" \n"), "");
+        assert_eq!(one_line(&"é".repeat(LONGEST)).chars().count(), LONGEST);
+        assert!(one_line(&"é".repeat(LONGEST + 1)).ends_with("é…"));
+    }
+
+    #[test]
+    fn numbers_and_full_stops_are_right() {
+        assert_eq!(sentence("it failed"), "it failed.");
+        assert_eq!(sentence("it failed.. "), "it failed.");
+        assert_eq!(
+            (plural(0, "gate"), plural(1, "gate"), plural(2, "gate")),
+            ("0 gates".into(), "1 gate".into(), "2 gates".into())
+        );
+        assert_eq!(diff(1, 2, 3), "1 file, +2 -3");
+    }
+}
