@@ -6,7 +6,7 @@ use std::{
     fs, io,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     time::SystemTime,
 };
@@ -28,8 +28,8 @@ pub struct RestartRequest {
     wanted: CancellationToken,
     room: Mutex<Option<Room>>,
     building: AtomicBool,
-    /// Why the last build failed, for whoever cannot wait for its end.
-    failed: Mutex<Option<String>>,
+    /// Why the last build failed, for callers that cannot wait for its end.
+    failed: Mutex<Option<BuildError>>,
 }
 
 impl RestartRequest {
@@ -44,7 +44,7 @@ impl RestartRequest {
         }
     }
 
-    /// What is started anew.
+    /// The program that a restart starts.
     pub fn program(&self) -> &RunningProgram {
         &self.program
     }
@@ -54,14 +54,12 @@ impl RestartRequest {
         self.wanted.is_cancelled()
     }
 
-    /// Builds the program from source and sees the result run.
+    /// Builds the program from source and checks that the result starts.
     ///
     /// # Errors
-    /// A sentence, with the end of the build's output.
-    pub async fn rebuild(&self) -> Result<(), String> {
-        let Some(_building) = self.begin_build() else {
-            return Err("A build is under way already.".into());
-        };
+    /// What failed, with the end of the build's output.
+    pub async fn rebuild(&self) -> Result<(), BuildError> {
+        let Some(_building) = self.begin_build() else { return Err(BuildError::Running) };
         let built = self.program.rebuild().await;
         *self.failed.lock() = built.as_ref().err().cloned();
         built
@@ -72,12 +70,9 @@ impl RestartRequest {
         self.building.load(Ordering::Acquire)
     }
 
-    /// What there is to say of builds: that one is under way, or why the last one failed.
-    pub fn of_builds(&self) -> Option<String> {
-        if self.is_building() {
-            return Some("A build is under way.".into());
-        }
-        self.failed.lock().clone()
+    /// Why there is no new program yet: a build still runs, or the last one failed. `None` where nothing is to report.
+    pub fn build_error(&self) -> Option<BuildError> {
+        if self.is_building() { Some(BuildError::Running) } else { self.failed.lock().clone() }
     }
 
     /// Asks for it; the room, if there is one, is told when it is done.
@@ -104,7 +99,7 @@ impl RestartRequest {
 
     /// One build at a time; `None` while one is under way.
     fn begin_build(&self) -> Option<BuildInProgress<'_>> {
-        // Not `then_some`: a `Building` that is made and dropped would end the other's.
+        // Not `then_some`: a `BuildInProgress` that is made and dropped would end the other's.
         (!self.building.swap(true, Ordering::AcqRel)).then(|| BuildInProgress(self))
     }
 }
@@ -165,26 +160,42 @@ impl RunningProgram {
         Self { file: std::env::current_exe().unwrap_or_else(|_| name.into()), arguments: arguments.collect() }
     }
 
-    /// Becomes a fresh start of it. Returns only if that fails.
-    pub fn become_anew(&self) -> io::Error {
+    /// Replaces this process with a fresh start of the program. Returns only if that fails.
+    pub fn exec_again(&self) -> io::Error {
         std::process::Command::new(&self.file).args(&self.arguments).exec()
     }
 
-    async fn rebuild(&self) -> Result<(), String> {
-        let source = source().ok_or_else(|| {
-            "The source that I was built from is not on this machine, so there is nothing to build. `restart` starts the installed \
-             program anew."
-                .to_owned()
-        })?;
-        let (target, profile) = built_in(&self.file).ok_or_else(|| {
-            format!(
-                "I run from `{}`, which is not in cargo's target folder, so a build would not replace me. `restart` starts it anew.",
-                self.file.display()
-            )
-        })?;
+    async fn rebuild(&self) -> Result<(), BuildError> {
+        let source = source().ok_or(BuildError::NoSource)?;
+        let (target, profile) =
+            built_in(&self.file).ok_or_else(|| BuildError::NotInTarget(self.file.clone()))?;
         build(&source, target, profile).await?;
         starts(&self.file).await
     }
+}
+
+/// Why a rebuild changed nothing.
+#[derive(Clone, Debug)]
+pub enum BuildError {
+    /// Another build still runs.
+    Running,
+    /// The source is not on this machine.
+    NoSource,
+    /// This program is not in cargo's target folder, so that a build would not replace it.
+    NotInTarget(PathBuf),
+    /// A step could not be started, with the system's error.
+    NotStarted(BuildStep, String),
+    /// A step failed: its status, and the end of its output.
+    Failed(BuildStep, ExitStatus, String),
+}
+
+/// The steps of a rebuild.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BuildStep {
+    /// Cargo builds the program.
+    Build,
+    /// The new program is started once, to see that it runs.
+    Start,
 }
 
 /// The workspace that this program was built in, if it is still there.
@@ -204,7 +215,7 @@ fn built_in(file: &Path) -> Option<(&Path, &str)> {
     target.join("CACHEDIR.TAG").is_file().then_some((target, profile))
 }
 
-async fn build(source: &Path, target: &Path, profile: &str) -> Result<(), String> {
+async fn build(source: &Path, target: &Path, profile: &str) -> Result<(), BuildError> {
     let profile = if profile == "debug" { "dev" } else { profile };
     // A messenger's name is its feature: a rebuild makes the same program.
     let built_in = adapters::MESSENGERS.iter().filter(|kind| kind.built_in).map(|kind| kind.name);
@@ -224,34 +235,29 @@ async fn build(source: &Path, target: &Path, profile: &str) -> Result<(), String
         ])
         .args(["--features", &features, "--profile", profile, "--target-dir"])
         .arg(target);
-    run(cargo, "the build").await
+    run(cargo, BuildStep::Build).await
 }
 
 /// Whether the new program starts at all.
-async fn starts(file: &Path) -> Result<(), String> {
+async fn starts(file: &Path) -> Result<(), BuildError> {
     let mut version = Command::new(file);
     version.arg("--version");
-    run(version, "the new program's `--version`").await
+    run(version, BuildStep::Start).await
 }
 
-async fn run(mut command: Command, what: &str) -> Result<(), String> {
+async fn run(mut command: Command, step: BuildStep) -> Result<(), BuildError> {
+    let not_started = |error: io::Error| BuildError::NotStarted(step, error.to_string());
     let child =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn();
-    let mut child = child.map_err(|error| format!("I go on as I am: {what} cannot be started: {error}."))?;
-    let mut said = Vec::new();
-    if let Some(mut output) = child.stderr.take() {
-        let _ = output.read_to_end(&mut said).await;
+    let mut child = child.map_err(not_started)?;
+    let mut output = Vec::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        let _ = stderr.read_to_end(&mut output).await;
     }
-    let status = child
-        .wait()
-        .await
-        .map_err(|error| format!("I go on as I am: {what} cannot be waited for: {error}."))?;
+    let status = child.wait().await.map_err(not_started)?;
     match status.success() {
         true => Ok(()),
-        false => {
-            let tail = adapters::markdown::code_block(tail(&String::from_utf8_lossy(&said)), "");
-            Err(format!("I go on as I am: {what} failed ({status}).\n\n{tail}"))
-        }
+        false => Err(BuildError::Failed(step, status, tail(&String::from_utf8_lossy(&output)).to_owned())),
     }
 }
 
@@ -309,11 +315,11 @@ mod tests {
     async fn what_fails_says_so_with_its_output_and_a_second_build_waits() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo 'error: no such thing' >&2; exit 3"]);
-        let why = run(command, "the build").await.unwrap_err();
-        assert!(
-            why.starts_with("I go on as I am: the build failed") && why.contains("no such thing"),
-            "{why}"
-        );
+        let Err(BuildError::Failed(BuildStep::Build, status, output)) = run(command, BuildStep::Build).await
+        else {
+            panic!("it fails")
+        };
+        assert_eq!((status.code(), output.as_str()), (Some(3), "error: no such thing"));
         let restart = RestartRequest::of(RunningProgram::running());
         let first = restart.begin_build();
         assert!(first.is_some() && restart.begin_build().is_none());

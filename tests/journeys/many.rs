@@ -173,16 +173,16 @@ async fn a_command_that_panics_is_an_answer_with_a_number_and_not_the_end_of_the
     let bot = Setup::new(Cli::StandIn).commands(with_defects).start().await;
     let room = bot.room("a");
     room.say("defect").await;
-    room.see("That went wrong on my side. The operator finds it in the log under `").await;
+    room.see("Something went wrong on my side (reference for the log: `").await;
     room.say("defect later").await;
-    room.see("That went wrong on my side").await;
+    room.see("Something went wrong on my side").await;
     room.say("wait go").await;
     room.see("waiting").await;
     room.say("waits").await;
     room.see("`waits` waits until the turn is over").await;
     room.say("echo behind it").await;
     std::fs::write(bot.file("go"), "").expect("written");
-    room.see("That went wrong on my side").await;
+    room.see("Something went wrong on my side").await;
     room.see("echo: behind it").await;
     bot.app.shutdown().await;
 }

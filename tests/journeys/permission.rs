@@ -296,7 +296,7 @@ async fn whoever_may_not_approve_changes_nothing_by_word_button_or_command() {
     room.say("!allow 1").await;
     room.see("may not answer").await;
     room.say("rules").await;
-    room.see("`rules` is for an approver").await;
+    room.see("Only approvers can use `rules`").await;
     assert!(!bot.file("guarded.txt").exists() && audit(&bot).is_empty());
     room.say_as("bob", "yes").await;
     room.see("bob allowed").await;

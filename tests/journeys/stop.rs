@@ -94,7 +94,7 @@ async fn after_stop_the_queue_goes_on_in_order() {
     room.say("echo two").await;
     room.see("Queued, number 2").await;
     room.say("stop").await;
-    room.see("2 in the queue come next").await;
+    room.see("2 prompts are next in the queue").await;
     room.see("echo: one").await;
     room.see("echo: two").await;
     let stopped = room.shown().iter().position(|shown| shown.text.contains("Stopped.")).expect("said");

@@ -23,7 +23,7 @@ pub const ALLOW: AnswerCommand = AnswerCommand {
         aliases: &["yes", "y", "ok", "approve"],
         args: "[NUMBER]",
         summary: "Allow what a question asks, this once",
-        details: "Allows the open question, or the one of this number where several are open. Exactly what was shown is run.",
+        details: "Allows the open question, or the one with this number if several are open. Exactly what was shown runs.",
         examples: &["allow", "yes 12"],
         role: UserRole::Approver,
         ..CommandSpec::PLAIN
@@ -38,7 +38,7 @@ pub const DENY: AnswerCommand = AnswerCommand {
         aliases: &["no", "n"],
         args: "[NUMBER] [REASON]",
         summary: "Deny what a question asks, with a reason for the agent",
-        details: "Denies the open question, or the one of this number. The agent reads the reason and goes on without it.",
+        details: "Denies the open question, or the one with this number. The agent reads the reason and continues without it.",
         examples: &["deny", "no 12 use the test database"],
         role: UserRole::Approver,
         takes_text: true,
@@ -52,9 +52,9 @@ pub const ALWAYS: AnswerCommand = AnswerCommand {
     spec: CommandSpec {
         name: "always",
         args: "[NUMBER]",
-        summary: "Allow what a question asks, now and by rule from now on",
-        details: "Allows the open question and makes a rule for calls like it; the question says what the rule covers. `rules` lists and \
-                  revokes rules. There is no rule for everything.",
+        summary: "Allow what a question asks, now and from now on",
+        details: "Allows the open question and makes a rule for similar calls; the question shows what the rule covers. `rules` lists and \
+                  revokes rules. No rule covers everything.",
         examples: &["always", "always 12"],
         role: UserRole::Approver,
         ..CommandSpec::PLAIN

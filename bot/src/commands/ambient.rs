@@ -16,8 +16,8 @@ const SPEC: CommandSpec = CommandSpec {
     name: "ambient",
     args: "[on|off]",
     summary: "Listen to every message here, or only when addressed",
-    details: "`ambient on`: every message in this room counts as addressed, and I stay silent where I have nothing to add. `ambient off`: \
-              only messages that address me. Remembered in `bot.toml`.",
+    details: "`ambient on`: every message in this room counts as addressed to me, and I stay silent when I have nothing to add. `ambient \
+              off`: only messages that address me. Remembered in `bot.toml` across restarts.",
     examples: &["ambient", "ambient on", "ambient off"],
     ..CommandSpec::PLAIN
 };

@@ -14,8 +14,8 @@ pub struct AssignCommand;
 const SPEC: CommandSpec = CommandSpec {
     name: "assign",
     args: "ID AGENT",
-    summary: "Set the agent that a story prefers",
-    details: "Sets which agent is to work on a story. Its role must fit the stage; while it is busy the story waits for it.",
+    summary: "Set the preferred agent of a story",
+    details: "Sets which agent should work on a story. Its role must fit the stage; while it is busy the story waits for it.",
     examples: &["assign 12 coder-2"],
     begins: Some(begins_with_number),
     ..CommandSpec::PLAIN

@@ -18,7 +18,7 @@ const SPEC: CommandSpec = CommandSpec {
     name: "cost",
     aliases: &["costs"],
     args: "[today|week|ID]",
-    summary: "Show what turns have cost",
+    summary: "Show what turns and runs have cost",
     details: "Shows what Claude Code has cost today, or in the last seven days: turns by person and by room, agents' runs by agent and by \
               story, as the CLI reports it; or every run of one story.",
     examples: &["cost", "cost week", "cost 12"],

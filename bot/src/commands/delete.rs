@@ -19,8 +19,8 @@ const SPEC: CommandSpec = CommandSpec {
     aliases: &["rm"],
     args: "ID [yes]",
     summary: "Delete a story with its worktree and branch, after asking",
-    details: "Says what would go: the file in whatever stage, the agent at work, worktree and branch. `delete ID yes` does it and commits. Its \
-              number is not given again.",
+    details: "Shows what would be deleted: the file in any stage, the run of an agent, worktree and branch. `delete ID yes` deletes it and \
+              commits. The number is not used again.",
     examples: &["delete 12", "delete 12 yes"],
     role: UserRole::Approver,
     begins: Some(begins_with_number),

@@ -14,8 +14,8 @@ const SPEC: CommandSpec = CommandSpec {
     name: "doctor",
     args: "",
     summary: "Check what I need: Claude Code, key, git, state, sandbox",
-    details: "Checks the Claude Code program and its version, the key, git and its identity, the state folder, and which protections are on. \
-              Each line says what to do where something is missing.",
+    details: "Checks Claude Code and its version, its key, git and its identity, the state folder, and which protections are active. \
+              Each line says what to do if something is missing.",
     examples: &["doctor"],
     role: UserRole::Operator,
     ..CommandSpec::PLAIN

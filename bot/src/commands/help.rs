@@ -17,7 +17,7 @@ const SPEC: CommandSpec = CommandSpec {
     aliases: &["commands", "?"],
     args: "[COMMAND]",
     summary: "List the commands, or explain one",
-    details: "Lists the commands you may run here, one line each. With a command's name: its usage, what it does, and examples.",
+    details: "Lists the commands you may use here, one line each. With a command's name: its usage, what it does, and examples.",
     examples: &["help", "help htop"],
     ..CommandSpec::PLAIN
 };

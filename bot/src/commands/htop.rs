@@ -22,9 +22,9 @@ const SPEC: CommandSpec = CommandSpec {
     aliases: &["top"],
     args: "[DURATION|stop]",
     summary: "Show load, memory and each agent's processes, live",
-    details: "Shows the machine's load and memory, and for each agent the CPU and memory of all its processes, renewed every 5 s for \
-              5 minutes or the given time (at most `1h`). A second call starts it again, `htop stop` ends it. Where messages cannot be \
-              edited it is one snapshot.",
+    details: "Shows the machine's load and memory, and for each agent the CPU and memory of all its processes. Updates every 5 s for \
+              5 minutes or the given time (at most `1h`). A second call restarts it, `htop stop` ends it. Where messages cannot be \
+              edited it is a single snapshot.",
     examples: &["htop", "htop 30s", "htop stop"],
     ..CommandSpec::PLAIN
 };

@@ -20,7 +20,7 @@ const SPEC: CommandSpec = CommandSpec {
     aliases: &["logs"],
     args: "AGENT|ID [LINES]",
     summary: "Show the last lines of an agent's output",
-    details: "Shows the last lines (20, at most 200) of the newest run of an agent or of a story: what it said, the tools it used, the gates.",
+    details: "Shows the last lines (20 by default, at most 200) of the newest run of an agent or of a story: text, tools and gates.",
     examples: &["log coder", "log 12 100"],
     ..CommandSpec::PLAIN
 };

@@ -16,8 +16,8 @@ const SPEC: CommandSpec = CommandSpec {
     name: "model",
     args: "[NAME|default]",
     summary: "Show or choose this room's model",
-    details: "Without a name: says which model this room uses. With one (`opus`, `sonnet`, `haiku` or a full name): uses it from the next \
-              turn on, also after a restart. `model default` goes back to the configured one.",
+    details: "Without a name: shows which model this room uses. With one (`opus`, `sonnet`, `haiku` or a full name): uses it from the next \
+              turn on, also after a restart. `model default` returns to the configured one.",
     examples: &["model", "model sonnet", "model default"],
     immediate: false,
     ..CommandSpec::PLAIN

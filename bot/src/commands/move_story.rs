@@ -18,8 +18,8 @@ const SPEC: CommandSpec = CommandSpec {
     aliases: &["mv"],
     args: "ID backlog|current|qa|merge|done|archived",
     summary: "Move a story to another stage",
-    details: "Moves a story where that is legal: forward one stage, or back to current or the backlog. Nobody moves a story to done: done \
-              means merged. A story that an agent works on is stopped first.",
+    details: "Moves a story, where that is allowed: forward one stage, or back to current or the backlog. Nobody moves a story to done: done \
+              means merged. If an agent works on the story, it is stopped first.",
     examples: &["move 12 backlog"],
     role: UserRole::Approver,
     begins: Some(begins_with_number),

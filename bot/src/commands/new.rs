@@ -15,8 +15,8 @@ pub struct NewCommand;
 const SPEC: CommandSpec = CommandSpec {
     name: "new",
     args: "story|bug|spike|refactor TITLE",
-    summary: "Write a new story to the backlog",
-    details: "Writes a story file from its kind's template to the backlog and commits it. Edit the file to say more, then `start` it.",
+    summary: "Add a story to the backlog",
+    details: "Adds a story file to the backlog, made from the template of its kind, and commits it. Add details to the file, then `start` it.",
     examples: &["new story Let people sign in with a passkey", "new bug The door squeaks"],
     takes_text: true,
     begins: Some(begins_with_kind),

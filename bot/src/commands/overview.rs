@@ -14,9 +14,9 @@ pub struct OverviewCommand;
 const SPEC: CommandSpec = CommandSpec {
     name: "overview",
     args: "ID",
-    summary: "Tell what was done for a merged story",
-    details: "Tells from a story's merge commit what was done: the commit, its files with added and removed lines, the gates that passed on \
-              the merged result, and what it cost. Merges by the older `story-kit:` are found too.",
+    summary: "Show what was done for a merged story",
+    details: "Shows from a story's merge commit what was done: the commit, its files with added and removed lines, the gates that passed on \
+              the merged result, and the cost. Finds merges by the older `story-kit:` as well.",
     examples: &["overview 12"],
     begins: Some(begins_with_number),
     ..CommandSpec::PLAIN

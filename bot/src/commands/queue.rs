@@ -17,7 +17,7 @@ const SPEC: CommandSpec = CommandSpec {
     aliases: &["q"],
     args: "[clear]",
     summary: "Show or drop the prompts that wait here",
-    details: "Shows what waits behind the turn under way, in order. `queue clear` drops all of it; the turn itself goes on.",
+    details: "Shows the prompts that wait behind the current turn, in order. `queue clear` drops all of them; the turn itself continues.",
     examples: &["queue", "queue clear"],
     ..CommandSpec::PLAIN
 };

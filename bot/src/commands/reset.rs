@@ -14,9 +14,9 @@ const SPEC: CommandSpec = CommandSpec {
     name: "reset",
     aliases: &["new-session"],
     args: "",
-    summary: "Begin a new session here",
-    details: "Forgets this room's session: the next prompt begins a new one that knows nothing of what was said. The old session's id stays \
-              in the record.",
+    summary: "Start a new session here",
+    details: "Closes this room's session: the next prompt starts a new one that knows nothing of the conversation so far. The old session's \
+              id stays in the record.",
     examples: &["reset"],
     immediate: false,
     ..CommandSpec::PLAIN

@@ -14,9 +14,9 @@ pub struct RetryCommand;
 const SPEC: CommandSpec = CommandSpec {
     name: "retry",
     args: "ID",
-    summary: "Let a story that failed or was blocked go on",
-    details: "Takes away why a story stands still (a block, a failed merge, used-up retries, a spent budget, which it may spend once more) and \
-              lets it go on in its stage.",
+    summary: "Continue a story that failed or is blocked",
+    details: "Clears what blocks a story (a block, a failed merge, used-up retries, or a spent budget, which is granted once more) and \
+              continues it in its stage.",
     examples: &["retry 12"],
     role: UserRole::Approver,
     begins: Some(begins_with_number),

@@ -19,8 +19,8 @@ pub struct RejectCommand;
 const ACCEPT: CommandSpec = CommandSpec {
     name: "accept",
     args: "ID",
-    summary: "Accept a story in QA: it goes to the merge",
-    details: "Accepts a story in QA, whether it waits for a person or an agent reviews it. Its gates still have to pass on the merged result.",
+    summary: "Accept a story in QA: it goes to the merge queue",
+    details: "Accepts a story in QA, whether it waits for a person or an agent reviews it. Its gates must still pass on the merged result.",
     examples: &["accept 12"],
     role: UserRole::Approver,
     begins: Some(begins_with_number),

@@ -14,8 +14,9 @@ pub struct RulesCommand;
 const SPEC: CommandSpec = CommandSpec {
     name: "rules",
     args: "[revoke NUMBER]",
-    summary: "List or revoke what is allowed by rule",
-    details: "Lists the standing rules that `always` made, with who made them. `rules revoke NUMBER` takes one back, from the next call on.",
+    summary: "List or revoke standing rules",
+    details: "Lists the standing rules that `always` made, with who made them. `rules revoke NUMBER` revokes one; the next such call is \
+              asked again.",
     examples: &["rules", "rules revoke 3"],
     role: UserRole::Approver,
     ..CommandSpec::PLAIN

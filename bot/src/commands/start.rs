@@ -14,9 +14,9 @@ pub struct StartCommand;
 const SPEC: CommandSpec = CommandSpec {
     name: "start",
     args: "ID [AGENT]",
-    summary: "Bring a story into work, or let a stopped one go on",
-    details: "Moves a story from the backlog into work, where the next free agent takes it; one that was stopped or blocked goes on. With an \
-              agent's name that one is preferred.",
+    summary: "Start work on a story, or continue a stopped one",
+    details: "Moves a story from the backlog to current, where the next free agent takes it; a stopped or blocked story continues. With an \
+              agent's name that agent is preferred.",
     examples: &["start 12", "start 12 coder-2"],
     begins: Some(begins_with_number),
     ..CommandSpec::PLAIN

@@ -14,8 +14,9 @@ const SPEC: CommandSpec = CommandSpec {
     name: "status",
     aliases: &["st"],
     args: "",
-    summary: "Show stories, what runs, what waits and how I am connected",
-    details: "Shows the stories by stage with who works on them, what holds them and what they cost, this room's turn, its queue and session, every open permission question, the living agents, and each messenger's health.",
+    summary: "Show stories, current work, the queue and connections",
+    details: "Shows the stories by stage with who works on them, what blocks them and what they cost; this room's turn, queue and session; \
+              all open permission questions; running sessions; and each messenger's health.",
     examples: &["status"],
     ..CommandSpec::PLAIN
 };

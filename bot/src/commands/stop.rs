@@ -18,10 +18,10 @@ const SPEC: CommandSpec = CommandSpec {
     name: "stop",
     aliases: &["cancel"],
     args: "[ID|AGENT]",
-    summary: "Interrupt what runs here, or an agent's run on a story",
+    summary: "Interrupt this room's turn, or an agent's run on a story",
     details: "Interrupts this room's turn at once, with every program it started, and closes its open questions as denied. The session is \
-              kept; what waits in the queue comes next. With a story's number or an agent's name that run is ended, and its story stands still \
-              until `start` or `retry`.",
+              kept; the next prompt in the queue follows. With a story's number or an agent's name, stops that run; the story stays \
+              blocked until `start` or `retry`.",
     examples: &["stop", "stop 12", "stop coder-2"],
     ..CommandSpec::PLAIN
 };

@@ -16,8 +16,8 @@ const SPEC: CommandSpec = CommandSpec {
     name: "verbosity",
     aliases: &["verbose"],
     args: "[0|1|2]",
-    summary: "Show or choose how much of the work is seen",
-    details: "0 shows answers only, 1 also which tools are used, 2 also what with. Remembered for this room.",
+    summary: "Show or choose how much progress this room shows",
+    details: "0 shows answers only, 1 adds the names of the tools used, 2 adds their input. Remembered for this room.",
     examples: &["verbosity", "verbosity 2"],
     ..CommandSpec::PLAIN
 };

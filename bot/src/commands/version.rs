@@ -13,7 +13,7 @@ pub struct VersionCommand;
 const SPEC: CommandSpec = CommandSpec {
     name: "version",
     args: "",
-    summary: "Show what runs here, and since when",
+    summary: "Show the version and uptime",
     details: "Shows storkit's version, how long it has been running, and the version of Claude Code it was tested with. `doctor` shows the one installed.",
     examples: &["version"],
     ..CommandSpec::PLAIN

@@ -14,7 +14,7 @@ const SPEC: CommandSpec = CommandSpec {
     name: "whoami",
     args: "",
     summary: "Show your id, your role and this room's id",
-    details: "Shows the id that an operator puts into the allow-list, the role you have, and this room's id as `bot.toml` writes it.",
+    details: "Shows the id to put into the allow-list, your role, and this room's id as `bot.toml` writes it.",
     examples: &["whoami"],
     ..CommandSpec::PLAIN
 };

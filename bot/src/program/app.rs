@@ -108,7 +108,7 @@ pub enum StartError {
     },
     /// The port is taken.
     #[error(
-        "Port {port} on 127.0.0.1 is taken, probably by another storkit or a development server (`ss -ltnp 'sport = :{port}'` \
+        "Port {port} on 127.0.0.1 is in use, probably by another storkit or a development server (`ss -ltnp 'sport = :{port}'` \
          shows which). Choose another with `--port N` or `[http] port` in bot.toml; `--port 0` takes a free one."
     )]
     Port {

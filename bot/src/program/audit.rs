@@ -7,13 +7,13 @@ use settings::duration::{self, ConfigDuration};
 
 use crate::store::{AuditEntry, OpenError, Store};
 
-/// What of the record is wanted.
+/// Which entries to show.
 #[derive(Args, Clone, Debug, Default)]
 pub struct AuditFilter {
-    /// Only what was asked in this room, like `console:main`
+    /// Only questions asked in this room, like `console:main`
     #[arg(long, value_name = "ROOM")]
     room: Option<String>,
-    /// Only what this person decided or caused, by id or name
+    /// Only decisions of this person, or on questions of their turns, by id or name
     #[arg(long, value_name = "PERSON")]
     person: Option<String>,
     /// Only decisions of this kind
@@ -22,13 +22,13 @@ pub struct AuditFilter {
     /// Only calls of this tool, like `Bash`
     #[arg(long, value_name = "TOOL")]
     tool: Option<String>,
-    /// Only the last while, like `24h`
+    /// Only the recent past, like `24h`
     #[arg(long, value_name = "TIME", value_parser = span)]
     since: Option<ConfigDuration>,
-    /// At most so many, the newest
+    /// At most this many of the newest entries
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
-    /// One JSON object a line
+    /// One JSON object per line
     #[arg(long)]
     json: bool,
 }

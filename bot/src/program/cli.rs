@@ -31,24 +31,24 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum CliAction {
-    /// Set a project up: its settings, its team of agents, and what they should know
+    /// Set up a project: its settings, its team of agents, and what they should know
     Init(InitArgs),
     /// Serve the project without a chat in this terminal
     Serve,
-    /// Talk to the bot: to the one that serves the project, or to a new one. With standard input not a terminal it
-    /// takes lines as a script and exits with 1 if one failed
+    /// Chat with the bot that serves the project, or with a new one. If standard input is not a terminal, it is read
+    /// line by line as a script, and the exit code is 1 if a line failed
     Chat,
     /// Try it without an account: the real Claude Code against a scripted model on this machine, in a scratch project
     Demo,
-    /// Check what storkit needs; exit code 1 if something does not work
+    /// Check what storkit needs; the exit code is 1 if something does not work
     Doctor {
-        /// Check instead that every done story is really merged
+        /// Check instead that every done story is merged
         #[arg(long)]
         audit: bool,
     },
     /// Move the stories of an older `.story_kit` folder to `.storkit`, keeping their history
     Migrate,
-    /// Show who allowed, denied or let lapse what agents asked
+    /// Show who allowed or denied what agents asked, and what timed out
     Audit(AuditFilter),
     /// Print the reference page of all commands
     Docs,
@@ -59,7 +59,7 @@ enum CliAction {
     },
     /// Print the manual page, e.g. `storkit man > /usr/local/share/man/man1/storkit.1`
     Man,
-    /// What Slack needs to know of the bot
+    /// Slack setup
     Slack {
         #[command(subcommand)]
         action: SlackAction,
@@ -68,9 +68,9 @@ enum CliAction {
 
 #[derive(Subcommand)]
 enum SlackAction {
-    /// Print the manifest from which Slack makes the app: all slash commands and scopes (docs/slack.md)
+    /// Print the app manifest for Slack, with all slash commands and scopes (docs/slack.md)
     Manifest {
-        /// For mode "http": the public address before `http.webhook_listen`, like https://bot.example.org
+        /// For mode "http": the public address in front of `http.webhook_listen`, like https://bot.example.org
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },

@@ -151,11 +151,11 @@ async fn serve(project: Project, loaded: LoadedConfig, front: FrontEnd, label: O
     let again = services.commands.restart.is_asked();
     app.shutdown().await;
     if let Some(console) = console {
-        console.close(if again { "storkit starts anew." } else { "storkit has ended." }).await;
+        console.close(if again { "storkit restarts." } else { "storkit has ended." }).await;
     }
     if again {
-        let error = services.commands.restart.program().become_anew();
-        return complain(1, &format!("storkit could not be started anew: {error}. Start it by hand."));
+        let error = services.commands.restart.program().exec_again();
+        return complain(1, &format!("storkit could not be restarted: {error}. Start it by hand."));
     }
     exit(code)
 }
@@ -210,7 +210,7 @@ impl ExitSignals {
             _ = self.int.recv() => {}
             _ = self.hup.recv() => {}
         }
-        tracing::info!("a signal asks me to end");
+        tracing::info!("a signal asks me to stop");
     }
 }
 

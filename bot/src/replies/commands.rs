@@ -52,5 +52,5 @@ pub fn incident() -> String {
 
 /// A failure of ours.
 pub fn internal_error(number: &str) -> String {
-    format!("That went wrong on my side. The operator finds it in the log under `{number}`.")
+    format!("Something went wrong on my side (reference for the log: `{number}`).")
 }

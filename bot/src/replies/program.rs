@@ -2,16 +2,19 @@
 
 use std::{path::Path, time::Duration};
 
-use adapters::markdown::inert;
+use adapters::markdown::{code_block, inert};
+
+use super::text::sentence;
+use crate::restart::{BuildError, BuildStep};
 
 /// `restart`.
-pub const RESTARTING: &str = "I start anew and say so here.";
+pub const RESTARTING: &str = "Restarting. I'll post here when I'm back.";
 
 /// `rebuild`, at its beginning.
-pub const BUILDING: &str = "I build myself from source; this takes some minutes. The room goes on meanwhile.";
+pub const BUILDING: &str = "Building from source; this takes some minutes. You can keep using this room.";
 
 /// `rebuild`, when the build is there.
-pub const REBUILT: &str = "The build is good. I start anew and say so here.";
+pub const REBUILT: &str = "The build succeeded. Restarting; I'll post here when I'm back.";
 
 /// The first words of a start.
 pub fn hello(name: &str, label: Option<&str>) -> String {
@@ -24,32 +27,81 @@ pub fn hello(name: &str, label: Option<&str>) -> String {
 
 /// A change of `bot.toml` that cannot be used.
 pub fn settings_refused(why: &str) -> String {
-    format!("{} Until that is mended the settings before it stay.", inert(why))
+    format!("{} The previous settings stay in effect until this is fixed.", sentence(&inert(why)))
 }
 
-/// A change of `bot.toml`: keys that count at once, and keys that wait.
+/// A change of `bot.toml`: keys that take effect at once, and keys that need a restart.
 pub fn settings_changed(now: &[String], later: &[String]) -> String {
     let list = |keys: &[String]| keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-    let mut text = String::new();
+    let mut text = String::from("bot.toml has changed.");
     if !now.is_empty() {
-        text = format!("bot.toml has changed, and counts from now on: {}.", list(now));
+        text.push_str(&format!(" In effect now ({}).", list(now)));
     }
     if !later.is_empty() {
-        let space = if text.is_empty() { "" } else { " " };
-        text.push_str(&format!("{space}This counts from the next `restart` on: {}.", list(later)));
+        text.push_str(&format!(" In effect after a `restart` ({}).", list(later)));
     }
     text
 }
 
 /// After a restart that a room asked for.
 pub fn restarted(name: &str, took: Duration) -> String {
-    format!("{name} {} is here again, after {:.1} s.", env!("CARGO_PKG_VERSION"), took.as_secs_f64())
+    format!("{name} {} is back ({:.1} s).", env!("CARGO_PKG_VERSION"), took.as_secs_f64())
 }
 
 /// The state was damaged.
 pub fn state_set_aside(path: &Path) -> String {
     format!(
-        "My state was damaged. It is kept as `{}` and I begin with an empty one: sessions, rules and costs so far are not known.",
+        "My state was damaged. It is kept as `{}`; I start with an empty one, without the earlier sessions, rules and costs.",
         path.display()
     )
+}
+
+// --- rebuild ---
+
+/// A second `rebuild`.
+pub const BUILD_UNDER_WAY: &str = "A build is already running.";
+
+/// Why a rebuild changed nothing.
+pub fn build_failed(error: &BuildError) -> String {
+    let what = |step: &BuildStep| match step {
+        BuildStep::Build => "the build",
+        BuildStep::Start => "the new program's `--version`",
+    };
+    match error {
+        BuildError::Running => BUILD_UNDER_WAY.into(),
+        BuildError::NoSource => {
+            "The source I was built from is not on this machine, so there is nothing to build. `restart` \
+             restarts the installed program."
+                .into()
+        }
+        BuildError::NotInTarget(file) => format!(
+            "I run from `{}`, which is not in cargo's target folder, so a build would not replace me. `restart` restarts it.",
+            file.display()
+        ),
+        BuildError::NotStarted(step, error) => {
+            format!("I keep running as before: {} could not be started: {error}.", what(step))
+        }
+        BuildError::Failed(step, status, output) => {
+            let output = code_block(output, "");
+            format!("I keep running as before: {} failed ({status}).\n\n{output}", what(step))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_settings_are_named_by_when_they_take_effect() {
+        let keys = |keys: &[&str]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let changed = |now, later| settings_changed(&keys(now), &keys(later));
+        insta::assert_snapshot!(changed(&["verbosity"], &[]), @"bot.toml has changed. In effect now (`verbosity`).");
+        insta::assert_snapshot!(changed(&["verbosity"], &["http.port", "console.enabled"]), @"bot.toml has changed. In effect now (`verbosity`). In effect after a `restart` (`http.port`, `console.enabled`).");
+    }
+
+    #[test]
+    fn refused_settings_say_what_stays() {
+        insta::assert_snapshot!(settings_refused("`a` is wrong."), @"`a` is wrong. The previous settings stay in effect until this is fixed.");
+    }
 }

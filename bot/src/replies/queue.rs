@@ -9,11 +9,11 @@ use super::text::shorten;
 use crate::store::QueuedPrompt;
 
 /// A queued prompt was redacted.
-pub const TAKEN_BACK: &str = "Taken back, so it is not run.";
+pub const TAKEN_BACK: &str = "Taken back, so I do not run it.";
 
 /// A prompt waits.
 pub fn queued(position: usize) -> String {
-    format!("Queued, number {position}. `queue` shows what waits, `stop` ends what runs.")
+    format!("Queued, number {position}. `queue` shows what waits; `stop` ends the current turn.")
 }
 
 /// A command waits.
@@ -23,13 +23,13 @@ pub fn command_waits(name: &str, position: usize) -> String {
 
 /// The queue has no room left.
 pub fn queue_full(limit: usize) -> String {
-    format!("The queue is full ({limit} wait). Nothing was taken; `queue clear` or `stop` makes room.")
+    format!("The queue is full ({limit} wait). I did not add this; `queue clear` or `stop` makes room.")
 }
 
 /// It had begun; nobody knows how far it came.
 pub fn cut_by_restart(prompt: &QueuedPrompt) -> String {
     format!(
-        "I was restarted while I worked on {}. What it did so far stands; say `go on` to resume the session.",
+        "I was restarted while I worked on {}. What was done so far remains; say `go on` to resume the session.",
         code_span(&shorten(&prompt.text, 60))
     )
 }
@@ -37,15 +37,15 @@ pub fn cut_by_restart(prompt: &QueuedPrompt) -> String {
 /// A command that a restart cut: whether it was done is not known here.
 pub fn command_cut_by_restart(command: &QueuedPrompt) -> String {
     format!(
-        "I was restarted before I answered {}. If it changes something, look first whether that is done; then send it again.",
+        "I was restarted before I answered {}. If it changes something, check whether that is done before you send it again.",
         code_span(&shorten(&command.text, 60))
     )
 }
 
-/// It is too old to be run unasked.
+/// It is too old to run without asking.
 pub fn skipped(prompt: &QueuedPrompt, age: Duration) -> String {
     format!(
-        "Skipped, since it is {} old: {}. Send it again if you still want it.",
+        "Skipped, because it is {} old: {} (send it again if you still want it).",
         human(age),
         code_span(&shorten(&prompt.text, 60))
     )

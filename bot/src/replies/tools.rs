@@ -9,7 +9,8 @@ use pipeline::{
     story::{Story, StoryId},
 };
 
-use super::text::sentence;
+use super::{program::build_failed, text::sentence};
+use crate::restart::BuildError;
 
 // --- calls that do not fit ---
 
@@ -162,13 +163,11 @@ pub fn tool_merge_given_up(id: StoryId) -> String {
 // --- storkit itself ---
 
 /// `get_version`
-pub fn tool_version(builds: Option<&str>) -> String {
-    let builds = builds.map(|builds| format!("\n{builds}")).unwrap_or_default();
-    format!("storkit {}{builds}", env!("CARGO_PKG_VERSION"))
+pub fn tool_version(build: Option<&BuildError>) -> String {
+    let build = build.map(|error| format!("\n{}", build_failed(error))).unwrap_or_default();
+    format!("storkit {}{build}", env!("CARGO_PKG_VERSION"))
 }
 
-/// A second `rebuild_and_restart`.
-pub const BUILD_RUNS: &str = "A build is already running.";
 /// `rebuild_and_restart`
 pub const BUILD_STARTED: &str =
     "The build has started. storkit restarts when it succeeds; get_version reports a failure.";

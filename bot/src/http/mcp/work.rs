@@ -11,7 +11,7 @@ use super::{
     call::{Answered, ToolCall, pretty, refusal},
     stories::{StoryArgs, known},
 };
-use crate::replies::tools as say;
+use crate::replies::{self, tools as say};
 
 /// No call lasts longer: the CLI gives up after 60 s.
 const LONGEST: u64 = 45;
@@ -50,14 +50,14 @@ pub(super) async fn start(call: ToolCall) -> Answered {
 
 /// The version, and what became of a build that was asked for.
 pub(super) fn version(call: &ToolCall) -> String {
-    say::tool_version(call.services.restart.of_builds().as_deref())
+    say::tool_version(call.services.restart.build_error().as_ref())
 }
 
 /// A build takes minutes, so it is begun and asked for.
 pub(super) fn rebuild_and_restart(call: &ToolCall) -> Answered {
     let services = call.services.clone();
     if services.restart.is_building() {
-        return Err(say::BUILD_RUNS.into());
+        return Err(replies::BUILD_UNDER_WAY.into());
     }
     let (tracker, stop) = (services.tracker.clone(), services.stop.clone());
     tracker.spawn(async move {
@@ -67,7 +67,7 @@ pub(super) fn rebuild_and_restart(call: &ToolCall) -> Answered {
         };
         match built {
             Ok(()) => services.restart.ask(services.settings.config().pipeline.rooms().first()),
-            Err(why) => tracing::warn!(why, "the build that an agent asked for failed"),
+            Err(error) => tracing::warn!(?error, "the build that an agent asked for failed"),
         }
     });
     Ok(say::BUILD_STARTED.into())
