@@ -1,28 +1,23 @@
 //! Which Claude Code processes live right now, for htop, status and metrics.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
+use parking_lot::Mutex;
 use pipeline::event::RunInfo;
 
-/// What is known of a living process.
 #[derive(Clone, Debug)]
 pub struct AgentEntry {
-    /// How people call it: the room it serves.
+    /// The room it serves, or the slot of the pipeline.
     pub name: String,
     /// The story it works on; `None` for a room's.
     pub story: Option<String>,
-    /// When it was started.
     pub since: Instant,
-    /// What its session has cost so far, in US dollars.
+    /// Cost of its session so far, in US dollars.
     pub cost_usd: f64,
 }
 
 impl AgentEntry {
-    /// A run of the pipeline with its process, if that lives.
+    /// A run of the pipeline, by the id of its process if one lives.
     pub fn of_run(run: &RunInfo) -> Option<(u32, Self)> {
         let age = run.since.elapsed().unwrap_or_default();
         let since = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
@@ -42,34 +37,34 @@ pub struct AgentRegistration {
 }
 
 impl LiveAgents {
-    /// Puts a process into the table for as long as the answer lives.
+    /// Puts a process into the table until the registration is dropped.
     pub fn register(&self, pid: u32, entry: AgentEntry) -> AgentRegistration {
-        self.with(|table| table.insert(pid, entry));
+        self.with_table(|table| table.insert(pid, entry));
         AgentRegistration { agents: self.clone(), pid }
     }
 
     /// Every living process.
     pub fn all(&self) -> Vec<(u32, AgentEntry)> {
-        self.with(|table| table.iter().map(|(pid, entry)| (*pid, entry.clone())).collect())
+        self.with_table(|table| table.iter().map(|(pid, entry)| (*pid, entry.clone())).collect())
     }
 
-    /// Notes what the session of this name has cost.
+    /// Updates the cost of the session of this name.
     pub fn set_cost(&self, name: &str, usd: f64) {
-        self.with(|table| {
+        self.with_table(|table| {
             for entry in table.values_mut().filter(|entry| entry.name == name) {
                 entry.cost_usd = usd;
             }
         });
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut BTreeMap<u32, AgentEntry>) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with_table<T>(&self, act: impl FnOnce(&mut BTreeMap<u32, AgentEntry>) -> T) -> T {
+        act(&mut self.0.lock())
     }
 }
 
 impl Drop for AgentRegistration {
     fn drop(&mut self) {
-        self.agents.with(|table| table.remove(&self.pid));
+        self.agents.with_table(|table| table.remove(&self.pid));
     }
 }
 

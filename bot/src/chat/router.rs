@@ -37,7 +37,7 @@ pub fn route(services: &Services, batch: &mut Vec<Incoming>) {
         vec![false; ids.len()]
     });
     for (incoming, fresh) in batch.drain(..).zip(fresh) {
-        let passed = fresh && pass(services, incoming, now);
+        let passed = fresh && pass_on(services, incoming, now);
         if !passed {
             services.metrics.dropped.inc();
         }
@@ -45,7 +45,7 @@ pub fn route(services: &Services, batch: &mut Vec<Incoming>) {
 }
 
 /// Hands one message on; `false` if nobody takes it.
-fn pass(services: &Services, incoming: Incoming, now: SystemTime) -> bool {
+fn pass_on(services: &Services, incoming: Incoming, now: SystemTime) -> bool {
     let room = incoming.room.clone();
     if services.access().role(&room, &incoming.sender.id).is_none() {
         tracing::info!(%room, sender = %incoming.sender.id, "a message from somebody who is not on the allow-list");
