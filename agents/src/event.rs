@@ -43,14 +43,13 @@ pub enum AgentEvent {
     Started {
         /// The session; store it at once.
         session: SessionId,
-        /// The model in use.
         model: String,
         /// MCP servers and whether they connected.
         mcp_servers: Vec<McpServer>,
     },
     /// A piece of text as it is written (only with partial messages on).
     TextDelta(String),
-    /// A finished block of text of the main conversation; repeats what its deltas said.
+    /// A finished block of text of the main conversation; repeats its deltas.
     Text(String),
     /// The model calls a tool.
     ToolUse(ToolUse),
@@ -61,9 +60,9 @@ pub enum AgentEvent {
         /// Whether it failed or was refused.
         is_error: bool,
     },
-    /// The CLI asks a person (control protocol only).
+    /// A tool call waits for a person (control protocol only).
     Permission(PermissionRequest),
-    /// A question of the CLI is void, e.g. after an interrupt.
+    /// A permission request is void, e.g. after an interrupt.
     PermissionCancelled {
         /// The [`PermissionRequest::request_id`].
         request_id: String,
@@ -72,13 +71,12 @@ pub enum AgentEvent {
     Retrying {
         /// Which retry comes next, from 1.
         attempt: u32,
-        /// How many there are at the most.
         max: u32,
         /// How long the CLI waits before it.
         delay: Duration,
         /// HTTP status of the failed call, where there was one.
         status: Option<u16>,
-        /// The CLI's word for it, e.g. `rate_limit`.
+        /// The CLI's name for it, e.g. `rate_limit`.
         error: String,
     },
     /// A usage limit of the service.
@@ -91,13 +89,8 @@ pub enum AgentEvent {
     /// `result`: the end of a turn. More may follow with [`TurnEnd::unprompted`].
     TurnEnded(Box<TurnEnd>),
     /// The CLI refused one of our control requests.
-    ControlFailed {
-        /// Our id of it.
-        request_id: String,
-        /// Why.
-        error: String,
-    },
-    /// Output that is no event; counted and logged, never shown as it is.
+    ControlFailed { request_id: String, error: String },
+    /// Output that is no event; counted and logged, never shown unchanged.
     Noise(UnparsedOutput),
     /// The process is gone; the last event.
     Exited(ProcessExit),
@@ -117,9 +110,7 @@ pub struct McpServer {
 pub struct ToolUse {
     /// The call's id, `toolu_..`.
     pub id: String,
-    /// The tool, e.g. `Bash`.
     pub name: String,
-    /// Its input.
     pub input: Value,
 }
 
@@ -289,7 +280,6 @@ pub enum UnparsedOutput {
     Malformed(String),
 }
 
-/// How the process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessExit {
     /// Exit code; `None` when a signal ended it.

@@ -27,7 +27,7 @@ use crate::tree;
 /// Wide and high enough that nothing asks for less; the CLI wraps nothing in any case.
 const SIZE: PtySize = PtySize { rows: 24, cols: 200, pixel_width: 0, pixel_height: 0 };
 
-/// Output that does not come for this long from a dead process does not come at all.
+/// A dead process that has printed nothing for this long prints nothing more.
 const SETTLED: Duration = Duration::from_millis(500);
 
 /// Our side of the terminal. Closing it sends SIGHUP to the process.
@@ -37,7 +37,7 @@ pub(crate) struct PtyTerminal {
     device: PathBuf,
 }
 
-/// Starts a program in a terminal of its own. Blocks for the fork.
+/// Starts a program in a new terminal. Blocks for the fork.
 pub(crate) fn spawn(
     argv: &[OsString],
     cwd: &Path,
@@ -58,13 +58,13 @@ pub(crate) fn spawn(
     Ok((PtyTerminal { master: pair.master, device }, ProcessLeader::new(*child, sandboxed)))
 }
 
-/// The process itself. Its id stays ours until [`ProcessLeader::reap`], so a signal can reach no other.
+/// The process itself. Its id stays ours until [`ProcessLeader::reap`], so a signal can reach no other process.
 #[derive(Debug)]
 pub(crate) struct ProcessLeader {
     pid: Pid,
     child: Mutex<Option<std::process::Child>>,
     asked: AtomicBool,
-    /// Whether it only waits for the process that is meant, behind bubblewrap.
+    /// Whether this is bubblewrap, which only waits for the program that is meant.
     sandboxed: bool,
 }
 
@@ -74,7 +74,6 @@ impl ProcessLeader {
         Self { pid, child, asked: AtomicBool::new(false), sandboxed }
     }
 
-    /// The process id.
     pub(crate) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().cast_unsigned()
     }
@@ -101,7 +100,7 @@ impl ProcessLeader {
         }
     }
 
-    /// Tells when it has ended, without reaping it. The thread lives as long as the process.
+    /// Reports its end, without reaping it. The thread lives as long as the process.
     pub(crate) fn watch(self: &Arc<Self>) -> io::Result<oneshot::Receiver<()>> {
         let (ended, watcher) = oneshot::channel();
         let leader = Arc::clone(self);
@@ -125,7 +124,7 @@ pub(crate) fn code_and_signal(status: Option<ExitStatus>) -> (Option<i32>, Optio
     (status.and_then(|status| status.code()), status.and_then(|status| status.signal()))
 }
 
-/// The thread that reads the terminal, and a way to end it when somebody keeps the terminal open.
+/// The thread that reads the terminal, and a way to end it if another process holds the terminal open.
 pub(crate) struct PtyReader {
     terminal: PtyTerminal,
     progress: Arc<ReadProgress>,
@@ -167,9 +166,9 @@ impl PtyReader {
         Ok(Self { terminal, progress, done })
     }
 
-    /// Waits until everything that a dead process said is told; gives the last lines that were no JSON.
+    /// Waits until the whole output of a dead process is read; returns its last lines that were no JSON.
     ///
-    /// It can take as long as the receiver takes. A stranger who keeps the terminal open does not delay it.
+    /// That can take as long as the receiver takes. A process that holds the terminal open does not delay it.
     pub(crate) async fn finish(mut self) -> String {
         let mut before = None;
         loop {
@@ -195,7 +194,7 @@ impl Drop for PtyReader {
 }
 
 impl ReadProgress {
-    /// Reads on; 0 at the end, which a terminal tells by an error.
+    /// Reads more; 0 at the end, which a terminal reports as an error.
     fn read(&self, source: &mut dyn Read, buffer: &mut [u8]) -> usize {
         loop {
             self.waiting.store(true, Ordering::SeqCst);

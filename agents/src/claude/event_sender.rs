@@ -1,4 +1,4 @@
-//! From bytes of the terminal to events on the channel: bounded by the receiver's pace, until nobody listens.
+//! Turns bytes of the terminal into events on a channel, no faster than the receiver takes them.
 
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
@@ -17,30 +17,30 @@ const MAX_LINE: usize = 8 << 20;
 /// Events that may wait for the receiver.
 pub(super) const CAPACITY: usize = 32;
 
-/// An event takes one place for each piece of this size of its line, so that waiting events stay below 70 MB
+/// An event takes one place in the channel for each piece of this size of its line, so that waiting events stay below 70 MB
 /// even if every line is as long as allowed.
 const PLACE: usize = 256 * 1024;
 
-/// Reads lines and tells them. Used by one thread that may block.
+/// Reads lines and sends their events. For one thread that may block.
 pub(super) struct EventSender {
-    /// Where the events go.
     pub events: mpsc::Sender<AgentEvent>,
     /// Lets a thread outside the runtime wait for a place.
     pub runtime: Handle,
-    /// From now on an event without a place is dropped: the process is being ended.
+    /// Once cancelled, an event without a place is dropped: the process is being ended.
     pub stop: CancellationToken,
-    /// For refusals of what nobody can answer.
+    /// For refusals of requests that nobody can answer.
     pub input: Option<LineQueue>,
     /// The last lines that were no JSON.
     pub tail: OutputTail,
-    /// Text that came in this read and is not told yet.
+    /// Text of this read that is not sent yet.
     pub pieces: String,
 }
 
 impl EventSender {
-    /// Cuts and reads a stream piece by piece: `next` fills a buffer and says how much, 0 at the end.
+    /// Reads a stream to its end: `next` fills a buffer and returns the length, 0 at the end. Returns the last lines that were no
+    /// JSON.
     ///
-    /// Pieces of text that came in one read are told as one: in a flood the receiver's wake-ups cost most.
+    /// Pieces of text that came in one read are sent as one: in a flood the receiver's wake-ups cost most.
     pub(super) fn send_all(mut self, mut next: impl FnMut(&mut [u8]) -> usize) -> String {
         let (mut lines, mut buffer) = (LineSplitter::new(MAX_LINE), vec![0; 64 * 1024]);
         loop {
@@ -58,7 +58,9 @@ impl EventSender {
 
     fn on_line(&mut self, line: StreamLine<'_>) {
         match line {
-            StreamLine::Whole(line) => parse::read(line, |meaning| self.on_meaning(meaning, line.len())),
+            StreamLine::Whole(line) => {
+                parse::parse_line(line, |meaning| self.on_meaning(meaning, line.len()))
+            }
             StreamLine::TooLong(bytes) => self.send(AgentEvent::Noise(UnparsedOutput::TooLong { bytes }), 1),
         }
     }
@@ -71,21 +73,21 @@ impl EventSender {
                     self.tail.push(text);
                 }
                 self.send_pieces();
-                self.send(event, places(length));
+                self.send(event, channel_places(length));
             }
-            LineMeaning::Refuse { request_id, why } => self.refuse(&request_id, &why),
+            LineMeaning::Refuse { request_id, why } => self.refuse_request(&request_id, &why),
         }
     }
 
     fn send_pieces(&mut self) {
         if !self.pieces.is_empty() {
             let pieces = std::mem::take(&mut self.pieces);
-            let places = places(pieces.len());
+            let places = channel_places(pieces.len());
             self.send(AgentEvent::TextDelta(pieces), places);
         }
     }
 
-    fn refuse(&self, request_id: &str, why: &str) {
+    fn refuse_request(&self, request_id: &str, why: &str) {
         tracing::warn!(request_id, why, "refused a request of the CLI");
         if let Some(Err(error)) = self.input.as_ref().map(|input| input.push(refusal(request_id, why))) {
             tracing::warn!(request_id, %error, "cannot refuse a request of the CLI");
@@ -115,8 +117,7 @@ impl EventSender {
     }
 }
 
-/// How many places an event of this many bytes takes.
-fn places(length: usize) -> usize {
+fn channel_places(length: usize) -> usize {
     (1 + length / PLACE).min(CAPACITY)
 }
 

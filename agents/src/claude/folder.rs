@@ -1,5 +1,5 @@
-//! The private folder of one process: its FIFO, what is too long or too secret for an argument, its temporary
-//! files. Gone when the process is.
+//! The private folder of one process, removed with it: the FIFO, values that are too long or too secret for an argument, and
+//! temporary files.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{CWD, FileType, Mode as Bits, mknodat};
 
 use super::{
-    input::plain,
+    input::as_plain_prompt,
     launch::{ArgumentFiles, Launch, MAX_ARGUMENT, PermissionRoute, PromptMode, mcp_config},
 };
 use crate::runtime_dir::short_dir;
@@ -37,20 +37,19 @@ impl RunFolder {
         };
         fs::DirBuilder::new().mode(0o700).create(&files.tmp)?;
         let folder = Self { dir, files };
-        folder.fill(launch)?;
+        folder.write_files(launch)?;
         Ok(folder)
     }
 
-    /// Where its files are.
     pub(super) fn files(&self) -> &ArgumentFiles {
         &self.files
     }
 
-    fn fill(&self, launch: &Launch) -> io::Result<()> {
+    fn write_files(&self, launch: &Launch) -> io::Result<()> {
         match &launch.mode {
             PromptMode::Live => mknodat(CWD, &self.files.fifo, FileType::Fifo, Bits::RUSR | Bits::WUSR, 0)?,
             PromptMode::OneShot { prompt } if prompt.len() > MAX_ARGUMENT => {
-                write_private(&self.files.prompt, plain(prompt).as_bytes())?;
+                write_private(&self.files.prompt, as_plain_prompt(prompt).as_bytes())?;
             }
             PromptMode::OneShot { .. } => {}
         }
@@ -65,7 +64,7 @@ impl RunFolder {
         }
     }
 
-    /// Removes it, and says in the log where that fails.
+    /// Removes it; logs a failure.
     pub(super) fn remove(self) {
         let path = self.dir.path().to_owned();
         if let Err(error) = self.dir.close() {

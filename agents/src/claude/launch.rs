@@ -6,14 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{SessionId, input::plain};
+use super::{SessionId, input::as_plain_prompt};
 use crate::confine::Confined;
 
 /// A longer prompt is fed by standard input: Linux limits one argument to 128 KiB, NUL included.
 pub(super) const MAX_ARGUMENT: usize = 120_000;
 
-/// The variable by which everything that a process started is known, also after it left its parent, group and
-/// session: `SESSION/NONCE`. Commands inherit it from the CLI.
+/// Marks everything that a process started, even after it left its parent, group and session: `SESSION/NONCE`. Commands inherit
+/// it from the CLI.
 pub(super) const RUN_VARIABLE: &str = "STORKIT_RUN";
 
 /// The CLI's name of the permission tool for [`PermissionRoute::Mcp`].
@@ -25,9 +25,9 @@ const OWN_TOOLS: &str = "mcp__storkit";
 /// How long one MCP call may take, in milliseconds: a day. Without it a silent answer ends after 60 s.
 const MCP_TIMEOUT_MS: u32 = 86_400_000;
 
-/// Set unless the environment or the configuration says otherwise: no self-update, no traffic but to the API
-/// (facts on 2.1.330: with these a start talks to the base URL only), and a wrong key is told after seconds
-/// where the CLI's own ten retries take 190 s.
+/// Set unless the environment or the configuration sets them: no self-update, no traffic except to the API (observed on 2.1.330:
+/// with these a start connects only to the base URL), and a wrong key is reported after seconds, where the CLI's own ten
+/// retries take 190 s.
 const DEFAULTS: [(&str, &str); 6] = [
     ("DISABLE_AUTOUPDATER", "1"),
     ("DISABLE_TELEMETRY", "1"),
@@ -48,8 +48,8 @@ pub struct Launch {
     pub mode: PromptMode,
     pub permissions: LaunchPermissions,
     pub limits: LaunchLimits,
-    /// What the process is kept in. Where [`crate::confine::Confinement::encloses`], the caller has called
-    /// `Worktree::enclose` of the pipeline before, and the working directory is that worktree.
+    /// If it [encloses](crate::confine::Confinement::encloses), the caller has called `Worktree::enclose` of the pipeline before,
+    /// and the working directory is that worktree.
     pub confine: Option<Confined>,
 }
 
@@ -107,7 +107,7 @@ impl LaunchProgram {
     }
 }
 
-/// Whether a session begins or goes on.
+/// A new session, or one that is resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionStart {
     /// `--session-id`: refused by the CLI if the id was ever used.
@@ -116,7 +116,7 @@ pub enum SessionStart {
     Resume(SessionId),
 }
 
-/// How prompts get in.
+/// How the prompt reaches the CLI.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PromptMode {
     /// Stream-json over a FIFO, output on the PTY: many turns, control protocol.
@@ -131,8 +131,8 @@ pub enum PromptMode {
 /// Which way permission questions come. Its `Debug` form shows no token.
 #[derive(Clone, PartialEq, Eq)]
 pub enum PermissionRoute {
-    /// `--permission-prompt-tool stdio`: [`super::AgentEvent::Permission`]; only with [`PromptMode::Live`]. A one-shot
-    /// process has nobody to ask then, and the CLI itself refuses what it would ask.
+    /// `--permission-prompt-tool stdio`: [`super::AgentEvent::Permission`]; only with [`PromptMode::Live`]. A one-shot process then
+    /// has nobody to ask, and the CLI refuses such calls itself.
     Control,
     /// The MCP tool `mcp__storkit__prompt_permission` at this address.
     Mcp {
@@ -196,10 +196,9 @@ pub(super) fn stdin<'a>(launch: &Launch, files: &'a ArgumentFiles) -> &'a Path {
     }
 }
 
-/// The whole argument vector: what it is kept in, then a shell that only redirects standard input and becomes the
-/// CLI.
+/// The whole argument vector: the sandbox, then a shell that only redirects standard input and becomes the CLI.
 ///
-/// Everything variable is an argument of its own (`"$@"`), never part of the shell's text.
+/// Every variable part is a separate argument (`"$@"`), never part of the shell's script.
 pub(super) fn argv(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     let mut argv: Vec<OsString> = ["/bin/sh", "-c", r#"exec "$@" < "$0""#].map(OsString::from).into();
     argv.push(stdin(launch, files).into());
@@ -208,7 +207,7 @@ pub(super) fn argv(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     if let PromptMode::OneShot { prompt } = &launch.mode
         && prompt.len() <= MAX_ARGUMENT
     {
-        argv.extend(["--".into(), plain(prompt).as_ref().into()]);
+        argv.extend(["--".into(), as_plain_prompt(prompt).as_ref().into()]);
     }
     match &launch.confine {
         Some(Confined { confinement, place }) => confinement.wrap(argv, place, &[files.folder()]),
@@ -277,8 +276,8 @@ pub(super) fn mcp_config(url: &str, token: &str) -> serde_json::Value {
     }}})
 }
 
-/// The environment of the process: what is inherited without `env_remove`, the defaults of ours where nothing
-/// is said, `env`, and last what nobody may change.
+/// The environment of the process, later values winning: our defaults, the inherited one without `env_remove`, `env`, and last
+/// what nobody may change.
 pub(super) fn environment(
     launch: &Launch,
     files: &ArgumentFiles,

@@ -1,4 +1,4 @@
-//! A Claude Code process: how it is started, what it says, and how it is ended.
+//! Claude Code: its command line, its stream-json output, its control protocol, and the end of its process.
 
 mod end;
 mod event_sender;

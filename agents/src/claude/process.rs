@@ -43,25 +43,17 @@ pub struct AgentProcess {
 pub enum ProcessError {
     /// The program is not there.
     #[error("`{program}` was not found on the PATH")]
-    NotFound {
-        /// What was looked for.
-        program: String,
-    },
-    /// The system refused.
+    NotFound { program: String },
+    /// An operation of the system failed.
     #[error("{what}: {source}")]
-    Io {
-        /// What was being done.
-        what: &'static str,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// The process is gone.
+    Io { what: &'static str, source: std::io::Error },
+    /// The process has ended.
     #[error("the Claude Code process has ended")]
     Gone,
 }
 
-/// Names what was being done when the system refused.
-fn failed(what: &'static str) -> impl FnOnce(io::Error) -> ProcessError {
+/// Names the operation that failed.
+fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> ProcessError {
     move |source| ProcessError::Io { what, source }
 }
 
@@ -71,13 +63,13 @@ impl AgentProcess {
     /// the channel has no place are dropped, but never [`AgentEvent::Exited`].
     ///
     /// # Errors
-    /// [`ProcessError::NotFound`] when the program is not there; [`ProcessError::Io`] when the working directory
-    /// is not there or the system refuses a file, a terminal or a process.
+    /// [`ProcessError::NotFound`] if the program does not exist; [`ProcessError::Io`] if the working directory does not exist or
+    /// the system refuses a file, a terminal or a process.
     pub async fn start(launch: Launch) -> Result<(Self, mpsc::Receiver<AgentEvent>), ProcessError> {
         let run = format!("{}/{}", launch.session_id(), uuid::Uuid::new_v4());
         let started = start_blocking(launch, run);
         let started = tokio::task::spawn_blocking(started).await;
-        started.map_err(|error| failed("starting Claude Code")(io::Error::other(error)))??.supervise()
+        started.map_err(|error| io_error("starting Claude Code")(io::Error::other(error)))??.supervise()
     }
 
     /// The process id, for usage and doctor.
@@ -96,7 +88,7 @@ impl AgentProcess {
     }
 
     /// Interrupts the turn; its [`AgentEvent::TurnEnded`] follows. Harmless when idle. A one-shot process gets
-    /// SIGINT, upon which it says how its turn ended and exits.
+    /// SIGINT, and then prints its result and exits.
     ///
     /// # Errors
     /// As [`AgentProcess::prompt`].
@@ -135,19 +127,19 @@ impl AgentProcess {
     /// Ends the process and everything it started: SIGTERM, up to 5 s, then SIGKILL to all descendants,
     /// those included that left its group and session. Returns how many had to be killed.
     ///
-    /// Waits for nobody to receive; when it returns, [`AgentEvent::Exited`] is in the channel.
+    /// Does not wait for a receiver; when it returns, [`AgentEvent::Exited`] is in the channel.
     pub async fn end(mut self) -> usize {
         self.stop.cancel();
         let Some(ended) = self.ended.take() else { return 0 };
         ended.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "the end of a Claude Code process was cut short");
+            tracing::error!(%error, "the task that ends a Claude Code process failed");
             0
         })
     }
 
     fn push(&self, line: String) -> Result<(), ProcessError> {
         let one_shot =
-            || failed("sending to Claude Code")(io::Error::other("a one-shot process takes no input"));
+            || io_error("sending to Claude Code")(io::Error::other("a one-shot process takes no input"));
         self.input.as_ref().ok_or_else(one_shot)?.push(line)
     }
 }
@@ -159,7 +151,7 @@ impl Drop for AgentProcess {
     }
 }
 
-/// A process that runs and that nobody looks after yet.
+/// A process that runs and has no supervisor yet.
 struct StartedProcess {
     launch: Launch,
     run: String,
@@ -168,25 +160,25 @@ struct StartedProcess {
     leader: ProcessLeader,
 }
 
-/// Everything of a start that may block.
+/// The part of a start that may block.
 fn start_blocking(launch: Launch, run: String) -> impl FnOnce() -> Result<StartedProcess, ProcessError> {
     move || {
         let is_folder = std::fs::metadata(&launch.program.cwd)
             .and_then(|cwd| if cwd.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) });
-        is_folder.map_err(failed("opening the working directory"))?;
+        is_folder.map_err(io_error("opening the working directory"))?;
         let folder =
-            RunFolder::create(&launch).map_err(failed("making the folder for a Claude Code process"))?;
+            RunFolder::create(&launch).map_err(io_error("making the folder for a Claude Code process"))?;
         let environment = environment(&launch, folder.files(), &run, std::env::vars_os());
         check_program(&launch, &environment)?;
         let argv = argv(&launch, folder.files());
         let sandboxed = launch.confine.as_ref().is_some_and(|confined| confined.confinement.encloses());
         let (terminal, leader) = pty::spawn(&argv, &launch.program.cwd, &environment, sandboxed)
-            .map_err(failed("starting Claude Code in a terminal"))?;
+            .map_err(io_error("starting Claude Code in a terminal"))?;
         Ok(StartedProcess { launch, run, folder, terminal, leader })
     }
 }
 
-/// Looks for the program as the shell will, since the shell would tell its absence only by its own exit.
+/// Looks for the program as the shell will: the shell would report a missing one only by its own exit code.
 fn check_program(launch: &Launch, environment: &[(OsString, OsString)]) -> Result<(), ProcessError> {
     let program = launch.program.command.first().map_or("", String::as_str);
     let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
@@ -206,10 +198,10 @@ fn check_program(launch: &Launch, environment: &[(OsString, OsString)]) -> Resul
 }
 
 impl StartedProcess {
-    /// Starts what looks after the process: writer, reader, and the task that waits for its end.
+    /// Starts writer, reader, and the task that waits for the end.
     fn supervise(self) -> Result<(AgentProcess, mpsc::Receiver<AgentEvent>), ProcessError> {
         let leader = Arc::new(self.leader);
-        let made = Self::threads(&leader, &self.launch, self.terminal, &self.folder);
+        let made = Self::start_threads(&leader, &self.launch, self.terminal, &self.folder);
         let ProcessThreads { input, reader, ended, stop, over, last, receiver } = made.inspect_err(|_| {
             leader.signal(Signal::KILL);
             leader.reap();
@@ -222,7 +214,7 @@ impl StartedProcess {
         Ok((AgentProcess { leader: process.0, input, stop: process.1, ended }, receiver))
     }
 
-    fn threads(
+    fn start_threads(
         leader: &Arc<ProcessLeader>,
         launch: &Launch,
         terminal: PtyTerminal,
@@ -232,14 +224,14 @@ impl StartedProcess {
         let fifo = folder.files().fifo.clone();
         let input = match launch.mode {
             PromptMode::Live => {
-                Some(LineQueue::open(&fifo, over.clone()).map_err(failed("opening the FIFO"))?)
+                Some(LineQueue::open(&fifo, over.clone()).map_err(io_error("opening the FIFO"))?)
             }
             PromptMode::OneShot { .. } => None,
         };
-        // One place more than anyone may fill: it is kept for the last event.
+        // One place more than events may fill: it is reserved for the last one.
         let (events, receiver) = mpsc::channel(CAPACITY + 1);
         let last = events.clone().try_reserve_owned();
-        let last = last.map_err(|_| failed("making a channel")(io::Error::other("no place")))?;
+        let last = last.map_err(|_| io_error("making a channel")(io::Error::other("no place")))?;
         let sender = EventSender {
             events,
             runtime: Handle::current(),
@@ -248,17 +240,17 @@ impl StartedProcess {
             tail: OutputTail::default(),
             pieces: String::new(),
         };
-        let threads = failed("starting a thread");
+        let threads = io_error("starting a thread");
         let ended = leader.watch().map_err(threads)?;
-        // Whoever speaks has its standard input open: from then on nobody else can open the FIFO.
+        // A CLI that prints has its standard input open: from then on nobody else can open the FIFO.
         let unlink = move || drop(std::fs::remove_file(fifo));
         let reader = PtyReader::start(terminal, |next| sender.send_all(next), unlink)
-            .map_err(failed("starting a thread"))?;
+            .map_err(io_error("starting a thread"))?;
         Ok(ProcessThreads { input, reader, ended, stop, over, last, receiver })
     }
 }
 
-/// What runs beside a process.
+/// The threads and channels of a process.
 struct ProcessThreads {
     input: Option<LineQueue>,
     reader: PtyReader,

@@ -5,7 +5,7 @@
 
 use super::{BusyService, RateLimitStatus, TurnFailure};
 
-/// What a `result` line says of how its turn ended.
+/// The parts of a `result` line that describe how its turn ended.
 pub(super) struct ResultWords<'a> {
     pub subtype: &'a str,
     pub terminal_reason: &'a str,
@@ -15,7 +15,7 @@ pub(super) struct ResultWords<'a> {
     pub text: &'a str,
 }
 
-/// Sentences that nothing else in the line tells.
+/// Failures that only the sentence identifies.
 const SENTENCES: [(&str, TurnFailure); 6] = [
     ("No conversation found with session ID", TurnFailure::SessionLost),
     ("Prompt is too long", TurnFailure::SessionTooLong),

@@ -72,7 +72,7 @@ impl TurnAttempt {
             AgentEvent::Noise(_) => return None,
             AgentEvent::Retrying { .. } => self.service_busy = true,
             AgentEvent::RateLimit { status, resets_at } => {
-                // The window of an allowed request ends some time too, but nobody waits for that.
+                // The window of an allowed request has an end too, but nobody waits for that.
                 self.limit_ends = resets_at.filter(|_| *status == RateLimitStatus::Rejected);
             }
             AgentEvent::Permission(request) => {
@@ -116,7 +116,7 @@ impl TurnAttempt {
         }
     }
 
-    /// A stop counts even if the answer was faster than the interrupt: who stopped it is told so.
+    /// A stop counts even if the answer was faster than the interrupt: the person who stopped it expects that.
     fn outcome(&self, end: TurnEnd) -> TurnOutcome {
         match self.state {
             AttemptState::Stopping { .. } | AttemptState::KilledByStop => return TurnOutcome::Stopped,

@@ -99,7 +99,7 @@ impl RoomTask {
         let done = loop {
             tokio::select! {
                 input = mailbox.next() => match input {
-                    Some(RoomInput::AllSaid) if self.activity.idle_exit_pending => {
+                    Some(RoomInput::OutboxDrained) if self.activity.idle_exit_pending => {
                         if self.services.rooms.leave(&self.room, &mailbox) {
                             return;
                         }
@@ -135,7 +135,7 @@ impl RoomTask {
         self.activity.idle_exit_pending = self.may_exit();
         if self.activity.idle_exit_pending {
             let sender = self.sender.clone();
-            self.outbox.then(move || _ = sender.send(RoomInput::AllSaid));
+            self.outbox.then(move || _ = sender.send(RoomInput::OutboxDrained));
         }
     }
 
@@ -147,13 +147,13 @@ impl RoomTask {
             && self.questions.is_empty()
             && !self.ticker.is_running()
             && self.commands.is_empty()
-            && !self.turn.session.lives()
+            && !self.turn.session.is_alive()
     }
 
     async fn handle_input(&mut self, input: RoomInput) {
         match input {
             RoomInput::Message(incoming) => self.on_message(incoming).await,
-            RoomInput::Again(incoming) => self.recheck_early_reply(incoming).await,
+            RoomInput::EarlyReply(incoming) => self.recheck_early_reply(incoming).await,
             RoomInput::Overheard(incoming) => self.on_unaddressed(&incoming),
             RoomInput::Session(update) => self.on_session_update(update),
             RoomInput::Question(question) => self.on_question(question),
@@ -164,7 +164,7 @@ impl RoomTask {
             RoomInput::Tell(message) => self.outbox.say(message),
             RoomInput::Notice(text) => self.outbox.say(Outgoing::text(text).with_tone(Tone::Notice)),
             // The loop takes the one; the other comes too late, since something happened in between.
-            RoomInput::Shutdown(_) | RoomInput::AllSaid => {}
+            RoomInput::Shutdown(_) | RoomInput::OutboxDrained => {}
         }
     }
 

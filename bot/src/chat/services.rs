@@ -78,7 +78,7 @@ impl ChatServices {
         let session = LaunchSession {
             start: start.clone(),
             model,
-            append_system_prompt: Some(prompt::system(&config.display_name, project, trusted)),
+            append_system_prompt: Some(prompt::system_prompt(&config.display_name, project, trusted)),
             trust_project_settings: trusted,
         };
         Launch { session, ..Launch::new(program, start, PromptMode::Live) }

@@ -27,7 +27,7 @@ const EVENT_BACKLOG: usize = 16;
 
 /// What a session tells its room.
 pub struct SessionUpdate {
-    /// The newest prompt that the session knew of, see [`RoomSession::prompts`]: what belongs to an older one says nothing of it.
+    /// The newest prompt that the session knew of, see [`RoomSession::sent_prompts`]: what belongs to an older one says nothing of it.
     pub prompt: u64,
     pub event: SessionEvent,
     /// Given back when the update is handled: this bounds how many wait.
@@ -98,12 +98,12 @@ impl RoomSession {
     }
 
     /// Whether its process lives, so that it may still say something.
-    pub fn lives(&self) -> bool {
+    pub fn is_alive(&self) -> bool {
         self.lives.load(Ordering::Acquire)
     }
 
     /// How many prompts were sent.
-    pub fn prompts(&self) -> u64 {
+    pub fn sent_prompts(&self) -> u64 {
         self.prompts
     }
 
@@ -247,7 +247,7 @@ mod tests {
         let mut session = RoomSession::new(sink, agents.clone(), None, &TaskTracker::new());
         for number in 1..=2 {
             session.prompt(prompt(folder.path()));
-            assert_eq!(session.prompts(), number);
+            assert_eq!(session.sent_prompts(), number);
             let died = async {
                 loop {
                     let update: SessionUpdate = updates.recv().await.expect("the session speaks");

@@ -85,7 +85,7 @@ impl RoomTask {
             return false;
         }
         let Some(parsed) = parse(text) else { return self.answers_in_words(call, text, reply_to) };
-        match self.questions.meant(parsed.question, reply_to) {
+        match self.questions.find_meant(parsed.question, reply_to) {
             Ok(question) => self.give_answer(call, question.id, parsed.answer),
             Err(NotMeant::NotOpen(id)) => {
                 self.say(replies::not_open(id), Tone::Failure, call.message.clone());
@@ -113,7 +113,7 @@ impl RoomTask {
             true => split_number(text),
             false => (None, text),
         };
-        let Ok(question) = self.questions.meant(number, reply_to) else { return false };
+        let Ok(question) = self.questions.find_meant(number, reply_to) else { return false };
         let is_command = self.services.commands.registry.get(split_word(words).0).is_some();
         let prefixed =
             matches!(call.addressed, Some(adapters::Addressed::Prefix | adapters::Addressed::Slash));

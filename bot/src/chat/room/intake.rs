@@ -50,7 +50,7 @@ impl RoomTask {
         if self.is_early(incoming, text) {
             let (sender, incoming) = (self.sender.clone(), incoming.clone());
             // A room that ends meanwhile has closed its questions.
-            return self.outbox.then(move || _ = sender.send(RoomInput::Again(incoming)));
+            return self.outbox.then(move || _ = sender.send(RoomInput::EarlyReply(incoming)));
         }
         if self.answers_question(&call, text, incoming.reply_to.as_ref()) {
             return;

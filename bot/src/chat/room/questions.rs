@@ -115,7 +115,7 @@ impl OpenQuestions {
     }
 
     /// The question that an answer means: the one it names, the one it replies to, or the only one.
-    pub(super) fn meant(
+    pub(super) fn find_meant(
         &self,
         named: Option<QuestionId>,
         reply_to: Option<&MessageId>,
@@ -272,7 +272,7 @@ mod tests {
 
     fn meant(questions: &OpenQuestions, named: Option<i64>, reply_to: Option<&str>) -> Result<i64, NotMeant> {
         let reply_to = reply_to.map(MessageId::new);
-        questions.meant(named.map(QuestionId), reply_to.as_ref()).map(|question| question.id.0)
+        questions.find_meant(named.map(QuestionId), reply_to.as_ref()).map(|question| question.id.0)
     }
 
     #[test]

@@ -146,7 +146,7 @@ impl CurrentTurn {
         if self.phase != TurnPhase::Running || may_be_silent {
             return None;
         }
-        Some(self.transcript.running(verbosity)).filter(|text| !text.trim().is_empty())
+        Some(self.transcript.progress_text(verbosity)).filter(|text| !text.trim().is_empty())
     }
 
     /// The final message for the model's answer; `None` where nothing is to be said.
@@ -154,7 +154,7 @@ impl CurrentTurn {
         if self.prompt.addressed.is_none() && prompt::is_silence(answer) {
             return None;
         }
-        let text = self.transcript.finished(verbosity, answer);
+        let text = self.transcript.final_text(verbosity, answer);
         if text.trim().is_empty() && self.slot.is_none() && answer.trim().is_empty() {
             return Some(replies::EMPTY_ANSWER.to_owned());
         }
@@ -163,7 +163,7 @@ impl CurrentTurn {
 
     /// The final message of a turn that was cut: what was said so far, and a sentence below it.
     pub(super) fn cut_short(&self, verbosity: u8, sentence: &str) -> String {
-        let so_far = self.transcript.running(verbosity);
+        let so_far = self.transcript.progress_text(verbosity);
         match so_far.trim() {
             "" => sentence.to_owned(),
             _ => format!("{so_far}\n\n{sentence}"),

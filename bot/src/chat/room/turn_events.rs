@@ -26,7 +26,7 @@ use crate::{
 impl RoomTask {
     pub(super) fn begin_turn(&mut self, number: Option<i64>, prompt: QueuedPrompt) {
         let talk = self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default();
-        let text = prompt::compose(&prompt, &talk);
+        let text = prompt::compose_prompt(&prompt, &talk);
         self.turn.current = Some(CurrentTurn::new(number, prompt, text, self.services.retry));
         self.send_prompt();
     }
@@ -73,7 +73,7 @@ impl RoomTask {
     }
 
     pub(super) fn on_session_update(&mut self, update: SessionUpdate) {
-        let is_current = update.prompt == self.turn.session.prompts();
+        let is_current = update.prompt == self.turn.session.sent_prompts();
         match update.event {
             SessionEvent::Turn(TurnUpdate { event, outcome }) => {
                 self.on_agent_event(event);
@@ -151,7 +151,7 @@ impl RoomTask {
         let verbosity = self.verbosity();
         let Some(turn) = &mut self.turn.current else { return };
         let Some(slot) = turn.slot else { return };
-        let text = turn.transcript.cut(verbosity);
+        let text = turn.transcript.cut_at_question(verbosity);
         if !text.trim().is_empty() {
             turn.slot = None;
             self.outbox.finish(slot, Outgoing::text(text).replying_to(Some(turn.prompt.message.clone())));
