@@ -15,6 +15,9 @@ pub struct AllowedPeople {
 }
 
 impl AllowedPeople {
+    /// The keys that a section has for its people.
+    pub const KEYS: [&'static str; 3] = ["allowed_users", "approvers", "operators"];
+
     /// Whether this person is heard.
     pub fn hears(&self, id: &str) -> bool {
         [&self.allowed_users, &self.approvers, &self.operators]

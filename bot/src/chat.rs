@@ -1,6 +1,5 @@
 //! The chat rooms: from a message that comes in to everything that is posted in reply.
 
-mod agents;
 pub mod ambient;
 pub mod notify;
 mod outbox;
@@ -9,7 +8,5 @@ pub mod room;
 pub mod rooms;
 pub mod router;
 pub mod services;
-mod sessions;
+mod session;
 mod transcript;
-
-pub use agents::AgentEntry;

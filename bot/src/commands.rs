@@ -8,10 +8,8 @@ mod cost;
 mod delete;
 mod doctor;
 mod git;
-mod git_report;
 mod help;
 pub mod htop;
-mod htop_frame;
 mod log;
 mod model;
 mod move_story;
@@ -23,10 +21,10 @@ mod restart;
 mod retry;
 mod review;
 mod rules;
+pub mod services;
 mod show;
 mod start;
 mod status;
-pub mod status_board;
 mod stop;
 mod story;
 mod verbosity;
@@ -35,10 +33,7 @@ mod whoami;
 
 use std::{fmt::Write as _, sync::Arc};
 
-use crate::{
-    commands::command::{CommandError, CommandRegistry, CommandSpec},
-    config::access::UserRole,
-};
+use command::CommandRegistry;
 
 /// All commands of this build.
 pub fn all() -> CommandRegistry {
@@ -75,28 +70,6 @@ pub fn all() -> CommandRegistry {
         Arc::new(restart::RebuildCommand),
         Arc::new(restart::RestartCommand),
     ])
-}
-
-/// What most commands are: for every user, at once, with plain arguments.
-const PLAIN: CommandSpec = CommandSpec {
-    name: "",
-    aliases: &[],
-    args: "",
-    summary: "",
-    details: "",
-    examples: &[],
-    role: UserRole::User,
-    takes_text: false,
-    begins: None,
-    immediate: true,
-};
-
-/// For a command that takes no arguments.
-fn no_args(args: &str, spec: &CommandSpec) -> Result<(), CommandError> {
-    match args {
-        "" => Ok(()),
-        _ => Err(CommandError::Usage(format!("`{}` takes no arguments.", spec.name))),
-    }
 }
 
 /// The reference page `docs/commands.md`; a test keeps the file current.

@@ -11,14 +11,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use adapters::{AdapterError, Room, matrix, slack, whatsapp};
+use adapters::{AdapterError, MESSENGERS, MessengerSections, Room};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-pub use settings::duration::ConfigDuration;
 use settings::{
     atomic,
-    keys::{self, KeyError, dotted_keys},
+    keys::KeyError,
+    reader::{self, FileKeys},
 };
-use toml::Table;
+pub use settings::{duration::ConfigDuration, reader::FileError};
+use toml::{Table, Value};
 
 /// The settings of one bot. Every key has a default, so that no file at all is a valid file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,14 +43,25 @@ pub struct BotConfig {
     pub http: HttpSection,
     /// The terminal.
     pub console: ConsoleSection,
-    /// Matrix, where the file has the section.
-    pub matrix: Option<matrix::MatrixConfig>,
-    /// Slack, where the file has the section.
-    pub slack: Option<slack::SlackConfig>,
-    /// WhatsApp, where the file has the section.
-    pub whatsapp: Option<whatsapp::WhatsAppConfig>,
     /// Stories and agents.
     pub pipeline: PipelineSection,
+    /// The network messengers whose sections the file has.
+    #[serde(flatten, with = "messenger_sections")]
+    pub messengers: MessengerSections,
+}
+
+/// Each messenger is a section of the file beside the bot's own.
+mod messenger_sections {
+    use super::{Deserialize as _, Deserializer, MessengerSections, Serialize as _, Table};
+
+    pub fn serialize<S: serde::Serializer>(sections: &MessengerSections, to: S) -> Result<S::Ok, S::Error> {
+        sections.to_table().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<MessengerSections, D::Error> {
+        let mut table = Table::deserialize(from)?;
+        MessengerSections::take_from(&mut table).map_err(|error| serde::de::Error::custom(error.why))
+    }
 }
 
 /// `[claude]`
@@ -122,10 +134,8 @@ impl Default for BotConfig {
             claude: ClaudeSection::default(),
             http: HttpSection::default(),
             console: ConsoleSection::default(),
-            matrix: None,
-            slack: None,
-            whatsapp: None,
             pipeline: PipelineSection::default(),
+            messengers: MessengerSections::default(),
         }
     }
 }
@@ -180,7 +190,7 @@ fn string_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
 pub struct LoadedConfig {
     /// The settings.
     pub config: BotConfig,
-    /// Environment variables that `${VAR}` named, and [`USUAL_SECRETS`]: the bot's secrets, kept from the agents.
+    /// Environment variables that `${VAR}` named, and [`usual_secrets`]: the bot's secrets, kept from the agents.
     pub secret_env: Vec<String>,
     /// The file, whether it exists or not.
     pub path: PathBuf,
@@ -195,96 +205,37 @@ pub fn fingerprint(text: &str) -> u64 {
     std::hash::Hasher::finish(&hasher)
 }
 
-/// The messengers' secrets under the names that `bot.toml.example` and the guides give them. They are in the environment also
-/// where `bot.toml` does not name them: a messenger that is switched off, one file of variables for all.
-pub const USUAL_SECRETS: [&str; 7] = [
-    "MATRIX_PASSWORD",
-    "SLACK_BOT_TOKEN",
-    "SLACK_APP_TOKEN",
-    "SLACK_SIGNING_SECRET",
-    "WHATSAPP_ACCESS_TOKEN",
-    "WHATSAPP_APP_SECRET",
-    "WHATSAPP_VERIFY_TOKEN",
-];
-
-/// What is wrong with a `bot.toml`. Each is one sentence for the person who wrote it; the exit code is 2.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// It cannot be read.
-    #[error("`{path}` cannot be read: {source}. Mend its owner or mode.")]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// It is no TOML.
-    #[error("`{path}` is not valid TOML: {why}")]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Where and what.
-        why: String,
-    },
-    /// A key that does not exist.
-    #[error("`{path}` has an unknown key `{key}`{}. All keys are in `bot.toml.example`.", suggest(.nearest))]
-    UnknownKey {
-        /// The file.
-        path: PathBuf,
-        /// The dotted key.
-        key: String,
-        /// The right key it is most like.
-        nearest: Option<String>,
-    },
-    /// A value that does not fit its key.
-    #[error("`{key}` in `{path}`: {why}")]
-    Value {
-        /// The file.
-        path: PathBuf,
-        /// The dotted key.
-        key: String,
-        /// What is wrong and what to write.
-        why: String,
-    },
+/// The messengers' secrets under the names that `bot.toml.example` and the guides give them. They may be in the environment
+/// even where `bot.toml` does not name them: a messenger that is switched off, one file of variables for all.
+fn usual_secrets() -> impl Iterator<Item = &'static str> {
+    MESSENGERS.iter().flat_map(|kind| kind.secret_env.iter().copied())
 }
 
-fn suggest(nearest: &Option<String>) -> String {
-    nearest.as_ref().map(|key| format!(" (did you mean `{key}`?)")).unwrap_or_default()
+impl FileKeys for BotConfig {
+    const KEYS_ARE_LISTED: &'static str = " All keys are in `bot.toml.example`.";
+
+    fn all() -> Self {
+        let mut empty =
+            MESSENGERS.iter().map(|kind| (kind.name.to_owned(), Value::Table(Table::new()))).collect();
+        Self { messengers: MessengerSections::take_from(&mut empty).unwrap_or_default(), ..Self::default() }
+    }
 }
 
 impl BotConfig {
     /// Reads the file; a missing one gives the defaults. `lookup` reads the environment.
-    pub fn load(path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<LoadedConfig, ConfigError> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(source) => return Err(ConfigError::Unreadable { path: path.into(), source }),
-        };
-        Self::parse(&text, path, lookup)
+    pub fn load(path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<LoadedConfig, FileError> {
+        Self::checked(reader::load(path, lookup)?, path)
     }
 
-    fn parse(
-        text: &str,
-        path: &Path,
-        lookup: impl Fn(&str) -> Option<String>,
-    ) -> Result<LoadedConfig, ConfigError> {
-        let mut table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
-            path: path.into(),
-            why: error.to_string(),
-        })?;
-        check_keys(&table, path)?;
-        let misfit = |KeyError { key, why }| ConfigError::Value { path: path.into(), key, why };
-        let mut secret_env = keys::expand(&mut table, &lookup).map_err(misfit)?;
-        secret_env.extend(USUAL_SECRETS.map(String::from));
-        let config: Self = keys::deserialize(table).map_err(misfit)?;
-        config.check(path)?;
-        Ok(LoadedConfig { config, secret_env, path: path.into(), fingerprint: fingerprint(text) })
+    fn checked(loaded: reader::LoadedKeys<Self>, path: &Path) -> Result<LoadedConfig, FileError> {
+        let reader::LoadedKeys { keys: config, variables: mut secret_env, text } = loaded;
+        secret_env.extend(usual_secrets().map(String::from));
+        config.check().map_err(|error| FileError::value(path, error))?;
+        Ok(LoadedConfig { config, secret_env, path: path.into(), fingerprint: fingerprint(&text) })
     }
 
-    fn check(&self, path: &Path) -> Result<(), ConfigError> {
-        let wrong = |key: &str, why: &str| {
-            Err(ConfigError::Value { path: path.into(), key: key.into(), why: why.into() })
-        };
+    fn check(&self) -> Result<(), KeyError> {
+        let wrong = |key: &str, why: &str| Err(KeyError { key: key.into(), why: why.into() });
         if self.display_name.trim().is_empty() {
             return wrong("display_name", "the bot needs a name; write one like \"Timmy\".");
         }
@@ -307,47 +258,11 @@ impl BotConfig {
                 "it is an address with a port, like \"0.0.0.0:3002\", or empty for none.",
             );
         }
-        self.check_messengers(path)
+        self.messengers.check().map_err(|error| match error {
+            AdapterError::Config { key, why } => KeyError { key: key.into(), why },
+            other => KeyError { key: "bot.toml".into(), why: other.to_string() },
+        })
     }
-
-    /// What each messenger finds wrong in its own section.
-    fn check_messengers(&self, path: &Path) -> Result<(), ConfigError> {
-        let checked = [
-            self.matrix.as_ref().map(matrix::MatrixConfig::check),
-            self.slack.as_ref().map(slack::SlackConfig::check),
-            self.whatsapp.as_ref().map(whatsapp::WhatsAppConfig::check),
-        ];
-        match checked.into_iter().flatten().find_map(Result::err) {
-            None => Ok(()),
-            Some(AdapterError::Config { key, why }) => {
-                Err(ConfigError::Value { path: path.into(), key: key.into(), why })
-            }
-            Some(other) => {
-                Err(ConfigError::Value { path: path.into(), key: "bot.toml".into(), why: other.to_string() })
-            }
-        }
-    }
-}
-
-fn check_keys(table: &Table, path: &Path) -> Result<(), ConfigError> {
-    match keys::unknown(table, &known_keys()) {
-        None => Ok(()),
-        Some(keys::UnknownKey { key, nearest }) => {
-            Err(ConfigError::UnknownKey { path: path.into(), key, nearest })
-        }
-    }
-}
-
-/// Every key there is, read off the defaults, so that it cannot fall out of step with the struct.
-pub fn known_keys() -> Vec<String> {
-    let all = BotConfig {
-        matrix: Some(matrix::MatrixConfig::default()),
-        slack: Some(slack::SlackConfig::default()),
-        whatsapp: Some(whatsapp::WhatsAppConfig::default()),
-        ..BotConfig::default()
-    };
-    let table = Table::try_from(all).expect("the defaults are plain data");
-    dotted_keys(&table)
 }
 
 /// Writes `ambient_rooms` back into the file, leaving every other byte of it as the person wrote it.
@@ -378,8 +293,10 @@ pub fn write_ambient_rooms(path: &Path, rooms: &[String]) -> anyhow::Result<()> 
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<LoadedConfig, ConfigError> {
-        BotConfig::parse(text, Path::new("bot.toml"), |name| (name == "TOKEN").then(|| "s3cret".to_owned()))
+    fn parse(text: &str) -> Result<LoadedConfig, FileError> {
+        let path = Path::new("bot.toml");
+        let lookup = |name: &str| (name == "TOKEN").then(|| "s3cret".to_owned());
+        BotConfig::checked(reader::parse(text.to_owned(), path, lookup)?, path)
     }
 
     fn sentence(text: &str) -> String {
@@ -414,7 +331,7 @@ mod tests {
     fn variables_are_expanded_and_remembered_as_secrets() {
         let loaded = parse("[claude]\nenv = { A = \"x-${TOKEN}-y\" }").unwrap();
         assert_eq!(loaded.config.claude.env["A"], "x-s3cret-y");
-        let all: Vec<&str> = std::iter::once("TOKEN").chain(USUAL_SECRETS).collect();
+        let all: Vec<&str> = std::iter::once("TOKEN").chain(usual_secrets()).collect();
         assert_eq!(loaded.secret_env, all);
         assert!(sentence("display_name = \"${NOPE}\"").contains("`NOPE` is not set"));
     }
@@ -423,7 +340,7 @@ mod tests {
     fn the_usual_secrets_are_those_that_the_example_and_the_container_name() {
         let (example, container) =
             (include_str!("../../bot.toml.example"), include_str!("../../docker/example.env"));
-        for name in USUAL_SECRETS {
+        for name in usual_secrets() {
             assert!(
                 example.contains(&format!("${{{name}}}")) && container.contains(&format!("\n{name}=")),
                 "{name}"
@@ -432,7 +349,7 @@ mod tests {
         let named = example.split("${").skip(1).filter_map(|rest| rest.split('}').next());
         let secret = |name: &&str| ["TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
         let named: Vec<&str> = named.filter(secret).collect();
-        assert!(named.iter().all(|name| USUAL_SECRETS.contains(name)), "{named:?}");
+        assert!(named.iter().all(|name| usual_secrets().any(|usual| usual == *name)), "{named:?}");
     }
 
     #[test]
@@ -452,8 +369,8 @@ mod tests {
         };
         let all: Vec<String> = example.lines().map(switched_on).collect();
         let table: Table = all.join("\n").parse().unwrap();
-        let mut example_keys = dotted_keys(&table);
-        let mut known = known_keys();
+        let mut example_keys = settings::keys::dotted_keys(&table);
+        let mut known = reader::known_keys::<BotConfig>();
         example_keys.sort();
         known.sort();
         assert_eq!(example_keys, known);

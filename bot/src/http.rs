@@ -5,6 +5,7 @@ pub mod host;
 mod mcp;
 mod operator;
 mod runs;
+pub mod services;
 pub mod webhooks;
 
 use std::{io, net::Ipv4Addr, sync::Arc};
@@ -22,7 +23,7 @@ pub use runs::{McpRun, McpRuns, RunGuard};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::chat::services::Services;
+use crate::http::services::HttpServices;
 
 /// Binds the port on 127.0.0.1; 0 takes a free one.
 pub async fn bind(port: u16) -> io::Result<TcpListener> {
@@ -30,7 +31,7 @@ pub async fn bind(port: u16) -> io::Result<TcpListener> {
 }
 
 /// Serves until the bot stops.
-pub async fn serve(listener: TcpListener, services: Arc<Services>, runs: McpRuns) {
+pub async fn serve(listener: TcpListener, services: Arc<HttpServices>, runs: McpRuns) {
     let stop = services.stop.clone();
     let mcp = Router::new()
         .route_service("/mcp", mcp::service(services.clone()))
@@ -88,8 +89,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
-async fn health(State(services): State<Arc<Services>>) -> Response {
-    let adapters = services.health();
+async fn health(State(services): State<Arc<HttpServices>>) -> Response {
+    let adapters = services.messengers.health();
     let ready = adapters.iter().any(|adapter| adapter.up) && !services.stop.is_cancelled();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let list: Vec<Value> = adapters
@@ -109,7 +110,7 @@ async fn health(State(services): State<Arc<Services>>) -> Response {
     (status, Json(body)).into_response()
 }
 
-async fn metrics(State(services): State<Arc<Services>>) -> Response {
+async fn metrics(State(services): State<Arc<HttpServices>>) -> Response {
     services.metrics.sessions.set(services.agents.all().len() as i64);
     services.metrics.questions.set(services.broker.open_questions().len() as i64);
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -5,17 +5,23 @@ mod clock;
 pub mod commands;
 pub mod config;
 pub mod http;
+mod live_agents;
+mod messengers;
 mod metrics;
 pub mod permission;
 pub mod program;
-mod replies;
+pub mod replies;
+mod restart;
 mod store;
 
-pub use chat::{AgentEntry, room::RetryPolicy, services::Services};
+pub use agents::turn::RetryPolicy;
+pub use chat::services::ChatServices;
 pub use clock::Clock;
+pub use live_agents::AgentEntry;
 pub use program::{
     app::{App, AppOptions, StartError},
     lock::LockError,
-    restart::RunningProgram,
 };
+pub use replies::permission_answer;
+pub use restart::RunningProgram;
 pub use settings::duration;

@@ -1,29 +1,30 @@
-//! The one place where permission questions are decided: rules, people, deadlines. Silence is no.
+//! The one place where permission questions are decided: by rules, people and deadlines. No answer counts as a denial.
+//!
+//! It decides in types. [`crate::replies`] words the decisions, and [`QuestionRooms`] shows the questions.
 
 mod question;
 mod rule;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use adapters::{MessageId, Room};
-use agents::claude::PermissionAnswer;
+use parking_lot::{Mutex, MutexGuard};
 pub use question::{
-    AnswerKind, ModelQuestion, OpenQuestion, Person, PersonAnswer, Question, QuestionId, QuestionOutcome,
+    AnswerKind, DenialReason, ExpectedAnswer, ModelQuestion, PermissionDecision, Person, PersonAnswer,
+    Question, QuestionId, QuestionOutcome, WithdrawReason,
 };
-pub use rule::RuleScope;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
+pub use crate::store::RuleScope;
 use crate::{
-    chat::rooms::{RoomDirectory, RoomInput},
     clock::Clock,
-    replies,
-    store::{AuditEntry, LeftQuestion, StandingRule, Store},
+    store::{AuditEntry, LeftQuestion, OpenQuestion, StandingRule, Store},
 };
 
 /// A tool call that needs a decision.
@@ -48,10 +49,19 @@ pub enum AnswerRefused {
     NotOpen(QuestionId),
     /// The question was not asked in this room.
     NotHere(QuestionId),
-    /// There is no such choice; the sentence says what there is.
-    NoSuchChoice(String),
+    /// The question takes another kind of answer.
+    NoSuchChoice(ExpectedAnswer),
     /// `always` has no meaning for a plan or a question.
     NoAlways,
+}
+
+/// Where questions are shown. The chat implements it, so that the broker knows nothing of rooms' tasks.
+pub trait QuestionRooms: Send + Sync {
+    /// Shows an open question in a room; `false` where no messenger serves the room.
+    fn show(&self, room: &Room, question: Arc<Question>) -> bool;
+
+    /// Shows how a question ended.
+    fn settle(&self, room: &Room, question: Arc<Question>, outcome: QuestionOutcome);
 }
 
 /// Open questions and their waiters.
@@ -59,7 +69,7 @@ pub enum AnswerRefused {
 pub struct PermissionBroker {
     store: Store,
     clock: Clock,
-    rooms: RoomDirectory,
+    rooms: Arc<dyn QuestionRooms>,
     pending: Arc<Mutex<HashMap<QuestionId, PendingQuestion>>>,
 }
 
@@ -71,13 +81,13 @@ struct PendingQuestion {
 
 impl PermissionBroker {
     /// A broker that shows its questions through `rooms`.
-    pub fn new(store: Store, clock: Clock, rooms: RoomDirectory) -> Self {
+    pub fn new(store: Store, clock: Clock, rooms: Arc<dyn QuestionRooms>) -> Self {
         Self { store, clock, rooms, pending: Arc::default() }
     }
 
     /// Decides a call: by rule, by a person, by the deadline. Dropping the future withdraws the question.
-    /// Every path ends in an audit entry and an answer that the CLI accepts.
-    pub async fn ask(&self, ask: PermissionAsk) -> PermissionAnswer {
+    /// Every path ends in an audit entry and a decision.
+    pub async fn ask(&self, ask: PermissionAsk) -> PermissionDecision {
         let outcome = match self.decided_without_asking(&ask) {
             Some(outcome) => {
                 self.log_error(self.store.audit(&entry(&ask, None, &outcome), self.clock.now()));
@@ -85,7 +95,7 @@ impl PermissionBroker {
             }
             None => self.ask_people(&ask).await,
         };
-        outcome.into_answer(&ask.tool, ask.input)
+        outcome.into_decision(&ask.tool, ask.input)
     }
 
     fn decided_without_asking(&self, ask: &PermissionAsk) -> Option<QuestionOutcome> {
@@ -105,12 +115,12 @@ impl PermissionBroker {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::error!(%error, tool = ask.tool, "a question could not be stored and is denied");
-                return QuestionOutcome::Withdrawn { why: replies::STATE_FAILED.into() };
+                return QuestionOutcome::Withdrawn { why: WithdrawReason::NotRecorded };
             }
         };
         let mut guard = WithdrawOnDrop { broker: self, question: question.clone(), done: false };
         for room in &question.rooms {
-            if !self.rooms.post(room, RoomInput::Question(question.clone())) {
+            if !self.rooms.show(room, question.clone()) {
                 self.undeliverable(question.id, room);
             }
         }
@@ -121,7 +131,7 @@ impl PermissionBroker {
             }
         };
         let outcome = tokio::select! {
-            decided = decision => decided.unwrap_or_else(|_| QuestionOutcome::Withdrawn { why: replies::SHUTTING_DOWN.into() }),
+            decided = decision => decided.unwrap_or_else(|_| QuestionOutcome::Withdrawn { why: WithdrawReason::ShuttingDown }),
             () = deadline => QuestionOutcome::TimedOut,
         };
         guard.done = true;
@@ -152,7 +162,7 @@ impl PermissionBroker {
         let entry = entry_of(question, outcome);
         self.log_error(self.store.close_question(question.id.0, &entry, self.clock.now()));
         for room in &question.rooms {
-            self.rooms.post(room, RoomInput::Settled(question.clone(), outcome.clone()));
+            self.rooms.settle(room, question.clone(), outcome.clone());
         }
     }
 
@@ -180,16 +190,16 @@ impl PermissionBroker {
     }
 
     /// Closes a question without an answer: end of turn, stop, shutdown, the CLI's own cancel.
-    pub fn withdraw(&self, id: QuestionId, why: &str) {
+    pub fn withdraw(&self, id: QuestionId, why: WithdrawReason) {
         if let Some(pending) = self.pending().remove(&id) {
-            let _ = pending.decided.send(QuestionOutcome::Withdrawn { why: why.into() });
+            let _ = pending.decided.send(QuestionOutcome::Withdrawn { why });
         }
     }
 
     /// Closes every question; for the shutdown.
-    pub fn withdraw_all(&self, why: &str) {
+    pub fn withdraw_all(&self, why: WithdrawReason) {
         for (_, pending) in self.pending().drain() {
-            let _ = pending.decided.send(QuestionOutcome::Withdrawn { why: why.into() });
+            let _ = pending.decided.send(QuestionOutcome::Withdrawn { why });
         }
     }
 
@@ -228,7 +238,7 @@ impl PermissionBroker {
             tracing::error!(%error, "open questions cannot be read");
             Vec::new()
         });
-        let outcome = QuestionOutcome::Withdrawn { why: replies::BOT_RESTARTED.into() };
+        let outcome = QuestionOutcome::Withdrawn { why: WithdrawReason::BotRestarted };
         for LeftQuestion { id, question, .. } in &left {
             let entry = AuditEntry {
                 question: Some(*id),
@@ -255,7 +265,7 @@ impl PermissionBroker {
     }
 
     fn pending(&self) -> MutexGuard<'_, HashMap<QuestionId, PendingQuestion>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock()
     }
 
     fn log_error<T>(&self, result: rusqlite::Result<T>) {
@@ -275,8 +285,7 @@ struct WithdrawOnDrop<'a> {
 impl Drop for WithdrawOnDrop<'_> {
     fn drop(&mut self) {
         if !self.done {
-            self.broker
-                .close(&self.question, &QuestionOutcome::Withdrawn { why: replies::AGENT_GONE.into() });
+            self.broker.close(&self.question, &QuestionOutcome::Withdrawn { why: WithdrawReason::AgentGone });
         }
     }
 }

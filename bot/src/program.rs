@@ -3,14 +3,15 @@
 pub mod app;
 pub mod audit;
 mod cli;
+mod common_args;
 pub mod demo;
 pub mod doctor;
 pub mod init;
 pub mod lock;
 pub mod logging;
 pub mod messengers;
+mod output;
 pub mod reload;
-pub mod restart;
 mod serve;
 mod set_up;
 mod upkeep;
@@ -27,12 +28,12 @@ pub fn main() -> ExitCode {
         && subcommand == agents::confine::SUBCOMMAND
     {
         let why = agents::confine::enter(&words[..2], &words[2..]);
-        return cli::complain(127, &format!("{why}."));
+        return output::complain(127, &format!("{why}."));
     }
     let cli = cli::Cli::parse();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return cli::complain(1, &format!("storkit cannot start its threads: {error}.")),
+        Err(error) => return output::complain(1, &format!("storkit cannot start its threads: {error}.")),
     };
     let code = runtime.block_on(cli::run(cli));
     // A thread that waits for the terminal must not hold up the end.

@@ -1,18 +1,23 @@
-//! Durable state in `.storkit/state.db` (SQLite, WAL): what a kill -9 or a restart must not forget.
+//! Durable state in `.storkit/state/state.db` (SQLite, WAL): what a kill -9 or a restart must not forget.
 
+mod folder;
 mod open;
 mod records;
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use adapters::{MessageId, Room};
 use agents::claude::SessionId;
 pub use open::OpenError;
-pub use records::{AuditEntry, CostEntry, CostRow, LeftQuestion, OverheardTalk, QueuedPrompt, StandingRule};
+use parking_lot::{Mutex, MutexGuard};
+pub use records::{
+    AuditEntry, CostEntry, CostRow, LeftQuestion, OpenQuestion, OverheardTalk, QueuedPrompt, RuleScope,
+    StandingRule,
+};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// How long a message id is remembered: WhatsApp redelivers for 7 days.
@@ -48,9 +53,9 @@ impl Store {
         self.set_aside.as_ref()
     }
 
+    /// A panic between statements leaves SQLite consistent: its transaction is rolled back.
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A panic between statements leaves SQLite consistent: its transaction is rolled back.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection.lock()
     }
 
     // --- messages seen ---

@@ -159,8 +159,14 @@ impl Pipeline {
         self.snapshot.borrow().clone()
     }
 
-    /// The current state, and every event after it. A receiver that lags more than 16,384 events behind gets an error from the
-    /// channel, and starts over.
+    /// Waits until the first snapshot with the project's stories, or with why there is none, is there.
+    pub async fn started(&self) {
+        // The receiver has never looked, so a snapshot that is there already counts as well.
+        let _ = self.snapshot.clone().changed().await;
+    }
+
+    /// The current state, and every event after it. A receiver that lags more than 16,384 events behind gets an error
+    /// from the channel, and starts over.
     pub fn follow(&self) -> (Arc<PipelineSnapshot>, broadcast::Receiver<Arc<NumberedEvent>>) {
         // First the events: one that comes between is in the snapshot too, and known by its number.
         let events = self.events.subscribe();

@@ -68,9 +68,6 @@ const TICK: Duration = Duration::from_secs(5);
 /// Attempts of a mergemaster at one conflict.
 const MERGE_ATTEMPTS: u32 = 3;
 
-/// Waits for a busy service before a person is asked.
-const BUSY_WAITS: u32 = 5;
-
 /// After a run that could not be started nothing is started for so long.
 const PAUSE: Duration = Duration::from_secs(60);
 

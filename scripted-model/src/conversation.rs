@@ -67,6 +67,12 @@ impl ModelConversation {
         self.prompt.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().trim()
     }
 
+    /// The first number in the prompt, or the empty text: the pipeline's prompts begin with the story's.
+    pub fn first_number(&self) -> &str {
+        let mut numbers = self.prompt.split(|letter: char| !letter.is_ascii_digit());
+        numbers.find(|number| !number.is_empty()).unwrap_or_default()
+    }
+
     /// The file for the plan in plan mode, as the CLI (2.1.330) names it to the model: `.../plans/NAME.md`.
     pub fn plan_file(&self) -> Option<&str> {
         self.reminders.lines().rev().find_map(|line| {

@@ -16,12 +16,12 @@ use super::conversation::ModelConversation;
 /// Ordered rules; the first whose condition holds answers. The steps added before the first `on` belong to the
 /// rule for all other prompts, which without them answers `You said: {prompt}`.
 ///
-/// In texts and in the inputs of tools, `{prompt}`, `{history}` (the earlier prompts, one per line),
-/// `{last_tool_result}` and `{plan_file}` are filled in.
+/// In texts and in the inputs of tools, `{prompt}`, `{number}` (the first one in the prompt), `{history}` (the earlier
+/// prompts, one per line), `{last_tool_result}` and `{plan_file}` are filled in.
 /// ```
-/// use crate::Script;
+/// use scripted_model::ModelScript;
 /// use serde_json::json;
-/// Script::new()
+/// ModelScript::new()
 ///     .on("make a file").calls("Bash", json!({"command": "touch made"})).then_says("Result: {last_tool_result}")
 ///     .on("hello").says("Good morning.");
 /// ```
@@ -344,6 +344,7 @@ fn default_part(conversation: &ModelConversation) -> ReplyPart {
 fn fill(text: &str, conversation: &ModelConversation) -> String {
     let values = [
         ("{prompt}", conversation.prompt.clone()),
+        ("{number}", conversation.first_number().to_owned()),
         ("{history}", conversation.history.join("\n")),
         ("{last_tool_result}", conversation.last_tool_result().to_owned()),
         ("{plan_file}", conversation.plan_file().unwrap_or_default().to_owned()),
@@ -483,7 +484,8 @@ mod tests {
             tool_results: vec![ToolResult { text: "made {history}".into(), is_error: false }],
             ..prompt("say {prompt}")
         };
-        let text = "{prompt} | {history} | {last_tool_result} | {other} {";
-        assert_eq!(fill(text, &conversation), "say {prompt} | a\nb | made {history} | {other} {");
+        let text = "{prompt} | {history} | {last_tool_result} | {other} | {number} {";
+        assert_eq!(fill(text, &conversation), "say {prompt} | a\nb | made {history} | {other} |  {");
+        assert_eq!(fill("{number}", &prompt("Do story 12. It is story 3.")), "12");
     }
 }

@@ -28,7 +28,7 @@ async fn ambient_is_remembered_in_bot_toml_whose_comments_stay() {
     room.see("Ambient is off").await;
     room.say_in_group("bob", "echo not heard").await;
     room.say_in_group("ann", "!whoami").await;
-    room.see("You are ann").await;
+    room.see("You are `ann`").await;
     room.settled().await;
     assert!(!room.transcript().contains("echo: not heard"), "{}", room.transcript());
     bot.app.shutdown().await;

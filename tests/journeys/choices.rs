@@ -95,7 +95,9 @@ fn asked(bot: &Bot, questions: Value) -> tokio::task::JoinHandle<Value> {
         input: json!({"questions": questions}),
         timeout: None,
     };
-    tokio::spawn(async move { serde_json::to_value(broker.ask(ask).await).expect("plain data") })
+    tokio::spawn(async move {
+        serde_json::to_value(bot::permission_answer(broker.ask(ask).await)).expect("plain data")
+    })
 }
 
 fn question(text: &str, several: bool) -> Value {

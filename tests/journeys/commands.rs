@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use adapters::fake::Fake;
+use adapters::testing::fake::Fake;
 use e2e::{Cli, Setup};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,7 +34,7 @@ async fn cost_sums_the_turns_by_person_and_room_and_a_resume_counts_nothing_twic
     let text = room.see("**The last seven days**").await.text;
     assert!(text.contains("in 4 turns") && text.contains("- ann: ") && text.contains("- fake:a: "), "{text}");
     room.say("cost year").await;
-    room.see("`year` is no period").await;
+    room.see("`year` is not a period").await;
     bot.app.shutdown().await;
 }
 
@@ -85,7 +85,7 @@ async fn where_nothing_can_be_edited_htop_is_one_picture_with_what_to_type() {
     let picture = room.see("**htop**").await;
     assert!(picture.text.contains("this room") && picture.choices.is_empty(), "{}", picture.text);
     room.say("htop stop").await;
-    room.see("there is nothing left to stop").await;
+    room.see("there is nothing to stop").await;
     assert_eq!(room.shown().iter().filter(|shown| shown.text.contains("**htop**")).count(), 1);
     room.say("stop").await;
     room.see("Stopped.").await;
@@ -119,11 +119,11 @@ async fn whoami_names_the_id_for_the_allow_list_and_the_role() {
     let room = bot.room("a");
     for (person, role) in [("ann", "user"), ("bob", "approver"), ("root", "operator")] {
         room.say_as(person, "whoami").await;
-        let text = room.see(&format!("You are {person}")).await.text;
-        assert!(text.contains(&format!("(`{person}`), {role}. This room is `fake:a`")), "{text}");
+        let text = room.see(&format!("You are `{person}`")).await.text;
+        assert!(text.contains(&format!("(role: {role}). This room has the id `fake:a`")), "{text}");
     }
     room.say("doctor").await;
-    room.see("`doctor` is for an operator").await;
+    room.see("Only operators can use `doctor`").await;
     room.say("whoami now").await;
     room.see("`whoami` takes no arguments.").await;
     bot.app.shutdown().await;
@@ -137,12 +137,12 @@ async fn the_model_of_a_living_session_changes_with_the_command() {
     room.see("--model opus").await;
     room.settled().await;
     room.say("model sonnet").await;
-    room.see("From the next turn on: `sonnet`").await;
+    room.see("uses `sonnet` from the next turn on").await;
     room.say("which one?\nmodel").await;
     room.see("sonnet").await;
     room.settled().await;
     room.say("model --dangerously-skip-permissions").await;
-    room.see("is no model's name").await;
+    room.see("is not a model's name").await;
     room.say("model").await;
     room.see("This room uses `sonnet` (configured: `opus`)").await;
     let other = bot.room("b");

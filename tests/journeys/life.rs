@@ -1,7 +1,8 @@
 //! Whole lives of stories, told in the chat and done by the real Claude Code CLI on a scripted model.
 
-use adapters::fake::FakeRoom;
+use adapters::testing::fake::FakeRoom;
 use e2e::{Bot, Setup, git};
+use needs::needs;
 use scripted_model::ModelScript;
 use serde_json::json;
 
@@ -39,6 +40,7 @@ async fn start(setup: Setup) -> Bot {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_story_goes_from_the_chat_to_a_tested_squash_merge() {
+    needs!(Claude);
     let script = ModelScript::new()
         .on_start("Do story 1")
         .calls("Bash", bash("echo open > door.txt && git add door.txt && git commit -qm 'open the door'"))
@@ -82,6 +84,7 @@ async fn allow_next(room: &FakeRoom) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_coders_work_at_once_and_all_their_stories_merge() {
+    needs!(Claude);
     let mut script = ModelScript::new();
     for number in 1..=3 {
         let work = format!("echo {number} > {number}.txt && git add {number}.txt && git commit -qm {number}");
@@ -125,6 +128,7 @@ async fn three_coders_work_at_once_and_all_their_stories_merge() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_stories_that_conflict_are_joined_by_the_mergemaster() {
+    needs!(Claude);
     let mut script = ModelScript::new();
     for (number, text) in [(1, "one"), (2, "two")] {
         let work = format!("echo {text} > base.txt && git commit -qam {text}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use adapters::{
     AdapterError, Tone,
-    fake::{Fake, FakeMessage, FakeRoom},
+    testing::fake::{Fake, FakeMessage, FakeRoom},
 };
 use e2e::{Bot, Cli, Setup};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adapters::fake::FakeRoom;
+use adapters::testing::fake::FakeRoom;
 use async_trait::async_trait;
 use bot::{
     commands::command::{
@@ -106,7 +106,7 @@ const ODD: [&str; 24] = [
 async fn two_thousand_odd_messages_leave_the_room_alive() {
     let bot = Setup::new(Cli::Program(vec!["/bin/false".into()])).operators(&["ann"]).start().await;
     let room = bot.room("a");
-    let specs = bot.app.services().registry.specs();
+    let specs = bot.app.services().commands.registry.specs();
     let words: Vec<&str> = specs.flat_map(|spec| spec.aliases.iter().copied().chain([spec.name])).collect();
     let mut dice = Dice(0x5eed);
     for _ in 0..40 * services::times() {
@@ -173,16 +173,16 @@ async fn a_command_that_panics_is_an_answer_with_a_number_and_not_the_end_of_the
     let bot = Setup::new(Cli::StandIn).commands(with_defects).start().await;
     let room = bot.room("a");
     room.say("defect").await;
-    room.see("That went wrong on my side. The operator finds it in the log under `").await;
+    room.see("Something went wrong on my side (reference for the log: `").await;
     room.say("defect later").await;
-    room.see("That went wrong on my side").await;
+    room.see("Something went wrong on my side").await;
     room.say("wait go").await;
     room.see("waiting").await;
     room.say("waits").await;
     room.see("`waits` waits until the turn is over").await;
     room.say("echo behind it").await;
     std::fs::write(bot.file("go"), "").expect("written");
-    room.see("That went wrong on my side").await;
+    room.see("Something went wrong on my side").await;
     room.see("echo: behind it").await;
     bot.app.shutdown().await;
 }

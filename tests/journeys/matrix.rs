@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use e2e::{Program, Serving};
+use needs::needs;
 use scripted_model::{AnswerGate, ModelScript, ScriptedModel};
 use services::matrix::{Account, Limits, Message, Person, Seen, Synapse};
 use tokio::sync::OnceCell;
@@ -89,6 +90,7 @@ impl Team {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_is_answered_by_reply_and_a_question_by_reaction_only_of_who_may() {
+    needs!(Synapse);
     let team = Team::on(synapse().await).await;
     let serving = team.serve();
     let asked = team.bob.say(&team.room, "Timmy echo hello").await;
@@ -115,6 +117,7 @@ async fn a_prompt_is_answered_by_reply_and_a_question_by_reaction_only_of_who_ma
 
 #[tokio::test(flavor = "multi_thread")]
 async fn htop_is_one_message_that_changes_until_it_is_stopped() {
+    needs!(Synapse);
     let team = Team::on(synapse().await).await;
     let serving = team.serve();
     team.ann.say(&team.room, "!htop 2m").await;
@@ -131,6 +134,7 @@ async fn htop_is_one_message_that_changes_until_it_is_stopped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn threads_ambient_talk_and_a_prompt_taken_back() {
+    needs!(Synapse);
     let team = Team::on(synapse().await).await;
     let serving = team.serve();
     let (ann, room) = (&team.ann, team.room.as_str());
@@ -159,6 +163,7 @@ async fn threads_ambient_talk_and_a_prompt_taken_back() {
 /// Each prompt is answered, or the bot says that a kill has cut it; none is answered twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_kills_in_mid_traffic_lose_nothing_and_double_nothing() {
+    needs!(Synapse);
     let mut team = Team::on(synapse().await).await;
     // Shown when the test fails.
     team.program.set_env("RUST_LOG", "info,adapters=debug,matrix_sdk_crypto=debug");
@@ -202,6 +207,7 @@ async fn ten_kills_in_mid_traffic_lose_nothing_and_double_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_settings_end_the_start_with_a_sentence_and_an_absent_homeserver_does_not() {
+    needs!(Synapse);
     let team = Team::on(synapse().await).await;
     let url = synapse().await.url();
     let good = std::fs::read_to_string(team.program.file(".storkit/bot.toml")).expect("bot.toml");
@@ -232,6 +238,7 @@ async fn wrong_settings_end_the_start_with_a_sentence_and_an_absent_homeserver_d
 /// Reactions are not encrypted: an operator may want words.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_approvals_by_reply_a_reaction_does_not_answer_and_that_is_said_once() {
+    needs!(Synapse);
     let team = Team::on(synapse().await).await;
     team.configure(&synapse().await.url(), "approvals = \"replies\"\n");
     let serving = team.serve();
@@ -259,6 +266,7 @@ async fn with_approvals_by_reply_a_reaction_does_not_answer_and_that_is_said_onc
 /// One event in five seconds after the first ten, for all rooms together.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_default_limits_a_question_is_seen_beside_htop_and_an_answer_and_all_of_them_end() {
+    needs!(Claude, Synapse);
     let synapse = Synapse::start(Limits::Default).await;
     let gate = AnswerGate::new();
     let story = (1..=60).map(|n| format!("word{n} ")).collect::<String>();
@@ -298,6 +306,7 @@ async fn with_the_default_limits_a_question_is_seen_beside_htop_and_an_answer_an
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_of_an_agent_that_stands_in_two_rooms_ends_with_its_outcome_in_both() {
+    needs!(Claude, Synapse);
     let script = ModelScript::new()
         .on_start("Do story 1")
         .calls("Bash", bash("touch door.txt && git add door.txt && git commit -qm 'open the door'"))

@@ -10,6 +10,7 @@ use std::{
 };
 
 use e2e::Program;
+use needs::needs;
 use scripted_model::{ModelScript, ScriptedModel};
 use serde_json::{Value, json};
 use services::matrix::{Account, Limits, Synapse};
@@ -26,6 +27,7 @@ const ANSWER: &str = "Two tests, both in `tests/price.rs`:\n\n| test | what it c
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "makes docs/matrix.png; script/matrix-screenshot runs it"]
 async fn a_prompt_a_question_and_htop_in_a_real_client() {
+    needs!(Claude, Synapse);
     let synapse = Synapse::start(Limits::Off).await;
     let (bea, timmy) = (synapse.register("bea").await, synapse.register("timmy").await);
     let script = ModelScript::new().on("Which tests").says(ANSWER).on("Run them").calls(

@@ -6,15 +6,13 @@ use std::{
 };
 
 use e2e::{Bot, Cli, Setup};
+use needs::{Need, needs};
 use serde_json::Value;
 use tokio::process::Command;
 
 /// Where `script/mcp-tools` put the clients.
 fn tools() -> PathBuf {
-    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/mcp");
-    let folder = std::env::var_os("STORKIT_TEST_MCP").map_or(usual, PathBuf::from);
-    assert!(folder.join("python/bin/python").exists(), "run script/mcp-tools first");
-    folder
+    Need::McpClients.path().expect("each test asks for them first")
 }
 
 fn beside(name: &str) -> PathBuf {
@@ -33,6 +31,7 @@ fn said(output: &Output) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_lists_and_calls_the_tools() {
+    needs!(McpClients);
     let bot = started().await;
     let output = Command::new(tools().join("python/bin/python"))
         .arg(beside("client.py"))
@@ -80,6 +79,7 @@ const SCENARIOS: [&str; 3] = ["server-initialize", "ping", "tools-list"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_conformance_suite_passes_where_it_applies() {
+    needs!(McpClients);
     let bot = started().await;
     let config = std::fs::read(bot.file(".storkit/run/operator-mcp.json")).expect("it is there");
     let config: Value = serde_json::from_slice(&config).expect("JSON");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adapters::fake::Fake;
+use adapters::testing::fake::Fake;
 use e2e::{Bot, Cli, Setup};
 
 fn messengers() -> [Arc<Fake>; 2] {
@@ -22,7 +22,7 @@ async fn answer(bot: &Bot, fake: &Arc<Fake>, command: &str) -> String {
     let answer = room.see("").await.text;
     assert_sound(fake, command, &room.transcript());
     assert!(!answer.trim().is_empty(), "`{command}` answered nothing");
-    assert!(bot.app.services().registry.specs().count() > 0);
+    assert!(bot.app.services().commands.registry.specs().count() > 0);
     answer
 }
 
@@ -30,7 +30,7 @@ async fn answer(bot: &Bot, fake: &Arc<Fake>, command: &str) -> String {
 async fn every_command_answers_on_every_messenger() {
     let fakes = messengers();
     let bot = Setup::new(Cli::StandIn).on(fakes.to_vec()).operators(&["root"]).start().await;
-    let specs: Vec<_> = bot.app.services().registry.specs().copied().collect();
+    let specs: Vec<_> = bot.app.services().commands.registry.specs().copied().collect();
     assert!(specs.len() >= 18, "the registry lost a command");
     for spec in &specs {
         for fake in &fakes {
@@ -48,7 +48,7 @@ async fn every_command_answers_on_every_messenger() {
 async fn every_alias_is_its_command() {
     let fakes = messengers();
     let bot = Setup::new(Cli::StandIn).on(fakes.to_vec()).operators(&["root"]).start().await;
-    let specs: Vec<_> = bot.app.services().registry.specs().copied().collect();
+    let specs: Vec<_> = bot.app.services().commands.registry.specs().copied().collect();
     for spec in &specs {
         for alias in spec.aliases {
             for fake in &fakes {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use e2e::{Program, git};
+use needs::needs;
 use scripted_model::{ModelScript, ScriptedModel};
 use serde_json::json;
 
@@ -49,6 +50,7 @@ impl Other {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coder_kept_from_the_network_does_its_work_and_reaches_nothing_else() {
+    needs!(Claude, Bubblewrap);
     let script = ModelScript::new()
         .on_start("Do story 1")
         .calls("mcp__storkit__get_version", json!({}))
@@ -78,7 +80,7 @@ async fn a_coder_kept_from_the_network_does_its_work_and_reaches_nothing_else() 
         terminal.see(asked);
         terminal.say("yes");
     }
-    let told = terminal.see("Kept from");
+    let told = terminal.see("Blocked access to");
     assert!(told.contains(&elsewhere.0.to_string()) && told.contains("of the agent `coder`"), "{told}");
     terminal.see("**1 Fix the door**: merged as");
 

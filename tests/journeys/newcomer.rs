@@ -3,6 +3,7 @@
 use std::fs;
 
 use e2e::Program;
+use needs::needs;
 use scripted_model::{ModelScript, ScriptedModel};
 
 use crate::real::bash;
@@ -62,7 +63,8 @@ fn doctor_checks_port_disk_clock_context_and_messengers() {
     program.write_config("[slack]\nbot_token = \"xoxb-x\"\napp_token = \"xapp-x\"\napi_url = \"http://127.0.0.1:9\"\nallowed_users = [\"U1\"]\n");
     let (code, text) = said(&program, &["doctor"]);
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("agents are told what") && text.contains("slack: "), "{text}");
+    assert!(text.contains("Agents read"), "{text}");
+    assert!(text.contains("slack: ") || !cfg!(feature = "slack"), "{text}");
 }
 
 #[test]
@@ -113,6 +115,7 @@ fn the_record_of_permissions_is_shown_from_the_command_line() {
 /// From an empty folder to a merged story with the real CLI; with `--nocapture` it prints what the README shows.
 #[tokio::test(flavor = "multi_thread")]
 async fn from_nothing_to_the_first_merged_story() {
+    needs!(Claude);
     let write = "printf '# Doors\\n\\nWe make doors.\\n' > README.md && git add README.md && git commit -qm 'say what we do'";
     let script = ModelScript::new()
         .on_start("Do story 1")

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use adapters::{Identity, Incoming, Sender, fake::FakeRoom};
+use adapters::{Identity, Incoming, Sender, testing::fake::FakeRoom};
 use e2e::{Bot, Cli, Setup};
 
 async fn start() -> Bot {
@@ -167,7 +167,7 @@ async fn an_unknown_command_gets_the_nearest_one_and_a_sentence_is_no_command() 
     room.say("cost me no time please").await;
     room.see("You said: cost me no time please").await;
     room.say("verbosity 7").await;
-    room.see("`7` is no verbosity; it is 0, 1 or 2.\nUsage: `verbosity [0|1|2]`").await;
+    room.see("`7` is not a verbosity; use 0, 1 or 2.\nUsage: `verbosity [0|1|2]`").await;
     room.say("!help me fix the build please").await;
     room.settled().await;
     assert!(!room.shown().pop().expect("an answer").text.contains("You said"), "a prefix means a command");

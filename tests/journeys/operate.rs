@@ -11,11 +11,11 @@ fn restarted(program: &Program, serving: &mut Serving, ask: &str) {
     terminal.say("remember that the door is green");
     terminal.see("remember that the door is green");
     terminal.say(ask);
-    terminal.see("I start anew and say so here");
-    terminal.see("storkit starts anew");
+    terminal.see("Restarting. I'll post here when I'm back");
+    terminal.see("storkit restarts");
     serving.serves_again();
     let mut terminal = program.terminal();
-    terminal.see("is here again, after");
+    terminal.see("is back (");
     assert!(runs(pid), "the process is the same");
     terminal.say("history");
     terminal.see("1. remember that the door is green");
@@ -33,9 +33,9 @@ fn restart_keeps_process_session_and_room() {
 fn restarted_twice(program: &Program, mut serving: Serving) {
     let mut terminal = program.terminal();
     terminal.say("restart");
-    terminal.see("storkit starts anew");
+    terminal.see("storkit restarts");
     serving.serves_again();
-    program.terminal().see("is here again");
+    program.terminal().see("is back (");
     let (code, log) = serving.end();
     assert_eq!(code, Some(0), "{log}");
 }
@@ -56,17 +56,17 @@ fn a_failed_build_leaves_what_runs_and_says_why_and_a_good_one_starts_anew() {
     let mut serving = program.serve();
     let mut terminal = program.terminal();
     terminal.say("rebuild");
-    terminal.see("I build myself from source");
-    let said = terminal.see("I go on as I am");
+    terminal.see("Building from source");
+    let said = terminal.see("I keep running as before");
     assert!(said.contains("error[E0308]: mismatched types"), "{said}");
     terminal.say("echo still here");
     terminal.see("echo: still here");
     cargo(&program, "exit 0");
     terminal.say("rebuild");
-    terminal.see("The build is good");
-    terminal.see("storkit starts anew");
+    terminal.see("The build succeeded");
+    terminal.see("storkit restarts");
     serving.serves_again();
-    program.terminal().see("is here again");
+    program.terminal().see("is back (");
     let called = fs::read_to_string(path.with_extension("called")).expect("cargo was called");
     assert!(called.contains("build --package storkit") && called.contains("--profile dev"), "{called}");
 }
@@ -80,7 +80,7 @@ fn settings_change_under_a_running_bot_and_a_broken_file_changes_nothing() {
     terminal.see("Ambient is off");
     program.write_config("ambient_rooms = [\"console:main\"]\nverbosity = 2\n[http]\nport = 4444");
     let news = terminal.see("bot.toml has changed");
-    assert!(news.contains("from now on: `ambient_rooms`, `verbosity`"), "{news}");
+    assert!(news.contains("In effect now (`ambient_rooms`, `verbosity`)"), "{news}");
     terminal.say("ambient");
     terminal.see("Ambient is on");
     terminal.say("verbosity");
@@ -88,11 +88,11 @@ fn settings_change_under_a_running_bot_and_a_broken_file_changes_nothing() {
 
     program.write_config("verbosity = 9");
     let news = terminal.see("`verbosity` in");
-    assert!(news.contains("Until that is mended the settings before it stay."), "{news}");
+    assert!(news.contains("The previous settings stay in effect until this is fixed."), "{news}");
     terminal.say("ambient");
     terminal.see("Ambient is on");
 
     program.write_config("ambient_rooms = [\"console:main\"]\nverbosity = 2\ndisplay_name = \"Tom\"");
-    let news = terminal.see("next `restart`");
+    let news = terminal.see("after a `restart`");
     assert!(news.contains("`display_name`"), "{news}");
 }

@@ -41,3 +41,23 @@ fn the_image_builds_with_the_rust_that_the_workspace_asks_for() {
         assert!(image.contains(release), "{image} and the base are of one Debian release");
     }
 }
+
+#[test]
+fn rustup_and_the_scripts_take_the_rust_that_the_workspace_asks_for() {
+    let wanted = between(&read("Cargo.toml"), "rust-version = \"", "\"").to_owned();
+    let toolchain = read("rust-toolchain.toml");
+    let channel = between(&toolchain, "\nchannel = \"", "\"");
+    assert!(channel.starts_with(&format!("{wanted}.")), "{channel} is not a release of {wanted}");
+    for component in ["rustfmt", "clippy"] {
+        assert!(toolchain.contains(&format!("\"{component}\"")), "script/test needs {component}");
+    }
+    assert_eq!(between(&read("script/build-tools"), "Rust is missing (", " or newer)"), wanted);
+}
+
+#[test]
+fn the_license_is_the_one_that_the_manifest_names() {
+    let license = read("LICENSE");
+    let name = between(&read("Cargo.toml"), "\nlicense = \"", "\"").to_owned();
+    assert_eq!(license.lines().next(), Some(format!("{name} License").as_str()));
+    assert!(license.contains(" the storkit authors\n"));
+}

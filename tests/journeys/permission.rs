@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adapters::{AdapterError, Addressed, Incoming, MessageId, Tone, fake::FakeRoom};
+use adapters::{AdapterError, Addressed, Incoming, MessageId, Tone, testing::fake::FakeRoom};
 use bot::permission::PermissionAsk;
 use e2e::{Bot, Cli, Setup};
 use serde_json::json;
@@ -132,7 +132,9 @@ fn ask_from_elsewhere(bot: &Bot, command: &str) -> Asked {
         input,
         timeout: None,
     };
-    tokio::spawn(async move { serde_json::to_value(broker.ask(ask).await).expect("plain data") })
+    tokio::spawn(async move {
+        serde_json::to_value(bot::permission_answer(broker.ask(ask).await)).expect("plain data")
+    })
 }
 
 /// What bob says in reply to a message.
@@ -294,7 +296,7 @@ async fn whoever_may_not_approve_changes_nothing_by_word_button_or_command() {
     room.say("!allow 1").await;
     room.see("may not answer").await;
     room.say("rules").await;
-    room.see("`rules` is for an approver").await;
+    room.see("Only approvers can use `rules`").await;
     assert!(!bot.file("guarded.txt").exists() && audit(&bot).is_empty());
     room.say_as("bob", "yes").await;
     room.see("bob allowed").await;

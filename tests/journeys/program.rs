@@ -7,6 +7,7 @@ use std::{
 };
 
 use e2e::Program;
+use needs::needs;
 
 fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -35,6 +36,19 @@ fn a_piped_chat_prints_the_answers_in_order_and_ends_well() {
     assert!(at("echo: hello") < at("storkit 0."));
     assert!(at("storkit 0.") < at("1. echo hello"), "the session goes on: {text}");
     assert!(!text.contains('\u{1b}'), "no colours in a pipe: {text:?}");
+}
+
+#[test]
+fn status_in_a_piped_chat_shows_the_stories_of_the_board() {
+    let program = Program::with_stand_in();
+    let backlog = program.file(".storkit/work/1_backlog");
+    fs::create_dir_all(&backlog).expect("a folder");
+    let story = "---\nname: Fix the door\n---\n\n## Acceptance criteria\n\n- [ ] It closes\n";
+    fs::write(backlog.join("4_story_fix_the_door.md"), story).expect("a story");
+    // The first line of a storkit that has just started: the board must have been read by then.
+    let output = program.run(&["chat"], "status\n");
+    assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
+    assert!(out(&output).contains("backlog: 1"), "{}", out(&output));
 }
 
 #[test]
@@ -139,7 +153,7 @@ fn state_that_cannot_be_written_is_a_sentence() {
     assert_eq!(fs::read_to_string(&state).expect("the file"), "in the way", "it is left alone");
 
     fs::remove_file(&state).expect("the file");
-    fs::create_dir_all(state.join("state.db")).expect("a folder");
+    fs::create_dir_all(state.join("state/state.db")).expect("a folder");
     let output = program.run(&["serve", "--port", "0"], "");
     refused(&output, 1, &["state.db"]);
 }
@@ -170,15 +184,53 @@ fn a_damaged_state_is_kept_aside_and_said() {
     assert_eq!(program.run(&["chat"], "echo one\n").status.code(), Some(0));
     let damaged = "no database at all, and long enough to be taken for one. ".repeat(200);
     for suffix in ["-wal", "-shm"] {
-        let _ = fs::remove_file(program.file(&format!(".storkit/state.db{suffix}")));
+        let _ = fs::remove_file(program.file(&format!(".storkit/state/state.db{suffix}")));
     }
-    fs::write(program.file(".storkit/state.db"), &damaged).expect("the damage");
+    fs::write(program.file(".storkit/state/state.db"), &damaged).expect("the damage");
     let serving = program.serve();
     let said = program.terminal().see("My state was damaged.");
     let aside = said.split('`').nth(1).expect("where it is kept");
     assert_eq!(fs::read_to_string(aside).expect("the kept file"), damaged);
     program.terminal().say("echo two");
     program.terminal().see("echo: two");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
+fn the_first_status_shows_the_stories() {
+    let program = Program::with_stand_in();
+    let backlog = program.file(".storkit/work/1_backlog");
+    fs::create_dir_all(&backlog).expect("the backlog");
+    fs::write(backlog.join("1_story_a_door.md"), "---\nname: A door\n---\n").expect("a story");
+    let output = program.run(&["chat"], "status\n");
+    assert!(out(&output).contains("backlog: 1"), "{}", out(&output));
+}
+
+#[test]
+fn a_terminal_that_attaches_follows_the_pipeline() {
+    let program = Program::with_stand_in();
+    let serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.say("new story A door");
+    terminal.see("is in the backlog");
+    terminal.say("start 1");
+    terminal.see("**1 A door**: backlog → current");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
+fn an_older_state_is_moved_at_the_start_and_not_by_a_second_storkit() {
+    let program = Program::with_stand_in();
+    assert_eq!(program.run(&["chat"], "!verbosity 2\n").status.code(), Some(0));
+    let (old, new) = (program.file(".storkit/state.db"), program.file(".storkit/state/state.db"));
+    fs::rename(&new, &old).expect("as an older storkit had it");
+    let serving = program.serve();
+    assert!(new.exists() && !old.exists());
+    program.terminal().say("!verbosity");
+    program.terminal().see("2");
+    fs::write(&old, "not for the second").expect("a file");
+    refused(&program.run(&["serve"], ""), 75, &["already serves"]);
+    assert_eq!(fs::read_to_string(&old).expect("left alone"), "not for the second");
     assert_eq!(serving.end().0, Some(0));
 }
 
@@ -209,6 +261,7 @@ fn help_version_and_docs_are_printed() {
 
 #[test]
 fn doctor_tells_by_its_exit_code_whether_a_prompt_can_work() {
+    needs!(Claude);
     let program = Program::with_key();
     let well = program.run(&["doctor"], "");
     assert_eq!(well.status.code(), Some(0), "{}", out(&well));
@@ -217,7 +270,7 @@ fn doctor_tells_by_its_exit_code_whether_a_prompt_can_work() {
     let without = program.finish(program.command(&["doctor"]).env("ANTHROPIC_API_KEY", ""));
     assert_eq!(without.status.code(), Some(1), "{}", out(&without));
     assert!(out(&without).contains("Set `ANTHROPIC_API_KEY`"), "{}", out(&without));
-    assert!(!program.file(".storkit/state.db").exists(), "a check begins no state");
+    assert!(!program.file(".storkit/state/state.db").exists(), "a check begins no state");
 }
 
 #[test]

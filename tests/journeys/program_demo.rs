@@ -1,9 +1,11 @@
 //! `storkit demo`: what a newcomer does first, with the real CLI; as a script, and in a real terminal.
 
 use e2e::Program;
+use needs::needs;
 
 #[test]
 fn the_demo_answers_a_script_and_says_that_it_is_a_demo() {
+    needs!(Claude);
     let program = Program::for_the_demo();
     let output = program.run(&["demo"], "hello\nmake a file\nyes\nlook around\n");
     let text = String::from_utf8_lossy(&output.stdout);
@@ -17,6 +19,7 @@ fn the_demo_answers_a_script_and_says_that_it_is_a_demo() {
 
 #[test]
 fn the_demo_in_a_terminal_takes_typing_completion_a_choice_and_htop() {
+    needs!(Claude, Tmux);
     let program = Program::for_the_demo();
     let screen = program.screen(&program.command(&["demo"]));
     screen.see("This is a demo.");
@@ -47,6 +50,33 @@ fn the_demo_in_a_terminal_takes_typing_completion_a_choice_and_htop() {
     }
     screen.enters("htop stop");
     screen.see("ended");
+
+    screen.press("C-d");
+    screen.see("ended with 0");
+}
+
+#[test]
+fn the_demo_takes_a_story_from_its_title_to_its_merge_and_says_why_one_does_not_get_there() {
+    needs!(Claude, Tmux);
+    let program = Program::for_the_demo();
+    let screen = program.screen(&program.command(&["demo"]));
+    screen.see("start 1");
+
+    screen.enters("new story Look around, plan and make a file");
+    screen.see("is in the backlog");
+    screen.enters("start 1");
+    screen.see("git add story-1.md");
+    screen.enters("yes");
+    screen.see("merged as");
+
+    screen.enters("new story One that may not");
+    screen.see("Story 2");
+    screen.enters("start 2");
+    screen.see("git add story-2.md");
+    screen.enters("no");
+    screen.until("told of the failed run", |shown| {
+        shown.lines().any(|line| line.starts_with("2 One that may not:") && line.contains("failed"))
+    });
 
     screen.press("C-d");
     screen.see("ended with 0");

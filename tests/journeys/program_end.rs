@@ -7,6 +7,7 @@ use std::{
 };
 
 use e2e::{PidPost, Program, Serving, Terminal, ended, runs};
+use needs::needs;
 use scripted_model::{ModelScript, ScriptedModel};
 
 use crate::real::bash;
@@ -75,6 +76,7 @@ async fn sigterm_in_the_middle_of_a_turn_ends_everything_and_the_next_start_resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_in_a_turn_of_the_real_cli_leaves_no_process_and_the_session_resumes() {
+    needs!(Claude);
     let model = model();
     let Busy { program, serving, mut terminal, tool } = Busy::with_real_cli(&model).await;
     let (code, log) = serving.end();
@@ -107,6 +109,7 @@ async fn after_a_kill_the_next_start_ends_what_was_left_says_what_was_cut_and_re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_kill_in_a_turn_of_the_real_cli_its_tool_is_ended_and_the_session_resumes() {
+    needs!(Claude);
     let model = model();
     let Busy { program, serving, terminal: _, tool } = Busy::with_real_cli(&model).await;
     serving.kill_9();

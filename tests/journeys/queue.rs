@@ -1,6 +1,6 @@
 //! Busy rooms: what comes meanwhile waits in order, is shown, bounded, and can be dropped or taken back.
 
-use adapters::fake::FakeRoom;
+use adapters::testing::fake::FakeRoom;
 use e2e::{Bot, Cli, Setup};
 
 /// A bot in whose room `a` a turn runs until [`go`].
@@ -57,7 +57,7 @@ async fn the_twenty_first_prompt_is_refused_and_clear_drops_all_but_the_turn() {
     room.say("reset").await;
     room.see("The queue is full (20 wait)").await;
     room.say("whoami").await;
-    room.see("You are ann").await;
+    room.see("You are `ann`").await;
     room.say("queue clear").await;
     room.see("Dropped 20.").await;
     room.say("history").await;
@@ -96,9 +96,9 @@ async fn commands_that_change_the_session_wait_their_turn_between_the_prompts() 
     room.see("Queued, number 5").await;
     go(&bot);
     room.see("echo: before").await;
-    room.see("is closed. Your next message begins a new one").await;
+    room.see("is closed. Your next message starts a new one").await;
     room.see("nothing yet").await;
-    room.see("From the next turn on: `sonnet`").await;
+    room.see("uses `sonnet` from the next turn on").await;
     room.see("--session-id").await;
     room.say("please\nmodel").await;
     room.see("sonnet").await;
@@ -111,7 +111,7 @@ async fn immediate_commands_never_queue() {
     for (command, answer) in [
         ("help", "status"),
         ("status", "working for ann"),
-        ("whoami", "You are ann"),
+        ("whoami", "You are `ann`"),
         ("htop", "htop"),
         ("htop stop", "ended"),
         ("cost", "Today"),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use e2e::{Bot, PidPost, Setup, ended, runs};
+use needs::needs;
 use scripted_model::{AnswerGate, ModelConversation, ModelScript, SeenRequest};
 use serde_json::{Value, json};
 
@@ -38,6 +39,7 @@ fn two_files() -> ModelScript {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_is_seen_while_it_is_written_and_the_next_prompt_knows_it() {
+    needs!(Claude);
     let gate = AnswerGate::new();
     let script = ModelScript::new()
         .on("hello")
@@ -67,6 +69,7 @@ async fn an_answer_is_seen_while_it_is_written_and_the_next_prompt_knows_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_runs_only_after_yes_and_no_reaches_the_model_with_its_reason() {
+    needs!(Claude);
     let bot = Setup::real(two_files()).start().await;
     let room = bot.room("a");
     room.say("make a file").await;
@@ -89,6 +92,7 @@ async fn a_command_runs_only_after_yes_and_no_reaches_the_model_with_its_reason(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn always_covers_the_like_call_and_no_other() {
+    needs!(Claude);
     let bot = Setup::real(two_files()).start().await;
     let room = bot.room("a");
     room.say("make a file").await;
@@ -114,6 +118,7 @@ async fn always_covers_the_like_call_and_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_without_an_answer_is_denied_and_said() {
+    needs!(Claude);
     let bot = Setup::real(two_files()).config("[claude]\npermission_timeout = \"1s\"").start().await;
     let room = bot.room("a");
     room.say("make a file").await;
@@ -147,6 +152,7 @@ fn plans_and_questions() -> ModelScript {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_models_question_is_answered_from_the_chat() {
+    needs!(Claude);
     let bot = Setup::real(plans_and_questions()).start().await;
     let room = bot.room("a");
     room.say("ask me").await;
@@ -174,6 +180,7 @@ async fn the_models_question_is_answered_from_the_chat() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_is_approved_or_sent_back_with_words() {
+    needs!(Claude);
     let bot = Setup::real(plans_and_questions()).start().await;
     let room = bot.room("a");
     room.say("plan it").await;
@@ -195,6 +202,7 @@ async fn a_plan_is_approved_or_sent_back_with_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stop_in_the_middle_of_a_tool_leaves_no_process_and_a_usable_room() {
+    needs!(Claude);
     let script = ModelScript::new()
         .on("wait")
         .calls("Bash", bash("echo $$ > pid; exec tail -f /dev/null"))
@@ -221,6 +229,7 @@ async fn stop_in_the_middle_of_a_tool_leaves_no_process_and_a_usable_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stop_while_a_question_is_open_closes_it() {
+    needs!(Claude);
     let bot = Setup::real(two_files()).start().await;
     let room = bot.room("a");
     room.say("make a file").await;
@@ -238,6 +247,7 @@ async fn stop_while_a_question_is_open_closes_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn text_that_looks_like_a_command_or_an_option_reaches_the_model() {
+    needs!(Claude);
     let bot = Setup::real(ModelScript::new()).start().await;
     let room = bot.room("a");
     for text in ["/compact now", "-p --help", "# heading", "@file and $(touch made)"] {
@@ -252,6 +262,7 @@ async fn text_that_looks_like_a_command_or_an_option_reaches_the_model() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_of_200_000_characters_arrives_whole() {
+    needs!(Claude);
     let whole = |conversation: &ModelConversation| conversation.prompt.chars().count() == 200_000;
     let bot =
         Setup::real(ModelScript::new().says("It was cut.").when(whole).says("All of it.")).start().await;
@@ -265,6 +276,7 @@ async fn a_prompt_of_200_000_characters_arrives_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_chosen_model_is_the_one_that_is_asked() {
+    needs!(Claude);
     let bot = Setup::real(ModelScript::new().says("Yes: {prompt}")).start().await;
     let room = bot.room("a");
     room.say("one").await;
@@ -295,6 +307,7 @@ async fn the_chosen_model_is_the_one_that_is_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_session_is_closed_and_comes_back_with_its_history() {
+    needs!(Claude);
     let script = ModelScript::new().says("Before: {history}.");
     let bot = Setup::real(script).config("[claude]\nidle_timeout = \"1s\"").start().await;
     let room = bot.room("a");

@@ -6,6 +6,7 @@ use adapters::Room;
 use agents::claude::{AgentEvent, AgentProcess, PermissionRoute, PromptMode, TurnEnd};
 use bot::http::{McpRun, RunGuard};
 use e2e::{Bot, Setup};
+use needs::needs;
 use reqwest::{
     Client, RequestBuilder, StatusCode,
     header::{HeaderMap, HeaderValue},
@@ -48,7 +49,7 @@ fn mcp(bot: &Bot) -> String {
 async fn start(bot: &Bot, token: &str, prompt: &str) -> (AgentProcess, Receiver<AgentEvent>) {
     let mut launch = bot.app.services().launch(None, None);
     launch.mode = PromptMode::OneShot { prompt: prompt.into() };
-    launch.permissions = PermissionRoute::Mcp { url: mcp(bot), token: token.into() };
+    launch.permissions.route = PermissionRoute::Mcp { url: mcp(bot), token: token.into() };
     AgentProcess::start(launch).await.expect("the CLI starts")
 }
 
@@ -73,6 +74,7 @@ async fn agent(bot: &Bot, token: &str, prompt: &str) -> Option<TurnEnd> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agents_question_is_answered_in_the_room_of_its_run() {
+    needs!(Claude);
     let bot = Setup::real(script()).start().await;
     let room = bot.room("a");
     let guard = bot.app.open_run(run(vec![room.room().clone()], "story 7"));
@@ -82,7 +84,7 @@ async fn an_agents_question_is_answered_in_the_room_of_its_run() {
         room.say("yes").await;
     });
     let end = end.expect("a result");
-    assert!(!end.is_error && end.text.starts_with("One:"), "{end:?}");
+    assert!(end.failure.is_none() && end.text.starts_with("One:"), "{end:?}");
     assert!(bot.file("one").exists());
 
     let (end, ()) = tokio::join!(agent(&bot, guard.token(), "make two"), async {
@@ -103,6 +105,7 @@ async fn an_agents_question_is_answered_in_the_room_of_its_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_runs_at_once_ask_each_in_its_own_room() {
+    needs!(Claude);
     let bot = Setup::real(script()).start().await;
     let (here, there) = (bot.room("here"), bot.room("there"));
     let first = bot.app.open_run(run(vec![here.room().clone()], "story 1"));
@@ -127,6 +130,7 @@ async fn two_runs_at_once_ask_each_in_its_own_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_question_of_an_agent_that_ends_is_closed() {
+    needs!(Claude);
     let bot = Setup::real(script()).start().await;
     let room = bot.room("a");
     let guard = bot.app.open_run(run(vec![room.room().clone()], "story 9"));
@@ -143,6 +147,7 @@ async fn the_question_of_an_agent_that_ends_is_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_room_or_a_valid_token_nothing_runs() {
+    needs!(Claude);
     let bot = Setup::real(script()).start().await;
     let nobody = bot.app.open_run(run(Vec::new(), "story 3"));
     let end = agent(&bot, nobody.token(), "make one").await.expect("a result");
@@ -199,6 +204,7 @@ fn decision(answer: &Value) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_on_the_wire_is_one_text_block_with_the_bare_decision() {
+    needs!(Claude);
     let bot = Setup::real(ModelScript::new()).start().await;
     let room = bot.room("a");
     let run = bot.app.open_run(run(vec![room.room().clone()], "story 5"));
@@ -228,6 +234,7 @@ async fn an_answer_on_the_wire_is_one_text_block_with_the_bare_decision() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_this_machine_with_a_runs_token_is_let_in() {
+    needs!(Claude);
     let bot = Setup::real(ModelScript::new()).start().await;
     let run = bot.app.open_run(run(vec![bot.room("a").room().clone()], "story 6"));
     let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
@@ -254,6 +261,7 @@ async fn only_this_machine_with_a_runs_token_is_let_in() {
 /// Facts 6: the CLI asks `server/discover` first, and an empty 202 to it costs every start five seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clis_probe_is_answered_at_once() {
+    needs!(Claude);
     let bot = Setup::real(ModelScript::new()).start().await;
     let run = bot.app.open_run(run(Vec::new(), "story 8"));
     let probe = json!({ "jsonrpc": "2.0", "id": 0, "method": "server/discover",

@@ -3,6 +3,7 @@
 use std::{fs, net::TcpListener};
 
 use e2e::{Bot, PidPost, Setup, ended, kill_9};
+use needs::needs;
 use scripted_model::{ApiFailure, ModelScript};
 
 use crate::real::{bash, last_request};
@@ -24,6 +25,7 @@ fn failing(failure: ApiFailure) -> ModelScript {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_key_is_a_sentence_that_says_what_to_do() {
+    needs!(Claude);
     let bot = Setup::real(failing(ApiFailure::unauthorized())).start().await;
     answered_after(&bot, "Claude's service refused the key. Set a valid `ANTHROPIC_API_KEY`").await;
     bot.app.shutdown().await;
@@ -31,6 +33,7 @@ async fn a_refused_key_is_a_sentence_that_says_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_key_at_all_is_a_sentence_that_says_what_to_do() {
+    needs!(Claude);
     let bot = Setup::real(ModelScript::new()).claude_env("ANTHROPIC_API_KEY", "").start().await;
     let room = bot.room("a");
     room.say("hello").await;
@@ -44,6 +47,7 @@ async fn no_key_at_all_is_a_sentence_that_says_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_model_and_a_failing_service_are_sentences() {
+    needs!(Claude);
     let script = ModelScript::new()
         .on("try it")
         .fails(ApiFailure::new(404, "not_found_error"))
@@ -61,6 +65,7 @@ async fn an_unknown_model_and_a_failing_service_are_sentences() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_service_is_said_and_the_prompt_tried_again_by_itself() {
+    needs!(Claude);
     for (failure, sentence) in [
         (ApiFailure::rate_limited().times(2), "The usage limit of the model's service is reached (429)."),
         (ApiFailure::overloaded().times(4), "The model's service is overloaded (529)."),
@@ -81,6 +86,7 @@ async fn a_busy_service_is_said_and_the_prompt_tried_again_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_stays_busy_is_given_up_and_said() {
+    needs!(Claude);
     let bot = Setup::real(failing(ApiFailure::rate_limited())).start().await;
     answered_after(&bot, "still busy (429) after 5 more tries, so I give up").await;
     bot.app.shutdown().await;
@@ -88,6 +94,7 @@ async fn a_service_that_stays_busy_is_given_up_and_said() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_stream_ends_in_an_answer_and_a_broken_one_in_a_sentence() {
+    needs!(Claude);
     let mut script = ModelScript::new()
         .on("cut it")
         .says("Half of it.")
@@ -110,6 +117,7 @@ async fn a_cut_stream_ends_in_an_answer_and_a_broken_one_in_a_sentence() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_cannot_be_reached_is_a_sentence_and_the_room_lives() {
+    needs!(Claude);
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", nobody.local_addr().expect("its address"));
     drop(nobody);
@@ -125,6 +133,7 @@ async fn a_service_that_cannot_be_reached_is_a_sentence_and_the_room_lives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_cli_is_said_its_tool_goes_with_it_and_the_next_prompt_resumes() {
+    needs!(Claude);
     let script = ModelScript::new()
         .on("wait")
         .calls("Bash", bash("echo $$ > pid; exec tail -f /dev/null"))
@@ -151,6 +160,7 @@ async fn a_killed_cli_is_said_its_tool_goes_with_it_and_the_next_prompt_resumes(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_session_is_said_and_the_prompt_answered_in_a_new_one() {
+    needs!(Claude);
     let bot = Setup::real(ModelScript::new().says("Before: {history}. Now: {prompt}.")).start().await;
     let room = bot.room("a");
     room.say("first").await;

@@ -1,6 +1,7 @@
 //! The real CLI in a project that nobody vouches for: its hooks, servers and settings take no effect, its words do.
 
 use e2e::Setup;
+use needs::needs;
 use scripted_model::{ModelScript, ScriptedModel};
 use serde_json::json;
 
@@ -26,6 +27,7 @@ fn hostile(setup: Setup, elsewhere: &str) -> Setup {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_untrusted_projects_settings_take_no_effect_and_its_instructions_are_read() {
+    needs!(Claude);
     let elsewhere = ScriptedModel::start(ModelScript::new().says("I am elsewhere.")).expect("a port");
     let script = ModelScript::new()
         .on("hello")
@@ -57,6 +59,7 @@ async fn an_untrusted_projects_settings_take_no_effect_and_its_instructions_are_
 /// So that the test above can fail: the same project does all of it where a person vouched for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trusted_projects_settings_take_effect() {
+    needs!(Claude);
     let elsewhere = ScriptedModel::start(ModelScript::new().says("I am elsewhere.")).expect("a port");
     let setup = hostile(Setup::real(ModelScript::new().says("I am at home.")), &elsewhere.base_url());
     let bot = setup.config("[claude]\ntrust_project_settings = true").start().await;
@@ -76,6 +79,7 @@ async fn a_trusted_projects_settings_take_effect() {
 /// `cargo test` sets both variables, so they are in the bot's own environment.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_of_the_bot_is_not_in_the_environment_of_a_command() {
+    needs!(Claude);
     let script = ModelScript::new().on("look").calls("Bash", bash("env")).then_says("Looked.");
     let bot = Setup::real(script)
         .config("display_name = \"${CARGO_PKG_DESCRIPTION}\"\n[claude.env]\nFOR_AGENTS = \"yes\"")

@@ -61,7 +61,7 @@ async fn a_command_that_waited_is_run_after_the_restart_in_its_turn() {
     let bot = bot.restart().await;
     let room = bot.room("a");
     room.see("echo: later").await;
-    room.see("From the next turn on: `haiku`").await;
+    room.see("uses `haiku` from the next turn on").await;
     let bot = bot.restart().await;
     let room = bot.room("a");
     room.say("args").await;
@@ -102,9 +102,9 @@ async fn a_rooms_choices_survive_and_reset_is_for_good() {
     room.see("echo: one").await;
     room.settled().await;
     room.say("model haiku").await;
-    room.see("From the next turn on: `haiku`").await;
+    room.see("uses `haiku` from the next turn on").await;
     room.say("reset").await;
-    room.see("is closed. Your next message begins a new one").await;
+    room.see("is closed. Your next message starts a new one").await;
     room.say("history").await;
     room.see("nothing yet").await;
     let bot = bot.restart().await;

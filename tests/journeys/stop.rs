@@ -68,7 +68,7 @@ async fn stop_closes_an_open_question_as_denied() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stop_ends_the_wait_for_a_busy_service() {
     let hour = Duration::from_secs(3600);
-    let retry = RetryPolicy { first: hour, longest: hour };
+    let retry = RetryPolicy { first: hour, longest: hour, ..RetryPolicy::default() };
     let bot = Setup::new(Cli::StandIn).retry(retry).start().await;
     let room = bot.room("a");
     room.say("error 529").await;
@@ -94,7 +94,7 @@ async fn after_stop_the_queue_goes_on_in_order() {
     room.say("echo two").await;
     room.see("Queued, number 2").await;
     room.say("stop").await;
-    room.see("2 in the queue come next").await;
+    room.see("2 prompts are next in the queue").await;
     room.see("echo: one").await;
     room.see("echo: two").await;
     let stopped = room.shown().iter().position(|shown| shown.text.contains("Stopped.")).expect("said");
@@ -136,7 +136,7 @@ async fn a_shutdown_leaves_no_process_behind() {
     let tool = post.pid().await;
     two.say("slow").await;
     two.see("slow answer").await;
-    let processes = bot.app.services().agents.all();
+    let processes = bot.app.services().commands.agents.all();
     assert_eq!(processes.len(), 2);
     bot.app.shutdown().await;
     one.see("I am shutting down").await;

@@ -29,7 +29,7 @@ async fn a_story_is_made_shown_moved_and_deleted_from_the_chat() {
     room.say("move 1 done").await;
     room.see("done means merged, so only a merge brings it there").await;
     room.say("move 1 backlog").await;
-    room.see("Story `1` is in backlog now").await;
+    room.see("Story `1` is now in backlog").await;
     room.say("delete 1").await;
     room.see("Delete story `1`").await;
     assert!(
@@ -50,19 +50,19 @@ async fn wrong_arguments_get_a_sentence_and_the_usage() {
     let room = bot.room("a");
     for (line, sentence) in [
         ("!new", "What kind of story"),
-        ("!new idea x", "`idea` is no kind of story"),
+        ("!new idea x", "`idea` is not a kind of story"),
         ("!new bug", "A story needs a title"),
         ("!show", "Which story?"),
-        ("!show door", "`door` is no story's number"),
+        ("!show door", "`door` is not a story's number"),
         ("!show 1 2", "`2` is too much"),
-        ("!start 1 a b", "`a b` is no agent's name"),
+        ("!start 1 a b", "`a b` is not an agent's name"),
         ("!assign 1", "Which agent?"),
-        ("!move 1 heaven", "`heaven` is no stage"),
+        ("!move 1 heaven", "`heaven` is not a stage"),
         ("!reject 1", "Why?"),
         ("!delete 1 maybe", "`maybe` is not `yes`"),
         ("!log", "Whose log?"),
-        ("!log coder 0", "`0` is no number of lines"),
-        ("!cost never", "`never` is no period"),
+        ("!log coder 0", "`0` is not a number of lines"),
+        ("!cost never", "`never` is not a period"),
     ] {
         room.say(line).await;
         let said = room.see(sentence).await.text;
@@ -73,8 +73,8 @@ async fn wrong_arguments_get_a_sentence_and_the_usage() {
         ("!retry 9", "There is no story 9"),
         ("!accept 9", "There is no story 9"),
         ("!delete 9", "There is no story `9`"),
-        ("!overview 9", "was not merged to `main`"),
-        ("!log 9", "Nobody has worked on story `9`"),
+        ("!overview 9", "is not merged to `main` yet"),
+        ("!log 9", "No agent has worked on story `9`"),
         ("!stop 9", "No agent runs for `9`"),
         ("!log nobody", "No agent `nobody` has run"),
     ] {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use adapters::{Incoming, fake::FakeRoom};
+use adapters::{Incoming, testing::fake::FakeRoom};
 use bot::{Clock, permission::PermissionAsk};
 use e2e::{Bot, Cli, Setup};
 use rusqlite::Connection;
@@ -91,7 +91,7 @@ impl Week {
 
     /// What there is of that which comes and goes.
     fn held(&self) -> Held {
-        let database = self.bot.file(".storkit/state.db");
+        let database = self.bot.file(".storkit/state/state.db");
         let database = Connection::open(database).expect("the state opens");
         let rows = |table: &str| -> u64 {
             let count = format!("SELECT count(*) FROM {table}");

@@ -114,7 +114,7 @@ async fn an_answer_is_a_mark_while_it_works_and_then_one_message() {
     world.ann.say("/whoami").await;
     world.ann.see("approver. This room is `whatsapp:+49 170 1234567`").await;
     world.bob.say("whoami").await;
-    world.bob.see("You are Bob (`DE.1002`), user.").await;
+    world.bob.see("You are Bob (`DE.1002`, role: user).").await;
     world.end();
 }
 

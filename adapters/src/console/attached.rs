@@ -12,7 +12,7 @@ use super::{
     room::{LineReceiver, LineSender, outlet},
     wire::{FromTerminal, MAX_FROM_TERMINAL, SaidLine, ToTerminal, WireLine, read_line},
 };
-use crate::{Addressed, Identity, Incoming, PersonAct, Room, Sender, address};
+use crate::{Addressed, Identity, Incoming, PersonAct, Room, Sender, text::address};
 
 /// The room of a terminal that names none.
 const DEFAULT_ROOM: &str = "main";
@@ -132,7 +132,7 @@ impl AttachedTerminal {
                 .refuse(None, "This terminal is in a room already; open another one for another room.");
         }
         let user = user.filter(|name| !name.trim().is_empty()).unwrap_or(&self.shared.config.user);
-        let name: String = crate::markdown::inert(user).chars().take(LONGEST_NAME).collect();
+        let name: String = crate::text::markdown::inert(user).chars().take(LONGEST_NAME).collect();
         let room: Arc<str> = room.into();
         self.shared.join(&room, self.number, self.outlet.clone());
         self.seat = Some(TerminalSeat { room, name: name.into() });

@@ -18,13 +18,14 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
@@ -107,8 +108,8 @@ impl Console {
 
     /// What terminals complete, from the bot's command registry; told to those attached already.
     pub fn set_completions(&self, completions: Vec<Completion>) {
-        *lock(&self.shared.completions) = completions;
-        for (name, room) in lock(&self.shared.rooms).iter_mut() {
+        *self.shared.completions.lock() = completions;
+        for (name, room) in self.shared.rooms.lock().iter_mut() {
             room.greet(&self.shared.hello(name));
         }
     }
@@ -116,7 +117,7 @@ impl Console {
     /// Says goodbye with a sentence and waits, at most 2 s, until every terminal has its last lines.
     /// Terminals that attach later are turned away.
     pub async fn close(&self, reason: &str) {
-        for room in lock(&self.shared.rooms).values_mut() {
+        for room in self.shared.rooms.lock().values_mut() {
             room.dismiss(reason);
         }
         self.shared.closed.cancel();
@@ -139,7 +140,7 @@ impl Console {
         loop {
             let act = tokio::select! {
                 act = acts.recv() => act,
-                () = inbox.sender.closed() => None,
+                () = inbox.closed() => None,
             };
             let Some(act) = act else { return };
             if !inbox.deliver(act).await {
@@ -221,6 +222,12 @@ impl Adapter for Console {
         Ok(())
     }
 
+    fn attended_rooms(&self) -> Vec<Room> {
+        let rooms = self.shared.rooms.lock();
+        let attended = rooms.iter().filter(|(_, room)| room.has_terminals());
+        attended.map(|(name, _)| Room::new(NAME, name.clone())).collect()
+    }
+
     async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
         let id = self.shared.ids.next();
         let path = self.store_file(&id, file).map_err(|error| {
@@ -242,7 +249,7 @@ impl Adapter for Console {
 impl ConsoleShared {
     /// Acts on the room of this name, which is made when it is new.
     fn in_room<T>(&self, name: &str, act: impl FnOnce(&mut RoomLog) -> T) -> T {
-        let mut rooms = lock(&self.rooms);
+        let mut rooms = self.rooms.lock();
         if let Some(room) = rooms.get_mut(name) {
             return act(room);
         }
@@ -255,7 +262,7 @@ impl ConsoleShared {
     }
 
     fn leave(&self, name: &str, terminal: u64) {
-        let mut rooms = lock(&self.rooms);
+        let mut rooms = self.rooms.lock();
         let Some(room) = rooms.get_mut(name) else { return };
         room.leave(terminal);
         if room.is_unused() {
@@ -268,7 +275,7 @@ impl ConsoleShared {
             name: self.identity.display_name.clone(),
             prefixes: self.identity.prefixes.clone(),
             room: room.into(),
-            completions: lock(&self.completions).clone(),
+            completions: self.completions.lock().clone(),
         }
     }
 }
@@ -323,11 +330,6 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What the locks guard is whole between any two statements, so a panic elsewhere spoils nothing.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

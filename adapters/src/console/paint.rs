@@ -8,7 +8,7 @@ use super::{
     live::{OpenMessage, PrintRequest},
     wire::{SaidLine, ShownMessage, StoredFile},
 };
-use crate::{ActivityState, Tone, markdown};
+use crate::{ActivityState, Tone, text::markdown};
 
 /// Rows of the live region that each older message keeps when a newer one is long.
 const LEFT_FOR_OLDER: usize = 2;

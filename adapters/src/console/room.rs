@@ -116,6 +116,10 @@ pub(super) struct RoomLog {
 
 impl RoomLog {
     /// Whether nothing would be lost by forgetting it.
+    pub(super) fn has_terminals(&self) -> bool {
+        !self.terminals.is_empty()
+    }
+
     pub(super) fn is_unused(&self) -> bool {
         self.entries.is_empty() && self.terminals.is_empty()
     }

@@ -4,16 +4,16 @@
 use std::{
     borrow::Cow,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
 
+use parking_lot::Mutex;
 use reedline::{Color, Prompt, PromptEditMode, PromptHistorySearch, PromptHistorySearchStatus};
 
 use super::{
     live::{OpenMessage, PrintRequest},
-    lock,
     paint::{TerminalStyle, columns},
     wire::Completion,
 };
@@ -79,12 +79,12 @@ impl Screen {
     }
 
     pub(super) fn repaint_with(&self, repaint: impl Fn() + Send + 'static) {
-        *lock(&self.repaint) = Some(Box::new(repaint));
+        *self.repaint.lock() = Some(Box::new(repaint));
     }
 
     /// Prints `prints` for good and redraws the region.
     pub(super) fn show(&self, prints: &[PrintRequest], open: &[OpenMessage], room: Option<ActivityState>) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if prints.is_empty() && state.open == open && state.room == room {
             return;
         }
@@ -97,23 +97,23 @@ impl Screen {
 
     /// Shows a line above the prompt until the next key that ends a line.
     pub(super) fn hint(&self, text: &str) {
-        lock(&self.state).hint = Some(text.into());
+        self.state.lock().hint = Some(text.into());
         self.redraw();
     }
 
     pub(super) fn forget_hint(&self) {
-        lock(&self.state).hint = None;
+        self.state.lock().hint = None;
     }
 
     pub(super) fn complete(&self, prefixes: &[String], completions: &[Completion]) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.prefixes = prefixes.to_vec();
         state.completions = completions.to_vec();
     }
 
     /// The commands that begin with `typed`, each as it is to be typed, with its help.
     pub(super) fn candidates(&self, typed: &str) -> Vec<Completion> {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let prefix =
             state.prefixes.iter().find(|prefix| !prefix.is_empty() && typed.starts_with(prefix.as_str()));
         let prefix = prefix.map_or("", String::as_str);
@@ -128,16 +128,16 @@ impl Screen {
 
     /// Ends the editor once everything is printed.
     pub(super) fn close(&self) {
-        lock(&self.state).closing = true;
+        self.state.lock().closing = true;
         self.redraw();
     }
 
     pub(super) fn is_closing(&self) -> bool {
-        lock(&self.state).closing
+        self.state.lock().closing
     }
 
     fn redraw(&self) {
-        if let Some(repaint) = &*lock(&self.repaint) {
+        if let Some(repaint) = &*self.repaint.lock() {
             repaint();
         }
     }
@@ -145,7 +145,7 @@ impl Screen {
     /// Called by the editor before each wait for keys: text for its printer, which must be handed over
     /// before this is called again. Ends the editor when the chat is over and all is printed.
     pub(super) fn next_print(&self) -> Option<String> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.printing != PrintProgress::No {
             // The printer has run since, whether or not it was recognised.
             state.printing = PrintProgress::No;
@@ -169,12 +169,12 @@ impl Screen {
     /// What was not printed when the editor ended.
     pub(super) fn rest(&self) -> String {
         let style = self.style();
-        let prints = std::mem::take(&mut lock(&self.state).prints);
+        let prints = std::mem::take(&mut self.state.lock().prints);
         prints.iter().map(|print| style.print(print) + "\n").collect()
     }
 
     pub(super) fn typing(&self, line: &str, cursor: usize) {
-        lock(&self.state).typed = (line.into(), cursor);
+        self.state.lock().typed = (line.into(), cursor);
     }
 
     fn style(&self) -> TerminalStyle {
@@ -183,7 +183,7 @@ impl Screen {
     }
 
     fn left(&self) -> String {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let style = self.style();
         if let PrintProgress::HandedOver { .. } = state.printing {
             state.printing = PrintProgress::HandedOver { asked: true };
@@ -200,7 +200,7 @@ impl Screen {
     /// The editor asks for the right prompt after the left one when it repaints, and alone when it is
     /// about to print (reedline 0.52): after that the region may be seen again.
     fn right(&self) {
-        let mut state: MutexGuard<'_, ScreenState> = lock(&self.state);
+        let mut state = self.state.lock();
         state.printing = match state.printing {
             PrintProgress::HandedOver { asked: true } => PrintProgress::HandedOver { asked: false },
             PrintProgress::HandedOver { asked: false } | PrintProgress::No => PrintProgress::No,

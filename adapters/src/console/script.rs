@@ -10,7 +10,7 @@ use super::{
     live::{LiveModel, PrintRequest},
     wire::{FromTerminal, ShownMessage, StoredFile, ToTerminal, receive, tell},
 };
-use crate::{ActivityState, MessageId, Tone, markdown};
+use crate::{ActivityState, MessageId, Tone, text::markdown};
 
 /// Plays `input` line by line to the storkit at the other end of `stream` and writes what the room shows
 /// to `out` as plain text: each message once, when it is final (one that lives on, as it is at the end of `input`),

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::{Activity, Choice, MessageId, Outgoing, Tone, markdown};
+use crate::{Activity, Choice, MessageId, Outgoing, Tone, text::markdown};
 
 /// The longest line taken from a terminal, in bytes; longer ones are refused with a sentence.
 pub const MAX_FROM_TERMINAL: usize = 1024 * 1024;

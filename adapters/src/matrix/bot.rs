@@ -1,19 +1,20 @@
 //! What the parts of the adapter share: settings, the client while there is one, and what is remembered.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use matrix_sdk::{Client, RoomState};
+use parking_lot::RwLock;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    MatrixConfig, client::AccountFiles, memory::MatrixMemory, pace::SendPacer, receipts::ReadReceipts,
-    rooms::RoomAddress, sent::SentMessages, typing::TypingNotices,
+    MatrixConfig, client::AccountFiles, pace::SendPacer, receipts::ReadReceipts, rooms::RoomAddress,
+    sent::SentMessages, typing::TypingNotices,
 };
-use crate::{AdapterContext, AdapterError, AllowedPeople, Identity};
+use crate::{AdapterContext, AdapterError, AllowedPeople, Identity, matrix::saved_state::MatrixMemory};
 
 /// See the module.
 pub(super) struct MatrixBot {
@@ -56,12 +57,12 @@ impl MatrixBot {
 
     /// Whether this person is heard now.
     pub(super) fn hears(&self, user: &str) -> bool {
-        self.people.read().unwrap_or_else(PoisonError::into_inner).hears(user)
+        self.people.read().hears(user)
     }
 
     /// From now on these people are heard.
     pub(super) fn set_allowed_people(&self, people: &AllowedPeople) {
-        *self.people.write().unwrap_or_else(PoisonError::into_inner) = people.clone();
+        *self.people.write() = people.clone();
     }
 
     /// The client, if there is one now.

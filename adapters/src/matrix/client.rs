@@ -25,10 +25,8 @@ use rustix::fs::{FlockOperation, flock};
 use super::{
     MatrixConfig,
     errors::{RequestFailure, failure, http_failure, told},
-    memory::MatrixMemory,
-    private,
 };
-use crate::AdapterError;
+use crate::{AdapterError, matrix::saved_state::MatrixMemory, private_files};
 
 const DEVICE_NAME: &str = "storkit";
 
@@ -40,7 +38,7 @@ pub(super) struct AccountFiles {
 impl AccountFiles {
     /// In this folder, which is made when needed.
     pub(super) fn in_folder(folder: &Path) -> Result<Self, AdapterError> {
-        private::folder(folder).map_err(|error| cannot(folder, "made", &error))?;
+        private_files::create_folder(folder).map_err(|error| cannot(folder, "made", &error))?;
         Ok(Self { folder: folder.to_owned() })
     }
 
@@ -128,7 +126,7 @@ async fn build(
         // An empty store must hear of every room from the beginning.
         memory.forget_token();
     }
-    private::folder(&store).map_err(|error| cannot(&store, "made", &error))?;
+    private_files::create_folder(&store).map_err(|error| cannot(&store, "made", &error))?;
     let key = store_key(files)?;
     let sqlite = SqliteStoreConfig::new(&store).key(Some(&key));
     let (recipients, requirement) = match config.require_verified {
@@ -165,7 +163,7 @@ async fn build(
 /// The key of the store, beside it: a passphrase would cost seconds at every start and be no safer here.
 fn store_key(files: &AccountFiles) -> Result<[u8; 32], AdapterError> {
     let path = files.folder.join("store.key");
-    let stored = private::read(&path).map_err(|error| cannot(&path, "read", &error))?;
+    let stored = private_files::read(&path).map_err(|error| cannot(&path, "read", &error))?;
     if let Some(key) = stored {
         return key.try_into().map_err(|_| AdapterError::Config {
             key: "matrix",
@@ -177,7 +175,7 @@ fn store_key(files: &AccountFiles) -> Result<[u8; 32], AdapterError> {
     }
     let mut key = [0; 32];
     rand::rng().fill_bytes(&mut key);
-    private::write(&path, &key).map_err(|error| cannot(&path, "written", &error))?;
+    private_files::write(&path, &key).map_err(|error| cannot(&path, "written", &error))?;
     Ok(key)
 }
 
@@ -201,7 +199,7 @@ async fn check_homeserver(config: &MatrixConfig, client: &Client) -> Result<(), 
 
 fn stored_session(files: &AccountFiles) -> Result<Option<MatrixSession>, AdapterError> {
     let path = files.session();
-    let Some(bytes) = private::read(&path).map_err(|error| cannot(&path, "read", &error))? else {
+    let Some(bytes) = private_files::read(&path).map_err(|error| cannot(&path, "read", &error))? else {
         return Ok(None);
     };
     // A damaged one is a lost one.
@@ -285,7 +283,8 @@ async fn logged_in(
     memory: &MatrixMemory,
     client: Client,
 ) -> Result<Client, AdapterError> {
-    let device = private::read(&files.device()).map_err(|error| cannot(&files.device(), "read", &error))?;
+    let device =
+        private_files::read(&files.device()).map_err(|error| cannot(&files.device(), "read", &error))?;
     let device = device.and_then(|bytes| String::from_utf8(bytes).ok());
     match log_in(config, files, &client, device.as_deref()).await {
         // The account in the store is another device's: its session is lost.
@@ -435,9 +434,10 @@ fn save_session(files: &AccountFiles, session: &MatrixSession) -> Result<(), Ada
     let path = files.session();
     let bytes =
         serde_json::to_vec(session).map_err(|error| cannot(&path, "written", &io::Error::other(error)))?;
-    private::write(&path, &bytes).map_err(|error| cannot(&path, "written", &error))?;
+    private_files::write(&path, &bytes).map_err(|error| cannot(&path, "written", &error))?;
     let path = files.device();
-    private::write(&path, session.meta.device_id.as_bytes()).map_err(|error| cannot(&path, "written", &error))
+    private_files::write(&path, session.meta.device_id.as_bytes())
+        .map_err(|error| cannot(&path, "written", &error))
 }
 
 /// What is to be told when the homeserver does not know the access token any more.

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use pulldown_cmark::{Alignment, CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 
-use crate::markdown::inert;
+use crate::text::markdown::inert;
 
 /// The HTML of `markdown`. Raw HTML in it is shown as text, and links lead only where people expect.
 pub(super) fn html(markdown: &str) -> String {

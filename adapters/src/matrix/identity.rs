@@ -13,9 +13,8 @@ use super::{
     MatrixConfig,
     client::{AccountFiles, cannot},
     errors::{failure, told},
-    private,
 };
-use crate::AdapterError;
+use crate::{AdapterError, private_files};
 
 /// Makes the bot's device one that others trust.
 ///
@@ -93,7 +92,7 @@ fn known_key(config: &MatrixConfig, files: &AccountFiles) -> Result<Option<(Stri
         return Ok(Some((config.recovery_key.reveal().to_owned(), "bot.toml".to_owned())));
     }
     let path = files.recovery_key();
-    let bytes = private::read(&path).map_err(|error| cannot(&path, "read", &error))?;
+    let bytes = private_files::read(&path).map_err(|error| cannot(&path, "read", &error))?;
     let key = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
     Ok(key.map(|key| (key.trim().to_owned(), format!("`{}`", path.display()))))
 }
@@ -111,7 +110,7 @@ async fn enable_recovery(
         // The key that nobody has seen opens nothing: another one in its place harms nobody.
         RecoveryState::Enabled if cut => recovery.reset_key().await,
         RecoveryState::Disabled => {
-            private::write(&begun, b"").map_err(|error| cannot(&begun, "written", &error))?;
+            private_files::write(&begun, b"").map_err(|error| cannot(&begun, "written", &error))?;
             recovery.enable().await
         }
         RecoveryState::Incomplete if known_key(config, files)?.is_some() => {
@@ -136,7 +135,8 @@ async fn enable_recovery(
 
 fn save_key(files: &AccountFiles, key: &str) -> Result<(), AdapterError> {
     let path = files.recovery_key();
-    private::write(&path, format!("{key}\n").as_bytes()).map_err(|error| cannot(&path, "written", &error))?;
+    private_files::write(&path, format!("{key}\n").as_bytes())
+        .map_err(|error| cannot(&path, "written", &error))?;
     let _ = std::fs::remove_file(files.recovery_begun());
     tracing::info!(file = %path.display(), "the account's recovery key is here; keep a copy of it elsewhere");
     Ok(())

@@ -11,9 +11,8 @@ use super::{
     rooms::RoomAddress,
     send,
     sent::Author,
-    trouble,
 };
-use crate::{Addressed, Incoming, MessageId, PersonAct, Sender, address};
+use crate::{Addressed, Incoming, MessageId, PersonAct, Sender, matrix::undecryptable, text::address};
 
 /// Reads an event that is readable. `None` for what is nobody's act, or not one that the bot may trust.
 pub(super) async fn hear(
@@ -30,7 +29,7 @@ pub(super) async fn hear(
         EventAct::Said(said) => {
             let place = RoomAddress::new(room.room_id(), said.thread.as_deref());
             if is_forgeable(bot, room, kind).await {
-                trouble::not_encrypted(bot, room, event);
+                undecryptable::not_encrypted(bot, room, event);
                 return None;
             }
             Some(spoken(bot, room, event, said, &place).await)

@@ -1,6 +1,7 @@
 //! Matrix: an encrypted, verified bot on matrix-sdk.
 
 mod config;
+mod plugin;
 
 pub use config::{ApprovalMode, MatrixConfig};
 
@@ -24,11 +25,9 @@ mod identity;
 #[cfg(feature = "matrix")]
 mod incoming;
 #[cfg(feature = "matrix")]
-mod memory;
+mod notices;
 #[cfg(feature = "matrix")]
 mod pace;
-#[cfg(feature = "matrix")]
-mod private;
 #[cfg(feature = "matrix")]
 mod reactions;
 #[cfg(feature = "matrix")]
@@ -36,19 +35,19 @@ mod receipts;
 #[cfg(feature = "matrix")]
 mod rooms;
 #[cfg(feature = "matrix")]
+mod saved_state;
+#[cfg(feature = "matrix")]
 mod send;
 #[cfg(feature = "matrix")]
 mod sent;
 #[cfg(feature = "matrix")]
 mod sync;
 #[cfg(feature = "matrix")]
-mod trouble;
-#[cfg(feature = "matrix")]
 mod typing;
 #[cfg(feature = "matrix")]
-mod verification;
+mod undecryptable;
 #[cfg(feature = "matrix")]
-mod words;
+mod verification;
 
 #[cfg(feature = "matrix")]
 pub use adapter::Matrix;

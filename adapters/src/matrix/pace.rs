@@ -4,12 +4,9 @@
 //! (`rc_message`: <https://element-hq.github.io/synapse/latest/usage/configuration/config_documentation.html#rc_message>).
 //! Until the homeserver shows otherwise it is taken to be such a one; whether it is shows in what it lets pass and what it refuses.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use crate::AdapterError;
@@ -82,7 +79,7 @@ impl SendPacer {
 
     /// Leave for a passing state, or [`AdapterError::RateLimited`] at once: a newer state will be better to show later.
     pub(super) fn frame(&self) -> Result<(), AdapterError> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let now = Instant::now();
         state.count(now);
         let wait = match state.limit {
@@ -108,7 +105,7 @@ impl SendPacer {
 
     /// The homeserver took an event.
     pub(super) fn passed(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.count(Instant::now());
         if state.limit == RateLimit::Presumed && state.tokens <= -PROOF {
             tracing::debug!("the homeserver has no default limit");
@@ -118,7 +115,7 @@ impl SendPacer {
 
     /// The homeserver refused an event as too fast.
     pub(super) fn refused(&self, retry_after: Duration) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let now = Instant::now();
         // Known by now to be the rule: at the end of the wait there is room for one.
         state.limit = RateLimit::Seen;
@@ -128,7 +125,7 @@ impl SendPacer {
     }
 
     fn queue(&self, urgency: SendPriority) -> QueueTicket<'_> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.tickets += 1;
         let place = (urgency, state.tickets);
         state.waiting.insert(place);
@@ -137,7 +134,7 @@ impl SendPacer {
 
     /// Takes a token, or says when to try again.
     fn try_pass(&self, place: (SendPriority, u64)) -> Option<Instant> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let now = Instant::now();
         state.count(now);
         if state.blocked_until > now {
@@ -153,11 +150,6 @@ impl SendPacer {
         }
         state.tokens -= 1.0;
         None
-    }
-
-    fn lock(&self) -> MutexGuard<'_, PacerState> {
-        // Every state is a valid one.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -180,7 +172,7 @@ impl PacerState {
 
 impl Drop for QueueTicket<'_> {
     fn drop(&mut self) {
-        self.pace.lock().waiting.remove(&self.place);
+        self.pace.state.lock().waiting.remove(&self.place);
     }
 }
 

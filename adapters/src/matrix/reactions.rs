@@ -6,8 +6,8 @@ use futures::future::BoxFuture;
 use matrix_sdk::ruma::{OwnedEventId, TransactionId, api::client::redact::redact_event};
 use serde_json::json;
 
-use super::{bot::MatrixBot, pace::SendPriority, rooms::RoomAddress, send, words};
-use crate::{Choice, MessageId};
+use super::{bot::MatrixBot, pace::SendPriority, rooms::RoomAddress, send};
+use crate::{Choice, MessageId, matrix::notices};
 
 /// Reactions may wait behind all that is more urgent, but not for ever.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
@@ -64,7 +64,7 @@ pub(super) fn tell_if_words_are_wanted(
     }
     let thread = bot.sent.find(on.as_str()).and_then(|(_, thread)| thread);
     let place = RoomAddress::new(room.room_id(), thread.as_deref());
-    let content = send::notice_to(sender, words::WANTS_WORDS, &place, on);
+    let content = send::notice_to(sender, notices::WANTS_WORDS, &place, on);
     let teller = bot.clone();
     bot.spawn_with_timeout(LONGEST, async move {
         let told =

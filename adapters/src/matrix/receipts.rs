@@ -1,10 +1,6 @@
 //! Marks as read, a moment later and only the newest event of each room: an answer goes first, and a crowd of messages is one receipt.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use matrix_sdk::{
     Room,
@@ -13,6 +9,7 @@ use matrix_sdk::{
         events::receipt::ReceiptThread,
     },
 };
+use parking_lot::Mutex;
 
 use super::{bot::MatrixBot, errors::told};
 
@@ -27,11 +24,11 @@ pub(super) struct ReadReceipts(Mutex<HashMap<OwnedRoomId, OwnedEventId>>);
 impl ReadReceipts {
     /// `true` if the room had none that waits.
     fn put(&self, room: OwnedRoomId, event: OwnedEventId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(room, event).is_none()
+        self.0.lock().insert(room, event).is_none()
     }
 
     fn take(&self, room: &OwnedRoomId) -> Option<OwnedEventId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(room)
+        self.0.lock().remove(room)
     }
 }
 

@@ -23,9 +23,10 @@ use super::{
     reactions,
     rooms::RoomAddress,
     sent::Author,
-    words,
 };
-use crate::{AdapterError, Attachment, Choice, MessageId, Outgoing, Room, Tone, markdown};
+use crate::{
+    AdapterError, Attachment, Choice, MessageId, Outgoing, Room, Tone, matrix::notices, text::markdown,
+};
 
 /// A homeserver may be away so long before a message is given up.
 const SEND_DEADLINE: Duration = Duration::from_secs(15 * 60);
@@ -227,7 +228,7 @@ fn content(message: &Outgoing, choices: &[(String, Choice)]) -> Value {
         choices.iter().map(|(emoji, choice)| (emoji.clone(), choice.label.clone())).collect();
     let source = match labels.is_empty() {
         true => message.markdown.clone(),
-        false => format!("{}\n\n{}", message.markdown, words::legend(&labels)),
+        false => format!("{}\n\n{}", message.markdown, notices::legend(&labels)),
     };
     let plain = markdown::inert(&markdown::plain(&source)).into_owned();
     let formatted = html(&source);

@@ -1,9 +1,8 @@
 //! The bot's own messages, as far as they matter later: which they are, and what they offer to pick.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use parking_lot::Mutex;
 
 use crate::{Choice, MessageId};
 
@@ -48,7 +47,7 @@ pub(super) struct SentMessages {
 impl SentMessages {
     /// A message was sent or heard, in this thread.
     pub(super) fn add(&self, id: &str, whose: Author, thread: Option<String>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.threads.insert(id.to_owned(), (whose, thread)).is_some() {
             return;
         }
@@ -64,12 +63,12 @@ impl SentMessages {
 
     /// Whose message it is and its thread; `None` for one that is not remembered.
     pub(super) fn find(&self, id: &str) -> Option<(Author, Option<String>)> {
-        self.lock().threads.get(id).cloned()
+        self.state.lock().threads.get(id).cloned()
     }
 
     /// The message offers these choices; returns the emoji that it did not offer before.
     pub(super) fn offer(&self, id: &str, choices: &[(String, Choice)]) -> Vec<String> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let offer = state.offers.entry(id.to_owned()).or_default();
         let before = std::mem::take(&mut offer.choices);
         let was_open = std::mem::replace(&mut offer.open, true);
@@ -81,17 +80,17 @@ impl SentMessages {
 
     /// The message is a question that only words answer.
     pub(super) fn wants_words(&self, id: &str) {
-        self.lock().by_words.insert(id.to_owned());
+        self.state.lock().by_words.insert(id.to_owned());
     }
 
     /// Somebody reacts to such a question: `true` once, while it is open.
     pub(super) fn says_that_it_wants_words(&self, id: &str) -> bool {
-        self.lock().by_words.remove(id)
+        self.state.lock().by_words.remove(id)
     }
 
     /// Nothing can be picked any more; returns the bot's own reactions to take away.
     pub(super) fn close(&self, id: &str) -> Vec<String> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.by_words.remove(id);
         let Some(offer) = state.offers.get_mut(id) else { return Vec::new() };
         offer.open = false;
@@ -100,12 +99,12 @@ impl SentMessages {
 
     /// Whether the message still offers something.
     pub(super) fn is_open(&self, id: &str) -> bool {
-        self.lock().offers.get(id).is_some_and(|offer| offer.open)
+        self.state.lock().offers.get(id).is_some_and(|offer| offer.open)
     }
 
     /// The bot reacted to its own message; `false` where the offer was closed meanwhile and the reaction must go again.
     pub(super) fn seeded(&self, id: &str, reaction: &str) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let Some(offer) = state.offers.get_mut(id).filter(|offer| offer.open) else { return false };
         offer.seeds.push(reaction.to_owned());
         true
@@ -114,14 +113,9 @@ impl SentMessages {
     /// What somebody picks with this emoji. An offer that is closed still tells, since the bot answers to a late pick.
     pub(super) fn picked(&self, id: &MessageId, emoji: &str) -> Option<String> {
         let emoji = normalised(emoji);
-        let state = self.lock();
+        let state = self.state.lock();
         let offer = state.offers.get(id.as_str())?;
         offer.choices.iter().find(|(offered, _)| *offered == emoji).map(|(_, key)| key.clone())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, SentState> {
-        // Every state is a valid one.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -30,11 +30,12 @@ use super::{
     errors::{RequestFailure, failure, told},
     event::{EventAct, EventFields},
     incoming::{first_for_me, hear},
-    receipts,
-    trouble::UnreadableMessages,
-    verification, words,
+    receipts, verification,
 };
-use crate::{AdapterError, Inbox};
+use crate::{
+    AdapterError, Inbox,
+    matrix::{notices, undecryptable::UnreadableMessages},
+};
 
 /// How long the homeserver holds the request while nothing happens.
 const IDLE: Duration = Duration::from_secs(30);
@@ -166,7 +167,7 @@ impl JoinedRooms<'_> {
     fn note(&self) -> Option<String> {
         let me = self.client.user_id().map(ToString::to_string).unwrap_or_default();
         let sentences: Vec<_> =
-            self.cannot.iter().map(|(room, why)| words::cannot_join(room, why, &me)).collect();
+            self.cannot.iter().map(|(room, why)| notices::cannot_join(room, why, &me)).collect();
         (!sentences.is_empty()).then(|| sentences.join("; "))
     }
 }

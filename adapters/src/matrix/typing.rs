@@ -2,11 +2,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use matrix_sdk::ruma::OwnedRoomId;
+use parking_lot::Mutex;
 
 use super::{bot::MatrixBot, rooms::RoomAddress};
 use crate::{Activity, ActivityState, AdapterError, Room};
@@ -24,14 +25,14 @@ pub(super) struct TypingNotices {
 impl TypingNotices {
     /// `true` if the room did not work before.
     fn begin(&self, place: &RoomAddress) -> bool {
-        let mut working = self.lock();
+        let mut working = self.working.lock();
         let began = !working.contains_key(&place.room);
         working.entry(place.room.clone()).or_default().insert(place.name());
         began
     }
 
     fn end(&self, place: &RoomAddress) {
-        let mut working = self.lock();
+        let mut working = self.working.lock();
         if let Some(places) = working.get_mut(&place.room) {
             places.remove(&place.name());
             if places.is_empty() {
@@ -41,12 +42,7 @@ impl TypingNotices {
     }
 
     fn works(&self, room: &OwnedRoomId) -> bool {
-        self.lock().contains_key(room)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<OwnedRoomId, HashSet<Room>>> {
-        // Every state is a valid one.
-        self.working.lock().unwrap_or_else(PoisonError::into_inner)
+        self.working.lock().contains_key(room)
     }
 }
 

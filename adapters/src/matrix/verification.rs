@@ -16,7 +16,8 @@ use matrix_sdk::{
 };
 use serde_json::{Value, json};
 
-use super::{bot::MatrixBot, event::EventFields, pace::SendPriority, rooms::RoomAddress, send, words};
+use super::{bot::MatrixBot, event::EventFields, pace::SendPriority, rooms::RoomAddress, send};
+use crate::matrix::notices;
 
 /// A verification that takes longer is over.
 /// <https://spec.matrix.org/v1.15/client-server-api/#error-and-exception-handling>
@@ -131,7 +132,7 @@ async fn show(bot: &MatrixBot, room: Option<&Room>, sas: &SasVerification) {
     };
     tracing::info!(who = %sas.other_user_id(), "verification: {shown}");
     let Some(room) = room else { return };
-    let content = json!({ "msgtype": "m.notice", "body": words::emoji(&shown), "m.mentions": {} });
+    let content = json!({ "msgtype": "m.notice", "body": notices::emoji(&shown), "m.mentions": {} });
     let place = RoomAddress::new(room.room_id(), None);
     if let Err(error) =
         send::dispatch(bot, &place, "m.room.message", content, Some(SendPriority::Question)).await

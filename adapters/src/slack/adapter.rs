@@ -7,20 +7,22 @@ use slack_morphism::{SlackSigningSecret, signature_verifier::SlackEventSignature
 
 use super::{
     ConnectionMode, SlackConfig,
-    intake::EventReceiver,
     pace::FRAME_INTERVAL,
-    place::{ConversationAddress, is_ts},
-    private::is_shown_to_one,
     render::{BUTTONS_MAX, TEXT_MAX},
     send::MessageSender,
-    trouble::CallFailure,
-    watch::ConnectionWatch,
     web::WebApi,
-    words,
 };
 use crate::{
     Activity, Adapter, AdapterContext, AdapterError, AllowedPeople, Attachment, Capabilities, ChoiceForm,
     Inbox, MessageId, Outgoing, Room,
+    slack::{
+        call_failure::CallFailure,
+        connection_watch::ConnectionWatch,
+        conversation::{ConversationAddress, is_ts},
+        ephemeral::is_shown_to_one,
+        incoming::EventReceiver,
+        notices,
+    },
 };
 
 /// Slack, as one app in one workspace or organisation.
@@ -117,18 +119,18 @@ impl Adapter for Slack {
     async fn prepare(&self) -> Result<(), AdapterError> {
         let config = |key, why| Err(AdapterError::Config { key, why });
         match self.identify().await {
-            Err(CallFailure::Auth(code)) => return config("slack.bot_token", words::bot_token(&code)),
+            Err(CallFailure::Auth(code)) => return config("slack.bot_token", notices::bot_token(&code)),
             result => result.map_err(|trouble| trouble.in_channel("the workspace"))?,
         }
         if let Some(scopes) = self.missing_scopes().await {
-            return config("slack.bot_token", words::missing_scopes(&scopes));
+            return config("slack.bot_token", notices::missing_scopes(&scopes));
         }
         if self.config.mode == ConnectionMode::Http {
             return Ok(());
         }
         match self.socket_url().await {
-            Err(CallFailure::Auth(code)) => config("slack.app_token", words::app_token(&code)),
-            Err(CallFailure::Scope(_)) => config("slack.app_token", words::app_token("missing_scope")),
+            Err(CallFailure::Auth(code)) => config("slack.app_token", notices::app_token(&code)),
+            Err(CallFailure::Scope(_)) => config("slack.app_token", notices::app_token("missing_scope")),
             result => result.map(drop).map_err(|trouble| trouble.in_channel("Socket Mode")),
         }
     }

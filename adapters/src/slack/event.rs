@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::place::{ConversationAddress, is_ts};
+use crate::slack::conversation::{ConversationAddress, is_ts};
 
 /// Subtypes that are still words of a person; all others are notices, edits and bots.
 /// <https://docs.slack.dev/reference/events/message#subtypes>

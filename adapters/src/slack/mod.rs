@@ -12,7 +12,8 @@
 
 mod config;
 mod manifest;
-mod words;
+mod notices;
+mod plugin;
 
 pub use config::{ConnectionMode, SlackConfig};
 pub use manifest::{EVENTS, SCOPES, manifest};
@@ -23,23 +24,25 @@ pub const NAME: &str = "slack";
 #[cfg(feature = "slack")]
 mod adapter;
 #[cfg(feature = "slack")]
+mod call_failure;
+#[cfg(feature = "slack")]
+mod connection_watch;
+#[cfg(feature = "slack")]
+mod conversation;
+#[cfg(feature = "slack")]
+mod ephemeral;
+#[cfg(feature = "slack")]
 mod event;
 #[cfg(feature = "slack")]
-mod hooks;
+mod http_mode;
 #[cfg(feature = "slack")]
-mod intake;
+mod incoming;
+#[cfg(feature = "slack")]
+mod incoming_queue;
 #[cfg(feature = "slack")]
 mod mrkdwn;
 #[cfg(feature = "slack")]
-mod names;
-#[cfg(feature = "slack")]
 mod pace;
-#[cfg(feature = "slack")]
-mod place;
-#[cfg(feature = "slack")]
-mod private;
-#[cfg(feature = "slack")]
-mod queue;
 #[cfg(feature = "slack")]
 mod render;
 #[cfg(feature = "slack")]
@@ -47,13 +50,11 @@ mod send;
 #[cfg(feature = "slack")]
 mod socket;
 #[cfg(feature = "slack")]
-mod text;
-#[cfg(feature = "slack")]
 mod threads;
 #[cfg(feature = "slack")]
-mod trouble;
+mod unescape;
 #[cfg(feature = "slack")]
-mod watch;
+mod user_names;
 #[cfg(feature = "slack")]
 mod web;
 

@@ -6,10 +6,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// `chat.update`, Tier 3: <https://docs.slack.dev/reference/methods/chat.update>
@@ -60,7 +60,7 @@ struct LiveUpdates {
 impl CallPacer {
     /// When a message may be posted in this channel. One that may be dropped is refused with the time to wait instead.
     pub fn post(&self, now: Instant, channel: &str, droppable: bool) -> Result<Instant, Duration> {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         state.posts.retain(|_, bucket| !bucket.is_idle(now));
         let bucket = state.posts.entry(channel.to_owned()).or_default();
         let at = bucket.next(now, BETWEEN_POSTS, BURST);
@@ -73,12 +73,12 @@ impl CallPacer {
 
     /// Slack refused a post in this channel.
     pub fn post_refused(&self, now: Instant, channel: &str, retry_after: Duration) {
-        self.lock().posts.entry(channel.to_owned()).or_default().blocked = Some(now + retry_after);
+        self.0.lock().posts.entry(channel.to_owned()).or_default().blocked = Some(now + retry_after);
     }
 
     /// When this message may be edited. A frame is refused with the time to wait instead.
     pub fn update(&self, now: Instant, message: &str, frame: bool) -> Result<Instant, Duration> {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         let at = if frame { state.frame(now, message)? } else { state.last_state(now, message) };
         state.updates.push_back(at);
         Ok(at)
@@ -86,12 +86,12 @@ impl CallPacer {
 
     /// Slack refused an edit; that limit holds for all messages.
     pub fn update_refused(&self, now: Instant, retry_after: Duration) {
-        self.lock().updates_blocked = Some(now + retry_after);
+        self.0.lock().updates_blocked = Some(now + retry_after);
     }
 
     /// Whether a reaction may be added or removed now, or how long to wait.
     pub fn reaction(&self, now: Instant) -> Result<(), Duration> {
-        let bucket = &mut self.lock().reactions;
+        let bucket = &mut self.0.lock().reactions;
         let at = bucket.next(now, BETWEEN_REACTIONS, REACTION_BURST);
         if at > now {
             return Err(at - now);
@@ -102,11 +102,7 @@ impl CallPacer {
 
     /// Slack refused a reaction.
     pub fn reaction_refused(&self, now: Instant, retry_after: Duration) {
-        self.lock().reactions.blocked = Some(now + retry_after);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, CallPacerState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().reactions.blocked = Some(now + retry_after);
     }
 }
 

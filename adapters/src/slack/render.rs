@@ -88,7 +88,7 @@ fn section(text: &str) -> Value {
 /// The text in sections, cut where Markdown may be cut.
 fn sections(text: &str) -> Vec<Value> {
     let length = |part: &str| mrkdwn(part).chars().count();
-    let mut parts = crate::split::split(text, SECTION_MAX, length);
+    let mut parts = crate::text::split::split(text, SECTION_MAX, length);
     if parts.is_empty() {
         parts.push(EMPTY.to_owned());
     }

@@ -3,26 +3,31 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
     event::text,
-    intake::EventReceiver,
     pace::CallPacer,
-    place::{ConversationAddress, is_ts, ts_of},
-    private::{PrivateRecipient, is_shown_to_one, shown_id},
     render::{MessageForm, caption, fields},
-    trouble::CallFailure,
     web::WebApi,
 };
-use crate::{Activity, ActivityState, AdapterError, Attachment, MessageId, Outgoing, Room};
+use crate::{
+    Activity, ActivityState, AdapterError, Attachment, MessageId, Outgoing, Room,
+    slack::{
+        call_failure::CallFailure,
+        conversation::{ConversationAddress, is_ts, ts_of},
+        ephemeral::{PrivateRecipient, is_shown_to_one, shown_id},
+        incoming::EventReceiver,
+    },
+};
 
 /// Stands on a message that is being worked on.
 const WORKING: &str = "eyes";
@@ -257,7 +262,7 @@ impl MessageSender {
     }
 
     async fn mark(&self, room: &Room, channel: &str, ts: &str) -> Result<(), AdapterError> {
-        if self.marks().get(room).is_some_and(|marked| marked.iter().any(|marked| marked == ts)) {
+        if self.marked.lock().get(room).is_some_and(|marked| marked.iter().any(|marked| marked == ts)) {
             return Ok(());
         }
         if let Err(retry_after) = self.pace.reaction(Instant::now()) {
@@ -267,13 +272,13 @@ impl MessageSender {
         let marking = self.react("reactions.add", channel, ts, "already_reacted");
         let late = |_| AdapterError::Unreachable("a reaction takes too long".into());
         tokio::time::timeout(MARK_WAIT, marking).await.map_err(late)??;
-        self.marks().entry(room.clone()).or_default().push(ts.to_owned());
+        self.marked.lock().entry(room.clone()).or_default().push(ts.to_owned());
         Ok(())
     }
 
     fn unmark(&self, room: &Room, channel: &str) {
-        let Some(marked) = self.marks().remove(room) else { return };
-        let mut unmark = self.unmark.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(marked) = self.marked.lock().remove(room) else { return };
+        let mut unmark = self.unmark.lock();
         unmark.extend(marked.into_iter().map(|ts| (channel.to_owned(), ts)));
         self.unmark_more.notify_one();
     }
@@ -295,7 +300,7 @@ impl MessageSender {
     /// Takes marks off, as fast as Slack allows. Never ends.
     pub async fn keep_unmarking(&self) {
         loop {
-            let next = self.unmark.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
+            let next = self.unmark.lock().first().cloned();
             let Some((channel, ts)) = next else {
                 self.unmark_more.notified().await;
                 continue;
@@ -309,13 +314,9 @@ impl MessageSender {
                 Err(error) => tracing::debug!(%error, "a reaction stays on a message"),
                 Ok(()) => {}
             }
-            let mut unmark = self.unmark.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut unmark = self.unmark.lock();
             unmark.retain(|(at, marked)| *at != channel || *marked != ts);
         }
-    }
-
-    fn marks(&self) -> std::sync::MutexGuard<'_, HashMap<Room, Vec<String>>> {
-        self.marked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

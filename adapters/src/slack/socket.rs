@@ -16,11 +16,12 @@ use tokio_tungstenite::{
 use super::{
     adapter::Slack,
     event::{self, SlackEvent, text},
-    trouble::CallFailure,
     web::TokenKind,
-    words,
 };
-use crate::{AdapterError, Inbox};
+use crate::{
+    AdapterError, Inbox,
+    slack::{call_failure::CallFailure, notices},
+};
 
 /// How long the handshake and the greeting may take.
 const GREETING: Duration = Duration::from_secs(10);
@@ -125,7 +126,7 @@ impl Slack {
                 self.count_connections(connections, ours, inbox);
             }
             SocketFrame::Leave { reason } if reason == "link_disabled" => {
-                return Err(AdapterError::Rejected(words::LINK_DISABLED.into()));
+                return Err(AdapterError::Rejected(notices::LINK_DISABLED.into()));
             }
             SocketFrame::Leave { reason } => {
                 tracing::debug!(reason, "Slack will close this connection");
@@ -157,7 +158,7 @@ impl Slack {
     /// Another program on the same app takes part of the messages, and nobody would know why.
     fn count_connections(&self, connections: u64, ours: u64, inbox: &Inbox) {
         let ours = ours + self.watch().broken_connections(Instant::now());
-        let note = (connections > ours).then(|| words::second_instance(connections, ours));
+        let note = (connections > ours).then(|| notices::second_instance(connections, ours));
         self.watch().note_second(note, inbox);
     }
 
@@ -190,10 +191,10 @@ impl Slack {
 pub(super) fn app_token_error(trouble: CallFailure) -> AdapterError {
     match trouble {
         CallFailure::Auth(code) => {
-            AdapterError::Rejected(format!("`slack.app_token`: {}", words::app_token(&code)))
+            AdapterError::Rejected(format!("`slack.app_token`: {}", notices::app_token(&code)))
         }
         CallFailure::Scope(_) => {
-            AdapterError::Rejected(format!("`slack.app_token`: {}", words::app_token("missing_scope")))
+            AdapterError::Rejected(format!("`slack.app_token`: {}", notices::app_token("missing_scope")))
         }
         trouble => trouble.in_channel("Socket Mode"),
     }

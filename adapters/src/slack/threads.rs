@@ -5,10 +5,11 @@ use std::{
     fs,
     io::Write as _,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
 };
 
-use super::place::ConversationAddress;
+use parking_lot::Mutex;
+
+use crate::slack::conversation::ConversationAddress;
 
 /// The oldest are forgotten beyond this; there the bot must be mentioned again.
 const MOST: usize = 5_000;
@@ -43,14 +44,14 @@ impl KnownThreads {
 
     /// Whether this thread began with a prompt.
     pub fn contains(&self, place: &ConversationAddress) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         key(place).is_some_and(|key| known.set.contains(&key))
     }
 
     /// Remembers it.
     pub fn add(&self, place: &ConversationAddress) {
         let Some(key) = key(place) else { return };
-        let fresh = self.known.lock().unwrap_or_else(PoisonError::into_inner).add(key.clone());
+        let fresh = self.known.lock().add(key.clone());
         if fresh && let Err(error) = self.append(&key) {
             tracing::warn!(%error, folder = %self.folder.display(), "a thread is remembered until the restart only");
         }
@@ -63,7 +64,7 @@ impl KnownThreads {
     }
 
     fn write_anew(&self) {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock();
         let text: String = known.order.iter().map(|key| format!("{key}\n")).collect();
         let new = self.folder.join("threads.new");
         let written = fs::write(&new, text).and_then(|()| fs::rename(&new, self.folder.join(FILE)));

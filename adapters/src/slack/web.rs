@@ -19,8 +19,8 @@ use slack_morphism::{
 use tracing::Span;
 use url::Url;
 
-use super::{SlackConfig, trouble::CallFailure};
-use crate::AdapterError;
+use super::SlackConfig;
+use crate::{AdapterError, slack::call_failure::CallFailure};
 
 /// How long a call may take. Slack itself expects answers to its own calls within 3 s.
 const DEADLINE: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -13,6 +13,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -22,14 +23,14 @@ use super::{
     graph::{ErrorMeaning, GraphApi, GraphError},
     incoming::IncomingQueue,
     media,
-    notes::DeliveryNotes,
     pace::PairPacer,
     sent::RecentMessages,
-    words,
 };
 use crate::{
     Activity, ActivityState, Adapter, AdapterContext, AdapterError, Attachment, Capabilities, ChoiceForm,
-    Identity, Inbox, MessageId, Outgoing, Room, webhook,
+    Identity, Inbox, MessageId, Outgoing, Room,
+    delivery::webhook,
+    whatsapp::{notices, operator_notes::DeliveryNotes},
 };
 
 /// A typing mark is shown for 25 s at most; it is renewed when that is over.
@@ -116,10 +117,6 @@ impl WhatsApp {
         }))
     }
 
-    pub(super) fn contacts(&self) -> MutexGuard<'_, ContactBook> {
-        lock(&self.contacts)
-    }
-
     /// What a failed call means for the bot. Troubles that are not this message's alone are told to the operator.
     pub(super) fn judge(&self, error: GraphError) -> AdapterError {
         let (meaning, retry_after) = match &error {
@@ -133,7 +130,7 @@ impl WhatsApp {
         match meaning {
             ErrorMeaning::Token => {
                 self.token_refused.send_replace(true);
-                AdapterError::Rejected(words::TOKEN_REFUSED.into())
+                AdapterError::Rejected(notices::TOKEN_REFUSED.into())
             }
             ErrorMeaning::Account => {
                 self.notes.account(Some(format!("Meta limits this account: {error}")));
@@ -190,11 +187,6 @@ async fn keep_typing(messenger: Weak<WhatsApp>, message: String) {
     }
 }
 
-/// Every state behind these locks is a valid one, so a panic of another holder leaves nothing half done.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[async_trait]
 impl Adapter for WhatsApp {
     fn name(&self) -> &'static str {
@@ -216,7 +208,7 @@ impl Adapter for WhatsApp {
     }
 
     fn set_allowed_people(&self, people: &crate::AllowedPeople) {
-        self.contacts().set_allowed_people(people.clone());
+        self.contacts.lock().set_allowed_people(people.clone());
     }
 
     async fn prepare(&self) -> Result<(), AdapterError> {
@@ -255,7 +247,7 @@ impl Adapter for WhatsApp {
         let mut refused = self.token_refused.subscribe();
         tokio::select! {
             ended = self.hand_over(&inbox) => ended,
-            _ = refused.wait_for(|refused| *refused) => Err(AdapterError::Rejected(words::TOKEN_REFUSED.into())),
+            _ = refused.wait_for(|refused| *refused) => Err(AdapterError::Rejected(notices::TOKEN_REFUSED.into())),
         }
     }
 
@@ -269,12 +261,12 @@ impl Adapter for WhatsApp {
 
     async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
         let works = activity.state == ActivityState::Working;
-        lock(&self.typing).remove(room);
+        self.typing.lock().remove(room);
         let message = activity.after.as_str().to_owned();
         self.graph.read(&message, works).await.map_err(|error| self.judge(error))?;
         if works {
             let renewal = AbortOnDropHandle::new(tokio::spawn(keep_typing(self.me.clone(), message)));
-            lock(&self.typing).insert(room.clone(), renewal);
+            self.typing.lock().insert(room.clone(), renewal);
         }
         Ok(())
     }

@@ -7,11 +7,12 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 use unicode_segmentation::UnicodeSegmentation as _;
 
-use super::{
-    marks::{self, TEXT_MAX},
-    words,
+use super::marks::{self, TEXT_MAX};
+use crate::{
+    Choice, Outgoing,
+    text::{markdown, split::split},
+    whatsapp::notices,
 };
-use crate::{Choice, Outgoing, markdown, split::split};
 
 /// Reply buttons in one message.
 const BUTTONS_MAX: usize = 3;
@@ -47,16 +48,16 @@ pub fn messages(message: &Outgoing) -> Result<Vec<Value>, String> {
         return Ok(vec![with_body(choices, &shown)]);
     }
     // The whole question first, and the choices below it with its first line.
-    let first = shown.lines().find(|line| !line.trim().is_empty()).unwrap_or(words::NO_TEXT).to_owned();
+    let first = shown.lines().find(|line| !line.trim().is_empty()).unwrap_or(notices::NO_TEXT).to_owned();
     let mut messages = texts(message, shown);
     messages.push(with_body(choices, &shortened(&first, SUMMARY_MAX)));
     Ok(messages)
 }
 
-/// What came with [`crate::deliver`] fits; what a table's frame made longer is split here, never cut.
+/// What came with [`crate::delivery::deliver`] fits; what a table's frame made longer is split here, never cut.
 fn texts(message: &Outgoing, shown: String) -> Vec<Value> {
     let text = |shown: &str| {
-        let body = if shown.is_empty() { words::NO_TEXT } else { shown };
+        let body = if shown.is_empty() { notices::NO_TEXT } else { shown };
         json!({ "type": "text", "text": { "body": body, "preview_url": false } })
     };
     if marks::length(&shown) <= TEXT_MAX {
@@ -106,13 +107,13 @@ fn list(choices: &[Choice], labels: &[String]) -> Value {
             row
         })
         .collect();
-    json!({ "type": "list", "action": { "button": words::OPEN_LIST, "sections": [{ "title": words::OPEN_LIST, "rows": rows }] } })
+    json!({ "type": "list", "action": { "button": notices::OPEN_LIST, "sections": [{ "title": notices::OPEN_LIST, "rows": rows }] } })
 }
 
 fn label(text: &str) -> String {
     let text = markdown::inert(text);
     let words: Vec<_> = text.split_whitespace().collect();
-    if words.is_empty() { words::NO_TEXT.to_owned() } else { words.join(" ") }
+    if words.is_empty() { notices::NO_TEXT.to_owned() } else { words.join(" ") }
 }
 
 /// Titles that fit and differ, as Meta demands.
@@ -155,9 +156,9 @@ pub fn template(name: &str, language: &str, message: &Outgoing) -> (Value, bool)
     let whole = lines.join(" · ");
     let fits = marks::length(&whole) <= PARAMETER_MAX;
     let text = match whole.as_str() {
-        "" => words::NO_TEXT.to_owned(),
+        "" => notices::NO_TEXT.to_owned(),
         _ if fits => whole,
-        _ => words::shortened(shortened(&whole, PARAMETER_MAX).trim_end_matches('…')),
+        _ => notices::shortened(shortened(&whole, PARAMETER_MAX).trim_end_matches('…')),
     };
     let body = json!({ "type": "body", "parameters": [{ "type": "text", "text": text }] });
     let template = json!({ "name": name, "language": { "code": language }, "components": [body] });

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{config::PersonIdForm, notification::VouchedPerson};
-use crate::{AllowedPeople, Outgoing};
+use crate::{AllowedPeople, Outgoing, private_files};
 
 /// For so long after a person's last message they may be answered freely.
 /// <https://developers.facebook.com/docs/whatsapp/cloud-api/guides/send-messages#customer-service-windows>
@@ -44,12 +44,11 @@ pub struct ContactBook {
 impl ContactBook {
     /// Reads what was kept; a damaged file is put aside, never deleted.
     pub fn open(folder: &Path, people: AllowedPeople) -> io::Result<Self> {
-        make_private(folder)?;
+        private_files::create_folder(folder)?;
         let file = folder.join("people.json");
-        let known = match fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).or_else(|error| set_aside(&file, &error))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error),
+        let known = match private_files::read(&file)? {
+            Some(bytes) => serde_json::from_slice(&bytes).or_else(|error| set_aside(&file, &error))?,
+            None => BTreeMap::new(),
         };
         Ok(Self { file, people, known })
     }
@@ -181,17 +180,8 @@ impl ContactBook {
     }
 
     fn try_write(&self) -> io::Result<()> {
-        let new = self.file.with_extension("new");
-        super::media::write_private(&new, &serde_json::to_vec(&self.known)?)?;
-        fs::rename(&new, &self.file)
+        private_files::write(&self.file, &serde_json::to_vec(&self.known)?)
     }
-}
-
-/// A folder that only this user may look into.
-pub fn make_private(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }
 
 fn set_aside(file: &Path, error: &serde_json::Error) -> io::Result<BTreeMap<String, ContactRecord>> {

@@ -16,18 +16,17 @@ use tokio::{
 
 use super::{
     NAME,
-    adapter::{WhatsApp, lock},
+    adapter::WhatsApp,
     graph::ErrorMeaning,
     media,
     notification::{
         self, DeliveryFailure, DeliveryStatus, MediaFile, MessageKind, NotificationEvent, PersonMessage,
     },
     signature::{self, SignatureCheck},
-    words,
 };
 use crate::{
-    AdapterError, Addressed, Inbox, Incoming, MessageId, Outgoing, PersonAct, Room, Sender, Tone, address,
-    webhook,
+    AdapterError, Addressed, Inbox, Incoming, MessageId, Outgoing, PersonAct, Room, Sender, Tone,
+    delivery::webhook, text::address, whatsapp::notices,
 };
 
 /// How many messages wait here at most while the bot is behind or not connected. Beyond, Meta keeps them and comes again.
@@ -123,11 +122,11 @@ impl WhatsApp {
     }
 
     fn take_message(&self, message: PersonMessage, place: Option<OwnedSemaphorePermit>) {
-        let Some(person) = self.contacts().entry(&message.who) else {
+        let Some(person) = self.contacts.lock().entry(&message.who) else {
             return self.notes.stranger(&message.who.id());
         };
         let now = (self.clock)();
-        self.contacts().heard(&person, &message.who, message.at, now);
+        self.contacts.lock().heard(&person, &message.who, message.at, now);
         self.notes.reached(&person);
         let room = Room::new(NAME, person.clone());
         self.open_window(&room);
@@ -136,7 +135,7 @@ impl WhatsApp {
             MessageKind::File(file) => Some(file),
             _ => None,
         };
-        let reply_to = message.context.map(|id| MessageId::new(lock(&self.recent).known_as(&id)));
+        let reply_to = message.context.map(|id| MessageId::new(self.recent.lock().known_as(&id)));
         let name = message.who.name.unwrap_or_else(|| person.to_string());
         let incoming = Incoming {
             id: MessageId::new(message.id),
@@ -164,17 +163,17 @@ impl WhatsApp {
             MessageKind::Chose(key) => {
                 let on = message.context.as_deref().unwrap_or_default();
                 direct(PersonAct::Chose {
-                    on: MessageId::new(lock(&self.recent).known_as(on)),
+                    on: MessageId::new(self.recent.lock().known_as(on)),
                     key: key.clone(),
                 })
             }
             MessageKind::Reacted { on, emoji } => {
-                let (on, key) = lock(&self.recent).picked_by(on, person, emoji)?;
+                let (on, key) = self.recent.lock().picked_by(on, person, emoji)?;
                 direct(PersonAct::Chose { on: MessageId::new(on), key })
             }
             MessageKind::Revoked(id) => direct(PersonAct::Redacted { message: MessageId::new(id.as_str()) }),
             MessageKind::NotReadable => {
-                let answer = Outgoing::text(words::NOT_READABLE).with_tone(Tone::Failure);
+                let answer = Outgoing::text(notices::NOT_READABLE).with_tone(Tone::Failure);
                 let answer = answer.replying_to(Some(MessageId::new(message.id.as_str())));
                 self.say_later(Room::new(NAME, person.clone()), answer);
                 None
@@ -200,12 +199,12 @@ impl WhatsApp {
     }
 
     fn take_status(&self, status: DeliveryStatus) {
-        let sent = lock(&self.recent).get(&status.id).map(|sent| (sent.person.clone(), sent.number));
+        let sent = self.recent.lock().get(&status.id).map(|sent| (sent.person.clone(), sent.number));
         let Some(failure) = status.failure.clone() else {
             return sent.iter().for_each(|(person, number)| self.notes.arrived(person, *number));
         };
         let person = sent.as_ref().map(|(person, _)| person.clone());
-        let Some(person) = person.or_else(|| self.contacts().entry(&status.who)) else {
+        let Some(person) = person.or_else(|| self.contacts.lock().entry(&status.who)) else {
             return self.failed(&status.who.id(), failure.to_string());
         };
         if sent.is_some() {
@@ -221,14 +220,14 @@ impl WhatsApp {
     }
 
     fn take_failure(&self, person: &Arc<str>, status: &DeliveryStatus, failure: &DeliveryFailure) {
-        let sent = lock(&self.recent).give_back(&status.id);
+        let sent = self.recent.lock().give_back(&status.id);
         tracing::warn!(%person, %failure, "a message was not delivered");
         match ErrorMeaning::of(failure.code, StatusCode::OK) {
             ErrorMeaning::Window => {
                 // Times are whole seconds; of a message that is not known, only what is surely newer than their last word
                 // counts.
                 let margin = if sent.is_some() { Duration::ZERO } else { Duration::from_secs(1) };
-                self.contacts().close(person, status.at.checked_sub(margin).unwrap_or(status.at));
+                self.contacts.lock().close(person, status.at.checked_sub(margin).unwrap_or(status.at));
                 match sent {
                     // Its buttons fail as well, and come with it.
                     Some(sent) if sent.known_as != sent.id => {}
@@ -237,7 +236,7 @@ impl WhatsApp {
                 }
             }
             ErrorMeaning::Person => {
-                self.contacts().set_unreachable(person, failure.to_string(), status.at);
+                self.contacts.lock().set_unreachable(person, failure.to_string(), status.at);
                 self.failed(person, failure.to_string());
             }
             _ => self.failed(person, failure.to_string()),
@@ -246,7 +245,7 @@ impl WhatsApp {
 
     /// Tells the operator that a message to this person did not arrive.
     pub(super) fn failed(&self, person: &str, why: String) {
-        let after = lock(&self.recent).count();
+        let after = self.recent.lock().count();
         self.notes.failed(person, why, after);
     }
 
@@ -288,14 +287,14 @@ impl WhatsApp {
             async move {
                 match me {
                     Some(me) => media::take_in(&me.graph, &me.files, id.as_str(), &file).await,
-                    None => words::no_file(&file.caption, file.what, "I am shutting down"),
+                    None => notices::no_file(&file.caption, file.what, "I am shutting down"),
                 }
             }
         });
         Box::pin(async move {
             let text = task
                 .await
-                .unwrap_or_else(|_| words::no_file(&file.caption, file.what, "that went wrong here"));
+                .unwrap_or_else(|_| notices::no_file(&file.caption, file.what, "that went wrong here"));
             (room, text)
         })
     }

@@ -1,9 +1,7 @@
 //! Files that people send: fetched from Meta, kept privately below the messenger's folder, named harmlessly.
 
 use std::{
-    fs, io,
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
+    fs,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -11,11 +9,10 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    contacts::make_private,
     graph::{GraphApi, GraphError},
     notification::MediaFile,
-    words,
 };
+use crate::{private_files, whatsapp::notices};
 
 /// Larger files are not fetched, in bytes. Meta's own limits lie between 0.5 and 100 MB.
 /// <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/media#supported-media-types>
@@ -27,10 +24,10 @@ const NAME_MAX: usize = 80;
 /// Fetches the file and tells where it is, or why it could not be had.
 pub async fn take_in(graph: &GraphApi, folder: &Path, message: &str, file: &MediaFile) -> String {
     match fetch(graph, folder, message, file).await {
-        Ok(path) => words::file(&file.caption, &path.display().to_string(), file.what),
+        Ok(path) => notices::file(&file.caption, &path.display().to_string(), file.what),
         Err(why) => {
             tracing::warn!(why, "a file from WhatsApp was not fetched");
-            words::no_file(&file.caption, file.what, &why)
+            notices::no_file(&file.caption, file.what, &why)
         }
     }
 }
@@ -43,7 +40,7 @@ async fn fetch(graph: &GraphApi, folder: &Path, message: &str, file: &MediaFile)
         Err(error) => return Err(error.to_string()),
     };
     let path = folder.join(name(message, file));
-    let kept = make_private(folder).and_then(|()| write_private(&path, &bytes));
+    let kept = private_files::create_folder(folder).and_then(|()| private_files::write(&path, &bytes));
     kept.map_err(|error| format!("it could not be written here ({error})"))?;
     Ok(path)
 }
@@ -57,16 +54,6 @@ pub fn clean(folder: &Path, now: SystemTime) {
             tracing::warn!(%error, "an old file could not be removed");
         }
     }
-}
-
-/// Writes a file that only this user may read.
-pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    // Made anew, so that neither a link nor an older file's mode counts.
-    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
 }
 
 /// A name that tells what it is, and in which no sign means anything to a shell, a path or Markdown.
@@ -102,8 +89,6 @@ fn ending(mime: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -122,20 +107,6 @@ mod tests {
     fn names_tell_what_they_are() {
         assert_eq!(name("wamid.1", &file("")), "da2f7f8d6171-image.jpg");
         assert_eq!(name("wamid.1", &file("../../etc/pass wd`x`")), "da2f7f8d6171-etc_pass_wd_x");
-    }
-
-    #[test]
-    fn a_file_is_private_even_where_an_open_one_or_a_link_was() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, other) = (folder.path().join("a"), folder.path().join("other"));
-        fs::write(&other, "theirs").unwrap();
-        std::os::unix::fs::symlink(&other, &path).unwrap();
-        write_private(&path, b"ours").unwrap();
-        assert_eq!(fs::read(&other).unwrap(), b"theirs");
-        assert_eq!(
-            (fs::read(&path).unwrap().as_slice(), fs::metadata(&path).unwrap().permissions().mode() & 0o777),
-            (&b"ours"[..], 0o600)
-        );
     }
 
     #[test]

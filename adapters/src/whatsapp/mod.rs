@@ -1,6 +1,7 @@
 //! WhatsApp: Meta's Cloud API, called over HTTPS and calling back by webhook.
 
 mod config;
+mod plugin;
 
 pub use config::WhatsAppConfig;
 
@@ -22,9 +23,11 @@ mod marks;
 #[cfg(feature = "whatsapp")]
 mod media;
 #[cfg(feature = "whatsapp")]
-mod notes;
+mod notices;
 #[cfg(feature = "whatsapp")]
 mod notification;
+#[cfg(feature = "whatsapp")]
+mod operator_notes;
 #[cfg(feature = "whatsapp")]
 mod outgoing;
 #[cfg(feature = "whatsapp")]
@@ -33,8 +36,6 @@ mod pace;
 mod sent;
 #[cfg(feature = "whatsapp")]
 mod signature;
-#[cfg(feature = "whatsapp")]
-mod words;
 
 #[cfg(feature = "whatsapp")]
 pub use adapter::{Clock, WhatsApp};

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use super::config::PersonIdForm;
-use crate::markdown;
+use crate::text::markdown;
 
 /// Longer ids are none of Meta's.
 const ID_MAX: usize = 512;

@@ -9,13 +9,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    adapter::{WhatsApp, lock},
+    adapter::WhatsApp,
     compose, config,
     graph::{ErrorMeaning, GraphError},
     sent::SentMessage,
-    words,
 };
-use crate::{AdapterError, Attachment, MessageId, Outgoing, Room, Tone};
+use crate::{AdapterError, Attachment, MessageId, Outgoing, Room, Tone, whatsapp::notices};
 
 /// Documents may have 100 MB. <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/media#supported-media-types>
 const FILE_MAX: usize = 100 * 1024 * 1024;
@@ -44,7 +43,7 @@ impl WhatsApp {
     pub(super) fn say_later(&self, room: Room, message: Outgoing) {
         let Some(me) = self.me.upgrade() else { return };
         self.tasks.spawn(async move {
-            if let Err(error) = crate::deliver::deliver(&*me, &room, &message).await {
+            if let Err(error) = crate::delivery::deliver::deliver(&*me, &room, &message).await {
                 tracing::warn!(%error, %room, "a message could not be delivered");
                 me.failed(room.id(), error.to_string());
             }
@@ -53,7 +52,7 @@ impl WhatsApp {
 
     /// The person wrote: what waits for them goes out, before anything else.
     pub(super) fn open_window(&self, room: &Room) {
-        let waits = self.contacts().next_held(room.id()).is_some();
+        let waits = self.contacts.lock().next_held(room.id()).is_some();
         let Some(me) = self.me.upgrade().filter(|_| waits) else { return };
         let room = room.clone();
         self.tasks.spawn(async move {
@@ -84,7 +83,7 @@ impl WhatsApp {
             )));
         }
         if !self.is_open(room) {
-            return Err(AdapterError::Rejected(words::CLOSED.into()));
+            return Err(AdapterError::Rejected(notices::CLOSED.into()));
         }
         self.send_held(room).await?;
         // Files are sent once and not tried again by whoever sends them: so what can be waited for is waited for here.
@@ -97,15 +96,15 @@ impl WhatsApp {
     }
 
     pub(super) fn turn(&self, room: &Room) -> Arc<tokio::sync::Mutex<()>> {
-        lock(&self.turns).entry(room.id().into()).or_default().clone()
+        self.turns.lock().entry(room.id().into()).or_default().clone()
     }
 
     fn is_open(&self, room: &Room) -> bool {
-        self.contacts().is_open(room.id(), (self.clock)())
+        self.contacts.lock().is_open(room.id(), (self.clock)())
     }
 
     fn check_reachable(&self, room: &Room) -> Result<(), AdapterError> {
-        match self.contacts().unreachable(room.id()) {
+        match self.contacts.lock().unreachable(room.id()) {
             Some(why) => Err(AdapterError::Rejected(format!("WhatsApp cannot reach this person: {why}"))),
             None => Ok(()),
         }
@@ -134,7 +133,7 @@ impl WhatsApp {
     }
 
     fn take_allowance(&self, room: &Room, count: u32) -> Result<(), AdapterError> {
-        let taken = lock(&self.pace).take(room.id(), count, Instant::now());
+        let taken = self.pace.lock().take(room.id(), count, Instant::now());
         taken.map_err(|retry_after| AdapterError::RateLimited { retry_after })
     }
 
@@ -160,7 +159,7 @@ impl WhatsApp {
 
     /// One call. The pace learns from its answer.
     async fn post(&self, room: &Room, part: &Value) -> Result<String, SendRefused> {
-        let address = self.contacts().address(room.id());
+        let address = self.contacts.lock().address(room.id());
         let address =
             address.ok_or_else(|| AdapterError::Rejected(format!("`{}` names nobody", room.id())))?;
         let mut body = json!({ "messaging_product": "whatsapp", "recipient_type": "individual" });
@@ -169,7 +168,7 @@ impl WhatsApp {
         }
         let error = match self.graph.send(&body).await {
             Ok(id) => {
-                lock(&self.pace).taken(room.id());
+                self.pace.lock().taken(room.id());
                 self.notes.account(None);
                 return Ok(id);
             }
@@ -186,7 +185,7 @@ impl WhatsApp {
         let now = Instant::now();
         match meaning {
             Some(ErrorMeaning::Pair) => {
-                let retry_after = lock(&self.pace).refused(room.id(), now);
+                let retry_after = self.pace.lock().refused(room.id(), now);
                 AdapterError::RateLimited { retry_after }.into()
             }
             Some(ErrorMeaning::Throughput) => {
@@ -194,15 +193,15 @@ impl WhatsApp {
                     GraphError::Refused { retry_after, .. } => *retry_after,
                     _ => None,
                 };
-                let retry_after = lock(&self.pace).throttled(now).max(asked.unwrap_or_default());
+                let retry_after = self.pace.lock().throttled(now).max(asked.unwrap_or_default());
                 AdapterError::RateLimited { retry_after }.into()
             }
             Some(ErrorMeaning::Window) => {
-                self.contacts().close(room.id(), (self.clock)());
+                self.contacts.lock().close(room.id(), (self.clock)());
                 SendRefused::WindowClosed
             }
             Some(ErrorMeaning::Person) => {
-                self.contacts().set_unreachable(room.id(), error.to_string(), (self.clock)());
+                self.contacts.lock().set_unreachable(room.id(), error.to_string(), (self.clock)());
                 self.failed(room.id(), error.to_string());
                 AdapterError::Rejected(error.to_string()).into()
             }
@@ -214,8 +213,12 @@ impl WhatsApp {
     /// Sends what was kept while the window was closed, in order. One that Meta refuses for good does not hold up the rest.
     async fn send_held(&self, room: &Room) -> Result<(), AdapterError> {
         while self.is_open(room) {
-            let Some((message, dropped)) = self.contacts().next_held(room.id()) else { return Ok(()) };
-            let message = if dropped > 0 { Outgoing::text(words::dropped(dropped)) } else { message };
+            let Some((message, dropped)) = self.contacts.lock().next_held(room.id()) else { return Ok(()) };
+            let message = if dropped > 0 {
+                Outgoing::text(notices::dropped(dropped, super::contacts::HELD_MAX))
+            } else {
+                message
+            };
             match self.send_now(room, &message).await {
                 Ok(_) => {}
                 Err(SendRefused::Other(AdapterError::Rejected(why))) => {
@@ -224,14 +227,14 @@ impl WhatsApp {
                 Err(SendRefused::Other(error)) => return Err(error),
                 Err(SendRefused::WindowClosed) => return Ok(()),
             }
-            let left = self.contacts().sent_held(room.id());
+            let left = self.contacts.lock().sent_held(room.id());
             self.notes.held(room.id(), left);
         }
         Ok(())
     }
 
     async fn say_outside(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
-        if self.contacts().address(room.id()).is_none() {
+        if self.contacts.lock().address(room.id()).is_none() {
             return Err(AdapterError::Rejected(format!("`{}` names nobody", room.id())));
         }
         if let Some((name, language)) = config::template(&self.config.window_template) {
@@ -253,12 +256,12 @@ impl WhatsApp {
             }
         }
         if message.live {
-            return Err(AdapterError::Rejected(words::CLOSED.into()));
+            return Err(AdapterError::Rejected(notices::CLOSED.into()));
         }
         let id = self.hold(room, message);
         match message.tone {
             // Whoever waits for an answer must know that nobody can give one now; it can be read all the same, later.
-            Tone::Question => Err(AdapterError::Rejected(words::CLOSED.into())),
+            Tone::Question => Err(AdapterError::Rejected(notices::CLOSED.into())),
             Tone::Answer | Tone::Notice | Tone::Failure => Ok(id),
         }
     }
@@ -273,7 +276,7 @@ impl WhatsApp {
     fn hold(&self, room: &Room, message: &Outgoing) -> MessageId {
         // What it answers is a day old by then.
         let kept = Outgoing { reply_to: None, ..message.clone() };
-        let count = self.contacts().hold(room.id(), kept);
+        let count = self.contacts.lock().hold(room.id(), kept);
         self.notes.held(room.id(), count);
         let time = (self.clock)().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         MessageId::new(format!("held-{time}-{}", self.held.fetch_add(1, Ordering::Relaxed)))
@@ -281,7 +284,7 @@ impl WhatsApp {
 
     fn remember(&self, room: &Room, id: &str, known_as: &str, message: &Outgoing) {
         let message = Arc::new(message.clone());
-        lock(&self.recent).add(SentMessage {
+        self.recent.lock().add(SentMessage {
             id: id.into(),
             known_as: known_as.into(),
             person: room.id().into(),
@@ -302,7 +305,7 @@ enum SendRefused {
 impl SendRefused {
     fn into_error(self) -> AdapterError {
         match self {
-            Self::WindowClosed => AdapterError::Rejected(words::CLOSED.into()),
+            Self::WindowClosed => AdapterError::Rejected(notices::CLOSED.into()),
             Self::Other(error) => error,
         }
     }

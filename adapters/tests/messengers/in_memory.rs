@@ -4,8 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use adapters::{
     Adapter, AdapterError, Incoming, MessageId, PersonAct, Room,
-    conformance::{self, MessengerFixture, SeenMessage},
-    fake::{Fake, FakeRoom},
+    testing::{
+        conformance::{self, MessengerFixture, SeenMessage},
+        fake::{Fake, FakeRoom},
+    },
 };
 use async_trait::async_trait;
 

@@ -5,11 +5,12 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use adapters::{
     Activity, ActivityState, Adapter, AdapterContext, Addressed, AllowedPeople, Choice, Identity, Incoming,
     MessageId, Outgoing, PersonAct, Room, Secret, Tone,
-    conformance::{self, AdapterSession, MessengerFixture, SeenMessage},
     matrix::{Matrix, MatrixConfig},
     supervise::{SupervisedAdapter, supervise},
+    testing::conformance::{self, AdapterSession, MessengerFixture, SeenMessage},
 };
 use async_trait::async_trait;
+use needs::needs;
 use serde_json::json;
 use services::matrix::{Account, Fault, Limits, Message, Person, Proxy, Synapse};
 use tempfile::TempDir;
@@ -184,6 +185,7 @@ impl MessengerFixture for Place {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_keeps_to_the_suite_in_encrypted_rooms() {
+    needs!(Synapse);
     let synapse = synapse().await;
     let people = people(synapse).await;
     conformance::all(|| Place::new(synapse, people.clone(), true)).await;
@@ -191,6 +193,7 @@ async fn it_keeps_to_the_suite_in_encrypted_rooms() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_keeps_to_the_suite_in_plain_rooms() {
+    needs!(Synapse);
     let synapse = synapse().await;
     let people = people(synapse).await;
     conformance::all(|| Place::new(synapse, people.clone(), false)).await;
@@ -198,6 +201,7 @@ async fn it_keeps_to_the_suite_in_plain_rooms() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_address_is_seen_and_talk_among_people_is_not_for_the_bot() {
+    needs!(Synapse);
     let place = Place::fresh(true).await;
     let mut bot = AdapterSession::open(&place).await;
     let link = format!("<a href=\"https://matrix.to/#/{}\">Timmy 🤖</a>: status", place.account.id);
@@ -226,6 +230,7 @@ async fn every_address_is_seen_and_talk_among_people_is_not_for_the_bot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_formatted_calls_nobody_and_is_marked_as_read_and_typed() {
+    needs!(Synapse);
     let place = Place::fresh(true).await;
     let mut bot = AdapterSession::open(&place).await;
     let asked = place.ann.say(&place.room, "!go").await;
@@ -261,6 +266,7 @@ async fn a_message_is_formatted_calls_nobody_and_is_marked_as_read_and_typed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_edits_are_one_message_with_its_history() {
+    needs!(Synapse);
     let place = Place::fresh(true).await;
     let bot = AdapterSession::open(&place).await;
     let room = place.room();
@@ -284,6 +290,7 @@ async fn twenty_edits_are_one_message_with_its_history() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn picks_of_anybody_come_with_their_name_and_a_withdrawn_one_is_no_answer() {
+    needs!(Synapse);
     let place = Place::fresh(true).await;
     let mut bot = AdapterSession::open(&place).await;
     let choice =
@@ -320,6 +327,7 @@ async fn picks_of_anybody_come_with_their_name_and_a_withdrawn_one_is_no_answer(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_taken_back_is_told_also_in_a_thread() {
+    needs!(Synapse);
     let place = Place::fresh(true).await;
     let mut bot = AdapterSession::open(&place).await;
     let said = place.ann.say(&place.room, "!one").await;
@@ -336,6 +344,7 @@ async fn a_message_taken_back_is_told_also_in_a_thread() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invitation_is_followed_only_from_people_who_are_heard() {
+    needs!(Synapse);
     let place = Place::fresh(true).await;
     let mut bot = AdapterSession::open(&place).await;
     let (me, ann, bob) = (place.account.id.as_str(), &place.ann, &place.bob);

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use adapters::{
-    Adapter as _, AdapterError, Choice, Outgoing, Room, Secret, Tone,
-    conformance::{AdapterSession, MessengerFixture as _},
-    deliver,
+    Adapter as _, AdapterError, Choice, Outgoing, Room, Secret, Tone, deliver,
     matrix::MatrixConfig,
+    testing::conformance::{AdapterSession, MessengerFixture as _},
 };
+use needs::needs;
 use services::matrix::{Fault, Limits, Proxy, Synapse};
 
 use super::matrix::{Place, people, until};
@@ -18,6 +18,7 @@ async fn refusal(place: &Place, config: MatrixConfig) -> AdapterError {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_and_what_is_no_homeserver_are_sentences_about_their_keys() {
+    needs!(Synapse);
     let place = Place::fresh(true).await;
     let wrong = MatrixConfig { password: Secret::new("guess"), ..place.config.clone() };
     insta::assert_snapshot!(refusal(&place, wrong).await.to_string().replace(&place.account.name, "timmy"), @"`matrix.password` in bot.toml: the homeserver refuses it for the user `timmy`; check both.");
@@ -35,6 +36,7 @@ async fn a_wrong_password_and_what_is_no_homeserver_are_sentences_about_their_ke
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_that_cannot_be_joined_is_noted_by_its_id_and_the_others_work() {
+    needs!(Synapse);
     let mut place = Place::fresh(true).await;
     let closed = place.bob.create_room(true, &[]).await;
     place.config.room_ids.push(closed.clone());
@@ -51,6 +53,7 @@ async fn a_room_that_cannot_be_joined_is_noted_by_its_id_and_the_others_work() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_homeserver_refuses_breaks_or_loses_arrives_once() {
+    needs!(Synapse);
     let place = Place::fresh(true).await;
     let bot = AdapterSession::open(&place).await;
     let faults = [Fault::TooFast(200), Fault::Broken(502), Fault::Broken(500), Fault::Cut, Fault::AnswerLost];
@@ -68,6 +71,7 @@ async fn what_the_homeserver_refuses_breaks_or_loses_arrives_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_passing_state_is_not_waited_for() {
+    needs!(Synapse);
     let place = Place::fresh(true).await;
     let bot = AdapterSession::open(&place).await;
     let live = Outgoing { live: true, ..Outgoing::text("a frame") };
@@ -83,6 +87,7 @@ async fn a_passing_state_is_not_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn through_an_outage_nothing_is_lost_nothing_doubled_and_health_tells() {
+    needs!(Synapse);
     let mut server = Synapse::start(Limits::Off).await;
     let place = Place::new(&server, people(&server).await, true).await;
     let (adapter, mut inbox, supervised, stop) = place.supervised().await;
@@ -113,6 +118,7 @@ async fn through_an_outage_nothing_is_lost_nothing_doubled_and_health_tells() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_homeserver_that_takes_everything_and_answers_nothing_loses_nothing_and_doubles_nothing() {
+    needs!(Synapse);
     let mut place = Place::fresh(true).await;
     place.config.request_timeout = Duration::from_secs(5);
     let (adapter, mut inbox, supervised, stop) = place.supervised().await;
@@ -153,6 +159,7 @@ async fn a_homeserver_that_takes_everything_and_answers_nothing_loses_nothing_an
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_messages_than_one_answer_holds_are_all_heard_in_order() {
+    needs!(Synapse);
     let place = Place::fresh(false).await;
     AdapterSession::open(&place).await.close().await;
     let mut said = Vec::new();
@@ -170,6 +177,7 @@ async fn more_messages_than_one_answer_holds_are_all_heard_in_order() {
 /// The last states of two live messages and a question arrive although all of them share ten events and one in five seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_default_limits_a_question_comes_within_seconds_and_last_states_arrive() {
+    needs!(Synapse);
     let server = Synapse::start(Limits::Default).await;
     let place = Place::new(&server, people(&server).await, true).await;
     let bot = AdapterSession::open(&place).await;

@@ -1,16 +1,13 @@
 //! Matrix: the bot's identity and keys, over restarts and losses, and whom it trusts.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
 use adapters::{
     Adapter, AdapterError, Outgoing, Secret,
-    conformance::{AdapterSession, MessengerFixture as _},
     matrix::MatrixConfig,
+    testing::conformance::{AdapterSession, MessengerFixture as _},
 };
+use needs::{Need, needs};
 use services::matrix::{Account, Person};
 use tokio::process::Command;
 
@@ -26,6 +23,7 @@ async fn only_device(place: &Place) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_device_is_signed_and_the_same_after_a_restart_and_hears_once_what_was_said_meanwhile() {
+    needs!(Synapse);
     let place = Place::fresh(true).await;
     let mut bot = AdapterSession::open(&place).await;
     let before = only_device(&place).await;
@@ -50,6 +48,7 @@ async fn the_device_is_signed_and_the_same_after_a_restart_and_hears_once_what_w
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_files_that_only_the_owner_reads() {
+    needs!(Synapse);
     use std::os::unix::fs::PermissionsExt as _;
 
     let place = Place::fresh(true).await;
@@ -66,6 +65,7 @@ async fn secrets_are_files_that_only_the_owner_reads() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_on_the_store_is_refused() {
+    needs!(Synapse);
     let place = Place::fresh(true).await;
     let bot = AdapterSession::open(&place).await;
     let second = place.matrix().prepare().await;
@@ -76,6 +76,7 @@ async fn a_second_process_on_the_store_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_session_file_keeps_the_device_and_a_lost_store_recovers_the_identity() {
+    needs!(Synapse);
     let place = Place::fresh(true).await;
     AdapterSession::open(&place).await.close().await;
     let (master, device) = only_device(&place).await;
@@ -103,6 +104,7 @@ async fn a_lost_session_file_keeps_the_device_and_a_lost_store_recovers_the_iden
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_identity_whose_keys_are_lost_is_never_reset_and_a_given_key_recovers_it() {
+    needs!(Synapse);
     let mut place = Place::fresh(true).await;
     AdapterSession::open(&place).await.close().await;
     let (master, _) = only_device(&place).await;
@@ -133,6 +135,7 @@ async fn an_identity_whose_keys_are_lost_is_never_reset_and_a_given_key_recovers
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ended_on_the_homeserver_is_begun_anew_with_the_password() {
+    needs!(Synapse);
     let place = Place::fresh(true).await;
     let mut bot = AdapterSession::open(&place).await;
     let (master, _) = only_device(&place).await;
@@ -157,6 +160,7 @@ async fn a_session_ended_on_the_homeserver_is_begun_anew_with_the_password() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_access_token_of_an_own_device_works_and_an_ended_one_is_named() {
+    needs!(Synapse);
     let mut place = Place::fresh(true).await;
     let (device, token) = synapse().await.log_in(&place.account).await;
     place.config.access_token = Secret::new(token.clone());
@@ -177,6 +181,7 @@ async fn an_access_token_of_an_own_device_works_and_an_ended_one_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_access_token_copied_from_another_app_is_refused() {
+    needs!(Synapse);
     let mut place = Place::fresh(true).await;
     let app = Person::with(synapse().await, place.account.clone()).await;
     let token = app.ask(serde_json::json!({ "do": "token" })).await;
@@ -187,6 +192,7 @@ async fn an_access_token_copied_from_another_app_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unsigned_device_is_not_heard_and_told_why_in_words_it_can_read() {
+    needs!(Synapse);
     let mut place = Place::fresh(true).await;
     let carl = Person::unsigned(synapse().await, "carl").await;
     place.config.people.allowed_users.push(carl.id().to_owned());
@@ -211,6 +217,7 @@ async fn an_unsigned_device_is_not_heard_and_told_why_in_words_it_can_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_require_verified_off_an_unsigned_device_is_heard() {
+    needs!(Synapse);
     let mut place = Place::fresh(true).await;
     let carl = Person::unsigned(synapse().await, "carl").await;
     place.config.people.allowed_users.push(carl.id().to_owned());
@@ -227,6 +234,7 @@ async fn with_require_verified_off_an_unsigned_device_is_heard() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plain_message_in_an_encrypted_room_is_not_acted_on() {
+    needs!(Synapse);
     let place = Place::fresh(true).await;
     let mut bot = AdapterSession::open(&place).await;
     place.ann.say_plainly(&place.room, "!forged by the homeserver").await;
@@ -238,6 +246,7 @@ async fn a_plain_message_in_an_encrypted_room_is_not_acted_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_cannot_be_decrypted_is_told_once_with_what_to_do() {
+    needs!(Synapse);
     let place = Place::fresh(true).await;
     let mut bot = AdapterSession::open(&place).await;
     place.ann.say(&place.room, "!before").await;
@@ -261,9 +270,7 @@ async fn a_message_that_cannot_be_decrypted_is_told_once_with_what_to_do() {
 /// What Element's library, in node, says of the bot in this room.
 async fn element(what: &str, place: &Place, user: &Account, words: &str) -> serde_json::Value {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let folder =
-        std::env::var_os("STORKIT_TEST_MATRIX_JS").map_or(here.join(".tools/matrix-js"), PathBuf::from);
-    assert!(folder.join("node_modules/matrix-js-sdk").exists(), "run script/matrix-js first");
+    let folder = Need::MatrixJs.path().expect("each test asks for it first");
     let output = Command::new("node")
         .arg(here.join("tests/matrix/element.mjs"))
         .args([what.as_ref(), folder.as_os_str()])
@@ -286,6 +293,7 @@ async fn with_element() -> (Place, Account) {
 /// With insecure devices excluded, as Element does it.
 #[tokio::test(flavor = "multi_thread")]
 async fn elements_own_encryption_takes_the_bot_for_a_signed_device() {
+    needs!(Synapse, MatrixJs);
     let (place, dora) = with_element().await;
     let mut bot = AdapterSession::open(&place).await;
     let answering = async {
@@ -301,6 +309,7 @@ async fn elements_own_encryption_takes_the_bot_for_a_signed_device() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_verifies_the_bot_by_the_emoji_that_both_show() {
+    needs!(Synapse, MatrixJs);
     let (place, dora) = with_element().await;
     let bot = AdapterSession::open(&place).await;
     let seen = element("verify", &place, &dora, "").await;

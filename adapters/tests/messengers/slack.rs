@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use adapters::{
     Adapter, MessageId, Room,
-    conformance::{self, MessengerFixture, SeenMessage},
+    testing::conformance::{self, MessengerFixture, SeenMessage},
 };
 use async_trait::async_trait;
 use bench::{Bench, Way};

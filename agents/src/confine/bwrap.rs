@@ -161,8 +161,10 @@ impl Bwrap {
 
     /// Everything up to the `--` before the command.
     pub(super) fn prefix(&self, place: &WorktreePaths, own: &[&Path]) -> Vec<OsString> {
-        let own_state = claude_home::writable(&self.claude, &place.folder);
-        let covered = self.covered();
+        let claude = claude_home::real_path(&self.claude);
+        let own_state = claude_home::writable(&claude, &place.folder);
+        let covered = self.covered(&claude);
+        let storkit = place.root.join(".storkit");
         let mut line = Line(KEEPER.map(OsString::from).into());
         line.0.push(self.program.clone().into());
         line.words(&WALLS);
@@ -181,20 +183,26 @@ impl Bwrap {
         let tmp = place.private.join("tmp");
         line.bind("--bind", &tmp, Path::new("/tmp"));
         line.bind("--bind", &tmp, Path::new("/var/tmp"));
-        // Both may lie below what was just covered.
+        // All of these may lie below what was just covered.
+        line.same("--ro-bind-try", &claude);
         line.same("--ro-bind", &place.root);
         line.same("--ro-bind", &place.common);
+        line.pair("--tmpfs", &storkit);
+        // That of `storkit demo` is in the project's own state.
+        if claude.starts_with(&storkit) {
+            line.same("--ro-bind-try", &claude);
+        }
         // The project may be a home folder.
         self.hide(&mut line, &covered);
         self.readable.iter().for_each(|path| line.same("--ro-bind-try", path));
         self.caches.iter().for_each(|path| line.same("--bind-try", path));
         own_state.iter().for_each(|path| line.same("--bind", path));
-        state(&mut line, place);
+        story_state(&mut line, place);
         git_data(&mut line, place);
         own.iter().for_each(|path| line.same("--bind", path));
         covered.iter().for_each(|folder| line.pair("--remount-ro", folder));
         line.words(&["--remount-ro", "/run"]);
-        line.pair("--remount-ro", &place.root.join(".storkit"));
+        line.pair("--remount-ro", &storkit);
         line.pair("--chdir", &place.folder);
         line.words(&["--"]);
         if let NetworkReach::Through(_) = &self.reach {
@@ -213,35 +221,23 @@ impl Bwrap {
     }
 
     /// Folders with secrets, and the transcripts of other folders; this one's are shown again later.
-    fn covered(&self) -> Vec<PathBuf> {
-        let projects = self.claude.join("projects");
+    fn covered(&self, claude: &Path) -> Vec<PathBuf> {
+        let projects = claude.join("projects");
         let all = self.hidden.iter().chain([&projects]).filter_map(|path| path.canonicalize().ok());
         all.filter(|path| path.is_dir()).collect()
     }
 }
 
 /// This very program. One that was replaced meanwhile, as `rebuild` does, stands where it stood.
-#[cfg(not(test))]
 fn forwarder() -> (PathBuf, Vec<OsString>) {
     let file = std::env::current_exe().unwrap_or_else(|_| "storkit".into());
     let file = file.to_str().and_then(|file| file.strip_suffix(" (deleted)")).map(Into::into).unwrap_or(file);
     (file, vec![super::SUBCOMMAND.into()])
 }
 
-/// The tests' own program, which comes to `network::inside_the_sandbox` by this. What the test harness says on the
-/// way there goes nowhere; the command has its standard output back from there.
-#[cfg(test)]
-fn forwarder() -> (PathBuf, Vec<OsString>) {
-    let program = std::env::current_exe().expect("this program");
-    let shell = ["-c", r#"exec "$@" 3>&1 >/dev/null"#, "sh"].map(OsString::from);
-    let test = ["--exact", "sandbox::network::inside_the_sandbox", "--nocapture", "--"].map(OsString::from);
-    ("/bin/sh".into(), [shell.into(), vec![program.into()], test.into()].concat())
-}
-
-/// Of `.storkit` only stories and the tracked configuration: neither secrets nor state nor other runs.
-fn state(line: &mut Line, place: &WorktreePaths) {
+/// Of the hidden `.storkit` only stories and the tracked configuration: neither secrets nor state nor other runs.
+fn story_state(line: &mut Line, place: &WorktreePaths) {
     let storkit = place.root.join(".storkit");
-    line.pair("--tmpfs", &storkit);
     for name in ["work", "project.toml"] {
         line.same("--ro-bind-try", &storkit.join(name));
     }
@@ -362,8 +358,10 @@ mod tests {
         --ro-bind /bin/storkit /run/storkit-net
         --bind /p/.storkit/worktrees/.private/7_x/tmp /tmp
         --bind /p/.storkit/worktrees/.private/7_x/tmp /var/tmp
+        --ro-bind-try HOME/.claude HOME/.claude
         --ro-bind /p /p
         --ro-bind /p/.git /p/.git
+        --tmpfs /p/.storkit
         --tmpfs HOME/.ssh
         --tmpfs HOME/.claude/projects
         --ro-bind /dev/null HOME/.netrc
@@ -375,7 +373,6 @@ mod tests {
         --bind-try HOME/.cache/yarn HOME/.cache/yarn
         --bind-try HOME/.cache/go-build HOME/.cache/go-build
         --bind-try HOME/go/pkg/mod HOME/go/pkg/mod
-        --tmpfs /p/.storkit
         --ro-bind-try /p/.storkit/work /p/.storkit/work
         --ro-bind-try /p/.storkit/project.toml /p/.storkit/project.toml
         --ro-bind /p/.storkit/worktrees/.hooks /p/.storkit/worktrees/.hooks

@@ -13,6 +13,13 @@ const STATE: [&str; 8] =
 /// Longer names are shortened by the CLI in a way of its own.
 const MAX_SLUG: usize = 180;
 
+/// The CLI's folder, made where it is missing. Without symbolic links: bubblewrap cannot mount onto one that leads out
+/// of what is mounted already.
+pub(super) fn real_path(config: &Path) -> PathBuf {
+    let made = fs::create_dir_all(config).and_then(|()| config.canonicalize());
+    made.unwrap_or_else(|_| config.to_owned())
+}
+
 /// Folders of the CLI's configuration that a run in `cwd` may write; made where they are missing.
 pub(super) fn writable(config: &Path, cwd: &Path) -> Vec<PathBuf> {
     let state = STATE.iter().map(|name| config.join(name));

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::ensure;
-use bot::commands::status_board;
+use bot::replies::board;
 use futures::FutureExt as _;
 use pipeline::{
     Project,
@@ -79,7 +79,7 @@ fn blocking(effort: Effort) -> anyhow::Result<Outcome> {
         ensure!(read > 0 && board.problems.is_empty(), "the stories are wrong");
         let snapshot = PipelineSnapshot { board: board.clone(), ..PipelineSnapshot::default() };
         let start = Instant::now();
-        let text = status_board::board(&snapshot, SystemTime::now());
+        let text = board::board(&snapshot, SystemTime::now());
         let status = millis(start.elapsed());
         ensure!(text.contains("archived"), "no board: {text}");
         let slots = team();

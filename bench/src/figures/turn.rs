@@ -79,7 +79,7 @@ fn environment(model: &ScriptedModel) -> [(&'static str, String); 4] {
 /// The CLI that the bot just started, once more: same program, arguments, environment and folder, another session
 /// and the other model.
 fn twin(world: &World, model: &ScriptedModel) -> anyhow::Result<Bare> {
-    let agents = world.app.services().agents.all();
+    let agents = world.app.services().commands.agents.all();
     let (pid, _) = agents.first().context("the bot has no living session")?;
     let mut argv = words(fs::read(format!("/proc/{pid}/cmdline"))?);
     let session = argv.iter().position(|word| word == "--session-id").context("no --session-id")?;

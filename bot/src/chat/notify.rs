@@ -1,19 +1,16 @@
 //! The pipeline's events told to the rooms that follow: one short message for what belongs together.
 
-mod digest;
-
 use std::{sync::Arc, time::Duration};
 
 use adapters::Outgoing;
-use pipeline::event::NumberedEvent;
+use pipeline::event::{Actor, MergeView, NumberedEvent, PipelineEvent};
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     time::{Instant, sleep_until},
 };
 
-use self::digest::digest;
 use crate::{
-    chat::{rooms::RoomInput, services::Services},
+    chat::{rooms::RoomInput, services::ChatServices},
     replies,
 };
 
@@ -27,7 +24,7 @@ const SOON: Duration = Duration::from_millis(150);
 const MOST: usize = 5_000;
 
 /// Tells what comes on `events` until the bot goes down. Says nothing where no room follows.
-pub async fn run(services: Arc<Services>, mut events: Receiver<Arc<NumberedEvent>>) {
+pub async fn run(services: Arc<ChatServices>, mut events: Receiver<Arc<NumberedEvent>>) {
     let mut waiting: Vec<Arc<NumberedEvent>> = Vec::new();
     let mut due: Option<Instant> = None;
     loop {
@@ -41,10 +38,10 @@ pub async fn run(services: Arc<Services>, mut events: Receiver<Arc<NumberedEvent
             () = services.stop.cancelled() => return,
             next = events.recv() => match next {
                 Ok(event) => {
-                    let wait = match digest::weight(&event.event) {
-                        digest::EventWeight::Nothing => continue,
-                        digest::EventWeight::Some => TOGETHER,
-                        digest::EventWeight::Much => SOON,
+                    let wait = match weight(&event.event) {
+                        EventWeight::Nothing => continue,
+                        EventWeight::Some => TOGETHER,
+                        EventWeight::Much => SOON,
                     };
                     waiting.push(event);
                     let at = Instant::now() + if waiting.len() > MOST { Duration::ZERO } else { wait };
@@ -57,8 +54,8 @@ pub async fn run(services: Arc<Services>, mut events: Receiver<Arc<NumberedEvent
             },
             () = quiet => {
                 due = None;
-                let cost = |story| services.pipeline.ledger().story_usd(story);
-                for message in digest(&std::mem::take(&mut waiting), &cost) {
+                let cost = |story| services.commands.pipeline.ledger().story_usd(story);
+                for message in replies::digest(&std::mem::take(&mut waiting), &cost) {
                     tell(&services, message);
                 }
             }
@@ -66,10 +63,59 @@ pub async fn run(services: Arc<Services>, mut events: Receiver<Arc<NumberedEvent
     }
 }
 
-fn tell(services: &Services, message: Outgoing) {
-    for room in &services.config().pipeline.rooms() {
+fn tell(services: &ChatServices, message: Outgoing) {
+    for room in &services.commands.messengers.followers(&services.config().pipeline) {
         if !services.rooms.post(room, RoomInput::Tell(message.clone())) {
             tracing::warn!(%room, "a room that follows the pipeline cannot be told");
         }
+    }
+}
+
+/// How soon an event is worth telling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EventWeight {
+    /// Not at all.
+    Nothing,
+    /// With what comes next.
+    Some,
+    /// Soon: somebody has to know.
+    Much,
+}
+
+/// Whether people are told of an event.
+fn weight(event: &PipelineEvent) -> EventWeight {
+    match event {
+        PipelineEvent::StoryMoved { .. }
+        | PipelineEvent::StoryDeleted { .. }
+        | PipelineEvent::ProblemFound { .. } => EventWeight::Some,
+        PipelineEvent::StoryCreated { by: Actor::Person(_), .. } => EventWeight::Nothing,
+        PipelineEvent::StoryCreated { .. } => EventWeight::Some,
+        PipelineEvent::RunEnded { failed: true, .. } => EventWeight::Some,
+        PipelineEvent::Merge { merge: MergeView::Conflict { .. } | MergeView::Merged { .. }, .. } => {
+            EventWeight::Some
+        }
+        PipelineEvent::NeedsPerson { .. } | PipelineEvent::Alarm { .. } | PipelineEvent::Paused { .. } => {
+            EventWeight::Much
+        }
+        PipelineEvent::StoryChanged { .. }
+        | PipelineEvent::RunStarted { .. }
+        | PipelineEvent::RunPhase { .. }
+        | PipelineEvent::RunSaid { .. }
+        | PipelineEvent::RunEnded { .. }
+        | PipelineEvent::Merge { .. } => EventWeight::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline::story::StoryId;
+
+    use super::*;
+
+    #[test]
+    fn phases_lines_and_edits_are_not_told() {
+        let quiet = PipelineEvent::StoryChanged { story: StoryId(1), title: "x".into() };
+        assert_eq!(weight(&quiet), EventWeight::Nothing);
+        assert_eq!(weight(&PipelineEvent::Alarm { story: None, text: "x".into() }), EventWeight::Much);
     }
 }

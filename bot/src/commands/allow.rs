@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 
-use super::PLAIN;
 use crate::{
     commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
     config::access::UserRole,
@@ -24,10 +23,10 @@ pub const ALLOW: AnswerCommand = AnswerCommand {
         aliases: &["yes", "y", "ok", "approve"],
         args: "[NUMBER]",
         summary: "Allow what a question asks, this once",
-        details: "Allows the open question, or the one of this number where several are open. Exactly what was shown is run.",
+        details: "Allows the open question, or the one with this number if several are open. Exactly what was shown runs.",
         examples: &["allow", "yes 12"],
         role: UserRole::Approver,
-        ..PLAIN
+        ..CommandSpec::PLAIN
     },
     answer: |words| nothing_more(words).map(|()| PersonAnswer::Yes),
 };
@@ -39,11 +38,11 @@ pub const DENY: AnswerCommand = AnswerCommand {
         aliases: &["no", "n"],
         args: "[NUMBER] [REASON]",
         summary: "Deny what a question asks, with a reason for the agent",
-        details: "Denies the open question, or the one of this number. The agent reads the reason and goes on without it.",
+        details: "Denies the open question, or the one with this number. The agent reads the reason and continues without it.",
         examples: &["deny", "no 12 use the test database"],
         role: UserRole::Approver,
         takes_text: true,
-        ..PLAIN
+        ..CommandSpec::PLAIN
     },
     answer: |words| Ok(PersonAnswer::No((!words.is_empty()).then(|| words.to_owned()))),
 };
@@ -53,12 +52,12 @@ pub const ALWAYS: AnswerCommand = AnswerCommand {
     spec: CommandSpec {
         name: "always",
         args: "[NUMBER]",
-        summary: "Allow what a question asks, now and by rule from now on",
-        details: "Allows the open question and makes a rule for calls like it; the question says what the rule covers. `rules` lists and \
-                  revokes rules. There is no rule for everything.",
+        summary: "Allow what a question asks, now and from now on",
+        details: "Allows the open question and makes a rule for similar calls; the question shows what the rule covers. `rules` lists and \
+                  revokes rules. No rule covers everything.",
         examples: &["always", "always 12"],
         role: UserRole::Approver,
-        ..PLAIN
+        ..CommandSpec::PLAIN
     },
     answer: |words| nothing_more(words).map(|()| PersonAnswer::Always),
 };
@@ -66,10 +65,7 @@ pub const ALWAYS: AnswerCommand = AnswerCommand {
 fn nothing_more(words: &str) -> Result<(), CommandError> {
     match words {
         "" => Ok(()),
-        more => {
-            let more = adapters::markdown::code_span(more);
-            Err(CommandError::Usage(format!("{more} is no question's number.")))
-        }
+        more => Err(CommandError::Usage(replies::not_a_question_number(more))),
     }
 }
 

@@ -2,9 +2,11 @@
 
 use async_trait::async_trait;
 
-use super::PLAIN;
-use crate::commands::command::{
-    Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+use crate::{
+    commands::command::{
+        Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+    },
+    replies,
 };
 
 /// See the module.
@@ -14,10 +16,10 @@ const SPEC: CommandSpec = CommandSpec {
     name: "ambient",
     args: "[on|off]",
     summary: "Listen to every message here, or only when addressed",
-    details: "`ambient on`: every message in this room counts as addressed, and I stay silent where I have nothing to add. `ambient off`: \
-              only messages that address me. Remembered in `bot.toml`.",
+    details: "`ambient on`: every message in this room counts as addressed to me, and I stay silent when I have nothing to add. `ambient \
+              off`: only messages that address me. Remembered in `bot.toml` across restarts.",
     examples: &["ambient", "ambient on", "ambient off"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -28,18 +30,12 @@ impl Command for AmbientCommand {
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         match cx.args {
-            "" if cx.view.ambient => Ok(Reply::text("Ambient is on: I listen to every message here.")),
-            "" => Ok(Reply::text("Ambient is off: I listen when addressed.")),
-            "on" => Ok(Reply::text("Ambient is on: I listen to every message here.")
-                .then(RoomAction::SetAmbient(true))),
-            "off" => {
-                Ok(Reply::text("Ambient is off: I listen when addressed.")
-                    .then(RoomAction::SetAmbient(false)))
+            "" => Ok(Reply::text(replies::ambient(cx.view.ambient))),
+            "on" | "off" => {
+                let on = cx.args == "on";
+                Ok(Reply::text(replies::ambient(on)).then(RoomAction::SetAmbient(on)))
             }
-            other => {
-                let word = adapters::markdown::code_span(other);
-                Err(CommandError::Usage(format!("{word} is neither `on` nor `off`.")))
-            }
+            other => Err(CommandError::Usage(replies::not_on_or_off(other))),
         }
     }
 }

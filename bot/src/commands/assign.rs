@@ -1,13 +1,12 @@
 //! `assign`: the preferred agent of a story.
 
-use adapters::markdown::code_span;
 use async_trait::async_trait;
 
-use super::{
-    PLAIN,
-    story::{begins_with_number, later, number, refusal},
+use super::story::{begins_with_number, later, number, refusal};
+use crate::{
+    commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
+    replies,
 };
-use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply};
 
 /// See the module.
 pub struct AssignCommand;
@@ -15,11 +14,11 @@ pub struct AssignCommand;
 const SPEC: CommandSpec = CommandSpec {
     name: "assign",
     args: "ID AGENT",
-    summary: "Set the agent that a story prefers",
-    details: "Sets which agent is to work on a story. Its role must fit the stage; while it is busy the story waits for it.",
+    summary: "Set the preferred agent of a story",
+    details: "Sets which agent should work on a story. Its role must fit the stage; while it is busy the story waits for it.",
     examples: &["assign 12 coder-2"],
     begins: Some(begins_with_number),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -31,12 +30,12 @@ impl Command for AssignCommand {
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let (id, agent) = number(cx.args)?;
         if agent.is_empty() || agent.contains(char::is_whitespace) {
-            return Err(CommandError::Usage("Which agent? One name, as in `project.toml`.".into()));
+            return Err(CommandError::Usage(replies::WHICH_AGENT.into()));
         }
         let (pipeline, agent) = (cx.services.pipeline.clone(), agent.to_owned());
         later(async move {
             pipeline.prefer(id, &agent).await.map_err(refusal)?;
-            Ok(Reply::notice(format!("Story `{id}` prefers {} now.", code_span(&agent))))
+            Ok(Reply::notice(replies::agent_preferred(id, &agent)))
         })
     }
 }

@@ -6,7 +6,8 @@ use adapters::{Addressed, Capabilities, Choice, Room, Sender, Tone};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 
-use crate::{chat::services::Services, config::access::UserRole, permission::Question};
+use super::services::CommandServices;
+use crate::{config::access::UserRole, permission::Question, replies};
 
 /// A command as data: help, completion, the reference page and each messenger's menu are made from it.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,28 @@ pub struct CommandSpec {
 }
 
 impl CommandSpec {
+    /// What most commands are: for every user, immediate, with plain arguments.
+    pub const PLAIN: Self = Self {
+        name: "",
+        aliases: &[],
+        args: "",
+        summary: "",
+        details: "",
+        examples: &[],
+        role: UserRole::User,
+        takes_text: false,
+        begins: None,
+        immediate: true,
+    };
+
+    /// For a command that takes no arguments.
+    pub fn no_args(&self, args: &str) -> Result<(), CommandError> {
+        match args {
+            "" => Ok(()),
+            _ => Err(CommandError::Usage(replies::no_arguments(self.name))),
+        }
+    }
+
     /// `name args`.
     pub fn usage(&self) -> String {
         format!("{} {}", self.name, self.args).trim_end().to_owned()
@@ -45,7 +68,7 @@ impl CommandSpec {
 /// What a command has to work with. A command changes its room only through [`Reply::then`].
 pub struct CommandContext<'a> {
     /// All that is shared between rooms.
-    pub services: &'a Arc<Services>,
+    pub services: &'a Arc<CommandServices>,
     /// Where it was called.
     pub room: &'a Room,
     /// By whom.

@@ -1,12 +1,10 @@
-//! `doctor`: the checks of [`crate::program::doctor`], from the chat.
+//! `doctor`: the checks of `storkit doctor`, from the chat.
 
 use async_trait::async_trait;
 
-use super::{PLAIN, no_args};
 use crate::{
     commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply, RoomAction},
     config::access::UserRole,
-    program::doctor,
 };
 
 /// See the module.
@@ -16,11 +14,11 @@ const SPEC: CommandSpec = CommandSpec {
     name: "doctor",
     args: "",
     summary: "Check what I need: Claude Code, key, git, state, sandbox",
-    details: "Checks the Claude Code program and its version, the key, git and its identity, the state folder, and which protections are on. \
-              Each line says what to do where something is missing.",
+    details: "Checks Claude Code and its version, its key, git and its identity, the state folder, and which protections are active. \
+              Each line says what to do if something is missing.",
     examples: &["doctor"],
     role: UserRole::Operator,
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -30,12 +28,9 @@ impl Command for DoctorCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        no_args(cx.args, &SPEC)?;
-        let services = cx.services.clone();
-        let check = async move {
-            let checks = doctor::check(&services.project, &services.config(), &services.secret_env()).await;
-            Ok(Reply::text(doctor::report(&checks)))
-        };
+        SPEC.no_args(cx.args)?;
+        let report = (cx.services.doctor)();
+        let check = async move { Ok(Reply::text(report.await)) };
         Ok(Reply::default().then(RoomAction::Later(Box::pin(check))))
     }
 }

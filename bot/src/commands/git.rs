@@ -2,9 +2,11 @@
 
 use async_trait::async_trait;
 
-use super::{PLAIN, git_report::report, no_args};
-use crate::commands::command::{
-    Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+use crate::{
+    commands::command::{
+        Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+    },
+    replies,
 };
 
 /// See the module.
@@ -17,7 +19,7 @@ const SPEC: CommandSpec = CommandSpec {
     details: "Shows the branch with how far it is ahead of and behind its upstream, changed files by kind, the last commit, and every \
               worktree with its state. It only reads.",
     examples: &["git"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -27,13 +29,14 @@ impl Command for GitCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        no_args(cx.args, &SPEC)?;
+        SPEC.no_args(cx.args)?;
         let (project, now) = (cx.services.project.clone(), cx.services.clock.now());
         // A large repository takes a while, and the room is to go on meanwhile.
         let read = async move {
             let summary = tokio::task::spawn_blocking(move || pipeline::git::summary(&project)).await?;
-            let summary = summary.map_err(|error| CommandError::User(format!("{error}.")))?;
-            Ok(Reply::notice(report(&summary, now)))
+            let summary =
+                summary.map_err(|error| CommandError::User(replies::sentence(&error.to_string())))?;
+            Ok(Reply::notice(replies::git_report(&summary, now)))
         };
         Ok(Reply::default().then(RoomAction::Later(Box::pin(read))))
     }

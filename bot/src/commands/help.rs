@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use async_trait::async_trait;
 
-use super::PLAIN;
-use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply};
+use crate::{
+    commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
+    replies,
+};
 
 /// See the module.
 pub struct HelpCommand;
@@ -15,9 +17,9 @@ const SPEC: CommandSpec = CommandSpec {
     aliases: &["commands", "?"],
     args: "[COMMAND]",
     summary: "List the commands, or explain one",
-    details: "Lists the commands you may run here, one line each. With a command's name: its usage, what it does, and examples.",
+    details: "Lists the commands you may use here, one line each. With a command's name: its usage, what it does, and examples.",
     examples: &["help", "help htop"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -33,14 +35,7 @@ impl Command for HelpCommand {
         }
         match registry.get(cx.args.trim_start_matches('!')) {
             Some(command) => Ok(Reply::text(explain(command.spec()))),
-            None => {
-                let near = registry
-                    .nearest(cx.args)
-                    .map(|near| format!(" Did you mean `{near}`?"))
-                    .unwrap_or_default();
-                let word = adapters::markdown::code_span(cx.args);
-                Err(CommandError::Usage(format!("There is no command {word}.{near}")))
-            }
+            None => Err(CommandError::Usage(replies::no_help_for(cx.args, registry.nearest(cx.args)))),
         }
     }
 }
@@ -53,11 +48,7 @@ fn list(cx: &CommandContext<'_>) -> String {
     }
     let config = cx.services.config();
     let prefix = config.prefixes.first().map(String::as_str).unwrap_or_default();
-    let name = &config.display_name;
-    let _ = write!(
-        text,
-        "\nWhere several people talk, begin with `{prefix}` or `{name}`. Anything else you say to me goes to Claude Code."
-    );
+    text.push_str(&replies::how_to_address(prefix, &config.display_name));
     text
 }
 

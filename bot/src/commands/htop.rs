@@ -6,12 +6,8 @@ use adapters::Room;
 use async_trait::async_trait;
 use settings::duration;
 
-use super::{
-    PLAIN,
-    htop_frame::{AgentRow, frame},
-};
+use super::services::CommandServices;
 use crate::{
-    chat::services::Services,
     commands::command::{
         Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
     },
@@ -26,11 +22,11 @@ const SPEC: CommandSpec = CommandSpec {
     aliases: &["top"],
     args: "[DURATION|stop]",
     summary: "Show load, memory and each agent's processes, live",
-    details: "Shows the machine's load and memory, and for each agent the CPU and memory of all its processes, renewed every 5 s for \
-              5 minutes or the given time (at most `1h`). A second call starts it again, `htop stop` ends it. Where messages cannot be \
-              edited it is one snapshot.",
+    details: "Shows the machine's load and memory, and for each agent the CPU and memory of all its processes. Updates every 5 s for \
+              5 minutes or the given time (at most `1h`). A second call restarts it, `htop stop` ends it. Where messages cannot be \
+              edited it is a single snapshot.",
     examples: &["htop", "htop 30s", "htop stop"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 const USUAL: Duration = Duration::from_secs(5 * 60);
@@ -47,30 +43,27 @@ impl Command for HtopCommand {
             "" => Ok(Reply::default().then(RoomAction::Htop(USUAL))),
             "stop" | "off" if cx.view.htop => Ok(Reply::default().then(RoomAction::StopHtop)),
             "stop" | "off" if cx.capabilities.edit.is_none() => Ok(Reply::text(replies::HTOP_IS_A_SNAPSHOT)),
-            "stop" | "off" => Ok(Reply::text("No htop runs here.")),
+            "stop" | "off" => Ok(Reply::text(replies::NO_HTOP)),
             text => Ok(Reply::default().then(RoomAction::Htop(length(text)?))),
         }
     }
 }
 
 fn length(text: &str) -> Result<Duration, CommandError> {
-    let shown = adapters::markdown::code_span(text);
-    let length = duration::parse(text).ok_or_else(|| {
-        CommandError::Usage(format!("{shown} is no length of time; write it like `30s` or `5m`."))
-    })?;
+    let length = duration::parse(text).ok_or_else(|| CommandError::Usage(replies::not_a_duration(text)))?;
     if length.is_zero() || length > LONGEST {
-        return Err(CommandError::Usage(format!("{shown} does not fit; htop runs from `1s` to `1h`.")));
+        return Err(CommandError::Usage(replies::htop_out_of_range(text)));
     }
     Ok(length)
 }
 
 /// A frame of this moment, as `room` sees it; `left` is the time until it ends, `None` for the last one.
-pub fn frame_now(services: &Services, room: &Room, left: Option<Duration>) -> String {
+pub fn frame_now(services: &CommandServices, room: &Room, left: Option<Duration>) -> String {
     let here = room.to_string();
     let (machine, agents) = services.sample();
-    let rows: Vec<AgentRow> = agents
+    let rows: Vec<replies::AgentRow> = agents
         .into_iter()
-        .map(|(entry, usage)| AgentRow {
+        .map(|(entry, usage)| replies::AgentRow {
             // A room's id says nothing to people, on most messengers.
             name: if entry.name == here { "this room".into() } else { entry.name },
             doing: entry.story.unwrap_or_default(),
@@ -79,7 +72,7 @@ pub fn frame_now(services: &Services, room: &Room, left: Option<Duration>) -> St
             cost_usd: Some(entry.cost_usd),
         })
         .collect();
-    frame(&machine, &rows, left)
+    replies::htop_frame(&machine, &rows, left)
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 //! `log`: the last lines of an agent's output.
 
-use adapters::markdown::{code_block, code_span};
 use async_trait::async_trait;
 use pipeline::reading::LogOf;
 
-use super::{
-    PLAIN,
-    story::{later, refusal},
+use super::story::{later, refusal};
+use crate::{
+    commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
+    replies,
 };
-use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply};
 
 /// See the module.
 pub struct LogCommand;
@@ -21,9 +20,9 @@ const SPEC: CommandSpec = CommandSpec {
     aliases: &["logs"],
     args: "AGENT|ID [LINES]",
     summary: "Show the last lines of an agent's output",
-    details: "Shows the last lines (20, at most 200) of the newest run of an agent or of a story: what it said, the tools it used, the gates.",
+    details: "Shows the last lines (20 by default, at most 200) of the newest run of an agent or of a story: text, tools and gates.",
     examples: &["log coder", "log 12 100"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -37,16 +36,8 @@ impl Command for LogCommand {
         let pipeline = cx.services.pipeline.clone();
         later(async move {
             match pipeline.log(of.clone(), lines).await.map_err(refusal)? {
-                Some((run, lines)) if lines.is_empty() => {
-                    Ok(Reply::notice(format!("Run `{run}` has said nothing yet.")))
-                }
-                Some((run, lines)) => {
-                    Ok(Reply::text(format!("Run `{run}`:\n\n{}", code_block(&lines.join("\n"), ""))))
-                }
-                None => Err(CommandError::User(match of {
-                    LogOf::Story(id) => format!("Nobody has worked on story `{id}` yet."),
-                    LogOf::Agent(name) => format!("No agent {} has run yet.", code_span(&name)),
-                })),
+                Some((run, lines)) => Ok(Reply::text(replies::run_log(&run.to_string(), &lines))),
+                None => Err(CommandError::User(replies::no_run(&of))),
             }
         })
     }
@@ -55,20 +46,17 @@ impl Command for LogCommand {
 fn read(args: &str) -> Result<(LogOf, usize), CommandError> {
     let mut words = args.split_whitespace();
     let Some(whose) = words.next() else {
-        return Err(CommandError::Usage("Whose log? Name an agent or a story's number.".into()));
+        return Err(CommandError::Usage(replies::WHOSE_LOG.into()));
     };
     let lines = match words.next() {
         None => USUAL,
         Some(word) => match word.parse() {
             Ok(lines @ 1..=MOST) => lines,
-            _ => {
-                let word = code_span(word);
-                return Err(CommandError::Usage(format!("{word} is no number of lines from 1 to {MOST}.")));
-            }
+            _ => return Err(CommandError::Usage(replies::not_a_line_count(word, MOST))),
         },
     };
     if let Some(more) = words.next() {
-        return Err(CommandError::Usage(format!("{} is too much.", code_span(more))));
+        return Err(CommandError::Usage(replies::too_much(more)));
     }
     Ok((whose.parse().map_or_else(|_| LogOf::Agent(whose.to_owned()), LogOf::Story), lines))
 }

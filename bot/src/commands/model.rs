@@ -1,11 +1,12 @@
 //! `model`: which model this room talks to.
 
-use adapters::markdown::code_span;
 use async_trait::async_trait;
 
-use super::PLAIN;
-use crate::commands::command::{
-    Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+use crate::{
+    commands::command::{
+        Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+    },
+    replies,
 };
 
 /// See the module.
@@ -15,11 +16,11 @@ const SPEC: CommandSpec = CommandSpec {
     name: "model",
     args: "[NAME|default]",
     summary: "Show or choose this room's model",
-    details: "Without a name: says which model this room uses. With one (`opus`, `sonnet`, `haiku` or a full name): uses it from the next \
-              turn on, also after a restart. `model default` goes back to the configured one.",
+    details: "Without a name: shows which model this room uses. With one (`opus`, `sonnet`, `haiku` or a full name): uses it from the next \
+              turn on, also after a restart. `model default` returns to the configured one.",
     examples: &["model", "model sonnet", "model default"],
     immediate: false,
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -29,24 +30,15 @@ impl Command for ModelCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        let configured = match cx.services.config().claude.model.as_str() {
-            "" => "Claude Code's default".to_owned(),
-            model => code_span(model),
-        };
+        let config = cx.services.config();
+        let configured = &config.claude.model;
         match cx.args {
-            "" => Ok(Reply::text(match &cx.view.model {
-                Some(model) => format!("This room uses {} (configured: {configured}).", code_span(model)),
-                None => format!("This room uses {configured}."),
-            })),
-            "default" => {
-                Ok(Reply::text(format!("From the next turn on: {configured}."))
-                    .then(RoomAction::SetModel(None)))
-            }
+            "" => Ok(Reply::text(replies::model_now(cx.view.model.as_deref(), configured))),
+            "default" => Ok(Reply::text(replies::model_reset(configured)).then(RoomAction::SetModel(None))),
             name if is_name(name) => {
-                let text = format!("From the next turn on: {}.", code_span(name));
-                Ok(Reply::text(text).then(RoomAction::SetModel(Some(name.to_owned()))))
+                Ok(Reply::text(replies::model_chosen(name)).then(RoomAction::SetModel(Some(name.to_owned()))))
             }
-            other => Err(CommandError::Usage(format!("{} is no model's name.", code_span(other)))),
+            other => Err(CommandError::Usage(replies::not_a_model(other))),
         }
     }
 }

@@ -1,16 +1,13 @@
 //! `move`: a story to another stage, by hand.
 
-use adapters::markdown::code_span;
 use async_trait::async_trait;
 use pipeline::stage::Stage;
 
-use super::{
-    PLAIN,
-    story::{begins_with_number, caller, later, number, refusal},
-};
+use super::story::{begins_with_number, caller, later, number, refusal};
 use crate::{
     commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
     config::access::UserRole,
+    replies,
 };
 
 /// See the module.
@@ -21,12 +18,12 @@ const SPEC: CommandSpec = CommandSpec {
     aliases: &["mv"],
     args: "ID backlog|current|qa|merge|done|archived",
     summary: "Move a story to another stage",
-    details: "Moves a story where that is legal: forward one stage, or back to current or the backlog. Nobody moves a story to done: done \
-              means merged. A story that an agent works on is stopped first.",
+    details: "Moves a story, where that is allowed: forward one stage, or back to current or the backlog. Nobody moves a story to done: done \
+              means merged. If an agent works on the story, it is stopped first.",
     examples: &["move 12 backlog"],
     role: UserRole::Approver,
     begins: Some(begins_with_number),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -38,17 +35,13 @@ impl Command for MoveCommand {
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let (id, word) = number(cx.args)?;
         let to = Stage::parse(word).ok_or_else(|| match word {
-            "" => CommandError::Usage("Where to?".into()),
-            word => CommandError::Usage(format!(
-                "{} is no stage; there are {}.",
-                code_span(word),
-                Stage::ALL.map(|stage| format!("`{stage}`")).join(", ")
-            )),
+            "" => CommandError::Usage(replies::WHICH_STAGE.into()),
+            word => CommandError::Usage(replies::not_a_stage(word)),
         })?;
         let (pipeline, by) = (cx.services.pipeline.clone(), caller(&cx));
         later(async move {
             pipeline.move_story(id, to, by).await.map_err(refusal)?;
-            Ok(Reply::notice(format!("Story `{id}` is in {to} now.")))
+            Ok(Reply::notice(replies::story_moved(id, to)))
         })
     }
 }

@@ -1,14 +1,13 @@
 //! `new`: a story from its template.
 
-use adapters::markdown::{code_span, inert};
 use async_trait::async_trait;
 use pipeline::story::StoryKind;
 
-use super::{
-    PLAIN,
-    story::{caller, later, refusal},
+use super::story::{caller, later, refusal};
+use crate::{
+    commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
+    replies,
 };
-use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply};
 
 /// See the module.
 pub struct NewCommand;
@@ -16,12 +15,12 @@ pub struct NewCommand;
 const SPEC: CommandSpec = CommandSpec {
     name: "new",
     args: "story|bug|spike|refactor TITLE",
-    summary: "Write a new story to the backlog",
-    details: "Writes a story file from its kind's template to the backlog and commits it. Edit the file to say more, then `start` it.",
+    summary: "Add a story to the backlog",
+    details: "Adds a story file to the backlog, made from the template of its kind, and commits it. Add details to the file, then `start` it.",
     examples: &["new story Let people sign in with a passkey", "new bug The door squeaks"],
     takes_text: true,
     begins: Some(begins_with_kind),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 fn begins_with_kind(args: &str) -> bool {
@@ -40,12 +39,7 @@ impl Command for NewCommand {
         let title = title.to_owned();
         later(async move {
             let story = pipeline.create(kind, &title, None, by).await.map_err(refusal)?;
-            let id = story.id();
-            Ok(Reply::notice(format!(
-                "Story `{id}` **{}** is in the backlog: `.storkit/work/1_backlog/{}`. Say more in that file, then `start {id}`.",
-                inert(&story.front.name),
-                story.file
-            )))
+            Ok(Reply::notice(replies::story_created(&story)))
         })
     }
 }
@@ -53,14 +47,11 @@ impl Command for NewCommand {
 fn read(args: &str) -> Result<(StoryKind, &str), CommandError> {
     let (word, title) = args.split_once(char::is_whitespace).unwrap_or((args, ""));
     let kind = StoryKind::parse(&word.to_lowercase()).ok_or_else(|| match word {
-        "" => CommandError::Usage("What kind of story, and what is its title?".into()),
-        word => CommandError::Usage(format!(
-            "{} is no kind of story; it is `story`, `bug`, `spike` or `refactor`.",
-            code_span(word)
-        )),
+        "" => CommandError::Usage(replies::WHICH_KIND.into()),
+        word => CommandError::Usage(replies::not_a_kind(word)),
     })?;
     match title.trim() {
-        "" => Err(CommandError::Usage("A story needs a title.".into())),
+        "" => Err(CommandError::Usage(replies::NO_TITLE.into())),
         title => Ok((kind, title)),
     }
 }

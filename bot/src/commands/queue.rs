@@ -1,16 +1,12 @@
 //! `queue`: the prompts that wait in this room.
 
-use std::fmt::Write as _;
-
-use adapters::markdown::inert;
 use async_trait::async_trait;
 
-use super::PLAIN;
 use crate::{
     commands::command::{
         Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
     },
-    replies::shorten,
+    replies,
 };
 
 /// See the module.
@@ -21,9 +17,9 @@ const SPEC: CommandSpec = CommandSpec {
     aliases: &["q"],
     args: "[clear]",
     summary: "Show or drop the prompts that wait here",
-    details: "Shows what waits behind the turn under way, in order. `queue clear` drops all of it; the turn itself goes on.",
+    details: "Shows the prompts that wait behind the current turn, in order. `queue clear` drops all of them; the turn itself continues.",
     examples: &["queue", "queue clear"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -35,23 +31,10 @@ impl Command for QueueCommand {
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let waiting = cx.view.queue.len();
         match cx.args {
-            "" if waiting == 0 => Ok(Reply::text("Nothing waits here.")),
-            "" => Ok(Reply::notice(list(&cx.view.queue))),
-            "clear" => Ok(Reply::text(format!("Dropped {waiting}.")).then(RoomAction::ClearQueue)),
-            other => {
-                let word = adapters::markdown::code_span(other);
-                Err(CommandError::Usage(format!(
-                    "{word} is no argument of `queue`; the only one is `clear`."
-                )))
-            }
+            "" if waiting == 0 => Ok(Reply::text(replies::NOTHING_WAITS)),
+            "" => Ok(Reply::notice(replies::queue_list(&cx.view.queue, 80))),
+            "clear" => Ok(Reply::text(replies::queue_cleared(waiting)).then(RoomAction::ClearQueue)),
+            other => Err(CommandError::Usage(replies::not_queue_argument(other))),
         }
     }
-}
-
-fn list(queue: &[(String, String)]) -> String {
-    let mut text = String::new();
-    for (n, (who, what)) in queue.iter().enumerate() {
-        let _ = writeln!(text, "{}. {}: {}", n + 1, inert(who), inert(&shorten(what, 80)));
-    }
-    text
 }

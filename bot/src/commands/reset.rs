@@ -2,8 +2,10 @@
 
 use async_trait::async_trait;
 
-use super::{PLAIN, no_args};
-use crate::commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply, RoomAction};
+use crate::{
+    commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply, RoomAction},
+    replies,
+};
 
 /// See the module.
 pub struct ResetCommand;
@@ -12,12 +14,12 @@ const SPEC: CommandSpec = CommandSpec {
     name: "reset",
     aliases: &["new-session"],
     args: "",
-    summary: "Begin a new session here",
-    details: "Forgets this room's session: the next prompt begins a new one that knows nothing of what was said. The old session's id stays \
-              in the record.",
+    summary: "Start a new session here",
+    details: "Closes this room's session: the next prompt starts a new one that knows nothing of the conversation so far. The old session's \
+              id stays in the record.",
     examples: &["reset"],
     immediate: false,
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -27,13 +29,9 @@ impl Command for ResetCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        no_args(cx.args, &SPEC)?;
-        Ok(match &cx.view.session {
-            Some(session) => {
-                Reply::text(format!("The session `{session}` is closed. Your next message begins a new one."))
-                    .then(RoomAction::ResetSession)
-            }
-            None => Reply::text("There is no session here. Your next message begins one."),
-        })
+        SPEC.no_args(cx.args)?;
+        let session = cx.view.session.as_deref();
+        let reply = Reply::text(replies::session_reset(session));
+        Ok(if session.is_some() { reply.then(RoomAction::ResetSession) } else { reply })
     }
 }

@@ -1,8 +1,7 @@
-//! `restart` and `rebuild`: the program starts anew in place, built from source before if asked.
+//! `restart` and `rebuild`: the program restarts in place, after a build from source if asked.
 
 use async_trait::async_trait;
 
-use super::{PLAIN, no_args};
 use crate::{
     commands::command::{
         Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
@@ -11,32 +10,32 @@ use crate::{
     replies,
 };
 
-/// Starts the program anew.
+/// Restarts the program.
 pub struct RestartCommand;
 
-/// Builds it from source, then starts it anew.
+/// Builds it from source, then restarts it.
 pub struct RebuildCommand;
 
 const RESTART: CommandSpec = CommandSpec {
     name: "restart",
     args: "",
-    summary: "Start me anew in place",
-    details: "Ends turns and agents in good order and starts the program anew, under the same process id. Sessions, the queue, stories and \
-              merges go on where they were. Settings that wait for a restart take effect.",
+    summary: "Restart me in place",
+    details: "Ends turns and agents cleanly and restarts the program under the same process id. Sessions, the queue, stories and merges \
+              continue where they were. Settings that need a restart take effect.",
     examples: &["restart"],
     role: UserRole::Operator,
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 const REBUILD: CommandSpec = CommandSpec {
     name: "rebuild",
     args: "",
-    summary: "Build me from source and start anew in place",
-    details: "Builds the program from the source it was built from, while the room goes on; then as `restart`. A build that fails leaves what \
-              runs as it is, and says why.",
+    summary: "Build me from source and restart in place",
+    details: "Builds the program from the source it was built from, while rooms keep working, and then restarts it like `restart`. If the \
+              build fails, the current program keeps running and the reason is shown.",
     examples: &["rebuild"],
     role: UserRole::Operator,
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -46,7 +45,7 @@ impl Command for RestartCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        no_args(cx.args, &RESTART)?;
+        RESTART.no_args(cx.args)?;
         Ok(Reply::notice(replies::RESTARTING).then(RoomAction::Restart))
     }
 }
@@ -58,12 +57,12 @@ impl Command for RebuildCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        no_args(cx.args, &REBUILD)?;
+        REBUILD.no_args(cx.args)?;
         let services = cx.services.clone();
         let build = async move {
             match services.restart.rebuild().await {
                 Ok(()) => Ok(Reply::notice(replies::REBUILT).then(RoomAction::Restart)),
-                Err(why) => Err(CommandError::User(why)),
+                Err(error) => Err(CommandError::User(replies::build_failed(&error))),
             }
         };
         Ok(Reply::notice(replies::BUILDING).then(RoomAction::Later(Box::pin(build))))

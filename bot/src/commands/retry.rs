@@ -2,10 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{
-    PLAIN,
-    story::{begins_with_number, caller, later, only_number, refusal, started},
-};
+use super::story::{begins_with_number, caller, later, only_number, refusal, started};
 use crate::{
     commands::command::{Command, CommandContext, CommandResult, CommandSpec},
     config::access::UserRole,
@@ -17,13 +14,13 @@ pub struct RetryCommand;
 const SPEC: CommandSpec = CommandSpec {
     name: "retry",
     args: "ID",
-    summary: "Let a story that failed or was blocked go on",
-    details: "Takes away why a story stands still (a block, a failed merge, used-up retries, a spent budget, which it may spend once more) and \
-              lets it go on in its stage.",
+    summary: "Continue a story that failed or is blocked",
+    details: "Clears what blocks a story (a block, a failed merge, used-up retries, or a spent budget, which is granted once more) and \
+              continues it in its stage.",
     examples: &["retry 12"],
     role: UserRole::Approver,
     begins: Some(begins_with_number),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]

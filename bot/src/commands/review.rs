@@ -3,13 +3,11 @@
 use async_trait::async_trait;
 use pipeline::verdict::ReviewDecision;
 
-use super::{
-    PLAIN,
-    story::{begins_with_number, caller, later, number, only_number, refusal},
-};
+use super::story::{begins_with_number, caller, later, number, only_number, refusal};
 use crate::{
     commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
     config::access::UserRole,
+    replies,
 };
 
 /// `accept`
@@ -21,12 +19,12 @@ pub struct RejectCommand;
 const ACCEPT: CommandSpec = CommandSpec {
     name: "accept",
     args: "ID",
-    summary: "Accept a story in QA: it goes to the merge",
-    details: "Accepts a story in QA, whether it waits for a person or an agent reviews it. Its gates still have to pass on the merged result.",
+    summary: "Accept a story in QA: it goes to the merge queue",
+    details: "Accepts a story in QA, whether it waits for a person or an agent reviews it. Its gates must still pass on the merged result.",
     examples: &["accept 12"],
     role: UserRole::Approver,
     begins: Some(begins_with_number),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 const REJECT: CommandSpec = CommandSpec {
@@ -39,7 +37,7 @@ const REJECT: CommandSpec = CommandSpec {
     role: UserRole::Approver,
     takes_text: true,
     begins: Some(begins_with_number),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -53,7 +51,7 @@ impl Command for AcceptCommand {
         let (pipeline, by) = (cx.services.pipeline.clone(), caller(&cx));
         later(async move {
             pipeline.review(id, ReviewDecision::Approved, by).await.map_err(refusal)?;
-            Ok(Reply::notice(format!("Story `{id}` is accepted and goes to the merge.")))
+            Ok(Reply::notice(replies::story_accepted(id)))
         })
     }
 }
@@ -67,12 +65,12 @@ impl Command for RejectCommand {
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let (id, reason) = number(cx.args)?;
         if reason.is_empty() {
-            return Err(CommandError::Usage("Why? The next run reads the reason.".into()));
+            return Err(CommandError::Usage(replies::WHY_REJECT.into()));
         }
         let (pipeline, by, reason) = (cx.services.pipeline.clone(), caller(&cx), reason.to_owned());
         later(async move {
             pipeline.review(id, ReviewDecision::Rejected(reason), by).await.map_err(refusal)?;
-            Ok(Reply::notice(format!("Story `{id}` goes back to its coder.")))
+            Ok(Reply::notice(replies::story_rejected(id)))
         })
     }
 }

@@ -1,14 +1,11 @@
 //! `rules`: what `always` made, and how to take it back.
 
-use std::fmt::Write as _;
-
-use adapters::markdown::{code_span, inert};
 use async_trait::async_trait;
 
-use super::PLAIN;
 use crate::{
     commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
     config::access::UserRole,
+    replies,
 };
 
 /// See the module.
@@ -17,11 +14,12 @@ pub struct RulesCommand;
 const SPEC: CommandSpec = CommandSpec {
     name: "rules",
     args: "[revoke NUMBER]",
-    summary: "List or revoke what is allowed by rule",
-    details: "Lists the standing rules that `always` made, with who made them. `rules revoke NUMBER` takes one back, from the next call on.",
+    summary: "List or revoke standing rules",
+    details: "Lists the standing rules that `always` made, with who made them. `rules revoke NUMBER` revokes one; the next such call is \
+              asked again.",
     examples: &["rules", "rules revoke 3"],
     role: UserRole::Approver,
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -35,36 +33,20 @@ impl Command for RulesCommand {
         match (words.next(), words.next(), words.next()) {
             (None, ..) => list(&cx),
             (Some("revoke"), Some(number), None) => revoke(&cx, number),
-            _ => Err(CommandError::Usage(format!("{} is no argument of `rules`.", code_span(cx.args)))),
+            _ => Err(CommandError::Usage(replies::not_rules_argument(cx.args))),
         }
     }
 }
 
 fn list(cx: &CommandContext<'_>) -> CommandResult {
     let rules = cx.services.broker.rules()?;
-    if rules.is_empty() {
-        return Ok(Reply::text("There are no rules. Answer a question with `always` to make one."));
-    }
-    let mut text = String::new();
-    for rule in rules {
-        let _ = writeln!(
-            text,
-            "- {}: {} (by {})",
-            rule.id,
-            code_span(&rule.scope.describe()),
-            inert(&rule.made_by)
-        );
-    }
-    text.push_str("\n`rules revoke NUMBER` takes one back.");
-    Ok(Reply::text(text))
+    Ok(Reply::text(replies::rule_list(&rules, |rule| rule.scope.describe())))
 }
 
 fn revoke(cx: &CommandContext<'_>, number: &str) -> CommandResult {
-    let id = number
-        .parse()
-        .map_err(|_| CommandError::Usage(format!("{} is no rule's number.", code_span(number))))?;
+    let id = number.parse().map_err(|_| CommandError::Usage(replies::not_a_rule_number(number)))?;
     match cx.services.broker.revoke(id)? {
-        true => Ok(Reply::text(format!("Rule {id} is revoked. Such calls are asked again."))),
-        false => Err(CommandError::User(format!("There is no rule {id}. `rules` lists them."))),
+        true => Ok(Reply::text(replies::rule_revoked(id))),
+        false => Err(CommandError::User(replies::no_such_rule(id))),
     }
 }

@@ -1,13 +1,12 @@
 //! `start`: bring a story into work.
 
-use adapters::markdown::code_span;
 use async_trait::async_trait;
 
-use super::{
-    PLAIN,
-    story::{begins_with_number, caller, later, number, refusal, started},
+use super::story::{begins_with_number, caller, later, number, refusal, started};
+use crate::{
+    commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec},
+    replies,
 };
-use crate::commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec};
 
 /// See the module.
 pub struct StartCommand;
@@ -15,12 +14,12 @@ pub struct StartCommand;
 const SPEC: CommandSpec = CommandSpec {
     name: "start",
     args: "ID [AGENT]",
-    summary: "Bring a story into work, or let a stopped one go on",
-    details: "Moves a story from the backlog into work, where the next free agent takes it; one that was stopped or blocked goes on. With an \
-              agent's name that one is preferred.",
+    summary: "Start work on a story, or continue a stopped one",
+    details: "Moves a story from the backlog to current, where the next free agent takes it; a stopped or blocked story continues. With an \
+              agent's name that agent is preferred.",
     examples: &["start 12", "start 12 coder-2"],
     begins: Some(begins_with_number),
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -32,7 +31,7 @@ impl Command for StartCommand {
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let (id, rest) = number(cx.args)?;
         if rest.contains(char::is_whitespace) {
-            return Err(CommandError::Usage(format!("{} is no agent's name.", code_span(rest))));
+            return Err(CommandError::Usage(replies::not_an_agent(rest)));
         }
         let agent = (!rest.is_empty()).then(|| rest.to_owned());
         let (pipeline, by) = (cx.services.pipeline.clone(), caller(&cx));

@@ -1,14 +1,14 @@
 //! `stop`: interrupt the room's turn.
 
 use async_trait::async_trait;
-use pipeline::{event::RunInfo, handle::StopTarget};
+use pipeline::handle::StopTarget;
 
-use super::{
-    PLAIN,
-    story::{caller, later, refusal},
-};
-use crate::commands::command::{
-    Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+use super::story::{caller, later, refusal};
+use crate::{
+    commands::command::{
+        Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+    },
+    replies,
 };
 
 /// See the module.
@@ -18,12 +18,12 @@ const SPEC: CommandSpec = CommandSpec {
     name: "stop",
     aliases: &["cancel"],
     args: "[ID|AGENT]",
-    summary: "Interrupt what runs here, or an agent's run on a story",
+    summary: "Interrupt this room's turn, or an agent's run on a story",
     details: "Interrupts this room's turn at once, with every program it started, and closes its open questions as denied. The session is \
-              kept; what waits in the queue comes next. With a story's number or an agent's name that run is ended, and its story stands still \
-              until `start` or `retry`.",
+              kept; the next prompt in the queue follows. With a story's number or an agent's name, stops that run; the story stays \
+              blocked until `start` or `retry`.",
     examples: &["stop", "stop 12", "stop coder-2"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -39,11 +39,8 @@ impl Command for StopCommand {
         match (&cx.view.running, cx.view.queue.len()) {
             // The turn's own message ends with the fact.
             (Some(_), 0) => Ok(Reply::default().then(RoomAction::StopTurn)),
-            (Some(_), waiting) => {
-                let text = format!("Stopping. {waiting} in the queue come next; `queue clear` drops them.");
-                Ok(Reply::notice(text).then(RoomAction::StopTurn))
-            }
-            (None, _) => Ok(Reply::text("Nothing runs here.")),
+            (Some(_), waiting) => Ok(Reply::notice(replies::stopping(waiting)).then(RoomAction::StopTurn)),
+            (None, _) => Ok(Reply::text(replies::NOTHING_RUNS)),
         }
     }
 }
@@ -55,15 +52,8 @@ fn stop_run(cx: &CommandContext<'_>) -> CommandResult {
     later(async move {
         let stopped = pipeline.stop(target, by).await.map_err(refusal)?;
         if stopped.is_empty() {
-            let word = adapters::markdown::code_span(&word);
-            return Err(CommandError::User(format!("No agent runs for {word}; `status` shows who does.")));
+            return Err(CommandError::User(replies::nothing_to_stop(&word)));
         }
-        Ok(Reply::notice(told(&stopped)))
+        Ok(Reply::notice(replies::runs_stopped(&stopped)))
     })
-}
-
-fn told(stopped: &[RunInfo]) -> String {
-    let runs: Vec<String> =
-        stopped.iter().map(|run| format!("`{}` on story `{}`", run.slot, run.story)).collect();
-    format!("Stopped: {}. `start ID` lets a story go on.", runs.join(", "))
 }

@@ -1,6 +1,5 @@
 //! What the story commands share: reading a story's number, and what the pipeline refuses.
 
-use adapters::markdown::code_span;
 use pipeline::{
     PipelineError,
     event::Actor,
@@ -8,7 +7,10 @@ use pipeline::{
     story::{Story, StoryId},
 };
 
-use crate::commands::command::{CommandContext, CommandError, CommandResult, Reply, RoomAction};
+use crate::{
+    commands::command::{CommandContext, CommandError, CommandResult, Reply, RoomAction},
+    replies,
+};
 
 /// Whether arguments begin with a story's number: an unaddressed text that does not is talk, not a command.
 pub fn begins_with_number(args: &str) -> bool {
@@ -19,14 +21,11 @@ pub fn begins_with_number(args: &str) -> bool {
 pub fn number(args: &str) -> Result<(StoryId, &str), CommandError> {
     let (word, rest) = args.split_once(char::is_whitespace).unwrap_or((args, ""));
     if word.is_empty() {
-        return Err(CommandError::Usage("Which story? Its number comes first.".into()));
+        return Err(CommandError::Usage(replies::WHICH_STORY.into()));
     }
     match word.parse() {
         Ok(id) => Ok((id, rest.trim())),
-        Err(_) => Err(CommandError::Usage(format!(
-            "{} is no story's number, like `12`; `status` lists them.",
-            code_span(word)
-        ))),
+        Err(_) => Err(CommandError::Usage(replies::not_a_story_number(word))),
     }
 }
 
@@ -34,9 +33,7 @@ pub fn number(args: &str) -> Result<(StoryId, &str), CommandError> {
 pub fn only_number(args: &str) -> Result<StoryId, CommandError> {
     match number(args)? {
         (id, "") => Ok(id),
-        (_, more) => {
-            Err(CommandError::Usage(format!("{} is too much: one number is enough.", code_span(more))))
-        }
+        (_, more) => Err(CommandError::Usage(replies::one_number_is_enough(more))),
     }
 }
 
@@ -52,7 +49,7 @@ pub fn known(cx: &CommandContext<'_>, id: StoryId) -> Result<std::sync::Arc<Stor
 
 /// There is no such story.
 pub fn unknown(id: StoryId) -> CommandError {
-    CommandError::User(format!("There is no story `{id}`; `status` lists those there are."))
+    CommandError::User(replies::unknown_story(id))
 }
 
 /// Who calls, as the pipeline's record names them.
@@ -62,10 +59,7 @@ pub fn caller(cx: &CommandContext<'_>) -> Actor {
 
 /// What the pipeline refuses is a sentence for the person.
 pub fn refusal(error: PipelineError) -> CommandError {
-    let text = error.to_string();
-    let mut letters = text.chars();
-    let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
-    CommandError::User(format!("{first}{}", letters.as_str()))
+    CommandError::User(replies::refused_by_pipeline(&error))
 }
 
 /// A verb of the pipeline, answered when it is done: the room goes on meanwhile.
@@ -75,14 +69,7 @@ pub fn later(verb: impl Future<Output = CommandResult> + Send + 'static) -> Comm
 
 /// What came of a story that was to go on.
 pub fn started(id: StoryId, started: &StartResult) -> Reply {
-    Reply::notice(match started {
-        StartResult::Running(run) => {
-            format!("`{}` works on story `{id}` now. `log {id}` shows how it goes.", run.slot)
-        }
-        StartResult::Waiting(why) => {
-            format!("Story `{id}` is in work. For now: {}.", adapters::markdown::inert(why))
-        }
-    })
+    Reply::notice(replies::story_started(id, started))
 }
 
 #[cfg(test)]
@@ -94,7 +81,7 @@ mod tests {
         assert_eq!(number("#12 because of that").unwrap(), (StoryId(12), "because of that"));
         assert!(matches!(number(""), Err(CommandError::Usage(_))));
         assert!(
-            matches!(number("door"), Err(CommandError::Usage(why)) if why.starts_with("`door` is no story"))
+            matches!(number("door"), Err(CommandError::Usage(why)) if why.starts_with("`door` is not a story"))
         );
         assert!(matches!(only_number("12 13"), Err(CommandError::Usage(_))));
         assert!(begins_with_number("12 x") && !begins_with_number("the server"));

@@ -2,9 +2,11 @@
 
 use async_trait::async_trait;
 
-use super::PLAIN;
-use crate::commands::command::{
-    Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+use crate::{
+    commands::command::{
+        Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
+    },
+    replies,
 };
 
 /// See the module.
@@ -14,10 +16,10 @@ const SPEC: CommandSpec = CommandSpec {
     name: "verbosity",
     aliases: &["verbose"],
     args: "[0|1|2]",
-    summary: "Show or choose how much of the work is seen",
-    details: "0 shows answers only, 1 also which tools are used, 2 also what with. Remembered for this room.",
+    summary: "Show or choose how much progress this room shows",
+    details: "0 shows answers only, 1 adds the names of the tools used, 2 adds their input. Remembered for this room.",
     examples: &["verbosity", "verbosity 2"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -28,16 +30,12 @@ impl Command for VerbosityCommand {
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         match cx.args {
-            "" => Ok(Reply::text(format!("Verbosity is {}.", cx.view.verbosity))),
+            "" => Ok(Reply::text(replies::verbosity_now(cx.view.verbosity))),
             "0" | "1" | "2" => {
                 let level = cx.args.as_bytes()[0] - b'0';
-                Ok(Reply::text(format!("Verbosity is {level} from now on."))
-                    .then(RoomAction::SetVerbosity(level)))
+                Ok(Reply::text(replies::verbosity_chosen(level)).then(RoomAction::SetVerbosity(level)))
             }
-            other => {
-                let word = adapters::markdown::code_span(other);
-                Err(CommandError::Usage(format!("{word} is no verbosity; it is 0, 1 or 2.")))
-            }
+            other => Err(CommandError::Usage(replies::not_a_verbosity(other))),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! `version`: what runs here.
 
-use agents::claude::TESTED_VERSION;
 use async_trait::async_trait;
-use settings::duration::human;
 
-use super::{PLAIN, no_args};
-use crate::commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply};
+use crate::{
+    commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply},
+    replies,
+};
 
 /// See the module.
 pub struct VersionCommand;
@@ -13,10 +13,10 @@ pub struct VersionCommand;
 const SPEC: CommandSpec = CommandSpec {
     name: "version",
     args: "",
-    summary: "Show what runs here, and since when",
+    summary: "Show the version and uptime",
     details: "Shows storkit's version, how long it has been running, and the version of Claude Code it was tested with. `doctor` shows the one installed.",
     examples: &["version"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -26,11 +26,7 @@ impl Command for VersionCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        no_args(cx.args, &SPEC)?;
-        Ok(Reply::text(format!(
-            "storkit {}, up {}. Tested with Claude Code {TESTED_VERSION}.",
-            env!("CARGO_PKG_VERSION"),
-            human(cx.services.started.elapsed())
-        )))
+        SPEC.no_args(cx.args)?;
+        Ok(Reply::text(replies::version(cx.services.started.elapsed())))
     }
 }

@@ -1,10 +1,11 @@
 //! `whoami`: who the bot takes a person for.
 
-use adapters::markdown::{code_span, inert};
 use async_trait::async_trait;
 
-use super::{PLAIN, no_args};
-use crate::commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply};
+use crate::{
+    commands::command::{Command, CommandContext, CommandResult, CommandSpec, Reply},
+    replies,
+};
 
 /// See the module.
 pub struct WhoamiCommand;
@@ -13,9 +14,9 @@ const SPEC: CommandSpec = CommandSpec {
     name: "whoami",
     args: "",
     summary: "Show your id, your role and this room's id",
-    details: "Shows the id that an operator puts into the allow-list, the role you have, and this room's id as `bot.toml` writes it.",
+    details: "Shows the id to put into the allow-list, your role, and this room's id as `bot.toml` writes it.",
     examples: &["whoami"],
-    ..PLAIN
+    ..CommandSpec::PLAIN
 };
 
 #[async_trait]
@@ -25,18 +26,8 @@ impl Command for WhoamiCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        no_args(cx.args, &SPEC)?;
-        let role = cx
-            .services
-            .access()
-            .role(cx.room, &cx.sender.id)
-            .map(|role| role.to_string())
-            .unwrap_or_default();
-        Ok(Reply::text(format!(
-            "You are {} ({}), {role}. This room is {}.",
-            inert(&cx.sender.name),
-            code_span(&cx.sender.id),
-            code_span(&cx.room.to_string())
-        )))
+        SPEC.no_args(cx.args)?;
+        let role = cx.services.access().role(cx.room, &cx.sender.id);
+        Ok(Reply::text(replies::who_you_are(cx.sender, role, cx.room)))
     }
 }

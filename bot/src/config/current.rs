@@ -1,24 +1,57 @@
-//! A value that can be replaced while others read it.
+//! The settings in effect: replaced as a whole while others read them.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{ops::Deref, sync::Arc};
 
-/// The current value of something that is replaced as a whole. Readers keep the one they took.
-#[derive(Debug, Default)]
-pub struct CurrentValue<T>(RwLock<Arc<T>>);
+use parking_lot::RwLock;
 
-impl<T> CurrentValue<T> {
-    /// Begins with this value.
-    pub fn new(value: T) -> Self {
-        Self(RwLock::new(Arc::new(value)))
+use super::{BotConfig, LoadedConfig, access::AccessTable};
+
+/// The settings and the people they allow. Readers keep the version they took.
+pub struct LiveSettings {
+    loaded: RwLock<Arc<LoadedConfig>>,
+    access: RwLock<Arc<AccessTable>>,
+}
+
+/// The settings at one moment.
+pub struct CurrentSettings(Arc<LoadedConfig>);
+
+impl Deref for CurrentSettings {
+    type Target = BotConfig;
+
+    fn deref(&self) -> &BotConfig {
+        &self.0.config
+    }
+}
+
+impl LiveSettings {
+    /// Starts with these.
+    pub fn new(loaded: LoadedConfig, access: AccessTable) -> Self {
+        Self { loaded: RwLock::new(Arc::new(loaded)), access: RwLock::new(Arc::new(access)) }
     }
 
-    /// The value now.
-    pub fn get(&self) -> Arc<T> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The settings now.
+    pub fn config(&self) -> CurrentSettings {
+        CurrentSettings(self.loaded())
     }
 
-    /// Replaces it.
-    pub fn set(&self, value: T) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+    /// The settings now, with the environment variables that went into them.
+    pub fn loaded(&self) -> Arc<LoadedConfig> {
+        self.loaded.read().clone()
+    }
+
+    /// Environment variables that hold the bot's secrets; agents do not get them.
+    pub fn secret_env(&self) -> Vec<String> {
+        self.loaded().secret_env.clone()
+    }
+
+    /// Who may do what, now.
+    pub fn access(&self) -> Arc<AccessTable> {
+        self.access.read().clone()
+    }
+
+    /// Replaces both.
+    pub fn replace(&self, loaded: LoadedConfig, access: AccessTable) {
+        *self.access.write() = Arc::new(access);
+        *self.loaded.write() = Arc::new(loaded);
     }
 }

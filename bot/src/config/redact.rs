@@ -92,19 +92,8 @@ fn escaped(secret: &str) -> String {
 }
 
 fn of_config(config: &BotConfig) -> Vec<String> {
-    let mut secrets: Vec<String> = Vec::new();
-    if let Some(matrix) = &config.matrix {
-        let all = [&matrix.password, &matrix.access_token, &matrix.recovery_key];
-        secrets.extend(all.map(|secret| secret.reveal().to_owned()));
-    }
-    if let Some(slack) = &config.slack {
-        let all = [&slack.bot_token, &slack.app_token, &slack.signing_secret];
-        secrets.extend(all.map(|secret| secret.reveal().to_owned()));
-    }
-    if let Some(whatsapp) = &config.whatsapp {
-        let all = [&whatsapp.access_token, &whatsapp.app_secret, &whatsapp.verify_token];
-        secrets.extend(all.map(|secret| secret.reveal().to_owned()));
-    }
+    let sections = config.messengers.iter().flat_map(|section| section.secrets());
+    let mut secrets: Vec<String> = sections.map(|secret| secret.reveal().to_owned()).collect();
     let telling = |name: &str| ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
     secrets
         .extend(config.claude.env.iter().filter(|(name, _)| telling(name)).map(|(_, value)| value.clone()));

@@ -16,13 +16,13 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::chat::services::Services;
+use crate::http::services::HttpServices;
 
 /// Keeps proxies and dead clients from being taken for each other.
 const PING: Duration = Duration::from_secs(30);
 
 /// Takes a client on.
-pub async fn follow(upgrade: WebSocketUpgrade, State(services): State<Arc<Services>>) -> Response {
+pub async fn follow(upgrade: WebSocketUpgrade, State(services): State<Arc<HttpServices>>) -> Response {
     upgrade.on_upgrade(move |socket| async move {
         tokio::select! {
             () = services.stop.cancelled() => {}
@@ -32,7 +32,7 @@ pub async fn follow(upgrade: WebSocketUpgrade, State(services): State<Arc<Servic
     })
 }
 
-async fn stream(mut socket: WebSocket, services: &Services) -> Result<(), axum::Error> {
+async fn stream(mut socket: WebSocket, services: &HttpServices) -> Result<(), axum::Error> {
     let (snapshot, mut events) = services.pipeline.follow();
     let mut seen = send_snapshot(&mut socket, &snapshot).await?;
     let mut ping = interval(PING);
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_and_an_event_say_what_they_are() {
-        let snapshot = snapshot_line(&crate::commands::status_board::fixture::snapshot());
+        let snapshot = snapshot_line(&crate::replies::board::fixture::snapshot());
         assert_eq!((snapshot["type"].as_str(), snapshot["seq"].as_u64()), (Some("snapshot"), Some(7)));
         assert_eq!(snapshot["stories"][1]["stage"], "current");
         assert_eq!(snapshot["merges"]["4"]["state"], "queued");

@@ -1,7 +1,7 @@
 //! What the pipeline needs of the bot: a way for each run to ask people and call tools.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::AtomicUsize},
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -12,20 +12,20 @@ use pipeline::{
 };
 
 use crate::{
-    config::{LoadedConfig, current::CurrentValue},
-    http::{McpRun, McpRuns},
+    config::{LoadedConfig, current::LiveSettings},
+    http::runs::{McpRun, McpRuns},
 };
 
 /// The bot as the pipeline sees it.
 pub struct BotHost {
     runs: McpRuns,
-    port: Arc<OnceLock<u16>>,
-    settings: Arc<CurrentValue<LoadedConfig>>,
+    port: u16,
+    settings: Arc<LiveSettings>,
 }
 
 impl BotHost {
-    /// Agents ask in the rooms that follow the pipeline when they start, and call in on this port.
-    pub fn new(settings: Arc<CurrentValue<LoadedConfig>>, runs: McpRuns, port: Arc<OnceLock<u16>>) -> Self {
+    /// Agents call in on this port.
+    pub fn new(settings: Arc<LiveSettings>, runs: McpRuns, port: u16) -> Self {
         Self { runs, port, settings }
     }
 }
@@ -33,9 +33,9 @@ impl BotHost {
 impl PipelineHost for BotHost {
     fn open(&self, run: &RunInfo) -> RunAccess {
         let waiting = Arc::new(AtomicUsize::new(0));
-        let settings = self.settings.get();
+        let settings = self.settings.loaded();
         let guard = self.runs.open(McpRun {
-            rooms: settings.config.pipeline.rooms(),
+            rooms: Vec::new(),
             asked_for: format!("story {} ({})", run.story, run.slot),
             timeout: settings.config.claude.permission_timeout.limit(),
             agent: Some(run.clone()),
@@ -43,7 +43,7 @@ impl PipelineHost for BotHost {
             waiting: waiting.clone(),
         });
         let route = PermissionRoute::Mcp {
-            url: format!("http://127.0.0.1:{}/mcp", self.port.get().copied().unwrap_or_default()),
+            url: format!("http://127.0.0.1:{}/mcp", self.port),
             token: guard.token().to_owned(),
         };
         RunAccess { route, waiting, guard: Box::new(guard) }

@@ -1,6 +1,7 @@
 //! The MCP server that agents call. Who calls decides which tools there are: `tools` is the table, `stories`, `work`
 //! and `review` do what is called, `permission` asks people.
 
+mod call;
 mod permission;
 mod review;
 mod stories;
@@ -10,7 +11,6 @@ mod work;
 use std::{sync::Arc, time::Duration};
 
 use axum::http::request::Parts;
-use pipeline::{PipelineError, event::Actor, story::StoryId};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -22,17 +22,19 @@ use rmcp::{
         StreamableHttpServerConfig, StreamableHttpService, session::never::NeverSessionManager,
     },
 };
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::McpRun;
-use crate::chat::services::Services;
+use self::call::{Answered, ToolCall};
+use crate::{
+    http::{runs::McpRun, services::HttpServices},
+    replies::tools as say,
+};
 
 /// No call lasts longer: the CLI gives up after 60 s.
 const LONGEST_CALL: Duration = Duration::from_secs(50);
 
 /// Makes the service. Stateless, so that a restart of storkit costs an agent nothing between two calls.
-pub fn service(services: Arc<Services>) -> StreamableHttpService<McpHandler, NeverSessionManager> {
+pub fn service(services: Arc<HttpServices>) -> StreamableHttpService<McpHandler, NeverSessionManager> {
     let mut config = StreamableHttpServerConfig::default();
     config.legacy_session_mode = false;
     config.cancellation_token = services.stop.clone();
@@ -43,60 +45,7 @@ pub fn service(services: Arc<Services>) -> StreamableHttpService<McpHandler, Nev
 /// The handler of one request.
 #[derive(Clone)]
 pub struct McpHandler {
-    services: Arc<Services>,
-}
-
-/// One call of a tool: who calls, and with what.
-pub(super) struct ToolCall {
-    services: Arc<Services>,
-    run: Arc<McpRun>,
-    arguments: Value,
-}
-
-/// What a tool answers: text for the model, or a sentence that says what to do instead.
-type Answered = Result<String, String>;
-
-impl ToolCall {
-    /// Reads the arguments; unknown ones and wrong types are told with their names.
-    fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
-        serde_json::from_value(self.arguments.clone()).map_err(|error| {
-            format!("The arguments do not fit: {error}. The tool's schema says what it takes.")
-        })
-    }
-
-    /// Who the record names.
-    fn actor(&self) -> Actor {
-        match &self.run.agent {
-            Some(run) => Actor::Agent(run.slot.clone()),
-            None => Actor::Person("the operator".into()),
-        }
-    }
-
-    /// The story that the call may act on: an agent's own, anyone's for who has none.
-    fn own(&self, named: Option<StoryId>) -> Result<StoryId, String> {
-        match (&self.run.agent, named) {
-            (Some(run), None) => Ok(run.story),
-            (Some(run), Some(id)) if run.story == id || run.role == pipeline::stage::Role::Supervisor => {
-                Ok(id)
-            }
-            (Some(run), Some(id)) => Err(format!(
-                "Story {id} is not yours: you work on story {}, and only that can be decided here.",
-                run.story
-            )),
-            (None, Some(id)) => Ok(id),
-            (None, None) => Err("Which story? Give its number as `story_id`.".into()),
-        }
-    }
-}
-
-/// What the pipeline refuses, as a sentence.
-fn refusal(error: PipelineError) -> String {
-    error.to_string()
-}
-
-/// A JSON value as the model reads it.
-fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string())
+    services: Arc<HttpServices>,
 }
 
 impl ServerHandler for McpHandler {
@@ -123,7 +72,7 @@ impl ServerHandler for McpHandler {
     ) -> Result<CallToolResponse, ErrorData> {
         let run = run_of(&context)?;
         let Some(tool) = tools::visible(&run).find(|tool| tool.name == request.name) else {
-            return Err(ErrorData::invalid_params(format!("There is no tool `{}`.", request.name), None));
+            return Err(ErrorData::invalid_params(say::no_such_tool(&request.name), None));
         };
         let arguments = Value::Object(request.arguments.unwrap_or_default());
         let call = ToolCall { services: self.services.clone(), run, arguments };
@@ -144,9 +93,7 @@ impl ServerHandler for McpHandler {
 /// What takes longer goes on by itself, and the caller is told so.
 async fn within(limit: Option<Duration>, answering: impl Future<Output = Answered>) -> Answered {
     let Some(limit) = limit else { return answering.await };
-    tokio::time::timeout(limit, answering).await.unwrap_or_else(|_| {
-        Err("This takes longer than a call may. It goes on: ask with get_story or list_agents what came of it.".into())
-    })
+    tokio::time::timeout(limit, answering).await.unwrap_or_else(|_| Err(say::STILL_RUNNING.into()))
 }
 
 fn run_of(context: &RequestContext<RoleServer>) -> Result<Arc<McpRun>, ErrorData> {
@@ -163,7 +110,7 @@ mod tests {
     async fn a_call_that_takes_too_long_is_answered_and_one_that_asks_a_person_waits() {
         let endless = std::future::pending();
         let answered = within(Some(Duration::ZERO), endless).await;
-        assert!(answered.is_err_and(|why| why.contains("It goes on")));
+        assert!(answered.is_err_and(|why| why == say::STILL_RUNNING));
         let (yes, asked) = tokio::sync::oneshot::channel();
         let waiting = tokio::spawn(within(None, async { asked.await.map_err(|_| String::new()) }));
         yes.send("allowed".to_owned()).expect("somebody waits");

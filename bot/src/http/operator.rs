@@ -6,7 +6,7 @@ use pipeline::Project;
 use serde_json::json;
 use settings::atomic;
 
-use super::{McpRun, McpRuns, RunGuard};
+use super::runs::{McpRun, McpRuns, RunGuard};
 
 /// The file and its token; both go when this is dropped.
 pub struct OperatorAccess {

@@ -2,17 +2,19 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
 use adapters::Room;
+use parking_lot::{Mutex, MutexGuard};
 use pipeline::event::RunInfo;
 
 /// A run of an agent: where its questions go, and which tools it sees.
 #[derive(Clone, Debug, Default)]
 pub struct McpRun {
-    /// The rooms that are asked; empty: nobody, and the answer is no.
+    /// The rooms that are asked where `agent` is `None`; with none the answer is no. An agent asks the rooms that follow the
+    /// pipeline when it asks.
     pub rooms: Vec<Room>,
     /// For whom it works, in words.
     pub asked_for: String,
@@ -50,7 +52,7 @@ impl McpRuns {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<McpRun>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

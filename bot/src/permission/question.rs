@@ -1,14 +1,12 @@
-//! A question as people see it, the answers they can give, and what the CLI gets to hear of them.
+//! A permission question, the answers people can give, and the decision that follows from them.
 
 use std::{fmt, time::SystemTime};
 
 use adapters::{Choice, Room};
-use agents::claude::PermissionAnswer;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{AnswerRefused, PermissionAsk, rule::RuleScope};
-use crate::replies;
+use super::{AnswerRefused, PermissionAsk};
+use crate::store::RuleScope;
 
 /// The number people answer with (`yes 12`). Never used twice in a project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,19 +16,6 @@ impl fmt::Display for QuestionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
-}
-
-/// What the store keeps of an open question.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OpenQuestion {
-    /// Where it stands.
-    pub rooms: Vec<String>,
-    /// For whom the agent works.
-    pub asked_for: String,
-    /// The tool.
-    pub tool: String,
-    /// Its exact input.
-    pub input: Value,
 }
 
 /// A question that waits for a person.
@@ -142,10 +127,79 @@ pub enum QuestionOutcome {
     TimedOut,
     /// No room could be reached.
     Unreachable,
-    /// The question lost its meaning.
+    /// The question was closed without an answer.
     Withdrawn {
-        /// Why, as a clause.
-        why: String,
+        /// Why.
+        why: WithdrawReason,
+    },
+}
+
+/// Why a question was closed without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithdrawReason {
+    /// The turn ended first.
+    TurnOver,
+    /// A person stopped the turn.
+    Stopped,
+    /// The bot shuts down.
+    ShuttingDown,
+    /// The bot was restarted, and the agent with it.
+    BotRestarted,
+    /// The agent's process or connection is gone.
+    AgentGone,
+    /// The CLI cancelled its own request.
+    AgentCancelled,
+    /// The store could not record the question.
+    NotRecorded,
+}
+
+/// What an agent may do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PermissionDecision {
+    /// The call runs.
+    Allowed {
+        /// The exact input that was shown, with the answers to the model's own questions.
+        input: Value,
+    },
+    /// The call does not run.
+    Denied(DenialReason),
+}
+
+/// Why a call does not run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DenialReason {
+    /// A person refused.
+    Person {
+        /// Who.
+        by: Person,
+        /// Why.
+        reason: Option<String>,
+        /// Whether the question was about a plan.
+        plan: bool,
+    },
+    /// Nobody answered in time.
+    TimedOut,
+    /// No room could be reached.
+    Unreachable,
+    /// The question was closed without an answer.
+    Withdrawn(WithdrawReason),
+}
+
+/// What an answer must look like where the given one does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExpectedAnswer {
+    /// `yes` or `no`.
+    YesOrNo(QuestionId),
+    /// One of the options of each question.
+    Options(Vec<ModelQuestion>),
+    /// So many lines, one for each question.
+    Lines(usize),
+    /// A number up to `most`.
+    Number {
+        /// The number of options.
+        most: usize,
+        /// Whether several numbers are possible.
+        several: bool,
     },
 }
 
@@ -229,15 +283,15 @@ impl Question {
                 let answers = answers(selections, &text).map_err(AnswerRefused::NoSuchChoice)?;
                 Ok(QuestionOutcome::Answered { by, answers })
             }
-            (PersonAnswer::Yes, AnswerKind::Choose(_)) => {
-                Err(AnswerRefused::NoSuchChoice(replies::choose_one(self)))
+            (PersonAnswer::Yes, AnswerKind::Choose(selections)) => {
+                Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::Options(selections.clone())))
             }
             // A plan's free text is the wish for a change.
             (PersonAnswer::Text(text), AnswerKind::Plan { .. }) => {
                 Ok(QuestionOutcome::Denied { by, reason: Some(text) })
             }
             (PersonAnswer::Text(_), AnswerKind::Tool { .. }) => {
-                Err(AnswerRefused::NoSuchChoice(replies::yes_or_no(self)))
+                Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::YesOrNo(self.id)))
             }
         }
     }
@@ -284,31 +338,32 @@ fn selections(input: &Value) -> Option<Vec<ModelQuestion>> {
 }
 
 /// One line of text for each question; with a single question the whole text is its answer.
-fn answers(selections: &[ModelQuestion], text: &str) -> Result<Vec<(String, String)>, String> {
+fn answers(selections: &[ModelQuestion], text: &str) -> Result<Vec<(String, String)>, ExpectedAnswer> {
     let lines: Vec<&str> = match selections {
         [_] => vec![text.trim()],
         _ => text.lines().map(str::trim).filter(|line| !line.is_empty()).collect(),
     };
     if lines.len() != selections.len() {
-        return Err(replies::one_line_each(selections.len()));
+        return Err(ExpectedAnswer::Lines(selections.len()));
     }
     let pairs = selections.iter().zip(lines);
     pairs.map(|(selection, line)| Ok((selection.question.clone(), pick(selection, line)?))).collect()
 }
 
 /// Numbers become labels; anything else goes on as the person's own words.
-fn pick(selection: &ModelQuestion, line: &str) -> Result<String, String> {
+fn pick(selection: &ModelQuestion, line: &str) -> Result<String, ExpectedAnswer> {
+    let expected = || ExpectedAnswer::Number { most: selection.options.len(), several: selection.several };
     let parts: Vec<&str> = line.split([',', ' ']).filter(|part| !part.is_empty()).collect();
     let numbers: Option<Vec<usize>> = parts.iter().map(|part| part.parse().ok()).collect();
     let Some(numbers) = numbers.filter(|numbers| !numbers.is_empty()) else {
-        return if line.is_empty() { Err(replies::pick_a_number(selection)) } else { Ok(line.to_owned()) };
+        return if line.is_empty() { Err(expected()) } else { Ok(line.to_owned()) };
     };
     if numbers.len() > 1 && !selection.several {
-        return Err(replies::pick_a_number(selection));
+        return Err(expected());
     }
     let label = |n: &usize| selection.options.get(n.wrapping_sub(1)).map(|(label, _)| label.clone());
     let labels: Option<Vec<String>> = numbers.iter().map(label).collect();
-    labels.map(|labels| labels.join(", ")).ok_or_else(|| replies::pick_a_number(selection))
+    labels.map(|labels| labels.join(", ")).ok_or_else(expected)
 }
 
 impl QuestionOutcome {
@@ -335,25 +390,40 @@ impl QuestionOutcome {
             Self::ByRule { rule } => format!("rule {rule}"),
             Self::TimedOut => "deadline".into(),
             Self::Unreachable => "nobody reachable".into(),
-            Self::Withdrawn { why } => why.clone(),
+            Self::Withdrawn { why } => why.word().into(),
         }
     }
 
-    /// What the CLI is told; an allow carries the exact input that was shown.
-    pub(super) fn into_answer(self, tool: &str, input: Value) -> PermissionAnswer {
+    /// What the agent may do; an allow carries the exact input that was shown.
+    pub(super) fn into_decision(self, tool: &str, input: Value) -> PermissionDecision {
         match self {
             Self::Allowed { .. } | Self::Always { .. } | Self::ByRule { .. } => {
-                PermissionAnswer::Allow { updated_input: input }
+                PermissionDecision::Allowed { input }
             }
             Self::Answered { answers, .. } => {
-                PermissionAnswer::Allow { updated_input: with_answers(input, answers) }
+                PermissionDecision::Allowed { input: with_answers(input, answers) }
             }
             Self::Denied { by, reason } => {
-                PermissionAnswer::Deny { message: replies::denied_to_model(tool, &by, reason) }
+                PermissionDecision::Denied(DenialReason::Person { by, reason, plan: tool == "ExitPlanMode" })
             }
-            Self::TimedOut => PermissionAnswer::Deny { message: replies::TIMED_OUT_TO_MODEL.into() },
-            Self::Unreachable => PermissionAnswer::Deny { message: replies::UNREACHABLE_TO_MODEL.into() },
-            Self::Withdrawn { why } => PermissionAnswer::Deny { message: replies::withdrawn_to_model(&why) },
+            Self::TimedOut => PermissionDecision::Denied(DenialReason::TimedOut),
+            Self::Unreachable => PermissionDecision::Denied(DenialReason::Unreachable),
+            Self::Withdrawn { why } => PermissionDecision::Denied(DenialReason::Withdrawn(why)),
+        }
+    }
+}
+
+impl WithdrawReason {
+    /// The audit's word for it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::TurnOver => "end of turn",
+            Self::Stopped => "stop",
+            Self::ShuttingDown => "shutdown",
+            Self::BotRestarted => "restart",
+            Self::AgentGone => "end of agent",
+            Self::AgentCancelled => "agent",
+            Self::NotRecorded => "store failure",
         }
     }
 }

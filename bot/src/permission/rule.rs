@@ -2,43 +2,9 @@
 
 use std::path::{Component, Path};
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a rule allows. There is no scope for "everything".
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum RuleScope {
-    /// Simple shell commands that begin with these words.
-    CommandPrefix {
-        /// One or two words.
-        prefix: String,
-    },
-    /// This very shell command.
-    Command {
-        /// The whole command.
-        command: String,
-    },
-    /// A file tool on this very file.
-    Path {
-        /// `Edit`, `Write`, ...
-        tool: String,
-        /// As the tool names it, absolute.
-        path: String,
-    },
-    /// Fetching from one host.
-    Host {
-        /// The host's name.
-        host: String,
-    },
-    /// Any other tool with this very input.
-    Call {
-        /// The tool.
-        tool: String,
-        /// Its input as JSON with sorted keys.
-        input: String,
-    },
-}
+use crate::store::RuleScope;
 
 /// Programs whose second word says what they do, and whose harm the second word bounds.
 const WITH_SUBCOMMANDS: &[&str] =
@@ -262,6 +228,77 @@ mod tests {
         assert!(scope.covers("WebFetch", &json!({ "url": "https://DOCS.rs/y" })));
         assert!(!scope.covers("WebFetch", &json!({ "url": "https://docs.rs@evil.example/y" })));
         assert!(!scope.covers("WebFetch", &json!({ "url": "https://docs.rs.evil.example/" })));
+    }
+
+    #[test]
+    fn a_rule_covers_calls_of_its_own_tool_only() {
+        let touch = bash("touch a");
+        assert!(!RuleScope::of("Bash", &touch).unwrap().covers("Write", &touch), "a command's prefix");
+        let piped = bash("touch a | sh");
+        assert!(!RuleScope::of("Bash", &piped).unwrap().covers("Write", &piped), "a whole command");
+        let page = json!({ "url": "https://docs.rs/x" });
+        assert!(!RuleScope::of("WebFetch", &page).unwrap().covers("Read", &page), "a host");
+        let call = json!({ "b": [{ "y": 1, "x": 2 }], "a": 1 });
+        let scope = RuleScope::of("Task", &call).unwrap();
+        assert!(!scope.covers("Other", &call), "any other call");
+        assert!(!scope.covers("Task", &json!({ "a": 1 })), "the same tool with another input");
+    }
+
+    #[test]
+    fn a_notebook_is_a_file() {
+        let notebook = |path: &str| json!({ "notebook_path": path, "new_source": "x" });
+        let scope = RuleScope::of("NotebookEdit", &notebook("/p/a.ipynb")).unwrap();
+        assert!(scope.covers("NotebookEdit", &json!({ "notebook_path": "/p/a.ipynb", "new_source": "y" })));
+        assert!(!scope.covers("NotebookEdit", &notebook("/p/b.ipynb")));
+    }
+
+    #[test]
+    fn what_names_no_plain_file_or_host_is_covered_as_the_exact_call_only() {
+        let exact =
+            |tool: &str, input: Value| matches!(RuleScope::of(tool, &input), Some(RuleScope::Call { .. }));
+        for path in ["a.rs", "./a.rs", "src/a.rs", "/p/../a.rs", ""] {
+            assert!(exact("Edit", json!({ "file_path": path })), "{path:?}");
+        }
+        for url in ["https://user@docs.rs/", "https:///x", "ftp://docs.rs/", "docs.rs", ""] {
+            assert!(exact("WebFetch", json!({ "url": url })), "{url:?}");
+        }
+        assert!(exact("Bash", json!({ "script": "ls" })), "a shell call without a command");
+        assert!(
+            !exact("WebFetch", json!({ "url": "http://docs.rs" })),
+            "without encryption it is a host, too"
+        );
+    }
+
+    #[test]
+    fn a_prefix_of_two_words_needs_a_subcommand_that_bounds_it() {
+        let scope = |command: &str| RuleScope::of("Bash", &bash(command)).unwrap();
+        let prefix = |prefix: &str| RuleScope::CommandPrefix { prefix: prefix.into() };
+        assert_eq!(scope("cargo test -p x"), prefix("cargo test"));
+        assert_eq!(scope("  ls   -l"), prefix("ls"));
+        for exact in
+            ["cargo", "cargo --version", "npm run build", "git -c a b", "docker exec x", "unknown sub", ""]
+        {
+            assert_eq!(scope(exact), RuleScope::Command { command: exact.into() }, "{exact:?}");
+        }
+    }
+
+    #[test]
+    fn a_rule_describes_what_it_covers() {
+        let described = [
+            RuleScope::of("Bash", &bash("cargo test -p x")),
+            RuleScope::of("Bash", &bash("rm -r a")),
+            RuleScope::of("Edit", &json!({ "file_path": "/p/a.rs" })),
+            RuleScope::of("WebFetch", &json!({ "url": "https://DOCS.rs/x" })),
+            RuleScope::of("Task", &json!({ "b": 1, "a": 2 })),
+        ]
+        .map(|scope| scope.unwrap().describe());
+        insta::assert_snapshot!(described.join("\n"), @r#"
+        cargo test …
+        rm -r a
+        Edit /p/a.rs
+        WebFetch from docs.rs
+        Task {"a":2,"b":1}
+        "#);
     }
 
     #[test]

@@ -1,9 +1,8 @@
-//! The broker's promises, with rooms that only note what they are told.
+//! The broker's promises, with rooms that only record what they are shown.
 
 use std::time::SystemTime;
 
 use adapters::Room;
-use agents::claude::PermissionAnswer;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -12,29 +11,34 @@ use super::*;
 struct Scene {
     broker: PermissionBroker,
     store: Store,
-    inputs: mpsc::UnboundedReceiver<RoomInput>,
+    shown: mpsc::UnboundedReceiver<Shown>,
     _dir: tempfile::TempDir,
 }
 
-/// A broker whose rooms of the messenger `here` report what reaches them; other messengers do not exist.
+enum Shown {
+    Question(Arc<Question>),
+    Settled(QuestionOutcome),
+}
+
+/// Rooms of the messenger `here` report what reaches them; other messengers do not exist.
+struct RecordingRooms(mpsc::UnboundedSender<Shown>);
+
+impl QuestionRooms for RecordingRooms {
+    fn show(&self, room: &Room, question: Arc<Question>) -> bool {
+        room.adapter() == "here" && self.0.send(Shown::Question(question)).is_ok()
+    }
+
+    fn settle(&self, _: &Room, _: Arc<Question>, outcome: QuestionOutcome) {
+        let _ = self.0.send(Shown::Settled(outcome));
+    }
+}
+
 fn scene() -> Scene {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("state.db"), SystemTime::now()).unwrap();
-    let rooms = RoomDirectory::default();
-    let (tell, inputs) = mpsc::unbounded_channel();
-    rooms.serve(move |room, _, mut mailbox| {
-        let tell = tell.clone();
-        let served = room.adapter() == "here";
-        if served {
-            tokio::spawn(async move {
-                while let Some(input) = mailbox.next().await {
-                    let _ = tell.send(input);
-                }
-            });
-        }
-        served
-    });
-    Scene { broker: PermissionBroker::new(store.clone(), Clock::system(), rooms), store, inputs, _dir: dir }
+    let (sender, shown) = mpsc::unbounded_channel();
+    let rooms = Arc::new(RecordingRooms(sender));
+    Scene { broker: PermissionBroker::new(store.clone(), Clock::system(), rooms), store, shown, _dir: dir }
 }
 
 fn room(id: &str) -> Room {
@@ -56,14 +60,14 @@ fn ann() -> Person {
 }
 
 impl Scene {
-    fn begin(&self, ask: PermissionAsk) -> tokio::task::JoinHandle<PermissionAnswer> {
+    fn begin(&self, ask: PermissionAsk) -> tokio::task::JoinHandle<PermissionDecision> {
         let broker = self.broker.clone();
         tokio::spawn(async move { broker.ask(ask).await })
     }
 
     async fn question(&mut self) -> Arc<Question> {
         loop {
-            if let RoomInput::Question(question) = self.inputs.recv().await.unwrap() {
+            if let Shown::Question(question) = self.shown.recv().await.unwrap() {
                 return question;
             }
         }
@@ -71,7 +75,7 @@ impl Scene {
 
     async fn settled(&mut self) -> QuestionOutcome {
         loop {
-            if let RoomInput::Settled(_, outcome) = self.inputs.recv().await.unwrap() {
+            if let Shown::Settled(outcome) = self.shown.recv().await.unwrap() {
                 return outcome;
             }
         }
@@ -82,8 +86,8 @@ impl Scene {
     }
 }
 
-fn allowed(answer: &PermissionAnswer) -> bool {
-    matches!(answer, PermissionAnswer::Allow { .. })
+fn allowed(decision: &PermissionDecision) -> bool {
+    matches!(decision, PermissionDecision::Allowed { .. })
 }
 
 #[tokio::test]
@@ -95,7 +99,7 @@ async fn the_first_valid_answer_wins_and_binds_to_the_shown_input() {
     scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Yes).unwrap();
     let late = scene.broker.answer(question.id, &room("a"), &bob, PersonAnswer::No(None));
     assert_eq!(late, Err(AnswerRefused::NotOpen(question.id)));
-    let expected = PermissionAnswer::Allow { updated_input: json!({ "command": "touch x" }) };
+    let expected = PermissionDecision::Allowed { input: json!({ "command": "touch x" }) };
     assert_eq!(asking.await.unwrap(), expected);
     assert_eq!(scene.settled().await, QuestionOutcome::Allowed { by: ann() });
     assert_eq!(scene.audit(), ["allow"]);
@@ -109,8 +113,8 @@ async fn an_answer_from_a_room_that_was_not_asked_changes_nothing() {
     let elsewhere = scene.broker.answer(question.id, &room("b"), &ann(), PersonAnswer::Yes);
     assert_eq!(elsewhere, Err(AnswerRefused::NotHere(question.id)));
     scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::No(Some("too risky".into()))).unwrap();
-    let PermissionAnswer::Deny { message } = asking.await.unwrap() else { panic!("allowed") };
-    assert_eq!(message, "Ann denied this: too risky");
+    let reason = DenialReason::Person { by: ann(), reason: Some("too risky".into()), plan: false };
+    assert_eq!(asking.await.unwrap(), PermissionDecision::Denied(reason));
 }
 
 #[tokio::test]
@@ -126,7 +130,7 @@ async fn always_answers_the_like_call_unasked_until_it_is_revoked() {
     assert!(scene.broker.revoke(rule).unwrap());
     let asking = scene.begin(ask("touch z"));
     let question = scene.question().await;
-    scene.broker.withdraw(question.id, "the test is over");
+    scene.broker.withdraw(question.id, WithdrawReason::TurnOver);
     assert!(!allowed(&asking.await.unwrap()));
 }
 
@@ -192,13 +196,13 @@ async fn the_models_questions_are_answered_by_number_or_in_words() {
     let question = scene.question().await;
     let answer =
         |text: &str| scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Text(text.into()));
-    assert!(matches!(answer("1"), Err(AnswerRefused::NoSuchChoice(_))), "two questions want two lines");
+    assert_eq!(answer("1"), Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::Lines(2))));
     assert!(matches!(answer("3\n1"), Err(AnswerRefused::NoSuchChoice(_))), "there is no third colour");
     assert!(matches!(answer("1, 2\n1"), Err(AnswerRefused::NoSuchChoice(_))), "the first takes one");
     answer("2\n1, 2").unwrap();
-    let PermissionAnswer::Allow { updated_input } = asking.await.unwrap() else { panic!("denied") };
-    assert_eq!(updated_input["answers"], json!({ "Which?": "Blue", "And?": "S, M" }));
-    assert!(updated_input["questions"].is_array(), "the rest of the input goes back unchanged");
+    let PermissionDecision::Allowed { input } = asking.await.unwrap() else { panic!("denied") };
+    assert_eq!(input["answers"], json!({ "Which?": "Blue", "And?": "S, M" }));
+    assert!(input["questions"].is_array(), "the rest of the input goes back unchanged");
 }
 
 #[tokio::test]
@@ -207,7 +211,8 @@ async fn a_question_of_a_killed_bot_is_closed_and_audited_at_the_next_start() {
     let asking = scene.begin(ask("touch x"));
     let question = scene.question().await;
     scene.broker.shown(question.id, &room("a"), &MessageId::new("m1"));
-    let next = PermissionBroker::new(scene.store.clone(), Clock::system(), RoomDirectory::default());
+    let rooms = Arc::new(RecordingRooms(mpsc::unbounded_channel().0));
+    let next = PermissionBroker::new(scene.store.clone(), Clock::system(), rooms);
     let left = next.close_left_over();
     assert_eq!(left[0].id, question.id.0);
     assert_eq!(left[0].copies, [(room("a"), MessageId::new("m1"))]);

@@ -1,39 +1,50 @@
 //! The bot as a whole: started, served, shut down.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use adapters::{Adapter, Room, Webhooks, supervise::supervise};
+use adapters::{Adapter, Incoming, Room, Webhooks, supervise::supervise};
+use agents::turn::RetryPolicy;
 use pipeline::{Pipeline, Project};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     chat::{
         ambient::AmbientRooms,
         notify,
-        room::{RetryPolicy, RoomTask},
+        room::RoomTask,
         rooms::{RoomDirectory, RoomInput},
         router,
-        services::Services,
+        services::ChatServices,
     },
     clock::Clock,
-    commands,
-    commands::command::CommandRegistry,
-    config::{LoadedConfig, access::AccessTable, current::CurrentValue, redact::Redactor},
+    commands::{
+        self,
+        command::CommandRegistry,
+        services::{CommandServices, DoctorReport},
+    },
+    config::{LoadedConfig, access::AccessTable, current::LiveSettings, redact::Redactor},
     http::{
         self, McpRun, McpRuns, OperatorAccess, RunGuard,
         host::{self, BotHost},
+        services::HttpServices,
     },
-    permission::{PermissionBroker, QuestionId},
+    live_agents::LiveAgents,
+    messengers::ConnectedMessengers,
+    permission::{PermissionBroker, QuestionId, WithdrawReason},
     program::{
+        doctor,
         lock::{self, InstanceLock, LockError},
         reload,
-        restart::{RestartNote, RestartRequest, RunningProgram},
     },
     replies,
+    restart::{RestartNote, RestartRequest, RunningProgram},
     store::{OpenError, Store},
 };
 
@@ -42,6 +53,9 @@ const SHUTDOWN: Duration = Duration::from_secs(9);
 
 /// Of this the agents' runs may take so long; what is left of them then is found by the next start.
 const AGENTS: Duration = Duration::from_secs(6);
+
+/// How long messages wait for the pipeline: reading the stories takes milliseconds, but a broken disk must not silence the bot.
+const PIPELINE_START: Duration = Duration::from_secs(10);
 
 /// What a bot is made of.
 pub struct AppOptions {
@@ -94,7 +108,7 @@ pub enum StartError {
     },
     /// The port is taken.
     #[error(
-        "Port {port} on 127.0.0.1 is taken, probably by another storkit or a development server (`ss -ltnp 'sport = :{port}'` \
+        "Port {port} on 127.0.0.1 is in use, probably by another storkit or a development server (`ss -ltnp 'sport = :{port}'` \
          shows which). Choose another with `--port N` or `[http] port` in bot.toml; `--port 0` takes a free one."
     )]
     Port {
@@ -121,11 +135,13 @@ pub enum StartError {
 
 /// A running bot.
 pub struct App {
-    services: Arc<Services>,
+    services: Arc<ChatServices>,
     runs: McpRuns,
     /// The operator's file; without it only that way is closed.
     operator: Option<OperatorAccess>,
     lock: InstanceLock,
+    port: u16,
+    label: Option<String>,
 }
 
 impl App {
@@ -138,58 +154,33 @@ impl App {
     pub async fn start_with(options: AppOptions, registry: CommandRegistry) -> Result<Self, StartError> {
         check_rooms(&options)?;
         let lock = lock::take(&options.project)?;
-        let store = Store::open(&options.project.dir().join("state.db"), options.clock.now())?;
-        let port = options.loaded.config.http.port;
-        let listener = http::bind(port).await.map_err(|source| match source.kind() {
-            std::io::ErrorKind::AddrInUse => StartError::Port { port },
-            _ => StartError::Listen { port, source },
-        })?;
-        let public = match options.webhooks.is_empty() {
-            true => None,
-            false => Some((
-                bind_public(&options.loaded.config.http.webhook_listen).await?,
-                options.webhooks.clone(),
-            )),
-        };
-        let (sender, inbox) = mpsc::channel(1_000);
-        let notices = options.notices.clone();
-        let (runs, port) = (McpRuns::default(), Arc::<OnceLock<u16>>::default());
-        if let Ok(address) = listener.local_addr() {
-            let _ = port.set(address.port());
-        }
-        let settings = Arc::new(CurrentValue::new(options.loaded.clone()));
-        let host = BotHost::new(settings.clone(), runs.clone(), port.clone());
+        let store = Store::open_in(&options.project.dir(), options.clock.now())?;
+        let (listener, port) = bind_loopback(options.loaded.config.http.port).await?;
+        let public = bind_public(&options).await?;
+        let (notices, label) = (options.notices.clone(), options.label.clone());
+        let settings = Arc::new(LiveSettings::new(options.loaded.clone(), options.access.clone()));
+        let runs = McpRuns::default();
+        let host = BotHost::new(settings.clone(), runs.clone(), port);
         let pipeline = Pipeline::open(&options.project, host::settings(&options.loaded), Arc::new(host))
             .map_err(StartError::Ledger)?;
-        // From the first event on: what an earlier storkit left is told, too.
+        // From the first event on, so that rooms hear what an earlier storkit left behind.
         let (_, events) = pipeline.follow();
-        let services = Arc::new(services(options, registry, store, &sender, (pipeline, port), settings));
-        drop(sender);
-        let for_rooms = services.clone();
-        services.rooms.serve(move |room, sender, mailbox| match for_rooms.adapter(room.adapter()) {
-            // A room that has ended with the bot is not started again by what still comes for it.
-            Some(_) if for_rooms.stop.is_cancelled() => false,
-            Some(adapter) => {
-                RoomTask::start(for_rooms.clone(), adapter, room, sender, mailbox);
-                true
-            }
-            None => false,
-        });
-        let operator =
-            OperatorAccess::open(&services.project, &runs, services.port.get().copied().unwrap_or_default())
-                .inspect_err(|error| tracing::warn!(%error, "the operator's MCP file cannot be written"))
-                .ok();
-        let app = Self { services, runs, operator, lock };
+        let operator = OperatorAccess::open(&options.project, &runs, port)
+            .inspect_err(|error| tracing::warn!(%error, "the operator's MCP file cannot be written"))
+            .ok();
+        let (services, inbox) = chat_services(options, registry, store, pipeline, settings);
+        serve_rooms(&services);
+        let app = Self { services, runs, operator, lock, port, label };
         app.clean_up_after_predecessor(&notices).await;
-        let (services, runs) = (app.services.clone(), app.runs.clone());
-        app.services.tracker.spawn(http::serve(listener, services.clone(), runs));
+        let (services, tracker) = (&app.services, &app.services.tracker);
+        tracker.spawn(http::serve(listener, Arc::new(http_services(services)), app.runs.clone()));
         if let Some((listener, webhooks)) = public {
-            app.services.tracker.spawn(http::webhooks::serve(listener, webhooks, services.stop.clone()));
+            tracker.spawn(http::webhooks::serve(listener, webhooks, services.stop.clone()));
         }
-        app.services.tracker.spawn(router::run(services.clone(), inbox));
-        app.services.tracker.spawn(notify::run(services.clone(), events));
-        app.services.tracker.spawn(reload::run(services.clone(), notices));
-        app.services.tracker.spawn(prune(services));
+        tracker.spawn(route(services.clone(), inbox));
+        tracker.spawn(notify::run(services.clone(), events));
+        tracker.spawn(reload::run(services.clone(), notices));
+        tracker.spawn(prune(services.clone()));
         app.tell_of_restart();
         Ok(app)
     }
@@ -199,7 +190,7 @@ impl App {
         let services = &self.services;
         let sessions = services.store.live_sessions().unwrap_or_default();
         let ended = agents::claude::sweep_orphans(&sessions).await;
-        agents::claude::remove_leftovers(&services.project.run_dir());
+        agents::claude::remove_leftovers(&services.commands.project.run_dir());
         if ended > 0 {
             tracing::warn!(ended, "processes that an earlier storkit left behind were ended");
         }
@@ -226,7 +217,7 @@ impl App {
 
     /// The room that asked for the restart hears that it is done.
     fn tell_of_restart(&self) {
-        let Some(note) = RestartNote::take(&self.services.project) else { return };
+        let Some(note) = RestartNote::take(&self.services.commands.project) else { return };
         let took = self.services.clock.now().duration_since(note.asked()).unwrap_or_default();
         if let Some(room) = note.room() {
             let text = replies::restarted(&self.services.config().display_name, took);
@@ -236,22 +227,22 @@ impl App {
 
     /// Waits until somebody asks for a restart.
     pub async fn restart_asked(&self) {
-        self.services.restart.asked().await;
+        self.services.commands.restart.asked().await;
     }
 
     /// Says hello in a room: who this is, and the label where one is set.
     pub fn greet(&self, room: &Room) {
-        let greeting = replies::hello(&self.services.config().display_name, self.services.label.as_deref());
+        let greeting = replies::hello(&self.services.config().display_name, self.label.as_deref());
         self.services.rooms.post(room, RoomInput::Notice(greeting));
     }
 
     /// The port of the loopback listener.
     pub fn port(&self) -> u16 {
-        self.services.port.get().copied().unwrap_or_default()
+        self.port
     }
 
     /// What the rooms share; for tests, completion and benchmarks.
-    pub fn services(&self) -> &Arc<Services> {
+    pub fn services(&self) -> &Arc<ChatServices> {
         &self.services
     }
 
@@ -266,7 +257,7 @@ impl App {
         services.stop.cancel();
         let ended = tokio::time::timeout(SHUTDOWN, async {
             // First the agents: their last questions are still closed in the rooms.
-            let _ = tokio::time::timeout(AGENTS, services.pipeline.shutdown()).await;
+            let _ = tokio::time::timeout(AGENTS, services.commands.pipeline.shutdown()).await;
             let rooms = services.rooms.all();
             let closing: Vec<_> = rooms
                 .iter()
@@ -278,25 +269,44 @@ impl App {
             for wait in closing {
                 let _ = wait.await;
             }
-            services.broker.withdraw_all(replies::SHUTTING_DOWN);
+            services.broker.withdraw_all(WithdrawReason::ShuttingDown);
             services.tracker.close();
             services.tracker.wait().await;
         });
         if ended.await.is_err() {
             tracing::warn!("the shutdown took too long; what is left ends with the process");
         }
-        if services.restart.is_asked() {
-            services.restart.leave_note(&services.project);
+        let commands = &services.commands;
+        if commands.restart.is_asked() {
+            commands.restart.leave_note(&commands.project);
         }
         drop(self.operator);
         drop(self.lock);
     }
 }
 
-async fn bind_public(address: &str) -> Result<tokio::net::TcpListener, StartError> {
-    let failed = |source| StartError::Webhooks { address: address.to_owned(), source };
+async fn bind_loopback(port: u16) -> Result<(TcpListener, u16), StartError> {
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::AddrInUse => StartError::Port { port },
+        _ => StartError::Listen { port, source },
+    };
+    let listener = http::bind(port).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?.port();
+    Ok((listener, bound))
+}
+
+/// The public listener, where a messenger is called by webhook.
+async fn bind_public(
+    options: &AppOptions,
+) -> Result<Option<(TcpListener, Vec<Arc<dyn Webhooks>>)>, StartError> {
+    if options.webhooks.is_empty() {
+        return Ok(None);
+    }
+    let address = &options.loaded.config.http.webhook_listen;
+    let failed = |source| StartError::Webhooks { address: address.clone(), source };
     let parsed = address.parse().map_err(|error| failed(std::io::Error::other(error)))?;
-    http::webhooks::bind(parsed).await.map_err(failed)
+    let listener = http::webhooks::bind(parsed).await.map_err(failed)?;
+    Ok(Some((listener, options.webhooks.clone())))
 }
 
 /// Notices into nowhere would be missed by nobody until it matters.
@@ -313,66 +323,112 @@ fn check_rooms(options: &AppOptions) -> Result<(), StartError> {
     }
 }
 
-fn services(
+/// What the rooms share, and the inbox that their messengers fill from now on.
+fn chat_services(
     options: AppOptions,
     registry: CommandRegistry,
     store: Store,
-    sender: &mpsc::Sender<adapters::Incoming>,
-    (pipeline, port): (Pipeline, Arc<OnceLock<u16>>),
-    settings: Arc<CurrentValue<LoadedConfig>>,
-) -> Services {
-    let AppOptions {
+    pipeline: Pipeline,
+    settings: Arc<LiveSettings>,
+) -> (Arc<ChatServices>, mpsc::Receiver<Incoming>) {
+    let AppOptions { project, adapters, clock, retry, program, .. } = options;
+    let (sender, inbox) = mpsc::channel(1_000);
+    let (stop, tracker, rooms) = (CancellationToken::new(), TaskTracker::new(), RoomDirectory::default());
+    let messengers = ConnectedMessengers::new(adapters.into_iter().map(|adapter| {
+        let supervised = supervise(adapter.clone(), sender.clone(), stop.clone());
+        tracker.spawn(async move { supervised.task.await.unwrap_or_default() });
+        (adapter, supervised.health)
+    }));
+    let broker = PermissionBroker::new(store.clone(), clock.clone(), Arc::new(rooms.clone()));
+    let loaded = settings.loaded();
+    let commands = CommandServices {
+        doctor: doctor_report(project.clone(), settings.clone()),
         project,
-        loaded: _,
-        adapters,
-        access,
-        clock,
-        retry,
-        label,
-        program,
-        webhooks: _,
-        notices: _,
-    } = options;
-    let loaded = settings.get();
-    let stop = CancellationToken::new();
-    let tracker = TaskTracker::new();
-    let rooms = RoomDirectory::default();
-    let adapters = adapters
-        .into_iter()
-        .map(|adapter| {
-            let supervised = supervise(adapter.clone(), sender.clone(), stop.clone());
-            tracker.spawn(async move { supervised.task.await.unwrap_or_default() });
-            (adapter, supervised.health)
-        })
-        .collect();
-    Services {
-        broker: PermissionBroker::new(store.clone(), clock.clone(), rooms.clone()),
-        ambient: AmbientRooms::new(loaded.path.clone(), &loaded.config.ambient_rooms),
-        project,
+        settings: settings.clone(),
+        store: store.clone(),
+        clock: clock.clone(),
+        broker: broker.clone(),
+        registry,
+        pipeline,
+        agents: LiveAgents::default(),
+        messengers,
+        restart: Arc::new(RestartRequest::of(program)),
+        started: Instant::now(),
+    };
+    let services = ChatServices {
+        commands: Arc::new(commands),
         settings,
         store,
         clock,
+        broker,
         rooms,
-        registry,
-        access: CurrentValue::new(access),
-        restart: RestartRequest::of(program),
-        redactor: Arc::new(Redactor::new(&loaded, |name| std::env::var(name).ok())),
-        agents: Default::default(),
-        metrics: Default::default(),
+        ambient: AmbientRooms::new(loaded.path.clone(), &loaded.config.ambient_rooms),
+        metrics: Arc::default(),
         retry,
+        redactor: Arc::new(Redactor::new(&loaded, |name| std::env::var(name).ok())),
         tracker,
         stop,
-        started: Instant::now(),
-        port,
-        pipeline,
-        label,
-        adapters,
-        sampler: Default::default(),
+    };
+    (Arc::new(services), inbox)
+}
+
+fn http_services(services: &ChatServices) -> HttpServices {
+    let commands = &services.commands;
+    HttpServices {
+        project: commands.project.clone(),
+        settings: services.settings.clone(),
+        broker: services.broker.clone(),
+        pipeline: commands.pipeline.clone(),
+        agents: commands.agents.clone(),
+        messengers: commands.messengers.clone(),
+        metrics: services.metrics.clone(),
+        restart: commands.restart.clone(),
+        tracker: services.tracker.clone(),
+        stop: services.stop.clone(),
     }
 }
 
+fn doctor_report(project: Project, settings: Arc<LiveSettings>) -> DoctorReport {
+    Box::new(move || {
+        let (project, settings) = (project.clone(), settings.clone());
+        Box::pin(async move {
+            let loaded = settings.loaded();
+            doctor::report(&doctor::check(&project, &loaded.config, &loaded.secret_env).await)
+        })
+    })
+}
+
+/// Takes messages once the stories are known: the first `status` would show none.
+async fn route(services: Arc<ChatServices>, inbox: mpsc::Receiver<Incoming>) {
+    tokio::select! {
+        () = services.stop.cancelled() => return,
+        ready = tokio::time::timeout(PIPELINE_START, services.commands.pipeline.started()) => {
+            if ready.is_err() {
+                tracing::warn!("the pipeline is still starting; messages are answered without it");
+            }
+        }
+    }
+    router::run(services, inbox).await;
+}
+
+/// Lets each room's task start when something first happens there.
+fn serve_rooms(services: &Arc<ChatServices>) {
+    let for_rooms = services.clone();
+    services.rooms.serve(move |room, sender, mailbox| {
+        match for_rooms.commands.messengers.get(room.adapter()) {
+            // A room that has ended with the bot is not started again by what still comes for it.
+            Some(_) if for_rooms.stop.is_cancelled() => false,
+            Some(adapter) => {
+                RoomTask::start(for_rooms.clone(), adapter, room, sender, mailbox);
+                true
+            }
+            None => false,
+        }
+    });
+}
+
 /// Forgets old message ids once an hour.
-async fn prune(services: Arc<Services>) {
+async fn prune(services: Arc<ChatServices>) {
     let mut hourly = tokio::time::interval(Duration::from_secs(3600));
     loop {
         tokio::select! {

@@ -7,13 +7,13 @@ use settings::duration::{self, ConfigDuration};
 
 use crate::store::{AuditEntry, OpenError, Store};
 
-/// What of the record is wanted.
+/// Which entries to show.
 #[derive(Args, Clone, Debug, Default)]
 pub struct AuditFilter {
-    /// Only what was asked in this room, like `matrix:!abc:example.org`
+    /// Only questions asked in this room, like `console:main`
     #[arg(long, value_name = "ROOM")]
     room: Option<String>,
-    /// Only what this person decided or caused, by id or name
+    /// Only decisions of this person, or on questions of their turns, by id or name
     #[arg(long, value_name = "PERSON")]
     person: Option<String>,
     /// Only decisions of this kind
@@ -22,13 +22,13 @@ pub struct AuditFilter {
     /// Only calls of this tool, like `Bash`
     #[arg(long, value_name = "TOOL")]
     tool: Option<String>,
-    /// Only the last while, like `24h`
+    /// Only the recent past, like `24h`
     #[arg(long, value_name = "TIME", value_parser = span)]
     since: Option<ConfigDuration>,
-    /// At most so many, the newest
+    /// At most this many of the newest entries
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
-    /// One JSON object a line
+    /// One JSON object per line
     #[arg(long)]
     json: bool,
 }
@@ -75,8 +75,8 @@ fn span(text: &str) -> Result<ConfigDuration, String> {
 ///
 /// # Errors
 /// Where the record cannot be read.
-pub fn lines(store: &Path, filter: &AuditFilter, now: SystemTime) -> Result<String, OpenError> {
-    let Some(record) = Store::open_to_read(store)? else { return Ok(String::new()) };
+pub fn lines(storkit: &Path, filter: &AuditFilter, now: SystemTime) -> Result<String, OpenError> {
+    let Some(record) = Store::read_in(storkit)? else { return Ok(String::new()) };
     let earliest = filter.since.and_then(|since| now.checked_sub(since.0));
     let mut lines = Vec::new();
     let read = record.each_audit(|at, entry| {
@@ -88,7 +88,7 @@ pub fn lines(store: &Path, filter: &AuditFilter, now: SystemTime) -> Result<Stri
         }
         lines.len() < filter.limit
     });
-    read.map_err(|source| OpenError::Sqlite { path: store.into(), source })?;
+    read.map_err(|source| OpenError::Sqlite { path: storkit.into(), source })?;
     Ok(lines.into_iter().rev().map(|line| line + "\n").collect())
 }
 
@@ -150,16 +150,15 @@ mod tests {
     #[test]
     fn the_record_is_filtered_by_room_person_outcome_tool_and_time() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state.db");
         let at = |hour: u64| UNIX_EPOCH + Duration::from_secs(1_700_000_000 + hour * 3600);
-        let store = Store::open(&path, at(0)).unwrap();
+        let store = Store::open_in(dir.path(), at(0)).unwrap();
         store.audit(&entry("console:main", "bob", "allow", "Bash"), at(1)).unwrap();
         store.audit(&entry("slack:C1", "bob", "deny", "Write"), at(2)).unwrap();
         store.audit(&entry("slack:C1", "nobody\u{1b}[31m", "timeout", "Bash"), at(3)).unwrap();
         // Read while it is open, as beside a storkit that serves.
         let shown = |filter: AuditFilter| {
             let filter = AuditFilter { limit: if filter.limit == 0 { 100 } else { filter.limit }, ..filter };
-            lines(&path, &filter, at(4)).unwrap()
+            lines(dir.path(), &filter, at(4)).unwrap()
         };
         insta::assert_snapshot!(shown(AuditFilter::default()), @r"
         2023-11-14T23:13:20Z  allow       Bash           by bob  for ann  in console:main  question 7  input 0123456789ab
@@ -190,6 +189,6 @@ mod tests {
     #[test]
     fn without_a_record_there_is_nothing_to_show() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(lines(&dir.path().join("state.db"), &AuditFilter::default(), UNIX_EPOCH).unwrap(), "");
+        assert_eq!(lines(dir.path(), &AuditFilter::default(), UNIX_EPOCH).unwrap(), "");
     }
 }

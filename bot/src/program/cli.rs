@@ -2,15 +2,17 @@
 
 use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use pipeline::Project;
 
 use crate::{
-    Services, StartError, commands,
-    config::{BotConfig, LoadedConfig},
+    commands,
+    config::BotConfig,
     program::{
         audit::AuditFilter,
+        common_args::{CommonArgs, open},
         doctor,
+        output::{complain, print},
         serve::{self, FrontEnd},
         set_up::{self, InitArgs},
         upkeep,
@@ -27,49 +29,26 @@ pub struct Cli {
     common: CommonArgs,
 }
 
-#[derive(Args, Clone)]
-pub struct CommonArgs {
-    /// The project's folder [default: the repository around the current folder]
-    #[arg(long, global = true, value_name = "DIR", env = "STORKIT_PROJECT")]
-    pub project: Option<PathBuf>,
-    /// Port on 127.0.0.1 for MCP, health and metrics; 0 takes a free one
-    #[arg(long, global = true, value_name = "N", env = "STORKIT_PORT")]
-    pub port: Option<u16>,
-}
-
-impl CommonArgs {
-    /// As the flags alone say: the environment names the project that is served, which no demo has to do with.
-    fn without_environment(&self) -> Self {
-        let from_environment = |name: &str, value: String| std::env::var(name).is_ok_and(|set| set == value);
-        let project = self
-            .project
-            .clone()
-            .filter(|project| !from_environment("STORKIT_PROJECT", project.display().to_string()));
-        let port = self.port.filter(|port| !from_environment("STORKIT_PORT", port.to_string()));
-        Self { project, port }
-    }
-}
-
 #[derive(Subcommand)]
 enum CliAction {
-    /// Set a project up: its settings, its team of agents, and what they should know
+    /// Set up a project: its settings, its team of agents, and what they should know
     Init(InitArgs),
     /// Serve the project without a chat in this terminal
     Serve,
-    /// Talk to the bot: to the one that serves the project, or to a new one. With standard input not a terminal it
-    /// takes lines as a script and exits with 1 if one failed
+    /// Chat with the bot that serves the project, or with a new one. If standard input is not a terminal, it is read
+    /// line by line as a script, and the exit code is 1 if a line failed
     Chat,
     /// Try it without an account: the real Claude Code against a scripted model on this machine, in a scratch project
     Demo,
-    /// Check what storkit needs; exit code 1 if something does not work
+    /// Check what storkit needs; the exit code is 1 if something does not work
     Doctor {
-        /// Check instead that every done story is really merged
+        /// Check instead that every done story is merged
         #[arg(long)]
         audit: bool,
     },
     /// Move the stories of an older `.story_kit` folder to `.storkit`, keeping their history
     Migrate,
-    /// Show who allowed, denied or let lapse what agents asked
+    /// Show who allowed or denied what agents asked, and what timed out
     Audit(AuditFilter),
     /// Print the reference page of all commands
     Docs,
@@ -80,7 +59,7 @@ enum CliAction {
     },
     /// Print the manual page, e.g. `storkit man > /usr/local/share/man/man1/storkit.1`
     Man,
-    /// What Slack needs to know of the bot
+    /// Slack setup
     Slack {
         #[command(subcommand)]
         action: SlackAction,
@@ -89,9 +68,9 @@ enum CliAction {
 
 #[derive(Subcommand)]
 enum SlackAction {
-    /// Print the manifest from which Slack makes the app: all slash commands and scopes (docs/slack.md)
+    /// Print the app manifest for Slack, with all slash commands and scopes (docs/slack.md)
     Manifest {
-        /// For mode "http": the public address before `http.webhook_listen`, like https://bot.example.org
+        /// For mode "http": the public address in front of `http.webhook_listen`, like https://bot.example.org
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },
@@ -137,53 +116,11 @@ pub async fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// The project and its settings, or the sentence that says what is wrong (exit code 2).
-pub fn open(common: &CommonArgs) -> Result<(Project, LoadedConfig), ExitCode> {
-    let start = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
-    let project = Project::open(&start).map_err(|error| complain(2, &error.to_string()))?;
-    let path = project.dir().join("bot.toml");
-    let mut loaded = BotConfig::load(&path, |name| std::env::var(name).ok())
-        .map_err(|error| complain(2, &error.to_string()))?;
-    if let Some(port) = common.port {
-        loaded.config.http.port = port;
-    }
-    Ok((project, loaded))
-}
-
 fn with_project(common: &CommonArgs, act: impl FnOnce(&Project) -> ExitCode) -> ExitCode {
     match open(common) {
         Ok((project, _)) => act(&project),
         Err(code) => code,
     }
-}
-
-/// A start that failed: 75 where trying later can help.
-pub fn not_started(error: &StartError) -> ExitCode {
-    let code = match error {
-        StartError::NoSuchRoom { .. } => 2,
-        StartError::Webhooks { .. } => 75,
-        StartError::Lock(crate::LockError::Taken { .. }) | StartError::Port { .. } => 75,
-        StartError::Lock(crate::LockError::Io { .. })
-        | StartError::Store(_)
-        | StartError::Listen { .. }
-        | StartError::Ledger(_) => 1,
-    };
-    complain(code, &error.to_string())
-}
-
-/// Says what is wrong on standard error and gives the exit code.
-pub fn complain(code: u8, sentence: &str) -> ExitCode {
-    #[allow(clippy::print_stderr)]
-    {
-        eprintln!("storkit: {sentence}");
-    }
-    ExitCode::from(code)
-}
-
-/// Prints to standard output; a reader that went away is no failure.
-pub fn print(text: &str) {
-    use std::io::Write as _;
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 /// Needs no `[slack]` section, and no project either: the app comes first.
@@ -194,7 +131,7 @@ fn slack_manifest(common: &CommonArgs, url: Option<&str>) -> ExitCode {
         Some(Ok((_, loaded))) => loaded.config,
         Some(Err(code)) => return code,
     };
-    let identity = Services::identity(&config, &commands::all());
+    let identity = commands::services::identity(&config, &commands::all());
     print(&adapters::slack::manifest(&identity, url));
     ExitCode::SUCCESS
 }

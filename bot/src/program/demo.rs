@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, bail};
 use scripted_model::{ModelConversation, ModelScript};
 use serde_json::json;
+use settings::atomic;
 use tempfile::TempDir;
 
 /// One word of the demo's answers per this time.
@@ -24,11 +25,18 @@ the Claude Code CLI, its tools and its permission questions. Say one of these:\n
 - `ask me`: asks you a question with choices\n\
 - `plan`: shows you a plan and asks for your consent\n\
 - `slow`: talks for a minute; interrupt me with `stop`\n\n\
+`new story Say what we do` and `start 1` put a team of agents to work: a coder, who asks you before it commits, and a \
+reviewer. Then the story is tested and merged.\n\n\
 `help` lists the commands of the bot itself.";
 
 const PLAN: &str = "# A plan from the demo\n\n1. Add a greeting to `README.md`\n2. Commit it\n";
 const README: &str = "# Demo\n\nA scratch project made by `storkit demo`. Try what you like.\n";
-const IGNORED: &str = ".storkit/bot.toml\n.storkit/state.db*\n.storkit/run/\n.storkit/logs/\n";
+const IGNORED: &str = ".storkit/bot.toml\n.storkit/state/\n.storkit/run/\n.storkit/logs/\n";
+/// The gate fails without the coder's work.
+const PROJECT_TOML: &str = "# What must pass before a story is merged.\ngates = [\"ls story-*.md\"]\n";
+/// Without a room that follows the pipeline, the agents' questions are denied.
+const BOT_TOML: &str = "# Written by `storkit demo`. The terminal follows the stories and answers their agents.\n\
+[pipeline]\nrooms = [\"console:main\"]\n";
 /// In the project's ignored folder, so that a demo in a named folder resumes its sessions.
 const CLAUDE_STATE: &str = ".storkit/run/claude";
 
@@ -42,7 +50,8 @@ pub struct DemoProject {
 /// What the demo's model says and does.
 pub fn script() -> ModelScript {
     let script = ModelScript::new().drips(labelled(WHAT_TO_TRY), PACE);
-    plan(question(files(script)))
+    // First, so that no word of a story's title is taken for a wish.
+    plan(question(files(team(script))))
         .when(|conversation| has_word(conversation, "slow"))
         .drips(labelled("I count slowly; `stop` interrupts me."), PACE)
         .drips(counting(), SLOW_PACE)
@@ -67,6 +76,17 @@ impl DemoProject {
         &self.path
     }
 
+    /// What the person reads first.
+    pub fn greeting(&self) -> String {
+        let fate = if self._temporary.is_some() { ", which is removed afterwards" } else { "" };
+        format!(
+            "**This is a demo.** Claude Code is the real one, but its model is a script on this machine: no account, no cost, no AI. \
+             It works in `{}`{fate}. Try `hello`, `make a file`, `htop`, `help`. To see a story through to its merge, enter \
+             `new story Say what we do`, then `start 1`, and answer the coder's question with `yes`. Ctrl-D leaves.",
+            self.path.display()
+        )
+    }
+
     /// What the CLI needs in its environment, so that it asks the model at `base_url` only, and the person's own
     /// `~/.claude`, keys and proxies stay out of it. An empty value stands for an unset one.
     pub fn environment(&self, base_url: &str) -> Vec<(&'static str, String)> {
@@ -87,6 +107,35 @@ impl DemoProject {
         ];
         set.into_iter().chain(unset.map(|name| (name, String::new()))).collect()
     }
+}
+
+/// A coder and a reviewer of the pipeline, by the prompts of [`pipeline::stage::Role`].
+fn team(script: ModelScript) -> ModelScript {
+    // An agent whose story comes back goes on with its session.
+    let task = |conversation: &ModelConversation, words: &str| {
+        conversation.history.first().unwrap_or(&conversation.prompt).starts_with(words)
+    };
+    let is_coder = move |conversation: &ModelConversation| task(conversation, "Do story ");
+    let is_reviewer = move |conversation: &ModelConversation| task(conversation, "Review story ");
+    let refused =
+        |conversation: &ModelConversation| conversation.position == 1 && conversation.last_call_failed();
+    let work = "echo 'Written by the demo for story {number}.' >> story-{number}.md \
+        && git add story-{number}.md && git commit --quiet --message 'Do story {number}'";
+    script
+        .when(move |conversation| is_coder(conversation) && refused(conversation))
+        .then_drips(
+            "The command did **not** run, so that there is no commit. I was told:\n\n> {last_tool_result}",
+            PACE,
+        )
+        .when(is_coder)
+        .drips(labelled("I write a file for story {number} and commit it, if you allow it."), PACE)
+        .calls("Bash", json!({"command": work, "description": "Write and commit story-{number}.md"}))
+        .then_drips("`story-{number}.md` is written and committed.", PACE)
+        .when(is_reviewer)
+        .drips(labelled("I look at the commit of story {number}."), PACE)
+        .calls("Bash", json!({"command": "git show --stat", "description": "Show the coder's commit"}))
+        .then_calls("mcp__storkit__approve_qa", json!({}))
+        .then_drips("I approved story {number}.", PACE)
 }
 
 fn files(script: ModelScript) -> ModelScript {
@@ -162,6 +211,10 @@ fn prepare_at(path: &Path) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("The folder `{}` cannot be made.", state.display()))?;
     // A git project of the person's own may not know that this folder is not for git.
     fs::write(state.join(".gitignore"), "*\n")?;
+    let bot_toml = path.join(".storkit/bot.toml");
+    if !bot_toml.exists() {
+        atomic::write(&bot_toml, BOT_TOML.as_bytes())?;
+    }
     // The CLI names its sessions by the folder without symbolic links.
     Ok(path.canonicalize()?)
 }
@@ -182,7 +235,9 @@ fn make_project(path: &Path) -> anyhow::Result<()> {
     }
     fs::write(path.join("README.md"), README)?;
     fs::write(path.join(".gitignore"), IGNORED)?;
-    git(path, &["add", "README.md", ".gitignore"])?;
+    fs::create_dir_all(path.join(".storkit"))?;
+    fs::write(path.join(".storkit/project.toml"), PROJECT_TOML)?;
+    git(path, &["add", "README.md", ".gitignore", ".storkit/project.toml"])?;
     git(path, &["commit", "--quiet", "--message", "demo: a project to talk about"])
 }
 
@@ -242,6 +297,8 @@ mod tests {
         output(folder.path(), &["init", "--quiet"]);
         fs::write(folder.path().join("mine"), "mine").unwrap();
         let project = prepare(Some(folder.path())).unwrap();
+        // Opening it writes `.storkit/.gitignore`.
+        pipeline::Project::open(project.path()).unwrap();
         assert_eq!(output(project.path(), &["status", "--porcelain"]), "?? mine\n");
     }
 
@@ -304,6 +361,34 @@ mod tests {
             assert!(!text(&asked(prompt, position, false)).contains("**not**"), "{prompt}");
         }
         assert!(text(&asked("ask me", 1, true)).contains("told"));
+    }
+
+    #[test]
+    fn a_story_with_any_title_gets_its_coder_and_its_reviewer() {
+        for title in ["slow", "make a file", "look around", "plan\nask me", "Say what we do"] {
+            let prompt = |task: &str| format!("{task} Its text is ...\n<story id=\"12\">\n{title}\n");
+            let coder = asked(&prompt("Do story 12."), 0, false);
+            let ReplyPart::Call { tool, input } = &coder[1] else { panic!("no call: {coder:?}") };
+            assert_eq!(tool, "Bash");
+            assert!(
+                input["command"].as_str().unwrap().contains("git add story-12.md && git commit"),
+                "{input}"
+            );
+            assert!(text(&asked(&prompt("Do story 12."), 1, true)).contains("**not**"), "{title}");
+            let reviewer = asked(&prompt("Review story 12."), 1, false);
+            assert!(matches!(&reviewer[0], ReplyPart::Call { tool, .. } if tool.ends_with("approve_qa")));
+        }
+    }
+
+    #[test]
+    fn a_coder_whose_story_comes_back_works_on_it_again() {
+        let conversation = ModelConversation {
+            prompt: "Story 12 came back to you.".into(),
+            history: vec!["Do story 12.".into()],
+            ..ModelConversation::default()
+        };
+        let ModelReply::Message(parts) = script().reply(&conversation, false) else { panic!("no answer") };
+        assert!(text(&parts).contains("story 12"), "{parts:?}");
     }
 
     #[test]

@@ -2,11 +2,7 @@
 
 use std::{fmt::Write as _, process::Stdio, time::Duration};
 
-use adapters::markdown::inert;
-use agents::{
-    claude::TESTED_VERSION,
-    confine::{Confinement, NetworkAccess},
-};
+use agents::{claude::TESTED_VERSION, confine::Confinement};
 use pipeline::{
     Project,
     config::{Agent, ProjectConfig},
@@ -17,10 +13,10 @@ use pipeline::{
 use tokio::process::Command;
 
 use crate::{
-    Services, commands,
+    commands,
     config::BotConfig,
     program::{lock, messengers},
-    replies,
+    replies::doctor::{self as say, NetworkPart},
 };
 
 /// How long one check may take.
@@ -78,24 +74,22 @@ pub async fn check(project: &Project, config: &BotConfig, secret_env: &[String])
 
 /// Each messenger's settings and credentials, tried at its service.
 async fn messengers(project: &Project, config: &BotConfig) -> Vec<DoctorCheck> {
-    let identity = Services::identity(config, &commands::all());
+    let identity = commands::services::identity(config, &commands::all());
     let made = match messengers::configured(config, project, &identity) {
         Ok(made) => made,
-        Err(error) => return vec![bad(inert(&error.to_string()).to_string())],
+        Err(error) => return vec![bad(say::as_reported(&error.to_string()))],
     };
     // One that serves holds what a second connection would spoil.
     let serving = lock::holder(project);
     let checks = made.adapters.iter().map(|adapter| async {
         let name = adapter.name();
         if let Some(pid) = serving {
-            return note(format!(
-                "{name}: a storkit serves here (process {pid}); `status` there says how it is connected"
-            ));
+            return note(say::messenger_in_use(name, pid));
         }
         match tokio::time::timeout(CHECK_TIMEOUT, adapter.prepare()).await {
-            Ok(Ok(())) => good(format!("{name}: its service takes the credentials")),
-            Ok(Err(error)) => bad(format!("{name}: {}", inert(&error.to_string()))),
-            Err(_) => bad(format!("{name}: no answer in {} s", CHECK_TIMEOUT.as_secs())),
+            Ok(Ok(())) => good(say::messenger_ready(name)),
+            Ok(Err(error)) => bad(say::messenger_refused(name, &error.to_string())),
+            Err(_) => bad(say::messenger_silent(name, CHECK_TIMEOUT.as_secs())),
         }
     });
     futures::future::join_all(checks).await
@@ -103,13 +97,9 @@ async fn messengers(project: &Project, config: &BotConfig) -> Vec<DoctorCheck> {
 
 fn context(project: &Project) -> DoctorCheck {
     match project.context() {
-        ProjectContext::Text(_) => good("agents are told what `.storkit/context.md` says"),
-        ProjectContext::Untouched => note(
-            "`.storkit/context.md` is still the template. Fill it in, or ask the bot to do it with you: agents read it",
-        ),
-        ProjectContext::Missing => note(
-            "there is no `.storkit/context.md` to tell agents what this project is. `storkit init` writes one",
-        ),
+        ProjectContext::Text(_) => good(say::CONTEXT_READ),
+        ProjectContext::Untouched => note(say::CONTEXT_UNTOUCHED),
+        ProjectContext::Missing => note(say::CONTEXT_MISSING),
     }
 }
 
@@ -117,12 +107,10 @@ fn context(project: &Project) -> DoctorCheck {
 async fn port(project: &Project, config: &BotConfig) -> DoctorCheck {
     let port = config.http.port;
     match (lock::holder(project), crate::http::bind(port).await) {
-        (Some(pid), _) => good(format!("a storkit serves this project (process {pid})")),
-        (None, Ok(_)) if port == 0 => good("the port of the agents' tools is chosen at each start"),
-        (None, Ok(_)) => good(format!("port {port} on 127.0.0.1 is free")),
-        (None, Err(error)) => bad(format!(
-            "port {port} on 127.0.0.1 cannot be used: {error}. Choose another in `[http] port`, or 0 for a free one"
-        )),
+        (Some(pid), _) => good(say::served_by(pid)),
+        (None, Ok(_)) if port == 0 => good(say::PORT_CHOSEN_AT_START),
+        (None, Ok(_)) => good(say::port_free(port)),
+        (None, Err(error)) => bad(say::port_unusable(port, &error)),
     }
 }
 
@@ -132,13 +120,12 @@ fn disk(project: &Project) -> DoctorCheck {
     match rustix::fs::statvfs(project.dir()) {
         Ok(found) => {
             let free = found.f_bavail.saturating_mul(found.f_frsize);
-            let text = format!("{} GiB are free on the project's disk", free >> 30);
             match free < LITTLE {
-                true => note(format!("{text}; worktrees and builds of several agents may need more")),
-                false => good(text),
+                true => note(say::disk_low(free >> 30)),
+                false => good(say::disk_free(free >> 30)),
             }
         }
-        Err(error) => note(format!("how much disk is free is not known: {error}")),
+        Err(error) => note(say::disk_unknown(&error)),
     }
 }
 
@@ -146,16 +133,14 @@ fn disk(project: &Project) -> DoctorCheck {
 fn clock(project: &Project) -> DoctorCheck {
     let newest = pipeline::git::head_time(project).ok().flatten();
     match newest.filter(|newest| *newest > std::time::SystemTime::now()) {
-        None => good("the clock is not behind the newest commit"),
-        Some(_) => bad(
-            "the clock is behind the newest commit, so messages would be taken for older than they are. Set it (`timedatectl set-ntp true`)",
-        ),
+        None => good(say::CLOCK_PLAUSIBLE),
+        Some(_) => bad(say::CLOCK_BEHIND),
     }
 }
 
 /// The CLI as agents get it: without the bot's secrets, with what is configured for it.
 async fn claude(config: &BotConfig, secret_env: &[String], arguments: &[&str]) -> Result<String, String> {
-    let (name, leading) = config.claude.command.split_first().ok_or("no program is configured")?;
+    let (name, leading) = config.claude.command.split_first().ok_or(say::NO_PROGRAM)?;
     let mut command = Command::new(name);
     for secret in secret_env {
         command.env_remove(secret);
@@ -173,7 +158,7 @@ async fn run_git(arguments: &[&str]) -> Result<String, String> {
 async fn output(mut command: Command) -> Result<String, String> {
     let child = command.stdin(Stdio::null()).kill_on_drop(true).output();
     match tokio::time::timeout(CHECK_TIMEOUT, child).await {
-        Err(_) => Err(format!("it did not answer in {} s", CHECK_TIMEOUT.as_secs())),
+        Err(_) => Err(say::no_answer_in(CHECK_TIMEOUT.as_secs())),
         Ok(Err(error)) => Err(error.to_string()),
         Ok(Ok(output)) => {
             let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -185,13 +170,10 @@ async fn output(mut command: Command) -> Result<String, String> {
 async fn claude_version(config: &BotConfig, secret_env: &[String]) -> DoctorCheck {
     let program = config.claude.command.first().map(String::as_str).unwrap_or_default();
     match claude(config, secret_env, &["--version"]).await {
-        Ok(version) if version.contains(TESTED_VERSION) => good(format!("Claude Code {TESTED_VERSION}")),
-        Ok(version) => note(format!(
-            "Claude Code {}; storkit is tested with {TESTED_VERSION}",
-            inert(&replies::shorten(&version, 60))
-        )),
-        Err(_) if which(program).is_none() => bad(replies::claude_missing(program)),
-        Err(why) => bad(format!("`{program} --version` failed: {}", inert(&why))),
+        Ok(version) if version.contains(TESTED_VERSION) => good(say::claude_tested()),
+        Ok(version) => note(say::claude_untested(&version)),
+        Err(_) if which(program).is_none() => bad(say::claude_missing(program)),
+        Err(why) => bad(say::claude_fails(program, &why)),
     }
 }
 
@@ -207,12 +189,9 @@ async fn claude_key(config: &BotConfig, secret_env: &[String]) -> Option<DoctorC
     let program = config.claude.command.first().map(String::as_str).unwrap_or_default();
     which(program)?;
     Some(match claude(config, secret_env, &["auth", "status"]).await {
-        Ok(text) if logged_in(&text) => good("Claude Code has a key or a login"),
-        Ok(_) => bad("Claude Code has no key. Set `ANTHROPIC_API_KEY`, or run `claude` once and log in"),
-        Err(why) => note(format!(
-            "whether Claude Code has a key is not known: {}",
-            inert(&replies::shorten(&why, 120))
-        )),
+        Ok(text) if logged_in(&text) => good(say::CLAUDE_HAS_KEY),
+        Ok(_) => bad(say::CLAUDE_HAS_NO_KEY),
+        Err(why) => note(say::claude_key_unknown(&why)),
     })
 }
 
@@ -224,23 +203,21 @@ async fn git(project: &Project) -> Vec<DoctorCheck> {
     let root = project.root().to_string_lossy().into_owned();
     let mut checks = Vec::new();
     match run_git(&["--version"]).await {
-        Ok(version) => checks.push(good(version)),
-        Err(_) => return vec![bad("`git` was not found. Install it (`apt-get install git`)")],
+        Ok(version) => checks.push(good(say::git_version(&version))),
+        Err(_) => return vec![bad(say::GIT_MISSING)],
     }
     let identity = run_git(&["-C", &root, "config", "user.email"]).await;
     checks.push(match identity {
-        Ok(email) if !email.is_empty() => good(format!("commits are made as {}", inert(&email))),
-        _ => note("git has no identity here. Run `git config user.email YOU@EXAMPLE` and `git config user.name NAME`"),
+        Ok(email) if !email.is_empty() => good(say::git_identity(&email)),
+        _ => note(say::GIT_HAS_NO_IDENTITY),
     });
     checks
 }
 
 fn trust(config: &BotConfig) -> DoctorCheck {
     match config.claude.trust_project_settings {
-        true => note(
-            "`trust_project_settings` is on: this repository's settings, hooks and MCP servers run on this machine",
-        ),
-        false => good("the project's own settings, hooks and MCP servers do not take effect"),
+        true => note(say::PROJECT_SETTINGS_TRUSTED),
+        false => good(say::PROJECT_SETTINGS_IGNORED),
     }
 }
 
@@ -248,11 +225,8 @@ fn trust(config: &BotConfig) -> DoctorCheck {
 fn sandbox() -> DoctorCheck {
     let home = std::env::var_os("HOME").map_or_else(|| "/".into(), std::path::PathBuf::from);
     match Confinement::strongest_available(&home) {
-        (_, None) => good("agents on stories run in bubblewrap; those in chat rooms are held by permissions"),
-        (_, Some(why)) => note(format!(
-            "agents run without a sandbox, held by permissions, hooks and the comparison of base before and after: {}",
-            inert(&why)
-        )),
+        (_, None) => good(say::SANDBOXED),
+        (_, Some(why)) => note(say::not_sandboxed(&why.to_string())),
     }
 }
 
@@ -262,32 +236,30 @@ fn network(project: &Project) -> Option<DoctorCheck> {
     // What is wrong in it is told already.
     let config = ProjectConfig::load(&path, |name| std::env::var(name).ok()).ok()?.config;
     let parts = network_parts(&config);
-    let Some((_, _, limited)) = parts.iter().find(|(_, _, network)| network.is_limited()) else {
-        return Some(good("agents, gates and components have the whole network"));
+    let Some(limited) = parts.iter().map(|part| part.network).find(|network| network.is_limited()) else {
+        return Some(good(say::NETWORK_OPEN));
     };
     let home = std::env::var_os("HOME").map_or_else(|| "/".into(), std::path::PathBuf::from);
     let (strongest, _) = Confinement::strongest_available(&home);
-    let told = network_told(&parts);
+    let access = say::network_access(&parts);
     Some(match strongest.can_limit(limited, "`network`") {
         Ok(()) => match way_around(&config) {
-            Some(why) => note(format!("{told}. {why}")),
-            None => good(told),
+            Some(why) => note(format!("{access} {why}")),
+            None => good(access),
         },
-        Err(why) => bad(format!("{told}. No run is started: {}", inert(&why))),
+        Err(why) => bad(format!("{access} {}", say::network_not_limited(&why.to_string()))),
     })
 }
 
-/// Who may reach what: its name, what it has besides, and its part of the network.
-type Part<'a> = (String, &'static str, &'a NetworkAccess);
-
-fn network_parts(config: &ProjectConfig) -> Vec<Part<'_>> {
-    const NEEDS: &str = "the model's API, storkit's tools";
-    let agents = config.agents.iter().map(|agent| (format!("`{}`", agent.name), NEEDS, &agent.network));
+fn network_parts(config: &ProjectConfig) -> Vec<NetworkPart<'_>> {
+    const ALWAYS: &str = "the model's API, storkit's tools";
+    let part = |name, always, network| NetworkPart { name, always, network };
+    let agents = config.agents.iter().map(|agent| part(format!("`{}`", agent.name), ALWAYS, &agent.network));
     let components = config
         .components
         .iter()
-        .map(|component| (format!("component `{}`", component.name), "", &component.network));
-    let gates = ("gates".to_owned(), "", &config.gate_network);
+        .map(|component| part(format!("component `{}`", component.name), "", &component.network));
+    let gates = part("gates".to_owned(), "", &config.gate_network);
     agents.chain([gates]).chain(components).collect()
 }
 
@@ -298,38 +270,9 @@ fn way_around(config: &ProjectConfig) -> Option<String> {
     let limited = config.agents.iter().find(writes)?;
     let gates = Some("`gate_network`".to_owned()).filter(|_| !config.gate_network.is_limited());
     let components = config.components.iter().filter(|component| !component.network.is_limited());
-    let components = components.map(|component| format!("`network` of the component `{}`", component.name));
+    let components = components.map(|component| say::component_network_key(&component.name));
     let open: Vec<String> = gates.into_iter().chain(components).collect();
-    (!open.is_empty()).then(|| {
-        format!(
-            "What `{}` writes is run with the whole network all the same; limit {} too",
-            limited.name,
-            open.join(" and ")
-        )
-    })
-}
-
-/// Those that have the same together.
-fn network_told(parts: &[Part<'_>]) -> String {
-    let mut told: Vec<(Vec<&str>, String)> = Vec::new();
-    for (name, needs, network) in parts {
-        let reach = match network {
-            NetworkAccess::All => "everything".to_owned(),
-            NetworkAccess::Only(hosts) if hosts.is_empty() && needs.is_empty() => "nothing".to_owned(),
-            NetworkAccess::Only(hosts) => {
-                let needs = Some((*needs).to_owned()).filter(|needs| !needs.is_empty());
-                let hosts = hosts.iter().map(|host| format!("`{host}`"));
-                needs.into_iter().chain(hosts).collect::<Vec<_>>().join(", ")
-            }
-        };
-        match told.iter_mut().find(|(_, other)| *other == reach) {
-            Some((names, _)) => names.push(name),
-            None => told.push((vec![name], reach)),
-        }
-    }
-    let told: Vec<String> =
-        told.iter().map(|(names, reach)| format!("{}: {reach}", names.join(", "))).collect();
-    format!("network: {}", told.join("; "))
+    (!open.is_empty()).then(|| say::network_way_around(&limited.name, &open))
 }
 
 /// What stories need: a valid `project.toml`, and a branch to merge to.
@@ -337,16 +280,14 @@ fn stories(project: &Project) -> Vec<DoctorCheck> {
     let path = project.dir().join("project.toml");
     let (configured, config) = match ProjectConfig::load(&path, |name| std::env::var(name).ok()) {
         Ok(loaded) => {
-            let agents = loaded.config.agents.len();
-            let gates = loaded.config.gates.len();
-            let text = format!("stories: {agents} kinds of agents, {gates} gates");
+            let text = say::team(loaded.config.agents.len(), loaded.config.gates.len());
             (loaded.config.base_branch, good(text))
         }
-        Err(error) => (None, bad(inert(&error.to_string()).to_string())),
+        Err(error) => (None, bad(say::as_reported(&error.to_string()))),
     };
     let base = match base_branch(project, configured.as_deref()) {
-        Ok(base) => good(format!("stories merge to `{base}`")),
-        Err(error) => note(format!("no story can be merged yet: {}", inert(&error.to_string()))),
+        Ok(base) => good(say::merges_to(&base)),
+        Err(error) => note(say::merges_nowhere(&error.to_string())),
     };
     vec![config, base]
 }
@@ -355,11 +296,9 @@ fn config_file(project: &Project) -> DoctorCheck {
     use std::os::unix::fs::PermissionsExt as _;
     let path = project.dir().join("bot.toml");
     match std::fs::metadata(&path) {
-        Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
-            note("`.storkit/bot.toml` can be read by other users. Run `chmod 600 .storkit/bot.toml`")
-        }
-        Ok(_) => good("`.storkit/bot.toml` is for its owner only"),
-        Err(_) => good("no `.storkit/bot.toml`; all settings have their defaults"),
+        Ok(meta) if meta.permissions().mode() & 0o077 != 0 => note(say::CONFIG_READABLE),
+        Ok(_) => good(say::CONFIG_PRIVATE),
+        Err(_) => good(say::CONFIG_MISSING),
     }
 }
 
@@ -421,7 +360,7 @@ mod tests {
         "#;
         let config =
             ProjectConfig::parse(text, "project.toml".as_ref(), |_| None).expect("it is valid").config;
-        insta::assert_snapshot!(network_told(&network_parts(&config)), @"network: `coder`: the model's API, storkit's tools, `crates.io`, `*.crates.io`; `qa`: the model's API, storkit's tools; `boss`, `merger`: everything; gates: nothing; component `web`: `registry.npmjs.org`");
+        insta::assert_snapshot!(say::network_access(&network_parts(&config)), @"Network access (`coder`: the model's API, storkit's tools, `crates.io`, `*.crates.io`; `qa`: the model's API, storkit's tools; `boss`, `merger`: everything; gates: nothing; component `web`: `registry.npmjs.org`).");
     }
 
     #[test]
@@ -431,7 +370,7 @@ mod tests {
             let text = format!("{text}\n{agent}network = false\n");
             way_around(&ProjectConfig::parse(&text, "project.toml".as_ref(), |_| None).expect("valid").config)
         };
-        insta::assert_snapshot!(told("[[component]]\nname = \"web\"\nnetwork = true").expect("told"), @"What `coder` writes is run with the whole network all the same; limit `gate_network` and `network` of the component `web` too");
+        insta::assert_snapshot!(told("[[component]]\nname = \"web\"\nnetwork = true").expect("told"), @"What `coder` writes still runs with full network access; limit `gate_network` and `network` of the component `web` too.");
         assert_eq!(told("gate_network = false"), None);
     }
 

@@ -7,7 +7,12 @@ use std::{
     process::Command,
 };
 
-use pipeline::{Project, config::Agent, project::TEMPLATE_MARK, stage::Role};
+use pipeline::{
+    Project,
+    config::Agent,
+    project::TEMPLATE_MARK,
+    stage::{Role, Stage},
+};
 use settings::atomic;
 
 /// What a project is set up with.
@@ -81,7 +86,8 @@ fn test_command(root: &Path) -> Option<String> {
     known.into_iter().find(|(fits, _)| *fits).map(|(_, command)| command.to_owned())
 }
 
-/// Writes what is missing.
+/// Writes the files that are missing, and makes the stage folders. They are made only here: git keeps no empty folder, and
+/// the stages that it keeps get theirs with the first story.
 ///
 /// # Errors
 /// Where a file cannot be written; those before it stay.
@@ -91,6 +97,10 @@ pub fn scaffold(project: &Project, choices: &InitChoices) -> Result<Vec<Scaffold
         (CONTEXT, include_str!("context.md").to_owned()),
         (BOT_TOML, bot_toml(choices)),
     ];
+    for stage in Stage::ALL {
+        let path = project.dir().join("work").join(stage.dir());
+        fs::create_dir_all(&path).map_err(|source| InitError::Disk { path, source })?;
+    }
     files.into_iter().map(|(name, text)| write(project.root(), name, &text)).collect()
 }
 
@@ -248,6 +258,8 @@ mod tests {
             assert!(first(name).unwrap().contains(TEMPLATE_MARK), "{name}");
         }
         assert_eq!(project.context(), ProjectContext::Untouched);
+        let stages = ["1_backlog", "2_current", "3_qa", "4_merge", "5_done", "6_archived"];
+        assert!(stages.iter().all(|stage| project.dir().join("work").join(stage).is_dir()));
     }
 
     #[test]

@@ -19,15 +19,18 @@ pub enum LogTarget<'a> {
     File(&'a Path),
 }
 
-/// Without a word in `RUST_LOG`. matrix-sdk logs harmless 404s as errors.
-const USUAL: &str = "info,matrix_sdk=warn,matrix_sdk_crypto=error,matrix_sdk_base=warn,matrix_sdk::http_client=off,slack_morphism=warn";
+/// The filter where `RUST_LOG` is not set.
+fn usual_filter() -> String {
+    let filters = adapters::MESSENGERS.iter().map(|kind| kind.log_filter).filter(|filter| !filter.is_empty());
+    std::iter::once("info").chain(filters).collect::<Vec<_>>().join(",")
+}
 
 /// Starts logging; `RUST_LOG` chooses what. No secret that `redactor` knows is written; panics are logged, too. Called once.
 ///
 /// # Errors
 /// Where the file cannot be written.
 pub fn start(target: LogTarget<'_>, redactor: Redactor) -> io::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(USUAL));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual_filter()));
     let stderr = CleanWriter::new(io::stderr, redactor.clone());
     match target {
         LogTarget::Stderr if io::stderr().is_terminal() => {
@@ -86,7 +89,8 @@ mod tests {
     fn a_panic_is_logged_without_the_secret_in_its_text() {
         let folder = tempfile::tempdir().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--exact", "logging::tests::panics_of_the_child"]).env(CHILD, folder.path());
+        let test = concat!(module_path!(), "::panics_of_the_child").trim_start_matches("bot::");
+        child.args(["--exact", test]).env(CHILD, folder.path());
         let output = child.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "1").output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let said = [output.stdout, output.stderr].concat();

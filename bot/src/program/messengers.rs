@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adapters::{Adapter, AdapterError, Identity, Webhooks};
+use adapters::{Adapter, AdapterContext, AdapterError, Identity, Webhooks};
 use pipeline::Project;
 
 use crate::config::{BotConfig, access::AccessTable};
@@ -18,24 +18,26 @@ pub struct NetworkMessengers {
     pub access: AccessTable,
 }
 
-/// Makes the messengers whose section `bot.toml` has. Nothing connects yet.
+/// Builds the messengers whose section `bot.toml` has. Nothing connects yet.
 pub fn configured(
     config: &BotConfig,
     project: &Project,
     identity: &Identity,
 ) -> Result<NetworkMessengers, AdapterError> {
     let mut made = NetworkMessengers::default();
-    let setting =
-        |name: &str| adapters::AdapterContext { identity: identity.clone(), state: project.dir().join(name) };
-    matrix(config, &mut made, &setting)?;
-    slack(config, &mut made, &setting)?;
-    whatsapp(config, &mut made, &setting)?;
+    for section in config.messengers.iter() {
+        let state = project.dir().join(section.kind().name);
+        let built = section.build(AdapterContext { identity: identity.clone(), state })?;
+        made.access = made.access.with(built.adapter.name(), section.people().clone().into());
+        made.adapters.push(built.adapter);
+        made.webhooks.extend(built.webhooks);
+    }
     match made.webhooks.is_empty() || !config.http.webhook_listen.is_empty() {
         true => Ok(made),
         false => Err(AdapterError::Config {
             key: "http.webhook_listen",
-            why: "it is empty, but WhatsApp, and Slack in HTTP mode, call the bot by webhook; write an address like \
-                  \"127.0.0.1:3002\" with a TLS proxy or a tunnel before it."
+            why: "it is empty, but a messenger that you configured calls the bot by webhook; write an address like \
+                  \"127.0.0.1:3002\", with a TLS proxy or a tunnel in front of it."
                 .into(),
         }),
     }
@@ -54,83 +56,33 @@ pub async fn prepare(adapters: &[Arc<dyn Adapter>]) -> Result<(), AdapterError> 
     Ok(())
 }
 
-#[cfg_attr(not(all(feature = "matrix", feature = "slack", feature = "whatsapp")), allow(dead_code))]
-type SettingOf<'a> = &'a dyn Fn(&str) -> adapters::AdapterContext;
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
 
-/// A section for a messenger that this program was built without.
-#[cfg(not(all(feature = "matrix", feature = "slack", feature = "whatsapp")))]
-fn left_out<T>(section: Option<&T>, key: &'static str, feature: &str) -> Result<(), AdapterError> {
-    match section {
-        None => Ok(()),
-        Some(_) => Err(AdapterError::Config {
-            key,
-            why: format!(
-                "this storkit was built without it (`--demo` builds are); build with `cargo build --features {feature}`."
-            ),
-        }),
+    /// A messenger plugs in with its row in [`adapters::MESSENGERS`]; the command line alone has a word for one of them.
+    #[test]
+    fn no_file_names_a_messenger_but_the_command_line() {
+        let mut named = Vec::new();
+        search(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut named);
+        assert!(named.iter().all(|(file, _)| file == "cli.rs"), "{named:#?}");
+        assert!(!named.is_empty(), "`storkit slack manifest` is found");
     }
-}
 
-#[cfg(feature = "matrix")]
-fn matrix(
-    config: &BotConfig,
-    made: &mut NetworkMessengers,
-    setting: SettingOf<'_>,
-) -> Result<(), AdapterError> {
-    let Some(section) = &config.matrix else { return Ok(()) };
-    let adapter = adapters::matrix::Matrix::new(section.clone(), setting(adapters::matrix::NAME))?;
-    made.add(adapter, &section.people);
-    Ok(())
-}
-
-#[cfg(not(feature = "matrix"))]
-fn matrix(config: &BotConfig, _: &mut NetworkMessengers, _: SettingOf<'_>) -> Result<(), AdapterError> {
-    left_out(config.matrix.as_ref(), "matrix", "matrix")
-}
-
-#[cfg(feature = "slack")]
-fn slack(
-    config: &BotConfig,
-    made: &mut NetworkMessengers,
-    setting: SettingOf<'_>,
-) -> Result<(), AdapterError> {
-    let Some(section) = &config.slack else { return Ok(()) };
-    let adapter = adapters::slack::Slack::new(section.clone(), setting(adapters::slack::NAME))?;
-    made.add(adapter.clone(), &section.people);
-    if section.mode == adapters::slack::ConnectionMode::Http {
-        made.webhooks.push(adapter);
-    }
-    Ok(())
-}
-
-#[cfg(not(feature = "slack"))]
-fn slack(config: &BotConfig, _: &mut NetworkMessengers, _: SettingOf<'_>) -> Result<(), AdapterError> {
-    left_out(config.slack.as_ref(), "slack", "slack")
-}
-
-#[cfg(feature = "whatsapp")]
-fn whatsapp(
-    config: &BotConfig,
-    made: &mut NetworkMessengers,
-    setting: SettingOf<'_>,
-) -> Result<(), AdapterError> {
-    let Some(section) = &config.whatsapp else { return Ok(()) };
-    let adapter = adapters::whatsapp::WhatsApp::new(section.clone(), setting(adapters::whatsapp::NAME))?;
-    made.add(adapter.clone(), &section.people);
-    made.webhooks.push(adapter);
-    Ok(())
-}
-
-#[cfg(not(feature = "whatsapp"))]
-fn whatsapp(config: &BotConfig, _: &mut NetworkMessengers, _: SettingOf<'_>) -> Result<(), AdapterError> {
-    left_out(config.whatsapp.as_ref(), "whatsapp", "whatsapp")
-}
-
-#[cfg(any(feature = "matrix", feature = "slack", feature = "whatsapp"))]
-impl NetworkMessengers {
-    fn add(&mut self, adapter: Arc<dyn Adapter>, people: &adapters::AllowedPeople) {
-        let access = std::mem::take(&mut self.access);
-        self.access = access.with(adapter.name(), people.clone().into());
-        self.adapters.push(adapter);
+    fn search(folder: &Path, named: &mut Vec<(String, String)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                search(&path, named);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let names =
+                |line: &&str| adapters::MESSENGERS.iter().any(|kind| line.to_lowercase().contains(kind.name));
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            named.extend(lines.filter(names).map(|line| (file.clone(), line.trim().to_owned())));
+        }
     }
 }

@@ -3,21 +3,21 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use adapters::Room;
+use adapters::{MessengerSections, Room};
 use pipeline::folders::{FolderEvent, FolderWatch};
 use tokio::time::timeout;
 use toml::{Table, Value};
 
 use crate::{
-    chat::{rooms::RoomInput, services::Services},
-    config::{self, BotConfig, LoadedConfig},
+    chat::{rooms::RoomInput, services::ChatServices},
+    config::{self, BotConfig, LoadedConfig, access::AccessTable},
     replies,
 };
 
 /// The file is read when it was quiet for so long: editors write in steps.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// What takes effect at once. All else is read where something starts.
+/// What takes effect at once, besides [`MessengerSections::live_keys`]. All else is read where something starts.
 const AT_ONCE: &[&str] = &[
     "history_size",
     "catch_up",
@@ -27,20 +27,15 @@ const AT_ONCE: &[&str] = &[
     "claude.turn_timeout",
     "claude.permission_timeout",
     "pipeline.rooms",
-    "matrix.allowed_users",
-    "matrix.approvers",
-    "matrix.operators",
-    "slack.allowed_users",
-    "slack.approvers",
-    "slack.operators",
-    "whatsapp.allowed_users",
-    "whatsapp.approvers",
-    "whatsapp.operators",
 ];
 
+fn live_keys() -> Vec<String> {
+    AT_ONCE.iter().map(ToString::to_string).chain(MessengerSections::live_keys()).collect()
+}
+
 /// Follows the file until the bot stops. `notices` are told besides the rooms that follow the pipeline.
-pub async fn run(services: Arc<Services>, notices: Vec<Room>) {
-    let path = services.settings.get().path.clone();
+pub async fn run(services: Arc<ChatServices>, notices: Vec<Room>) {
+    let path = services.settings.loaded().path.clone();
     let mut folders = match watch(&path) {
         Ok(folders) => folders,
         Err(error) => {
@@ -49,7 +44,7 @@ pub async fn run(services: Arc<Services>, notices: Vec<Room>) {
     };
     // It may have changed between the start and this watch.
     let text = std::fs::read_to_string(&path).unwrap_or_default();
-    let mut changed = config::fingerprint(&text) != services.settings.get().fingerprint;
+    let mut changed = config::fingerprint(&text) != services.settings.loaded().fingerprint;
     loop {
         if !changed {
             tokio::select! {
@@ -79,57 +74,53 @@ async fn changes(folders: &mut FolderWatch, path: &Path) {
 }
 
 /// Reads the file and takes up what is safe; what there is to say about it.
-fn take_up(services: &Services, path: &Path) -> Option<String> {
-    let before = services.settings.get();
+fn take_up(services: &ChatServices, path: &Path) -> Option<String> {
+    let before = services.settings.loaded();
     let mut loaded = match BotConfig::load(path, |name| std::env::var(name).ok()) {
         Ok(loaded) => loaded,
         Err(error) => return Some(replies::settings_refused(&error.to_string())),
     };
     // What the command line gave goes before the file, for as long as the process lives.
     loaded.config.http.port = before.config.http.port;
+    let live = live_keys();
     let changed = changed_keys(&before.config, &loaded.config);
-    let (now, later): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| AT_ONCE.contains(&key.as_str()));
+    let (now, later): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| live.contains(key));
     loaded.secret_env.extend(before.secret_env.iter().cloned());
     loaded.secret_env.sort();
     loaded.secret_env.dedup();
     let ambient_changed = services.ambient.replace(&loaded.config.ambient_rooms);
     let told: Vec<_> = now.into_iter().filter(|key| key != "ambient_rooms" || ambient_changed).collect();
     let settled = only_at_once(&before, loaded);
-    services.set_allowed_people(&settled.config);
-    services.settings.set(settled);
+    let access = allowed_people(services, &settled.config);
+    services.settings.replace(settled, access);
     (!told.is_empty() || !later.is_empty()).then(|| replies::settings_changed(&told, &later))
+}
+
+/// Tells each messenger whom it accepts from now on.
+fn allowed_people(services: &ChatServices, config: &BotConfig) -> AccessTable {
+    let mut access = AccessTable::clone(&services.access());
+    for section in config.messengers.iter() {
+        let name = section.kind().name;
+        access = access.with(name, section.people().clone().into());
+        if let Some(adapter) = services.commands.messengers.get(name) {
+            adapter.set_allowed_people(section.people());
+        }
+    }
+    access
 }
 
 /// The new settings where they count at once, the old ones in all else, so that no half of them is mixed.
 fn only_at_once(before: &LoadedConfig, new: LoadedConfig) -> LoadedConfig {
     let mut config = before.config.clone();
-    let BotConfig {
-        history_size,
-        catch_up,
-        ambient_rooms,
-        verbosity,
-        claude,
-        pipeline,
-        matrix,
-        slack,
-        whatsapp,
-        ..
-    } = new.config;
+    let BotConfig { history_size, catch_up, ambient_rooms, verbosity, claude, pipeline, messengers, .. } =
+        new.config;
     (config.history_size, config.catch_up) = (history_size, catch_up);
     (config.ambient_rooms, config.verbosity) = (ambient_rooms, verbosity);
     config.claude.model = claude.model;
     config.claude.turn_timeout = claude.turn_timeout;
     config.claude.permission_timeout = claude.permission_timeout;
     config.pipeline = pipeline;
-    if let (Some(section), Some(new)) = (&mut config.matrix, matrix) {
-        section.people = new.people;
-    }
-    if let (Some(section), Some(new)) = (&mut config.slack, slack) {
-        section.people = new.people;
-    }
-    if let (Some(section), Some(new)) = (&mut config.whatsapp, whatsapp) {
-        section.people = new.people;
-    }
+    config.messengers = config.messengers.with_people_of(&messengers);
     LoadedConfig { config, ..new }
 }
 
@@ -157,7 +148,7 @@ fn changed_in(key: &str, before: Option<&Value>, after: Option<&Value>) -> Vec<S
     }
 }
 
-fn tell(services: &Services, notices: &[Room], news: &str) {
+fn tell(services: &ChatServices, notices: &[Room], news: &str) {
     let mut rooms = notices.to_vec();
     rooms.extend(services.config().pipeline.rooms());
     rooms.sort();
@@ -170,7 +161,7 @@ fn tell(services: &Services, notices: &[Room], news: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::known_keys;
+    use settings::reader::known_keys;
 
     /// Not checked: what is looked at here is which keys differ.
     fn loaded(text: &str) -> LoadedConfig {
@@ -179,9 +170,9 @@ mod tests {
 
     #[test]
     fn what_counts_at_once_is_a_key_there_is() {
-        let known = known_keys();
-        for key in AT_ONCE {
-            assert!(known.iter().any(|known| known == key), "{key}");
+        let known = known_keys::<BotConfig>();
+        for key in live_keys() {
+            assert!(known.contains(&key), "{key}");
         }
     }
 
@@ -203,8 +194,9 @@ mod tests {
             loaded("verbosity = 2\n[slack]\nbot_token = \"b\"\nallowed_users = [\"U2\"]\n[http]\nport = 4");
         let config = only_at_once(&before, after).config;
         assert_eq!((config.verbosity, config.http.port), (2, 3001));
-        let slack = config.slack.unwrap();
-        assert_eq!((slack.bot_token.reveal(), slack.people.allowed_users), ("a", vec!["U2".to_owned()]));
+        let slack = config.messengers.get("slack").unwrap();
+        assert_eq!(slack.people().allowed_users, ["U2"]);
+        assert_eq!(slack.secrets()[0].reveal(), "a", "a token needs a restart");
     }
 
     #[test]
@@ -213,14 +205,15 @@ mod tests {
             format!("[{name}]\nallowed_users = [\"a\"]\napprovers = [\"b\"]\noperators = [\"c\"]\n")
         };
         let base = |name: &str| format!("[{name}]\nallowed_users = [\"z\"]\n");
-        let all: String = ["matrix", "slack", "whatsapp"].map(section).concat();
-        let before = loaded(&["matrix", "slack", "whatsapp"].map(base).concat());
+        let names: Vec<&str> = adapters::MESSENGERS.iter().map(|kind| kind.name).collect();
+        let all: String = names.iter().map(|name| section(name)).collect();
+        let before = loaded(&names.iter().map(|name| base(name)).collect::<String>());
         let after = loaded(&format!(
             "history_size = 1\ncatch_up = \"1m\"\nambient_rooms = [\"a:b\"]\nverbosity = 2\n[claude]\nmodel = \"m\"\nturn_timeout = \"1m\"\n\
              permission_timeout = \"1m\"\n[pipeline]\nrooms = [\"a:b\"]\n{all}"
         ));
         let config = only_at_once(&before, after.clone()).config;
         assert_eq!(changed_keys(&config, &after.config), Vec::<String>::new());
-        assert_eq!(changed_keys(&before.config, &config).len(), AT_ONCE.len());
+        assert_eq!(changed_keys(&before.config, &config).len(), live_keys().len());
     }
 }

@@ -10,6 +10,7 @@ use adapters::{
         terminal::{TerminalOptions, interactive},
     },
 };
+use agents::turn::RetryPolicy;
 use pipeline::Project;
 use scripted_model::ScriptedModel;
 use tokio::{
@@ -18,12 +19,16 @@ use tokio::{
 };
 
 use crate::{
-    App, AppOptions, Clock, RetryPolicy, RunningProgram, Services, commands,
+    clock::Clock,
+    commands::{self, services::CommandServices},
     config::{LoadedConfig, access::MessengerPeople, redact::Redactor},
     program::{
-        cli::{CommonArgs, complain, not_started, open},
+        app::{App, AppOptions},
+        common_args::{CommonArgs, open},
         demo, logging, messengers,
+        output::{complain, not_started},
     },
+    restart::RunningProgram,
 };
 
 /// How much an in-process terminal and its console hold between them.
@@ -82,13 +87,7 @@ pub async fn demo(common: &CommonArgs, front: FrontEnd) -> ExitCode {
     };
     let environment = scratch.environment(&model.base_url());
     loaded.config.claude.env.extend(environment.into_iter().map(|(name, value)| (name.to_owned(), value)));
-    let fate = if common.project.is_some() { "" } else { ", which is gone afterwards" };
-    let label = format!(
-        "**This is a demo.** Claude Code is the real one, but its model is a script on this machine: no account, no cost, no AI. \
-         It works in `{}`{fate}. Try `hello`, `make a file`, `htop`, `help`; Ctrl-D leaves.",
-        scratch.path().display()
-    );
-    serve(project, loaded, front, Some(label)).await
+    serve(project, loaded, front, Some(scratch.greeting())).await
 }
 
 async fn serve(project: Project, loaded: LoadedConfig, front: FrontEnd, label: Option<String>) -> ExitCode {
@@ -107,7 +106,7 @@ async fn serve(project: Project, loaded: LoadedConfig, front: FrontEnd, label: O
         );
     }
     let main_room = Room::new(console::NAME, "main");
-    let identity = Services::identity(&loaded.config, &commands::all());
+    let identity = commands::services::identity(&loaded.config, &commands::all());
     let network = match messengers::configured(&loaded.config, &project, &identity) {
         Ok(network) => network,
         Err(error) => return complain(2, &error.to_string()),
@@ -140,7 +139,7 @@ async fn serve(project: Project, loaded: LoadedConfig, front: FrontEnd, label: O
     };
     tracing::info!(project = %project.root().display(), port = app.port(), "storkit serves");
     if let Some(console) = &console {
-        console.set_completions(completions(app.services()));
+        console.set_completions(completions(&app.services().commands));
         app.greet(&main_room);
     }
     let services = app.services().clone();
@@ -149,14 +148,14 @@ async fn serve(project: Project, loaded: LoadedConfig, front: FrontEnd, label: O
         () = signals.one_came() => Ok(0),
         () = app.restart_asked() => Ok(0),
     };
-    let again = services.restart.is_asked();
+    let again = services.commands.restart.is_asked();
     app.shutdown().await;
     if let Some(console) = console {
-        console.close(if again { "storkit starts anew." } else { "storkit has ended." }).await;
+        console.close(if again { "storkit restarts." } else { "storkit has ended." }).await;
     }
     if again {
-        let error = services.restart.program().become_anew();
-        return complain(1, &format!("storkit could not be started anew: {error}. Start it by hand."));
+        let error = services.commands.restart.program().exec_again();
+        return complain(1, &format!("storkit could not be restarted: {error}. Start it by hand."));
     }
     exit(code)
 }
@@ -211,7 +210,7 @@ impl ExitSignals {
             _ = self.int.recv() => {}
             _ = self.hup.recv() => {}
         }
-        tracing::info!("a signal asks me to end");
+        tracing::info!("a signal asks me to stop");
     }
 }
 
@@ -221,14 +220,14 @@ fn console_of(project: &Project, loaded: &LoadedConfig) -> Arc<Console> {
         user: std::env::var("USER").unwrap_or_else(|_| "operator".into()),
         files: project.run_dir().join("files"),
     };
-    Console::new(config, Services::identity(&loaded.config, &commands::all()))
+    Console::new(config, commands::services::identity(&loaded.config, &commands::all()))
 }
 
 fn socket(project: &Project) -> PathBuf {
     project.run_dir().join("console.sock")
 }
 
-fn completions(services: &Services) -> Vec<Completion> {
+fn completions(services: &CommandServices) -> Vec<Completion> {
     let specs = services.registry.specs();
     specs.map(|spec| Completion { name: spec.name.into(), help: spec.summary.into() }).collect()
 }

@@ -10,23 +10,23 @@ use clap::Args;
 use pipeline::Project;
 
 use crate::program::{
-    cli::{complain, print},
     init::{self, InitChoices, InitError, ScaffoldFile},
+    output::{complain, print},
 };
 
-/// What `storkit init` can be told beforehand.
+/// The answers that `storkit init` takes as flags.
 #[derive(Args, Clone)]
 pub struct InitArgs {
-    /// Ask nothing: defaults for all that no flag says
+    /// Ask nothing: use the defaults for everything without a flag
     #[arg(long)]
     yes: bool,
-    /// How people call the bot [default: Timmy]
+    /// The bot's name [default: Timmy]
     #[arg(long, value_name = "NAME")]
     display_name: Option<String>,
     /// A command that must pass before a story is merged; can be given more than once [default: the project's own tests]
     #[arg(long, value_name = "COMMAND")]
     gate: Vec<String>,
-    /// Coders at work at the same time [default: 2]
+    /// How many coders work at the same time [default: 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     coders: Option<u32>,
 }
@@ -38,17 +38,17 @@ pub fn init(given: &InitArgs, folder: Option<&Path>) -> ExitCode {
     if !given.yes && !asks {
         return complain(
             2,
-            "there is nobody to ask: standard input is no terminal. Say `storkit init --yes` for the defaults.",
+            "standard input is not a terminal, so I cannot ask questions. Use `storkit init --yes` to accept the defaults.",
         );
     }
     if let Err(error) = std::fs::create_dir_all(&folder) {
-        return complain(2, &format!("`{}` cannot be made: {error}.", folder.display()));
+        return complain(2, &format!("`{}` cannot be created: {error}.", folder.display()));
     }
     if !init::is_repository(&folder) {
-        if asks && !yes("This is no git repository. Make one here?") {
+        if asks && !yes("This is not a git repository. Create one here?") {
             return complain(
                 2,
-                "storkit works on a git repository. Go to one, or name it with `--project DIR`.",
+                "storkit needs a git repository. Change to one, or name it with `--project DIR`.",
             );
         }
         if let Err(error) = init::make_repository(&folder) {
@@ -70,7 +70,7 @@ fn set_up(project: &Project, choices: &InitChoices, asks: bool) -> Result<(), In
     for file in init::scaffold(project, choices)? {
         print(&match file {
             ScaffoldFile::Written(name) => format!("wrote  {name}\n"),
-            ScaffoldFile::Kept(name) => format!("kept   {name} (it was there)\n"),
+            ScaffoldFile::Kept(name) => format!("kept   {name} (it already exists)\n"),
         });
     }
     let committed = (!asks || yes("Commit `project.toml` and `context.md`?")) && init::commit(project)?;
@@ -87,7 +87,7 @@ fn choose(given: &InitArgs, suggested: InitChoices, asks: bool) -> InitChoices {
         false => usual.to_owned(),
     };
     let display_name =
-        given.display_name.clone().unwrap_or_else(|| ask("What is the bot called?", &suggested.display_name));
+        given.display_name.clone().unwrap_or_else(|| ask("What is the bot's name?", &suggested.display_name));
     let gates = match given.gate.is_empty() {
         false => given.gate.clone(),
         true => {
@@ -100,7 +100,7 @@ fn choose(given: &InitArgs, suggested: InitChoices, asks: bool) -> InitChoices {
         loop {
             match ask("How many coders may work at the same time?", &suggested.coders.to_string()).parse() {
                 Ok(coders @ 1..=100) => break coders,
-                _ => print("A number from 1 to 100.\n"),
+                _ => print("Enter a number from 1 to 100.\n"),
             }
         }
     });
@@ -111,13 +111,13 @@ fn next(choices: &InitChoices) -> String {
     let name = &choices.display_name;
     let gates = match choices.gates.is_empty() {
         true => {
-            "No command tests a story before it is merged: name one in `gates` of .storkit/project.toml.\n"
+            "No command tests stories before they merge yet: name one in `gates` in .storkit/project.toml.\n"
         }
         false => "",
     };
     format!(
-        "\n{gates}Next:\n  storkit doctor     what is still missing (a key for Claude Code, say)\n  storkit            a chat with {name} in this terminal\n\
-         \nThere, `new story TITLE` and `start 1` put agents to work; `help` lists the rest. Matrix, Slack and WhatsApp are switched on in\n\
+        "\n{gates}Next:\n  storkit doctor     shows what is still missing (for example a key for Claude Code)\n  storkit            opens a chat with {name} in this terminal\n\
+         \nThere, `new story TITLE` and `start 1` put agents to work; `help` lists the rest. Chat messengers are switched on in\n\
          .storkit/bot.toml. Ask {name} to fill in .storkit/context.md with you: agents read it.\n"
     )
 }

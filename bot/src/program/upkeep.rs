@@ -8,7 +8,7 @@ use pipeline::{
 
 use crate::program::{
     audit::{self, AuditFilter},
-    cli::{complain, print},
+    output::{complain, print},
 };
 
 /// Moves an older `.story_kit/` folder to its new place, and says what was done.
@@ -24,7 +24,7 @@ pub fn migrate_stories(project: &Project) -> ExitCode {
 
 /// Prints the permission record.
 pub fn show_audit(project: &Project, filter: &AuditFilter) -> ExitCode {
-    match audit::lines(&project.dir().join("state.db"), filter, SystemTime::now()) {
+    match audit::lines(&project.dir(), filter, SystemTime::now()) {
         Ok(lines) => {
             print(&lines);
             ExitCode::SUCCESS

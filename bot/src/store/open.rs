@@ -4,10 +4,11 @@ use std::{
     fs, io,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::SystemTime,
 };
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 
 use super::{Store, seconds};
@@ -45,7 +46,7 @@ CREATE INDEX IF NOT EXISTS costs_at ON costs (at);
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Neither readable nor movable.
-    #[error("`{path}` cannot be opened: {source}. storkit keeps its state there; mend its owner or mode.")]
+    #[error("`{path}` cannot be opened: {source}. storkit keeps its state there; fix its owner or mode.")]
     Io {
         /// The database.
         path: PathBuf,
@@ -94,7 +95,7 @@ impl Store {
     ///
     /// # Errors
     /// Where it cannot be read.
-    pub fn open_to_read(path: &Path) -> Result<Option<Self>, OpenError> {
+    pub(super) fn open_to_read(path: &Path) -> Result<Option<Self>, OpenError> {
         if !path.exists() {
             return Ok(None);
         }

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use adapters::{Addressed, MessageId, Room};
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Store, StoreResult, seconds, time, to_json};
-use crate::permission::{OpenQuestion, RuleScope};
 
 /// A prompt, or a command, as it waits in a room's queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +56,19 @@ pub struct OverheardTalk {
     pub text: String,
 }
 
+/// What the store keeps of an open question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpenQuestion {
+    /// Where it stands.
+    pub rooms: Vec<String>,
+    /// For whom the agent works.
+    pub asked_for: String,
+    /// The tool.
+    pub tool: String,
+    /// Its exact input.
+    pub input: Value,
+}
+
 /// A question that an earlier process left open.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LeftQuestion {
@@ -65,6 +78,41 @@ pub struct LeftQuestion {
     pub question: OpenQuestion,
     /// Where its copies stand.
     pub copies: Vec<(Room, MessageId)>,
+}
+
+/// What a rule allows. There is no scope for "everything".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum RuleScope {
+    /// Simple shell commands that begin with these words.
+    CommandPrefix {
+        /// One or two words.
+        prefix: String,
+    },
+    /// This very shell command.
+    Command {
+        /// The whole command.
+        command: String,
+    },
+    /// A file tool on this very file.
+    Path {
+        /// `Edit`, `Write`, ...
+        tool: String,
+        /// As the tool names it, absolute.
+        path: String,
+    },
+    /// Fetching from one host.
+    Host {
+        /// The host's name.
+        host: String,
+    },
+    /// Any other tool with this very input.
+    Call {
+        /// The tool.
+        tool: String,
+        /// Its input as JSON with sorted keys.
+        input: String,
+    },
 }
 
 /// A standing rule, made by `always`.

@@ -1,33 +1,51 @@
 //! Confined processes for real: in a terminal, asked to end, and after the thread that started them is gone.
 
 use std::{
+    ffi::OsString,
     fs,
     io::{BufRead as _, BufReader, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{PermissionsExt as _, symlink},
+    path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
 };
 
 use agents::{
     claude::{
-        AgentEvent, AgentProcess, Launch, PermissionRoute, ProcessExit, PromptMode, SessionId, SessionStart,
+        AgentEvent, AgentProcess, Launch, LaunchProgram, PermissionRoute, ProcessExit, PromptMode, SessionId,
+        SessionStart,
     },
     confine::{Bwrap, Confined, Confinement, NetworkReach},
 };
+use needs::needs;
 use tokio::sync::mpsc::Receiver;
 
-use crate::worktree::{Worktree, fixture::WorktreeFixture, mischief::bubblewrap};
+use crate::worktree::{Worktree, fixture::WorktreeFixture};
 
 /// A story's worktree, and a sandbox around it.
 pub(super) fn confined() -> (WorktreeFixture, Worktree, Confined) {
-    let fixture = WorktreeFixture::new();
+    confined_in(WorktreeFixture::new())
+}
+
+fn confined_in(fixture: WorktreeFixture) -> (WorktreeFixture, Worktree, Confined) {
     let worktree = fixture.prepare("7_x");
     let place = worktree.enclose().expect("a place");
     let home = fixture.root().with_file_name("home");
-    // The tests' own program is what lets out; the project may have been cloned below `/tmp`.
-    let readable = std::env::current_exe().into_iter().collect();
-    let confinement = Confinement::Bwrap(Bwrap { program: bubblewrap(), readable, ..Bwrap::for_home(&home) });
+    let tests = std::env::current_exe().expect("this program");
+    // The project may have been cloned below `/tmp`.
+    let readable = vec![tests.clone()];
+    let forwarder = forwarder(tests);
+    let confinement = Confinement::Bwrap(Bwrap { forwarder, readable, ..Bwrap::for_home(&home) });
     (fixture, worktree, Confined { confinement, place })
+}
+
+/// The tests' own program in place of storkit's: it comes to `confined_network::inside_the_sandbox`. The shell hides
+/// what the test harness prints on the way there.
+fn forwarder(tests: PathBuf) -> (PathBuf, Vec<OsString>) {
+    let shell = ["-c", r#"exec "$@" 3>&1 >/dev/null"#, "sh"].map(OsString::from);
+    let test = ["--exact", "worktree::confined_network::inside_the_sandbox", "--nocapture", "--"]
+        .map(OsString::from);
+    ("/bin/sh".into(), [shell.into(), vec![tests.into()], test.into()].concat())
 }
 
 /// A CLI that is a shell script in the worktree.
@@ -41,23 +59,14 @@ fn launch(
     let program = worktree.path().join("cli");
     fs::write(&program, format!("#!/bin/sh\n{script}")).expect("the script");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can run");
-    Launch {
-        command: vec![program.to_str().expect("text").into()],
-        cwd: worktree.path().into(),
-        runtime_dir: fixture.project.run_dir(),
-        start: SessionStart::New(SessionId::random()),
-        mode,
-        permissions: PermissionRoute::Mcp { url: "http://127.0.0.1:1/mcp".into(), token: "s3cret".into() },
-        model: None,
-        append_system_prompt: None,
-        trust_project_settings: false,
-        env_remove: vec![],
-        env: worktree.environment(true),
-        max_turns: None,
-        max_budget_usd: None,
-        accept_edits: false,
-        confine: Some(confined),
-    }
+    let command = vec![program.to_str().expect("text").into()];
+    let mut program = LaunchProgram::new(command, worktree.path(), fixture.project.run_dir());
+    program.env = worktree.environment(true);
+    let mut launch = Launch::new(program, SessionStart::New(SessionId::random()), mode);
+    launch.permissions.route =
+        PermissionRoute::Mcp { url: "http://127.0.0.1:1/mcp".into(), token: "s3cret".into() };
+    launch.confine = Some(confined);
+    launch
 }
 
 async fn next(events: &mut Receiver<AgentEvent>) -> AgentEvent {
@@ -78,6 +87,7 @@ const SAY: &str = r#"say() { printf '{"type":"assistant","message":{"content":[{
 
 #[tokio::test]
 async fn a_confined_agent_takes_prompts_and_is_asked_to_end_before_it_is_killed() {
+    needs!(Bubblewrap);
     let (fixture, worktree, confined) = confined();
     takes_prompts_and_is_asked_to_end(&fixture, &worktree, confined).await;
 }
@@ -104,6 +114,7 @@ pub(super) async fn takes_prompts_and_is_asked_to_end(
 
 #[tokio::test]
 async fn an_interrupt_reaches_a_confined_one_shot() {
+    needs!(Bubblewrap);
     let (fixture, worktree, confined) = confined();
     is_interrupted(&fixture, &worktree, confined).await;
 }
@@ -121,6 +132,7 @@ pub(super) async fn is_interrupted(fixture: &WorktreeFixture, worktree: &Worktre
 
 #[tokio::test]
 async fn what_ignores_the_request_is_killed_with_all_it_started() {
+    needs!(Bubblewrap);
     let (fixture, worktree, place) = confined();
     let script = format!("{SAY}trap '' TERM\nsetsid sleep 600 &\nsay ready\nwhile :; do sleep 600; done");
     let launch = launch(&fixture, &worktree, place, PromptMode::Live, &script);
@@ -134,6 +146,7 @@ async fn what_ignores_the_request_is_killed_with_all_it_started() {
 
 #[test]
 fn a_confined_process_outlives_the_thread_that_started_it() {
+    needs!(Bubblewrap);
     let (_fixture, _worktree, Confined { confinement, place }) = confined();
     let argv = confinement.wrap(vec!["/bin/cat".into()], &place, &[]);
     let start = move || {
@@ -159,7 +172,7 @@ struct CatProcess {
 }
 
 impl CatProcess {
-    fn start(argv: &[std::ffi::OsString]) -> Self {
+    fn start(argv: &[OsString]) -> Self {
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
@@ -177,6 +190,7 @@ impl CatProcess {
 
 #[test]
 fn the_exit_code_is_the_commands_and_without_a_network_nothing_answers() {
+    needs!(Bubblewrap);
     let (_fixture, worktree, Confined { confinement, place }) = confined();
     let Confinement::Bwrap(bwrap) = confinement else { panic!("no bubblewrap") };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -195,8 +209,39 @@ fn the_exit_code_is_the_commands_and_without_a_network_nothing_answers() {
     drop(worktree);
 }
 
+/// `/tmp` inside is the run's own, and `.storkit` is hidden: the CLI's folder may lie in either, the project in the first.
+#[test]
+fn the_clis_folder_is_shown_below_tmp_and_in_the_projects_state_and_nothing_beside_it() {
+    needs!(Bubblewrap);
+    let (fixture, _worktree, Confined { confinement, place }) =
+        confined_in(WorktreeFixture::within("/tmp".as_ref()));
+    let Confinement::Bwrap(bwrap) = confinement else { panic!("no bubblewrap") };
+    fs::write(fixture.root().with_file_name("neighbour"), "secret").expect("a file");
+    fs::write(fixture.project.dir().join("bot.toml"), "secret").expect("a file");
+    let below_tmp = fixture.root().with_file_name("home").join(".claude");
+    let linked = fixture.root().join("linked");
+    symlink(&below_tmp, &linked).expect("a link");
+    for claude in [below_tmp, linked, fixture.project.run_dir().join("claude")] {
+        fs::create_dir_all(claude.join("projects/of-another")).expect("a folder");
+        fs::write(claude.join("settings.json"), "{}").expect("a file");
+        let confinement = Confinement::Bwrap(Bwrap { claude: claude.clone(), ..bwrap.clone() });
+        let script = format!(
+            "cd '{}' && cat settings.json && ! touch settings.json && ! ls projects/of-another \
+             && cd projects/* && touch session && cd '{}' && cat a.txt && ! ls ../neighbour && ! ls .storkit/bot.toml",
+            claude.display(),
+            fixture.root().display()
+        );
+        let argv = confinement.wrap(["/bin/sh", "-c", &script].map(Into::into).into(), &place, &[]);
+        let output = Command::new(&argv[0]).args(&argv[1..]).output().expect("it starts");
+        assert!(output.status.success(), "{}: {output:?}", claude.display());
+        let own = fs::read_dir(claude.join("projects")).expect("a folder").flatten();
+        assert!(own.map(|entry| entry.path().join("session")).any(|session| session.is_file()));
+    }
+}
+
 #[test]
 fn what_a_machine_cannot_do_is_not_replaced_by_something_weaker() {
+    needs!(Bubblewrap);
     use agents::confine::SandboxChoice;
     let home = std::path::Path::new("/nonexistent");
     assert_eq!(Confinement::chosen(Some(&SandboxChoice::None), home), Ok(Confinement::None));
@@ -205,7 +250,6 @@ fn what_a_machine_cannot_do_is_not_replaced_by_something_weaker() {
         Confinement::chosen(Some(&SandboxChoice::Prefix(prefix.clone())), home),
         Ok(Confinement::Prefix(prefix))
     );
-    bubblewrap();
     assert!(matches!(Confinement::chosen(Some(&SandboxChoice::Bwrap), home), Ok(Confinement::Bwrap(_))));
     assert!(matches!(Confinement::chosen(None, home), Ok(Confinement::Bwrap(_))));
 }

@@ -15,6 +15,7 @@ use std::{
 use agents::confine::{
     AllowedHost, Bwrap, Confined, Confinement, EgressProxy, NetworkAccess, NetworkReach, RequiredAccess,
 };
+use needs::needs;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
@@ -125,6 +126,7 @@ impl NetworkRoom {
 
 #[tokio::test]
 async fn a_listed_host_is_reached_by_the_proxy_and_no_other() {
+    needs!(Bubblewrap);
     let (listed, other) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.2"));
     let room = NetworkRoom::new(&[&listed.entry()], None);
     let (code, text) = room.curl(&[&listed.url("/a?b=c")]).await;
@@ -135,7 +137,7 @@ async fn a_listed_host_is_reached_by_the_proxy_and_no_other() {
     assert_eq!(room.refused(), None);
 
     let sentence = format!(
-        "storkit refuses {}: it is not listed there, in `network` of the agent `coder` of .storkit/project.toml.",
+        "storkit refuses {}: it is not listed in `network` of the agent `coder` of .storkit/project.toml.",
         other.0
     );
     let (_, text) = room.curl(&["-i", &other.url("/")]).await;
@@ -151,6 +153,7 @@ async fn a_listed_host_is_reached_by_the_proxy_and_no_other() {
 
 #[tokio::test]
 async fn the_host_of_the_address_counts_and_not_the_header() {
+    needs!(Bubblewrap);
     let (listed, other) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.2"));
     let room = NetworkRoom::new(&[&listed.entry()], None);
     let header = format!("Host: {}", other.0);
@@ -167,6 +170,7 @@ async fn the_host_of_the_address_counts_and_not_the_header() {
 
 #[tokio::test]
 async fn nothing_is_reached_past_the_proxy() {
+    needs!(Bubblewrap);
     let (listed, local) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.1"));
     let room = NetworkRoom::new(&[&listed.entry()], None);
     for url in [listed.url("/"), local.url("/")] {
@@ -179,6 +183,7 @@ async fn nothing_is_reached_past_the_proxy() {
 
 #[tokio::test]
 async fn a_listed_port_of_this_machine_is_at_the_same_port_inside_and_its_neighbour_is_not() {
+    needs!(Bubblewrap);
     let (listed, other) = (EchoServer::start("127.0.0.1"), EchoServer::start("127.0.0.1"));
     let (port, other) = (listed.0.port(), other.0.port());
     let room = NetworkRoom::new(&[&format!("localhost:{port}")], None);
@@ -199,6 +204,7 @@ async fn a_listed_port_of_this_machine_is_at_the_same_port_inside_and_its_neighb
 
 #[tokio::test]
 async fn an_agent_with_no_network_reaches_its_model_and_its_tools_only() {
+    needs!(Bubblewrap);
     let (api, tools) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.1"));
     let needs = RequiredAccess {
         api: AllowedHost::exact("127.0.0.2", api.0.port()).expect("a host"),
@@ -223,6 +229,7 @@ async fn an_agent_with_no_network_reaches_its_model_and_its_tools_only() {
 
 #[tokio::test]
 async fn exit_code_signals_and_children_are_the_commands_own() {
+    needs!(Bubblewrap);
     let room = NetworkRoom::new(&["crates.io"], None);
     let output = room.run(&["sh", "-c", "echo out; echo err >&2; exit 7"]).await;
     assert_eq!(output.status.code(), Some(7));
@@ -235,6 +242,7 @@ async fn exit_code_signals_and_children_are_the_commands_own() {
 
 #[tokio::test]
 async fn an_agent_without_the_network_has_its_terminal_and_is_asked_to_end() {
+    needs!(Bubblewrap);
     let NetworkRoom { _fixture: fixture, _worktree: worktree, confined, egress: _egress } =
         NetworkRoom::new(&["crates.io"], None);
     takes_prompts_and_is_asked_to_end(&fixture, &worktree, confined).await;
@@ -242,6 +250,7 @@ async fn an_agent_without_the_network_has_its_terminal_and_is_asked_to_end() {
 
 #[tokio::test]
 async fn an_interrupt_reaches_an_agent_without_the_network() {
+    needs!(Bubblewrap);
     let NetworkRoom { _fixture: fixture, _worktree: worktree, confined, egress: _egress } =
         NetworkRoom::new(&["crates.io"], None);
     is_interrupted(&fixture, &worktree, confined).await;
@@ -258,6 +267,7 @@ async fn gate(network: NetworkAccess, line: &str) -> (Option<i32>, String) {
 
 #[tokio::test]
 async fn gates_have_nothing_or_what_is_listed_and_say_what_was_refused() {
+    needs!(Bubblewrap);
     let (listed, other) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.2"));
     let ask = format!("curl -sSf {} && ! curl -sSf {}", listed.url("/a"), other.url("/b"));
     assert_eq!(gate(NetworkAccess::All, &format!("curl -sSf {}", other.url("/b"))).await.0, Some(0));
@@ -265,7 +275,7 @@ async fn gates_have_nothing_or_what_is_listed_and_say_what_was_refused() {
         gate(NetworkAccess::Only(vec![AllowedHost::parse(&listed.entry()).expect("a host")]), &ask).await;
     assert_eq!(code, Some(0), "{tail}");
     let told =
-        format!("Kept from `{}`: `gate_network` in .storkit/project.toml does not list that.\n", other.0);
+        format!("Blocked access to `{}`: not listed in `gate_network` in .storkit/project.toml.\n", other.0);
     assert!(tail.ends_with(&told), "{tail}");
     // Without any there is no proxy either, and no loopback but one of its own.
     let (code, tail) = gate(NetworkAccess::Only(vec![]), &format!("curl -sSf {}", listed.url("/a"))).await;
@@ -277,11 +287,12 @@ async fn gates_have_nothing_or_what_is_listed_and_say_what_was_refused() {
 
 #[test]
 fn where_nothing_can_keep_it_nothing_is_started() {
+    needs!(Bubblewrap);
     let missing = Bwrap { program: "/no/such/bwrap".into(), ..Bwrap::for_home(Path::new("/")) };
     let limited = NetworkAccess::Only(vec![]);
     let key = "`network` of the agent `coder`";
     let why = Confinement::Bwrap(missing).can_limit(&limited, key).expect_err("it is missing");
-    insta::assert_snapshot!(why, @"`network` of the agent `coder` in `.storkit/project.toml` cannot be kept: bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`. Mend that, or write `true` there.");
+    insta::assert_snapshot!(why, @"`network` of the agent `coder` in `.storkit/project.toml` cannot be enforced: bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`. Fix that, or set it to `true`.");
     for open in [Confinement::None, Confinement::Prefix(vec!["runsc".into()])] {
         assert!(open.can_limit(&limited, key).is_err());
         assert_eq!(open.can_limit(&NetworkAccess::All, key), Ok(()));
@@ -290,6 +301,7 @@ fn where_nothing_can_keep_it_nothing_is_started() {
 
 #[tokio::test]
 async fn the_way_out_ends_with_its_run_and_open_connections_too() {
+    needs!(Bubblewrap);
     let local = EchoServer::start("127.0.0.2");
     let room = NetworkRoom::new(&[&local.entry()], None);
     let NetworkReach::Through(folder) = room.egress.as_ref().expect("a way out").reach() else {

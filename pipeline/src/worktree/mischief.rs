@@ -1,9 +1,10 @@
 //! What an agent can do to the repository with plain commands, with and without a sandbox: what is refused, what is
 //! noticed, and that a person is never in the way of it.
 
-use std::{fs, path::PathBuf, process::Output, sync::OnceLock};
+use std::{fs, process::Output};
 
 use agents::confine::{Bwrap, Confinement};
+use needs::needs;
 
 use crate::{
     git::program::GitProgram,
@@ -32,7 +33,7 @@ impl Run {
         let home = fixture.root().with_file_name("home");
         fs::create_dir_all(home.join(".ssh")).expect("a folder");
         fs::write(home.join(".ssh/id"), "secret").expect("a file");
-        let confinement = Confinement::Bwrap(Bwrap { program: bubblewrap(), ..Bwrap::for_home(&home) });
+        let confinement = Confinement::Bwrap(Bwrap::for_home(&home));
         Self::with(fixture, confinement)
     }
 
@@ -81,17 +82,6 @@ impl Run {
     }
 }
 
-/// Installs bubblewrap where it is missing: without it these tests would say nothing.
-pub(crate) fn bubblewrap() -> PathBuf {
-    static THERE: OnceLock<()> = OnceLock::new();
-    THERE.get_or_init(|| {
-        let need = concat!(env!("CARGO_MANIFEST_DIR"), "/../script/need");
-        let output = std::process::Command::new(need).arg("bwrap=bubblewrap").output().expect("script/need");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    });
-    "bwrap".into()
-}
-
 const COMMIT: &str = "echo work > work.txt && git add work.txt && git commit -q -m work";
 const COMMIT_ON_BASE: &str = "git -C \"$ROOT\" commit -q --allow-empty -m evil";
 /// As a person: without storkit's variables, and without hooks.
@@ -108,6 +98,7 @@ fn an_agent_works_on_its_branch_without_a_sandbox() {
 
 #[test]
 fn an_agent_works_on_its_branch_in_a_sandbox() {
+    needs!(Bubblewrap);
     let run = Run::boxed();
     run.does(COMMIT);
     let output =
@@ -123,6 +114,7 @@ fn an_agent_works_on_its_branch_in_a_sandbox() {
 
 #[test]
 fn commits_that_were_taken_in_while_the_agent_ran_are_not_uncommitted_work_afterwards() {
+    needs!(Bubblewrap);
     let run = Run::boxed();
     run.does(COMMIT);
     run.worktree.import().expect("imported while it runs");
@@ -138,6 +130,7 @@ fn commits_that_were_taken_in_while_the_agent_ran_are_not_uncommitted_work_after
 
 #[test]
 fn a_second_confined_run_goes_on_with_the_first_ones_commits_and_files() {
+    needs!(Bubblewrap);
     let run = Run::boxed();
     run.does(COMMIT);
     run.does("echo more > more.txt; git add more.txt");
@@ -151,6 +144,7 @@ fn a_second_confined_run_goes_on_with_the_first_ones_commits_and_files() {
 
 #[test]
 fn a_persons_git_works_beside_commits_that_are_not_yet_taken_in() {
+    needs!(Bubblewrap);
     let run = Run::boxed();
     run.does(COMMIT);
     run.fixture.git(&["gc", "-q", "--prune=now"]);
@@ -164,6 +158,7 @@ fn a_persons_git_works_beside_commits_that_are_not_yet_taken_in() {
 
 #[test]
 fn a_commit_on_base_by_absolute_path_is_refused() {
+    needs!(Bubblewrap);
     let told = Run::plain().is_refused(COMMIT_ON_BASE);
     insta::assert_snapshot!(told.trim(), @"storkit: no commits in this checkout. This run may commit only on feature/story-7_x/work, in its own worktree.");
     Run::plain().is_refused(&format!("{COMMIT_ON_BASE} --no-verify"));
@@ -172,6 +167,7 @@ fn a_commit_on_base_by_absolute_path_is_refused() {
 
 #[test]
 fn a_commit_on_base_from_the_worktree_is_refused() {
+    needs!(Bubblewrap);
     let script = "git symbolic-ref HEAD refs/heads/main && git commit -q --no-verify --allow-empty -m evil";
     Run::plain().is_refused(script);
     Run::boxed().is_refused(script);
@@ -181,6 +177,7 @@ fn a_commit_on_base_from_the_worktree_is_refused() {
 
 #[test]
 fn moving_base_is_refused() {
+    needs!(Bubblewrap);
     for script in
         ["git update-ref refs/heads/main HEAD", "git branch -f main HEAD", "git push -q . HEAD:main"]
     {
@@ -263,6 +260,7 @@ fn a_deleted_base_is_made_again() {
 
 #[test]
 fn deleting_another_branch_is_refused_or_seen() {
+    needs!(Bubblewrap);
     Run::plain().is_refused("git branch -q -D other");
     Run::boxed().is_refused("git branch -q -D other");
     Run::boxed().is_refused(&format!("{BARE} branch -q -D other"));
@@ -277,6 +275,7 @@ fn deleting_another_branch_is_refused_or_seen() {
 
 #[test]
 fn tags_stashes_and_new_branches_of_an_agent_are_refused() {
+    needs!(Bubblewrap);
     for script in ["git tag v1", "git branch mine", "echo b > a.txt && git stash -q"] {
         Run::plain().is_refused(script);
         Run::boxed().is_refused(script);
@@ -285,6 +284,7 @@ fn tags_stashes_and_new_branches_of_an_agent_are_refused() {
 
 #[test]
 fn deleting_its_own_branch_is_refused_or_mended() {
+    needs!(Bubblewrap);
     let gone = "git update-ref -d refs/heads/feature/story-7_x/work";
     Run::plain().is_refused(gone);
     let run = Run::plain();
@@ -302,6 +302,7 @@ fn deleting_its_own_branch_is_refused_or_mended() {
 
 #[test]
 fn removing_its_own_worktree_is_mended_and_in_a_sandbox_git_notices_nothing() {
+    needs!(Bubblewrap);
     let run = Run::plain();
     run.does(&format!("{COMMIT} && cd / && git -C \"$ROOT\" worktree remove --force .storkit/worktrees/7_x"));
     assert!(!run.worktree.path().exists());
@@ -316,6 +317,7 @@ fn removing_its_own_worktree_is_mended_and_in_a_sandbox_git_notices_nothing() {
 
 #[test]
 fn rewriting_history_stays_on_its_branch_and_is_told() {
+    needs!(Bubblewrap);
     for run in [Run::plain(), Run::boxed()] {
         run.does(COMMIT);
         run.worktree.import().expect("imported");
@@ -328,6 +330,7 @@ fn rewriting_history_stays_on_its_branch_and_is_told() {
 
 #[test]
 fn planting_a_hook_or_configuration_is_seen_and_in_a_sandbox_refused() {
+    needs!(Bubblewrap);
     let plant = [
         "mkdir -p \"$ROOT/.git/hooks\" && echo evil > \"$ROOT/.git/hooks/post-merge\"",
         "git -C \"$ROOT\" config core.fsmonitor evil",
@@ -347,6 +350,7 @@ fn planting_a_hook_or_configuration_is_seen_and_in_a_sandbox_refused() {
 
 #[test]
 fn what_a_confined_agent_writes_for_git_to_run_is_never_run_outside() {
+    needs!(Bubblewrap);
     let run = Run::boxed();
     let proof = run.fixture.root().with_file_name("escaped");
     let trap = format!("touch '{}'", proof.display());
@@ -361,6 +365,7 @@ fn what_a_confined_agent_writes_for_git_to_run_is_never_run_outside() {
 
 #[test]
 fn deleting_objects_is_seen_and_in_a_sandbox_refused() {
+    needs!(Bubblewrap);
     let delete = "rm -rf \"$ROOT\"/.git/objects/??";
     let run = Run::plain();
     run.does(delete);
@@ -384,6 +389,7 @@ fn deleting_objects_is_seen_and_in_a_sandbox_refused() {
 
 #[test]
 fn forged_objects_are_not_taken_in() {
+    needs!(Bubblewrap);
     let run = Run::boxed();
     run.does(COMMIT);
     // A sound object under another's name: only its hash tells.
@@ -400,6 +406,7 @@ fn forged_objects_are_not_taken_in() {
 
 #[test]
 fn writing_outside_the_worktree_is_seen_and_in_a_sandbox_refused() {
+    needs!(Bubblewrap);
     let run = Run::plain();
     run.does("echo evil > \"$ROOT/a.txt\"; echo evil > \"$ROOT/new.txt\"");
     let [Tampering::CheckoutChanged(files)] = &run.tampering()[..] else { panic!("{:?}", run.tampering()) };
@@ -415,6 +422,7 @@ fn writing_outside_the_worktree_is_seen_and_in_a_sandbox_refused() {
 
 #[test]
 fn staging_in_the_main_checkout_is_seen_and_in_a_sandbox_refused() {
+    needs!(Bubblewrap);
     let script = "git -C \"$ROOT\" rm -q --cached a.txt";
     let run = Run::plain();
     run.does(script);
@@ -424,6 +432,7 @@ fn staging_in_the_main_checkout_is_seen_and_in_a_sandbox_refused() {
 
 #[test]
 fn a_confined_agent_sees_neither_secrets_nor_other_worktrees_nor_other_processes() {
+    needs!(Bubblewrap);
     let run = Run::boxed();
     let other = run.fixture.prepare("8_y");
     fs::write(run.fixture.project.dir().join("bot.toml"), "token").expect("a file");
@@ -441,11 +450,11 @@ fn a_confined_agent_sees_neither_secrets_nor_other_worktrees_nor_other_processes
 
 #[test]
 fn too_large_a_file_is_refused_and_the_next_run_can_mend_it() {
+    needs!(Bubblewrap);
     let mut fixture = WorktreeFixture::new();
     fixture.limits.file = 1_000_000;
     let home = fixture.root().with_file_name("home");
-    let run =
-        Run::with(fixture, Confinement::Bwrap(Bwrap { program: bubblewrap(), ..Bwrap::for_home(&home) }));
+    let run = Run::with(fixture, Confinement::Bwrap(Bwrap::for_home(&home)));
     run.does("head -c 3000000 /dev/urandom > big.bin && git add big.bin && git commit -q -m big");
     assert!(matches!(run.worktree.settle(), Err(ImportError::FileTooLarge { .. })));
     assert_eq!((run.own_log().as_str(), run.tampering()), ("first", vec![]));

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use needs::{Need, needs};
 use serde_json::Value;
 use services::slack::{BOT, Fault, Slack};
 use tokio::{
@@ -27,9 +28,8 @@ struct Bolt {
 
 impl Bolt {
     async fn start(slack: &Slack, mode: &[&str]) -> Self {
-        let tools = std::env::var_os("STORKIT_TEST_SLACK").map_or(root().join(".tools/slack"), PathBuf::from);
+        let tools = Need::SlackSdk.path().expect("each test asks for it first");
         let python = tools.join("python/bin/python");
-        assert!(python.exists(), "run script/slack-sdk first");
         let mut child = Command::new(python)
             .arg(root().join("tests/slack/bolt.py"))
             .arg(slack.api_url())
@@ -113,6 +113,7 @@ async fn smoke(slack: &Slack, bolt: &mut Bolt) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_sdk_works_against_the_stand_in_in_socket_mode() {
+    needs!(SlackSdk);
     let slack = Slack::start().await;
     let mut bolt = Bolt::start(&slack, &["socket"]).await;
     smoke(&slack, &mut bolt).await;
@@ -133,6 +134,7 @@ async fn the_official_sdk_works_against_the_stand_in_in_socket_mode() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_sdk_works_against_the_stand_in_over_http() {
+    needs!(SlackSdk);
     let slack = Slack::start().await;
     let port =
         TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();

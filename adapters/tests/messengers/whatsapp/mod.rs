@@ -14,8 +14,8 @@ use std::{
 use adapters::{
     Adapter, AdapterContext, AdapterError, AllowedPeople, CommandInfo, Identity, Incoming, MessageId, Room,
     Secret, Webhooks,
-    conformance::{self, MessengerFixture, SeenMessage},
     supervise::{SupervisedAdapter, supervise},
+    testing::conformance::{self, MessengerFixture, SeenMessage},
     whatsapp::{NAME, WhatsApp, WhatsAppConfig},
 };
 use async_trait::async_trait;

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use needs::{Need, needs};
 use serde_json::{Value, json};
 use services::whatsapp::{APP_SECRET, Graph, NUMBER_ID, TOKEN, VERIFY_TOKEN};
 use tokio::{
@@ -16,11 +17,7 @@ use tokio::{
 
 /// Where `script/whatsapp-sdk` put it.
 fn python() -> PathBuf {
-    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/whatsapp");
-    let folder = std::env::var_os("STORKIT_TEST_WHATSAPP").map_or(usual, PathBuf::from);
-    let python = folder.join("python/bin/python");
-    assert!(python.exists(), "run script/whatsapp-sdk first");
-    python
+    Need::WhatsappSdk.path().expect("each test asks for it first").join("python/bin/python")
 }
 
 fn script(name: &str) -> PathBuf {
@@ -29,6 +26,7 @@ fn script(name: &str) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pywa_sends_what_we_send_and_is_refused_where_we_would_be() {
+    needs!(WhatsappSdk);
     let graph = Graph::start().await;
     let nobody = services::whatsapp::listen(async |_| http::Response::new(bytes::Bytes::new())).await;
     graph.call_back(&nobody);
@@ -126,6 +124,7 @@ impl Server {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pywa_takes_what_the_stand_in_calls_and_nothing_forged() {
+    needs!(WhatsappSdk);
     let graph = Graph::start().await;
     let (mut server, port) = Server::start().await;
     graph.call_back(&format!("http://127.0.0.1:{port}/webhook/whatsapp"));

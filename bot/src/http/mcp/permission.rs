@@ -5,11 +5,12 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use adapters::Room;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answered, ToolCall};
-use crate::permission::PermissionAsk;
+use super::call::{Answered, ToolCall};
+use crate::{http::runs::McpRun, permission::PermissionAsk, replies};
 
 /// What the CLI sends (facts: no session id, no folder; the token tells whose call it is).
 #[derive(Deserialize)]
@@ -23,19 +24,26 @@ struct PermissionCall {
 pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
     let asked: PermissionCall = match serde_json::from_value(call.arguments) {
         Ok(asked) => asked,
-        Err(error) => return Ok(deny(&format!("The permission call could not be read: {error}."))),
+        Err(error) => return Ok(deny(&replies::tools::unreadable_permission(&error))),
     };
     let run = &call.run;
+    let followers = call.services.messengers.followers(&call.services.settings.config().pipeline);
+    let rooms = rooms_to_ask(run, followers);
     let ask = PermissionAsk {
-        rooms: run.rooms.clone(),
+        rooms,
         asked_for: run.asked_for.clone(),
         tool: asked.tool_name,
         input: asked.input,
         timeout: run.timeout,
     };
     let _waiting = WaitingForPerson::of(&run.waiting);
-    let answer = call.services.broker.ask(ask).await;
+    let answer = replies::permission_answer(call.services.broker.ask(ask).await);
     Ok(serde_json::to_string(&answer).unwrap_or_else(|error| deny(&error.to_string())))
+}
+
+/// A terminal that attached after the run began is asked as well.
+fn rooms_to_ask(run: &McpRun, followers: Vec<Room>) -> Vec<Room> {
+    if run.agent.is_some() { followers } else { run.rooms.clone() }
 }
 
 /// A refusal.

@@ -5,9 +5,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Answered, ToolCall, pretty, refusal,
+    call::{Answered, ToolCall, pretty, refusal},
     stories::{StoryArgs, known},
 };
+use crate::replies::tools as say;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,22 +26,20 @@ fn one(call: &ToolCall) -> Result<StoryId, String> {
 fn reasoned(call: &ToolCall) -> Result<(StoryId, String), String> {
     let ReasonArgs { story_id, reason } = call.read()?;
     if reason.trim().is_empty() {
-        return Err("The reason is empty: somebody has to act on it.".into());
+        return Err(say::REASON_MISSING.into());
     }
     Ok((call.own(story_id.map(StoryId))?, reason))
 }
 
 pub(super) fn request(call: &ToolCall) -> Answered {
     let id = one(call)?;
-    Ok(format!(
-        "Commit your work and end: the gates run then, and if they pass story {id} goes to its review by itself."
-    ))
+    Ok(say::how_to_get_reviewed(id))
 }
 
 pub(super) async fn approve(call: ToolCall) -> Answered {
     let id = one(&call)?;
     call.services.pipeline.review(id, ReviewDecision::Approved, call.actor()).await.map_err(refusal)?;
-    Ok(format!("Story {id} is approved; it goes to the merge when you end."))
+    Ok(say::tool_approved(id))
 }
 
 pub(super) async fn reject(call: ToolCall) -> Answered {
@@ -50,13 +49,13 @@ pub(super) async fn reject(call: ToolCall) -> Answered {
         .review(id, ReviewDecision::Rejected(reason), call.actor())
         .await
         .map_err(refusal)?;
-    Ok(format!("Story {id} is rejected; it goes back to its coder when you end."))
+    Ok(say::tool_rejected(id))
 }
 
 pub(super) async fn accept(call: ToolCall) -> Answered {
     let id = one(&call)?;
     call.services.pipeline.review(id, ReviewDecision::Approved, call.actor()).await.map_err(refusal)?;
-    Ok(format!("Story {id} is accepted and goes to the merge."))
+    Ok(say::tool_accepted(id))
 }
 
 pub(super) async fn merge(call: ToolCall) -> Answered {
@@ -80,5 +79,5 @@ pub(super) fn merge_status(call: &ToolCall) -> Answered {
 pub(super) async fn merge_failure(call: ToolCall) -> Answered {
     let (id, reason) = reasoned(&call)?;
     call.services.pipeline.report_merge_failure(id, reason, call.actor()).await.map_err(refusal)?;
-    Ok(format!("The merge of story {id} is given up; a person decides now. End your run."))
+    Ok(say::tool_merge_given_up(id))
 }

@@ -15,7 +15,8 @@ use pipeline::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Answered, ToolCall, pretty, refusal};
+use super::call::{Answered, ToolCall, pretty, refusal};
+use crate::replies::tools as say;
 
 /// Stories of one page of a list.
 const PAGE: usize = 50;
@@ -86,7 +87,7 @@ struct TestResultsArgs {
 pub(super) async fn create(call: ToolCall, kind: StoryKind) -> Answered {
     let CreateStoryArgs { title, body } = call.read()?;
     let story = call.services.pipeline.create(kind, &title, body, call.actor()).await.map_err(refusal)?;
-    Ok(format!("Story {} is in the backlog: .storkit/work/1_backlog/{}", story.id(), story.file))
+    Ok(say::tool_created(&story))
 }
 
 pub(super) fn list(call: &ToolCall) -> Answered {
@@ -103,8 +104,7 @@ pub(super) fn list(call: &ToolCall) -> Answered {
 }
 
 fn parse_stage(word: &str) -> Result<Stage, String> {
-    let stages = Stage::ALL.map(|stage| stage.to_string()).join(", ");
-    Stage::parse(word).ok_or_else(|| format!("`{word}` is no stage; there are {stages}."))
+    Stage::parse(word).ok_or_else(|| say::no_such_stage(word))
 }
 
 fn summary(story: &Story, snapshot: &PipelineSnapshot) -> Value {
@@ -127,7 +127,7 @@ pub(super) fn known(call: &ToolCall, id: StoryId) -> Result<std::sync::Arc<Story
     match (snapshot.board.story(id), snapshot.board.problem(id)) {
         (Some(story), _) => Ok(story.clone()),
         (None, Some(problem)) => Err(problem.to_string()),
-        (None, None) => Err(format!("There is no story {id}; list_stories shows those there are.")),
+        (None, None) => Err(say::no_such_story(id)),
     }
 }
 
@@ -136,7 +136,7 @@ pub(super) async fn get(call: ToolCall) -> Answered {
     let id = match (story_id, &call.run.agent) {
         (Some(id), _) => StoryId(id),
         (None, Some(run)) => run.story,
-        (None, None) => return Err("Which story? Give its number as `story_id`.".into()),
+        (None, None) => return Err(say::STORY_ID_MISSING.into()),
     };
     let story = known(&call, id)?;
     let snapshot = call.services.pipeline.snapshot();
@@ -157,7 +157,7 @@ pub(super) async fn update(call: ToolCall) -> Answered {
         depends_on: update.depends_on.map(|ids| ids.into_iter().map(StoryId).collect()),
     };
     call.services.pipeline.update(id, change).await.map_err(refusal)?;
-    Ok(format!("Story {id} is changed."))
+    Ok(say::tool_updated(id))
 }
 
 pub(super) async fn move_to(call: ToolCall) -> Answered {
@@ -165,14 +165,14 @@ pub(super) async fn move_to(call: ToolCall) -> Answered {
     let to = parse_stage(&stage)?;
     let moved =
         call.services.pipeline.move_story(StoryId(story_id), to, call.actor()).await.map_err(refusal)?;
-    Ok(format!("Story {story_id} is in {} now.", moved.stage))
+    Ok(say::tool_moved(StoryId(story_id), moved.stage))
 }
 
 pub(super) async fn delete(call: ToolCall) -> Answered {
     let StoryArgs { story_id } = call.read()?;
     let id = call.own(story_id.map(StoryId))?;
     let deleted = call.services.pipeline.delete(id, call.actor()).await.map_err(refusal)?;
-    Ok(format!("Story {id} is deleted: {} from {}.", deleted.name, deleted.stage))
+    Ok(say::tool_deleted(id, &deleted))
 }
 
 pub(super) async fn check(call: ToolCall) -> Answered {
@@ -180,7 +180,7 @@ pub(super) async fn check(call: ToolCall) -> Answered {
     let id = call.own(story_id.map(StoryId))?;
     let done = done.unwrap_or(true);
     call.services.pipeline.tick(id, criterion, done).await.map_err(refusal)?;
-    Ok(format!("Criterion {criterion} of story {id} is {}.", if done { "ticked" } else { "open" }))
+    Ok(say::tool_checked(id, criterion, done))
 }
 
 pub(super) async fn record_tests(call: ToolCall) -> Answered {
@@ -195,8 +195,8 @@ pub(super) async fn record_tests(call: ToolCall) -> Answered {
         line.push(b'\n');
         OpenOptions::new().create(true).append(true).open(&path)?.write_all(&line)
     };
-    write().map_err(|error| format!("The results could not be kept: {error}."))?;
-    Ok(format!("Kept: {} passed, {} failed.", results.passed, results.failed))
+    write().map_err(|error: std::io::Error| say::tool_not_recorded(&error))?;
+    Ok(say::tool_recorded(results.passed, results.failed))
 }
 
 fn results_file(call: &ToolCall, id: StoryId) -> PathBuf {

@@ -6,8 +6,11 @@ use pipeline::stage::Role;
 use rmcp::model::Tool;
 use serde_json::{Value, json};
 
-use super::{Answered, ToolCall, permission, review, stories, work};
-use crate::http::McpRun;
+use super::{
+    call::{Answered, ToolCall},
+    permission, review, stories, work,
+};
+use crate::{http::runs::McpRun, replies::tools as say};
 
 /// A tool as data.
 pub(super) struct ToolSpec {
@@ -26,11 +29,15 @@ const EVERY: &[Role] = &[Role::Coder, Role::Qa, Role::Mergemaster, Role::Supervi
 const SUPERVISOR_ONLY: &[Role] = &[Role::Supervisor];
 const OPERATOR_ONLY: &[Role] = &[];
 const STORY: Argument = ("story_id", "integer", "The story's number", true);
-const OWN: Argument = ("story_id", "integer", "The story's number; without it your own", false);
-const TITLE: Argument = ("title", "string", "One line", true);
-const BODY: Argument =
-    ("body", "string", "The text in Markdown, with criteria as `- [ ] ...`; without it the template", false);
-const REASON: Argument = ("reason", "string", "Why, so that somebody can act on it", true);
+const OWN: Argument = ("story_id", "integer", "The story's number; default: your own story", false);
+const TITLE: Argument = ("title", "string", "The title, one line", true);
+const BODY: Argument = (
+    "body",
+    "string",
+    "The story's text in Markdown, with acceptance criteria as `- [ ] ...`; default: the template",
+    false,
+);
+const REASON: Argument = ("reason", "string", "The reason, specific enough to act on", true);
 
 const fn tool(
     name: &'static str,
@@ -44,86 +51,91 @@ const fn tool(
 const TOOLS: &[ToolSpec] = &[
     tool(
         "prompt_permission",
-        "Asks the people who follow this run for permission, and waits for their answer.",
+        "Asks people for permission to use a tool and waits for their answer.",
         &[
             ("tool_name", "string", "The tool that needs permission", true),
-            ("input", "object", "Its exact input", true),
+            ("input", "object", "The tool's exact input", true),
             ("tool_use_id", "string", "The call's id", false),
         ],
         EVERY,
     ),
-    tool("create_story", "Writes a new story to the backlog.", &[TITLE, BODY], SUPERVISOR_ONLY),
+    tool("create_story", "Adds a story to the backlog.", &[TITLE, BODY], SUPERVISOR_ONLY),
     tool(
         "create_bug",
-        "Writes a bug that you found to the backlog. Do not mend it in your own story.",
+        "Adds a bug that you found to the backlog. Do not fix it in your own story.",
         &[TITLE, BODY],
         EVERY,
     ),
-    tool("create_spike", "Writes something to find out to the backlog.", &[TITLE, BODY], EVERY),
-    tool("create_refactor", "Writes something to put better to the backlog.", &[TITLE, BODY], EVERY),
+    tool("create_spike", "Adds a spike to the backlog: a question to investigate.", &[TITLE, BODY], EVERY),
+    tool("create_refactor", "Adds a refactoring to the backlog.", &[TITLE, BODY], EVERY),
     tool(
         "list_stories",
-        "Lists stories with stage, worker and what holds them, by number.",
+        "Lists stories in the order of their numbers, with stage, worker and what blocks them.",
         &[
-            ("stage", "string", "backlog, current, qa, merge, done or archived; without it all", false),
-            ("after", "integer", "Only stories with a higher number: the last of the page before", false),
+            ("stage", "string", "backlog, current, qa, merge, done or archived; default: all stages", false),
+            (
+                "after",
+                "integer",
+                "Only stories with a higher number than this; for the next page, the last number of the previous one",
+                false,
+            ),
         ],
         EVERY,
     ),
-    tool("get_story", "Gives a story's whole text, where it stands, and its test results.", &[OWN], EVERY),
+    tool("get_story", "Returns a story's full text, its state and its test results.", &[OWN], EVERY),
     tool(
         "update_story",
         "Changes a story's title, text or settings.",
         &[
             STORY,
-            ("title", "string", "One line", false),
-            ("body", "string", "The whole text behind the front matter", false),
-            ("agent", "string", "The preferred agent; empty for nobody", false),
-            ("manual_qa", "boolean", "Whether a person reviews it", false),
-            ("depends_on", "array", "Numbers of stories that must be done first", false),
+            ("title", "string", "The new title, one line", false),
+            ("body", "string", "The new text, replacing everything after the front matter", false),
+            ("agent", "string", "The preferred agent; empty for none", false),
+            ("manual_qa", "boolean", "Whether a person must review the story", false),
+            ("depends_on", "array", "Numbers of the stories that must be done before this one starts", false),
         ],
         SUPERVISOR_ONLY,
     ),
     tool(
         "move_story",
-        "Moves a story to another stage, where that is legal.",
-        &[STORY, ("stage", "string", "Where to", true)],
+        "Moves a story to another stage, if that move is allowed.",
+        &[STORY, ("stage", "string", "The new stage: backlog, current, qa, merge or archived", true)],
         SUPERVISOR_ONLY,
     ),
-    tool("delete_story", "Deletes a story with its worktree and branch.", &[STORY], OPERATOR_ONLY),
+    tool("delete_story", "Deletes a story together with its worktree and branch.", &[STORY], OPERATOR_ONLY),
     tool(
         "check_criterion",
-        "Ticks an acceptance criterion of a story, or takes the tick away.",
+        "Marks an acceptance criterion of a story as met or not met.",
         &[
             OWN,
-            ("criterion", "integer", "Which one, counted from 1", true),
-            ("done", "boolean", "Whether it is met; without it yes", false),
+            ("criterion", "integer", "Which criterion, counted from 1", true),
+            ("done", "boolean", "Whether it is met; default: true", false),
         ],
         &[Role::Coder, Role::Qa, Role::Supervisor],
     ),
     tool(
         "start_agent",
-        "Brings a story into work, or lets a stopped one go on.",
-        &[STORY, ("agent", "string", "The agent that it prefers", false)],
+        "Starts work on a story, or continues a stopped one.",
+        &[STORY, ("agent", "string", "The preferred agent", false)],
         SUPERVISOR_ONLY,
     ),
     tool(
         "stop_agent",
-        "Ends the run on a story. The story stands still until somebody starts it again.",
+        "Stops the run on a story. The story stays blocked until someone starts it again.",
         &[STORY],
         SUPERVISOR_ONLY,
     ),
-    tool("list_agents", "Lists all workers, with story, phase and cost of those that are busy.", &[], EVERY),
+    tool("list_agents", "Lists all workers, and for busy ones their story, phase and cost.", &[], EVERY),
     tool(
         "wait_for_agent",
-        "Waits until nobody works on a story, at most 45 s, and tells where it stands then. Call it again to wait longer.",
-        &[STORY, ("seconds", "integer", "How long, 1 to 45; without it 45", false)],
+        "Waits up to 45 s until no agent works on a story, then returns its state. Call it again to wait longer.",
+        &[STORY, ("seconds", "integer", "How long to wait, 1 to 45; default: 45", false)],
         SUPERVISOR_ONLY,
     ),
     tool(
         "get_agent_output",
-        "Gives the last lines of the newest run on a story.",
-        &[OWN, ("lines", "integer", "How many, 1 to 500; without it 50", false)],
+        "Returns the last lines of the newest run on a story.",
+        &[OWN, ("lines", "integer", "How many lines, 1 to 500; default: 50", false)],
         &[Role::Qa, Role::Mergemaster, Role::Supervisor],
     ),
     tool(
@@ -132,54 +144,59 @@ const TOOLS: &[ToolSpec] = &[
         &[],
         &[Role::Qa, Role::Supervisor],
     ),
-    tool("get_worktree", "Tells a story's branch, its commits and their size.", &[OWN], EVERY),
+    tool(
+        "get_worktree",
+        "Returns a story's branch, the number of its commits and the size of its diff.",
+        &[OWN],
+        EVERY,
+    ),
     tool(
         "merge_agent_work",
-        "Queues the merge of a story in the merge stage, and returns at once: ask get_merge_status.",
+        "Queues the merge of a story in the merge stage and returns immediately; get_merge_status shows the progress.",
         &[OWN],
         &[Role::Mergemaster, Role::Supervisor],
     ),
     tool(
         "get_merge_status",
-        "Tells where a story's merge is.",
+        "Returns the state of a story's merge.",
         &[OWN],
         &[Role::Mergemaster, Role::Supervisor],
     ),
     tool(
         "report_merge_failure",
-        "Gives a merge up: both sides cannot hold. A person decides then.",
+        "Gives up on the merge: the two sides are incompatible. A person then decides.",
         &[OWN, REASON],
         &[Role::Mergemaster, Role::Supervisor],
     ),
-    tool("request_qa", "Asks how your work gets to its review.", &[OWN], &[Role::Coder]),
+    tool("request_qa", "Explains how your work gets to its review.", &[OWN], &[Role::Coder]),
     tool(
         "approve_qa",
-        "Approves the story that you review: it goes to the merge when your run ends.",
+        "Approves the story that you review. It goes to the merge queue when your run ends.",
         &[OWN],
         &[Role::Qa],
     ),
     tool(
         "reject_qa",
-        "Rejects the story that you review: its coder reads the reasons.",
+        "Rejects the story that you review. Its coder gets the reasons.",
         &[OWN, REASON],
         &[Role::Qa],
     ),
-    tool("accept_story", "Accepts a story in QA as a person does.", &[STORY], OPERATOR_ONLY),
+    tool("accept_story", "Accepts a story in QA on behalf of a person.", &[STORY], OPERATOR_ONLY),
     tool(
         "record_test_results",
-        "Keeps what a test run showed beside the story.",
+        "Records the result of a test run for a story.",
         &[
             OWN,
-            ("passed", "integer", "Tests that passed", true),
-            ("failed", "integer", "Tests that failed", true),
-            ("summary", "string", "What matters of it", false),
+            ("passed", "integer", "Number of tests that passed", true),
+            ("failed", "integer", "Number of tests that failed", true),
+            ("summary", "string", "The important findings", false),
         ],
         &[Role::Coder, Role::Qa, Role::Supervisor],
     ),
-    tool("get_version", "Tells the version of storkit.", &[], EVERY),
+    tool("get_version", "Returns the version of storkit.", &[], EVERY),
     tool(
         "rebuild_and_restart",
-        "Begins to build storkit from source; it starts anew when the build is good. get_version tells what came of it.",
+        "Starts a build of storkit from source; it restarts when the build succeeds. get_version reports a failure.",
         &[],
         OPERATOR_ONLY,
     ),
@@ -242,13 +259,15 @@ pub(super) async fn call(name: &str, call: ToolCall) -> Answered {
         "accept_story" => review::accept(call).await,
         "get_version" => Ok(work::version(&call)),
         "rebuild_and_restart" => work::rebuild_and_restart(&call),
-        other => Err(format!("The tool `{other}` is listed and cannot be called: tell the operator.")),
+        other => {
+            Err(format!("The tool `{other}` is listed but cannot be called. Report this to the operator."))
+        }
     }
 }
 
 /// What a call that was cut off answers.
 pub(super) fn cancelled(name: &str) -> Answered {
-    let text = "The call was cancelled.";
+    let text = say::CANCELLED;
     if name == "prompt_permission" { Ok(permission::deny(text)) } else { Err(text.into()) }
 }
 

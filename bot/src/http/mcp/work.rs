@@ -2,19 +2,16 @@
 
 use std::time::Duration;
 
-use pipeline::{
-    handle::{StartResult, StopTarget},
-    reading::LogOf,
-    story::StoryId,
-};
+use pipeline::{handle::StopTarget, reading::LogOf, story::StoryId};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
 
 use super::{
-    Answered, ToolCall, pretty, refusal,
+    call::{Answered, ToolCall, pretty, refusal},
     stories::{StoryArgs, known},
 };
+use crate::replies::{self, tools as say};
 
 /// No call lasts longer: the CLI gives up after 60 s.
 const LONGEST: u64 = 45;
@@ -46,23 +43,21 @@ struct NoArgs {}
 
 pub(super) async fn start(call: ToolCall) -> Answered {
     let StartAgentArgs { story_id, agent } = call.read()?;
-    match call.services.pipeline.start(StoryId(story_id), agent, call.actor()).await.map_err(refusal)? {
-        StartResult::Running(run) => Ok(format!("`{}` works on story {story_id} now.", run.slot)),
-        StartResult::Waiting(why) => Ok(format!("Story {story_id} is in work; for now: {why}.")),
-    }
+    let id = StoryId(story_id);
+    let result = call.services.pipeline.start(id, agent, call.actor()).await.map_err(refusal)?;
+    Ok(say::tool_started(id, &result))
 }
 
 /// The version, and what became of a build that was asked for.
 pub(super) fn version(call: &ToolCall) -> String {
-    let builds = call.services.restart.of_builds().map(|said| format!("\n{said}")).unwrap_or_default();
-    format!("storkit {}{builds}", env!("CARGO_PKG_VERSION"))
+    say::tool_version(call.services.restart.build_error().as_ref())
 }
 
 /// A build takes minutes, so it is begun and asked for.
 pub(super) fn rebuild_and_restart(call: &ToolCall) -> Answered {
     let services = call.services.clone();
     if services.restart.is_building() {
-        return Err("A build is under way already.".into());
+        return Err(replies::BUILD_UNDER_WAY.into());
     }
     let (tracker, stop) = (services.tracker.clone(), services.stop.clone());
     tracker.spawn(async move {
@@ -71,11 +66,11 @@ pub(super) fn rebuild_and_restart(call: &ToolCall) -> Answered {
             () = stop.cancelled() => return,
         };
         match built {
-            Ok(()) => services.restart.ask(services.config().pipeline.rooms().first()),
-            Err(why) => tracing::warn!(why, "the build that an agent asked for failed"),
+            Ok(()) => services.restart.ask(services.settings.config().pipeline.rooms().first()),
+            Err(error) => tracing::warn!(?error, "the build that an agent asked for failed"),
         }
     });
-    Ok("The build has begun. When it is good storkit starts anew; get_version tells if it failed.".into())
+    Ok(say::BUILD_STARTED.into())
 }
 
 pub(super) async fn stop(call: ToolCall) -> Answered {
@@ -83,9 +78,9 @@ pub(super) async fn stop(call: ToolCall) -> Answered {
     let id = call.own(story_id.map(StoryId))?;
     let stopped = call.services.pipeline.stop(StopTarget::Story(id), call.actor()).await.map_err(refusal)?;
     if stopped.is_empty() {
-        return Err(format!("Nobody works on story {id}."));
+        return Err(say::nobody_works_on(id));
     }
-    Ok(format!("Story {id} is stopped. start_agent lets it go on."))
+    Ok(say::tool_stopped(id))
 }
 
 pub(super) fn list(call: &ToolCall) -> Answered {
@@ -98,7 +93,7 @@ pub(super) async fn wait(call: ToolCall) -> Answered {
     let WaitArgs { story_id, seconds } = call.read()?;
     let seconds = seconds.unwrap_or(LONGEST);
     if seconds == 0 || seconds > LONGEST {
-        return Err(format!("`seconds` is 1 to {LONGEST}. Call again to wait longer."));
+        return Err(say::out_of_range("seconds", LONGEST));
     }
     let id = StoryId(story_id);
     known(&call, id)?;
@@ -129,11 +124,11 @@ pub(super) async fn output(call: ToolCall) -> Answered {
     let id = call.own(story_id.map(StoryId))?;
     let lines = lines.unwrap_or(50);
     if lines == 0 || lines > 500 {
-        return Err("`lines` is 1 to 500.".into());
+        return Err(say::out_of_range("lines", 500));
     }
     match call.services.pipeline.log(LogOf::Story(id), lines).await.map_err(refusal)? {
-        Some((run, lines)) => Ok(format!("Run {run}:\n{}", lines.join("\n"))),
-        None => Err(format!("Nobody has worked on story {id} yet.")),
+        Some((run, lines)) => Ok(say::tool_output(&run, &lines)),
+        None => Err(say::nobody_worked_on(id)),
     }
 }
 
@@ -152,7 +147,7 @@ pub(super) async fn worktree(call: ToolCall) -> Answered {
     let id = match (story_id, &call.run.agent) {
         (Some(id), _) => StoryId(id),
         (None, Some(run)) => run.story,
-        (None, None) => return Err("Which story? Give its number as `story_id`.".into()),
+        (None, None) => return Err(say::STORY_ID_MISSING.into()),
     };
     let done = call.services.pipeline.work_done(id).await.map_err(refusal)?;
     Ok(pretty(&json!({ "story": id, "branch": done.branch, "commits": done.commits, "diff": done.diff })))

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use needs::needs;
+
 use super::fixture::{Fixture, TEAM};
 use crate::{event::PipelineEvent, story::stage::Stage, worktree::fixture::SmallDisk};
 
@@ -85,6 +87,7 @@ async fn a_file_over_the_limit_is_refused_by_name() {
 
 #[tokio::test]
 async fn in_the_sandbox_a_whole_life_works_and_mischief_does_not() {
+    needs!(Bubblewrap);
     let mut fixture = Fixture::with(&confined(), |settings| {
         // The CLI, its notes and the reviewer's way back are below /tmp, which a sandbox has of its own.
         settings.env.insert("STAND_IN".into(), "/var/tmp".into());
@@ -114,6 +117,7 @@ async fn without_a_sandbox_a_file_written_outside_the_worktree_is_told_by_name()
 
 #[tokio::test]
 async fn a_gate_that_an_agent_wrote_is_kept_in_also_on_the_merged_result() {
+    needs!(Bubblewrap);
     let mut fixture = Fixture::with(&confined(), |settings| {
         settings.env.insert("STAND_IN".into(), "/var/tmp".into());
     })

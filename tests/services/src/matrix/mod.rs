@@ -4,19 +4,17 @@ mod person;
 mod proxy;
 mod synapse;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use needs::Need;
 pub use person::{Message, Person, Seen};
 pub use proxy::{Fault, Proxy};
 pub use synapse::{Account, Limits, Synapse};
 
-/// Where `script/synapse` put its programs.
+/// Where `script/synapse` put its programs; tests that come here begin with `needs!(Synapse)`.
 ///
 /// # Panics
 /// If it did not.
 fn tools() -> PathBuf {
-    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/synapse");
-    let folder = std::env::var_os("STORKIT_TEST_SYNAPSE").map_or(usual, PathBuf::from);
-    assert!(folder.join("bin/python").exists(), "run script/synapse first");
-    folder
+    Need::Synapse.path().unwrap_or_else(|| panic!("{}", Need::Synapse.missing()))
 }

@@ -1,0 +1,133 @@
+//! How each messenger's connection is, for `status`, `/health` and the log.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// How one adapter's connection is, kept by the adapter and its supervisor, read by `status` and `/health`.
+pub struct AdapterHealth {
+    name: &'static str,
+    state: Mutex<HealthState>,
+}
+
+struct HealthState {
+    up: bool,
+    since: SystemTime,
+    last_event: Option<SystemTime>,
+    connections: u32,
+    last_error: Option<String>,
+    note: Option<String>,
+    connected_at: Option<Instant>,
+}
+
+/// [`AdapterHealth`] at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthSnapshot {
+    /// The adapter's name.
+    pub name: &'static str,
+    /// Whether the connection stands.
+    pub up: bool,
+    /// Since when it is up or down.
+    pub since: SystemTime,
+    /// When the last act of a person came in.
+    pub last_event: Option<SystemTime>,
+    /// How often it connected again after the first time.
+    pub reconnects: u32,
+    /// Why it last went down; kept after it is up again.
+    pub last_error: Option<String>,
+    /// What the operator should know although it is up.
+    pub note: Option<String>,
+}
+
+impl AdapterHealth {
+    /// The health of an adapter that has not connected yet.
+    pub fn new(name: &'static str) -> Self {
+        let state = HealthState {
+            up: false,
+            since: SystemTime::now(),
+            last_event: None,
+            connections: 0,
+            last_error: None,
+            note: None,
+            connected_at: None,
+        };
+        Self { name, state: Mutex::new(state) }
+    }
+
+    /// The connection stands. A second call while it stands changes nothing.
+    pub fn connected(&self) {
+        let mut state = self.state.lock();
+        if !state.up {
+            state.up = true;
+            state.since = SystemTime::now();
+            state.connections = state.connections.saturating_add(1);
+            state.connected_at = Some(Instant::now());
+            tracing::info!(adapter = self.name, "connected");
+        }
+    }
+
+    /// Something came in.
+    pub fn event(&self) {
+        self.state.lock().last_event = Some(SystemTime::now());
+    }
+
+    /// What the operator should know although the connection stands; `None` when it is over. Logged when it is new.
+    pub fn note(&self, note: Option<String>) {
+        let mut state = self.state.lock();
+        if let Some(note) = note.as_ref().filter(|note| state.note.as_ref() != Some(note)) {
+            tracing::warn!(adapter = self.name, "{note}");
+        }
+        state.note = note;
+    }
+
+    /// The connection is gone, or could not be made.
+    pub fn down(&self, error: &str) {
+        let mut state = self.state.lock();
+        state.last_error = Some(error.to_owned());
+        state.set_down();
+    }
+
+    /// How it is now.
+    pub fn snapshot(&self) -> HealthSnapshot {
+        let state = self.state.lock();
+        HealthSnapshot {
+            name: self.name,
+            up: state.up,
+            since: state.since,
+            last_event: state.last_event,
+            reconnects: state.connections.saturating_sub(1),
+            last_error: state.last_error.clone(),
+            note: state.note.clone(),
+        }
+    }
+
+    /// Ended in order: down without an error.
+    pub(crate) fn ended(&self) {
+        self.state.lock().set_down();
+    }
+
+    /// How long the present connection has been up.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.state.lock().connected_at.map_or(Duration::ZERO, |at| at.elapsed())
+    }
+}
+
+impl HealthState {
+    fn set_down(&mut self) {
+        self.connected_at = None;
+        if self.up {
+            self.up = false;
+            self.since = SystemTime::now();
+        }
+    }
+}
+
+impl fmt::Debug for AdapterHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.snapshot().fmt(f)
+    }
+}

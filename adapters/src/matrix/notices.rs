@@ -1,0 +1,43 @@
+//! Every sentence that the adapter itself says in a room.
+
+use crate::text::markdown::code_span;
+
+/// An encrypted message whose key never came.
+pub(super) const UNDECRYPTABLE: &str = "I could not decrypt your message: its key did not reach me. Please send it again. If that does not \
+     help, leave the app open for a minute, or start a new conversation key with `/discardsession` in Element.";
+
+/// A message of a device that its owner has not signed. The device cannot read encrypted words of the bot, so this one is plain.
+pub(super) const UNSIGNED_DEVICE: &str = "I do not hear this device, because you have not verified it. Verify it once in your app (Element: \
+     Settings → Sessions → Verify session, or Settings → Encryption), then send your message again. This notice is not \
+     encrypted, since your device could not read it otherwise.";
+
+/// An encrypted message that its sender's app keeps from the bot.
+pub(super) const WITHHELD: &str = "I could not decrypt your message: your app does not give me its key, probably because it does not trust my \
+     device. Verify me, or allow unverified devices in your app's security settings, and send it again.";
+
+/// A plain message where all is encrypted: the homeserver itself could have written it.
+pub(super) const NOT_ENCRYPTED: &str = "I do not act on a message that is not encrypted in an encrypted room. Please send it again from an app that encrypts.";
+
+/// A reaction to a question where `approvals` are by words.
+pub(super) const WANTS_WORDS: &str = "A reaction does not answer this question: reactions are not encrypted, and the operator of this bot wants \
+     answers that are (`approvals = \"replies\"` in bot.toml). Reply to it with yes or no.";
+
+/// The emoji of a verification, said by the bot in the room where it was asked for one.
+pub(super) fn emoji(shown: &str) -> String {
+    format!("My emoji are: {shown}. Confirm in your app only if yours are the same.")
+}
+
+/// What a choice's emoji means, below the message that offers it.
+pub(super) fn legend(choices: &[(String, String)]) -> String {
+    let entries: Vec<_> = choices.iter().map(|(emoji, label)| format!("{emoji} {label}")).collect();
+    entries.join(" · ")
+}
+
+/// A room of `matrix.room_ids` that the bot is not in and cannot join.
+pub(super) fn cannot_join(room: &str, why: &str, me: &str) -> String {
+    format!(
+        "the room {} of `matrix.room_ids` cannot be joined ({why}); invite {} there, or take it out of bot.toml",
+        code_span(room),
+        code_span(me)
+    )
+}

@@ -1,0 +1,204 @@
+//! What outlives a restart beside matrix-sdk's own store: from where to hear on, whose invitations were followed, who was told what.
+//!
+//! matrix-sdk stores its sync token before anybody has seen the events of that answer, so a kill would lose them. This token is
+//! stored only once the bot has taken in what came before it; what is then heard twice has the same ids.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    path::PathBuf,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::private_files;
+
+/// A token is stored this long after its events were handed over, so that the bot has surely written down what it took.
+const LAG: Duration = Duration::from_secs(5);
+/// How many troubles are remembered as told.
+const TOLD_MAX: usize = 500;
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct SavedMemory {
+    since: Option<String>,
+    /// The newest event that was heard, in milliseconds since 1970: where to go on when the token is lost.
+    heard_until: u64,
+    invited: BTreeSet<String>,
+    told: VecDeque<String>,
+}
+
+struct MemoryState {
+    kept: SavedMemory,
+    /// The token of the last answer that was dealt with; never behind `kept.since`.
+    newest: Option<String>,
+    /// Tokens on their way to the disk.
+    waiting: VecDeque<(Instant, String)>,
+}
+
+/// The memory; one file.
+pub(super) struct MatrixMemory {
+    file: PathBuf,
+    state: Mutex<MemoryState>,
+}
+
+impl MatrixMemory {
+    /// Reads the file. A damaged one is as good as none: hearing begins with what comes next.
+    pub(super) fn open(file: PathBuf) -> Self {
+        let kept = match private_files::read(&file) {
+            Ok(Some(bytes)) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                tracing::error!(%error, file = %file.display(), "damaged; what came while the bot was down is not heard");
+                SavedMemory::default()
+            }),
+            Ok(None) => SavedMemory::default(),
+            Err(error) => {
+                tracing::error!(%error, file = %file.display(), "cannot be read");
+                SavedMemory::default()
+            }
+        };
+        let newest = kept.since.clone();
+        Self { file, state: Mutex::new(MemoryState { kept, newest, waiting: VecDeque::new() }) }
+    }
+
+    /// From where to hear on.
+    pub(super) fn since(&self) -> Option<String> {
+        self.state.lock().newest.clone()
+    }
+
+    /// Events that are not newer were heard, where there is no token; 0 where nothing was ever heard.
+    pub(super) fn heard_until(&self) -> u64 {
+        self.state.lock().kept.heard_until
+    }
+
+    /// The token means nothing any more: another device, or a homeserver that forgot.
+    pub(super) fn forget_token(&self) {
+        let mut state = self.state.lock();
+        if state.newest.take().is_some() || state.kept.since.is_some() {
+            state.waiting.clear();
+            state.kept.since = None;
+            self.save(&state);
+        }
+    }
+
+    /// All events before `token`, the newest of them of the time `heard_until`, were handed over.
+    pub(super) fn handed_over(&self, token: String, heard_until: u64, now: Instant) {
+        let mut state = self.state.lock();
+        if state.newest.as_ref() == Some(&token) {
+            return;
+        }
+        state.kept.heard_until = state.kept.heard_until.max(heard_until);
+        state.newest = Some(token.clone());
+        // The first one is stored at once, so that a new bot does not begin anew after a kill.
+        if state.kept.since.is_none() {
+            state.kept.since = Some(token);
+            return self.save(&state);
+        }
+        state.waiting.push_back((now, token));
+    }
+
+    /// Stores the newest token that is old enough; `drained` says that the bot has taken in all that was handed over.
+    pub(super) fn settle(&self, drained: bool, now: Instant) {
+        let mut state = self.state.lock();
+        if !drained {
+            // What waits in the inbox may be of any of them.
+            state.waiting.iter_mut().for_each(|(at, _)| *at = now);
+            return;
+        }
+        let mut due = None;
+        while state.waiting.front().is_some_and(|(at, _)| now.duration_since(*at) >= LAG) {
+            due = state.waiting.pop_front();
+        }
+        if let Some((_, token)) = due {
+            state.kept.since = Some(token);
+            self.save(&state);
+        }
+    }
+
+    /// Whether a token waits to be stored.
+    pub(super) fn is_unsettled(&self) -> bool {
+        !self.state.lock().waiting.is_empty()
+    }
+
+    /// An invitation of a person who is heard was followed to this room.
+    pub(super) fn follow(&self, room: &str) {
+        let mut state = self.state.lock();
+        if state.kept.invited.insert(room.to_owned()) {
+            self.save(&state);
+        }
+    }
+
+    /// Whether the bot is in this room by such an invitation.
+    pub(super) fn followed(&self, room: &str) -> bool {
+        self.state.lock().kept.invited.contains(room)
+    }
+
+    /// `true` the first time for each `trouble`, ever.
+    pub(super) fn first_time(&self, trouble: &str) -> bool {
+        let mut state = self.state.lock();
+        if state.kept.told.iter().any(|told| told == trouble) {
+            return false;
+        }
+        state.kept.told.push_back(trouble.to_owned());
+        if state.kept.told.len() > TOLD_MAX {
+            state.kept.told.pop_front();
+        }
+        self.save(&state);
+        true
+    }
+
+    fn save(&self, state: &MemoryState) {
+        let written = serde_json::to_vec(&state.kept)
+            .map_err(std::io::Error::other)
+            .and_then(|bytes| private_files::write(&self.file, &bytes));
+        if let Err(error) = written {
+            tracing::error!(%error, file = %self.file.display(), "cannot be written; a restart may hear messages again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(place: &tempfile::TempDir) -> MatrixMemory {
+        MatrixMemory::open(place.path().join("memory.json"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kill_hears_again_what_the_bot_may_not_have_written_down() {
+        let place = tempfile::tempdir().expect("a folder");
+        let memory = at(&place);
+        memory.handed_over("one".into(), 10, Instant::now());
+        memory.handed_over("two".into(), 20, Instant::now());
+        memory.settle(true, Instant::now());
+        assert_eq!((memory.since().as_deref(), at(&place).since().as_deref()), (Some("two"), Some("one")));
+        tokio::time::advance(LAG).await;
+        memory.settle(false, Instant::now());
+        tokio::time::advance(LAG / 2).await;
+        memory.settle(true, Instant::now());
+        assert_eq!(at(&place).since().as_deref(), Some("one"), "it waited in the inbox");
+        tokio::time::advance(LAG / 2).await;
+        memory.settle(true, Instant::now());
+        assert_eq!((at(&place).since().as_deref(), memory.is_unsettled()), (Some("two"), false));
+        assert_eq!(at(&place).heard_until(), 20);
+    }
+
+    #[test]
+    fn what_was_told_and_followed_is_known_after_a_restart() {
+        let place = tempfile::tempdir().expect("a folder");
+        let memory = at(&place);
+        assert!(memory.first_time("a") && !memory.first_time("a") && memory.first_time("b"));
+        memory.follow("!a");
+        let again = at(&place);
+        assert!(!again.first_time("b") && again.followed("!a") && !again.followed("!b"));
+    }
+
+    #[test]
+    fn a_damaged_file_is_a_new_beginning() {
+        let place = tempfile::tempdir().expect("a folder");
+        std::fs::write(place.path().join("memory.json"), "{ \"since\": 7").expect("written");
+        assert_eq!((at(&place).since(), at(&place).heard_until()), (None, 0));
+    }
+}

@@ -1,0 +1,160 @@
+//! Messages that cannot be heard: they are tried again for a while, then their sender is told once what to do.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use matrix_sdk::{
+    Room,
+    deserialized_responses::{TimelineEvent, TimelineEventKind, UnableToDecryptInfo, UnableToDecryptReason},
+    ruma::{
+        OwnedEventId, TransactionId,
+        api::client::message::send_message_event,
+        events::{AnyMessageLikeEventContent, AnySyncTimelineEvent},
+        serde::Raw,
+    },
+};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{bot::MatrixBot, event::EventFields, pace::SendPriority, rooms::RoomAddress, send};
+use crate::{AdapterError, MessageId, matrix::notices};
+
+/// A key, or a signature of a new device, may come so much later than the message.
+const GRACE: Duration = Duration::from_secs(10);
+/// More than so many are not kept: they are told of at once.
+const MOST: usize = 200;
+/// A notice that could not be said so long is no use any more.
+const LONGEST: Duration = Duration::from_secs(30 * 60);
+
+/// Messages that cannot be read yet.
+#[derive(Default)]
+pub(super) struct UnreadableMessages {
+    messages: Vec<UnreadableMessage>,
+}
+
+struct UnreadableMessage {
+    room: Room,
+    raw: Raw<AnySyncTimelineEvent>,
+    event: EventFields,
+    why: UnableToDecryptInfo,
+    since: Instant,
+}
+
+impl UnreadableMessages {
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Keeps a message of somebody who is heard.
+    pub(super) fn add(
+        &mut self,
+        bot: &MatrixBot,
+        room: &Room,
+        event: EventFields,
+        raw: Raw<AnySyncTimelineEvent>,
+        why: UnableToDecryptInfo,
+    ) {
+        if event.sender == room.own_user_id().as_str() || !bot.hears(&event.sender) {
+            return;
+        }
+        tracing::debug!(reason = ?why.reason, sender = event.sender, "a message cannot be decrypted yet");
+        let since = Instant::now();
+        self.messages.push(UnreadableMessage { room: room.clone(), raw, event, why, since });
+    }
+
+    /// Tries all again: returns those that can be read now, and tells of those that waited too long.
+    pub(super) async fn try_again(
+        &mut self,
+        bot: &Arc<MatrixBot>,
+    ) -> Vec<(Room, EventFields, TimelineEvent)> {
+        let mut readable = Vec::new();
+        let crowded = self.messages.len() > MOST;
+        for mut message in std::mem::take(&mut self.messages) {
+            match message.decrypt().await {
+                Some((event, decrypted)) => readable.push((message.room, event, decrypted)),
+                None if crowded || message.since.elapsed() >= GRACE => message.tell(bot),
+                None => self.messages.push(message),
+            }
+        }
+        readable
+    }
+}
+
+impl UnreadableMessage {
+    async fn decrypt(&mut self) -> Option<(EventFields, TimelineEvent)> {
+        let decrypted = self.room.decrypt_event(self.raw.cast_ref_unchecked(), None).await.ok()?;
+        if let TimelineEventKind::UnableToDecrypt { utd_info, .. } = decrypted.kind {
+            self.why = utd_info;
+            return None;
+        }
+        let event = EventFields::read(decrypted.raw().json().get())?;
+        Some((event, decrypted))
+    }
+
+    fn tell(self, bot: &Arc<MatrixBot>) {
+        tracing::warn!(reason = ?self.why.reason, sender = self.event.sender, "a message could not be decrypted");
+        // Once for each key, that is for some hundred messages at most.
+        let key = self.why.session_id.as_deref().unwrap_or(&self.event.event_id);
+        if !bot.memory.first_time(&format!("unread {key}")) {
+            return;
+        }
+        let (text, encrypted) = match self.why.reason {
+            UnableToDecryptReason::SenderIdentityNotTrusted(_) => (notices::UNSIGNED_DEVICE, false),
+            UnableToDecryptReason::MissingMegolmSession { withheld_code: Some(_) } => {
+                (notices::WITHHELD, true)
+            }
+            _ => (notices::UNDECRYPTABLE, true),
+        };
+        tell(bot, self.room, self.event, text, encrypted);
+    }
+}
+
+/// Tells somebody who is heard, once, that a plain message in an encrypted room is not.
+pub(super) fn not_encrypted(bot: &Arc<MatrixBot>, room: &Room, event: &EventFields) {
+    let trouble = format!("plain {} {}", room.room_id(), event.sender);
+    if bot.hears(&event.sender) && bot.memory.first_time(&trouble) {
+        tell(bot, room.clone(), event.clone(), notices::NOT_ENCRYPTED, true);
+    }
+}
+
+/// Beside the hearing: the homeserver may make the bot wait.
+fn tell(bot: &Arc<MatrixBot>, room: Room, event: EventFields, text: &'static str, encrypted: bool) {
+    let teller = bot.clone();
+    bot.spawn_with_timeout(LONGEST, async move {
+        let place = place(&room, &event);
+        let content = send::notice_to(&event.sender, text, &place, &MessageId::new(event.event_id.as_str()));
+        let told = match encrypted {
+            true => {
+                send::dispatch(&teller, &place, "m.room.message", content, Some(SendPriority::Final)).await
+            }
+            false => plainly(&teller, &place, content).await,
+        };
+        if let Err(error) = told {
+            tracing::warn!(%error, "nobody could be told that a message was not heard");
+        }
+    });
+}
+
+/// Not encrypted, whatever the room is: for devices with which the bot shares no keys.
+async fn plainly(bot: &MatrixBot, place: &RoomAddress, content: Value) -> Result<OwnedEventId, AdapterError> {
+    let transaction = TransactionId::new();
+    let attempt = |room: Room| -> BoxFuture<'_, matrix_sdk::Result<OwnedEventId>> {
+        let (content, transaction) = (Raw::new(&content), transaction.clone());
+        Box::pin(async move {
+            let content = content?.cast_unchecked::<AnyMessageLikeEventContent>();
+            let room_id = room.room_id().to_owned();
+            let request = send_message_event::v3::Request::new_raw(
+                room_id,
+                transaction,
+                "m.room.message".into(),
+                content,
+            );
+            Ok(room.client().send(request).await?.event_id)
+        })
+    };
+    send::until_sent(bot, place, SendPriority::Final, attempt).await
+}
+
+fn place(room: &Room, event: &EventFields) -> RoomAddress {
+    RoomAddress::new(room.room_id(), event.thread().as_deref())
+}

@@ -1,0 +1,436 @@
+//! What a messenger is: rooms, messages in and out, and the one trait every messenger implements.
+//!
+//! Nothing here knows of stories, of Claude or of commands. A missing ability is a [`Capabilities`] field that says no, or
+//! [`AdapterError::Unsupported`]; never an `Ok` that did nothing.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::{AdapterHealth, AllowedPeople};
+
+/// One conversation on one messenger; a thread is a room of its own.
+///
+/// `id` is opaque: only the adapter that made it reads it. Written `adapter:id`, as in `bot.toml`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Room {
+    adapter: Arc<str>,
+    id: Arc<str>,
+}
+
+impl Room {
+    /// A room of the adapter with this [`Adapter::name`].
+    pub fn new(adapter: impl Into<Arc<str>>, id: impl Into<Arc<str>>) -> Self {
+        Self { adapter: adapter.into(), id: id.into() }
+    }
+
+    /// Reads the form `adapter:id` that `bot.toml` and the store use; the id may hold colons itself.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (adapter, id) = text.split_once(':')?;
+        (!adapter.is_empty() && !id.is_empty()).then(|| Self::new(adapter, id))
+    }
+
+    /// The name of the adapter that serves this room.
+    pub fn adapter(&self) -> &str {
+        &self.adapter
+    }
+
+    /// The adapter's own id of the conversation.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.adapter, self.id)
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Room({self})")
+    }
+}
+
+/// A messenger's id of one message, unique within its room; opaque outside the adapter that made it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MessageId(Arc<str>);
+
+impl MessageId {
+    /// Wraps the messenger's own id.
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
+    }
+
+    /// The messenger's own id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who wrote a message, as the messenger vouches for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The id that allow-lists hold (`whoami` prints it).
+    pub id: Arc<str>,
+    /// How people call this person; falls back to the id.
+    pub name: Arc<str>,
+    /// Whether the messenger marks the sender as a bot (ourselves included). Bots are never obeyed.
+    pub is_bot: bool,
+}
+
+/// By what a message is meant for the bot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Addressed {
+    /// A conversation of two: no address needed.
+    Direct,
+    /// A configured prefix such as `!` came first; the prefix is stripped.
+    Prefix,
+    /// The display name, user name or a real mention; the name is stripped where it came first.
+    Name,
+    /// A reply to one of the bot's messages.
+    Reply,
+    /// The messenger's own command form (`/storkit status`).
+    Slash,
+}
+
+/// What a person did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PersonAct {
+    /// Wrote `text`; the address is already stripped from it.
+    Said {
+        /// The text without its address, trimmed.
+        text: String,
+    },
+    /// Picked a [`Choice`] (button, list row, number or reaction) of the bot's message `on`.
+    Chose {
+        /// The message that offered the choice.
+        on: MessageId,
+        /// The [`Choice::key`] that was picked.
+        key: String,
+    },
+    /// Took back an earlier message of theirs.
+    Redacted {
+        /// The message that is gone.
+        message: MessageId,
+    },
+}
+
+/// One thing a person did in a room, as an adapter hands it to the bot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    /// The messenger's id; the same id delivered twice is the same act.
+    pub id: MessageId,
+    /// Where it was done.
+    pub room: Room,
+    /// Who did it.
+    pub sender: Sender,
+    /// What was done.
+    pub act: PersonAct,
+    /// By what it is meant for the bot; `None` for talk among people, which only ambient rooms act on.
+    pub addressed: Option<Addressed>,
+    /// Whether more than one person can read along.
+    pub shared: bool,
+    /// The bot's message it replies to, if any.
+    pub reply_to: Option<MessageId>,
+    /// When the person did it, by the messenger's clock.
+    pub sent_at: SystemTime,
+}
+
+/// What an outgoing message is, so that a messenger can choose its form (and a script its exit code).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tone {
+    /// An answer to a person.
+    #[default]
+    Answer,
+    /// Status nobody need be called for: htop, progress, notices.
+    Notice,
+    /// A question that waits for a person: worth a notification.
+    Question,
+    /// What was asked could not be done.
+    Failure,
+}
+
+/// One answer a person can pick. Shown as a button, reaction or number, as the messenger can.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Comes back in [`PersonAct::Chose`]; at most 200 bytes (Slack's and WhatsApp's limits are 255 and 256).
+    pub key: String,
+    /// What the person reads; keep it within 20 characters (WhatsApp's button limit).
+    pub label: String,
+    /// Stands for the choice where only reactions exist.
+    pub emoji: Option<String>,
+}
+
+/// A message to a room, written once in Markdown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outgoing {
+    /// CommonMark with tables and strikethrough; raw HTML is shown as text.
+    pub markdown: String,
+    /// What the message is.
+    pub tone: Tone,
+    /// The message it answers.
+    pub reply_to: Option<MessageId>,
+    /// What can be picked; empty for none. On an edit, empty removes the choices.
+    pub choices: Vec<Choice>,
+    /// Whether edits will follow; false on the last state, so that a terminal knows what to redraw and what to print.
+    #[serde(default)]
+    pub live: bool,
+    /// People to notify, by [`Sender::id`]; empty means nobody is pinged whatever the text says.
+    pub mentions: Vec<Arc<str>>,
+}
+
+impl Outgoing {
+    /// An answer with nothing but text.
+    pub fn text(markdown: impl Into<String>) -> Self {
+        Self { markdown: markdown.into(), ..Self::default() }
+    }
+
+    /// The same message with another tone.
+    #[must_use]
+    pub fn with_tone(mut self, tone: Tone) -> Self {
+        self.tone = tone;
+        self
+    }
+
+    /// The same message as a reply to `id`.
+    #[must_use]
+    pub fn replying_to(mut self, id: Option<MessageId>) -> Self {
+        self.reply_to = id;
+        self
+    }
+}
+
+/// A file to show in a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// File name with its ending.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// One line said with it.
+    pub caption: String,
+}
+
+/// How a messenger shows [`Choice`]s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChoiceForm {
+    /// It cannot: the text must name the words to type.
+    None,
+    /// Numbers in the text that a person types.
+    Numbers,
+    /// Buttons or list rows, at most `max` of them.
+    Buttons {
+        /// The most that one message holds.
+        max: usize,
+    },
+    /// Reactions on the message.
+    Reactions,
+}
+
+/// What a messenger can do. The bot asks here and never for a messenger's name.
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities {
+    /// The shortest time between two edits of one message, or `None` where nothing can be edited.
+    pub edit: Option<Duration>,
+    /// How choices appear.
+    pub choices: ChoiceForm,
+    /// Whether [`Adapter::activity`] shows anything (typing, a spinner).
+    pub activity: bool,
+    /// Whether [`Adapter::upload`] works.
+    pub files: bool,
+    /// Whether messages sent while the bot was away arrive later.
+    pub history: bool,
+    /// Whether a reply to a slash command, or to a picked choice, is seen by that person alone.
+    pub private_replies: bool,
+    /// The longest message, in bytes of the rendered form.
+    pub max_len: usize,
+}
+
+/// What a room is doing, for typing marks and for scripts that wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activity {
+    /// What goes on.
+    pub state: ActivityState,
+    /// The last message the room has taken in; all before it are answered, queued or running.
+    pub after: MessageId,
+}
+
+/// See [`Activity`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ActivityState {
+    /// Nothing runs and nothing is queued.
+    Idle,
+    /// A turn runs or waits to be retried.
+    Working,
+    /// A question waits for a person.
+    Asking,
+}
+
+/// Why a messenger did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AdapterError {
+    /// The messenger has no such ability; ask [`Adapter::capabilities`] first.
+    #[error("this messenger cannot do that: {0}")]
+    Unsupported(&'static str),
+    /// A setting is wrong; the start ends with this sentence.
+    #[error("`{key}` in bot.toml: {why}")]
+    Config {
+        /// The dotted key, e.g. `slack.bot_token`.
+        key: &'static str,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// Too fast; the message was not taken.
+    #[error("rate limited, again in {} s", .retry_after.as_secs())]
+    RateLimited {
+        /// How long the messenger asks to wait.
+        retry_after: Duration,
+    },
+    /// Not reachable now; worth another try.
+    #[error("not reachable: {0}")]
+    Unreachable(String),
+    /// Refused for good: the same call will fail again.
+    #[error("refused: {0}")]
+    Rejected(String),
+}
+
+/// A messenger. Implement the first four methods; each further one only with its capability.
+///
+/// Reconnecting, splitting, repeats, allow-lists, commands, permission wording and live updates are
+/// common and not an adapter's business; `docs/adapters.md` shows how to write one.
+#[async_trait]
+pub trait Adapter: Send + Sync + 'static {
+    /// The constant name that [`Room`]s and `bot.toml` carry.
+    fn name(&self) -> &'static str;
+
+    /// What this messenger can do; constant over its life.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Checks settings and credentials once before the start. [`AdapterError::Config`] ends the start with its
+    /// sentence; after any other error the bot starts all the same, and [`Adapter::run`] goes on trying.
+    async fn prepare(&self) -> Result<(), AdapterError> {
+        Ok(())
+    }
+
+    /// The people of its section changed while the bot runs. Needed only where the adapter itself looks at the lists.
+    fn set_allowed_people(&self, _people: &AllowedPeople) {}
+
+    /// Connects and delivers to `inbox` until the connection ends. Called again after an error, with
+    /// growing delay (see [`supervise`]); `Ok` means it ended for good. Must call [`Inbox::connected`].
+    async fn run(&self, inbox: Inbox) -> Result<(), AdapterError>;
+
+    /// Sends one message whose rendered form fits [`Capabilities::max_len`]; use [`deliver`] for any length.
+    async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError>;
+
+    /// Replaces a message of the bot, choices included.
+    async fn edit(&self, _room: &Room, _id: &MessageId, _message: &Outgoing) -> Result<(), AdapterError> {
+        Err(AdapterError::Unsupported("editing a message"))
+    }
+
+    /// The room below this message in which a prompt and what follows it are talked about; asked once when a prompt begins.
+    /// `None`, as usual: in the room itself.
+    fn open_thread(&self, _room: &Room, _message: &MessageId) -> Option<Room> {
+        None
+    }
+
+    /// Rooms in which somebody is present now, where the messenger knows that. They follow the pipeline for as long.
+    fn attended_rooms(&self) -> Vec<Room> {
+        Vec::new()
+    }
+
+    /// Shows a file in the room.
+    async fn upload(&self, _room: &Room, _file: &Attachment) -> Result<MessageId, AdapterError> {
+        Err(AdapterError::Unsupported("sending a file"))
+    }
+
+    /// Tells what the room is doing. Called on every change, and again after each message taken in.
+    async fn activity(&self, _room: &Room, _activity: &Activity) -> Result<(), AdapterError> {
+        Err(AdapterError::Unsupported("showing activity"))
+    }
+}
+
+/// Where an adapter puts what people did, and what it reports of its own connection.
+#[derive(Clone)]
+pub struct Inbox {
+    sender: mpsc::Sender<Incoming>,
+    health: Arc<AdapterHealth>,
+}
+
+impl Inbox {
+    /// An inbox that feeds `sender` and keeps `health` up to date.
+    pub fn new(sender: mpsc::Sender<Incoming>, health: Arc<AdapterHealth>) -> Self {
+        Self { sender, health }
+    }
+
+    /// Hands over one act; waits while the bot is behind. `false` means the bot is shutting down.
+    pub async fn deliver(&self, incoming: Incoming) -> bool {
+        self.health.event();
+        self.sender.send(incoming).await.is_ok()
+    }
+
+    /// Waits until the bot shuts down.
+    pub async fn closed(&self) {
+        self.sender.closed().await;
+    }
+
+    /// Whether the bot has taken in all that was handed over.
+    pub fn is_drained(&self) -> bool {
+        self.sender.capacity() == self.sender.max_capacity()
+    }
+
+    /// The connection stands.
+    pub fn connected(&self) {
+        self.health.connected();
+    }
+
+    /// Something the operator should know while the connection stands, shown by `status`; `None` when it is over.
+    pub fn note(&self, note: Option<String>) {
+        self.health.note(note);
+    }
+}
+
+/// What an adapter needs to know of the bot to recognise its address (see [`address`]) and to offer its commands.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// How people call the bot.
+    pub display_name: String,
+    /// What a command may begin with, e.g. `!`.
+    pub prefixes: Vec<String>,
+    /// The bot's commands, for menus, slash commands and completion.
+    pub commands: Vec<CommandInfo>,
+}
+
+/// One of the bot's commands, as a messenger's menu shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandInfo {
+    /// Its name, without a prefix.
+    pub name: String,
+    /// Its arguments in usage notation; empty for none.
+    pub args: String,
+    /// One line of help.
+    pub summary: String,
+}
+
+/// What every messenger is made with, beside its own settings.
+#[derive(Clone, Debug)]
+pub struct AdapterContext {
+    /// The bot.
+    pub identity: Identity,
+    /// A folder of this messenger's own that outlives restarts, mode 0700; made when needed.
+    pub state: PathBuf,
+}

@@ -1,0 +1,65 @@
+//! Files that only their owner may read: tokens and keys beside the store.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions, Permissions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+/// Makes the folder with mode 0700, or gives it that mode: matrix-sdk makes its files readable for everybody.
+pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o700))
+}
+
+/// Writes the whole file or nothing, with mode 0600.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    // A remnant may have another mode.
+    let _ = fs::remove_file(&beside);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
+}
+
+/// The file's bytes; `None` if there is none.
+pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_file_is_private_whatever_was_there_before() {
+        let place = tempfile::tempdir().expect("a folder");
+        let (inner, file) = (place.path().join("matrix"), place.path().join("matrix/key"));
+        create_folder(&inner).expect("made");
+        assert_eq!(read(&file).expect("read"), None);
+        fs::write(file.with_extension("new"), "a remnant").expect("written");
+        write(&file, b"one").expect("written");
+        write(&file, b"two").expect("written again");
+        assert_eq!(read(&file).expect("read").as_deref(), Some(b"two".as_slice()));
+        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!((mode(&inner), mode(&file)), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_file_is_private_even_where_an_open_one_or_a_link_was() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, other) = (folder.path().join("a"), folder.path().join("other"));
+        fs::write(&other, "theirs").expect("written");
+        std::os::unix::fs::symlink(&other, &path).expect("linked");
+        write(&path, b"ours").expect("written");
+        assert_eq!(fs::read(&other).expect("read"), b"theirs");
+        let mode = fs::metadata(&path).expect("there").permissions().mode() & 0o777;
+        assert_eq!((fs::read(&path).expect("read").as_slice(), mode), (&b"ours"[..], 0o600));
+    }
+}

@@ -1,0 +1,161 @@
+//! What an operator should know while the connection stands: a token that is gone, channels without the bot, a second program.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{adapter::Slack, event::text, manifest::SCOPES};
+use crate::{
+    AdapterError, Inbox,
+    slack::{call_failure::CallFailure, incoming::BotIdentity, notices},
+};
+
+/// How often the token is tried and the channels are looked at.
+const EVERY: Duration = Duration::from_secs(60);
+/// How often a suspicion of a second program is looked into.
+const SECOND_LOOK: Duration = Duration::from_secs(300);
+
+/// See the module.
+#[derive(Default)]
+pub struct ConnectionWatch(Mutex<WatchState>);
+
+#[derive(Default)]
+struct WatchState {
+    scopes: Option<String>,
+    channels: Option<String>,
+    second: Option<String>,
+    second_since: Option<Instant>,
+    /// Until when Slack may count connections of ours that broke.
+    broken: Vec<Instant>,
+}
+
+impl ConnectionWatch {
+    /// A connection of ours ended without a farewell.
+    pub fn connection_broke(&self, now: Instant, counted: Duration) {
+        self.0.lock().broken.push(now + counted);
+    }
+
+    /// How many of those Slack may still count.
+    pub fn broken_connections(&self, now: Instant) -> u64 {
+        let mut state = self.0.lock();
+        state.broken.retain(|until| *until > now);
+        state.broken.len().try_into().unwrap_or(u64::MAX)
+    }
+
+    /// Whether another program is connected to the app.
+    pub fn note_second(&self, note: Option<String>, inbox: &Inbox) {
+        let mut state = self.0.lock();
+        state.second_since = note.is_some().then(Instant::now);
+        state.second = note;
+        state.tell(inbox);
+    }
+
+    /// Whether it is time to see if the other program is still there.
+    pub fn second_is_due(&self, now: Instant) -> bool {
+        let mut state = self.0.lock();
+        let due = state.second_since.is_some_and(|since| now.duration_since(since) > SECOND_LOOK);
+        if due {
+            state.second_since = Some(now);
+        }
+        due
+    }
+}
+
+impl WatchState {
+    fn tell(&self, inbox: &Inbox) {
+        let notes: Vec<&str> =
+            [&self.scopes, &self.channels, &self.second].into_iter().flatten().map(String::as_str).collect();
+        inbox.note((!notes.is_empty()).then(|| notes.join(" ")));
+    }
+}
+
+impl Slack {
+    /// Asks Slack who the bot is.
+    pub(super) async fn identify(&self) -> Result<(), CallFailure> {
+        let answer = self.web().call("auth.test", &json!({})).await?;
+        let me =
+            BotIdentity { user: text(&answer, "user_id").to_owned(), name: text(&answer, "user").to_owned() };
+        if me.user.is_empty() {
+            return Err(CallFailure::Unreachable("Slack does not say who the bot is".into()));
+        }
+        self.ear().set_me(me);
+        Ok(())
+    }
+
+    /// The scopes that the bot token lacks, as one list; `None` if it has all, or Slack does not say.
+    pub(super) async fn missing_scopes(&self) -> Option<String> {
+        let granted = self.web().scopes().await?;
+        let missing: Vec<&str> =
+            SCOPES.iter().copied().filter(|scope| !granted.iter().any(|granted| granted == scope)).collect();
+        (!missing.is_empty()).then(|| missing.join("`, `"))
+    }
+
+    /// Ends when the bot token is no longer taken.
+    pub(super) async fn watch_over(&self, inbox: &Inbox) -> AdapterError {
+        let scopes = self
+            .missing_scopes()
+            .await
+            .map(|scopes| format!("`slack.bot_token`: {}", notices::missing_scopes(&scopes)));
+        self.watch().0.lock().scopes = scopes;
+        loop {
+            let note = self.channels_without_me().await;
+            {
+                let mut state = self.watch().0.lock();
+                state.channels = note;
+                state.tell(inbox);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = self.token_refused() => {}
+            }
+            if let Err(CallFailure::Auth(code)) = self.identify().await {
+                return AdapterError::Rejected(notices::token_gone(&code));
+            }
+        }
+    }
+
+    /// Slack tells nothing of a channel that the bot is not in, so nobody would know why it is silent there.
+    async fn channels_without_me(&self) -> Option<String> {
+        let mut outside = Vec::new();
+        for channel in &self.config().channel_ids {
+            let body = [("channel", channel.as_str()), ("limit", "1")];
+            if let Err(CallFailure::Refused(code)) =
+                self.web().call_with("conversations.history", &body).await
+                && matches!(code.as_str(), "not_in_channel" | "channel_not_found" | "is_archived")
+            {
+                outside.push(channel.clone());
+            }
+        }
+        (!outside.is_empty()).then(|| notices::not_in_channels(&outside, &self.ear().me().name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::AdapterHealth;
+
+    #[tokio::test]
+    async fn notes_stand_together_until_each_is_over() {
+        let health = Arc::new(AdapterHealth::new("slack"));
+        let inbox = Inbox::new(tokio::sync::mpsc::channel(1).0, health.clone());
+        let watch = ConnectionWatch::default();
+        watch.0.lock().channels = Some("Not in `C1`.".into());
+        watch.note_second(Some("Two of us.".into()), &inbox);
+        assert_eq!(health.snapshot().note.as_deref(), Some("Not in `C1`. Two of us."));
+        watch.note_second(None, &inbox);
+        assert_eq!(health.snapshot().note.as_deref(), Some("Not in `C1`."));
+    }
+
+    #[test]
+    fn a_broken_connection_is_not_taken_for_another_program_for_a_while() {
+        let (watch, now) = (ConnectionWatch::default(), Instant::now());
+        watch.connection_broke(now, Duration::from_secs(300));
+        assert_eq!(watch.broken_connections(now), 1);
+        assert_eq!(watch.broken_connections(now + Duration::from_secs(301)), 0);
+    }
+}

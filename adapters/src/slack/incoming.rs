@@ -1,0 +1,414 @@
+//! From what Slack tells to an [`Incoming`]: acknowledged first and queued here, then read one by one in order.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::RwLock;
+use serde_json::json;
+use tokio::{sync::Semaphore, time::Instant};
+
+use super::{
+    SlackConfig,
+    event::{ButtonPress, DeletedMessage, SlackEvent, SlackMessage, SlashCommand},
+    threads::KnownThreads,
+    web::WebApi,
+};
+use crate::{
+    AdapterContext, Addressed, AllowedPeople, Identity, Inbox, Incoming, MessageId, PersonAct, Sender,
+    address,
+    slack::{
+        conversation::{ConversationAddress, time_of},
+        ephemeral::{ResponseUrls, pick_id, slash_id},
+        incoming_queue::{AskingMessages, EventQueue},
+        notices, unescape,
+        user_names::UserNames,
+    },
+};
+
+/// Refusals to strangers that are under way; more are not answered.
+const REFUSALS: usize = 8;
+
+/// Who the bot is in Slack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BotIdentity {
+    /// Its user id.
+    pub user: String,
+    /// Its user name.
+    pub name: String,
+}
+
+/// What the adapter hears with.
+pub struct EventReceiver {
+    config: SlackConfig,
+    identity: Identity,
+    web: Arc<WebApi>,
+    me: RwLock<BotIdentity>,
+    /// Who is heard; changes with `bot.toml`.
+    people: RwLock<AllowedPeople>,
+    queue: EventQueue,
+    names: UserNames,
+    /// Threads that began with a prompt.
+    pub threads: KnownThreads,
+    /// Where replies that one person sees can be sent.
+    pub urls: ResponseUrls,
+    /// Messages that ask something, and are still open.
+    pub asked: AskingMessages,
+    refusals: Arc<Semaphore>,
+}
+
+impl EventReceiver {
+    /// An ear that has heard nothing yet.
+    pub fn new(config: SlackConfig, setting: AdapterContext, web: Arc<WebApi>) -> Self {
+        Self {
+            people: RwLock::new(config.people.clone()),
+            config,
+            identity: setting.identity,
+            web,
+            me: RwLock::default(),
+            queue: EventQueue::default(),
+            names: UserNames::default(),
+            threads: KnownThreads::load(setting.state),
+            urls: ResponseUrls::default(),
+            asked: AskingMessages::default(),
+            refusals: Arc::new(Semaphore::new(REFUSALS)),
+        }
+    }
+
+    /// Who the bot is.
+    pub fn me(&self) -> BotIdentity {
+        self.me.read().clone()
+    }
+
+    /// Slack said who the bot is.
+    pub fn set_me(&self, me: BotIdentity) {
+        *self.me.write() = me;
+    }
+
+    /// Whom the settings say is heard, from now on.
+    pub fn set_people(&self, people: &AllowedPeople) {
+        *self.people.write() = people.clone();
+    }
+
+    fn hears(&self, user: &str) -> bool {
+        self.people.read().hears(user)
+    }
+
+    /// Queues what was heard; `false` where nothing more fits, so that it must not be acknowledged.
+    pub fn take(&self, heard: impl IntoIterator<Item = SlackEvent>) -> bool {
+        heard.into_iter().all(|heard| self.queue.push(heard))
+    }
+
+    /// Hands over what is queued, for as long as the bot takes it. What is in hand when this is dropped stays queued.
+    pub async fn deliver(&self, inbox: &Inbox) {
+        loop {
+            let heard = self.queue.front().await;
+            if let Some(incoming) = self.read(&heard).await
+                && !inbox.deliver(incoming).await
+            {
+                return;
+            }
+            self.queue.pop();
+        }
+    }
+
+    async fn read(&self, heard: &SlackEvent) -> Option<Incoming> {
+        match heard {
+            SlackEvent::Said(said) => self.said(said).await,
+            SlackEvent::Picked(picked) => self.picked(picked).await,
+            SlackEvent::Slash(slash) => self.slash(slash).await,
+            SlackEvent::Deleted(deleted) => self.deleted(deleted).await,
+            SlackEvent::Uninstalled => None,
+        }
+    }
+
+    async fn said(&self, said: &SlackMessage) -> Option<Incoming> {
+        let me = self.me();
+        if said.user == me.user || !self.serves(&said.place) {
+            return None;
+        }
+        let (addressed, text) = self.address(said, &me).await;
+        let reply_to = said.parent.as_ref().filter(|parent| **parent == me.user);
+        let reply_to = reply_to.and(said.place.thread.as_deref()).map(MessageId::new);
+        // Who answers a question in a thread below it answers it where it was asked.
+        let asked = reply_to.as_ref().is_some_and(|id| self.asked.contains(&said.place.channel, id));
+        let place = if asked {
+            ConversationAddress { thread: None, ..said.place.clone() }
+        } else {
+            said.place.clone()
+        };
+        Some(Incoming {
+            id: MessageId::new(said.ts.as_str()),
+            room: place.room(),
+            sender: self.sender(&said.user, &said.user).await,
+            act: PersonAct::Said { text },
+            addressed,
+            shared: !said.place.is_direct(),
+            reply_to,
+            sent_at: time_of(&said.ts),
+        })
+    }
+
+    /// By what a message is meant for the bot, and its text without the address.
+    async fn address(&self, said: &SlackMessage, me: &BotIdentity) -> (Option<Addressed>, String) {
+        let mut text = self.decode(&said.text, me).await;
+        if !said.files.is_empty() {
+            text = format!("{text}\n\n{}", notices::attached(&said.files));
+        }
+        let direct = said.place.is_direct();
+        match address::strip(&text, &self.identity, &[&me.name, &me.user]) {
+            Some((Addressed::Prefix, text)) => (Some(Addressed::Prefix), text),
+            Some((_, text)) if direct => (Some(Addressed::Direct), text),
+            Some((how, text)) => (Some(how), text),
+            None if direct => (Some(Addressed::Direct), text.trim().to_owned()),
+            None => (self.address_without_name(said, me), text.trim().to_owned()),
+        }
+    }
+
+    fn address_without_name(&self, said: &SlackMessage, me: &BotIdentity) -> Option<Addressed> {
+        if unescape::mentions(&said.text, &me.user) {
+            return Some(Addressed::Name);
+        }
+        // Who turns to somebody else in the bot's thread does not mean the bot.
+        let to_another = unescape::first_mention(&said.text).is_some();
+        let in_our_thread =
+            said.parent.as_deref() == Some(me.user.as_str()) || self.threads.contains(&said.place);
+        (in_our_thread && !to_another).then_some(Addressed::Reply)
+    }
+
+    async fn decode(&self, raw: &str, me: &BotIdentity) -> String {
+        let mut names = HashMap::new();
+        names.insert(me.user.clone(), self.identity.display_name.clone());
+        for user in unescape::people(raw).take(20) {
+            if !names.contains_key(user)
+                && let Some(name) = self.names.of(&self.web, user).await
+            {
+                names.insert(user.to_owned(), name);
+            }
+        }
+        unescape::decode(raw, |user| names.get(user).cloned())
+    }
+
+    async fn picked(&self, picked: &ButtonPress) -> Option<Incoming> {
+        if !self.hears(&picked.user) {
+            self.refuse_press(picked);
+            return None;
+        }
+        Some(Incoming {
+            id: pick_id(picked),
+            room: picked.place.room(),
+            sender: self.sender(&picked.user, &picked.user_name).await,
+            act: PersonAct::Chose { on: MessageId::new(picked.on.as_str()), key: picked.key.clone() },
+            addressed: Some(Addressed::Reply),
+            shared: !picked.place.is_direct(),
+            reply_to: None,
+            sent_at: time_of(&picked.at),
+        })
+    }
+
+    async fn slash(&self, slash: &SlashCommand) -> Option<Incoming> {
+        let place = ConversationAddress { channel: slash.channel.clone(), thread: None };
+        if !self.hears(&slash.user) {
+            self.refuse_slash(slash, notices::stranger(&slash.user));
+            return None;
+        }
+        if !self.serves(&place) {
+            self.refuse_slash(slash, notices::not_served(&slash.channel));
+            return None;
+        }
+        let id = slash_id(slash);
+        self.urls.keep(id.clone(), &slash.response_url, Instant::now());
+        let text = self.decode(&self.slash_text(slash), &self.me()).await;
+        Some(Incoming {
+            id,
+            room: place.room(),
+            sender: self.sender(&slash.user, &slash.user_name).await,
+            act: PersonAct::Said { text },
+            addressed: Some(Addressed::Slash),
+            shared: !place.is_direct(),
+            reply_to: None,
+            sent_at: std::time::SystemTime::now(),
+        })
+    }
+
+    /// `/storkit status` and `/storkit-status` are the same; so is any other name that an operator gave them.
+    fn slash_text(&self, slash: &SlashCommand) -> String {
+        let command = slash.command.trim_start_matches('/');
+        let named = command.split_once('-').map(|(_, name)| name.to_lowercase());
+        let named = named.filter(|name| self.identity.commands.iter().any(|command| command.name == *name));
+        named.map_or_else(|| slash.text.clone(), |name| format!("{name} {}", slash.text).trim().to_owned())
+    }
+
+    async fn deleted(&self, deleted: &DeletedMessage) -> Option<Incoming> {
+        if !self.serves(&deleted.place) {
+            return None;
+        }
+        Some(Incoming {
+            id: MessageId::new(format!("del:{}", deleted.ts)),
+            room: deleted.place.room(),
+            sender: self.sender(&deleted.user, &deleted.user).await,
+            act: PersonAct::Redacted { message: MessageId::new(deleted.ts.as_str()) },
+            addressed: None,
+            shared: !deleted.place.is_direct(),
+            reply_to: None,
+            sent_at: std::time::SystemTime::now(),
+        })
+    }
+
+    fn serves(&self, place: &ConversationAddress) -> bool {
+        place.is_direct() || self.config.channel_ids.contains(&place.channel)
+    }
+
+    /// Strangers are not asked after: nobody hears them anyway.
+    async fn sender(&self, user: &str, fallback: &str) -> Sender {
+        let name = match self.hears(user) {
+            true => self.names.of(&self.web, user).await,
+            false => None,
+        };
+        Sender { id: user.into(), name: name.as_deref().unwrap_or(fallback).into(), is_bot: false }
+    }
+
+    /// The bot is silent towards strangers; but a button that does nothing would look broken.
+    fn refuse_press(&self, picked: &ButtonPress) {
+        let mut body = json!({
+            "channel": picked.place.channel, "user": picked.user, "text": notices::stranger(&picked.user),
+        });
+        if let Some(thread) = &picked.place.thread {
+            body["thread_ts"] = thread.as_str().into();
+        }
+        tracing::info!(user = picked.user, "a button pressed by somebody who is not on the allow-list");
+        let web = self.web.clone();
+        self.refuse(async move { web.call("chat.postEphemeral", &body).await.map(drop) });
+    }
+
+    fn refuse_slash(&self, slash: &SlashCommand, sentence: String) {
+        tracing::info!(user = slash.user, channel = slash.channel, "a slash command that is not heard");
+        let (web, url) = (self.web.clone(), slash.response_url.clone());
+        let body = json!({ "response_type": "ephemeral", "text": sentence });
+        self.refuse(async move { web.respond(&url, &body).await });
+    }
+
+    fn refuse(
+        &self,
+        say: impl Future<Output = Result<(), crate::slack::call_failure::CallFailure>> + Send + 'static,
+    ) {
+        let Ok(permit) = self.refusals.clone().try_acquire_owned() else { return };
+        tokio::spawn(async move {
+            if let Err(trouble) = say.await {
+                tracing::debug!(?trouble, "a stranger could not be told");
+            }
+            drop(permit);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Secret;
+
+    fn ear() -> EventReceiver {
+        let command = |name: &str| crate::CommandInfo {
+            name: name.into(),
+            args: String::new(),
+            summary: String::new(),
+        };
+        let identity = Identity {
+            display_name: "Timmy".into(),
+            prefixes: vec!["!".into()],
+            commands: vec![command("status")],
+        };
+        let config = SlackConfig {
+            bot_token: Secret::new("xoxb-1"),
+            channel_ids: vec!["C1".into()],
+            people: AllowedPeople { allowed_users: vec!["U1".into()], ..AllowedPeople::default() },
+            // Nobody answers there: names stay ids.
+            api_url: "http://127.0.0.1:9/api".into(),
+            ..SlackConfig::default()
+        };
+        let web = Arc::new(WebApi::new(&config).unwrap());
+        let state = tempfile::tempdir().unwrap().path().join("slack");
+        let ear = EventReceiver::new(config, AdapterContext { identity, state }, web);
+        ear.set_me(BotIdentity { user: "UBOT".into(), name: "timmy_bot".into() });
+        ear
+    }
+
+    fn said(channel: &str, text: &str) -> SlackMessage {
+        SlackMessage {
+            place: ConversationAddress { channel: channel.into(), thread: None },
+            ts: "5.1".into(),
+            user: "U1".into(),
+            text: text.into(),
+            files: Vec::new(),
+            parent: None,
+        }
+    }
+
+    async fn read(ear: &EventReceiver, said: SlackMessage) -> Option<(Option<Addressed>, String)> {
+        let incoming = ear.read(&SlackEvent::Said(said)).await?;
+        let PersonAct::Said { text } = incoming.act else { panic!("not words") };
+        Some((incoming.addressed, text))
+    }
+
+    #[tokio::test]
+    async fn each_way_to_address_the_bot_is_seen() {
+        let ear = ear();
+        let name = |text: &str| Some((Some(Addressed::Name), text.to_owned()));
+        assert_eq!(read(&ear, said("C1", "<@UBOT> status")).await, name("status"));
+        assert_eq!(read(&ear, said("C1", "<@UBOT|timmy>: a &lt; b")).await, name("a < b"));
+        assert_eq!(read(&ear, said("C1", "thanks <@UBOT>")).await, name("thanks @Timmy"));
+        assert_eq!(read(&ear, said("C1", "timmy, status")).await, name("status"));
+        let prefix = Some((Some(Addressed::Prefix), "status".to_owned()));
+        assert_eq!(read(&ear, said("C1", "!status")).await, prefix);
+        assert_eq!(read(&ear, said("C1", "<@UBOT> !status")).await, prefix);
+        let direct = Some((Some(Addressed::Direct), "hello".to_owned()));
+        assert_eq!(read(&ear, said("D1", "hello")).await, direct);
+        assert_eq!(read(&ear, said("D1", "Timmy hello")).await, direct);
+        assert_eq!(read(&ear, said("C1", "hello all")).await, Some((None, "hello all".into())));
+        assert_eq!(read(&ear, said("C2", "<@UBOT> status")).await, None, "a channel that is not served");
+        assert_eq!(read(&ear, SlackMessage { user: "UBOT".into(), ..said("C1", "!status") }).await, None);
+    }
+
+    #[tokio::test]
+    async fn in_a_thread_of_the_bot_no_address_is_needed() {
+        let ear = ear();
+        let place = ConversationAddress { channel: "C1".into(), thread: Some("4.1".into()) };
+        let reply = |text: &str| SlackMessage { place: place.clone(), ..said("C1", text) };
+        assert_eq!(read(&ear, reply("and then?")).await.unwrap().0, None, "a thread of people");
+        ear.threads.add(&place);
+        assert_eq!(read(&ear, reply("and then?")).await.unwrap().0, Some(Addressed::Reply));
+        assert_eq!(read(&ear, reply("<@U2> what do you say?")).await.unwrap().0, None);
+        let below_bot = SlackMessage { parent: Some("UBOT".into()), ..reply("ok") };
+        let incoming = ear.read(&SlackEvent::Said(below_bot.clone())).await.unwrap();
+        assert_eq!(incoming.reply_to, Some(MessageId::new("4.1")));
+        assert_eq!(incoming.room.id(), "C1/4.1");
+        ear.asked.add("C1", &MessageId::new("4.1"));
+        assert_eq!(ear.read(&SlackEvent::Said(below_bot)).await.unwrap().room.id(), "C1");
+    }
+
+    #[tokio::test]
+    async fn slash_commands_come_in_both_forms_and_under_any_name() {
+        let ear = ear();
+        let slash = |command: &str, text: &str| SlashCommand {
+            channel: "C1".into(),
+            user: "U1".into(),
+            user_name: "ann".into(),
+            command: command.into(),
+            text: text.into(),
+            response_url: String::new(),
+            trigger: "t".into(),
+        };
+        for (command, text, expected) in [
+            ("/storkit", "status now", "status now"),
+            ("/storkit-status", "now", "status now"),
+            ("/storkit-STATUS", "", "status"),
+            ("/timmy", "status", "status"),
+            ("/my-bot", "status", "status"),
+            ("/storkit", "", ""),
+        ] {
+            let incoming = ear.read(&SlackEvent::Slash(slash(command, text))).await.unwrap();
+            assert_eq!(incoming.act, PersonAct::Said { text: expected.into() }, "{command} {text}");
+            assert_eq!((incoming.addressed, incoming.id.as_str()), (Some(Addressed::Slash), "cmd:U1:t"));
+        }
+        let elsewhere = SlashCommand { channel: "C2".into(), ..slash("/storkit", "status") };
+        assert!(ear.read(&SlackEvent::Slash(elsewhere)).await.is_none());
+    }
+}

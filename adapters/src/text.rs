@@ -1,0 +1,5 @@
+//! Text on its way in and out: the bot's address, Markdown, and messages that are too long.
+
+pub mod address;
+pub mod markdown;
+pub mod split;

@@ -1,0 +1,42 @@
+//! What this adapter says by itself: to people where no one else can, and to the operator in `status`.
+
+/// On the button that opens a list of choices; at most 20 characters.
+pub const OPEN_LIST: &str = "Choose";
+/// What a message without text shows: WhatsApp takes no empty one.
+pub const NO_TEXT: &str = "…";
+/// A person sent what cannot be read here.
+pub const NOT_READABLE: &str =
+    "I can read text, answers by button, images, voice messages and documents. This was none of them.";
+/// The text of a message that lies outside the window and is a question.
+pub const CLOSED: &str = "the 24-hour window is closed: this person has not written for a day, and WhatsApp lets me answer only after \
+                          they write again (or with an approved `window_template`)";
+/// The access token is not taken.
+pub const TOKEN_REFUSED: &str = "Meta refuses the access token (190). Make a new one for the system user, put it into `whatsapp.access_token`, \
+                                 and restart me";
+
+/// Something came before the held messages that did not keep.
+pub fn dropped(count: u64, kept: usize) -> String {
+    format!("{count} older messages were dropped while you were away: I keep the newest {kept}.")
+}
+
+/// A template's one parameter, where the text does not fit into it.
+pub fn shortened(text: &str) -> String {
+    format!("{text}… (answer to see the whole)")
+}
+
+/// A file that a person sent, as the bot reads it.
+pub fn file(caption: &str, path: &str, what: &str) -> String {
+    joined(caption, &format!("The attached {what} is in the file `{path}`."))
+}
+
+/// A file that a person sent and that could not be had.
+pub fn no_file(caption: &str, what: &str, why: &str) -> String {
+    joined(caption, &format!("The attached {what} could not be fetched: {why}."))
+}
+
+fn joined(caption: &str, sentence: &str) -> String {
+    match caption.trim() {
+        "" => sentence.to_owned(),
+        caption => format!("{caption}\n\n{sentence}"),
+    }
+}

@@ -1,0 +1,238 @@
+//! What the operator should know although the bot is up: collected here, shown by `status`, each told once.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use parking_lot::Mutex;
+
+use crate::Inbox;
+
+/// Strangers that are remembered one by one.
+const STRANGERS_MAX: usize = 1_000;
+/// People whose last message failed.
+const FAILURES_MAX: usize = 20;
+
+/// What is known now.
+#[derive(Debug, Default)]
+pub struct DeliveryFacts {
+    /// A trouble of the account.
+    pub account: Option<String>,
+    /// A trouble of the template.
+    pub template: Option<String>,
+    /// How many messages wait for whom.
+    pub held: BTreeMap<String, usize>,
+    /// Whose last message was not delivered, and why.
+    pub failures: BTreeMap<String, FailedMessage>,
+    /// Who wrote without being on the list, each once.
+    pub strangers: Vec<String>,
+    /// How many messages of theirs were ignored.
+    pub stranger_messages: u64,
+    /// Requests whose signature was wrong.
+    pub wrong_signatures: u64,
+    /// Requests that had none.
+    pub unsigned: u64,
+}
+
+/// A message that was not delivered.
+#[derive(Debug)]
+pub struct FailedMessage {
+    /// Why.
+    pub why: String,
+    /// How many messages had been sent when that was known: one that was sent later and arrives ends it.
+    pub after: u64,
+}
+
+/// [`DeliveryFacts`], and where they are told.
+#[derive(Default)]
+pub struct DeliveryNotes {
+    facts: Mutex<DeliveryFacts>,
+    inbox: Mutex<Option<Inbox>>,
+}
+
+impl DeliveryNotes {
+    /// Tells from now on through this inbox, beginning with what is known already.
+    pub fn attach(&self, inbox: Inbox) {
+        *self.inbox.lock() = Some(inbox);
+        self.tell();
+    }
+
+    /// A message from somebody who is not on the list. Told when the person is new: else a stranger could fill the log.
+    pub fn stranger(&self, who: &str) {
+        let mut facts = self.facts.lock();
+        facts.stranger_messages += 1;
+        let is_new =
+            facts.strangers.len() < STRANGERS_MAX && !facts.strangers.iter().any(|known| known == who);
+        if is_new {
+            facts.strangers.push(who.to_owned());
+            drop(facts);
+            self.tell();
+        }
+    }
+
+    /// A request without a signature, or with a wrong one. Anybody can send those, so they are told ever more rarely.
+    pub fn refused_signature(&self, was_there: bool) {
+        let mut facts = self.facts.lock();
+        let count = if was_there { &mut facts.wrong_signatures } else { &mut facts.unsigned };
+        *count += 1;
+        if count.is_power_of_two() {
+            drop(facts);
+            self.tell();
+        }
+    }
+
+    /// A message was not delivered.
+    pub fn failed(&self, person: &str, why: String, after: u64) {
+        let mut facts = self.facts.lock();
+        if facts.failures.len() >= FAILURES_MAX && !facts.failures.contains_key(person) {
+            facts.failures.pop_first();
+        }
+        facts.failures.insert(person.to_owned(), FailedMessage { why, after });
+        drop(facts);
+        self.tell();
+    }
+
+    /// This message of the count was delivered.
+    pub fn arrived(&self, person: &str, number: u64) {
+        let is_later = self.facts.lock().failures.get(person).is_some_and(|failed| number > failed.after);
+        if is_later {
+            self.reached(person);
+        }
+    }
+
+    /// The person wrote.
+    pub fn reached(&self, person: &str) {
+        let was_there = self.facts.lock().failures.remove(person).is_some();
+        if was_there {
+            self.tell();
+        }
+    }
+
+    /// How many messages wait for this person now.
+    pub fn held(&self, person: &str, count: usize) {
+        let mut facts = self.facts.lock();
+        let before =
+            if count == 0 { facts.held.remove(person) } else { facts.held.insert(person.to_owned(), count) };
+        drop(facts);
+        if before.unwrap_or_default() != count {
+            self.tell();
+        }
+    }
+
+    /// A trouble of the account; `None` when a message is taken again.
+    pub fn account(&self, trouble: Option<String>) {
+        let before = std::mem::replace(&mut self.facts.lock().account, trouble.clone());
+        if before != trouble {
+            self.tell();
+        }
+    }
+
+    /// A trouble of the template; `None` when it is taken again.
+    pub fn template(&self, trouble: Option<String>) {
+        let before = std::mem::replace(&mut self.facts.lock().template, trouble.clone());
+        if before != trouble {
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        let text = summary(&self.facts.lock());
+        if let Some(inbox) = &*self.inbox.lock() {
+            inbox.note(text);
+        }
+    }
+}
+
+/// All that the operator should know, as one text; `None` for nothing.
+fn summary(facts: &DeliveryFacts) -> Option<String> {
+    let mut text = String::new();
+    for trouble in [&facts.account, &facts.template].into_iter().flatten() {
+        let _ = write!(text, "{trouble}. ");
+    }
+    for (person, count) in &facts.held {
+        let (messages, wait) = if *count == 1 { ("message", "waits") } else { ("messages", "wait") };
+        let _ =
+            write!(text, "{count} {messages} for {person} {wait} until they write again (24-hour window). ");
+    }
+    for (person, FailedMessage { why, .. }) in &facts.failures {
+        let _ = write!(text, "Not delivered to {person}: {}. ", why.trim_end_matches('.'));
+    }
+    if let Some(last) = facts.strangers.last() {
+        let (messages, people) = (facts.stranger_messages, facts.strangers.len());
+        let _ = write!(
+            text,
+            "Ignored people who are not in `whatsapp.allowed_users` ({people}, messages: {messages}), the last {last}. "
+        );
+    }
+    if facts.wrong_signatures > 0 {
+        let _ = write!(
+            text,
+            "Refused webhooks with a wrong signature ({}); if messages are missing, `whatsapp.app_secret` is not this app's. ",
+            facts.wrong_signatures
+        );
+    }
+    if facts.unsigned > 0 {
+        let _ = write!(text, "Refused webhooks without a signature ({}). ", facts.unsigned);
+    }
+    let text = text.trim_end();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::AdapterHealth;
+
+    fn attached() -> (DeliveryNotes, Arc<AdapterHealth>) {
+        let health = Arc::new(AdapterHealth::new("whatsapp"));
+        let notes = DeliveryNotes::default();
+        notes.attach(Inbox::new(mpsc::channel(1).0, health.clone()));
+        (notes, health)
+    }
+
+    #[test]
+    fn what_is_known_reads_as_sentences_and_goes_when_it_is_over() {
+        let (notes, health) = attached();
+        notes.stranger("+4915100000");
+        notes.stranger("+4915100000");
+        notes.failed("DE.1", "(131026) Message undeliverable".into(), 7);
+        notes.held("DE.2", 2);
+        notes.refused_signature(true);
+        notes.refused_signature(false);
+        insta::assert_snapshot!(health.snapshot().note.unwrap(), @"2 messages for DE.2 wait until they write again (24-hour window). Not delivered to DE.1: (131026) Message undeliverable. Ignored people who are not in `whatsapp.allowed_users` (1, messages: 2), the last +4915100000. Refused webhooks with a wrong signature (1); if messages are missing, `whatsapp.app_secret` is not this app's. Refused webhooks without a signature (1).");
+        notes.arrived("DE.1", 7);
+        assert!(health.snapshot().note.is_some_and(|note| note.contains("DE.1")), "an older one arrived");
+        notes.arrived("DE.1", 8);
+        notes.held("DE.2", 0);
+        let note = health.snapshot().note.unwrap();
+        assert!(!note.contains("DE.1") && !note.contains("DE.2"), "{note}");
+    }
+
+    #[test]
+    fn a_stranger_is_told_once_and_a_flood_ever_more_rarely() {
+        let (notes, health) = attached();
+        notes.stranger("DE.1");
+        let told = health.snapshot().note;
+        for _ in 0..100 {
+            notes.stranger("DE.1");
+        }
+        assert_eq!(health.snapshot().note, told, "the same stranger is not told again");
+        let mut tellings = std::collections::HashSet::new();
+        for _ in 0..1000 {
+            notes.refused_signature(false);
+            tellings.insert(health.snapshot().note);
+        }
+        assert_eq!(tellings.len(), 10, "1, 2, 4 ... 512");
+    }
+
+    #[test]
+    fn what_was_known_before_the_connection_is_told_when_it_stands() {
+        let notes = DeliveryNotes::default();
+        notes.stranger("DE.1");
+        let health = Arc::new(AdapterHealth::new("whatsapp"));
+        notes.attach(Inbox::new(mpsc::channel(1).0, health.clone()));
+        assert!(health.snapshot().note.is_some_and(|note| note.contains("DE.1")));
+    }
+}

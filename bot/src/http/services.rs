@@ -1,0 +1,35 @@
+//! What the loopback listener works with.
+
+use std::sync::Arc;
+
+use pipeline::{Pipeline, Project};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    config::current::LiveSettings, live_agents::LiveAgents, messengers::ConnectedMessengers,
+    metrics::BotMetrics, permission::PermissionBroker, restart::RestartRequest,
+};
+
+/// What the loopback listener works with.
+pub struct HttpServices {
+    /// The project the bot serves.
+    pub project: Project,
+    /// The settings.
+    pub settings: Arc<LiveSettings>,
+    /// Permission questions, which agents ask over MCP.
+    pub broker: PermissionBroker,
+    /// Stories and the agents that work on them.
+    pub pipeline: Pipeline,
+    /// Living Claude Code processes.
+    pub agents: LiveAgents,
+    /// The messengers and their health.
+    pub messengers: ConnectedMessengers,
+    /// Counters.
+    pub metrics: Arc<BotMetrics>,
+    /// Restart and rebuild.
+    pub restart: Arc<RestartRequest>,
+    /// Tasks that the shutdown waits for.
+    pub tracker: TaskTracker,
+    /// Set when the bot goes down.
+    pub stop: CancellationToken,
+}

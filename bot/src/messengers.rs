@@ -1,0 +1,78 @@
+//! The messengers this bot is connected to, with their health.
+
+use std::sync::Arc;
+
+use adapters::{Adapter, AdapterHealth, HealthSnapshot, Room};
+
+use crate::config::PipelineSection;
+
+/// Every messenger of one bot. Cheap to clone.
+#[derive(Clone)]
+pub struct ConnectedMessengers(Arc<[(Arc<dyn Adapter>, Arc<AdapterHealth>)]>);
+
+impl ConnectedMessengers {
+    /// These messengers.
+    pub fn new(messengers: impl IntoIterator<Item = (Arc<dyn Adapter>, Arc<AdapterHealth>)>) -> Self {
+        Self(messengers.into_iter().collect())
+    }
+
+    /// The messenger of this name.
+    pub fn get(&self, name: &str) -> Option<Arc<dyn Adapter>> {
+        self.0.iter().map(|(adapter, _)| adapter).find(|adapter| adapter.name() == name).cloned()
+    }
+
+    /// The rooms that follow the pipeline now: those that `bot.toml` names, and those in which somebody is at a terminal.
+    pub fn followers(&self, pipeline: &PipelineSection) -> Vec<Room> {
+        let attended = self.0.iter().flat_map(|(adapter, _)| adapter.attended_rooms());
+        let mut rooms: Vec<Room> = pipeline.rooms().into_iter().chain(attended).collect();
+        rooms.sort();
+        rooms.dedup();
+        rooms
+    }
+
+    /// The health of each.
+    pub fn health(&self) -> Vec<HealthSnapshot> {
+        self.0.iter().map(|(_, health)| health.snapshot()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adapters::{
+        Identity,
+        console::{
+            Console, ConsoleConfig,
+            wire::{FromTerminal, ToTerminal, receive, tell},
+        },
+    };
+    use tokio::io::BufReader;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_terminal_follows_the_pipeline_as_long_as_it_is_attached() {
+        let config = ConsoleConfig { socket: None, user: "ann".into(), files: "files".into() };
+        let console = Console::new(config, Identity::default());
+        let health = Arc::new(AdapterHealth::new("console"));
+        let messengers = ConnectedMessengers::new([(console.clone() as Arc<dyn Adapter>, health)]);
+        let named = PipelineSection { rooms: vec!["fake:a".into(), "console:main".into()] };
+        let none = PipelineSection::default();
+        assert!(messengers.followers(&none).is_empty());
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        console.attach(theirs);
+        let (reader, mut writer) = tokio::io::split(ours);
+        let mut reader = BufReader::new(reader);
+        tell(&mut writer, &FromTerminal::Hello { room: None, user: None }).await.unwrap();
+        assert!(matches!(receive(&mut reader).await.unwrap(), Some(ToTerminal::Hello { .. })));
+        let main = Room::new("console", "main");
+        assert_eq!(messengers.followers(&none), [main.clone()]);
+        assert_eq!(
+            messengers.followers(&named),
+            [main, Room::new("fake", "a")],
+            "named and attended is one room"
+        );
+        drop((reader, writer));
+        console.close("The test is over.").await;
+        assert!(messengers.followers(&none).is_empty());
+    }
+}

@@ -1,0 +1,213 @@
+//! The stories' part of `status`: one walk over the board, details only for what is in work.
+
+use std::{fmt::Write as _, time::SystemTime};
+
+use adapters::markdown::inert;
+use pipeline::{
+    event::{MergeView, PipelineSnapshot, RunInfo, RunPhase},
+    merge::MergeStep,
+    stage::Stage,
+    story::Story,
+};
+use settings::duration::human;
+
+use super::text::{count, sentence, shorten};
+
+/// Longest title shown.
+const TITLE: usize = 60;
+
+/// More stories of one stage are only counted.
+const MOST: usize = 15;
+
+/// More problems are only counted.
+const PROBLEMS: usize = 5;
+
+/// The board. Empty where there is nothing to tell: a project without stories.
+pub fn board(snapshot: &PipelineSnapshot, now: SystemTime) -> String {
+    let mut text = String::new();
+    if let Some(why) = &snapshot.paused {
+        let _ = writeln!(text, "**No agents start**: {}\n", sentence(&inert(why)));
+    }
+    for problem in snapshot.board.problems.iter().take(PROBLEMS) {
+        let _ = writeln!(text, "- {problem}");
+    }
+    if snapshot.board.problems.len() > PROBLEMS {
+        let _ = writeln!(
+            text,
+            "- and {} that cannot be read",
+            count(snapshot.board.problems.len() - PROBLEMS, "more file", "more files")
+        );
+    }
+    let mut stages: [(usize, Vec<&Story>); 6] = Default::default();
+    for story in &snapshot.board.stories {
+        let (count, some) = &mut stages[place(story.stage)];
+        *count += 1;
+        if in_work(story.stage) && some.len() < MOST {
+            some.push(story);
+        }
+    }
+    if snapshot.board.stories.is_empty() {
+        return text;
+    }
+    let _ = writeln!(text, "**Stories**");
+    for stage in Stage::ALL {
+        let (count, some) = &stages[place(stage)];
+        if *count == 0 {
+            continue;
+        }
+        let _ = writeln!(text, "- {stage}: {count}");
+        for story in some {
+            let _ = writeln!(text, "  - {}", line(story, snapshot, now));
+        }
+        if in_work(stage) && *count > some.len() {
+            let _ = writeln!(text, "  - and {} more", count - some.len());
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn place(stage: Stage) -> usize {
+    Stage::ALL.iter().position(|other| *other == stage).unwrap_or(0)
+}
+
+fn in_work(stage: Stage) -> bool {
+    matches!(stage, Stage::Current | Stage::Qa | Stage::Merge)
+}
+
+fn line(story: &Story, snapshot: &PipelineSnapshot, now: SystemTime) -> String {
+    let id = story.id();
+    let mut line = format!("{id} {}", inert(&shorten(&story.front.name, TITLE)));
+    if let Some(run) = snapshot.runs.iter().find(|run| run.story == id) {
+        line.push_str(&format!(": {}", worker(run, now)));
+    } else if let Some(merge) = snapshot.merges.get(&id) {
+        line.push_str(&format!(": {}", merge_words(merge)));
+    } else if let Some(hold) = snapshot.holds.get(&id) {
+        line.push_str(&format!(": {}", inert(&shorten(hold, 160))));
+    } else {
+        line.push_str(": waits for a free agent");
+    }
+    let age = now.duration_since(story.since).unwrap_or_default();
+    format!("{line}, here for {}", human(age))
+}
+
+fn worker(run: &RunInfo, now: SystemTime) -> String {
+    let age = human(now.duration_since(run.since).unwrap_or_default());
+    let phase = match &run.phase {
+        RunPhase::Working => "works".to_owned(),
+        other => other.to_string(),
+    };
+    format!("`{}` {phase} for {age}, ${:.2}", run.slot, run.cost_usd)
+}
+
+/// A merge's state in a few words.
+pub fn merge_words(merge: &MergeView) -> String {
+    match merge {
+        MergeView::Queued { ahead: 0 } => "next in the merge queue".into(),
+        MergeView::Queued { ahead } => format!("in the merge queue, {ahead} before it"),
+        MergeView::Running { step: MergeStep::Squash } => "merging: squashing the branch".into(),
+        MergeView::Running { step: MergeStep::Gates } => "merging: gates run on the result".into(),
+        MergeView::Running { step: MergeStep::Landing } => "merging: updating the base branch".into(),
+        MergeView::Conflict { files } => {
+            format!("conflict in {}", count(files.len(), "file", "files"))
+        }
+        MergeView::Merged { commit } => format!("merged as `{commit:.10}`"),
+        MergeView::Failed { why } => inert(why).to_string(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    use std::{
+        collections::BTreeMap,
+        sync::Arc,
+        time::{Duration, UNIX_EPOCH},
+    };
+
+    use pipeline::{
+        board::Board,
+        event::RunId,
+        stage::Role,
+        story::{FileName, FrontMatter, StoryId, StoryKind},
+    };
+
+    use super::*;
+
+    pub fn story(id: u32, name: &str, stage: Stage) -> Arc<Story> {
+        Arc::new(Story {
+            file: FileName { id: StoryId(id), kind: StoryKind::Story, slug: "x".into() },
+            stage,
+            since: UNIX_EPOCH,
+            front: FrontMatter { name: name.into(), ..FrontMatter::default() },
+            criteria: Vec::new(),
+        })
+    }
+
+    /// One story in each stage; the second is worked on, the third held, the fourth queued.
+    pub fn snapshot() -> PipelineSnapshot {
+        let stories = vec![
+            story(1, "First", Stage::Backlog),
+            story(2, "Second", Stage::Current),
+            story(3, "Third", Stage::Qa),
+            story(4, "Fourth", Stage::Merge),
+            story(5, "Fifth", Stage::Done),
+            story(6, "Sixth", Stage::Current),
+        ];
+        let run = RunInfo {
+            id: RunId("2-coder-1".into()),
+            story: StoryId(2),
+            title: "Second".into(),
+            slot: "coder".into(),
+            agent: "coder".into(),
+            role: Role::Coder,
+            since: UNIX_EPOCH + Duration::from_secs(30),
+            phase: RunPhase::Working,
+            pid: None,
+            session: None,
+            cost_usd: 0.25,
+        };
+        PipelineSnapshot {
+            seq: 7,
+            board: Arc::new(Board { stories, problems: Vec::new() }),
+            runs: vec![run],
+            workers: Vec::new(),
+            merges: BTreeMap::from([(StoryId(4), MergeView::Queued { ahead: 1 })]),
+            holds: BTreeMap::from([(StoryId(3), "waits for a person to accept or reject it".into())]),
+            paused: None,
+            base: "main".into(),
+            protection: "bubblewrap".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn the_board_shows_stages_workers_holds_and_merges() {
+        let now = UNIX_EPOCH + Duration::from_secs(90);
+        insta::assert_snapshot!(board(&fixture::snapshot(), now), @r"
+        **Stories**
+        - backlog: 1
+        - current: 2
+          - 2 Second: `coder` works for 1m, $0.25, here for 1m 30s
+          - 6 Sixth: waits for a free agent, here for 1m 30s
+        - qa: 1
+          - 3 Third: waits for a person to accept or reject it, here for 1m 30s
+        - merge: 1
+          - 4 Fourth: in the merge queue, 1 before it, here for 1m 30s
+        - done: 1
+
+        ");
+    }
+
+    #[test]
+    fn a_pause_is_said_first_and_a_project_without_stories_says_nothing() {
+        let empty = PipelineSnapshot { paused: Some("No space.".into()), ..PipelineSnapshot::default() };
+        assert_eq!(board(&empty, UNIX_EPOCH), "**No agents start**: No space.\n\n");
+        assert_eq!(board(&PipelineSnapshot::default(), UNIX_EPOCH), "");
+    }
+}

@@ -1,0 +1,291 @@
+//! Events of a moment as messages: a pure function.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use adapters::{Choice, Outgoing, Tone, markdown::inert};
+use pipeline::{
+    event::{Actor, MergeView, NumberedEvent, PipelineEvent, WantedDecision},
+    stage::Stage,
+    story::StoryId,
+};
+
+use super::text::{count, sentence, shorten};
+
+/// More stories than this in one message are only counted.
+const MOST: usize = 5;
+
+/// Longest title and reason in a line.
+const TITLE: usize = 60;
+const REASON: usize = 240;
+
+/// What is known of one story in the moment.
+#[derive(Default)]
+struct StoryDigest {
+    title: String,
+    from: Option<Stage>,
+    to: Option<Stage>,
+    why: Option<String>,
+    by: Option<Actor>,
+    created: bool,
+    deleted: bool,
+    failed: Option<String>,
+    merged: Option<String>,
+    conflict: Option<usize>,
+    diff: Option<String>,
+}
+
+/// The messages, the most urgent last, so that it stands at the room's end. `cost` is a story's in US dollars.
+pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> Vec<Outgoing> {
+    let mut stories: BTreeMap<StoryId, StoryDigest> = BTreeMap::new();
+    let mut problems = Vec::new();
+    let mut urgent = Vec::new();
+    for event in events {
+        match &event.event {
+            PipelineEvent::NeedsPerson { story, title, why, wanted } => {
+                urgent.push(asked(*story, title, why, *wanted))
+            }
+            PipelineEvent::Alarm { text, .. } => {
+                let text = format!("**Alarm**: {}", inert(&shorten(text, 1_500)));
+                urgent.push(Outgoing::text(text).with_tone(Tone::Question));
+            }
+            PipelineEvent::Paused { why: Some(why) } => {
+                urgent.push(
+                    Outgoing::text(sentence(&format!("No agents start for now: {}", inert(why))))
+                        .with_tone(Tone::Failure),
+                );
+            }
+            PipelineEvent::Paused { why: None } => {
+                urgent.push(Outgoing::text("Agents start again.").with_tone(Tone::Notice));
+            }
+            PipelineEvent::ProblemFound { problem } => problems.push(problem.clone()),
+            other => collect(&mut stories, other),
+        }
+    }
+    let mut messages = Vec::new();
+    let mut lines: Vec<String> = if stories.len() > MOST {
+        counted(&stories)
+    } else {
+        stories.iter().filter_map(|(id, story)| line(*id, story, cost(*id))).collect()
+    };
+    lines.extend(problems.iter().take(MOST).cloned());
+    if problems.len() > MOST {
+        let more = count(problems.len() - MOST, "more file", "more files");
+        lines.push(format!("And {more} that cannot be read."));
+    }
+    if !lines.is_empty() {
+        messages.push(Outgoing::text(lines.join("\n\n")).with_tone(Tone::Notice));
+    }
+    messages.extend(urgent);
+    messages
+}
+
+fn collect(stories: &mut BTreeMap<StoryId, StoryDigest>, event: &PipelineEvent) {
+    match event {
+        PipelineEvent::StoryMoved { story, title, from, to, by, why } => {
+            let known = stories.entry(*story).or_default();
+            known.title.clone_from(title);
+            known.from.get_or_insert(*from);
+            known.to = Some(*to);
+            known.by = Some(by.clone());
+            known.why.clone_from(why);
+        }
+        PipelineEvent::StoryCreated { story, title, by, .. } => {
+            let known = stories.entry(*story).or_default();
+            known.title.clone_from(title);
+            (known.created, known.by) = (true, Some(by.clone()));
+        }
+        PipelineEvent::StoryDeleted { story, title, by, .. } => {
+            let known = stories.entry(*story).or_default();
+            known.title.clone_from(title);
+            (known.deleted, known.by) = (true, Some(by.clone()));
+        }
+        PipelineEvent::RunEnded { run, outcome, failed: true, .. } => {
+            let known = stories.entry(run.story).or_default();
+            known.title.clone_from(&run.title);
+            known.failed = Some(format!("`{}` failed: {}", run.slot, inert(&shorten(outcome, REASON))));
+        }
+        PipelineEvent::Merge { story, title, merge, diff } => {
+            let known = stories.entry(*story).or_default();
+            known.title.clone_from(title);
+            known.diff.clone_from(diff);
+            match merge {
+                MergeView::Merged { commit } => known.merged = Some(commit.clone()),
+                MergeView::Conflict { files } => known.conflict = Some(files.len()),
+                MergeView::Queued { .. } | MergeView::Running { .. } | MergeView::Failed { .. } => {}
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A story's moment in one line.
+fn line(id: StoryId, story: &StoryDigest, cost: f64) -> Option<String> {
+    let head = format!("**{id} {}**", inert(&shorten(&story.title, TITLE)));
+    let by = story.by.as_ref().map(|by| inert(&by.to_string()).to_string()).unwrap_or_default();
+    let spent = if cost > 0.0 { format!(", ${cost:.2}") } else { String::new() };
+    if let Some(commit) = &story.merged {
+        let diff = story.diff.as_ref().map(|diff| format!(", {diff}")).unwrap_or_default();
+        return Some(format!(
+            "{head}: merged as `{commit:.10}`{diff}{spent}. `overview {id}` shows details."
+        ));
+    }
+    if story.deleted {
+        return Some(format!("{head}: deleted by {by}."));
+    }
+    if let Some(files) = story.conflict {
+        let files = count(files, "file", "files");
+        return Some(format!("{head}: merge conflict in {files}; the mergemaster resolves it."));
+    }
+    match (story.from, story.to) {
+        (Some(from), Some(to)) if from != to => {
+            let why = story
+                .why
+                .as_ref()
+                .map(|why| format!(": {}", inert(&shorten(why, REASON)).trim_end_matches('.')))
+                .unwrap_or_default();
+            let who =
+                if matches!(story.by, Some(Actor::Pipeline)) { String::new() } else { format!(" by {by}") };
+            return Some(format!("{head}: {from} → {to}{who}{why}{spent}."));
+        }
+        _ => {}
+    }
+    if let Some(failed) = &story.failed {
+        return Some(format!("{head}: {} `log {id}` shows more.", sentence(failed)));
+    }
+    story.created.then(|| format!("{head}: created by {by}."))
+}
+
+/// Many stories: how many came where.
+fn counted(stories: &BTreeMap<StoryId, StoryDigest>) -> Vec<String> {
+    let mut places: BTreeMap<Stage, usize> = BTreeMap::new();
+    let (mut created, mut deleted, mut failed) = (0, 0, 0);
+    for story in stories.values() {
+        if story.deleted {
+            deleted += 1;
+        } else if let (true, Some(to)) = (story.from != story.to, story.to) {
+            *places.entry(to).or_default() += 1;
+        } else if story.created {
+            created += 1;
+        } else {
+            failed += usize::from(story.failed.is_some());
+        }
+    }
+    let mut parts: Vec<String> =
+        places.iter().map(|(stage, count)| format!("{count} moved to {stage}")).collect();
+    let others = [(created, "created"), (deleted, "deleted"), (failed, "with a failed run")];
+    parts.extend(
+        others.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")),
+    );
+    let stories = count(stories.len(), "story", "stories");
+    vec![format!("{stories}: {}. `status` shows them.", parts.join(", "))]
+}
+
+fn asked(id: StoryId, title: &str, why: &str, wanted: WantedDecision) -> Outgoing {
+    let choice =
+        |line: String, label: &str| Choice { key: format!("cmd:{line}"), label: label.into(), emoji: None };
+    let (what, choices) = match wanted {
+        WantedDecision::Review => (
+            format!("`show {id}`, then `accept {id}` or `reject {id} WHY`."),
+            vec![choice(format!("show {id}"), "Show"), choice(format!("accept {id}"), "Accept")],
+        ),
+        WantedDecision::Retry => (
+            format!("`log {id}` shows more; `retry {id}` continues it."),
+            vec![choice(format!("log {id}"), "Log"), choice(format!("retry {id}"), "Retry")],
+        ),
+        WantedDecision::ClearTheWay => (
+            format!("Commit or move these files, then `retry {id}`."),
+            vec![choice(format!("retry {id}"), "Retry")],
+        ),
+        WantedDecision::Budget => (
+            format!("`cost {id}` shows for what; `retry {id}` allows the same amount again."),
+            vec![choice(format!("cost {id}"), "Cost"), choice(format!("retry {id}"), "Continue")],
+        ),
+    };
+    let text = format!(
+        "**{id} {}** needs a person. {} {what}",
+        inert(&shorten(title, TITLE)),
+        sentence(&inert(&shorten(why, REASON + 60)))
+    );
+    Outgoing { choices, ..Outgoing::text(text).with_tone(Tone::Question) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(events: Vec<PipelineEvent>) -> Vec<Arc<NumberedEvent>> {
+        let number = |(seq, event)| Arc::new(NumberedEvent { seq: seq as u64, at: 0, event });
+        events.into_iter().enumerate().map(number).collect()
+    }
+
+    fn moved(id: u32, from: Stage, to: Stage, by: Actor) -> PipelineEvent {
+        PipelineEvent::StoryMoved {
+            story: StoryId(id),
+            title: format!("Story {id}"),
+            from,
+            to,
+            by,
+            why: None,
+        }
+    }
+
+    fn texts(events: Vec<PipelineEvent>) -> Vec<String> {
+        digest(&numbered(events), &|_| 0.5).into_iter().map(|message| message.markdown).collect()
+    }
+
+    #[test]
+    fn what_happens_to_a_story_in_a_moment_is_one_line_with_its_end() {
+        let merged = PipelineEvent::Merge {
+            story: StoryId(1),
+            title: "Story 1".into(),
+            merge: MergeView::Merged { commit: "0123456789abcdef".into() },
+            diff: Some("2 files, +3 -1".into()),
+        };
+        let events = vec![
+            moved(1, Stage::Qa, Stage::Merge, Actor::Pipeline),
+            merged,
+            moved(1, Stage::Merge, Stage::Done, Actor::Pipeline),
+            moved(2, Stage::Backlog, Stage::Current, Actor::Person("Ann".into())),
+            moved(2, Stage::Current, Stage::Qa, Actor::Pipeline),
+        ];
+        insta::assert_snapshot!(texts(events).join("\n==\n"), @r"
+        **1 Story 1**: merged as `0123456789`, 2 files, +3 -1, $0.50. `overview 1` shows details.
+
+        **2 Story 2**: backlog → qa, $0.50.
+        ");
+    }
+
+    #[test]
+    fn a_reason_that_is_a_sentence_gets_no_second_period() {
+        let events = vec![PipelineEvent::StoryMoved {
+            story: StoryId(1),
+            title: "A door".into(),
+            from: Stage::Qa,
+            to: Stage::Current,
+            by: Actor::Person("Ann".into()),
+            why: Some("Remove README.Debian.gz.".into()),
+        }];
+        insta::assert_snapshot!(texts(events)[0], @"**1 A door**: qa → current by Ann: Remove README.Debian.gz, $0.50.");
+    }
+
+    #[test]
+    fn ten_thousand_moves_are_one_line() {
+        let events =
+            (1..=10_000).map(|id| moved(id, Stage::Backlog, Stage::Current, Actor::Editor)).collect();
+        assert_eq!(texts(events), ["10000 stories: 10000 moved to current. `status` shows them."]);
+    }
+
+    #[test]
+    fn what_a_person_must_do_is_a_message_of_its_own_with_the_commands_as_buttons() {
+        let asked = PipelineEvent::NeedsPerson {
+            story: StoryId(3),
+            title: "A door".into(),
+            why: "Story 3: waits for a person to accept or reject it.".into(),
+            wanted: WantedDecision::Review,
+        };
+        let messages = digest(&numbered(vec![asked]), &|_| 0.0);
+        insta::assert_snapshot!(messages[0].markdown, @r"**3 A door** needs a person. Story 3: waits for a person to accept or reject it. `show 3`, then `accept 3` or `reject 3 WHY`.");
+        assert_eq!(messages[0].choices[1].key, "cmd:accept 3");
+        assert_eq!(messages[0].tone, Tone::Question);
+    }
+}

@@ -1,0 +1,295 @@
+//! What `doctor` finds: one function per finding, each a sentence that says what to do where something is missing.
+
+use std::fmt::Display;
+
+use adapters::markdown::inert;
+use agents::{claude::TESTED_VERSION, confine::NetworkAccess};
+
+use super::text::{count, sentence, shorten};
+
+// --- Claude Code ---
+
+/// The version that storkit is tested with.
+pub fn claude_tested() -> String {
+    format!("Claude Code {TESTED_VERSION} is installed.")
+}
+
+/// Another version.
+pub fn claude_untested(version: &str) -> String {
+    format!(
+        "Claude Code {} is installed; storkit is tested with {TESTED_VERSION}.",
+        inert(&shorten(version, 60))
+    )
+}
+
+/// How to get the CLI.
+pub fn claude_missing(program: &str) -> String {
+    format!(
+        "`{program}` was not found. Install Claude Code with `npm install -g @anthropic-ai/claude-code@{TESTED_VERSION}`, or set \
+         `[claude] command` in `.storkit/bot.toml` to another program."
+    )
+}
+
+/// It is there and does not answer.
+pub fn claude_fails(program: &str, why: &str) -> String {
+    sentence(&format!("`{program} --version` failed: {}", inert(why)))
+}
+
+/// It can reach the model's service.
+pub const CLAUDE_HAS_KEY: &str = "Claude Code has a key or a login.";
+/// It cannot.
+pub const CLAUDE_HAS_NO_KEY: &str =
+    "Claude Code has no key. Set `ANTHROPIC_API_KEY`, or run `claude` once and log in.";
+
+/// Whether it can is unknown.
+pub fn claude_key_unknown(why: &str) -> String {
+    sentence(&format!("Cannot tell whether Claude Code has a key: {}", inert(&shorten(why, 120))))
+}
+
+/// The project's own settings are in effect.
+pub const PROJECT_SETTINGS_TRUSTED: &str =
+    "`trust_project_settings` is on: this repository's settings, hooks and MCP servers run on this machine.";
+/// They are not.
+pub const PROJECT_SETTINGS_IGNORED: &str =
+    "The project's own Claude settings, hooks and MCP servers are not used.";
+
+// --- the machine ---
+
+/// No git.
+pub const GIT_MISSING: &str =
+    "`git` was not found. Install it, e.g. with `apt-get install git`, and try again.";
+/// Git does not know whose commits these are.
+pub const GIT_HAS_NO_IDENTITY: &str = "git has no identity here. Set one: run `git config user.email YOU@EXAMPLE` and \
+     `git config user.name NAME` in the project.";
+
+/// Its version, as it says it.
+pub fn git_version(version: &str) -> String {
+    format!("{} is installed.", inert(version))
+}
+
+/// Whose commits these are.
+pub fn git_identity(email: &str) -> String {
+    format!("Commits are made as {}.", inert(email))
+}
+
+/// Agents on stories are confined.
+pub const SANDBOXED: &str =
+    "Agents on stories run in bubblewrap; agents in chat rooms need permission for what they do.";
+
+/// They are not.
+pub fn not_sandboxed(why: &str) -> String {
+    sentence(&format!(
+        "Agents run without a sandbox. Permissions, hooks and a check of the base branch after each run protect the project: {}",
+        inert(why)
+    ))
+}
+
+/// A storkit serves here already.
+pub fn served_by(pid: u32) -> String {
+    format!("A storkit serves this project (process {pid}).")
+}
+
+/// `[http] port = 0`.
+pub const PORT_CHOSEN_AT_START: &str = "Each start chooses a free port for the agents' tools.";
+
+/// The port can be used.
+pub fn port_free(port: u16) -> String {
+    format!("Port {port} on 127.0.0.1 is free.")
+}
+
+/// It cannot.
+pub fn port_unusable(port: u16, why: &dyn Display) -> String {
+    format!(
+        "Port {port} on 127.0.0.1 cannot be used: {why}. Choose another in `[http] port`, or 0 for a free one."
+    )
+}
+
+/// Enough disk.
+pub fn disk_free(gib: u64) -> String {
+    format!("{gib} GiB are free on the project's disk.")
+}
+
+/// Little disk.
+pub fn disk_low(gib: u64) -> String {
+    format!("{gib} GiB are free on the project's disk; worktrees and builds of several agents may need more.")
+}
+
+/// The disk could not be asked.
+pub fn disk_unknown(why: &dyn Display) -> String {
+    format!("Cannot tell how much disk is free: {why}.")
+}
+
+/// The clock can be right.
+pub const CLOCK_PLAUSIBLE: &str = "The clock is not behind the newest commit.";
+/// It cannot.
+pub const CLOCK_BEHIND: &str = "The clock is behind the newest commit, so messages would seem older than they are. Set it, e.g. \
+     with `timedatectl set-ntp true` as root.";
+
+/// `bot.toml` can be read by others.
+pub const CONFIG_READABLE: &str =
+    "Other users can read `.storkit/bot.toml` here. Run `chmod 600 .storkit/bot.toml` to change that.";
+/// It cannot.
+pub const CONFIG_PRIVATE: &str = "Only its owner can read `.storkit/bot.toml` here.";
+/// There is none.
+pub const CONFIG_MISSING: &str = "There is no `.storkit/bot.toml`; all settings have their defaults.";
+
+// --- the project ---
+
+/// Agents know the project.
+pub const CONTEXT_READ: &str = "Agents read `.storkit/context.md` at the start.";
+/// They do not yet.
+pub const CONTEXT_UNTOUCHED: &str = "`.storkit/context.md` is still the template. Fill it in, or ask the bot to do it with you: \
+     agents read it at the start.";
+/// They cannot.
+pub const CONTEXT_MISSING: &str =
+    "There is no `.storkit/context.md` to tell agents about this project. `storkit init` writes one.";
+
+/// A valid `project.toml`.
+pub fn team(agents: usize, gates: usize) -> String {
+    format!("The project has {} and {}.", count(agents, "agent", "agents"), count(gates, "gate", "gates"))
+}
+
+/// Where stories go.
+pub fn merges_to(base: &str) -> String {
+    format!("Stories merge to the branch `{base}` here.")
+}
+
+/// Nowhere yet.
+pub fn merges_nowhere(why: &str) -> String {
+    sentence(&format!("No story can be merged yet: {}", inert(why)))
+}
+
+/// What is wrong with a file or a messenger's section, as its reader says it.
+pub fn as_reported(why: &str) -> String {
+    sentence(&inert(why))
+}
+
+// --- messengers ---
+
+/// Its service accepts the credentials.
+pub fn messenger_ready(name: &str) -> String {
+    format!("{name}: the service accepts the credentials.")
+}
+
+/// It does not.
+pub fn messenger_refused(name: &str, why: &str) -> String {
+    sentence(&format!("{name}: {}", inert(why)))
+}
+
+/// It does not answer.
+pub fn messenger_silent(name: &str, seconds: u64) -> String {
+    format!("{name}: no answer in {seconds} s.")
+}
+
+/// A second connection would disturb the first.
+pub fn messenger_in_use(name: &str, pid: u32) -> String {
+    format!(
+        "{name}: not tested, since a storkit serves here (process {pid}); `status` in a room shows its connection."
+    )
+}
+
+// --- the network ---
+
+/// Who can reach what: its name, what it can reach besides, and its own hosts.
+pub struct NetworkPart<'a> {
+    pub name: String,
+    pub always: &'static str,
+    pub network: &'a NetworkAccess,
+}
+
+/// Nobody is limited.
+pub const NETWORK_OPEN: &str = "Agents, gates and components have full network access.";
+
+/// What each part can reach; parts with the same access share an entry.
+pub fn network_access(parts: &[NetworkPart<'_>]) -> String {
+    let mut grouped: Vec<(Vec<&str>, String)> = Vec::new();
+    for NetworkPart { name, always, network } in parts {
+        let reach = match network {
+            NetworkAccess::All => "everything".to_owned(),
+            NetworkAccess::Only(hosts) if hosts.is_empty() && always.is_empty() => "nothing".to_owned(),
+            NetworkAccess::Only(hosts) => {
+                let always = Some((*always).to_owned()).filter(|always| !always.is_empty());
+                let hosts = hosts.iter().map(|host| format!("`{host}`"));
+                always.into_iter().chain(hosts).collect::<Vec<_>>().join(", ")
+            }
+        };
+        match grouped.iter_mut().find(|(_, other)| *other == reach) {
+            Some((names, _)) => names.push(name),
+            None => grouped.push((vec![name], reach)),
+        }
+    }
+    let grouped: Vec<String> =
+        grouped.iter().map(|(names, reach)| format!("{}: {reach}", names.join(", "))).collect();
+    format!("Network access ({}).", grouped.join("; "))
+}
+
+/// What a limited agent writes runs where nothing is limited.
+pub fn network_way_around(agent: &str, open: &[String]) -> String {
+    format!("What `{agent}` writes still runs with full network access; limit {} too.", open.join(" and "))
+}
+
+/// This machine cannot enforce the limits.
+pub fn network_not_limited(why: &str) -> String {
+    sentence(&format!("No run starts: {}", inert(why)))
+}
+
+/// A key of `project.toml` that opens the network.
+pub fn component_network_key(component: &str) -> String {
+    format!("`network` of the component `{component}`")
+}
+
+/// A program that cannot be started or that fails, as a clause.
+pub fn no_answer_in(seconds: u64) -> String {
+    format!("it did not answer in {seconds} s")
+}
+
+/// No program in `[claude] command`.
+pub const NO_PROGRAM: &str = "no program is configured";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_gate_is_singular() {
+        assert_eq!(team(3, 1), "The project has 3 agents and 1 gate.");
+        assert_eq!(team(1, 0), "The project has 1 agent and 0 gates.");
+    }
+
+    #[test]
+    fn every_finding_is_a_sentence() {
+        let fixed = [
+            CLAUDE_HAS_KEY,
+            CLAUDE_HAS_NO_KEY,
+            PROJECT_SETTINGS_TRUSTED,
+            PROJECT_SETTINGS_IGNORED,
+            GIT_MISSING,
+            GIT_HAS_NO_IDENTITY,
+            SANDBOXED,
+            PORT_CHOSEN_AT_START,
+            CLOCK_PLAUSIBLE,
+            CLOCK_BEHIND,
+            CONFIG_READABLE,
+            CONFIG_PRIVATE,
+            CONFIG_MISSING,
+            CONTEXT_READ,
+            CONTEXT_UNTOUCHED,
+            CONTEXT_MISSING,
+            NETWORK_OPEN,
+        ];
+        let worded = [
+            claude_tested(),
+            claude_untested("2.0"),
+            claude_fails("claude", "it is gone."),
+            claude_key_unknown("no answer"),
+            not_sandboxed("bwrap is missing."),
+            merges_nowhere("there is no branch."),
+            as_reported("`a` is wrong"),
+            messenger_refused("chat", "refused."),
+            network_not_limited("bwrap is missing"),
+        ];
+        for text in fixed.iter().map(ToString::to_string).chain(worded) {
+            assert!(text.ends_with('.') && !text.ends_with("..") && !text.ends_with("`."), "{text}");
+        }
+    }
+}

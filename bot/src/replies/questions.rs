@@ -1,0 +1,368 @@
+//! How permission questions are worded: asked, answered, refused, settled.
+
+use std::{fmt::Write as _, time::Duration};
+
+use adapters::{
+    Attachment,
+    markdown::{code_block, code_span, inert},
+};
+use agents::claude::PermissionAnswer;
+use serde_json::Value;
+use settings::duration::human;
+
+use super::text::shorten;
+use crate::permission::{
+    AnswerKind, AnswerRefused, DenialReason, ExpectedAnswer, ModelQuestion, PermissionDecision, Question,
+    QuestionId, QuestionOutcome, RuleScope, WithdrawReason,
+};
+
+/// A question's text, and a file where it is too long to be read in a chat.
+pub struct ShownQuestion {
+    /// Markdown.
+    pub text: String,
+    /// The whole of it.
+    pub attachment: Option<Attachment>,
+}
+
+/// Beyond this many bytes a question's detail goes into a file, where files can be sent.
+const DETAIL_MAX: usize = 3_000;
+
+/// How the room is to be answered.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerStyle<'a> {
+    /// Whether long details can go into a file.
+    pub files: bool,
+    /// What an answer must begin with where several people talk, e.g. `!`; else empty.
+    pub address: &'a str,
+}
+
+/// A question as people read it.
+pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
+    let id = question.id;
+    let whose = inert(&question.asked_for);
+    let deadline = deadline(question);
+    match &question.kind {
+        AnswerKind::Tool { always } => {
+            let (detail, language, ending) = detail(&question.tool, &question.input);
+            let (detail, attachment) = fitted(detail, id, ending, manner.files);
+            let text = format!(
+                "**Question {id}** for {whose}: may I use **{}**?\n{}\n{}{deadline}",
+                inert(&question.tool),
+                code_block(&detail, language),
+                how_to_allow(always.as_ref().map(RuleScope::describe), manner.address),
+            );
+            ShownQuestion { text, attachment }
+        }
+        AnswerKind::Plan { plan } => {
+            let plan = if plan.trim().is_empty() { "(The plan is in the messages above.)" } else { plan };
+            let (plan, address) = (inert(plan), manner.address);
+            let text = format!(
+                "**Question {id}** for {whose}: is this plan right?\n\n{plan}\n\nAnswer `{address}yes`, or say what to change.{deadline}"
+            );
+            ShownQuestion { text, attachment: None }
+        }
+        AnswerKind::Choose(selections) => {
+            let lists: Vec<String> = selections.iter().map(selection).collect();
+            let (lists, how) = (lists.join("\n\n"), how_to_choose(selections));
+            ShownQuestion {
+                text: format!("**Question {id}** for {whose}\n\n{lists}\n\n{how}{deadline}"),
+                attachment: None,
+            }
+        }
+    }
+}
+
+fn deadline(question: &Question) -> String {
+    let Some(deadline) = question.deadline else { return String::new() };
+    let left = deadline.duration_since(question.asked_at).unwrap_or_default();
+    format!(" Without an answer in {} it is denied.", human(left.max(Duration::from_secs(1))))
+}
+
+fn how_to_allow(always: Option<String>, address: &str) -> String {
+    let mut text = format!("Answer `{address}yes`, `{address}no REASON`");
+    match always {
+        Some(scope) => {
+            let scope = code_span(&shorten(&visible(&scope), 80));
+            let _ = write!(text, ", or `{address}always` (allows {scope} from now on).");
+        }
+        None => text.push('.'),
+    }
+    text
+}
+
+/// A detail too long for a chat goes into a file, and its beginning stays.
+fn fitted(detail: String, id: QuestionId, ending: &str, files: bool) -> (String, Option<Attachment>) {
+    if detail.len() <= DETAIL_MAX || !files {
+        return (detail, None);
+    }
+    let beginning = detail.lines().take(20).collect::<Vec<_>>().join("\n");
+    let name = format!("question-{id}.{ending}");
+    let short = format!("{}\n… all of it is in {name}", shorten_lines(&beginning, DETAIL_MAX));
+    (short, Some(Attachment { name, bytes: detail.into_bytes(), caption: format!("Question {id} in full") }))
+}
+
+/// What a person must see to decide: control characters, direction marks and invisible ones as their codes.
+fn visible(text: &str) -> String {
+    let hidden = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        if hidden(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+        shown
+    })
+}
+
+fn selection(selection: &ModelQuestion) -> String {
+    let mut lines = vec![format!("**{}**", inert(&selection.question))];
+    for (n, (label, description)) in selection.options.iter().enumerate() {
+        let description =
+            if description.is_empty() { String::new() } else { format!(": {}", inert(description)) };
+        lines.push(format!("{}. {}{description}", n + 1, inert(label)));
+    }
+    lines.join("\n")
+}
+
+fn how_to_choose(selections: &[ModelQuestion]) -> String {
+    match selections {
+        [only] if only.several => "Answer with one or more numbers (`1, 3`) or in your own words.".into(),
+        [_] => "Answer with a number or in your own words.".into(),
+        many => format!("Answer with {} lines, one for each: a number or your own words.", many.len()),
+    }
+}
+
+/// The part of a tool's input that a person decides by: text, its language, a file ending.
+fn detail(tool: &str, input: &Value) -> (String, &'static str, &'static str) {
+    let text = |key: &str| input.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (detail, language, ending) = match tool {
+        "Bash" => (text("command").to_owned(), "sh", "sh"),
+        "Edit" => {
+            let all = input.get("replace_all").and_then(Value::as_bool) == Some(true);
+            let all = if all { " (every occurrence)" } else { "" };
+            let diff = diff(text("old_string"), text("new_string"));
+            (format!("{}{all}\n{diff}", text("file_path")), "diff", "diff")
+        }
+        "Write" => (format!("{}\n{}", text("file_path"), diff("", text("content"))), "diff", "diff"),
+        _ => (serde_json::to_string_pretty(input).unwrap_or_default(), "json", "json"),
+    };
+    (visible(&detail), language, ending)
+}
+
+fn diff(old: &str, new: &str) -> String {
+    similar::TextDiff::from_lines(old, new).unified_diff().context_radius(3).to_string()
+}
+
+/// A question's message once it is decided. A plan stays in it, since the room works by it.
+pub fn settled(question: &Question, outcome: &QuestionOutcome) -> String {
+    let decided = decided(question, outcome);
+    match &question.kind {
+        AnswerKind::Plan { plan } if !plan.trim().is_empty() => {
+            format!("{}\n\n{decided}", inert(plan.trim()))
+        }
+        AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Choose(_) => decided,
+    }
+}
+
+fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
+    let id = question.id;
+    let what = what(question);
+    match outcome {
+        QuestionOutcome::Allowed { by } if matches!(question.kind, AnswerKind::Plan { .. }) => {
+            format!("✅ Question {id}: {} approved the plan.", inert(&by.name))
+        }
+        QuestionOutcome::Allowed { by } => format!("✅ Question {id}: {} allowed {what}.", inert(&by.name)),
+        QuestionOutcome::Always { by, scope } => format!(
+            "✅ Question {id}: {} allowed {what}, and {} from now on. `rules` lists it.",
+            inert(&by.name),
+            code_span(&shorten(&scope.describe(), 80))
+        ),
+        QuestionOutcome::Answered { by, answers } => {
+            let answer =
+                |(asked, answer): &(String, String)| format!("{} to “{}”", code_span(answer), inert(asked));
+            let answers: Vec<_> = answers.iter().map(answer).collect();
+            format!("✅ Question {id}: {} answered {}.", inert(&by.name), answers.join(", "))
+        }
+        QuestionOutcome::Denied { by, reason } => {
+            let reason = reason.as_ref().map(|reason| format!(" ({})", inert(reason))).unwrap_or_default();
+            format!("❌ Question {id}: {} denied {what}{reason}.", inert(&by.name))
+        }
+        QuestionOutcome::ByRule { rule } => format!("✅ Question {id}: rule {rule} allowed {what}."),
+        QuestionOutcome::TimedOut => {
+            format!("⌛ Question {id}: nobody answered in time, so {what} is denied.")
+        }
+        QuestionOutcome::Unreachable => {
+            format!("❌ Question {id}: nobody could be reached, so {what} is denied.")
+        }
+        QuestionOutcome::Withdrawn { why } => format!("◽ Question {id} is closed: {}.", withdrawn(*why)),
+    }
+}
+
+fn what(question: &Question) -> String {
+    match &question.kind {
+        AnswerKind::Plan { .. } => "the plan".into(),
+        AnswerKind::Choose(_) => "the question".into(),
+        AnswerKind::Tool { .. } => {
+            let (detail, _, _) = detail(&question.tool, &question.input);
+            let line = detail.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            format!("{} {}", inert(&question.tool), code_span(&shorten(line, 80)))
+        }
+    }
+}
+
+/// A question of an earlier process.
+pub fn question_lost(id: QuestionId, tool: &str) -> String {
+    format!(
+        "◽ Question {id} ({}) is closed: {}. Say `go on` to let the agent try again.",
+        inert(tool),
+        withdrawn(WithdrawReason::BotRestarted)
+    )
+}
+
+/// An answer to a question that is not open.
+pub fn not_open(id: QuestionId) -> String {
+    format!("Question {id} is not open (any more). Nothing was changed.")
+}
+
+/// No question at all.
+pub const NO_QUESTION: &str = "No question is open here.";
+
+/// Several are open and none was named.
+pub fn which_question(open: impl Iterator<Item = QuestionId>) -> String {
+    let ids: Vec<String> = open.map(|id| id.to_string()).collect();
+    let first = ids.first().cloned().unwrap_or_default();
+    format!("Several questions are open: {}. Say which, e.g. `yes {first}`.", ids.join(", "))
+}
+
+/// The wrong person.
+pub fn not_an_approver(name: &str) -> String {
+    format!("{}, you may not answer permission questions here. Nothing was changed.", inert(name))
+}
+
+/// An answer that changed nothing.
+pub fn answer_refused(refused: &AnswerRefused) -> String {
+    match refused {
+        AnswerRefused::NotOpen(id) => not_open(*id),
+        AnswerRefused::NotHere(id) => format!("Question {id} was not asked here. Nothing was changed."),
+        AnswerRefused::NoSuchChoice(expected) => expected_answer(expected),
+        AnswerRefused::NoAlways => "There is no `always` for this one. Answer it once.".into(),
+    }
+}
+
+fn expected_answer(expected: &ExpectedAnswer) -> String {
+    match expected {
+        ExpectedAnswer::YesOrNo(id) => format!("Question {id} takes `yes` or `no REASON`."),
+        ExpectedAnswer::Options(questions) => how_to_choose(questions),
+        ExpectedAnswer::Lines(count) => {
+            format!("There are {count} questions. Answer with {count} lines, one for each.")
+        }
+        ExpectedAnswer::Number { most, several } => {
+            let several = if *several { "one or more numbers" } else { "one number" };
+            format!("Answer with {several} from 1 to {most}, or in your own words.")
+        }
+    }
+}
+
+/// Why a question was closed, as a clause: "Question 3 is closed: ...".
+fn withdrawn(why: WithdrawReason) -> &'static str {
+    match why {
+        WithdrawReason::TurnOver => "the turn is over",
+        WithdrawReason::Stopped => "the turn was stopped",
+        WithdrawReason::ShuttingDown => "the bot is shutting down",
+        WithdrawReason::BotRestarted => "the bot was restarted, and the agent with it",
+        WithdrawReason::AgentGone => "the agent that asked has ended",
+        WithdrawReason::AgentCancelled => "the agent withdrew it",
+        WithdrawReason::NotRecorded => "it could not be recorded",
+    }
+}
+
+/// What the CLI gets: the input to run with, or a sentence for the model.
+pub fn permission_answer(decision: PermissionDecision) -> PermissionAnswer {
+    match decision {
+        PermissionDecision::Allowed { input } => PermissionAnswer::Allow { updated_input: input },
+        PermissionDecision::Denied(why) => PermissionAnswer::Deny { message: denial(why) },
+    }
+}
+
+fn denial(why: DenialReason) -> String {
+    match why {
+        DenialReason::Person { by, reason: Some(reason), plan: true } => {
+            format!("{} wants the plan changed: {reason}", by.name)
+        }
+        DenialReason::Person { by, reason: None, plan: true } => {
+            format!("{} does not approve the plan yet. Ask what to change.", by.name)
+        }
+        DenialReason::Person { by, reason: Some(reason), plan: false } => {
+            format!("{} denied this: {reason}", by.name)
+        }
+        DenialReason::Person { by, reason: None, plan: false } => {
+            format!("{} denied this. Do not try it again in another way; ask what to do instead.", by.name)
+        }
+        DenialReason::TimedOut => {
+            "Nobody answered the permission question in time, so it is denied. Do not try it again \
+             without permission; say what you wanted to do and why."
+                .into()
+        }
+        DenialReason::Unreachable => {
+            "No person could be reached to answer the permission question, so it is denied. \
+             Continue without it or say what you need."
+                .into()
+        }
+        DenialReason::Withdrawn(why) => {
+            format!("The permission question was closed, because {}. It counts as denied.", withdrawn(why))
+        }
+    }
+}
+
+fn shorten_lines(text: &str, max: usize) -> &str {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn shown(tool: &str, input: &Value) -> String {
+        detail(tool, input).0
+    }
+
+    #[test]
+    fn a_command_shows_what_the_eye_would_miss() {
+        let hidden = json!({ "command": "ls \u{202e}fr- mr\u{200b}; \u{1b}[8mrm x" });
+        insta::assert_snapshot!(shown("Bash", &hidden), @r"ls \u{202e}fr- mr\u{200b}; \u{1b}[8mrm x");
+    }
+
+    #[test]
+    fn an_edit_is_a_diff_and_says_if_it_is_everywhere() {
+        let edit =
+            json!({ "file_path": "/p/a", "old_string": "one\n", "new_string": "two\n", "replace_all": true });
+        insta::assert_snapshot!(shown("Edit", &edit), @r"
+        /p/a (every occurrence)
+        @@ -1 +1 @@
+        -one
+        +two
+        ");
+    }
+
+    #[test]
+    fn a_long_detail_goes_into_a_file_where_files_exist() {
+        let (short, file) = fitted("x\n".repeat(5_000), QuestionId(3), "sh", true);
+        assert!(short.ends_with("… all of it is in question-3.sh") && short.len() < 200);
+        assert_eq!(file.unwrap().bytes.len(), 10_000);
+        assert_eq!(fitted("x\n".repeat(5_000), QuestionId(3), "sh", false).0.len(), 10_000);
+    }
+
+    #[test]
+    fn in_company_the_question_says_how_to_address_the_answer() {
+        insta::assert_snapshot!(how_to_allow(Some("touch …".into()), "!"), @"Answer `!yes`, `!no REASON`, or `!always` (allows `touch …` from now on).");
+        insta::assert_snapshot!(how_to_allow(None, ""), @"Answer `yes`, `no REASON`.");
+    }
+}

@@ -1,0 +1,150 @@
+//! How a turn goes: busy services, failures, the end.
+
+use std::time::{Duration, SystemTime};
+
+use adapters::markdown::{code_block, inert};
+use agents::claude::{BusyService, ProcessError, ProcessExit, SessionId, TurnFailure};
+use settings::duration::human;
+
+use super::{
+    doctor,
+    text::{clock_time, date_time, last_chars, shorten, spaced},
+};
+use crate::config::BotConfig;
+
+/// Shown where a live message cannot be edited and no activity mark exists.
+pub const WORKING: &str = "Working on it.";
+
+/// A turn without a word.
+pub const EMPTY_ANSWER: &str = "Done. There was nothing to say.";
+
+/// What a turn waits for, as `status` shows it.
+pub const WAITS_FOR_ANSWER: &str = "waits for an answer";
+
+/// End of a turn at shutdown.
+pub const STOPPED_BY_SHUTDOWN: &str =
+    "I am shutting down, so this turn ends here. Your next message resumes the session.";
+
+/// `stop` worked.
+pub fn stopped() -> String {
+    "Stopped.".into()
+}
+
+/// The CLI tries an API call again.
+pub fn retrying(attempt: u32, max: u32, delay: Duration, status: Option<u16>, error: &str) -> String {
+    let status = status.map(|status| format!(" ({status})")).unwrap_or_default();
+    format!(
+        "The model's service did not answer{status}: {}. Try {attempt} of {max} in {}.",
+        spaced(error),
+        human(delay.max(Duration::from_secs(1)))
+    )
+}
+
+/// A turn that waits for the service, as `status` says it.
+pub fn waits_for_service(left: Duration) -> String {
+    format!("waits {} for the model's service", human(left))
+}
+
+/// Busy service: when the turn is tried again; `attempt` is this try and the most there are, `None` where tries are not counted.
+pub fn service_busy(
+    service: BusyService,
+    wait: Duration,
+    now: SystemTime,
+    attempt: Option<(u32, u32)>,
+) -> String {
+    let what = match service {
+        BusyService::UsageLimit => "The usage limit of the model's service is reached (429).",
+        BusyService::Overloaded => "The model's service is overloaded (529).",
+    };
+    let at = match wait.as_secs() {
+        0..72_000 => clock_time(now + wait),
+        _ => date_time(now + wait),
+    };
+    let attempt = attempt.map_or_else(String::new, |(attempt, max)| format!(", {attempt} of {max}"));
+    format!("{what} I try again at {at} (in {}){attempt}. `stop` gives up.", human(wait))
+}
+
+/// Busy to the end.
+pub fn service_stays_busy(service: BusyService, tries: u32) -> String {
+    let status = service.status();
+    format!(
+        "The model's service is still busy ({status}) after {tries} more tries, so I give up. Send it again later."
+    )
+}
+
+/// A turn that failed for good: what it means, what to do, and the CLI's own words.
+pub fn turn_failed(cause: TurnFailure, said: &str) -> String {
+    let advice = match cause {
+        TurnFailure::KeyRefused => {
+            "Claude's service refused the key. Set a valid `ANTHROPIC_API_KEY` (or log in with `claude`) where I run, and restart me."
+        }
+        TurnFailure::NotLoggedIn => {
+            "Claude Code has no key. Set `ANTHROPIC_API_KEY` (or log in with `claude`) where I run, and restart me."
+        }
+        TurnFailure::NoCredit => "The account behind the key has no credit left.",
+        TurnFailure::UnknownModel => {
+            "Claude's service does not know the model. Choose another with `model NAME`."
+        }
+        TurnFailure::RequestTooLarge => "The request was too large. `reset` begins a new session.",
+        TurnFailure::SessionTooLong => "The session is too long for the model. `reset` begins a new one.",
+        TurnFailure::StepLimit => "The turn reached its limit of steps. Say `go on` to continue.",
+        TurnFailure::Budget => "The turn reached its budget.",
+        TurnFailure::BrokeOff => {
+            "Claude's service broke off in the middle of its answer. Say `go on` to continue."
+        }
+        TurnFailure::Unreachable => {
+            "Claude's service cannot be reached from here (connection refused). Check the network and `ANTHROPIC_BASE_URL`."
+        }
+        TurnFailure::ServiceFailed => "Claude's service failed. Send it again in a while.",
+        TurnFailure::Busy(_) | TurnFailure::SessionLost | TurnFailure::Interrupted | TurnFailure::Other => {
+            "The turn failed."
+        }
+    };
+    let said = shorten(said.trim(), 300);
+    if said.is_empty() {
+        advice.to_owned()
+    } else {
+        format!("{advice}\n> {}", inert(&said.replace('\n', " ")))
+    }
+}
+
+/// Silence for too long.
+pub fn turn_timed_out(config: &BotConfig) -> String {
+    format!(
+        "Claude Code said nothing for {}, so I ended it. The session is kept: your next message resumes it.",
+        human(config.claude.turn_timeout.0)
+    )
+}
+
+/// The process went in the middle of a turn.
+pub fn process_died(exit: &ProcessExit) -> String {
+    let how = match (exit.code, exit.signal) {
+        (Some(code), _) => format!(" with code {code}"),
+        (None, Some(signal)) => format!(" by signal {signal}"),
+        (None, None) => String::new(),
+    };
+    let tail = exit.tail.trim();
+    let tail =
+        if tail.is_empty() { String::new() } else { format!("\n{}", code_block(last_chars(tail, 500), "")) };
+    format!(
+        "Claude Code ended{how} before its answer was complete. The session is kept: your next message resumes it.{tail}"
+    )
+}
+
+/// No process at all.
+pub fn no_process(error: &ProcessError, config: &BotConfig) -> String {
+    match error {
+        ProcessError::NotFound { program } => doctor::claude_missing(program),
+        ProcessError::Io { .. } | ProcessError::Gone => {
+            let program = config.claude.command.first().map_or("claude", String::as_str);
+            format!("`{program}` could not be used: {error}. `doctor` checks what is missing.")
+        }
+    }
+}
+
+/// A session that cannot be resumed.
+pub fn session_lost(session: &SessionId) -> String {
+    format!(
+        "The session `{session}` could not be resumed, so I begin a new one. What was said before is not known to it."
+    )
+}

@@ -1,0 +1,188 @@
+//! What single tests need that cargo does not bring: other programs, in the versions that `script/test` installs.
+//!
+//! A test says so in its first line: `needs!(Claude, Tmux);`. Where something is missing, the test is skipped and says
+//! how to get it. `script/test` sets `STORKIT_TESTS=all`, so that a missing program is a failure there and nothing is
+//! skipped unseen; `script/test --fast` sets `STORKIT_TESTS=fast`, which skips all of these tests.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Something that a test needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The real Claude Code CLI.
+    Claude,
+    /// The homeserver Synapse and the client matrix-nio.
+    Synapse,
+    /// Element's library, in node.
+    MatrixJs,
+    /// The Python SDK of MCP and the conformance suite.
+    McpClients,
+    /// Slack's own SDK.
+    SlackSdk,
+    /// The client library pywa.
+    WhatsappSdk,
+    /// A terminal whose screen can be read.
+    Tmux,
+    /// A sandbox; many containers have the program and forbid what it does.
+    Bubblewrap,
+}
+
+/// Skips the test unless all of this is there.
+///
+/// # Panics
+/// In a run of `script/test`, where something is missing.
+#[macro_export]
+macro_rules! needs {
+    ($($need:ident),+) => {
+        $(if $crate::is_to_be_skipped($crate::Need::$need) {
+            return;
+        })+
+    };
+}
+
+/// Whether a test with this need is to be skipped now; says so on standard error. For [`needs!`].
+///
+/// # Panics
+/// In a run of `script/test`, where it is missing.
+pub fn is_to_be_skipped(need: Need) -> bool {
+    let tests = std::env::var("STORKIT_TESTS").unwrap_or_default();
+    match decide(&tests, need.path().is_some()) {
+        Decision::Run => false,
+        Decision::Fail => panic!("{}", need.missing()),
+        Decision::Skip => {
+            let thread = std::thread::current();
+            let line = format!("skipped {}: {}\n", thread.name().unwrap_or("a test"), need.missing());
+            // Not `eprintln!`, whose output the test harness shows of failed tests only.
+            let _ = std::io::stderr().write_all(line.as_bytes());
+            true
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    Run,
+    Skip,
+    Fail,
+}
+
+fn decide(tests: &str, is_there: bool) -> Decision {
+    match (tests, is_there) {
+        ("fast", _) => Decision::Skip,
+        (_, true) => Decision::Run,
+        ("all", false) => Decision::Fail,
+        (_, false) => Decision::Skip,
+    }
+}
+
+/// Where something comes from.
+enum Source {
+    /// A script of this repository, which prints where it is.
+    Script {
+        name: &'static str,
+        /// What `script/test` passes on.
+        variable: &'static str,
+        /// Below `.tools`, where the script puts it.
+        usual: &'static str,
+        /// A file in it that shows that the installation is complete; empty where the path is the program itself.
+        file: &'static str,
+    },
+    /// A package of the system.
+    Package { program: &'static str, package: &'static str },
+}
+
+impl Need {
+    /// What its script prints, or the program's name; `None` where it is missing.
+    pub fn path(self) -> Option<PathBuf> {
+        match self.source() {
+            Source::Script { variable, usual, file, .. } => {
+                let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools").join(usual);
+                let path = std::env::var_os(variable).map_or(usual, PathBuf::from);
+                let is_complete = if file.is_empty() { path.exists() } else { path.join(file).exists() };
+                is_complete.then_some(path)
+            }
+            Source::Package { program, .. } => self.works(program).then(|| program.into()),
+        }
+    }
+
+    /// A sentence on how to get it.
+    pub fn missing(self) -> String {
+        match self.source() {
+            Source::Script { name, .. } => format!("needs what script/{name} installs; script/test runs it."),
+            Source::Package { package, .. } => {
+                format!("needs {package}; on Debian or Ubuntu: sudo apt-get install {package}.")
+            }
+        }
+    }
+
+    fn source(self) -> Source {
+        let script = |name, variable, usual, file| Source::Script { name, variable, usual, file };
+        match self {
+            Self::Claude => {
+                script("claude-code", "STORKIT_TEST_CLAUDE", "claude/node_modules/.bin/claude", "")
+            }
+            Self::Synapse => script("synapse", "STORKIT_TEST_SYNAPSE", "synapse", "bin/python"),
+            Self::MatrixJs => {
+                script("matrix-js", "STORKIT_TEST_MATRIX_JS", "matrix-js", "node_modules/matrix-js-sdk")
+            }
+            Self::McpClients => script("mcp-tools", "STORKIT_TEST_MCP", "mcp", "python/bin/python"),
+            Self::SlackSdk => script("slack-sdk", "STORKIT_TEST_SLACK", "slack", "python/bin/python"),
+            Self::WhatsappSdk => {
+                script("whatsapp-sdk", "STORKIT_TEST_WHATSAPP", "whatsapp", "python/bin/python")
+            }
+            Self::Tmux => Source::Package { program: "tmux", package: "tmux" },
+            Self::Bubblewrap => Source::Package { program: "bwrap", package: "bubblewrap" },
+        }
+    }
+
+    /// Starts the program: containers often have bubblewrap and forbid what it does.
+    fn works(self, program: &str) -> bool {
+        let arguments: &[&str] = match self {
+            Self::Bubblewrap => {
+                &["--ro-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "--", "/bin/sh", "-c", "exit 0"]
+            }
+            _ => &["-V"],
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_fails_in_script_test_and_is_skipped_elsewhere() {
+        assert_eq!(decide("all", false), Decision::Fail);
+        assert_eq!(decide("", false), Decision::Skip);
+        assert_eq!([decide("all", true), decide("", true)], [Decision::Run, Decision::Run]);
+    }
+
+    #[test]
+    fn the_fast_tests_need_nothing() {
+        assert_eq!([decide("fast", true), decide("fast", false)], [Decision::Skip, Decision::Skip]);
+    }
+
+    #[test]
+    fn every_need_is_installed_by_a_script_of_this_repository_or_a_package() {
+        use Need::{Bubblewrap, Claude, MatrixJs, McpClients, SlackSdk, Synapse, Tmux, WhatsappSdk};
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../script");
+        let test = std::fs::read_to_string(scripts.join("test")).unwrap();
+        for need in [Claude, Synapse, MatrixJs, McpClients, SlackSdk, WhatsappSdk, Tmux, Bubblewrap] {
+            match need.source() {
+                Source::Script { name, variable, .. } => {
+                    assert!(scripts.join(name).exists() && test.contains(variable), "{name}");
+                }
+                Source::Package { program, package } => {
+                    assert!(test.contains(&format!("{program}={package}")), "{program}");
+                }
+            }
+        }
+    }
+}
