@@ -37,13 +37,9 @@ pub struct BotConfig {
     pub ambient_rooms: Vec<String>,
     /// How much of a turn's progress rooms show: 0, 1 or 2.
     pub verbosity: u8,
-    /// The agents' program.
     pub claude: ClaudeSection,
-    /// The loopback listener.
     pub http: HttpSection,
-    /// The terminal.
     pub console: ConsoleSection,
-    /// Stories and agents.
     pub pipeline: PipelineSection,
     /// The network messengers whose sections the file has.
     #[serde(flatten, with = "messenger_sections")]
@@ -188,7 +184,6 @@ fn string_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
 /// A configuration, and what of the environment went into it.
 #[derive(Clone, Debug, Default)]
 pub struct LoadedConfig {
-    /// The settings.
     pub config: BotConfig,
     /// Environment variables that `${VAR}` named, and [`usual_secrets`]: the bot's secrets, kept from the agents.
     pub secret_env: Vec<String>,

@@ -49,7 +49,6 @@ impl LiveAgents {
         AgentRegistration { agents: self.clone(), pid }
     }
 
-    /// Every living process.
     pub fn all(&self) -> Vec<(u32, AgentEntry)> {
         self.table.lock().iter().map(|(pid, entry)| (*pid, entry.clone())).collect()
     }

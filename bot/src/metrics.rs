@@ -21,7 +21,6 @@ pub struct BotMetrics {
     pub noise: Counter,
     /// Claude Code processes alive.
     pub sessions: Gauge,
-    /// Permission questions open.
     pub questions: Gauge,
 }
 

@@ -34,9 +34,7 @@ pub struct PermissionAsk {
     pub rooms: Vec<Room>,
     /// For whom the agent works, in words.
     pub asked_for: String,
-    /// The tool.
     pub tool: String,
-    /// Its exact input.
     pub input: Value,
     /// How long to wait; `None` waits for ever.
     pub timeout: Option<Duration>,
@@ -254,7 +252,6 @@ impl PermissionBroker {
         left
     }
 
-    /// The standing rules.
     pub fn rules(&self) -> anyhow::Result<Vec<StandingRule>> {
         Ok(self.store.rules()?)
     }

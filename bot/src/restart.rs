@@ -130,7 +130,6 @@ impl RestartNote {
         serde_json::from_slice(&note).ok()
     }
 
-    /// Who is told.
     pub fn room(&self) -> Option<Room> {
         Room::parse(&self.room)
     }

@@ -74,7 +74,6 @@ fn tell(services: &ChatServices, message: Outgoing) {
 /// How soon an event is worth telling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EventWeight {
-    /// Not at all.
     Nothing,
     /// With what comes next.
     Some,

@@ -71,7 +71,6 @@ pub struct CommandContext<'a> {
     pub services: &'a Arc<CommandServices>,
     /// Where it was called.
     pub room: &'a Room,
-    /// By whom.
     pub sender: &'a Sender,
     /// What its messenger can do.
     pub capabilities: Capabilities,
@@ -96,7 +95,6 @@ pub struct RoomView {
     pub verbosity: u8,
     /// Whether every message counts as addressed.
     pub ambient: bool,
-    /// Its session's id.
     pub session: Option<String>,
     /// Whether an htop ticks here.
     pub htop: bool,
@@ -105,15 +103,12 @@ pub struct RoomView {
 /// A turn under way.
 #[derive(Clone, Debug)]
 pub struct RunningTurn {
-    /// Who prompted.
     pub who: String,
-    /// Since when.
     pub since: Instant,
     /// What it waits for besides the model, e.g. a rate limit.
     pub waiting: Option<String>,
 }
 
-/// A command's answer.
 #[derive(Default)]
 pub struct Reply {
     /// Markdown. Empty only where what follows shows itself (an answered question, htop).
@@ -128,11 +123,9 @@ pub struct Reply {
 
 /// What a command can make its room do.
 pub enum RoomAction {
-    /// Interrupt the turn.
     StopTurn,
     /// Drop the waiting prompts.
     ClearQueue,
-    /// Forget the session.
     ResetSession,
     /// Another model from the next turn on; `None` for the configured one.
     SetModel(Option<String>),
@@ -142,7 +135,6 @@ pub enum RoomAction {
     SetAmbient(bool),
     /// Show htop for so long.
     Htop(std::time::Duration),
-    /// End htop.
     StopHtop,
     /// Start the program anew.
     Restart,
@@ -192,7 +184,6 @@ impl Reply {
 /// A command. It sees its [`CommandContext`] and returns text.
 #[async_trait]
 pub trait Command: Send + Sync + 'static {
-    /// What it is.
     fn spec(&self) -> &CommandSpec;
 
     /// Runs it. Quick: what takes longer than a moment goes into [`RoomAction::Later`].

@@ -14,7 +14,6 @@ use crate::{
     replies,
 };
 
-/// See the module.
 pub struct HtopCommand;
 
 const SPEC: CommandSpec = CommandSpec {

@@ -8,7 +8,6 @@ use crate::{
     config::access::UserRole,
 };
 
-/// See the module.
 pub struct RetryCommand;
 
 const SPEC: CommandSpec = CommandSpec {

@@ -7,7 +7,6 @@ use adapters::Room;
 /// What a command demands of whoever calls it. Each role includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum UserRole {
-    /// On the allow-list.
     User,
     /// May answer permission questions.
     Approver,

@@ -57,7 +57,6 @@ impl McpRuns {
 }
 
 impl RunGuard {
-    /// The bearer token.
     pub fn token(&self) -> &str {
         &self.token
     }

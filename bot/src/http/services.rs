@@ -14,7 +14,6 @@ use crate::{
 pub struct HttpServices {
     /// The project the bot serves.
     pub project: Project,
-    /// The settings.
     pub settings: Arc<LiveSettings>,
     /// Permission questions, which agents ask over MCP.
     pub broker: PermissionBroker,
@@ -24,9 +23,7 @@ pub struct HttpServices {
     pub agents: LiveAgents,
     /// The messengers and their health.
     pub messengers: ConnectedMessengers,
-    /// Counters.
     pub metrics: Arc<BotMetrics>,
-    /// Restart and rebuild.
     pub restart: Arc<RestartRequest>,
     /// Tasks that the shutdown waits for.
     pub tracker: TaskTracker,

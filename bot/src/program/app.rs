@@ -60,9 +60,7 @@ const PIPELINE_START: Duration = Duration::from_secs(10);
 pub struct AppOptions {
     /// The repository it serves.
     pub project: Project,
-    /// Its settings.
     pub loaded: LoadedConfig,
-    /// Its messengers.
     pub adapters: Vec<Arc<dyn Adapter>>,
     /// Those of them that are called by webhook, on `http.webhook_listen`.
     pub webhooks: Vec<Arc<dyn Webhooks>>,
@@ -86,7 +84,6 @@ pub enum StartError {
     /// Another one serves the project.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// No state.
     #[error(transparent)]
     Store(#[from] OpenError),
     /// The record of runs cannot be opened.
@@ -100,7 +97,6 @@ pub enum StartError {
     NoSuchRoom {
         /// As it is written.
         room: String,
-        /// Its first part.
         adapter: String,
         /// Those that are there.
         known: String,
@@ -110,29 +106,19 @@ pub enum StartError {
         "Port {port} on 127.0.0.1 is in use, probably by another storkit or a development server (`ss -ltnp 'sport = :{port}'` \
          shows which). Choose another with `--port N` or `[http] port` in bot.toml; `--port 0` takes a free one."
     )]
-    Port {
-        /// The port.
-        port: u16,
-    },
+    Port { port: u16 },
     /// The public listener cannot listen.
     #[error("`http.webhook_listen` in bot.toml: {address} cannot be listened on: {source}.")]
     Webhooks {
         /// As it is written.
         address: String,
-        /// The system's word.
         source: std::io::Error,
     },
     /// The listener failed otherwise.
     #[error("127.0.0.1:{port} cannot be listened on: {source}.")]
-    Listen {
-        /// The port.
-        port: u16,
-        /// The system's word.
-        source: std::io::Error,
-    },
+    Listen { port: u16, source: std::io::Error },
 }
 
-/// A running bot.
 pub struct App {
     services: Arc<ChatServices>,
     runs: McpRuns,

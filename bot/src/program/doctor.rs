@@ -25,7 +25,6 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoctorCheck {
-    /// How it went.
     pub state: CheckState,
     /// What was found, and what to do.
     pub text: String,
@@ -38,7 +37,6 @@ pub enum CheckState {
     Good,
     /// Works, but should be known.
     Note,
-    /// Does not work.
     Bad,
 }
 
@@ -54,7 +52,6 @@ fn bad(text: impl Into<String>) -> DoctorCheck {
     DoctorCheck { state: CheckState::Bad, text: text.into() }
 }
 
-/// Runs all checks.
 pub async fn check(project: &Project, config: &BotConfig, secret_env: &[String]) -> Vec<DoctorCheck> {
     let mut checks = vec![claude_version(config, secret_env).await];
     checks.extend(claude_key(config, secret_env).await);

@@ -13,7 +13,6 @@ use settings::duration::human;
 
 use super::text::{count, sentence, shorten};
 
-/// Longest title shown.
 const TITLE: usize = 60;
 
 /// More stories of one stage are only counted.

@@ -237,7 +237,6 @@ pub fn which_question(open: impl Iterator<Item = QuestionId>) -> String {
     format!("Several questions are open: {}. Say which, e.g. `yes {first}`.", ids.join(", "))
 }
 
-/// The wrong person.
 pub fn not_an_approver(name: &str) -> String {
     format!("{}, you may not answer permission questions here. Nothing was changed.", inert(name))
 }

@@ -27,7 +27,6 @@ pub fn no_such_tool(name: &str) -> String {
 /// No story is named where the caller has none of its own.
 pub const STORY_ID_MISSING: &str = "Which story? Give its number as `story_id`.";
 
-/// Another run's story.
 pub fn not_your_story(id: StoryId, run: &RunInfo) -> String {
     format!(
         "Story {id} is not yours: you work on story {}. Use this tool for your own story only.",
@@ -46,7 +45,6 @@ pub fn no_such_stage(word: &str) -> String {
     format!("`{word}` is not a stage; the stages are {stages}.")
 }
 
-/// An empty reason.
 pub const REASON_MISSING: &str = "The reason is empty. Somebody has to act on it: say what is wrong.";
 
 /// A number that is out of range.

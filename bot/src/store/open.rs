@@ -47,30 +47,15 @@ CREATE INDEX IF NOT EXISTS costs_at ON costs (at);
 pub enum OpenError {
     /// Neither readable nor movable.
     #[error("`{path}` cannot be opened: {source}. storkit keeps its state there; fix its owner or mode.")]
-    Io {
-        /// The database.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     /// SQLite refused for a reason other than damage.
     #[error("`{path}` cannot be used: {source}.")]
-    Sqlite {
-        /// The database.
-        path: PathBuf,
-        /// SQLite's word.
-        source: rusqlite::Error,
-    },
+    Sqlite { path: PathBuf, source: rusqlite::Error },
     /// Written by a newer storkit.
     #[error(
         "`{path}` was written by a newer storkit (schema {found}, this one knows {SCHEMA}). Update storkit."
     )]
-    Newer {
-        /// The database.
-        path: PathBuf,
-        /// Its schema.
-        found: i64,
-    },
+    Newer { path: PathBuf, found: i64 },
 }
 
 impl Store {

@@ -46,7 +46,6 @@ fn rooms_to_ask(run: &McpRun, followers: Vec<Room>) -> Vec<Room> {
     if run.agent.is_some() { followers } else { run.rooms.clone() }
 }
 
-/// A refusal.
 pub(super) fn deny(message: &str) -> String {
     json!({ "behavior": "deny", "message": message }).to_string()
 }
