@@ -12,7 +12,7 @@ use std::{
 };
 
 use adapters::{AdapterError, MESSENGERS, MessengerSections, Room};
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use settings::{
     atomic,
     keys::KeyError,
@@ -42,22 +42,8 @@ pub struct BotConfig {
     pub console: ConsoleSection,
     pub pipeline: PipelineSection,
     /// The network messengers whose sections the file has.
-    #[serde(flatten, with = "messenger_sections")]
+    #[serde(flatten, serialize_with = "write_sections", deserialize_with = "read_sections")]
     pub messengers: MessengerSections,
-}
-
-/// Each messenger is a section of the file beside the bot's own.
-mod messenger_sections {
-    use super::{Deserialize as _, Deserializer, MessengerSections, Serialize as _, Table};
-
-    pub fn serialize<S: serde::Serializer>(sections: &MessengerSections, to: S) -> Result<S::Ok, S::Error> {
-        sections.to_table().serialize(to)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<MessengerSections, D::Error> {
-        let mut table = Table::deserialize(from)?;
-        MessengerSections::take_from(&mut table).map_err(|error| serde::de::Error::custom(error.why))
-    }
 }
 
 /// `[claude]`
@@ -160,6 +146,16 @@ impl Default for ConsoleSection {
     fn default() -> Self {
         Self { enabled: true }
     }
+}
+
+/// Each messenger is a section of the file, next to the bot's own.
+fn write_sections<S: Serializer>(sections: &MessengerSections, to: S) -> Result<S::Ok, S::Error> {
+    sections.to_table().serialize(to)
+}
+
+fn read_sections<'de, D: Deserializer<'de>>(from: D) -> Result<MessengerSections, D::Error> {
+    let mut table = Table::deserialize(from)?;
+    MessengerSections::take_from(&mut table).map_err(|error| D::Error::custom(error.why))
 }
 
 fn string_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
