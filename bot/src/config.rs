@@ -1,4 +1,4 @@
-//! `bot.toml`: its keys, their defaults, and clear sentences for what is wrong in it.
+//! `bot.toml`: its keys, their defaults and their rules.
 
 pub mod access;
 pub mod current;
@@ -94,7 +94,7 @@ pub struct PipelineSection {
 }
 
 impl PipelineSection {
-    /// The rooms; what is no `adapter:id` was refused when the file was read.
+    /// The rooms. [`BotConfig::load`] refuses entries that are not `adapter:id`.
     pub fn rooms(&self) -> Vec<Room> {
         self.rooms
             .iter()

@@ -6,7 +6,7 @@ use agents::usage::{MachineUsage, TreeUsage, UsageSampler};
 use parking_lot::Mutex;
 use pipeline::event::RunInfo;
 
-/// What is known of a living process.
+/// A living process.
 #[derive(Clone, Debug)]
 pub struct AgentEntry {
     /// How people call it: the room it serves.

@@ -76,7 +76,7 @@ pub struct CommandContext<'a> {
     pub capabilities: Capabilities,
     /// The room at this moment.
     pub view: RoomView,
-    /// What stands behind the command's name, trimmed.
+    /// The text after the command's name, trimmed.
     pub args: &'a str,
 }
 
@@ -117,7 +117,7 @@ pub struct Reply {
     pub tone: Tone,
     /// What can be picked next.
     pub choices: Vec<Choice>,
-    /// What the room is to do.
+    /// An action for the room.
     pub then: Option<RoomAction>,
 }
 
@@ -136,21 +136,21 @@ pub enum RoomAction {
     /// Show htop for so long.
     Htop(std::time::Duration),
     StopHtop,
-    /// Start the program anew.
+    /// Restart the program.
     Restart,
-    /// Answer later: the room goes on meanwhile.
+    /// Answer later: the room continues meanwhile.
     Later(BoxFuture<'static, CommandResult>),
 }
 
 /// What a command returns.
 pub type CommandResult = Result<Reply, CommandError>;
 
-/// Why a command did not do what was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum CommandError {
     /// The arguments do not fit; the usage line is added.
     Usage(String),
-    /// It cannot be done; the sentence says why and what to do.
+    /// It is not possible; the sentence gives the reason and the remedy.
     User(String),
     /// Our fault: logged with a number, and the person gets the number.
     Internal(anyhow::Error),

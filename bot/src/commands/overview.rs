@@ -1,4 +1,4 @@
-//! `overview`: what was done for a story, from its merge commit.
+//! `overview`: a story's changes, from its merge commit.
 
 use async_trait::async_trait;
 

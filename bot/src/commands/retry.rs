@@ -1,4 +1,4 @@
-//! `retry`: a story that was given up goes on.
+//! `retry`: continue a story that failed or is blocked.
 
 use async_trait::async_trait;
 

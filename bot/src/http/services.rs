@@ -1,4 +1,4 @@
-//! What the loopback listener works with.
+//! The services of the loopback listener.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     metrics::BotMetrics, permission::PermissionBroker, restart::RestartRequest,
 };
 
-/// What the loopback listener works with.
+/// Everything the loopback listener needs.
 pub struct HttpServices {
     /// The project the bot serves.
     pub project: Project,

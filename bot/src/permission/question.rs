@@ -329,7 +329,7 @@ fn answers(selections: &[ModelQuestion], text: &str) -> Result<Vec<(String, Stri
     pairs.map(|(selection, line)| Ok((selection.question.clone(), pick(selection, line)?))).collect()
 }
 
-/// Numbers become labels; anything else goes on as the person's own words.
+/// Numbers become labels; anything else is passed on as the person's own words.
 fn pick(selection: &ModelQuestion, line: &str) -> Result<String, ExpectedAnswer> {
     let expected = || ExpectedAnswer::Number { most: selection.options.len(), several: selection.several };
     let parts: Vec<&str> = line.split([',', ' ']).filter(|part| !part.is_empty()).collect();

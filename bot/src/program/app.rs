@@ -50,7 +50,7 @@ use crate::{
 /// The whole shutdown may take so long (PRODUCT: 10 s, of which a CLI may need 5).
 const SHUTDOWN: Duration = Duration::from_secs(9);
 
-/// Of this the agents' runs may take so long; what is left of them then is found by the next start.
+/// The part of it for agents' runs; the next start ends whatever they leave behind.
 const AGENTS: Duration = Duration::from_secs(6);
 
 /// How long messages wait for the pipeline: reading the stories takes milliseconds, but a broken disk must not silence the bot.
@@ -170,7 +170,7 @@ impl App {
         Ok(app)
     }
 
-    /// Processes, questions and prompts that a killed predecessor left: ended, closed, told or run.
+    /// Ends processes, closes questions, and runs or reports prompts that a killed predecessor left.
     async fn clean_up_after_predecessor(&self, notices: &[Room]) {
         let services = &self.services;
         let sessions = services.store.live_sessions().unwrap_or_default();
@@ -226,7 +226,7 @@ impl App {
         self.port
     }
 
-    /// What the rooms share; for tests, completion and benchmarks.
+    /// The rooms' services; for tests, completion and benchmarks.
     pub fn services(&self) -> &Arc<ChatServices> {
         &self.services
     }
@@ -308,7 +308,7 @@ fn check_rooms(options: &AppOptions) -> Result<(), StartError> {
     }
 }
 
-/// What the rooms share, and the inbox that their messengers fill from now on.
+/// The rooms' services, and the inbox that the messengers fill from now on.
 fn chat_services(
     options: AppOptions,
     registry: CommandRegistry,

@@ -1,4 +1,4 @@
-//! `storkit init`: the files a project begins with. What is there already is never written over.
+//! `storkit init`: the files a project starts with. Existing files are never overwritten.
 
 use std::{
     fmt::Write as _,
@@ -167,7 +167,7 @@ pub fn is_repository(folder: &Path) -> bool {
 /// Makes a repository whose branch is `main`.
 ///
 /// # Errors
-/// What git says.
+/// Those of git.
 pub fn make_repository(folder: &Path) -> Result<(), InitError> {
     git(folder, &["init", "-q", "-b", "main"]).map(drop)
 }
@@ -175,7 +175,7 @@ pub fn make_repository(folder: &Path) -> Result<(), InitError> {
 /// Commits the files of `init` that git does not have, and nothing else; `false` if it has them all.
 ///
 /// # Errors
-/// What git says.
+/// Those of git.
 pub fn commit(project: &Project) -> Result<bool, InitError> {
     let root = project.root();
     let files = [PROJECT_TOML, CONTEXT];

@@ -34,7 +34,7 @@ pub struct InitArgs {
     coders: Option<u32>,
 }
 
-/// Sets the project up and says what was done.
+/// Sets the project up and prints each step.
 pub fn init(given: &InitArgs, folder: Option<&Path>) -> ExitCode {
     let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_owned);
     let asks = !given.yes && io::stdin().is_terminal();

@@ -14,7 +14,7 @@ use crate::{
     replies::terminal::audit_clean,
 };
 
-/// Moves an older `.story_kit/` folder to its new place, and says what was done.
+/// Moves an older `.story_kit/` folder to its new place and prints each step.
 pub fn migrate_stories(project: &Project) -> ExitCode {
     match migrate(project) {
         Ok(migration) => {

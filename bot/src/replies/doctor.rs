@@ -1,4 +1,4 @@
-//! What `doctor` finds: one function per finding, each a sentence that says what to do where something is missing.
+//! The findings of `doctor`, one function each. A finding about something missing names the fix.
 
 use std::fmt::Display;
 
@@ -58,7 +58,7 @@ pub const GIT_MISSING: &str =
 pub const GIT_HAS_NO_IDENTITY: &str = "git has no identity here. Set one: run `git config user.email YOU@EXAMPLE` and \
      `git config user.name NAME` in the project.";
 
-/// Its version, as it says it.
+/// The output of `git --version`.
 pub fn git_version(version: &str) -> String {
     format!("{} is installed.", inert(version))
 }
@@ -145,7 +145,7 @@ pub fn merges_nowhere(why: &str) -> String {
     sentence(&format!("No story can be merged yet: {}", inert(why)))
 }
 
-/// What is wrong with a file or a messenger's section, as its reader says it.
+/// The error of whatever read a file or a messenger's section.
 pub fn as_reported(why: &str) -> String {
     sentence(&inert(why))
 }

@@ -278,7 +278,7 @@ fn withdrawn(why: WithdrawReason) -> &'static str {
     }
 }
 
-/// What the CLI gets: the input to run with, or a sentence for the model.
+/// The answer for the CLI: the input to run with, or a sentence for the model.
 pub fn permission_answer(decision: PermissionDecision) -> PermissionAnswer {
     match decision {
         PermissionDecision::Allowed { input } => PermissionAnswer::Allow { updated_input: input },

@@ -1,4 +1,4 @@
-//! What the program says at a terminal outside the chat: its beginning, its end, and what it lacks.
+//! Messages of the program at a terminal, outside the chat.
 
 use std::{fmt::Display, path::Path};
 

@@ -1,4 +1,4 @@
-//! What storkit's MCP tools answer. Models read these, so each says what happens next or what to do instead.
+//! The answers of storkit's MCP tools. Models read them, so each names the next step or the alternative.
 
 use std::fmt::Display;
 
@@ -52,7 +52,7 @@ pub fn out_of_range(argument: &str, most: u64) -> String {
     format!("`{argument}` must be between 1 and {most}.")
 }
 
-/// It goes on after the answer.
+/// The work continues after the answer.
 pub const STILL_RUNNING: &str = "This takes longer than a call may last. It continues in the background: check with get_story or list_agents.";
 /// The caller cancelled it.
 pub const CANCELLED: &str = "The call was cancelled.";

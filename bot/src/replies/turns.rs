@@ -40,7 +40,7 @@ pub fn retrying(attempt: u32, max: u32, delay: Duration, status: Option<u16>, er
     )
 }
 
-/// A turn that waits for the service, as `status` says it.
+/// A turn that waits for the service, as `status` shows it.
 pub fn waits_for_service(left: Duration) -> String {
     format!("waits {} for the model's service", human(left))
 }

@@ -60,7 +60,7 @@ pub enum OpenError {
 
 impl Store {
     /// Opens or makes the database (0600). A damaged one is renamed to `state.db.corrupt-SECONDS`, never deleted,
-    /// and a new one begun; [`Store::set_aside`] then tells where it is.
+    /// and a new one begun; [`Store::set_aside`] then returns where it is.
     pub fn open(path: &Path, now: SystemTime) -> Result<Self, OpenError> {
         let sqlite = |source| OpenError::Sqlite { path: path.into(), source };
         make_private(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
@@ -106,7 +106,7 @@ impl Store {
     }
 }
 
-/// For its owner alone, before SQLite gives the mode of it to the files beside it.
+/// For its owner alone, before SQLite copies its mode to the log files.
 fn make_private(path: &Path) -> io::Result<()> {
     match fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),

@@ -1,4 +1,4 @@
-//! What the store keeps besides rooms: questions, rules, the audit, costs.
+//! The store's records besides rooms: questions, rules, the audit, costs.
 
 use std::time::SystemTime;
 
@@ -47,14 +47,14 @@ impl QueuedPrompt {
     }
 }
 
-/// Something said in a room that was not meant for the bot.
+/// A message in a room that was not addressed to the bot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverheardTalk {
     pub who: String,
     pub text: String,
 }
 
-/// What the store keeps of an open question.
+/// An open question as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OpenQuestion {
     pub rooms: Vec<String>,
@@ -69,7 +69,7 @@ pub struct OpenQuestion {
 pub struct LeftQuestion {
     pub id: i64,
     pub question: OpenQuestion,
-    /// Where its copies stand.
+    /// The messages that show it.
     pub copies: Vec<(Room, MessageId)>,
 }
 
@@ -165,7 +165,7 @@ impl Store {
         Ok(connection.last_insert_rowid())
     }
 
-    /// Remembers where a copy of the question stands, so that a restart can edit it; not of one that is over by now.
+    /// Remembers the message that shows a question, so that a restart can edit it; not for a question that is already closed.
     pub fn question_shown(&self, question: i64, room: &Room, message: &MessageId) -> StoreResult<()> {
         self.lock()
             .prepare_cached(
@@ -228,7 +228,7 @@ impl Store {
         Ok(entries)
     }
 
-    /// Shows every decision, the newest first, until `more` says no. One that cannot be read is passed over.
+    /// Passes every decision to `more`, the newest first, until it returns `false`. Unreadable ones are skipped.
     pub fn each_audit(&self, mut more: impl FnMut(SystemTime, AuditEntry) -> bool) -> StoreResult<()> {
         let connection = self.lock();
         let mut statement = connection.prepare("SELECT at, body FROM audit ORDER BY id DESC")?;
