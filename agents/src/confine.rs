@@ -1,8 +1,8 @@
-//! What keeps an agent inside its worktree: a command that the agent's own is put behind.
+//! Confines an agent to its worktree: the agent's command line is put behind one that limits it.
 //!
-//! With bubblewrap the whole filesystem is read-only but for the story's own parts; in the places of git's object
-//! store, the story's refs and git's notes of the worktree the agent sees private copies. See
-//! `docs/design.md` for what each protection denies and what it only notices.
+//! With bubblewrap the whole filesystem is read-only except for the story's own parts; instead of git's object store, the
+//! story's refs and git's data about the worktree the agent sees private copies. `docs/design.md` lists what each
+//! protection denies and what it only detects.
 
 mod bwrap;
 mod claude_home;
@@ -30,72 +30,65 @@ pub const SUBCOMMAND: &str = "sandbox-net";
 /// Where a confined agent sees the repository's true objects, relative to the project; outside there is nothing.
 pub const STORE: &str = ".storkit/objects";
 
-/// What an agent runs in.
+/// `sandbox` in `project.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SandboxChoice {
-    /// Nothing: hooks and comparisons stand alone.
+    /// Only hooks and comparisons protect the repository.
     None,
-    /// Bubblewrap.
     Bwrap,
-    /// A command that the CLI's own is put behind, like `podman run ..`.
+    /// The CLI's command line is put behind this one, like `podman run ..`.
     Prefix(Vec<String>),
 }
 
-/// How agents are kept in.
+/// How agents are confined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Confinement {
-    /// Not at all: hooks refuse, and comparisons notice.
+    /// Not at all: hooks refuse, and comparisons detect.
     None,
-    /// By bubblewrap.
     Bwrap(Bwrap),
-    /// By a command of the operator's, e.g. `["runsc", "do"]`, that takes the agent's as its arguments. Git data is
-    /// as without a sandbox.
+    /// By the operator's command, e.g. `["runsc", "do"]`, which takes the agent's as its arguments. Git data is as
+    /// without a sandbox.
     Prefix(Vec<String>),
 }
 
 /// The parts of one worktree that a sandbox shows or replaces. All paths absolute but `ref_folders`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorktreePaths {
-    /// The main checkout.
+    /// Of the main checkout.
     pub root: PathBuf,
     /// The repository: `.git`.
     pub common: PathBuf,
-    /// The worktree.
     pub folder: PathBuf,
-    /// Git's notes of it: `.git/worktrees/NAME`.
+    /// Git's data about it: `.git/worktrees/NAME`.
     pub admin: PathBuf,
-    /// Has `git`, `objects`, `info`, `admin`, `tmp` and the ref folders, shown in the places of the true ones.
+    /// Has `git`, `objects`, `info`, `admin`, `tmp` and the ref folders, shown instead of the real ones.
     pub private: PathBuf,
-    /// Storkit's hooks.
     pub hooks: PathBuf,
-    /// What of `.git` is this story's alone, relative to it; empty for a worktree without a branch.
+    /// Folders below `.git` that belong to this story alone, relative to it; empty for a worktree without a branch.
     pub ref_folders: Vec<PathBuf>,
 }
 
 /// A confinement and where it applies: what a launch needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confined {
-    /// How.
     pub confinement: Confinement,
-    /// Where.
     pub place: WorktreePaths,
 }
 
-/// What an agent reaches, whatever its `network` says.
+/// Addresses that an agent needs, whatever its `network` lists.
 #[derive(Clone, Debug)]
 pub struct RequiredAccess {
-    /// The model's service.
     pub api: AllowedHost,
     /// Storkit's listener, for the agents' tools.
     pub own: Option<SocketAddr>,
 }
 
 impl Confined {
-    /// This one with no more of the network than `network` says, which stands at `key` in `project.toml`; and what
-    /// has to live as long as what runs in it. Blocks, and is to be called in a tokio runtime.
+    /// The same, with the network limited to `network`, which is set at `key` in `project.toml`. The proxy has to live as long
+    /// as the sandbox. Blocks; needs a tokio runtime.
     ///
     /// # Errors
-    /// A sentence, where that cannot be kept.
+    /// A sentence, if the limit cannot be enforced.
     pub fn limited(
         &self,
         network: &NetworkAccess,
@@ -113,7 +106,7 @@ impl Confined {
             false => {
                 let rules = EgressRules { hosts, key: key.to_owned(), own };
                 let opened = EgressProxy::open(rules, &self.place.root.join(".storkit/run"));
-                Some(Arc::new(opened.map_err(|error| format!("{key} cannot be kept: {error}."))?))
+                Some(Arc::new(opened.map_err(|error| format!("{key} cannot be enforced: {error}."))?))
             }
         };
         let reach = egress.as_ref().map_or(NetworkReach::Nothing, |egress| egress.reach());
@@ -123,29 +116,30 @@ impl Confined {
 }
 
 impl Confinement {
-    /// Whether it can keep something to `network`, which stands at `key` in `project.toml`. Blocks.
+    /// Checks that it can enforce `network`, which is set at `key` in `project.toml`. Blocks.
     ///
     /// # Errors
-    /// A sentence on what is missing: nothing is started with more than was said.
+    /// A sentence on what is missing: nothing is started with more access than that.
     pub fn can_limit(&self, network: &NetworkAccess, key: &str) -> Result<(), String> {
         let why = match self {
             _ if !network.is_limited() => return Ok(()),
             Self::Bwrap(bwrap) => Bwrap { reach: NetworkReach::Nothing, ..bwrap.clone() }.try_out().err(),
-            Self::None | Self::Prefix(_) => Bwrap::for_home(Path::new("/")).try_out().err().or_else(|| {
-                Some("without bubblewrap, which `sandbox` has chosen against, nothing can.".into())
-            }),
+            Self::None | Self::Prefix(_) => Bwrap::for_home(Path::new("/"))
+                .try_out()
+                .err()
+                .or_else(|| Some("that needs bubblewrap, which `sandbox` turns off.".into())),
         };
         why.map_or(Ok(()), |why| {
             Err(format!(
-                "{key} in `.storkit/project.toml` cannot be kept: {why} Mend that, or write `true` there."
+                "{key} in `.storkit/project.toml` cannot be enforced: {why} Fix that, or set it to `true`."
             ))
         })
     }
 
-    /// What `sandbox` of an agent asks for; without a word the strongest that this machine has.
+    /// What `sandbox` of an agent asks for; if it is absent, the strongest that this machine has.
     ///
     /// # Errors
-    /// A sentence where bubblewrap was asked for and does not work: nothing weaker is taken in its place.
+    /// A sentence, if bubblewrap was asked for and does not work: nothing weaker replaces it.
     pub fn chosen(sandbox: Option<&SandboxChoice>, home: &Path) -> Result<Self, String> {
         match sandbox {
             None => Ok(Self::strongest_available(home).0),
@@ -168,14 +162,14 @@ impl Confinement {
         }
     }
 
-    /// Whether git's data is replaced by private copies, so that `Worktree::enclose` of the pipeline must go
-    /// before and the hooks need not be told to every git.
+    /// Whether git's data is replaced by private copies: `Worktree::enclose` of the pipeline must run before, and the hooks need
+    /// no configuration.
     pub fn encloses(&self) -> bool {
         matches!(self, Self::Bwrap(_))
     }
 
-    /// The command line to put before another, which runs in the worktree then. `own` are further folders that it
-    /// may write. Empty for no confinement.
+    /// The command line to put before another one, which then runs in the worktree. `own` are further folders that it may write.
+    /// Empty without a confinement.
     pub fn prefix(&self, place: &WorktreePaths, own: &[&Path]) -> Vec<OsString> {
         match self {
             Self::None => vec![],

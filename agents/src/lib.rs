@@ -2,5 +2,9 @@
 
 pub mod claude;
 pub mod confine;
+pub mod event;
+mod pty;
+mod runtime_dir;
 pub mod tree;
+pub mod turn;
 pub mod usage;

@@ -46,10 +46,10 @@ impl ProcessId {
 /// All living processes below this one, children's children included.
 pub fn descendants(root: u32) -> BTreeSet<ProcessId> {
     let rows = rows();
-    below(&rows, root.cast_signed())
+    descendants_in(&rows, root.cast_signed())
 }
 
-fn below(rows: &[ProcessRow], root: i32) -> BTreeSet<ProcessId> {
+fn descendants_in(rows: &[ProcessRow], root: i32) -> BTreeSet<ProcessId> {
     let (mut found, mut parents) = (BTreeSet::new(), vec![root]);
     while let Some(parent) = parents.pop() {
         for row in rows.iter().filter(|row| row.parent == parent) {
@@ -91,7 +91,7 @@ pub fn marked(passes: impl Fn(&ProcessEnvironment) -> bool) -> BTreeSet<ProcessI
     for row in rows.iter().filter(|row| !row.zombie) {
         if ProcessEnvironment::of(row.seen.pid).is_some_and(|environment| passes(&environment)) {
             found.insert(row.seen);
-            found.extend(below(&rows, row.seen.pid));
+            found.extend(descendants_in(&rows, row.seen.pid));
         }
     }
     for own in own_line(&rows) {
@@ -167,7 +167,7 @@ impl ProcessEnvironment {
 
 /// Whether it has memory, and no place in it for an environment yet. `None` when it is gone.
 fn starts_a_program(pid: i32) -> Option<bool> {
-    let stat = stat(pid)?;
+    let stat = read_stat(pid)?;
     let mut fields = stat.split_ascii_whitespace();
     // proc(5): state is field 3, the size of its memory 23, the end of its environment 51.
     let (memory, environment_end) = (fields.nth(20)?, fields.nth(27)?);
@@ -180,13 +180,13 @@ fn rows() -> Vec<ProcessRow> {
 }
 
 /// `/proc/PID/stat` from field 3 on: the name before it, in brackets, may hold anything, brackets too.
-fn stat(pid: i32) -> Option<String> {
+fn read_stat(pid: i32) -> Option<String> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     Some(String::from_utf8_lossy(&stat).rsplit_once(')')?.1.to_owned())
 }
 
 fn row(pid: i32) -> Option<ProcessRow> {
-    let stat = stat(pid)?;
+    let stat = read_stat(pid)?;
     let mut fields = stat.split_ascii_whitespace();
     let zombie = matches!(fields.next()?, "Z" | "X" | "x");
     let parent = fields.next()?.parse().ok()?;

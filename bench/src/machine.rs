@@ -1,6 +1,6 @@
 //! The machine and its processes as `/proc` shows them.
 
-use std::{fs, process::Command, time::Duration};
+use std::{collections::HashMap, ffi::OsString, fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use rustix::time::{ClockId, clock_gettime};
@@ -93,19 +93,20 @@ impl Observed {
         fs::write(format!("/proc/{}/clear_refs", self.0), "5").context("the peak cannot be forgotten")
     }
 
-    /// CPU of all its threads so far. `schedstat` counts nanoseconds where `stat` counts ticks of 10 ms.
-    pub fn cpu(self) -> anyhow::Result<Duration> {
+    /// CPU of each of its threads so far. `schedstat` counts nanoseconds where `stat` counts ticks of 10 ms.
+    pub fn cpu(self) -> anyhow::Result<ThreadTimes> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.0)).context("the process is gone")?;
-        let nanos: Vec<u64> = threads
+        let times: HashMap<OsString, Duration> = threads
             .flatten()
             .filter_map(|thread| {
                 let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-                text.split(' ').next()?.parse().ok()
+                let nanos = text.split(' ').next()?.parse().ok()?;
+                Some((thread.file_name(), Duration::from_nanos(nanos)))
             })
             .collect();
         // A thread may end while it is looked at, but a process without any that can be read is no idle one.
-        ensure!(!nanos.is_empty(), "this kernel shows no schedstat");
-        Ok(Duration::from_nanos(nanos.iter().sum()))
+        ensure!(times.values().any(|time| !time.is_zero()), "this kernel counts no CPU in schedstat");
+        Ok(ThreadTimes(times))
     }
 
     fn status(self, key: &str) -> anyhow::Result<f64> {
@@ -113,6 +114,20 @@ impl Observed {
         let line = text.lines().find_map(|line| line.strip_prefix(key)).context("no such line")?;
         let kib: f64 = line.split_whitespace().next().context("an empty line")?.parse()?;
         Ok(kib * 1024.0 / 1e6)
+    }
+}
+
+/// CPU of the threads of a process, by their ids.
+pub struct ThreadTimes(HashMap<OsString, Duration>);
+
+impl ThreadTimes {
+    /// What these threads have used since an earlier look. A thread that ended in between is not in it: its time
+    /// leaves `/proc` with it, so that the sum over all threads may even fall.
+    pub fn since(&self, earlier: &Self) -> Duration {
+        let used = |(thread, now): (&OsString, &Duration)| {
+            now.saturating_sub(earlier.0.get(thread).copied().unwrap_or_default())
+        };
+        self.0.iter().map(used).sum()
     }
 }
 
@@ -126,8 +141,18 @@ mod tests {
         assert!(own.resident().unwrap() > 0.5);
         assert!(own.peak().unwrap() >= own.resident().unwrap() * 0.5);
         let before = (own.cpu().unwrap(), own_cpu());
-        while own.cpu().unwrap() == before.0 || own_cpu() == before.1 {
+        while own.cpu().unwrap().since(&before.0).is_zero() || own_cpu() == before.1 {
             std::hint::black_box(load());
         }
+    }
+
+    #[test]
+    fn a_thread_that_ends_takes_its_time_with_it_and_the_others_still_count() {
+        let times = |threads: &[(&str, u64)]| {
+            let time = |&(id, nanos): &(&str, u64)| (id.into(), Duration::from_nanos(nanos));
+            ThreadTimes(threads.iter().map(time).collect())
+        };
+        let before = times(&[("1", 10), ("2", 1_000)]);
+        assert_eq!(times(&[("1", 15), ("3", 7)]).since(&before), Duration::from_nanos(12));
     }
 }

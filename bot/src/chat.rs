@@ -8,5 +8,5 @@ pub mod room;
 pub mod rooms;
 pub mod router;
 pub mod services;
-mod sessions;
+mod session;
 mod transcript;

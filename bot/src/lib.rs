@@ -16,7 +16,8 @@ pub mod replies;
 mod restart;
 mod store;
 
-pub use chat::{room::RetryPolicy, services::ChatServices};
+pub use agents::turn::RetryPolicy;
+pub use chat::services::ChatServices;
 pub use clock::Clock;
 pub use live_agents::AgentEntry;
 pub use program::{

@@ -9,18 +9,17 @@ use pipeline::event::RunInfo;
 /// A living process.
 #[derive(Clone, Debug)]
 pub struct AgentEntry {
-    /// How people call it: the room it serves.
+    /// The room it serves, or the slot of the pipeline.
     pub name: String,
     /// The story it works on; `None` for a room's.
     pub story: Option<String>,
-    /// When it was started.
     pub since: Instant,
-    /// What its session has cost so far, in US dollars.
+    /// Cost of its session so far, in US dollars.
     pub cost_usd: f64,
 }
 
 impl AgentEntry {
-    /// A run of the pipeline with its process, if that lives.
+    /// A run of the pipeline, by the id of its process if one lives.
     pub fn of_run(run: &RunInfo) -> Option<(u32, Self)> {
         let age = run.since.elapsed().unwrap_or_default();
         let since = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
@@ -43,7 +42,7 @@ pub struct AgentRegistration {
 }
 
 impl LiveAgents {
-    /// Puts a process into the table for as long as the answer lives.
+    /// Puts a process into the table until the registration is dropped.
     pub fn register(&self, pid: u32, entry: AgentEntry) -> AgentRegistration {
         self.table.lock().insert(pid, entry);
         AgentRegistration { agents: self.clone(), pid }
@@ -53,7 +52,7 @@ impl LiveAgents {
         self.table.lock().iter().map(|(pid, entry)| (*pid, entry.clone())).collect()
     }
 
-    /// Notes what the session of this name has cost.
+    /// Updates the cost of the session of this name.
     pub fn set_cost(&self, name: &str, usd: f64) {
         for entry in self.table.lock().values_mut().filter(|entry| entry.name == name) {
             entry.cost_usd = usd;

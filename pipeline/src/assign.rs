@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use crate::{
+use crate::story::{
+    BlockReason, Story, StoryId,
     stage::{Role, Stage},
-    story::{BlockReason, Story, StoryId},
 };
 
 /// One worker: an agent of the configuration, once for each of its `count`.

@@ -11,8 +11,7 @@ use git2::{BranchType, Commit, ErrorCode, Oid, Repository};
 use crate::{
     Project,
     merge::{MergeError, MergeJournal, MergePaths, MergeProof, MergeTrailers, diff_stat, merges, trailers},
-    stage::Stage,
-    story::{FileName, StoryId},
+    story::{FileName, StoryId, stage::Stage},
 };
 
 /// Something that is not as it has to be.

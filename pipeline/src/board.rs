@@ -3,6 +3,7 @@
 mod index;
 mod number;
 mod place;
+pub(crate) mod watcher;
 mod work;
 
 use std::{
@@ -15,10 +16,7 @@ use std::{
 
 pub use work::{RemovedStory, WorkError, WorkFolder};
 
-use crate::{
-    stage::Stage,
-    story::{BadFileName, FrontError, Story, StoryId},
-};
+use crate::story::{BadFileName, FrontError, Story, StoryId, stage::Stage};
 
 /// All stories as they were last read.
 #[derive(Clone, Debug, Default, PartialEq)]

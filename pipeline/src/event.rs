@@ -8,8 +8,10 @@ use serde::Serialize;
 use crate::{
     board::Board,
     merge::{MergeStatus, MergeStep},
-    stage::{Role, Stage},
-    story::StoryId,
+    story::{
+        StoryId,
+        stage::{Role, Stage},
+    },
     verdict::FailureCause,
 };
 

@@ -1,6 +1,5 @@
-//! Reading a repository with libgit2; what writes calls the git program (`program`, `commit`).
+//! Reading a repository with libgit2; what writes calls the git program (`program`).
 
-mod commit;
 pub mod program;
 
 use std::{
@@ -11,7 +10,6 @@ use std::{
 
 use git2::{Branch, DiffDelta, ErrorCode, Reference, Repository, Status, StatusOptions};
 
-pub use self::commit::commit_paths;
 use crate::Project;
 
 /// What `git` in a chat shows.

@@ -1,5 +1,6 @@
 //! The base branch: which it is, the lock without which nobody writes it, what changed behind our back, and rescue.
 
+mod commit;
 mod fingerprint;
 mod own;
 mod rescue;
@@ -13,6 +14,7 @@ use std::{
 use git2::{ErrorCode, Repository};
 
 pub use self::{
+    commit::commit_paths,
     fingerprint::{Culprit, Fingerprint, OwnChanges, Tampering, compare},
     own::OwnCommits,
     rescue::{BaseRescue, CheckoutFate, rescue},

@@ -9,8 +9,7 @@ use crate::{
     board::WorkError,
     event::{Actor, MergeView, NumberedEvent, PipelineSnapshot, RunInfo},
     ledger::RunLedger,
-    stage::Stage,
-    story::{Story, StoryId, StoryKind},
+    story::{Story, StoryId, StoryKind, stage::Stage},
     verdict::ReviewDecision,
 };
 

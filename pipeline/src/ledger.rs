@@ -5,17 +5,17 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Project,
     event::{RunId, RunInfo},
-    stage::Role,
-    story::StoryId,
+    story::{StoryId, stage::Role},
     verdict::FailureCause,
 };
 
@@ -108,7 +108,7 @@ impl RunLedger {
 
     /// A name for the next run, never used before in this project.
     pub(crate) fn next(&self, story: StoryId, slot: &str) -> RunId {
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         state.started += 1;
         RunId(format!("{story}-{slot}-{}", state.started).into())
     }
@@ -132,7 +132,7 @@ impl RunLedger {
 
     /// Notes how a run ended. `usd` and `tokens` are of this run alone.
     pub(crate) fn ended(&self, run: &RunId, usd: f64, tokens: (u64, u64), summary: RunSummary) {
-        let known = self.state().entries.get(&*run.0).cloned();
+        let known = self.0.state.lock().entries.get(&*run.0).cloned();
         let Some(entry) = known else { return };
         let ended = Some(seconds(SystemTime::now()));
         self.write(LedgerEntry { ended, usd, tokens, summary, ..entry });
@@ -140,12 +140,12 @@ impl RunLedger {
 
     /// Runs that never ended: an earlier storkit was killed with them.
     pub(crate) fn open_runs(&self) -> Vec<LedgerEntry> {
-        self.state().entries.values().filter(|entry| entry.ended.is_none()).cloned().collect()
+        self.0.state.lock().entries.values().filter(|entry| entry.ended.is_none()).cloned().collect()
     }
 
     /// All runs, oldest first.
     pub fn entries(&self) -> Vec<LedgerEntry> {
-        let mut entries: Vec<LedgerEntry> = self.state().entries.values().cloned().collect();
+        let mut entries: Vec<LedgerEntry> = self.0.state.lock().entries.values().cloned().collect();
         entries.sort_by_key(|entry| entry.started);
         entries
     }
@@ -157,13 +157,13 @@ impl RunLedger {
 
     /// What a story has cost, in US dollars.
     pub fn story_usd(&self, story: StoryId) -> f64 {
-        self.state().entries.values().filter(|entry| entry.story == story).map(|entry| entry.usd).sum()
+        self.0.state.lock().entries.values().filter(|entry| entry.story == story).map(|entry| entry.usd).sum()
     }
 
     /// What runs that ended at or after `since` have cost, in US dollars.
     pub fn usd_since(&self, since: SystemTime) -> f64 {
         let since = seconds(since);
-        let entries = &self.state().entries;
+        let entries = &self.0.state.lock().entries;
         entries
             .values()
             .filter(|entry| entry.ended.is_some_and(|at| at >= since))
@@ -177,7 +177,7 @@ impl RunLedger {
     }
 
     fn write(&self, entry: LedgerEntry) {
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         match serde_json::to_vec(&entry) {
             Ok(mut line) => {
                 line.push(b'\n');
@@ -188,10 +188,6 @@ impl RunLedger {
             Err(error) => tracing::error!(%error, "a run cannot be noted"),
         }
         state.entries.insert(entry.run.clone(), entry);
-    }
-
-    fn state(&self) -> MutexGuard<'_, LedgerState> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,7 +3,6 @@
 pub mod assign;
 pub mod audit;
 pub mod board;
-mod committer;
 pub mod config;
 pub mod event;
 pub mod folders;
@@ -20,12 +19,10 @@ pub mod project;
 pub mod reading;
 mod run;
 mod sentence;
-pub mod stage;
 pub mod story;
-pub mod templates;
 pub mod verdict;
-mod watcher;
 pub mod worktree;
 
 pub use handle::{Pipeline, PipelineError};
 pub use project::{Project, ProjectError};
+pub use story::{stage, templates};

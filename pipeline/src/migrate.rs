@@ -13,7 +13,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use crate::{
     Project,
     git::program::{GitProgram, GitProgramError},
-    stage::Stage,
+    story::stage::Stage,
 };
 
 const OLD: &str = ".story_kit";

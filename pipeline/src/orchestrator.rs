@@ -7,6 +7,7 @@
 //! what time brings.
 
 mod commits;
+mod committer;
 mod ends;
 mod holds;
 mod housekeeping;
@@ -44,15 +45,14 @@ use self::{
 use crate::{
     Project,
     assign::Slot,
+    board::watcher::WorkChange,
     event::{PipelineSnapshot, RunId, Worker},
     handle::{Answer, Pipeline, PipelineOrder},
     host::{AgentSettings, PipelineHost},
     ledger::RunLedger,
     merge::MergeEnded,
     run::{RunContext, RunEnd, RunUpdate},
-    stage::Stage,
-    story::{Story, StoryId},
-    watcher::WorkChange,
+    story::{Story, StoryId, stage::Stage},
     worktree::WorktreeName,
 };
 
@@ -67,9 +67,6 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// Attempts of a mergemaster at one conflict.
 const MERGE_ATTEMPTS: u32 = 3;
-
-/// Waits for a busy service before a person is asked.
-const BUSY_WAITS: u32 = 5;
 
 /// After a run that could not be started nothing is started for so long.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -155,7 +152,7 @@ struct EventSources {
     changes: mpsc::Receiver<WorkChange>,
     merged: mpsc::Receiver<Arc<MergeEnded>>,
     events: mpsc::Receiver<TaskEvent>,
-    _watcher: crate::watcher::WorkWatcher,
+    _watcher: crate::board::watcher::WorkWatcher,
 }
 
 impl Orchestrator {

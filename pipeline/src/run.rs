@@ -11,13 +11,10 @@ mod prompt;
 mod turn;
 mod workspace;
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
-};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use agents::claude::SessionId;
+use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -182,11 +179,14 @@ impl RunEnd {
     }
 }
 
+/// Where an agent's review is left for the end of its run.
+pub(crate) type ReviewSlot = Arc<Mutex<Option<ReviewDecision>>>;
+
 /// The way to a living run.
 #[derive(Debug)]
 pub(crate) struct RunControl {
     end: watch::Sender<Option<StopReason>>,
-    review: Arc<Mutex<Option<ReviewDecision>>>,
+    review: ReviewSlot,
 }
 
 impl RunControl {
@@ -203,14 +203,14 @@ impl RunControl {
 
     /// The agent's word through its tools; the last one counts.
     pub(crate) fn review(&self, review: ReviewDecision) {
-        *self.review.lock().unwrap_or_else(PoisonError::into_inner) = Some(review);
+        *self.review.lock() = Some(review);
     }
 }
 
 /// What a run sees of its [`RunControl`].
 pub(crate) struct RunSignals {
     pub ended: watch::Receiver<Option<StopReason>>,
-    pub review: Arc<Mutex<Option<ReviewDecision>>>,
+    pub review: ReviewSlot,
 }
 
 impl RunControl {

@@ -7,6 +7,8 @@ mod front;
 mod lines;
 mod name;
 mod plain;
+pub mod stage;
+pub mod templates;
 mod value;
 
 use std::{fmt, str::FromStr, time::SystemTime};
@@ -18,7 +20,7 @@ pub use name::{BadFileName, FileName, slug};
 use serde::{Deserialize, Serialize};
 pub use value::KeyValue;
 
-use crate::stage::Stage;
+use crate::story::stage::Stage;
 
 /// A story's number. Unique in a project and never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     sentence::{one_line, plural},
-    stage::Role,
-    story::BlockReason,
+    story::{BlockReason, stage::Role},
 };
 
 /// What was seen of a run that ended.

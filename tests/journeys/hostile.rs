@@ -2,6 +2,7 @@
 
 use adapters::Tone;
 use e2e::{Cli, Setup};
+use needs::needs;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_model_says_pings_nobody_and_carries_no_escapes() {
@@ -122,6 +123,7 @@ async fn a_repositorys_own_settings_are_text_for_the_model_and_nothing_more() {
 /// An agent of another project, in its sandbox, sees this one's socket; who attaches is an operator.
 #[test]
 fn a_process_of_a_sandbox_cannot_attach_to_the_console() {
+    needs!(Bubblewrap);
     const ASK: &str = "import socket, sys; it = socket.socket(socket.AF_UNIX); it.settimeout(60); it.connect(sys.argv[1]); \
                        it.sendall(b'{\"type\":\"hello\"}\\n'); print(len(it.recv(1)))";
     let program = e2e::Program::with_stand_in();

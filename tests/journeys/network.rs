@@ -80,7 +80,7 @@ async fn a_coder_kept_from_the_network_does_its_work_and_reaches_nothing_else() 
         terminal.see(asked);
         terminal.say("yes");
     }
-    let told = terminal.see("Kept from");
+    let told = terminal.see("Blocked access to");
     assert!(told.contains(&elsewhere.0.to_string()) && told.contains("of the agent `coder`"), "{told}");
     terminal.see("**1 Fix the door**: merged as");
 

@@ -63,7 +63,8 @@ fn doctor_checks_port_disk_clock_context_and_messengers() {
     program.write_config("[slack]\nbot_token = \"xoxb-x\"\napp_token = \"xapp-x\"\napi_url = \"http://127.0.0.1:9\"\nallowed_users = [\"U1\"]\n");
     let (code, text) = said(&program, &["doctor"]);
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("Agents read") && text.contains("slack: "), "{text}");
+    assert!(text.contains("Agents read"), "{text}");
+    assert!(text.contains("slack: ") || !cfg!(feature = "slack"), "{text}");
 }
 
 #[test]

@@ -39,6 +39,19 @@ fn a_piped_chat_prints_the_answers_in_order_and_ends_well() {
 }
 
 #[test]
+fn status_in_a_piped_chat_shows_the_stories_of_the_board() {
+    let program = Program::with_stand_in();
+    let backlog = program.file(".storkit/work/1_backlog");
+    fs::create_dir_all(&backlog).expect("a folder");
+    let story = "---\nname: Fix the door\n---\n\n## Acceptance criteria\n\n- [ ] It closes\n";
+    fs::write(backlog.join("4_story_fix_the_door.md"), story).expect("a story");
+    // The first line of a storkit that has just started: the board must have been read by then.
+    let output = program.run(&["chat"], "status\n");
+    assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
+    assert!(out(&output).contains("backlog: 1"), "{}", out(&output));
+}
+
+#[test]
 fn a_line_that_fails_makes_the_exit_code_one() {
     let program = Program::with_stand_in();
     for lines in ["!nonsense\n", "error 401\n", "htop forever\nversion\n"] {

@@ -49,7 +49,7 @@ fn mcp(bot: &Bot) -> String {
 async fn start(bot: &Bot, token: &str, prompt: &str) -> (AgentProcess, Receiver<AgentEvent>) {
     let mut launch = bot.app.services().launch(None, None);
     launch.mode = PromptMode::OneShot { prompt: prompt.into() };
-    launch.permissions = PermissionRoute::Mcp { url: mcp(bot), token: token.into() };
+    launch.permissions.route = PermissionRoute::Mcp { url: mcp(bot), token: token.into() };
     AgentProcess::start(launch).await.expect("the CLI starts")
 }
 
@@ -84,7 +84,7 @@ async fn an_agents_question_is_answered_in_the_room_of_its_run() {
         room.say("yes").await;
     });
     let end = end.expect("a result");
-    assert!(!end.is_error && end.text.starts_with("One:"), "{end:?}");
+    assert!(end.failure.is_none() && end.text.starts_with("One:"), "{end:?}");
     assert!(bot.file("one").exists());
 
     let (end, ()) = tokio::join!(agent(&bot, guard.token(), "make two"), async {

@@ -68,7 +68,7 @@ async fn stop_closes_an_open_question_as_denied() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stop_ends_the_wait_for_a_busy_service() {
     let hour = Duration::from_secs(3600);
-    let retry = RetryPolicy { first: hour, longest: hour };
+    let retry = RetryPolicy { first: hour, longest: hour, ..RetryPolicy::default() };
     let bot = Setup::new(Cli::StandIn).retry(retry).start().await;
     let room = bot.room("a");
     room.say("error 529").await;

@@ -1,4 +1,4 @@
-//! A bot in this process, as people run it, with a fake messenger and a project of its own.
+//! A whole bot in the test's own process, with a fake messenger and a project of its own.
 
 use std::{
     fs,
@@ -28,15 +28,15 @@ use crate::place::{self, Place};
 
 /// Which Claude Code CLI the bot drives.
 pub enum Cli {
-    /// The stand-in of this crate.
+    /// `claude-stand-in`, which follows directives in the prompt.
     StandIn,
-    /// The real one, against a scripted model.
+    /// The real CLI with this scripted model.
     Real(ScriptedModel),
-    /// Any other program: a broken one, or none.
+    /// Any other command line, for example a program that does not exist.
     Program(Vec<String>),
 }
 
-/// How a bot is to be started.
+/// What a bot is started with.
 pub struct Setup {
     cli: Cli,
     toml: String,
@@ -52,9 +52,8 @@ pub struct Setup {
     committed: Vec<(String, String)>,
 }
 
-/// A running bot. The folder goes with it.
+/// A running bot. Its temporary folder is removed when the bot is dropped.
 pub struct Bot {
-    /// The bot.
     pub app: App,
     /// Its first messenger.
     pub fake: Arc<Fake>,
@@ -63,12 +62,12 @@ pub struct Bot {
 }
 
 impl Setup {
-    /// The real CLI, its model following this script.
+    /// A bot on the real CLI, with a model that follows this script.
     pub fn real(script: ModelScript) -> Self {
         Self::new(Cli::Real(ScriptedModel::start(script).expect("the model is served")))
     }
 
-    /// A bot on this CLI with one fake messenger, where `ann` and `bob` are heard.
+    /// A bot on this CLI with one fake messenger, on which `ann` and `bob` are allowed.
     pub fn new(cli: Cli) -> Self {
         Self {
             cli,
@@ -77,8 +76,12 @@ impl Setup {
             users: vec!["ann".into(), "bob".into()],
             approvers: Vec::new(),
             operators: Vec::new(),
-            // Short, since a test waits for it; how long it really is has tests of its own.
-            retry: RetryPolicy { first: Duration::from_millis(20), longest: Duration::from_millis(50) },
+            // Short, because the test waits for it. The real delays have unit tests.
+            retry: RetryPolicy {
+                first: Duration::from_millis(20),
+                longest: Duration::from_millis(50),
+                ..RetryPolicy::default()
+            },
             clock: Clock::system(),
             claude_env: Vec::new(),
             commands: bot::commands::all,
@@ -87,7 +90,7 @@ impl Setup {
         }
     }
 
-    /// Lines of `bot.toml`; tables of it after all plain keys.
+    /// Adds lines to `bot.toml`. Plain keys must come before the first table.
     #[must_use]
     pub fn config(mut self, toml: &str) -> Self {
         self.toml.push_str(toml);
@@ -95,63 +98,63 @@ impl Setup {
         self
     }
 
-    /// These messengers instead of the one.
+    /// Replaces the messenger.
     #[must_use]
     pub fn on(mut self, adapters: Vec<Arc<Fake>>) -> Self {
         self.adapters = adapters;
         self
     }
 
-    /// Only these may answer permission questions.
+    /// Only these people may answer permission questions.
     #[must_use]
     pub fn approvers(mut self, approvers: &[&str]) -> Self {
         self.approvers = approvers.iter().map(|&id| id.to_owned()).collect();
         self
     }
 
-    /// These may do everything.
+    /// These people may do everything.
     #[must_use]
     pub fn operators(mut self, operators: &[&str]) -> Self {
         self.operators = operators.iter().map(|&id| id.to_owned()).collect();
         self
     }
 
-    /// These commands instead of the bot's.
+    /// Replaces the bot's commands.
     #[must_use]
     pub fn commands(mut self, commands: fn() -> CommandRegistry) -> Self {
         self.commands = commands;
         self
     }
 
-    /// Another wall clock.
+    /// Replaces the wall clock.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Other waits for a busy service.
+    /// Replaces the delays before a busy service is asked again.
     #[must_use]
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
         self
     }
 
-    /// One more variable in the CLI's environment.
+    /// Adds a variable to the CLI's environment.
     #[must_use]
     pub fn claude_env(mut self, name: &str, value: &str) -> Self {
         self.claude_env.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// A file in the project, there before the bot starts.
+    /// Adds an uncommitted file to the project.
     #[must_use]
     pub fn file(mut self, path: &str, text: &str) -> Self {
         self.files.push((path.to_owned(), text.to_owned()));
         self
     }
 
-    /// A file that the project's first commits have.
+    /// Adds a committed file to the project.
     #[must_use]
     pub fn committed(mut self, path: &str, text: &str) -> Self {
         self.committed.push((path.to_owned(), text.to_owned()));
@@ -201,7 +204,7 @@ impl Setup {
             let place = Arc::downgrade(&place);
             fake.inspect(move |shown| {
                 if let Some(place) = place.upgrade() {
-                    place.look("a room", shown);
+                    place.check("a room", shown);
                 }
             });
         }
@@ -239,7 +242,7 @@ impl Setup {
         }
     }
 
-    /// A home of its own, so that nothing of the person's takes part.
+    /// A home of its own, so that the developer's settings have no effect.
     fn environment(&self, place: &Place) -> Vec<(String, String)> {
         let folder = place.path();
         let mut environment = vec![
@@ -265,7 +268,7 @@ impl Bot {
         self.fake.room(id)
     }
 
-    /// What the model was asked, where the real CLI runs.
+    /// The requests that the scripted model received; empty without the real CLI.
     pub fn model_requests(&self) -> Vec<SeenRequest> {
         match &self.setup.cli {
             Cli::Real(model) => model.requests(),
@@ -278,7 +281,7 @@ impl Bot {
         self.place.project().join(path)
     }
 
-    /// Waits until the pipeline has begun.
+    /// Waits until the pipeline has read the board.
     pub async fn started(&self) {
         self.app.services().commands.pipeline.rescan().await.expect("the pipeline works");
     }
@@ -294,12 +297,12 @@ impl Bot {
         };
         while !done() {
             let next = tokio::time::timeout(Duration::from_secs(120), events.recv()).await;
-            self.place.look_at_processes(std::process::id());
+            self.place.check_processes(std::process::id());
             assert!(next.is_ok(), "story {story} is not done: {:?}", pipeline.snapshot());
         }
     }
 
-    /// Waits until no story has a worktree: they go in the background.
+    /// Waits until no story has a worktree. They are removed in the background.
     pub async fn until_no_worktrees(&self) {
         let until = std::time::Instant::now() + Duration::from_secs(60);
         loop {
@@ -317,42 +320,42 @@ impl Bot {
         self.place.path().join("home")
     }
 
-    /// Ends the bot in good order and starts it again on the same project; the room's picture stays.
+    /// Shuts the bot down and starts it again on the same project. What the rooms showed is kept.
     pub async fn restart(self) -> Self {
         let Self { app, fake: _, mut setup, place } = self;
         app.shutdown().await;
-        // A fresh messenger: the old one's connection ended with its bot.
+        // The connection of the old messenger ended with its bot.
         setup.adapters =
             setup.adapters.iter().map(|old| Fake::with(old.name(), old.capabilities())).collect();
         setup.start_in(place).await.expect("the bot starts again")
     }
 
-    /// How many Claude Code processes live.
+    /// The number of running Claude Code processes.
     pub fn sessions(&self) -> usize {
         self.app.services().commands.agents.all().len()
     }
 
-    /// The id of the one Claude Code process that lives.
+    /// The id of the one Claude Code process that is running.
     pub fn agent_pid(&self) -> i32 {
         let agents = self.app.services().commands.agents.all();
         assert_eq!(agents.len(), 1, "{agents:?}");
         agents[0].0.cast_signed()
     }
 
-    /// Living processes of the bot's agents and all that they started.
+    /// The number of running processes of the bot's agents, with everything they started.
     pub fn agent_processes(&self) -> usize {
         self.app.services().commands.sample().1.iter().map(|(_, tree)| tree.processes).sum()
     }
 }
 
-/// Git in a folder; what it printed.
+/// Runs git in a folder and returns its output.
 pub fn git(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git").arg("-C").arg(folder).args(arguments).output().expect("git runs");
     assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
-/// A repository with one commit.
+/// Makes a repository with one commit.
 pub fn git_project(path: &Path) {
     fs::create_dir_all(path).expect("a folder for the project");
     for arguments in [
@@ -374,18 +377,18 @@ pub fn git_project(path: &Path) {
     }
 }
 
-/// The program as an agent, which looks for secrets of the bot before it starts.
+/// The command line that checks for the bot's secrets and then becomes this program (`stand_in/guard.rs`).
 pub fn guarded(program: String) -> Vec<String> {
     vec![beside_the_tests("claude-stand-in").display().to_string(), "--guard".to_owned(), program]
 }
 
-/// The real CLI; tests that come here begin with `needs!(Claude)`.
+/// The real CLI. Tests that use it begin with `needs!(Claude)`.
 pub fn real_cli() -> String {
     let path = Need::Claude.path().unwrap_or_else(|| panic!("{}", Need::Claude.missing()));
     path.display().to_string()
 }
 
-/// A program that this workspace builds.
+/// The path of a program of this workspace.
 pub fn beside_the_tests(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test has a path");
     let folder = test.ancestors().find(|folder| folder.join(name).exists());

@@ -1,4 +1,4 @@
-//! What journeys need: a bot with a fake messenger, the stand-in CLI or the real one, a project in a temporary folder.
+//! The harness of the journeys: a bot with a fake messenger, the stand-in CLI or the real one, a project in a temporary folder.
 
 mod harness;
 mod place;

@@ -1,6 +1,7 @@
-//! Where a journey takes place: its folder, and the watch that none of the marked secrets it was given is seen there.
+//! The temporary folder of a journey, and the check that no secret leaks. Every secret that a journey gets contains the same mark.
 //!
-//! All that runs there holds the place; the last one that goes looks at what is left, and ends the test if a secret was seen.
+//! Everything that runs in the folder shares the [`Place`]. Dropping the last copy checks the files and fails the test if a secret
+//! was seen anywhere.
 
 use std::{
     collections::HashMap,
@@ -16,22 +17,22 @@ use tempfile::TempDir;
 /// Named in bot.toml as `${STORKIT_TEST_TOKEN}`.
 pub const TOKEN_VARIABLE: &str = "STORKIT_TEST_TOKEN";
 
-/// Its value; the agents get it as `GATEWAY_TOKEN`, since bot.toml says so.
+/// Its value. bot.toml passes it to the agents as `GATEWAY_TOKEN`.
 pub const TOKEN: &str = "m4rked-5ecret-token";
 
 /// The model's key.
 pub const KEY: &str = "sk-ant-m4rked-5ecret-key";
 
-/// Where agents write what they find; see `stand_in/guard.rs`.
+/// The file to which agents report leaks; see `stand_in/guard.rs`.
 const REPORT_VARIABLE: &str = "STORKIT_TEST_REPORT";
 
-/// A folder with a project, and what was seen of secrets.
+/// A temporary folder with a project, and the leaks that were found.
 pub struct Place {
     folder: TempDir,
     seen: Mutex<Vec<String>>,
 }
 
-/// Every variable with a secret that a journey gives to storkit. Those of messengers are there without their messengers, too.
+/// Every variable with a secret that a journey gives to storkit, those of messengers that are not configured included.
 pub fn secrets() -> Vec<(String, String)> {
     [
         (TOKEN_VARIABLE, TOKEN.to_owned()),
@@ -49,55 +50,52 @@ pub fn secrets() -> Vec<(String, String)> {
 }
 
 impl Place {
-    /// A fresh folder.
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a temporary folder"), seen: Mutex::default() }
     }
 
-    /// The folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The project in it.
     pub fn project(&self) -> PathBuf {
         self.path().join("project")
     }
 
-    /// Tells agents where to report to.
+    /// The variable that names the report file to agents.
     pub fn report_variable(&self) -> (String, String) {
         (REPORT_VARIABLE.to_owned(), self.report().display().to_string())
     }
 
-    /// A text of storkit that is to hold no marked secret.
-    pub fn look(&self, what: &str, text: &str) {
-        self.look_for(&[("a marked secret".to_owned(), MARK.to_owned())], what, text);
+    /// Records a leak if this text holds a marked secret.
+    pub fn check(&self, what: &str, text: &str) {
+        self.check_for(&[("a marked secret".to_owned(), MARK.to_owned())], what, text);
     }
 
-    /// The same, and none of the secrets that storkit has made here: a look at the disk, for when something ends.
-    pub fn look_hard(&self, what: &str, text: &str) {
-        self.look_for(&self.known(), what, text);
+    /// Like [`Place::check`], and also checks for secrets that storkit made itself. It reads the disk, so call it once, at the end.
+    pub fn check_all(&self, what: &str, text: &str) {
+        self.check_for(&self.known(), what, text);
     }
 
-    /// Command lines of this process and of all that it started.
-    pub fn look_at_processes(&self, root: u32) {
+    /// Checks the command lines of this process and its descendants.
+    pub fn check_processes(&self, root: u32) {
         let known = self.known();
         for (pid, command_line) in command_lines_below(root) {
-            self.look_for(&known, &format!("the command line of process {pid}"), &command_line);
+            self.check_for(&known, &format!("the command line of process {pid}"), &command_line);
         }
     }
 
-    fn look_for(&self, known: &[(String, String)], what: &str, text: &str) {
+    fn check_for(&self, known: &[(String, String)], what: &str, text: &str) {
         for (name, secret) in known {
             if let Some(at) = text.find(secret.as_str()) {
                 let before: Vec<char> = text[..at].chars().rev().take(200).collect();
                 let before: String = before.into_iter().rev().collect();
-                self.tell(format!("{name} is in {what}, behind: {before}"));
+                self.record_leak(format!("{name} is in {what}, behind: {before}"));
             }
         }
     }
 
-    fn tell(&self, leak: String) {
+    fn record_leak(&self, leak: String) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(leak);
     }
 
@@ -105,7 +103,7 @@ impl Place {
         self.path().join("report")
     }
 
-    /// What may be seen nowhere: all that is marked, what storkit got from Matrix or made for it, and the tokens of its agents.
+    /// All secrets, by name: the mark, the Matrix access token and recovery key, and the tokens of agents' runs.
     fn known(&self) -> Vec<(String, String)> {
         let mut known = vec![("a marked secret".to_owned(), MARK.to_owned())];
         let matrix = self.project().join(".storkit/matrix");
@@ -126,19 +124,19 @@ impl Place {
         known
     }
 
-    /// Files of the project that others may read, and logs whoever may read them.
-    fn look_at_files(&self, known: &[(String, String)], folder: &Path) {
+    /// Checks the files of the project that other users may read, and all logs.
+    fn check_files(&self, known: &[(String, String)], folder: &Path) {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let path = entry.path();
             let Ok(meta) = path.symlink_metadata() else { continue };
             if meta.is_dir() && !path.ends_with(".git/objects") {
-                self.look_at_files(known, &path);
+                self.check_files(known, &path);
             }
             let log = path.ends_with(".storkit/logs/storkit.log");
             if meta.is_file() && (log || meta.permissions().mode() & 0o077 != 0) {
                 let text = fs::read(&path).unwrap_or_default();
                 let what = format!("{} ({:o})", path.display(), meta.permissions().mode() & 0o7777);
-                self.look_for(known, &what, &String::from_utf8_lossy(&text));
+                self.check_for(known, &what, &String::from_utf8_lossy(&text));
             }
         }
     }
@@ -150,13 +148,13 @@ impl Drop for Place {
         report
             .lines()
             .filter_map(|line| line.strip_prefix("leak: "))
-            .for_each(|leak| self.tell(leak.to_owned()));
-        self.look_at_files(&self.known(), &self.project());
+            .for_each(|leak| self.record_leak(leak.to_owned()));
+        self.check_files(&self.known(), &self.project());
         let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
         if seen.is_empty() {
             return;
         }
-        // A test that fails already has a reason of its own; this may be what is behind it.
+        // The test fails already, and a second panic would abort it. The leak may be the cause, so print it.
         if std::thread::panicking() {
             return eprintln!("secrets were seen:\n{}", seen.join("\n"));
         }
@@ -176,7 +174,7 @@ fn command_lines_below(root: u32) -> Vec<(u32, String)> {
     }
     let below = |pid: &u32| {
         let mut at = *pid;
-        // A process that ended while this was read may have left a circle behind.
+        // A process that ended during the scan can leave a cycle.
         (0..64).any(|_| {
             let found = at == root;
             at = parents.get(&at).copied().unwrap_or(0);

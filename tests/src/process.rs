@@ -1,4 +1,4 @@
-//! Waiting for other processes without looking again and again: one tells its id, one ends.
+//! Waits for other processes without polling: for their id, and for their end.
 
 use std::{
     fs,
@@ -13,18 +13,17 @@ use tokio::io::unix::AsyncFd;
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A FIFO into which a process writes its id (`echo $$ > FIFO`): who reads it knows that the process runs.
+/// A FIFO into which a process writes its id (`echo $$ > FIFO`). Reading it proves that the process runs.
 pub struct PidPost(PathBuf);
 
 impl PidPost {
-    /// Makes the FIFO.
     pub fn at(path: &Path) -> Self {
         let status = Command::new("mkfifo").arg(path).status().expect("mkfifo runs");
         assert!(status.success(), "mkfifo {}", path.display());
         Self(path.to_owned())
     }
 
-    /// Waits for the process.
+    /// Waits for the process and returns its id.
     ///
     /// # Panics
     /// After a minute.
@@ -34,7 +33,7 @@ impl PidPost {
         match tokio::time::timeout(PATIENCE, read).await {
             Ok(text) => text.expect("no panic").trim().parse().expect("a process id"),
             Err(_) => {
-                // Lets the thread go that still waits for a writer.
+                // Releases the thread that still waits for a writer.
                 drop(fs::OpenOptions::new().read(true).write(true).open(&self.0));
                 panic!("no process wrote its id into {}", self.0.display())
             }
@@ -42,7 +41,7 @@ impl PidPost {
     }
 }
 
-/// Waits until the process has ended (a zombie has).
+/// Waits until the process has ended. A zombie counts as ended.
 ///
 /// # Panics
 /// After a minute.
@@ -50,24 +49,22 @@ pub async fn ended(pid: i32) {
     let Ok(handle) = pidfd_open(Pid::from_raw(pid).expect("a process id"), PidfdFlags::NONBLOCK) else {
         return;
     };
-    // Its replacement is unsafe, and asks of the caller what an owned handle keeps anyway.
+    // The replacement is unsafe, and its contract holds here: the handle is owned.
     #[allow(deprecated)]
     let handle = AsyncFd::new(handle).expect("a handle that can be waited for");
     let end = tokio::time::timeout(PATIENCE, handle.readable()).await;
     drop(end.unwrap_or_else(|_| panic!("process {pid} still runs")).expect("the handle can be waited for"));
 }
 
-/// SIGKILL.
 pub fn kill_9(pid: i32) {
     kill_process(Pid::from_raw(pid).expect("a process id"), Signal::KILL).expect("it lives");
 }
 
-/// SIGTERM.
 pub fn terminate(pid: i32) {
     kill_process(Pid::from_raw(pid).expect("a process id"), Signal::TERM).expect("it lives");
 }
 
-/// Whether the process runs now; a zombie does not.
+/// Whether the process runs. A zombie does not.
 pub fn runs(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next()).is_some_and(|state| state != "Z")

@@ -1,4 +1,4 @@
-//! The program `storkit` itself, as a process: for kills, exit codes and what a terminal shows.
+//! Runs the program `storkit` as a process, to test kills, exit codes and what a terminal shows.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use crate::{
     serving::{Serving, Terminal},
 };
 
-/// A project that the program is run on, with marked secrets that must be seen nowhere: [`Place`] watches.
+/// A project for `storkit`, with marked secrets in its environment. [`Place`] checks that they do not leak.
 pub struct Program {
     place: Arc<Place>,
     claude: Vec<String>,
@@ -26,17 +26,17 @@ pub struct Program {
 }
 
 impl Program {
-    /// A fresh project on which the stand-in CLI answers.
+    /// A new project that uses the stand-in CLI.
     pub fn with_stand_in() -> Self {
         Self::new(vec![beside_the_tests("claude-stand-in").display().to_string()], Vec::new())
     }
 
-    /// A fresh project on which the real CLI asks this model.
+    /// A new project that uses the real CLI with this model.
     pub fn with_real_cli(model: &ScriptedModel) -> Self {
         Self::with_service(model.base_url())
     }
 
-    /// A fresh project on which the real CLI has a key, and nobody to ask.
+    /// A new project that uses the real CLI, with a key and without a model that answers.
     pub fn with_key() -> Self {
         // Port 9 (discard) is closed everywhere.
         Self::with_service("http://127.0.0.1:9".to_owned())
@@ -50,9 +50,9 @@ impl Program {
         Self::new(guarded(real_cli()), environment)
     }
 
-    /// A place for `storkit demo`, which makes a project of its own and takes `claude` from the PATH.
+    /// An environment for `storkit demo`, which makes its own project and takes `claude` from the PATH.
     pub fn for_the_demo() -> Self {
-        // No bot.toml says that this one is a secret.
+        // In the demo no bot.toml marks this variable as a secret.
         let nothing = (place::TOKEN_VARIABLE.to_owned(), String::new());
         let mut program = Self::new(Vec::new(), vec![nothing]);
         let folder = program.place.path().join("bin");
@@ -71,7 +71,7 @@ impl Program {
         git_project(&place.project());
         let mut all = place::secrets();
         all.push(place.report_variable());
-        // With much in the log, so that a secret in it is found.
+        // The more is logged, the more leaks are found.
         all.push(("RUST_LOG".to_owned(), "debug".to_owned()));
         all.extend(environment);
         let program = Self { place, claude, environment: all };
@@ -79,19 +79,19 @@ impl Program {
         program
     }
 
-    /// Another program in place of the CLI.
+    /// Replaces the CLI.
     pub fn set_claude(&mut self, program: &str) {
         self.claude = vec![program.to_owned()];
         self.write_config("");
     }
 
-    /// The same, with the look for secrets that the stand-in and the real CLI begin with.
+    /// Replaces the CLI by a program that first checks for secrets, as the stand-in does.
     pub fn set_guarded_claude(&mut self, program: &str) {
         self.claude = guarded(program.to_owned());
         self.write_config("");
     }
 
-    /// Another variable of its environment.
+    /// Adds a variable to its environment.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
@@ -101,7 +101,7 @@ impl Program {
         self.place.project()
     }
 
-    /// Writes bot.toml: these lines, the CLI, and a variable for it that holds a secret.
+    /// Writes bot.toml: these lines, the CLI, and a secret that is passed to the CLI.
     pub fn write_config(&self, toml: &str) {
         let state = self.project().join(".storkit");
         fs::create_dir_all(&state).expect("a state folder");
@@ -113,7 +113,7 @@ impl Program {
         file.and_then(|mut file| file.write_all(text.as_bytes())).expect("bot.toml");
     }
 
-    /// A command of `storkit ARGUMENTS` on the project, with a home of its own.
+    /// The command `storkit ARGUMENTS` on the project, with a home of its own.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(beside_the_tests("storkit"));
         command
@@ -130,33 +130,33 @@ impl Program {
         command
     }
 
-    /// Runs `storkit ARGUMENTS` with these lines on standard input, to its end.
+    /// Runs `storkit ARGUMENTS` with these lines on standard input and waits for its end.
     pub fn run(&self, arguments: &[&str], lines: &str) -> Output {
         let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().expect("storkit starts");
         let mut input = child.stdin.take().expect("a pipe");
-        // A program that ended early closes its input; what it said is what counts.
+        // A program that ended early has closed its input. Its output is what the test checks.
         let _ = input.write_all(lines.as_bytes());
         drop(input);
-        self.looked_through(child.wait_with_output().expect("storkit ends"))
+        self.checked(child.wait_with_output().expect("storkit ends"))
     }
 
-    /// Runs a [`Self::command`] to its end.
+    /// Runs a [`Self::command`] and waits for its end.
     pub fn finish(&self, command: &mut Command) -> Output {
-        self.looked_through(command.output().expect("storkit runs"))
+        self.checked(command.output().expect("storkit runs"))
     }
 
-    fn looked_through(&self, output: Output) -> Output {
-        self.place.look_hard("what storkit printed", &String::from_utf8_lossy(&output.stdout));
-        self.place.look_hard("storkit's complaints", &String::from_utf8_lossy(&output.stderr));
+    fn checked(&self, output: Output) -> Output {
+        self.place.check_all("what storkit printed", &String::from_utf8_lossy(&output.stdout));
+        self.place.check_all("storkit's complaints", &String::from_utf8_lossy(&output.stderr));
         output
     }
 
-    /// A log that the test had written to this file, looked through.
-    pub fn look_at_log(&self, path: &Path) {
-        self.place.look_hard("the log", &String::from_utf8_lossy(&fs::read(path).unwrap_or_default()));
+    /// Checks a log file for secrets.
+    pub fn check_log(&self, path: &Path) {
+        self.place.check_all("the log", &String::from_utf8_lossy(&fs::read(path).unwrap_or_default()));
     }
 
-    /// A terminal of its own for this command.
+    /// Runs the command in a terminal.
     pub fn screen(&self, command: &Command) -> Screen {
         Screen::run(command, self.place.clone())
     }
@@ -166,7 +166,7 @@ impl Program {
         Serving::new(self.spawn(&["serve", "--port", "0"]), self.place.clone())
     }
 
-    /// A terminal on the storkit that serves the project.
+    /// Attaches a terminal to the storkit that serves the project.
     pub fn terminal(&self) -> Terminal {
         Terminal::attach(self.place.clone())
     }

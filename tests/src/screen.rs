@@ -1,4 +1,4 @@
-//! A real terminal for the program: tmux, whose screen a test reads.
+//! Runs the program in a real terminal, tmux, and reads its screen.
 
 use std::{
     process::{Command, Output},
@@ -14,19 +14,20 @@ use crate::place::Place;
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// tmux tells nobody that its screen has changed, so this is how often it is asked.
+/// How often the screen is read: tmux does not report changes.
 const LOOK: Duration = Duration::from_millis(50);
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A tmux server of its own with one window; killed when dropped.
+/// A tmux server with one window. Dropping it kills the server.
 pub struct Screen {
     socket: String,
     place: Arc<Place>,
 }
 
 impl Screen {
-    /// Runs the command in a window of 100 by 40; `ended with N` is shown after it.
+    /// Runs the command in a window of 100 by 40, which shows `ended with N` after its exit. Tests that use it begin with
+    /// `needs!(Tmux)`.
     ///
     /// # Panics
     /// Where tmux is missing.
@@ -44,7 +45,7 @@ impl Screen {
         screen
     }
 
-    /// Types the text as it is.
+    /// Types the text literally.
     pub fn types(&self, text: &str) {
         self.tmux(&["send-keys", "-l", text]);
     }
@@ -54,16 +55,16 @@ impl Screen {
         self.tmux(&["send-keys", key]);
     }
 
-    /// Types a line and sends it off.
+    /// Types a line and presses Enter.
     pub fn enters(&self, line: &str) {
         self.types(line);
         self.press("Enter");
     }
 
-    /// Waits until the screen passes, and returns it.
+    /// Waits until the screen passes this check, and returns it.
     ///
     /// # Panics
-    /// After a minute, with the screen.
+    /// After a minute, with what the screen shows.
     pub fn until(&self, what: &str, passes: impl Fn(&str) -> bool) -> String {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -83,7 +84,7 @@ impl Screen {
 
     fn shown(&self) -> String {
         let shown = String::from_utf8_lossy(&self.tmux(&["capture-pane", "-p"]).stdout).into_owned();
-        self.place.look("a screen", &shown);
+        self.place.check("a screen", &shown);
         shown
     }
 

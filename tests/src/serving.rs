@@ -21,7 +21,7 @@ use crate::{
 /// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A `storkit serve` that has come up. It is killed when dropped.
+/// A running `storkit serve`. Dropping it kills the process.
 pub struct Serving {
     child: Child,
     lines: Receiver<String>,
@@ -31,7 +31,7 @@ pub struct Serving {
     pub port: u16,
 }
 
-/// A terminal in the room `main`. It hears everything from the moment the room began.
+/// A terminal in the room `main`. It receives everything that the room has shown since its start.
 pub struct Terminal {
     stream: UnixStream,
     lines: Receiver<String>,
@@ -41,7 +41,7 @@ pub struct Terminal {
 }
 
 impl Serving {
-    /// Waits until this `storkit serve` (its standard error a pipe) says that it serves and takes terminals.
+    /// Waits until this `storkit serve`, whose standard error is a pipe, has logged that it serves and accepts terminals.
     ///
     /// # Panics
     /// With what it said, if it ends first.
@@ -52,7 +52,7 @@ impl Serving {
         serving
     }
 
-    /// Waits until it says so once more, as after a restart in place.
+    /// Waits until it has logged that again, after a restart in place.
     ///
     /// # Panics
     /// With what it said, if it ends first.
@@ -70,29 +70,28 @@ impl Serving {
         }
     }
 
-    /// Its process.
     pub fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }
 
-    /// SIGKILL, and its end.
+    /// Sends SIGKILL and waits for its end.
     pub fn kill_9(mut self) {
-        self.place.look_at_processes(self.child.id());
+        self.place.check_processes(self.child.id());
         kill_9(self.pid());
         self.child.wait().expect("it ends");
     }
 
-    /// SIGTERM, and its exit code and log.
+    /// Sends SIGTERM and returns the exit code and the log.
     pub fn end(mut self) -> (Option<i32>, String) {
-        self.place.look_at_processes(self.child.id());
+        self.place.check_processes(self.child.id());
         terminate(self.pid());
         while self.next_line().is_some() {}
         let status = self.child.wait().expect("it ends");
-        self.place.look_hard("the log", &self.said);
+        self.place.check_all("the log", &self.said);
         (status.code(), std::mem::take(&mut self.said))
     }
 
-    /// The log up to the line with `text`.
+    /// Waits for a log line with `text` and returns the log so far.
     ///
     /// # Panics
     /// If it ends or a minute passes first.
@@ -114,11 +113,11 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
-            self.place.look_at_processes(self.child.id());
+            self.place.check_processes(self.child.id());
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // Its last words; an orphan of it may hold the pipe open.
+        // Reads the rest of the log. An orphan process may hold the pipe open, so not for ever.
         let until = Instant::now() + Duration::from_secs(2);
         while let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
             self.said.push_str(&line);
@@ -127,14 +126,14 @@ impl Drop for Serving {
         if std::thread::panicking() {
             eprintln!("--- log of storkit\n{}---", self.said);
         }
-        self.place.look_hard("the log", &self.said);
+        self.place.check_all("the log", &self.said);
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
         self.heard.extend(self.lines.try_iter());
-        self.place.look_hard("a terminal", &self.heard());
+        self.place.check_all("a terminal", &self.heard());
     }
 }
 
@@ -158,7 +157,7 @@ impl Terminal {
     /// Waits for a message, new or edited, that contains `text`, and returns it.
     ///
     /// # Panics
-    /// With all that was heard, if it does not come.
+    /// With everything that was received, if it does not come.
     pub fn see(&mut self, text: &str) -> String {
         loop {
             let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
@@ -173,7 +172,7 @@ impl Terminal {
         }
     }
 
-    /// All that was heard so far, as it came.
+    /// Everything that was received so far, as JSON lines.
     pub fn heard(&self) -> String {
         self.heard.join("\n")
     }
@@ -183,7 +182,7 @@ impl Terminal {
     }
 }
 
-/// Lines as they come; the channel closes with the source.
+/// Reads lines in a thread. The channel closes at the end of the source.
 fn lines_of(source: impl std::io::Read + Send + 'static) -> Receiver<String> {
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {

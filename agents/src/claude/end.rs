@@ -1,4 +1,4 @@
-//! The end of a process: asked, waited for, killed if need be, reaped, and nothing of it left.
+//! Ends a process: SIGTERM, a wait, SIGKILL, reaping, and the same for every process it started.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AgentEvent, ProcessExit, SessionId, folder::RunFolder, launch::RUN_VARIABLE};
 use crate::{
-    claude::pty::{ProcessLeader, PtyReader, code_and_signal},
+    pty::{ProcessLeader, PtyReader, code_and_signal},
     tree::{self, ProcessEnvironment, ProcessId},
 };
 
@@ -19,15 +19,15 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(5);
 
 /// How often descendants are collected meanwhile.
-const LOOK: Duration = Duration::from_millis(250);
+const COLLECT_EVERY: Duration = Duration::from_millis(250);
 
-/// How long killed processes may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long killed processes may take to disappear.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Everything that lasts as long as the process.
+/// Everything that lives as long as the process.
 pub(super) struct ProcessSupervisor {
     pub leader: Arc<ProcessLeader>,
-    /// Tells that the process has ended.
+    /// Resolves when the process has ended.
     pub ended: oneshot::Receiver<()>,
     pub reader: PtyReader,
     pub folder: RunFolder,
@@ -43,7 +43,7 @@ pub(super) struct ProcessSupervisor {
 }
 
 impl ProcessSupervisor {
-    /// Waits for the end, or brings it about when asked; then leaves nothing behind and tells
+    /// Waits for the end, or brings it about when asked; then ends what the process started and sends
     /// [`AgentEvent::Exited`]. Returns how many processes had to be killed.
     pub(super) async fn run(mut self) -> usize {
         let (mut known, mut killed) = (BTreeSet::new(), 0);
@@ -56,8 +56,8 @@ impl ProcessSupervisor {
         let leader = Arc::clone(&self.leader);
         let mark = ProcessMark { session: self.session, run: self.run, pid: self.leader.pid().to_string() };
         let cleaning = tokio::task::spawn_blocking(move || {
-            // What it left is looked for before its id can be anyone else's.
-            let left = tree::kill_all(PATIENCE, || mark.alive(&known));
+            // Leftovers are searched before the id can belong to another process.
+            let left = tree::kill_all(KILL_TIMEOUT, || mark.living_processes(&known));
             (leader.reap(), left)
         });
         let (status, left) = cleaning.await.unwrap_or_default();
@@ -68,13 +68,13 @@ impl ProcessSupervisor {
         killed + left
     }
 
-    /// SIGTERM, [`GRACE`], SIGKILL. Descendants are noted while they still can be told by their parents.
+    /// SIGTERM, [`GRACE`], SIGKILL. Descendants are collected while they still have their parents.
     async fn bring_about(&mut self, known: &mut BTreeSet<ProcessId>) -> usize {
         known.extend(descendants(self.leader.pid()).await);
         self.leader.ask_to_end();
         let deadline = Instant::now() + GRACE;
         while Instant::now() < deadline {
-            let next = deadline.min(Instant::now() + LOOK);
+            let next = deadline.min(Instant::now() + COLLECT_EVERY);
             if timeout_at(next, &mut self.ended).await.is_ok() {
                 return 0;
             }
@@ -91,7 +91,7 @@ async fn descendants(pid: u32) -> BTreeSet<ProcessId> {
     tokio::task::spawn_blocking(move || tree::descendants(pid)).await.unwrap_or_default()
 }
 
-/// By what the processes of one run are known.
+/// Identifies the processes of one run.
 struct ProcessMark {
     session: SessionId,
     run: String,
@@ -99,9 +99,9 @@ struct ProcessMark {
 }
 
 impl ProcessMark {
-    /// Those of the run that live: seen before, or by their environment, which also tells of children that
-    /// left parent, group and session.
-    fn alive(&self, known: &BTreeSet<ProcessId>) -> BTreeSet<ProcessId> {
+    /// Processes of the run that are alive: `known` ones, and those with the mark in their environment, which also finds children
+    /// that left parent, group and session.
+    fn living_processes(&self, known: &BTreeSet<ProcessId>) -> BTreeSet<ProcessId> {
         let mut alive = tree::marked(|environment| self.is_on(environment));
         alive.extend(known.iter().filter(|seen| seen.is_alive()));
         alive
@@ -135,8 +135,8 @@ pub async fn sweep_orphans(sessions: &[SessionId]) -> usize {
         sleep(Duration::from_millis(20)).await;
     }
     let killing = tokio::task::spawn_blocking(move || {
-        tree::kill_all(PATIENCE, || {
-            let mut alive = tree::marked(|environment| belongs(environment, &sessions));
+        tree::kill_all(KILL_TIMEOUT, || {
+            let mut alive = tree::marked(|environment| carries_session(environment, &sessions));
             alive.extend(orphans.iter().filter(|seen| seen.is_alive()));
             alive
         });
@@ -146,11 +146,11 @@ pub async fn sweep_orphans(sessions: &[SessionId]) -> usize {
 }
 
 async fn find_orphans(sessions: Arc<BTreeSet<String>>) -> BTreeSet<ProcessId> {
-    let finding = move || tree::marked(|environment| belongs(environment, &sessions));
+    let finding = move || tree::marked(|environment| carries_session(environment, &sessions));
     tokio::task::spawn_blocking(finding).await.unwrap_or_default()
 }
 
-fn belongs(environment: &ProcessEnvironment, sessions: &BTreeSet<String>) -> bool {
+fn carries_session(environment: &ProcessEnvironment, sessions: &BTreeSet<String>) -> bool {
     let text = |name| environment.get(name).and_then(|value| std::str::from_utf8(value).ok());
     let by_run = || text(RUN_VARIABLE).and_then(|run| run.split('/').next());
     [text("CLAUDE_CODE_SESSION_ID"), by_run()].into_iter().flatten().any(|session| sessions.contains(session))

@@ -1,4 +1,4 @@
-//! From bytes of the terminal to events on the channel: bounded by the receiver's pace, until nobody listens.
+//! Turns bytes of the terminal into events on a channel, no faster than the receiver takes them.
 
 use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
@@ -17,75 +17,77 @@ const MAX_LINE: usize = 8 << 20;
 /// Events that may wait for the receiver.
 pub(super) const CAPACITY: usize = 32;
 
-/// An event takes one place for each piece of this size of its line, so that waiting events stay below 70 MB
+/// An event takes one place in the channel for each piece of this size of its line, so that waiting events stay below 70 MB
 /// even if every line is as long as allowed.
 const PLACE: usize = 256 * 1024;
 
-/// Reads lines and tells them. Used by one thread that may block.
+/// Reads lines and sends their events. For one thread that may block.
 pub(super) struct EventSender {
-    /// Where the events go.
     pub events: mpsc::Sender<AgentEvent>,
     /// Lets a thread outside the runtime wait for a place.
     pub runtime: Handle,
-    /// From now on an event without a place is dropped: the process is being ended.
+    /// Once cancelled, an event without a place is dropped: the process is being ended.
     pub stop: CancellationToken,
-    /// For refusals of what nobody can answer.
+    /// For refusals of requests that nobody can answer.
     pub input: Option<LineQueue>,
     /// The last lines that were no JSON.
     pub tail: OutputTail,
-    /// Text that came in this read and is not told yet.
+    /// Text of this read that is not sent yet.
     pub pieces: String,
 }
 
 impl EventSender {
-    /// Cuts and reads a stream piece by piece: `next` fills a buffer and says how much, 0 at the end.
+    /// Reads a stream to its end: `next` fills a buffer and returns the length, 0 at the end. Returns the last lines that were no
+    /// JSON.
     ///
-    /// Pieces of text that came in one read are told as one: in a flood the receiver's wake-ups cost most.
-    pub(super) fn tell_all(mut self, mut next: impl FnMut(&mut [u8]) -> usize) -> String {
+    /// Pieces of text that came in one read are sent as one: in a flood the receiver's wake-ups cost most.
+    pub(super) fn send_all(mut self, mut next: impl FnMut(&mut [u8]) -> usize) -> String {
         let (mut lines, mut buffer) = (LineSplitter::new(MAX_LINE), vec![0; 64 * 1024]);
         loop {
             let count = next(&mut buffer);
             if count == 0 {
                 break;
             }
-            lines.feed(&buffer[..count], |line| self.line(line));
-            self.tell_pieces();
+            lines.feed(&buffer[..count], |line| self.on_line(line));
+            self.send_pieces();
         }
-        lines.finish(|line| self.line(line));
-        self.tell_pieces();
+        lines.finish(|line| self.on_line(line));
+        self.send_pieces();
         self.tail.text()
     }
 
-    fn line(&mut self, line: StreamLine<'_>) {
+    fn on_line(&mut self, line: StreamLine<'_>) {
         match line {
-            StreamLine::Whole(line) => parse::read(line, |meaning| self.meaning(meaning, line.len())),
-            StreamLine::TooLong(bytes) => self.event(AgentEvent::Noise(UnparsedOutput::TooLong { bytes }), 1),
+            StreamLine::Whole(line) => {
+                parse::parse_line(line, |meaning| self.on_meaning(meaning, line.len()))
+            }
+            StreamLine::TooLong(bytes) => self.send(AgentEvent::Noise(UnparsedOutput::TooLong { bytes }), 1),
         }
     }
 
-    fn meaning(&mut self, meaning: LineMeaning, length: usize) {
+    fn on_meaning(&mut self, meaning: LineMeaning, length: usize) {
         match meaning {
             LineMeaning::Event(AgentEvent::TextDelta(text)) => self.pieces.push_str(&text),
             LineMeaning::Event(event) => {
                 if let AgentEvent::Noise(UnparsedOutput::NotJson(text)) = &event {
                     self.tail.push(text);
                 }
-                self.tell_pieces();
-                self.event(event, places(length));
+                self.send_pieces();
+                self.send(event, channel_places(length));
             }
-            LineMeaning::Refuse { request_id, why } => self.refuse(&request_id, &why),
+            LineMeaning::Refuse { request_id, why } => self.refuse_request(&request_id, &why),
         }
     }
 
-    fn tell_pieces(&mut self) {
+    fn send_pieces(&mut self) {
         if !self.pieces.is_empty() {
             let pieces = std::mem::take(&mut self.pieces);
-            let places = places(pieces.len());
-            self.event(AgentEvent::TextDelta(pieces), places);
+            let places = channel_places(pieces.len());
+            self.send(AgentEvent::TextDelta(pieces), places);
         }
     }
 
-    fn refuse(&self, request_id: &str, why: &str) {
+    fn refuse_request(&self, request_id: &str, why: &str) {
         tracing::warn!(request_id, why, "refused a request of the CLI");
         if let Some(Err(error)) = self.input.as_ref().map(|input| input.push(refusal(request_id, why))) {
             tracing::warn!(request_id, %error, "cannot refuse a request of the CLI");
@@ -93,7 +95,7 @@ impl EventSender {
     }
 
     /// Waits for `places` free places, then sends: a slow receiver slows the process through a full terminal.
-    fn event(&self, event: AgentEvent, places: usize) {
+    fn send(&self, event: AgentEvent, places: usize) {
         let event = match places {
             1 => match self.events.try_send(event) {
                 Err(mpsc::error::TrySendError::Full(event)) => event,
@@ -115,8 +117,7 @@ impl EventSender {
     }
 }
 
-/// How many places an event of this many bytes takes.
-fn places(length: usize) -> usize {
+fn channel_places(length: usize) -> usize {
     (1 + length / PLACE).min(CAPACITY)
 }
 
@@ -124,14 +125,14 @@ fn places(length: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn heard(stream: &[u8]) -> Vec<AgentEvent> {
+    fn events_of(stream: &[u8]) -> Vec<AgentEvent> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let (events, mut receiver) = mpsc::channel(CAPACITY);
         let stop = CancellationToken::new();
         // Nobody receives, and what has no place is dropped instead of waited with.
         stop.cancel();
         let runtime = runtime.handle().clone();
-        let teller = EventSender {
+        let sender = EventSender {
             events,
             runtime,
             stop,
@@ -140,7 +141,7 @@ mod tests {
             pieces: String::new(),
         };
         let mut rest = stream;
-        teller.tell_all(|buffer| {
+        sender.send_all(|buffer| {
             let count = rest.len().min(buffer.len());
             buffer[..count].copy_from_slice(&rest[..count]);
             rest = &rest[count..];
@@ -149,7 +150,7 @@ mod tests {
         std::iter::from_fn(|| receiver.try_recv().ok()).collect()
     }
 
-    fn said(length: usize) -> String {
+    fn text_line(length: usize) -> String {
         format!("{{\"type\":\"assistant\",\"message\":{{\"content\":\"{}\"}}}}\n", "x".repeat(length))
     }
 
@@ -161,21 +162,21 @@ mod tests {
                 "{{\"type\":\"stream_event\",\"event\":{{\"type\":\"content_block_delta\",\"delta\":{delta}}}}}\n"
             )
         };
-        let stream = [piece("a"), piece("b"), said(3), piece("c")].concat();
+        let stream = [piece("a"), piece("b"), text_line(3), piece("c")].concat();
         let delta = |text: &str| AgentEvent::TextDelta(text.into());
         let expected = [delta("ab"), AgentEvent::Text("xxx".into()), delta("c")];
-        assert_eq!(heard(stream.as_bytes()), expected);
+        assert_eq!(events_of(stream.as_bytes()), expected);
     }
 
     #[test]
     fn waiting_events_are_bounded_in_number() {
-        assert_eq!(heard(said(1).repeat(CAPACITY + 10).as_bytes()).len(), CAPACITY);
+        assert_eq!(events_of(text_line(1).repeat(CAPACITY + 10).as_bytes()).len(), CAPACITY);
     }
 
     #[test]
     fn waiting_events_are_bounded_in_size() {
-        assert_eq!(heard(said(MAX_LINE - 1000).repeat(3).as_bytes()).len(), 1);
-        let held = heard(said(2 << 20).repeat(CAPACITY).as_bytes()).len();
+        assert_eq!(events_of(text_line(MAX_LINE - 1000).repeat(3).as_bytes()).len(), 1);
+        let held = events_of(text_line(2 << 20).repeat(CAPACITY).as_bytes()).len();
         assert!(held > 1 && held * (2 << 20) < 70_000_000, "{held} lines of 2 MiB");
     }
 }

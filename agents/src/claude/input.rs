@@ -1,4 +1,4 @@
-//! What goes to the CLI: prompts, control requests and answers, one JSON object a line, through a FIFO.
+//! Input of the CLI: prompts, control requests and answers, one JSON object per line, through a FIFO.
 
 use std::{io, path::Path};
 
@@ -55,33 +55,33 @@ async fn write(mut pipe: pipe::Sender, mut lines: mpsc::Receiver<String>) -> io:
 
 /// A prompt. One that would be a command of the CLI's own, such as `/compact`, is made plain text.
 pub(super) fn prompt(text: &str) -> String {
-    line(&json!({"type": "user", "message": {"role": "user", "content": plain(text)}}))
+    to_line(&json!({"type": "user", "message": {"role": "user", "content": as_plain_prompt(text)}}))
 }
 
-/// The text as a prompt that the CLI hands to the model whatever it begins with.
-pub(super) fn plain(text: &str) -> std::borrow::Cow<'_, str> {
+/// The text in a form that the CLI passes to the model, whatever it begins with.
+pub(super) fn as_plain_prompt(text: &str) -> std::borrow::Cow<'_, str> {
     if text.trim_start().starts_with('/') { format!("Message: {text}").into() } else { text.into() }
 }
 
 /// A control request under a fresh id.
 pub(super) fn request(request: &Value) -> String {
     let id = uuid::Uuid::new_v4().to_string();
-    line(&json!({"type": "control_request", "request_id": id, "request": request}))
+    to_line(&json!({"type": "control_request", "request_id": id, "request": request}))
 }
 
 /// The answer to a permission request.
 pub(super) fn answer(request_id: &str, answer: &PermissionAnswer) -> String {
     let response = json!({"subtype": "success", "request_id": request_id, "response": answer});
-    line(&json!({"type": "control_response", "response": response}))
+    to_line(&json!({"type": "control_response", "response": response}))
 }
 
-/// The refusal of a request that nobody can answer.
+/// Refuses a request that nobody can answer.
 pub(super) fn refusal(request_id: &str, why: &str) -> String {
     let response = json!({"subtype": "error", "request_id": request_id, "error": why});
-    line(&json!({"type": "control_response", "response": response}))
+    to_line(&json!({"type": "control_response", "response": response}))
 }
 
-fn line(value: &Value) -> String {
+fn to_line(value: &Value) -> String {
     format!("{value}\n")
 }
 
@@ -99,9 +99,9 @@ mod tests {
 
     #[test]
     fn a_prompt_cannot_run_a_command_of_the_cli() {
-        assert_eq!(plain("/compact now"), "Message: /compact now");
-        assert_eq!(plain("\n  /clear"), "Message: \n  /clear");
-        assert_eq!(plain("what is /etc?"), "what is /etc?");
+        assert_eq!(as_plain_prompt("/compact now"), "Message: /compact now");
+        assert_eq!(as_plain_prompt("\n  /clear"), "Message: \n  /clear");
+        assert_eq!(as_plain_prompt("what is /etc?"), "what is /etc?");
     }
 
     #[test]

@@ -6,14 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{SessionId, input::plain};
+use super::{SessionId, input::as_plain_prompt};
 use crate::confine::Confined;
 
 /// A longer prompt is fed by standard input: Linux limits one argument to 128 KiB, NUL included.
 pub(super) const MAX_ARGUMENT: usize = 120_000;
 
-/// The variable by which everything that a process started is known, also after it left its parent, group and
-/// session: `SESSION/NONCE`. Commands inherit it from the CLI.
+/// Marks everything that a process started, even after it left its parent, group and session: `SESSION/NONCE`. Commands inherit
+/// it from the CLI.
 pub(super) const RUN_VARIABLE: &str = "STORKIT_RUN";
 
 /// The CLI's name of the permission tool for [`PermissionRoute::Mcp`].
@@ -25,9 +25,9 @@ const OWN_TOOLS: &str = "mcp__storkit";
 /// How long one MCP call may take, in milliseconds: a day. Without it a silent answer ends after 60 s.
 const MCP_TIMEOUT_MS: u32 = 86_400_000;
 
-/// Set unless the environment or the configuration says otherwise: no self-update, no traffic but to the API
-/// (facts on 2.1.330: with these a start talks to the base URL only), and a wrong key is told after seconds
-/// where the CLI's own ten retries take 190 s.
+/// Set unless the environment or the configuration sets them: no self-update, no traffic except to the API (observed on 2.1.330:
+/// with these a start connects only to the base URL), and a wrong key is reported after seconds, where the CLI's own ten
+/// retries take 190 s.
 const DEFAULTS: [(&str, &str); 6] = [
     ("DISABLE_AUTOUPDATER", "1"),
     ("DISABLE_TELEMETRY", "1"),
@@ -41,20 +41,37 @@ const DEFAULTS: [(&str, &str); 6] = [
 const FOREIGN: [&str; 4] = ["CLAUDECODE", "CLAUDE_CODE_SESSION_ID", "CLAUDE_PID", RUN_VARIABLE];
 
 /// Everything that a Claude Code process is started with. Its `Debug` form shows no secrets.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Launch {
+    pub program: LaunchProgram,
+    pub session: LaunchSession,
+    pub mode: PromptMode,
+    pub permissions: LaunchPermissions,
+    pub limits: LaunchLimits,
+    /// If it [encloses](crate::confine::Confinement::encloses), the caller has called `Worktree::enclose` of the pipeline before,
+    /// and the working directory is that worktree.
+    pub confine: Option<Confined>,
+}
+
+/// The program, and where it runs.
+#[derive(Clone)]
+pub struct LaunchProgram {
     /// Program and leading arguments, e.g. `["claude"]`.
     pub command: Vec<String>,
     /// Working directory; sessions resume reliably only in the one they began in.
     pub cwd: PathBuf,
     /// A folder of ours (0700) for the FIFO and the CLI's temporary files.
     pub runtime_dir: PathBuf,
-    /// New or resumed.
+    /// Names taken out of the inherited environment (the bot's secrets).
+    pub env_remove: Vec<String>,
+    /// Set after the removal.
+    pub env: Vec<(String, String)>,
+}
+
+/// The session, and what the model knows in it.
+#[derive(Clone, Debug)]
+pub struct LaunchSession {
     pub start: SessionStart,
-    /// Live session or a single prompt.
-    pub mode: PromptMode,
-    /// Which way permission questions come.
-    pub permissions: PermissionRoute,
     /// `--model`; `None` for the CLI's default.
     pub model: Option<String>,
     /// `--append-system-prompt`; counts only on the first request of a session.
@@ -62,23 +79,35 @@ pub struct Launch {
     /// Whether the project's own settings, hooks and MCP servers take effect. Default no: they run commands
     /// and can redirect the API key merely by being there.
     pub trust_project_settings: bool,
-    /// Names taken out of the inherited environment (the bot's secrets).
-    pub env_remove: Vec<String>,
-    /// Set after the removal.
-    pub env: Vec<(String, String)>,
+}
+
+/// What the model may do, and who is asked about the rest.
+#[derive(Clone, Debug)]
+pub struct LaunchPermissions {
+    pub route: PermissionRoute,
+    /// Edits of files in the working directory need no question (`--permission-mode acceptEdits`): for a worktree
+    /// that is the agent's own.
+    pub accept_edits: bool,
+}
+
+/// What the process may spend.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LaunchLimits {
     /// `--max-turns`.
     pub max_turns: Option<u32>,
     /// `--max-budget-usd`; counts this process only and overshoots by one call.
     pub max_budget_usd: Option<f64>,
-    /// Edits of files in the working directory need no question (`--permission-mode acceptEdits`): for a worktree
-    /// that is the agent's own.
-    pub accept_edits: bool,
-    /// What the process is kept in. Where [`crate::confine::Confinement::encloses`], the caller has called
-    /// `Worktree::enclose` of the pipeline before, and `cwd` is that worktree.
-    pub confine: Option<Confined>,
 }
 
-/// Whether a session begins or goes on.
+impl LaunchProgram {
+    /// A program with the environment that storkit has itself.
+    pub fn new(command: Vec<String>, cwd: impl Into<PathBuf>, runtime_dir: impl Into<PathBuf>) -> Self {
+        let (cwd, runtime_dir) = (cwd.into(), runtime_dir.into());
+        Self { command, cwd, runtime_dir, env_remove: Vec::new(), env: Vec::new() }
+    }
+}
+
+/// A new session, or one that is resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionStart {
     /// `--session-id`: refused by the CLI if the id was ever used.
@@ -87,7 +116,7 @@ pub enum SessionStart {
     Resume(SessionId),
 }
 
-/// How prompts get in.
+/// How the prompt reaches the CLI.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PromptMode {
     /// Stream-json over a FIFO, output on the PTY: many turns, control protocol.
@@ -102,8 +131,8 @@ pub enum PromptMode {
 /// Which way permission questions come. Its `Debug` form shows no token.
 #[derive(Clone, PartialEq, Eq)]
 pub enum PermissionRoute {
-    /// `--permission-prompt-tool stdio`: [`super::AgentEvent::Permission`]; only with [`PromptMode::Live`]. A one-shot
-    /// process has nobody to ask then, and the CLI itself refuses what it would ask.
+    /// `--permission-prompt-tool stdio`: [`super::AgentEvent::Permission`]; only with [`PromptMode::Live`]. A one-shot process then
+    /// has nobody to ask, and the CLI refuses such calls itself.
     Control,
     /// The MCP tool `mcp__storkit__prompt_permission` at this address.
     Mcp {
@@ -115,9 +144,22 @@ pub enum PermissionRoute {
 }
 
 impl Launch {
+    /// A launch without limits, sandbox and options: permission questions come over the control protocol.
+    pub fn new(program: LaunchProgram, start: SessionStart, mode: PromptMode) -> Self {
+        let (model, append_system_prompt) = (None, None);
+        Self {
+            program,
+            session: LaunchSession { start, model, append_system_prompt, trust_project_settings: false },
+            mode,
+            permissions: LaunchPermissions { route: PermissionRoute::Control, accept_edits: false },
+            limits: LaunchLimits::default(),
+            confine: None,
+        }
+    }
+
     /// The session that the process will carry.
-    pub(super) fn session(&self) -> &SessionId {
-        match &self.start {
+    pub(super) fn session_id(&self) -> &SessionId {
+        match &self.session.start {
             SessionStart::New(id) | SessionStart::Resume(id) => id,
         }
     }
@@ -154,19 +196,18 @@ pub(super) fn stdin<'a>(launch: &Launch, files: &'a ArgumentFiles) -> &'a Path {
     }
 }
 
-/// The whole argument vector: what it is kept in, then a shell that only redirects standard input and becomes the
-/// CLI.
+/// The whole argument vector: the sandbox, then a shell that only redirects standard input and becomes the CLI.
 ///
-/// Everything variable is an argument of its own (`"$@"`), never part of the shell's text.
+/// Every variable part is a separate argument (`"$@"`), never part of the shell's script.
 pub(super) fn argv(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     let mut argv: Vec<OsString> = ["/bin/sh", "-c", r#"exec "$@" < "$0""#].map(OsString::from).into();
     argv.push(stdin(launch, files).into());
-    argv.extend(launch.command.iter().map(OsString::from));
+    argv.extend(launch.program.command.iter().map(OsString::from));
     argv.extend(options(launch, files));
     if let PromptMode::OneShot { prompt } = &launch.mode
         && prompt.len() <= MAX_ARGUMENT
     {
-        argv.extend(["--".into(), plain(prompt).as_ref().into()]);
+        argv.extend(["--".into(), as_plain_prompt(prompt).as_ref().into()]);
     }
     match &launch.confine {
         Some(Confined { confinement, place }) => confinement.wrap(argv, place, &[files.folder()]),
@@ -178,7 +219,7 @@ pub(super) fn argv(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
 fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     let mut options: Vec<OsString> = vec!["-p".into()];
     let mut add = |name: &str, value: &OsStr| options.extend([name.into(), value.to_owned()]);
-    match &launch.permissions {
+    match &launch.permissions.route {
         PermissionRoute::Mcp { .. } => {
             add("--mcp-config", files.mcp.as_os_str());
             add("--permission-prompt-tool", PERMISSION_TOOL.as_ref());
@@ -194,30 +235,30 @@ fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
         add("--input-format", "stream-json".as_ref());
     }
     add("--output-format", "stream-json".as_ref());
-    match &launch.start {
+    match &launch.session.start {
         SessionStart::New(id) => add("--session-id", id.as_str().as_ref()),
         SessionStart::Resume(id) => add("--resume", id.as_str().as_ref()),
     }
-    if let Some(model) = launch.model.as_deref().filter(|model| !model.is_empty()) {
+    if let Some(model) = launch.session.model.as_deref().filter(|model| !model.is_empty()) {
         add("--model", model.as_ref());
     }
-    match launch.append_system_prompt.as_deref() {
+    match launch.session.append_system_prompt.as_deref() {
         Some(text) if text.len() > MAX_ARGUMENT => {
             add("--append-system-prompt-file", files.system_prompt.as_os_str());
         }
         Some(text) => add("--append-system-prompt", text.as_ref()),
         None => {}
     }
-    if launch.accept_edits {
+    if launch.permissions.accept_edits {
         add("--permission-mode", "acceptEdits".as_ref());
     }
-    if let Some(turns) = launch.max_turns {
+    if let Some(turns) = launch.limits.max_turns {
         add("--max-turns", turns.to_string().as_ref());
     }
-    if let Some(budget) = launch.max_budget_usd {
+    if let Some(budget) = launch.limits.max_budget_usd {
         add("--max-budget-usd", budget.to_string().as_ref());
     }
-    if !launch.trust_project_settings {
+    if !launch.session.trust_project_settings {
         add("--setting-sources", "user".as_ref());
         options.push("--strict-mcp-config".into());
     }
@@ -235,8 +276,8 @@ pub(super) fn mcp_config(url: &str, token: &str) -> serde_json::Value {
     }}})
 }
 
-/// The environment of the process: what is inherited without `env_remove`, the defaults of ours where nothing
-/// is said, `env`, and last what nobody may change.
+/// The environment of the process, later values winning: our defaults, the inherited one without `env_remove`, `env`, and last
+/// what nobody may change.
 pub(super) fn environment(
     launch: &Launch,
     files: &ArgumentFiles,
@@ -244,13 +285,13 @@ pub(super) fn environment(
     inherited: impl Iterator<Item = (OsString, OsString)>,
 ) -> Vec<(OsString, OsString)> {
     let removed = |name: &OsStr| {
-        let listed = launch.env_remove.iter().map(String::as_str).chain(FOREIGN);
+        let listed = launch.program.env_remove.iter().map(String::as_str).chain(FOREIGN);
         listed.into_iter().any(|other| OsStr::new(other) == name)
     };
     let mut environment = std::collections::BTreeMap::new();
     environment.extend(DEFAULTS.map(|(name, value)| (OsString::from(name), OsString::from(value))));
     environment.extend(inherited.filter(|(name, _)| !removed(name)));
-    environment.extend(launch.env.iter().map(|(name, value)| (name.into(), value.into())));
+    environment.extend(launch.program.env.iter().map(|(name, value)| (name.into(), value.into())));
     let tmp = files.tmp.as_os_str();
     environment.extend([("TMPDIR", tmp), ("CLAUDE_CODE_TMPDIR", tmp), (RUN_VARIABLE, run.as_ref())].map(own));
     environment.into_iter().collect()
@@ -260,16 +301,12 @@ fn own((name, value): (&str, &OsStr)) -> (OsString, OsString) {
     (name.into(), value.to_owned())
 }
 
-impl fmt::Debug for Launch {
+impl fmt::Debug for LaunchProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.env.iter().map(|(name, _)| name).collect();
-        f.debug_struct("Launch")
+        f.debug_struct("LaunchProgram")
             .field("command", &self.command)
             .field("cwd", &self.cwd)
-            .field("start", &self.start)
-            .field("permissions", &self.permissions)
-            .field("model", &self.model)
-            .field("trust_project_settings", &self.trust_project_settings)
             .field("env", &names)
             .finish_non_exhaustive()
     }
@@ -288,24 +325,11 @@ impl fmt::Debug for PermissionRoute {
 mod tests {
     use super::*;
 
-    fn launch(mode: PromptMode, permissions: PermissionRoute) -> Launch {
-        Launch {
-            command: vec!["claude".into()],
-            cwd: "/project".into(),
-            runtime_dir: "/run/storkit".into(),
-            start: SessionStart::New(SessionId::new("11111111-2222-4333-8444-555555555555")),
-            mode,
-            permissions,
-            model: None,
-            append_system_prompt: None,
-            trust_project_settings: false,
-            env_remove: vec![],
-            env: vec![],
-            max_turns: None,
-            max_budget_usd: None,
-            accept_edits: false,
-            confine: None,
-        }
+    fn launch(mode: PromptMode, route: PermissionRoute) -> Launch {
+        let program = LaunchProgram::new(vec!["claude".into()], "/project", "/run/storkit");
+        let start = SessionStart::New(SessionId::new("11111111-2222-4333-8444-555555555555"));
+        let permissions = LaunchPermissions { route, accept_edits: false };
+        Launch { permissions, ..Launch::new(program, start, mode) }
     }
 
     fn one_shot(prompt: &str) -> Launch {
@@ -335,13 +359,13 @@ mod tests {
     #[test]
     fn a_resumed_session_takes_every_option() {
         let mut launch = launch(PromptMode::Live, PermissionRoute::Control);
-        launch.command = vec!["env".into(), "-C".into(), "/x".into(), "claude".into()];
-        launch.start = SessionStart::Resume(SessionId::new("abc"));
-        launch.model = Some("opus".into());
-        launch.append_system_prompt = Some("Your name is Timmy.".into());
-        launch.max_turns = Some(7);
-        launch.accept_edits = true;
-        launch.max_budget_usd = Some(1.5);
+        launch.program.command = vec!["env".into(), "-C".into(), "/x".into(), "claude".into()];
+        launch.session.start = SessionStart::Resume(SessionId::new("abc"));
+        launch.session.model = Some("opus".into());
+        launch.session.append_system_prompt = Some("Your name is Timmy.".into());
+        launch.limits.max_turns = Some(7);
+        launch.permissions.accept_edits = true;
+        launch.limits.max_budget_usd = Some(1.5);
         insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/in env -C /x claude -p --permission-prompt-tool stdio --input-format stream-json --output-format stream-json --resume abc --model opus --append-system-prompt Your name is Timmy. --permission-mode acceptEdits --max-turns 7 --max-budget-usd 1.5 --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
     }
 
@@ -361,7 +385,7 @@ mod tests {
     #[test]
     fn what_is_too_long_for_an_argument_goes_through_files() {
         let mut launch = one_shot(&"x".repeat(MAX_ARGUMENT + 1));
-        launch.append_system_prompt = Some("y".repeat(MAX_ARGUMENT + 1));
+        launch.session.append_system_prompt = Some("y".repeat(MAX_ARGUMENT + 1));
         insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/prompt claude -p --mcp-config /run/cc/mcp.json --permission-prompt-tool mcp__storkit__prompt_permission --allowedTools mcp__storkit --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --append-system-prompt-file /run/cc/system --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
     }
 
@@ -376,7 +400,7 @@ mod tests {
         let mut launch = launch(PromptMode::Live, PermissionRoute::Control);
         let strict = "--setting-sources user --strict-mcp-config";
         assert!(line(&launch).contains(strict));
-        launch.trust_project_settings = true;
+        launch.session.trust_project_settings = true;
         let trusting = line(&launch);
         assert!(!trusting.contains("--setting-sources") && !trusting.contains("--strict-mcp-config"));
     }
@@ -384,7 +408,7 @@ mod tests {
     #[test]
     fn the_token_is_in_no_argument_and_in_no_debug_output() {
         let mut launch = one_shot("hi");
-        launch.env = vec![("API_KEY".into(), "s3cret".into())];
+        launch.program.env = vec![("API_KEY".into(), "s3cret".into())];
         assert!(!line(&launch).contains("s3cret"));
         assert!(!format!("{launch:?}").contains("s3cret"));
         let server = &mcp_config("http://127.0.0.1:3001/mcp", "s3cret")["mcpServers"]["storkit"];
@@ -396,8 +420,8 @@ mod tests {
     #[test]
     fn the_environment_loses_secrets_and_keeps_what_a_person_set() {
         let mut launch = launch(PromptMode::Live, PermissionRoute::Control);
-        launch.env_remove = vec!["MATRIX_PASSWORD".into()];
-        launch.env =
+        launch.program.env_remove = vec!["MATRIX_PASSWORD".into()];
+        launch.program.env =
             vec![("CLAUDE_CODE_MAX_RETRIES".into(), "1".into()), ("TMPDIR".into(), "/elsewhere".into())];
         let inherited = [
             ("PATH", "/bin"),

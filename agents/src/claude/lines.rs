@@ -1,6 +1,6 @@
 //! Bytes of a terminal cut into lines, with bounded memory whatever comes.
 
-/// What stands between two line feeds.
+/// A line of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StreamLine<'a> {
     /// A line without its `\n` or `\r\n`.
@@ -33,10 +33,10 @@ impl LineSplitter {
             self.complete(&bytes[..end], &mut each);
             bytes = &bytes[end + 1..];
         }
-        self.keep(bytes);
+        self.append_partial(bytes);
     }
 
-    /// Gives what is left when the stream has ended without a line feed.
+    /// Passes the rest of a stream that ended without a line feed.
     pub(super) fn finish(&mut self, each: impl FnMut(StreamLine<'_>)) {
         if self.dropped > 0 || !self.partial.is_empty() {
             self.complete(&[], each);
@@ -48,7 +48,7 @@ impl LineSplitter {
         if self.dropped == 0 && self.partial.is_empty() && rest.len() <= self.limit {
             return each(StreamLine::Whole(without_return(rest)));
         }
-        self.keep(rest);
+        self.append_partial(rest);
         if self.dropped > 0 {
             each(StreamLine::TooLong(self.dropped));
         } else {
@@ -59,7 +59,7 @@ impl LineSplitter {
         self.partial.shrink_to(KEPT);
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
+    fn append_partial(&mut self, bytes: &[u8]) {
         if self.dropped == 0 && self.partial.len() + bytes.len() <= self.limit {
             return self.grow(bytes);
         }

@@ -1,7 +1,6 @@
-//! A Claude Code process: how it is started, what it says, and how it is ended.
+//! Claude Code: its command line, its stream-json output, its control protocol, and the end of its process.
 
 mod end;
-mod event;
 mod event_sender;
 mod folder;
 mod input;
@@ -10,17 +9,16 @@ mod lines;
 mod noise;
 mod parse;
 mod process;
-mod pty;
+mod wording;
 
 pub use end::sweep_orphans;
-pub use event::{
-    AgentEvent, McpServer, PermissionAnswer, PermissionRequest, ProcessExit, SessionId, ToolUse, TurnEnd,
-    UnparsedOutput,
+pub use launch::{
+    Launch, LaunchLimits, LaunchPermissions, LaunchProgram, LaunchSession, PermissionRoute, PromptMode,
+    SessionStart,
 };
-pub use folder::remove_leftovers;
-pub(crate) use folder::short_dir;
-pub use launch::{Launch, PermissionRoute, PromptMode, SessionStart};
 pub use process::{AgentProcess, ProcessError};
+
+pub use crate::{event::*, runtime_dir::remove_leftovers};
 
 /// The version of the CLI that the facts and the recordings in `tests/data` were taken from.
 pub const TESTED_VERSION: &str = "2.1.330";

@@ -1,18 +1,18 @@
-//! Output of the CLI that is no event: what of it is shown, and the last lines that are kept.
+//! Output of the CLI that is no event: how it is shown, and its last lines.
 
 use std::collections::VecDeque;
 
-/// At most this many characters of a line that is no JSON are told.
+/// At most this many characters of a line that is no JSON are shown.
 pub(super) const SHOWN: usize = 500;
 
 /// Characters of non-JSON output kept for [`super::ProcessExit::tail`].
 const TAIL: usize = 2_000;
 
 /// A line without escape sequences and control characters, at most [`SHOWN`] characters.
-pub(super) fn plain(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
-    // A garbage line may be megabytes long: no more is looked at than can be shown several times over.
+    // A garbage line may be megabytes long: this reads a few times more than can be shown.
     for _ in 0..4 * SHOWN {
         rest = without_leading_escapes(rest);
         let Some(character) = rest.chars().next() else { break };
@@ -57,7 +57,6 @@ impl OutputTail {
         }
     }
 
-    /// All of it.
     pub(super) fn text(&self) -> String {
         self.lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
@@ -78,7 +77,10 @@ mod tests {
 
     #[test]
     fn escapes_are_cut_wherever_they_stand() {
-        assert_eq!(plain("\u{1b}[2K\u{1b}]0;title\u{7}Error \u{1b}[1;31mhere\u{1b}[0m\u{1b}"), "Error here");
+        assert_eq!(
+            printable("\u{1b}[2K\u{1b}]0;title\u{7}Error \u{1b}[1;31mhere\u{1b}[0m\u{1b}"),
+            "Error here"
+        );
         assert_eq!(without_leading_escapes("\u{1b}7\u{1b}[?25h{}\u{1b}[K"), "{}\u{1b}[K");
         assert_eq!(without_leading_escapes("\u{1b}]an escape without an end"), "");
     }

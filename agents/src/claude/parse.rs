@@ -1,28 +1,28 @@
-//! One line of the CLI's output into events. The shapes are those of 2.1.330; `tests/data` has recordings.
+//! Parses a line of the CLI's output into events. The shapes are those of 2.1.330; `tests/data` has recordings.
 //!
-//! Every line is read twice: its kind first, with all else skipped, then only what that kind needs. So unknown
-//! kinds cost and break nothing, and keys may stand in any order.
+//! Every line is parsed twice: first its kind, with everything else skipped, then only what that kind needs. So unknown kinds
+//! cost and break nothing, and keys may come in any order.
 
-use std::{borrow::Cow, time::Duration};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
     AgentEvent, McpServer, PermissionRequest, SessionId, ToolUse, TurnEnd, UnparsedOutput,
-    noise::{plain, without_leading_escapes},
+    noise::{printable, without_leading_escapes},
+    wording::{self, ResultWords},
 };
 
-/// What a line means.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum LineMeaning {
-    /// Something to tell.
     Event(AgentEvent),
-    /// The CLI waits for an answer to something that nobody here can answer: refuse it, with this sentence.
+    /// The CLI waits for an answer that nobody here can give: refuse the request with this sentence.
     Refuse {
-        /// Goes back with the refusal.
         request_id: String,
-        /// What the CLI is told.
         why: String,
     },
 }
@@ -33,37 +33,37 @@ impl From<AgentEvent> for LineMeaning {
     }
 }
 
-/// Reads a line and hands over what it means, in order; nothing for lines that are not for the chat.
-pub(super) fn read(line: &[u8], mut tell: impl FnMut(LineMeaning)) {
+/// Parses a line and passes its meanings to `emit`, in order; none for lines that are not for the chat.
+pub(super) fn parse_line(line: &[u8], mut emit: impl FnMut(LineMeaning)) {
     let text = String::from_utf8_lossy(line);
     let json = without_leading_escapes(&text);
     let Some(head) = json.starts_with('{').then(|| serde_json::from_str::<LineHead<'_>>(json).ok()).flatten()
     else {
-        let shown = plain(&text);
+        let shown = printable(&text);
         if !shown.is_empty() {
-            tell(AgentEvent::Noise(UnparsedOutput::NotJson(shown)).into());
+            emit(AgentEvent::Noise(UnparsedOutput::NotJson(shown)).into());
         }
         return;
     };
-    if let Err(error) = dispatch(&head, json, &mut tell) {
-        tell(AgentEvent::Noise(UnparsedOutput::Malformed(format!("{}: {error}", head.name()))).into());
+    if let Err(error) = dispatch(&head, json, &mut emit) {
+        emit(AgentEvent::Noise(UnparsedOutput::Malformed(format!("{}: {error}", head.name()))).into());
     }
 }
 
-type Read = Result<(), serde_json::Error>;
+type ParseResult = Result<(), serde_json::Error>;
 
-fn dispatch(head: &LineHead<'_>, json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
+fn dispatch(head: &LineHead<'_>, json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     match (head.kind.as_deref(), head.subtype.as_deref()) {
-        (Some("stream_event"), _) => stream_event(json, tell),
-        (Some("assistant"), _) => assistant(json, tell),
-        (Some("user"), _) => user(json, tell),
-        (Some("result"), _) => result(json, tell),
-        (Some("system"), Some("init")) => init(json, tell),
-        (Some("system"), Some("api_retry")) => api_retry(json, tell),
-        (Some("control_request"), _) => control_request(json, tell),
-        (Some("control_response"), _) => control_response(json, tell),
-        (Some("control_cancel_request"), _) => control_cancel(json, tell),
-        (Some("rate_limit_event"), _) => rate_limit(json, tell),
+        (Some("stream_event"), _) => stream_event(json, emit),
+        (Some("assistant"), _) => assistant(json, emit),
+        (Some("user"), _) => user(json, emit),
+        (Some("result"), _) => result(json, emit),
+        (Some("system"), Some("init")) => init(json, emit),
+        (Some("system"), Some("api_retry")) => api_retry(json, emit),
+        (Some("control_request"), _) => control_request(json, emit),
+        (Some("control_response"), _) => control_response(json, emit),
+        (Some("control_cancel_request"), _) => control_cancel(json, emit),
+        (Some("rate_limit_event"), _) => rate_limit(json, emit),
         _ => Ok(()),
     }
 }
@@ -83,7 +83,7 @@ impl LineHead<'_> {
     }
 }
 
-/// A type that is no text belongs to a kind we do not know: ignored like it, not called garbage.
+/// A `type` that is not a string belongs to an unknown kind, which is ignored and no garbage.
 fn text_or_nothing<'de: 'a, 'a, D: serde::Deserializer<'de>>(
     from: D,
 ) -> Result<Option<Cow<'a, str>>, D::Error> {
@@ -99,7 +99,7 @@ fn text_or_nothing<'de: 'a, 'a, D: serde::Deserializer<'de>>(
     })
 }
 
-fn stream_event(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
+fn stream_event(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     #[derive(Deserialize)]
     struct Line<'a> {
         #[serde(borrow)]
@@ -123,7 +123,7 @@ fn stream_event(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
         (line.parent_tool_use_id, line.event.delta)
         && kind == "text_delta"
     {
-        tell(AgentEvent::TextDelta(text).into());
+        emit(AgentEvent::TextDelta(text).into());
     }
     Ok(())
 }
@@ -142,7 +142,7 @@ struct MessageBody {
 }
 
 impl MessageBody {
-    /// Whether the chat should see it: no sub-agent, no echo, no note of the CLI, no copy of an API error.
+    /// Whether it is part of the conversation: not from a sub-agent, no echo, no note of the CLI, no copy of an API error.
     fn is_for_the_chat(&self) -> bool {
         let aside = self.is_api_error_message || self.is_replay || self.is_synthetic;
         self.parent_tool_use_id.is_none() && !aside
@@ -181,7 +181,7 @@ enum ContentBlock {
     Other,
 }
 
-fn assistant(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
+fn assistant(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     let line: MessageBody = serde_json::from_str(json)?;
     if !line.is_for_the_chat() {
         return Ok(());
@@ -192,9 +192,9 @@ fn assistant(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     };
     for block in blocks {
         match block {
-            ContentBlock::Text { text } => tell(AgentEvent::Text(text).into()),
+            ContentBlock::Text { text } => emit(AgentEvent::Text(text).into()),
             ContentBlock::ToolUse { id, name, input } => {
-                tell(AgentEvent::ToolUse(ToolUse { id, name, input }).into())
+                emit(AgentEvent::ToolUse(ToolUse { id, name, input }).into())
             }
             ContentBlock::ToolResult { .. } | ContentBlock::Other => {}
         }
@@ -202,7 +202,7 @@ fn assistant(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     Ok(())
 }
 
-fn user(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
+fn user(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     let line: MessageBody = serde_json::from_str(json)?;
     if !line.is_for_the_chat() {
         return Ok(());
@@ -211,13 +211,13 @@ fn user(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     for block in blocks {
         if let ContentBlock::ToolResult { tool_use_id, is_error } = block {
             let is_error = is_error.unwrap_or(false);
-            tell(AgentEvent::ToolResult { id: tool_use_id, is_error }.into());
+            emit(AgentEvent::ToolResult { id: tool_use_id, is_error }.into());
         }
     }
     Ok(())
 }
 
-fn init(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
+fn init(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     #[derive(Deserialize)]
     struct Line {
         session_id: SessionId,
@@ -234,11 +234,11 @@ fn init(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     let line: Line = serde_json::from_str(json)?;
     let servers = line.mcp_servers.into_iter();
     let mcp_servers = servers.map(|McpServerStatus { name, status }| McpServer { name, status }).collect();
-    tell(AgentEvent::Started { session: line.session_id, model: line.model, mcp_servers }.into());
+    emit(AgentEvent::Started { session: line.session_id, model: line.model, mcp_servers }.into());
     Ok(())
 }
 
-fn api_retry(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
+fn api_retry(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     #[derive(Deserialize)]
     struct Line {
         attempt: u32,
@@ -257,16 +257,16 @@ fn api_retry(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
         status: line.error_status,
         error: line.error,
     };
-    tell(event.into());
+    emit(event.into());
     Ok(())
 }
 
-/// Whole milliseconds of a number from outside; what cannot be a time is none.
+/// Whole milliseconds; zero for a number that cannot be a duration.
 fn milliseconds(value: f64) -> Duration {
     Duration::try_from_secs_f64(value.round() / 1000.0).unwrap_or_default()
 }
 
-fn result(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
+fn result(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     #[derive(Deserialize)]
     struct Line {
         session_id: Option<SessionId>,
@@ -302,13 +302,17 @@ fn result(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     let line: Line = serde_json::from_str(json)?;
     let usage = line.usage;
     let cached = usage.cache_creation_input_tokens.saturating_add(usage.cache_read_input_tokens);
+    let text = line.result.unwrap_or_else(|| line.errors.join("\n"));
+    let words = ResultWords {
+        subtype: &line.subtype,
+        terminal_reason: line.terminal_reason.as_deref().unwrap_or_default(),
+        status: line.api_error_status,
+        text: &text,
+    };
     let end = TurnEnd {
         session: line.session_id,
-        is_error: line.is_error,
-        subtype: line.subtype,
-        text: line.result.unwrap_or_else(|| line.errors.join("\n")),
-        api_error_status: line.api_error_status,
-        terminal_reason: line.terminal_reason.unwrap_or_default(),
+        failure: line.is_error.then(|| wording::failure(&words)),
+        text,
         unprompted: line.origin.is_some_and(|origin| origin.kind.as_deref() == Some("task-notification")),
         num_turns: line.num_turns,
         duration: milliseconds(line.duration_ms),
@@ -316,12 +320,12 @@ fn result(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
         input_tokens: usage.input_tokens.saturating_add(cached),
         output_tokens: usage.output_tokens,
     };
-    tell(AgentEvent::TurnEnded(Box::new(end)).into());
+    emit(AgentEvent::TurnEnded(Box::new(end)).into());
     Ok(())
 }
 
-/// A request that cannot be put to a person is refused at once: the CLI would wait for the answer forever.
-fn control_request(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
+/// A request that no person can see is refused at once: the CLI would wait for the answer forever.
+fn control_request(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     #[derive(Deserialize)]
     struct Line {
         request_id: String,
@@ -339,17 +343,17 @@ fn control_request(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     let subtype = request.get("subtype").and_then(Value::as_str).unwrap_or_default();
     if subtype != "can_use_tool" {
         let why = format!("storkit does not answer control requests of the kind `{subtype}`.");
-        tell(LineMeaning::Refuse { request_id, why });
+        emit(LineMeaning::Refuse { request_id, why });
         return Ok(());
     }
     match serde_json::from_value::<ControlAsk>(request) {
         Ok(ControlAsk { tool_name: tool, input, tool_use_id, agent_id }) => {
             let request = PermissionRequest { request_id, tool, input, tool_use_id, agent_id };
-            tell(AgentEvent::Permission(request).into());
+            emit(AgentEvent::Permission(request).into());
             Ok(())
         }
         Err(error) => {
-            tell(LineMeaning::Refuse {
+            emit(LineMeaning::Refuse {
                 request_id,
                 why: format!("storkit cannot read this request: {error}."),
             });
@@ -358,17 +362,17 @@ fn control_request(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     }
 }
 
-fn control_cancel(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
+fn control_cancel(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     #[derive(Deserialize)]
     struct Line {
         request_id: String,
     }
     let Line { request_id } = serde_json::from_str(json)?;
-    tell(AgentEvent::PermissionCancelled { request_id }.into());
+    emit(AgentEvent::PermissionCancelled { request_id }.into());
     Ok(())
 }
 
-fn control_response(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
+fn control_response(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     #[derive(Deserialize)]
     struct Line {
         response: ControlResponse,
@@ -382,13 +386,13 @@ fn control_response(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
     let ControlResponse { subtype, request_id, error } = serde_json::from_str::<Line>(json)?.response;
     if subtype == "error" {
         let error = error.unwrap_or_else(|| "no reason given".into());
-        tell(AgentEvent::ControlFailed { request_id, error }.into());
+        emit(AgentEvent::ControlFailed { request_id, error }.into());
     }
     Ok(())
 }
 
 /// Not in the recordings: documented for the Agent SDK as `SDKRateLimitEvent`, `resetsAt` in seconds.
-fn rate_limit(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
+fn rate_limit(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     #[derive(Deserialize)]
     struct Line {
         rate_limit_info: RateLimitInfo,
@@ -400,7 +404,9 @@ fn rate_limit(json: &str, tell: &mut impl FnMut(LineMeaning)) -> Read {
         resets_at: Option<f64>,
     }
     let RateLimitInfo { status, resets_at } = serde_json::from_str::<Line>(json)?.rate_limit_info;
-    tell(AgentEvent::RateLimit { status, resets_at: resets_at.map(|seconds| seconds as i64) }.into());
+    let since_1970 = resets_at.and_then(|seconds| Duration::try_from_secs_f64(seconds.trunc()).ok());
+    let resets_at = since_1970.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+    emit(AgentEvent::RateLimit { status: wording::rate_limit_status(&status), resets_at }.into());
     Ok(())
 }
 
@@ -411,6 +417,7 @@ mod tests {
 
     use super::*;
     use crate::claude::{
+        RateLimitStatus,
         lines::{LineSplitter, StreamLine},
         noise::SHOWN,
     };
@@ -419,7 +426,7 @@ mod tests {
         let (mut lines, mut seen) = (LineSplitter::new(1 << 20), Vec::new());
         let mut each = |line: StreamLine<'_>| {
             if let StreamLine::Whole(line) = line {
-                read(line, |meaning| seen.push(meaning));
+                parse_line(line, |meaning| seen.push(meaning));
             }
         };
         for piece in stream.chunks(step) {
@@ -590,7 +597,8 @@ mod tests {
     #[test]
     fn a_rate_limit_notice_tells_its_end() {
         let info = json!({"status": "rejected", "resetsAt": 1_795_400_000, "rateLimitType": "five_hour"});
-        let event = AgentEvent::RateLimit { status: "rejected".into(), resets_at: Some(1_795_400_000) };
+        let resets_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_400_000);
+        let event = AgentEvent::RateLimit { status: RateLimitStatus::Rejected, resets_at: Some(resets_at) };
         assert_eq!(one(&json!({"type": "rate_limit_event", "rate_limit_info": info})), [event.into()]);
     }
 

@@ -24,7 +24,7 @@ use super::{
     launch::{argv, environment},
     noise::OutputTail,
 };
-use crate::claude::pty::{self, ProcessLeader, PtyReader, PtyTerminal};
+use crate::pty::{self, ProcessLeader, PtyReader, PtyTerminal};
 
 /// A Claude Code process in a PTY, its prompts fed through a FIFO. Dropping it ends the process in the
 /// background (SIGTERM, and SIGHUP by the PTY's closing at the latest when storkit itself ends); [`AgentProcess::end`]
@@ -43,25 +43,17 @@ pub struct AgentProcess {
 pub enum ProcessError {
     /// The program is not there.
     #[error("`{program}` was not found on the PATH")]
-    NotFound {
-        /// What was looked for.
-        program: String,
-    },
-    /// The system refused.
+    NotFound { program: String },
+    /// An operation of the system failed.
     #[error("{what}: {source}")]
-    Io {
-        /// What was being done.
-        what: &'static str,
-        /// The system's word.
-        source: std::io::Error,
-    },
-    /// The process is gone.
+    Io { what: &'static str, source: std::io::Error },
+    /// The process has ended.
     #[error("the Claude Code process has ended")]
     Gone,
 }
 
-/// Names what was being done when the system refused.
-fn failed(what: &'static str) -> impl FnOnce(io::Error) -> ProcessError {
+/// Names the operation that failed.
+fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> ProcessError {
     move |source| ProcessError::Io { what, source }
 }
 
@@ -71,13 +63,13 @@ impl AgentProcess {
     /// the channel has no place are dropped, but never [`AgentEvent::Exited`].
     ///
     /// # Errors
-    /// [`ProcessError::NotFound`] when the program is not there; [`ProcessError::Io`] when the working directory
-    /// is not there or the system refuses a file, a terminal or a process.
+    /// [`ProcessError::NotFound`] if the program does not exist; [`ProcessError::Io`] if the working directory does not exist or
+    /// the system refuses a file, a terminal or a process.
     pub async fn start(launch: Launch) -> Result<(Self, mpsc::Receiver<AgentEvent>), ProcessError> {
-        let run = format!("{}/{}", launch.session(), uuid::Uuid::new_v4());
+        let run = format!("{}/{}", launch.session_id(), uuid::Uuid::new_v4());
         let started = start_blocking(launch, run);
         let started = tokio::task::spawn_blocking(started).await;
-        started.map_err(|error| failed("starting Claude Code")(io::Error::other(error)))??.supervise()
+        started.map_err(|error| io_error("starting Claude Code")(io::Error::other(error)))??.supervise()
     }
 
     /// The process id, for usage and doctor.
@@ -96,7 +88,7 @@ impl AgentProcess {
     }
 
     /// Interrupts the turn; its [`AgentEvent::TurnEnded`] follows. Harmless when idle. A one-shot process gets
-    /// SIGINT, upon which it says how its turn ended and exits.
+    /// SIGINT, and then prints its result and exits.
     ///
     /// # Errors
     /// As [`AgentProcess::prompt`].
@@ -127,22 +119,27 @@ impl AgentProcess {
         self.push(input::answer(request_id, answer))
     }
 
+    /// Begins what [`AgentProcess::end`] does and returns at once; [`AgentEvent::Exited`] follows.
+    pub fn request_end(&self) {
+        self.stop.cancel();
+    }
+
     /// Ends the process and everything it started: SIGTERM, up to 5 s, then SIGKILL to all descendants,
     /// those included that left its group and session. Returns how many had to be killed.
     ///
-    /// Waits for nobody to receive; when it returns, [`AgentEvent::Exited`] is in the channel.
+    /// Does not wait for a receiver; when it returns, [`AgentEvent::Exited`] is in the channel.
     pub async fn end(mut self) -> usize {
         self.stop.cancel();
         let Some(ended) = self.ended.take() else { return 0 };
         ended.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "the end of a Claude Code process was cut short");
+            tracing::error!(%error, "the task that ends a Claude Code process failed");
             0
         })
     }
 
     fn push(&self, line: String) -> Result<(), ProcessError> {
         let one_shot =
-            || failed("sending to Claude Code")(io::Error::other("a one-shot process takes no input"));
+            || io_error("sending to Claude Code")(io::Error::other("a one-shot process takes no input"));
         self.input.as_ref().ok_or_else(one_shot)?.push(line)
     }
 }
@@ -154,7 +151,7 @@ impl Drop for AgentProcess {
     }
 }
 
-/// A process that runs and that nobody looks after yet.
+/// A process that runs and has no supervisor yet.
 struct StartedProcess {
     launch: Launch,
     run: String,
@@ -163,34 +160,36 @@ struct StartedProcess {
     leader: ProcessLeader,
 }
 
-/// Everything of a start that may block.
+/// The part of a start that may block.
 fn start_blocking(launch: Launch, run: String) -> impl FnOnce() -> Result<StartedProcess, ProcessError> {
     move || {
-        let is_folder = std::fs::metadata(&launch.cwd)
+        let is_folder = std::fs::metadata(&launch.program.cwd)
             .and_then(|cwd| if cwd.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) });
-        is_folder.map_err(failed("opening the working directory"))?;
+        is_folder.map_err(io_error("opening the working directory"))?;
         let folder =
-            RunFolder::create(&launch).map_err(failed("making the folder for a Claude Code process"))?;
+            RunFolder::create(&launch).map_err(io_error("making the folder for a Claude Code process"))?;
         let environment = environment(&launch, folder.files(), &run, std::env::vars_os());
         check_program(&launch, &environment)?;
         let argv = argv(&launch, folder.files());
         let sandboxed = launch.confine.as_ref().is_some_and(|confined| confined.confinement.encloses());
-        let (terminal, leader) = pty::spawn(&argv, &launch.cwd, &environment, sandboxed)
-            .map_err(failed("starting Claude Code in a terminal"))?;
+        let (terminal, leader) = pty::spawn(&argv, &launch.program.cwd, &environment, sandboxed)
+            .map_err(io_error("starting Claude Code in a terminal"))?;
         Ok(StartedProcess { launch, run, folder, terminal, leader })
     }
 }
 
-/// Looks for the program as the shell will, since the shell would tell its absence only by its own exit.
+/// Looks for the program as the shell will: the shell would report a missing one only by its own exit code.
 fn check_program(launch: &Launch, environment: &[(OsString, OsString)]) -> Result<(), ProcessError> {
-    let program = launch.command.first().map_or("", String::as_str);
+    let program = launch.program.command.first().map_or("", String::as_str);
     let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
     let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
     let runs = |file: &Path| file.is_file() && access(file, Access::EXEC_OK).is_ok();
     let candidates: Vec<PathBuf> = match program {
         "" => vec![],
-        direct if direct.contains('/') => vec![launch.cwd.join(direct)],
-        name => std::env::split_paths(path).map(|folder| launch.cwd.join(folder).join(name)).collect(),
+        direct if direct.contains('/') => vec![launch.program.cwd.join(direct)],
+        name => {
+            std::env::split_paths(path).map(|folder| launch.program.cwd.join(folder).join(name)).collect()
+        }
     };
     if candidates.iter().any(|file| runs(file)) {
         return Ok(());
@@ -199,15 +198,15 @@ fn check_program(launch: &Launch, environment: &[(OsString, OsString)]) -> Resul
 }
 
 impl StartedProcess {
-    /// Starts what looks after the process: writer, reader, and the task that waits for its end.
+    /// Starts writer, reader, and the task that waits for the end.
     fn supervise(self) -> Result<(AgentProcess, mpsc::Receiver<AgentEvent>), ProcessError> {
         let leader = Arc::new(self.leader);
-        let made = Self::threads(&leader, &self.launch, self.terminal, &self.folder);
+        let made = Self::start_threads(&leader, &self.launch, self.terminal, &self.folder);
         let ProcessThreads { input, reader, ended, stop, over, last, receiver } = made.inspect_err(|_| {
             leader.signal(Signal::KILL);
             leader.reap();
         })?;
-        let session = self.launch.session().clone();
+        let session = self.launch.session_id().clone();
         let (folder, run) = (self.folder, self.run);
         let process = (Arc::clone(&leader), stop.clone());
         let supervised = ProcessSupervisor { leader, ended, reader, folder, session, run, stop, over, last };
@@ -215,7 +214,7 @@ impl StartedProcess {
         Ok((AgentProcess { leader: process.0, input, stop: process.1, ended }, receiver))
     }
 
-    fn threads(
+    fn start_threads(
         leader: &Arc<ProcessLeader>,
         launch: &Launch,
         terminal: PtyTerminal,
@@ -225,15 +224,15 @@ impl StartedProcess {
         let fifo = folder.files().fifo.clone();
         let input = match launch.mode {
             PromptMode::Live => {
-                Some(LineQueue::open(&fifo, over.clone()).map_err(failed("opening the FIFO"))?)
+                Some(LineQueue::open(&fifo, over.clone()).map_err(io_error("opening the FIFO"))?)
             }
             PromptMode::OneShot { .. } => None,
         };
-        // One place more than anyone may fill: it is kept for the last event.
+        // One place more than events may fill: it is reserved for the last one.
         let (events, receiver) = mpsc::channel(CAPACITY + 1);
         let last = events.clone().try_reserve_owned();
-        let last = last.map_err(|_| failed("making a channel")(io::Error::other("no place")))?;
-        let teller = EventSender {
+        let last = last.map_err(|_| io_error("making a channel")(io::Error::other("no place")))?;
+        let sender = EventSender {
             events,
             runtime: Handle::current(),
             stop: stop.clone(),
@@ -241,16 +240,17 @@ impl StartedProcess {
             tail: OutputTail::default(),
             pieces: String::new(),
         };
-        let threads = failed("starting a thread");
+        let threads = io_error("starting a thread");
         let ended = leader.watch().map_err(threads)?;
-        // Whoever speaks has its standard input open: from then on nobody else can open the FIFO.
+        // A CLI that prints has its standard input open: from then on nobody else can open the FIFO.
         let unlink = move || drop(std::fs::remove_file(fifo));
-        let reader = PtyReader::start(terminal, teller, unlink).map_err(failed("starting a thread"))?;
+        let reader = PtyReader::start(terminal, |next| sender.send_all(next), unlink)
+            .map_err(io_error("starting a thread"))?;
         Ok(ProcessThreads { input, reader, ended, stop, over, last, receiver })
     }
 }
 
-/// What runs beside a process.
+/// The threads and channels of a process.
 struct ProcessThreads {
     input: Option<LineQueue>,
     reader: PtyReader,
@@ -266,9 +266,7 @@ mod tests {
     use std::{os::unix::fs::PermissionsExt, time::Duration};
 
     use super::*;
-    use crate::claude::{
-        PermissionRoute, ProcessExit, SessionId, SessionStart, UnparsedOutput, sweep_orphans,
-    };
+    use crate::claude::{LaunchProgram, ProcessExit, SessionId, SessionStart, UnparsedOutput, sweep_orphans};
 
     const LIVE: PromptMode = PromptMode::Live;
 
@@ -284,23 +282,9 @@ mod tests {
             let program = place.path().join("cli");
             std::fs::write(&program, script).expect("the script");
             std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("it can run");
-            let launch = Launch {
-                command: vec![program.to_str().expect("a path").into()],
-                cwd: place.path().into(),
-                runtime_dir: place.path().join("run"),
-                start: SessionStart::New(SessionId::random()),
-                mode,
-                permissions: PermissionRoute::Control,
-                model: None,
-                append_system_prompt: None,
-                trust_project_settings: false,
-                env_remove: vec![],
-                env: vec![],
-                max_turns: None,
-                max_budget_usd: None,
-                accept_edits: false,
-                confine: None,
-            };
+            let command = vec![program.to_str().expect("text").into()];
+            let program = LaunchProgram::new(command, place.path(), place.path().join("run"));
+            let launch = Launch::new(program, SessionStart::New(SessionId::random()), mode);
             Self { place, launch }
         }
 
@@ -594,10 +578,10 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_start_says_why() {
         let mut cli = Cli::shell("exit");
-        cli.launch.command = vec!["no-such-claude".into()];
+        cli.launch.program.command = vec!["no-such-claude".into()];
         let error = AgentProcess::start(cli.launch.clone()).await.expect_err("there is no such program");
         assert_eq!(error.to_string(), "`no-such-claude` was not found on the PATH");
-        cli.launch.cwd = cli.place.path().join("gone");
+        cli.launch.program.cwd = cli.place.path().join("gone");
         let error = AgentProcess::start(cli.launch.clone()).await.expect_err("there is no such folder");
         assert!(error.to_string().starts_with("opening the working directory: "), "{error}");
         assert_eq!(std::fs::read_dir(cli.place.path().join("run")).expect("it stays").count(), 0);

@@ -1,17 +1,11 @@
-//! The way out of a sandbox without a network: a forward proxy on a Unix socket (HTTP `CONNECT`, and plain HTTP by
-//! whole address) that reaches the listed hosts only, and doors to ports of this machine.
+//! The egress proxy of a sandbox that has no network: a forward proxy on a Unix socket (HTTP `CONNECT`, and plain HTTP by
+//! absolute URL) that reaches only the listed hosts, and sockets for ports of this machine.
 //!
-//! A name is checked as it was asked for, then looked up here: inside there is nothing to look names up by. What
-//! goes through a tunnel is not read, so a listed host that serves others' names too (a content network) can lead
-//! to those. [`super::inside`] is the other end.
+//! A name is checked as the client sent it, then resolved here: there is no DNS inside. Tunnels are not inspected, so a
+//! listed host that also serves other names (a CDN) can lead to those. [`super::inside`] is the other end.
 
 use std::{
-    collections::BTreeSet,
-    convert::Infallible,
-    fmt, io,
-    net::SocketAddr,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    collections::BTreeSet, convert::Infallible, fmt, io, net::SocketAddr, path::Path, sync::Arc,
     time::Duration,
 };
 
@@ -27,6 +21,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpStream, UnixListener, UnixStream, lookup_host},
@@ -37,35 +32,34 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{NetworkReach, inside::PROXY};
 use crate::{
-    claude::short_dir,
     confine::{AllowedHost, AllowedReach, allowed, is_public},
+    runtime_dir::short_dir,
 };
 
-/// Connections of one sandbox at a time; a further one waits. Each holds two files of storkit's.
+/// Connections of one sandbox at a time; further ones wait. Each takes two file descriptors of storkit.
 const MOST: usize = 128;
 
-/// How long a look-up or a connection to one address may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a DNS lookup or a connection to one address may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The only path of storkit's own listener that is reached from inside: its events and metrics are not the agent's.
+/// The only path of storkit's own listener that is reachable from inside: its events and metrics are not for agents.
 const OWN_PATH: &str = "/mcp";
 
-/// Headers that are between two neighbours only (RFC 9110, 7.6.1), beside those that `Connection` names.
+/// Hop-by-hop headers (RFC 9110, 7.6.1), in addition to those that `Connection` names.
 const HOP_BY_HOP: [&str; 6] =
     ["connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade"];
 
-/// What is let out, and in whose name it is refused.
+/// What may be reached, and which setting says so.
 #[derive(Clone, Debug)]
 pub struct EgressRules {
-    /// The hosts.
     pub hosts: Vec<AllowedHost>,
-    /// What a person would have to change, as the middle of a sentence: "`gate_network`".
+    /// The setting that a person can change, as it appears in a sentence: "`gate_network`".
     pub key: String,
-    /// Storkit's own listener, of which the agents' tools are reached.
+    /// Storkit's own listener, for the agents' tools.
     pub own: Option<SocketAddr>,
 }
 
-/// An open way out. Dropping it closes all connections.
+/// A running proxy. Dropping it closes all connections.
 pub struct EgressProxy {
     folder: tempfile::TempDir,
     shared: Arc<EgressShared>,
@@ -81,14 +75,14 @@ struct EgressShared {
 
 type Answer = Response<Either<Incoming, Full<Bytes>>>;
 
-/// Why something is not done, for whoever asked: a status and a sentence.
+/// A refusal for the client: a status and a sentence.
 struct EgressRefusal(StatusCode, String);
 
 impl EgressProxy {
-    /// Begins to listen in a new folder below `runtime_dir`. To be called in a tokio runtime.
+    /// Listens in a new folder below `runtime_dir`. Needs a tokio runtime.
     ///
     /// # Errors
-    /// What the system says.
+    /// If a folder or socket cannot be made.
     pub fn open(rules: EgressRules, runtime_dir: &Path) -> io::Result<Self> {
         let folder = short_dir(runtime_dir)?;
         let stop = CancellationToken::new();
@@ -103,7 +97,7 @@ impl EgressProxy {
         }
         let own = shared.rules.own.map(|own| own.port());
         let ports: BTreeSet<u16> = shared.rules.hosts.iter().filter_map(AllowedHost::loopback_port).collect();
-        // Whoever honours proxies goes past them for this machine's own name.
+        // Clients bypass the proxy for this machine's own name.
         for port in ports.into_iter().filter(|port| *port >= 1024 && Some(*port) != own) {
             let listener = bind(&port.to_string())?;
             tokio::spawn(Arc::clone(&shared).listen(listener, PortDoor::Port(port)));
@@ -111,18 +105,18 @@ impl EgressProxy {
         Ok(Self { folder, shared, _stop: stop.drop_guard() })
     }
 
-    /// What a sandbox needs to use it.
+    /// How a sandbox reaches it.
     pub fn reach(&self) -> NetworkReach {
         NetworkReach::Through(self.folder.path().to_owned())
     }
 
-    /// The hosts that were refused since this was asked last, as `name:port`.
+    /// The hosts that were refused since the last call, as `name:port`.
     pub fn take_refused(&self) -> Vec<String> {
-        let mut refused = self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = self.shared.refused.lock();
         std::mem::take(&mut *refused).into_iter().collect()
     }
 
-    /// A sentence on what was refused since it was asked last; `None`: nothing.
+    /// A sentence on what was refused since the last call; `None` if nothing was.
     pub fn refusals(&self) -> Option<String> {
         const SHOWN: usize = 10;
         let refused = self.take_refused();
@@ -136,7 +130,7 @@ impl EgressProxy {
         };
         let key = &self.shared.rules.key;
         Some(format!(
-            "Kept from {}{more}: {key} in .storkit/project.toml does not list that.",
+            "Blocked access to {}{more}: not listed in {key} in .storkit/project.toml.",
             names.join(", ")
         ))
     }
@@ -150,7 +144,7 @@ impl fmt::Debug for EgressProxy {
 
 #[derive(Clone, Copy)]
 enum PortDoor {
-    /// To what is listed.
+    /// To the listed hosts.
     Proxy,
     /// To storkit's tools.
     Own(SocketAddr),
@@ -167,7 +161,7 @@ impl EgressShared {
                 match listener.accept().await {
                     Ok((stream, _)) => self.spawn(Arc::clone(&self).serve(stream, door, place)),
                     Err(error) => {
-                        tracing::warn!(%error, "a sandbox's way out takes no connection");
+                        tracing::warn!(%error, "the proxy of a sandbox accepts no connection");
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 }
@@ -213,22 +207,24 @@ impl EgressShared {
     async fn connect(&self, authority: &Authority, port: u16) -> Result<TcpStream, EgressRefusal> {
         let host = authority.host();
         let listed = allowed(&self.rules.hosts, host, port).filter(|_| !authority.as_str().contains('@'));
-        let Some(how) = listed else { return Err(self.refuse(host, port, "is not listed there")) };
+        let Some(how) = listed else { return Err(self.refuse(host, port, "is not listed")) };
         let name = host.trim_start_matches('[').trim_end_matches(']');
         let found =
-            timeout(PATIENCE, lookup_host((name, port))).await.unwrap_or_else(|late| Err(late.into()));
+            timeout(CONNECT_TIMEOUT, lookup_host((name, port))).await.unwrap_or_else(|late| Err(late.into()));
         let found: Vec<SocketAddr> = match found {
             Ok(found) => found.collect(),
             Err(error) => return Err(unreachable(host, port, &error)),
         };
-        let addresses = permitted(how, &found);
+        let addresses = permitted_addresses(how, &found);
         if addresses.is_empty() && !found.is_empty() {
-            let why = "leads to an address that is not public, which it may only if its very name is listed";
+            let why = "leads to an address that is not public, and its exact name is not listed";
             return Err(self.refuse(host, port, why));
         }
         let mut last = io::Error::other("it has no address");
         for address in addresses {
-            match timeout(PATIENCE, TcpStream::connect(address)).await.unwrap_or_else(|late| Err(late.into()))
+            match timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+                .await
+                .unwrap_or_else(|late| Err(late.into()))
             {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
@@ -238,13 +234,13 @@ impl EgressShared {
     }
 
     fn refuse(&self, host: &str, port: u16, why: &str) -> EgressRefusal {
-        // It is what an agent wrote, and goes to people.
+        // An agent wrote it, and people read it.
         let host: String = host.chars().take(100).collect();
         let key = &self.rules.key;
         let text = format!(
-            "storkit refuses {host}:{port}: it {why}, in {key} of .storkit/project.toml. A person can change that."
+            "storkit refuses {host}:{port}: it {why} in {key} of .storkit/project.toml. A person can change that."
         );
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = self.refused.lock();
         if refused.len() < MOST {
             refused.insert(format!("{host}:{port}"));
         }
@@ -252,8 +248,8 @@ impl EgressShared {
     }
 }
 
-/// Of the addresses of a name, those it may lead to.
-fn permitted(how: AllowedReach, found: &[SocketAddr]) -> Vec<SocketAddr> {
+/// The addresses of a name that it may lead to.
+fn permitted_addresses(how: AllowedReach, found: &[SocketAddr]) -> Vec<SocketAddr> {
     let may = |address: &&SocketAddr| how == AllowedReach::Anywhere || is_public(address.ip());
     found.iter().filter(may).copied().collect()
 }
@@ -294,7 +290,7 @@ async fn pass_on(
         ));
     };
     let stream = shared.connect(authority, authority.port_u16().unwrap_or(80)).await?;
-    // What was checked is what is asked for, whatever the header said.
+    // The host that was checked, whatever the header names.
     let host = HeaderValue::from_str(authority.as_str());
     let host =
         host.map_err(|_| EgressRefusal(StatusCode::BAD_REQUEST, "The host cannot be a header.".into()))?;
@@ -333,18 +329,18 @@ async fn forward(
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
     *request.version_mut() = Version::HTTP_11;
-    strip(request.headers_mut());
+    strip_hop_by_hop(request.headers_mut());
     let (mut sender, connection) =
         client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     shared.spawn(async move {
         let _ = connection.await;
     });
     let mut response = sender.send_request(request).await.map_err(failed)?;
-    strip(response.headers_mut());
+    strip_hop_by_hop(response.headers_mut());
     Ok(response.map(Either::Left))
 }
 
-fn strip(headers: &mut HeaderMap) {
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -357,7 +353,7 @@ fn strip(headers: &mut HeaderMap) {
 }
 
 impl EgressRefusal {
-    /// The sentence stands in the status line too: of an answer to `CONNECT` most clients show nothing else.
+    /// The status line repeats the sentence: most clients show nothing else of an answer to `CONNECT`.
     fn answer(self) -> Answer {
         let Self(status, text) = self;
         let reason = ReasonPhrase::try_from(text.as_bytes()).ok();
@@ -381,8 +377,8 @@ mod tests {
     fn a_name_listed_by_a_star_leads_to_public_addresses_only() {
         let found = ["127.0.0.1:80", "1.1.1.1:80", "10.0.0.1:80", "[::1]:80"];
         let found = found.map(|address| address.parse().expect("an address"));
-        assert_eq!(permitted(AllowedReach::Public, &found), [found[1]]);
-        assert_eq!(permitted(AllowedReach::Anywhere, &found), found);
+        assert_eq!(permitted_addresses(AllowedReach::Public, &found), [found[1]]);
+        assert_eq!(permitted_addresses(AllowedReach::Anywhere, &found), found);
     }
 
     #[test]
@@ -393,7 +389,7 @@ mod tests {
         {
             headers.insert(name, HeaderValue::from_static(value));
         }
-        strip(&mut headers);
+        strip_hop_by_hop(&mut headers);
         assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
     }
 }

@@ -1,18 +1,16 @@
-//! `network`: which hosts an agent or a command may reach, as `project.toml` says it. Pure; names are looked up
-//! elsewhere.
+//! `network` in `project.toml`: which hosts an agent or a command may reach. Pure; names are resolved elsewhere.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// What may be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NetworkAccess {
     /// Everything (`true`).
     #[default]
     All,
-    /// These hosts; for `false` none. An agent has the model's API and storkit's own tools besides.
+    /// These hosts; none for `false`. An agent also reaches the model's API and storkit's tools.
     Only(Vec<AllowedHost>),
 }
 
@@ -23,16 +21,16 @@ pub struct AllowedHost {
     name: String,
     /// `*.`: all names below it, and not the name itself.
     below: bool,
-    /// Absent: 443 and 80.
+    /// If absent, 443 and 80.
     port: Option<u16>,
 }
 
-/// How far a rule goes.
+/// Where a rule may lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AllowedReach {
-    /// By a `*.` entry: only where its name leads to a public address.
+    /// For a `*.` entry: only public addresses.
     Public,
-    /// By its very name: wherever that leads.
+    /// For an exact name: any address.
     Anywhere,
 }
 
@@ -40,14 +38,13 @@ pub enum AllowedReach {
 const WEB: [u16; 2] = [443, 80];
 
 impl NetworkAccess {
-    /// Whether it keeps anything back.
     pub fn is_limited(&self) -> bool {
         *self != Self::All
     }
 }
 
 impl AllowedHost {
-    /// One entry; the error is a clause that goes on a quotation of it.
+    /// Reads one entry; the error is a clause that follows a quotation of it.
     pub fn parse(entry: &str) -> Result<Self, String> {
         let (below, rest) = match entry.strip_prefix("*.") {
             Some(rest) => (true, rest),
@@ -64,17 +61,16 @@ impl AllowedHost {
         }
     }
 
-    /// This very host and port.
     pub fn exact(host: &str, port: u16) -> Option<Self> {
         Some(Self { name: host_name(host)?, below: false, port: Some(port) })
     }
 
-    /// The port on this machine's loopback that it names, if it does.
+    /// The port of this machine's loopback interface, if it names one.
     pub fn loopback_port(&self) -> Option<u16> {
         self.port.filter(|_| !self.below && ["localhost", "127.0.0.1"].contains(&self.name.as_str()))
     }
 
-    /// What it says of a host, which is as [`host_name`] gives it.
+    /// Applies it to a host in the form of [`host_name`].
     fn allows(&self, host: &str, port: u16) -> Option<AllowedReach> {
         let port_fits = self.port.map_or_else(|| WEB.contains(&port), |own| own == port);
         let named = match self.below {
@@ -88,14 +84,14 @@ impl AllowedHost {
     }
 }
 
-/// What the entries say of a host and port that somebody asks for; `None`: refused.
+/// Applies the entries to a host and port; `None` if it is refused.
 pub fn allowed(hosts: &[AllowedHost], host: &str, port: u16) -> Option<AllowedReach> {
     let host = host_name(host)?;
     hosts.iter().filter_map(|entry| entry.allows(&host, port)).max()
 }
 
-/// A host as it is compared: lower case, without a final dot or brackets. `None` for what is none, and for numbers
-/// that are an address only to some (`127.1`, `0x7f.1`).
+/// A host in the form that is compared: lower case, without a final dot or brackets. `None` if it is no host, and for numbers
+/// that only some programs read as an address (`127.1`, `0x7f.1`).
 pub fn host_name(text: &str) -> Option<String> {
     if let Some(inner) = text.strip_prefix('[') {
         return inner.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(|address| address.to_string());
@@ -116,8 +112,8 @@ pub fn host_name(text: &str) -> Option<String> {
     }
 }
 
-/// The name and the port. Only what stands after the brackets of an IPv6 address, or after the one colon there is, is
-/// a port; all else is left to [`host_name`] to refuse.
+/// The name and the port. A port follows the brackets of an IPv6 address or the only colon; [`host_name`] refuses everything
+/// else.
 fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) if name.ends_with(']') || !name.contains(':') => (name, port),
@@ -129,8 +125,7 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     port.parse().ok().filter(|port| *port != 0).map(|port| (name, Some(port)))
 }
 
-/// Whether an address is one of the open network: neither this machine, nor its own networks, nor a way around
-/// (IPv4 inside IPv6).
+/// Whether an address is on the public internet: neither this machine, nor a local network, nor IPv4 inside IPv6.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -148,7 +143,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
-    // 2000::/3 is all that is given out. In it, Teredo and 6to4 lead to IPv4, and one range is for documents.
+    // Only 2000::/3 is assigned. In it, Teredo and 6to4 lead to IPv4, and one range is for documentation.
     let global = segments[0] & 0xe000 == 0x2000;
     let special =
         segments[0] == 0x2002 || (segments[0] == 0x2001 && (segments[1] == 0 || segments[1] == 0xdb8));

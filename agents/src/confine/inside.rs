@@ -1,8 +1,8 @@
-//! The end of a way out that is inside the sandbox, where there is nothing but a loopback of its own: a process that
-//! takes connections on 127.0.0.1 and passes them to the Unix sockets of [`super::egress`].
+//! The proxy's end inside the sandbox, which has only a loopback interface: a process that accepts connections on
+//! 127.0.0.1 and passes them to the Unix sockets of [`super::egress`].
 //!
-//! It is this very program again. [`enter`] starts it apart from the command and then *becomes* the command, so that
-//! terminal, signals, exit code and children are the command's own.
+//! It is storkit itself. [`enter`] starts that process and then replaces itself with the command (`exec`), so that terminal,
+//! signals, exit code and children are the command's own.
 
 use std::{
     ffi::OsString,
@@ -15,37 +15,37 @@ use std::{
     thread,
 };
 
-/// The socket of the proxy; any other is called by the port that it is reached at.
+/// The socket of the proxy; every other one is named by its port.
 pub(super) const PROXY: &str = "proxy";
 
-/// What clients read to find the proxy. Upper and lower case: curl reads `http_proxy` only.
+/// Variables that name the proxy. Upper and lower case: curl reads only `http_proxy`.
 const PROXIES: [&str; 6] =
     ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
 
-/// Not by the proxy: what is at its own port inside.
+/// Reached without the proxy.
 const DIRECT: &str = "127.0.0.1,localhost";
 
-/// Runs `FOLDER -- COMMAND..` with a way out by the sockets in the folder. `own` is how this program is called to
-/// come here. Returns only if it fails, with a sentence.
+/// Runs `FOLDER -- COMMAND..` with access to the sockets in the folder. `own` is the command line by which this program gets
+/// here. Returns only if it fails, with a sentence.
 pub fn enter(own: &[OsString], arguments: &[OsString]) -> String {
     let done = match arguments {
         [folder] => serve(Path::new(folder)),
         [folder, dashes, command @ ..] if dashes == "--" && !command.is_empty() => {
             start(own, folder).and_then(|port| become_command(port, command))
         }
-        _ => Err(io::Error::other("it is FOLDER -- COMMAND, and for storkit itself to call")),
+        _ => Err(io::Error::other("usage: FOLDER -- COMMAND; only storkit itself calls this")),
     };
     match done {
         Ok(never) => match never {},
-        Err(error) => format!("the way out of the sandbox cannot be opened: {error}"),
+        Err(error) => format!("the sandbox's network access cannot be set up: {error}"),
     }
 }
 
 enum Never {}
 
-/// Starts the process that forwards, as nobody's child, and waits until it listens.
+/// Starts the forwarding process, detached, and waits until it listens.
 fn start(own: &[OsString], folder: &OsString) -> io::Result<u16> {
-    // A shell that ends at once gives it to the sandbox's first process: the command may wait for all its children.
+    // The shell ends at once, so that the forwarder is not a child of the command, which may wait for all its children.
     let mut shell = Command::new("/bin/sh")
         .args(["-c", r#""$@" &"#, "sh"])
         .args(own)
@@ -65,7 +65,7 @@ fn start(own: &[OsString], folder: &OsString) -> io::Result<u16> {
             return Err(io::Error::other(why.to_owned()));
         }
     }
-    Err(io::Error::other("what forwards ended"))
+    Err(io::Error::other("the forwarding process ended"))
 }
 
 fn become_command(port: u16, command: &[OsString]) -> io::Result<Never> {
@@ -76,7 +76,7 @@ fn become_command(port: u16, command: &[OsString]) -> io::Result<Never> {
     Err(line.exec())
 }
 
-/// Listens, says where on standard output, and forwards for as long as the sandbox lives.
+/// Listens, prints the port, and forwards as long as the sandbox lives.
 fn serve(folder: &Path) -> io::Result<Never> {
     // Signals from the command's terminal are not for this process.
     let _ = rustix::process::setsid();
@@ -96,7 +96,7 @@ fn serve(folder: &Path) -> io::Result<Never> {
     }
 }
 
-/// The proxy's port last, so that it takes none of the others'.
+/// Binds the proxy's port last, so that it cannot take one of the others.
 fn listen(folder: &Path) -> io::Result<u16> {
     let names: Vec<OsString> =
         fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_, _>>()?;
@@ -114,7 +114,7 @@ fn listen(folder: &Path) -> io::Result<u16> {
 fn accept(listener: TcpListener, socket: PathBuf) -> io::Result<()> {
     thread::Builder::new().spawn(move || {
         for stream in listener.incoming().flatten() {
-            let joined = UnixStream::connect(&socket).and_then(|door| join(stream, door));
+            let joined = UnixStream::connect(&socket).and_then(|door| copy_both_ways(stream, door));
             // The connection is closed, which the client sees.
             drop(joined);
         }
@@ -123,7 +123,7 @@ fn accept(listener: TcpListener, socket: PathBuf) -> io::Result<()> {
 }
 
 /// Passes bytes both ways, in two threads.
-fn join(stream: TcpStream, door: UnixStream) -> io::Result<()> {
+fn copy_both_ways(stream: TcpStream, door: UnixStream) -> io::Result<()> {
     let (mut from, mut to) = (stream.try_clone()?, door.try_clone()?);
     let (mut back_from, mut back_to) = (door, stream);
     let small = || thread::Builder::new().stack_size(128 * 1024);

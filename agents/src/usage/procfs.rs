@@ -78,7 +78,7 @@ mod tests {
     fn a_line_is_read_by_its_field_numbers() {
         let process = parse(format!("42 (sleep) {FIELDS} 0 0\n").as_bytes(), UNITS).unwrap();
         insta::assert_debug_snapshot!(process, @"
-        Process {
+        ProcessUsage {
             parent: 7,
             session: 9,
             started: 123.45s,

@@ -74,7 +74,8 @@ mod with_matrix {
             for (bot, seen) in &mut bots {
                 let before = bot.process().cpu()?;
                 let (own, whole) = pings(bot, &mut person, pings_a_round).await.with_context(|| bot.log())?;
-                seen.cpu.push(millis(bot.process().cpu()? - before) / pings_a_round as f64);
+                let used = bot.process().cpu()?.since(&before);
+                seen.cpu.push(millis(used) / pings_a_round as f64);
                 seen.own_p50.push(median(&own));
                 seen.own_p99.push(percentile(&own, 0.99));
                 seen.whole_p50.push(median(&whole));

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use agents::{
-    claude::{AgentEvent, AgentProcess, Launch, PermissionRoute, PromptMode, SessionId, SessionStart},
+    claude::{AgentEvent, AgentProcess, Launch, LaunchProgram, PromptMode, SessionId, SessionStart},
     confine::{Bwrap, Confined, Confinement},
 };
 use anyhow::{Context as _, bail};
@@ -82,7 +82,10 @@ impl Bench {
 
     fn walls(&self) -> anyhow::Result<Confined> {
         let home = self.place.project().with_file_name("home");
-        let bwrap = Bwrap::for_home(&home);
+        // Seen inside, also where this checkout is below `/tmp`.
+        let cli = real_cli()?;
+        let readable = vec![cli.canonicalize()?, cli];
+        let bwrap = Bwrap { readable, ..Bwrap::for_home(&home) };
         if let Err(why) = bwrap.try_out() {
             bail!("{why}");
         }
@@ -121,22 +124,12 @@ impl Bench {
             ("NO_PROXY", "127.0.0.1".to_owned()),
         ];
         env.extend(model.map(|(name, value)| (name.to_owned(), value)));
-        Ok(Launch {
-            command: vec![cli],
-            cwd: self.worktree.path().into(),
-            runtime_dir: self.project.run_dir(),
-            start: SessionStart::New(SessionId::random()),
-            mode: PromptMode::OneShot { prompt: "hello".into() },
-            permissions: PermissionRoute::Control,
-            model: None,
-            append_system_prompt: None,
-            trust_project_settings: false,
-            env_remove: Vec::new(),
-            env,
-            max_turns: None,
-            max_budget_usd: None,
-            accept_edits: true,
-            confine,
-        })
+        let mut program = LaunchProgram::new(vec![cli], self.worktree.path(), self.project.run_dir());
+        program.env = env;
+        let prompt = PromptMode::OneShot { prompt: "hello".into() };
+        let mut launch = Launch::new(program, SessionStart::New(SessionId::random()), prompt);
+        launch.permissions.accept_edits = true;
+        launch.confine = confine;
+        Ok(launch)
     }
 }

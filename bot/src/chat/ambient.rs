@@ -1,12 +1,9 @@
 //! Which rooms are ambient: remembered over restarts by writing `bot.toml` back.
 
-use std::{
-    collections::BTreeSet,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use adapters::Room;
+use parking_lot::Mutex;
 
 use crate::config;
 
@@ -18,20 +15,23 @@ pub struct AmbientRooms {
 }
 
 impl AmbientRooms {
-    /// Begins with the rooms of the configuration; changes go to `file`.
+    /// `rooms` are those of the configuration; changes are written to `file`.
     pub fn new(file: PathBuf, rooms: &[String]) -> Self {
         Self { file, rooms: Arc::new(Mutex::new(rooms.iter().cloned().collect())) }
     }
 
     /// Whether every message counts as addressed there.
     pub fn is_on(&self, room: &Room) -> bool {
-        let rooms = self.lock();
+        let rooms = self.rooms.lock();
         !rooms.is_empty() && rooms.contains(&room.to_string())
     }
 
-    /// Turns it on or off. It holds for this process even where the file cannot be written; the error says so.
+    /// Turns it on or off, for this process even if the file cannot be written.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn set(&self, room: &Room, on: bool) -> anyhow::Result<()> {
-        let mut rooms = self.lock();
+        let mut rooms = self.rooms.lock();
         let changed = if on { rooms.insert(room.to_string()) } else { rooms.remove(&room.to_string()) };
         if !changed {
             return Ok(());
@@ -40,17 +40,13 @@ impl AmbientRooms {
         config::write_ambient_rooms(&self.file, &list)
     }
 
-    /// Takes up what a person wrote into the file; whether that differs.
+    /// Applies what a person wrote into the file; returns whether it differs.
     pub fn replace(&self, rooms: &[String]) -> bool {
         let rooms: BTreeSet<String> = rooms.iter().cloned().collect();
-        let mut own = self.lock();
+        let mut own = self.rooms.lock();
         let differs = *own != rooms;
         *own = rooms;
         differs
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,17 +1,15 @@
-//! What a room says, in order: one task per room owns every send and edit, so that the room never waits for a network.
+//! Sends what a room says, in order: one task per room owns every send and edit, so that the room never waits for a network.
 //!
 //! A live message is edited in place, throttled, the latest state winning; its final state always arrives. Where
 //! nothing can be edited it is its start (if the messenger shows no activity) and its end.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use adapters::{
     Activity, Adapter, AdapterError, Attachment, MessageId, Outgoing, Room, Tone,
     deliver::{PostedMessage, frame, post, update},
 };
+use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until},
@@ -24,7 +22,14 @@ use crate::{config::redact::Redactor, replies};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LiveSlot(u64);
 
-/// What becomes of a message: where it stands, or why it does not.
+#[cfg(test)]
+impl LiveSlot {
+    pub(super) fn for_tests(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// Called with the ids of a message that was sent, or with the error.
 pub type Report = Box<dyn FnOnce(Result<Vec<MessageId>, &AdapterError>) + Send>;
 
 enum OutboxJob {
@@ -34,7 +39,7 @@ enum OutboxJob {
         slot: Option<LiveSlot>,
         report: Option<Report>,
     },
-    /// What it shows now stands in [`Outbox::newest`].
+    /// The state to show is in [`Outbox::newest`].
     Show(LiveSlot),
     Finish {
         slot: LiveSlot,
@@ -49,7 +54,7 @@ enum OutboxJob {
     Flush(oneshot::Sender<()>),
 }
 
-/// The room's way of speaking. Calls return at once; all is sent in the order of the calls.
+/// Sends messages to the room. Calls return at once; everything is sent in the order of the calls.
 pub struct Outbox {
     jobs: mpsc::UnboundedSender<OutboxJob>,
     slots: u64,
@@ -57,12 +62,12 @@ pub struct Outbox {
     redactor: Arc<Redactor>,
 }
 
-/// The state of each live message that the speaker has not taken up. One for each, however fast they come:
-/// a queue of them all would hold a growing text once for every piece of it.
+/// The newest state of each live message that is not sent yet. Only one each, however fast they come: a queue of all states would hold
+/// a growing text once for every piece of it.
 type Newest = Arc<Mutex<HashMap<LiveSlot, Outgoing>>>;
 
 impl Outbox {
-    /// Starts the task that speaks in `room` through `adapter`. No secret that `redactor` knows is said.
+    /// Starts the task that sends to `room` through `adapter`. Secrets that `redactor` knows are taken out.
     pub fn new(
         adapter: Arc<dyn Adapter>,
         room: Room,
@@ -76,13 +81,13 @@ impl Outbox {
         Self { jobs, slots: 0, newest, redactor }
     }
 
-    /// Says something once.
+    /// Sends a message that does not change.
     pub fn say(&self, message: Outgoing) {
         let message = self.redactor.message(message);
         self.send(OutboxJob::Say { message, attachment: None, slot: None, report: None });
     }
 
-    /// Asks something: the message can be replaced later ([`Outbox::finish`]), and `report` hears what became of it.
+    /// Sends a question: the message can be replaced later ([`Outbox::finish`]), and `report` learns its ids.
     pub fn ask(&mut self, message: Outgoing, attachment: Option<Attachment>, report: Report) -> LiveSlot {
         let slot = self.open();
         let message = self.redactor.message(message);
@@ -97,34 +102,34 @@ impl Outbox {
         LiveSlot(self.slots)
     }
 
-    /// The live message's state now. May be skipped when a later one follows soon.
+    /// Shows the live message's current state. Skipped if a later one follows soon.
     pub fn show(&self, slot: LiveSlot, message: Outgoing) {
         let message = Outgoing { live: true, ..self.redactor.message(message) };
-        let before = self.newest.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, message);
+        let before = self.newest.lock().insert(slot, message);
         if before.is_none() {
             self.send(OutboxJob::Show(slot));
         }
     }
 
-    /// The live message's last state. Always arrives, as a message of its own if need be.
+    /// Shows the live message's last state. Always arrives, as a new message if the old one cannot be edited.
     pub fn finish(&self, slot: LiveSlot, message: Outgoing) {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
+        self.newest.lock().remove(&slot);
         let message = self.redactor.message(message);
         self.send(OutboxJob::Finish { slot, message });
     }
 
-    /// Replaces a message of an earlier process, or says it anew where that cannot be.
+    /// Replaces a message of an earlier process, or sends a new one if it cannot be edited.
     pub fn replace(&self, id: MessageId, message: Outgoing) {
         let message = self.redactor.message(message);
         self.send(OutboxJob::Replace { id, message });
     }
 
-    /// Tells what the room is doing, after all that was said before.
+    /// Shows what the room is doing, after everything that was said before.
     pub fn activity(&self, activity: Activity) {
         self.send(OutboxJob::Activity(activity));
     }
 
-    /// Does this once everything said so far has been sent or given up; never, if the process ends before.
+    /// Calls `act` once everything said so far has been sent or given up; never, if the process ends before.
     pub fn then(&self, act: impl FnOnce() + Send + 'static) {
         self.send(OutboxJob::Then(Box::new(act)));
     }
@@ -137,12 +142,12 @@ impl Outbox {
     }
 
     fn send(&self, job: OutboxJob) {
-        // The speaker ends only after this sender does.
+        // The task ends only after this sender does.
         let _ = self.jobs.send(job);
     }
 }
 
-/// A live message as it stands.
+/// A live message in the room.
 struct LiveMessage {
     posted: Option<PostedMessage>,
     shown: Outgoing,
@@ -165,24 +170,24 @@ impl OutboxTask {
         loop {
             let due = self.live.values().filter(|live| live.next.is_some()).map(|live| live.not_before).min();
             tokio::select! {
-                // Said things and ends go before mere progress.
+                // Messages and final states go before progress.
                 biased;
                 job = jobs.recv() => match job {
-                    Some(job) => self.work(job).await,
+                    Some(job) => self.run_job(job).await,
                     None => break,
                 },
-                () = at(due) => self.catch_up().await,
+                () = sleep_until_some(due) => self.show_delayed().await,
             }
         }
     }
 
-    async fn work(&mut self, job: OutboxJob) {
+    async fn run_job(&mut self, job: OutboxJob) {
         match job {
             OutboxJob::Say { message, attachment, slot, report } => {
                 self.say(message, attachment, slot, report).await
             }
             OutboxJob::Show(slot) => {
-                let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
+                let newest = self.newest.lock().remove(&slot);
                 // Without one the message has ended meanwhile.
                 if let Some(message) = newest {
                     self.show(slot, message).await;
@@ -242,14 +247,14 @@ impl OutboxTask {
                 self.edit(slot).await;
             }
             None => {
-                self.start().await;
+                self.announce_work().await;
                 self.live.insert(slot, LiveMessage::new(None, message, interval));
             }
         }
     }
 
-    /// Where nothing can be edited, a live message begins with a word, unless the messenger shows activity.
-    async fn start(&self) {
+    /// Where nothing can be edited, a short message announces a live one, unless the messenger shows activity.
+    async fn announce_work(&self) {
         if self.adapter.capabilities().activity {
             return;
         }
@@ -259,7 +264,7 @@ impl OutboxTask {
         }
     }
 
-    async fn catch_up(&mut self) {
+    async fn show_delayed(&mut self) {
         let now = Instant::now();
         let due = self.live.iter().find(|(_, live)| live.next.is_some() && live.not_before <= now);
         if let Some(slot) = due.map(|(slot, _)| *slot) {
@@ -329,7 +334,7 @@ impl LiveMessage {
     }
 }
 
-async fn at(due: Option<Instant>) {
+async fn sleep_until_some(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,

@@ -7,14 +7,14 @@ use crate::store::{OverheardTalk, QueuedPrompt};
 /// What the agent answers when an ambient room needs nothing from it.
 const SILENCE: &str = "NOTHING_TO_ADD";
 
-/// Told where `.storkit/context.md` is as `storkit init` wrote it.
+/// Added while `.storkit/context.md` is as `storkit init` wrote it.
 const ONBOARDING: &str = "\n\nThe file `.storkit/context.md`, which tells agents what this project is, is still an empty template. When \
 somebody asks you to set the project up or to fill it in: look through the repository, ask the few questions that it does not answer, write \
 the file, and delete its first line.";
 
-/// The prompt as the CLI gets it: the room's talk since the last one, the sender's name where several people
-/// write, and leave to be silent where nobody addressed the bot.
-pub fn compose(prompt: &QueuedPrompt, talk: &[OverheardTalk]) -> String {
+/// The prompt as the CLI gets it: the room's talk since the last one, the sender's name where several people write, and permission to
+/// stay silent where nobody addressed the bot.
+pub fn compose_prompt(prompt: &QueuedPrompt, talk: &[OverheardTalk]) -> String {
     let mut parts = Vec::new();
     if !talk.is_empty() {
         let lines: Vec<String> = talk.iter().map(|talk| format!("{}: {}", talk.who, talk.text)).collect();
@@ -30,19 +30,19 @@ pub fn compose(prompt: &QueuedPrompt, talk: &[OverheardTalk]) -> String {
     parts.join("\n\n")
 }
 
-/// Whether the answer says that there is nothing to say.
+/// Whether the answer is [`SILENCE`].
 pub fn is_silence(answer: &str) -> bool {
     answer.trim().trim_matches(['.', '*', '`']) == SILENCE
 }
 
-/// Whether a text that is still being written may turn out to be silence.
+/// Whether an unfinished text may still become [`SILENCE`].
 pub fn may_become_silence(so_far: &str) -> bool {
     let so_far = so_far.trim();
     SILENCE.starts_with(so_far) || is_silence(so_far)
 }
 
-/// The system prompt's addition: who the bot is, and what there is to know of the project.
-pub fn system(display_name: &str, project: &Project, trusted: bool) -> String {
+/// Appended to the CLI's own system prompt: who the bot is, and what it should know about the project.
+pub fn system_prompt(display_name: &str, project: &Project, trusted: bool) -> String {
     let mut text = format!(
         "Your name is {display_name}. You are talking with a team in a chat room, often on phones: be brief, use plain \
          Markdown, no tables wider than a phone. A tool call that needs permission is shown to the room and waits."
@@ -60,14 +60,14 @@ mod tests {
 
     #[test]
     fn a_direct_prompt_goes_as_it_is() {
-        assert_eq!(compose(&QueuedPrompt::for_tests("fix it"), &[]), "fix it");
+        assert_eq!(compose_prompt(&QueuedPrompt::for_tests("fix it"), &[]), "fix it");
     }
 
     #[test]
     fn in_company_the_sender_is_named_and_the_talk_goes_along() {
         let prompt = QueuedPrompt { shared: true, ..QueuedPrompt::for_tests("and you?") };
         let talk = [OverheardTalk { who: "Bob".into(), text: "I broke main".into() }];
-        insta::assert_snapshot!(compose(&prompt, &talk), @r"
+        insta::assert_snapshot!(compose_prompt(&prompt, &talk), @r"
         [Said in the room before, not to you]
         Bob: I broke main
         [End of that]
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn unaddressed_the_agent_may_be_silent() {
         let prompt = QueuedPrompt { addressed: None, ..QueuedPrompt::for_tests("nice weather") };
-        assert!(compose(&prompt, &[]).contains(SILENCE));
+        assert!(compose_prompt(&prompt, &[]).contains(SILENCE));
         assert!(is_silence(" NOTHING_TO_ADD.\n"));
         assert!(!is_silence("NOTHING_TO_ADD but this"));
         assert!(may_become_silence("NOTHING_"));

@@ -1,73 +1,44 @@
 //! The only select loop: messages, agent events and permission questions of one room, one at a time.
 //!
-//! Nothing here waits for a network or a process: speaking is the [`Outbox`]'s, the CLI is the [`RoomSession`]'s.
+//! Each part owns its state: [`PromptQueue`], [`RoomTurn`], [`OpenQuestions`], [`LiveTicker`], [`RunningCommands`], [`RoomActivity`].
+//! Nothing here waits for a network or a process: the [`Outbox`] sends, the session has a task of its own.
 
+mod activity;
 mod answers;
 mod intake;
-mod pending;
+mod left_work;
+mod prompt_queue;
 mod questions;
-mod retry;
+mod run_command;
 mod ticker;
-mod turns;
+mod turn;
+mod turn_events;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use adapters::{Activity, ActivityState, Adapter, Addressed, MessageId, Outgoing, Room, Sender, Tone};
-use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use questions::QuestionCopy;
-pub use retry::RetryPolicy;
+use activity::RoomActivity;
+use adapters::{Adapter, MessageId, Outgoing, Room, Tone};
+use prompt_queue::PromptQueue;
+pub use prompt_queue::QUEUE_LIMIT;
+use questions::OpenQuestions;
+use run_command::RunningCommands;
 use ticker::LiveTicker;
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep_until},
-};
-use turns::RoomTurn;
+use tokio::time::{Instant, sleep_until};
+use turn::RoomTurn;
 
 use crate::{
     chat::{
         outbox::Outbox,
         rooms::{RoomInput, RoomMailbox, RoomSender},
         services::ChatServices,
-        sessions::RoomSession,
+        session::RoomSession,
     },
-    commands::command::{Command, CommandResult},
-    permission::QuestionId,
-    store::{QueuedPrompt, RoomRecord},
+    commands::command::RoomView,
+    store::RoomRecord,
 };
 
-/// How many prompts may wait in a room.
-pub const QUEUE_LIMIT: usize = 20;
-
 /// How long nothing happens in a room until its task ends.
-const REST: Duration = Duration::from_secs(3600);
-
-/// What waits for the room to be free.
-enum PendingWork {
-    Prompt { number: Option<i64>, prompt: QueuedPrompt },
-    Command { command: Arc<dyn Command>, args: String, call: CommandCall },
-}
-
-/// Who called a command, and how.
-#[derive(Clone, Debug)]
-struct CommandCall {
-    sender: Sender,
-    message: Option<MessageId>,
-    addressed: Option<Addressed>,
-    /// Under which it is kept in the store until it is answered.
-    number: Option<i64>,
-}
-
-/// The answer of a slow command, or of one that waited in the queue.
-struct LateAnswer {
-    call: CommandCall,
-    name: &'static str,
-    result: CommandResult,
-    queued: bool,
-}
+const IDLE_EXIT: Duration = Duration::from_secs(3600);
 
 /// One room.
 pub struct RoomTask {
@@ -76,27 +47,13 @@ pub struct RoomTask {
     adapter: Arc<dyn Adapter>,
     sender: RoomSender,
     outbox: Outbox,
-    session: RoomSession,
     record: RoomRecord,
-    queue: VecDeque<PendingWork>,
-    turn: Option<RoomTurn>,
-    questions: BTreeMap<QuestionId, QuestionCopy>,
-    /// The last questions that are over, newest first.
-    settled: VecDeque<QuestionCopy>,
-    ticker: Option<LiveTicker>,
-    later: FuturesUnordered<BoxFuture<'static, LateAnswer>>,
-    /// A command from the queue has the room for itself.
-    command_runs: bool,
-    /// Whether others read along, as far as the last message told.
-    shared: bool,
-    /// The last message taken in, for whoever waits for quiet.
-    last: Option<MessageId>,
-    told: Option<Activity>,
-    /// When something last happened here.
-    last_activity: Instant,
-    /// Nothing happened since the room thought of rest.
-    idle_exit_pending: bool,
-    closing: Option<oneshot::Sender<()>>,
+    queue: PromptQueue,
+    turn: RoomTurn,
+    questions: OpenQuestions,
+    ticker: LiveTicker,
+    commands: RunningCommands,
+    activity: RoomActivity,
 }
 
 impl RoomTask {
@@ -109,129 +66,122 @@ impl RoomTask {
         mailbox: RoomMailbox,
     ) {
         let record = services.store.room(&room).unwrap_or_else(|error| {
-            tracing::error!(%error, %room, "the room's record cannot be read; it begins anew");
+            tracing::error!(%error, %room, "the room's record cannot be read; an empty one is used");
             RoomRecord::default()
         });
         let tracker = &services.tracker;
         let idle = services.config().claude.idle_timeout.limit();
+        let updates = sender.clone();
+        let session = RoomSession::new(
+            move |update| _ = updates.send(RoomInput::Session(update)),
+            services.commands.agents.clone(),
+            idle,
+            tracker,
+        );
         let task = Self {
             outbox: Outbox::new(adapter.clone(), room.clone(), services.redactor.clone(), tracker),
-            session: RoomSession::new(sender.clone(), services.commands.agents.clone(), idle, tracker),
+            queue: PromptQueue::new(room.clone(), services.store.clone()),
+            turn: RoomTurn::new(session),
+            questions: OpenQuestions::default(),
+            ticker: LiveTicker::default(),
+            commands: RunningCommands::default(),
+            activity: RoomActivity::default(),
             services: services.clone(),
             room,
             adapter,
             sender,
             record,
-            queue: VecDeque::new(),
-            turn: None,
-            questions: BTreeMap::new(),
-            settled: VecDeque::new(),
-            ticker: None,
-            later: FuturesUnordered::new(),
-            command_runs: false,
-            shared: false,
-            last: None,
-            told: None,
-            last_activity: Instant::now(),
-            idle_exit_pending: false,
-            closing: None,
         };
         tracker.spawn(task.run(mailbox));
     }
 
     async fn run(mut self, mut mailbox: RoomMailbox) {
-        while self.closing.is_none() {
-            let turn_due = self
-                .turn
-                .as_ref()
-                .and_then(|turn| turn.due(&self.services.config(), !self.questions.is_empty()));
-            let tick_due = self.ticker.as_ref().map(LiveTicker::due);
+        let done = loop {
             tokio::select! {
                 input = mailbox.next() => match input {
-                    Some(RoomInput::AllSaid) if self.idle_exit_pending => {
+                    Some(RoomInput::OutboxDrained) if self.activity.idle_exit_pending => {
                         if self.services.rooms.leave(&self.room, &mailbox) {
                             return;
                         }
                     }
+                    Some(RoomInput::Shutdown(done)) => {
+                        self.shut_down();
+                        self.tell_activity();
+                        break Some(done);
+                    }
                     Some(input) => self.handle_input(input).await,
-                    None => break,
+                    None => break None,
                 },
-                Some(later) = self.later.next() => self.later(later),
-                () = at(turn_due) => self.turn_due(),
-                () = at(tick_due) => self.tick().await,
-                () = sleep_until(self.last_activity + REST) => {
-                    self.last_activity = Instant::now();
+                Some(answer) = self.commands.next_answer() => self.on_late_answer(answer),
+                () = sleep_until_some(self.turn.due()) => self.send_prompt_again(),
+                () = sleep_until_some(self.ticker.due()) => self.tick(),
+                () = sleep_until(self.activity.last + IDLE_EXIT) => {
+                    self.activity.last = Instant::now();
                     self.try_idle_exit();
                     continue;
                 }
             }
-            self.last_activity = Instant::now();
-            self.idle_exit_pending = false;
+            self.activity.touch();
             self.tell_activity();
-        }
+        };
         self.outbox.flush().await;
-        if let Some(done) = self.closing.take() {
+        if let Some(done) = done {
             let _ = done.send(());
         }
     }
 
-    /// Every thread is a room: those that nobody speaks in any more must not pile up. Ends once all is said.
+    /// Every thread is a room: those that nobody writes in any more must not pile up. Ends once all is sent.
     fn try_idle_exit(&mut self) {
-        self.idle_exit_pending = self.may_rest();
-        if self.idle_exit_pending {
+        self.activity.idle_exit_pending = self.may_exit();
+        if self.activity.idle_exit_pending {
             let sender = self.sender.clone();
-            self.outbox.then(move || _ = sender.send(RoomInput::AllSaid));
+            self.outbox.then(move || _ = sender.send(RoomInput::OutboxDrained));
         }
     }
 
-    /// Whether nothing goes on here that a new task could not take up from the store. A room that follows the pipeline is
-    /// asked out of the blue, and then has to know whether people read along.
-    fn may_rest(&self) -> bool {
+    /// Whether nothing is going on here that a new task could not take up from the store. A room that follows the pipeline is asked out of
+    /// the blue, and then has to know whether people read along.
+    fn may_exit(&self) -> bool {
         !self.services.config().pipeline.rooms().contains(&self.room)
-            && self.turn.is_none()
-            && self.queue.is_empty()
+            && !self.is_busy()
             && self.questions.is_empty()
-            && self.ticker.is_none()
-            && self.later.is_empty()
-            && !self.command_runs
-            && !self.session.lives()
+            && !self.ticker.is_running()
+            && self.commands.is_empty()
+            && !self.turn.session.is_alive()
     }
 
     async fn handle_input(&mut self, input: RoomInput) {
         match input {
-            RoomInput::Message(incoming) => self.message(incoming).await,
-            RoomInput::Again(incoming) => self.recheck_early_reply(incoming).await,
+            RoomInput::Message(incoming) => self.on_message(incoming).await,
+            RoomInput::EarlyReply(incoming) => self.recheck_early_reply(incoming).await,
             RoomInput::Overheard(incoming) => self.on_unaddressed(&incoming),
-            RoomInput::Session { prompt, event, place: _place } => self.session_said(prompt, event),
-            RoomInput::Question(question) => self.question_opened(question),
-            RoomInput::Settled(question, outcome) => self.question_settled(&question, &outcome),
-            RoomInput::Verdict { request_id, answer } => self.verdict(request_id, answer),
-            RoomInput::LeftQuestion { id, tool, copy } => self.left_question(id, &tool, copy),
-            RoomInput::LeftPrompt { number, started, prompt } => self.left_prompt(number, started, prompt),
+            RoomInput::Session(update) => self.on_session_update(update),
+            RoomInput::Question(question) => self.on_question(question),
+            RoomInput::Settled(question, outcome) => self.on_question_settled(&question, &outcome),
+            RoomInput::Verdict { request_id, answer } => self.on_verdict(request_id, answer),
+            RoomInput::LeftQuestion { id, tool, copy } => self.on_left_question(id, &tool, copy),
+            RoomInput::LeftPrompt { number, started, prompt } => self.on_left_prompt(number, started, prompt),
             RoomInput::Tell(message) => self.outbox.say(message),
             RoomInput::Notice(text) => self.outbox.say(Outgoing::text(text).with_tone(Tone::Notice)),
-            RoomInput::Shutdown(done) => self.shut_down(done),
-            // Something happened since.
-            RoomInput::AllSaid => {}
+            // The loop takes the one; the other comes too late, since something happened in between.
+            RoomInput::Shutdown(_) | RoomInput::OutboxDrained => {}
         }
     }
 
-    /// Tells the messenger what goes on here, whenever that changed or a message was taken in.
-    fn tell_activity(&mut self) {
-        let Some(after) = self.last.clone() else { return };
-        // One that was answered this instant is not waited for, though its message still shows it.
-        let asking = self.questions.keys().any(|id| self.services.broker.is_open(*id));
-        let state = if asking {
-            ActivityState::Asking
-        } else if self.turn.is_some() || !self.queue.is_empty() || !self.later.is_empty() {
-            ActivityState::Working
-        } else {
-            ActivityState::Idle
-        };
-        let now = Activity { state, after };
-        if self.told.as_ref() != Some(&now) {
-            self.told = Some(now.clone());
-            self.outbox.activity(now);
+    fn is_busy(&self) -> bool {
+        self.turn.is_running() || self.commands.has_room() || !self.queue.is_empty()
+    }
+
+    fn view(&self) -> RoomView {
+        RoomView {
+            running: self.running_turn(),
+            queue: self.queue.describe(),
+            questions: self.questions.iter().cloned().collect(),
+            model: self.record.model.clone(),
+            verbosity: self.verbosity(),
+            ambient: self.services.ambient.is_on(&self.room),
+            session: self.record.session.as_ref().map(ToString::to_string),
+            htop: self.ticker.is_running(),
         }
     }
 
@@ -245,15 +195,15 @@ impl RoomTask {
 
     /// Logs a failure of the store; the room goes on with what it has in memory.
     fn log_store_error<T>(&self, result: rusqlite::Result<T>) -> Option<T> {
-        result
-            .inspect_err(
-                |error| tracing::error!(%error, room = %self.room, "the room's state could not be written"),
-            )
-            .ok()
+        log_store_error(&self.room, result)
     }
 }
 
-async fn at(due: Option<Instant>) {
+fn log_store_error<T>(room: &Room, result: rusqlite::Result<T>) -> Option<T> {
+    result.inspect_err(|error| tracing::error!(%error, %room, "the room's state could not be written")).ok()
+}
+
+async fn sleep_until_some(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,

@@ -3,17 +3,18 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use adapters::{Incoming, Outgoing, Room};
 use agents::claude::PermissionAnswer;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    chat::sessions::SessionEvent,
+    chat::session::SessionUpdate,
     permission::{Question, QuestionId, QuestionOutcome, QuestionRooms},
     store::QueuedPrompt,
 };
@@ -21,39 +22,25 @@ use crate::{
 /// How many messages may wait in one room's mailbox. The task takes them in at once, so this is met only by a flood.
 const MAILBOX: usize = 500;
 
-/// What a room's task hears.
+/// What a room's task handles.
 pub enum RoomInput {
     /// A person did something that is meant for the bot, and may.
     Message(Incoming),
-    /// An answer that came before it was known where its question stands, and was put off until then.
-    Again(Incoming),
+    /// A reply that came before the id of its question's message was known, and was put off until then.
+    EarlyReply(Incoming),
     /// People talk among themselves.
     Overheard(Incoming),
-    /// The room's Claude Code session says something.
-    Session {
-        /// The newest prompt that the session knew of when it said this, see [`crate::chat::sessions::RoomSession::prompts`].
-        prompt: u64,
-        /// What it said.
-        event: SessionEvent,
-        /// Given back when this was taken up; what the process says waits for it, so that the mailbox stays small.
-        place: Option<OwnedSemaphorePermit>,
-    },
+    /// The room's Claude Code session has an event.
+    Session(SessionUpdate),
     /// A permission question opens.
     Question(Arc<Question>),
     /// A permission question is over.
     Settled(Arc<Question>, QuestionOutcome),
     /// The answer for a question that this room's session asked.
-    Verdict {
-        /// The CLI's id of its request.
-        request_id: String,
-        /// What it is told.
-        answer: PermissionAnswer,
-    },
+    Verdict { request_id: String, answer: PermissionAnswer },
     /// A question that an earlier process left behind; it is closed now.
     LeftQuestion {
-        /// Its number.
         id: QuestionId,
-        /// The tool it was about.
         tool: String,
         /// The message that shows it.
         copy: adapters::MessageId,
@@ -64,16 +51,15 @@ pub enum RoomInput {
         number: i64,
         /// Whether it had begun to run.
         started: bool,
-        /// The prompt.
         prompt: QueuedPrompt,
     },
     /// Something the room should know, e.g. that the state was damaged.
     Notice(String),
-    /// What the room follows has news.
+    /// News of the pipeline that the room follows.
     Tell(Outgoing),
-    /// What the room had to say before it thought of rest is said.
-    AllSaid,
-    /// End what runs, say so, answer when all is said.
+    /// Everything that the room had to say before it decided to end is sent.
+    OutboxDrained,
+    /// End what runs, say so, answer when everything is sent.
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -120,7 +106,7 @@ pub struct RoomDirectory {
 }
 
 impl RoomDirectory {
-    /// Says how a room's task is started; `start` answers `false` where no adapter serves the room. Once.
+    /// Sets how a room's task is started; `start` returns `false` where no adapter serves the room. To be called once.
     pub fn serve(&self, start: impl Fn(Room, RoomSender, RoomMailbox) -> bool + Send + Sync + 'static) {
         assert!(self.start.set(Box::new(start)).is_ok(), "rooms are served once");
     }
@@ -144,10 +130,10 @@ impl RoomDirectory {
         self.with_entry(&room, hand_over).unwrap_or(false)
     }
 
-    /// Strikes a room whose task is about to end off the list, unless something waits in its mailbox. The next input
-    /// starts another task.
+    /// Removes a room whose task is about to end, unless something waits in its mailbox. The next input starts another
+    /// task.
     pub fn leave(&self, room: &Room, mailbox: &RoomMailbox) -> bool {
-        // Inputs are sent under the same lock: none falls between the look and the end.
+        // Inputs are sent under the same lock, so none can arrive between this check and the end.
         let mut entries = self.lock();
         let left = mailbox.receiver.is_empty();
         if left {
@@ -166,7 +152,7 @@ impl RoomDirectory {
     /// Lets `act` send to the room's task, which is started if there is none. `None` where no adapter serves the room.
     fn with_entry<T>(&self, room: &Room, act: impl FnOnce(&RoomHandle) -> T) -> Option<T> {
         let mut entries = self.lock();
-        // A task that a defect ended is started anew: its room must not stay silent for that.
+        // A task that panicked is started again: its room must not stay silent for that.
         if let Some(entry) = entries.get(room).filter(|entry| !entry.sender.0.is_closed()) {
             return Some(act(entry));
         }
@@ -182,8 +168,8 @@ impl RoomDirectory {
         Some(done)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Room, RoomHandle>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<Room, RoomHandle>> {
+        self.entries.lock()
     }
 }
 
@@ -207,17 +193,17 @@ mod tests {
         let mailboxes = Arc::new(Mutex::new(Vec::new()));
         let kept = mailboxes.clone();
         rooms.serve(move |_, _, mailbox| {
-            kept.lock().unwrap().push(mailbox);
+            kept.lock().push(mailbox);
             true
         });
         let room = Room::new("fake", "a");
         assert!(rooms.post(&room, RoomInput::Notice("one".into())));
-        let mut first = mailboxes.lock().unwrap().pop().unwrap();
+        let mut first = mailboxes.lock().pop().unwrap();
         assert!(!rooms.leave(&room, &first));
         assert!(matches!(first.next().await, Some(RoomInput::Notice(text)) if text == "one"));
         assert!(rooms.leave(&room, &first) && rooms.all().is_empty());
         assert!(rooms.post(&room, RoomInput::Notice("two".into())));
-        let mut second = mailboxes.lock().unwrap().pop().unwrap();
+        let mut second = mailboxes.lock().pop().unwrap();
         assert!(matches!(second.next().await, Some(RoomInput::Notice(text)) if text == "two"));
     }
 
@@ -228,7 +214,7 @@ mod tests {
         let (counted, kept) = (starts.clone(), Mutex::new(Vec::new()));
         rooms.serve(move |_, _, mailbox| {
             if counted.fetch_add(1, Ordering::Relaxed) > 0 {
-                kept.lock().unwrap().push(mailbox);
+                kept.lock().push(mailbox);
             }
             true
         });

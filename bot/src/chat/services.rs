@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use agents::claude::{Launch, PermissionRoute, PromptMode, SessionId, SessionStart};
+use agents::{
+    claude::{Launch, LaunchProgram, LaunchSession, PromptMode, SessionId, SessionStart},
+    turn::RetryPolicy,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    chat::{ambient::AmbientRooms, prompt, room::RetryPolicy, rooms::RoomDirectory},
+    chat::{ambient::AmbientRooms, prompt, rooms::RoomDirectory},
     clock::Clock,
     commands::services::CommandServices,
     config::{
@@ -60,25 +63,21 @@ impl ChatServices {
         let (config, project) = (self.config(), &self.commands.project);
         let claude = &config.claude;
         let trusted = claude.trust_project_settings;
-        Launch {
-            command: claude.command.clone(),
-            cwd: project.root().to_owned(),
-            runtime_dir: project.run_dir(),
-            start: match session {
-                Some(session) => SessionStart::Resume(session.clone()),
-                None => SessionStart::New(SessionId::random()),
-            },
-            mode: PromptMode::Live,
-            permissions: PermissionRoute::Control,
-            model,
-            append_system_prompt: Some(prompt::system(&config.display_name, project, trusted)),
-            trust_project_settings: trusted,
+        let start = match session {
+            Some(session) => SessionStart::Resume(session.clone()),
+            None => SessionStart::New(SessionId::random()),
+        };
+        let program = LaunchProgram {
             env_remove: self.settings.secret_env(),
             env: claude.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            max_turns: None,
-            max_budget_usd: None,
-            accept_edits: false,
-            confine: None,
-        }
+            ..LaunchProgram::new(claude.command.clone(), project.root(), project.run_dir())
+        };
+        let session = LaunchSession {
+            start: start.clone(),
+            model,
+            append_system_prompt: Some(prompt::system_prompt(&config.display_name, project, trusted)),
+            trust_project_settings: trusted,
+        };
+        Launch { session, ..Launch::new(program, start, PromptMode::Live) }
     }
 }

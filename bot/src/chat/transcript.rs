@@ -1,4 +1,4 @@
-//! One turn as a room sees it: text as it is written, tools as short lines. Pure; the room feeds it events.
+//! The text of a turn's live message: what the model writes, and its tools as short lines. Pure; the room feeds it events.
 
 use adapters::markdown::code_span;
 use agents::claude::{AgentEvent, ToolUse};
@@ -9,15 +9,15 @@ use crate::replies;
 /// How much of an unfinished block is shown, in bytes: more than any messenger shows of a message on its way.
 const LONGEST_WRITING: usize = 256 * 1024;
 
-/// What has been said and done in a turn so far.
+/// What the model has written and done in a turn so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TurnTranscript {
     items: Vec<TranscriptItem>,
     /// Text whose block is not finished.
     writing: String,
     retrying: Option<String>,
-    /// Items before this one stand in an earlier message.
-    told: usize,
+    /// Items before this one are in an earlier message.
+    shown_before: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -34,13 +34,13 @@ enum ToolState {
 }
 
 impl TurnTranscript {
-    /// Takes in an event; `true` if the room's picture changes.
+    /// Applies an event; returns whether the shown text changes.
     pub fn apply(&mut self, event: &AgentEvent) -> bool {
         if !matches!(event, AgentEvent::Retrying { .. } | AgentEvent::Noise(_)) {
             self.retrying = None;
         }
         match event {
-            AgentEvent::TextDelta(text) => return self.write(text),
+            AgentEvent::TextDelta(text) => return self.append_delta(text),
             AgentEvent::Text(text) => {
                 self.writing.clear();
                 self.items.push(TranscriptItem::Text(text.clone()));
@@ -48,7 +48,7 @@ impl TurnTranscript {
             AgentEvent::ToolUse(tool) => self.items.push(TranscriptItem::of(tool)),
             AgentEvent::ToolResult { id, is_error } => return self.tool_ended(id, *is_error),
             AgentEvent::Retrying { attempt, max, delay, status, error } => {
-                // The call is made anew: what came of the failed one will be said again.
+                // The call is repeated, and with it what came of it so far.
                 self.writing.clear();
                 self.retrying = Some(replies::retrying(*attempt, *max, *delay, *status, error));
             }
@@ -58,7 +58,7 @@ impl TurnTranscript {
     }
 
     /// A block's pieces beyond [`LONGEST_WRITING`] are not kept: the whole block follows when it is finished.
-    fn write(&mut self, text: &str) -> bool {
+    fn append_delta(&mut self, text: &str) -> bool {
         let was_full = self.writing.len() >= LONGEST_WRITING;
         if !was_full {
             self.writing.push_str(text);
@@ -81,7 +81,7 @@ impl TurnTranscript {
         false
     }
 
-    /// Everything written, without tools: what an ambient room's silence is judged by.
+    /// Everything written, without tools: decides whether an ambient room stays silent.
     pub fn text(&self) -> String {
         let texts = self.items.iter().filter_map(|item| match item {
             TranscriptItem::Text(text) => Some(text.as_str()),
@@ -91,8 +91,8 @@ impl TurnTranscript {
         texts.chain(unfinished).collect::<Vec<_>>().join("\n\n")
     }
 
-    /// The picture while the turn runs; empty while there is nothing to show.
-    pub fn running(&self, verbosity: u8) -> String {
+    /// The text while the turn runs; empty while there is nothing to show.
+    pub fn progress_text(&self, verbosity: u8) -> String {
         let mut blocks = self.blocks(verbosity);
         if !self.writing.is_empty() {
             blocks.push(self.writing.clone());
@@ -101,8 +101,8 @@ impl TurnTranscript {
         blocks.join("\n\n")
     }
 
-    /// The picture at the end. `answer` is the CLI's final text, shown if it was not already part of the stream.
-    pub fn finished(&self, verbosity: u8, answer: &str) -> String {
+    /// The text at the end. `answer` is the CLI's final text, shown if it was not already part of the stream.
+    pub fn final_text(&self, verbosity: u8, answer: &str) -> String {
         let mut blocks = self.blocks(verbosity);
         let last = self.items.iter().rev().find_map(|item| match item {
             TranscriptItem::Text(text) => Some(text.as_str()),
@@ -114,32 +114,32 @@ impl TurnTranscript {
         blocks.join("\n\n")
     }
 
-    /// The picture up to here, for a message of its own; the picture begins anew. A tool that still runs
-    /// (it waits for permission, mostly) goes on in the new one, unless there is nothing else to tell: what
-    /// comes after a question must not appear above it.
-    pub fn cut(&mut self, verbosity: u8) -> String {
+    /// The text up to here, as the final state of its message; what follows belongs to the next message. A tool that still runs (mostly
+    /// it waits for permission) moves to the next one, unless there is nothing else to show: what comes after a question must not appear
+    /// above it.
+    pub fn cut_at_question(&mut self, verbosity: u8) -> String {
         let running =
             |item: &TranscriptItem| matches!(item, TranscriptItem::Tool { state: ToolState::Running, .. });
         let done = self.items.len() - self.items.iter().rev().take_while(|item| running(item)).count();
-        if done <= self.told && self.writing.is_empty() {
-            let picture = self.running(verbosity);
-            self.told = self.items.len();
-            return picture;
+        if done <= self.shown_before && self.writing.is_empty() {
+            let text = self.progress_text(verbosity);
+            self.shown_before = self.items.len();
+            return text;
         }
-        let still_running = self.items.split_off(done.max(self.told));
-        let picture = self.running(verbosity);
-        self.told = self.items.len();
+        let still_running = self.items.split_off(done.max(self.shown_before));
+        let text = self.progress_text(verbosity);
+        self.shown_before = self.items.len();
         self.items.extend(still_running);
-        picture
+        text
     }
 
     fn blocks(&self, verbosity: u8) -> Vec<String> {
         let mut blocks = Vec::new();
         let mut lines: Vec<String> = Vec::new();
-        for item in &self.items[self.told..] {
+        for item in &self.items[self.shown_before..] {
             match item {
                 TranscriptItem::Text(text) => {
-                    flush(&mut lines, &mut blocks);
+                    push_lines(&mut lines, &mut blocks);
                     blocks.push(text.clone());
                 }
                 TranscriptItem::Tool { name, detail, state, .. } if verbosity > 0 => {
@@ -148,13 +148,13 @@ impl TurnTranscript {
                 TranscriptItem::Tool { .. } => {}
             }
         }
-        flush(&mut lines, &mut blocks);
+        push_lines(&mut lines, &mut blocks);
         blocks
     }
 }
 
 /// Tool lines that follow each other are one list.
-fn flush(lines: &mut Vec<String>, blocks: &mut Vec<String>) {
+fn push_lines(lines: &mut Vec<String>, blocks: &mut Vec<String>) {
     if !lines.is_empty() {
         blocks.push(lines.join("\n"));
         lines.clear();
@@ -178,14 +178,14 @@ impl TranscriptItem {
         Self::Tool {
             id: tool.id.clone(),
             name: tool.name.clone(),
-            detail: detail(&tool.input),
+            detail: tool_detail(&tool.input),
             state: ToolState::Running,
         }
     }
 }
 
 /// The part of a tool's input that says most, on one line of at most 80 characters.
-fn detail(input: &Value) -> String {
+fn tool_detail(input: &Value) -> String {
     const TELLING: &[&str] =
         &["command", "file_path", "notebook_path", "pattern", "url", "query", "description", "prompt"];
     let text = TELLING.iter().find_map(|key| input.get(key).and_then(Value::as_str)).unwrap_or_default();
@@ -235,30 +235,30 @@ mod tests {
         let piece = AgentEvent::TextDelta("x".repeat(1024));
         let shown = (0..10_000).filter(|_| transcript.apply(&piece)).count();
         assert_eq!(shown, LONGEST_WRITING / 1024);
-        assert_eq!(transcript.running(1).len(), LONGEST_WRITING + "…".len());
+        assert_eq!(transcript.progress_text(1).len(), LONGEST_WRITING + "…".len());
         transcript.apply(&AgentEvent::Text("x".repeat(10_000 * 1024)));
-        assert_eq!(transcript.running(1).len(), 10_000 * 1024);
+        assert_eq!(transcript.progress_text(1).len(), 10_000 * 1024);
     }
 
     #[test]
     fn text_shows_as_it_is_written_and_once_when_its_block_is_done() {
         let mut transcript = TurnTranscript::default();
         transcript.apply(&AgentEvent::TextDelta("Hel".into()));
-        assert_eq!(transcript.running(1), "Hel");
+        assert_eq!(transcript.progress_text(1), "Hel");
         transcript.apply(&AgentEvent::TextDelta("lo".into()));
         transcript.apply(&AgentEvent::Text("Hello".into()));
-        assert_eq!(transcript.running(1), "Hello");
-        assert_eq!(transcript.finished(1, "Hello"), "Hello");
+        assert_eq!(transcript.progress_text(1), "Hello");
+        assert_eq!(transcript.final_text(1, "Hello"), "Hello");
     }
 
     #[test]
     fn verbosity_chooses_how_much_of_the_tools_is_seen() {
-        insta::assert_snapshot!(sample().finished(0, "Done."), @r"
+        insta::assert_snapshot!(sample().final_text(0, "Done."), @r"
         Let me look.
 
         Done.
         ");
-        insta::assert_snapshot!(sample().finished(2, "Done."), @r"
+        insta::assert_snapshot!(sample().final_text(2, "Done."), @r"
         Let me look.
 
         - Bash `ls -l` ✓
@@ -270,30 +270,30 @@ mod tests {
 
     #[test]
     fn an_answer_that_was_not_streamed_is_shown_at_the_end() {
-        assert_eq!(TurnTranscript::default().finished(1, "late"), "late");
+        assert_eq!(TurnTranscript::default().final_text(1, "late"), "late");
     }
 
     #[test]
     fn after_a_cut_only_what_is_new_shows() {
         let mut transcript = sample();
         transcript.apply(&tool("3", "Bash", json!({ "command": "make" })));
-        assert_eq!(transcript.cut(0), "Let me look.\n\nDone.");
-        insta::assert_snapshot!(transcript.running(1), @"- Bash …");
+        assert_eq!(transcript.cut_at_question(0), "Let me look.\n\nDone.");
+        insta::assert_snapshot!(transcript.progress_text(1), @"- Bash …");
         transcript.apply(&done("3", false));
-        insta::assert_snapshot!(transcript.cut(1), @"- Bash ✓");
-        assert_eq!(transcript.running(2), "");
+        insta::assert_snapshot!(transcript.cut_at_question(1), @"- Bash ✓");
+        assert_eq!(transcript.progress_text(2), "");
         transcript.apply(&AgentEvent::Text("More.".into()));
-        assert_eq!(transcript.finished(2, "More."), "More.");
+        assert_eq!(transcript.final_text(2, "More."), "More.");
     }
 
     #[test]
     fn a_lone_running_tool_stays_where_it_was_shown() {
         let mut transcript = TurnTranscript::default();
         transcript.apply(&tool("1", "Bash", json!({ "command": "make" })));
-        assert_eq!(transcript.cut(1), "- Bash …");
+        assert_eq!(transcript.cut_at_question(1), "- Bash …");
         transcript.apply(&done("1", false));
         transcript.apply(&AgentEvent::Text("Made.".into()));
-        assert_eq!(transcript.finished(1, "Made."), "Made.");
+        assert_eq!(transcript.final_text(1, "Made."), "Made.");
     }
 
     #[test]
@@ -306,8 +306,8 @@ mod tests {
             status: Some(529),
             error: "overloaded".into(),
         });
-        assert!(transcript.running(1).contains("529"));
+        assert!(transcript.progress_text(1).contains("529"));
         transcript.apply(&AgentEvent::TextDelta("x".into()));
-        assert_eq!(transcript.running(1), "x");
+        assert_eq!(transcript.progress_text(1), "x");
     }
 }

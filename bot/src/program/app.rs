@@ -6,6 +6,7 @@ use std::{
 };
 
 use adapters::{Adapter, Incoming, Room, Webhooks, supervise::supervise};
+use agents::turn::RetryPolicy;
 use pipeline::{Pipeline, Project};
 use tokio::{
     net::TcpListener,
@@ -17,7 +18,7 @@ use crate::{
     chat::{
         ambient::AmbientRooms,
         notify,
-        room::{RetryPolicy, RoomTask},
+        room::RoomTask,
         rooms::{RoomDirectory, RoomInput},
         router,
         services::ChatServices,

@@ -10,6 +10,7 @@ use adapters::{
         terminal::{TerminalOptions, interactive},
     },
 };
+use agents::turn::RetryPolicy;
 use pipeline::Project;
 use scripted_model::ScriptedModel;
 use tokio::{
@@ -18,7 +19,6 @@ use tokio::{
 };
 
 use crate::{
-    chat::room::RetryPolicy,
     clock::Clock,
     commands::{self, services::CommandServices},
     config::{LoadedConfig, access::MessengerPeople, redact::Redactor},

@@ -11,6 +11,13 @@ pub fn clock_time(time: SystemTime) -> String {
         .unwrap_or_else(|_| "a later time".into())
 }
 
+/// `Mon 2 Jan HH:MM`, likewise: for a time that is not today.
+pub fn date_time(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time)
+        .map(|stamp| stamp.to_zoned(jiff::tz::TimeZone::system()).strftime("%a %-d %b %H:%M").to_string())
+        .unwrap_or_else(|_| "a later time".into())
+}
+
 /// At most `max` characters, on one line.
 pub fn shorten(text: &str, max: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -3,19 +3,19 @@
 use std::time::{Duration, SystemTime};
 
 use adapters::markdown::{code_block, inert};
-use agents::claude::{ProcessError, ProcessExit, SessionId, TurnEnd};
+use agents::claude::{BusyService, ProcessError, ProcessExit, SessionId, TurnFailure};
 use settings::duration::human;
 
 use super::{
     doctor,
-    text::{clock_time, last_chars, shorten, spaced},
+    text::{clock_time, date_time, last_chars, shorten, spaced},
 };
 use crate::config::BotConfig;
 
 /// Shown where a live message cannot be edited and no activity mark exists.
 pub const WORKING: &str = "Working on it.";
 
-/// A turn without a word.
+/// A turn without text.
 pub const EMPTY_ANSWER: &str = "Done. There was nothing to say.";
 
 /// What a turn waits for, as `status` shows it.
@@ -34,7 +34,7 @@ pub fn stopped() -> String {
 pub fn retrying(attempt: u32, max: u32, delay: Duration, status: Option<u16>, error: &str) -> String {
     let status = status.map(|status| format!(" ({status})")).unwrap_or_default();
     format!(
-        "The model's service did not answer{status}: {}. Try {attempt} of {max} in {}.",
+        "The model's service did not answer{status}: {}. Retry {attempt} of {max} in {}.",
         spaced(error),
         human(delay.max(Duration::from_secs(1)))
     )
@@ -45,54 +45,62 @@ pub fn waits_for_service(left: Duration) -> String {
     format!("waits {} for the model's service", human(left))
 }
 
-/// Busy service: when the turn is tried again.
-pub fn service_busy(end: &TurnEnd, wait: Duration, now: SystemTime, attempt: u32, max: u32) -> String {
-    let what = match end.api_error_status {
-        Some(429) => "The usage limit of the model's service is reached (429).",
-        _ => "The model's service is overloaded (529).",
+/// Busy service: when the turn is tried again; `attempt` is this try and the most there are, `None` where tries are not counted.
+pub fn service_busy(
+    service: BusyService,
+    wait: Duration,
+    now: SystemTime,
+    attempt: Option<(u32, u32)>,
+) -> String {
+    let what = match service {
+        BusyService::UsageLimit => "The usage limit of the model's service is reached (429).",
+        BusyService::Overloaded => "The model's service is overloaded (529).",
     };
-    format!(
-        "{what} I try again at {} (in {}), {attempt} of {max}. `stop` gives up.",
-        clock_time(now + wait),
-        human(wait)
-    )
+    let at = match wait.as_secs() {
+        0..72_000 => clock_time(now + wait),
+        _ => date_time(now + wait),
+    };
+    let attempt = attempt.map_or_else(String::new, |(attempt, max)| format!(", {attempt} of {max}"));
+    format!("{what} I try again at {at} (in {}){attempt}. `stop` gives up.", human(wait))
 }
 
 /// Busy to the end.
-pub fn service_stays_busy(end: &TurnEnd, tries: u32) -> String {
-    let status = end.api_error_status.unwrap_or_default();
+pub fn service_stays_busy(service: BusyService, tries: u32) -> String {
+    let status = service.status();
     format!(
-        "The model's service is still busy ({status}) after {tries} more tries, so I give up. Send it again later."
+        "The model's service is still busy ({status}) after {tries} more tries, so I give up. Send your message again later."
     )
 }
 
-/// A turn that failed for good: what it means, what to do, and the CLI's own word.
-pub fn turn_failed(end: &TurnEnd) -> String {
-    let said = shorten(end.text.trim(), 300);
-    let advice = match (end.api_error_status, end.subtype.as_str()) {
-        (Some(401 | 403), _) => {
+/// A turn that failed for good: what it means, what to do, and the CLI's own words.
+pub fn turn_failed(cause: TurnFailure, said: &str) -> String {
+    let advice = match cause {
+        TurnFailure::KeyRefused => {
             "Claude's service refused the key. Set a valid `ANTHROPIC_API_KEY` (or log in with `claude`) where I run, and restart me."
         }
-        (Some(404), _) => "Claude's service does not know the model. Choose another with `model NAME`.",
-        (Some(413), _) => "The request was too large. `reset` begins a new session.",
-        (Some(status), _) if status >= 500 => "Claude's service failed. Send it again in a while.",
-        (_, "error_max_turns") => "The turn reached its limit of steps. Say `go on` to continue.",
-        (_, "error_max_budget_usd") => "The turn reached its budget.",
-        _ if said.contains("Prompt is too long") => {
-            "The session is too long for the model. `reset` begins a new one."
-        }
-        _ if said.contains("redit balance") => "The account behind the key has no credit left.",
-        _ if said.contains("Not logged in") => {
+        TurnFailure::NotLoggedIn => {
             "Claude Code has no key. Set `ANTHROPIC_API_KEY` (or log in with `claude`) where I run, and restart me."
         }
-        _ if said.contains("mid-response") => {
-            "Claude's service broke off in the middle of its answer. Say `go on` to continue."
+        TurnFailure::NoCredit => "The account behind the key has no credit left.",
+        TurnFailure::UnknownModel => {
+            "Claude's service does not know the model. Choose another with `model NAME`."
         }
-        _ if said.contains("ECONNREFUSED") || said.contains("onnection refused") => {
+        TurnFailure::RequestTooLarge => "The request was too large. `reset` starts a new session.",
+        TurnFailure::SessionTooLong => "The session is too long for the model. `reset` starts a new one.",
+        TurnFailure::StepLimit => "The turn reached its limit of steps. Say `go on` to continue.",
+        TurnFailure::Budget => "The turn reached its budget.",
+        TurnFailure::BrokeOff => {
+            "Claude's service broke off in the middle of an answer. Say `go on` to continue."
+        }
+        TurnFailure::Unreachable => {
             "Claude's service cannot be reached from here (connection refused). Check the network and `ANTHROPIC_BASE_URL`."
         }
-        _ => "The turn failed.",
+        TurnFailure::ServiceFailed => "Claude's service failed. Send your message again later.",
+        TurnFailure::Busy(_) | TurnFailure::SessionLost | TurnFailure::Interrupted | TurnFailure::Other => {
+            "The turn failed."
+        }
     };
+    let said = shorten(said.trim(), 300);
     if said.is_empty() {
         advice.to_owned()
     } else {
@@ -100,15 +108,15 @@ pub fn turn_failed(end: &TurnEnd) -> String {
     }
 }
 
-/// Silence for too long.
+/// No output for too long.
 pub fn turn_timed_out(config: &BotConfig) -> String {
     format!(
-        "Claude Code said nothing for {}, so I ended it. The session is kept: your next message resumes it.",
+        "Claude Code was silent for {}, so I ended it. The session is kept: your next message resumes it.",
         human(config.claude.turn_timeout.0)
     )
 }
 
-/// The process went in the middle of a turn.
+/// The process ended in the middle of a turn.
 pub fn process_died(exit: &ProcessExit) -> String {
     let how = match (exit.code, exit.signal) {
         (Some(code), _) => format!(" with code {code}"),
@@ -123,7 +131,7 @@ pub fn process_died(exit: &ProcessExit) -> String {
     )
 }
 
-/// No process at all.
+/// The process could not be started or reached.
 pub fn no_process(error: &ProcessError, config: &BotConfig) -> String {
     match error {
         ProcessError::NotFound { program } => doctor::claude_missing(program),
@@ -137,6 +145,6 @@ pub fn no_process(error: &ProcessError, config: &BotConfig) -> String {
 /// A session that cannot be resumed.
 pub fn session_lost(session: &SessionId) -> String {
     format!(
-        "The session `{session}` could not be resumed, so I begin a new one. What was said before is not known to it."
+        "The session `{session}` could not be resumed, so I start a new one. It does not know the conversation so far."
     )
 }

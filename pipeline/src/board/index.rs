@@ -18,10 +18,7 @@ use rustix::{
 };
 
 use super::{Board, BoardProblem, FileReading};
-use crate::{
-    stage::Stage,
-    story::{FileName, Story, StoryDocument, StoryId},
-};
+use crate::story::{FileName, Story, StoryDocument, StoryId, stage::Stage};
 
 /// Largest story file, in bytes. What is larger is no story.
 const LARGEST: u64 = 1 << 20;

@@ -4,9 +4,11 @@ use std::{
     ffi::{OsStr, OsString},
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     Board, BoardProblem,
@@ -16,9 +18,11 @@ use super::{
 };
 use crate::{
     Project,
-    stage::{Mover, Stage},
-    story::{self, EditError, FileName, Story, StoryDocument, StoryId, StoryKind, slug},
-    templates,
+    story::{
+        self, EditError, FileName, Story, StoryDocument, StoryId, StoryKind, slug,
+        stage::{Mover, Stage},
+        templates,
+    },
 };
 
 /// `.storkit/work/` of one project. Everything here blocks on the disk, for a millisecond or two; a first scan of
@@ -145,7 +149,7 @@ impl WorkFolder {
 
     /// Looks at every file, reads those that changed since they were last read, and returns the board.
     pub fn scan(&self) -> Result<Arc<Board>, WorkError> {
-        let mut index = self.index();
+        let mut index = self.index.lock();
         index.scan(&self.dir).map_err(disk(&self.dir))?;
         Ok(index.board())
     }
@@ -172,7 +176,7 @@ impl WorkFolder {
     pub fn create(&self, kind: StoryKind, title: &str, body: Option<&str>) -> Result<Story, WorkError> {
         let title = story::title(title).ok_or(WorkError::NoTitle)?;
         let text = templates::story(kind, &title, body);
-        let mut index = self.index();
+        let mut index = self.index.lock();
         index.scan(&self.dir).map_err(disk(&self.dir))?;
         loop {
             let id = number::next(&self.root, &self.run, index.highest()).map_err(disk(&self.run))?;
@@ -260,13 +264,8 @@ impl WorkFolder {
         Ok(self.dir.join(index::relative(stage, name)))
     }
 
-    /// A panic while the lock was held left at worst an index that the next scan mends.
-    fn index(&self) -> MutexGuard<'_, BoardIndex> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn scanned(&self) -> Result<MutexGuard<'_, BoardIndex>, WorkError> {
-        let mut index = self.index();
+        let mut index = self.index.lock();
         if !index.is_scanned() {
             index.scan(&self.dir).map_err(disk(&self.dir))?;
         }

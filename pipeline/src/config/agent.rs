@@ -3,7 +3,7 @@
 use agents::confine::{SandboxChoice, hosts::NetworkAccess};
 
 use super::prompt::{default_prompt, default_system_prompt};
-use crate::stage::Role;
+use crate::story::stage::Role;
 
 /// A worker, `count` times.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{stage::Role, story::StoryId};
+use crate::story::{StoryId, stage::Role};
 
 /// What `{{name}}`s in a prompt stand for.
 #[derive(Clone, Debug)]

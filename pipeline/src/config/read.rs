@@ -14,7 +14,7 @@ use settings::{
 };
 
 use super::{Agent, Budget, Component, ProjectConfig, check_prompt};
-use crate::stage::Role;
+use crate::story::stage::Role;
 
 /// Most workers of one agent.
 const MOST_WORKERS: u32 = 100;

@@ -9,7 +9,13 @@ use std::{
     time::Duration,
 };
 
-use super::commit::FALLBACK_IDENTITY;
+/// Who commits where the person has configured no identity.
+const FALLBACK_IDENTITY: [(&str, &str); 4] = [
+    ("GIT_AUTHOR_NAME", "storkit"),
+    ("GIT_AUTHOR_EMAIL", "storkit@localhost"),
+    ("GIT_COMMITTER_NAME", "storkit"),
+    ("GIT_COMMITTER_EMAIL", "storkit@localhost"),
+];
 
 /// How long git may take unless told otherwise: a checkout of 10,000 files on a slow disk takes a minute.
 const TIMEOUT: Duration = Duration::from_secs(300);

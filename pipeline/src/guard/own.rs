@@ -1,9 +1,8 @@
 //! Commits that storkit itself puts on base while agents run: the comparison must not take them for theirs.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeSet, sync::Arc};
+
+use parking_lot::Mutex;
 
 /// The commits of this process. Cheap to clone. Who commits to base notes it before the base lock is released.
 #[derive(Clone, Debug, Default)]
@@ -12,11 +11,11 @@ pub struct OwnCommits(Arc<Mutex<BTreeSet<String>>>);
 impl OwnCommits {
     /// Notes a commit.
     pub fn add(&self, commit: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(commit.to_owned());
+        self.0.lock().insert(commit.to_owned());
     }
 
     /// All of them.
     pub fn all(&self) -> BTreeSet<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().clone()
     }
 }

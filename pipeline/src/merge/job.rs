@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use settings::atomic;
 
 use super::{MergeError, MergePaths, MergeRequest, paths::remove_durably, resolution::WaitingConflict};
-use crate::{stage::Stage, story::StoryId};
+use crate::story::{StoryId, stage::Stage};
 
 /// A merge to be done, as it lies on disk until it is settled.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -13,7 +13,10 @@ use super::{
     paths::ignored_folder,
     recover,
 };
-use crate::{guard::BaseGuard, stage::Stage, story::FileName};
+use crate::{
+    guard::BaseGuard,
+    story::{FileName, stage::Stage},
+};
 
 /// How a landing ended.
 #[derive(Debug)]

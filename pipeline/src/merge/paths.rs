@@ -12,8 +12,7 @@ use super::MergeError;
 use crate::{
     Project,
     git::program::{GitProgram, common_dir},
-    stage::Stage,
-    story::{FileName, StoryId},
+    story::{FileName, StoryId, stage::Stage},
 };
 
 /// In the environment of every git that a merge starts; the value is the project's root. By it the next start

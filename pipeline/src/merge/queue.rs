@@ -5,12 +5,13 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fs,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -118,10 +119,6 @@ struct RunningMerge {
     cancel: CancellationToken,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl MergeQueue {
     /// Starts the worker, with the jobs that an earlier storkit left. Call it after [`super::recover()`], inside a
     /// tokio runtime. The receiver gets the end of every merge, once; the queue pauses while 64 wait there.
@@ -148,7 +145,7 @@ impl MergeQueue {
 
     /// Other settings, for merges from now on.
     pub fn configure(&self, settings: MergeSettings) {
-        *lock(&self.shared.settings) = Arc::new(settings);
+        *self.shared.settings.lock() = Arc::new(settings);
     }
 
     /// Queues a story's merge and returns. A conflict of it that waited is forgotten.
@@ -168,13 +165,13 @@ impl MergeQueue {
     /// Queues a merge whose conflict somebody has resolved in [`super::conflict_worktree`]. It ends in the conflict
     /// again if markers are left, or if base has moved on in the same place.
     pub fn continue_merge(&self, story: StoryId) -> Result<(), QueueError> {
-        let waiting = lock(&self.shared.state).conflicts.get(&story).cloned();
+        let waiting = self.shared.state.lock().conflicts.get(&story).cloned();
         let job = waiting.ok_or(QueueError::NoConflict(story))?;
         self.enqueue(story, MergeJob { resolved: true, ..job })
     }
 
     fn enqueue(&self, story: StoryId, job: MergeJob) -> Result<(), QueueError> {
-        let mut state = lock(&self.shared.state);
+        let mut state = self.shared.state.lock();
         if state.has(story) {
             return Err(QueueError::AlreadyQueued(story));
         }
@@ -189,7 +186,7 @@ impl MergeQueue {
 
     /// Where a story's merge is; `None` if there was none, or long ago.
     pub fn status(&self, story: StoryId) -> Option<MergeStatus> {
-        let state = lock(&self.shared.state);
+        let state = self.shared.state.lock();
         if let Some(running) = state.running.as_ref().filter(|running| running.story == story) {
             return Some(MergeStatus::Running { step: running.step, since: running.since });
         }
@@ -202,13 +199,13 @@ impl MergeQueue {
 
     /// The stories that wait for somebody to resolve their conflict.
     pub fn conflicts(&self) -> Vec<StoryId> {
-        lock(&self.shared.state).conflicts.keys().copied().collect()
+        self.shared.state.lock().conflicts.keys().copied().collect()
     }
 
     /// Calls a merge off: one that waits is taken out, a running one's gates are ended, one whose base is moving
     /// goes on. Returns whether there was one to call off.
     pub fn cancel(&self, story: StoryId) -> Result<bool, MergeError> {
-        let mut state = lock(&self.shared.state);
+        let mut state = self.shared.state.lock();
         if let Some(running) = state.running.as_ref().filter(|running| running.story == story) {
             running.cancel.cancel();
             return Ok(running.step != MergeStep::Landing);
@@ -229,7 +226,7 @@ impl MergeQueue {
     /// Gives a conflict up: its worktree goes, and the story may be merged anew or sent back. Blocks while the
     /// worktree is removed.
     pub fn abort(&self, story: StoryId) -> Result<(), MergeError> {
-        if lock(&self.shared.state).conflicts.remove(&story).is_none() {
+        if self.shared.state.lock().conflicts.remove(&story).is_none() {
             return Err(MergeError::NoConflict(story));
         }
         MergeJob::forget(&self.shared.place, story)?;
@@ -267,11 +264,11 @@ impl QueueState {
 
 impl QueueShared {
     pub(super) fn settings(&self) -> Arc<MergeSettings> {
-        Arc::clone(&*lock(&self.settings))
+        Arc::clone(&*self.settings.lock())
     }
 
     pub(super) fn step(&self, step: MergeStep) {
-        if let Some(running) = &mut lock(&self.state).running {
+        if let Some(running) = &mut self.state.lock().running {
             running.step = step;
         }
     }
@@ -323,7 +320,7 @@ async fn work(shared: Arc<QueueShared>, stop: CancellationToken, told: mpsc::Sen
 }
 
 fn next(shared: &QueueShared, stop: &CancellationToken) -> Option<(StoryId, MergeJob, CancellationToken)> {
-    let mut state = lock(&shared.state);
+    let mut state = shared.state.lock();
     if stop.is_cancelled() {
         return None;
     }
@@ -352,7 +349,7 @@ fn settle(place: &MergePaths, ended: &MergeEnded) -> Result<Option<MergeJob>, Me
 }
 
 fn note(shared: &QueueShared, conflict: Option<MergeJob>, ended: &Arc<MergeEnded>) {
-    let mut state = lock(&shared.state);
+    let mut state = shared.state.lock();
     state.running = None;
     state.conflicts.extend(conflict.map(|job| (ended.story, job)));
     state.ended.push_back(Arc::clone(ended));

@@ -15,7 +15,12 @@ use super::{
     land::{self, advance, bring_along, changes, conclude, drop_journal},
     paths::MERGE_VARIABLE,
 };
-use crate::{Project, gates::GATE_VARIABLE, guard::BaseGuard, stage::Stage, story::StoryId};
+use crate::{
+    Project,
+    gates::GATE_VARIABLE,
+    guard::BaseGuard,
+    story::{StoryId, stage::Stage},
+};
 
 /// How long a git that outlived its storkit may take to end by itself; a checkout of 10,000 files takes seconds.
 const GIT_PATIENCE: Duration = Duration::from_secs(20);

@@ -12,7 +12,7 @@ use super::{
     conflict::{self, ConflictSide},
     proof::{self, DiffStat, GateProof, MergeTrailers},
 };
-use crate::{stage::Stage, story::FileName};
+use crate::story::{FileName, stage::Stage};
 
 /// What storkit keeps for itself in the repository: a branch has no say in it.
 const WORK: &str = ".storkit/work";

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Orchestrator, blocking};
-use crate::committer::{self, CommitResult};
+use crate::orchestrator::committer::{self, CommitResult};
 
 /// A commit that was refused is tried again after so long.
 const COMMIT_AGAIN: Duration = Duration::from_secs(30);

@@ -1,12 +1,11 @@
 //! What follows from a run or a merge that ended.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
+
+use agents::turn::{BusyWait, RetryPolicy};
 
 use super::{
-    BUSY_WAITS, MERGE_ATTEMPTS, Orchestrator, TaskEvent,
+    MERGE_ATTEMPTS, Orchestrator, TaskEvent,
     memo::StoryMemo,
     runs::RunVerdict,
     stories::{FrontEdit, StoryStep, StoryWork},
@@ -18,13 +17,12 @@ use crate::{
     merge::{MergeEnded, MergeError, MergeOutcome},
     run::{RunEnd, RunFailure, RunOutcome, RunUpdate},
     sentence::{self, one_line},
-    stage::{Mover, Role, Stage},
-    story::{BlockReason, Story, StoryId},
+    story::{
+        BlockReason, Story, StoryId,
+        stage::{Mover, Role, Stage},
+    },
     worktree::BranchFate,
 };
-
-/// The longest wait for a busy service that does not say how long it is.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// Lines of a gate's output that go back to the coder.
 const GATE_LINES: usize = 40;
@@ -77,7 +75,7 @@ impl Orchestrator {
         };
         if conclusion.steps.is_empty() {
             self.publisher.tell(told);
-            return self.runs.remove(id);
+            return self.release_worker(id);
         }
         let by = conclusion.by.unwrap_or(Actor::Pipeline);
         let about = StoryWork::on(id).by(by, conclusion.why).after(vec![told]);
@@ -87,8 +85,13 @@ impl Orchestrator {
                 tracing::error!(story = %id, %error, "what follows from a run could not be written");
                 this.block(id, BlockReason::CannotMove { why: error.to_string() });
             }
-            this.runs.remove(id);
+            this.release_worker(id);
         });
+    }
+
+    fn release_worker(&mut self, id: StoryId) {
+        let Some((info, waiting)) = self.runs.remove(id) else { return };
+        waiting.into_iter().for_each(|answer| self.publisher.answer(answer, Ok(vec![info.clone()])));
     }
 
     fn conclude(&mut self, run: &RunInfo, outcome: RunOutcome) -> StoryConclusion {
@@ -98,6 +101,7 @@ impl Orchestrator {
             return StoryConclusion::default();
         };
         match &outcome {
+            RunOutcome::Busy { until } => return self.wait_for_service(id, *until),
             RunOutcome::ContinueMerge => self.queue_merge(&story, |_, _| ()),
             RunOutcome::NotStarted(why) => {
                 self.pause(format!("No agent can be started: {}", sentence::sentence(why)));
@@ -106,9 +110,6 @@ impl Orchestrator {
         }
         let mut memo = self.memos.read(id);
         let conclusion = conclusion(&story, run, &outcome, &mut memo, self.config.in_force.max_retries);
-        if let RunOutcome::Busy { until } = outcome {
-            self.wait_for_service(id, until, memo.busy);
-        }
         self.memos.change(id, |kept| *kept = memo);
         conclusion
     }
@@ -148,16 +149,25 @@ impl Orchestrator {
         });
     }
 
-    fn wait_for_service(&mut self, id: StoryId, until: Option<SystemTime>, waits: u32) {
-        let wait = self.shop.settings.busy_wait * 2_u32.saturating_pow(waits.saturating_sub(1));
-        let until = until.unwrap_or_else(|| SystemTime::now() + wait.min(LONGEST_WAIT));
-        self.holds.wait_for_service(id, until);
-        let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+    /// The story waits for the model's service; blocked where that was busy too often without saying for how long.
+    fn wait_for_service(&mut self, id: StoryId, reset: Option<SystemTime>) -> StoryConclusion {
+        let policy = RetryPolicy { first: self.shop.settings.busy_wait, ..RetryPolicy::default() };
+        let now = SystemTime::now();
+        let mut memo = self.memos.read(id);
+        let next = busy_wait(&policy, reset, now, &mut memo);
+        self.memos.change(id, |kept| *kept = memo);
+        let Some(next) = next else {
+            return StoryConclusion::edit(vec![FrontEdit::Block(BlockReason::ServiceBusy {
+                times: policy.tries,
+            })]);
+        };
+        self.holds.wait_for_service(id, now + next.wait);
         let events = self.events.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(left).await;
+            tokio::time::sleep(next.wait).await;
             let _ = events.send(TaskEvent::Due).await;
         });
+        StoryConclusion::default()
     }
 
     pub(super) fn merge_ended(&mut self, ended: Arc<MergeEnded>) {
@@ -296,9 +306,7 @@ fn conclusion(
     memo: &mut StoryMemo,
     max_retries: u32,
 ) -> StoryConclusion {
-    if !matches!(outcome, RunOutcome::Busy { .. }) {
-        memo.busy = 0;
-    }
+    memo.busy = 0;
     match outcome {
         RunOutcome::Passed => {
             (memo.feedback, memo.failure) = (None, None);
@@ -312,22 +320,27 @@ fn conclusion(
         }
         RunOutcome::Failed(failure) => StoryConclusion::failed(story, run.role, failure, memo),
         RunOutcome::Blocked(reason) => StoryConclusion::edit(vec![FrontEdit::Block(reason.clone())]),
-        RunOutcome::Busy { .. } => {
-            memo.busy += 1;
-            memo.merge_attempts = memo.merge_attempts.saturating_sub(1);
-            match memo.busy > BUSY_WAITS {
-                true => StoryConclusion::edit(vec![FrontEdit::Block(BlockReason::ServiceBusy {
-                    times: BUSY_WAITS,
-                })]),
-                false => StoryConclusion::default(),
-            }
-        }
         RunOutcome::NotStarted(_) => {
             memo.merge_attempts = memo.merge_attempts.saturating_sub(1);
             StoryConclusion::default()
         }
-        RunOutcome::ContinueMerge | RunOutcome::Stopped | RunOutcome::Shutdown => StoryConclusion::default(),
+        RunOutcome::Busy { .. } | RunOutcome::ContinueMerge | RunOutcome::Stopped | RunOutcome::Shutdown => {
+            StoryConclusion::default()
+        }
     }
+}
+
+/// How long a story waits for a busy service. That costs the mergemaster no attempt; `None` when the tries are used up.
+fn busy_wait(
+    policy: &RetryPolicy,
+    reset: Option<SystemTime>,
+    now: SystemTime,
+    memo: &mut StoryMemo,
+) -> Option<BusyWait> {
+    let next = policy.next_wait(memo.busy, reset, now);
+    memo.busy = next.map_or(memo.busy, |next| next.tries);
+    memo.merge_attempts = memo.merge_attempts.saturating_sub(1);
+    next
 }
 
 fn last_lines(text: &str, count: usize) -> String {
@@ -466,16 +479,24 @@ mod tests {
 
     #[test]
     fn a_busy_service_is_waited_for_a_few_times_and_costs_no_attempt() {
+        let (policy, now) = (RetryPolicy::default(), SystemTime::UNIX_EPOCH);
         let mut memo = StoryMemo { merge_attempts: 1, ..StoryMemo::default() };
-        let busy = || RunOutcome::Busy { until: None };
-        for times in 1..=BUSY_WAITS {
-            assert_eq!(after(Role::Coder, busy(), &mut memo), StoryConclusion::default());
-            assert_eq!((memo.busy, memo.merge_attempts), (times, 0));
+        for tries in 1..=policy.tries {
+            let next = busy_wait(&policy, None, now, &mut memo).expect("another try");
+            assert_eq!((next.tries, memo.busy, memo.merge_attempts), (tries, tries, 0));
         }
-        let block = FrontEdit::Block(BlockReason::ServiceBusy { times: BUSY_WAITS });
-        assert_eq!(after(Role::Coder, busy(), &mut memo).steps, [StoryStep::Edit(vec![block])]);
+        assert_eq!(busy_wait(&policy, None, now, &mut memo), None);
         after(Role::Coder, RunOutcome::Stopped, &mut memo);
         assert_eq!(memo.busy, 0, "another end breaks the row");
+    }
+
+    #[test]
+    fn a_limit_of_days_is_waited_out_and_no_try_is_counted() {
+        let (policy, now) = (RetryPolicy::default(), SystemTime::UNIX_EPOCH);
+        let week = std::time::Duration::from_secs(7 * 24 * 3600);
+        let mut memo = StoryMemo { busy: policy.tries, ..StoryMemo::default() };
+        let next = busy_wait(&policy, Some(now + week), now, &mut memo).expect("a wait");
+        assert_eq!((next.wait, memo.busy), (week, policy.tries));
     }
 
     #[test]

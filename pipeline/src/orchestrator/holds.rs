@@ -11,8 +11,7 @@ use crate::{
     config::Agent,
     event::{PipelineEvent, WantedDecision},
     sentence::{one_line, sentence},
-    stage::Role,
-    story::{BlockReason, Story, StoryId},
+    story::{BlockReason, Story, StoryId, stage::Role},
 };
 
 /// What a held story waits for, and which decision of a person ends that.
@@ -192,8 +191,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        stage::Stage,
-        story::{FileName, FrontMatter, StoryKind},
+        story::{FileName, FrontMatter, StoryKind, stage::Stage},
         verdict::FailureCause,
     };
 

@@ -20,8 +20,10 @@ use crate::{
     host::AgentSettings,
     merge::{MergeProof, MergeSettings},
     sentence::sentence,
-    stage::{Mover, Role, Stage},
-    story::{Story, StoryId},
+    story::{
+        Story, StoryId,
+        stage::{Mover, Role, Stage},
+    },
     worktree::{BranchFate, WorktreeName, WorktreeRemains, Worktrees},
 };
 

@@ -12,8 +12,7 @@ use crate::{
     event::{MergeView, PipelineEvent},
     handle::PipelineError,
     merge::{MergeQueue, MergeRequest, MergeSettings, MergeStatus, MergeStep, QueueError},
-    stage::Stage,
-    story::{Story, StoryId},
+    story::{Story, StoryId, stage::Stage},
 };
 
 /// The queue, and the lane in which it is changed.

@@ -16,8 +16,10 @@ use crate::{
     handle::{Answer, DeletedStory, PipelineError, PipelineOrder, StartResult, StopTarget, StoryChange},
     merge::MergeStatus,
     sentence::sentence,
-    stage::{Mover, Role, Stage},
-    story::{EditError, Story, StoryDocument, StoryId},
+    story::{
+        EditError, Story, StoryDocument, StoryId,
+        stage::{Mover, Role, Stage},
+    },
     verdict::ReviewDecision,
     worktree::{BranchFate, WorktreeName, Worktrees},
 };
@@ -30,10 +32,10 @@ fn refused<T>(why: impl Into<String>) -> Done<T> {
 
 /// Answers with the error of a check.
 macro_rules! checked {
-    ($answer:ident, $check:expr) => {
+    ($this:ident, $answer:ident, $check:expr) => {
         match $check {
             Ok(found) => found,
-            Err(error) => return reply($answer, Err(error)),
+            Err(error) => return $this.publisher.answer($answer, Err(error)),
         }
     };
 }
@@ -59,15 +61,15 @@ impl Orchestrator {
                 self.edit(
                     id,
                     move |document| document.tick(criterion, done),
-                    move |_, ticked| {
-                        reply(answer, ticked);
+                    move |this, ticked| {
+                        this.publisher.answer(answer, ticked);
                     },
                 );
             }
             PipelineOrder::Start(id, agent, by, answer) => self.start(id, agent, by, answer),
             PipelineOrder::Stop(target, by, answer) => self.stop(&target, &by, answer),
             PipelineOrder::Prefer(id, agent, answer) => {
-                let edit = checked!(answer, self.preference(id, agent));
+                let edit = checked!(self, answer, self.preference(id, agent));
                 self.edit_and_answer(id, vec![edit], answer, |_| Ok(()));
             }
             PipelineOrder::Move(id, to, by, answer) => self.move_by_hand(id, to, by, answer),
@@ -77,8 +79,8 @@ impl Orchestrator {
             PipelineOrder::Merge(id, by, answer) => self.merge(id, &by, answer),
             PipelineOrder::MergeFailed(id, why, by, answer) => self.give_up_merge(id, &why, &by, answer),
             PipelineOrder::Rescan(answer) => {
-                self.work_on(StoryWork::default(), WorkFolder::scan, move |_, scanned| {
-                    reply(answer, scanned.map(drop).map_err(Into::into));
+                self.work_on(StoryWork::default(), WorkFolder::scan, move |this, scanned| {
+                    this.publisher.answer(answer, scanned.map(drop).map_err(Into::into));
                 });
             }
             PipelineOrder::Shutdown(answer) => self.close(answer),
@@ -92,8 +94,8 @@ impl Orchestrator {
         answer: Answer<Story>,
     ) {
         let cause = |created: &Result<Story, WorkError>| Some((created.as_ref().ok()?.id(), by, None));
-        self.work_with_cause(StoryWork::default(), create, cause, move |_, created| {
-            reply(answer, created.map_err(Into::into));
+        self.work_with_cause(StoryWork::default(), create, cause, move |this, created| {
+            this.publisher.answer(answer, created.map_err(Into::into));
         });
     }
 
@@ -127,19 +129,20 @@ impl Orchestrator {
     ) {
         self.take_steps(about, id, steps, move |this, done| {
             let done = done.map_err(Into::into).and_then(|()| then(this));
-            reply(answer, done);
+            this.publisher.answer(answer, done);
         });
     }
 
     fn update(&mut self, id: StoryId, change: StoryChange, answer: Answer<Story>) {
         if let Some(agent) = change.agent.as_deref().filter(|agent| !agent.is_empty()) {
-            checked!(answer, self.known_agent(agent));
+            checked!(self, answer, self.known_agent(agent));
         }
         self.edit(
             id,
             move |document| apply(document, &change),
             move |this, edited| {
-                reply(answer, edited.and_then(|()| this.known(id)).map(|story| Story::clone(&story)));
+                this.publisher
+                    .answer(answer, edited.and_then(|()| this.known(id)).map(|story| Story::clone(&story)));
             },
         );
     }
@@ -176,7 +179,7 @@ impl Orchestrator {
     }
 
     fn start(&mut self, id: StoryId, agent: Option<String>, by: Actor, answer: Answer<StartResult>) {
-        let (story, prefer) = checked!(answer, self.can_start(id, agent));
+        let (story, prefer) = checked!(self, answer, self.can_start(id, agent));
         let mut edits: Vec<FrontEdit> = prefer.into_iter().collect();
         if story.front.blocked.is_some() {
             edits.push(FrontEdit::Unblock);
@@ -252,16 +255,18 @@ impl Orchestrator {
     }
 
     fn move_by_hand(&mut self, id: StoryId, to: Stage, by: Actor, answer: Answer<Story>) {
-        checked!(answer, self.known(id));
+        checked!(self, answer, self.known(id));
         if let Some(run) = self.runs.at_work(id) {
             let why = format!("`{}` works on story {id}. `stop {id}` first.", run.slot);
-            return reply(answer, refused(why));
+            return self.publisher.answer(answer, refused(why));
         }
-        checked!(answer, self.not_landing(id));
+        checked!(self, answer, self.not_landing(id));
         let mover = mover(&by);
         let about = StoryWork::on(id).by(by, None);
         let move_it = move |work: &WorkFolder| work.move_story(id, to, mover);
-        self.work_on(about, move_it, move |_, moved| reply(answer, moved.map_err(Into::into)));
+        self.work_on(about, move_it, move |this, moved| {
+            this.publisher.answer(answer, moved.map_err(Into::into))
+        });
     }
 
     fn not_landing(&self, id: StoryId) -> Done<()> {
@@ -272,12 +277,12 @@ impl Orchestrator {
     }
 
     fn retry(&mut self, id: StoryId, by: &Actor, answer: Answer<StartResult>) {
-        let story = checked!(answer, self.known(id));
+        let story = checked!(self, answer, self.known(id));
         if story.stage.role().is_none() {
             let why = format!("story {id} is in {}: there is nothing to try again.", story.stage);
-            return reply(answer, refused(why));
+            return self.publisher.answer(answer, refused(why));
         }
-        checked!(answer, self.idle(id));
+        checked!(self, answer, self.idle(id));
         let grant = match (&story.front.blocked, self.config.in_force.budget.story_usd) {
             (Some(reason), Some(limit)) if reason.is_budget() => limit,
             _ => 0.0,
@@ -292,13 +297,13 @@ impl Orchestrator {
     }
 
     fn review(&mut self, id: StoryId, review: ReviewDecision, by: Actor, answer: Answer<()>) {
-        let story = checked!(answer, self.known(id));
+        let story = checked!(self, answer, self.known(id));
         if let Actor::Agent(slot) = &by {
             let reviews = self.runs.review(id, slot, review);
             let why = || refused(format!("`{slot}` does not review story {id}."));
-            return reply(answer, if reviews { Ok(()) } else { why() });
+            return self.publisher.answer(answer, if reviews { Ok(()) } else { why() });
         }
-        checked!(answer, self.not_landing(id));
+        checked!(self, answer, self.not_landing(id));
         match (review, story.stage) {
             (ReviewDecision::Approved, Stage::Qa) => {
                 self.runs.end(id, RunVerdict::Settled);
@@ -311,11 +316,11 @@ impl Orchestrator {
                 self.runs.end(id, RunVerdict::Settled);
                 self.leave_merge(id);
                 let clear = vec![FrontEdit::Unblock, FrontEdit::ClearMergeFailure];
-                self.send_back(id, (&reason, by), clear, move |_| reply(answer, Ok(())));
+                self.send_back(id, (&reason, by), clear, move |this| this.publisher.answer(answer, Ok(())));
             }
             (_, stage) => {
                 let why = format!("story {id} is in {stage}; only one in qa waits for that decision.");
-                reply(answer, refused(why));
+                self.publisher.answer(answer, refused(why));
             }
         }
     }
@@ -323,14 +328,14 @@ impl Orchestrator {
     /// First the agent ends, then the file goes, then what belongs to it: a crash in between leaves a worktree that
     /// the next start finds.
     fn delete(&mut self, id: StoryId, by: Actor, answer: Answer<DeletedStory>) {
-        checked!(answer, self.not_landing(id));
+        checked!(self, answer, self.not_landing(id));
         let stopped = self.runs.at_work(id).map(|run| run.slot.clone());
         let name = self.story(id).as_deref().and_then(name_of);
         let about = StoryWork::on(id).by(by, None);
         let delete = move |work: &WorkFolder| work.delete(id);
         // The board's comparison ends the run, and takes the story out of the merge queue.
         self.work_on(about, delete, move |this, removed| {
-            let removed = checked!(answer, removed.map_err(Into::into));
+            let removed = checked!(this, answer, removed.map_err(Into::into));
             this.memos.forget(id);
             let gone = this.runs.wait_for(id);
             let (worktrees, remover) = (this.shop.worktrees.clone(), this.remover());
@@ -349,14 +354,14 @@ impl Orchestrator {
     }
 
     fn merge(&mut self, id: StoryId, by: &Actor, answer: Answer<MergeView>) {
-        let story = checked!(answer, self.can_merge(id));
+        let story = checked!(self, answer, self.can_merge(id));
         tracing::info!(story = %id, %by, "a merge is asked for");
         self.queue_merge(&story, move |this, queued| {
             let view = queued.and_then(|()| match this.merges.status(id) {
                 Some(status) => Ok(MergeView::of(&status)),
                 None => refused(format!("the merge of story {id} could not be queued; the log says why.")),
             });
-            reply(answer, view);
+            this.publisher.answer(answer, view);
         });
     }
 
@@ -387,10 +392,10 @@ impl Orchestrator {
     }
 
     fn give_up_merge(&mut self, id: StoryId, why: &str, by: &Actor, answer: Answer<()>) {
-        checked!(answer, self.can_give_up_merge(id, by));
+        checked!(self, answer, self.can_give_up_merge(id, by));
         // It may go on until it ends by itself.
         self.runs.settle(id);
-        self.merge_failure(id, why, move |_| reply(answer, Ok(())));
+        self.merge_failure(id, why, move |this| this.publisher.answer(answer, Ok(())));
     }
 
     fn can_give_up_merge(&self, id: StoryId, by: &Actor) -> Done<()> {

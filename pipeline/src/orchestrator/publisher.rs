@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::{
     event::{NumberedEvent, PipelineEvent, PipelineSnapshot},
+    handle::{Answer, PipelineError},
     story::StoryId,
 };
 
@@ -21,6 +22,8 @@ pub(super) struct EventPublisher {
     state: watch::Sender<Arc<PipelineSnapshot>>,
     /// Events that are in no snapshot yet.
     unsent: Vec<PipelineEvent>,
+    /// Answers to orders whose effect is in no snapshot yet.
+    unanswered: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl EventPublisher {
@@ -28,12 +31,20 @@ impl EventPublisher {
         events: broadcast::Sender<Arc<NumberedEvent>>,
         state: watch::Sender<Arc<PipelineSnapshot>>,
     ) -> Self {
-        Self { seq: 0, events, broken: None, state, unsent: Vec::new() }
+        Self { seq: 0, events, broken: None, state, unsent: Vec::new(), unanswered: Vec::new() }
     }
 
     /// Tells at the next [`EventPublisher::publish`].
     pub(super) fn tell(&mut self, event: PipelineEvent) {
         self.unsent.push(event);
+    }
+
+    /// Answers an order at the next [`EventPublisher::publish`]: whoever has the answer finds its effect.
+    pub(super) fn answer<T: Send + 'static>(&mut self, answer: Answer<T>, done: Result<T, PipelineError>) {
+        self.unanswered.push(Box::new(move || {
+            // Fails where nobody waits any more: what was done is done.
+            let _ = answer.send(done);
+        }));
     }
 
     pub(super) fn alarm(&mut self, story: Option<StoryId>, text: String) {
@@ -53,6 +64,7 @@ impl EventPublisher {
             // Fails where nobody follows.
             let _ = self.events.send(Arc::new(NumberedEvent { seq, at, event }));
         }
+        self.unanswered.drain(..).for_each(|answer| answer());
     }
 
     /// The last state.

@@ -7,11 +7,13 @@ use tokio::sync::oneshot;
 use crate::{
     assign::Slot,
     config::Agent,
-    event::{RunId, RunInfo, RunPhase},
+    event::{RunId, RunInfo},
     handle::{Answer, PipelineError, StopTarget},
     run::RunControl,
-    stage::{Role, Stage},
-    story::StoryId,
+    story::{
+        StoryId,
+        stage::{Role, Stage},
+    },
     verdict::{ReviewDecision, StopReason},
 };
 
@@ -83,13 +85,10 @@ impl Runs {
         Some((active.info.clone(), active.verdict.clone()))
     }
 
-    /// All that follows from its end is done: whoever waited for that is answered.
-    pub(super) fn remove(&mut self, story: StoryId) {
-        if let Some(ActiveRun { waiting, info, .. }) = self.0.remove(&story) {
-            for answer in waiting {
-                let _ = answer.send(Ok(vec![info.clone()]));
-            }
-        }
+    /// All that follows from its end is done; who waits for that is to be answered.
+    pub(super) fn remove(&mut self, story: StoryId) -> Option<(RunInfo, Vec<Answer<Vec<RunInfo>>>)> {
+        let ActiveRun { waiting, info, .. } = self.0.remove(&story)?;
+        Some((info, waiting))
     }
 
     /// Ends a story's run for a reason that is not its own, without waiting.
@@ -182,7 +181,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::run::RunControl;
+    use crate::{event::RunPhase, run::RunControl};
 
     fn info(story: u32, slot: &str, role: Role) -> RunInfo {
         RunInfo {
@@ -266,7 +265,9 @@ mod tests {
                 let id = runs.of(story).unwrap().id.clone();
                 let (_, verdict) = runs.over(story, &id, 0.0).unwrap();
                 assert_eq!(verdict, RunVerdict::StoppedBy("Ann".into()));
-                runs.remove(story);
+                let (info, answers) = runs.remove(story).unwrap();
+                assert_eq!(answers.len(), 1);
+                answers.into_iter().for_each(|answer| answer.send(Ok(vec![info.clone()])).unwrap());
                 assert_eq!(wait.await.unwrap().unwrap()[0].story, story);
             }
         }
@@ -318,7 +319,7 @@ mod tests {
         assert!(!approve(&runs, 3, "coder"));
         assert!(!approve(&runs, 9, "qa"));
         assert!(approve(&runs, 3, "qa"));
-        assert_eq!(*ends[2].review.lock().unwrap(), Some(ReviewDecision::Approved));
+        assert_eq!(*ends[2].review.lock(), Some(ReviewDecision::Approved));
         let id = run_id(&runs, 3);
         runs.over(StoryId(3), &id, 0.0);
         assert!(!approve(&runs, 3, "qa"), "its run is over");

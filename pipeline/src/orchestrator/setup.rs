@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Project,
-    board::WorkFolder,
+    board::{WorkFolder, watcher},
     config::LoadedProjectConfig,
     event::{PipelineEvent, RunId},
     guard::{OwnCommits, base_branch},
@@ -33,9 +33,7 @@ use crate::{
     merge::{JournaledMerge, MergeProof, MergeQueue, MergeRecovery, merges, recover},
     run::RunContext,
     sentence::sentence,
-    stage::Stage,
-    story::StoryId,
-    watcher,
+    story::{StoryId, stage::Stage},
     worktree::{SizeLimits, Worktrees},
 };
 

@@ -14,8 +14,7 @@ use crate::{
     assign::{Situation, Slot, assign},
     event::{PipelineEvent, RunId, RunInfo, RunPhase},
     run::{self, RunPlan, RunUpdate},
-    stage::Role,
-    story::{BlockReason, Story, StoryId},
+    story::{BlockReason, Story, StoryId, stage::Role},
 };
 
 impl Orchestrator {

@@ -5,12 +5,13 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::{Orchestrator, blocking, lane::WorkLane, runs::RunVerdict, setup::merged_on};
 use crate::{
-    board::{Board, WorkError, WorkFolder},
+    board::{Board, WorkError, WorkFolder, watcher::WorkChange},
     event::{Actor, PipelineEvent},
     merge::{MergeProof, MergeStatus},
-    stage::{Mover, Stage},
-    story::{BlockReason, EditError, Story, StoryDocument, StoryId},
-    watcher::WorkChange,
+    story::{
+        BlockReason, EditError, Story, StoryDocument, StoryId,
+        stage::{Mover, Stage},
+    },
 };
 
 /// The board, and the way to change it.

@@ -2,5 +2,6 @@
 
 mod by_hand;
 mod fixture;
+mod lanes;
 mod lives;
 mod mischief;

@@ -3,29 +3,29 @@
 mod launch;
 mod left;
 
-use std::sync::{Arc, Mutex};
+use std::{sync::Arc, time::SystemTime};
 
 use agents::{
-    claude::{Launch, ProcessError, SessionId},
+    claude::{Launch, ProcessError, SessionId, TurnFailure},
     confine::EgressProxy,
+    turn::{RetryStep, SessionCost, TurnOutcome, TurnRetries},
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RunContext, RunEnd, RunFailure, RunOutcome, RunPlan, RunUpdate, log::RunLog, turn::ProcessResult,
+    ReviewSlot, RunContext, RunEnd, RunFailure, RunOutcome, RunPlan, RunUpdate,
+    log::RunLog,
+    turn::{RunSpending, TurnResult},
     workspace::Workspace,
 };
 use crate::{
     event::RunPhase,
     host::RunAccess,
     story::BlockReason,
-    verdict::{self, FailureCause, NextAction, ReviewDecision, StopReason},
+    verdict::{self, FailureCause, NextAction, StopReason},
     worktree::{self, ComponentError, ComponentProgress, run_components},
 };
-
-/// The CLI's `subtype` of a turn that `--max-budget-usd` ended.
-const BUDGET_SPENT: &str = "error_max_budget_usd";
 
 /// A run while it lives.
 pub(super) struct RunJob {
@@ -37,18 +37,27 @@ pub(super) struct RunJob {
     /// The way out of the sandbox of an agent that has not the whole network.
     egress: Option<Arc<EgressProxy>>,
     pub session: Option<SessionId>,
-    /// What the session had cost before this run, and what this run has.
-    pub before_usd: f64,
-    pub usd: f64,
-    pub tokens: (u64, u64),
+    pub spending: RunSpending,
     /// Whether the CLI waits for the model's service.
     pub busy: bool,
+    pub branch: BranchProgress,
+    output: RunOutput,
+    review: ReviewSlot,
+}
+
+/// What is known of the run's branch.
+#[derive(Default)]
+pub(super) struct BranchProgress {
     /// Why the last commits were not taken in.
     pub refused: Option<String>,
-    diff: Option<String>,
-    told: mpsc::Sender<RunUpdate>,
+    /// `3 files, +20 -4` against base.
+    pub diff: Option<String>,
+}
+
+/// Where a run's words go.
+struct RunOutput {
+    updates: mpsc::Sender<RunUpdate>,
     log: RunLog,
-    review: Arc<Mutex<Option<ReviewDecision>>>,
 }
 
 /// Runs what blocks. `None` where it panicked: that is logged by the panic itself.
@@ -60,9 +69,9 @@ impl RunJob {
     pub(super) fn new(
         shop: RunContext,
         plan: RunPlan,
-        told: mpsc::Sender<RunUpdate>,
+        updates: mpsc::Sender<RunUpdate>,
         ended: watch::Receiver<Option<StopReason>>,
-        review: Arc<Mutex<Option<ReviewDecision>>>,
+        review: ReviewSlot,
     ) -> Self {
         let log = RunLog::create(&shop.project, &plan.run.id);
         let resumed = plan.resume.as_ref().map(SessionId::to_string);
@@ -82,14 +91,10 @@ impl RunJob {
             spot: None,
             egress: None,
             session: None,
-            before_usd,
-            usd: 0.0,
-            tokens: (0, 0),
+            spending: RunSpending { session: SessionCost::resumed(before_usd), ..RunSpending::default() },
             busy: false,
-            refused: None,
-            diff: None,
-            told,
-            log,
+            branch: BranchProgress::default(),
+            output: RunOutput { updates, log },
             review,
         }
     }
@@ -103,9 +108,10 @@ impl RunJob {
             blocking(move || spot.close()).await;
         }
         let summary = outcome.summary();
-        self.log.write(&format!("== {}", summary.outcome));
-        self.shop.ledger.ended(&self.plan.run.id, self.usd, self.tokens, summary);
-        RunEnd { outcome, usd: self.usd, diff: self.diff }
+        self.output.log.write(&format!("== {}", summary.outcome));
+        let RunSpending { usd, tokens, .. } = self.spending;
+        self.shop.ledger.ended(&self.plan.run.id, usd, tokens, summary);
+        RunEnd { outcome, usd, diff: self.branch.diff }
     }
 
     /// `Err` is an outcome too: one that ends the run early.
@@ -117,16 +123,22 @@ impl RunJob {
         loop {
             self.phase(if reminded { RunPhase::Reminded } else { RunPhase::Working }).await;
             let turn = self.process(launch).await?;
-            if turn.lost_session() && self.plan.resume.take().is_some() {
+            let resumed = self.plan.resume.is_some();
+            let next = TurnRetries::new(None).next_step(turn.outcome.clone(), resumed, SystemTime::now());
+            if next == RetryStep::NewSession {
+                self.plan.resume = None;
                 self.say("(its earlier session is gone: a new one begins)");
-                self.before_usd = 0.0;
+                self.spending.session = SessionCost::default();
                 launch = self.first_launch().await?;
                 continue;
             }
             self.phase(RunPhase::Settling).await;
             let facts = self.facts(&before, &turn, reminded).await?;
-            if turn.was_busy() && facts.tampering.is_empty() && facts.ended.is_none() {
-                return Ok(RunOutcome::Busy { until: turn.limited_until });
+            if let TurnOutcome::Busy { until, .. } = turn.outcome
+                && facts.tampering.is_empty()
+                && facts.ended.is_none()
+            {
+                return Ok(RunOutcome::Busy { until });
             }
             match verdict::next(self.plan.run.role, &facts) {
                 NextAction::RemindToCommit => {
@@ -158,12 +170,11 @@ impl RunJob {
     }
 
     /// A failure with the end of its log; the CLI's own limit of money is not the work's fault.
-    fn failed(&self, turn: &ProcessResult, cause: FailureCause) -> RunOutcome {
-        let subtype = turn.end.as_ref().map_or("", |end| end.subtype.as_str());
-        if subtype == BUDGET_SPENT {
-            return RunOutcome::Blocked(BlockReason::RunBudget { spent_usd: self.usd });
+    fn failed(&self, turn: &TurnResult, cause: FailureCause) -> RunOutcome {
+        if matches!(turn.outcome, TurnOutcome::Failed { cause: TurnFailure::Budget, .. }) {
+            return RunOutcome::Blocked(BlockReason::RunBudget { spent_usd: self.spending.usd });
         }
-        let tail = self.log.tail(12);
+        let tail = self.output.log.tail(12);
         let details = (!tail.is_empty()).then(|| format!("The end of its log:\n{tail}"));
         RunOutcome::Failed(RunFailure { cause, details })
     }
@@ -243,7 +254,7 @@ impl RunJob {
         token
     }
 
-    async fn process(&mut self, launch: Launch) -> Result<ProcessResult, RunOutcome> {
+    async fn process(&mut self, launch: Launch) -> Result<TurnResult, RunOutcome> {
         self.stop_if_told()?;
         self.turn(launch).await.map_err(|error| match error {
             ProcessError::NotFound { .. } => RunOutcome::NotStarted(format!(
@@ -263,13 +274,13 @@ impl RunJob {
 
     pub(super) async fn tell(&self, told: RunUpdate) {
         // Nobody hears where storkit goes down.
-        let _ = self.told.send(told).await;
+        let _ = self.output.updates.send(told).await;
     }
 
     /// Into the log, and to whoever follows, unless they lag.
     pub(super) fn say(&mut self, text: &str) {
-        for line in self.log.write(text) {
-            let _ = self.told.try_send(RunUpdate::Said(line));
+        for line in self.output.log.write(text) {
+            let _ = self.output.updates.try_send(RunUpdate::Said(line));
         }
     }
 }

@@ -1,15 +1,12 @@
-//! One process of the CLI, from its start to its end: what it says is logged, told, and summed up.
+//! One process of the CLI in a run: what the events of its turn mean for the run's log and its updates.
 
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, SystemTime},
-};
+use std::time::Duration;
 
-use agents::claude::{AgentEvent, AgentProcess, Launch, ProcessError, ProcessExit, TurnEnd};
-use tokio::{
-    sync::mpsc::Receiver,
-    time::{Instant, interval, sleep_until},
+use agents::{
+    claude::{AgentEvent, Launch, ProcessError, ProcessExit, TurnEnd},
+    turn::{AgentSession, SessionCost, TurnLimits, TurnOutcome},
 };
+use tokio::{sync::watch, time::interval};
 
 use super::{RunUpdate, job::RunJob, log::tool_line, workspace::WorkspaceKind};
 use crate::{
@@ -21,117 +18,99 @@ use crate::{
 /// Between two imports of a confined agent's commits.
 const IMPORT: Duration = Duration::from_secs(5);
 
-/// How long the last words of a process that was ended may take.
-const LAST_WORDS: Duration = Duration::from_secs(10);
-
-/// What a process left.
-#[derive(Default)]
-pub(super) struct ProcessResult {
-    /// Its last result line.
-    pub end: Option<TurnEnd>,
-    /// How the process ended.
-    pub exit: Option<ProcessExit>,
+/// What came of a process.
+pub(super) struct TurnResult {
+    pub outcome: TurnOutcome,
     /// Why it was ended from outside.
     pub ended: Option<StopReason>,
-    /// When a usage limit that it met ends.
-    pub limited_until: Option<SystemTime>,
 }
 
-impl ProcessResult {
-    /// Whether the model's service was busy: HTTP 429 or 529, as the CLI tells it.
-    pub(super) fn was_busy(&self) -> bool {
-        self.end.as_ref().is_some_and(|end| end.is_error && matches!(end.api_error_status, Some(429 | 529)))
-    }
-
-    /// The CLI's words for a turn that failed; `None` for one that did not.
+impl TurnResult {
+    /// Why the turn failed by itself.
     pub(super) fn failure(&self) -> Option<FailureCause> {
-        match (&self.end, &self.exit) {
-            (Some(end), _) if end.is_error => {
-                let text = end.text.trim();
-                let why = match text.is_empty() {
-                    true => format!("it ended with `{}`", end.subtype),
-                    false => text.to_owned(),
-                };
-                Some(FailureCause::TurnFailed { why })
-            }
-            (Some(_), _) => None,
-            (None, Some(exit)) => {
-                let how = match (exit.code, exit.signal) {
-                    (Some(code), _) => format!("code {code}"),
-                    (None, Some(signal)) => format!("signal {signal}"),
-                    (None, None) => "no code".into(),
-                };
-                let tail = exit.tail.trim();
-                let said = if tail.is_empty() { String::new() } else { format!(": {tail}") };
-                Some(FailureCause::Died { why: format!("Claude Code ended without a result ({how}){said}") })
-            }
-            (None, None) => Some(FailureCause::Died { why: "Claude Code ended without a result".into() }),
+        let failed = |why: &str| Some(FailureCause::TurnFailed { why: why.to_owned() });
+        match &self.outcome {
+            TurnOutcome::Answered(_) | TurnOutcome::Silent | TurnOutcome::Stopped => None,
+            TurnOutcome::Busy { .. } => failed("the model's service is busy"),
+            TurnOutcome::SessionLost => failed("its session does not exist any more"),
+            TurnOutcome::Failed { cause, text } if text.trim().is_empty() => failed(&cause.to_string()),
+            TurnOutcome::Failed { text, .. } => failed(text.trim()),
+            TurnOutcome::Died(exit) => Some(FailureCause::Died { why: died(exit) }),
         }
     }
+}
 
-    /// Whether it could not resume its session.
-    pub(super) fn lost_session(&self) -> bool {
-        self.failure().is_some_and(|cause| match cause {
-            FailureCause::TurnFailed { why } | FailureCause::Died { why } => {
-                why.contains("No conversation found")
-            }
-            _ => false,
-        })
+fn died(exit: &ProcessExit) -> String {
+    let how = match (exit.code, exit.signal) {
+        (Some(code), _) => format!("code {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "no code".into(),
+    };
+    match exit.tail.trim() {
+        "" => format!("Claude Code ended without a result ({how})"),
+        tail => format!("Claude Code ended without a result ({how}): {tail}"),
+    }
+}
+
+/// What a run has spent.
+#[derive(Default)]
+pub(super) struct RunSpending {
+    /// What its session had cost before is not its own.
+    pub session: SessionCost,
+    pub usd: f64,
+    /// Read and written.
+    pub tokens: (u64, u64),
+}
+
+impl RunSpending {
+    fn add(&mut self, end: &TurnEnd) {
+        self.usd += self.session.add(end.session_cost_usd);
+        self.tokens.0 += end.input_tokens;
+        self.tokens.1 += end.output_tokens;
     }
 }
 
 impl RunJob {
     /// Runs one process to its end.
-    pub(super) async fn turn(&mut self, launch: Launch) -> Result<ProcessResult, ProcessError> {
-        let (process, mut events) = AgentProcess::start(launch).await?;
-        self.tell(RunUpdate::Pid(Some(process.pid()))).await;
-        let mut turn = ProcessResult::default();
+    pub(super) async fn turn(&mut self, launch: Launch) -> Result<TurnResult, ProcessError> {
+        let mut session = match &self.access {
+            Some(access) => AgentSession::asking_elsewhere(access.waiting.clone()),
+            None => AgentSession::default(),
+        };
         let stall = self.shop.settings.stall;
-        let mut last = Instant::now();
+        let silence = Some(stall).filter(|stall| !stall.is_zero());
+        session.run_once(launch, TurnLimits { silence, ..TurnLimits::default() }).await?;
+        self.tell(RunUpdate::Pid(session.pid())).await;
         let mut importing = interval(IMPORT);
         let mut end = self.ended.clone();
-        while turn.exit.is_none() && turn.ended.is_none() {
-            let stalled = async {
-                if stall.is_zero() { std::future::pending().await } else { sleep_until(last + stall).await }
-            };
+        let mut ended = None;
+        let outcome = loop {
             tokio::select! {
-                event = events.recv() => match event {
-                    Some(event) => {
-                        last = Instant::now();
-                        self.heard(event, &mut turn).await;
+                update = session.next() => {
+                    self.on_event(update.event).await;
+                    if let Some(outcome) = update.outcome {
+                        break outcome;
                     }
-                    None => break,
-                },
+                }
                 _ = importing.tick() => self.import().await,
-                why = ended(&mut end) => turn.ended = Some(why),
-                () = stalled => {
-                    // Waiting for a person, or for the service to answer again, is no standstill.
-                    if self.asks() || self.busy { last = Instant::now() } else { turn.ended = Some(StopReason::Stalled) }
+                why = stop_reason(&mut end), if ended.is_none() => {
+                    match why {
+                        StopReason::Shutdown => session.kill(),
+                        // It says what it has cost when it is interrupted.
+                        _ => drop(session.stop().await),
+                    }
+                    ended = Some(why);
                 }
             }
-        }
-        process.end().await;
-        self.drain(&mut events, &mut turn).await;
+        };
         self.tell(RunUpdate::Pid(None)).await;
-        Ok(turn)
-    }
-
-    /// What it still said before it was gone.
-    async fn drain(&mut self, events: &mut Receiver<AgentEvent>, turn: &mut ProcessResult) {
-        let until = Instant::now() + LAST_WORDS;
-        while turn.exit.is_none() {
-            match tokio::time::timeout_at(until, events.recv()).await {
-                Ok(Some(event)) => self.heard(event, turn).await,
-                Ok(None) | Err(_) => return,
-            }
+        if outcome == TurnOutcome::Silent {
+            ended.get_or_insert(StopReason::Stalled);
         }
+        Ok(TurnResult { outcome, ended })
     }
 
-    fn asks(&self) -> bool {
-        self.access.as_ref().is_some_and(|access| access.waiting.load(Ordering::Relaxed) > 0)
-    }
-
-    async fn heard(&mut self, event: AgentEvent, turn: &mut ProcessResult) {
+    async fn on_event(&mut self, event: AgentEvent) {
         if self.busy && !matches!(event, AgentEvent::Retrying { .. } | AgentEvent::RateLimit { .. }) {
             self.busy = false;
             self.phase(RunPhase::Working).await;
@@ -151,20 +130,16 @@ impl RunJob {
                     self.phase(RunPhase::ServiceBusy).await;
                 }
             }
-            AgentEvent::RateLimit { status, resets_at } => {
-                self.say(&format!("(usage limit: {status})"));
-                let at = resets_at.filter(|_| status == "rejected").and_then(|at| u64::try_from(at).ok());
-                turn.limited_until = at.map(|at| SystemTime::UNIX_EPOCH + Duration::from_secs(at));
-            }
+            AgentEvent::RateLimit { status, .. } => self.say(&format!("(usage limit: {status})")),
             AgentEvent::TurnEnded(end) => {
-                self.spent(&end).await;
-                if end.is_error {
+                self.spending.add(&end);
+                self.tell(RunUpdate::Cost(self.spending.usd)).await;
+                if end.failure.is_some() {
                     self.say(&end.text);
                 }
-                turn.end = Some(*end);
             }
-            AgentEvent::Exited(exit) => turn.exit = Some(exit),
-            AgentEvent::TextDelta(_)
+            AgentEvent::Exited(_)
+            | AgentEvent::TextDelta(_)
             | AgentEvent::ToolResult { is_error: false, .. }
             | AgentEvent::Permission(_)
             | AgentEvent::PermissionCancelled { .. }
@@ -173,19 +148,11 @@ impl RunJob {
         }
     }
 
-    async fn spent(&mut self, end: &TurnEnd) {
-        // The CLI counts the whole session, also what earlier runs of it have cost.
-        self.usd = self.usd.max(end.session_cost_usd - self.before_usd).max(0.0);
-        self.tokens.0 += end.input_tokens;
-        self.tokens.1 += end.output_tokens;
-        self.tell(RunUpdate::Cost(self.usd)).await;
-    }
-
     /// Takes in what a confined agent has committed so far, so that a crash costs little.
     async fn import(&mut self) {
         let Some(worktree) = self.worktree() else { return };
         let imported = super::job::blocking(move || worktree.import()).await;
-        self.refused = match imported {
+        self.branch.refused = match imported {
             Some(Err(error)) => Some(error.to_string()),
             Some(Ok(_)) | None => None,
         };
@@ -201,10 +168,41 @@ impl RunJob {
 }
 
 /// Waits until somebody wants the end.
-async fn ended(end: &mut tokio::sync::watch::Receiver<Option<StopReason>>) -> StopReason {
+async fn stop_reason(end: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
     match end.wait_for(Option::is_some).await {
         Ok(why) => why.unwrap_or(StopReason::Shutdown),
         // Whoever could want it is gone, and with it storkit.
         Err(_) => StopReason::Shutdown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agents::claude::TurnFailure;
+
+    use super::*;
+
+    fn failure(outcome: TurnOutcome) -> Option<String> {
+        TurnResult { outcome, ended: None }.failure().map(|cause| cause.to_string())
+    }
+
+    #[test]
+    fn a_failure_has_the_programs_words_or_the_causes() {
+        let failed = |text: &str| TurnOutcome::Failed { cause: TurnFailure::StepLimit, text: text.into() };
+        assert_eq!(failure(failed(" no more ")).as_deref(), Some("no more"));
+        assert_eq!(failure(failed("")).as_deref(), Some("the limit of steps is reached"));
+        let exit = ProcessExit { code: None, signal: Some(9), tail: "killed\n".into() };
+        let died = "Claude Code ended without a result (signal 9): killed";
+        assert_eq!(failure(TurnOutcome::Died(exit)).as_deref(), Some(died));
+        assert_eq!(failure(TurnOutcome::Stopped), None);
+    }
+
+    #[test]
+    fn a_run_pays_for_its_own_part_of_a_session() {
+        let mut spending = RunSpending { session: SessionCost::resumed(1.0), ..RunSpending::default() };
+        let end = |session_cost_usd| TurnEnd { session_cost_usd, input_tokens: 10, ..TurnEnd::default() };
+        spending.add(&end(1.5));
+        spending.add(&end(1.75));
+        assert_eq!((spending.usd, spending.tokens), (0.75, (20, 0)));
     }
 }

@@ -19,8 +19,7 @@ use crate::{
     gates::{GATE_NETWORK, GateRunner},
     host::AgentSettings,
     merge,
-    stage::Role,
-    story::BlockReason,
+    story::{BlockReason, stage::Role},
     worktree::{DetachedWorktree, Worktree, WorktreeError, WorktreeName},
 };
 

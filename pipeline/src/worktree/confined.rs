@@ -12,7 +12,8 @@ use std::{
 
 use agents::{
     claude::{
-        AgentEvent, AgentProcess, Launch, PermissionRoute, ProcessExit, PromptMode, SessionId, SessionStart,
+        AgentEvent, AgentProcess, Launch, LaunchProgram, PermissionRoute, ProcessExit, PromptMode, SessionId,
+        SessionStart,
     },
     confine::{Bwrap, Confined, Confinement, NetworkReach},
 };
@@ -58,23 +59,14 @@ fn launch(
     let program = worktree.path().join("cli");
     fs::write(&program, format!("#!/bin/sh\n{script}")).expect("the script");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can run");
-    Launch {
-        command: vec![program.to_str().expect("text").into()],
-        cwd: worktree.path().into(),
-        runtime_dir: fixture.project.run_dir(),
-        start: SessionStart::New(SessionId::random()),
-        mode,
-        permissions: PermissionRoute::Mcp { url: "http://127.0.0.1:1/mcp".into(), token: "s3cret".into() },
-        model: None,
-        append_system_prompt: None,
-        trust_project_settings: false,
-        env_remove: vec![],
-        env: worktree.environment(true),
-        max_turns: None,
-        max_budget_usd: None,
-        accept_edits: false,
-        confine: Some(confined),
-    }
+    let command = vec![program.to_str().expect("text").into()];
+    let mut program = LaunchProgram::new(command, worktree.path(), fixture.project.run_dir());
+    program.env = worktree.environment(true);
+    let mut launch = Launch::new(program, SessionStart::New(SessionId::random()), mode);
+    launch.permissions.route =
+        PermissionRoute::Mcp { url: "http://127.0.0.1:1/mcp".into(), token: "s3cret".into() };
+    launch.confine = Some(confined);
+    launch
 }
 
 async fn next(events: &mut Receiver<AgentEvent>) -> AgentEvent {

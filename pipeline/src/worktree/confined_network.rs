@@ -137,7 +137,7 @@ async fn a_listed_host_is_reached_by_the_proxy_and_no_other() {
     assert_eq!(room.refused(), None);
 
     let sentence = format!(
-        "storkit refuses {}: it is not listed there, in `network` of the agent `coder` of .storkit/project.toml.",
+        "storkit refuses {}: it is not listed in `network` of the agent `coder` of .storkit/project.toml.",
         other.0
     );
     let (_, text) = room.curl(&["-i", &other.url("/")]).await;
@@ -275,7 +275,7 @@ async fn gates_have_nothing_or_what_is_listed_and_say_what_was_refused() {
         gate(NetworkAccess::Only(vec![AllowedHost::parse(&listed.entry()).expect("a host")]), &ask).await;
     assert_eq!(code, Some(0), "{tail}");
     let told =
-        format!("Kept from `{}`: `gate_network` in .storkit/project.toml does not list that.\n", other.0);
+        format!("Blocked access to `{}`: not listed in `gate_network` in .storkit/project.toml.\n", other.0);
     assert!(tail.ends_with(&told), "{tail}");
     // Without any there is no proxy either, and no loopback but one of its own.
     let (code, tail) = gate(NetworkAccess::Only(vec![]), &format!("curl -sSf {}", listed.url("/a"))).await;
@@ -292,7 +292,7 @@ fn where_nothing_can_keep_it_nothing_is_started() {
     let limited = NetworkAccess::Only(vec![]);
     let key = "`network` of the agent `coder`";
     let why = Confinement::Bwrap(missing).can_limit(&limited, key).expect_err("it is missing");
-    insta::assert_snapshot!(why, @"`network` of the agent `coder` in `.storkit/project.toml` cannot be kept: bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`. Mend that, or write `true` there.");
+    insta::assert_snapshot!(why, @"`network` of the agent `coder` in `.storkit/project.toml` cannot be enforced: bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`. Fix that, or set it to `true`.");
     for open in [Confinement::None, Confinement::Prefix(vec!["runsc".into()])] {
         assert!(open.can_limit(&limited, key).is_err());
         assert_eq!(open.can_limit(&NetworkAccess::All, key), Ok(()));

@@ -484,7 +484,7 @@ fn what_storkit_itself_merged_meanwhile_is_no_tampering() {
     let run = Run::plain();
     let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
     run.fixture.write("story.md", "x");
-    let commit = crate::git::commit_paths(&run.fixture.root(), &guard, &["story.md"], "storkit: x")
+    let commit = crate::guard::commit_paths(&run.fixture.root(), &guard, &["story.md"], "storkit: x")
         .expect("committed");
     let after =
         Fingerprint::take(&run.fixture.project, "main", &run.worktree.branch()).expect("a fingerprint");

@@ -249,7 +249,7 @@ impl World {
         if code != Some(0) {
             return Err(format!("it did not end well: {code:?}\n{log}"));
         }
-        self.program.look_at_log(&self.log);
+        self.program.check_log(&self.log);
         self.check(true)?;
         self.nothing_is_left()
     }

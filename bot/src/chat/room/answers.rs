@@ -1,13 +1,11 @@
 //! Reading a person's words as the answer to an open question.
 
-use std::sync::Arc;
-
 use adapters::{MessageId, Tone};
 
-use super::{CommandCall, RoomTask};
+use super::{RoomTask, prompt_queue::CommandCall, questions::NotMeant};
 use crate::{
     config::access::UserRole,
-    permission::{Person, PersonAnswer, Question, QuestionId},
+    permission::{Person, PersonAnswer, QuestionId},
     replies,
 };
 
@@ -78,26 +76,25 @@ impl RoomTask {
             let parsed = parse(text).filter(|parsed| parsed.question.is_none_or(|named| named == *id));
             parsed.is_some() && !self.rejects_a_story(text)
         };
-        let late = reply_to.and_then(|message| self.settled_shown_by(message)).filter(is_late);
+        let late = reply_to.and_then(|message| self.questions.settled_shown_by(message)).filter(is_late);
         if let Some(id) = late {
             self.say(replies::not_open(id), Tone::Failure, call.message.clone());
             return true;
         }
-        if self.questions.is_empty() {
+        if self.questions.is_empty() || self.rejects_a_story(text) {
             return false;
         }
-        if self.rejects_a_story(text) {
-            return false;
-        }
-        let replied = reply_to.and_then(|message| self.question_shown_by(message));
-        if let Some(parsed) = parse(text) {
-            match self.meant_question(parsed.question, replied) {
-                Ok(question) => self.give_answer(call, question.id, parsed.answer),
-                Err(sentence) => self.say(sentence, Tone::Failure, call.message.clone()),
+        let Some(parsed) = parse(text) else { return self.answers_in_words(call, text, reply_to) };
+        match self.questions.find_meant(parsed.question, reply_to) {
+            Ok(question) => self.give_answer(call, question.id, parsed.answer),
+            Err(NotMeant::NotOpen(id)) => {
+                self.say(replies::not_open(id), Tone::Failure, call.message.clone());
             }
-            return true;
+            Err(NotMeant::Ambiguous(open)) => {
+                self.say(replies::which_question(open.into_iter()), Tone::Failure, call.message.clone());
+            }
         }
-        self.answers_in_words(call, text, replied)
+        true
     }
 
     /// `reject 12 WHY` is about story 12, unless question 12 is open here.
@@ -107,16 +104,16 @@ impl RoomTask {
         let Some(id) = number.filter(|_| word.eq_ignore_ascii_case("reject")) else { return false };
         let story = u32::try_from(id.0).ok().map(pipeline::story::StoryId);
         let board = self.services.commands.pipeline.snapshot().board.clone();
-        !self.questions.contains_key(&id) && story.is_some_and(|story| board.story(story).is_some())
+        !self.questions.contains(id) && story.is_some_and(|story| board.story(story).is_some())
     }
 
     /// Free words answer the model's questions and plans: the turn waits for nothing else.
-    fn answers_in_words(&mut self, call: &CommandCall, text: &str, replied: Option<Arc<Question>>) -> bool {
+    fn answers_in_words(&mut self, call: &CommandCall, text: &str, reply_to: Option<&MessageId>) -> bool {
         let (number, words) = match text.trim().starts_with('#') {
             true => split_number(text),
             false => (None, text),
         };
-        let Ok(question) = self.meant_question(number, replied) else { return false };
+        let Ok(question) = self.questions.find_meant(number, reply_to) else { return false };
         let is_command = self.services.commands.registry.get(split_word(words).0).is_some();
         let prefixed =
             matches!(call.addressed, Some(adapters::Addressed::Prefix | adapters::Addressed::Slash));
@@ -125,25 +122,6 @@ impl RoomTask {
         }
         self.give_answer(call, question.id, PersonAnswer::Text(words.trim().to_owned()));
         true
-    }
-
-    fn meant_question(
-        &self,
-        named: Option<QuestionId>,
-        replied: Option<Arc<Question>>,
-    ) -> Result<Arc<Question>, String> {
-        if let Some(id) = named {
-            let copy = self.questions.get(&id).ok_or_else(|| replies::not_open(id))?;
-            return Ok(copy.question.clone());
-        }
-        if let Some(question) = replied {
-            return Ok(question);
-        }
-        let mut open = self.questions.values().map(|copy| copy.question.clone());
-        match (open.next(), open.next()) {
-            (Some(only), None) => Ok(only),
-            _ => Err(replies::which_question(self.questions.keys().copied())),
-        }
     }
 
     /// Gives the answer to the broker; whoever may not, or comes too late, is told so.

@@ -16,8 +16,7 @@ use tokio::sync::mpsc;
 use super::super::*;
 use crate::{
     Project,
-    stage::Stage,
-    story::{StoryId, StoryKind},
+    story::{StoryId, StoryKind, stage::Stage},
 };
 
 /// A repository with a `README` and a `CHANGES` on `main`.

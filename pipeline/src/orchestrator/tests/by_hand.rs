@@ -3,7 +3,11 @@
 use std::fs;
 
 use super::fixture::{Fixture, TEAM, ann};
-use crate::{event::PipelineEvent, stage::Stage, story::StoryKind, worktree};
+use crate::{
+    event::PipelineEvent,
+    story::{StoryKind, stage::Stage},
+    worktree,
+};
 
 const WORK: &str = "do: echo x > x.txt && git add -A && git commit -qm x";
 

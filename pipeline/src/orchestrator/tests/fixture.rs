@@ -18,8 +18,7 @@ use crate::{
     Pipeline,
     event::{Actor, NumberedEvent, PipelineEvent, RunInfo},
     host::{AgentSettings, PipelineHost, RunAccess},
-    stage::Stage,
-    story::{StoryId, StoryKind},
+    story::{StoryId, StoryKind, stage::Stage},
     verdict::ReviewDecision,
     worktree,
 };

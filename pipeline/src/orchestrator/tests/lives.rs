@@ -7,8 +7,10 @@ use crate::{
     event::{MergeView, PipelineEvent, RunPhase, WantedDecision},
     handle::{StartResult, StopTarget},
     merge::MergeProof,
-    stage::{Role, Stage},
-    story::StoryKind,
+    story::{
+        StoryKind,
+        stage::{Role, Stage},
+    },
     verdict::ReviewDecision,
 };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use needs::needs;
 
 use super::fixture::{Fixture, TEAM};
-use crate::{event::PipelineEvent, stage::Stage, worktree::fixture::SmallDisk};
+use crate::{event::PipelineEvent, story::stage::Stage, worktree::fixture::SmallDisk};
 
 /// As [`TEAM`], in bubblewrap.
 fn confined() -> String {

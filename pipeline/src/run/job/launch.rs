@@ -1,7 +1,10 @@
 //! What a process of the run is started with: session, words, environment, sandbox.
 
 use agents::{
-    claude::{Launch, PermissionRoute, PromptMode, SessionId, SessionStart},
+    claude::{
+        Launch, LaunchLimits, LaunchPermissions, LaunchProgram, LaunchSession, PermissionRoute, PromptMode,
+        SessionId, SessionStart,
+    },
     confine::{Bwrap, Confined, Confinement},
 };
 
@@ -38,7 +41,7 @@ impl RunJob {
 
     pub(super) async fn reminder_launch(&mut self) -> Result<Launch, RunOutcome> {
         let files = self.uncommitted().await?;
-        let text = prompt::reminder(&files, self.refused.as_deref());
+        let text = prompt::reminder(&files, self.branch.refused.as_deref());
         let session = self.session.clone().unwrap_or_else(SessionId::random);
         self.launch(SessionStart::Resume(session), text, None).await
     }
@@ -59,23 +62,27 @@ impl RunJob {
         env.extend(spot.environment());
         let model = if agent.model.is_empty() { &settings.model } else { &agent.model };
         let limits = [agent.max_budget_usd, self.plan.config.budget.run_usd, self.plan.budget_usd];
-        let permissions =
-            self.access.as_ref().map_or(PermissionRoute::Control, |access| access.route.clone());
+        let route = self.access.as_ref().map_or(PermissionRoute::Control, |access| access.route.clone());
         Ok(Launch {
-            command: settings.command.clone(),
-            cwd: spot.path().to_owned(),
-            runtime_dir: self.shop.project.run_dir(),
-            start,
+            program: LaunchProgram {
+                command: settings.command.clone(),
+                cwd: spot.path().to_owned(),
+                runtime_dir: self.shop.project.run_dir(),
+                env_remove: settings.secret_env.clone(),
+                env,
+            },
+            session: LaunchSession {
+                start,
+                model: (!model.is_empty()).then(|| model.clone()),
+                append_system_prompt: system,
+                trust_project_settings: settings.trust_project_settings,
+            },
             mode: PromptMode::OneShot { prompt },
-            permissions,
-            model: (!model.is_empty()).then(|| model.clone()),
-            append_system_prompt: system,
-            trust_project_settings: settings.trust_project_settings,
-            env_remove: settings.secret_env.clone(),
-            env,
-            max_turns: agent.max_turns,
-            max_budget_usd: limits.into_iter().flatten().reduce(f64::min),
-            accept_edits: true,
+            permissions: LaunchPermissions { route, accept_edits: true },
+            limits: LaunchLimits {
+                max_turns: agent.max_turns,
+                max_budget_usd: limits.into_iter().flatten().reduce(f64::min),
+            },
             confine: Some(confined),
         })
     }

@@ -1,7 +1,5 @@
 //! What a process of the run left: commits, files, what changed outside of its worktree; and the gates over it.
 
-use std::sync::PoisonError;
-
 use git2::Repository;
 
 use super::{RunJob, blocking, panicked};
@@ -11,9 +9,9 @@ use crate::{
     run::{
         RunFailure, RunOutcome, RunUpdate,
         check::{self, BranchContent, StateBefore},
-        turn::ProcessResult,
+        turn::TurnResult,
     },
-    stage::Role,
+    story::stage::Role,
     verdict::{FailureCause, RunFacts},
     worktree::{self, ImportResult, Worktree},
 };
@@ -35,13 +33,13 @@ impl RunJob {
     pub(super) async fn facts(
         &mut self,
         before: &StateBefore,
-        turn: &ProcessResult,
+        turn: &TurnResult,
         reminded: bool,
     ) -> Result<RunFacts, RunOutcome> {
         let reviewed = before.tip();
         let mut facts = RunFacts {
             reminded,
-            review: self.review.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            review: self.review.lock().clone(),
             ended: turn.ended,
             failure: turn.failure(),
             ..RunFacts::default()
@@ -90,8 +88,8 @@ impl RunJob {
         match settled.await.ok_or_else(panicked)? {
             Ok((ImportResult { ahead, rewritten, .. }, BranchContent { diff, pipelines })) => {
                 facts.commits = ahead;
-                self.diff = diff;
-                self.refused = None;
+                self.branch.diff = diff;
+                self.branch.refused = None;
                 if rewritten {
                     self.say("(it rewrote the history of its branch)");
                 }
@@ -106,13 +104,13 @@ impl RunJob {
             }
             Err(worktree::ImportError::Gone(_)) => facts.tampering.push("the story's branch is gone".into()),
             Err(error) => {
-                self.refused = Some(error.to_string());
+                self.branch.refused = Some(error.to_string());
                 if facts.reminded || facts.ended.is_some() {
                     return Err(RunOutcome::failed(FailureCause::Refused { why: error.to_string() }));
                 }
             }
         }
-        facts.uncommitted = self.uncommitted().await?.len().max(usize::from(self.refused.is_some()));
+        facts.uncommitted = self.uncommitted().await?.len().max(usize::from(self.branch.refused.is_some()));
         Ok(())
     }
 

@@ -1,0 +1,100 @@
+//! The one place that knows how Claude Code words the end of a turn: subtypes, reasons, HTTP statuses and sentences of 2.1.330.
+//!
+//! Everything beyond this file decides from [`TurnFailure`]. Sentences are read only where the CLI gives nothing better, and only those
+//! that it writes itself (`is_error`): never the model's words.
+
+use super::{BusyService, RateLimitStatus, TurnFailure};
+
+/// The parts of a `result` line that describe how its turn ended.
+pub(super) struct ResultWords<'a> {
+    pub subtype: &'a str,
+    pub terminal_reason: &'a str,
+    /// HTTP status of the API call that failed.
+    pub status: Option<u16>,
+    /// The CLI's sentence about it.
+    pub text: &'a str,
+}
+
+/// Failures that only the sentence identifies.
+const SENTENCES: [(&str, TurnFailure); 6] = [
+    ("No conversation found with session ID", TurnFailure::SessionLost),
+    ("Prompt is too long", TurnFailure::SessionTooLong),
+    ("Credit balance is too low", TurnFailure::NoCredit),
+    ("Not logged in", TurnFailure::NotLoggedIn),
+    ("Server error mid-response", TurnFailure::BrokeOff),
+    ("Connection refused", TurnFailure::Unreachable),
+];
+
+/// Why a turn failed whose result line has `is_error` set.
+pub(super) fn failure(words: &ResultWords<'_>) -> TurnFailure {
+    match words.terminal_reason {
+        "aborted_tools" | "aborted_streaming" => return TurnFailure::Interrupted,
+        "prompt_too_long" => return TurnFailure::SessionTooLong,
+        _ => {}
+    }
+    match words.subtype {
+        "error_max_turns" => return TurnFailure::StepLimit,
+        "error_max_budget_usd" => return TurnFailure::Budget,
+        _ => {}
+    }
+    match words.status {
+        Some(429) => return TurnFailure::Busy(BusyService::UsageLimit),
+        Some(529) => return TurnFailure::Busy(BusyService::Overloaded),
+        Some(401 | 403) => return TurnFailure::KeyRefused,
+        Some(404) => return TurnFailure::UnknownModel,
+        Some(413) => return TurnFailure::RequestTooLarge,
+        Some(500..) => return TurnFailure::ServiceFailed,
+        Some(_) | None => {}
+    }
+    let text = words.text.trim();
+    let text = text.strip_prefix("API Error: ").unwrap_or(text);
+    let known = SENTENCES.iter().find(|(sentence, _)| text.starts_with(sentence));
+    known.map_or(TurnFailure::Other, |(_, failure)| *failure)
+}
+
+/// The `status` of a `rate_limit_event`.
+pub(super) fn rate_limit_status(status: &str) -> RateLimitStatus {
+    match status {
+        "rejected" => RateLimitStatus::Rejected,
+        "allowed_warning" => RateLimitStatus::AllowedWithWarning,
+        _ => RateLimitStatus::Allowed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(subtype: &str, terminal_reason: &str, status: Option<u16>, text: &str) -> TurnFailure {
+        failure(&ResultWords { subtype, terminal_reason, status, text })
+    }
+
+    #[test]
+    fn the_recorded_ends_are_told_apart() {
+        let lost = "No conversation found with session ID: 11111111-2222-4333-8444-555555555555";
+        assert_eq!(of("error_during_execution", "", None, lost), TurnFailure::SessionLost);
+        let refused = "API Error: Connection refused — a firewall or proxy may be blocking it (ECONNREFUSED)";
+        assert_eq!(of("success", "api_error", None, refused), TurnFailure::Unreachable);
+        let cut = "API Error: Server error mid-response. The response above may be incomplete.";
+        assert_eq!(of("success", "api_error", None, cut), TurnFailure::BrokeOff);
+        assert_eq!(of("success", "api_error", Some(400), "Credit balance is too low"), TurnFailure::NoCredit);
+        assert_eq!(of("error_max_turns", "max_turns", None, ""), TurnFailure::StepLimit);
+        assert_eq!(of("error_max_budget_usd", "budget_exhausted", None, ""), TurnFailure::Budget);
+        assert_eq!(of("error_during_execution", "aborted_tools", None, "x"), TurnFailure::Interrupted);
+    }
+
+    #[test]
+    fn only_429_and_529_are_a_busy_service() {
+        let of_status = |status| of("success", "api_error", Some(status), "");
+        assert_eq!(of_status(429), TurnFailure::Busy(BusyService::UsageLimit));
+        assert_eq!(of_status(529), TurnFailure::Busy(BusyService::Overloaded));
+        assert_eq!(of_status(401), TurnFailure::KeyRefused);
+        assert_eq!(of_status(500), TurnFailure::ServiceFailed);
+    }
+
+    #[test]
+    fn a_sentence_counts_only_where_it_begins() {
+        let quoted = "The log says: No conversation found with session ID: 1";
+        assert_eq!(of("success", "completed", None, quoted), TurnFailure::Other);
+    }
+}

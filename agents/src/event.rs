@@ -1,0 +1,291 @@
+//! What an agent program reports, whatever protocol it speaks: events, the end of a turn, permission requests.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The agent program's id of a conversation (a UUID).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SessionId(Arc<str>);
+
+impl SessionId {
+    /// Wraps an id that the agent program gave.
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
+    }
+
+    /// A fresh random id, for `--session-id`.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4().to_string().into())
+    }
+
+    /// The id as the CLI writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a running agent program reports. What sub-agents say, replays and synthetic notes are no events.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AgentEvent {
+    /// `system/init`: once per turn, also in a live session.
+    Started {
+        /// The session; store it at once.
+        session: SessionId,
+        model: String,
+        /// MCP servers and whether they connected.
+        mcp_servers: Vec<McpServer>,
+    },
+    /// A piece of text as it is written (only with partial messages on).
+    TextDelta(String),
+    /// A finished block of text of the main conversation; repeats its deltas.
+    Text(String),
+    /// The model calls a tool.
+    ToolUse(ToolUse),
+    /// A tool call ended.
+    ToolResult {
+        /// The [`ToolUse::id`].
+        id: String,
+        /// Whether it failed or was refused.
+        is_error: bool,
+    },
+    /// A tool call waits for a person (control protocol only).
+    Permission(PermissionRequest),
+    /// A permission request is void, e.g. after an interrupt.
+    PermissionCancelled {
+        /// The [`PermissionRequest::request_id`].
+        request_id: String,
+    },
+    /// An API call failed and will be made again by the CLI itself.
+    Retrying {
+        /// Which retry comes next, from 1.
+        attempt: u32,
+        max: u32,
+        /// How long the CLI waits before it.
+        delay: Duration,
+        /// HTTP status of the failed call, where there was one.
+        status: Option<u16>,
+        /// The CLI's name for it, e.g. `rate_limit`.
+        error: String,
+    },
+    /// A usage limit of the service.
+    RateLimit {
+        /// How the limit treats this session.
+        status: RateLimitStatus,
+        /// When its window ends.
+        resets_at: Option<SystemTime>,
+    },
+    /// `result`: the end of a turn. More may follow with [`TurnEnd::unprompted`].
+    TurnEnded(Box<TurnEnd>),
+    /// The CLI refused one of our control requests.
+    ControlFailed { request_id: String, error: String },
+    /// Output that is no event; counted and logged, never shown unchanged.
+    Noise(UnparsedOutput),
+    /// The process is gone; the last event.
+    Exited(ProcessExit),
+}
+
+/// An MCP server as `system/init` lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct McpServer {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `connected`, `failed`, `pending`, ...
+    pub status: String,
+}
+
+/// A tool call of the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolUse {
+    /// The call's id, `toolu_..`.
+    pub id: String,
+    pub name: String,
+    pub input: Value,
+}
+
+/// `can_use_tool`: a tool call that needs a person. Plans and questions come this way too.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PermissionRequest {
+    /// Goes back with the answer.
+    pub request_id: String,
+    /// The tool: `Bash`, `Edit`, `ExitPlanMode`, `AskUserQuestion`, ...
+    pub tool: String,
+    /// The exact input; an allow sends it back unchanged.
+    pub input: Value,
+    /// The call's id, `toolu_..`.
+    pub tool_use_id: Option<String>,
+    /// Set when a sub-agent asks.
+    pub agent_id: Option<String>,
+}
+
+/// The answer to a permission request, in the form that both routes (control protocol, MCP) take.
+///
+/// `updatedInput` is always sent with an allow, since 2.1.197 refuses one without it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "behavior", rename_all = "lowercase")]
+pub enum PermissionAnswer {
+    /// The call runs with this input.
+    Allow {
+        /// Replaces the tool's input.
+        #[serde(rename = "updatedInput")]
+        updated_input: Value,
+    },
+    /// The call is refused; the model reads the message.
+    Deny {
+        /// Why, for the model.
+        message: String,
+    },
+}
+
+/// How a usage limit treats the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimitStatus {
+    Allowed,
+    AllowedWithWarning,
+    /// Nothing is answered before the window ends.
+    Rejected,
+}
+
+impl fmt::Display for RateLimitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allowed => "allowed",
+            Self::AllowedWithWarning => "nearly reached",
+            Self::Rejected => "reached",
+        })
+    }
+}
+
+/// The end of a turn (`result`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TurnEnd {
+    /// The session of the turn.
+    pub session: Option<SessionId>,
+    /// Why the turn failed; `None` if it was answered.
+    pub failure: Option<TurnFailure>,
+    /// Final text, or the agent program's sentence about the failure.
+    pub text: String,
+    /// Whether the CLI began the turn by itself (a background task ended).
+    pub unprompted: bool,
+    /// Turns of the model within this turn.
+    pub num_turns: u64,
+    /// Wall time of the turn.
+    pub duration: Duration,
+    /// Cost of the session so far in US dollars, across resumes (2.1.330).
+    pub session_cost_usd: f64,
+    /// Tokens read in this turn, cache included.
+    pub input_tokens: u64,
+    /// Tokens written in this turn.
+    pub output_tokens: u64,
+}
+
+/// Why a turn failed, whatever words the agent program has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnFailure {
+    /// The turn was interrupted.
+    Interrupted,
+    /// The session to resume does not exist any more.
+    SessionLost,
+    /// The model's service takes no requests for now: wait, nothing is broken.
+    Busy(BusyService),
+    /// The service refused the key (HTTP 401, 403).
+    KeyRefused,
+    /// There is no key at all.
+    NotLoggedIn,
+    /// The account has no credit left.
+    NoCredit,
+    /// The service does not know the model (HTTP 404).
+    UnknownModel,
+    /// The request is too large (HTTP 413).
+    RequestTooLarge,
+    /// The session is too long for the model.
+    SessionTooLong,
+    /// `--max-turns` is reached.
+    StepLimit,
+    /// `--max-budget-usd` is reached.
+    Budget,
+    /// The service broke off within an answer.
+    BrokeOff,
+    /// The service cannot be reached.
+    Unreachable,
+    /// The service failed (HTTP 500 and above).
+    ServiceFailed,
+    /// Anything else; [`TurnEnd::text`] has the words.
+    Other,
+}
+
+impl fmt::Display for TurnFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interrupted => "the turn was interrupted",
+            Self::SessionLost => "the session does not exist any more",
+            Self::Busy(_) => "the model's service is busy",
+            Self::KeyRefused => "the model's service refused the key",
+            Self::NotLoggedIn => "there is no key for the model's service",
+            Self::NoCredit => "the account has no credit left",
+            Self::UnknownModel => "the model's service does not know the model",
+            Self::RequestTooLarge => "the request is too large",
+            Self::SessionTooLong => "the session is too long for the model",
+            Self::StepLimit => "the limit of steps is reached",
+            Self::Budget => "the run's budget is spent",
+            Self::BrokeOff => "the model's service broke off within its answer",
+            Self::Unreachable => "the model's service cannot be reached",
+            Self::ServiceFailed => "the model's service failed",
+            Self::Other => "the turn failed",
+        })
+    }
+}
+
+/// In which way the model's service is busy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusyService {
+    /// The account's usage limit is reached (HTTP 429).
+    UsageLimit,
+    /// The service is overloaded (HTTP 529).
+    Overloaded,
+}
+
+impl BusyService {
+    /// The HTTP status that says so.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::UsageLimit => 429,
+            Self::Overloaded => 529,
+        }
+    }
+}
+
+/// Output that is no event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnparsedOutput {
+    /// Not JSON: stderr of the CLI, terminal escapes, garbage. At most 500 characters of it.
+    NotJson(String),
+    /// A line over the limit; dropped without being kept in memory.
+    TooLong {
+        /// Its length in bytes.
+        bytes: u64,
+    },
+    /// JSON of a shape this version does not know, though its `type` is known: the type's name and why.
+    Malformed(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessExit {
+    /// Exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// The last lines that were no JSON (its stderr, mostly), at most 2,000 characters.
+    pub tail: String,
+}

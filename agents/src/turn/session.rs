@@ -1,0 +1,375 @@
+//! A session with an agent program: its process, and the attempt under way. Its owner polls it from one task.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+
+use super::{AttemptAction, AttemptKind, TurnAttempt, TurnLimits, TurnOutcome};
+use crate::claude::{AgentEvent, AgentProcess, Launch, PermissionAnswer, ProcessError, ProcessExit};
+
+/// An event of the process, and the outcome of the attempt if it is over with it.
+#[derive(Debug)]
+pub struct TurnUpdate {
+    pub event: AgentEvent,
+    pub outcome: Option<TurnOutcome>,
+}
+
+/// A process for one turn or many. Dropping it ends the process in the background.
+#[derive(Default)]
+pub struct AgentSession {
+    live: Option<LiveProcess>,
+    attempt: Option<TurnAttempt>,
+    /// How many questions wait for a person that do not come as events, but over HTTP.
+    asked_elsewhere: Option<Arc<AtomicUsize>>,
+}
+
+struct LiveProcess {
+    process: AgentProcess,
+    events: mpsc::Receiver<AgentEvent>,
+    idle_since: Instant,
+    ending: bool,
+}
+
+impl AgentSession {
+    /// A session whose questions to people are counted by `asked`: while there are any, its silence does not count.
+    pub fn asking_elsewhere(asked: Arc<AtomicUsize>) -> Self {
+        Self { asked_elsewhere: Some(asked), ..Self::default() }
+    }
+
+    /// Sends a prompt to the living process, or to one that is started with `launch`. One prompt at a time.
+    ///
+    /// # Errors
+    /// As [`AgentProcess::start`] and [`AgentProcess::prompt`]; then no attempt is under way.
+    pub async fn prompt(
+        &mut self,
+        launch: Launch,
+        text: &str,
+        limits: TurnLimits,
+    ) -> Result<(), ProcessError> {
+        // Two processes on one session would each lose what the other one adds to it.
+        if self.live.as_ref().is_some_and(|live| live.ending) {
+            self.close().await;
+        }
+        if let Some(live) = &self.live {
+            match live.process.prompt(text).await {
+                // It ended while it was idle.
+                Err(ProcessError::Gone) => self.close().await,
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    self.begin(AttemptKind::Live, limits);
+                    return Ok(());
+                }
+            }
+        }
+        self.start(launch).await?;
+        if let Some(live) = &self.live {
+            match live.process.prompt(text).await {
+                // It ended at once; its exit follows and says why.
+                Ok(()) | Err(ProcessError::Gone) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.begin(AttemptKind::Live, limits);
+        Ok(())
+    }
+
+    /// Starts a process for the one prompt in its `launch`.
+    ///
+    /// # Errors
+    /// As [`AgentProcess::start`]; then no attempt is under way.
+    pub async fn run_once(&mut self, launch: Launch, limits: TurnLimits) -> Result<(), ProcessError> {
+        self.close().await;
+        self.start(launch).await?;
+        self.begin(AttemptKind::OneShot, limits);
+        Ok(())
+    }
+
+    async fn start(&mut self, launch: Launch) -> Result<(), ProcessError> {
+        let (process, events) = AgentProcess::start(launch).await?;
+        self.live = Some(LiveProcess { process, events, idle_since: Instant::now(), ending: false });
+        Ok(())
+    }
+
+    fn begin(&mut self, kind: AttemptKind, limits: TurnLimits) {
+        self.attempt = Some(TurnAttempt::new(kind, limits, Instant::now()));
+    }
+
+    /// The next event. Waits for ever while no process lives. Can be cancelled without loss.
+    pub async fn next(&mut self) -> TurnUpdate {
+        loop {
+            self.note_questions_elsewhere();
+            let deadline = self.attempt.as_ref().and_then(TurnAttempt::deadline);
+            let Some(live) = &mut self.live else { return std::future::pending().await };
+            tokio::select! {
+                event = live.events.recv() => {
+                    let lost = ProcessExit { code: None, signal: None, tail: String::new() };
+                    return self.on_event(event.unwrap_or(AgentEvent::Exited(lost)));
+                }
+                () = sleep_until_some(deadline) => self.on_deadline(),
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: AgentEvent) -> TurnUpdate {
+        let now = Instant::now();
+        let outcome = self.attempt.as_mut().and_then(|attempt| attempt.on_event(&event, now));
+        if outcome.is_some() {
+            self.attempt = None;
+        }
+        match &event {
+            AgentEvent::Exited(_) => {
+                if let Some(live) = self.live.take() {
+                    tokio::spawn(end(live.process));
+                }
+            }
+            AgentEvent::TurnEnded(_) => {
+                if let Some(live) = &mut self.live {
+                    live.idle_since = now;
+                }
+            }
+            _ => {}
+        }
+        TurnUpdate { event, outcome }
+    }
+
+    /// Called often, so that silence is counted from the answer and not from the question.
+    fn note_questions_elsewhere(&mut self) {
+        let asked = self.asked_elsewhere.as_ref().is_some_and(|asked| asked.load(Ordering::Relaxed) > 0);
+        if let Some(attempt) = self.attempt.as_mut().filter(|_| asked) {
+            attempt.on_person_asked(Instant::now());
+        }
+    }
+
+    fn on_deadline(&mut self) {
+        self.note_questions_elsewhere();
+        let Some(attempt) = &mut self.attempt else { return };
+        if attempt.on_deadline(Instant::now()) == AttemptAction::Kill {
+            self.request_end();
+        }
+    }
+
+    fn request_end(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.ending = true;
+            live.process.request_end();
+        }
+    }
+
+    /// Stops the turn: an interrupt, and the end of the process if it does not obey. Its outcome follows. Nothing without a turn: it has
+    /// ended in this instant, and the next one must not suffer for that.
+    ///
+    /// # Errors
+    /// As [`AgentProcess::interrupt`]; the process is killed in time even so.
+    pub async fn stop(&mut self) -> Result<(), ProcessError> {
+        let (Some(attempt), Some(live)) = (&mut self.attempt, &self.live) else { return Ok(()) };
+        match attempt.stop(Instant::now()) {
+            AttemptAction::Interrupt => live.process.interrupt().await,
+            AttemptAction::Nothing | AttemptAction::Kill => Ok(()),
+        }
+    }
+
+    /// Kills the process without an interrupt before; the outcome of its turn follows.
+    pub fn kill(&mut self) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.kill();
+        }
+        self.request_end();
+    }
+
+    /// Ends the process and forgets its turn: no update follows.
+    pub async fn close(&mut self) {
+        self.attempt = None;
+        let Some(LiveProcess { process, mut events, .. }) = self.live.take() else { return };
+        // Drained, so that a process that still writes is not held up by us while it ends.
+        let drain = tokio::spawn(async move { while events.recv().await.is_some() {} });
+        end(process).await;
+        drain.abort();
+    }
+
+    /// Answers a permission request.
+    ///
+    /// # Errors
+    /// As [`AgentProcess::answer`].
+    pub async fn answer(&mut self, request_id: &str, answer: &PermissionAnswer) -> Result<(), ProcessError> {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.on_answer(request_id, Instant::now());
+        }
+        match &self.live {
+            Some(live) => live.process.answer(request_id, answer).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Changes the model of a living process; a later start takes it from its launch.
+    ///
+    /// # Errors
+    /// As [`AgentProcess::set_model`].
+    pub async fn set_model(&self, model: Option<&str>) -> Result<(), ProcessError> {
+        match &self.live {
+            Some(live) => live.process.set_model(model).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The process id while one lives.
+    pub fn pid(&self) -> Option<u32> {
+        self.live.as_ref().map(|live| live.process.pid())
+    }
+
+    /// Since when the process waits for a prompt; `None` while it works or does not live.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let idle = self.live.as_ref().filter(|live| self.attempt.is_none() && !live.ending);
+        idle.map(|live| live.idle_since)
+    }
+}
+
+async fn end(process: AgentProcess) {
+    let killed = process.end().await;
+    if killed > 0 {
+        tracing::info!(killed, "processes left by a session were ended");
+    }
+}
+
+async fn sleep_until_some(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, time::Duration};
+
+    use super::*;
+    use crate::claude::{LaunchProgram, PromptMode, SessionId, SessionStart, TurnFailure};
+
+    /// Answers each prompt with its number, then does what its arguments say.
+    const ANSWERS: &str = r#"n=0; while read -r line; do n=$((n+1));
+        echo "{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":false,\"result\":\"$n\"}"; done"#;
+
+    fn launch(folder: &Path, mode: PromptMode, script: &str) -> Launch {
+        let command = ["/bin/sh", "-c", script].map(String::from).into();
+        let program = LaunchProgram::new(command, folder, folder);
+        Launch::new(program, SessionStart::New(SessionId::random()), mode)
+    }
+
+    async fn outcome(session: &mut AgentSession) -> TurnOutcome {
+        let over = async {
+            loop {
+                if let Some(outcome) = session.next().await.outcome {
+                    return outcome;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), over).await.expect("the turn ends")
+    }
+
+    fn answer(outcome: TurnOutcome) -> String {
+        match outcome {
+            TurnOutcome::Answered(end) => end.text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_living_process_takes_the_next_prompt_and_a_dead_one_is_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let live = || launch(folder.path(), PromptMode::Live, ANSWERS);
+        let mut session = AgentSession::default();
+        for number in ["1", "2"] {
+            session.prompt(live(), "hello", TurnLimits::default()).await.expect("it starts");
+            assert_eq!(answer(outcome(&mut session).await), number);
+        }
+        let before = session.pid();
+        session.kill();
+        assert_eq!(session.idle_since(), None);
+        session.prompt(live(), "hello", TurnLimits::default()).await.expect("another one starts");
+        assert_ne!(session.pid(), before);
+        assert_eq!(answer(outcome(&mut session).await), "1", "its exit is not that of the new turn");
+        session.close().await;
+        assert_eq!(session.pid(), None);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_dies_and_one_that_cannot_start_are_told_apart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut session = AgentSession::default();
+        let dies = launch(folder.path(), PromptMode::Live, "read -r line; exit 3");
+        session.prompt(dies, "hello", TurnLimits::default()).await.expect("it starts");
+        assert!(matches!(outcome(&mut session).await, TurnOutcome::Died(exit) if exit.code == Some(3)));
+        let nothing = {
+            let mut launch = launch(folder.path(), PromptMode::Live, "");
+            launch.program.command = vec!["/no/program".into()];
+            launch
+        };
+        let refused = session.prompt(nothing, "hello", TurnLimits::default()).await;
+        assert!(matches!(refused, Err(ProcessError::NotFound { .. })), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_ignores_its_interrupt_is_killed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut session = AgentSession::default();
+        let limits = TurnLimits { interrupt_grace: Duration::ZERO, ..TurnLimits::default() };
+        let stubborn = launch(folder.path(), PromptMode::Live, "while read -r line; do :; done");
+        session.prompt(stubborn, "hello", limits).await.expect("it starts");
+        session.stop().await.expect("it can be interrupted");
+        session.stop().await.expect("and again");
+        assert_eq!(outcome(&mut session).await, TurnOutcome::Stopped);
+        session.stop().await.expect("nothing to stop");
+        assert_eq!(session.pid(), None);
+    }
+
+    #[tokio::test]
+    async fn a_silent_turn_is_killed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut session = AgentSession::default();
+        let limits = TurnLimits { silence: Some(Duration::ZERO), ..TurnLimits::default() };
+        let prompt = PromptMode::OneShot { prompt: "hello".into() };
+        session.run_once(launch(folder.path(), prompt, "exec sleep 600"), limits).await.expect("it starts");
+        assert_eq!(outcome(&mut session).await, TurnOutcome::Silent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_over_http_is_no_silence() {
+        let asked = Arc::new(AtomicUsize::new(1));
+        let mut session = AgentSession::asking_elsewhere(asked.clone());
+        let limit = Duration::from_secs(1);
+        session.attempt = Some(TurnAttempt::new(
+            AttemptKind::OneShot,
+            TurnLimits { silence: Some(limit), ..TurnLimits::default() },
+            Instant::now(),
+        ));
+        tokio::time::advance(limit * 10).await;
+        session.on_deadline();
+        let deadline = session.attempt.as_ref().and_then(TurnAttempt::deadline);
+        assert_eq!(deadline, Some(Instant::now() + limit));
+        asked.store(0, Ordering::Relaxed);
+        tokio::time::advance(limit / 2).await;
+        session.on_deadline();
+        let later = session.attempt.as_ref().and_then(TurnAttempt::deadline);
+        assert_eq!(later, deadline, "counted from the answer");
+    }
+
+    #[tokio::test]
+    async fn a_one_shot_process_is_over_when_it_is_gone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut session = AgentSession::default();
+        let prompt = PromptMode::OneShot { prompt: "hello".into() };
+        let fails = r#"echo '{"type":"result","subtype":"error_max_turns","is_error":true}'; exit 1"#;
+        session
+            .run_once(launch(folder.path(), prompt, fails), TurnLimits::default())
+            .await
+            .expect("it starts");
+        let failed = TurnOutcome::Failed { cause: TurnFailure::StepLimit, text: String::new() };
+        assert_eq!(outcome(&mut session).await, failed);
+        assert_eq!(session.pid(), None);
+    }
+}

@@ -1,0 +1,88 @@
+//! What the messenger shows of a room (typing, waiting for an answer, idle), and how long nothing has happened in it.
+
+use adapters::{Activity, ActivityState, MessageId};
+use tokio::time::Instant;
+
+use super::RoomTask;
+
+/// When something last happened here, and what the messenger was told of it.
+pub(super) struct RoomActivity {
+    /// Whether others read along, as far as the last message shows.
+    pub(super) shared: bool,
+    /// The last message that was handled, for whoever waits for quiet.
+    pub(super) last_message: Option<MessageId>,
+    /// When something last happened.
+    pub(super) last: Instant,
+    /// Nothing happened since the room decided to end.
+    pub(super) idle_exit_pending: bool,
+    shown: Option<Activity>,
+}
+
+impl Default for RoomActivity {
+    fn default() -> Self {
+        Self {
+            shared: false,
+            last_message: None,
+            last: Instant::now(),
+            idle_exit_pending: false,
+            shown: None,
+        }
+    }
+}
+
+impl RoomActivity {
+    /// Something happened.
+    pub(super) fn touch(&mut self) {
+        self.last = Instant::now();
+        self.idle_exit_pending = false;
+    }
+
+    /// What is to be shown now, if that differs from what is shown. Nothing before the first message.
+    fn change(&mut self, state: ActivityState) -> Option<Activity> {
+        let now = Activity { state, after: self.last_message.clone()? };
+        (self.shown.as_ref() != Some(&now)).then(|| self.shown.insert(now).clone())
+    }
+}
+
+impl RoomTask {
+    /// Shows what the room does, whenever that changed or a message was handled.
+    pub(super) fn tell_activity(&mut self) {
+        // One that was answered this instant is not waited for, though its message still shows it.
+        let asking = self.questions.iter().any(|question| self.services.broker.is_open(question.id));
+        let state = if asking {
+            ActivityState::Asking
+        } else if self.turn.is_running() || !self.queue.is_empty() || !self.commands.is_empty() {
+            ActivityState::Working
+        } else {
+            ActivityState::Idle
+        };
+        if let Some(activity) = self.activity.change(state) {
+            self.outbox.activity(activity);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_changes_are_shown_and_each_message_is_one() {
+        let mut activity = RoomActivity::default();
+        assert_eq!(activity.change(ActivityState::Idle), None, "nobody waits");
+        activity.last_message = Some(MessageId::new("m1"));
+        let idle = Activity { state: ActivityState::Idle, after: MessageId::new("m1") };
+        assert_eq!(activity.change(ActivityState::Idle), Some(idle));
+        assert_eq!(activity.change(ActivityState::Idle), None);
+        assert!(activity.change(ActivityState::Working).is_some());
+        activity.last_message = Some(MessageId::new("m2"));
+        assert!(activity.change(ActivityState::Working).is_some());
+    }
+
+    #[test]
+    fn what_happens_puts_the_end_of_an_idle_room_off() {
+        let mut activity = RoomActivity { idle_exit_pending: true, ..RoomActivity::default() };
+        activity.touch();
+        assert!(!activity.idle_exit_pending);
+    }
+}

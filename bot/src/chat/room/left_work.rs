@@ -1,0 +1,102 @@
+//! What the store keeps of commands and prompts, and what a start makes of those that an earlier process left.
+
+use std::sync::Arc;
+
+use adapters::{Addressed, Sender, Tone};
+
+use super::{
+    RoomTask, log_store_error,
+    prompt_queue::{CommandCall, PendingWork},
+};
+use crate::{
+    commands::command::{Command, ParsedText},
+    replies,
+    store::QueuedPrompt,
+};
+
+impl RoomTask {
+    /// Keeps a command until it is answered; `None` for a click, whose button can be clicked again.
+    pub(super) fn keep_command(
+        &self,
+        command: &dyn Command,
+        args: &str,
+        call: &CommandCall,
+        begins: bool,
+    ) -> Option<i64> {
+        let kept = QueuedPrompt {
+            message: call.message.clone()?,
+            sender_id: call.sender.id.to_string(),
+            sender_name: call.sender.name.to_string(),
+            text: format!("{} {args}", command.spec().name).trim_end().to_owned(),
+            addressed: call.addressed,
+            shared: self.activity.shared,
+            sent_at: self.services.clock.now(),
+            is_command: true,
+        };
+        let store = &self.services.store;
+        let number = match begins {
+            true => store.begin_prompt(&self.room, &kept),
+            false => store.queue_prompt(&self.room, &kept),
+        };
+        log_store_error(&self.room, number)
+    }
+
+    /// What an earlier process left runs only if it had not begun and is not old.
+    pub(super) fn on_left_prompt(&mut self, number: i64, started: bool, prompt: QueuedPrompt) {
+        let age = self.services.clock.now().duration_since(prompt.sent_at).unwrap_or_default();
+        let sentence = match (started, prompt.is_command) {
+            (true, true) => replies::command_cut_by_restart(&prompt),
+            (true, false) => replies::cut_by_restart(&prompt),
+            (false, _) if age > self.services.config().catch_up.0 => replies::skipped(&prompt, age),
+            (false, false) => {
+                let message = prompt.message.clone();
+                return self.queue_left(PendingWork::Prompt { number: Some(number), prompt }, message);
+            }
+            (false, true) => match self.left_command(number, &prompt) {
+                Ok(command) => return self.queue_left(command, prompt.message),
+                Err(sentence) => sentence,
+            },
+        };
+        self.say(sentence, Tone::Notice, Some(prompt.message));
+        self.done_when_told(number);
+    }
+
+    fn queue_left(&mut self, work: PendingWork, message: adapters::MessageId) {
+        self.activity.last_message.get_or_insert(message);
+        self.queue.push_stored(work);
+        self.next_in_queue();
+    }
+
+    /// A command that waited, as it waits again; or the sentence why it does not.
+    fn left_command(&self, number: i64, kept: &QueuedPrompt) -> Result<PendingWork, String> {
+        let services = self.services.clone();
+        let ParsedText::Command(command, args) =
+            services.commands.registry.parse(&kept.text, Some(Addressed::Prefix))
+        else {
+            return Err(replies::command_cut_by_restart(kept));
+        };
+        // Who may do what can have changed with the restart.
+        let role = services.access().role(&self.room, &kept.sender_id);
+        if role.is_none_or(|role| role < command.spec().role) {
+            return Err(replies::not_allowed(command.spec().name, command.spec().role));
+        }
+        let sender = Sender {
+            id: Arc::from(kept.sender_id.as_str()),
+            name: Arc::from(kept.sender_name.as_str()),
+            is_bot: false,
+        };
+        let (message, addressed) = (Some(kept.message.clone()), kept.addressed);
+        let call = CommandCall { sender, message, addressed, number: Some(number) };
+        Ok(PendingWork::Command { command, args: args.to_owned(), call })
+    }
+
+    /// A prompt or command is over once the room has been told how it ended: a kill before that is told by the next start.
+    pub(super) fn done_when_told(&self, number: i64) {
+        let services = self.services.clone();
+        self.outbox.then(move || {
+            if let Err(error) = services.store.prompt_done(number) {
+                tracing::error!(%error, "what is over could not be taken out of the store");
+            }
+        });
+    }
+}

@@ -1,0 +1,195 @@
+//! What waits for the room to be free, in order, and the rows by which the store keeps it until it is answered.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use adapters::{Addressed, MessageId, Room, Sender};
+
+use super::log_store_error;
+use crate::{
+    commands::command::Command,
+    store::{QueuedPrompt, Store},
+};
+
+/// How many prompts and commands may wait in a room.
+pub const QUEUE_LIMIT: usize = 20;
+
+/// A prompt or a command, not yet begun.
+pub(super) enum PendingWork {
+    Prompt { number: Option<i64>, prompt: QueuedPrompt },
+    Command { command: Arc<dyn Command>, args: String, call: CommandCall },
+}
+
+/// Who called a command, and how.
+#[derive(Clone, Debug)]
+pub(super) struct CommandCall {
+    pub(super) sender: Sender,
+    pub(super) message: Option<MessageId>,
+    pub(super) addressed: Option<Addressed>,
+    /// Under which it is kept in the store until it is answered.
+    pub(super) number: Option<i64>,
+}
+
+/// The queue of a room.
+pub(super) struct PromptQueue {
+    room: Room,
+    store: Store,
+    waiting: VecDeque<PendingWork>,
+}
+
+impl PromptQueue {
+    pub(super) fn new(room: Room, store: Store) -> Self {
+        Self { room, store, waiting: VecDeque::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= QUEUE_LIMIT
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Queues a prompt; from now on a kill does not lose it.
+    pub(super) fn push_prompt(&mut self, prompt: QueuedPrompt) {
+        let number = log_store_error(&self.room, self.store.queue_prompt(&self.room, &prompt));
+        self.waiting.push_back(PendingWork::Prompt { number, prompt });
+    }
+
+    /// Queues what has its row in the store already.
+    pub(super) fn push_stored(&mut self, work: PendingWork) {
+        self.waiting.push_back(work);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<PendingWork> {
+        self.waiting.pop_front()
+    }
+
+    /// Takes out what this message asked for. `false` if it does not wait here.
+    pub(super) fn remove(&mut self, message: &MessageId) -> bool {
+        let position = self.waiting.iter().position(|work| work.message() == Some(message));
+        let removed = position.and_then(|position| self.waiting.remove(position));
+        if let Some(work) = &removed {
+            self.forget(work);
+        }
+        removed.is_some()
+    }
+
+    pub(super) fn clear(&mut self) {
+        for work in std::mem::take(&mut self.waiting) {
+            self.forget(&work);
+        }
+    }
+
+    /// It is not run, also not after a restart.
+    fn forget(&self, work: &PendingWork) {
+        if let Some(number) = work.number() {
+            log_store_error(&self.room, self.store.prompt_done(number));
+        }
+    }
+
+    /// Who waits, and for what.
+    pub(super) fn describe(&self) -> Vec<(String, String)> {
+        self.waiting.iter().map(PendingWork::describe).collect()
+    }
+}
+
+impl PendingWork {
+    fn message(&self) -> Option<&MessageId> {
+        match self {
+            Self::Prompt { prompt, .. } => Some(&prompt.message),
+            Self::Command { call, .. } => call.message.as_ref(),
+        }
+    }
+
+    fn number(&self) -> Option<i64> {
+        match self {
+            Self::Prompt { number, .. } => *number,
+            Self::Command { call, .. } => call.number,
+        }
+    }
+
+    fn describe(&self) -> (String, String) {
+        match self {
+            Self::Prompt { prompt, .. } => (prompt.sender_name.clone(), prompt.text.clone()),
+            Self::Command { command, args, call } => {
+                (call.sender.name.to_string(), format!("{} {args}", command.spec().name))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::commands;
+
+    fn queue() -> (PromptQueue, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("state.db"), SystemTime::now()).unwrap();
+        (PromptQueue::new(Room::new("fake", "a"), store), folder)
+    }
+
+    fn prompt(number: usize) -> QueuedPrompt {
+        let message = MessageId::new(format!("m{number}"));
+        QueuedPrompt { message, ..QueuedPrompt::for_tests(&format!("prompt {number}")) }
+    }
+
+    /// A command with a row of its own.
+    fn command(queue: &PromptQueue, message: &str) -> PendingWork {
+        let message = MessageId::new(message);
+        let kept = QueuedPrompt { is_command: true, message: message.clone(), ..prompt(0) };
+        let number = queue.store.queue_prompt(&queue.room, &kept).ok();
+        let sender = Sender { id: "@ann".into(), name: "Ann".into(), is_bot: false };
+        let call = CommandCall { sender, message: Some(message), addressed: None, number };
+        let command = commands::all().get("status").unwrap().clone();
+        PendingWork::Command { command, args: "all".into(), call }
+    }
+
+    fn stored(queue: &PromptQueue) -> usize {
+        queue.store.left_prompts().unwrap().len()
+    }
+
+    #[test]
+    fn work_comes_out_in_the_order_it_came_in_and_is_kept_until_it_is_answered() {
+        let (mut queue, _folder) = queue();
+        queue.push_prompt(prompt(1));
+        let status = command(&queue, "m2");
+        queue.push_stored(status);
+        queue.push_prompt(prompt(3));
+        let described: Vec<String> = queue.describe().into_iter().map(|(_, text)| text).collect();
+        assert_eq!(described, ["prompt 1", "status all", "prompt 3"]);
+        assert!(
+            matches!(queue.pop(), Some(PendingWork::Prompt { prompt, number: Some(_) }) if prompt.text == "prompt 1")
+        );
+        assert!(matches!(queue.pop(), Some(PendingWork::Command { .. })));
+        assert_eq!((queue.len(), stored(&queue)), (1, 3), "what has begun is not answered");
+    }
+
+    #[test]
+    fn what_is_taken_back_is_not_run_after_a_restart_either() {
+        let (mut queue, _folder) = queue();
+        (1..=3).for_each(|number| queue.push_prompt(prompt(number)));
+        let status = command(&queue, "m4");
+        queue.push_stored(status);
+        assert!(queue.remove(&MessageId::new("m2")) && queue.remove(&MessageId::new("m4")));
+        assert!(!queue.remove(&MessageId::new("m2")), "it is gone");
+        assert_eq!((queue.len(), stored(&queue)), (2, 2));
+        queue.clear();
+        assert_eq!((queue.is_empty(), stored(&queue)), (true, 0));
+    }
+
+    #[test]
+    fn the_queue_has_an_end() {
+        let (mut queue, _folder) = queue();
+        (1..QUEUE_LIMIT).for_each(|number| queue.push_prompt(prompt(number)));
+        assert!(!queue.is_full());
+        queue.push_prompt(prompt(QUEUE_LIMIT));
+        assert!(queue.is_full());
+    }
+}

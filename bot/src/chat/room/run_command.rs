@@ -1,0 +1,262 @@
+//! Commands: run at once or from the queue, answered, and what their answers do to the room.
+
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
+
+use adapters::{Outgoing, Sender, Tone};
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+
+use super::{
+    QUEUE_LIMIT, RoomTask,
+    prompt_queue::{CommandCall, PendingWork},
+};
+use crate::{
+    commands::command::{Command, CommandContext, CommandError, CommandResult, Reply, RoomAction},
+    replies,
+};
+
+/// Commands that have begun and have no answer yet.
+#[derive(Default)]
+pub(super) struct RunningCommands {
+    answers: FuturesUnordered<BoxFuture<'static, LateAnswer>>,
+    /// A command from the queue has the room for itself.
+    has_room: bool,
+}
+
+/// The answer of a slow command, or of one that waited in the queue.
+pub(super) struct LateAnswer {
+    call: CommandCall,
+    name: &'static str,
+    result: CommandResult,
+    queued: bool,
+}
+
+impl RunningCommands {
+    pub(super) fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.has_room
+    }
+
+    fn push(&mut self, answer: impl Future<Output = LateAnswer> + Send + 'static) {
+        self.answers.push(Box::pin(answer));
+    }
+
+    /// The next answer; `None` while nothing runs.
+    pub(super) async fn next_answer(&mut self) -> Option<LateAnswer> {
+        self.answers.next().await
+    }
+}
+
+impl RoomTask {
+    pub(super) async fn call_command(
+        &mut self,
+        command: Arc<dyn Command>,
+        args: String,
+        mut call: CommandCall,
+    ) {
+        let spec = command.spec();
+        let role = self.services.access().role(&self.room, &call.sender.id);
+        if role.is_none_or(|role| role < spec.role) {
+            return self.say(replies::not_allowed(spec.name, spec.role), Tone::Failure, call.message);
+        }
+        if !spec.immediate && self.is_busy() {
+            if self.queue.is_full() {
+                return self.say(replies::queue_full(QUEUE_LIMIT), Tone::Failure, call.message);
+            }
+            let position = self.queue.len() + 1;
+            self.say(replies::command_waits(spec.name, position), Tone::Notice, call.message.clone());
+            call.number = self.keep_command(&*command, &args, &call, false);
+            return self.queue.push_stored(PendingWork::Command { command, args, call });
+        }
+        self.run_command(&*command, &args, call).await;
+    }
+
+    /// Runs it. Only what is not answered at once is kept in the store, which would cost most commands more than all else.
+    async fn run_command(&mut self, command: &dyn Command, args: &str, mut call: CommandCall) {
+        let (number, result) = {
+            let mut run = pin!(contained(command.run(self.context(&call.sender, args))));
+            match futures::poll!(run.as_mut()) {
+                Poll::Ready(result) if !is_preliminary(&result) => (None, result),
+                Poll::Ready(result) => (self.keep_command(command, args, &call, true), result),
+                Poll::Pending => (self.keep_command(command, args, &call, true), run.await),
+            }
+        };
+        call.number = number;
+        self.answer_command(&call, command.spec().name, result);
+    }
+
+    /// A slow command, or one that waited in the queue, has its answer.
+    pub(super) fn on_late_answer(&mut self, answer: LateAnswer) {
+        self.answer_command(&answer.call, answer.name, answer.result);
+        if answer.queued {
+            self.commands.has_room = false;
+            self.next_in_queue();
+        }
+    }
+
+    fn context<'a>(&'a self, sender: &'a Sender, args: &'a str) -> CommandContext<'a> {
+        CommandContext {
+            services: &self.services.commands,
+            room: &self.room,
+            sender,
+            capabilities: self.adapter.capabilities(),
+            view: self.view(),
+            args,
+        }
+    }
+
+    /// Says what a command answers. From then on a restart has nothing to report of it, unless its whole answer is still to come.
+    fn answer_command(&mut self, call: &CommandCall, name: &'static str, result: CommandResult) {
+        let is_preliminary = is_preliminary(&result);
+        self.say_answer(call, name, result);
+        if let Some(number) = call.number.filter(|_| !is_preliminary) {
+            self.done_when_told(number);
+        }
+    }
+
+    fn say_answer(&mut self, call: &CommandCall, name: &'static str, result: CommandResult) {
+        let reply = match result {
+            Ok(reply) => reply,
+            Err(error) => return self.say(self.explain(name, error), Tone::Failure, call.message.clone()),
+        };
+        let Reply { text, tone, choices, then } = reply;
+        // The router reads this for the next message, which may come as soon as the reply is seen.
+        if let Some(RoomAction::SetAmbient(on)) = then {
+            self.set_ambient(on);
+        }
+        if !text.is_empty() {
+            let message = Outgoing { choices, ..Outgoing::text(text) };
+            self.outbox.say(message.with_tone(tone).replying_to(call.message.clone()));
+        }
+        if let Some(action) = then {
+            self.apply_action(action, call, name);
+        }
+    }
+
+    fn explain(&self, name: &str, error: CommandError) -> String {
+        let usage = self
+            .services
+            .commands
+            .registry
+            .get(name)
+            .map(|command| command.spec().usage())
+            .unwrap_or_default();
+        match error {
+            CommandError::Usage(text) => replies::usage(&text, &usage),
+            CommandError::User(text) => text,
+            CommandError::Internal(error) => {
+                let number = replies::incident();
+                tracing::error!(incident = number, command = name, room = %self.room, "{error:#}");
+                replies::internal_error(&number)
+            }
+        }
+    }
+
+    fn apply_action(&mut self, action: RoomAction, call: &CommandCall, name: &'static str) {
+        match action {
+            RoomAction::StopTurn => self.stop_turn(),
+            RoomAction::ClearQueue => self.queue.clear(),
+            RoomAction::ResetSession => self.reset_session(),
+            RoomAction::SetModel(model) => {
+                self.log_store_error(self.services.store.set_model(&self.room, model.as_deref()));
+                self.record.model = model;
+                self.turn.session.set_model(self.model());
+            }
+            RoomAction::SetVerbosity(verbosity) => {
+                self.log_store_error(self.services.store.set_verbosity(&self.room, verbosity));
+                self.record.verbosity = Some(verbosity);
+            }
+            RoomAction::SetAmbient(_) => {}
+            RoomAction::Htop(length) => self.start_ticker(length),
+            RoomAction::StopHtop => self.stop_ticker(),
+            RoomAction::Restart => self.services.commands.restart.ask(Some(&self.room)),
+            RoomAction::Later(answer) => {
+                let call = call.clone();
+                self.commands.push(async move {
+                    LateAnswer { call, name, result: contained(answer).await, queued: false }
+                });
+            }
+        }
+    }
+
+    fn set_ambient(&mut self, on: bool) {
+        if let Err(error) = self.services.ambient.set(&self.room, on) {
+            tracing::error!("{error:#}");
+            self.say(replies::ambient_not_written(&error), Tone::Failure, None);
+        }
+    }
+
+    /// Begins what waits, as far as the room is free. Commands that waited run in place.
+    pub(super) fn next_in_queue(&mut self) {
+        if self.turn.is_running() || self.commands.has_room {
+            return;
+        }
+        match self.queue.pop() {
+            Some(PendingWork::Prompt { number, prompt }) => self.begin_turn(number, prompt),
+            Some(PendingWork::Command { command, args, call }) => {
+                self.begin_queued_command(command, args, call);
+            }
+            None => {}
+        }
+    }
+
+    fn begin_queued_command(&mut self, command: Arc<dyn Command>, args: String, call: CommandCall) {
+        if let Some(number) = call.number {
+            self.log_store_error(self.services.store.prompt_started(number));
+        }
+        let services = self.services.clone();
+        let room = self.room.clone();
+        let (view, capabilities) = (self.view(), self.adapter.capabilities());
+        let name = command.spec().name;
+        self.commands.has_room = true;
+        self.commands.push(async move {
+            let context = CommandContext {
+                services: &services.commands,
+                room: &room,
+                sender: &call.sender,
+                capabilities,
+                view,
+                args: &args,
+            };
+            let result = contained(command.run(context)).await;
+            LateAnswer { call, name, result, queued: true }
+        });
+    }
+}
+
+/// Whether this is not its whole answer yet.
+fn is_preliminary(result: &CommandResult) -> bool {
+    matches!(result, Ok(Reply { then: Some(RoomAction::Later(_)), .. }))
+}
+
+/// A command that panics is a defect of that command, not the end of the room.
+async fn contained(run: impl Future<Output = CommandResult>) -> CommandResult {
+    let caught = AssertUnwindSafe(run).catch_unwind().await;
+    caught.unwrap_or_else(|_| Err(CommandError::Internal(anyhow::anyhow!("the command panicked"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_command_that_panics_is_its_own_failure() {
+        let result = contained(async { panic!("a defect") }).await;
+        assert!(matches!(result, Err(CommandError::Internal(_))));
+    }
+
+    #[tokio::test]
+    async fn nothing_answers_while_nothing_runs() {
+        let mut commands = RunningCommands::default();
+        assert!(commands.is_empty() && commands.next_answer().await.is_none());
+        let sender = Sender { id: "@ann".into(), name: "Ann".into(), is_bot: false };
+        let call = CommandCall { sender, message: None, addressed: None, number: None };
+        commands
+            .push(async { LateAnswer { call, name: "status", result: Ok(Reply::default()), queued: false } });
+        assert!(!commands.is_empty() && !commands.has_room());
+        assert_eq!(commands.next_answer().await.map(|answer| answer.name), Some("status"));
+        assert!(commands.is_empty());
+    }
+}

@@ -1,0 +1,283 @@
+//! The turn under way in a room: its prompt, its attempts, and what is shown of it. It decides and keeps; the room acts.
+
+use std::time::SystemTime;
+
+use agents::turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries};
+use tokio::time::Instant;
+
+use crate::{
+    chat::{outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript},
+    replies,
+    store::QueuedPrompt,
+};
+
+/// The room's session, and the turn that it works on.
+pub(super) struct RoomTurn {
+    pub(super) session: RoomSession,
+    pub(super) current: Option<CurrentTurn>,
+}
+
+/// A prompt that the room works on, from its first attempt to its answer.
+pub(super) struct CurrentTurn {
+    pub(super) prompt: QueuedPrompt,
+    pub(super) since: Instant,
+    /// Its row in the store.
+    pub(super) number: Option<i64>,
+    /// The text as the CLI got it, for another attempt.
+    pub(super) text: String,
+    pub(super) transcript: TurnTranscript,
+    /// The live message that shows it.
+    pub(super) slot: Option<LiveSlot>,
+    /// Permission requests that wait.
+    asked: Vec<String>,
+    phase: TurnPhase,
+    retries: TurnRetries,
+    /// Whether the attempt under way resumes a session.
+    resumed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TurnPhase {
+    Running,
+    /// The model's service is busy; the prompt is sent again then.
+    Waiting {
+        until: Instant,
+    },
+    /// A person stopped it.
+    Stopping,
+}
+
+/// What a stop leaves to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StopAction {
+    /// Interrupt the session; the outcome follows.
+    Interrupt,
+    /// No attempt is under way: the turn is over.
+    End,
+}
+
+impl RoomTurn {
+    pub(super) fn new(session: RoomSession) -> Self {
+        Self { session, current: None }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// When the prompt is to be sent again.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match self.current.as_ref()?.phase {
+            TurnPhase::Waiting { until } => Some(until),
+            TurnPhase::Running | TurnPhase::Stopping => None,
+        }
+    }
+}
+
+impl CurrentTurn {
+    pub(super) fn new(number: Option<i64>, prompt: QueuedPrompt, text: String, retry: RetryPolicy) -> Self {
+        Self {
+            prompt,
+            since: Instant::now(),
+            number,
+            text,
+            transcript: TurnTranscript::default(),
+            slot: None,
+            asked: Vec::new(),
+            phase: TurnPhase::Running,
+            retries: TurnRetries::new(Some(retry)),
+            resumed: false,
+        }
+    }
+
+    /// An attempt begins.
+    pub(super) fn begin_attempt(&mut self, resumed: bool) {
+        self.phase = TurnPhase::Running;
+        self.resumed = resumed;
+    }
+
+    /// The wait is over: what the failed attempt said is not part of the answer.
+    pub(super) fn forget_attempt(&mut self) {
+        self.transcript = TurnTranscript::default();
+    }
+
+    /// What follows an attempt. A stop counts, whatever else the attempt came to.
+    pub(super) fn on_outcome(&mut self, outcome: TurnOutcome, now: SystemTime) -> RetryStep {
+        if self.phase == TurnPhase::Stopping {
+            return RetryStep::End(TurnOutcome::Stopped);
+        }
+        let next = self.retries.next_step(outcome, self.resumed, now);
+        if let RetryStep::Wait(_, wait) = &next {
+            self.phase = TurnPhase::Waiting { until: Instant::now() + wait.wait };
+        }
+        next
+    }
+
+    pub(super) fn stop(&mut self) -> StopAction {
+        match std::mem::replace(&mut self.phase, TurnPhase::Stopping) {
+            TurnPhase::Waiting { .. } => StopAction::End,
+            TurnPhase::Running | TurnPhase::Stopping => StopAction::Interrupt,
+        }
+    }
+
+    pub(super) fn on_permission_asked(&mut self, request_id: &str) {
+        self.asked.push(request_id.to_owned());
+    }
+
+    pub(super) fn on_permission_answered(&mut self, request_id: &str) {
+        self.asked.retain(|asked| asked != request_id);
+    }
+
+    /// What it waits for besides the model, for `status`.
+    pub(super) fn waiting(&self) -> Option<String> {
+        match self.phase {
+            TurnPhase::Waiting { until } => {
+                Some(replies::waits_for_service(until.saturating_duration_since(Instant::now())))
+            }
+            TurnPhase::Running if !self.asked.is_empty() => Some(replies::WAITS_FOR_ANSWER.into()),
+            TurnPhase::Running | TurnPhase::Stopping => None,
+        }
+    }
+
+    /// The text of its live message; `None` while there is nothing to show. One that may stay silent shows nothing until it speaks.
+    pub(super) fn progress(&self, verbosity: u8) -> Option<String> {
+        let may_be_silent =
+            self.prompt.addressed.is_none() && prompt::may_become_silence(&self.transcript.text());
+        if self.phase != TurnPhase::Running || may_be_silent {
+            return None;
+        }
+        Some(self.transcript.progress_text(verbosity)).filter(|text| !text.trim().is_empty())
+    }
+
+    /// The final message for the model's answer; `None` where nothing is to be said.
+    pub(super) fn answer(&self, verbosity: u8, answer: &str) -> Option<String> {
+        if self.prompt.addressed.is_none() && prompt::is_silence(answer) {
+            return None;
+        }
+        let text = self.transcript.final_text(verbosity, answer);
+        if text.trim().is_empty() && self.slot.is_none() && answer.trim().is_empty() {
+            return Some(replies::EMPTY_ANSWER.to_owned());
+        }
+        Some(text)
+    }
+
+    /// The final message of a turn that was cut: what was said so far, and a sentence below it.
+    pub(super) fn cut_short(&self, verbosity: u8, sentence: &str) -> String {
+        let so_far = self.transcript.progress_text(verbosity);
+        match so_far.trim() {
+            "" => sentence.to_owned(),
+            _ => format!("{so_far}\n\n{sentence}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use agents::claude::{AgentEvent, BusyService, TurnEnd};
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn turn() -> CurrentTurn {
+        let mut turn = CurrentTurn::new(
+            Some(1),
+            QueuedPrompt::for_tests("fix it"),
+            "fix it".into(),
+            RetryPolicy::default(),
+        );
+        turn.begin_attempt(true);
+        turn
+    }
+
+    fn ambient() -> CurrentTurn {
+        let prompt = QueuedPrompt { addressed: None, ..QueuedPrompt::for_tests("nice weather") };
+        CurrentTurn::new(None, prompt, "nice weather".into(), RetryPolicy::default())
+    }
+
+    fn busy(until: Option<SystemTime>) -> TurnOutcome {
+        TurnOutcome::Busy { service: BusyService::UsageLimit, until }
+    }
+
+    fn answered() -> TurnOutcome {
+        TurnOutcome::Answered(Box::new(TurnEnd::default()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_service_is_waited_for_until_its_reset() {
+        let (mut turn, now) = (turn(), SystemTime::now());
+        let next = turn.on_outcome(busy(Some(now + 150 * HOUR)), now);
+        assert!(matches!(next, RetryStep::Wait(_, wait) if wait.wait == 150 * HOUR && !wait.counted));
+        assert_eq!(turn.phase, TurnPhase::Waiting { until: Instant::now() + 150 * HOUR });
+        assert!(turn.waiting().is_some_and(|waiting| waiting.contains("6d")), "{:?}", turn.waiting());
+        assert_eq!(turn.progress(1), None, "what a failed attempt said does not change any more");
+        turn.begin_attempt(true);
+        assert_eq!((turn.waiting(), turn.phase), (None, TurnPhase::Running));
+    }
+
+    #[test]
+    fn a_stop_while_waiting_ends_the_turn_at_once() {
+        let mut turn = turn();
+        turn.on_outcome(busy(None), SystemTime::now());
+        assert_eq!(turn.stop(), StopAction::End);
+    }
+
+    #[test]
+    fn a_stop_that_the_answer_has_overtaken_is_still_a_stop() {
+        let mut turn = turn();
+        assert_eq!(turn.stop(), StopAction::Interrupt);
+        assert_eq!(turn.stop(), StopAction::Interrupt, "the second one is no end");
+        let next = turn.on_outcome(answered(), SystemTime::now());
+        assert_eq!(next, RetryStep::End(TurnOutcome::Stopped));
+    }
+
+    #[test]
+    fn a_busy_service_does_not_outlive_a_stop() {
+        let mut turn = turn();
+        turn.stop();
+        assert_eq!(turn.on_outcome(busy(None), SystemTime::now()), RetryStep::End(TurnOutcome::Stopped));
+    }
+
+    #[test]
+    fn a_session_is_lost_twice_only_by_a_defect_and_then_the_turn_ends() {
+        let mut turn = turn();
+        assert_eq!(turn.on_outcome(TurnOutcome::SessionLost, SystemTime::now()), RetryStep::NewSession);
+        turn.begin_attempt(false);
+        let next = turn.on_outcome(TurnOutcome::SessionLost, SystemTime::now());
+        assert_eq!(next, RetryStep::End(TurnOutcome::SessionLost));
+    }
+
+    #[test]
+    fn status_tells_that_a_person_is_asked_until_all_have_answered() {
+        let mut turn = turn();
+        turn.on_permission_asked("1");
+        turn.on_permission_asked("2");
+        turn.on_permission_answered("1");
+        assert_eq!(turn.waiting().as_deref(), Some(replies::WAITS_FOR_ANSWER));
+        turn.on_permission_answered("2");
+        assert_eq!(turn.waiting(), None);
+    }
+
+    #[test]
+    fn an_unaddressed_turn_shows_nothing_until_it_has_something_to_say() {
+        let mut turn = ambient();
+        turn.transcript.apply(&AgentEvent::TextDelta("NOTHING".into()));
+        assert_eq!(turn.progress(1), None);
+        assert_eq!(turn.answer(1, "NOTHING_TO_ADD"), None);
+        turn.transcript.apply(&AgentEvent::TextDelta(" is wrong".into()));
+        assert_eq!(turn.progress(1).as_deref(), Some("NOTHING is wrong"));
+    }
+
+    #[test]
+    fn an_answer_is_never_empty_and_a_cut_one_keeps_what_was_said() {
+        let mut turn = turn();
+        assert_eq!(turn.answer(1, " ").as_deref(), Some(replies::EMPTY_ANSWER));
+        assert_eq!(turn.cut_short(1, "Stopped."), "Stopped.");
+        turn.transcript.apply(&AgentEvent::Text("Half".into()));
+        assert_eq!(turn.cut_short(1, "Stopped."), "Half\n\nStopped.");
+        turn.forget_attempt();
+        assert_eq!(turn.cut_short(1, "Stopped."), "Stopped.");
+    }
+}

@@ -1,0 +1,265 @@
+//! One room's session with Claude Code, in a task of its own: the room never waits for a process.
+//!
+//! The process starts when a prompt needs it and is closed when it is idle; the turn itself is [`agents::turn`]'s.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use agents::{
+    claude::{Launch, PermissionAnswer, ProcessError},
+    turn::{AgentSession, TurnLimits, TurnUpdate},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Instant, sleep_until},
+};
+use tokio_util::task::TaskTracker;
+
+use crate::live_agents::{AgentEntry, AgentRegistration, LiveAgents};
+
+/// How many events may wait for the room. While it is busy the process waits too, through a full terminal.
+const EVENT_BACKLOG: usize = 16;
+
+/// What a session tells its room.
+pub struct SessionUpdate {
+    /// The newest prompt that the session knew of, see [`RoomSession::sent_prompts`]: what belongs to an older one says nothing of it.
+    pub prompt: u64,
+    pub event: SessionEvent,
+    /// Given back when the update is handled: this bounds how many wait.
+    pub place: Option<OwnedSemaphorePermit>,
+}
+
+pub enum SessionEvent {
+    /// An event of the process, maybe with the outcome of the prompt.
+    Turn(TurnUpdate),
+    /// The prompt could not be given to a process.
+    Failed(ProcessError),
+}
+
+enum SessionOrder {
+    Prompt { number: u64, prompt: Box<SessionPrompt> },
+    Interrupt,
+    SetModel(Option<String>),
+    Answer { request_id: String, answer: PermissionAnswer },
+    Close,
+}
+
+/// A prompt, and all that a process for it needs if none lives.
+pub struct SessionPrompt {
+    pub launch: Launch,
+    pub text: String,
+    pub limits: TurnLimits,
+    pub entry: AgentEntry,
+}
+
+/// The room's hold on its session. Dropping it closes the session.
+pub struct RoomSession {
+    orders: mpsc::UnboundedSender<SessionOrder>,
+    prompts: u64,
+    lives: Arc<AtomicBool>,
+}
+
+type UpdateSink = Box<dyn Fn(SessionUpdate) + Send + Sync>;
+
+impl RoomSession {
+    /// Starts the task that owns the session. Updates go to `sink`; `tracker` is what the shutdown waits for.
+    pub fn new(
+        sink: impl Fn(SessionUpdate) + Send + Sync + 'static,
+        agents: LiveAgents,
+        idle_timeout: Option<Duration>,
+        tracker: &TaskTracker,
+    ) -> Self {
+        let (orders, receiver) = mpsc::unbounded_channel();
+        let lives = Arc::new(AtomicBool::new(false));
+        let task = SessionTask {
+            orders: receiver,
+            sink: Box::new(sink),
+            agents,
+            idle_timeout,
+            session: AgentSession::default(),
+            registered: None,
+            lives: lives.clone(),
+            prompt: 0,
+            places: Arc::new(Semaphore::new(EVENT_BACKLOG)),
+        };
+        tracker.spawn(task.run());
+        Self { orders, prompts: 0, lives }
+    }
+
+    /// Sends a prompt, starting a process if none lives.
+    pub fn prompt(&mut self, prompt: SessionPrompt) {
+        self.prompts += 1;
+        self.order(SessionOrder::Prompt { number: self.prompts, prompt: Box::new(prompt) });
+    }
+
+    /// Whether its process lives, so that it may still say something.
+    pub fn is_alive(&self) -> bool {
+        self.lives.load(Ordering::Acquire)
+    }
+
+    /// How many prompts were sent.
+    pub fn sent_prompts(&self) -> u64 {
+        self.prompts
+    }
+
+    /// Interrupts the turn; its outcome follows as an update, if need be by ending the process.
+    pub fn interrupt(&self) {
+        self.order(SessionOrder::Interrupt);
+    }
+
+    /// Changes the model of a living process; a later start takes it from its launch.
+    pub fn set_model(&self, model: Option<String>) {
+        self.order(SessionOrder::SetModel(model));
+    }
+
+    /// Answers a permission request.
+    pub fn answer(&self, request_id: String, answer: PermissionAnswer) {
+        self.order(SessionOrder::Answer { request_id, answer });
+    }
+
+    /// Ends the process quietly; the session can be resumed.
+    pub fn close(&self) {
+        self.order(SessionOrder::Close);
+    }
+
+    fn order(&self, order: SessionOrder) {
+        // The task ends only after this sender does.
+        let _ = self.orders.send(order);
+    }
+}
+
+struct SessionTask {
+    orders: mpsc::UnboundedReceiver<SessionOrder>,
+    sink: UpdateSink,
+    agents: LiveAgents,
+    idle_timeout: Option<Duration>,
+    session: AgentSession,
+    /// Keeps the living process in the table of agents.
+    registered: Option<AgentRegistration>,
+    lives: Arc<AtomicBool>,
+    /// The number of the newest prompt that came here.
+    prompt: u64,
+    /// For updates that the room has not handled.
+    places: Arc<Semaphore>,
+}
+
+impl SessionTask {
+    async fn run(mut self) {
+        loop {
+            let idle = self.session.idle_since().zip(self.idle_timeout).map(|(since, limit)| since + limit);
+            tokio::select! {
+                order = self.orders.recv() => match order {
+                    Some(order) => self.handle_order(order).await,
+                    None => break,
+                },
+                (update, place) = next_update(&mut self.session, &self.places) => {
+                    self.send(SessionEvent::Turn(update), place);
+                }
+                () = sleep_until(idle.unwrap_or_else(Instant::now)), if idle.is_some() => self.session.close().await,
+            }
+            self.note_process();
+        }
+        self.session.close().await;
+    }
+
+    async fn handle_order(&mut self, order: SessionOrder) {
+        let result = match order {
+            SessionOrder::Prompt { number, prompt } => return self.handle_prompt(number, *prompt).await,
+            SessionOrder::Interrupt => self.session.stop().await,
+            SessionOrder::SetModel(model) => self.session.set_model(model.as_deref()).await,
+            SessionOrder::Answer { request_id, answer } => self.session.answer(&request_id, &answer).await,
+            SessionOrder::Close => {
+                self.session.close().await;
+                Ok(())
+            }
+        };
+        // The end of a process that is gone follows as an event; one that does not read is ended by the limits of its turn.
+        if let Err(error) = result {
+            tracing::debug!(%error, "an order did not reach the session");
+        }
+    }
+
+    async fn handle_prompt(&mut self, number: u64, prompt: SessionPrompt) {
+        self.prompt = number;
+        let SessionPrompt { launch, text, limits, entry } = prompt;
+        let before = self.session.pid();
+        let sent = self.session.prompt(launch, &text, limits).await;
+        if let Some(pid) = self.session.pid().filter(|pid| Some(*pid) != before) {
+            self.registered = Some(self.agents.register(pid, entry));
+        }
+        if let Err(error) = sent {
+            self.send(SessionEvent::Failed(error), None);
+        }
+    }
+
+    fn note_process(&mut self) {
+        let lives = self.session.pid().is_some();
+        if !lives {
+            self.registered = None;
+        }
+        self.lives.store(lives, Ordering::Release);
+    }
+
+    fn send(&self, event: SessionEvent, place: Option<OwnedSemaphorePermit>) {
+        (self.sink)(SessionUpdate { prompt: self.prompt, event, place });
+    }
+}
+
+/// The next update, once the room has a place for it.
+async fn next_update(
+    session: &mut AgentSession,
+    places: &Arc<Semaphore>,
+) -> (TurnUpdate, Option<OwnedSemaphorePermit>) {
+    let place = places.clone().acquire_owned().await.ok();
+    (session.next().await, place)
+}
+
+#[cfg(test)]
+mod tests {
+    use agents::{
+        claude::{LaunchProgram, PromptMode, SessionId, SessionStart},
+        turn::TurnOutcome,
+    };
+
+    use super::*;
+
+    /// A prompt to a program that ends at once, whatever it is asked.
+    fn prompt(folder: &std::path::Path) -> SessionPrompt {
+        let command = ["/bin/sh", "-c", "exit 3"].map(String::from).into();
+        let program = LaunchProgram::new(command, folder, folder);
+        let launch = Launch::new(program, SessionStart::New(SessionId::random()), PromptMode::Live);
+        let entry =
+            AgentEntry { name: "a".into(), story: None, since: std::time::Instant::now(), cost_usd: 0.0 };
+        SessionPrompt { launch, text: "hello".into(), limits: TurnLimits::default(), entry }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_outcome_tells_which_prompt_it_is_about() {
+        let folder = tempfile::tempdir().unwrap();
+        let (sender, mut updates) = mpsc::unbounded_channel();
+        let agents = LiveAgents::default();
+        let sink = move |update| _ = sender.send(update);
+        let mut session = RoomSession::new(sink, agents.clone(), None, &TaskTracker::new());
+        for number in 1..=2 {
+            session.prompt(prompt(folder.path()));
+            assert_eq!(session.sent_prompts(), number);
+            let died = async {
+                loop {
+                    let update: SessionUpdate = updates.recv().await.expect("the session speaks");
+                    if let SessionEvent::Turn(TurnUpdate { outcome: Some(outcome), .. }) = update.event {
+                        return (update.prompt, outcome);
+                    }
+                }
+            };
+            let (prompt, outcome) =
+                tokio::time::timeout(Duration::from_secs(60), died).await.expect("the process ends");
+            assert_eq!(prompt, number);
+            assert!(matches!(outcome, TurnOutcome::Died(exit) if exit.code == Some(3)));
+        }
+    }
+}
