@@ -175,7 +175,7 @@ fn a_read_only_disk_is_a_sentence() {
     if output.status.code() == Some(99) || complaint(&output).contains("unshare:") {
         return eprintln!("mounts are not allowed here; not tested: {}", complaint(&output));
     }
-    refused(&output, 2, &[".storkit", "cannot be written", "mend its owner or mode"]);
+    refused(&output, 2, &[".storkit", "cannot be written", "check its owner and mode"]);
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub enum LockError {
         pid: Option<u32>,
     },
     /// The lock file cannot be used.
-    #[error("`{path}` cannot be locked: {source}. storkit keeps its state there; fix its owner or mode.")]
+    #[error("`{path}` cannot be locked: {source}. storkit keeps its state there; check its owner and mode.")]
     Io { path: PathBuf, source: io::Error },
 }
 

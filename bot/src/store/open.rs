@@ -46,7 +46,7 @@ CREATE INDEX IF NOT EXISTS costs_at ON costs (at);
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Neither readable nor movable.
-    #[error("`{path}` cannot be opened: {source}. storkit keeps its state there; fix its owner or mode.")]
+    #[error("`{path}` cannot be opened: {source}. storkit keeps its state there; check its owner and mode.")]
     Io { path: PathBuf, source: io::Error },
     /// SQLite refused for a reason other than damage.
     #[error("`{path}` cannot be used: {source}.")]
