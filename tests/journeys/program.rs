@@ -113,7 +113,7 @@ fn a_taken_port_says_how_to_find_its_owner_and_choose_another() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("its address").port().to_string();
     let output = program.run(&["serve", "--port", &port], "");
-    refused(&output, 75, &[&port, "is taken", "ss -ltnp", "--port", "[http] port"]);
+    refused(&output, 75, &[&port, "is in use", "ss -ltnp", "--port", "[http] port"]);
 }
 
 #[test]
