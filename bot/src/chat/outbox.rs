@@ -10,7 +10,7 @@ use std::{
 
 use adapters::{
     Activity, Adapter, AdapterError, Attachment, MessageId, Outgoing, Room, Tone,
-    deliver::{PostedMessage, frame, post, update},
+    deliver::{PostedMessage, post, show_frame, update},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -277,7 +277,7 @@ impl OutboxTask {
             return;
         }
         live.not_before = Instant::now() + interval;
-        match frame(&*self.adapter, &self.room, posted, &message).await {
+        match show_frame(&*self.adapter, &self.room, posted, &message).await {
             Ok(()) => live.shown = message,
             Err(AdapterError::RateLimited { retry_after }) => {
                 live.not_before = Instant::now() + retry_after;
