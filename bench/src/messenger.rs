@@ -127,7 +127,7 @@ impl Adapter for Messenger {
     }
 
     async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {
-        inbox.connected();
+        inbox.set_connected();
         self.inbox.send_replace(Some(inbox));
         std::future::pending().await
     }
