@@ -267,61 +267,69 @@ fn milliseconds(value: f64) -> Duration {
 }
 
 fn result(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
-    #[derive(Deserialize)]
-    struct Line {
-        session_id: Option<SessionId>,
-        is_error: bool,
-        subtype: String,
-        result: Option<String>,
-        #[serde(default)]
-        errors: Vec<String>,
-        api_error_status: Option<u16>,
-        terminal_reason: Option<String>,
-        origin: Option<RequestOrigin>,
-        #[serde(default)]
-        num_turns: u64,
-        #[serde(default)]
-        duration_ms: f64,
-        #[serde(default)]
-        total_cost_usd: f64,
-        #[serde(default)]
-        usage: TokenUsage,
-    }
-    #[derive(Deserialize)]
-    struct RequestOrigin {
-        kind: Option<String>,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct TokenUsage {
-        input_tokens: u64,
-        cache_creation_input_tokens: u64,
-        cache_read_input_tokens: u64,
-        output_tokens: u64,
-    }
-    let line: Line = serde_json::from_str(json)?;
-    let usage = line.usage;
-    let cached = usage.cache_creation_input_tokens.saturating_add(usage.cache_read_input_tokens);
-    let text = line.result.unwrap_or_else(|| line.errors.join("\n"));
-    let words = ResultWords {
-        subtype: &line.subtype,
-        terminal_reason: line.terminal_reason.as_deref().unwrap_or_default(),
-        status: line.api_error_status,
-        text: &text,
-    };
-    let end = TurnEnd {
-        session: line.session_id,
-        failure: line.is_error.then(|| wording::failure(&words)),
-        text,
-        unprompted: line.origin.is_some_and(|origin| origin.kind.as_deref() == Some("task-notification")),
-        num_turns: line.num_turns,
-        duration: milliseconds(line.duration_ms),
-        session_cost_usd: line.total_cost_usd,
-        input_tokens: usage.input_tokens.saturating_add(cached),
-        output_tokens: usage.output_tokens,
-    };
-    emit(AgentEvent::TurnEnded(Box::new(end)).into());
+    let line: ResultLine = serde_json::from_str(json)?;
+    emit(AgentEvent::TurnEnded(Box::new(line.into())).into());
     Ok(())
+}
+
+#[derive(Deserialize)]
+struct ResultLine {
+    session_id: Option<SessionId>,
+    is_error: bool,
+    subtype: String,
+    result: Option<String>,
+    #[serde(default)]
+    errors: Vec<String>,
+    api_error_status: Option<u16>,
+    terminal_reason: Option<String>,
+    origin: Option<RequestOrigin>,
+    #[serde(default)]
+    num_turns: u64,
+    #[serde(default)]
+    duration_ms: f64,
+    #[serde(default)]
+    total_cost_usd: f64,
+    #[serde(default)]
+    usage: TokenUsage,
+}
+
+#[derive(Deserialize)]
+struct RequestOrigin {
+    kind: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TokenUsage {
+    input_tokens: u64,
+    cache_creation_input_tokens: u64,
+    cache_read_input_tokens: u64,
+    output_tokens: u64,
+}
+
+impl From<ResultLine> for TurnEnd {
+    fn from(line: ResultLine) -> Self {
+        let usage = line.usage;
+        let cached = usage.cache_creation_input_tokens.saturating_add(usage.cache_read_input_tokens);
+        let text = line.result.unwrap_or_else(|| line.errors.join("\n"));
+        let words = ResultWords {
+            subtype: &line.subtype,
+            terminal_reason: line.terminal_reason.as_deref().unwrap_or_default(),
+            status: line.api_error_status,
+            text: &text,
+        };
+        Self {
+            session: line.session_id,
+            failure: line.is_error.then(|| wording::failure(&words)),
+            text,
+            unprompted: line.origin.is_some_and(|origin| origin.kind.as_deref() == Some("task-notification")),
+            num_turns: line.num_turns,
+            duration: milliseconds(line.duration_ms),
+            session_cost_usd: line.total_cost_usd,
+            input_tokens: usage.input_tokens.saturating_add(cached),
+            output_tokens: usage.output_tokens,
+        }
+    }
 }
 
 /// A request that no person can see is refused at once: the CLI would wait for the answer forever.

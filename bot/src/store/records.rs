@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use adapters::{Addressed, MessageId, Room};
+use agents::turn::SessionCost;
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -291,7 +292,7 @@ impl Store {
         let before: f64 = transaction
             .query_row("SELECT session_cost_usd FROM rooms WHERE room = ?1", [&room], |row| row.get(0))
             .unwrap_or(0.0);
-        let usd = if session_usd >= before { session_usd - before } else { session_usd };
+        let usd = SessionCost::resumed(before).add(session_usd);
         transaction
             .execute("UPDATE rooms SET session_cost_usd = ?2 WHERE room = ?1", params![room, session_usd])?;
         transaction.execute(

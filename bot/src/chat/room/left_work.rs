@@ -6,7 +6,7 @@ use adapters::{Addressed, Sender, Tone};
 
 use super::{
     RoomTask, log_store_error,
-    prompt_queue::{CommandCall, PendingWork},
+    prompt_queue::{CommandCall, QueuedWork},
 };
 use crate::{
     commands::command::{Command, ParsedText},
@@ -50,7 +50,7 @@ impl RoomTask {
             (false, _) if age > self.services.config().catch_up.0 => replies::skipped(&prompt, age),
             (false, false) => {
                 let message = prompt.message.clone();
-                return self.queue_left(PendingWork::Prompt { number: Some(number), prompt }, message);
+                return self.queue_left(QueuedWork::Prompt { number: Some(number), prompt }, message);
             }
             (false, true) => match self.left_command(number, &prompt) {
                 Ok(command) => return self.queue_left(command, prompt.message),
@@ -61,14 +61,14 @@ impl RoomTask {
         self.done_when_told(number);
     }
 
-    fn queue_left(&mut self, work: PendingWork, message: adapters::MessageId) {
+    fn queue_left(&mut self, work: QueuedWork, message: adapters::MessageId) {
         self.activity.last_message.get_or_insert(message);
         self.queue.push_stored(work);
         self.next_in_queue();
     }
 
     /// A command that waited, as it waits again; or the sentence why it does not.
-    fn left_command(&self, number: i64, kept: &QueuedPrompt) -> Result<PendingWork, String> {
+    fn left_command(&self, number: i64, kept: &QueuedPrompt) -> Result<QueuedWork, String> {
         let services = self.services.clone();
         let ParsedText::Command(command, args) =
             services.commands.registry.parse(&kept.text, Some(Addressed::Prefix))
@@ -87,7 +87,7 @@ impl RoomTask {
         };
         let (message, addressed) = (Some(kept.message.clone()), kept.addressed);
         let call = CommandCall { sender, message, addressed, number: Some(number) };
-        Ok(PendingWork::Command { command, args: args.to_owned(), call })
+        Ok(QueuedWork::Command { command, args: args.to_owned(), call })
     }
 
     /// A prompt or command is over once the room has been told how it ended: a kill before that is told by the next start.

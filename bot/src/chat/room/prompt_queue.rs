@@ -14,7 +14,7 @@ use crate::{
 pub const QUEUE_LIMIT: usize = 20;
 
 /// A prompt or a command, not yet begun.
-pub(super) enum PendingWork {
+pub(super) enum QueuedWork {
     Prompt { number: Option<i64>, prompt: QueuedPrompt },
     Command { command: Arc<dyn Command>, args: String, call: CommandCall },
 }
@@ -33,7 +33,7 @@ pub(super) struct CommandCall {
 pub(super) struct PromptQueue {
     room: Room,
     store: Store,
-    waiting: VecDeque<PendingWork>,
+    waiting: VecDeque<QueuedWork>,
 }
 
 impl PromptQueue {
@@ -56,15 +56,15 @@ impl PromptQueue {
     /// Queues a prompt; from now on a kill does not lose it.
     pub(super) fn push_prompt(&mut self, prompt: QueuedPrompt) {
         let number = log_store_error(&self.room, self.store.queue_prompt(&self.room, &prompt));
-        self.waiting.push_back(PendingWork::Prompt { number, prompt });
+        self.waiting.push_back(QueuedWork::Prompt { number, prompt });
     }
 
     /// Queues what has its row in the store already.
-    pub(super) fn push_stored(&mut self, work: PendingWork) {
+    pub(super) fn push_stored(&mut self, work: QueuedWork) {
         self.waiting.push_back(work);
     }
 
-    pub(super) fn pop(&mut self) -> Option<PendingWork> {
+    pub(super) fn pop(&mut self) -> Option<QueuedWork> {
         self.waiting.pop_front()
     }
 
@@ -85,7 +85,7 @@ impl PromptQueue {
     }
 
     /// It is not run, also not after a restart.
-    fn forget(&self, work: &PendingWork) {
+    fn forget(&self, work: &QueuedWork) {
         if let Some(number) = work.number() {
             log_store_error(&self.room, self.store.prompt_done(number));
         }
@@ -93,11 +93,11 @@ impl PromptQueue {
 
     /// Who waits, and for what.
     pub(super) fn describe(&self) -> Vec<(String, String)> {
-        self.waiting.iter().map(PendingWork::describe).collect()
+        self.waiting.iter().map(QueuedWork::describe).collect()
     }
 }
 
-impl PendingWork {
+impl QueuedWork {
     fn message(&self) -> Option<&MessageId> {
         match self {
             Self::Prompt { prompt, .. } => Some(&prompt.message),
@@ -141,14 +141,14 @@ mod tests {
     }
 
     /// A command with a row of its own.
-    fn command(queue: &PromptQueue, message: &str) -> PendingWork {
+    fn command(queue: &PromptQueue, message: &str) -> QueuedWork {
         let message = MessageId::new(message);
         let kept = QueuedPrompt { is_command: true, message: message.clone(), ..prompt(0) };
         let number = queue.store.queue_prompt(&queue.room, &kept).ok();
         let sender = Sender { id: "@ann".into(), name: "Ann".into(), is_bot: false };
         let call = CommandCall { sender, message: Some(message), addressed: None, number };
         let command = commands::all().get("status").unwrap().clone();
-        PendingWork::Command { command, args: "all".into(), call }
+        QueuedWork::Command { command, args: "all".into(), call }
     }
 
     fn stored(queue: &PromptQueue) -> usize {
@@ -165,9 +165,9 @@ mod tests {
         let described: Vec<String> = queue.describe().into_iter().map(|(_, text)| text).collect();
         assert_eq!(described, ["prompt 1", "status all", "prompt 3"]);
         assert!(
-            matches!(queue.pop(), Some(PendingWork::Prompt { prompt, number: Some(_) }) if prompt.text == "prompt 1")
+            matches!(queue.pop(), Some(QueuedWork::Prompt { prompt, number: Some(_) }) if prompt.text == "prompt 1")
         );
-        assert!(matches!(queue.pop(), Some(PendingWork::Command { .. })));
+        assert!(matches!(queue.pop(), Some(QueuedWork::Command { .. })));
         assert_eq!((queue.len(), stored(&queue)), (1, 3), "what has begun is not answered");
     }
 

@@ -7,7 +7,7 @@ use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Futures
 
 use super::{
     QUEUE_LIMIT, RoomTask,
-    prompt_queue::{CommandCall, PendingWork},
+    prompt_queue::{CommandCall, QueuedWork},
 };
 use crate::{
     commands::command::{Command, CommandContext, CommandError, CommandResult, Reply, RoomAction},
@@ -68,7 +68,7 @@ impl RoomTask {
             let position = self.queue.len() + 1;
             self.say(replies::command_waits(spec.name, position), Tone::Notice, call.message.clone());
             call.number = self.keep_command(&*command, &args, &call, false);
-            return self.queue.push_stored(PendingWork::Command { command, args, call });
+            return self.queue.push_stored(QueuedWork::Command { command, args, call });
         }
         self.run_command(&*command, &args, call).await;
     }
@@ -194,8 +194,8 @@ impl RoomTask {
             return;
         }
         match self.queue.pop() {
-            Some(PendingWork::Prompt { number, prompt }) => self.begin_turn(number, prompt),
-            Some(PendingWork::Command { command, args, call }) => {
+            Some(QueuedWork::Prompt { number, prompt }) => self.begin_turn(number, prompt),
+            Some(QueuedWork::Command { command, args, call }) => {
                 self.begin_queued_command(command, args, call);
             }
             None => {}
