@@ -13,6 +13,7 @@ pub mod matrix;
 mod messenger;
 mod people;
 mod plugin;
+#[cfg(any(feature = "matrix", feature = "whatsapp"))]
 mod private_files;
 mod secret;
 pub mod slack;
