@@ -59,7 +59,7 @@ impl AdapterHealth {
     }
 
     /// The connection stands. A second call while it stands changes nothing.
-    pub fn connected(&self) {
+    pub fn set_connected(&self) {
         let mut state = self.state.lock();
         if !state.up {
             state.up = true;
@@ -71,12 +71,12 @@ impl AdapterHealth {
     }
 
     /// Something came in.
-    pub fn event(&self) {
+    pub fn note_event(&self) {
         self.state.lock().last_event = Some(SystemTime::now());
     }
 
     /// What the operator should know although the connection stands; `None` when it is over. Logged when it is new.
-    pub fn note(&self, note: Option<String>) {
+    pub fn set_note(&self, note: Option<String>) {
         let mut state = self.state.lock();
         if let Some(note) = note.as_ref().filter(|note| state.note.as_ref() != Some(note)) {
             tracing::warn!(adapter = self.name, "{note}");
@@ -85,7 +85,7 @@ impl AdapterHealth {
     }
 
     /// The connection is gone, or could not be made.
-    pub fn down(&self, error: &str) {
+    pub fn set_down(&self, error: &str) {
         let mut state = self.state.lock();
         state.last_error = Some(error.to_owned());
         state.set_down();

@@ -379,7 +379,7 @@ impl Inbox {
 
     /// Hands over one act; waits while the bot is behind. `false` means the bot is shutting down.
     pub async fn deliver(&self, incoming: Incoming) -> bool {
-        self.health.event();
+        self.health.note_event();
         self.sender.send(incoming).await.is_ok()
     }
 
@@ -394,13 +394,13 @@ impl Inbox {
     }
 
     /// The connection stands.
-    pub fn connected(&self) {
-        self.health.connected();
+    pub fn set_connected(&self) {
+        self.health.set_connected();
     }
 
     /// Something the operator should know while the connection stands, shown by `status`; `None` when it is over.
-    pub fn note(&self, note: Option<String>) {
-        self.health.note(note);
+    pub fn set_note(&self, note: Option<String>) {
+        self.health.set_note(note);
     }
 }
 

@@ -19,7 +19,7 @@ impl AllowedPeople {
     pub const KEYS: [&'static str; 3] = ["allowed_users", "approvers", "operators"];
 
     /// Whether this person is heard.
-    pub fn hears(&self, id: &str) -> bool {
+    pub fn is_allowed(&self, id: &str) -> bool {
         [&self.allowed_users, &self.approvers, &self.operators]
             .iter()
             .any(|list| list.iter().any(|it| it == id))
@@ -37,8 +37,8 @@ mod tests {
 
     #[test]
     fn an_empty_list_hears_nobody_and_operators_are_heard() {
-        assert!(!AllowedPeople::default().hears("ann") && AllowedPeople::default().is_empty());
+        assert!(!AllowedPeople::default().is_allowed("ann") && AllowedPeople::default().is_empty());
         let people = AllowedPeople { operators: vec!["ann".into()], ..AllowedPeople::default() };
-        assert!(people.hears("ann") && !people.hears("bob") && !people.is_empty());
+        assert!(people.is_allowed("ann") && !people.is_allowed("bob") && !people.is_empty());
     }
 }

@@ -2,4 +2,6 @@
 
 pub mod address;
 pub mod markdown;
+#[cfg(any(feature = "slack", feature = "whatsapp"))]
+pub(crate) mod marks;
 pub mod split;

@@ -1,4 +1,4 @@
-//! The raw limit: a CLI in a PTY with its prompts through a FIFO, read by a loop that does nothing else.
+//! The lower bound: a CLI in a PTY that gets its prompts through a FIFO and is read by a loop that does nothing else.
 
 use std::{
     ffi::OsString,
@@ -23,7 +23,7 @@ const RESULT: &[u8] = b"\"type\":\"result\"";
 /// No result line of the stand-in or of a short answer is longer.
 const LONGEST_RESULT: usize = 16 * 1024;
 
-/// A CLI without a bot. Ended when dropped.
+/// A CLI without a bot. Dropping it ends the process.
 pub struct Bare {
     child: Box<dyn Child + Send + Sync>,
     reader: Box<dyn Read + Send>,
@@ -55,13 +55,12 @@ impl Bare {
         }
         let child = pair.slave.spawn_command(command)?;
         let reader = pair.master.try_clone_reader()?;
-        // For reading too: so the open does not wait for the CLI, and the FIFO never ends.
+        // Also opened for reading, so that the open does not wait for the CLI and the FIFO never reaches its end.
         let prompts = OpenOptions::new().read(true).write(true).open(&fifo)?;
         Ok(Self { child, reader, prompts, buffer: vec![0; BUFFER], _master: pair.master, _folder: folder })
     }
 
-    /// Sends a prompt and reads until its result line has come. `look` sees each piece right after its read.
-    /// Gives the number of bytes.
+    /// Sends a prompt, reads up to its result line and returns the number of bytes. `look` gets each piece right after its read.
     pub fn ask(&mut self, prompt: &str, mut look: impl FnMut(&[u8])) -> anyhow::Result<usize> {
         let message = serde_json::json!({"role": "user", "content": prompt});
         writeln!(self.prompts, "{}", serde_json::json!({"type": "user", "message": message}))?;
@@ -90,7 +89,7 @@ impl Drop for Bare {
     }
 }
 
-/// The argument vector for a live session of a CLI.
+/// The arguments for a live session of a CLI.
 pub fn live_arguments(claude: &Path) -> Vec<OsString> {
     let session = uuid::Uuid::new_v4().to_string();
     let options = [
@@ -106,7 +105,7 @@ pub fn live_arguments(claude: &Path) -> Vec<OsString> {
     std::iter::once(claude.into()).chain(options.iter().chain(&rest).map(OsString::from)).collect()
 }
 
-/// The time from writing a line into a PTY until it is back from a thread that echoes on the other side.
+/// The times of round trips through a PTY: a line is written, and a thread on the other side echoes it.
 pub fn pty_round_trips(count: usize) -> anyhow::Result<Vec<Duration>> {
     let pair = native_pty_system().openpty(SIZE)?;
     let device = pair.master.tty_name().context("the terminal has no name")?;
@@ -138,8 +137,8 @@ pub fn pty_round_trips(count: usize) -> anyhow::Result<Vec<Duration>> {
     Ok(trips)
 }
 
-/// Starts a program in a terminal and waits until it shows this text; `then` looks at it before it is ended.
-/// Gives the time from the fork to the text.
+/// Starts a program in a terminal and returns the time from the fork until it shows this text. `then` gets the process
+/// before it is ended.
 pub fn until_shown(
     command: &Command,
     text: &str,
@@ -157,7 +156,7 @@ pub fn until_shown(
         if count == 0 {
             break Err(anyhow!("it ended without showing `{text}`: {}", String::from_utf8_lossy(&screen)));
         }
-        // An editor of lines asks where the cursor is and waits for the answer.
+        // A line editor asks for the cursor position and waits for the answer.
         if buffer[..count].windows(CURSOR.len()).any(|window| window == CURSOR) {
             writer.write_all(b"\x1b[1;1R")?;
         }
@@ -168,14 +167,14 @@ pub fn until_shown(
     };
     let pid = child.process_id().context("it has no process id")?;
     let looked = if shown.is_ok() { then(Observed(pid)) } else { Ok(()) };
-    // Closing the terminal lets it end in good order.
+    // Closing the terminal ends the program.
     drop((reader, writer, pair.master));
     child.wait()?;
     looked?;
     shown
 }
 
-/// The question for the cursor's place (ECMA-48, DSR 6).
+/// The request for the cursor position (ECMA-48, DSR 6).
 const CURSOR: &[u8] = b"\x1b[6n";
 
 fn builder(command: &Command) -> CommandBuilder {

@@ -1,4 +1,4 @@
-//! errbot, a chat-ops bot that is run beside storkit where `script/bench` could install it.
+//! errbot, a chat-ops bot to compare with. `script/bench` installs it.
 
 use std::{
     fs,
@@ -14,10 +14,10 @@ pub struct Errbot {
     bin: PathBuf,
 }
 
-/// What `errbot/dispatch.py` prints.
+/// The output of `errbot/dispatch.py`.
 #[derive(Deserialize)]
 pub struct Dispatch {
-    /// Commands that were registered, errbot's own included.
+    /// The number of registered commands, errbot's own included.
     pub registered: usize,
     /// CPU per message of each round.
     pub micros: Vec<f64>,
@@ -27,7 +27,7 @@ impl Errbot {
     /// The environment that `script/bench` made.
     ///
     /// # Errors
-    /// If there is none: a figure without its comparison is none.
+    /// If errbot is not installed: a figure without its comparison says nothing.
     pub fn installed() -> anyhow::Result<Self> {
         let folder = std::env::var_os("STORKIT_BENCH_ERRBOT").filter(|folder| !folder.is_empty());
         let folder =
@@ -44,7 +44,7 @@ impl Errbot {
         format!("errbot {number}")
     }
 
-    /// CPU per message with so many commands, messages under way, messages a round, and rounds.
+    /// Measures the CPU per message.
     pub fn dispatch(&self, numbers: [usize; 4], rendered: bool) -> anyhow::Result<Dispatch> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/errbot/dispatch.py");
         let form = if rendered { "rendered" } else { "raw" };
@@ -57,7 +57,7 @@ impl Errbot {
         })
     }
 
-    /// `errbot` on its text console, its data in this folder; it says [`Errbot::READY`] when it is ready.
+    /// `errbot` on its text console, with its data in this folder. It prints [`Errbot::READY`] when it is ready.
     pub fn console(&self, folder: &Path) -> anyhow::Result<Command> {
         let data = folder.join("data");
         fs::create_dir_all(&data)?;
@@ -79,6 +79,6 @@ impl Errbot {
         Ok(command)
     }
 
-    /// In the greeting that its console shows once all plugins are active.
+    /// Part of the greeting that its console shows when all plugins are active.
     pub const READY: &str = "You start as";
 }

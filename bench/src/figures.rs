@@ -1,4 +1,4 @@
-//! The list of figures. A new one is a file beside this and one entry here.
+//! The list of figures. To add one, add a file in `figures/` and an entry here.
 
 mod board;
 mod dispatch;
@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 
 use crate::{Effort, report::Outcome};
 
-/// Something that is measured.
+/// A measurement.
 pub struct Figure {
     /// Its number in the list of goals.
     pub number: u32,
@@ -24,9 +24,8 @@ pub struct Figure {
     pub name: &'static str,
     /// The heading of its section.
     pub title: &'static str,
-    /// How it is measured: what counts on either side.
+    /// How it is measured, for storkit and for the comparison.
     pub method: &'static str,
-    /// Measures it.
     pub measure: fn(Effort) -> BoxFuture<'static, anyhow::Result<Outcome>>,
 }
 

@@ -1,11 +1,11 @@
-//! The machine and its processes as `/proc` shows them.
+//! Facts about the machine and its processes, from `/proc`.
 
 use std::{collections::HashMap, ffi::OsString, fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Under what a figure was measured.
+/// The conditions of a measurement.
 pub struct Conditions {
     date: String,
     machine: String,
@@ -14,13 +14,13 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// As they are at the start of a figure.
+    /// The conditions now, at the start of a figure.
     pub fn now() -> Self {
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string();
         Self { date, machine: machine(), commit: commit(), load: load() }
     }
 
-    /// One sentence, the load at this moment (the figure's end) included.
+    /// The conditions as a sentence, with the load at this moment, the end of the figure.
     pub fn sentence(&self) -> String {
         format!(
             "{}, {}, commit {}; load average {} at the start, {} at the end.",
@@ -62,18 +62,18 @@ fn commit() -> String {
     format!("{}{}", commit.as_deref().unwrap_or("unknown"), if is_changed { " with changes" } else { "" })
 }
 
-/// CPU that this process has used, all threads together.
+/// CPU that all threads of this process have used.
 pub fn own_cpu() -> Duration {
     clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
 }
 
-/// The clock that the stand-in CLI stamps, in nanoseconds.
+/// The clock of the stand-in CLI's time stamps, in nanoseconds.
 pub fn monotonic() -> u64 {
     let now: Duration = clock_gettime(ClockId::Monotonic).try_into().unwrap_or_default();
     now.as_nanos() as u64
 }
 
-/// Another process, looked at through `/proc`.
+/// Another process, read from `/proc`.
 #[derive(Clone, Copy)]
 pub struct Observed(pub u32);
 
@@ -88,12 +88,12 @@ impl Observed {
         self.status("VmHWM:")
     }
 
-    /// Lets the peak begin anew (proc_pid_clear_refs(5), 5).
+    /// Resets the peak to the current value (proc_pid_clear_refs(5), 5).
     pub fn forget_peak(self) -> anyhow::Result<()> {
-        fs::write(format!("/proc/{}/clear_refs", self.0), "5").context("the peak cannot be forgotten")
+        fs::write(format!("/proc/{}/clear_refs", self.0), "5").context("the peak cannot be reset")
     }
 
-    /// CPU of each of its threads so far. `schedstat` counts nanoseconds where `stat` counts ticks of 10 ms.
+    /// CPU that each of its threads has used. `schedstat` counts nanoseconds, `stat` only ticks of 10 ms.
     pub fn cpu(self) -> anyhow::Result<ThreadTimes> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.0)).context("the process is gone")?;
         let times: HashMap<OsString, Duration> = threads
@@ -104,7 +104,7 @@ impl Observed {
                 Some((thread.file_name(), Duration::from_nanos(nanos)))
             })
             .collect();
-        // A thread may end while it is looked at, but a process without any that can be read is no idle one.
+        // A thread may end during the scan. But if no thread has used any CPU, the kernel does not count it.
         ensure!(times.values().any(|time| !time.is_zero()), "this kernel counts no CPU in schedstat");
         Ok(ThreadTimes(times))
     }
@@ -117,12 +117,12 @@ impl Observed {
     }
 }
 
-/// CPU of the threads of a process, by their ids.
+/// CPU by thread id.
 pub struct ThreadTimes(HashMap<OsString, Duration>);
 
 impl ThreadTimes {
-    /// What these threads have used since an earlier look. A thread that ended in between is not in it: its time
-    /// leaves `/proc` with it, so that the sum over all threads may even fall.
+    /// The CPU used since an earlier reading, without that of threads that ended in between: their time disappears from
+    /// `/proc` with them, so the sum over all threads can fall.
     pub fn since(&self, earlier: &Self) -> Duration {
         let used = |(thread, now): (&OsString, &Duration)| {
             now.saturating_sub(earlier.0.get(thread).copied().unwrap_or_default())

@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use figures::{FIGURES, Figure};
 
-/// Measures storkit side by side with what it is compared with.
+/// Measures storkit and what it is compared with.
 #[derive(Parser)]
 struct Arguments {
     /// Figures by name or number; none means all
@@ -33,7 +33,7 @@ struct Arguments {
     page: PathBuf,
 }
 
-/// How thoroughly to measure.
+/// Thorough or quick.
 #[derive(Clone, Copy)]
 pub struct Effort {
     /// Fewer and smaller rounds.
@@ -46,7 +46,7 @@ impl Effort {
         if self.quick { quick } else { thorough }
     }
 
-    /// How often each thing is measured after its warm-up. The page's rule is at least five.
+    /// The number of measurements after the warm-up. docs/performance.md promises at least five.
     pub fn rounds(self) -> usize {
         self.pick(7, 3)
     }
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures what was asked; `false` if a figure could not be measured. A goal that is missed is no failure.
+/// Returns `false` if a figure could not be measured. A missed goal is not a failure.
 fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     if arguments.list {
         for figure in FIGURES {
@@ -92,11 +92,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     Ok(all_measured)
 }
 
-/// Each figure gets a runtime of its own, as the program has: nothing of the last one still runs.
+/// Each figure gets its own runtime, so that nothing of the previous figure still runs.
 fn measure(figure: &Figure, effort: Effort) -> anyhow::Result<String> {
     let conditions = machine::Conditions::now();
     let runtime = tokio::runtime::Runtime::new().context("no threads")?;
-    // As a task, where adapters live too: from this thread each message would cost two more wake-ups.
+    // In a task, where adapters run too. From this thread each message would cost two more wake-ups.
     let outcome = runtime.block_on(runtime.spawn((figure.measure)(effort)));
     runtime.shutdown_background();
     Ok(report::section(figure, &outcome??, &conditions, effort))

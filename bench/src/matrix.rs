@@ -1,4 +1,4 @@
-//! A homeserver with three bots on it, for the figure of Matrix: storkit, a bare loop on matrix-sdk, maubot.
+//! Three bots on one homeserver, for figure 9: storkit, a bare loop on matrix-sdk, and maubot.
 
 mod between;
 mod bots;

@@ -1,4 +1,4 @@
-//! A messenger in memory that notes when the bot says what: the least an adapter can cost.
+//! A messenger in memory that records what the bot sends and when: an adapter at the lowest possible cost.
 
 use std::{
     sync::{
@@ -17,25 +17,22 @@ use tokio::sync::{mpsc, watch};
 
 use crate::machine::monotonic;
 
-/// Its name.
 pub const NAME: &str = "bench";
 
-/// The one person on it.
+/// The only person on it.
 pub const PERSON: &str = "ann";
 
-/// What the bot said.
+/// A message that the bot sent.
 pub struct Shown {
     /// When the bot called the adapter, by [`monotonic`].
     pub at: u64,
-    /// Where, without the messenger's name.
+    /// The room id, without the messenger's name.
     pub room: String,
-    /// The whole message.
     pub text: String,
-    /// What it is.
     pub tone: Tone,
 }
 
-/// The messenger. Edits are allowed without a pause between them.
+/// The messenger. It does not limit the rate of edits.
 pub struct Messenger {
     inbox: watch::Sender<Option<Inbox>>,
     shown: mpsc::UnboundedSender<Shown>,
@@ -45,7 +42,7 @@ pub struct Messenger {
 }
 
 impl Messenger {
-    /// The messenger, and what the bot says on it.
+    /// The messenger, and a channel of what the bot sends on it.
     pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Shown>) {
         let (shown, receiver) = mpsc::unbounded_channel();
         let identity =
@@ -60,12 +57,12 @@ impl Messenger {
         (Arc::new(messenger), receiver)
     }
 
-    /// The person says something in a conversation of two. The address is stripped here, as adapters do.
+    /// The person sends a direct message.
     pub async fn say(&self, text: &str) -> anyhow::Result<()> {
         self.say_in("room", text).await
     }
 
-    /// The same in the conversation of this name.
+    /// The person sends a message in this room.
     pub async fn say_in(&self, room: &str, text: &str) -> anyhow::Result<()> {
         let mut inbox = self.inbox.subscribe();
         let inbox = inbox.wait_for(Option::is_some).await?.clone();
@@ -87,7 +84,7 @@ impl Messenger {
         }
     }
 
-    /// From now on each message is rendered as plain text, as a messenger without formatting would do.
+    /// Renders each message as plain text from now on, as a messenger without formatting does.
     pub fn render(&self) {
         self.renders.store(true, Ordering::Relaxed);
     }
@@ -103,7 +100,7 @@ impl Messenger {
             false => message.markdown.clone(),
         };
         let shown = Shown { at, room: room.id().to_owned(), text, tone: message.tone };
-        // Nobody listens any more once the figure is measured.
+        // The receiver is gone when the figure is measured.
         let _ = self.shown.send(shown);
     }
 }
@@ -127,7 +124,7 @@ impl Adapter for Messenger {
     }
 
     async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {
-        inbox.connected();
+        inbox.set_connected();
         self.inbox.send_replace(Some(inbox));
         std::future::pending().await
     }

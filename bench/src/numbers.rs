@@ -1,11 +1,11 @@
-//! Medians, percentiles, and how numbers are written.
+//! Medians, percentiles and the format of numbers.
 
 use std::time::Duration;
 
 /// The value below which this share of the values lies (nearest rank).
 ///
 /// # Panics
-/// Without values: a round that measured nothing is a mistake of the figure.
+/// If there are no values: a round that measured nothing is a bug in the figure.
 pub fn percentile(values: &[f64], share: f64) -> f64 {
     assert!(!values.is_empty(), "nothing was measured");
     let mut sorted = values.to_vec();
@@ -14,22 +14,19 @@ pub fn percentile(values: &[f64], share: f64) -> f64 {
     sorted[rank.clamp(1, sorted.len()) - 1]
 }
 
-/// The middle value.
 pub fn median(values: &[f64]) -> f64 {
     percentile(values, 0.5)
 }
 
-/// A duration in microseconds.
 pub fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
-/// A duration in milliseconds.
 pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// Three figures that count, whatever the size.
+/// Three significant digits.
 pub fn short(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 100.0 => 0,

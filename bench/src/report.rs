@@ -1,4 +1,4 @@
-//! A figure's section as Markdown, and its place in the page. Sections of other figures keep their text.
+//! Writes a figure's section into the page and leaves the other sections as they are.
 
 use std::{fmt::Write as _, fs, io, path::Path};
 
@@ -14,31 +14,29 @@ use crate::{
 const PAGE: &str = "# Performance\n\nWritten by `script/bench`: what stands between two marks is replaced when that figure is measured again; what \
 stands outside them is written by hand. Ratios count: both sides of each were measured in the same run on the same machine.\n";
 
-/// What a figure came to.
+/// The result of a figure.
 #[derive(Default)]
 pub struct Outcome {
-    /// Its lines.
     pub rows: Vec<Row>,
-    /// What a reader has to know of this run, e.g. that a comparison was missing.
+    /// Remarks on this run, for example on a missing comparison.
     pub remarks: Vec<String>,
 }
 
-/// One line of a figure.
+/// One row of a figure's table.
 pub struct Row {
-    /// What was measured.
     pub what: String,
     /// Storkit's number with its unit.
     pub ours: String,
-    /// What it is held against, with its unit; empty for a bound.
+    /// The number it is compared with, with its unit; empty for a bound.
     pub theirs: String,
-    /// Ours by theirs; `None` for a bound.
+    /// Our number divided by theirs; `None` for a bound.
     pub ratio: Option<f64>,
-    /// The goal in words, and whether it was reached; `None` for a line that is there to be read.
+    /// The goal, and whether it was reached; `None` for a row without a goal.
     pub goal: Option<(String, bool)>,
 }
 
 impl Row {
-    /// A number that has to stay at or below a limit, both in this unit.
+    /// A number with an upper limit, both in this unit.
     pub fn bound(what: &str, ours: f64, limit: f64, unit: &str) -> Self {
         Self {
             what: what.to_owned(),
@@ -49,19 +47,19 @@ impl Row {
         }
     }
 
-    /// A number that has to stay at or below this multiple of another.
+    /// A number that must be at most this multiple of another.
     pub fn at_most(what: &str, (ours, theirs): (f64, f64), limit: f64, unit: &str, other: &str) -> Self {
         let row = Self::beside(what, (ours, theirs), unit, other);
         Self { goal: Some((format!("<= {limit} x"), ours <= limit * theirs)), ..row }
     }
 
-    /// A number that has to stay at or above this multiple of another.
+    /// A number that must be at least this multiple of another.
     pub fn at_least(what: &str, (ours, theirs): (f64, f64), limit: f64, unit: &str, other: &str) -> Self {
         let row = Self::beside(what, (ours, theirs), unit, other);
         Self { goal: Some((format!(">= {limit} x"), ours >= limit * theirs)), ..row }
     }
 
-    /// Two numbers beside each other, without a goal.
+    /// Two numbers without a goal.
     pub fn beside(what: &str, (ours, theirs): (f64, f64), unit: &str, other: &str) -> Self {
         Self {
             what: what.to_owned(),
@@ -72,14 +70,14 @@ impl Row {
         }
     }
 
-    /// A number alone, without a goal.
+    /// One number without a goal.
     pub fn alone(what: &str, ours: f64, unit: &str) -> Self {
         let ours = format!("{} {unit}", short(ours));
         Self { what: what.to_owned(), ours, theirs: String::new(), ratio: None, goal: None }
     }
 }
 
-/// The section of a figure, its marks included.
+/// The section of a figure, with the marks that enclose it.
 pub fn section(figure: &Figure, outcome: &Outcome, conditions: &Conditions, effort: Effort) -> String {
     let Figure { number, name, title, method, .. } = figure;
     let mut text = format!("{}\n## {number}. {title}\n\n", begin(name));
@@ -107,7 +105,7 @@ fn line(row: &Row) -> String {
     format!("| {} | {} | {} | {ratio} | {goal} | {reached} |\n", row.what, row.ours, row.theirs)
 }
 
-/// Puts the section in the place of the figure's last one; a first one before the next figure that is there.
+/// Replaces the figure's section. A new section goes before that of the next figure.
 ///
 /// # Errors
 /// If the page cannot be read or written.

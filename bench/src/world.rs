@@ -1,4 +1,4 @@
-//! A project of its own with a bot in this process, or with the program `storkit` on it.
+//! A temporary project, with a bot in this process or with the program `storkit`.
 
 use std::{
     collections::BTreeMap,
@@ -22,10 +22,10 @@ use tokio::sync::mpsc;
 
 use crate::messenger::{self, Messenger, Shown};
 
-/// A turn or a start that takes longer has failed.
+/// The time limit for a turn or a start.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A git project in a temporary folder, and a home beside it.
+/// A temporary folder with a git project and a home.
 pub struct Place {
     folder: TempDir,
 }
@@ -45,7 +45,6 @@ impl Place {
         Ok(place)
     }
 
-    /// The repository.
     pub fn project(&self) -> PathBuf {
         self.folder.path().join("project")
     }
@@ -61,13 +60,13 @@ impl Place {
         Ok(fs::write(self.project().join(".storkit/bot.toml"), text)?)
     }
 
-    /// Nothing of the person's own takes part.
+    /// The home, so that the developer's settings have no effect.
     pub fn environment(&self) -> BTreeMap<String, String> {
         let home = self.home().display().to_string();
         [("CLAUDE_CONFIG_DIR".to_owned(), format!("{home}/.claude")), ("HOME".to_owned(), home)].into()
     }
 
-    /// `storkit ARGUMENTS` on the project, its logs dropped.
+    /// `storkit ARGUMENTS` on the project, without its logs.
     pub fn storkit(&self, arguments: &[&str]) -> anyhow::Result<Command> {
         let mut command = Command::new(built("storkit")?);
         command
@@ -90,7 +89,7 @@ fn git(project: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A program of this workspace, built the way this one is.
+/// A program of this workspace, built in the same profile.
 pub fn built(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     if !path.exists() {
@@ -99,7 +98,7 @@ pub fn built(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// The real CLI in the version that is tested with.
+/// The real CLI, in the version that the tests use.
 pub fn real_cli() -> anyhow::Result<PathBuf> {
     match std::env::var_os("STORKIT_BENCH_CLAUDE") {
         Some(path) => Ok(path.into()),
@@ -109,13 +108,9 @@ pub fn real_cli() -> anyhow::Result<PathBuf> {
 
 /// A bot in this process.
 pub struct World {
-    /// The bot.
     pub app: App,
-    /// Its messenger.
     pub messenger: Arc<Messenger>,
-    /// What it says there.
     pub shown: mpsc::UnboundedReceiver<Shown>,
-    /// Its project.
     pub place: Place,
 }
 
@@ -165,13 +160,13 @@ impl World {
         Ok(Self { app, messenger, shown, place })
     }
 
-    /// The next thing the bot says.
+    /// Waits for the bot's next message.
     pub async fn next(&mut self) -> anyhow::Result<Shown> {
         let next = tokio::time::timeout(PATIENCE, self.shown.recv()).await;
         next.context("the bot said nothing for too long")?.context("the bot has ended")
     }
 
-    /// Says something and waits for its final answer; gives everything the bot said on the way, the answer last.
+    /// Sends a message and waits for the final answer. Returns all messages of the bot, the answer last.
     pub async fn ask(&mut self, text: &str) -> anyhow::Result<Vec<Shown>> {
         self.messenger.say(text).await?;
         let mut all = Vec::new();
@@ -189,7 +184,6 @@ impl World {
         }
     }
 
-    /// Ends the bot.
     pub async fn end(self) {
         self.app.shutdown().await;
     }

@@ -7,7 +7,6 @@ use std::{sync::Arc, time::SystemTime};
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
 impl Clock {
-    /// The machine's clock.
     pub fn system() -> Self {
         Self(Arc::new(SystemTime::now))
     }
@@ -17,7 +16,6 @@ impl Clock {
         Self(Arc::new(now))
     }
 
-    /// The time.
     pub fn now(&self) -> SystemTime {
         (self.0)()
     }

@@ -1,4 +1,4 @@
-//! `bot.toml`: its keys, their defaults, and clear sentences for what is wrong in it.
+//! `bot.toml`: its keys, their defaults and their rules.
 
 pub mod access;
 pub mod current;
@@ -12,7 +12,7 @@ use std::{
 };
 
 use adapters::{AdapterError, MESSENGERS, MessengerSections, Room};
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use settings::{
     atomic,
     keys::KeyError,
@@ -37,31 +37,13 @@ pub struct BotConfig {
     pub ambient_rooms: Vec<String>,
     /// How much of a turn's progress rooms show: 0, 1 or 2.
     pub verbosity: u8,
-    /// The agents' program.
     pub claude: ClaudeSection,
-    /// The loopback listener.
     pub http: HttpSection,
-    /// The terminal.
     pub console: ConsoleSection,
-    /// Stories and agents.
     pub pipeline: PipelineSection,
     /// The network messengers whose sections the file has.
-    #[serde(flatten, with = "messenger_sections")]
+    #[serde(flatten, serialize_with = "write_sections", deserialize_with = "read_sections")]
     pub messengers: MessengerSections,
-}
-
-/// Each messenger is a section of the file beside the bot's own.
-mod messenger_sections {
-    use super::{Deserialize as _, Deserializer, MessengerSections, Serialize as _, Table};
-
-    pub fn serialize<S: serde::Serializer>(sections: &MessengerSections, to: S) -> Result<S::Ok, S::Error> {
-        sections.to_table().serialize(to)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<MessengerSections, D::Error> {
-        let mut table = Table::deserialize(from)?;
-        MessengerSections::take_from(&mut table).map_err(|error| serde::de::Error::custom(error.why))
-    }
 }
 
 /// `[claude]`
@@ -112,7 +94,7 @@ pub struct PipelineSection {
 }
 
 impl PipelineSection {
-    /// The rooms; what is no `adapter:id` was refused when the file was read.
+    /// The rooms. [`BotConfig::load`] refuses entries that are not `adapter:id`.
     pub fn rooms(&self) -> Vec<Room> {
         self.rooms
             .iter()
@@ -166,6 +148,16 @@ impl Default for ConsoleSection {
     }
 }
 
+/// Each messenger is a section of the file, next to the bot's own.
+fn write_sections<S: Serializer>(sections: &MessengerSections, to: S) -> Result<S::Ok, S::Error> {
+    sections.to_table().serialize(to)
+}
+
+fn read_sections<'de, D: Deserializer<'de>>(from: D) -> Result<MessengerSections, D::Error> {
+    let mut table = Table::deserialize(from)?;
+    MessengerSections::take_from(&mut table).map_err(|error| D::Error::custom(error.why))
+}
+
 fn string_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -188,7 +180,6 @@ fn string_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
 /// A configuration, and what of the environment went into it.
 #[derive(Clone, Debug, Default)]
 pub struct LoadedConfig {
-    /// The settings.
     pub config: BotConfig,
     /// Environment variables that `${VAR}` named, and [`usual_secrets`]: the bot's secrets, kept from the agents.
     pub secret_env: Vec<String>,

@@ -5,6 +5,8 @@ mod clock;
 pub mod commands;
 pub mod config;
 pub mod http;
+#[cfg(test)]
+mod layers;
 mod live_agents;
 mod messengers;
 mod metrics;

@@ -6,6 +6,7 @@ use agents::usage::{MachineUsage, TreeUsage, UsageSampler};
 use parking_lot::Mutex;
 use pipeline::event::RunInfo;
 
+/// A living process.
 #[derive(Clone, Debug)]
 pub struct AgentEntry {
     /// The room it serves, or the slot of the pipeline.
@@ -47,7 +48,6 @@ impl LiveAgents {
         AgentRegistration { agents: self.clone(), pid }
     }
 
-    /// Every living process.
     pub fn all(&self) -> Vec<(u32, AgentEntry)> {
         self.table.lock().iter().map(|(pid, entry)| (*pid, entry.clone())).collect()
     }

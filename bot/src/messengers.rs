@@ -11,7 +11,6 @@ use crate::config::PipelineSection;
 pub struct ConnectedMessengers(Arc<[(Arc<dyn Adapter>, Arc<AdapterHealth>)]>);
 
 impl ConnectedMessengers {
-    /// These messengers.
     pub fn new(messengers: impl IntoIterator<Item = (Arc<dyn Adapter>, Arc<AdapterHealth>)>) -> Self {
         Self(messengers.into_iter().collect())
     }

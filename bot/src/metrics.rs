@@ -11,7 +11,7 @@ pub struct BotMetrics {
     registry: Registry,
     /// Messages that reached the bot.
     pub messages: Counter,
-    /// Messages dropped: repeated, from bots, from people who are not heard.
+    /// Messages dropped: repeated, from bots, from people who are not on the allow-list.
     pub dropped: Counter,
     /// Turns that ended, however.
     pub turns: Counter,
@@ -21,7 +21,6 @@ pub struct BotMetrics {
     pub noise: Counter,
     /// Claude Code processes alive.
     pub sessions: Gauge,
-    /// Permission questions open.
     pub questions: Gauge,
 }
 

@@ -34,9 +34,7 @@ pub struct PermissionAsk {
     pub rooms: Vec<Room>,
     /// For whom the agent works, in words.
     pub asked_for: String,
-    /// The tool.
     pub tool: String,
-    /// Its exact input.
     pub input: Value,
     /// How long to wait; `None` waits for ever.
     pub timeout: Option<Duration>,
@@ -185,7 +183,7 @@ impl PermissionBroker {
         }
         let decided = pending.remove(&id).map(|pending| pending.decided);
         drop(pending);
-        // The waiter may have met its deadline in this instant; then that stands.
+        // The waiter may have reached its deadline at this moment; then the deadline decides.
         decided.and_then(|decided| decided.send(outcome).ok()).ok_or(AnswerRefused::NotOpen(id))
     }
 
@@ -215,7 +213,7 @@ impl PermissionBroker {
         }
     }
 
-    /// A copy of the question stands there; kept for a restart.
+    /// Records where a copy of the question is, for a restart.
     pub fn shown(&self, id: QuestionId, room: &Room, message: &MessageId) {
         self.log_error(self.store.question_shown(id.0, room, message));
     }
@@ -232,7 +230,7 @@ impl PermissionBroker {
         open
     }
 
-    /// Closes in the record what an earlier process left open, and tells which copies stand where.
+    /// Closes the questions that an earlier process left open in the record, and returns where their copies are.
     pub fn close_left_over(&self) -> Vec<LeftQuestion> {
         let left = self.store.left_questions().unwrap_or_else(|error| {
             tracing::error!(%error, "open questions cannot be read");
@@ -254,7 +252,6 @@ impl PermissionBroker {
         left
     }
 
-    /// The standing rules.
     pub fn rules(&self) -> anyhow::Result<Vec<StandingRule>> {
         Ok(self.store.rules()?)
     }
@@ -275,7 +272,7 @@ impl PermissionBroker {
     }
 }
 
-/// Withdraws the question when whoever asked goes away (a cut MCP connection, an ended run).
+/// Withdraws the question when the asking side is gone (a cut MCP connection, an ended run).
 struct WithdrawOnDrop<'a> {
     broker: &'a PermissionBroker,
     question: Arc<Question>,

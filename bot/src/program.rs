@@ -33,7 +33,7 @@ pub fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return output::complain(1, &format!("storkit cannot start its threads: {error}.")),
+        Err(error) => return output::complain(1, &crate::replies::terminal::no_threads(&error)),
     };
     let code = runtime.block_on(cli::run(cli));
     // A thread that waits for the terminal must not hold up the end.

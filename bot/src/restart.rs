@@ -75,7 +75,7 @@ impl RestartRequest {
         if self.is_building() { Some(BuildError::Running) } else { self.failed.lock().clone() }
     }
 
-    /// Asks for it; the room, if there is one, is told when it is done.
+    /// Asks for a restart. The room, if there is one, gets a message when it is done.
     pub fn ask(&self, room: Option<&Room>) {
         *self.room.lock() = room.cloned();
         self.wanted.cancel();
@@ -130,7 +130,6 @@ impl RestartNote {
         serde_json::from_slice(&note).ok()
     }
 
-    /// Who is told.
     pub fn room(&self) -> Option<Room> {
         Room::parse(&self.room)
     }

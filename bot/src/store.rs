@@ -60,7 +60,7 @@ impl Store {
 
     // --- messages seen ---
 
-    /// Records these ids and tells for each whether it is new. One transaction, so that a burst costs one write.
+    /// Records these ids and returns for each whether it is new. One transaction, so that a burst costs one write.
     pub fn mark_seen(&self, messages: &[(Room, MessageId)], now: SystemTime) -> StoreResult<Vec<bool>> {
         let mut connection = self.lock();
         // One statement is a transaction by itself, and beginning and committing one would double its cost.
@@ -81,7 +81,7 @@ impl Store {
 
     // --- rooms and sessions ---
 
-    /// What is known of a room; the default for a new one.
+    /// The record of a room; the default for a new one.
     pub fn room(&self, room: &Room) -> StoreResult<RoomRecord> {
         self.lock()
             .prepare_cached("SELECT session, session_cost_usd, model, verbosity FROM rooms WHERE room = ?1")?
@@ -171,7 +171,7 @@ impl Store {
         Ok(connection.last_insert_rowid())
     }
 
-    /// From now on the prompt may have had effects: after a crash it is told of, not run again.
+    /// From now on the prompt may have had effects: after a crash it is reported, not run again.
     pub fn prompt_started(&self, number: i64) -> StoreResult<()> {
         self.lock().execute("UPDATE prompts SET started = 1 WHERE id = ?1", [number]).map(drop)
     }
@@ -200,7 +200,7 @@ impl Store {
 
     // --- recent talk ---
 
-    /// Keeps what was said without being meant for the bot; at most `limit` messages a room.
+    /// Stores a message that was not addressed to the bot; at most `limit` messages per room.
     pub fn overhear(&self, room: &Room, talk: &OverheardTalk, limit: usize) -> StoreResult<()> {
         let connection = self.lock();
         connection

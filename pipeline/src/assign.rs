@@ -14,16 +14,15 @@ pub struct Slot {
     pub name: String,
     /// The configured name, which stories prefer.
     pub agent: String,
-    /// What it is for.
+    /// Its role.
     pub role: Role,
     /// The story it works on.
     pub busy_with: Option<StoryId>,
 }
 
-/// All that decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
-    /// The stories that could be read and stand in one stage only, by number.
+    /// The stories that can be acted on, by number.
     pub stories: &'a [Arc<Story>],
     /// Stories whose merge waits for a mergemaster.
     pub conflicts: &'a BTreeSet<StoryId>,
@@ -31,10 +30,9 @@ pub struct Situation<'a> {
     pub max_retries: u32,
 }
 
-/// What is to be started.
+/// A run to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
-    /// The story.
     pub story: StoryId,
     /// The slot's name.
     pub slot: String,
@@ -117,7 +115,7 @@ fn unmet(story: &Story, all: &[Arc<Story>]) -> Vec<StoryId> {
     story.front.depends_on.iter().filter(|id| !done(id)).copied().collect()
 }
 
-/// What to start now. Work that is nearer its end goes first, then the older story; a preferred agent is taken
+/// Picks the runs to start now. Later stages go first, then the older story; a preferred agent is taken
 /// only if its role fits, and is waited for if it is busy.
 pub fn assign(situation: &Situation<'_>, slots: &[Slot]) -> Vec<Assignment> {
     let mut free: Vec<&Slot> = slots.iter().filter(|slot| slot.busy_with.is_none()).collect();

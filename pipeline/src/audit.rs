@@ -1,4 +1,4 @@
-//! The audit: every story that says it is done is held against the repository, and what is left lying is found.
+//! The audit: compares every story in done with the repository, and finds leftovers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,51 +17,34 @@ use crate::{
 /// Something that is not as it has to be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AuditFinding {
-    /// A story says it is done, and no commit on base merged it.
+    /// A story is in done, but no commit on base merged it.
     DoneWithoutMerge(StoryId),
     /// A story is merged by storkit, and its proof is gone.
     NoProof(StoryId),
     /// A proof does not agree with the repository or with itself.
     BadProof {
-        /// The story.
         story: StoryId,
         /// What does not agree.
         why: String,
     },
     /// A story was merged more than once.
     MergedTwice {
-        /// The story.
         story: StoryId,
         /// The commits, newest first.
         commits: Vec<String>,
     },
-    /// A story is merged, and stands in a stage before done.
-    MergedNotDone {
-        /// The story.
-        story: StoryId,
-        /// Where it stands.
-        stage: Stage,
-    },
+    /// A story is merged, but is in a stage before done.
+    MergedNotDone { story: StoryId, stage: Stage },
     /// A story's file is in two stages, or twice in one.
-    InTwoPlaces {
-        /// The story.
-        story: StoryId,
-        /// Where.
-        files: Vec<PathBuf>,
-    },
+    InTwoPlaces { story: StoryId, files: Vec<PathBuf> },
     /// A worktree of a story that nobody works on.
     OrphanWorktree(PathBuf),
     /// A branch of a story that nobody works on.
     OrphanBranch(String),
-    /// A merge that was cut and not brought to its end.
+    /// A merge that was interrupted and not finished.
     LeftoverJournal(StoryId),
     /// A merge journal or proof that cannot be read.
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
+    Unreadable { path: PathBuf, why: String },
 }
 
 impl fmt::Display for AuditFinding {
@@ -70,18 +53,18 @@ impl fmt::Display for AuditFinding {
             Self::DoneWithoutMerge(story) => {
                 write!(
                     f,
-                    "Story `{story}` is in done, and no commit on base merged it. Move it back, or delete it."
+                    "Story `{story}` is in done, but no commit on base merged it. Move it back, or delete it."
                 )
             }
-            Self::NoProof(story) => write!(f, "Story `{story}` is merged, and its proof is gone."),
-            Self::BadProof { story, why } => write!(f, "The proof of story `{story}` does not hold: {why}."),
+            Self::NoProof(story) => write!(f, "Story `{story}` is merged, but its proof is missing."),
+            Self::BadProof { story, why } => write!(f, "The proof of story `{story}` is wrong: {why}."),
             Self::MergedTwice { story, commits } => {
                 write!(f, "Story `{story}` was merged more than once: {}.", list(commits))
             }
             Self::MergedNotDone { story, stage } => {
                 write!(
                     f,
-                    "Story `{story}` is merged, and stands in {stage}. If it goes on, make it a new story."
+                    "Story `{story}` is merged, but is in {stage}. Create a new story for further work."
                 )
             }
             Self::InTwoPlaces { story, files } => {
@@ -92,7 +75,7 @@ impl fmt::Display for AuditFinding {
             }
             Self::OrphanBranch(branch) => write!(f, "The branch `{branch}` belongs to no story in work."),
             Self::LeftoverJournal(story) => {
-                write!(f, "The merge of story `{story}` was cut. Starting storkit brings it to its end.")
+                write!(f, "The merge of story `{story}` was interrupted. Start storkit to finish it.")
             }
             Self::Unreadable { path, why } => write!(f, "`{}` cannot be read: {why}.", path.display()),
         }
@@ -300,7 +283,7 @@ fn disagreement(
     let tree = commit.tree_id().to_string();
     let checks = [
         (proof.story == story && said.story == story, "it is of another story"),
-        (commit.parent_count() == 1, "its commit has not one parent"),
+        (commit.parent_count() == 1, "its commit has more or fewer than one parent"),
         (proof.before == parent && said.base == parent, "its commit does not follow the base it names"),
         (proof.tree == tree && said.tree == tree, "the gates ran on another tree than was merged"),
         (proof.gates == said.gates, "its gates are not those of the commit's message"),
@@ -356,12 +339,12 @@ mod tests {
         merged(&shop, 1).await;
         let proof = MergeProof::read(shop.project.root(), StoryId(1)).unwrap().unwrap();
         let other = "1".repeat(40);
-        insta::assert_snapshot!(tampered(&shop, &proof.before, &other), @"The proof of story `1` does not hold: its commit does not follow the base it names.");
-        insta::assert_snapshot!(tampered(&shop, &proof.tree, &other), @"The proof of story `1` does not hold: the gates ran on another tree than was merged.");
-        insta::assert_snapshot!(tampered(&shop, &proof.commit, &other), @"The proof of story `1` does not hold: the repository has no commit `1111111111111111111111111111111111111111`.");
-        insta::assert_snapshot!(tampered(&shop, "\"true\"", "\"script/test\""), @"The proof of story `1` does not hold: its gates are not those of the commit's message.");
-        insta::assert_snapshot!(tampered(&shop, "\"files\": 1", "\"files\": 9"), @"The proof of story `1` does not hold: its commit changes something else.");
-        insta::assert_snapshot!(tampered(&shop, "\"story\": 1", "\"story\": 2"), @"The proof of story `1` does not hold: it is of another story.");
+        insta::assert_snapshot!(tampered(&shop, &proof.before, &other), @"The proof of story `1` is wrong: its commit does not follow the base it names.");
+        insta::assert_snapshot!(tampered(&shop, &proof.tree, &other), @"The proof of story `1` is wrong: the gates ran on another tree than was merged.");
+        insta::assert_snapshot!(tampered(&shop, &proof.commit, &other), @"The proof of story `1` is wrong: the repository has no commit `1111111111111111111111111111111111111111`.");
+        insta::assert_snapshot!(tampered(&shop, "\"true\"", "\"script/test\""), @"The proof of story `1` is wrong: its gates are not those of the commit's message.");
+        insta::assert_snapshot!(tampered(&shop, "\"files\": 1", "\"files\": 9"), @"The proof of story `1` is wrong: its commit changes something else.");
+        insta::assert_snapshot!(tampered(&shop, "\"story\": 1", "\"story\": 2"), @"The proof of story `1` is wrong: it is of another story.");
         let broken = tampered(&shop, "{", "");
         assert!(broken.contains("1.json` cannot be read"), "{broken}");
         let first = shop.git(&["rev-parse", "main~1"]);
@@ -370,7 +353,7 @@ mod tests {
         assert_eq!(
             lost,
             [format!(
-                "The proof of story `1` does not hold: base does not have its commit `{}`.",
+                "The proof of story `1` is wrong: base does not have its commit `{}`.",
                 proof.commit
             )]
         );
@@ -422,7 +405,7 @@ mod tests {
         assert!(found[0].starts_with("Story `1` was merged more than once: `"), "{found:?}");
         assert_eq!(
             found[1],
-            "Story `1` is merged, and stands in current. If it goes on, make it a new story."
+            "Story `1` is merged, but is in current. Create a new story for further work."
         );
     }
 }

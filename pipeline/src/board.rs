@@ -1,4 +1,4 @@
-//! The board: which stories there are, where they are, and what is wrong with those that cannot be acted on.
+//! The board: all stories, their stages, and the problems of files that cannot be acted on.
 
 mod index;
 mod number;
@@ -23,35 +23,20 @@ use crate::story::{BadFileName, FrontError, Story, StoryId, stage::Stage};
 pub struct Board {
     /// Those that can be acted on, by number. No number is in here twice.
     pub stories: Vec<Arc<Story>>,
-    /// What was found besides, for people to mend.
+    /// Problems that people have to fix.
     pub problems: Vec<BoardProblem>,
 }
 
-/// Something in `.storkit/work/` that no agent is given. Paths are relative to that folder. Told as a sentence that
-/// says what to do.
+/// Something in `.storkit/work/` that no agent is given. Paths are relative to that folder. Displayed as a sentence that
+/// tells people how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BoardProblem {
     /// The front matter is broken; the file is left alone.
-    FrontMatter {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        error: FrontError,
-    },
+    FrontMatter { path: PathBuf, error: FrontError },
     /// Its name is no story's.
-    Name {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        why: BadFileName,
-    },
+    Name { path: PathBuf, why: BadFileName },
     /// It cannot be read, is no plain file, or is too large.
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        why: String,
-    },
+    Unreadable { path: PathBuf, why: String },
     /// It lies where only the stage folders belong.
     UnknownStage {
         /// The file or folder.
@@ -59,7 +44,6 @@ pub enum BoardProblem {
     },
     /// Several files have this number: copies in two stages, or two stories in one.
     SameId {
-        /// The number.
         id: StoryId,
         /// The files, in the order of stages.
         paths: Vec<PathBuf>,
@@ -77,12 +61,12 @@ impl Board {
         self.stories.iter().filter(move |story| story.stage == stage)
     }
 
-    /// What is wrong with the story of this number.
+    /// The problem of the story of this number.
     pub fn problem(&self, id: StoryId) -> Option<&BoardProblem> {
         self.problems.iter().find(|problem| problem.id() == Some(id))
     }
 
-    /// Sorts what was read; stories whose number is not theirs alone become a problem.
+    /// Sorts the files; stories that share a number become a problem.
     fn assemble<'a>(
         files: impl Iterator<Item = (Stage, &'a OsStr, &'a FileReading)> + Clone,
         mut problems: Vec<BoardProblem>,
@@ -141,23 +125,23 @@ impl fmt::Display for BoardProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FrontMatter { path, error } => {
-                write!(f, "{} cannot be read: {error}. It is left alone until that is mended.", shown(path))
+                write!(f, "{} cannot be read: {error}. Nobody works on it until this is fixed.", shown(path))
             }
             Self::Name { path, why } => write!(f, "{} is not named like a story: {why}.", shown(path)),
             Self::Unreadable { path, why } => write!(f, "{} cannot be read: {why}.", shown(path)),
             Self::UnknownStage { path } if path == Path::new("1_upcoming") => {
-                f.write_str("`1_upcoming` is `1_backlog` today. Run `storkit migrate`.")
+                f.write_str("`1_upcoming` is now called `1_backlog`. Run `storkit migrate`.")
             }
             Self::UnknownStage { path } => write!(
                 f,
-                "{} is in no stage; the stages are the folders `{}`. Move it into one of them.",
+                "{} belongs to no stage; the stages are the folders `{}`. Move it into one of them.",
                 shown(path),
                 Stage::ALL.map(Stage::dir).join("`, `")
             ),
             Self::SameId { id, paths } => {
                 let paths: Vec<String> = paths.iter().map(|path| shown(path)).collect();
                 let paths = paths.join(" and ");
-                write!(f, "story {id} is there more than once: {paths}. Delete or renumber all but one.")
+                write!(f, "story {id} exists more than once: {paths}. Delete or renumber all but one.")
             }
         }
     }
@@ -174,7 +158,7 @@ fn shown(path: &Path) -> String {
     }
 }
 
-/// What a file turned out to be.
+/// The result of reading one file.
 #[derive(Clone, Debug)]
 struct FileReading {
     /// The number its name claims, also where the rest is wrong.

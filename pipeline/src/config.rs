@@ -41,7 +41,6 @@ pub struct ProjectConfig {
 /// `[budget]`: US dollars. Reached: no new run begins, and people are asked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Budget {
-    /// For one run.
     pub run_usd: Option<f64>,
     /// For one story, all runs.
     pub story_usd: Option<f64>,

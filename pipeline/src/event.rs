@@ -1,4 +1,4 @@
-//! What the pipeline tells of itself: events in order, and the state that they change.
+//! The pipeline's events, in order, and the state that they change.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -15,7 +15,6 @@ use crate::{
     verdict::FailureCause,
 };
 
-/// Who did something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "who", content = "name", rename_all = "lowercase")]
 pub enum Actor {
@@ -34,17 +33,16 @@ pub enum Actor {
 #[serde(transparent)]
 pub struct RunId(pub Arc<str>);
 
-/// What a run is doing.
+/// The phase of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunPhase {
     /// Worktree and components are made ready.
     Preparing,
-    /// The agent works.
     Working,
     /// The model's service is busy; the CLI tries again.
     ServiceBusy,
-    /// It was resumed, to commit what it left.
+    /// It was resumed to commit its work.
     Reminded,
     /// The agent has ended; its work is looked at.
     Settling,
@@ -55,21 +53,19 @@ pub enum RunPhase {
 /// A run that lives, or has just ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunInfo {
-    /// Its name.
     pub id: RunId,
     /// The story it works on.
     pub story: StoryId,
     /// The story's title.
     pub title: String,
-    /// The worker.
     pub slot: String,
     /// The configured agent that the worker is one of.
     pub agent: String,
-    /// What it is for.
+    /// Its role.
     pub role: Role,
     /// When it was started.
     pub since: SystemTime,
-    /// What it does now.
+    /// Its current phase.
     pub phase: RunPhase,
     /// The CLI's process while it lives.
     pub pid: Option<u32>,
@@ -83,11 +79,9 @@ pub struct RunInfo {
 /// A worker of the configuration, busy or not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Worker {
-    /// Its own name.
     pub slot: String,
-    /// The configured agent.
     pub agent: String,
-    /// What it is for.
+    /// Its role.
     pub role: Role,
     /// The story it works on.
     pub busy_with: Option<StoryId>,
@@ -98,25 +92,16 @@ pub struct Worker {
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum MergeView {
     /// Others are before it.
-    Queued {
-        /// How many.
-        ahead: usize,
-    },
+    Queued { ahead: usize },
     /// It is its turn.
     Running {
-        /// What is done now.
+        /// The current step.
         step: MergeStep,
     },
     /// These files wait for somebody to resolve them.
-    Conflict {
-        /// The files.
-        files: Vec<PathBuf>,
-    },
+    Conflict { files: Vec<PathBuf> },
     /// It is on base.
-    Merged {
-        /// The commit.
-        commit: String,
-    },
+    Merged { commit: String },
     /// It did not merge.
     Failed {
         /// Why, as a sentence.
@@ -129,15 +114,14 @@ pub enum MergeView {
 pub struct PipelineSnapshot {
     /// The number of the last event that is in it.
     pub seq: u64,
-    /// All stories, and what is wrong with files.
+    /// All stories, and problems with their files.
     pub board: Arc<Board>,
     /// Living runs, by worker.
     pub runs: Vec<RunInfo>,
-    /// All workers.
     pub workers: Vec<Worker>,
     /// Merges that are queued, run, or wait in a conflict.
     pub merges: BTreeMap<StoryId, MergeView>,
-    /// Why stories in work stand still, as clauses ("blocked: ..."). Those that wait for a free worker, or are
+    /// Why stories in work do not progress, as clauses ("blocked: ..."). Those that wait for a free worker, or are
     /// worked on, are not in here.
     pub holds: BTreeMap<StoryId, String>,
     /// What stops all new runs, as a sentence: a spent budget, a broken `project.toml`, a full disk.
@@ -151,22 +135,19 @@ pub struct PipelineSnapshot {
 /// An event with its number. Numbers begin at 1 with each start and have no gaps.
 #[derive(Clone, Debug, Serialize)]
 pub struct NumberedEvent {
-    /// Its number.
     pub seq: u64,
     /// When, in milliseconds since 1970.
     pub at: u64,
-    /// What.
     #[serde(flatten)]
     pub event: PipelineEvent,
 }
 
-/// What a person is to do about a story.
+/// The decision that a story needs from a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WantedDecision {
-    /// `accept` or `reject`.
     Review,
-    /// Look, mend, then `retry`.
+    /// Look, fix, then `retry`.
     Retry,
     /// Move files of theirs out of the way of a merge, then `retry`.
     ClearTheWay,
@@ -174,83 +155,35 @@ pub enum WantedDecision {
     Budget,
 }
 
-/// What happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum PipelineEvent {
     /// A story is there that was not.
-    StoryCreated {
-        /// Which.
-        story: StoryId,
-        /// Its title.
-        title: String,
-        /// Where.
-        stage: Stage,
-        /// By whom.
-        by: Actor,
-    },
+    StoryCreated { story: StoryId, title: String, stage: Stage, by: Actor },
     /// A story's text or front matter is another.
-    StoryChanged {
-        /// Which.
-        story: StoryId,
-        /// Its title.
-        title: String,
-    },
+    StoryChanged { story: StoryId, title: String },
     /// A story is in another stage.
     StoryMoved {
-        /// Which.
         story: StoryId,
-        /// Its title.
         title: String,
-        /// Where it was.
         from: Stage,
-        /// Where it is.
         to: Stage,
-        /// By whom.
         by: Actor,
         /// Why, as a sentence.
         why: Option<String>,
     },
     /// A story is gone.
-    StoryDeleted {
-        /// Which.
-        story: StoryId,
-        /// Its title.
-        title: String,
-        /// Where it was.
-        stage: Stage,
-        /// By whom.
-        by: Actor,
-    },
+    StoryDeleted { story: StoryId, title: String, stage: Stage, by: Actor },
     /// Something is wrong with a file in `.storkit/work/`, as a sentence.
-    ProblemFound {
-        /// The sentence.
-        problem: String,
-    },
+    ProblemFound { problem: String },
     /// An agent was started.
-    RunStarted {
-        /// Its run.
-        run: RunInfo,
-    },
+    RunStarted { run: RunInfo },
     /// A run does something else now.
-    RunPhase {
-        /// Which.
-        run: RunId,
-        /// Its story.
-        story: StoryId,
-        /// What.
-        phase: RunPhase,
-    },
-    /// A line that an agent said, or a tool it uses; without escape sequences, at most 500 characters.
-    RunSaid {
-        /// Which.
-        run: RunId,
-        /// The line.
-        line: String,
-    },
+    RunPhase { run: RunId, story: StoryId, phase: RunPhase },
+    /// A line of an agent's output, or a tool it uses; without escape sequences, at most 500 characters.
+    RunSaid { run: RunId, line: String },
     /// A run is over.
     RunEnded {
-        /// Which.
         run: RunInfo,
         /// What came of it, as a clause ("gates passed", "no commit was made").
         outcome: String,
@@ -264,36 +197,31 @@ pub enum PipelineEvent {
     },
     /// A merge was queued, took a step, or ended.
     Merge {
-        /// Whose.
         story: StoryId,
         /// The story's title.
         title: String,
-        /// Where it is.
         merge: MergeView,
         /// `3 files, +20 -4`, once merged.
         diff: Option<String>,
     },
     /// A story waits for a person.
     NeedsPerson {
-        /// Which.
         story: StoryId,
-        /// Its title.
         title: String,
         /// Why, as a sentence.
         why: String,
-        /// What is to be done.
+        /// The decision that is needed.
         wanted: WantedDecision,
     },
     /// Something that people must know: base was touched, work rescued, a worktree lost.
     Alarm {
         /// About which story, if any.
         story: Option<StoryId>,
-        /// The sentences.
         text: String,
     },
     /// No new runs, or again: the reason, as in [`PipelineSnapshot::paused`].
     Paused {
-        /// Why; `None` when it goes on.
+        /// Why; `None` when the pause is over.
         why: Option<String>,
     },
 }
@@ -328,7 +256,7 @@ impl fmt::Display for RunPhase {
 }
 
 impl MergeView {
-    /// What a merge's status says to people.
+    /// A merge's status for people.
     pub fn of(status: &MergeStatus) -> Self {
         match status {
             MergeStatus::Queued { ahead } => Self::Queued { ahead: *ahead },
@@ -337,7 +265,7 @@ impl MergeView {
         }
     }
 
-    /// What a merge's end says to people.
+    /// A merge's result for people.
     pub fn ended(result: &Result<crate::merge::MergeOutcome, crate::merge::MergeError>) -> Self {
         use crate::merge::MergeOutcome::{BaseMoved, CheckoutInTheWay, Conflict, Empty, GateFailed, Merged};
         let failed = |why: String| Self::Failed { why };
@@ -358,7 +286,7 @@ impl MergeView {
                     files.join(", ")
                 ))
             }
-            Ok(BaseMoved) => failed("People moved base again and again while the gates ran.".into()),
+            Ok(BaseMoved) => failed("People moved base several times while the gates ran.".into()),
             Err(error) => failed(error.to_string()),
         }
     }

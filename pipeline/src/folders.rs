@@ -1,4 +1,4 @@
-//! Follows folders with `notify`: which names in them came, went, or were written to their end.
+//! Follows folders with `notify`: names in them that came, went, or were written and closed.
 //!
 //! A file that is being written is not reported before it is closed. `.storkit` is followed without the folders below
 //! it, so that what storkit itself writes to `state`, `run` and `logs` wakes nobody.
@@ -11,7 +11,6 @@ use notify::{
 };
 use tokio::sync::mpsc;
 
-/// What happened.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FolderEvent {
     /// Something of this path, in one of the folders, came, went, or was written and closed.
@@ -20,7 +19,7 @@ pub enum FolderEvent {
     Unknown,
 }
 
-/// Folders that are followed, each by itself, without what is below it.
+/// Folders that are followed, each without the folders below it.
 #[derive(Debug)]
 pub struct FolderWatch {
     watcher: RecommendedWatcher,

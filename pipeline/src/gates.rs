@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 /// What gates' part of the network is called in sentences.
 pub(crate) const GATE_NETWORK: &str = "`gate_network`";
 
-/// How much of a gate's output is kept: its end, where the failure stands.
+/// How much of a gate's output is stored: the end, where the failure is.
 pub const TAIL_BYTES: usize = 64 << 10;
 
 /// In the environment of every process of a gate; the value is `PROJECT-ROOT/UUID`, or only a UUID outside of one.
@@ -41,14 +41,14 @@ const GRACE: Duration = Duration::from_secs(3);
 /// How long killed processes may take to be gone, and a pipe that nobody of ours holds to be drained.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is to be run, and how.
+/// The commands to run, and how.
 #[derive(Clone, Debug)]
 pub struct GateRunner {
     /// Command lines, each run by `sh -c`.
     pub commands: Vec<String>,
     /// How long one command may take.
     pub timeout: Duration,
-    /// Variables set for them, beside what storkit inherited.
+    /// Variables set for them, in addition to storkit's own.
     pub environment: Vec<(String, String)>,
     /// Names taken out of what storkit inherited: its secrets. Gates run code that agents wrote.
     pub env_remove: Vec<String>,
@@ -56,7 +56,7 @@ pub struct GateRunner {
     pub wrapper: Vec<String>,
     /// The way out of that sandbox, if it has one.
     pub egress: Option<Arc<EgressProxy>>,
-    /// Go on after a failure; otherwise the first one ends the report.
+    /// Continue after a failure; otherwise the report stops at the first one.
     pub keep_going: bool,
     /// By this a later storkit knows the processes: the project's root, or empty.
     pub(crate) owner: String,
@@ -80,7 +80,6 @@ impl Default for GateRunner {
 /// How one gate ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateResult {
-    /// The command line.
     pub command: String,
     /// Its exit code; `None` if a signal ended it or it could not be started.
     pub code: Option<i32>,
@@ -105,11 +104,10 @@ pub struct GateReport {
 
 /// The run was called off; what had been started is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the gates were called off")]
+#[error("the gates were cancelled")]
 pub struct GatesCancelled;
 
 impl GateResult {
-    /// Exit code 0.
     pub fn passed(&self) -> bool {
         self.code == Some(0)
     }
@@ -141,11 +139,11 @@ impl GateReport {
 }
 
 impl GateRunner {
-    /// These, kept in, with no more of the network than `network` says, which stands at `key` in `project.toml`.
+    /// These commands, confined, with the network limited to `network`, the value of `key` in `project.toml`.
     /// Blocks, and is to be called in a tokio runtime.
     ///
     /// # Errors
-    /// A sentence, where that cannot be kept.
+    /// A sentence, where that is not possible.
     pub fn kept_in(self, confined: &Confined, network: &NetworkAccess, key: &str) -> Result<Self, String> {
         let (Confined { confinement, place }, egress) = confined.limited(network, key, None)?;
         let wrapper = confinement.prefix(&place, &[]);
@@ -155,7 +153,7 @@ impl GateRunner {
 
     /// Runs the commands one after the other in `dir`, whose tree is `tree` (see [`head_tree`]).
     ///
-    /// They get no standard input and a process group each. A gate is over when its leader ends; what it left in
+    /// They get no standard input and a process group each. A gate is over when its leader exits; processes it left in
     /// the background is killed then.
     pub async fn run(
         &self,
@@ -222,7 +220,7 @@ impl GateRunner {
 
     fn start(&self, line: &str, dir: &Path, mark: &str) -> std::io::Result<(Child, GateOutput)> {
         let argv: Vec<&str> = self.wrapper.iter().map(String::as_str).chain(["sh", "-c", line]).collect();
-        // One pipe for both, so that what a person reads stands in the order it was written.
+        // One pipe for both, so that people read the output in the order it was written.
         let (reader, writer) = std::io::pipe()?;
         let mut command = Command::new(argv[0]);
         command.args(&argv[1..]).current_dir(dir).process_group(0);
@@ -264,7 +262,7 @@ async fn wait(
         () = tokio::time::sleep(limit) => end.timed_out = true,
     }
     let Some(leader) = child.id() else { return (child.wait().await.ok(), end) };
-    // While parents live, children can still be told by them.
+    // While parents live, children can still be identified by them.
     end.known = tokio::task::spawn_blocking(move || tree::descendants(leader)).await.unwrap_or_default();
     let group = Pid::from_raw(leader.cast_signed());
     let signal = |signal| group.map(|group| kill_process_group(group, signal));
@@ -276,7 +274,7 @@ async fn wait(
     (child.wait().await.ok(), end)
 }
 
-/// Kills what the gate left: by its mark, and what was seen below it.
+/// Kills the gate's remaining processes: by its mark, and those seen below it.
 async fn end_leftovers(mark: String, known: BTreeSet<ProcessId>) {
     let killing = move || {
         tree::kill_all(PATIENCE, || {
@@ -317,7 +315,7 @@ impl GateOutput {
         Self { reading, over }
     }
 
-    /// The tail, once all is read, or once a stranger who keeps the pipe has been waited for.
+    /// The tail, once all is read, or once a stranger that holds the pipe open has been waited for.
     async fn finish(mut self) -> String {
         let read = match timeout(PATIENCE, &mut self.reading).await {
             Ok(read) => read,

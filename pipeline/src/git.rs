@@ -47,10 +47,8 @@ pub struct Commit {
     pub time: SystemTime,
 }
 
-/// A linked worktree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkedWorktree {
-    /// Where it lies.
     pub path: PathBuf,
     /// The branch that is checked out; `None` with a detached HEAD or where it cannot be read.
     pub branch: Option<String>,
@@ -61,7 +59,6 @@ pub struct LinkedWorktree {
 /// The state of a [`LinkedWorktree`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorktreeState {
-    /// Nothing uncommitted.
     Clean,
     /// So many files are changed or untracked.
     Changed(usize),

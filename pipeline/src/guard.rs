@@ -34,7 +34,6 @@ pub struct BaseGuard {
 /// Why base cannot be worked with.
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
-    /// `base_branch` names none.
     #[error(
         "`base_branch = \"{0}\"` in `.storkit/project.toml` names no branch of this repository. \
          Make it with `git branch {0}`, or name another."
@@ -58,9 +57,8 @@ pub enum BaseError {
     #[error("the repository cannot be read: {0}")]
     Git(#[from] git2::Error),
     /// The lock file cannot be used.
-    #[error("`{path}` cannot be locked: {source}. storkit keeps its state there; mend its owner or mode.")]
+    #[error("`{path}` cannot be locked: {source}. storkit stores its state there; check its owner and mode.")]
     Lock {
-        /// The lock file.
         path: PathBuf,
         /// The system's word.
         source: io::Error,

@@ -26,10 +26,10 @@ pub struct Pipeline {
 /// Why a verb did nothing. Each is a sentence for the person or agent who asked.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
-    /// The story's file says no.
+    /// The story's file does not allow it.
     #[error(transparent)]
     Work(#[from] WorkError),
-    /// Not as things stand.
+    /// Not possible now.
     #[error("{0}")]
     Refused(String),
     /// The pipeline has ended with storkit.
@@ -42,7 +42,7 @@ pub enum PipelineError {
 pub enum StartResult {
     /// This run was started.
     Running(RunInfo),
-    /// It is started as soon as it can be; the clause says what it waits for.
+    /// It is started as soon as possible; the clause names the reason for the wait.
     Waiting(String),
 }
 
@@ -51,7 +51,6 @@ pub enum StartResult {
 pub struct DeletedStory {
     /// The file's name.
     pub name: String,
-    /// Where it was.
     pub stage: Stage,
     /// The worker that was stopped.
     pub stopped: Option<String>,
@@ -64,15 +63,12 @@ pub struct DeletedStory {
 /// Changes of a story's file; `None` leaves a part as it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StoryChange {
-    /// `name`
     pub title: Option<String>,
     /// The text behind the front matter.
     pub body: Option<String>,
     /// `agent`; empty for nobody.
     pub agent: Option<String>,
-    /// `manual_qa`
     pub manual_qa: Option<bool>,
-    /// `depends_on`
     pub depends_on: Option<Vec<StoryId>>,
 }
 
@@ -99,9 +95,7 @@ pub struct WorkDone {
 /// What became of a story, read from its merge commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoryOverview {
-    /// The merge commit.
     pub commit: String,
-    /// Its message.
     pub message: String,
     /// Its author's date, seconds since 1970.
     pub time: i64,
@@ -114,7 +108,7 @@ pub struct StoryOverview {
 /// An order with the place for its answer.
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, PipelineError>>;
 
-/// What the orchestrator can be told.
+/// An order to the orchestrator.
 #[derive(Debug)]
 pub(crate) enum PipelineOrder {
     Create(StoryKind, String, Option<String>, Actor, Answer<Story>),
@@ -156,12 +150,11 @@ impl PipelineOrder {
 }
 
 impl Pipeline {
-    /// The project.
     pub fn project(&self) -> &Project {
         &self.project
     }
 
-    /// The state now. Costs nothing: it is kept ready.
+    /// The current state. Cheap: it is computed already.
     pub fn snapshot(&self) -> Arc<PipelineSnapshot> {
         self.snapshot.borrow().clone()
     }
@@ -172,8 +165,8 @@ impl Pipeline {
         let _ = self.snapshot.clone().changed().await;
     }
 
-    /// The state now, and every event after it. One who lags more than 16,384 events behind is told so by the
-    /// channel, and begins anew.
+    /// The current state, and every event after it. A receiver that lags more than 16,384 events behind gets an error
+    /// from the channel, and starts over.
     pub fn follow(&self) -> (Arc<PipelineSnapshot>, broadcast::Receiver<Arc<NumberedEvent>>) {
         // First the events: one that comes between is in the snapshot too, and known by its number.
         let events = self.events.subscribe();
@@ -216,7 +209,7 @@ impl Pipeline {
         self.order(|answer| PipelineOrder::Start(story, agent, by, answer)).await
     }
 
-    /// Ends runs. Their stories are blocked until somebody says `start` or `retry`. Returns once the processes are
+    /// Stops runs. Their stories are blocked until somebody uses `start` or `retry`. Returns once the processes are
     /// gone, with the runs that were ended.
     pub async fn stop(&self, target: StopTarget, by: Actor) -> Result<Vec<RunInfo>, PipelineError> {
         self.order(|answer| PipelineOrder::Stop(target, by, answer)).await
@@ -232,12 +225,12 @@ impl Pipeline {
         self.order(|answer| PipelineOrder::Move(story, to, by, answer)).await
     }
 
-    /// Takes failure, block and used retries away, and lets it go on where it stands.
+    /// Clears failure, block and used retries, so that the story continues in its stage.
     pub async fn retry(&self, story: StoryId, by: Actor) -> Result<StartResult, PipelineError> {
         self.order(|answer| PipelineOrder::Retry(story, by, answer)).await
     }
 
-    /// Decides about a story in QA. A person's word moves it at once; an agent's counts when its run ends.
+    /// Decides about a story in QA. A person's decision moves it at once; an agent's counts when its run ends.
     pub async fn review(
         &self,
         story: StoryId,
@@ -252,12 +245,12 @@ impl Pipeline {
         self.order(|answer| PipelineOrder::Delete(story, by, answer)).await
     }
 
-    /// Queues a story's merge, or goes on with one whose conflict is resolved; returns at once.
+    /// Queues a story's merge, or continues one whose conflict is resolved; returns when it is queued.
     pub async fn merge(&self, story: StoryId, by: Actor) -> Result<MergeView, PipelineError> {
         self.order(|answer| PipelineOrder::Merge(story, by, answer)).await
     }
 
-    /// Gives a merge up, for this reason: nobody tries again until a person says `retry`.
+    /// Gives up on a merge, for this reason: nobody tries again until a person uses `retry`.
     pub async fn report_merge_failure(
         &self,
         story: StoryId,
@@ -272,7 +265,7 @@ impl Pipeline {
         self.order(PipelineOrder::Rescan).await
     }
 
-    /// Ends all agents and the pipeline. Stories stay where they are; the next start goes on with them.
+    /// Stops all agents and the pipeline. Stories stay where they are; the next start continues with them.
     pub async fn shutdown(&self) {
         let _ = self.order(PipelineOrder::Shutdown).await;
     }

@@ -1,4 +1,4 @@
-//! What the pipeline needs of the program around it: how agents are started, and the way by which they call back.
+//! The interface to the program around the pipeline: how agents are started, and how they call back.
 
 use std::{
     any::Any,
@@ -28,7 +28,7 @@ pub struct RunAccess {
     pub guard: Box<dyn Any + Send + Sync>,
 }
 
-/// How agents are started. From `bot.toml`, while `project.toml` says who they are.
+/// How agents are started. From `bot.toml`, while `project.toml` defines the agents.
 #[derive(Clone, Debug)]
 pub struct AgentSettings {
     /// The CLI: program and leading arguments.

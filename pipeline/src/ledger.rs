@@ -1,4 +1,4 @@
-//! What runs have cost and how they ended: an append-only file of one JSON line for each start and each end.
+//! The ledger of runs, their costs and results: an append-only file with one JSON line for each start and each end.
 
 use std::{
     collections::BTreeMap,
@@ -36,24 +36,18 @@ struct LedgerState {
     started: u64,
 }
 
-/// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LedgerEntry {
-    /// Its name.
     pub run: String,
-    /// The story.
     pub story: StoryId,
-    /// The worker.
     pub slot: String,
-    /// The configured agent.
     pub agent: String,
-    /// What it was for.
+    /// Its role.
     pub role: Role,
     /// The CLI's session.
     pub session: Option<String>,
     /// When it was started, in seconds since 1970.
     pub started: u64,
-    /// When it ended.
     pub ended: Option<u64>,
     /// US dollars.
     #[serde(default)]
@@ -155,7 +149,7 @@ impl RunLedger {
         self.entries().into_iter().filter(|entry| entry.story == story).collect()
     }
 
-    /// What a story has cost, in US dollars.
+    /// The costs of a story, in US dollars.
     pub fn story_usd(&self, story: StoryId) -> f64 {
         self.0.state.lock().entries.values().filter(|entry| entry.story == story).map(|entry| entry.usd).sum()
     }

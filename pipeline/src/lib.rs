@@ -1,4 +1,4 @@
-//! Projects, Claude Code processes, and what they do to a repository. Knows nothing of chat.
+//! Projects, their stories, and the runs of agents on them. Knows nothing of chat.
 
 pub mod assign;
 pub mod audit;

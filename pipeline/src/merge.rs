@@ -2,7 +2,7 @@
 //!
 //! `squash` makes the merged tree, `standing` is the worktree the gates run in, `land` moves base by
 //! compare-and-swap under a journal, `checkout` brings along who has base checked out, `run` is these in order,
-//! `queue` does one at a time, and `recover` finishes what a crash cut.
+//! `queue` does one at a time, and `recover` finishes a merge that a crash interrupted.
 
 mod checkout;
 mod conflict;
@@ -46,10 +46,10 @@ use crate::{
     worktree::WorktreeError,
 };
 
-/// What a merge needs to know of a story.
+/// The facts of a story that its merge needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergeRequest {
-    /// Its file, which stands in `4_merge`.
+    /// Its file, which is in `4_merge`.
     pub file: FileName,
     /// Its title, for the commit.
     pub title: String,
@@ -68,7 +68,7 @@ pub struct MergeSettings {
     pub network: NetworkAccess,
     /// Whose setup goes before the gates.
     pub components: Vec<Component>,
-    /// What the gates are kept in: they run what agents wrote. An error is why there is none, in a sentence; then
+    /// The sandbox of the gates: they run agents' code. An error is a sentence about why there is none; then
     /// nothing is run.
     pub confinement: Result<Confinement, String>,
 }
@@ -87,18 +87,18 @@ pub enum MergeOutcome {
     GateFailed(GateReport),
     /// These files of a person's are in the way where base is checked out: uncommitted, or unknown to git.
     CheckoutInTheWay(Vec<PathBuf>),
-    /// People moved base again and again while the gates ran.
+    /// People moved base several times while the gates ran.
     BaseMoved,
 }
 
-/// Why a merge could not be tried to its end. Nothing has moved.
+/// Why a merge could not be completed. Nothing has moved.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
     /// The story's file is not where it has to be.
     #[error("`{0}` is not a file in `.storkit/work/4_merge`. Move the story there, then merge it again.")]
     NoStory(String),
     /// It is there and in another stage too.
-    #[error("`{0}` is in `4_merge` and in `5_done`. Remove the copy that is stale, then merge it again.")]
+    #[error("`{0}` is in `4_merge` and in `5_done`. Remove the stale copy, then merge it again.")]
     InTwoStages(String),
     /// There is nothing to merge.
     #[error("There is no branch `{0}`. Its story was never worked on, or the branch was deleted.")]
@@ -112,12 +112,11 @@ pub enum MergeError {
     #[error("Story `{0}` has no conflict that waits to be resolved. Start its merge instead.")]
     NoConflict(crate::story::StoryId),
     /// It was called off.
-    #[error("The merge was called off.")]
+    #[error("The merge was cancelled.")]
     Cancelled,
     /// A crash left something that has to be looked at by a person.
     #[error("{0}")]
     Unfinished(String),
-    /// Git refused.
     #[error(transparent)]
     Git(#[from] GitProgramError),
     /// The repository cannot be read.
@@ -126,8 +125,8 @@ pub enum MergeError {
     /// The base lock cannot be had.
     #[error(transparent)]
     Lock(#[from] BaseError),
-    /// What the gates are to be kept in cannot be had.
-    #[error("The gates of the merge cannot be kept in: {0}")]
+    /// The gates' sandbox is not available.
+    #[error("The gates of the merge cannot be confined: {0}")]
     Sandbox(String),
     /// The place they run in cannot be made ready.
     #[error(transparent)]
@@ -135,7 +134,6 @@ pub enum MergeError {
     /// A file of storkit's cannot be used.
     #[error("`{path}` cannot be used: {source}")]
     Io {
-        /// The file.
         path: PathBuf,
         /// The system's word.
         source: std::io::Error,

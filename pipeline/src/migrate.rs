@@ -19,12 +19,11 @@ use crate::{
 const OLD: &str = ".story_kit";
 const NEW: &str = ".storkit";
 
-/// What a migration did. Told as sentences.
+/// The changes of a migration, displayed as sentences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MigrationReport {
     /// Files that git follows, moved by `git mv`; the moves are staged and not committed.
     pub tracked: usize,
-    /// Other files, moved.
     pub others: usize,
     /// Files that were in the new place already, with the same content; the old copy was removed.
     pub doubles: usize,
@@ -32,7 +31,7 @@ pub struct MigrationReport {
     pub left: Vec<(PathBuf, &'static str)>,
 }
 
-/// Why nothing, or not everything, was migrated. Running it again goes on where it stopped.
+/// Why nothing, or not everything, was migrated. Running it again continues where it stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// Both places have these files, with different content. Nothing was changed.
@@ -45,7 +44,7 @@ pub enum MigrateError {
     /// A folder on the way is a link.
     #[error("`{0}` is a symbolic link, and storkit moves nothing through one. Put a folder there instead.")]
     Linked(PathBuf),
-    /// The disk said no.
+    /// The disk refused.
     #[error("`{path}`: {source}.")]
     Disk {
         /// The file or folder.
@@ -53,7 +52,6 @@ pub enum MigrateError {
         /// The system's word.
         source: io::Error,
     },
-    /// Git said no.
     #[error(transparent)]
     Git(#[from] GitProgramError),
 }
@@ -126,7 +124,7 @@ fn collect(
         if path == Path::new(OLD).join(".gitignore") {
             left.push((
                 path,
-                "what is ignored is said in `.storkit/.gitignore` now; add what you miss there",
+                "ignored files are now listed in `.storkit/.gitignore`; add missing ones there",
             ));
         } else if kind.is_dir() && item.path().join(".git").exists() {
             left.push((
@@ -278,7 +276,7 @@ impl fmt::Display for MigrationReport {
             let removed = counted(self.doubles);
             writeln!(
                 f,
-                "Moved {} to `{NEW}/`, and removed {removed} that stood there already.",
+                "Moved {} to `{NEW}/`, and removed {removed} that existed there already.",
                 counted(moved)
             )?;
         }
@@ -453,9 +451,9 @@ mod tests {
         symlink("/etc/passwd", fixture.path(".story_kit/link")).unwrap();
         let migration = migrate(&fixture.project).unwrap();
         insta::assert_snapshot!(migration, @"
-        Moved 1 file to `.storkit/`, and removed 0 files that stood there already.
+        Moved 1 file to `.storkit/`, and removed 0 files that existed there already.
         The moves of 1 file that git follows are staged; commit them, and the history goes along.
-        Left `.story_kit/.gitignore`: what is ignored is said in `.storkit/.gitignore` now; add what you miss there.
+        Left `.story_kit/.gitignore`: ignored files are now listed in `.storkit/.gitignore`; add missing ones there.
         Left `.story_kit/link`: it is no plain file.
         Left `.story_kit/worktrees/1_x`: a git worktree would lose its repository; remove it with `git worktree remove`.
         ");

@@ -35,7 +35,7 @@ use self::{
     commits::Commits,
     holds::Holds,
     housekeeping::PipelineConfig,
-    lane::{DeferredEvent, PendingWork, Then},
+    lane::{DeferredEvent, PendingStories, Then},
     memo::Memos,
     merges::Merges,
     publisher::EventPublisher,
@@ -117,8 +117,8 @@ impl Pipeline {
     }
 }
 
-/// A loop over parts that own their state. What is on disk is the truth: this is what it needs besides. It never waits
-/// for a disk, a repository or a process: what does so runs in a lane or a task, and comes back as an event.
+/// A loop over parts that own their state. The files on disk are the truth; this is only working state. It never waits
+/// for a disk, a repository or a process: such work runs in a lane or a task, and its result comes back as an event.
 struct Orchestrator {
     shop: RunContext,
     config: PipelineConfig,
@@ -128,14 +128,14 @@ struct Orchestrator {
     holds: Holds,
     memos: Memos,
     commits: Commits,
-    pending: PendingWork,
+    pending: PendingStories,
     publisher: EventPublisher,
     events: mpsc::Sender<TaskEvent>,
-    /// Set by a shutdown: who is told when the last run is gone.
+    /// Set by a shutdown: answered when the last run is gone.
     closing: Option<Answer<()>>,
 }
 
-/// What the orchestrator hears from what it has started.
+/// Reports of the tasks and lanes that the orchestrator has started.
 enum TaskEvent {
     Told(StoryId, RunId, RunUpdate),
     Ended(StoryId, RunId, Box<RunEnd>),
@@ -161,7 +161,7 @@ impl Orchestrator {
         self.assign_free_agents();
         self.publish();
         loop {
-            // What an agent prints frees nobody, and comes many times a second.
+            // Output of an agent frees no worker, and arrives many times a second.
             let mut only_printed = false;
             tokio::select! {
                 order = orders.recv() => match order {
@@ -212,7 +212,7 @@ impl Orchestrator {
         }
     }
 
-    /// While a story's files are worked on, what comes for it waits.
+    /// While a story's files are worked on, orders and events for it wait.
     fn take_event(&mut self, story: StoryId, event: DeferredEvent) {
         if let Some(event) = self.pending.defer(story, event) {
             self.handle_now(story, event);
@@ -237,7 +237,7 @@ impl Orchestrator {
         }
     }
 
-    /// Runs what takes long beside the loop; `then` goes on with what came of it.
+    /// Runs slow work in a task; `then` continues with its result on the loop.
     fn spawn<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -252,7 +252,7 @@ impl Orchestrator {
         });
     }
 
-    /// Sends the events, with the state that belongs to them. What an agent prints changes none.
+    /// Sends the events, with the state that belongs to them. Output of agents changes no state.
     fn publish(&mut self) {
         if self.publisher.has_only_lines() {
             return self.publisher.publish_lines();
@@ -283,7 +283,7 @@ impl Orchestrator {
         self.publisher.publish(snapshot);
     }
 
-    /// Why a story stands still; a person is asked where one can end that.
+    /// Why a story does not progress; a person is asked where a decision resolves that.
     fn hold(&mut self, story: &Story) -> Option<String> {
         let id = story.id();
         if self.pending.is_pending(id) {

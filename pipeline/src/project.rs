@@ -32,11 +32,9 @@ pub const TEMPLATE_MARK: &str = "storkit:template";
 /// `.storkit/context.md`: what agents should know of the project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProjectContext {
-    /// There is none.
     Missing,
     /// As `storkit init` wrote it.
     Untouched,
-    /// What people wrote.
     Text(String),
 }
 
@@ -57,7 +55,6 @@ pub enum ProjectError {
     /// The folder does not exist or cannot be read.
     #[error("`{path}` cannot be opened: {source}")]
     Unreadable {
-        /// The folder.
         path: PathBuf,
         /// The system's word.
         source: io::Error,
@@ -78,16 +75,16 @@ pub enum ProjectError {
     Broken {
         /// Where the search began.
         path: PathBuf,
-        /// libgit2's word.
         source: git2::Error,
     },
     /// `.storkit/` or a part of it leads elsewhere.
     #[error("`{0}` is a symbolic link. storkit writes only inside the project: put a folder there instead.")]
     Linked(PathBuf),
     /// `.storkit/` cannot be made or written.
-    #[error("`{path}` cannot be written: {source}. storkit keeps its state there; check its owner and mode.")]
+    #[error(
+        "`{path}` cannot be written: {source}. storkit stores its state there; check its owner and mode."
+    )]
     Unwritable {
-        /// The state folder.
         path: PathBuf,
         /// The system's word.
         source: io::Error,
@@ -114,7 +111,6 @@ impl Project {
         &self.root
     }
 
-    /// `.storkit/`.
     pub fn dir(&self) -> PathBuf {
         self.root.join(".storkit")
     }
@@ -145,12 +141,12 @@ impl Project {
         }
     }
 
-    /// What an agent is told of the project besides its task: the context, and CLAUDE.md unless the CLI reads that itself.
+    /// The agent's briefing on the project: the context, and CLAUDE.md unless the CLI reads that itself.
     /// Empty, or whole paragraphs with two line ends before them.
     pub fn briefing(&self, cli_reads_instructions: bool) -> String {
         let mut text = String::new();
         if let ProjectContext::Text(context) = self.context() {
-            text.push_str("\n\nWhat you should know of the project:\n\n");
+            text.push_str("\n\nWhat you should know about the project:\n\n");
             text.push_str(context.trim_end());
         }
         if !cli_reads_instructions && let Some(instructions) = self.instructions() {
@@ -357,7 +353,7 @@ mod tests {
         let (_folder, root) = repository();
         fs::create_dir(root.join(".storkit")).unwrap();
         fs::write(root.join(".storkit/run"), "a file in the way").unwrap();
-        insta::assert_snapshot!(sentence(&root, &root), @"`ROOT/.storkit/run` cannot be written: a file is in its place. storkit keeps its state there; check its owner and mode.");
+        insta::assert_snapshot!(sentence(&root, &root), @"`ROOT/.storkit/run` cannot be written: a file is in its place. storkit stores its state there; check its owner and mode.");
     }
 
     #[test]

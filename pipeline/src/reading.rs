@@ -1,4 +1,4 @@
-//! What people and agents read of stories beside the snapshot: texts, logs, branches, merge commits. Nothing here
+//! Reads for people and agents that the snapshot does not have: texts, logs, branches, merge commits. Nothing here
 //! writes.
 
 use std::path::PathBuf;
@@ -19,7 +19,6 @@ use crate::{
 /// How many commits of base are looked through for a merge that has no proof on disk.
 const LOOK_BACK: usize = 20_000;
 
-/// Whose log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogOf {
     /// The newest run on a story.
@@ -31,7 +30,6 @@ pub enum LogOf {
 /// A story's worktree and branch, as far as they are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorktreeView {
-    /// The story.
     pub story: StoryId,
     /// The checkout, from the project's root; `None` where only a branch is left.
     pub path: Option<PathBuf>,
@@ -45,7 +43,7 @@ impl Pipeline {
         self.reading(move |project| Ok(WorkFolder::open(&project)?.text(story)?)).await
     }
 
-    /// What the story's branch has that base has not.
+    /// The commits of the story's branch that base does not have, and their diff.
     pub async fn work_done(&self, story: StoryId) -> Result<WorkDone, PipelineError> {
         let base = self.snapshot().base.clone();
         self.reading(move |project| {

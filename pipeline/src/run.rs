@@ -1,8 +1,8 @@
-//! One run of an agent on one story: worktree, process, what it left, gates. It decides nothing about the story:
-//! what came of it goes back to the orchestrator as an [`RunOutcome`].
+//! One run of an agent on one story: worktree, process, its result, gates. It decides nothing about the story:
+//! the result goes back to the orchestrator as a [`RunOutcome`].
 //!
-//! `job` is the order of things, `spot` where the agent works and what keeps it in, `turn` one process of the CLI,
-//! `check` what is compared before and after, `log` what people read of it, `prompt` what it reads.
+//! `job` is the sequence, `workspace` where the agent works and its sandbox, `turn` one process of the CLI,
+//! `check` the comparison of before and after, `log` its log, `prompt` its prompts.
 
 mod check;
 mod job;
@@ -38,7 +38,7 @@ use crate::{
     worktree::Worktrees,
 };
 
-/// How much a run may tell before it waits for its hearer; lines of output are dropped then.
+/// How many updates may wait for the receiver before the run waits; lines of output are dropped then.
 const TOLD: usize = 256;
 
 /// What all runs of a project share. Cheap to clone.
@@ -68,7 +68,7 @@ pub(crate) struct RunPlan {
     pub budget_usd: Option<f64>,
 }
 
-/// What a run tells while it lives.
+/// An update from a running agent.
 #[derive(Debug, PartialEq)]
 pub(crate) enum RunUpdate {
     Phase(RunPhase),
@@ -84,7 +84,6 @@ pub(crate) enum RunUpdate {
 pub(crate) enum RunOutcome {
     /// A coder committed, and the gates are green.
     Passed,
-    /// A reviewer approved.
     Approved,
     /// A reviewer rejected, for these reasons.
     SentBack(String),
@@ -94,20 +93,18 @@ pub(crate) enum RunOutcome {
     Failed(RunFailure),
     /// Nobody goes on until a person has looked.
     Blocked(BlockReason),
-    /// Somebody stopped it.
     Stopped,
     /// The model's service is busy, maybe until then. Not a failure.
     Busy {
-        /// When it is said to be over.
+        /// When the service expects to be free again.
         until: Option<SystemTime>,
     },
-    /// storkit goes down.
     Shutdown,
     /// It could not even begin, for a reason that no story is to blame for.
     NotStarted(String),
 }
 
-/// Why a run failed, and what the next one is told besides.
+/// Why a run failed, with details for the next one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RunFailure {
     pub cause: FailureCause,
@@ -122,7 +119,7 @@ impl From<FailureCause> for RunFailure {
 }
 
 impl RunFailure {
-    /// What the next run of the story is told.
+    /// Feedback for the story's next run.
     pub(crate) fn feedback(&self) -> String {
         match &self.details {
             Some(details) => format!("{}\n\n{details}", self.cause),
@@ -141,7 +138,7 @@ impl RunOutcome {
         Self::failed(FailureCause::Internal { why: why.to_string() })
     }
 
-    /// What the ledger and people read of it.
+    /// The outcome for people and the ledger.
     pub(crate) fn summary(&self) -> RunSummary {
         let fine = |outcome: String| RunSummary { outcome, failed: false, cause: None };
         match self {
@@ -161,7 +158,6 @@ impl RunOutcome {
     }
 }
 
-/// How it ended.
 #[derive(Debug)]
 pub(crate) struct RunEnd {
     pub outcome: RunOutcome,
@@ -190,7 +186,7 @@ pub(crate) struct RunControl {
 }
 
 impl RunControl {
-    /// Ends it, for this reason; the first one counts. What it left is still looked at.
+    /// Stops it, for this reason; the first one counts. Its result is still inspected.
     pub(crate) fn end(&self, why: StopReason) {
         self.end.send_if_modified(|ended| {
             let first = ended.is_none();
@@ -207,7 +203,7 @@ impl RunControl {
     }
 }
 
-/// What a run sees of its [`RunControl`].
+/// The run's side of its [`RunControl`].
 pub(crate) struct RunSignals {
     pub ended: watch::Receiver<Option<StopReason>>,
     pub review: ReviewSlot,

@@ -32,7 +32,7 @@ impl fmt::Display for StoryId {
     }
 }
 
-/// What is no story's number.
+/// A text that is no story's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a story's number is a whole number from 1, like `12` or `#12`")]
 pub struct BadId;
@@ -51,9 +51,7 @@ impl FromStr for StoryId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StoryKind {
-    /// Something new.
     Story,
-    /// Something broken.
     Bug,
     /// Something to find out.
     Spike,
@@ -62,7 +60,6 @@ pub enum StoryKind {
 }
 
 impl StoryKind {
-    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Story, Self::Bug, Self::Spike, Self::Refactor];
 
     /// The word in file names and commands.
@@ -75,29 +72,27 @@ impl StoryKind {
         }
     }
 
-    /// Reads the word.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
 }
 
-/// A story as its file says.
+/// A story, as parsed from its file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Story {
     /// Its file's name.
     pub file: FileName,
-    /// Where it is.
     pub stage: Stage,
     /// When its file was last written or moved there (the inode's change time).
     pub since: SystemTime,
-    /// Its front matter; the name is one line of at most 200 characters, whatever the file says.
+    /// Its front matter; the name is one line of at most 200 characters, whatever is in the file.
     pub front: FrontMatter,
     /// Criteria (`- [ ] text`), and whether each is ticked.
     pub criteria: Vec<(String, bool)>,
 }
 
 impl Story {
-    /// Joins what the file's text says with where the file is. A story without any title is called by its slug.
+    /// Joins the file's text with its name and stage. A story without any title is called by its slug.
     pub fn new(file: FileName, stage: Stage, since: SystemTime, document: StoryDocument) -> Self {
         let criteria = document.criteria();
         let mut front = document.into_front();
@@ -105,7 +100,6 @@ impl Story {
         Self { file, stage, since, front, criteria }
     }
 
-    /// Its number.
     pub fn id(&self) -> StoryId {
         self.file.id
     }

@@ -1,4 +1,4 @@
-//! What becomes of a story when an agent's run has ended: a pure function of what was seen.
+//! Decides about a story when an agent's run has ended: a pure function of the facts.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use crate::{
     story::{BlockReason, stage::Role},
 };
 
-/// What was seen of a run that ended.
+/// The facts about a run that ended.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunFacts {
     /// Commits on the story's branch that base does not have.
     pub commits: usize,
     /// Files in the worktree that are not committed.
     pub uncommitted: usize,
-    /// What the comparison of base and main checkout found, in words for people.
+    /// Findings of the comparison of base and main checkout, in words for people.
     pub tampering: Vec<String>,
     /// Whether it was resumed once already to commit its work.
     pub reminded: bool,
@@ -31,7 +31,6 @@ pub struct RunFacts {
 /// A reviewer's decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReviewDecision {
-    /// Good to merge.
     Approved,
     /// Back to the coder, with reasons.
     Rejected(String),
@@ -44,7 +43,6 @@ pub enum StopReason {
     Stopped,
     /// It made no progress for too long.
     Stalled,
-    /// storkit shuts down.
     Shutdown,
 }
 
@@ -56,7 +54,7 @@ pub enum FailureCause {
     GhostRun { why: Option<String> },
     /// Work was left uncommitted, also after a reminder.
     Uncommitted { files: usize },
-    /// A gate failed on what it committed.
+    /// A gate failed on its commits.
     GatesFailed { gate: String },
     /// It made no progress for too long.
     Stalled,
@@ -125,7 +123,7 @@ pub enum NextAction {
     Approve,
     /// Back to the coding stage, with the reason in the next prompt.
     SendBack(String),
-    /// The mergemaster has resolved it: the queue goes on with the merge.
+    /// The mergemaster has resolved it: the queue continues the merge.
     ContinueMerge,
     /// The run failed and counts against the retries.
     Failed(FailureCause),

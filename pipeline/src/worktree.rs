@@ -76,7 +76,6 @@ pub struct Worktrees {
 pub struct Worktree {
     layout: WorktreeLayout,
     limits: SizeLimits,
-    /// `.git/worktrees/NAME`.
     admin: PathBuf,
     base: String,
 }
@@ -84,7 +83,6 @@ pub struct Worktree {
 /// Why a worktree cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum WorktreeError {
-    /// Too little space.
     #[error(
         "Too little space for a worktree in `{path}`: {} needed ({} of files and {} to spare), {} free. \
          Make room, or remove worktrees of stories that are done.", size(.files + .spare), size(*.files), size(*.spare), size(*.free)
@@ -96,7 +94,6 @@ pub enum WorktreeError {
         files: u64,
         /// What is to stay free.
         spare: u64,
-        /// What is free.
         free: u64,
     },
     /// The branch's folder cannot be made: a branch has its name, or that of a folder above.
@@ -108,7 +105,6 @@ pub enum WorktreeError {
     /// A part of the way leads elsewhere.
     #[error("`{0}` is a symbolic link. storkit writes only inside the project: put a folder there instead.")]
     Linked(PathBuf),
-    /// Git refused.
     #[error(transparent)]
     Git(#[from] GitProgramError),
     /// The repository cannot be read.
@@ -117,7 +113,6 @@ pub enum WorktreeError {
     /// A file cannot be read or written.
     #[error("`{path}`: {source}")]
     Io {
-        /// Which.
         path: PathBuf,
         /// The system's word.
         source: io::Error,
@@ -150,7 +145,6 @@ impl Worktrees {
 }
 
 impl Worktree {
-    /// Its name, `ID_slug`.
     pub fn name(&self) -> &WorktreeName {
         &self.layout.name
     }

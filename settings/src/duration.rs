@@ -13,7 +13,6 @@ const DAY: u64 = 24 * HOUR;
 pub struct ConfigDuration(pub Duration);
 
 impl ConfigDuration {
-    /// So many minutes.
     pub const fn minutes(n: u64) -> Self {
         Self(Duration::from_secs(n * 60))
     }

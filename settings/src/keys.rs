@@ -7,7 +7,6 @@ use toml::{Table, Value};
 /// A key that does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownKey {
-    /// The dotted key.
     pub key: String,
     /// The right key it is most like.
     pub nearest: Option<String>,
@@ -16,7 +15,6 @@ pub struct UnknownKey {
 /// A value that does not fit its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyError {
-    /// The dotted key.
     pub key: String,
     /// What is wrong, and what to write.
     pub why: String,

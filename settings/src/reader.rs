@@ -23,7 +23,6 @@ pub trait FileKeys: DeserializeOwned + Serialize {
 /// A file as it was read.
 #[derive(Clone, Debug)]
 pub struct LoadedKeys<T> {
-    /// Its keys.
     pub keys: T,
     /// Environment variables that `${VAR}` named.
     pub variables: Vec<String>,
@@ -37,37 +36,26 @@ pub enum FileError {
     /// It cannot be read.
     #[error("`{path}` cannot be read: {source}. Check its owner and mode.")]
     Unreadable {
-        /// The file.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
     },
     /// It is not TOML.
     #[error("`{path}` is not valid TOML: {why}")]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Where and what.
-        why: String,
-    },
+    Syntax { path: PathBuf, why: String },
     /// A key that does not exist.
     #[error("`{path}` has an unknown key `{key}`{}.{listed}", did_you_mean(.nearest))]
     UnknownKey {
-        /// The file.
         path: PathBuf,
-        /// The dotted key.
         key: String,
         /// The right key it is most like.
         nearest: Option<String>,
-        /// [`FileKeys::KEYS_ARE_LISTED`].
         listed: &'static str,
     },
     /// A value that does not fit its key.
     #[error("`{key}` in `{path}`: {why}")]
     Value {
-        /// The file.
         path: PathBuf,
-        /// The dotted key.
         key: String,
         /// What is wrong and what to write.
         why: String,

@@ -85,7 +85,7 @@ async fn the_same_journey_ends_the_same_on_both() {
         room.see("Stopped.").await;
         room.see("echo: after").await;
         room.say("reset").await;
-        room.see("begins a new one").await;
+        room.see("starts a new one").await;
         room.say("history").await;
         room.see("nothing yet").await;
         bot.app.shutdown().await;

@@ -34,7 +34,7 @@ fn an_empty_folder_becomes_a_project_with_one_command() {
     let (code, text) = said(&program, &["init", "--yes", "--project", folder]);
     assert_eq!(code, Some(0), "{text}");
     assert!(
-        text.contains("kept   .storkit/project.toml (it was there)") && !text.contains("commit"),
+        text.contains("kept   .storkit/project.toml (it already exists)") && !text.contains("commit"),
         "{text}"
     );
 }

@@ -113,7 +113,7 @@ fn a_taken_port_says_how_to_find_its_owner_and_choose_another() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("its address").port().to_string();
     let output = program.run(&["serve", "--port", &port], "");
-    refused(&output, 75, &[&port, "is taken", "ss -ltnp", "--port", "[http] port"]);
+    refused(&output, 75, &[&port, "is in use", "ss -ltnp", "--port", "[http] port"]);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_read_only_disk_is_a_sentence() {
     if output.status.code() == Some(99) || complaint(&output).contains("unshare:") {
         return eprintln!("mounts are not allowed here; not tested: {}", complaint(&output));
     }
-    refused(&output, 2, &[".storkit", "cannot be written", "mend its owner or mode"]);
+    refused(&output, 2, &[".storkit", "cannot be written", "check its owner and mode"]);
 }
 
 #[test]

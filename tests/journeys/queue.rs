@@ -59,7 +59,7 @@ async fn the_twenty_first_prompt_is_refused_and_clear_drops_all_but_the_turn() {
     room.say("whoami").await;
     room.see("You are `ann`").await;
     room.say("queue clear").await;
-    room.see("Dropped 20.").await;
+    room.see("Dropped 20 prompts").await;
     room.say("history").await;
     room.see("Queued, number 1").await;
     go(&bot);

@@ -59,7 +59,7 @@ async fn an_unknown_model_and_a_failing_service_are_sentences() {
     answered_after(&bot, "does not know the model. Choose another with `model NAME`.").await;
     let room = bot.room("a");
     room.say("and this").await;
-    room.see("Claude's service failed. Send it again in a while.").await;
+    room.see("Claude's service failed. Send your message again later.").await;
     bot.app.shutdown().await;
 }
 
@@ -171,7 +171,7 @@ async fn a_lost_session_is_said_and_the_prompt_answered_in_a_new_one() {
     let bot = bot.restart().await;
     let room = bot.room("a");
     room.say("second").await;
-    room.see("could not be resumed, so I begin a new one").await;
+    room.see("could not be resumed, so I start a new one").await;
     room.see("Before: . Now: second.").await;
     room.settled().await;
     room.say("third").await;

@@ -20,7 +20,7 @@ async fn a_story_is_made_shown_moved_and_deleted_from_the_chat() {
     // Its marks are text, and nobody is pinged.
     room.see("Story `1` **Let *people* sign in @\u{200b}room** is in the backlog").await;
     room.say("show 1").await;
-    let shown = room.see("criteria: 0 of 1 ticked").await.text;
+    let shown = room.see("criteria: 0 of 1 done").await.text;
     assert!(shown.contains("- in **backlog**") && shown.contains("name: "), "{shown}");
     room.say("start 1").await;
     room.see("no agent of `project.toml` has the stage `coder`").await;

@@ -96,10 +96,10 @@ async fn a_cli_that_says_nothing_is_ended_after_the_timeout_but_waiting_for_a_pe
     room.see("Question 1").await;
     room.say("yes").await;
     let tool = post.pid().await;
-    room.see("said nothing for 1s, so I ended it").await;
+    room.see("was silent for 1s, so I ended it").await;
     ended(tool).await;
     room.say("silent").await;
-    room.see("said nothing for 1s").await;
+    room.see("was silent for 1s").await;
     room.settled().await;
     assert_eq!(bot.agent_processes(), 0);
     room.say("history").await;
@@ -157,7 +157,7 @@ async fn a_program_that_prints_nothing_but_noise_is_ended_by_the_turns_timeout()
     let bot = Setup::new(Cli::Program(noisy)).config("[claude]\nturn_timeout = \"1s\"").start().await;
     let room = bot.room("a");
     room.say("hello").await;
-    room.see("said nothing for 1s").await;
+    room.see("was silent for 1s").await;
     room.settled().await;
     assert_eq!(bot.agent_processes(), 0);
     bot.app.shutdown().await;
@@ -173,7 +173,7 @@ async fn a_session_that_cannot_be_resumed_is_said_and_the_prompt_still_answered(
     std::fs::remove_dir_all(bot.home().join(".claude/projects")).expect("the sessions are there");
     let room = bot.room("a");
     room.say("history").await;
-    room.see("could not be resumed, so I begin a new one").await;
+    room.see("could not be resumed, so I start a new one").await;
     room.see("nothing yet").await;
     room.say("history").await;
     room.see("1. history").await;

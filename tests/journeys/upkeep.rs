@@ -68,7 +68,7 @@ fn the_audit_finds_a_forged_proof_a_story_in_two_stages_and_an_orphan_worktree()
     let (code, text) = said(&program, &["doctor", "--audit"]);
     assert_eq!((code, text.lines().count()), (Some(1), 3), "{text}");
     for found in [
-        "The proof of story `1` does not hold: the repository has no commit",
+        "The proof of story `1` is wrong: the repository has no commit",
         "Story `2` is in two places: `.storkit/work/1_backlog/2_story_b.md`, `.storkit/work/3_qa/2_story_b.md`",
         "The worktree `.storkit/worktrees/9_gone` belongs to no story in work",
     ] {

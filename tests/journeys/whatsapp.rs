@@ -171,7 +171,7 @@ async fn an_old_button_and_another_persons_press_are_answered_and_change_nothing
     let snapshot = ann.see("load").await;
     let seen = ann.shown().len();
     ann.press(&snapshot.id, "Stop").await;
-    ann.see_after(seen, "one snapshot").await;
+    ann.see_after(seen, "single snapshot").await;
     world.end();
 }
 
@@ -190,7 +190,7 @@ async fn htop_is_one_snapshot_with_its_buttons_and_no_timer() {
     assert_ne!(first.id, second.id);
     // If a timer ran, `htop stop` would have something to end.
     ann.say("htop stop").await;
-    ann.see("one snapshot").await;
+    ann.see("single snapshot").await;
     assert_eq!(ann.shown().len(), 3, "{:#?}", ann.shown());
     world.end();
 }

@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{
     ConsoleShared,
-    room::{LineReceiver, LineSender, outlet},
+    room::{LineReceiver, LineSender, line_channel},
     wire::{FromTerminal, MAX_FROM_TERMINAL, SaidLine, ToTerminal, WireLine, read_line},
 };
 use crate::{Addressed, Identity, Incoming, PersonAct, Room, Sender, text::address};
@@ -33,7 +33,7 @@ pub(super) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
 ) {
     let (reader, writer) = tokio::io::split(stream);
-    let (outlet, outflow) = outlet();
+    let (outlet, outflow) = line_channel();
     let gone = outlet.gone.clone();
     let closed = shared.closed.clone();
     let number = shared.ids.number();
@@ -92,7 +92,7 @@ impl AttachedTerminal {
                 Ok(WireLine::TooLong) => {
                     self.refuse(None, "That is longer than 1 MiB; send it as a file in the project.")
                 }
-                Ok(WireLine::Whole(line)) => self.take(&line).await,
+                Ok(WireLine::Whole(line)) => self.handle_line(&line).await,
                 Err(error) => {
                     // A vanished peer must not leave the writer waiting for its outlet.
                     self.outlet.gone.cancel();
@@ -102,7 +102,7 @@ impl AttachedTerminal {
         }
     }
 
-    async fn take(&mut self, line: &[u8]) {
+    async fn handle_line(&mut self, line: &[u8]) {
         match serde_json::from_slice(line) {
             Ok(FromTerminal::Hello { room, user }) => self.sit_down(room.as_deref(), user.as_deref()),
             Ok(FromTerminal::Say { ticket, text }) => {
@@ -116,7 +116,7 @@ impl AttachedTerminal {
     }
 
     fn refuse(&self, ticket: Option<u64>, why: &str) {
-        self.outlet.tell(&ToTerminal::Refused { ticket, why: why.into() });
+        self.outlet.send(&ToTerminal::Refused { ticket, why: why.into() });
     }
 
     fn sit_down(&mut self, room: Option<&str>, user: Option<&str>) {
@@ -150,8 +150,8 @@ impl AttachedTerminal {
             text: text.into(),
             replay: false,
         };
-        self.shared.in_room(&seat.room, |room| room.said(said, self.number));
-        self.outlet.tell(&ToTerminal::Delivered { ticket, id: incoming.id.clone() });
+        self.shared.in_room(&seat.room, |room| room.show_line(said, self.number));
+        self.outlet.send(&ToTerminal::Delivered { ticket, id: incoming.id.clone() });
         if self.acts.send(incoming).await.is_err() {
             self.refuse(Some(ticket), "storkit is stopping and did not take that.");
         }
@@ -161,7 +161,7 @@ impl AttachedTerminal {
         let chosen = self.shared.in_room(&seat.room, |room| room.chosen(text));
         let (act, addressed) = match chosen {
             Some((on, key)) => (PersonAct::Chose { on, key }, Addressed::Direct),
-            None => said(text, &self.shared.identity),
+            None => act_of(text, &self.shared.identity),
         };
         Incoming {
             id: self.shared.ids.next(),
@@ -181,7 +181,7 @@ impl AttachedTerminal {
 }
 
 /// A console is a conversation of two, so everything is meant for the bot, addressed or not.
-fn said(text: &str, identity: &Identity) -> (PersonAct, Addressed) {
+fn act_of(text: &str, identity: &Identity) -> (PersonAct, Addressed) {
     let (addressed, text) =
         address::strip(text, identity, &[]).unwrap_or_else(|| (Addressed::Direct, text.to_owned()));
     (PersonAct::Said { text }, addressed)
@@ -196,9 +196,9 @@ mod tests {
         let identity =
             Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()], ..Identity::default() };
         let text = |text: &str| PersonAct::Said { text: text.into() };
-        assert_eq!(said("!status", &identity), (text("status"), Addressed::Prefix));
-        assert_eq!(said("Timmy, status", &identity), (text("status"), Addressed::Name));
-        assert_eq!(said("!", &identity), (text("!"), Addressed::Direct));
-        assert_eq!(said("hi!", &identity), (text("hi!"), Addressed::Direct));
+        assert_eq!(act_of("!status", &identity), (text("status"), Addressed::Prefix));
+        assert_eq!(act_of("Timmy, status", &identity), (text("status"), Addressed::Name));
+        assert_eq!(act_of("!", &identity), (text("!"), Addressed::Direct));
+        assert_eq!(act_of("hi!", &identity), (text("hi!"), Addressed::Direct));
     }
 }

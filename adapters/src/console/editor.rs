@@ -94,7 +94,7 @@ pub(super) fn edit(
             Err(error) => break Err(error),
         };
         screen.forget_hint();
-        match understood(&mut editor, signal) {
+        match read_signal(&mut editor, signal) {
             Some(act) => drop(typed.send(act)),
             None if screen.is_closing() => break Ok(()),
             None => {}
@@ -102,12 +102,12 @@ pub(super) fn edit(
     };
     if ended.is_ok() {
         // The cursor is on the empty prompt, of which nothing is to stay.
-        write!(io::stderr(), "\r\x1b[J{}", screen.rest())?;
+        write!(io::stderr(), "\r\x1b[J{}", screen.unprinted())?;
     }
     ended
 }
 
-fn understood(editor: &mut Reedline, signal: Signal) -> Option<EditorInput> {
+fn read_signal(editor: &mut Reedline, signal: Signal) -> Option<EditorInput> {
     let empty = editor.current_buffer_contents().is_empty();
     match signal {
         Signal::Success(text) => Some(EditorInput::Line(text)),
@@ -202,13 +202,13 @@ mod tests {
     fn ctrl_c_clears_the_line_and_ctrl_d_leaves_only_an_empty_one() {
         let key = |name: &str| Signal::HostCommand(name.into());
         let mut typing = editor("half a line");
-        assert_eq!(understood(&mut typing, key(LEAVE)), None);
-        assert_eq!(understood(&mut typing, key(INTERRUPT)), Some(EditorInput::Interrupt { empty: false }));
+        assert_eq!(read_signal(&mut typing, key(LEAVE)), None);
+        assert_eq!(read_signal(&mut typing, key(INTERRUPT)), Some(EditorInput::Interrupt { empty: false }));
         assert_eq!(typing.current_buffer_contents(), "");
-        assert_eq!(understood(&mut typing, key(INTERRUPT)), Some(EditorInput::Interrupt { empty: true }));
-        assert_eq!(understood(&mut typing, key(LEAVE)), Some(EditorInput::Leave));
+        assert_eq!(read_signal(&mut typing, key(INTERRUPT)), Some(EditorInput::Interrupt { empty: true }));
+        assert_eq!(read_signal(&mut typing, key(LEAVE)), Some(EditorInput::Leave));
         assert_eq!(
-            understood(&mut typing, Signal::Success("a\nb".into())),
+            read_signal(&mut typing, Signal::Success("a\nb".into())),
             Some(EditorInput::Line("a\nb".into()))
         );
     }

@@ -62,7 +62,7 @@ impl LiveModel {
     }
 
     /// Takes in one line of the adapter and returns what to print now, in order.
-    pub fn feed(&mut self, message: ToTerminal) -> Vec<PrintRequest> {
+    pub fn handle_message(&mut self, message: ToTerminal) -> Vec<PrintRequest> {
         match message {
             ToTerminal::Message(shown) | ToTerminal::Edited(shown) => self.show(shown),
             ToTerminal::Said(said) => vec![PrintRequest::Said(said)],
@@ -202,7 +202,7 @@ mod tests {
     fn play(model: &mut LiveModel, scene: Vec<ToTerminal>) -> String {
         let mut played = String::new();
         for step in scene {
-            let printed = texts(model.feed(step));
+            let printed = texts(model.handle_message(step));
             let region: Vec<_> = model.region().iter().map(|open| open.shown.markdown.as_str()).collect();
             played += format!("{printed} | {}", region.join(", ")).trim();
             played += "\n";
@@ -252,15 +252,15 @@ mod tests {
     fn a_long_question_is_printed_in_full_as_it_opens_and_not_again_unless_it_changes() {
         let long = "line\n".repeat(QUESTION_LINES + 1);
         let mut model = LiveModel::with_region();
-        assert_eq!(texts(model.feed(asks("q", &long))), long);
+        assert_eq!(texts(model.handle_message(asks("q", &long))), long);
         assert!(model.region()[0].printed);
         for number in 0..2 * REMEMBERED {
-            model.feed(says(&number.to_string(), "by the way"));
+            model.handle_message(says(&number.to_string(), "by the way"));
         }
         assert_eq!(model.finish(), [], "it is forgotten while it is open");
 
-        model.feed(asks("r", &long));
-        assert_eq!(texts(model.feed(ends("r", "denied"))), "denied");
+        model.handle_message(asks("r", &long));
+        assert_eq!(texts(model.handle_message(ends("r", "denied"))), "denied");
     }
 
     #[test]
@@ -280,11 +280,11 @@ mod tests {
     fn an_edit_of_something_printed_shows_if_a_person_sees_a_change() {
         let mut model = LiveModel::with_region();
         let toned = |tone| ToTerminal::Edited(ShownMessage { tone, ..shown("a", "one") });
-        model.feed(says("a", "one"));
-        assert_eq!(model.feed(toned(Tone::Notice)), []);
-        assert_eq!(texts(model.feed(toned(Tone::Failure))), "one");
-        assert_eq!(texts(model.feed(ends("a", "two"))), "two");
-        assert_eq!(texts(model.feed(ends("unknown", "three"))), "three");
+        model.handle_message(says("a", "one"));
+        assert_eq!(model.handle_message(toned(Tone::Notice)), []);
+        assert_eq!(texts(model.handle_message(toned(Tone::Failure))), "one");
+        assert_eq!(texts(model.handle_message(ends("a", "two"))), "two");
+        assert_eq!(texts(model.handle_message(ends("unknown", "three"))), "three");
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
         | load 8, May I?
         ");
         let bye = ToTerminal::Bye { reason: "Stopping.".into() };
-        assert_eq!(texts(model.feed(bye)), "load 8, May I?, Stopping.");
+        assert_eq!(texts(model.handle_message(bye)), "load 8, May I?, Stopping.");
         assert_eq!(model.finish(), []);
     }
 
@@ -335,7 +335,7 @@ mod tests {
             let mut printed = Vec::new();
             for (id, text, kind) in steps {
                 let state = state(id, text, kind);
-                printed.extend(model.feed(ToTerminal::Edited(state.clone())));
+                printed.extend(model.handle_message(ToTerminal::Edited(state.clone())));
                 let open = model.region().iter().any(|open| open.shown.id == state.id);
                 prop_assert_eq!(open, state.is_open());
                 prop_assert!(model.region().len() <= MOST_OPEN);

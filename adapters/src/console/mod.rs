@@ -118,7 +118,7 @@ impl Console {
     /// Terminals that attach later are turned away.
     pub async fn close(&self, reason: &str) {
         for room in self.shared.rooms.lock().values_mut() {
-            room.dismiss(reason);
+            room.close_all(reason);
         }
         self.shared.closed.cancel();
         self.terminals.close();
@@ -195,7 +195,7 @@ impl Adapter for Console {
 
     async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {
         let listening = self.listen()?;
-        inbox.connected();
+        inbox.set_connected();
         tokio::select! {
             () = self.forward(&inbox) => {}
             () = self.accept(listening.as_ref()) => {}
@@ -214,7 +214,7 @@ impl Adapter for Console {
 
     async fn edit(&self, room: &Room, id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {
         fits(message)?;
-        if !self.shared.ids.gave(id) {
+        if !self.shared.ids.owns_id(id) {
             return Err(AdapterError::Rejected(format!("no message `{id}` since this console started")));
         }
         let edited = ShownMessage::new(id.clone(), message);
@@ -300,7 +300,7 @@ impl MessageIds {
         MessageId::new(format!("{:x}-{}", self.started, self.number()))
     }
 
-    fn gave(&self, id: &MessageId) -> bool {
+    fn owns_id(&self, id: &MessageId) -> bool {
         let Some((started, number)) = id.as_str().split_once('-') else { return false };
         u128::from_str_radix(started, 16) == Ok(self.started)
             && number
@@ -340,7 +340,7 @@ mod tests {
     };
 
     use super::{
-        wire::{FromTerminal, SaidLine, receive, tell},
+        wire::{FromTerminal, SaidLine, receive, send},
         *,
     };
     use crate::{AdapterHealth, Addressed, Choice, PersonAct};
@@ -405,7 +405,7 @@ mod tests {
         }
 
         async fn tell(&mut self, message: &FromTerminal) {
-            tell(&mut self.writer, message).await.unwrap();
+            send(&mut self.writer, message).await.unwrap();
         }
 
         async fn say(&mut self, text: &str) {
@@ -556,7 +556,7 @@ mod tests {
             }
         });
         let (reader, mut writer) = tokio::io::split(connected.await.unwrap());
-        tell(&mut writer, &FromTerminal::Hello { room: None, user: Some("Grace".into()) }).await.unwrap();
+        send(&mut writer, &FromTerminal::Hello { room: None, user: Some("Grace".into()) }).await.unwrap();
         let hello = receive(&mut BufReader::new(reader)).await.unwrap().unwrap();
         let ToTerminal::Hello { name, completions, .. } = hello else { panic!("no greeting but {hello:?}") };
         assert_eq!((name.as_str(), completions.len()), ("Timmy", 1));
@@ -594,7 +594,7 @@ mod tests {
         let (one, two) = (MessageIds::new(), MessageIds { started: 1, given: AtomicU64::new(0) });
         let (first, second) = (one.next(), one.next());
         assert_ne!(first, second);
-        assert!(one.gave(&first) && !two.gave(&first) && !one.gave(&two.next()));
+        assert!(one.owns_id(&first) && !two.owns_id(&first) && !one.owns_id(&two.next()));
     }
 
     #[tokio::test]

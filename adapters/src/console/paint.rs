@@ -196,7 +196,7 @@ mod tests {
     fn region_of(messages: Vec<ShownMessage>) -> String {
         let mut model = LiveModel::with_region();
         for message in messages {
-            model.feed(ToTerminal::Message(ShownMessage { live: true, ..message }));
+            model.handle_message(ToTerminal::Message(ShownMessage { live: true, ..message }));
         }
         PLAIN.region(model.region(), Some(ActivityState::Asking)).join("\n")
     }

@@ -38,7 +38,7 @@ pub(super) struct LineReceiver {
     waiting: Arc<AtomicUsize>,
 }
 
-pub(super) fn outlet() -> (LineSender, LineReceiver) {
+pub(super) fn line_channel() -> (LineSender, LineReceiver) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(0));
     let outlet = LineSender { lines: sender, waiting: waiting.clone(), gone: CancellationToken::new() };
@@ -47,7 +47,7 @@ pub(super) fn outlet() -> (LineSender, LineReceiver) {
 
 impl LineSender {
     /// Queues one message; `false` when this terminal is gone or was just let go.
-    pub(super) fn tell(&self, message: &ToTerminal) -> bool {
+    pub(super) fn send(&self, message: &ToTerminal) -> bool {
         self.push(encode(message))
     }
 
@@ -126,12 +126,12 @@ impl RoomLog {
 
     /// Adds a terminal and sends it what the room shows now.
     pub(super) fn join(&mut self, terminal: u64, outlet: LineSender, hello: &ToTerminal) {
-        outlet.tell(hello);
+        outlet.send(hello);
         for entry in &self.entries {
-            outlet.tell(&entry.replayed());
+            outlet.send(&entry.replayed());
         }
         if let Some(activity) = &self.activity {
-            outlet.tell(&ToTerminal::Activity(activity.clone()));
+            outlet.send(&ToTerminal::Activity(activity.clone()));
         }
         self.terminals.push((terminal, outlet));
     }
@@ -146,7 +146,7 @@ impl RoomLog {
     }
 
     /// Lets every terminal go once what waits for it is written.
-    pub(super) fn dismiss(&mut self, reason: &str) {
+    pub(super) fn close_all(&mut self, reason: &str) {
         self.broadcast(&ToTerminal::Bye { reason: reason.into() }, None);
         self.terminals.clear();
     }
@@ -173,7 +173,7 @@ impl RoomLog {
     }
 
     /// Shows a person's line to the other terminals: the one it was typed at shows it already.
-    pub(super) fn said(&mut self, said: SaidLine, terminal: u64) {
+    pub(super) fn show_line(&mut self, said: SaidLine, terminal: u64) {
         self.broadcast(&ToTerminal::Said(said.clone()), Some(terminal));
         self.remember(RoomEntry::Said(said));
     }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     fn replay_of(room: &mut RoomLog) -> Vec<String> {
-        let (outlet, mut outflow) = outlet();
+        let (outlet, mut outflow) = line_channel();
         room.join(99, outlet, &ToTerminal::Bye { reason: "hello".into() });
         room.leave(99);
         let mut texts = Vec::new();
@@ -297,8 +297,8 @@ mod tests {
     #[test]
     fn a_terminal_that_does_not_read_is_let_go_and_the_others_stay() {
         let mut room = RoomLog::default();
-        let (stuck, _never_read) = outlet();
-        let (reading, mut outflow) = outlet();
+        let (stuck, _never_read) = line_channel();
+        let (reading, mut outflow) = line_channel();
         room.terminals = vec![(1, stuck.clone()), (2, reading.clone())];
         for number in 0..=(WAITING_BYTES >> 20) {
             room.show(shown(&number.to_string(), &"x".repeat(1 << 20)));

@@ -167,7 +167,7 @@ impl Screen {
     }
 
     /// What was not printed when the editor ended.
-    pub(super) fn rest(&self) -> String {
+    pub(super) fn unprinted(&self) -> String {
         let style = self.style();
         let prints = std::mem::take(&mut self.state.lock().prints);
         prints.iter().map(|print| style.print(print) + "\n").collect()
@@ -298,7 +298,7 @@ mod tests {
         let mut model = LiveModel::with_region();
         let shown =
             ShownMessage::new(MessageId::new("h"), &Outgoing { live: true, ..Outgoing::text("load 1") });
-        model.feed(ToTerminal::Message(shown));
+        model.handle_message(ToTerminal::Message(shown));
         model
     }
 

@@ -8,7 +8,7 @@ use tokio::io::{
 
 use super::{
     live::{LiveModel, PrintRequest},
-    wire::{FromTerminal, ShownMessage, StoredFile, ToTerminal, receive, tell},
+    wire::{FromTerminal, ShownMessage, StoredFile, ToTerminal, receive, send},
 };
 use crate::{ActivityState, MessageId, Tone, text::markdown};
 
@@ -61,7 +61,7 @@ where
 {
     async fn all(&mut self, mut input: impl AsyncBufRead + Unpin) -> io::Result<Option<PeerGone>> {
         let hello = FromTerminal::Hello { room: None, user: None };
-        if let Err(error) = tell(&mut self.writer, &hello).await {
+        if let Err(error) = send(&mut self.writer, &hello).await {
             return Ok(Some(PeerGone(error.to_string())));
         }
         let mut ticket = 0;
@@ -81,7 +81,7 @@ where
 
     /// Says one line and waits until the room has dealt with it.
     async fn line(&mut self, ticket: u64, text: String) -> io::Result<Option<PeerGone>> {
-        if let Err(error) = tell(&mut self.writer, &FromTerminal::Say { ticket, text }).await {
+        if let Err(error) = send(&mut self.writer, &FromTerminal::Say { ticket, text }).await {
             return Ok(Some(PeerGone(error.to_string())));
         }
         let mut turn = ScriptLine { ticket, id: None, taken: false };
@@ -94,9 +94,9 @@ where
             };
             let over = turn.is_over_with(&message);
             if let ToTerminal::Refused { why, .. } = &message {
-                self.complain(&format!("not taken: {}", markdown::inert(why))).await?;
+                self.print_error(&format!("not taken: {}", markdown::inert(why))).await?;
             }
-            let text = self.page.take(message);
+            let text = self.page.handle_message(message);
             self.print(&text).await?;
             if over {
                 return Ok(None);
@@ -108,11 +108,11 @@ where
         let text = self.page.end();
         self.print(&text).await?;
         if let Some(PeerGone(reason)) = gone {
-            self.complain(&format!("storkit went away: {}", markdown::inert(&reason))).await?;
+            self.print_error(&format!("storkit went away: {}", markdown::inert(&reason))).await?;
             return Ok(1);
         }
         if self.page.model.room_is() == Some(ActivityState::Asking) {
-            self.complain("a question was left open").await?;
+            self.print_error("a question was left open").await?;
         }
         Ok(i32::from(self.page.failed))
     }
@@ -122,7 +122,7 @@ where
         self.out.flush().await
     }
 
-    async fn complain(&mut self, sentence: &str) -> io::Result<()> {
+    async fn print_error(&mut self, sentence: &str) -> io::Result<()> {
         self.complaints.write_all(format!("storkit: {sentence}\n").as_bytes()).await?;
         self.complaints.flush().await
     }
@@ -166,7 +166,7 @@ impl RoomOutput {
     }
 
     /// Takes in one line of the adapter and returns what to print at once.
-    fn take(&mut self, message: ToTerminal) -> String {
+    fn handle_message(&mut self, message: ToTerminal) -> String {
         match &message {
             ToTerminal::Message(shown) if shown.replay => {
                 self.earlier.insert(shown.id.clone());
@@ -176,7 +176,7 @@ impl RoomOutput {
             ToTerminal::File(file) if file.replay => return String::new(),
             _ => {}
         }
-        let prints = self.model.feed(message);
+        let prints = self.model.handle_message(message);
         self.text(prints)
     }
 

@@ -17,7 +17,7 @@ use super::{
     editor::{self, EditorInput},
     live::{LiveModel, PrintRequest},
     screen::Screen,
-    wire::{FromTerminal, ToTerminal, receive, tell},
+    wire::{FromTerminal, ToTerminal, receive, send},
 };
 use crate::ActivityState;
 
@@ -102,17 +102,17 @@ impl TerminalChat {
         // The handle keeps the stream's other half only as long as this runs.
         let (mut incoming, _reading) = incoming(reader);
         let hello = FromTerminal::Hello { room: self.options.room.clone(), user: None };
-        let mut gone = tell(&mut writer, &hello).await.err().map(|error| error.to_string());
+        let mut gone = send(&mut writer, &hello).await.err().map(|error| error.to_string());
         while gone.is_none() {
             tokio::select! {
-                message = incoming.recv() => gone = self.heard(message),
+                message = incoming.recv() => gone = self.handle_message(message),
                 typed = lines.recv() => match typed.map_or(NextStep::Leave, |typed| self.typed(typed)) {
                     NextStep::Wait => {}
                     NextStep::Leave => break,
                     NextStep::Say(text) => {
                         self.ticket += 1;
                         let say = FromTerminal::Say { ticket: self.ticket, text };
-                        gone = tell(&mut writer, &say).await.err().map(|error| error.to_string());
+                        gone = send(&mut writer, &say).await.err().map(|error| error.to_string());
                     }
                 },
             }
@@ -125,7 +125,7 @@ impl TerminalChat {
     }
 
     /// Takes in one line of the adapter; returns why nothing follows, empty where that is said already.
-    fn heard(&mut self, message: Option<io::Result<ToTerminal>>) -> Option<String> {
+    fn handle_message(&mut self, message: Option<io::Result<ToTerminal>>) -> Option<String> {
         let message = match message {
             Some(Ok(message)) => message,
             Some(Err(error)) => return Some(format!("storkit went away: {error}")),
@@ -135,7 +135,7 @@ impl TerminalChat {
         if let ToTerminal::Hello { prefixes, completions, .. } = &message {
             self.screen.complete(prefixes, completions);
         }
-        let prints = self.model.feed(message);
+        let prints = self.model.handle_message(message);
         self.show(prints);
         bye.then(String::new)
     }
@@ -232,7 +232,7 @@ mod tests {
             let waiting = async {
                 while !all.contains(text) {
                     tokio::task::yield_now().await;
-                    all += self.screen.rest().as_str();
+                    all += self.screen.unprinted().as_str();
                 }
             };
             tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("it was never printed");
@@ -252,7 +252,7 @@ mod tests {
 
         async fn ends(self) -> (i32, String) {
             let code = tokio::time::timeout(Duration::from_secs(20), self.running).await;
-            (code.expect("the chat goes on").unwrap(), self.screen.rest())
+            (code.expect("the chat goes on").unwrap(), self.screen.unprinted())
         }
     }
 

@@ -221,7 +221,7 @@ pub async fn receive(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Opt
 ///
 /// # Errors
 /// Those of the stream.
-pub async fn tell(writer: &mut (impl AsyncWrite + Unpin), message: &FromTerminal) -> io::Result<()> {
+pub async fn send(writer: &mut (impl AsyncWrite + Unpin), message: &FromTerminal) -> io::Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     writer.write_all(&line).await?;

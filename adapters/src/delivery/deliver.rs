@@ -7,6 +7,7 @@ use std::{
 
 use futures::future::BoxFuture;
 
+use super::backoff::Backoff;
 use crate::{
     Adapter, AdapterError, Attachment, Choice, ChoiceForm, MessageId, Outgoing, Room,
     text::{markdown, split::split},
@@ -21,8 +22,7 @@ const EMPTIED: &str = "…";
 
 const RATE_LIMIT_TRIES: u32 = 10;
 const UNREACHABLE_TRIES: u32 = 5;
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LONGEST_RETRY: Duration = Duration::from_secs(8);
+const RETRY: Backoff = Backoff::doubling(Duration::from_millis(500), Duration::from_secs(8));
 
 /// A message as it stands in the room: one or more parts, which [`frame`] and [`update`] change.
 #[derive(Clone, Debug, Default)]
@@ -106,7 +106,7 @@ pub async fn update(
 ///
 /// # Errors
 /// At once, [`AdapterError::RateLimited`] too: a later frame will be the better one to show.
-pub async fn frame(
+pub async fn show_frame(
     adapter: &dyn Adapter,
     room: &Room,
     posted: &mut PostedMessage,
@@ -142,7 +142,7 @@ async fn show(
     let as_file = texts.len() > MOST_PARTS && adapter.capabilities().files;
     if as_file && upload_whole(adapter, room, posted, &message.markdown).await? {
         let keep = posted.parts.len().clamp(1, MOST_PARTS);
-        texts = beginning(adapter, &message.markdown, keep, &format!("{FILE_NOTICE}{answers}"));
+        texts = first_parts(adapter, &message.markdown, keep, &format!("{FILE_NOTICE}{answers}"));
     }
     show_parts(adapter, room, posted, &message, texts, RetryBudget::Full).await
 }
@@ -161,7 +161,7 @@ async fn upload_whole(
     let caption = "The whole text".to_owned();
     let file = Attachment { name: FILE_NAME.to_owned(), bytes: text.as_bytes().to_vec(), caption };
     let attempt = || -> Attempt<'_, _> { Box::pin(adapter.upload(room, &file)) };
-    match patiently(attempt, RetryBudget::Full).await {
+    match retry(attempt, RetryBudget::Full).await {
         Ok(id) => {
             posted.file = Some((id, digest));
             Ok(true)
@@ -207,12 +207,11 @@ async fn show_part(
         Some(before) if before.shows == shows => {}
         Some(before) => {
             let id = before.id.clone();
-            patiently(|| -> Attempt<'_, _> { Box::pin(adapter.edit(room, &id, &part)) }, patience).await?;
+            retry(|| -> Attempt<'_, _> { Box::pin(adapter.edit(room, &id, &part)) }, patience).await?;
             before.shows = shows;
         }
         None => {
-            let id =
-                patiently(|| -> Attempt<'_, _> { Box::pin(adapter.send(room, &part)) }, patience).await?;
+            let id = retry(|| -> Attempt<'_, _> { Box::pin(adapter.send(room, &part)) }, patience).await?;
             posted.parts.push(PostedPart { id, shows });
         }
     }
@@ -242,7 +241,7 @@ fn parts_of(adapter: &dyn Adapter, text: &str) -> Vec<String> {
 }
 
 /// The first `keep` parts of a text that is too long, the last of them with `ending`.
-fn beginning(adapter: &dyn Adapter, text: &str, keep: usize, ending: &str) -> Vec<String> {
+fn first_parts(adapter: &dyn Adapter, text: &str, keep: usize, ending: &str) -> Vec<String> {
     let max = adapter.capabilities().max_len.saturating_sub(ending.len());
     let mut parts = split(text, max, str::len);
     parts.truncate(keep);
@@ -282,11 +281,11 @@ fn digest(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-async fn patiently<'a, T>(
+async fn retry<'a, T>(
     attempt: impl Fn() -> Attempt<'a, T>,
     patience: RetryBudget,
 ) -> Result<T, AdapterError> {
-    let (mut limited, mut unreachable) = (0, 0);
+    let (mut limited, mut backoff) = (0, RETRY);
     loop {
         let error = match attempt().await {
             Ok(value) => return Ok(value),
@@ -299,9 +298,8 @@ async fn patiently<'a, T>(
                 (limited < RATE_LIMIT_TRIES).then_some(*retry_after)
             }
             AdapterError::Unreachable(_) => {
-                unreachable += 1;
-                let doubled = FIRST_RETRY * 2_u32.pow(unreachable - 1);
-                (unreachable < UNREACHABLE_TRIES).then_some(doubled.min(LONGEST_RETRY))
+                let delay = backoff.next_delay();
+                (backoff.failures() < UNREACHABLE_TRIES).then_some(delay)
             }
             AdapterError::Unsupported(_) | AdapterError::Config { .. } | AdapterError::Rejected(_) => None,
         };
@@ -470,7 +468,7 @@ mod tests {
         let mut posted = post(&*fake, room.room(), &Outgoing::text("…")).await.expect("posted");
         for count in 1..=3 {
             let text = Outgoing::text(paragraphs(count));
-            frame(&*fake, room.room(), &mut posted, &text).await.expect("shown");
+            show_frame(&*fake, room.room(), &mut posted, &text).await.expect("shown");
             assert_eq!(texts(&room).join("\n\n"), paragraphs(count).trim_end());
         }
         assert_eq!((fake.sends(), fake.edits()), (3, 1));
@@ -496,9 +494,9 @@ mod tests {
         let mut posted = post(&*fake, room.room(), &Outgoing::text("…")).await.expect("posted");
         let long = Outgoing::text(paragraphs(8));
         fake.rate_limit_next(Duration::from_secs(3));
-        let limited = frame(&*fake, room.room(), &mut posted, &long).await;
+        let limited = show_frame(&*fake, room.room(), &mut posted, &long).await;
         assert!(matches!(limited, Err(AdapterError::RateLimited { .. })));
-        frame(&*fake, room.room(), &mut posted, &long).await.expect("shown");
+        show_frame(&*fake, room.room(), &mut posted, &long).await.expect("shown");
         assert_eq!((room.shown().len(), room.uploads().len()), (5, 0));
 
         fake.rate_limit_next(Duration::from_secs(3));

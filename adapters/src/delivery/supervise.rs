@@ -3,15 +3,14 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use rand::RngExt;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use super::backoff::Backoff;
 use crate::{Adapter, AdapterError, AdapterHealth, Inbox, Incoming};
 
-const FIRST_DELAY: Duration = Duration::from_secs(1);
-const LONGEST_DELAY: Duration = Duration::from_secs(60);
-/// A connection that stood this long was a good one: the delay starts over.
+const RECONNECT: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::from_secs(60));
+/// A connection that was up for this long was a good one: the delay starts over.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// An adapter that is being run.
@@ -45,7 +44,7 @@ async fn keep_running(
     stop: CancellationToken,
 ) {
     let name = adapter.name();
-    let mut failures = 0;
+    let mut backoff = RECONNECT;
     loop {
         let ending = tokio::select! {
             biased;
@@ -60,15 +59,14 @@ async fn keep_running(
             RunEnding::Failed(failure) => failure,
         };
         if health.uptime() >= STABLE_AFTER {
-            failures = 0;
+            backoff.reset();
         }
-        health.down(&failure.to_string());
+        health.set_down(&failure.to_string());
         if let ConnectionFailure::Error(error @ AdapterError::Config { .. }) = &failure {
             tracing::error!(adapter = name, %error, "not tried again: its configuration is wrong");
             return;
         }
-        let wait = delay(failures, &failure);
-        failures += 1;
+        let wait = delay(&mut backoff, &failure);
         tracing::warn!(adapter = name, error = %failure, wait_ms = wait.as_millis(), "down, will connect again");
         tokio::select! {
             () = stop.cancelled() => return,
@@ -105,14 +103,12 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
 }
 
-/// How long to wait after `failures` earlier failures in a row: doubling, a fifth more or less at random, so
-/// that many bots behind one broken network do not come back in step.
-fn delay(failures: u32, failure: &ConnectionFailure) -> Duration {
-    let doubled = FIRST_DELAY.saturating_mul(1_u32.checked_shl(failures.min(16)).unwrap_or(u32::MAX));
-    let jittered = doubled.min(LONGEST_DELAY).mul_f64(rand::rng().random_range(0.8..=1.2)).min(LONGEST_DELAY);
+/// How long to wait before the next connection: no less than the service asks for.
+fn delay(backoff: &mut Backoff, failure: &ConnectionFailure) -> Duration {
+    let delay = backoff.next_jittered();
     match failure {
-        ConnectionFailure::Error(AdapterError::RateLimited { retry_after }) => jittered.max(*retry_after),
-        _ => jittered,
+        ConnectionFailure::Error(AdapterError::RateLimited { retry_after }) => delay.max(*retry_after),
+        _ => delay,
     }
 }
 
@@ -147,7 +143,7 @@ mod tests {
         async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {
             let _ = self.started.send(Instant::now());
             if !self.stands.is_zero() {
-                inbox.connected();
+                inbox.set_connected();
                 tokio::time::sleep(self.stands).await;
             }
             (self.end)(self.runs.fetch_add(1, Ordering::SeqCst))

@@ -21,7 +21,7 @@ pub trait Webhooks: Send + Sync + 'static {
 }
 
 /// An answer with a status and a short text.
-pub fn answer(status: http::StatusCode, text: impl Into<Bytes>) -> http::Response<Bytes> {
+pub fn respond(status: http::StatusCode, text: impl Into<Bytes>) -> http::Response<Bytes> {
     let mut response = http::Response::new(text.into());
     *response.status_mut() = status;
     response

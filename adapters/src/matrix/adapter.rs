@@ -48,10 +48,10 @@ impl Matrix {
             return Ok(client);
         }
         if lock.is_none() {
-            *lock = Some(StoreLock::take(&self.bot.files)?);
+            *lock = Some(StoreLock::acquire(&self.bot.files)?);
         }
         let client = client::open(&self.bot.config, &self.bot.files, &self.bot.memory).await?;
-        identity::establish(&self.bot.config, &self.bot.files, &client).await?;
+        identity::set_up_identity(&self.bot.config, &self.bot.files, &client).await?;
         self.name_account(&client).await;
         self.bot.set_client(Some(client.clone()));
         Ok(client)
@@ -109,7 +109,7 @@ impl Adapter for Matrix {
     }
 
     async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
-        send::message(&self.bot, room, message).await
+        send::send_message(&self.bot, room, message).await
     }
 
     async fn edit(&self, room: &Room, id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {
@@ -121,7 +121,7 @@ impl Adapter for Matrix {
     }
 
     async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
-        super::typing::show(&self.bot, room, activity)
+        super::typing::set_activity(&self.bot, room, activity)
     }
 }
 

@@ -43,7 +43,7 @@ impl MatrixBot {
             people: RwLock::new(config.people.clone()),
             config,
             identity: setting.identity,
-            memory: MatrixMemory::open(files.memory()),
+            memory: MatrixMemory::open(files.saved_state()),
             files,
             pace: SendPacer::new(),
             sent: SentMessages::default(),
@@ -56,8 +56,8 @@ impl MatrixBot {
     }
 
     /// Whether this person is heard now.
-    pub(super) fn hears(&self, user: &str) -> bool {
-        self.people.read().hears(user)
+    pub(super) fn is_allowed(&self, user: &str) -> bool {
+        self.people.read().is_allowed(user)
     }
 
     /// From now on these people are heard.
@@ -96,9 +96,9 @@ impl MatrixBot {
 
     /// Whether the bot acts in this room: one of bot.toml, or one to which somebody it hears has invited it. Without any in
     /// bot.toml, every room that it is in.
-    pub(super) fn serves(&self, room: &str) -> bool {
+    pub(super) fn is_served(&self, room: &str) -> bool {
         let listed = &self.config.room_ids;
-        listed.is_empty() || listed.iter().any(|id| id == room) || self.memory.followed(room)
+        listed.is_empty() || listed.iter().any(|id| id == room) || self.memory.was_invited(room)
     }
 
     /// Runs something beside, at most so long, and no longer than the adapter lives.

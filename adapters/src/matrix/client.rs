@@ -24,7 +24,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{
     MatrixConfig,
-    errors::{RequestFailure, failure, http_failure, told},
+    errors::{RequestFailure, error_chain, failure, http_failure},
 };
 use crate::{AdapterError, matrix::saved_state::MatrixMemory, private_files};
 
@@ -38,7 +38,7 @@ pub(super) struct AccountFiles {
 impl AccountFiles {
     /// In this folder, which is made when needed.
     pub(super) fn in_folder(folder: &Path) -> Result<Self, AdapterError> {
-        private_files::create_folder(folder).map_err(|error| cannot(folder, "made", &error))?;
+        private_files::create_folder(folder).map_err(|error| folder_error(folder, "made", &error))?;
         Ok(Self { folder: folder.to_owned() })
     }
 
@@ -60,7 +60,7 @@ impl AccountFiles {
     }
 
     /// What [`MatrixMemory`] keeps.
-    pub(super) fn memory(&self) -> PathBuf {
+    pub(super) fn saved_state(&self) -> PathBuf {
         self.folder.join("memory.json")
     }
 
@@ -83,10 +83,10 @@ pub(super) struct StoreLock {
 
 impl StoreLock {
     /// Takes it, or says who is in the way: two processes on one store destroy the device for good.
-    pub(super) fn take(files: &AccountFiles) -> Result<Self, AdapterError> {
+    pub(super) fn acquire(files: &AccountFiles) -> Result<Self, AdapterError> {
         let path = files.folder.join("lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = file.map_err(|error| cannot(&path, "opened", &error))?;
+        let file = file.map_err(|error| folder_error(&path, "opened", &error))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { _file: file }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(AdapterError::Config {
@@ -96,7 +96,7 @@ impl StoreLock {
                     files.folder.display()
                 ),
             }),
-            Err(error) => Err(cannot(&path, "locked", &error.into())),
+            Err(error) => Err(folder_error(&path, "locked", &error.into())),
         }
     }
 }
@@ -110,7 +110,7 @@ pub(super) async fn open(
     let client = build(config, files, memory).await?;
     check_homeserver(config, &client).await?;
     match stored_session(files)? {
-        Some(session) => restored(config, files, memory, (client, session)).await,
+        Some(session) => restore_session(config, files, memory, (client, session)).await,
         None if config.access_token.is_empty() => logged_in(config, files, memory, client).await,
         None => by_token(config, files, client).await,
     }
@@ -126,7 +126,7 @@ async fn build(
         // An empty store must hear of every room from the beginning.
         memory.forget_token();
     }
-    private_files::create_folder(&store).map_err(|error| cannot(&store, "made", &error))?;
+    private_files::create_folder(&store).map_err(|error| folder_error(&store, "made", &error))?;
     let key = store_key(files)?;
     let sqlite = SqliteStoreConfig::new(&store).key(Some(&key));
     let (recipients, requirement) = match config.require_verified {
@@ -153,7 +153,7 @@ async fn build(
             why: format!(
                 "its store `{}` cannot be opened ({}). Move that folder aside; the bot then logs in anew and recovers its keys.",
                 store.display(),
-                told(&error)
+                error_chain(&error)
             ),
         },
         error => wrong("matrix.homeserver", format!("`{}` cannot be used: {error}.", config.homeserver)),
@@ -163,7 +163,7 @@ async fn build(
 /// The key of the store, beside it: a passphrase would cost seconds at every start and be no safer here.
 fn store_key(files: &AccountFiles) -> Result<[u8; 32], AdapterError> {
     let path = files.folder.join("store.key");
-    let stored = private_files::read(&path).map_err(|error| cannot(&path, "read", &error))?;
+    let stored = private_files::read(&path).map_err(|error| folder_error(&path, "read", &error))?;
     if let Some(key) = stored {
         return key.try_into().map_err(|_| AdapterError::Config {
             key: "matrix",
@@ -175,7 +175,7 @@ fn store_key(files: &AccountFiles) -> Result<[u8; 32], AdapterError> {
     }
     let mut key = [0; 32];
     rand::rng().fill_bytes(&mut key);
-    private_files::write(&path, &key).map_err(|error| cannot(&path, "written", &error))?;
+    private_files::write(&path, &key).map_err(|error| folder_error(&path, "written", &error))?;
     Ok(key)
 }
 
@@ -199,7 +199,7 @@ async fn check_homeserver(config: &MatrixConfig, client: &Client) -> Result<(), 
 
 fn stored_session(files: &AccountFiles) -> Result<Option<MatrixSession>, AdapterError> {
     let path = files.session();
-    let Some(bytes) = private_files::read(&path).map_err(|error| cannot(&path, "read", &error))? else {
+    let Some(bytes) = private_files::read(&path).map_err(|error| folder_error(&path, "read", &error))? else {
         return Ok(None);
     };
     // A damaged one is a lost one.
@@ -209,7 +209,7 @@ fn stored_session(files: &AccountFiles) -> Result<Option<MatrixSession>, Adapter
         .ok())
 }
 
-async fn restored(
+async fn restore_session(
     config: &MatrixConfig,
     files: &AccountFiles,
     memory: &MatrixMemory,
@@ -230,24 +230,24 @@ async fn restored(
         ));
     }
     if let Err(error) = client.matrix_auth().restore_session(session, RoomLoadSettings::default()).await {
-        tracing::warn!(error = told(&error), "the store does not fit the session");
-        return anew(config, files, memory, client).await;
+        tracing::warn!(error = error_chain(&error), "the store does not fit the session");
+        return log_in_as_new_device(config, files, memory, client).await;
     }
     match client.whoami().await {
         Ok(_) => Ok(client),
         Err(error) => match http_failure(&error) {
             RequestFailure::LoggedOut if config.access_token.is_empty() => {
                 tracing::warn!("the session was ended on the homeserver; logging in anew");
-                anew(config, files, memory, client).await
+                log_in_as_new_device(config, files, memory, client).await
             }
             RequestFailure::LoggedOut => Err(token_refused()),
-            other => Err(other.told()),
+            other => Err(other.adapter_error()),
         },
     }
 }
 
 /// Logs in as a new device with an empty store; the old one is kept aside. Its keys come back by recovery.
-async fn anew(
+async fn log_in_as_new_device(
     config: &MatrixConfig,
     files: &AccountFiles,
     memory: &MatrixMemory,
@@ -268,7 +268,9 @@ fn set_aside(files: &AccountFiles) -> Result<(), AdapterError> {
     let seconds = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
     let aside = files.folder.join(format!("store.lost-{seconds}"));
     match std::fs::rename(&store, &aside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot(&store, "moved", &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(folder_error(&store, "moved", &error));
+        }
         _ => {}
     }
     tracing::warn!(aside = %aside.display(), "the old store is kept aside");
@@ -283,14 +285,14 @@ async fn logged_in(
     memory: &MatrixMemory,
     client: Client,
 ) -> Result<Client, AdapterError> {
-    let device =
-        private_files::read(&files.device()).map_err(|error| cannot(&files.device(), "read", &error))?;
+    let device = private_files::read(&files.device())
+        .map_err(|error| folder_error(&files.device(), "read", &error))?;
     let device = device.and_then(|bytes| String::from_utf8(bytes).ok());
     match log_in(config, files, &client, device.as_deref()).await {
         // The account in the store is another device's: its session is lost.
         Err(AdapterError::Rejected(why)) => {
             tracing::warn!(why, "the store does not fit the login");
-            anew(config, files, memory, client).await
+            log_in_as_new_device(config, files, memory, client).await
         }
         other => other.map(|()| client),
     }
@@ -329,7 +331,7 @@ async fn login_refused(config: &MatrixConfig, client: &Client, error: &matrix_sd
             "this homeserver has no login by password; use `matrix.access_token` with `matrix.device_id` (docs/matrix.md)."
                 .into(),
         ),
-        _ => failure(error).told(),
+        _ => failure(error).adapter_error(),
     }
 }
 
@@ -375,7 +377,7 @@ async fn use_token(config: &MatrixConfig, files: &AccountFiles, client: &Client)
     let auth = client.matrix_auth();
     auth.restore_session(session.clone(), RoomLoadSettings::default())
         .await
-        .map_err(|error| failure(&error).told())?;
+        .map_err(|error| failure(&error).adapter_error())?;
     refuse_foreign_keys(client, &session.meta).await?;
     save_session(files, &session)
 }
@@ -384,7 +386,7 @@ async fn use_token(config: &MatrixConfig, files: &AccountFiles, client: &Client)
 async fn refuse_foreign_keys(client: &Client, meta: &SessionMeta) -> Result<(), AdapterError> {
     let mut request = get_keys::v3::Request::new();
     request.device_keys.insert(meta.user_id.clone(), vec![meta.device_id.clone()]);
-    let keys = client.send(request).await.map_err(|error| http_failure(&error).told())?;
+    let keys = client.send(request).await.map_err(|error| http_failure(&error).adapter_error())?;
     let theirs = keys.device_keys.get(&meta.user_id).and_then(|devices| devices.get(&meta.device_id));
     let Some(theirs) = theirs else { return Ok(()) };
     let ours = client.encryption().ed25519_key().await;
@@ -405,7 +407,7 @@ async fn refuse_foreign_keys(client: &Client, meta: &SessionMeta) -> Result<(), 
 /// Whose token it is. Asked without the client, which has no session yet.
 async fn who_has(client: &Client, homeserver: &str, token: &str) -> Result<WhoAmI, AdapterError> {
     let url = format!("{}/_matrix/client/v3/account/whoami", homeserver.trim_end_matches('/'));
-    let unreachable = |error: &dyn std::error::Error| AdapterError::Unreachable(told(error));
+    let unreachable = |error: &dyn std::error::Error| AdapterError::Unreachable(error_chain(error));
     let answer = client.http_client().get(url).bearer_auth(token).send().await;
     let answer = answer.map_err(|error| unreachable(&error))?;
     let status = answer.status();
@@ -432,12 +434,12 @@ struct WhoAmI {
 /// Before anything else: a login whose session is lost leaves a device that nobody has.
 fn save_session(files: &AccountFiles, session: &MatrixSession) -> Result<(), AdapterError> {
     let path = files.session();
-    let bytes =
-        serde_json::to_vec(session).map_err(|error| cannot(&path, "written", &io::Error::other(error)))?;
-    private_files::write(&path, &bytes).map_err(|error| cannot(&path, "written", &error))?;
+    let bytes = serde_json::to_vec(session)
+        .map_err(|error| folder_error(&path, "written", &io::Error::other(error)))?;
+    private_files::write(&path, &bytes).map_err(|error| folder_error(&path, "written", &error))?;
     let path = files.device();
     private_files::write(&path, session.meta.device_id.as_bytes())
-        .map_err(|error| cannot(&path, "written", &error))
+        .map_err(|error| folder_error(&path, "written", &error))
 }
 
 /// What is to be told when the homeserver does not know the access token any more.
@@ -455,7 +457,7 @@ fn wrong(key: &'static str, why: String) -> AdapterError {
 }
 
 /// The state folder cannot be used.
-pub(super) fn cannot(path: &Path, what: &str, error: &io::Error) -> AdapterError {
+pub(super) fn folder_error(path: &Path, what: &str, error: &io::Error) -> AdapterError {
     wrong("matrix", format!("`{}` cannot be {what}: {error}.", path.display()))
 }
 
@@ -467,14 +469,14 @@ mod tests {
     fn a_second_process_on_the_store_is_refused_and_the_end_of_the_first_frees_it() {
         let place = tempfile::tempdir().expect("a folder");
         let files = AccountFiles::in_folder(place.path()).expect("a folder");
-        let lock = StoreLock::take(&files).expect("the first");
-        let second = StoreLock::take(&files).expect_err("the second");
+        let lock = StoreLock::acquire(&files).expect("the first");
+        let second = StoreLock::acquire(&files).expect_err("the second");
         assert!(
             second.to_string().starts_with("`matrix` in bot.toml: another process uses its store"),
             "{second}"
         );
         drop(lock);
-        StoreLock::take(&files).expect("free again");
+        StoreLock::acquire(&files).expect("free again");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(super) enum RequestFailure {
 
 impl RequestFailure {
     /// What the bot is told.
-    pub(super) fn told(self) -> AdapterError {
+    pub(super) fn adapter_error(self) -> AdapterError {
         match self {
             Self::Limited(retry_after) => AdapterError::RateLimited { retry_after },
             Self::Unreachable(why) => AdapterError::Unreachable(why),
@@ -48,7 +48,7 @@ pub(super) fn failure(error: &matrix_sdk::Error) -> RequestFailure {
     match error {
         matrix_sdk::Error::Http(error) => http_failure(error),
         matrix_sdk::Error::Timeout | matrix_sdk::Error::ConcurrentRequestFailed => {
-            RequestFailure::Unreachable(told(error))
+            RequestFailure::Unreachable(error_chain(error))
         }
         _ => nested(error),
     }
@@ -63,7 +63,7 @@ fn nested(error: &matrix_sdk::Error) -> RequestFailure {
         }
         source = inner.source();
     }
-    RequestFailure::Refused(told(error))
+    RequestFailure::Refused(error_chain(error))
 }
 
 /// Reads an error of one request.
@@ -74,15 +74,15 @@ pub(super) fn http_failure(error: &HttpError) -> RequestFailure {
         (Some(ErrorKind::LimitExceeded(limit)), ..) => RequestFailure::Limited(wait(limit)),
         (_, Some(429), _) => RequestFailure::Limited(LIMITED_FOR),
         (Some(ErrorKind::UnknownToken(_) | ErrorKind::MissingToken), ..) => RequestFailure::LoggedOut,
-        (_, Some(500..), _) => RequestFailure::Unreachable(told(error)),
-        (None, Some(_), _) => RequestFailure::NotMatrix(told(error)),
-        (Some(_), ..) => RequestFailure::Refused(told(error)),
+        (_, Some(500..), _) => RequestFailure::Unreachable(error_chain(error)),
+        (None, Some(_), _) => RequestFailure::NotMatrix(error_chain(error)),
+        (Some(_), ..) => RequestFailure::Refused(error_chain(error)),
         (_, _, HttpError::Api(api)) => match **api {
-            FromHttpResponseError::Deserialization(_) => RequestFailure::NotMatrix(told(error)),
-            _ => RequestFailure::Refused(told(error)),
+            FromHttpResponseError::Deserialization(_) => RequestFailure::NotMatrix(error_chain(error)),
+            _ => RequestFailure::Refused(error_chain(error)),
         },
-        (_, _, HttpError::Reqwest(_)) => RequestFailure::Unreachable(told(error)),
-        _ => RequestFailure::Refused(told(error)),
+        (_, _, HttpError::Reqwest(_)) => RequestFailure::Unreachable(error_chain(error)),
+        _ => RequestFailure::Refused(error_chain(error)),
     }
 }
 
@@ -95,7 +95,7 @@ fn wait(limit: &LimitExceededErrorData) -> Duration {
 }
 
 /// The error with its causes, in one line. Access tokens travel in headers and are in no such text.
-pub(super) fn told(error: &dyn Error) -> String {
+pub(super) fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

@@ -78,7 +78,7 @@ impl EventFields {
     }
 
     /// What was done; `None` for all that is not the bot's business.
-    pub(super) fn deed(&self) -> Option<EventAct> {
+    pub(super) fn act(&self) -> Option<EventAct> {
         match self.kind.as_str() {
             "m.room.message" if self.state_key.is_none() => said(&self.content),
             "m.reaction" => reacted(&self.content),
@@ -174,7 +174,7 @@ mod tests {
 
     fn deed(kind: &str, content: &Value) -> Option<EventAct> {
         let event = json!({ "event_id": "$1", "sender": "@ann:x", "type": kind, "content": content });
-        EventFields::read(&event.to_string())?.deed()
+        EventFields::read(&event.to_string())?.act()
     }
 
     fn heard(content: &Value) -> TextContent {
@@ -236,9 +236,9 @@ mod tests {
         assert_eq!(deed("m.room.redaction", &json!({ "redacts": "$p" })), redacted);
         let old =
             r#"{"event_id":"$1","sender":"@a:x","type":"m.room.redaction","redacts":"$p","content":{}}"#;
-        assert_eq!(EventFields::read(old).and_then(|event| event.deed()), redacted);
+        assert_eq!(EventFields::read(old).and_then(|event| event.act()), redacted);
         let member = r#"{"event_id":"$1","sender":"@a:x","type":"m.room.member","state_key":"@b:x","content":{"membership":"join"}}"#;
-        let deed = EventFields::read(member).and_then(|event| event.deed());
+        let deed = EventFields::read(member).and_then(|event| event.act());
         assert_eq!(deed, Some(EventAct::Membership { of: "@b:x".into(), from: None, to: "join".into() }));
     }
 

@@ -2,209 +2,131 @@
 //!
 //! Only tags of the specification's list: <https://spec.matrix.org/v1.15/client-server-api/#mroommessage-msgtypes>
 
-use std::fmt::Write as _;
-
-use pulldown_cmark::{Alignment, CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{
+    Alignment, CodeBlockKind, CowStr, Event, LinkType, Options, Parser, Tag, TagEnd, TextMergeStream,
+    html::push_html,
+};
 
 use crate::text::markdown::inert;
 
+/// A link may lead only to these. <https://spec.matrix.org/v1.15/client-server-api/#mroommessage-msgtypes>
+const SCHEMES: [&str; 5] = ["https://", "http://", "mailto:", "magnet:", "matrix:"];
+
 /// The HTML of `markdown`. Raw HTML in it is shown as text, and links lead only where people expect.
 pub(super) fn html(markdown: &str) -> String {
-    let mut writer = HtmlWriter::default();
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
-    for event in Parser::new_ext(markdown, options) {
-        writer.take(event);
-    }
-    writer.out.truncate(writer.out.trim_end().len());
-    writer.out
+    let mut filter = EventFilter::default();
+    let events = TextMergeStream::new(Parser::new_ext(markdown, options)).map(|event| filter.apply(event));
+    let mut out = String::new();
+    push_html(&mut out, events);
+    out.truncate(out.trim_end().len());
+    out
 }
 
+/// Changes what pulldown-cmark would write in a form that Matrix clients do not show, or should not.
 #[derive(Default)]
-struct HtmlWriter {
-    out: String,
-    /// Whether the row being written is the table's head.
+struct EventFilter {
+    in_code_block: bool,
     in_head: bool,
     alignments: Vec<Alignment>,
     column: usize,
-    /// The ends of the open links: one that leads nowhere good has none.
-    links: Vec<&'static str>,
-    /// The text of an image stands in a link to it.
-    images: Vec<&'static str>,
+    /// For each open link or image whether it became a link.
+    links: Vec<bool>,
 }
 
-impl HtmlWriter {
-    fn take(&mut self, event: Event<'_>) {
+impl EventFilter {
+    fn apply<'a>(&mut self, event: Event<'a>) -> Event<'a> {
         match event {
+            Event::Text(text) => self.text(&text),
+            Event::Html(text) | Event::InlineHtml(text) => self.text(&text),
+            Event::Code(text) => Event::Code(inert(&text).into_owned().into()),
+            // People mean the line ends that they write in a chat.
+            Event::SoftBreak => Event::HardBreak,
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
-            Event::Text(text) | Event::Html(text) | Event::InlineHtml(text) => self.text(&text),
-            Event::Code(text) => {
-                self.out.push_str("<code>");
-                self.text(&text);
-                self.out.push_str("</code>");
-            }
-            // A line end that somebody wrote in a chat is meant.
-            Event::SoftBreak | Event::HardBreak => self.out.push_str("<br />"),
-            Event::Rule => self.out.push_str("<hr />\n"),
-            Event::InlineMath(text) | Event::DisplayMath(text) => self.text(&text),
-            Event::FootnoteReference(text) => self.text(&format!("[{text}]")),
-            Event::TaskListMarker(done) => self.out.push_str(if done { "☑ " } else { "☐ " }),
+            event => event,
         }
     }
 
-    fn start(&mut self, tag: Tag<'_>) {
+    fn start<'a>(&mut self, tag: Tag<'a>) -> Event<'a> {
         match tag {
-            Tag::Heading { level, .. } => {
-                let _ = write!(self.out, "<{}>", heading(level));
+            Tag::HtmlBlock => return Event::Start(Tag::Paragraph),
+            Tag::CodeBlock(kind) => {
+                self.in_code_block = true;
+                return Event::Start(Tag::CodeBlock(with_plain_language(kind)));
             }
-            Tag::CodeBlock(kind) => self.code_block(&kind),
-            Tag::List(Some(first)) if first != 1 => {
-                let _ = writeln!(self.out, "<ol start=\"{first}\">");
-            }
-            Tag::List(Some(_)) => self.out.push_str("<ol>\n"),
-            Tag::List(None) => self.out.push_str("<ul>\n"),
-            Tag::Link { dest_url, .. } => {
-                let end = self.link(&dest_url);
-                self.links.push(end);
-            }
-            Tag::Image { dest_url, .. } => {
-                let end = self.link(&dest_url);
-                self.images.push(end);
-            }
+            // An image is a link to it: clients load none from elsewhere.
+            Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. } => return self.link(dest_url),
             Tag::Table(alignments) => {
+                // Clients drop `style`, which pulldown-cmark writes; `align` is what some show and all accept.
+                let cells = vec![Alignment::None; alignments.len()];
                 self.alignments = alignments;
-                self.out.push_str("<table>\n");
+                return Event::Start(Tag::Table(cells));
             }
-            Tag::TableHead => {
-                self.in_head = true;
-                self.column = 0;
-                self.out.push_str("<thead><tr>");
-            }
-            Tag::TableRow => {
-                self.column = 0;
-                self.out.push_str("<tr>");
-            }
-            Tag::TableCell => self.cell(),
-            other => self.out.push_str(plain_start(&other)),
+            Tag::TableHead => (self.in_head, self.column) = (true, 0),
+            Tag::TableRow => self.column = 0,
+            Tag::TableCell => return self.cell(),
+            _ => {}
         }
+        Event::Start(tag)
     }
 
-    fn end(&mut self, tag: TagEnd) {
+    fn end<'a>(&mut self, tag: TagEnd) -> Event<'a> {
         match tag {
-            TagEnd::Heading(level) => {
-                let _ = writeln!(self.out, "</{}>", heading(level));
+            TagEnd::HtmlBlock => return Event::End(TagEnd::Paragraph),
+            TagEnd::CodeBlock => self.in_code_block = false,
+            TagEnd::TableHead => self.in_head = false,
+            TagEnd::Link | TagEnd::Image => {
+                return if self.links.pop() == Some(true) { Event::End(TagEnd::Link) } else { nothing() };
             }
-            TagEnd::CodeBlock => {
-                // Some clients (Nheko) show the end of the last line as an empty one.
-                if self.out.ends_with('\n') {
-                    self.out.pop();
-                }
-                self.out.push_str("</code></pre>\n");
-            }
-            TagEnd::List(ordered) => self.out.push_str(if ordered { "</ol>\n" } else { "</ul>\n" }),
-            TagEnd::Link => self.out.push_str(self.links.pop().unwrap_or_default()),
-            TagEnd::Image => self.out.push_str(self.images.pop().unwrap_or_default()),
-            TagEnd::Table => self.out.push_str("</tbody></table>\n"),
-            TagEnd::TableHead => {
-                self.in_head = false;
-                self.out.push_str("</tr></thead>\n<tbody>");
-            }
-            TagEnd::TableRow => self.out.push_str("</tr>\n"),
-            TagEnd::TableCell => self.out.push_str(if self.in_head { "</th>" } else { "</td>" }),
-            other => self.out.push_str(plain_end(&other)),
+            _ => {}
         }
+        Event::End(tag)
     }
 
-    fn code_block(&mut self, kind: &CodeBlockKind<'_>) {
-        let info = match kind {
-            CodeBlockKind::Fenced(info) => info.split_whitespace().next().unwrap_or_default(),
-            CodeBlockKind::Indented => "",
+    fn text<'a>(&self, text: &str) -> Event<'a> {
+        let text = inert(text);
+        // Some clients (Nheko) show the end of the last line of code as an empty line.
+        let text = if self.in_code_block { text.strip_suffix('\n').unwrap_or(&text) } else { &text };
+        Event::Text(text.to_owned().into())
+    }
+
+    fn link<'a>(&mut self, dest_url: CowStr<'a>) -> Event<'a> {
+        let is_of = |scheme: &&str| {
+            dest_url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
         };
-        let language: String = info.chars().filter(|c| c.is_alphanumeric() || "+-_#".contains(*c)).collect();
-        if language.is_empty() {
-            self.out.push_str("<pre><code>");
-        } else {
-            let _ = write!(self.out, "<pre><code class=\"language-{language}\">");
+        let allowed = SCHEMES.iter().any(is_of);
+        self.links.push(allowed);
+        if !allowed {
+            return nothing();
         }
+        // A title is not among the attributes that the specification allows.
+        let (title, id) = (CowStr::Borrowed(""), CowStr::Borrowed(""));
+        Event::Start(Tag::Link { link_type: LinkType::Inline, dest_url, title, id })
     }
 
-    /// Begins a link and returns its end.
-    fn link(&mut self, url: &str) -> &'static str {
-        let harmless = ["https://", "http://", "mailto:", "magnet:", "matrix:"];
-        let scheme =
-            |allowed: &&str| url.get(..allowed.len()).is_some_and(|it| it.eq_ignore_ascii_case(allowed));
-        if !harmless.iter().any(scheme) {
-            return "";
-        }
-        let _ = write!(self.out, "<a href=\"{}\">", escaped(url));
-        "</a>"
-    }
-
-    fn cell(&mut self) {
-        let name = if self.in_head { "th" } else { "td" };
-        // Clients drop `style`; the old attribute is what some show and all accept.
-        let align = match self.alignments.get(self.column) {
-            Some(Alignment::Right) => " align=\"right\"",
-            Some(Alignment::Center) => " align=\"center\"",
-            Some(Alignment::Left | Alignment::None) | None => "",
-        };
+    fn cell<'a>(&mut self) -> Event<'a> {
+        let alignment = self.alignments.get(self.column).copied();
         self.column += 1;
-        let _ = write!(self.out, "<{name}{align}>");
-    }
-
-    fn text(&mut self, text: &str) {
-        self.out.push_str(&escaped(&inert(text)));
-    }
-}
-
-fn heading(level: HeadingLevel) -> &'static str {
-    match level {
-        HeadingLevel::H1 => "h1",
-        HeadingLevel::H2 => "h2",
-        HeadingLevel::H3 => "h3",
-        HeadingLevel::H4 => "h4",
-        HeadingLevel::H5 => "h5",
-        HeadingLevel::H6 => "h6",
+        let align = match alignment {
+            Some(Alignment::Right) => "right",
+            Some(Alignment::Center) => "center",
+            Some(Alignment::Left | Alignment::None) | None => return Event::Start(Tag::TableCell),
+        };
+        let name = if self.in_head { "th" } else { "td" };
+        Event::InlineHtml(format!("<{name} align=\"{align}\">").into())
     }
 }
 
-fn plain_start(tag: &Tag<'_>) -> &'static str {
-    match tag {
-        Tag::Paragraph | Tag::HtmlBlock => "<p>",
-        Tag::BlockQuote(_) => "<blockquote>\n",
-        Tag::Item => "<li>",
-        Tag::Emphasis => "<em>",
-        Tag::Strong => "<strong>",
-        Tag::Strikethrough => "<del>",
-        _ => "",
-    }
+fn nothing<'a>() -> Event<'a> {
+    Event::Text(CowStr::Borrowed(""))
 }
 
-fn plain_end(tag: &TagEnd) -> &'static str {
-    match tag {
-        TagEnd::Paragraph | TagEnd::HtmlBlock => "</p>\n",
-        TagEnd::BlockQuote(_) => "</blockquote>\n",
-        TagEnd::Item => "</li>\n",
-        TagEnd::Emphasis => "</em>",
-        TagEnd::Strong => "</strong>",
-        TagEnd::Strikethrough => "</del>",
-        _ => "",
-    }
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
+fn with_plain_language(kind: CodeBlockKind<'_>) -> CodeBlockKind<'_> {
+    let CodeBlockKind::Fenced(info) = kind else { return CodeBlockKind::Indented };
+    let word = info.split_whitespace().next().unwrap_or_default();
+    let language: String = word.chars().filter(|c| c.is_alphanumeric() || "+-_#".contains(*c)).collect();
+    CodeBlockKind::Fenced(language.into())
 }
 
 #[cfg(test)]
@@ -219,10 +141,12 @@ mod tests {
             ```sh ignored\necho \"hi\" && <x>\n```\n\n> quoted\n\n| Story | Cost |\n|---|---:|\n| 12 | 1.20 |\n\n---\n";
         insta::assert_snapshot!(html(sample), @r#"
         <h1>Result of <code>make</code></h1>
-        <p>All <strong>good</strong>, <del>bad</del> <em>fine</em>.<br />Second &amp; last.</p>
+        <p>All <strong>good</strong>, <del>bad</del> <em>fine</em>.<br />
+        Second &amp; last.</p>
         <ul>
         <li>one</li>
-        <li>two<ol>
+        <li>two
+        <ol>
         <li>inner</li>
         </ol>
         </li>
@@ -230,13 +154,12 @@ mod tests {
         <ol start="3">
         <li>third</li>
         </ol>
-        <pre><code class="language-sh">echo &quot;hi&quot; &amp;&amp; &lt;x&gt;</code></pre>
+        <pre><code class="language-sh">echo "hi" &amp;&amp; &lt;x&gt;</code></pre>
         <blockquote>
         <p>quoted</p>
         </blockquote>
-        <table>
-        <thead><tr><th>Story</th><th align="right">Cost</th></tr></thead>
-        <tbody><tr><td>12</td><td align="right">1.20</td></tr>
+        <table><thead><tr><th>Story</th><th align="right">Cost</th></tr></thead><tbody>
+        <tr><td>12</td><td align="right">1.20</td></tr>
         </tbody></table>
         <hr />
         "#);
@@ -246,7 +169,7 @@ mod tests {
     fn markup_pings_and_strange_links_are_only_text() {
         assert_eq!(html("<b onclick=x>hi</b> @room"), "<p>&lt;b onclick=x&gt;hi&lt;/b&gt; @\u{200b}room</p>");
         assert_eq!(html("[x](javascript:alert(1)) [y](JavaScript:z)"), "<p>x y</p>");
-        assert_eq!(html("[x](https://e.org/\"a)"), "<p><a href=\"https://e.org/&quot;a\">x</a></p>");
+        assert_eq!(html("[x](https://e.org/\"a)"), "<p><a href=\"https://e.org/%22a\">x</a></p>");
         assert_eq!(html("![cat](https://e.org/c.png)"), "<p><a href=\"https://e.org/c.png\">cat</a></p>");
     }
 

@@ -11,8 +11,8 @@ use matrix_sdk::{
 
 use super::{
     MatrixConfig,
-    client::{AccountFiles, cannot},
-    errors::{failure, told},
+    client::{AccountFiles, folder_error},
+    errors::{error_chain, failure},
 };
 use crate::{AdapterError, private_files};
 
@@ -20,7 +20,7 @@ use crate::{AdapterError, private_files};
 ///
 /// # Errors
 /// [`AdapterError::Config`] where the account has an identity whose keys are not here and cannot be recovered.
-pub(super) async fn establish(
+pub(super) async fn set_up_identity(
     config: &MatrixConfig,
     files: &AccountFiles,
     client: &Client,
@@ -28,7 +28,8 @@ pub(super) async fn establish(
     let encryption = client.encryption();
     encryption.wait_for_e2ee_initialization_tasks().await;
     let me = client.user_id().ok_or_else(|| AdapterError::Rejected("not logged in".into()))?;
-    let identity = encryption.request_user_identity(me).await.map_err(|error| failure(&error).told())?;
+    let identity =
+        encryption.request_user_identity(me).await.map_err(|error| failure(&error).adapter_error())?;
     let complete = encryption.cross_signing_status().await.is_some_and(|status| status.is_complete());
     match (identity, complete) {
         (None, _) => bootstrap(config, client).await?,
@@ -43,7 +44,7 @@ pub(super) async fn establish(
 async fn bootstrap(config: &MatrixConfig, client: &Client) -> Result<(), AdapterError> {
     let encryption = client.encryption();
     let Err(error) = encryption.bootstrap_cross_signing(None).await else { return Ok(()) };
-    let Some(asked) = error.as_uiaa_response() else { return Err(failure(&error).told()) };
+    let Some(asked) = error.as_uiaa_response() else { return Err(failure(&error).adapter_error()) };
     if config.password.is_empty() {
         return Err(AdapterError::Config {
             key: "matrix.password",
@@ -60,7 +61,7 @@ async fn bootstrap(config: &MatrixConfig, client: &Client) -> Result<(), Adapter
             key: "matrix.password",
             why: "the homeserver refuses it for signing the bot's device.".into(),
         },
-        None => failure(&error).told(),
+        None => failure(&error).adapter_error(),
     })
 }
 
@@ -78,10 +79,10 @@ async fn recover(config: &MatrixConfig, files: &AccountFiles, client: &Client) -
             tracing::info!(source, "the account's keys were recovered");
             Ok(())
         }
-        Err(RecoveryError::Sdk(error)) => Err(failure(&error).told()),
+        Err(RecoveryError::Sdk(error)) => Err(failure(&error).adapter_error()),
         Err(error) => Err(AdapterError::Config {
             key: "matrix.recovery_key",
-            why: format!("the key from {source} does not open the account's keys ({}).", told(&error)),
+            why: format!("the key from {source} does not open the account's keys ({}).", error_chain(&error)),
         }),
     }
 }
@@ -92,7 +93,7 @@ fn known_key(config: &MatrixConfig, files: &AccountFiles) -> Result<Option<(Stri
         return Ok(Some((config.recovery_key.reveal().to_owned(), "bot.toml".to_owned())));
     }
     let path = files.recovery_key();
-    let bytes = private_files::read(&path).map_err(|error| cannot(&path, "read", &error))?;
+    let bytes = private_files::read(&path).map_err(|error| folder_error(&path, "read", &error))?;
     let key = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
     Ok(key.map(|key| (key.trim().to_owned(), format!("`{}`", path.display()))))
 }
@@ -110,7 +111,7 @@ async fn enable_recovery(
         // The key that nobody has seen opens nothing: another one in its place harms nobody.
         RecoveryState::Enabled if cut => recovery.reset_key().await,
         RecoveryState::Disabled => {
-            private_files::write(&begun, b"").map_err(|error| cannot(&begun, "written", &error))?;
+            private_files::write(&begun, b"").map_err(|error| folder_error(&begun, "written", &error))?;
             recovery.enable().await
         }
         RecoveryState::Incomplete if known_key(config, files)?.is_some() => {
@@ -120,11 +121,11 @@ async fn enable_recovery(
     };
     match made {
         Ok(key) => save_key(files, &key),
-        Err(RecoveryError::Sdk(error)) => Err(failure(&error).told()),
+        Err(RecoveryError::Sdk(error)) => Err(failure(&error).adapter_error()),
         Err(error) => {
             // A backup that another app made, without secret storage: the bot works without one of its own.
             tracing::warn!(
-                error = told(&error),
+                error = error_chain(&error),
                 "no recovery key could be made; a lost store would cost the bot its identity"
             );
             let _ = std::fs::remove_file(&begun);
@@ -136,7 +137,7 @@ async fn enable_recovery(
 fn save_key(files: &AccountFiles, key: &str) -> Result<(), AdapterError> {
     let path = files.recovery_key();
     private_files::write(&path, format!("{key}\n").as_bytes())
-        .map_err(|error| cannot(&path, "written", &error))?;
+        .map_err(|error| folder_error(&path, "written", &error))?;
     let _ = std::fs::remove_file(files.recovery_begun());
     tracing::info!(file = %path.display(), "the account's recovery key is here; keep a copy of it elsewhere");
     Ok(())
@@ -144,12 +145,13 @@ fn save_key(files: &AccountFiles, key: &str) -> Result<(), AdapterError> {
 
 async fn sign_own_device(client: &Client) -> Result<(), AdapterError> {
     let encryption = client.encryption();
-    let device = encryption.get_own_device().await.map_err(|error| AdapterError::Rejected(told(&error)))?;
+    let device =
+        encryption.get_own_device().await.map_err(|error| AdapterError::Rejected(error_chain(&error)))?;
     let Some(device) = device else { return Ok(()) };
     if !device.is_verified_with_cross_signing()
         && let Err(error) = device.verify().await
     {
-        tracing::warn!(error = told(&error), "the bot's own device could not be signed");
+        tracing::warn!(error = error_chain(&error), "the bot's own device could not be signed");
     }
     let fingerprint = encryption.ed25519_key().await.unwrap_or_default();
     tracing::info!(user = %device.user_id(), device = %device.device_id(), fingerprint, "encryption is set up");

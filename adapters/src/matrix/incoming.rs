@@ -15,7 +15,7 @@ use super::{
 use crate::{Addressed, Incoming, MessageId, PersonAct, Sender, matrix::undecryptable, text::address};
 
 /// Reads an event that is readable. `None` for what is nobody's act, or not one that the bot may trust.
-pub(super) async fn hear(
+pub(super) async fn read_event(
     bot: &Arc<MatrixBot>,
     room: &Room,
     event: &EventFields,
@@ -25,14 +25,14 @@ pub(super) async fn hear(
     if event.sender == me.as_str() {
         return None;
     }
-    match event.deed()? {
+    match event.act()? {
         EventAct::Said(said) => {
             let place = RoomAddress::new(room.room_id(), said.thread.as_deref());
             if is_forgeable(bot, room, kind).await {
                 undecryptable::not_encrypted(bot, room, event);
                 return None;
             }
-            Some(spoken(bot, room, event, said, &place).await)
+            Some(read_message(bot, room, event, said, &place).await)
         }
         EventAct::Reacted { on, emoji } => {
             let on = MessageId::new(on);
@@ -40,13 +40,13 @@ pub(super) async fn hear(
             let key = bot.sent.picked(&on, &emoji)?;
             let (_, thread) = bot.sent.find(on.as_str())?;
             let place = RoomAddress::new(room.room_id(), thread.as_deref());
-            Some(act(room, event, PersonAct::Chose { on, key }, &place).await)
+            Some(to_incoming(room, event, PersonAct::Chose { on, key }, &place).await)
         }
         EventAct::Redacted(message) => {
             let thread = bot.sent.find(&message).and_then(|(_, thread)| thread);
             let place = RoomAddress::new(room.room_id(), thread.as_deref());
             let message = MessageId::new(message);
-            Some(act(room, event, PersonAct::Redacted { message }, &place).await)
+            Some(to_incoming(room, event, PersonAct::Redacted { message }, &place).await)
         }
         EventAct::AsksForVerification | EventAct::Membership { .. } => None,
     }
@@ -60,7 +60,7 @@ async fn is_forgeable(bot: &MatrixBot, room: &Room, kind: &TimelineEventKind) ->
         && room.latest_encryption_state().await.is_ok_and(|state| state.is_encrypted())
 }
 
-async fn spoken(
+async fn read_message(
     bot: &MatrixBot,
     room: &Room,
     event: &EventFields,
@@ -72,7 +72,7 @@ async fn spoken(
         Some(id) => replies_to_me(bot, place, id).await,
         None => false,
     };
-    let mut incoming = act(room, event, PersonAct::Said { text: String::new() }, place).await;
+    let mut incoming = to_incoming(room, event, PersonAct::Said { text: String::new() }, place).await;
     let (addressed, text) = addressed(bot, room.own_user_id(), &said, to_me, incoming.shared);
     incoming.sender.is_bot = said.is_notice;
     incoming.addressed = addressed;
@@ -115,7 +115,7 @@ fn addressed(
     }
 }
 
-async fn act(room: &Room, event: &EventFields, act: PersonAct, place: &RoomAddress) -> Incoming {
+async fn to_incoming(room: &Room, event: &EventFields, act: PersonAct, place: &RoomAddress) -> Incoming {
     Incoming {
         id: MessageId::new(event.event_id.as_str()),
         room: place.name(),
@@ -144,7 +144,7 @@ async fn name_of(room: &Room, id: &str) -> String {
 
 /// When a room's first event after an invitation or a join came: what was said before was not for the bot.
 pub(super) fn first_for_me(events: &[EventFields], me: &UserId) -> usize {
-    let enters = |event: &EventFields| match event.deed() {
+    let enters = |event: &EventFields| match event.act() {
         Some(EventAct::Membership { of, from, to }) if of == me.as_str() => {
             // A join after an invitation that is not shown: all that is shown came after it.
             to == "invite" || to == "join" && !matches!(from.as_deref(), Some("join" | "invite"))

@@ -9,14 +9,14 @@ use std::{collections::BTreeSet, time::Duration};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
-use crate::AdapterError;
+use crate::{AdapterError, delivery::token_bucket::TokenBucket};
 
-const BURST: f64 = 10.0;
+const BURST: u32 = 10;
 const EVERY: Duration = Duration::from_secs(5);
 /// What passing states leave for questions and answers.
-const RESERVE: f64 = 4.0;
+const RESERVE: u32 = 4;
 /// So many events beyond the model's burst, and no refusal: there is no such limit here.
-const PROOF: f64 = 3.0;
+const PROOF: u32 = 3;
 /// A refusal is taken for the rule no longer than this: it may have been a passing one.
 const RULE: Duration = Duration::from_secs(600);
 
@@ -43,10 +43,8 @@ enum RateLimit {
 
 struct PacerState {
     limit: RateLimit,
-    /// Events that may be sent now; below 0 where more were let pass than the model has.
-    tokens: f64,
-    counted: Instant,
-    blocked_until: Instant,
+    /// Events that may be sent now; overdrawn where more were let pass than the model has.
+    bucket: TokenBucket,
     waiting: BTreeSet<(SendPriority, u64)>,
     tickets: u64,
 }
@@ -64,13 +62,10 @@ struct QueueTicket<'a> {
 
 impl SendPacer {
     pub(super) fn new() -> Self {
-        let now = Instant::now();
         Self {
             state: Mutex::new(PacerState {
                 limit: RateLimit::Presumed,
-                tokens: BURST,
-                counted: now,
-                blocked_until: now,
+                bucket: TokenBucket::new(EVERY, BURST),
                 waiting: BTreeSet::new(),
                 tickets: 0,
             }),
@@ -78,25 +73,26 @@ impl SendPacer {
     }
 
     /// Leave for a passing state, or [`AdapterError::RateLimited`] at once: a newer state will be better to show later.
-    pub(super) fn frame(&self) -> Result<(), AdapterError> {
+    pub(super) fn try_frame(&self) -> Result<(), AdapterError> {
         let mut state = self.state.lock();
         let now = Instant::now();
-        state.count(now);
+        state.forget_refusal(now);
         let wait = match state.limit {
-            RateLimit::None => Duration::ZERO,
-            RateLimit::Presumed | RateLimit::Seen if !state.waiting.is_empty() => EVERY,
-            RateLimit::Presumed | RateLimit::Seen => state.until(RESERVE + 1.0),
+            RateLimit::None => state.blocked(now),
+            RateLimit::Presumed | RateLimit::Seen if !state.waiting.is_empty() => {
+                EVERY.max(state.blocked(now))
+            }
+            RateLimit::Presumed | RateLimit::Seen => state.bucket.wait(RESERVE + 1, now),
         };
-        let wait = wait.max(state.blocked_until.saturating_duration_since(now));
         if !wait.is_zero() {
             return Err(AdapterError::RateLimited { retry_after: wait });
         }
-        state.tokens -= 1.0;
+        state.bucket.take(1, now);
         Ok(())
     }
 
     /// Waits for the turn of an event that must be sent.
-    pub(super) async fn turn(&self, urgency: SendPriority) {
+    pub(super) async fn wait_for_turn(&self, urgency: SendPriority) {
         let ticket = self.queue(urgency);
         while let Some(until) = self.try_pass(ticket.place) {
             sleep_until(until).await;
@@ -104,24 +100,24 @@ impl SendPacer {
     }
 
     /// The homeserver took an event.
-    pub(super) fn passed(&self) {
+    pub(super) fn on_accepted(&self) {
         let mut state = self.state.lock();
-        state.count(Instant::now());
-        if state.limit == RateLimit::Presumed && state.tokens <= -PROOF {
+        let now = Instant::now();
+        state.forget_refusal(now);
+        if state.limit == RateLimit::Presumed && state.bucket.overdrawn(now) >= PROOF {
             tracing::debug!("the homeserver has no default limit");
             state.limit = RateLimit::None;
         }
     }
 
     /// The homeserver refused an event as too fast.
-    pub(super) fn refused(&self, retry_after: Duration) {
+    pub(super) fn on_refused(&self, retry_after: Duration) {
         let mut state = self.state.lock();
         let now = Instant::now();
         // Known by now to be the rule: at the end of the wait there is room for one.
         state.limit = RateLimit::Seen;
-        state.counted = now + retry_after;
-        state.tokens = 1.0;
-        state.blocked_until = state.blocked_until.max(now + retry_after);
+        state.bucket.refill(1, now + retry_after);
+        state.bucket.block_until(now + retry_after);
     }
 
     fn queue(&self, urgency: SendPriority) -> QueueTicket<'_> {
@@ -136,37 +132,37 @@ impl SendPacer {
     fn try_pass(&self, place: (SendPriority, u64)) -> Option<Instant> {
         let mut state = self.state.lock();
         let now = Instant::now();
-        state.count(now);
-        if state.blocked_until > now {
-            return Some(state.blocked_until);
+        state.forget_refusal(now);
+        let blocked = state.blocked(now);
+        if !blocked.is_zero() {
+            return Some(now + blocked);
         }
         if state.limit == RateLimit::Seen {
             let first = state.waiting.first() == Some(&place);
-            let wait = state.until(1.0);
+            let wait = state.bucket.wait(1, now);
             if !first || !wait.is_zero() {
                 // One that is not first looks again a little later than the first could have gone.
                 return Some(now + wait.max(Duration::from_millis(if first { 10 } else { 50 })));
             }
         }
-        state.tokens -= 1.0;
+        state.bucket.take(1, now);
         None
     }
 }
 
 impl PacerState {
-    /// Adds what has come since the last count.
-    fn count(&mut self, now: Instant) {
-        let since = now.saturating_duration_since(self.counted);
-        self.tokens = (self.tokens + since.as_secs_f64() / EVERY.as_secs_f64()).min(BURST);
-        self.counted = self.counted.max(now);
-        if self.limit == RateLimit::Seen && now.saturating_duration_since(self.blocked_until) > RULE {
-            self.limit = RateLimit::Presumed;
-        }
+    /// How long until the last refusal is over.
+    fn blocked(&self, now: Instant) -> Duration {
+        self.bucket.blocked_until().unwrap_or(now).saturating_duration_since(now)
     }
 
-    /// How long until there are so many.
-    fn until(&self, tokens: f64) -> Duration {
-        EVERY.mul_f64((tokens - self.tokens).max(0.0))
+    /// A refusal long ago may have been a passing one.
+    fn forget_refusal(&mut self, now: Instant) {
+        let over =
+            self.bucket.blocked_until().is_some_and(|until| now.saturating_duration_since(until) > RULE);
+        if self.limit == RateLimit::Seen && over {
+            self.limit = RateLimit::Presumed;
+        }
     }
 }
 
@@ -193,15 +189,15 @@ mod tests {
     async fn frames_leave_a_reserve_and_then_come_every_five_seconds() {
         let pace = SendPacer::new();
         for _ in 0..6 {
-            pace.frame().expect("within the burst");
+            pace.try_frame().expect("within the burst");
         }
-        assert_eq!(wait_of(pace.frame()).as_secs_f64().round(), 5.0);
+        assert_eq!(wait_of(pace.try_frame()).as_secs_f64().round(), 5.0);
         tokio::time::advance(EVERY + Duration::from_millis(1)).await;
-        pace.frame().expect("one has come");
-        assert!(pace.frame().is_err());
+        pace.try_frame().expect("one has come");
+        assert!(pace.try_frame().is_err());
         let before = Instant::now();
         for _ in 0..4 {
-            pace.turn(SendPriority::Question).await;
+            pace.wait_for_turn(SendPriority::Question).await;
         }
         assert_eq!(Instant::now(), before, "the reserve is there for them");
     }
@@ -211,11 +207,11 @@ mod tests {
         let pace = SendPacer::new();
         let before = Instant::now();
         for _ in 0..16 {
-            pace.turn(SendPriority::Final).await;
-            pace.passed();
+            pace.wait_for_turn(SendPriority::Final).await;
+            pace.on_accepted();
         }
         for _ in 0..100 {
-            pace.frame().expect("no limit");
+            pace.try_frame().expect("no limit");
         }
         assert_eq!(Instant::now(), before);
     }
@@ -223,8 +219,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_a_refusal_a_question_goes_before_what_waited_longer() {
         let pace = Arc::new(SendPacer::new());
-        pace.refused(Duration::from_secs(3));
-        assert!(wait_of(pace.frame()) >= Duration::from_secs(3));
+        pace.on_refused(Duration::from_secs(3));
+        assert!(wait_of(pace.try_frame()) >= Duration::from_secs(3));
         let begun = Instant::now();
         let (told, mut order) = tokio::sync::mpsc::unbounded_channel();
         for urgency in
@@ -232,7 +228,7 @@ mod tests {
         {
             let (pace, told) = (pace.clone(), told.clone());
             tokio::spawn(async move {
-                pace.turn(urgency).await;
+                pace.wait_for_turn(urgency).await;
                 let _ = told.send((urgency, begun.elapsed().as_secs()));
             });
             tokio::task::yield_now().await;
@@ -253,9 +249,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_who_stops_waiting_does_not_stand_in_the_way() {
         let pace = SendPacer::new();
-        pace.refused(Duration::from_secs(1));
-        let gone = tokio::time::timeout(Duration::from_millis(10), pace.turn(SendPriority::Question)).await;
+        pace.on_refused(Duration::from_secs(1));
+        let gone =
+            tokio::time::timeout(Duration::from_millis(10), pace.wait_for_turn(SendPriority::Question)).await;
         assert!(gone.is_err());
-        tokio::time::timeout(Duration::from_secs(2), pace.turn(SendPriority::Final)).await.expect("its turn");
+        tokio::time::timeout(Duration::from_secs(2), pace.wait_for_turn(SendPriority::Final))
+            .await
+            .expect("its turn");
     }
 }

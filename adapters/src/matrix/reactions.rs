@@ -32,21 +32,21 @@ fn number(n: usize) -> String {
 }
 
 /// Offers the choices below the message; the emoji appear one after another.
-pub(super) fn offer(
+pub(super) fn offer_choices(
     bot: &Arc<MatrixBot>,
     place: &RoomAddress,
     id: &OwnedEventId,
     choices: &[(String, Choice)],
 ) {
-    let new = bot.sent.offer(id.as_str(), choices);
+    let new = bot.sent.open_choices(id.as_str(), choices);
     if !new.is_empty() {
-        bot.spawn_with_timeout(LONGEST, seed(bot.clone(), place.clone(), id.clone(), new));
+        bot.spawn_with_timeout(LONGEST, add_reactions(bot.clone(), place.clone(), id.clone(), new));
     }
 }
 
 /// Takes the bot's emoji away from a message that is settled.
-pub(super) fn take_away(bot: &Arc<MatrixBot>, place: &RoomAddress, id: &OwnedEventId) {
-    let seeds = bot.sent.close(id.as_str());
+pub(super) fn remove_choices(bot: &Arc<MatrixBot>, place: &RoomAddress, id: &OwnedEventId) {
+    let seeds = bot.sent.close_choices(id.as_str());
     if !seeds.is_empty() {
         bot.spawn_with_timeout(LONGEST, redact_all(bot.clone(), place.clone(), seeds));
     }
@@ -59,7 +59,7 @@ pub(super) fn tell_if_words_are_wanted(
     sender: &str,
     on: &MessageId,
 ) {
-    if !bot.hears(sender) || !bot.sent.says_that_it_wants_words(on.as_str()) {
+    if !bot.is_allowed(sender) || !bot.sent.take_wants_words(on.as_str()) {
         return;
     }
     let thread = bot.sent.find(on.as_str()).and_then(|(_, thread)| thread);
@@ -75,7 +75,7 @@ pub(super) fn tell_if_words_are_wanted(
     });
 }
 
-async fn seed(bot: Arc<MatrixBot>, place: RoomAddress, id: OwnedEventId, emoji: Vec<String>) {
+async fn add_reactions(bot: Arc<MatrixBot>, place: RoomAddress, id: OwnedEventId, emoji: Vec<String>) {
     for emoji in emoji {
         if !bot.sent.is_open(id.as_str()) {
             return;
@@ -83,7 +83,7 @@ async fn seed(bot: Arc<MatrixBot>, place: RoomAddress, id: OwnedEventId, emoji: 
         let relation = json!({ "rel_type": "m.annotation", "event_id": id, "key": emoji });
         let content = json!({ "m.relates_to": relation });
         match send::dispatch(&bot, &place, "m.reaction", content, Some(SendPriority::Decoration)).await {
-            Ok(reaction) if bot.sent.seeded(id.as_str(), reaction.as_str()) => {}
+            Ok(reaction) if bot.sent.add_own_reaction(id.as_str(), reaction.as_str()) => {}
             Ok(reaction) => redact(&bot, &place, reaction).await,
             Err(error) => {
                 return tracing::warn!(%error, "a reaction could not be offered; words still answer");
@@ -107,7 +107,7 @@ async fn redact(bot: &MatrixBot, place: &RoomAddress, reaction: OwnedEventId) {
             redact_event::v3::Request::new(room.room_id().to_owned(), reaction.clone(), transaction.clone());
         Box::pin(async move { Ok(room.client().send(request).await.map(drop)?) })
     };
-    if let Err(error) = send::until_sent(bot, place, SendPriority::Decoration, attempt).await {
+    if let Err(error) = send::send_with_retries(bot, place, SendPriority::Decoration, attempt).await {
         tracing::warn!(%error, "a reaction could not be taken away");
     }
 }

@@ -11,7 +11,7 @@ use matrix_sdk::{
 };
 use parking_lot::Mutex;
 
-use super::{bot::MatrixBot, errors::told};
+use super::{bot::MatrixBot, errors::error_chain};
 
 /// How long a receipt waits for a newer one.
 const MOMENT: Duration = Duration::from_millis(500);
@@ -44,7 +44,7 @@ pub(super) fn mark_read(bot: &Arc<MatrixBot>, room: &Room, last: OwnedEventId) {
         let Some(last) = reader.receipts.take(&id) else { return };
         let read = room.send_single_receipt(ReceiptType::Read, ReceiptThread::Unthreaded, last).await;
         if let Err(error) = read {
-            tracing::debug!(error = told(&error), "not marked as read");
+            tracing::debug!(error = error_chain(&error), "not marked as read");
         }
     });
 }

@@ -63,7 +63,7 @@ impl MatrixMemory {
     }
 
     /// From where to hear on.
-    pub(super) fn since(&self) -> Option<String> {
+    pub(super) fn sync_token(&self) -> Option<String> {
         self.state.lock().newest.clone()
     }
 
@@ -99,7 +99,7 @@ impl MatrixMemory {
     }
 
     /// Stores the newest token that is old enough; `drained` says that the bot has taken in all that was handed over.
-    pub(super) fn settle(&self, drained: bool, now: Instant) {
+    pub(super) fn save_settled(&self, drained: bool, now: Instant) {
         let mut state = self.state.lock();
         if !drained {
             // What waits in the inbox may be of any of them.
@@ -122,7 +122,7 @@ impl MatrixMemory {
     }
 
     /// An invitation of a person who is heard was followed to this room.
-    pub(super) fn follow(&self, room: &str) {
+    pub(super) fn add_invited(&self, room: &str) {
         let mut state = self.state.lock();
         if state.kept.invited.insert(room.to_owned()) {
             self.save(&state);
@@ -130,7 +130,7 @@ impl MatrixMemory {
     }
 
     /// Whether the bot is in this room by such an invitation.
-    pub(super) fn followed(&self, room: &str) -> bool {
+    pub(super) fn was_invited(&self, room: &str) -> bool {
         self.state.lock().kept.invited.contains(room)
     }
 
@@ -172,16 +172,19 @@ mod tests {
         let memory = at(&place);
         memory.handed_over("one".into(), 10, Instant::now());
         memory.handed_over("two".into(), 20, Instant::now());
-        memory.settle(true, Instant::now());
-        assert_eq!((memory.since().as_deref(), at(&place).since().as_deref()), (Some("two"), Some("one")));
+        memory.save_settled(true, Instant::now());
+        assert_eq!(
+            (memory.sync_token().as_deref(), at(&place).sync_token().as_deref()),
+            (Some("two"), Some("one"))
+        );
         tokio::time::advance(LAG).await;
-        memory.settle(false, Instant::now());
+        memory.save_settled(false, Instant::now());
         tokio::time::advance(LAG / 2).await;
-        memory.settle(true, Instant::now());
-        assert_eq!(at(&place).since().as_deref(), Some("one"), "it waited in the inbox");
+        memory.save_settled(true, Instant::now());
+        assert_eq!(at(&place).sync_token().as_deref(), Some("one"), "it waited in the inbox");
         tokio::time::advance(LAG / 2).await;
-        memory.settle(true, Instant::now());
-        assert_eq!((at(&place).since().as_deref(), memory.is_unsettled()), (Some("two"), false));
+        memory.save_settled(true, Instant::now());
+        assert_eq!((at(&place).sync_token().as_deref(), memory.is_unsettled()), (Some("two"), false));
         assert_eq!(at(&place).heard_until(), 20);
     }
 
@@ -190,15 +193,15 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let memory = at(&place);
         assert!(memory.first_time("a") && !memory.first_time("a") && memory.first_time("b"));
-        memory.follow("!a");
+        memory.add_invited("!a");
         let again = at(&place);
-        assert!(!again.first_time("b") && again.followed("!a") && !again.followed("!b"));
+        assert!(!again.first_time("b") && again.was_invited("!a") && !again.was_invited("!b"));
     }
 
     #[test]
     fn a_damaged_file_is_a_new_beginning() {
         let place = tempfile::tempdir().expect("a folder");
         std::fs::write(place.path().join("memory.json"), "{ \"since\": 7").expect("written");
-        assert_eq!((at(&place).since(), at(&place).heard_until()), (None, 0));
+        assert_eq!((at(&place).sync_token(), at(&place).heard_until()), (None, 0));
     }
 }

@@ -25,20 +25,20 @@ use super::{
     sent::Author,
 };
 use crate::{
-    AdapterError, Attachment, Choice, MessageId, Outgoing, Room, Tone, matrix::notices, text::markdown,
+    AdapterError, Attachment, Choice, MessageId, Outgoing, Room, Tone, delivery::backoff::Backoff,
+    matrix::notices, text::markdown,
 };
 
 /// A homeserver may be away so long before a message is given up.
 const SEND_DEADLINE: Duration = Duration::from_secs(15 * 60);
 /// A question's deadline runs meanwhile: its asker is told earlier that it could not be shown.
 const PATIENCE_OF_A_QUESTION: Duration = Duration::from_secs(3 * 60);
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LONGEST_RETRY: Duration = Duration::from_secs(10);
+const RETRY: Backoff = Backoff::doubling(Duration::from_millis(500), Duration::from_secs(10));
 /// The text and its HTML may have so many bytes together: an edit has both twice, and encryption adds a third.
 const FORMATTED_MAX: usize = 20_000;
 
 /// Sends a message and offers its choices.
-pub(super) async fn message(
+pub(super) async fn send_message(
     bot: &Arc<MatrixBot>,
     room: &Room,
     message: &Outgoing,
@@ -49,10 +49,10 @@ pub(super) async fn message(
     if let Some(relation) = relation(&place, message.reply_to.as_ref()) {
         content["m.relates_to"] = relation;
     }
-    let id = dispatch(bot, &place, "m.room.message", content, urgency(message)).await?;
+    let id = dispatch(bot, &place, "m.room.message", content, priority_of(message)).await?;
     bot.sent.add(id.as_str(), Author::Mine, place.thread.as_ref().map(ToString::to_string));
     if !choices.is_empty() {
-        reactions::offer(bot, &place, &id, &choices);
+        reactions::offer_choices(bot, &place, &id, &choices);
     }
     if message.tone == Tone::Question && bot.config.approvals == ApprovalMode::Replies {
         bot.sent.wants_words(id.as_str());
@@ -79,10 +79,10 @@ pub(super) async fn edit(
     edit["body"] = format!("* {}", new["body"].as_str().unwrap_or_default()).into();
     edit["m.new_content"] = new;
     edit["m.relates_to"] = json!({ "rel_type": "m.replace", "event_id": event });
-    dispatch(bot, &place, "m.room.message", edit, urgency(message)).await?;
+    dispatch(bot, &place, "m.room.message", edit, priority_of(message)).await?;
     match choices.is_empty() {
-        true => reactions::take_away(bot, &place, &event),
-        false => reactions::offer(bot, &place, &event, &choices),
+        true => reactions::remove_choices(bot, &place, &event),
+        false => reactions::offer_choices(bot, &place, &event, &choices),
     }
     Ok(())
 }
@@ -105,7 +105,7 @@ pub(super) async fn upload(
             Ok(sent.event_id)
         })
     };
-    let id = until_sent(bot, &place, SendPriority::Final, attempt).await?;
+    let id = send_with_retries(bot, &place, SendPriority::Final, attempt).await?;
     bot.sent.add(id.as_str(), Author::Mine, place.thread.as_ref().map(ToString::to_string));
     Ok(MessageId::new(id.as_str()))
 }
@@ -128,31 +128,31 @@ pub(super) async fn dispatch(
         })
     };
     match urgency {
-        Some(urgency) => until_sent(bot, place, urgency, attempt).await,
-        None => frame(bot, place, attempt).await,
+        Some(urgency) => send_with_retries(bot, place, urgency, attempt).await,
+        None => send_once(bot, place, attempt).await,
     }
 }
 
 /// One try of a passing state.
-async fn frame<'a, T>(
+async fn send_once<'a, T>(
     bot: &MatrixBot,
     place: &RoomAddress,
     attempt: impl FnOnce(matrix_sdk::Room) -> BoxFuture<'a, matrix_sdk::Result<T>>,
 ) -> Result<T, AdapterError> {
     let room = bot.room(place, Instant::now()).await?;
-    bot.pace.frame()?;
+    bot.pace.try_frame()?;
     let sent = attempt(room).await;
     sent.map_err(|error| {
         let failure = failure(&error);
         if let RequestFailure::Limited(wait) = failure {
-            bot.pace.refused(wait);
+            bot.pace.on_refused(wait);
         }
-        failure.told()
+        failure.adapter_error()
     })
 }
 
 /// Repeats until the homeserver has taken it, has refused it for good, or was away too long.
-pub(super) async fn until_sent<'a, T>(
+pub(super) async fn send_with_retries<'a, T>(
     bot: &MatrixBot,
     place: &RoomAddress,
     urgency: SendPriority,
@@ -160,32 +160,32 @@ pub(super) async fn until_sent<'a, T>(
 ) -> Result<T, AdapterError> {
     let patience = if urgency == SendPriority::Question { PATIENCE_OF_A_QUESTION } else { SEND_DEADLINE };
     let mut deadline = Instant::now() + patience;
-    let mut wait = FIRST_RETRY;
+    let mut backoff = RETRY;
     loop {
         // Anew each time: a new login makes a new client.
         let room = bot.room(place, deadline).await?;
-        bot.pace.turn(urgency).await;
+        bot.pace.wait_for_turn(urgency).await;
         let failure = match attempt(room).await {
             Ok(sent) => {
-                bot.pace.passed();
+                bot.pace.on_accepted();
                 return Ok(sent);
             }
             Err(error) => failure(&error),
         };
         match failure {
             RequestFailure::Limited(retry_after) => {
-                bot.pace.refused(retry_after);
+                bot.pace.on_refused(retry_after);
                 // It is there, only slow.
                 deadline = Instant::now() + patience;
             }
             RequestFailure::Unreachable(_) | RequestFailure::LoggedOut | RequestFailure::NotMatrix(_)
                 if Instant::now() < deadline =>
             {
+                let wait = backoff.next_delay();
                 tracing::debug!(?failure, ?wait, "will be sent again");
                 sleep(wait).await;
-                wait = (wait * 2).min(LONGEST_RETRY);
             }
-            failure => return Err(failure.told()),
+            failure => return Err(failure.adapter_error()),
         }
     }
 }
@@ -208,13 +208,13 @@ pub(super) async fn is_mine(
         }
         Err(error) => match failure(&error) {
             RequestFailure::Refused(_) | RequestFailure::NotMatrix(_) => Ok(false),
-            other => Err(other.told()),
+            other => Err(other.adapter_error()),
         },
     }
 }
 
 /// `None` for a passing state.
-fn urgency(message: &Outgoing) -> Option<SendPriority> {
+fn priority_of(message: &Outgoing) -> Option<SendPriority> {
     match (message.live, message.tone) {
         (true, _) => None,
         (false, Tone::Question) => Some(SendPriority::Question),
@@ -348,8 +348,8 @@ mod tests {
     #[test]
     fn only_passing_states_are_passing() {
         let live = Outgoing { live: true, ..Outgoing::text("x").with_tone(Tone::Notice) };
-        assert_eq!(urgency(&live), None);
-        assert_eq!(urgency(&Outgoing::text("x")), Some(SendPriority::Final));
-        assert_eq!(urgency(&Outgoing::text("x").with_tone(Tone::Question)), Some(SendPriority::Question));
+        assert_eq!(priority_of(&live), None);
+        assert_eq!(priority_of(&Outgoing::text("x")), Some(SendPriority::Final));
+        assert_eq!(priority_of(&Outgoing::text("x").with_tone(Tone::Question)), Some(SendPriority::Question));
     }
 }

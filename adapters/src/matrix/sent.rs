@@ -67,7 +67,7 @@ impl SentMessages {
     }
 
     /// The message offers these choices; returns the emoji that it did not offer before.
-    pub(super) fn offer(&self, id: &str, choices: &[(String, Choice)]) -> Vec<String> {
+    pub(super) fn open_choices(&self, id: &str, choices: &[(String, Choice)]) -> Vec<String> {
         let mut state = self.state.lock();
         let offer = state.offers.entry(id.to_owned()).or_default();
         let before = std::mem::take(&mut offer.choices);
@@ -84,12 +84,12 @@ impl SentMessages {
     }
 
     /// Somebody reacts to such a question: `true` once, while it is open.
-    pub(super) fn says_that_it_wants_words(&self, id: &str) -> bool {
+    pub(super) fn take_wants_words(&self, id: &str) -> bool {
         self.state.lock().by_words.remove(id)
     }
 
     /// Nothing can be picked any more; returns the bot's own reactions to take away.
-    pub(super) fn close(&self, id: &str) -> Vec<String> {
+    pub(super) fn close_choices(&self, id: &str) -> Vec<String> {
         let mut state = self.state.lock();
         state.by_words.remove(id);
         let Some(offer) = state.offers.get_mut(id) else { return Vec::new() };
@@ -103,7 +103,7 @@ impl SentMessages {
     }
 
     /// The bot reacted to its own message; `false` where the offer was closed meanwhile and the reaction must go again.
-    pub(super) fn seeded(&self, id: &str, reaction: &str) -> bool {
+    pub(super) fn add_own_reaction(&self, id: &str, reaction: &str) -> bool {
         let mut state = self.state.lock();
         let Some(offer) = state.offers.get_mut(id).filter(|offer| offer.open) else { return false };
         offer.seeds.push(reaction.to_owned());
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn an_emoji_is_picked_in_whatever_form_the_keyboard_gives_it() {
         let sent = SentMessages::default();
-        sent.offer("$q", &[choice("👍", "yes"), choice("✖\u{FE0F}", "no")]);
+        sent.open_choices("$q", &[choice("👍", "yes"), choice("✖\u{FE0F}", "no")]);
         let picked = |emoji: &str| sent.picked(&MessageId::new("$q"), emoji);
         assert_eq!(picked("👍🏽").as_deref(), Some("yes"));
         assert_eq!(picked("👍\u{FE0F}").as_deref(), Some("yes"));
@@ -147,13 +147,13 @@ mod tests {
     #[test]
     fn a_closed_offer_gives_its_reactions_back_and_still_tells_a_late_pick() {
         let sent = SentMessages::default();
-        assert_eq!(sent.offer("$q", &[choice("✅", "yes"), choice("❌", "no")]), ["✅", "❌"]);
-        assert!(sent.seeded("$q", "$r1") && sent.is_open("$q"));
-        assert_eq!(sent.offer("$q", &[choice("✅", "yes"), choice("♻", "always")]), ["♻"]);
-        assert_eq!(sent.close("$q"), ["$r1"]);
-        assert!(!sent.seeded("$q", "$r2") && !sent.is_open("$q"));
+        assert_eq!(sent.open_choices("$q", &[choice("✅", "yes"), choice("❌", "no")]), ["✅", "❌"]);
+        assert!(sent.add_own_reaction("$q", "$r1") && sent.is_open("$q"));
+        assert_eq!(sent.open_choices("$q", &[choice("✅", "yes"), choice("♻", "always")]), ["♻"]);
+        assert_eq!(sent.close_choices("$q"), ["$r1"]);
+        assert!(!sent.add_own_reaction("$q", "$r2") && !sent.is_open("$q"));
         assert_eq!(sent.picked(&MessageId::new("$q"), "✅").as_deref(), Some("yes"));
-        assert!(sent.close("$unknown").is_empty() && !sent.seeded("$unknown", "$r"));
+        assert!(sent.close_choices("$unknown").is_empty() && !sent.add_own_reaction("$unknown", "$r"));
     }
 
     #[test]
@@ -162,8 +162,8 @@ mod tests {
         for id in ["$q", "$settled"] {
             sent.wants_words(id);
         }
-        assert!(sent.close("$settled").is_empty());
-        let said = ["$q", "$q", "$settled", "$other"].map(|id| sent.says_that_it_wants_words(id));
+        assert!(sent.close_choices("$settled").is_empty());
+        let said = ["$q", "$q", "$settled", "$other"].map(|id| sent.take_wants_words(id));
         assert_eq!(said, [true, false, false, false]);
     }
 

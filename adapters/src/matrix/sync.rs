@@ -27,9 +27,9 @@ use tokio::time::Instant;
 use super::{
     bot::MatrixBot,
     client::token_refused,
-    errors::{RequestFailure, failure, told},
+    errors::{RequestFailure, error_chain, failure},
     event::{EventAct, EventFields},
-    incoming::{first_for_me, hear},
+    incoming::{first_for_me, read_event},
     receipts, verification,
 };
 use crate::{
@@ -51,26 +51,26 @@ pub(super) async fn run(bot: &Arc<MatrixBot>, client: &Client, inbox: &Inbox) ->
     let mut unread = UnreadableMessages::default();
     let mut rooms = JoinedRooms { bot, client, cannot: BTreeMap::new() };
     rooms.join_listed().await;
-    inbox.note(rooms.note());
+    inbox.set_note(rooms.note());
     let mut timeout = Duration::ZERO;
     loop {
-        let since = bot.memory.since();
+        let since = bot.memory.sync_token();
         let answer = client.sync_once(settings(since.clone(), timeout)).await;
-        let answer = answer.map_err(|error| lost(bot, since.is_some(), &error))?;
+        let answer = answer.map_err(|error| sync_error(bot, since.is_some(), &error))?;
         if since.is_none() || !answer.rooms.invited.is_empty() {
             rooms.follow_invitations().await;
-            inbox.note(rooms.note());
+            inbox.set_note(rooms.note());
         }
-        inbox.connected();
+        inbox.set_connected();
         verification::requested(bot, client, &answer.to_device).await;
         let mut hearing = SyncBatch { bot, client, inbox, unread: &mut unread, newest: 0 };
-        if !hearing.take(&answer, since.as_deref()).await? || !hearing.take_late().await {
+        if !hearing.deliver_answer(&answer, since.as_deref()).await? || !hearing.take_late().await {
             return Ok(());
         }
         let now = Instant::now();
         bot.memory.handed_over(answer.next_batch, hearing.newest, now);
         // What cannot be read yet was not handed over, either.
-        bot.memory.settle(inbox.is_drained() && unread.is_empty(), now);
+        bot.memory.save_settled(inbox.is_drained() && unread.is_empty(), now);
         let busy = !unread.is_empty() || bot.memory.is_unsettled();
         timeout = if busy { SOON } else { IDLE };
     }
@@ -94,7 +94,7 @@ fn settings(since: Option<String>, timeout: Duration) -> SyncSettings {
 }
 
 /// The answer to a failed request, as the supervisor takes it.
-fn lost(bot: &MatrixBot, had_token: bool, error: &matrix_sdk::Error) -> AdapterError {
+fn sync_error(bot: &MatrixBot, had_token: bool, error: &matrix_sdk::Error) -> AdapterError {
     match failure(error) {
         RequestFailure::LoggedOut if !bot.config.access_token.is_empty() => token_refused(),
         RequestFailure::LoggedOut => {
@@ -107,7 +107,7 @@ fn lost(bot: &MatrixBot, had_token: bool, error: &matrix_sdk::Error) -> AdapterE
             AdapterError::Unreachable(format!("the homeserver does not know where the bot was: {why}"))
         }
         RequestFailure::Refused(why) => AdapterError::Unreachable(why),
-        other => other.told(),
+        other => other.adapter_error(),
     }
 }
 
@@ -139,14 +139,14 @@ impl JoinedRooms<'_> {
             let inviter = room.invite_details().await.map(|invite| invite.inviter_id.to_string());
             let inviter = inviter.unwrap_or_default();
             let listed = self.bot.config.room_ids.contains(&id);
-            if !listed && !self.bot.hears(&inviter) {
+            if !listed && !self.bot.is_allowed(&inviter) {
                 tracing::warn!(
                     room = id,
                     inviter,
                     "an invitation of somebody who is not on the allow-list is refused"
                 );
                 if let Err(error) = room.leave().await {
-                    tracing::warn!(error = told(&error), room = id, "it could not be refused");
+                    tracing::warn!(error = error_chain(&error), room = id, "it could not be refused");
                 }
                 continue;
             }
@@ -154,10 +154,14 @@ impl JoinedRooms<'_> {
                 Ok(()) => {
                     tracing::info!(room = id, inviter, "joined");
                     self.cannot.remove(&id);
-                    self.bot.memory.follow(&id);
+                    self.bot.memory.add_invited(&id);
                 }
                 Err(error) => {
-                    tracing::warn!(error = told(&error), room = id, "an invitation could not be followed")
+                    tracing::warn!(
+                        error = error_chain(&error),
+                        room = id,
+                        "an invitation could not be followed"
+                    )
                 }
             }
         }
@@ -179,7 +183,7 @@ fn reason(error: &matrix_sdk::Error) -> String {
         Some(matrix_sdk::ruma::api::error::ErrorBody::Standard(body)) => {
             body.message.trim_end_matches('.').to_owned()
         }
-        _ => told(error),
+        _ => error_chain(error),
     }
 }
 
@@ -195,10 +199,14 @@ struct SyncBatch<'a> {
 
 impl SyncBatch<'_> {
     /// Hands over what people did; `false` if the bot is shutting down.
-    async fn take(&mut self, answer: &SyncResponse, since: Option<&str>) -> Result<bool, AdapterError> {
+    async fn deliver_answer(
+        &mut self,
+        answer: &SyncResponse,
+        since: Option<&str>,
+    ) -> Result<bool, AdapterError> {
         for (id, update) in &answer.rooms.joined {
             let Some(room) = self.client.get_room(id) else { continue };
-            if !self.bot.serves(id.as_str()) {
+            if !self.bot.is_served(id.as_str()) {
                 continue;
             }
             if !self.take_room(&room, update, since).await? {
@@ -227,7 +235,7 @@ impl SyncBatch<'_> {
             events.splice(0..0, read_all(&missed));
             from = first_for_me(&only(&events), me);
         }
-        let not_before = if since.is_none() { self.begins() } else { 0 };
+        let not_before = if since.is_none() { self.earliest_event() } else { 0 };
         let mut last = None;
         for (event, shown) in events.drain(..).skip(from) {
             self.newest = self.newest.max(event.origin_server_ts);
@@ -247,7 +255,7 @@ impl SyncBatch<'_> {
     }
 
     /// Without a token: what came after the newest event that was heard, or for a new bot after its start.
-    fn begins(&self) -> u64 {
+    fn earliest_event(&self) -> u64 {
         match self.bot.memory.heard_until() {
             0 => {
                 let started = self.bot.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -262,11 +270,11 @@ impl SyncBatch<'_> {
             self.unread.add(self.bot, room, event, raw.clone(), utd_info.clone());
             return true;
         }
-        if event.deed() == Some(EventAct::AsksForVerification) {
+        if event.act() == Some(EventAct::AsksForVerification) {
             verification::requested_in(self.bot, room, &event).await;
             return true;
         }
-        match hear(self.bot, room, &event, &shown.kind).await {
+        match read_event(self.bot, room, &event, &shown.kind).await {
             Some(incoming) => self.inbox.deliver(incoming).await,
             None => true,
         }
@@ -297,7 +305,7 @@ async fn missed(room: &Room, since: &str, end: &str) -> Result<Vec<TimelineEvent
         let mut options = MessagesOptions::backward().from(at.as_str());
         options.to = Some(since.to_owned());
         options.limit = UInt::from(PAGE);
-        let page = room.messages(options).await.map_err(|error| failure(&error).told())?;
+        let page = room.messages(options).await.map_err(|error| failure(&error).adapter_error())?;
         if page.chunk.is_empty() {
             break;
         }

@@ -41,13 +41,17 @@ impl TypingNotices {
         }
     }
 
-    fn works(&self, room: &OwnedRoomId) -> bool {
+    fn is_working(&self, room: &OwnedRoomId) -> bool {
         self.working.lock().contains_key(room)
     }
 }
 
 /// Begins or ends the typing.
-pub(super) fn show(bot: &Arc<MatrixBot>, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
+pub(super) fn set_activity(
+    bot: &Arc<MatrixBot>,
+    room: &Room,
+    activity: &Activity,
+) -> Result<(), AdapterError> {
     let place = RoomAddress::parse(room)?;
     match activity.state {
         ActivityState::Working => {
@@ -64,14 +68,14 @@ pub(super) fn show(bot: &Arc<MatrixBot>, room: &Room, activity: &Activity) -> Re
 }
 
 async fn keep_typing(bot: Arc<MatrixBot>, room: OwnedRoomId) {
-    while bot.typing.works(&room) {
-        tell(&bot, &room, true).await;
+    while bot.typing.is_working(&room) {
+        send_typing(&bot, &room, true).await;
         tokio::time::sleep(AGAIN).await;
     }
-    tell(&bot, &room, false).await;
+    send_typing(&bot, &room, false).await;
 }
 
-async fn tell(bot: &MatrixBot, room: &OwnedRoomId, types: bool) {
+async fn send_typing(bot: &MatrixBot, room: &OwnedRoomId, types: bool) {
     let Some(room) = bot.client().and_then(|client| client.get_room(room)) else { return };
     if let Err(error) = room.typing_notice(types).await {
         tracing::debug!(%error, "typing not shown");
@@ -88,8 +92,8 @@ mod tests {
         let place = |name: &str| RoomAddress::parse(&Room::new("matrix", name)).expect("an id");
         assert!(typing.begin(&place("!a")) && !typing.begin(&place("!a/$t")) && typing.begin(&place("!b")));
         typing.end(&place("!a"));
-        assert!(typing.works(&place("!a").room));
+        assert!(typing.is_working(&place("!a").room));
         typing.end(&place("!a/$t"));
-        assert!(!typing.works(&place("!a").room) && typing.works(&place("!b").room));
+        assert!(!typing.is_working(&place("!a").room) && typing.is_working(&place("!b").room));
     }
 }

@@ -54,7 +54,7 @@ impl UnreadableMessages {
         raw: Raw<AnySyncTimelineEvent>,
         why: UnableToDecryptInfo,
     ) {
-        if event.sender == room.own_user_id().as_str() || !bot.hears(&event.sender) {
+        if event.sender == room.own_user_id().as_str() || !bot.is_allowed(&event.sender) {
             return;
         }
         tracing::debug!(reason = ?why.reason, sender = event.sender, "a message cannot be decrypted yet");
@@ -72,7 +72,7 @@ impl UnreadableMessages {
         for mut message in std::mem::take(&mut self.messages) {
             match message.decrypt().await {
                 Some((event, decrypted)) => readable.push((message.room, event, decrypted)),
-                None if crowded || message.since.elapsed() >= GRACE => message.tell(bot),
+                None if crowded || message.since.elapsed() >= GRACE => message.notify_sender(bot),
                 None => self.messages.push(message),
             }
         }
@@ -91,7 +91,7 @@ impl UnreadableMessage {
         Some((event, decrypted))
     }
 
-    fn tell(self, bot: &Arc<MatrixBot>) {
+    fn notify_sender(self, bot: &Arc<MatrixBot>) {
         tracing::warn!(reason = ?self.why.reason, sender = self.event.sender, "a message could not be decrypted");
         // Once for each key, that is for some hundred messages at most.
         let key = self.why.session_id.as_deref().unwrap_or(&self.event.event_id);
@@ -105,29 +105,29 @@ impl UnreadableMessage {
             }
             _ => (notices::UNDECRYPTABLE, true),
         };
-        tell(bot, self.room, self.event, text, encrypted);
+        spawn_notice(bot, self.room, self.event, text, encrypted);
     }
 }
 
 /// Tells somebody who is heard, once, that a plain message in an encrypted room is not.
 pub(super) fn not_encrypted(bot: &Arc<MatrixBot>, room: &Room, event: &EventFields) {
     let trouble = format!("plain {} {}", room.room_id(), event.sender);
-    if bot.hears(&event.sender) && bot.memory.first_time(&trouble) {
-        tell(bot, room.clone(), event.clone(), notices::NOT_ENCRYPTED, true);
+    if bot.is_allowed(&event.sender) && bot.memory.first_time(&trouble) {
+        spawn_notice(bot, room.clone(), event.clone(), notices::NOT_ENCRYPTED, true);
     }
 }
 
 /// Beside the hearing: the homeserver may make the bot wait.
-fn tell(bot: &Arc<MatrixBot>, room: Room, event: EventFields, text: &'static str, encrypted: bool) {
+fn spawn_notice(bot: &Arc<MatrixBot>, room: Room, event: EventFields, text: &'static str, encrypted: bool) {
     let teller = bot.clone();
     bot.spawn_with_timeout(LONGEST, async move {
-        let place = place(&room, &event);
+        let place = address_of(&room, &event);
         let content = send::notice_to(&event.sender, text, &place, &MessageId::new(event.event_id.as_str()));
         let told = match encrypted {
             true => {
                 send::dispatch(&teller, &place, "m.room.message", content, Some(SendPriority::Final)).await
             }
-            false => plainly(&teller, &place, content).await,
+            false => send_unencrypted(&teller, &place, content).await,
         };
         if let Err(error) = told {
             tracing::warn!(%error, "nobody could be told that a message was not heard");
@@ -136,7 +136,11 @@ fn tell(bot: &Arc<MatrixBot>, room: Room, event: EventFields, text: &'static str
 }
 
 /// Not encrypted, whatever the room is: for devices with which the bot shares no keys.
-async fn plainly(bot: &MatrixBot, place: &RoomAddress, content: Value) -> Result<OwnedEventId, AdapterError> {
+async fn send_unencrypted(
+    bot: &MatrixBot,
+    place: &RoomAddress,
+    content: Value,
+) -> Result<OwnedEventId, AdapterError> {
     let transaction = TransactionId::new();
     let attempt = |room: Room| -> BoxFuture<'_, matrix_sdk::Result<OwnedEventId>> {
         let (content, transaction) = (Raw::new(&content), transaction.clone());
@@ -152,9 +156,9 @@ async fn plainly(bot: &MatrixBot, place: &RoomAddress, content: Value) -> Result
             Ok(room.client().send(request).await?.event_id)
         })
     };
-    send::until_sent(bot, place, SendPriority::Final, attempt).await
+    send::send_with_retries(bot, place, SendPriority::Final, attempt).await
 }
 
-fn place(room: &Room, event: &EventFields) -> RoomAddress {
+fn address_of(room: &Room, event: &EventFields) -> RoomAddress {
     RoomAddress::new(room.room_id(), event.thread().as_deref())
 }

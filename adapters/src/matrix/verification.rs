@@ -48,7 +48,7 @@ pub(super) async fn requested_in(bot: &Arc<MatrixBot>, room: &Room, event: &Even
 }
 
 async fn request(bot: &Arc<MatrixBot>, client: &Client, room: Option<Room>, sender: &UserId, flow: &str) {
-    if !bot.hears(sender.as_str()) {
+    if !bot.is_allowed(sender.as_str()) {
         return tracing::info!(%sender, "a stranger asks to be verified");
     }
     if let Some(request) = client.encryption().get_verification_request(sender, flow).await {
@@ -61,7 +61,7 @@ async fn started(bot: &Arc<MatrixBot>, client: &Client, sender: &UserId, flow: &
     let known = client.encryption().get_verification(sender, flow).await;
     if let Some(sas) = known.and_then(Verification::sas)
         && !sas.started_from_request()
-        && bot.hears(sender.as_str())
+        && bot.is_allowed(sender.as_str())
     {
         bot.spawn_with_timeout(LONGEST, compare(bot.clone(), None, sas));
     }

@@ -64,7 +64,7 @@ impl Slack {
         &self.web
     }
 
-    pub(super) fn ear(&self) -> &EventReceiver {
+    pub(super) fn receiver(&self) -> &EventReceiver {
         &self.ear
     }
 
@@ -90,7 +90,7 @@ impl Slack {
         match self.config.mode {
             ConnectionMode::Socket => self.serve_socket(inbox).await,
             ConnectionMode::Http => {
-                inbox.connected();
+                inbox.set_connected();
                 std::future::pending().await
             }
         }
@@ -147,8 +147,8 @@ impl Adapter for Slack {
             // The bot takes nothing more: it ends.
             () = self.ear.deliver(&inbox) => Ok(()),
             error = self.serve(&inbox) => Err(error),
-            error = self.watch_over(&inbox) => Err(error),
-            () = self.voice.keep_unmarking() => Ok(()),
+            error = self.run_checks(&inbox) => Err(error),
+            () = self.voice.remove_marks() => Ok(()),
         }
     }
 

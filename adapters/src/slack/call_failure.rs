@@ -44,7 +44,7 @@ impl CallFailure {
                 error.cause.map_or_else(|| "the network failed".into(), |cause| cause.to_string()),
             ),
             SlackClientError::HttpProtocolError(error) => Self::Unreachable(
-                error.cause.map_or_else(|| "the network failed".into(), |cause| chain(&*cause)),
+                error.cause.map_or_else(|| "the network failed".into(), |cause| error_chain(&*cause)),
             ),
             SlackClientError::EndOfStream(_) | SlackClientError::SocketModeProtocolError(_) => {
                 Self::Unreachable("the connection ended".into())
@@ -99,7 +99,7 @@ const OUTSIDE: &[&str] =
     &["not_in_channel", "channel_not_found", "is_archived", "restricted_action", "user_not_in_channel"];
 
 /// An error with its causes: hyper's own text is only "client error (Connect)".
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -49,7 +49,7 @@ impl ConnectionWatch {
         let mut state = self.0.lock();
         state.second_since = note.is_some().then(Instant::now);
         state.second = note;
-        state.tell(inbox);
+        state.publish(inbox);
     }
 
     /// Whether it is time to see if the other program is still there.
@@ -64,10 +64,10 @@ impl ConnectionWatch {
 }
 
 impl WatchState {
-    fn tell(&self, inbox: &Inbox) {
+    fn publish(&self, inbox: &Inbox) {
         let notes: Vec<&str> =
             [&self.scopes, &self.channels, &self.second].into_iter().flatten().map(String::as_str).collect();
-        inbox.note((!notes.is_empty()).then(|| notes.join(" ")));
+        inbox.set_note((!notes.is_empty()).then(|| notes.join(" ")));
     }
 }
 
@@ -80,7 +80,7 @@ impl Slack {
         if me.user.is_empty() {
             return Err(CallFailure::Unreachable("Slack does not say who the bot is".into()));
         }
-        self.ear().set_me(me);
+        self.receiver().set_me(me);
         Ok(())
     }
 
@@ -93,7 +93,7 @@ impl Slack {
     }
 
     /// Ends when the bot token is no longer taken.
-    pub(super) async fn watch_over(&self, inbox: &Inbox) -> AdapterError {
+    pub(super) async fn run_checks(&self, inbox: &Inbox) -> AdapterError {
         let scopes = self
             .missing_scopes()
             .await
@@ -104,7 +104,7 @@ impl Slack {
             {
                 let mut state = self.watch().0.lock();
                 state.channels = note;
-                state.tell(inbox);
+                state.publish(inbox);
             }
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
@@ -128,7 +128,8 @@ impl Slack {
                 outside.push(channel.clone());
             }
         }
-        (!outside.is_empty()).then(|| notices::not_in_channels(&outside, &self.ear().me().name))
+        (!outside.is_empty())
+            .then(|| notices::not_in_channels(&outside, &self.receiver().bot_identity().name))
     }
 }
 

@@ -66,7 +66,7 @@ struct ResponseUrl {
 
 impl ResponseUrls {
     /// Keeps one.
-    pub fn keep(&self, id: MessageId, url: &str, now: Instant) {
+    pub fn add(&self, id: MessageId, url: &str, now: Instant) {
         let mut urls = self.0.lock();
         urls.retain(|_, url| now.duration_since(url.since) < URL_LIFE);
         if !url.is_empty() && urls.len() < MOST {
@@ -106,11 +106,11 @@ mod tests {
     #[test]
     fn a_response_url_is_used_five_times_and_for_half_an_hour() {
         let (urls, now, id) = (ResponseUrls::default(), Instant::now(), MessageId::new("cmd:U1:t"));
-        urls.keep(id.clone(), "https://hooks", now);
+        urls.add(id.clone(), "https://hooks", now);
         assert!((0..5).all(|_| urls.take(&id, now).is_some()) && urls.take(&id, now).is_none());
-        urls.keep(id.clone(), "https://hooks", now);
+        urls.add(id.clone(), "https://hooks", now);
         assert_eq!(urls.take(&id, now + Duration::from_secs(1800)), None);
-        urls.keep(MessageId::new("cmd:U1:u"), "", now);
+        urls.add(MessageId::new("cmd:U1:u"), "", now);
         assert_eq!(urls.take(&MessageId::new("cmd:U1:u"), now), None);
     }
 }

@@ -135,7 +135,7 @@ fn from_message(event: &Value) -> Option<SlackEvent> {
     let files = event["files"].as_array().into_iter().flatten();
     let name = |file: &Value| Some(text(file, "name")).filter(|name| !name.is_empty()).map(str::to_owned);
     Some(SlackEvent::Said(SlackMessage {
-        place: place(text(event, "channel"), &ts, event)?,
+        place: address_of(text(event, "channel"), &ts, event)?,
         user: some(event, "user")?,
         text: text(event, "text").to_owned(),
         files: files.filter_map(name).collect(),
@@ -151,7 +151,7 @@ fn deleted(event: &Value) -> Option<SlackEvent> {
         return None;
     }
     Some(SlackEvent::Deleted(DeletedMessage {
-        place: place(text(event, "channel"), &ts, before)?,
+        place: address_of(text(event, "channel"), &ts, before)?,
         user: some(before, "user")?,
         ts,
     }))
@@ -181,7 +181,7 @@ fn picked(payload: &Value, index: usize, action: &Value) -> Option<SlackEvent> {
         trigger => format!("{trigger}.{index}"),
     };
     Some(SlackEvent::Picked(ButtonPress {
-        place: place(&channel, &on, thread)?,
+        place: address_of(&channel, &on, thread)?,
         user_name,
         key: some(action, "value")?,
         user: user_id,
@@ -212,7 +212,7 @@ pub fn from_slash(payload: &Value) -> Option<SlackEvent> {
 }
 
 /// A root message has its own `ts` as `thread_ts` once there are replies; it still stands in the channel.
-fn place(channel: &str, ts: &str, message: &Value) -> Option<ConversationAddress> {
+fn address_of(channel: &str, ts: &str, message: &Value) -> Option<ConversationAddress> {
     let thread = some_ts(message, "thread_ts").filter(|thread| thread != ts);
     (!channel.is_empty() && !channel.contains('/'))
         .then(|| ConversationAddress { channel: channel.to_owned(), thread })

@@ -13,7 +13,7 @@ use super::{
     adapter::Slack,
     event::{self, SlackEvent, text},
 };
-use crate::{Webhooks, delivery::webhook::answer};
+use crate::{Webhooks, delivery::webhook::respond};
 
 const EVENTS: &str = "/webhook/slack";
 const COMMAND: &str = "/webhook/slack/command";
@@ -27,10 +27,10 @@ impl Webhooks for Slack {
 
     async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         if request.method() != http::Method::POST {
-            return answer(StatusCode::METHOD_NOT_ALLOWED, "Slack posts here.");
+            return respond(StatusCode::METHOD_NOT_ALLOWED, "Slack posts here.");
         }
         let Some(body) = self.verified(&request) else {
-            return answer(StatusCode::UNAUTHORIZED, "The signature is missing, wrong or too old.");
+            return respond(StatusCode::UNAUTHORIZED, "The signature is missing, wrong or too old.");
         };
         if let Some(number) = header(&request, "x-slack-retry-num") {
             let reason = header(&request, "x-slack-retry-reason").unwrap_or_default();
@@ -62,10 +62,10 @@ impl Slack {
 
     fn event(&self, body: &str) -> Response<Bytes> {
         let Ok(payload) = serde_json::from_str::<Value>(body) else {
-            return answer(StatusCode::BAD_REQUEST, "The body is no JSON.");
+            return respond(StatusCode::BAD_REQUEST, "The body is no JSON.");
         };
         match text(&payload, "type") {
-            "url_verification" => answer(StatusCode::OK, text(&payload, "challenge").to_owned()),
+            "url_verification" => respond(StatusCode::OK, text(&payload, "challenge").to_owned()),
             _ => self.take_in(event::from_event(&payload)),
         }
     }
@@ -76,9 +76,9 @@ impl Slack {
         if heard.contains(&SlackEvent::Uninstalled) {
             self.token_may_be_gone();
         }
-        match self.ear().take(heard) {
-            true => answer(StatusCode::OK, ""),
-            false => answer(StatusCode::SERVICE_UNAVAILABLE, "Too much waits here; again later."),
+        match self.receiver().enqueue(heard) {
+            true => respond(StatusCode::OK, ""),
+            false => respond(StatusCode::SERVICE_UNAVAILABLE, "Too much waits here; again later."),
         }
     }
 }

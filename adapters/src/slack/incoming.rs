@@ -74,7 +74,7 @@ impl EventReceiver {
     }
 
     /// Who the bot is.
-    pub fn me(&self) -> BotIdentity {
+    pub fn bot_identity(&self) -> BotIdentity {
         self.me.read().clone()
     }
 
@@ -88,12 +88,12 @@ impl EventReceiver {
         *self.people.write() = people.clone();
     }
 
-    fn hears(&self, user: &str) -> bool {
-        self.people.read().hears(user)
+    fn is_allowed(&self, user: &str) -> bool {
+        self.people.read().is_allowed(user)
     }
 
     /// Queues what was heard; `false` where nothing more fits, so that it must not be acknowledged.
-    pub fn take(&self, heard: impl IntoIterator<Item = SlackEvent>) -> bool {
+    pub fn enqueue(&self, heard: impl IntoIterator<Item = SlackEvent>) -> bool {
         heard.into_iter().all(|heard| self.queue.push(heard))
     }
 
@@ -112,7 +112,7 @@ impl EventReceiver {
 
     async fn read(&self, heard: &SlackEvent) -> Option<Incoming> {
         match heard {
-            SlackEvent::Said(said) => self.said(said).await,
+            SlackEvent::Said(said) => self.read_message(said).await,
             SlackEvent::Picked(picked) => self.picked(picked).await,
             SlackEvent::Slash(slash) => self.slash(slash).await,
             SlackEvent::Deleted(deleted) => self.deleted(deleted).await,
@@ -120,9 +120,9 @@ impl EventReceiver {
         }
     }
 
-    async fn said(&self, said: &SlackMessage) -> Option<Incoming> {
-        let me = self.me();
-        if said.user == me.user || !self.serves(&said.place) {
+    async fn read_message(&self, said: &SlackMessage) -> Option<Incoming> {
+        let me = self.bot_identity();
+        if said.user == me.user || !self.is_served(&said.place) {
             return None;
         }
         let (addressed, text) = self.address(said, &me).await;
@@ -188,7 +188,7 @@ impl EventReceiver {
     }
 
     async fn picked(&self, picked: &ButtonPress) -> Option<Incoming> {
-        if !self.hears(&picked.user) {
+        if !self.is_allowed(&picked.user) {
             self.refuse_press(picked);
             return None;
         }
@@ -206,17 +206,17 @@ impl EventReceiver {
 
     async fn slash(&self, slash: &SlashCommand) -> Option<Incoming> {
         let place = ConversationAddress { channel: slash.channel.clone(), thread: None };
-        if !self.hears(&slash.user) {
+        if !self.is_allowed(&slash.user) {
             self.refuse_slash(slash, notices::stranger(&slash.user));
             return None;
         }
-        if !self.serves(&place) {
+        if !self.is_served(&place) {
             self.refuse_slash(slash, notices::not_served(&slash.channel));
             return None;
         }
         let id = slash_id(slash);
-        self.urls.keep(id.clone(), &slash.response_url, Instant::now());
-        let text = self.decode(&self.slash_text(slash), &self.me()).await;
+        self.urls.add(id.clone(), &slash.response_url, Instant::now());
+        let text = self.decode(&self.slash_text(slash), &self.bot_identity()).await;
         Some(Incoming {
             id,
             room: place.room(),
@@ -238,7 +238,7 @@ impl EventReceiver {
     }
 
     async fn deleted(&self, deleted: &DeletedMessage) -> Option<Incoming> {
-        if !self.serves(&deleted.place) {
+        if !self.is_served(&deleted.place) {
             return None;
         }
         Some(Incoming {
@@ -253,13 +253,13 @@ impl EventReceiver {
         })
     }
 
-    fn serves(&self, place: &ConversationAddress) -> bool {
+    fn is_served(&self, place: &ConversationAddress) -> bool {
         place.is_direct() || self.config.channel_ids.contains(&place.channel)
     }
 
     /// Strangers are not asked after: nobody hears them anyway.
     async fn sender(&self, user: &str, fallback: &str) -> Sender {
-        let name = match self.hears(user) {
+        let name = match self.is_allowed(user) {
             true => self.names.of(&self.web, user).await,
             false => None,
         };

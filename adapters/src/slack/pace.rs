@@ -12,6 +12,8 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::delivery::token_bucket::TokenBucket;
+
 /// `chat.update`, Tier 3: <https://docs.slack.dev/reference/methods/chat.update>
 const UPDATES_A_MINUTE: usize = 50;
 /// So many of them frames may use; the rest is for last states.
@@ -24,32 +26,35 @@ pub const FRAME_INTERVAL: Duration = Duration::from_secs(3);
 /// A live message without a frame for so long has ended, or waits.
 const STILL_LIVE: Duration = Duration::from_secs(20);
 /// One message a second in a channel, "short bursts" allowed.
-const BETWEEN_POSTS: Duration = Duration::from_secs(1);
-const BURST: u32 = 5;
+const POSTS: TokenBucket = TokenBucket::new(Duration::from_secs(1), 5);
 /// Reactions: `reactions.remove` is Tier 2, 20 a minute.
-const BETWEEN_REACTIONS: Duration = Duration::from_secs(3);
-const REACTION_BURST: u32 = 10;
+const REACTIONS: TokenBucket = TokenBucket::new(Duration::from_secs(3), 10);
 
 /// What has been said, and what Slack said about that.
 #[derive(Default)]
 pub struct CallPacer(Mutex<CallPacerState>);
 
-#[derive(Default)]
 struct CallPacerState {
-    posts: HashMap<String, CallBucket>,
-    reactions: CallBucket,
+    posts: HashMap<String, TokenBucket>,
+    reactions: TokenBucket,
     /// When the last edits went out or will, in order.
     updates: VecDeque<Instant>,
-    frames: CallBucket,
+    frames: TokenBucket,
     live: HashMap<String, LiveUpdates>,
     updates_blocked: Option<Instant>,
 }
 
-/// When the next one may go if there had been no burst; and until when Slack refuses.
-#[derive(Default)]
-struct CallBucket {
-    due: Option<Instant>,
-    blocked: Option<Instant>,
+impl Default for CallPacerState {
+    fn default() -> Self {
+        Self {
+            posts: HashMap::new(),
+            reactions: REACTIONS,
+            updates: VecDeque::new(),
+            frames: TokenBucket::new(BETWEEN_FRAMES, 4),
+            live: HashMap::new(),
+            updates_blocked: None,
+        }
+    }
 }
 
 struct LiveUpdates {
@@ -62,24 +67,24 @@ impl CallPacer {
     pub fn post(&self, now: Instant, channel: &str, droppable: bool) -> Result<Instant, Duration> {
         let mut state = self.0.lock();
         state.posts.retain(|_, bucket| !bucket.is_idle(now));
-        let bucket = state.posts.entry(channel.to_owned()).or_default();
-        let at = bucket.next(now, BETWEEN_POSTS, BURST);
-        if droppable && at > now {
-            return Err(at - now);
+        let bucket = state.posts.entry(channel.to_owned()).or_insert(POSTS);
+        let wait = bucket.wait(1, now);
+        if droppable && !wait.is_zero() {
+            return Err(wait);
         }
-        bucket.take(at, BETWEEN_POSTS);
-        Ok(at)
+        bucket.take(1, now + wait);
+        Ok(now + wait)
     }
 
     /// Slack refused a post in this channel.
     pub fn post_refused(&self, now: Instant, channel: &str, retry_after: Duration) {
-        self.0.lock().posts.entry(channel.to_owned()).or_default().blocked = Some(now + retry_after);
+        self.0.lock().posts.entry(channel.to_owned()).or_insert(POSTS).block_until(now + retry_after);
     }
 
     /// When this message may be edited. A frame is refused with the time to wait instead.
     pub fn update(&self, now: Instant, message: &str, frame: bool) -> Result<Instant, Duration> {
         let mut state = self.0.lock();
-        let at = if frame { state.frame(now, message)? } else { state.last_state(now, message) };
+        let at = if frame { state.next_frame(now, message)? } else { state.next_last_state(now, message) };
         state.updates.push_back(at);
         Ok(at)
     }
@@ -91,23 +96,17 @@ impl CallPacer {
 
     /// Whether a reaction may be added or removed now, or how long to wait.
     pub fn reaction(&self, now: Instant) -> Result<(), Duration> {
-        let bucket = &mut self.0.lock().reactions;
-        let at = bucket.next(now, BETWEEN_REACTIONS, REACTION_BURST);
-        if at > now {
-            return Err(at - now);
-        }
-        bucket.take(at, BETWEEN_REACTIONS);
-        Ok(())
+        self.0.lock().reactions.try_take(1, now)
     }
 
     /// Slack refused a reaction.
     pub fn reaction_refused(&self, now: Instant, retry_after: Duration) {
-        self.0.lock().reactions.blocked = Some(now + retry_after);
+        self.0.lock().reactions.block_until(now + retry_after);
     }
 }
 
 impl CallPacerState {
-    fn frame(&mut self, now: Instant, message: &str) -> Result<Instant, Duration> {
+    fn next_frame(&mut self, now: Instant, message: &str) -> Result<Instant, Duration> {
         self.forget_old(now);
         self.live.retain(|_, live| live.asked + STILL_LIVE > now);
         let live = self.live.entry(message.to_owned()).or_insert(LiveUpdates { shown: None, asked: now });
@@ -116,8 +115,7 @@ impl CallPacerState {
         // All live messages take turns.
         let share = u32::try_from(self.live.len()).unwrap_or(u32::MAX);
         let interval = FRAME_INTERVAL.max(BETWEEN_FRAMES.saturating_mul(share));
-        let mut at =
-            self.frames.next(now, BETWEEN_FRAMES, 4).max(shown.map_or(now, |shown| shown + interval));
+        let mut at = (now + self.frames.wait(1, now)).max(shown.map_or(now, |shown| shown + interval));
         at = at.max(self.updates_blocked.unwrap_or(now));
         // One that waits for its turn goes first.
         at = at.max(self.updates.back().copied().unwrap_or(now));
@@ -127,7 +125,7 @@ impl CallPacerState {
         if at > now {
             return Err(at - now);
         }
-        self.frames.take(now, BETWEEN_FRAMES);
+        self.frames.take(1, now);
         if let Some(live) = self.live.get_mut(message) {
             live.shown = Some(now);
         }
@@ -135,7 +133,7 @@ impl CallPacerState {
     }
 
     /// Last states go one after the other; a frame does not overtake those that wait.
-    fn last_state(&mut self, now: Instant, message: &str) -> Instant {
+    fn next_last_state(&mut self, now: Instant, message: &str) -> Instant {
         self.forget_old(now);
         self.live.remove(message);
         let mut at = now.max(self.updates_blocked.unwrap_or(now));
@@ -156,22 +154,6 @@ impl CallPacerState {
         while self.updates.front().is_some_and(|at| *at + MINUTE <= now) {
             self.updates.pop_front();
         }
-    }
-}
-
-impl CallBucket {
-    /// When the next one may go.
-    fn next(&self, now: Instant, between: Duration, burst: u32) -> Instant {
-        let by_pace = self.due.and_then(|due| due.checked_sub(between * (burst - 1))).unwrap_or(now);
-        now.max(by_pace).max(self.blocked.unwrap_or(now))
-    }
-
-    fn take(&mut self, at: Instant, between: Duration) {
-        self.due = Some(self.due.map_or(at, |due| due.max(at)) + between);
-    }
-
-    fn is_idle(&self, now: Instant) -> bool {
-        self.due.is_none_or(|due| due <= now) && self.blocked.is_none_or(|until| until <= now)
     }
 }
 

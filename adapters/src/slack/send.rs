@@ -110,7 +110,7 @@ impl MessageSender {
         if let Err(CallFailure::Limited(retry_after)) = &answer {
             self.pace.post_refused(Instant::now(), &place.channel, *retry_after);
         }
-        answer.map_err(|trouble| self.said(trouble, &place.channel))
+        answer.map_err(|trouble| self.post_error(trouble, &place.channel))
     }
 
     /// Replaces a message of the bot.
@@ -145,7 +145,7 @@ impl MessageSender {
         if let Err(CallFailure::Limited(retry_after)) = &answer {
             self.pace.update_refused(Instant::now(), *retry_after);
         }
-        answer.map(drop).map_err(|trouble| self.said(trouble, channel))
+        answer.map(drop).map_err(|trouble| self.post_error(trouble, channel))
     }
 
     /// A reply that only one person sees: by the response URL, which also works where the bot is no member, or by name.
@@ -174,7 +174,7 @@ impl MessageSender {
         let mut body = fields(message, form, false);
         body["response_type"] = "ephemeral".into();
         body["replace_original"] = false.into();
-        self.web.respond(url, &body).await.map_err(|trouble| self.said(trouble, "the response URL"))
+        self.web.respond(url, &body).await.map_err(|trouble| self.post_error(trouble, "the response URL"))
     }
 
     async fn post_to_one(
@@ -190,7 +190,10 @@ impl MessageSender {
         if let Some(thread) = &place.thread {
             body["thread_ts"] = thread.as_str().into();
         }
-        self.web.call("chat.postEphemeral", &body).await.map_err(|trouble| self.said(trouble, &place.channel))
+        self.web
+            .call("chat.postEphemeral", &body)
+            .await
+            .map_err(|trouble| self.post_error(trouble, &place.channel))
     }
 
     /// Says it in Markdown, and in sections where this Slack turns out not to know Markdown.
@@ -214,7 +217,7 @@ impl MessageSender {
         said.map_err(NotSaid::into)
     }
 
-    fn said(&self, trouble: CallFailure, channel: &str) -> NotSaid {
+    fn post_error(&self, trouble: CallFailure, channel: &str) -> NotSaid {
         if matches!(trouble, CallFailure::Auth(_)) {
             self.token_refused.notify_one();
         }
@@ -229,7 +232,7 @@ impl MessageSender {
         if file.bytes.is_empty() {
             return Err(AdapterError::Rejected("Slack takes no empty file".into()));
         }
-        let refused = |trouble| self.said(trouble, &place.channel).error;
+        let refused = |trouble| self.post_error(trouble, &place.channel).error;
         self.wait_to_post(&place.channel, false).await?;
         let length = file.bytes.len().to_string();
         let parameters = [("filename", file.name.as_str()), ("length", &length)];
@@ -253,7 +256,7 @@ impl MessageSender {
         match activity.state {
             ActivityState::Idle => self.unmark(room, &place.channel),
             ActivityState::Working | ActivityState::Asking if is_ts(activity.after.as_str()) => {
-                return self.mark(room, &place.channel, activity.after.as_str()).await;
+                return self.add_mark(room, &place.channel, activity.after.as_str()).await;
             }
             // A slash command or a press is no message that could be marked.
             ActivityState::Working | ActivityState::Asking => {}
@@ -261,7 +264,7 @@ impl MessageSender {
         Ok(())
     }
 
-    async fn mark(&self, room: &Room, channel: &str, ts: &str) -> Result<(), AdapterError> {
+    async fn add_mark(&self, room: &Room, channel: &str, ts: &str) -> Result<(), AdapterError> {
         if self.marked.lock().get(room).is_some_and(|marked| marked.iter().any(|marked| marked == ts)) {
             return Ok(());
         }
@@ -292,13 +295,13 @@ impl MessageSender {
                 if let CallFailure::Limited(retry_after) = &trouble {
                     self.pace.reaction_refused(Instant::now(), *retry_after);
                 }
-                Err(self.said(trouble, channel).error)
+                Err(self.post_error(trouble, channel).error)
             }
         }
     }
 
     /// Takes marks off, as fast as Slack allows. Never ends.
-    pub async fn keep_unmarking(&self) {
+    pub async fn remove_marks(&self) {
         loop {
             let next = self.unmark.lock().first().cloned();
             let Some((channel, ts)) = next else {

@@ -80,7 +80,7 @@ impl Slack {
                             Ok(socket) => current = socket,
                             Err(error) => return error,
                         },
-                        None => return self.lost(why),
+                        None => return self.connection_error(why),
                     },
                 },
                 frame = next_of(&mut old) => {
@@ -101,7 +101,7 @@ impl Slack {
                 }
                 _ = tick.tick() => {
                     if let Err(why) = current.check().await {
-                        return self.lost(why);
+                        return self.connection_error(why);
                     }
                     old = old.filter(|_| current.opened.elapsed() < FAREWELL);
                     if next.is_none() && self.wants_another_look() {
@@ -122,7 +122,7 @@ impl Slack {
     ) -> Result<bool, AdapterError> {
         match frame {
             SocketFrame::Hello { connections } => {
-                inbox.connected();
+                inbox.set_connected();
                 self.count_connections(connections, ours, inbox);
             }
             SocketFrame::Leave { reason } if reason == "link_disabled" => {
@@ -136,21 +136,22 @@ impl Slack {
                 if heard.contains(&SlackEvent::Uninstalled) {
                     self.token_may_be_gone();
                 }
-                if !self.ear().take(heard) {
+                if !self.receiver().enqueue(heard) {
                     tracing::warn!(
                         "so much waits that an event is not acknowledged; Slack will tell it again"
                     );
                     return Ok(false);
                 }
-                let acknowledged = socket.say(Message::text(json!({ "envelope_id": id }).to_string())).await;
-                acknowledged.map_err(|why| self.lost(why))?;
+                let acknowledged =
+                    socket.send_frame(Message::text(json!({ "envelope_id": id }).to_string())).await;
+                acknowledged.map_err(|why| self.connection_error(why))?;
             }
             SocketFrame::Other => {}
         }
         Ok(false)
     }
 
-    fn lost(&self, why: String) -> AdapterError {
+    fn connection_error(&self, why: String) -> AdapterError {
         self.watch().connection_broke(Instant::now(), COUNTED);
         AdapterError::Unreachable(why)
     }
@@ -246,7 +247,7 @@ impl SlackSocket {
         Ok(frame)
     }
 
-    async fn say(&mut self, message: Message) -> Result<(), String> {
+    async fn send_frame(&mut self, message: Message) -> Result<(), String> {
         match tokio::time::timeout(WRITE, self.stream.send(message)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(kind_of_end(&error)),
@@ -262,7 +263,7 @@ impl SlackSocket {
         if !self.greeted && self.opened.elapsed() > GREETING {
             return Err("Slack opened the connection and did not greet".into());
         }
-        self.say(Message::Ping(Default::default())).await
+        self.send_frame(Message::Ping(Default::default())).await
     }
 }
 

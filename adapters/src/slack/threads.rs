@@ -37,7 +37,7 @@ impl KnownThreads {
         }
         let threads = Self { folder, known: Mutex::new(known) };
         if text.lines().count() > 2 * MOST {
-            threads.write_anew();
+            threads.rewrite();
         }
         threads
     }
@@ -63,7 +63,7 @@ impl KnownThreads {
         file.write_all(format!("{key}\n").as_bytes())
     }
 
-    fn write_anew(&self) {
+    fn rewrite(&self) {
         let known = self.known.lock();
         let text: String = known.order.iter().map(|key| format!("{key}\n")).collect();
         let new = self.folder.join("threads.new");

@@ -23,7 +23,7 @@ pub struct UserNames(Mutex<HashMap<String, (Option<String>, Instant)>>);
 impl UserNames {
     /// What this person is called; asks Slack if need be, for two seconds at most.
     pub async fn of(&self, web: &WebApi, user: &str) -> Option<String> {
-        if let Some(name) = self.fresh(user) {
+        if let Some(name) = self.cached(user) {
             return name;
         }
         let asked = tokio::time::timeout(WAIT, web.call_with("users.info", &[("user", user)])).await;
@@ -41,7 +41,7 @@ impl UserNames {
     }
 
     /// The outer `None`: it has to be asked.
-    fn fresh(&self, user: &str) -> Option<Option<String>> {
+    fn cached(&self, user: &str) -> Option<Option<String>> {
         let known = self.0.lock();
         let (name, since) = known.get(user)?;
         let keep = if name.is_some() { KEEP } else { KEEP_NOTHING };

@@ -449,7 +449,7 @@ pub async fn order_is_kept(world: &dyn MessengerFixture) {
         let mut posted = deliver::post(&*bot.adapter, &room, &frame(0)).await.expect("posted");
         for n in 1..=5 {
             // A frame may be dropped for the pace's sake; it must not come later.
-            let _ = deliver::frame(&*bot.adapter, &room, &mut posted, &frame(n)).await;
+            let _ = deliver::show_frame(&*bot.adapter, &room, &mut posted, &frame(n)).await;
         }
         deliver::update(&*bot.adapter, &room, &mut posted, &Outgoing::text("the last state"))
             .await

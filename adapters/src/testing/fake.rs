@@ -296,7 +296,7 @@ impl Adapter for Fake {
     async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {
         let mut changes = self.changes.subscribe();
         let connection = FakeConnection::open(self);
-        inbox.connected();
+        inbox.set_connected();
         loop {
             if connection.is_cut() {
                 return Err(AdapterError::Unreachable("the connection was cut".into()));

@@ -95,7 +95,7 @@ impl WhatsApp {
             }
         })?;
         let notes = DeliveryNotes::default();
-        contacts.waiting().into_iter().for_each(|(person, count)| notes.held(&person, count));
+        contacts.waiting().into_iter().for_each(|(person, count)| notes.set_held(&person, count));
         Ok(Arc::new_cyclic(|me| Self {
             me: me.clone(),
             config,
@@ -118,7 +118,7 @@ impl WhatsApp {
     }
 
     /// What a failed call means for the bot. Troubles that are not this message's alone are told to the operator.
-    pub(super) fn judge(&self, error: GraphError) -> AdapterError {
+    pub(super) fn adapter_error(&self, error: GraphError) -> AdapterError {
         let (meaning, retry_after) = match &error {
             GraphError::Refused { status, failure, retry_after } => {
                 (ErrorMeaning::of(failure.code, *status), *retry_after)
@@ -133,7 +133,7 @@ impl WhatsApp {
                 AdapterError::Rejected(notices::TOKEN_REFUSED.into())
             }
             ErrorMeaning::Account => {
-                self.notes.account(Some(format!("Meta limits this account: {error}")));
+                self.notes.set_account(Some(format!("Meta limits this account: {error}")));
                 AdapterError::Rejected(error.to_string())
             }
             ErrorMeaning::Pair | ErrorMeaning::Throughput => {
@@ -148,7 +148,7 @@ impl WhatsApp {
     }
 
     /// Whether token and number are good; sets the menu the first time.
-    async fn look(&self) -> Result<(), GraphError> {
+    async fn check_account(&self) -> Result<(), GraphError> {
         let number = self.graph.number().await?;
         self.token_refused.send_replace(false);
         let shown = number["display_phone_number"].as_str().unwrap_or_default();
@@ -165,15 +165,15 @@ impl WhatsApp {
     }
 
     /// The registration of the webhook: <https://developers.facebook.com/docs/graph-api/webhooks/getting-started#verification-requests>
-    fn challenge(&self, query: &str) -> Response<Bytes> {
+    fn answer_registration(&self, query: &str) -> Response<Bytes> {
         let pairs: HashMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
         let field = |name: &str| pairs.get(name).map(AsRef::as_ref).unwrap_or_default();
-        let word = super::signature::same(&self.config.verify_token, field("hub.verify_token"));
+        let word = super::signature::secrets_match(&self.config.verify_token, field("hub.verify_token"));
         if field("hub.mode") == "subscribe" && word && !field("hub.challenge").is_empty() {
             tracing::info!("the webhook was registered");
-            return webhook::answer(StatusCode::OK, field("hub.challenge").to_owned());
+            return webhook::respond(StatusCode::OK, field("hub.challenge").to_owned());
         }
-        webhook::answer(StatusCode::FORBIDDEN, "The verify token is not mine.")
+        webhook::respond(StatusCode::FORBIDDEN, "The verify token is not mine.")
     }
 }
 
@@ -212,9 +212,11 @@ impl Adapter for WhatsApp {
     }
 
     async fn prepare(&self) -> Result<(), AdapterError> {
-        media::clean(&self.files, (self.clock)());
-        let Err(error) = self.look().await else { return Ok(()) };
-        let GraphError::Refused { status, failure, .. } = &error else { return Err(self.judge(error)) };
+        media::remove_old_files(&self.files, (self.clock)());
+        let Err(error) = self.check_account().await else { return Ok(()) };
+        let GraphError::Refused { status, failure, .. } = &error else {
+            return Err(self.adapter_error(error));
+        };
         let wrong = |key, why: String| Err(AdapterError::Config { key, why });
         match ErrorMeaning::of(failure.code, *status) {
             ErrorMeaning::Token => wrong(
@@ -236,23 +238,23 @@ impl Adapter for WhatsApp {
                     "Meta does not know it, or not with this token: {failure}. Copy the Phone number ID from the app's page."
                 ),
             ),
-            _ => Err(self.judge(error)),
+            _ => Err(self.adapter_error(error)),
         }
     }
 
     async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {
-        self.look().await.map_err(|error| self.judge(error))?;
-        inbox.connected();
+        self.check_account().await.map_err(|error| self.adapter_error(error))?;
+        inbox.set_connected();
         self.notes.attach(inbox.clone());
         let mut refused = self.token_refused.subscribe();
         tokio::select! {
-            ended = self.hand_over(&inbox) => ended,
+            ended = self.deliver_queued(&inbox) => ended,
             _ = refused.wait_for(|refused| *refused) => Err(AdapterError::Rejected(notices::TOKEN_REFUSED.into())),
         }
     }
 
     async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
-        self.say(room, message).await
+        self.send_message(room, message).await
     }
 
     async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
@@ -263,7 +265,7 @@ impl Adapter for WhatsApp {
         let works = activity.state == ActivityState::Working;
         self.typing.lock().remove(room);
         let message = activity.after.as_str().to_owned();
-        self.graph.read(&message, works).await.map_err(|error| self.judge(error))?;
+        self.graph.read(&message, works).await.map_err(|error| self.adapter_error(error))?;
         if works {
             let renewal = AbortOnDropHandle::new(tokio::spawn(keep_typing(self.me.clone(), message)));
             self.typing.lock().insert(room.clone(), renewal);
@@ -280,9 +282,9 @@ impl crate::Webhooks for WhatsApp {
 
     async fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         match *request.method() {
-            Method::GET => self.challenge(request.uri().query().unwrap_or_default()),
-            Method::POST => self.notified(&request),
-            _ => webhook::answer(StatusCode::METHOD_NOT_ALLOWED, "GET and POST only."),
+            Method::GET => self.answer_registration(request.uri().query().unwrap_or_default()),
+            Method::POST => self.handle_notification(&request),
+            _ => webhook::respond(StatusCode::METHOD_NOT_ALLOWED, "GET and POST only."),
         }
     }
 }

@@ -78,11 +78,11 @@ impl ContactBook {
     fn known_before(&self, who: &VouchedPerson) -> Option<&String> {
         let user_id = who.user_id.as_ref().filter(|_| who.phone.is_none())?;
         let (entry, _) = self.known.iter().find(|(_, contact)| contact.user_id.as_ref() == Some(user_id))?;
-        self.people.hears(entry).then_some(entry)
+        self.people.is_allowed(entry).then_some(entry)
     }
 
     /// They wrote: their window is open from then on. Their ids are the newest; a number has one owner at a time.
-    pub fn heard(&mut self, entry: &str, who: &VouchedPerson, at: SystemTime, now: SystemTime) {
+    pub fn on_message(&mut self, entry: &str, who: &VouchedPerson, at: SystemTime, now: SystemTime) {
         let contact = self.known.entry(entry.to_owned()).or_default();
         let before = contact.clone();
         contact.user_id = who.user_id.clone().or(contact.user_id.take());
@@ -136,7 +136,7 @@ impl ContactBook {
     }
 
     /// Keeps a message until they write again. How many wait now.
-    pub fn hold(&mut self, entry: &str, message: Outgoing) -> usize {
+    pub fn hold_message(&mut self, entry: &str, message: Outgoing) -> usize {
         let contact = self.known.entry(entry.to_owned()).or_default();
         contact.held.push(message);
         if contact.held.len() > HELD_MAX {
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn a_number_that_is_withheld_later_is_still_known_by_the_id_it_came_with() {
         let (mut contacts, _folder) = contacts(people(&[], &["+491701234567"]));
-        contacts.heard("+491701234567", &who(Some("DE.1"), Some("491701234567")), at(9), at(9));
+        contacts.on_message("+491701234567", &who(Some("DE.1"), Some("491701234567")), at(9), at(9));
         assert_eq!(contacts.entry(&who(Some("DE.1"), None)).as_deref(), Some("+491701234567"));
         assert_eq!(
             contacts.entry(&who(Some("DE.1"), Some("4915199999"))),
@@ -259,13 +259,13 @@ mod tests {
         let (mut contacts, folder) = contacts(people(&[], &["DE.1"]));
         let start = 1_700_000_000;
         assert!(!contacts.is_open("DE.1", at(start)), "who never wrote cannot be written to");
-        contacts.heard("DE.1", &who(Some("DE.1"), None), at(start), at(start + 5));
+        contacts.on_message("DE.1", &who(Some("DE.1"), None), at(start), at(start + 5));
         assert!(contacts.is_open("DE.1", at(start + DAY - 1)) && !contacts.is_open("DE.1", at(start + DAY)));
         let redelivered = at(start - 3 * DAY);
-        contacts.heard("DE.1", &who(Some("DE.1"), None), redelivered, at(start + 9));
+        contacts.on_message("DE.1", &who(Some("DE.1"), None), redelivered, at(start + 9));
         assert!(contacts.is_open("DE.1", at(start + DAY - 1)), "an old message closes nothing");
         let future = at(start + 100 * DAY);
-        contacts.heard("DE.1", &who(Some("DE.1"), None), future, at(start + 10));
+        contacts.on_message("DE.1", &who(Some("DE.1"), None), future, at(start + 10));
         assert!(
             !contacts.is_open("DE.1", at(start + 10 + DAY)),
             "a clock that goes wrong opens nothing for long"
@@ -282,7 +282,7 @@ mod tests {
     fn what_waits_comes_in_order_survives_and_is_bounded() {
         let (mut contacts, folder) = contacts(people(&[], &["DE.1"]));
         for n in 0..HELD_MAX + 2 {
-            contacts.hold("DE.1", Outgoing::text(format!("notice {n}")));
+            contacts.hold_message("DE.1", Outgoing::text(format!("notice {n}")));
         }
         let mut contacts =
             ContactBook::open(&folder.path().join("whatsapp"), contacts.people.clone()).unwrap();
@@ -299,7 +299,7 @@ mod tests {
         let (mut contacts, _folder) = contacts(people(&[], &["DE.1"]));
         contacts.set_unreachable("DE.1", "(131026) Message undeliverable".into(), at(8));
         assert!(contacts.unreachable("DE.1").is_some());
-        contacts.heard("DE.1", &who(Some("DE.1"), None), at(9), at(9));
+        contacts.on_message("DE.1", &who(Some("DE.1"), None), at(9), at(9));
         assert_eq!(contacts.unreachable("DE.1"), None);
         contacts.set_unreachable("DE.1", "again".into(), at(8));
         assert_eq!(contacts.unreachable("DE.1"), None, "told again, from before they wrote");
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn the_file_is_private_and_a_damaged_one_is_put_aside() {
         let (mut contacts, folder) = contacts(people(&[], &["DE.1"]));
-        contacts.hold("DE.1", Outgoing::text("secret"));
+        contacts.hold_message("DE.1", Outgoing::text("secret"));
         let file = folder.path().join("whatsapp/people.json");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(&file, "{ not json").unwrap();

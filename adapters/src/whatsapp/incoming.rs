@@ -79,24 +79,24 @@ type Fetch = std::pin::Pin<Box<dyn Future<Output = (Room, String)> + Send>>;
 
 impl WhatsApp {
     /// Answers Meta's notification. Nothing in it is believed before its signature is.
-    pub(super) fn notified(&self, request: &Request<Bytes>) -> Response<Bytes> {
+    pub(super) fn handle_notification(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let header = request.headers().get(signature::HEADER).map(|value| value.as_bytes());
         match signature::verify(&self.config.app_secret, header, request.body()) {
             SignatureCheck::Right => {}
             verdict => {
                 self.notes.refused_signature(verdict == SignatureCheck::Wrong);
-                return webhook::answer(StatusCode::UNAUTHORIZED, "The signature is not right.");
+                return webhook::respond(StatusCode::UNAUTHORIZED, "The signature is not right.");
             }
         }
         let now = (self.clock)();
         let Some(events) = notification::read(request.body(), &self.config.phone_number_id, now) else {
             // Repeating it for seven days would make it no better.
             tracing::warn!("Meta signed a notification that is no JSON");
-            return webhook::answer(StatusCode::OK, "");
+            return webhook::respond(StatusCode::OK, "");
         };
         match self.take_in(events) {
-            true => webhook::answer(StatusCode::OK, ""),
-            false => webhook::answer(StatusCode::SERVICE_UNAVAILABLE, "I am behind; send it again."),
+            true => webhook::respond(StatusCode::OK, ""),
+            false => webhook::respond(StatusCode::SERVICE_UNAVAILABLE, "I am behind; send it again."),
         }
     }
 
@@ -114,7 +114,7 @@ impl WhatsApp {
                 NotificationEvent::Message(message) => self.take_message(message, places.split(1)),
                 NotificationEvent::Status(status) => self.take_status(status),
                 NotificationEvent::Trouble(trouble) => {
-                    self.notes.account(Some(format!("Meta reports {trouble}")))
+                    self.notes.set_account(Some(format!("Meta reports {trouble}")))
                 }
             }
         }
@@ -123,14 +123,14 @@ impl WhatsApp {
 
     fn take_message(&self, message: PersonMessage, place: Option<OwnedSemaphorePermit>) {
         let Some(person) = self.contacts.lock().entry(&message.who) else {
-            return self.notes.stranger(&message.who.id());
+            return self.notes.add_stranger(&message.who.id());
         };
         let now = (self.clock)();
-        self.contacts.lock().heard(&person, &message.who, message.at, now);
-        self.notes.reached(&person);
+        self.contacts.lock().on_message(&person, &message.who, message.at, now);
+        self.notes.clear_failure(&person);
         let room = Room::new(NAME, person.clone());
         self.open_window(&room);
-        let Some((act, addressed)) = self.act(&message, &person) else { return };
+        let Some((act, addressed)) = self.read_act(&message, &person) else { return };
         let file = match message.kind {
             MessageKind::File(file) => Some(file),
             _ => None,
@@ -152,11 +152,11 @@ impl WhatsApp {
     }
 
     /// What it is for the bot; `None` for what is no business of the bot's.
-    fn act(&self, message: &PersonMessage, person: &Arc<str>) -> Option<(PersonAct, Addressed)> {
+    fn read_act(&self, message: &PersonMessage, person: &Arc<str>) -> Option<(PersonAct, Addressed)> {
         let direct = |act| Some((act, Addressed::Direct));
         match &message.kind {
             MessageKind::Text(text) => {
-                let (addressed, text) = self.stripped(text);
+                let (addressed, text) = self.strip_address(text);
                 Some((PersonAct::Said { text }, addressed))
             }
             MessageKind::File(_) => direct(PersonAct::Said { text: String::new() }),
@@ -183,7 +183,7 @@ impl WhatsApp {
     }
 
     /// The text without its address. A slash is one before a command of ours only: paths begin with slashes, too.
-    fn stripped(&self, text: &str) -> (Addressed, String) {
+    fn strip_address(&self, text: &str) -> (Addressed, String) {
         if let Some((addressed, rest)) = address::strip(text, &self.identity, &[]) {
             return (addressed, rest);
         }
@@ -201,11 +201,11 @@ impl WhatsApp {
     fn take_status(&self, status: DeliveryStatus) {
         let sent = self.recent.lock().get(&status.id).map(|sent| (sent.person.clone(), sent.number));
         let Some(failure) = status.failure.clone() else {
-            return sent.iter().for_each(|(person, number)| self.notes.arrived(person, *number));
+            return sent.iter().for_each(|(person, number)| self.notes.on_delivered(person, *number));
         };
         let person = sent.as_ref().map(|(person, _)| person.clone());
         let Some(person) = person.or_else(|| self.contacts.lock().entry(&status.who)) else {
-            return self.failed(&status.who.id(), failure.to_string());
+            return self.report_failure(&status.who.id(), failure.to_string());
         };
         if sent.is_some() {
             return self.take_failure(&person, &status, &failure);
@@ -213,7 +213,7 @@ impl WhatsApp {
         // The news may be faster than the answer to our own call: what is being sent now is waited for.
         let Some(me) = self.me.upgrade() else { return };
         self.tasks.spawn(async move {
-            let turn = me.turn(&Room::new(NAME, person.clone()));
+            let turn = me.send_lock(&Room::new(NAME, person.clone()));
             drop(turn.lock().await);
             me.take_failure(&person, &status, &failure);
         });
@@ -232,25 +232,25 @@ impl WhatsApp {
                     // Its buttons fail as well, and come with it.
                     Some(sent) if sent.known_as != sent.id => {}
                     Some(sent) => self.say_later(Room::new(NAME, person.clone()), (*sent.message).clone()),
-                    None => self.failed(person, failure.to_string()),
+                    None => self.report_failure(person, failure.to_string()),
                 }
             }
             ErrorMeaning::Person => {
                 self.contacts.lock().set_unreachable(person, failure.to_string(), status.at);
-                self.failed(person, failure.to_string());
+                self.report_failure(person, failure.to_string());
             }
-            _ => self.failed(person, failure.to_string()),
+            _ => self.report_failure(person, failure.to_string()),
         }
     }
 
     /// Tells the operator that a message to this person did not arrive.
-    pub(super) fn failed(&self, person: &str, why: String) {
+    pub(super) fn report_failure(&self, person: &str, why: String) {
         let after = self.recent.lock().count();
-        self.notes.failed(person, why, after);
+        self.notes.add_failure(person, why, after);
     }
 
     /// Feeds the bot until it shuts down.
-    pub(super) async fn hand_over(&self, inbox: &Inbox) -> Result<(), AdapterError> {
+    pub(super) async fn deliver_queued(&self, inbox: &Inbox) -> Result<(), AdapterError> {
         let mut feed = self.queue.feed.lock().await;
         loop {
             // Taken off only once it is delivered: a connection that ends in between must not lose it.
@@ -262,13 +262,13 @@ impl WhatsApp {
             }
             let feed = &mut *feed;
             tokio::select! {
-                Some(draft) = feed.receiver.recv() => self.line_up(feed, draft),
-                Some((room, text)) = feed.fetches.next() => self.fetched(feed, &room, text),
+                Some(draft) = feed.receiver.recv() => self.enqueue(feed, draft),
+                Some((room, text)) = feed.fetches.next() => self.finish_fetch(feed, &room, text),
             }
         }
     }
 
-    fn line_up(&self, feed: &mut IncomingFeed, draft: IncomingDraft) {
+    fn enqueue(&self, feed: &mut IncomingFeed, draft: IncomingDraft) {
         let room = draft.incoming.room.clone();
         match (feed.lanes.get_mut(&room), &draft.file) {
             (Some(lane), _) => lane.behind.push_back(draft),
@@ -286,7 +286,7 @@ impl WhatsApp {
             let file = file.clone();
             async move {
                 match me {
-                    Some(me) => media::take_in(&me.graph, &me.files, id.as_str(), &file).await,
+                    Some(me) => media::download_to(&me.graph, &me.files, id.as_str(), &file).await,
                     None => notices::no_file(&file.caption, file.what, "I am shutting down"),
                 }
             }
@@ -299,12 +299,12 @@ impl WhatsApp {
         })
     }
 
-    fn fetched(&self, feed: &mut IncomingFeed, room: &Room, text: String) {
+    fn finish_fetch(&self, feed: &mut IncomingFeed, room: &Room, text: String) {
         let Some(PersonLane { mut first, behind }) = feed.lanes.remove(room) else { return };
-        let (addressed, text) = self.stripped(&text);
+        let (addressed, text) = self.strip_address(&text);
         first.incoming.act = PersonAct::Said { text };
         first.incoming.addressed = Some(addressed);
         feed.ready.push_back(first);
-        behind.into_iter().for_each(|draft| self.line_up(feed, draft));
+        behind.into_iter().for_each(|draft| self.enqueue(feed, draft));
     }
 }

@@ -22,7 +22,7 @@ const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const NAME_MAX: usize = 80;
 
 /// Fetches the file and tells where it is, or why it could not be had.
-pub async fn take_in(graph: &GraphApi, folder: &Path, message: &str, file: &MediaFile) -> String {
+pub async fn download_to(graph: &GraphApi, folder: &Path, message: &str, file: &MediaFile) -> String {
     match fetch(graph, folder, message, file).await {
         Ok(path) => notices::file(&file.caption, &path.display().to_string(), file.what),
         Err(why) => {
@@ -46,7 +46,7 @@ async fn fetch(graph: &GraphApi, folder: &Path, message: &str, file: &MediaFile)
 }
 
 /// Removes what is older than a week.
-pub fn clean(folder: &Path, now: SystemTime) {
+pub fn remove_old_files(folder: &Path, now: SystemTime) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let modified = entry.metadata().and_then(|it| it.modified());
         let is_old = modified.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > KEPT));
@@ -113,9 +113,9 @@ mod tests {
     fn old_files_go_and_new_ones_stay() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a"), "x").unwrap();
-        clean(folder.path(), SystemTime::now() + KEPT / 2);
+        remove_old_files(folder.path(), SystemTime::now() + KEPT / 2);
         assert!(folder.path().join("a").exists());
-        clean(folder.path(), SystemTime::now() + KEPT * 2);
+        remove_old_files(folder.path(), SystemTime::now() + KEPT * 2);
         assert!(!folder.path().join("a").exists());
     }
 

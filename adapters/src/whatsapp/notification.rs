@@ -238,7 +238,7 @@ fn read_status(status: &Value, contacts: &[Value], now: SystemTime) -> Option<De
     for field in ["recipient_user_id", "recipient_id"] {
         who.add(&text(&status[field]));
     }
-    who.complete(contacts);
+    who.add_contact_ids(contacts);
     Some(DeliveryStatus { id, who, at: time(&status["timestamp"]).unwrap_or(now), failure })
 }
 
@@ -246,7 +246,7 @@ fn sender(message: &Value, contacts: &[Value]) -> Option<VouchedPerson> {
     let mut who = VouchedPerson::default();
     who.add(&text(&message["from_user_id"]));
     who.add(&text(&message["from"]));
-    who.complete(contacts);
+    who.add_contact_ids(contacts);
     (who.user_id.is_some() || who.phone.is_some()).then_some(who)
 }
 
@@ -260,7 +260,7 @@ impl VouchedPerson {
     }
 
     /// Takes over what the contact of the same id tells. One of somebody else must never lend its ids.
-    fn complete(&mut self, contacts: &[Value]) {
+    fn add_contact_ids(&mut self, contacts: &[Value]) {
         let is_theirs = |contact: &&Value| {
             let (number, id) = (digits(&text(&contact["wa_id"])), text(&contact["user_id"]));
             self.phone.is_some() && number == self.phone || self.user_id.as_ref() == Some(&id)

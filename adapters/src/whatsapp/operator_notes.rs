@@ -52,11 +52,11 @@ impl DeliveryNotes {
     /// Tells from now on through this inbox, beginning with what is known already.
     pub fn attach(&self, inbox: Inbox) {
         *self.inbox.lock() = Some(inbox);
-        self.tell();
+        self.publish();
     }
 
     /// A message from somebody who is not on the list. Told when the person is new: else a stranger could fill the log.
-    pub fn stranger(&self, who: &str) {
+    pub fn add_stranger(&self, who: &str) {
         let mut facts = self.facts.lock();
         facts.stranger_messages += 1;
         let is_new =
@@ -64,7 +64,7 @@ impl DeliveryNotes {
         if is_new {
             facts.strangers.push(who.to_owned());
             drop(facts);
-            self.tell();
+            self.publish();
         }
     }
 
@@ -75,68 +75,68 @@ impl DeliveryNotes {
         *count += 1;
         if count.is_power_of_two() {
             drop(facts);
-            self.tell();
+            self.publish();
         }
     }
 
     /// A message was not delivered.
-    pub fn failed(&self, person: &str, why: String, after: u64) {
+    pub fn add_failure(&self, person: &str, why: String, after: u64) {
         let mut facts = self.facts.lock();
         if facts.failures.len() >= FAILURES_MAX && !facts.failures.contains_key(person) {
             facts.failures.pop_first();
         }
         facts.failures.insert(person.to_owned(), FailedMessage { why, after });
         drop(facts);
-        self.tell();
+        self.publish();
     }
 
     /// This message of the count was delivered.
-    pub fn arrived(&self, person: &str, number: u64) {
+    pub fn on_delivered(&self, person: &str, number: u64) {
         let is_later = self.facts.lock().failures.get(person).is_some_and(|failed| number > failed.after);
         if is_later {
-            self.reached(person);
+            self.clear_failure(person);
         }
     }
 
     /// The person wrote.
-    pub fn reached(&self, person: &str) {
+    pub fn clear_failure(&self, person: &str) {
         let was_there = self.facts.lock().failures.remove(person).is_some();
         if was_there {
-            self.tell();
+            self.publish();
         }
     }
 
     /// How many messages wait for this person now.
-    pub fn held(&self, person: &str, count: usize) {
+    pub fn set_held(&self, person: &str, count: usize) {
         let mut facts = self.facts.lock();
         let before =
             if count == 0 { facts.held.remove(person) } else { facts.held.insert(person.to_owned(), count) };
         drop(facts);
         if before.unwrap_or_default() != count {
-            self.tell();
+            self.publish();
         }
     }
 
     /// A trouble of the account; `None` when a message is taken again.
-    pub fn account(&self, trouble: Option<String>) {
+    pub fn set_account(&self, trouble: Option<String>) {
         let before = std::mem::replace(&mut self.facts.lock().account, trouble.clone());
         if before != trouble {
-            self.tell();
+            self.publish();
         }
     }
 
     /// A trouble of the template; `None` when it is taken again.
-    pub fn template(&self, trouble: Option<String>) {
+    pub fn set_template(&self, trouble: Option<String>) {
         let before = std::mem::replace(&mut self.facts.lock().template, trouble.clone());
         if before != trouble {
-            self.tell();
+            self.publish();
         }
     }
 
-    fn tell(&self) {
+    fn publish(&self) {
         let text = summary(&self.facts.lock());
         if let Some(inbox) = &*self.inbox.lock() {
-            inbox.note(text);
+            inbox.set_note(text);
         }
     }
 }
@@ -195,17 +195,17 @@ mod tests {
     #[test]
     fn what_is_known_reads_as_sentences_and_goes_when_it_is_over() {
         let (notes, health) = attached();
-        notes.stranger("+4915100000");
-        notes.stranger("+4915100000");
-        notes.failed("DE.1", "(131026) Message undeliverable".into(), 7);
-        notes.held("DE.2", 2);
+        notes.add_stranger("+4915100000");
+        notes.add_stranger("+4915100000");
+        notes.add_failure("DE.1", "(131026) Message undeliverable".into(), 7);
+        notes.set_held("DE.2", 2);
         notes.refused_signature(true);
         notes.refused_signature(false);
         insta::assert_snapshot!(health.snapshot().note.unwrap(), @"2 messages for DE.2 wait until they write again (24-hour window). Not delivered to DE.1: (131026) Message undeliverable. Ignored people who are not in `whatsapp.allowed_users` (1, messages: 2), the last +4915100000. Refused webhooks with a wrong signature (1); if messages are missing, `whatsapp.app_secret` is not this app's. Refused webhooks without a signature (1).");
-        notes.arrived("DE.1", 7);
+        notes.on_delivered("DE.1", 7);
         assert!(health.snapshot().note.is_some_and(|note| note.contains("DE.1")), "an older one arrived");
-        notes.arrived("DE.1", 8);
-        notes.held("DE.2", 0);
+        notes.on_delivered("DE.1", 8);
+        notes.set_held("DE.2", 0);
         let note = health.snapshot().note.unwrap();
         assert!(!note.contains("DE.1") && !note.contains("DE.2"), "{note}");
     }
@@ -213,10 +213,10 @@ mod tests {
     #[test]
     fn a_stranger_is_told_once_and_a_flood_ever_more_rarely() {
         let (notes, health) = attached();
-        notes.stranger("DE.1");
+        notes.add_stranger("DE.1");
         let told = health.snapshot().note;
         for _ in 0..100 {
-            notes.stranger("DE.1");
+            notes.add_stranger("DE.1");
         }
         assert_eq!(health.snapshot().note, told, "the same stranger is not told again");
         let mut tellings = std::collections::HashSet::new();
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn what_was_known_before_the_connection_is_told_when_it_stands() {
         let notes = DeliveryNotes::default();
-        notes.stranger("DE.1");
+        notes.add_stranger("DE.1");
         let health = Arc::new(AdapterHealth::new("whatsapp"));
         notes.attach(Inbox::new(mpsc::channel(1).0, health.clone()));
         assert!(health.snapshot().note.is_some_and(|note| note.contains("DE.1")));

@@ -24,8 +24,12 @@ const TRIES: u32 = 10;
 impl WhatsApp {
     /// Sends it now if the person's window is open. Outside, it goes as the template, or is kept on disk and sent when they
     /// write again, which `status` tells; of a question that is also an error, since nobody can answer it now.
-    pub(super) async fn say(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
-        let turn = self.turn(room);
+    pub(super) async fn send_message(
+        &self,
+        room: &Room,
+        message: &Outgoing,
+    ) -> Result<MessageId, AdapterError> {
+        let turn = self.send_lock(room);
         let _turn = turn.lock().await;
         self.check_reachable(room)?;
         if !self.is_open(room) {
@@ -45,7 +49,7 @@ impl WhatsApp {
         self.tasks.spawn(async move {
             if let Err(error) = crate::delivery::deliver::deliver(&*me, &room, &message).await {
                 tracing::warn!(%error, %room, "a message could not be delivered");
-                me.failed(room.id(), error.to_string());
+                me.report_failure(room.id(), error.to_string());
             }
         });
     }
@@ -57,7 +61,7 @@ impl WhatsApp {
         let room = room.clone();
         self.tasks.spawn(async move {
             for _ in 0..TRIES {
-                let turn = me.turn(&room);
+                let turn = me.send_lock(&room);
                 let sent = {
                     let _turn = turn.lock().await;
                     me.send_held(&room).await
@@ -73,7 +77,7 @@ impl WhatsApp {
 
     /// Sends a file as a document.
     pub(super) async fn send_file(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
-        let turn = self.turn(room);
+        let turn = self.send_lock(room);
         let _turn = turn.lock().await;
         self.check_reachable(room)?;
         if file.bytes.is_empty() || file.bytes.len() > FILE_MAX {
@@ -87,15 +91,15 @@ impl WhatsApp {
         }
         self.send_held(room).await?;
         // Files are sent once and not tried again by whoever sends them: so what can be waited for is waited for here.
-        let media = self.graph.upload(file, mime(file)).await.map_err(|error| self.judge(error))?;
+        let media = self.graph.upload(file, mime(file)).await.map_err(|error| self.adapter_error(error))?;
         let document = compose::document(&media, &file.name, &file.caption);
-        let id = self.post_patiently(room, &document).await.map_err(SendRefused::into_error)?;
+        let id = self.post_when_allowed(room, &document).await.map_err(SendRefused::into_error)?;
         let message = Outgoing::text(file.caption.clone());
         self.remember(room, &id, &id, &message);
         Ok(MessageId::new(id))
     }
 
-    pub(super) fn turn(&self, room: &Room) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn send_lock(&self, room: &Room) -> Arc<tokio::sync::Mutex<()>> {
         self.turns.lock().entry(room.id().into()).or_default().clone()
     }
 
@@ -123,7 +127,7 @@ impl WhatsApp {
             let id = if ids.is_empty() {
                 self.post(room, part).await?
             } else {
-                self.post_again(room, part).await?
+                self.post_with_retries(room, part).await?
             };
             ids.push(id);
         }
@@ -133,18 +137,18 @@ impl WhatsApp {
     }
 
     fn take_allowance(&self, room: &Room, count: u32) -> Result<(), AdapterError> {
-        let taken = self.pace.lock().take(room.id(), count, Instant::now());
+        let taken = self.pace.lock().try_take(room.id(), count, Instant::now());
         taken.map_err(|retry_after| AdapterError::RateLimited { retry_after })
     }
 
-    async fn post_patiently(&self, room: &Room, part: &Value) -> Result<String, SendRefused> {
+    async fn post_when_allowed(&self, room: &Room, part: &Value) -> Result<String, SendRefused> {
         while let Err(AdapterError::RateLimited { retry_after }) = self.take_allowance(room, 1) {
             tokio::time::sleep(retry_after).await;
         }
-        self.post_again(room, part).await
+        self.post_with_retries(room, part).await
     }
 
-    async fn post_again(&self, room: &Room, part: &Value) -> Result<String, SendRefused> {
+    async fn post_with_retries(&self, room: &Room, part: &Value) -> Result<String, SendRefused> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -168,16 +172,16 @@ impl WhatsApp {
         }
         let error = match self.graph.send(&body).await {
             Ok(id) => {
-                self.pace.lock().taken(room.id());
-                self.notes.account(None);
+                self.pace.lock().on_accepted(room.id());
+                self.notes.set_account(None);
                 return Ok(id);
             }
             Err(error) => error,
         };
-        Err(self.refused(room, error))
+        Err(self.refusal(room, error))
     }
 
-    fn refused(&self, room: &Room, error: GraphError) -> SendRefused {
+    fn refusal(&self, room: &Room, error: GraphError) -> SendRefused {
         let meaning = match &error {
             GraphError::Refused { status, failure, .. } => Some(ErrorMeaning::of(failure.code, *status)),
             _ => None,
@@ -185,7 +189,7 @@ impl WhatsApp {
         let now = Instant::now();
         match meaning {
             Some(ErrorMeaning::Pair) => {
-                let retry_after = self.pace.lock().refused(room.id(), now);
+                let retry_after = self.pace.lock().on_refused(room.id(), now);
                 AdapterError::RateLimited { retry_after }.into()
             }
             Some(ErrorMeaning::Throughput) => {
@@ -193,7 +197,7 @@ impl WhatsApp {
                     GraphError::Refused { retry_after, .. } => *retry_after,
                     _ => None,
                 };
-                let retry_after = self.pace.lock().throttled(now).max(asked.unwrap_or_default());
+                let retry_after = self.pace.lock().on_throttled(now).max(asked.unwrap_or_default());
                 AdapterError::RateLimited { retry_after }.into()
             }
             Some(ErrorMeaning::Window) => {
@@ -202,11 +206,11 @@ impl WhatsApp {
             }
             Some(ErrorMeaning::Person) => {
                 self.contacts.lock().set_unreachable(room.id(), error.to_string(), (self.clock)());
-                self.failed(room.id(), error.to_string());
+                self.report_failure(room.id(), error.to_string());
                 AdapterError::Rejected(error.to_string()).into()
             }
             Some(ErrorMeaning::Template) => SendRefused::Other(AdapterError::Unsupported("this template")),
-            _ => self.judge(error).into(),
+            _ => self.adapter_error(error).into(),
         }
     }
 
@@ -222,13 +226,13 @@ impl WhatsApp {
             match self.send_now(room, &message).await {
                 Ok(_) => {}
                 Err(SendRefused::Other(AdapterError::Rejected(why))) => {
-                    self.failed(room.id(), why);
+                    self.report_failure(room.id(), why);
                 }
                 Err(SendRefused::Other(error)) => return Err(error),
                 Err(SendRefused::WindowClosed) => return Ok(()),
             }
             let left = self.contacts.lock().sent_held(room.id());
-            self.notes.held(room.id(), left);
+            self.notes.set_held(room.id(), left);
         }
         Ok(())
     }
@@ -242,14 +246,14 @@ impl WhatsApp {
             match self.send_template(room, &template).await {
                 Ok(id) if whole => return Ok(id),
                 Ok(id) => {
-                    self.hold(room, message);
+                    self.hold_message(room, message);
                     return Ok(id);
                 }
                 Err(error @ (AdapterError::RateLimited { .. } | AdapterError::Unreachable(_))) => {
                     return Err(error);
                 }
                 Err(error) => {
-                    self.notes.template(Some(format!(
+                    self.notes.set_template(Some(format!(
                         "The template `{name}` ({language}) cannot be used: {error}"
                     )));
                 }
@@ -258,7 +262,7 @@ impl WhatsApp {
         if message.live {
             return Err(AdapterError::Rejected(notices::CLOSED.into()));
         }
-        let id = self.hold(room, message);
+        let id = self.hold_message(room, message);
         match message.tone {
             // Whoever waits for an answer must know that nobody can give one now; it can be read all the same, later.
             Tone::Question => Err(AdapterError::Rejected(notices::CLOSED.into())),
@@ -269,15 +273,15 @@ impl WhatsApp {
     async fn send_template(&self, room: &Room, template: &Value) -> Result<MessageId, AdapterError> {
         self.take_allowance(room, 1)?;
         let id = self.post(room, template).await.map_err(SendRefused::into_error)?;
-        self.notes.template(None);
+        self.notes.set_template(None);
         Ok(MessageId::new(id))
     }
 
-    fn hold(&self, room: &Room, message: &Outgoing) -> MessageId {
+    fn hold_message(&self, room: &Room, message: &Outgoing) -> MessageId {
         // What it answers is a day old by then.
         let kept = Outgoing { reply_to: None, ..message.clone() };
-        let count = self.contacts.lock().hold(room.id(), kept);
-        self.notes.held(room.id(), count);
+        let count = self.contacts.lock().hold_message(room.id(), kept);
+        self.notes.set_held(room.id(), count);
         let time = (self.clock)().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         MessageId::new(format!("held-{time}-{}", self.held.fetch_add(1, Ordering::Relaxed)))
     }

@@ -4,6 +4,8 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
+use crate::delivery::{backoff::Backoff, token_bucket::TokenBucket};
+
 /// One message in 6 s to one person, after a burst.
 /// <https://developers.facebook.com/docs/whatsapp/cloud-api/overview#pair-rate-limits>
 pub const EVERY: Duration = Duration::from_secs(6);
@@ -11,26 +13,30 @@ pub const EVERY: Duration = Duration::from_secs(6);
 /// otherwise.
 pub const BURST: u32 = 20;
 /// Meta advises to wait 4^n s after the n-th refusal in a row; 4^4 s is over four minutes.
-const LONGEST_POWER: u32 = 4;
+const PAIR_REFUSED: Backoff = Backoff::growing(Duration::from_secs(1), Duration::from_secs(256), 4);
+const NUMBER_REFUSED: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::from_secs(16));
 
 /// Who may be written to when.
-#[derive(Default)]
 pub struct PairPacer {
     pairs: HashMap<String, PairLimit>,
     number: RefusalStreak,
 }
 
 struct PairLimit {
-    /// When the allowance was whole, or will be.
-    whole_at: Instant,
+    bucket: TokenBucket,
     refusals: RefusalStreak,
 }
 
 /// Refusals in a row, and until when they hold.
-#[derive(Default)]
 struct RefusalStreak {
-    in_a_row: u32,
+    backoff: Backoff,
     until: Option<Instant>,
+}
+
+impl Default for PairPacer {
+    fn default() -> Self {
+        Self { pairs: HashMap::new(), number: RefusalStreak::new(NUMBER_REFUSED) }
+    }
 }
 
 impl PairPacer {
@@ -38,57 +44,55 @@ impl PairPacer {
     ///
     /// # Errors
     /// How long until they may go; nothing is then taken.
-    pub fn take(&mut self, person: &str, count: u32, now: Instant) -> Result<(), Duration> {
-        let pair = self.pairs.entry(person.to_owned()).or_insert_with(|| PairLimit::new(now));
-        let wait = pair.wait(count, now).max(pair.refusals.left(now)).max(self.number.left(now));
+    pub fn try_take(&mut self, person: &str, count: u32, now: Instant) -> Result<(), Duration> {
+        let number = self.number.remaining(now);
+        let pair = self.pair(person);
+        let wait = pair.bucket.wait(count, now).max(pair.refusals.remaining(now)).max(number);
         if !wait.is_zero() {
             return Err(wait);
         }
-        pair.whole_at = pair.whole_at.max(now) + EVERY * count;
+        pair.bucket.take(count, now);
         Ok(())
     }
 
     /// Meta took a message to this person.
-    pub fn taken(&mut self, person: &str) {
-        self.number.in_a_row = 0;
+    pub fn on_accepted(&mut self, person: &str) {
+        self.number.backoff.reset();
         if let Some(pair) = self.pairs.get_mut(person) {
-            pair.refusals.in_a_row = 0;
+            pair.refusals.backoff.reset();
         }
     }
 
     /// Meta refused one as too fast for this person (131056). How long to wait.
-    pub fn refused(&mut self, person: &str, now: Instant) -> Duration {
-        self.pairs.entry(person.to_owned()).or_insert_with(|| PairLimit::new(now)).refusals.add(4, now)
+    pub fn on_refused(&mut self, person: &str, now: Instant) -> Duration {
+        self.pair(person).refusals.add(now)
     }
 
     /// Meta refused one as too fast for the number (130429). How long everybody waits.
-    pub fn throttled(&mut self, now: Instant) -> Duration {
-        self.number.add(2, now)
-    }
-}
-
-impl PairLimit {
-    fn new(now: Instant) -> Self {
-        Self { whole_at: now, refusals: RefusalStreak::default() }
+    pub fn on_throttled(&mut self, now: Instant) -> Duration {
+        self.number.add(now)
     }
 
-    fn wait(&self, count: u32, now: Instant) -> Duration {
-        let after = self.whole_at.max(now) + EVERY * count;
-        // More than a burst at once cannot be had by waiting; it goes when the allowance is whole.
-        let most = EVERY * BURST.max(count);
-        (after - now).saturating_sub(most)
+    fn pair(&mut self, person: &str) -> &mut PairLimit {
+        self.pairs.entry(person.to_owned()).or_insert_with(|| PairLimit {
+            bucket: TokenBucket::new(EVERY, BURST),
+            refusals: RefusalStreak::new(PAIR_REFUSED),
+        })
     }
 }
 
 impl RefusalStreak {
-    fn add(&mut self, base: u64, now: Instant) -> Duration {
-        let wait = Duration::from_secs(base.pow(self.in_a_row.min(LONGEST_POWER)));
-        self.in_a_row = self.in_a_row.saturating_add(1);
+    fn new(backoff: Backoff) -> Self {
+        Self { backoff, until: None }
+    }
+
+    fn add(&mut self, now: Instant) -> Duration {
+        let wait = self.backoff.next_delay();
         self.until = Some(now + wait);
         wait
     }
 
-    fn left(&self, now: Instant) -> Duration {
+    fn remaining(&self, now: Instant) -> Duration {
         self.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 }
@@ -101,13 +105,13 @@ mod tests {
     fn a_burst_goes_at_once_and_then_one_in_six_seconds() {
         let (mut pace, start) = (PairPacer::default(), Instant::now());
         for _ in 0..BURST {
-            pace.take("ann", 1, start).expect("in the burst");
+            pace.try_take("ann", 1, start).expect("in the burst");
         }
-        assert_eq!(pace.take("ann", 1, start), Err(EVERY));
-        assert_eq!(pace.take("ann", 1, start + EVERY / 2), Err(EVERY / 2));
-        pace.take("ann", 1, start + EVERY).expect("six seconds later");
-        assert_eq!(pace.take("ann", 1, start + EVERY), Err(EVERY));
-        pace.take("bob", 1, start).expect("another person's allowance is their own");
+        assert_eq!(pace.try_take("ann", 1, start), Err(EVERY));
+        assert_eq!(pace.try_take("ann", 1, start + EVERY / 2), Err(EVERY / 2));
+        pace.try_take("ann", 1, start + EVERY).expect("six seconds later");
+        assert_eq!(pace.try_take("ann", 1, start + EVERY), Err(EVERY));
+        pace.try_take("bob", 1, start).expect("another person's allowance is their own");
     }
 
     #[test]
@@ -116,7 +120,7 @@ mod tests {
         let mut now = start;
         let mut sent = 0;
         while now < start + Duration::from_secs(3600) {
-            match pace.take("ann", 1, now) {
+            match pace.try_take("ann", 1, now) {
                 Ok(()) => sent += 1,
                 Err(wait) => now += wait,
             }
@@ -127,30 +131,30 @@ mod tests {
     #[test]
     fn two_go_together_or_not_at_all() {
         let (mut pace, start) = (PairPacer::default(), Instant::now());
-        pace.take("ann", BURST - 1, start).unwrap();
-        assert_eq!(pace.take("ann", 2, start), Err(EVERY));
-        pace.take("ann", 1, start).expect("the one that is left was not taken");
+        pace.try_take("ann", BURST - 1, start).unwrap();
+        assert_eq!(pace.try_take("ann", 2, start), Err(EVERY));
+        pace.try_take("ann", 1, start).expect("the one that is left was not taken");
         let later = start + Duration::from_secs(3600);
-        pace.take("ann", BURST + 5, later).expect("more than a burst goes from a whole allowance");
+        pace.try_take("ann", BURST + 5, later).expect("more than a burst goes from a whole allowance");
     }
 
     #[test]
     fn refusals_are_waited_out_four_times_longer_each_time() {
         let (mut pace, now) = (PairPacer::default(), Instant::now());
-        let waits: Vec<u64> = (0..6).map(|_| pace.refused("ann", now).as_secs()).collect();
+        let waits: Vec<u64> = (0..6).map(|_| pace.on_refused("ann", now).as_secs()).collect();
         assert_eq!(waits, [1, 4, 16, 64, 256, 256]);
-        assert_eq!(pace.take("ann", 1, now), Err(Duration::from_secs(256)));
-        pace.take("bob", 1, now).expect("the pair limit is a pair's");
-        pace.taken("ann");
-        assert_eq!(pace.refused("ann", now).as_secs(), 1);
+        assert_eq!(pace.try_take("ann", 1, now), Err(Duration::from_secs(256)));
+        pace.try_take("bob", 1, now).expect("the pair limit is a pair's");
+        pace.on_accepted("ann");
+        assert_eq!(pace.on_refused("ann", now).as_secs(), 1);
     }
 
     #[test]
     fn a_throttled_number_waits_for_everybody() {
         let (mut pace, now) = (PairPacer::default(), Instant::now());
-        assert_eq!(pace.throttled(now).as_secs(), 1);
-        assert_eq!(pace.throttled(now).as_secs(), 2);
-        assert_eq!(pace.take("bob", 1, now), Err(Duration::from_secs(2)));
-        pace.take("bob", 1, now + Duration::from_secs(2)).expect("over");
+        assert_eq!(pace.on_throttled(now).as_secs(), 1);
+        assert_eq!(pace.on_throttled(now).as_secs(), 2);
+        assert_eq!(pace.try_take("bob", 1, now), Err(Duration::from_secs(2)));
+        pace.try_take("bob", 1, now + Duration::from_secs(2)).expect("over");
     }
 }

@@ -37,7 +37,7 @@ pub fn verify(secret: &Secret, header: Option<&[u8]>, body: &[u8]) -> SignatureC
 }
 
 /// Whether two words are the same, without telling by the time it takes where they differ.
-pub fn same(secret: &Secret, given: &str) -> bool {
+pub fn secrets_match(secret: &Secret, given: &str) -> bool {
     let digest = |text: &str| Sha256::digest(text.as_bytes());
     !secret.is_empty() && digest(secret.reveal()) == digest(given)
 }
@@ -71,13 +71,17 @@ mod tests {
         let mac = Hmac::<Sha256>::new_from_slice(b"").unwrap().chain_update(b"x").finalize();
         let header = format!("sha256={}", hex::encode(mac.into_bytes()));
         assert_eq!(verify(&Secret::default(), Some(header.as_bytes()), b"x"), SignatureCheck::Wrong);
-        assert!(!same(&Secret::default(), ""));
+        assert!(!secrets_match(&Secret::default(), ""));
     }
 
     #[test]
     fn the_word_must_be_the_whole_word() {
         let secret = Secret::new("a-long-word");
-        assert!(same(&secret, "a-long-word"));
-        assert!(!same(&secret, "a-long-wor") && !same(&secret, "") && !same(&secret, "a-long-word "));
+        assert!(secrets_match(&secret, "a-long-word"));
+        assert!(
+            !secrets_match(&secret, "a-long-wor")
+                && !secrets_match(&secret, "")
+                && !secrets_match(&secret, "a-long-word ")
+        );
     }
 }

@@ -198,7 +198,7 @@ async fn with_the_default_limits_a_question_comes_within_seconds_and_last_states
     let mut refused = 0;
     for n in 1..40 {
         for (room, posted) in rooms.iter().zip(&mut posted) {
-            let shown = deliver::frame(&*bot.adapter, room, posted, &live(format!("frame {n}"))).await;
+            let shown = deliver::show_frame(&*bot.adapter, room, posted, &live(format!("frame {n}"))).await;
             refused += u32::from(matches!(shown, Err(AdapterError::RateLimited { .. })));
         }
     }

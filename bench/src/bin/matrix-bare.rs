@@ -1,4 +1,4 @@
-//! The least that a bot on matrix-sdk can be: it logs in, hears with `sync_once`, and answers `!ping` with a line.
+//! A minimal bot on matrix-sdk: it logs in, reads with `sync_once` and answers `!ping` with a line.
 //!
 //! Arguments: the homeserver, the user, the password, the room, a folder for the store.
 
@@ -25,7 +25,7 @@ async fn main() -> anyhow::Result<()> {
     let store = SqliteStoreConfig::new(PathBuf::from(folder)).key(Some(&[7; 32]));
     let client = Client::builder()
         .homeserver_url(homeserver)
-        // Else it goes around what stands between.
+        // Otherwise it bypasses the proxy.
         .respect_login_well_known(false)
         .sqlite_store_with_config_and_cache_path(store, None::<PathBuf>)
         .build()
@@ -38,7 +38,7 @@ async fn main() -> anyhow::Result<()> {
         let is_for_me = event.sender != me && event.content.body().starts_with("!ping");
         async move {
             if is_for_me {
-                // A reply that fails is missed by who counts them.
+                // The figure counts the replies, so it notices a failed one.
                 let _ = room.send(RoomMessageEventContent::text_markdown(ANSWER)).await;
             }
         }

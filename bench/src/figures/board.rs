@@ -37,7 +37,7 @@ pub const FIGURE: Figure = Figure {
     measure: |effort| measure(effort).boxed(),
 };
 
-/// A project with so many stories.
+/// Makes a project with this many stories.
 pub fn stories(folder: &Path, count: u32) -> anyhow::Result<Project> {
     let done = Command::new("git").args(["init", "-q", "-b", "main"]).arg(folder).status()?;
     ensure!(done.success(), "git init failed");
@@ -118,7 +118,7 @@ fn blocking(effort: Effort) -> anyhow::Result<Outcome> {
     })
 }
 
-/// Opens and reads every file, as anyone has to.
+/// Opens and reads every file: the lower bound.
 fn read_all(project: &Project) -> anyhow::Result<usize> {
     let mut bytes = 0;
     for stage in Stage::ALL {

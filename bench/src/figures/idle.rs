@@ -1,4 +1,4 @@
-//! Figure 5: the start, what an idle bot costs, and a frame of htop.
+//! Figure 5: the start, the cost of an idle bot, and a frame of htop.
 
 use std::{
     fs::{self, File},
@@ -35,7 +35,7 @@ pub const FIGURE: Figure = Figure {
     measure: |effort| measure(effort).boxed(),
 };
 
-/// In the console's greeting.
+/// Part of the console's greeting.
 const GREETING: &str = "Timmy is";
 const AGENTS: usize = 100;
 
@@ -60,7 +60,7 @@ async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
             ),
         ],
         remarks: vec![format!(
-            "Beside it: {}. {processes} processes on the machine during the frames.",
+            "Compared with {}. {processes} processes on the machine during the frames.",
             errbot.version()
         )],
     })
@@ -71,7 +71,7 @@ struct Theirs {
     memory: f64,
 }
 
-/// ms to the greeting: ours and errbot's, alternately; one start of each to warm up.
+/// ms to the greeting, of storkit and errbot in turn, after one start of each to warm up.
 fn starts(effort: Effort, errbot: &Errbot) -> anyhow::Result<(f64, Theirs)> {
     let place = Place::new()?;
     let folder = tempfile::tempdir()?;
@@ -90,7 +90,7 @@ fn starts(effort: Effort, errbot: &Errbot) -> anyhow::Result<(f64, Theirs)> {
     Ok((median(&ours), Theirs { ready: median(&theirs), memory: median(&memory) }))
 }
 
-/// Resident MB and CPU in ms per second.
+/// Resident memory in MB, and CPU in ms per second.
 async fn idle(watch: Duration) -> anyhow::Result<(f64, f64)> {
     let place = Place::new()?;
     let mut command = place.storkit(&["serve", "--port", "0"])?;
@@ -106,7 +106,7 @@ async fn idle(watch: Duration) -> anyhow::Result<(f64, f64)> {
     Ok(measured)
 }
 
-/// ms for a frame and for reading by hand, alternately; and how many processes there were.
+/// ms for a frame and for reading `/proc` by hand, in turn, and the number of processes.
 async fn frames(effort: Effort) -> anyhow::Result<(f64, f64, usize)> {
     let world = World::with_commands(bot::commands::all()).await?;
     let trees = (0..AGENTS).map(|_| Tree::start()).collect::<anyhow::Result<Vec<_>>>()?;
@@ -142,7 +142,7 @@ async fn frames(effort: Effort) -> anyhow::Result<(f64, f64, usize)> {
     Ok((median(&frames), median(&by_hand), processes))
 }
 
-/// Opens and reads `/proc/PID/stat` of every process; gives their number.
+/// Reads `/proc/PID/stat` of every process and returns their number.
 fn read_all_stat() -> usize {
     let mut buffer = [0; 2048];
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -153,7 +153,7 @@ fn read_all_stat() -> usize {
     .count()
 }
 
-/// An agent's processes: a shell and two children, in a group of their own.
+/// An agent's processes: a shell and two children in their own process group.
 struct Tree(Child);
 
 impl Tree {

@@ -1,4 +1,4 @@
-//! Figure 8: a merge without its gates' time, and a worktree, beside the same git commands typed by hand.
+//! Figure 8: a merge without gates, and a worktree, compared with the same git commands by hand.
 
 use std::{
     fs,
@@ -38,7 +38,7 @@ pub const FIGURE: Figure = Figure {
     measure: |effort| measure(effort).boxed(),
 };
 
-/// A repository with files, and the ways to it.
+/// A repository with files.
 struct Place {
     _folder: tempfile::TempDir,
     root: PathBuf,
@@ -74,7 +74,7 @@ impl Place {
         Ok(Self { _folder: folder, root, project })
     }
 
-    /// A branch with a change of one file.
+    /// Makes a branch that changes one file.
     fn branch(&self, branch: &str, round: usize) -> anyhow::Result<()> {
         let place = self.root.with_file_name("work");
         let at = place.to_str().context("a path")?;

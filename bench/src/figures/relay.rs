@@ -71,7 +71,7 @@ async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
     })
 }
 
-/// For each piece the µs from its writing until the bot showed it first.
+/// For each piece, the µs from its writing until the bot showed it.
 async fn relayed(world: &mut World, prompt: &str) -> anyhow::Result<Vec<f64>> {
     let mut latest = 0;
     let mut times = Vec::new();
@@ -84,7 +84,7 @@ async fn relayed(world: &mut World, prompt: &str) -> anyhow::Result<Vec<f64>> {
     Ok(times)
 }
 
-/// For each piece the µs from its writing until a bare loop had read it.
+/// For each piece, the µs from its writing until a bare loop read it.
 fn read(bare: &mut Bare, prompt: &str) -> anyhow::Result<Vec<f64>> {
     let mut latest = 0;
     let mut times = Vec::new();

@@ -66,7 +66,7 @@ fn words(room: usize, prompt: usize) -> String {
     format!("r{room} p{prompt}")
 }
 
-/// Final answers by room, as they came.
+/// The final answers of each room, in order.
 async fn answers(world: &mut World, rooms: usize) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     let mut answers: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut count = 0;

@@ -1,4 +1,4 @@
-//! Figure 12: what the sandbox costs an agent's start.
+//! Figure 12: the cost of the sandbox at an agent's start.
 
 use std::time::Instant;
 
@@ -82,7 +82,7 @@ impl Bench {
 
     fn walls(&self) -> anyhow::Result<Confined> {
         let home = self.place.project().with_file_name("home");
-        // Seen inside, also where this checkout is below `/tmp`.
+        // The sandbox hides `/tmp`, and this checkout may be there.
         let cli = real_cli()?;
         let readable = vec![cli.canonicalize()?, cli];
         let bwrap = Bwrap { readable, ..Bwrap::for_home(&home) };

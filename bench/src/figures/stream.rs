@@ -57,7 +57,7 @@ async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
             rate(process(&world, &prompt).await?),
             rate(bot(&mut world, &prompt).await?),
         );
-        // The first round warms up.
+        // The first round is the warm-up.
         if round > 0 {
             alone.push(rates.0);
             parsed.push(rates.1);
@@ -80,7 +80,7 @@ async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
     })
 }
 
-/// Through the pipeline alone.
+/// Measures the agent process without a bot.
 async fn process(world: &World, prompt: &str) -> anyhow::Result<Duration> {
     let launch = world.app.services().launch(None, None);
     let (process, mut events) = AgentProcess::start(launch).await?;
@@ -112,7 +112,7 @@ async fn bot(world: &mut World, prompt: &str) -> anyhow::Result<Duration> {
     let start = Instant::now();
     world.messenger.say(prompt).await?;
     loop {
-        // Dropped as it comes: what the messenger would keep is not the bot's.
+        // Dropped at once: the memory of a messenger does not count.
         let shown = world.next().await?;
         ensure!(shown.tone != adapters::Tone::Failure, "the bot failed: {}", shown.text);
         if shown.tone == adapters::Tone::Answer && shown.text.ends_with("pieces") {
@@ -132,7 +132,7 @@ fn peak_over_idle(cli: &Path, prompt: &str) -> anyhow::Result<f64> {
     Ok(chat.process.peak()? - idle)
 }
 
-/// `storkit chat` as a script would use it.
+/// `storkit chat` with piped input.
 struct Chat {
     child: Child,
     input: ChildStdin,
@@ -152,7 +152,7 @@ impl Chat {
         Ok(Self { child, input, output, process, _place: place })
     }
 
-    /// Says something and reads until a line that ends so.
+    /// Sends a line and reads up to a line with this end.
     fn ask(&mut self, prompt: &str, last: &str) -> anyhow::Result<()> {
         writeln!(self.input, "{prompt}")?;
         self.input.flush()?;

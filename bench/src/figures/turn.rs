@@ -1,4 +1,4 @@
-//! Figure 3: what a later prompt of a living session costs beside the CLI alone.
+//! Figure 3: the cost of a later prompt in a live session, compared with the CLI alone.
 
 use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt as _, path::PathBuf, time::Instant};
 
@@ -76,8 +76,8 @@ fn environment(model: &ScriptedModel) -> [(&'static str, String); 4] {
     ]
 }
 
-/// The CLI that the bot just started, once more: same program, arguments, environment and folder, another session
-/// and the other model.
+/// Starts the CLI that the bot has just started a second time: with the same program, arguments, environment and folder, but
+/// with its own session and model.
 fn twin(world: &World, model: &ScriptedModel) -> anyhow::Result<Bare> {
     let agents = world.app.services().commands.agents.all();
     let (pid, _) = agents.first().context("the bot has no living session")?;
@@ -91,7 +91,7 @@ fn twin(world: &World, model: &ScriptedModel) -> anyhow::Result<Bare> {
             *value = model.base_url().into();
         }
     }
-    // What marks the bot's own processes must not mark this one.
+    // The bot would end a process with its mark.
     environment.retain(|(name, _)| name != "STORKIT_RUN");
     let cwd: PathBuf = world.place.project();
     Bare::start(&argv, &environment, &cwd)

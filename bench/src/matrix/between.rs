@@ -1,4 +1,4 @@
-//! Stands between one bot and the homeserver, notes when the bot hears and when it speaks, and can copy what it hears.
+//! A reverse proxy between one bot and the homeserver. It records when the bot receives and sends, and can copy events.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -36,18 +36,18 @@ struct Shared {
 struct Noted {
     /// Answers to `/sync`, and when they were handed over.
     heard: Vec<(Instant, Bytes)>,
-    /// When the bot began to send a message.
+    /// When the bot sent each message.
     sent: Vec<Instant>,
-    /// The ids of those that the homeserver has taken.
+    /// The ids of the messages that the homeserver has accepted.
     taken: Vec<String>,
-    /// How often the next message is heard; its answers end here.
+    /// How many copies of the next message the bot gets. Its answers to them are not passed on.
     copies: Option<usize>,
-    /// Whether messages of the bot end here.
+    /// Whether the bot's messages are dropped.
     ends_here: bool,
 }
 
 impl Between {
-    /// Before this homeserver.
+    /// Starts a proxy before this homeserver.
     pub async fn before(homeserver: &str) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
@@ -64,49 +64,52 @@ impl Between {
         Ok(Self { url, shared, server })
     }
 
-    /// What the bot takes for the homeserver.
+    /// The address that the bot uses as its homeserver.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Forgets what was noted so far, and lets everything through.
+    /// Clears the records and passes everything on.
     pub fn begin(&self) {
         *self.shared.noted() = Noted::default();
     }
 
-    /// The next message is heard so often, as events of different ids in one answer; what the bot says to them goes no further,
-    /// so that the homeserver's speed is not measured.
+    /// Delivers the next message this many times, as events with different ids in one answer. The bot's answers are dropped, so
+    /// that the homeserver's speed is not measured.
     pub fn copy_next(&self, copies: usize) {
         *self.shared.noted() = Noted { copies: Some(copies), ..Noted::default() };
     }
 
-    /// From the moment that the bot was handed the event until it sent a message.
+    /// The time from the delivery of the event until the bot sent a message.
     pub fn own_part(&self, event: &str) -> anyhow::Result<Duration> {
         let noted = self.shared.noted();
-        let heard =
-            noted.heard.iter().find(|(_, body)| contains(body, event)).context("it never heard of it")?;
-        let sent = noted.sent.iter().find(|at| **at >= heard.0).context("it said nothing")?;
+        let heard = noted
+            .heard
+            .iter()
+            .find(|(_, body)| contains(body, event))
+            .context("the event was never delivered")?;
+        let sent = noted.sent.iter().find(|at| **at >= heard.0).context("the bot sent nothing")?;
         Ok(*sent - heard.0)
     }
 
-    /// Waits until the bot has sent so many messages; gives how many it did, if it did not.
+    /// Waits until the bot has sent this many messages. The error is the number that it sent.
     pub async fn until_sent(&self, count: usize) -> Result<(), usize> {
         self.until(|noted| noted.sent.len(), count).await
     }
 
-    /// Waits until the homeserver has taken so many messages; gives how many it did, if it did not.
+    /// Waits until the homeserver has accepted this many messages. The error is the number that it accepted.
     pub async fn until_taken(&self, count: usize) -> Result<(), usize> {
         self.until(|noted| noted.taken.len(), count).await
     }
 
-    /// The id of the first message that the homeserver takes.
+    /// The id of the first message that the homeserver accepts.
     pub async fn first_taken(&self) -> anyhow::Result<String> {
         let taken = self.until_taken(1).await;
         ensure!(taken.is_ok(), "the bot says nothing");
         self.shared.noted().taken.first().cloned().context("nothing was taken")
     }
 
-    /// From the first thing heard until the last message sent.
+    /// The time from the first delivery until the last message.
     pub fn whole(&self) -> anyhow::Result<Duration> {
         let noted = self.shared.noted();
         let first = noted.heard.iter().map(|(at, _)| *at).min().context("it heard nothing")?;
@@ -196,7 +199,7 @@ async fn forward(shared: &Shared, request: Request<Body>) -> anyhow::Result<(Sta
     Ok((answer.status(), kind, answer.bytes().await?))
 }
 
-/// The answer to a `/sync` with its message so often; `None` where it has none.
+/// The answer to a `/sync` with this many copies of its message; `None` if it has none.
 fn copied(body: &[u8], copies: usize) -> Option<Bytes> {
     let mut answer: Value = serde_json::from_slice(body).ok()?;
     let rooms = answer["rooms"]["join"].as_object_mut()?;

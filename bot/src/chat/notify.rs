@@ -1,4 +1,4 @@
-//! The pipeline's events told to the rooms that follow: one short message for what belongs together.
+//! Notices about the pipeline's events in the rooms that follow it: one short message for events that belong together.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,13 +14,13 @@ use crate::{
     replies,
 };
 
-/// Events of so long a time are told together.
+/// Events within this time share a message.
 const TOGETHER: Duration = Duration::from_secs(1);
 
-/// What a person has to know or do is told sooner.
+/// Events that need a person wait only this long.
 const SOON: Duration = Duration::from_millis(150);
 
-/// Events that wait beyond this are told at once.
+/// More waiting events than this are posted immediately.
 const MOST: usize = 5_000;
 
 /// Tells what comes on `events` until the bot goes down. Says nothing where no room follows.
@@ -74,7 +74,6 @@ fn tell(services: &ChatServices, message: Outgoing) {
 /// How soon an event is worth telling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EventWeight {
-    /// Not at all.
     Nothing,
     /// With what comes next.
     Some,
@@ -82,7 +81,7 @@ enum EventWeight {
     Much,
 }
 
-/// Whether people are told of an event.
+/// How soon an event is posted.
 fn weight(event: &PipelineEvent) -> EventWeight {
     match event {
         PipelineEvent::StoryMoved { .. }

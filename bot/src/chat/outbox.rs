@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use adapters::{
     Activity, Adapter, AdapterError, Attachment, MessageId, Outgoing, Room, Tone,
-    deliver::{PostedMessage, frame, post, update},
+    deliver::{PostedMessage, post, show_frame, update},
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -282,7 +282,7 @@ impl OutboxTask {
             return;
         }
         live.not_before = Instant::now() + interval;
-        match frame(&*self.adapter, &self.room, posted, &message).await {
+        match show_frame(&*self.adapter, &self.room, posted, &message).await {
             Ok(()) => live.shown = message,
             Err(AdapterError::RateLimited { retry_after }) => {
                 live.not_before = Instant::now() + retry_after;

@@ -58,7 +58,7 @@ struct Router<'a> {
 enum Admission {
     /// Its sender is not on the allow-list.
     Stranger,
-    /// It is for the bot, but so old that its room is only told.
+    /// It is for the bot, but too old to act on; the room gets a message.
     TooOld(Duration),
     /// It is for the bot.
     Addressed,

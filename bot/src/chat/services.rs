@@ -32,13 +32,10 @@ pub struct ChatServices {
     pub store: Store,
     /// The time of day.
     pub clock: Clock,
-    /// Permission questions.
     pub broker: PermissionBroker,
-    /// The rooms.
     pub rooms: RoomDirectory,
     /// Which rooms are ambient.
     pub ambient: AmbientRooms,
-    /// Counters.
     pub metrics: Arc<BotMetrics>,
     /// How long a turn waits for a busy service.
     pub retry: RetryPolicy,

@@ -9,7 +9,6 @@ use crate::{
     replies,
 };
 
-/// See the module.
 pub struct AmbientCommand;
 
 const SPEC: CommandSpec = CommandSpec {

@@ -8,7 +8,6 @@ use crate::{
     replies,
 };
 
-/// See the module.
 pub struct AssignCommand;
 
 const SPEC: CommandSpec = CommandSpec {

@@ -71,13 +71,12 @@ pub struct CommandContext<'a> {
     pub services: &'a Arc<CommandServices>,
     /// Where it was called.
     pub room: &'a Room,
-    /// By whom.
     pub sender: &'a Sender,
     /// What its messenger can do.
     pub capabilities: Capabilities,
     /// The room at this moment.
     pub view: RoomView,
-    /// What stands behind the command's name, trimmed.
+    /// The text after the command's name, trimmed.
     pub args: &'a str,
 }
 
@@ -96,7 +95,6 @@ pub struct RoomView {
     pub verbosity: u8,
     /// Whether every message counts as addressed.
     pub ambient: bool,
-    /// Its session's id.
     pub session: Option<String>,
     /// Whether an htop ticks here.
     pub htop: bool,
@@ -105,15 +103,12 @@ pub struct RoomView {
 /// A turn under way.
 #[derive(Clone, Debug)]
 pub struct RunningTurn {
-    /// Who prompted.
     pub who: String,
-    /// Since when.
     pub since: Instant,
     /// What it waits for besides the model, e.g. a rate limit.
     pub waiting: Option<String>,
 }
 
-/// A command's answer.
 #[derive(Default)]
 pub struct Reply {
     /// Markdown. Empty only where what follows shows itself (an answered question, htop).
@@ -122,17 +117,15 @@ pub struct Reply {
     pub tone: Tone,
     /// What can be picked next.
     pub choices: Vec<Choice>,
-    /// What the room is to do.
+    /// An action for the room.
     pub then: Option<RoomAction>,
 }
 
 /// What a command can make its room do.
 pub enum RoomAction {
-    /// Interrupt the turn.
     StopTurn,
     /// Drop the waiting prompts.
     ClearQueue,
-    /// Forget the session.
     ResetSession,
     /// Another model from the next turn on; `None` for the configured one.
     SetModel(Option<String>),
@@ -142,23 +135,22 @@ pub enum RoomAction {
     SetAmbient(bool),
     /// Show htop for so long.
     Htop(std::time::Duration),
-    /// End htop.
     StopHtop,
-    /// Start the program anew.
+    /// Restart the program.
     Restart,
-    /// Answer later: the room goes on meanwhile.
+    /// Answer later: the room continues meanwhile.
     Later(BoxFuture<'static, CommandResult>),
 }
 
 /// What a command returns.
 pub type CommandResult = Result<Reply, CommandError>;
 
-/// Why a command did not do what was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum CommandError {
     /// The arguments do not fit; the usage line is added.
     Usage(String),
-    /// It cannot be done; the sentence says why and what to do.
+    /// It is not possible; the sentence gives the reason and the remedy.
     User(String),
     /// Our fault: logged with a number, and the person gets the number.
     Internal(anyhow::Error),
@@ -192,7 +184,6 @@ impl Reply {
 /// A command. It sees its [`CommandContext`] and returns text.
 #[async_trait]
 pub trait Command: Send + Sync + 'static {
-    /// What it is.
     fn spec(&self) -> &CommandSpec;
 
     /// Runs it. Quick: what takes longer than a moment goes into [`RoomAction::Later`].

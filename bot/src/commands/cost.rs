@@ -11,7 +11,6 @@ use crate::{
     replies,
 };
 
-/// See the module.
 pub struct CostCommand;
 
 const SPEC: CommandSpec = CommandSpec {

@@ -7,7 +7,6 @@ use crate::{
     config::access::UserRole,
 };
 
-/// See the module.
 pub struct DoctorCommand;
 
 const SPEC: CommandSpec = CommandSpec {

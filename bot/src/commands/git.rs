@@ -9,7 +9,6 @@ use crate::{
     replies,
 };
 
-/// See the module.
 pub struct GitCommand;
 
 const SPEC: CommandSpec = CommandSpec {
@@ -31,7 +30,7 @@ impl Command for GitCommand {
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         SPEC.no_args(cx.args)?;
         let (project, now) = (cx.services.project.clone(), cx.services.clock.now());
-        // A large repository takes a while, and the room is to go on meanwhile.
+        // A large repository takes a while, and the room must stay responsive.
         let read = async move {
             let summary = tokio::task::spawn_blocking(move || pipeline::git::summary(&project)).await?;
             let summary =

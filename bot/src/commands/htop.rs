@@ -14,7 +14,6 @@ use crate::{
     replies,
 };
 
-/// See the module.
 pub struct HtopCommand;
 
 const SPEC: CommandSpec = CommandSpec {
@@ -64,7 +63,7 @@ pub fn frame_now(services: &CommandServices, room: &Room, left: Option<Duration>
     let rows: Vec<replies::AgentRow> = agents
         .into_iter()
         .map(|(entry, usage)| replies::AgentRow {
-            // A room's id says nothing to people, on most messengers.
+            // A room's id means nothing to people, on most messengers.
             name: if entry.name == here { "this room".into() } else { entry.name },
             doing: entry.story.unwrap_or_default(),
             usage,

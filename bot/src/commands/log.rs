@@ -9,7 +9,6 @@ use crate::{
     replies,
 };
 
-/// See the module.
 pub struct LogCommand;
 
 const USUAL: usize = 20;

@@ -10,7 +10,6 @@ use crate::{
     replies,
 };
 
-/// See the module.
 pub struct MoveCommand;
 
 const SPEC: CommandSpec = CommandSpec {

@@ -9,7 +9,6 @@ use crate::{
     replies,
 };
 
-/// See the module.
 pub struct NewCommand;
 
 const SPEC: CommandSpec = CommandSpec {

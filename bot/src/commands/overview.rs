@@ -1,4 +1,4 @@
-//! `overview`: what was done for a story, from its merge commit.
+//! `overview`: a story's changes, from its merge commit.
 
 use async_trait::async_trait;
 
@@ -8,7 +8,6 @@ use crate::{
     replies,
 };
 
-/// See the module.
 pub struct OverviewCommand;
 
 const SPEC: CommandSpec = CommandSpec {

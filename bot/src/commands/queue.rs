@@ -9,7 +9,6 @@ use crate::{
     replies,
 };
 
-/// See the module.
 pub struct QueueCommand;
 
 const SPEC: CommandSpec = CommandSpec {

@@ -7,7 +7,6 @@ use crate::{
     replies,
 };
 
-/// See the module.
 pub struct ResetCommand;
 
 const SPEC: CommandSpec = CommandSpec {

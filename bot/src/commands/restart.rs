@@ -10,7 +10,6 @@ use crate::{
     replies,
 };
 
-/// Restarts the program.
 pub struct RestartCommand;
 
 /// Builds it from source, then restarts it.

@@ -1,4 +1,4 @@
-//! `retry`: a story that was given up goes on.
+//! `retry`: continue a story that failed or is blocked.
 
 use async_trait::async_trait;
 
@@ -8,7 +8,6 @@ use crate::{
     config::access::UserRole,
 };
 
-/// See the module.
 pub struct RetryCommand;
 
 const SPEC: CommandSpec = CommandSpec {

@@ -35,9 +35,7 @@ pub struct CommandServices {
     pub store: Store,
     /// The time of day.
     pub clock: Clock,
-    /// Permission questions.
     pub broker: PermissionBroker,
-    /// The commands themselves.
     pub registry: CommandRegistry,
     /// Stories and the agents that work on them.
     pub pipeline: Pipeline,
@@ -45,7 +43,6 @@ pub struct CommandServices {
     pub agents: LiveAgents,
     /// The messengers and their health.
     pub messengers: ConnectedMessengers,
-    /// Restart and rebuild.
     pub restart: Arc<RestartRequest>,
     /// When the bot was started.
     pub started: Instant,

@@ -8,7 +8,6 @@ use crate::{
     replies,
 };
 
-/// See the module.
 pub struct ShowCommand;
 
 const SPEC: CommandSpec = CommandSpec {

@@ -7,7 +7,6 @@ use crate::{
     replies,
 };
 
-/// See the module.
 pub struct StatusCommand;
 
 const SPEC: CommandSpec = CommandSpec {

@@ -1,4 +1,4 @@
-//! What the story commands share: reading a story's number, and what the pipeline refuses.
+//! Shared by the story commands: reading a story's number, and refusals of the pipeline.
 
 use pipeline::{
     PipelineError,
@@ -17,7 +17,7 @@ pub fn begins_with_number(args: &str) -> bool {
     args.split_whitespace().next().is_some_and(|word| word.parse::<StoryId>().is_ok())
 }
 
-/// The story's number, and what stands behind it.
+/// The story's number, and the text after it.
 pub fn number(args: &str) -> Result<(StoryId, &str), CommandError> {
     let (word, rest) = args.split_once(char::is_whitespace).unwrap_or((args, ""));
     if word.is_empty() {
@@ -57,17 +57,17 @@ pub fn caller(cx: &CommandContext<'_>) -> Actor {
     Actor::Person(cx.sender.name.to_string())
 }
 
-/// What the pipeline refuses is a sentence for the person.
+/// A refusal of the pipeline is a sentence for the person.
 pub fn refusal(error: PipelineError) -> CommandError {
     CommandError::User(replies::refused_by_pipeline(&error))
 }
 
-/// A verb of the pipeline, answered when it is done: the room goes on meanwhile.
+/// A pipeline operation, answered when it is done: the room continues meanwhile.
 pub fn later(verb: impl Future<Output = CommandResult> + Send + 'static) -> CommandResult {
     Ok(Reply::default().then(RoomAction::Later(Box::pin(verb))))
 }
 
-/// What came of a story that was to go on.
+/// The result of `start` and `retry`.
 pub fn started(id: StoryId, started: &StartResult) -> Reply {
     Reply::notice(replies::story_started(id, started))
 }

@@ -7,7 +7,6 @@ use crate::{
     replies,
 };
 
-/// See the module.
 pub struct WhoamiCommand;
 
 const SPEC: CommandSpec = CommandSpec {

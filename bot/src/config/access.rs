@@ -4,10 +4,9 @@ use std::{collections::HashMap, fmt};
 
 use adapters::Room;
 
-/// What a command demands of whoever calls it. Each role includes the ones before it.
+/// The role that a command requires. Each role includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum UserRole {
-    /// On the allow-list.
     User,
     /// May answer permission questions.
     Approver,
@@ -30,7 +29,7 @@ impl fmt::Display for UserRole {
 pub struct MessengerPeople {
     /// The lists of its section in `bot.toml`.
     pub lists: adapters::AllowedPeople,
-    /// Whoever gets in is the machine's own user (the terminal), and may everything.
+    /// Everyone there is the machine's own user (the terminal) and has all rights.
     pub local: bool,
 }
 
@@ -52,7 +51,7 @@ impl AccessTable {
         self
     }
 
-    /// The highest role of a person there; `None` for somebody who is not heard.
+    /// The highest role of a person there; `None` for somebody who is not on the allow-list.
     pub fn role(&self, room: &Room, user: &str) -> Option<UserRole> {
         let people = self.0.get(room.adapter())?;
         let on = |list: &[String]| list.iter().any(|id| id == user);

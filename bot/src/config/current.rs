@@ -24,12 +24,10 @@ impl Deref for CurrentSettings {
 }
 
 impl LiveSettings {
-    /// Starts with these.
     pub fn new(loaded: LoadedConfig, access: AccessTable) -> Self {
         Self { loaded: RwLock::new(Arc::new(loaded)), access: RwLock::new(Arc::new(access)) }
     }
 
-    /// The settings now.
     pub fn config(&self) -> CurrentSettings {
         CurrentSettings(self.loaded())
     }
@@ -49,7 +47,6 @@ impl LiveSettings {
         self.access.read().clone()
     }
 
-    /// Replaces both.
     pub fn replace(&self, loaded: LoadedConfig, access: AccessTable) {
         *self.access.write() = Arc::new(access);
         *self.loaded.write() = Arc::new(loaded);

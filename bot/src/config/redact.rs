@@ -10,10 +10,10 @@ use crate::config::{BotConfig, LoadedConfig};
 /// Shorter values are no secrets, and would take common words out of every text.
 const SHORTEST: usize = 8;
 
-/// What stands in a secret's place.
+/// Replaces a secret.
 const MASK: &str = "[redacted]";
 
-/// Of the environment, whatever `bot.toml` says: what gives access to the model.
+/// Environment variables with keys of the model's service. They are secrets whether or not `bot.toml` names them.
 const KEYS: [&str; 4] =
     ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "AWS_BEARER_TOKEN_BEDROCK"];
 
@@ -73,7 +73,7 @@ impl Redactor {
         message
     }
 
-    /// The file without secrets. One that is no text stays as it is: what is not readable as such cannot be found in it either.
+    /// The file without secrets. A file that is not UTF-8 stays unchanged: secrets are text.
     #[must_use]
     pub fn file(&self, mut file: Attachment) -> Attachment {
         if let Some(clean) = std::str::from_utf8(&file.bytes).ok().and_then(|text| self.clean(text)) {

@@ -1,4 +1,4 @@
-//! What the pipeline needs of the bot: a way for each run to ask people and call tools.
+//! The bot's side of the pipeline: each run can ask people and call tools.
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},
@@ -50,7 +50,7 @@ impl PipelineHost for BotHost {
     }
 }
 
-/// How agents are started, as `bot.toml` says.
+/// How agents are started, from `bot.toml`.
 pub fn settings(loaded: &LoadedConfig) -> AgentSettings {
     let claude = &loaded.config.claude;
     AgentSettings {

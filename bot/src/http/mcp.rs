@@ -1,5 +1,5 @@
 //! The MCP server that agents call. Who calls decides which tools there are: `tools` is the table, `stories`, `work`
-//! and `review` do what is called, `permission` asks people.
+//! and `review` implement the tools, `permission` asks people.
 
 mod call;
 mod permission;
@@ -90,7 +90,7 @@ impl ServerHandler for McpHandler {
     }
 }
 
-/// What takes longer goes on by itself, and the caller is told so.
+/// Work that takes longer continues in the background, and the answer says so.
 async fn within(limit: Option<Duration>, answering: impl Future<Output = Answered>) -> Answered {
     let Some(limit) = limit else { return answering.await };
     tokio::time::timeout(limit, answering).await.unwrap_or_else(|_| Err(say::STILL_RUNNING.into()))

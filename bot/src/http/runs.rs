@@ -46,7 +46,7 @@ impl McpRuns {
         RunGuard { runs: self.clone(), token }
     }
 
-    /// The run of a token. Looked up by hash, so that timing tells nothing of other tokens.
+    /// The run of a token. Looked up by hash, so that timing reveals nothing about other tokens.
     pub fn find(&self, token: &str) -> Option<Arc<McpRun>> {
         self.lock().get(token).cloned()
     }
@@ -57,7 +57,6 @@ impl McpRuns {
 }
 
 impl RunGuard {
-    /// The bearer token.
     pub fn token(&self) -> &str {
         &self.token
     }

@@ -1,4 +1,4 @@
-//! What the loopback listener works with.
+//! The services of the loopback listener.
 
 use std::sync::Arc;
 
@@ -10,11 +10,10 @@ use crate::{
     metrics::BotMetrics, permission::PermissionBroker, restart::RestartRequest,
 };
 
-/// What the loopback listener works with.
+/// Everything the loopback listener needs.
 pub struct HttpServices {
     /// The project the bot serves.
     pub project: Project,
-    /// The settings.
     pub settings: Arc<LiveSettings>,
     /// Permission questions, which agents ask over MCP.
     pub broker: PermissionBroker,
@@ -24,9 +23,7 @@ pub struct HttpServices {
     pub agents: LiveAgents,
     /// The messengers and their health.
     pub messengers: ConnectedMessengers,
-    /// Counters.
     pub metrics: Arc<BotMetrics>,
-    /// Restart and rebuild.
     pub restart: Arc<RestartRequest>,
     /// Tasks that the shutdown waits for.
     pub tracker: TaskTracker,

@@ -53,7 +53,7 @@ async fn hand_over(State(hooks): State<Hooks>, request: Request) -> Response<Bod
 }
 
 fn refuse(status: StatusCode, sentence: &'static str) -> Response<Body> {
-    webhook::answer(status, sentence).map(Body::from)
+    webhook::respond(status, sentence).map(Body::from)
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
         }
 
         async fn handle(&self, request: http::Request<Bytes>) -> http::Response<Bytes> {
-            webhook::answer(StatusCode::OK, request.into_body())
+            webhook::respond(StatusCode::OK, request.into_body())
         }
     }
 

@@ -21,13 +21,11 @@ impl fmt::Display for QuestionId {
 /// A question that waits for a person.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {
-    /// Its number.
     pub id: QuestionId,
     /// Every room that shows it.
     pub rooms: Vec<Room>,
     /// For whom the agent works.
     pub asked_for: String,
-    /// The tool.
     pub tool: String,
     /// Its exact input, as shown.
     pub input: Value,
@@ -67,10 +65,8 @@ pub struct ModelQuestion {
     pub several: bool,
 }
 
-/// A person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
-    /// The messenger's id.
     pub id: String,
     /// How they are called.
     pub name: String,
@@ -93,45 +89,32 @@ pub enum PersonAnswer {
 #[derive(Clone, Debug, PartialEq)]
 pub enum QuestionOutcome {
     /// Allowed this once.
-    Allowed {
-        /// By whom.
-        by: Person,
-    },
+    Allowed { by: Person },
     /// Allowed, and a rule made.
     Always {
-        /// By whom.
         by: Person,
         /// What the rule allows.
         scope: RuleScope,
     },
     /// The model's questions were answered.
     Answered {
-        /// By whom.
         by: Person,
         /// Question and answer, in order.
         answers: Vec<(String, String)>,
     },
-    /// Refused.
     Denied {
-        /// By whom.
         by: Person,
         /// Why, for the model.
         reason: Option<String>,
     },
     /// A standing rule covered it; nobody was asked.
-    ByRule {
-        /// Its number.
-        rule: i64,
-    },
+    ByRule { rule: i64 },
     /// Nobody answered in time.
     TimedOut,
     /// No room could be reached.
     Unreachable,
     /// The question was closed without an answer.
-    Withdrawn {
-        /// Why.
-        why: WithdrawReason,
-    },
+    Withdrawn { why: WithdrawReason },
 }
 
 /// Why a question was closed without an answer.
@@ -156,7 +139,6 @@ pub enum WithdrawReason {
 /// What an agent may do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PermissionDecision {
-    /// The call runs.
     Allowed {
         /// The exact input that was shown, with the answers to the model's own questions.
         input: Value,
@@ -168,11 +150,8 @@ pub enum PermissionDecision {
 /// Why a call does not run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DenialReason {
-    /// A person refused.
     Person {
-        /// Who.
         by: Person,
-        /// Why.
         reason: Option<String>,
         /// Whether the question was about a plan.
         plan: bool,
@@ -350,7 +329,7 @@ fn answers(selections: &[ModelQuestion], text: &str) -> Result<Vec<(String, Stri
     pairs.map(|(selection, line)| Ok((selection.question.clone(), pick(selection, line)?))).collect()
 }
 
-/// Numbers become labels; anything else goes on as the person's own words.
+/// Numbers become labels; anything else is passed on as the person's own words.
 fn pick(selection: &ModelQuestion, line: &str) -> Result<String, ExpectedAnswer> {
     let expected = || ExpectedAnswer::Number { most: selection.options.len(), several: selection.several };
     let parts: Vec<&str> = line.split([',', ' ']).filter(|part| !part.is_empty()).collect();

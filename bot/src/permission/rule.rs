@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::store::RuleScope;
 
-/// Programs whose second word says what they do, and whose harm the second word bounds.
+/// Programs whose second word decides what they do and limits the harm they can do.
 const WITH_SUBCOMMANDS: &[&str] =
     &["cargo", "git", "go", "make", "npm", "pnpm", "yarn", "pip", "rustup", "docker", "kubectl"];
 

@@ -51,7 +51,7 @@ use crate::{
 /// The whole shutdown may take so long (PRODUCT: 10 s, of which a CLI may need 5).
 const SHUTDOWN: Duration = Duration::from_secs(9);
 
-/// Of this the agents' runs may take so long; what is left of them then is found by the next start.
+/// The part of it for agents' runs; the next start ends whatever they leave behind.
 const AGENTS: Duration = Duration::from_secs(6);
 
 /// How long messages wait for the pipeline: reading the stories takes milliseconds, but a broken disk must not silence the bot.
@@ -61,9 +61,7 @@ const PIPELINE_START: Duration = Duration::from_secs(10);
 pub struct AppOptions {
     /// The repository it serves.
     pub project: Project,
-    /// Its settings.
     pub loaded: LoadedConfig,
-    /// Its messengers.
     pub adapters: Vec<Arc<dyn Adapter>>,
     /// Those of them that are called by webhook, on `http.webhook_listen`.
     pub webhooks: Vec<Arc<dyn Webhooks>>,
@@ -87,7 +85,6 @@ pub enum StartError {
     /// Another one serves the project.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// No state.
     #[error(transparent)]
     Store(#[from] OpenError),
     /// The record of runs cannot be opened.
@@ -101,7 +98,6 @@ pub enum StartError {
     NoSuchRoom {
         /// As it is written.
         room: String,
-        /// Its first part.
         adapter: String,
         /// Those that are there.
         known: String,
@@ -111,29 +107,19 @@ pub enum StartError {
         "Port {port} on 127.0.0.1 is in use, probably by another storkit or a development server (`ss -ltnp 'sport = :{port}'` \
          shows which). Choose another with `--port N` or `[http] port` in bot.toml; `--port 0` takes a free one."
     )]
-    Port {
-        /// The port.
-        port: u16,
-    },
+    Port { port: u16 },
     /// The public listener cannot listen.
     #[error("`http.webhook_listen` in bot.toml: {address} cannot be listened on: {source}.")]
     Webhooks {
         /// As it is written.
         address: String,
-        /// The system's word.
         source: std::io::Error,
     },
     /// The listener failed otherwise.
     #[error("127.0.0.1:{port} cannot be listened on: {source}.")]
-    Listen {
-        /// The port.
-        port: u16,
-        /// The system's word.
-        source: std::io::Error,
-    },
+    Listen { port: u16, source: std::io::Error },
 }
 
-/// A running bot.
 pub struct App {
     services: Arc<ChatServices>,
     runs: McpRuns,
@@ -185,7 +171,7 @@ impl App {
         Ok(app)
     }
 
-    /// Processes, questions and prompts that a killed predecessor left: ended, closed, told or run.
+    /// Ends processes, closes questions, and runs or reports prompts that a killed predecessor left.
     async fn clean_up_after_predecessor(&self, notices: &[Room]) {
         let services = &self.services;
         let sessions = services.store.live_sessions().unwrap_or_default();
@@ -241,7 +227,7 @@ impl App {
         self.port
     }
 
-    /// What the rooms share; for tests, completion and benchmarks.
+    /// The rooms' services; for tests, completion and benchmarks.
     pub fn services(&self) -> &Arc<ChatServices> {
         &self.services
     }
@@ -323,7 +309,7 @@ fn check_rooms(options: &AppOptions) -> Result<(), StartError> {
     }
 }
 
-/// What the rooms share, and the inbox that their messengers fill from now on.
+/// The rooms' services, and the inbox that the messengers fill from now on.
 fn chat_services(
     options: AppOptions,
     registry: CommandRegistry,

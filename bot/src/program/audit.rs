@@ -155,7 +155,7 @@ mod tests {
         store.audit(&entry("console:main", "bob", "allow", "Bash"), at(1)).unwrap();
         store.audit(&entry("slack:C1", "bob", "deny", "Write"), at(2)).unwrap();
         store.audit(&entry("slack:C1", "nobody\u{1b}[31m", "timeout", "Bash"), at(3)).unwrap();
-        // Read while it is open, as beside a storkit that serves.
+        // Read while it is open, as while a storkit serves.
         let shown = |filter: AuditFilter| {
             let filter = AuditFilter { limit: if filter.limit == 0 { 100 } else { filter.limit }, ..filter };
             lines(dir.path(), &filter, at(4)).unwrap()

@@ -17,6 +17,7 @@ use crate::{
         set_up::{self, InitArgs},
         upkeep,
     },
+    replies::terminal::no_manual,
 };
 
 /// A team of coding agents on a git project, driven from the team's chat rooms.
@@ -102,7 +103,7 @@ pub async fn run(cli: Cli) -> ExitCode {
             let mut text = Vec::new();
             match clap_mangen::Man::new(Cli::command()).render(&mut text) {
                 Ok(()) => print(&String::from_utf8_lossy(&text)),
-                Err(error) => return complain(1, &format!("the manual page cannot be made: {error}.")),
+                Err(error) => return complain(1, &no_manual(&error)),
             }
             ExitCode::SUCCESS
         }

@@ -33,7 +33,7 @@ impl CommonArgs {
     }
 }
 
-/// The project and its settings, or the sentence that says what is wrong (exit code 2).
+/// The project and its settings. An error is printed, and its exit code is 2.
 pub fn open(common: &CommonArgs) -> Result<(Project, LoadedConfig), ExitCode> {
     let start = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
     let project = Project::open(&start).map_err(|error| complain(2, &error.to_string()))?;

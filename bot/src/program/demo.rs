@@ -60,7 +60,7 @@ pub fn script() -> ModelScript {
 /// Makes the scratch project: in this folder, which must be new, empty or a git project, else in a temporary one.
 ///
 /// # Errors
-/// If the folder holds files and is no git project, cannot be written, or git is missing or refuses.
+/// If the folder holds files and is not a git repository, cannot be written, or git is missing or refuses.
 pub fn prepare(dir: Option<&Path>) -> anyhow::Result<DemoProject> {
     if let Some(dir) = dir {
         return Ok(DemoProject { path: prepare_at(dir)?, _temporary: None });

@@ -1,4 +1,4 @@
-//! What storkit needs from its machine, checked; each line says what to do where something is missing.
+//! Checks of everything storkit needs from its machine. [`crate::replies::doctor`] words the findings.
 
 use std::{fmt::Write as _, process::Stdio, time::Duration};
 
@@ -25,7 +25,6 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoctorCheck {
-    /// How it went.
     pub state: CheckState,
     /// What was found, and what to do.
     pub text: String,
@@ -38,7 +37,6 @@ pub enum CheckState {
     Good,
     /// Works, but should be known.
     Note,
-    /// Does not work.
     Bad,
 }
 
@@ -54,7 +52,6 @@ fn bad(text: impl Into<String>) -> DoctorCheck {
     DoctorCheck { state: CheckState::Bad, text: text.into() }
 }
 
-/// Runs all checks.
 pub async fn check(project: &Project, config: &BotConfig, secret_env: &[String]) -> Vec<DoctorCheck> {
     let mut checks = vec![claude_version(config, secret_env).await];
     checks.extend(claude_key(config, secret_env).await);
@@ -138,7 +135,7 @@ fn clock(project: &Project) -> DoctorCheck {
     }
 }
 
-/// The CLI as agents get it: without the bot's secrets, with what is configured for it.
+/// Runs the CLI as agents do: without the bot's secrets, with its configured environment.
 async fn claude(config: &BotConfig, secret_env: &[String], arguments: &[&str]) -> Result<String, String> {
     let (name, leading) = config.claude.command.split_first().ok_or(say::NO_PROGRAM)?;
     let mut command = Command::new(name);
@@ -184,7 +181,7 @@ fn which(program: &str) -> Option<std::path::PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
-/// Nothing where there is no program: that is said already.
+/// `None` where there is no program: `claude_version` reports that.
 async fn claude_key(config: &BotConfig, secret_env: &[String]) -> Option<DoctorCheck> {
     let program = config.claude.command.first().map(String::as_str).unwrap_or_default();
     which(program)?;
@@ -233,7 +230,7 @@ fn sandbox() -> DoctorCheck {
 /// What agents and commands may reach, and whether this machine can keep them to it.
 fn network(project: &Project) -> Option<DoctorCheck> {
     let path = project.dir().join("project.toml");
-    // What is wrong in it is told already.
+    // `stories` reports a file that cannot be read.
     let config = ProjectConfig::load(&path, |name| std::env::var(name).ok()).ok()?.config;
     let parts = network_parts(&config);
     let Some(limited) = parts.iter().map(|part| part.network).find(|network| network.is_limited()) else {
@@ -386,7 +383,7 @@ mod tests {
     #[tokio::test]
     async fn the_cli_is_checked_without_the_bots_secrets_and_with_its_own_environment() {
         let mut config = BotConfig::default();
-        // The home folder's name stands for a secret: every test has one.
+        // `HOME` serves as the secret: every test has it.
         config.claude.command = ["/bin/sh", "-c", "echo \"${HOME-none} $MINE\""].map(str::to_owned).into();
         config.claude.env.insert("MINE".into(), "mine".into());
         assert_eq!(claude(&config, &["HOME".into()], &[]).await, Ok("none mine".into()));

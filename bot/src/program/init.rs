@@ -1,4 +1,4 @@
-//! `storkit init`: the files a project begins with. What is there already is never written over.
+//! `storkit init`: the files a project starts with. Existing files are never overwritten.
 
 use std::{
     fmt::Write as _,
@@ -31,7 +31,6 @@ pub struct InitChoices {
 pub enum ScaffoldFile {
     /// Written, relative to the project.
     Written(&'static str),
-    /// It was there.
     Kept(&'static str),
 }
 
@@ -40,20 +39,9 @@ pub enum ScaffoldFile {
 pub enum InitError {
     /// A file could not be written.
     #[error("`{path}` cannot be written: {source}.")]
-    Disk {
-        /// The file.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
-    /// Git refused.
+    Disk { path: PathBuf, source: io::Error },
     #[error("`git {what}` failed: {why}")]
-    Git {
-        /// Its arguments.
-        what: String,
-        /// Its own words.
-        why: String,
-    },
+    Git { what: String, why: String },
 }
 
 const PROJECT_TOML: &str = ".storkit/project.toml";
@@ -128,7 +116,7 @@ fn bot_toml(choices: &InitChoices) -> String {
         .replace("display_name = \"Timmy\"", &format!("display_name = {name}"))
         .replace("\nrooms = []", "\nrooms = [\"console:main\"]");
     format!(
-        "# {TEMPLATE_MARK}: as `storkit init` wrote it. git keeps away from this file: it may hold secrets.\n{own}"
+        "# {TEMPLATE_MARK}: written by `storkit init`. git ignores this file: it may hold secrets.\n{own}"
     )
 }
 
@@ -136,15 +124,15 @@ fn bot_toml(choices: &InitChoices) -> String {
 fn project_toml(choices: &InitChoices) -> String {
     let gates: Vec<toml::Value> = choices.gates.iter().map(|gate| gate.as_str().into()).collect();
     let mut text = format!(
-        "# {TEMPLATE_MARK}: as `storkit init` wrote it. Every value is yours to change; the prompts below are the ones used.\n\n\
-         # Stories merge to this branch; without it `main` or `master`, whichever there is.\n# base_branch = \"main\"\n\n\
-         # Failed runs of a story in one stage before it is given up.\nmax_retries = 3\n\n\
-         # What must pass in the worktree, and again on the merged result. An empty list tests nothing.\ngates = {}\n\
+        "# {TEMPLATE_MARK}: written by `storkit init`. Change any value; the prompts below are the ones in use.\n\n\
+         # Stories merge to this branch. Default: `main` or `master`, whichever exists.\n# base_branch = \"main\"\n\n\
+         # How many runs of a story may fail in one stage before it is blocked.\nmax_retries = 3\n\n\
+         # Commands that must pass in the worktree, and again on the merged result. An empty list tests nothing.\ngates = {}\n\
          gate_timeout = \"1h\"\n\
-         # What gates may reach: true, false for nothing at all, or hosts like [\"crates.io\", \"*.crates.io\", \"github.com:443\"].\n\
-         # A component has the same unless it has a `network` of its own.\n# gate_network = true\n\n# A done story is archived after this; \"0\" never does it.\nsweep_after = \"4h\"\n\n\
-         # US dollars. When one is spent no new run begins, and the rooms are asked.\n[budget]\n# run_usd = 5.0\n# story_usd = 20.0\n# day_usd = 100.0\n\n\
-         # Parts that need something done in a new worktree.\n# [[component]]\n# name = \"frontend\"\n# path = \"web\"\n# setup = [\"npm ci\"]\n# teardown = []\n# network = [\"registry.npmjs.org\"]\n",
+         # What gates can reach: true (everything), false (nothing), or hosts like [\"crates.io\", \"*.crates.io\", \"github.com:443\"].\n\
+         # Components have the same access unless they set their own `network`.\n# gate_network = true\n\n# A done story is archived after this; \"0\" never archives.\nsweep_after = \"4h\"\n\n\
+         # US dollars. When a budget is spent, no new run starts and the rooms are asked.\n[budget]\n# run_usd = 5.0\n# story_usd = 20.0\n# day_usd = 100.0\n\n\
+         # Parts of the project that need setup in a new worktree.\n# [[component]]\n# name = \"frontend\"\n# path = \"web\"\n# setup = [\"npm ci\"]\n# teardown = []\n# network = [\"registry.npmjs.org\"]\n",
         toml::Value::Array(gates)
     );
     // Each is called by its stage.
@@ -164,8 +152,8 @@ fn agent(text: &mut String, agent: &Agent) {
     let _ = write!(
         text,
         "\n[[agent]]\nname = \"{0}\"\nstage = \"{0}\"\ncount = {1}\n# model = \"\"          # the CLI's default\n# max_turns = 200\n# max_budget_usd = 5.0\n\
-         # sandbox = \"bwrap\"   # or \"none\", or a command to run it by; without a word the strongest this machine has\n\
-         # network = true       # or false (the model's API and storkit's tools only), or hosts besides, like [\"crates.io\"]\n\
+         # sandbox = \"bwrap\"   # or \"none\", or a command that wraps the agent; default: the strongest this machine has\n\
+         # network = true       # or false (the model's API and storkit's tools only), or more hosts, like [\"crates.io\"]\n\
          prompt = '''\n{2}'''\nsystem_prompt = '''\n{3}'''\n",
         agent.name, agent.count, agent.prompt, agent.system_prompt
     );
@@ -179,7 +167,7 @@ pub fn is_repository(folder: &Path) -> bool {
 /// Makes a repository whose branch is `main`.
 ///
 /// # Errors
-/// What git says.
+/// Those of git.
 pub fn make_repository(folder: &Path) -> Result<(), InitError> {
     git(folder, &["init", "-q", "-b", "main"]).map(drop)
 }
@@ -187,7 +175,7 @@ pub fn make_repository(folder: &Path) -> Result<(), InitError> {
 /// Commits the files of `init` that git does not have, and nothing else; `false` if it has them all.
 ///
 /// # Errors
-/// What git says.
+/// Those of git.
 pub fn commit(project: &Project) -> Result<bool, InitError> {
     let root = project.root();
     let files = [PROJECT_TOML, CONTEXT];

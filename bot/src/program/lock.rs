@@ -29,19 +29,13 @@ pub enum LockError {
     /// Another process serves it.
     #[error("Another storkit{} already serves `{project}`. Talk to it with `storkit chat`, or end it first.", pid_text(.pid))]
     Taken {
-        /// The project.
         project: PathBuf,
         /// The other's pid, if it could be read.
         pid: Option<u32>,
     },
     /// The lock file cannot be used.
-    #[error("`{path}` cannot be locked: {source}. storkit keeps its state there; fix its owner or mode.")]
-    Io {
-        /// The lock file.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    #[error("`{path}` cannot be locked: {source}. storkit keeps its state there; check its owner and mode.")]
+    Io { path: PathBuf, source: io::Error },
 }
 
 fn pid_text(pid: &Option<u32>) -> String {

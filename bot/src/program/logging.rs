@@ -11,9 +11,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::config::redact::{CleanWriter, Redactor};
 
-/// Where logs go.
 pub enum LogTarget<'a> {
-    /// Standard error.
     Stderr,
     /// A file (0600), since the terminal shows the chat.
     File(&'a Path),

@@ -1,4 +1,4 @@
-//! The network messengers that `bot.toml` configures: made, checked once, and who is heard on each.
+//! The network messengers that `bot.toml` configures: built, checked once, with the people on their allow-lists.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub struct NetworkMessengers {
     pub adapters: Vec<Arc<dyn Adapter>>,
     /// Those of them that are called by webhook.
     pub webhooks: Vec<Arc<dyn Webhooks>>,
-    /// Who is heard on each.
+    /// Who may talk to the bot on each.
     pub access: AccessTable,
 }
 

@@ -1,10 +1,10 @@
-//! What the program prints outside the chat, and its exit codes (0, 1, 2 usage, 75 try later).
+//! Output outside the chat, and exit codes (0, 1, 2 usage, 75 try later).
 
 use std::process::ExitCode;
 
 use crate::program::{app::StartError, lock::LockError};
 
-/// Says what is wrong on standard error and gives the exit code.
+/// Prints an error to standard error and returns the exit code.
 pub fn complain(code: u8, sentence: &str) -> ExitCode {
     #[allow(clippy::print_stderr)]
     {

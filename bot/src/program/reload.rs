@@ -1,5 +1,5 @@
-//! Changes of `bot.toml` while the bot runs: taken up where that is safe, said where a restart is needed, refused as a whole
-//! where the file is wrong, so that the last good settings stay.
+//! Changes of `bot.toml` while the bot runs: applied where that is safe, reported where they need a restart, and refused as a
+//! whole where the file is wrong, so that the last good settings stay in effect.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ fn live_keys() -> Vec<String> {
     AT_ONCE.iter().map(ToString::to_string).chain(MessengerSections::live_keys()).collect()
 }
 
-/// Follows the file until the bot stops. `notices` are told besides the rooms that follow the pipeline.
+/// Follows the file until the bot stops. News goes to `notices` and to the rooms that follow the pipeline.
 pub async fn run(services: Arc<ChatServices>, notices: Vec<Room>) {
     let path = services.settings.loaded().path.clone();
     let mut folders = match watch(&path) {
@@ -73,14 +73,14 @@ async fn changes(folders: &mut FolderWatch, path: &Path) {
     while matches!(folders.next().await, FolderEvent::To(other) if other != path) {}
 }
 
-/// Reads the file and takes up what is safe; what there is to say about it.
+/// Reads the file and applies what is safe; returns the message for the rooms.
 fn take_up(services: &ChatServices, path: &Path) -> Option<String> {
     let before = services.settings.loaded();
     let mut loaded = match BotConfig::load(path, |name| std::env::var(name).ok()) {
         Ok(loaded) => loaded,
         Err(error) => return Some(replies::settings_refused(&error.to_string())),
     };
-    // What the command line gave goes before the file, for as long as the process lives.
+    // The command line overrides the file for as long as the process lives.
     loaded.config.http.port = before.config.http.port;
     let live = live_keys();
     let changed = changed_keys(&before.config, &loaded.config);
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use settings::reader::known_keys;
 
-    /// Not checked: what is looked at here is which keys differ.
+    /// Not checked: only the difference of keys matters here.
     fn loaded(text: &str) -> LoadedConfig {
         LoadedConfig { config: toml::from_str(text).unwrap(), ..LoadedConfig::default() }
     }

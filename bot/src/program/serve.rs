@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
 
 use adapters::{
-    Adapter, Room,
+    Adapter, AdapterError, Room,
     console::{
         self, Completion, Console, ConsoleConfig, client,
         script::script,
@@ -28,6 +28,7 @@ use crate::{
         demo, logging, messengers,
         output::{complain, not_started},
     },
+    replies::terminal as say,
     restart::RunningProgram,
 };
 
@@ -39,13 +40,11 @@ const STREAM_BUFFER: usize = 64 * 1024;
 pub enum FrontEnd {
     /// Nothing: only logs.
     None,
-    /// A chat.
     Terminal,
     /// Lines from standard input.
     Script,
 }
 
-/// Serves the project.
 pub async fn project(common: &CommonArgs, front: FrontEnd) -> ExitCode {
     match open(common) {
         Ok((project, loaded)) => serve(project, loaded, front, None).await,
@@ -77,7 +76,7 @@ pub async fn demo(common: &CommonArgs, front: FrontEnd) -> ExitCode {
     };
     let model = match ScriptedModel::start(demo::script()) {
         Ok(model) => model,
-        Err(error) => return complain(1, &format!("the demo's model cannot be served: {error}.")),
+        Err(error) => return complain(1, &say::no_demo_model(&error)),
     };
     let in_scratch =
         CommonArgs { project: Some(scratch.path().to_owned()), port: Some(common.port.unwrap_or(0)) };
@@ -91,73 +90,86 @@ pub async fn demo(common: &CommonArgs, front: FrontEnd) -> ExitCode {
 }
 
 async fn serve(project: Project, loaded: LoadedConfig, front: FrontEnd, label: Option<String>) -> ExitCode {
+    match run(project, loaded, front, label).await {
+        Ok(code) | Err(code) => code,
+    }
+}
+
+async fn run(
+    project: Project,
+    loaded: LoadedConfig,
+    front: FrontEnd,
+    label: Option<String>,
+) -> Result<ExitCode, ExitCode> {
+    start_log(&project, &loaded, front)?;
+    let console = loaded.config.console.enabled.then(|| console_of(&project, &loaded));
+    if console.is_none() && front != FrontEnd::None {
+        return Err(complain(2, say::NO_CONSOLE));
+    }
+    let options = app_options(&project, loaded, console.as_ref(), label).await?;
+    let mut signals = ExitSignals::listen().map_err(|error| complain(1, &say::no_signals(&error)))?;
+    let app = App::start(options).await.map_err(|error| not_started(&error))?;
+    tracing::info!(project = %project.root().display(), port = app.port(), "storkit serves");
+    if let Some(console) = &console {
+        console.set_completions(completions(&app.services().commands));
+        app.greet(&main_room());
+    }
+    let commands = app.services().commands.clone();
+    let code = tokio::select! {
+        code = front_end(front, console.clone(), &project) => code,
+        () = signals.one_came() => Ok(0),
+        () = app.restart_asked() => Ok(0),
+    };
+    let restarts = commands.restart.is_asked();
+    app.shutdown().await;
+    if let Some(console) = console {
+        console.close(if restarts { say::GOING_TO_RESTART } else { say::ENDED }).await;
+    }
+    if restarts {
+        let error = commands.restart.program().exec_again();
+        return Err(complain(1, &say::not_restarted(&error)));
+    }
+    Ok(exit(code))
+}
+
+/// Where the terminal shows the chat, logs go to a file.
+fn start_log(project: &Project, loaded: &LoadedConfig, front: FrontEnd) -> Result<(), ExitCode> {
     let log = project.dir().join("logs/storkit.log");
     let target =
         if front == FrontEnd::None { logging::LogTarget::Stderr } else { logging::LogTarget::File(&log) };
-    let redactor = Redactor::new(&loaded, |name| std::env::var(name).ok());
-    if let Err(error) = logging::start(target, redactor) {
-        return complain(1, &format!("`{}` cannot be written: {error}.", log.display()));
-    }
-    let console = loaded.config.console.enabled.then(|| console_of(&project, &loaded));
-    if console.is_none() && front != FrontEnd::None {
-        return complain(
-            2,
-            "`console.enabled` is false in bot.toml, so there is no chat here. Use `storkit serve`.",
-        );
-    }
-    let main_room = Room::new(console::NAME, "main");
+    let redactor = Redactor::new(loaded, |name| std::env::var(name).ok());
+    logging::start(target, redactor).map_err(|error| complain(1, &say::cannot_write(&log, &error)))
+}
+
+/// The bot's parts, with every messenger's settings and credentials checked.
+async fn app_options(
+    project: &Project,
+    loaded: LoadedConfig,
+    console: Option<&Arc<Console>>,
+    label: Option<String>,
+) -> Result<AppOptions, ExitCode> {
+    let refused = |error: AdapterError| complain(2, &error.to_string());
     let identity = commands::services::identity(&loaded.config, &commands::all());
-    let network = match messengers::configured(&loaded.config, &project, &identity) {
-        Ok(network) => network,
-        Err(error) => return complain(2, &error.to_string()),
-    };
-    if let Err(error) = messengers::prepare(&network.adapters).await {
-        return complain(2, &error.to_string());
-    }
-    let local = console.iter().map(|console| console.clone() as Arc<dyn Adapter>);
-    let options = AppOptions {
-        adapters: local.chain(network.adapters).collect(),
+    let network = messengers::configured(&loaded.config, project, &identity).map_err(refused)?;
+    messengers::prepare(&network.adapters).await.map_err(refused)?;
+    let local = console.map(|console| console.clone() as Arc<dyn Adapter>);
+    let people = MessengerPeople { local: true, ..MessengerPeople::default() };
+    Ok(AppOptions {
+        adapters: local.into_iter().chain(network.adapters).collect(),
         webhooks: network.webhooks,
-        access: network
-            .access
-            .with(console::NAME, MessengerPeople { local: true, ..MessengerPeople::default() }),
-        notices: console.iter().map(|_| main_room.clone()).collect(),
+        access: network.access.with(console::NAME, people),
+        notices: console.map(|_| main_room()).into_iter().collect(),
         program: RunningProgram::running(),
         clock: Clock::system(),
         retry: RetryPolicy::default(),
         project: project.clone(),
         loaded,
         label,
-    };
-    let mut signals = match ExitSignals::listen() {
-        Ok(signals) => signals,
-        Err(error) => return complain(1, &format!("signals cannot be listened to: {error}.")),
-    };
-    let app = match App::start(options).await {
-        Ok(app) => app,
-        Err(error) => return not_started(&error),
-    };
-    tracing::info!(project = %project.root().display(), port = app.port(), "storkit serves");
-    if let Some(console) = &console {
-        console.set_completions(completions(&app.services().commands));
-        app.greet(&main_room);
-    }
-    let services = app.services().clone();
-    let code = tokio::select! {
-        code = front_end(front, console.clone(), &project) => code,
-        () = signals.one_came() => Ok(0),
-        () = app.restart_asked() => Ok(0),
-    };
-    let again = services.commands.restart.is_asked();
-    app.shutdown().await;
-    if let Some(console) = console {
-        console.close(if again { "storkit restarts." } else { "storkit has ended." }).await;
-    }
-    if again {
-        let error = services.commands.restart.program().exec_again();
-        return complain(1, &format!("storkit could not be restarted: {error}. Start it by hand."));
-    }
-    exit(code)
+    })
+}
+
+fn main_room() -> Room {
+    Room::new(console::NAME, "main")
 }
 
 async fn front_end(front: FrontEnd, console: Option<Arc<Console>>, project: &Project) -> io::Result<i32> {
@@ -235,6 +247,6 @@ fn completions(services: &CommandServices) -> Vec<Completion> {
 fn exit(code: io::Result<i32>) -> ExitCode {
     match code {
         Ok(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-        Err(error) => complain(1, &format!("the terminal failed: {error}.")),
+        Err(error) => complain(1, &say::terminal_failed(&error)),
     }
 }

@@ -9,9 +9,12 @@ use std::{
 use clap::Args;
 use pipeline::Project;
 
-use crate::program::{
-    init::{self, InitChoices, InitError, ScaffoldFile},
-    output::{complain, print},
+use crate::{
+    program::{
+        init::{self, InitChoices, InitError, ScaffoldFile},
+        output::{complain, print},
+    },
+    replies::setup as say,
 };
 
 /// The answers that `storkit init` takes as flags.
@@ -31,25 +34,19 @@ pub struct InitArgs {
     coders: Option<u32>,
 }
 
-/// Sets the project up and says what was done.
+/// Sets the project up and prints each step.
 pub fn init(given: &InitArgs, folder: Option<&Path>) -> ExitCode {
     let folder = folder.map_or_else(|| PathBuf::from("."), Path::to_owned);
     let asks = !given.yes && io::stdin().is_terminal();
     if !given.yes && !asks {
-        return complain(
-            2,
-            "standard input is not a terminal, so I cannot ask questions. Use `storkit init --yes` to accept the defaults.",
-        );
+        return complain(2, say::NOBODY_TO_ASK);
     }
     if let Err(error) = std::fs::create_dir_all(&folder) {
-        return complain(2, &format!("`{}` cannot be created: {error}.", folder.display()));
+        return complain(2, &say::cannot_create(&folder, &error));
     }
     if !init::is_repository(&folder) {
-        if asks && !yes("This is not a git repository. Create one here?") {
-            return complain(
-                2,
-                "storkit needs a git repository. Change to one, or name it with `--project DIR`.",
-            );
+        if asks && !yes(say::CREATE_REPOSITORY) {
+            return complain(2, say::NO_REPOSITORY);
         }
         if let Err(error) = init::make_repository(&folder) {
             return complain(1, &error.to_string());
@@ -69,15 +66,15 @@ pub fn init(given: &InitArgs, folder: Option<&Path>) -> ExitCode {
 fn set_up(project: &Project, choices: &InitChoices, asks: bool) -> Result<(), InitError> {
     for file in init::scaffold(project, choices)? {
         print(&match file {
-            ScaffoldFile::Written(name) => format!("wrote  {name}\n"),
-            ScaffoldFile::Kept(name) => format!("kept   {name} (it already exists)\n"),
+            ScaffoldFile::Written(name) => say::file_written(name),
+            ScaffoldFile::Kept(name) => say::file_kept(name),
         });
     }
-    let committed = (!asks || yes("Commit `project.toml` and `context.md`?")) && init::commit(project)?;
+    let committed = (!asks || yes(say::COMMIT)) && init::commit(project)?;
     if committed {
-        print("commit storkit: set up\n");
+        print(say::COMMITTED);
     }
-    print(&next(choices));
+    print(&say::next_steps(&choices.display_name, choices.gates.is_empty()));
     Ok(())
 }
 
@@ -87,39 +84,24 @@ fn choose(given: &InitArgs, suggested: InitChoices, asks: bool) -> InitChoices {
         false => usual.to_owned(),
     };
     let display_name =
-        given.display_name.clone().unwrap_or_else(|| ask("What is the bot's name?", &suggested.display_name));
+        given.display_name.clone().unwrap_or_else(|| ask(say::BOT_NAME, &suggested.display_name));
     let gates = match given.gate.is_empty() {
         false => given.gate.clone(),
         true => {
             let usual = suggested.gates.first().map(String::as_str).unwrap_or_default();
-            let gate = ask("Which command must pass before a story is merged? (empty: none)", usual);
+            let gate = ask(say::GATE, usual);
             Some(gate).filter(|gate| !gate.is_empty()).into_iter().collect()
         }
     };
     let coders = given.coders.unwrap_or_else(|| {
         loop {
-            match ask("How many coders may work at the same time?", &suggested.coders.to_string()).parse() {
+            match ask(say::CODERS, &suggested.coders.to_string()).parse() {
                 Ok(coders @ 1..=100) => break coders,
-                _ => print("Enter a number from 1 to 100.\n"),
+                _ => print(say::CODERS_RANGE),
             }
         }
     });
     InitChoices { display_name, gates, coders }
-}
-
-fn next(choices: &InitChoices) -> String {
-    let name = &choices.display_name;
-    let gates = match choices.gates.is_empty() {
-        true => {
-            "No command tests stories before they merge yet: name one in `gates` in .storkit/project.toml.\n"
-        }
-        false => "",
-    };
-    format!(
-        "\n{gates}Next:\n  storkit doctor     shows what is still missing (for example a key for Claude Code)\n  storkit            opens a chat with {name} in this terminal\n\
-         \nThere, `new story TITLE` and `start 1` put agents to work; `help` lists the rest. Chat messengers are switched on in\n\
-         .storkit/bot.toml. Ask {name} to fill in .storkit/context.md with you: agents read it.\n"
-    )
 }
 
 fn yes(question: &str) -> bool {

@@ -6,12 +6,15 @@ use pipeline::{
     Project, audit::audit as audit_done, config::ProjectConfig, guard::base_branch, migrate::migrate,
 };
 
-use crate::program::{
-    audit::{self, AuditFilter},
-    output::{complain, print},
+use crate::{
+    program::{
+        audit::{self, AuditFilter},
+        output::{complain, print},
+    },
+    replies::terminal::audit_clean,
 };
 
-/// Moves an older `.story_kit/` folder to its new place, and says what was done.
+/// Moves an older `.story_kit/` folder to its new place and prints each step.
 pub fn migrate_stories(project: &Project) -> ExitCode {
     match migrate(project) {
         Ok(migration) => {
@@ -46,7 +49,7 @@ pub fn audit_stories(project: &Project) -> ExitCode {
     };
     match audit_done(project, &base) {
         Ok(findings) if findings.is_empty() => {
-            print(&format!("Every done story is merged into `{base}`, with a proof that holds.\n"));
+            print(&audit_clean(&base));
             ExitCode::SUCCESS
         }
         Ok(findings) => {

@@ -1,4 +1,4 @@
-//! The stories' part of `status`: one walk over the board, details only for what is in work.
+//! The stories' part of `status`: one walk over the board, with details only for stories in work.
 
 use std::{fmt::Write as _, time::SystemTime};
 
@@ -13,7 +13,6 @@ use settings::duration::human;
 
 use super::text::{count, sentence, shorten};
 
-/// Longest title shown.
 const TITLE: usize = 60;
 
 /// More stories of one stage are only counted.

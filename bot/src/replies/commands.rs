@@ -4,7 +4,6 @@ use adapters::markdown::code_span;
 
 use crate::config::access::UserRole;
 
-/// A lone address.
 pub fn greeting(name: &str) -> String {
     format!("{name} here. Say what you want done, or `help` for the commands.")
 }

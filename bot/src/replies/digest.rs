@@ -18,7 +18,7 @@ const MOST: usize = 5;
 const TITLE: usize = 60;
 const REASON: usize = 240;
 
-/// What is known of one story in the moment.
+/// The events of one story, merged.
 #[derive(Default)]
 struct StoryDigest {
     title: String,
@@ -34,7 +34,7 @@ struct StoryDigest {
     diff: Option<String>,
 }
 
-/// The messages, the most urgent last, so that it stands at the room's end. `cost` is a story's in US dollars.
+/// The messages, the most urgent last, so that people see it first. `cost` is a story's in US dollars.
 pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> Vec<Outgoing> {
     let mut stories: BTreeMap<StoryId, StoryDigest> = BTreeMap::new();
     let mut problems = Vec::new();

@@ -1,4 +1,4 @@
-//! What `doctor` finds: one function per finding, each a sentence that says what to do where something is missing.
+//! The findings of `doctor`, one function each. A finding about something missing names the fix.
 
 use std::fmt::Display;
 
@@ -14,7 +14,6 @@ pub fn claude_tested() -> String {
     format!("Claude Code {TESTED_VERSION} is installed.")
 }
 
-/// Another version.
 pub fn claude_untested(version: &str) -> String {
     format!(
         "Claude Code {} is installed; storkit is tested with {TESTED_VERSION}.",
@@ -37,7 +36,6 @@ pub fn claude_fails(program: &str, why: &str) -> String {
 
 /// It can reach the model's service.
 pub const CLAUDE_HAS_KEY: &str = "Claude Code has a key or a login.";
-/// It cannot.
 pub const CLAUDE_HAS_NO_KEY: &str =
     "Claude Code has no key. Set `ANTHROPIC_API_KEY`, or run `claude` once and log in.";
 
@@ -49,20 +47,18 @@ pub fn claude_key_unknown(why: &str) -> String {
 /// The project's own settings are in effect.
 pub const PROJECT_SETTINGS_TRUSTED: &str =
     "`trust_project_settings` is on: this repository's settings, hooks and MCP servers run on this machine.";
-/// They are not.
 pub const PROJECT_SETTINGS_IGNORED: &str =
     "The project's own Claude settings, hooks and MCP servers are not used.";
 
 // --- the machine ---
 
-/// No git.
 pub const GIT_MISSING: &str =
     "`git` was not found. Install it, e.g. with `apt-get install git`, and try again.";
 /// Git does not know whose commits these are.
 pub const GIT_HAS_NO_IDENTITY: &str = "git has no identity here. Set one: run `git config user.email YOU@EXAMPLE` and \
      `git config user.name NAME` in the project.";
 
-/// Its version, as it says it.
+/// The output of `git --version`.
 pub fn git_version(version: &str) -> String {
     format!("{} is installed.", inert(version))
 }
@@ -76,7 +72,6 @@ pub fn git_identity(email: &str) -> String {
 pub const SANDBOXED: &str =
     "Agents on stories run in bubblewrap; agents in chat rooms need permission for what they do.";
 
-/// They are not.
 pub fn not_sandboxed(why: &str) -> String {
     sentence(&format!(
         "Agents run without a sandbox. Permissions, hooks and a check of the base branch after each run protect the project: {}",
@@ -97,19 +92,16 @@ pub fn port_free(port: u16) -> String {
     format!("Port {port} on 127.0.0.1 is free.")
 }
 
-/// It cannot.
 pub fn port_unusable(port: u16, why: &dyn Display) -> String {
     format!(
         "Port {port} on 127.0.0.1 cannot be used: {why}. Choose another in `[http] port`, or 0 for a free one."
     )
 }
 
-/// Enough disk.
 pub fn disk_free(gib: u64) -> String {
     format!("{gib} GiB are free on the project's disk.")
 }
 
-/// Little disk.
 pub fn disk_low(gib: u64) -> String {
     format!("{gib} GiB are free on the project's disk; worktrees and builds of several agents may need more.")
 }
@@ -121,16 +113,13 @@ pub fn disk_unknown(why: &dyn Display) -> String {
 
 /// The clock can be right.
 pub const CLOCK_PLAUSIBLE: &str = "The clock is not behind the newest commit.";
-/// It cannot.
 pub const CLOCK_BEHIND: &str = "The clock is behind the newest commit, so messages would seem older than they are. Set it, e.g. \
      with `timedatectl set-ntp true` as root.";
 
 /// `bot.toml` can be read by others.
 pub const CONFIG_READABLE: &str =
     "Other users can read `.storkit/bot.toml` here. Run `chmod 600 .storkit/bot.toml` to change that.";
-/// It cannot.
 pub const CONFIG_PRIVATE: &str = "Only its owner can read `.storkit/bot.toml` here.";
-/// There is none.
 pub const CONFIG_MISSING: &str = "There is no `.storkit/bot.toml`; all settings have their defaults.";
 
 // --- the project ---
@@ -140,7 +129,6 @@ pub const CONTEXT_READ: &str = "Agents read `.storkit/context.md` at the start."
 /// They do not yet.
 pub const CONTEXT_UNTOUCHED: &str = "`.storkit/context.md` is still the template. Fill it in, or ask the bot to do it with you: \
      agents read it at the start.";
-/// They cannot.
 pub const CONTEXT_MISSING: &str =
     "There is no `.storkit/context.md` to tell agents about this project. `storkit init` writes one.";
 
@@ -149,17 +137,15 @@ pub fn team(agents: usize, gates: usize) -> String {
     format!("The project has {} and {}.", count(agents, "agent", "agents"), count(gates, "gate", "gates"))
 }
 
-/// Where stories go.
 pub fn merges_to(base: &str) -> String {
     format!("Stories merge to the branch `{base}` here.")
 }
 
-/// Nowhere yet.
 pub fn merges_nowhere(why: &str) -> String {
     sentence(&format!("No story can be merged yet: {}", inert(why)))
 }
 
-/// What is wrong with a file or a messenger's section, as its reader says it.
+/// The error of whatever read a file or a messenger's section.
 pub fn as_reported(why: &str) -> String {
     sentence(&inert(why))
 }
@@ -171,7 +157,6 @@ pub fn messenger_ready(name: &str) -> String {
     format!("{name}: the service accepts the credentials.")
 }
 
-/// It does not.
 pub fn messenger_refused(name: &str, why: &str) -> String {
     sentence(&format!("{name}: {}", inert(why)))
 }
@@ -197,7 +182,6 @@ pub struct NetworkPart<'a> {
     pub network: &'a NetworkAccess,
 }
 
-/// Nobody is limited.
 pub const NETWORK_OPEN: &str = "Agents, gates and components have full network access.";
 
 /// What each part can reach; parts with the same access share an entry.

@@ -1,4 +1,4 @@
-//! What the `git` command says of a repository, short enough for a phone.
+//! The answer of the `git` command, short enough for a phone.
 
 use std::{fmt::Write as _, path::Path, time::SystemTime};
 
@@ -7,12 +7,12 @@ use pipeline::git::{Commit, GitSummary, LinkedWorktree, WorktreeState};
 use settings::duration::human;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// Columns for a name: what a phone shows on one line beside a bullet.
+/// Columns for a name: a phone shows this many on one line after a bullet.
 const WIDTH: usize = 40;
 const MOST_FILES: usize = 5;
 const MOST_WORKTREES: usize = 10;
 
-/// Markdown of a summary; ages are told from `now`.
+/// Markdown of a summary; ages are counted from `now`.
 pub fn git_report(summary: &GitSummary, now: SystemTime) -> String {
     let mut text = where_we_are(summary);
     let commit = summary.last_commit.as_ref();
@@ -105,7 +105,7 @@ fn shown(name: impl AsRef<str>) -> String {
     code_span(&format!("{ellipsis}{}", &name[start..]))
 }
 
-/// A commit's subject: its beginning says most.
+/// A commit's subject, cut at the end: its beginning matters most.
 fn subject_line(subject: &str) -> String {
     let subject = visible(subject);
     let mut width = 0;

@@ -237,7 +237,6 @@ pub fn which_question(open: impl Iterator<Item = QuestionId>) -> String {
     format!("Several questions are open: {}. Say which, e.g. `yes {first}`.", ids.join(", "))
 }
 
-/// The wrong person.
 pub fn not_an_approver(name: &str) -> String {
     format!("{}, you may not answer permission questions here. Nothing was changed.", inert(name))
 }
@@ -279,7 +278,7 @@ fn withdrawn(why: WithdrawReason) -> &'static str {
     }
 }
 
-/// What the CLI gets: the input to run with, or a sentence for the model.
+/// The answer for the CLI: the input to run with, or a sentence for the model.
 pub fn permission_answer(decision: PermissionDecision) -> PermissionAnswer {
     match decision {
         PermissionDecision::Allowed { input } => PermissionAnswer::Allow { updated_input: input },

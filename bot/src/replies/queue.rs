@@ -11,12 +11,10 @@ use crate::store::QueuedPrompt;
 /// A queued prompt was redacted.
 pub const TAKEN_BACK: &str = "Taken back, so I do not run it.";
 
-/// A prompt waits.
 pub fn queued(position: usize) -> String {
     format!("Queued, number {position}. `queue` shows what waits; `stop` ends the current turn.")
 }
 
-/// A command waits.
 pub fn command_waits(name: &str, position: usize) -> String {
     format!("`{name}` waits until the turn is over, number {position} in the queue.")
 }

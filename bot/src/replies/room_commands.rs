@@ -119,7 +119,7 @@ pub const HTOP_IS_A_SNAPSHOT: &str =
 /// `htop stop` without an htop.
 pub const NO_HTOP: &str = "No htop runs here.";
 
-/// `htop` with what is no duration.
+/// `htop` with an argument that is not a duration.
 pub fn not_a_duration(word: &str) -> String {
     format!("{} is not a duration; write it like `30s` or `5m`.", code_span(word))
 }

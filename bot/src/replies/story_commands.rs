@@ -1,4 +1,4 @@
-//! The commands about stories: what was done, what is missing, what the pipeline refuses.
+//! The commands about stories: results, missing arguments, refusals of the pipeline.
 
 use std::fmt::Write as _;
 
@@ -75,7 +75,7 @@ pub fn unknown_story(id: StoryId) -> String {
     format!("There is no story `{id}`; `status` lists the stories.")
 }
 
-/// What the pipeline refuses.
+/// A refusal of the pipeline, as a sentence.
 pub fn refused_by_pipeline(error: &PipelineError) -> String {
     let text = error.to_string();
     let mut letters = text.chars();
@@ -83,7 +83,7 @@ pub fn refused_by_pipeline(error: &PipelineError) -> String {
     sentence(&format!("{first}{}", letters.as_str()))
 }
 
-// --- what was done ---
+// --- results ---
 
 /// `new`
 pub fn story_created(story: &Story) -> String {

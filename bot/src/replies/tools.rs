@@ -1,4 +1,4 @@
-//! What storkit's MCP tools answer. Models read these, so each says what happens next or what to do instead.
+//! The answers of storkit's MCP tools. Models read them, so each names the next step or the alternative.
 
 use std::fmt::Display;
 
@@ -27,7 +27,6 @@ pub fn no_such_tool(name: &str) -> String {
 /// No story is named where the caller has none of its own.
 pub const STORY_ID_MISSING: &str = "Which story? Give its number as `story_id`.";
 
-/// Another run's story.
 pub fn not_your_story(id: StoryId, run: &RunInfo) -> String {
     format!(
         "Story {id} is not yours: you work on story {}. Use this tool for your own story only.",
@@ -46,7 +45,6 @@ pub fn no_such_stage(word: &str) -> String {
     format!("`{word}` is not a stage; the stages are {stages}.")
 }
 
-/// An empty reason.
 pub const REASON_MISSING: &str = "The reason is empty. Somebody has to act on it: say what is wrong.";
 
 /// A number that is out of range.
@@ -54,7 +52,7 @@ pub fn out_of_range(argument: &str, most: u64) -> String {
     format!("`{argument}` must be between 1 and {most}.")
 }
 
-/// It goes on after the answer.
+/// The work continues after the answer.
 pub const STILL_RUNNING: &str = "This takes longer than a call may last. It continues in the background: check with get_story or list_agents.";
 /// The caller cancelled it.
 pub const CANCELLED: &str = "The call was cancelled.";

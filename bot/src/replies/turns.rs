@@ -15,7 +15,7 @@ use crate::config::BotConfig;
 /// Shown where a live message cannot be edited and no activity mark exists.
 pub const WORKING: &str = "Working on it.";
 
-/// A turn without a word.
+/// A turn without text.
 pub const EMPTY_ANSWER: &str = "Done. There was nothing to say.";
 
 /// What a turn waits for, as `status` shows it.
@@ -34,13 +34,13 @@ pub fn stopped() -> String {
 pub fn retrying(attempt: u32, max: u32, delay: Duration, status: Option<u16>, error: &str) -> String {
     let status = status.map(|status| format!(" ({status})")).unwrap_or_default();
     format!(
-        "The model's service did not answer{status}: {}. Try {attempt} of {max} in {}.",
+        "The model's service did not answer{status}: {}. Retry {attempt} of {max} in {}.",
         spaced(error),
         human(delay.max(Duration::from_secs(1)))
     )
 }
 
-/// A turn that waits for the service, as `status` says it.
+/// A turn that waits for the service, as `status` shows it.
 pub fn waits_for_service(left: Duration) -> String {
     format!("waits {} for the model's service", human(left))
 }
@@ -68,7 +68,7 @@ pub fn service_busy(
 pub fn service_stays_busy(service: BusyService, tries: u32) -> String {
     let status = service.status();
     format!(
-        "The model's service is still busy ({status}) after {tries} more tries, so I give up. Send it again later."
+        "The model's service is still busy ({status}) after {tries} more tries, so I give up. Send your message again later."
     )
 }
 
@@ -85,17 +85,17 @@ pub fn turn_failed(cause: TurnFailure, said: &str) -> String {
         TurnFailure::UnknownModel => {
             "Claude's service does not know the model. Choose another with `model NAME`."
         }
-        TurnFailure::RequestTooLarge => "The request was too large. `reset` begins a new session.",
-        TurnFailure::SessionTooLong => "The session is too long for the model. `reset` begins a new one.",
+        TurnFailure::RequestTooLarge => "The request was too large. `reset` starts a new session.",
+        TurnFailure::SessionTooLong => "The session is too long for the model. `reset` starts a new one.",
         TurnFailure::StepLimit => "The turn reached its limit of steps. Say `go on` to continue.",
         TurnFailure::Budget => "The turn reached its budget.",
         TurnFailure::BrokeOff => {
-            "Claude's service broke off in the middle of its answer. Say `go on` to continue."
+            "Claude's service broke off in the middle of an answer. Say `go on` to continue."
         }
         TurnFailure::Unreachable => {
             "Claude's service cannot be reached from here (connection refused). Check the network and `ANTHROPIC_BASE_URL`."
         }
-        TurnFailure::ServiceFailed => "Claude's service failed. Send it again in a while.",
+        TurnFailure::ServiceFailed => "Claude's service failed. Send your message again later.",
         TurnFailure::Busy(_) | TurnFailure::SessionLost | TurnFailure::Interrupted | TurnFailure::Other => {
             "The turn failed."
         }
@@ -108,15 +108,15 @@ pub fn turn_failed(cause: TurnFailure, said: &str) -> String {
     }
 }
 
-/// Silence for too long.
+/// No output for too long.
 pub fn turn_timed_out(config: &BotConfig) -> String {
     format!(
-        "Claude Code said nothing for {}, so I ended it. The session is kept: your next message resumes it.",
+        "Claude Code was silent for {}, so I ended it. The session is kept: your next message resumes it.",
         human(config.claude.turn_timeout.0)
     )
 }
 
-/// The process went in the middle of a turn.
+/// The process ended in the middle of a turn.
 pub fn process_died(exit: &ProcessExit) -> String {
     let how = match (exit.code, exit.signal) {
         (Some(code), _) => format!(" with code {code}"),
@@ -131,7 +131,7 @@ pub fn process_died(exit: &ProcessExit) -> String {
     )
 }
 
-/// No process at all.
+/// The process could not be started or reached.
 pub fn no_process(error: &ProcessError, config: &BotConfig) -> String {
     match error {
         ProcessError::NotFound { program } => doctor::claude_missing(program),
@@ -145,6 +145,6 @@ pub fn no_process(error: &ProcessError, config: &BotConfig) -> String {
 /// A session that cannot be resumed.
 pub fn session_lost(session: &SessionId) -> String {
     format!(
-        "The session `{session}` could not be resumed, so I begin a new one. What was said before is not known to it."
+        "The session `{session}` could not be resumed, so I start a new one. It does not know the conversation so far."
     )
 }

@@ -83,7 +83,7 @@ fn move_old_database(storkit: &Path, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes what is only in the log into the database, so that one file holds everything. Where that fails (a damaged
+/// Writes the log into the database, so that one file holds everything. Where that fails (a damaged
 /// database, a reader) the log is moved as well.
 fn include_log(database: &Path) {
     let included = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)

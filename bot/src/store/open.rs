@@ -46,36 +46,21 @@ CREATE INDEX IF NOT EXISTS costs_at ON costs (at);
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Neither readable nor movable.
-    #[error("`{path}` cannot be opened: {source}. storkit keeps its state there; fix its owner or mode.")]
-    Io {
-        /// The database.
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    #[error("`{path}` cannot be opened: {source}. storkit keeps its state there; check its owner and mode.")]
+    Io { path: PathBuf, source: io::Error },
     /// SQLite refused for a reason other than damage.
     #[error("`{path}` cannot be used: {source}.")]
-    Sqlite {
-        /// The database.
-        path: PathBuf,
-        /// SQLite's word.
-        source: rusqlite::Error,
-    },
+    Sqlite { path: PathBuf, source: rusqlite::Error },
     /// Written by a newer storkit.
     #[error(
         "`{path}` was written by a newer storkit (schema {found}, this one knows {SCHEMA}). Update storkit."
     )]
-    Newer {
-        /// The database.
-        path: PathBuf,
-        /// Its schema.
-        found: i64,
-    },
+    Newer { path: PathBuf, found: i64 },
 }
 
 impl Store {
     /// Opens or makes the database (0600). A damaged one is renamed to `state.db.corrupt-SECONDS`, never deleted,
-    /// and a new one begun; [`Store::set_aside`] then tells where it is.
+    /// and a new one begun; [`Store::set_aside`] then returns where it is.
     pub fn open(path: &Path, now: SystemTime) -> Result<Self, OpenError> {
         let sqlite = |source| OpenError::Sqlite { path: path.into(), source };
         make_private(path).map_err(|source| OpenError::Io { path: path.into(), source })?;
@@ -121,7 +106,7 @@ impl Store {
     }
 }
 
-/// For its owner alone, before SQLite gives the mode of it to the files beside it.
+/// For its owner alone, before SQLite copies its mode to the log files.
 fn make_private(path: &Path) -> io::Result<()> {
     match fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),

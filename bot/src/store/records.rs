@@ -1,4 +1,4 @@
-//! What the store keeps besides rooms: questions, rules, the audit, costs.
+//! The store's records besides rooms: questions, rules, the audit, costs.
 
 use std::time::SystemTime;
 
@@ -48,36 +48,29 @@ impl QueuedPrompt {
     }
 }
 
-/// Something said in a room that was not meant for the bot.
+/// A message in a room that was not addressed to the bot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverheardTalk {
-    /// Who said it.
     pub who: String,
-    /// What.
     pub text: String,
 }
 
-/// What the store keeps of an open question.
+/// An open question as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OpenQuestion {
-    /// Where it stands.
     pub rooms: Vec<String>,
     /// For whom the agent works.
     pub asked_for: String,
-    /// The tool.
     pub tool: String,
-    /// Its exact input.
     pub input: Value,
 }
 
 /// A question that an earlier process left open.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LeftQuestion {
-    /// Its number.
     pub id: i64,
-    /// What was asked.
     pub question: OpenQuestion,
-    /// Where its copies stand.
+    /// The messages that show it.
     pub copies: Vec<(Room, MessageId)>,
 }
 
@@ -91,10 +84,7 @@ pub enum RuleScope {
         prefix: String,
     },
     /// This very shell command.
-    Command {
-        /// The whole command.
-        command: String,
-    },
+    Command { command: String },
     /// A file tool on this very file.
     Path {
         /// `Edit`, `Write`, ...
@@ -103,13 +93,9 @@ pub enum RuleScope {
         path: String,
     },
     /// Fetching from one host.
-    Host {
-        /// The host's name.
-        host: String,
-    },
+    Host { host: String },
     /// Any other tool with this very input.
     Call {
-        /// The tool.
         tool: String,
         /// Its input as JSON with sorted keys.
         input: String,
@@ -121,11 +107,8 @@ pub enum RuleScope {
 pub struct StandingRule {
     /// Its number, for `rules revoke N`.
     pub id: i64,
-    /// What it allows.
     pub scope: RuleScope,
-    /// Who made it.
     pub made_by: String,
-    /// When.
     pub made_at: SystemTime,
 }
 
@@ -134,7 +117,6 @@ pub struct StandingRule {
 pub struct AuditEntry {
     /// The question's number; `None` when a rule or policy decided and nobody was asked.
     pub question: Option<i64>,
-    /// The tool.
     pub tool: String,
     /// SHA-256 of the exact input, hex.
     pub input_sha256: String,
@@ -151,17 +133,12 @@ pub struct AuditEntry {
 /// The cost of one turn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CostEntry {
-    /// The room.
     pub room: Room,
-    /// Who prompted.
     pub who: String,
-    /// The session.
     pub session: String,
     /// US dollars.
     pub usd: f64,
-    /// Tokens read.
     pub input_tokens: u64,
-    /// Tokens written.
     pub output_tokens: u64,
 }
 
@@ -170,13 +147,10 @@ pub struct CostEntry {
 pub struct CostRow {
     /// The person or room it is summed by.
     pub of: String,
-    /// Turns.
     pub turns: u64,
     /// US dollars.
     pub usd: f64,
-    /// Tokens read.
     pub input_tokens: u64,
-    /// Tokens written.
     pub output_tokens: u64,
 }
 
@@ -192,7 +166,7 @@ impl Store {
         Ok(connection.last_insert_rowid())
     }
 
-    /// Remembers where a copy of the question stands, so that a restart can edit it; not of one that is over by now.
+    /// Remembers the message that shows a question, so that a restart can edit it; not for a question that is already closed.
     pub fn question_shown(&self, question: i64, room: &Room, message: &MessageId) -> StoreResult<()> {
         self.lock()
             .prepare_cached(
@@ -255,7 +229,7 @@ impl Store {
         Ok(entries)
     }
 
-    /// Shows every decision, the newest first, until `more` says no. One that cannot be read is passed over.
+    /// Passes every decision to `more`, the newest first, until it returns `false`. Unreadable ones are skipped.
     pub fn each_audit(&self, mut more: impl FnMut(SystemTime, AuditEntry) -> bool) -> StoreResult<()> {
         let connection = self.lock();
         let mut statement = connection.prepare("SELECT at, body FROM audit ORDER BY id DESC")?;

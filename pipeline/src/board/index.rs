@@ -1,4 +1,4 @@
-//! What is known of each story file, so that a rescan reads only what changed.
+//! The index of story files: a rescan reads only files that changed.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use rustix::{
 use super::{Board, BoardProblem, FileReading};
 use crate::story::{FileName, Story, StoryDocument, StoryId, stage::Stage};
 
-/// Largest story file, in bytes. What is larger is no story.
+/// Largest story file, in bytes. A larger file is no story.
 const LARGEST: u64 = 1 << 20;
 
 /// A file that changed this short a time before it was read may have changed again with the same time stamp: the
@@ -61,7 +61,7 @@ struct StageFolder {
 }
 
 impl BoardIndex {
-    /// Lists all stages and reads what is new or changed.
+    /// Lists all stages and reads new and changed files.
     pub(super) fn scan(&mut self, work: &Path) -> io::Result<()> {
         self.round += 1;
         self.board = None;
@@ -197,7 +197,7 @@ fn is_of_interest(name: &OsStr) -> bool {
     !name.starts_with(b".") && !name.ends_with(b"~") && !name.starts_with(b"#")
 }
 
-/// What lies beside the stage folders.
+/// Files and folders next to the stage folders.
 fn strays(work: &Path) -> io::Result<Vec<BoardProblem>> {
     let mut strays = Vec::new();
     for item in std::fs::read_dir(work)? {
@@ -289,7 +289,7 @@ fn content(folder: BorrowedFd<'_>, name: &OsStr) -> Result<(FileStamp, Result<St
     }
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     if size > LARGEST {
-        return Ok((stamp, Err(format!("it has {size} bytes, and a story at most {LARGEST}"))));
+        return Ok((stamp, Err(format!("it has {size} bytes; a story may have at most {LARGEST}"))));
     }
     let text = read(&fd, usize::try_from(size).unwrap_or(0)).map_err(|error| error.to_string());
     let utf8 = |bytes| {

@@ -17,8 +17,8 @@ const WORK_FOLDERS: [&str; 2] = [".storkit/work", ".story_kit/work"];
 
 /// Gives the next number. `highest` is the highest that any file on the board has.
 ///
-/// The last number given is kept in `.storkit/run/`, written before the number is used; where it is missing (a fresh
-/// clone) the repository's history says which numbers stories had. Waits while another process takes a number.
+/// The last number is stored in `.storkit/run/`, written before the number is used; where it is missing (a fresh
+/// clone) the repository's history shows which numbers stories had. Waits while another process takes a number.
 pub(super) fn next(root: &Path, run: &Path, highest: u32) -> io::Result<StoryId> {
     let _alone = alone(run)?;
     let last = last(root, run)?.max(highest);
@@ -27,14 +27,14 @@ pub(super) fn next(root: &Path, run: &Path, highest: u32) -> io::Result<StoryId>
     Ok(StoryId(next))
 }
 
-/// Remembers that numbers up to `highest` were given, before the file that tells so goes.
+/// Remembers that numbers up to `highest` were given, before the file with the highest one is deleted.
 pub(super) fn keep(root: &Path, run: &Path, highest: u32) -> io::Result<()> {
     let _alone = alone(run)?;
     let last = last(root, run)?.max(highest);
     atomic::write(&mark(run), format!("{last}\n").as_bytes())
 }
 
-/// Waits until no other process takes a number; the lock ends with the value, or with the process.
+/// Waits until no other process takes a number; the lock is released with the value, or with the process.
 fn alone(run: &Path) -> io::Result<File> {
     let lock = File::create(run.join("story-number.lock"))?;
     lock.lock()?;
@@ -63,7 +63,7 @@ fn mark(run: &Path) -> PathBuf {
 
 fn unreadable(path: &Path) -> String {
     format!(
-        "`{}` should hold the last story number that was given; delete it, and it is found out again",
+        "`{}` should contain the last story number; delete it, and storkit finds the number again",
         path.display()
     )
 }
@@ -72,7 +72,7 @@ fn unreadable(path: &Path) -> String {
 /// board's own files still count.
 fn in_history(root: &Path) -> u32 {
     highest_in_history(root).unwrap_or_else(|error| {
-        tracing::warn!(%error, "story numbers of the past could not be read from the history");
+        tracing::warn!(%error, "past story numbers could not be read from the history");
         0
     })
 }

@@ -85,7 +85,7 @@ pub(super) struct SeenFile {
 }
 
 impl SeenFile {
-    /// Looks at a file; not at what a link leads to.
+    /// Looks at a file, without following a link.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let found = fs::symlink_metadata(path)?;
         if !found.is_file() {
@@ -107,7 +107,7 @@ impl SeenFile {
     }
 }
 
-/// The folder's own entry on disk, so that a power cut does not undo what was answered for.
+/// Syncs the folder's entry, so that a power cut does not undo a change that was reported as done.
 pub(super) fn settle(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }

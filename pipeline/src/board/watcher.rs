@@ -1,4 +1,4 @@
-//! Which files in `.storkit/work/` changed, told in settled bursts; what `notify` may miss is found by a regular scan.
+//! Watches `.storkit/work/` and reports changed files in settled bursts; a regular scan finds changes that `notify` misses.
 
 use std::{
     collections::BTreeSet,
@@ -20,20 +20,18 @@ use crate::{
 /// Between two looks at everything.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// A burst that does not end is told after so many times the settling time.
+/// A burst that does not settle is reported after so many times the settling time.
 const LONGEST: u32 = 10;
 
 /// More files than this in one burst are a reason to look at everything.
 const MOST: usize = 20_000;
 
-/// What changed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum WorkChange {
     /// These files, absolute, each once.
     Files(Vec<PathBuf>),
     /// Nobody knows: look at everything.
     Rescan,
-    /// `project.toml`.
     Config,
 }
 
@@ -56,7 +54,7 @@ enum SeenChange {
     Everything,
 }
 
-/// Watches the project's stories and its `project.toml`. Files are told when they were quiet for `settle`.
+/// Watches the project's stories and its `project.toml`. A file is reported once it was quiet for `settle`.
 /// Where the system gives no watcher, only the regular scan is left, and that is logged.
 pub(crate) fn watch(project: &Project, settle: Duration) -> (WorkWatcher, mpsc::Receiver<WorkChange>) {
     let (told, hears) = mpsc::channel(16);
@@ -64,7 +62,7 @@ pub(crate) fn watch(project: &Project, settle: Duration) -> (WorkWatcher, mpsc::
     (WorkWatcher { task }, hears)
 }
 
-/// What is watched: `.storkit`, `.storkit/work`, and each stage.
+/// The watched folders: `.storkit`, `.storkit/work`, and each stage, each without the folders below it.
 struct FolderWatches {
     watched: Option<FolderWatch>,
     home: PathBuf,
@@ -73,7 +71,7 @@ struct FolderWatches {
 impl FolderWatches {
     fn open(project: &Project) -> Self {
         let watched = FolderWatch::none().inspect_err(|error| {
-            tracing::warn!(%error, "files cannot be watched; they are looked at every 30 s. Raise fs.inotify.max_user_instances.");
+            tracing::warn!(%error, "files cannot be watched and are checked every 30 s instead. Raise fs.inotify.max_user_instances.");
         });
         let mut eyes = Self { watched: watched.ok(), home: project.dir() };
         eyes.renew();
@@ -107,7 +105,7 @@ impl FolderWatches {
     }
 }
 
-/// What a change of this path means here.
+/// Classifies a changed path; `None` for one that does not matter.
 fn sort(path: PathBuf, home: &Path) -> Option<SeenChange> {
     let work = home.join("work");
     let folder = path.parent()?;
@@ -150,7 +148,7 @@ async fn follow(mut eyes: FolderWatches, settle: Duration, told: mpsc::Sender<Wo
     }
 }
 
-/// What is seen and not told yet.
+/// Changes that are seen and not reported yet.
 #[derive(Default)]
 struct ChangeBurst {
     files: BTreeSet<PathBuf>,
@@ -178,7 +176,7 @@ impl ChangeBurst {
         }
     }
 
-    /// When it is to be told: after a quiet while, or when it lasts too long.
+    /// When to report it: after a quiet while, or when it lasts too long.
     fn due(&self, settle: Duration) -> Option<Instant> {
         Some((self.last? + settle).min(self.first? + settle * LONGEST))
     }

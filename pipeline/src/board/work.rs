@@ -48,9 +48,7 @@ pub enum WorkError {
     /// The stages do not follow each other like that.
     #[error("story {id} cannot go from {from} to {to}{}.", why_not(.from, .to))]
     IllegalMove {
-        /// The story.
         id: StoryId,
-        /// Where it is.
         from: Stage,
         /// Where it was to go.
         to: Stage,
@@ -60,12 +58,7 @@ pub enum WorkError {
     NoTitle,
     /// The edit was refused; the file is as it was.
     #[error("story {id} was not changed: {source}.")]
-    Edit {
-        /// The story.
-        id: StoryId,
-        /// Why.
-        source: EditError,
-    },
+    Edit { id: StoryId, source: EditError },
     /// Somebody else changes it all the time.
     #[error("story {0} is being changed by somebody else. Try again.")]
     Busy(StoryId),
@@ -80,12 +73,11 @@ pub enum WorkError {
     NotIgnored {
         /// The stage's folder.
         folder: PathBuf,
-        /// The stage.
         stage: Stage,
         /// The ignore file that should say so.
         file: PathBuf,
     },
-    /// The disk said no.
+    /// The disk refused.
     #[error("`{path}`: {source}.")]
     Disk {
         /// The file or folder.
@@ -122,8 +114,8 @@ fn why_not(from: &Stage, to: &Stage) -> String {
 }
 
 impl WorkFolder {
-    /// Makes the folders that are missing, sees to it that git ignores the stages in work, and removes what a crash
-    /// left of unfinished writes.
+    /// Makes missing folders, makes sure that git ignores the stages in work, and removes unfinished writes that a crash
+    /// left.
     pub fn open(project: &Project) -> Result<Self, WorkError> {
         let dir = project.dir().join("work");
         let work = Self {
@@ -272,7 +264,7 @@ impl WorkFolder {
         Ok(index)
     }
 
-    /// Where the story is. What is known may be old, so that its place is looked at, and all of them if it left.
+    /// Where the story is. The index may be stale, so the file is checked, and everything is scanned if it has moved.
     fn only_place(&self, index: &mut BoardIndex, id: StoryId) -> Result<(Stage, OsString), WorkError> {
         let known = index.places(id);
         let stale =
@@ -322,7 +314,7 @@ impl WorkFolder {
         Ok(parent.join(name))
     }
 
-    /// A `.storkit/.gitignore` that the project commits may lack the stages. The one beside them then says it, and
+    /// A `.storkit/.gitignore` that the project commits may lack the stages. Then one in `work/` names them, and
     /// ignores itself.
     fn ignore_stages_in_work(&self) -> Result<(), WorkError> {
         let file = self.dir.join(".gitignore");
@@ -570,7 +562,7 @@ mod tests {
         fs::copy(fixture.path("1_backlog/1_story_x.md"), fixture.path("3_qa/1_story_x.md")).unwrap();
         let board = fixture.work.scan().unwrap();
         assert_eq!(board.stories.iter().map(|story| story.id()).collect::<Vec<_>>(), [StoryId(2)]);
-        insta::assert_snapshot!(board.problems[0], @"story 1 is there more than once: `1_backlog/1_story_x.md` and `3_qa/1_story_x.md`. Delete or renumber all but one.");
+        insta::assert_snapshot!(board.problems[0], @"story 1 exists more than once: `1_backlog/1_story_x.md` and `3_qa/1_story_x.md`. Delete or renumber all but one.");
         for refused in [
             fixture.work.move_story(ONE, Stage::Current, Mover::Person).map(drop),
             fixture.work.edit(ONE, |story| story.set("agent", "a")),
@@ -613,16 +605,16 @@ mod tests {
             fixture.write(ignored, "");
         }
         insta::assert_snapshot!(fixture.problems(), @"
-        `1_backlog/1_story_broken.md` cannot be read: line 3: a whole number is expected here. It is left alone until that is mended.
-        story 2 is there more than once: `1_backlog/2_bug_two.md` and `1_backlog/2_story_two.md`. Delete or renumber all but one.
-        `1_upcoming` is `1_backlog` today. Run `storkit migrate`.
+        `1_backlog/1_story_broken.md` cannot be read: line 3: a whole number is expected here. Nobody works on it until this is fixed.
+        story 2 exists more than once: `1_backlog/2_bug_two.md` and `1_backlog/2_story_two.md`. Delete or renumber all but one.
+        `1_upcoming` is now called `1_backlog`. Run `storkit migrate`.
         `2_current/Notes.md` is not named like a story: it must begin with the story's number, without leading zeros, like `12_bug_login_fails.md`.
         `3_qa/3_story_bytes.md` cannot be read: it is not UTF-8 (byte 1).
         `3_qa/4_story_link.md` cannot be read: it is a symbolic link; put the file itself there.
         `3_qa/5_story_folder.md` cannot be read: it is no plain file.
-        `3_qa/6_story_huge.md` cannot be read: it has 1099511627776 bytes, and a story at most 1048576.
+        `3_qa/6_story_huge.md` cannot be read: it has 1099511627776 bytes; a story may have at most 1048576.
         `3_qa/7_story_fifo.md` cannot be read: it is no plain file.
-        `7_elsewhere` is in no stage; the stages are the folders `1_backlog`, `2_current`, `3_qa`, `4_merge`, `5_done`, `6_archived`. Move it into one of them.
+        `7_elsewhere` belongs to no stage; the stages are the folders `1_backlog`, `2_current`, `3_qa`, `4_merge`, `5_done`, `6_archived`. Move it into one of them.
         ");
         assert_eq!(fixture.work.board().unwrap().stories, []);
         assert!(matches!(

@@ -10,9 +10,9 @@ use crate::story::stage::Role;
 pub struct Agent {
     /// What people call it: `[a-z0-9_-]+`, at most 40 bytes.
     pub name: String,
-    /// What it is for (`stage` in the file).
+    /// Its role (`stage` in the file).
     pub role: Role,
-    /// What it is good at, told to it and to people (`role` in the file).
+    /// Its strength, shown to it and to people (`role` in the file).
     pub description: String,
     /// The model; empty for the CLI's default.
     pub model: String,
@@ -22,13 +22,13 @@ pub struct Agent {
     pub max_budget_usd: Option<f64>,
     /// The prompt, with placeholders.
     pub prompt: String,
-    /// What is added to the CLI's system prompt, with placeholders.
+    /// Appended to the CLI's system prompt, with placeholders.
     pub system_prompt: String,
     /// How many of it there are.
     pub count: u32,
     /// What confines it; absent: the strongest there is.
     pub sandbox: Option<SandboxChoice>,
-    /// What it may reach besides the model's API and storkit's own tools.
+    /// Hosts it may reach besides the model's API and storkit's own tools.
     pub network: NetworkAccess,
 }
 

@@ -4,16 +4,13 @@ use std::path::Path;
 
 use crate::story::{StoryId, stage::Role};
 
-/// What `{{name}}`s in a prompt stand for.
+/// The values of the `{{name}}`s in a prompt.
 #[derive(Clone, Debug)]
 pub struct PromptVars<'a> {
-    /// `{{story_id}}`
     pub story_id: StoryId,
     /// `{{story_file}}`, the path of the story's text as the agent sees it.
     pub story_file: &'a Path,
-    /// `{{worktree_path}}`
     pub worktree_path: &'a Path,
-    /// `{{base_branch}}`
     pub base_branch: &'a str,
     /// `{{branch}}`, the story's own.
     pub branch: &'a str,
@@ -21,9 +18,9 @@ pub struct PromptVars<'a> {
     pub gates: &'a [String],
 }
 
-/// A `{{name}}` that stands for nothing.
+/// A `{{name}}` that has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{{{{{0}}}}}` stands for nothing; there are `{{{{{known}}}}}`", known = PLACEHOLDERS.join("}}`, `{{"))]
+#[error("`{{{{{0}}}}}` is no placeholder; there are `{{{{{known}}}}}`", known = PLACEHOLDERS.join("}}`, `{{"))]
 pub struct UnknownPlaceholder(pub String);
 
 /// The names that [`render`] knows.
@@ -50,7 +47,7 @@ pub fn default_system_prompt(role: Role) -> &'static str {
     }
 }
 
-/// Fills a prompt in, once: what a value contains is not filled in again.
+/// Fills a prompt in, once: placeholders inside a value are not filled in.
 pub fn render(template: &str, vars: &PromptVars<'_>) -> Result<String, UnknownPlaceholder> {
     fill(template, |name| {
         Some(match name {
@@ -71,7 +68,7 @@ pub fn check(template: &str) -> Result<(), UnknownPlaceholder> {
     fill(template, |name| PLACEHOLDERS.contains(&name).then(String::new)).map(drop)
 }
 
-/// A name is what stands between `{{` and `}}` on one line; anything else is text.
+/// A name is the text between `{{` and `}}` on one line; anything else is text.
 fn fill(template: &str, value: impl Fn(&str) -> Option<String>) -> Result<String, UnknownPlaceholder> {
     let mut out = String::with_capacity(template.len());
     let mut rest = template;
@@ -140,6 +137,6 @@ mod tests {
 
     #[test]
     fn an_unknown_placeholder_is_refused_with_the_known_ones() {
-        insta::assert_snapshot!(check("{{story_id}} {{story_name}}").unwrap_err(), @"`{{story_name}}` stands for nothing; there are `{{story_id}}`, `{{story_file}}`, `{{worktree_path}}`, `{{base_branch}}`, `{{branch}}`, `{{gates}}`");
+        insta::assert_snapshot!(check("{{story_id}} {{story_name}}").unwrap_err(), @"`{{story_name}}` is no placeholder; there are `{{story_id}}`, `{{story_file}}`, `{{worktree_path}}`, `{{base_branch}}`, `{{branch}}`, `{{gates}}`");
     }
 }

@@ -1,4 +1,4 @@
-//! Reading `project.toml`: what the file may say, and everything that can be wrong with it.
+//! Reads `project.toml`: its keys, and a sentence for everything that can be wrong with them.
 
 use std::{
     collections::HashSet,
@@ -19,10 +19,9 @@ use crate::story::stage::Role;
 /// Most workers of one agent.
 const MOST_WORKERS: u32 = 100;
 
-/// A configuration, and what of the environment went into it.
+/// A configuration, and the environment variables it uses.
 #[derive(Clone, Debug, Default)]
 pub struct LoadedProjectConfig {
-    /// The settings.
     pub config: ProjectConfig,
     /// Environment variables that `${VAR}` named.
     pub secret_env: Vec<String>,
@@ -58,7 +57,7 @@ pub fn known_keys() -> Vec<String> {
     reader::known_keys::<ProjectKeys>()
 }
 
-/// What the file says. Every key may be absent.
+/// The keys of the file. Every key may be absent.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct ProjectKeys {
@@ -260,9 +259,7 @@ impl AgentKeys {
         if !(1..=MOST_WORKERS).contains(&count) {
             return wrong(
                 "agent.count",
-                format!(
-                    "`{name}` is there {count} times; write 1 to {MOST_WORKERS}, or leave the agent out."
-                ),
+                format!("`{name}` has the count {count}; write 1 to {MOST_WORKERS}, or leave the agent out."),
             );
         }
         if self.max_turns == Some(0) {
@@ -297,7 +294,7 @@ fn wrong<T>(key: &str, why: impl Into<String>) -> Result<T, KeyError> {
     Err(KeyError { key: key.to_owned(), why: why.into() })
 }
 
-/// It becomes part of paths, of commits and of what is said in rooms.
+/// It becomes part of paths, commits and messages.
 fn agent_name(name: Option<String>) -> Result<String, KeyError> {
     const LONGEST: usize = 40;
     let Some(name) = name else { return wrong("agent.name", "every agent needs a name, like \"coder\".") };
@@ -353,17 +350,14 @@ fn sandbox(form: CommandList) -> Result<SandboxChoice, KeyError> {
     }
 }
 
-/// Only bubblewrap limits the network. Gates and components run in what the agents have whose commits they try.
+/// Only bubblewrap limits the network. Gates and components run in the sandbox of the agents whose commits they check.
 fn can_be_limited(agents: &[Agent], gates: &NetworkAccess, components: &[Component]) -> Result<(), KeyError> {
     let outside =
         |agent: &&Agent| matches!(agent.sandbox, Some(SandboxChoice::None | SandboxChoice::Prefix(_)));
     if let Some(agent) = agents.iter().find(|agent| outside(agent) && agent.network.is_limited()) {
         return wrong(
             "agent.network",
-            format!(
-                "`{}` can be kept from the network by bubblewrap only; leave its `sandbox` out.",
-                agent.name
-            ),
+            format!("only bubblewrap can limit the network of `{}`; leave its `sandbox` out.", agent.name),
         );
     }
     let commands = |agent: &&Agent| outside(agent) && matches!(agent.role, Role::Coder | Role::Qa);
@@ -376,7 +370,7 @@ fn can_be_limited(agents: &[Agent], gates: &NetworkAccess, components: &[Compone
     wrong(
         key,
         format!(
-            "commands are run in what agents run in, and only bubblewrap keeps them from the network; leave `sandbox` \
+            "commands run in the agents' sandbox, and only bubblewrap can limit their network; leave `sandbox` \
              of `{}` out.",
             agent.name
         ),
@@ -616,11 +610,11 @@ mod tests {
         `agent.name` in `project.toml`: "../a" is no name; write a letter and then `a-z`, `0-9`, `_` and `-`, 40 at most.
         `agent.stage` in `project.toml`: the agent `a` has no role; write "coder", "qa", "mergemaster" or "supervisor".
         `agent.stage` in `project.toml`: "tester" is no role that `a` could have; write "coder", "qa", "mergemaster" or "supervisor".
-        `agent.count` in `project.toml`: `a` is there 0 times; write 1 to 100, or leave the agent out.
+        `agent.count` in `project.toml`: `a` has the count 0; write 1 to 100, or leave the agent out.
         `agent.count` in `project.toml`: invalid value: integer `-1`, expected u32.
         `agent.max_turns` in `project.toml`: `a` could do nothing in 0 turns; write at least 1.
         `agent.max_budget_usd` in `project.toml`: it is an amount of US dollars over 0; leave the key out for no limit.
-        `agent.prompt` in `project.toml`: in the agent `a`, `{{story}}` stands for nothing; there are `{{story_id}}`, `{{story_file}}`, `{{worktree_path}}`, `{{base_branch}}`, `{{branch}}`, `{{gates}}`.
+        `agent.prompt` in `project.toml`: in the agent `a`, `{{story}}` is no placeholder; there are `{{story_id}}`, `{{story_file}}`, `{{worktree_path}}`, `{{base_branch}}`, `{{branch}}`, `{{gates}}`.
         `agent.system_prompt` in `project.toml`: `a` has an empty one; leave the key out for the default.
         `agent.sandbox` in `project.toml`: it is "none", "bwrap", or a command to run the agent by, like ["podman", "run", "IMAGE"].
         `agent.sandbox` in `project.toml`: it is "none", "bwrap", or a command to run the agent by, like ["podman", "run", "IMAGE"].
@@ -673,9 +667,9 @@ mod tests {
         `gate_network` in `project.toml`: "127.1" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
         `gate_network` in `project.toml`: "fe80::1" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
         `gate_network` in `project.toml`: "bücher.example" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
-        `gate_network` in `project.toml`: commands are run in what agents run in, and only bubblewrap keeps them from the network; leave `sandbox` of `a` out.
-        `component.network` in `project.toml`: commands are run in what agents run in, and only bubblewrap keeps them from the network; leave `sandbox` of `a` out.
-        `agent.network` in `project.toml`: `a` can be kept from the network by bubblewrap only; leave its `sandbox` out.
+        `gate_network` in `project.toml`: commands run in the agents' sandbox, and only bubblewrap can limit their network; leave `sandbox` of `a` out.
+        `component.network` in `project.toml`: commands run in the agents' sandbox, and only bubblewrap can limit their network; leave `sandbox` of `a` out.
+        `agent.network` in `project.toml`: only bubblewrap can limit the network of `a`; leave its `sandbox` out.
         `agent.network` in `project.toml`: `true`, `false` or a list of hosts like ["crates.io"] is expected.
         `project.toml` has an unknown key `agent.networks` (did you mean `agent.network`?).
         `agent` in `project.toml`: invalid type: integer `3`, expected a sequence.

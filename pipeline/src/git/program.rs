@@ -17,7 +17,7 @@ const FALLBACK_IDENTITY: [(&str, &str); 4] = [
     ("GIT_COMMITTER_EMAIL", "storkit@localhost"),
 ];
 
-/// How long git may take unless told otherwise: a checkout of 10,000 files on a slow disk takes a minute.
+/// How long git may take by default: a checkout of 10,000 files on a slow disk takes a minute.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Variables by which an outer git (storkit started from a hook or an alias) would redirect ours, as
@@ -58,7 +58,6 @@ pub struct GitProgram {
     timeout: Duration,
 }
 
-/// What git answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitAnswer {
     /// The exit code; `None` if a signal ended it.
@@ -75,34 +74,26 @@ pub enum GitProgramError {
     /// No git, or the folder is gone.
     #[error("git cannot be started: {0}")]
     Start(#[source] std::io::Error),
-    /// It said no.
     #[error("`git {command}` failed{}: {stderr}", code.map(|code| format!(" ({code})")).unwrap_or_default())]
     Failed {
-        /// The arguments, shortened.
         command: String,
         /// The exit code; `None` if a signal ended it.
         code: Option<i32>,
-        /// The end of what it said.
+        /// The end of its output.
         stderr: String,
     },
     /// It took too long and was ended.
     #[error("`git {command}` did not end within {} s and was stopped", timeout.as_secs())]
     Timeout {
-        /// The arguments, shortened.
         command: String,
-        /// What it was given.
+        /// Its arguments.
         timeout: Duration,
     },
-    /// It said more than can be used.
+    /// Its output is too large.
     #[error("`git {command}` answered more than {} MiB", run::MAX_ANSWER >> 20)]
-    TooMuch {
-        /// The arguments, shortened.
-        command: String,
-    },
-    /// Its pipes broke.
-    #[error("`git {command}` cannot be talked to: {source}")]
+    TooMuch { command: String },
+    #[error("the connection to `git {command}` failed: {source}")]
     Pipe {
-        /// The arguments, shortened.
         command: String,
         /// The system's word.
         source: std::io::Error,
@@ -138,7 +129,6 @@ impl GitProgram {
         self
     }
 
-    /// One more variable.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.environment.push((name.as_ref().into(), value.as_ref().into()));
         self
@@ -159,7 +149,7 @@ impl GitProgram {
         Ok(self.answer(["config", "--get", key], &[])?.code == Some(0))
     }
 
-    /// Runs it and returns standard output as text without the last line's end.
+    /// Runs it and returns standard output as text without the final line break.
     ///
     /// # Errors
     /// [`GitProgramError::Failed`] for any exit code but 0.
@@ -183,7 +173,7 @@ impl GitProgram {
         Ok(text)
     }
 
-    /// Whether it says yes (0) or no (1).
+    /// Runs a check: exit code 0 is true, 1 is false.
     ///
     /// # Errors
     /// [`GitProgramError::Failed`] for any other exit code.

@@ -1,4 +1,4 @@
-//! Commits of chosen paths in a person's checkout, which leave alone what the person has staged.
+//! Commits of chosen paths in a person's checkout, without the files that the person has staged.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -12,10 +12,9 @@ use crate::{
     guard::BaseGuard,
 };
 
-/// A person's own git holds the index for milliseconds; after so many looks somebody else's problem is told.
+/// A person's own git holds the index for milliseconds; after so many tries it is an error.
 const ATTEMPTS: u32 = 20;
 
-/// Between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Commits these paths as they are on disk (new, changed or deleted; relative to `root`) to the branch that is
@@ -23,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// nothing differs from the last one. Blocks; waits up to 2 s for a person's git to end.
 ///
 /// # Errors
-/// What git says, e.g. during a person's merge ("cannot do a partial commit during a merge"), or for a path that
+/// Git's error, e.g. during a person's merge ("cannot do a partial commit during a merge"), or for a path that
 /// is ignored. Then the index is as it was.
 pub fn commit_paths(
     root: &Path,

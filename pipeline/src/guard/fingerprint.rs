@@ -1,4 +1,4 @@
-//! What an agent may not change, as it was before and after a run, and what the difference says.
+//! A fingerprint of everything an agent may not change, taken before and after a run, and the comparison of the two.
 
 use std::{
     collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
@@ -51,7 +51,7 @@ pub enum Culprit {
 pub struct OwnChanges {
     /// Commits that storkit put on base: merges, moves of story files.
     pub commits: BTreeSet<String>,
-    /// Files that storkit wrote in the main checkout, relative to its top; a folder stands for all below it.
+    /// Files that storkit wrote in the main checkout, relative to its top; a folder covers everything below it.
     pub paths: Vec<PathBuf>,
 }
 
@@ -60,34 +60,21 @@ pub struct OwnChanges {
 pub enum Tampering {
     /// Base points elsewhere, or is gone.
     BaseMoved {
-        /// Where it was.
         before: Oid,
         /// Where it is; `None` if the branch is gone.
         after: Option<Oid>,
-        /// Who.
         by: Culprit,
     },
     /// HEAD of the main checkout is another.
     HeadMoved {
-        /// What it was: a ref's name or a commit.
+        /// The old value: a ref's name or a commit.
         before: String,
-        /// What it is.
         after: String,
     },
     /// A branch, tag or other ref that belongs to neither the story nor another story.
-    RefChanged {
-        /// Its full name.
-        name: String,
-        /// Where it was.
-        before: Option<Oid>,
-        /// Where it is.
-        after: Option<Oid>,
-    },
+    RefChanged { name: String, before: Option<Oid>, after: Option<Oid> },
     /// The story's own branch is gone.
-    OwnBranchGone {
-        /// Where it was.
-        before: Oid,
-    },
+    OwnBranchGone { before: Oid },
     /// These files are staged otherwise in the main checkout.
     IndexChanged(Vec<String>),
     /// These uncommitted files of the main checkout changed, came or went.
@@ -115,7 +102,6 @@ impl Fingerprint {
         })
     }
 
-    /// Where base is.
     pub fn base_tip(&self) -> Option<Oid> {
         self.refs.get(&self.base).copied()
     }
@@ -290,7 +276,7 @@ fn dirty(repository: &Repository, root: &Path) -> Result<Dirty, git2::Error> {
     Ok(entries.collect())
 }
 
-/// Files by which git can be told to run commands or to look elsewhere.
+/// Files that can make git run commands or look elsewhere.
 fn settings(repository: &Repository) -> BTreeMap<PathBuf, u64> {
     let common = repository.commondir();
     let single = ["config", "config.worktree", "info/attributes", "info/grafts", "objects/info/alternates"];
@@ -333,7 +319,7 @@ fn lost(repository: &Repository, tip: Option<Oid>) -> Vec<Oid> {
 }
 
 impl Tampering {
-    /// Whether only the agent can have done it. What a person might have done is for a person to judge.
+    /// Whether only the agent can have done it. People judge changes that a person might have made.
     pub fn is_the_agents(&self) -> bool {
         matches!(self, Self::BaseMoved { by: Culprit::Agent, .. } | Self::OwnBranchGone { .. })
     }
@@ -346,7 +332,10 @@ impl fmt::Display for Tampering {
                 write!(f, "the agent moved the base branch from `{before:.8}` to `{after:.8}`")
             }
             Self::BaseMoved { before, after: Some(after), by: Culprit::Unknown } => {
-                write!(f, "the base branch moved from `{before:.8}` to `{after:.8}`, and not by storkit")
+                write!(
+                    f,
+                    "the base branch moved from `{before:.8}` to `{after:.8}`, but storkit did not move it"
+                )
             }
             Self::BaseMoved { before, after: None, .. } => {
                 write!(f, "the base branch is gone; it was at `{before:.8}`")
@@ -361,10 +350,10 @@ impl fmt::Display for Tampering {
                 write!(f, "the story's branch is gone; it was at `{before:.8}`")
             }
             Self::IndexChanged(files) => {
-                write!(f, "staged otherwise in the main checkout: {}", listed(files))
+                write!(f, "the staged files of the main checkout changed: {}", listed(files))
             }
             Self::CheckoutChanged(files) => {
-                write!(f, "uncommitted in the main checkout and changed: {}", listed(files))
+                write!(f, "uncommitted files of the main checkout changed: {}", listed(files))
             }
             Self::SettingsChanged(files) => {
                 let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();

@@ -9,12 +9,10 @@ use parking_lot::Mutex;
 pub struct OwnCommits(Arc<Mutex<BTreeSet<String>>>);
 
 impl OwnCommits {
-    /// Notes a commit.
     pub fn add(&self, commit: &str) {
         self.0.lock().insert(commit.to_owned());
     }
 
-    /// All of them.
     pub fn all(&self) -> BTreeSet<String> {
         self.0.lock().clone()
     }

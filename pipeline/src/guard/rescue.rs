@@ -12,10 +12,10 @@ use crate::{
     worktree::BRANCH_PREFIX,
 };
 
-/// What was done about a moved base.
+/// The rescue of a moved base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseRescue {
-    /// The branch that keeps what base was moved to; `None` where base was deleted.
+    /// The branch that holds the commits base was moved to; `None` where base was deleted.
     pub branch: Option<String>,
     /// Whether base is where it was before; not where others have built on the new commits, or moved it again.
     pub restored: bool,
@@ -28,16 +28,15 @@ pub struct BaseRescue {
 pub enum CheckoutFate {
     /// Base is not checked out there, or was not put back.
     Untouched,
-    /// Its files are those of base again; what was uncommitted is still there.
+    /// Its files are those of base again; uncommitted changes are still there.
     Followed,
     /// Its files were left, since uncommitted work is in the way: they show as changes now.
     Left,
 }
 
-/// Why the rescue failed. What was not rescued is where it was.
+/// Why the rescue failed. Commits that were not rescued are where they were.
 #[derive(Debug, thiserror::Error)]
 pub enum RescueError {
-    /// Git refused.
     #[error(transparent)]
     Git(#[from] GitProgramError),
     /// The repository cannot be read.
@@ -45,7 +44,7 @@ pub enum RescueError {
     Read(#[from] git2::Error),
 }
 
-/// Keeps the commits that base was moved to on `storkit/rescue/ID-SECONDS` and puts base back to `before`, by
+/// Saves the commits that base was moved to on `storkit/rescue/ID-SECONDS` and puts base back to `before`, by
 /// compare-and-swap and only if no other branch was built on them meanwhile. Files of the main checkout are never
 /// overwritten. `moved` is where base was found; `None` where it was deleted.
 pub fn rescue(

@@ -14,10 +14,9 @@ use git2::{Delta, DiffOptions, Index, IndexEntry, Oid, Repository};
 use super::{MergeError, MergePaths, squash::is_work};
 use crate::git::program::{GitAnswer, GitProgram};
 
-/// A person's own git holds the index for milliseconds; after so many looks it is said.
+/// A person's own git holds the index for milliseconds; after so many tries it is an error.
 const ATTEMPTS: u32 = 30;
 
-/// Between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A checkout whose HEAD is base: the main one or a person's worktree.
@@ -106,7 +105,7 @@ impl BaseCheckout {
         Ok(found.into_iter().collect())
     }
 
-    /// What stands on disk where a new file is to be made, or above it.
+    /// A file on disk in the place of a new file, or above it.
     fn strangers(&self, path: &Path, going: &BTreeSet<&Path>) -> Vec<PathBuf> {
         for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
             let found = self.work_tree.join(above).symlink_metadata();
@@ -176,7 +175,7 @@ impl BaseCheckout {
         if answer.code == Some(0) { Ok(()) } else { Err(answer.refusal(&args).into()) }
     }
 
-    /// Mends what a crash left half done between `follow`'s first and last file: files that are whole or part of
+    /// Repairs files that a crash left half done between `follow`'s first and last file: files that are whole or part of
     /// the new ones are made the old ones again; one that is neither is a person's, and stays as it is: for it only
     /// the index follows. Returns a person's.
     pub(crate) fn undo_half(
@@ -220,7 +219,7 @@ impl BaseCheckout {
         Ok(())
     }
 
-    /// Whose content stands at a changed path.
+    /// Whose content is at a changed path.
     fn owner(&self, repository: &Repository, change: &PathChange) -> Result<FileOwner, MergeError> {
         let path = self.work_tree.join(&change.path);
         let Ok(found) = path.symlink_metadata() else {

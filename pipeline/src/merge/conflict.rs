@@ -1,4 +1,4 @@
-//! Conflicts: what `git merge-tree` says of them, and the simple ones, which a rule resolves.
+//! Conflicts: parses the report of `git merge-tree`, and resolves the simple ones by a rule.
 
 use std::{
     collections::BTreeSet,
@@ -51,7 +51,7 @@ pub(crate) struct ResolvedFile {
     pub text: String,
 }
 
-/// Resolves every conflict by the rule, or says which files need somebody who understands them.
+/// Resolves every conflict by the rule, or lists the files that need somebody who understands them.
 pub(crate) fn resolve(
     repository: &Repository,
     sides: &[ConflictSide],

@@ -1,4 +1,4 @@
-//! A worktree with a detached HEAD that stands between merges, so that its files and caches need not be made anew.
+//! A worktree with a detached HEAD that is reused between merges, so that its files and caches stay warm.
 
 use std::{
     ffi::OsStr,
@@ -121,7 +121,7 @@ fn is_merge(path: &Path) -> bool {
         .is_some_and(|rest| rest.chars().all(|letter| letter == '-' || letter.is_ascii_digit()))
 }
 
-/// What git keeps for the worktree at `path`, by its own list: the worktree's `.git` may have been changed by
+/// Git's own folder for the worktree at `path`, from git's list: the worktree's `.git` may have been changed by
 /// what ran in it.
 pub(crate) fn admin_dir(place: &MergePaths, path: &Path) -> Option<PathBuf> {
     let wanted = path.join(".git");

@@ -19,7 +19,7 @@ pub(crate) struct MergeJob {
     /// A conflict that came up.
     #[serde(default)]
     pub conflict: Option<WaitingConflict>,
-    /// Whether somebody says that it is resolved.
+    /// Whether somebody reported it as resolved.
     #[serde(default)]
     pub resolved: bool,
 }
@@ -45,7 +45,7 @@ impl MergeJob {
         self.conflict.is_some() && !self.resolved
     }
 
-    /// What it asks for.
+    /// The request that it came from.
     pub(crate) fn request(&self) -> Result<MergeRequest, MergeError> {
         let file = self.file.parse().map_err(|_| MergeError::NoStory(self.file.clone()))?;
         Ok(MergeRequest { file, title: self.title.clone(), branch: self.branch.clone() })

@@ -1,4 +1,4 @@
-//! The journal: one file that says which merge is on its way, written before its first visible step and removed
+//! The journal: one file that names the merge in progress, written before its first visible step and removed
 //! after its last.
 
 use git2::Oid;
@@ -25,7 +25,7 @@ impl MergeJournal {
         };
         let unreadable = |error: serde_json::Error| {
             MergeError::Unfinished(format!(
-                "`{}` tells of a merge that was cut, and cannot be read: {error}. It is written whole or not at all, \
+                "`{}` describes an interrupted merge, but cannot be read: {error}. It is written whole or not at all, \
                  so somebody changed it. See with `git log` whether base has the merge, then remove the file.",
                 path.display()
             ))

@@ -181,7 +181,7 @@ fn withdraw(place: &MergePaths, journal: &MergeJournal, guard: &BaseGuard) -> Re
     drop_journal(place, journal)
 }
 
-/// Puts the story back where it was, in folder and index, and removes the journal; base stands where it stood.
+/// Puts the story back where it was, in folder and index, and removes the journal; base has not moved.
 /// A checkout that had followed already is taken back.
 pub(crate) fn drop_journal(place: &MergePaths, journal: &MergeJournal) -> Result<(), MergeError> {
     let file = journal.file()?;

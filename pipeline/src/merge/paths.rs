@@ -92,7 +92,7 @@ impl MergePaths {
         }
     }
 
-    /// The story's text as it stands in the merge stage. A link is not followed.
+    /// The story's text in the merge stage. A link is not followed.
     pub(crate) fn read_story(&self, file: &FileName) -> Result<Vec<u8>, MergeError> {
         let path = self.story(Stage::Merge, file);
         let found = path.symlink_metadata();
@@ -117,7 +117,7 @@ pub(crate) fn remove_durably(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Makes a folder of storkit's below `.storkit/`, which git ignores by a file of its own: projects that keep an
+/// Makes a folder of storkit's below `.storkit/`, which git ignores by a file of its own: projects that have an
 /// older `.storkit/.gitignore` do not list it.
 pub(crate) fn ignored_folder(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;

@@ -1,4 +1,4 @@
-//! What proves that a story is merged: its merge commit's message, and the record beside it.
+//! The proof that a story is merged: its merge commit's message, and a record on disk.
 
 use std::path::Path;
 
@@ -23,18 +23,14 @@ pub struct GateProof {
 /// How much a merge changed, the story's own file not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiffStat {
-    /// Files that differ.
     pub files: usize,
-    /// Lines added.
     pub insertions: usize,
-    /// Lines removed.
     pub deletions: usize,
 }
 
-/// That a story is merged. Kept as `.storkit/proofs/ID.json`; the merge commit's trailers say the same.
+/// Proves that a story is merged. Stored as `.storkit/proofs/ID.json`; the merge commit's trailers have the same facts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MergeProof {
-    /// The story.
     pub story: StoryId,
     /// Its file's name.
     pub file: String,
@@ -46,7 +42,6 @@ pub struct MergeProof {
     pub commit: String,
     /// The tree that passed the gates: the merge commit's.
     pub tree: String,
-    /// What changed.
     pub diff: DiffStat,
     /// The gates that passed.
     pub gates: Vec<GateProof>,
@@ -57,11 +52,9 @@ pub struct MergeProof {
 /// The trailers of a merge commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergeTrailers {
-    /// `Storkit-Story`.
     pub story: StoryId,
     /// `Storkit-Base`: base before.
     pub base: String,
-    /// `Storkit-Tree`.
     pub tree: String,
     /// `Storkit-Gate: CODE COMMAND`, once for each.
     pub gates: Vec<GateProof>,
@@ -128,7 +121,7 @@ pub fn trailers(message: &str) -> Option<MergeTrailers> {
     })
 }
 
-/// The story whose merge a commit's first line tells of, by today's prefix or the older `story-kit:`. Older ones
+/// The story that a commit's first line names as merged, by today's prefix or the older `story-kit:`. Older ones
 /// name the file (`story-kit: merge 12_story_login`), ours the number.
 pub fn merged_story(subject: &str) -> Option<StoryId> {
     let rest = subject.strip_prefix("storkit:").or_else(|| subject.strip_prefix("story-kit:"))?;
@@ -185,7 +178,7 @@ pub(crate) fn diff_of(
     Ok(files)
 }
 
-/// How two trees differ, and in what, with what storkit keeps in `.storkit/work` left out.
+/// The files in which two trees differ, without storkit's own in `.storkit/work`.
 pub(crate) fn diff_stat(repository: &Repository, before: Oid, after: Oid) -> Result<DiffStat, git2::Error> {
     let (before, after) = (repository.find_tree(before)?, repository.find_tree(after)?);
     let mut options = git2::DiffOptions::new();

@@ -23,19 +23,18 @@ use super::{
 };
 use crate::{Project, story::StoryId};
 
-/// How many ends are remembered for [`MergeQueue::status`].
+/// How many results are remembered for [`MergeQueue::status`].
 const REMEMBERED: usize = 1_000;
 
-/// How many ends may wait for the receiver before the queue pauses.
+/// How many results may wait for the receiver before the queue pauses.
 const UNHEARD: usize = 64;
 
-/// What a running merge does.
+/// The step of a running merge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MergeStep {
     /// The merged tree is made and checked out.
     Squash,
-    /// The gates run.
     Gates,
     /// Base moves. Too late to call it off.
     Landing,
@@ -51,7 +50,7 @@ pub enum MergeStatus {
     },
     /// It is its turn.
     Running {
-        /// What is done now.
+        /// The current step.
         step: MergeStep,
         /// Since when the merge runs.
         since: SystemTime,
@@ -63,9 +62,7 @@ pub enum MergeStatus {
 /// A merge that ended.
 #[derive(Debug)]
 pub struct MergeEnded {
-    /// The story.
     pub story: StoryId,
-    /// How.
     pub result: Result<MergeOutcome, MergeError>,
     /// How long it took, gates included.
     pub took: Duration,
@@ -85,7 +82,7 @@ pub enum QueueError {
     Job(#[from] MergeError),
 }
 
-/// The queue of a project. Its worker ends when it is dropped; a merge that is landing then is brought to its end.
+/// The queue of a project. Its worker stops when it is dropped; a merge that is landing then is finished.
 #[derive(Debug)]
 pub struct MergeQueue {
     shared: Arc<QueueShared>,
@@ -121,7 +118,7 @@ struct RunningMerge {
 
 impl MergeQueue {
     /// Starts the worker, with the jobs that an earlier storkit left. Call it after [`super::recover()`], inside a
-    /// tokio runtime. The receiver gets the end of every merge, once; the queue pauses while 64 wait there.
+    /// tokio runtime. The receiver gets the result of every merge, once; the queue pauses while 64 wait there.
     pub fn open(
         project: &Project,
         settings: MergeSettings,
@@ -223,7 +220,7 @@ impl MergeQueue {
         Ok(true)
     }
 
-    /// Gives a conflict up: its worktree goes, and the story may be merged anew or sent back. Blocks while the
+    /// Gives up on a conflict: its worktree is removed, and the story can be merged again or sent back. Blocks while the
     /// worktree is removed.
     pub fn abort(&self, story: StoryId) -> Result<(), MergeError> {
         if self.shared.state.lock().conflicts.remove(&story).is_none() {
@@ -309,7 +306,7 @@ async fn work(shared: Arc<QueueShared>, stop: CancellationToken, told: mpsc::Sen
             None
         });
         note(&shared, conflict, &ended);
-        // Fails where nobody listens any more: the end stands in `status`.
+        // Fails where nobody listens any more: the result is in `status`.
         let _ = told.send(ended).await;
         if shared.untidy.load(Ordering::SeqCst)
             && let Err(error) = shared.blocking(run::tidy).await
@@ -331,8 +328,8 @@ fn next(shared: &QueueShared, stop: &CancellationToken) -> Option<(StoryId, Merg
     Some((story, job, cancel))
 }
 
-/// Brings the disk to the end's state: the job goes, and the conflict's worktree. A conflict that is not merged
-/// stays with what was resolved, to be continued; it is returned.
+/// Updates the disk to the result: removes the job and the conflict's worktree. A conflict that is not merged
+/// stays with its resolved files, to be continued; it is returned.
 fn settle(place: &MergePaths, ended: &MergeEnded) -> Result<Option<MergeJob>, MergeError> {
     let story = ended.story;
     let over = matches!(ended.result, Ok(MergeOutcome::Merged(_) | MergeOutcome::Empty));

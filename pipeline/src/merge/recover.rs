@@ -1,4 +1,4 @@
-//! The first thing after a start: what a killed storkit left of a merge is ended, finished or dropped.
+//! The first step of a start: finishes or drops the merge that a killed storkit was in.
 
 use std::{
     collections::BTreeSet,
@@ -22,16 +22,15 @@ use crate::{
     story::{StoryId, stage::Stage},
 };
 
-/// How long a git that outlived its storkit may take to end by itself; a checkout of 10,000 files takes seconds.
+/// How long a git that outlived its storkit may take to exit; a checkout of 10,000 files takes seconds.
 const GIT_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long killed processes may take to be gone.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What was found and done.
+/// The result of the recovery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MergeRecovery {
     /// What became of a merge that was on its way.
@@ -60,7 +59,7 @@ pub enum JournaledMerge {
 /// and before anything else of the pipeline runs; the jobs that were waiting are taken up by the queue itself.
 ///
 /// # Errors
-/// [`MergeError::Unfinished`] when only a person can say what is right. Nothing is changed then.
+/// [`MergeError::Unfinished`] when only a person can decide. Nothing is changed then.
 pub fn recover(project: &Project) -> Result<MergeRecovery, MergeError> {
     let place = MergePaths::of(project)?;
     let mut recovery = MergeRecovery { ended: end_leftovers(&place.root), ..MergeRecovery::default() };
@@ -75,7 +74,7 @@ pub fn recover(project: &Project) -> Result<MergeRecovery, MergeError> {
     Ok(recovery)
 }
 
-/// Finishes, rolls forward or drops what a journal tells of.
+/// Finishes, rolls forward or drops the merge in the journal.
 pub(super) fn settle(
     place: &MergePaths,
     journal: &MergeJournal,
@@ -156,7 +155,7 @@ fn remove_stale_locks(place: &MergePaths) -> Vec<PathBuf> {
     locks
 }
 
-/// `*.lock` where git makes them: beside index, HEAD, config, packed-refs and refs. Objects have none.
+/// `*.lock` where git makes them: next to index, HEAD, config, packed-refs and refs. Objects have none.
 fn collect_locks(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -164,7 +163,7 @@ fn collect_locks(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
             && ["objects", "hooks", "info", "lfs", "modules"].iter().any(|name| entry.file_name() == *name);
         match entry.file_type() {
             Ok(kind) if kind.is_dir() && !skipped && depth < 16 => collect_locks(&path, depth + 1, found),
-            // A folder of refs that a sandbox binds is kept by a file of that name; nobody waits for it.
+            // A file of that name holds a folder of refs that a sandbox binds; nobody waits for it.
             Ok(kind)
                 if kind.is_file() && path.file_name().is_some_and(|name| name == crate::worktree::KEEP) => {}
             Ok(kind) if kind.is_file() && path.extension().is_some_and(|end| end == "lock") => {
@@ -187,14 +186,14 @@ fn git_at_work(place: &MergePaths) -> bool {
     processes.map(|entry| entry.path()).any(|process| in_project(&process))
 }
 
-/// A pager or an editor may keep such a git open for days.
+/// A pager or an editor may hold such a git open for days.
 fn only_reads(command_line: &[u8]) -> bool {
     const READERS: [&[u8]; 8] =
         [b"log", b"diff", b"show", b"blame", b"grep", b"reflog", b"cat-file", b"help"];
     command_line.split(|byte| *byte == 0).skip(1).any(|word| READERS.contains(&word))
 }
 
-/// What is younger may be another's who writes in this folder now, in this process.
+/// A younger one may belong to a writer in this process.
 const LEFT_BEHIND: Duration = Duration::from_secs(10);
 
 fn remove_temporaries(run: &Path) {

@@ -23,9 +23,7 @@ const MAX_LOOK: u64 = 16 << 20;
 pub(crate) struct WaitingConflict {
     /// Base when it came up.
     pub before: String,
-    /// What was merged.
     pub tip: String,
-    /// The files.
     pub paths: Vec<PathBuf>,
 }
 

@@ -1,4 +1,4 @@
-//! One merge from its squash to its end.
+//! One merge from its squash to its result.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -142,7 +142,7 @@ async fn gate(
     .await
     {
         Ok(()) => gates.run(&folder, &tree, cancel).await.map_err(|_| MergeError::Cancelled),
-        // What cannot be set up is no better than a red gate: its coder has to mend it.
+        // A failed setup counts as a red gate: the coder has to fix it.
         Err(ComponentError::Failed { result, .. }) => Ok(GateReport { results: vec![*result], tree }),
         Err(ComponentError::Cancelled(_)) => Err(MergeError::Cancelled),
         Err(error @ ComponentError::Path { .. }) => Err(MergeError::Unfinished(error.to_string())),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::story::{FileName, stage::Stage};
 
-/// What storkit keeps for itself in the repository: a branch has no say in it.
+/// storkit's own files in the repository: a branch cannot change them.
 const WORK: &str = ".storkit/work";
 
 /// A merge that could be.
@@ -22,17 +22,15 @@ const WORK: &str = ".storkit/work";
 pub(crate) struct MergeCandidate {
     /// Base as it is.
     pub before: Oid,
-    /// What is merged.
     pub tip: Oid,
     /// The merged tree, the story's file in `5_done`.
     pub tree: Oid,
     /// The story's file in that tree.
     pub story_blob: Oid,
-    /// What it changes.
     pub diff: DiffStat,
 }
 
-/// What a squash comes to.
+/// The result of a squash.
 #[derive(Debug)]
 pub(crate) enum SquashResult {
     Empty,
@@ -119,7 +117,7 @@ impl TreeChanges {
     }
 }
 
-/// Undoes what the branch did to `.storkit/work`: an agent's branch does not move stories.
+/// Undoes the branch's changes to `.storkit/work`: an agent's branch does not move stories.
 fn keep_work_of_base(
     repository: &Repository,
     base: Oid,
@@ -183,7 +181,7 @@ pub(crate) fn commit(
     let parent = repository.find_commit(candidate.before)?;
     let tree = repository.find_tree(candidate.tree)?;
     let commit = repository.commit(None, author, &committer, &message, &tree, &[&parent])?;
-    // On a full disk libgit2 says that it is written, and it is not.
+    // On a full disk libgit2 reports success, but nothing is written.
     if repository.odb()?.exists(commit) {
         Ok(commit)
     } else {
@@ -191,7 +189,7 @@ pub(crate) fn commit(
     }
 }
 
-/// Who commits, where the environment says it, as containers do: libgit2 reads only the configuration.
+/// The committer from the environment, as containers set it: libgit2 reads only the configuration.
 fn of_environment() -> Option<Signature<'static>> {
     let value = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let either =

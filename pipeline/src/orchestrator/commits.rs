@@ -33,7 +33,7 @@ impl Commits {
         true
     }
 
-    /// Returns what people are to be told.
+    /// Returns an alarm for people, if there is news.
     fn end(&mut self, result: Result<CommitResult, String>, now: SystemTime) -> Option<String> {
         self.running = false;
         let why = match result {

@@ -1,5 +1,5 @@
-//! Stories that git keeps (`1_backlog`, `5_done`, `6_archived`) are committed: only their own files, with messages that
-//! follow from the change. What is to be committed is read from git each time, so that nothing is ever missed.
+//! Commits the stories of the stages that git tracks (`1_backlog`, `5_done`, `6_archived`): only their own files, with messages that
+//! follow from the change. The changes are read from git each time, so that nothing is ever missed.
 
 use std::{
     collections::BTreeMap,
@@ -26,10 +26,8 @@ const LINES: usize = 50;
 /// Most characters of a title in a subject.
 const TITLE: usize = 60;
 
-/// What was done.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum CommitResult {
-    /// Nothing differs.
     Nothing,
     /// This commit. There may be more to do.
     Commit(String),
@@ -78,7 +76,7 @@ pub(crate) fn commit_stories(
 /// The stories' folder, from the project's root.
 const WORK: &str = ".storkit/work";
 
-/// Whether the file says of its story that it is done, and nothing proves it.
+/// Whether the file is in done, but nothing proves that.
 fn claims_done(project: &Project, path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<FileName>().ok());
     let done = path.starts_with(Path::new(WORK).join(Stage::Done.dir()));
@@ -193,7 +191,7 @@ fn line(id: Option<StoryId>, files: &BTreeMap<Stage, (FileChange, &Path)>, root:
     format!("{verb} {id} {name}").trim_end().to_owned()
 }
 
-/// Where the file is now, if it went into one of the stages that git does not keep.
+/// Where the file is now, if it went into one of the stages that git ignores.
 fn in_work(root: &Path, path: &Path) -> Option<PathBuf> {
     let stages = Stage::ALL.into_iter().filter(|stage| !stage.is_committed());
     let mut places =

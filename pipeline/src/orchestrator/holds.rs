@@ -1,4 +1,4 @@
-//! Why work stands still: what stops all runs, which stories wait for what, and what people were asked about it.
+//! The reasons why work does not progress: a pause of all runs, stories that wait, and questions to people about them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use crate::{
     story::{BlockReason, Story, StoryId, stage::Role},
 };
 
-/// What a held story waits for, and which decision of a person ends that.
+/// The reason why a story waits, and the decision of a person that resolves it.
 #[derive(Debug, PartialEq)]
 pub(super) struct HeldStory {
     pub clause: String,
@@ -30,7 +30,7 @@ pub(super) struct Holds {
     removing: BTreeSet<StoryId>,
     /// Stories whose service was busy, until when.
     busy: BTreeMap<StoryId, SystemTime>,
-    /// What a person was asked to do, by story: asked once for each reason.
+    /// The questions to people, by story: each is asked once for each reason.
     asked: BTreeMap<StoryId, String>,
     /// Stories whose file is in `5_done` without a proof.
     unproven: BTreeSet<StoryId>,
@@ -83,7 +83,7 @@ impl Holds {
         self.busy.remove(&story);
     }
 
-    /// Whether the story is not to be given to anybody, whatever its file says.
+    /// Whether nobody may be given the story, whatever is in its file.
     pub(super) fn is_kept_back(&self, story: StoryId, now: SystemTime) -> bool {
         self.removing.contains(&story) || self.service_wait(story, now).is_some()
     }
@@ -117,7 +117,7 @@ impl Holds {
         self.busy.remove(&story);
     }
 
-    /// What was asked about it does not hold any more: if it comes up again, it is asked again.
+    /// The reason of the question is gone: if it comes back, people are asked again.
     pub(super) fn forget_question(&mut self, story: StoryId) {
         self.asked.remove(&story);
     }
@@ -134,7 +134,7 @@ impl Holds {
     }
 }
 
-/// What is known of a story that stands still.
+/// The facts about a story that waits.
 pub(super) struct HoldFacts<'a> {
     pub situation: Situation<'a>,
     pub agents: &'a [Agent],
@@ -143,7 +143,7 @@ pub(super) struct HoldFacts<'a> {
     pub service_wait: Option<Duration>,
 }
 
-/// Why a story in work stands still; `None` where it waits for a free worker or the merge queue.
+/// Why a story in work does not progress; `None` where it waits for a free worker or the merge queue.
 pub(super) fn held(story: &Story, facts: &HoldFacts<'_>) -> Option<HeldStory> {
     let held = |clause: String, wanted| Some(HeldStory { clause, wanted });
     match waits_for(story, &facts.situation, &[]) {

@@ -36,16 +36,16 @@ const REAP_EVERY: u64 = 720;
 /// At most so many stories are archived at a time, so that orders do not wait for it.
 const ARCHIVED_AT_ONCE: usize = 50;
 
-/// Ends what is said of a broken `project.toml` where there was no good one yet.
+/// Follows the error of a `project.toml` where there was no good one yet.
 pub(super) const NOTHING_STARTS: &str = "Nothing is started until this is fixed.";
 
 /// A time limit where there is none.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// `project.toml` as it is in force, and what was found at the start.
+/// The settings in force, and facts found at the start.
 pub(super) struct PipelineConfig {
     pub in_force: Arc<ProjectConfig>,
-    /// What is wrong with the file now; the last good one stays in force.
+    /// The current error of the file; the last good settings stay in force.
     pub trouble: Option<String>,
     /// Whether there was a good one yet. Until then nothing is started: neither gates nor budgets are known.
     pub is_known: bool,
@@ -178,7 +178,7 @@ pub(super) fn merge_settings(base: &str, config: &ProjectConfig, settings: &Agen
     }
 }
 
-/// What the project's commands are kept in outside of a run: what its first coder is, whose commits they try.
+/// The sandbox of the project's commands outside a run: that of the first coder, whose commits they check.
 pub(super) fn confinement(config: &ProjectConfig, settings: &AgentSettings) -> Result<Confinement, String> {
     let coder = config.agents.iter().find(|agent| agent.role == Role::Coder);
     Confinement::chosen(coder.and_then(|coder| coder.sandbox.as_ref()), &settings.home)
@@ -201,7 +201,7 @@ fn stale(
     Ok(found.into_iter().filter_map(goes).collect())
 }
 
-/// What becomes of a worktree; `None`: it stays. What is merged goes with its branch; of the rest the branch stays.
+/// Decides about a worktree; `None`: it stays. A merged one is removed with its branch; others leave their branch.
 fn fate(name: &WorktreeName, project: &Project, board: &Board) -> Option<BranchFate> {
     if may_be_in_work(name, board) {
         return None;

@@ -1,5 +1,5 @@
-//! Work that waits for a disk or a repository, done beside the orchestrator: one job after the other in each lane,
-//! with what follows from it handed back as an event. Meanwhile what comes for the same story waits here.
+//! Work that waits for a disk or a repository runs outside the orchestrator's loop: one job after the other in each lane,
+//! and its continuation comes back as an event. Meanwhile orders and events for the same story wait here.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Orchestrator, TaskEvent, blocking};
 use crate::{event::RunId, handle::PipelineOrder, merge::MergeEnded, run::RunEnd, story::StoryId};
 
-/// What follows from work that is done.
+/// The continuation of work, on the orchestrator.
 pub(super) type Then = Box<dyn FnOnce(&mut Orchestrator) + Send>;
 
 type Job = Box<dyn FnOnce() -> Option<TaskEvent> + Send>;
@@ -73,21 +73,21 @@ impl WorkLane {
     }
 }
 
-/// What came for a story while its work was under way.
+/// An order or event for a story with work in progress.
 pub(super) enum DeferredEvent {
     Order(PipelineOrder),
     RunEnded(RunId, Box<RunEnd>),
     MergeEnded(Arc<MergeEnded>),
 }
 
-/// Stories with work under way, and what waits for its end, in order.
+/// Stories with work in progress, and the orders and events that wait for it, in order.
 #[derive(Default)]
-pub(super) struct PendingWork {
+pub(super) struct PendingStories {
     jobs: BTreeMap<StoryId, usize>,
     waiting: BTreeMap<StoryId, VecDeque<DeferredEvent>>,
 }
 
-impl PendingWork {
+impl PendingStories {
     pub(super) fn is_pending(&self, story: StoryId) -> bool {
         self.jobs.contains_key(&story)
     }
@@ -109,7 +109,7 @@ impl PendingWork {
         }
     }
 
-    /// Keeps the event if its story has work under way; gives it back to be handled now if not.
+    /// Queues the event if its story has work in progress; gives it back to be handled now if not.
     pub(super) fn defer(&mut self, story: StoryId, event: DeferredEvent) -> Option<DeferredEvent> {
         if !self.is_pending(story) {
             return Some(event);
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_comes_for_a_story_waits_for_all_its_work_and_keeps_its_order() {
-        let mut pending = PendingWork::default();
+        let mut pending = PendingStories::default();
         assert!(pending.defer(STORY, order()).is_some(), "nothing is under way");
         pending.begin(STORY);
         pending.begin(STORY);

@@ -1,4 +1,4 @@
-//! What the pipeline remembers of a story between runs. Losing it costs context and counts, never correctness.
+//! The memory of a story between runs. Losing it costs context and counts, never correctness.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -20,7 +20,7 @@ pub(super) struct Memos {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct StoryMemo {
-    /// What the next run of the coder is told: a reviewer's reasons, the end of a gate's output. Decides nothing.
+    /// Feedback for the coder's next run: a reviewer's reasons, the end of a gate's output. It decides nothing.
     pub feedback: Option<String>,
     /// Why the last run failed.
     pub failure: Option<FailureCause>,

@@ -1,4 +1,4 @@
-//! The merge queue as the orchestrator sees it. What the queue writes is written in a lane of its own, so that the
+//! The merge queue as the orchestrator sees it. The queue's files are written in a lane of their own, so that the
 //! removal of a conflict's worktree delays no story and no order.
 
 use std::{
@@ -88,7 +88,7 @@ impl Orchestrator {
         }
     }
 
-    /// Queues a story's merge, or goes on with one whose conflict is resolved.
+    /// Queues a story's merge, or continues one whose conflict is resolved.
     pub(super) fn queue_merge(
         &mut self,
         story: &Story,
@@ -132,7 +132,7 @@ impl Orchestrator {
         };
         self.change_queue(id, leave, move |_, left| {
             if let Err(why) = left.and_then(|left| left.map_err(|error| error.to_string())) {
-                tracing::warn!(story = %id, why, "a merge could not be called off");
+                tracing::warn!(story = %id, why, "a merge could not be cancelled");
             }
         });
     }

@@ -1,4 +1,4 @@
-//! What people and agents ask for: checked against the state, done beside the loop, answered when it is done.
+//! Orders of people and agents: checked against the state, carried out in a lane, answered when they are done.
 
 use std::sync::Arc;
 
@@ -208,7 +208,7 @@ impl Orchestrator {
         Ok((story, prefer))
     }
 
-    /// Offers the story's work, and says what came of it.
+    /// Offers the story to a free worker, and reports the result.
     fn offer(&mut self, id: StoryId) -> Done<StartResult> {
         self.holds.try_now(id);
         self.assign_free_agents();
@@ -271,7 +271,7 @@ impl Orchestrator {
 
     fn not_landing(&self, id: StoryId) -> Done<()> {
         match self.merges.is_landing(id) {
-            true => refused(format!("story {id} is being merged this very moment.")),
+            true => refused(format!("story {id} is being merged right now.")),
             false => Ok(()),
         }
     }
@@ -359,7 +359,9 @@ impl Orchestrator {
         self.queue_merge(&story, move |this, queued| {
             let view = queued.and_then(|()| match this.merges.status(id) {
                 Some(status) => Ok(MergeView::of(&status)),
-                None => refused(format!("the merge of story {id} could not be queued; the log says why.")),
+                None => {
+                    refused(format!("the merge of story {id} could not be queued; the log has the reason."))
+                }
             });
             this.publisher.answer(answer, view);
         });
@@ -372,13 +374,13 @@ impl Orchestrator {
         }
         if let Some(run) = self.runs.at_work(id) {
             return refused(format!(
-                "`{}` resolves the conflicts of story {id}. The merge goes on by itself when that run ends.",
+                "`{}` resolves the conflicts of story {id}. The merge continues when that run ends.",
                 run.slot
             ));
         }
         if let Some(why) = &story.front.merge_failure {
             let why = sentence(why);
-            return refused(format!("the merge of story {id} failed: {why} A person can say `retry {id}`."));
+            return refused(format!("the merge of story {id} failed: {why} A person can use `retry {id}`."));
         }
         if let Some(why) = &story.front.blocked {
             return refused(format!("story {id} is blocked: {}", sentence(&why.to_string())));
@@ -461,7 +463,7 @@ async fn clear_away(
 }
 
 fn reply<T>(answer: Answer<T>, done: Done<T>) {
-    // Nobody waits any more: what was done is done.
+    // Fails where nobody waits any more.
     let _ = answer.send(done);
 }
 

@@ -17,7 +17,7 @@ use crate::{
 pub(super) struct EventPublisher {
     seq: u64,
     events: broadcast::Sender<Arc<NumberedEvent>>,
-    /// Why the pipeline does not work, as last told.
+    /// Why the pipeline does not work, as last reported.
     broken: Option<String>,
     state: watch::Sender<Arc<PipelineSnapshot>>,
     /// Events that are in no snapshot yet.
@@ -34,7 +34,7 @@ impl EventPublisher {
         Self { seq: 0, events, broken: None, state, unsent: Vec::new(), unanswered: Vec::new() }
     }
 
-    /// Tells at the next [`EventPublisher::publish`].
+    /// Is sent at the next [`EventPublisher::publish`].
     pub(super) fn tell(&mut self, event: PipelineEvent) {
         self.unsent.push(event);
     }
@@ -42,7 +42,7 @@ impl EventPublisher {
     /// Answers an order at the next [`EventPublisher::publish`]: whoever has the answer finds its effect.
     pub(super) fn answer<T: Send + 'static>(&mut self, answer: Answer<T>, done: Result<T, PipelineError>) {
         self.unanswered.push(Box::new(move || {
-            // Fails where nobody waits any more: what was done is done.
+            // Fails where nobody waits any more.
             let _ = answer.send(done);
         }));
     }
@@ -52,7 +52,7 @@ impl EventPublisher {
         self.tell(PipelineEvent::Alarm { story, text });
     }
 
-    /// Numbers and sends what there is to tell; `snapshot` is the state after all of it. The state is there first:
+    /// Numbers and sends the events; `snapshot` is the state after all of them. The state is there first:
     /// whoever hears an event finds its effect in the snapshot.
     pub(super) fn publish(&mut self, snapshot: PipelineSnapshot) {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
@@ -67,12 +67,11 @@ impl EventPublisher {
         self.unanswered.drain(..).for_each(|answer| answer());
     }
 
-    /// The last state.
     pub(super) fn snapshot(&self) -> Arc<PipelineSnapshot> {
         self.state.borrow().clone()
     }
 
-    /// Whether there is nothing to tell but what agents say.
+    /// Whether agents' output is the only news.
     pub(super) fn has_only_lines(&self) -> bool {
         !self.unsent.is_empty()
             && self.unsent.iter().all(|event| matches!(event, PipelineEvent::RunSaid { .. }))

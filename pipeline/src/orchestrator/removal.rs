@@ -1,4 +1,4 @@
-//! A story's worktree goes: its components are taken down before, kept in as its gates were.
+//! Removes a story's worktree, after its components are torn down in the sandbox of its gates.
 
 use std::sync::Arc;
 
@@ -54,10 +54,10 @@ impl Orchestrator {
 }
 
 impl WorktreeRemover {
-    /// Takes the components down, then removes the worktree. A teardown that fails is told, and keeps nothing.
+    /// Tears the components down, then removes the worktree. A failed teardown is reported and stops nothing.
     pub(super) async fn remove(&self, name: &WorktreeName, branch: BranchFate) -> Result<(), String> {
         if let Err(why) = self.take_down(name).await {
-            let text = format!("The worktree `{name}` is removed, but before: {why}");
+            let text = format!("The teardown in the worktree `{name}`, which is removed, failed: {why}");
             let _ = self.events.send(TaskEvent::Alarm(text)).await;
         }
         let (worktrees, name) = (self.worktrees.clone(), name.clone());

@@ -1,4 +1,4 @@
-//! The runs that live, by story: what is known of each, who decides about its story, and who waits for its end.
+//! The active runs, by story: their state, who decides about the story, and who waits for the run to finish.
 
 use std::collections::BTreeMap;
 
@@ -20,11 +20,11 @@ use crate::{
 /// Who decides what becomes of a run's story.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RunVerdict {
-    /// The run's own end.
+    /// The run's own outcome.
     Own,
     /// A person stopped it: the story is blocked with that.
     StoppedBy(String),
-    /// The story was moved, decided or deleted meanwhile: nothing follows from the run's end.
+    /// The story was moved, decided or deleted meanwhile: the run's outcome has no consequence.
     Settled,
 }
 
@@ -85,7 +85,7 @@ impl Runs {
         Some((active.info.clone(), active.verdict.clone()))
     }
 
-    /// All that follows from its end is done; who waits for that is to be answered.
+    /// All consequences of the run are carried out; the caller answers those who wait for that.
     pub(super) fn remove(&mut self, story: StoryId) -> Option<(RunInfo, Vec<Answer<Vec<RunInfo>>>)> {
         let ActiveRun { waiting, info, .. } = self.0.remove(&story)?;
         Some((info, waiting))
@@ -109,7 +109,7 @@ impl Runs {
         }
     }
 
-    /// Nothing more follows from its end; it may go on until it ends by itself.
+    /// Its outcome has no consequence any more; it may run until it finishes.
     pub(super) fn settle(&mut self, story: StoryId) {
         if let Some(run) = self.0.get_mut(&story) {
             run.verdict = RunVerdict::Settled;
@@ -120,7 +120,7 @@ impl Runs {
         self.0.values().for_each(|run| run.control.end(StopReason::Shutdown));
     }
 
-    /// Ends what is meant, and returns what to wait for.
+    /// Stops the runs that are meant, and returns receivers to wait on.
     pub(super) fn stop(&mut self, target: &StopTarget, by: &str) -> Vec<RunEnds> {
         let meant = |run: &RunInfo| match target {
             StopTarget::Story(id) => run.story == *id,

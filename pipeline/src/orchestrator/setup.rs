@@ -1,4 +1,4 @@
-//! The start: what an earlier storkit left is ended, finished or taken up, before anything else happens.
+//! The start: stops, finishes or takes over the work of an earlier storkit before anything else happens.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,7 +41,7 @@ use crate::{
 /// not.
 const EVENT_BACKLOG: usize = 1_024;
 
-/// What a pipeline begins with.
+/// The parts that exist before the orchestrator.
 pub(super) struct StartupState {
     pub project: Project,
     pub settings: AgentSettings,
@@ -50,7 +50,7 @@ pub(super) struct StartupState {
     pub publisher: EventPublisher,
 }
 
-/// What was found on disk.
+/// The state found on disk.
 struct FoundOnDisk {
     work: WorkFolder,
     loaded: Result<LoadedProjectConfig, String>,
@@ -63,7 +63,7 @@ struct FoundOnDisk {
 }
 
 impl StartupState {
-    /// Brings the project in order. An error is a sentence: the pipeline cannot work until a person has mended that.
+    /// Brings the project in order. An error is a sentence: the pipeline cannot work until a person has fixed that.
     pub async fn set_up(self) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
         let Self { project, settings, host, ledger, publisher } = self;
         end_old_runs(&ledger).await;
@@ -206,17 +206,17 @@ fn tell_recovery(publisher: &mut EventPublisher, recovery: &MergeRecovery) {
     match &recovery.journal {
         None => {}
         Some(JournaledMerge::Finished(proof) | JournaledMerge::RolledForward(proof)) => {
-            tracing::info!(story = %proof.story, commit = proof.commit, "a merge that was cut short is finished");
+            tracing::info!(story = %proof.story, commit = proof.commit, "an interrupted merge is finished");
         }
         Some(JournaledMerge::Dropped(story)) => {
-            tracing::info!(%story, "a merge that was cut short is done again");
+            tracing::info!(%story, "an interrupted merge starts again");
         }
     }
     if !recovery.kept.is_empty() {
         let files: Vec<String> =
             recovery.kept.iter().take(10).map(|file| format!("`{}`", file.display())).collect();
         let text = format!(
-            "A merge that was cut short is finished. These files were changed meanwhile and are as you left them: {}.",
+            "An interrupted merge is finished. These files were changed meanwhile and stay as you left them: {}.",
             files.join(", ")
         );
         publisher.alarm(None, text);

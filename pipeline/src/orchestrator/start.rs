@@ -1,4 +1,4 @@
-//! Who starts on what: `assign` on what is known now, then runs are started and merges queued.
+//! Starts runs: calls `assign` with the current state, and queues merges.
 
 use std::{
     borrow::Cow,
@@ -22,7 +22,7 @@ impl Orchestrator {
         self.runs.slots(&self.config.in_force.agents)
     }
 
-    /// Offers all free workers work, and the queue what is to be merged.
+    /// Offers work to all free workers, and queues the stories in the merge stage.
     pub(super) fn assign_free_agents(&mut self) {
         if !self.config.is_known {
             return;
@@ -115,7 +115,7 @@ impl Orchestrator {
         self.runs.add(info, control);
     }
 
-    /// What a run of this story may spend; `None` without a limit.
+    /// The budget for a run of this story; `None` without a limit.
     fn budget(&self, id: StoryId) -> Result<Option<f64>, BudgetSpent> {
         let ledger = &self.shop.ledger;
         let spent = SpentMoney {
@@ -131,7 +131,7 @@ impl Orchestrator {
         told.into_iter().for_each(|event| self.publisher.tell(event));
     }
 
-    /// Why a story in work stands still; `None` where it is worked on or waits for a free worker.
+    /// Why a story in work does not progress; `None` where it is worked on or waits for a free worker.
     pub(super) fn held(&self, story: &Story) -> Option<holds::HeldStory> {
         let id = story.id();
         if self.runs.of(id).is_some() {
@@ -164,7 +164,7 @@ enum BudgetSpent {
     Day { limit_usd: f64 },
 }
 
-/// The smaller of what is left of a story's budget and the day's.
+/// The smaller rest of the story's and the day's budget.
 fn left(story: Option<f64>, day: Option<f64>, spent: &SpentMoney) -> Result<Option<f64>, BudgetSpent> {
     let story_left = story.map(|limit| limit - spent.story_usd);
     let day_left = day.map(|limit| limit - spent.day_usd);
@@ -184,7 +184,7 @@ fn today() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(now / DAY * DAY)
 }
 
-/// What a run reports goes to the orchestrator, its end last.
+/// Forwards a run's updates to the orchestrator, its outcome last.
 async fn forward(
     story: StoryId,
     run: RunId,

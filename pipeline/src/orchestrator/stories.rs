@@ -1,5 +1,5 @@
 //! The stories as the orchestrator knows them, and every change of their files: written in one lane, compared with
-//! what was known before, and turned into events.
+//! the previous board, and turned into events.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -25,13 +25,13 @@ pub(super) struct Stories {
 /// Who moved which story, and why.
 pub(super) type Cause = Option<(StoryId, Actor, Option<String>)>;
 
-/// What a piece of work on stories' files is about.
+/// Describes a piece of work on stories' files.
 #[derive(Default)]
 pub(super) struct StoryWork {
     /// What comes for this story waits until the work is done.
     story: Option<StoryId>,
     cause: Cause,
-    /// Reported before what the work changes.
+    /// Reported before the changes that the work makes.
     first: Vec<PipelineEvent>,
 }
 
@@ -61,7 +61,7 @@ pub(super) enum FrontEdit {
     Prefer(String),
 }
 
-/// One step of a change; a crash between two leaves what the next start goes on from.
+/// One step of a change; after a crash between two, the next start continues from there.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum StoryStep {
     Move(Stage, Mover),
@@ -100,8 +100,8 @@ impl Orchestrator {
         self.stories.board.story(id).cloned()
     }
 
-    /// Works on stories' files beside the loop. When that is done the board is compared, its changes are reported,
-    /// and `then` goes on with what came of the work.
+    /// Works on stories' files in the lane. When that is done the board is compared, its changes are reported,
+    /// and `then` continues with the result.
     pub(super) fn work_on<T: Send + 'static>(
         &mut self,
         mut about: StoryWork,
@@ -207,13 +207,13 @@ impl Orchestrator {
         self.commit_if_due();
     }
 
-    /// The story that is being merged: the queue moves its file, which the watcher may see before the end is told.
+    /// The story that is being merged: the queue moves its file, which the watcher may see before the merge's result arrives.
     fn merging(&self) -> Option<StoryId> {
         let running = |id: &StoryId| matches!(self.merges.status(*id), Some(MergeStatus::Running { .. }));
         self.stories.board.in_stage(Stage::Merge).map(|story| story.id()).find(running)
     }
 
-    /// What a change of a story's file means for the work on it.
+    /// The consequences of a changed file for the work on its story.
     fn follow_up(&mut self, event: &PipelineEvent) {
         let mut committed = false;
         match event {
@@ -248,7 +248,7 @@ impl Orchestrator {
         if from == Stage::Done {
             self.holds.proven(id);
         }
-        // The queue's own move is looked at when its end is told: the proof is written last.
+        // The queue's own move is checked when its result arrives: the proof is written last.
         let merging = matches!(self.merges.status(id), Some(MergeStatus::Running { .. }));
         if to == Stage::Done && !merging {
             self.check_proof(id);
@@ -272,8 +272,8 @@ impl Orchestrator {
                 return;
             }
             let text = format!(
-                "Story {id} lies in `5_done`, but it was never merged. It is not committed there. Move it back, \
-                 e.g. to `4_merge`; `storkit doctor --audit` says more."
+                "Story {id} is in `5_done`, but it was never merged. Its file is not committed there. Move it back, \
+                 e.g. to `4_merge`; run `storkit doctor --audit` for details."
             );
             this.publisher.alarm(Some(id), text);
         });

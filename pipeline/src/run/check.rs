@@ -1,4 +1,4 @@
-//! What a run may not change, compared before and after; a moved base is put back, with nothing lost.
+//! Compares everything that a run may not change, before and after it; a moved base is put back, with nothing lost.
 
 use std::{path::PathBuf, time::SystemTime};
 
@@ -21,14 +21,14 @@ pub(super) struct StateBefore {
     story: StoryId,
 }
 
-/// What the comparison found.
+/// The result of the comparison.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ComparisonResult {
     /// What only an agent can have done, in words.
     pub agents: Vec<String>,
-    /// What an agent or a person did.
+    /// Changes by an agent or a person.
     pub unclear: Vec<String>,
-    /// What was done about it, as a sentence.
+    /// The reaction to it, as a sentence.
     pub rescued: Option<String>,
 }
 
@@ -70,13 +70,14 @@ impl StateBefore {
         let now = SystemTime::now();
         match rescue(&shop.project, guard, &self.base, before, after, self.story, now) {
             Ok(BaseRescue { branch, restored, .. }) => {
-                let kept = branch.map(|branch| format!(" What it was moved to is kept on `{branch}`."));
+                let kept =
+                    branch.map(|branch| format!(" The commits it was moved to are saved on `{branch}`."));
                 let kept = kept.unwrap_or_default();
                 if restored {
                     format!("`{}` is back where it was.{kept}", self.base)
                 } else {
                     format!(
-                        "`{}` was not put back, since others have built on it or moved it again: look at it.{kept}",
+                        "`{}` was not put back, since others have built on it or moved it again: check it.{kept}",
                         self.base
                     )
                 }
@@ -110,7 +111,7 @@ impl StateBefore {
     }
 }
 
-/// What a branch brings, against the point where it left base.
+/// The changes of a branch since it left base.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct BranchContent {
     /// `3 files, +20 -4`

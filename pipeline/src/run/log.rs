@@ -1,4 +1,4 @@
-//! What people read of a run: `.storkit/logs/agents/RUN.log`, lines without escape sequences, its end kept.
+//! The log of a run: `.storkit/logs/agents/RUN.log`, lines without escape sequences, cut at the beginning when it grows.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -128,7 +128,7 @@ fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     }
 }
 
-/// A tool call in a line: its name, and what it is about.
+/// A tool call on one line: its name and main argument.
 pub(super) fn tool_line(tool: &ToolUse) -> String {
     let about = ["command", "file_path", "path", "pattern", "url", "description"]
         .into_iter()

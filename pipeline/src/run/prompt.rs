@@ -1,4 +1,4 @@
-//! What an agent reads: the role's prompt filled in, the story's text, and why the last try came back.
+//! An agent's prompt: the role's prompt filled in, the story's text, and the feedback on the last try.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(super) fn prompt(plan: &RunPlan, project: &Project, place: &Path) -> Result<
     let text: String = plan.text.chars().take(STORY).collect();
     let cut = if text.len() < plan.text.len() { "\n(The file has more.)" } else { "" };
     prompt.push_str(&format!(
-        "\n\nThe story's text, as it stands now:\n\n<story id=\"{}\">\n{}\n</story>{cut}\n",
+        "\n\nThe story's current text:\n\n<story id=\"{}\">\n{}\n</story>{cut}\n",
         plan.run.story,
         text.trim_end()
     ));
@@ -27,24 +27,24 @@ pub(super) fn prompt(plan: &RunPlan, project: &Project, place: &Path) -> Result<
     Ok(prompt)
 }
 
-/// The prompt of a session that goes on.
+/// The prompt of a resumed session.
 pub(super) fn again(plan: &RunPlan) -> String {
     match &plan.feedback {
         Some(feedback) => format!(
-            "Story {} came back to you.{}\nMend that in the same worktree, and commit.",
+            "Story {} came back to you.{}\nFix that in the same worktree, and commit.",
             plan.run.story,
             came_back(feedback)
         ),
         None => format!(
-            "You were interrupted while you worked on story {}. Look at what is there (`git status`, `git log`), and \
-             go on from there. Commit when you are done.",
+            "You were interrupted while you worked on story {}. Check the current state (`git status`, `git log`), and \
+             continue from there. Commit when you are done.",
             plan.run.story
         ),
     }
 }
 
 fn came_back(feedback: &str) -> String {
-    format!("\n\nWhy the last try came back:\n\n<feedback>\n{}\n</feedback>\n", feedback.trim_end())
+    format!("\n\nWhy your last attempt was sent back:\n\n<feedback>\n{}\n</feedback>\n", feedback.trim_end())
 }
 
 /// The reminder to one who left work uncommitted.
@@ -54,15 +54,15 @@ pub(super) fn reminder(files: &[String], refused: Option<&str>) -> String {
         list.push(format!("- and {} more", files.len() - list.len()));
     }
     let refused =
-        refused.map(|why| format!("\n\nYour last commits were not taken in: {why}")).unwrap_or_default();
+        refused.map(|why| format!("\n\nYour last commits were not accepted: {why}")).unwrap_or_default();
     format!(
-        "You ended with work that is not committed:\n\n{}\n\nCommit what belongs to the story, remove what does not \
-         (or let git ignore it), then end. What is not committed is lost.{refused}",
+        "You ended with work that is not committed:\n\n{}\n\nCommit the files that belong to the story, remove the others \
+         (or let git ignore it), then end. Uncommitted work is lost.{refused}",
         list.join("\n")
     )
 }
 
-/// What is added to the CLI's system prompt: the role's, and what there is to know of the project.
+/// Text for the CLI's system prompt: the role's, and facts about the project.
 pub(super) fn system(
     plan: &RunPlan,
     project: &Project,

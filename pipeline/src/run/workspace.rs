@@ -1,4 +1,4 @@
-//! Where an agent works, and what keeps it in: a story's worktree, or the place of a merge's conflict.
+//! Where an agent works, and its sandbox: a story's worktree, or the worktree of a merge conflict.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,6 @@ use crate::{
     worktree::{DetachedWorktree, Worktree, WorktreeError, WorktreeName},
 };
 
-/// Where it works.
 #[derive(Clone)]
 pub(super) struct Workspace {
     pub kind: WorkspaceKind,
@@ -74,7 +73,7 @@ impl Workspace {
         }
     }
 
-    /// What a process here is kept in. Blocks while private copies are made.
+    /// The sandbox of a process here. Blocks while private copies are made.
     pub(super) fn confine(&self) -> Result<Confined, RunOutcome> {
         let place = match &self.kind {
             WorkspaceKind::Story(worktree) if self.confinement.encloses() => {
@@ -89,7 +88,7 @@ impl Workspace {
         Ok(Confined { confinement: self.confinement.clone(), place })
     }
 
-    /// How commands of `project.toml` are run here, without storkit's secrets; not yet kept in.
+    /// How commands of `project.toml` are run here, without storkit's secrets; not yet confined.
     pub(super) fn gates(shop: &RunContext, plan: &RunPlan) -> GateRunner {
         let defaults = GateRunner::default();
         GateRunner {
@@ -156,12 +155,12 @@ fn confinement(shop: &RunContext, plan: &RunPlan) -> Result<Confinement, String>
     })
 }
 
-/// What an agent's part of the network is called in sentences.
+/// The name of an agent's network setting in sentences.
 pub(super) fn agent_network(agent: &str) -> String {
     format!("`network` of the agent `{agent}`")
 }
 
-/// What an agent of the CLI's has to reach: the model's service, as its environment names it, and its tools.
+/// The access that every agent needs: the model's service, as its environment names it, and its tools.
 pub(super) fn needs(
     settings: &AgentSettings,
     route: Option<&PermissionRoute>,
@@ -172,8 +171,9 @@ pub(super) fn needs(
     let base = settings.env.get(VARIABLE).cloned().or_else(inherited).filter(|base| !base.trim().is_empty());
     let base = base.unwrap_or_else(|| "https://api.anthropic.com".into());
     let api = endpoint(base.trim()).and_then(|(host, port)| AllowedHost::exact(&host, port));
-    let api =
-        api.ok_or_else(|| format!("`{VARIABLE}` is no address of a service, so that it cannot be let out."))?;
+    let api = api.ok_or_else(|| {
+        format!("`{VARIABLE}` is not the address of a service, so access to it cannot be allowed.")
+    })?;
     let own = match route {
         Some(PermissionRoute::Mcp { url, .. }) => {
             endpoint(url).and_then(|(host, port)| Some(SocketAddr::new(host.parse().ok()?, port)))
@@ -206,14 +206,14 @@ fn programs(command: &[String], env: &BTreeMap<String, String>) -> Vec<PathBuf> 
     named.flat_map(real).filter(|file| file.is_absolute() && file.is_file()).collect()
 }
 
-/// Where the CLI keeps its state: `CLAUDE_CONFIG_DIR`, else `.claude` in its home.
+/// The CLI's state folder: `CLAUDE_CONFIG_DIR`, else `.claude` in its home.
 fn claude_folder(env: &BTreeMap<String, String>, home: &Path) -> PathBuf {
     let set =
         |name: &str| env.get(name).map(PathBuf::from).or_else(|| std::env::var_os(name).map(PathBuf::from));
     set("CLAUDE_CONFIG_DIR").unwrap_or_else(|| env.get("HOME").map_or(home, Path::new).join(".claude"))
 }
 
-/// What a person has to see to stops the story; a full disk stops everything.
+/// A problem that a person has to solve blocks the story; a full disk stops everything.
 fn failed(error: &WorktreeError) -> RunOutcome {
     match error {
         WorktreeError::DiskFull { .. } => RunOutcome::NotStarted(error.to_string()),

@@ -4,7 +4,7 @@ use super::lines::lines;
 
 /// A criterion in the text.
 pub(super) struct Checkbox<'a> {
-    /// Where the space or the `x` stands.
+    /// The position of the space or the `x`.
     pub(super) at: usize,
     pub(super) ticked: bool,
     pub(super) text: &'a str,

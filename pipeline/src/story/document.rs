@@ -17,7 +17,7 @@ const LONGEST_FRONT: usize = 64 * 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoryDocument {
     text: String,
-    /// Where the YAML stands, without the two `---` lines.
+    /// The range of the YAML, without the two `---` lines.
     yaml: Option<Range<usize>>,
     body: usize,
     front: FrontMatter,
@@ -29,16 +29,13 @@ pub enum EditError {
     /// No key is written like this.
     #[error("`{0}` is no key of a story; a key is made of `a-z`, `0-9` and `_`")]
     Key(String),
-    /// The key's lines could not be told from its neighbours'.
+    /// The key's lines could not be separated from its neighbours'.
     #[error(
         "`{key}` cannot be changed in this front matter without touching its other lines; change it by hand"
     )]
-    Entangled {
-        /// The key.
-        key: String,
-    },
+    Entangled { key: String },
     /// The value does not fit the key, or the edited text cannot be read.
-    #[error("the story would not be readable any more: {0}")]
+    #[error("the story could not be read after this change: {0}")]
     Unreadable(#[from] FrontError),
     /// There are not so many criteria.
     #[error("there is no criterion {asked}; the story has {found}")]
@@ -66,12 +63,11 @@ impl StoryDocument {
         Ok(Self { text, yaml, body, front })
     }
 
-    /// The whole text.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// What the front matter says.
+    /// The parsed front matter.
     pub fn front(&self) -> &FrontMatter {
         &self.front
     }
@@ -159,7 +155,7 @@ impl StoryDocument {
         Ok(())
     }
 
-    /// The line ending of the first line, which stands for the file's.
+    /// The line ending of the first line, taken for the whole file.
     fn ending(&self) -> &'static str {
         match self.text.split_inclusive('\n').next() {
             Some(line) if line.ends_with("\r\n") => "\r\n",
@@ -206,7 +202,7 @@ fn bom(text: &str) -> usize {
     if text.starts_with(BOM) { BOM.len() } else { 0 }
 }
 
-/// Where the YAML stands, if there is any, and where the body begins.
+/// The range of the YAML, if there is any, and where the body begins.
 fn outline(text: &str) -> Result<(Option<Range<usize>>, usize), FrontError> {
     let mut lines = lines(text, bom(text)..text.len());
     let start = match lines.next() {

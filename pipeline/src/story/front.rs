@@ -1,4 +1,4 @@
-//! Front matter: the keys storkit knows, read from YAML. Everything else in it is kept and not looked at.
+//! Front matter: the keys storkit knows, read from YAML. All other keys are preserved and ignored.
 
 use serde::{
     Deserialize, Deserializer,
@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use super::{BlockReason, StoryId, plain};
 
-/// What stands for a reason where the file says only `true`.
+/// The reason where the file has only `true`.
 const UNEXPLAINED: &str = "no reason was given";
 
-/// What the front matter says. Keys that are not listed here are kept and not read.
+/// The known keys. Others are preserved and ignored.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FrontMatter {
     /// The title, for people. Empty if neither the front matter nor a heading has one.
@@ -36,7 +36,7 @@ pub struct FrontMatter {
 pub struct FrontError {
     /// Counted from 1 at the top of the file.
     pub line: usize,
-    /// What is wrong there.
+    /// The error, as a clause.
     pub why: String,
 }
 

@@ -10,12 +10,10 @@ const LONGEST_MADE: usize = 60;
 /// Longest slug that is read, in bytes: people and older tools wrote longer ones.
 const LONGEST_READ: usize = 120;
 
-/// A file's name: `ID_type_slug.md`. What is read is printed again byte for byte.
+/// A file's name: `ID_type_slug.md`. Printing gives the parsed text byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileName {
-    /// The number.
     pub id: StoryId,
-    /// The kind.
     pub kind: StoryKind,
     /// `[a-z0-9_]+`, at most 120 bytes (60 where storkit made it): it becomes part of a branch and of paths.
     pub slug: String,

@@ -3,7 +3,7 @@
 
 use super::{BlockReason, FrontMatter, StoryId};
 
-/// `None` where the text is not plain enough, valid or not. What is read is what YAML would read.
+/// `None` where the text is not plain enough, valid or not. The result is the same as the YAML crate's.
 pub(super) fn read(yaml: &str) -> Option<FrontMatter> {
     let mut front = FrontMatter::default();
     let mut seen: Vec<&str> = Vec::new();

@@ -22,15 +22,13 @@ pub enum Stage {
     Archived,
 }
 
-/// What an agent is for. A stage has at most one, so that a mergemaster on a coding story cannot be written.
+/// An agent's role. A stage has at most one, so that a mergemaster on a coding story cannot be expressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Writes the code.
     Coder,
-    /// Reviews it.
     Qa,
-    /// Resolves what the merge queue cannot.
+    /// Resolves conflicts that the merge queue cannot.
     Mergemaster,
     /// Looks after the others; is never assigned to a story by itself.
     Supervisor,
@@ -39,7 +37,7 @@ pub enum Role {
 /// Who wants to move a story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mover {
-    /// The pipeline, on what it has seen happen.
+    /// The pipeline, by its rules.
     Pipeline,
     /// A person, by a command or by dragging the file.
     Person,

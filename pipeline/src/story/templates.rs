@@ -1,4 +1,4 @@
-//! What a new story's file says, by kind.
+//! Templates for the files of new stories, by kind.
 
 use crate::story::{KeyValue, StoryKind};
 
@@ -12,8 +12,8 @@ pub fn body(kind: StoryKind) -> &'static str {
     }
 }
 
-/// The template with what is known filled in: sections by their heading, and the criteria. A section that the template
-/// lacks is added at the end; what nobody filled in keeps the template's words.
+/// The template with sections filled in by their heading, and the criteria. A section that the template
+/// lacks is added at the end; the other sections have the template's text.
 pub fn filled(kind: StoryKind, sections: &[(&str, &str)], criteria: &[String]) -> String {
     const CRITERIA: &str = "Acceptance criteria";
     let list: String = criteria.iter().map(|text| format!("- [ ] {}\n", one_line(text))).collect();

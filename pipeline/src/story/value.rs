@@ -4,12 +4,10 @@ use serde_json::Value as Json;
 
 use super::StoryId;
 
-/// What a key can be set to.
+/// A value for a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyValue {
-    /// `true` or `false`.
     Flag(bool),
-    /// A count.
     Number(u32),
     /// Any text; quoted where YAML asks for it.
     Text(String),

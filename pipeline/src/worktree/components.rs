@@ -22,23 +22,17 @@ pub enum ComponentPhase {
 /// How far it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ComponentProgress<'a> {
-    /// A command begins.
     Started {
-        /// Whose.
         component: &'a str,
-        /// Which.
         command: &'a str,
     },
     /// This checkout has no folder of that component.
     Missing {
-        /// Whose.
         component: &'a str,
     },
     /// It is over, well or not.
     Ended {
-        /// Whose.
         component: &'a str,
-        /// How.
         result: &'a GateResult,
     },
 }
@@ -48,33 +42,24 @@ pub enum ComponentProgress<'a> {
 pub enum ComponentError {
     /// A folder that is none, or leads out of the checkout.
     #[error("`path = {path:?}` of the component `{name}` is no folder inside the project.")]
-    Path {
-        /// Whose.
-        name: String,
-        /// Which.
-        path: PathBuf,
-    },
-    /// A command failed.
+    Path { name: String, path: PathBuf },
     #[error("{phase} of the component `{name}`: {result}")]
     Failed {
-        /// Setup or teardown.
         phase: &'static str,
-        /// Whose.
         name: String,
-        /// How, with the end of what it said.
+        /// How, with the end of its output.
         result: Box<GateResult>,
     },
-    /// What it is to be kept in cannot be had, as a sentence.
+    /// Its sandbox is not available, as a sentence.
     #[error("{0}")]
     Sandbox(String),
-    /// Called off.
     #[error(transparent)]
     Cancelled(#[from] GatesCancelled),
 }
 
 /// Runs one phase of all components in `checkout`, in order, and stops at the first failure. One whose folder this
 /// checkout does not have is passed over: not every branch has a front end. `how` gives time limit and environment;
-/// its own commands do not count. `confined` is what they are kept in.
+/// its own commands do not count. `confined` is their sandbox.
 pub async fn run_components(
     checkout: &Path,
     components: &[Component],

@@ -44,7 +44,6 @@ impl DetachedWorktree {
         Ok(Self { root: project.root().to_owned(), common, folder: folder.to_owned(), admin, private, hooks })
     }
 
-    /// The checkout.
     pub fn path(&self) -> &Path {
         &self.folder
     }
@@ -73,7 +72,7 @@ impl DetachedWorktree {
         }
     }
 
-    /// Readies the private places for a confined run. What it writes to them is never read: of a resolution only
+    /// Prepares the private folders for a confined run. They are never read afterwards: of a resolution only
     /// the files count.
     pub fn enclose(&self) -> Result<WorktreePaths, WorktreeError> {
         self.clear()?;

@@ -13,8 +13,8 @@ use super::{
 };
 
 impl Worktree {
-    /// Readies the private places for a confined run and says where they are. Commits that an earlier confined run
-    /// left and that could not be imported are still there for the agent to mend.
+    /// Prepares the private folders for a confined run and returns their paths. Commits that an earlier confined run
+    /// left and that could not be imported are still there for the agent to fix.
     pub fn enclose(&self) -> Result<WorktreePaths, ImportError> {
         let _lock = WorktreeLock::take(&self.layout)?;
         if self.unimported()?.is_none() || self.import_locked().is_ok() {
@@ -103,7 +103,7 @@ impl Worktree {
         write("config", "[core]\n\trepositoryformatversion = 0\n\tbare = true\n".into())?;
         let store = self.layout.common.join("objects");
         write("objects/info/alternates", format!("{}\n", store.display()))?;
-        // What the sandbox sees in the place of `objects/info`: there the store is elsewhere.
+        // The sandbox's `objects/info`: there the store is elsewhere.
         let inside = self.layout.root.join(STORE);
         write("info/alternates", format!("{}\n{}", inside.display(), further_stores(&store)))?;
         copy_notes(&self.admin, &private.join("admin"))

@@ -1,4 +1,4 @@
-//! Hooks that keep an agent's git on its own branch, in its worktree and in the main checkout alike. They look at
+//! Hooks that limit an agent's git to its own branch, in its worktree and in the main checkout alike. They look at
 //! who asks: a person's git, and that of any other repository, passes.
 
 use std::{
@@ -17,7 +17,7 @@ pub(super) const WORKTREE: &str = "STORKIT_GUARD_WORKTREE";
 /// The one ref it may move.
 pub(super) const REF: &str = "STORKIT_GUARD_REF";
 
-/// The same two facts beside the worktree's HEAD, for an agent that cleans its environment.
+/// The same two facts in files next to the worktree's HEAD, for an agent that cleans its environment.
 pub(super) const NOTE: &str = "storkit-ref";
 
 /// What an agent's environment gets: by it the hooks know its processes, also in the main checkout. `hooks` is told

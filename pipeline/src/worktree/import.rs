@@ -7,10 +7,9 @@ use git2::{Oid, Repository};
 use super::{SizeLimits, Worktree, WorktreeError, at, layout::WorktreeLock, size};
 use crate::git::program::{GitProgram, GitProgramError};
 
-/// What the branch is now.
+/// The branch after an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImportResult {
-    /// Its last commit.
     pub tip: Oid,
     /// Commits that base has not.
     pub ahead: usize,
@@ -24,16 +23,14 @@ pub struct ImportResult {
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The branch is gone.
-    #[error("The branch `{0}` is gone: the run deleted it. The last commits that storkit saw are kept.")]
+    #[error("The branch `{0}` is gone: the run deleted it. The last commits that storkit saw are saved.")]
     Gone(String),
     /// One file is too large.
-    #[error("`{path}` on the branch has {}; the limit for one file is {}. It must go from the branch's history.", size(*.bytes), size(*.limit))]
+    #[error("`{path}` on the branch has {}; the limit for one file is {}. Remove it from the branch's history.", size(*.bytes), size(*.limit))]
     FileTooLarge {
         /// Which, as far as git knows.
         path: String,
-        /// Its size.
         bytes: u64,
-        /// The limit.
         limit: u64,
     },
     /// All of it is too much.
@@ -41,13 +38,11 @@ pub enum ImportError {
     TooLarge {
         /// Size of all new objects, unpacked.
         bytes: u64,
-        /// The limit.
         limit: u64,
     },
     /// Objects are missing or damaged.
-    #[error("The branch's commits are incomplete or damaged and were not taken in: {0}")]
+    #[error("The branch's commits are incomplete or damaged and were not accepted: {0}")]
     Broken(String),
-    /// Anything else.
     #[error(transparent)]
     Worktree(#[from] WorktreeError),
 }
@@ -125,7 +120,7 @@ impl Worktree {
         Repository::open(&self.layout.common).is_ok_and(|repository| repository.find_commit(commit).is_ok())
     }
 
-    /// `git fetch` hashes and checks what it takes, and that nothing is missing, before a ref may point to it.
+    /// `git fetch` hashes and checks the objects, and that nothing is missing, before a ref may point to them.
     fn take_in(&self, tip: Oid, known: Option<Oid>) -> Result<(), ImportError> {
         let git = GitProgram::at(&self.layout.root);
         let settings = ["protocol.version=2", "transfer.fsckObjects=true", "fetch.writeCommitGraph=false"];
@@ -218,7 +213,7 @@ mod tests {
         fs::write(worktree.path().join("big one.bin"), vec![7; 2_000_000]).expect("a file");
         fixture.git_in(worktree.path(), &["add", "."]);
         fixture.git_in(worktree.path(), &["commit", "-q", "-m", "big"]);
-        insta::assert_snapshot!(worktree.import().unwrap_err(), @"`big one.bin` on the branch has 2 MB; the limit for one file is 1 MB. It must go from the branch's history.");
+        insta::assert_snapshot!(worktree.import().unwrap_err(), @"`big one.bin` on the branch has 2 MB; the limit for one file is 1 MB. Remove it from the branch's history.");
         let _ = fixture.git_in(worktree.path(), &["reset", "-q", "--soft", "HEAD~1"]);
         assert_eq!(worktree.import().expect("it is gone from the branch").ahead, 0);
     }
@@ -228,7 +223,7 @@ mod tests {
         let limits = SizeLimits { file: 10, branch: 12, free: 0 };
         let refused = |lines| within(lines, limits).unwrap_err().to_string();
         insta::assert_snapshot!(refused("commit 5 \nblob 8 a\n"), @"The branch brings 1 kB of new content; the limit is 1 kB.");
-        insta::assert_snapshot!(refused("1234 missing\n"), @"The branch's commits are incomplete or damaged and were not taken in: 1234 missing");
+        insta::assert_snapshot!(refused("1234 missing\n"), @"The branch's commits are incomplete or damaged and were not accepted: 1234 missing");
         assert!(within("commit 5 \nblob 7 a b c\n", limits).is_ok());
     }
 }

@@ -16,15 +16,12 @@ pub(crate) const KEEP: &str = "storkit.lock";
 /// Paths of one worktree; all absolute. Nothing need be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorktreeLayout {
-    /// Whose.
     pub name: WorktreeName,
-    /// The main checkout.
     pub root: PathBuf,
     /// The repository that all worktrees share: `.git`.
     pub common: PathBuf,
-    /// The checkout.
     pub folder: PathBuf,
-    /// What a confined agent writes instead of git's own files, and its `/tmp`: `.storkit/worktrees/.private/NAME`.
+    /// A confined agent's copies of git's own files, and its `/tmp`: `.storkit/worktrees/.private/NAME`.
     pub private: PathBuf,
     /// Hooks for all agents: `.storkit/worktrees/.hooks`.
     pub hooks: PathBuf,
@@ -69,7 +66,7 @@ impl WorktreeLayout {
         notes
     }
 
-    /// Makes sure that the ref folders stand and stay, in the repository or another git folder.
+    /// Makes sure that the ref folders exist and stay, in the repository or another git folder.
     pub(super) fn keep_ref_folders(&self, git_dir: &Path) -> Result<(), WorktreeError> {
         for folder in self.ref_folders() {
             let folder = git_dir.join(folder);
@@ -100,7 +97,6 @@ pub(super) fn admin_of(common: &Path, folder: &Path) -> Option<PathBuf> {
     })
 }
 
-/// `.storkit/worktrees`.
 pub(super) fn home(root: &Path) -> PathBuf {
     root.join(".storkit/worktrees")
 }

@@ -5,7 +5,6 @@ use std::fmt;
 use super::BRANCH_PREFIX;
 use crate::story::StoryId;
 
-/// `ID_slug`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorktreeName {
     id: StoryId,
@@ -34,7 +33,6 @@ impl WorktreeName {
         (name.to_string() == text).then_some(name)
     }
 
-    /// The story.
     pub fn id(&self) -> StoryId {
         self.id
     }

@@ -1,4 +1,4 @@
-//! Makes a worktree, or mends what is left of one. What an agent wrote is never deleted here: a checkout that git
+//! Makes a worktree, or repairs the rest of one. Files that an agent wrote are never deleted here: a checkout that git
 //! has lost is put aside.
 
 use std::{
@@ -17,20 +17,20 @@ use super::{
 };
 use crate::git::program::GitProgram;
 
-/// Beside a worktree's HEAD: what git ignores there.
+/// Next to a worktree's HEAD: the patterns that git ignores there.
 const IGNORED: &str = "storkit-ignored";
 
 /// Where our part of a worktree's own configuration begins.
 const OURS: &str = "# From here on written by storkit for the agent of this worktree.\n";
 
 impl Worktrees {
-    /// Makes the story's worktree on its branch, from the tip of `base`, or mends and returns the one that stands.
-    /// A branch that is left from an earlier try is gone on with. `agent` becomes author and committer there.
+    /// Makes the story's worktree on its branch, from the tip of `base`, or repairs and returns the existing one.
+    /// Reuses the branch of an earlier attempt. `agent` becomes author and committer there.
     ///
     /// Blocking: about `git worktree add`. Others who ask for the same one wait.
     ///
     /// # Errors
-    /// [`WorktreeError`] as a sentence; what was there before is still there.
+    /// [`WorktreeError`] as a sentence; nothing that was there is lost.
     pub fn prepare(&self, name: &WorktreeName, base: &str, agent: &str) -> Result<Worktree, WorktreeError> {
         let layout = self.layout(name);
         let home = make_home(self.project.root())?;
@@ -47,7 +47,7 @@ impl Worktrees {
         Ok(Worktree { layout, limits: self.limits, admin, base: base.into() })
     }
 
-    /// The story's worktree, if it stands whole. Makes and mends nothing.
+    /// The story's worktree, if it is complete. Makes and repairs nothing.
     pub fn find(&self, name: &WorktreeName, base: &str) -> Option<Worktree> {
         let layout = self.layout(name);
         let admin = standing(&layout)?;
@@ -80,7 +80,7 @@ impl Worktrees {
         layout.admin().ok_or_else(|| at(&layout.folder)(std::io::Error::other("git made no worktree")))
     }
 
-    /// The files of the main checkout's index are what a new worktree takes.
+    /// A new worktree takes the files of the main checkout's index.
     fn check_space(&self, home: &Path, repository: &Repository) -> Result<(), WorktreeError> {
         let files =
             repository.index()?.iter().map(|entry| u64::from(entry.file_size).next_multiple_of(4096)).sum();
@@ -125,7 +125,7 @@ fn mend(admin: PathBuf, layout: &WorktreeLayout) -> Result<PathBuf, WorktreeErro
     Ok(admin)
 }
 
-/// Takes away what is left of a worktree that does not stand: git's notes of it, and its checkout, put aside
+/// Removes the rest of an incomplete worktree: git's record of it, and its checkout, put aside
 /// where it may hold work.
 fn clear_remains(layout: &WorktreeLayout) -> Result<(), WorktreeError> {
     let mut unfinished = false;

@@ -1,4 +1,4 @@
-//! Worktrees listed and removed, also what is left of ones that an agent has deleted, moved or made unreadable.
+//! Lists and removes worktrees, also the rest of those that an agent has deleted, moved or made unreadable.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,27 +18,26 @@ use crate::git::program::GitProgram;
 /// What becomes of the branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BranchFate {
-    /// It stays: a later worktree of the story goes on with it.
+    /// It stays: a later worktree of the story continues on it.
     Keep,
     /// It goes too: the story is merged, or deleted by a person.
     Delete,
 }
 
-/// What is there of a story's worktree. A whole one has all four.
+/// The parts of a story's worktree that exist. A complete one has all four.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorktreeRemains {
-    /// The checkout.
     pub folder: bool,
     /// Git's notes of it.
     pub admin: bool,
     /// The branch, and where it is.
     pub branch: Option<Oid>,
-    /// What a confined agent left, or an earlier import.
+    /// Files of a confined agent, or of an earlier import.
     pub private: bool,
 }
 
 impl Worktrees {
-    /// All worktrees of stories, and what is left of ones. Blocking; reads folders and refs only.
+    /// All worktrees of stories, complete or not. Blocking; reads folders and refs only.
     pub fn list(&self) -> Result<BTreeMap<WorktreeName, WorktreeRemains>, WorktreeError> {
         let mut found: BTreeMap<WorktreeName, WorktreeRemains> = BTreeMap::new();
         let home = home(self.project.root());

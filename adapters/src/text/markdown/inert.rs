@@ -22,15 +22,15 @@ pub fn inert(text: &str) -> Cow<'_, str> {
 
 /// The part of [`inert`] that a terminal needs.
 pub(super) fn strip_controls(text: &str) -> Cow<'_, str> {
-    if text.contains(acts) {
-        Cow::Owned(text.chars().filter(|c| !acts(*c)).collect())
+    if text.contains(is_active) {
+        Cow::Owned(text.chars().filter(|c| !is_active(*c)).collect())
     } else {
         Cow::Borrowed(text)
     }
 }
 
 /// C0 and C1 controls, and the characters by which text can show in another order than it is in.
-fn acts(c: char) -> bool {
+fn is_active(c: char) -> bool {
     let is_control = c.is_control() && c != '\n' && c != '\t';
     is_control || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
@@ -103,7 +103,7 @@ mod tests {
             text in "(\\x1b|\\u{9b}|\\u{202e}|\\r|@|room|<!|here|>|[a-z \\n]|\\PC){0,40}",
         ) {
             let once = inert(&text).into_owned();
-            prop_assert!(!once.contains(acts));
+            prop_assert!(!once.contains(is_active));
             prop_assert!(!once.to_lowercase().split(|c: char| c.is_whitespace()).any(|word| word == "@room"));
             prop_assert_eq!(inert(&once), once.as_str());
         }

@@ -16,7 +16,7 @@ pub(super) fn render(markdown: &str, look: Target) -> String {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
     let mut writer = LayoutWriter::new(look);
     for event in Parser::new_ext(markdown, options) {
-        writer.take(event);
+        writer.write_event(event);
     }
     writer.end_inline();
     writer.out.truncate(writer.out.trim_end_matches('\n').len());
@@ -75,7 +75,7 @@ impl LayoutWriter {
         }
     }
 
-    fn take(&mut self, event: Event<'_>) {
+    fn write_event(&mut self, event: Event<'_>) {
         match event {
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
@@ -252,7 +252,7 @@ impl LayoutWriter {
             None => bullet.to_owned(),
         };
         if self.wants_gap {
-            self.gap();
+            self.write_gap();
         }
         let marker = StyledLine::of(&marker, TextStyle::default());
         let rest = StyledLine::of(&" ".repeat(marker.width), TextStyle::default());
@@ -314,7 +314,7 @@ impl LayoutWriter {
     fn begin_block(&mut self) {
         self.end_inline();
         if self.wants_gap {
-            self.gap();
+            self.write_gap();
         }
     }
 
@@ -335,7 +335,7 @@ impl LayoutWriter {
         self.wants_gap = false;
     }
 
-    fn gap(&mut self) {
+    fn write_gap(&mut self) {
         self.wants_gap = false;
         if !self.out.is_empty() {
             let mut line = StyledLine::default();

@@ -160,7 +160,7 @@ async fn hooks(current: Current) -> HookServer {
         Box::pin(async move {
             match adapter {
                 Some(adapter) => adapter.handle(request).await,
-                None => adapters::webhook::answer(http::StatusCode::SERVICE_UNAVAILABLE, "nobody is here"),
+                None => adapters::webhook::respond(http::StatusCode::SERVICE_UNAVAILABLE, "nobody is here"),
             }
         })
     }))

@@ -48,7 +48,7 @@ async fn many_live_messages_never_meet_slacks_limit() {
     }
     for n in 0..200 {
         for (posted, room) in &mut posted {
-            let _ = deliver::frame(&*bot.adapter, room, posted, &frame(&n.to_string())).await;
+            let _ = deliver::show_frame(&*bot.adapter, room, posted, &frame(&n.to_string())).await;
         }
     }
     for (posted, room) in &mut posted {

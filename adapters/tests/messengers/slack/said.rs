@@ -84,7 +84,7 @@ async fn a_deleted_message_is_taken_back_and_an_edited_one_is_not_said_again() {
     let mut bot = bench.open().await;
     let ts = bench.slack.say("D1", "U1", "fix it");
     bot.hear().await;
-    bench.slack.tell(json!({
+    bench.slack.send_event(json!({
         "type": "message", "subtype": "message_changed", "channel": "D1", "channel_type": "im", "ts": "9.9",
         "message": { "type": "message", "user": "U1", "text": "fix it now", "ts": ts },
     }));
@@ -98,7 +98,7 @@ async fn a_deleted_message_is_taken_back_and_an_edited_one_is_not_said_again() {
 async fn a_file_is_named_since_it_is_not_passed_on() {
     let bench = Bench::new(Way::Socket).await;
     let mut bot = bench.open().await;
-    bench.slack.tell(json!({
+    bench.slack.send_event(json!({
         "type": "message", "subtype": "file_share", "channel": "D1", "channel_type": "im", "user": "U1", "ts": "5.5",
         "text": "look", "files": [{ "id": "F1", "name": "a.png" }],
     }));
@@ -168,7 +168,7 @@ async fn payloads_of_any_kind_neither_stop_nor_block_it() {
         bench.slack.tell_raw("events_api", odd());
         bench.slack.tell_raw("interactive", odd());
         bench.slack.tell_raw("slash_commands", odd());
-        bench.slack.tell(odd());
+        bench.slack.send_event(odd());
         bench.slack.tell_raw("of_a_new_kind", odd());
         bench.slack.send_frame(&odd());
     }

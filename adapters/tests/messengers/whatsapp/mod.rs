@@ -53,7 +53,7 @@ impl Place {
             async move {
                 match adapter {
                     Some(adapter) => adapter.handle(request).await,
-                    None => adapters::webhook::answer(http::StatusCode::BAD_GATEWAY, "nobody is there"),
+                    None => adapters::webhook::respond(http::StatusCode::BAD_GATEWAY, "nobody is there"),
                 }
             }
         })

@@ -18,11 +18,11 @@ pub(super) struct ToolCall {
     pub arguments: Value,
 }
 
-/// What a tool answers: text for the model, or a sentence that says what to do instead.
+/// A tool's answer: text for the model, or an error that names the alternative.
 pub(super) type Answered = Result<String, String>;
 
 impl ToolCall {
-    /// Reads the arguments; unknown ones and wrong types are told with their names.
+    /// Reads the arguments; the error names unknown ones and wrong types.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
         serde_json::from_value(self.arguments.clone()).map_err(|error| say::bad_arguments(&error))
     }
@@ -49,7 +49,7 @@ impl ToolCall {
     }
 }
 
-/// What the pipeline refuses, as a sentence.
+/// A refusal of the pipeline, as a sentence.
 pub(super) fn refusal(error: PipelineError) -> String {
     replies::sentence(&error.to_string())
 }

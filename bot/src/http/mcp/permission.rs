@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::call::{Answered, ToolCall};
 use crate::{http::runs::McpRun, permission::PermissionAsk, replies};
 
-/// What the CLI sends (facts: no session id, no folder; the token tells whose call it is).
+/// The CLI's arguments. They name neither session nor folder; the token identifies the run.
 #[derive(Deserialize)]
 struct PermissionCall {
     tool_name: String,
@@ -46,12 +46,11 @@ fn rooms_to_ask(run: &McpRun, followers: Vec<Room>) -> Vec<Room> {
     if run.agent.is_some() { followers } else { run.rooms.clone() }
 }
 
-/// A refusal.
 pub(super) fn deny(message: &str) -> String {
     json!({ "behavior": "deny", "message": message }).to_string()
 }
 
-/// A run that waits for a person does not stand still: it is counted as long as this lives.
+/// A run that waits for a person is not stalled: it is counted as waiting while this exists.
 struct WaitingForPerson(Arc<AtomicUsize>);
 
 impl WaitingForPerson {

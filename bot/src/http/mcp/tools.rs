@@ -15,7 +15,7 @@ use crate::{http::runs::McpRun, replies::tools as say};
 /// A tool as data.
 pub(super) struct ToolSpec {
     pub name: &'static str,
-    /// What the model reads.
+    /// The description that the model reads.
     about: &'static str,
     /// Arguments: name, JSON type, what it is, whether it must be there.
     takes: &'static [Argument],
@@ -202,7 +202,7 @@ const TOOLS: &[ToolSpec] = &[
     ),
 ];
 
-/// The tools of whoever calls: a run without an agent may only ask, the operator may everything.
+/// The tools of a caller: a run without an agent can only ask, the operator has every other tool.
 pub(super) fn visible(run: &McpRun) -> impl Iterator<Item = &'static ToolSpec> + use<> {
     let (role, operator) = (run.agent.as_ref().map(|agent| agent.role), run.operator);
     TOOLS.iter().filter(move |tool| match role {
@@ -227,7 +227,7 @@ pub(super) fn describe(tool: &ToolSpec) -> Tool {
     Tool::new(tool.name, tool.about, Arc::new(schema))
 }
 
-/// Does what is called. The name is one of the table.
+/// Calls a tool of the table by its name.
 pub(super) async fn call(name: &str, call: ToolCall) -> Answered {
     use pipeline::story::StoryKind;
     match name {

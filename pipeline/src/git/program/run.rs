@@ -16,7 +16,7 @@ use super::{GitAnswer, GitProgramError};
 /// More than this on standard output is refused.
 pub(super) const MAX_ANSWER: usize = 64 << 20;
 
-/// So much of the end of standard error is kept.
+/// Bytes of standard error that are stored, from its end.
 const KEPT_STDERR: usize = 8 << 10;
 
 /// How often a git that has closed its pipes is asked whether it has ended.
@@ -38,7 +38,7 @@ pub(super) fn run(
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (feeding, reading) = (sender.clone(), sender.clone());
         scope.spawn(move || {
-            // Broken by a git that wants no more of it; its exit code tells.
+            // Broken by a git that wants no more of it; its exit code shows why.
             let _ = stdin.map(|mut stdin| stdin.write_all(input));
             feeding.send(OutputPart::Fed)
         });
@@ -65,7 +65,7 @@ enum OutputPart {
     Stderr(String),
 }
 
-/// Why it is ended before its end.
+/// Why it is killed early.
 enum CutReason {
     Late,
     TooMuch,
@@ -103,7 +103,7 @@ fn wait(child: &mut Child, until: Instant) -> Result<Option<i32>, CutReason> {
     }
 }
 
-/// Ends it and what it started: its group is its own, and its id stays ours until it is reaped.
+/// Kills it and its children: its group is its own, and its id stays ours until it is reaped.
 fn end(child: &mut Child) {
     if let Some(group) = Pid::from_raw(child.id().cast_signed()) {
         let _ = kill_process_group(group, Signal::KILL);

@@ -178,7 +178,7 @@ fn a_journal_that_somebody_changed_is_shown_to_a_person() {
     let (shop, _) = shop();
     shop.write(".storkit/run/merge.json", "{\"proof\": ");
     let error = recover(&shop.project).unwrap_err().to_string();
-    assert!(error.contains("merge.json` tells of a merge that was cut, and cannot be read"), "{error}");
+    assert!(error.contains("merge.json` describes an interrupted merge, but cannot be read"), "{error}");
 }
 
 #[tokio::test]

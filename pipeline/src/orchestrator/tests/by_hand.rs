@@ -52,7 +52,7 @@ async fn a_stale_copy_in_two_stages_is_reported_and_not_acted_on() {
     let found = |event: &PipelineEvent| matches!(event, PipelineEvent::ProblemFound { .. });
     let problem = fixture.until("a problem", found).await;
     assert!(
-        matches!(&problem, PipelineEvent::ProblemFound { problem } if problem.contains("story 1 is there more than once")),
+        matches!(&problem, PipelineEvent::ProblemFound { problem } if problem.contains("story 1 exists more than once")),
         "{problem:?}"
     );
     assert!(fixture.pipeline.start(id, None, ann()).await.is_err());
@@ -71,7 +71,7 @@ async fn what_cannot_be_read_is_said_and_left_as_it_is() {
     for (path, text, said) in [
         ("2_current/7_story_broken.md", broken, "7_story_broken.md` cannot be read: line"),
         ("2_current/notes.md", "x", "notes.md` is not named like a story"),
-        ("7_elsewhere/8_story_x.md", "# x\n", "is in no stage"),
+        ("7_elsewhere/8_story_x.md", "# x\n", "belongs to no stage"),
     ] {
         fs::create_dir_all(at(&fixture, path).parent().unwrap()).unwrap();
         fs::write(at(&fixture, path), text).unwrap();

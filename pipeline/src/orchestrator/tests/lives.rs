@@ -28,6 +28,10 @@ async fn a_story_is_written_reviewed_merged_and_leaves_nothing_behind() {
     assert_eq!(why.as_deref(), Some("approved by qa"));
     fixture.until_in(id, Stage::Done).await;
     assert_eq!(fixture.git.read("door.txt"), "open\n");
+    // The watcher may see the file in `5_done` before the merge is settled; the proof is written last.
+    let merged =
+        |event: &PipelineEvent| matches!(event, PipelineEvent::Merge { merge: MergeView::Merged { .. }, .. });
+    fixture.until("the merge has ended", merged).await;
     let proof = MergeProof::read(&fixture.git.root(), id).expect("a proof").expect("a proof");
     assert_eq!(fixture.git.git(&["rev-parse", "main"]), proof.commit);
     assert_eq!(fixture.outcomes(), ["1 coder: committed, and the gates passed", "1 qa: approved"]);
@@ -182,7 +186,7 @@ async fn a_conflict_that_nobody_resolves_is_a_merge_failure_and_never_assigned_a
     assert_eq!(fixture.pipeline.snapshot().runs, [], "nobody works on it");
     assert_eq!(fixture.stage(loser), Some(Stage::Merge));
     let refused = fixture.pipeline.merge(loser, ann()).await.expect_err("it is refused");
-    assert!(refused.to_string().contains("A person can say `retry"), "{refused}");
+    assert!(refused.to_string().contains("A person can use `retry"), "{refused}");
 }
 
 #[tokio::test]

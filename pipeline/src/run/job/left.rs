@@ -1,4 +1,4 @@
-//! What a process of the run left: commits, files, what changed outside of its worktree; and the gates over it.
+//! Inspects the result of a process: commits, files, changes outside its worktree; and runs the gates on it.
 
 use git2::Repository;
 
@@ -29,7 +29,7 @@ impl RunJob {
             .map_err(|error| RunOutcome::internal(format_args!("the repository cannot be read: {error}")))
     }
 
-    /// What was seen of a process that ended, and what had to be done at once.
+    /// Collects the facts about a process that exited, and reacts where that cannot wait.
     pub(super) async fn facts(
         &mut self,
         before: &StateBefore,
@@ -76,7 +76,7 @@ impl RunJob {
         Ok(facts)
     }
 
-    /// The branch as it is now: its commits, what is not committed, what it brings.
+    /// Reads the branch: its commits, uncommitted files, and its diff.
     async fn take_in(&mut self, worktree: &Worktree, facts: &mut RunFacts) -> Result<(), RunOutcome> {
         let settling = worktree.clone();
         let (base, root) = (self.plan.base.clone(), self.shop.project.root().to_owned());
@@ -117,7 +117,7 @@ impl RunJob {
     async fn undo_review(&mut self, worktree: Worktree, reviewed: Option<git2::Oid>) {
         let Some(tip) = reviewed else { return };
         match blocking(move || worktree.put_back(tip)).await {
-            Some(Ok(true)) => self.say("(what the reviewer changed was undone)"),
+            Some(Ok(true)) => self.say("(the reviewer's changes were undone)"),
             Some(Ok(false)) => {}
             Some(Err(error)) => tracing::warn!(%error, "a reviewer's changes could not be undone"),
             None => {}

@@ -51,7 +51,7 @@ async fn call(
         (answer, event)
     });
     if let Some(event) = event {
-        deliver::tell(&shared, "events_api", event);
+        deliver::send_event(&shared, "events_api", event);
     }
     reply(&shared, answer)
 }

@@ -146,7 +146,7 @@ fn acknowledge(shared: &Arc<Shared>, text: &str) {
 }
 
 /// Tells the app something.
-pub fn tell(shared: &Arc<Shared>, kind: &'static str, payload: Value) {
+pub fn send_event(shared: &Arc<Shared>, kind: &'static str, payload: Value) {
     let hooks = shared.state().hooks.clone();
     if let Some(hooks) = hooks {
         let address = match kind {

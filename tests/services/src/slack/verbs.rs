@@ -74,7 +74,7 @@ impl Slack {
 
     fn tell_all(&self, events: Vec<Value>) {
         for event in events {
-            deliver::tell(&self.shared, "events_api", event);
+            deliver::send_event(&self.shared, "events_api", event);
         }
     }
 
@@ -102,14 +102,14 @@ impl Slack {
     }
 
     /// Any event, as it is.
-    pub fn tell(&self, event: Value) {
+    pub fn send_event(&self, event: Value) {
         let event = self.shared.change(|state| callback(state, event));
-        deliver::tell(&self.shared, "events_api", event);
+        deliver::send_event(&self.shared, "events_api", event);
     }
 
     /// Any payload in an envelope, as it is.
     pub fn tell_raw(&self, kind: &'static str, payload: Value) {
-        deliver::tell(&self.shared, kind, payload);
+        deliver::send_event(&self.shared, kind, payload);
     }
 
     /// The person presses the button with this label.
@@ -154,7 +154,7 @@ impl Slack {
                 }],
             })
         });
-        deliver::tell(&self.shared, "interactive", payload);
+        deliver::send_event(&self.shared, "interactive", payload);
     }
 
     /// The person types a slash command.
@@ -169,7 +169,7 @@ impl Slack {
                 "is_enterprise_install": "false", "response_url": url, "trigger_id": format!("{}.trigger", state.number()),
             })
         });
-        deliver::tell(&self.shared, "slash_commands", payload);
+        deliver::send_event(&self.shared, "slash_commands", payload);
     }
 
     // --- the workspace ---
@@ -205,7 +205,7 @@ impl Slack {
     /// The app is removed from the workspace: its token is refused, and it is told so.
     pub fn uninstall(&self) {
         self.refuse_token(BOT_TOKEN, Some("account_inactive"));
-        self.tell(json!({ "type": "app_uninstalled" }));
+        self.send_event(json!({ "type": "app_uninstalled" }));
     }
 
     /// This Slack does not know Markdown.
