@@ -9,26 +9,17 @@ mod claude_home;
 mod egress;
 pub mod hosts;
 mod inside;
+mod paths;
 
-use std::{
-    ffi::OsString,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{ffi::OsString, net::SocketAddr, path::Path, sync::Arc};
 
 pub use self::{
     bwrap::{Bwrap, NetworkReach},
     egress::{EgressProxy, EgressRules},
     hosts::{AllowedHost, AllowedReach, NetworkAccess, allowed, is_public},
-    inside::enter,
+    inside::{SUBCOMMAND, enter},
+    paths::{STORE, WorktreePaths},
 };
-
-/// The program's subcommand that comes to [`enter`], for storkit itself to call.
-pub const SUBCOMMAND: &str = "sandbox-net";
-
-/// Where a confined agent sees the repository's true objects, relative to the project; outside there is nothing.
-pub const STORE: &str = ".storkit/objects";
 
 /// `sandbox` in `project.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,23 +40,6 @@ pub enum Confinement {
     /// By the operator's command, e.g. `["runsc", "do"]`, which takes the agent's as its arguments. Git data is as
     /// without a sandbox.
     Prefix(Vec<String>),
-}
-
-/// The parts of one worktree that a sandbox shows or replaces. All paths absolute but `ref_folders`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorktreePaths {
-    /// Of the main checkout.
-    pub root: PathBuf,
-    /// The repository: `.git`.
-    pub common: PathBuf,
-    pub folder: PathBuf,
-    /// Git's data about it: `.git/worktrees/NAME`.
-    pub admin: PathBuf,
-    /// Has `git`, `objects`, `info`, `admin`, `tmp` and the ref folders, shown instead of the real ones.
-    pub private: PathBuf,
-    pub hooks: PathBuf,
-    /// Folders below `.git` that belong to this story alone, relative to it; empty for a worktree without a branch.
-    pub ref_folders: Vec<PathBuf>,
 }
 
 /// A confinement and where it applies: what a launch needs to know.

@@ -9,8 +9,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AgentEvent, ProcessExit, SessionId, folder::RunFolder, launch::RUN_VARIABLE};
+use super::{folder::RunFolder, launch::RUN_VARIABLE};
 use crate::{
+    event::{AgentEvent, ProcessExit, SessionId},
     pty::{ProcessLeader, PtyReader, code_and_signal},
     tree::{self, ProcessEnvironment, ProcessId},
 };

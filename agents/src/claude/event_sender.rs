@@ -4,12 +4,12 @@ use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AgentEvent, UnparsedOutput,
     input::{LineQueue, refusal},
     lines::{LineSplitter, StreamLine},
     noise::OutputTail,
     parse::{self, LineMeaning},
 };
+use crate::event::{AgentEvent, UnparsedOutput};
 
 /// A longer line is counted and dropped. The longest seen of the CLI is 1 MB.
 const MAX_LINE: usize = 8 << 20;

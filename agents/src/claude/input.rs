@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, net::unix::pipe, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{PermissionAnswer, ProcessError};
+use super::error::ProcessError;
+use crate::event::PermissionAnswer;
 
 /// How many lines may wait for a CLI that does not read.
 const QUEUE: usize = 64;

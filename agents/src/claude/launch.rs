@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{SessionId, input::as_plain_prompt};
-use crate::confine::Confined;
+use super::input::as_plain_prompt;
+use crate::{confine::Confined, event::SessionId};
 
 /// A longer prompt is fed by standard input: Linux limits one argument to 128 KiB, NUL included.
 pub(super) const MAX_ARGUMENT: usize = 120_000;

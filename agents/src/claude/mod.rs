@@ -1,6 +1,7 @@
 //! Claude Code: its command line, its stream-json output, its control protocol, and the end of its process.
 
 mod end;
+mod error;
 mod event_sender;
 mod folder;
 mod input;
@@ -12,11 +13,12 @@ mod process;
 mod wording;
 
 pub use end::sweep_orphans;
+pub use error::ProcessError;
 pub use launch::{
     Launch, LaunchLimits, LaunchPermissions, LaunchProgram, LaunchSession, PermissionRoute, PromptMode,
     SessionStart,
 };
-pub use process::{AgentProcess, ProcessError};
+pub use process::AgentProcess;
 
 pub use crate::{event::*, runtime_dir::remove_leftovers};
 

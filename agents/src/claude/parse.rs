@@ -12,10 +12,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    AgentEvent, McpServer, PermissionRequest, SessionId, ToolUse, TurnEnd, UnparsedOutput,
     noise::{printable, without_leading_escapes},
     wording::{self, ResultWords},
 };
+use crate::event::{AgentEvent, McpServer, PermissionRequest, SessionId, ToolUse, TurnEnd, UnparsedOutput};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum LineMeaning {
@@ -424,10 +424,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::claude::{
-        RateLimitStatus,
-        lines::{LineSplitter, StreamLine},
-        noise::SHOWN,
+    use crate::{
+        claude::{
+            lines::{LineSplitter, StreamLine},
+            noise::SHOWN,
+        },
+        event::RateLimitStatus,
     };
 
     fn meanings(stream: &[u8], step: usize) -> Vec<LineMeaning> {

@@ -16,15 +16,18 @@ use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AgentEvent, Launch, PermissionAnswer, PromptMode,
     end::ProcessSupervisor,
+    error::ProcessError,
     event_sender::{CAPACITY, EventSender},
     folder::RunFolder,
     input::{self, LineQueue},
-    launch::{argv, environment},
+    launch::{Launch, PromptMode, argv, environment},
     noise::OutputTail,
 };
-use crate::pty::{self, ProcessLeader, PtyReader, PtyTerminal};
+use crate::{
+    event::{AgentEvent, PermissionAnswer},
+    pty::{self, ProcessLeader, PtyReader, PtyTerminal},
+};
 
 /// A Claude Code process in a PTY, its prompts fed through a FIFO. Dropping it ends the process in the
 /// background (SIGTERM, and SIGHUP by the PTY's closing at the latest when storkit itself ends); [`AgentProcess::end`]
@@ -36,20 +39,6 @@ pub struct AgentProcess {
     input: Option<LineQueue>,
     stop: CancellationToken,
     ended: Option<JoinHandle<usize>>,
-}
-
-/// Why a process could not be started or reached.
-#[derive(Debug, thiserror::Error)]
-pub enum ProcessError {
-    /// The program is not there.
-    #[error("`{program}` was not found on the PATH")]
-    NotFound { program: String },
-    /// An operation of the system failed.
-    #[error("{what}: {source}")]
-    Io { what: &'static str, source: std::io::Error },
-    /// The process has ended.
-    #[error("the Claude Code process has ended")]
-    Gone,
 }
 
 /// Names the operation that failed.

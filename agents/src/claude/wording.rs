@@ -3,7 +3,7 @@
 //! Everything beyond this file decides from [`TurnFailure`]. Sentences are read only where the CLI gives nothing better, and only those
 //! that it writes itself (`is_error`): never the model's words.
 
-use super::{BusyService, RateLimitStatus, TurnFailure};
+use crate::event::{BusyService, RateLimitStatus, TurnFailure};
 
 /// The parts of a `result` line that describe how its turn ended.
 pub(super) struct ResultWords<'a> {

@@ -6,7 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{STORE, WorktreePaths, claude_home};
+use super::{
+    claude_home,
+    paths::{STORE, WorktreePaths},
+};
 
 /// Where the sockets of a way out are inside, and the program that forwards to them. In `/run`, so that nothing of
 /// the machine's can be in the way.
@@ -232,7 +235,7 @@ impl Bwrap {
 fn forwarder() -> (PathBuf, Vec<OsString>) {
     let file = std::env::current_exe().unwrap_or_else(|_| "storkit".into());
     let file = file.to_str().and_then(|file| file.strip_suffix(" (deleted)")).map(Into::into).unwrap_or(file);
-    (file, vec![super::SUBCOMMAND.into()])
+    (file, vec![super::inside::SUBCOMMAND.into()])
 }
 
 /// Of the hidden `.storkit` only stories and the tracked configuration: neither secrets nor state nor other runs.

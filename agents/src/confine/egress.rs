@@ -30,11 +30,12 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{NetworkReach, inside::PROXY};
-use crate::{
-    confine::{AllowedHost, AllowedReach, allowed, is_public},
-    runtime_dir::short_dir,
+use super::{
+    bwrap::NetworkReach,
+    hosts::{AllowedHost, AllowedReach, allowed, is_public},
+    inside::PROXY,
 };
+use crate::runtime_dir::short_dir;
 
 /// Connections of one sandbox at a time; further ones wait. Each takes two file descriptors of storkit.
 const MOST: usize = 128;

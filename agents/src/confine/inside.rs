@@ -15,6 +15,9 @@ use std::{
     thread,
 };
 
+/// The program's subcommand that calls [`enter`]; for storkit itself.
+pub const SUBCOMMAND: &str = "sandbox-net";
+
 /// The socket of the proxy; every other one is named by its port.
 pub(super) const PROXY: &str = "proxy";
 

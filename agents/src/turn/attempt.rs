@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, time::SystemTime};
 
 use tokio::time::Instant;
 
-use super::{TurnLimits, TurnOutcome};
-use crate::claude::{AgentEvent, ProcessExit, RateLimitStatus, TurnEnd, TurnFailure};
+use super::outcome::{TurnLimits, TurnOutcome};
+use crate::event::{AgentEvent, ProcessExit, RateLimitStatus, TurnEnd, TurnFailure};
 
 /// What ends the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,7 +192,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::claude::{BusyService, PermissionRequest, UnparsedOutput};
+    use crate::event::{BusyService, PermissionRequest, UnparsedOutput};
 
     const MINUTE: Duration = Duration::from_secs(60);
 

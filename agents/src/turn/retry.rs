@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::TurnOutcome;
-use crate::claude::BusyService;
+use super::outcome::TurnOutcome;
+use crate::event::BusyService;
 
 /// No window of the service's limits is longer than a week: a later time is a mistake, and is waited for no longer than this.
 const LONGEST_WINDOW: Duration = Duration::from_secs(8 * 24 * 3600);

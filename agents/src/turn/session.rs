@@ -10,8 +10,14 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{AttemptAction, AttemptKind, TurnAttempt, TurnLimits, TurnOutcome};
-use crate::claude::{AgentEvent, AgentProcess, Launch, PermissionAnswer, ProcessError, ProcessExit};
+use super::{
+    attempt::{AttemptAction, AttemptKind, TurnAttempt},
+    outcome::{TurnLimits, TurnOutcome},
+};
+use crate::{
+    claude::{AgentProcess, Launch, ProcessError},
+    event::{AgentEvent, PermissionAnswer, ProcessExit},
+};
 
 /// An event of the process, and the outcome of the attempt if it is over with it.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The order of a run: place, process (`launch`), what it left and the gates over that (`left`).
+//! A run, step by step: workspace, processes (`launch`), what they left and the gates (`left`).
 
 mod launch;
 mod left;
@@ -29,12 +29,12 @@ use crate::{
 
 /// A run while it lives.
 pub(super) struct RunJob {
-    pub shop: RunContext,
+    pub context: RunContext,
     pub plan: RunPlan,
     pub ended: watch::Receiver<Option<StopReason>>,
     pub access: Option<RunAccess>,
-    pub spot: Option<Workspace>,
-    /// The way out of the sandbox of an agent that has not the whole network.
+    pub workspace: Option<Workspace>,
+    /// The proxy of a sandbox with limited network access.
     egress: Option<Arc<EgressProxy>>,
     pub session: Option<SessionId>,
     pub spending: RunSpending,
@@ -48,7 +48,7 @@ pub(super) struct RunJob {
 /// What is known of the run's branch.
 #[derive(Default)]
 pub(super) struct BranchProgress {
-    /// Why the last commits were not taken in.
+    /// Why the last commits were not imported.
     pub refused: Option<String>,
     /// `3 files, +20 -4` against base.
     pub diff: Option<String>,
@@ -67,15 +67,15 @@ pub(super) async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send +
 
 impl RunJob {
     pub(super) fn new(
-        shop: RunContext,
+        context: RunContext,
         plan: RunPlan,
         updates: mpsc::Sender<RunUpdate>,
         ended: watch::Receiver<Option<StopReason>>,
         review: ReviewSlot,
     ) -> Self {
-        let log = RunLog::create(&shop.project, &plan.run.id);
+        let log = RunLog::create(&context.project, &plan.run.id);
         let resumed = plan.resume.as_ref().map(SessionId::to_string);
-        let entries = resumed.map(|session| (session, shop.ledger.of_story(plan.run.story)));
+        let entries = resumed.map(|session| (session, context.ledger.of_story(plan.run.story)));
         let before_usd = entries.map_or(0.0, |(session, entries)| {
             entries
                 .iter()
@@ -84,11 +84,11 @@ impl RunJob {
                 .sum()
         });
         Self {
-            shop,
+            context,
             plan,
             ended,
             access: None,
-            spot: None,
+            workspace: None,
             egress: None,
             session: None,
             spending: RunSpending { session: SessionCost::resumed(before_usd), ..RunSpending::default() },
@@ -103,14 +103,14 @@ impl RunJob {
         let outcome = match self.work().await {
             Ok(outcome) | Err(outcome) => outcome,
         };
-        self.tell_refusals().await;
-        if let Some(spot) = self.spot.take() {
-            blocking(move || spot.close()).await;
+        self.report_refusals().await;
+        if let Some(workspace) = self.workspace.take() {
+            blocking(move || workspace.close()).await;
         }
         let summary = outcome.summary();
         self.output.log.write(&format!("== {}", summary.outcome));
         let RunSpending { usd, tokens, .. } = self.spending;
-        self.shop.ledger.ended(&self.plan.run.id, usd, tokens, summary);
+        self.context.ledger.ended(&self.plan.run.id, usd, tokens, summary);
         RunEnd { outcome, usd, diff: self.branch.diff }
     }
 
@@ -121,18 +121,18 @@ impl RunJob {
         let mut reminded = false;
         let mut launch = self.first_launch().await?;
         loop {
-            self.phase(if reminded { RunPhase::Reminded } else { RunPhase::Working }).await;
-            let turn = self.process(launch).await?;
+            self.set_phase(if reminded { RunPhase::Reminded } else { RunPhase::Working }).await;
+            let turn = self.run_process(launch).await?;
             let resumed = self.plan.resume.is_some();
             let next = TurnRetries::new(None).next_step(turn.outcome.clone(), resumed, SystemTime::now());
             if next == RetryStep::NewSession {
                 self.plan.resume = None;
-                self.say("(its earlier session is gone: a new one begins)");
+                self.log_line("(its earlier session no longer exists: starting a new one)");
                 self.spending.session = SessionCost::default();
                 launch = self.first_launch().await?;
                 continue;
             }
-            self.phase(RunPhase::Settling).await;
+            self.set_phase(RunPhase::Settling).await;
             let facts = self.facts(&before, &turn, reminded).await?;
             if let TurnOutcome::Busy { until, .. } = turn.outcome
                 && facts.tampering.is_empty()
@@ -162,11 +162,11 @@ impl RunJob {
     }
 
     /// Once for the whole run, which may have asked a hundred times.
-    async fn tell_refusals(&mut self) {
+    async fn report_refusals(&mut self) {
         let Some(text) = self.egress.take().and_then(|egress| egress.refusals()) else { return };
-        self.say(&format!("({text})"));
+        self.log_line(&format!("({text})"));
         let text = format!("`{}` (story {}): {text}", self.plan.run.slot, self.plan.run.story);
-        self.tell(RunUpdate::Alarm(text)).await;
+        self.send_update(RunUpdate::Alarm(text)).await;
     }
 
     /// A failure with the end of its log; the CLI's own limit of money is not the work's fault.
@@ -180,20 +180,20 @@ impl RunJob {
     }
 
     async fn prepare(&mut self) -> Result<(), RunOutcome> {
-        let (shop, plan) = (self.shop.clone(), self.plan.clone());
-        let spot = blocking(move || Workspace::prepare(&shop, &plan)).await;
-        self.spot = Some(spot.unwrap_or_else(|| Err(panicked()))?);
-        self.stop_if_told()?;
+        let (context, plan) = (self.context.clone(), self.plan.clone());
+        let workspace = blocking(move || Workspace::prepare(&context, &plan)).await;
+        self.workspace = Some(workspace.unwrap_or_else(|| Err(panicked()))?);
+        self.check_stopped()?;
         self.set_up().await?;
-        let access = self.shop.host.open(&self.plan.run);
-        if let Some(spot) = &self.spot {
-            spot.write_mcp(&access.route);
+        let access = self.context.host.open(&self.plan.run);
+        if let Some(workspace) = &self.workspace {
+            workspace.write_mcp(&access.route);
         }
         self.access = Some(access);
         Ok(())
     }
 
-    fn stop_if_told(&self) -> Result<(), RunOutcome> {
+    fn check_stopped(&self) -> Result<(), RunOutcome> {
         match &*self.ended.borrow() {
             None => Ok(()),
             Some(StopReason::Shutdown) => Err(RunOutcome::Shutdown),
@@ -203,11 +203,11 @@ impl RunJob {
 
     /// The setup of the project's components, in a worktree that was made now.
     async fn set_up(&mut self) -> Result<(), RunOutcome> {
-        let fresh = self.spot.as_ref().is_some_and(|spot| spot.fresh);
+        let fresh = self.workspace.as_ref().is_some_and(|workspace| workspace.fresh);
         if !fresh || self.plan.config.components.is_empty() {
             return Ok(());
         }
-        let (gates, confined) = (Workspace::gates(&self.shop, &self.plan), self.confined().await?);
+        let (gates, confined) = (Workspace::gates(&self.context, &self.plan), self.confined().await?);
         let path = self.path();
         let components = self.plan.config.components.clone();
         let mut lines = Vec::new();
@@ -221,16 +221,16 @@ impl RunJob {
                 }
                 ComponentProgress::Ended { .. } => {}
             };
-            let cancel = self.cancelled();
+            let cancel = self.stop_token();
             let phase = worktree::ComponentPhase::Setup;
             run_components(&path, &components, phase, &gates, Some(&confined), &cancel, progress).await
         };
-        lines.iter().for_each(|line| self.say(line));
+        lines.iter().for_each(|line| self.log_line(line));
         if let Err(error) = done {
-            self.stop_if_told()?;
+            self.check_stopped()?;
             // The next try is to set it up again.
             if let Some(worktree) = self.worktree() {
-                let worktrees = self.shop.worktrees.clone();
+                let worktrees = self.context.worktrees.clone();
                 blocking(move || worktrees.remove(worktree.name(), worktree::BranchFate::Keep)).await;
             }
             return Err(match error {
@@ -241,8 +241,8 @@ impl RunJob {
         Ok(())
     }
 
-    /// Is cancelled when somebody wants the run's end.
-    fn cancelled(&self) -> CancellationToken {
+    /// A token that is cancelled when the run is to end.
+    fn stop_token(&self) -> CancellationToken {
         let (token, mut ended) = (CancellationToken::new(), self.ended.clone());
         let cancel = token.clone();
         tokio::spawn(async move {
@@ -254,9 +254,9 @@ impl RunJob {
         token
     }
 
-    async fn process(&mut self, launch: Launch) -> Result<TurnResult, RunOutcome> {
-        self.stop_if_told()?;
-        self.turn(launch).await.map_err(|error| match error {
+    async fn run_process(&mut self, launch: Launch) -> Result<TurnResult, RunOutcome> {
+        self.check_stopped()?;
+        self.run_turn(launch).await.map_err(|error| match error {
             ProcessError::NotFound { .. } => RunOutcome::NotStarted(format!(
                 "{error}. Install Claude Code, or name it with `[claude] command` in bot.toml."
             )),
@@ -265,20 +265,20 @@ impl RunJob {
     }
 
     fn path(&self) -> std::path::PathBuf {
-        self.spot.as_ref().map(|spot| spot.path().to_owned()).unwrap_or_default()
+        self.workspace.as_ref().map(|workspace| workspace.path().to_owned()).unwrap_or_default()
     }
 
-    pub(super) async fn phase(&mut self, phase: RunPhase) {
-        self.tell(RunUpdate::Phase(phase)).await;
+    pub(super) async fn set_phase(&mut self, phase: RunPhase) {
+        self.send_update(RunUpdate::Phase(phase)).await;
     }
 
-    pub(super) async fn tell(&self, told: RunUpdate) {
-        // Nobody hears where storkit goes down.
-        let _ = self.output.updates.send(told).await;
+    pub(super) async fn send_update(&self, update: RunUpdate) {
+        // The receiver is gone only when storkit shuts down.
+        let _ = self.output.updates.send(update).await;
     }
 
-    /// Into the log, and to whoever follows, unless they lag.
-    pub(super) fn say(&mut self, text: &str) {
+    /// Writes to the log, and to whoever follows it, unless they lag.
+    pub(super) fn log_line(&mut self, text: &str) {
         for line in self.output.log.write(text) {
             let _ = self.output.updates.try_send(RunUpdate::Said(line));
         }

@@ -55,7 +55,7 @@ fn died(exit: &ProcessExit) -> String {
 /// What a run has spent.
 #[derive(Default)]
 pub(super) struct RunSpending {
-    /// What its session had cost before is not its own.
+    /// Counted from the cost that the session had before.
     pub session: SessionCost,
     pub usd: f64,
     /// Read and written.
@@ -72,15 +72,15 @@ impl RunSpending {
 
 impl RunJob {
     /// Runs one process to its end.
-    pub(super) async fn turn(&mut self, launch: Launch) -> Result<TurnResult, ProcessError> {
+    pub(super) async fn run_turn(&mut self, launch: Launch) -> Result<TurnResult, ProcessError> {
         let mut session = match &self.access {
             Some(access) => AgentSession::asking_elsewhere(access.waiting.clone()),
             None => AgentSession::default(),
         };
-        let stall = self.shop.settings.stall;
+        let stall = self.context.settings.stall;
         let silence = Some(stall).filter(|stall| !stall.is_zero());
         session.run_once(launch, TurnLimits { silence, ..TurnLimits::default() }).await?;
-        self.tell(RunUpdate::Pid(session.pid())).await;
+        self.send_update(RunUpdate::Pid(session.pid())).await;
         let mut importing = interval(IMPORT);
         let mut end = self.ended.clone();
         let mut ended = None;
@@ -103,7 +103,7 @@ impl RunJob {
                 }
             }
         };
-        self.tell(RunUpdate::Pid(None)).await;
+        self.send_update(RunUpdate::Pid(None)).await;
         if outcome == TurnOutcome::Silent {
             ended.get_or_insert(StopReason::Stalled);
         }
@@ -113,29 +113,29 @@ impl RunJob {
     async fn on_event(&mut self, event: AgentEvent) {
         if self.busy && !matches!(event, AgentEvent::Retrying { .. } | AgentEvent::RateLimit { .. }) {
             self.busy = false;
-            self.phase(RunPhase::Working).await;
+            self.set_phase(RunPhase::Working).await;
         }
         match event {
             AgentEvent::Started { session, .. } => {
                 self.session = Some(session.clone());
-                self.tell(RunUpdate::Session(session)).await;
+                self.send_update(RunUpdate::Session(session)).await;
             }
-            AgentEvent::Text(text) => self.say(&text),
-            AgentEvent::ToolUse(tool) => self.say(&tool_line(&tool)),
-            AgentEvent::ToolResult { is_error: true, .. } => self.say("< failed or refused"),
+            AgentEvent::Text(text) => self.log_line(&text),
+            AgentEvent::ToolUse(tool) => self.log_line(&tool_line(&tool)),
+            AgentEvent::ToolResult { is_error: true, .. } => self.log_line("< failed or refused"),
             AgentEvent::Retrying { attempt, max, error, .. } => {
-                self.say(&format!("(the model's service: {error}; try {attempt} of {max})"));
+                self.log_line(&format!("(the model's service: {error}; try {attempt} of {max})"));
                 if !self.busy {
                     self.busy = true;
-                    self.phase(RunPhase::ServiceBusy).await;
+                    self.set_phase(RunPhase::ServiceBusy).await;
                 }
             }
-            AgentEvent::RateLimit { status, .. } => self.say(&format!("(usage limit: {status})")),
+            AgentEvent::RateLimit { status, .. } => self.log_line(&format!("(usage limit: {status})")),
             AgentEvent::TurnEnded(end) => {
                 self.spending.add(&end);
-                self.tell(RunUpdate::Cost(self.spending.usd)).await;
+                self.send_update(RunUpdate::Cost(self.spending.usd)).await;
                 if end.failure.is_some() {
-                    self.say(&end.text);
+                    self.log_line(&end.text);
                 }
             }
             AgentEvent::Exited(_)
@@ -160,7 +160,7 @@ impl RunJob {
 
     /// The story's worktree, if that is where it works.
     pub(super) fn worktree(&self) -> Option<Worktree> {
-        match self.spot.as_ref().map(|spot| &spot.kind) {
+        match self.workspace.as_ref().map(|workspace| &workspace.kind) {
             Some(WorkspaceKind::Story(worktree)) => Some(worktree.clone()),
             Some(WorkspaceKind::Conflict(_)) | None => None,
         }

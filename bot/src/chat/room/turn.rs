@@ -202,7 +202,7 @@ mod tests {
     }
 
     fn answered() -> TurnOutcome {
-        TurnOutcome::Answered(Box::new(TurnEnd::default()))
+        TurnOutcome::Answered(Box::default())
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What a process of the run is started with: session, words, environment, sandbox.
+//! What a process of the run is started with: session, prompt, environment, sandbox.
 
 use agents::{
     claude::{
@@ -27,14 +27,14 @@ impl RunJob {
         let (start, text) = match &self.plan.resume {
             Some(session) => (SessionStart::Resume(session.clone()), prompt::again(&self.plan)),
             None => {
-                let text = prompt::prompt(&self.plan, &self.shop.project, &path).map_err(wrong)?;
+                let text = prompt::prompt(&self.plan, &self.context.project, &path).map_err(wrong)?;
                 (SessionStart::New(SessionId::random()), text)
             }
         };
-        let trusted = self.shop.settings.trust_project_settings;
-        let system = prompt::system(&self.plan, &self.shop.project, &path, trusted).map_err(wrong)?;
+        let trusted = self.context.settings.trust_project_settings;
+        let system = prompt::system(&self.plan, &self.context.project, &path, trusted).map_err(wrong)?;
         let (SessionStart::New(session) | SessionStart::Resume(session)) = &start;
-        self.shop.ledger.started(&self.plan.run, session.as_str());
+        self.context.ledger.started(&self.plan.run, session.as_str());
         self.session = Some(session.clone());
         self.launch(start, text, Some(system)).await
     }
@@ -54,20 +54,20 @@ impl RunJob {
     ) -> Result<Launch, RunOutcome> {
         let confined = self.confined().await?;
         let confined = self.limited(confined).await?;
-        let settings = &self.shop.settings;
+        let settings = &self.context.settings;
         let agent = &self.plan.agent;
-        let spot = self.spot.as_ref().ok_or_else(panicked)?;
+        let workspace = self.workspace.as_ref().ok_or_else(panicked)?;
         let mut env: Vec<(String, String)> =
             settings.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        env.extend(spot.environment());
+        env.extend(workspace.environment());
         let model = if agent.model.is_empty() { &settings.model } else { &agent.model };
         let limits = [agent.max_budget_usd, self.plan.config.budget.run_usd, self.plan.budget_usd];
         let route = self.access.as_ref().map_or(PermissionRoute::Control, |access| access.route.clone());
         Ok(Launch {
             program: LaunchProgram {
                 command: settings.command.clone(),
-                cwd: spot.path().to_owned(),
-                runtime_dir: self.shop.project.run_dir(),
+                cwd: workspace.path().to_owned(),
+                runtime_dir: self.context.project.run_dir(),
                 env_remove: settings.secret_env.clone(),
                 env,
             },
@@ -88,8 +88,8 @@ impl RunJob {
     }
 
     pub(super) async fn confined(&self) -> Result<Confined, RunOutcome> {
-        let spot = self.spot.clone().ok_or_else(panicked)?;
-        blocking(move || spot.confine()).await.ok_or_else(panicked)?
+        let workspace = self.workspace.clone().ok_or_else(panicked)?;
+        blocking(move || workspace.confine()).await.ok_or_else(panicked)?
     }
 
     /// With the agent's part of the network, by a way out that serves all processes of the run.
@@ -103,7 +103,7 @@ impl RunJob {
             return Ok(confined);
         }
         let route = self.access.as_ref().map(|access| &access.route);
-        let needs = needs(&self.shop.settings, route).map_err(RunOutcome::NotStarted)?;
+        let needs = needs(&self.context.settings, route).map_err(RunOutcome::NotStarted)?;
         let limiting = move || confined.limited(&agent.network, &agent_network(&agent.name), Some(needs));
         let (confined, egress) =
             blocking(limiting).await.ok_or_else(panicked)?.map_err(RunOutcome::NotStarted)?;
@@ -114,7 +114,7 @@ impl RunJob {
     pub(super) async fn confined_gates(&self) -> Result<GateRunner, RunOutcome> {
         let confined = self.confined().await?;
         let (gates, network) =
-            (Workspace::gates(&self.shop, &self.plan), self.plan.config.gate_network.clone());
+            (Workspace::gates(&self.context, &self.plan), self.plan.config.gate_network.clone());
         let kept = blocking(move || gates.kept_in(&confined, &network, GATE_NETWORK)).await;
         kept.ok_or_else(panicked)?.map_err(RunOutcome::NotStarted)
     }

@@ -21,9 +21,9 @@ const GATE_LINES: usize = 40;
 
 impl RunJob {
     pub(super) async fn before(&self) -> Result<StateBefore, RunOutcome> {
-        let (shop, base, story) = (self.shop.clone(), self.plan.base.clone(), self.plan.run.story);
+        let (context, base, story) = (self.context.clone(), self.plan.base.clone(), self.plan.run.story);
         let own = self.worktree().map_or_else(|| "storkit/none".to_owned(), |worktree| worktree.branch());
-        let taken = blocking(move || StateBefore::take(&shop, &base, &own, story)).await;
+        let taken = blocking(move || StateBefore::take(&context, &base, &own, story)).await;
         taken
             .ok_or_else(panicked)?
             .map_err(|error| RunOutcome::internal(format_args!("the repository cannot be read: {error}")))
@@ -58,10 +58,10 @@ impl RunJob {
                 self.plan.run.story,
                 found.agents.join("; ")
             );
-            self.tell(RunUpdate::Alarm(text)).await;
+            self.send_update(RunUpdate::Alarm(text)).await;
         }
         // In a sandbox it cannot have been the agent.
-        let confined = self.spot.as_ref().is_some_and(|spot| spot.confinement.encloses());
+        let confined = self.workspace.as_ref().is_some_and(|workspace| workspace.confinement.encloses());
         if !found.unclear.is_empty() && !confined {
             let text = format!(
                 "While `{}` worked on story {} without a sandbox, this changed outside its worktree, by it or by a \
@@ -70,7 +70,7 @@ impl RunJob {
                 self.plan.run.story,
                 found.unclear.join("; ")
             );
-            self.tell(RunUpdate::Alarm(text)).await;
+            self.send_update(RunUpdate::Alarm(text)).await;
         }
         facts.tampering = found.agents;
         Ok(facts)
@@ -79,7 +79,7 @@ impl RunJob {
     /// Reads the branch: its commits, uncommitted files, and its diff.
     async fn take_in(&mut self, worktree: &Worktree, facts: &mut RunFacts) -> Result<(), RunOutcome> {
         let settling = worktree.clone();
-        let (base, root) = (self.plan.base.clone(), self.shop.project.root().to_owned());
+        let (base, root) = (self.plan.base.clone(), self.context.project.root().to_owned());
         let settled = blocking(move || {
             let imported = settling.settle()?;
             let brings = Repository::open(root).and_then(|found| check::brings(&found, &base, imported.tip));
@@ -91,7 +91,7 @@ impl RunJob {
                 self.branch.diff = diff;
                 self.branch.refused = None;
                 if rewritten {
-                    self.say("(it rewrote the history of its branch)");
+                    self.log_line("(it rewrote the history of its branch)");
                 }
                 if !pipelines.is_empty() && self.plan.run.role == Role::Coder {
                     let files = pipelines.join("`, `");
@@ -117,7 +117,7 @@ impl RunJob {
     async fn undo_review(&mut self, worktree: Worktree, reviewed: Option<git2::Oid>) {
         let Some(tip) = reviewed else { return };
         match blocking(move || worktree.put_back(tip)).await {
-            Some(Ok(true)) => self.say("(the reviewer's changes were undone)"),
+            Some(Ok(true)) => self.log_line("(the reviewer's changes were undone)"),
             Some(Ok(false)) => {}
             Some(Err(error)) => tracing::warn!(%error, "a reviewer's changes could not be undone"),
             None => {}
@@ -125,8 +125,8 @@ impl RunJob {
     }
 
     async fn compare(&self, before: &StateBefore) -> Result<check::ComparisonResult, RunOutcome> {
-        let (before, shop) = (before.clone(), self.shop.clone());
-        let found = blocking(move || before.compare(&shop)).await.ok_or_else(panicked)?;
+        let (before, context) = (before.clone(), self.context.clone());
+        let found = blocking(move || before.compare(&context)).await.ok_or_else(panicked)?;
         found.map_err(|why| RunOutcome::internal(format_args!("the repository cannot be compared: {why}")))
     }
 
@@ -137,19 +137,19 @@ impl RunJob {
     }
 
     pub(super) async fn gates(&mut self) -> Result<RunOutcome, RunOutcome> {
-        self.phase(RunPhase::Gates).await;
+        self.set_phase(RunPhase::Gates).await;
         let gates = self.confined_gates().await?;
         let path = self.path();
         let root = path.clone();
         let tree = blocking(move || head_tree(&root)).await.ok_or_else(panicked)?;
         let tree =
             tree.map_err(|error| RunOutcome::internal(format_args!("the worktree cannot be read: {error}")))?;
-        let Ok(report) = gates.run(&path, &tree, &self.cancelled()).await else {
-            self.stop_if_told()?;
+        let Ok(report) = gates.run(&path, &tree, &self.stop_token()).await else {
+            self.check_stopped()?;
             return Ok(RunOutcome::Stopped);
         };
         for result in &report.results {
-            self.say(&result.to_string());
+            self.log_line(&result.to_string());
         }
         let Some(failure) = report.failure() else { return Ok(RunOutcome::Passed) };
         let lines: Vec<&str> = failure.tail.lines().collect();

@@ -1,0 +1,23 @@
+//! The folders of a worktree, as a sandbox needs them.
+
+use std::path::PathBuf;
+
+/// Where a confined agent sees the repository's true objects, relative to the project; outside there is nothing.
+pub const STORE: &str = ".storkit/objects";
+
+/// The parts of one worktree that a sandbox shows or replaces. All paths absolute but `ref_folders`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorktreePaths {
+    /// Of the main checkout.
+    pub root: PathBuf,
+    /// The repository: `.git`.
+    pub common: PathBuf,
+    pub folder: PathBuf,
+    /// Git's data about it: `.git/worktrees/NAME`.
+    pub admin: PathBuf,
+    /// Has `git`, `objects`, `info`, `admin`, `tmp` and the ref folders, shown instead of the real ones.
+    pub private: PathBuf,
+    pub hooks: PathBuf,
+    /// Folders below `.git` that belong to this story alone, relative to it; empty for a worktree without a branch.
+    pub ref_folders: Vec<PathBuf>,
+}
