@@ -352,10 +352,7 @@ mod tests {
         let lost = sentences(&shop);
         assert_eq!(
             lost,
-            [format!(
-                "The proof of story `1` is wrong: base does not have its commit `{}`.",
-                proof.commit
-            )]
+            [format!("The proof of story `1` is wrong: base does not have its commit `{}`.", proof.commit)]
         );
         assert_eq!(shop.git(&["rev-parse", "main"]), first);
     }
@@ -403,9 +400,6 @@ mod tests {
         shop.git(&["commit", "-q", "--allow-empty", "-m", "story-kit: merge 1_story_a"]);
         let found = sentences(&shop);
         assert!(found[0].starts_with("Story `1` was merged more than once: `"), "{found:?}");
-        assert_eq!(
-            found[1],
-            "Story `1` is merged, but is in current. Create a new story for further work."
-        );
+        assert_eq!(found[1], "Story `1` is merged, but is in current. Create a new story for further work.");
     }
 }

@@ -185,6 +185,8 @@ impl Orchestrator {
         };
         match changed {
             WorkChange::Config => self.reload(),
+            // The story's file moves before base and the checkouts have; all files are scanned when the merge has ended.
+            WorkChange::Files(_) | WorkChange::Rescan if self.is_landing() => {}
             WorkChange::Files(paths) => {
                 self.work_on(StoryWork::default(), move |work| work.refresh(&paths), log);
             }
@@ -205,6 +207,10 @@ impl Orchestrator {
             self.publisher.tell(event);
         }
         self.commit_if_due();
+    }
+
+    fn is_landing(&self) -> bool {
+        self.stories.board.in_stage(Stage::Merge).any(|story| self.merges.is_landing(story.id()))
     }
 
     /// The story that is being merged: the queue moves its file, which the watcher may see before the merge's result arrives.
