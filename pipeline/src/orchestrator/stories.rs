@@ -267,7 +267,7 @@ impl Orchestrator {
 
     /// Done means merged: a file that somebody put there is not believed, and not committed.
     fn check_proof(&mut self, id: StoryId) {
-        let (project, base) = (self.shop.project.clone(), self.config.base.clone());
+        let (project, base) = (self.context.project.clone(), self.config.base.clone());
         let is_proven = move || {
             matches!(MergeProof::read(project.root(), id), Ok(Some(_)))
                 || merged_on(&project, &base).contains(&id)
