@@ -21,7 +21,7 @@ use tokio::{
 };
 
 pub(crate) use self::{
-    check::brings,
+    check::branch_content,
     log::{folder as log_folder, last_lines},
 };
 use crate::{

@@ -127,7 +127,11 @@ pub(crate) struct BranchContent {
 }
 
 /// Reads it. Blocks.
-pub(crate) fn brings(repository: &Repository, base: &str, tip: Oid) -> Result<BranchContent, git2::Error> {
+pub(crate) fn branch_content(
+    repository: &Repository,
+    base: &str,
+    tip: Oid,
+) -> Result<BranchContent, git2::Error> {
     let base = repository.refname_to_id(&format!("refs/heads/{base}"))?;
     let tree = |commit| repository.find_commit(commit)?.tree();
     let old = repository.merge_base(base, tip).and_then(tree).ok();
