@@ -41,7 +41,7 @@ mod tests {
         Identity,
         console::{
             Console, ConsoleConfig,
-            wire::{FromTerminal, ToTerminal, receive, tell},
+            wire::{FromTerminal, ToTerminal, receive, send},
         },
     };
     use tokio::io::BufReader;
@@ -61,7 +61,7 @@ mod tests {
         console.attach(theirs);
         let (reader, mut writer) = tokio::io::split(ours);
         let mut reader = BufReader::new(reader);
-        tell(&mut writer, &FromTerminal::Hello { room: None, user: None }).await.unwrap();
+        send(&mut writer, &FromTerminal::Hello { room: None, user: None }).await.unwrap();
         assert!(matches!(receive(&mut reader).await.unwrap(), Some(ToTerminal::Hello { .. })));
         let main = Room::new("console", "main");
         assert_eq!(messengers.followers(&none), [main.clone()]);

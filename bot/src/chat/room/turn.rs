@@ -175,7 +175,7 @@ impl CurrentTurn {
 mod tests {
     use std::time::Duration;
 
-    use agents::claude::{AgentEvent, BusyService, TurnEnd};
+    use agents::claude::{AgentEvent, BusyService};
 
     use super::*;
 
