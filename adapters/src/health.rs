@@ -8,7 +8,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// How one adapter's connection is, kept by the adapter and its supervisor, read by `status` and `/health`.
+/// The state of one adapter's connection: written by the adapter and its supervisor, read by `status` and `/health`.
 pub struct AdapterHealth {
     name: &'static str,
     state: Mutex<HealthState>,
@@ -27,9 +27,8 @@ struct HealthState {
 /// [`AdapterHealth`] at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthSnapshot {
-    /// The adapter's name.
     pub name: &'static str,
-    /// Whether the connection stands.
+    /// Whether it is connected.
     pub up: bool,
     /// Since when it is up or down.
     pub since: SystemTime,
@@ -39,7 +38,7 @@ pub struct HealthSnapshot {
     pub reconnects: u32,
     /// Why it last went down; kept after it is up again.
     pub last_error: Option<String>,
-    /// What the operator should know although it is up.
+    /// A note for the operator although it is up.
     pub note: Option<String>,
 }
 
@@ -58,7 +57,7 @@ impl AdapterHealth {
         Self { name, state: Mutex::new(state) }
     }
 
-    /// The connection stands. A second call while it stands changes nothing.
+    /// Records that the connection is up. A second call while it is up changes nothing.
     pub fn set_connected(&self) {
         let mut state = self.state.lock();
         if !state.up {
@@ -70,12 +69,11 @@ impl AdapterHealth {
         }
     }
 
-    /// Something came in.
     pub fn note_event(&self) {
         self.state.lock().last_event = Some(SystemTime::now());
     }
 
-    /// What the operator should know although the connection stands; `None` when it is over. Logged when it is new.
+    /// Sets what the operator should know although the connection is up; `None` clears it. A new note is logged.
     pub fn set_note(&self, note: Option<String>) {
         let mut state = self.state.lock();
         if let Some(note) = note.as_ref().filter(|note| state.note.as_ref() != Some(note)) {
@@ -84,7 +82,7 @@ impl AdapterHealth {
         state.note = note;
     }
 
-    /// The connection is gone, or could not be made.
+    /// Records that the connection ended or could not be made.
     pub fn set_down(&self, error: &str) {
         let mut state = self.state.lock();
         state.last_error = Some(error.to_owned());

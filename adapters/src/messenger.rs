@@ -93,7 +93,7 @@ pub struct Sender {
     pub is_bot: bool,
 }
 
-/// By what a message is meant for the bot.
+/// How a message addresses the bot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Addressed {
     /// A conversation of two: no address needed.
@@ -137,11 +137,9 @@ pub struct Incoming {
     pub id: MessageId,
     /// Where it was done.
     pub room: Room,
-    /// Who did it.
     pub sender: Sender,
-    /// What was done.
     pub act: PersonAct,
-    /// By what it is meant for the bot; `None` for talk among people, which only ambient rooms act on.
+    /// How it addresses the bot; `None` for talk among people, which only ambient rooms act on.
     pub addressed: Option<Addressed>,
     /// Whether more than one person can read along.
     pub shared: bool,
@@ -151,17 +149,17 @@ pub struct Incoming {
     pub sent_at: SystemTime,
 }
 
-/// What an outgoing message is, so that a messenger can choose its form (and a script its exit code).
+/// The kind of an outgoing message, from which a messenger chooses its form (and a script its exit code).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tone {
     /// An answer to a person.
     #[default]
     Answer,
-    /// Status nobody need be called for: htop, progress, notices.
+    /// Status that needs nobody's attention: htop, progress, notices.
     Notice,
     /// A question that waits for a person: worth a notification.
     Question,
-    /// What was asked could not be done.
+    /// The request failed.
     Failure,
 }
 
@@ -220,9 +218,8 @@ impl Outgoing {
 pub struct Attachment {
     /// File name with its ending.
     pub name: String,
-    /// Its bytes.
     pub bytes: Vec<u8>,
-    /// One line said with it.
+    /// A caption of one line.
     pub caption: String,
 }
 
@@ -247,7 +244,6 @@ pub enum ChoiceForm {
 pub struct Capabilities {
     /// The shortest time between two edits of one message, or `None` where nothing can be edited.
     pub edit: Option<Duration>,
-    /// How choices appear.
     pub choices: ChoiceForm,
     /// Whether [`Adapter::activity`] shows anything (typing, a spinner).
     pub activity: bool,
@@ -264,13 +260,11 @@ pub struct Capabilities {
 /// What a room is doing, for typing marks and for scripts that wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {
-    /// What goes on.
     pub state: ActivityState,
-    /// The last message the room has taken in; all before it are answered, queued or running.
+    /// The last message the room has accepted; all before it are answered, queued or running.
     pub after: MessageId,
 }
 
-/// See [`Activity`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ActivityState {
     /// Nothing runs and nothing is queued.
@@ -281,13 +275,13 @@ pub enum ActivityState {
     Asking,
 }
 
-/// Why a messenger did not do what was asked.
+/// Why a call to a messenger failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdapterError {
     /// The messenger has no such ability; ask [`Adapter::capabilities`] first.
     #[error("this messenger cannot do that: {0}")]
     Unsupported(&'static str),
-    /// A setting is wrong; the start ends with this sentence.
+    /// A setting is wrong; the bot does not start and shows this sentence.
     #[error("`{key}` in bot.toml: {why}")]
     Config {
         /// The dotted key, e.g. `slack.bot_token`.
@@ -295,7 +289,7 @@ pub enum AdapterError {
         /// What is wrong and what to do.
         why: String,
     },
-    /// Too fast; the message was not taken.
+    /// Too fast; the message was not accepted.
     #[error("rate limited, again in {} s", .retry_after.as_secs())]
     RateLimited {
         /// How long the messenger asks to wait.
@@ -304,7 +298,7 @@ pub enum AdapterError {
     /// Not reachable now; worth another try.
     #[error("not reachable: {0}")]
     Unreachable(String),
-    /// Refused for good: the same call will fail again.
+    /// Permanently refused: the same call will fail again.
     #[error("refused: {0}")]
     Rejected(String),
 }
@@ -322,19 +316,19 @@ pub trait Adapter: Send + Sync + 'static {
     fn capabilities(&self) -> Capabilities;
 
     /// Checks settings and credentials once before the start. [`AdapterError::Config`] ends the start with its
-    /// sentence; after any other error the bot starts all the same, and [`Adapter::run`] goes on trying.
+    /// sentence; after any other error the bot starts anyway, and [`Adapter::run`] keeps trying.
     async fn prepare(&self) -> Result<(), AdapterError> {
         Ok(())
     }
 
-    /// The people of its section changed while the bot runs. Needed only where the adapter itself looks at the lists.
+    /// Called when the people of its section change while the bot runs. Only an adapter that checks the lists itself needs it.
     fn set_allowed_people(&self, _people: &AllowedPeople) {}
 
     /// Connects and delivers to `inbox` until the connection ends. Called again after an error, with
-    /// growing delay (see [`supervise`]); `Ok` means it ended for good. Must call [`Inbox::connected`].
+    /// growing delay (see [`crate::supervise`]); `Ok` means it ended for good. Must call [`Inbox::connected`].
     async fn run(&self, inbox: Inbox) -> Result<(), AdapterError>;
 
-    /// Sends one message whose rendered form fits [`Capabilities::max_len`]; use [`deliver`] for any length.
+    /// Sends one message whose rendered form fits [`Capabilities::max_len`]; use [`crate::deliver`] for any length.
     async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError>;
 
     /// Replaces a message of the bot, choices included.
@@ -342,8 +336,8 @@ pub trait Adapter: Send + Sync + 'static {
         Err(AdapterError::Unsupported("editing a message"))
     }
 
-    /// The room below this message in which a prompt and what follows it are talked about; asked once when a prompt begins.
-    /// `None`, as usual: in the room itself.
+    /// The thread of this message, for a prompt and all that follows it; asked once when a prompt begins.
+    /// `None`, the default, keeps the talk in the room itself.
     fn open_thread(&self, _room: &Room, _message: &MessageId) -> Option<Room> {
         None
     }
@@ -358,13 +352,13 @@ pub trait Adapter: Send + Sync + 'static {
         Err(AdapterError::Unsupported("sending a file"))
     }
 
-    /// Tells what the room is doing. Called on every change, and again after each message taken in.
+    /// Shows what the room is doing. Called on every change, and again after each message the room accepts.
     async fn activity(&self, _room: &Room, _activity: &Activity) -> Result<(), AdapterError> {
         Err(AdapterError::Unsupported("showing activity"))
     }
 }
 
-/// Where an adapter puts what people did, and what it reports of its own connection.
+/// Where an adapter delivers what people did and reports the state of its connection.
 #[derive(Clone)]
 pub struct Inbox {
     sender: mpsc::Sender<Incoming>,
@@ -377,7 +371,7 @@ impl Inbox {
         Self { sender, health }
     }
 
-    /// Hands over one act; waits while the bot is behind. `false` means the bot is shutting down.
+    /// Delivers one act; waits while the bot is behind. `false` means that the bot is shutting down.
     pub async fn deliver(&self, incoming: Incoming) -> bool {
         self.health.note_event();
         self.sender.send(incoming).await.is_ok()
@@ -388,23 +382,22 @@ impl Inbox {
         self.sender.closed().await;
     }
 
-    /// Whether the bot has taken in all that was handed over.
+    /// Whether the bot has accepted everything that was delivered.
     pub fn is_drained(&self) -> bool {
         self.sender.capacity() == self.sender.max_capacity()
     }
 
-    /// The connection stands.
     pub fn set_connected(&self) {
         self.health.set_connected();
     }
 
-    /// Something the operator should know while the connection stands, shown by `status`; `None` when it is over.
+    /// Sets what the operator should know although the connection is up, shown by `status`; `None` clears it.
     pub fn set_note(&self, note: Option<String>) {
         self.health.set_note(note);
     }
 }
 
-/// What an adapter needs to know of the bot to recognise its address (see [`address`]) and to offer its commands.
+/// What an adapter needs to recognise messages to the bot (see [`crate::address`]) and to offer its commands.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// How people call the bot.
@@ -426,10 +419,9 @@ pub struct CommandInfo {
     pub summary: String,
 }
 
-/// What every messenger is made with, beside its own settings.
+/// What every messenger needs besides its own settings.
 #[derive(Clone, Debug)]
 pub struct AdapterContext {
-    /// The bot.
     pub identity: Identity,
     /// A folder of this messenger's own that outlives restarts, mode 0700; made when needed.
     pub state: PathBuf,

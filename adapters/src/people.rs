@@ -1,4 +1,4 @@
-//! Who is heard on a messenger: the lists that every network messenger's section of `bot.toml` has.
+//! Who may talk to the bot on a messenger: the lists that every messenger's section of `bot.toml` has.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AllowedPeople {
-    /// Who is heard at all.
+    /// Who may talk to the bot at all.
     pub allowed_users: Vec<String>,
     /// Who may answer permission questions; empty: the allowed users.
     pub approvers: Vec<String>,
@@ -18,14 +18,14 @@ impl AllowedPeople {
     /// The keys that a section has for its people.
     pub const KEYS: [&'static str; 3] = ["allowed_users", "approvers", "operators"];
 
-    /// Whether this person is heard.
+    /// Whether this person may talk to the bot.
     pub fn is_allowed(&self, id: &str) -> bool {
         [&self.allowed_users, &self.approvers, &self.operators]
             .iter()
             .any(|list| list.iter().any(|it| it == id))
     }
 
-    /// Whether nobody is heard at all.
+    /// Whether nobody may talk to the bot.
     pub fn is_empty(&self) -> bool {
         self.allowed_users.is_empty() && self.approvers.is_empty() && self.operators.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Files that only their owner may read: tokens and keys beside the store.
+//! Files that only their owner may read: tokens, keys, and what people sent.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions, Permissions},

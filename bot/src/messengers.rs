@@ -8,10 +8,12 @@ use crate::config::PipelineSection;
 
 /// Every messenger of one bot. Cheap to clone.
 #[derive(Clone)]
-pub struct ConnectedMessengers(Arc<[(Arc<dyn Adapter>, Arc<AdapterHealth>)]>);
+pub struct ConnectedMessengers(Arc<[ConnectedMessenger]>);
+
+pub type ConnectedMessenger = (Arc<dyn Adapter>, Arc<AdapterHealth>);
 
 impl ConnectedMessengers {
-    pub fn new(messengers: impl IntoIterator<Item = (Arc<dyn Adapter>, Arc<AdapterHealth>)>) -> Self {
+    pub fn new(messengers: impl IntoIterator<Item = ConnectedMessenger>) -> Self {
         Self(messengers.into_iter().collect())
     }
 
@@ -64,7 +66,7 @@ mod tests {
         send(&mut writer, &FromTerminal::Hello { room: None, user: None }).await.unwrap();
         assert!(matches!(receive(&mut reader).await.unwrap(), Some(ToTerminal::Hello { .. })));
         let main = Room::new("console", "main");
-        assert_eq!(messengers.followers(&none), [main.clone()]);
+        assert_eq!(messengers.followers(&none), std::slice::from_ref(&main));
         assert_eq!(
             messengers.followers(&named),
             [main, Room::new("fake", "a")],

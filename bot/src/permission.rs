@@ -129,7 +129,7 @@ impl PermissionBroker {
             }
         };
         let outcome = tokio::select! {
-            decided = decision => decided.unwrap_or_else(|_| QuestionOutcome::Withdrawn { why: WithdrawReason::ShuttingDown }),
+            decided = decision => decided.unwrap_or(QuestionOutcome::Withdrawn { why: WithdrawReason::ShuttingDown }),
             () = deadline => QuestionOutcome::TimedOut,
         };
         guard.done = true;

@@ -13,6 +13,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use crate::{
     Project,
     git::program::{GitProgram, GitProgramError},
+    sentence::plural,
     story::stage::Stage,
 };
 
@@ -263,25 +264,21 @@ fn listed(paths: &[PathBuf]) -> String {
     }
 }
 
-fn counted(files: usize) -> String {
-    if files == 1 { "1 file".into() } else { format!("{files} files") }
-}
-
 impl fmt::Display for MigrationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let moved = self.tracked + self.others;
         if moved + self.doubles == 0 {
             writeln!(f, "There is nothing to migrate.")?;
         } else {
-            let removed = counted(self.doubles);
+            let removed = plural(self.doubles, "file");
             writeln!(
                 f,
                 "Moved {} to `{NEW}/`, and removed {removed} that existed there already.",
-                counted(moved)
+                plural(moved, "file")
             )?;
         }
         if self.tracked > 0 {
-            let tracked = counted(self.tracked);
+            let tracked = plural(self.tracked, "file");
             writeln!(
                 f,
                 "The moves of {tracked} that git follows are staged; commit them, and the history goes along."

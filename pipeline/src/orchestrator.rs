@@ -120,7 +120,7 @@ impl Pipeline {
 /// A loop over parts that own their state. The files on disk are the truth; this is only working state. It never waits
 /// for a disk, a repository or a process: such work runs in a lane or a task, and its result comes back as an event.
 struct Orchestrator {
-    shop: RunContext,
+    context: RunContext,
     config: PipelineConfig,
     stories: Stories,
     runs: Runs,

@@ -11,7 +11,7 @@ use crate::{
     event::RunId,
     handle::{Pipeline, PipelineError, StoryOverview, WorkDone},
     merge::{MergeProof, diff_of, merged_story, trailers},
-    run::{brings, last_lines, log_folder},
+    run::{branch_content, last_lines, log_folder},
     story::StoryId,
     worktree::{SizeLimits, WorktreeName, WorktreeRemains, Worktrees},
 };
@@ -57,7 +57,7 @@ impl Pipeline {
             };
             let repository = Repository::open(project.root()).map_err(refused)?;
             let commits = ahead(&repository, &base, tip).map_err(refused)?;
-            let diff = brings(&repository, &base, tip).map_err(refused)?.diff;
+            let diff = branch_content(&repository, &base, tip).map_err(refused)?.diff;
             Ok(WorkDone { branch: Some(name.branch()), commits, diff })
         })
         .await

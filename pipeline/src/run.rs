@@ -21,7 +21,7 @@ use tokio::{
 };
 
 pub(crate) use self::{
-    check::brings,
+    check::branch_content,
     log::{folder as log_folder, last_lines},
 };
 use crate::{
@@ -220,7 +220,7 @@ impl RunControl {
 /// Starts a run on a story, whose text is read from `work`. Its channel closes when it is over; then the handle has
 /// the ending.
 pub(crate) fn start(
-    shop: RunContext,
+    context: RunContext,
     work: Arc<WorkFolder>,
     plan: RunPlan,
 ) -> (RunControl, mpsc::Receiver<RunUpdate>, JoinHandle<RunEnd>) {
@@ -233,7 +233,7 @@ pub(crate) fn start(
             Ok(text) => text,
             Err(error) => return RunEnd { outcome: RunOutcome::internal(error), usd: 0.0, diff: None },
         };
-        job::RunJob::new(shop, RunPlan { text, ..plan }, told, ended, review).run().await
+        job::RunJob::new(context, RunPlan { text, ..plan }, told, ended, review).run().await
     });
     (control, hears, handle)
 }

@@ -1,8 +1,8 @@
-//! Reads the body of a Messages API request: what the person said, what the tools answered, how far the turn is.
+//! Reads the body of a Messages API request: the prompts, the results of tools and the position in the turn.
 
 use serde_json::Value;
 
-/// How the Claude Code CLI (seen with 2.1.330) marks what it adds to the person's words.
+/// The marks of what the Claude Code CLI (2.1.330) adds to the person's words.
 const REMINDER: &str = "<system-reminder>";
 const NOT_THE_PERSON: &[&str] = &[
     "[Request interrupted by user",
@@ -13,32 +13,32 @@ const NOT_THE_PERSON: &[&str] = &[
     "<command-name>",
 ];
 
-/// A conversation as a request shows it, cut down to what a script decides by.
+/// The parts of a request's conversation that a script can use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModelConversation {
-    /// What the person said last; empty if they said nothing.
+    /// The last prompt, or the empty text.
     pub prompt: String,
-    /// What the person said before that, oldest first.
+    /// The earlier prompts, oldest first.
     pub history: Vec<String>,
-    /// How many answers the model has given since `prompt`.
+    /// The number of answers that the model has given since `prompt`.
     pub position: usize,
-    /// What the tools answered since `prompt`, oldest first.
+    /// The results of tools since `prompt`, oldest first.
     pub tool_results: Vec<ToolResult>,
-    /// What the CLI told the model beside the person's words: reminders and system messages, joined.
+    /// Reminders and system messages of the CLI, joined.
     pub reminders: String,
 }
 
-/// The answer of a tool as the model reads it.
+/// The result of a tool call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ToolResult {
-    /// The text; what is not text is left out.
+    /// The text. Other content is left out.
     pub text: String,
     /// True for failed and refused calls.
     pub is_error: bool,
 }
 
 impl ModelConversation {
-    /// Reads the `messages` of a request. What has an unknown form is passed over.
+    /// Reads the `messages` of a request. Content of an unknown form is skipped.
     pub fn read(messages: &[Value]) -> Self {
         let mut conversation = Self::default();
         for message in messages {
@@ -61,23 +61,22 @@ impl ModelConversation {
         self.tool_results.last().is_some_and(|result| result.is_error)
     }
 
-    /// The last line of the prompt that is not empty: what the person said just now, where a relay puts names and
-    /// earlier talk in front.
+    /// The last line of the prompt that is not empty: a relay may put names and earlier messages before the person's words.
     pub fn last_line(&self) -> &str {
         self.prompt.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default().trim()
     }
 
-    /// The first number in the prompt, or the empty text: the pipeline's prompts begin with the story's.
+    /// The first number in the prompt, or the empty text. In the pipeline's prompts it is the story's.
     pub fn first_number(&self) -> &str {
         let mut numbers = self.prompt.split(|letter: char| !letter.is_ascii_digit());
         numbers.find(|number| !number.is_empty()).unwrap_or_default()
     }
 
-    /// The file for the plan in plan mode, as the CLI (2.1.330) names it to the model: `.../plans/NAME.md`.
+    /// The plan file, which the CLI (2.1.330) names in plan mode: `.../plans/NAME.md`.
     pub fn plan_file(&self) -> Option<&str> {
         self.reminders.lines().rev().find_map(|line| {
             let folder = line.find("/plans/")?;
-            // The folder before may have spaces in its name.
+            // The path may contain spaces.
             let start = line[..folder].rfind(" /").map_or(0, |space| space + 1);
             let end = folder + line[folder..].find(".md")? + ".md".len();
             Some(line[start..end].trim_start_matches('`'))
@@ -149,12 +148,12 @@ fn blocks(content: &Value) -> impl Iterator<Item = ContentPart<'_>> {
     }))
 }
 
-/// Parts a text block into the person's words and the CLI's reminders.
+/// Splits a text block into the person's words and the CLI's reminders.
 fn without_reminders(text: &str) -> (String, String) {
     const END: &str = "</system-reminder>";
     let (mut words, mut reminders, mut rest) = (String::new(), String::new(), text);
     while let Some(start) = rest.find(REMINDER) {
-        // A reminder that never ends is the person's own talk about one.
+        // Without an end it is not a reminder but the person's own text.
         let Some(length) = rest[start..].find(END) else { break };
         words.push_str(&rest[..start]);
         reminders.push_str(rest[start + REMINDER.len()..start + length].trim());

@@ -1,7 +1,7 @@
 //! A Messages API on loopback that answers from a script: for the demo without an API key, and for end-to-end tests.
 //!
-//! It decides only by the conversation inside each request, so resume, retries and parallel sessions just work; only
-//! errors that come a given number of times are counted.
+//! It keeps no state: each answer depends only on the conversation in the request, so resumed, repeated and parallel sessions
+//! work. Only errors that a script limits to a number of times are counted.
 
 mod conversation;
 mod script;
@@ -39,7 +39,7 @@ const RECORDED_TEXT: usize = 64 * 1024;
 /// The real API takes 32 MB.
 const BODY_LIMIT: usize = 32 * 1024 * 1024;
 
-/// A running scripted Messages API. It ends when this is dropped, and answers that are still running are cut.
+/// A running scripted Messages API. Dropping it ends the server and cuts running answers.
 pub struct ScriptedModel {
     address: SocketAddr,
     shared: Arc<ModelShared>,
@@ -47,22 +47,22 @@ pub struct ScriptedModel {
     stop: DropGuard,
 }
 
-/// A request as the model saw it. Long texts are cut to 64 KiB.
+/// A request that the model received. Long texts are cut to 64 KiB.
 #[derive(Debug, Clone)]
 pub struct SeenRequest {
     /// What the person said, and what the tools answered.
     pub conversation: ModelConversation,
-    /// How many messages of all roles the request had.
+    /// The number of messages of all roles.
     pub messages: usize,
     /// The system prompt, its blocks joined by newlines.
     pub system: Arc<str>,
-    /// The name of the model that was asked for.
+    /// The requested model.
     pub model: String,
     /// The names of the tools the model may call.
     pub tools: Vec<String>,
-    /// False for a request that wants its answer in one piece.
+    /// Whether the answer is streamed.
     pub streaming: bool,
-    /// True if an API key or a token came with the request; any is accepted.
+    /// Whether the request has an API key or a token. Any is accepted.
     pub authorized: bool,
 }
 
@@ -85,7 +85,7 @@ struct MessagesRequest {
 }
 
 impl ScriptedModel {
-    /// Starts on a free port of 127.0.0.1. To be called in a tokio runtime.
+    /// Starts on a free port of 127.0.0.1. Call it in a tokio runtime.
     ///
     /// # Errors
     /// If no port can be opened.
@@ -115,16 +115,16 @@ impl ScriptedModel {
         self.shared.record().iter().cloned().collect()
     }
 
-    /// Ends it and returns when the port is closed, so that the next connection is refused.
+    /// Ends the server and waits until its port is closed, so that the next connection is refused.
     pub async fn stop(self) {
         drop(self.stop);
-        // An error means that the server's task has ended in another way, which is the wish.
+        // An error means that the task has ended in another way, which is fine too.
         let _ = self.server.await;
     }
 }
 
 impl SeenRequest {
-    /// True for the CLI's requests beside the conversation: they offer no tools.
+    /// Whether the CLI makes this request outside of the conversation, for a title for example. Such requests offer no tools.
     pub fn is_side_request(&self) -> bool {
         self.tools.is_empty()
     }

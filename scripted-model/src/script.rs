@@ -1,4 +1,4 @@
-//! What the scripted model answers: rules by the person's words, each a list of answers by position in the turn.
+//! Scripts: rules that match a prompt, each with a list of answers, one per position in the turn.
 
 use std::{
     sync::{
@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use super::conversation::ModelConversation;
 
-/// Ordered rules; the first whose condition holds answers. The steps added before the first `on` belong to the
-/// rule for all other prompts, which without them answers `You said: {prompt}`.
+/// Ordered rules; the first that matches answers. Steps that are added before the first rule answer all other prompts;
+/// without such steps the answer is `You said: {prompt}`.
 ///
 /// In texts and in the inputs of tools, `{prompt}`, `{number}` (the first one in the prompt), `{history}` (the earlier
 /// prompts, one per line), `{last_tool_result}` and `{plan_file}` are filled in.
@@ -30,7 +30,7 @@ pub struct ModelScript {
     rules: Vec<ScriptRule>,
 }
 
-/// An error of the API in place of an answer, for the first requests that reach this point of the script.
+/// An API error instead of an answer, for the first requests that reach this point of the script.
 #[derive(Debug, Clone)]
 pub struct ApiFailure {
     pub(super) status: u16,
@@ -52,14 +52,14 @@ struct GateState {
     open: bool,
 }
 
-/// What one request gets.
+/// The reply to a request.
 #[derive(Debug)]
 pub enum ModelReply {
     Error(ApiFailure),
     Message(Vec<ReplyPart>),
 }
 
-/// A piece of an API message, played in order; its texts are filled in.
+/// A part of an API message. Parts are played in order.
 #[derive(Debug, Clone)]
 pub enum ReplyPart {
     Say { text: String, pause: Duration },
@@ -69,18 +69,18 @@ pub enum ReplyPart {
     Break { kind: String, left: ErrorCountdown },
 }
 
-/// How many requests an error still hits; shared by its clones.
+/// How many more requests an error affects; shared by its clones.
 #[derive(Debug, Clone)]
 pub struct ErrorCountdown(Arc<AtomicUsize>);
 
-/// One API message: errors that come first, then its parts.
+/// One API message: errors first, then its parts.
 #[derive(Default)]
 struct ScriptedAnswer {
     failures: Vec<ApiFailure>,
     parts: Vec<ReplyPart>,
 }
 
-/// Sees the words the rule is asked for, and the conversation around them.
+/// Gets the words to match, and the whole conversation.
 type Condition = dyn Fn(&str, &ModelConversation) -> bool + Send + Sync;
 
 struct ScriptRule {
@@ -112,7 +112,7 @@ impl ModelScript {
         self.rule(ScriptRule::new(move |prompt, _| prompt.to_lowercase().starts_with(&words)))
     }
 
-    /// A rule with a condition of its own.
+    /// A rule with any condition.
     pub fn when(self, condition: impl Fn(&ModelConversation) -> bool + Send + Sync + 'static) -> Self {
         self.rule(ScriptRule::new(move |_, conversation| condition(conversation)))
     }
@@ -132,13 +132,13 @@ impl ModelScript {
         self.part(ReplyPart::Call { tool: tool.into(), input })
     }
 
-    /// Holds the current answer here until the gate is open; what came before has been streamed.
+    /// Holds the current answer here, after streaming what precedes, until the gate is open.
     pub fn waits_for(self, gate: &AnswerGate) -> Self {
         self.part(ReplyPart::Wait(gate.clone()))
     }
 
-    /// Cuts the connection here, for the first `times` streamed requests that come so far. Requests without
-    /// streaming are not cut: the CLI tries one of these last, as the real API's clients do.
+    /// Cuts the connection here, for the first `times` streamed requests that reach this point. Requests without streaming are
+    /// not cut: they are the CLI's last attempt.
     pub fn cuts_the_stream(self, times: usize) -> Self {
         self.part(ReplyPart::Cut(ErrorCountdown::new(times)))
     }
@@ -176,8 +176,8 @@ impl ModelScript {
         self.then().calls(tool, input)
     }
 
-    /// What this conversation gets now; asking uses up an error that is due. A side request (titles and the like)
-    /// is none of the script's business and gets a short text.
+    /// The reply to this conversation. Each call uses up one error, if one is due. A side request, for a title for example,
+    /// does not use the script.
     pub fn reply(&self, conversation: &ModelConversation, side: bool) -> ModelReply {
         if side {
             return ModelReply::Message(vec![ReplyPart::Say {
@@ -197,7 +197,7 @@ impl ModelScript {
         ModelReply::Message(answer.parts.iter().map(|part| part.filled(conversation)).collect())
     }
 
-    /// A relay puts names and earlier talk in front of the person's words, so the last line is asked first.
+    /// A relay may put names and earlier messages before the person's words, so rules match the last line first.
     fn rule_for(&self, conversation: &ModelConversation) -> &ScriptRule {
         let prompt = conversation.prompt.as_str();
         [conversation.last_line(), prompt]
@@ -302,14 +302,14 @@ impl AnswerGate {
         Self::default()
     }
 
-    /// Lets through all who wait, and all who come later.
+    /// Lets all answers pass, those that wait and all later ones.
     pub fn open(&self) {
         self.state.send_modify(|state| state.open = true);
     }
 
-    /// Returns when `count` answers in all have come to the gate.
+    /// Waits until `count` answers have reached the gate.
     pub async fn reached(&self, count: usize) {
-        // An error would mean that the sender is gone, and it is ours.
+        // There is no error: the sender belongs to this gate.
         let _ = self.state.subscribe().wait_for(|state| state.reached >= count).await;
     }
 
@@ -324,14 +324,14 @@ impl ErrorCountdown {
         Self(Arc::new(AtomicUsize::new(times)))
     }
 
-    /// True while there is one left, which is then used up; `usize::MAX` never ends.
+    /// Uses one up; false if none is left. `usize::MAX` never ends.
     pub fn take(&self) -> bool {
         let less = |left: usize| if left == usize::MAX { Some(left) } else { left.checked_sub(1) };
         self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()
     }
 }
 
-/// For a prompt without a rule, and for a turn that went on longer than its rule.
+/// For a prompt without a rule, and for a turn with more answers than its rule.
 fn default_part(conversation: &ModelConversation) -> ReplyPart {
     let text = match conversation.position {
         0 => "You said: {prompt}",
@@ -340,7 +340,7 @@ fn default_part(conversation: &ModelConversation) -> ReplyPart {
     ReplyPart::Say { text: fill(text, conversation), pause: Duration::ZERO }
 }
 
-/// Fills the placeholders in once, so that a person's own `{prompt}` stays as it is.
+/// Fills in the placeholders once, so that a `{prompt}` in the person's words stays as it is.
 fn fill(text: &str, conversation: &ModelConversation) -> String {
     let values = [
         ("{prompt}", conversation.prompt.clone()),

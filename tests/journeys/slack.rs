@@ -236,7 +236,12 @@ async fn wrong_settings_end_the_start_with_a_sentence_that_names_the_key() {
         ("${SLACK_BOT_TOKEN}", "xoxb-wrong", "slack.bot_token", "Slack refuses it (`invalid_auth`)"),
         ("${SLACK_BOT_TOKEN}", "xapp-mixed-up", "slack.bot_token", "begins with xoxb-"),
         ("${SLACK_APP_TOKEN}", "xapp-wrong", "slack.app_token", "Slack refuses it (`invalid_auth`)"),
-        ("[\"U1\", \"U2\"]\napprovers = [\"U1\"]", "[]", "slack.allowed_users", "nobody would be heard"),
+        (
+            "[\"U1\", \"U2\"]\napprovers = [\"U1\"]",
+            "[]",
+            "slack.allowed_users",
+            "nobody could talk to the bot",
+        ),
         ("\"C1\"", "\"general\"", "slack.channel_ids", "`general` is no id"),
     ] {
         let said = refused(good.replace(from, to));

@@ -1,4 +1,4 @@
-//! Reaching a storkit that already runs.
+//! Connects to a storkit that already runs.
 
 use std::{io, path::Path};
 

@@ -27,20 +27,17 @@ pub enum PrintRequest {
     File(StoredFile),
     /// Why a line was not taken.
     Refused(String),
-    /// Why nothing follows.
     Bye(String),
 }
 
 /// A message in the live region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenMessage {
-    /// Its present state.
     pub shown: ShownMessage,
     /// Whether this very state is printed already (a long question).
     pub printed: bool,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct LiveModel {
     /// Whether a question can be seen in a live region; else every question is printed when it opens.
@@ -61,7 +58,7 @@ impl LiveModel {
         Self { has_region: false, ..Self::with_region() }
     }
 
-    /// Takes in one line of the adapter and returns what to print now, in order.
+    /// Handles one message of the adapter and returns what to print now, in order.
     pub fn handle_message(&mut self, message: ToTerminal) -> Vec<PrintRequest> {
         match message {
             ToTerminal::Message(shown) | ToTerminal::Edited(shown) => self.show(shown),

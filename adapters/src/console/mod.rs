@@ -65,7 +65,6 @@ pub struct ConsoleConfig {
     pub files: PathBuf,
 }
 
-/// See the module.
 pub struct Console {
     shared: Arc<ConsoleShared>,
     sender: mpsc::Sender<Incoming>,
@@ -106,7 +105,7 @@ impl Console {
         self.terminals.spawn(attached::serve(self.shared.clone(), self.sender.clone(), stream));
     }
 
-    /// What terminals complete, from the bot's command registry; told to those attached already.
+    /// Sets what terminals complete, from the bot's command registry; attached terminals get it too.
     pub fn set_completions(&self, completions: Vec<Completion>) {
         *self.shared.completions.lock() = completions;
         for (name, room) in self.shared.rooms.lock().iter_mut() {

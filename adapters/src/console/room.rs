@@ -105,7 +105,6 @@ impl RoomEntry {
     }
 }
 
-/// See the module.
 #[derive(Default)]
 pub(super) struct RoomLog {
     entries: VecDeque<RoomEntry>,
@@ -136,7 +135,7 @@ impl RoomLog {
         self.terminals.push((terminal, outlet));
     }
 
-    /// Greets every terminal anew.
+    /// Greets every terminal again.
     pub(super) fn greet(&mut self, hello: &ToTerminal) {
         self.broadcast(hello, None);
     }

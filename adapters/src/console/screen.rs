@@ -19,10 +19,10 @@ use super::{
 };
 use crate::ActivityState;
 
-/// What stands before the line being typed.
+/// The prompt before the line being typed.
 pub(super) const INDICATOR: &str = "> ";
 
-/// What stands before its further lines.
+/// The prompt before its further lines.
 const CONTINUED: &str = ": ";
 
 /// Erases to the end of the line: the editor erases with spaces, which wrap when the window narrows.

@@ -165,7 +165,7 @@ impl RoomOutput {
         Self { model: LiveModel::without_region(), earlier: HashSet::new(), failed: false }
     }
 
-    /// Takes in one line of the adapter and returns what to print at once.
+    /// Handles one message of the adapter and returns what to print at once.
     fn handle_message(&mut self, message: ToTerminal) -> String {
         match &message {
             ToTerminal::Message(shown) if shown.replay => {

@@ -124,7 +124,7 @@ impl TerminalChat {
         i32::from(!left)
     }
 
-    /// Takes in one line of the adapter; returns why nothing follows, empty where that is said already.
+    /// Handles one message of the adapter; returns why nothing follows, empty where that was shown already.
     fn handle_message(&mut self, message: Option<io::Result<ToTerminal>>) -> Option<String> {
         let message = match message {
             Some(Ok(message)) => message,

@@ -70,9 +70,7 @@ impl ShownMessage {
 /// A line a person wrote, from another terminal or before this one attached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SaidLine {
-    /// Its id.
     pub id: MessageId,
-    /// Who wrote it.
     pub from: String,
     /// The text as typed.
     pub text: String,
@@ -87,9 +85,8 @@ pub struct StoredFile {
     pub id: MessageId,
     /// Its name with its ending.
     pub name: String,
-    /// Where it lies.
     pub path: PathBuf,
-    /// One line said with it.
+    /// A caption of one line.
     pub caption: String,
     /// Whether it was shown before this terminal attached.
     pub replay: bool,
@@ -110,11 +107,11 @@ pub enum ToTerminal {
         /// The commands there are.
         completions: Vec<Completion>,
     },
-    /// The bot said something.
+    /// A message of the bot.
     Message(ShownMessage),
     /// The bot replaced an earlier message.
     Edited(ShownMessage),
-    /// A person said something at another terminal, or earlier.
+    /// A line that a person typed at another terminal, or earlier.
     Said(SaidLine),
     /// A file was shown.
     File(StoredFile),
@@ -202,7 +199,7 @@ pub async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), limit: usize) -
     }
 }
 
-/// Reads what the adapter says next; `None` when it closed the stream.
+/// Reads the adapter's next message; `None` when it closed the stream.
 ///
 /// # Errors
 /// Those of the stream; `InvalidData` for a line that is not of this protocol.

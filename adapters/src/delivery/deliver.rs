@@ -24,7 +24,7 @@ const RATE_LIMIT_TRIES: u32 = 10;
 const UNREACHABLE_TRIES: u32 = 5;
 const RETRY: Backoff = Backoff::doubling(Duration::from_millis(500), Duration::from_secs(8));
 
-/// A message as it stands in the room: one or more parts, which [`frame`] and [`update`] change.
+/// A message that is shown in the room: one or more parts, which [`show_frame`] and [`update`] change.
 #[derive(Clone, Debug, Default)]
 pub struct PostedMessage {
     parts: Vec<PostedPart>,
@@ -59,7 +59,7 @@ impl PostedMessage {
 /// cannot be picked here is named in the text. Waits out rate limits (10 tries) and unreachability (5 tries).
 ///
 /// # Errors
-/// What the adapter said at last. Parts sent before that stay in the room.
+/// The adapter's last error. Parts sent before it stay in the room.
 pub async fn deliver(
     adapter: &dyn Adapter,
     room: &Room,
@@ -88,7 +88,7 @@ pub async fn post(
 /// Waits and retries as [`deliver`]; use it for the final state.
 ///
 /// # Errors
-/// What the adapter said at last; `posted` is then what the room shows, and the call may be repeated.
+/// The adapter's last error; `posted` then still describes what the room shows, and the call may be repeated.
 pub async fn update(
     adapter: &dyn Adapter,
     room: &Room,
@@ -127,7 +127,7 @@ enum RetryBudget {
     Full,
 }
 
-/// One call of the adapter, made again by [`patiently`].
+/// One call of the adapter, which [`retry`] repeats.
 type Attempt<'a, T> = BoxFuture<'a, Result<T, AdapterError>>;
 
 async fn show(
@@ -138,7 +138,7 @@ async fn show(
 ) -> Result<(), AdapterError> {
     let (message, answers) = fit_choices(adapter, message);
     let mut texts = parts_of(adapter, &format!("{}{answers}", message.markdown));
-    // What already stands in parts stays in parts: a file and an emptied message would be worse to read.
+    // A message that was sent in parts stays in parts: a file and an emptied message would be worse to read.
     let as_file = texts.len() > MOST_PARTS && adapter.capabilities().files;
     if as_file && upload_whole(adapter, room, posted, &message.markdown).await? {
         let keep = posted.parts.len().clamp(1, MOST_PARTS);

@@ -1,4 +1,4 @@
-//! Runs an adapter for as long as the bot runs: reconnects with growing jittered delay, keeps its health.
+//! Runs an adapter for as long as the bot runs: reconnects with a growing, jittered delay and records its health.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
     use crate::{Capabilities, MessageId, Outgoing, Room, testing::fake::Fake};
 
-    /// Fails in its own way at each run, and stands for a while before it does.
+    /// Fails in its own way at each run, after it was connected for a while.
     struct Faulty {
         stands: Duration,
         runs: AtomicUsize,

@@ -1,4 +1,4 @@
-//! What a messenger that is called from outside needs of the public listener: plain HTTP requests, no framework.
+//! The interface between messengers that receive webhooks and the public listener: plain HTTP requests, no framework.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub trait Webhooks: Send + Sync + 'static {
     fn paths(&self) -> &'static [&'static str];
 
     /// Answers one request, whose body is whole and as it came over the wire. Must be quick: take the message in, answer,
-    /// work later. Nothing is believed before its signature is checked.
+    /// work later. Nothing in it is trusted before its signature is checked.
     async fn handle(&self, request: http::Request<Bytes>) -> http::Response<Bytes>;
 }
 

@@ -1,4 +1,4 @@
-//! What the parts of the adapter share: settings, the client while there is one, and what is remembered.
+//! The state that the parts of the adapter share: settings, the client while there is one, and what is remembered.
 
 use std::{
     sync::Arc,
@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{AdapterContext, AdapterError, AllowedPeople, Identity, matrix::saved_state::MatrixMemory};
 
-/// See the module.
 pub(super) struct MatrixBot {
     pub config: MatrixConfig,
     pub identity: Identity,
@@ -26,13 +25,13 @@ pub(super) struct MatrixBot {
     pub sent: SentMessages,
     pub typing: TypingNotices,
     pub receipts: ReadReceipts,
-    /// A new bot hears what is said from then on.
+    /// A new bot reads messages from this time on.
     pub started: SystemTime,
-    /// Who is heard now; `config` has who was at the start.
+    /// The present allow-list; `config` has the one of the start.
     people: RwLock<AllowedPeople>,
     /// The client, once logged in.
     client: watch::Sender<Option<Client>>,
-    /// Ends what runs beside, with the adapter.
+    /// Ends the background tasks with the adapter.
     stop: CancellationToken,
 }
 
@@ -55,12 +54,12 @@ impl MatrixBot {
         }))
     }
 
-    /// Whether this person is heard now.
+    /// Whether this person may talk to the bot now.
     pub(super) fn is_allowed(&self, user: &str) -> bool {
         self.people.read().is_allowed(user)
     }
 
-    /// From now on these people are heard.
+    /// Replaces the allow-list.
     pub(super) fn set_allowed_people(&self, people: &AllowedPeople) {
         *self.people.write() = people.clone();
     }
@@ -101,7 +100,7 @@ impl MatrixBot {
         listed.is_empty() || listed.iter().any(|id| id == room) || self.memory.was_invited(room)
     }
 
-    /// Runs something beside, at most so long, and no longer than the adapter lives.
+    /// Runs `work` in the background, at most for this time and no longer than the adapter lives.
     pub(super) fn spawn_with_timeout(&self, most: Duration, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         tokio::spawn(async move {
@@ -109,7 +108,7 @@ impl MatrixBot {
         });
     }
 
-    /// Ends what runs beside.
+    /// Ends the background tasks.
     pub(super) fn stop(&self) {
         self.stop.cancel();
     }

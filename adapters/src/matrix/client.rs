@@ -82,7 +82,7 @@ pub(super) struct StoreLock {
 }
 
 impl StoreLock {
-    /// Takes it, or says who is in the way: two processes on one store destroy the device for good.
+    /// Takes the lock, or names who holds it: two processes on one store destroy the device for good.
     pub(super) fn acquire(files: &AccountFiles) -> Result<Self, AdapterError> {
         let path = files.folder.join("lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
@@ -123,7 +123,7 @@ async fn build(
 ) -> Result<Client, AdapterError> {
     let store = files.store();
     if !files.has_store() {
-        // An empty store must hear of every room from the beginning.
+        // An empty store needs every room from the beginning.
         memory.forget_token();
     }
     private_files::create_folder(&store).map_err(|error| folder_error(&store, "made", &error))?;
@@ -138,7 +138,7 @@ async fn build(
         // The operator's address counts, also where a login names another one.
         .respect_login_well_known(false)
         .sqlite_store_with_config_and_cache_path(sqlite, None::<PathBuf>)
-        // Failures are told at once: the supervisor reconnects, and the sender repeats with the same transaction id.
+        // Failures are returned at once: the supervisor reconnects, and the sender repeats with the same transaction id.
         .request_config(RequestConfig::new().disable_retry().timeout(config.request_timeout))
         .with_encryption_settings(EncryptionSettings {
             auto_enable_cross_signing: false,
@@ -160,7 +160,7 @@ async fn build(
     })
 }
 
-/// The key of the store, beside it: a passphrase would cost seconds at every start and be no safer here.
+/// The key of the store, in a file next to it: a passphrase would cost seconds at every start and be no safer here.
 fn store_key(files: &AccountFiles) -> Result<[u8; 32], AdapterError> {
     let path = files.folder.join("store.key");
     let stored = private_files::read(&path).map_err(|error| folder_error(&path, "read", &error))?;
@@ -442,7 +442,7 @@ fn save_session(files: &AccountFiles, session: &MatrixSession) -> Result<(), Ada
         .map_err(|error| folder_error(&path, "written", &error))
 }
 
-/// What is to be told when the homeserver does not know the access token any more.
+/// The error for an access token that the homeserver no longer accepts.
 pub(super) fn token_refused() -> AdapterError {
     wrong("matrix.access_token", "the homeserver does not accept it any more; make a new one.".into())
 }

@@ -22,13 +22,12 @@ pub struct MatrixConfig {
     pub device_id: String,
     /// The recovery key of the bot's account, where it has one.
     pub recovery_key: Secret,
-    /// Whether devices that their owner has not signed are unheard.
+    /// Whether to ignore devices that their owner has not signed.
     pub require_verified: bool,
     /// The rooms it serves.
     pub room_ids: Vec<String>,
     /// By what permission questions are answered.
     pub approvals: ApprovalMode,
-    /// Who is heard.
     #[serde(flatten)]
     pub people: AllowedPeople,
     /// One request may take so long; a `/sync` that waits for events has this on top. No key of bot.toml: tests of a homeserver
@@ -76,7 +75,7 @@ impl MatrixConfig {
         if self.people.is_empty() {
             return wrong(
                 "matrix.allowed_users",
-                "it is empty, so nobody would be heard; add yourself, like [\"@you:example.org\"].",
+                "it is empty, so nobody could talk to the bot; add yourself, like [\"@you:example.org\"].",
             );
         }
         let lists = [
@@ -88,7 +87,7 @@ impl MatrixConfig {
             if let Some(id) = list.iter().find(|id| !id.starts_with('@') || !id.contains(':')) {
                 return wrong(
                     key,
-                    &format!("`{id}` is no Matrix id; write it whole, like \"@you:example.org\"."),
+                    &format!("`{id}` is not a Matrix id; write it in full, like \"@you:example.org\"."),
                 );
             }
         }
@@ -96,7 +95,7 @@ impl MatrixConfig {
             Some(id) => wrong(
                 "matrix.room_ids",
                 &format!(
-                    "`{id}` is no room id; it begins with `!` (Element: Room settings → Advanced → Internal room ID)."
+                    "`{id}` is not a room id; one begins with `!` (Element: Room settings → Advanced → Internal room ID)."
                 ),
             ),
             None => Ok(()),
@@ -108,15 +107,15 @@ impl MatrixConfig {
             .iter()
             .any(|scheme| self.homeserver.len() > scheme.len() && self.homeserver.starts_with(scheme));
         if !is_web {
-            let address = "the homeserver's client address goes here, like \"https://matrix.example.org\".";
+            let address = "write the homeserver's client address, like \"https://matrix.example.org\".";
             return wrong("matrix.homeserver", address);
         }
         if self.username.is_empty() {
-            return wrong("matrix.username", "the bot's user name goes here, like \"timmy\".");
+            return wrong("matrix.username", "write the bot's user name, like \"timmy\".");
         }
         match (self.password.is_empty(), self.access_token.is_empty()) {
             (true, true) => {
-                wrong("matrix.password", "it is empty; write it, or an `access_token` (docs/matrix.md).")
+                wrong("matrix.password", "it is empty; set it, or an `access_token` (docs/matrix.md).")
             }
             _ => Ok(()),
         }
@@ -164,15 +163,15 @@ mod tests {
             config.check().expect_err("wrong").to_string()
         });
         insta::assert_snapshot!(said.join("\n"), @r#"
-        `matrix.homeserver` in bot.toml: the homeserver's client address goes here, like "https://matrix.example.org".
-        `matrix.homeserver` in bot.toml: the homeserver's client address goes here, like "https://matrix.example.org".
-        `matrix.username` in bot.toml: the bot's user name goes here, like "timmy".
-        `matrix.password` in bot.toml: it is empty; write it, or an `access_token` (docs/matrix.md).
-        `matrix.allowed_users` in bot.toml: it is empty, so nobody would be heard; add yourself, like ["@you:example.org"].
-        `matrix.allowed_users` in bot.toml: `bob` is no Matrix id; write it whole, like "@you:example.org".
-        `matrix.approvers` in bot.toml: `@bob` is no Matrix id; write it whole, like "@you:example.org".
-        `matrix.operators` in bot.toml: `bob:example.org` is no Matrix id; write it whole, like "@you:example.org".
-        `matrix.room_ids` in bot.toml: `#room:example.org` is no room id; it begins with `!` (Element: Room settings → Advanced → Internal room ID).
+        `matrix.homeserver` in bot.toml: write the homeserver's client address, like "https://matrix.example.org".
+        `matrix.homeserver` in bot.toml: write the homeserver's client address, like "https://matrix.example.org".
+        `matrix.username` in bot.toml: write the bot's user name, like "timmy".
+        `matrix.password` in bot.toml: it is empty; set it, or an `access_token` (docs/matrix.md).
+        `matrix.allowed_users` in bot.toml: it is empty, so nobody could talk to the bot; add yourself, like ["@you:example.org"].
+        `matrix.allowed_users` in bot.toml: `bob` is not a Matrix id; write it in full, like "@you:example.org".
+        `matrix.approvers` in bot.toml: `@bob` is not a Matrix id; write it in full, like "@you:example.org".
+        `matrix.operators` in bot.toml: `bob:example.org` is not a Matrix id; write it in full, like "@you:example.org".
+        `matrix.room_ids` in bot.toml: `#room:example.org` is not a room id; one begins with `!` (Element: Room settings → Advanced → Internal room ID).
         "#);
     }
 }

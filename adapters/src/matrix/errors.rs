@@ -1,4 +1,4 @@
-//! What matrix-sdk says of a failed request, as the few things that a caller can do about it.
+//! Classifies matrix-sdk's errors by what the caller can do about them.
 
 use std::{
     error::Error,

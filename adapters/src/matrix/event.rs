@@ -1,4 +1,4 @@
-//! Reads an event's JSON as what a person did. Tolerant: what is unknown or malformed is nobody's act, never an error.
+//! Reads what a person did from an event's JSON. Unknown or malformed events are ignored, never an error.
 
 use std::time::{Duration, SystemTime};
 
@@ -26,19 +26,24 @@ pub(super) struct EventFields {
     pub unsigned: Value,
 }
 
-/// What somebody did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum EventAct {
-    /// Wrote a message.
     Said(TextContent),
     /// Reacted to a message.
-    Reacted { on: String, emoji: String },
+    Reacted {
+        on: String,
+        emoji: String,
+    },
     /// Took a message or a reaction back.
     Redacted(String),
     /// Asks to be verified, in the room.
     AsksForVerification,
     /// Somebody's membership, or their profile, changed.
-    Membership { of: String, from: Option<String>, to: String },
+    Membership {
+        of: String,
+        from: Option<String>,
+        to: String,
+    },
 }
 
 /// A message's text and what it refers to.
@@ -48,7 +53,7 @@ pub(super) struct TextContent {
     pub text: String,
     /// The HTML, where there is some.
     pub html: String,
-    /// Who is meant: `m.mentions`; `None` where the client says nothing of it.
+    /// The mentioned people: `m.mentions`; `None` where the client does not send it.
     pub mentions: Option<Vec<String>>,
     /// The thread it is in.
     pub thread: Option<String>,
@@ -102,7 +107,7 @@ fn said(content: &Value) -> Option<EventAct> {
     if kind == "m.key.verification.request" {
         return Some(EventAct::AsksForVerification);
     }
-    // The edit of a message is no new message: what was acted on stays acted on.
+    // The edit of a message is no new message: a command that ran stays run.
     if relation["rel_type"] == "m.replace" {
         return None;
     }

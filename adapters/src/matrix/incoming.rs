@@ -1,4 +1,4 @@
-//! From an event in a room to an [`Incoming`]: who is meant, which thread, which of the bot's messages.
+//! Turns an event in a room into an [`Incoming`]: how it addresses the bot, its thread, the bot's message it refers to.
 
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ async fn replies_to_me(bot: &MatrixBot, place: &RoomAddress, id: &str) -> bool {
     })
 }
 
-/// By what a message is meant for the bot, and its text without the address.
+/// How a message addresses the bot, and its text without the address.
 fn addressed(
     bot: &MatrixBot,
     me: &UserId,
@@ -126,7 +126,7 @@ async fn to_incoming(room: &Room, event: &EventFields, act: PersonAct, place: &R
         },
         act,
         addressed: None,
-        // Where the homeserver tells no number (0), others may read along.
+        // Where the homeserver gives no number (0), others may read along.
         shared: !(1..=2).contains(&room.active_members_count()),
         reply_to: None,
         sent_at: event.sent_at(),
@@ -142,7 +142,7 @@ async fn name_of(room: &Room, id: &str) -> String {
     member.and_then(|member| member.display_name().map(str::to_owned)).unwrap_or_else(|| id.to_owned())
 }
 
-/// When a room's first event after an invitation or a join came: what was said before was not for the bot.
+/// When a room's first event after an invitation or a join came: earlier messages were not for the bot.
 pub(super) fn first_for_me(events: &[EventFields], me: &UserId) -> usize {
     let enters = |event: &EventFields| match event.act() {
         Some(EventAct::Membership { of, from, to }) if of == me.as_str() => {

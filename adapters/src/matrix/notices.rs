@@ -1,4 +1,4 @@
-//! Every sentence that the adapter itself says in a room.
+//! The texts that the adapter itself writes into a room.
 
 use crate::text::markdown::code_span;
 
@@ -7,7 +7,7 @@ pub(super) const UNDECRYPTABLE: &str = "I could not decrypt your message: its ke
      help, leave the app open for a minute, or start a new conversation key with `/discardsession` in Element.";
 
 /// A message of a device that its owner has not signed. The device cannot read encrypted words of the bot, so this one is plain.
-pub(super) const UNSIGNED_DEVICE: &str = "I do not hear this device, because you have not verified it. Verify it once in your app (Element: \
+pub(super) const UNSIGNED_DEVICE: &str = "I ignore this device, because you have not verified it. Verify it once in your app (Element: \
      Settings → Sessions → Verify session, or Settings → Encryption), then send your message again. This notice is not \
      encrypted, since your device could not read it otherwise.";
 

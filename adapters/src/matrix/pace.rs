@@ -1,4 +1,4 @@
-//! How fast the bot may send: a model of the homeserver's limit, which questions pass first and passing states only with room to spare.
+//! Rate limit: a model of the homeserver's limit that lets questions pass first, and passing states only with room to spare.
 //!
 //! Synapse's default lets a user send 10 events at once and then one in 5 s, over all rooms, edits and reactions counted
 //! (`rc_message`: <https://element-hq.github.io/synapse/latest/usage/configuration/config_documentation.html#rc_message>).
@@ -128,7 +128,7 @@ impl SendPacer {
         QueueTicket { pace: self, place }
     }
 
-    /// Takes a token, or says when to try again.
+    /// Takes a token, or returns when to try again.
     fn try_pass(&self, place: (SendPriority, u64)) -> Option<Instant> {
         let mut state = self.state.lock();
         let now = Instant::now();

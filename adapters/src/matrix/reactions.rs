@@ -1,4 +1,4 @@
-//! Choices as reactions: the bot puts the emoji below its message, and takes them away when it is settled.
+//! Choices as reactions: the bot adds the emoji to its message and removes them once the question is settled.
 
 use std::{sync::Arc, time::Duration};
 
@@ -52,7 +52,7 @@ pub(super) fn remove_choices(bot: &Arc<MatrixBot>, place: &RoomAddress, id: &Own
     }
 }
 
-/// Where only words answer, whoever tries it with a reaction is told so, once for each question.
+/// Where only words answer, the first person to react to a question is told so.
 pub(super) fn tell_if_words_are_wanted(
     bot: &Arc<MatrixBot>,
     room: &matrix_sdk::Room,

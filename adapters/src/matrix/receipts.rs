@@ -1,4 +1,4 @@
-//! Marks as read, a moment later and only the newest event of each room: an answer goes first, and a crowd of messages is one receipt.
+//! Read receipts, a moment late and only for the newest event of each room: an answer goes first, and many messages get one receipt.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! How Matrix rooms and threads are named as rooms of the bot: `!room`, and `!room/$root` for a thread in it.
+//! The names of Matrix rooms and threads as rooms of the bot: `!room`, and `!room/$root` for a thread in it.
 
 use matrix_sdk::ruma::{OwnedEventId, OwnedRoomId, RoomId};
 

@@ -1,7 +1,7 @@
-//! What outlives a restart beside matrix-sdk's own store: from where to hear on, whose invitations were followed, who was told what.
+//! What outlives a restart besides matrix-sdk's own store: the sync token, accepted invitations, and who got which notice.
 //!
 //! matrix-sdk stores its sync token before anybody has seen the events of that answer, so a kill would lose them. This token is
-//! stored only once the bot has taken in what came before it; what is then heard twice has the same ids.
+//! stored only once the bot has accepted what came before it; what then arrives twice has the same ids.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -17,14 +17,14 @@ use crate::private_files;
 
 /// A token is stored this long after its events were handed over, so that the bot has surely written down what it took.
 const LAG: Duration = Duration::from_secs(5);
-/// How many troubles are remembered as told.
+/// How many sent notices are remembered.
 const TOLD_MAX: usize = 500;
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct SavedMemory {
     since: Option<String>,
-    /// The newest event that was heard, in milliseconds since 1970: where to go on when the token is lost.
+    /// The newest event that was handled, in milliseconds since 1970: where to continue when the token is lost.
     heard_until: u64,
     invited: BTreeSet<String>,
     told: VecDeque<String>,
@@ -62,12 +62,12 @@ impl MatrixMemory {
         Self { file, state: Mutex::new(MemoryState { kept, newest, waiting: VecDeque::new() }) }
     }
 
-    /// From where to hear on.
+    /// Where the next sync continues.
     pub(super) fn sync_token(&self) -> Option<String> {
         self.state.lock().newest.clone()
     }
 
-    /// Events that are not newer were heard, where there is no token; 0 where nothing was ever heard.
+    /// Without a token, events that are not newer than this were handled already; 0 if none ever was.
     pub(super) fn heard_until(&self) -> u64 {
         self.state.lock().kept.heard_until
     }
@@ -90,7 +90,7 @@ impl MatrixMemory {
         }
         state.kept.heard_until = state.kept.heard_until.max(heard_until);
         state.newest = Some(token.clone());
-        // The first one is stored at once, so that a new bot does not begin anew after a kill.
+        // The first one is stored at once, so that a new bot does not start over after a kill.
         if state.kept.since.is_none() {
             state.kept.since = Some(token);
             return self.save(&state);
@@ -98,7 +98,7 @@ impl MatrixMemory {
         state.waiting.push_back((now, token));
     }
 
-    /// Stores the newest token that is old enough; `drained` says that the bot has taken in all that was handed over.
+    /// Stores the newest token that is old enough; `drained`: the bot has accepted everything that was delivered.
     pub(super) fn save_settled(&self, drained: bool, now: Instant) {
         let mut state = self.state.lock();
         if !drained {
@@ -121,7 +121,7 @@ impl MatrixMemory {
         !self.state.lock().waiting.is_empty()
     }
 
-    /// An invitation of a person who is heard was followed to this room.
+    /// Remembers that the bot accepted an invitation to this room from a person on the allow-list.
     pub(super) fn add_invited(&self, room: &str) {
         let mut state = self.state.lock();
         if state.kept.invited.insert(room.to_owned()) {

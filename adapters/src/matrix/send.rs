@@ -1,4 +1,4 @@
-//! Sends, edits and uploads: what must arrive is repeated until it has, a passing state is tried once.
+//! Sends, edits and uploads: a message that must arrive is repeated until it has, a passing state is tried once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ use crate::{
 
 /// A homeserver may be away so long before a message is given up.
 const SEND_DEADLINE: Duration = Duration::from_secs(15 * 60);
-/// A question's deadline runs meanwhile: its asker is told earlier that it could not be shown.
+/// A question's deadline runs meanwhile: the bot learns earlier that it could not be shown.
 const PATIENCE_OF_A_QUESTION: Duration = Duration::from_secs(3 * 60);
 const RETRY: Backoff = Backoff::doubling(Duration::from_millis(500), Duration::from_secs(10));
 /// The text and its HTML may have so many bytes together: an edit has both twice, and encryption adds a third.
@@ -267,7 +267,7 @@ fn relation(place: &RoomAddress, reply_to: Option<&MessageId>) -> Option<Value> 
         (Some(root), Some(id)) if id != root.as_str() => Some(json!({
             "rel_type": "m.thread", "event_id": root, "is_falling_back": false, "m.in_reply_to": { "event_id": id },
         })),
-        // For clients without threads it stands as a reply to the thread's beginning.
+        // Clients without threads show it as a reply to the thread's beginning.
         (Some(root), _) => Some(json!({
             "rel_type": "m.thread", "event_id": root, "is_falling_back": true, "m.in_reply_to": { "event_id": root },
         })),

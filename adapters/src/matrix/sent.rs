@@ -1,4 +1,4 @@
-//! The bot's own messages, as far as they matter later: which they are, and what they offer to pick.
+//! The bot's own messages as far as they matter later: their ids, and the choices they offer.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -25,16 +25,14 @@ struct SentState {
     threads: HashMap<String, (Author, Option<String>)>,
     order: VecDeque<String>,
     offers: HashMap<String, OfferedChoices>,
-    /// Open questions that only words answer, until that was said of them.
+    /// Open questions that only words answer, until the first reaction to each was answered with a notice.
     by_words: HashSet<String>,
 }
 
 /// Who wrote a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Author {
-    /// The bot.
     Mine,
-    /// Somebody else.
     Others,
 }
 
@@ -45,7 +43,7 @@ pub(super) struct SentMessages {
 }
 
 impl SentMessages {
-    /// A message was sent or heard, in this thread.
+    /// Remembers a message that was sent or received, with its thread.
     pub(super) fn add(&self, id: &str, whose: Author, thread: Option<String>) {
         let mut state = self.state.lock();
         if state.threads.insert(id.to_owned(), (whose, thread)).is_some() {
@@ -110,7 +108,7 @@ impl SentMessages {
         true
     }
 
-    /// What somebody picks with this emoji. An offer that is closed still tells, since the bot answers to a late pick.
+    /// The key of the choice with this emoji. Closed choices count too, since the bot answers a late pick.
     pub(super) fn picked(&self, id: &MessageId, emoji: &str) -> Option<String> {
         let emoji = normalised(emoji);
         let state = self.state.lock();

@@ -1,4 +1,4 @@
-//! Hears the homeserver: invitations, what people do, what was missed.
+//! The sync loop: invitations, what people do, and what was missed.
 //!
 //! `Client::sync` waits a second whenever two answers come within one, so the loop is our own.
 
@@ -81,7 +81,7 @@ fn settings(since: Option<String>, timeout: Duration) -> SyncSettings {
     timeline.limit = Some(UInt::from(PAGE));
     let mut room = RoomFilter::default();
     room.timeline = timeline;
-    // Who types and who has read what is nothing to the bot, and would wake it often.
+    // The bot needs neither typing notices nor receipts, and they would wake it often.
     room.ephemeral = RoomEventFilter::ignore_all();
     // Only with this does Synapse tell how many members a room has. Keys are still shared with all of them.
     room.state.lazy_load_options = LazyLoadOptions::Enabled { include_redundant_members: false };
@@ -98,7 +98,7 @@ fn sync_error(bot: &MatrixBot, had_token: bool, error: &matrix_sdk::Error) -> Ad
     match failure(error) {
         RequestFailure::LoggedOut if !bot.config.access_token.is_empty() => token_refused(),
         RequestFailure::LoggedOut => {
-            // The next connection logs in anew.
+            // The next connection logs in again.
             bot.set_client(None);
             AdapterError::Unreachable("the homeserver has logged the bot out; logging in anew".into())
         }

@@ -1,4 +1,4 @@
-//! Shows that the bot types, as long as a room or one of its threads works.
+//! Typing notices while a room or one of its threads works.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,4 +1,4 @@
-//! Messages that cannot be heard: they are tried again for a while, then their sender is told once what to do.
+//! Messages that cannot be decrypted or trusted: decryption is retried for a while, then the sender is told once what to do.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,9 +21,9 @@ use crate::{AdapterError, MessageId, matrix::notices};
 
 /// A key, or a signature of a new device, may come so much later than the message.
 const GRACE: Duration = Duration::from_secs(10);
-/// More than so many are not kept: they are told of at once.
+/// More than this are not kept: their senders are told at once.
 const MOST: usize = 200;
-/// A notice that could not be said so long is no use any more.
+/// A notice that could not be sent for so long is of no use any more.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 
 /// Messages that cannot be read yet.
@@ -45,7 +45,7 @@ impl UnreadableMessages {
         self.messages.is_empty()
     }
 
-    /// Keeps a message of somebody who is heard.
+    /// Keeps a message of a person on the allow-list.
     pub(super) fn add(
         &mut self,
         bot: &MatrixBot,
@@ -62,7 +62,7 @@ impl UnreadableMessages {
         self.messages.push(UnreadableMessage { room: room.clone(), raw, event, why, since });
     }
 
-    /// Tries all again: returns those that can be read now, and tells of those that waited too long.
+    /// Tries all again: returns those that can be read now; the senders of those that waited too long get a notice.
     pub(super) async fn try_again(
         &mut self,
         bot: &Arc<MatrixBot>,
@@ -109,7 +109,7 @@ impl UnreadableMessage {
     }
 }
 
-/// Tells somebody who is heard, once, that a plain message in an encrypted room is not.
+/// Tells a person on the allow-list, once, that the bot ignores a plain message in an encrypted room.
 pub(super) fn not_encrypted(bot: &Arc<MatrixBot>, room: &Room, event: &EventFields) {
     let trouble = format!("plain {} {}", room.room_id(), event.sender);
     if bot.is_allowed(&event.sender) && bot.memory.first_time(&trouble) {

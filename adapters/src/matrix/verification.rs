@@ -1,4 +1,4 @@
-//! Answers the emoji verification of people who are heard.
+//! Answers the emoji verification of people on the allow-list.
 //!
 //! The bot cannot compare emoji: it shows its own and confirms, and the person decides.
 //! <https://spec.matrix.org/v1.15/client-server-api/#short-authentication-string-sas-verification>

@@ -1,4 +1,4 @@
-//! The adapter: its parts, and the trait.
+//! Slack as an [`Adapter`].
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Why a call to Slack failed, and what that means for whoever called.
+//! Why a call to Slack failed, and what the caller can do.
 
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ const USUAL_WAIT: Duration = Duration::from_secs(5);
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallFailure {
-    /// Too fast.
     Limited(Duration),
     /// No answer, or one that says "later".
     Unreachable(String),

@@ -18,7 +18,6 @@ pub struct SlackConfig {
     pub signing_secret: Secret,
     /// The channels it serves; direct messages are always served.
     pub channel_ids: Vec<String>,
-    /// Who is heard.
     #[serde(flatten)]
     pub people: AllowedPeople,
     /// The Web API's address.
@@ -60,14 +59,14 @@ impl SlackConfig {
         if self.people.is_empty() {
             return wrong(
                 "slack.allowed_users",
-                "it is empty, so nobody would be heard; add your member id, like [\"U0123ABCD\"] (your profile in Slack, the \
+                "it is empty, so nobody could talk to the bot; add your member id, like [\"U0123ABCD\"] (your profile in Slack, the \
                  three dots, Copy member ID).",
             );
         }
         for (key, ids) in self.id_lists() {
             if let Some(odd) = ids.iter().find(|id| !is_id(id)) {
                 let why = format!(
-                    "`{odd}` is no id of Slack's; ids are capital letters and digits, like `U0123ABCD`, not names."
+                    "`{odd}` is not a Slack id; ids are capital letters and digits, like `U0123ABCD`, not names."
                 );
                 return wrong(key, &why);
             }
@@ -86,7 +85,7 @@ impl SlackConfig {
         if !bot.starts_with("xoxb-") && !bot.starts_with("xoxe.xoxb-") {
             return wrong(
                 "slack.bot_token",
-                "it must be the Bot User OAuth Token, which begins with xoxb-; it stands under OAuth & Permissions of the app at \
+                "it must be the Bot User OAuth Token, which begins with xoxb-; it is under OAuth & Permissions of the app at \
                  https://api.slack.com/apps.",
             );
         }
@@ -100,7 +99,7 @@ impl SlackConfig {
         if self.mode == ConnectionMode::Http && self.signing_secret.is_empty() {
             return wrong(
                 "slack.signing_secret",
-                "mode \"http\" needs it, or anybody could speak to the bot; it stands under Basic Information, App Credentials.",
+                "mode \"http\" needs it, or anybody could send messages to the bot; it is under Basic Information, App Credentials.",
             );
         }
         Ok(())

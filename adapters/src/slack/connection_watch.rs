@@ -1,4 +1,4 @@
-//! What an operator should know while the connection stands: a token that is gone, channels without the bot, a second program.
+//! Problems that the operator should know about while connected: a refused token, channels without the bot, a second program.
 
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ const EVERY: Duration = Duration::from_secs(60);
 /// How often a suspicion of a second program is looked into.
 const SECOND_LOOK: Duration = Duration::from_secs(300);
 
-/// See the module.
 #[derive(Default)]
 pub struct ConnectionWatch(Mutex<WatchState>);
 
@@ -116,7 +115,7 @@ impl Slack {
         }
     }
 
-    /// Slack tells nothing of a channel that the bot is not in, so nobody would know why it is silent there.
+    /// Slack sends nothing from a channel that the bot is not in, so nobody would know why it is silent there.
     async fn channels_without_me(&self) -> Option<String> {
         let mut outside = Vec::new();
         for channel in &self.config().channel_ids {

@@ -1,4 +1,4 @@
-//! Where a room is in Slack: a conversation, perhaps a thread in it.
+//! The address of a room in Slack: a conversation, perhaps a thread in it.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,6 @@ use crate::{AdapterError, MessageId, Room};
 /// A conversation, and the thread in it that the room is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConversationAddress {
-    /// The conversation's id.
     pub channel: String,
     /// The `ts` of the message that the thread is below.
     pub thread: Option<String>,

@@ -20,7 +20,6 @@ const MOST: usize = 1_000;
 /// To whom a reply goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrivateRecipient {
-    /// The person.
     pub user: String,
 }
 
@@ -65,7 +64,6 @@ struct ResponseUrl {
 }
 
 impl ResponseUrls {
-    /// Keeps one.
     pub fn add(&self, id: MessageId, url: &str, now: Instant) {
         let mut urls = self.0.lock();
         urls.retain(|_, url| now.duration_since(url.since) < URL_LIFE);

@@ -1,4 +1,4 @@
-//! What Slack sends, read from raw JSON: only what is used is looked at, so that nothing unknown, missing or null is in the way.
+//! Reads Slack's events from raw JSON: only the fields in use, so that nothing unknown, missing or null causes an error.
 //!
 //! <https://docs.slack.dev/reference/events>, <https://docs.slack.dev/reference/interaction-payloads/block_actions-payload>,
 //! <https://docs.slack.dev/interactivity/implementing-slash-commands>.
@@ -14,7 +14,6 @@ const WORDS: &[&str] = &["file_share", "me_message", "thread_broadcast"];
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlackEvent {
-    /// Somebody wrote.
     Said(SlackMessage),
     /// Somebody pressed one of our buttons.
     Picked(ButtonPress),
@@ -26,14 +25,10 @@ pub enum SlackEvent {
     Uninstalled,
 }
 
-/// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlackMessage {
-    /// Where.
     pub place: ConversationAddress,
-    /// Its id.
     pub ts: String,
-    /// Who.
     pub user: String,
     /// As Slack encodes it.
     pub text: String,
@@ -43,18 +38,14 @@ pub struct SlackMessage {
     pub parent: Option<String>,
 }
 
-/// A pressed button.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ButtonPress {
     /// Where its message is.
     pub place: ConversationAddress,
-    /// Its message.
     pub on: String,
-    /// Who pressed.
     pub user: String,
     /// How Slack calls this person in the payload.
     pub user_name: String,
-    /// The button's value.
     pub key: String,
     /// When, as a `ts`; empty if unknown.
     pub at: String,
@@ -62,12 +53,10 @@ pub struct ButtonPress {
     pub trigger: String,
 }
 
-/// A slash command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlashCommand {
     /// Where it was typed.
     pub channel: String,
-    /// Who typed it.
     pub user: String,
     /// How Slack calls this person in the payload.
     pub user_name: String,
@@ -84,9 +73,7 @@ pub struct SlashCommand {
 /// A message that is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletedMessage {
-    /// Where it was.
     pub place: ConversationAddress,
-    /// Its id.
     pub ts: String,
     /// Who had written it.
     pub user: String,
@@ -211,7 +198,7 @@ pub fn from_slash(payload: &Value) -> Option<SlackEvent> {
     }))
 }
 
-/// A root message has its own `ts` as `thread_ts` once there are replies; it still stands in the channel.
+/// A root message has its own `ts` as `thread_ts` once there are replies; it is still in the channel.
 fn address_of(channel: &str, ts: &str, message: &Value) -> Option<ConversationAddress> {
     let thread = some_ts(message, "thread_ts").filter(|thread| thread != ts);
     (!channel.is_empty() && !channel.contains('/'))

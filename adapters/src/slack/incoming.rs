@@ -1,4 +1,4 @@
-//! From what Slack tells to an [`Incoming`]: acknowledged first and queued here, then read one by one in order.
+//! Turns Slack's events into an [`Incoming`]: acknowledged and queued first, then read one by one in order.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -30,19 +30,17 @@ const REFUSALS: usize = 8;
 /// Who the bot is in Slack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BotIdentity {
-    /// Its user id.
     pub user: String,
-    /// Its user name.
     pub name: String,
 }
 
-/// What the adapter hears with.
+/// Receives events and turns them into what people did.
 pub struct EventReceiver {
     config: SlackConfig,
     identity: Identity,
     web: Arc<WebApi>,
     me: RwLock<BotIdentity>,
-    /// Who is heard; changes with `bot.toml`.
+    /// The allow-list; changes with `bot.toml`.
     people: RwLock<AllowedPeople>,
     queue: EventQueue,
     names: UserNames,
@@ -56,7 +54,7 @@ pub struct EventReceiver {
 }
 
 impl EventReceiver {
-    /// An ear that has heard nothing yet.
+    /// A receiver with an empty queue.
     pub fn new(config: SlackConfig, setting: AdapterContext, web: Arc<WebApi>) -> Self {
         Self {
             people: RwLock::new(config.people.clone()),
@@ -78,12 +76,12 @@ impl EventReceiver {
         self.me.read().clone()
     }
 
-    /// Slack said who the bot is.
+    /// Sets who the bot is, once Slack has answered that.
     pub fn set_me(&self, me: BotIdentity) {
         *self.me.write() = me;
     }
 
-    /// Whom the settings say is heard, from now on.
+    /// Replaces the allow-list.
     pub fn set_people(&self, people: &AllowedPeople) {
         *self.people.write() = people.clone();
     }
@@ -92,12 +90,12 @@ impl EventReceiver {
         self.people.read().is_allowed(user)
     }
 
-    /// Queues what was heard; `false` where nothing more fits, so that it must not be acknowledged.
+    /// Queues events; `false` where no more fit, so that they must not be acknowledged.
     pub fn enqueue(&self, heard: impl IntoIterator<Item = SlackEvent>) -> bool {
         heard.into_iter().all(|heard| self.queue.push(heard))
     }
 
-    /// Hands over what is queued, for as long as the bot takes it. What is in hand when this is dropped stays queued.
+    /// Delivers queued events for as long as the bot accepts them. An event in progress stays queued when this is dropped.
     pub async fn deliver(&self, inbox: &Inbox) {
         loop {
             let heard = self.queue.front().await;
@@ -147,7 +145,7 @@ impl EventReceiver {
         })
     }
 
-    /// By what a message is meant for the bot, and its text without the address.
+    /// How a message addresses the bot, and its text without the address.
     async fn address(&self, said: &SlackMessage, me: &BotIdentity) -> (Option<Addressed>, String) {
         let mut text = self.decode(&said.text, me).await;
         if !said.files.is_empty() {
@@ -257,7 +255,7 @@ impl EventReceiver {
         place.is_direct() || self.config.channel_ids.contains(&place.channel)
     }
 
-    /// Strangers are not asked after: nobody hears them anyway.
+    /// Strangers' names are not looked up: their messages are ignored anyway.
     async fn sender(&self, user: &str, fallback: &str) -> Sender {
         let name = match self.is_allowed(user) {
             true => self.names.of(&self.web, user).await,

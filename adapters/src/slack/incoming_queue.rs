@@ -1,4 +1,4 @@
-//! What was heard and acknowledged, in order and once, until the bot takes it; and which messages ask something.
+//! Acknowledged events, in order and each once, until the bot accepts them; and the messages that ask a question.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -11,7 +11,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::event::SlackEvent;
 use crate::MessageId;
 
-/// So much may wait for the bot. Beyond it nothing is acknowledged, and Slack tells it again later.
+/// At most this many events wait for the bot. Beyond that nothing is acknowledged, and Slack sends it again later.
 const QUEUE_MAX: usize = 4_096;
 /// Repeats after a reconnect come late; the bot itself remembers for longer.
 const RECENT: Duration = Duration::from_secs(3600);
@@ -93,7 +93,6 @@ impl AskingMessages {
         }
     }
 
-    /// It is answered.
     pub fn remove(&self, channel: &str, id: &MessageId) {
         self.0.lock().retain(|(at, asked)| at != channel || asked != id);
     }

@@ -1,18 +1,18 @@
-//! Every sentence that the Slack adapter says itself, to people and to the operator.
+//! The texts that the adapter itself writes, to people and to the operator.
 
 #![cfg_attr(not(feature = "slack"), allow(dead_code))]
 
 /// To somebody who is not on the allow-list and presses a button or calls a slash command; only they see it.
 pub fn stranger(id: &str) -> String {
     format!(
-        "You are not on my list, so I may not listen to you. Ask who runs me to add `{id}` to `slack.allowed_users`."
+        "You are not on my allow-list, so I ignore your messages. Ask the person who runs me to add `{id}` to `slack.allowed_users`."
     )
 }
 
 /// To somebody who calls a slash command in a channel that is not served; only they see it.
 pub fn not_served(channel: &str) -> String {
     format!(
-        "I do not serve this channel. Who runs me can add `{channel}` to `slack.channel_ids`; a direct message to me always works."
+        "I do not serve this channel. The person who runs me can add `{channel}` to `slack.channel_ids`; a direct message to me always works."
     )
 }
 
@@ -24,14 +24,14 @@ pub fn attached(names: &[String]) -> String {
 /// For `status`: the bot is not a member of channels that it is to serve.
 pub fn not_in_channels(channels: &[String], name: &str) -> String {
     let list = channels.join("`, `");
-    format!("I am not in `{list}`, so I hear nothing there; type `/invite @{name}` in it.")
+    format!("I am not in `{list}`, so I receive nothing there; type `/invite @{name}` in it.")
 }
 
 /// For `status`: Slack counts more connections to this app than this process has.
 pub fn second_instance(connections: u64, ours: u64) -> String {
     format!(
         "Slack counts {connections} connections to this app, of which {ours} is mine. Another program uses the same app and gets \
-         part of the messages; end it, or give it an app of its own."
+         part of the messages; stop it, or give it an app of its own."
     )
 }
 

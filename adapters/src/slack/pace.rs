@@ -1,8 +1,8 @@
-//! How fast the adapter may speak: <https://docs.slack.dev/apis/web-api/rate-limits>.
+//! Rate limits of the Web API: <https://docs.slack.dev/apis/web-api/rate-limits>.
 //!
 //! Posts: one a second in each channel, with short bursts. Edits: `chat.update` is Tier 3, 50 a minute for the whole app, so all
 //! live messages share them: the more there are, the rarer each changes, and some edits are kept back for last states.
-//! Pure: the time is passed in. A call that may be dropped is told to come later, all others are given a time to wait for.
+//! Pure: the time is passed in. A call that may be dropped is refused with a wait; all others get the time at which they may go.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -30,7 +30,7 @@ const POSTS: TokenBucket = TokenBucket::new(Duration::from_secs(1), 5);
 /// Reactions: `reactions.remove` is Tier 2, 20 a minute.
 const REACTIONS: TokenBucket = TokenBucket::new(Duration::from_secs(3), 10);
 
-/// What has been said, and what Slack said about that.
+/// The calls of the last minute, and Slack's refusals.
 #[derive(Default)]
 pub struct CallPacer(Mutex<CallPacerState>);
 

@@ -1,4 +1,4 @@
-//! What the adapter says: posts, edits, files, replies that one person sees, reactions.
+//! What the adapter sends: posts, edits, files, replies that one person sees, reactions.
 
 use std::{
     collections::HashMap,
@@ -33,7 +33,7 @@ use crate::{
 const WORKING: &str = "eyes";
 /// How long a mark may take.
 const MARK_WAIT: Duration = Duration::from_secs(2);
-/// Codes by which Slack says that it does not know `markdown` blocks or `markdown_text`.
+/// Error codes of a Slack that does not know `markdown` blocks or `markdown_text`.
 const NO_MARKDOWN: &[&str] = &["invalid_blocks", "invalid_blocks_format", "no_text", "invalid_arguments"];
 
 /// What the adapter speaks with.
@@ -53,7 +53,7 @@ pub struct MessageSender {
 }
 
 impl MessageSender {
-    /// A voice that has said nothing yet.
+    /// A sender that has sent nothing yet.
     pub fn new(web: Arc<WebApi>, ear: Arc<EventReceiver>) -> Self {
         Self {
             web,
@@ -67,7 +67,6 @@ impl MessageSender {
         }
     }
 
-    /// Sends a message.
     pub async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
         let place = ConversationAddress::of(room)?;
         if let Some(reply_to) = &message.reply_to
@@ -323,7 +322,7 @@ impl MessageSender {
     }
 }
 
-/// Why something was not said, and whether another form may help.
+/// Why a post failed, and whether another form may help.
 struct NotSaid {
     error: AdapterError,
     no_markdown: bool,

@@ -30,14 +30,13 @@ const PING: Duration = Duration::from_secs(5);
 const PONG_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long a write may take; the peer of one that takes longer reads no more.
 const WRITE: Duration = Duration::from_secs(5);
-/// How long the old connection is read on after the next one stands; Slack closes it much earlier.
+/// How long the old connection is still read after the next one is up; Slack closes it much earlier.
 const FAREWELL: Duration = Duration::from_secs(60);
-/// How long Slack may go on counting a connection of ours that broke.
+/// How long Slack may still count a connection of ours that broke.
 const COUNTED: Duration = Duration::from_secs(300);
 /// Envelopes are small; a longer one is not Slack's.
 const LONGEST: usize = 4 * 1024 * 1024;
 
-/// One connection.
 struct SlackSocket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     opened: Instant,

@@ -1,4 +1,4 @@
-//! The threads that began with a prompt: what is said in them is meant for the bot. Kept over restarts in a small file.
+//! The threads that began with a prompt: every message in them is for the bot. Kept across restarts in a small file.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -15,7 +15,6 @@ use crate::slack::conversation::ConversationAddress;
 const MOST: usize = 5_000;
 const FILE: &str = "threads";
 
-/// See the module.
 pub struct KnownThreads {
     folder: PathBuf,
     known: Mutex<ThreadRecord>,
@@ -48,7 +47,6 @@ impl KnownThreads {
         key(place).is_some_and(|key| known.set.contains(&key))
     }
 
-    /// Remembers it.
     pub fn add(&self, place: &ConversationAddress) {
         let Some(key) = key(place) else { return };
         let fresh = self.known.lock().add(key.clone());

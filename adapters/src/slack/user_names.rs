@@ -1,4 +1,4 @@
-//! What people are called, asked once and kept.
+//! People's display names, looked up once and cached.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -16,7 +16,6 @@ const KEEP_NOTHING: Duration = Duration::from_secs(300);
 /// More are not kept.
 const MOST: usize = 10_000;
 
-/// See the module.
 #[derive(Default)]
 pub struct UserNames(Mutex<HashMap<String, (Option<String>, Instant)>>);
 

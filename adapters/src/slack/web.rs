@@ -34,13 +34,11 @@ type Https = HttpsConnector<HttpConnector>;
 /// With which token a call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
-    /// The bot's.
     Bot,
     /// The app's, for Socket Mode.
     App,
 }
 
-/// The Web API.
 pub struct WebApi {
     client: SlackClient<SlackClientHyperConnector<Https>>,
     /// For the headers of an answer, which slack-morphism does not give.
@@ -77,7 +75,6 @@ impl WebApi {
         self.call_as(TokenKind::Bot, method, body).await
     }
 
-    /// Calls a method.
     pub async fn call_as(&self, token: TokenKind, method: &str, body: &Value) -> Result<Value, CallFailure> {
         let token = match token {
             TokenKind::Bot => &self.bot,
@@ -109,7 +106,7 @@ impl WebApi {
             .map(drop)
     }
 
-    /// Puts a file's bytes where Slack said.
+    /// Puts a file's bytes at the address that Slack gave.
     pub async fn put_file(&self, url: &str, bytes: &[u8]) -> Result<(), CallFailure> {
         let url = parse(url)?;
         let span = Span::none();

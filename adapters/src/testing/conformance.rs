@@ -1,4 +1,4 @@
-//! What every messenger must do the same way, as checks that run against each adapter's real server or stand-in.
+//! The behaviour that all messengers share, as checks against each adapter's real server or stand-in.
 //!
 //! A messenger's tests implement [`MessengerFixture`], one fresh conversation of a person and the bot, and run the checks: all by
 //! [`all`], or each by its name. A check panics with what it saw. "Nothing came" is never shown by waiting: the person says a
@@ -46,7 +46,6 @@ pub trait MessengerFixture: Send + Sync {
     /// The bot's side. Each call makes another connection to the same account and state, as a restart does.
     fn adapter(&self) -> Arc<dyn Adapter>;
 
-    /// The conversation.
     fn room(&self) -> Room;
 
     /// The person's [`crate::Sender::id`].
@@ -84,9 +83,8 @@ pub trait MessengerFixture: Send + Sync {
     async fn shown(&self) -> Vec<SeenMessage>;
 }
 
-/// The bot's side of a check: an adapter that runs, and what it heard.
+/// The bot's side of a check: a running adapter, and what it received.
 pub struct AdapterSession {
-    /// The adapter.
     pub adapter: Arc<dyn Adapter>,
     inbox: mpsc::Receiver<Incoming>,
     supervised: SupervisedAdapter,
@@ -109,7 +107,7 @@ impl AdapterSession {
         session
     }
 
-    /// Waits until the connection stands.
+    /// Waits until the adapter is connected.
     ///
     /// # Panics
     /// If it does not come up.

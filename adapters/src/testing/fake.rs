@@ -34,19 +34,15 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// A message of the bot as a room shows it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FakeMessage {
-    /// Its id.
     pub id: MessageId,
     /// Its Markdown, last edit applied.
     pub text: String,
-    /// What it is.
     pub tone: Tone,
     /// What can be picked now.
     pub choices: Vec<Choice>,
-    /// Who was notified.
     pub mentions: Vec<Arc<str>>,
     /// How often it was edited.
     pub edits: usize,
-    /// What it answers.
     pub reply_to: Option<MessageId>,
 }
 
@@ -68,13 +64,19 @@ struct FakeState {
     rooms: HashMap<Room, FakeRoomLog>,
     queue: VecDeque<Incoming>,
     connected: bool,
-    connections: usize,
     drop_requested: bool,
     send_faults: VecDeque<AdapterError>,
     edit_faults: VecDeque<AdapterError>,
     upload_faults: VecDeque<AdapterError>,
     rate_limit: Option<Duration>,
     hold_next: bool,
+    counts: FakeCounts,
+}
+
+/// What the bot did so far.
+#[derive(Clone, Copy, Default)]
+struct FakeCounts {
+    connections: usize,
     sends: usize,
     edits: usize,
 }
@@ -134,15 +136,13 @@ impl Fake {
             rooms: HashMap::new(),
             queue: VecDeque::new(),
             connected: false,
-            connections: 0,
             drop_requested: false,
             send_faults: VecDeque::new(),
             edit_faults: VecDeque::new(),
             upload_faults: VecDeque::new(),
             rate_limit: None,
             hold_next: false,
-            sends: 0,
-            edits: 0,
+            counts: FakeCounts::default(),
         };
         Arc::new(Self {
             name,
@@ -208,17 +208,17 @@ impl Fake {
 
     /// How often the bot connected.
     pub fn connections(&self) -> usize {
-        self.state.lock().connections
+        self.state.lock().counts.connections
     }
 
     /// How many messages were taken.
     pub fn sends(&self) -> usize {
-        self.state.lock().sends
+        self.state.lock().counts.sends
     }
 
     /// How many edits were taken.
     pub fn edits(&self) -> usize {
-        self.state.lock().edits
+        self.state.lock().counts.edits
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut FakeState) -> T) -> T {
@@ -320,7 +320,7 @@ impl Adapter for Fake {
         self.show(message);
         let (id, held) = self.change(|state| {
             state.fault(|state| &mut state.send_faults)?;
-            state.sends += 1;
+            state.counts.sends += 1;
             let shown = FakeMessage::new(next_id(), message);
             let id = shown.id.clone();
             state.log(room).entries.push(LogEntry::Bot { shown, seen_edits: None });
@@ -345,7 +345,7 @@ impl Adapter for Fake {
             let shown = shown.ok_or_else(|| AdapterError::Rejected(format!("no message `{id}` to edit")))?;
             let edited = FakeMessage::new(id.clone(), message);
             *shown = FakeMessage { edits: shown.edits + 1, reply_to: shown.reply_to.take(), ..edited };
-            state.edits += 1;
+            state.counts.edits += 1;
             Ok(())
         })
     }
@@ -381,7 +381,7 @@ impl<'a> FakeConnection<'a> {
     fn open(fake: &'a Fake) -> Self {
         fake.change(|state| {
             state.connected = true;
-            state.connections += 1;
+            state.counts.connections += 1;
             state.drop_requested = false;
         });
         Self(fake)

@@ -42,7 +42,7 @@ pub(crate) fn render(source: &str, style: &MarkStyle) -> String {
 struct MarkWriter<'s> {
     style: &'s MarkStyle,
     out: String,
-    /// What stands before each line: quotes and the indentation of lists.
+    /// The prefix of each line: quote marks and the indentation of lists.
     prefixes: Vec<LinePrefix>,
     /// For each open list its next number, or `None` for bullets.
     lists: Vec<Option<u64>>,
@@ -176,7 +176,7 @@ impl<'s> MarkWriter<'s> {
         };
         self.needs_gap = false;
         self.end_line();
-        // A block inside the item stands below its first word; deeper than eight nothing is told by more spaces.
+        // A block inside the item is aligned with its first word; deeper than eight levels more spaces help nobody.
         let rest = if self.prefixes.len() < 8 { " ".repeat(marker.chars().count()) } else { String::new() };
         self.prefixes.push(LinePrefix { first: Some(marker), rest });
         self.at_line_start = true;

@@ -1,4 +1,4 @@
-//! The messenger: its parts, and what the bot asks of it.
+//! WhatsApp as an [`Adapter`].
 
 use std::{
     collections::HashMap,
@@ -40,7 +40,6 @@ const PATHS: &[&str] = &["/webhook/whatsapp"];
 /// Tells what time it is.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// WhatsApp.
 pub struct WhatsApp {
     pub(super) me: Weak<Self>,
     pub(super) config: WhatsAppConfig,
@@ -51,14 +50,26 @@ pub struct WhatsApp {
     pub(super) notes: DeliveryNotes,
     pub(super) queue: IncomingQueue,
     pub(super) contacts: Mutex<ContactBook>,
-    pub(super) pace: Mutex<PairPacer>,
-    pub(super) recent: Mutex<RecentMessages>,
-    /// One sender at a time for each person, so that messages keep their order.
-    pub(super) turns: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<()>>>>,
-    pub(super) tasks: TaskTracker,
-    /// Counts what was held, for ids.
-    pub(super) held: AtomicU64,
+    pub(super) sending: SendingState,
     typing: Mutex<HashMap<Room, AbortOnDropHandle<()>>>,
+    account: AccountState,
+}
+
+/// The state of what goes to people.
+#[derive(Default)]
+pub(super) struct SendingState {
+    pub pace: Mutex<PairPacer>,
+    pub recent: Mutex<RecentMessages>,
+    /// One sender at a time for each person, so that messages keep their order.
+    pub locks: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<()>>>>,
+    pub tasks: TaskTracker,
+    /// Counts held messages, for their ids.
+    pub held: AtomicU64,
+}
+
+/// What the bot knows of its own account at Meta.
+#[derive(Default)]
+struct AccountState {
     token_refused: watch::Sender<bool>,
     has_menu: AtomicBool,
 }
@@ -89,7 +100,7 @@ impl WhatsApp {
             AdapterError::Config {
                 key: "whatsapp",
                 why: format!(
-                    "its folder `{}` cannot be used: {error}; mend its owner or mode.",
+                    "its folder `{}` cannot be used: {error}; fix its owner or mode.",
                     setting.state.display()
                 ),
             }
@@ -106,18 +117,13 @@ impl WhatsApp {
             notes,
             queue: IncomingQueue::default(),
             contacts: Mutex::new(contacts),
-            pace: Mutex::default(),
-            recent: Mutex::default(),
-            turns: Mutex::default(),
-            tasks: TaskTracker::new(),
-            held: AtomicU64::new(0),
+            sending: SendingState::default(),
             typing: Mutex::default(),
-            token_refused: watch::Sender::new(false),
-            has_menu: AtomicBool::new(false),
+            account: AccountState::default(),
         }))
     }
 
-    /// What a failed call means for the bot. Troubles that are not this message's alone are told to the operator.
+    /// Converts a failed call. Problems of the account or the token are reported to the operator as well.
     pub(super) fn adapter_error(&self, error: GraphError) -> AdapterError {
         let (meaning, retry_after) = match &error {
             GraphError::Refused { status, failure, retry_after } => {
@@ -129,7 +135,7 @@ impl WhatsApp {
         };
         match meaning {
             ErrorMeaning::Token => {
-                self.token_refused.send_replace(true);
+                self.account.token_refused.send_replace(true);
                 AdapterError::Rejected(notices::TOKEN_REFUSED.into())
             }
             ErrorMeaning::Account => {
@@ -150,12 +156,12 @@ impl WhatsApp {
     /// Whether token and number are good; sets the menu the first time.
     async fn check_account(&self) -> Result<(), GraphError> {
         let number = self.graph.number().await?;
-        self.token_refused.send_replace(false);
+        self.account.token_refused.send_replace(false);
         let shown = number["display_phone_number"].as_str().unwrap_or_default();
         tracing::info!(number = shown, "WhatsApp's number answers");
-        if !self.has_menu.load(Ordering::Relaxed) {
+        if !self.account.has_menu.load(Ordering::Relaxed) {
             match self.graph.set_menu(&self.identity.commands).await {
-                Ok(()) => self.has_menu.store(true, Ordering::Relaxed),
+                Ok(()) => self.account.has_menu.store(true, Ordering::Relaxed),
                 Err(error) => {
                     tracing::warn!(%error, "the menu of commands could not be set; commands work all the same")
                 }
@@ -173,7 +179,7 @@ impl WhatsApp {
             tracing::info!("the webhook was registered");
             return webhook::respond(StatusCode::OK, field("hub.challenge").to_owned());
         }
-        webhook::respond(StatusCode::FORBIDDEN, "The verify token is not mine.")
+        webhook::respond(StatusCode::FORBIDDEN, "The verify token does not match.")
     }
 }
 
@@ -246,7 +252,7 @@ impl Adapter for WhatsApp {
         self.check_account().await.map_err(|error| self.adapter_error(error))?;
         inbox.set_connected();
         self.notes.attach(inbox.clone());
-        let mut refused = self.token_refused.subscribe();
+        let mut refused = self.account.token_refused.subscribe();
         tokio::select! {
             ended = self.deliver_queued(&inbox) => ended,
             _ = refused.wait_for(|refused| *refused) => Err(AdapterError::Rejected(notices::TOKEN_REFUSED.into())),

@@ -16,7 +16,6 @@ use crate::{
 
 /// Reply buttons in one message.
 const BUTTONS_MAX: usize = 3;
-/// A button's title.
 const BUTTON_TITLE_MAX: usize = 20;
 /// Rows in one list.
 pub const ROWS_MAX: usize = 10;
@@ -25,7 +24,7 @@ const ROW_TITLE_MAX: usize = 24;
 const ROW_DESCRIPTION_MAX: usize = 72;
 /// The text above buttons or a list.
 const BODY_MAX: usize = 1024;
-/// The text above buttons whose question stands in the message before.
+/// The text above buttons whose question is in the message before.
 const SUMMARY_MAX: usize = 200;
 /// A key of a choice.
 const KEY_MAX: usize = 256;
@@ -245,7 +244,7 @@ mod tests {
         };
         assert_eq!((parameter(&short).as_str(), whole), ("Story 1 is *done*. · - a · - b", true));
         let (long, whole) = template("storkit_notice", "de", &Outgoing::text("word ".repeat(1_000)));
-        assert!(parameter(&long).ends_with("… (answer to see the whole)") && !whole);
+        assert!(parameter(&long).ends_with("… (reply to see the rest)") && !whole);
         assert!(marks::length(&parameter(&long)) < 1_000);
     }
 

@@ -16,11 +16,11 @@ pub struct WhatsAppConfig {
     pub app_secret: Secret,
     /// The word that Meta sends when the webhook is registered.
     pub verify_token: Secret,
-    /// Who is heard, by business-scoped user id or phone number.
+    /// Who may talk to the bot, by business-scoped user id or phone number.
     #[serde(flatten)]
     pub people: AllowedPeople,
     /// The approved template that is sent when a person's 24-hour window is closed, as `name` or `name/language`;
-    /// empty: what is to be told is held.
+    /// empty: messages are held until the person writes.
     pub window_template: String,
     /// The Graph API's address.
     pub api_url: String,
@@ -77,12 +77,12 @@ impl WhatsAppConfig {
             (
                 "whatsapp.app_secret",
                 &self.app_secret,
-                "the app's secret, from App settings > Basic: without it a message could be anybody's",
+                "the app's secret, from App settings > Basic: without it anybody could forge messages",
             ),
             (
                 "whatsapp.verify_token",
                 &self.verify_token,
-                "a long word of your own, the same that you enter where the webhook is registered",
+                "a long word of your own, the same one that you enter where you register the webhook",
             ),
         ];
         for (key, secret, what) in secrets {
@@ -93,7 +93,7 @@ impl WhatsAppConfig {
             if !text.chars().all(|c| c.is_ascii_graphic()) {
                 return wrong(
                     key,
-                    "it has spaces or other characters in it that no such value has; copy it again.",
+                    "it has spaces or other characters in it that such a value never has; copy it again.",
                 );
             }
         }
@@ -104,7 +104,7 @@ impl WhatsAppConfig {
         if self.people.is_empty() {
             return wrong(
                 "whatsapp.allowed_users",
-                "it is empty, so nobody would be heard; add yourself, like [\"+491701234567\"].",
+                "it is empty, so nobody could talk to the bot; add yourself, like [\"+491701234567\"].",
             );
         }
         let lists = [
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn each_mistake_is_one_sentence_that_names_the_key() {
-        insta::assert_snapshot!(refused(|config| config.app_secret = Secret::default()), @"`whatsapp.app_secret` in bot.toml: it is missing; set it to the app's secret, from App settings > Basic: without it a message could be anybody's.");
+        insta::assert_snapshot!(refused(|config| config.app_secret = Secret::default()), @"`whatsapp.app_secret` in bot.toml: it is missing; set it to the app's secret, from App settings > Basic: without it anybody could forge messages.");
         for (key, sentence) in [
             ("verify_token", refused(|config| config.verify_token = Secret::default())),
             ("access_token", refused(|config| config.access_token = Secret::new("Bearer EAAB"))),

@@ -1,4 +1,4 @@
-//! The people on the allow-list as they are known by Meta: their ids, their 24-hour window, and what waits for it. Kept on disk.
+//! The people on the allow-list as Meta knows them: their ids, their 24-hour window, and messages that wait for it. Kept on disk.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use crate::{AllowedPeople, Outgoing, private_files};
 /// For so long after a person's last message they may be answered freely.
 /// <https://developers.facebook.com/docs/whatsapp/cloud-api/guides/send-messages#customer-service-windows>
 pub const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many messages wait for one person; beyond, the oldest go and that is said.
+/// How many messages wait for one person; beyond that the oldest are dropped, and the person is told.
 pub const HELD_MAX: usize = 50;
 
 /// What is known of one person.
@@ -53,12 +53,12 @@ impl ContactBook {
         Ok(Self { file, people, known })
     }
 
-    /// Who is heard from now on.
+    /// Replaces the allow-list.
     pub fn set_allowed_people(&mut self, people: AllowedPeople) {
         self.people = people;
     }
 
-    /// Who this is on the allow-list: the entry as it stands there, the one with the most rights if there are several.
+    /// This person's entry on the allow-list, as written there; the one with the most rights if there are several.
     pub fn entry(&self, who: &VouchedPerson) -> Option<Arc<str>> {
         let lists = [&self.people.operators, &self.people.approvers, &self.people.allowed_users];
         let by_user_id = |entry: &&String| {

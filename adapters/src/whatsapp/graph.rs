@@ -13,7 +13,7 @@ use crate::{Attachment, CommandInfo, Secret};
 const CONNECT: Duration = Duration::from_secs(10);
 /// A whole call, with its answer.
 const CALL: Duration = Duration::from_secs(30);
-/// A mark is worth no longer wait: messages stand behind it.
+/// A read mark is not worth a longer wait: messages queue behind it.
 const MARK: Duration = Duration::from_secs(5);
 /// Answers of the API are small; a longer one is none of Meta's.
 const ANSWER_MAX: u64 = 1024 * 1024;
@@ -22,23 +22,19 @@ const ANSWER_MAX: u64 = 1024 * 1024;
 const COMMANDS_MAX: usize = 30;
 const COMMAND_NAME_MAX: usize = 32;
 const COMMAND_DESCRIPTION_MAX: usize = 256;
-/// Where Meta keeps files, beside the API's own host. The token goes nowhere else.
+/// Where Meta keeps files, besides the API's own host. The token is sent nowhere else.
 const MEDIA_HOSTS: [&str; 3] = ["fbsbx.com", "facebook.com", "whatsapp.net"];
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError {
-    /// Meta's refusal.
     #[error("Meta answered {failure}")]
     Refused {
-        /// The HTTP status.
         status: StatusCode,
-        /// Code and words.
         failure: DeliveryFailure,
         /// What `Retry-After` asks.
         retry_after: Option<Duration>,
     },
-    /// No answer.
     #[error("{0}")]
     Unreachable(String),
     /// An answer that is none of Meta's.

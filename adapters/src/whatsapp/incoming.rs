@@ -1,4 +1,4 @@
-//! From a webhook to the bot: who wrote is looked up, the message queued, Meta answered, and the bot fed one by one.
+//! From a webhook to the bot: looks up the sender, queues the message, answers Meta, and delivers one by one.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -32,7 +32,7 @@ use crate::{
 /// How many messages wait here at most while the bot is behind or not connected. Beyond, Meta keeps them and comes again.
 const WAITING_MAX: usize = 1_000;
 
-/// Messages that Meta was told are taken, until the bot has them.
+/// Messages that were acknowledged to Meta, until the bot has them.
 pub struct IncomingQueue {
     places: Arc<Semaphore>,
     sender: mpsc::UnboundedSender<IncomingDraft>,
@@ -135,7 +135,7 @@ impl WhatsApp {
             MessageKind::File(file) => Some(file),
             _ => None,
         };
-        let reply_to = message.context.map(|id| MessageId::new(self.recent.lock().known_as(&id)));
+        let reply_to = message.context.map(|id| MessageId::new(self.sending.recent.lock().known_as(&id)));
         let name = message.who.name.unwrap_or_else(|| person.to_string());
         let incoming = Incoming {
             id: MessageId::new(message.id),
@@ -163,12 +163,12 @@ impl WhatsApp {
             MessageKind::Chose(key) => {
                 let on = message.context.as_deref().unwrap_or_default();
                 direct(PersonAct::Chose {
-                    on: MessageId::new(self.recent.lock().known_as(on)),
+                    on: MessageId::new(self.sending.recent.lock().known_as(on)),
                     key: key.clone(),
                 })
             }
             MessageKind::Reacted { on, emoji } => {
-                let (on, key) = self.recent.lock().picked_by(on, person, emoji)?;
+                let (on, key) = self.sending.recent.lock().picked_by(on, person, emoji)?;
                 direct(PersonAct::Chose { on: MessageId::new(on), key })
             }
             MessageKind::Revoked(id) => direct(PersonAct::Redacted { message: MessageId::new(id.as_str()) }),
@@ -199,7 +199,7 @@ impl WhatsApp {
     }
 
     fn take_status(&self, status: DeliveryStatus) {
-        let sent = self.recent.lock().get(&status.id).map(|sent| (sent.person.clone(), sent.number));
+        let sent = self.sending.recent.lock().get(&status.id).map(|sent| (sent.person.clone(), sent.number));
         let Some(failure) = status.failure.clone() else {
             return sent.iter().for_each(|(person, number)| self.notes.on_delivered(person, *number));
         };
@@ -212,7 +212,7 @@ impl WhatsApp {
         }
         // The news may be faster than the answer to our own call: what is being sent now is waited for.
         let Some(me) = self.me.upgrade() else { return };
-        self.tasks.spawn(async move {
+        self.sending.tasks.spawn(async move {
             let turn = me.send_lock(&Room::new(NAME, person.clone()));
             drop(turn.lock().await);
             me.take_failure(&person, &status, &failure);
@@ -220,7 +220,7 @@ impl WhatsApp {
     }
 
     fn take_failure(&self, person: &Arc<str>, status: &DeliveryStatus, failure: &DeliveryFailure) {
-        let sent = self.recent.lock().give_back(&status.id);
+        let sent = self.sending.recent.lock().give_back(&status.id);
         tracing::warn!(%person, %failure, "a message was not delivered");
         match ErrorMeaning::of(failure.code, StatusCode::OK) {
             ErrorMeaning::Window => {
@@ -245,7 +245,7 @@ impl WhatsApp {
 
     /// Tells the operator that a message to this person did not arrive.
     pub(super) fn report_failure(&self, person: &str, why: String) {
-        let after = self.recent.lock().count();
+        let after = self.sending.recent.lock().count();
         self.notes.add_failure(person, why, after);
     }
 
@@ -294,7 +294,7 @@ impl WhatsApp {
         Box::pin(async move {
             let text = task
                 .await
-                .unwrap_or_else(|_| notices::no_file(&file.caption, file.what, "that went wrong here"));
+                .unwrap_or_else(|_| notices::no_file(&file.caption, file.what, "something went wrong here"));
             (room, text)
         })
     }

@@ -1,4 +1,4 @@
-//! Files that people send: fetched from Meta, kept privately below the messenger's folder, named harmlessly.
+//! Files that people send: downloaded from Meta into a private folder, under safe names.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ pub const SIZE_MAX: u64 = 32 * 1024 * 1024;
 const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const NAME_MAX: usize = 80;
 
-/// Fetches the file and tells where it is, or why it could not be had.
+/// Downloads the file; returns the sentence for the bot that names its path, or why there is none.
 pub async fn download_to(graph: &GraphApi, folder: &Path, message: &str, file: &MediaFile) -> String {
     match fetch(graph, folder, message, file).await {
         Ok(path) => notices::file(&file.caption, &path.display().to_string(), file.what),
@@ -56,7 +56,7 @@ pub fn remove_old_files(folder: &Path, now: SystemTime) {
     }
 }
 
-/// A name that tells what it is, and in which no sign means anything to a shell, a path or Markdown.
+/// A readable name without any character that a shell, a path or Markdown would interpret.
 fn name(message: &str, file: &MediaFile) -> String {
     let digest = hex::encode(&Sha256::digest(message.as_bytes())[..6]);
     let plain: String = file

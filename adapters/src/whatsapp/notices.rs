@@ -1,4 +1,4 @@
-//! What this adapter says by itself: to people where no one else can, and to the operator in `status`.
+//! The texts that the adapter itself writes: to people, and to the operator in `status`.
 
 /// On the button that opens a list of choices; at most 20 characters.
 pub const OPEN_LIST: &str = "Choose";
@@ -21,7 +21,7 @@ pub fn dropped(count: u64, kept: usize) -> String {
 
 /// A template's one parameter, where the text does not fit into it.
 pub fn shortened(text: &str) -> String {
-    format!("{text}… (answer to see the whole)")
+    format!("{text}… (reply to see the rest)")
 }
 
 /// A file that a person sent, as the bot reads it.

@@ -1,4 +1,4 @@
-//! What a webhook's body tells: every message and status in it, whatever else stands there. Pure.
+//! Reads a webhook's body: every message and status in it; anything else is ignored. Pure.
 //! <https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks/components>
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,29 +17,25 @@ const NAME_MAX: usize = 60;
 /// Times beyond this are milliseconds (it is the year 5138 in seconds).
 const MILLIS: u64 = 100_000_000_000;
 
-/// One thing that a notification tells.
+/// One event in a notification.
 #[derive(Debug, PartialEq)]
 pub enum NotificationEvent {
     /// A person did something.
     Message(PersonMessage),
     /// What became of a message of ours.
     Status(DeliveryStatus),
-    /// Meta tells of a trouble of its own or of the account.
+    /// Meta reports a problem of its own or of the account.
     Trouble(String),
 }
 
-/// A person's message.
 #[derive(Debug, PartialEq)]
 pub struct PersonMessage {
-    /// Meta's id.
     pub id: String,
-    /// Who sent it.
     pub who: VouchedPerson,
     /// When; now, if Meta did not say.
     pub at: SystemTime,
     /// The message it refers to.
     pub context: Option<String>,
-    /// What it is.
     pub kind: MessageKind,
 }
 
@@ -57,22 +53,18 @@ pub struct VouchedPerson {
 /// What a person did.
 #[derive(Debug, PartialEq)]
 pub enum MessageKind {
-    /// Wrote.
     Text(String),
     /// Pressed a button or a list's row with this key.
     Chose(String),
-    /// Sent a file.
     File(MediaFile),
     /// Put a reaction on a message; empty when it was taken away.
     Reacted {
-        /// The message.
         on: String,
-        /// The emoji.
         emoji: String,
     },
     /// Took a message back.
     Revoked(String),
-    /// Sent something that is not read here, and should hear so.
+    /// Sent something that the bot cannot read; the sender gets an answer.
     NotReadable,
     /// Something that wants no answer: edits, system messages, messages in groups.
     Ignored,
@@ -96,7 +88,6 @@ pub struct MediaFile {
 /// What became of a message of ours.
 #[derive(Debug, PartialEq)]
 pub struct DeliveryStatus {
-    /// The message.
     pub id: String,
     /// Whom it was for.
     pub who: VouchedPerson,
@@ -111,7 +102,6 @@ pub struct DeliveryStatus {
 pub struct DeliveryFailure {
     /// Meta's code. <https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes>
     pub code: i64,
-    /// Meta's words.
     pub text: String,
 }
 
@@ -194,7 +184,7 @@ fn read_kind(message: &Value) -> MessageKind {
         "revoke" => {
             id(&message["revoke"]["original_message_id"]).map_or(MessageKind::Ignored, MessageKind::Revoked)
         }
-        // An edit is not told as a new message: what was run stays run. System messages tell of changed numbers.
+        // An edit is not a new message: a command that ran stays run. System messages report changed numbers.
         "edit" | "system" | "request_welcome" | "" => MessageKind::Ignored,
         // Meta reports edits and deletions that the number has no webhook for as `unsupported`, too.
         "unsupported" if matches!(text(&message["unsupported"]["type"]).as_str(), "edit" | "revoke") => {

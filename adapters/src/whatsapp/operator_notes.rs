@@ -1,4 +1,4 @@
-//! What the operator should know although the bot is up: collected here, shown by `status`, each told once.
+//! Problems that the operator should know about although the bot is up, for `status`; each is reported once.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -35,13 +35,12 @@ pub struct DeliveryFacts {
 /// A message that was not delivered.
 #[derive(Debug)]
 pub struct FailedMessage {
-    /// Why.
     pub why: String,
     /// How many messages had been sent when that was known: one that was sent later and arrives ends it.
     pub after: u64,
 }
 
-/// [`DeliveryFacts`], and where they are told.
+/// [`DeliveryFacts`], and the inbox through which they are reported.
 #[derive(Default)]
 pub struct DeliveryNotes {
     facts: Mutex<DeliveryFacts>,
@@ -49,13 +48,13 @@ pub struct DeliveryNotes {
 }
 
 impl DeliveryNotes {
-    /// Tells from now on through this inbox, beginning with what is known already.
+    /// Reports through this inbox from now on, beginning with what is known already.
     pub fn attach(&self, inbox: Inbox) {
         *self.inbox.lock() = Some(inbox);
         self.publish();
     }
 
-    /// A message from somebody who is not on the list. Told when the person is new: else a stranger could fill the log.
+    /// Counts a message from somebody who is not on the list. Reported once per person: otherwise a stranger could fill the log.
     pub fn add_stranger(&self, who: &str) {
         let mut facts = self.facts.lock();
         facts.stranger_messages += 1;
@@ -68,7 +67,7 @@ impl DeliveryNotes {
         }
     }
 
-    /// A request without a signature, or with a wrong one. Anybody can send those, so they are told ever more rarely.
+    /// Counts a request without a signature, or with a wrong one. Anybody can send those, so they are reported ever more rarely.
     pub fn refused_signature(&self, was_there: bool) {
         let mut facts = self.facts.lock();
         let count = if was_there { &mut facts.wrong_signatures } else { &mut facts.unsigned };
@@ -98,7 +97,6 @@ impl DeliveryNotes {
         }
     }
 
-    /// The person wrote.
     pub fn clear_failure(&self, person: &str) {
         let was_there = self.facts.lock().failures.remove(person).is_some();
         if was_there {

@@ -1,4 +1,4 @@
-//! To a person: within their window and the pace, in order, or held, or as the template.
+//! Sends to a person: within their 24-hour window and the rate limit, in order; otherwise held, or as the template.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -46,7 +46,7 @@ impl WhatsApp {
     /// The same from a place that cannot wait; for what the adapter itself has to say, and what Meta gave back.
     pub(super) fn say_later(&self, room: Room, message: Outgoing) {
         let Some(me) = self.me.upgrade() else { return };
-        self.tasks.spawn(async move {
+        self.sending.tasks.spawn(async move {
             if let Err(error) = crate::delivery::deliver::deliver(&*me, &room, &message).await {
                 tracing::warn!(%error, %room, "a message could not be delivered");
                 me.report_failure(room.id(), error.to_string());
@@ -59,7 +59,7 @@ impl WhatsApp {
         let waits = self.contacts.lock().next_held(room.id()).is_some();
         let Some(me) = self.me.upgrade().filter(|_| waits) else { return };
         let room = room.clone();
-        self.tasks.spawn(async move {
+        self.sending.tasks.spawn(async move {
             for _ in 0..TRIES {
                 let turn = me.send_lock(&room);
                 let sent = {
@@ -100,7 +100,7 @@ impl WhatsApp {
     }
 
     pub(super) fn send_lock(&self, room: &Room) -> Arc<tokio::sync::Mutex<()>> {
-        self.turns.lock().entry(room.id().into()).or_default().clone()
+        self.sending.locks.lock().entry(room.id().into()).or_default().clone()
     }
 
     fn is_open(&self, room: &Room) -> bool {
@@ -137,7 +137,7 @@ impl WhatsApp {
     }
 
     fn take_allowance(&self, room: &Room, count: u32) -> Result<(), AdapterError> {
-        let taken = self.pace.lock().try_take(room.id(), count, Instant::now());
+        let taken = self.sending.pace.lock().try_take(room.id(), count, Instant::now());
         taken.map_err(|retry_after| AdapterError::RateLimited { retry_after })
     }
 
@@ -172,7 +172,7 @@ impl WhatsApp {
         }
         let error = match self.graph.send(&body).await {
             Ok(id) => {
-                self.pace.lock().on_accepted(room.id());
+                self.sending.pace.lock().on_accepted(room.id());
                 self.notes.set_account(None);
                 return Ok(id);
             }
@@ -189,7 +189,7 @@ impl WhatsApp {
         let now = Instant::now();
         match meaning {
             Some(ErrorMeaning::Pair) => {
-                let retry_after = self.pace.lock().on_refused(room.id(), now);
+                let retry_after = self.sending.pace.lock().on_refused(room.id(), now);
                 AdapterError::RateLimited { retry_after }.into()
             }
             Some(ErrorMeaning::Throughput) => {
@@ -197,7 +197,7 @@ impl WhatsApp {
                     GraphError::Refused { retry_after, .. } => *retry_after,
                     _ => None,
                 };
-                let retry_after = self.pace.lock().on_throttled(now).max(asked.unwrap_or_default());
+                let retry_after = self.sending.pace.lock().on_throttled(now).max(asked.unwrap_or_default());
                 AdapterError::RateLimited { retry_after }.into()
             }
             Some(ErrorMeaning::Window) => {
@@ -283,12 +283,12 @@ impl WhatsApp {
         let count = self.contacts.lock().hold_message(room.id(), kept);
         self.notes.set_held(room.id(), count);
         let time = (self.clock)().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        MessageId::new(format!("held-{time}-{}", self.held.fetch_add(1, Ordering::Relaxed)))
+        MessageId::new(format!("held-{time}-{}", self.sending.held.fetch_add(1, Ordering::Relaxed)))
     }
 
     fn remember(&self, room: &Room, id: &str, known_as: &str, message: &Outgoing) {
         let message = Arc::new(message.clone());
-        self.recent.lock().add(SentMessage {
+        self.sending.recent.lock().add(SentMessage {
             id: id.into(),
             known_as: known_as.into(),
             person: room.id().into(),
@@ -300,7 +300,7 @@ impl WhatsApp {
 
 /// Why a message was not taken.
 enum SendRefused {
-    /// Meta says the window is closed.
+    /// The 24-hour window is closed.
     WindowClosed,
     /// As the bot is told.
     Other(AdapterError),

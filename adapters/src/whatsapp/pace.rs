@@ -1,4 +1,4 @@
-//! How fast messages may go: to one person, and from the number as a whole.
+//! Rate limits: for messages to one person, and for the number as a whole.
 
 use std::{collections::HashMap, time::Duration};
 

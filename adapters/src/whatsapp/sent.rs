@@ -1,4 +1,4 @@
-//! What was sent lately: which message a person means by a reply, a reaction or a failure that Meta reports later.
+//! Recently sent messages: finds the one that a reply, a reaction or a later failure report refers to.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -10,13 +10,11 @@ const KEPT: usize = 300;
 /// A message as it went out.
 #[derive(Clone, Debug)]
 pub struct SentMessage {
-    /// Meta's id.
     pub id: String,
     /// The id under which the bot knows the message: a long question's text and its buttons are two at Meta.
     pub known_as: String,
     /// For whom, by the room's id.
     pub person: Arc<str>,
-    /// What it was.
     pub message: Arc<Outgoing>,
     /// Its place in the order of all messages, given by [`RecentMessages::add`].
     pub number: u64,
@@ -31,7 +29,6 @@ pub struct RecentMessages {
 }
 
 impl RecentMessages {
-    /// Remembers one.
     pub fn add(&mut self, sent: SentMessage) {
         if self.sent.len() == KEPT {
             self.sent.pop_front();
@@ -61,7 +58,7 @@ impl RecentMessages {
         self.get(id).map_or(id, |sent| &sent.known_as)
     }
 
-    /// The key of the choice that this emoji stands for on a message that this person was shown.
+    /// The key of the choice that this emoji means on a message that this person got.
     pub fn picked_by(&self, on: &str, person: &str, emoji: &str) -> Option<(String, String)> {
         let plain = |emoji: &str| emoji.replace('\u{FE0F}', "");
         let sent = self.get(on).filter(|sent| &*sent.person == person)?;

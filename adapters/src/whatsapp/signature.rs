@@ -1,4 +1,4 @@
-//! Is a webhook Meta's? The signature over the body as it came, and the word of the registration.
+//! Verifies that a webhook is Meta's: the signature over the raw body, and the verify token of the registration.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -12,9 +12,7 @@ pub const HEADER: &str = "x-hub-signature-256";
 /// What a request's signature is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignatureCheck {
-    /// Meta's.
     Right,
-    /// There is none.
     Missing,
     /// It is of another body or another secret, or no signature at all.
     Wrong,

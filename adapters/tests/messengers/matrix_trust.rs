@@ -204,13 +204,14 @@ async fn an_unsigned_device_is_not_heard_and_told_why_in_words_it_can_read() {
     for _ in 0..2 {
         carl.say(&place.room, "!delete everything").await;
     }
-    let notice = carl.see(&place.room, me, "I do not hear this device").await;
+    let notice = carl.see(&place.room, me, "I ignore this device").await;
     assert!(notice.text.contains("Verify it once in your app") && !notice.encrypted, "{notice:?}");
     place.ann.say(&place.room, "!marker").await;
     assert_eq!(bot.hear_text().await.1, "marker");
     let seen = carl.look(&place.room).await;
     assert!(!seen.messages.iter().any(|message| message.text.contains("for signed devices")));
-    let notices = seen.messages.iter().filter(|message| message.text.contains("I do not hear")).count();
+    let notices =
+        seen.messages.iter().filter(|message| message.text.contains("I ignore this device")).count();
     assert_eq!(notices, 1);
     bot.close().await;
 }

@@ -168,7 +168,7 @@ impl Bwrap {
         let own_state = claude_home::writable(&claude, &place.folder);
         let covered = self.covered(&claude);
         let storkit = place.root.join(".storkit");
-        let mut line = Line(KEEPER.map(OsString::from).into());
+        let mut line = BwrapArguments(KEEPER.map(OsString::from).into());
         line.0.push(self.program.clone().into());
         line.words(&WALLS);
         if self.reach != NetworkReach::Everything {
@@ -216,7 +216,7 @@ impl Bwrap {
         line.0
     }
 
-    fn hide(&self, line: &mut Line, covered: &[PathBuf]) {
+    fn hide(&self, line: &mut BwrapArguments, covered: &[PathBuf]) {
         covered.iter().for_each(|folder| line.pair("--tmpfs", folder));
         let files =
             self.hidden.iter().filter_map(|path| path.canonicalize().ok()).filter(|path| !path.is_dir());
@@ -239,7 +239,7 @@ fn forwarder() -> (PathBuf, Vec<OsString>) {
 }
 
 /// Of the hidden `.storkit` only stories and the tracked configuration: neither secrets nor state nor other runs.
-fn story_state(line: &mut Line, place: &WorktreePaths) {
+fn story_state(line: &mut BwrapArguments, place: &WorktreePaths) {
     let storkit = place.root.join(".storkit");
     for name in ["work", "project.toml"] {
         line.same("--ro-bind-try", &storkit.join(name));
@@ -254,7 +254,7 @@ fn story_state(line: &mut Line, place: &WorktreePaths) {
 ///
 /// The repository's folder itself is private, with all that is in it read-only: git makes lock files there for each
 /// commit, also where nothing is to be written after. A file of it that is replaced later stays as it was.
-fn git_data(line: &mut Line, place: &WorktreePaths) {
+fn git_data(line: &mut BwrapArguments, place: &WorktreePaths) {
     line.bind("--bind", &place.private.join("git"), &place.common);
     let entries = std::fs::read_dir(&place.common).into_iter().flatten().flatten();
     let shown = |path: &PathBuf| {
@@ -275,9 +275,9 @@ fn git_data(line: &mut Line, place: &WorktreePaths) {
     }
 }
 
-struct Line(Vec<OsString>);
+struct BwrapArguments(Vec<OsString>);
 
-impl Line {
+impl BwrapArguments {
     fn words(&mut self, words: &[&str]) {
         self.0.extend(words.iter().map(OsString::from));
     }

@@ -1,4 +1,4 @@
-//! The demo: a scratch project, and a scripted model in place of the real one, which says so in every answer.
+//! The demo: a scratch project, and a scripted model that labels each answer as scripted.
 
 use std::{
     fs,
@@ -13,10 +13,10 @@ use serde_json::json;
 use settings::atomic;
 use tempfile::TempDir;
 
-/// One word of the demo's answers per this time.
+/// The pause after each word of an answer.
 const PACE: Duration = Duration::from_millis(25);
 const SLOW_PACE: Duration = Duration::from_millis(400);
-/// In front of every answer, so that nobody takes it for Claude's.
+/// Starts every answer, so that nobody takes it for Claude's.
 const LABEL: &str = "*demo model: scripted, no AI*\n\n";
 const WHAT_TO_TRY: &str = "Hello! I only know a few sentences, but all the rest is real: \
 the Claude Code CLI, its tools and its permission questions. Say one of these:\n\n\
@@ -40,24 +40,24 @@ const BOT_TOML: &str = "# Written by `storkit demo`. The terminal follows the st
 /// In the project's ignored folder, so that a demo in a named folder resumes its sessions.
 const CLAUDE_STATE: &str = ".storkit/run/claude";
 
-/// The git project that a demo works in. A temporary one is removed when this is dropped.
+/// The git project of a demo. A temporary one is removed on drop.
 #[derive(Debug)]
 pub struct DemoProject {
     path: PathBuf,
     _temporary: Option<TempDir>,
 }
 
-/// What the demo's model says and does.
+/// The script of the demo's model.
 pub fn script() -> ModelScript {
     let script = ModelScript::new().drips(labelled(WHAT_TO_TRY), PACE);
-    // First, so that no word of a story's title is taken for a wish.
+    // First, so that words in a story's title trigger no other rule.
     plan(question(files(team(script))))
         .when(|conversation| has_word(conversation, "slow"))
         .drips(labelled("I count slowly; `stop` interrupts me."), PACE)
         .drips(counting(), SLOW_PACE)
 }
 
-/// Makes the scratch project: in this folder, which must be new, empty or a git project, else in a temporary one.
+/// Makes the scratch project in this folder, which must be new, empty or a git project, or else in a temporary folder.
 ///
 /// # Errors
 /// If the folder holds files and is not a git repository, cannot be written, or git is missing or refuses.
@@ -71,12 +71,11 @@ pub fn prepare(dir: Option<&Path>) -> anyhow::Result<DemoProject> {
 }
 
 impl DemoProject {
-    /// The folder of the project.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the person reads first.
+    /// The text that the terminal shows first.
     pub fn greeting(&self) -> String {
         let fate = if self._temporary.is_some() { ", which is removed afterwards" } else { "" };
         format!(
@@ -87,8 +86,8 @@ impl DemoProject {
         )
     }
 
-    /// What the CLI needs in its environment, so that it asks the model at `base_url` only, and the person's own
-    /// `~/.claude`, keys and proxies stay out of it. An empty value stands for an unset one.
+    /// The environment in which the CLI uses only the model at `base_url`, and not the person's `~/.claude`, keys or proxies.
+    /// An empty value counts as unset.
     pub fn environment(&self, base_url: &str) -> Vec<(&'static str, String)> {
         let unset = [
             "ANTHROPIC_AUTH_TOKEN",
@@ -111,7 +110,7 @@ impl DemoProject {
 
 /// A coder and a reviewer of the pipeline, by the prompts of [`pipeline::stage::Role`].
 fn team(script: ModelScript) -> ModelScript {
-    // An agent whose story comes back goes on with its session.
+    // An agent whose story comes back resumes its session.
     let task = |conversation: &ModelConversation, words: &str| {
         conversation.history.first().unwrap_or(&conversation.prompt).starts_with(words)
     };
@@ -170,7 +169,7 @@ fn question(script: ModelScript) -> ModelScript {
         .then_drips("I was told:\n\n> {last_tool_result}", PACE)
 }
 
-/// The CLI shows the plan that stands in the plan file, so the model writes it there first.
+/// The CLI shows the content of the plan file, so the model writes the plan there first.
 fn plan(script: ModelScript) -> ModelScript {
     let wanted = |conversation: &ModelConversation| has_word(conversation, "plan");
     let refused =
@@ -209,7 +208,7 @@ fn prepare_at(path: &Path) -> anyhow::Result<PathBuf> {
     }
     fs::create_dir_all(&state)
         .with_context(|| format!("The folder `{}` cannot be made.", state.display()))?;
-    // A git project of the person's own may not know that this folder is not for git.
+    // The person's own project may not ignore this folder.
     fs::write(state.join(".gitignore"), "*\n")?;
     let bot_toml = path.join(".storkit/bot.toml");
     if !bot_toml.exists() {
@@ -227,7 +226,7 @@ fn make_project(path: &Path) -> anyhow::Result<()> {
         );
     }
     git(path, &["init", "--quiet", "--template=", "--initial-branch=main"])?;
-    // The project's own identity, and no signing: the demo must not depend on the person's git settings.
+    // The demo must not depend on the person's git identity and signing.
     for (key, value) in
         [("user.name", "storkit demo"), ("user.email", "demo@storkit.invalid"), ("commit.gpgSign", "false")]
     {
@@ -244,7 +243,7 @@ fn make_project(path: &Path) -> anyhow::Result<()> {
 fn git(path: &Path, arguments: &[&str]) -> anyhow::Result<()> {
     let mut command = Command::new("git");
     command.arg("-C").arg(path).args(arguments).stdin(Stdio::null());
-    // Set when a git hook started us; they would name another repository.
+    // A git hook that starts storkit sets these, and they name another repository.
     for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
         command.env_remove(name);
     }

@@ -360,7 +360,7 @@ impl fmt::Display for Tampering {
                 write!(f, "hooks or settings of the repository changed: {}", listed(&files))
             }
             Self::ObjectsLost(lost) => {
-                write!(f, "{} objects of the base branch are gone from the repository", lost.len())
+                write!(f, "objects of the base branch are missing from the repository: {}", lost.len())
             }
         }
     }

@@ -60,7 +60,7 @@ impl Orchestrator {
             return;
         }
         let (project, base, own) =
-            (self.shop.project.clone(), self.config.base.clone(), self.shop.own.clone());
+            (self.context.project.clone(), self.config.base.clone(), self.context.own.clone());
         let commit =
             move || committer::commit_stories(&project, &base, &own).map_err(|error| error.to_string());
         self.spawn(async { blocking(commit).await.and_then(|done| done) }, |this, result| {

@@ -151,7 +151,7 @@ impl Orchestrator {
 
     /// The story waits for the model's service; blocked where that was busy too often without saying for how long.
     fn wait_for_service(&mut self, id: StoryId, reset: Option<SystemTime>) -> StoryConclusion {
-        let policy = RetryPolicy { first: self.shop.settings.busy_wait, ..RetryPolicy::default() };
+        let policy = RetryPolicy { first: self.context.settings.busy_wait, ..RetryPolicy::default() };
         let now = SystemTime::now();
         let mut memo = self.memos.read(id);
         let next = busy_wait(&policy, reset, now, &mut memo);
@@ -174,7 +174,7 @@ impl Orchestrator {
         let id = ended.story;
         let diff = match &ended.result {
             Ok(MergeOutcome::Merged(proof)) => {
-                self.shop.own.add(&proof.commit);
+                self.context.own.add(&proof.commit);
                 let stat = &proof.diff;
                 Some(sentence::diff(stat.files, stat.insertions, stat.deletions))
             }

@@ -91,7 +91,7 @@ impl Orchestrator {
 
     /// Removes worktrees that belong to no story in work.
     pub(super) fn reap(&self) {
-        let (worktrees, project) = (self.shop.worktrees.clone(), self.shop.project.clone());
+        let (worktrees, project) = (self.context.worktrees.clone(), self.context.project.clone());
         let board = Arc::clone(&self.stories.board);
         let find = blocking(move || stale(&worktrees, &project, &board));
         self.spawn(async { find.await.and_then(|found| found) }, |this, found| match found {
@@ -116,7 +116,7 @@ impl Orchestrator {
 
     /// Reads `project.toml` again. A bad edit changes nothing, and is reported.
     pub(super) fn reload(&mut self) {
-        let (project, settings) = (self.shop.project.clone(), Arc::clone(&self.shop.settings));
+        let (project, settings) = (self.context.project.clone(), Arc::clone(&self.context.settings));
         let load = move || load(&project, &settings);
         self.stories.lane.run(None, load, |this, loaded| match loaded.and_then(|loaded| loaded) {
             Ok(loaded) => this.take_config(loaded.config),
@@ -135,7 +135,11 @@ impl Orchestrator {
         }
         self.config.in_force = Arc::new(config);
         (self.config.trouble, self.config.is_known) = (None, true);
-        self.merges.configure(merge_settings(&self.config.base, &self.config.in_force, &self.shop.settings));
+        self.merges.configure(merge_settings(
+            &self.config.base,
+            &self.config.in_force,
+            &self.context.settings,
+        ));
         if was_wrong {
             self.publisher.tell(PipelineEvent::Paused { why: None });
         }

@@ -338,7 +338,7 @@ impl Orchestrator {
             let removed = checked!(this, answer, removed.map_err(Into::into));
             this.memos.forget(id);
             let gone = this.runs.wait_for(id);
-            let (worktrees, remover) = (this.shop.worktrees.clone(), this.remover());
+            let (worktrees, remover) = (this.context.worktrees.clone(), this.remover());
             tokio::spawn(async move {
                 if let Some(gone) = gone {
                     let _ = gone.await;

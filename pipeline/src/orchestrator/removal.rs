@@ -28,9 +28,9 @@ pub(super) struct WorktreeRemover {
 impl Orchestrator {
     pub(super) fn remover(&self) -> WorktreeRemover {
         WorktreeRemover {
-            worktrees: self.shop.worktrees.clone(),
+            worktrees: self.context.worktrees.clone(),
             config: Arc::clone(&self.config.in_force),
-            settings: Arc::clone(&self.shop.settings),
+            settings: Arc::clone(&self.context.settings),
             base: self.config.base.clone(),
             events: self.events.clone(),
         }

@@ -112,7 +112,7 @@ impl StartupState {
                 base,
                 protection,
             },
-            shop: RunContext {
+            context: RunContext {
                 project,
                 settings: Arc::new(settings),
                 host,

@@ -85,7 +85,7 @@ impl Orchestrator {
         };
         let coder = slot.role == Role::Coder;
         let info = RunInfo {
-            id: self.shop.ledger.next(id, &slot.name),
+            id: self.context.ledger.next(id, &slot.name),
             story: id,
             title: story.front.name.clone(),
             slot: slot.name,
@@ -109,7 +109,7 @@ impl Orchestrator {
             budget_usd,
         };
         self.holds.begun(id);
-        let (control, told, ended) = run::start(self.shop.clone(), Arc::clone(&self.stories.work), plan);
+        let (control, told, ended) = run::start(self.context.clone(), Arc::clone(&self.stories.work), plan);
         tokio::spawn(forward(id, info.id.clone(), told, ended, self.events.clone()));
         self.publisher.tell(PipelineEvent::RunStarted { run: info.clone() });
         self.runs.add(info, control);
@@ -117,7 +117,7 @@ impl Orchestrator {
 
     /// The budget for a run of this story; `None` without a limit.
     fn budget(&self, id: StoryId) -> Result<Option<f64>, BudgetSpent> {
-        let ledger = &self.shop.ledger;
+        let ledger = &self.context.ledger;
         let spent = SpentMoney {
             story_usd: ledger.story_usd(id) - self.memos.read(id).granted_usd,
             day_usd: ledger.usd_since(today()) + self.runs.cost_usd(),

@@ -185,6 +185,8 @@ impl Orchestrator {
         };
         match changed {
             WorkChange::Config => self.reload(),
+            // The story's file moves before base and the checkouts have; all files are scanned when the merge has ended.
+            WorkChange::Files(_) | WorkChange::Rescan if self.is_landing() => {}
             WorkChange::Files(paths) => {
                 self.work_on(StoryWork::default(), move |work| work.refresh(&paths), log);
             }
@@ -205,6 +207,10 @@ impl Orchestrator {
             self.publisher.tell(event);
         }
         self.commit_if_due();
+    }
+
+    fn is_landing(&self) -> bool {
+        self.stories.board.in_stage(Stage::Merge).any(|story| self.merges.is_landing(story.id()))
     }
 
     /// The story that is being merged: the queue moves its file, which the watcher may see before the merge's result arrives.
@@ -261,7 +267,7 @@ impl Orchestrator {
 
     /// Done means merged: a file that somebody put there is not believed, and not committed.
     fn check_proof(&mut self, id: StoryId) {
-        let (project, base) = (self.shop.project.clone(), self.config.base.clone());
+        let (project, base) = (self.context.project.clone(), self.config.base.clone());
         let is_proven = move || {
             matches!(MergeProof::read(project.root(), id), Ok(Some(_)))
                 || merged_on(&project, &base).contains(&id)

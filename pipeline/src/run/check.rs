@@ -35,12 +35,12 @@ pub(super) struct ComparisonResult {
 impl StateBefore {
     /// Takes the state. `own` is the branch that the run may move. Blocks.
     pub(super) fn take(
-        shop: &RunContext,
+        context: &RunContext,
         base: &str,
         own: &str,
         story: StoryId,
     ) -> Result<Self, git2::Error> {
-        let fingerprint = Fingerprint::take(&shop.project, base, own)?;
+        let fingerprint = Fingerprint::take(&context.project, base, own)?;
         Ok(Self { fingerprint, base: base.into(), own: own.into(), story })
     }
 
@@ -50,25 +50,31 @@ impl StateBefore {
     }
 
     /// Compares with the state now, under the base lock, so that nothing of storkit's is half done. Blocks.
-    pub(super) fn compare(&self, shop: &RunContext) -> Result<ComparisonResult, String> {
+    pub(super) fn compare(&self, context: &RunContext) -> Result<ComparisonResult, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
-        let guard = BaseGuard::lock(&shop.project).map_err(|error| text(&error))?;
-        let after = Fingerprint::take(&shop.project, &self.base, &self.own).map_err(|error| text(&error))?;
-        let ours = self.ours(shop).map_err(|error| text(&error))?;
+        let guard = BaseGuard::lock(&context.project).map_err(|error| text(&error))?;
+        let after =
+            Fingerprint::take(&context.project, &self.base, &self.own).map_err(|error| text(&error))?;
+        let ours = self.ours(context).map_err(|error| text(&error))?;
         let tampering = compare(&self.fingerprint, &after, &ours).map_err(|error| text(&error))?;
         let (agents, unclear): (Vec<_>, Vec<_>) = tampering.into_iter().partition(Tampering::is_the_agents);
         let moved = agents.iter().find_map(|tampering| match tampering {
             Tampering::BaseMoved { before, after, .. } => Some((*before, *after)),
             _ => None,
         });
-        let rescued = moved.map(|(before, after)| self.put_back(shop, &guard, (before, after)));
+        let rescued = moved.map(|(before, after)| self.put_back(context, &guard, (before, after)));
         let words = |list: Vec<Tampering>| list.iter().map(ToString::to_string).collect();
         Ok(ComparisonResult { agents: words(agents), unclear: words(unclear), rescued })
     }
 
-    fn put_back(&self, shop: &RunContext, guard: &BaseGuard, (before, after): (Oid, Option<Oid>)) -> String {
+    fn put_back(
+        &self,
+        context: &RunContext,
+        guard: &BaseGuard,
+        (before, after): (Oid, Option<Oid>),
+    ) -> String {
         let now = SystemTime::now();
-        match rescue(&shop.project, guard, &self.base, before, after, self.story, now) {
+        match rescue(&context.project, guard, &self.base, before, after, self.story, now) {
             Ok(BaseRescue { branch, restored, .. }) => {
                 let kept =
                     branch.map(|branch| format!(" The commits it was moved to are saved on `{branch}`."));
@@ -87,9 +93,9 @@ impl StateBefore {
     }
 
     /// What storkit put on base meanwhile: what this process noted, and merges whose proof is on disk.
-    fn ours(&self, shop: &RunContext) -> Result<OwnChanges, git2::Error> {
-        let mut commits = shop.own.all();
-        let repository = Repository::open(shop.project.root())?;
+    fn ours(&self, context: &RunContext) -> Result<OwnChanges, git2::Error> {
+        let mut commits = context.own.all();
+        let repository = Repository::open(context.project.root())?;
         if let (Some(old), Ok(new)) =
             (self.fingerprint.base_tip(), repository.refname_to_id(&format!("refs/heads/{}", self.base)))
         {
@@ -101,7 +107,7 @@ impl StateBefore {
                 let commit = repository.find_commit(Oid::from_str(&id)?)?;
                 let story = commit.summary().ok().flatten().and_then(crate::merge::merged_story);
                 let proof =
-                    story.and_then(|story| MergeProof::read(shop.project.root(), story).ok().flatten());
+                    story.and_then(|story| MergeProof::read(context.project.root(), story).ok().flatten());
                 if proof.is_some_and(|proof| proof.commit == id) {
                     commits.insert(id);
                 }
@@ -121,7 +127,11 @@ pub(crate) struct BranchContent {
 }
 
 /// Reads it. Blocks.
-pub(crate) fn brings(repository: &Repository, base: &str, tip: Oid) -> Result<BranchContent, git2::Error> {
+pub(crate) fn branch_content(
+    repository: &Repository,
+    base: &str,
+    tip: Oid,
+) -> Result<BranchContent, git2::Error> {
     let base = repository.refname_to_id(&format!("refs/heads/{base}"))?;
     let tree = |commit| repository.find_commit(commit)?.tree();
     let old = repository.merge_base(base, tip).and_then(tree).ok();

@@ -28,7 +28,7 @@ pub(super) fn prompt(plan: &RunPlan, project: &Project, place: &Path) -> Result<
 }
 
 /// The prompt of a resumed session.
-pub(super) fn again(plan: &RunPlan) -> String {
+pub(super) fn resumed_prompt(plan: &RunPlan) -> String {
     match &plan.feedback {
         Some(feedback) => format!(
             "Story {} came back to you.{}\nFix that in the same worktree, and commit.",

@@ -42,19 +42,20 @@ pub(super) enum WorkspaceKind {
 
 impl Workspace {
     /// Makes the place ready. Blocks.
-    pub(super) fn prepare(shop: &RunContext, plan: &RunPlan) -> Result<Self, RunOutcome> {
-        let confinement = confinement(shop, plan).map_err(RunOutcome::NotStarted)?;
+    pub(super) fn prepare(context: &RunContext, plan: &RunPlan) -> Result<Self, RunOutcome> {
+        let confinement = confinement(context, plan).map_err(RunOutcome::NotStarted)?;
         let id = plan.story.id();
         if plan.run.role == Role::Mergemaster {
-            let folder = merge::conflict_worktree(&shop.project, id);
-            let detached = DetachedWorktree::open(&shop.project, &folder).map_err(|error| failed(&error))?;
+            let folder = merge::conflict_worktree(&context.project, id);
+            let detached =
+                DetachedWorktree::open(&context.project, &folder).map_err(|error| failed(&error))?;
             return Ok(Self { kind: WorkspaceKind::Conflict(detached), confinement, fresh: false });
         }
         let name = WorktreeName::new(id, &plan.story.file.slug)
             .map_err(|error| RunOutcome::Blocked(BlockReason::Worktree { why: error.to_string() }))?;
-        let fresh = !shop.project.dir().join("worktrees").join(name.to_string()).exists();
+        let fresh = !context.project.dir().join("worktrees").join(name.to_string()).exists();
         let worktree =
-            shop.worktrees.prepare(&name, &plan.base, &plan.run.slot).map_err(|error| failed(&error))?;
+            context.worktrees.prepare(&name, &plan.base, &plan.run.slot).map_err(|error| failed(&error))?;
         Ok(Self { kind: WorkspaceKind::Story(worktree), confinement, fresh })
     }
 
@@ -89,12 +90,12 @@ impl Workspace {
     }
 
     /// How commands of `project.toml` are run here, without storkit's secrets; not yet confined.
-    pub(super) fn gates(shop: &RunContext, plan: &RunPlan) -> GateRunner {
+    pub(super) fn gates(context: &RunContext, plan: &RunPlan) -> GateRunner {
         let defaults = GateRunner::default();
         GateRunner {
             commands: plan.config.gates.clone(),
             timeout: plan.config.gate_timeout.limit().unwrap_or(defaults.timeout * 1_000),
-            env_remove: shop.settings.secret_env.clone(),
+            env_remove: context.settings.secret_env.clone(),
             ..defaults
         }
     }
@@ -140,15 +141,15 @@ impl Workspace {
     }
 }
 
-fn confinement(shop: &RunContext, plan: &RunPlan) -> Result<Confinement, String> {
-    let chosen = Confinement::chosen(plan.agent.sandbox.as_ref(), &shop.settings.home)?;
+fn confinement(context: &RunContext, plan: &RunPlan) -> Result<Confinement, String> {
+    let chosen = Confinement::chosen(plan.agent.sandbox.as_ref(), &context.settings.home)?;
     // Known before anything is spent.
     chosen.can_limit(&plan.agent.network, &agent_network(&plan.agent.name))?;
     chosen.can_limit(&plan.config.gate_network, GATE_NETWORK)?;
     Ok(match chosen {
         Confinement::Bwrap(bwrap) => {
-            let claude = claude_folder(&shop.settings.env, &shop.settings.home);
-            let readable = programs(&shop.settings.command, &shop.settings.env);
+            let claude = claude_folder(&context.settings.env, &context.settings.home);
+            let readable = programs(&context.settings.command, &context.settings.env);
             Confinement::Bwrap(Bwrap { claude, readable, ..bwrap })
         }
         other @ (Confinement::None | Confinement::Prefix(_)) => other,

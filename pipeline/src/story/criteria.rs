@@ -11,7 +11,7 @@ pub(super) struct Checkbox<'a> {
 }
 
 /// All checkboxes from `body` on, but for those in code blocks.
-pub(super) fn boxes(text: &str, body: usize) -> Vec<Checkbox<'_>> {
+pub(super) fn checkboxes(text: &str, body: usize) -> Vec<Checkbox<'_>> {
     let mut fence: Option<&str> = None;
     let mut found = Vec::new();
     for (at, line) in lines(text, body..text.len()) {

@@ -5,7 +5,8 @@ use std::ops::Range;
 use serde_json::Value as Json;
 
 use super::{
-    BlockReason, FrontError, FrontMatter, KeyValue, criteria::boxes, front::all_keys, lines, lines::lines,
+    BlockReason, FrontError, FrontMatter, KeyValue, criteria::checkboxes, front::all_keys, lines,
+    lines::lines,
 };
 
 const BOM: &str = "\u{feff}";
@@ -133,12 +134,15 @@ impl StoryDocument {
 
     /// Criteria (`- [ ] text`) outside code blocks, and whether each is ticked.
     pub fn criteria(&self) -> Vec<(String, bool)> {
-        boxes(&self.text, self.body).into_iter().map(|found| (found.text.to_owned(), found.ticked)).collect()
+        checkboxes(&self.text, self.body)
+            .into_iter()
+            .map(|found| (found.text.to_owned(), found.ticked))
+            .collect()
     }
 
     /// Ticks a criterion, or takes its tick away. Counted from 1, as people do.
     pub fn tick(&mut self, criterion: usize, done: bool) -> Result<(), EditError> {
-        let boxes = boxes(&self.text, self.body);
+        let boxes = checkboxes(&self.text, self.body);
         let found = boxes.len();
         let Some(at) = criterion.checked_sub(1).and_then(|index| boxes.get(index)).map(|found| found.at)
         else {

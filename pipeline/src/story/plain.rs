@@ -16,12 +16,12 @@ pub(super) fn read(yaml: &str) -> Option<FrontMatter> {
             return None;
         }
         seen.push(key);
-        keep(&mut front, key, value)?;
+        set_key(&mut front, key, value)?;
     }
     Some(front)
 }
 
-fn keep(front: &mut FrontMatter, key: &str, value: &str) -> Option<()> {
+fn set_key(front: &mut FrontMatter, key: &str, value: &str) -> Option<()> {
     match key {
         "name" => front.name = text(value)?.to_owned(),
         "agent" => front.agent = Some(text(value)?.to_owned()),

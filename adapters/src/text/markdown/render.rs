@@ -23,7 +23,7 @@ pub(super) fn render(markdown: &str, look: Target) -> String {
     writer.out
 }
 
-/// What stands before the lines of a list item or quote.
+/// The prefix of the lines of a list item or quote.
 struct LineIndent {
     /// Before its first line, until that is written.
     first: Option<StyledLine>,

@@ -36,7 +36,7 @@ pub(super) struct CodeFence {
     opener: usize,
     last: usize,
     is_closed: bool,
-    /// What stands before the marker and before each line: indentation or quote marks.
+    /// The prefix of the marker and of each line: indentation or quote marks.
     prefix: String,
     marker: String,
     info: String,

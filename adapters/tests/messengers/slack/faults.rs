@@ -154,7 +154,7 @@ async fn a_channel_without_the_bot_is_told_with_what_to_type() {
     let bot = Running::start(bench.with(config));
     bot.healthy("noted", |health| health.note.is_some()).await;
     let note = bot.health().note.expect("noted");
-    assert_eq!(note, "I am not in `C2`, `C404`, so I hear nothing there; type `/invite @timmy` in it.");
+    assert_eq!(note, "I am not in `C2`, `C404`, so I receive nothing there; type `/invite @timmy` in it.");
     let sent = bot.adapter.send(&room("C2"), &Outgoing::text("hello")).await;
     let Err(AdapterError::Rejected(why)) = sent else { panic!("{sent:?}") };
     assert!(why.contains("not_in_channel") && why.contains("/invite"), "{why}");

@@ -75,7 +75,7 @@ async fn outside_the_window_the_template_carries_the_notice() {
     assert_eq!(bot.supervised.health.snapshot().note, None);
     let long = format!("The report.\n\n{}", "More of it. ".repeat(200));
     bot.adapter.send(&place.room(), &Outgoing::text(long)).await.unwrap();
-    assert!(place.ann.see("The report").await.text.ends_with("… (answer to see the whole)"));
+    assert!(place.ann.see("The report").await.text.ends_with("… (reply to see the rest)"));
     place.ann.say("show me").await;
     bot.hear().await;
     let whole = place.ann.see_after(2, "The report").await;

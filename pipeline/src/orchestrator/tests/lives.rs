@@ -202,13 +202,13 @@ async fn an_empty_merge_never_reaches_done() {
 #[tokio::test]
 async fn two_starts_of_one_merge_and_a_merge_of_a_story_elsewhere_are_refused() {
     let mut fixture = Fixture::new().await;
-    let id = fixture.create("Early", "do: true").await;
-    let refused = fixture.pipeline.merge(id, ann()).await.expect_err("it is in the backlog");
-    assert_eq!(refused.to_string(), "story 1 is in backlog; only one in merge is merged.");
     // Only the merge's own gates wait.
     let gate = "case $PWD in */worktrees/merge) mkfifo ../../hold; read x < ../../hold;; esac\n";
     fixture.git.write("gate.sh", gate);
     fixture.git.git(&["commit", "-qam", "a slow gate"]);
+    let id = fixture.create("Early", "do: true").await;
+    let refused = fixture.pipeline.merge(id, ann()).await.expect_err("it is in the backlog");
+    assert_eq!(refused.to_string(), "story 1 is in backlog; only one in merge is merged.");
     let id = fixture.start("Slow", &writes("x.txt", "x")).await;
     let merging = |event: &PipelineEvent| {
         matches!(

@@ -25,7 +25,7 @@ impl RunJob {
             RunOutcome::NotStarted(format!("a prompt in `.storkit/project.toml` is wrong: {error}."))
         };
         let (start, text) = match &self.plan.resume {
-            Some(session) => (SessionStart::Resume(session.clone()), prompt::again(&self.plan)),
+            Some(session) => (SessionStart::Resume(session.clone()), prompt::resumed_prompt(&self.plan)),
             None => {
                 let text = prompt::prompt(&self.plan, &self.context.project, &path).map_err(wrong)?;
                 (SessionStart::New(SessionId::random()), text)

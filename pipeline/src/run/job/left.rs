@@ -82,7 +82,8 @@ impl RunJob {
         let (base, root) = (self.plan.base.clone(), self.context.project.root().to_owned());
         let settled = blocking(move || {
             let imported = settling.settle()?;
-            let brings = Repository::open(root).and_then(|found| check::brings(&found, &base, imported.tip));
+            let brings =
+                Repository::open(root).and_then(|found| check::branch_content(&found, &base, imported.tip));
             Ok::<_, worktree::ImportError>((imported, brings.unwrap_or_default()))
         });
         match settled.await.ok_or_else(panicked)? {

@@ -51,7 +51,6 @@ pub struct Seen {
     version: i64,
     /// In the order in which they were sent.
     pub messages: Vec<Message>,
-    /// Who types.
     pub typing: Vec<String>,
     /// Up to which message each has read.
     pub receipts: HashMap<String, String>,
@@ -61,9 +60,7 @@ pub struct Seen {
 
 /// A person who is logged in.
 pub struct Person {
-    /// The account.
     pub account: Account,
-    /// The device.
     pub device: String,
     process: Mutex<Process>,
     _store: TempDir,
@@ -123,7 +120,6 @@ impl Person {
         person
     }
 
-    /// The whole id.
     pub fn id(&self) -> &str {
         &self.account.id
     }
@@ -148,12 +144,10 @@ impl Person {
         text(&self.ask(json!({ "do": "create_room", "encrypted": encrypted, "invite": invite })).await)
     }
 
-    /// Joins a room.
     pub async fn join(&self, room: &str) {
         self.ask(json!({ "do": "join", "room": room })).await;
     }
 
-    /// Invites somebody.
     pub async fn invite(&self, room: &str, user: &str) {
         self.ask(json!({ "do": "invite", "room": room, "user": user })).await;
     }
@@ -224,7 +218,6 @@ impl Person {
         self.ask(json!({ "do": "edits", "room": room, "event": event })).await.as_u64().expect("a number")
     }
 
-    /// The room now.
     pub async fn look(&self, room: &str) -> Seen {
         self.look_since(room, -1).await
     }

@@ -39,9 +39,7 @@ pub enum Limits {
 pub struct Account {
     /// The name without server.
     pub name: String,
-    /// The whole id.
     pub id: String,
-    /// The password.
     pub password: String,
 }
 

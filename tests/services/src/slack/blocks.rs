@@ -88,7 +88,6 @@ pub fn decoded(text: &str) -> String {
     text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 }
 
-/// All buttons.
 pub fn buttons(blocks: &[Value]) -> impl Iterator<Item = &Value> {
     let actions = blocks.iter().filter(|block| text(block, "type") == "actions");
     actions.flat_map(|block| block["elements"].as_array().into_iter().flatten())

@@ -66,7 +66,6 @@ impl SocketHandle {
         let _ = self.orders.send(Order::Deafen);
     }
 
-    /// Sends a frame.
     pub fn send(&self, value: &Value) {
         let _ = self.orders.send(Order::Send(value.to_string()));
     }

@@ -29,7 +29,6 @@ use tokio::{
     task::AbortHandle,
 };
 
-/// The bot's token.
 pub const BOT_TOKEN: &str = "xoxb-m4rked-5ecret";
 /// The app's token for Socket Mode.
 pub const APP_TOKEN: &str = "xapp-m4rked-5ecret";

@@ -27,11 +27,9 @@ const UPDATES_A_MINUTE: usize = 50;
 /// A call of the Web API, of a response URL or of an upload, as it came.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// When.
     pub at: Instant,
     /// The method; `response_url` and `upload` for those.
     pub method: String,
-    /// Its arguments.
     pub body: Value,
     /// Whether it was done.
     pub ok: bool,
@@ -44,7 +42,6 @@ pub enum Fault {
     Hang,
     /// An HTTP status without JSON.
     Status(u16),
-    /// Slack's error code.
     Code(String),
     /// 429 with this many seconds.
     Limited(u64),
@@ -55,19 +52,15 @@ pub enum Fault {
 /// A message as it stands.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Its conversation.
     pub channel: String,
-    /// Its id there.
     pub ts: String,
     /// The thread it is in.
     pub thread: Option<String>,
-    /// Who wrote it.
     pub user: String,
     /// Whether a bot wrote it.
     pub is_bot: bool,
     /// `text` or `markdown_text`.
     pub text: String,
-    /// Its blocks.
     pub blocks: Vec<Value>,
     /// The one person who sees it.
     pub only_for: Option<String>,

@@ -43,7 +43,6 @@ impl Slack {
         self.write(channel, user, Some(thread.to_owned()), text, false)
     }
 
-    /// Another bot writes.
     pub fn bot_says(&self, channel: &str, text: &str) -> String {
         self.write(channel, "U0OTHER", None, text, true)
     }

@@ -56,9 +56,7 @@ pub struct Call {
 /// How a call fails.
 #[derive(Clone, Debug)]
 pub struct Fault {
-    /// Meta's code.
     pub code: i64,
-    /// The HTTP status.
     pub status: u16,
 }
 
@@ -202,7 +200,6 @@ impl Graph {
         self.state().heard.clear();
     }
 
-    /// The stand-in's time.
     pub fn now(&self) -> SystemTime {
         SystemTime::now() + self.state().ahead
     }

@@ -2,7 +2,6 @@
 
 use axum::body::Bytes;
 
-/// A field.
 pub struct Part {
     pub name: String,
     pub file_name: Option<String>,

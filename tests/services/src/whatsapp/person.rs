@@ -13,7 +13,6 @@ use super::{Graph, NUMBER, StoredFile};
 /// A message of the bot on a person's phone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Shown {
-    /// Its id.
     pub id: String,
     /// For whom, by the id it was sent to.
     pub to: String,
@@ -21,7 +20,6 @@ pub struct Shown {
     pub kind: String,
     /// Its text or caption; a template's parameter.
     pub text: String,
-    /// What it answers.
     pub reply_to: Option<String>,
     /// What can be picked: keys and titles.
     pub choices: Vec<(String, String)>,
@@ -67,7 +65,6 @@ fn choices(action: &Value) -> Vec<(String, String)> {
     buttons.chain(rows).map(|it| (text(&it["id"]), text(&it["title"]))).collect()
 }
 
-/// A person.
 #[derive(Clone)]
 pub struct Person {
     graph: Graph,
@@ -87,7 +84,6 @@ impl Person {
         self.phone.as_ref().map(|digits| format!("+{digits}"))
     }
 
-    /// The user id.
     pub fn user_id(&self) -> Option<String> {
         self.user_id.clone()
     }
@@ -159,7 +155,6 @@ impl Person {
         self.send(json!({ "type": "revoke", "revoke": { "original_message_id": id } })).await
     }
 
-    /// Sends an image.
     pub async fn send_image(&self, bytes: &[u8], caption: &str) -> String {
         let id = self.graph.store(Bytes::copy_from_slice(bytes), "image/jpeg", "", None);
         self.send(json!({ "type": "image", "image": { "id": id, "mime_type": "image/jpeg", "sha256": "x", "caption": caption } })).await
