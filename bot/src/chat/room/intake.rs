@@ -5,7 +5,7 @@ use adapters::{Addressed, Incoming, MessageId, PersonAct, Room, Tone};
 use super::{QUEUE_LIMIT, RoomTask, answers, prompt_queue::CommandCall};
 use crate::{
     chat::rooms::RoomInput,
-    commands::command::{Command, ParsedText},
+    commands::command::{CommandSpec, ParsedText},
     permission::Question,
     replies,
     store::{OverheardTalk, QueuedPrompt},
@@ -58,7 +58,7 @@ impl RoomTask {
         let services = self.services.clone();
         match services.commands.registry.parse(text, incoming.addressed) {
             ParsedText::Command(command, args)
-                if self.is_meant(&*command, text, args, incoming.addressed) =>
+                if is_meant(command.spec(), (text, args), incoming.addressed, !self.questions.is_empty()) =>
             {
                 self.call_command(command, args.to_owned(), call).await;
             }
@@ -131,20 +131,6 @@ impl RoomTask {
         }
     }
 
-    /// Whether a text that begins with a command's name is that command. With a prefix it always is.
-    fn is_meant(&self, command: &dyn Command, text: &str, args: &str, addressed: Option<Addressed>) -> bool {
-        if matches!(addressed, Some(Addressed::Prefix | Addressed::Slash)) {
-            return true;
-        }
-        let answers_nothing =
-            self.questions.is_empty() && answers::is_answer_word(text) && !answers::names_a_question(text);
-        if let Some(begins) = command.spec().begins {
-            return args.is_empty() || begins(args);
-        }
-        let prose = !command.spec().takes_text && reads_as_prose(args);
-        !answers_nothing && !prose
-    }
-
     fn enqueue_prompt(&mut self, incoming: &Incoming, text: &str) {
         if self.queue.is_full() {
             // In an ambient room people talk among themselves: kept as context, without a word about the queue.
@@ -174,6 +160,24 @@ impl RoomTask {
     }
 }
 
+/// Whether a text that begins with a command's name is that command. With a prefix it always is.
+fn is_meant(
+    spec: &CommandSpec,
+    (text, args): (&str, &str),
+    addressed: Option<Addressed>,
+    question_open: bool,
+) -> bool {
+    if matches!(addressed, Some(Addressed::Prefix | Addressed::Slash)) {
+        return true;
+    }
+    if let Some(begins) = spec.begins {
+        return args.is_empty() || begins(args);
+    }
+    let answers_nothing = !question_open && answers::is_answer_word(text) && !answers::names_a_question(text);
+    let prose = !spec.takes_text && reads_as_prose(args);
+    !answers_nothing && !prose
+}
+
 /// "help me fix the failing build" begins with a command's name and is none.
 fn reads_as_prose(args: &str) -> bool {
     args.split_whitespace().count() >= 3
@@ -181,12 +185,41 @@ fn reads_as_prose(args: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::reads_as_prose;
+    use super::*;
+    use crate::commands;
+
+    fn meant(text: &str, addressed: Option<Addressed>, question_open: bool) -> bool {
+        let (name, args) = text.split_once(' ').unwrap_or((text, ""));
+        let registry = commands::all();
+        let command = registry.get(name).expect("a command");
+        is_meant(command.spec(), (text, args), addressed, question_open)
+    }
 
     #[test]
     fn short_arguments_are_a_command_and_a_sentence_is_not() {
         assert!(!reads_as_prose("on"));
         assert!(!reads_as_prose("revoke 3"));
         assert!(reads_as_prose("me fix the failing build"));
+    }
+
+    #[test]
+    fn a_sentence_that_begins_with_a_commands_name_is_a_prompt_unless_it_has_a_prefix() {
+        let sentence = "help me fix the failing build";
+        assert!(!meant(sentence, None, false));
+        assert!(
+            meant(sentence, Some(Addressed::Prefix), false) && meant(sentence, Some(Addressed::Slash), false)
+        );
+        assert!(meant("help status", None, false) && meant("status", None, false));
+    }
+
+    #[test]
+    fn a_command_that_takes_text_may_be_followed_by_a_sentence() {
+        assert!(meant("new story Fix the door of the shed", None, false));
+    }
+
+    #[test]
+    fn a_bare_yes_without_a_question_is_no_command() {
+        assert!(!meant("yes", None, false), "it is said to the agent");
+        assert!(meant("yes", None, true) && meant("yes 3", None, false));
     }
 }
