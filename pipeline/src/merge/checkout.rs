@@ -11,8 +11,11 @@ use std::{
 
 use git2::{Delta, DiffOptions, Index, IndexEntry, Oid, Repository};
 
-use super::{MergeError, MergePaths, squash::is_work};
-use crate::git::program::{GitAnswer, GitProgram};
+use super::squash::is_work;
+use crate::{
+    git::program::{GitAnswer, GitProgram},
+    merge::{outcome::MergeError, paths::MergePaths},
+};
 
 /// A person's own git holds the index for milliseconds; after so many tries it is an error.
 const ATTEMPTS: u32 = 30;

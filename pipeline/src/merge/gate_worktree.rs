@@ -8,8 +8,11 @@ use std::{
 
 use git2::Oid;
 
-use super::{MergeError, MergePaths, paths::ignored_folder};
-use crate::git::program::GitProgram;
+use super::paths::ignored_folder;
+use crate::{
+    git::program::GitProgram,
+    merge::{outcome::MergeError, paths::MergePaths},
+};
 
 /// A linked worktree of storkit's own.
 #[derive(Debug)]

@@ -5,8 +5,14 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 use settings::atomic;
 
-use super::{MergeError, MergePaths, MergeRequest, paths::remove_durably, resolution::WaitingConflict};
-use crate::story::{StoryId, stage::Stage};
+use super::{paths::remove_durably, resolution::WaitingConflict};
+use crate::{
+    merge::{
+        outcome::{MergeError, MergeRequest},
+        paths::MergePaths,
+    },
+    story::{StoryId, stage::Stage},
+};
 
 /// A merge to be done, as it lies on disk until it is settled.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,8 +5,11 @@ use git2::Oid;
 use serde::{Deserialize, Serialize};
 use settings::atomic;
 
-use super::{MergeError, MergePaths, MergeProof, paths::remove_durably};
-use crate::story::FileName;
+use super::paths::remove_durably;
+use crate::{
+    merge::{outcome::MergeError, paths::MergePaths, proof::MergeProof},
+    story::FileName,
+};
 
 /// The merge that is on its way, as the proof it will leave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,13 +8,13 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use settings::atomic;
 
 use super::{
-    MergeError, MergeJournal, MergePaths, MergeProof,
     checkout::{self, BaseCheckout, PathChange},
     paths::ignored_folder,
     recover,
 };
 use crate::{
     guard::BaseGuard,
+    merge::{journal::MergeJournal, outcome::MergeError, paths::MergePaths, proof::MergeProof},
     story::{FileName, stage::Stage},
 };
 

@@ -8,10 +8,10 @@ use std::{
 
 use git2::{Oid, Repository};
 
-use super::MergeError;
 use crate::{
     Project,
     git::program::{GitProgram, common_dir},
+    merge::outcome::MergeError,
     story::{FileName, StoryId, stage::Stage},
 };
 

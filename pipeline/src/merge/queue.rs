@@ -17,11 +17,17 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    MergeError, MergeOutcome, MergePaths, MergeRequest, MergeSettings,
     job::{self, MergeJob},
     resolution, run,
 };
-use crate::{Project, story::StoryId};
+use crate::{
+    Project,
+    merge::{
+        outcome::{MergeError, MergeOutcome, MergeRequest, MergeSettings},
+        paths::MergePaths,
+    },
+    story::StoryId,
+};
 
 /// How many results are remembered for [`MergeQueue::status`].
 const REMEMBERED: usize = 1_000;
@@ -159,7 +165,7 @@ impl MergeQueue {
         self.enqueue(request.file.id, job)
     }
 
-    /// Queues a merge whose conflict somebody has resolved in [`super::conflict_worktree`]. It ends in the conflict
+    /// Queues a merge whose conflict somebody has resolved in [`crate::merge::resolution::conflict_worktree`]. It ends in the conflict
     /// again if markers are left, or if base has moved on in the same place.
     pub fn continue_merge(&self, story: StoryId) -> Result<(), QueueError> {
         let waiting = self.shared.state.lock().conflicts.get(&story).cloned();

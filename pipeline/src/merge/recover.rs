@@ -11,7 +11,7 @@ use std::{
 use agents::tree::{self, ProcessId};
 
 use super::{
-    MergeError, MergeJournal, MergePaths, MergeProof, checkout, gate_worktree,
+    checkout, gate_worktree,
     land::{self, advance, bring_along, changes, conclude, drop_journal},
     paths::MERGE_VARIABLE,
 };
@@ -19,6 +19,7 @@ use crate::{
     Project,
     gates::GATE_VARIABLE,
     guard::BaseGuard,
+    merge::{journal::MergeJournal, outcome::MergeError, paths::MergePaths, proof::MergeProof},
     story::{StoryId, stage::Stage},
 };
 

@@ -9,11 +9,14 @@ use git2::{Oid, Signature};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    MergeError, MergePaths,
     conflict::has_markers,
     gate_worktree::{self, GateWorktree},
 };
-use crate::{Project, story::StoryId};
+use crate::{
+    Project,
+    merge::{outcome::MergeError, paths::MergePaths},
+    story::StoryId,
+};
 
 /// A conflicted file beyond this is not looked through for markers.
 const MAX_LOOK: u64 = 16 << 20;

@@ -10,7 +10,6 @@ use git2::Oid;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    MergeError, MergeJournal, MergeOutcome, MergeProof, MergeRequest, MergeSettings,
     gate_worktree::GateWorktree,
     job::MergeJob,
     land::{self, LandingResult},
@@ -22,6 +21,11 @@ use super::{
 use crate::{
     gates::{GATE_NETWORK, GateReport, GateRunner},
     guard::BaseGuard,
+    merge::{
+        journal::MergeJournal,
+        outcome::{MergeError, MergeOutcome, MergeRequest, MergeSettings},
+        proof::MergeProof,
+    },
     worktree::{ComponentError, ComponentPhase, DetachedWorktree, run_components},
 };
 

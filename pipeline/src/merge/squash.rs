@@ -8,11 +8,16 @@ use std::{
 use git2::{FileMode, ObjectType, Oid, Repository, Signature, build::TreeUpdateBuilder};
 
 use super::{
-    MergeError, MergePaths, MergeRequest,
     conflict::{self, ConflictSide},
     proof::{self, DiffStat, GateProof, MergeTrailers},
 };
-use crate::story::{FileName, stage::Stage};
+use crate::{
+    merge::{
+        outcome::{MergeError, MergeRequest},
+        paths::MergePaths,
+    },
+    story::{FileName, stage::Stage},
+};
 
 /// storkit's own files in the repository: a branch cannot change them.
 const WORK: &str = ".storkit/work";

@@ -6,9 +6,11 @@ pub(crate) mod shop;
 
 use std::{fs, path::PathBuf, time::Duration};
 
+use agents::confine::NetworkAccess;
+
 use self::shop::{Shop, gates};
 use super::*;
-use crate::{config::Component, story::StoryId, worktree::fixture::SmallDisk};
+use crate::{config::Component, gates::GateRunner, story::StoryId, worktree::fixture::SmallDisk};
 
 fn merged(outcome: Result<MergeOutcome, MergeError>) -> MergeProof {
     match outcome {

@@ -20,7 +20,7 @@ use agents::{
 use needs::needs;
 use tokio::sync::mpsc::Receiver;
 
-use crate::worktree::{Worktree, fixture::WorktreeFixture};
+use crate::worktree::{fixture::WorktreeFixture, worktrees::Worktree};
 
 /// A story's worktree, and a sandbox around it.
 pub(super) fn confined() -> (WorktreeFixture, Worktree, Confined) {

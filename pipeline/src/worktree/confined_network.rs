@@ -25,9 +25,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     gates::GateRunner,
     worktree::{
-        Worktree,
         confined::{confined, is_interrupted, takes_prompts_and_is_asked_to_end},
         fixture::WorktreeFixture,
+        worktrees::Worktree,
     },
 };
 

@@ -8,13 +8,16 @@ use std::{
 use agents::confine::{STORE, WorktreePaths};
 
 use super::{
-    WorktreeError, at,
     enclosed::{copy_notes, further_stores},
     hooks,
     layout::{admin_of, make_home, private_folder},
     remove::remove_tree,
 };
-use crate::{Project, git::program::common_dir};
+use crate::{
+    Project,
+    git::program::common_dir,
+    worktree::error::{WorktreeError, at},
+};
 
 /// The ref that an agent here may move: there is none of that name.
 const NO_REF: &str = "refs/storkit/none";
@@ -48,7 +51,7 @@ impl DetachedWorktree {
         &self.folder
     }
 
-    /// As [`super::Worktree::environment`].
+    /// As [`crate::worktree::worktrees::Worktree::environment`].
     pub fn environment(&self, confined: bool) -> Vec<(String, String)> {
         hooks::environment(
             &self.common,

@@ -7,9 +7,13 @@ use agents::confine::{STORE, WorktreePaths};
 use git2::{Oid, Repository};
 
 use super::{
-    ImportError, ImportResult, Worktree, WorktreeError, at,
     layout::{WorktreeLock, private_folder},
     remove::remove_tree,
+};
+use crate::worktree::{
+    error::{WorktreeError, at},
+    import::{ImportError, ImportResult},
+    worktrees::Worktree,
 };
 
 impl Worktree {

@@ -6,8 +6,14 @@ use std::{
     process::{Command, Output},
 };
 
-use super::{SizeLimits, Worktree, WorktreeError, WorktreeName, Worktrees};
-use crate::Project;
+use crate::{
+    Project,
+    worktree::{
+        error::WorktreeError,
+        name::WorktreeName,
+        worktrees::{SizeLimits, Worktree, Worktrees},
+    },
+};
 
 pub(crate) struct WorktreeFixture {
     _folder: tempfile::TempDir,

@@ -4,8 +4,14 @@ use std::{ffi::OsString, fs, path::Path};
 
 use git2::{Oid, Repository};
 
-use super::{SizeLimits, Worktree, WorktreeError, at, layout::WorktreeLock, size};
-use crate::git::program::{GitProgram, GitProgramError};
+use super::layout::WorktreeLock;
+use crate::{
+    git::program::{GitProgram, GitProgramError},
+    worktree::{
+        error::{WorktreeError, at, size},
+        worktrees::{SizeLimits, Worktree},
+    },
+};
 
 /// The branch after an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

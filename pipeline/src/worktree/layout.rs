@@ -7,7 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{WorktreeError, WorktreeName, at, hooks::NOTE};
+use super::hooks::NOTE;
+use crate::worktree::{
+    error::{WorktreeError, at},
+    name::WorktreeName,
+};
 
 /// Keeps git from removing a ref folder when its last ref is packed or deleted: a sandbox may have it bound.
 /// Names that end in `.lock` are no refs, to `git fsck` neither.

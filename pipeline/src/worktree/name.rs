@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use super::BRANCH_PREFIX;
 use crate::story::StoryId;
+
+/// What every story's branch begins with; the folder behind it is the story's own, so that it can be bound alone.
+pub const BRANCH_PREFIX: &str = "feature/story-";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorktreeName {

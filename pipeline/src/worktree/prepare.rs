@@ -12,10 +12,18 @@ use git2::{Oid, Repository};
 use rustix::fs::statvfs;
 
 use super::{
-    AGENT_DOMAIN, Worktree, WorktreeError, WorktreeLayout, WorktreeName, Worktrees, at, hooks,
+    hooks,
     layout::{WorktreeLock, make_home},
 };
-use crate::git::program::GitProgram;
+use crate::{
+    git::program::GitProgram,
+    worktree::{
+        error::{WorktreeError, at},
+        layout::WorktreeLayout,
+        name::WorktreeName,
+        worktrees::{AGENT_DOMAIN, Worktree, Worktrees},
+    },
+};
 
 /// Next to a worktree's HEAD: the patterns that git ignores there.
 const IGNORED: &str = "storkit-ignored";
@@ -242,7 +250,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::worktree::{SizeLimits, fixture::WorktreeFixture};
+    use crate::worktree::{fixture::WorktreeFixture, worktrees::SizeLimits};
 
     #[test]
     fn a_worktree_is_made_on_the_storys_branch_and_git_status_does_not_see_it() {

@@ -9,11 +9,15 @@ use std::{
 
 use git2::{Oid, Repository};
 
-use super::{
-    BRANCH_PREFIX, WorktreeError, WorktreeName, Worktrees, at,
-    layout::{WorktreeLock, home},
+use super::layout::{WorktreeLock, home};
+use crate::{
+    git::program::GitProgram,
+    worktree::{
+        error::{WorktreeError, at},
+        name::{BRANCH_PREFIX, WorktreeName},
+        worktrees::Worktrees,
+    },
 };
-use crate::git::program::GitProgram;
 
 /// What becomes of the branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use super::super::*;
 use crate::{
     Project,
-    story::{StoryId, StoryKind, stage::Stage},
+    gates::GateRunner,
+    story::{FileName, StoryId, StoryKind, stage::Stage},
 };
 
 /// A repository with a `README` and a `CHANGES` on `main`.

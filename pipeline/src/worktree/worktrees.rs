@@ -1,0 +1,114 @@
+//! All worktrees of a project, one of them, and why one cannot be had.
+
+use std::path::{Path, PathBuf};
+
+use super::{error::WorktreeError, hooks, layout::WorktreeLayout, name::WorktreeName};
+use crate::{
+    Project,
+    git::program::{GitProgram, common_dir},
+};
+
+/// Agents commit as `NAME@agents.storkit.invalid`, by which their commits are known wherever they turn up.
+pub const AGENT_DOMAIN: &str = "@agents.storkit.invalid";
+
+/// Bounds, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeLimits {
+    /// A larger file on a story's branch is refused.
+    pub file: u64,
+    /// More new content on a story's branch is refused.
+    pub branch: u64,
+    /// So much must stay free on the disk beside the new worktree's files.
+    pub free: u64,
+}
+
+impl Default for SizeLimits {
+    fn default() -> Self {
+        Self { file: 100 << 20, branch: 1 << 30, free: 1 << 30 }
+    }
+}
+
+/// All worktrees of a project.
+#[derive(Clone, Debug)]
+pub struct Worktrees {
+    pub(super) project: Project,
+    pub(super) common: PathBuf,
+    pub(super) limits: SizeLimits,
+}
+
+/// One worktree that stands.
+#[derive(Clone, Debug)]
+pub struct Worktree {
+    pub(super) layout: WorktreeLayout,
+    pub(super) limits: SizeLimits,
+    pub(super) admin: PathBuf,
+    pub(super) base: String,
+}
+
+impl Worktrees {
+    /// The worktrees of this project. Reads where the repository is; writes nothing.
+    pub fn open(project: &Project, limits: SizeLimits) -> Result<Self, WorktreeError> {
+        Ok(Self { project: project.clone(), common: common_dir(project.root())?, limits })
+    }
+
+    pub(super) fn layout(&self, name: &WorktreeName) -> WorktreeLayout {
+        WorktreeLayout::new(self.project.root(), &self.common, name)
+    }
+}
+
+impl Worktree {
+    pub fn name(&self) -> &WorktreeName {
+        &self.layout.name
+    }
+
+    /// The checkout, `.storkit/worktrees/ID_slug`.
+    pub fn path(&self) -> &Path {
+        &self.layout.folder
+    }
+
+    /// Its branch, `feature/story-ID_slug/work`.
+    pub fn branch(&self) -> String {
+        self.layout.name.branch()
+    }
+
+    /// Where all its parts are.
+    pub fn layout(&self) -> &WorktreeLayout {
+        &self.layout
+    }
+
+    /// What an agent's environment gets beside `Launch::env`. The hooks know its processes by it, also in the main
+    /// checkout; `confined` says that a sandbox keeps it out of there, so that git needs no telling.
+    pub fn environment(&self, confined: bool) -> Vec<(String, String)> {
+        let WorktreeLayout { common, folder, hooks, name, .. } = &self.layout;
+        hooks::environment(common, folder, &self.admin, &name.reference(), (!confined).then_some(hooks))
+    }
+
+    /// Files that are neither committed nor ignored, from its top; call it after [`Worktree::settle`] where a
+    /// sandbox was used. Submodules are left out.
+    pub fn uncommitted(&self) -> Result<Vec<String>, WorktreeError> {
+        let args = [
+            "status",
+            "--porcelain",
+            "-z",
+            "--no-renames",
+            "--ignore-submodules=all",
+            "--untracked-files=normal",
+        ];
+        let answer = self.git().answer(args, &[])?;
+        if answer.code != Some(0) {
+            return Err(answer.refusal(&args).into());
+        }
+        let lines = answer.stdout.split(|byte| *byte == 0).filter(|line| line.len() > 3);
+        Ok(lines.map(|line| String::from_utf8_lossy(&line[3..]).into_owned()).collect())
+    }
+
+    /// Whether the file is a part of the branch's last commit.
+    pub fn tracks(&self, path: &str) -> bool {
+        self.git().asks(["cat-file", "-e", &format!("HEAD:{path}")]).unwrap_or(false)
+    }
+
+    /// Git on the true repository and this working tree, whatever the folder's own `.git` says by now.
+    pub(super) fn git(&self) -> GitProgram {
+        GitProgram::explicit(&self.admin, &self.layout.folder)
+    }
+}
