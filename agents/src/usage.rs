@@ -22,19 +22,16 @@
 mod cpu;
 #[cfg(any(test, not(target_os = "linux")))]
 mod portable;
+mod process_table;
 #[cfg(target_os = "linux")]
 mod procfs;
-
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
 
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, System};
 
 use self::cpu::CpuHistory;
 #[cfg(not(target_os = "linux"))]
 use self::portable::snapshot;
+pub use self::process_table::TreeUsage;
 #[cfg(target_os = "linux")]
 use self::procfs::snapshot;
 
@@ -53,49 +50,11 @@ pub struct MachineUsage {
     pub uptime: u64,
 }
 
-/// A process and all its descendants.
-///
-/// A descendant whose parent ended is found as long as it stays in the session that the root leads.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TreeUsage {
-    /// The root's pid.
-    pub pid: u32,
-    /// CPU in percent of one core since the last sample, or since its start in the root's first sample; includes what
-    /// ended in between, as far as its parent waited for it.
-    pub cpu_percent: f64,
-    /// Resident memory in bytes, summed; pages that several processes share count in each.
-    pub memory: u64,
-    /// Processes in the tree; 0 when the root is gone.
-    pub processes: usize,
-}
-
 /// Samples usage; keeps the last sample, since CPU is a difference.
 #[derive(Default)]
 pub struct UsageSampler {
     system: Option<System>,
     cpu: CpuHistory,
-}
-
-/// One process as the system tells it. Times are by the clock of its [`ProcessTable`].
-#[derive(Clone, Debug, Default, PartialEq)]
-struct ProcessUsage {
-    parent: u32,
-    session: u32,
-    /// Tells apart two processes that had the same pid.
-    started: Duration,
-    /// CPU of the process itself.
-    own: Duration,
-    /// CPU of the children it has waited for, and of theirs.
-    reaped: Duration,
-    memory: u64,
-    zombie: bool,
-}
-
-/// All processes at one moment, by pid.
-#[derive(Debug, Default)]
-struct ProcessTable {
-    at: Duration,
-    processes: HashMap<u32, ProcessUsage>,
 }
 
 impl UsageSampler {
@@ -137,68 +96,20 @@ fn new_system() -> Option<System> {
     Some(system)
 }
 
-/// A root and what belongs to it; no members when the root is gone.
-#[derive(Debug, PartialEq)]
-struct ProcessTree {
-    root: u32,
-    members: HashSet<u32>,
-}
-
-impl ProcessTree {
-    fn usage(&self, snapshot: &ProcessTable, cpu_percent: f64) -> TreeUsage {
-        let members = self.members.iter().filter_map(|pid| snapshot.processes.get(pid));
-        let living: Vec<&ProcessUsage> = members.filter(|process| !process.zombie).collect();
-        TreeUsage {
-            pid: self.root,
-            cpu_percent,
-            memory: living.iter().map(|process| process.memory).sum(),
-            processes: living.len(),
-        }
-    }
-}
-
-impl ProcessTable {
-    fn trees(&self, roots: &[u32]) -> Vec<ProcessTree> {
-        let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-        let mut sessions: HashMap<u32, Vec<u32>> = HashMap::new();
-        for (pid, process) in &self.processes {
-            children.entry(process.parent).or_default().push(*pid);
-            sessions.entry(process.session).or_default().push(*pid);
-        }
-        roots.iter().map(|root| self.tree(*root, &children, &sessions)).collect()
-    }
-
-    fn tree(
-        &self,
-        root: u32,
-        children: &HashMap<u32, Vec<u32>>,
-        sessions: &HashMap<u32, Vec<u32>>,
-    ) -> ProcessTree {
-        let mut members = HashSet::new();
-        let is_there = self.processes.get(&root).is_some_and(|process| !process.zombie);
-        let mut open = if is_there { vec![root] } else { Vec::new() };
-        if is_there {
-            open.extend(sessions.get(&root).into_iter().flatten());
-        }
-        while let Some(pid) = open.pop() {
-            if members.insert(pid) {
-                open.extend(children.get(&pid).into_iter().flatten());
-            }
-        }
-        ProcessTree { root, members }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
+        collections::HashSet,
         io::{BufRead as _, BufReader, Write as _},
         os::unix::process::CommandExt as _,
         process::{Child, ChildStdout, Command, Stdio},
-        time::Instant,
+        time::{Duration, Instant},
     };
 
-    use super::*;
+    use super::{
+        process_table::{ProcessTable, ProcessUsage},
+        *,
+    };
 
     /// A shell in its own process group that is ended with all its descendants.
     struct Shell {

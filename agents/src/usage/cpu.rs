@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{ProcessTable, ProcessTree, ProcessUsage};
+use super::process_table::{ProcessTable, ProcessTree, ProcessUsage};
 
 /// The kernel counts in hundredths of a second: over less than this, percents would be noise.
 const SHORTEST: Duration = Duration::from_millis(100);

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use sysinfo::{ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System};
 
-use super::{ProcessTable, ProcessUsage};
+use super::process_table::{ProcessTable, ProcessUsage};
 
 /// Reads every process; none where the system does not let us.
 pub(super) fn snapshot() -> ProcessTable {

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{ProcessTable, ProcessUsage};
+use super::process_table::{ProcessTable, ProcessUsage};
 
 /// A `stat` line is some 350 bytes; with every number at its longest it stays below this.
 const LONGEST_LINE: usize = 2048;
