@@ -203,8 +203,15 @@ fn programs(command: &[String], env: &BTreeMap<String, String>) -> Vec<PathBuf> 
         false => std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()),
     });
     let named = first.into_iter().chain(command.iter().skip(1).map(PathBuf::from));
-    let real = |file: PathBuf| [file.canonicalize().ok(), Some(file)].into_iter().flatten();
-    named.flat_map(real).filter(|file| file.is_absolute() && file.is_file()).collect()
+    named.filter(|file| file.is_absolute() && file.is_file()).flat_map(|file| both_names(&file)).collect()
+}
+
+/// A file's real path, and the path by which it is called. bubblewrap cannot mount below a symbolic link, so the folder of
+/// either is the real one; what leads there is visible as it is.
+fn both_names(file: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let folder = file.parent().and_then(|folder| folder.canonicalize().ok());
+    let called = folder.zip(file.file_name()).map(|(folder, name)| folder.join(name));
+    file.canonicalize().ok().into_iter().chain(called)
 }
 
 /// The CLI's state folder: `CLAUDE_CONFIG_DIR`, else `.claude` in its home.
@@ -252,5 +259,18 @@ mod tests {
         shown.dedup();
         assert_eq!(shown, [wrapper]);
         assert!(programs(&[], &path).is_empty());
+    }
+
+    #[test]
+    fn a_program_below_a_linked_folder_is_shown_in_the_real_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        std::fs::create_dir(folder.join("tools")).unwrap();
+        std::fs::write(folder.join("tools/cli.js"), "").unwrap();
+        std::os::unix::fs::symlink("cli.js", folder.join("tools/claude")).unwrap();
+        std::os::unix::fs::symlink("tools", folder.join("link")).unwrap();
+        let called = folder.join("link/claude").display().to_string();
+        let shown = programs(&[called], &BTreeMap::new());
+        assert_eq!(shown, [folder.join("tools/cli.js"), folder.join("tools/claude")]);
     }
 }
