@@ -230,7 +230,7 @@ impl Bwrap {
     /// Folders with secrets, and the transcripts of other folders; this one's are shown again later.
     fn covered(&self, claude: &Path) -> Vec<PathBuf> {
         let projects = claude.join("projects");
-        // Bubblewrap fails on a target that does not exist or is a link.
+        // Only folders that exist: on the read-only root bubblewrap cannot make a missing one.
         let all = self.hidden.iter().chain([&projects]).filter_map(|path| path.canonicalize().ok());
         all.filter(|path| path.is_dir()).collect()
     }
