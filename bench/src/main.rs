@@ -33,10 +33,9 @@ struct Arguments {
     page: PathBuf,
 }
 
-/// Thorough or quick.
 #[derive(Clone, Copy)]
 pub struct Effort {
-    /// Fewer and smaller rounds.
+    /// Fewer and smaller rounds, only to see that everything works.
     pub quick: bool,
 }
 

@@ -1,4 +1,4 @@
-//! A messenger in memory that records what the bot sends and when: an adapter at the lowest possible cost.
+//! A messenger in memory that records the bot's messages and their times: an adapter at the lowest possible cost.
 
 use std::{
     sync::{
@@ -42,7 +42,7 @@ pub struct Messenger {
 }
 
 impl Messenger {
-    /// The messenger, and a channel of what the bot sends on it.
+    /// The messenger, and a channel with the bot's messages.
     pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Shown>) {
         let (shown, receiver) = mpsc::unbounded_channel();
         let identity =

@@ -261,7 +261,7 @@ fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
         add("--max-budget-usd", budget.to_string().as_ref());
     }
     // A project's settings run hooks and servers and can redirect the API traffic, key included, without being trusted
-    // first. An agent can write them too, and so decide what the next process in its worktree runs.
+    // first. An agent can write them too, and so choose the commands of the next process in its worktree.
     if !launch.session.trust_project_settings {
         add("--setting-sources", "user".as_ref());
         options.push("--strict-mcp-config".into());

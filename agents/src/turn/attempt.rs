@@ -12,8 +12,8 @@ use crate::event::{AgentEvent, ProcessExit, RateLimitStatus, TurnEnd, TurnFailur
 pub enum AttemptKind {
     /// The result of the prompt; the process then waits for the next prompt.
     Live,
-    /// The exit of the process. It may print more than one result before, if a background task outlives the answer; the
-    /// last one counts.
+    /// The exit of the process. It may print several results before, if a background task outlives the answer: the last
+    /// of these results counts.
     OneShot,
 }
 

@@ -84,8 +84,9 @@ impl AgentSession {
         Ok(())
     }
 
-    /// Starts a process for the one prompt in its `launch`. Fails as [`AgentProcess::start`] does; then no attempt is
-    /// under way.
+    /// Starts a process for the one prompt in its `launch`.
+    ///
+    /// Fails as [`AgentProcess::start`] does; then no attempt is under way.
     pub async fn run_once(&mut self, launch: Launch, limits: TurnLimits) -> Result<(), ProcessError> {
         self.close().await;
         self.start(launch).await?;
@@ -166,8 +167,8 @@ impl AgentSession {
         }
     }
 
-    /// Stops the turn by an interrupt, and terminates the process if that has no effect. The outcome follows; without a turn
-    /// nothing happens.
+    /// Stops the turn by an interrupt, and terminates the process if that has no effect. The outcome follows.
+    /// Does nothing without a turn.
     ///
     /// Fails as [`AgentProcess::interrupt`] does; the process is killed in time even so.
     pub async fn stop(&mut self) -> Result<(), ProcessError> {
@@ -208,8 +209,9 @@ impl AgentSession {
         }
     }
 
-    /// Changes the model of a living process; a later start takes it from its launch. Fails as
-    /// [`AgentProcess::set_model`] does.
+    /// Changes the model of a living process; a later start takes it from its launch.
+    ///
+    /// Fails as [`AgentProcess::set_model`] does.
     pub async fn set_model(&self, model: Option<&str>) -> Result<(), ProcessError> {
         match &self.live {
             Some(live) => live.process.set_model(model).await,

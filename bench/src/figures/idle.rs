@@ -82,6 +82,7 @@ fn starts(effort: Effort, errbot: &Errbot) -> anyhow::Result<(f64, Theirs)> {
             memory.push(process.resident()?);
             Ok(())
         })?;
+        // The first round fills caches.
         if round > 0 {
             ours.push(millis(mine));
             theirs.push(millis(other));
@@ -96,6 +97,7 @@ async fn idle(watch: Duration) -> anyhow::Result<(f64, f64)> {
     let mut command = place.storkit(&["serve", "--port", "0"])?;
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("storkit")?;
     let process = Observed(child.id());
+    // Its start is not idle time.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (before, start) = (process.cpu()?, Instant::now());
     tokio::time::sleep(watch).await;

@@ -29,6 +29,7 @@ pub const FIGURE: Figure = Figure {
 const PROMPT: &str = "Say it.";
 
 async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
+    // A server for each side, so that neither waits for the other.
     let (ours, theirs) = (ScriptedModel::start(script())?, ScriptedModel::start(script())?);
     let mut world = World::with_cli(&real_cli()?, &environment(&ours)).await?;
     let first = Instant::now();
@@ -91,7 +92,7 @@ fn twin(world: &World, model: &ScriptedModel) -> anyhow::Result<Bare> {
             *value = model.base_url().into();
         }
     }
-    // The bot would end a process with its mark.
+    // The bot kills leftover processes that carry its mark.
     environment.retain(|(name, _)| name != "STORKIT_RUN");
     let cwd: PathBuf = world.place.project();
     Bare::start(&argv, &environment, &cwd)
