@@ -129,6 +129,7 @@ pub fn pty_round_trips(count: usize) -> anyhow::Result<Vec<Duration>> {
         let start = Instant::now();
         writer.write_all(b"x\n")?;
         let (mut buffer, mut back) = ([0; 64], 0);
+        // The two bytes may come one by one.
         while back < 2 {
             back += reader.read(&mut buffer)?;
         }
@@ -155,6 +156,7 @@ pub fn until_shown(
     drop(pair.slave);
     let (mut screen, mut buffer) = (Vec::new(), [0; 4096]);
     let shown = loop {
+        // Linux reports a terminal whose other side is closed as an error (EIO).
         let count = reader.read(&mut buffer).unwrap_or(0);
         if count == 0 {
             break Err(anyhow!("it ended without showing `{text}`: {}", String::from_utf8_lossy(&screen)));

@@ -175,7 +175,7 @@ impl ModelScript {
 
     /// The reply to this conversation. Each call uses up one error, if one is due.
     pub fn reply(&self, conversation: &ModelConversation, side: bool) -> ModelReply {
-        // The CLI asks for a title at any time: that must not use up an error of the script.
+        // A request for a title, for example, must not use up an error of the script.
         if side {
             return ModelReply::Message(vec![ReplyPart::Say {
                 text: "Scripted session".into(),

@@ -95,7 +95,7 @@ pub fn parse<T: FileKeys>(
         path: path.to_owned(),
         why: error.to_string(),
     })?;
-    // First, since a misspelt key is the likeliest cause of any other error.
+    // Not left to serde's `deny_unknown_fields`, which suggests no similar key.
     if let Some(UnknownKey { key, nearest }) = keys::unknown(&table, &known_keys::<T>()) {
         return Err(FileError::UnknownKey {
             path: path.to_owned(),

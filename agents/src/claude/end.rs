@@ -107,7 +107,8 @@ struct ProcessMark {
 impl ProcessMark {
     /// Processes of the run that are alive: `known` ones, and those with the mark in their environment.
     fn living_processes(&self, known: &BTreeSet<ProcessId>) -> BTreeSet<ProcessId> {
-        // Every Bash call has a session and process group of its own (2.1.330), so a signal to the group reaches none.
+        // By the mark: every Bash call has a session and group of its own (2.1.330), and a command that it leaves in the
+        // background also loses its parent.
         let mut alive = tree::marked(|environment| self.is_on(environment));
         alive.extend(known.iter().filter(|seen| seen.is_alive()));
         alive

@@ -132,7 +132,7 @@ fn accept(listener: TcpListener, socket: PathBuf) -> io::Result<()> {
 fn copy_both_ways(stream: TcpStream, door: UnixStream) -> io::Result<()> {
     let (mut from, mut to) = (stream.try_clone()?, door.try_clone()?);
     let (mut back_from, mut back_to) = (door, stream);
-    // Two threads per connection.
+    // Small stacks, since each connection takes two threads.
     let small = || thread::Builder::new().stack_size(128 * 1024);
     small().spawn(move || {
         let _ = io::copy(&mut from, &mut to);

@@ -82,7 +82,6 @@ fn starts(effort: Effort, errbot: &Errbot) -> anyhow::Result<(f64, Theirs)> {
             memory.push(process.resident()?);
             Ok(())
         })?;
-        // The first round fills caches.
         if round > 0 {
             ours.push(millis(mine));
             theirs.push(millis(other));

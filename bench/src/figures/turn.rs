@@ -29,7 +29,6 @@ pub const FIGURE: Figure = Figure {
 const PROMPT: &str = "Say it.";
 
 async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
-    // A server for each side, so that neither waits for the other.
     let (ours, theirs) = (ScriptedModel::start(script())?, ScriptedModel::start(script())?);
     let mut world = World::with_cli(&real_cli()?, &environment(&ours)).await?;
     let first = Instant::now();

@@ -21,6 +21,7 @@ impl Person {
     pub async fn new(synapse: &Synapse) -> anyhow::Result<Self> {
         let account = synapse.register("ann").await;
         let (_, token) = synapse.log_in(&account).await;
+        // The homeserver is on this machine.
         let http = reqwest::Client::builder().no_proxy().build()?;
         Ok(Self { http, url: synapse.url(), token, id: account.id, since: None })
     }
