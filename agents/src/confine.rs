@@ -1,8 +1,8 @@
 //! Confines an agent to its worktree: the agent's command line is put behind one that limits it.
 //!
 //! With bubblewrap the whole filesystem is read-only except for the story's own parts; instead of git's object store, the
-//! story's refs and git's data about the worktree the agent sees private copies. `docs/design.md` lists what each
-//! protection denies and what it only detects.
+//! story's refs and git's data about the worktree the agent sees private copies. `docs/design.md` lists the actions that
+//! each protection denies, and those that it only detects.
 
 mod bwrap;
 mod claude_home;
@@ -37,12 +37,12 @@ pub enum Confinement {
     /// Not at all: hooks refuse, and comparisons detect.
     None,
     Bwrap(Bwrap),
-    /// By the operator's command, e.g. `["runsc", "do"]`, which takes the agent's as its arguments. Git data is as
-    /// without a sandbox.
+    /// By the operator's command, e.g. `["runsc", "do"]`, which takes the agent's as its arguments. Git's data
+    /// is not replaced, as without a sandbox.
     Prefix(Vec<String>),
 }
 
-/// A confinement and where it applies: what a launch needs to know.
+/// A confinement and the worktree to which it applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confined {
     pub confinement: Confinement,
@@ -75,6 +75,7 @@ impl Confined {
         };
         let own = needs.as_ref().and_then(|needs| needs.own);
         let hosts: Vec<AllowedHost> = hosts.iter().cloned().chain(needs.map(|needs| needs.api)).collect();
+        // Without hosts there is nothing to forward, and no proxy that could be misused.
         let egress = match hosts.is_empty() {
             true => None,
             false => {
@@ -93,11 +94,12 @@ impl Confinement {
     /// Checks that it can enforce `network`, which is set at `key` in `project.toml`. Blocks.
     ///
     /// # Errors
-    /// A sentence on what is missing: nothing is started with more access than that.
+    /// A sentence on the missing part: nothing starts with more access than configured.
     pub fn can_limit(&self, network: &NetworkAccess, key: &str) -> Result<(), String> {
         let why = match self {
             _ if !network.is_limited() => return Ok(()),
             Self::Bwrap(bwrap) => Bwrap { reach: NetworkReach::Nothing, ..bwrap.clone() }.try_out().err(),
+            // The sentence depends on the machine: install bubblewrap, or use the one that is there.
             Self::None | Self::Prefix(_) => Bwrap::for_home(Path::new("/"))
                 .try_out()
                 .err()
@@ -110,7 +112,7 @@ impl Confinement {
         })
     }
 
-    /// What `sandbox` of an agent asks for; if it is absent, the strongest that this machine has.
+    /// The confinement that an agent's `sandbox` names; if it is absent, the strongest that this machine has.
     ///
     /// # Errors
     /// A sentence, if bubblewrap was asked for and does not work: nothing weaker replaces it.
@@ -126,8 +128,7 @@ impl Confinement {
         }
     }
 
-    /// The strongest this machine has, and why it is no stronger. Starts bubblewrap once, since containers often
-    /// have the program and forbid what it does.
+    /// The strongest this machine has, and why it is no stronger. Starts bubblewrap once. Blocks.
     pub fn strongest_available(home: &Path) -> (Self, Option<String>) {
         let bwrap = Bwrap::for_home(home);
         match bwrap.try_out() {
@@ -136,8 +137,8 @@ impl Confinement {
         }
     }
 
-    /// Whether git's data is replaced by private copies: `Worktree::enclose` of the pipeline must run before, and the hooks need
-    /// no configuration.
+    /// Whether git's data is replaced by private copies. Then `Worktree::enclose` of the pipeline must run before, and the
+    /// hooks need no configuration.
     pub fn encloses(&self) -> bool {
         matches!(self, Self::Bwrap(_))
     }

@@ -1,4 +1,4 @@
-//! What an agent program reports, whatever protocol it speaks: events, the end of a turn, permission requests.
+//! The reports of an agent program, whatever protocol it speaks: events, results of turns, permission requests.
 
 use std::{
     fmt,
@@ -36,7 +36,7 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// What a running agent program reports. What sub-agents say, replays and synthetic notes are no events.
+/// An event of a running agent program. Text of sub-agents, replays and synthetic notes are no events.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AgentEvent {
     /// `system/init`: once per turn, also in a live session.
@@ -55,7 +55,7 @@ pub enum AgentEvent {
     ToolUse(ToolUse),
     /// A tool call ended.
     ToolResult {
-        /// The [`ToolUse::id`].
+        /// The call's id, as in [`ToolUse::id`].
         id: String,
         /// Whether it failed or was refused.
         is_error: bool,
@@ -64,7 +64,7 @@ pub enum AgentEvent {
     Permission(PermissionRequest),
     /// A permission request is void, e.g. after an interrupt.
     PermissionCancelled {
-        /// The [`PermissionRequest::request_id`].
+        /// The id, as in [`PermissionRequest::request_id`].
         request_id: String,
     },
     /// An API call failed and will be made again by the CLI itself.
@@ -83,10 +83,10 @@ pub enum AgentEvent {
     RateLimit {
         /// How the limit treats this session.
         status: RateLimitStatus,
-        /// When its window ends.
+        /// When its window closes.
         resets_at: Option<SystemTime>,
     },
-    /// `result`: the end of a turn. More may follow with [`TurnEnd::unprompted`].
+    /// `result`: a turn is over. More may follow with [`TurnEnd::unprompted`].
     TurnEnded(Box<TurnEnd>),
     /// The CLI refused one of our control requests.
     ControlFailed { request_id: String, error: String },
@@ -101,7 +101,7 @@ pub enum AgentEvent {
 pub struct McpServer {
     /// Its name in the configuration.
     pub name: String,
-    /// `connected`, `failed`, `pending`, ...
+    /// E.g. `connected`, `failed` or `pending`.
     pub status: String,
 }
 
@@ -153,7 +153,7 @@ pub enum PermissionAnswer {
 pub enum RateLimitStatus {
     Allowed,
     AllowedWithWarning,
-    /// Nothing is answered before the window ends.
+    /// Nothing is answered before the window closes.
     Rejected,
 }
 
@@ -167,10 +167,9 @@ impl fmt::Display for RateLimitStatus {
     }
 }
 
-/// The end of a turn (`result`).
+/// The result of a turn (`result`).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TurnEnd {
-    /// The session of the turn.
     pub session: Option<SessionId>,
     /// Why the turn failed; `None` if it was answered.
     pub failure: Option<TurnFailure>,
@@ -193,7 +192,6 @@ pub struct TurnEnd {
 /// Why a turn failed, whatever words the agent program has for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TurnFailure {
-    /// The turn was interrupted.
     Interrupted,
     /// The session to resume does not exist any more.
     SessionLost,
@@ -257,7 +255,7 @@ pub enum BusyService {
 }
 
 impl BusyService {
-    /// The HTTP status that says so.
+    /// The HTTP status of this condition.
     pub fn status(self) -> u16 {
         match self {
             Self::UsageLimit => 429,
@@ -271,7 +269,7 @@ impl BusyService {
 pub enum UnparsedOutput {
     /// Not JSON: stderr of the CLI, terminal escapes, garbage. At most 500 characters of it.
     NotJson(String),
-    /// A line over the limit; dropped without being kept in memory.
+    /// A line over the limit, whose content was dropped while it was read.
     TooLong {
         /// Its length in bytes.
         bytes: u64,

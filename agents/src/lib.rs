@@ -1,4 +1,4 @@
-//! An agent program's process: launch, confine, speak to, meter, end. Knows neither chat nor stories.
+//! An agent program's process: launch, confine, speak to, meter, terminate. Knows neither chat nor stories.
 
 pub mod claude;
 pub mod confine;

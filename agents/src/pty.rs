@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::tree;
 
-/// Wide and high enough that nothing asks for less; the CLI wraps nothing in any case.
+// Any size would do: the CLI wraps nothing in its JSON lines (2.1.330).
 const SIZE: PtySize = PtySize { rows: 24, cols: 200, pixel_width: 0, pixel_height: 0 };
 
 /// A dead process that has printed nothing for this long prints nothing more.
@@ -55,6 +55,7 @@ pub(crate) fn spawn(
     let child: Box<dyn portable_pty::Child> = pair.slave.spawn_command(command).map_err(io::Error::other)?;
     let child =
         child.downcast::<std::process::Child>().map_err(|_| io::Error::other("no process of this system"))?;
+    // Our copy of the slave closes on return: while it is open, the reader would not notice the exit.
     Ok((PtyTerminal { master: pair.master, device }, ProcessLeader::new(*child, sandboxed)))
 }
 
@@ -80,8 +81,10 @@ impl ProcessLeader {
 
     /// Sends a signal; nothing happens once it is reaped.
     pub(crate) fn signal(&self, signal: Signal) {
+        // Locked while signalling, so that `reap` cannot free the pid in between.
         let child = self.child.lock();
-        // Bubblewrap forwards nothing, and takes all down when it ends: SIGTERM would be no clean end.
+        // Bubblewrap forwards no signal and kills everything inside when it dies, so its own SIGTERM leaves the CLI no time
+        // to exit cleanly.
         let inner = (self.sandboxed && signal != Signal::KILL).then(|| tree::behind_bubblewrap(self.pid()));
         if child.is_some() && inner.flatten().is_some_and(|inner| inner.signal(signal)) {
             return;
@@ -93,18 +96,20 @@ impl ProcessLeader {
         }
     }
 
-    /// Asks it to end, once: a second SIGTERM could cut its clean end short.
+    /// Asks it to exit, once: a second SIGTERM could cut a clean exit short.
     pub(crate) fn ask_to_end(&self) {
         if !self.asked.swap(true, Ordering::Relaxed) {
             self.signal(Signal::TERM);
         }
     }
 
-    /// Reports its end, without reaping it. The thread lives as long as the process.
+    /// Reports its exit, without reaping it. The thread lives as long as the process.
     pub(crate) fn watch(self: &Arc<Self>) -> io::Result<oneshot::Receiver<()>> {
         let (ended, watcher) = oneshot::channel();
         let leader = Arc::clone(self);
+        // A small stack, since there is one such thread per process.
         thread::Builder::new().name("claude-wait".into()).stack_size(128 * 1024).spawn(move || {
+            // NOWAIT leaves a zombie, so that the pid stays ours while descendants are searched.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(leader.pid), options) {}
             let _ = ended.send(());
@@ -112,7 +117,7 @@ impl ProcessLeader {
         Ok(watcher)
     }
 
-    /// Takes its exit status and gives its id back to the system; waits for its end. `None` the second time.
+    /// Waits for the exit, takes the status and gives the pid back to the system. `None` the second time.
     pub(crate) fn reap(&self) -> Option<ExitStatus> {
         let mut child = self.child.lock();
         child.take()?.wait().inspect_err(|error| tracing::error!(%error, "cannot reap a process")).ok()
@@ -124,7 +129,7 @@ pub(crate) fn code_and_signal(status: Option<ExitStatus>) -> (Option<i32>, Optio
     (status.and_then(|status| status.code()), status.and_then(|status| status.signal()))
 }
 
-/// The thread that reads the terminal, and a way to end it if another process holds the terminal open.
+/// The thread that reads the terminal, and a way to stop it if another process holds the terminal open.
 pub(crate) struct PtyReader {
     terminal: PtyTerminal,
     progress: Arc<ReadProgress>,
@@ -139,8 +144,8 @@ struct ReadProgress {
 }
 
 impl PtyReader {
-    /// Starts the thread. `consume` gets a function that fills a buffer, 0 at the end, and returns the last lines that were no events;
-    /// `first` runs once something was read.
+    /// Starts the thread. `consume` gets a function that fills a buffer (0: nothing more comes) and returns the last lines
+    /// that were no events; `first` runs once something was read.
     pub(crate) fn start(
         terminal: PtyTerminal,
         consume: impl FnOnce(&mut dyn FnMut(&mut [u8]) -> usize) -> String + Send + 'static,
@@ -177,6 +182,7 @@ impl PtyReader {
             }
             let waiting = self.progress.waiting.load(Ordering::SeqCst);
             let reads = waiting.then(|| self.progress.reads.load(Ordering::SeqCst));
+            // The same count twice while the thread waits: nothing came for a whole interval.
             if reads.is_some() && reads == before {
                 self.progress.stop.store(true, Ordering::SeqCst);
                 self.terminal.wake_reader();
@@ -194,7 +200,7 @@ impl Drop for PtyReader {
 }
 
 impl ReadProgress {
-    /// Reads more; 0 at the end, which a terminal reports as an error.
+    /// Reads more; 0 once the other side is closed, which Linux reports as an error (EIO).
     fn read(&self, source: &mut dyn Read, buffer: &mut [u8]) -> usize {
         loop {
             self.waiting.store(true, Ordering::SeqCst);
@@ -211,9 +217,10 @@ impl ReadProgress {
 }
 
 impl PtyTerminal {
-    /// A read cannot be called off, but it returns when the other side writes: so a line feed is written there.
-    /// While we hold our side, the device's name means this terminal and no other.
+    /// Makes a blocked read return.
     fn wake_reader(&self) {
+        // A read cannot be cancelled, but it returns when the other side writes: so a line feed is written there. While we
+        // hold our side, the device's name means this terminal and no other.
         let flags = OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         // Fails when the reader is long gone or has enough to read: both are fine.
         if let Ok(device) = rustix::fs::open(&self.device, flags, Mode::empty()) {

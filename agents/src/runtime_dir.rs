@@ -12,11 +12,10 @@ use std::{
 /// What every folder's name begins with.
 const PREFIX: &str = "cc-";
 
-/// A Unix socket's path holds 107 bytes; the CLI makes `<TMPDIR>/cc-socks/<pid>.sock`.
+/// A Unix socket's path holds 107 bytes; the CLI makes `<TMPDIR>/cc-socks/<pid>.sock`. 4194304 is Linux' highest pid.
 const MAX_FOLDER: usize = 107 - "/t/cc-socks/4194304.sock".len();
 
-/// A fresh folder where it was asked for, or below the system's temporary folder if that path is too long for
-/// sockets.
+/// A fresh folder in `wanted`, or in the system's temporary folder if that path is too long for sockets.
 pub(crate) fn short_dir(wanted: &Path) -> io::Result<tempfile::TempDir> {
     let wanted = std::path::absolute(wanted)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&wanted)?;
@@ -32,7 +31,7 @@ pub(crate) fn short_dir(wanted: &Path) -> io::Result<tempfile::TempDir> {
     name.tempdir_in(short)
 }
 
-/// Removes what a killed storkit left of its processes' folders; for the start of the only one of its project.
+/// Removes the folders that a killed storkit left behind. Only for the start of the one storkit of a project.
 pub fn remove_leftovers(runtime_dir: &Path) {
     let Ok(entries) = fs::read_dir(runtime_dir) else { return };
     for entry in entries.flatten() {

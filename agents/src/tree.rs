@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// An environment is read up to here; Linux allows more only where a person raised the stack limit.
 const MAX_ENVIRONMENT: u64 = 4 << 20;
 
-/// How often, and in what time, the environment of a process is looked for that starts a program: for a second.
+/// How often, and how far apart, the environment of a process that starts a program is read: for one second.
 const LOOKS: u32 = 1_000;
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -65,7 +65,7 @@ fn descendants_in(rows: &[ProcessRow], root: i32) -> BTreeSet<ProcessId> {
 /// The process for which a bubblewrap below this one was started: its first descendant that is another program.
 pub(super) fn behind_bubblewrap(root: u32) -> Option<ProcessId> {
     let (rows, mut parent) = (rows(), root.cast_signed());
-    // What was orphaned inside has the same parent, and started later.
+    // Orphans inside have the same parent, but started later.
     let child_of = |parent: i32| {
         let children = rows.iter().filter(|row| row.parent == parent && !row.zombie).map(|row| row.seen);
         children.min_by_key(|child| (child.start, child.pid))
@@ -94,6 +94,7 @@ pub fn marked(passes: impl Fn(&ProcessEnvironment) -> bool) -> BTreeSet<ProcessI
             found.extend(descendants_in(&rows, row.seen.pid));
         }
     }
+    // Storkit may itself run in an agent's shell and have inherited its mark.
     for own in own_line(&rows) {
         found.retain(|seen| seen.pid != own);
     }
@@ -109,13 +110,13 @@ fn own_line(rows: &[ProcessRow]) -> Vec<i32> {
     line
 }
 
-/// Kills all that `find` finds until nothing is found or `patience` ends. Blocks. Returns how many were killed.
-///
-/// It looks again after each round, since a process may fork between being seen and being killed.
+/// Kills all that `find` finds until it finds nothing or `patience` has passed. Blocks. Returns how many were killed.
 pub fn kill_all(patience: Duration, mut find: impl FnMut() -> BTreeSet<ProcessId>) -> usize {
     let (mut killed, until) = (BTreeSet::new(), Instant::now() + patience);
+    // In rounds: a process may fork between being seen and being killed.
     loop {
         let mut alive = find();
+        // A dying process loses its environment, and the mark in it, before it is gone.
         alive.extend(killed.iter().filter(|seen: &&ProcessId| seen.is_alive()));
         for seen in &alive {
             if seen.signal(Signal::KILL) {
@@ -137,10 +138,9 @@ pub fn kill_all(patience: Duration, mut find: impl FnMut() -> BTreeSet<ProcessId
 pub struct ProcessEnvironment(Vec<u8>);
 
 impl ProcessEnvironment {
-    /// `None` when it is gone or belongs to another user.
-    ///
-    /// While a process starts a program it has none for a moment (`environ_read` in Linux' fs/proc/base.c): then this waits.
+    /// `None` when it is gone or belongs to another user. Waits while the process starts a program.
     fn of(pid: i32) -> Option<Self> {
+        // A process that starts a program has no environment for a moment (`environ_read` in Linux' fs/proc/base.c).
         let mut settled = false;
         for _ in 0..LOOKS {
             let mut block = Vec::new();
@@ -169,7 +169,7 @@ impl ProcessEnvironment {
 fn starts_a_program(pid: i32) -> Option<bool> {
     let stat = read_stat(pid)?;
     let mut fields = stat.split_ascii_whitespace();
-    // proc(5): state is field 3, the size of its memory 23, the end of its environment 51.
+    // proc(5): state is field 3, the size of its memory 23, `env_end` 51.
     let (memory, environment_end) = (fields.nth(20)?, fields.nth(27)?);
     Some(memory != "0" && environment_end == "0")
 }

@@ -1,7 +1,7 @@
 //! The turn engine: one prompt to an agent program, from its start to its [`TurnOutcome`], and what may follow it.
 //!
 //! [`TurnAttempt`] and [`TurnRetries`] are the rules: pure, given events and times. [`AgentSession`] owns the process and applies them.
-//! Rooms keep one session for many turns; a run of a story has a session for one. Neither is known here.
+//! A room has one session for many turns; a run of a story has a session for one. Neither is known here.
 
 mod attempt;
 mod cost;

@@ -2,7 +2,7 @@
 //!
 //! The machine's numbers come from `sysinfo`. Its process list is used only where there is no `/proc`; on Linux
 //! `/proc/PID/stat` of every process is read by hand, once per sample. Measured on 2 cores, 300 processes in 100
-//! trees beside 83 others (release build, medians of 15, ms):
+//! trees among 83 others (release build, medians of 15, ms):
 //!
 //! | | |
 //! |---|---|
@@ -40,9 +40,8 @@ use self::procfs::snapshot;
 pub struct MachineUsage {
     /// Load averages of 1, 5 and 15 minutes.
     pub load: [f64; 3],
-    /// Cores.
     pub cores: usize,
-    /// Memory in bytes.
+    /// All memory, in bytes.
     pub memory_total: u64,
     /// Memory in bytes that programs hold.
     pub memory_used: u64,
@@ -64,6 +63,7 @@ impl UsageSampler {
         let snapshot = snapshot();
         let trees = snapshot.trees(roots);
         let most = 100.0 * machine.cores.max(1) as f64;
+        // Processes are read one after the other, so a short interval can show more than the cores can do.
         let percents = self.cpu.advance(&snapshot, &trees).into_iter().map(|percent| percent.min(most));
         let usages =
             trees.iter().zip(percents).map(|(tree, percent)| tree.usage(&snapshot, percent)).collect();

@@ -20,10 +20,10 @@ const SIZE: PtySize = PtySize { rows: 24, cols: 200, pixel_width: 0, pixel_heigh
 const BUFFER: usize = 64 * 1024;
 /// The last line of a turn, however its keys are ordered.
 const RESULT: &[u8] = b"\"type\":\"result\"";
-/// No result line of the stand-in or of a short answer is longer.
+/// Longer than any result line of the stand-in or of a short answer.
 const LONGEST_RESULT: usize = 16 * 1024;
 
-/// A CLI without a bot. Dropping it ends the process.
+/// A CLI without a bot. Dropping it kills the process.
 pub struct Bare {
     child: Box<dyn Child + Send + Sync>,
     reader: Box<dyn Read + Send>,
@@ -55,7 +55,7 @@ impl Bare {
         }
         let child = pair.slave.spawn_command(command)?;
         let reader = pair.master.try_clone_reader()?;
-        // Also opened for reading, so that the open does not wait for the CLI and the FIFO never reaches its end.
+        // Also opened for reading, so that the open does not wait for the CLI and the CLI never reads an end of file.
         let prompts = OpenOptions::new().read(true).write(true).open(&fifo)?;
         Ok(Self { child, reader, prompts, buffer: vec![0; BUFFER], _master: pair.master, _folder: folder })
     }
@@ -73,6 +73,7 @@ impl Bare {
             let piece = &self.buffer[..count];
             total += count;
             look(piece);
+            // A result line may arrive in several pieces.
             tail.extend_from_slice(&piece[count.saturating_sub(LONGEST_RESULT)..]);
             tail.drain(..tail.len().saturating_sub(LONGEST_RESULT));
             if piece.ends_with(b"\n") && tail.windows(RESULT.len()).any(|window| window == RESULT) {
@@ -110,6 +111,7 @@ pub fn pty_round_trips(count: usize) -> anyhow::Result<Vec<Duration>> {
     let pair = native_pty_system().openpty(SIZE)?;
     let device = pair.master.tty_name().context("the terminal has no name")?;
     let mut other = OpenOptions::new().read(true).write(true).open(device)?;
+    // Raw, or the terminal itself would echo and translate line feeds.
     let mut raw = tcgetattr(&other)?;
     raw.make_raw();
     tcsetattr(&other, OptionalActions::Now, &raw)?;
@@ -127,6 +129,7 @@ pub fn pty_round_trips(count: usize) -> anyhow::Result<Vec<Duration>> {
         let start = Instant::now();
         writer.write_all(b"x\n")?;
         let (mut buffer, mut back) = ([0; 64], 0);
+        // The two bytes may come one by one.
         while back < 2 {
             back += reader.read(&mut buffer)?;
         }
@@ -149,9 +152,11 @@ pub fn until_shown(
     let builder = builder(command);
     let start = Instant::now();
     let mut child = pair.slave.spawn_command(builder)?;
+    // While our copy is open, the exit of the program would go unnoticed.
     drop(pair.slave);
     let (mut screen, mut buffer) = (Vec::new(), [0; 4096]);
     let shown = loop {
+        // Linux reports a terminal whose other side is closed as an error (EIO).
         let count = reader.read(&mut buffer).unwrap_or(0);
         if count == 0 {
             break Err(anyhow!("it ended without showing `{text}`: {}", String::from_utf8_lossy(&screen)));
@@ -167,7 +172,7 @@ pub fn until_shown(
     };
     let pid = child.process_id().context("it has no process id")?;
     let looked = if shown.is_ok() { then(Observed(pid)) } else { Ok(()) };
-    // Closing the terminal ends the program.
+    // The program exits when its terminal closes.
     drop((reader, writer, pair.master));
     child.wait()?;
     looked?;

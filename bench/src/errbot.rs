@@ -26,8 +26,7 @@ pub struct Dispatch {
 impl Errbot {
     /// The environment that `script/bench` made.
     ///
-    /// # Errors
-    /// If errbot is not installed: a figure without its comparison says nothing.
+    /// Fails if errbot is not installed: a figure without its comparison is worth nothing.
     pub fn installed() -> anyhow::Result<Self> {
         let folder = std::env::var_os("STORKIT_BENCH_ERRBOT").filter(|folder| !folder.is_empty());
         let folder =
@@ -51,6 +50,7 @@ impl Errbot {
         let numbers = numbers.map(|number| number.to_string());
         let output = Command::new(self.bin.join("python")).arg(script).args(numbers).arg(form).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
+        // Plugins and libraries may print before the result.
         let line = text.lines().last().unwrap_or_default();
         serde_json::from_str(line).with_context(|| {
             format!("errbot did not answer: {}", String::from_utf8_lossy(&output.stderr).trim())

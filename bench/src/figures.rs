@@ -16,11 +16,10 @@ use futures::future::BoxFuture;
 
 use crate::{Effort, report::Outcome};
 
-/// A measurement.
 pub struct Figure {
     /// Its number in the list of goals.
     pub number: u32,
-    /// What it is called on the command line.
+    /// Its name on the command line.
     pub name: &'static str,
     /// The heading of its section.
     pub title: &'static str,

@@ -20,7 +20,7 @@ impl Conditions {
         Self { date, machine: machine(), commit: commit(), load: load() }
     }
 
-    /// The conditions as a sentence, with the load at this moment, the end of the figure.
+    /// The conditions as a sentence, with the load at this moment, after the figure.
     pub fn sentence(&self) -> String {
         format!(
             "{}, {}, commit {}; load average {} at the start, {} at the end.",
@@ -67,7 +67,7 @@ pub fn own_cpu() -> Duration {
     clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
 }
 
-/// The clock of the stand-in CLI's time stamps, in nanoseconds.
+/// The clock by which the stand-in CLI marks its texts, in nanoseconds.
 pub fn monotonic() -> u64 {
     let now: Duration = clock_gettime(ClockId::Monotonic).try_into().unwrap_or_default();
     now.as_nanos() as u64
@@ -104,7 +104,7 @@ impl Observed {
                 Some((thread.file_name(), Duration::from_nanos(nanos)))
             })
             .collect();
-        // A thread may end during the scan. But if no thread has used any CPU, the kernel does not count it.
+        // A thread may exit during the scan. But if no thread has used any CPU, the kernel does not count it.
         ensure!(times.values().any(|time| !time.is_zero()), "this kernel counts no CPU in schedstat");
         Ok(ThreadTimes(times))
     }

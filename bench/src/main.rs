@@ -33,10 +33,9 @@ struct Arguments {
     page: PathBuf,
 }
 
-/// Thorough or quick.
 #[derive(Clone, Copy)]
 pub struct Effort {
-    /// Fewer and smaller rounds.
+    /// Fewer and smaller rounds, only to see that everything works.
     pub quick: bool,
 }
 
@@ -98,6 +97,7 @@ fn measure(figure: &Figure, effort: Effort) -> anyhow::Result<String> {
     let runtime = tokio::runtime::Runtime::new().context("no threads")?;
     // In a task, where adapters run too. From this thread each message would cost two more wake-ups.
     let outcome = runtime.block_on(runtime.spawn((figure.measure)(effort)));
+    // Does not wait for blocking work that the figure may have left.
     runtime.shutdown_background();
     Ok(report::section(figure, &outcome??, &conditions, effort))
 }

@@ -1,4 +1,4 @@
-//! A messenger in memory that records what the bot sends and when: an adapter at the lowest possible cost.
+//! A messenger in memory that records the bot's messages and their times: an adapter at the lowest possible cost.
 
 use std::{
     sync::{
@@ -42,8 +42,9 @@ pub struct Messenger {
 }
 
 impl Messenger {
-    /// The messenger, and a channel of what the bot sends on it.
+    /// The messenger, and a channel with the bot's messages.
     pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Shown>) {
+        // Unbounded, so that a figure that reads slowly does not slow the bot.
         let (shown, receiver) = mpsc::unbounded_channel();
         let identity =
             Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()], ..Identity::default() };
@@ -64,6 +65,7 @@ impl Messenger {
 
     /// The person sends a message in this room.
     pub async fn say_in(&self, room: &str, text: &str) -> anyhow::Result<()> {
+        // There is no inbox before the bot runs the adapter.
         let mut inbox = self.inbox.subscribe();
         let inbox = inbox.wait_for(Option::is_some).await?.clone();
         let (addressed, text) =

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-/// The value below which this share of the values lies (nearest rank).
-///
-/// # Panics
-/// If there are no values: a round that measured nothing is a bug in the figure.
+/// The value below which this share of the values lies (nearest rank). Panics without values: a round that measured
+/// nothing is a bug in the figure.
 pub fn percentile(values: &[f64], share: f64) -> f64 {
     assert!(!values.is_empty(), "nothing was measured");
     let mut sorted = values.to_vec();
@@ -26,7 +24,7 @@ pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// Three significant digits.
+/// The number with three significant digits.
 pub fn short(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 100.0 => 0,

@@ -107,8 +107,7 @@ fn line(row: &Row) -> String {
 
 /// Replaces the figure's section. A new section goes before that of the next figure.
 ///
-/// # Errors
-/// If the page cannot be read or written.
+/// Fails if the page cannot be read or written.
 pub fn write(page: &Path, figure: &Figure, section: &str) -> anyhow::Result<()> {
     let old = match fs::read_to_string(page) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => PAGE.to_owned(),

@@ -37,6 +37,7 @@ impl Place {
         fs::create_dir_all(place.project().join(".storkit"))?;
         fs::create_dir_all(place.home())?;
         git(&place.project(), &["init", "-q", "-b", "main"])?;
+        // The machine may have no git identity.
         let commit = ["commit", "-q", "--allow-empty", "-m", "first"];
         git(
             &place.project(),
@@ -134,6 +135,7 @@ impl World {
         place.configure(claude)?;
         let project = Project::open(&place.project())?;
         let mut loaded = BotConfig::load(&project.dir().join("bot.toml"), |name| std::env::var(name).ok())?;
+        // Any free port: another bot may have the usual one.
         loaded.config.http.port = 0;
         loaded.config.claude.env.extend(place.environment());
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));

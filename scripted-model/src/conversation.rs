@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-/// The marks of what the Claude Code CLI (2.1.330) adds to the person's words.
+/// Marks of the text that the Claude Code CLI (2.1.330) adds to the person's words.
 const REMINDER: &str = "<system-reminder>";
 const NOT_THE_PERSON: &[&str] = &[
     "[Request interrupted by user",
@@ -74,6 +74,7 @@ impl ModelConversation {
 
     /// The plan file, which the CLI (2.1.330) names in plan mode: `.../plans/NAME.md`.
     pub fn plan_file(&self) -> Option<&str> {
+        // From the back: the latest reminder names the current plan.
         self.reminders.lines().rev().find_map(|line| {
             let folder = line.find("/plans/")?;
             // The path may contain spaces.
@@ -84,6 +85,7 @@ impl ModelConversation {
     }
 
     fn hear(&mut self, block: ContentPart<'_>) {
+        // Tool results are `user` messages too; only text can begin a new prompt.
         match block {
             ContentPart::ToolResult(block) => self.tool_results.push(ToolResult {
                 text: without_reminders(&joined(&block["content"])).0,
@@ -153,7 +155,7 @@ fn without_reminders(text: &str) -> (String, String) {
     const END: &str = "</system-reminder>";
     let (mut words, mut reminders, mut rest) = (String::new(), String::new(), text);
     while let Some(start) = rest.find(REMINDER) {
-        // Without an end it is not a reminder but the person's own text.
+        // Without a closing tag it is not a reminder but the person's own text.
         let Some(length) = rest[start..].find(END) else { break };
         words.push_str(&rest[..start]);
         reminders.push_str(rest[start + REMINDER.len()..start + length].trim());

@@ -1,6 +1,6 @@
-//! A Messages API on loopback that answers from a script: for the demo without an API key, and for end-to-end tests.
+//! A Messages API on loopback that answers from a script: for the demo without an API key, and for tests of the whole bot.
 //!
-//! It keeps no state: each answer depends only on the conversation in the request, so resumed, repeated and parallel sessions
+//! It is stateless: each answer depends only on the conversation in the request, so resumed, repeated and parallel sessions
 //! work. Only errors that a script limits to a number of times are counted.
 
 mod conversation;
@@ -33,13 +33,13 @@ pub use self::{
     script::{AnswerGate, ApiFailure, ModelReply, ModelScript, ReplyPart},
 };
 
-/// The record keeps this many requests, and of each text this many bytes.
+/// Limits of the record: requests, and bytes of each text.
 const RECORD: usize = 512;
 const RECORDED_TEXT: usize = 64 * 1024;
 /// The real API takes 32 MB.
 const BODY_LIMIT: usize = 32 * 1024 * 1024;
 
-/// A running scripted Messages API. Dropping it ends the server and cuts running answers.
+/// A running scripted Messages API. Dropping it stops the server and cuts running answers.
 pub struct ScriptedModel {
     address: SocketAddr,
     shared: Arc<ModelShared>,
@@ -50,13 +50,12 @@ pub struct ScriptedModel {
 /// A request that the model received. Long texts are cut to 64 KiB.
 #[derive(Debug, Clone)]
 pub struct SeenRequest {
-    /// What the person said, and what the tools answered.
+    /// The prompts of the person, and the results of tools.
     pub conversation: ModelConversation,
     /// The number of messages of all roles.
     pub messages: usize,
     /// The system prompt, its blocks joined by newlines.
     pub system: Arc<str>,
-    /// The requested model.
     pub model: String,
     /// The names of the tools the model may call.
     pub tools: Vec<String>,
@@ -85,11 +84,9 @@ struct MessagesRequest {
 }
 
 impl ScriptedModel {
-    /// Starts on a free port of 127.0.0.1. Call it in a tokio runtime.
-    ///
-    /// # Errors
-    /// If no port can be opened.
+    /// Starts on a free port of 127.0.0.1. Call it in a tokio runtime. Fails if no port can be opened.
     pub fn start(script: ModelScript) -> io::Result<Self> {
+        // Bound before the task starts, so that the port is open when this returns.
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -115,7 +112,7 @@ impl ScriptedModel {
         self.shared.record().iter().cloned().collect()
     }
 
-    /// Ends the server and waits until its port is closed, so that the next connection is refused.
+    /// Stops the server and waits until its port is closed, so that the next connection is refused.
     pub async fn stop(self) {
         drop(self.stop);
         // An error means that the task has ended in another way, which is fine too.
@@ -140,7 +137,7 @@ impl ModelShared {
         if record.len() == RECORD {
             record.pop_front();
         }
-        // The system prompt is long and nearly always the same.
+        // The system prompt is long and nearly always the same, so equal ones share their memory.
         let system = conversation::joined(&request.system);
         let system = match record.back() {
             Some(last) if *last.system == *cut(&system) => last.system.clone(),
@@ -162,6 +159,7 @@ fn routes(shared: Arc<ModelShared>) -> Router {
     Router::new()
         .route("/v1/messages", post(messages))
         .route("/v1/messages/count_tokens", post(count_tokens))
+        // Claude Code requests this at its start, unless its nonessential traffic is switched off (2.1.330).
         .route("/api/hello", get(hello))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

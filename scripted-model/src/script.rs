@@ -143,7 +143,7 @@ impl ModelScript {
         self.part(ReplyPart::Cut(ErrorCountdown::new(times)))
     }
 
-    /// Sends an `error` event in the stream here and ends it, for the first `times` streamed requests.
+    /// Breaks off the stream here with an `error` event, for the first `times` streamed requests.
     pub fn breaks_the_stream(self, kind: impl Into<String>, times: usize) -> Self {
         self.part(ReplyPart::Break { kind: kind.into(), left: ErrorCountdown::new(times) })
     }
@@ -161,24 +161,21 @@ impl ModelScript {
         self
     }
 
-    /// `then` and `says`.
     pub fn then_says(self, text: impl Into<String>) -> Self {
         self.then().says(text)
     }
 
-    /// `then` and `drips`.
     pub fn then_drips(self, text: impl Into<String>, pause: Duration) -> Self {
         self.then().drips(text, pause)
     }
 
-    /// `then` and `calls`.
     pub fn then_calls(self, tool: impl Into<String>, input: Value) -> Self {
         self.then().calls(tool, input)
     }
 
-    /// The reply to this conversation. Each call uses up one error, if one is due. A side request, for a title for example,
-    /// does not use the script.
+    /// The reply to this conversation. Each call uses up one error, if one is due.
     pub fn reply(&self, conversation: &ModelConversation, side: bool) -> ModelReply {
+        // A request for a title, for example, must not use up an error of the script.
         if side {
             return ModelReply::Message(vec![ReplyPart::Say {
                 text: "Scripted session".into(),
@@ -197,8 +194,8 @@ impl ModelScript {
         ModelReply::Message(answer.parts.iter().map(|part| part.filled(conversation)).collect())
     }
 
-    /// A relay may put names and earlier messages before the person's words, so rules match the last line first.
     fn rule_for(&self, conversation: &ModelConversation) -> &ScriptRule {
+        // A relay may put names and earlier messages before the person's words, so rules match the last line first.
         let prompt = conversation.prompt.as_str();
         [conversation.last_line(), prompt]
             .into_iter()
@@ -283,7 +280,7 @@ impl ApiFailure {
         self
     }
 
-    /// For the first `times` requests only; then the script goes on.
+    /// For the first `times` requests only; later ones get the answer.
     pub fn times(mut self, times: usize) -> Self {
         self.left = ErrorCountdown::new(times);
         self
@@ -297,7 +294,7 @@ impl Default for AnswerGate {
 }
 
 impl AnswerGate {
-    /// A closed gate.
+    /// A gate that is closed at first.
     pub fn new() -> Self {
         Self::default()
     }
@@ -314,6 +311,7 @@ impl AnswerGate {
     }
 
     pub(super) async fn pass(&self) {
+        // Counted before the wait, since `reached` reports answers that wait here.
         self.state.send_modify(|state| state.reached += 1);
         let _ = self.state.subscribe().wait_for(|state| state.open).await;
     }
@@ -324,7 +322,7 @@ impl ErrorCountdown {
         Self(Arc::new(AtomicUsize::new(times)))
     }
 
-    /// Uses one up; false if none is left. `usize::MAX` never ends.
+    /// Uses one up; false if none is left. `usize::MAX` is never used up.
     pub fn take(&self) -> bool {
         let less = |left: usize| if left == usize::MAX { Some(left) } else { left.checked_sub(1) };
         self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok()

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::script::ReplyPart;
 
-/// What a message says of itself.
+/// Fields at the head of every message.
 #[derive(Debug, Clone)]
 pub(super) struct MessageHead {
     pub(super) model: String,
@@ -141,7 +141,7 @@ impl StreamPlayer {
 
     async fn send(&self, event: Value) {
         let name = event["type"].as_str().unwrap_or_default();
-        // A reader that is gone ends the playing by `closed`, see `streamed`.
+        // If the reader is gone, `closed` stops the player, see `streamed`.
         let _ = self.events.send(Ok(Event::default().event(name).data(event.to_string()))).await;
     }
 }

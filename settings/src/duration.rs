@@ -41,8 +41,8 @@ impl<'de> Deserialize<'de> for ConfigDuration {
     }
 }
 
-/// Reads `30s`, `5m`, `1h`, `2d` and what is put together of these, larger units first: `1h30m`, `4m 05s`. Anything
-/// else is `None`, a number without a unit too. Bounds are the caller's.
+/// Reads `30s`, `5m`, `1h`, `2d` and combinations of these, larger units first: `1h30m`, `4m 05s`. Anything else is
+/// `None`, a number without a unit too. The caller checks bounds.
 pub fn parse(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut seconds: u64 = 0;
@@ -51,6 +51,7 @@ pub fn parse(text: &str) -> Option<Duration> {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let (number, tail) = rest.split_at(digits);
         let mut tail = tail.chars();
+        // Each unit once and in order: `30s5m` is more likely a mistake than five and a half minutes.
         let unit = unit(tail.next()?).filter(|unit| *unit < last_unit)?;
         seconds = number.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(seconds)?;
         last_unit = unit;

@@ -16,7 +16,7 @@ pub struct UnknownKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyError {
     pub key: String,
-    /// What is wrong, and what to write.
+    /// The fault, and how to fix it.
     pub why: String,
 }
 
@@ -62,6 +62,7 @@ pub fn deserialize<T: DeserializeOwned>(table: Table) -> Result<T, KeyError> {
     for (key, single) in single_keys(&table) {
         single.try_into::<T>().map(drop).map_err(misfit(key))?;
     }
+    // Each key fits by itself; if they do not fit together, no single one is to blame.
     let all = table.keys().next().cloned().unwrap_or_default();
     table.try_into().map_err(misfit(all))
 }
@@ -87,6 +88,7 @@ fn single_keys(table: &Table) -> Vec<(String, Table)> {
         }
         for (key, value) in sections.into_iter().flatten() {
             let section = Value::Table(alone(key, value.clone()));
+            // A list stays a list, or its key would not deserialize.
             let section = if list { Value::Array(vec![section]) } else { section };
             singles.push((format!("{name}.{key}"), alone(name, section)));
         }
@@ -99,10 +101,12 @@ fn nearest(key: &str, known: &[String]) -> Option<String> {
     known
         .iter()
         .map(|candidate| {
+            // The last part alone counts nearly as much, to find a key that is in the wrong section.
             let whole = strsim::normalized_damerau_levenshtein(key, candidate);
             let part = strsim::normalized_damerau_levenshtein(&last(key), &last(candidate));
             (whole.max(part * 0.95), candidate)
         })
+        // A worse match is a guess, which confuses more than it helps.
         .filter(|(score, _)| *score > 0.55)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate.clone())
@@ -149,6 +153,7 @@ fn expand_text(
             wrong(format!("the environment variable `{name}` is not set. Set it, or write the value here."))
         })?;
         out.push_str(before);
+        // Not expanded again: a secret may contain `${`.
         out.push_str(&value);
         used.push(name.to_owned());
         rest = &tail[end + 1..];

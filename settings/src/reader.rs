@@ -13,7 +13,7 @@ use crate::keys::{self, KeyError, UnknownKey};
 
 /// The keys of one file. None of them may be mandatory.
 pub trait FileKeys: DeserializeOwned + Serialize {
-    /// Ends the sentence about an unknown key, with a leading space; empty for nothing.
+    /// Completes the sentence about an unknown key, with a leading space; empty for nothing.
     const KEYS_ARE_LISTED: &'static str = "";
 
     /// A value in which every key is set. The known keys are read off it, so that they match the struct.
@@ -30,7 +30,7 @@ pub struct LoadedKeys<T> {
     pub text: String,
 }
 
-/// What is wrong with a file. Each is a sentence for the person who wrote it; the exit code is 2.
+/// A fault in a file. Each is a sentence for the person who wrote it; the exit code is 2.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// It cannot be read.
@@ -57,7 +57,7 @@ pub enum FileError {
     Value {
         path: PathBuf,
         key: String,
-        /// What is wrong and what to write.
+        /// The fault, and how to fix it.
         why: String,
     },
 }
@@ -95,6 +95,7 @@ pub fn parse<T: FileKeys>(
         path: path.to_owned(),
         why: error.to_string(),
     })?;
+    // Not left to serde's `deny_unknown_fields`, which suggests no similar key.
     if let Some(UnknownKey { key, nearest }) = keys::unknown(&table, &known_keys::<T>()) {
         return Err(FileError::UnknownKey {
             path: path.to_owned(),

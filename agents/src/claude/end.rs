@@ -1,4 +1,4 @@
-//! Ends a process: SIGTERM, a wait, SIGKILL, reaping, and the same for every process it started.
+//! Terminates a process and everything it started: SIGTERM, a grace period, SIGKILL, reaping.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
 /// How long a process may take after SIGTERM; 2.1.330 took 0.3 to 1.7 s.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How often descendants are collected meanwhile.
+/// How often descendants are collected during the grace period.
 const COLLECT_EVERY: Duration = Duration::from_millis(250);
 
 /// How long killed processes may take to disappear.
@@ -35,33 +35,36 @@ pub(super) struct ProcessSupervisor {
     pub session: SessionId,
     /// The value of [`RUN_VARIABLE`] in its environment.
     pub run: String,
-    /// Asks for the end.
+    /// Cancelled to request termination.
     pub stop: CancellationToken,
     /// Cancelled when the process is gone.
     pub over: CancellationToken,
-    /// The place for the last event, kept so that it always arrives.
+    /// The reserved slot for the last event, so that a full channel cannot lose it.
     pub last: mpsc::OwnedPermit<AgentEvent>,
 }
 
 impl ProcessSupervisor {
-    /// Waits for the end, or brings it about when asked; then ends what the process started and sends
+    /// Waits until the process exits, or terminates it on request; then kills its descendants and sends
     /// [`AgentEvent::Exited`]. Returns how many processes had to be killed.
     pub(super) async fn run(mut self) -> usize {
         let (mut known, mut killed) = (BTreeSet::new(), 0);
         tokio::select! {
+            // A process that has exited by itself needs no SIGTERM.
             biased;
             _ = &mut self.ended => {}
             () = self.stop.cancelled() => killed += self.bring_about(&mut known).await,
         }
+        // Our own read side holds the FIFO open, so the writer would never notice that the reader is gone.
         self.over.cancel();
         let leader = Arc::clone(&self.leader);
         let mark = ProcessMark { session: self.session, run: self.run, pid: self.leader.pid().to_string() };
         let cleaning = tokio::task::spawn_blocking(move || {
-            // Leftovers are searched before the id can belong to another process.
+            // Leftovers are searched before `reap`: from then on the pid can belong to another process.
             let left = tree::kill_all(KILL_TIMEOUT, || mark.living_processes(&known));
             (leader.reap(), left)
         });
         let (status, left) = cleaning.await.unwrap_or_default();
+        // After the kill: with no descendant left, the terminal closes and the reader finishes at once.
         let tail = self.reader.finish().await;
         let _ = tokio::task::spawn_blocking(|| self.folder.remove()).await;
         let (code, signal) = code_and_signal(status);
@@ -69,8 +72,10 @@ impl ProcessSupervisor {
         killed + left
     }
 
-    /// SIGTERM, [`GRACE`], SIGKILL. Descendants are collected while they still have their parents.
+    /// SIGTERM, [`GRACE`], SIGKILL. Returns how many processes it killed.
     async fn bring_about(&mut self, known: &mut BTreeSet<ProcessId>) -> usize {
+        // Collected before and during the grace period: once the CLI is gone, init adopts its commands and the tree no
+        // longer leads to them.
         known.extend(descendants(self.leader.pid()).await);
         self.leader.ask_to_end();
         let deadline = Instant::now() + GRACE;
@@ -100,9 +105,10 @@ struct ProcessMark {
 }
 
 impl ProcessMark {
-    /// Processes of the run that are alive: `known` ones, and those with the mark in their environment, which also finds children
-    /// that left parent, group and session.
+    /// Processes of the run that are alive: `known` ones, and those with the mark in their environment.
     fn living_processes(&self, known: &BTreeSet<ProcessId>) -> BTreeSet<ProcessId> {
+        // By the mark: every Bash call has a session and group of its own (2.1.330), and a command that it leaves in the
+        // background also loses its parent.
         let mut alive = tree::marked(|environment| self.is_on(environment));
         alive.extend(known.iter().filter(|seen| seen.is_alive()));
         alive
@@ -110,17 +116,18 @@ impl ProcessMark {
 
     fn is_on(&self, environment: &ProcessEnvironment) -> bool {
         let carries = |name, value: &str| environment.get(name) == Some(value.as_bytes());
+        // The CLI marks its commands too. Its pid is compared because a resumed session has the same id.
         let by_cli =
             || carries("CLAUDE_PID", &self.pid) && carries("CLAUDE_CODE_SESSION_ID", self.session.as_str());
         carries(RUN_VARIABLE, &self.run) || by_cli()
     }
 }
 
-/// Ends what an earlier, killed storkit left behind: processes that carry one of these sessions in
-/// `CLAUDE_CODE_SESSION_ID` or in storkit's own mark, and what they started. SIGTERM, up to 2 s, SIGKILL.
+/// Terminates the leftovers of an earlier storkit that was killed: processes that carry one of these sessions in
+/// `CLAUDE_CODE_SESSION_ID` or in storkit's own mark, and their descendants. SIGTERM, up to 2 s, SIGKILL.
 /// Returns how many there were.
 ///
-/// For the start of a storkit that is the only one of its project: it would also end the processes of a live one.
+/// Only for the start of the one storkit of a project: it would also kill the processes of a live one.
 pub async fn sweep_orphans(sessions: &[SessionId]) -> usize {
     let sessions: BTreeSet<String> = sessions.iter().map(SessionId::to_string).collect();
     if sessions.is_empty() {

@@ -37,10 +37,8 @@ pub(super) struct EventSender {
 }
 
 impl EventSender {
-    /// Reads a stream to its end: `next` fills a buffer and returns the length, 0 at the end. Returns the last lines that were no
-    /// JSON.
-    ///
-    /// Pieces of text that came in one read are sent as one: in a flood the receiver's wake-ups cost most.
+    /// Reads a stream until `next` returns 0; `next` fills a buffer and returns the length. Returns the last lines that
+    /// were no JSON. Pieces of text that came in one read are one event.
     pub(super) fn send_all(mut self, mut next: impl FnMut(&mut [u8]) -> usize) -> String {
         let (mut lines, mut buffer) = (LineSplitter::new(MAX_LINE), vec![0; 64 * 1024]);
         loop {
@@ -49,6 +47,7 @@ impl EventSender {
                 break;
             }
             lines.feed(&buffer[..count], |line| self.on_line(line));
+            // Once per read, not per piece: in a flood of text the receiver's wake-ups cost most.
             self.send_pieces();
         }
         lines.finish(|line| self.on_line(line));
@@ -72,6 +71,7 @@ impl EventSender {
                 if let AgentEvent::Noise(UnparsedOutput::NotJson(text)) = &event {
                     self.tail.push(text);
                 }
+                // The text before the event first, to preserve the order of the stream.
                 self.send_pieces();
                 self.send(event, channel_places(length));
             }
@@ -96,6 +96,7 @@ impl EventSender {
 
     /// Waits for `places` free places, then sends: a slow receiver slows the process through a full terminal.
     fn send(&self, event: AgentEvent, places: usize) {
+        // Most events find room at once, without entering the runtime.
         let event = match places {
             1 => match self.events.try_send(event) {
                 Err(mpsc::error::TrySendError::Full(event)) => event,
@@ -105,6 +106,7 @@ impl EventSender {
         };
         self.runtime.block_on(async {
             tokio::select! {
+                // While there is room, events are delivered even after `stop`.
                 biased;
                 permits = self.events.reserve_many(places) => {
                     if let Some(permit) = permits.ok().and_then(|mut permits| permits.next()) {
@@ -118,6 +120,7 @@ impl EventSender {
 }
 
 fn channel_places(length: usize) -> usize {
+    // More than the whole channel could never be reserved.
     (1 + length / PLACE).min(CAPACITY)
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::runtime_dir::short_dir;
 
-/// The folder (0700) and what is in it (0600). Dropping it removes both.
+/// The folder (0700) and its files (0600). Dropping it removes both.
 #[derive(Debug)]
 pub(super) struct RunFolder {
     dir: tempfile::TempDir,
@@ -33,6 +33,7 @@ impl RunFolder {
             prompt: path.join("prompt"),
             mcp: path.join("mcp.json"),
             system_prompt: path.join("system"),
+            // Short, since the CLI makes a Unix socket in it, whose path is limited to 107 bytes.
             tmp: path.join("t"),
         };
         fs::DirBuilder::new().mode(0o700).create(&files.tmp)?;
@@ -47,6 +48,7 @@ impl RunFolder {
 
     fn write_files(&self, launch: &Launch) -> io::Result<()> {
         match &launch.mode {
+            // Not the PTY: the CLI takes no stream-json from a terminal (2.1.330).
             PromptMode::Live => mknodat(CWD, &self.files.fifo, FileType::Fifo, Bits::RUSR | Bits::WUSR, 0)?,
             PromptMode::OneShot { prompt } if prompt.len() > MAX_ARGUMENT => {
                 write_private(&self.files.prompt, as_plain_prompt(prompt).as_bytes())?;
@@ -75,6 +77,7 @@ impl RunFolder {
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
+    // `create_new` never writes through a link that is already there.
     options.write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
 }
 

@@ -18,10 +18,9 @@ pub(super) struct LineQueue(mpsc::Sender<String>);
 
 impl LineQueue {
     /// Opens the FIFO and starts the task that writes to it, until `over`.
-    ///
-    /// It is opened for reading too, which on Linux never waits for the other side; so neither a CLI that dies
-    /// before it opens it nor one that dies later breaks anything here.
     pub(super) fn open(fifo: &Path, over: CancellationToken) -> io::Result<Self> {
+        // Opened for reading too: on Linux that never waits for the other side, and a CLI that dies, before or after it
+        // opens the FIFO, causes no error here.
         let pipe = pipe::OpenOptions::new().read_write(true).open_sender(fifo)?;
         let (queue, lines) = mpsc::channel(QUEUE);
         tokio::spawn(async move {
@@ -61,6 +60,7 @@ pub(super) fn prompt(text: &str) -> String {
 
 /// The text in a form that the CLI passes to the model, whatever it begins with.
 pub(super) fn as_plain_prompt(text: &str) -> std::borrow::Cow<'_, str> {
+    // `/compact` runs a command of the CLI; `!`, `#` and `@` have no such meaning in a prompt (2.1.330).
     if text.trim_start().starts_with('/') { format!("Message: {text}").into() } else { text.into() }
 }
 

@@ -22,7 +22,7 @@ const PERMISSION_TOOL: &str = "mcp__storkit__prompt_permission";
 /// The CLI's name of all tools of that server.
 const OWN_TOOLS: &str = "mcp__storkit";
 
-/// How long one MCP call may take, in milliseconds: a day. Without it a silent answer ends after 60 s.
+/// How long one MCP call may take, in milliseconds: a day. By default the CLI gives up after 60 s without an answer.
 const MCP_TIMEOUT_MS: u32 = 86_400_000;
 
 /// Set unless the environment or the configuration sets them: no self-update, no traffic except to the API (observed on 2.1.330:
@@ -68,7 +68,7 @@ pub struct LaunchProgram {
     pub env: Vec<(String, String)>,
 }
 
-/// The session, and what the model knows in it.
+/// The session, and the model's instructions in it.
 #[derive(Clone, Debug)]
 pub struct LaunchSession {
     pub start: SessionStart,
@@ -81,7 +81,7 @@ pub struct LaunchSession {
     pub trust_project_settings: bool,
 }
 
-/// What the model may do, and who is asked about the rest.
+/// Actions that the model may take, and who is asked about the rest.
 #[derive(Clone, Debug)]
 pub struct LaunchPermissions {
     pub route: PermissionRoute,
@@ -90,10 +90,10 @@ pub struct LaunchPermissions {
     pub accept_edits: bool,
 }
 
-/// What the process may spend.
+/// Limits of one process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LaunchLimits {
-    /// `--max-turns`.
+    /// `--max-turns`: steps of the model, not prompts.
     pub max_turns: Option<u32>,
     /// `--max-budget-usd`; counts this process only and overshoots by one call.
     pub max_budget_usd: Option<f64>,
@@ -112,7 +112,7 @@ impl LaunchProgram {
 pub enum SessionStart {
     /// `--session-id`: refused by the CLI if the id was ever used.
     New(SessionId),
-    /// `--resume`.
+    /// `--resume` with this id.
     Resume(SessionId),
 }
 
@@ -121,7 +121,7 @@ pub enum SessionStart {
 pub enum PromptMode {
     /// Stream-json over a FIFO, output on the PTY: many turns, control protocol.
     Live,
-    /// `-p PROMPT`: one turn, then the process ends by itself.
+    /// `-p PROMPT`: one turn, then the process exits by itself.
     OneShot {
         /// The prompt; over 120,000 bytes it is fed by standard input, since one argument is limited to 128 KiB.
         prompt: String,
@@ -187,11 +187,12 @@ impl ArgumentFiles {
     }
 }
 
-/// What the CLI's standard input is: never the PTY, from which it takes no stream-json and no prompt.
+/// The file for the CLI's standard input: never the PTY, from which it takes no stream-json and no prompt.
 pub(super) fn stdin<'a>(launch: &Launch, files: &'a ArgumentFiles) -> &'a Path {
     match &launch.mode {
         PromptMode::Live => &files.fifo,
         PromptMode::OneShot { prompt } if prompt.len() > MAX_ARGUMENT => &files.prompt,
+        // On an open, silent pipe the CLI waits 3 s for data before it starts.
         PromptMode::OneShot { .. } => Path::new("/dev/null"),
     }
 }
@@ -207,6 +208,7 @@ pub(super) fn argv(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     if let PromptMode::OneShot { prompt } = &launch.mode
         && prompt.len() <= MAX_ARGUMENT
     {
+        // Behind `--`, since the CLI takes a prompt that begins with `-` for an option.
         argv.extend(["--".into(), as_plain_prompt(prompt).as_ref().into()]);
     }
     match &launch.confine {
@@ -258,15 +260,18 @@ fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     if let Some(budget) = launch.limits.max_budget_usd {
         add("--max-budget-usd", budget.to_string().as_ref());
     }
+    // A project's settings run hooks and servers and can redirect the API traffic, key included, without being trusted
+    // first. An agent can write them too, and so choose the commands of the next process in its worktree.
     if !launch.session.trust_project_settings {
         add("--setting-sources", "user".as_ref());
         options.push("--strict-mcp-config".into());
     }
+    // Without `--verbose` the CLI refuses stream-json output.
     options.extend(["--verbose", "--include-partial-messages"].map(OsString::from));
     options
 }
 
-/// What `--mcp-config` names: the one server that asks people.
+/// The content of `--mcp-config`: the one server that asks people.
 pub(super) fn mcp_config(url: &str, token: &str) -> serde_json::Value {
     serde_json::json!({"mcpServers": {"storkit": {
         "type": "http",
@@ -293,6 +298,7 @@ pub(super) fn environment(
     environment.extend(inherited.filter(|(name, _)| !removed(name)));
     environment.extend(launch.program.env.iter().map(|(name, value)| (name.into(), value.into())));
     let tmp = files.tmp.as_os_str();
+    // Otherwise the CLI's socket and files lie in `/tmp`, which all processes of the user share.
     environment.extend([("TMPDIR", tmp), ("CLAUDE_CODE_TMPDIR", tmp), (RUN_VARIABLE, run.as_ref())].map(own));
     environment.into_iter().collect()
 }

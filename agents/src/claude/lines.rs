@@ -5,11 +5,11 @@
 pub(super) enum StreamLine<'a> {
     /// A line without its `\n` or `\r\n`.
     Whole(&'a [u8]),
-    /// A line over the limit. It was counted, not kept.
+    /// The length of a line over the limit, whose content is dropped.
     TooLong(u64),
 }
 
-/// A line that was split across reads keeps at most this much memory between lines.
+/// Capacity that stays allocated between lines, after a line that was split across reads.
 const KEPT: usize = 256 * 1024;
 
 /// Cuts a stream into lines. Holds at most `limit` bytes, and those only while a line is incomplete.
@@ -22,7 +22,7 @@ pub(super) struct LineSplitter {
 }
 
 impl LineSplitter {
-    /// Lines of at most `limit` bytes each, the line end not counted.
+    /// Lines have at most `limit` bytes each, without the line feed.
     pub(super) fn new(limit: usize) -> Self {
         Self { limit, partial: Vec::new(), dropped: 0 }
     }
@@ -64,11 +64,12 @@ impl LineSplitter {
             return self.grow(bytes);
         }
         self.dropped += (self.partial.len() + bytes.len()) as u64;
+        // The memory is freed at once: the rest of the line is only counted.
         self.partial = Vec::new();
     }
 
-    /// Doubles as `Vec` does, but never beyond the limit.
     fn grow(&mut self, bytes: &[u8]) {
+        // `Vec` itself would double its capacity up to nearly twice the limit.
         let needed = self.partial.len() + bytes.len();
         if needed > self.partial.capacity() {
             let target = needed.max(self.partial.capacity() * 2).min(self.limit);
@@ -84,6 +85,7 @@ impl LineSplitter {
 }
 
 fn without_return(line: &[u8]) -> &[u8] {
+    // A terminal writes `\r\n` for `\n` (ONLCR).
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 

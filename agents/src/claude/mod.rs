@@ -1,4 +1,4 @@
-//! Claude Code: its command line, its stream-json output, its control protocol, and the end of its process.
+//! Claude Code: its command line, its stream-json output, its control protocol, and how its process is terminated.
 
 mod end;
 mod error;

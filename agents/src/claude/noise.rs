@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 /// At most this many characters of a line that is no JSON are shown.
 pub(super) const SHOWN: usize = 500;
 
-/// Characters of non-JSON output kept for [`super::ProcessExit::tail`].
+/// Limit of [`super::ProcessExit::tail`], in characters.
 const TAIL: usize = 2_000;
 
 /// A line without escape sequences and control characters, at most [`SHOWN`] characters.
@@ -24,10 +24,11 @@ pub(super) fn printable(text: &str) -> String {
     shown.trim().chars().take(SHOWN).collect()
 }
 
-/// Cuts terminal escapes (CSI, OSC and two-character ones) at the beginning, as the CLI writes them when it ends.
+/// Cuts leading terminal escapes (CSI, OSC and two-character ones), as the CLI writes them when it exits.
 pub(super) fn without_leading_escapes(mut text: &str) -> &str {
     while let Some(rest) = text.strip_prefix('\u{1b}') {
         let length = match rest.chars().next() {
+            // `[` opens the sequence, although it is also in the range of its final bytes.
             Some('[') => rest.find(|c: char| ('@'..='~').contains(&c) && c != '[').map(|at| at + 1),
             Some(']') => rest.find('\u{7}').map(|at| at + 1),
             Some(other) => Some(other.len_utf8()),

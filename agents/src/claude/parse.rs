@@ -35,6 +35,7 @@ impl From<AgentEvent> for LineMeaning {
 
 /// Parses a line and passes its meanings to `emit`, in order; none for lines that are not for the chat.
 pub(super) fn parse_line(line: &[u8], mut emit: impl FnMut(LineMeaning)) {
+    // Lossy: one broken byte must not lose the whole line.
     let text = String::from_utf8_lossy(line);
     let json = without_leading_escapes(&text);
     let Some(head) = json.starts_with('{').then(|| serde_json::from_str::<LineHead<'_>>(json).ok()).flatten()
@@ -64,6 +65,7 @@ fn dispatch(head: &LineHead<'_>, json: &str, emit: &mut impl FnMut(LineMeaning))
         (Some("control_response"), _) => control_response(json, emit),
         (Some("control_cancel_request"), _) => control_cancel(json, emit),
         (Some("rate_limit_event"), _) => rate_limit(json, emit),
+        // Every release adds types; none of them is an error.
         _ => Ok(()),
     }
 }
@@ -119,6 +121,7 @@ fn stream_event(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
         text: Option<String>,
     }
     let line: Line<'_> = serde_json::from_str(json)?;
+    // A line with a parent comes from a sub-agent.
     if let (None, Some(TextDelta { kind: Some(kind), text: Some(text) })) =
         (line.parent_tool_use_id, line.event.delta)
         && kind == "text_delta"
@@ -310,7 +313,9 @@ struct TokenUsage {
 impl From<ResultLine> for TurnEnd {
     fn from(line: ResultLine) -> Self {
         let usage = line.usage;
+        // The API does not include cached tokens in `input_tokens`.
         let cached = usage.cache_creation_input_tokens.saturating_add(usage.cache_read_input_tokens);
+        // The error subtypes have `errors` instead of `result`.
         let text = line.result.unwrap_or_else(|| line.errors.join("\n"));
         let words = ResultWords {
             subtype: &line.subtype,
@@ -320,6 +325,7 @@ impl From<ResultLine> for TurnEnd {
         };
         Self {
             session: line.session_id,
+            // `is_error` is the only reliable flag: an API failure has `subtype: success` (2.1.330).
             failure: line.is_error.then(|| wording::failure(&words)),
             text,
             unprompted: line.origin.is_some_and(|origin| origin.kind.as_deref() == Some("task-notification")),
@@ -332,7 +338,6 @@ impl From<ResultLine> for TurnEnd {
     }
 }
 
-/// A request that no person can see is refused at once: the CLI would wait for the answer forever.
 fn control_request(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     #[derive(Deserialize)]
     struct Line {
@@ -348,6 +353,7 @@ fn control_request(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResul
         agent_id: Option<String>,
     }
     let Line { request_id, request } = serde_json::from_str(json)?;
+    // Unknown and unreadable requests are refused at once: the CLI waits for an answer without a time limit.
     let subtype = request.get("subtype").and_then(Value::as_str).unwrap_or_default();
     if subtype != "can_use_tool" {
         let why = format!("storkit does not answer control requests of the kind `{subtype}`.");
@@ -392,6 +398,7 @@ fn control_response(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResu
         error: Option<String>,
     }
     let ControlResponse { subtype, request_id, error } = serde_json::from_str::<Line>(json)?.response;
+    // A success needs no event: an interrupt, for example, shows in the result of its turn.
     if subtype == "error" {
         let error = error.unwrap_or_else(|| "no reason given".into());
         emit(AgentEvent::ControlFailed { request_id, error }.into());

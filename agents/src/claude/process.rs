@@ -1,4 +1,4 @@
-//! The running process: PTY, FIFO, reader, and an end that leaves nothing behind.
+//! The running process: PTY, FIFO and reader, and a termination that leaves nothing behind.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -29,9 +29,11 @@ use crate::{
     pty::{self, ProcessLeader, PtyReader, PtyTerminal},
 };
 
-/// A Claude Code process in a PTY, its prompts fed through a FIFO. Dropping it ends the process in the
-/// background (SIGTERM, and SIGHUP by the PTY's closing at the latest when storkit itself ends); [`AgentProcess::end`]
-/// also waits until no descendant is left.
+/// A Claude Code process in a PTY, its prompts fed through a FIFO. Dropping it terminates the process in the background
+/// (SIGTERM); [`AgentProcess::end`] also waits until no descendant is left.
+///
+/// A PTY and not a pipe: when storkit dies, the kernel closes the PTY and the CLI exits by SIGHUP. With pipes it works
+/// on to the last tool call of its turn (2.1.330).
 #[derive(Debug)]
 pub struct AgentProcess {
     leader: Arc<ProcessLeader>,
@@ -55,6 +57,7 @@ impl AgentProcess {
     /// [`ProcessError::NotFound`] if the program does not exist; [`ProcessError::Io`] if the working directory does not exist or
     /// the system refuses a file, a terminal or a process.
     pub async fn start(launch: Launch) -> Result<(Self, mpsc::Receiver<AgentEvent>), ProcessError> {
+        // The random part distinguishes the processes that one session has over time.
         let run = format!("{}/{}", launch.session_id(), uuid::Uuid::new_v4());
         let started = start_blocking(launch, run);
         let started = tokio::task::spawn_blocking(started).await;
@@ -70,29 +73,24 @@ impl AgentProcess {
     /// A prompt that begins with `/` is prefixed with `Message: `, so that it runs no command of the CLI.
     ///
     /// # Errors
-    /// [`ProcessError::Gone`] after the end; [`ProcessError::Io`] for a one-shot process, and when the CLI has
+    /// [`ProcessError::Gone`] after the exit; [`ProcessError::Io`] for a one-shot process, and when the CLI has
     /// left 64 lines unread. Never waits.
     pub async fn prompt(&self, text: &str) -> Result<(), ProcessError> {
         self.push(input::prompt(text))
     }
 
     /// Interrupts the turn; its [`AgentEvent::TurnEnded`] follows. Harmless when idle. A one-shot process gets
-    /// SIGINT, and then prints its result and exits.
-    ///
-    /// # Errors
-    /// As [`AgentProcess::prompt`].
+    /// SIGINT, and then prints its result and exits. Fails as [`AgentProcess::prompt`] does.
     pub async fn interrupt(&self) -> Result<(), ProcessError> {
         if self.input.is_none() {
+            // It reads no control requests.
             self.leader.signal(Signal::INT);
             return Ok(());
         }
         self.push(input::request(&json!({"subtype": "interrupt"})))
     }
 
-    /// Changes the model from the next turn on; `None` for the default.
-    ///
-    /// # Errors
-    /// As [`AgentProcess::prompt`].
+    /// Changes the model from the next turn on; `None` for the default. Fails as [`AgentProcess::prompt`] does.
     pub async fn set_model(&self, model: Option<&str>) -> Result<(), ProcessError> {
         self.push(input::request(&match model {
             Some(model) => json!({"subtype": "set_model", "model": model}),
@@ -100,20 +98,17 @@ impl AgentProcess {
         }))
     }
 
-    /// Answers a [`super::PermissionRequest`].
-    ///
-    /// # Errors
-    /// As [`AgentProcess::prompt`].
+    /// Answers a [`super::PermissionRequest`]. Fails as [`AgentProcess::prompt`] does.
     pub async fn answer(&self, request_id: &str, answer: &PermissionAnswer) -> Result<(), ProcessError> {
         self.push(input::answer(request_id, answer))
     }
 
-    /// Begins what [`AgentProcess::end`] does and returns at once; [`AgentEvent::Exited`] follows.
+    /// Requests termination and returns at once; [`AgentEvent::Exited`] follows.
     pub fn request_end(&self) {
         self.stop.cancel();
     }
 
-    /// Ends the process and everything it started: SIGTERM, up to 5 s, then SIGKILL to all descendants,
+    /// Terminates the process and everything it started: SIGTERM, up to 5 s, then SIGKILL to all descendants,
     /// those included that left its group and session. Returns how many had to be killed.
     ///
     /// Does not wait for a receiver; when it returns, [`AgentEvent::Exited`] is in the channel.
@@ -152,6 +147,7 @@ struct StartedProcess {
 /// The part of a start that may block.
 fn start_blocking(launch: Launch, run: String) -> impl FnOnce() -> Result<StartedProcess, ProcessError> {
     move || {
+        // Checked first, for an error that names the cause instead of a failed start.
         let is_folder = std::fs::metadata(&launch.program.cwd)
             .and_then(|cwd| if cwd.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) });
         is_folder.map_err(io_error("opening the working directory"))?;
@@ -167,8 +163,9 @@ fn start_blocking(launch: Launch, run: String) -> impl FnOnce() -> Result<Starte
     }
 }
 
-/// Looks for the program as the shell will: the shell would report a missing one only by its own exit code.
+/// Looks for the program as the shell will.
 fn check_program(launch: &Launch, environment: &[(OsString, OsString)]) -> Result<(), ProcessError> {
+    // The shell would report a missing program only by its own exit code, which a CLI could also return.
     let program = launch.program.command.first().map_or("", String::as_str);
     let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_os_str());
     let path = path.unwrap_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"));
@@ -187,10 +184,11 @@ fn check_program(launch: &Launch, environment: &[(OsString, OsString)]) -> Resul
 }
 
 impl StartedProcess {
-    /// Starts writer, reader, and the task that waits for the end.
+    /// Starts the writer, the reader, and the task that waits for the exit.
     fn supervise(self) -> Result<(AgentProcess, mpsc::Receiver<AgentEvent>), ProcessError> {
         let leader = Arc::new(self.leader);
         let made = Self::start_threads(&leader, &self.launch, self.terminal, &self.folder);
+        // Without a supervisor nobody else would kill and reap the process.
         let ProcessThreads { input, reader, ended, stop, over, last, receiver } = made.inspect_err(|_| {
             leader.signal(Signal::KILL);
             leader.reap();
@@ -217,7 +215,7 @@ impl StartedProcess {
             }
             PromptMode::OneShot { .. } => None,
         };
-        // One place more than events may fill: it is reserved for the last one.
+        // One slot more than events may fill: it is reserved for the last event.
         let (events, receiver) = mpsc::channel(CAPACITY + 1);
         let last = events.clone().try_reserve_owned();
         let last = last.map_err(|_| io_error("making a channel")(io::Error::other("no place")))?;

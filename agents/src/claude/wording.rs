@@ -1,4 +1,4 @@
-//! The one place that knows how Claude Code words the end of a turn: subtypes, reasons, HTTP statuses and sentences of 2.1.330.
+//! The one place that knows how Claude Code words the outcome of a turn: subtypes, reasons, HTTP statuses and sentences of 2.1.330.
 //!
 //! Everything beyond this file decides from [`TurnFailure`]. Sentences are read only where the CLI gives nothing better, and only those
 //! that it writes itself (`is_error`): never the model's words.
@@ -27,6 +27,7 @@ const SENTENCES: [(&str, TurnFailure); 6] = [
 
 /// Why a turn failed whose result line has `is_error` set.
 pub(super) fn failure(words: &ResultWords<'_>) -> TurnFailure {
+    // The most specific field first: API failures come with `subtype: success` (2.1.330).
     match words.terminal_reason {
         "aborted_tools" | "aborted_streaming" => return TurnFailure::Interrupted,
         "prompt_too_long" => return TurnFailure::SessionTooLong,
@@ -48,6 +49,7 @@ pub(super) fn failure(words: &ResultWords<'_>) -> TurnFailure {
     }
     let text = words.text.trim();
     let text = text.strip_prefix("API Error: ").unwrap_or(text);
+    // Only at the start: further on, the text may quote something else.
     let known = SENTENCES.iter().find(|(sentence, _)| text.starts_with(sentence));
     known.map_or(TurnFailure::Other, |(_, failure)| *failure)
 }
@@ -57,6 +59,7 @@ pub(super) fn rate_limit_status(status: &str) -> RateLimitStatus {
     match status {
         "rejected" => RateLimitStatus::Rejected,
         "allowed_warning" => RateLimitStatus::AllowedWithWarning,
+        // A status that a later version adds is no reason to wait.
         _ => RateLimitStatus::Allowed,
     }
 }

@@ -16,11 +16,11 @@ use super::{
 const DOORS: &str = "/run/storkit";
 const FORWARDER: &str = "/run/storkit-net";
 
-/// Bubblewrap ends with the *thread* that started it (`PR_SET_PDEATHSIG`), and threads of a runtime come and go. So
-/// a shell stands between, which ends with its terminal or by a signal.
+/// The shell between storkit and bubblewrap; it exits with its terminal or by a signal.
+// `--die-with-parent` (`PR_SET_PDEATHSIG`) follows the *thread* that started bubblewrap, and a runtime's threads come and go.
 const KEEPER: [&str; 4] = ["/bin/sh", "-c", r#""$@"; exit $?"#, "storkit-sandbox"];
 
-/// Namespaces of its own, and no privileges: root keeps them all otherwise.
+/// Namespaces of its own, and no capabilities: an agent that runs as root would have them all.
 const WALLS: [&str; 7] = [
     "--die-with-parent",
     "--unshare-pid",
@@ -31,7 +31,7 @@ const WALLS: [&str; 7] = [
     "ALL",
 ];
 
-/// In the home folder: keys, tokens, and what a browser or a shell remembers.
+/// In the home folder: keys, tokens, and the memory of browsers and shells.
 const SECRETS: [&str; 34] = [
     ".ssh",
     ".aws",
@@ -90,11 +90,11 @@ const RESOLVERS: [&str; 3] = ["/run/systemd/resolve", "/run/resolvconf", "/run/N
 pub struct Bwrap {
     /// `bwrap`, or where it is.
     pub program: PathBuf,
-    /// What of the network it has.
+    /// The part of the network that it reaches.
     pub reach: NetworkReach,
     /// How this program is called to forward inside, for [`NetworkReach::Through`]: its file, then leading arguments.
     pub forwarder: (PathBuf, Vec<OsString>),
-    /// `~/.claude`, or `CLAUDE_CONFIG_DIR`.
+    /// `~/.claude`, or the folder in `CLAUDE_CONFIG_DIR`.
     pub claude: PathBuf,
     /// Folders that are shared and writable where they exist.
     pub caches: Vec<PathBuf>,
@@ -104,14 +104,14 @@ pub struct Bwrap {
     pub readable: Vec<PathBuf>,
 }
 
-/// What of the network a sandbox has.
+/// The part of the network that a sandbox reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkReach {
     /// All that the machine has.
     Everything,
     /// Not even the machine's loopback.
     Nothing,
-    /// What the sockets in this folder lead to: [`super::EgressProxy`].
+    /// Only the targets of the sockets in this folder: [`super::EgressProxy`].
     Through(PathBuf),
 }
 
@@ -130,8 +130,9 @@ impl Bwrap {
         }
     }
 
-    /// Whether this machine lets it do what is asked of it here; the error is a sentence.
+    /// Tries whether this machine permits such a sandbox; the error is a sentence.
     pub fn try_out(&self) -> Result<(), String> {
+        // Containers often have the program and forbid its namespaces, so only a real start answers the question.
         let mut command = Command::new(&self.program);
         command.args(WALLS).args([
             "--ro-bind",
@@ -183,10 +184,11 @@ impl Bwrap {
             line.bind("--ro-bind", doors, Path::new(DOORS));
             line.bind("--ro-bind", &self.forwarder.0, Path::new(FORWARDER));
         }
+        // The machine's `/tmp` has files and sockets of other programs.
         let tmp = place.private.join("tmp");
         line.bind("--bind", &tmp, Path::new("/tmp"));
         line.bind("--bind", &tmp, Path::new("/var/tmp"));
-        // All of these may lie below what was just covered.
+        // All of these may lie below a folder that was just covered.
         line.same("--ro-bind-try", &claude);
         line.same("--ro-bind", &place.root);
         line.same("--ro-bind", &place.common);
@@ -203,6 +205,7 @@ impl Bwrap {
         story_state(&mut line, place);
         git_data(&mut line, place);
         own.iter().for_each(|path| line.same("--bind", path));
+        // Only now: bubblewrap makes the folders for the mounts above inside of these.
         covered.iter().for_each(|folder| line.pair("--remount-ro", folder));
         line.words(&["--remount-ro", "/run"]);
         line.pair("--remount-ro", &storkit);
@@ -218,6 +221,7 @@ impl Bwrap {
 
     fn hide(&self, line: &mut BwrapArguments, covered: &[PathBuf]) {
         covered.iter().for_each(|folder| line.pair("--tmpfs", folder));
+        // A tmpfs can only cover a folder.
         let files =
             self.hidden.iter().filter_map(|path| path.canonicalize().ok()).filter(|path| !path.is_dir());
         files.for_each(|file| line.bind("--ro-bind", Path::new("/dev/null"), &file));
@@ -226,14 +230,16 @@ impl Bwrap {
     /// Folders with secrets, and the transcripts of other folders; this one's are shown again later.
     fn covered(&self, claude: &Path) -> Vec<PathBuf> {
         let projects = claude.join("projects");
+        // Only folders that exist: on the read-only root bubblewrap cannot make a missing one.
         let all = self.hidden.iter().chain([&projects]).filter_map(|path| path.canonicalize().ok());
         all.filter(|path| path.is_dir()).collect()
     }
 }
 
-/// This very program. One that was replaced meanwhile, as `rebuild` does, stands where it stood.
+/// The file of this program, and its subcommand that forwards.
 fn forwarder() -> (PathBuf, Vec<OsString>) {
     let file = std::env::current_exe().unwrap_or_else(|_| "storkit".into());
+    // Linux appends ` (deleted)` once the file is replaced, as `rebuild` does; the new program has the old path.
     let file = file.to_str().and_then(|file| file.strip_suffix(" (deleted)")).map(Into::into).unwrap_or(file);
     (file, vec![super::inside::SUBCOMMAND.into()])
 }
@@ -250,16 +256,16 @@ fn story_state(line: &mut BwrapArguments, place: &WorktreePaths) {
     line.same("--ro-bind", &place.folder.join(".git"));
 }
 
-/// Private copies in the places of what git writes; the true objects elsewhere, to be read.
-///
-/// The repository's folder itself is private, with all that is in it read-only: git makes lock files there for each
-/// commit, also where nothing is to be written after. A file of it that is replaced later stays as it was.
+/// Mounts private copies where git writes; the true objects are at [`STORE`], read-only.
 fn git_data(line: &mut BwrapArguments, place: &WorktreePaths) {
+    // Git makes a lock file in `.git` itself for every commit. So the folder is a private one, and its real entries are
+    // mounted read-only; a file that git replaces meanwhile is unchanged inside.
     line.bind("--bind", &place.private.join("git"), &place.common);
     let entries = std::fs::read_dir(&place.common).into_iter().flatten().flatten();
     let shown = |path: &PathBuf| {
         let kind = path.symlink_metadata().map(|found| found.file_type());
         kind.is_ok_and(|kind| kind.is_dir() || kind.is_file())
+            // The lock of a git that works right now would block the agent's git for the whole run.
             && path.extension().is_none_or(|end| end != "lock")
     };
     let mut shown: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(shown).collect();

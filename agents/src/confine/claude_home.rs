@@ -1,21 +1,21 @@
-//! What Claude Code may write of its own folder: what it remembers, never what tells it, or another session of it,
-//! to run something.
+//! The parts of its own folder that a confined Claude Code may write: its memory, never anything that makes it, or
+//! another session of it, run something.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// Folders that 2.1.330 writes beside `projects`. Not `plugins`, whose content it runs, nor its settings.
+/// Folders that 2.1.330 writes next to `projects`. Not `plugins`, whose content it runs, nor its settings.
 const STATE: [&str; 8] =
     ["backups", "debug", "file-history", "plans", "session-env", "sessions", "shell-snapshots", "todos"];
 
 /// Longer names are shortened by the CLI in a way of its own.
 const MAX_SLUG: usize = 180;
 
-/// The CLI's folder, made where it is missing. Without symbolic links: bubblewrap cannot mount onto one that leads out
-/// of what is mounted already.
+/// The CLI's folder without symbolic links, made where it is missing.
 pub(super) fn real_path(config: &Path) -> PathBuf {
+    // Bubblewrap cannot mount onto a link that leads out of the mounts before it.
     let made = fs::create_dir_all(config).and_then(|()| config.canonicalize());
     made.unwrap_or_else(|_| config.to_owned())
 }
@@ -27,12 +27,13 @@ pub(super) fn writable(config: &Path, cwd: &Path) -> Vec<PathBuf> {
     all.into_iter().filter(|folder| fs::create_dir_all(folder).is_ok()).collect()
 }
 
-/// Where the CLI keeps what was said in `cwd`: its path with every other character replaced by `-`. The sessions of
-/// other folders are none of this run's business.
+/// The CLI's folder for the sessions of `cwd`: its path, with everything but ASCII letters and digits replaced by `-`. The
+/// sessions of other folders are none of this run's business.
 fn sessions(config: &Path, cwd: &Path) -> PathBuf {
     let path = cwd.to_string_lossy();
     let slug: String = path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let projects = config.join("projects");
+    // For a shortened name we do not know the folder, so all of them are writable.
     if slug.len() > MAX_SLUG { projects } else { projects.join(slug) }
 }
 

@@ -2,7 +2,7 @@
 //! absolute URL) that reaches only the listed hosts, and sockets for ports of this machine.
 //!
 //! A name is checked as the client sent it, then resolved here: there is no DNS inside. Tunnels are not inspected, so a
-//! listed host that also serves other names (a CDN) can lead to those. [`super::inside`] is the other end.
+//! listed host that also serves other names (a CDN) can lead to those. [`super::inside`] is its counterpart in the sandbox.
 
 use std::{
     collections::BTreeSet, convert::Infallible, fmt, io, net::SocketAddr, path::Path, sync::Arc,
@@ -50,7 +50,7 @@ const OWN_PATH: &str = "/mcp";
 const HOP_BY_HOP: [&str; 6] =
     ["connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade"];
 
-/// What may be reached, and which setting says so.
+/// The hosts that may be reached, and the setting that lists them.
 #[derive(Clone, Debug)]
 pub struct EgressRules {
     pub hosts: Vec<AllowedHost>,
@@ -80,10 +80,7 @@ type Answer = Response<Either<Incoming, Full<Bytes>>>;
 struct EgressRefusal(StatusCode, String);
 
 impl EgressProxy {
-    /// Listens in a new folder below `runtime_dir`. Needs a tokio runtime.
-    ///
-    /// # Errors
-    /// If a folder or socket cannot be made.
+    /// Listens in a new folder below `runtime_dir`. Needs a tokio runtime. Fails if a folder or socket cannot be made.
     pub fn open(rules: EgressRules, runtime_dir: &Path) -> io::Result<Self> {
         let folder = short_dir(runtime_dir)?;
         let stop = CancellationToken::new();
@@ -98,7 +95,8 @@ impl EgressProxy {
         }
         let own = shared.rules.own.map(|own| own.port());
         let ports: BTreeSet<u16> = shared.rules.hosts.iter().filter_map(AllowedHost::loopback_port).collect();
-        // Clients bypass the proxy for this machine's own name.
+        // Clients bypass the proxy for this machine's own name (`NO_PROXY`), so each listed port has a socket. Below 1024
+        // the forwarder could not listen: it has no privileges.
         for port in ports.into_iter().filter(|port| *port >= 1024 && Some(*port) != own) {
             let listener = bind(&port.to_string())?;
             tokio::spawn(Arc::clone(&shared).listen(listener, PortDoor::Port(port)));
@@ -117,7 +115,7 @@ impl EgressProxy {
         std::mem::take(&mut *refused).into_iter().collect()
     }
 
-    /// A sentence on what was refused since the last call; `None` if nothing was.
+    /// A sentence on the hosts refused since the last call; `None` if there were none.
     pub fn refusals(&self) -> Option<String> {
         const SHOWN: usize = 10;
         let refused = self.take_refused();
@@ -158,11 +156,13 @@ impl EgressShared {
         let stop = self.stop.clone();
         let accept = async {
             loop {
+                // Before `accept`, so that connections over the limit wait in the backlog and cost no descriptor.
                 let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
                 match listener.accept().await {
                     Ok((stream, _)) => self.spawn(Arc::clone(&self).serve(stream, door, place)),
                     Err(error) => {
                         tracing::warn!(%error, "the proxy of a sandbox accepts no connection");
+                        // Too many open files, for example: without a pause this would spin.
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                 }
@@ -171,7 +171,7 @@ impl EgressShared {
         stop.run_until_cancelled(accept).await;
     }
 
-    /// Runs something that ends with the sandbox at the latest.
+    /// Runs something that is cancelled with the sandbox at the latest.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         tokio::spawn(async move { stop.run_until_cancelled(task).await });
@@ -179,6 +179,7 @@ impl EgressShared {
 
     async fn serve(self: Arc<Self>, mut stream: UnixStream, door: PortDoor, place: OwnedSemaphorePermit) {
         let place = Arc::new(place);
+        // Any protocol, for example that of a database.
         if let PortDoor::Port(port) = door {
             if let Ok(mut local) = TcpStream::connect(("127.0.0.1", port)).await {
                 let _ = copy_bidirectional(&mut stream, &mut local).await;
@@ -216,12 +217,14 @@ impl EgressShared {
             Ok(found) => found.collect(),
             Err(error) => return Err(unreachable(host, port, &error)),
         };
+        // Checked after the look-up: whoever owns a name below a `*.` entry can point it at the local network.
         let addresses = permitted_addresses(how, &found);
         if addresses.is_empty() && !found.is_empty() {
             let why = "leads to an address that is not public, and its exact name is not listed";
             return Err(self.refuse(host, port, why));
         }
         let mut last = io::Error::other("it has no address");
+        // Not by name again: a second look-up could give other addresses (DNS rebinding).
         for address in addresses {
             match timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
                 .await
@@ -242,6 +245,7 @@ impl EgressShared {
             "storkit refuses {host}:{port}: it {why} in {key} of .storkit/project.toml. A person can change that."
         );
         let mut refused = self.refused.lock();
+        // Bounded, since an agent chooses the names.
         if refused.len() < MOST {
             refused.insert(format!("{host}:{port}"));
         }
@@ -269,6 +273,7 @@ async fn tunnel(
     let authority = request.uri().authority().cloned().ok_or_else(wrong)?;
     let port = authority.port_u16().ok_or_else(wrong)?;
     let mut stream = shared.connect(&authority, port).await?;
+    // The tunnel outlives its request, and so must its permit.
     shared.spawn(async move {
         if let Ok(upgraded) = hyper::upgrade::on(request).await {
             let _ = copy_bidirectional(&mut TokioIo::new(upgraded), &mut stream).await;
@@ -327,6 +332,7 @@ async fn forward(
             format!("storkit reached the host, but got no answer: {error}."),
         )
     };
+    // Only a proxy gets the whole URL; a server expects the path (RFC 9112, 3.2).
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
     *request.version_mut() = Version::HTTP_11;

@@ -7,7 +7,7 @@ use std::{
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NetworkAccess {
-    /// Everything (`true`).
+    /// The whole network (`true`).
     #[default]
     All,
     /// These hosts; none for `false`. An agent also reaches the model's API and storkit's tools.
@@ -73,6 +73,7 @@ impl AllowedHost {
     /// Applies it to a host in the form of [`host_name`].
     fn allows(&self, host: &str, port: u16) -> Option<AllowedReach> {
         let port_fits = self.port.map_or_else(|| WEB.contains(&port), |own| own == port);
+        // At least one character and a dot before it: `*.a.b` fits neither `a.b` nor `xa.b`.
         let named = match self.below {
             true => host
                 .strip_suffix(self.name.as_str())
@@ -87,6 +88,7 @@ impl AllowedHost {
 /// Applies the entries to a host and port; `None` if it is refused.
 pub fn allowed(hosts: &[AllowedHost], host: &str, port: u16) -> Option<AllowedReach> {
     let host = host_name(host)?;
+    // Where several entries fit, the widest counts: `Anywhere` is the greater.
     hosts.iter().filter_map(|entry| entry.allows(&host, port)).max()
 }
 
@@ -112,8 +114,7 @@ pub fn host_name(text: &str) -> Option<String> {
     }
 }
 
-/// The name and the port. A port follows the brackets of an IPv6 address or the only colon; [`host_name`] refuses everything
-/// else.
+/// The name and the port, which follows the brackets of an IPv6 address or the only colon. [`host_name`] refuses all others.
 fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) if name.ends_with(']') || !name.contains(':') => (name, port),
@@ -136,6 +137,8 @@ pub fn is_public(address: IpAddr) -> bool {
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     let own = address.is_private() || address.is_loopback() || address.is_link_local();
+    // 100.64.0.0/10 is shared by carriers (RFC 6598), 192.0.0.0/24 is for protocols (RFC 6890), 198.18.0.0/15 for
+    // benchmarks (RFC 2544).
     let shared = a == 100 && (64..128).contains(&b);
     let reserved = a == 0 || a >= 224 || (a, b, c) == (192, 0, 0) || (a == 198 && (b == 18 || b == 19));
     !(own || shared || reserved || address.is_documentation())
@@ -164,7 +167,7 @@ impl fmt::Display for AllowedHost {
     }
 }
 
-/// As the end of "may reach ..".
+/// Completes the phrase "may reach ..".
 impl fmt::Display for NetworkAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,4 @@
-//! The proxy's end inside the sandbox, which has only a loopback interface: a process that accepts connections on
+//! The proxy's counterpart in the sandbox, which has only a loopback interface: a process that accepts connections on
 //! 127.0.0.1 and passes them to the Unix sockets of [`super::egress`].
 //!
 //! It is storkit itself. [`enter`] starts that process and then replaces itself with the command (`exec`), so that terminal,
@@ -48,7 +48,7 @@ enum Never {}
 
 /// Starts the forwarding process, detached, and waits until it listens.
 fn start(own: &[OsString], folder: &OsString) -> io::Result<u16> {
-    // The shell ends at once, so that the forwarder is not a child of the command, which may wait for all its children.
+    // The shell exits at once, so that the forwarder is not a child of the command, which may wait for all its children.
     let mut shell = Command::new("/bin/sh")
         .args(["-c", r#""$@" &"#, "sh"])
         .args(own)
@@ -75,6 +75,7 @@ fn become_command(port: u16, command: &[OsString]) -> io::Result<Never> {
     let proxy = format!("http://127.0.0.1:{port}");
     let mut line = Command::new(&command[0]);
     line.args(&command[1..]).envs(PROXIES.map(|name| (name, proxy.as_str())));
+    // Node reads the proxy's variables only with the last one.
     line.envs([("NO_PROXY", DIRECT), ("no_proxy", DIRECT), ("NODE_USE_ENV_PROXY", "1")]);
     Err(line.exec())
 }
@@ -95,11 +96,12 @@ fn serve(folder: &Path) -> io::Result<Never> {
         }
     }
     loop {
+        // The sandbox has its own pid namespace: this process dies with it.
         thread::park();
     }
 }
 
-/// Binds the proxy's port last, so that it cannot take one of the others.
+/// Listens for every socket in the folder; returns the proxy's port.
 fn listen(folder: &Path) -> io::Result<u16> {
     let names: Vec<OsString> =
         fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<Result<_, _>>()?;
@@ -108,6 +110,7 @@ fn listen(folder: &Path) -> io::Result<u16> {
             .map_err(|error| io::Error::new(error.kind(), format!("port {port}: {error}")))?;
         accept(listener, folder.join(name))?;
     }
+    // Last: the system chooses this port, and must not choose one of those above.
     let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = proxy.local_addr()?.port();
     accept(proxy, folder.join(PROXY))?;
@@ -129,9 +132,11 @@ fn accept(listener: TcpListener, socket: PathBuf) -> io::Result<()> {
 fn copy_both_ways(stream: TcpStream, door: UnixStream) -> io::Result<()> {
     let (mut from, mut to) = (stream.try_clone()?, door.try_clone()?);
     let (mut back_from, mut back_to) = (door, stream);
+    // Small stacks, since each connection takes two threads.
     let small = || thread::Builder::new().stack_size(128 * 1024);
     small().spawn(move || {
         let _ = io::copy(&mut from, &mut to);
+        // One direction may close before the other: some clients do that and wait for the answer.
         let _ = to.shutdown(Shutdown::Write);
     })?;
     small().spawn(move || {

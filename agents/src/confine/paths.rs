@@ -10,7 +10,7 @@ pub const STORE: &str = ".storkit/objects";
 pub struct WorktreePaths {
     /// Of the main checkout.
     pub root: PathBuf,
-    /// The repository: `.git`.
+    /// The `.git` folder of the repository.
     pub common: PathBuf,
     pub folder: PathBuf,
     /// Git's data about it: `.git/worktrees/NAME`.

@@ -7,16 +7,17 @@ use tokio::time::Instant;
 use super::outcome::{TurnLimits, TurnOutcome};
 use crate::event::{AgentEvent, ProcessExit, RateLimitStatus, TurnEnd, TurnFailure};
 
-/// What ends the attempt.
+/// The event that completes the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptKind {
-    /// The result of the prompt; the process goes on to the next prompt.
+    /// The result of the prompt; the process then waits for the next prompt.
     Live,
-    /// The end of the process. It may print more than one result before; the last one counts.
+    /// The exit of the process. It may print several results before, if a background task outlives the answer: the last
+    /// of these results counts.
     OneShot,
 }
 
-/// What is to be done with the process.
+/// The next step of the caller with the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptAction {
     Nothing,
@@ -70,9 +71,10 @@ impl TurnAttempt {
         match event {
             // An agent program that prints nothing but noise may well hang.
             AgentEvent::Noise(_) => return None,
+            // The CLI waits before each retry and prints nothing meanwhile.
             AgentEvent::Retrying { .. } => self.service_busy = true,
             AgentEvent::RateLimit { status, resets_at } => {
-                // The window of an allowed request has an end too, but nobody waits for that.
+                // An allowed request names its window too, but nobody waits for that.
                 self.limit_ends = resets_at.filter(|_| *status == RateLimitStatus::Rejected);
             }
             AgentEvent::Permission(request) => {
@@ -97,13 +99,13 @@ impl TurnAttempt {
         None
     }
 
-    /// A result ends a live attempt, unless the agent program began that turn by itself: then the prompt still waits.
     fn on_result(&mut self, end: &TurnEnd) -> Option<TurnOutcome> {
         match self.kind {
             AttemptKind::OneShot => {
                 self.last_result = Some(end.clone());
                 None
             }
+            // The CLI began this turn by itself, after a background task; the prompt is still to be answered.
             AttemptKind::Live if end.unprompted => None,
             AttemptKind::Live => Some(self.outcome(end.clone())),
         }
@@ -112,12 +114,13 @@ impl TurnAttempt {
     fn on_exit(&mut self, exit: &ProcessExit) -> TurnOutcome {
         match (self.state, self.last_result.take()) {
             (AttemptState::Running, None) => TurnOutcome::Died(exit.clone()),
+            // A process that was stopped may have printed no result: the state alone decides.
             (_, end) => self.outcome(end.unwrap_or_default()),
         }
     }
 
-    /// A stop counts even if the answer was faster than the interrupt: the person who stopped it expects that.
     fn outcome(&self, end: TurnEnd) -> TurnOutcome {
+        // A stop counts even if the answer was faster than the interrupt: the person who stopped it expects that.
         match self.state {
             AttemptState::Stopping { .. } | AttemptState::KilledByStop => return TurnOutcome::Stopped,
             AttemptState::KilledForSilence => return TurnOutcome::Silent,
@@ -143,6 +146,7 @@ impl TurnAttempt {
 
     /// The deadline has passed: the turn is silent, or disobeys an interrupt.
     pub fn on_deadline(&mut self, now: Instant) -> AttemptAction {
+        // An event may have moved the deadline since the caller's timer was set.
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return AttemptAction::Nothing;
         }
@@ -153,7 +157,7 @@ impl TurnAttempt {
         AttemptAction::Kill
     }
 
-    /// Somebody wants the end. Asking again gives no more time to obey.
+    /// Somebody stops the turn. Asking again gives no more time to obey.
     pub fn stop(&mut self, now: Instant) -> AttemptAction {
         match self.state {
             AttemptState::Running => {
@@ -165,8 +169,9 @@ impl TurnAttempt {
         }
     }
 
-    /// Somebody wants the end at once.
+    /// As [`TurnAttempt::stop`], but without an interrupt first.
     pub fn kill(&mut self) -> AttemptAction {
+        // The first cause counts: a kill during the exit of a silent process changes nothing.
         if self.state != AttemptState::KilledForSilence {
             self.state = AttemptState::KilledByStop;
         }

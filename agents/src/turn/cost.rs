@@ -1,4 +1,4 @@
-//! What a turn costs, from the sums that the agent program reports.
+//! The cost of a turn, from the sums that the agent program reports.
 
 /// The cost of a session as far as it is counted. The CLI reports a sum for the whole session, also across resumes (2.1.330); a sum that
 /// falls is that of another session, or of a CLI that counts its own process only (2.1.197).
@@ -13,7 +13,7 @@ impl SessionCost {
         Self { counted_usd }
     }
 
-    /// Takes in the sum of a result and returns what is new in it.
+    /// Takes in the sum of a result and returns the part that is new.
     pub fn add(&mut self, session_usd: f64) -> f64 {
         let before = if session_usd >= self.counted_usd { self.counted_usd } else { 0.0 };
         self.counted_usd = session_usd;

@@ -1,4 +1,4 @@
-//! What a turn is given, and what comes of it.
+//! The limits of a turn, and its outcome.
 
 use std::time::{Duration, SystemTime};
 
@@ -19,15 +19,14 @@ impl Default for TurnLimits {
     }
 }
 
-/// What came of one prompt.
+/// The outcome of one prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TurnOutcome {
-    /// The model answered.
     Answered(Box<TurnEnd>),
     /// The model's service takes no requests for now.
     Busy {
         service: BusyService,
-        /// When the service says that its limit ends.
+        /// When the limit is lifted, if the service names a time.
         until: Option<SystemTime>,
     },
     /// The session to resume does not exist any more.

@@ -1,4 +1,4 @@
-//! What follows an attempt: a new session, a wait for the model's service, or the end of the turn. Pure.
+//! Decides after an attempt: a new session, a wait for the model's service, or the turn is over. Pure.
 
 use std::time::{Duration, SystemTime};
 
@@ -40,6 +40,7 @@ impl RetryPolicy {
     pub fn next_wait(&self, tries: u32, reset: Option<SystemTime>, now: SystemTime) -> Option<BusyWait> {
         let named =
             reset.and_then(|reset| reset.duration_since(now).ok()).map(|wait| wait.min(LONGEST_WINDOW));
+        // A time that is past or about to come counts as a try, or a service that names one each time makes a tight loop.
         if let Some(wait) = named.filter(|wait| *wait >= self.first) {
             return Some(BusyWait { wait, tries, counted: false });
         }
@@ -65,7 +66,7 @@ pub enum RetryStep {
 /// The attempts of one turn.
 #[derive(Clone, Copy, Debug)]
 pub struct TurnRetries {
-    /// `None`: a busy service ends the turn, since the caller has better things to do than to wait.
+    /// `None`: a busy service finishes the turn, since the caller has better things to do than to wait.
     busy: Option<RetryPolicy>,
     tries: u32,
 }
@@ -75,7 +76,7 @@ impl TurnRetries {
         Self { busy, tries: 0 }
     }
 
-    /// Decides what follows; `resumed` says whether the attempt began with a session to resume.
+    /// Decides on the next step; `resumed`: whether the attempt began with a session to resume.
     pub fn next_step(&mut self, outcome: TurnOutcome, resumed: bool, now: SystemTime) -> RetryStep {
         match outcome {
             // A new session that is lost at once would be lost for ever.

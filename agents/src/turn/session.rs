@@ -26,7 +26,7 @@ pub struct TurnUpdate {
     pub outcome: Option<TurnOutcome>,
 }
 
-/// A process for one turn or many. Dropping it ends the process in the background.
+/// A process for one turn or many. Dropping it terminates the process in the background.
 #[derive(Default)]
 pub struct AgentSession {
     live: Option<LiveProcess>,
@@ -50,21 +50,20 @@ impl AgentSession {
 
     /// Sends a prompt to the living process, or to one that is started with `launch`. One prompt at a time.
     ///
-    /// # Errors
-    /// As [`AgentProcess::start`] and [`AgentProcess::prompt`]; then no attempt is under way.
+    /// Fails as [`AgentProcess::start`] and [`AgentProcess::prompt`] do; then no attempt is under way.
     pub async fn prompt(
         &mut self,
         launch: Launch,
         text: &str,
         limits: TurnLimits,
     ) -> Result<(), ProcessError> {
-        // Two processes on one session would each lose what the other one adds to it.
+        // Two processes on one session would each lose the messages of the other.
         if self.live.as_ref().is_some_and(|live| live.ending) {
             self.close().await;
         }
         if let Some(live) = &self.live {
             match live.process.prompt(text).await {
-                // It ended while it was idle.
+                // It exited while it was idle.
                 Err(ProcessError::Gone) => self.close().await,
                 Err(error) => return Err(error),
                 Ok(()) => {
@@ -76,7 +75,7 @@ impl AgentSession {
         self.start(launch).await?;
         if let Some(live) = &self.live {
             match live.process.prompt(text).await {
-                // It ended at once; its exit follows and says why.
+                // It exited at once; its exit event follows, with the cause.
                 Ok(()) | Err(ProcessError::Gone) => {}
                 Err(error) => return Err(error),
             }
@@ -87,8 +86,7 @@ impl AgentSession {
 
     /// Starts a process for the one prompt in its `launch`.
     ///
-    /// # Errors
-    /// As [`AgentProcess::start`]; then no attempt is under way.
+    /// Fails as [`AgentProcess::start`] does; then no attempt is under way.
     pub async fn run_once(&mut self, launch: Launch, limits: TurnLimits) -> Result<(), ProcessError> {
         self.close().await;
         self.start(launch).await?;
@@ -114,6 +112,7 @@ impl AgentSession {
             let Some(live) = &mut self.live else { return std::future::pending().await };
             tokio::select! {
                 event = live.events.recv() => {
+                    // The last event is always the exit, unless the task that sends it has failed.
                     let lost = ProcessExit { code: None, signal: None, tail: String::new() };
                     return self.on_event(event.unwrap_or(AgentEvent::Exited(lost)));
                 }
@@ -131,6 +130,7 @@ impl AgentSession {
         match &event {
             AgentEvent::Exited(_) => {
                 if let Some(live) = self.live.take() {
+                    // In the background: the search for descendants must not delay the outcome.
                     tokio::spawn(end(live.process));
                 }
             }
@@ -144,8 +144,8 @@ impl AgentSession {
         TurnUpdate { event, outcome }
     }
 
-    /// Called often, so that silence is counted from the answer and not from the question.
     fn note_questions_elsewhere(&mut self) {
+        // Called often, so that silence is counted from the answer and not from the question.
         let asked = self.asked_elsewhere.as_ref().is_some_and(|asked| asked.load(Ordering::Relaxed) > 0);
         if let Some(attempt) = self.attempt.as_mut().filter(|_| asked) {
             attempt.on_person_asked(Instant::now());
@@ -167,12 +167,12 @@ impl AgentSession {
         }
     }
 
-    /// Stops the turn: an interrupt, and the end of the process if it does not obey. Its outcome follows. Nothing without a turn: it has
-    /// ended in this instant, and the next one must not suffer for that.
+    /// Stops the turn by an interrupt, and terminates the process if that has no effect. The outcome follows.
+    /// Does nothing without a turn.
     ///
-    /// # Errors
-    /// As [`AgentProcess::interrupt`]; the process is killed in time even so.
+    /// Fails as [`AgentProcess::interrupt`] does; the process is killed in time even so.
     pub async fn stop(&mut self) -> Result<(), ProcessError> {
+        // The turn may be over since the person asked, and the next one must not suffer for that.
         let (Some(attempt), Some(live)) = (&mut self.attempt, &self.live) else { return Ok(()) };
         match attempt.stop(Instant::now()) {
             AttemptAction::Interrupt => live.process.interrupt().await,
@@ -188,20 +188,17 @@ impl AgentSession {
         self.request_end();
     }
 
-    /// Ends the process and forgets its turn: no update follows.
+    /// Terminates the process and forgets its turn: no update follows.
     pub async fn close(&mut self) {
         self.attempt = None;
         let Some(LiveProcess { process, mut events, .. }) = self.live.take() else { return };
-        // Drained, so that a process that still writes is not held up by us while it ends.
+        // Drained, so that a full channel does not delay a process that still writes while it exits.
         let drain = tokio::spawn(async move { while events.recv().await.is_some() {} });
         end(process).await;
         drain.abort();
     }
 
-    /// Answers a permission request.
-    ///
-    /// # Errors
-    /// As [`AgentProcess::answer`].
+    /// Answers a permission request. Fails as [`AgentProcess::answer`] does.
     pub async fn answer(&mut self, request_id: &str, answer: &PermissionAnswer) -> Result<(), ProcessError> {
         if let Some(attempt) = &mut self.attempt {
             attempt.on_answer(request_id, Instant::now());
@@ -214,8 +211,7 @@ impl AgentSession {
 
     /// Changes the model of a living process; a later start takes it from its launch.
     ///
-    /// # Errors
-    /// As [`AgentProcess::set_model`].
+    /// Fails as [`AgentProcess::set_model`] does.
     pub async fn set_model(&self, model: Option<&str>) -> Result<(), ProcessError> {
         match &self.live {
             Some(live) => live.process.set_model(model).await,

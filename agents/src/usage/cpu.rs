@@ -1,8 +1,8 @@
 //! CPU of process trees from the times of two snapshots, pure.
 //!
 //! A process's own time and the time of the children it waited for are both counted; when a child is waited for, its
-//! time passes from the first to the second, so the sum over a tree is what the tree has used, short-lived commands
-//! included. What of a vanished child was counted while it lived is taken off its parent's gain again.
+//! time passes from the first to the second, so the sum over a tree is its whole use, short-lived commands included. The
+//! part of a vanished child's time that was counted while it lived is subtracted from its parent's gain.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,7 +20,7 @@ pub(super) struct CpuHistory {
     at: Duration,
     members: HashMap<u32, ProcessUsage>,
     /// By pid, the time of children that vanished before their parent's gain was seen: reading all processes takes
-    /// some milliseconds. Kept for one more sample, since a parent may also never wait.
+    /// some milliseconds. Carried for one more sample, since a parent may also never wait.
     unpaid: HashMap<u32, Duration>,
 }
 
@@ -51,6 +51,7 @@ impl CpuHistory {
                     let gain = gains.get(&pid).copied().unwrap_or_default();
                     (process.own.saturating_sub(before.own) + gain).as_secs_f64()
                 }
+                // Seen for the first time: of a life longer than the interval only a share counts.
                 None => {
                     let age = now.at.saturating_sub(process.started).max(interval);
                     process.total().as_secs_f64() * interval.as_secs_f64() / age.as_secs_f64()
@@ -60,7 +61,7 @@ impl CpuHistory {
         100.0 * spent / interval.as_secs_f64()
     }
 
-    /// What each surviving member gained by waiting for children, less what was counted while those lived.
+    /// The gain of each surviving member by waiting for children, less the part counted while those lived.
     fn reaped_gains(&self, now: &ProcessTable) -> CpuGains {
         let debts = self.debts(now);
         let mut gains = CpuGains::default();
@@ -78,7 +79,7 @@ impl CpuHistory {
         gains
     }
 
-    /// The known time of vanished members, by the nearest ancestor that survives: whoever stood between has vanished
+    /// The known time of vanished members, by the nearest ancestor that survives: whoever was between them has vanished
     /// too and has handed it on.
     fn debts(&self, now: &ProcessTable) -> HashMap<u32, Duration> {
         let survives = |pid: u32, process: &ProcessUsage| {

@@ -39,7 +39,7 @@ fn read(pid: u32, units: KernelUnits) -> Option<ProcessUsage> {
     parse(&line[..length], units)
 }
 
-/// Reads what follows the name, which stands in brackets and may itself hold brackets, blanks and any byte.
+/// Parses the fields after the name, which is in brackets and may itself hold brackets, blanks and any byte.
 fn parse(line: &[u8], units: KernelUnits) -> Option<ProcessUsage> {
     let name_end = line.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(&line[name_end + 1..]).ok()?;
@@ -62,7 +62,7 @@ fn parse(line: &[u8], units: KernelUnits) -> Option<ProcessUsage> {
     })
 }
 
-/// The clock by which processes' starts are told; `/proc/uptime` is another one in a container under lxcfs.
+/// The clock of the processes' start times; `/proc/uptime` is another one in a container under lxcfs.
 fn since_boot() -> Duration {
     clock_gettime(ClockId::Boottime).try_into().unwrap_or_default()
 }

@@ -96,6 +96,7 @@ fn blocking(effort: Effort) -> anyhow::Result<Outcome> {
             work.board()?;
         }
         let moving = millis(start.elapsed()) / current.len() as f64;
+        // Back again, so that every round finds the same board.
         for id in &current {
             work.move_story(*id, Stage::Current, Mover::Person)?;
         }

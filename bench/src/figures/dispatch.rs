@@ -1,4 +1,4 @@
-//! Figure 1: what it costs to answer a command.
+//! Figure 1: the cost of answering a command.
 
 use std::sync::Arc;
 
@@ -86,6 +86,7 @@ impl Run {
         if self.rendered {
             world.messenger.render();
         }
+        // Warm-up.
         per_message(&mut world, self.under_way, messages, text).await?;
         let mut rounds = Vec::new();
         for _ in 0..self.effort.rounds() {
@@ -115,7 +116,7 @@ async fn per_message(world: &mut World, window: usize, messages: usize, text: &s
 /// `ping` and others like it.
 fn registry(count: usize) -> CommandRegistry {
     let ping = Constant::named("ping");
-    // The registry keeps names for the life of the program, so these are never given back.
+    // The registry takes names of static lifetime.
     let others = (1..count).map(|number| Constant::named(format!("other{number}").leak()));
     let commands = std::iter::once(ping).chain(others);
     CommandRegistry::new(commands.map(|command| Arc::new(command) as Arc<dyn Command>).collect())

@@ -87,6 +87,7 @@ async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
                 break;
             }
         }
+        // The first one warms up.
         if id > 1 {
             single.push(millis(start.elapsed().saturating_sub(SETTLE)));
         }
@@ -117,6 +118,7 @@ async fn burst(
         fs::rename(name("1_backlog", *id), name("6_archived", *id))?;
     }
     while !waiting.is_empty() {
+        // Events that never come are counted as lost, not reported as an error.
         let Ok(next) = tokio::time::timeout(Duration::from_secs(60), events.recv()).await else { break };
         if let PipelineEvent::StoryMoved { story, .. } = &next.context("the events were lost")?.event {
             waiting.remove(&story.0);

@@ -96,6 +96,7 @@ async fn idle(watch: Duration) -> anyhow::Result<(f64, f64)> {
     let mut command = place.storkit(&["serve", "--port", "0"])?;
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("storkit")?;
     let process = Observed(child.id());
+    // Its start is not idle time.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (before, start) = (process.cpu()?, Instant::now());
     tokio::time::sleep(watch).await;

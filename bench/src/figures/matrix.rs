@@ -42,7 +42,7 @@ mod with_matrix {
 
     const BURST: usize = 500;
 
-    /// What was seen of one bot, by round.
+    /// Measurements of one bot, by round.
     #[derive(Default)]
     struct Seen {
         idle: f64,
@@ -70,6 +70,7 @@ mod with_matrix {
             seen.idle = bot.process().resident()?;
         }
         let pings_a_round = effort.pick(200, 20);
+        // The bots take turns in every round, so that a change of the machine's load hits all of them.
         for _ in 0..effort.rounds() {
             for (bot, seen) in &mut bots {
                 let before = bot.process().cpu()?;

@@ -49,6 +49,7 @@ fn git(root: &Path, args: &[&str]) -> anyhow::Result<()> {
     let output = Command::new("git")
         .arg("-C")
         .arg(root)
+        // Automatic garbage collection would hit one side at random.
         .args(["-c", "user.name=b", "-c", "user.email=b@example.org", "-c", "gc.auto=0"])
         .args(args)
         .output()?;
@@ -91,6 +92,7 @@ impl Place {
         let start = Instant::now();
         git(&self.root, &["worktree", "add", "-q", "--detach", at, "main"])?;
         git(&place, &["merge", "-q", "--squash", branch])?;
+        // `git diff --quiet` fails if there is a difference.
         ensure!(git(&place, &["diff", "--cached", "--quiet"]).is_err(), "the merge is empty");
         git(&place, &["commit", "-q", "-m", "merge"])?;
         let head = Command::new("git").arg("-C").arg(&place).args(["rev-parse", "HEAD"]).output()?;

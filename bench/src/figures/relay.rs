@@ -76,6 +76,7 @@ async fn relayed(world: &mut World, prompt: &str) -> anyhow::Result<Vec<f64>> {
     let mut latest = 0;
     let mut times = Vec::new();
     for shown in world.ask(prompt).await? {
+        // A message that is edited repeats the pieces before.
         for stamp in stamps(&shown.text).filter(|stamp| *stamp > latest).collect::<Vec<_>>() {
             latest = stamp;
             times.push((shown.at.saturating_sub(stamp)) as f64 / 1e3);

@@ -39,7 +39,7 @@ struct Bench {
     model: ScriptedModel,
 }
 
-/// ms to the first line, and to the end.
+/// ms to the first line, and to the exit.
 type Times = (f64, f64);
 
 async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
@@ -51,6 +51,7 @@ async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
         let copied = millis(start.elapsed());
         let within = bench.run(Some(walls)).await?;
         let without = bench.run(None).await?;
+        // The first round fills caches.
         if round > 0 {
             copies.push(copied);
             confined.push(within);

@@ -33,7 +33,7 @@ pub const FIGURE: Figure = Figure {
     measure: |effort| measure(effort).boxed(),
 };
 
-/// MB over idle.
+/// Limit of the peak, in MB over idle.
 const MEMORY: f64 = 64.0;
 const SHARE: f64 = 0.6;
 
@@ -152,7 +152,7 @@ impl Chat {
         Ok(Self { child, input, output, process, _place: place })
     }
 
-    /// Sends a line and reads up to a line with this end.
+    /// Sends a prompt and reads until a line that finishes with `last`.
     fn ask(&mut self, prompt: &str, last: &str) -> anyhow::Result<()> {
         writeln!(self.input, "{prompt}")?;
         self.input.flush()?;

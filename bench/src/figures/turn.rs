@@ -91,7 +91,7 @@ fn twin(world: &World, model: &ScriptedModel) -> anyhow::Result<Bare> {
             *value = model.base_url().into();
         }
     }
-    // The bot would end a process with its mark.
+    // The bot kills leftover processes that carry its mark.
     environment.retain(|(name, _)| name != "STORKIT_RUN");
     let cwd: PathBuf = world.place.project();
     Bare::start(&argv, &environment, &cwd)

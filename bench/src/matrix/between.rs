@@ -120,6 +120,7 @@ impl Between {
     async fn until(&self, count_of: impl Fn(&Noted) -> usize, count: usize) -> Result<(), usize> {
         let enough = async {
             loop {
+                // Before the count, or a change between the two would be missed.
                 let changed = self.shared.changed.notified();
                 if count_of(&self.shared.noted()) >= count {
                     return;
@@ -154,6 +155,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request<Body>) -> Resp
     if is_message {
         let number = {
             let mut noted = shared.noted();
+            // Now and not after the answer: the time of the homeserver is not the bot's.
             noted.sent.push(Instant::now());
             noted.ends_here.then_some(noted.sent.len())
         };

@@ -18,7 +18,6 @@ use crate::{
     world::{Place, built},
 };
 
-/// Which bot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The program, with all that it does.
@@ -30,7 +29,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Storkit, Self::Bare, Self::Maubot];
 
     /// A command of it that costs little.
@@ -44,13 +42,12 @@ impl Kind {
 
 /// One of them, at work.
 pub struct Bot {
-    /// Which.
     pub kind: Kind,
     /// Its whole user id.
     pub id: String,
     /// The room that it and the person are in.
     pub room: String,
-    /// What it takes for the homeserver.
+    /// The proxy that it uses as its homeserver.
     pub between: Between,
     child: Child,
     _place: Place,
@@ -82,12 +79,11 @@ impl Bot {
         Ok(bot)
     }
 
-    /// Its process.
     pub fn process(&self) -> Observed {
         Observed(self.child.id())
     }
 
-    /// The end of what it says of itself, for an error.
+    /// The last lines of its log, for an error.
     pub fn log(&self) -> String {
         let text = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();

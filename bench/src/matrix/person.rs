@@ -18,15 +18,15 @@ pub struct Person {
 }
 
 impl Person {
-    /// A new user.
     pub async fn new(synapse: &Synapse) -> anyhow::Result<Self> {
         let account = synapse.register("ann").await;
         let (_, token) = synapse.log_in(&account).await;
+        // The homeserver is on this machine.
         let http = reqwest::Client::builder().no_proxy().build()?;
         Ok(Self { http, url: synapse.url(), token, id: account.id, since: None })
     }
 
-    /// Their whole id.
+    /// The whole id, `@name:server`.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -61,7 +61,7 @@ impl Person {
         tokio::time::timeout(PATIENCE / 5, joined).await.with_context(|| format!("{who} does not join"))?
     }
 
-    /// Says something; gives the event's id.
+    /// Sends a message; returns the event's id.
     pub async fn say(&self, room: &str, text: &str) -> anyhow::Result<String> {
         let path = format!("rooms/{room}/send/m.room.message/{}", uuid::Uuid::new_v4());
         let body = json!({ "msgtype": "m.text", "body": text });
@@ -69,7 +69,7 @@ impl Person {
         Ok(answer["event_id"].as_str().context("no event id")?.to_owned())
     }
 
-    /// Hears nothing of what was said until now.
+    /// Skips all messages so far.
     pub async fn skip(&mut self) -> anyhow::Result<()> {
         self.since = None;
         self.sync(Duration::ZERO).await.map(|_| ())
