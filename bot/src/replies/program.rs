@@ -7,7 +7,7 @@ use adapters::markdown::{code_block, inert};
 use super::text::sentence;
 use crate::restart::{BuildError, BuildStep};
 
-/// `restart`.
+/// The answer to `restart`.
 pub const RESTARTING: &str = "Restarting. I'll post here when I'm back.";
 
 /// `rebuild`, at its beginning.
