@@ -242,7 +242,7 @@ fn insert_seen(
     now: SystemTime,
 ) -> StoreResult<Vec<bool>> {
     let mut insert =
-        // The primary key decides what is new: a read before the write would cost a
+        // The primary key decides which ids are new: a read before the write would cost a
         // second statement for each message.
         connection.prepare_cached("INSERT OR IGNORE INTO seen (room, message, at) VALUES (?1, ?2, ?3)")?;
     let insert =

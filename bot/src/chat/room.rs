@@ -101,7 +101,7 @@ impl RoomTask {
             tokio::select! {
                 input = mailbox.next() => match input {
                     Some(RoomInput::OutboxDrained) if self.activity.idle_exit_pending => {
-                        // An input that arrived meanwhile keeps the task: `leave` refuses, and the loop handles it.
+                        // An input that arrived meanwhile saves the task: `leave` refuses, and the loop handles it.
                         if self.services.rooms.leave(&self.room, &mailbox) {
                             return;
                         }

@@ -119,8 +119,8 @@ impl Router<'_> {
                 return false;
             }
             Admission::TooOld(age) => {
-                // Not dropped in silence: the person believes the bot has the message, so the room
-                // says that it was skipped.
+                // Not dropped in silence: the person believes that the bot has the message, so the
+                // room reports it as skipped.
                 return self.rooms.post(&room, RoomInput::Notice(replies::too_old(&incoming, age)));
             }
             Admission::Addressed => self.rooms.offer(incoming, true),

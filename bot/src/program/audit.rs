@@ -33,7 +33,7 @@ pub struct AuditFilter {
     json: bool,
 }
 
-/// How a question can end.
+/// The outcomes of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutcomeWord {
     /// Allowed once

@@ -159,7 +159,8 @@ async fn output(mut command: Command) -> Result<String, String> {
         Ok(Err(error)) => Err(error.to_string()),
         Ok(Ok(output)) => {
             let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            // `claude auth status` prints its JSON and fails where nobody is logged in: that is an answer, too.
+            // `claude auth status` may print its JSON and still fail, where nobody is logged in.
+            // That is an answer, too.
             if output.status.success() || text.starts_with('{') { Ok(text) } else { Err(text) }
         }
     }

@@ -58,7 +58,7 @@ pub fn state_set_aside(path: &Path) -> String {
 
 // --- rebuild ---
 
-/// A second `rebuild`.
+/// The answer to a second `rebuild`.
 pub const BUILD_UNDER_WAY: &str = "A build is already running.";
 
 /// Why a rebuild changed nothing.

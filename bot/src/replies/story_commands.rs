@@ -27,11 +27,11 @@ pub const WHICH_STAGE: &str = "Which stage?";
 pub const WHY_REJECT: &str = "Why? The next run reads the reason.";
 /// `assign ID` without one name.
 pub const WHICH_AGENT: &str = "Which agent? One name, as in `project.toml`.";
-/// `new` without anything.
+/// The answer to `new` without anything.
 pub const WHICH_KIND: &str = "What kind of story, and what is its title?";
 /// `new KIND` without a title.
 pub const NO_TITLE: &str = "A story needs a title.";
-/// `log` without anything.
+/// The answer to `log` without anything.
 pub const WHOSE_LOG: &str = "Whose log? Name an agent or a story's number.";
 
 /// The first word is no story's number.
@@ -95,7 +95,7 @@ pub fn story_created(story: &Story) -> String {
     )
 }
 
-/// `start` and `retry`
+/// The answer to `start` and `retry`.
 pub fn story_started(id: StoryId, result: &StartResult) -> String {
     match result {
         StartResult::Running(run) => {

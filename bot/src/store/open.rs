@@ -119,7 +119,7 @@ fn make_private(path: &Path) -> io::Result<()> {
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
-    // `storkit audit` may read at the same time.
+    // Another process can have the database open at this moment: `storkit audit` reads it, a person inspects it.
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // NORMAL survives any kill of ours; only a power cut can lose the last instants.
@@ -149,8 +149,8 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
 }
 
-// With its log, so that nothing of it is lost or mixed into the new one. The log goes first: after a kill in between,
-// the next start finds the same damage and sets the rest aside.
+// With its log, so that nothing of it is lost or mixed into the new one. The log goes first: a kill in between must
+// not leave the old log next to a new database, which SQLite would then read.
 fn set_aside(path: &Path, now: SystemTime) -> io::Result<PathBuf> {
     let stamp = format!("corrupt-{}", seconds(now));
     let name = |suffix: &str| {

@@ -136,7 +136,7 @@ pub struct CostEntry {
     pub room: Room,
     pub who: String,
     pub session: String,
-    /// US dollars.
+    /// The amount in US dollars.
     pub usd: f64,
     pub input_tokens: u64,
     pub output_tokens: u64,
@@ -148,7 +148,7 @@ pub struct CostRow {
     /// The person or room it is summed by.
     pub of: String,
     pub turns: u64,
-    /// US dollars.
+    /// The amount in US dollars.
     pub usd: f64,
     pub input_tokens: u64,
     pub output_tokens: u64,

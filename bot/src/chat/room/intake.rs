@@ -94,8 +94,7 @@ impl RoomTask {
     /// Hands the prompt to its thread, with the talk before it.
     fn move_to(&self, thread: Room, incoming: &Incoming) {
         let history = self.services.config().history_size;
-        // The thread is a room of its own with an empty history: without this talk the agent would not know what the
-        // people in the channel refer to.
+        // The thread is a room of its own with an empty history: the agent needs this talk to understand the prompt.
         for talk in self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default() {
             self.log_store_error(self.services.store.overhear(&thread, &talk, history));
         }

@@ -119,7 +119,7 @@ impl RoomTask {
         }
     }
 
-    // Stored with the first event, not at the turn's end: after a kill in between, the next start resumes this
+    // Stored with the first event and not with the result: after a kill in between, the next start resumes this
     // session and finds its process.
     fn keep_session(&mut self, session: SessionId) {
         if self.record.session.as_ref() != Some(&session) {

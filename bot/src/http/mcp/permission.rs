@@ -50,7 +50,7 @@ pub(super) fn deny(message: &str) -> String {
     json!({ "behavior": "deny", "message": message }).to_string()
 }
 
-// A run that waits for a person is not stalled: the pipeline reads this count before it ends a silent run. A guard,
+// A run that waits for a person is not stalled: the pipeline reads this count before it stops a silent run. A guard,
 // because the asking future can be dropped at any moment.
 struct WaitingForPerson(Arc<AtomicUsize>);
 
