@@ -83,7 +83,7 @@ impl PermissionBroker {
         Self { store, clock, rooms, pending: Arc::default() }
     }
 
-    /// Decides a call: by rule, by a person, by the deadline, always with an entry in the audit. Dropping
+    /// Decides a call: by rule, by a person, by the deadline; each decision goes to the audit. Dropping
     /// the future withdraws the question.
     pub async fn ask(&self, ask: PermissionAsk) -> PermissionDecision {
         let outcome = match self.decided_without_asking(&ask) {
@@ -114,8 +114,8 @@ impl PermissionBroker {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::error!(%error, tool = ask.tool, "a question could not be stored and is denied");
-                // A question without a row has no number that a restart would know, and its decision
-                // no trace in the audit.
+                // Without a row there is no number to answer with. The store that refused the row would refuse
+                // an audit entry as well.
                 return QuestionOutcome::Withdrawn { why: WithdrawReason::NotRecorded };
             }
         };

@@ -26,8 +26,8 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Runs the command in a window of 100 by 40, which shows `ended with N` after its exit. Tests that use it begin with
-    /// `needs!(Tmux)`.
+    /// Runs the command in a window of 100 by 40, which shows `ended with N` after its exit.
+    /// Tests that use it begin with `needs!(Tmux)`.
     ///
     /// Panics where tmux is missing.
     pub(crate) fn run(command: &Command, place: Arc<Place>) -> Self {

@@ -90,7 +90,7 @@ fn weight(event: &PipelineEvent) -> EventWeight {
         PipelineEvent::StoryMoved { .. }
         | PipelineEvent::StoryDeleted { .. }
         | PipelineEvent::ProblemFound { .. } => EventWeight::Some,
-        // => The person who created it already has an answer in the room.
+        // The person who created it already has an answer in the room.
         PipelineEvent::StoryCreated { by: Actor::Person(_), .. } => EventWeight::Nothing,
         PipelineEvent::StoryCreated { .. } => EventWeight::Some,
         PipelineEvent::RunEnded { failed: true, .. } => EventWeight::Some,

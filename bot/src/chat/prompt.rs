@@ -26,8 +26,7 @@ pub fn compose_prompt(prompt: &QueuedPrompt, talk: &[OverheardTalk]) -> String {
         ));
     }
     let text = &prompt.text;
-    // Names only where several people write: in a private chat the model would address its one partner
-    // by name in every answer.
+    // Names only where several people write: a private chat has one author.
     parts.push(if prompt.shared { format!("{}: {text}", prompt.sender_name) } else { text.clone() });
     parts.join("\n\n")
 }

@@ -64,8 +64,7 @@ impl RoomTask {
         sender: RoomSender,
         mailbox: RoomMailbox,
     ) {
-        // A room whose record is unreadable answers as a new one: it loses its session and
-        // its choices, not its people.
+        // A room whose record is unreadable still answers, without its session and its choices.
         let record = services.store.room(&room).unwrap_or_else(|error| {
             tracing::error!(%error, %room, "the room's record cannot be read; an empty one is used");
             RoomRecord::default()
@@ -144,7 +143,7 @@ impl RoomTask {
         }
     }
 
-    // A new task finds the rest in the store, so only live state holds the old one: a turn, a question, a
+    // A new task finds the rest in the store, so only live state needs the old one: a turn, a question, a
     // process. A room that follows the pipeline stays, because questions arrive there unprompted and it has to
     // know whether people read along.
     fn may_exit(&self) -> bool {

@@ -62,7 +62,7 @@ impl ChatServices {
         let trusted = claude.trust_project_settings;
         let start = match session {
             Some(session) => SessionStart::Resume(session.clone()),
-            // => Chosen here, not by the CLI, so that the process carries it in its environment from the start: that
+            // Chosen here, not by the CLI, so that the process carries it in its environment from the start: that
             // is how the next start finds the process if this one is killed.
             None => SessionStart::New(SessionId::random()),
         };

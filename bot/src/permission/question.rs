@@ -85,12 +85,12 @@ pub enum PersonAnswer {
 /// How a question ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum QuestionOutcome {
-    Allowed {
-        by: Person,
-    },
+    /// Allowed for this one call.
+    Allowed { by: Person },
     /// Allowed, and a rule made.
     Always {
         by: Person,
+        /// The calls that the new rule allows.
         scope: RuleScope,
     },
     /// The model's questions were answered.
@@ -105,17 +105,13 @@ pub enum QuestionOutcome {
         reason: Option<String>,
     },
     /// A standing rule covered it; nobody was asked.
-    ByRule {
-        rule: i64,
-    },
+    ByRule { rule: i64 },
     /// Nobody answered in time.
     TimedOut,
     /// No room could be reached.
     Unreachable,
     /// The question was closed without an answer.
-    Withdrawn {
-        why: WithdrawReason,
-    },
+    Withdrawn { why: WithdrawReason },
 }
 
 /// Why a question was closed without an answer.

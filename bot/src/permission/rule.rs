@@ -116,7 +116,6 @@ fn command_prefix(command: &str) -> Option<String> {
     }
     let subcommand = words.next().filter(|_| WITH_SUBCOMMANDS.contains(&program))?;
     // An option in second place (`git -C /elsewhere push`) hides the subcommand, so only a plain subcommand counts.
-    // only a plain subcommand counts.
     let bounded = !subcommand.starts_with('-') && !WIDE_SUBCOMMANDS.contains(&subcommand);
     bounded.then(|| format!("{program} {subcommand}"))
 }
@@ -146,7 +145,6 @@ fn host(url: &str) -> Option<String> {
 
 /// JSON with sorted keys. `serde_json` sorts them unless some crate in the tree turns on `preserve_order`; this
 /// does not rely on it.
-/// [`sorted`] does not rely on it.
 pub fn canonical(input: &Value) -> String {
     sorted(input).to_string()
 }

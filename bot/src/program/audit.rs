@@ -33,7 +33,7 @@ pub struct AuditFilter {
     json: bool,
 }
 
-/// The outcomes of a question.
+/// How a question can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutcomeWord {
     /// Allowed once

@@ -18,7 +18,6 @@ impl Store {
     /// Opens the database of this `.storkit` folder. One that an older storkit left directly in the folder is moved
     /// first. The caller holds the project's lock, so nothing else moves or writes it meanwhile. Fails where the
     /// folder or the database cannot be used.
-    /// Fails where the folder or the database cannot be used.
     pub fn open_in(storkit: &Path, now: SystemTime) -> Result<Self, OpenError> {
         let folder = storkit.join("state");
         let failed = |source| OpenError::Io { path: folder.clone(), source };

@@ -184,8 +184,8 @@ fn is_meant(
     !answers_nothing && !prose
 }
 
-// "help me fix the failing build" begins with a command's name and is none. Nobody writes three arguments to a
-// command by accident, and a prefix still forces the command.
+// "help me fix the failing build" begins with a command's name and is none. No command without free text takes three
+// arguments, and a prefix still forces the command.
 fn reads_as_prose(args: &str) -> bool {
     args.split_whitespace().count() >= 3
 }

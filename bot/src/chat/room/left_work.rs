@@ -43,7 +43,7 @@ impl RoomTask {
     }
 
     // It runs only if it had not begun and is not old. One that had begun may have had effects, so it is reported
-    // instead of run twice; an old one may no longer be wanted, and nobody watches what it does.
+    // instead of run twice; an old one may no longer be wanted.
     pub(super) fn on_left_prompt(&mut self, number: i64, started: bool, prompt: QueuedPrompt) {
         let age = self.services.clock.now().duration_since(prompt.sent_at).unwrap_or_default();
         let sentence = match (started, prompt.is_command) {
