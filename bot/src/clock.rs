@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-/// Tells what time it is.
+/// The source of the time of day.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 

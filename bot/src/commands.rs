@@ -72,7 +72,7 @@ pub fn all() -> CommandRegistry {
     ])
 }
 
-/// The reference page `docs/commands.md`; a test keeps the file current.
+/// The reference page `docs/commands.md`; a test compares the file with it.
 pub fn reference(registry: &CommandRegistry) -> String {
     let mut page = String::from(
         "# Commands\n\nGenerated from the registry by `storkit docs > docs/commands.md`; do not edit.\n\n\

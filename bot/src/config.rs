@@ -27,7 +27,7 @@ use toml::{Table, Value};
 pub struct BotConfig {
     /// How people call the bot; part of every prompt.
     pub display_name: String,
-    /// What a command may begin with.
+    /// The prefixes of commands, e.g. `!`.
     pub prefixes: Vec<String>,
     /// How many messages of a room's recent talk go along with a prompt.
     pub history_size: usize,
@@ -46,7 +46,7 @@ pub struct BotConfig {
     pub messengers: MessengerSections,
 }
 
-/// `[claude]`
+/// The section `[claude]` of the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClaudeSection {
@@ -67,7 +67,7 @@ pub struct ClaudeSection {
     pub env: BTreeMap<String, String>,
 }
 
-/// `[http]`
+/// The section `[http]` of the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HttpSection {
@@ -77,7 +77,7 @@ pub struct HttpSection {
     pub webhook_listen: String,
 }
 
-/// `[console]`
+/// The section `[console]` of the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConsoleSection {
@@ -85,7 +85,7 @@ pub struct ConsoleSection {
     pub enabled: bool,
 }
 
-/// `[pipeline]`
+/// The section `[pipeline]` of the file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PipelineSection {
@@ -177,11 +177,11 @@ fn string_or_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
     }
 }
 
-/// A configuration, and what of the environment went into it.
+/// A configuration, and the environment variables that went into it.
 #[derive(Clone, Debug, Default)]
 pub struct LoadedConfig {
     pub config: BotConfig,
-    /// Environment variables that `${VAR}` named, and [`usual_secrets`]: the bot's secrets, kept from the agents.
+    /// Environment variables that `${VAR}` named, and [`usual_secrets`]: the bot's secrets, which agents never see.
     pub secret_env: Vec<String>,
     /// The file, whether it exists or not.
     pub path: PathBuf,
@@ -189,15 +189,17 @@ pub struct LoadedConfig {
     pub fingerprint: u64,
 }
 
-/// Equal for equal texts, within one process. A number, since the text itself may hold secrets.
+/// Equal for equal texts, within one process. A number, because the text may hold secrets and must not stay
+/// in memory for a comparison.
 pub fn fingerprint(text: &str) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     std::hash::Hash::hash(text, &mut hasher);
     std::hash::Hasher::finish(&hasher)
 }
 
-/// The messengers' secrets under the names that `bot.toml.example` and the guides give them. They may be in the environment
-/// even where `bot.toml` does not name them: a messenger that is switched off, one file of variables for all.
+// The messengers' secrets under the names that `bot.toml.example` and the guides give them. They may be
+// in the environment even where `bot.toml` does not name them: a messenger that is switched off, or one
+// file of variables for several programs.
 fn usual_secrets() -> impl Iterator<Item = &'static str> {
     MESSENGERS.iter().flat_map(|kind| kind.secret_env.iter().copied())
 }
@@ -269,6 +271,7 @@ pub fn write_ambient_rooms(path: &Path, rooms: &[String]) -> anyhow::Result<()> 
     list.extend(rooms.iter().map(String::as_str));
     match document.get_mut("ambient_rooms").and_then(|item| item.as_value_mut()) {
         Some(value) => {
+            // The spacing and the comment on this line are the person's.
             let decor = value.decor().clone();
             *value = list.into();
             *value.decor_mut() = decor;

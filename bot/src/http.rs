@@ -27,6 +27,7 @@ use crate::http::services::HttpServices;
 
 /// Binds the port on 127.0.0.1; 0 takes a free one.
 pub async fn bind(port: u16) -> io::Result<TcpListener> {
+    // Never another address: tokens travel here without TLS.
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
 }
 
@@ -50,7 +51,8 @@ pub async fn serve(listener: TcpListener, services: Arc<HttpServices>, runs: Mcp
     }
 }
 
-/// A browser on this machine must not be led here: by another name (DNS rebinding), or from a page.
+// A web page must not reach this listener through a browser on this machine: neither under another name (DNS
+// rebinding) nor from its own origin.
 async fn only_loopback(request: Request, next: Next) -> Response {
     if comes_from_here(request.headers()) {
         next.run(request).await
@@ -74,7 +76,7 @@ fn is_loopback(authority: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "::1")
 }
 
-/// Each run has a token of its own, and with it the rooms its questions go to.
+// Each run has a token of its own: it decides which tools the caller sees and which rooms its questions go to.
 async fn authorize(State(runs): State<McpRuns>, mut request: Request, next: Next) -> Response {
     match bearer(request.headers()).and_then(|token| runs.find(token)) {
         Some(run) => {
@@ -91,6 +93,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 async fn health(State(services): State<Arc<HttpServices>>) -> Response {
     let adapters = services.messengers.health();
+    // One messenger is enough: ready means that somebody can reach the bot.
     let ready = adapters.iter().any(|adapter| adapter.up) && !services.stop.is_cancelled();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let list: Vec<Value> = adapters

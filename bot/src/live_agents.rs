@@ -6,7 +6,6 @@ use agents::usage::{MachineUsage, TreeUsage, UsageSampler};
 use parking_lot::Mutex;
 use pipeline::event::RunInfo;
 
-/// A living process.
 #[derive(Clone, Debug)]
 pub struct AgentEntry {
     /// The room it serves, or the slot of the pipeline.

@@ -83,8 +83,8 @@ impl PermissionBroker {
         Self { store, clock, rooms, pending: Arc::default() }
     }
 
-    /// Decides a call: by rule, by a person, by the deadline. Dropping the future withdraws the question.
-    /// Every path ends in an audit entry and a decision.
+    /// Decides a call: by rule, by a person, by the deadline; each decision goes to the audit. Dropping
+    /// the future withdraws the question.
     pub async fn ask(&self, ask: PermissionAsk) -> PermissionDecision {
         let outcome = match self.decided_without_asking(&ask) {
             Some(outcome) => {
@@ -103,6 +103,7 @@ impl PermissionBroker {
                     return Some(QuestionOutcome::ByRule { rule: rule.id });
                 }
             }
+            // A rule can only allow. Without the rules a person decides, which is never less safe.
             Err(error) => tracing::error!(%error, "the rules cannot be read; a person is asked"),
         }
         ask.rooms.is_empty().then_some(QuestionOutcome::Unreachable)
@@ -113,6 +114,8 @@ impl PermissionBroker {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::error!(%error, tool = ask.tool, "a question could not be stored and is denied");
+                // Without a row there is no number to answer with. The store that refused the row would refuse
+                // an audit entry as well.
                 return QuestionOutcome::Withdrawn { why: WithdrawReason::NotRecorded };
             }
         };
@@ -151,6 +154,7 @@ impl PermissionBroker {
         let question = Arc::new(Question::new(id, ask, self.clock.now()));
         let (decided, decision) = oneshot::channel();
         let pending = PendingQuestion { question: question.clone(), decided, unreachable: HashSet::new() };
+        // Pending before any room shows it: an answer can be faster than the loop over the rooms.
         self.pending().insert(id, pending);
         Ok((question, decision))
     }
@@ -179,15 +183,18 @@ impl PermissionBroker {
         }
         let outcome = open.question.outcome_of(answer, by)?;
         if let QuestionOutcome::Always { scope, .. } = &outcome {
+            // A rule that cannot be stored does not undo the consent to this call; the next such call asks again.
             self.log_error(self.store.add_rule(scope, &by.id, self.clock.now()));
         }
         let decided = pending.remove(&id).map(|pending| pending.decided);
+        // Released before the waiter wakes: it takes the same lock to close the question.
         drop(pending);
-        // The waiter may have reached its deadline at this moment; then the deadline decides.
+        // The waiter may reach its deadline at this moment. Then the deadline decides, and this person reads that the
+        // question is not open, instead of believing that the call runs.
         decided.and_then(|decided| decided.send(outcome).ok()).ok_or(AnswerRefused::NotOpen(id))
     }
 
-    /// Closes a question without an answer: end of turn, stop, shutdown, the CLI's own cancel.
+    /// Closes a question without an answer: turn over, stop, shutdown, the CLI's own cancel.
     pub fn withdraw(&self, id: QuestionId, why: WithdrawReason) {
         if let Some(pending) = self.pending().remove(&id) {
             let _ = pending.decided.send(QuestionOutcome::Withdrawn { why });
@@ -206,6 +213,8 @@ impl PermissionBroker {
         let mut all = self.pending();
         let Some(pending) = all.get_mut(&id) else { return };
         pending.unreachable.insert(room.clone());
+        // One reachable room is enough: the question stays open there, and the deadline
+        // covers a room where nobody reads.
         if pending.question.rooms.iter().all(|room| pending.unreachable.contains(room))
             && let Some(pending) = all.remove(&id)
         {
@@ -230,7 +239,7 @@ impl PermissionBroker {
         open
     }
 
-    /// Closes the questions that an earlier process left open in the record, and returns where their copies are.
+    /// Closes the questions that an earlier process left open in the store, and returns where their copies are.
     pub fn close_left_over(&self) -> Vec<LeftQuestion> {
         let left = self.store.left_questions().unwrap_or_else(|error| {
             tracing::error!(%error, "open questions cannot be read");
@@ -272,7 +281,8 @@ impl PermissionBroker {
     }
 }
 
-/// Withdraws the question when the asking side is gone (a cut MCP connection, an ended run).
+// A future that is dropped runs no code after its `await`. Without this guard a question of a cut connection or an
+// ended run would stay open, and people would answer an agent that is gone.
 struct WithdrawOnDrop<'a> {
     broker: &'a PermissionBroker,
     question: Arc<Question>,
@@ -311,7 +321,8 @@ fn entry_of(question: &Question, outcome: &QuestionOutcome) -> AuditEntry {
     }
 }
 
-/// The hash that binds an audit entry to the input that was shown.
+// The audit is permanent and an input may hold file contents or secrets, so it records only the digest. The digest is
+// of the canonical form: whoever has the input can prove that this entry is about it.
 fn sha256(input: &Value) -> String {
     Sha256::digest(rule::canonical(input).as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

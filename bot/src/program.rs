@@ -22,7 +22,8 @@ use clap::Parser as _;
 
 /// Runs `storkit` with the arguments of this process.
 pub fn main() -> ExitCode {
-    // In a sandbox it becomes another program, before there are arguments to read and threads.
+    // In a sandbox this process becomes another program. That happens before clap, which must not read the other
+    // program's arguments, and before the runtime starts threads.
     let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
     if let [_, subcommand, ..] = &words[..]
         && subcommand == agents::confine::SUBCOMMAND
@@ -36,7 +37,7 @@ pub fn main() -> ExitCode {
         Err(error) => return output::complain(1, &crate::replies::terminal::no_threads(&error)),
     };
     let code = runtime.block_on(cli::run(cli));
-    // A thread that waits for the terminal must not hold up the end.
+    // A thread that waits for the terminal must not hold up the exit.
     runtime.shutdown_background();
     code
 }

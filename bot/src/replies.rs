@@ -1,5 +1,5 @@
-//! Every sentence the bot says, one function per message. Sentences end with a period; ids are in backticks and never directly
-//! before the period.
+//! Every sentence of the bot, one function per message. Sentences close with a period; ids are in backticks and
+//! never directly before the period.
 
 pub mod board;
 mod commands;

@@ -1,4 +1,5 @@
-//! Restart in place: the program is replaced by a fresh start of itself (`exec`), with its process id and its arguments kept.
+//! Restart in place: the program is replaced by a fresh start of itself (`exec`), under the same process id
+//! and with the same arguments.
 //! `rebuild` builds it from source before; a build that fails changes nothing.
 
 use std::{
@@ -28,7 +29,7 @@ pub struct RestartRequest {
     wanted: CancellationToken,
     room: Mutex<Option<Room>>,
     building: AtomicBool,
-    /// Why the last build failed, for callers that cannot wait for its end.
+    /// Why the last build failed, for callers that cannot wait for it.
     failed: Mutex<Option<BuildError>>,
 }
 
@@ -56,8 +57,7 @@ impl RestartRequest {
 
     /// Builds the program from source and checks that the result starts.
     ///
-    /// # Errors
-    /// What failed, with the end of the build's output.
+    /// Fails with the step, and the last lines of its output.
     pub async fn rebuild(&self) -> Result<(), BuildError> {
         let Some(_building) = self.begin_build() else { return Err(BuildError::Running) };
         let built = self.program.rebuild().await;
@@ -99,7 +99,8 @@ impl RestartRequest {
 
     /// One build at a time; `None` while one is under way.
     fn begin_build(&self) -> Option<BuildInProgress<'_>> {
-        // Not `then_some`: a `BuildInProgress` that is made and dropped would end the other's.
+        // Not `then_some`: it would make a `BuildInProgress` in any case, and its drop would clear the
+        // flag of the other build.
         (!self.building.swap(true, Ordering::AcqRel)).then(|| BuildInProgress(self))
     }
 }
@@ -112,7 +113,7 @@ impl Drop for BuildInProgress<'_> {
     }
 }
 
-/// What a restarted process finds of its predecessor.
+/// The predecessor's note to a restarted process.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RestartNote {
     /// The room that asked.
@@ -126,6 +127,7 @@ impl RestartNote {
     pub fn take(project: &Project) -> Option<Self> {
         let path = note_path(project);
         let note = fs::read(&path).ok()?;
+        // A note that cannot be removed is ignored: every later start would announce the same restart.
         fs::remove_file(&path).ok()?;
         serde_json::from_slice(&note).ok()
     }
@@ -152,7 +154,7 @@ pub struct RunningProgram {
 }
 
 impl RunningProgram {
-    /// The program that runs. By the name it was called where the system does not tell its file.
+    /// The running program; by the name it was called where the system does not know its file.
     pub fn running() -> Self {
         let mut arguments = std::env::args_os();
         let name = arguments.next().unwrap_or_else(|| "storkit".into());
@@ -184,7 +186,7 @@ pub enum BuildError {
     NotInTarget(PathBuf),
     /// A step could not be started, with the system's error.
     NotStarted(BuildStep, String),
-    /// A step failed: its status, and the end of its output.
+    /// A step failed: its status, and its last lines of output.
     Failed(BuildStep, ExitStatus, String),
 }
 
@@ -211,6 +213,8 @@ fn built_in(file: &Path) -> Option<(&Path, &str)> {
     let folder = file.parent()?;
     let target = folder.parent()?;
     let profile = folder.file_name()?.to_str()?;
+    // Cargo writes this file into its target folder. Anywhere else (an installed program) a build would
+    // not replace the running file.
     target.join("CACHEDIR.TAG").is_file().then_some((target, profile))
 }
 
@@ -237,7 +241,7 @@ async fn build(source: &Path, target: &Path, profile: &str) -> Result<(), BuildE
     run(cargo, BuildStep::Build).await
 }
 
-/// Whether the new program starts at all.
+// A program that does not start would leave the machine without a bot after the `exec`.
 async fn starts(file: &Path) -> Result<(), BuildError> {
     let mut version = Command::new(file);
     version.arg("--version");
@@ -251,6 +255,7 @@ async fn run(mut command: Command, step: BuildStep) -> Result<(), BuildError> {
     let mut child = child.map_err(not_started)?;
     let mut output = Vec::new();
     if let Some(mut stderr) = child.stderr.take() {
+        // Read before `wait`: a full pipe would block the build for ever.
         let _ = stderr.read_to_end(&mut output).await;
     }
     let status = child.wait().await.map_err(not_started)?;

@@ -1,4 +1,4 @@
-//! Durable state in `.storkit/state/state.db` (SQLite, WAL): what a kill -9 or a restart must not forget.
+//! Durable state in `.storkit/state/state.db` (SQLite, WAL): everything that must survive a kill -9 or a restart.
 
 mod folder;
 mod open;
@@ -34,16 +34,14 @@ pub struct Store {
     set_aside: Option<PathBuf>,
 }
 
-/// What a room has chosen, and its session.
+/// A room's choices and its session.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RoomRecord {
     /// The session to resume.
     pub session: Option<SessionId>,
-    /// What the session has cost so far, since the CLI reports sums.
+    /// The session's cost so far, since the CLI reports sums.
     pub session_cost_usd: f64,
-    /// `model NAME`.
     pub model: Option<String>,
-    /// `verbosity N`.
     pub verbosity: Option<u8>,
 }
 
@@ -53,7 +51,8 @@ impl Store {
         self.set_aside.as_ref()
     }
 
-    /// A panic between statements leaves SQLite consistent: its transaction is rolled back.
+    // No poisoned lock to handle: a panic between statements leaves SQLite consistent, since
+    // its transaction is rolled back.
     fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock()
     }
@@ -145,6 +144,7 @@ impl Store {
     }
 
     fn set_room(&self, room: &Room, column: &str, value: impl rusqlite::ToSql) -> StoreResult<()> {
+        // `column` comes from the two callers above, never from outside, so it may be part of the SQL.
         let sql = format!(
             "INSERT INTO rooms (room, {column}) VALUES (?1, ?2) ON CONFLICT (room) DO UPDATE SET {column} = ?2"
         );
@@ -153,7 +153,7 @@ impl Store {
 
     // --- prompts under way, for the next start ---
 
-    /// Keeps a prompt that waits until [`Store::prompt_done`]; returns its number.
+    /// Stores a prompt that waits, until [`Store::prompt_done`]; returns its number.
     pub fn queue_prompt(&self, room: &Room, prompt: &QueuedPrompt) -> StoreResult<i64> {
         self.keep_prompt(room, prompt, false)
     }
@@ -191,6 +191,7 @@ impl Store {
         let mut left = Vec::new();
         for row in rows {
             let (room, number, started, body) = row?;
+            // A row that this version cannot read must not hold up the others.
             if let (Some(room), Ok(prompt)) = (Room::parse(&room), serde_json::from_str(&body)) {
                 left.push((room, number, started, prompt));
             }
@@ -226,6 +227,7 @@ impl Store {
                 Ok((row.get::<_, i64>(0)?, OverheardTalk { who: row.get(1)?, text: row.get(2)? }))
             })?;
             let mut talk = rows.collect::<StoreResult<Vec<_>>>()?;
+            // SQLite returns deleted rows in no particular order.
             talk.sort_by_key(|(id, _)| *id);
             talk.into_iter().map(|(_, talk)| talk).collect()
         };
@@ -240,6 +242,8 @@ fn insert_seen(
     now: SystemTime,
 ) -> StoreResult<Vec<bool>> {
     let mut insert =
+        // The primary key decides which ids are new: a read before the write would cost a
+        // second statement for each message.
         connection.prepare_cached("INSERT OR IGNORE INTO seen (room, message, at) VALUES (?1, ?2, ?3)")?;
     let insert =
         |(room, id): &(Room, MessageId)| insert.execute(params![room.to_string(), id.as_str(), seconds(now)]);

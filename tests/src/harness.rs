@@ -36,7 +36,7 @@ pub enum Cli {
     Program(Vec<String>),
 }
 
-/// What a bot is started with.
+/// The choices for a bot that starts.
 pub struct Setup {
     cli: Cli,
     toml: String,
@@ -55,7 +55,7 @@ pub struct Setup {
 /// A running bot. Its temporary folder is removed when the bot is dropped.
 pub struct Bot {
     pub app: App,
-    /// Its first messenger.
+    /// The first of its messengers.
     pub fake: Arc<Fake>,
     setup: Setup,
     place: Arc<Place>,
@@ -98,7 +98,6 @@ impl Setup {
         self
     }
 
-    /// Replaces the messenger.
     #[must_use]
     pub fn on(mut self, adapters: Vec<Arc<Fake>>) -> Self {
         self.adapters = adapters;
@@ -289,6 +288,7 @@ impl Bot {
     /// Waits until the story is done.
     pub async fn until_done(&self, story: u32) {
         let pipeline = &self.app.services().commands.pipeline;
+        // Subscribed before the first look, so that the last event is not missed.
         let (_, mut events) = pipeline.follow();
         let done = || {
             let snapshot = pipeline.snapshot();
@@ -320,7 +320,7 @@ impl Bot {
         self.place.path().join("home")
     }
 
-    /// Shuts the bot down and starts it again on the same project. What the rooms showed is kept.
+    /// Shuts the bot down and starts it again on the same project, with new fake messengers of the same names.
     pub async fn restart(self) -> Self {
         let Self { app, fake: _, mut setup, place } = self;
         app.shutdown().await;

@@ -72,7 +72,8 @@ impl Place {
         self.check_for(&[("a marked secret".to_owned(), MARK.to_owned())], what, text);
     }
 
-    /// Like [`Place::check`], and also checks for secrets that storkit made itself. It reads the disk, so call it once, at the end.
+    /// Like [`Place::check`], and also checks for secrets that storkit made itself. It reads the disk, so call it
+    /// once, when the process is done.
     pub fn check_all(&self, what: &str, text: &str) {
         self.check_for(&self.known(), what, text);
     }

@@ -1,4 +1,4 @@
-//! Waits for other processes without polling: for their id, and for their end.
+//! Waits for other processes without polling: for their id, and for their exit.
 
 use std::{
     fs,
@@ -25,8 +25,7 @@ impl PidPost {
 
     /// Waits for the process and returns its id.
     ///
-    /// # Panics
-    /// After a minute.
+    /// Panics after a minute.
     pub async fn pid(&self) -> i32 {
         let path = self.0.clone();
         let read = tokio::task::spawn_blocking(move || fs::read_to_string(path).expect("the FIFO"));
@@ -43,8 +42,7 @@ impl PidPost {
 
 /// Waits until the process has ended. A zombie counts as ended.
 ///
-/// # Panics
-/// After a minute.
+/// Panics after a minute.
 pub async fn ended(pid: i32) {
     let Ok(handle) = pidfd_open(Pid::from_raw(pid).expect("a process id"), PidfdFlags::NONBLOCK) else {
         return;

@@ -1,4 +1,4 @@
-//! Runs the program `storkit` as a process, to test kills, exit codes and what a terminal shows.
+//! Runs the program `storkit` as a process, to test kills, exit codes and terminals.
 
 use std::{
     fs,
@@ -79,7 +79,6 @@ impl Program {
         program
     }
 
-    /// Replaces the CLI.
     pub fn set_claude(&mut self, program: &str) {
         self.claude = vec![program.to_owned()];
         self.write_config("");
@@ -130,17 +129,17 @@ impl Program {
         command
     }
 
-    /// Runs `storkit ARGUMENTS` with these lines on standard input and waits for its end.
+    /// Runs `storkit ARGUMENTS` with these lines on standard input and waits for its exit.
     pub fn run(&self, arguments: &[&str], lines: &str) -> Output {
         let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().expect("storkit starts");
         let mut input = child.stdin.take().expect("a pipe");
-        // A program that ended early has closed its input. Its output is what the test checks.
+        // A program that exited early has closed its input. The test checks its output.
         let _ = input.write_all(lines.as_bytes());
         drop(input);
         self.checked(child.wait_with_output().expect("storkit ends"))
     }
 
-    /// Runs a [`Self::command`] and waits for its end.
+    /// Runs a [`Self::command`] and waits for its exit.
     pub fn finish(&self, command: &mut Command) -> Output {
         self.checked(command.output().expect("storkit runs"))
     }

@@ -26,11 +26,10 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Runs the command in a window of 100 by 40, which shows `ended with N` after its exit. Tests that use it begin with
-    /// `needs!(Tmux)`.
+    /// Runs the command in a window of 100 by 40, which shows `ended with N` after its exit.
+    /// Tests that use it begin with `needs!(Tmux)`.
     ///
-    /// # Panics
-    /// Where tmux is missing.
+    /// Panics where tmux is missing.
     pub(crate) fn run(command: &Command, place: Arc<Place>) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let screen = Self { socket: format!("storkit-test-{}-{number}", std::process::id()), place };
@@ -63,8 +62,7 @@ impl Screen {
 
     /// Waits until the screen passes this check, and returns it.
     ///
-    /// # Panics
-    /// After a minute, with what the screen shows.
+    /// Panics after a minute, with the contents of the screen.
     pub fn until(&self, what: &str, passes: impl Fn(&str) -> bool) -> String {
         let end = Instant::now() + PATIENCE;
         loop {

@@ -1,4 +1,4 @@
-//! `storkit serve` as a process, and a terminal attached to it that sees what the chat shows.
+//! `storkit serve` as a process, and an attached terminal that receives the chat.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -43,8 +43,7 @@ pub struct Terminal {
 impl Serving {
     /// Waits until this `storkit serve`, whose standard error is a pipe, has logged that it serves and accepts terminals.
     ///
-    /// # Panics
-    /// With what it said, if it ends first.
+    /// Panics with the log, if the process exits first.
     pub(crate) fn new(mut child: Child, place: Arc<Place>) -> Self {
         let lines = lines_of(child.stderr.take().expect("standard error is a pipe"));
         let mut serving = Self { child, lines, said: String::new(), place, port: 0 };
@@ -54,8 +53,7 @@ impl Serving {
 
     /// Waits until it has logged that again, after a restart in place.
     ///
-    /// # Panics
-    /// With what it said, if it ends first.
+    /// Panics with the log, if the process exits first.
     pub fn serves_again(&mut self) {
         self.port = 0;
         let mut connected = false;
@@ -74,7 +72,7 @@ impl Serving {
         self.child.id().cast_signed()
     }
 
-    /// Sends SIGKILL and waits for its end.
+    /// Sends SIGKILL and waits for the process.
     pub fn kill_9(mut self) {
         self.place.check_processes(self.child.id());
         kill_9(self.pid());
@@ -93,8 +91,7 @@ impl Serving {
 
     /// Waits for a log line with `text` and returns the log so far.
     ///
-    /// # Panics
-    /// If it ends or a minute passes first.
+    /// Panics if the process exits or a minute passes first.
     pub fn logs(&mut self, text: &str) -> String {
         while !self.said.contains(text) {
             assert!(self.next_line().is_some(), "never logged {text:?}: {}", self.said);
@@ -148,7 +145,7 @@ impl Terminal {
         terminal
     }
 
-    /// Says a line.
+    /// Sends a line to the room.
     pub fn say(&mut self, text: &str) {
         self.tickets += 1;
         self.tell(&json!({ "type": "say", "ticket": self.tickets, "text": text }));
@@ -156,8 +153,7 @@ impl Terminal {
 
     /// Waits for a message, new or edited, that contains `text`, and returns it.
     ///
-    /// # Panics
-    /// With everything that was received, if it does not come.
+    /// Panics with everything that was received, if it does not come.
     pub fn see(&mut self, text: &str) -> String {
         loop {
             let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
@@ -182,7 +178,7 @@ impl Terminal {
     }
 }
 
-/// Reads lines in a thread. The channel closes at the end of the source.
+/// Reads lines in a thread. The channel closes with the source.
 fn lines_of(source: impl std::io::Read + Send + 'static) -> Receiver<String> {
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {

@@ -28,10 +28,11 @@ impl AmbientRooms {
 
     /// Turns it on or off, for this process even if the file cannot be written.
     ///
-    /// # Errors
-    /// If the file cannot be written.
+    /// Fails if the file cannot be written.
     pub fn set(&self, room: &Room, on: bool) -> anyhow::Result<()> {
         let mut rooms = self.rooms.lock();
+        // The room changes its mode even if the file cannot be written: the person asked for it now, and
+        // only a restart forgets it.
         let changed = if on { rooms.insert(room.to_string()) } else { rooms.remove(&room.to_string()) };
         if !changed {
             return Ok(());
@@ -40,7 +41,7 @@ impl AmbientRooms {
         config::write_ambient_rooms(&self.file, &list)
     }
 
-    /// Applies what a person wrote into the file; returns whether it differs.
+    /// Applies a person's edit of the file; returns whether it differs.
     pub fn replace(&self, rooms: &[String]) -> bool {
         let rooms: BTreeSet<String> = rooms.iter().cloned().collect();
         let mut own = self.rooms.lock();

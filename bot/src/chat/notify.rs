@@ -20,10 +20,11 @@ const TOGETHER: Duration = Duration::from_secs(1);
 /// Events that need a person wait only this long.
 const SOON: Duration = Duration::from_millis(150);
 
-/// More waiting events than this are posted immediately.
+/// More waiting events than this are posted immediately, so that a flood cannot grow the list without limit.
 const MOST: usize = 5_000;
 
-/// Tells what comes on `events` until the bot goes down. Says nothing where no room follows.
+/// Posts the pipeline's events to the rooms that follow it, until the bot goes down. Without
+/// such a room it is silent.
 pub async fn run(services: Arc<ChatServices>, mut events: Receiver<Arc<NumberedEvent>>) {
     let mut waiting: Vec<Arc<NumberedEvent>> = Vec::new();
     let mut due: Option<Instant> = None;
@@ -45,6 +46,8 @@ pub async fn run(services: Arc<ChatServices>, mut events: Receiver<Arc<NumberedE
                     };
                     waiting.push(event);
                     let at = Instant::now() + if waiting.len() > MOST { Duration::ZERO } else { wait };
+                    // The earliest deadline wins: an urgent event takes the waiting ones with it, and a stream of
+                    // events cannot delay a message forever.
                     due = Some(due.map_or(at, |due| due.min(at)));
                 }
                 Err(RecvError::Lagged(missed)) => {
@@ -75,9 +78,9 @@ fn tell(services: &ChatServices, message: Outgoing) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EventWeight {
     Nothing,
-    /// With what comes next.
+    /// Posted with the events that follow within a second.
     Some,
-    /// Soon: somebody has to know.
+    /// Posted almost at once: somebody has to act.
     Much,
 }
 
@@ -87,6 +90,7 @@ fn weight(event: &PipelineEvent) -> EventWeight {
         PipelineEvent::StoryMoved { .. }
         | PipelineEvent::StoryDeleted { .. }
         | PipelineEvent::ProblemFound { .. } => EventWeight::Some,
+        // The person who created it already has an answer in the room.
         PipelineEvent::StoryCreated { by: Actor::Person(_), .. } => EventWeight::Nothing,
         PipelineEvent::StoryCreated { .. } => EventWeight::Some,
         PipelineEvent::RunEnded { failed: true, .. } => EventWeight::Some,

@@ -1,7 +1,6 @@
-//! Sends what a room says, in order: one task per room owns every send and edit, so that the room never waits for a network.
-//!
-//! A live message is edited in place, throttled, the latest state winning; its final state always arrives. Where
-//! nothing can be edited it is its start (if the messenger shows no activity) and its end.
+//! Sends a room's messages in order: one task per room owns every send and edit, so that the room never waits for a
+//! network. A live message is edited in place, throttled, the latest state winning; its final state always arrives.
+//! Where nothing can be edited, people see its start (if the messenger shows no activity) and its final state.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -62,8 +61,8 @@ pub struct Outbox {
     redactor: Arc<Redactor>,
 }
 
-/// The newest state of each live message that is not sent yet. Only one each, however fast they come: a queue of all states would hold
-/// a growing text once for every piece of it.
+// Only the newest state of each live message waits to be sent, however fast states come: a queue of all states would
+// hold a growing text once for every piece of it.
 type Newest = Arc<Mutex<HashMap<LiveSlot, Outgoing>>>;
 
 impl Outbox {
@@ -91,6 +90,8 @@ impl Outbox {
     pub fn ask(&mut self, message: Outgoing, attachment: Option<Attachment>, report: Report) -> LiveSlot {
         let slot = self.open();
         let message = self.redactor.message(message);
+        // The question may show a whole file that the agent wants to write: secrets are taken out of it
+        // like out of a message.
         let attachment = attachment.map(|file| self.redactor.file(file));
         self.send(OutboxJob::Say { message, attachment, slot: Some(slot), report: Some(report) });
         slot
@@ -106,6 +107,7 @@ impl Outbox {
     pub fn show(&self, slot: LiveSlot, message: Outgoing) {
         let message = Outgoing { live: true, ..self.redactor.message(message) };
         let before = self.newest.lock().insert(slot, message);
+        // A state that was waiting already has its job in the queue; that job sends the newest.
         if before.is_none() {
             self.send(OutboxJob::Show(slot));
         }
@@ -113,6 +115,7 @@ impl Outbox {
 
     /// Shows the live message's last state. Always arrives, as a new message if the old one cannot be edited.
     pub fn finish(&self, slot: LiveSlot, message: Outgoing) {
+        // A progress state that still waits is obsolete now. Its `Show` job finds nothing, which saves an edit.
         self.newest.lock().remove(&slot);
         let message = self.redactor.message(message);
         self.send(OutboxJob::Finish { slot, message });
@@ -124,17 +127,17 @@ impl Outbox {
         self.send(OutboxJob::Replace { id, message });
     }
 
-    /// Shows what the room is doing, after everything that was said before.
+    /// Shows the room's activity, after all messages before it.
     pub fn activity(&self, activity: Activity) {
         self.send(OutboxJob::Activity(activity));
     }
 
-    /// Calls `act` once everything said so far has been sent or given up; never, if the process ends before.
+    /// Calls `act` once all messages so far are sent or given up; never, if the process dies before that.
     pub fn then(&self, act: impl FnOnce() + Send + 'static) {
         self.send(OutboxJob::Then(Box::new(act)));
     }
 
-    /// Waits until everything said so far has been sent or given up.
+    /// Waits until all messages so far are sent or given up.
     pub async fn flush(&self) {
         let (done, wait) = oneshot::channel();
         self.send(OutboxJob::Flush(done));
@@ -142,7 +145,7 @@ impl Outbox {
     }
 
     fn send(&self, job: OutboxJob) {
-        // The task ends only after this sender does.
+        // The task outlives this sender, so the channel cannot be closed here.
         let _ = self.jobs.send(job);
     }
 }
@@ -151,10 +154,9 @@ impl Outbox {
 struct LiveMessage {
     posted: Option<PostedMessage>,
     shown: Outgoing,
-    /// Not yet shown.
     next: Option<Outgoing>,
     not_before: Instant,
-    /// An edit was refused for good: only the end will be said, as a new message.
+    /// The messenger refused an edit for good: only the final state follows, as a new message.
     frozen: bool,
 }
 
@@ -214,6 +216,8 @@ impl OutboxTask {
         slot: Option<LiveSlot>,
         report: Option<Report>,
     ) {
+        // A file that cannot be uploaded does not hold up its message: the question without its
+        // attachment can still be denied.
         if let Some(file) = attachment
             && let Err(error) = self.adapter.upload(&self.room, &file).await
         {
@@ -285,6 +289,8 @@ impl OutboxTask {
         match show_frame(&*self.adapter, &self.room, posted, &message).await {
             Ok(()) => live.shown = message,
             Err(AdapterError::RateLimited { retry_after }) => {
+                // The state goes back into `next`, unless a newer one is already there: the messenger's limit delays
+                // a state, it never drops the last one.
                 live.not_before = Instant::now() + retry_after;
                 live.next.get_or_insert(message);
             }

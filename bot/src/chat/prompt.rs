@@ -1,10 +1,10 @@
-//! What the agent reads: the prompt with its room's context, and the system prompt.
+//! The text for the agent: the prompt with its room's context, and the system prompt.
 
 use pipeline::{Project, project::ProjectContext};
 
 use crate::store::{OverheardTalk, QueuedPrompt};
 
-/// What the agent answers when an ambient room needs nothing from it.
+// A fixed word, since a model always answers something. [`is_silence`] forgives the marks that models like to add.
 const SILENCE: &str = "NOTHING_TO_ADD";
 
 /// Added while `.storkit/context.md` is as `storkit init` wrote it.
@@ -26,6 +26,7 @@ pub fn compose_prompt(prompt: &QueuedPrompt, talk: &[OverheardTalk]) -> String {
         ));
     }
     let text = &prompt.text;
+    // Names only where several people write: a private chat has one author.
     parts.push(if prompt.shared { format!("{}: {text}", prompt.sender_name) } else { text.clone() });
     parts.join("\n\n")
 }
@@ -41,7 +42,7 @@ pub fn may_become_silence(so_far: &str) -> bool {
     SILENCE.starts_with(so_far) || is_silence(so_far)
 }
 
-/// Appended to the CLI's own system prompt: who the bot is, and what it should know about the project.
+/// Appended to the CLI's own system prompt: the bot's name, the manners of a chat, and the project's briefing.
 pub fn system_prompt(display_name: &str, project: &Project, trusted: bool) -> String {
     let mut text = format!(
         "Your name is {display_name}. You are talking with a team in a chat room, often on phones: be brief, use plain \

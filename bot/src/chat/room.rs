@@ -37,10 +37,9 @@ use crate::{
     store::RoomRecord,
 };
 
-/// How long nothing happens in a room until its task ends.
+/// How long a room is idle before its task exits.
 const IDLE_EXIT: Duration = Duration::from_secs(3600);
 
-/// One room.
 pub struct RoomTask {
     room: Room,
     services: Arc<ChatServices>,
@@ -65,6 +64,7 @@ impl RoomTask {
         sender: RoomSender,
         mailbox: RoomMailbox,
     ) {
+        // A room whose record is unreadable still answers, without its session and its choices.
         let record = services.store.room(&room).unwrap_or_else(|error| {
             tracing::error!(%error, %room, "the room's record cannot be read; an empty one is used");
             RoomRecord::default()
@@ -100,6 +100,7 @@ impl RoomTask {
             tokio::select! {
                 input = mailbox.next() => match input {
                     Some(RoomInput::OutboxDrained) if self.activity.idle_exit_pending => {
+                        // An input that arrived meanwhile saves the task: `leave` refuses, and the loop handles it.
                         if self.services.rooms.leave(&self.room, &mailbox) {
                             return;
                         }
@@ -116,6 +117,8 @@ impl RoomTask {
                 () = sleep_until_some(self.turn.due()) => self.send_prompt_again(),
                 () = sleep_until_some(self.ticker.due()) => self.tick(),
                 () = sleep_until(self.activity.last + IDLE_EXIT) => {
+                    // Otherwise this branch would fire again at once, for as long as the room cannot exit. `continue`
+                    // skips `touch`, which would cancel the exit that is pending.
                     self.activity.last = Instant::now();
                     self.try_idle_exit();
                     continue;
@@ -130,7 +133,8 @@ impl RoomTask {
         }
     }
 
-    /// Every thread is a room: those that nobody writes in any more must not pile up. Ends once all is sent.
+    // Every thread is a room, and threads that nobody writes in any more must not pile up. The task waits for its
+    // outbox first: messages still in it would be lost with the task.
     fn try_idle_exit(&mut self) {
         self.activity.idle_exit_pending = self.may_exit();
         if self.activity.idle_exit_pending {
@@ -139,8 +143,9 @@ impl RoomTask {
         }
     }
 
-    /// Whether nothing is going on here that a new task could not take up from the store. A room that follows the pipeline is asked out of
-    /// the blue, and then has to know whether people read along.
+    // A new task finds the rest in the store, so only live state needs the old one: a turn, a question, a
+    // process. A room that follows the pipeline stays, because questions arrive there unprompted and it has to
+    // know whether people read along.
     fn may_exit(&self) -> bool {
         !self.services.config().pipeline.rooms().contains(&self.room)
             && !self.is_busy()
@@ -163,7 +168,8 @@ impl RoomTask {
             RoomInput::LeftPrompt { number, started, prompt } => self.on_left_prompt(number, started, prompt),
             RoomInput::Tell(message) => self.outbox.say(message),
             RoomInput::Notice(text) => self.outbox.say(Outgoing::text(text).with_tone(Tone::Notice)),
-            // The loop takes the one; the other comes too late, since something happened in between.
+            // The loop handles `Shutdown` itself. `OutboxDrained` arrives here when something happened after the room
+            // decided to exit, so the exit is off.
             RoomInput::Shutdown(_) | RoomInput::OutboxDrained => {}
         }
     }
@@ -193,7 +199,7 @@ impl RoomTask {
         self.record.verbosity.unwrap_or(self.services.config().verbosity)
     }
 
-    /// Logs a failure of the store; the room goes on with what it has in memory.
+    // A room without its store still works: it continues with its state in memory, and only a restart forgets.
     fn log_store_error<T>(&self, result: rusqlite::Result<T>) -> Option<T> {
         log_store_error(&self.room, result)
     }

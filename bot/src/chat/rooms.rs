@@ -22,7 +22,7 @@ use crate::{
 /// How many messages may wait in one room's mailbox. The task takes them in at once, so this is met only by a flood.
 const MAILBOX: usize = 500;
 
-/// What a room's task handles.
+/// An input for a room's task.
 pub enum RoomInput {
     /// A person did something that is meant for the bot, and may.
     Message(Incoming),
@@ -57,9 +57,9 @@ pub enum RoomInput {
     Notice(String),
     /// News of the pipeline that the room follows.
     Tell(Outgoing),
-    /// Everything that the room had to say before it decided to end is sent.
+    /// All messages from before the room decided to exit are sent.
     OutboxDrained,
-    /// End what runs, say so, answer when everything is sent.
+    /// Stop the turn, announce it, and answer when everything is sent.
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -70,7 +70,7 @@ pub struct RoomMailbox {
 }
 
 impl RoomMailbox {
-    /// The next input; `None` at the end of the program.
+    /// The next input; `None` when the program shuts down.
     pub async fn next(&mut self) -> Option<RoomInput> {
         let input = self.receiver.recv().await;
         if matches!(input, Some(RoomInput::Message(_) | RoomInput::Overheard(_))) {
@@ -80,7 +80,7 @@ impl RoomMailbox {
     }
 }
 
-/// A way into one room's mailbox that does not keep the directory alive.
+/// A way into one room's mailbox, without a reference to the directory.
 #[derive(Clone)]
 pub struct RoomSender(mpsc::UnboundedSender<RoomInput>);
 
@@ -116,10 +116,12 @@ impl RoomDirectory {
         self.with_entry(room, |entry| entry.sender.send(input)).unwrap_or(false)
     }
 
-    /// Hands over what a person did; `false` where the room's mailbox is full or nobody serves it.
+    /// Hands over a person's message; `false` where the room's mailbox is full or nobody serves it.
     pub fn offer(&self, incoming: Incoming, addressed: bool) -> bool {
         let room = incoming.room.clone();
         let hand_over = |entry: &RoomHandle| {
+            // Only messages from people count: the channel itself is unbounded, so that a flood of them can never
+            // block or drop a question, a verdict or a shutdown.
             if entry.waiting.fetch_add(1, Ordering::Relaxed) >= MAILBOX {
                 entry.waiting.fetch_sub(1, Ordering::Relaxed);
                 return false;
@@ -130,10 +132,10 @@ impl RoomDirectory {
         self.with_entry(&room, hand_over).unwrap_or(false)
     }
 
-    /// Removes a room whose task is about to end, unless something waits in its mailbox. The next input starts another
-    /// task.
+    /// Removes a room whose task is about to exit, unless an input waits in its mailbox. The
+    /// next input starts another task.
     pub fn leave(&self, room: &Room, mailbox: &RoomMailbox) -> bool {
-        // Inputs are sent under the same lock, so none can arrive between this check and the end.
+        // Senders hold the same lock, so no input can arrive between this check and the removal.
         let mut entries = self.lock();
         let left = mailbox.receiver.is_empty();
         if left {
@@ -164,6 +166,7 @@ impl RoomDirectory {
             return None;
         }
         let done = act(&entry);
+        // The entry is stored only now: a room that no adapter serves must not stay in the directory.
         entries.insert(room.clone(), entry);
         Some(done)
     }

@@ -31,6 +31,7 @@ pub async fn run(services: Arc<ChatServices>, mut inbox: mpsc::Receiver<Incoming
             () = services.stop.cancelled() => break,
             count = inbox.recv_many(&mut batch, BATCH) => if count == 0 { break },
         }
+        // Settings are read for each batch, so that a change of the allow-list applies to the very next message.
         let router = Router {
             store: &services.store,
             access: &services.access(),
@@ -43,7 +44,6 @@ pub async fn run(services: Arc<ChatServices>, mut inbox: mpsc::Receiver<Incoming
     }
 }
 
-/// What one batch is routed with.
 struct Router<'a> {
     store: &'a Store,
     access: &'a AccessTable,
@@ -92,6 +92,7 @@ impl Router<'_> {
     /// Routes a batch, leaving it empty.
     fn route(&self, batch: &mut Vec<Incoming>, now: SystemTime) {
         self.metrics.messages.inc_by(batch.len() as u64);
+        // Before anything is recorded or answered: two bots could otherwise answer each other for ever.
         batch.retain(|incoming| !incoming.sender.is_bot);
         let ids: Vec<_> = batch.iter().map(|incoming| (incoming.room.clone(), incoming.id.clone())).collect();
         let fresh = self.store.mark_seen(&ids, now).unwrap_or_else(|error| {
@@ -118,6 +119,8 @@ impl Router<'_> {
                 return false;
             }
             Admission::TooOld(age) => {
+                // Not dropped in silence: the person believes that the bot has the message, so the
+                // room reports it as skipped.
                 return self.rooms.post(&room, RoomInput::Notice(replies::too_old(&incoming, age)));
             }
             Admission::Addressed => self.rooms.offer(incoming, true),

@@ -24,17 +24,14 @@ use crate::{
 
 /// What all rooms of one bot share.
 pub struct ChatServices {
-    /// What commands work with.
     pub commands: Arc<CommandServices>,
     /// The settings and the people they allow.
     pub settings: Arc<LiveSettings>,
     /// What survives a restart.
     pub store: Store,
-    /// The time of day.
     pub clock: Clock,
     pub broker: PermissionBroker,
     pub rooms: RoomDirectory,
-    /// Which rooms are ambient.
     pub ambient: AmbientRooms,
     pub metrics: Arc<BotMetrics>,
     /// How long a turn waits for a busy service.
@@ -65,9 +62,13 @@ impl ChatServices {
         let trusted = claude.trust_project_settings;
         let start = match session {
             Some(session) => SessionStart::Resume(session.clone()),
+            // Chosen here, not by the CLI, so that the process carries it in its environment from the start: that
+            // is how the next start finds the process if this one is killed.
             None => SessionStart::New(SessionId::random()),
         };
         let program = LaunchProgram {
+            // The CLI inherits the bot's environment, and an agent can print its own: the
+            // bot's secrets are removed first.
             env_remove: self.settings.secret_env(),
             env: claude.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             ..LaunchProgram::new(claude.command.clone(), project.root(), project.run_dir())

@@ -25,9 +25,10 @@ use crate::live_agents::{AgentEntry, AgentRegistration, LiveAgents};
 /// How many events may wait for the room. While it is busy the process waits too, through a full terminal.
 const EVENT_BACKLOG: usize = 16;
 
-/// What a session tells its room.
+/// An update from a session to its room.
 pub struct SessionUpdate {
-    /// The newest prompt that the session knew of, see [`RoomSession::sent_prompts`]: what belongs to an older one says nothing of it.
+    /// The newest prompt that the session knew of, see [`RoomSession::sent_prompts`]: updates for an older
+    /// one do not concern it.
     pub prompt: u64,
     pub event: SessionEvent,
     /// Given back when the update is handled: this bounds how many wait.
@@ -67,7 +68,7 @@ pub struct RoomSession {
 type UpdateSink = Box<dyn Fn(SessionUpdate) + Send + Sync>;
 
 impl RoomSession {
-    /// Starts the task that owns the session. Updates go to `sink`; `tracker` is what the shutdown waits for.
+    /// Starts the task that owns the session. Updates go to `sink`; the shutdown waits for `tracker`.
     pub fn new(
         sink: impl Fn(SessionUpdate) + Send + Sync + 'static,
         agents: LiveAgents,
@@ -122,13 +123,13 @@ impl RoomSession {
         self.order(SessionOrder::Answer { request_id, answer });
     }
 
-    /// Ends the process quietly; the session can be resumed.
+    /// Closes the process quietly; the session can be resumed.
     pub fn close(&self) {
         self.order(SessionOrder::Close);
     }
 
     fn order(&self, order: SessionOrder) {
-        // The task ends only after this sender does.
+        // The task outlives this sender, so the channel cannot be closed here.
         let _ = self.orders.send(order);
     }
 }
@@ -139,7 +140,7 @@ struct SessionTask {
     agents: LiveAgents,
     idle_timeout: Option<Duration>,
     session: AgentSession,
-    /// Keeps the living process in the table of agents.
+    // Dropping it removes the process from the table of agents.
     registered: Option<AgentRegistration>,
     lives: Arc<AtomicBool>,
     /// The number of the newest prompt that came here.
@@ -178,7 +179,8 @@ impl SessionTask {
                 Ok(())
             }
         };
-        // The end of a process that is gone follows as an event; one that does not read is ended by the limits of its turn.
+        // No failure to report: if the process is gone, its exit follows as an event, and one that does not read hits
+        // the limits of its turn.
         if let Err(error) = result {
             tracing::debug!(%error, "an order did not reach the session");
         }
@@ -190,6 +192,8 @@ impl SessionTask {
         let before = self.session.pid();
         let sent = self.session.prompt(launch, &text, limits).await;
         if let Some(pid) = self.session.pid().filter(|pid| Some(*pid) != before) {
+            // Before the error below: a process that started and then refused the prompt still runs, and
+            // `htop` has to show it.
             self.registered = Some(self.agents.register(pid, entry));
         }
         if let Err(error) = sent {
@@ -210,7 +214,8 @@ impl SessionTask {
     }
 }
 
-/// The next update, once the room has a place for it.
+// The place comes first: without one the process is not read, its terminal fills, and the CLI waits instead of the
+// updates piling up in the mailbox. If `select!` drops this future while it waits, no event is lost.
 async fn next_update(
     session: &mut AgentSession,
     places: &Arc<Semaphore>,

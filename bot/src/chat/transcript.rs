@@ -1,4 +1,5 @@
-//! The text of a turn's live message: what the model writes, and its tools as short lines. Pure; the room feeds it events.
+//! The text of a turn's live message: the model's words, and its tools as short lines. Pure;
+//! the room feeds it events.
 
 use adapters::markdown::code_span;
 use agents::claude::{AgentEvent, ToolUse};
@@ -9,7 +10,7 @@ use crate::replies;
 /// How much of an unfinished block is shown, in bytes: more than any messenger shows of a message on its way.
 const LONGEST_WRITING: usize = 256 * 1024;
 
-/// What the model has written and done in a turn so far.
+/// The model's words and tool calls in a turn so far.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TurnTranscript {
     items: Vec<TranscriptItem>,
@@ -57,7 +58,7 @@ impl TurnTranscript {
         true
     }
 
-    /// A block's pieces beyond [`LONGEST_WRITING`] are not kept: the whole block follows when it is finished.
+    // Pieces beyond [`LONGEST_WRITING`] are dropped: the whole block follows when it is finished.
     fn append_delta(&mut self, text: &str) -> bool {
         let was_full = self.writing.len() >= LONGEST_WRITING;
         if !was_full {
@@ -70,6 +71,7 @@ impl TurnTranscript {
     }
 
     fn tool_ended(&mut self, ended: &str, is_error: bool) -> bool {
+        // From the back: results belong to recent calls, and a long turn has hundreds of items.
         for item in self.items.iter_mut().rev() {
             if let TranscriptItem::Tool { id, state, .. } = item
                 && id == ended
@@ -101,7 +103,7 @@ impl TurnTranscript {
         blocks.join("\n\n")
     }
 
-    /// The text at the end. `answer` is the CLI's final text, shown if it was not already part of the stream.
+    /// The final text. `answer` is the CLI's result, shown unless the stream already ended with it.
     pub fn final_text(&self, verbosity: u8, answer: &str) -> String {
         let mut blocks = self.blocks(verbosity);
         let last = self.items.iter().rev().find_map(|item| match item {
@@ -114,9 +116,9 @@ impl TurnTranscript {
         blocks.join("\n\n")
     }
 
-    /// The text up to here, as the final state of its message; what follows belongs to the next message. A tool that still runs (mostly
-    /// it waits for permission) moves to the next one, unless there is nothing else to show: what comes after a question must not appear
-    /// above it.
+    /// The text up to here, as the final state of its message; later text belongs to the next message. A tool that
+    /// still runs (mostly it waits for permission) moves to the next one, unless there is nothing else to show: text
+    /// after a question must not appear above it.
     pub fn cut_at_question(&mut self, verbosity: u8) -> String {
         let running =
             |item: &TranscriptItem| matches!(item, TranscriptItem::Tool { state: ToolState::Running, .. });
@@ -184,7 +186,7 @@ impl TranscriptItem {
     }
 }
 
-/// The part of a tool's input that says most, on one line of at most 80 characters.
+/// The most telling part of a tool's input, on one line of at most 80 characters.
 fn tool_detail(input: &Value) -> String {
     const TELLING: &[&str] =
         &["command", "file_path", "notebook_path", "pattern", "url", "query", "description", "prompt"];

@@ -16,7 +16,6 @@ pub struct AnswerCommand {
     answer: fn(&str) -> Result<PersonAnswer, CommandError>,
 }
 
-/// `allow`
 pub const ALLOW: AnswerCommand = AnswerCommand {
     spec: CommandSpec {
         name: "allow",
@@ -31,7 +30,6 @@ pub const ALLOW: AnswerCommand = AnswerCommand {
     answer: |words| nothing_more(words).map(|()| PersonAnswer::Yes),
 };
 
-/// `deny`
 pub const DENY: AnswerCommand = AnswerCommand {
     spec: CommandSpec {
         name: "deny",
@@ -47,7 +45,6 @@ pub const DENY: AnswerCommand = AnswerCommand {
     answer: |words| Ok(PersonAnswer::No((!words.is_empty()).then(|| words.to_owned()))),
 };
 
-/// `always`
 pub const ALWAYS: AnswerCommand = AnswerCommand {
     spec: CommandSpec {
         name: "always",

@@ -1,4 +1,4 @@
-//! What a command is, the registry of all of them, and how a text becomes one.
+//! Commands as data, the registry of all of them, and reading a text as one.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
@@ -20,7 +20,7 @@ pub struct CommandSpec {
     pub args: &'static str,
     /// One line, imperative, without a full stop.
     pub summary: &'static str,
-    /// What it does in full, as Markdown sentences.
+    /// The full explanation, as Markdown sentences.
     pub details: &'static str,
     /// Whole lines to type.
     pub examples: &'static [&'static str],
@@ -59,13 +59,13 @@ impl CommandSpec {
         }
     }
 
-    /// `name args`.
+    /// The usage line: the name and its arguments.
     pub fn usage(&self) -> String {
         format!("{} {}", self.name, self.args).trim_end().to_owned()
     }
 }
 
-/// What a command has to work with. A command changes its room only through [`Reply::then`].
+/// The input of a command. It changes its room only through [`Reply::then`].
 pub struct CommandContext<'a> {
     /// All that is shared between rooms.
     pub services: &'a Arc<CommandServices>,
@@ -105,7 +105,7 @@ pub struct RoomView {
 pub struct RunningTurn {
     pub who: String,
     pub since: Instant,
-    /// What it waits for besides the model, e.g. a rate limit.
+    /// The reason for a wait besides the model, e.g. a rate limit.
     pub waiting: Option<String>,
 }
 
@@ -121,7 +121,7 @@ pub struct Reply {
     pub then: Option<RoomAction>,
 }
 
-/// What a command can make its room do.
+/// An action of the room that a command asks for.
 pub enum RoomAction {
     StopTurn,
     /// Drop the waiting prompts.
@@ -131,18 +131,16 @@ pub enum RoomAction {
     SetModel(Option<String>),
     /// Another amount of progress.
     SetVerbosity(u8),
-    /// Begin or end ambient mode.
+    /// Turn ambient mode on or off.
     SetAmbient(bool),
     /// Show htop for so long.
     Htop(std::time::Duration),
     StopHtop,
-    /// Restart the program.
     Restart,
     /// Answer later: the room continues meanwhile.
     Later(BoxFuture<'static, CommandResult>),
 }
 
-/// What a command returns.
 pub type CommandResult = Result<Reply, CommandError>;
 
 /// Why a command failed.
@@ -190,7 +188,7 @@ pub trait Command: Send + Sync + 'static {
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult;
 }
 
-/// What a text turned out to be.
+/// A text as the registry reads it.
 pub enum ParsedText<'a> {
     /// A command with its arguments.
     Command(Arc<dyn Command>, &'a str),
@@ -209,8 +207,7 @@ pub struct CommandRegistry {
 impl CommandRegistry {
     /// A registry of these commands.
     ///
-    /// # Panics
-    /// If a name or alias is taken twice: a mistake in the program, met by the first test.
+    /// Panics if a name or alias is taken twice: a mistake in the program, met by the first test.
     pub fn new(commands: Vec<Arc<dyn Command>>) -> Self {
         let mut by_word = HashMap::new();
         for (index, command) in commands.iter().enumerate() {
@@ -242,6 +239,7 @@ impl CommandRegistry {
         let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         match self.get(word) {
             Some(command) => ParsedText::Command(command.clone(), rest.trim()),
+            // Only with a prefix: without one an unknown word is how most prompts begin.
             None if matches!(addressed, Some(Addressed::Prefix | Addressed::Slash)) && !word.is_empty() => {
                 ParsedText::Unknown(word, self.nearest(word))
             }
@@ -256,6 +254,7 @@ impl CommandRegistry {
             .keys()
             .map(|known| (strsim::normalized_damerau_levenshtein(&word, known), *known))
             .filter(|(score, _)| *score >= 0.5)
+            // Equal scores are decided by the word: the order of a hash map would give another hint each time.
             .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)))
             .map(|(_, known)| known)
     }

@@ -29,6 +29,7 @@ impl Command for DoctorCommand {
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         SPEC.no_args(cx.args)?;
         let report = (cx.services.doctor)();
+        // The checks start programs and connect to services, each for up to 20 s: the room must continue.
         let check = async move { Ok(Reply::text(report.await)) };
         Ok(Reply::default().then(RoomAction::Later(Box::pin(check))))
     }

@@ -56,7 +56,7 @@ fn length(text: &str) -> Result<Duration, CommandError> {
     Ok(length)
 }
 
-/// A frame of this moment, as `room` sees it; `left` is the time until it ends, `None` for the last one.
+/// A frame of this moment, as `room` sees it; `left` is the remaining time, `None` for the last one.
 pub fn frame_now(services: &CommandServices, room: &Room, left: Option<Duration>) -> String {
     let here = room.to_string();
     let (machine, agents) = services.sample();

@@ -42,7 +42,7 @@ impl Command for ModelCommand {
     }
 }
 
-/// Names as the service has them; above all nothing that the CLI could take for an option.
+// The name becomes an argument of the CLI, so above all it must not look like an option.
 fn is_name(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-._:/[]@".contains(c);
     text.len() <= 100 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed)

@@ -58,6 +58,7 @@ impl Command for RebuildCommand {
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         REBUILD.no_args(cx.args)?;
         let services = cx.services.clone();
+        // A build takes minutes. Rooms continue meanwhile, and only a good build leads to a restart.
         let build = async move {
             match services.restart.rebuild().await {
                 Ok(()) => Ok(Reply::notice(replies::REBUILT).then(RoomAction::Restart)),

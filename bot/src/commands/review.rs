@@ -10,10 +10,8 @@ use crate::{
     replies,
 };
 
-/// `accept`
 pub struct AcceptCommand;
 
-/// `reject`
 pub struct RejectCommand;
 
 const ACCEPT: CommandSpec = CommandSpec {

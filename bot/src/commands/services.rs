@@ -1,4 +1,4 @@
-//! What commands work with.
+//! The services that commands use.
 
 use std::{sync::Arc, time::Instant};
 
@@ -25,13 +25,12 @@ use crate::{
 /// Runs the checks of `storkit doctor` and returns the report. The program owns them.
 pub type DoctorReport = Box<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>;
 
-/// What commands work with, the same for every room.
+/// The services that commands use, the same for every room.
 pub struct CommandServices {
     /// The project the bot serves.
     pub project: Project,
     /// The settings and the people they allow.
     pub settings: Arc<LiveSettings>,
-    /// What survives a restart.
     pub store: Store,
     /// The time of day.
     pub clock: Clock,
@@ -67,7 +66,7 @@ impl CommandServices {
     }
 }
 
-/// What a messenger needs to know of the bot.
+/// The bot as its messengers present it: name, prefixes and commands.
 pub fn identity(config: &BotConfig, registry: &CommandRegistry) -> Identity {
     let commands = registry.specs().map(|spec| CommandInfo {
         name: spec.name.into(),

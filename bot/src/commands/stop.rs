@@ -36,7 +36,7 @@ impl Command for StopCommand {
             return stop_run(&cx);
         }
         match (&cx.view.running, cx.view.queue.len()) {
-            // The turn's own message ends with the fact.
+            // No reply: the turn's own message shows that it was stopped.
             (Some(_), 0) => Ok(Reply::default().then(RoomAction::StopTurn)),
             (Some(_), waiting) => Ok(Reply::notice(replies::stopping(waiting)).then(RoomAction::StopTurn)),
             (None, _) => Ok(Reply::text(replies::NOTHING_RUNS)),

@@ -62,7 +62,8 @@ pub fn refusal(error: PipelineError) -> CommandError {
     CommandError::User(replies::refused_by_pipeline(&error))
 }
 
-/// A pipeline operation, answered when it is done: the room continues meanwhile.
+/// A pipeline operation, answered when it is done: it can wait for git or a worktree,
+/// and the room continues meanwhile.
 pub fn later(verb: impl Future<Output = CommandResult> + Send + 'static) -> CommandResult {
     Ok(Reply::default().then(RoomAction::Later(Box::pin(verb))))
 }

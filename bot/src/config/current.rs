@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 
 use super::{BotConfig, LoadedConfig, access::AccessTable};
 
-/// The settings and the people they allow. Readers keep the version they took.
+/// The settings and the people they allow. Readers hold the version they took.
 pub struct LiveSettings {
     loaded: RwLock<Arc<LoadedConfig>>,
     access: RwLock<Arc<AccessTable>>,
@@ -48,6 +48,7 @@ impl LiveSettings {
     }
 
     pub fn replace(&self, loaded: LoadedConfig, access: AccessTable) {
+        // People first: between the two writes nobody acts on a right that the new settings take away.
         *self.access.write() = Arc::new(access);
         *self.loaded.write() = Arc::new(loaded);
     }

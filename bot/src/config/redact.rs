@@ -7,10 +7,10 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{BotConfig, LoadedConfig};
 
-/// Shorter values are no secrets, and would take common words out of every text.
+// Shorter values are no secrets, and would take common words out of every text.
 const SHORTEST: usize = 8;
 
-/// Replaces a secret.
+/// The text that replaces a secret.
 const MASK: &str = "[redacted]";
 
 /// Environment variables with keys of the model's service. They are secrets whether or not `bot.toml` names them.
@@ -45,7 +45,7 @@ impl Redactor {
         let mut clean = found.then(|| {
             self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), MASK))
         });
-        // A text that is still being written may end amid a secret.
+        // A live message may stop amid a secret, so the beginning of one at the very last place is hidden as well.
         let whole = clean.as_deref().unwrap_or(text);
         if let Some(at) = self.begun_at(whole) {
             clean = Some(format!("{}{MASK}", &whole[..at]));
@@ -53,7 +53,7 @@ impl Redactor {
         clean
     }
 
-    /// Where a secret begins that the text's end cuts off after [`SHORTEST`] bytes or more.
+    /// The start of a secret of which the text has only the first [`SHORTEST`] bytes or more.
     fn begun_at(&self, text: &str) -> Option<usize> {
         let begun = |secret: &String| {
             let longest = secret.len().saturating_sub(1).min(text.len());
@@ -121,7 +121,6 @@ impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for CleanWriter<M> {
     }
 }
 
-/// See [`CleanWriter`].
 pub struct CleanOutput<W> {
     inner: W,
     redactor: Redactor,
@@ -134,6 +133,7 @@ impl<W: Write> Write for CleanOutput<W> {
             Some(clean) => self.inner.write_all(clean.as_bytes())?,
             None => self.inner.write_all(bytes)?,
         }
+        // The caller counts its own bytes, however many the mask made of them.
         Ok(bytes.len())
     }
 

@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::http::services::HttpServices;
 
-/// Keeps proxies and dead clients from being taken for each other.
+// Proxies close a silent connection, and a dead client shows only when a write to it fails. A ping covers both.
 const PING: Duration = Duration::from_secs(30);
 
 /// Takes a client on.
@@ -36,21 +36,23 @@ async fn stream(mut socket: WebSocket, services: &HttpServices) -> Result<(), ax
     let (snapshot, mut events) = services.pipeline.follow();
     let mut seen = send_snapshot(&mut socket, &snapshot).await?;
     let mut ping = interval(PING);
+    // Otherwise a client that was slow to read would get all missed pings in a burst.
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             next = next(&mut events) => match next {
+                // After a new snapshot the channel still holds events that the snapshot contains.
                 Some(NextFrame::Event(event)) if event.seq <= seen => {}
                 Some(NextFrame::Event(event)) => {
                     seen = event.seq;
                     socket.send(text(&event_line(&event))).await?;
                 }
-                // It lags too far behind: what it missed is in the state now.
+                // It lags too far behind. A new snapshot contains everything that it missed.
                 Some(NextFrame::Anew) => seen = send_snapshot(&mut socket, &services.pipeline.snapshot()).await?,
                 None => return Ok(()),
             },
             said = socket.recv() => match said {
-                // Clients have nothing to say but pongs.
+                // Clients send nothing but pongs, but only a read notices that one has closed.
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error),
                 None => return Ok(()),

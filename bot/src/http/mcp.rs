@@ -30,7 +30,7 @@ use crate::{
     replies::tools as say,
 };
 
-/// No call lasts longer: the CLI gives up after 60 s.
+// Without a `timeout` in its MCP config the CLI gives up on a call after 60 s. The operator's file has none.
 const LONGEST_CALL: Duration = Duration::from_secs(50);
 
 /// Makes the service. Stateless, so that a restart of storkit costs an agent nothing between two calls.
@@ -71,12 +71,14 @@ impl ServerHandler for McpHandler {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let run = run_of(&context)?;
+        // Checked for each call, not only in the list: a model can name a tool that it read about elsewhere.
         let Some(tool) = tools::visible(&run).find(|tool| tool.name == request.name) else {
             return Err(ErrorData::invalid_params(say::no_such_tool(&request.name), None));
         };
         let arguments = Value::Object(request.arguments.unwrap_or_default());
         let call = ToolCall { services: self.services.clone(), run, arguments };
-        // People take their time; all else is a job, and polled.
+        // People take their time, and the agents' MCP config allows a day. Every other long job is started by one
+        // call and polled by others.
         let limit = (tool.name != "prompt_permission").then_some(LONGEST_CALL);
         let answered = tokio::select! {
             answered = within(limit, tools::call(tool.name, call)) => answered,
@@ -90,7 +92,8 @@ impl ServerHandler for McpHandler {
     }
 }
 
-/// Work that takes longer continues in the background, and the answer says so.
+// The pipeline has the order already, so dropping the wait does not stop the work. The
+// answer reports that it continues.
 async fn within(limit: Option<Duration>, answering: impl Future<Output = Answered>) -> Answered {
     let Some(limit) = limit else { return answering.await };
     tokio::time::timeout(limit, answering).await.unwrap_or_else(|_| Err(say::STILL_RUNNING.into()))

@@ -32,7 +32,7 @@ pub struct McpRun {
 #[derive(Clone, Default)]
 pub struct McpRuns(Arc<Mutex<HashMap<String, Arc<McpRun>>>>);
 
-/// Ends the token's validity when dropped.
+/// Revokes the token when dropped.
 pub struct RunGuard {
     runs: McpRuns,
     token: String,

@@ -15,7 +15,7 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// A request's body must have come within this; who dawdles longer holds a connection for nothing.
+// A request's body must arrive within this time: a sender that dawdles would hold a connection for nothing.
 const BODY_TIME: Duration = Duration::from_secs(10);
 
 type Hooks = Arc<Vec<Arc<dyn Webhooks>>>;
@@ -42,6 +42,7 @@ async fn hand_over(State(hooks): State<Hooks>, request: Request) -> Response<Bod
     let (parts, body) = request.into_parts();
     let announced =
         parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    // Refused before the first byte is read: anybody can send to a public port.
     if announced.is_some_and(|length: u64| length > BODY_MAX as u64) {
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, "The body is too long.");
     }

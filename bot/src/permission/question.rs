@@ -29,9 +29,7 @@ pub struct Question {
     pub tool: String,
     /// Its exact input, as shown.
     pub input: Value,
-    /// What kind of answer it takes.
     pub kind: AnswerKind,
-    /// When it was asked.
     pub asked_at: SystemTime,
     /// When it is denied; `None` for never.
     pub deadline: Option<SystemTime>,
@@ -42,7 +40,7 @@ pub struct Question {
 pub enum AnswerKind {
     /// A tool call: yes, no, and always where a rule can be made.
     Tool {
-        /// What `always` would allow.
+        /// The scope of the rule that `always` would make.
         always: Option<RuleScope>,
     },
     /// A plan: approve, or say what to change.
@@ -72,10 +70,9 @@ pub struct Person {
     pub name: String,
 }
 
-/// What a person answered.
+/// A person's answer to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PersonAnswer {
-    /// This once.
     Yes,
     /// No, with a reason for the model.
     No(Option<String>),
@@ -88,12 +85,12 @@ pub enum PersonAnswer {
 /// How a question ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum QuestionOutcome {
-    /// Allowed this once.
+    /// Allowed for this one call.
     Allowed { by: Person },
     /// Allowed, and a rule made.
     Always {
         by: Person,
-        /// What the rule allows.
+        /// The calls that the new rule allows.
         scope: RuleScope,
     },
     /// The model's questions were answered.
@@ -136,7 +133,7 @@ pub enum WithdrawReason {
     NotRecorded,
 }
 
-/// What an agent may do.
+/// The answer to an agent's request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PermissionDecision {
     Allowed {
@@ -164,10 +161,9 @@ pub enum DenialReason {
     Withdrawn(WithdrawReason),
 }
 
-/// What an answer must look like where the given one does not fit.
+/// The form of a valid answer, for a person whose answer does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExpectedAnswer {
-    /// `yes` or `no`.
     YesOrNo(QuestionId),
     /// One of the options of each question.
     Options(Vec<ModelQuestion>),
@@ -201,7 +197,7 @@ impl Question {
         matches!(self.kind, AnswerKind::Choose(_) | AnswerKind::Plan { .. })
     }
 
-    /// What can be picked. Keys are read back by [`Question::parse_key`].
+    /// The choices to show. Keys are read back by [`Question::parse_key`].
     pub fn choices(&self) -> Vec<Choice> {
         let choice = |word: &str, label: &str, emoji: &str| Choice {
             key: format!("q:{}:{word}", self.id),
@@ -265,7 +261,7 @@ impl Question {
             (PersonAnswer::Yes, AnswerKind::Choose(selections)) => {
                 Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::Options(selections.clone())))
             }
-            // A plan's free text is the wish for a change.
+            // Words on a plan ask for a change. As a denial they reach the model as the reason, and it plans again.
             (PersonAnswer::Text(text), AnswerKind::Plan { .. }) => {
                 Ok(QuestionOutcome::Denied { by, reason: Some(text) })
             }
@@ -286,6 +282,7 @@ impl AnswerKind {
             }
             "AskUserQuestion" => match selections(input) {
                 Some(selections) => Self::Choose(selections),
+                // Questions in a form that we cannot read are still shown, as a plain call that people allow or deny.
                 None => Self::Tool { always: None },
             },
             _ => Self::Tool { always: RuleScope::of(tool, input) },
@@ -316,7 +313,7 @@ fn selections(input: &Value) -> Option<Vec<ModelQuestion>> {
     selections.filter(|selections| !selections.is_empty())
 }
 
-/// One line of text for each question; with a single question the whole text is its answer.
+// With a single question the whole text is the answer, line breaks included. With several, each takes a line.
 fn answers(selections: &[ModelQuestion], text: &str) -> Result<Vec<(String, String)>, ExpectedAnswer> {
     let lines: Vec<&str> = match selections {
         [_] => vec![text.trim()],
@@ -329,7 +326,8 @@ fn answers(selections: &[ModelQuestion], text: &str) -> Result<Vec<(String, Stri
     pairs.map(|(selection, line)| Ok((selection.question.clone(), pick(selection, line)?))).collect()
 }
 
-/// Numbers become labels; anything else is passed on as the person's own words.
+// The CLI knows labels, not numbers, so numbers become labels. Anything else is passed on as the person's own words;
+// a number out of range is a typing error and refused.
 fn pick(selection: &ModelQuestion, line: &str) -> Result<String, ExpectedAnswer> {
     let expected = || ExpectedAnswer::Number { most: selection.options.len(), several: selection.several };
     let parts: Vec<&str> = line.split([',', ' ']).filter(|part| !part.is_empty()).collect();
@@ -373,7 +371,7 @@ impl QuestionOutcome {
         }
     }
 
-    /// What the agent may do; an allow carries the exact input that was shown.
+    /// The decision for the agent; an allow carries the exact input that was shown.
     pub(super) fn into_decision(self, tool: &str, input: Value) -> PermissionDecision {
         match self {
             Self::Allowed { .. } | Self::Always { .. } | Self::ByRule { .. } => {

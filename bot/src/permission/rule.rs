@@ -6,14 +6,16 @@ use serde_json::Value;
 
 use crate::store::RuleScope;
 
-/// Programs whose second word decides what they do and limits the harm they can do.
+/// Programs whose subcommand decides what they do and limits the harm they can do.
 const WITH_SUBCOMMANDS: &[&str] =
     &["cargo", "git", "go", "make", "npm", "pnpm", "yarn", "pip", "rustup", "docker", "kubectl"];
 
-/// Subcommands of those that run whatever they are given, or reach out; only exact rules for them.
+// These run whatever they are given, or reach out. A prefix such as `cargo run` would allow any program, so that
+// `always` covers only the exact command.
 const WIDE_SUBCOMMANDS: &[&str] = &["run", "exec", "x", "push", "config", "publish", "install", "-c", "-C"];
 
-/// Programs that a first-word rule may cover: they touch what they name and run nothing else.
+// A rule on the first word covers these with any arguments: they touch what they name and run nothing else. `find`
+// (`-exec`), `sed` (`e`), `awk`, `env` and `xargs` are missing for that reason.
 const NARROW: &[&str] = &[
     "basename",
     "cat",
@@ -46,7 +48,7 @@ const NARROW: &[&str] = &[
     "which",
 ];
 
-/// What gives a shell command a second meaning: separators, pipes, redirections, expansions, comments.
+// Separators, pipes, redirections, expansions and comments give a command a second meaning.
 const SHELL_MARKS: &[char] = &[
     ';', '&', '|', '<', '>', '$', '`', '(', ')', '{', '}', '!', '#', '\n', '\r', '\\', '*', '?', '[', '~',
     '=',
@@ -55,6 +57,7 @@ const SHELL_MARKS: &[char] = &[
 impl RuleScope {
     /// The rule that `always` makes for a call; `None` where only a yes or no makes sense (plans, questions).
     pub fn of(tool: &str, input: &Value) -> Option<Self> {
+        // A rule would approve every later plan unread, and could not answer a question at all.
         if matches!(tool, "ExitPlanMode" | "AskUserQuestion") {
             return None;
         }
@@ -112,6 +115,7 @@ fn command_prefix(command: &str) -> Option<String> {
         return Some(program.to_owned());
     }
     let subcommand = words.next().filter(|_| WITH_SUBCOMMANDS.contains(&program))?;
+    // An option in second place (`git -C /elsewhere push`) hides the subcommand, so only a plain subcommand counts.
     let bounded = !subcommand.starts_with('-') && !WIDE_SUBCOMMANDS.contains(&subcommand);
     bounded.then(|| format!("{program} {subcommand}"))
 }
@@ -124,7 +128,7 @@ fn file_path(input: &Value) -> Option<&str> {
     text(input, "file_path").or_else(|| text(input, "notebook_path"))
 }
 
-/// Absolute and without `..`, so that the same words always mean the same file.
+// Absolute and without `..`, so that the same words always mean the same file, whatever the agent's current folder.
 fn is_plain(path: &str) -> bool {
     let path = Path::new(path);
     path.is_absolute()
@@ -134,10 +138,13 @@ fn is_plain(path: &str) -> bool {
 fn host(url: &str) -> Option<String> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
     let authority = rest.split(['/', '?', '#', '\\']).next()?;
+    // `https://good.example@evil.example` goes to the second host. Such a URL gets no rule for a host, only
+    // one for the exact call.
     (!authority.is_empty() && !authority.contains('@')).then(|| authority.to_ascii_lowercase())
 }
 
-/// JSON with sorted keys: serde_json's map is sorted unless `preserve_order` is on, which it is not here.
+/// JSON with sorted keys. `serde_json` sorts them unless some crate in the tree turns on `preserve_order`; this
+/// does not rely on it.
 pub fn canonical(input: &Value) -> String {
     sorted(input).to_string()
 }

@@ -51,13 +51,13 @@ use crate::{
 /// The whole shutdown may take so long (PRODUCT: 10 s, of which a CLI may need 5).
 const SHUTDOWN: Duration = Duration::from_secs(9);
 
-/// The part of it for agents' runs; the next start ends whatever they leave behind.
+/// The part of it for agents' runs; the next start sweeps up whatever they leave behind.
 const AGENTS: Duration = Duration::from_secs(6);
 
 /// How long messages wait for the pipeline: reading the stories takes milliseconds, but a broken disk must not silence the bot.
 const PIPELINE_START: Duration = Duration::from_secs(10);
 
-/// What a bot is made of.
+/// The parts of a bot.
 pub struct AppOptions {
     /// The repository it serves.
     pub project: Project,
@@ -75,7 +75,7 @@ pub struct AppOptions {
     pub label: Option<String>,
     /// Where news about the bot itself go.
     pub notices: Vec<Room>,
-    /// What a restart starts.
+    /// The program that a restart starts.
     pub program: RunningProgram,
 }
 
@@ -131,7 +131,7 @@ pub struct App {
 }
 
 impl App {
-    /// Starts the bot: lock, state, listener, messengers, and what an earlier process left behind.
+    /// Starts the bot: lock, state, listener, messengers, and the leftovers of an earlier process.
     pub async fn start(options: AppOptions) -> Result<Self, StartError> {
         Self::start_with(options, commands::all()).await
     }
@@ -139,8 +139,11 @@ impl App {
     /// The same with commands of the caller's choice, as the benchmarks need.
     pub async fn start_with(options: AppOptions, registry: CommandRegistry) -> Result<Self, StartError> {
         check_rooms(&options)?;
+        // The lock comes before the store, because opening the store can set a damaged database aside: only the
+        // project's one owner may do that.
         let lock = lock::take(&options.project)?;
         let store = Store::open_in(&options.project.dir(), options.clock.now())?;
+        // Before the pipeline opens: its runs get this port in their MCP address.
         let (listener, port) = bind_loopback(options.loaded.config.http.port).await?;
         let public = bind_public(&options).await?;
         let (notices, label) = (options.notices.clone(), options.label.clone());
@@ -149,7 +152,7 @@ impl App {
         let host = BotHost::new(settings.clone(), runs.clone(), port);
         let pipeline = Pipeline::open(&options.project, host::settings(&options.loaded), Arc::new(host))
             .map_err(StartError::Ledger)?;
-        // From the first event on, so that rooms hear what an earlier storkit left behind.
+        // Subscribed before the first event, so that rooms hear of an earlier storkit's leftovers.
         let (_, events) = pipeline.follow();
         let operator = OperatorAccess::open(&options.project, &runs, port)
             .inspect_err(|error| tracing::warn!(%error, "the operator's MCP file cannot be written"))
@@ -157,6 +160,8 @@ impl App {
         let (services, inbox) = chat_services(options, registry, store, pipeline, settings);
         serve_rooms(&services);
         let app = Self { services, runs, operator, lock, port, label };
+        // Before messages and agents arrive: prompts from now on queue behind those of the predecessor, and closing
+        // its questions must not close new ones.
         app.clean_up_after_predecessor(&notices).await;
         let (services, tracker) = (&app.services, &app.services.tracker);
         tracker.spawn(http::serve(listener, Arc::new(http_services(services)), app.runs.clone()));
@@ -171,7 +176,7 @@ impl App {
         Ok(app)
     }
 
-    /// Ends processes, closes questions, and runs or reports prompts that a killed predecessor left.
+    // Processes first: one that still runs could change files while its prompt is reported or run again.
     async fn clean_up_after_predecessor(&self, notices: &[Room]) {
         let services = &self.services;
         let sessions = services.store.live_sessions().unwrap_or_default();
@@ -216,7 +221,7 @@ impl App {
         self.services.commands.restart.asked().await;
     }
 
-    /// Says hello in a room: who this is, and the label where one is set.
+    /// Greets a room with the bot's name, and the label where one is set.
     pub fn greet(&self, room: &Room) {
         let greeting = replies::hello(&self.services.config().display_name, self.label.as_deref());
         self.services.rooms.post(room, RoomInput::Notice(greeting));
@@ -237,7 +242,7 @@ impl App {
         self.runs.open(run)
     }
 
-    /// Ends the bot: intake stops, live messages get their end, agents are ended, within 10 s.
+    /// Stops the bot within 10 s: intake first, then agents, then rooms, whose live messages get their final state.
     pub async fn shutdown(self) {
         let services = &self.services;
         services.stop.cancel();
@@ -266,6 +271,7 @@ impl App {
         if commands.restart.is_asked() {
             commands.restart.leave_note(&commands.project);
         }
+        // The lock goes last, so that the next storkit starts only after all of this.
         drop(self.operator);
         drop(self.lock);
     }
@@ -295,7 +301,7 @@ async fn bind_public(
     Ok(Some((listener, options.webhooks.clone())))
 }
 
-/// Notices into nowhere would be missed by nobody until it matters.
+// A notice to a room that no messenger serves would vanish, and nobody would notice before it matters.
 fn check_rooms(options: &AppOptions) -> Result<(), StartError> {
     let names: Vec<&str> = options.adapters.iter().map(|adapter| adapter.name()).collect();
     let rooms = options.loaded.config.pipeline.rooms();
@@ -318,6 +324,7 @@ fn chat_services(
     settings: Arc<LiveSettings>,
 ) -> (Arc<ChatServices>, mpsc::Receiver<Incoming>) {
     let AppOptions { project, adapters, clock, retry, program, .. } = options;
+    // Bounded: a flood makes the adapters wait, instead of filling the memory.
     let (sender, inbox) = mpsc::channel(1_000);
     let (stop, tracker, rooms) = (CancellationToken::new(), TaskTracker::new(), RoomDirectory::default());
     let messengers = ConnectedMessengers::new(adapters.into_iter().map(|adapter| {
@@ -384,7 +391,7 @@ fn doctor_report(project: Project, settings: Arc<LiveSettings>) -> DoctorReport 
     })
 }
 
-/// Takes messages once the stories are known: the first `status` would show none.
+// Messages wait for the stories, because without them the first `status` would show an empty board.
 async fn route(services: Arc<ChatServices>, inbox: mpsc::Receiver<Incoming>) {
     tokio::select! {
         () = services.stop.cancelled() => return,
@@ -402,7 +409,7 @@ fn serve_rooms(services: &Arc<ChatServices>) {
     let for_rooms = services.clone();
     services.rooms.serve(move |room, sender, mailbox| {
         match for_rooms.commands.messengers.get(room.adapter()) {
-            // A room that has ended with the bot is not started again by what still comes for it.
+            // Late input must not start a room again while the bot goes down.
             Some(_) if for_rooms.stop.is_cancelled() => false,
             Some(adapter) => {
                 RoomTask::start(for_rooms.clone(), adapter, room, sender, mailbox);

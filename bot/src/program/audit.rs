@@ -73,8 +73,7 @@ fn span(text: &str) -> Result<ConfigDuration, String> {
 
 /// The decisions that the filter lets through, oldest first, a line each. Empty where there are none.
 ///
-/// # Errors
-/// Where the record cannot be read.
+/// Fails where the record cannot be read.
 pub fn lines(storkit: &Path, filter: &AuditFilter, now: SystemTime) -> Result<String, OpenError> {
     let Some(record) = Store::read_in(storkit)? else { return Ok(String::new()) };
     let earliest = filter.since.and_then(|since| now.checked_sub(since.0));
@@ -86,6 +85,7 @@ pub fn lines(storkit: &Path, filter: &AuditFilter, now: SystemTime) -> Result<St
         if filter.lets_through(&entry) {
             lines.push(if filter.json { json(at, &entry) } else { line(at, &entry) });
         }
+        // The store returns the newest first, so the limit drops the oldest.
         lines.len() < filter.limit
     });
     read.map_err(|source| OpenError::Sqlite { path: storkit.into(), source })?;
@@ -110,6 +110,7 @@ fn stamp(at: SystemTime) -> String {
 
 fn line(at: SystemTime, entry: &AuditEntry) -> String {
     let question = entry.question.map_or_else(|| "-".into(), |number| number.to_string());
+    // Names and tools come from people and agents: a control character could rewrite the lines above in a terminal.
     let plain = |text: &str| text.replace(|c: char| c.is_control(), "?");
     format!(
         "{}  {:<11} {:<14} by {}  for {}  in {}  question {question}  input {}",

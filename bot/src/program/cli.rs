@@ -77,7 +77,7 @@ enum SlackAction {
     },
 }
 
-/// Runs what was asked.
+/// Runs the subcommand that the arguments name.
 pub async fn run(cli: Cli) -> ExitCode {
     let here = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     let front = if here { FrontEnd::Terminal } else { FrontEnd::Script };
@@ -124,7 +124,7 @@ fn with_project(common: &CommonArgs, act: impl FnOnce(&Project) -> ExitCode) -> 
     }
 }
 
-/// Needs no `[slack]` section, and no project either: the app comes first.
+// People need the manifest to create the app, before any `[slack]` section or project exists.
 fn slack_manifest(common: &CommonArgs, url: Option<&str>) -> ExitCode {
     let in_a_project = common.project.is_some() || Project::open(&PathBuf::from(".")).is_ok();
     let config = match in_a_project.then(|| open(common)) {

@@ -21,7 +21,7 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
-    /// Only what the flags say: the environment names the project that is served, and a demo is not about that one.
+    // The environment names the project that is served, and a demo is not about that one: only the flags count.
     pub fn without_environment(&self) -> Self {
         let from_environment = |name: &str, value: String| std::env::var(name).is_ok_and(|set| set == value);
         let project = self

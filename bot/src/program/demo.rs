@@ -16,7 +16,7 @@ use tempfile::TempDir;
 /// The pause after each word of an answer.
 const PACE: Duration = Duration::from_millis(25);
 const SLOW_PACE: Duration = Duration::from_millis(400);
-/// Starts every answer, so that nobody takes it for Claude's.
+// Starts every answer, so that nobody takes it for Claude's.
 const LABEL: &str = "*demo model: scripted, no AI*\n\n";
 const WHAT_TO_TRY: &str = "Hello! I only know a few sentences, but all the rest is real: \
 the Claude Code CLI, its tools and its permission questions. Say one of these:\n\n\
@@ -32,12 +32,12 @@ reviewer. Then the story is tested and merged.\n\n\
 const PLAN: &str = "# A plan from the demo\n\n1. Add a greeting to `README.md`\n2. Commit it\n";
 const README: &str = "# Demo\n\nA scratch project made by `storkit demo`. Try what you like.\n";
 const IGNORED: &str = ".storkit/bot.toml\n.storkit/state/\n.storkit/run/\n.storkit/logs/\n";
-/// The gate fails without the coder's work.
+// The gate fails without the coder's work, so that a merge in the demo proves something.
 const PROJECT_TOML: &str = "# What must pass before a story is merged.\ngates = [\"ls story-*.md\"]\n";
-/// Without a room that follows the pipeline, the agents' questions are denied.
+// Without a room that follows the pipeline, the agents' questions are denied.
 const BOT_TOML: &str = "# Written by `storkit demo`. The terminal follows the stories and answers their agents.\n\
 [pipeline]\nrooms = [\"console:main\"]\n";
-/// In the project's ignored folder, so that a demo in a named folder resumes its sessions.
+// In the project's ignored folder, so that a demo in a named folder resumes its sessions.
 const CLAUDE_STATE: &str = ".storkit/run/claude";
 
 /// The git project of a demo. A temporary one is removed on drop.
@@ -59,8 +59,7 @@ pub fn script() -> ModelScript {
 
 /// Makes the scratch project in this folder, which must be new, empty or a git project, or else in a temporary folder.
 ///
-/// # Errors
-/// If the folder holds files and is not a git repository, cannot be written, or git is missing or refuses.
+/// Fails if the folder holds files and is not a git repository, cannot be written, or git is missing or refuses.
 pub fn prepare(dir: Option<&Path>) -> anyhow::Result<DemoProject> {
     if let Some(dir) = dir {
         return Ok(DemoProject { path: prepare_at(dir)?, _temporary: None });
@@ -169,7 +168,7 @@ fn question(script: ModelScript) -> ModelScript {
         .then_drips("I was told:\n\n> {last_tool_result}", PACE)
 }
 
-/// The CLI shows the content of the plan file, so the model writes the plan there first.
+// The CLI shows the content of the plan file, so the model writes the plan there first.
 fn plan(script: ModelScript) -> ModelScript {
     let wanted = |conversation: &ModelConversation| has_word(conversation, "plan");
     let refused =

@@ -19,14 +19,14 @@ use crate::{
     replies::doctor::{self as say, NetworkPart},
 };
 
-/// How long one check may take.
+/// How long one check may take. A program that hangs must not hang `doctor`.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoctorCheck {
     pub state: CheckState,
-    /// What was found, and what to do.
+    /// The finding, and the remedy where there is one.
     pub text: String,
 }
 
@@ -76,7 +76,7 @@ async fn messengers(project: &Project, config: &BotConfig) -> Vec<DoctorCheck> {
         Ok(made) => made,
         Err(error) => return vec![bad(say::as_reported(&error.to_string()))],
     };
-    // One that serves holds what a second connection would spoil.
+    // A storkit that serves has these connections open, and a second one could disturb them.
     let serving = lock::holder(project);
     let checks = made.adapters.iter().map(|adapter| async {
         let name = adapter.name();
@@ -126,7 +126,7 @@ fn disk(project: &Project) -> DoctorCheck {
     }
 }
 
-/// A clock that is wrong makes old messages of new ones, and the other way round.
+// A wrong clock makes new messages look old and old ones new, so that the first are skipped and the second run.
 fn clock(project: &Project) -> DoctorCheck {
     let newest = pipeline::git::head_time(project).ok().flatten();
     match newest.filter(|newest| *newest > std::time::SystemTime::now()) {
@@ -159,6 +159,8 @@ async fn output(mut command: Command) -> Result<String, String> {
         Ok(Err(error)) => Err(error.to_string()),
         Ok(Ok(output)) => {
             let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            // `claude auth status` may print its JSON and still fail, where nobody is logged in.
+            // That is an answer, too.
             if output.status.success() || text.starts_with('{') { Ok(text) } else { Err(text) }
         }
     }
@@ -218,7 +220,7 @@ fn trust(config: &BotConfig) -> DoctorCheck {
     }
 }
 
-/// What agents on stories run in. Bubblewrap is tried: containers often have the program and forbid what it does.
+// Bubblewrap is tried, not only searched for: containers often have the program and forbid its namespaces.
 fn sandbox() -> DoctorCheck {
     let home = std::env::var_os("HOME").map_or_else(|| "/".into(), std::path::PathBuf::from);
     match Confinement::strongest_available(&home) {
@@ -227,7 +229,7 @@ fn sandbox() -> DoctorCheck {
     }
 }
 
-/// What agents and commands may reach, and whether this machine can keep them to it.
+/// The network access of agents and commands, and whether this machine can enforce its limits.
 fn network(project: &Project) -> Option<DoctorCheck> {
     let path = project.dir().join("project.toml");
     // `stories` reports a file that cannot be read.
@@ -260,9 +262,10 @@ fn network_parts(config: &ProjectConfig) -> Vec<NetworkPart<'_>> {
     agents.chain([gates]).chain(components).collect()
 }
 
-/// What runs an agent's work and reaches more than any agent may.
+// Gates and components run code that an agent wrote. If they reach more than the agent may, its
+// limit has a way around.
 fn way_around(config: &ProjectConfig) -> Option<String> {
-    // What a reviewer changes is undone.
+    // A reviewer's changes are undone, so they never run.
     let writes = |agent: &&Agent| agent.network.is_limited() && agent.role != Role::Qa;
     let limited = config.agents.iter().find(writes)?;
     let gates = Some("`gate_network`".to_owned()).filter(|_| !config.gate_network.is_limited());

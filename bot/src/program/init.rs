@@ -15,7 +15,7 @@ use pipeline::{
 };
 use settings::atomic;
 
-/// What a project is set up with.
+/// The choices for a new project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InitChoices {
     /// How people call the bot.
@@ -48,7 +48,7 @@ const PROJECT_TOML: &str = ".storkit/project.toml";
 const CONTEXT: &str = ".storkit/context.md";
 const BOT_TOML: &str = ".storkit/bot.toml";
 
-/// Who the files are from, where git knows nobody: only for the one commit of `init`.
+// The author of the one commit of `init`, where git knows nobody: set-up must not fail for that.
 const FALLBACK_IDENTITY: [&str; 4] = ["-c", "user.name=storkit", "-c", "user.email=storkit@localhost"];
 
 /// What fits this folder: its own test command, where one is found.
@@ -74,11 +74,10 @@ fn test_command(root: &Path) -> Option<String> {
     known.into_iter().find(|(fits, _)| *fits).map(|(_, command)| command.to_owned())
 }
 
-/// Writes the files that are missing, and makes the stage folders. They are made only here: git keeps no empty folder, and
-/// the stages that it keeps get theirs with the first story.
+/// Writes the missing files and makes the stage folders. Only `init` makes them: git has no empty folders, and in a
+/// clone each appears with its first story.
 ///
-/// # Errors
-/// Where a file cannot be written; those before it stay.
+/// Fails where a file cannot be written; those before it stay.
 pub fn scaffold(project: &Project, choices: &InitChoices) -> Result<Vec<ScaffoldFile>, InitError> {
     let files = [
         (PROJECT_TOML, project_toml(choices)),
@@ -94,6 +93,7 @@ pub fn scaffold(project: &Project, choices: &InitChoices) -> Result<Vec<Scaffold
 
 fn write(root: &Path, name: &'static str, text: &str) -> Result<ScaffoldFile, InitError> {
     let path = root.join(name);
+    // `exists` follows symbolic links and calls a dangling one missing; the write would then replace it.
     if path.symlink_metadata().is_ok() {
         return Ok(ScaffoldFile::Kept(name));
     }
@@ -166,16 +166,14 @@ pub fn is_repository(folder: &Path) -> bool {
 
 /// Makes a repository whose branch is `main`.
 ///
-/// # Errors
-/// Those of git.
+/// Fails where git is missing or refuses.
 pub fn make_repository(folder: &Path) -> Result<(), InitError> {
     git(folder, &["init", "-q", "-b", "main"]).map(drop)
 }
 
 /// Commits the files of `init` that git does not have, and nothing else; `false` if it has them all.
 ///
-/// # Errors
-/// Those of git.
+/// Fails where git is missing or refuses.
 pub fn commit(project: &Project) -> Result<bool, InitError> {
     let root = project.root();
     let files = [PROJECT_TOML, CONTEXT];
@@ -186,6 +184,7 @@ pub fn commit(project: &Project) -> Result<bool, InitError> {
     git(root, &[&["add", "--"][..], &files].concat())?;
     let known = git(root, &["config", "user.email"]).is_ok();
     let who: &[&str] = if known { &[] } else { &FALLBACK_IDENTITY };
+    // With the paths given, git commits only these: whatever the person has staged stays staged.
     let what = ["commit", "-q", "-m", "storkit: set up", "--"];
     git(root, &[who, &what, &files].concat())?;
     Ok(true)

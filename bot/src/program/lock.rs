@@ -1,4 +1,4 @@
-//! One storkit per project: a file lock that any end of the process releases, a crash included.
+//! One storkit per project: a file lock that the kernel releases with the process, after a crash as well.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -15,7 +15,8 @@ pub struct InstanceLock {
 }
 
 impl Drop for InstanceLock {
-    /// Closing alone would leave it to a process that is being forked at this moment and has not yet closed its copy.
+    // Closing alone would leave the lock with a process that is being forked at this moment and has
+    // not yet closed its copy.
     fn drop(&mut self) {
         if let Err(error) = self.file.unlock() {
             tracing::warn!(%error, "the project's lock could not be given back");
@@ -46,6 +47,7 @@ fn pid_text(pid: &Option<u32>) -> String {
 pub fn holder(project: &Project) -> Option<u32> {
     let path = project.run_dir().join("storkit.lock");
     let file = File::open(&path).ok()?;
+    // Shared, so that two checks at the same time do not take each other for a storkit that serves.
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => fs::read_to_string(&path).ok()?.trim().parse().ok(),
         Ok(()) | Err(TryLockError::Error(_)) => None,
@@ -57,6 +59,7 @@ pub fn take(project: &Project) -> Result<InstanceLock, LockError> {
     let path = project.run_dir().join("storkit.lock");
     let io = |source| LockError::Io { path: path.clone(), source };
     let mut file =
+        // Not truncated before the lock is taken: until then the file names the process that has it.
         OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => {}

@@ -25,8 +25,7 @@ fn usual_filter() -> String {
 
 /// Starts logging; `RUST_LOG` chooses what. No secret that `redactor` knows is written; panics are logged, too. Called once.
 ///
-/// # Errors
-/// Where the file cannot be written.
+/// Fails where the file cannot be written.
 pub fn start(target: LogTarget<'_>, redactor: Redactor) -> io::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual_filter()));
     let stderr = CleanWriter::new(io::stderr, redactor.clone());
@@ -45,7 +44,7 @@ pub fn start(target: LogTarget<'_>, redactor: Redactor) -> io::Result<()> {
             fmt().with_env_filter(filter).with_writer(file).with_ansi(false).init();
         }
     }
-    // The usual hook would write the text as it is, and into the chat of a terminal.
+    // The usual hook writes the text with its secrets to standard error, and so into the chat of a terminal.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let text = panic.payload_as_str().unwrap_or("without a text");

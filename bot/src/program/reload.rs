@@ -14,7 +14,7 @@ use crate::{
     replies,
 };
 
-/// The file is read when it was quiet for so long: editors write in steps.
+// Editors write in steps, so the file is read after it was quiet for this long.
 const SETTLE: Duration = Duration::from_millis(200);
 
 /// What takes effect at once, besides [`MessengerSections::live_keys`]. All else is read where something starts.
@@ -42,7 +42,7 @@ pub async fn run(services: Arc<ChatServices>, notices: Vec<Room>) {
             return tracing::warn!(%error, "bot.toml is not watched; changes count from the next start");
         }
     };
-    // It may have changed between the start and this watch.
+    // The file may have changed between the start and this watch.
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let mut changed = config::fingerprint(&text) != services.settings.loaded().fingerprint;
     loop {
@@ -61,7 +61,7 @@ pub async fn run(services: Arc<ChatServices>, notices: Vec<Room>) {
     }
 }
 
-/// Its folder: editors put a new file in the place of the old one.
+// The folder and not the file: editors put a new file in the place of the old one.
 fn watch(path: &Path) -> anyhow::Result<FolderWatch> {
     let mut folders = FolderWatch::none()?;
     folders.follow(path.parent().unwrap_or(path))?;
@@ -73,7 +73,7 @@ async fn changes(folders: &mut FolderWatch, path: &Path) {
     while matches!(folders.next().await, FolderEvent::To(other) if other != path) {}
 }
 
-/// Reads the file and applies what is safe; returns the message for the rooms.
+/// Reads the file and applies the safe changes; returns the message for the rooms.
 fn take_up(services: &ChatServices, path: &Path) -> Option<String> {
     let before = services.settings.loaded();
     let mut loaded = match BotConfig::load(path, |name| std::env::var(name).ok()) {
@@ -85,10 +85,13 @@ fn take_up(services: &ChatServices, path: &Path) -> Option<String> {
     let live = live_keys();
     let changed = changed_keys(&before.config, &loaded.config);
     let (now, later): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| live.contains(key));
+    // A variable that the file no longer names still holds its secret in this process's environment:
+    // agents must not inherit it.
     loaded.secret_env.extend(before.secret_env.iter().cloned());
     loaded.secret_env.sort();
     loaded.secret_env.dedup();
     let ambient_changed = services.ambient.replace(&loaded.config.ambient_rooms);
+    // The bot's own write of `ambient_rooms` comes back through the watch, and is no news.
     let told: Vec<_> = now.into_iter().filter(|key| key != "ambient_rooms" || ambient_changed).collect();
     let settled = only_at_once(&before, loaded);
     let access = allowed_people(services, &settled.config);
@@ -96,7 +99,7 @@ fn take_up(services: &ChatServices, path: &Path) -> Option<String> {
     (!told.is_empty() || !later.is_empty()).then(|| replies::settings_changed(&told, &later))
 }
 
-/// Tells each messenger whom it accepts from now on.
+/// Gives each messenger its new allow-list; returns the bot's.
 fn allowed_people(services: &ChatServices, config: &BotConfig) -> AccessTable {
     let mut access = AccessTable::clone(&services.access());
     for section in config.messengers.iter() {
@@ -109,7 +112,8 @@ fn allowed_people(services: &ChatServices, config: &BotConfig) -> AccessTable {
     access
 }
 
-/// The new settings where they count at once, the old ones in all else, so that no half of them is mixed.
+// The rest comes from the old settings: a half-applied section (a new port, say, on the old
+// listener) would be wrong everywhere.
 fn only_at_once(before: &LoadedConfig, new: LoadedConfig) -> LoadedConfig {
     let mut config = before.config.clone();
     let BotConfig { history_size, catch_up, ambient_rooms, verbosity, claude, pipeline, messengers, .. } =

@@ -1,4 +1,4 @@
-//! Starts the bot with its messengers and, where asked, a chat in this terminal; ends it on a signal.
+//! Starts the bot with its messengers and, on request, a chat in this terminal; stops it on a signal.
 
 use std::{io, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -38,7 +38,7 @@ const STREAM_BUFFER: usize = 64 * 1024;
 /// What this terminal does while the bot runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum FrontEnd {
-    /// Nothing: only logs.
+    /// The terminal shows only logs.
     None,
     Terminal,
     /// Lines from standard input.
@@ -58,6 +58,7 @@ pub async fn chat(common: &CommonArgs, front: FrontEnd) -> ExitCode {
         Ok(opened) => opened,
         Err(code) => return code,
     };
+    // An answer on the socket means that a bot serves the project; this terminal then is one of its clients.
     if let Ok(stream) = client::connect(&socket(&project)).await {
         return exit(talk(stream, front, &project).await);
     }
@@ -126,6 +127,7 @@ async fn run(
         console.close(if restarts { say::GOING_TO_RESTART } else { say::ENDED }).await;
     }
     if restarts {
+        // After the full shutdown, so that nothing of this life remains in the next. `exec` returns only on failure.
         let error = commands.restart.program().exec_again();
         return Err(complain(1, &say::not_restarted(&error)));
     }
@@ -199,8 +201,8 @@ async fn talk(
     script(stream, BufReader::new(tokio::io::stdin()), tokio::io::stdout()).await
 }
 
-/// The signals that ask for the end. Listened to from before the start on: one that comes while storkit starts
-/// ends it in good order too.
+// Listened to from before the start on: a signal that comes while storkit starts leads to
+// an orderly shutdown as well.
 struct ExitSignals {
     term: Signal,
     int: Signal,

@@ -108,7 +108,7 @@ fn yes(question: &str) -> bool {
     matches!(answer(&format!("{question} (yes/no)"), "yes").to_lowercase().as_str(), "y" | "yes")
 }
 
-/// One line from the terminal; the usual answer for an empty one, and at its end.
+/// One line from the terminal; the usual answer for an empty line and for closed input.
 fn answer(question: &str, usual: &str) -> String {
     print(&format!("{question} [{usual}] "));
     let _ = io::stdout().flush();

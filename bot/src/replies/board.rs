@@ -21,7 +21,7 @@ const MOST: usize = 15;
 /// More problems are only counted.
 const PROBLEMS: usize = 5;
 
-/// The board. Empty where there is nothing to tell: a project without stories.
+/// The board; empty for a project without stories.
 pub fn board(snapshot: &PipelineSnapshot, now: SystemTime) -> String {
     let mut text = String::new();
     if let Some(why) = &snapshot.paused {

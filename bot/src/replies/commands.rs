@@ -32,7 +32,7 @@ pub fn no_help_for(word: &str, near: Option<&str>) -> String {
     format!("There is no command {}.{near}", code_span(word))
 }
 
-/// The end of `help`: how to address the bot.
+/// The last line of `help`: how to address the bot.
 pub fn how_to_address(prefix: &str, name: &str) -> String {
     format!(
         "\nWhere several people talk, start with `{prefix}` or `{name}`. Anything else you say to me goes to Claude Code."

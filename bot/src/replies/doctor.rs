@@ -84,7 +84,7 @@ pub fn served_by(pid: u32) -> String {
     format!("A storkit serves this project (process {pid}).")
 }
 
-/// `[http] port = 0`.
+/// The setting `[http] port = 0`.
 pub const PORT_CHOSEN_AT_START: &str = "Each start chooses a free port for the agents' tools.";
 
 /// The port can be used.
@@ -175,7 +175,7 @@ pub fn messenger_in_use(name: &str, pid: u32) -> String {
 
 // --- the network ---
 
-/// Who can reach what: its name, what it can reach besides, and its own hosts.
+/// The network access of one part: its name, its access in any case, and its own hosts.
 pub struct NetworkPart<'a> {
     pub name: String,
     pub always: &'static str,
@@ -207,7 +207,7 @@ pub fn network_access(parts: &[NetworkPart<'_>]) -> String {
     format!("Network access ({}).", grouped.join("; "))
 }
 
-/// What a limited agent writes runs where nothing is limited.
+/// A limited agent's code runs where nothing is limited.
 pub fn network_way_around(agent: &str, open: &[String]) -> String {
     format!("What `{agent}` writes still runs with full network access; limit {} too.", open.join(" and "))
 }

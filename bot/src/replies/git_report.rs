@@ -88,7 +88,8 @@ fn list<T>(heading: &str, entries: &[T], most: usize, show: impl Fn(&T) -> Strin
     text
 }
 
-/// A name that shows what it is and does nothing: controls escaped, the end kept where it is long, in a code span.
+// A branch or file name is text from outside: its control characters are escaped, and a code span takes its marks
+// away. A long one is cut at the front, because names differ mostly in their last part.
 fn shown(name: impl AsRef<str>) -> String {
     let name = visible(name.as_ref());
     let (mut start, mut width) = (0, 0);
@@ -105,7 +106,7 @@ fn shown(name: impl AsRef<str>) -> String {
     code_span(&format!("{ellipsis}{}", &name[start..]))
 }
 
-/// A commit's subject, cut at the end: its beginning matters most.
+// A subject is cut at its tail: the beginning matters most.
 fn subject_line(subject: &str) -> String {
     let subject = visible(subject);
     let mut width = 0;

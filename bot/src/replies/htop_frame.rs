@@ -19,17 +19,17 @@ const UNITS: [char; 5] = ['B', 'K', 'M', 'G', 'T'];
 pub struct AgentRow {
     /// How people call it.
     pub name: String,
-    /// What it works on, on a line of its own; empty for nothing.
+    /// Its story, on a line of its own; empty for none.
     pub doing: String,
-    /// What its process tree uses.
+    /// The CPU and memory of its process tree.
     pub usage: TreeUsage,
     /// Time since its start.
     pub elapsed: Duration,
-    /// What it has cost so far, in US dollars; `None` where that is unknown.
+    /// Its cost so far, in US dollars; `None` if unknown.
     pub cost_usd: Option<f64>,
 }
 
-/// Markdown with one code block; `left` is the time until the live message ends, `None` for its last picture.
+/// Markdown with one code block; `left` is the remaining time of the live message, `None` for its last picture.
 pub fn htop_frame(machine: &MachineUsage, rows: &[AgentRow], left: Option<Duration>) -> String {
     let end = left.map_or_else(|| "ended".into(), |left| format!("ends in {}", human(left)));
     format!("**htop** · {end}\n\n```\n{}\n{}```", head(machine), table(rows))
@@ -104,7 +104,7 @@ fn dollars(usd: f64) -> String {
     if usd < 999.995 { format!("${usd:.2}") } else { format!("${usd:.0}") }
 }
 
-/// Text that cannot end the code block or the line.
+// A story's title must not close the code block or break the line.
 fn one_line(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     inert(&words.join(" ").replace('`', "'")).into_owned()

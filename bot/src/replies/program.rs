@@ -7,7 +7,7 @@ use adapters::markdown::{code_block, inert};
 use super::text::sentence;
 use crate::restart::{BuildError, BuildStep};
 
-/// `restart`.
+/// The answer to `restart`.
 pub const RESTARTING: &str = "Restarting. I'll post here when I'm back.";
 
 /// `rebuild`, at its beginning.
@@ -58,7 +58,7 @@ pub fn state_set_aside(path: &Path) -> String {
 
 // --- rebuild ---
 
-/// A second `rebuild`.
+/// The answer to a second `rebuild`.
 pub const BUILD_UNDER_WAY: &str = "A build is already running.";
 
 /// Why a rebuild changed nothing.

@@ -18,7 +18,6 @@ use crate::permission::{
 
 /// A question's text, and a file where it is too long to be read in a chat.
 pub struct ShownQuestion {
-    /// Markdown.
     pub text: String,
     /// The whole of it.
     pub attachment: Option<Attachment>,
@@ -32,7 +31,7 @@ const DETAIL_MAX: usize = 3_000;
 pub struct AnswerStyle<'a> {
     /// Whether long details can go into a file.
     pub files: bool,
-    /// What an answer must begin with where several people talk, e.g. `!`; else empty.
+    /// The prefix of an answer where several people talk, e.g. `!`; else empty.
     pub address: &'a str,
 }
 
@@ -90,7 +89,7 @@ fn how_to_allow(always: Option<String>, address: &str) -> String {
     text
 }
 
-/// A detail too long for a chat goes into a file, and its beginning stays.
+// A detail too long for a chat goes into a file: nobody should approve a part of a command.
 fn fitted(detail: String, id: QuestionId, ending: &str, files: bool) -> (String, Option<Attachment>) {
     if detail.len() <= DETAIL_MAX || !files {
         return (detail, None);
@@ -101,7 +100,8 @@ fn fitted(detail: String, id: QuestionId, ending: &str, files: bool) -> (String,
     (short, Some(Attachment { name, bytes: detail.into_bytes(), caption: format!("Question {id} in full") }))
 }
 
-/// What a person must see to decide: control characters, direction marks and invisible ones as their codes.
+// People decide by this text. A direction mark or an invisible character could show another command than the one that
+// runs, so each appears as its code.
 fn visible(text: &str) -> String {
     let hidden = |c: char| {
         (c.is_control() && c != '\n' && c != '\t')

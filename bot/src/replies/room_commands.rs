@@ -34,7 +34,7 @@ pub fn ambient_not_written(error: &anyhow::Error) -> String {
 
 // --- model and verbosity ---
 
-/// `model`
+/// The answer to `model`.
 pub fn model_now(own: Option<&str>, configured: &str) -> String {
     let configured = configured_model(configured);
     match own {
@@ -43,12 +43,12 @@ pub fn model_now(own: Option<&str>, configured: &str) -> String {
     }
 }
 
-/// `model NAME`
+/// The answer to `model NAME`.
 pub fn model_chosen(name: &str) -> String {
     format!("This room uses {} from the next turn on.", code_span(name))
 }
 
-/// `model default`
+/// The answer to `model default`.
 pub fn model_reset(configured: &str) -> String {
     format!("This room uses {} from the next turn on.", configured_model(configured))
 }
@@ -62,12 +62,12 @@ pub fn not_a_model(words: &str) -> String {
     format!("{} is not a model's name.", code_span(words))
 }
 
-/// `verbosity`
+/// The answer to `verbosity`.
 pub fn verbosity_now(level: u8) -> String {
     format!("Verbosity is {level}.")
 }
 
-/// `verbosity N`
+/// The answer to `verbosity N`.
 pub fn verbosity_chosen(level: u8) -> String {
     format!("Verbosity is {level} from now on.")
 }
@@ -79,7 +79,7 @@ pub fn not_a_verbosity(word: &str) -> String {
 
 // --- session, turn and queue ---
 
-/// `reset`
+/// The answer to `reset`.
 pub fn session_reset(session: Option<&str>) -> String {
     match session {
         Some(session) => format!("The session `{session}` is closed. Your next message starts a new one."),
@@ -101,7 +101,7 @@ pub const NOTHING_RUNS: &str = "Nothing runs here.";
 /// `queue` where nothing waits.
 pub const NOTHING_WAITS: &str = "Nothing waits here.";
 
-/// `queue clear`
+/// The answer to `queue clear`.
 pub fn queue_cleared(number: usize) -> String {
     format!("Dropped {} from the queue.", count(number, "prompt", "prompts"))
 }
@@ -131,7 +131,7 @@ pub fn htop_out_of_range(word: &str) -> String {
 
 // --- rules ---
 
-/// `rules`
+/// The answer to `rules`.
 pub fn rule_list(rules: &[StandingRule], describe: impl Fn(&StandingRule) -> String) -> String {
     if rules.is_empty() {
         return "There are no rules. Answer a question with `always` to make one.".into();
@@ -144,7 +144,7 @@ pub fn rule_list(rules: &[StandingRule], describe: impl Fn(&StandingRule) -> Str
     text
 }
 
-/// `rules revoke N`
+/// The answer to `rules revoke N`.
 pub fn rule_revoked(id: i64) -> String {
     format!("Rule {id} is revoked. I ask again before such calls.")
 }
@@ -154,7 +154,7 @@ pub fn no_such_rule(id: i64) -> String {
     format!("There is no rule {id}. `rules` lists them.")
 }
 
-/// `rules revoke WORD`
+/// The answer to `rules revoke WORD`.
 pub fn not_a_rule_number(word: &str) -> String {
     format!("{} is not a rule's number.", code_span(word))
 }
@@ -171,7 +171,7 @@ pub fn not_a_question_number(words: &str) -> String {
 
 // --- who and what ---
 
-/// `whoami`
+/// The answer to `whoami`.
 pub fn who_you_are(sender: &Sender, role: Option<UserRole>, room: &Room) -> String {
     let (id, role) = (code_span(&sender.id), role.map_or_else(|| "none".into(), |role| role.to_string()));
     let you = match sender.name == sender.id {
@@ -181,7 +181,7 @@ pub fn who_you_are(sender: &Sender, role: Option<UserRole>, room: &Room) -> Stri
     format!("You are {you}. This room has the id {} in `bot.toml`.", code_span(&room.to_string()))
 }
 
-/// `version`
+/// The answer to `version`.
 pub fn version(uptime: Duration) -> String {
     let (version, uptime) = (env!("CARGO_PKG_VERSION"), human(uptime));
     format!("storkit {version}, up {uptime}. Tested with Claude Code {TESTED_VERSION}.")

@@ -1,4 +1,4 @@
-//! `storkit init`: its questions, what it did, and what to do next.
+//! `storkit init`: its questions, its results, and the next steps.
 
 use std::{fmt::Display, path::Path};
 
@@ -17,7 +17,7 @@ pub const CODERS: &str = "How many coders may work at the same time?";
 pub const CODERS_RANGE: &str = "Enter a number from 1 to 100.\n";
 pub const COMMIT: &str = "Commit `project.toml` and `context.md`?";
 
-// --- what it did ---
+// --- results ---
 
 pub const COMMITTED: &str = "commit storkit: set up\n";
 
@@ -33,7 +33,7 @@ pub fn cannot_create(folder: &Path, error: &dyn Display) -> String {
     format!("`{}` cannot be created: {error}.", folder.display())
 }
 
-/// The end of `storkit init`.
+/// The last words of `storkit init`.
 pub fn next_steps(bot: &str, has_no_gate: bool) -> String {
     let gates = match has_no_gate {
         true => "No command tests stories before they merge yet: set `gates` in .storkit/project.toml.\n",

@@ -27,11 +27,11 @@ pub const WHICH_STAGE: &str = "Which stage?";
 pub const WHY_REJECT: &str = "Why? The next run reads the reason.";
 /// `assign ID` without one name.
 pub const WHICH_AGENT: &str = "Which agent? One name, as in `project.toml`.";
-/// `new` without anything.
+/// The answer to `new` without anything.
 pub const WHICH_KIND: &str = "What kind of story, and what is its title?";
 /// `new KIND` without a title.
 pub const NO_TITLE: &str = "A story needs a title.";
-/// `log` without anything.
+/// The answer to `log` without anything.
 pub const WHOSE_LOG: &str = "Whose log? Name an agent or a story's number.";
 
 /// The first word is no story's number.
@@ -85,7 +85,7 @@ pub fn refused_by_pipeline(error: &PipelineError) -> String {
 
 // --- results ---
 
-/// `new`
+/// The answer to `new`.
 pub fn story_created(story: &Story) -> String {
     let id = story.id();
     format!(
@@ -95,7 +95,7 @@ pub fn story_created(story: &Story) -> String {
     )
 }
 
-/// `start` and `retry`
+/// The answer to `start` and `retry`.
 pub fn story_started(id: StoryId, result: &StartResult) -> String {
     match result {
         StartResult::Running(run) => {
@@ -119,22 +119,22 @@ pub fn nothing_to_stop(word: &str) -> String {
     format!("No agent runs for {}; `status` shows which ones run.", code_span(word))
 }
 
-/// `assign`
+/// The answer to `assign`.
 pub fn agent_preferred(id: StoryId, agent: &str) -> String {
     format!("Story `{id}` now prefers the agent {} for its work.", code_span(agent))
 }
 
-/// `move`
+/// The answer to `move`.
 pub fn story_moved(id: StoryId, to: Stage) -> String {
     format!("Story `{id}` is now in {to}.")
 }
 
-/// `accept`
+/// The answer to `accept`.
 pub fn story_accepted(id: StoryId) -> String {
     format!("Story `{id}` is accepted and goes to the merge queue.")
 }
 
-/// `reject`
+/// The answer to `reject`.
 pub fn story_rejected(id: StoryId) -> String {
     format!("Story `{id}` goes back to its coder.")
 }
@@ -160,7 +160,7 @@ pub fn not_yes(word: &str) -> String {
     format!("{} is not `yes`.", code_span(word))
 }
 
-/// `delete ID yes`
+/// The answer to `delete ID yes`.
 pub fn story_deleted(id: StoryId, deleted: &DeletedStory) -> String {
     let mut gone = vec![format!("its file in {}", deleted.stage)];
     gone.extend(deleted.stopped.iter().map(|slot| format!("the run of `{slot}`")));
@@ -171,7 +171,7 @@ pub fn story_deleted(id: StoryId, deleted: &DeletedStory) -> String {
 
 // --- pages ---
 
-/// `show`
+/// The answer to `show`.
 pub fn story_page(
     story: &Story,
     snapshot: &PipelineSnapshot,
@@ -215,7 +215,7 @@ pub fn broken_story(id: StoryId, text: &str) -> String {
 /// More files than this are only counted.
 const FILES: usize = 30;
 
-/// `overview`
+/// The answer to `overview`.
 pub fn overview_page(id: StoryId, done: &StoryOverview, cost: f64) -> String {
     let subject = done.message.lines().next().unwrap_or_default();
     let time =
@@ -244,7 +244,7 @@ pub fn not_merged(id: StoryId, base: &str) -> String {
     format!("Story `{id}` is not merged to `{base}` yet. `show {id}` shows its state.")
 }
 
-/// `log`
+/// The answer to `log`.
 pub fn run_log(run: &str, lines: &[String]) -> String {
     match lines {
         [] => format!("Run `{run}` has no output yet."),

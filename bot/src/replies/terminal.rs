@@ -15,22 +15,20 @@ pub fn cannot_write(path: &Path, error: &dyn Display) -> String {
     format!("`{}` cannot be written: {error}.", path.display())
 }
 
-/// The signals for the end are not available.
+/// The signals that stop the program are not available.
 pub fn no_signals(error: &dyn Display) -> String {
     format!("storkit cannot listen for signals: {error}.")
 }
 
-/// The restart failed.
 pub fn not_restarted(error: &dyn Display) -> String {
     format!("storkit could not be restarted: {error}. Start it by hand.")
 }
 
-/// The terminal failed.
 pub fn terminal_failed(error: &dyn Display) -> String {
     format!("The terminal failed: {error}.")
 }
 
-/// No threads.
+/// The system gives this process no threads.
 pub fn no_threads(error: &dyn Display) -> String {
     format!("storkit cannot start its threads: {error}.")
 }

@@ -69,27 +69,22 @@ pub fn tool_created(story: &Story) -> String {
     format!("Story {} is in the backlog: .storkit/work/1_backlog/{}", story.id(), story.file)
 }
 
-/// `update_story`
 pub fn tool_updated(id: StoryId) -> String {
     format!("Story {id} is changed.")
 }
 
-/// `move_story`
 pub fn tool_moved(id: StoryId, to: Stage) -> String {
     format!("Story {id} is now in {to}.")
 }
 
-/// `delete_story`
 pub fn tool_deleted(id: StoryId, deleted: &DeletedStory) -> String {
     format!("Story {id} is deleted: {} from {}.", deleted.name, deleted.stage)
 }
 
-/// `check_criterion`
 pub fn tool_checked(id: StoryId, criterion: usize, done: bool) -> String {
     format!("Criterion {criterion} of story {id} is marked as {}.", if done { "met" } else { "not met" })
 }
 
-/// `record_test_results`
 pub fn tool_recorded(passed: u64, failed: u64) -> String {
     format!("Recorded: {passed} passed, {failed} failed.")
 }
@@ -101,7 +96,6 @@ pub fn tool_not_recorded(error: &dyn Display) -> String {
 
 // --- agents ---
 
-/// `start_agent`
 pub fn tool_started(id: StoryId, result: &StartResult) -> String {
     match result {
         StartResult::Running(run) => format!("`{}` works on story {id} now.", run.slot),
@@ -109,7 +103,7 @@ pub fn tool_started(id: StoryId, result: &StartResult) -> String {
     }
 }
 
-/// `stop_agent`
+/// The answer to `stop_agent`.
 pub fn tool_stopped(id: StoryId) -> String {
     format!("Story {id} is stopped. start_agent continues it.")
 }
@@ -124,48 +118,44 @@ pub fn nobody_worked_on(id: StoryId) -> String {
     format!("No agent has worked on story {id} yet.")
 }
 
-/// `get_agent_output`
+/// The answer to `get_agent_output`.
 pub fn tool_output(run: &dyn Display, lines: &[String]) -> String {
     format!("Run {run}:\n{}", lines.join("\n"))
 }
 
 // --- review and merge ---
 
-/// `request_qa`
+/// The answer to `request_qa`.
 pub fn how_to_get_reviewed(id: StoryId) -> String {
     format!(
         "Commit your work and end your turn. The gates then run; if they pass, story {id} goes to review automatically."
     )
 }
 
-/// `approve_qa`
 pub fn tool_approved(id: StoryId) -> String {
     format!("Story {id} is approved. It goes to the merge queue when you end your turn.")
 }
 
-/// `reject_qa`
 pub fn tool_rejected(id: StoryId) -> String {
     format!("Story {id} is rejected. It goes back to its coder when you end your turn.")
 }
 
-/// `accept_story`
 pub fn tool_accepted(id: StoryId) -> String {
     format!("Story {id} is accepted and goes to the merge queue.")
 }
 
-/// `report_merge_failure`
+/// The answer to `report_merge_failure`.
 pub fn tool_merge_given_up(id: StoryId) -> String {
     format!("The merge of story {id} is given up; a person decides now. End your turn.")
 }
 
 // --- storkit itself ---
 
-/// `get_version`
 pub fn tool_version(build: Option<&BuildError>) -> String {
     let build = build.map(|error| format!("\n{}", build_failed(error))).unwrap_or_default();
     format!("storkit {}{build}", env!("CARGO_PKG_VERSION"))
 }
 
-/// `rebuild_and_restart`
+/// The answer to `rebuild_and_restart`.
 pub const BUILD_STARTED: &str =
     "The build has started. storkit restarts when it succeeds; get_version reports a failure.";

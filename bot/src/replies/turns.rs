@@ -1,4 +1,4 @@
-//! How a turn goes: busy services, failures, the end.
+//! How a turn goes: busy services, failures, interruptions.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,14 +18,14 @@ pub const WORKING: &str = "Working on it.";
 /// A turn without text.
 pub const EMPTY_ANSWER: &str = "Done. There was nothing to say.";
 
-/// What a turn waits for, as `status` shows it.
+/// The reason for a turn's wait, as `status` shows it.
 pub const WAITS_FOR_ANSWER: &str = "waits for an answer";
 
-/// End of a turn at shutdown.
+/// The last sentence of a turn at shutdown.
 pub const STOPPED_BY_SHUTDOWN: &str =
     "I am shutting down, so this turn ends here. Your next message resumes the session.";
 
-/// `stop` worked.
+/// The turn after a `stop`.
 pub fn stopped() -> String {
     "Stopped.".into()
 }
@@ -64,7 +64,7 @@ pub fn service_busy(
     format!("{what} I try again at {at} (in {}){attempt}. `stop` gives up.", human(wait))
 }
 
-/// Busy to the end.
+/// The service was busy for all tries.
 pub fn service_stays_busy(service: BusyService, tries: u32) -> String {
     let status = service.status();
     format!(
@@ -72,7 +72,7 @@ pub fn service_stays_busy(service: BusyService, tries: u32) -> String {
     )
 }
 
-/// A turn that failed for good: what it means, what to do, and the CLI's own words.
+/// A turn that failed for good: the meaning, the remedy, and the CLI's own words.
 pub fn turn_failed(cause: TurnFailure, said: &str) -> String {
     let advice = match cause {
         TurnFailure::KeyRefused => {

@@ -15,11 +15,9 @@ use super::{Store, open::OpenError};
 const DATABASE: &str = "state.db";
 
 impl Store {
-    /// Opens the database of this `.storkit` folder. One that an older storkit left directly in the folder is moved first.
-    /// The caller holds the project's lock, so nothing else moves or writes it meanwhile.
-    ///
-    /// # Errors
-    /// Where the folder or the database cannot be used.
+    /// Opens the database of this `.storkit` folder. One that an older storkit left directly in the folder is moved
+    /// first. The caller holds the project's lock, so nothing else moves or writes it meanwhile. Fails where the
+    /// folder or the database cannot be used.
     pub fn open_in(storkit: &Path, now: SystemTime) -> Result<Self, OpenError> {
         let folder = storkit.join("state");
         let failed = |source| OpenError::Io { path: folder.clone(), source };
@@ -31,25 +29,27 @@ impl Store {
     /// Opens the database of this `.storkit` folder for reading, also while a storkit serves the project; `None` where
     /// there is none yet.
     ///
-    /// # Errors
-    /// Where it cannot be read.
+    /// Fails where it cannot be read.
     pub fn read_in(storkit: &Path) -> Result<Option<Self>, OpenError> {
         let current = storkit.join("state").join(DATABASE);
-        // Nothing has served the project since storkit was updated.
+        // The old place still counts if nothing has served the project since an update: only a start moves the
+        // database, and a reader holds no lock.
         let old = storkit.join(DATABASE);
         Self::open_to_read(if current.exists() { &current } else { &old })
     }
 }
 
-/// Its own `.gitignore` covers projects whose `.storkit/.gitignore` is from before this folder.
+// Its own `.gitignore` covers projects whose `.storkit/.gitignore` is older than this folder.
 fn private_folder(folder: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         result => result?,
     }
     if !fs::symlink_metadata(folder)?.is_dir() {
+        // A symbolic link could lead the database into a folder that others can write.
         return Err(io::Error::other("it is not a folder"));
     }
+    // `create` leaves the mode of an existing folder alone.
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
     match File::create_new(folder.join(".gitignore")) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -57,8 +57,8 @@ fn private_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Moves the database and its write-ahead log. Renaming the database comes last and completes the move: a start after a
-/// kill at any earlier point finds it in the old place and does the rest.
+// Renaming the database comes last and completes the move: a start after a kill at any earlier point finds it in the
+// old place and does the rest.
 fn move_old_database(storkit: &Path, folder: &Path) -> io::Result<()> {
     let old = |suffix: &str| storkit.join(format!("{DATABASE}{suffix}"));
     let new = |suffix: &str| folder.join(format!("{DATABASE}{suffix}"));
@@ -75,7 +75,7 @@ fn move_old_database(storkit: &Path, folder: &Path) -> io::Result<()> {
     if old("-wal").exists() {
         fs::rename(old("-wal"), new("-wal"))?;
     }
-    // The index of the log is rebuilt from it.
+    // SQLite rebuilds the index from the log.
     let _ = fs::remove_file(old("-shm"));
     fs::rename(old(""), new(""))?;
     File::open(folder)?.sync_all()?;
@@ -83,8 +83,8 @@ fn move_old_database(storkit: &Path, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the log into the database, so that one file holds everything. Where that fails (a damaged
-/// database, a reader) the log is moved as well.
+// With the log written into it, one file holds everything. Where that fails (a damaged database, a reader) the
+// log is moved as well.
 fn include_log(database: &Path) {
     let included = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)
         .and_then(|connection| connection.pragma_update(None, "journal_mode", "DELETE"));

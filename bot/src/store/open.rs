@@ -16,7 +16,7 @@ use super::{Store, seconds};
 /// Written to `user_version`; raise it with each change of the schema, and migrate in [`create`].
 const SCHEMA: i64 = 1;
 
-/// `seen` has no index by time: one would add a page to the write of every message, for a sweep once an hour.
+// `seen` has no index by time: one would add a page to the write of every message, for a sweep once an hour.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS seen (room TEXT, message TEXT, at INTEGER NOT NULL, PRIMARY KEY (room, message)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rooms (room TEXT PRIMARY KEY, session TEXT, session_cost_usd REAL NOT NULL DEFAULT 0,
@@ -78,8 +78,7 @@ impl Store {
 
     /// Opens it to be read, also while a storkit serves the project; `None` where there is none yet.
     ///
-    /// # Errors
-    /// Where it cannot be read.
+    /// Fails where it cannot be read.
     pub(super) fn open_to_read(path: &Path) -> Result<Option<Self>, OpenError> {
         if !path.exists() {
             return Ok(None);
@@ -99,6 +98,7 @@ impl Store {
         let sqlite = |source| OpenError::Sqlite { path: path.into(), source };
         let found = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
         if found > SCHEMA {
+            // A newer storkit may have given a column another meaning, and our writes could damage its data.
             return Err(OpenError::Newer { path: path.into(), found });
         }
         create(&connection).map_err(sqlite)?;
@@ -106,7 +106,7 @@ impl Store {
     }
 }
 
-/// For its owner alone, before SQLite copies its mode to the log files.
+// Created here, not by SQLite, which would give it the usual mode and copy that to the log files.
 fn make_private(path: &Path) -> io::Result<()> {
     match fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => Ok(()),
@@ -119,11 +119,14 @@ fn make_private(path: &Path) -> io::Result<()> {
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
+    // Another process can have the database open at this moment: `storkit audit` reads it, a person inspects it.
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // NORMAL survives any kill of ours; only a power cut can lose the last instants.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.set_prepared_statement_cache_capacity(64);
+    // Damage must show at the start, where the file can be set aside, not at the first write. `quick_check` skips the
+    // slow comparison of tables with their indexes.
     let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {
         return Err(rusqlite::Error::SqliteFailure(
@@ -136,7 +139,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(TABLES)?;
-    // An older storkit kept questions that were over.
+    // Earlier versions left closed questions in the table.
     connection.execute("DELETE FROM questions WHERE open = 0", [])?;
     connection.pragma_update(None, "user_version", SCHEMA)
 }
@@ -146,7 +149,8 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
 }
 
-/// Renames the database with its log, so that nothing of it is lost or mixed into the new one.
+// With its log, so that nothing of it is lost or mixed into the new one. The log goes first: a kill in between must
+// not leave the old log next to a new database, which SQLite would then read.
 fn set_aside(path: &Path, now: SystemTime) -> io::Result<PathBuf> {
     let stamp = format!("corrupt-{}", seconds(now));
     let name = |suffix: &str| {

@@ -21,7 +21,7 @@ pub struct QueuedPrompt {
     pub sender_name: String,
     /// The text, address stripped.
     pub text: String,
-    /// By what it was addressed; `None` in an ambient room, where the bot may stay silent.
+    /// The form of address; `None` in an ambient room, where the bot may stay silent.
     pub addressed: Option<Addressed>,
     /// Whether others read along.
     pub shared: bool,
@@ -55,7 +55,7 @@ pub struct OverheardTalk {
     pub text: String,
 }
 
-/// An open question as the store keeps it.
+/// An open question as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OpenQuestion {
     pub rooms: Vec<String>,
@@ -74,7 +74,7 @@ pub struct LeftQuestion {
     pub copies: Vec<(Room, MessageId)>,
 }
 
-/// What a rule allows. There is no scope for "everything".
+/// The calls that a rule allows. There is no scope for "everything".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum RuleScope {
@@ -87,7 +87,7 @@ pub enum RuleScope {
     Command { command: String },
     /// A file tool on this very file.
     Path {
-        /// `Edit`, `Write`, ...
+        /// The name of the tool, e.g. `Edit`.
         tool: String,
         /// As the tool names it, absolute.
         path: String,
@@ -136,7 +136,7 @@ pub struct CostEntry {
     pub room: Room,
     pub who: String,
     pub session: String,
-    /// US dollars.
+    /// The amount in US dollars.
     pub usd: f64,
     pub input_tokens: u64,
     pub output_tokens: u64,
@@ -148,7 +148,7 @@ pub struct CostRow {
     /// The person or room it is summed by.
     pub of: String,
     pub turns: u64,
-    /// US dollars.
+    /// The amount in US dollars.
     pub usd: f64,
     pub input_tokens: u64,
     pub output_tokens: u64,
@@ -157,7 +157,8 @@ pub struct CostRow {
 impl Store {
     // --- questions ---
 
-    /// Keeps an open question and numbers it. Numbers are never used again, so that a late `yes 3` hits nothing else.
+    /// Stores an open question and numbers it. Numbers are never used again, so that a late
+    /// `yes 3` hits nothing else.
     pub fn open_question(&self, question: &OpenQuestion) -> StoreResult<i64> {
         let connection = self.lock();
         connection
@@ -177,9 +178,10 @@ impl Store {
             .map(drop)
     }
 
-    /// Takes a question out, together with the entry in the audit, which keeps only a digest of the input.
+    /// Removes a question and adds its decision to the audit.
     pub fn close_question(&self, question: i64, entry: &AuditEntry, now: SystemTime) -> StoreResult<()> {
         let mut connection = self.lock();
+        // One transaction: after a kill the question is either open or decided, never both or neither.
         let transaction = connection.transaction()?;
         transaction.execute("DELETE FROM questions WHERE id = ?1", [question])?;
         transaction.execute("DELETE FROM copies WHERE question = ?1", [question])?;
@@ -233,6 +235,7 @@ impl Store {
     pub fn each_audit(&self, mut more: impl FnMut(SystemTime, AuditEntry) -> bool) -> StoreResult<()> {
         let connection = self.lock();
         let mut statement = connection.prepare("SELECT at, body FROM audit ORDER BY id DESC")?;
+        // Row by row: the record grows for years, and most callers want only its newest part.
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let (at, body): (i64, String) = (row.get(0)?, row.get(1)?);
@@ -326,6 +329,7 @@ impl Store {
 
     fn costs_by(&self, column: &str, since: SystemTime) -> StoreResult<Vec<CostRow>> {
         let connection = self.lock();
+        // `column` is one of the two words above, never text from outside.
         let mut statement = connection.prepare(&format!(
             "SELECT {column}, count(*), sum(usd), sum(input_tokens), sum(output_tokens) FROM costs
              WHERE at >= ?1 GROUP BY {column} ORDER BY sum(usd) DESC, {column}"

@@ -31,7 +31,7 @@
 //! | `subagent` | lines of a sub-agent between those of the chat |
 //! | `model`, `system`, `env NAME`, `cwd`, `args`, `pid` | answers what it was started with |
 
-// What a person or a test sees of it is its standard output.
+// People and tests read its standard output.
 #![allow(clippy::print_stdout)]
 
 #[path = "../stand_in/arguments.rs"]

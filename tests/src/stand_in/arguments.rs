@@ -1,19 +1,19 @@
 //! The command line of the stand-in: the options that storkit uses, refused as the real CLI refuses them.
 
-/// What the command line says.
+/// The options of the command line that make a difference.
 #[derive(Debug, Default)]
 pub struct Arguments {
-    /// `--session-id`
+    /// The value of `--session-id`.
     pub session_id: Option<String>,
-    /// `--resume`
+    /// The value of `--resume`.
     pub resume: Option<String>,
-    /// `--model`
+    /// The value of `--model`.
     pub model: Option<String>,
     /// `--append-system-prompt`, or the text of `--append-system-prompt-file`
     pub system_prompt: String,
     /// Prompts come as lines of JSON on standard input.
     pub stream_input: bool,
-    /// `--include-partial-messages`
+    /// Whether `--include-partial-messages` is given.
     pub partial: bool,
     /// Questions go over the control protocol.
     pub asks: bool,
@@ -40,7 +40,7 @@ const VALUED: [&str; 9] = [
 const PLAIN: [&str; 4] = ["-p", "--print", "--verbose", "--strict-mcp-config"];
 
 impl Arguments {
-    /// Reads the command line; an error is what the CLI would print before it exits with 1.
+    /// Reads the command line; an error is the CLI's own sentence before it exits with 1.
     pub fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
         let all: Vec<String> = words.collect();
         let mut parsed = Self { all: all.clone(), ..Self::default() };

@@ -13,7 +13,7 @@ mod mark;
 
 use mark::MARK;
 
-/// The file that the harness reads at the end; named here too, as the stand-in shares no code with it.
+// Named here as well as in the harness: the stand-in shares no code with it.
 const REPORT: &str = "STORKIT_TEST_REPORT";
 
 /// Variables that may hold a secret: the model's key, and what bot.toml gives the CLI on purpose.
@@ -51,7 +51,7 @@ fn in_environment() -> Vec<String> {
         .collect()
 }
 
-/// What the run calls storkit's own server with; nobody else may see it.
+/// The token of the run for storkit's own server; nobody else may see it.
 fn token_of_the_run(words: &[String]) -> Option<String> {
     let at = words.iter().position(|word| word == "--mcp-config")?;
     let text = std::fs::read_to_string(words.get(at + 1)?).ok()?;
@@ -60,7 +60,7 @@ fn token_of_the_run(words: &[String]) -> Option<String> {
     Some(header.trim_start_matches("Bearer ").to_owned())
 }
 
-/// A sandbox may forbid it; a refused start is seen all the same.
+// A sandbox may forbid the write; a refused start is seen all the same.
 fn report(kind: &str, text: &str) {
     let Some(path) = std::env::var_os(REPORT) else { return };
     if let Ok(mut file) = OpenOptions::new().create(true).append(true).mode(0o600).open(path) {

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 /// What every line of a session carries.
 #[derive(Clone, Debug)]
 pub struct Stamp {
-    /// The session.
     pub session: String,
     /// The model in use.
     pub model: String,
@@ -16,7 +15,7 @@ fn uuid() -> String {
 }
 
 impl Stamp {
-    /// `system/init`
+    /// The line `system/init`, first of each turn.
     pub fn init(&self) -> Value {
         json!({
             "type": "system", "subtype": "init", "session_id": self.session, "uuid": uuid(), "model": self.model,
@@ -91,7 +90,7 @@ impl Stamp {
         )
     }
 
-    /// `system/api_retry`
+    /// The line `system/api_retry` of a failed API call.
     pub fn api_retry(&self, failure: &Failure, attempt: u32, max: u32) -> Value {
         let fields = json!({
             "attempt": attempt, "max_retries": max, "retry_delay_ms": 500 * attempt,
@@ -100,7 +99,7 @@ impl Stamp {
         self.system("api_retry", fields)
     }
 
-    /// `result`
+    /// The line `result`, last of each turn.
     pub fn result(&self, end: &End) -> Value {
         let usage = json!({
             "input_tokens": 100 * end.calls, "output_tokens": 10 * end.calls,
@@ -129,12 +128,11 @@ impl Stamp {
     }
 }
 
-/// The end of a turn.
+/// The outcome of a turn.
 #[derive(Clone, Debug)]
 pub struct End {
-    /// `terminal_reason`
+    /// The value of `terminal_reason`.
     pub reason: &'static str,
-    /// Whether it failed.
     pub is_error: bool,
     /// API calls of the turn.
     pub calls: u32,
@@ -142,7 +140,7 @@ pub struct End {
     pub cost: f64,
     /// How many results came before.
     pub index: u32,
-    /// What was refused.
+    /// The calls that were refused.
     pub denials: Vec<Value>,
     /// Other fields: `result` or `errors`, `origin`, `subtype`.
     pub rest: Value,
@@ -151,13 +149,12 @@ pub struct End {
 /// How the API can fail, as recorded.
 #[derive(Debug)]
 pub struct Failure {
-    /// HTTP status.
     pub status: u16,
     /// The word in the `assistant` line.
     pub error: &'static str,
     /// The word in the `api_retry` lines.
     pub retry: &'static str,
-    /// What the person reads.
+    /// The sentence for the person.
     pub text: &'static str,
 }
 
@@ -194,12 +191,11 @@ pub fn text_block(text: &str) -> Value {
     json!({"type": "text", "text": text})
 }
 
-/// A tool call.
 pub fn tool_block(id: &str, name: &str, input: &Value) -> Value {
     json!({"type": "tool_use", "id": id, "name": name, "input": input})
 }
 
-/// What a tool said.
+/// The result of a tool call.
 pub fn result_block(id: &str, content: &str, is_error: bool) -> Value {
     json!({"type": "tool_result", "tool_use_id": id, "content": content, "is_error": is_error})
 }

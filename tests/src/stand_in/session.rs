@@ -1,4 +1,4 @@
-//! What the stand-in keeps of a session: one small file where the real CLI keeps its own.
+//! A session of the stand-in: one small file in the place of the real CLI's.
 
 use std::{fs, io::Write, path::PathBuf};
 
@@ -41,19 +41,19 @@ impl Session {
         Some(Self { id, prompts, cost, file })
     }
 
-    /// Keeps a prompt, before it is answered.
+    /// Stores a prompt, before it is answered.
     pub fn add_prompt(&mut self, prompt: &str) {
         self.prompts.push(prompt.to_owned());
         self.append(&json!({"prompt": prompt}));
     }
 
-    /// Keeps what an API call cost.
+    /// Stores the cost of an API call.
     pub fn spend(&mut self, dollars: f64) {
         self.cost += dollars;
         self.append(&json!({"cost": self.cost}));
     }
 
-    /// As with the real CLI, a home that cannot be written only costs the memory.
+    // As with the real CLI, a home that cannot be written only costs the memory.
     fn append(&self, line: &Value) {
         let folder = self.file.parent().map(fs::create_dir_all);
         let file = fs::OpenOptions::new().create(true).append(true).open(&self.file);
@@ -63,7 +63,7 @@ impl Session {
     }
 }
 
-/// Where sessions are kept: `$CLAUDE_CONFIG_DIR` or `$HOME/.claude`.
+/// The folder of sessions: below `$CLAUDE_CONFIG_DIR` or `$HOME/.claude`.
 fn projects() -> PathBuf {
     let config = std::env::var_os("CLAUDE_CONFIG_DIR").map(PathBuf::from);
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".claude");

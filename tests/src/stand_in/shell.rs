@@ -15,12 +15,11 @@ use rustix::process::{Pid, Signal, kill_process_group};
 static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 static STUBBORN: AtomicBool = AtomicBool::new(false);
 
-/// What a command left.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Ran {
-    /// Its output, both streams, without the last line end.
+    /// Its output, both streams, without the last line break.
     pub output: String,
-    /// Whether it failed.
     pub failed: bool,
 }
 
@@ -66,7 +65,7 @@ pub fn be_stubborn() {
     STUBBORN.store(true, Ordering::SeqCst);
 }
 
-/// Ends as the real CLI does on a signal: commands killed, then 143, 129, or 0 for SIGINT.
+/// Exits as the real CLI does on a signal: commands killed, then 143, 129, or 0 for SIGINT.
 pub fn watch_signals() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,4 +1,4 @@
-//! Both ends of the stand-in's talk: lines out, lines in, and the questions between them.
+//! The stand-in's talk in both directions: lines out, lines in, and the questions between them.
 
 use std::{
     io::{BufRead, IsTerminal, Write},
@@ -23,7 +23,7 @@ pub const CALL: f64 = 0.0006;
 pub enum Incoming {
     /// A line of JSON.
     Line(Value),
-    /// A line that is none: the real CLI ends then.
+    /// A line that is no JSON: the real CLI exits then.
     Broken,
     /// Nothing will come any more.
     End,
@@ -41,9 +41,7 @@ pub struct Interrupted {
 /// The talk of one process.
 #[derive(Debug)]
 pub struct Talk {
-    /// What was asked for on the command line.
     pub arguments: Arguments,
-    /// The session.
     pub session: Session,
     /// Session and model, as lines carry them.
     pub stamp: Stamp,
@@ -97,7 +95,7 @@ impl Talk {
         });
     }
 
-    /// The next prompt, `None` at the end of input.
+    /// The next prompt, `None` after the last input.
     pub fn next_prompt(&mut self) -> Option<String> {
         while self.queued.is_empty() {
             if self.ended {
@@ -109,7 +107,7 @@ impl Talk {
         Some(std::mem::take(&mut self.queued).join("\n"))
     }
 
-    /// Prints a line.
+    /// Prints a line with its keys in changing order.
     pub fn print(&mut self, line: &Value) {
         self.printed += 1;
         self.raw(format!("{}\n", lines::shuffled(line, self.printed)).as_bytes());
@@ -191,7 +189,7 @@ impl Talk {
         }
     }
 
-    /// Runs a command beside the talk, which can interrupt it.
+    /// Runs a command in a thread, so that a line from outside can interrupt it.
     pub fn run(&mut self, command: &str) -> Result<Ran, Interrupted> {
         let (sender, command, session) = (self.sender.clone(), command.to_owned(), self.session.id.clone());
         std::thread::spawn(move || sender.send(Incoming::Ran(shell::run(&command, &session))));
@@ -223,7 +221,7 @@ impl Talk {
         Ok(())
     }
 
-    /// Prints a result.
+    /// Prints the result line of the turn.
     pub fn end_turn(&mut self, reason: &'static str, is_error: bool, rest: Value) {
         let end = End {
             reason,

@@ -1,4 +1,4 @@
-//! One turn: what the prompt asks the stand-in to do.
+//! One turn: the prompt's directive, and everything that the stand-in prints for it.
 
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
@@ -44,9 +44,9 @@ const DIRECTIVES: [&str; 31] = [
     "stamps",
 ];
 
-/// How a turn without an interrupt ends.
+/// The outcome of a turn without an interrupt.
 enum Outcome {
-    /// With this answer, already said.
+    /// This answer, which is printed already.
     Said(String),
     /// The result line is printed.
     Printed { is_error: bool },
@@ -120,7 +120,7 @@ impl Talk {
         numbered.collect::<Vec<_>>().join("\n")
     }
 
-    /// A Bash call: what it printed, or the refusal.
+    /// A Bash call: its output, or the refusal.
     fn bash(&mut self, number: usize, command: &str) -> Result<String, Interrupted> {
         let (id, input) = (tool_id(number), json!({"command": command, "description": "Run it"}));
         self.print(&self.stamp.assistant(tool_block(&id, "Bash", &input)));
@@ -187,7 +187,7 @@ impl Talk {
         Ok(said.into())
     }
 
-    /// Asks; an interrupt meanwhile also ends the tool call.
+    /// Asks; an interrupt meanwhile also voids the tool call.
     fn ask_or_void(&mut self, id: &str, tool: &str, input: &Value) -> Result<Value, Interrupted> {
         let answer = self.ask(id, tool, input);
         if answer.is_err() {

@@ -1,19 +1,19 @@
-//! What the messenger shows of a room (typing, waiting for an answer, idle), and how long nothing has happened in it.
+//! The activity that the messenger shows for a room (typing, waiting for an answer, idle), and how long
+//! the room has been idle.
 
 use adapters::{Activity, ActivityState, MessageId};
 use tokio::time::Instant;
 
 use super::RoomTask;
 
-/// When something last happened here, and what the messenger was told of it.
+/// The time of the last event here, and the activity that the messenger shows.
 pub(super) struct RoomActivity {
     /// Whether others read along, as far as the last message shows.
     pub(super) shared: bool,
     /// The last message that was handled, for whoever waits for quiet.
     pub(super) last_message: Option<MessageId>,
-    /// When something last happened.
     pub(super) last: Instant,
-    /// Nothing happened since the room decided to end.
+    /// The room decided to exit, and nothing has happened since.
     pub(super) idle_exit_pending: bool,
     shown: Option<Activity>,
 }
@@ -31,13 +31,13 @@ impl Default for RoomActivity {
 }
 
 impl RoomActivity {
-    /// Something happened.
+    /// Notes an event, which calls off a pending exit.
     pub(super) fn touch(&mut self) {
         self.last = Instant::now();
         self.idle_exit_pending = false;
     }
 
-    /// What is to be shown now, if that differs from what is shown. Nothing before the first message.
+    /// The activity to show now, if it differs from the shown one. Nothing before the first message.
     fn change(&mut self, state: ActivityState) -> Option<Activity> {
         let now = Activity { state, after: self.last_message.clone()? };
         (self.shown.as_ref() != Some(&now)).then(|| self.shown.insert(now).clone())
@@ -45,9 +45,10 @@ impl RoomActivity {
 }
 
 impl RoomTask {
-    /// Shows what the room does, whenever that changed or a message was handled.
+    /// Shows the room's activity, if it changed or a message was handled.
     pub(super) fn tell_activity(&mut self) {
-        // One that was answered this instant is not waited for, though its message still shows it.
+        // The room learns of an answer only with its next input. The broker knows at once, and the room must not
+        // claim to wait for an answer that it has.
         let asking = self.questions.iter().any(|question| self.services.broker.is_open(question.id));
         let state = if asking {
             ActivityState::Asking

@@ -16,14 +16,13 @@ const ALWAYS: &[&str] = &["always"];
 /// Words as an answer, and which question they name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParsedAnswer {
-    /// What was answered.
     pub answer: PersonAnswer,
     /// `yes 12` names question 12.
     pub question: Option<QuestionId>,
 }
 
-/// Reads `yes`, `y 12`, `no 12 because`, `always`. `None` for anything else, "yes but" included: half an
-/// agreement is none.
+/// Reads `yes`, `y 12`, `no 12 because`, `always`. `None` for anything else, "yes but" included: a
+/// half agreement counts as none.
 pub fn parse(text: &str) -> Option<ParsedAnswer> {
     let (word, rest) = split_word(text);
     let word = word.trim_end_matches(['.', '!', ',']).to_lowercase();
@@ -71,7 +70,8 @@ impl RoomTask {
         text: &str,
         reply_to: Option<&MessageId>,
     ) -> bool {
-        // A number in the text goes before the message that it replies to.
+        // A late answer gets a reply of its own. As a prompt, a bare "yes" would start a turn and approve whatever
+        // the model makes of it. A number in the text goes before the message that it replies to.
         let is_late = |id: &QuestionId| {
             let parsed = parse(text).filter(|parsed| parsed.question.is_none_or(|named| named == *id));
             parsed.is_some() && !self.rejects_a_story(text)
@@ -107,7 +107,8 @@ impl RoomTask {
         !self.questions.contains(id) && story.is_some_and(|story| board.story(story).is_some())
     }
 
-    /// Free words answer the model's questions and plans: the turn waits for nothing else.
+    // Free words answer the model's questions and plans: the turn waits for nothing else. With a prefix, or if they
+    // name a command, they are still a command, so that `!stop` works while the model asks.
     fn answers_in_words(&mut self, call: &CommandCall, text: &str, reply_to: Option<&MessageId>) -> bool {
         let (number, words) = match text.trim().starts_with('#') {
             true => split_number(text),
@@ -124,7 +125,7 @@ impl RoomTask {
         true
     }
 
-    /// Gives the answer to the broker; whoever may not, or comes too late, is told so.
+    /// Passes the answer to the broker. A person without the right, or who comes too late, gets a reply.
     pub(super) fn give_answer(&mut self, call: &CommandCall, id: QuestionId, answer: PersonAnswer) {
         if self.services.access().role(&self.room, &call.sender.id) < Some(UserRole::Approver) {
             return self.say(

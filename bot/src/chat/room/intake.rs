@@ -22,7 +22,7 @@ impl RoomTask {
         }
     }
 
-    /// Talk among people is kept as context for the next prompt.
+    /// Stores talk among people as context for the next prompt.
     pub(super) fn on_unaddressed(&mut self, incoming: &Incoming) {
         let PersonAct::Said { text } = &incoming.act else { return };
         let talk = OverheardTalk { who: incoming.sender.name.to_string(), text: text.clone() };
@@ -49,7 +49,8 @@ impl RoomTask {
         };
         if self.is_early(incoming, text) {
             let (sender, incoming) = (self.sender.clone(), incoming.clone());
-            // A room that ends meanwhile has closed its questions.
+            // The outbox learns the question's message id before it gets here, so the second look decides. If the
+            // task is gone by then, so are its questions.
             return self.outbox.then(move || _ = sender.send(RoomInput::EarlyReply(incoming)));
         }
         if self.answers_question(&call, text, incoming.reply_to.as_ref()) {
@@ -93,6 +94,7 @@ impl RoomTask {
     /// Hands the prompt to its thread, with the talk before it.
     fn move_to(&self, thread: Room, incoming: &Incoming) {
         let history = self.services.config().history_size;
+        // The thread is a room of its own with an empty history: the agent needs this talk to understand the prompt.
         for talk in self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default() {
             self.log_store_error(self.services.store.overhear(&thread, &talk, history));
         }
@@ -102,12 +104,14 @@ impl RoomTask {
     }
 
     async fn on_choice(&mut self, incoming: &Incoming, key: &str) {
-        // Where a reply to a pick is seen by that person alone, it names the pick; elsewhere there is nothing to reply to.
+        // Where only that person sees the reply to a pick, the reply names the pick; elsewhere there is
+        // no message to reply to.
         let private = self.adapter.capabilities().private_replies;
         let message = private.then(|| incoming.id.clone());
         let call = CommandCall {
             sender: incoming.sender.clone(),
             message,
+            // A button is as explicit as a prefix: it must never be taken for a prompt.
             addressed: Some(Addressed::Prefix),
             number: None,
         };
@@ -133,7 +137,8 @@ impl RoomTask {
 
     fn enqueue_prompt(&mut self, incoming: &Incoming, text: &str) {
         if self.queue.is_full() {
-            // In an ambient room people talk among themselves: kept as context, without a word about the queue.
+            // In an ambient room people talk among themselves: their words become context, without
+            // a remark about the queue.
             return match incoming.addressed {
                 None => self.on_unaddressed(incoming),
                 Some(_) => {
@@ -151,6 +156,7 @@ impl RoomTask {
             sent_at: incoming.sent_at,
             is_command: false,
         };
+        // Before the push, which makes the room busy. Only a prompt that waits behind another is worth a notice.
         let busy = self.is_busy();
         self.queue.push_prompt(prompt);
         if busy && incoming.addressed.is_some() {
@@ -178,7 +184,8 @@ fn is_meant(
     !answers_nothing && !prose
 }
 
-/// "help me fix the failing build" begins with a command's name and is none.
+// "help me fix the failing build" begins with a command's name and is none. No command without free text takes three
+// arguments, and a prefix still forces the command.
 fn reads_as_prose(args: &str) -> bool {
     args.split_whitespace().count() >= 3
 }

@@ -1,4 +1,5 @@
-//! What the store keeps of commands and prompts, and what a start makes of those that an earlier process left.
+//! Commands and prompts in the store: written before they run, and taken up, reported or skipped by
+//! the start after a crash.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::{
 };
 
 impl RoomTask {
-    /// Keeps a command until it is answered; `None` for a click, whose button can be clicked again.
+    /// Stores a command until it is answered; `None` for a click, whose button can be clicked again.
     pub(super) fn keep_command(
         &self,
         command: &dyn Command,
@@ -41,7 +42,8 @@ impl RoomTask {
         log_store_error(&self.room, number)
     }
 
-    /// What an earlier process left runs only if it had not begun and is not old.
+    // It runs only if it had not begun and is not old. One that had begun may have had effects, so it is reported
+    // instead of run twice; an old one may no longer be wanted.
     pub(super) fn on_left_prompt(&mut self, number: i64, started: bool, prompt: QueuedPrompt) {
         let age = self.services.clock.now().duration_since(prompt.sent_at).unwrap_or_default();
         let sentence = match (started, prompt.is_command) {
@@ -62,6 +64,7 @@ impl RoomTask {
     }
 
     fn queue_left(&mut self, work: QueuedWork, message: adapters::MessageId) {
+        // After a restart no message has arrived yet, and without one the messenger cannot show activity.
         self.activity.last_message.get_or_insert(message);
         self.queue.push_stored(work);
         self.next_in_queue();
@@ -75,7 +78,7 @@ impl RoomTask {
         else {
             return Err(replies::command_cut_by_restart(kept));
         };
-        // Who may do what can have changed with the restart.
+        // The check of the role was in the earlier process; `bot.toml` can have changed with the restart.
         let role = services.access().role(&self.room, &kept.sender_id);
         if role.is_none_or(|role| role < command.spec().role) {
             return Err(replies::not_allowed(command.spec().name, command.spec().role));
@@ -90,7 +93,8 @@ impl RoomTask {
         Ok(QueuedWork::Command { command, args: args.to_owned(), call })
     }
 
-    /// A prompt or command is over once the room has been told how it ended: a kill before that is told by the next start.
+    // The row goes only after the answer has left the outbox: if a kill comes before that, the next start finds the
+    // row and reports the prompt. The other order could lose an answer in silence.
     pub(super) fn done_when_told(&self, number: i64) {
         let services = self.services.clone();
         self.outbox.then(move || {

@@ -1,4 +1,4 @@
-//! What waits for the room to be free, in order, and the rows by which the store keeps it until it is answered.
+//! The prompts and commands that wait for the room, in order, and their rows in the store.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -10,7 +10,8 @@ use crate::{
     store::{QueuedPrompt, Store},
 };
 
-/// How many prompts and commands may wait in a room.
+/// How many prompts and commands may wait in a room. People see "queue full" and stop, instead of
+/// waiting hours for an answer.
 pub const QUEUE_LIMIT: usize = 20;
 
 /// A prompt or a command, not yet begun.
@@ -25,7 +26,7 @@ pub(super) struct CommandCall {
     pub(super) sender: Sender,
     pub(super) message: Option<MessageId>,
     pub(super) addressed: Option<Addressed>,
-    /// Under which it is kept in the store until it is answered.
+    /// Its row in the store until it is answered.
     pub(super) number: Option<i64>,
 }
 
@@ -59,7 +60,7 @@ impl PromptQueue {
         self.waiting.push_back(QueuedWork::Prompt { number, prompt });
     }
 
-    /// Queues what has its row in the store already.
+    /// Queues work whose row is in the store already.
     pub(super) fn push_stored(&mut self, work: QueuedWork) {
         self.waiting.push_back(work);
     }
@@ -84,7 +85,7 @@ impl PromptQueue {
         }
     }
 
-    /// It is not run, also not after a restart.
+    // Its row goes as well, or the next start would run it.
     fn forget(&self, work: &QueuedWork) {
         if let Some(number) = work.number() {
             log_store_error(&self.room, self.store.prompt_done(number));

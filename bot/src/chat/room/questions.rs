@@ -19,14 +19,13 @@ use crate::{
     replies,
 };
 
-/// How many settled questions a room remembers, for late replies to them.
+/// How many settled questions a room remembers, so that a late reply to one is not taken for a prompt.
 const SETTLED: usize = 20;
 
 /// The questions that a room shows.
 #[derive(Default)]
 pub(super) struct OpenQuestions {
     open: BTreeMap<QuestionId, QuestionCopy>,
-    /// Newest first.
     settled: VecDeque<QuestionCopy>,
 }
 
@@ -41,7 +40,7 @@ struct QuestionCopy {
 type SharedPlace = Arc<Mutex<CopyPlace>>;
 
 enum CopyPlace {
-    /// The messenger has not told its id yet. People may see it already.
+    /// The messenger has not answered with its id yet. People may see it already.
     Sending,
     At(Vec<MessageId>),
     /// It could not be sent.
@@ -72,7 +71,6 @@ impl OpenQuestions {
         self.open.is_empty()
     }
 
-    /// Oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Question>> {
         self.open.values().map(|copy| &copy.question)
     }
@@ -103,8 +101,8 @@ impl OpenQuestions {
         self.settled.iter().find(|copy| copy.is_at(message)).map(|copy| copy.question.id)
     }
 
-    /// Whether a reply to this message may answer a question of which the messenger has not yet told the id: people can be faster than its
-    /// answer.
+    /// Whether a reply to this message may answer a question whose message id is not known yet: people can be faster
+    /// than the messenger's answer to our request.
     pub(super) fn may_answer_early(&self, message: &MessageId, text: &str) -> bool {
         let is_answer = answers::parse(text).is_some();
         let mut copies = self.open.values().chain(&self.settled);
@@ -155,6 +153,8 @@ impl RoomTask {
         };
         let (broker, sender, request_id) =
             (self.services.broker.clone(), self.sender.clone(), request.request_id);
+        // In a task, because the answer may take minutes and the room must handle messages meanwhile: the answer
+        // itself is one of them.
         let task = self.services.tracker.spawn(async move {
             let answer = replies::permission_answer(broker.ask(ask).await);
             sender.send(RoomInput::Verdict { request_id, answer });
@@ -170,6 +170,8 @@ impl RoomTask {
     }
 
     pub(super) fn on_question(&mut self, question: Arc<Question>) {
+        // The question must appear below the text that leads to it, so the live message is closed
+        // before the question is sent.
         self.pause_live_message();
         let capabilities = self.adapter.capabilities();
         let config = self.services.config();
@@ -180,7 +182,8 @@ impl RoomTask {
             ChoiceForm::None => Vec::new(),
             ChoiceForm::Numbers | ChoiceForm::Buttons { .. } | ChoiceForm::Reactions => question.choices(),
         };
-        // Whoever is waited for is called; a question of another room's turn calls nobody here.
+        // The person whose turn waits is mentioned. A question of a story's run belongs to nobody in
+        // particular, so it mentions nobody.
         let asker = self.turn.current.as_ref().filter(|_| question.rooms == [self.room.clone()]);
         let mentions = asker.map(|turn| turn.prompt.sender_id.as_str().into()).into_iter().collect();
         let message = Outgoing { choices, mentions, ..Outgoing::text(shown.text) }.with_tone(Tone::Question);
@@ -190,11 +193,13 @@ impl RoomTask {
         self.questions.insert(question, slot, place);
     }
 
-    /// Keeps where the copy is, or tells the broker that it could not be shown.
+    /// Records where the copy is, or reports to the broker that it could not be shown.
     fn place_report(&self, id: QuestionId, place: SharedPlace) -> Report {
         let (broker, room) = (self.services.broker.clone(), self.room.clone());
         Box::new(move |result| match result {
             Ok(ids) => {
+                // A long question is split into several messages. The choices are on the last,
+                // so a restart edits that one.
                 let last = ids.last().cloned();
                 *place.lock() = CopyPlace::At(ids);
                 if let Some(last) = last {
@@ -219,7 +224,7 @@ impl RoomTask {
         self.outbox.replace(copy, message);
     }
 
-    /// Edits every copy to its end, now; for the shutdown, when no further input is taken.
+    // The shutdown takes no further input, so the broker's `Settled` would arrive too late: every copy is edited now.
     pub(super) fn end_questions(&mut self, why: WithdrawReason) {
         for copy in std::mem::take(&mut self.questions.open).into_values() {
             let outcome = QuestionOutcome::Withdrawn { why };
@@ -227,7 +232,7 @@ impl RoomTask {
         }
     }
 
-    /// Closes the questions of this room's own session.
+    // Only those of this room's own session: the others belong to stories' runs, which continue.
     pub(super) fn withdraw_questions(&mut self, why: WithdrawReason) {
         for question in self.questions.iter() {
             if question.rooms == [self.room.clone()] {

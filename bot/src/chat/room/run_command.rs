@@ -18,7 +18,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct RunningCommands {
     answers: FuturesUnordered<BoxFuture<'static, LateAnswer>>,
-    /// A command from the queue has the room for itself.
+    /// A command from the queue runs: no turn and no other queued command may start.
     has_room: bool,
 }
 
@@ -66,6 +66,7 @@ impl RoomTask {
                 return self.say(replies::queue_full(QUEUE_LIMIT), Tone::Failure, call.message);
             }
             let position = self.queue.len() + 1;
+            // A command that changes the session (`model`, `reset`) must not overtake the prompts before it.
             self.say(replies::command_waits(spec.name, position), Tone::Notice, call.message.clone());
             call.number = self.keep_command(&*command, &args, &call, false);
             return self.queue.push_stored(QueuedWork::Command { command, args, call });
@@ -73,7 +74,8 @@ impl RoomTask {
         self.run_command(&*command, &args, call).await;
     }
 
-    /// Runs it. Only what is not answered at once is kept in the store, which would cost most commands more than all else.
+    // Most commands are answered at the first poll, and a write to the store would cost more than the command. Only
+    // one that takes longer gets a row, so that a kill before its answer is reported.
     async fn run_command(&mut self, command: &dyn Command, args: &str, mut call: CommandCall) {
         let (number, result) = {
             let mut run = pin!(contained(command.run(self.context(&call.sender, args))));
@@ -107,7 +109,8 @@ impl RoomTask {
         }
     }
 
-    /// Says what a command answers. From then on a restart has nothing to report of it, unless its whole answer is still to come.
+    // A preliminary answer ("building …") leaves the row in the store: a restart must still report that
+    // the whole answer never came.
     fn answer_command(&mut self, call: &CommandCall, name: &'static str, result: CommandResult) {
         let is_preliminary = is_preliminary(&result);
         self.say_answer(call, name, result);
@@ -122,7 +125,8 @@ impl RoomTask {
             Err(error) => return self.say(self.explain(name, error), Tone::Failure, call.message.clone()),
         };
         let Reply { text, tone, choices, then } = reply;
-        // The router reads this for the next message, which may come as soon as the reply is seen.
+        // Before the reply: the router reads the mode for the next message, which may come as soon
+        // as people see the reply.
         if let Some(RoomAction::SetAmbient(on)) = then {
             self.set_ambient(on);
         }
@@ -188,7 +192,7 @@ impl RoomTask {
         }
     }
 
-    /// Begins what waits, as far as the room is free. Commands that waited run in place.
+    /// Begins the next work in the queue if the room is free.
     pub(super) fn next_in_queue(&mut self) {
         if self.turn.is_running() || self.commands.has_room {
             return;
@@ -231,7 +235,7 @@ fn is_preliminary(result: &CommandResult) -> bool {
     matches!(result, Ok(Reply { then: Some(RoomAction::Later(_)), .. }))
 }
 
-/// A command that panics is a defect of that command, not the end of the room.
+// A command that panics is a defect of that command; it must not take the room and its turn down.
 async fn contained(run: impl Future<Output = CommandResult>) -> CommandResult {
     let caught = AssertUnwindSafe(run).catch_unwind().await;
     caught.unwrap_or_else(|_| Err(CommandError::Internal(anyhow::anyhow!("the command panicked"))))

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::RoomTask;
 use crate::{chat::outbox::LiveSlot, commands::htop};
 
-/// How often a frame is made.
+/// How often a frame is made; the help of `htop` promises it.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// The htop of a room, if one runs.
@@ -22,7 +22,6 @@ struct RunningTicker {
     next: Instant,
 }
 
-/// What a tick shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum TickFrame {
     /// One of many, with the time that is left.
@@ -98,8 +97,8 @@ fn notice(frame: String) -> Outgoing {
     Outgoing::text(frame).with_tone(Tone::Notice)
 }
 
-/// What a snapshot offers instead. Old ones stay where they are, so that a button of yesterday must not stop today's turn: it means htop
-/// and nothing else.
+// A snapshot cannot be stopped, so it offers buttons. Old messages stay in the room with theirs: a button of
+// yesterday must not stop today's turn, so `stop` here means htop and nothing else.
 fn buttons() -> Vec<Choice> {
     let choice = |key: &str, label: &str| Choice { key: key.into(), label: label.into(), emoji: None };
     vec![choice("cmd:htop", "Refresh"), choice("cmd:htop stop", "Stop")]

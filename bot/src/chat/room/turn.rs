@@ -1,4 +1,4 @@
-//! The turn under way in a room: its prompt, its attempts, and what is shown of it. It decides and keeps; the room acts.
+//! The turn under way in a room: its prompt, its attempts and its live message. It only decides; the room acts.
 
 use std::time::SystemTime;
 
@@ -47,7 +47,7 @@ enum TurnPhase {
     Stopping,
 }
 
-/// What a stop leaves to do.
+/// The action that a stop requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StopAction {
     /// Interrupt the session; the outcome follows.
@@ -90,18 +90,17 @@ impl CurrentTurn {
         }
     }
 
-    /// An attempt begins.
     pub(super) fn begin_attempt(&mut self, resumed: bool) {
         self.phase = TurnPhase::Running;
         self.resumed = resumed;
     }
 
-    /// The wait is over: what the failed attempt said is not part of the answer.
+    // The next attempt answers the same prompt from the start: the text of the failed one would appear twice.
     pub(super) fn forget_attempt(&mut self) {
         self.transcript = TurnTranscript::default();
     }
 
-    /// What follows an attempt. A stop counts, whatever else the attempt came to.
+    // A stop counts whatever else the attempt came to: a retry after it would run work that a person just stopped.
     pub(super) fn on_outcome(&mut self, outcome: TurnOutcome, now: SystemTime) -> RetryStep {
         if self.phase == TurnPhase::Stopping {
             return RetryStep::End(TurnOutcome::Stopped);
@@ -128,7 +127,7 @@ impl CurrentTurn {
         self.asked.retain(|asked| asked != request_id);
     }
 
-    /// What it waits for besides the model, for `status`.
+    /// The reason for a wait besides the model, for `status`.
     pub(super) fn waiting(&self) -> Option<String> {
         match self.phase {
             TurnPhase::Waiting { until } => {
@@ -139,7 +138,8 @@ impl CurrentTurn {
         }
     }
 
-    /// The text of its live message; `None` while there is nothing to show. One that may stay silent shows nothing until it speaks.
+    /// The text of its live message; `None` while there is nothing to show. A turn that may stay silent shows nothing
+    /// until its text can no longer be the word for silence.
     pub(super) fn progress(&self, verbosity: u8) -> Option<String> {
         let may_be_silent =
             self.prompt.addressed.is_none() && prompt::may_become_silence(&self.transcript.text());
@@ -149,7 +149,7 @@ impl CurrentTurn {
         Some(self.transcript.progress_text(verbosity)).filter(|text| !text.trim().is_empty())
     }
 
-    /// The final message for the model's answer; `None` where nothing is to be said.
+    /// The final message for the model's answer; `None` for a silent one.
     pub(super) fn answer(&self, verbosity: u8, answer: &str) -> Option<String> {
         if self.prompt.addressed.is_none() && prompt::is_silence(answer) {
             return None;
@@ -161,7 +161,7 @@ impl CurrentTurn {
         Some(text)
     }
 
-    /// The final message of a turn that was cut: what was said so far, and a sentence below it.
+    /// The final message of an interrupted turn: its text so far, and a sentence below it.
     pub(super) fn cut_short(&self, verbosity: u8, sentence: &str) -> String {
         let so_far = self.transcript.progress_text(verbosity);
         match so_far.trim() {

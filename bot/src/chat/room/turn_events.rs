@@ -31,12 +31,14 @@ impl RoomTask {
         self.send_prompt();
     }
 
-    /// Begins an attempt at the turn.
     fn send_prompt(&mut self) {
+        // Built for each attempt: the session may have been lost and the model changed since the last one.
         let launch = self.services.launch(self.record.session.as_ref(), self.model());
         let Some(turn) = &mut self.turn.current else { return };
         turn.begin_attempt(self.record.session.is_some());
         let (number, text) = (turn.number, turn.text.clone());
+        // From here on the prompt may have effects. Marked before it is sent, so that a kill in between reports the
+        // prompt and never runs it twice.
         if let Some(number) = number {
             self.log_store_error(self.services.store.prompt_started(number));
         }
@@ -77,7 +79,8 @@ impl RoomTask {
         match update.event {
             SessionEvent::Turn(TurnUpdate { event, outcome }) => {
                 self.on_agent_event(event);
-                // An outcome of an older prompt says nothing of the one that is on its way.
+                // An older prompt may still report its outcome when the next one is already sent. It must not close
+                // the new prompt's turn.
                 if let Some(outcome) = outcome.filter(|_| is_current) {
                     self.on_outcome(outcome);
                 }
@@ -116,7 +119,8 @@ impl RoomTask {
         }
     }
 
-    /// Stores the session to resume.
+    // Stored with the first event and not with the result: after a kill in between, the next start resumes this
+    // session and finds its process.
     fn keep_session(&mut self, session: SessionId) {
         if self.record.session.as_ref() != Some(&session) {
             let now = self.services.clock.now();
@@ -139,6 +143,7 @@ impl RoomTask {
     /// Shows the turn's state in its live message.
     fn show_progress(&mut self) {
         let verbosity = self.verbosity();
+        // While a question is open no progress appears below it: people would scroll past the question.
         let Some(turn) = self.turn.current.as_mut().filter(|_| self.questions.is_empty()) else { return };
         let Some(text) = turn.progress(verbosity) else { return };
         let slot = *turn.slot.get_or_insert_with(|| self.outbox.open());
@@ -146,7 +151,7 @@ impl RoomTask {
         self.outbox.show(slot, message.with_tone(Tone::Notice));
     }
 
-    /// A question goes below what was said so far: the live message ends, and what follows begins a new one.
+    /// A question goes below the text so far: the live message is closed, and later text begins a new one.
     pub(super) fn pause_live_message(&mut self) {
         let verbosity = self.verbosity();
         let Some(turn) = &mut self.turn.current else { return };
@@ -158,11 +163,12 @@ impl RoomTask {
         }
     }
 
-    // --- the end of a turn ---
+    // --- closing a turn ---
 
-    /// A result, whether or not it ends the prompt's turn.
+    /// A result, whether or not it closes the prompt's turn.
     fn on_result(&mut self, end: TurnEnd) {
         if end.failure != Some(TurnFailure::SessionLost)
+            // The result of a lost session names the id that we asked for, and there is nothing to resume under it.
             && let Some(session) = &end.session
         {
             self.keep_session(session.clone());
@@ -193,6 +199,7 @@ impl RoomTask {
     }
 
     fn on_outcome(&mut self, outcome: TurnOutcome) {
+        // Nobody waits for these answers any more: a later click must get "not open" instead of a seeming success.
         self.withdraw_questions(WithdrawReason::TurnOver);
         let now = self.services.clock.now();
         let Some(turn) = &mut self.turn.current else { return };
@@ -250,7 +257,7 @@ impl RoomTask {
         self.on_turn_over(&turn);
     }
 
-    /// Ends the turn with what was said so far and a sentence below it.
+    /// Closes the turn with its text so far and a sentence below it.
     fn close_turn(&mut self, sentence: &str, tone: Tone) {
         let verbosity = self.verbosity();
         let Some(turn) = self.turn.current.take() else { return };
@@ -292,7 +299,7 @@ impl RoomTask {
         self.close_turn(&replies::no_process(error, &self.services.config()), Tone::Failure);
     }
 
-    /// Ends what runs, and says so. No further input is handled.
+    /// Stops the turn and announces it. No further input is handled.
     pub(super) fn shut_down(&mut self) {
         self.withdraw_questions(WithdrawReason::ShuttingDown);
         self.stop_ticker();

@@ -41,7 +41,7 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
     Ok(serde_json::to_string(&answer).unwrap_or_else(|error| deny(&error.to_string())))
 }
 
-/// A terminal that attached after the run began is asked as well.
+// Computed for each question: a terminal that attached after the run began is asked as well.
 fn rooms_to_ask(run: &McpRun, followers: Vec<Room>) -> Vec<Room> {
     if run.agent.is_some() { followers } else { run.rooms.clone() }
 }
@@ -50,7 +50,8 @@ pub(super) fn deny(message: &str) -> String {
     json!({ "behavior": "deny", "message": message }).to_string()
 }
 
-/// A run that waits for a person is not stalled: it is counted as waiting while this exists.
+// A run that waits for a person is not stalled: the pipeline reads this count before it stops a silent run. A guard,
+// because the asking future can be dropped at any moment.
 struct WaitingForPerson(Arc<AtomicUsize>);
 
 impl WaitingForPerson {

@@ -21,10 +21,10 @@ use crate::replies::tools as say;
 /// Stories of one page of a list.
 const PAGE: usize = 50;
 
-/// Test results that are kept of one story.
+/// How many test results of a story are returned.
 const RESULTS: usize = 20;
 
-/// Most characters of a test run's summary.
+// A model may paste a whole test log here, and every later agent that reads the story pays for it.
 const SUMMARY: usize = 2_000;
 
 #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! The table of tools: name, what it does, what it takes, who has it.
+//! The table of tools: name, effect, arguments, roles.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(super) struct ToolSpec {
     pub name: &'static str,
     /// The description that the model reads.
     about: &'static str,
-    /// Arguments: name, JSON type, what it is, whether it must be there.
+    /// Arguments: name, JSON type, meaning, whether it is required.
     takes: &'static [Argument],
     /// Which roles have it; the operator has all.
     roles: &'static [Role],
@@ -265,7 +265,7 @@ pub(super) async fn call(name: &str, call: ToolCall) -> Answered {
     }
 }
 
-/// What a call that was cut off answers.
+/// The answer to a call that was cut off. A permission request gets a decision even then: the CLI takes nothing else.
 pub(super) fn cancelled(name: &str) -> Answered {
     let text = say::CANCELLED;
     if name == "prompt_permission" { Ok(permission::deny(text)) } else { Err(text.into()) }

@@ -1,4 +1,4 @@
-//! Tools about agents at work: start, stop, wait, read what they did.
+//! Tools about agents at work: start, stop, wait, read their output.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::replies::{self, tools as say};
 
-/// No call lasts longer: the CLI gives up after 60 s.
+// Below the limit of a call, so that the answer with the story's state arrives and not the time limit's.
 const LONGEST: u64 = 45;
 
 #[derive(Deserialize)]
@@ -53,7 +53,7 @@ pub(super) fn version(call: &ToolCall) -> String {
     say::tool_version(call.services.restart.build_error().as_ref())
 }
 
-/// A build takes minutes, so it is begun and asked for.
+// A build takes minutes, longer than a call may: it starts here, and `get_version` reports how it went.
 pub(super) fn rebuild_and_restart(call: &ToolCall) -> Answered {
     let services = call.services.clone();
     if services.restart.is_building() {
@@ -98,6 +98,7 @@ pub(super) async fn wait(call: ToolCall) -> Answered {
     let id = StoryId(story_id);
     known(&call, id)?;
     let pipeline = &call.services.pipeline;
+    // Subscribed before the first look: a run that finishes in between is not missed.
     let (_, mut events) = pipeline.follow();
     let busy = || pipeline.snapshot().runs.iter().any(|run| run.story == id);
     let quiet = async {
