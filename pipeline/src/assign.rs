@@ -14,7 +14,6 @@ pub struct Slot {
     pub name: String,
     /// The configured name, which stories prefer.
     pub agent: String,
-    /// Its role.
     pub role: Role,
     /// The story it works on.
     pub busy_with: Option<StoryId>,

@@ -1,4 +1,5 @@
-//! The ledger of runs, their costs and results: an append-only file with one JSON line for each start and each end.
+//! The ledger of runs, their costs and results: an append-only file with one JSON line per
+//! start and per outcome.
 
 use std::{
     collections::BTreeMap,
@@ -42,14 +43,13 @@ pub struct LedgerEntry {
     pub story: StoryId,
     pub slot: String,
     pub agent: String,
-    /// Its role.
     pub role: Role,
     /// The CLI's session.
     pub session: Option<String>,
     /// When it was started, in seconds since 1970.
     pub started: u64,
     pub ended: Option<u64>,
-    /// US dollars.
+    /// US dollars of this run alone.
     #[serde(default)]
     pub usd: f64,
     /// Tokens read and written.

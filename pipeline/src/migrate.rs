@@ -45,7 +45,6 @@ pub enum MigrateError {
     /// A folder on the way is a link.
     #[error("`{0}` is a symbolic link, and storkit moves nothing through one. Put a folder there instead.")]
     Linked(PathBuf),
-    /// The disk refused.
     #[error("`{path}`: {source}.")]
     Disk {
         /// The file or folder.
@@ -64,8 +63,8 @@ struct FileMove {
     to: PathBuf,
 }
 
-/// Moves everything to its new place. Does nothing where all is new; refuses before the first change where two files
-/// clash. Commits nothing.
+/// Moves everything to its new place, and commits nothing. Does nothing where all is new; refuses before the
+/// first change where two files clash.
 pub fn migrate(project: &Project) -> Result<MigrationReport, MigrateError> {
     let root = project.root();
     let mut migration = MigrationReport::default();

@@ -1,10 +1,9 @@
 //! The single task that acts on events: the only one that moves stories, starts runs and merges.
 //!
 //! It is a loop over parts that own their state: `stories` (the board and every change of it), `runs`, `merges`,
-//! `holds` (why work stands still), `memo`, `commits`, `publisher` (events and the snapshot) and `lane` (work beside
-//! the loop, and what waits for its end). `setup` brings in order what an earlier storkit left, `orders` does what
-//! people and agents ask for, `start` starts runs, `ends` draws the conclusions from what ended, `housekeeping` is
-//! what time brings.
+//! `holds` (why stories wait), `memo`, `commits`, `publisher` (events and the snapshot) and `lane` (slow work outside
+//! the loop). `setup` recovers from an earlier storkit, `orders` handles orders of people and agents, `start` starts
+//! runs, `ends` handles runs and merges that ended, `housekeeping` does regular work.
 
 mod commits;
 mod committer;
@@ -62,7 +61,7 @@ const EVENTS: usize = 16_384;
 /// How many orders may wait.
 const ORDERS: usize = 64;
 
-/// Between two looks at what time brings.
+/// Between two rounds of housekeeping.
 const TICK: Duration = Duration::from_secs(5);
 
 /// Attempts of a mergemaster at one conflict.
@@ -72,11 +71,9 @@ const MERGE_ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(60);
 
 impl Pipeline {
-    /// Starts the pipeline of a project, with the instance lock held and inside a tokio runtime. Returns at once:
-    /// what an earlier storkit left is put in order in the background, and orders wait for that.
-    ///
-    /// # Errors
-    /// Where the ledger of runs cannot be used.
+    /// Starts the pipeline of a project, with the instance lock held and inside a tokio runtime. Returns at once; the
+    /// recovery from an earlier storkit runs in the background, and orders wait for it. Fails where the ledger of runs
+    /// cannot be used.
     pub fn open(
         project: &Project,
         settings: AgentSettings,
@@ -305,7 +302,7 @@ fn name_of(story: &Story) -> Option<WorktreeName> {
     WorktreeName::new(story.id(), &story.file.slug).ok()
 }
 
-/// Answers orders with what is wrong until it is time to try again. Returns whether storkit ends.
+/// Answers orders with the error until it is time to try again. Returns whether storkit shuts down.
 async fn refuse_for_a_while(inbox: &mut mpsc::Receiver<PipelineOrder>, why: &str) -> bool {
     let again = tokio::time::sleep(TICK);
     tokio::pin!(again);

@@ -127,7 +127,7 @@ pub enum NextAction {
     ContinueMerge,
     /// The run failed and counts against the retries.
     Failed(FailureCause),
-    /// Nobody goes on until a person has looked.
+    /// Stays blocked until a person has looked at it.
     Block(BlockReason),
     /// The story waits for its next start, and nothing is counted.
     Wait,

@@ -1,7 +1,7 @@
 //! A story's worktree: a checkout of its own on a branch of its own, made, repaired, listed and removed here.
 //!
-//! The git data is laid out so that a sandbox can bind a story's part alone: `layout` says where everything is,
-//! `enclosed` keeps what a confined agent writes away from git's own files until `import` has looked at it.
+//! The git data is laid out so that a sandbox can bind a story's part alone: `layout` has all paths, `enclosed`
+//! separates a confined agent's writes from git's own files until `import` has checked them.
 
 mod components;
 #[cfg(test)]
@@ -46,14 +46,14 @@ pub const BRANCH_PREFIX: &str = "feature/story-";
 /// Agents commit as `NAME@agents.storkit.invalid`, by which their commits are known wherever they turn up.
 pub const AGENT_DOMAIN: &str = "@agents.storkit.invalid";
 
-/// Bounds, in bytes.
+/// Limits of size, all in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SizeLimits {
     /// A larger file on a story's branch is refused.
     pub file: u64,
     /// More new content on a story's branch is refused.
     pub branch: u64,
-    /// So much must stay free on the disk beside the new worktree's files.
+    /// So much must stay free on the disk in addition to the new worktree's files.
     pub free: u64,
 }
 
@@ -71,7 +71,7 @@ pub struct Worktrees {
     limits: SizeLimits,
 }
 
-/// One worktree that stands.
+/// A complete worktree, ready to work in.
 #[derive(Clone, Debug)]
 pub struct Worktree {
     layout: WorktreeLayout,
@@ -90,9 +90,9 @@ pub enum WorktreeError {
     DiskFull {
         /// Where it was to be.
         path: PathBuf,
-        /// What the files take.
+        /// The size of its files.
         files: u64,
-        /// What is to stay free.
+        /// The reserve that must stay free.
         spare: u64,
         free: u64,
     },
@@ -164,8 +164,9 @@ impl Worktree {
         &self.layout
     }
 
-    /// What an agent's environment gets beside `Launch::env`. The hooks know its processes by it, also in the main
-    /// checkout; `confined` says that a sandbox keeps it out of there, so that git needs no telling.
+    /// The agent's environment in addition to `Launch::env`. The hooks know its processes by it,
+    /// also in the main checkout; `confined` means that a sandbox hides that checkout, so that
+    /// git needs no `core.hooksPath`.
     pub fn environment(&self, confined: bool) -> Vec<(String, String)> {
         let WorktreeLayout { common, folder, hooks, name, .. } = &self.layout;
         hooks::environment(common, folder, &self.admin, &name.reference(), (!confined).then_some(hooks))
@@ -195,7 +196,7 @@ impl Worktree {
         self.git().asks(["cat-file", "-e", &format!("HEAD:{path}")]).unwrap_or(false)
     }
 
-    /// Git on the true repository and this working tree, whatever the folder's own `.git` says by now.
+    /// Git on the true repository and this working tree: an agent may have changed the folder's own `.git`.
     fn git(&self) -> GitProgram {
         GitProgram::explicit(&self.admin, &self.layout.folder)
     }

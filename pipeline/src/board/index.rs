@@ -299,7 +299,8 @@ fn content(folder: BorrowedFd<'_>, name: &OsStr) -> Result<(FileStamp, Result<St
     Ok((stamp, text.and_then(utf8)))
 }
 
-/// Reads what the file had when its size was asked; one that grows meanwhile has another stamp next time.
+// Reads as many bytes as the file had when its size was asked; one that grows meanwhile has
+// another stamp next time.
 fn read(fd: &OwnedFd, size: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; size];
     let mut have = 0;

@@ -77,7 +77,6 @@ pub enum WorkError {
         /// The ignore file that should say so.
         file: PathBuf,
     },
-    /// The disk refused.
     #[error("`{path}`: {source}.")]
     Disk {
         /// The file or folder.
@@ -114,8 +113,8 @@ fn why_not(from: &Stage, to: &Stage) -> String {
 }
 
 impl WorkFolder {
-    /// Makes missing folders, makes sure that git ignores the stages in work, and removes unfinished writes that a crash
-    /// left.
+    /// Makes missing folders and makes sure that git ignores the stages in work. Removes unfinished writes
+    /// that a crash left behind.
     pub fn open(project: &Project) -> Result<Self, WorkError> {
         let dir = project.dir().join("work");
         let work = Self {
@@ -134,7 +133,7 @@ impl WorkFolder {
         Ok(work)
     }
 
-    /// `.storkit/work/`, absolute.
+    /// The absolute path of `.storkit/work/`.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -202,8 +201,8 @@ impl WorkFolder {
         self.reread(&mut index, id, to, &name)
     }
 
-    /// Changes a story's text. `change` may run again on newer text where a person saved the file meanwhile; what it
-    /// returns comes back. Text that it leaves as it was is not written.
+    /// Changes a story's text and returns the result of `change`, which may run again on newer text where a
+    /// person saved the file meanwhile. Text that it leaves as it was is not written.
     pub fn edit<T>(
         &self,
         id: StoryId,
@@ -314,8 +313,8 @@ impl WorkFolder {
         Ok(parent.join(name))
     }
 
-    /// A `.storkit/.gitignore` that the project commits may lack the stages. Then one in `work/` names them, and
-    /// ignores itself.
+    // A `.storkit/.gitignore` that the project commits may lack the stages. Then a `.gitignore` in `work/`
+    // lists them, and itself too.
     fn ignore_stages_in_work(&self) -> Result<(), WorkError> {
         let file = self.dir.join(".gitignore");
         if self.not_ignored().is_some() && !file.exists() {

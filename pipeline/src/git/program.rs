@@ -1,5 +1,5 @@
-//! The git program, for everything that writes a working tree, an index or refs: it refuses to overwrite what is
-//! uncommitted or untracked, where the library does not.
+//! The git program, for everything that writes a working tree, an index or refs: it refuses to overwrite uncommitted
+//! and untracked files, where the library does not.
 
 mod run;
 
@@ -49,8 +49,8 @@ const FOREIGN: [&str; 22] = [
 
 /// A way to call git in one place. Cheap to make; arguments never pass through a shell.
 ///
-/// Hooks of the repository do not run, nothing is asked, no pager is opened, no commit is signed, and no
-/// automatic `gc` follows.
+/// Hooks of the repository do not run, nothing is asked, no pager is opened, no commit is signed, and git
+/// starts no automatic `gc`.
 #[derive(Clone, Debug)]
 pub struct GitProgram {
     place: Vec<OsString>,
@@ -64,7 +64,7 @@ pub struct GitAnswer {
     pub code: Option<i32>,
     /// All of standard output; at most 64 MiB, more is [`GitProgramError::TooMuch`].
     pub stdout: Vec<u8>,
-    /// The end of standard error, at most 8 KiB.
+    /// The last 8 KiB of standard error.
     pub stderr: String,
 }
 
@@ -79,14 +79,13 @@ pub enum GitProgramError {
         command: String,
         /// The exit code; `None` if a signal ended it.
         code: Option<i32>,
-        /// The end of its output.
+        /// The last part of its output.
         stderr: String,
     },
     /// It took too long and was ended.
     #[error("`git {command}` did not end within {} s and was stopped", timeout.as_secs())]
     Timeout {
         command: String,
-        /// Its arguments.
         timeout: Duration,
     },
     /// Its output is too large.
@@ -149,10 +148,8 @@ impl GitProgram {
         Ok(self.answer(["config", "--get", key], &[])?.code == Some(0))
     }
 
-    /// Runs it and returns standard output as text without the final line break.
-    ///
-    /// # Errors
-    /// [`GitProgramError::Failed`] for any exit code but 0.
+    /// Runs it and returns standard output as text without the final line break. Any exit code but 0 is a
+    /// [`GitProgramError::Failed`].
     pub fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<String, GitProgramError> {
         self.run_with(args, &[])
     }
@@ -173,10 +170,7 @@ impl GitProgram {
         Ok(text)
     }
 
-    /// Runs a check: exit code 0 is true, 1 is false.
-    ///
-    /// # Errors
-    /// [`GitProgramError::Failed`] for any other exit code.
+    /// Runs a check: exit code 0 is true, 1 is false, any other is a [`GitProgramError::Failed`].
     pub fn asks<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<bool, GitProgramError> {
         let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         let answer = self.answer(&args, &[])?;

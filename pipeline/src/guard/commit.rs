@@ -18,11 +18,10 @@ const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Commits these paths as they are on disk (new, changed or deleted; relative to `root`) to the branch that is
-/// checked out, and nothing else: what a person has staged stays staged. Returns the commit, or `None` where
-/// nothing differs from the last one. Blocks; waits up to 2 s for a person's git to end.
+/// checked out, and nothing else: a person's staged changes stay staged. Returns the commit, or `None` where
+/// nothing differs from the last one. Blocks; waits up to 2 s for a person's git.
 ///
-/// # Errors
-/// Git's error, e.g. during a person's merge ("cannot do a partial commit during a merge"), or for a path that
+/// Fails with git's error, e.g. during a person's merge ("cannot do a partial commit during a merge"), or for a path that
 /// is ignored. Then the index is as it was.
 pub fn commit_paths(
     root: &Path,

@@ -82,9 +82,9 @@ fn resolve_file(repository: &Repository, sides: &[ConflictSide], path: &Path) ->
     Some(ResolvedFile { path: path.to_owned(), mode: ancestor.mode, text })
 }
 
-/// The rule: where both sides only added lines in the same place, both additions are kept, base's first. `None`
-/// where anything was changed or removed in a conflict, or both added a same line, since then order or number
-/// may matter.
+/// The rule: where both sides only added lines in the same place, the result has both additions, base's
+/// first. `None` where anything was changed or removed in a conflict, or both added a same line: then order
+/// or number may matter.
 pub fn keep_both(ancestor: &str, base: &str, branch: &str) -> Option<String> {
     let marked = merge_marked(ancestor, base, branch)?;
     let mut kept = String::new();

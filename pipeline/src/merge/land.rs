@@ -1,5 +1,5 @@
 //! The visible part of a merge, under the base lock: journal, base by compare-and-swap, the story's file, the
-//! checkouts, the proof. Each step may be the last before a crash; [`super::recover()`] goes on from there.
+//! checkouts, the proof. Each step may be the last before a crash; [`super::recover()`] continues from there.
 
 use std::path::{Path, PathBuf};
 
@@ -34,7 +34,7 @@ pub(crate) fn land(
 ) -> Result<LandingResult, MergeError> {
     let file = journal.file()?;
     if let Some(left) = MergeJournal::read(place)? {
-        // The one before could neither end nor be put back.
+        // The merge before this one could neither finish nor be undone.
         recover::settle(place, &left, guard, &mut Vec::new())?;
     }
     place.read_story(&file)?;

@@ -50,7 +50,6 @@ pub enum MergeStatus {
     },
     /// It is its turn.
     Running {
-        /// The current step.
         step: MergeStep,
         /// Since when the merge runs.
         since: SystemTime,
@@ -159,8 +158,8 @@ impl MergeQueue {
         self.enqueue(request.file.id, job)
     }
 
-    /// Queues a merge whose conflict somebody has resolved in [`super::conflict_worktree`]. It ends in the conflict
-    /// again if markers are left, or if base has moved on in the same place.
+    /// Queues a merge whose conflict somebody has resolved in [`super::conflict_worktree`]. The result is the
+    /// conflict again if markers are left, or if base has moved on in the same place.
     pub fn continue_merge(&self, story: StoryId) -> Result<(), QueueError> {
         let waiting = self.shared.state.lock().conflicts.get(&story).cloned();
         let job = waiting.ok_or(QueueError::NoConflict(story))?;
@@ -199,8 +198,8 @@ impl MergeQueue {
         self.shared.state.lock().conflicts.keys().copied().collect()
     }
 
-    /// Calls a merge off: one that waits is taken out, a running one's gates are ended, one whose base is moving
-    /// goes on. Returns whether there was one to call off.
+    /// Cancels a merge: a waiting one leaves the queue, the gates of a running one are stopped, one whose
+    /// base is moving finishes. Returns whether there was one to cancel.
     pub fn cancel(&self, story: StoryId) -> Result<bool, MergeError> {
         let mut state = self.shared.state.lock();
         if let Some(running) = state.running.as_ref().filter(|running| running.story == story) {
@@ -220,8 +219,8 @@ impl MergeQueue {
         Ok(true)
     }
 
-    /// Gives up on a conflict: its worktree is removed, and the story can be merged again or sent back. Blocks while the
-    /// worktree is removed.
+    /// Gives up on a conflict: its worktree is removed, and the story can be merged again or sent back.
+    /// Blocks during the removal.
     pub fn abort(&self, story: StoryId) -> Result<(), MergeError> {
         if self.shared.state.lock().conflicts.remove(&story).is_none() {
             return Err(MergeError::NoConflict(story));

@@ -55,11 +55,11 @@ pub enum JournaledMerge {
     Dropped(StoryId),
 }
 
-/// Brings the project back to where no merge is half done. Blocks. Call it at start, with the instance lock held
-/// and before anything else of the pipeline runs; the jobs that were waiting are taken up by the queue itself.
+/// Finishes or drops a merge that a crash interrupted. Blocks. Call it at start, with the instance
+/// lock held and before anything else of the pipeline runs; the jobs that were waiting are taken up
+/// by the queue itself.
 ///
-/// # Errors
-/// [`MergeError::Unfinished`] when only a person can decide. Nothing is changed then.
+/// Fails with [`MergeError::Unfinished`] when only a person can decide. Nothing is changed then.
 pub fn recover(project: &Project) -> Result<MergeRecovery, MergeError> {
     let place = MergePaths::of(project)?;
     let mut recovery = MergeRecovery { ended: end_leftovers(&place.root), ..MergeRecovery::default() };

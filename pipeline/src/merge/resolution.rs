@@ -27,8 +27,8 @@ pub(crate) struct WaitingConflict {
     pub paths: Vec<PathBuf>,
 }
 
-/// The worktree where a story's conflict waits: base with the squash half applied. A mergemaster edits the files;
-/// what it commits or stages does not matter.
+/// The worktree where a story's conflict waits: base with the squash half applied. A mergemaster edits the
+/// files; commits and staged changes made there do not matter.
 pub fn conflict_worktree(project: &Project, story: StoryId) -> PathBuf {
     project.root().join(format!(".storkit/worktrees/merge-{story}"))
 }

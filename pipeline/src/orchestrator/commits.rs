@@ -54,7 +54,7 @@ impl Commits {
 }
 
 impl Orchestrator {
-    /// Commits what git keeps of the stories, if that is due.
+    /// Commits the stories' files that git tracks, if that is due.
     pub(super) fn commit_if_due(&mut self) {
         if !self.commits.begin(SystemTime::now()) {
             return;

@@ -27,7 +27,7 @@ use crate::{
 /// Lines of a gate's output that go back to the coder.
 const GATE_LINES: usize = 40;
 
-/// What is done with a story whose run has ended.
+/// The consequences of a run for its story.
 #[derive(Debug, Default, PartialEq)]
 struct StoryConclusion {
     steps: Vec<StoryStep>,
@@ -114,8 +114,8 @@ impl Orchestrator {
         conclusion
     }
 
-    /// Back to the coder, with the reasons; given up when that happened too often. What `edits` asks for is written
-    /// with it.
+    /// Back to the coder, with the reasons; given up when that happened too often. Writes `edits`
+    /// together with its own.
     pub(super) fn send_back(
         &mut self,
         id: StoryId,
@@ -136,7 +136,7 @@ impl Orchestrator {
         });
     }
 
-    /// Nobody merges it until a person says so.
+    /// Only a person's `retry` puts it back into the merge queue.
     pub(super) fn merge_failure(
         &mut self,
         id: StoryId,
@@ -225,7 +225,7 @@ impl Orchestrator {
         }
     }
 
-    /// Its branch and worktree have served.
+    /// Its branch and worktree are not needed any more.
     fn merged(&mut self, story: &Story) {
         self.memos.forget(story.id());
         if let Some(name) = super::name_of(story) {
@@ -244,7 +244,8 @@ impl Orchestrator {
     }
 }
 
-/// What came of a run. Where somebody else has decided about its story, its own end does not count.
+/// The result of a run, for the ledger. Where somebody else has decided about its story, its own
+/// outcome does not count.
 pub(super) fn summary(outcome: &RunOutcome, verdict: &RunVerdict) -> RunSummary {
     let fine = |outcome: String| RunSummary { outcome, ..RunSummary::default() };
     match verdict {

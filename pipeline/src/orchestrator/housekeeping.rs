@@ -1,4 +1,4 @@
-//! What time brings: `project.toml` read again, done stories archived, worktrees that nobody needs removed.
+//! Regular work: reads `project.toml` again, archives done stories, removes worktrees that nobody needs.
 
 use std::{
     sync::Arc,

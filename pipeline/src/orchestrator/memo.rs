@@ -20,7 +20,8 @@ pub(super) struct Memos {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct StoryMemo {
-    /// Feedback for the coder's next run: a reviewer's reasons, the end of a gate's output. It decides nothing.
+    /// Feedback for the coder's next run: a reviewer's reasons, the tail of a gate's
+    /// output. It decides nothing.
     pub feedback: Option<String>,
     /// Why the last run failed.
     pub failure: Option<FailureCause>,

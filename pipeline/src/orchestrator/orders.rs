@@ -41,8 +41,7 @@ macro_rules! checked {
 }
 
 impl Orchestrator {
-    /// An order sees the effect of all that was ordered before it: while a story's files are worked on, what comes for
-    /// it waits.
+    // An order sees the effect of all earlier ones: while a story's files are worked on, orders for it wait.
     pub(super) fn take_order(&mut self, order: PipelineOrder) {
         match order.story() {
             Some(story) => self.take_event(story, DeferredEvent::Order(order)),
@@ -325,15 +324,15 @@ impl Orchestrator {
         }
     }
 
-    /// First the agent ends, then the file goes, then what belongs to it: a crash in between leaves a worktree that
-    /// the next start finds.
+    // The file goes first, which stops the agent; the worktree is removed when the agent is gone. A crash in
+    // between leaves a worktree that the next start removes.
     fn delete(&mut self, id: StoryId, by: Actor, answer: Answer<DeletedStory>) {
         checked!(self, answer, self.not_landing(id));
         let stopped = self.runs.at_work(id).map(|run| run.slot.clone());
         let name = self.story(id).as_deref().and_then(name_of);
         let about = StoryWork::on(id).by(by, None);
         let delete = move |work: &WorkFolder| work.delete(id);
-        // The board's comparison ends the run, and takes the story out of the merge queue.
+        // The board's comparison stops the run, and takes the story out of the merge queue.
         self.work_on(about, delete, move |this, removed| {
             let removed = checked!(this, answer, removed.map_err(Into::into));
             this.memos.forget(id);
@@ -395,7 +394,7 @@ impl Orchestrator {
 
     fn give_up_merge(&mut self, id: StoryId, why: &str, by: &Actor, answer: Answer<()>) {
         checked!(self, answer, self.can_give_up_merge(id, by));
-        // It may go on until it ends by itself.
+        // The agent that gave up may finish its turn; its outcome has no consequence.
         self.runs.settle(id);
         self.merge_failure(id, why, move |this| this.publisher.answer(answer, Ok(())));
     }

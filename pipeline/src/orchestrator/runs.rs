@@ -91,7 +91,7 @@ impl Runs {
         Some((info, waiting))
     }
 
-    /// Ends a story's run for a reason that is not its own, without waiting.
+    /// Stops a story's run for a reason that is not its own, without waiting.
     pub(super) fn end(&mut self, story: StoryId, verdict: RunVerdict) {
         if let Some(run) = self.0.get_mut(&story) {
             run.verdict = verdict;
@@ -142,7 +142,7 @@ impl Runs {
         Some(wait)
     }
 
-    /// A reviewer's decision; it counts when its run ends. Returns whether this worker reviews the story.
+    /// A reviewer's decision; it counts once its run is over. Returns whether this worker reviews the story.
     pub(super) fn review(&self, story: StoryId, slot: &str, review: ReviewDecision) -> bool {
         let run = self.0.get(&story);
         let run = run.filter(|run| run.info.slot == slot && run.info.role == Role::Qa && !run.over);

@@ -37,8 +37,8 @@ use crate::{
     worktree::{SizeLimits, Worktrees},
 };
 
-/// What runs report waits here while the orchestrator is busy; a run that has more to report waits, its process does
-/// not.
+// Reports of runs wait here while the orchestrator is busy. A run that finds no room waits;
+// its process runs on.
 const EVENT_BACKLOG: usize = 1_024;
 
 /// The parts that exist before the orchestrator.
@@ -63,7 +63,8 @@ struct FoundOnDisk {
 }
 
 impl StartupState {
-    /// Brings the project in order. An error is a sentence: the pipeline cannot work until a person has fixed that.
+    /// Recovers and starts all parts. An error is a sentence: the pipeline cannot work until a
+    /// person has fixed that.
     pub async fn set_up(self) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
         let Self { project, settings, host, ledger, publisher } = self;
         end_old_runs(&ledger).await;
@@ -177,8 +178,8 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     Ok(FoundOnDisk { work, loaded, base, recovery, worktrees, protection, memos, unproven })
 }
 
-/// Done stories without a proof, also without a merge on base: a clone has those of others, and an older project its
-/// own.
+/// Done stories without a proof and without a merge on base. A clone has other people's merges, an
+/// older project its own.
 fn unproven(project: &Project, base: &str, board: &crate::board::Board) -> BTreeSet<StoryId> {
     let done = board.in_stage(Stage::Done).map(|story| story.id());
     let mut unproven: BTreeSet<StoryId> =

@@ -286,8 +286,8 @@ impl Orchestrator {
     }
 }
 
-/// What differs, in the order of the stories' numbers. Unchanged stories are shared, so that comparing 10,000 costs
-/// as many pointers.
+/// The differences, in the order of the stories' numbers. Unchanged stories are shared, so comparing 10,000
+/// stories compares 10,000 pointers.
 fn changes(before: &Board, after: &Board, cause: &Cause) -> Vec<PipelineEvent> {
     let who = |id: StoryId| match cause {
         Some((story, by, why)) if *story == id => (by.clone(), why.clone()),

@@ -126,7 +126,7 @@ pub(crate) struct BranchContent {
     pub pipelines: Vec<String>,
 }
 
-/// Reads it. Blocks.
+/// Reads a branch's content with libgit2. Blocks.
 pub(crate) fn branch_content(
     repository: &Repository,
     base: &str,

@@ -1,4 +1,4 @@
-//! A run, step by step: workspace, processes (`launch`), what they left and the gates (`left`).
+//! A run, step by step: workspace, processes (`launch`), their results and the gates (`left`).
 
 mod launch;
 mod left;
@@ -45,7 +45,7 @@ pub(super) struct RunJob {
     review: ReviewSlot,
 }
 
-/// What is known of the run's branch.
+/// The run's branch, as far as it was imported.
 #[derive(Default)]
 pub(super) struct BranchProgress {
     /// Why the last commits were not imported.
@@ -114,7 +114,7 @@ impl RunJob {
         RunEnd { outcome, usd, diff: self.branch.diff }
     }
 
-    /// `Err` is an outcome too: one that ends the run early.
+    /// `Err` is an outcome too, one that cuts the run short.
     async fn work(&mut self) -> Result<RunOutcome, RunOutcome> {
         self.prepare().await?;
         let before = self.before().await?;
@@ -169,7 +169,8 @@ impl RunJob {
         self.send_update(RunUpdate::Alarm(text)).await;
     }
 
-    /// A failure with the end of its log; the CLI's own limit of money is not the work's fault.
+    // Adds the tail of the log. A run that reached the CLI's own budget limit is not at fault: a person has
+    // to decide about money.
     fn failed(&self, turn: &TurnResult, cause: FailureCause) -> RunOutcome {
         if matches!(turn.outcome, TurnOutcome::Failed { cause: TurnFailure::Budget, .. }) {
             return RunOutcome::Blocked(BlockReason::RunBudget { spent_usd: self.spending.usd });
@@ -241,7 +242,7 @@ impl RunJob {
         Ok(())
     }
 
-    /// A token that is cancelled when the run is to end.
+    /// A token that is cancelled when the run is to stop.
     fn stop_token(&self) -> CancellationToken {
         let (token, mut ended) = (CancellationToken::new(), self.ended.clone());
         let cancel = token.clone();

@@ -49,8 +49,8 @@ pub enum EditError {
 }
 
 impl StoryDocument {
-    /// Understands a story's text. A text that does not begin with a `---` line has no front matter; its name is then
-    /// its first heading.
+    /// Parses a story's text. A text that does not begin with a `---` line has no front matter; its first
+    /// heading is then its name.
     pub fn parse(text: impl Into<String>) -> Result<Self, FrontError> {
         let text = text.into();
         let (yaml, body) = outline(&text)?;

@@ -44,7 +44,7 @@ fn key_of(line: &str) -> Option<&str> {
     Some(bare.unwrap_or(key))
 }
 
-/// The colon that ends the key.
+/// The colon behind the key.
 fn key_end(line: &str) -> Option<usize> {
     if line.starts_with([' ', '\t', '#', '-']) {
         return None;

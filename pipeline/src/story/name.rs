@@ -22,7 +22,7 @@ pub struct FileName {
 /// Why a name is no story's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFileName {
-    /// It does not end in `.md`.
+    /// Its extension is not `.md`.
     #[error("a story is a Markdown file, named like `12_bug_login_fails.md`")]
     Extension,
     /// It does not begin with a number.

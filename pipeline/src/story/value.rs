@@ -100,7 +100,8 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// A character between double quotes; those that YAML could take for a line's end, or does not allow, by number.
+/// A character between double quotes. Those that YAML could take for a line break, or does
+/// not allow, by number.
 fn escaped(c: char) -> String {
     match c {
         '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => format!("\\u{:04x}", c as u32),

@@ -1,5 +1,6 @@
-//! What a confined agent's git writes to: a ref folder, an object store, a copy of git's notes of the worktree, and
-//! a `/tmp`, all private. The sandbox shows them in the places of git's own; out here nothing reads them unchecked.
+//! The private data of a confined agent: a ref folder, an object store, a copy of git's notes
+//! of the worktree, and a `/tmp`. The sandbox shows them in the places of git's own; outside
+//! nothing reads them unchecked.
 
 use std::{fs, path::Path};
 
@@ -29,7 +30,7 @@ impl Worktree {
         Ok(self.place())
     }
 
-    /// Takes in what a run left, and brings git's notes up to it; for the end of every run, confined or not.
+    /// Imports a run's commits, and brings git's notes up to them. Call it after every run, confined or not.
     pub fn settle(&self) -> Result<ImportResult, ImportError> {
         let _lock = WorktreeLock::take(&self.layout)?;
         let imported = self.import_locked()?;

@@ -149,7 +149,7 @@ impl Worktree {
     }
 }
 
-/// Git takes `:` for the end of a path unless it is quoted (git(1), GIT_ALTERNATE_OBJECT_DIRECTORIES).
+// An unquoted `:` separates paths (git(1), GIT_ALTERNATE_OBJECT_DIRECTORIES).
 fn quoted(path: &Path) -> OsString {
     let text = path.to_string_lossy();
     if text.contains([':', '"']) {

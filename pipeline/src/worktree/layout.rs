@@ -9,8 +9,8 @@ use std::{
 
 use super::{WorktreeError, WorktreeName, at, hooks::NOTE};
 
-/// Keeps git from removing a ref folder when its last ref is packed or deleted: a sandbox may have it bound.
-/// Names that end in `.lock` are no refs, to `git fsck` neither.
+/// Git removes a ref folder when its last ref is packed or deleted, but a sandbox may have it bound: this
+/// file prevents that. A name with the extension `.lock` is no ref, to `git fsck` neither.
 pub(crate) const KEEP: &str = "storkit.lock";
 
 /// Paths of one worktree; all absolute. Nothing need be there.

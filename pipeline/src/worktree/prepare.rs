@@ -28,9 +28,7 @@ impl Worktrees {
     /// Reuses the branch of an earlier attempt. `agent` becomes author and committer there.
     ///
     /// Blocking: about `git worktree add`. Others who ask for the same one wait.
-    ///
-    /// # Errors
-    /// [`WorktreeError`] as a sentence; nothing that was there is lost.
+    /// After a [`WorktreeError`], a sentence, nothing that was there is lost.
     pub fn prepare(&self, name: &WorktreeName, base: &str, agent: &str) -> Result<Worktree, WorktreeError> {
         let layout = self.layout(name);
         let home = make_home(self.project.root())?;
@@ -203,8 +201,8 @@ fn write_settings(admin: &Path, layout: &WorktreeLayout, agent: &str) -> Result<
     fs::write(&path, format!("{kept}{line}{OURS}{}", settings(admin, layout, agent))).map_err(at(&path))
 }
 
-/// What git ignores in this worktree besides what the project says: storkit's own file there, and what the person
-/// ignores everywhere, since one list takes the place of the other.
+// The list of files that git ignores in this worktree: storkit's own file there, and the person's global
+// list, since one list replaces the other.
 fn write_ignored(admin: &Path, layout: &WorktreeLayout) -> Result<(), WorktreeError> {
     let found =
         GitProgram::at(&layout.root).answer(["config", "--type=path", "--get", "core.excludesFile"], &[])?;

@@ -84,7 +84,8 @@ impl Worktrees {
         Ok(())
     }
 
-    /// Removes all worktrees but those of `keep`, and returns which. For a start and now and then.
+    /// Removes all worktrees except those in the set, and returns their names. For a start
+    /// and for regular sweeps.
     pub fn sweep(
         &self,
         keep: &BTreeSet<WorktreeName>,

@@ -16,7 +16,7 @@ use super::{GitAnswer, GitProgramError};
 /// More than this on standard output is refused.
 pub(super) const MAX_ANSWER: usize = 64 << 20;
 
-/// Bytes of standard error that are stored, from its end.
+/// Bytes of standard error that are stored: the last ones.
 const KEPT_STDERR: usize = 8 << 10;
 
 /// How often a git that has closed its pipes is asked whether it has ended.

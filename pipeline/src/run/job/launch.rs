@@ -1,4 +1,4 @@
-//! What a process of the run is started with: session, prompt, environment, sandbox.
+//! Builds the launch of a run's process: session, prompt, environment, sandbox.
 
 use agents::{
     claude::{
