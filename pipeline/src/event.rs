@@ -92,6 +92,7 @@ pub enum MergeView {
     Queued { ahead: usize },
     /// It is its turn.
     Running {
+        /// The step that the running merge has reached.
         step: MergeStep,
     },
     /// These files wait for somebody to resolve them.

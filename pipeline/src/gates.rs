@@ -161,6 +161,8 @@ impl GateRunner {
     ) -> Result<GateReport, GatesCancelled> {
         let mut report = GateReport { results: Vec::new(), tree: tree.to_owned() };
         for command in &self.commands {
+            // One mark per command, so that a gate's leftovers are known even when they left its process
+            // group.
             let mark = format!("{}/{}", self.owner, uuid::Uuid::new_v4());
             let result = self.run_one(command, dir, &mark, cancel).await?;
             let failed = !result.passed();
@@ -196,6 +198,7 @@ impl GateRunner {
             }
         };
         let (status, end) = wait(&mut child, self.timeout, cancel).await;
+        // Before the output is read to its end: a process in the background would hold the pipe open.
         end_leftovers(mark.to_owned(), end.known).await;
         result.tail = output.finish().await;
         if let Some(refusals) = self.egress.as_ref().and_then(|egress| egress.refusals()) {
@@ -305,6 +308,7 @@ impl GateOutput {
                     return tail;
                 }
                 tail.extend_from_slice(&buffer[..count]);
+                // Cut only at twice the size: otherwise every chunk would move the whole tail.
                 if tail.len() > 2 * TAIL_BYTES {
                     tail.drain(..tail.len() - TAIL_BYTES);
                 }

@@ -112,6 +112,7 @@ impl BaseGuard {
     /// [`BaseError::Lock`] when the lock file cannot be used.
     pub fn lock(project: &Project) -> Result<Self, BaseError> {
         let (file, path) = Self::open(project)?;
+        // A lock of the kernel's, which a crash releases; an own lock file would be left behind.
         file.lock().map_err(|source| BaseError::Lock { path, source })?;
         Ok(Self { _lock: file })
     }

@@ -95,6 +95,7 @@ impl RunLedger {
         }
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
         if text.last().is_some_and(|byte| *byte != b'\n') {
+            // Completes a line that a kill cut in two, so that the next one is readable.
             file.write_all(b"\n")?;
         }
         Ok(Self(Arc::new(LedgerShared { path, state: Mutex::new(LedgerState { file, entries, started }) })))
@@ -181,6 +182,7 @@ impl RunLedger {
             }
             Err(error) => tracing::error!(%error, "a run cannot be noted"),
         }
+        // Also where the disk refused: the budgets must count this run.
         state.entries.insert(entry.run.clone(), entry);
     }
 }

@@ -55,7 +55,7 @@ use crate::{
     worktree::WorktreeName,
 };
 
-/// How many events one who follows may lag behind.
+// tokio's broadcast channel drops the oldest events for a subscriber that lags further behind.
 const EVENTS: usize = 16_384;
 
 /// How many orders may wait.
@@ -67,7 +67,8 @@ const TICK: Duration = Duration::from_secs(5);
 /// Attempts of a mergemaster at one conflict.
 const MERGE_ATTEMPTS: u32 = 3;
 
-/// After a run that could not be started nothing is started for so long.
+// A missing program or a full disk stops every run alike: without a pause all free agents would
+// fail in a loop.
 const PAUSE: Duration = Duration::from_secs(60);
 
 impl Pipeline {
@@ -98,6 +99,8 @@ impl Pipeline {
         tokio::spawn(async move {
             let (mut beginning, mut inbox) = (Box::new(beginning), inbox);
             loop {
+                // An unusable project (no commit yet, no base branch) is tried again every few seconds, so
+                // that a person can fix it without restarting the bot.
                 match beginning.set_up().await {
                     Ok((orchestrator, sources)) => return orchestrator.serve(inbox, sources).await,
                     Err((why, mut again)) => {
@@ -114,8 +117,9 @@ impl Pipeline {
     }
 }
 
-/// A loop over parts that own their state. The files on disk are the truth; this is only working state. It never waits
-/// for a disk, a repository or a process: such work runs in a lane or a task, and its result comes back as an event.
+/// A loop over parts that own their state. The files on disk are the truth; this is only working state. It
+/// never waits for a disk, a repository or a process: such work runs in a lane or a task, and its result
+/// comes back as an event.
 struct Orchestrator {
     context: RunContext,
     config: PipelineConfig,
@@ -149,6 +153,7 @@ struct EventSources {
     changes: mpsc::Receiver<WorkChange>,
     merged: mpsc::Receiver<Arc<MergeEnded>>,
     events: mpsc::Receiver<TaskEvent>,
+    // Dropping it stops the watching.
     _watcher: crate::board::watcher::WorkWatcher,
 }
 
@@ -181,10 +186,13 @@ impl Orchestrator {
                 self.assign_free_agents();
             }
             self.publish();
+            // Waits for what follows from the last runs, too: a run that passed just now is not repeated by
+            // the next start.
             if self.closing.is_some() && self.runs.is_empty() && self.pending.is_idle() {
                 break;
             }
         }
+        // Queued writes reach the disk before the bot exits; nobody waits for their continuations any more.
         self.merges.lane().flush().await;
         self.stories.lane.flush().await;
         if let Some(answer) = self.closing.take() {
@@ -229,6 +237,7 @@ impl Orchestrator {
             self.pending.finish(story);
         }
         then(self);
+        // `then` may have begun more work on the story; then the other events wait on.
         while let Some((story, event)) = story.and_then(|story| Some((story, self.pending.next(story)?))) {
             self.handle_now(story, event);
         }
@@ -251,6 +260,7 @@ impl Orchestrator {
 
     /// Sends the events, with the state that belongs to them. Output of agents changes no state.
     fn publish(&mut self) {
+        // Agents print many lines a second, and a snapshot walks the whole board.
         if self.publisher.has_only_lines() {
             return self.publisher.publish_lines();
         }
@@ -327,6 +337,7 @@ async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -
 
 fn ticker() -> Interval {
     let mut tick = interval(TICK);
+    // One tick after a suspend is enough: the default would catch up with all that were missed.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick
 }

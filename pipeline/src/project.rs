@@ -159,6 +159,7 @@ impl Project {
 
     fn text_of(&self, name: &str) -> Option<String> {
         let path = self.root.join(name).canonicalize().ok()?;
+        // A link in the repository must not hand the operator's own files to an agent.
         if !path.starts_with(&self.root) {
             tracing::warn!(path = %path.display(), "{name} leads out of the project and is not read");
             return None;

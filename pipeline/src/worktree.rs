@@ -179,6 +179,7 @@ impl Worktree {
             "status",
             "--porcelain",
             "-z",
+            // One path per entry: with `-z` a rename has a second one without a status.
             "--no-renames",
             "--ignore-submodules=all",
             "--untracked-files=normal",

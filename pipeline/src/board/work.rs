@@ -168,6 +168,7 @@ impl WorkFolder {
         let title = story::title(title).ok_or(WorkError::NoTitle)?;
         let text = templates::story(kind, &title, body);
         let mut index = self.index.lock();
+        // Scanned first: a file that a person added may have a higher number than storkit ever gave.
         index.scan(&self.dir).map_err(disk(&self.dir))?;
         loop {
             let id = number::next(&self.root, &self.run, index.highest()).map_err(disk(&self.run))?;
@@ -218,6 +219,8 @@ impl WorkFolder {
             let refused = |source| WorkError::Edit { id, source };
             let mut document = StoryDocument::parse(text.as_str()).map_err(|error| refused(error.into()))?;
             let outcome = change(&mut document).map_err(refused)?;
+            // An unchanged file is not written: its change time is the story's `since`, by which
+            // done stories are archived.
             if document.text() == text {
                 return Ok(outcome);
             }
@@ -237,6 +240,7 @@ impl WorkFolder {
         let mut index = self.scanned()?;
         let (stage, name) = self.only_place(&mut index, id)?;
         let path = self.place(stage, &name)?;
+        // Before the file goes: it may be the only trace of the highest number.
         number::keep(&self.root, &self.run, index.highest()).map_err(disk(&self.run))?;
         fs::remove_file(&path).and_then(|()| place::settle(&path)).map_err(disk(&path))?;
         index.refresh(&self.dir, stage, &name).map_err(disk(&path))?;
@@ -263,7 +267,8 @@ impl WorkFolder {
         Ok(index)
     }
 
-    /// Where the story is. The index may be stale, so the file is checked, and everything is scanned if it has moved.
+    // Where the story is. The index may be stale, so the file is checked, and everything is scanned
+    // if it has moved.
     fn only_place(&self, index: &mut BoardIndex, id: StoryId) -> Result<(Stage, OsString), WorkError> {
         let known = index.places(id);
         let stale =

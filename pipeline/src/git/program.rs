@@ -20,8 +20,8 @@ const FALLBACK_IDENTITY: [(&str, &str); 4] = [
 /// How long git may take by default: a checkout of 10,000 files on a slow disk takes a minute.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Variables by which an outer git (storkit started from a hook or an alias) would redirect ours, as
-/// `git rev-parse --local-env-vars` lists them, and those that make git speak or ask.
+// Variables by which an outer git (storkit started from a hook or an alias) would redirect ours, as `git
+// rev-parse --local-env-vars` lists them, and those that make git speak or ask.
 const FOREIGN: [&str; 22] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_CONFIG",
@@ -86,6 +86,7 @@ pub enum GitProgramError {
     #[error("`git {command}` did not end within {} s and was stopped", timeout.as_secs())]
     Timeout {
         command: String,
+        /// The limit that it was given.
         timeout: Duration,
     },
     /// Its output is too large.
@@ -197,8 +198,12 @@ impl GitProgram {
         for name in FOREIGN {
             command.env_remove(name);
         }
+        // In English, since callers look for `index.lock` and `not uptodate` in the messages; and nothing may
+        // wait for input.
         command.envs([("LC_ALL", "C"), ("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", "/bin/false")]);
         command.envs([("GIT_EDITOR", "true"), ("GIT_SEQUENCE_EDITOR", "true"), ("GIT_MERGE_AUTOEDIT", "no")]);
+        // Paths are never patterns, and reading the status never locks the index that a person's git may
+        // need.
         command.envs([("GIT_LITERAL_PATHSPECS", "1"), ("GIT_OPTIONAL_LOCKS", "0")]);
         // The tests of this crate see nothing of the machine's own configuration.
         #[cfg(test)]
@@ -217,7 +222,7 @@ impl GitProgram {
     }
 }
 
-/// What holds for every call. `fsmonitor` would start a program that the repository's configuration names.
+// For every call. `fsmonitor` would start a program that the repository's configuration names.
 const SETTINGS: [&str; 6] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",

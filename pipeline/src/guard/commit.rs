@@ -12,7 +12,7 @@ use crate::{
     guard::BaseGuard,
 };
 
-/// A person's own git holds the index for milliseconds; after so many tries it is an error.
+// A person's own git holds the index for milliseconds; after so many tries it is an error.
 const ATTEMPTS: u32 = 20;
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -65,11 +65,13 @@ fn commit_sorted(
         return Ok(None);
     }
     if !new.is_empty() {
+        // `commit --only` refuses a path that git does not know; an empty entry stages none of its content.
         patiently(|| git.answer(args(&["add", "--intent-to-add", "--"], new), &[]), &["add"])?;
     }
     let all: Vec<OsString> = known.into_iter().chain(new.iter().cloned()).collect();
     let committed = commit(git, &all, message);
     if committed.as_ref().map_or(true, Option::is_none) && !new.is_empty() {
+        // Takes the empty entries back: a person's index is not to show files that were not committed.
         git.run(args(&["reset", "--quiet", "--"], new))?;
     }
     committed
@@ -115,7 +117,7 @@ fn sort(
     Ok((known, new))
 }
 
-/// Whether the last commit has it, though the index has not: a person staged its deletion.
+// Whether the last commit has it, though the index has not: a person staged its deletion.
 fn in_head(git: &GitProgram, path: &OsStr) -> Result<bool, GitProgramError> {
     let mut object = OsString::from("HEAD:");
     object.push(path);

@@ -114,6 +114,7 @@ pub(crate) fn remove_durably(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         result => result?,
     }
+    // Without the sync a power cut could bring the file back.
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 

@@ -131,6 +131,7 @@ impl MergeQueue {
             settings: Mutex::new(Arc::new(settings)),
             state: Mutex::new(state),
             wake: Notify::new(),
+            // An earlier storkit may have been killed while its gates ran.
             untidy: AtomicBool::new(true),
         });
         let stop = CancellationToken::new();
@@ -171,6 +172,7 @@ impl MergeQueue {
         if state.has(story) {
             return Err(QueueError::AlreadyQueued(story));
         }
+        // On disk first: the job must survive a kill right after the answer.
         job.save(&self.shared.place, story)?;
         state.conflicts.remove(&story);
         state.ended.retain(|ended| ended.story != story);
@@ -204,11 +206,13 @@ impl MergeQueue {
         let mut state = self.shared.state.lock();
         if let Some(running) = state.running.as_ref().filter(|running| running.story == story) {
             running.cancel.cancel();
+            // A merge that lands has passed the last look at the token.
             return Ok(running.step != MergeStep::Landing);
         }
         let Some(position) = state.waiting.iter().position(|(other, _)| *other == story) else {
             return Ok(false);
         };
+        // The resolved files are somebody's work, so the conflict waits instead of being dropped.
         if let Some((_, mut job)) = state.waiting.remove(position).filter(|(_, job)| job.conflict.is_some()) {
             job.resolved = false;
             job.save(&self.shared.place, story)?;
@@ -225,6 +229,7 @@ impl MergeQueue {
         if self.shared.state.lock().conflicts.remove(&story).is_none() {
             return Err(MergeError::NoConflict(story));
         }
+        // The job first: one that outlived its worktree would be merged again by the next start.
         MergeJob::forget(&self.shared.place, story)?;
         resolution::clear(&self.shared.place, story)
     }
@@ -242,6 +247,7 @@ impl QueueState {
         for (story, job) in jobs {
             match &job.conflict {
                 Some(waiting) if job.waits() => {
+                    // As if it had just ended, so that `status` shows the conflict after a restart.
                     let result = Ok(MergeOutcome::Conflict(waiting.paths.clone()));
                     state.ended.push_back(Arc::new(MergeEnded { story, result, took: Duration::ZERO }));
                     state.conflicts.insert(story, job);
@@ -307,6 +313,7 @@ async fn work(shared: Arc<QueueShared>, stop: CancellationToken, told: mpsc::Sen
         note(&shared, conflict, &ended);
         // Fails where nobody listens any more: the result is in `status`.
         let _ = told.send(ended).await;
+        // After the result is out: nobody has to wait for the cleaning.
         if shared.untidy.load(Ordering::SeqCst)
             && let Err(error) = shared.blocking(run::tidy).await
         {
@@ -321,6 +328,7 @@ fn next(shared: &QueueShared, stop: &CancellationToken) -> Option<(StoryId, Merg
         return None;
     }
     let (story, job) = state.waiting.pop_front()?;
+    // Dropping the queue cancels the running merge, but cancelling a merge does not stop the queue.
     let cancel = stop.child_token();
     let (since, step) = (SystemTime::now(), MergeStep::Squash);
     state.running = Some(RunningMerge { story, step, since, cancel: cancel.clone() });

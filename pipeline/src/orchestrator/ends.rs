@@ -101,9 +101,12 @@ impl Orchestrator {
             return StoryConclusion::default();
         };
         match &outcome {
+            // Returns before `conclusion`, which resets the count of waits in a row.
             RunOutcome::Busy { until } => return self.wait_for_service(id, *until),
             RunOutcome::ContinueMerge => self.queue_merge(&story, |_, _| ()),
             RunOutcome::NotStarted(why) => {
+                // The cause (no CLI, no space on disk) concerns every run, so this story is not blamed for
+                // it.
                 self.pause(format!("No agent can be started: {}", sentence::sentence(why)));
             }
             _ => {}
@@ -162,6 +165,7 @@ impl Orchestrator {
             })]);
         };
         self.holds.wait_for_service(id, now + next.wait);
+        // `Due` changes nothing; it wakes the loop, which offers work after every event.
         let events = self.events.clone();
         tokio::spawn(async move {
             tokio::time::sleep(next.wait).await;
@@ -198,6 +202,7 @@ impl Orchestrator {
         let id = story.id();
         match &ended.result {
             Ok(MergeOutcome::Merged(_)) => self.merged(story),
+            // Somebody moved it meanwhile, and that decision counts.
             _ if story.stage != Stage::Merge => {}
             Ok(MergeOutcome::Conflict(_)) => self.conflict(id),
             Ok(MergeOutcome::GateFailed(report)) => {
@@ -262,6 +267,7 @@ impl StoryConclusion {
 
     /// To the next stage, with a clean slate there.
     fn advance(story: &Story, to: Stage, why: Option<String>) -> Self {
+        // Cleared before the move: the count belongs to the stage that the story leaves.
         let clear = (story.front.retry_count > 0).then(|| StoryStep::Edit(vec![FrontEdit::ClearRetries]));
         let steps = clear.into_iter().chain([StoryStep::Move(to, Mover::Pipeline)]).collect();
         Self { steps, why, by: None }
@@ -274,6 +280,7 @@ impl StoryConclusion {
         let reason = one_line(reason);
         let why = Some(format!("sent back: {reason}"));
         let mut edits = vec![FrontEdit::ClearRetries];
+        // A person may send a story back as often as they like.
         if memo.sent_back >= most && !matches!(by, Actor::Person(_)) {
             edits.push(FrontEdit::Block(BlockReason::SentBack { times: most, reason }));
         }
@@ -288,6 +295,7 @@ impl StoryConclusion {
                     "{MERGE_ATTEMPTS} attempts to resolve its conflicts failed, the last one: {}",
                     failure.cause
                 ))]),
+                // Nothing to write: the conflict still waits, so `assign` picks a mergemaster again.
                 false => Self::default(),
             };
         }

@@ -181,6 +181,7 @@ impl Orchestrator {
         let (story, prefer) = checked!(self, answer, self.can_start(id, agent));
         let mut edits: Vec<FrontEdit> = prefer.into_iter().collect();
         if story.front.blocked.is_some() {
+            // An explicit start lifts a block; a failed merge needs the explicit `retry`.
             edits.push(FrontEdit::Unblock);
         }
         let mut steps = Vec::new();
@@ -209,6 +210,7 @@ impl Orchestrator {
 
     /// Offers the story to a free worker, and reports the result.
     fn offer(&mut self, id: StoryId) -> Done<StartResult> {
+        // Assigned at once, so that the answer can name the run.
         self.holds.try_now(id);
         self.assign_free_agents();
         if let Some(run) = self.runs.of(id) {
@@ -243,6 +245,7 @@ impl Orchestrator {
     }
 
     fn stop(&mut self, target: &StopTarget, by: &Actor, answer: Answer<Vec<crate::event::RunInfo>>) {
+        // The wait is outside the loop: a run is over only when the loop has handled its events.
         let waits = self.runs.stop(target, &by.to_string());
         tokio::spawn(async move {
             let mut stopped = Vec::new();
@@ -282,6 +285,8 @@ impl Orchestrator {
             return self.publisher.answer(answer, refused(why));
         }
         checked!(self, answer, self.idle(id));
+        // From the stored cause, never from the sentence: an agent's words are part of some sentences, and
+        // would move money.
         let grant = match (&story.front.blocked, self.config.in_force.budget.story_usd) {
             (Some(reason), Some(limit)) if reason.is_budget() => limit,
             _ => 0.0,
@@ -298,6 +303,7 @@ impl Orchestrator {
     fn review(&mut self, id: StoryId, review: ReviewDecision, by: Actor, answer: Answer<()>) {
         let story = checked!(self, answer, self.known(id));
         if let Actor::Agent(slot) = &by {
+            // Nothing moves yet: the review counts once the run is over and its facts are known.
             let reviews = self.runs.review(id, slot, review);
             let why = || refused(format!("`{slot}` does not review story {id}."));
             return self.publisher.answer(answer, if reviews { Ok(()) } else { why() });
@@ -336,6 +342,7 @@ impl Orchestrator {
         self.work_on(about, delete, move |this, removed| {
             let removed = checked!(this, answer, removed.map_err(Into::into));
             this.memos.forget(id);
+            // The worktree is not removed under a process that still writes there.
             let gone = this.runs.wait_for(id);
             let (worktrees, remover) = (this.context.worktrees.clone(), this.remover());
             tokio::spawn(async move {

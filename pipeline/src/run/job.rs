@@ -75,6 +75,7 @@ impl RunJob {
     ) -> Self {
         let log = RunLog::create(&context.project, &plan.run.id);
         let resumed = plan.resume.as_ref().map(SessionId::to_string);
+        // The CLI reports the cost of the whole session, earlier runs included.
         let entries = resumed.map(|session| (session, context.ledger.of_story(plan.run.story)));
         let before_usd = entries.map_or(0.0, |(session, entries)| {
             entries
@@ -117,6 +118,7 @@ impl RunJob {
     /// `Err` is an outcome too, one that cuts the run short.
     async fn work(&mut self) -> Result<RunOutcome, RunOutcome> {
         self.prepare().await?;
+        // After the worktree is made, which itself changes refs and git's configuration.
         let before = self.before().await?;
         let mut reminded = false;
         let mut launch = self.first_launch().await?;
@@ -134,6 +136,7 @@ impl RunJob {
             }
             self.set_phase(RunPhase::Settling).await;
             let facts = self.facts(&before, &turn, reminded).await?;
+            // Tampering and a stop outweigh a busy service.
             if let TurnOutcome::Busy { until, .. } = turn.outcome
                 && facts.tampering.is_empty()
                 && facts.ended.is_none()
@@ -161,7 +164,7 @@ impl RunJob {
         }
     }
 
-    /// Once for the whole run, which may have asked a hundred times.
+    // Once for the whole run, which may have asked a hundred times.
     async fn report_refusals(&mut self) {
         let Some(text) = self.egress.take().and_then(|egress| egress.refusals()) else { return };
         self.log_line(&format!("({text})"));
@@ -186,6 +189,7 @@ impl RunJob {
         self.workspace = Some(workspace.unwrap_or_else(|| Err(panicked()))?);
         self.check_stopped()?;
         self.set_up().await?;
+        // Opened after the setup, whose commands so never see the run's token.
         let access = self.context.host.open(&self.plan.run);
         if let Some(workspace) = &self.workspace {
             workspace.write_mcp(&access.route);

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{Project, event::RunId};
 
-/// A log that grows beyond this loses its beginning.
+// A log that grows beyond this loses its beginning.
 const MOST: u64 = 8 << 20;
 
 /// How much of it stays then.

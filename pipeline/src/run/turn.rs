@@ -15,7 +15,7 @@ use crate::{
     worktree::Worktree,
 };
 
-/// Between two imports of a confined agent's commits.
+// Between two imports of a confined agent's commits. An import without news takes a millisecond.
 const IMPORT: Duration = Duration::from_secs(5);
 
 /// What came of a process.
@@ -105,6 +105,7 @@ impl RunJob {
         };
         self.send_update(RunUpdate::Pid(None)).await;
         if outcome == TurnOutcome::Silent {
+            // A person's stop outweighs the silence that may follow it.
             ended.get_or_insert(StopReason::Stalled);
         }
         Ok(TurnResult { outcome, ended })

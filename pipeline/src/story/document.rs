@@ -176,6 +176,8 @@ impl StoryDocument {
 
     /// Takes the edited text if the key has its value and every other key the one it had.
     fn accept(&mut self, edited: String, key: &str, value: Option<Json>) -> Result<(), EditError> {
+        // Edits work on lines, so the result is parsed again: an anchor or a multi-line value may tie keys
+        // together.
         let mut wanted = self.keys()?;
         match value {
             Some(value) => wanted.insert(key.to_owned(), value),

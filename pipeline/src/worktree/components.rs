@@ -117,6 +117,7 @@ fn inside(checkout: &Path, component: &Component) -> Result<Option<PathBuf>, Com
     if std::fs::symlink_metadata(&wanted).is_err() {
         return Ok(None);
     }
+    // Resolved, since a link in the repository may lead out of the checkout.
     let folder = wanted.canonicalize().map_err(|_| refused())?;
     if folder.starts_with(&checkout) && folder.is_dir() { Ok(Some(folder)) } else { Err(refused()) }
 }

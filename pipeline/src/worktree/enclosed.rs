@@ -22,6 +22,7 @@ impl Worktree {
             self.catch_up()?;
             self.renew()?;
         }
+        // Emptied for each process, so that nothing of an earlier one is left in its `/tmp`.
         for part in ["tmp", "git"] {
             let part = self.layout.private.join(part);
             remove_tree(&part)?;
@@ -38,8 +39,8 @@ impl Worktree {
         Ok(imported)
     }
 
-    /// Brings git's index up to the branch, which imports move while a confined agent has an index of its own. No
-    /// file changes. Where nobody was confined the index is the agent's, and stays.
+    // Brings git's index up to the branch, which imports move while a confined agent has an index of its own.
+    // No file changes. Where nobody was confined the index is the agent's, and stays.
     fn catch_up(&self) -> Result<(), WorktreeError> {
         if self.layout.private.join("admin").is_dir() {
             self.git().run(["reset", "--quiet", "--mixed"])?;
@@ -55,6 +56,7 @@ impl Worktree {
         if changed {
             self.git().run(["reset", "--quiet", "--hard", &tip.to_string()])?;
             self.git().run(["clean", "--quiet", "--force", "-d"])?;
+            // Otherwise the next import would report the reset as rewritten history.
             let path = self.layout.private.join("tip");
             fs::write(&path, format!("{tip}\n")).map_err(at(&path))?;
             self.renew()?;
@@ -118,7 +120,8 @@ pub(super) fn further_stores(store: &Path) -> String {
     lines.map(|line| format!("{}\n", store.join(line).display())).collect()
 }
 
-/// A ref's file, which an agent may have written: no link is followed, and nothing but an object's name is read.
+// A ref's file, which an agent may have written: no link is followed, and nothing but an
+// object's name is read.
 fn read_ref(path: &Path) -> Result<Option<Oid>, WorktreeError> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() && found.len() <= 128 => {
@@ -136,6 +139,7 @@ pub(super) fn copy_notes(from: &Path, to: &Path) -> Result<(), WorktreeError> {
         let kind = entry.file_type().map_err(at(&path))?;
         if kind.is_dir() {
             copy_notes(&path, &copy)?;
+        // Nobody would ever release a lock that was copied.
         } else if kind.is_file() && path.extension().is_none_or(|extension| extension != "lock") {
             fs::copy(&path, &copy).map_err(at(&path))?;
         }

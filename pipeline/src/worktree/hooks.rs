@@ -17,7 +17,7 @@ pub(super) const WORKTREE: &str = "STORKIT_GUARD_WORKTREE";
 /// The one ref it may move.
 pub(super) const REF: &str = "STORKIT_GUARD_REF";
 
-/// The same two facts in files next to the worktree's HEAD, for an agent that cleans its environment.
+// The same two facts in files next to the worktree's HEAD, for an agent that cleans its environment.
 pub(super) const NOTE: &str = "storkit-ref";
 
 /// The agent's part of the environment: the hooks know its processes by it, also in the main checkout.
@@ -38,6 +38,8 @@ pub(super) fn environment(
         (WORKTREE.into(), text(admin)),
         (REF.into(), reference.into()),
     ];
+    // Configuration in the environment outranks every file (git-config(1)), so it holds in the main checkout,
+    // too.
     if let Some(hooks) = hooks {
         let told = [("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", "core.hooksPath")];
         environment.extend(told.map(|(name, value)| (name.into(), value.into())));
@@ -109,6 +111,7 @@ pub(super) fn write(folder: &Path) -> io::Result<()> {
         let stands = fs::symlink_metadata(&path)
             .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o777 == 0o755);
         if !stands || fs::read(&path)? != text.as_bytes() {
+            // Renamed into place: a git that runs meanwhile never sees half a hook.
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
             file.write_all(text.as_bytes())?;
             file.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;

@@ -139,6 +139,7 @@ impl WorktreeLock {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 folder => folder.map_err(at(path))?,
             };
+            // The kernel releases it with the process, so a crash leaves no stale lock.
             folder.lock().map_err(at(path))?;
             let held = folder.metadata().map_err(at(path))?;
             // Who held it may have removed the folder; then this is the lock of nothing.

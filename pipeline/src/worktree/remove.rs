@@ -66,6 +66,7 @@ impl Worktrees {
     /// none. Nothing may run in it. Blocking.
     pub fn remove(&self, name: &WorktreeName, branch: BranchFate) -> Result<(), WorktreeError> {
         let layout = self.layout(name);
+        // No worktree was ever made here, and the lock lies in this folder.
         if !home(self.project.root()).join(".private").is_dir() {
             return Ok(());
         }
@@ -76,9 +77,11 @@ impl Worktrees {
         }
         if branch == BranchFate::Delete {
             let git = GitProgram::at(self.project.root());
+            // Not `branch -D`, which refuses a branch that an agent has checked out in some other worktree.
             git.run(["update-ref", "-d", &name.reference()])?;
             layout.drop_ref_folders();
         }
+        // Last, since this folder is the lock.
         remove_tree(&layout.private)?;
         drop(lock);
         Ok(())
@@ -127,7 +130,7 @@ pub(super) fn remove_tree(path: &Path) -> Result<(), WorktreeError> {
     }
 }
 
-/// Makes folders writable for their owner: module caches are read-only on purpose.
+// Makes folders writable for their owner: module caches are read-only on purpose.
 fn open_up(folder: &Path) {
     let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
