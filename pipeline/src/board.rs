@@ -83,6 +83,7 @@ impl Board {
             }
         }
         holders.retain(|_, files| *files > 1);
+        // Which of two files with one number is stale only a person can know, so nobody works on either.
         stories.retain(|story| !holders.contains_key(&story.id()));
         stories.sort_unstable_by_key(|story| story.id());
         for id in holders.into_keys() {

@@ -41,7 +41,8 @@ impl FolderWatch {
     }
 
     /// Follows this folder too. Repeating it is harmless, and needed after the folder was removed and made again.
-    /// Fails where there is no such folder, or the system follows no more (on Linux `fs.inotify.max_user_watches`).
+    /// Fails where there is no such folder, or the system follows no more: on Linux where
+    /// `fs.inotify.max_user_watches` is reached.
     pub fn follow(&mut self, folder: &Path) -> notify::Result<()> {
         self.watcher.watch(folder, RecursiveMode::NonRecursive)
     }

@@ -112,7 +112,7 @@ impl BaseGuard {
     /// [`BaseError::Lock`] when the lock file cannot be used.
     pub fn lock(project: &Project) -> Result<Self, BaseError> {
         let (file, path) = Self::open(project)?;
-        // A lock of the kernel's, which a crash releases; an own lock file would be left behind.
+        // The kernel releases it with the process, so a crash leaves no stale lock.
         file.lock().map_err(|source| BaseError::Lock { path, source })?;
         Ok(Self { _lock: file })
     }

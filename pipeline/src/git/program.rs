@@ -20,8 +20,8 @@ const FALLBACK_IDENTITY: [(&str, &str); 4] = [
 /// How long git may take by default: a checkout of 10,000 files on a slow disk takes a minute.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-// Variables by which an outer git (storkit started from a hook or an alias) would redirect ours, as `git
-// rev-parse --local-env-vars` lists them, and those that make git speak or ask.
+// Variables by which an outer git (storkit started from a hook or an alias) would redirect ours, as
+// `git rev-parse --local-env-vars` lists them, and those that make git print more or ask.
 const FOREIGN: [&str; 22] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_CONFIG",

@@ -21,8 +21,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// checked out, and nothing else: a person's staged changes stay staged. Returns the commit, or `None` where
 /// nothing differs from the last one. Blocks; waits up to 2 s for a person's git.
 ///
-/// Fails with git's error, e.g. during a person's merge ("cannot do a partial commit during a merge"), or for a path that
-/// is ignored. Then the index is as it was.
+/// Fails with git's error, e.g. during a person's merge ("cannot do a partial commit during a merge"), or for a
+/// path that is ignored. Then the index is as it was.
 pub fn commit_paths(
     root: &Path,
     _base: &BaseGuard,

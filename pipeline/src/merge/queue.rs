@@ -206,7 +206,7 @@ impl MergeQueue {
         let mut state = self.shared.state.lock();
         if let Some(running) = state.running.as_ref().filter(|running| running.story == story) {
             running.cancel.cancel();
-            // A merge that lands has passed the last look at the token.
+            // A merge that lands finishes: it has passed its last check of the token.
             return Ok(running.step != MergeStep::Landing);
         }
         let Some(position) = state.waiting.iter().position(|(other, _)| *other == story) else {

@@ -139,7 +139,7 @@ impl Orchestrator {
         });
     }
 
-    /// Only a person's `retry` puts it back into the merge queue.
+    /// Nobody merges the story until a person retries it or sends it back.
     pub(super) fn merge_failure(
         &mut self,
         id: StoryId,

@@ -147,7 +147,7 @@ impl Runs {
     /// A reviewer's decision; it counts once its run is over. Returns whether this worker reviews the story.
     pub(super) fn review(&self, story: StoryId, slot: &str, review: ReviewDecision) -> bool {
         let run = self.0.get(&story);
-        // Only noted: the facts about the run, such as tampering, outweigh the review.
+        // Only stored: the facts about the run, such as tampering, outweigh it.
         let run = run.filter(|run| run.info.slot == slot && run.info.role == Role::Qa && !run.over);
         run.map(|run| run.control.review(review)).is_some()
     }

@@ -31,6 +31,7 @@ pub(super) fn entry(text: &str, yaml: Range<usize>, key: &str) -> Option<Range<u
 
 /// Whether a line that is neither blank nor a comment belongs to the key above it.
 fn continues(line: &str) -> bool {
+    // YAML allows the items of a list at the indentation of their key.
     let item = line.strip_prefix('-').is_some_and(|rest| rest.starts_with([' ', '\t', '\r', '\n']));
     item || line.starts_with([' ', '\t', ']', '}'])
 }

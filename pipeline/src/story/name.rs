@@ -7,7 +7,7 @@ use super::{StoryId, StoryKind};
 /// Longest slug that storkit makes, in bytes.
 const LONGEST_MADE: usize = 60;
 
-/// Longest slug that is read, in bytes: people and older tools wrote longer ones.
+// Longest slug that is read, in bytes: people and older tools wrote longer ones.
 const LONGEST_READ: usize = 120;
 
 /// A file's name: `ID_type_slug.md`. Printing gives the parsed text byte for byte.

@@ -77,6 +77,7 @@ impl From<&[StoryId]> for KeyValue {
 
 /// Text that YAML reads as that very text, without quotes.
 fn is_plain(text: &str) -> bool {
+    // Booleans and nulls of YAML 1.1, by which other tools may read the file.
     const OTHER: [&str; 9] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
     let letters = |c: char| c.is_alphanumeric() || " _-.,()/!?+'".contains(c);
     text.starts_with(|c: char| c.is_alphabetic())

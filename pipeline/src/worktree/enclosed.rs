@@ -139,8 +139,8 @@ pub(super) fn copy_notes(from: &Path, to: &Path) -> Result<(), WorktreeError> {
         let kind = entry.file_type().map_err(at(&path))?;
         if kind.is_dir() {
             copy_notes(&path, &copy)?;
-        // Nobody would ever release a lock that was copied.
         } else if kind.is_file() && path.extension().is_none_or(|extension| extension != "lock") {
+            // Locks are left out: nobody would ever release a copied one.
             fs::copy(&path, &copy).map_err(at(&path))?;
         }
     }

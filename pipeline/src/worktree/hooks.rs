@@ -17,7 +17,7 @@ pub(super) const WORKTREE: &str = "STORKIT_GUARD_WORKTREE";
 /// The one ref it may move.
 pub(super) const REF: &str = "STORKIT_GUARD_REF";
 
-// The same two facts in files next to the worktree's HEAD, for an agent that cleans its environment.
+// The same fact in a file next to the worktree's HEAD, for an agent that cleans its environment.
 pub(super) const NOTE: &str = "storkit-ref";
 
 /// The agent's part of the environment: the hooks know its processes by it, also in the main checkout.

@@ -125,7 +125,7 @@ impl Worktree {
     // `git fetch` hashes and checks the objects, and that nothing is missing, before a ref may point to them.
     fn take_in(&self, tip: Oid, known: Option<Oid>) -> Result<(), ImportError> {
         let git = GitProgram::at(&self.layout.root);
-        // Protocol version 2 serves a commit by its id, although no ref that fetch could name points to it.
+        // Fetched by its id, which protocol version 2 allows: the agent may move the ref meanwhile.
         let settings = ["protocol.version=2", "transfer.fsckObjects=true", "fetch.writeCommitGraph=false"];
         let mut args: Vec<OsString> =
             settings.iter().flat_map(|setting| ["-c".into(), setting.into()]).collect();

@@ -28,7 +28,7 @@ impl Worktrees {
     /// Reuses the branch of an earlier attempt. `agent` becomes author and committer there.
     ///
     /// Blocking: about `git worktree add`. Others who ask for the same one wait.
-    /// After a [`WorktreeError`], a sentence, nothing that was there is lost.
+    /// Fails with a [`WorktreeError`], a sentence for a person; nothing that was there is lost.
     pub fn prepare(&self, name: &WorktreeName, base: &str, agent: &str) -> Result<Worktree, WorktreeError> {
         let layout = self.layout(name);
         let home = make_home(self.project.root())?;
@@ -204,8 +204,8 @@ fn write_settings(admin: &Path, layout: &WorktreeLayout, agent: &str) -> Result<
     fs::write(&path, format!("{kept}{line}{OURS}{}", settings(admin, layout, agent))).map_err(at(&path))
 }
 
-// The list of files that git ignores in this worktree: storkit's own file there, and the person's global
-// list, since one list replaces the other.
+// Beyond the project's `.gitignore`, git ignores storkit's own file here and the person's global list, which
+// the worktree's `core.excludesFile` would otherwise replace.
 fn write_ignored(admin: &Path, layout: &WorktreeLayout) -> Result<(), WorktreeError> {
     let found =
         GitProgram::at(&layout.root).answer(["config", "--type=path", "--get", "core.excludesFile"], &[])?;

@@ -87,8 +87,7 @@ impl Worktrees {
         Ok(())
     }
 
-    /// Removes all worktrees except those in the set, and returns their names. For a start
-    /// and for regular sweeps.
+    /// Removes all worktrees except those in `keep`, and returns the names of the removed ones.
     pub fn sweep(
         &self,
         keep: &BTreeSet<WorktreeName>,
