@@ -14,7 +14,6 @@ pub struct Slot {
     pub name: String,
     /// The configured name, which stories prefer.
     pub agent: String,
-    /// Its role.
     pub role: Role,
     /// The story it works on.
     pub busy_with: Option<StoryId>,
@@ -125,6 +124,7 @@ pub fn assign(situation: &Situation<'_>, slots: &[Slot]) -> Vec<Assignment> {
         .filter(|story| story.stage.role().is_some())
         .filter_map(|story| Some((story, waits_for(story, situation, slots).ok()?)))
         .collect();
+    // Finishing goes before starting: a story close to its merge blocks those that depend on it.
     waiting.sort_by_key(|(story, _)| (std::cmp::Reverse(story.stage), story.file.id));
     let mut started = Vec::new();
     for (story, role) in waiting {
@@ -137,6 +137,8 @@ pub fn assign(situation: &Situation<'_>, slots: &[Slot]) -> Vec<Assignment> {
 
 fn pick(story: &Story, role: Role, free: &[&Slot], slots: &[Slot]) -> Option<usize> {
     let fits = |slot: &&Slot| slot.role == role;
+    // A preference for an agent of another role is meant for another stage; here any agent of the role will
+    // do.
     let preferred = story.front.agent.as_deref().filter(|name| {
         slots.iter().any(|slot| slot.role == role && (slot.agent == *name || slot.name == *name))
     });

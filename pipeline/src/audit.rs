@@ -90,8 +90,8 @@ fn paths(paths: &[PathBuf]) -> String {
     list(&paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>())
 }
 
-/// Looks at everything; changes nothing. `base` is the branch that stories merge to. Sorted. Blocks: some 10 us a
-/// commit of base.
+/// Checks everything and changes nothing; the findings are sorted. `base` is the branch that stories merge
+/// to. Blocks: some 10 us for each commit of base.
 pub fn audit(project: &Project, base: &str) -> Result<Vec<AuditFinding>, MergeError> {
     let place = MergePaths::of(project)?;
     let repository = place.repository()?;

@@ -27,8 +27,8 @@ pub struct Board {
     pub problems: Vec<BoardProblem>,
 }
 
-/// Something in `.storkit/work/` that no agent is given. Paths are relative to that folder. Displayed as a sentence that
-/// tells people how to fix it.
+/// Something in `.storkit/work/` that no agent is given. Paths are relative to that folder. Displayed as a
+/// sentence for people, with the way to fix it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BoardProblem {
     /// The front matter is broken; the file is left alone.
@@ -83,6 +83,7 @@ impl Board {
             }
         }
         holders.retain(|_, files| *files > 1);
+        // Which of two files with one number is stale only a person can know, so nobody works on either.
         stories.retain(|story| !holders.contains_key(&story.id()));
         stories.sort_unstable_by_key(|story| story.id());
         for id in holders.into_keys() {

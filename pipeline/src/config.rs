@@ -48,7 +48,7 @@ pub struct Budget {
     pub day_usd: Option<f64>,
 }
 
-/// `[[component]]`
+/// One `[[component]]` of `project.toml`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Component {
     /// What people call it.

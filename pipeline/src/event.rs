@@ -61,11 +61,9 @@ pub struct RunInfo {
     pub slot: String,
     /// The configured agent that the worker is one of.
     pub agent: String,
-    /// Its role.
     pub role: Role,
     /// When it was started.
     pub since: SystemTime,
-    /// Its current phase.
     pub phase: RunPhase,
     /// The CLI's process while it lives.
     pub pid: Option<u32>,
@@ -81,7 +79,6 @@ pub struct RunInfo {
 pub struct Worker {
     pub slot: String,
     pub agent: String,
-    /// Its role.
     pub role: Role,
     /// The story it works on.
     pub busy_with: Option<StoryId>,
@@ -95,7 +92,7 @@ pub enum MergeView {
     Queued { ahead: usize },
     /// It is its turn.
     Running {
-        /// The current step.
+        /// The step that the running merge has reached.
         step: MergeStep,
     },
     /// These files wait for somebody to resolve them.

@@ -27,10 +27,8 @@ pub struct FolderWatch {
 }
 
 impl FolderWatch {
-    /// Follows no folder yet.
-    ///
-    /// # Errors
-    /// Where the system gives no watcher: on Linux `fs.inotify.max_user_instances` is reached.
+    /// Follows no folder yet. Fails where the system gives no watcher: on Linux where
+    /// `fs.inotify.max_user_instances` is reached.
     pub fn none() -> notify::Result<Self> {
         let (sender, events) = mpsc::unbounded_channel();
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
@@ -43,9 +41,8 @@ impl FolderWatch {
     }
 
     /// Follows this folder too. Repeating it is harmless, and needed after the folder was removed and made again.
-    ///
-    /// # Errors
-    /// There is no such folder, or the system follows no more of them (on Linux `fs.inotify.max_user_watches`).
+    /// Fails where there is no such folder, or the system follows no more: on Linux where
+    /// `fs.inotify.max_user_watches` is reached.
     pub fn follow(&mut self, folder: &Path) -> notify::Result<()> {
         self.watcher.watch(folder, RecursiveMode::NonRecursive)
     }

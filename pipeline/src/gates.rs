@@ -1,5 +1,5 @@
 //! Gates: commands of the operator's `project.toml` that must pass. Each has a deadline, its output is always
-//! drained, the last of it is kept, and nothing it started outlives it.
+//! drained, the last of it is stored, and nothing it started outlives it.
 
 use std::{
     collections::BTreeSet,
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 /// What gates' part of the network is called in sentences.
 pub(crate) const GATE_NETWORK: &str = "`gate_network`";
 
-/// How much of a gate's output is stored: the end, where the failure is.
+/// How much of a gate's output is stored: the last part, where the failure is.
 pub const TAIL_BYTES: usize = 64 << 10;
 
 /// In the environment of every process of a gate; the value is `PROJECT-ROOT/UUID`, or only a UUID outside of one.
@@ -141,9 +141,7 @@ impl GateReport {
 impl GateRunner {
     /// These commands, confined, with the network limited to `network`, the value of `key` in `project.toml`.
     /// Blocks, and is to be called in a tokio runtime.
-    ///
-    /// # Errors
-    /// A sentence, where that is not possible.
+    /// The error is a sentence for a person.
     pub fn kept_in(self, confined: &Confined, network: &NetworkAccess, key: &str) -> Result<Self, String> {
         let (Confined { confinement, place }, egress) = confined.limited(network, key, None)?;
         let wrapper = confinement.prefix(&place, &[]);
@@ -154,7 +152,7 @@ impl GateRunner {
     /// Runs the commands one after the other in `dir`, whose tree is `tree` (see [`head_tree`]).
     ///
     /// They get no standard input and a process group each. A gate is over when its leader exits; processes it left in
-    /// the background is killed then.
+    /// the background are killed then.
     pub async fn run(
         &self,
         dir: &Path,
@@ -163,6 +161,8 @@ impl GateRunner {
     ) -> Result<GateReport, GatesCancelled> {
         let mut report = GateReport { results: Vec::new(), tree: tree.to_owned() };
         for command in &self.commands {
+            // One mark per command, so that a gate's leftovers are known even when they left its process
+            // group.
             let mark = format!("{}/{}", self.owner, uuid::Uuid::new_v4());
             let result = self.run_one(command, dir, &mark, cancel).await?;
             let failed = !result.passed();
@@ -198,6 +198,7 @@ impl GateRunner {
             }
         };
         let (status, end) = wait(&mut child, self.timeout, cancel).await;
+        // Before the output is read to its end: a process in the background would hold the pipe open.
         end_leftovers(mark.to_owned(), end.known).await;
         result.tail = output.finish().await;
         if let Some(refusals) = self.egress.as_ref().and_then(|egress| egress.refusals()) {
@@ -249,7 +250,7 @@ struct GateEnd {
     known: BTreeSet<ProcessId>,
 }
 
-/// Waits for the leader, or ends it: SIGTERM to its group, [`GRACE`], SIGKILL.
+/// Waits for the leader, or stops it: SIGTERM to its group, [`GRACE`], SIGKILL.
 async fn wait(
     child: &mut Child,
     limit: Duration,
@@ -307,6 +308,7 @@ impl GateOutput {
                     return tail;
                 }
                 tail.extend_from_slice(&buffer[..count]);
+                // Cut only at twice the size: otherwise every chunk would move the whole tail.
                 if tail.len() > 2 * TAIL_BYTES {
                     tail.drain(..tail.len() - TAIL_BYTES);
                 }

@@ -89,9 +89,7 @@ pub fn summary(project: &Project) -> Result<GitSummary, GitError> {
 }
 
 /// When the commit that is checked out was made; `None` in a repository without commits.
-///
-/// # Errors
-/// Where the repository cannot be read.
+/// Fails where the repository cannot be read.
 pub fn head_time(project: &Project) -> Result<Option<SystemTime>, GitError> {
     let repository = Repository::open(project.root())?;
     let head = head(&repository)?;

@@ -67,9 +67,7 @@ pub enum BaseError {
 
 /// The branch that stories merge to: the configured one; else of `main` and `master` the one that exists, the
 /// checked-out one of both; else the checked-out branch. Without `refs/heads/`.
-///
-/// # Errors
-/// [`BaseError`] as a sentence for a person.
+/// A [`BaseError`] is a sentence for a person.
 pub fn base_branch(project: &Project, configured: Option<&str>) -> Result<String, BaseError> {
     let repository = Repository::open(project.root())?;
     let exists = |name: &str| repository.find_reference(&format!("refs/heads/{name}")).is_ok();
@@ -110,20 +108,16 @@ fn current_branch(repository: &Repository) -> Result<Option<String>, git2::Error
 }
 
 impl BaseGuard {
-    /// Waits for the lock. Blocks for as long as another writer needs, so not on a runtime's thread.
-    ///
-    /// # Errors
+    /// Waits for the lock. Blocks for as long as another writer needs, so not on a runtime's thread. Fails with
     /// [`BaseError::Lock`] when the lock file cannot be used.
     pub fn lock(project: &Project) -> Result<Self, BaseError> {
         let (file, path) = Self::open(project)?;
+        // The kernel releases it with the process, so a crash leaves no stale lock.
         file.lock().map_err(|source| BaseError::Lock { path, source })?;
         Ok(Self { _lock: file })
     }
 
-    /// Takes the lock if it is free.
-    ///
-    /// # Errors
-    /// [`BaseError::Lock`] when the lock file cannot be used.
+    /// Takes the lock if it is free. Fails with [`BaseError::Lock`] when the lock file cannot be used.
     pub fn try_lock(project: &Project) -> Result<Option<Self>, BaseError> {
         let (file, path) = Self::open(project)?;
         match file.try_lock() {

@@ -29,7 +29,7 @@ pub enum PipelineError {
     /// The story's file does not allow it.
     #[error(transparent)]
     Work(#[from] WorkError),
-    /// Not possible now.
+    /// Not possible in the current state; the text is the sentence.
     #[error("{0}")]
     Refused(String),
     /// The pipeline has ended with storkit.
@@ -230,7 +230,8 @@ impl Pipeline {
         self.order(|answer| PipelineOrder::Retry(story, by, answer)).await
     }
 
-    /// Decides about a story in QA. A person's decision moves it at once; an agent's counts when its run ends.
+    /// Decides about a story in QA. A person's decision moves it at once; an agent's counts once
+    /// its run is over.
     pub async fn review(
         &self,
         story: StoryId,

@@ -1,4 +1,5 @@
-//! The ledger of runs, their costs and results: an append-only file with one JSON line for each start and each end.
+//! The ledger of runs, their costs and results: an append-only file with one JSON line per
+//! start and per outcome.
 
 use std::{
     collections::BTreeMap,
@@ -42,14 +43,13 @@ pub struct LedgerEntry {
     pub story: StoryId,
     pub slot: String,
     pub agent: String,
-    /// Its role.
     pub role: Role,
     /// The CLI's session.
     pub session: Option<String>,
     /// When it was started, in seconds since 1970.
     pub started: u64,
     pub ended: Option<u64>,
-    /// US dollars.
+    /// US dollars of this run alone.
     #[serde(default)]
     pub usd: f64,
     /// Tokens read and written.
@@ -95,6 +95,7 @@ impl RunLedger {
         }
         let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
         if text.last().is_some_and(|byte| *byte != b'\n') {
+            // Completes a line that a kill cut in two, so that the next one is readable.
             file.write_all(b"\n")?;
         }
         Ok(Self(Arc::new(LedgerShared { path, state: Mutex::new(LedgerState { file, entries, started }) })))
@@ -181,6 +182,7 @@ impl RunLedger {
             }
             Err(error) => tracing::error!(%error, "a run cannot be noted"),
         }
+        // Also where the disk refused: the budgets must count this run.
         state.entries.insert(entry.run.clone(), entry);
     }
 }

@@ -1,6 +1,6 @@
 //! The merge of a story: one squash commit on base, with its gates green on the merged result, or nothing at all.
 //!
-//! `squash` makes the merged tree, `standing` is the worktree the gates run in, `land` moves base by
+//! `squash` makes the merged tree, `gate_worktree` is the worktree the gates run in, `land` moves base by
 //! compare-and-swap under a journal, `checkout` brings along who has base checked out, `run` is these in order,
 //! `queue` does one at a time, and `recover` finishes a merge that a crash interrupted.
 

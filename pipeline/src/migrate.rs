@@ -45,7 +45,6 @@ pub enum MigrateError {
     /// A folder on the way is a link.
     #[error("`{0}` is a symbolic link, and storkit moves nothing through one. Put a folder there instead.")]
     Linked(PathBuf),
-    /// The disk refused.
     #[error("`{path}`: {source}.")]
     Disk {
         /// The file or folder.
@@ -64,8 +63,8 @@ struct FileMove {
     to: PathBuf,
 }
 
-/// Moves everything to its new place. Does nothing where all is new; refuses before the first change where two files
-/// clash. Commits nothing.
+/// Moves everything to its new place, and commits nothing. Does nothing where all is new; refuses before the
+/// first change where two files clash.
 pub fn migrate(project: &Project) -> Result<MigrationReport, MigrateError> {
     let root = project.root();
     let mut migration = MigrationReport::default();
@@ -76,6 +75,7 @@ pub fn migrate(project: &Project) -> Result<MigrationReport, MigrateError> {
     }
     let git = GitProgram::at(root).env("GIT_LITERAL_PATHSPECS", "1");
     let tracked = tracked(&git)?;
+    // The doubles go first: `git mv` refuses a place that is taken.
     for planned in moves.iter().filter(|planned| doubles.contains(&planned.from)) {
         if tracked.contains(&planned.from) {
             untrack(&git, &[&planned.from])?;
@@ -186,8 +186,9 @@ fn tracked(git: &GitProgram) -> Result<HashSet<PathBuf>, MigrateError> {
     Ok(list.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect())
 }
 
-/// Many files of one folder by one call. A stage that git ignores is not followed in its new place either.
+// Many files of one folder by one call. A stage that git ignores is not followed in its new place either.
 fn move_tracked(root: &Path, git: &GitProgram, moves: &[FileMove]) -> Result<(), MigrateError> {
+    // The system limits the length of a command line.
     const AT_ONCE: usize = 200;
     let mut by_folder: BTreeMap<&Path, Vec<&FileMove>> = BTreeMap::new();
     for planned in moves {
@@ -240,7 +241,7 @@ fn make_folder(root: &Path, folder: &Path) -> Result<(), MigrateError> {
     Ok(())
 }
 
-/// Folders with something in them stay, which is what `remove_dir` is asked to find out.
+// Folders with something in them stay, which is what `remove_dir` is asked to find out.
 fn remove_empty(folder: &Path) {
     for item in fs::read_dir(folder).into_iter().flatten().flatten() {
         if item.file_type().is_ok_and(|kind| kind.is_dir()) {

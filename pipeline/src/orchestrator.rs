@@ -1,10 +1,9 @@
 //! The single task that acts on events: the only one that moves stories, starts runs and merges.
 //!
 //! It is a loop over parts that own their state: `stories` (the board and every change of it), `runs`, `merges`,
-//! `holds` (why work stands still), `memo`, `commits`, `publisher` (events and the snapshot) and `lane` (work beside
-//! the loop, and what waits for its end). `setup` brings in order what an earlier storkit left, `orders` does what
-//! people and agents ask for, `start` starts runs, `ends` draws the conclusions from what ended, `housekeeping` is
-//! what time brings.
+//! `holds` (why stories wait), `memo`, `commits`, `publisher` (events and the snapshot) and `lane` (slow work outside
+//! the loop). `setup` recovers from an earlier storkit, `orders` handles orders of people and agents, `start` starts
+//! runs, `ends` handles runs and merges that ended, `housekeeping` does regular work.
 
 mod commits;
 mod committer;
@@ -56,27 +55,26 @@ use crate::{
     worktree::WorktreeName,
 };
 
-/// How many events one who follows may lag behind.
+// tokio's broadcast channel drops the oldest events for a subscriber that lags further behind.
 const EVENTS: usize = 16_384;
 
 /// How many orders may wait.
 const ORDERS: usize = 64;
 
-/// Between two looks at what time brings.
+/// Between two rounds of housekeeping.
 const TICK: Duration = Duration::from_secs(5);
 
 /// Attempts of a mergemaster at one conflict.
 const MERGE_ATTEMPTS: u32 = 3;
 
-/// After a run that could not be started nothing is started for so long.
+// A missing program or a full disk stops every run alike: without a pause all free agents would
+// fail in a loop.
 const PAUSE: Duration = Duration::from_secs(60);
 
 impl Pipeline {
-    /// Starts the pipeline of a project, with the instance lock held and inside a tokio runtime. Returns at once:
-    /// what an earlier storkit left is put in order in the background, and orders wait for that.
-    ///
-    /// # Errors
-    /// Where the ledger of runs cannot be used.
+    /// Starts the pipeline of a project, with the instance lock held and inside a tokio runtime. Returns at once; the
+    /// recovery from an earlier storkit runs in the background, and orders wait for it. Fails where the ledger of runs
+    /// cannot be used.
     pub fn open(
         project: &Project,
         settings: AgentSettings,
@@ -101,6 +99,8 @@ impl Pipeline {
         tokio::spawn(async move {
             let (mut beginning, mut inbox) = (Box::new(beginning), inbox);
             loop {
+                // An unusable project (no commit yet, no base branch) is tried again every few seconds, so
+                // that a person can fix it without restarting the bot.
                 match beginning.set_up().await {
                     Ok((orchestrator, sources)) => return orchestrator.serve(inbox, sources).await,
                     Err((why, mut again)) => {
@@ -117,8 +117,9 @@ impl Pipeline {
     }
 }
 
-/// A loop over parts that own their state. The files on disk are the truth; this is only working state. It never waits
-/// for a disk, a repository or a process: such work runs in a lane or a task, and its result comes back as an event.
+/// A loop over parts that own their state. The files on disk are the truth; this is only working state. It
+/// never waits for a disk, a repository or a process: such work runs in a lane or a task, and its result
+/// comes back as an event.
 struct Orchestrator {
     context: RunContext,
     config: PipelineConfig,
@@ -152,6 +153,7 @@ struct EventSources {
     changes: mpsc::Receiver<WorkChange>,
     merged: mpsc::Receiver<Arc<MergeEnded>>,
     events: mpsc::Receiver<TaskEvent>,
+    // Dropping it stops the watching.
     _watcher: crate::board::watcher::WorkWatcher,
 }
 
@@ -184,10 +186,13 @@ impl Orchestrator {
                 self.assign_free_agents();
             }
             self.publish();
+            // Waits for what follows from the last runs, too: a run that passed just now is not repeated by
+            // the next start.
             if self.closing.is_some() && self.runs.is_empty() && self.pending.is_idle() {
                 break;
             }
         }
+        // Queued writes reach the disk before the bot exits; nobody waits for their continuations any more.
         self.merges.lane().flush().await;
         self.stories.lane.flush().await;
         if let Some(answer) = self.closing.take() {
@@ -232,6 +237,7 @@ impl Orchestrator {
             self.pending.finish(story);
         }
         then(self);
+        // `then` may have begun more work on the story; then the other events wait on.
         while let Some((story, event)) = story.and_then(|story| Some((story, self.pending.next(story)?))) {
             self.handle_now(story, event);
         }
@@ -254,6 +260,7 @@ impl Orchestrator {
 
     /// Sends the events, with the state that belongs to them. Output of agents changes no state.
     fn publish(&mut self) {
+        // Agents print many lines a second, and a snapshot walks the whole board.
         if self.publisher.has_only_lines() {
             return self.publisher.publish_lines();
         }
@@ -305,7 +312,7 @@ fn name_of(story: &Story) -> Option<WorktreeName> {
     WorktreeName::new(story.id(), &story.file.slug).ok()
 }
 
-/// Answers orders with what is wrong until it is time to try again. Returns whether storkit ends.
+/// Answers orders with the error until it is time to try again. Returns whether storkit shuts down.
 async fn refuse_for_a_while(inbox: &mut mpsc::Receiver<PipelineOrder>, why: &str) -> bool {
     let again = tokio::time::sleep(TICK);
     tokio::pin!(again);
@@ -330,6 +337,7 @@ async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -
 
 fn ticker() -> Interval {
     let mut tick = interval(TICK);
+    // One tick after a suspend is enough: the default would catch up with all that were missed.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick
 }

@@ -9,8 +9,9 @@ use std::{
 
 use git2::{ErrorCode, Repository};
 
-/// Git gets stories and settings; all else is state of this machine, whatever writes it. The file ignores itself, so
-/// that a first start leaves `git status` as it was; a project that commits its own keeps that one.
+/// Git gets stories and settings; all else is state of this machine, whatever writes it. The file
+/// ignores itself, so that a first start leaves `git status` as it was; a `.gitignore` that the
+/// project commits is never changed.
 const IGNORED: &str = "\
 # Written by storkit where none was; yours to change from here on.
 # Only what is listed with `!` is for the repository: the rest is state of this machine, with secrets and conversations.
@@ -26,7 +27,7 @@ const IGNORED: &str = "\
 /// The most of a project's CLAUDE.md that is handed over, in bytes.
 const INSTRUCTIONS_MAX: u64 = 64 * 1024;
 
-/// Stands on the first line of a file that `storkit init` wrote and nobody has filled in.
+/// On the first line of a file that `storkit init` wrote and nobody has filled in.
 pub const TEMPLATE_MARK: &str = "storkit:template";
 
 /// `.storkit/context.md`: what agents should know of the project.
@@ -142,7 +143,7 @@ impl Project {
     }
 
     /// The agent's briefing on the project: the context, and CLAUDE.md unless the CLI reads that itself.
-    /// Empty, or whole paragraphs with two line ends before them.
+    /// Empty, or whole paragraphs with two line breaks before them.
     pub fn briefing(&self, cli_reads_instructions: bool) -> String {
         let mut text = String::new();
         if let ProjectContext::Text(context) = self.context() {
@@ -158,6 +159,7 @@ impl Project {
 
     fn text_of(&self, name: &str) -> Option<String> {
         let path = self.root.join(name).canonicalize().ok()?;
+        // A link in the repository must not hand the operator's own files to an agent.
         if !path.starts_with(&self.root) {
             tracing::warn!(path = %path.display(), "{name} leads out of the project and is not read");
             return None;
@@ -204,8 +206,8 @@ fn named_path(error: &git2::Error) -> Option<PathBuf> {
     Some(Path::new(path).components().collect())
 }
 
-/// Makes the folder for its owner alone and proves by writing that it can be written: for root, and on a read-only
-/// or full disk, modes tell nothing.
+// Makes the folder for its owner alone and proves by writing that it can be written: modes prove nothing for
+// root, or on a read-only or full disk.
 fn private_folder(folder: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -131,6 +131,7 @@ fn overview(project: &Project, base: &str, story: StoryId) -> Result<Option<Stor
     let repository = Repository::open(project.root())?;
     let proven = MergeProof::read(project.root(), story).ok().flatten();
     let proven = proven.and_then(|proof| Oid::from_str(&proof.commit).ok());
+    // The proof's commit may be gone after history was rewritten; then base is searched.
     let found = match proven.filter(|id| repository.find_commit(*id).is_ok()) {
         Some(id) => Some(id),
         None => merge_commit(&repository, base, story)?,

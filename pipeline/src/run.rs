@@ -91,7 +91,7 @@ pub(crate) enum RunOutcome {
     ContinueMerge,
     /// It failed, and that counts.
     Failed(RunFailure),
-    /// Nobody goes on until a person has looked.
+    /// Stays blocked until a person has looked at it.
     Blocked(BlockReason),
     Stopped,
     /// The model's service is busy, maybe until then. Not a failure.
@@ -108,7 +108,7 @@ pub(crate) enum RunOutcome {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RunFailure {
     pub cause: FailureCause,
-    /// The end of a log or of a gate's output.
+    /// The tail of a log or of a gate's output.
     pub details: Option<String>,
 }
 
@@ -175,7 +175,7 @@ impl RunEnd {
     }
 }
 
-/// Where an agent's review is left for the end of its run.
+/// Holds an agent's review until its run is over.
 pub(crate) type ReviewSlot = Arc<Mutex<Option<ReviewDecision>>>;
 
 /// The way to a living run.
@@ -217,8 +217,8 @@ impl RunControl {
     }
 }
 
-/// Starts a run on a story, whose text is read from `work`. Its channel closes when it is over; then the handle has
-/// the ending.
+/// Starts a run on a story, whose text is read from `work`. Its channel closes when the run is over; then the
+/// handle returns the outcome.
 pub(crate) fn start(
     context: RunContext,
     work: Arc<WorkFolder>,

@@ -42,6 +42,7 @@ impl FromStr for StoryId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits = text.strip_prefix('#').unwrap_or(text);
+        // `parse` alone would accept `+12`.
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
         digits.parse().ok().filter(|id| plain && *id > 0).map(Self).ok_or(BadId)
     }

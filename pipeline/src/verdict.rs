@@ -127,7 +127,7 @@ pub enum NextAction {
     ContinueMerge,
     /// The run failed and counts against the retries.
     Failed(FailureCause),
-    /// Nobody goes on until a person has looked.
+    /// Stays blocked until a person has looked at it.
     Block(BlockReason),
     /// The story waits for its next start, and nothing is counted.
     Wait,
@@ -153,6 +153,7 @@ pub fn next(role: Role, facts: &RunFacts) -> NextAction {
 
 fn coder(facts: &RunFacts) -> NextAction {
     match (facts.commits, facts.uncommitted) {
+        // Before the ghost run: a coder that only forgot to commit gets one chance.
         (_, 1..) if !facts.reminded => NextAction::RemindToCommit,
         (_, files @ 1..) => NextAction::Failed(FailureCause::Uncommitted { files }),
         // It ended well by its own account and left nothing: the commonest lie in this field.
@@ -168,6 +169,7 @@ fn coder(facts: &RunFacts) -> NextAction {
 
 fn reviewer(facts: &RunFacts) -> NextAction {
     match (&facts.review, &facts.failure) {
+        // A decision counts although the turn failed later: the tool had recorded it.
         (Some(ReviewDecision::Approved), _) => NextAction::Approve,
         (Some(ReviewDecision::Rejected(reason)), _) => NextAction::SendBack(reason.clone()),
         (None, Some(cause)) => NextAction::Failed(cause.clone()),

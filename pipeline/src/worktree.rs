@@ -1,7 +1,7 @@
 //! A story's worktree: a checkout of its own on a branch of its own, made, repaired, listed and removed here.
 //!
-//! The git data is laid out so that a sandbox can bind a story's part alone: `layout` says where everything is,
-//! `enclosed` keeps what a confined agent writes away from git's own files until `import` has looked at it.
+//! The git data is laid out so that a sandbox can bind a story's part alone: `layout` has all paths, `enclosed`
+//! separates a confined agent's writes from git's own files until `import` has checked them.
 
 mod components;
 #[cfg(test)]
@@ -34,3 +34,4 @@ pub use self::{
     remove::{BranchFate, WorktreeRemains},
     worktrees::{AGENT_DOMAIN, SizeLimits, Worktree, Worktrees},
 };
+            // One path per entry: with `-z` a rename has a second one without a status.

@@ -23,8 +23,8 @@ use crate::story::{FileName, Story, StoryDocument, StoryId, stage::Stage};
 /// Largest story file, in bytes. A larger file is no story.
 const LARGEST: u64 = 1 << 20;
 
-/// A file that changed this short a time before it was read may have changed again with the same time stamp: the
-/// kernel's clock for these ticks every few milliseconds.
+// A file that changed this short a time before it was read may have changed again with the same time stamp:
+// the kernel's clock for these ticks every few milliseconds.
 const UNSETTLED: Duration = Duration::from_millis(50);
 
 /// All files of the stage folders, and the board they make.
@@ -167,6 +167,7 @@ impl BoardIndex {
 
     /// Reads on several threads where that pays.
     fn read_all(&mut self, folder: &StageFolder, names: Vec<OsString>) {
+        // Below this, starting a thread costs more than the reading.
         const WORTH_A_THREAD: usize = 200;
         let threads = thread::available_parallelism().map_or(1, usize::from).min(4);
         let share = names.len().div_ceil(threads).max(WORTH_A_THREAD);
@@ -191,7 +192,7 @@ impl BoardIndex {
     }
 }
 
-/// Editors' leftovers and hidden files are nobody's business.
+// Editors' leftovers and hidden files are nobody's business.
 fn is_of_interest(name: &OsStr) -> bool {
     let name = name.as_bytes();
     !name.starts_with(b".") && !name.ends_with(b"~") && !name.starts_with(b"#")
@@ -280,6 +281,7 @@ fn entry(folder: &StageFolder, name: &OsStr, round: u64) -> Option<IndexEntry> {
 
 /// A file's content, or why it has none that could be a story's. A FIFO does not make it wait.
 fn content(folder: BorrowedFd<'_>, name: &OsStr) -> Result<(FileStamp, Result<String, String>), Errno> {
+    // `NONBLOCK`, or a FIFO in the folder would hold up the scan for ever.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(folder, name, flags, Mode::empty())?;
     let stat = rustix::fs::fstat(&fd)?;
@@ -299,7 +301,8 @@ fn content(folder: BorrowedFd<'_>, name: &OsStr) -> Result<(FileStamp, Result<St
     Ok((stamp, text.and_then(utf8)))
 }
 
-/// Reads what the file had when its size was asked; one that grows meanwhile has another stamp next time.
+// Reads as many bytes as the file had when its size was asked; one that grows meanwhile has
+// another stamp next time.
 fn read(fd: &OwnedFd, size: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; size];
     let mut have = 0;

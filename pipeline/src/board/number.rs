@@ -34,7 +34,7 @@ pub(super) fn keep(root: &Path, run: &Path, highest: u32) -> io::Result<()> {
     atomic::write(&mark(run), format!("{last}\n").as_bytes())
 }
 
-/// Waits until no other process takes a number; the lock is released with the value, or with the process.
+// Waits until no other process takes a number; the lock is released with the value, or with the process.
 fn alone(run: &Path) -> io::Result<File> {
     let lock = File::create(run.join("story-number.lock"))?;
     lock.lock()?;
@@ -98,7 +98,7 @@ fn highest_in_history(root: &Path) -> Result<u32, git2::Error> {
     Ok(highest)
 }
 
-/// Looks at every tree once: most commits leave the stories as they were.
+// Looks at every tree once: most commits leave the stories as they were.
 fn highest_below(repository: &Repository, tree: Oid, seen: &mut HashSet<Oid>) -> Result<u32, git2::Error> {
     if !seen.insert(tree) {
         return Ok(0);

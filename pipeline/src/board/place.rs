@@ -58,6 +58,7 @@ pub(super) fn replace(
     match renameat_with(CWD, new.path(), CWD, path, RenameFlags::EXCHANGE) {
         Ok(()) if SeenFile::of(new.path())?.is_same_file(read) => {}
         Ok(()) => {
+            // Exchanged back: the file that came out is a person's newer one.
             renameat_with(CWD, new.path(), CWD, path, RenameFlags::EXCHANGE)?;
             return Ok(ReplaceResult::Lost);
         }

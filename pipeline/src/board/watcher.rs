@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_secs(30);
 /// A burst that does not settle is reported after so many times the settling time.
 const LONGEST: u32 = 10;
 
-/// More files than this in one burst are a reason to look at everything.
+// More files than this in one burst are a reason to look at everything.
 const MOST: usize = 20_000;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -135,6 +135,7 @@ async fn follow(mut eyes: FolderWatches, settle: Duration, told: mpsc::Sender<Wo
             seen = eyes.next() => burst.add(seen),
             _ = look.tick() => burst.add(SeenChange::Everything),
             () = settled => {
+                // A folder that was removed and made again has lost its watch.
                 if burst.everything {
                     eyes.renew();
                 }

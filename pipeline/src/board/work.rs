@@ -77,7 +77,6 @@ pub enum WorkError {
         /// The ignore file that should say so.
         file: PathBuf,
     },
-    /// The disk refused.
     #[error("`{path}`: {source}.")]
     Disk {
         /// The file or folder.
@@ -114,8 +113,8 @@ fn why_not(from: &Stage, to: &Stage) -> String {
 }
 
 impl WorkFolder {
-    /// Makes missing folders, makes sure that git ignores the stages in work, and removes unfinished writes that a crash
-    /// left.
+    /// Makes missing folders and makes sure that git ignores the stages in work. Removes unfinished writes
+    /// that a crash left behind.
     pub fn open(project: &Project) -> Result<Self, WorkError> {
         let dir = project.dir().join("work");
         let work = Self {
@@ -134,7 +133,7 @@ impl WorkFolder {
         Ok(work)
     }
 
-    /// `.storkit/work/`, absolute.
+    /// The absolute path of `.storkit/work/`.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -169,6 +168,7 @@ impl WorkFolder {
         let title = story::title(title).ok_or(WorkError::NoTitle)?;
         let text = templates::story(kind, &title, body);
         let mut index = self.index.lock();
+        // Scanned first: a file that a person added may have a higher number than storkit ever gave.
         index.scan(&self.dir).map_err(disk(&self.dir))?;
         loop {
             let id = number::next(&self.root, &self.run, index.highest()).map_err(disk(&self.run))?;
@@ -202,8 +202,8 @@ impl WorkFolder {
         self.reread(&mut index, id, to, &name)
     }
 
-    /// Changes a story's text. `change` may run again on newer text where a person saved the file meanwhile; what it
-    /// returns comes back. Text that it leaves as it was is not written.
+    /// Changes a story's text and returns the result of `change`, which may run again on newer text where a
+    /// person saved the file meanwhile. Text that it leaves as it was is not written.
     pub fn edit<T>(
         &self,
         id: StoryId,
@@ -219,6 +219,8 @@ impl WorkFolder {
             let refused = |source| WorkError::Edit { id, source };
             let mut document = StoryDocument::parse(text.as_str()).map_err(|error| refused(error.into()))?;
             let outcome = change(&mut document).map_err(refused)?;
+            // An unchanged file is not written: its change time is the story's `since`, by which
+            // done stories are archived.
             if document.text() == text {
                 return Ok(outcome);
             }
@@ -238,6 +240,7 @@ impl WorkFolder {
         let mut index = self.scanned()?;
         let (stage, name) = self.only_place(&mut index, id)?;
         let path = self.place(stage, &name)?;
+        // Before the file goes: it may be the only trace of the highest number.
         number::keep(&self.root, &self.run, index.highest()).map_err(disk(&self.run))?;
         fs::remove_file(&path).and_then(|()| place::settle(&path)).map_err(disk(&path))?;
         index.refresh(&self.dir, stage, &name).map_err(disk(&path))?;
@@ -264,7 +267,8 @@ impl WorkFolder {
         Ok(index)
     }
 
-    /// Where the story is. The index may be stale, so the file is checked, and everything is scanned if it has moved.
+    // Where the story is. The index may be stale, so the file is checked, and everything is scanned
+    // if it has moved.
     fn only_place(&self, index: &mut BoardIndex, id: StoryId) -> Result<(Stage, OsString), WorkError> {
         let known = index.places(id);
         let stale =
@@ -314,8 +318,8 @@ impl WorkFolder {
         Ok(parent.join(name))
     }
 
-    /// A `.storkit/.gitignore` that the project commits may lack the stages. Then one in `work/` names them, and
-    /// ignores itself.
+    // A `.storkit/.gitignore` that the project commits may lack the stages. Then a `.gitignore` in `work/`
+    // lists them, and itself too.
     fn ignore_stages_in_work(&self) -> Result<(), WorkError> {
         let file = self.dir.join(".gitignore");
         if self.not_ignored().is_some() && !file.exists() {

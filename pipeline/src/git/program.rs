@@ -1,5 +1,5 @@
-//! The git program, for everything that writes a working tree, an index or refs: it refuses to overwrite what is
-//! uncommitted or untracked, where the library does not.
+//! The git program, for everything that writes a working tree, an index or refs: it refuses to overwrite uncommitted
+//! and untracked files, where the library does not.
 
 mod run;
 
@@ -20,8 +20,8 @@ const FALLBACK_IDENTITY: [(&str, &str); 4] = [
 /// How long git may take by default: a checkout of 10,000 files on a slow disk takes a minute.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Variables by which an outer git (storkit started from a hook or an alias) would redirect ours, as
-/// `git rev-parse --local-env-vars` lists them, and those that make git speak or ask.
+// Variables by which an outer git (storkit started from a hook or an alias) would redirect ours, as
+// `git rev-parse --local-env-vars` lists them, and those that make git print more or ask.
 const FOREIGN: [&str; 22] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_CONFIG",
@@ -49,8 +49,8 @@ const FOREIGN: [&str; 22] = [
 
 /// A way to call git in one place. Cheap to make; arguments never pass through a shell.
 ///
-/// Hooks of the repository do not run, nothing is asked, no pager is opened, no commit is signed, and no
-/// automatic `gc` follows.
+/// Hooks of the repository do not run, nothing is asked, no pager is opened, no commit is signed, and git
+/// starts no automatic `gc`.
 #[derive(Clone, Debug)]
 pub struct GitProgram {
     place: Vec<OsString>,
@@ -64,7 +64,7 @@ pub struct GitAnswer {
     pub code: Option<i32>,
     /// All of standard output; at most 64 MiB, more is [`GitProgramError::TooMuch`].
     pub stdout: Vec<u8>,
-    /// The end of standard error, at most 8 KiB.
+    /// The last 8 KiB of standard error.
     pub stderr: String,
 }
 
@@ -79,14 +79,14 @@ pub enum GitProgramError {
         command: String,
         /// The exit code; `None` if a signal ended it.
         code: Option<i32>,
-        /// The end of its output.
+        /// The last part of its output.
         stderr: String,
     },
     /// It took too long and was ended.
     #[error("`git {command}` did not end within {} s and was stopped", timeout.as_secs())]
     Timeout {
         command: String,
-        /// Its arguments.
+        /// The limit that it was given.
         timeout: Duration,
     },
     /// Its output is too large.
@@ -149,10 +149,8 @@ impl GitProgram {
         Ok(self.answer(["config", "--get", key], &[])?.code == Some(0))
     }
 
-    /// Runs it and returns standard output as text without the final line break.
-    ///
-    /// # Errors
-    /// [`GitProgramError::Failed`] for any exit code but 0.
+    /// Runs it and returns standard output as text without the final line break. Any exit code but 0 is a
+    /// [`GitProgramError::Failed`].
     pub fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<String, GitProgramError> {
         self.run_with(args, &[])
     }
@@ -173,10 +171,7 @@ impl GitProgram {
         Ok(text)
     }
 
-    /// Runs a check: exit code 0 is true, 1 is false.
-    ///
-    /// # Errors
-    /// [`GitProgramError::Failed`] for any other exit code.
+    /// Runs a check: exit code 0 is true, 1 is false, any other is a [`GitProgramError::Failed`].
     pub fn asks<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<bool, GitProgramError> {
         let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         let answer = self.answer(&args, &[])?;
@@ -203,8 +198,12 @@ impl GitProgram {
         for name in FOREIGN {
             command.env_remove(name);
         }
+        // In English, since callers look for `index.lock` and `not uptodate` in the messages; and nothing may
+        // wait for input.
         command.envs([("LC_ALL", "C"), ("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", "/bin/false")]);
         command.envs([("GIT_EDITOR", "true"), ("GIT_SEQUENCE_EDITOR", "true"), ("GIT_MERGE_AUTOEDIT", "no")]);
+        // Paths are never patterns, and reading the status never locks the index that a person's git may
+        // need.
         command.envs([("GIT_LITERAL_PATHSPECS", "1"), ("GIT_OPTIONAL_LOCKS", "0")]);
         // The tests of this crate see nothing of the machine's own configuration.
         #[cfg(test)]
@@ -223,7 +222,7 @@ impl GitProgram {
     }
 }
 
-/// What holds for every call. `fsmonitor` would start a program that the repository's configuration names.
+// For every call. `fsmonitor` would start a program that the repository's configuration names.
 const SETTINGS: [&str; 6] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",

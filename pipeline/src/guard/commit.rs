@@ -12,18 +12,17 @@ use crate::{
     guard::BaseGuard,
 };
 
-/// A person's own git holds the index for milliseconds; after so many tries it is an error.
+// A person's own git holds the index for milliseconds; after so many tries it is an error.
 const ATTEMPTS: u32 = 20;
 
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Commits these paths as they are on disk (new, changed or deleted; relative to `root`) to the branch that is
-/// checked out, and nothing else: what a person has staged stays staged. Returns the commit, or `None` where
-/// nothing differs from the last one. Blocks; waits up to 2 s for a person's git to end.
+/// checked out, and nothing else: a person's staged changes stay staged. Returns the commit, or `None` where
+/// nothing differs from the last one. Blocks; waits up to 2 s for a person's git.
 ///
-/// # Errors
-/// Git's error, e.g. during a person's merge ("cannot do a partial commit during a merge"), or for a path that
-/// is ignored. Then the index is as it was.
+/// Fails with git's error, e.g. during a person's merge ("cannot do a partial commit during a merge"), or for a
+/// path that is ignored. Then the index is as it was.
 pub fn commit_paths(
     root: &Path,
     _base: &BaseGuard,
@@ -66,11 +65,13 @@ fn commit_sorted(
         return Ok(None);
     }
     if !new.is_empty() {
+        // `commit --only` refuses a path that git does not know; an empty entry stages none of its content.
         patiently(|| git.answer(args(&["add", "--intent-to-add", "--"], new), &[]), &["add"])?;
     }
     let all: Vec<OsString> = known.into_iter().chain(new.iter().cloned()).collect();
     let committed = commit(git, &all, message);
     if committed.as_ref().map_or(true, Option::is_none) && !new.is_empty() {
+        // Takes the empty entries back: a person's index is not to show files that were not committed.
         git.run(args(&["reset", "--quiet", "--"], new))?;
     }
     committed
@@ -116,7 +117,7 @@ fn sort(
     Ok((known, new))
 }
 
-/// Whether the last commit has it, though the index has not: a person staged its deletion.
+// Whether the last commit has it, though the index has not: a person staged its deletion.
 fn in_head(git: &GitProgram, path: &OsStr) -> Result<bool, GitProgramError> {
     let mut object = OsString::from("HEAD:");
     object.push(path);

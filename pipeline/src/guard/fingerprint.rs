@@ -15,7 +15,7 @@ use crate::{
     worktree::{AGENT_DOMAIN, BRANCH_PREFIX},
 };
 
-/// A settings file or hook that is larger is compared by its size and time only.
+// A settings file or hook that is larger is compared by its size and time only.
 const MAX_READ: u64 = 1 << 20;
 
 /// Per path: object, mode and stage of a conflict.
@@ -159,7 +159,8 @@ fn differing<'a, K: Ord, V: PartialEq>(before: &'a BTreeMap<K, V>, after: &'a BT
     changed.chain(after.keys().filter(|key| !before.contains_key(key))).collect()
 }
 
-/// Files in which base's old and new tip differ: a checkout that follows base changes them, with whoever moved it.
+// Files in which base's old and new tip differ: a checkout that follows base changes them,
+// with whoever moved it.
 fn followed(repository: &Repository, before: &Fingerprint, after: &Fingerprint) -> BTreeSet<String> {
     let tree = |tip: Option<Oid>| repository.find_commit(tip?).ok()?.tree().ok();
     let (old, new) = (tree(before.base_tip()), tree(after.base_tip()));
@@ -201,6 +202,7 @@ fn base_moved(
         }
         let commit = repository.find_commit(id)?;
         let agents = [commit.author(), commit.committer()].iter().any(is_agent);
+        // One commit of the agent's decides, whoever made the others.
         by = Some(if agents { Culprit::Agent } else { by.unwrap_or(Culprit::Unknown) });
     }
     Ok(by.and_then(moved))
@@ -220,7 +222,7 @@ fn is_agent(who: &git2::Signature<'_>) -> bool {
     who.email_bytes().ends_with(AGENT_DOMAIN.as_bytes())
 }
 
-/// Branches of other stories move while their agents work, remote ones when somebody fetches.
+// Branches of other stories move while their agents work, remote ones when somebody fetches.
 fn other_refs<'a>(before: &'a Fingerprint, after: &'a Fingerprint) -> impl Iterator<Item = Tampering> + 'a {
     let stories = format!("refs/heads/{BRANCH_PREFIX}");
     let names = differing(&before.refs, &after.refs).into_iter();
@@ -258,7 +260,7 @@ fn index(repository: &Repository) -> Result<Index, git2::Error> {
     Ok(index.iter().map(|entry| (entry.path, (entry.id, entry.mode, stage(entry.flags)))).collect())
 }
 
-/// Uncommitted files with their status, size and time of change, so that another change to one is seen too.
+// Uncommitted files with their status, size and time of change, so that another change to one is seen too.
 fn dirty(repository: &Repository, root: &Path) -> Result<Dirty, git2::Error> {
     let mut options = StatusOptions::new();
     options.include_untracked(true).recurse_untracked_dirs(false).exclude_submodules(true);
@@ -294,6 +296,7 @@ fn digest(file: &Path) -> Option<u64> {
     if found.is_file() && found.size() <= MAX_READ {
         fs::read(file).ok()?.hash(&mut hasher);
     } else {
+        // An agent may have made it huge on purpose; reading it would hold up every run.
         (found.mtime(), found.mtime_nsec(), fs::read_link(file).ok()).hash(&mut hasher);
     }
     Some(hasher.finish())

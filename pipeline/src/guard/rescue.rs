@@ -63,8 +63,10 @@ pub fn rescue(
         let restored = restored.code == Some(0);
         return Ok(BaseRescue { branch: None, restored, checkout: CheckoutFate::Untouched });
     };
+    // Saved before base moves back: a crash in between loses no commit.
     let branch = keep(&git, moved, story, now)?;
     let repository = Repository::open(project.root())?;
+    // Others work on these commits already: moving base back would take them out of its history.
     if built_upon(&repository, &reference, moved)? {
         return Ok(BaseRescue { branch: Some(branch), restored: false, checkout: CheckoutFate::Untouched });
     }
@@ -83,6 +85,7 @@ pub fn rescue(
 fn keep(git: &GitProgram, moved: Oid, story: StoryId, now: SystemTime) -> Result<String, GitProgramError> {
     let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut name = format!("storkit/rescue/{story}-{seconds}");
+    // A second rescue of the same story within one second needs another name.
     for again in 2.. {
         let create = ["update-ref", &format!("refs/heads/{name}"), &moved.to_string(), &"0".repeat(40)];
         let answer = git.answer(create, &[])?;
@@ -115,6 +118,7 @@ fn built_upon(repository: &Repository, base: &str, moved: Oid) -> Result<bool, g
 /// Takes index and files from one commit to another as a checkout does: entries that already are as wanted stay,
 /// uncommitted changes stay or make it refuse as a whole.
 fn follow(git: &GitProgram, from: Oid, to: Oid) -> Result<CheckoutFate, GitProgramError> {
+    // Files that were touched but not changed would make `read-tree` refuse.
     git.answer(["update-index", "-q", "--refresh"], &[])?;
     let answer = git.answer(["read-tree", "-m", "-u", &from.to_string(), &to.to_string()], &[])?;
     Ok(if answer.code == Some(0) { CheckoutFate::Followed } else { CheckoutFate::Left })

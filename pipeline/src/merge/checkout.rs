@@ -17,7 +17,7 @@ use crate::{
     merge::{outcome::MergeError, paths::MergePaths},
 };
 
-/// A person's own git holds the index for milliseconds; after so many tries it is an error.
+// A person's own git holds the index for milliseconds; after so many tries it is an error.
 const ATTEMPTS: u32 = 30;
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -47,6 +47,7 @@ pub(crate) fn on_base(place: &MergePaths, base: &str) -> Result<Vec<BaseCheckout
     if let Some(work_tree) = main.workdir() {
         all[0].work_tree = work_tree.to_owned();
     } else {
+        // A bare main repository has no files, but it may have worktrees that follow base.
         all.clear();
     }
     for admin in fs::read_dir(place.common.join("worktrees")).into_iter().flatten().flatten() {
@@ -137,6 +138,7 @@ impl BaseCheckout {
     /// Brings index and files from one tree to the other; git itself refuses where a person's work would be lost.
     pub(crate) fn follow(&self, place: &MergePaths, old: Oid, new: Oid) -> Result<(), MergeError> {
         let git = self.git(place);
+        // What a checkout does to index and files between two trees, without HEAD: base has moved already.
         let args = ["read-tree", "-m", "-u", &old.to_string(), &new.to_string()];
         let mut answer = patiently(|| Ok(git.answer(args, &[])?))?;
         if answer.code != Some(0) && answer.stderr.contains("not uptodate") {
@@ -162,6 +164,7 @@ impl BaseCheckout {
         let index = Repository::open(&self.work_tree)?.index()?;
         let mut lines = Vec::new();
         for (path, entry) in entries {
+            // Spares the index lock, which a person's git may hold.
             if staged(&index, path).is(*entry) {
                 continue;
             }
@@ -191,6 +194,7 @@ impl BaseCheckout {
         let (mut restore, mut theirs) = (Vec::new(), BTreeMap::new());
         for change in changes {
             let entry = staged(&index, &change.path);
+            // `read-tree` writes the index after all files, so an entry with the new side needs no repair.
             if entry.is(change.new) || matches!(entry, StagedState::Conflict) {
                 continue;
             }
@@ -241,6 +245,7 @@ impl BaseCheckout {
         if content(change.old).is_some_and(|blob| blob.content() == bytes) {
             return Ok(FileOwner::Old);
         }
+        // A git that was killed while it wrote the file leaves a beginning of the new content.
         let begun = content(change.new).is_some_and(|blob| blob.content().starts_with(&bytes));
         Ok(if begun { FileOwner::Half } else { FileOwner::Person })
     }

@@ -9,7 +9,7 @@ use std::{
 
 use git2::{MergeFileInput, MergeFileOptions, Oid, Repository};
 
-/// Longer than any line of `<` that a person draws; a text that has one like it is left to the mergemaster.
+// Longer than any line of `<` that a person draws; a text that has one like it is left to the mergemaster.
 const MARKER: usize = 61;
 
 /// Files beyond this are left to the mergemaster.
@@ -70,6 +70,7 @@ pub(crate) fn resolve(
 fn resolve_file(repository: &Repository, sides: &[ConflictSide], path: &Path) -> Option<ResolvedFile> {
     let of = |stage| sides.iter().find(|side| side.path == path && side.stage == stage);
     let (ancestor, base, branch) = (of(1)?, of(2)?, of(3)?);
+    // A changed mode is a decision of its own, and links and submodules have no lines.
     let same_kind = [base.mode, branch.mode].iter().all(|mode| *mode == ancestor.mode);
     if !same_kind || !matches!(ancestor.mode, 0o100_644 | 0o100_755) {
         return None;
@@ -82,9 +83,9 @@ fn resolve_file(repository: &Repository, sides: &[ConflictSide], path: &Path) ->
     Some(ResolvedFile { path: path.to_owned(), mode: ancestor.mode, text })
 }
 
-/// The rule: where both sides only added lines in the same place, both additions are kept, base's first. `None`
-/// where anything was changed or removed in a conflict, or both added a same line, since then order or number
-/// may matter.
+/// The rule: where both sides only added lines in the same place, the result has both additions, base's
+/// first. `None` where anything was changed or removed in a conflict, or both added a same line: then order
+/// or number may matter.
 pub fn keep_both(ancestor: &str, base: &str, branch: &str) -> Option<String> {
     let marked = merge_marked(ancestor, base, branch)?;
     let mut kept = String::new();
@@ -106,13 +107,14 @@ pub fn keep_both(ancestor: &str, base: &str, branch: &str) -> Option<String> {
     Some(kept)
 }
 
-/// Put before each side: `git2` 0.21 reads through a null pointer where a merge leaves an empty file.
+// Put before each side: `git2` 0.21 reads through a null pointer where a merge leaves an empty file.
 const FIRST: &str = "\u{1}storkit\n";
 
 /// A three-way merge with the ancestor shown in each conflict.
 fn merge_marked(ancestor: &str, base: &str, branch: &str) -> Option<String> {
     let long =
         |side: &str| ['<', '|', '=', '>'].iter().any(|mark| side.contains(&mark.to_string().repeat(MARKER)));
+    // Without a final line break the first line of one side would be joined to the last line of the other.
     let ends = |side: &str| side.is_empty() || side.ends_with('\n');
     let sides = [ancestor, base, branch];
     if sides.iter().any(|side| long(side) || side.contains('\0') || !ends(side)) {
@@ -145,7 +147,7 @@ fn until<'a>(lines: &mut impl Iterator<Item = &'a str>, mark: char) -> Option<Ve
     None
 }
 
-/// Brackets and empty lines do not count: every block has them.
+// Brackets and empty lines do not count: every block has them.
 fn share_a_line(ours: &[&str], theirs: &[&str]) -> bool {
     let says = |line: &&&str| line.chars().any(char::is_alphanumeric);
     let ours: BTreeSet<&str> = ours.iter().filter(says).map(|line| line.trim()).collect();
@@ -155,6 +157,7 @@ fn share_a_line(ours: &[&str], theirs: &[&str]) -> bool {
 /// Whether a file still has the markers that git writes into a conflicted one.
 pub(crate) fn has_markers(text: &[u8]) -> bool {
     let begins = |mark: &[u8]| text.split(|byte| *byte == b'\n').any(|line| line.starts_with(mark));
+    // Both marks: a text may quote one of them.
     begins(b"<<<<<<< ") && begins(b">>>>>>> ")
 }
 

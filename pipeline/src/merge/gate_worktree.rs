@@ -68,6 +68,7 @@ fn make(place: &MergePaths, path: &Path, commit: Oid) -> Result<PathBuf, MergeEr
     remove(place, path)?;
     let parent = path.parent().unwrap_or(&place.root);
     ignored_folder(parent).map_err(MergeError::io(parent))?;
+    // Without files: the caller checks the commit out, as it does on every reuse.
     let add = ["worktree", "add", "--quiet", "--detach", "--no-checkout"].map(OsStr::new);
     let commit = commit.to_string();
     place.git().run(add.into_iter().chain([path.as_os_str(), OsStr::new(&commit)]))?;
@@ -80,6 +81,7 @@ fn make(place: &MergePaths, path: &Path, commit: Oid) -> Result<PathBuf, MergeEr
 /// Removes a worktree of storkit's own with all that is in it. One that is not there is fine.
 pub(crate) fn remove(place: &MergePaths, path: &Path) -> Result<(), MergeError> {
     if path.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
+        // Not followed: the link may lead out of the project.
         fs::remove_file(path).map_err(MergeError::io(path))?;
     } else if path.exists() {
         fs::remove_dir_all(path).map_err(MergeError::io(path))?;
@@ -90,7 +92,7 @@ pub(crate) fn remove(place: &MergePaths, path: &Path) -> Result<(), MergeError> 
     Ok(())
 }
 
-/// Git locks a worktree while it makes one, and names the place first.
+// Git locks a worktree while it makes one, and names the place first.
 fn is_half_made(admin: &Path) -> bool {
     admin.join("locked").exists() || !admin.join("gitdir").is_file()
 }
@@ -124,8 +126,8 @@ fn is_merge(path: &Path) -> bool {
         .is_some_and(|rest| rest.chars().all(|letter| letter == '-' || letter.is_ascii_digit()))
 }
 
-/// Git's own folder for the worktree at `path`, from git's list: the worktree's `.git` may have been changed by
-/// what ran in it.
+// Git's own folder for the worktree at `path`, from git's list: the worktree's `.git` may have been changed
+// by what ran in it.
 pub(crate) fn admin_dir(place: &MergePaths, path: &Path) -> Option<PathBuf> {
     let wanted = path.join(".git");
     let listed = fs::read_dir(place.common.join("worktrees")).ok()?;

@@ -76,6 +76,7 @@ pub(crate) fn left_over(place: &MergePaths) -> Vec<(StoryId, MergeJob)> {
     }
     for (story, job) in &mut jobs {
         if !place.conflict(*story).is_dir() {
+            // The worktree is gone, e.g. removed by hand: merging again lays the conflict out again.
             (job.conflict, job.resolved) = (None, false);
         }
     }

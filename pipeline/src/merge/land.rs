@@ -1,5 +1,5 @@
 //! The visible part of a merge, under the base lock: journal, base by compare-and-swap, the story's file, the
-//! checkouts, the proof. Each step may be the last before a crash; [`super::recover()`] goes on from there.
+//! checkouts, the proof. Each step may be the last before a crash; [`super::recover()`] continues from there.
 
 use std::path::{Path, PathBuf};
 
@@ -34,9 +34,10 @@ pub(crate) fn land(
 ) -> Result<LandingResult, MergeError> {
     let file = journal.file()?;
     if let Some(left) = MergeJournal::read(place)? {
-        // The one before could neither end nor be put back.
+        // The merge before this one could neither finish nor be undone.
         recover::settle(place, &left, guard, &mut Vec::new())?;
     }
+    // Checked again under the lock: a person may have moved the story or base while the gates ran.
     place.read_story(&file)?;
     if place.story(Stage::Done, &file).symlink_metadata().is_ok() {
         return Err(MergeError::InTwoStages(file.to_string()));
@@ -48,9 +49,11 @@ pub(crate) fn land(
     if !in_the_way.is_empty() {
         return Ok(LandingResult::InTheWay(in_the_way));
     }
+    // On disk before the first visible step, so that `recover` can finish the merge after a crash or drop it.
     journal.write(place)?;
     if let Err(error) = advance(place, journal, guard) {
         MergeJournal::remove(place)?;
+        // Git refuses the swap when somebody has just moved base; every other refusal is an error.
         let moved = tip(place, journal)? != Some(journal.before()?);
         return if moved { Ok(LandingResult::BaseMoved) } else { Err(error) };
     }
@@ -151,6 +154,7 @@ fn story_to_done(place: &MergePaths, journal: &MergeJournal, file: &FileName) ->
         return rename(&from, &to);
     }
     if !there(&to) && !there(&place.story(Stage::Archived, file)) {
+        // The file is nowhere on disk, but base has it in done: the disk follows base.
         std::fs::create_dir_all(to.parent().unwrap_or(&place.root)).map_err(MergeError::io(&to))?;
         atomic::write(&to, blob.content()).map_err(MergeError::io(to))?;
     }
@@ -160,6 +164,7 @@ fn story_to_done(place: &MergePaths, journal: &MergeJournal, file: &FileName) ->
 fn rename(from: &Path, to: &Path) -> Result<(), MergeError> {
     let folder = to.parent().unwrap_or(to);
     std::fs::create_dir_all(folder).map_err(MergeError::io(folder))?;
+    // Never over a file that a person put there.
     renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
         .map_err(|error| MergeError::io(to)(error.into()))
 }
@@ -171,6 +176,7 @@ pub(crate) fn conclude(place: &MergePaths, journal: &MergeJournal) -> Result<Mer
     ignored_folder(folder).map_err(MergeError::io(folder))?;
     let bytes = serde_json::to_vec_pretty(&journal.proof).map_err(std::io::Error::from);
     bytes.and_then(|bytes| atomic::write(&path, &bytes)).map_err(MergeError::io(&path))?;
+    // Last: a crash before this line repeats the step; the other order could leave a merge without a proof.
     MergeJournal::remove(place)?;
     Ok(journal.proof.clone())
 }
@@ -190,6 +196,7 @@ pub(crate) fn drop_journal(place: &MergePaths, journal: &MergeJournal) -> Result
         changes(place, journal)?.into_iter().partition(|change| change.path == done);
     let stands = tip(place, journal)? == Some(journal.before()?);
     for checkout in checkout::on_base(place, &journal.proof.base)? {
+        // Only back from where the landing came: a checkout that never followed still has the old files.
         if stands && checkout.has_followed(&others)? {
             checkout.follow(place, journal.commit()?, journal.before()?)?;
         }

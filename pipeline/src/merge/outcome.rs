@@ -37,8 +37,8 @@ pub struct MergeSettings {
     pub network: NetworkAccess,
     /// Whose setup goes before the gates.
     pub components: Vec<Component>,
-    /// The sandbox of the gates: they run agents' code. An error is a sentence about why there is none; then
-    /// nothing is run.
+    /// The sandbox of the gates: they run agents' code. An error is a sentence about why there is
+    /// none; then nothing runs.
     pub confinement: Result<Confinement, String>,
 }
 

@@ -15,8 +15,8 @@ use crate::{
     story::{FileName, StoryId, stage::Stage},
 };
 
-/// In the environment of every git that a merge starts; the value is the project's root. By it the next start
-/// knows what a killed storkit left running.
+/// In the environment of every git that a merge starts; the value is the project's root. The next start finds
+/// leftover processes of a killed storkit by it.
 pub(crate) const MERGE_VARIABLE: &str = "STORKIT_MERGE";
 
 /// Longest story file that is merged.
@@ -114,6 +114,7 @@ pub(crate) fn remove_durably(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         result => result?,
     }
+    // Without the sync a power cut could bring the file back.
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 

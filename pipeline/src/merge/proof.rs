@@ -101,12 +101,14 @@ fn one_line(text: &str, max: usize) -> String {
 
 /// Reads the trailers of a message that [`message`] made.
 pub fn trailers(message: &str) -> Option<MergeTrailers> {
+    // Git takes only the last paragraph for trailers (git-interpret-trailers(1)).
     let (_, block) = message.trim_end().rsplit_once("\n\n")?;
     let all = |name: &'static str| {
         block.lines().filter_map(move |line| Some(line.strip_prefix(name)?.strip_prefix(": ")?.to_owned()))
     };
     let one = |name| {
         let mut found = all(name);
+        // A trailer that is there twice proves nothing.
         found.next().filter(|_| found.next().is_none())
     };
     let gate = |line: String| {

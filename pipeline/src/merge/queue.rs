@@ -56,7 +56,6 @@ pub enum MergeStatus {
     },
     /// It is its turn.
     Running {
-        /// The current step.
         step: MergeStep,
         /// Since when the merge runs.
         since: SystemTime,
@@ -138,6 +137,7 @@ impl MergeQueue {
             settings: Mutex::new(Arc::new(settings)),
             state: Mutex::new(state),
             wake: Notify::new(),
+            // An earlier storkit may have been killed while its gates ran.
             untidy: AtomicBool::new(true),
         });
         let stop = CancellationToken::new();
@@ -165,7 +165,7 @@ impl MergeQueue {
         self.enqueue(request.file.id, job)
     }
 
-    /// Queues a merge whose conflict somebody has resolved in [`crate::merge::resolution::conflict_worktree`]. It ends in the conflict
+    /// Queues a merge whose conflict somebody has resolved in [`super::conflict_worktree`]. It ends in the conflict
     /// again if markers are left, or if base has moved on in the same place.
     pub fn continue_merge(&self, story: StoryId) -> Result<(), QueueError> {
         let waiting = self.shared.state.lock().conflicts.get(&story).cloned();
@@ -178,6 +178,7 @@ impl MergeQueue {
         if state.has(story) {
             return Err(QueueError::AlreadyQueued(story));
         }
+        // On disk first: the job must survive a kill right after the answer.
         job.save(&self.shared.place, story)?;
         state.conflicts.remove(&story);
         state.ended.retain(|ended| ended.story != story);
@@ -205,17 +206,19 @@ impl MergeQueue {
         self.shared.state.lock().conflicts.keys().copied().collect()
     }
 
-    /// Calls a merge off: one that waits is taken out, a running one's gates are ended, one whose base is moving
-    /// goes on. Returns whether there was one to call off.
+    /// Cancels a merge: a waiting one leaves the queue, the gates of a running one are stopped, one whose
+    /// base is moving finishes. Returns whether there was one to cancel.
     pub fn cancel(&self, story: StoryId) -> Result<bool, MergeError> {
         let mut state = self.shared.state.lock();
         if let Some(running) = state.running.as_ref().filter(|running| running.story == story) {
             running.cancel.cancel();
+            // A merge that lands finishes: it has passed its last check of the token.
             return Ok(running.step != MergeStep::Landing);
         }
         let Some(position) = state.waiting.iter().position(|(other, _)| *other == story) else {
             return Ok(false);
         };
+        // The resolved files are somebody's work, so the conflict waits instead of being dropped.
         if let Some((_, mut job)) = state.waiting.remove(position).filter(|(_, job)| job.conflict.is_some()) {
             job.resolved = false;
             job.save(&self.shared.place, story)?;
@@ -226,12 +229,13 @@ impl MergeQueue {
         Ok(true)
     }
 
-    /// Gives up on a conflict: its worktree is removed, and the story can be merged again or sent back. Blocks while the
-    /// worktree is removed.
+    /// Gives up on a conflict: its worktree is removed, and the story can be merged again or sent back.
+    /// Blocks during the removal.
     pub fn abort(&self, story: StoryId) -> Result<(), MergeError> {
         if self.shared.state.lock().conflicts.remove(&story).is_none() {
             return Err(MergeError::NoConflict(story));
         }
+        // The job first: one that outlived its worktree would be merged again by the next start.
         MergeJob::forget(&self.shared.place, story)?;
         resolution::clear(&self.shared.place, story)
     }
@@ -249,6 +253,7 @@ impl QueueState {
         for (story, job) in jobs {
             match &job.conflict {
                 Some(waiting) if job.waits() => {
+                    // As if it had just ended, so that `status` shows the conflict after a restart.
                     let result = Ok(MergeOutcome::Conflict(waiting.paths.clone()));
                     state.ended.push_back(Arc::new(MergeEnded { story, result, took: Duration::ZERO }));
                     state.conflicts.insert(story, job);
@@ -314,6 +319,7 @@ async fn work(shared: Arc<QueueShared>, stop: CancellationToken, told: mpsc::Sen
         note(&shared, conflict, &ended);
         // Fails where nobody listens any more: the result is in `status`.
         let _ = told.send(ended).await;
+        // After the result is out: nobody has to wait for the cleaning.
         if shared.untidy.load(Ordering::SeqCst)
             && let Err(error) = shared.blocking(run::tidy).await
         {
@@ -328,6 +334,7 @@ fn next(shared: &QueueShared, stop: &CancellationToken) -> Option<(StoryId, Merg
         return None;
     }
     let (story, job) = state.waiting.pop_front()?;
+    // Dropping the queue cancels the running merge, but cancelling a merge does not stop the queue.
     let cancel = stop.child_token();
     let (since, step) = (SystemTime::now(), MergeStep::Squash);
     state.running = Some(RunningMerge { story, step, since, cancel: cancel.clone() });

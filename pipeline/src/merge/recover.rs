@@ -23,7 +23,7 @@ use crate::{
     story::{StoryId, stage::Stage},
 };
 
-/// How long a git that outlived its storkit may take to exit; a checkout of 10,000 files takes seconds.
+// How long a git that outlived its storkit may take to exit; a checkout of 10,000 files takes seconds.
 const GIT_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long killed processes may take to be gone.
@@ -56,15 +56,16 @@ pub enum JournaledMerge {
     Dropped(StoryId),
 }
 
-/// Brings the project back to where no merge is half done. Blocks. Call it at start, with the instance lock held
-/// and before anything else of the pipeline runs; the jobs that were waiting are taken up by the queue itself.
+/// Finishes or drops a merge that a crash interrupted. Blocks. Call it at start, with the instance
+/// lock held and before anything else of the pipeline runs; the jobs that were waiting are taken up
+/// by the queue itself.
 ///
-/// # Errors
-/// [`MergeError::Unfinished`] when only a person can decide. Nothing is changed then.
+/// Fails with [`MergeError::Unfinished`] when only a person can decide. Nothing is changed then.
 pub fn recover(project: &Project) -> Result<MergeRecovery, MergeError> {
     let place = MergePaths::of(project)?;
     let mut recovery = MergeRecovery { ended: end_leftovers(&place.root), ..MergeRecovery::default() };
     let guard = BaseGuard::lock(project)?;
+    // Only now: while a git of an earlier storkit lives, its locks are in use.
     recovery.stale_locks = remove_stale_locks(&place);
     gate_worktree::remove_half_made(&place);
     remove_temporaries(&project.run_dir());
@@ -87,6 +88,8 @@ pub(super) fn settle(
     if base == Some(commit) {
         let checkouts = checkout::on_base(place, &journal.proof.base)?;
         let changes = changes(place, journal)?;
+        // Git refuses to follow over files that match neither side, so half-written ones first become the old
+        // ones again.
         for checkout in &checkouts {
             kept.extend(checkout.undo_half(place, &changes)?);
         }
@@ -103,6 +106,8 @@ pub(super) fn settle(
     }
     let file = journal.file()?;
     let waits = [Stage::Merge, Stage::Done].iter().any(|stage| place.story(*stage, &file).exists());
+    // Nothing has moved yet. Rolled forward only where nothing can stop it half-way; otherwise the queue does
+    // the merge again.
     if base == Some(before) && waits && land::in_the_way(place, journal)?.is_empty() {
         advance(place, journal, guard)?;
         bring_along(place, journal, &checkout::on_base(place, &journal.proof.base)?)?;
@@ -112,7 +117,7 @@ pub(super) fn settle(
     Ok(JournaledMerge::Dropped(journal.proof.story))
 }
 
-/// Gates that outlived their storkit are killed; git is let finish first, since it may be writing files.
+// Gates that outlived their storkit are killed; git is let finish first, since it may be writing files.
 fn end_leftovers(root: &Path) -> usize {
     let git = || {
         tree::marked(|environment| {
@@ -187,14 +192,14 @@ fn git_at_work(place: &MergePaths) -> bool {
     processes.map(|entry| entry.path()).any(|process| in_project(&process))
 }
 
-/// A pager or an editor may hold such a git open for days.
+// A pager or an editor may hold such a git open for days.
 fn only_reads(command_line: &[u8]) -> bool {
     const READERS: [&[u8]; 8] =
         [b"log", b"diff", b"show", b"blame", b"grep", b"reflog", b"cat-file", b"help"];
     command_line.split(|byte| *byte == 0).skip(1).any(|word| READERS.contains(&word))
 }
 
-/// A younger one may belong to a writer in this process.
+// A younger temporary file may belong to a writer in this process.
 const LEFT_BEHIND: Duration = Duration::from_secs(10);
 
 fn remove_temporaries(run: &Path) {

@@ -18,7 +18,7 @@ use crate::{
     story::StoryId,
 };
 
-/// A conflicted file beyond this is not looked through for markers.
+// A conflicted file beyond this is not looked through for markers.
 const MAX_LOOK: u64 = 16 << 20;
 
 /// A conflict that waits.
@@ -30,8 +30,8 @@ pub(crate) struct WaitingConflict {
     pub paths: Vec<PathBuf>,
 }
 
-/// The worktree where a story's conflict waits: base with the squash half applied. A mergemaster edits the files;
-/// what it commits or stages does not matter.
+/// The worktree where a story's conflict waits: base with the squash half applied. A mergemaster edits the
+/// files; commits and staged changes made there do not matter.
 pub fn conflict_worktree(project: &Project, story: StoryId) -> PathBuf {
     project.root().join(format!(".storkit/worktrees/merge-{story}"))
 }
@@ -42,6 +42,7 @@ pub(crate) fn lay_out(place: &MergePaths, story: StoryId, before: Oid, tip: Oid)
     gate_worktree::remove(place, &path)?;
     let worktree = GateWorktree::open(place, path, before)?;
     worktree.check_out(before)?;
+    // diff3 also shows the ancestor: without it a resolver cannot see which side changed a line.
     let args = ["-c", "merge.conflictStyle=diff3", "merge", "--squash", "--quiet", &tip.to_string()];
     let answer = worktree.git().answer(args, &[])?;
     // git-merge(1): 1 is a conflict.
@@ -69,9 +70,11 @@ pub(crate) fn resolved(
     let index = index.map_err(MergeError::io(&worktree))?;
     let git = place.git_in(&place.common, &worktree).env("GIT_INDEX_FILE", index.path().join("index"));
     git.run(["read-tree", &waiting.before])?;
+    // All files and not only the conflicted ones: a resolution may need changes elsewhere.
     git.run(["add", "--all"])?;
     let tree = Oid::from_str(&git.run(["write-tree"])?)?;
     let repository = place.repository()?;
+    // On base as it was: the squash that follows merges this commit with base as it is now.
     let parent = repository.find_commit(Oid::from_str(&waiting.before)?)?;
     let author = repository.find_commit(Oid::from_str(&waiting.tip)?)?;
     let who = Signature::now("storkit", "storkit@localhost")?;

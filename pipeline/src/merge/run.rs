@@ -29,7 +29,8 @@ use crate::{
     worktree::{ComponentError, ComponentPhase, DetachedWorktree, run_components},
 };
 
-/// How often a merge is done again because a person moved base meanwhile.
+// How often a merge is done again because a person moved base meanwhile. Somebody who commits all the time
+// must not block the queue.
 const ATTEMPTS: usize = 5;
 
 /// Does it, again where base moved meanwhile.
@@ -41,6 +42,7 @@ pub(super) async fn one(
     let settings = shared.settings();
     let request = Arc::new(job.request()?);
     for _ in 0..ATTEMPTS {
+        // Squashed and gated again on the new base: the gates have to pass on exactly the tree that lands.
         shared.step(MergeStep::Squash);
         let (base, asked, job) = (settings.base.clone(), Arc::clone(&request), job.clone());
         let squashed = shared.blocking(move |shared| prepare(shared, &base, &asked, job)).await?;
@@ -52,6 +54,7 @@ pub(super) async fn one(
         if !report.passed() {
             return Ok(MergeOutcome::GateFailed(report));
         }
+        // The last chance: once the step is `Landing`, nobody looks at the token.
         if cancel.is_cancelled() {
             return Err(MergeError::Cancelled);
         }
@@ -95,6 +98,8 @@ fn prepare(
     match squash::squash(place, request, base, tip)? {
         SquashResult::Empty => Ok(PreparedMerge::Ended(MergeOutcome::Empty)),
         SquashResult::Ready(candidate) => {
+            // Only for the gates' worktree; `land` makes the real commit of the same tree, with the results
+            // of the gates.
             let commit = squash::commit(place, request, &candidate, &[])?;
             Ok(PreparedMerge::Ready(candidate, commit))
         }
@@ -129,10 +134,12 @@ async fn gate(
     };
     shared.blocking(open).await?;
     shared.step(MergeStep::Gates);
+    // Before the gates start: cancelled and failed ones leave files, too.
     shared.untidy.store(true, Ordering::SeqCst);
     let how = Arc::clone(settings);
     let (gates, confined) = shared.blocking(move |shared| kept_in(shared, &how)).await?;
     let (folder, components) = (shared.place.standing(), &settings.components);
+    // Each component has its own network setting and so its own sandbox; the gates' must not be around it.
     let plain = GateRunner { wrapper: Vec::new(), egress: None, ..gates.clone() };
     match run_components(
         &folder,

@@ -73,15 +73,19 @@ pub(crate) fn squash(
     keep_work_of_base(&repository, base_tree, merged, &mut changes)?;
     let content = changes.apply(&repository, merged)?;
     let diff = proof::diff_stat(&repository, base_tree, content)?;
+    // An empty merge would put a story into done that nobody has worked on.
     if diff.files == 0 {
         return Ok(SquashResult::Empty);
     }
+    // The story's move is a part of the merge commit: there is no second commit that a crash could lose.
     let story_blob = repository.blob(&story)?;
     let tree = move_story(&repository, content, &request.file, story_blob)?;
     Ok(SquashResult::Ready(MergeCandidate { before, tip, tree, story_blob, diff }))
 }
 
 fn merge_tree(place: &MergePaths, base: Oid, tip: Oid) -> Result<(Oid, Vec<ConflictSide>), MergeError> {
+    // Works on objects alone and takes milliseconds: conflicts and emptiness are known before any worktree is
+    // made.
     let args = ["merge-tree", "--write-tree", "-z", &base.to_string(), &tip.to_string()];
     let answer = place.git().answer(args, &[])?;
     // git-merge-tree(1): 0 clean, 1 with conflicts, anything else failed.
@@ -122,7 +126,7 @@ impl TreeChanges {
     }
 }
 
-/// Undoes the branch's changes to `.storkit/work`: an agent's branch does not move stories.
+// Undoes the branch's changes to `.storkit/work`: an agent's branch does not move stories.
 fn keep_work_of_base(
     repository: &Repository,
     base: Oid,
@@ -194,7 +198,7 @@ pub(crate) fn commit(
     }
 }
 
-/// The committer from the environment, as containers set it: libgit2 reads only the configuration.
+// The committer from the environment, as containers set it: libgit2 reads only the configuration.
 fn of_environment() -> Option<Signature<'static>> {
     let value = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let either =

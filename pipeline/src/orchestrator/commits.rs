@@ -29,6 +29,7 @@ impl Commits {
         if !self.wanted || self.running || waits {
             return false;
         }
+        // Cleared before the commit reads the files: whoever changes one meanwhile sets it again.
         (self.wanted, self.running) = (false, true);
         true
     }
@@ -46,6 +47,7 @@ impl Commits {
             }
         };
         self.wanted = true;
+        // Tried again by the clock: no event shows that a person has finished a rebase.
         self.not_before = Some(now + COMMIT_AGAIN);
         let news = self.refused.as_ref() != Some(&why);
         self.refused = Some(why.clone());
@@ -54,7 +56,7 @@ impl Commits {
 }
 
 impl Orchestrator {
-    /// Commits what git keeps of the stories, if that is due.
+    /// Commits the stories' files that git tracks, if that is due.
     pub(super) fn commit_if_due(&mut self) {
         if !self.commits.begin(SystemTime::now()) {
             return;

@@ -17,7 +17,7 @@ use crate::{
     story::{FileName, StoryDocument, StoryId, stage::Stage, title},
 };
 
-/// Most files of one commit: the system limits a command line. The rest is the next commit's.
+// Most files of one commit: the system limits a command line. The rest is the next commit's.
 const AT_ONCE: usize = 5_000;
 
 /// Most lines below a commit's subject.
@@ -53,10 +53,13 @@ pub(crate) fn commit_stories(
     base: &str,
     own: &OwnCommits,
 ) -> Result<CommitResult, CommitError> {
+    // Locked before the status is read: half of a landing merge would look like a change of a person's.
     let guard = BaseGuard::lock(project)?;
     let repository = Repository::open(project.root())?;
     let mut changed = changed(&repository)?;
     changed.retain(|path, change| *change != FileChange::New || !claims_done(project, path));
+    // Before the checkout is judged: with nothing to commit, nobody needs to hear that it is on another
+    // branch.
     if changed.is_empty() {
         return Ok(CommitResult::Nothing);
     }
@@ -69,6 +72,7 @@ pub(crate) fn commit_stories(
     let Some(commit) = commit_paths(project.root(), &guard, &paths, &message)? else {
         return Ok(CommitResult::Nothing);
     };
+    // While the lock is held: a run's comparison takes the same lock, and has to know this commit by then.
     own.add(&commit);
     Ok(CommitResult::Commit(commit))
 }
@@ -100,10 +104,13 @@ fn changed(repository: &Repository) -> Result<BTreeMap<PathBuf, FileChange>, git
     let statuses = repository.statuses(Some(&mut options))?;
     let mut changed = BTreeMap::new();
     for entry in statuses.iter() {
+        // A name that is not UTF-8 is no story's.
         let Ok(path) = entry.path().map(PathBuf::from) else { continue };
         let status = entry.status();
         let gone = Status::WT_DELETED | Status::INDEX_DELETED;
         let new = Status::WT_NEW | Status::INDEX_NEW;
+        // The disk decides: a file that `git rm --cached` took out of the index but that is there counts as
+        // new.
         let change = if status.intersects(Status::WT_DELETED)
             || (status.intersects(gone) && !status.intersects(new))
         {
@@ -124,6 +131,8 @@ fn changed(repository: &Repository) -> Result<BTreeMap<PathBuf, FileChange>, git
 
 /// Why a commit would go elsewhere than to base, or into a person's work.
 fn not_now(repository: &Repository, base: &str) -> Result<Option<String>, git2::Error> {
+    // Git refuses a commit of chosen paths during a merge; during a rebase it would end up between the
+    // person's commits.
     if repository.state() != RepositoryState::Clean {
         return Ok(Some("a merge, rebase or the like is under way in the main checkout.".into()));
     }
@@ -171,6 +180,7 @@ fn line(id: Option<StoryId>, files: &BTreeMap<Stage, (FileChange, &Path)>, root:
     let Some(id) = id else { return "files without a story's name".into() };
     let there = |stage| files.get(&stage).map(|(change, _)| *change);
     let elsewhere = files.values().find_map(|(_, path)| in_work(root, path));
+    // A move changes two stages; the one that gained the file decides.
     let verb = match (there(Stage::Backlog), there(Stage::Done), there(Stage::Archived)) {
         (_, _, Some(FileChange::New)) => "archive",
         (Some(FileChange::New), None, None) => "create",

@@ -27,7 +27,7 @@ use crate::{
 /// Lines of a gate's output that go back to the coder.
 const GATE_LINES: usize = 40;
 
-/// What is done with a story whose run has ended.
+/// The consequences of a run for its story.
 #[derive(Debug, Default, PartialEq)]
 struct StoryConclusion {
     steps: Vec<StoryStep>,
@@ -101,9 +101,12 @@ impl Orchestrator {
             return StoryConclusion::default();
         };
         match &outcome {
+            // Returns before `conclusion`, which resets the count of waits in a row.
             RunOutcome::Busy { until } => return self.wait_for_service(id, *until),
             RunOutcome::ContinueMerge => self.queue_merge(&story, |_, _| ()),
             RunOutcome::NotStarted(why) => {
+                // The cause (no CLI, no space on disk) concerns every run, so this story is not blamed for
+                // it.
                 self.pause(format!("No agent can be started: {}", sentence::sentence(why)));
             }
             _ => {}
@@ -114,8 +117,8 @@ impl Orchestrator {
         conclusion
     }
 
-    /// Back to the coder, with the reasons; given up when that happened too often. What `edits` asks for is written
-    /// with it.
+    /// Back to the coder, with the reasons; given up when that happened too often. Writes `edits`
+    /// together with its own.
     pub(super) fn send_back(
         &mut self,
         id: StoryId,
@@ -136,7 +139,7 @@ impl Orchestrator {
         });
     }
 
-    /// Nobody merges it until a person says so.
+    /// Nobody merges the story until a person retries it or sends it back.
     pub(super) fn merge_failure(
         &mut self,
         id: StoryId,
@@ -162,6 +165,7 @@ impl Orchestrator {
             })]);
         };
         self.holds.wait_for_service(id, now + next.wait);
+        // `Due` changes nothing; it wakes the loop, which offers work after every event.
         let events = self.events.clone();
         tokio::spawn(async move {
             tokio::time::sleep(next.wait).await;
@@ -198,6 +202,7 @@ impl Orchestrator {
         let id = story.id();
         match &ended.result {
             Ok(MergeOutcome::Merged(_)) => self.merged(story),
+            // Somebody moved it meanwhile, and that decision counts.
             _ if story.stage != Stage::Merge => {}
             Ok(MergeOutcome::Conflict(_)) => self.conflict(id),
             Ok(MergeOutcome::GateFailed(report)) => {
@@ -225,7 +230,7 @@ impl Orchestrator {
         }
     }
 
-    /// Its branch and worktree have served.
+    /// Its branch and worktree are not needed any more.
     fn merged(&mut self, story: &Story) {
         self.memos.forget(story.id());
         if let Some(name) = super::name_of(story) {
@@ -244,7 +249,8 @@ impl Orchestrator {
     }
 }
 
-/// What came of a run. Where somebody else has decided about its story, its own end does not count.
+/// The result of a run, for the ledger. Where somebody else has decided about its story, its own
+/// outcome does not count.
 pub(super) fn summary(outcome: &RunOutcome, verdict: &RunVerdict) -> RunSummary {
     let fine = |outcome: String| RunSummary { outcome, ..RunSummary::default() };
     match verdict {
@@ -261,6 +267,7 @@ impl StoryConclusion {
 
     /// To the next stage, with a clean slate there.
     fn advance(story: &Story, to: Stage, why: Option<String>) -> Self {
+        // Cleared before the move: the count belongs to the stage that the story leaves.
         let clear = (story.front.retry_count > 0).then(|| StoryStep::Edit(vec![FrontEdit::ClearRetries]));
         let steps = clear.into_iter().chain([StoryStep::Move(to, Mover::Pipeline)]).collect();
         Self { steps, why, by: None }
@@ -273,6 +280,7 @@ impl StoryConclusion {
         let reason = one_line(reason);
         let why = Some(format!("sent back: {reason}"));
         let mut edits = vec![FrontEdit::ClearRetries];
+        // A person may send a story back as often as they like.
         if memo.sent_back >= most && !matches!(by, Actor::Person(_)) {
             edits.push(FrontEdit::Block(BlockReason::SentBack { times: most, reason }));
         }
@@ -287,6 +295,7 @@ impl StoryConclusion {
                     "{MERGE_ATTEMPTS} attempts to resolve its conflicts failed, the last one: {}",
                     failure.cause
                 ))]),
+                // Nothing to write: the conflict still waits, so `assign` picks a mergemaster again.
                 false => Self::default(),
             };
         }

@@ -65,6 +65,7 @@ impl Holds {
     /// A person wants the story tried now.
     pub(super) fn try_now(&mut self, story: StoryId) {
         self.busy.remove(&story);
+        // The reason stays visible until a run really lives: only that proves that it is gone.
         if let Some((_, until)) = &mut self.pause {
             *until = SystemTime::UNIX_EPOCH;
         }
@@ -125,6 +126,7 @@ impl Holds {
     /// Asks a person, once for each reason.
     pub(super) fn ask(&mut self, story: &Story, held: &HeldStory) -> Option<PipelineEvent> {
         let (id, wanted) = (story.id(), held.wanted?);
+        // The clause and not the kind of hold: a second failure with another cause is a new question.
         if self.asked.get(&id) == Some(&held.clause) {
             return None;
         }
@@ -146,6 +148,7 @@ pub(super) struct HoldFacts<'a> {
 /// Why a story in work does not progress; `None` where it waits for a free worker or the merge queue.
 pub(super) fn held(story: &Story, facts: &HoldFacts<'_>) -> Option<HeldStory> {
     let held = |clause: String, wanted| Some(HeldStory { clause, wanted });
+    // Without slots: the caller has already left out stories that have a run.
     match waits_for(story, &facts.situation, &[]) {
         Ok(role) if !facts.agents.iter().any(|agent| agent.role == role) => {
             let wanted = (role == Role::Qa).then_some(WantedDecision::Review);

@@ -1,4 +1,4 @@
-//! What time brings: `project.toml` read again, done stories archived, worktrees that nobody needs removed.
+//! Regular work: reads `project.toml` again, archives done stories, removes worktrees that nobody needs.
 
 use std::{
     sync::Arc,
@@ -58,6 +58,7 @@ pub(super) struct PipelineConfig {
 impl Orchestrator {
     pub(super) fn tick(&mut self, ticks: u64) {
         self.commit_if_due();
+        // 1 and not 0: stories that became due while storkit was down go with the first tick.
         if ticks % ARCHIVE_EVERY == 1 {
             self.archive();
         }
@@ -75,6 +76,7 @@ impl Orchestrator {
         let due: Vec<StoryId> = done
             .filter(|story| due(story.since))
             .map(|story| story.id())
+            // The archive must not hide a story that was never merged.
             .filter(|id| !self.holds.is_unproven(*id) && !self.pending.is_pending(*id))
             .take(ARCHIVED_AT_ONCE)
             .collect();
@@ -130,6 +132,7 @@ impl Orchestrator {
             return;
         }
         if config.base_branch.as_deref().is_some_and(|base| base != self.config.base) {
+            // Runs and merges under way refer to the base that was found at the start.
             let text = "`base_branch` in `project.toml` takes effect when storkit restarts.";
             self.publisher.alarm(None, text.to_owned());
         }
@@ -213,6 +216,7 @@ fn fate(name: &WorktreeName, project: &Project, board: &Board) -> Option<BranchF
     let own = own_story(name, board).map(|story| story.stage);
     let is_done = matches!(own, Some(Stage::Done | Stage::Archived));
     let merged = is_done && matches!(MergeProof::read(project.root(), name.id()), Ok(Some(_)));
+    // An unmerged branch may be the only copy of somebody's work.
     Some(if merged { BranchFate::Delete } else { BranchFate::Keep })
 }
 

@@ -22,6 +22,8 @@ pub(super) struct WorkLane(mpsc::UnboundedSender<Job>);
 
 impl WorkLane {
     pub(super) fn open(events: mpsc::Sender<TaskEvent>) -> Self {
+        // Unbounded: a lane may wait for room in the loop's mailbox, so the loop must never wait for room in
+        // a lane.
         let (jobs, mut inbox) = mpsc::unbounded_channel::<Job>();
         tokio::spawn(async move {
             while let Some(job) = inbox.recv().await {
@@ -44,6 +46,7 @@ impl WorkLane {
         then: impl FnOnce(&mut Orchestrator, Result<T, String>) + Send + 'static,
     ) {
         self.push(move || {
+            // Without its continuation the story would stay pending, and its orders would wait for ever.
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             let done = done.map_err(|_| "the work failed inside storkit; the log has the details".to_owned());
             Some(TaskEvent::Done(story, Box::new(move |orchestrator| then(orchestrator, done))))
@@ -83,6 +86,7 @@ pub(super) enum DeferredEvent {
 /// Stories with work in progress, and the orders and events that wait for it, in order.
 #[derive(Default)]
 pub(super) struct PendingStories {
+    // A count, since a story's file and its merge are worked on in two lanes at once.
     jobs: BTreeMap<StoryId, usize>,
     waiting: BTreeMap<StoryId, VecDeque<DeferredEvent>>,
 }

@@ -20,7 +20,7 @@ pub(super) struct Memos {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct StoryMemo {
-    /// Feedback for the coder's next run: a reviewer's reasons, the end of a gate's output. It decides nothing.
+    /// For the coder's next run: a reviewer's reasons or the tail of a gate's output. It decides nothing.
     pub feedback: Option<String>,
     /// Why the last run failed.
     pub failure: Option<FailureCause>,
@@ -48,6 +48,7 @@ pub(super) fn read(project: &Project) -> BTreeMap<StoryId, StoryMemo> {
     let entries = fs::read_dir(folder(project)).into_iter().flatten().flatten();
     let memo = |path: PathBuf| {
         let id = path.file_stem()?.to_str()?.parse().ok()?;
+        // One that cannot be read is left out: a lost memo costs context, never correctness.
         Some((id, serde_json::from_slice(&fs::read(path).ok()?).ok()?))
     };
     entries.filter_map(|entry| memo(entry.path())).collect()

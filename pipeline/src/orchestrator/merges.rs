@@ -109,6 +109,7 @@ impl Orchestrator {
                     this.tell_merge(id);
                     Ok(())
                 }
+                // Two events may ask for the same merge.
                 Ok(Err(QueueError::AlreadyQueued(_))) => Ok(()),
                 Ok(Err(error @ (QueueError::NoConflict(_) | QueueError::Job(_)))) => Err(error.to_string()),
                 Err(why) => Err(why),
@@ -127,6 +128,7 @@ impl Orchestrator {
             return;
         }
         let leave = move |queue: &MergeQueue| {
+            // Cancelling a resolved conflict turns it into a waiting one again, which `abort` can remove.
             queue.cancel(id)?;
             if queue.conflicts().contains(&id) { queue.abort(id) } else { Ok(()) }
         };

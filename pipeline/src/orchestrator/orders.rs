@@ -41,8 +41,7 @@ macro_rules! checked {
 }
 
 impl Orchestrator {
-    /// An order sees the effect of all that was ordered before it: while a story's files are worked on, what comes for
-    /// it waits.
+    // An order sees the effect of all earlier ones: while a story's files are worked on, orders for it wait.
     pub(super) fn take_order(&mut self, order: PipelineOrder) {
         match order.story() {
             Some(story) => self.take_event(story, DeferredEvent::Order(order)),
@@ -182,6 +181,7 @@ impl Orchestrator {
         let (story, prefer) = checked!(self, answer, self.can_start(id, agent));
         let mut edits: Vec<FrontEdit> = prefer.into_iter().collect();
         if story.front.blocked.is_some() {
+            // An explicit start lifts a block; a failed merge needs the explicit `retry`.
             edits.push(FrontEdit::Unblock);
         }
         let mut steps = Vec::new();
@@ -210,6 +210,7 @@ impl Orchestrator {
 
     /// Offers the story to a free worker, and reports the result.
     fn offer(&mut self, id: StoryId) -> Done<StartResult> {
+        // Assigned at once, so that the answer can name the run.
         self.holds.try_now(id);
         self.assign_free_agents();
         if let Some(run) = self.runs.of(id) {
@@ -244,6 +245,7 @@ impl Orchestrator {
     }
 
     fn stop(&mut self, target: &StopTarget, by: &Actor, answer: Answer<Vec<crate::event::RunInfo>>) {
+        // The wait is outside the loop: a run is over only when the loop has handled its events.
         let waits = self.runs.stop(target, &by.to_string());
         tokio::spawn(async move {
             let mut stopped = Vec::new();
@@ -283,6 +285,8 @@ impl Orchestrator {
             return self.publisher.answer(answer, refused(why));
         }
         checked!(self, answer, self.idle(id));
+        // From the stored cause, never from the sentence: an agent's words are part of some sentences, and
+        // would move money.
         let grant = match (&story.front.blocked, self.config.in_force.budget.story_usd) {
             (Some(reason), Some(limit)) if reason.is_budget() => limit,
             _ => 0.0,
@@ -299,6 +303,7 @@ impl Orchestrator {
     fn review(&mut self, id: StoryId, review: ReviewDecision, by: Actor, answer: Answer<()>) {
         let story = checked!(self, answer, self.known(id));
         if let Actor::Agent(slot) = &by {
+            // Nothing moves yet: the review counts once the run is over and its facts are known.
             let reviews = self.runs.review(id, slot, review);
             let why = || refused(format!("`{slot}` does not review story {id}."));
             return self.publisher.answer(answer, if reviews { Ok(()) } else { why() });
@@ -325,18 +330,19 @@ impl Orchestrator {
         }
     }
 
-    /// First the agent ends, then the file goes, then what belongs to it: a crash in between leaves a worktree that
-    /// the next start finds.
+    // The file goes first, which stops the agent; the worktree is removed when the agent is gone. A crash in
+    // between leaves a worktree that the next start removes.
     fn delete(&mut self, id: StoryId, by: Actor, answer: Answer<DeletedStory>) {
         checked!(self, answer, self.not_landing(id));
         let stopped = self.runs.at_work(id).map(|run| run.slot.clone());
         let name = self.story(id).as_deref().and_then(name_of);
         let about = StoryWork::on(id).by(by, None);
         let delete = move |work: &WorkFolder| work.delete(id);
-        // The board's comparison ends the run, and takes the story out of the merge queue.
+        // The board's comparison stops the run, and takes the story out of the merge queue.
         self.work_on(about, delete, move |this, removed| {
             let removed = checked!(this, answer, removed.map_err(Into::into));
             this.memos.forget(id);
+            // The worktree is not removed under a process that still writes there.
             let gone = this.runs.wait_for(id);
             let (worktrees, remover) = (this.context.worktrees.clone(), this.remover());
             tokio::spawn(async move {
@@ -395,7 +401,7 @@ impl Orchestrator {
 
     fn give_up_merge(&mut self, id: StoryId, why: &str, by: &Actor, answer: Answer<()>) {
         checked!(self, answer, self.can_give_up_merge(id, by));
-        // It may go on until it ends by itself.
+        // The agent that gave up may finish its turn; its outcome has no consequence.
         self.runs.settle(id);
         self.merge_failure(id, why, move |this| this.publisher.answer(answer, Ok(())));
     }

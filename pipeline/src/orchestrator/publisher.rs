@@ -85,6 +85,7 @@ impl EventPublisher {
 
     /// The pipeline does not work at all.
     pub(super) fn broken(&mut self, why: &str) {
+        // The start is tried every few seconds; one and the same error is reported once.
         if self.broken.as_deref() != Some(why) {
             tracing::error!(why, "the pipeline cannot work");
             self.tell(PipelineEvent::Paused { why: Some(why.to_owned()) });

@@ -73,6 +73,7 @@ impl WorktreeRemover {
         let path = worktree.path().to_owned();
         let (config, settings) = (Arc::clone(&self.config), Arc::clone(&self.settings));
         let (gates, confined) = blocking(move || kept_in(&worktree, &config, &settings)).await??;
+        // A teardown stops what the setup started, so nothing cancels it; the gates' time limit still holds.
         let never = CancellationToken::new();
         let done = run_components(
             &path,
@@ -92,6 +93,7 @@ fn kept_in(
     config: &ProjectConfig,
     settings: &AgentSettings,
 ) -> Result<(GateRunner, Confined), String> {
+    // In the sandbox, too: a teardown runs files that an agent may have written.
     let confinement = housekeeping::confinement(config, settings)?;
     let place = match confinement.encloses() {
         true => worktree.enclose().map_err(|error| error.to_string())?,

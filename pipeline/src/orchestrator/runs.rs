@@ -91,7 +91,7 @@ impl Runs {
         Some((info, waiting))
     }
 
-    /// Ends a story's run for a reason that is not its own, without waiting.
+    /// Stops a story's run for a reason that is not its own, without waiting.
     pub(super) fn end(&mut self, story: StoryId, verdict: RunVerdict) {
         if let Some(run) = self.0.get_mut(&story) {
             run.verdict = verdict;
@@ -102,6 +102,7 @@ impl Runs {
     /// A run whose story was put into another stage has nothing more to do.
     pub(super) fn end_misplaced(&mut self, story: StoryId, stage: Stage) {
         let misplaced = self.0.get(&story).is_some_and(|run| {
+            // One that is already stopped or settled has a verdict that must not be overwritten.
             stage.role() != Some(run.info.role) && run.verdict == RunVerdict::Own && !run.over
         });
         if misplaced {
@@ -124,6 +125,7 @@ impl Runs {
     pub(super) fn stop(&mut self, target: &StopTarget, by: &str) -> Vec<RunEnds> {
         let meant = |run: &RunInfo| match target {
             StopTarget::Story(id) => run.story == *id,
+            // An agent's name means all its workers.
             StopTarget::Agent(name) => run.slot == *name || run.agent == *name,
         };
         let found = self.0.values().filter(|run| !run.over && meant(&run.info));
@@ -142,9 +144,10 @@ impl Runs {
         Some(wait)
     }
 
-    /// A reviewer's decision; it counts when its run ends. Returns whether this worker reviews the story.
+    /// A reviewer's decision; it counts once its run is over. Returns whether this worker reviews the story.
     pub(super) fn review(&self, story: StoryId, slot: &str, review: ReviewDecision) -> bool {
         let run = self.0.get(&story);
+        // Only stored: the facts about the run, such as tampering, outweigh it.
         let run = run.filter(|run| run.info.slot == slot && run.info.role == Role::Qa && !run.over);
         run.map(|run| run.control.review(review)).is_some()
     }

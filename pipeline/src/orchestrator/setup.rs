@@ -37,8 +37,8 @@ use crate::{
     worktree::{SizeLimits, Worktrees},
 };
 
-/// What runs report waits here while the orchestrator is busy; a run that has more to report waits, its process does
-/// not.
+// Reports of runs wait here while the orchestrator is busy. A run that finds no room waits;
+// its process runs on.
 const EVENT_BACKLOG: usize = 1_024;
 
 /// The parts that exist before the orchestrator.
@@ -63,9 +63,11 @@ struct FoundOnDisk {
 }
 
 impl StartupState {
-    /// Brings the project in order. An error is a sentence: the pipeline cannot work until a person has fixed that.
+    /// Recovers and starts all parts. An error is a sentence: the pipeline cannot work until a
+    /// person has fixed that.
     pub async fn set_up(self) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
         let Self { project, settings, host, ledger, publisher } = self;
+        // First of all: an agent that outlived its storkit could still write the files that are read next.
         end_old_runs(&ledger).await;
         let (place, how) = (project.clone(), settings.clone());
         match blocking(move || read_disk(&place, &how)).await.and_then(|found| found) {
@@ -85,6 +87,7 @@ impl StartupState {
             Err(why) => {
                 let text = format!("{} {}", sentence(&why), housekeeping::NOTHING_STARTS);
                 self.publisher.alarm(None, text);
+                // The board works without settings; `is_known` prevents that anything starts.
                 (Default::default(), Some(why))
             }
         };
@@ -144,7 +147,7 @@ impl Orchestrator {
     }
 }
 
-/// Processes of runs that were killed with their storkit.
+// Processes of runs that were killed with their storkit.
 async fn end_old_runs(ledger: &RunLedger) {
     let open = ledger.open_runs();
     let sessions: Vec<SessionId> =
@@ -163,7 +166,9 @@ async fn end_old_runs(ledger: &RunLedger) {
 fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk, String> {
     let loaded = housekeeping::load(project, settings);
     let configured = loaded.as_ref().ok().and_then(|loaded| loaded.config.base_branch.clone());
+    // Found once per start: runs and merges under way refer to it.
     let base = base_branch(project, configured.as_deref()).map_err(|error| error.to_string())?;
+    // Before the stories are read: an interrupted merge may have moved base, but not yet the story's file.
     let recovery = recover(project).map_err(|error| error.to_string())?;
     let work = WorkFolder::open(project).map_err(|error| error.to_string())?;
     let worktrees = Worktrees::open(project, SizeLimits::default()).map_err(|error| error.to_string())?;
@@ -177,12 +182,13 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     Ok(FoundOnDisk { work, loaded, base, recovery, worktrees, protection, memos, unproven })
 }
 
-/// Done stories without a proof, also without a merge on base: a clone has those of others, and an older project its
-/// own.
+/// Done stories without a proof and without a merge on base. A clone has other people's merges, an
+/// older project its own.
 fn unproven(project: &Project, base: &str, board: &crate::board::Board) -> BTreeSet<StoryId> {
     let done = board.in_stage(Stage::Done).map(|story| story.id());
     let mut unproven: BTreeSet<StoryId> =
         done.filter(|id| !matches!(MergeProof::read(project.root(), *id), Ok(Some(_)))).collect();
+    // Walking all of base is only worth it where a proof is missing.
     if !unproven.is_empty() {
         let merged = merged_on(project, base);
         unproven.retain(|id| !merged.contains(id));

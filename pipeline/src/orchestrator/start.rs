@@ -51,6 +51,7 @@ impl Orchestrator {
         for assignment in assignments {
             let slot = slots.iter().find(|slot| slot.name == assignment.slot);
             if let (Some(slot), Some(story)) = (slot.cloned(), self.story(assignment.story)) {
+                // Starting one may find the day's budget spent, which pauses all others.
                 self.start_run(story, slot);
             }
             if self.holds.is_paused(now) {
@@ -80,6 +81,7 @@ impl Orchestrator {
         let config = Arc::clone(&self.config.in_force);
         let Some(agent) = config.agent(&slot.agent).cloned() else { return };
         let memo = match slot.role {
+            // Counted before it starts, so that an attempt that crashes storkit counts too.
             Role::Mergemaster => self.memos.change(id, |memo| memo.merge_attempts += 1),
             Role::Coder | Role::Qa | Role::Supervisor => self.memos.read(id),
         };
@@ -104,6 +106,7 @@ impl Orchestrator {
             agent,
             config,
             base: self.config.base.clone(),
+            // Only a coder has earlier work of its own to continue.
             feedback: memo.feedback.filter(|_| coder),
             resume: memo.session.filter(|_| coder).map(SessionId::new),
             budget_usd,
@@ -120,6 +123,7 @@ impl Orchestrator {
         let ledger = &self.context.ledger;
         let spent = SpentMoney {
             story_usd: ledger.story_usd(id) - self.memos.read(id).granted_usd,
+            // The ledger learns a run's cost only when the run is over.
             day_usd: ledger.usd_since(today()) + self.runs.cost_usd(),
         };
         let budget = &self.config.in_force.budget;

@@ -16,6 +16,7 @@ use crate::{
 
 /// The board, and the way to change it.
 pub(super) struct Stories {
+    // Shared with the lane's thread and with runs, which read a story's text when they start.
     pub work: Arc<WorkFolder>,
     pub board: Arc<Board>,
     /// All files of stories are written here, one after the other.
@@ -127,6 +128,8 @@ impl Orchestrator {
         let folder = Arc::clone(&self.stories.work);
         let job = move || {
             let done = work(&folder);
+            // The board is read within the job, so that the next job's changes are not reported with this
+            // one's cause.
             (done, folder.board())
         };
         self.stories.lane.run(story, job, move |this, done| {
@@ -272,8 +275,10 @@ impl Orchestrator {
             matches!(MergeProof::read(project.root(), id), Ok(Some(_)))
                 || merged_on(&project, &base).contains(&id)
         };
+        // Outside the loop: it may walk all commits of base.
         self.spawn(blocking(is_proven), move |this, proven| {
             let is_done = this.story(id).is_some_and(|story| story.stage == Stage::Done);
+            // A check that panicked proves nothing, so it raises no alarm.
             if proven != Ok(false) || !is_done || !this.holds.unproven(id) {
                 return;
             }
@@ -286,8 +291,8 @@ impl Orchestrator {
     }
 }
 
-/// What differs, in the order of the stories' numbers. Unchanged stories are shared, so that comparing 10,000 costs
-/// as many pointers.
+/// The differences, in the order of the stories' numbers. Unchanged stories are shared, so comparing 10,000
+/// stories compares 10,000 pointers.
 fn changes(before: &Board, after: &Board, cause: &Cause) -> Vec<PipelineEvent> {
     let who = |id: StoryId| match cause {
         Some((story, by, why)) if *story == id => (by.clone(), why.clone()),

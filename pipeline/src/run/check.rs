@@ -106,6 +106,8 @@ impl StateBefore {
                 let id = id?.to_string();
                 let commit = repository.find_commit(Oid::from_str(&id)?)?;
                 let story = commit.summary().ok().flatten().and_then(crate::merge::merged_story);
+                // A merge that landed just now has its proof on disk, but the orchestrator may not have noted
+                // its commit yet.
                 let proof =
                     story.and_then(|story| MergeProof::read(context.project.root(), story).ok().flatten());
                 if proof.is_some_and(|proof| proof.commit == id) {
@@ -126,7 +128,7 @@ pub(crate) struct BranchContent {
     pub pipelines: Vec<String>,
 }
 
-/// Reads it. Blocks.
+/// Reads a branch's content with libgit2. Blocks.
 pub(crate) fn branch_content(
     repository: &Repository,
     base: &str,

@@ -1,4 +1,4 @@
-//! A run, step by step: workspace, processes (`launch`), what they left and the gates (`left`).
+//! A run, step by step: workspace, processes (`launch`), their results and the gates (`left`).
 
 mod launch;
 mod left;
@@ -45,7 +45,7 @@ pub(super) struct RunJob {
     review: ReviewSlot,
 }
 
-/// What is known of the run's branch.
+/// The run's branch, as far as it was imported.
 #[derive(Default)]
 pub(super) struct BranchProgress {
     /// Why the last commits were not imported.
@@ -75,6 +75,7 @@ impl RunJob {
     ) -> Self {
         let log = RunLog::create(&context.project, &plan.run.id);
         let resumed = plan.resume.as_ref().map(SessionId::to_string);
+        // The CLI reports the cost of the whole session, earlier runs included.
         let entries = resumed.map(|session| (session, context.ledger.of_story(plan.run.story)));
         let before_usd = entries.map_or(0.0, |(session, entries)| {
             entries
@@ -114,9 +115,10 @@ impl RunJob {
         RunEnd { outcome, usd, diff: self.branch.diff }
     }
 
-    /// `Err` is an outcome too: one that ends the run early.
+    /// `Err` is an outcome too, one that cuts the run short.
     async fn work(&mut self) -> Result<RunOutcome, RunOutcome> {
         self.prepare().await?;
+        // After the worktree is made, which itself changes refs and git's configuration.
         let before = self.before().await?;
         let mut reminded = false;
         let mut launch = self.first_launch().await?;
@@ -134,6 +136,7 @@ impl RunJob {
             }
             self.set_phase(RunPhase::Settling).await;
             let facts = self.facts(&before, &turn, reminded).await?;
+            // Tampering and a stop outweigh a busy service.
             if let TurnOutcome::Busy { until, .. } = turn.outcome
                 && facts.tampering.is_empty()
                 && facts.ended.is_none()
@@ -161,7 +164,7 @@ impl RunJob {
         }
     }
 
-    /// Once for the whole run, which may have asked a hundred times.
+    // Once for the whole run, which may have asked a hundred times.
     async fn report_refusals(&mut self) {
         let Some(text) = self.egress.take().and_then(|egress| egress.refusals()) else { return };
         self.log_line(&format!("({text})"));
@@ -169,7 +172,8 @@ impl RunJob {
         self.send_update(RunUpdate::Alarm(text)).await;
     }
 
-    /// A failure with the end of its log; the CLI's own limit of money is not the work's fault.
+    // Adds the tail of the log. A run that reached the CLI's own budget limit is not at fault: a person has
+    // to decide about money.
     fn failed(&self, turn: &TurnResult, cause: FailureCause) -> RunOutcome {
         if matches!(turn.outcome, TurnOutcome::Failed { cause: TurnFailure::Budget, .. }) {
             return RunOutcome::Blocked(BlockReason::RunBudget { spent_usd: self.spending.usd });
@@ -185,6 +189,7 @@ impl RunJob {
         self.workspace = Some(workspace.unwrap_or_else(|| Err(panicked()))?);
         self.check_stopped()?;
         self.set_up().await?;
+        // Opened after the setup, whose commands so never see the run's token.
         let access = self.context.host.open(&self.plan.run);
         if let Some(workspace) = &self.workspace {
             workspace.write_mcp(&access.route);
@@ -241,7 +246,7 @@ impl RunJob {
         Ok(())
     }
 
-    /// A token that is cancelled when the run is to end.
+    /// A token that is cancelled when the run is to stop.
     fn stop_token(&self) -> CancellationToken {
         let (token, mut ended) = (CancellationToken::new(), self.ended.clone());
         let cancel = token.clone();

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{Project, event::RunId};
 
-/// A log that grows beyond this loses its beginning.
+// A log that grows beyond this loses its beginning.
 const MOST: u64 = 8 << 20;
 
 /// How much of it stays then.
@@ -77,7 +77,7 @@ impl RunLog {
     }
 }
 
-/// Leaves the end of the file.
+/// Drops all but the last [`KEPT`] bytes.
 fn cut(file: &mut File) -> io::Result<u64> {
     let mut end = Vec::new();
     file.seek(SeekFrom::End(-i64::try_from(KEPT).unwrap_or(0)))?;
@@ -107,7 +107,7 @@ fn plain(line: &str) -> String {
     }
 }
 
-/// CSI ends with a letter or `~`, OSC with BEL or another escape; all others have one more character.
+// CSI is closed by a letter or `~`, OSC by BEL or another escape; all others have one more character.
 fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     match rest.next() {
         Some('[') => {
@@ -139,7 +139,7 @@ pub(super) fn tool_line(tool: &ToolUse) -> String {
     }
 }
 
-/// The last lines of a log file. Reads only its end.
+/// The last lines of a log file. Reads at most 512 KiB.
 pub(crate) fn last_lines(path: &Path, lines: usize) -> io::Result<Vec<String>> {
     const READ: u64 = 512 << 10;
     let mut file = File::open(path)?;

@@ -8,7 +8,7 @@ use crate::{
     config::{PromptVars, UnknownPlaceholder, render},
 };
 
-/// Most characters of a story's text in a prompt; the file has all of it.
+// Most characters of a story's text in a prompt; the file has all of it.
 const STORY: usize = 60_000;
 
 /// The prompt of a fresh session.

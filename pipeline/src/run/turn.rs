@@ -1,4 +1,4 @@
-//! One process of the CLI in a run: what the events of its turn mean for the run's log and its updates.
+//! One process of the CLI in a run: turns the events of its turn into the run's log and updates.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     worktree::Worktree,
 };
 
-/// Between two imports of a confined agent's commits.
+// Between two imports of a confined agent's commits. An import without news takes a millisecond.
 const IMPORT: Duration = Duration::from_secs(5);
 
 /// What came of a process.
@@ -52,13 +52,13 @@ fn died(exit: &ProcessExit) -> String {
     }
 }
 
-/// What a run has spent.
+/// The spending of a run.
 #[derive(Default)]
 pub(super) struct RunSpending {
     /// Counted from the cost that the session had before.
     pub session: SessionCost,
     pub usd: f64,
-    /// Read and written.
+    /// Input tokens and output tokens.
     pub tokens: (u64, u64),
 }
 
@@ -71,7 +71,7 @@ impl RunSpending {
 }
 
 impl RunJob {
-    /// Runs one process to its end.
+    /// Runs one process until it exits.
     pub(super) async fn run_turn(&mut self, launch: Launch) -> Result<TurnResult, ProcessError> {
         let mut session = match &self.access {
             Some(access) => AgentSession::asking_elsewhere(access.waiting.clone()),
@@ -96,7 +96,7 @@ impl RunJob {
                 why = stop_reason(&mut end), if ended.is_none() => {
                     match why {
                         StopReason::Shutdown => session.kill(),
-                        // It says what it has cost when it is interrupted.
+                        // An interrupted CLI still reports its cost; a killed one does not.
                         _ => drop(session.stop().await),
                     }
                     ended = Some(why);
@@ -105,6 +105,7 @@ impl RunJob {
         };
         self.send_update(RunUpdate::Pid(None)).await;
         if outcome == TurnOutcome::Silent {
+            // A person's stop outweighs the silence that may follow it.
             ended.get_or_insert(StopReason::Stalled);
         }
         Ok(TurnResult { outcome, ended })
@@ -148,7 +149,7 @@ impl RunJob {
         }
     }
 
-    /// Takes in what a confined agent has committed so far, so that a crash costs little.
+    // Imports a confined agent's commits while it runs, so that a crash loses little.
     async fn import(&mut self) {
         let Some(worktree) = self.worktree() else { return };
         let imported = super::job::blocking(move || worktree.import()).await;
@@ -167,7 +168,7 @@ impl RunJob {
     }
 }
 
-/// Waits until somebody wants the end.
+/// Waits until somebody stops the run.
 async fn stop_reason(end: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
     match end.wait_for(Option::is_some).await {
         Ok(why) => why.unwrap_or(StopReason::Shutdown),

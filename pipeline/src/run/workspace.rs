@@ -53,6 +53,7 @@ impl Workspace {
         }
         let name = WorktreeName::new(id, &plan.story.file.slug)
             .map_err(|error| RunOutcome::Blocked(BlockReason::Worktree { why: error.to_string() }))?;
+        // Asked before `prepare`, which makes it.
         let fresh = !context.project.dir().join("worktrees").join(name.to_string()).exists();
         let worktree =
             context.worktrees.prepare(&name, &plan.base, &plan.run.slot).map_err(|error| failed(&error))?;
@@ -94,6 +95,7 @@ impl Workspace {
         let defaults = GateRunner::default();
         GateRunner {
             commands: plan.config.gates.clone(),
+            // Without a limit: 500 hours are as good as none.
             timeout: plan.config.gate_timeout.limit().unwrap_or(defaults.timeout * 1_000),
             env_remove: context.settings.secret_env.clone(),
             ..defaults
@@ -194,8 +196,8 @@ fn endpoint(url: &str) -> Option<(String, u16)> {
     Some((url.host()?.to_owned(), url.port_u16().unwrap_or(default)))
 }
 
-/// The files of the CLI's command, which a sandbox would hide if they lay below `/tmp`: the program, and what its words name, since
-/// the command may be one that starts another.
+// The files of the CLI's command, which a sandbox would hide if they lay below `/tmp`: the program, and what
+// its words name, since the command may be one that starts another.
 fn programs(command: &[String], env: &BTreeMap<String, String>) -> Vec<PathBuf> {
     let path = env.get("PATH").map(Into::into).or_else(|| std::env::var_os("PATH")).unwrap_or_default();
     let first = command.first().and_then(|name| match name.contains('/') {
@@ -221,7 +223,7 @@ fn claude_folder(env: &BTreeMap<String, String>, home: &Path) -> PathBuf {
     set("CLAUDE_CONFIG_DIR").unwrap_or_else(|| env.get("HOME").map_or(home, Path::new).join(".claude"))
 }
 
-/// A problem that a person has to solve blocks the story; a full disk stops everything.
+// A problem that a person has to solve blocks the story; a full disk stops everything.
 fn failed(error: &WorktreeError) -> RunOutcome {
     match error {
         WorktreeError::DiskFull { .. } => RunOutcome::NotStarted(error.to_string()),

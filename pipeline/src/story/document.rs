@@ -49,8 +49,8 @@ pub enum EditError {
 }
 
 impl StoryDocument {
-    /// Understands a story's text. A text that does not begin with a `---` line has no front matter; its name is then
-    /// its first heading.
+    /// Parses a story's text. A text that does not begin with a `---` line has no front matter; its first
+    /// heading is then its name.
     pub fn parse(text: impl Into<String>) -> Result<Self, FrontError> {
         let text = text.into();
         let (yaml, body) = outline(&text)?;
@@ -176,6 +176,8 @@ impl StoryDocument {
 
     /// Takes the edited text if the key has its value and every other key the one it had.
     fn accept(&mut self, edited: String, key: &str, value: Option<Json>) -> Result<(), EditError> {
+        // Edits work on lines, so the result is parsed again: an anchor or a multi-line value may tie keys
+        // together.
         let mut wanted = self.keys()?;
         match value {
             Some(value) => wanted.insert(key.to_owned(), value),

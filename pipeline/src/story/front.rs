@@ -67,7 +67,7 @@ fn refusal(error: serde_saphyr::Error) -> FrontError {
     FrontError { line: line + OPENING, why: for_people(why) }
 }
 
-/// The crate's words where they are no people's.
+// Some errors of the YAML crate mean nothing to people; these get other words.
 fn for_people(why: &str) -> String {
     match why {
         "invalid u32" => "a whole number is expected here".into(),

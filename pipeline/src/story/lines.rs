@@ -31,6 +31,7 @@ pub(super) fn entry(text: &str, yaml: Range<usize>, key: &str) -> Option<Range<u
 
 /// Whether a line that is neither blank nor a comment belongs to the key above it.
 fn continues(line: &str) -> bool {
+    // YAML allows the items of a list at the indentation of their key.
     let item = line.strip_prefix('-').is_some_and(|rest| rest.starts_with([' ', '\t', '\r', '\n']));
     item || line.starts_with([' ', '\t', ']', '}'])
 }
@@ -44,7 +45,7 @@ fn key_of(line: &str) -> Option<&str> {
     Some(bare.unwrap_or(key))
 }
 
-/// The colon that ends the key.
+/// The colon behind the key.
 fn key_end(line: &str) -> Option<usize> {
     if line.starts_with([' ', '\t', '#', '-']) {
         return None;

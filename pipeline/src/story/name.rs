@@ -7,7 +7,7 @@ use super::{StoryId, StoryKind};
 /// Longest slug that storkit makes, in bytes.
 const LONGEST_MADE: usize = 60;
 
-/// Longest slug that is read, in bytes: people and older tools wrote longer ones.
+// Longest slug that is read, in bytes: people and older tools wrote longer ones.
 const LONGEST_READ: usize = 120;
 
 /// A file's name: `ID_type_slug.md`. Printing gives the parsed text byte for byte.
@@ -22,7 +22,7 @@ pub struct FileName {
 /// Why a name is no story's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFileName {
-    /// It does not end in `.md`.
+    /// Its extension is not `.md`.
     #[error("a story is a Markdown file, named like `12_bug_login_fails.md`")]
     Extension,
     /// It does not begin with a number.

@@ -12,6 +12,7 @@ pub(super) fn read(yaml: &str) -> Option<FrontMatter> {
             continue;
         }
         let (key, value) = line.split_once(": ")?;
+        // The search is linear, so more than 32 keys are left to the YAML crate.
         if !is_key(key) || seen.contains(&key) || seen.len() == 32 {
             return None;
         }
@@ -30,6 +31,7 @@ fn set_key(front: &mut FrontMatter, key: &str, value: &str) -> Option<()> {
         "depends_on" => front.depends_on = ids(value)?,
         "merge_failure" => front.merge_failure = Some(text(value)?.to_owned()),
         "blocked" => front.blocked = Some(BlockReason::Person(text(value)?.to_owned())),
+        // Nested data is left to the YAML crate.
         "blocked_cause" => return None,
         _ => drop(text(value).or_else(|| number(value).map(|_| ""))?),
     }

@@ -77,6 +77,7 @@ impl From<&[StoryId]> for KeyValue {
 
 /// Text that YAML reads as that very text, without quotes.
 fn is_plain(text: &str) -> bool {
+    // Booleans and nulls of YAML 1.1, by which other tools may read the file.
     const OTHER: [&str; 9] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
     let letters = |c: char| c.is_alphanumeric() || " _-.,()/!?+'".contains(c);
     text.starts_with(|c: char| c.is_alphabetic())
@@ -100,7 +101,8 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// A character between double quotes; those that YAML could take for a line's end, or does not allow, by number.
+/// A character between double quotes. Those that YAML could take for a line break, or does
+/// not allow, by number.
 fn escaped(c: char) -> String {
     match c {
         '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => format!("\\u{:04x}", c as u32),

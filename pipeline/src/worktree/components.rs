@@ -47,7 +47,7 @@ pub enum ComponentError {
     Failed {
         phase: &'static str,
         name: String,
-        /// How, with the end of its output.
+        /// How, with the tail of its output.
         result: Box<GateResult>,
     },
     /// Its sandbox is not available, as a sentence.
@@ -57,9 +57,9 @@ pub enum ComponentError {
     Cancelled(#[from] GatesCancelled),
 }
 
-/// Runs one phase of all components in `checkout`, in order, and stops at the first failure. One whose folder this
-/// checkout does not have is passed over: not every branch has a front end. `how` gives time limit and environment;
-/// its own commands do not count. `confined` is their sandbox.
+/// Runs one phase of all components in `checkout`, in order, and stops at the first failure. One whose folder
+/// this checkout does not have is passed over: not every branch has a front end. `how` gives time limit and
+/// environment; its own commands do not count. `confined` is their sandbox.
 pub async fn run_components(
     checkout: &Path,
     components: &[Component],
@@ -117,6 +117,7 @@ fn inside(checkout: &Path, component: &Component) -> Result<Option<PathBuf>, Com
     if std::fs::symlink_metadata(&wanted).is_err() {
         return Ok(None);
     }
+    // Resolved, since a link in the repository may lead out of the checkout.
     let folder = wanted.canonicalize().map_err(|_| refused())?;
     if folder.starts_with(&checkout) && folder.is_dir() { Ok(Some(folder)) } else { Err(refused()) }
 }

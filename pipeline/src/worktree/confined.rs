@@ -106,7 +106,7 @@ pub(super) async fn takes_prompts_and_is_asked_to_end(
     let (process, mut events) = AgentProcess::start(launch).await.expect("it starts");
     process.prompt("hello").await.expect("it takes prompts");
     assert_eq!(next(&mut events).await, AgentEvent::Text("heard".into()));
-    // How many were killed says nothing: bubblewrap's own processes may be met while they go.
+    // The number of killed processes proves nothing: bubblewrap's own processes may be met while they exit.
     process.end().await;
     assert_eq!(exit(&mut events).await.code, Some(143));
     assert_eq!(fs::read_to_string(worktree.path().join("ended")).expect("its own end"), "bye\n");

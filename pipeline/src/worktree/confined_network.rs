@@ -1,6 +1,6 @@
 //! The network of confined processes for real: what is listed answers, all else is refused or not there.
 //!
-//! `127.0.0.2` stands for a host somewhere else: clients go to it by the proxy, which they do not for `127.0.0.1`.
+//! `127.0.0.2` plays a host somewhere else: clients go to it by the proxy, which they do not for `127.0.0.1`.
 
 use std::{
     ffi::OsString,

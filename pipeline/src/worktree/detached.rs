@@ -75,8 +75,8 @@ impl DetachedWorktree {
         }
     }
 
-    /// Prepares the private folders for a confined run. They are never read afterwards: of a resolution only
-    /// the files count.
+    /// Prepares the private folders for a confined run. Nothing reads them afterwards: only the files
+    /// of a resolution count.
     pub fn enclose(&self) -> Result<WorktreePaths, WorktreeError> {
         self.clear()?;
         private_folder(&self.private).map_err(at(&self.private))?;

@@ -1,5 +1,6 @@
-//! What a confined agent's git writes to: a ref folder, an object store, a copy of git's notes of the worktree, and
-//! a `/tmp`, all private. The sandbox shows them in the places of git's own; out here nothing reads them unchecked.
+//! The private data of a confined agent: a ref folder, an object store, a copy of git's notes
+//! of the worktree, and a `/tmp`. The sandbox shows them in the places of git's own; outside
+//! nothing reads them unchecked.
 
 use std::{fs, path::Path};
 
@@ -25,6 +26,7 @@ impl Worktree {
             self.catch_up()?;
             self.renew()?;
         }
+        // Emptied for each process, so that nothing of an earlier one is left in its `/tmp`.
         for part in ["tmp", "git"] {
             let part = self.layout.private.join(part);
             remove_tree(&part)?;
@@ -33,7 +35,7 @@ impl Worktree {
         Ok(self.place())
     }
 
-    /// Takes in what a run left, and brings git's notes up to it; for the end of every run, confined or not.
+    /// Imports a run's commits, and brings git's notes up to them. Call it after every run, confined or not.
     pub fn settle(&self) -> Result<ImportResult, ImportError> {
         let _lock = WorktreeLock::take(&self.layout)?;
         let imported = self.import_locked()?;
@@ -41,8 +43,8 @@ impl Worktree {
         Ok(imported)
     }
 
-    /// Brings git's index up to the branch, which imports move while a confined agent has an index of its own. No
-    /// file changes. Where nobody was confined the index is the agent's, and stays.
+    // Brings git's index up to the branch, which imports move while a confined agent has an index of its own.
+    // No file changes. Where nobody was confined the index is the agent's, and stays.
     fn catch_up(&self) -> Result<(), WorktreeError> {
         if self.layout.private.join("admin").is_dir() {
             self.git().run(["reset", "--quiet", "--mixed"])?;
@@ -58,6 +60,7 @@ impl Worktree {
         if changed {
             self.git().run(["reset", "--quiet", "--hard", &tip.to_string()])?;
             self.git().run(["clean", "--quiet", "--force", "-d"])?;
+            // Otherwise the next import would report the reset as rewritten history.
             let path = self.layout.private.join("tip");
             fs::write(&path, format!("{tip}\n")).map_err(at(&path))?;
             self.renew()?;
@@ -121,7 +124,8 @@ pub(super) fn further_stores(store: &Path) -> String {
     lines.map(|line| format!("{}\n", store.join(line).display())).collect()
 }
 
-/// A ref's file, which an agent may have written: no link is followed, and nothing but an object's name is read.
+// A ref's file, which an agent may have written: no link is followed, and nothing but an
+// object's name is read.
 fn read_ref(path: &Path) -> Result<Option<Oid>, WorktreeError> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() && found.len() <= 128 => {
@@ -140,6 +144,7 @@ pub(super) fn copy_notes(from: &Path, to: &Path) -> Result<(), WorktreeError> {
         if kind.is_dir() {
             copy_notes(&path, &copy)?;
         } else if kind.is_file() && path.extension().is_none_or(|extension| extension != "lock") {
+            // Locks are left out: nobody would ever release a copied one.
             fs::copy(&path, &copy).map_err(at(&path))?;
         }
     }

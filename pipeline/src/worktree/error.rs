@@ -17,9 +17,9 @@ pub enum WorktreeError {
     DiskFull {
         /// Where it was to be.
         path: PathBuf,
-        /// What the files take.
+        /// The size of its files.
         files: u64,
-        /// What is to stay free.
+        /// The reserve that must stay free.
         spare: u64,
         free: u64,
     },
@@ -59,3 +59,4 @@ pub(crate) fn size(bytes: u64) -> String {
         _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }
+            // One path per entry: with `-z` a rename has a second one without a status.

@@ -17,11 +17,11 @@ pub(super) const WORKTREE: &str = "STORKIT_GUARD_WORKTREE";
 /// The one ref it may move.
 pub(super) const REF: &str = "STORKIT_GUARD_REF";
 
-/// The same two facts in files next to the worktree's HEAD, for an agent that cleans its environment.
+// The same fact in a file next to the worktree's HEAD, for an agent that cleans its environment.
 pub(super) const NOTE: &str = "storkit-ref";
 
-/// What an agent's environment gets: by it the hooks know its processes, also in the main checkout. `hooks` is told
-/// to every git where no sandbox keeps it from others.
+/// The agent's part of the environment: the hooks know its processes by it, also in the main checkout.
+/// `hooks` is set where no sandbox protects the main checkout; then every git uses them.
 pub(super) fn environment(
     common: &Path,
     folder: &Path,
@@ -38,6 +38,8 @@ pub(super) fn environment(
         (WORKTREE.into(), text(admin)),
         (REF.into(), reference.into()),
     ];
+    // Configuration in the environment outranks every file (git-config(1)), so it holds in the main checkout,
+    // too.
     if let Some(hooks) = hooks {
         let told = [("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", "core.hooksPath")];
         environment.extend(told.map(|(name, value)| (name.into(), value.into())));
@@ -46,7 +48,7 @@ pub(super) fn environment(
     environment
 }
 
-/// Finds out who asks. Sets `own` to the ref that may move and `home` to 1 in the agent's own worktree; ends
+/// Finds out who asks. Sets `own` to the ref that may move and `home` to 1 in the agent's own worktree; exits
 /// with 0 for a person and for other repositories.
 const WHO: &str = r#"#!/bin/sh
 # Written by storkit: agents commit on their own branch only. A person's git passes.
@@ -87,7 +89,7 @@ done
 exit 0
 "#;
 
-/// `pre-commit`: says it before the message is asked for. A detached HEAD is a rebase's.
+/// `pre-commit` refuses before the message is asked for. A detached HEAD is a rebase's.
 const PRE_COMMIT: &str = r#"
 [ "$home" = 1 ] || refuse "no commits in this checkout"
 branch=$(git symbolic-ref --quiet HEAD) || exit 0
@@ -97,7 +99,8 @@ exit 0
 
 /// Writes the hooks where they are missing or changed.
 pub(super) fn write(folder: &Path) -> io::Result<()> {
-    // Only one state is of interest; the other calls of each transaction end at once.
+    // Git calls this hook several times for each transaction; only `prepared` can refuse it, so the
+    // other calls exit first.
     let only_prepared = WHO.replacen("# What", "[ \"$1\" = prepared ] || exit 0\n# What", 1);
     let texts = [
         ("reference-transaction", format!("{only_prepared}{REFERENCE_TRANSACTION}")),
@@ -108,6 +111,7 @@ pub(super) fn write(folder: &Path) -> io::Result<()> {
         let stands = fs::symlink_metadata(&path)
             .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o777 == 0o755);
         if !stands || fs::read(&path)? != text.as_bytes() {
+            // Renamed into place: a git that runs meanwhile never sees half a hook.
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
             file.write_all(text.as_bytes())?;
             file.as_file().set_permissions(fs::Permissions::from_mode(0o755))?;

@@ -84,6 +84,7 @@ impl Worktree {
             if known != Some(tip) {
                 self.take_in(tip, known)?;
             }
+            // Noted last: after a crash in between, the same commits are checked again.
             let path = self.last_tip();
             fs::write(&path, format!("{tip}\n")).map_err(at(&path))?;
         }
@@ -112,6 +113,7 @@ impl Worktree {
     fn check(&self, tip: Oid, last: Option<Oid>) -> Result<(), ImportError> {
         let git = self.seeing_quarantine();
         let (tip, base) = (tip.to_string(), format!("^refs/heads/{}", self.base));
+        // `rev-list` fails on an excluded commit that is not there.
         let seen = last.filter(|last| self.in_store(*last)).map(|last| format!("^{last}"));
         let args = ["rev-list", "--objects", &tip, &base].into_iter().chain(seen.as_deref());
         let listed = git.run(args.chain(["--"])).map_err(broken)?;
@@ -126,9 +128,10 @@ impl Worktree {
         Repository::open(&self.layout.common).is_ok_and(|repository| repository.find_commit(commit).is_ok())
     }
 
-    /// `git fetch` hashes and checks the objects, and that nothing is missing, before a ref may point to them.
+    // `git fetch` hashes and checks the objects, and that nothing is missing, before a ref may point to them.
     fn take_in(&self, tip: Oid, known: Option<Oid>) -> Result<(), ImportError> {
         let git = GitProgram::at(&self.layout.root);
+        // Fetched by its id, which protocol version 2 allows: the agent may move the ref meanwhile.
         let settings = ["protocol.version=2", "transfer.fsckObjects=true", "fetch.writeCommitGraph=false"];
         let mut args: Vec<OsString> =
             settings.iter().flat_map(|setting| ["-c".into(), setting.into()]).collect();
@@ -143,6 +146,7 @@ impl Worktree {
         args.extend(options.map(OsString::from));
         args.extend(["--".into(), self.layout.private.clone().into(), tip.to_string().into()]);
         git.run(args).map_err(broken)?;
+        // All zeros mean that the ref must not exist (git-update-ref(1)).
         let old = known.map_or_else(|| "0".repeat(40), |known| known.to_string());
         let message = "storkit: the agent's commits";
         git.run(["update-ref", "-m", message, &self.layout.name.reference(), &tip.to_string(), &old])?;
@@ -155,7 +159,7 @@ impl Worktree {
     }
 }
 
-/// Git takes `:` for the end of a path unless it is quoted (git(1), GIT_ALTERNATE_OBJECT_DIRECTORIES).
+// An unquoted `:` separates paths (git(1), GIT_ALTERNATE_OBJECT_DIRECTORIES).
 fn quoted(path: &Path) -> OsString {
     let text = path.to_string_lossy();
     if text.contains([':', '"']) {

@@ -13,8 +13,8 @@ use crate::worktree::{
     name::WorktreeName,
 };
 
-/// Keeps git from removing a ref folder when its last ref is packed or deleted: a sandbox may have it bound.
-/// Names that end in `.lock` are no refs, to `git fsck` neither.
+/// Git removes a ref folder when its last ref is packed or deleted, but a sandbox may have it bound: this
+/// file prevents that. A name with the extension `.lock` is no ref, to `git fsck` neither.
 pub(crate) const KEEP: &str = "storkit.lock";
 
 /// Paths of one worktree; all absolute. Nothing need be there.
@@ -143,6 +143,7 @@ impl WorktreeLock {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 folder => folder.map_err(at(path))?,
             };
+            // The kernel releases it with the process, so a crash leaves no stale lock.
             folder.lock().map_err(at(path))?;
             let held = folder.metadata().map_err(at(path))?;
             // Who held it may have removed the folder; then this is the lock of nothing.

@@ -32,6 +32,7 @@ impl WorktreeName {
     pub fn parse(text: &str) -> Option<Self> {
         let (id, slug) = text.split_once('_')?;
         let name = Self::new(StoryId(id.parse().ok()?), slug).ok()?;
+        // `012_x` has the number 12 as well, but only one spelling may name the worktree.
         (name.to_string() == text).then_some(name)
     }
 

@@ -36,9 +36,7 @@ impl Worktrees {
     /// Reuses the branch of an earlier attempt. `agent` becomes author and committer there.
     ///
     /// Blocking: about `git worktree add`. Others who ask for the same one wait.
-    ///
-    /// # Errors
-    /// [`WorktreeError`] as a sentence; nothing that was there is lost.
+    /// Fails with a [`WorktreeError`], a sentence for a person; nothing that was there is lost.
     pub fn prepare(&self, name: &WorktreeName, base: &str, agent: &str) -> Result<Worktree, WorktreeError> {
         let layout = self.layout(name);
         let home = make_home(self.project.root())?;
@@ -74,6 +72,7 @@ impl Worktrees {
         let git = GitProgram::at(self.project.root());
         let branch = layout.name.branch();
         let base = format!("refs/heads/{base}");
+        // `--force`: an agent may have checked the branch out elsewhere, which git would refuse.
         let mut args = vec!["worktree", "add", "--quiet", "--force"];
         let known = last_tip(layout).filter(|tip| repository.find_commit(*tip).is_ok());
         let known = known.map(|tip| tip.to_string());
@@ -82,13 +81,14 @@ impl Worktrees {
             branch_in_the_way(repository, layout)?;
             args.extend(["--no-track", "-b", &branch]);
         }
+        // A branch that an agent deleted continues at the last imported commit, not at base.
         let start = if exists { &branch } else { known.as_deref().unwrap_or(&base) };
         let args = args.into_iter().map(OsStr::new).chain([layout.folder.as_os_str(), OsStr::new(start)]);
         git.run(args)?;
         layout.admin().ok_or_else(|| at(&layout.folder)(std::io::Error::other("git made no worktree")))
     }
 
-    /// A new worktree takes the files of the main checkout's index.
+    // A new worktree takes the files of the main checkout's index.
     fn check_space(&self, home: &Path, repository: &Repository) -> Result<(), WorktreeError> {
         let files =
             repository.index()?.iter().map(|entry| u64::from(entry.file_size).next_multiple_of(4096)).sum();
@@ -117,7 +117,7 @@ fn is_initializing(admin: &Path) -> bool {
     fs::read_to_string(admin.join("locked")).is_ok_and(|reason| reason.trim_end() == "initializing")
 }
 
-/// Nobody works in it now, so a lock is a dead git's. HEAD off the branch goes back on it, the files stay.
+// Nobody works in it now, so a lock is a dead git's. HEAD off the branch goes back on it, the files stay.
 fn mend(admin: PathBuf, layout: &WorktreeLayout) -> Result<PathBuf, WorktreeError> {
     for lock in ["index.lock", "HEAD.lock"] {
         let _ = fs::remove_file(admin.join(lock));
@@ -143,6 +143,7 @@ fn clear_remains(layout: &WorktreeLayout) -> Result<(), WorktreeError> {
     }
     let Ok(found) = fs::symlink_metadata(&layout.folder) else { return Ok(()) };
     let empty = fs::read_dir(&layout.folder).is_ok_and(|mut entries| entries.next().is_none());
+    // Empty, or git was killed while it made the checkout: it holds nobody's work.
     if found.is_dir() && (unfinished || empty) {
         return fs::remove_dir_all(&layout.folder).map_err(at(&layout.folder));
     }
@@ -157,7 +158,7 @@ fn aside(layout: &WorktreeLayout) -> PathBuf {
     (1..).map(name).find(|path| fs::symlink_metadata(path).is_err()).unwrap_or_else(|| name(0))
 }
 
-/// Where the branch was when storkit last looked, should an agent have deleted it.
+// Where the branch was when storkit last looked, should an agent have deleted it.
 fn last_tip(layout: &WorktreeLayout) -> Option<Oid> {
     Oid::from_str(fs::read_to_string(layout.private.join("tip")).ok()?.trim_end()).ok()
 }
@@ -211,8 +212,8 @@ fn write_settings(admin: &Path, layout: &WorktreeLayout, agent: &str) -> Result<
     fs::write(&path, format!("{kept}{line}{OURS}{}", settings(admin, layout, agent))).map_err(at(&path))
 }
 
-/// What git ignores in this worktree besides what the project says: storkit's own file there, and what the person
-/// ignores everywhere, since one list takes the place of the other.
+// Beyond the project's `.gitignore`, git ignores storkit's own file here and the person's global list, which
+// the worktree's `core.excludesFile` would otherwise replace.
 fn write_ignored(admin: &Path, layout: &WorktreeLayout) -> Result<(), WorktreeError> {
     let found =
         GitProgram::at(&layout.root).answer(["config", "--type=path", "--get", "core.excludesFile"], &[])?;

@@ -70,6 +70,7 @@ impl Worktrees {
     /// none. Nothing may run in it. Blocking.
     pub fn remove(&self, name: &WorktreeName, branch: BranchFate) -> Result<(), WorktreeError> {
         let layout = self.layout(name);
+        // No worktree was ever made here, and the lock lies in this folder.
         if !home(self.project.root()).join(".private").is_dir() {
             return Ok(());
         }
@@ -80,15 +81,17 @@ impl Worktrees {
         }
         if branch == BranchFate::Delete {
             let git = GitProgram::at(self.project.root());
+            // Not `branch -D`, which refuses a branch that an agent has checked out in some other worktree.
             git.run(["update-ref", "-d", &name.reference()])?;
             layout.drop_ref_folders();
         }
+        // Last, since this folder is the lock.
         remove_tree(&layout.private)?;
         drop(lock);
         Ok(())
     }
 
-    /// Removes all worktrees but those of `keep`, and returns which. For a start and now and then.
+    /// Removes all worktrees except those in `keep`, and returns the names of the removed ones.
     pub fn sweep(
         &self,
         keep: &BTreeSet<WorktreeName>,
@@ -130,7 +133,7 @@ pub(super) fn remove_tree(path: &Path) -> Result<(), WorktreeError> {
     }
 }
 
-/// Makes folders writable for their owner: module caches are read-only on purpose.
+// Makes folders writable for their owner: module caches are read-only on purpose.
 fn open_up(folder: &Path) {
     let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -11,14 +11,14 @@ use crate::{
 /// Agents commit as `NAME@agents.storkit.invalid`, by which their commits are known wherever they turn up.
 pub const AGENT_DOMAIN: &str = "@agents.storkit.invalid";
 
-/// Bounds, in bytes.
+/// Limits of size, all in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SizeLimits {
     /// A larger file on a story's branch is refused.
     pub file: u64,
     /// More new content on a story's branch is refused.
     pub branch: u64,
-    /// So much must stay free on the disk beside the new worktree's files.
+    /// So much must stay free on the disk in addition to the new worktree's files.
     pub free: u64,
 }
 
@@ -36,7 +36,7 @@ pub struct Worktrees {
     pub(super) limits: SizeLimits,
 }
 
-/// One worktree that stands.
+/// A complete worktree, ready to work in.
 #[derive(Clone, Debug)]
 pub struct Worktree {
     pub(super) layout: WorktreeLayout,
@@ -76,8 +76,9 @@ impl Worktree {
         &self.layout
     }
 
-    /// What an agent's environment gets beside `Launch::env`. The hooks know its processes by it, also in the main
-    /// checkout; `confined` says that a sandbox keeps it out of there, so that git needs no telling.
+    /// The agent's environment in addition to `Launch::env`. The hooks know its processes by it,
+    /// also in the main checkout; `confined` means that a sandbox hides that checkout, so that
+    /// git needs no `core.hooksPath`.
     pub fn environment(&self, confined: bool) -> Vec<(String, String)> {
         let WorktreeLayout { common, folder, hooks, name, .. } = &self.layout;
         hooks::environment(common, folder, &self.admin, &name.reference(), (!confined).then_some(hooks))
@@ -90,6 +91,7 @@ impl Worktree {
             "status",
             "--porcelain",
             "-z",
+            // One path per entry: with `-z` a rename has a second one without a status.
             "--no-renames",
             "--ignore-submodules=all",
             "--untracked-files=normal",
@@ -107,7 +109,7 @@ impl Worktree {
         self.git().asks(["cat-file", "-e", &format!("HEAD:{path}")]).unwrap_or(false)
     }
 
-    /// Git on the true repository and this working tree, whatever the folder's own `.git` says by now.
+    /// Git on the true repository and this working tree: an agent may have changed the folder's own `.git`.
     pub(super) fn git(&self) -> GitProgram {
         GitProgram::explicit(&self.admin, &self.layout.folder)
     }

@@ -16,7 +16,7 @@ use super::{GitAnswer, GitProgramError};
 /// More than this on standard output is refused.
 pub(super) const MAX_ANSWER: usize = 64 << 20;
 
-/// Bytes of standard error that are stored, from its end.
+/// Bytes of standard error that are stored: the last ones.
 const KEPT_STDERR: usize = 8 << 10;
 
 /// How often a git that has closed its pipes is asked whether it has ended.
@@ -31,9 +31,12 @@ pub(super) fn run(
 ) -> Result<GitAnswer, GitProgramError> {
     let until = Instant::now() + timeout;
     command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
+    // A group of its own, so that a timeout also ends the programs that git started.
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(GitProgramError::Start)?;
     let outcome = thread::scope(|scope| {
+        // All pipes at once: git blocks on a full output pipe while it still has input to read, and we would
+        // with it.
         let (sender, parts) = mpsc::channel();
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (feeding, reading) = (sender.clone(), sender.clone());

@@ -1,4 +1,4 @@
-//! What a process of the run is started with: session, prompt, environment, sandbox.
+//! Builds the launch of a run's process: session, prompt, environment, sandbox.
 
 use agents::{
     claude::{
@@ -34,6 +34,8 @@ impl RunJob {
         let trusted = self.context.settings.trust_project_settings;
         let system = prompt::system(&self.plan, &self.context.project, &path, trusted).map_err(wrong)?;
         let (SessionStart::New(session) | SessionStart::Resume(session)) = &start;
+        // In the ledger before the process lives: after a kill the next start finds the process by its
+        // session.
         self.context.ledger.started(&self.plan.run, session.as_str());
         self.session = Some(session.clone());
         self.launch(start, text, Some(system)).await
@@ -78,6 +80,7 @@ impl RunJob {
                 trust_project_settings: settings.trust_project_settings,
             },
             mode: PromptMode::OneShot { prompt },
+            // Edits inside its worktree need no question; commands do.
             permissions: LaunchPermissions { route, accept_edits: true },
             limits: LaunchLimits {
                 max_turns: agent.max_turns,

@@ -46,6 +46,7 @@ impl RunJob {
         };
         if let Some(worktree) = self.worktree() {
             self.take_in(&worktree, &mut facts).await?;
+            // Only its decision counts: a reviewer's commits would pass its own review.
             if self.plan.run.role == Role::Qa {
                 self.undo_review(worktree, reviewed).await;
             }
@@ -111,6 +112,8 @@ impl RunJob {
                 }
             }
         }
+        // A refused import counts as uncommitted work: the agent is reminded once, with the reason, and can
+        // fix it.
         facts.uncommitted = self.uncommitted().await?.len().max(usize::from(self.branch.refused.is_some()));
         Ok(())
     }
