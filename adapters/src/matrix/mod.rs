@@ -10,6 +10,7 @@ pub const NAME: &str = "matrix";
 
 #[cfg(feature = "matrix")]
 mod adapter;
+// Without the feature only the section's keys remain, so that `bot.toml` is checked the same in every build.
 #[cfg(feature = "matrix")]
 mod bot;
 #[cfg(feature = "matrix")]
