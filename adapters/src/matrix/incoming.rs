@@ -70,7 +70,6 @@ async fn read_message(
     said: TextContent,
     place: &RoomAddress,
 ) -> Incoming {
-    // Remembered before the sender is known to be allowed: a redaction may name any message.
     bot.sent.add(&event.event_id, Author::Others, place.thread.as_ref().map(ToString::to_string));
     let to_me = match &said.reply_to {
         Some(id) => replies_to_me(bot, place, id).await,

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::{bot::MatrixBot, errors::error_chain};
 
-// A receipt counts against the homeserver's capacity like a message. Waiting lets the answer go first and merges receipts.
+// Waiting lets an answer go first, and merges the receipts of many messages into one.
 const MOMENT: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
 

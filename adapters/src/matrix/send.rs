@@ -29,7 +29,7 @@ use crate::{
     matrix::notices, text::markdown,
 };
 
-// Long enough for a homeserver's restart or upgrade.
+// A message is given up after this long without the homeserver: longer than a restart or an upgrade takes.
 const SEND_DEADLINE: Duration = Duration::from_secs(15 * 60);
 // Shorter, since the question's own deadline runs meanwhile: the bot must learn in time that nobody can see it.
 const PATIENCE_OF_A_QUESTION: Duration = Duration::from_secs(3 * 60);
@@ -193,7 +193,7 @@ pub(super) async fn send_with_retries<'a, T>(
     }
 }
 
-// After a restart the bot no longer remembers its older messages, so the homeserver must tell.
+// After a restart the bot no longer remembers its older messages, so it asks the homeserver.
 pub(super) async fn is_mine(
     bot: &MatrixBot,
     place: &RoomAddress,
@@ -263,7 +263,7 @@ pub(super) fn notice_to(person: &str, text: &str, place: &RoomAddress, on: &Mess
     })
 }
 
-// The ids of other messengers' forms, such as a slash command's, do not begin with `$`.
+/// The `m.relates_to` of a message: its thread, the message it answers, or both.
 fn relation(place: &RoomAddress, reply_to: Option<&MessageId>) -> Option<Value> {
     let reply_to = reply_to.map(MessageId::as_str).filter(|id| id.starts_with('$'));
     match (&place.thread, reply_to) {
@@ -289,7 +289,7 @@ fn attachment(place: &RoomAddress, caption: &str, transaction: OwnedTransactionI
     AttachmentConfig::new().txn_id(transaction).caption(caption).reply(reply)
 }
 
-// The bot sends texts, and clients show `text/plain` inline. A wrong guess only costs that.
+// By the name's ending: the bot sends only files that it has made and named itself.
 fn kind_of(name: &str) -> &'static str {
     match name.rsplit('.').next() {
         Some("md") => "text/markdown",

@@ -37,7 +37,8 @@ use crate::{
     matrix::{notices, undecryptable::UnreadableMessages},
 };
 
-// How long the homeserver holds the request while nothing happens. Proxies cut idle connections after a minute or so.
+// How long the homeserver holds the request while nothing happens: well below the minute after which proxies
+// commonly cut an idle connection.
 const IDLE: Duration = Duration::from_secs(30);
 // The same while a message waits for its key, or a token for its storage: nothing else would wake the loop.
 const SOON: Duration = Duration::from_secs(2);
@@ -100,7 +101,7 @@ fn sync_error(bot: &MatrixBot, had_token: bool, error: &matrix_sdk::Error) -> Ad
             bot.set_client(None);
             AdapterError::Unreachable("the homeserver has logged the bot out; logging in anew".into())
         }
-        // A homeserver that was restored from a backup refuses tokens from after it.
+        // For example, a homeserver that was restored from a backup does not know later tokens.
         RequestFailure::Refused(why) if had_token => {
             bot.memory.forget_token();
             AdapterError::Unreachable(format!("the homeserver does not know where the bot was: {why}"))
@@ -135,7 +136,7 @@ impl JoinedRooms<'_> {
             let id = room.room_id().to_string();
             let inviter = room.invite_details().await.map(|invite| invite.inviter_id.to_string());
             let inviter = inviter.unwrap_or_default();
-            // Joining every room would let strangers read the bot's name and fill its store.
+            // Anybody can invite the bot, and it must not join rooms at a stranger's will.
             let listed = self.bot.config.room_ids.contains(&id);
             if !listed && !self.bot.is_allowed(&inviter) {
                 tracing::warn!(
@@ -293,8 +294,8 @@ fn read_all(events: &[TimelineEvent]) -> Vec<(EventFields, TimelineEvent)> {
     events.iter().filter_map(read).collect()
 }
 
-// An answer holds only the newest events of a room. The history is read backwards, since `since` is no valid start
-// for `/messages` on every homeserver.
+// An answer of `/sync` holds only a room's newest events. These are the ones between `since` and
+// its beginning, `end`, in order.
 async fn missed(room: &Room, since: &str, end: &str) -> Result<Vec<TimelineEvent>, AdapterError> {
     let mut missed = Vec::new();
     let mut from = Some(end.to_owned());

@@ -14,7 +14,7 @@ use crate::{Activity, ActivityState, AdapterError, Room};
 
 // matrix-sdk asks for four seconds, after which clients hide the notice.
 const AGAIN: Duration = Duration::from_secs(3);
-// Ends the notice of a room whose turn never reports its end.
+// Stops the notices of a room that never reports to be idle again.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 // By Matrix room, since threads have no typing notices: the room types while any of its threads works.
