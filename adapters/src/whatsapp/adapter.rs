@@ -42,7 +42,7 @@ const PATHS: &[&str] = &["/webhook/whatsapp"];
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 pub struct WhatsApp {
-    // Weak, or the tasks that it is given to would keep the adapter alive for ever.
+    // For tasks that outlive a call. Weak, since a strong reference to itself would never be dropped.
     pub(super) me: Weak<Self>,
     pub(super) config: WhatsAppConfig,
     pub(super) identity: Identity,
@@ -248,6 +248,7 @@ impl Adapter for WhatsApp {
         self.check_account().await.map_err(|error| self.adapter_error(error))?;
         inbox.set_connected();
         self.notes.attach(inbox.clone());
+        // Every later call would be refused as well, so the connection counts as lost and `status` shows the reason.
         let mut refused = self.account.token_refused.subscribe();
         tokio::select! {
             ended = self.deliver_queued(&inbox) => ended,

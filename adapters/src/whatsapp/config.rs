@@ -165,7 +165,7 @@ fn is_user_id(text: &str) -> bool {
         && id.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
-// Meta refuses a template without its language, and `en` is its own default for new templates.
+// Meta refuses a template without its language, so one that names none counts as English.
 pub(super) fn template(text: &str) -> Option<(&str, &str)> {
     let (name, language) = text.split_once('/').unwrap_or((text, "en"));
     let word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');

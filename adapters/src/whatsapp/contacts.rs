@@ -79,7 +79,7 @@ impl ContactBook {
         self.people.is_allowed(entry).then_some(entry)
     }
 
-    /// Opens the person's window. Newer ids replace older ones: a number changes its owner, a user id does not.
+    /// Opens the person's window. Newer ids replace older ones, since a number can change its owner.
     pub fn on_message(&mut self, entry: &str, who: &VouchedPerson, at: SystemTime, now: SystemTime) {
         let contact = self.known.entry(entry.to_owned()).or_default();
         let before = contact.clone();
@@ -124,7 +124,7 @@ impl ContactBook {
     pub fn address(&self, entry: &str) -> Option<Value> {
         let contact = self.known.get(entry);
         let form = PersonIdForm::of(entry)?;
-        // The user id first: it stays valid when the person changes or hides the number.
+        // The user id first: it is Meta's own name for the person, while the number may be withheld.
         let user_id = contact.and_then(|it| it.user_id.clone());
         let form = user_id.map_or(form, PersonIdForm::UserId);
         Some(match form {

@@ -76,7 +76,7 @@ impl ErrorMeaning {
             132000..=132999 => Self::Template,
             3 | 10 | 200..=299 | 368 | 131005 | 131031 | 131042 | 133010 => Self::Account,
             1 | 2 | 131000 | 131016 | 133004 => Self::Passing,
-            // Proxies and future codes: the status is then the better witness.
+            // For codes that this list does not know, the status decides.
             _ if status == StatusCode::UNAUTHORIZED => Self::Token,
             _ if status == StatusCode::TOO_MANY_REQUESTS => Self::Throughput,
             _ if status.is_server_error() => Self::Passing,

@@ -282,7 +282,7 @@ impl WhatsApp {
 
     fn fetch(&self, room: &Room, id: &MessageId, file: &MediaFile) -> Fetch {
         let (room, id, file, me) = (room.clone(), id.clone(), file.clone(), self.me.upgrade());
-        // A task of its own: the future in `fetches` is dropped with a connection, the download must not be.
+        // A task of its own: `fetches` is polled only between deliveries, and not at all while disconnected.
         let task: JoinHandle<String> = tokio::spawn({
             let file = file.clone();
             async move {

@@ -14,7 +14,7 @@ pub const TEXT_MAX: usize = 4096;
 const STYLE: MarkStyle =
     MarkStyle { bullet: "- ", tasks: ["[ ] ", "[x] "], escape: |text| Cow::Borrowed(text) };
 
-// Meta does not document how it counts. UTF-16 units give the largest number among the likely ways.
+// The largest of the likely ways to count "characters": a text that fits by this one fits by the others.
 pub fn length(text: &str) -> usize {
     text.encode_utf16().count()
 }

@@ -18,7 +18,7 @@ const MILLIS: u64 = 100_000_000_000;
 #[derive(Debug, PartialEq)]
 pub enum NotificationEvent {
     Message(PersonMessage),
-    /// What became of a message of ours.
+    /// Meta's report about a message of ours.
     Status(DeliveryStatus),
     /// Meta reports a problem of its own or of the account.
     Trouble(String),
@@ -28,7 +28,7 @@ pub enum NotificationEvent {
 pub struct PersonMessage {
     pub id: String,
     pub who: VouchedPerson,
-    /// When; now, if Meta did not say.
+    /// The time; now, if Meta sends none.
     pub at: SystemTime,
     /// The message it refers to.
     pub context: Option<String>,
@@ -76,12 +76,11 @@ pub struct MediaFile {
     pub caption: String,
 }
 
-/// What became of a message of ours.
 #[derive(Debug, PartialEq)]
 pub struct DeliveryStatus {
     pub id: String,
     pub who: VouchedPerson,
-    /// When; now, if Meta did not say.
+    /// The time; now, if Meta sends none.
     pub at: SystemTime,
     pub failure: Option<DeliveryFailure>,
 }
@@ -130,7 +129,7 @@ fn read_value(value: &Value, now: SystemTime, events: &mut Vec<NotificationEvent
     let contacts = list(&value["contacts"]);
     for message in list(&value["messages"]) {
         match read_message(message, contacts, now) {
-            // The bot's own messages, sent from the Business app on a phone: obeying them would be a loop.
+            // Messages from the bot's own number, such as echoes of the Business app: obeying them could be a loop.
             Some(message) if message.who.phone.is_some() && message.who.phone == ours => {}
             Some(message) => events.push(NotificationEvent::Message(message)),
             None => tracing::warn!("a WhatsApp message without an id or a sender"),

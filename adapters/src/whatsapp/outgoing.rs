@@ -282,7 +282,7 @@ impl WhatsApp {
     }
 
     fn hold_message(&self, room: &Room, message: &Outgoing) -> MessageId {
-        // WhatsApp cannot quote a message that is too old, and the message that it answers may be days old by then.
+        // The message that it answers may be days old by then, so a quotation would only confuse.
         let kept = Outgoing { reply_to: None, ..message.clone() };
         let count = self.contacts.lock().hold_message(room.id(), kept);
         self.notes.set_held(room.id(), count);
