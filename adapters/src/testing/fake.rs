@@ -245,7 +245,6 @@ impl Fake {
         }
         self.change(|state| {
             let log = state.rooms.entry(incoming.room.clone()).or_default();
-            // The bot drops a repeat without any activity, so `settled` must not wait for one.
             let repeated = log.last_said.as_ref() == Some(&incoming.id);
             if incoming.addressed.is_some() && !repeated {
                 log.last_said = Some(incoming.id.clone());

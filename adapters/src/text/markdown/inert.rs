@@ -29,8 +29,8 @@ pub(super) fn strip_controls(text: &str) -> Cow<'_, str> {
     }
 }
 
-// C0 and C1 controls, and characters by which text shows in another order than it is in: a reviewer would approve code that
-// differs from its picture (CVE-2021-42574).
+// C0 and C1 controls, and characters by which text shows in another order than it is in: a person would approve another command
+// than the one on the screen (CVE-2021-42574).
 fn is_active(c: char) -> bool {
     let is_control = c.is_control() && c != '\n' && c != '\t';
     is_control || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')

@@ -146,7 +146,7 @@ impl LineWrapper {
     fn take(&mut self, grapheme: &str, style: TextStyle) {
         if grapheme.contains('\n') {
             self.end_word();
-            // Spaces before a line break are invisible, and would wrap to a line of their own.
+            // Otherwise the spaces before the break would indent the next line.
             self.spaces = StyledLine::default();
             self.done.push(std::mem::take(&mut self.line));
         } else if grapheme == " " {

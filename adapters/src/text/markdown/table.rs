@@ -96,7 +96,6 @@ fn align(line: &mut StyledLine, cell: StyledLine, width: usize, alignment: Optio
     };
     line.pad(before);
     line.append(cell);
-    // Trailing spaces would wrap in a narrow terminal.
     if !is_last {
         line.pad(room - before);
     }
