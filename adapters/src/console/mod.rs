@@ -45,6 +45,7 @@ use crate::{
 /// The adapter's name in rooms and in `bot.toml`.
 pub const NAME: &str = "console";
 
+// In bytes. A terminal has no limit of its own; this one bounds the memory of a room.
 const MAX_LEN: usize = 1024 * 1024;
 
 // Beyond this a terminal's next line is left unread, so that a script cannot fill the memory.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::wire::{SaidLine, ShownMessage, StoredFile, ToTerminal};
 use crate::{Activity, MessageId};
 
+// Messages that a terminal gets when it attaches later, so that it does not begin with an empty screen.
 const REMEMBERED: usize = 50;
 
 const REMEMBERED_BYTES: usize = 4 * 1024 * 1024;

@@ -17,8 +17,8 @@ use crate::{
     Inbox, MessageId, Outgoing, Room,
 };
 
-// The shortest time between two edits of one message. On a homeserver that limits the bot it becomes
-// five seconds, by [`AdapterError::RateLimited`].
+// The shortest time between two edits of one message. On a homeserver that limits the bot it
+// becomes five seconds, by `RateLimited`.
 const EDIT: Duration = Duration::from_secs(1);
 // An event may have 64 KiB, and an edit carries its text four times: `body` and `formatted_body`,
 // both again in `m.new_content`.

@@ -9,7 +9,7 @@ use pulldown_cmark::{
 
 use crate::text::markdown::inert;
 
-// The specification's list; clients drop links of any other scheme.
+// Close to the specification's list. Links of other schemes could start a program on the reader's device.
 // <https://spec.matrix.org/v1.15/client-server-api/#mroommessage-msgtypes>
 const SCHEMES: [&str; 5] = ["https://", "http://", "mailto:", "magnet:", "matrix:"];
 

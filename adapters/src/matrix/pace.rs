@@ -17,7 +17,7 @@ const EVERY: Duration = Duration::from_secs(5);
 const RESERVE: u32 = 4;
 // So many accepted events beyond the default's burst prove that the homeserver has no such limit.
 const PROOF: u32 = 3;
-// A refusal counts as the rule for this long. It may also come from a short overload.
+// A refusal counts as the rule only for this long: it may have come from a short overload.
 const RULE: Duration = Duration::from_secs(600);
 
 /// The rank of an event; the first rank goes first.

@@ -23,6 +23,7 @@ use crate::{AdapterError, MessageId, matrix::notices};
 const GRACE: Duration = Duration::from_secs(10);
 // Bounds the work of each retry, which decrypts all of them again.
 const MOST: usize = 200;
+// After half an hour a person has long noticed the silence.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 
 #[derive(Default)]

@@ -27,7 +27,7 @@ use crate::{
 const GREETING: Duration = Duration::from_secs(10);
 // A half-open connection looks connected but receives nothing. Only our own pings show that within seconds.
 const PING: Duration = Duration::from_secs(5);
-// Two unanswered pings and some slack: a busy machine may answer one of them late.
+// Two unanswered pings and two seconds more, since an answer may be late.
 const PONG_TIMEOUT: Duration = Duration::from_secs(12);
 // A write that takes longer means a full buffer: the peer no longer reads.
 const WRITE: Duration = Duration::from_secs(5);

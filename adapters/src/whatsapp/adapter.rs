@@ -155,9 +155,9 @@ impl WhatsApp {
         tracing::info!(number = shown, "WhatsApp's number answers");
         if !self.account.has_menu.load(Ordering::Relaxed) {
             match self.graph.set_menu(&self.identity.commands).await {
-                // Not retried before the next connection: commands work without the menu.
                 Ok(()) => self.account.has_menu.store(true, Ordering::Relaxed),
                 Err(error) => {
+                    // The next connection tries again; until then commands work without the menu.
                     tracing::warn!(%error, "the menu of commands could not be set; commands work all the same")
                 }
             }

@@ -47,7 +47,7 @@ pub fn messages(message: &Outgoing) -> Result<Vec<Value>, String> {
     Ok(messages)
 }
 
-// [`crate::delivery::deliver`] has split the text already, but WhatsApp's form of a table can be longer than its Markdown.
+// `deliver` has split the text already, but WhatsApp's form of a table can be longer than its Markdown.
 fn texts(message: &Outgoing, shown: String) -> Vec<Value> {
     let text = |shown: &str| {
         let body = if shown.is_empty() { notices::NO_TEXT } else { shown };

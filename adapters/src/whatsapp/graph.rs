@@ -129,6 +129,7 @@ impl GraphApi {
             .map(drop)
     }
 
+    /// Uploads a file; returns its id, which is good for 30 days.
     pub async fn upload(&self, file: &Attachment, mime: &str) -> Result<String, GraphError> {
         let part = multipart::Part::bytes(file.bytes.clone()).file_name(file.name.clone());
         let part = part.mime_str(mime).map_err(unreachable)?;

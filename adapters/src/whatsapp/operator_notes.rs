@@ -14,6 +14,7 @@ const FAILURES_MAX: usize = 20;
 pub struct DeliveryFacts {
     pub account: Option<String>,
     pub template: Option<String>,
+    /// The number of waiting messages, by person.
     pub held: BTreeMap<String, usize>,
     pub failures: BTreeMap<String, FailedMessage>,
     /// Who wrote without being on the list, each once.

@@ -23,12 +23,12 @@ pub fn verify(secret: &Secret, header: Option<&[u8]>, body: &[u8]) -> SignatureC
     let Some(header) = header else { return SignatureCheck::Missing };
     let Some(hex) = header.strip_prefix(b"sha256=") else { return SignatureCheck::Wrong };
     let Ok(signature) = hex::decode(hex) else { return SignatureCheck::Wrong };
-    // Anybody can sign with an empty secret. The start refuses one as well.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()) else {
         return SignatureCheck::Wrong;
     };
     mac.update(body);
     match mac.verify_slice(&signature) {
+        // Anybody can sign with an empty secret. The start refuses one as well.
         Ok(()) if !secret.is_empty() => SignatureCheck::Right,
         _ => SignatureCheck::Wrong,
     }
