@@ -1,4 +1,4 @@
-//! What every messenger needs around its own code: reconnecting, delivery of long messages, webhooks.
+//! The parts that every messenger needs around its own code: reconnecting, delivery of long messages, webhooks.
 
 pub(crate) mod backoff;
 pub mod deliver;

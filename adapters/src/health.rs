@@ -21,6 +21,7 @@ struct HealthState {
     connections: u32,
     last_error: Option<String>,
     note: Option<String>,
+    // Besides `since`, which is for people and may jump with the wall clock.
     connected_at: Option<Instant>,
 }
 
@@ -28,15 +29,13 @@ struct HealthState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthSnapshot {
     pub name: &'static str,
-    /// Whether it is connected.
     pub up: bool,
-    /// Since when it is up or down.
     pub since: SystemTime,
     /// When the last act of a person came in.
     pub last_event: Option<SystemTime>,
     /// How often it connected again after the first time.
     pub reconnects: u32,
-    /// Why it last went down; kept after it is up again.
+    /// The reason of the last failure, also after the next connection.
     pub last_error: Option<String>,
     /// A note for the operator although it is up.
     pub note: Option<String>,
@@ -57,7 +56,7 @@ impl AdapterHealth {
         Self { name, state: Mutex::new(state) }
     }
 
-    /// Records that the connection is up. A second call while it is up changes nothing.
+    /// Records that the connection is up. A second call while it is up has no effect.
     pub fn set_connected(&self) {
         let mut state = self.state.lock();
         if !state.up {
@@ -73,9 +72,10 @@ impl AdapterHealth {
         self.state.lock().last_event = Some(SystemTime::now());
     }
 
-    /// Sets what the operator should know although the connection is up; `None` clears it. A new note is logged.
+    /// Sets a note for the operator about a problem despite the connection; `None` clears it. A new note is logged.
     pub fn set_note(&self, note: Option<String>) {
         let mut state = self.state.lock();
+        // Adapters set the same note at every check; the log shows it only once.
         if let Some(note) = note.as_ref().filter(|note| state.note.as_ref() != Some(note)) {
             tracing::warn!(adapter = self.name, "{note}");
         }
@@ -89,7 +89,6 @@ impl AdapterHealth {
         state.set_down();
     }
 
-    /// How it is now.
     pub fn snapshot(&self) -> HealthSnapshot {
         let state = self.state.lock();
         HealthSnapshot {
@@ -103,12 +102,10 @@ impl AdapterHealth {
         }
     }
 
-    /// Ended in order: down without an error.
     pub(crate) fn ended(&self) {
         self.state.lock().set_down();
     }
 
-    /// How long the present connection has been up.
     pub(crate) fn uptime(&self) -> Duration {
         self.state.lock().connected_at.map_or(Duration::ZERO, |at| at.elapsed())
     }

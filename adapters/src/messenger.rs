@@ -1,6 +1,6 @@
-//! What a messenger is: rooms, messages in and out, and the one trait every messenger implements.
+//! The interface of a messenger: rooms, messages in and out, and the one trait every messenger implements.
 //!
-//! Nothing here knows of stories, of Claude or of commands. A missing ability is a [`Capabilities`] field that says no, or
+//! Nothing here knows of stories, of Claude or of commands. A missing ability is visible in a [`Capabilities`] field or as
 //! [`AdapterError::Unsupported`]; never an `Ok` that did nothing.
 
 use std::{
@@ -108,7 +108,6 @@ pub enum Addressed {
     Slash,
 }
 
-/// What a person did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PersonAct {
     /// Wrote `text`; the address is already stripped from it.
@@ -159,7 +158,7 @@ pub enum Tone {
     Notice,
     /// A question that waits for a person: worth a notification.
     Question,
-    /// The request failed.
+    /// An answer that reports a failure.
     Failure,
 }
 
@@ -168,9 +167,9 @@ pub enum Tone {
 pub struct Choice {
     /// Comes back in [`PersonAct::Chose`]; at most 200 bytes (Slack's and WhatsApp's limits are 255 and 256).
     pub key: String,
-    /// What the person reads; keep it within 20 characters (WhatsApp's button limit).
+    /// The text on the button; within 20 characters (WhatsApp's limit).
     pub label: String,
-    /// Stands for the choice where only reactions exist.
+    /// The choice's sign where only reactions exist.
     pub emoji: Option<String>,
 }
 
@@ -179,16 +178,15 @@ pub struct Choice {
 pub struct Outgoing {
     /// CommonMark with tables and strikethrough; raw HTML is shown as text.
     pub markdown: String,
-    /// What the message is.
     pub tone: Tone,
     /// The message it answers.
     pub reply_to: Option<MessageId>,
-    /// What can be picked; empty for none. On an edit, empty removes the choices.
+    /// The choices to offer; empty for none. On an edit, empty removes the choices.
     pub choices: Vec<Choice>,
     /// Whether edits will follow; false on the last state, so that a terminal knows what to redraw and what to print.
     #[serde(default)]
     pub live: bool,
-    /// People to notify, by [`Sender::id`]; empty means nobody is pinged whatever the text says.
+    /// People to notify, by [`Sender::id`]; nobody else is pinged, whatever the text contains.
     pub mentions: Vec<Arc<str>>,
 }
 
@@ -239,7 +237,7 @@ pub enum ChoiceForm {
     Reactions,
 }
 
-/// What a messenger can do. The bot asks here and never for a messenger's name.
+/// The abilities of a messenger. The bot asks here and never for a messenger's name.
 #[derive(Clone, Copy, Debug)]
 pub struct Capabilities {
     /// The shortest time between two edits of one message, or `None` where nothing can be edited.
@@ -257,7 +255,7 @@ pub struct Capabilities {
     pub max_len: usize,
 }
 
-/// What a room is doing, for typing marks and for scripts that wait.
+/// The present work of a room, for typing marks and for scripts that wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {
     pub state: ActivityState,
@@ -286,7 +284,7 @@ pub enum AdapterError {
     Config {
         /// The dotted key, e.g. `slack.bot_token`.
         key: &'static str,
-        /// What is wrong and what to do.
+        /// The fault and its remedy, as a sentence.
         why: String,
     },
     /// Too fast; the message was not accepted.
@@ -312,11 +310,11 @@ pub trait Adapter: Send + Sync + 'static {
     /// The constant name that [`Room`]s and `bot.toml` carry.
     fn name(&self) -> &'static str;
 
-    /// What this messenger can do; constant over its life.
+    /// The abilities of this messenger; constant over its life.
     fn capabilities(&self) -> Capabilities;
 
-    /// Checks settings and credentials once before the start. [`AdapterError::Config`] ends the start with its
-    /// sentence; after any other error the bot starts anyway, and [`Adapter::run`] keeps trying.
+    /// Checks settings and credentials once before the start. After [`AdapterError::Config`] the bot does not start and shows
+    /// its sentence; after any other error it starts anyway, and [`Adapter::run`] repeats the attempt.
     async fn prepare(&self) -> Result<(), AdapterError> {
         Ok(())
     }
@@ -324,8 +322,8 @@ pub trait Adapter: Send + Sync + 'static {
     /// Called when the people of its section change while the bot runs. Only an adapter that checks the lists itself needs it.
     fn set_allowed_people(&self, _people: &AllowedPeople) {}
 
-    /// Connects and delivers to `inbox` until the connection ends. Called again after an error, with
-    /// growing delay (see [`crate::supervise`]); `Ok` means it ended for good. Must call [`Inbox::connected`].
+    /// Connects and delivers to `inbox` until the connection is lost. Called again after an error, with growing delay (see
+    /// [`crate::supervise`]); `Ok` means that it is over for good. Must call [`Inbox::set_connected`].
     async fn run(&self, inbox: Inbox) -> Result<(), AdapterError>;
 
     /// Sends one message whose rendered form fits [`Capabilities::max_len`]; use [`crate::deliver`] for any length.
@@ -337,7 +335,7 @@ pub trait Adapter: Send + Sync + 'static {
     }
 
     /// The thread of this message, for a prompt and all that follows it; asked once when a prompt begins.
-    /// `None`, the default, keeps the talk in the room itself.
+    /// `None`, the default, leaves the conversation in the room itself.
     fn open_thread(&self, _room: &Room, _message: &MessageId) -> Option<Room> {
         None
     }
@@ -352,7 +350,7 @@ pub trait Adapter: Send + Sync + 'static {
         Err(AdapterError::Unsupported("sending a file"))
     }
 
-    /// Shows what the room is doing. Called on every change, and again after each message the room accepts.
+    /// Shows the room's activity. Called on every change, and again after each message the room accepts.
     async fn activity(&self, _room: &Room, _activity: &Activity) -> Result<(), AdapterError> {
         Err(AdapterError::Unsupported("showing activity"))
     }
@@ -366,13 +364,13 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// An inbox that feeds `sender` and keeps `health` up to date.
     pub fn new(sender: mpsc::Sender<Incoming>, health: Arc<AdapterHealth>) -> Self {
         Self { sender, health }
     }
 
     /// Delivers one act; waits while the bot is behind. `false` means that the bot is shutting down.
     pub async fn deliver(&self, incoming: Incoming) -> bool {
+        // Before the wait: `status` shows when the service last delivered, and the bot may be behind.
         self.health.note_event();
         self.sender.send(incoming).await.is_ok()
     }
@@ -391,18 +389,18 @@ impl Inbox {
         self.health.set_connected();
     }
 
-    /// Sets what the operator should know although the connection is up, shown by `status`; `None` clears it.
+    /// Sets a note for `status` about a problem despite the connection; `None` clears it.
     pub fn set_note(&self, note: Option<String>) {
         self.health.set_note(note);
     }
 }
 
-/// What an adapter needs to recognise messages to the bot (see [`crate::address`]) and to offer its commands.
+/// The bot's names and commands, for recognising messages to it (see [`crate::address`]) and for menus.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// How people call the bot.
     pub display_name: String,
-    /// What a command may begin with, e.g. `!`.
+    /// The signs that a command may begin with, e.g. `!`.
     pub prefixes: Vec<String>,
     /// The bot's commands, for menus, slash commands and completion.
     pub commands: Vec<CommandInfo>,
@@ -419,7 +417,7 @@ pub struct CommandInfo {
     pub summary: String,
 }
 
-/// What every messenger needs besides its own settings.
+/// The common part of every messenger's settings.
 #[derive(Clone, Debug)]
 pub struct AdapterContext {
     pub identity: Identity,

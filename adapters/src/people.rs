@@ -18,14 +18,13 @@ impl AllowedPeople {
     /// The keys that a section has for its people.
     pub const KEYS: [&'static str; 3] = ["allowed_users", "approvers", "operators"];
 
-    /// Whether this person may talk to the bot.
+    // Approvers and operators count too, so that nobody has to be listed twice.
     pub fn is_allowed(&self, id: &str) -> bool {
         [&self.allowed_users, &self.approvers, &self.operators]
             .iter()
             .any(|list| list.iter().any(|it| it == id))
     }
 
-    /// Whether nobody may talk to the bot.
     pub fn is_empty(&self) -> bool {
         self.allowed_users.is_empty() && self.approvers.is_empty() && self.operators.is_empty()
     }

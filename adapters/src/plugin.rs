@@ -1,5 +1,5 @@
-//! How a messenger plugs in: its section of `bot.toml` says all that the bot needs, and one row in [`MESSENGERS`](crate::MESSENGERS)
-//! names it. Nothing outside this crate knows a messenger by name.
+//! How a messenger plugs in: its section of `bot.toml` holds all that the bot needs, and one row in
+//! [`MESSENGERS`](crate::MESSENGERS) names it. Nothing outside this crate knows a messenger by name.
 //!
 //! A messenger implements [`MessengerConfig`] for its section. The bot works with [`MessengerSections`], which are read from
 //! `bot.toml` once, after `${VAR}` is expanded:
@@ -11,7 +11,7 @@
 //! | which keys changed | [`MessengerSections::to_table`] of both files |
 //! | to apply what needs no restart | [`MessengerSections::live_keys`], [`MessengerSections::with_people_of`] |
 //! | access lists, values to redact | [`MessengerSection::people`], [`MessengerSection::secrets`] |
-//! | variables to keep from agents | [`MessengerKind::secret_env`] |
+//! | variables to hide from agents | [`MessengerKind::secret_env`] |
 //! | the features of a rebuild | [`MessengerKind::built_in`] |
 //! | the adapter and its webhooks | [`MessengerSection::build`] |
 
@@ -23,7 +23,8 @@ use toml::{Table, Value};
 
 use crate::{Adapter, AdapterContext, AdapterError, AllowedPeople, Secret, Webhooks};
 
-/// A messenger's section of `bot.toml`. No key is mandatory for serde: [`MessengerConfig::check`] says what is missing.
+/// A messenger's section of `bot.toml`. No key is mandatory for serde, so that [`MessengerConfig::check`] can name a
+/// missing one with its remedy.
 pub trait MessengerConfig:
     Clone + fmt::Debug + Default + Serialize + DeserializeOwned + Send + Sync + 'static
 {
@@ -31,16 +32,13 @@ pub trait MessengerConfig:
     const NAME: &'static str;
     /// Whether this build holds the messenger. Without it the section is still read, so that its keys are known.
     const BUILT_IN: bool;
-    /// Environment variables under which the guide and `bot.toml.example` keep the section's secrets. Agents never get them, even
+    /// Environment variables in which the guide and `bot.toml.example` store the section's secrets. Agents never get them, even
     /// where `bot.toml` does not name them.
     const SECRET_ENV: &'static [&'static str];
     /// Directives for `RUST_LOG` that silence the messenger's libraries.
     const LOG_FILTER: &'static str = "";
 
-    /// Checks the section without a network.
-    ///
-    /// # Errors
-    /// [`AdapterError::Config`] with the first key that is wrong.
+    /// Checks the section without a network; fails with [`AdapterError::Config`] for the first wrong key.
     fn check(&self) -> Result<(), AdapterError>;
 
     fn people(&self) -> &AllowedPeople;
@@ -50,10 +48,7 @@ pub trait MessengerConfig:
     /// The values that no log and no message may contain; empty ones are ignored.
     fn secrets(&self) -> Vec<&Secret>;
 
-    /// Builds the messenger. Nothing connects before [`Adapter::run`].
-    ///
-    /// # Errors
-    /// [`AdapterError::Config`] with the key that is wrong.
+    /// Builds the messenger; fails with [`AdapterError::Config`] for a wrong key. Nothing connects before [`Adapter::run`].
     fn build(self, _context: AdapterContext) -> Result<BuiltMessenger, AdapterError> {
         Err(AdapterError::Config {
             key: Self::NAME,
@@ -75,14 +70,11 @@ pub struct BuiltMessenger {
 /// A row of [`MESSENGERS`](crate::MESSENGERS).
 #[derive(Clone, Copy)]
 pub struct MessengerKind {
-    /// See [`MessengerConfig::NAME`].
     pub name: &'static str,
-    /// See [`MessengerConfig::BUILT_IN`].
     pub built_in: bool,
-    /// See [`MessengerConfig::SECRET_ENV`].
     pub secret_env: &'static [&'static str],
-    /// See [`MessengerConfig::LOG_FILTER`].
     pub log_filter: &'static str,
+    // Function pointers, so that a row is a constant and `MESSENGERS` a plain static table.
     read: fn(Table) -> Result<Arc<dyn AnyConfig>, KeyError>,
     defaults: fn() -> Table,
 }
@@ -107,7 +99,7 @@ impl fmt::Debug for MessengerKind {
     }
 }
 
-/// [`MessengerConfig`] without its type, so that one list holds all sections.
+// `MessengerConfig` needs its type for serde and cannot be a trait object; this one can, so that one list holds all sections.
 trait AnyConfig: fmt::Debug + Send + Sync {
     fn check(&self) -> Result<(), AdapterError>;
     fn people(&self) -> &AllowedPeople;
@@ -165,15 +157,11 @@ impl MessengerSection {
         self.config.people()
     }
 
-    /// See [`MessengerConfig::secrets`].
     pub fn secrets(&self) -> Vec<&Secret> {
         self.config.secrets()
     }
 
-    /// See [`MessengerConfig::build`].
-    ///
-    /// # Errors
-    /// [`AdapterError::Config`] with the key that is wrong, or where this build does not hold the messenger.
+    /// As [`MessengerConfig::build`]; also fails where this build does not hold the messenger.
     pub fn build(&self, context: AdapterContext) -> Result<BuiltMessenger, AdapterError> {
         self.config.build(context)
     }
@@ -184,10 +172,8 @@ impl MessengerSection {
 pub struct MessengerSections(Vec<MessengerSection>);
 
 impl MessengerSections {
-    /// Removes the messengers' sections from a file's table and reads them.
-    ///
-    /// # Errors
-    /// The dotted key whose value has the wrong form.
+    /// Removes the messengers' sections from a file's table and reads them. The error names the dotted key whose
+    /// value has the wrong form.
     pub fn take_from(table: &mut Table) -> Result<Self, KeyError> {
         let mut sections = Vec::new();
         for kind in crate::MESSENGERS {
@@ -206,10 +192,7 @@ impl MessengerSections {
         Ok(Self(sections))
     }
 
-    /// Checks every section without a network.
-    ///
-    /// # Errors
-    /// [`AdapterError::Config`] with the first key that is wrong.
+    /// Checks every section without a network; fails with [`AdapterError::Config`] for the first wrong key.
     pub fn check(&self) -> Result<(), AdapterError> {
         self.iter().try_for_each(|section| section.config.check())
     }

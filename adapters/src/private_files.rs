@@ -7,24 +7,24 @@ use std::{
     path::Path,
 };
 
-/// Makes the folder with mode 0700, or gives it that mode: matrix-sdk makes its files readable for everybody.
+// The mode is also set on an existing folder: matrix-sdk creates its files readable for everybody, so
+// the folder must protect them.
 pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o700))
 }
 
-/// Writes the whole file or nothing, with mode 0600.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
-    // A remnant may have another mode.
+    // `create_new` fails on the remnant of a crash, and reusing it could leave it readable for others.
     let _ = fs::remove_file(&beside);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
+    // Before the rename: some file systems would otherwise show an empty file after a power cut.
     file.sync_all()?;
     fs::rename(&beside, path)
 }
 
-/// The file's bytes; `None` if there is none.
 pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),

@@ -1,10 +1,10 @@
-//! A setting that must not be seen: tokens, passwords, keys.
+//! A setting that must not appear in logs or messages: tokens, passwords, keys.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A secret text. It prints as `***`; [`Secret::reveal`] is the one way to it.
+/// A secret text. It prints as `***`; only [`Secret::reveal`] gives the text.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);

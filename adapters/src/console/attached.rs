@@ -1,4 +1,4 @@
-//! One attached terminal, seen from the adapter: its greeting, its lines, and what is written to it.
+//! One attached terminal, seen from the adapter: its greeting, its lines, and the lines written to it.
 
 use std::{io, sync::Arc, time::SystemTime};
 
@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{Addressed, Identity, Incoming, PersonAct, Room, Sender, text::address};
 
-/// The room of a terminal that names none.
 const DEFAULT_ROOM: &str = "main";
 
 /// The longest name of a room, in bytes.
@@ -23,7 +22,6 @@ const LONGEST_ROOM: usize = 64;
 /// The longest name a person gives, in characters.
 const LONGEST_NAME: usize = 64;
 
-/// Where a terminal's acts go, in order.
 pub(super) type Acts = mpsc::Sender<Incoming>;
 
 /// Serves one terminal until it or the adapter closes the stream.
@@ -38,7 +36,7 @@ pub(super) async fn serve(
     let closed = shared.closed.clone();
     let number = shared.ids.number();
     let terminal = AttachedTerminal { shared, acts, outlet, number, seat: None };
-    // The terminal holds the last outlet beside its room's: when both drop it, the writer ends by itself.
+    // The terminal and its room hold the only outlets: when both drop theirs, the writer has written everything and returns.
     let reading = async move {
         tokio::select! {
             ended = terminal.read(BufReader::new(reader)) => ended,
@@ -47,6 +45,7 @@ pub(super) async fn serve(
     };
     let ended = tokio::select! {
         (read, written) = async { tokio::join!(reading, write(writer, outflow)) } => read.and(written),
+        // At once, without the waiting lines: this terminal does not read them.
         () = gone.cancelled() => Ok(()),
     };
     if let Err(error) = ended {
@@ -62,7 +61,6 @@ async fn write(mut writer: impl AsyncWrite + Unpin, mut outflow: LineReceiver) -
     writer.shutdown().await
 }
 
-/// Where a terminal sits.
 struct TerminalSeat {
     room: Arc<str>,
     name: Arc<str>,
@@ -107,6 +105,7 @@ impl AttachedTerminal {
             Ok(FromTerminal::Hello { room, user }) => self.sit_down(room.as_deref(), user.as_deref()),
             Ok(FromTerminal::Say { ticket, text }) => {
                 if self.seat.is_none() {
+                    // A hand-written client need not greet first.
                     self.sit_down(None, None);
                 }
                 self.say(ticket, text.trim()).await;
@@ -131,6 +130,7 @@ impl AttachedTerminal {
             return self
                 .refuse(None, "This terminal is in a room already; open another one for another room.");
         }
+        // Only for display. The sender's id is the system user's name, which a terminal cannot choose.
         let user = user.filter(|name| !name.trim().is_empty()).unwrap_or(&self.shared.config.user);
         let name: String = crate::text::markdown::inert(user).chars().take(LONGEST_NAME).collect();
         let room: Arc<str> = room.into();
@@ -152,6 +152,7 @@ impl AttachedTerminal {
         };
         self.shared.in_room(&seat.room, |room| room.show_line(said, self.number));
         self.outlet.send(&ToTerminal::Delivered { ticket, id: incoming.id.clone() });
+        // After `Delivered`: the terminal must know the line's id before any activity mentions it.
         if self.acts.send(incoming).await.is_err() {
             self.refuse(Some(ticket), "storkit is stopping and did not take that.");
         }

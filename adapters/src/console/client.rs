@@ -6,10 +6,8 @@ use tokio::net::UnixStream;
 
 use super::socket;
 
-/// Connects to the console socket at `socket`, however long its path is.
-///
-/// # Errors
-/// `NotFound` or `ConnectionRefused` where no storkit listens there.
+/// Connects to the console socket at `socket`, however long its path is. Fails with `NotFound` or `ConnectionRefused`
+/// where no storkit listens there.
 pub async fn connect(socket: &Path) -> io::Result<UnixStream> {
     let stream = socket::at(socket, |reachable| std::os::unix::net::UnixStream::connect(reachable))?;
     stream.set_nonblocking(true)?;

@@ -18,17 +18,16 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::screen::{LivePrompt, Screen, SentPrompt};
 
-/// Lines of history that are kept.
 const HISTORY: usize = 2_000;
 
-/// How long a change on the screen may wait; typing is always shown at once.
+// The longest delay of a change on the screen. Typing is always shown at once.
 const POLL: Duration = Duration::from_millis(50);
 
 const COMPLETIONS: &str = "completions";
 const INTERRUPT: &str = "interrupt";
 const LEAVE: &str = "leave";
 
-/// What a person did in the editor.
+/// A person's act in the editor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum EditorInput {
     /// Sent a line, or several as one.
@@ -39,10 +38,7 @@ pub(super) enum EditorInput {
     Leave,
 }
 
-/// An editor that shows `screen`.
-///
-/// # Errors
-/// Where the history file cannot be made or read.
+/// An editor that shows `screen`. Fails where the history file cannot be made or read.
 pub(super) fn build(screen: &Arc<Screen>, history: Option<&Path>) -> io::Result<Reedline> {
     let printer = ExternalPrinter::new(1);
     let commands = CommandCompleter { screen: screen.clone(), printer: printer.sender() };
@@ -73,15 +69,12 @@ fn history_at(path: &Path) -> io::Result<FileBackedHistory> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    // Made by us, since prompts are nobody else's business and reedline would leave it readable.
+    // Created here, since reedline would leave it readable, and prompts are nobody else's business.
     fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
     FileBackedHistory::with_file(HISTORY, path.to_owned()).map_err(io::Error::other)
 }
 
-/// Reads lines until the person leaves or the screen closes; what is left to print is printed.
-///
-/// # Errors
-/// Where the terminal cannot be read.
+/// Reads lines until the person leaves or the screen closes, then prints the rest. Fails where the terminal cannot be read.
 pub(super) fn edit(
     mut editor: Reedline,
     screen: &Arc<Screen>,
@@ -101,7 +94,7 @@ pub(super) fn edit(
         }
     };
     if ended.is_ok() {
-        // The cursor is on the empty prompt, of which nothing is to stay.
+        // The cursor is on the empty prompt, which must not remain on the screen.
         write!(io::stderr(), "\r\x1b[J{}", screen.unprinted())?;
     }
     ended
@@ -139,7 +132,7 @@ fn keys() -> Keybindings {
     let host = |command: &str| {
         let command = ReedlineEvent::ExecuteHostCommand(command.into());
         let out_of_menu = ReedlineEvent::Multiple(vec![ReedlineEvent::Esc, command]);
-        // In a search of the history the first does not apply: there the key ends the search.
+        // In a search of the history the first does not apply: there the key leaves the search.
         ReedlineEvent::UntilFound(vec![out_of_menu, ReedlineEvent::Esc])
     };
     keys.add_binding(KeyModifiers::CONTROL, KeyCode::Char('c'), host(INTERRUPT));
@@ -147,7 +140,8 @@ fn keys() -> Keybindings {
     keys
 }
 
-/// Completes commands; and, being asked before every wait for keys, hands over what is to be printed.
+// reedline asks a completer before every wait for keys. That is the only regular call into our code, so it also hands
+// over the text to print.
 struct CommandCompleter {
     screen: Arc<Screen>,
     printer: SyncSender<String>,
@@ -176,7 +170,7 @@ impl Completer for CommandCompleter {
     }
 }
 
-/// Leaves the line as it is and notes what is on the screen.
+// A highlighter sees every change of the line. This one leaves the line alone and records it for `Screen`.
 struct LineWatcher(Arc<Screen>);
 
 impl Highlighter for LineWatcher {

@@ -1,19 +1,19 @@
-//! What a front end prints for good and what it keeps redrawing: a state machine without a terminal. A message
-//! whose later states are still to come is *open* and belongs to the live region; everything else is printed at
-//! once, in order. No final state is lost and none is printed twice.
+//! Decides which messages a front end prints for good and which it redraws: a state machine without a terminal. A message with
+//! further states to come is *open* and belongs to the live region; everything else is printed at once, in order. No final
+//! state is lost and none is printed twice.
 
 use std::collections::VecDeque;
 
 use super::wire::{SaidLine, ShownMessage, StoredFile, ToTerminal};
 use crate::{ActivityState, MessageId, Tone};
 
-/// Open messages; more than this and the oldest is printed as it is.
+// Beyond this the oldest open message is printed as it is: the region is at most half a screen anyway.
 const MOST_OPEN: usize = 16;
 
-/// Printed messages whose edits are recognised, besides the open ones.
+// The number of printed messages whose repeated states are recognised, besides the open ones.
 const REMEMBERED: usize = 64;
 
-/// Lines of a question that fit the live region; a longer one is printed in full when it opens.
+// A longer question would fill the live region, so it is printed in full when it opens.
 const QUESTION_LINES: usize = 12;
 
 /// Something to print, once.
@@ -21,7 +21,7 @@ const QUESTION_LINES: usize = 12;
 pub enum PrintRequest {
     /// A message of the bot in its final state, or a question as it opens.
     Message(ShownMessage),
-    /// What a person said elsewhere or earlier.
+    /// A person's line from another terminal, or from before.
     Said(SaidLine),
     /// A file the bot showed.
     File(StoredFile),
@@ -48,12 +48,12 @@ pub struct LiveModel {
 }
 
 impl LiveModel {
-    /// For a terminal that redraws what is open.
+    /// For a terminal that redraws open messages.
     pub fn with_region() -> Self {
         Self { has_region: true, open: Vec::new(), printed: VecDeque::new(), activity: None }
     }
 
-    /// For a stream of text, where only what is printed is ever seen.
+    /// For a stream of text, where only printed text is ever seen.
     pub fn without_region() -> Self {
         Self { has_region: false, ..Self::with_region() }
     }
@@ -70,6 +70,7 @@ impl LiveModel {
             }
             ToTerminal::Refused { why, .. } => vec![PrintRequest::Refused(why)],
             ToTerminal::Bye { reason } => {
+                // Before the goodbye: no further state of the open messages will come.
                 let mut prints = self.finish();
                 prints.push(PrintRequest::Bye(reason));
                 prints
@@ -78,17 +79,17 @@ impl LiveModel {
         }
     }
 
-    /// Prints what is open as it is now: nothing follows.
+    /// Prints the open messages in their present state, since nothing follows.
     pub fn finish(&mut self) -> Vec<PrintRequest> {
         std::mem::take(&mut self.open).into_iter().filter_map(|open| self.print(open.shown)).collect()
     }
 
-    /// What the live region holds, oldest first.
+    /// The content of the live region, oldest first.
     pub fn region(&self) -> &[OpenMessage] {
         &self.open
     }
 
-    /// What the room is doing, once it has said so.
+    /// The room's activity, once it is known.
     pub fn room_is(&self) -> Option<ActivityState> {
         self.activity
     }
@@ -133,7 +134,7 @@ impl LiveModel {
         Some(PrintRequest::Message(shown))
     }
 
-    /// A question that was printed as it opened is remembered until it closes.
+    // A question that was printed as it opened is remembered until it closes, or its next edit would print it again.
     fn forget_oldest(&mut self) {
         let is_open = |id: &MessageId| self.open.iter().any(|open| open.shown.id == *id);
         if let Some(oldest) = self.printed.iter().position(|printed| !is_open(&printed.id)) {
@@ -146,7 +147,7 @@ impl LiveModel {
     }
 }
 
-/// Whether a person sees the same in both.
+// Answers and notices look alike in a terminal, so a change between them is no reason to print again.
 fn same(one: &ShownMessage, other: &ShownMessage) -> bool {
     let plain = |shown: &ShownMessage| matches!(shown.tone, Tone::Answer | Tone::Notice);
     let same_tone = one.tone == other.tone || (plain(one) && plain(other));

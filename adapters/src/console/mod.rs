@@ -45,16 +45,15 @@ use crate::{
 /// The adapter's name in rooms and in `bot.toml`.
 pub const NAME: &str = "console";
 
-/// The longest message, in bytes.
+// In bytes. A terminal has no limit of its own; this one bounds the memory of a room.
 const MAX_LEN: usize = 1024 * 1024;
 
-/// Acts that wait for the bot before a terminal's next line is left unread.
+// Beyond this a terminal's next line is left unread, so that a script cannot fill the memory.
 const WAITING_ACTS: usize = 16;
 
-/// How long terminals get to take their last lines when the adapter closes.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// What the console needs to know.
+/// The console's settings.
 #[derive(Clone, Debug)]
 pub struct ConsoleConfig {
     /// Where other processes attach; `None` serves only terminals of this process.
@@ -72,7 +71,6 @@ pub struct Console {
     terminals: TaskTracker,
 }
 
-/// What the terminals' tasks and the adapter have in common.
 struct ConsoleShared {
     config: ConsoleConfig,
     identity: Identity,
@@ -99,7 +97,7 @@ impl Console {
         Arc::new(Self { shared: Arc::new(shared), sender, acts, terminals: TaskTracker::new() })
     }
 
-    /// Serves a terminal at the other end of `stream`; works before [`Adapter::run`] as well. Must be
+    /// Serves a terminal at the far side of `stream`; works before [`Adapter::run`] as well. Must be
     /// called within a tokio runtime.
     pub fn attach(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         self.terminals.spawn(attached::serve(self.shared.clone(), self.sender.clone(), stream));
@@ -113,8 +111,8 @@ impl Console {
         }
     }
 
-    /// Says goodbye with a sentence and waits, at most 2 s, until every terminal has its last lines.
-    /// Terminals that attach later are turned away.
+    /// Sends every terminal a goodbye and waits, at most 2 s, until all have their last lines. Terminals that
+    /// attach later are turned away.
     pub async fn close(&self, reason: &str) {
         for room in self.shared.rooms.lock().values_mut() {
             room.close_all(reason);
@@ -135,6 +133,7 @@ impl Console {
     }
 
     async fn forward(&self, inbox: &Inbox) {
+        // The receiver outlives a run, so that lines typed during a reconnect are not lost.
         let mut acts = self.acts.lock().await;
         loop {
             let act = tokio::select! {
@@ -156,7 +155,7 @@ impl Console {
                 Ok(_) => {
                     tracing::warn!("a process of a sandbox tried to attach to the console and was refused")
                 }
-                // Out of file handles, most likely: the terminals that are attached are served on.
+                // Out of file handles, most likely. The attached terminals are still served, and the pause avoids a tight loop.
                 Err(error) => {
                     tracing::warn!(%error, "a console terminal could not attach");
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -213,6 +212,7 @@ impl Adapter for Console {
 
     async fn edit(&self, room: &Room, id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {
         fits(message)?;
+        // Rooms are in memory only, so a message from before the restart is on no terminal that could show the edit.
         if !self.shared.ids.owns_id(id) {
             return Err(AdapterError::Rejected(format!("no message `{id}` since this console started")));
         }
@@ -246,7 +246,6 @@ impl Adapter for Console {
 }
 
 impl ConsoleShared {
-    /// Acts on the room of this name, which is made when it is new.
     fn in_room<T>(&self, name: &str, act: impl FnOnce(&mut RoomLog) -> T) -> T {
         let mut rooms = self.rooms.lock();
         if let Some(room) = rooms.get_mut(name) {
@@ -279,7 +278,7 @@ impl ConsoleShared {
     }
 }
 
-/// Gives ids that no earlier process of this project gave.
+// The bot drops repeats by their ids, also after a restart, so no process may reuse an earlier one's ids.
 struct MessageIds {
     started: u128,
     given: AtomicU64,
@@ -317,7 +316,7 @@ fn fits(message: &Outgoing) -> Result<(), AdapterError> {
     }
 }
 
-/// A name without folders and without what a shell or a terminal could trip over.
+// The name comes from an agent, and people paste it into shells. The last 80 characters, because they hold the type.
 fn safe_name(name: &str) -> String {
     let keep = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' };
     let name: String = name.chars().rev().take(80).map(keep).collect();

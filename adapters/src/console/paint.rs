@@ -1,5 +1,5 @@
-//! How messages look in an interactive terminal: text with or without colours, and the live region cut
-//! to the screen. Everything relayed is made inert here.
+//! Draws messages in an interactive terminal: text with or without colours, and the live region cut to the screen. Everything
+//! relayed is made inert here.
 
 use crossterm::style::{Attribute, Color, SetAttribute, SetForegroundColor};
 use unicode_width::UnicodeWidthChar;
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{ActivityState, Tone, text::markdown};
 
-/// Rows of the live region that each older message keeps when a newer one is long.
+// The rows that each older message retains when a newer one is long.
 const LEFT_FOR_OLDER: usize = 2;
 
 /// How this terminal can be written to.
@@ -50,7 +50,7 @@ impl TerminalStyle {
         rendered.trim_end().to_owned()
     }
 
-    /// The text of one thing to print, without a final line end.
+    /// The text of one print request, without a final line break.
     pub(super) fn print(self, print: &PrintRequest) -> String {
         match print {
             PrintRequest::Message(shown) => self.message(shown),
@@ -97,7 +97,8 @@ impl TerminalStyle {
         }
     }
 
-    /// The lines above the prompt: at most half the screen, questions whole, of the rest the ends.
+    // At most half the screen, so that the scrollback stays visible. Questions are shown whole, since a person must read them
+    // before answering; of other messages the last lines.
     pub(super) fn region(self, open: &[OpenMessage], room: Option<ActivityState>) -> Vec<String> {
         let mut budget = (self.rows / 2).max(3);
         let mut blocks = Vec::new();
@@ -121,7 +122,7 @@ impl TerminalStyle {
         self.tail(&lines, budget)
     }
 
-    /// What stands for a question that the scrollback holds in full.
+    // The scrollback holds the whole question already.
     fn reminder(self, shown: &ShownMessage) -> String {
         let head = self.mark(LineMark::Ask, "? the question above waits:");
         format!("{head}\n{}", self.choices(shown).join("\n"))
@@ -137,6 +138,7 @@ impl TerminalStyle {
         if shown == lines.len() {
             return lines.iter().map(|line| (*line).to_owned()).collect();
         }
+        // One row goes to the line that reports the hidden ones.
         let hidden = lines.len() - shown.saturating_sub(1);
         let mark = self.mark(
             LineMark::Dim,
@@ -160,7 +162,7 @@ impl TerminalStyle {
     }
 }
 
-/// Columns that a line takes on the screen, escape sequences (only our own are left) not counted.
+// Only our own escape sequences are left in the text, and all of them finish with a letter.
 pub(super) fn columns(line: &str) -> usize {
     let mut escape = false;
     let mut columns = 0;

@@ -1,4 +1,4 @@
-//! One console room: its recent messages in their present state, and the terminals that look at it.
+//! One console room: its recent messages in their present state, and its terminals.
 
 use std::{
     collections::VecDeque,
@@ -14,25 +14,25 @@ use tokio_util::sync::CancellationToken;
 use super::wire::{SaidLine, ShownMessage, StoredFile, ToTerminal};
 use crate::{Activity, MessageId};
 
-/// Messages a room remembers for terminals that attach later.
+// Messages that a terminal gets when it attaches later, so that it does not begin with an empty screen.
 const REMEMBERED: usize = 50;
 
-/// Bytes of text a room remembers, however few messages that is.
 const REMEMBERED_BYTES: usize = 4 * 1024 * 1024;
 
-/// Bytes that may wait for one terminal; one that is further behind is let go.
+// A stopped terminal (Ctrl-Z) does not read. Beyond this it is disconnected, so that it neither blocks the
+// room nor fills the memory.
 const WAITING_BYTES: usize = 16 * 1024 * 1024;
 
-/// Where lines for one terminal go. Never blocks: a terminal that does not keep up is let go.
+/// The queue of lines for one terminal. Never blocks: a terminal that is too slow is disconnected.
 #[derive(Clone)]
 pub(super) struct LineSender {
     lines: mpsc::UnboundedSender<Arc<str>>,
     waiting: Arc<AtomicUsize>,
-    /// Ends the connection at once, with whatever waits.
+    /// Closes the connection at once, whatever waits.
     pub(super) gone: CancellationToken,
 }
 
-/// The other end of an [`LineSender`], for the task that writes to the terminal.
+/// The receiving side of a [`LineSender`], for the task that writes to the terminal.
 pub(super) struct LineReceiver {
     lines: mpsc::UnboundedReceiver<Arc<str>>,
     waiting: Arc<AtomicUsize>,
@@ -53,6 +53,7 @@ impl LineSender {
 
     fn push(&self, line: Arc<str>) -> bool {
         let waiting = self.waiting.fetch_add(line.len(), Ordering::Relaxed);
+        // A single line of any size passes: only a backlog shows that the terminal does not read.
         if waiting + line.len() > WAITING_BYTES && waiting > 0 {
             tracing::warn!(waiting, "a console terminal does not read what it is sent; it was let go");
             self.gone.cancel();
@@ -63,7 +64,7 @@ impl LineSender {
 }
 
 impl LineReceiver {
-    /// The next line with its end; `None` once every [`LineSender`] of this terminal is dropped.
+    /// The next line with its line break; `None` once every [`LineSender`] of this terminal is dropped.
     pub(super) async fn next(&mut self) -> Option<Arc<str>> {
         let line = self.lines.recv().await?;
         self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
@@ -72,7 +73,7 @@ impl LineReceiver {
 }
 
 fn encode(message: &ToTerminal) -> Arc<str> {
-    // Nothing in these types can fail to be JSON: no maps with odd keys. A path that is not UTF-8 could.
+    // Only a path that is not UTF-8 can fail here: the types have no maps with odd keys.
     let mut line = serde_json::to_string(message).unwrap_or_else(|error| {
         let reason = format!("a message could not be shown: {error}");
         serde_json::json!({ "type": "refused", "ticket": null, "why": reason }).to_string()
@@ -114,16 +115,17 @@ pub(super) struct RoomLog {
 }
 
 impl RoomLog {
-    /// Whether nothing would be lost by forgetting it.
+    /// Whether somebody looks at the room.
     pub(super) fn has_terminals(&self) -> bool {
         !self.terminals.is_empty()
     }
 
+    /// Whether nothing would be lost by forgetting the room.
     pub(super) fn is_unused(&self) -> bool {
         self.entries.is_empty() && self.terminals.is_empty()
     }
 
-    /// Adds a terminal and sends it what the room shows now.
+    /// Adds a terminal and sends it the room's present messages.
     pub(super) fn join(&mut self, terminal: u64, outlet: LineSender, hello: &ToTerminal) {
         outlet.send(hello);
         for entry in &self.entries {
@@ -135,7 +137,6 @@ impl RoomLog {
         self.terminals.push((terminal, outlet));
     }
 
-    /// Greets every terminal again.
     pub(super) fn greet(&mut self, hello: &ToTerminal) {
         self.broadcast(hello, None);
     }
@@ -171,7 +172,7 @@ impl RoomLog {
         self.forget_old();
     }
 
-    /// Shows a person's line to the other terminals: the one it was typed at shows it already.
+    // Not to the terminal where it was typed, which shows it already.
     pub(super) fn show_line(&mut self, said: SaidLine, terminal: u64) {
         self.broadcast(&ToTerminal::Said(said.clone()), Some(terminal));
         self.remember(RoomEntry::Said(said));

@@ -1,5 +1,5 @@
-//! What the chat and the line editor share: what is to be printed, the live region, and the prompt that
-//! shows it. The region is the prompt's upper part, so the editor redraws it in place.
+//! The state that the chat and the line editor share: text to print, the live region, and the prompt that shows it. The region
+//! is the prompt's upper part, so the editor redraws it in place.
 
 use std::{
     borrow::Cow,
@@ -25,22 +25,21 @@ pub(super) const INDICATOR: &str = "> ";
 /// The prompt before its further lines.
 const CONTINUED: &str = ": ";
 
-/// Erases to the end of the line: the editor erases with spaces, which wrap when the window narrows.
+// Erases the rest of the line. The editor itself erases with spaces, which wrap when the window narrows.
 const ERASE: &str = "\x1b[K";
 
-/// Columns that the editor assumes for the prompt when it prints above it (reedline 0.52,
-/// `print_external_message`).
+// The columns that reedline 0.52 assumes for the prompt when it prints above it, in `print_external_message`.
 const ASSUMED_PROMPT: usize = 3;
 
-/// Asks the editor to paint anew; a closure, since reedline does not name the type of its signal.
+// Asks the editor to repaint. A closure, since reedline does not export the type of its signal.
 type Repaint = Box<dyn Fn() + Send>;
 
-/// See the module. Shared by the chat's task and the editor's thread.
+/// Shared by the chat's task and the editor's thread.
 pub(super) struct Screen {
     color: bool,
     state: Mutex<ScreenState>,
     repaint: Mutex<Option<Repaint>>,
-    /// Ends the editor's wait for keys.
+    // Wakes the editor from its wait for keys, and closes it.
     pub(super) stop: Arc<AtomicBool>,
 }
 
@@ -58,14 +57,13 @@ struct ScreenState {
     typed: (String, usize),
 }
 
-/// How far the text that was handed to the editor's printer is. The editor prints where its cursor is,
-/// below the region, so the region must be off the screen while it does.
+// The editor prints where its cursor is, below the region, so the region must be off the screen while it does.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum PrintProgress {
     /// Nothing is being printed.
     #[default]
     No,
-    /// Handed over; the region is hidden, and `asked` tells a repaint from the printer (see `right`).
+    /// Handed over; the region is hidden, and `asked` separates a repaint from the printer (see `right`).
     HandedOver { asked: bool },
 }
 
@@ -85,6 +83,7 @@ impl Screen {
     /// Prints `prints` for good and redraws the region.
     pub(super) fn show(&self, prints: &[PrintRequest], open: &[OpenMessage], room: Option<ActivityState>) {
         let mut state = self.state.lock();
+        // A repaint can flicker, so unchanged content causes none.
         if prints.is_empty() && state.open == open && state.room == room {
             return;
         }
@@ -95,7 +94,7 @@ impl Screen {
         self.redraw();
     }
 
-    /// Shows a line above the prompt until the next key that ends a line.
+    /// Shows a line above the prompt until the person sends or clears a line.
     pub(super) fn hint(&self, text: &str) {
         self.state.lock().hint = Some(text.into());
         self.redraw();
@@ -126,7 +125,7 @@ impl Screen {
         .collect()
     }
 
-    /// Ends the editor once everything is printed.
+    /// Closes the editor once everything is printed.
     pub(super) fn close(&self) {
         self.state.lock().closing = true;
         self.redraw();
@@ -143,7 +142,7 @@ impl Screen {
     }
 
     /// Called by the editor before each wait for keys: text for its printer, which must be handed over
-    /// before this is called again. Ends the editor when the chat is over and all is printed.
+    /// before this is called again. Closes the editor when the chat is over and all is printed.
     pub(super) fn next_print(&self) -> Option<String> {
         let mut state = self.state.lock();
         if state.printing != PrintProgress::No {
@@ -166,7 +165,7 @@ impl Screen {
         Some(text.lines().map(|line| format!("{ERASE}{line}\n")).collect())
     }
 
-    /// What was not printed when the editor ended.
+    /// The text that the editor has not printed.
     pub(super) fn unprinted(&self) -> String {
         let style = self.style();
         let prints = std::mem::take(&mut self.state.lock().prints);
@@ -197,8 +196,8 @@ impl Screen {
         lines.iter().map(|line| format!("{line}\n")).collect()
     }
 
-    /// The editor asks for the right prompt after the left one when it repaints, and alone when it is
-    /// about to print (reedline 0.52): after that the region may be seen again.
+    // reedline 0.52 asks for the right prompt after the left one when it repaints, and alone when it is about to print. After
+    // that the region may be shown again.
     fn right(&self) {
         let mut state = self.state.lock();
         state.printing = match state.printing {
@@ -208,8 +207,8 @@ impl Screen {
     }
 }
 
-/// Rows that the editor goes up too far before it prints, since it counts bytes for columns and takes
-/// the cursor to be at the end of the line: these are put between the scrollback and the prompt.
+// reedline counts bytes as columns and assumes the cursor at the last column of the line, so before printing it goes up by too
+// many rows. This many empty rows between scrollback and prompt make up for it.
 fn misjudged_rows(state: &ScreenState, style: TerminalStyle) -> usize {
     let (line, cursor) = &state.typed;
     let rows = |line: &str, before: usize| (line.len() + before) / style.columns + 1;

@@ -1,4 +1,4 @@
-//! The front end for scripts: takes a line, waits until the room rests or asks, takes the next.
+//! The front end for scripts: sends a line, waits until the room is idle or asks, sends the next.
 
 use std::{collections::HashSet, io};
 
@@ -12,15 +12,12 @@ use super::{
 };
 use crate::{ActivityState, MessageId, Tone, text::markdown};
 
-/// Plays `input` line by line to the storkit at the other end of `stream` and writes what the room shows
-/// to `out` as plain text: each message once, when it is final (one that lives on, as it is at the end of `input`),
-/// a question as it opens. Blank lines are skipped. Complaints go to standard error.
+/// Plays `input` line by line to the storkit at the far side of `stream` and writes the room's messages to `out` as plain text:
+/// each once, in its final state or in the one after the last line of `input`, a question as it opens. Skips blank lines.
+/// Complaints go to standard error.
 ///
-/// Returns the exit code: 0, or 1 where a line was refused, a message said that something failed, or
-/// storkit went away.
-///
-/// # Errors
-/// Those of `input` and `out`.
+/// Returns the exit code: 0, or 1 where a line was refused, a message reported a failure, or storkit went away. Fails only
+/// where `input` or `out` does.
 pub async fn script(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     input: impl AsyncBufRead + Unpin,
@@ -42,7 +39,7 @@ async fn play(
     play.end(gone).await
 }
 
-/// Why a line could not be played: nobody is at the other end.
+/// The reason why a line could not be played: the peer is gone.
 struct PeerGone(String);
 
 struct ScriptPlayer<S, O, E> {
@@ -79,7 +76,7 @@ where
         Ok(None)
     }
 
-    /// Says one line and waits until the room has dealt with it.
+    /// Sends one line and waits until the room has handled it.
     async fn line(&mut self, ticket: u64, text: String) -> io::Result<Option<PeerGone>> {
         if let Err(error) = send(&mut self.writer, &FromTerminal::Say { ticket, text }).await {
             return Ok(Some(PeerGone(error.to_string())));
@@ -136,8 +133,8 @@ struct ScriptLine {
 }
 
 impl ScriptLine {
-    /// Whether the room is done with the line after `message`. Another terminal may speak in between, so
-    /// once the room has taken this line in, its next rest counts whatever line that is after.
+    // Another terminal may write in between. So once the room has accepted this line, its next rest counts,
+    // whatever line that is after.
     fn is_over_with(&mut self, message: &ToTerminal) -> bool {
         match message {
             ToTerminal::Delivered { ticket, id } if *ticket == self.ticket => self.id = Some(id.clone()),
@@ -152,10 +149,10 @@ impl ScriptLine {
     }
 }
 
-/// What the room has shown since the script came, and what of it is printed.
+/// The room's output since the script attached, and how much of it is printed.
 struct RoomOutput {
     model: LiveModel,
-    /// Messages from before: neither they nor their edits are the script's.
+    // Messages from before the script: neither they nor their edits belong in its output.
     earlier: HashSet<MessageId>,
     failed: bool,
 }
@@ -180,7 +177,6 @@ impl RoomOutput {
         self.text(prints)
     }
 
-    /// What is open at the end.
     fn end(&mut self) -> String {
         let prints = self.model.finish();
         self.text(prints)

@@ -9,10 +9,9 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-/// Bytes of `sun_path` without its final zero (`unix(7)`).
+// `sun_path` has 108 bytes with its final zero (`unix(7)`); deep project folders exceed it.
 const LONGEST: usize = 107;
 
-/// Connections that may wait to be accepted.
 const BACKLOG: u32 = 64;
 
 /// A listening socket whose file goes when it is dropped.
@@ -23,21 +22,18 @@ pub(super) struct ListeningSocket {
 
 impl Drop for ListeningSocket {
     fn drop(&mut self) {
-        // A socket file that stays is replaced by the next start anyway.
+        // An error is harmless: the next start replaces a socket file.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Listens at `path`, readable and writable by the owner alone from the first moment. An old socket
-/// file is replaced: the caller holds the instance lock, so nobody serves it.
-///
-/// # Errors
-/// `AlreadyExists` where something else than a socket is at `path`, and those of the system.
+/// Listens at `path`, readable and writable by the owner alone from the first moment. Replaces an old socket file: the caller
+/// holds the instance lock, so nobody serves it. Fails with `AlreadyExists` where `path` is no socket.
 pub(super) fn listen(path: &Path) -> io::Result<ListeningSocket> {
     remove_stale(path)?;
     let socket = UnixSocket::new_stream()?;
-    // Linux gives the file the mode of the unbound socket, so there is no moment in which others may
-    // connect; elsewhere the second call below does it.
+    // Linux gives the file the mode of the unbound socket, so at no moment may others connect; elsewhere the
+    // second call below restricts it.
     let owner_only = Mode::RUSR | Mode::WUSR;
     let _ = rustix::fs::fchmod(&socket, owner_only);
     at(path, |reachable| socket.bind(reachable))?;
@@ -49,12 +45,12 @@ pub(super) fn listen(path: &Path) -> io::Result<ListeningSocket> {
 /// the sandbox of another one; who attaches is an operator.
 pub(super) fn is_unconfined(stream: &UnixStream) -> bool {
     let Some(pid) = stream.peer_cred().ok().and_then(|peer| peer.pid()) else { return false };
-    // Outside of this container: it may do all that we may.
+    // The kernel shows a peer from outside of this container as pid 0. It may do all that we may.
     if pid == 0 {
         return true;
     }
     let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid")).ok();
-    // A process that has ended, or hides, is none of ours.
+    // A process that has exited, or hides its namespace, is none of ours.
     namespace("self").is_none_or(|ours| namespace(&pid.to_string()) == Some(ours))
 }
 
@@ -70,8 +66,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Calls `use_path` with a path to the same file that fits a socket address: through the open folder
-/// where the real one is too long (Linux only).
+// Where the real path is too long for a socket address, the path goes through the open folder's file descriptor (Linux only).
 pub(super) fn at<T>(path: &Path, use_path: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
     if path.as_os_str().len() <= LONGEST {
         return use_path(path);

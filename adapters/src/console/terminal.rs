@@ -21,25 +21,23 @@ use super::{
 };
 use crate::ActivityState;
 
-/// Two interrupts on an empty line within this time leave, unless the first one ended the turn.
+// Two interrupts on an empty line within this time leave, unless the first one stopped the turn.
 const TWICE: Duration = Duration::from_secs(2);
 
-/// What the interactive front end needs to know.
+/// The settings of the interactive front end.
 #[derive(Clone, Debug)]
 pub struct TerminalOptions {
     /// The room to join; `None` for `main`.
     pub room: Option<String>,
     /// Where typed lines are remembered; `None` forgets them. Made, with its folder, when needed.
     pub history: Option<PathBuf>,
-    /// What Ctrl-C says, e.g. `!stop`.
+    /// The line that Ctrl-C sends, e.g. `!stop`.
     pub interrupt_line: String,
 }
 
-/// Chats in this process's terminal until the person leaves (0) or storkit goes away (1). Needs standard
-/// input and standard error to be the terminal; nothing else may write to it meanwhile.
-///
-/// # Errors
-/// Where the terminal cannot be read, or its history file.
+/// Chats in this process's terminal until the person leaves (0) or storkit goes away (1). Needs standard input and
+/// standard error to be the terminal; nothing else may write to it meanwhile. Fails where the terminal or its
+/// history file cannot be read.
 pub async fn interactive(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     options: TerminalOptions,
@@ -53,7 +51,7 @@ pub async fn interactive(
         let screen = screen.clone();
         tokio::task::spawn_blocking(move || editor::edit(editor, &screen, &typed))
     };
-    // Also where the caller gives up on this future: the editor must hand the terminal back.
+    // A guard, since the caller may drop this future, and the editor must restore the terminal then as well.
     let closing = CloseScreen(screen.clone());
     let chat = TerminalChat {
         screen: screen.clone(),
@@ -68,7 +66,7 @@ pub async fn interactive(
     Ok(code)
 }
 
-/// What follows from what a person did in the editor.
+/// The consequence of an act in the editor.
 enum NextStep {
     Wait,
     Say(String),
@@ -99,7 +97,7 @@ impl TerminalChat {
         mut lines: mpsc::UnboundedReceiver<EditorInput>,
     ) -> i32 {
         let (reader, mut writer) = tokio::io::split(stream);
-        // The handle keeps the stream's other half only as long as this runs.
+        // Dropping the handle aborts the reader, so that the stream closes with this function.
         let (mut incoming, _reading) = incoming(reader);
         let hello = FromTerminal::Hello { room: self.options.room.clone(), user: None };
         let mut gone = send(&mut writer, &hello).await.err().map(|error| error.to_string());
@@ -154,7 +152,7 @@ impl TerminalChat {
 
     fn interrupt(&mut self, empty: bool) -> NextStep {
         let rests = matches!(self.model.room_is(), None | Some(ActivityState::Idle));
-        // Who presses twice to stop a turn does not want to leave because the first one worked at once.
+        // Somebody who presses twice to stop a turn does not want to leave because the first press worked at once.
         let again = |(before, rested): (Instant, bool)| before.elapsed() < TWICE && rested == rests;
         let again = self.interrupted.replace((Instant::now(), rests)).is_some_and(again);
         match (again && empty, rests) {
@@ -174,7 +172,7 @@ impl TerminalChat {
     }
 }
 
-/// Reads the adapter's lines in a task of its own, since reading one is not safe to abandon halfway.
+// A task of its own, since `select!` would drop a half-read line.
 fn incoming(
     reader: impl AsyncRead + Send + Unpin + 'static,
 ) -> (mpsc::Receiver<io::Result<ToTerminal>>, AbortOnDropHandle<()>) {

@@ -1,4 +1,4 @@
-//! What a terminal and the console adapter say to each other: one JSON object a line, both ways.
+//! The protocol between a terminal and the console adapter: one JSON object a line, both ways.
 
 use std::{io, path::PathBuf};
 
@@ -25,13 +25,12 @@ pub struct Completion {
 /// A message of the bot in its present state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShownMessage {
-    /// Its id; an edit carries the id of what it replaces.
+    /// Its id; an edit carries the id of the message that it replaces.
     pub id: MessageId,
     /// CommonMark, not yet made inert.
     pub markdown: String,
-    /// What the message is.
     pub tone: Tone,
-    /// What can be picked by number, from 1; empty when nothing is open.
+    /// The choices to pick by number, from 1; empty when nothing is open.
     pub choices: Vec<Choice>,
     /// Whether edits will follow; false on its last state.
     pub live: bool,
@@ -74,7 +73,7 @@ pub struct SaidLine {
     pub from: String,
     /// The text as typed.
     pub text: String,
-    /// Whether it was said before this terminal attached.
+    /// Whether it was typed before this terminal attached.
     pub replay: bool,
 }
 
@@ -100,7 +99,7 @@ pub enum ToTerminal {
     Hello {
         /// How people call the bot.
         name: String,
-        /// What a command may begin with.
+        /// The signs that a command may begin with.
         prefixes: Vec<String>,
         /// The room that was joined.
         room: String,
@@ -115,7 +114,7 @@ pub enum ToTerminal {
     Said(SaidLine),
     /// A file was shown.
     File(StoredFile),
-    /// What the room is doing.
+    /// A change of the room's activity.
     Activity(Activity),
     /// The line `ticket` is message `id`; comes before any activity that mentions it.
     Delivered {
@@ -128,7 +127,7 @@ pub enum ToTerminal {
     Refused {
         /// The ticket, where one could be read.
         ticket: Option<u64>,
-        /// What is wrong with it.
+        /// The fault, as a sentence.
         why: String,
     },
     /// The last line: nothing follows.
@@ -160,21 +159,17 @@ pub enum FromTerminal {
     },
 }
 
-/// What [`read_line`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum WireLine {
-    /// A line without its end.
+    /// A line without its line break.
     Whole(Vec<u8>),
     /// A line longer than the limit; it was read past and dropped.
     TooLong,
-    /// The other end closed the stream; an unfinished line is dropped.
+    /// The peer closed the stream; an unfinished line is dropped.
     End,
 }
 
-/// Reads up to the next newline, keeping at most `limit` bytes in memory.
-///
-/// # Errors
-/// Those of the stream.
+/// Reads up to the next newline; holds at most `limit` bytes in memory.
 pub async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), limit: usize) -> io::Result<WireLine> {
     let mut line = Vec::new();
     let mut too_long = false;
@@ -186,6 +181,7 @@ pub async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), limit: usize) -
         let end = chunk.iter().position(|&byte| byte == b'\n');
         let part = &chunk[..end.unwrap_or(chunk.len())];
         too_long = too_long || line.len() + part.len() > limit;
+        // Reads on to the newline, so that the next line is understood again.
         if too_long {
             line = Vec::new();
         } else {
@@ -199,10 +195,7 @@ pub async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), limit: usize) -
     }
 }
 
-/// Reads the adapter's next message; `None` when it closed the stream.
-///
-/// # Errors
-/// Those of the stream; `InvalidData` for a line that is not of this protocol.
+/// Reads the adapter's next message; `None` when it closed the stream. A line that is not of this protocol is `InvalidData`.
 pub async fn receive(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<ToTerminal>> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     match read_line(reader, MAX_TO_TERMINAL).await? {
@@ -215,9 +208,6 @@ pub async fn receive(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Opt
 }
 
 /// Sends one line to the adapter.
-///
-/// # Errors
-/// Those of the stream.
 pub async fn send(writer: &mut (impl AsyncWrite + Unpin), message: &FromTerminal) -> io::Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');

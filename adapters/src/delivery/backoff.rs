@@ -16,7 +16,6 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Delays that double.
     pub(crate) const fn doubling(first: Duration, longest: Duration) -> Self {
         Self::growing(first, longest, 2)
     }
@@ -25,14 +24,14 @@ impl Backoff {
         Self { first, longest, factor, failures: 0 }
     }
 
-    /// The delay after one more failure.
     pub(crate) fn next_delay(&mut self) -> Duration {
         let growth = self.factor.saturating_pow(self.failures);
         self.failures = self.failures.saturating_add(1);
         self.first.saturating_mul(growth).min(self.longest)
     }
 
-    /// The same, up to a fifth shorter or longer at random, so that many bots behind one broken network do not come back in step.
+    /// Like [`Backoff::next_delay`], up to a fifth shorter or longer at random: many bots behind one broken network
+    /// must not return in step.
     pub(crate) fn next_jittered(&mut self) -> Duration {
         self.next_delay().mul_f64(rand::rng().random_range(0.8..=1.2)).min(self.longest)
     }

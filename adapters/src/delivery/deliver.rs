@@ -13,11 +13,11 @@ use crate::{
     text::{markdown, split::split},
 };
 
-/// More parts than this become a file, where the messenger has files.
+// More parts than this become a file, where the messenger has files: a wall of messages buries the chat.
 const MOST_PARTS: usize = 5;
 const FILE_NAME: &str = "answer.md";
 const FILE_NOTICE: &str = "\n\n… the whole text is in `answer.md`";
-/// What a part shows whose text became shorter: no messenger has to be able to delete.
+// Shown by a part whose text became shorter. Not deleted, since no messenger has to be able to delete.
 const EMPTIED: &str = "…";
 
 const RATE_LIMIT_TRIES: u32 = 10;
@@ -28,7 +28,7 @@ const RETRY: Backoff = Backoff::doubling(Duration::from_millis(500), Duration::f
 #[derive(Clone, Debug, Default)]
 pub struct PostedMessage {
     parts: Vec<PostedPart>,
-    /// Which part ends the text: a text that became shorter leaves emptied parts behind it.
+    // The index of the last part with text: a text that became shorter leaves emptied parts behind it.
     end: usize,
     /// The last file with the whole text, and the digest of that text.
     file: Option<(MessageId, u64)>,
@@ -46,7 +46,7 @@ impl PostedMessage {
         self.parts.iter().map(|part| &part.id)
     }
 
-    /// The part that ends the text and carries the choices.
+    /// The last part with text, which carries the choices.
     pub fn last(&self) -> Option<&MessageId> {
         self.parts.get(self.end).map(|part| &part.id)
     }
@@ -56,10 +56,8 @@ impl PostedMessage {
 /// message that carries the choices.
 ///
 /// A text of over five parts becomes a file and one message with its beginning, where files can be sent. What
-/// cannot be picked here is named in the text. Waits out rate limits (10 tries) and unreachability (5 tries).
-///
-/// # Errors
-/// The adapter's last error. Parts sent before it stay in the room.
+/// cannot be picked here is named in the text. Waits out rate limits (10 tries) and unreachability (5 tries), then fails with
+/// the adapter's last error; parts sent before it stay in the room.
 pub async fn deliver(
     adapter: &dyn Adapter,
     room: &Room,
@@ -71,9 +69,6 @@ pub async fn deliver(
 }
 
 /// Like [`deliver`], for a message that will change.
-///
-/// # Errors
-/// As [`deliver`].
 pub async fn post(
     adapter: &dyn Adapter,
     room: &Room,
@@ -85,10 +80,8 @@ pub async fn post(
 }
 
 /// Makes `posted` show the whole of `message`: edits the parts that differ, sends the ones that are missing.
-/// Waits and retries as [`deliver`]; use it for the final state.
-///
-/// # Errors
-/// The adapter's last error; `posted` then still describes what the room shows, and the call may be repeated.
+/// Waits and retries as [`deliver`]; use it for the final state. After an error `posted` still describes what the room shows,
+/// so the call may be repeated.
 pub async fn update(
     adapter: &dyn Adapter,
     room: &Room,
@@ -102,10 +95,8 @@ pub async fn update(
 }
 
 /// Makes `posted` show a passing state of a message that still grows: one try for each part, no waiting, at
-/// most five parts of the beginning, never a file. After the last frame call [`update`], which shows all.
-///
-/// # Errors
-/// At once, [`AdapterError::RateLimited`] too: a later frame will be the better one to show.
+/// most five parts of the beginning, never a file. Fails at once, on rate limits too: a later frame will be the better one to
+/// show. After the last frame call [`update`], which shows all.
 pub async fn show_frame(
     adapter: &dyn Adapter,
     room: &Room,
@@ -127,7 +118,6 @@ enum RetryBudget {
     Full,
 }
 
-/// One call of the adapter, which [`retry`] repeats.
 type Attempt<'a, T> = BoxFuture<'a, Result<T, AdapterError>>;
 
 async fn show(
@@ -166,6 +156,7 @@ async fn upload_whole(
             posted.file = Some((id, digest));
             Ok(true)
         }
+        // For example, an administrator has disabled uploads. Many parts are still better than a lost answer.
         Err(error @ (AdapterError::Rejected(_) | AdapterError::Unsupported(_))) => {
             tracing::warn!(%room, %error, "the file was refused, sending all parts instead");
             Ok(false)
@@ -183,6 +174,7 @@ async fn show_parts(
     patience: RetryBudget,
 ) -> Result<(), AdapterError> {
     let last = texts.len() - 1;
+    // Parts that the shorter text no longer needs must not show their old text.
     let emptied = posted.parts.len().saturating_sub(texts.len());
     texts.extend(std::iter::repeat_n(EMPTIED.to_owned(), emptied));
     for (index, text) in texts.into_iter().enumerate() {
@@ -204,6 +196,7 @@ async fn show_part(
 ) -> Result<(), AdapterError> {
     let shows = digest(&(&part.markdown, part.tone as u8, choice_texts(&part.choices), part.live));
     match posted.parts.get_mut(index) {
+        // An unchanged part costs no call: of a long live message usually only the last part changes.
         Some(before) if before.shows == shows => {}
         Some(before) => {
             let id = before.id.clone();
@@ -218,8 +211,8 @@ async fn show_part(
     Ok(())
 }
 
-/// One part of `message`: the reply goes with the first, choices and mentions with the last. Where a reply may be private
-/// every part is one, or the second would be seen by all.
+// The reply goes with the first part, choices and mentions with the last. Where replies are private every part is one, or
+// everybody would see the second.
 fn part_of(message: &Outgoing, markdown: String, replies: bool, last: bool) -> Outgoing {
     Outgoing {
         markdown,
@@ -231,7 +224,6 @@ fn part_of(message: &Outgoing, markdown: String, replies: bool, last: bool) -> O
     }
 }
 
-/// At least one part, so that a message without text is still a message.
 fn parts_of(adapter: &dyn Adapter, text: &str) -> Vec<String> {
     let mut parts = split(text, adapter.capabilities().max_len, str::len);
     if parts.is_empty() {
@@ -240,7 +232,6 @@ fn parts_of(adapter: &dyn Adapter, text: &str) -> Vec<String> {
     parts
 }
 
-/// The first `keep` parts of a text that is too long, the last of them with `ending`.
 fn first_parts(adapter: &dyn Adapter, text: &str, keep: usize, ending: &str) -> Vec<String> {
     let max = adapter.capabilities().max_len.saturating_sub(ending.len());
     let mut parts = split(text, max, str::len);
@@ -289,10 +280,12 @@ async fn retry<'a, T>(
     loop {
         let error = match attempt().await {
             Ok(value) => return Ok(value),
+            // A frame is out of date by the time a retry would send it.
             Err(error) if patience == RetryBudget::None => return Err(error),
             Err(error) => error,
         };
         let wait = match &error {
+            // The service names the wait, so these tries do not count against the backoff for an unreachable one.
             AdapterError::RateLimited { retry_after } => {
                 limited += 1;
                 (limited < RATE_LIMIT_TRIES).then_some(*retry_after)

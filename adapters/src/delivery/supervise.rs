@@ -10,22 +10,22 @@ use super::backoff::Backoff;
 use crate::{Adapter, AdapterError, AdapterHealth, Inbox, Incoming};
 
 const RECONNECT: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::from_secs(60));
-/// A connection that was up for this long was a good one: the delay starts over.
+// A connection that was up for this long counts as a good one: the delay starts over. A service that accepts and drops
+// connections at once must not be called in a tight loop.
 const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// An adapter that is being run.
 #[derive(Debug)]
 pub struct SupervisedAdapter {
-    /// How its connection is.
     pub health: Arc<AdapterHealth>,
-    /// Ends on stop, when the adapter ended for good, or when its configuration is wrong.
+    /// Finishes on stop, after `Ok` from the adapter, or when its configuration is wrong.
     pub task: JoinHandle<()>,
 }
 
-/// Runs `adapter` until `stop`, or until it ends for good with `Ok` or [`AdapterError::Config`].
+/// Runs `adapter` until `stop`, or until it returns `Ok` or [`AdapterError::Config`].
 ///
-/// After any other error, and after a panic, it runs again: after 1 s, 2 s, ... 60 s, each with jitter. The
-/// delay starts over after a connection that stood for a minute.
+/// After any other error, and after a panic, it runs again: after 1 s, 2 s, ... 60 s, each with jitter. The delay starts over
+/// after a connection of at least a minute.
 pub fn supervise(
     adapter: Arc<dyn Adapter>,
     sender: mpsc::Sender<Incoming>,
@@ -47,6 +47,7 @@ async fn keep_running(
     let mut backoff = RECONNECT;
     loop {
         let ending = tokio::select! {
+            // With `stop` first, a shutdown during a busy connection is never taken for a failure of it.
             biased;
             () = stop.cancelled() => return health.ended(),
             ending = run_once(&*adapter, inbox.clone()) => ending,
@@ -62,6 +63,7 @@ async fn keep_running(
             backoff.reset();
         }
         health.set_down(&failure.to_string());
+        // Only a person can fix the configuration, so a retry would repeat the same failure for ever.
         if let ConnectionFailure::Error(error @ AdapterError::Config { .. }) = &failure {
             tracing::error!(adapter = name, %error, "not tried again: its configuration is wrong");
             return;
@@ -89,7 +91,7 @@ enum ConnectionFailure {
 }
 
 async fn run_once(adapter: &dyn Adapter, inbox: Inbox) -> RunEnding {
-    // The call itself is inside: an adapter without `async_trait` may panic before its first await.
+    // The call itself is inside the block: an adapter without `async_trait` may panic before its first await.
     let run = AssertUnwindSafe(async { adapter.run(inbox).await }).catch_unwind();
     match run.await {
         Ok(Ok(())) => RunEnding::Done,
@@ -103,7 +105,6 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".to_owned())
 }
 
-/// How long to wait before the next connection: no less than the service asks for.
 fn delay(backoff: &mut Backoff, failure: &ConnectionFailure) -> Duration {
     let delay = backoff.next_jittered();
     match failure {

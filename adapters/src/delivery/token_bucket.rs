@@ -12,18 +12,17 @@ pub(crate) struct TokenBucket {
     /// How long one token takes to come back.
     interval: Duration,
     burst: u32,
-    /// When all tokens are back; `None` if none was ever taken.
+    // One time instead of a count and a timestamp: nothing has to be refilled, and an overdraft is a time further ahead.
     full_at: Option<Instant>,
     blocked_until: Option<Instant>,
 }
 
 impl TokenBucket {
-    /// A full bucket.
     pub(crate) const fn new(interval: Duration, burst: u32) -> Self {
         Self { interval, burst, full_at: None, blocked_until: None }
     }
 
-    /// How long until `tokens` are there at once, or the bucket is full where it never holds so many.
+    /// The time until `tokens` are there at once, or until the bucket is full where it never holds so many.
     pub(crate) fn wait(&self, tokens: u32, now: Instant) -> Duration {
         let missing = self.until_full(now) + self.interval * tokens;
         let wait = missing.saturating_sub(self.interval * self.burst.max(tokens));
@@ -36,10 +35,7 @@ impl TokenBucket {
         self.full_at = Some(at + self.until_full(at) + self.interval * tokens);
     }
 
-    /// Takes tokens if they are there.
-    ///
-    /// # Errors
-    /// How long until they are.
+    /// Takes tokens if they are there; the error is the time until they are.
     pub(crate) fn try_take(&mut self, tokens: u32, now: Instant) -> Result<(), Duration> {
         match self.wait(tokens, now) {
             Duration::ZERO => {
@@ -52,6 +48,7 @@ impl TokenBucket {
 
     /// The service refused a call: nothing goes before this time.
     pub(crate) fn block_until(&mut self, until: Instant) {
+        // Several calls in flight may be refused; the longest of their waits counts.
         self.blocked_until = self.blocked_until.max(Some(until));
     }
 
@@ -70,7 +67,7 @@ impl TokenBucket {
         u32::try_from(beyond.as_nanos() / self.interval.as_nanos().max(1)).unwrap_or(u32::MAX)
     }
 
-    /// Whether it is as good as new.
+    /// Whether it behaves like a new bucket, so that it can be dropped.
     pub(crate) fn is_idle(&self, now: Instant) -> bool {
         self.until_full(now).is_zero() && self.blocked_until.is_none_or(|until| until <= now)
     }

@@ -17,24 +17,24 @@ use crate::{
     Inbox, MessageId, Outgoing, Room,
 };
 
-/// Between two edits of one message. Where the homeserver limits the bot, [`AdapterError::RateLimited`] makes it five seconds.
+// The shortest time between two edits of one message. On a homeserver that limits the bot it
+// becomes five seconds, by `RateLimited`.
 const EDIT: Duration = Duration::from_secs(1);
-/// An event may have 64 KiB, and an edit carries its text four times.
-/// <https://spec.matrix.org/v1.15/client-server-api/#size-limits>
+// An event may have 64 KiB, and an edit carries its text four times: `body` and `formatted_body`,
+// both again in `m.new_content`.
+// <https://spec.matrix.org/v1.15/client-server-api/#size-limits>
 const MAX_LEN: usize = 8_000;
 
 /// A bot's account on a homeserver.
 pub struct Matrix {
     bot: Arc<MatrixBot>,
-    /// Taken at the first connection, kept until the end.
+    // Held across reconnects until the adapter is dropped: another process must not get the store in between.
     lock: Mutex<Option<StoreLock>>,
 }
 
 impl Matrix {
-    /// An adapter that has not connected yet; its store is made below `setting.state`.
-    ///
-    /// # Errors
-    /// [`AdapterError::Config`] names the key that is wrong.
+    /// An adapter that has not connected yet; its store is made below `setting.state`. Fails with [`AdapterError::Config`],
+    /// which names the wrong key.
     pub fn new(config: MatrixConfig, setting: AdapterContext) -> Result<Arc<Self>, AdapterError> {
         config.check()?;
         let bot = MatrixBot::new(config, setting)?;
@@ -44,6 +44,7 @@ impl Matrix {
     /// Logs in and sets encryption up, unless that is done.
     async fn connect(&self) -> Result<Client, AdapterError> {
         let mut lock = self.lock.lock().await;
+        // `prepare` may have connected already, and a store must have only one client.
         if let Some(client) = self.bot.client() {
             return Ok(client);
         }
@@ -53,11 +54,13 @@ impl Matrix {
         let client = client::open(&self.bot.config, &self.bot.files, &self.bot.memory).await?;
         identity::set_up_identity(&self.bot.config, &self.bot.files, &client).await?;
         self.name_account(&client).await;
+        // Published last: messages that wait for a client must not go out before encryption is set up.
         self.bot.set_client(Some(client.clone()));
         Ok(client)
     }
 
-    /// Gives an account that has no name of its own the bot's, so that people's apps can complete it.
+    // People mention the bot by its display name, and apps complete only a name that the account has. A name that somebody
+    // chose for the account stays.
     async fn name_account(&self, client: &Client) {
         let wanted = &self.bot.identity.display_name;
         let local = client.user_id().map(|id| id.localpart().to_owned()).unwrap_or_default();

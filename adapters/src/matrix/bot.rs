@@ -1,4 +1,4 @@
-//! The state that the parts of the adapter share: settings, the client while there is one, and what is remembered.
+//! The state that the parts of the adapter share: settings, the client once logged in, and the memory.
 
 use std::{
     sync::Arc,
@@ -25,13 +25,12 @@ pub(super) struct MatrixBot {
     pub sent: SentMessages,
     pub typing: TypingNotices,
     pub receipts: ReadReceipts,
-    /// A new bot reads messages from this time on.
+    // A new bot does not act on messages from before its start.
     pub started: SystemTime,
-    /// The present allow-list; `config` has the one of the start.
+    // Changes with `bot.toml`; `config.people` holds the list of the start.
     people: RwLock<AllowedPeople>,
-    /// The client, once logged in.
+    // A watch, so that a message sent during a new login waits for the new client instead of failing.
     client: watch::Sender<Option<Client>>,
-    /// Ends the background tasks with the adapter.
     stop: CancellationToken,
 }
 
@@ -54,22 +53,18 @@ impl MatrixBot {
         }))
     }
 
-    /// Whether this person may talk to the bot now.
     pub(super) fn is_allowed(&self, user: &str) -> bool {
         self.people.read().is_allowed(user)
     }
 
-    /// Replaces the allow-list.
     pub(super) fn set_allowed_people(&self, people: &AllowedPeople) {
         *self.people.write() = people.clone();
     }
 
-    /// The client, if there is one now.
     pub(super) fn client(&self) -> Option<Client> {
         self.client.borrow().clone()
     }
 
-    /// Another client, or none while it is logged out.
     pub(super) fn set_client(&self, client: Option<Client>) {
         self.client.send_replace(client);
     }
@@ -89,6 +84,7 @@ impl MatrixBot {
         let Some(client) = client else {
             return Err(AdapterError::Unreachable("not connected to the homeserver".into()));
         };
+        // The store also knows rooms that the bot has left or is only invited to.
         let room = client.get_room(&place.room).filter(|room| room.state() == RoomState::Joined);
         room.ok_or_else(|| AdapterError::Rejected(format!("the bot is not in the room `{}`", place.room)))
     }
@@ -104,11 +100,11 @@ impl MatrixBot {
     pub(super) fn spawn_with_timeout(&self, most: Duration, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         tokio::spawn(async move {
+            // The task holds the bot, and with it the store: without the token it would outlive the adapter.
             let _ = stop.run_until_cancelled(tokio::time::timeout(most, work)).await;
         });
     }
 
-    /// Ends the background tasks.
     pub(super) fn stop(&self) {
         self.stop.cancel();
     }

@@ -30,13 +30,12 @@ use crate::{AdapterError, matrix::saved_state::MatrixMemory, private_files};
 
 const DEVICE_NAME: &str = "storkit";
 
-/// The files of the account, below `Setting.state`.
+/// The files of the account, in the adapter's state folder.
 pub(super) struct AccountFiles {
     folder: PathBuf,
 }
 
 impl AccountFiles {
-    /// In this folder, which is made when needed.
     pub(super) fn in_folder(folder: &Path) -> Result<Self, AdapterError> {
         private_files::create_folder(folder).map_err(|error| folder_error(folder, "made", &error))?;
         Ok(Self { folder: folder.to_owned() })
@@ -54,22 +53,21 @@ impl AccountFiles {
         self.folder.join("session.json")
     }
 
-    /// The device's id once more: with it a lost session does not cost the device.
+    // A copy of the device's id: with it a new login after a lost `session.json` reuses the device instead of adding one.
     fn device(&self) -> PathBuf {
         self.folder.join("device")
     }
 
-    /// What [`MatrixMemory`] keeps.
     pub(super) fn saved_state(&self) -> PathBuf {
         self.folder.join("memory.json")
     }
 
-    /// The account's recovery key, for the operator.
+    // The account's recovery key, which the operator is to copy elsewhere.
     pub(super) fn recovery_key(&self) -> PathBuf {
         self.folder.join("recovery.key")
     }
 
-    /// Stands while a recovery key is made, until it is written down.
+    // Exists from before a recovery key is made until it is on disk. Found at a start, it shows that a crash lost the key.
     pub(super) fn recovery_begun(&self) -> PathBuf {
         self.folder.join("recovery.begun")
     }
@@ -84,6 +82,7 @@ pub(super) struct StoreLock {
 impl StoreLock {
     /// Takes the lock, or names who holds it: two processes on one store destroy the device for good.
     pub(super) fn acquire(files: &AccountFiles) -> Result<Self, AdapterError> {
+        // `flock` and not a pid file: nothing stale remains after a crash, and no pid can be reused.
         let path = files.folder.join("lock");
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.map_err(|error| folder_error(&path, "opened", &error))?;
@@ -108,6 +107,7 @@ pub(super) async fn open(
     memory: &MatrixMemory,
 ) -> Result<Client, AdapterError> {
     let client = build(config, files, memory).await?;
+    // Comes before any login, so that a typing error in the address is not reported as a wrong password.
     check_homeserver(config, &client).await?;
     match stored_session(files)? {
         Some(session) => restore_session(config, files, memory, (client, session)).await,
@@ -123,23 +123,26 @@ async fn build(
 ) -> Result<Client, AdapterError> {
     let store = files.store();
     if !files.has_store() {
-        // An empty store needs every room from the beginning.
+        // With an empty store an old token would give only changes, for rooms whose members and encryption state are unknown.
         memory.forget_token();
     }
     private_files::create_folder(&store).map_err(|error| folder_error(&store, "made", &error))?;
     let key = store_key(files)?;
     let sqlite = SqliteStoreConfig::new(&store).key(Some(&key));
+    // Strict in both directions, as Element is since April 2026: no keys for unsigned devices, no trust in their messages.
+    // <https://docs.element.io/latest/element-support/device-verification/>
     let (recipients, requirement) = match config.require_verified {
         true => (CollectStrategy::IdentityBasedStrategy, TrustRequirement::CrossSignedOrLegacy),
         false => (CollectStrategy::AllDevices, TrustRequirement::Untrusted),
     };
     let builder = Client::builder()
         .homeserver_url(&config.homeserver)
-        // The operator's address counts, also where a login names another one.
+        // The operator's address wins over the one in a login's answer, which may not be reachable from here.
         .respect_login_well_known(false)
         .sqlite_store_with_config_and_cache_path(sqlite, None::<PathBuf>)
         // Failures are returned at once: the supervisor reconnects, and the sender repeats with the same transaction id.
         .request_config(RequestConfig::new().disable_retry().timeout(config.request_timeout))
+        // `identity.rs` does both: the SDK's own way makes a backup without a recovery key.
         .with_encryption_settings(EncryptionSettings {
             auto_enable_cross_signing: false,
             auto_enable_backups: false,
@@ -160,7 +163,8 @@ async fn build(
     })
 }
 
-/// The key of the store, in a file next to it: a passphrase would cost seconds at every start and be no safer here.
+// The SDK derives a key from a passphrase for each of its four databases, which takes seconds at every start. The raw key in a
+// file next to the store protects as much as a passphrase in a file would.
 fn store_key(files: &AccountFiles) -> Result<[u8; 32], AdapterError> {
     let path = files.folder.join("store.key");
     let stored = private_files::read(&path).map_err(|error| folder_error(&path, "read", &error))?;
@@ -179,7 +183,6 @@ fn store_key(files: &AccountFiles) -> Result<[u8; 32], AdapterError> {
     Ok(key)
 }
 
-/// Whether a Matrix homeserver answers there at all.
 async fn check_homeserver(config: &MatrixConfig, client: &Client) -> Result<(), AdapterError> {
     let Err(error) = client.fetch_server_versions(None).await else { return Ok(()) };
     let homeserver = &config.homeserver;
@@ -202,7 +205,7 @@ fn stored_session(files: &AccountFiles) -> Result<Option<MatrixSession>, Adapter
     let Some(bytes) = private_files::read(&path).map_err(|error| folder_error(&path, "read", &error))? else {
         return Ok(None);
     };
-    // A damaged one is a lost one.
+    // A damaged session is treated as a lost one: the device's id and the recovery key are in files of their own.
     let session = serde_json::from_slice(&bytes);
     Ok(session
         .inspect_err(|error| tracing::error!(%error, file = %path.display(), "damaged; logging in anew"))
@@ -215,6 +218,7 @@ async fn restore_session(
     memory: &MatrixMemory,
     (client, mut session): (Client, MatrixSession),
 ) -> Result<Client, AdapterError> {
+    // The operator may have renewed the token of the same device.
     if !config.access_token.is_empty() {
         session.tokens.access_token = config.access_token.reveal().to_owned();
     }
@@ -246,7 +250,8 @@ async fn restore_session(
     }
 }
 
-/// Logs in as a new device with an empty store; the old one is kept aside. Its keys come back by recovery.
+// Needs the old client dropped first: it holds the SQLite files that are moved. The old store is set aside, not deleted, since
+// it may hold the only copy of some keys; the identity returns by recovery.
 async fn log_in_as_new_device(
     config: &MatrixConfig,
     files: &AccountFiles,
@@ -274,6 +279,7 @@ fn set_aside(files: &AccountFiles) -> Result<(), AdapterError> {
         _ => {}
     }
     tracing::warn!(aside = %aside.display(), "the old store is kept aside");
+    // Both name the device of the old store, and other devices refuse a known device id with new keys.
     let _ = std::fs::remove_file(files.session());
     let _ = std::fs::remove_file(files.device());
     Ok(())
@@ -326,6 +332,7 @@ async fn login_refused(config: &MatrixConfig, client: &Client, error: &matrix_sd
         Some(ErrorKind::UserDeactivated) => {
             wrong("matrix.username", format!("the account `{}` is deactivated.", config.username))
         }
+        // Homeservers with Matrix Authentication Service may have no login by password; the error alone does not show that.
         Some(_) if !takes_passwords(client).await => wrong(
             "matrix.password",
             "this homeserver has no login by password; use `matrix.access_token` with `matrix.device_id` (docs/matrix.md)."
@@ -382,7 +389,8 @@ async fn use_token(config: &MatrixConfig, files: &AccountFiles, client: &Client)
     save_session(files, &session)
 }
 
-/// A token copied from another app: its device's keys are there, so nothing sent to it could be read here.
+// A token copied from another app belongs to a device whose keys are in that app: the bot could read nothing
+// that is sent to it.
 async fn refuse_foreign_keys(client: &Client, meta: &SessionMeta) -> Result<(), AdapterError> {
     let mut request = get_keys::v3::Request::new();
     request.device_keys.insert(meta.user_id.clone(), vec![meta.device_id.clone()]);
@@ -404,7 +412,7 @@ async fn refuse_foreign_keys(client: &Client, meta: &SessionMeta) -> Result<(), 
     }
 }
 
-/// Whose token it is. Asked without the client, which has no session yet.
+// The client has no session yet and needs the device's id to get one, so it cannot ask itself.
 async fn who_has(client: &Client, homeserver: &str, token: &str) -> Result<WhoAmI, AdapterError> {
     let url = format!("{}/_matrix/client/v3/account/whoami", homeserver.trim_end_matches('/'));
     let unreachable = |error: &dyn std::error::Error| AdapterError::Unreachable(error_chain(error));
@@ -431,7 +439,7 @@ struct WhoAmI {
     device_id: String,
 }
 
-/// Before anything else: a login whose session is lost leaves a device that nobody has.
+// Called before anything else after a login: a login whose session is lost leaves a device that nobody can use.
 fn save_session(files: &AccountFiles, session: &MatrixSession) -> Result<(), AdapterError> {
     let path = files.session();
     let bytes = serde_json::to_vec(session)
@@ -442,7 +450,7 @@ fn save_session(files: &AccountFiles, session: &MatrixSession) -> Result<(), Ada
         .map_err(|error| folder_error(&path, "written", &error))
 }
 
-/// The error for an access token that the homeserver no longer accepts.
+/// The homeserver no longer accepts the configured access token.
 pub(super) fn token_refused() -> AdapterError {
     wrong("matrix.access_token", "the homeserver does not accept it any more; make a new one.".into())
 }
@@ -456,7 +464,6 @@ fn wrong(key: &'static str, why: String) -> AdapterError {
     AdapterError::Config { key, why }
 }
 
-/// The state folder cannot be used.
 pub(super) fn folder_error(path: &Path, what: &str, error: &io::Error) -> AdapterError {
     wrong("matrix", format!("`{}` cannot be {what}: {error}.", path.display()))
 }

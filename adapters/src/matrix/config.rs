@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AdapterError, AllowedPeople, Secret};
 
-/// `[matrix]`
+/// The section `[matrix]` of `bot.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MatrixConfig {
@@ -26,7 +26,7 @@ pub struct MatrixConfig {
     pub require_verified: bool,
     /// The rooms it serves.
     pub room_ids: Vec<String>,
-    /// By what permission questions are answered.
+    /// How people answer permission questions.
     pub approvals: ApprovalMode,
     #[serde(flatten)]
     pub people: AllowedPeople,
@@ -36,14 +36,14 @@ pub struct MatrixConfig {
     pub request_timeout: Duration,
 }
 
-/// By what permission questions are answered. A reaction is never encrypted, so a homeserver could forge one.
+/// How people answer permission questions. A reaction is never encrypted, so a homeserver could forge one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ApprovalMode {
-    /// Reactions and words.
+    /// By a reaction or by a reply in words.
     #[default]
     Reactions,
-    /// Words only.
+    /// By a reply in words only.
     Replies,
 }
 
@@ -66,12 +66,10 @@ impl Default for MatrixConfig {
 }
 
 impl MatrixConfig {
-    /// What is wrong in the section, without asking the homeserver.
-    ///
-    /// # Errors
-    /// [`AdapterError::Config`] with the first key that is wrong.
+    /// Checks the section without a network; fails with [`AdapterError::Config`] for the first wrong key.
     pub fn check(&self) -> Result<(), AdapterError> {
         self.check_account()?;
+        // Fails closed: other bots took an empty list for "everybody", and any member of a room could approve.
         if self.people.is_empty() {
             return wrong(
                 "matrix.allowed_users",
@@ -91,6 +89,7 @@ impl MatrixConfig {
                 );
             }
         }
+        // Only the sign is checked: ids of room version 12 have no server part. <https://spec.matrix.org/v1.16/rooms/v12/>
         match self.room_ids.iter().find(|id| !id.starts_with('!')) {
             Some(id) => wrong(
                 "matrix.room_ids",

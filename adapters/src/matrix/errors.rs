@@ -1,4 +1,4 @@
-//! Classifies matrix-sdk's errors by what the caller can do about them.
+//! Classifies matrix-sdk's errors by the action that remains to the caller.
 
 use std::{
     error::Error,
@@ -12,7 +12,7 @@ use matrix_sdk::{
 
 use crate::AdapterError;
 
-/// Where the homeserver names no time.
+// Used where the homeserver names no time: Synapse's default lets one event pass in five seconds.
 const LIMITED_FOR: Duration = Duration::from_secs(5);
 
 /// Why a request was not done.
@@ -24,14 +24,14 @@ pub(super) enum RequestFailure {
     Unreachable(String),
     /// The access token is not valid any more.
     LoggedOut,
-    /// Refused for good.
+    /// Refused, and a repetition would be refused too.
     Refused(String),
     /// The answer is not one of a Matrix homeserver.
     NotMatrix(String),
 }
 
 impl RequestFailure {
-    /// What the bot is told.
+    // A lost login counts as unreachable, not as rejected: the next connection logs in again, so a repetition may succeed.
     pub(super) fn adapter_error(self) -> AdapterError {
         match self {
             Self::Limited(retry_after) => AdapterError::RateLimited { retry_after },
@@ -43,7 +43,6 @@ impl RequestFailure {
     }
 }
 
-/// Reads an error of a whole operation.
 pub(super) fn failure(error: &matrix_sdk::Error) -> RequestFailure {
     match error {
         matrix_sdk::Error::Http(error) => http_failure(error),
@@ -54,7 +53,7 @@ pub(super) fn failure(error: &matrix_sdk::Error) -> RequestFailure {
     }
 }
 
-/// A request inside another operation, such as an upload of keys before a message.
+// An encrypted message first uploads and claims keys; the SDK wraps the errors of those requests in types of its own.
 fn nested(error: &matrix_sdk::Error) -> RequestFailure {
     let mut source = error.source();
     while let Some(inner) = source {
@@ -66,15 +65,16 @@ fn nested(error: &matrix_sdk::Error) -> RequestFailure {
     RequestFailure::Refused(error_chain(error))
 }
 
-/// Reads an error of one request.
 pub(super) fn http_failure(error: &HttpError) -> RequestFailure {
     let status = error.as_client_api_error().map(|error| error.status_code.as_u16());
     match (error.client_api_error_kind(), status, error) {
+        // The order matters: a proxy in front of the homeserver answers 429 and 5xx without a Matrix error body.
         (_, _, HttpError::Cached(inner)) => http_failure(inner),
         (Some(ErrorKind::LimitExceeded(limit)), ..) => RequestFailure::Limited(wait(limit)),
         (_, Some(429), _) => RequestFailure::Limited(LIMITED_FOR),
         (Some(ErrorKind::UnknownToken(_) | ErrorKind::MissingToken), ..) => RequestFailure::LoggedOut,
         (_, Some(500..), _) => RequestFailure::Unreachable(error_chain(error)),
+        // An answer without an error code comes from something else, such as a proxy's error page.
         (None, Some(_), _) => RequestFailure::NotMatrix(error_chain(error)),
         (Some(_), ..) => RequestFailure::Refused(error_chain(error)),
         (_, _, HttpError::Api(api)) => match **api {

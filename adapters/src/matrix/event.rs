@@ -1,4 +1,4 @@
-//! Reads what a person did from an event's JSON. Unknown or malformed events are ignored, never an error.
+//! Reads a person's act from an event's JSON. Unknown or malformed events are ignored, never an error.
 
 use std::time::{Duration, SystemTime};
 
@@ -46,7 +46,7 @@ pub(super) enum EventAct {
     },
 }
 
-/// A message's text and what it refers to.
+/// A message's text and its references.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct TextContent {
     /// The text, without the quotation that older clients put before a reply.
@@ -65,29 +65,30 @@ pub(super) struct TextContent {
 }
 
 impl EventFields {
-    /// Reads the fields; `None` if it is no event.
     pub(super) fn read(json: &str) -> Option<Self> {
         serde_json::from_str(json).ok()
     }
 
-    /// The thread it says to be in. Relations are outside of what is encrypted, so this is so for all messages.
+    /// The thread that the event names. Encryption leaves relations readable, so this also works for
+    /// messages that cannot be decrypted.
     pub(super) fn thread(&self) -> Option<String> {
         let relation = &self.content["m.relates_to"];
         text_of(relation, "event_id").filter(|_| relation["rel_type"] == "m.thread")
     }
 
-    /// When it was sent.
     pub(super) fn sent_at(&self) -> SystemTime {
+        // The sender's homeserver chooses the number; a huge one must not overflow `SystemTime`.
         let year_2200 = 7_258_118_400_000;
         SystemTime::UNIX_EPOCH + Duration::from_millis(self.origin_server_ts.min(year_2200))
     }
 
-    /// What was done; `None` for all that is not the bot's business.
+    /// The act; `None` for events that do not concern the bot.
     pub(super) fn act(&self) -> Option<EventAct> {
         match self.kind.as_str() {
             "m.room.message" if self.state_key.is_none() => said(&self.content),
             "m.reaction" => reacted(&self.content),
             "m.room.redaction" => {
+                // Room version 11 moved `redacts` into the content. <https://spec.matrix.org/v1.15/rooms/v11/>
                 let redacted = self.redacts.clone().or_else(|| text_of(&self.content, "redacts"));
                 redacted.map(EventAct::Redacted)
             }
@@ -107,11 +108,13 @@ fn said(content: &Value) -> Option<EventAct> {
     if kind == "m.key.verification.request" {
         return Some(EventAct::AsksForVerification);
     }
-    // The edit of a message is no new message: a command that ran stays run.
+    // An edit is not a new message: a command that ran must not run again because somebody corrects a letter.
     if relation["rel_type"] == "m.replace" {
         return None;
     }
     let in_thread = relation["rel_type"] == "m.thread";
+    // Clients with threads add a reply to the newest message for clients without; nobody chose that message.
+    // <https://spec.matrix.org/v1.15/client-server-api/#fallback-for-unthreaded-clients>
     let fallback = in_thread && relation["is_falling_back"].as_bool().unwrap_or(false);
     let reply_to = text_of(&relation["m.in_reply_to"], "event_id").filter(|_| !fallback);
     let body = body_of(kind, content)?;
@@ -126,8 +129,8 @@ fn said(content: &Value) -> Option<EventAct> {
     }))
 }
 
-/// The text of a message, or the caption of a file: a body that differs from the file's name.
-/// <https://spec.matrix.org/v1.15/client-server-api/#media-captions>
+// A file's body is a caption only where it differs from the file's name.
+// <https://spec.matrix.org/v1.15/client-server-api/#media-captions>
 fn body_of(kind: &str, content: &Value) -> Option<String> {
     let body = text_of(content, "body")?;
     match kind {
@@ -157,7 +160,8 @@ fn text_of(value: &Value, key: &str) -> Option<String> {
     value.get(key)?.as_str().map(str::to_owned)
 }
 
-/// Clients before version 1.13 of the specification quote what they reply to: lines with `>`, then an empty one.
+// Clients before version 1.13 of the specification quote the message they reply to: lines with `>`, then an empty line. The
+// quoted words are the bot's or somebody else's and must not be read as this person's.
 fn without_quotation(body: &str) -> &str {
     if !body.starts_with("> <") && !body.starts_with("> * <") {
         return body;

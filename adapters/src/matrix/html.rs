@@ -9,7 +9,8 @@ use pulldown_cmark::{
 
 use crate::text::markdown::inert;
 
-/// A link may lead only to these. <https://spec.matrix.org/v1.15/client-server-api/#mroommessage-msgtypes>
+// Close to the specification's list. Links of other schemes could start a program on the reader's device.
+// <https://spec.matrix.org/v1.15/client-server-api/#mroommessage-msgtypes>
 const SCHEMES: [&str; 5] = ["https://", "http://", "mailto:", "magnet:", "matrix:"];
 
 /// The HTML of `markdown`. Raw HTML in it is shown as text, and links lead only where people expect.
@@ -40,7 +41,7 @@ impl EventFilter {
             Event::Text(text) => self.text(&text),
             Event::Html(text) | Event::InlineHtml(text) => self.text(&text),
             Event::Code(text) => Event::Code(inert(&text).into_owned().into()),
-            // People mean the line ends that they write in a chat.
+            // In a chat, people and agents mean the line breaks that they write.
             Event::SoftBreak => Event::HardBreak,
             Event::Start(tag) => self.start(tag),
             Event::End(tag) => self.end(tag),
@@ -86,7 +87,7 @@ impl EventFilter {
 
     fn text<'a>(&self, text: &str) -> Event<'a> {
         let text = inert(text);
-        // Some clients (Nheko) show the end of the last line of code as an empty line.
+        // Some clients (Nheko) show the last line break of a code block as an empty line.
         let text = if self.in_code_block { text.strip_suffix('\n').unwrap_or(&text) } else { &text };
         Event::Text(text.to_owned().into())
     }
@@ -114,6 +115,7 @@ impl EventFilter {
             Some(Alignment::Left | Alignment::None) | None => return Event::Start(Tag::TableCell),
         };
         let name = if self.in_head { "th" } else { "td" };
+        // pulldown-cmark's writer knows only `style`, so the tag is written here; the writer still closes it.
         Event::InlineHtml(format!("<{name} align=\"{align}\">").into())
     }
 }
@@ -124,6 +126,7 @@ fn nothing<'a>() -> Event<'a> {
 
 fn with_plain_language(kind: CodeBlockKind<'_>) -> CodeBlockKind<'_> {
     let CodeBlockKind::Fenced(info) = kind else { return CodeBlockKind::Indented };
+    // The rest of the info string is foreign text inside an attribute; clients read only `class="language-…"`.
     let word = info.split_whitespace().next().unwrap_or_default();
     let language: String = word.chars().filter(|c| c.is_alphanumeric() || "+-_#".contains(*c)).collect();
     CodeBlockKind::Fenced(language.into())

@@ -16,10 +16,8 @@ use super::{
 };
 use crate::{AdapterError, private_files};
 
-/// Makes the bot's device one that others trust.
-///
-/// # Errors
-/// [`AdapterError::Config`] where the account has an identity whose keys are not here and cannot be recovered.
+/// Makes the bot's device one that others trust. Fails with [`AdapterError::Config`] where the account has an identity whose
+/// keys are not here and cannot be recovered.
 pub(super) async fn set_up_identity(
     config: &MatrixConfig,
     files: &AccountFiles,
@@ -34,13 +32,15 @@ pub(super) async fn set_up_identity(
     match (identity, complete) {
         (None, _) => bootstrap(config, client).await?,
         (Some(_), true) => {}
+        // Never a silent reset: it would orphan the key backup of an account that a person's app set up.
         (Some(_), false) => recover(config, files, client).await?,
     }
     enable_recovery(config, files, client).await?;
     sign_own_device(client).await
 }
 
-/// The first upload needs no further authentication on most homeservers; where it does, the password is it.
+// Despite the SDK's documentation the first upload needs no further authentication on current homeservers (MSC3967). Others ask
+// for the password, and give a session to repeat with the answer.
 async fn bootstrap(config: &MatrixConfig, client: &Client) -> Result<(), AdapterError> {
     let encryption = client.encryption();
     let Err(error) = encryption.bootstrap_cross_signing(None).await else { return Ok(()) };
@@ -87,7 +87,6 @@ async fn recover(config: &MatrixConfig, files: &AccountFiles, client: &Client) -
     }
 }
 
-/// The recovery key of bot.toml, or the one that the bot has made.
 fn known_key(config: &MatrixConfig, files: &AccountFiles) -> Result<Option<(String, String)>, AdapterError> {
     if !config.recovery_key.is_empty() {
         return Ok(Some((config.recovery_key.reveal().to_owned(), "bot.toml".to_owned())));
@@ -98,7 +97,8 @@ fn known_key(config: &MatrixConfig, files: &AccountFiles) -> Result<Option<(Stri
     Ok(key.map(|key| (key.trim().to_owned(), format!("`{}`", path.display()))))
 }
 
-/// Without recovery a lost store is a lost identity. An operator's own recovery is left alone.
+// Without recovery, a lost store means a lost identity. The SDK's `auto_enable_backups` makes a backup but no recovery key, so
+// this enables recovery itself. A recovery that the operator has set up stays as it is.
 async fn enable_recovery(
     config: &MatrixConfig,
     files: &AccountFiles,
@@ -108,9 +108,10 @@ async fn enable_recovery(
     let begun = files.recovery_begun();
     let cut = begun.exists() && config.recovery_key.is_empty();
     let made = match recovery.state() {
-        // The key that nobody has seen opens nothing: another one in its place harms nobody.
+        // A crash lost this key before anybody saw it, so replacing it takes nothing from anybody.
         RecoveryState::Enabled if cut => recovery.reset_key().await,
         RecoveryState::Disabled => {
+            // The marker comes before the request: a crash in between then leads to a new key instead of a lost one.
             private_files::write(&begun, b"").map_err(|error| folder_error(&begun, "written", &error))?;
             recovery.enable().await
         }
@@ -148,6 +149,7 @@ async fn sign_own_device(client: &Client) -> Result<(), AdapterError> {
     let device =
         encryption.get_own_device().await.map_err(|error| AdapterError::Rejected(error_chain(&error)))?;
     let Some(device) = device else { return Ok(()) };
+    // A recovered identity exists before this device does, so the device still needs its signature.
     if !device.is_verified_with_cross_signing()
         && let Err(error) = device.verify().await
     {

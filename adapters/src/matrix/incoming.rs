@@ -1,4 +1,4 @@
-//! Turns an event in a room into an [`Incoming`]: how it addresses the bot, its thread, the bot's message it refers to.
+//! Turns an event in a room into an [`Incoming`]: its address, its thread, and the bot's message it refers to.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{Addressed, Incoming, MessageId, PersonAct, Sender, matrix::undecryptable, text::address};
 
-/// Reads an event that is readable. `None` for what is nobody's act, or not one that the bot may trust.
+/// Reads a decrypted or plain event. `None` for events that are no person's act, or that the bot must not trust.
 pub(super) async fn read_event(
     bot: &Arc<MatrixBot>,
     room: &Room,
@@ -36,6 +36,7 @@ pub(super) async fn read_event(
         }
         EventAct::Reacted { on, emoji } => {
             let on = MessageId::new(on);
+            // Before the lookup below, which finds nothing for a question without offered emoji.
             reactions::tell_if_words_are_wanted(bot, room, &event.sender, &on);
             let key = bot.sent.picked(&on, &emoji)?;
             let (_, thread) = bot.sent.find(on.as_str())?;
@@ -43,6 +44,7 @@ pub(super) async fn read_event(
             Some(to_incoming(room, event, PersonAct::Chose { on, key }, &place).await)
         }
         EventAct::Redacted(message) => {
+            // A redaction does not name a thread, so the bot remembers people's messages too.
             let thread = bot.sent.find(&message).and_then(|(_, thread)| thread);
             let place = RoomAddress::new(room.room_id(), thread.as_deref());
             let message = MessageId::new(message);
@@ -52,7 +54,8 @@ pub(super) async fn read_event(
     }
 }
 
-/// A message that is not encrypted in a room that is: the homeserver may have written it.
+// The homeserver may have written a plain message itself. In a room where everybody encrypts, such a message
+// proves nothing about its sender.
 async fn is_forgeable(bot: &MatrixBot, room: &Room, kind: &TimelineEventKind) -> bool {
     let plain = matches!(kind, TimelineEventKind::PlainText { .. });
     plain
@@ -99,10 +102,12 @@ fn addressed(
 ) -> (Option<Addressed>, String) {
     let display = &bot.identity.display_name;
     let link = format!("https://matrix.to/#/{me}");
-    // Apps that write Markdown make a pill a link.
+    // Apps that write Markdown send a mention as a link to matrix.to in the plain body.
     let pills = [format!("[{display}]({link})"), format!("[{me}]({link})"), format!("[@{display}]({link})")];
     let names: Vec<&str> =
         [me.localpart(), me.as_str()].into_iter().chain(pills.iter().map(String::as_str)).collect();
+    // Clients older than version 1.7 of the specification do not send `m.mentions`; their mention is only the link in the HTML.
+    // <https://spec.matrix.org/v1.15/client-server-api/#user-and-room-mentions>
     let mentioned = match &said.mentions {
         Some(people) => people.iter().any(|id| id == me.as_str()),
         None => said.html.contains(&format!("{link}\"")),
@@ -126,7 +131,7 @@ async fn to_incoming(room: &Room, event: &EventFields, act: PersonAct, place: &R
         },
         act,
         addressed: None,
-        // Where the homeserver gives no number (0), others may read along.
+        // Where the homeserver gives no number (0), others may read along, so the bot then waits for an address.
         shared: !(1..=2).contains(&room.active_members_count()),
         reply_to: None,
         sent_at: event.sent_at(),
@@ -135,6 +140,7 @@ async fn to_incoming(room: &Room, event: &EventFields, act: PersonAct, place: &R
 
 async fn name_of(room: &Room, id: &str) -> String {
     let Ok(user) = <&UserId>::try_from(id) else { return id.to_owned() };
+    // With lazy loading, members who have not written yet are unknown; only then does this cost a request.
     let member = match room.get_member_no_sync(user).await.ok().flatten() {
         Some(member) => Some(member),
         None => room.get_member(user).await.ok().flatten(),
@@ -142,11 +148,12 @@ async fn name_of(room: &Room, id: &str) -> String {
     member.and_then(|member| member.display_name().map(str::to_owned)).unwrap_or_else(|| id.to_owned())
 }
 
-/// When a room's first event after an invitation or a join came: earlier messages were not for the bot.
+/// The index of the first event that is meant for the bot: the one after its last invitation or join.
 pub(super) fn first_for_me(events: &[EventFields], me: &UserId) -> usize {
     let enters = |event: &EventFields| match event.act() {
         Some(EventAct::Membership { of, from, to }) if of == me.as_str() => {
-            // A join after an invitation that is not shown: all that is shown came after it.
+            // A profile change is a join after a join, and a join after an invitation follows events that were
+            // sent to the bot already.
             to == "invite" || to == "join" && !matches!(from.as_deref(), Some("join" | "invite"))
         }
         _ => false,

@@ -8,6 +8,7 @@ pub use config::{ApprovalMode, MatrixConfig};
 /// The adapter's name in rooms and in `bot.toml`.
 pub const NAME: &str = "matrix";
 
+// Without the feature only the section's keys remain, so that `bot.toml` is checked the same in every build.
 #[cfg(feature = "matrix")]
 mod adapter;
 #[cfg(feature = "matrix")]

@@ -11,7 +11,7 @@ pub(super) const UNSIGNED_DEVICE: &str = "I ignore this device, because you have
      Settings → Sessions → Verify session, or Settings → Encryption), then send your message again. This notice is not \
      encrypted, since your device could not read it otherwise.";
 
-/// An encrypted message that its sender's app keeps from the bot.
+/// For an encrypted message whose key the sender's app withholds from the bot.
 pub(super) const WITHHELD: &str = "I could not decrypt your message: your app does not give me its key, probably because it does not trust my \
      device. Verify me, or allow unverified devices in your app's security settings, and send it again.";
 
@@ -22,12 +22,12 @@ pub(super) const NOT_ENCRYPTED: &str = "I do not act on a message that is not en
 pub(super) const WANTS_WORDS: &str = "A reaction does not answer this question: reactions are not encrypted, and the operator of this bot wants \
      answers that are (`approvals = \"replies\"` in bot.toml). Reply to it with yes or no.";
 
-/// The emoji of a verification, said by the bot in the room where it was asked for one.
+/// The emoji of a verification, for the room in which it was requested.
 pub(super) fn emoji(shown: &str) -> String {
     format!("My emoji are: {shown}. Confirm in your app only if yours are the same.")
 }
 
-/// What a choice's emoji means, below the message that offers it.
+/// The meaning of each choice's emoji, shown below the message.
 pub(super) fn legend(choices: &[(String, String)]) -> String {
     let entries: Vec<_> = choices.iter().map(|(emoji, label)| format!("{emoji} {label}")).collect();
     entries.join(" · ")

@@ -2,7 +2,7 @@
 //!
 //! Synapse's default lets a user send 10 events at once and then one in 5 s, over all rooms, edits and reactions counted
 //! (`rc_message`: <https://element-hq.github.io/synapse/latest/usage/configuration/config_documentation.html#rc_message>).
-//! Until the homeserver shows otherwise it is taken to be such a one; whether it is shows in what it lets pass and what it refuses.
+//! The bot assumes this limit until the homeserver refuses events, or accepts more than the limit allows.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -13,14 +13,14 @@ use crate::{AdapterError, delivery::token_bucket::TokenBucket};
 
 const BURST: u32 = 10;
 const EVERY: Duration = Duration::from_secs(5);
-/// What passing states leave for questions and answers.
+// Passing states leave this many events for questions and answers: a question must not wait behind frames.
 const RESERVE: u32 = 4;
-/// So many events beyond the model's burst, and no refusal: there is no such limit here.
+// So many accepted events beyond the default's burst prove that the homeserver has no such limit.
 const PROOF: u32 = 3;
-/// A refusal is taken for the rule no longer than this: it may have been a passing one.
+// A refusal counts as the rule only for this long: it may have come from a short overload.
 const RULE: Duration = Duration::from_secs(600);
 
-/// What an event is worth; the first goes first.
+/// The rank of an event; the first rank goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SendPriority {
     /// A question that a person is to answer.
@@ -33,7 +33,8 @@ pub(super) enum SendPriority {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RateLimit {
-    /// Nothing is known: Synapse's default is presumed for passing states, and nothing else waits.
+    // Nothing is known. Only passing states follow Synapse's default; slowing real messages down on a guess would cost every
+    // user of an unlimited homeserver.
     Presumed,
     /// It refused an event: all wait for their turn.
     Seen,
@@ -43,7 +44,7 @@ enum RateLimit {
 
 struct PacerState {
     limit: RateLimit,
-    /// Events that may be sent now; overdrawn where more were let pass than the model has.
+    // Overdrawn where the homeserver accepts more than the model holds: that is the evidence for `RateLimit::None`.
     bucket: TokenBucket,
     waiting: BTreeSet<(SendPriority, u64)>,
     tickets: u64,
@@ -72,7 +73,7 @@ impl SendPacer {
         }
     }
 
-    /// Leave for a passing state, or [`AdapterError::RateLimited`] at once: a newer state will be better to show later.
+    /// Permits a passing state, or fails with [`AdapterError::RateLimited`] at once: a later state is the better one to show.
     pub(super) fn try_frame(&self) -> Result<(), AdapterError> {
         let mut state = self.state.lock();
         let now = Instant::now();
@@ -91,15 +92,14 @@ impl SendPacer {
         Ok(())
     }
 
-    /// Waits for the turn of an event that must be sent.
     pub(super) async fn wait_for_turn(&self, urgency: SendPriority) {
         let ticket = self.queue(urgency);
+        // Polls instead of waking the next in line: a refusal or a more urgent event changes the order while this one sleeps.
         while let Some(until) = self.try_pass(ticket.place) {
             sleep_until(until).await;
         }
     }
 
-    /// The homeserver took an event.
     pub(super) fn on_accepted(&self) {
         let mut state = self.state.lock();
         let now = Instant::now();
@@ -110,11 +110,10 @@ impl SendPacer {
         }
     }
 
-    /// The homeserver refused an event as too fast.
     pub(super) fn on_refused(&self, retry_after: Duration) {
         let mut state = self.state.lock();
         let now = Instant::now();
-        // Known by now to be the rule: at the end of the wait there is room for one.
+        // Once the wait is over there is room for exactly one event, whatever the model counted before.
         state.limit = RateLimit::Seen;
         state.bucket.refill(1, now + retry_after);
         state.bucket.block_until(now + retry_after);
@@ -151,12 +150,10 @@ impl SendPacer {
 }
 
 impl PacerState {
-    /// How long until the last refusal is over.
     fn blocked(&self, now: Instant) -> Duration {
         self.bucket.blocked_until().unwrap_or(now).saturating_duration_since(now)
     }
 
-    /// A refusal long ago may have been a passing one.
     fn forget_refusal(&mut self, now: Instant) {
         let over =
             self.bucket.blocked_until().is_some_and(|until| now.saturating_duration_since(until) > RULE);

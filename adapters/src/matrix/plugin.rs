@@ -9,7 +9,7 @@ impl MessengerConfig for MatrixConfig {
     const NAME: &'static str = NAME;
     const BUILT_IN: bool = cfg!(feature = "matrix");
     const SECRET_ENV: &'static [&'static str] = &["MATRIX_PASSWORD"];
-    // It logs harmless 404s as errors.
+    // matrix-sdk logs expected 404s, such as a missing key backup, as errors.
     const LOG_FILTER: &'static str =
         "matrix_sdk=warn,matrix_sdk_crypto=error,matrix_sdk_base=warn,matrix_sdk::http_client=off";
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{bot::MatrixBot, pace::SendPriority, rooms::RoomAddress, send};
 use crate::{Choice, MessageId, matrix::notices};
 
-/// Reactions may wait behind all that is more urgent, but not for ever.
+// Reactions wait behind everything that is more urgent, and after half an hour nobody needs them.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 
 /// Each choice with its emoji; one that has none is shown by its number.
@@ -31,7 +31,7 @@ fn number(n: usize) -> String {
     }
 }
 
-/// Offers the choices below the message; the emoji appear one after another.
+// In the background: the homeserver may delay each reaction, and the message itself is already shown.
 pub(super) fn offer_choices(
     bot: &Arc<MatrixBot>,
     place: &RoomAddress,
@@ -52,7 +52,7 @@ pub(super) fn remove_choices(bot: &Arc<MatrixBot>, place: &RoomAddress, id: &Own
     }
 }
 
-/// Where only words answer, the first person to react to a question is told so.
+// Without this notice a person who reacts would believe the question to be answered. Once per question is enough.
 pub(super) fn tell_if_words_are_wanted(
     bot: &Arc<MatrixBot>,
     room: &matrix_sdk::Room,
@@ -77,6 +77,7 @@ pub(super) fn tell_if_words_are_wanted(
 
 async fn add_reactions(bot: Arc<MatrixBot>, place: RoomAddress, id: OwnedEventId, emoji: Vec<String>) {
     for emoji in emoji {
+        // On a homeserver with Synapse's limit each emoji takes five seconds, and a person may answer in words meanwhile.
         if !bot.sent.is_open(id.as_str()) {
             return;
         }

@@ -13,16 +13,15 @@ use parking_lot::Mutex;
 
 use super::{bot::MatrixBot, errors::error_chain};
 
-/// How long a receipt waits for a newer one.
+// Waiting lets an answer go first, and merges the receipts of many messages into one.
 const MOMENT: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The newest event of each room that is to be marked.
 #[derive(Default)]
 pub(super) struct ReadReceipts(Mutex<HashMap<OwnedRoomId, OwnedEventId>>);
 
 impl ReadReceipts {
-    /// `true` if the room had none that waits.
+    // `true` if none waited; then the caller starts the task that sends it.
     fn put(&self, room: OwnedRoomId, event: OwnedEventId) -> bool {
         self.0.lock().insert(room, event).is_none()
     }
@@ -42,6 +41,7 @@ pub(super) fn mark_read(bot: &Arc<MatrixBot>, room: &Room, last: OwnedEventId) {
     bot.spawn_with_timeout(LONGEST, async move {
         tokio::time::sleep(MOMENT).await;
         let Some(last) = reader.receipts.take(&id) else { return };
+        // Unthreaded: a receipt of the main thread would leave messages in threads unread.
         let read = room.send_single_receipt(ReceiptType::Read, ReceiptThread::Unthreaded, last).await;
         if let Err(error) = read {
             tracing::debug!(error = error_chain(&error), "not marked as read");

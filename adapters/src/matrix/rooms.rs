@@ -17,9 +17,9 @@ impl RoomAddress {
         Self { room: room.to_owned(), thread: root.and_then(|root| root.try_into().ok()) }
     }
 
-    /// Reads what [`RoomAddress::room`] wrote, and what `bot.toml` has.
+    /// Reads a name from [`RoomAddress::name`] or from `bot.toml`.
     pub(super) fn parse(room: &Room) -> Result<Self, AdapterError> {
-        // No id holds a slash, but a thread's root does in the first room versions: only the first one divides.
+        // Room ids hold no slash. A thread's root holds some in the first room versions, so only the first slash divides.
         let (id, root) = match room.id().split_once("/$") {
             Some((id, root)) => (id, Some(format!("${root}"))),
             None => (room.id(), None),

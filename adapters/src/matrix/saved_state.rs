@@ -1,4 +1,4 @@
-//! What outlives a restart besides matrix-sdk's own store: the sync token, accepted invitations, and who got which notice.
+//! The state that outlives a restart besides matrix-sdk's own store: the sync token, accepted invitations, notices sent.
 //!
 //! matrix-sdk stores its sync token before anybody has seen the events of that answer, so a kill would lose them. This token is
 //! stored only once the bot has accepted what came before it; what then arrives twice has the same ids.
@@ -15,16 +15,16 @@ use tokio::time::Instant;
 
 use crate::private_files;
 
-/// A token is stored this long after its events were handed over, so that the bot has surely written down what it took.
+// The inbox is empty before the bot has written its last message to its own store. This delay covers that gap.
 const LAG: Duration = Duration::from_secs(5);
-/// How many sent notices are remembered.
+// Bounds the file. A notice that is forgotten is sent once more, which harms nobody.
 const TOLD_MAX: usize = 500;
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct SavedMemory {
     since: Option<String>,
-    /// The newest event that was handled, in milliseconds since 1970: where to continue when the token is lost.
+    // Milliseconds since 1970. Where the token is lost, reading continues after this time.
     heard_until: u64,
     invited: BTreeSet<String>,
     told: VecDeque<String>,
@@ -32,20 +32,18 @@ struct SavedMemory {
 
 struct MemoryState {
     kept: SavedMemory,
-    /// The token of the last answer that was dealt with; never behind `kept.since`.
+    // The token of the last answer that was handed over; never behind the stored one.
     newest: Option<String>,
-    /// Tokens on their way to the disk.
     waiting: VecDeque<(Instant, String)>,
 }
 
-/// The memory; one file.
 pub(super) struct MatrixMemory {
     file: PathBuf,
     state: Mutex<MemoryState>,
 }
 
 impl MatrixMemory {
-    /// Reads the file. A damaged one is as good as none: hearing begins with what comes next.
+    /// Reads the file. A damaged one counts as none: the bot then continues with new messages.
     pub(super) fn open(file: PathBuf) -> Self {
         let kept = match private_files::read(&file) {
             Ok(Some(bytes)) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
@@ -62,17 +60,16 @@ impl MatrixMemory {
         Self { file, state: Mutex::new(MemoryState { kept, newest, waiting: VecDeque::new() }) }
     }
 
-    /// Where the next sync continues.
     pub(super) fn sync_token(&self) -> Option<String> {
         self.state.lock().newest.clone()
     }
 
-    /// Without a token, events that are not newer than this were handled already; 0 if none ever was.
+    /// For a sync without a token: events up to this time were handled already; 0 if there were none.
     pub(super) fn heard_until(&self) -> u64 {
         self.state.lock().kept.heard_until
     }
 
-    /// The token means nothing any more: another device, or a homeserver that forgot.
+    /// Drops the token, which another device or a homeserver that lost its data cannot use.
     pub(super) fn forget_token(&self) {
         let mut state = self.state.lock();
         if state.newest.take().is_some() || state.kept.since.is_some() {
@@ -90,7 +87,7 @@ impl MatrixMemory {
         }
         state.kept.heard_until = state.kept.heard_until.max(heard_until);
         state.newest = Some(token.clone());
-        // The first one is stored at once, so that a new bot does not start over after a kill.
+        // The first one is stored at once: a new bot that is killed early would otherwise skip everything up to its next start.
         if state.kept.since.is_none() {
             state.kept.since = Some(token);
             return self.save(&state);
@@ -102,7 +99,7 @@ impl MatrixMemory {
     pub(super) fn save_settled(&self, drained: bool, now: Instant) {
         let mut state = self.state.lock();
         if !drained {
-            // What waits in the inbox may be of any of them.
+            // The waiting messages may belong to any of these tokens, so none may be stored yet.
             state.waiting.iter_mut().for_each(|(at, _)| *at = now);
             return;
         }

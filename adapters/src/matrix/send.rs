@@ -29,12 +29,12 @@ use crate::{
     matrix::notices, text::markdown,
 };
 
-/// A homeserver may be away so long before a message is given up.
+// A message is given up after this long without the homeserver: longer than a restart or an upgrade takes.
 const SEND_DEADLINE: Duration = Duration::from_secs(15 * 60);
-/// A question's deadline runs meanwhile: the bot learns earlier that it could not be shown.
+// Shorter, since the question's own deadline runs meanwhile: the bot must learn in time that nobody can see it.
 const PATIENCE_OF_A_QUESTION: Duration = Duration::from_secs(3 * 60);
 const RETRY: Backoff = Backoff::doubling(Duration::from_millis(500), Duration::from_secs(10));
-/// The text and its HTML may have so many bytes together: an edit has both twice, and encryption adds a third.
+// Bytes of a text and its HTML together. An edit has both twice, and encryption adds a third; 64 KiB is the limit.
 const FORMATTED_MAX: usize = 20_000;
 
 /// Sends a message and offers its choices.
@@ -69,6 +69,8 @@ pub(super) async fn edit(
 ) -> Result<(), AdapterError> {
     let place = RoomAddress::parse(room)?;
     let not_mine = || AdapterError::Rejected(format!("`{id}` is no message of the bot"));
+    // The homeserver accepts an edit of a foreign message, and clients ignore it: without this check the
+    // edit would seem to work.
     let event: OwnedEventId = id.as_str().try_into().map_err(|_| not_mine())?;
     if !is_mine(bot, &place, &event).await? {
         return Err(not_mine());
@@ -76,6 +78,8 @@ pub(super) async fn edit(
     let choices = reactions::with_emoji(&message.choices);
     let new = content(message, &choices);
     let mut edit = new.clone();
+    // Clients without edits show this as a new message. The `* ` is the convention for it.
+    // <https://spec.matrix.org/v1.15/client-server-api/#event-replacements>
     edit["body"] = format!("* {}", new["body"].as_str().unwrap_or_default()).into();
     edit["m.new_content"] = new;
     edit["m.relates_to"] = json!({ "rel_type": "m.replace", "event_id": event });
@@ -118,7 +122,7 @@ pub(super) async fn dispatch(
     content: Value,
     urgency: Option<SendPriority>,
 ) -> Result<OwnedEventId, AdapterError> {
-    // The same for each repetition, so that the homeserver knows an event that it has already taken.
+    // The same for each repetition: the homeserver answers with the first event if it has already accepted it.
     let transaction = TransactionId::new();
     let attempt = |room: matrix_sdk::Room| -> BoxFuture<'_, matrix_sdk::Result<OwnedEventId>> {
         let (content, transaction) = (content.clone(), transaction.clone());
@@ -133,7 +137,6 @@ pub(super) async fn dispatch(
     }
 }
 
-/// One try of a passing state.
 async fn send_once<'a, T>(
     bot: &MatrixBot,
     place: &RoomAddress,
@@ -162,7 +165,7 @@ pub(super) async fn send_with_retries<'a, T>(
     let mut deadline = Instant::now() + patience;
     let mut backoff = RETRY;
     loop {
-        // Anew each time: a new login makes a new client.
+        // Asked for on each attempt, since a new login makes a new client.
         let room = bot.room(place, deadline).await?;
         bot.pace.wait_for_turn(urgency).await;
         let failure = match attempt(room).await {
@@ -175,7 +178,7 @@ pub(super) async fn send_with_retries<'a, T>(
         match failure {
             RequestFailure::Limited(retry_after) => {
                 bot.pace.on_refused(retry_after);
-                // It is there, only slow.
+                // The homeserver answers, so the wait for an absent one starts over.
                 deadline = Instant::now() + patience;
             }
             RequestFailure::Unreachable(_) | RequestFailure::LoggedOut | RequestFailure::NotMatrix(_)
@@ -190,7 +193,7 @@ pub(super) async fn send_with_retries<'a, T>(
     }
 }
 
-/// Whether the bot wrote this message; the homeserver is asked about one that is not remembered.
+// After a restart the bot no longer remembers its older messages, so it asks the homeserver.
 pub(super) async fn is_mine(
     bot: &MatrixBot,
     place: &RoomAddress,
@@ -232,7 +235,7 @@ fn content(message: &Outgoing, choices: &[(String, Choice)]) -> Value {
     };
     let plain = markdown::inert(&markdown::plain(&source)).into_owned();
     let formatted = html(&source);
-    // Tables are padded in plain text: the source is shorter then, and readable as well.
+    // Padded tables can be much longer than their source, which is readable as well.
     let body = if plain.len() > FORMATTED_MAX / 2 { markdown::inert(&source).into_owned() } else { plain };
     let people: Vec<_> = message.mentions.iter().filter(|id| id.starts_with('@')).collect();
     // Without this field, clients would look for names and `@room` in the text.
@@ -250,7 +253,7 @@ fn content(message: &Outgoing, choices: &[(String, Choice)]) -> Value {
     content
 }
 
-/// A notice of the adapter's own to one person, as an answer to a message.
+/// A notice from the adapter to one person, in reply to a message.
 pub(super) fn notice_to(person: &str, text: &str, place: &RoomAddress, on: &MessageId) -> Value {
     json!({
         "msgtype": "m.notice",
@@ -260,7 +263,7 @@ pub(super) fn notice_to(person: &str, text: &str, place: &RoomAddress, on: &Mess
     })
 }
 
-/// What the message belongs to: a thread, a message it answers, or both.
+/// The `m.relates_to` of a message: its thread, the message it answers, or both.
 fn relation(place: &RoomAddress, reply_to: Option<&MessageId>) -> Option<Value> {
     let reply_to = reply_to.map(MessageId::as_str).filter(|id| id.starts_with('$'));
     match (&place.thread, reply_to) {
@@ -286,7 +289,7 @@ fn attachment(place: &RoomAddress, caption: &str, transaction: OwnedTransactionI
     AttachmentConfig::new().txn_id(transaction).caption(caption).reply(reply)
 }
 
-/// The media type by the name's ending; the bot sends texts.
+// By the name's ending: the bot sends only files that it has made and named itself.
 fn kind_of(name: &str) -> &'static str {
     match name.rsplit('.').next() {
         Some("md") => "text/markdown",

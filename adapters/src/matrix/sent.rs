@@ -1,4 +1,4 @@
-//! The bot's own messages as far as they matter later: their ids, and the choices they offer.
+//! The bot's own messages: ids, threads, and the choices they offer.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -6,13 +6,12 @@ use parking_lot::Mutex;
 
 use crate::{Choice, MessageId};
 
-/// So many messages are remembered; of older ones the homeserver is asked.
+// Bounds the memory. For older messages the bot asks the homeserver.
 const MOST: usize = 10_000;
 
-/// What a message offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct OfferedChoices {
-    /// By emoji, normalised.
+    // Emoji without variation selectors, and the key of each choice.
     choices: Vec<(String, String)>,
     /// The bot's own reactions.
     seeds: Vec<String>,
@@ -36,7 +35,6 @@ pub(super) enum Author {
     Others,
 }
 
-/// All that is known of messages.
 #[derive(Default)]
 pub(super) struct SentMessages {
     state: Mutex<SentState>,
@@ -59,7 +57,7 @@ impl SentMessages {
         }
     }
 
-    /// Whose message it is and its thread; `None` for one that is not remembered.
+    /// The message's author and thread; `None` for one that is not remembered.
     pub(super) fn find(&self, id: &str) -> Option<(Author, Option<String>)> {
         self.state.lock().threads.get(id).cloned()
     }
@@ -86,11 +84,12 @@ impl SentMessages {
         self.state.lock().by_words.remove(id)
     }
 
-    /// Nothing can be picked any more; returns the bot's own reactions to take away.
+    /// Closes the offer; returns the bot's own reactions, which the caller removes.
     pub(super) fn close_choices(&self, id: &str) -> Vec<String> {
         let mut state = self.state.lock();
         state.by_words.remove(id);
         let Some(offer) = state.offers.get_mut(id) else { return Vec::new() };
+        // The choices themselves stay: a late pick still gets an answer.
         offer.open = false;
         std::mem::take(&mut offer.seeds)
     }
@@ -117,7 +116,7 @@ impl SentMessages {
     }
 }
 
-/// The emoji without what keyboards add of themselves: colour selectors and skin tones.
+// Keyboards add colour selectors and skin tones of their own, so a person's ✅ may differ in bytes from the offered one.
 fn normalised(emoji: &str) -> String {
     let added = |c: char| matches!(c, '\u{FE0E}' | '\u{FE0F}' | '\u{1F3FB}'..='\u{1F3FF}');
     emoji.trim().chars().filter(|c| !added(*c)).collect()

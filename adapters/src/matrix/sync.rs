@@ -1,4 +1,4 @@
-//! The sync loop: invitations, what people do, and what was missed.
+//! The sync loop: invitations, people's acts, and events that were missed.
 //!
 //! `Client::sync` waits a second whenever two answers come within one, so the loop is our own.
 
@@ -37,16 +37,16 @@ use crate::{
     matrix::{notices, undecryptable::UnreadableMessages},
 };
 
-/// How long the homeserver holds the request while nothing happens.
+// How long the homeserver holds the request while nothing happens: well below the minute after which proxies
+// commonly cut an idle connection.
 const IDLE: Duration = Duration::from_secs(30);
-/// The same while something is to be looked after soon.
+// The same while a message waits for its key, or a token for its storage: nothing else would wake the loop.
 const SOON: Duration = Duration::from_secs(2);
-/// Events of one room in one answer; more are fetched.
+// Events of one room in one answer. The rest is fetched by `missed`.
 const PAGE: u32 = 100;
-/// Pages of history that are fetched for one room after a gap.
+// Bounds the time after a long absence in a busy room; older events are skipped.
 const MOST_PAGES: u32 = 100;
 
-/// Hears until the connection ends.
 pub(super) async fn run(bot: &Arc<MatrixBot>, client: &Client, inbox: &Inbox) -> Result<(), AdapterError> {
     let mut unread = UnreadableMessages::default();
     let mut rooms = JoinedRooms { bot, client, cannot: BTreeMap::new() };
@@ -69,7 +69,7 @@ pub(super) async fn run(bot: &Arc<MatrixBot>, client: &Client, inbox: &Inbox) ->
         }
         let now = Instant::now();
         bot.memory.handed_over(answer.next_batch, hearing.newest, now);
-        // What cannot be read yet was not handed over, either.
+        // A message that cannot be decrypted yet was not handed over, so the token must not pass it.
         bot.memory.save_settled(inbox.is_drained() && unread.is_empty(), now);
         let busy = !unread.is_empty() || bot.memory.is_unsettled();
         timeout = if busy { SOON } else { IDLE };
@@ -83,7 +83,7 @@ fn settings(since: Option<String>, timeout: Duration) -> SyncSettings {
     room.timeline = timeline;
     // The bot needs neither typing notices nor receipts, and they would wake it often.
     room.ephemeral = RoomEventFilter::ignore_all();
-    // Only with this does Synapse tell how many members a room has. Keys are still shared with all of them.
+    // Synapse sends the number of members, which decides `shared`, only with lazy loading. Keys still go to all members.
     room.state.lazy_load_options = LazyLoadOptions::Enabled { include_redundant_members: false };
     let mut filter = FilterDefinition::default();
     filter.presence = Filter::ignore_all();
@@ -93,7 +93,6 @@ fn settings(since: Option<String>, timeout: Duration) -> SyncSettings {
     SyncSettings::new().filter(filter).timeout(timeout).token(token)
 }
 
-/// The answer to a failed request, as the supervisor takes it.
 fn sync_error(bot: &MatrixBot, had_token: bool, error: &matrix_sdk::Error) -> AdapterError {
     match failure(error) {
         RequestFailure::LoggedOut if !bot.config.access_token.is_empty() => token_refused(),
@@ -102,6 +101,7 @@ fn sync_error(bot: &MatrixBot, had_token: bool, error: &matrix_sdk::Error) -> Ad
             bot.set_client(None);
             AdapterError::Unreachable("the homeserver has logged the bot out; logging in anew".into())
         }
+        // For example, a homeserver that was restored from a backup does not know later tokens.
         RequestFailure::Refused(why) if had_token => {
             bot.memory.forget_token();
             AdapterError::Unreachable(format!("the homeserver does not know where the bot was: {why}"))
@@ -111,11 +111,9 @@ fn sync_error(bot: &MatrixBot, had_token: bool, error: &matrix_sdk::Error) -> Ad
     }
 }
 
-/// Which rooms the bot is in.
 struct JoinedRooms<'a> {
     bot: &'a MatrixBot,
     client: &'a Client,
-    /// Rooms of bot.toml that it cannot join, and why.
     cannot: BTreeMap<String, String>,
 }
 
@@ -138,6 +136,7 @@ impl JoinedRooms<'_> {
             let id = room.room_id().to_string();
             let inviter = room.invite_details().await.map(|invite| invite.inviter_id.to_string());
             let inviter = inviter.unwrap_or_default();
+            // Anybody can invite the bot, and it must not join rooms at a stranger's will.
             let listed = self.bot.config.room_ids.contains(&id);
             if !listed && !self.bot.is_allowed(&inviter) {
                 tracing::warn!(
@@ -167,7 +166,6 @@ impl JoinedRooms<'_> {
         }
     }
 
-    /// What the operator should know.
     fn note(&self) -> Option<String> {
         let me = self.client.user_id().map(ToString::to_string).unwrap_or_default();
         let sentences: Vec<_> =
@@ -228,6 +226,7 @@ impl SyncBatch<'_> {
             events.iter().map(|(event, _)| event.clone()).collect::<Vec<_>>()
         };
         let mut from = first_for_me(&only(&events), me);
+        // A gap matters only if the bot was in the room all the time (0): before its join, nothing was meant for it.
         if let (Some(since), Some(end), true, 0) =
             (since, &update.timeline.prev_batch, update.timeline.limited, from)
         {
@@ -254,7 +253,7 @@ impl SyncBatch<'_> {
         Ok(true)
     }
 
-    /// Without a token: what came after the newest event that was heard, or for a new bot after its start.
+    // Without a token the answer holds recent history, most of which was handled before or predates the bot.
     fn earliest_event(&self) -> u64 {
         match self.bot.memory.heard_until() {
             0 => {
@@ -280,7 +279,6 @@ impl SyncBatch<'_> {
         }
     }
 
-    /// Hands over messages whose key has come meanwhile.
     async fn take_late(&mut self) -> bool {
         for (room, event, shown) in self.unread.try_again(self.bot).await {
             if !self.take_event(&room, event, shown).await {
@@ -296,7 +294,8 @@ fn read_all(events: &[TimelineEvent]) -> Vec<(EventFields, TimelineEvent)> {
     events.iter().filter_map(read).collect()
 }
 
-/// The events between `since` and the answer that begins at `end`, in order: an answer has only the newest ones.
+// An answer of `/sync` holds only a room's newest events. These are the ones between `since` and
+// its beginning, `end`, in order.
 async fn missed(room: &Room, since: &str, end: &str) -> Result<Vec<TimelineEvent>, AdapterError> {
     let mut missed = Vec::new();
     let mut from = Some(end.to_owned());

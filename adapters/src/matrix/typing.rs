@@ -12,18 +12,18 @@ use parking_lot::Mutex;
 use super::{bot::MatrixBot, rooms::RoomAddress};
 use crate::{Activity, ActivityState, AdapterError, Room};
 
-/// A notice of typing lasts four seconds in matrix-sdk.
+// matrix-sdk asks for four seconds, after which clients hide the notice.
 const AGAIN: Duration = Duration::from_secs(3);
+// Stops the notices of a room that never reports to be idle again.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// Which conversations work, by Matrix room.
+// By Matrix room, since threads have no typing notices: the room types while any of its threads works.
 #[derive(Default)]
 pub(super) struct TypingNotices {
     working: Mutex<HashMap<OwnedRoomId, HashSet<Room>>>,
 }
 
 impl TypingNotices {
-    /// `true` if the room did not work before.
     fn begin(&self, place: &RoomAddress) -> bool {
         let mut working = self.working.lock();
         let began = !working.contains_key(&place.room);
@@ -46,7 +46,6 @@ impl TypingNotices {
     }
 }
 
-/// Begins or ends the typing.
 pub(super) fn set_activity(
     bot: &Arc<MatrixBot>,
     room: &Room,

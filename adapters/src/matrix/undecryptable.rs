@@ -1,4 +1,4 @@
-//! Messages that cannot be decrypted or trusted: decryption is retried for a while, then the sender is told once what to do.
+//! Messages that cannot be decrypted or trusted: retries for a while, then sends the person one notice with the remedy.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,14 +19,13 @@ use tokio::time::Instant;
 use super::{bot::MatrixBot, event::EventFields, pace::SendPriority, rooms::RoomAddress, send};
 use crate::{AdapterError, MessageId, matrix::notices};
 
-/// A key, or a signature of a new device, may come so much later than the message.
+// Keys travel apart from messages and often arrive seconds later; so does the signature of a new device.
 const GRACE: Duration = Duration::from_secs(10);
-/// More than this are not kept: their senders are told at once.
+// Bounds the work of each retry, which decrypts all of them again.
 const MOST: usize = 200;
-/// A notice that could not be sent for so long is of no use any more.
+// After half an hour a person has long noticed the silence.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 
-/// Messages that cannot be read yet.
 #[derive(Default)]
 pub(super) struct UnreadableMessages {
     messages: Vec<UnreadableMessage>,
@@ -45,7 +44,7 @@ impl UnreadableMessages {
         self.messages.is_empty()
     }
 
-    /// Keeps a message of a person on the allow-list.
+    /// Adds a message, if its sender is on the allow-list.
     pub(super) fn add(
         &mut self,
         bot: &MatrixBot,
@@ -93,12 +92,13 @@ impl UnreadableMessage {
 
     fn notify_sender(self, bot: &Arc<MatrixBot>) {
         tracing::warn!(reason = ?self.why.reason, sender = self.event.sender, "a message could not be decrypted");
-        // Once for each key, that is for some hundred messages at most.
+        // One notice per key. A key serves up to some hundred messages, each of which fails alike.
         let key = self.why.session_id.as_deref().unwrap_or(&self.event.event_id);
         if !bot.memory.first_time(&format!("unread {key}")) {
             return;
         }
         let (text, encrypted) = match self.why.reason {
+            // The bot shares no keys with an unsigned device, so an encrypted notice would be unreadable there.
             UnableToDecryptReason::SenderIdentityNotTrusted(_) => (notices::UNSIGNED_DEVICE, false),
             UnableToDecryptReason::MissingMegolmSession { withheld_code: Some(_) } => {
                 (notices::WITHHELD, true)
@@ -109,7 +109,7 @@ impl UnreadableMessage {
     }
 }
 
-/// Tells a person on the allow-list, once, that the bot ignores a plain message in an encrypted room.
+/// Sends a person on the allow-list one notice that the bot ignores plain messages in an encrypted room.
 pub(super) fn not_encrypted(bot: &Arc<MatrixBot>, room: &Room, event: &EventFields) {
     let trouble = format!("plain {} {}", room.room_id(), event.sender);
     if bot.is_allowed(&event.sender) && bot.memory.first_time(&trouble) {
@@ -117,7 +117,7 @@ pub(super) fn not_encrypted(bot: &Arc<MatrixBot>, room: &Room, event: &EventFiel
     }
 }
 
-/// Beside the hearing: the homeserver may make the bot wait.
+// In the background: the homeserver may delay the notice, and the sync loop must not wait for it.
 fn spawn_notice(bot: &Arc<MatrixBot>, room: Room, event: EventFields, text: &'static str, encrypted: bool) {
     let teller = bot.clone();
     bot.spawn_with_timeout(LONGEST, async move {
@@ -135,7 +135,7 @@ fn spawn_notice(bot: &Arc<MatrixBot>, room: Room, event: EventFields, text: &'st
     });
 }
 
-/// Not encrypted, whatever the room is: for devices with which the bot shares no keys.
+// The SDK encrypts every message to an encrypted room, so this bypasses `Room::send`.
 async fn send_unencrypted(
     bot: &MatrixBot,
     place: &RoomAddress,

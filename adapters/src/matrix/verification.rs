@@ -19,11 +19,11 @@ use serde_json::{Value, json};
 use super::{bot::MatrixBot, event::EventFields, pace::SendPriority, rooms::RoomAddress, send};
 use crate::matrix::notices;
 
-/// A verification that takes longer is over.
-/// <https://spec.matrix.org/v1.15/client-server-api/#error-and-exception-handling>
+// The specification's timeout for a verification.
+// <https://spec.matrix.org/v1.15/client-server-api/#error-and-exception-handling>
 const LONGEST: Duration = Duration::from_secs(10 * 60);
 
-/// Looks for requests among what was sent to the device.
+/// Handles verification requests among the events sent to the device.
 pub(super) async fn requested(bot: &Arc<MatrixBot>, client: &Client, events: &[ProcessedToDeviceEvent]) {
     for event in events {
         let Ok(event) = serde_json::from_str::<Value>(event.as_raw().json().get()) else { continue };
@@ -40,7 +40,6 @@ pub(super) async fn requested(bot: &Arc<MatrixBot>, client: &Client, events: &[P
     }
 }
 
-/// Somebody asks in a room.
 pub(super) async fn requested_in(bot: &Arc<MatrixBot>, room: &Room, event: &EventFields) {
     if let Ok(sender) = <&UserId>::try_from(event.sender.as_str()) {
         request(bot, &room.client(), Some(room.clone()), sender, &event.event_id).await;
@@ -52,11 +51,12 @@ async fn request(bot: &Arc<MatrixBot>, client: &Client, room: Option<Room>, send
         return tracing::info!(%sender, "a stranger asks to be verified");
     }
     if let Some(request) = client.encryption().get_verification_request(sender, flow).await {
+        // In the background: the answers arrive through the sync loop, which calls this.
         bot.spawn_with_timeout(LONGEST, answer(bot.clone(), room, request));
     }
 }
 
-/// An older app begins without a request.
+// Older apps start without a request. One that follows a request is handled there.
 async fn started(bot: &Arc<MatrixBot>, client: &Client, sender: &UserId, flow: &str) {
     let known = client.encryption().get_verification(sender, flow).await;
     if let Some(sas) = known.and_then(Verification::sas)
@@ -102,6 +102,7 @@ async fn compare(bot: Arc<MatrixBot>, room: Option<Room>, sas: SasVerification) 
     while let Some(now) = state {
         match now {
             SasState::KeysExchanged { .. } => {
+                // The bot cannot compare, so it confirms at once. The person's own confirmation decides.
                 show(&bot, room.as_ref(), &sas).await;
                 if let Err(error) = sas.confirm().await {
                     return tracing::warn!(%error, "a verification could not be confirmed");
@@ -120,7 +121,7 @@ async fn compare(bot: Arc<MatrixBot>, room: Option<Room>, sas: SasVerification) 
     }
 }
 
-/// In the log, and in the room where it was asked for.
+// The log too, since a request to the device has no room in which the person could see the emoji.
 async fn show(bot: &MatrixBot, room: Option<&Room>, sas: &SasVerification) {
     let shown = match (sas.emoji(), sas.decimals()) {
         (Some(emoji), _) => {

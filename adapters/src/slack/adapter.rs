@@ -36,10 +36,7 @@ pub struct Slack {
 }
 
 impl Slack {
-    /// An adapter with these settings; nothing is connected yet.
-    ///
-    /// # Errors
-    /// [`AdapterError::Config`] with the key that is wrong.
+    /// An adapter with these settings, not yet connected. Fails with [`AdapterError::Config`] for a wrong key.
     pub fn new(config: SlackConfig, setting: AdapterContext) -> Result<Arc<Self>, AdapterError> {
         config.check()?;
         let web = Arc::new(WebApi::new(&config)?);
@@ -76,12 +73,11 @@ impl Slack {
         self.verifier.as_ref()
     }
 
-    /// Has the token tried at once.
+    /// Makes [`Slack::run_checks`] try the token at once.
     pub(super) fn token_may_be_gone(&self) {
         self.voice.token_refused.notify_one();
     }
 
-    /// Waits until there is a doubt about the token.
     pub(super) async fn token_refused(&self) {
         self.voice.token_refused.notified().await;
     }
@@ -90,6 +86,7 @@ impl Slack {
         match self.config.mode {
             ConnectionMode::Socket => self.serve_socket(inbox).await,
             ConnectionMode::Http => {
+                // In HTTP mode Slack connects to us, so the token that `identify` has tried is all there is to prove.
                 inbox.set_connected();
                 std::future::pending().await
             }
@@ -109,7 +106,7 @@ impl Adapter for Slack {
             choices: ChoiceForm::Buttons { max: BUTTONS_MAX },
             activity: true,
             files: true,
-            // Slack repeats for some minutes what it could not deliver; that is no history.
+            // Slack repeats undelivered events for some minutes; that is too short to count as history.
             history: false,
             private_replies: true,
             max_len: TEXT_MAX,
@@ -122,6 +119,7 @@ impl Adapter for Slack {
             Err(CallFailure::Auth(code)) => return config("slack.bot_token", notices::bot_token(&code)),
             result => result.map_err(|trouble| trouble.in_channel("the workspace"))?,
         }
+        // A missing scope shows only in the call that needs it, perhaps days later, so all are checked at the start.
         if let Some(scopes) = self.missing_scopes().await {
             return config("slack.bot_token", notices::missing_scopes(&scopes));
         }
@@ -144,7 +142,7 @@ impl Adapter for Slack {
             return Err(trouble.in_channel("the workspace"));
         }
         tokio::select! {
-            // The bot takes nothing more: it ends.
+            // The inbox is closed: the bot is shutting down.
             () = self.ear.deliver(&inbox) => Ok(()),
             error = self.serve(&inbox) => Err(error),
             error = self.run_checks(&inbox) => Err(error),
@@ -170,11 +168,12 @@ impl Adapter for Slack {
 
     fn open_thread(&self, room: &Room, message: &MessageId) -> Option<Room> {
         let place = ConversationAddress::of(room).ok()?;
-        // In a conversation of two there is nobody whom the answers would be in the way of.
+        // In a conversation of two, answers are in nobody's way, and a thread would only hide them.
         if place.is_direct() || place.thread.is_some() || is_shown_to_one(message) || !is_ts(message.as_str())
         {
             return None;
         }
+        // Recorded before anything is posted there: a person may write in the thread before the bot does.
         let place = ConversationAddress { thread: Some(message.as_str().to_owned()), ..place };
         self.ear.threads.add(&place);
         Some(place.room())

@@ -1,4 +1,4 @@
-//! Why a call to Slack failed, and what the caller can do.
+//! Why a call to Slack failed, and which options remain to the caller.
 
 use std::time::Duration;
 
@@ -7,25 +7,24 @@ use slack_morphism::errors::SlackClientError;
 
 use crate::{AdapterError, slack::notices};
 
-/// Where Slack does not say how long: <https://docs.slack.dev/apis/web-api/rate-limits> always does.
+// For a 429 without `Retry-After`. Slack documents that header for every 429: <https://docs.slack.dev/apis/web-api/rate-limits>
 const USUAL_WAIT: Duration = Duration::from_secs(5);
 
-/// A call that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallFailure {
     Limited(Duration),
-    /// No answer, or one that says "later".
+    /// No answer, or a passing trouble of Slack's.
     Unreachable(String),
-    /// The token is not taken.
+    /// Slack refuses the token, with this code.
     Auth(String),
-    /// The token may not do this.
+    /// The token lacks this scope for the call.
     Scope(String),
     /// Slack refused with this code.
     Refused(String),
 }
 
 impl CallFailure {
-    /// Reads the client's error. What Slack answered is not kept: it may hold addresses that are as good as keys.
+    // The answer's body is dropped: it may hold addresses that are as good as keys, and errors go to the log.
     pub fn of(error: SlackClientError) -> Self {
         match error {
             SlackClientError::RateLimitError(limit) => Self::Limited(limit.retry_after.unwrap_or(USUAL_WAIT)),
@@ -93,11 +92,11 @@ impl CallFailure {
     }
 }
 
-/// Codes that say that the bot cannot speak in a channel.
+/// Codes for channels in which the bot cannot speak.
 const OUTSIDE: &[&str] =
     &["not_in_channel", "channel_not_found", "is_archived", "restricted_action", "user_not_in_channel"];
 
-/// An error with its causes: hyper's own text is only "client error (Connect)".
+// With the causes, since hyper's own text is only "client error (Connect)".
 fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

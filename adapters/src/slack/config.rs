@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AdapterError, AllowedPeople, Secret};
 
-/// `[slack]`
+/// The section `[slack]` of `bot.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SlackConfig {
@@ -14,7 +14,7 @@ pub struct SlackConfig {
     pub bot_token: Secret,
     /// The app's token for Socket Mode, `xapp-...`.
     pub app_token: Secret,
-    /// By which requests of the HTTP mode are known to be Slack's.
+    /// Signs Slack's requests in HTTP mode, so that nobody else's are accepted.
     pub signing_secret: Secret,
     /// The channels it serves; direct messages are always served.
     pub channel_ids: Vec<String>,
@@ -50,12 +50,10 @@ impl Default for SlackConfig {
 }
 
 impl SlackConfig {
-    /// What is wrong in the section, without asking Slack.
-    ///
-    /// # Errors
-    /// [`AdapterError::Config`] with the key and what to do.
+    /// Checks the section without a network; fails with [`AdapterError::Config`] and a remedy for the first wrong key.
     pub fn check(&self) -> Result<(), AdapterError> {
         self.check_tokens()?;
+        // Fails closed: an empty list means nobody, never everybody in the workspace.
         if self.people.is_empty() {
             return wrong(
                 "slack.allowed_users",
@@ -82,6 +80,7 @@ impl SlackConfig {
 
     fn check_tokens(&self) -> Result<(), AdapterError> {
         let (bot, app) = (self.bot_token.reveal(), self.app_token.reveal());
+        // The second form is a bot token with rotation: <https://docs.slack.dev/authentication/using-token-rotation>
         if !bot.starts_with("xoxb-") && !bot.starts_with("xoxe.xoxb-") {
             return wrong(
                 "slack.bot_token",
@@ -119,7 +118,8 @@ fn wrong(key: &'static str, why: &str) -> Result<(), AdapterError> {
     Err(AdapterError::Config { key, why: why.to_owned() })
 }
 
-/// Ids are opaque, but always of this alphabet: <https://docs.slack.dev/reference/objects/conversation-object>.
+// Ids are opaque but always of this alphabet, and people often write a name instead.
+// <https://docs.slack.dev/reference/objects/conversation-object>
 fn is_id(id: &str) -> bool {
     id.len() > 1 && id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
 }

@@ -12,9 +12,9 @@ use crate::{
     slack::{call_failure::CallFailure, incoming::BotIdentity, notices},
 };
 
-/// How often the token is tried and the channels are looked at.
+// The app subscribes to no event about its own membership in channels, so the bot has to look.
 const EVERY: Duration = Duration::from_secs(60);
-/// How often a suspicion of a second program is looked into.
+// Only `hello` carries the number of connections, so each look costs a new connection.
 const SECOND_LOOK: Duration = Duration::from_secs(300);
 
 #[derive(Default)]
@@ -26,24 +26,24 @@ struct WatchState {
     channels: Option<String>,
     second: Option<String>,
     second_since: Option<Instant>,
-    /// Until when Slack may count connections of ours that broke.
+    // Until when Slack may still count connections of ours that broke without a close.
     broken: Vec<Instant>,
 }
 
 impl ConnectionWatch {
-    /// A connection of ours ended without a farewell.
+    /// Records that a connection broke; Slack may count it for the time `counted`.
     pub fn connection_broke(&self, now: Instant, counted: Duration) {
         self.0.lock().broken.push(now + counted);
     }
 
-    /// How many of those Slack may still count.
+    /// How many broken connections Slack may still count.
     pub fn broken_connections(&self, now: Instant) -> u64 {
         let mut state = self.0.lock();
         state.broken.retain(|until| *until > now);
         state.broken.len().try_into().unwrap_or(u64::MAX)
     }
 
-    /// Whether another program is connected to the app.
+    /// Sets or clears the note about another program that uses the same app.
     pub fn note_second(&self, note: Option<String>, inbox: &Inbox) {
         let mut state = self.0.lock();
         state.second_since = note.is_some().then(Instant::now);
@@ -51,7 +51,6 @@ impl ConnectionWatch {
         state.publish(inbox);
     }
 
-    /// Whether it is time to see if the other program is still there.
     pub fn second_is_due(&self, now: Instant) -> bool {
         let mut state = self.0.lock();
         let due = state.second_since.is_some_and(|since| now.duration_since(since) > SECOND_LOOK);
@@ -71,7 +70,6 @@ impl WatchState {
 }
 
 impl Slack {
-    /// Asks Slack who the bot is.
     pub(super) async fn identify(&self) -> Result<(), CallFailure> {
         let answer = self.web().call("auth.test", &json!({})).await?;
         let me =
@@ -83,7 +81,7 @@ impl Slack {
         Ok(())
     }
 
-    /// The scopes that the bot token lacks, as one list; `None` if it has all, or Slack does not say.
+    /// The scopes that the bot token lacks, as one list; `None` if it has all, or Slack sends no list.
     pub(super) async fn missing_scopes(&self) -> Option<String> {
         let granted = self.web().scopes().await?;
         let missing: Vec<&str> =
@@ -91,7 +89,7 @@ impl Slack {
         (!missing.is_empty()).then(|| missing.join("`, `"))
     }
 
-    /// Ends when the bot token is no longer taken.
+    /// Checks token and channels regularly; returns once Slack refuses the bot token.
     pub(super) async fn run_checks(&self, inbox: &Inbox) -> AdapterError {
         let scopes = self
             .missing_scopes()
@@ -115,10 +113,11 @@ impl Slack {
         }
     }
 
-    /// Slack sends nothing from a channel that the bot is not in, so nobody would know why it is silent there.
+    // Slack sends nothing from a channel without the bot, so nobody would know why it is silent there.
     async fn channels_without_me(&self) -> Option<String> {
         let mut outside = Vec::new();
         for channel in &self.config().channel_ids {
+            // Not `conversations.info`: that would need two more scopes, and this one the bot has for its events anyway.
             let body = [("channel", channel.as_str()), ("limit", "1")];
             if let Err(CallFailure::Refused(code)) =
                 self.web().call_with("conversations.history", &body).await

@@ -1,4 +1,4 @@
-//! The address of a room in Slack: a conversation, perhaps a thread in it.
+//! The address of a room in Slack: a conversation, or a thread in one.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,6 @@ pub struct ConversationAddress {
 }
 
 impl ConversationAddress {
-    /// Reads a room of ours.
     pub fn of(room: &Room) -> Result<Self, AdapterError> {
         let (channel, thread) = match room.id().split_once('/') {
             Some((channel, thread)) => (channel, Some(thread)),
@@ -28,7 +27,6 @@ impl ConversationAddress {
         }
     }
 
-    /// The room that this is.
     pub fn room(&self) -> Room {
         match &self.thread {
             Some(thread) => Room::new(super::NAME, format!("{}/{thread}", self.channel)),
@@ -36,7 +34,7 @@ impl ConversationAddress {
         }
     }
 
-    /// Whether it is a conversation of two. Slack gives those ids that begin with D.
+    // Slack's ids of direct conversations begin with D, so this needs no call.
     pub fn is_direct(&self) -> bool {
         self.channel.starts_with('D')
     }
@@ -48,7 +46,6 @@ pub fn is_ts(text: &str) -> bool {
     text.split_once('.').is_some_and(|(seconds, rest)| digits(seconds) && digits(rest))
 }
 
-/// The `ts` that a message's id is, or why it cannot be.
 pub fn ts_of(id: &MessageId) -> Result<&str, AdapterError> {
     match is_ts(id.as_str()) {
         true => Ok(id.as_str()),
@@ -56,7 +53,7 @@ pub fn ts_of(id: &MessageId) -> Result<&str, AdapterError> {
     }
 }
 
-/// When a `ts` is; now, if it cannot be read.
+/// The time of a `ts`; now, if it cannot be read.
 pub fn time_of(ts: &str) -> SystemTime {
     let seconds = ts.split('.').next().and_then(|seconds| seconds.parse().ok());
     let time = seconds.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));

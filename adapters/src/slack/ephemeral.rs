@@ -10,25 +10,22 @@ use tokio::time::Instant;
 use super::event::{ButtonPress, SlashCommand};
 use crate::{MessageId, slack::conversation::ConversationAddress};
 
-/// A response URL works for half an hour and five times:
-/// <https://docs.slack.dev/interactivity/handling-user-interaction#message_responses>
+// A response URL works for half an hour and five times; one minute less leaves room for a slow call.
+// <https://docs.slack.dev/interactivity/handling-user-interaction#message_responses>
 const URL_LIFE: Duration = Duration::from_secs(29 * 60);
 const URL_USES: u8 = 5;
-/// More open ones are not kept; their replies go another way.
+// Bounds the memory. Without a URL, replies go by `chat.postEphemeral`.
 const MOST: usize = 1_000;
 
-/// To whom a reply goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrivateRecipient {
     pub user: String,
 }
 
-/// The id under which a slash command is known.
 pub fn slash_id(slash: &SlashCommand) -> MessageId {
     MessageId::new(format!("cmd:{}:{}", slash.user, slash.trigger))
 }
 
-/// The id under which a press is known.
 pub fn pick_id(picked: &ButtonPress) -> MessageId {
     MessageId::new(format!("act:{}:{}", picked.user, picked.trigger))
 }
@@ -38,13 +35,12 @@ pub fn shown_id(user: &str, ts: &str) -> MessageId {
     MessageId::new(format!("eph:{user}:{ts}"))
 }
 
-/// Whether a message is seen by one person only.
 pub fn is_shown_to_one(id: &MessageId) -> bool {
     id.as_str().starts_with("eph:")
 }
 
 impl PrivateRecipient {
-    /// Whether a reply to this is private, and to whom. There are no slash commands in threads.
+    // A press in a thread is private as well; slash commands exist only outside of threads.
     pub fn reply(to: &MessageId, place: &ConversationAddress) -> Option<Self> {
         let (kind, rest) = to.as_str().split_once(':')?;
         let (user, _) = rest.split_once(':')?;
@@ -53,7 +49,6 @@ impl PrivateRecipient {
     }
 }
 
-/// The response URLs that still work.
 #[derive(Default)]
 pub struct ResponseUrls(Mutex<HashMap<MessageId, ResponseUrl>>);
 
@@ -72,7 +67,6 @@ impl ResponseUrls {
         }
     }
 
-    /// The URL for one more reply, while it works.
     pub fn take(&self, id: &MessageId, now: Instant) -> Option<String> {
         let mut urls = self.0.lock();
         let url = urls.get_mut(id)?;

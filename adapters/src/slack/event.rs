@@ -7,11 +7,10 @@ use serde_json::Value;
 
 use crate::slack::conversation::{ConversationAddress, is_ts};
 
-/// Subtypes that are still words of a person; all others are notices, edits and bots.
-/// <https://docs.slack.dev/reference/events/message#subtypes>
+// Messages of these subtypes are still a person's words; all others are notices, edits and bots.
+// <https://docs.slack.dev/reference/events/message#subtypes>
 const WORDS: &[&str] = &["file_share", "me_message", "thread_broadcast"];
 
-/// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlackEvent {
     Said(SlackMessage),
@@ -30,7 +29,7 @@ pub struct SlackMessage {
     pub place: ConversationAddress,
     pub ts: String,
     pub user: String,
-    /// As Slack encodes it.
+    /// Slack's encoding of the text, with `<@U1>` and entities.
     pub text: String,
     /// Names of files that came with it.
     pub files: Vec<String>,
@@ -40,48 +39,44 @@ pub struct SlackMessage {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ButtonPress {
-    /// Where its message is.
     pub place: ConversationAddress,
     pub on: String,
     pub user: String,
     /// How Slack calls this person in the payload.
     pub user_name: String,
     pub key: String,
-    /// When, as a `ts`; empty if unknown.
+    /// The time of the press as a `ts`; empty if unknown.
     pub at: String,
-    /// Unique for this press.
+    /// Unique for each press, for recognising repeats.
     pub trigger: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlashCommand {
-    /// Where it was typed.
     pub channel: String,
     pub user: String,
     /// How Slack calls this person in the payload.
     pub user_name: String,
     /// The command with its slash.
     pub command: String,
-    /// What stands behind it.
+    /// The rest of the line.
     pub text: String,
     /// Where an answer that only this person sees can be sent for half an hour.
     pub response_url: String,
-    /// Unique for this call.
+    /// Unique for each call, for recognising repeats.
     pub trigger: String,
 }
 
-/// A message that is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletedMessage {
     pub place: ConversationAddress,
     pub ts: String,
-    /// Who had written it.
     pub user: String,
 }
 
 impl SlackEvent {
-    /// What is the same when Slack tells the same thing again, also as another event: a mention comes twice, as `app_mention` and
-    /// as `message`.
+    /// A key that repeats of one act share. A mention comes twice, as `app_mention` and as `message`, with different event ids
+    /// but the same channel and `ts`.
     pub fn key(&self) -> String {
         match self {
             Self::Said(said) => format!("said {} {}", said.place.channel, said.ts),
@@ -93,13 +88,12 @@ impl SlackEvent {
     }
 }
 
-/// The payload of an `events_api` envelope, which is also the body of an event's request.
 pub fn from_event(payload: &Value) -> Option<SlackEvent> {
     let event = &payload["event"];
     match text(event, "type") {
         "message" | "app_mention" => from_message(event),
         "app_uninstalled" => Some(SlackEvent::Uninstalled),
-        // Tokens of single people do not concern us: `{"tokens": {"oauth": [], "bot": ["U0"]}}`.
+        // Tokens of single people do not concern the bot: `{"tokens": {"oauth": [], "bot": ["U0"]}}`.
         "tokens_revoked" => {
             let bot = event["tokens"]["bot"].as_array();
             bot.is_some_and(|bot| !bot.is_empty()).then_some(SlackEvent::Uninstalled)
@@ -114,7 +108,7 @@ fn from_message(event: &Value) -> Option<SlackEvent> {
         subtype if subtype.is_empty() || WORDS.contains(&subtype) => {}
         _ => return None,
     }
-    // Bots, this one included, are never obeyed, so that no two of them talk for ever.
+    // The bot never obeys bots, itself included: two of them could answer each other without end.
     if !text(event, "bot_id").is_empty() || event["bot_profile"].is_object() {
         return None;
     }
@@ -144,7 +138,6 @@ fn deleted(event: &Value) -> Option<SlackEvent> {
     }))
 }
 
-/// The payload of an `interactive` envelope: one for each pressed button.
 pub fn from_interaction(payload: &Value) -> Vec<SlackEvent> {
     if text(payload, "type") != "block_actions" {
         return Vec::new();
@@ -162,7 +155,7 @@ fn picked(payload: &Value, index: usize, action: &Value) -> Option<SlackEvent> {
     let names = [text(user, "username"), text(user, "name"), &user_id];
     let user_name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default().to_owned();
     let at = some_ts(action, "action_ts").unwrap_or_default();
-    // A press has no id of its own; what triggers of one press have in common is its time.
+    // A press has no id of its own. Without a trigger its time, person and message identify it.
     let trigger = match text(payload, "trigger_id") {
         "" => format!("{at}.{user_id}.{on}.{index}"),
         trigger => format!("{trigger}.{index}"),
@@ -178,7 +171,6 @@ fn picked(payload: &Value, index: usize, action: &Value) -> Option<SlackEvent> {
     }))
 }
 
-/// The payload of a `slash_commands` envelope, or the fields of a command's request.
 pub fn from_slash(payload: &Value) -> Option<SlackEvent> {
     let user = some(payload, "user_id")?;
     let user_name = some(payload, "user_name").unwrap_or_else(|| user.clone());
@@ -198,14 +190,13 @@ pub fn from_slash(payload: &Value) -> Option<SlackEvent> {
     }))
 }
 
-/// A root message has its own `ts` as `thread_ts` once there are replies; it is still in the channel.
+// A root message has its own `ts` as `thread_ts` once there are replies; it is still in the channel.
 fn address_of(channel: &str, ts: &str, message: &Value) -> Option<ConversationAddress> {
     let thread = some_ts(message, "thread_ts").filter(|thread| thread != ts);
     (!channel.is_empty() && !channel.contains('/'))
         .then(|| ConversationAddress { channel: channel.to_owned(), thread })
 }
 
-/// The text in a field; nothing where there is none.
 pub fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }

@@ -29,6 +29,7 @@ impl Webhooks for Slack {
         if request.method() != http::Method::POST {
             return respond(StatusCode::METHOD_NOT_ALLOWED, "Slack posts here.");
         }
+        // Before anything in the request is read: its text may come from anybody.
         let Some(body) = self.verified(&request) else {
             return respond(StatusCode::UNAUTHORIZED, "The signature is missing, wrong or too old.");
         };
@@ -48,7 +49,7 @@ impl Webhooks for Slack {
 }
 
 impl Slack {
-    /// The body, if it is really Slack's. The check is slack-morphism's: constant time, five minutes.
+    // slack-morphism compares in constant time and refuses requests that are older than five minutes.
     fn verified<'r>(&self, request: &'r Request<Bytes>) -> Option<&'r str> {
         let body = std::str::from_utf8(request.body()).ok()?;
         let signature = header(request, SlackEventSignatureVerifier::SLACK_SIGNED_HASH_HEADER)?;
@@ -70,7 +71,7 @@ impl Slack {
         }
     }
 
-    /// Answers at once; an error makes Slack send it again.
+    // Slack wants an answer within three seconds, so events are only queued here. After an error it sends them again.
     fn take_in(&self, heard: impl IntoIterator<Item = SlackEvent>) -> Response<Bytes> {
         let heard: Vec<SlackEvent> = heard.into_iter().collect();
         if heard.contains(&SlackEvent::Uninstalled) {
@@ -87,7 +88,6 @@ fn header<'r>(request: &'r Request<Bytes>, name: &str) -> Option<&'r str> {
     request.headers().get(name)?.to_str().ok()
 }
 
-/// A form's fields as an object.
 fn form(body: &str) -> Value {
     let fields = form_urlencoded::parse(body.as_bytes());
     fields

@@ -24,10 +24,9 @@ use crate::{
     },
 };
 
-/// Refusals to strangers that are under way; more are not answered.
+// Strangers can press buttons as fast as they like; beyond this many at once the bot does not answer them.
 const REFUSALS: usize = 8;
 
-/// Who the bot is in Slack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BotIdentity {
     pub user: String,
@@ -40,7 +39,7 @@ pub struct EventReceiver {
     identity: Identity,
     web: Arc<WebApi>,
     me: RwLock<BotIdentity>,
-    /// The allow-list; changes with `bot.toml`.
+    // Changes with `bot.toml`; `config.people` holds the list of the start.
     people: RwLock<AllowedPeople>,
     queue: EventQueue,
     names: UserNames,
@@ -54,7 +53,6 @@ pub struct EventReceiver {
 }
 
 impl EventReceiver {
-    /// A receiver with an empty queue.
     pub fn new(config: SlackConfig, setting: AdapterContext, web: Arc<WebApi>) -> Self {
         Self {
             people: RwLock::new(config.people.clone()),
@@ -71,17 +69,14 @@ impl EventReceiver {
         }
     }
 
-    /// Who the bot is.
     pub fn bot_identity(&self) -> BotIdentity {
         self.me.read().clone()
     }
 
-    /// Sets who the bot is, once Slack has answered that.
     pub fn set_me(&self, me: BotIdentity) {
         *self.me.write() = me;
     }
 
-    /// Replaces the allow-list.
     pub fn set_people(&self, people: &AllowedPeople) {
         *self.people.write() = people.clone();
     }
@@ -104,6 +99,7 @@ impl EventReceiver {
             {
                 return;
             }
+            // Only now: if the connection breaks during `deliver`, the event is handed over again.
             self.queue.pop();
         }
     }
@@ -126,7 +122,7 @@ impl EventReceiver {
         let (addressed, text) = self.address(said, &me).await;
         let reply_to = said.parent.as_ref().filter(|parent| **parent == me.user);
         let reply_to = reply_to.and(said.place.thread.as_deref()).map(MessageId::new);
-        // Who answers a question in a thread below it answers it where it was asked.
+        // A person may answer a question in the thread below it; the answer belongs to the room of the question.
         let asked = reply_to.as_ref().is_some_and(|id| self.asked.contains(&said.place.channel, id));
         let place = if asked {
             ConversationAddress { thread: None, ..said.place.clone() }
@@ -165,7 +161,7 @@ impl EventReceiver {
         if unescape::mentions(&said.text, &me.user) {
             return Some(Addressed::Name);
         }
-        // Who turns to somebody else in the bot's thread does not mean the bot.
+        // A message that begins with a mention of somebody else is not for the bot, even in the bot's thread.
         let to_another = unescape::first_mention(&said.text).is_some();
         let in_our_thread =
             said.parent.as_deref() == Some(me.user.as_str()) || self.threads.contains(&said.place);
@@ -175,6 +171,7 @@ impl EventReceiver {
     async fn decode(&self, raw: &str, me: &BotIdentity) -> String {
         let mut names = HashMap::new();
         names.insert(me.user.clone(), self.identity.display_name.clone());
+        // Each unknown person costs a call of up to two seconds, and this message waits for them.
         for user in unescape::people(raw).take(20) {
             if !names.contains_key(user)
                 && let Some(name) = self.names.of(&self.web, user).await
@@ -195,6 +192,7 @@ impl EventReceiver {
             room: picked.place.room(),
             sender: self.sender(&picked.user, &picked.user_name).await,
             act: PersonAct::Chose { on: MessageId::new(picked.on.as_str()), key: picked.key.clone() },
+            // A press is always meant for the bot whose button it is.
             addressed: Some(Addressed::Reply),
             shared: !picked.place.is_direct(),
             reply_to: None,
@@ -227,7 +225,8 @@ impl EventReceiver {
         })
     }
 
-    /// `/storkit status` and `/storkit-status` are the same; so is any other name that an operator gave them.
+    // `/storkit status` and `/storkit-status` mean the same. Only the part after the first dash counts, since an
+    // operator may rename the commands.
     fn slash_text(&self, slash: &SlashCommand) -> String {
         let command = slash.command.trim_start_matches('/');
         let named = command.split_once('-').map(|(_, name)| name.to_lowercase());
@@ -255,7 +254,7 @@ impl EventReceiver {
         place.is_direct() || self.config.channel_ids.contains(&place.channel)
     }
 
-    /// Strangers' names are not looked up: their messages are ignored anyway.
+    // A look-up costs a call, and strangers' messages are ignored anyway.
     async fn sender(&self, user: &str, fallback: &str) -> Sender {
         let name = match self.is_allowed(user) {
             true => self.names.of(&self.web, user).await,
@@ -264,7 +263,7 @@ impl EventReceiver {
         Sender { id: user.into(), name: name.as_deref().unwrap_or(fallback).into(), is_bot: false }
     }
 
-    /// The bot is silent towards strangers; but a button that does nothing would look broken.
+    // The bot does not answer strangers, but a button without any reaction would look broken.
     fn refuse_press(&self, picked: &ButtonPress) {
         let mut body = json!({
             "channel": picked.place.channel, "user": picked.user, "text": notices::stranger(&picked.user),

@@ -1,4 +1,4 @@
-//! Acknowledged events, in order and each once, until the bot accepts them; and the messages that ask a question.
+//! Acknowledged events, in order and each once, until the bot accepts them; and the open questions.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -11,13 +11,12 @@ use tokio::{sync::Notify, time::Instant};
 use super::event::SlackEvent;
 use crate::MessageId;
 
-/// At most this many events wait for the bot. Beyond that nothing is acknowledged, and Slack sends it again later.
+// Beyond this, events are not acknowledged, and Slack sends them again later.
 const QUEUE_MAX: usize = 4_096;
-/// Repeats after a reconnect come late; the bot itself remembers for longer.
+// Repeats after a reconnect come late, minutes and more. The bot's own record of ids reaches further back.
 const RECENT: Duration = Duration::from_secs(3600);
 const RECENT_MAX: usize = 20_000;
 
-/// What was acknowledged and not yet handed over.
 #[derive(Default)]
 pub struct EventQueue {
     state: Mutex<QueueState>,
@@ -32,11 +31,12 @@ struct QueueState {
 }
 
 impl EventQueue {
-    /// `false` if it is full. A repeat is taken and dropped.
+    /// `false` if the queue is full. A repeat counts as accepted and is dropped.
     pub fn push(&self, heard: SlackEvent) -> bool {
         let mut state = self.state.lock();
         let (now, key) = (Instant::now(), heard.key());
         state.forget_old(now);
+        // Before the check for room: a repeat needs none, and without an acknowledgement Slack would repeat it again.
         if state.recent.contains(&key) {
             return true;
         }
@@ -60,7 +60,6 @@ impl EventQueue {
         }
     }
 
-    /// The front one was handed over.
     pub fn pop(&self) {
         self.state.lock().waiting.pop_front();
     }
@@ -77,14 +76,13 @@ impl QueueState {
     }
 }
 
-/// Messages that ask something: an answer in the thread below one belongs to the room where it was asked.
+// An answer in the thread below a question belongs to the room of the question.
 #[derive(Default)]
 pub struct AskingMessages(Mutex<VecDeque<(String, MessageId)>>);
 
 impl AskingMessages {
     const MOST: usize = 200;
 
-    /// The message asks something in this channel's top level.
     pub fn add(&self, channel: &str, id: &MessageId) {
         let mut asked = self.0.lock();
         asked.push_back((channel.to_owned(), id.clone()));
@@ -97,7 +95,6 @@ impl AskingMessages {
         self.0.lock().retain(|(at, asked)| at != channel || asked != id);
     }
 
-    /// Whether it still asks.
     pub fn contains(&self, channel: &str, id: &MessageId) -> bool {
         self.0.lock().iter().any(|(at, asked)| at == channel && asked == id)
     }

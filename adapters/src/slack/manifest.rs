@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::Identity;
 
-/// The bot token's scopes, exactly those that the adapter uses.
+/// The bot token's scopes: exactly the ones in use, so that an admin who approves the app sees no others.
 pub const SCOPES: &[&str] = &[
     "app_mentions:read", // event app_mention
     "channels:history",  // event message.channels, and whether the bot is in a channel
@@ -51,13 +51,15 @@ pub fn manifest(identity: &Identity, url: Option<&str>) -> String {
             "interactivity": interactivity,
             "org_deploy_enabled": false,
             "socket_mode_enabled": url.is_none(),
+            // Rotated tokens expire after 12 hours, and the bot has nowhere to store new ones.
             "token_rotation_enabled": false,
         },
     });
     format!("{manifest:#}\n")
 }
 
-/// `/storkit COMMAND`, and `/storkit-NAME` for each.
+// `/storkit COMMAND` for everything, and `/storkit-NAME` for completion. All carry the name: where two apps have the same
+// command, Slack calls only the one installed last.
 fn commands(identity: &Identity, url: Option<&str>) -> Vec<Value> {
     let all =
         ("/storkit".to_owned(), "Any command of the bot; `help` lists them".to_owned(), "help".to_owned());
@@ -66,7 +68,7 @@ fn commands(identity: &Identity, url: Option<&str>) -> Vec<Value> {
         .iter()
         .map(|command| (format!("/storkit-{}", command.name), command.summary.clone(), command.args.clone()));
     let command = |(command, description, usage): (String, String, String)| {
-        // Slack gives people, channels and links as `<@U1>` only where asked to.
+        // Only with this does Slack send people, channels and links as `<@U1>`; without it a name could be anybody's.
         let mut entry = json!({ "command": command, "description": description, "should_escape": true });
         if !usage.is_empty() {
             entry["usage_hint"] = usage.into();
@@ -79,7 +81,6 @@ fn commands(identity: &Identity, url: Option<&str>) -> Vec<Value> {
     std::iter::once(all).chain(each).map(command).collect()
 }
 
-/// Slack allows 35 characters and hardly any punctuation in names.
 fn app_name(display_name: &str) -> String {
     let allowed = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_' | '.' | '\'');
     let name: String = display_name.chars().filter(allowed).take(NAME_MAX).collect();

@@ -2,10 +2,10 @@
 //!
 //! **slack-morphism and our own code.** Its client makes every Web API call, its verifier checks the signatures of
 //! the HTTP mode. Its socket listener is not used: it reconnects by itself for ever, every 30 s, and reports nothing, so that
-//! [`crate::Adapter::run`] could neither return nor keep the health true; it waits for a callback before it reads on; and its
+//! [`crate::Adapter::run`] could neither return nor report its health; it waits for a callback before it reads on; and its
 //! strict shapes lose messages of org-wide installs (`team: null`) and of people whom it models differently. So `socket.rs` is
-//! our own loop on tokio-tungstenite, and `event.rs` reads what Slack sends without demanding more than it uses.
-//! Its rate control is off, since it paces all channels as one; `pace.rs` is ours.
+//! our own loop on tokio-tungstenite, and `event.rs` requires only the fields that it uses. Its rate control is off, since it
+//! paces all channels as one; `pace.rs` is ours.
 //!
 //! **Rooms.** `slack:C0123` is a channel's top level or a direct conversation, `slack:C0123/TS` the thread below a message. A
 //! prompt at a channel's top level opens the thread below it ([`crate::Adapter::open_thread`]), where its session continues.

@@ -9,7 +9,7 @@ use crate::text::marks::{self, MarkStyle};
 const STYLE: MarkStyle =
     MarkStyle { bullet: "• ", tasks: ["☐ ", "☑ "], escape: |text| Cow::Owned(escape(text)) };
 
-/// The text as mrkdwn. Everything that is not ours is escaped, so no mention and no link can be made up.
+// Everything that is not ours is escaped, so that foreign text cannot make up a mention or a link.
 pub fn mrkdwn(markdown: &str) -> String {
     marks::render(markdown, &STYLE)
 }

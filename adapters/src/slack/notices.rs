@@ -16,7 +16,7 @@ pub fn not_served(channel: &str) -> String {
     )
 }
 
-/// Stands below the text of a message that came with files.
+/// The line below the text of a message that came with files.
 pub fn attached(names: &[String]) -> String {
     format!("[Attached in Slack and not passed on: {}]", names.join(", "))
 }
@@ -66,7 +66,6 @@ pub fn token_gone(code: &str) -> String {
     )
 }
 
-/// The bot cannot speak there.
 pub fn not_in_channel(channel: &str, code: &str) -> String {
     format!(
         "Slack does not let me into `{channel}` (`{code}`); invite me there with `/invite`, and check `slack.channel_ids`."

@@ -1,7 +1,7 @@
 //! Rate limits of the Web API: <https://docs.slack.dev/apis/web-api/rate-limits>.
 //!
 //! Posts: one a second in each channel, with short bursts. Edits: `chat.update` is Tier 3, 50 a minute for the whole app, so all
-//! live messages share them: the more there are, the rarer each changes, and some edits are kept back for last states.
+//! live messages share them: the more there are, the rarer each changes, and some edits are reserved for last states.
 //! Pure: the time is passed in. A call that may be dropped is refused with a wait; all others get the time at which they may go.
 
 use std::{
@@ -16,18 +16,18 @@ use crate::delivery::token_bucket::TokenBucket;
 
 /// `chat.update`, Tier 3: <https://docs.slack.dev/reference/methods/chat.update>
 const UPDATES_A_MINUTE: usize = 50;
-/// So many of them frames may use; the rest is for last states.
+// Frames may use this many of them. The others are for last states, which must not wait for a minute.
 const FRAMES_A_MINUTE: usize = 40;
 const MINUTE: Duration = Duration::from_secs(60);
-/// The time between two frames over all live messages, at 37 a minute.
+// Over all live messages: 37 a minute, just below the budget above, so that frames come evenly.
 const BETWEEN_FRAMES: Duration = Duration::from_millis(1_600);
-/// Frames of one live message are not closer.
+/// The shortest time between two frames of one message.
 pub const FRAME_INTERVAL: Duration = Duration::from_secs(3);
-/// A live message without a frame for so long has ended, or waits.
+// A live message without a frame for this long is over or waits; its share goes to the others.
 const STILL_LIVE: Duration = Duration::from_secs(20);
-/// One message a second in a channel, "short bursts" allowed.
+// One message a second in a channel, with short bursts: <https://docs.slack.dev/apis/web-api/rate-limits>
 const POSTS: TokenBucket = TokenBucket::new(Duration::from_secs(1), 5);
-/// Reactions: `reactions.remove` is Tier 2, 20 a minute.
+// `reactions.remove` is Tier 2, 20 a minute: <https://docs.slack.dev/reference/methods/reactions.remove>
 const REACTIONS: TokenBucket = TokenBucket::new(Duration::from_secs(3), 10);
 
 /// The calls of the last minute, and Slack's refusals.
@@ -37,7 +37,6 @@ pub struct CallPacer(Mutex<CallPacerState>);
 struct CallPacerState {
     posts: HashMap<String, TokenBucket>,
     reactions: TokenBucket,
-    /// When the last edits went out or will, in order.
     updates: VecDeque<Instant>,
     frames: TokenBucket,
     live: HashMap<String, LiveUpdates>,
@@ -76,7 +75,6 @@ impl CallPacer {
         Ok(now + wait)
     }
 
-    /// Slack refused a post in this channel.
     pub fn post_refused(&self, now: Instant, channel: &str, retry_after: Duration) {
         self.0.lock().posts.entry(channel.to_owned()).or_insert(POSTS).block_until(now + retry_after);
     }
@@ -89,7 +87,7 @@ impl CallPacer {
         Ok(at)
     }
 
-    /// Slack refused an edit; that limit holds for all messages.
+    /// Slack refused an edit. The limit holds for all messages of the app.
     pub fn update_refused(&self, now: Instant, retry_after: Duration) {
         self.0.lock().updates_blocked = Some(now + retry_after);
     }
@@ -99,7 +97,6 @@ impl CallPacer {
         self.0.lock().reactions.try_take(1, now)
     }
 
-    /// Slack refused a reaction.
     pub fn reaction_refused(&self, now: Instant, retry_after: Duration) {
         self.0.lock().reactions.block_until(now + retry_after);
     }
@@ -112,12 +109,12 @@ impl CallPacerState {
         let live = self.live.entry(message.to_owned()).or_insert(LiveUpdates { shown: None, asked: now });
         live.asked = now;
         let shown = live.shown;
-        // All live messages take turns.
+        // The more live messages, the longer each waits for its turn.
         let share = u32::try_from(self.live.len()).unwrap_or(u32::MAX);
         let interval = FRAME_INTERVAL.max(BETWEEN_FRAMES.saturating_mul(share));
         let mut at = (now + self.frames.wait(1, now)).max(shown.map_or(now, |shown| shown + interval));
         at = at.max(self.updates_blocked.unwrap_or(now));
-        // One that waits for its turn goes first.
+        // A last state that waits for its time goes first.
         at = at.max(self.updates.back().copied().unwrap_or(now));
         if let Some(oldest) = self.nth_last(FRAMES_A_MINUTE) {
             at = at.max(oldest + MINUTE);
@@ -132,7 +129,7 @@ impl CallPacerState {
         Ok(now)
     }
 
-    /// Last states go one after the other; a frame does not overtake those that wait.
+    // In the order of the calls, so that an older state never overwrites a newer one.
     fn next_last_state(&mut self, now: Instant, message: &str) -> Instant {
         self.forget_old(now);
         self.live.remove(message);

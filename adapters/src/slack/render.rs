@@ -8,18 +8,17 @@ use crate::{Choice, Outgoing, markdown::inert};
 /// The longest text that is still within the 12,000 characters of `markdown_text` and of all `markdown` blocks of a message when
 /// pings in it are broken (`@here` grows by a fifth): <https://docs.slack.dev/reference/block-kit/blocks/markdown-block>
 pub const TEXT_MAX: usize = 10_000;
-/// <https://docs.slack.dev/reference/block-kit/blocks/section-block>
+// <https://docs.slack.dev/reference/block-kit/blocks/section-block>
 const SECTION_MAX: usize = 3_000;
 /// <https://docs.slack.dev/reference/block-kit/blocks/actions-block>
 pub const BUTTONS_MAX: usize = 25;
 /// <https://docs.slack.dev/reference/block-kit/block-elements/button-element>
 const LABEL_MAX: usize = 75;
-/// What a notification shows; the blocks hold all.
+// Only notifications show this text; the blocks hold everything.
 const FALLBACK_MAX: usize = 1_000;
-/// Slack takes no empty message.
+// Slack refuses a message without text (`no_text`).
 const EMPTY: &str = "…";
 
-/// In what form a text goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageForm {
     /// Standard Markdown, which Slack renders itself.
@@ -32,6 +31,7 @@ pub enum MessageForm {
 pub fn fields(message: &Outgoing, form: MessageForm, alone: bool) -> Value {
     let text = harmless(&message.markdown);
     let text = if text.trim().is_empty() { EMPTY } else { text.as_str() };
+    // `markdown_text` excludes blocks. A message that will not change, without buttons and pings, needs none.
     if alone && form == MessageForm::Markdown && message.choices.is_empty() && message.mentions.is_empty() {
         return json!({ "markdown_text": text });
     }
@@ -61,7 +61,7 @@ fn harmless(markdown: &str) -> String {
         out.push_str(before);
         let id = token[2..].split('>').next().unwrap_or_default();
         let is_ping = !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '|');
-        // `@U123` reads the same, pings nobody, and is no longer than what it replaces.
+        // `@U123` reads the same, pings nobody, and is not longer, so the text still fits.
         out.push_str(if is_ping { "@" } else { "<@" });
         rest = match token[2..].split_once('>') {
             Some((id, behind)) if is_ping => {
@@ -75,7 +75,7 @@ fn harmless(markdown: &str) -> String {
     out
 }
 
-/// The people who are really meant.
+// Only people whom the bot means to ping. Text of agents went through `harmless`.
 fn pings(message: &Outgoing) -> String {
     let sound = |id: &&std::sync::Arc<str>| !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric());
     message.mentions.iter().filter(sound).map(|id| format!("<@{id}> ")).collect()
@@ -85,7 +85,6 @@ fn section(text: &str) -> Value {
     json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } })
 }
 
-/// The text in sections, cut where Markdown may be cut.
 fn sections(text: &str) -> Vec<Value> {
     let length = |part: &str| mrkdwn(part).chars().count();
     let mut parts = crate::text::split::split(text, SECTION_MAX, length);
@@ -112,7 +111,7 @@ pub fn caption(text: &str) -> String {
     escape(&inert(text))
 }
 
-/// At most `max` characters, with a mark where something is missing, and no half entity at the end.
+// A cut inside an entity such as `&amp;` would show its beginning as text.
 fn cut(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
         return text.to_owned();

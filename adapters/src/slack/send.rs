@@ -1,4 +1,4 @@
-//! What the adapter sends: posts, edits, files, replies that one person sees, reactions.
+//! Sends posts, edits, files, replies that one person sees, and reactions.
 
 use std::{
     collections::HashMap,
@@ -29,31 +29,26 @@ use crate::{
     },
 };
 
-/// Stands on a message that is being worked on.
+// The reaction on a message while the bot works on it.
 const WORKING: &str = "eyes";
-/// How long a mark may take.
+// The answer waits behind the mark, so the mark must not take long.
 const MARK_WAIT: Duration = Duration::from_secs(2);
-/// Error codes of a Slack that does not know `markdown` blocks or `markdown_text`.
+// The codes with which a Slack that does not know `markdown` blocks or `markdown_text` refuses them.
 const NO_MARKDOWN: &[&str] = &["invalid_blocks", "invalid_blocks_format", "no_text", "invalid_arguments"];
 
-/// What the adapter speaks with.
 pub struct MessageSender {
     web: Arc<WebApi>,
     ear: Arc<EventReceiver>,
     pace: CallPacer,
-    /// This Slack does not know Markdown, as it turned out.
+    // Set once this Slack turns out not to know Markdown.
     sections: AtomicBool,
-    /// Messages with our reaction, by room.
     marked: Mutex<HashMap<Room, Vec<String>>>,
-    /// Reactions to take off again.
     unmark: Mutex<Vec<(String, String)>>,
     unmark_more: Notify,
-    /// A call was refused for the token's sake.
     pub token_refused: Notify,
 }
 
 impl MessageSender {
-    /// A sender that has sent nothing yet.
     pub fn new(web: Arc<WebApi>, ear: Arc<EventReceiver>) -> Self {
         Self {
             web,
@@ -78,6 +73,7 @@ impl MessageSender {
         let answer = self.in_form(|form| self.post(&place, message, form)).await?;
         let id = MessageId::new(text(&answer, "ts"));
         if !message.choices.is_empty() && place.thread.is_none() {
+            // Only at the top level: in a thread, an answer already arrives in the room of the question.
             self.ear.asked.add(&place.channel, &id);
         }
         Ok(id)
@@ -99,7 +95,7 @@ impl MessageSender {
     ) -> Result<Value, NotSaid> {
         let mut body = fields(message, form, !message.live);
         body["channel"] = place.channel.as_str().into();
-        // A preview would show a page that nobody asked for, and tell its server.
+        // A preview shows a page that nobody asked for, and its server learns of the message.
         body["unfurl_links"] = false.into();
         body["unfurl_media"] = false.into();
         if let Some(thread) = &place.thread {
@@ -112,7 +108,6 @@ impl MessageSender {
         answer.map_err(|trouble| self.post_error(trouble, &place.channel))
     }
 
-    /// Replaces a message of the bot.
     pub async fn edit(&self, room: &Room, id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {
         if is_shown_to_one(id) {
             return Err(AdapterError::Unsupported("editing a message that one person sees"));
@@ -147,7 +142,7 @@ impl MessageSender {
         answer.map(drop).map_err(|trouble| self.post_error(trouble, channel))
     }
 
-    /// A reply that only one person sees: by the response URL, which also works where the bot is no member, or by name.
+    // First by the response URL, which also works where the bot is no member; otherwise by name.
     async fn send_to_one(
         &self,
         place: &ConversationAddress,
@@ -195,7 +190,7 @@ impl MessageSender {
             .map_err(|trouble| self.post_error(trouble, &place.channel))
     }
 
-    /// Says it in Markdown, and in sections where this Slack turns out not to know Markdown.
+    // Tries Markdown, which Slack renders itself, and sections where this Slack turns out not to know Markdown.
     async fn in_form<T, F: Future<Output = Result<T, NotSaid>>>(
         &self,
         say: impl Fn(MessageForm) -> F,
@@ -208,7 +203,7 @@ impl MessageSender {
             said => return said.map_err(NotSaid::into),
         };
         let said = say(MessageForm::Sections).await;
-        // If both are refused it was not for the form.
+        // If Slack refuses both forms, the form was not the reason.
         if said.is_ok() {
             tracing::info!(error = %refused.error, "this Slack does not take Markdown; messages go as sections from now on");
             self.sections.store(true, Ordering::Relaxed);
@@ -249,7 +244,6 @@ impl MessageSender {
         Ok(MessageId::new(format!("file:{id}")))
     }
 
-    /// Marks the message that is being worked on, and takes the marks off when nothing is.
     pub async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
         let place = ConversationAddress::of(room)?;
         match activity.state {
@@ -270,7 +264,6 @@ impl MessageSender {
         if let Err(retry_after) = self.pace.reaction(Instant::now()) {
             return Err(AdapterError::RateLimited { retry_after });
         }
-        // The answer waits behind the mark, so the mark may not take long.
         let marking = self.react("reactions.add", channel, ts, "already_reacted");
         let late = |_| AdapterError::Unreachable("a reaction takes too long".into());
         tokio::time::timeout(MARK_WAIT, marking).await.map_err(late)??;
@@ -289,6 +282,7 @@ impl MessageSender {
         let body = json!({ "channel": channel, "timestamp": ts, "name": WORKING });
         match self.web.call(method, &body).await {
             Ok(_) => Ok(()),
+            // The state is as wanted already, for example after a restart.
             Err(CallFailure::Refused(code)) if code == fine => Ok(()),
             Err(trouble) => {
                 if let CallFailure::Limited(retry_after) = &trouble {
@@ -299,7 +293,7 @@ impl MessageSender {
         }
     }
 
-    /// Takes marks off, as fast as Slack allows. Never ends.
+    // In a task of its own, since the removal of many marks may take minutes at this pace. Never returns.
     pub async fn remove_marks(&self) {
         loop {
             let next = self.unmark.lock().first().cloned();
@@ -322,7 +316,6 @@ impl MessageSender {
     }
 }
 
-/// Why a post failed, and whether another form may help.
 struct NotSaid {
     error: AdapterError,
     no_markdown: bool,

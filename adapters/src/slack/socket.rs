@@ -23,18 +23,19 @@ use crate::{
     slack::{call_failure::CallFailure, notices},
 };
 
-/// How long the handshake and the greeting may take.
+// tokio-tungstenite has no limit of its own, and a proxy may accept a connection and then stay silent.
 const GREETING: Duration = Duration::from_secs(10);
+// A half-open connection looks connected but receives nothing. Only our own pings show that within seconds.
 const PING: Duration = Duration::from_secs(5);
-/// Two pings without any answer.
+// Two unanswered pings and two seconds more, since an answer may be late.
 const PONG_TIMEOUT: Duration = Duration::from_secs(12);
-/// How long a write may take; the peer of one that takes longer reads no more.
+// A write that takes longer means a full buffer: the peer no longer reads.
 const WRITE: Duration = Duration::from_secs(5);
-/// How long the old connection is still read after the next one is up; Slack closes it much earlier.
+// Slack may still send over the old connection after the next one is up. It closes it much earlier than this.
 const FAREWELL: Duration = Duration::from_secs(60);
-/// How long Slack may still count a connection of ours that broke.
+// Slack counts a broken connection for a while. Without this allowance the bot would report itself as a second program.
 const COUNTED: Duration = Duration::from_secs(300);
-/// Envelopes are small; a longer one is not Slack's.
+// Envelopes are small. The limit bounds the memory that a faulty peer can take.
 const LONGEST: usize = 4 * 1024 * 1024;
 
 struct SlackSocket {
@@ -44,7 +45,6 @@ struct SlackSocket {
     greeted: bool,
 }
 
-/// What came over it.
 enum SocketFrame {
     Hello { connections: u64 },
     Leave { reason: String },
@@ -74,7 +74,7 @@ impl Slack {
                         }
                     }
                     Err(why) => match next.take() {
-                        // It was going to be replaced anyway.
+                        // Slack had announced this close, and the next connection is already being opened.
                         Some(opening) => match opening.await {
                             Ok(socket) => current = socket,
                             Err(error) => return error,
@@ -111,7 +111,6 @@ impl Slack {
         }
     }
 
-    /// `true`: Slack will close this connection, so another one is needed.
     async fn take_frame(
         &self,
         socket: &mut SlackSocket,
@@ -135,6 +134,7 @@ impl Slack {
                 if heard.contains(&SlackEvent::Uninstalled) {
                     self.token_may_be_gone();
                 }
+                // Without an acknowledgement Slack sends the event again, so Slack is the buffer while ours is full.
                 if !self.receiver().enqueue(heard) {
                     tracing::warn!(
                         "so much waits that an event is not acknowledged; Slack will tell it again"
@@ -155,7 +155,8 @@ impl Slack {
         AdapterError::Unreachable(why)
     }
 
-    /// Another program on the same app takes part of the messages, and nobody would know why.
+    // Slack gives each event to one connection only. A second program on the app takes part of the messages,
+    // and nobody would know why.
     fn count_connections(&self, connections: u64, ours: u64, inbox: &Inbox) {
         let ours = ours + self.watch().broken_connections(Instant::now());
         let note = (connections > ours).then(|| notices::second_instance(connections, ours));
@@ -166,7 +167,7 @@ impl Slack {
         self.watch().second_is_due(Instant::now())
     }
 
-    /// The address of a new connection; it works once, for half a minute.
+    /// The address of a new connection; works once, for half a minute.
     pub(super) async fn socket_url(&self) -> Result<String, CallFailure> {
         let answer = self.web().call_as(TokenKind::App, "apps.connections.open", &json!({})).await?;
         Ok(text(&answer, "url").to_owned())
@@ -237,7 +238,7 @@ impl SlackSocket {
         let frame = match message {
             Message::Text(text) => SocketFrame::read(&text),
             Message::Close(_) => return Err("Slack closed the connection".into()),
-            // Pongs are sent by the library when the stream is next written or read.
+            // The library answers pings itself at the next read or write.
             Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_) => {
                 SocketFrame::Other
             }
@@ -254,7 +255,6 @@ impl SlackSocket {
         }
     }
 
-    /// Asks whether anybody is there.
     async fn check(&mut self) -> Result<(), String> {
         if self.heard.elapsed() > PONG_TIMEOUT {
             return Err("the connection was deaf: no answer to two pings".into());
@@ -282,13 +282,14 @@ impl SocketFrame {
             return Self::Other;
         };
         match text(&value, "type") {
+            // `num_connections` counts all programs on this app, not only this one.
             "hello" => Self::Hello { connections: value["num_connections"].as_u64().unwrap_or(1) },
             "disconnect" => Self::Leave { reason: text(&value, "reason").to_owned() },
             kind => Self::envelope(kind, &value),
         }
     }
 
-    /// Whatever has an id is acknowledged, or Slack would send it again and again.
+    // Whatever has an id is acknowledged, unknown kinds too, or Slack would send it again and again.
     fn envelope(kind: &str, value: &Value) -> Self {
         let payload = &value["payload"];
         let heard = match kind {

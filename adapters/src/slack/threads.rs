@@ -1,4 +1,4 @@
-//! The threads that began with a prompt: every message in them is for the bot. Kept across restarts in a small file.
+//! The threads that began with a prompt: every message in them is for the bot. A small file holds them across restarts.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::slack::conversation::ConversationAddress;
 
-/// The oldest are forgotten beyond this; there the bot must be mentioned again.
+// Beyond this the bot forgets the oldest threads; people mention it there again.
 const MOST: usize = 5_000;
 const FILE: &str = "threads";
 
@@ -27,7 +27,6 @@ struct ThreadRecord {
 }
 
 impl KnownThreads {
-    /// The threads that `folder` remembers.
     pub fn load(folder: PathBuf) -> Self {
         let text = fs::read_to_string(folder.join(FILE)).unwrap_or_default();
         let mut known = ThreadRecord::default();
@@ -35,6 +34,7 @@ impl KnownThreads {
             known.add(line.to_owned());
         }
         let threads = Self { folder, known: Mutex::new(known) };
+        // Appending one line per thread is cheap; only the start shortens the file.
         if text.lines().count() > 2 * MOST {
             threads.rewrite();
         }
@@ -91,7 +91,6 @@ fn key(place: &ConversationAddress) -> Option<String> {
     place.thread.as_ref().map(|thread| format!("{}/{thread}", place.channel))
 }
 
-/// Makes the folder with mode 0700.
 fn make_folder(folder: &std::path::Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)

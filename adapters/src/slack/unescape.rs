@@ -1,4 +1,4 @@
-//! What people write, as Slack encodes it, into plain text: <https://docs.slack.dev/messaging/formatting-message-text#parsing>.
+//! Decodes people's text from Slack's encoding: <https://docs.slack.dev/messaging/formatting-message-text#parsing>.
 
 /// Whether `user` is mentioned anywhere.
 pub fn mentions(text: &str, user: &str) -> bool {
@@ -26,7 +26,7 @@ pub fn decode(text: &str, name_of: impl Fn(&str) -> Option<String>) -> String {
     while let Some(at) = rest.find('<') {
         out.push_str(&entities(&rest[..at]));
         let after = &rest[at + 1..];
-        // Slack escapes every `<` that is not its own, so one without its end is only possible in a broken text.
+        // Slack escapes every `<` that is not its own, so an unclosed one comes only from a broken text.
         match after.split_once('>') {
             Some((token, behind)) if !token.contains(['<', '\n']) => {
                 out.push_str(&entities(&token_text(token, &name_of)));
@@ -60,7 +60,7 @@ fn token_text(token: &str, name_of: &impl Fn(&str) -> Option<String>) -> String 
     }
 }
 
-/// A label that is only the address without its scheme is what the person typed.
+// Slack makes a link of a typed `example.org` and labels it with the typed text.
 fn link(target: &str, label: Option<&str>) -> String {
     match label {
         None => target.to_owned(),
@@ -69,7 +69,7 @@ fn link(target: &str, label: Option<&str>) -> String {
     }
 }
 
-/// The three entities that Slack makes; others are a person's own text.
+// Slack makes only these three; any other entity is a person's own text. `&amp;` comes last, or `&amp;lt;` would become `<`.
 fn entities(text: &str) -> String {
     if !text.contains('&') {
         return text.to_owned();

@@ -8,19 +8,18 @@ use tokio::time::Instant;
 
 use super::{event::text, web::WebApi};
 
-/// How long a message waits for its sender's name; after that the id has to do.
+// The message waits for its sender's name. After this time the id must do.
 const WAIT: Duration = Duration::from_secs(2);
-/// How long a name holds, and how long it is not asked for again where Slack did not tell.
+// People rarely change their names. A failed look-up is repeated sooner, but not for each message.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 const KEEP_NOTHING: Duration = Duration::from_secs(300);
-/// More are not kept.
 const MOST: usize = 10_000;
 
 #[derive(Default)]
 pub struct UserNames(Mutex<HashMap<String, (Option<String>, Instant)>>);
 
 impl UserNames {
-    /// What this person is called; asks Slack if need be, for two seconds at most.
+    /// The person's display name; asks Slack if need be, for two seconds at most.
     pub async fn of(&self, web: &WebApi, user: &str) -> Option<String> {
         if let Some(name) = self.cached(user) {
             return name;
@@ -33,13 +32,13 @@ impl UserNames {
         let name = names.into_iter().find(|name| !name.trim().is_empty()).map(str::to_owned);
         let mut known = self.0.lock();
         if known.len() >= MOST {
+            // Simpler than a least-recently-used order; names cost one call each to fetch again.
             known.clear();
         }
         known.insert(user.to_owned(), (name.clone(), Instant::now()));
         name
     }
 
-    /// The outer `None`: it has to be asked.
     fn cached(&self, user: &str) -> Option<Option<String>> {
         let known = self.0.lock();
         let (name, since) = known.get(user)?;

@@ -22,16 +22,14 @@ use url::Url;
 use super::SlackConfig;
 use crate::{AdapterError, slack::call_failure::CallFailure};
 
-/// How long a call may take. Slack itself expects answers to its own calls within 3 s.
+// How long a call may take. Slack itself expects answers to its own calls within 3 s.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How long a file may take.
 const FILE_DEADLINE: Duration = Duration::from_secs(60);
-/// Says which scopes the token has: <https://docs.slack.dev/authentication/installing-with-oauth>
+// Lists the token's scopes: <https://docs.slack.dev/authentication/installing-with-oauth>
 const SCOPES_HEADER: &str = "x-oauth-scopes";
 
 type Https = HttpsConnector<HttpConnector>;
 
-/// With which token a call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
     Bot,
@@ -41,7 +39,7 @@ pub enum TokenKind {
 
 pub struct WebApi {
     client: SlackClient<SlackClientHyperConnector<Https>>,
-    /// For the headers of an answer, which slack-morphism does not give.
+    // For the headers of an answer, which slack-morphism does not return.
     plain: Client<Https, String>,
     bot: SlackApiToken,
     app: SlackApiToken,
@@ -49,7 +47,6 @@ pub struct WebApi {
 }
 
 impl WebApi {
-    /// A client for this configuration; nothing is sent yet.
     pub fn new(config: &SlackConfig) -> Result<Self, AdapterError> {
         let https = HttpsConnectorBuilder::new().with_native_roots().map_err(|error| AdapterError::Config {
             key: "slack.api_url",
@@ -70,7 +67,6 @@ impl WebApi {
         })
     }
 
-    /// Calls a method with the bot token.
     pub async fn call(&self, method: &str, body: &Value) -> Result<Value, CallFailure> {
         self.call_as(TokenKind::Bot, method, body).await
     }
@@ -96,7 +92,7 @@ impl WebApi {
         within(DEADLINE, session.http_session_api.http_get::<Value, _, _>(method, &parameters, None)).await
     }
 
-    /// Answers at a response URL. Such an address is as good as a key, so it is kept out of the log.
+    // A response URL is as good as a key, so it must not reach the log.
     pub async fn respond(&self, url: &str, body: &Value) -> Result<(), CallFailure> {
         let url = parse(url)?;
         let span = Span::none();
@@ -117,7 +113,6 @@ impl WebApi {
             .map(drop)
     }
 
-    /// The scopes of the bot token; `None` if Slack does not say.
     pub async fn scopes(&self) -> Option<Vec<String>> {
         let request = http::Request::post(format!("{}/auth.test", self.url))
             .header(http::header::AUTHORIZATION, format!("Bearer {}", self.bot.token_value.0))
@@ -134,6 +129,7 @@ fn context(span: &Span) -> SlackClientApiCallContext<'_> {
         rate_control_params: None,
         token: None,
         tracing_span: span,
+        // Without this slack-morphism logs the URL, which lets anybody post or upload who has it.
         is_sensitive_url: true,
     }
 }

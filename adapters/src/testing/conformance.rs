@@ -1,8 +1,8 @@
-//! The behaviour that all messengers share, as checks against each adapter's real server or stand-in.
+//! The behaviour that all messengers share, as checks against each adapter's real server or its substitute.
 //!
 //! A messenger's tests implement [`MessengerFixture`], one fresh conversation of a person and the bot, and run the checks: all by
-//! [`all`], or each by its name. A check panics with what it saw. "Nothing came" is never shown by waiting: the person says a
-//! marker afterwards, and the marker must be what comes next.
+//! [`all`], or each by its name. Every function here panics where the adapter does not conform, and shows the difference. No
+//! check waits to see that nothing comes: the person writes a marker afterwards, and the marker must be the next message.
 
 use std::{
     sync::Arc,
@@ -22,7 +22,6 @@ use crate::{
     },
 };
 
-/// How long a check waits for what must come.
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A message of the bot as the person's own client shows it.
@@ -51,8 +50,8 @@ pub trait MessengerFixture: Send + Sync {
     /// The person's [`crate::Sender::id`].
     fn person(&self) -> String;
 
-    /// The person writes to the bot, addressed by its prefix `!` (`!text` arrives as `text`). Returns the id the adapter will
-    /// give it.
+    /// The person writes to the bot, addressed by its prefix `!` (`!text` arrives as `text`). Returns the id that the adapter
+    /// will give to the message.
     async fn say(&self, text: &str) -> MessageId;
 
     /// The person replies to a message of the bot, without any other address.
@@ -83,7 +82,7 @@ pub trait MessengerFixture: Send + Sync {
     async fn shown(&self) -> Vec<SeenMessage>;
 }
 
-/// The bot's side of a check: a running adapter, and what it received.
+/// The bot's side of a check: a running adapter and its inbox.
 pub struct AdapterSession {
     pub adapter: Arc<dyn Adapter>,
     inbox: mpsc::Receiver<Incoming>,
@@ -92,10 +91,6 @@ pub struct AdapterSession {
 }
 
 impl AdapterSession {
-    /// Prepares and runs the adapter, and waits until it is connected.
-    ///
-    /// # Panics
-    /// If it cannot be prepared or does not connect.
     pub async fn open(world: &dyn MessengerFixture) -> Self {
         let adapter = world.adapter();
         adapter.prepare().await.expect("the adapter is prepared");
@@ -107,10 +102,6 @@ impl AdapterSession {
         session
     }
 
-    /// Waits until the adapter is connected.
-    ///
-    /// # Panics
-    /// If it does not come up.
     pub async fn until_up(&self) {
         let up = async {
             while !self.supervised.health.snapshot().up {
@@ -121,29 +112,19 @@ impl AdapterSession {
         assert!(came.is_ok(), "never connected: {:?}", self.supervised.health);
     }
 
-    /// The next thing a person did.
-    ///
-    /// # Panics
-    /// If nothing comes.
     pub async fn hear(&mut self) -> Incoming {
         let next = tokio::time::timeout(STEP_TIMEOUT, self.inbox.recv()).await;
         next.unwrap_or_else(|_| panic!("nothing was heard: {:?}", self.supervised.health)).expect("it runs")
     }
 
     /// The next thing a person wrote, and its text.
-    ///
-    /// # Panics
-    /// If something else comes, or nothing.
     pub async fn hear_text(&mut self) -> (Incoming, String) {
         let incoming = self.hear().await;
         let PersonAct::Said { text } = incoming.act.clone() else { panic!("not words but {incoming:?}") };
         (incoming, text)
     }
 
-    /// Ends the adapter, as a shutdown does.
-    ///
-    /// # Panics
-    /// If it does not end.
+    /// Stops the adapter, as a shutdown does.
     pub async fn close(self) {
         self.stop.cancel();
         drop(self.inbox);
@@ -152,10 +133,7 @@ impl AdapterSession {
     }
 }
 
-/// Every check, each in a conversation of its own that `make` gives.
-///
-/// # Panics
-/// With what a check saw, where the adapter does not conform.
+/// Every check, each in a conversation of its own from `make`.
 pub async fn all<W: MessengerFixture, F: Future<Output = W>>(make: impl Fn() -> F) {
     said_and_answered(&make().await).await;
     replies_both_ways(&make().await).await;
@@ -171,10 +149,7 @@ pub async fn all<W: MessengerFixture, F: Future<Output = W>>(make: impl Fn() -> 
     what_came_meanwhile_is_caught_up(&make().await).await;
 }
 
-/// What a person writes arrives with who, when and where; what the bot says is seen.
-///
-/// # Panics
-/// Where it is not so.
+/// A person's message arrives with sender, time and room, and the person sees the bot's answer.
 pub async fn said_and_answered(world: &dyn MessengerFixture) {
     let mut bot = AdapterSession::open(world).await;
     let id = world.say("!status of things").await;
@@ -219,10 +194,7 @@ async fn file_is_shown_or_refused(world: &dyn MessengerFixture, bot: &AdapterSes
     }
 }
 
-/// A reply to the bot needs no other address and names what it replies to; the bot's reply shows as one.
-///
-/// # Panics
-/// Where it is not so.
+/// A reply to the bot needs no other address and names its message; the bot's reply shows as one.
 pub async fn replies_both_ways(world: &dyn MessengerFixture) {
     let mut bot = AdapterSession::open(world).await;
     let asked = world.say("!first").await;
@@ -238,10 +210,7 @@ pub async fn replies_both_ways(world: &dyn MessengerFixture) {
     bot.close().await;
 }
 
-/// A thread is a room of its own, and what is sent there is seen there.
-///
-/// # Panics
-/// Where it is not so.
+/// A thread is a room of its own, and messages sent there are seen there.
 pub async fn threads_are_rooms(world: &dyn MessengerFixture) {
     let mut bot = AdapterSession::open(world).await;
     let root = world.say("!root").await;
@@ -256,10 +225,7 @@ pub async fn threads_are_rooms(world: &dyn MessengerFixture) {
     bot.close().await;
 }
 
-/// An edit replaces the message; where nothing can be edited that is said.
-///
-/// # Panics
-/// Where it is not so.
+/// An edit replaces the message, or fails as unsupported where nothing can be edited.
 pub async fn edits_or_says_no(world: &dyn MessengerFixture) {
     let bot = AdapterSession::open(world).await;
     let room = world.room();
@@ -292,9 +258,6 @@ async fn patiently_edit(adapter: &dyn Adapter, room: &Room, id: &MessageId, mess
 }
 
 /// A picked choice comes back by its key, once, and an edit takes the choices away.
-///
-/// # Panics
-/// Where it is not so.
 pub async fn choices_come_back(world: &dyn MessengerFixture) {
     let mut bot = AdapterSession::open(world).await;
     let room = world.room();
@@ -333,9 +296,6 @@ pub async fn choices_come_back(world: &dyn MessengerFixture) {
 }
 
 /// Text of any length arrives whole, in order, with its code blocks closed, or as a file where that is possible.
-///
-/// # Panics
-/// Where it is not so.
 pub async fn long_text_arrives_whole(world: &dyn MessengerFixture) {
     let bot = AdapterSession::open(world).await;
     let room = world.room();
@@ -353,10 +313,7 @@ pub async fn long_text_arrives_whole(world: &dyn MessengerFixture) {
     bot.close().await;
 }
 
-/// A message that the service delivers again has the same id, so that the bot knows it.
-///
-/// # Panics
-/// Where it is not so.
+/// A message that the service delivers again has the same id, so that the bot recognises it.
 pub async fn repeats_have_one_id(world: &dyn MessengerFixture) {
     let mut bot = AdapterSession::open(world).await;
     let id = world.say("!once").await;
@@ -374,10 +331,7 @@ pub async fn repeats_have_one_id(world: &dyn MessengerFixture) {
     bot.close().await;
 }
 
-/// What the bot itself and other bots say is not heard, or heard as a bot's.
-///
-/// # Panics
-/// Where it is not so.
+/// Messages of the bot itself and of other bots do not arrive, or arrive as a bot's.
 pub async fn bots_are_not_obeyed(world: &dyn MessengerFixture) {
     let mut bot = AdapterSession::open(world).await;
     let room = world.room();
@@ -395,10 +349,7 @@ pub async fn bots_are_not_obeyed(world: &dyn MessengerFixture) {
     bot.close().await;
 }
 
-/// A refusal as too fast is told or waited out; the message then arrives, once.
-///
-/// # Panics
-/// Where it is not so.
+/// After a refusal as too fast the message still arrives, once.
 pub async fn a_rate_limit_delays_and_loses_nothing(world: &dyn MessengerFixture) {
     let bot = AdapterSession::open(world).await;
     let room = world.room();
@@ -410,10 +361,7 @@ pub async fn a_rate_limit_delays_and_loses_nothing(world: &dyn MessengerFixture)
     bot.close().await;
 }
 
-/// After a cut the bot hears again, also what was said meanwhile.
-///
-/// # Panics
-/// Where it is not so.
+/// After a cut the bot receives messages again, those from the time between included.
 pub async fn a_cut_connection_comes_back(world: &dyn MessengerFixture) {
     let mut bot = AdapterSession::open(world).await;
     world.say("!before").await;
@@ -427,10 +375,7 @@ pub async fn a_cut_connection_comes_back(world: &dyn MessengerFixture) {
     bot.close().await;
 }
 
-/// Messages come in the order in which they were said; the last state of a live message is the one that stays.
-///
-/// # Panics
-/// Where it is not so.
+/// Messages arrive in order, and a live message finally shows its last state.
 pub async fn order_is_kept(world: &dyn MessengerFixture) {
     let mut bot = AdapterSession::open(world).await;
     let mut said = Vec::new();
@@ -446,7 +391,7 @@ pub async fn order_is_kept(world: &dyn MessengerFixture) {
         let room = world.room();
         let mut posted = deliver::post(&*bot.adapter, &room, &frame(0)).await.expect("posted");
         for n in 1..=5 {
-            // A frame may be dropped for the pace's sake; it must not come later.
+            // The pace may drop a frame, which then must not come later.
             let _ = deliver::show_frame(&*bot.adapter, &room, &mut posted, &frame(n)).await;
         }
         deliver::update(&*bot.adapter, &room, &mut posted, &Outgoing::text("the last state"))
@@ -461,10 +406,7 @@ pub async fn order_is_kept(world: &dyn MessengerFixture) {
     bot.close().await;
 }
 
-/// Where the messenger has history, what was said while the bot was down comes once it is up, and only once.
-///
-/// # Panics
-/// Where it is not so.
+/// Where the messenger has history, messages from the time the bot was down arrive once it is up, and only once.
 pub async fn what_came_meanwhile_is_caught_up(world: &dyn MessengerFixture) {
     let mut bot = AdapterSession::open(world).await;
     world.say("!known").await;
@@ -476,7 +418,7 @@ pub async fn what_came_meanwhile_is_caught_up(world: &dyn MessengerFixture) {
     }
     let id = world.say("!meanwhile").await;
     let mut bot = AdapterSession::open(world).await;
-    // What was heard before may be told again, under its own id: the bot knows it.
+    // Earlier messages may arrive again under their own ids, which the bot recognises.
     let heard = loop {
         let (heard, text) = bot.hear_text().await;
         if text != "known" {

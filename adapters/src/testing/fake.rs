@@ -1,8 +1,7 @@
 //! A messenger in memory for tests: people are played through [`FakeRoom`], faults through [`Fake`].
 //!
-//! It ships with the crate so that every crate's tests talk to the bot the same way. It keeps to its
-//! capabilities strictly: what a real messenger would refuse (too long, too many choices, an unknown
-//! message) is refused here too.
+//! It ships with the crate so that every crate's tests talk to the bot the same way. It obeys its capabilities strictly: where
+//! a real messenger would refuse (too long, too many choices, an unknown message), it refuses too.
 
 mod room;
 
@@ -25,7 +24,6 @@ use crate::{
     Inbox, Incoming, MessageId, Outgoing, Room, Tone,
 };
 
-/// How long a test waits for what it expects before it fails.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Ids are unique in the process: a test that starts a second bot on the first one's store must not repeat one.
@@ -46,7 +44,7 @@ pub struct FakeMessage {
     pub reply_to: Option<MessageId>,
 }
 
-/// The messenger. Give it to the bot as its adapter and take [`Fake::room`]s to talk in.
+/// The messenger. Give it to the bot as its adapter, and play people through its [`Fake::room`]s.
 pub struct Fake {
     name: &'static str,
     capabilities: Capabilities,
@@ -56,7 +54,6 @@ pub struct Fake {
     look: OnceLock<Look>,
 }
 
-/// See [`Fake::inspect`].
 type Look = Box<dyn Fn(&str) + Send + Sync>;
 
 struct FakeState {
@@ -73,7 +70,6 @@ struct FakeState {
     counts: FakeCounts,
 }
 
-/// What the bot did so far.
 #[derive(Clone, Copy, Default)]
 struct FakeCounts {
     connections: usize,
@@ -81,7 +77,6 @@ struct FakeCounts {
     edits: usize,
 }
 
-/// What happened in one room.
 #[derive(Default)]
 struct FakeRoomLog {
     entries: Vec<LogEntry>,
@@ -159,7 +154,7 @@ impl Fake {
         FakeRoom::new(Arc::clone(self), Room::new(self.name, id))
     }
 
-    /// How the bot is called here; `Timmy` with the prefix `!` unless told.
+    /// Sets the bot's name and prefixes; the default is `Timmy` with `!`.
     pub fn set_identity(&self, identity: Identity) {
         self.change(|state| state.identity = identity);
     }
@@ -189,8 +184,8 @@ impl Fake {
         self.change(|state| state.rate_limit = Some(retry_after));
     }
 
-    /// The room shows the next message before the bot hears so, as with a server whose answer is slow; until
-    /// [`Fake::release_answer`].
+    /// The room shows the next message before the bot hears so, until [`Fake::release_answer`]: like a
+    /// server whose answer is slow.
     pub fn hold_next_answer(&self) {
         self.answer_held.send_replace(true);
         self.change(|state| state.hold_next = true);
@@ -201,7 +196,7 @@ impl Fake {
         self.answer_held.send_replace(false);
     }
 
-    /// Cuts the connection: `run` ends with [`AdapterError::Unreachable`]. Nothing happens if none stands.
+    /// Cuts the connection: `run` returns [`AdapterError::Unreachable`]. Without a connection this has no effect.
     pub fn drop_connection(&self) {
         self.change(|state| state.drop_requested = state.connected);
     }
@@ -227,7 +222,7 @@ impl Fake {
         value
     }
 
-    /// Waits until `check` finds something, looking again after every change; `None` when patience ends.
+    /// Waits until `check` finds something, looking again after every change; `None` after [`WAIT_TIMEOUT`].
     async fn until<T>(&self, mut check: impl FnMut(&mut FakeState) -> Option<T>) -> Option<T> {
         let mut changes = self.changes.subscribe();
         let found = async {
@@ -242,8 +237,7 @@ impl Fake {
         tokio::time::timeout(WAIT_TIMEOUT, found).await.ok()
     }
 
-    /// Queues what a person did. Without history it waits for a connection, as nobody can type into a
-    /// messenger that is not there.
+    // Without history it waits for a connection, as nobody can type into a messenger that is not there.
     async fn receive(&self, incoming: Incoming, did: String) {
         if !self.capabilities.history {
             let connected = self.until(|state| state.connected.then_some(())).await;
@@ -374,7 +368,7 @@ impl Adapter for Fake {
     }
 }
 
-/// Marks the fake as connected for as long as `run` runs, however it ends.
+// A guard, because `run` is usually dropped and does not return.
 struct FakeConnection<'a>(&'a Fake);
 
 impl<'a> FakeConnection<'a> {

@@ -1,17 +1,16 @@
-//! Recognises the bot's address at the start of what a person wrote: a prefix, or one of its names.
+//! Recognises the bot's address at the start of a person's text: a prefix, or one of its names.
 
 use std::{collections::VecDeque, iter::Peekable, str::CharIndices};
 
 use crate::{Addressed, Identity};
 
-/// Asks for an emoji to be drawn in colour; some keyboards send it, some do not.
+// Asks for a coloured emoji. Some keyboards add it and some do not, so a comparison must ignore it.
 const VARIATION_SELECTOR: char = '\u{FE0F}';
-/// May stand between a name and the text, the full-width forms of East Asian keyboards included.
+// Between a name and the text, the full-width forms of East Asian keyboards included.
 const SEPARATORS: &[char] =
     &[':', ',', ';', '!', '?', '.', '…', '-', '–', '—', '：', '，', '、', '！', '？', '。'];
 
-/// Finds the address at the start of `text` and returns what follows it, trimmed; `None` if the text is not
-/// for the bot.
+/// Finds the address at the start of `text` and returns the rest, trimmed; `None` if the text is not for the bot.
 ///
 /// `names` are further names of the bot on this messenger: user name, full id. Names are compared without
 /// regard to case, leading `@` and emoji variation selectors, and only as whole words: neither `Timmyx` nor
@@ -27,7 +26,7 @@ pub fn strip(text: &str, identity: &Identity, names: &[&str]) -> Option<(Address
     let all = [display_name, without_emoji].into_iter().chain(names.iter().copied());
     // The longest that fits: of `@timmy:example.org` the user name `timmy` is only a part.
     let rest = all.filter_map(|name| strip_name(text, name)).min_by_key(|rest| rest.len())?;
-    // Who writes `Timmy !status` means the command.
+    // `Timmy !status` means the command.
     match strip_prefix(rest, &identity.prefixes) {
         Some(command) => Some((Addressed::Prefix, command.to_owned())),
         None => Some((Addressed::Name, rest.to_owned())),
@@ -60,7 +59,6 @@ fn strip_name<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     strip_separator(rest, ends_in_word, mentioned)
 }
 
-/// What follows `name` in `text`, compared folded.
 fn strip_folded<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let mut text_chars = FoldedText::new(text);
     let mut name_chars = FoldedText::new(name);
@@ -79,14 +77,14 @@ fn strip_separator(rest: &str, ends_in_word: bool, mentioned: bool) -> Option<&s
     let after = rest.trim_start_matches(SEPARATORS);
     let separator = &rest[..rest.len() - after.len()];
     let spaced = after.is_empty() || after.starts_with(char::is_whitespace);
-    // `timmy:status` is typed in haste, but `@timmy:elsewhere.org` is somebody else.
+    // People in a hurry write `timmy:status`, but `@timmy:elsewhere.org` is somebody else's Matrix id.
     let joined = matches!(separator, ":" | ",") && !mentioned || matches!(separator, "：" | "，" | "、");
     let hasty = joined && after.starts_with(char::is_alphabetic);
     let after_emoji = !ends_in_word && separator.is_empty() && after.starts_with(char::is_alphanumeric);
     (spaced || hasty || after_emoji).then(|| strip_spaced_separator(after, separator))
 }
 
-/// `Timmy : status` and `Timmy - status`, as French typography and taste have it; not a list's first dash.
+// `Timmy : status` is French typography, and some people write `Timmy - status`. A dash on the next line begins a list.
 fn strip_spaced_separator<'t>(after: &'t str, separator: &str) -> &'t str {
     let text = after.trim_start();
     let gap = &after[..after.len() - text.len()];
@@ -120,7 +118,7 @@ impl<'t> FoldedText<'t> {
         while self.chars.next_if(|(_, c)| *c == VARIATION_SELECTOR).is_some() {}
     }
 
-    /// The byte offset behind what was read, or `None` in the middle of a character such as `ß`.
+    /// The byte offset after the characters read so far, or `None` in the middle of one such as `ß`.
     fn end(&mut self) -> Option<usize> {
         self.skip_selectors();
         let end = self.chars.peek().map_or(self.text.len(), |(at, _)| *at);
@@ -141,7 +139,7 @@ impl Iterator for FoldedText<'_> {
             while self.chars.next_if(|(_, c)| c.is_whitespace()).is_some() {}
             return Some(' ');
         }
-        // Upper and then lower case: `ß` meets `SS`, and the two small sigmas meet.
+        // First upper and then lower case, so that `ß` equals `SS` and the two small sigmas are equal.
         self.pending.extend(c.to_uppercase().flat_map(char::to_lowercase));
         self.pending.pop_front()
     }

@@ -8,33 +8,34 @@ mod table;
 pub use inert::inert;
 use layout::Target;
 
-/// Text without colours or wrapping: lists with dashes, code blocks indented and else kept as they are, tables
-/// aligned, links as `text (url)`. Contains no terminal escapes whatever `markdown` holds.
+/// Text without colours or wrapping: lists with dashes, code blocks indented and otherwise unchanged, tables aligned, links as
+/// `text (url)`. Contains no terminal escapes whatever `markdown` holds.
 pub fn plain(markdown: &str) -> String {
     render::render(markdown, Target::Plain)
 }
 
-/// Text for a terminal of `width` columns: bold headings, coloured code, bullets, aligned tables. Everything but
-/// code blocks is wrapped. Contains no escapes but its own colours, and every line ends without colour.
+/// Text for a terminal of `width` columns: bold headings, coloured code, bullets, aligned tables. Wraps everything but code
+/// blocks. Contains no escapes but its own colours, and resets them before every line break.
 pub fn ansi(markdown: &str, width: usize) -> String {
     render::render(markdown, Target::Ansi { width })
 }
 
 /// A fenced code block of `text`, whatever backticks it holds. `language` may be empty.
 pub fn code_block(text: &str, language: &str) -> String {
+    // A fence longer than any run of backticks inside: foreign text cannot close the block.
     let fence = "`".repeat(longest_run(text).max(2) + 1);
     let language: String = language.chars().filter(|c| *c != '`' && !c.is_control()).collect();
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     format!("{fence}{}\n{text}{end}{fence}", language.trim())
 }
 
-/// Inline code of `text`, whatever backticks it holds. Line ends become spaces, as inline code has none.
+/// Inline code of `text`, whatever backticks it holds. Line breaks become spaces, as inline code has none.
 pub fn code_span(text: &str) -> String {
     let text = text.replace(['\n', '\r'], " ");
     let fence = "`".repeat(if text.contains('`') { longest_run(&text) + 1 } else { 1 });
     let is_blank = text.trim_matches(' ').is_empty();
     let at_edge = |c: char| text.starts_with(c) || text.ends_with(c);
-    // One space at each side is taken off again by the reader, and a span of nothing does not exist.
+    // A Markdown reader strips one space at each side, and a span without content does not exist.
     let pad = if text.is_empty() || !is_blank && (at_edge('`') || at_edge(' ')) { " " } else { "" };
     format!("{fence}{pad}{text}{pad}{fence}")
 }

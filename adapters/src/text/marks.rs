@@ -6,7 +6,7 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 use super::markdown;
 
-/// Stands unseen where three backticks would end a block too early.
+// Invisible, where three backticks would close a block too early.
 const BREAK: &str = "\u{200B}";
 
 /// How one messenger wants its marks. Bold is `*`, italic `_` and struck `~` everywhere.
@@ -48,7 +48,7 @@ struct MarkWriter<'s> {
     lists: Vec<Option<u64>>,
     /// The open marks, in their order.
     marks: Vec<char>,
-    /// The address of each open link, and where its text begins in `out`.
+    // The address of each open link, and the start of its text in `out`.
     links: Vec<(String, usize)>,
     code: Option<String>,
     /// A block was written, so the next one needs an empty line before it.
@@ -182,7 +182,6 @@ impl<'s> MarkWriter<'s> {
         self.at_line_start = true;
     }
 
-    /// A block begins: on a line of its own, and apart from the one before.
     fn begin_block(&mut self) {
         if self.prefixes.last().is_some_and(|prefix| prefix.first.is_some()) {
             self.needs_gap = false;
@@ -205,7 +204,7 @@ impl<'s> MarkWriter<'s> {
         self.at_line_start = true;
     }
 
-    /// A line end inside a paragraph: marks do not reach over it, so they are closed and opened again.
+    // Slack and WhatsApp do not continue a mark on the next line, so it is closed and opened again.
     fn new_line(&mut self) {
         let marks = self.marks.clone();
         self.out.extend(marks.iter().rev());
@@ -245,7 +244,7 @@ impl<'s> MarkWriter<'s> {
 
     fn open_mark(&mut self, mark: char) {
         self.begin_line();
-        // The same mark twice would close itself.
+        // A second mark of the same kind would close the first.
         if !self.marks.contains(&mark) {
             self.out.push(mark);
         }
@@ -261,7 +260,7 @@ impl<'s> MarkWriter<'s> {
         }
     }
 
-    /// A block of code; WhatsApp knows no language and no indentation before the fence.
+    // WhatsApp knows no language and no indentation before the fence.
     fn write_code_block(&mut self, code: &str) {
         let begins_item = self.prefixes.last().is_some_and(|prefix| prefix.first.is_some());
         self.begin_line();
@@ -275,7 +274,7 @@ impl<'s> MarkWriter<'s> {
         self.at_line_start = false;
     }
 
-    /// A link is its text and its address: a label that hides its address is how people are lured.
+    // A label can hide a malicious address, so the address is always shown.
     fn end_link(&mut self) {
         let Some((url, start)) = self.links.pop() else { return };
         let url = (self.style.escape)(&url);

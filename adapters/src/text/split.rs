@@ -6,18 +6,19 @@ mod outline;
 use cut::{ceil_boundary, cut_line, floor_boundary};
 use outline::SourceOutline;
 
-/// A part holds at most this many bytes of source for each unit of measure, so that a part costs no more than
-/// its own length to find. Four bytes is the longest character.
+// A part holds at most this many bytes of source for each unit of measure: the search then costs no more than the part's own
+// length. Four bytes is the longest character.
 const BYTES_PER_UNIT: usize = 4;
 
 /// Cuts `markdown` into parts whose `measure` is at most `max`, in linear time.
 ///
 /// `measure` is the length as the messenger counts it (bytes, characters, rendered bytes) and must not shrink
-/// when text is added. Parts end at paragraphs where these are not too far apart, else at lines, sentences,
-/// words, and at last between graphemes. A fenced code block that must be cut is closed and opened again with
-/// its info string. White space around parts and the indentation of list items that begin a part are dropped;
-/// all else is kept. Nothing but white space gives no parts. Below a `max` of 64 a part may be longer.
+/// when text is added. Cuts at paragraphs where these are not too far apart, else at lines, sentences, words, and at last
+/// between graphemes. A fenced code block that must be cut is closed and opened again with its info string. White space around
+/// parts and the indentation of list items that begin a part are dropped, nothing else. Text of only white space gives no
+/// parts. Below a `max` of 64 a part may be longer.
 pub fn split(markdown: &str, max: usize, measure: impl Fn(&str) -> usize) -> Vec<String> {
+    // The common case needs no parser. An unclosed fence must be closed even in a short text.
     if !markdown.contains("```") && !markdown.contains("~~~") && measure(markdown) <= max {
         let whole = trim_blank(markdown);
         return if whole.is_empty() { Vec::new() } else { vec![whole.to_owned()] };
@@ -51,7 +52,6 @@ impl<M: Fn(&str) -> usize> TextSplitter<'_, M> {
             }
             let end = self.find_end(start, line);
             let part = self.outline.render(SourceSpan { start, end, line });
-            // A stretch of nothing but spaces, in front of a line's text.
             if !part.is_empty() {
                 parts.push(part);
             }
@@ -64,7 +64,6 @@ impl<M: Fn(&str) -> usize> TextSplitter<'_, M> {
         (self.measure)(&self.outline.render(span)) <= self.max
     }
 
-    /// Where the part that begins at `start` in line `first` ends.
     fn find_end(&self, start: usize, first: usize) -> usize {
         let limit = start.saturating_add(self.max.saturating_mul(BYTES_PER_UNIT));
         // `full` is the first line that does not fit whole any more.
@@ -90,11 +89,12 @@ impl<M: Fn(&str) -> usize> TextSplitter<'_, M> {
         fitting
     }
 
-    /// The best end at a line's start, from after `first` up to `full`; `None` if it leaves the part too empty.
+    /// The best cut at a line's start, from after `first` up to `full`; `None` if it leaves the part too empty.
     fn best_line_end(&self, start: usize, first: usize, full: usize) -> Option<usize> {
         let outline = &self.outline;
         let end_of = |line: usize| SourceSpan { start, end: outline.lines[line].start, line: first };
         let fits = |line: &usize| self.fits(end_of(*line));
+        // A part less than a quarter full would tear a message into many small ones.
         let enough = self.first_line_with_quarter(start, first, full);
         let candidates = || (enough..=full).rev();
         let paragraph = candidates().find(|line| outline.begins_paragraph(*line) && fits(line));
@@ -134,7 +134,7 @@ impl<M: Fn(&str) -> usize> TextSplitter<'_, M> {
         (may_end && small && self.fits(SourceSpan { start, end, line: full })).then_some(full)
     }
 
-    /// The best end inside the line `full`, whose end does not fit.
+    /// The best cut inside the line `full`, which does not fit whole.
     fn end_in_line(&self, start: usize, first: usize, full: usize, limit: usize) -> usize {
         let text = self.outline.text;
         let from = start.max(self.outline.lines[full].start);
@@ -150,12 +150,12 @@ impl<M: Fn(&str) -> usize> TextSplitter<'_, M> {
         }
         let fitting = floor_boundary(text, fitting);
         let end = from + cut_line(&text[from..fitting], &text[fitting..]);
-        // Without progress there is no end: with a tiny `max`, one character goes whatever it measures.
+        // The loop must advance: with a tiny `max`, one character goes whatever it measures.
         if end > start { end } else { ceil_boundary(text, start + 1) }
     }
 }
 
-/// Without blank lines at the start, where indentation means something, and white space at the end.
+// Removes blank lines at the start but not the first line's indentation, which may mean code.
 fn trim_blank(text: &str) -> &str {
     let text = text.trim_end();
     let content = text.len() - text.trim_start().len();

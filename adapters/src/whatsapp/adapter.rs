@@ -33,14 +33,16 @@ use crate::{
     whatsapp::{notices, operator_notes::DeliveryNotes},
 };
 
-/// A typing mark is shown for 25 s at most; it is renewed when that is over.
+// WhatsApp shows a typing mark for at most 25 s, so the bot renews it then.
+// <https://developers.facebook.com/docs/whatsapp/cloud-api/typing-indicators>
 const TYPING: Duration = Duration::from_secs(25);
 const PATHS: &[&str] = &["/webhook/whatsapp"];
 
-/// Tells what time it is.
+/// The source of the time, so that tests can move past the 24-hour window.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 pub struct WhatsApp {
+    // For tasks that outlive a call. Weak, since a strong reference to itself would never be dropped.
     pub(super) me: Weak<Self>,
     pub(super) config: WhatsAppConfig,
     pub(super) identity: Identity,
@@ -55,19 +57,17 @@ pub struct WhatsApp {
     account: AccountState,
 }
 
-/// The state of what goes to people.
 #[derive(Default)]
 pub(super) struct SendingState {
     pub pace: Mutex<PairPacer>,
     pub recent: Mutex<RecentMessages>,
-    /// One sender at a time for each person, so that messages keep their order.
+    // One sender at a time for each person: HTTP calls in parallel may overtake each other.
     pub locks: Mutex<HashMap<Arc<str>, Arc<tokio::sync::Mutex<()>>>>,
     pub tasks: TaskTracker,
-    /// Counts held messages, for their ids.
+    // Part of the ids of held messages, which Meta does not know yet.
     pub held: AtomicU64,
 }
 
-/// What the bot knows of its own account at Meta.
 #[derive(Default)]
 struct AccountState {
     token_refused: watch::Sender<bool>,
@@ -75,18 +75,12 @@ struct AccountState {
 }
 
 impl WhatsApp {
-    /// A messenger with these settings, by the machine's clock.
-    ///
-    /// # Errors
-    /// [`AdapterError::Config`] with the key that is wrong.
+    /// An adapter on the machine's clock; fails with [`AdapterError::Config`] for the wrong key.
     pub fn new(config: WhatsAppConfig, setting: AdapterContext) -> Result<Arc<Self>, AdapterError> {
         Self::with_clock(config, setting, Arc::new(SystemTime::now))
     }
 
-    /// The same by another clock, which tells when a person's 24-hour window closes.
-    ///
-    /// # Errors
-    /// As [`WhatsApp::new`].
+    /// Like [`WhatsApp::new`], on another clock, which decides when a person's 24-hour window closes.
     pub fn with_clock(
         config: WhatsAppConfig,
         setting: AdapterContext,
@@ -123,7 +117,7 @@ impl WhatsApp {
         }))
     }
 
-    /// Converts a failed call. Problems of the account or the token are reported to the operator as well.
+    /// Converts a failed call, and reports problems of the account or the token to the operator as well.
     pub(super) fn adapter_error(&self, error: GraphError) -> AdapterError {
         let (meaning, retry_after) = match &error {
             GraphError::Refused { status, failure, retry_after } => {
@@ -153,7 +147,7 @@ impl WhatsApp {
         }
     }
 
-    /// Whether token and number are good; sets the menu the first time.
+    // The menu is set once per start, since Meta stores it. A failure there must not stop the messenger.
     async fn check_account(&self) -> Result<(), GraphError> {
         let number = self.graph.number().await?;
         self.account.token_refused.send_replace(false);
@@ -163,6 +157,7 @@ impl WhatsApp {
             match self.graph.set_menu(&self.identity.commands).await {
                 Ok(()) => self.account.has_menu.store(true, Ordering::Relaxed),
                 Err(error) => {
+                    // The next connection tries again; until then commands work without the menu.
                     tracing::warn!(%error, "the menu of commands could not be set; commands work all the same")
                 }
             }
@@ -170,7 +165,8 @@ impl WhatsApp {
         Ok(())
     }
 
-    /// The registration of the webhook: <https://developers.facebook.com/docs/graph-api/webhooks/getting-started#verification-requests>
+    // Meta calls this when the operator registers the webhook, and expects the bare challenge.
+    // <https://developers.facebook.com/docs/graph-api/webhooks/getting-started#verification-requests>
     fn answer_registration(&self, query: &str) -> Response<Bytes> {
         let pairs: HashMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
         let field = |name: &str| pairs.get(name).map(AsRef::as_ref).unwrap_or_default();
@@ -201,12 +197,12 @@ impl Adapter for WhatsApp {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            // Nothing that was sent can be edited: the Cloud API has no such call.
+            // The Cloud API has no call that edits or deletes a sent message.
             edit: None,
             choices: ChoiceForm::Buttons { max: super::compose::ROWS_MAX },
             activity: true,
             files: true,
-            // Meta repeats what it could not deliver for up to seven days, but nothing can be asked for.
+            // Meta repeats undelivered messages for up to seven days, but has no call that asks for older ones.
             history: false,
             private_replies: false,
             max_len: super::marks::TEXT_MAX,
@@ -252,6 +248,7 @@ impl Adapter for WhatsApp {
         self.check_account().await.map_err(|error| self.adapter_error(error))?;
         inbox.set_connected();
         self.notes.attach(inbox.clone());
+        // Every later call would be refused as well, so the connection counts as lost and `status` shows the reason.
         let mut refused = self.account.token_refused.subscribe();
         tokio::select! {
             ended = self.deliver_queued(&inbox) => ended,
@@ -268,7 +265,9 @@ impl Adapter for WhatsApp {
     }
 
     async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
+        // While a question waits, the person is to write, so nothing is typing.
         let works = activity.state == ActivityState::Working;
+        // First, so that a renewal of the previous message cannot follow this one.
         self.typing.lock().remove(room);
         let message = activity.after.as_str().to_owned();
         self.graph.read(&message, works).await.map_err(|error| self.adapter_error(error))?;

@@ -14,29 +14,23 @@ use crate::{
     whatsapp::notices,
 };
 
-/// Reply buttons in one message.
+// Meta's limits, from the two pages above. A message beyond one is refused as a whole.
 const BUTTONS_MAX: usize = 3;
 const BUTTON_TITLE_MAX: usize = 20;
-/// Rows in one list.
+/// The most rows in one list, and so the most choices in one message.
 pub const ROWS_MAX: usize = 10;
-/// A row's title and description.
 const ROW_TITLE_MAX: usize = 24;
 const ROW_DESCRIPTION_MAX: usize = 72;
-/// The text above buttons or a list.
 const BODY_MAX: usize = 1024;
-/// The text above buttons whose question is in the message before.
+// Ours: enough of a long question above the buttons to recognise it.
 const SUMMARY_MAX: usize = 200;
-/// A key of a choice.
 const KEY_MAX: usize = 256;
-/// The text below a document.
 const CAPTION_MAX: usize = 1024;
-/// A template's parameter: the body of a template has 1024 characters in all, its fixed words included.
+// The body of a template has 1024 characters in all, its fixed words included, whose number the bot does not know.
 const PARAMETER_MAX: usize = 900;
 
-/// The messages that show this one: its text in one or more, the last with the choices.
-///
-/// # Errors
-/// Why it cannot be shown.
+/// The messages that show this one: its text in one or more, the last with the choices. The error is the reason
+/// why WhatsApp cannot show it.
 pub fn messages(message: &Outgoing) -> Result<Vec<Value>, String> {
     let shown = marks::render(&message.markdown);
     if message.choices.is_empty() {
@@ -46,14 +40,14 @@ pub fn messages(message: &Outgoing) -> Result<Vec<Value>, String> {
     if !shown.is_empty() && marks::length(&shown) <= BODY_MAX {
         return Ok(vec![with_body(choices, &shown)]);
     }
-    // The whole question first, and the choices below it with its first line.
+    // A person must see the whole question before allowing anything, so it is never shortened to fit above the buttons.
     let first = shown.lines().find(|line| !line.trim().is_empty()).unwrap_or(notices::NO_TEXT).to_owned();
     let mut messages = texts(message, shown);
     messages.push(with_body(choices, &shortened(&first, SUMMARY_MAX)));
     Ok(messages)
 }
 
-/// What came with [`crate::delivery::deliver`] fits; what a table's frame made longer is split here, never cut.
+// `deliver` has split the text already, but WhatsApp's form of a table can be longer than its Markdown.
 fn texts(message: &Outgoing, shown: String) -> Vec<Value> {
     let text = |shown: &str| {
         let body = if shown.is_empty() { notices::NO_TEXT } else { shown };
@@ -115,7 +109,7 @@ fn label(text: &str) -> String {
     if words.is_empty() { notices::NO_TEXT.to_owned() } else { words.join(" ") }
 }
 
-/// Titles that fit and differ, as Meta demands.
+// Meta refuses a message with two equal titles.
 fn unique(labels: &[String], max: usize) -> Vec<String> {
     let mut taken = HashSet::new();
     let title = |label: &String| {
@@ -129,7 +123,7 @@ fn unique(labels: &[String], max: usize) -> Vec<String> {
     labels.iter().map(title).collect()
 }
 
-/// At most `max` characters, with an ellipsis where something was left out; whole graphemes only.
+/// At most `max` characters in whole graphemes, with an ellipsis where something is missing.
 pub fn shortened(text: &str, max: usize) -> String {
     if marks::length(text) <= max {
         return text.to_owned();
@@ -144,8 +138,8 @@ pub fn shortened(text: &str, max: usize) -> String {
     format!("{}…", short.trim_end())
 }
 
-/// The template's message with the text as its one parameter, and whether the whole text is in it. Parameters have no line
-/// ends, no tabs and at most four spaces in a row.
+/// The template's message with the text as its one parameter, and whether the whole text fits. Meta refuses parameters with
+/// line breaks, tabs or more than four spaces in a row.
 /// <https://developers.facebook.com/docs/whatsapp/cloud-api/guides/send-message-templates>
 pub fn template(name: &str, language: &str, message: &Outgoing) -> (Value, bool) {
     let shown = marks::render(&message.markdown).replace("```", "");
@@ -164,7 +158,6 @@ pub fn template(name: &str, language: &str, message: &Outgoing) -> (Value, bool)
     (json!({ "type": "template", "template": template }), fits)
 }
 
-/// An uploaded file as a document.
 pub fn document(media: &str, name: &str, caption: &str) -> Value {
     let mut document = json!({ "id": media, "filename": shortened(&label(name), 240) });
     if !caption.trim().is_empty() {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AdapterError, AllowedPeople, Secret};
 
-/// `[whatsapp]`
+/// The section `[whatsapp]` of `bot.toml`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WhatsAppConfig {
@@ -12,7 +12,7 @@ pub struct WhatsAppConfig {
     pub phone_number_id: String,
     /// The token of a system user.
     pub access_token: Secret,
-    /// The app's secret, by which webhooks are known to be Meta's.
+    /// The app's secret, with which Meta signs its webhooks.
     pub app_secret: Secret,
     /// The word that Meta sends when the webhook is registered.
     pub verify_token: Secret,
@@ -41,7 +41,7 @@ impl Default for WhatsAppConfig {
 }
 
 impl WhatsAppConfig {
-    /// What is wrong in the section, without asking Meta.
+    /// Checks the section without a network; fails with [`AdapterError::Config`] for the first wrong key.
     pub fn check(&self) -> Result<(), AdapterError> {
         if self.phone_number_id.is_empty() || !self.phone_number_id.bytes().all(|b| b.is_ascii_digit()) {
             return wrong(
@@ -131,7 +131,7 @@ fn wrong(key: &'static str, why: &str) -> Result<(), AdapterError> {
     Err(AdapterError::Config { key, why: why.to_owned() })
 }
 
-/// How a person is named, in `bot.toml` and by Meta.
+/// The two forms in which `bot.toml` and Meta name a person. Since usernames exist, Meta may withhold the phone number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PersonIdForm {
     /// A business-scoped user id: a country's two letters, a dot, letters and digits; a parent id has `ENT.` between.
@@ -142,12 +142,12 @@ pub enum PersonIdForm {
 }
 
 impl PersonIdForm {
-    /// Reads an entry of an allow-list, a room's id, or an id from Meta.
     pub fn of(text: &str) -> Option<Self> {
         let text = text.trim();
         if is_user_id(text) {
             return Some(Self::UserId(text.to_owned()));
         }
+        // People write numbers as they are printed; Meta sends only the digits. Both must compare equal.
         let number = text.strip_prefix('+').or_else(|| text.strip_prefix("00")).unwrap_or(text);
         let digits: String =
             number.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '.' | '/')).collect();
@@ -165,7 +165,7 @@ fn is_user_id(text: &str) -> bool {
         && id.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
-/// A template's name and language; `en` where none is named.
+// Meta refuses a template without its language, so one that names none counts as English.
 pub(super) fn template(text: &str) -> Option<(&str, &str)> {
     let (name, language) = text.split_once('/').unwrap_or((text, "en"));
     let word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -175,8 +175,10 @@ pub(super) fn template(text: &str) -> Option<(&str, &str)> {
 fn is_safe_url(url: &str) -> bool {
     let host = |rest: &str| rest.split(['/', '?', '#']).next().unwrap_or_default().to_owned();
     if let Some(rest) = url.strip_prefix("https://") {
+        // `https://graph.facebook.com@evil.example` would send the token to evil.example.
         return !host(rest).is_empty() && !host(rest).contains('@');
     }
+    // Plain HTTP only to this machine, for tests and local proxies: the access token is in every request.
     let Some(rest) = url.strip_prefix("http://") else { return false };
     let host = host(rest);
     let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);

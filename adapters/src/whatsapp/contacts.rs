@@ -1,4 +1,4 @@
-//! The people on the allow-list as Meta knows them: their ids, their 24-hour window, and messages that wait for it. Kept on disk.
+//! The people on the allow-list as Meta knows them: ids, 24-hour window, and messages that wait for it. Stored on disk.
 
 use std::{
     collections::BTreeMap,
@@ -14,19 +14,18 @@ use serde_json::{Value, json};
 use super::{config::PersonIdForm, notification::VouchedPerson};
 use crate::{AllowedPeople, Outgoing, private_files};
 
-/// For so long after a person's last message they may be answered freely.
-/// <https://developers.facebook.com/docs/whatsapp/cloud-api/guides/send-messages#customer-service-windows>
+// After a person's last message, WhatsApp accepts free answers for this long; later only approved templates.
+// <https://developers.facebook.com/docs/whatsapp/cloud-api/guides/send-messages#customer-service-windows>
 pub const WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many messages wait for one person; beyond that the oldest are dropped, and the person is told.
+/// The most messages that wait for one person. Beyond that the oldest are dropped, and the person learns how many.
 pub const HELD_MAX: usize = 50;
 
-/// What is known of one person.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct ContactRecord {
     user_id: Option<String>,
     phone: Option<String>,
-    /// When they last wrote, in seconds since 1970.
+    // Seconds since 1970 of their last message. `None` also where Meta has closed the window.
     heard: Option<u64>,
     /// Why Meta cannot reach them at all, until they write again.
     unreachable: Option<String>,
@@ -42,7 +41,7 @@ pub struct ContactBook {
 }
 
 impl ContactBook {
-    /// Reads what was kept; a damaged file is put aside, never deleted.
+    /// Reads the stored file. A damaged one is set aside, never deleted: it holds messages for people.
     pub fn open(folder: &Path, people: AllowedPeople) -> io::Result<Self> {
         private_files::create_folder(folder)?;
         let file = folder.join("people.json");
@@ -53,12 +52,11 @@ impl ContactBook {
         Ok(Self { file, people, known })
     }
 
-    /// Replaces the allow-list.
     pub fn set_allowed_people(&mut self, people: AllowedPeople) {
         self.people = people;
     }
 
-    /// This person's entry on the allow-list, as written there; the one with the most rights if there are several.
+    /// The person's entry on the allow-list, as written there; of several, the one with the most rights.
     pub fn entry(&self, who: &VouchedPerson) -> Option<Arc<str>> {
         let lists = [&self.people.operators, &self.people.approvers, &self.people.allowed_users];
         let by_user_id = |entry: &&String| {
@@ -74,19 +72,20 @@ impl ContactBook {
         named.or_else(|| self.known_before(who)).map(|entry| entry.as_str().into())
     }
 
-    /// A person on the list by number, whose number Meta withholds now but told together with this user id before.
+    // The list names a person by number, and Meta withholds the number now. An earlier message vouched for both ids together.
     fn known_before(&self, who: &VouchedPerson) -> Option<&String> {
         let user_id = who.user_id.as_ref().filter(|_| who.phone.is_none())?;
         let (entry, _) = self.known.iter().find(|(_, contact)| contact.user_id.as_ref() == Some(user_id))?;
         self.people.is_allowed(entry).then_some(entry)
     }
 
-    /// They wrote: their window is open from then on. Their ids are the newest; a number has one owner at a time.
+    /// Opens the person's window. Newer ids replace older ones, since a number can change its owner.
     pub fn on_message(&mut self, entry: &str, who: &VouchedPerson, at: SystemTime, now: SystemTime) {
         let contact = self.known.entry(entry.to_owned()).or_default();
         let before = contact.clone();
         contact.user_id = who.user_id.clone().or(contact.user_id.take());
         contact.phone = who.phone.clone().or(contact.phone.take());
+        // Not later than our own clock: a wrong time of Meta's would hold the window open too long.
         contact.heard = contact.heard.max(Some(seconds(at.min(now))));
         contact.unreachable = None;
         if *contact != before {
@@ -94,13 +93,12 @@ impl ContactBook {
         }
     }
 
-    /// Whether the person may be written to freely.
     pub fn is_open(&self, entry: &str, now: SystemTime) -> bool {
         let heard = self.known.get(entry).and_then(|contact| contact.heard);
         heard.is_some_and(|heard| seconds(now).saturating_sub(heard) < WINDOW.as_secs())
     }
 
-    /// Meta said at this time that the window is closed. Old news: they may have written since.
+    /// Closes the window as of this time. An older report is ignored: the person may have written since.
     pub fn close(&mut self, entry: &str, at: SystemTime) {
         let is_news = |contact: &&mut ContactRecord| contact.heard.is_some_and(|heard| heard <= seconds(at));
         if let Some(contact) = self.known.get_mut(entry).filter(is_news) {
@@ -109,7 +107,7 @@ impl ContactBook {
         }
     }
 
-    /// Meta could not reach this person at this time: nothing more is sent until they write.
+    /// Marks the person as unreachable as of this time, until they write.
     pub fn set_unreachable(&mut self, entry: &str, why: String, at: SystemTime) {
         let contact = self.known.entry(entry.to_owned()).or_default();
         if contact.heard.is_none_or(|heard| heard <= seconds(at)) {
@@ -118,15 +116,15 @@ impl ContactBook {
         }
     }
 
-    /// Why Meta cannot reach this person.
     pub fn unreachable(&self, entry: &str) -> Option<String> {
         self.known.get(entry)?.unreachable.clone()
     }
 
-    /// The fields of a message to this person: the user id goes before the number. `None` for a room of no person.
+    /// The address fields of a message; `None` for a room of no person.
     pub fn address(&self, entry: &str) -> Option<Value> {
         let contact = self.known.get(entry);
         let form = PersonIdForm::of(entry)?;
+        // The user id first: it is Meta's own name for the person, while the number may be withheld.
         let user_id = contact.and_then(|it| it.user_id.clone());
         let form = user_id.map_or(form, PersonIdForm::UserId);
         Some(match form {
@@ -135,7 +133,7 @@ impl ContactBook {
         })
     }
 
-    /// Keeps a message until they write again. How many wait now.
+    /// Stores a message until the person writes; returns how many wait now.
     pub fn hold_message(&mut self, entry: &str, message: Outgoing) -> usize {
         let contact = self.known.entry(entry.to_owned()).or_default();
         contact.held.push(message);
@@ -154,7 +152,7 @@ impl ContactBook {
         contact.held.first().map(|message| (message.clone(), contact.dropped))
     }
 
-    /// The first message that waited is sent, or the sentence about the dropped ones is. How many wait still.
+    /// Records that the first held message, or the notice about the dropped ones, was sent; returns how many still wait.
     pub fn sent_held(&mut self, entry: &str) -> usize {
         let Some(contact) = self.known.get_mut(entry) else { return 0 };
         if contact.dropped > 0 {
@@ -167,7 +165,6 @@ impl ContactBook {
         count
     }
 
-    /// Everybody for whom something waits.
     pub fn waiting(&self) -> Vec<(String, usize)> {
         let waits = self.known.iter().filter(|(_, contact)| !contact.held.is_empty());
         waits.map(|(entry, contact)| (entry.clone(), contact.held.len())).collect()

@@ -11,48 +11,45 @@ use super::notification::DeliveryFailure;
 use crate::{Attachment, CommandInfo, Secret};
 
 const CONNECT: Duration = Duration::from_secs(10);
-/// A whole call, with its answer.
 const CALL: Duration = Duration::from_secs(30);
-/// A read mark is not worth a longer wait: messages queue behind it.
+// Messages queue behind a read mark, and a mark is not worth their waiting longer.
 const MARK: Duration = Duration::from_secs(5);
-/// Answers of the API are small; a longer one is none of Meta's.
+// Meta's answers are small. The limit bounds the memory that a wrong server behind `api_url` can take.
 const ANSWER_MAX: u64 = 1024 * 1024;
 /// Commands in the menu, and their names' and descriptions' lengths.
 /// <https://developers.facebook.com/docs/whatsapp/cloud-api/phone-numbers/conversational-components#commands>
 const COMMANDS_MAX: usize = 30;
 const COMMAND_NAME_MAX: usize = 32;
 const COMMAND_DESCRIPTION_MAX: usize = 256;
-/// Where Meta keeps files, besides the API's own host. The token is sent nowhere else.
+// Meta's hosts for files, besides the API's own. The token goes nowhere else, whatever a webhook names.
 const MEDIA_HOSTS: [&str; 3] = ["fbsbx.com", "facebook.com", "whatsapp.net"];
 
-/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError {
     #[error("Meta answered {failure}")]
     Refused {
         status: StatusCode,
         failure: DeliveryFailure,
-        /// What `Retry-After` asks.
+        /// The wait that the header `Retry-After` asks for.
         retry_after: Option<Duration>,
     },
     #[error("{0}")]
     Unreachable(String),
-    /// An answer that is none of Meta's.
     #[error("an answer that is not understood: {0}")]
     Garbled(String),
-    /// A file beyond the limit, in bytes.
+    /// The size in bytes of a file beyond the limit.
     #[error("a file of {0} bytes")]
     TooLarge(u64),
 }
 
-/// What a refusal means for us. <https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes>
+/// The meaning of a refusal. <https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorMeaning {
-    /// The token is not taken.
+    /// Meta refuses the access token.
     Token,
-    /// Too fast for this person.
+    /// Too many messages to this person.
     Pair,
-    /// Too fast for the number.
+    /// Too many calls for the bot's number.
     Throughput,
     /// The person's window is closed.
     Window,
@@ -62,14 +59,13 @@ pub enum ErrorMeaning {
     Template,
     /// The account is limited or lacks a right.
     Account,
-    /// Meta's trouble, over soon.
+    /// A trouble of Meta's that passes.
     Passing,
-    /// Our call is wrong.
+    /// A mistake in our own call.
     Ours,
 }
 
 impl ErrorMeaning {
-    /// Of a code, and the status it came with.
     pub fn of(code: i64, status: StatusCode) -> Self {
         match code {
             190 => Self::Token,
@@ -80,6 +76,7 @@ impl ErrorMeaning {
             132000..=132999 => Self::Template,
             3 | 10 | 200..=299 | 368 | 131005 | 131031 | 131042 | 133010 => Self::Account,
             1 | 2 | 131000 | 131016 | 133004 => Self::Passing,
+            // For codes that this list does not know, the status decides.
             _ if status == StatusCode::UNAUTHORIZED => Self::Token,
             _ if status == StatusCode::TOO_MANY_REQUESTS => Self::Throughput,
             _ if status.is_server_error() => Self::Passing,
@@ -88,7 +85,6 @@ impl ErrorMeaning {
     }
 }
 
-/// The API, for one phone number.
 pub struct GraphApi {
     http: reqwest::Client,
     base: String,
@@ -97,24 +93,24 @@ pub struct GraphApi {
 }
 
 impl GraphApi {
-    /// For this address, number id and token. Nothing is asked yet.
+    /// A client for this address, number id and token; it sends nothing yet.
     pub fn new(base: &str, number: &str, token: Secret) -> Result<Self, String> {
         let base = base.trim_end_matches('/').to_owned();
         let url = Url::parse(&base).map_err(|error| error.to_string())?;
-        // Redirects are not followed: the token must not travel further than where it was sent.
+        // Redirects are not followed: the token must not travel to an address that nobody has checked.
         let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .timeout(CALL)
             .redirect(reqwest::redirect::Policy::none());
         if url.scheme() == "http" {
-            // Only this machine is asked without TLS, and that is no business of a proxy.
+            // HTTP is only for this machine, and a proxy could not reach that.
             http = http.no_proxy();
         }
         let http = http.build().map_err(|error| error.to_string())?;
         Ok(Self { http, base, number: number.to_owned(), token })
     }
 
-    /// Sends a message; Meta's id of it, which says that it was accepted and not that it arrived.
+    /// Sends a message and returns Meta's id of it: Meta has accepted it, but not yet delivered it.
     pub async fn send(&self, message: &Value) -> Result<String, GraphError> {
         let answer = self.post("messages", message).await?;
         let id = answer["messages"][0]["id"].as_str().filter(|id| !id.is_empty());
@@ -133,7 +129,7 @@ impl GraphApi {
             .map(drop)
     }
 
-    /// Uploads a file; its id, good for 30 days.
+    /// Uploads a file; returns its id, which is good for 30 days.
     pub async fn upload(&self, file: &Attachment, mime: &str) -> Result<String, GraphError> {
         let part = multipart::Part::bytes(file.bytes.clone()).file_name(file.name.clone());
         let part = part.mime_str(mime).map_err(unreachable)?;
@@ -146,8 +142,8 @@ impl GraphApi {
         id.ok_or_else(|| GraphError::Garbled("a file without an id".into()))
     }
 
-    /// Fetches a file that a person sent.
     pub async fn download(&self, id: &str, max: u64) -> Result<Vec<u8>, GraphError> {
+        // The id comes from a webhook and becomes part of a path: no `..` and no query.
         if !id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
             return Err(GraphError::Garbled("a file's id with signs in it".into()));
         }
@@ -167,7 +163,7 @@ impl GraphApi {
         body(response, max).await
     }
 
-    /// Asks for the number, which shows whether token and id are good. Its display name and number.
+    /// The number's display data. A success proves token and number id.
     pub async fn number(&self) -> Result<Value, GraphError> {
         let url = format!("{}/{}?fields=id,display_phone_number,verified_name", self.base, self.number);
         self.call(self.request(Method::GET, &url)).await
@@ -188,7 +184,7 @@ impl GraphApi {
 
     fn request(&self, method: Method, url: &str) -> RequestBuilder {
         let bearer = format!("Bearer {}", self.token.reveal());
-        // What is no header's value cannot be a token either; Meta then answers 190.
+        // A token that fits no header cannot be valid. Meta then answers 190, like for any other wrong token.
         let mut bearer = HeaderValue::from_str(&bearer).unwrap_or(HeaderValue::from_static("Bearer"));
         bearer.set_sensitive(true);
         self.http.request(method, url).header(header::AUTHORIZATION, bearer)
@@ -231,6 +227,7 @@ fn menu(commands: &[CommandInfo]) -> Value {
             "WhatsApp's menu has no room for every command"
         );
     }
+    // A welcome message would call the bot with an event whenever somebody opens the chat for the first time.
     json!({ "enable_welcome_message": false, "commands": shown })
 }
 
@@ -244,6 +241,7 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>, error: &Value) -> 
 
 fn retry_after(response: &Response) -> Option<Duration> {
     let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    // At most an hour: a wrong header must not silence the bot for days.
     value.parse().ok().map(|seconds: u32| Duration::from_secs(u64::from(seconds.min(3600))))
 }
 
@@ -258,7 +256,7 @@ async fn body(mut response: Response, max: u64) -> Result<Vec<u8>, GraphError> {
     Ok(bytes)
 }
 
-/// Without the address: that of a file lets anybody in who has it.
+// Without the address: anybody can fetch a file with it, and the text goes to the log.
 fn unreachable(error: reqwest::Error) -> GraphError {
     let error = error.without_url();
     let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());

@@ -29,14 +29,13 @@ use crate::{
     delivery::webhook, text::address, whatsapp::notices,
 };
 
-/// How many messages wait here at most while the bot is behind or not connected. Beyond, Meta keeps them and comes again.
+// The most messages that wait while the bot is behind or disconnected. Beyond that Meta stores them and sends them again.
 const WAITING_MAX: usize = 1_000;
 
-/// Messages that were acknowledged to Meta, until the bot has them.
 pub struct IncomingQueue {
     places: Arc<Semaphore>,
     sender: mpsc::UnboundedSender<IncomingDraft>,
-    /// Outlives a connection: what is in it is not lost when one ends.
+    // Outlives a connection, so that its messages survive a reconnect: Meta will not send them again.
     feed: tokio::sync::Mutex<IncomingFeed>,
 }
 
@@ -53,15 +52,13 @@ impl Default for IncomingQueue {
     }
 }
 
-/// A message on its way to the bot.
 struct IncomingDraft {
     incoming: Incoming,
     file: Option<MediaFile>,
-    /// Its place in the queue, given back when the bot has it.
     _place: Option<OwnedSemaphorePermit>,
 }
 
-/// The order in which the bot is fed. A person's messages wait for their files; other people's do not.
+// A person's messages wait for their files, or "delete it" would overtake the file it is about; other people's do not wait.
 struct IncomingFeed {
     receiver: mpsc::UnboundedReceiver<IncomingDraft>,
     ready: VecDeque<IncomingDraft>,
@@ -70,7 +67,7 @@ struct IncomingFeed {
 }
 
 struct PersonLane {
-    /// Whose file is being fetched.
+    /// The message whose file is being fetched.
     first: IncomingDraft,
     behind: VecDeque<IncomingDraft>,
 }
@@ -78,7 +75,7 @@ struct PersonLane {
 type Fetch = std::pin::Pin<Box<dyn Future<Output = (Room, String)> + Send>>;
 
 impl WhatsApp {
-    /// Answers Meta's notification. Nothing in it is believed before its signature is.
+    /// Answers a notification. Nothing in it is trusted before its signature is checked.
     pub(super) fn handle_notification(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let header = request.headers().get(signature::HEADER).map(|value| value.as_bytes());
         match signature::verify(&self.config.app_secret, header, request.body()) {
@@ -90,7 +87,7 @@ impl WhatsApp {
         }
         let now = (self.clock)();
         let Some(events) = notification::read(request.body(), &self.config.phone_number_id, now) else {
-            // Repeating it for seven days would make it no better.
+            // Any other status would make Meta repeat it for seven days, and it would not improve.
             tracing::warn!("Meta signed a notification that is no JSON");
             return webhook::respond(StatusCode::OK, "");
         };
@@ -100,10 +97,11 @@ impl WhatsApp {
         }
     }
 
-    /// All of a notification or nothing; `false` when there is no room for it.
+    // All or nothing: Meta repeats a notification as a whole, so accepting a part would deliver that part twice.
     fn take_in(&self, events: Vec<NotificationEvent>) -> bool {
         let messages = events.iter().filter(|event| matches!(event, NotificationEvent::Message(_))).count();
-        // One that is larger than all places is taken when all are free: it could never come in otherwise.
+        // A notification with more messages than there are places is accepted when all are free; otherwise
+        // it could never come in.
         let places = u32::try_from(messages.min(WAITING_MAX)).unwrap_or(u32::MAX);
         let Ok(mut places) = self.queue.places.clone().try_acquire_many_owned(places) else {
             tracing::warn!(messages, "the bot is behind; Meta is to send a notification again");
@@ -129,6 +127,7 @@ impl WhatsApp {
         self.contacts.lock().on_message(&person, &message.who, message.at, now);
         self.notes.clear_failure(&person);
         let room = Room::new(NAME, person.clone());
+        // Before the new message reaches the bot, so that held messages go out ahead of its answer.
         self.open_window(&room);
         let Some((act, addressed)) = self.read_act(&message, &person) else { return };
         let file = match message.kind {
@@ -147,11 +146,11 @@ impl WhatsApp {
             reply_to,
             sent_at: message.at,
         };
-        // The receiver is a field of `self`, so it is there.
+        // Cannot fail, since the receiver is a field of `self`.
         let _ = self.queue.sender.send(IncomingDraft { incoming, file, _place: place });
     }
 
-    /// What it is for the bot; `None` for what is no business of the bot's.
+    /// The act for the bot; `None` for events that do not concern it.
     fn read_act(&self, message: &PersonMessage, person: &Arc<str>) -> Option<(PersonAct, Addressed)> {
         let direct = |act| Some((act, Addressed::Direct));
         match &message.kind {
@@ -182,7 +181,7 @@ impl WhatsApp {
         }
     }
 
-    /// The text without its address. A slash is one before a command of ours only: paths begin with slashes, too.
+    // Paths begin with slashes, too, so a slash counts only before a command of ours.
     fn strip_address(&self, text: &str) -> (Addressed, String) {
         if let Some((addressed, rest)) = address::strip(text, &self.identity, &[]) {
             return (addressed, rest);
@@ -210,7 +209,7 @@ impl WhatsApp {
         if sent.is_some() {
             return self.take_failure(&person, &status, &failure);
         }
-        // The news may be faster than the answer to our own call: what is being sent now is waited for.
+        // Meta may report the failure before it answers our own call. Waiting for the send lock lets that call finish first.
         let Some(me) = self.me.upgrade() else { return };
         self.sending.tasks.spawn(async move {
             let turn = me.send_lock(&Room::new(NAME, person.clone()));
@@ -223,13 +222,14 @@ impl WhatsApp {
         let sent = self.sending.recent.lock().give_back(&status.id);
         tracing::warn!(%person, %failure, "a message was not delivered");
         match ErrorMeaning::of(failure.code, StatusCode::OK) {
+            // The window closed between our check and Meta's, so the message is sent again as the template, or held.
             ErrorMeaning::Window => {
-                // Times are whole seconds; of a message that is not known, only what is surely newer than their last word
-                // counts.
+                // Times are whole seconds. A failure of an unknown message counts only if it is surely newer than
+                // the person's last words.
                 let margin = if sent.is_some() { Duration::ZERO } else { Duration::from_secs(1) };
                 self.contacts.lock().close(person, status.at.checked_sub(margin).unwrap_or(status.at));
                 match sent {
-                    // Its buttons fail as well, and come with it.
+                    // A long question's text: its buttons fail as well, and sending them again brings the text along.
                     Some(sent) if sent.known_as != sent.id => {}
                     Some(sent) => self.say_later(Room::new(NAME, person.clone()), (*sent.message).clone()),
                     None => self.report_failure(person, failure.to_string()),
@@ -243,7 +243,7 @@ impl WhatsApp {
         }
     }
 
-    /// Tells the operator that a message to this person did not arrive.
+    /// Reports to the operator that a message to this person did not arrive.
     pub(super) fn report_failure(&self, person: &str, why: String) {
         let after = self.sending.recent.lock().count();
         self.notes.add_failure(person, why, after);
@@ -253,7 +253,7 @@ impl WhatsApp {
     pub(super) async fn deliver_queued(&self, inbox: &Inbox) -> Result<(), AdapterError> {
         let mut feed = self.queue.feed.lock().await;
         loop {
-            // Taken off only once it is delivered: a connection that ends in between must not lose it.
+            // Removed only after delivery: a connection that breaks in between must not lose it.
             while let Some(draft) = feed.ready.front() {
                 if !inbox.deliver(draft.incoming.clone()).await {
                     return Ok(());
@@ -282,6 +282,7 @@ impl WhatsApp {
 
     fn fetch(&self, room: &Room, id: &MessageId, file: &MediaFile) -> Fetch {
         let (room, id, file, me) = (room.clone(), id.clone(), file.clone(), self.me.upgrade());
+        // A task of its own: `fetches` is polled only between deliveries, and not at all while disconnected.
         let task: JoinHandle<String> = tokio::spawn({
             let file = file.clone();
             async move {

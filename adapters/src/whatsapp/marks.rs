@@ -1,4 +1,3 @@
-//! Markdown as WhatsApp shows it: `*bold*`, `_italic_`, `~struck~`, code in backticks, lists and quotes by their first signs.
 //! <https://faq.whatsapp.com/539178204879377>
 
 use std::borrow::Cow;
@@ -15,12 +14,12 @@ pub const TEXT_MAX: usize = 4096;
 const STYLE: MarkStyle =
     MarkStyle { bullet: "- ", tasks: ["[ ] ", "[x] "], escape: |text| Cow::Borrowed(text) };
 
-/// How long WhatsApp takes a text for: UTF-16 units, the largest of the ways to count.
+// The largest of the likely ways to count "characters": a text that fits by this one fits by the others.
 pub fn length(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
-/// The text with WhatsApp's marks, and nothing in it that acts instead of being read.
+/// The text with WhatsApp's marks, made inert.
 pub fn render(markdown: &str) -> String {
     marks::render(&markdown::inert(markdown), &STYLE)
 }

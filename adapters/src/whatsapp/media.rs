@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{private_files, whatsapp::notices};
 
-/// Larger files are not fetched, in bytes. Meta's own limits lie between 0.5 and 100 MB.
-/// <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/media#supported-media-types>
+// In bytes. Meta accepts up to 100 MB, but the bot holds a file in memory while it downloads.
+// <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/media#supported-media-types>
 pub const SIZE_MAX: u64 = 32 * 1024 * 1024;
-/// Files are kept for so long.
+// Long enough for the session that works on a file; then people's files are removed from the disk.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const NAME_MAX: usize = 80;
 
@@ -45,7 +45,6 @@ async fn fetch(graph: &GraphApi, folder: &Path, message: &str, file: &MediaFile)
     Ok(path)
 }
 
-/// Removes what is older than a week.
 pub fn remove_old_files(folder: &Path, now: SystemTime) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let modified = entry.metadata().and_then(|it| it.modified());
@@ -56,7 +55,8 @@ pub fn remove_old_files(folder: &Path, now: SystemTime) {
     }
 }
 
-/// A readable name without any character that a shell, a path or Markdown would interpret.
+// Agents use the name in shells, paths and Markdown. The digest separates equal names, and one message's
+// repetition overwrites its own file.
 fn name(message: &str, file: &MediaFile) -> String {
     let digest = hex::encode(&Sha256::digest(message.as_bytes())[..6]);
     let plain: String = file
@@ -65,6 +65,7 @@ fn name(message: &str, file: &MediaFile) -> String {
         .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' })
         .collect();
     let plain = plain.trim_matches(['.', '_', '-']);
+    // The end of the name survives, since it holds the type.
     let start = plain.len().saturating_sub(NAME_MAX);
     match &plain[start..] {
         "" => format!("{digest}-{}.{}", file.what, ending(&file.mime)),

@@ -2,7 +2,7 @@
 
 /// On the button that opens a list of choices; at most 20 characters.
 pub const OPEN_LIST: &str = "Choose";
-/// What a message without text shows: WhatsApp takes no empty one.
+/// For a message without text, since WhatsApp refuses an empty one.
 pub const NO_TEXT: &str = "…";
 /// A person sent what cannot be read here.
 pub const NOT_READABLE: &str =
@@ -10,11 +10,11 @@ pub const NOT_READABLE: &str =
 /// The text of a message that lies outside the window and is a question.
 pub const CLOSED: &str = "the 24-hour window is closed: this person has not written for a day, and WhatsApp lets me answer only after \
                           they write again (or with an approved `window_template`)";
-/// The access token is not taken.
+/// Meta refuses the access token.
 pub const TOKEN_REFUSED: &str = "Meta refuses the access token (190). Make a new one for the system user, put it into `whatsapp.access_token`, \
                                  and restart me";
 
-/// Something came before the held messages that did not keep.
+/// For a person whose oldest held messages were dropped.
 pub fn dropped(count: u64, kept: usize) -> String {
     format!("{count} older messages were dropped while you were away: I keep the newest {kept}.")
 }

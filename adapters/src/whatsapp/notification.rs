@@ -8,21 +8,17 @@ use serde_json::Value;
 use super::config::PersonIdForm;
 use crate::text::markdown;
 
-/// Longer ids are none of Meta's.
 const ID_MAX: usize = 512;
-/// The longest text a person can send is 65,536 characters; UTF-8 has up to four bytes for each.
+// A person can send 65,536 characters; UTF-8 has up to four bytes for each.
 const TEXT_MAX: usize = 4 * 65_536;
-/// How people can call themselves at most, as shown here.
 const NAME_MAX: usize = 60;
-/// Times beyond this are milliseconds (it is the year 5138 in seconds).
+// Meta sends seconds, as text. Numbers beyond this (the year 5138) must be milliseconds.
 const MILLIS: u64 = 100_000_000_000;
 
-/// One event in a notification.
 #[derive(Debug, PartialEq)]
 pub enum NotificationEvent {
-    /// A person did something.
     Message(PersonMessage),
-    /// What became of a message of ours.
+    /// Meta's report about a message of ours.
     Status(DeliveryStatus),
     /// Meta reports a problem of its own or of the account.
     Trouble(String),
@@ -32,7 +28,7 @@ pub enum NotificationEvent {
 pub struct PersonMessage {
     pub id: String,
     pub who: VouchedPerson,
-    /// When; now, if Meta did not say.
+    /// The time; now, if Meta sends none.
     pub at: SystemTime,
     /// The message it refers to.
     pub context: Option<String>,
@@ -50,11 +46,10 @@ pub struct VouchedPerson {
     pub name: Option<String>,
 }
 
-/// What a person did.
 #[derive(Debug, PartialEq)]
 pub enum MessageKind {
     Text(String),
-    /// Pressed a button or a list's row with this key.
+    /// Pressed the button, or picked the row, with this key.
     Chose(String),
     File(MediaFile),
     /// Put a reaction on a message; empty when it was taken away.
@@ -70,34 +65,26 @@ pub enum MessageKind {
     Ignored,
 }
 
-/// A file that waits at Meta.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaFile {
-    /// Its id, for fetching it.
     pub id: String,
     /// `image`, `document`, `audio`, `video` or `sticker`.
     pub what: &'static str,
-    /// Its type, as Meta says.
+    /// The media type that Meta names.
     pub mime: String,
-    /// Its name, where it has one.
     pub name: String,
-    /// What the person wrote below it.
     pub caption: String,
 }
 
-/// What became of a message of ours.
 #[derive(Debug, PartialEq)]
 pub struct DeliveryStatus {
     pub id: String,
-    /// Whom it was for.
     pub who: VouchedPerson,
-    /// When; now, if Meta did not say.
+    /// The time; now, if Meta sends none.
     pub at: SystemTime,
-    /// Whether it failed, and why.
     pub failure: Option<DeliveryFailure>,
 }
 
-/// Why Meta did not deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryFailure {
     /// Meta's code. <https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes>
@@ -106,7 +93,7 @@ pub struct DeliveryFailure {
 }
 
 impl DeliveryFailure {
-    /// Reads one of Meta's errors.
+    // The details are the most specific of the three texts, but not always present.
     pub fn read(error: &Value) -> Self {
         let details = text(&error["error_data"]["details"]);
         let words = [details, text(&error["message"]), text(&error["title"])];
@@ -129,7 +116,7 @@ pub fn read(body: &[u8], number: &str, now: SystemTime) -> Option<Vec<Notificati
     let changes = list(&body["entry"]).iter().flat_map(|entry| list(&entry["changes"]));
     for change in changes.filter(|change| change["field"] == "messages") {
         let value = &change["value"];
-        // One app may serve several numbers, each with a program of its own.
+        // One app may serve several numbers, each with its own program.
         if text(&value["metadata"]["phone_number_id"]) == number {
             read_value(value, now, &mut events);
         }
@@ -142,6 +129,7 @@ fn read_value(value: &Value, now: SystemTime, events: &mut Vec<NotificationEvent
     let contacts = list(&value["contacts"]);
     for message in list(&value["messages"]) {
         match read_message(message, contacts, now) {
+            // Messages from the bot's own number, such as echoes of the Business app: obeying them could be a loop.
             Some(message) if message.who.phone.is_some() && message.who.phone == ours => {}
             Some(message) => events.push(NotificationEvent::Message(message)),
             None => tracing::warn!("a WhatsApp message without an id or a sender"),
@@ -160,7 +148,7 @@ fn read_message(message: &Value, contacts: &[Value], now: SystemTime) -> Option<
     let id = id(&message["id"])?;
     let who = sender(message, contacts)?;
     let context = self::id(&message["context"]["id"]);
-    // In a group others read along and anybody could be added: never acted on.
+    // In a group others read along, and anybody could be added, so the bot never acts there.
     let grouped = !message["group_id"].is_null();
     let kind = if grouped { MessageKind::Ignored } else { read_kind(message) };
     Some(PersonMessage { id, who, at: time(&message["timestamp"]).unwrap_or(now), context, kind })
@@ -184,9 +172,9 @@ fn read_kind(message: &Value) -> MessageKind {
         "revoke" => {
             id(&message["revoke"]["original_message_id"]).map_or(MessageKind::Ignored, MessageKind::Revoked)
         }
-        // An edit is not a new message: a command that ran stays run. System messages report changed numbers.
+        // An edit is not a new message: a command that ran must not run again. System messages report changed numbers.
         "edit" | "system" | "request_welcome" | "" => MessageKind::Ignored,
-        // Meta reports edits and deletions that the number has no webhook for as `unsupported`, too.
+        // Without a subscription to them, Meta sends edits and deletions as `unsupported`. Both need no answer.
         "unsupported" if matches!(text(&message["unsupported"]["type"]).as_str(), "edit" | "revoke") => {
             MessageKind::Ignored
         }
@@ -249,7 +237,8 @@ impl VouchedPerson {
         }
     }
 
-    /// Takes over what the contact of the same id tells. One of somebody else must never lend its ids.
+    // One notification may hold several people. Only the contact of the same id may add ids and a name: the
+    // allow-list relies on them.
     fn add_contact_ids(&mut self, contacts: &[Value]) {
         let is_theirs = |contact: &&Value| {
             let (number, id) = (digits(&text(&contact["wa_id"])), text(&contact["user_id"]));
@@ -262,7 +251,7 @@ impl VouchedPerson {
         self.name = names.iter().map(|name| line(name, NAME_MAX)).find(|name| !name.is_empty());
     }
 
-    /// How the person is called where no better name is known; the form an operator would put into the list.
+    /// A name where none better is known: the id, in the form that an operator would add to the list.
     pub fn id(&self) -> String {
         let phone = self.phone.as_ref().map(|digits| format!("+{digits}"));
         self.user_id.clone().or(phone).unwrap_or_default()
@@ -273,7 +262,7 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// A text, or a number written as one; cut where it is longer than anything Meta sends.
+// Longer than anything that Meta sends is cut, so that a forged body costs little.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.chars().take(TEXT_MAX / 4).collect(),
@@ -301,7 +290,6 @@ fn time(value: &Value) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(since)
 }
 
-/// One harmless line of at most `max` characters.
 fn line(text: &str, max: usize) -> String {
     let text = markdown::inert(text);
     let words: Vec<_> = text.split_whitespace().collect();

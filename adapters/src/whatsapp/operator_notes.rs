@@ -6,21 +6,16 @@ use parking_lot::Mutex;
 
 use crate::Inbox;
 
-/// Strangers that are remembered one by one.
+// Anybody can write to the number, so the list needs a bound.
 const STRANGERS_MAX: usize = 1_000;
-/// People whose last message failed.
 const FAILURES_MAX: usize = 20;
 
-/// What is known now.
 #[derive(Debug, Default)]
 pub struct DeliveryFacts {
-    /// A trouble of the account.
     pub account: Option<String>,
-    /// A trouble of the template.
     pub template: Option<String>,
-    /// How many messages wait for whom.
+    /// The number of waiting messages, by person.
     pub held: BTreeMap<String, usize>,
-    /// Whose last message was not delivered, and why.
     pub failures: BTreeMap<String, FailedMessage>,
     /// Who wrote without being on the list, each once.
     pub strangers: Vec<String>,
@@ -32,11 +27,11 @@ pub struct DeliveryFacts {
     pub unsigned: u64,
 }
 
-/// A message that was not delivered.
 #[derive(Debug)]
 pub struct FailedMessage {
     pub why: String,
-    /// How many messages had been sent when that was known: one that was sent later and arrives ends it.
+    // The number of messages sent when the failure was reported: the delivery of a later one proves that
+    // the person is reachable again.
     pub after: u64,
 }
 
@@ -48,13 +43,13 @@ pub struct DeliveryNotes {
 }
 
 impl DeliveryNotes {
-    /// Reports through this inbox from now on, beginning with what is known already.
+    /// Reports through this inbox from now on, beginning with the facts so far.
     pub fn attach(&self, inbox: Inbox) {
         *self.inbox.lock() = Some(inbox);
         self.publish();
     }
 
-    /// Counts a message from somebody who is not on the list. Reported once per person: otherwise a stranger could fill the log.
+    /// Counts a message from somebody who is not on the list. Each stranger is reported once, or strangers could fill the log.
     pub fn add_stranger(&self, who: &str) {
         let mut facts = self.facts.lock();
         facts.stranger_messages += 1;
@@ -67,7 +62,7 @@ impl DeliveryNotes {
         }
     }
 
-    /// Counts a request without a signature, or with a wrong one. Anybody can send those, so they are reported ever more rarely.
+    // Anybody can send such requests, so only every power of two is reported.
     pub fn refused_signature(&self, was_there: bool) {
         let mut facts = self.facts.lock();
         let count = if was_there { &mut facts.wrong_signatures } else { &mut facts.unsigned };
@@ -78,7 +73,6 @@ impl DeliveryNotes {
         }
     }
 
-    /// A message was not delivered.
     pub fn add_failure(&self, person: &str, why: String, after: u64) {
         let mut facts = self.facts.lock();
         if facts.failures.len() >= FAILURES_MAX && !facts.failures.contains_key(person) {
@@ -89,7 +83,7 @@ impl DeliveryNotes {
         self.publish();
     }
 
-    /// This message of the count was delivered.
+    /// The message with this number was delivered.
     pub fn on_delivered(&self, person: &str, number: u64) {
         let is_later = self.facts.lock().failures.get(person).is_some_and(|failed| number > failed.after);
         if is_later {
@@ -104,7 +98,6 @@ impl DeliveryNotes {
         }
     }
 
-    /// How many messages wait for this person now.
     pub fn set_held(&self, person: &str, count: usize) {
         let mut facts = self.facts.lock();
         let before =
@@ -115,7 +108,7 @@ impl DeliveryNotes {
         }
     }
 
-    /// A trouble of the account; `None` when a message is taken again.
+    /// Sets a trouble of the account; `None` clears it, once Meta accepts a message again.
     pub fn set_account(&self, trouble: Option<String>) {
         let before = std::mem::replace(&mut self.facts.lock().account, trouble.clone());
         if before != trouble {
@@ -123,7 +116,7 @@ impl DeliveryNotes {
         }
     }
 
-    /// A trouble of the template; `None` when it is taken again.
+    /// Sets a trouble of the template; `None` clears it.
     pub fn set_template(&self, trouble: Option<String>) {
         let before = std::mem::replace(&mut self.facts.lock().template, trouble.clone());
         if before != trouble {
@@ -139,7 +132,6 @@ impl DeliveryNotes {
     }
 }
 
-/// All that the operator should know, as one text; `None` for nothing.
 fn summary(facts: &DeliveryFacts) -> Option<String> {
     let mut text = String::new();
     for trouble in [&facts.account, &facts.template].into_iter().flatten() {

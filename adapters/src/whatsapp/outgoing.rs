@@ -16,14 +16,15 @@ use super::{
 };
 use crate::{AdapterError, Attachment, MessageId, Outgoing, Room, Tone, whatsapp::notices};
 
-/// Documents may have 100 MB. <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/media#supported-media-types>
+// Meta's limit for documents.
+// <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/media#supported-media-types>
 const FILE_MAX: usize = 100 * 1024 * 1024;
-/// How often the second of two messages that belong together is tried.
+// For messages that must follow one already sent, such as the buttons of a long question.
 const TRIES: u32 = 10;
 
 impl WhatsApp {
-    /// Sends it now if the person's window is open. Outside, it goes as the template, or is kept on disk and sent when they
-    /// write again, which `status` tells; of a question that is also an error, since nobody can answer it now.
+    /// Sends the message now if the person's window is open. Otherwise it goes as the template, or waits on disk until the
+    /// person writes, and `status` reports it. For a question that is also an error, since nobody can answer it now.
     pub(super) async fn send_message(
         &self,
         room: &Room,
@@ -43,7 +44,7 @@ impl WhatsApp {
         }
     }
 
-    /// The same from a place that cannot wait; for what the adapter itself has to say, and what Meta gave back.
+    /// Sends in the background, for callers that cannot wait: the adapter's own notices, and messages that Meta returned.
     pub(super) fn say_later(&self, room: Room, message: Outgoing) {
         let Some(me) = self.me.upgrade() else { return };
         self.sending.tasks.spawn(async move {
@@ -54,13 +55,14 @@ impl WhatsApp {
         });
     }
 
-    /// The person wrote: what waits for them goes out, before anything else.
+    /// Sends the held messages, since the person has written.
     pub(super) fn open_window(&self, room: &Room) {
         let waits = self.contacts.lock().next_held(room.id()).is_some();
         let Some(me) = self.me.upgrade().filter(|_| waits) else { return };
         let room = room.clone();
         self.sending.tasks.spawn(async move {
             for _ in 0..TRIES {
+                // Released between the tries, so that a new message need not wait for all of them.
                 let turn = me.send_lock(&room);
                 let sent = {
                     let _turn = turn.lock().await;
@@ -90,7 +92,7 @@ impl WhatsApp {
             return Err(AdapterError::Rejected(notices::CLOSED.into()));
         }
         self.send_held(room).await?;
-        // Files are sent once and not tried again by whoever sends them: so what can be waited for is waited for here.
+        // `deliver` retries messages but not files, so this waits and retries itself.
         let media = self.graph.upload(file, mime(file)).await.map_err(|error| self.adapter_error(error))?;
         let document = compose::document(&media, &file.name, &file.caption);
         let id = self.post_when_allowed(room, &document).await.map_err(SendRefused::into_error)?;
@@ -120,10 +122,12 @@ impl WhatsApp {
             first["context"] = json!({ "message_id": id.as_str() });
         }
         let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        // For all parts at once: a question whose buttons come a minute later would look unanswerable.
         self.take_allowance(room, count)?;
         let mut ids = Vec::new();
         for part in &parts {
-            // The first decides; what belongs to it must follow, or the first would come twice.
+            // An error of the first part makes the caller repeat the whole message. Later parts are retried here, or
+            // the first would come twice.
             let id = if ids.is_empty() {
                 self.post(room, part).await?
             } else {
@@ -161,7 +165,6 @@ impl WhatsApp {
         }
     }
 
-    /// One call. The pace learns from its answer.
     async fn post(&self, room: &Room, part: &Value) -> Result<String, SendRefused> {
         let address = self.contacts.lock().address(room.id());
         let address =
@@ -214,7 +217,7 @@ impl WhatsApp {
         }
     }
 
-    /// Sends what was kept while the window was closed, in order. One that Meta refuses for good does not hold up the rest.
+    // In order. A message that Meta refuses for good must not hold up the others.
     async fn send_held(&self, room: &Room) -> Result<(), AdapterError> {
         while self.is_open(room) {
             let Some((message, dropped)) = self.contacts.lock().next_held(room.id()) else { return Ok(()) };
@@ -264,7 +267,8 @@ impl WhatsApp {
         }
         let id = self.hold_message(room, message);
         match message.tone {
-            // Whoever waits for an answer must know that nobody can give one now; it can be read all the same, later.
+            // The bot waits for the answer and must learn that nobody can give one now. The person can
+            // still read the question later.
             Tone::Question => Err(AdapterError::Rejected(notices::CLOSED.into())),
             Tone::Answer | Tone::Notice | Tone::Failure => Ok(id),
         }
@@ -278,7 +282,7 @@ impl WhatsApp {
     }
 
     fn hold_message(&self, room: &Room, message: &Outgoing) -> MessageId {
-        // What it answers is a day old by then.
+        // The message that it answers may be days old by then, so a quotation would only confuse.
         let kept = Outgoing { reply_to: None, ..message.clone() };
         let count = self.contacts.lock().hold_message(room.id(), kept);
         self.notes.set_held(room.id(), count);
@@ -298,11 +302,8 @@ impl WhatsApp {
     }
 }
 
-/// Why a message was not taken.
 enum SendRefused {
-    /// The 24-hour window is closed.
     WindowClosed,
-    /// As the bot is told.
     Other(AdapterError),
 }
 
@@ -321,7 +322,7 @@ impl From<AdapterError> for SendRefused {
     }
 }
 
-/// Meta takes few types; text of any kind goes as plain text.
+// Meta accepts few types, so text of any kind goes as plain text.
 fn mime(file: &Attachment) -> &'static str {
     let ending = file.name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
     match ending.as_deref() {

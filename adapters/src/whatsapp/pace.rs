@@ -6,17 +6,16 @@ use tokio::time::Instant;
 
 use crate::delivery::{backoff::Backoff, token_bucket::TokenBucket};
 
-/// One message in 6 s to one person, after a burst.
-/// <https://developers.facebook.com/docs/whatsapp/cloud-api/overview#pair-rate-limits>
+// One message in 6 s to one person, after a burst.
+// <https://developers.facebook.com/docs/whatsapp/cloud-api/overview#pair-rate-limits>
 pub const EVERY: Duration = Duration::from_secs(6);
-/// Meta takes bursts of up to 45 and then wants the borrowed time back; less than half of it leaves room for what Meta counts
-/// otherwise.
+// Meta accepts bursts of up to 45 and then wants the borrowed time back. Less than half of it leaves room,
+// since Meta may count differently.
 pub const BURST: u32 = 20;
-/// Meta advises to wait 4^n s after the n-th refusal in a row; 4^4 s is over four minutes.
+// Meta advises to wait 4^n s after the n-th refusal in a row; 4^4 s is over four minutes.
 const PAIR_REFUSED: Backoff = Backoff::growing(Duration::from_secs(1), Duration::from_secs(256), 4);
 const NUMBER_REFUSED: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::from_secs(16));
 
-/// Who may be written to when.
 pub struct PairPacer {
     pairs: HashMap<String, PairLimit>,
     number: RefusalStreak,
@@ -40,10 +39,7 @@ impl Default for PairPacer {
 }
 
 impl PairPacer {
-    /// Takes the allowance for `count` messages to this person.
-    ///
-    /// # Errors
-    /// How long until they may go; nothing is then taken.
+    /// Takes the allowance for `count` messages to this person, or nothing; the error is the time until they may go.
     pub fn try_take(&mut self, person: &str, count: u32, now: Instant) -> Result<(), Duration> {
         let number = self.number.remaining(now);
         let pair = self.pair(person);
@@ -55,7 +51,6 @@ impl PairPacer {
         Ok(())
     }
 
-    /// Meta took a message to this person.
     pub fn on_accepted(&mut self, person: &str) {
         self.number.backoff.reset();
         if let Some(pair) = self.pairs.get_mut(person) {
@@ -63,12 +58,12 @@ impl PairPacer {
         }
     }
 
-    /// Meta refused one as too fast for this person (131056). How long to wait.
+    /// Records a refusal for this person (131056); returns how long to wait.
     pub fn on_refused(&mut self, person: &str, now: Instant) -> Duration {
         self.pair(person).refusals.add(now)
     }
 
-    /// Meta refused one as too fast for the number (130429). How long everybody waits.
+    /// Records a refusal for the whole number (130429); returns how long everybody waits.
     pub fn on_throttled(&mut self, now: Instant) -> Duration {
         self.number.add(now)
     }

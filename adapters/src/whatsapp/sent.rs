@@ -4,14 +4,13 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::Outgoing;
 
-/// Older messages are forgotten; a reply to one of those is still a reply, only not to a question.
+// Bounds the memory. A reply to an older message is still a reply, but no longer an answer to its question.
 const KEPT: usize = 300;
 
-/// A message as it went out.
 #[derive(Clone, Debug)]
 pub struct SentMessage {
     pub id: String,
-    /// The id under which the bot knows the message: a long question's text and its buttons are two at Meta.
+    // A long question's text and its buttons are two messages at Meta; the bot knows both by this one id.
     pub known_as: String,
     /// For whom, by the room's id.
     pub person: Arc<str>,
@@ -20,11 +19,9 @@ pub struct SentMessage {
     pub number: u64,
 }
 
-/// The last messages, newest at the end.
 #[derive(Default)]
 pub struct RecentMessages {
     sent: VecDeque<SentMessage>,
-    /// How many there were.
     count: u64,
 }
 
@@ -37,18 +34,16 @@ impl RecentMessages {
         self.sent.push_back(SentMessage { number: self.count, ..sent });
     }
 
-    /// How many messages were sent so far.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Meta gave it back: it is forgotten, so that the same news a second time is no news.
+    // Removed, so that a repeated report about the same message has no effect.
     pub fn give_back(&mut self, id: &str) -> Option<SentMessage> {
         let at = self.sent.iter().rposition(|sent| sent.id == id)?;
         self.sent.remove(at)
     }
 
-    /// The message with this id of Meta's.
     pub fn get(&self, id: &str) -> Option<&SentMessage> {
         self.sent.iter().rev().find(|sent| sent.id == id)
     }
@@ -58,7 +53,7 @@ impl RecentMessages {
         self.get(id).map_or(id, |sent| &sent.known_as)
     }
 
-    /// The key of the choice that this emoji means on a message that this person got.
+    /// The message and the key of its choice with this emoji, if this person got the message.
     pub fn picked_by(&self, on: &str, person: &str, emoji: &str) -> Option<(String, String)> {
         let plain = |emoji: &str| emoji.replace('\u{FE0F}', "");
         let sent = self.get(on).filter(|sent| &*sent.person == person)?;

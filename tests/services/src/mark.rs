@@ -1,4 +1,4 @@
-//! What marks a secret of the tests. The stand-in CLI reads this file, too.
+//! The mark in every secret of the tests. The stand-in CLI reads this file, too.
 
-/// Stands in every secret that tests give to storkit, and in nothing else: where it is seen, a secret is.
+/// Part of every secret that tests give to storkit, and of nothing else: text with this mark leaks a secret.
 pub const MARK: &str = "m4rked-5ecret";

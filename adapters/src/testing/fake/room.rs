@@ -1,4 +1,4 @@
-//! A person's side of the fake messenger: saying, choosing, and waiting for what the bot shows.
+//! A person's side of the fake messenger: writing, choosing, and waiting for the bot's messages.
 
 use std::{fmt, fmt::Write as _, sync::Arc, time::SystemTime};
 
@@ -28,17 +28,17 @@ impl FakeRoom {
         &self.room
     }
 
-    /// `ann` says it in a conversation of two.
+    /// `ann` writes in a conversation of two.
     pub async fn say(&self, text: &str) -> MessageId {
         self.say_as("ann", text).await
     }
 
-    /// `person` (id and name alike) says it in a conversation of two.
+    /// `person` (id and name alike) writes in a conversation of two.
     pub async fn say_as(&self, person: &str, text: &str) -> MessageId {
         self.send_incoming(self.incoming(person, text)).await
     }
 
-    /// `person` says it where others read along: it is for the bot only if it begins with its address.
+    /// `person` writes where others read along: for the bot only if the text begins with its address.
     pub async fn say_in_group(&self, person: &str, text: &str) -> MessageId {
         let identity = self.fake.state.lock().identity.clone();
         let (addressed, rest) = match address::strip(text, &identity, &[]) {
@@ -56,7 +56,7 @@ impl FakeRoom {
         id
     }
 
-    /// `ann` says it with an id of the test's choice: the same id again is a redelivery.
+    /// `ann` writes with an id of the test's choice: the same id again is a redelivery.
     pub async fn say_with_id(&self, id: &str, text: &str) -> MessageId {
         self.send_incoming(Incoming { id: MessageId::new(id), ..self.incoming("ann", text) }).await
     }
@@ -111,10 +111,7 @@ impl FakeRoom {
     }
 
     /// Waits for a message of the bot that contains `text` and was not seen yet, and marks it and all before
-    /// it as seen. An edit makes a message unseen again.
-    ///
-    /// # Panics
-    /// After a minute, with the whole transcript.
+    /// it as seen. An edit makes a message unseen again. Panics after a minute, with the whole transcript.
     pub async fn see(&self, text: &str) -> FakeMessage {
         let wanted = |shown: &FakeMessage| shown.text.contains(text);
         let found = self.fake.until(|state| state.log(&self.room).see(wanted)).await;
@@ -122,32 +119,23 @@ impl FakeRoom {
     }
 
     /// Like [`FakeRoom::see`], but only a message that was edited counts.
-    ///
-    /// # Panics
-    /// After a minute, with the whole transcript.
     pub async fn see_edit(&self, text: &str) -> FakeMessage {
         let wanted = |shown: &FakeMessage| shown.edits > 0 && shown.text.contains(text);
         let found = self.fake.until(|state| state.log(&self.room).see(wanted)).await;
         found.unwrap_or_else(|| self.fail(&format!("never saw an edit with {text:?}")))
     }
 
-    /// Waits for a file with this name.
-    ///
-    /// # Panics
-    /// After a minute, with the whole transcript.
+    /// Waits for a file with this name, like [`FakeRoom::see`].
     pub async fn see_file(&self, name: &str) -> Attachment {
         let wanted = |file: &Attachment| file.name == name;
         let found = self.fake.until(|state| state.log(&self.room).files().find(|file| wanted(file)).cloned());
         found.await.unwrap_or_else(|| self.fail(&format!("never saw a file `{name}`")))
     }
 
-    /// Waits until the bot says that it has taken in the last message for it and is idle, or asks.
+    /// Waits until the bot has accepted the last message for it and is idle or asks.
     ///
-    /// Only for messengers with activity, and where the bot takes the last message in: one from a stranger,
-    /// or a repeated one, it does not.
-    ///
-    /// # Panics
-    /// After a minute, with the whole transcript.
+    /// Only for messengers with activity, and not after a message that the bot ignores: a stranger's or a repeated one. Panics
+    /// after a minute, with the whole transcript.
     pub async fn settled(&self) {
         let found = self.fake.until(|state| state.log(&self.room).is_settled().then_some(())).await;
         found.unwrap_or_else(|| self.fail("the room never settled"));

@@ -1,17 +1,17 @@
-//! Takes from foreign text what acts instead of being read: controls, direction overrides, crowd pings.
+//! Removes active parts from foreign text: controls, direction overrides, crowd pings.
 
 use std::borrow::Cow;
 
-/// Stands unseen inside a ping, so that no messenger takes it for one.
+// Invisible inside a ping, so that no messenger recognises it.
 const BREAK: char = '\u{200B}';
 
-/// Typed pings of everybody: Matrix (`@room`), Slack and others.
+// Typed pings of everybody: Matrix (`@room`), Slack and others.
 const CROWDS: &[&str] = &["@room", "@here", "@channel", "@everyone"];
-/// Slack's coded pings of everybody or of a group, also in the form `<!here|here>`.
-/// <https://docs.slack.dev/messaging/formatting-message-text#special-mentions>
+// Slack's coded pings of everybody or of a group, also in the form `<!here|here>`.
+// <https://docs.slack.dev/messaging/formatting-message-text#special-mentions>
 const CODED_CROWDS: &[&str] = &["<!channel", "<!here", "<!everyone", "<!group", "<!subteam"];
 
-/// `text` without control characters (line ends and tabs stay, so no terminal escapes), without bidirectional
+/// `text` without control characters other than line breaks and tabs (so without terminal escapes), without bidirectional
 /// overrides, and with crowd pings such as `@room` and `<!channel>` broken by a zero-width space.
 pub fn inert(text: &str) -> Cow<'_, str> {
     match strip_controls(text) {
@@ -29,7 +29,8 @@ pub(super) fn strip_controls(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// C0 and C1 controls, and the characters by which text can show in another order than it is in.
+// C0 and C1 controls, and characters by which text shows in another order than it is in: a person would approve another command
+// than the one on the screen (CVE-2021-42574).
 fn is_active(c: char) -> bool {
     let is_control = c.is_control() && c != '\n' && c != '\t';
     is_control || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')

@@ -15,7 +15,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// How many columns there are, for what is not code.
+    /// The columns for everything but code, which is never wrapped.
     pub fn width(self) -> usize {
         match self {
             Self::Plain => usize::MAX,
@@ -24,7 +24,7 @@ impl Target {
     }
 }
 
-/// How a stretch of text stands out; several may be at once.
+/// The looks of a stretch of text; several may apply at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct TextStyle {
     pub bold: bool,
@@ -74,7 +74,7 @@ impl StyledLine {
         line
     }
 
-    /// Adds text; controls are taken out and tabs become spaces, so that the width is true. Line ends stay.
+    /// Adds text, line breaks included. Removes controls and expands tabs, or `width` would be wrong.
     pub fn push(&mut self, text: &str, style: TextStyle) {
         let text = expand_tabs(strip_controls(text));
         self.push_clean(&text, text.width(), style);
@@ -105,7 +105,7 @@ impl StyledLine {
         self.spans.iter_mut().for_each(|span| change(&mut span.style));
     }
 
-    /// Writes the line without a line end. Each stretch ends its own colour, so none leaks.
+    /// Writes the line without a line break. Each stretch resets its own colour, so none leaks.
     pub fn paint(&self, look: Target, out: &mut String) {
         for span in &self.spans {
             let codes = if look == Target::Plain { String::new() } else { span.style.codes() };
@@ -117,7 +117,7 @@ impl StyledLine {
         }
     }
 
-    /// Cuts it into lines of at most `width` columns: at spaces, and inside words that are longer than a line.
+    /// Wraps into lines of at most `width` columns: at spaces, and inside words that are longer than a line.
     pub fn wrap(self, width: usize) -> Vec<Self> {
         let mut wrapper = LineWrapper { width: width.max(1), ..LineWrapper::default() };
         for span in self.spans {
@@ -146,6 +146,7 @@ impl LineWrapper {
     fn take(&mut self, grapheme: &str, style: TextStyle) {
         if grapheme.contains('\n') {
             self.end_word();
+            // Otherwise the spaces before the break would indent the next line.
             self.spaces = StyledLine::default();
             self.done.push(std::mem::take(&mut self.line));
         } else if grapheme == " " {
@@ -192,7 +193,7 @@ impl LineWrapper {
 
     fn finish(mut self) -> Vec<StyledLine> {
         self.end_word();
-        // A line end at the very end begins no further line.
+        // A final line break begins no further line.
         if self.done.is_empty() || !self.line.spans.is_empty() {
             self.done.push(self.line);
         }

@@ -7,9 +7,9 @@ use super::{
     table::TableReader,
 };
 
-/// Deeper nesting is shown without further indentation: else a few kilobytes of `>` would become gigabytes.
+// Deeper nesting shows no further indentation, or a few kilobytes of `>` would become gigabytes.
 const DEEPEST: usize = 16;
-/// What is left for text in a narrow terminal, whatever the indentation.
+// The columns for text in a narrow terminal, whatever the indentation.
 const NARROWEST: usize = 10;
 
 pub(super) fn render(markdown: &str, look: Target) -> String {
@@ -49,12 +49,12 @@ struct LayoutWriter {
     lists: Vec<ListLevel>,
     links: Vec<LinkText>,
     inline: StyledLine,
-    /// How many of each are open: bold, italic, struck.
+    // Counters, because emphasis can be nested in itself: bold, italic, struck.
     open: [usize; 3],
     style: TextStyle,
     code: Option<String>,
     table: Option<TableReader>,
-    /// A block was written, so that the next one stands apart from it.
+    // A block was written, so the next one needs an empty line before it.
     wants_gap: bool,
 }
 
@@ -82,7 +82,7 @@ impl LayoutWriter {
             Event::Code(text) => self.push_code(&text),
             Event::SoftBreak | Event::HardBreak => self.push_text("\n"),
             Event::Rule => self.rule(),
-            // Without the extensions for them these cannot come, but text is never dropped.
+            // Some of these cannot occur without their extensions, but text must never be dropped.
             Event::Text(text)
             | Event::Html(text)
             | Event::InlineHtml(text)
@@ -178,7 +178,7 @@ impl LayoutWriter {
         self.inline.push(text, self.style);
     }
 
-    /// Plain text keeps the backticks: they tell where a command to type begins and ends.
+    // In plain text the backticks remain, since they mark the bounds of a command to type.
     fn push_code(&mut self, text: &str) {
         if let Some(link) = self.links.last_mut() {
             link.text.push_str(text);
@@ -198,7 +198,7 @@ impl LayoutWriter {
             1 => self.style.italic = is_open,
             _ => self.style.strike = is_open,
         }
-        // Without colours, struck text would read as its opposite.
+        // Without colours, struck text would mean its opposite.
         if which == 2 && self.look == Target::Plain {
             self.inline.push("~~", self.style);
         }
@@ -305,7 +305,7 @@ impl LayoutWriter {
         self.wants_gap = true;
     }
 
-    /// How many columns are left beside the indentation.
+    /// The columns that remain after the indentation.
     fn room(&self) -> usize {
         let indentation: usize = self.indents.iter().map(|indent| indent.rest.width).sum();
         self.look.width().saturating_sub(indentation).max(NARROWEST)

@@ -1,13 +1,12 @@
-//! Tables as lines: columns aligned by what a terminal shows, cells wrapped where the width is short.
+//! Tables as lines: columns aligned by their width on a terminal, cells wrapped where the width is short.
 
 use pulldown_cmark::Alignment;
 
 use super::layout::{StyledLine, Target, TextStyle};
 
-/// Cells wider than this are not aligned any more, so that one long cell does not widen every row.
+// Cells wider than this are not aligned, so that one long cell does not widen every row.
 const WIDEST: usize = 60;
 const NARROWEST: usize = 3;
-/// ` | ` between two columns.
 const GAP: usize = 3;
 
 /// A table as it is read; the first row is the head.
@@ -18,7 +17,6 @@ pub(super) struct TableReader {
 }
 
 impl TableReader {
-    /// Its lines for `width` columns.
     pub fn lines(mut self, look: Target, width: usize) -> Vec<StyledLine> {
         if let Some(head) = self.rows.first_mut() {
             head.iter_mut().for_each(|cell| cell.restyle(|style| style.bold = true));
@@ -48,7 +46,8 @@ impl TableReader {
     }
 }
 
-/// Takes from the widest columns until all fit into `width` together, or none can give more.
+// Narrows the widest columns until all fit, or none can give more: short columns stay readable. A binary
+// search for the common limit.
 fn shrink(mut columns: Vec<usize>, width: usize) -> Vec<usize> {
     let total =
         |most: usize, columns: &[usize]| columns.iter().map(|column| (*column).min(most)).sum::<usize>();

@@ -1,10 +1,10 @@
-//! Where to cut a line that is too long: behind a sentence, a word, a grapheme.
+//! Cuts a line that is too long: after a sentence, a word or a grapheme.
 
 use unicode_segmentation::GraphemeCursor;
 
-/// How much of `fitting` to keep, in bytes, when `rest` follows it on the same line: at a sentence's end in the
-/// second half, else between words, neither inside inline code nor bold text where that can be helped, else
-/// between graphemes. Never 0 unless `fitting` is empty.
+/// The length in bytes to take of `fitting`, which `rest` follows on the same line: up to the last sentence in the second
+/// half, else between words, neither inside inline code nor bold text where that can be helped, else between graphemes. Never
+/// 0 unless `fitting` is empty.
 pub(super) fn cut_line(fitting: &str, rest: &str) -> usize {
     let whole = fitting.len();
     if rest.is_empty() || rest.starts_with(char::is_whitespace) && is_balanced(fitting) {
@@ -17,7 +17,7 @@ pub(super) fn cut_line(fitting: &str, rest: &str) -> usize {
     sentence.or(best.word).unwrap_or_else(|| grapheme_end(fitting, rest))
 }
 
-/// The last places where a text may end, in bytes.
+/// The last possible cuts of each kind, in bytes.
 #[derive(Default)]
 struct CutPoints {
     sentence: Option<usize>,
@@ -48,7 +48,7 @@ impl CutPoints {
     }
 }
 
-/// Whether inline code and bold text are open, judged by counting.
+// Counting is enough: a wrong guess only costs a better place for the cut.
 #[derive(Default)]
 struct OpenMarks {
     ticks: usize,
@@ -75,7 +75,7 @@ fn is_balanced(text: &str) -> bool {
     marks.are_closed()
 }
 
-/// The last grapheme boundary in `fitting`, or its end where one grapheme fills it all.
+// The rest is needed to see whether the last character combines with the next. 64 bytes cover any real grapheme.
 fn grapheme_end(fitting: &str, rest: &str) -> usize {
     let after = &rest[..ceil_boundary(rest, rest.len().min(64))];
     let text = format!("{fitting}{after}");

@@ -7,6 +7,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 use super::SourceSpan;
 
 const DEEPEST_QUOTE: usize = 16;
+// No indentation that a person writes is longer.
 const FURTHEST: usize = 256;
 
 pub(super) struct SourceOutline<'t> {
@@ -27,7 +28,7 @@ enum LinePlace {
     Text,
     /// Content or closing line of this fenced block.
     Fenced(usize),
-    /// Code by indentation, which must be kept.
+    /// Code by indentation, which must therefore stay.
     Indented,
 }
 
@@ -78,6 +79,7 @@ impl<'t> SourceOutline<'t> {
         let length = block.len() - block.trim_start_matches(sign).len();
         let before = &self.text[self.lines[opener].start..range.start];
         let prefix: String = before.chars().map(|c| if c == '>' || c == '\t' { c } else { ' ' }).collect();
+        // Every part repeats the fence and its info string, which foreign text can make longer than a message.
         let fits = |info: &str| 2 * (prefix.len() + length + 1) + info.len() <= max / 2;
         if !fits("") {
             return;
@@ -103,7 +105,7 @@ impl<'t> SourceOutline<'t> {
         &self.text[self.lines[line].start..self.lines[line].end]
     }
 
-    /// Where the line ends without its line ending.
+    /// The offset of the line's break, or of the text's end.
     pub fn content_end(&self, line: usize) -> usize {
         self.lines[line].start + self.content(line).trim_end_matches(['\n', '\r']).len()
     }
@@ -115,7 +117,7 @@ impl<'t> SourceOutline<'t> {
         }
     }
 
-    /// The fence that stays open when the text ends at `at`, which lies in or right behind line `line`.
+    /// The fence that stays open when a part stops at `at`, which lies in or right behind line `line`.
     fn open_at(&self, at: usize) -> Option<&CodeFence> {
         if at == self.text.len() {
             let to_the_end = |fence: &&CodeFence| self.text[self.lines[fence.last].end..].trim().is_empty();
@@ -128,7 +130,7 @@ impl<'t> SourceOutline<'t> {
         self.fence(line).is_some_and(|fence| fence.is_closed && fence.last == line)
     }
 
-    /// Whether a part that ends before `line` cuts no code block open, nor leaves an empty one.
+    /// Whether a cut before `line` leaves no code block open and no empty one.
     pub fn is_outside(&self, line: usize) -> bool {
         self.fence(line).is_none()
     }
@@ -169,7 +171,7 @@ impl<'t> SourceOutline<'t> {
         (start, line)
     }
 
-    /// Where the next part begins when one ended at `end`.
+    /// The start of the part after a cut at `end`.
     pub fn after(&self, end: usize, from: usize) -> (usize, usize) {
         let line = from + self.lines[from..].partition_point(|line| line.end <= end);
         let Some(current) = self.lines.get(line) else { return (end, line) };
@@ -218,7 +220,7 @@ impl CodeFence {
     }
 }
 
-/// Takes the indentation of a list from a part that begins in its middle: alone it would mean code.
+// Removes a list's indentation from a part that begins in its middle: alone it would mean code.
 struct ListDedent {
     by: usize,
 }
@@ -247,7 +249,7 @@ impl ListDedent {
     }
 }
 
-/// The `> ` that a line begins with. Deeper quotes than a person writes are not worth the room.
+// Deeper quotes than a person writes would take the room of the text.
 fn quote_marks(line: &str) -> &str {
     let marks = leading(line, b" >");
     if marks.contains('>') && marks.len() <= DEEPEST_QUOTE { marks } else { "" }
@@ -257,15 +259,14 @@ fn indentation(line: &str) -> usize {
     leading(line, b" \t").len()
 }
 
-/// What `line` begins with of `bytes`, which are ASCII; looks no further than any indentation goes, since a
-/// line of a megabyte is looked at once for each part of it.
+// Looks no further than any indentation goes, since a line of a megabyte is looked at once for each of its parts.
 fn leading<'l>(line: &'l str, bytes: &[u8]) -> &'l str {
     let is_other = |byte: &u8| !bytes.contains(byte);
     let end = line.bytes().take(FURTHEST).position(|byte| is_other(&byte));
     &line[..end.unwrap_or(line.len().min(FURTHEST))]
 }
 
-/// Whether the rest of a line that was cut would be read as the start of a block.
+// The rest of a cut line must not become a heading, a list or a quotation only because it now begins a line.
 fn begins_block(text: &str) -> bool {
     ["#", ">", "```", "~~~", "---", "- ", "+ ", "* "].iter().any(|mark| text.starts_with(mark))
 }

@@ -11,10 +11,7 @@ pub use person::{Message, Person, Seen};
 pub use proxy::{Fault, Proxy};
 pub use synapse::{Account, Limits, Synapse};
 
-/// Where `script/synapse` put its programs; tests that come here begin with `needs!(Synapse)`.
-///
-/// # Panics
-/// If it did not.
+/// The folder in which `script/synapse` put its programs; panics without it. Tests that come here begin with `needs!(Synapse)`.
 fn tools() -> PathBuf {
     Need::Synapse.path().unwrap_or_else(|| panic!("{}", Need::Synapse.missing()))
 }

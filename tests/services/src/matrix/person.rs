@@ -13,7 +13,6 @@ use tokio::{
 
 use super::{Account, Synapse, tools};
 
-/// How long a person waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A message as the person's app shows it, edits applied.
@@ -49,16 +48,14 @@ pub struct Reaction {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Seen {
     version: i64,
-    /// In the order in which they were sent.
     pub messages: Vec<Message>,
     pub typing: Vec<String>,
-    /// Up to which message each has read.
+    /// The last message that each person has read.
     pub receipts: HashMap<String, String>,
     /// How many messages could not be decrypted.
     pub unreadable: u32,
 }
 
-/// A person who is logged in.
 pub struct Person {
     pub account: Account,
     pub device: String,
@@ -73,10 +70,7 @@ struct Process {
 }
 
 impl Person {
-    /// A new user whose device is cross-signed, as that of a person with a current app.
-    ///
-    /// # Panics
-    /// If anything fails.
+    /// A new user whose device is cross-signed, as with a current app.
     pub async fn new(synapse: &Synapse, name: &str) -> Self {
         let person = Self::unsigned(synapse, name).await;
         person.ask(json!({ "do": "cross_sign" })).await;
@@ -84,18 +78,12 @@ impl Person {
     }
 
     /// A new user whose device nobody has signed.
-    ///
-    /// # Panics
-    /// If anything fails.
     pub async fn unsigned(synapse: &Synapse, name: &str) -> Self {
         let account = synapse.register(name).await;
         Self::with(synapse, account).await
     }
 
     /// Another device of an account, unsigned.
-    ///
-    /// # Panics
-    /// If anything fails.
     pub async fn with(synapse: &Synapse, account: Account) -> Self {
         let store = tempfile::tempdir().expect("a temporary folder");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../matrix/person.py");
@@ -124,10 +112,7 @@ impl Person {
         &self.account.id
     }
 
-    /// Gives an order to `person.py`.
-    ///
-    /// # Panics
-    /// With its answer, if it fails.
+    /// Gives an order to `person.py`; panics with its answer if it fails.
     pub async fn ask(&self, order: Value) -> Value {
         let mut process = self.process.lock().await;
         process.input.write_all(format!("{order}\n").as_bytes()).await.expect("it listens");
@@ -158,12 +143,11 @@ impl Person {
         serde_json::from_value(members).expect("memberships")
     }
 
-    /// Says something; returns the event's id.
+    /// Sends a text; returns the event's id.
     pub async fn say(&self, room: &str, words: &str) -> String {
         self.send(room, json!({ "msgtype": "m.text", "body": words, "m.mentions": {} })).await
     }
 
-    /// Replies to a message.
     pub async fn reply(&self, room: &str, to: &str, words: &str) -> String {
         let relation = json!({ "m.in_reply_to": { "event_id": to } });
         self.send(
@@ -173,7 +157,7 @@ impl Person {
         .await
     }
 
-    /// Says something in the thread below a message.
+    /// Sends a text in the thread below a message.
     pub async fn say_in_thread(&self, room: &str, root: &str, words: &str) -> String {
         let relation = json!({
             "rel_type": "m.thread", "event_id": root, "is_falling_back": true, "m.in_reply_to": { "event_id": root },
@@ -190,13 +174,12 @@ impl Person {
         text(&self.ask(json!({ "do": "send", "room": room, "content": content })).await)
     }
 
-    /// Says something without encryption, whatever the room is.
+    /// Sends a text without encryption, whatever the room is.
     pub async fn say_plainly(&self, room: &str, words: &str) -> String {
         let content = json!({ "msgtype": "m.text", "body": words });
         text(&self.ask(json!({ "do": "send_plain", "room": room, "content": content })).await)
     }
 
-    /// Reacts to a message.
     pub async fn react(&self, room: &str, to: &str, emoji: &str) -> String {
         let relation = json!({ "rel_type": "m.annotation", "event_id": to, "key": emoji });
         let content = json!({ "m.relates_to": relation });
@@ -222,10 +205,7 @@ impl Person {
         self.look_since(room, -1).await
     }
 
-    /// Waits until the room is so.
-    ///
-    /// # Panics
-    /// With the room as it is, if it never is.
+    /// Waits until the room is so; panics with its present state if it never is.
     pub async fn until<T>(&self, room: &str, what: &str, mut is_so: impl FnMut(&Seen) -> Option<T>) -> T {
         let begun = tokio::time::Instant::now();
         let mut seen = self.look(room).await;
@@ -238,10 +218,7 @@ impl Person {
         }
     }
 
-    /// Waits for a message of this sender that contains these words, whatever was there before.
-    ///
-    /// # Panics
-    /// With the room as it is, if it does not come.
+    /// Waits for a message of this sender that contains these words; panics with the room's present state if it does not come.
     pub async fn see(&self, room: &str, sender: &str, words: &str) -> Message {
         let wanted = |message: &&Message| message.sender == sender && message.text.contains(words);
         self.until(room, &format!("saw {words:?}"), |seen| seen.messages.iter().find(wanted).cloned()).await

@@ -1,4 +1,4 @@
-//! Stands between the bot and the homeserver, and fails on demand.
+//! A proxy between the bot and the homeserver, which fails on demand.
 
 use std::{
     collections::VecDeque,
@@ -15,7 +15,7 @@ use axum::{
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-/// What happens to a request.
+/// The fate of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Refused as too fast, with this wait in milliseconds.
@@ -24,7 +24,7 @@ pub enum Fault {
     Broken(u16),
     /// Taken by the homeserver, but the answer is lost.
     AnswerLost,
-    /// The connection ends without an answer.
+    /// The connection is closed without an answer.
     Cut,
     /// Taken by the homeserver, and never answered.
     Hangs,
@@ -34,7 +34,6 @@ pub enum Fault {
 struct Faults {
     /// For the next requests whose path contains this.
     next: VecDeque<(String, Fault)>,
-    /// For all of them.
     all: Option<Fault>,
     /// How many requests had a fault.
     met: u64,
@@ -58,10 +57,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Before this homeserver.
-    ///
-    /// # Panics
-    /// If there is no free port.
+    /// A proxy in front of this homeserver.
     pub async fn before(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
@@ -78,7 +74,6 @@ impl Proxy {
         Self { url, shared, server }
     }
 
-    /// Its address, for the bot.
     pub fn url(&self) -> &str {
         &self.url
     }

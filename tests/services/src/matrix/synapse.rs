@@ -21,14 +21,12 @@ use super::tools;
 /// How long Synapse may take to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Ends the server when its input ends, and so also when the test that started it is killed; then its data go too.
+// Stops the server at the end of its input, and so also when the test that started it is killed; then its data go too.
 const KEEPER: &str = "folder=$1; shift; \"$@\" </dev/null & server=$!; read -r word; kill $server; wait $server; \
                       [ \"$word\" = keep ] || rm -rf \"$folder\"";
 
-/// How fast users may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limits {
-    /// As fast as they like.
     Off,
     /// Synapse's default for messages: 10 at once, then one in 5 s.
     Default,
@@ -43,7 +41,7 @@ pub struct Account {
     pub password: String,
 }
 
-/// A homeserver. It ends when dropped, or with this process.
+/// A homeserver. It stops when dropped, or with this process.
 pub struct Synapse {
     folder: TempDir,
     port: u16,
@@ -52,10 +50,7 @@ pub struct Synapse {
 }
 
 impl Synapse {
-    /// Starts a new one and waits until it serves.
-    ///
-    /// # Panics
-    /// With its log, if it does not start.
+    /// Starts a new one and waits until it serves; panics with its log if it does not start.
     pub async fn start(limits: Limits) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let port =
@@ -66,15 +61,11 @@ impl Synapse {
         synapse
     }
 
-    /// Its client address.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Registers a user with a name that begins like this and was not used yet.
-    ///
-    /// # Panics
-    /// If it refuses.
     pub async fn register(&self, name: &str) -> Account {
         let number = self.users.fetch_add(1, Ordering::Relaxed);
         let name = format!("{name}{number}");
@@ -88,9 +79,6 @@ impl Synapse {
     }
 
     /// Logs in as an app would: a device and its access token.
-    ///
-    /// # Panics
-    /// If it refuses.
     pub async fn log_in(&self, account: &Account) -> (String, String) {
         let identifier = json!({ "type": "m.id.user", "user": account.name });
         let body =
@@ -101,18 +89,12 @@ impl Synapse {
         (text("device_id"), text("access_token"))
     }
 
-    /// Ends all sessions of this token's user.
-    ///
-    /// # Panics
-    /// If it does not answer.
+    /// Logs this token's user out everywhere.
     pub async fn log_out_all(&self, token: &str) {
         self.post("/_matrix/client/v3/logout/all", Some(token), &json!({})).await;
     }
 
-    /// Ends it and waits for that; its data stay.
-    ///
-    /// # Panics
-    /// If it does not run.
+    /// Stops it and waits for that; its data stay.
     pub async fn stop(&mut self) {
         let mut server = self.server.take().expect("it runs");
         let mut input = server.stdin.take().expect("a pipe");
@@ -121,10 +103,7 @@ impl Synapse {
         server.wait().await.expect("it ends");
     }
 
-    /// Starts it again on its data and port.
-    ///
-    /// # Panics
-    /// With its log, if it does not start.
+    /// Starts it again on its data and port; panics with its log if it does not start.
     pub async fn run(&mut self) {
         let mut command = Command::new("sh");
         command.args(["-c", KEEPER, "sh"]).arg(self.folder.path()).arg(tools().join("bin/python"));
@@ -169,7 +148,7 @@ impl Synapse {
         fs::write(self.file("homeserver.yaml"), self.config(limits).to_string()).expect("written");
     }
 
-    /// JSON is YAML.
+    // Every JSON document is valid YAML, so no YAML writer is needed.
     fn config(&self, limits: Limits) -> Value {
         let free = json!({ "per_second": 100_000, "burst_count": 100_000 });
         let mut config = json!({

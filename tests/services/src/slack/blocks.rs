@@ -1,4 +1,4 @@
-//! What Slack takes as a message: <https://docs.slack.dev/reference/block-kit/blocks>.
+//! The messages that Slack accepts: <https://docs.slack.dev/reference/block-kit/blocks>.
 
 use serde_json::Value;
 
@@ -74,7 +74,7 @@ fn sound_button(button: &Value) -> bool {
         && text(button, "action_id").len() <= 255
 }
 
-/// What a client shows of a block.
+/// The text of a block on a client.
 pub fn shown(block: &Value) -> Option<String> {
     match text(block, "type") {
         "markdown" => Some(text(block, "text").to_owned()),
@@ -83,7 +83,6 @@ pub fn shown(block: &Value) -> Option<String> {
     }
 }
 
-/// The three entities of mrkdwn.
 pub fn decoded(text: &str) -> String {
     text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 }

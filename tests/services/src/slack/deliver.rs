@@ -1,4 +1,4 @@
-//! How events reach the app: over its sockets, or as signed requests to its addresses. What is not acknowledged comes again.
+//! Delivers events to the app: over its sockets, or as signed requests to its addresses. Repeats until they are acknowledged.
 
 use std::{
     sync::Arc,
@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 
 use super::{SIGNING_SECRET, Shared, state::State};
 
-/// Slack waits so long for an acknowledgement.
 const ACKNOWLEDGE: Duration = Duration::from_secs(3);
-/// Slack tries again three times, at once, after 1 and after 5 minutes; over a socket this one tries every 3 s in that time.
+// Slack tries again three times: at once, after 1 and after 5 minutes. A test cannot wait so long, so over a socket this
+// one tries every 3 s.
 const REPEATS: u32 = 100;
 /// The pause before the next try.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -50,17 +50,16 @@ enum Order {
 }
 
 impl SocketHandle {
-    /// Ends the connection without a word.
+    /// Drops the connection without a close frame.
     pub fn drop_connection(&self) {
         let _ = self.orders.send(Order::Drop);
     }
 
-    /// Closes it in order.
     pub fn close(&self) {
         let _ = self.orders.send(Order::Close);
     }
 
-    /// From now on nothing is read, answered or sent, though the connection stands.
+    /// From now on nothing is read, answered or sent, though the connection stays open.
     pub fn deafen(&mut self) {
         self.deaf = true;
         let _ = self.orders.send(Order::Deafen);
@@ -71,7 +70,6 @@ impl SocketHandle {
     }
 }
 
-/// Serves one connection to its end.
 pub async fn serve(shared: Arc<Shared>, socket: WebSocket) {
     let (orders, mut heard) = mpsc::unbounded_channel();
     let id = shared.change(|state| {
@@ -111,7 +109,7 @@ pub async fn serve(shared: Arc<Shared>, socket: WebSocket) {
     }
     shared.change(|state| {
         state.sockets.retain(|socket| socket.id != id);
-        // What went over it and was not acknowledged comes again.
+        // Unacknowledged envelopes of a broken connection come again over another one.
         let lost: Vec<String> = state
             .unacknowledged
             .values()
@@ -144,7 +142,7 @@ fn acknowledge(shared: &Arc<Shared>, text: &str) {
     });
 }
 
-/// Tells the app something.
+/// Sends an event to the app.
 pub fn send_event(shared: &Arc<Shared>, kind: &'static str, payload: Value) {
     let hooks = shared.state().hooks.clone();
     if let Some(hooks) = hooks {
@@ -224,7 +222,6 @@ pub struct Post {
     payload: Value,
 }
 
-/// Posts what comes, one after the other.
 pub async fn post_all(shared: Arc<Shared>, mut posts: mpsc::UnboundedReceiver<Post>) {
     while let Some(next) = posts.recv().await {
         post(&shared, next).await;

@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, task::AbortHandle};
 /// Answers a request whose body is whole.
 pub type Hooks = Arc<dyn Fn(http::Request<Bytes>) -> BoxFuture<'static, http::Response<Bytes>> + Send + Sync>;
 
-/// See the module. It ends when it is dropped.
+/// The listener; it stops when dropped.
 pub struct HookServer {
     /// Its address, without a path.
     pub url: String,
@@ -23,9 +23,6 @@ pub struct HookServer {
 
 impl HookServer {
     /// Listens, and hands every request over.
-    ///
-    /// # Panics
-    /// If it cannot listen on loopback.
     pub async fn start(hooks: Hooks) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("its address"));

@@ -19,7 +19,6 @@ use std::{
 
 pub use deliver::signature;
 pub use hooks::{HookServer, Hooks};
-/// For requests of one's own.
 pub use reqwest;
 use state::State;
 pub use state::{Call, Fault, Message};
@@ -32,17 +31,16 @@ use tokio::{
 pub const BOT_TOKEN: &str = "xoxb-m4rked-5ecret";
 /// The app's token for Socket Mode.
 pub const APP_TOKEN: &str = "xapp-m4rked-5ecret";
-/// What requests of the HTTP mode are signed with.
+/// The secret that signs requests of the HTTP mode.
 pub const SIGNING_SECRET: &str = "8f742231b10e8888m4rked-5ecret";
 /// The bot's user id.
 pub const BOT: &str = "U0BOT";
 /// The bot's id as an app.
 pub const BOT_ID: &str = "B0BOT";
 
-/// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// See the module. It ends when it is dropped.
+/// The stand-in; it stops when dropped.
 pub struct Slack {
     shared: Arc<Shared>,
     tasks: [AbortHandle; 2],
@@ -58,9 +56,6 @@ struct Shared {
 impl Slack {
     /// A workspace with the channel `C1`, the people `U1` (Ann), `U2` (Bob) and `U3` (Cleo) in it, and direct conversations `D1` and
     /// `D2` of the first two with the bot. `C2` is a channel without the bot.
-    ///
-    /// # Panics
-    /// If it cannot listen on loopback.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address: SocketAddr = listener.local_addr().expect("its address");
@@ -79,7 +74,6 @@ impl Slack {
         Self { shared, tasks: [server.abort_handle(), poster.abort_handle()] }
     }
 
-    /// For `slack.api_url`.
     pub fn api_url(&self) -> String {
         format!("{}/api", self.shared.base)
     }

@@ -1,4 +1,4 @@
-//! What the workspace knows: people, conversations, messages, tokens, and what it was asked.
+//! The state of the workspace: people, conversations, messages, tokens, and a log of all requests.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -31,11 +31,10 @@ pub struct Call {
     /// The method; `response_url` and `upload` for those.
     pub method: String,
     pub body: Value,
-    /// Whether it was done.
     pub ok: bool,
 }
 
-/// What goes wrong with a call.
+/// The fault of a call.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// It is never answered.
@@ -49,12 +48,11 @@ pub enum Fault {
     Garbage,
 }
 
-/// A message as it stands.
+/// A message in its present state.
 #[derive(Clone, Debug)]
 pub struct Message {
     pub channel: String,
     pub ts: String,
-    /// The thread it is in.
     pub thread: Option<String>,
     pub user: String,
     /// Whether a bot wrote it.
@@ -66,7 +64,7 @@ pub struct Message {
     pub only_for: Option<String>,
     /// How often it was edited.
     pub edits: usize,
-    /// Emoji that stand on it.
+    /// The reactions of people and bot.
     pub reactions: BTreeSet<String>,
     /// Names and bytes of its files.
     pub files: Vec<(String, Vec<u8>)>,
@@ -174,7 +172,7 @@ impl State {
         }
     }
 
-    /// All that people were ever shown: messages and files as they stand, and what was asked for on the way there.
+    /// Everything that people were ever shown: messages and files in their present state, and the requests on the way there.
     pub fn all_shown(&self) -> String {
         let messages = self.messages.iter().map(Message::shown);
         let calls = self.calls.iter().map(|call| {
@@ -246,7 +244,7 @@ impl State {
 }
 
 impl Message {
-    /// What a person's client shows of it: text of its blocks, or its text.
+    /// The text that a person's client shows: that of its blocks, or its own.
     pub fn shown(&self) -> String {
         let texts: Vec<String> = self.blocks.iter().filter_map(super::blocks::shown).collect();
         let text = if texts.is_empty() { super::blocks::decoded(&self.text) } else { texts.join("\n") };

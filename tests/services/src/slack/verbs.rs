@@ -1,4 +1,4 @@
-//! What a test does: play people, look, break things.
+//! The verbs of a test: play people, look, break things.
 
 use std::time::{Duration, SystemTime};
 
@@ -77,7 +77,7 @@ impl Slack {
         }
     }
 
-    /// Slack tells of this message once more.
+    /// Slack delivers this message once more.
     pub fn redeliver(&self, channel: &str, ts: &str) {
         let events = self.shared.change(|state| {
             let message = state.message(channel, ts).cloned();
@@ -100,7 +100,6 @@ impl Slack {
         self.tell_all(event.into_iter().collect());
     }
 
-    /// Any event, as it is.
     pub fn send_event(&self, event: Value) {
         let event = self.shared.change(|state| callback(state, event));
         deliver::send_event(&self.shared, "events_api", event);
@@ -111,10 +110,7 @@ impl Slack {
         deliver::send_event(&self.shared, kind, payload);
     }
 
-    /// The person presses the button with this label.
-    ///
-    /// # Panics
-    /// If the message does not show it.
+    /// The person presses the button with this label, which the message must show.
     pub fn press(&self, channel: &str, ts: &str, user: &str, label: &str) {
         let button = self.shared.state().message(channel, ts).and_then(|message| button(message, label));
         let button = button.unwrap_or_else(|| panic!("no button {label:?} on {channel}/{ts}"));
@@ -127,9 +123,6 @@ impl Slack {
     }
 
     /// The person presses a button that the message may no longer have.
-    ///
-    /// # Panics
-    /// If there is no such message.
     pub fn press_stale(&self, channel: &str, ts: &str, user: &str, button: &Value) {
         let payload = self.shared.change(|state| {
             let message = state.message(channel, ts).cloned().expect("a message");
@@ -201,7 +194,7 @@ impl Slack {
         });
     }
 
-    /// The app is removed from the workspace: its token is refused, and it is told so.
+    /// The app is removed from the workspace: its token is refused, and it gets the event.
     pub fn uninstall(&self) {
         self.refuse_token(BOT_TOKEN, Some("account_inactive"));
         self.send_event(json!({ "type": "app_uninstalled" }));
@@ -229,7 +222,7 @@ impl Slack {
         self.fault("hook", Fault::Hang);
     }
 
-    /// All connections end without a word.
+    /// All connections break without a close frame.
     pub fn cut(&self) {
         self.shared.change(State::drop_sockets);
     }
@@ -239,7 +232,8 @@ impl Slack {
         self.shared.change(|state| state.sockets.iter().for_each(deliver::SocketHandle::close));
     }
 
-    /// Slack announces the end of all connections: `warning`, `refresh_requested`, `too_many_websockets`, `link_disabled`.
+    /// Slack announces that it will close all connections: `warning`,
+    /// `refresh_requested`, `too_many_websockets`, `link_disabled`.
     pub fn announce_end(&self, reason: &str) {
         let frame = json!({ "type": "disconnect", "reason": reason, "debug_info": { "host": "stand-in" } });
         self.shared.change(|state| state.sockets.iter().for_each(|socket| socket.send(&frame)));
@@ -250,25 +244,20 @@ impl Slack {
         self.shared.change(|state| state.sockets.iter().for_each(|socket| socket.send(frame)));
     }
 
-    /// The connections stand, but nothing comes through any more.
+    /// The connections stay open, but nothing comes through any more.
     pub fn deafen(&self) {
         self.shared.change(|state| state.sockets.iter_mut().for_each(deliver::SocketHandle::deafen));
     }
 
     // --- looking ---
 
-    /// Waits for a message of the bot whose shown text contains `text`, in a channel, and returns it as it stands.
-    ///
-    /// # Panics
-    /// With what the channel shows, if it does not come within a minute.
+    /// Waits for a message of the bot whose shown text contains `text`, in a channel, and returns it. Panics after a minute
+    /// with the channel's messages, like every wait below.
     pub async fn see(&self, channel: &str, text: &str) -> Message {
         self.see_which(channel, &format!("{text:?}"), |message| message.shown().contains(text)).await
     }
 
-    /// Waits for a message of the bot.
-    ///
-    /// # Panics
-    /// With what the channel shows, if it does not come within a minute.
+    /// Waits for any message of the bot.
     pub async fn see_which(&self, channel: &str, what: &str, which: impl Fn(&Message) -> bool) -> Message {
         let found = self.shared.until(|state| {
             let mut of_bot =
@@ -279,9 +268,6 @@ impl Slack {
     }
 
     /// Waits until `check` is true of the messages of a channel.
-    ///
-    /// # Panics
-    /// With what the channel shows, if it does not become true within a minute.
     pub async fn until(&self, channel: &str, what: &str, check: impl Fn(&[Message]) -> bool) {
         let found = self.shared.until(|state| {
             let messages: Vec<Message> =
@@ -296,7 +282,7 @@ impl Slack {
         self.shared.state().messages.iter().filter(|message| message.channel == channel).cloned().collect()
     }
 
-    /// What a channel shows, for a failed test.
+    /// The messages of a channel as text, for a failed test.
     pub fn transcript(&self, channel: &str) -> String {
         let line = |message: &Message| {
             let place = message.thread.as_deref().map(|thread| format!(" in {thread}")).unwrap_or_default();
@@ -319,9 +305,6 @@ impl Slack {
     }
 
     /// Waits until a method was called so often.
-    ///
-    /// # Panics
-    /// If it is not within a minute.
     pub async fn called(&self, method: &str, times: usize) {
         let found = self.shared.until(|state| {
             (state.calls.iter().filter(|call| call.method == method).count() >= times).then_some(())
@@ -329,21 +312,17 @@ impl Slack {
         found.await.unwrap_or_else(|| panic!("{method} was not called {times} times"));
     }
 
-    /// What was acknowledged, and after how long.
     pub fn acknowledged(&self) -> Vec<(String, Duration)> {
         self.shared.state().acknowledged.clone()
     }
 
     /// Waits until so many envelopes and requests were acknowledged.
-    ///
-    /// # Panics
-    /// If they are not within a minute.
     pub async fn acknowledged_at_least(&self, count: usize) {
         let found = self.shared.until(|state| (state.acknowledged.len() >= count).then_some(()));
         found.await.unwrap_or_else(|| panic!("only {} were acknowledged", self.acknowledged().len()));
     }
 
-    /// How many connections stand.
+    /// How many connections are open.
     pub fn connections(&self) -> usize {
         self.shared.state().sockets.len()
     }
@@ -353,10 +332,7 @@ impl Slack {
         self.shared.state().opened
     }
 
-    /// Waits until connections were made so often, and one stands.
-    ///
-    /// # Panics
-    /// If it does not come to that within a minute.
+    /// Waits until connections were made so often, and one is open.
     pub async fn connected(&self, opened: usize) {
         let found =
             self.shared.until(|state| (state.opened >= opened && !state.sockets.is_empty()).then_some(()));
@@ -377,7 +353,7 @@ fn events_of(state: &mut State, message: &Message) -> Vec<Value> {
         }
         events.push(mention);
     }
-    // Slack tells an app nothing of channels without its bot.
+    // Slack sends an app nothing from channels without its bot.
     if member { events } else { Vec::new() }
 }
 

@@ -1,4 +1,4 @@
-//! The API's side: routes, the token, limits by time, and what becomes of a message that was taken.
+//! The API's side: routes, the token, limits by time, and the fate of accepted messages.
 
 use std::time::{Duration, Instant};
 

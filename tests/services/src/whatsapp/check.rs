@@ -1,11 +1,10 @@
-//! What Meta refuses: the shapes and limits of its reference, so that a wrong message fails here as it would there.
+//! Meta's refusals: the shapes and limits of its reference, so that a wrong message fails here as it would there.
 //! <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messages>
 
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-/// A refusal of Meta's.
 #[derive(Debug)]
 pub struct Refusal {
     code: i64,
@@ -74,7 +73,7 @@ fn keys(body: &Value, known: &[&str]) -> Result<(), Refusal> {
     }
 }
 
-/// A message. `has_file` and `has_template` tell what exists.
+/// A message. `has_file` and `has_template` answer whether a file or template exists.
 pub fn message(
     body: &Value,
     has_file: impl Fn(&str) -> bool,

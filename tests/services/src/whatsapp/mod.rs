@@ -37,23 +37,18 @@ pub const APP_SECRET: &str = "b1946ac92492m4rked-5ecret";
 /// The word of the webhook's registration.
 pub const VERIFY_TOKEN: &str = "a-m4rked-5ecret-of-ones-own";
 
-/// How long a test waits before it fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One call that was made.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// `POST`, `GET`.
     pub method: String,
     /// The path behind the version, e.g. `106540352242922/messages`.
     pub path: String,
-    /// Its JSON, or null.
     pub body: Value,
     /// The status it was answered with.
     pub status: u16,
 }
 
-/// How a call fails.
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub code: i64,
@@ -108,7 +103,7 @@ struct StoredFile {
 }
 
 impl Drop for Inner {
-    /// All that people were shown, and what was asked for on the way there.
+    /// Everything that people were shown, and the requests on the way there.
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         let calls = state.calls.iter().map(|call| format!("{} {}", call.path, call.body));
@@ -122,9 +117,6 @@ impl Drop for Inner {
 
 impl Graph {
     /// Serves on a free port of loopback.
-    ///
-    /// # Panics
-    /// If none can be had.
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = format!("http://{}", listener.local_addr().expect("it is bound"));
@@ -162,7 +154,7 @@ impl Graph {
         self.state().callback = Some(url.to_owned());
     }
 
-    /// A person with a phone. Without a number, Meta withholds it; without a user id, Meta tells none.
+    /// A person with a phone. Without a number, Meta withholds it; without a user id, Meta sends none.
     pub fn person(&self, name: &str, phone: Option<&str>, user_id: Option<&str>) -> Person {
         let person = Person::new(self.clone(), name, phone, user_id);
         self.state().contacts.push(person.contact());
@@ -214,15 +206,11 @@ impl Graph {
         self.state().menu.clone()
     }
 
-    /// Every call so far.
     pub fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
     }
 
-    /// Waits until a call matches, and returns it.
-    ///
-    /// # Panics
-    /// With all calls, if none comes.
+    /// Waits until a call matches, and returns it; panics with all calls if none comes.
     pub async fn called(&self, what: &str, check: impl Fn(&Call) -> bool) -> Call {
         let found = self.until(|state| state.calls.iter().find(|call| check(call)).cloned()).await;
         found.unwrap_or_else(|| panic!("never called: {what}\n{:#?}", self.calls()))
@@ -259,10 +247,7 @@ impl Graph {
     }
 }
 
-/// Serves `handler` on a free port, as a program's public listener would; its address.
-///
-/// # Panics
-/// If no port can be had.
+/// Serves `handler` on a free port, as a program's public listener would; returns its address.
 pub async fn listen<F, R>(handler: F) -> String
 where
     F: Fn(Request<Bytes>) -> R + Clone + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! People with a phone: what they do becomes notifications, what they are sent is what they see.
+//! People with a phone: their acts become notifications, and they see the messages sent to them.
 
 use std::{
     collections::HashMap,
@@ -21,7 +21,7 @@ pub struct Shown {
     /// Its text or caption; a template's parameter.
     pub text: String,
     pub reply_to: Option<String>,
-    /// What can be picked: keys and titles.
+    /// The keys and titles of its choices.
     pub choices: Vec<(String, String)>,
     /// A document's name and bytes.
     pub file: Option<(String, Bytes)>,
@@ -106,7 +106,6 @@ impl Person {
         self.deliver(vec![message]).await.remove(0)
     }
 
-    /// Replies to a message.
     pub async fn reply(&self, to: &str, text: &str) -> String {
         let context = json!({ "from": NUMBER, "id": to });
         self.send(json!({ "type": "text", "text": { "body": text }, "context": context })).await
@@ -119,10 +118,7 @@ impl Person {
         self.deliver(texts.iter().map(message).collect()).await
     }
 
-    /// Presses the button, or picks the row, with this title.
-    ///
-    /// # Panics
-    /// If the message has none such.
+    /// Presses the button, or picks the row, with this title, which the message must have.
     pub async fn press(&self, on: &str, title: &str) -> String {
         let shown = self.graph.state().shown.iter().find(|shown| shown.id == on).cloned();
         let shown = shown.unwrap_or_else(|| panic!("no message {on}"));
@@ -219,7 +215,7 @@ impl Person {
         self.graph.notify(vec![self.value(messages)]).await;
     }
 
-    /// The value of a change that tells these messages.
+    /// The value of a change that holds these messages.
     pub fn value(&self, messages: Vec<Value>) -> Value {
         let contact = self.contact();
         json!({
@@ -246,20 +242,14 @@ impl Person {
         state.shown.iter().filter(|shown| self.is(&shown.to)).cloned().collect()
     }
 
-    /// Waits for a message that contains `text`: the newest such.
-    ///
-    /// # Panics
-    /// With all they were sent, if none comes.
+    /// Waits for the newest message that contains `text`; panics with all messages to this person if none comes.
     pub async fn see(&self, text: &str) -> Shown {
         let is_it = |shown: &&Shown| self.is(&shown.to) && shown.text.contains(text);
         let found = self.graph.until(|state| state.shown.iter().rev().find(is_it).cloned()).await;
         found.unwrap_or_else(|| panic!("never saw {text:?}: {:#?}", self.shown()))
     }
 
-    /// Waits until they were sent a message that contains `text` after the first `seen`.
-    ///
-    /// # Panics
-    /// As [`Person::see`].
+    /// Like [`Person::see`], for a message after the first `seen`.
     pub async fn see_after(&self, seen: usize, text: &str) -> Shown {
         let find = |state: &super::State| {
             let mine = state.shown.iter().filter(|shown| self.is(&shown.to)).skip(seen);

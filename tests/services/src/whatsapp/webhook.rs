@@ -9,12 +9,12 @@ use sha2::Sha256;
 
 use super::{APP_SECRET, Graph, VERIFY_TOKEN};
 
-/// Meta waits longer and longer, for up to seven days; a test cannot.
+// Meta's pauses grow, for up to seven days; a test cannot wait for those.
 const AGAIN: Duration = Duration::from_millis(50);
 const TRIES: u32 = 400;
 
 impl Graph {
-    /// Registers the webhook: asks it for the challenge. What it answered, if it passed.
+    /// Registers the webhook: asks it for the challenge, and returns its answer if it passed.
     pub async fn register(&self, word: &str) -> Result<(), u16> {
         let Some(url) = self.callback() else { return Err(0) };
         let challenge = self.number().to_string();
@@ -31,18 +31,12 @@ impl Graph {
         if passed { Ok(()) } else { Err(status) }
     }
 
-    /// Registers it with the right word.
-    ///
-    /// # Panics
-    /// If it does not pass.
+    /// Registers it with the right word, which must pass.
     pub async fn register_rightly(&self) {
         assert_eq!(self.register(VERIFY_TOKEN).await, Ok(()), "the webhook is not taken");
     }
 
-    /// Sends these values in one notification, until they are taken.
-    ///
-    /// # Panics
-    /// If they never are.
+    /// Sends these values in one notification, repeated until it is accepted.
     pub async fn notify(&self, values: Vec<Value>) {
         let body = notification(values);
         for _ in 0..TRIES {
@@ -74,7 +68,7 @@ impl Graph {
         request.send().await.map_or(0, |answer| answer.status().as_u16())
     }
 
-    /// Tells later that a message was not delivered: after what was told of its delivery before.
+    /// Reports later that a message was not delivered, after an earlier report about its delivery.
     pub async fn fail_later(&self, id: &str, person: &str, code: i64) {
         let told = self.state().deliveries.remove(id);
         if let Some(told) = told {
@@ -85,7 +79,7 @@ impl Graph {
         self.notify(vec![failure]).await;
     }
 
-    /// Tells the last such thing once more, as it was.
+    /// Repeats the last such report unchanged.
     pub async fn repeat_failure(&self) {
         let failure = self.state().last_failure.clone();
         self.notify(vec![failure]).await;
@@ -149,7 +143,7 @@ impl Graph {
     }
 }
 
-/// The notification's bytes. Meta escapes slashes and what is not ASCII; who serialises it anew gets another signature.
+/// The notification's bytes. Meta escapes slashes and non-ASCII characters; whoever serialises it again gets another signature.
 fn notification(values: Vec<Value>) -> Vec<u8> {
     let changes: Vec<Value> =
         values.into_iter().map(|value| json!({ "value": value, "field": "messages" })).collect();
@@ -165,7 +159,6 @@ fn notification(values: Vec<Value>) -> Vec<u8> {
     escaped.into_bytes()
 }
 
-/// The signature's header.
 pub fn sign(body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(APP_SECRET.as_bytes()).expect("any key");
     mac.update(body);
