@@ -48,10 +48,11 @@ const NARROW: &[&str] = &[
     "which",
 ];
 
-// Separators, pipes, redirections, expansions and comments give a command a second meaning.
+// Separators, pipes, redirections, expansions and comments give a command a second meaning; quotes hide the word they
+// enclose from the lists above.
 const SHELL_MARKS: &[char] = &[
     ';', '&', '|', '<', '>', '$', '`', '(', ')', '{', '}', '!', '#', '\n', '\r', '\\', '*', '?', '[', '~',
-    '=',
+    '=', '\'', '"',
 ];
 
 impl RuleScope {
@@ -274,6 +275,16 @@ mod tests {
             !exact("WebFetch", json!({ "url": "http://docs.rs" })),
             "without encryption it is a host, too"
         );
+    }
+
+    #[test]
+    fn a_quoted_word_makes_no_prefix() {
+        for command in ["git \"push\" origin x", "cargo 'run'", "touch 'a b'"] {
+            assert_eq!(
+                RuleScope::of("Bash", &bash(command)),
+                Some(RuleScope::Command { command: command.into() })
+            );
+        }
     }
 
     #[test]
