@@ -242,7 +242,7 @@ async fn wrong_settings_end_the_start_with_a_sentence_that_names_the_key() {
             "slack.allowed_users",
             "nobody could talk to the bot",
         ),
-        ("\"C1\"", "\"general\"", "slack.channel_ids", "`general` is no id"),
+        ("\"C1\"", "\"general\"", "slack.channel_ids", "`general` is not a Slack id"),
     ] {
         let said = refused(good.replace(from, to));
         assert!(said.contains(&format!("`{key}` in ")) && said.contains(why), "{key}: {said}");

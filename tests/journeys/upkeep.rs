@@ -40,7 +40,7 @@ fn an_older_folder_is_migrated_and_a_story_done_without_a_merge_is_found() {
 
     let (code, text) = said(&program, &["doctor", "--audit"]);
     assert_eq!((code, text.lines().count()), (Some(1), 1), "{text}");
-    assert!(text.contains("Story `2` is in done, and no commit on base merged it"), "{text}");
+    assert!(text.contains("Story `2` is in done, but no commit on base merged it"), "{text}");
     fs::remove_file(program.file(".storkit/work/5_done/2_bug_b.md")).expect("removed");
     let (code, text) = said(&program, &["doctor", "--audit"]);
     assert_eq!(code, Some(0), "{text}");

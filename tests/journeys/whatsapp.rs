@@ -112,7 +112,7 @@ async fn an_answer_is_a_mark_while_it_works_and_then_one_message() {
     assert_eq!(kinds[0], "typing", "{kinds:?}");
     assert_eq!(kinds.iter().filter(|kind| *kind == "message").count(), 1, "{kinds:?}");
     world.ann.say("/whoami").await;
-    world.ann.see("approver. This room is `whatsapp:+49 170 1234567`").await;
+    world.ann.see("approver). This room has the id `whatsapp:+49 170 1234567`").await;
     world.bob.say("whoami").await;
     world.bob.see("You are Bob (`DE.1002`, role: user).").await;
     world.end();
