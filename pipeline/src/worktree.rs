@@ -34,4 +34,4 @@ pub use self::{
     remove::{BranchFate, WorktreeRemains},
     worktrees::{AGENT_DOMAIN, SizeLimits, Worktree, Worktrees},
 };
-            // One path per entry: with `-z` a rename has a second one without a status.
+// One path per entry: with `-z` a rename has a second one without a status.

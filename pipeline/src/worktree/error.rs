@@ -59,4 +59,4 @@ pub(crate) fn size(bytes: u64) -> String {
         _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }
-            // One path per entry: with `-z` a rename has a second one without a status.
+// One path per entry: with `-z` a rename has a second one without a status.
