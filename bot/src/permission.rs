@@ -32,6 +32,8 @@ use crate::{
 pub struct PermissionAsk {
     /// Where it is asked. Empty: nobody can be asked, and the answer is no.
     pub rooms: Vec<Room>,
+    /// The room whose own session asks; `None` for the run of a story, whatever rooms it asks.
+    pub session_of: Option<Room>,
     /// For whom the agent works, in words.
     pub asked_for: String,
     pub tool: String,

@@ -66,6 +66,12 @@ impl TurnAttempt {
         }
     }
 
+    /// Permission requests that an earlier turn left open: the agent program waits for them in this one too.
+    pub fn with_open_requests(mut self, asked: BTreeSet<String>) -> Self {
+        self.asked = asked;
+        self
+    }
+
     /// Applies an event; returns the outcome if the attempt is over with it.
     pub fn on_event(&mut self, event: &AgentEvent, now: Instant) -> Option<TurnOutcome> {
         match event {
@@ -74,8 +80,10 @@ impl TurnAttempt {
             // The CLI waits before each retry and prints nothing meanwhile.
             AgentEvent::Retrying { .. } => self.service_busy = true,
             AgentEvent::RateLimit { status, resets_at } => {
-                // An allowed request names its window too, but nobody waits for that.
-                self.limit_ends = resets_at.filter(|_| *status == RateLimitStatus::Rejected);
+                // An allowed request names its window too, but nobody waits for that, and it ends no other window.
+                if *status == RateLimitStatus::Rejected {
+                    self.limit_ends = *resets_at;
+                }
             }
             AgentEvent::Permission(request) => {
                 self.service_busy = false;
@@ -352,6 +360,27 @@ mod tests {
         // The next prompt has an attempt of its own: no kill is left over for it.
         let next = TurnAttempt::new(AttemptKind::Live, limits(), now);
         assert_eq!(next.deadline(), Some(now + MINUTE));
+    }
+
+    #[test]
+    fn a_question_of_an_earlier_turn_stops_the_clock_of_the_next_prompt() {
+        let start = Instant::now();
+        let asked = BTreeSet::from(["r1".to_owned()]);
+        let mut attempt = TurnAttempt::new(AttemptKind::Live, limits(), start).with_open_requests(asked);
+        assert_eq!(attempt.deadline(), None);
+        attempt.on_answer("r1", start);
+        assert!(attempt.deadline().is_some());
+    }
+
+    #[test]
+    fn an_allowed_window_does_not_end_a_rejected_one() {
+        let (start, reset) = (Instant::now(), SystemTime::UNIX_EPOCH);
+        let mut attempt = TurnAttempt::new(AttemptKind::Live, limits(), start);
+        for status in [RateLimitStatus::Rejected, RateLimitStatus::Allowed] {
+            let resets_at = (status == RateLimitStatus::Rejected).then_some(reset);
+            attempt.on_event(&AgentEvent::RateLimit { status, resets_at }, start);
+        }
+        assert_eq!(attempt.limit_ends, Some(reset));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! A session with an agent program: its process, and the attempt under way. Its owner polls it from one task.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::{
@@ -33,6 +36,8 @@ pub struct AgentSession {
     attempt: Option<TurnAttempt>,
     /// How many questions wait for a person that do not come as events, but over HTTP.
     asked_elsewhere: Option<Arc<AtomicUsize>>,
+    /// Permission requests of the living process that wait for a person.
+    open_requests: BTreeSet<String>,
 }
 
 struct LiveProcess {
@@ -101,7 +106,9 @@ impl AgentSession {
     }
 
     fn begin(&mut self, kind: AttemptKind, limits: TurnLimits) {
-        self.attempt = Some(TurnAttempt::new(kind, limits, Instant::now()));
+        let attempt = TurnAttempt::new(kind, limits, Instant::now());
+        // A turn that the agent program began by itself may have asked before this prompt.
+        self.attempt = Some(attempt.with_open_requests(self.open_requests.clone()));
     }
 
     /// The next event. Waits for ever while no process lives. Can be cancelled without loss.
@@ -128,7 +135,10 @@ impl AgentSession {
             self.attempt = None;
         }
         match &event {
+            AgentEvent::Permission(request) => _ = self.open_requests.insert(request.request_id.clone()),
+            AgentEvent::PermissionCancelled { request_id } => _ = self.open_requests.remove(request_id),
             AgentEvent::Exited(_) => {
+                self.open_requests.clear();
                 if let Some(live) = self.live.take() {
                     // In the background: the search for descendants must not delay the outcome.
                     tokio::spawn(end(live.process));
@@ -191,6 +201,7 @@ impl AgentSession {
     /// Terminates the process and forgets its turn: no update follows.
     pub async fn close(&mut self) {
         self.attempt = None;
+        self.open_requests.clear();
         let Some(LiveProcess { process, mut events, .. }) = self.live.take() else { return };
         // Drained, so that a full channel does not delay a process that still writes while it exits.
         let drain = tokio::spawn(async move { while events.recv().await.is_some() {} });
@@ -200,6 +211,7 @@ impl AgentSession {
 
     /// Answers a permission request. Fails as [`AgentProcess::answer`] does.
     pub async fn answer(&mut self, request_id: &str, answer: &PermissionAnswer) -> Result<(), ProcessError> {
+        self.open_requests.remove(request_id);
         if let Some(attempt) = &mut self.attempt {
             attempt.on_answer(request_id, Instant::now());
         }

@@ -24,6 +24,8 @@ pub struct Question {
     pub id: QuestionId,
     /// Every room that shows it.
     pub rooms: Vec<Room>,
+    /// The room whose own session asks; `None` for the run of a story.
+    pub session_of: Option<Room>,
     /// For whom the agent works.
     pub asked_for: String,
     pub tool: String,
@@ -183,6 +185,7 @@ impl Question {
         Self {
             id,
             rooms: ask.rooms.clone(),
+            session_of: ask.session_of.clone(),
             asked_for: ask.asked_for.clone(),
             tool: ask.tool.clone(),
             input: ask.input.clone(),

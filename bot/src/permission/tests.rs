@@ -48,6 +48,7 @@ fn room(id: &str) -> Room {
 fn ask(command: &str) -> PermissionAsk {
     PermissionAsk {
         rooms: vec![room("a")],
+        session_of: Some(room("a")),
         asked_for: "Ann".into(),
         tool: "Bash".into(),
         input: json!({ "command": command }),

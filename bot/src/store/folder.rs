@@ -62,8 +62,19 @@ fn private_folder(folder: &Path) -> io::Result<()> {
 fn move_old_database(storkit: &Path, folder: &Path) -> io::Result<()> {
     let old = |suffix: &str| storkit.join(format!("{DATABASE}{suffix}"));
     let new = |suffix: &str| folder.join(format!("{DATABASE}{suffix}"));
-    if !fs::symlink_metadata(old("")).is_ok_and(|found| found.is_file()) {
-        return Ok(());
+    match fs::symlink_metadata(old("")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Ok(found) if found.is_file() => {}
+        // Left alone, everything in it would seem to be lost.
+        found => {
+            found?;
+            let why = format!(
+                "`{}` is not a file; move it and its log to `{}` by hand",
+                old("").display(),
+                folder.display()
+            );
+            return Err(io::Error::other(why));
+        }
     }
     if new("").exists() {
         tracing::warn!(path = %old("").display(), "an older state is left alone: this project has a newer one");
@@ -72,9 +83,11 @@ fn move_old_database(storkit: &Path, folder: &Path) -> io::Result<()> {
     if !new("-wal").exists() {
         include_log(&old(""));
     }
-    if old("-wal").exists() {
+    // A kill may have come after the log was moved. What lies in the old place since then is the empty log of a reader.
+    if old("-wal").exists() && !new("-wal").exists() {
         fs::rename(old("-wal"), new("-wal"))?;
     }
+    let _ = fs::remove_file(old("-wal"));
     // SQLite rebuilds the index from the log.
     let _ = fs::remove_file(old("-shm"));
     fs::rename(old(""), new(""))?;
@@ -141,11 +154,17 @@ mod tests {
 
     #[test]
     fn a_kill_between_two_steps_loses_nothing() {
-        let steps: [fn(&Path); 3] = [
+        let steps: [fn(&Path); 4] = [
             |storkit| fs::create_dir(storkit.join("state")).unwrap(),
             |storkit| {
                 fs::create_dir(storkit.join("state")).unwrap();
                 fs::rename(storkit.join("state.db-wal"), storkit.join("state/state.db-wal")).unwrap();
+            },
+            |storkit| {
+                fs::create_dir(storkit.join("state")).unwrap();
+                fs::rename(storkit.join("state.db-wal"), storkit.join("state/state.db-wal")).unwrap();
+                // As `storkit audit` leaves it, which reads in between.
+                fs::write(storkit.join("state.db-wal"), "").unwrap();
             },
             |storkit| {
                 fs::create_dir(storkit.join("state")).unwrap();
@@ -158,6 +177,14 @@ mod tests {
             killed_after(storkit.path());
             assert_eq!(model_in(storkit.path()).as_deref(), Some("opus"), "step {number}");
         }
+    }
+
+    #[test]
+    fn an_old_database_behind_a_link_is_named_and_not_passed_over() {
+        let (storkit, elsewhere) = (tempfile::tempdir().unwrap(), old_state());
+        std::os::unix::fs::symlink(elsewhere.path().join(DATABASE), storkit.path().join(DATABASE)).unwrap();
+        let error = Store::open_in(storkit.path(), SystemTime::now()).err().unwrap();
+        assert!(error.to_string().contains("is not a file"), "{error}");
     }
 
     #[test]

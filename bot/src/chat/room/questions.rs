@@ -146,6 +146,7 @@ impl RoomTask {
         };
         let ask = PermissionAsk {
             rooms: vec![self.room.clone()],
+            session_of: Some(self.room.clone()),
             asked_for,
             tool: request.tool,
             input: request.input,
@@ -184,7 +185,7 @@ impl RoomTask {
         };
         // The person whose turn waits is mentioned. A question of a story's run belongs to nobody in
         // particular, so it mentions nobody.
-        let asker = self.turn.current.as_ref().filter(|_| question.rooms == [self.room.clone()]);
+        let asker = self.turn.current.as_ref().filter(|_| question.session_of.as_ref() == Some(&self.room));
         let mentions = asker.map(|turn| turn.prompt.sender_id.as_str().into()).into_iter().collect();
         let message = Outgoing { choices, mentions, ..Outgoing::text(shown.text) }.with_tone(Tone::Question);
         let place = Arc::new(Mutex::new(CopyPlace::Sending));
@@ -235,7 +236,7 @@ impl RoomTask {
     // Only those of this room's own session: the others belong to stories' runs, which continue.
     pub(super) fn withdraw_questions(&mut self, why: WithdrawReason) {
         for question in self.questions.iter() {
-            if question.rooms == [self.room.clone()] {
+            if question.session_of.as_ref() == Some(&self.room) {
                 self.services.broker.withdraw(question.id, why);
             }
         }
@@ -255,6 +256,7 @@ mod tests {
         Arc::new(Question {
             id: QuestionId(id),
             rooms: Vec::new(),
+            session_of: None,
             asked_for: "Ann".into(),
             tool: "Bash".into(),
             input: Value::Null,

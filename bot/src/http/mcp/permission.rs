@@ -31,6 +31,7 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
     let rooms = rooms_to_ask(run, followers);
     let ask = PermissionAsk {
         rooms,
+        session_of: None,
         asked_for: run.asked_for.clone(),
         tool: asked.tool_name,
         input: asked.input,
