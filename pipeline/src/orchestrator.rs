@@ -239,6 +239,8 @@ impl Orchestrator {
         then(self);
         // `then` may have begun more work on the story; then the other events wait on.
         while let Some((story, event)) = story.and_then(|story| Some((story, self.pending.next(story)?))) {
+            // As between any two events: an order to stop that has waited meets the run that would start next.
+            self.assign_free_agents();
             self.handle_now(story, event);
         }
     }

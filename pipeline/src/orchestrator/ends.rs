@@ -83,6 +83,7 @@ impl Orchestrator {
         self.take_steps(about, id, conclusion.steps, move |this, done| {
             if let Err(error) = done {
                 tracing::error!(story = %id, %error, "what follows from a run could not be written");
+                this.leave_alone(id);
                 this.block(id, BlockReason::CannotMove { why: error.to_string() });
             }
             this.release_worker(id);

@@ -30,6 +30,8 @@ pub(super) struct Holds {
     removing: BTreeSet<StoryId>,
     /// Stories whose service was busy, until when.
     busy: BTreeMap<StoryId, SystemTime>,
+    /// Stories whose file or merge could not be written, until when they are left alone.
+    failed: BTreeMap<StoryId, SystemTime>,
     /// The questions to people, by story: each is asked once for each reason.
     asked: BTreeMap<StoryId, String>,
     /// Stories whose file is in `5_done` without a proof.
@@ -65,6 +67,7 @@ impl Holds {
     /// A person wants the story tried now.
     pub(super) fn try_now(&mut self, story: StoryId) {
         self.busy.remove(&story);
+        self.failed.remove(&story);
         // The reason stays visible until a run really lives: only that proves that it is gone.
         if let Some((_, until)) = &mut self.pause {
             *until = SystemTime::UNIX_EPOCH;
@@ -79,6 +82,16 @@ impl Holds {
         self.busy.get(&story)?.duration_since(now).ok().filter(|left| !left.is_zero())
     }
 
+    /// What was decided about the story could not be written. Taken again at once, the decision would fail again, and the
+    /// loop would do nothing else.
+    pub(super) fn leave_alone(&mut self, story: StoryId, until: SystemTime) {
+        self.failed.insert(story, until);
+    }
+
+    pub(super) fn is_left_alone(&self, story: StoryId, now: SystemTime) -> bool {
+        self.failed.get(&story).is_some_and(|until| now < *until)
+    }
+
     /// A run of it has begun.
     pub(super) fn begun(&mut self, story: StoryId) {
         self.busy.remove(&story);
@@ -86,7 +99,9 @@ impl Holds {
 
     /// Whether nobody may be given the story, whatever is in its file.
     pub(super) fn is_kept_back(&self, story: StoryId, now: SystemTime) -> bool {
-        self.removing.contains(&story) || self.service_wait(story, now).is_some()
+        self.removing.contains(&story)
+            || self.service_wait(story, now).is_some()
+            || self.is_left_alone(story, now)
     }
 
     /// Returns whether this removal is the first.
@@ -221,6 +236,16 @@ mod tests {
         };
         change(&mut facts);
         held(story, &facts).map(|held| (held.clause, held.wanted))
+    }
+
+    #[test]
+    fn a_story_that_could_not_be_written_is_left_alone_for_a_while_or_until_a_person_tries_it() {
+        let mut holds = Holds::default();
+        holds.leave_alone(StoryId(1), NOW + SECOND);
+        assert!(holds.is_kept_back(StoryId(1), NOW) && holds.is_left_alone(StoryId(1), NOW));
+        assert!(!holds.is_kept_back(StoryId(1), NOW + SECOND));
+        holds.try_now(StoryId(1));
+        assert!(!holds.is_kept_back(StoryId(1), NOW));
     }
 
     #[test]

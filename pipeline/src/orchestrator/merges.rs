@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::SystemTime,
 };
 
 use super::{Orchestrator, lane::WorkLane};
@@ -67,7 +68,7 @@ impl Merges {
 
 impl Orchestrator {
     /// Every story in the merge stage that nothing holds is in the queue.
-    pub(super) fn queue_merges(&mut self) {
+    pub(super) fn queue_merges(&mut self, now: SystemTime) {
         let conflicts = self.merges.conflicts();
         let situation = Situation {
             stories: &self.stories.board.stories,
@@ -78,6 +79,7 @@ impl Orchestrator {
             let id = story.id();
             self.runs.of(id).is_none()
                 && !self.pending.is_pending(id)
+                && !self.holds.is_left_alone(id, now)
                 && waits_for(story, &situation, &[]) == Err(HoldReason::InMergeQueue)
                 && !self.merges.is_under_way(id)
         };
@@ -116,6 +118,7 @@ impl Orchestrator {
             };
             let queued = queued.map_err(|why| {
                 tracing::warn!(story = %id, why, "a merge could not be queued");
+                this.leave_alone(id);
                 PipelineError::Refused(why)
             });
             then(this, queued);

@@ -44,6 +44,10 @@ impl Orchestrator {
     // An order sees the effect of all earlier ones: while a story's files are worked on, orders for it wait.
     pub(super) fn take_order(&mut self, order: PipelineOrder) {
         match order.story() {
+            // Stopping a process needs no file.
+            Some(story) if matches!(order, PipelineOrder::Stop(..)) && self.runs.at_work(story).is_some() => {
+                self.handle_order(order);
+            }
             Some(story) => self.take_event(story, DeferredEvent::Order(order)),
             None => self.handle_order(order),
         }

@@ -74,7 +74,8 @@ impl Runs {
 
     /// What all of them have cost so far.
     pub(super) fn cost_usd(&self) -> f64 {
-        self.infos().map(|run| run.cost_usd).sum()
+        // The ledger has the cost of those that are over.
+        self.0.values().filter(|active| !active.over).map(|active| active.info.cost_usd).sum()
     }
 
     /// Its process is gone. Until [`Runs::remove`] its worker counts as busy: nobody else may take the story up.
@@ -234,7 +235,7 @@ mod tests {
         assert_eq!((ended.cost_usd, verdict), (1.5, RunVerdict::Own));
         assert_eq!(busy(&runs).len(), 3);
         assert!(runs.at_work(StoryId(1)).is_none() && runs.of(StoryId(1)).is_some());
-        assert_eq!(runs.cost_usd(), 2.0);
+        assert_eq!(runs.cost_usd(), 0.5, "the ledger has the cost of one that is over");
         runs.remove(StoryId(1));
         assert_eq!(busy(&runs), ["coder-2 2", "qa 3"]);
         assert!(!runs.is_empty());

@@ -24,11 +24,12 @@ impl Orchestrator {
 
     /// Offers work to all free workers, and queues the stories in the merge stage.
     pub(super) fn assign_free_agents(&mut self) {
-        if !self.config.is_known {
+        // A run that starts during the shutdown would not know of it.
+        if !self.config.is_known || self.closing.is_some() {
             return;
         }
-        self.queue_merges();
         let now = SystemTime::now();
+        self.queue_merges(now);
         if self.holds.is_paused(now) {
             return;
         }

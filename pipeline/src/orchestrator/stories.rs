@@ -1,9 +1,9 @@
 //! The stories as the orchestrator knows them, and every change of their files: written in one lane, compared with
 //! the previous board, and turned into events.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
-use super::{Orchestrator, blocking, lane::WorkLane, runs::RunVerdict, setup::merged_on};
+use super::{Orchestrator, PAUSE, blocking, lane::WorkLane, runs::RunVerdict, setup::merged_on};
 use crate::{
     board::{Board, WorkError, WorkFolder, watcher::WorkChange},
     event::{Actor, PipelineEvent},
@@ -170,9 +170,15 @@ impl Orchestrator {
         self.take_steps(StoryWork::on(id), id, vec![StoryStep::Edit(edits)], move |this, done| {
             if let Err(error) = done {
                 tracing::warn!(story = %id, %error, "a story could not be marked");
+                this.leave_alone(id);
             }
             then(this);
         });
+    }
+
+    /// After a write that failed: nothing is decided about the story for a while.
+    pub(super) fn leave_alone(&mut self, id: StoryId) {
+        self.holds.leave_alone(id, SystemTime::now() + PAUSE);
     }
 
     pub(super) fn block(&mut self, id: StoryId, reason: BlockReason) {
