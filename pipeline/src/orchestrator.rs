@@ -182,7 +182,8 @@ impl Orchestrator {
                     self.tick(ticks);
                 }
             }
-            if self.closing.is_none() && !only_printed {
+            self.catch_up_after_landing();
+            if !only_printed {
                 self.assign_free_agents();
             }
             self.publish();

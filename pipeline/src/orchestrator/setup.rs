@@ -106,7 +106,7 @@ impl StartupState {
         let lane = WorkLane::open(events.clone());
         let mut orchestrator = Orchestrator {
             memos: Memos::new(&project, memos, lane.clone()),
-            stories: Stories { work: Arc::new(work), board, lane },
+            stories: Stories { work: Arc::new(work), board, lane, changed_while_landing: false },
             merges: Merges::new(queue, WorkLane::open(events.clone())),
             config: PipelineConfig {
                 in_force: Arc::new(config),

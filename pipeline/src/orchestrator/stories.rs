@@ -21,6 +21,8 @@ pub(super) struct Stories {
     pub board: Arc<Board>,
     /// All files of stories are written here, one after the other.
     pub lane: WorkLane,
+    /// Files changed during a landing. It may end without a merge, if a person has moved base.
+    pub changed_while_landing: bool,
 }
 
 /// Who moved which story, and why.
@@ -195,11 +197,21 @@ impl Orchestrator {
         match changed {
             WorkChange::Config => self.reload(),
             // The story's file moves before base and the checkouts have; all files are scanned when the merge has ended.
-            WorkChange::Files(_) | WorkChange::Rescan if self.is_landing() => {}
+            WorkChange::Files(_) | WorkChange::Rescan if self.is_landing() => {
+                self.stories.changed_while_landing = true;
+            }
             WorkChange::Files(paths) => {
                 self.work_on(StoryWork::default(), move |work| work.refresh(&paths), log);
             }
             WorkChange::Rescan => self.work_on(StoryWork::default(), WorkFolder::scan, log),
+        }
+    }
+
+    /// Looks at the files that changed during a landing, once it is over.
+    pub(super) fn catch_up_after_landing(&mut self) {
+        if self.stories.changed_while_landing && !self.is_landing() {
+            self.stories.changed_while_landing = false;
+            self.files_changed(WorkChange::Rescan);
         }
     }
 
