@@ -126,6 +126,7 @@ fn ask_from_elsewhere(bot: &Bot, command: &str) -> Asked {
     let (broker, room) = (bot.app.services().broker.clone(), bot.room("a").room().clone());
     let input = json!({"command": command});
     let ask = PermissionAsk {
+        session_of: None,
         rooms: vec![room],
         asked_for: "coder-1".into(),
         tool: "Bash".into(),
@@ -231,6 +232,22 @@ async fn a_reply_to_a_question_that_ended_while_it_was_sent_answers_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_ends_leaves_the_question_of_a_story_open() {
+    let bot = start().await;
+    let room = bot.room("a");
+    let asked = ask_from_elsewhere(&bot, "make release");
+    room.see("Question 1").await;
+    room.say("echo hello").await;
+    room.see("echo: hello").await;
+    room.settled().await;
+    room.say("!yes 1").await;
+    room.see_edit("allowed").await;
+    assert_eq!(asked.await.expect("answered")["behavior"], "allow");
+    assert_eq!(audit(&bot), ["allow by bob"]);
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reply_where_a_question_could_not_be_shown_is_read_all_the_same() {
     let bot = start().await;
     let (shown, failed) = (bot.room("a"), bot.room("b"));
@@ -238,7 +255,14 @@ async fn a_reply_where_a_question_could_not_be_shown_is_read_all_the_same() {
     let broker = bot.app.services().broker.clone();
     let rooms = vec![failed.room().clone(), shown.room().clone()];
     let input = json!({"command": "make release"});
-    let ask = PermissionAsk { rooms, asked_for: "coder-1".into(), tool: "Bash".into(), input, timeout: None };
+    let ask = PermissionAsk {
+        session_of: None,
+        rooms,
+        asked_for: "coder-1".into(),
+        tool: "Bash".into(),
+        input,
+        timeout: None,
+    };
     let asked = tokio::spawn(async move { broker.ask(ask).await });
     // One of the two was not sent; whichever, an answer comes through from both.
     let either =
