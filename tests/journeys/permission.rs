@@ -243,7 +243,7 @@ async fn a_turn_that_ends_leaves_the_question_of_a_story_open() {
     room.say("!yes 1").await;
     room.see_edit("allowed").await;
     assert_eq!(asked.await.expect("answered")["behavior"], "allow");
-    assert_eq!(audit(&bot), ["allow by bob"]);
+    assert_eq!(audit(&bot), ["allow by ann"]);
     bot.app.shutdown().await;
 }
 
