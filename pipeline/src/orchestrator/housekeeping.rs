@@ -1,4 +1,4 @@
-//! Regular work: reads `project.toml` again, archives done stories, removes worktrees that nobody needs.
+//! Regular work: commits stories' files, reads `project.toml` again, archives done stories, removes worktrees that nobody needs.
 
 use std::{
     sync::Arc,
@@ -8,7 +8,8 @@ use std::{
 use agents::confine::Confinement;
 
 use super::{
-    Orchestrator, blocking,
+    Orchestrator, committer,
+    lane::blocking,
     stories::{StoryStep, StoryWork},
 };
 use crate::{
@@ -42,20 +43,24 @@ pub(super) const NOTHING_STARTS: &str = "Nothing is started until this is fixed.
 /// A time limit where there is none.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// The settings in force, and facts found at the start.
-pub(super) struct PipelineConfig {
-    pub in_force: Arc<ProjectConfig>,
-    /// The current error of the file; the last good settings stay in force.
-    pub trouble: Option<String>,
-    /// Whether there was a good one yet. Until then nothing is started: neither gates nor budgets are known.
-    pub is_known: bool,
-    /// The branch that stories merge to.
-    pub base: String,
-    /// What agents run in, as a clause.
-    pub protection: String,
-}
-
 impl Orchestrator {
+    /// Commits the stories' files that git tracks, if that is due.
+    pub(super) fn commit_if_due(&mut self) {
+        if !self.commits.begin(SystemTime::now()) {
+            return;
+        }
+        let (project, base, own) =
+            (self.context.project.clone(), self.config.base.clone(), self.context.own.clone());
+        let commit =
+            move || committer::commit_stories(&project, &base, &own).map_err(|error| error.to_string());
+        self.spawn(async { blocking(commit).await.and_then(|done| done) }, |this, result| {
+            if let Some(text) = this.commits.end(result, SystemTime::now()) {
+                this.publisher.alarm(None, text);
+            }
+            this.commit_if_due();
+        });
+    }
+
     pub(super) fn tick(&mut self, ticks: u64) {
         self.commit_if_due();
         // 1 and not 0: stories that became due while storkit was down go with the first tick.
@@ -120,9 +125,11 @@ impl Orchestrator {
     pub(super) fn reload(&mut self) {
         let (project, settings) = (self.context.project.clone(), Arc::clone(&self.context.settings));
         let load = move || load(&project, &settings);
-        self.stories.lane.run(None, load, |this, loaded| match loaded.and_then(|loaded| loaded) {
-            Ok(loaded) => this.take_config(loaded.config),
-            Err(why) => this.refuse_config(&why),
+        self.run_in_lane(&self.stories.lane, None, load, |this, loaded| {
+            match loaded.and_then(|loaded| loaded) {
+                Ok(loaded) => this.take_config(loaded.config),
+                Err(why) => this.refuse_config(&why),
+            }
         });
     }
 

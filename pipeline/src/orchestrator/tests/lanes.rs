@@ -96,7 +96,7 @@ impl Driven {
     /// A job in the stories' lane that ends when the sender is dropped.
     fn slow_disk(&self) -> std::sync::mpsc::Sender<()> {
         let (release, held) = std::sync::mpsc::channel::<()>();
-        self.orchestrator.stories.lane.push_only(move || {
+        self.orchestrator.stories.lane.push(move || {
             let _ = held.recv();
         });
         release
