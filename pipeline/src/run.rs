@@ -75,7 +75,7 @@ pub(crate) enum RunUpdate {
     Pid(Option<u32>),
     Session(SessionId),
     Cost(f64),
-    Said(String),
+    Line(String),
     Alarm(String),
 }
 

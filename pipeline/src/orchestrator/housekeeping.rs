@@ -151,7 +151,7 @@ impl Orchestrator {
             &self.context.settings,
         ));
         if was_wrong {
-            self.publisher.tell(PipelineEvent::Paused { why: None });
+            self.publisher.emit(PipelineEvent::Paused { why: None });
         }
     }
 

@@ -130,7 +130,7 @@ impl StartupState {
 
     fn join(mut self, found: FoundOnDisk) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
         let FoundOnDisk { work, loaded, base, recovery, worktrees, protection, memos, unproven } = found;
-        tell_recovery(&mut self.publisher, &recovery);
+        report_recovery(&mut self.publisher, &recovery);
         let (config, trouble) = match loaded {
             Ok(loaded) => (loaded.config, None),
             Err(why) => {
@@ -191,7 +191,7 @@ impl Orchestrator {
         self.commits.want();
         self.commit_if_due();
         for problem in self.stories.board.problems.clone() {
-            self.publisher.tell(PipelineEvent::ProblemFound { problem: problem.to_string() });
+            self.publisher.emit(PipelineEvent::ProblemFound { problem: problem.to_string() });
         }
     }
 }
@@ -276,7 +276,7 @@ pub(super) fn merged_on(project: &Project, base: &str) -> BTreeSet<StoryId> {
     }
 }
 
-fn tell_recovery(publisher: &mut EventPublisher, recovery: &MergeRecovery) {
+fn report_recovery(publisher: &mut EventPublisher, recovery: &MergeRecovery) {
     match &recovery.journal {
         None => {}
         Some(JournaledMerge::Finished(proof) | JournaledMerge::RolledForward(proof)) => {

@@ -285,7 +285,7 @@ impl RunJob {
     /// Writes to the log, and to whoever follows it, unless they lag.
     pub(super) fn log_line(&mut self, text: &str) {
         for line in self.output.log.write(text) {
-            let _ = self.output.updates.try_send(RunUpdate::Said(line));
+            let _ = self.output.updates.try_send(RunUpdate::Line(line));
         }
     }
 }
