@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpgid, kill_process, kill_process_group};
 
 /// An environment is read up to here; Linux allows more only where a person raised the stack limit.
 const MAX_ENVIRONMENT: u64 = 4 << 20;
@@ -60,6 +60,14 @@ fn descendants_in(rows: &[ProcessRow], root: i32) -> BTreeSet<ProcessId> {
         }
     }
     found
+}
+
+/// Sends a signal to the process group of the command behind a bubblewrap below this process; `false` if there is none.
+pub fn signal_behind_bubblewrap(root: u32, signal: Signal) -> bool {
+    let inner = behind_bubblewrap(root).and_then(|inner| Some((inner, Pid::from_raw(inner.pid)?)));
+    let group = inner.filter(|(inner, _)| inner.is_alive()).and_then(|(_, pid)| getpgid(Some(pid)).ok());
+    // bubblewrap's own process in that group is the first of its PID namespace, which such a signal does not end (pid_namespaces(7)).
+    group.is_some_and(|group| kill_process_group(group, signal).is_ok())
 }
 
 /// The process for which a bubblewrap below this one was started: its first descendant that is another program.

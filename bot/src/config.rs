@@ -8,10 +8,11 @@ use std::{
     collections::BTreeMap,
     fs, io,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use adapters::{AdapterError, MESSENGERS, MessengerSections, Room};
+use agents::confine::{ConfineChoice, WallSettings};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use settings::{
     atomic,
@@ -41,6 +42,7 @@ pub struct BotConfig {
     pub http: HttpSection,
     pub console: ConsoleSection,
     pub pipeline: PipelineSection,
+    pub wall: WallSection,
     /// The network messengers whose sections the file has.
     #[serde(flatten, serialize_with = "write_sections", deserialize_with = "read_sections")]
     pub messengers: MessengerSections,
@@ -93,6 +95,93 @@ pub struct PipelineSection {
     pub rooms: Vec<String>,
 }
 
+/// The section `[wall]` of the file: the wall around agents on stories and everything that they wrote.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WallSection {
+    /// Absent: the strongest that this machine has. "none", "bwrap", or a command to run them by.
+    pub confine: ConfineKey,
+    /// Files and folders that exist behind the wall, too, read-only.
+    pub visible: Vec<PathBuf>,
+    /// Folders that exist behind the wall, too, and can be changed there.
+    pub writable: Vec<PathBuf>,
+    /// Names of environment variables that go behind the wall, too.
+    pub variables: Vec<String>,
+}
+
+/// The form of `confine` in the file: a word, or a command.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a word like \"none\", or a command like [\"podman\", \"run\", \"IMAGE\"], is expected"
+)]
+pub enum ConfineKey {
+    Word(String),
+    Command(Vec<String>),
+}
+
+impl Default for ConfineKey {
+    fn default() -> Self {
+        Self::Word("strongest".into())
+    }
+}
+
+impl WallSection {
+    /// The settings, with `~` as this home. Without the names in `secrets`: the bot's own never go inside.
+    pub fn settings(&self, home: &Path, secrets: &[String]) -> WallSettings {
+        let in_home = |path: &PathBuf| match path.strip_prefix("~") {
+            Ok(rest) => home.join(rest),
+            Err(_) => path.clone(),
+        };
+        WallSettings {
+            confine: self.choice().unwrap_or_default(),
+            visible: self.visible.iter().map(in_home).collect(),
+            writable: self.writable.iter().map(in_home).collect(),
+            variables: self.variables.iter().filter(|name| !secrets.contains(name)).cloned().collect(),
+        }
+    }
+
+    fn choice(&self) -> Option<ConfineChoice> {
+        match &self.confine {
+            ConfineKey::Word(word) => match word.as_str() {
+                "strongest" => Some(ConfineChoice::Strongest),
+                "none" => Some(ConfineChoice::None),
+                "bwrap" => Some(ConfineChoice::Bwrap),
+                _ => None,
+            },
+            ConfineKey::Command(words) => {
+                let named = words.first().is_some_and(|program| !program.trim().is_empty());
+                named.then(|| ConfineChoice::Prefix(words.clone()))
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), KeyError> {
+        let wrong = |key: &str, why: String| Err(KeyError { key: key.into(), why });
+        if self.choice().is_none() {
+            let why = "it is \"strongest\", \"none\", \"bwrap\", or a command like [\"podman\", \"run\", \"IMAGE\"].";
+            return wrong("wall.confine", why.into());
+        }
+        for (key, paths) in [("wall.visible", &self.visible), ("wall.writable", &self.writable)] {
+            let is_part = |path: &&PathBuf| {
+                let rest = path.strip_prefix("~").or_else(|_| path.strip_prefix("/"));
+                // Neither the home nor everything: that is no wall.
+                rest.is_ok_and(|rest| {
+                    rest.components().next().is_some()
+                        && !rest.components().any(|part| part == Component::ParentDir)
+                })
+            };
+            if let Some(path) = paths.iter().find(|path| !is_part(path)) {
+                let why = format!(
+                    "{path:?} is no part of this machine's files; write paths like \"/srv/data\" or \"~/.m2/settings.xml\"."
+                );
+                return wrong(key, why);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl PipelineSection {
     /// The rooms. [`BotConfig::load`] refuses entries that are not `adapter:id`.
     pub fn rooms(&self) -> Vec<Room> {
@@ -117,6 +206,7 @@ impl Default for BotConfig {
             http: HttpSection::default(),
             console: ConsoleSection::default(),
             pipeline: PipelineSection::default(),
+            wall: WallSection::default(),
             messengers: MessengerSections::default(),
         }
     }
@@ -251,6 +341,7 @@ impl BotConfig {
                 "it is an address with a port, like \"0.0.0.0:3002\", or empty for none.",
             );
         }
+        self.wall.check()?;
         self.messengers.check().map_err(|error| match error {
             AdapterError::Config { key, why } => KeyError { key: key.into(), why },
             other => KeyError { key: "bot.toml".into(), why: other.to_string() },

@@ -18,6 +18,7 @@ mod upkeep;
 
 use std::process::ExitCode;
 
+use agents::confine::OwnProgram;
 use clap::Parser as _;
 
 /// Runs `storkit` with the arguments of this process.
@@ -25,12 +26,12 @@ pub fn main() -> ExitCode {
     // In a sandbox this process becomes another program. That happens before clap, which must not read the other
     // program's arguments, and before the runtime starts threads.
     let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    if let [_, subcommand, ..] = &words[..]
-        && subcommand == agents::confine::SUBCOMMAND
+    if let [own, rest @ ..] = &words[..]
+        && let Some(why) = agents::confine::enter(std::slice::from_ref(own), rest)
     {
-        let why = agents::confine::enter(&words[..2], &words[2..]);
         return output::complain(127, &format!("{why}."));
     }
+    OwnProgram::register();
     let cli = cli::Cli::parse();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

@@ -3,12 +3,15 @@
 use std::{
     any::Any,
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
-use agents::claude::PermissionRoute;
+use agents::{
+    claude::PermissionRoute,
+    confine::{Confined, Confinement, HostFolders, WallSettings, WorktreePaths},
+};
 
 use crate::event::RunInfo;
 
@@ -42,6 +45,8 @@ pub struct AgentSettings {
     pub secret_env: Vec<String>,
     /// The home folder of the user that storkit runs as.
     pub home: PathBuf,
+    /// The wall around agents and commands.
+    pub wall: WallSettings,
     /// A run without output for so long is stalled; 0 never.
     pub stall: Duration,
     /// Whether the repository's own CLI settings take effect.
@@ -50,4 +55,95 @@ pub struct AgentSettings {
     pub busy_wait: Duration,
     /// Files must be quiet for so long before a change of them is taken up.
     pub settle: Duration,
+}
+
+impl AgentSettings {
+    /// The wall around a run and its commands, as the operator chose it. Blocks.
+    ///
+    /// # Errors
+    /// A sentence, if it cannot be built: then nothing runs.
+    pub(crate) fn confinement(&self) -> Result<Confinement, String> {
+        let set = |name: &str| self.env.get(name).map(PathBuf::from);
+        let agents_home = set("HOME");
+        let inherited = || std::env::var_os("CLAUDE_CONFIG_DIR").map(PathBuf::from);
+        let claude = set("CLAUDE_CONFIG_DIR")
+            .or_else(inherited)
+            .unwrap_or_else(|| agents_home.as_deref().unwrap_or(&self.home).join(".claude"));
+        let host = HostFolders {
+            agents_home,
+            claude,
+            programs: self.programs(),
+            ..HostFolders::of_home(&self.home)
+        };
+        Confinement::chosen(&self.wall, host)
+    }
+
+    /// That wall around a worktree.
+    pub(crate) fn confined(&self, confinement: Confinement, place: WorktreePaths) -> Confined {
+        Confined { confinement, place, variables: self.wall.variables.clone() }
+    }
+
+    /// The files of the CLI's command: the program, and what its words name, since the command may be one that starts another. Of a
+    /// package of npm, all of it.
+    fn programs(&self) -> Vec<PathBuf> {
+        let path =
+            self.env.get("PATH").map(Into::into).or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+        let first = self.command.first().and_then(|name| match name.contains('/') {
+            true => Some(PathBuf::from(name)),
+            false => std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()),
+        });
+        let named = first.into_iter().chain(self.command.iter().skip(1).map(PathBuf::from));
+        let files = named.filter(|file| file.is_absolute() && file.is_file());
+        files.flat_map(|file| [package(&file), Some(file)]).flatten().collect()
+    }
+}
+
+/// The folder of the package that a file belongs to.
+fn package(file: &Path) -> Option<PathBuf> {
+    let real = file.canonicalize().ok()?;
+    let modules = real.ancestors().find(|folder| folder.ends_with("node_modules"))?;
+    let name = real.strip_prefix(modules).ok()?;
+    // `@scope/name`, or `name`.
+    let parts = if name.as_os_str().as_encoded_bytes().starts_with(b"@") { 2 } else { 1 };
+    Some(modules.join(name.components().take(parts).collect::<PathBuf>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn settings(command: &[&Path], path: &Path) -> AgentSettings {
+        AgentSettings {
+            command: command.iter().map(|word| word.display().to_string()).collect(),
+            model: String::new(),
+            env: [("PATH".to_owned(), path.display().to_string())].into(),
+            secret_env: Vec::new(),
+            home: "/home/ann".into(),
+            wall: WallSettings::default(),
+            stall: Duration::ZERO,
+            trust_project_settings: false,
+            busy_wait: Duration::ZERO,
+            settle: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn the_program_and_what_it_is_to_start_are_shown_and_no_other_word_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let file = |name: &str| {
+            let path = folder.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "").unwrap();
+            path
+        };
+        let (wrapper, claude) = (file("wrapper"), file("node_modules/@x/claude/bin/claude"));
+        let words = [&wrapper, Path::new("--guard"), Path::new("-p"), &claude, &folder];
+        let shown = settings(&words, &folder).programs();
+        assert_eq!(shown, [wrapper.clone(), folder.join("node_modules/@x/claude"), claude]);
+        assert_eq!(settings(&[Path::new("wrapper")], &folder).programs(), [wrapper]);
+        assert!(settings(&[], &folder).programs().is_empty());
+    }
 }

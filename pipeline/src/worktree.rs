@@ -5,7 +5,7 @@
 
 mod components;
 #[cfg(test)]
-mod confined;
+pub(crate) mod confined;
 #[cfg(test)]
 mod confined_network;
 mod detached;

@@ -2,12 +2,15 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
 use super::input::as_plain_prompt;
-use crate::{confine::Confined, event::SessionId};
+use crate::{
+    confine::{Confined, Tenant, WalledCommand, environment},
+    event::SessionId,
+};
 
 /// A longer prompt is fed by standard input: Linux limits one argument to 128 KiB, NUL included.
 pub(super) const MAX_ARGUMENT: usize = 120_000;
@@ -197,10 +200,10 @@ pub(super) fn stdin<'a>(launch: &Launch, files: &'a ArgumentFiles) -> &'a Path {
     }
 }
 
-/// The whole argument vector: the sandbox, then a shell that only redirects standard input and becomes the CLI.
+/// The CLI's argument vector: a shell that only redirects standard input and becomes the CLI.
 ///
 /// Every variable part is a separate argument (`"$@"`), never part of the shell's script.
-pub(super) fn argv(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
+fn argv(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     let mut argv: Vec<OsString> = ["/bin/sh", "-c", r#"exec "$@" < "$0""#].map(OsString::from).into();
     argv.push(stdin(launch, files).into());
     argv.extend(launch.program.command.iter().map(OsString::from));
@@ -211,9 +214,18 @@ pub(super) fn argv(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
         // Behind `--`, since the CLI takes a prompt that begins with `-` for an option.
         argv.extend(["--".into(), as_plain_prompt(prompt).as_ref().into()]);
     }
+    argv
+}
+
+/// The argument vector behind the launch's wall. `login`: whether the CLI uses the login that is a file. Blocks.
+///
+/// # Errors
+/// If the wall cannot be built.
+pub(super) fn walled(launch: &Launch, files: &ArgumentFiles, login: bool) -> io::Result<WalledCommand> {
+    let argv = argv(launch, files);
     match &launch.confine {
-        Some(Confined { confinement, place }) => confinement.wrap(argv, place, &[files.folder()]),
-        None => argv,
+        Some(confined) => confined.command(argv, Tenant::Agent { own: &[files.folder()], login }),
+        None => Ok(WalledCommand { argv, scratch: None }),
     }
 }
 
@@ -283,7 +295,9 @@ pub(super) fn mcp_config(url: &str, token: &str) -> serde_json::Value {
 
 /// The environment of the process, later values winning: our defaults, the inherited one without `env_remove`, `env`, and last
 /// what nobody may change.
-pub(super) fn environment(
+///
+/// Behind a wall only listed variables are inherited.
+pub(super) fn environment_of(
     launch: &Launch,
     files: &ArgumentFiles,
     run: &str,
@@ -295,7 +309,11 @@ pub(super) fn environment(
     };
     let mut environment = std::collections::BTreeMap::new();
     environment.extend(DEFAULTS.map(|(name, value)| (OsString::from(name), OsString::from(value))));
-    environment.extend(inherited.filter(|(name, _)| !removed(name)));
+    let inherited = inherited.filter(|(name, _)| !removed(name));
+    match &launch.confine {
+        Some(confined) => environment.extend(environment::for_agents(inherited, &confined.variables)),
+        None => environment.extend(inherited),
+    }
     environment.extend(launch.program.env.iter().map(|(name, value)| (name.into(), value.into())));
     let tmp = files.tmp.as_os_str();
     // Otherwise the CLI's socket and files lie in `/tmp`, which all processes of the user share.
@@ -436,7 +454,7 @@ mod tests {
             ("DISABLE_TELEMETRY", "0"),
         ];
         let inherited = inherited.map(|(name, value)| (name.into(), value.into())).into_iter();
-        let shown: Vec<_> = environment(&launch, &files(), "abc/1", inherited)
+        let shown: Vec<_> = environment_of(&launch, &files(), "abc/1", inherited)
             .iter()
             .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
             .collect();

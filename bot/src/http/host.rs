@@ -1,6 +1,7 @@
 //! The bot's side of the pipeline: each run can ask people and call tools.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
@@ -53,12 +54,14 @@ impl PipelineHost for BotHost {
 /// How agents are started, from `bot.toml`.
 pub fn settings(loaded: &LoadedConfig) -> AgentSettings {
     let claude = &loaded.config.claude;
+    let home: PathBuf = std::env::var_os("HOME").map_or_else(|| "/".into(), Into::into);
     AgentSettings {
         command: claude.command.clone(),
         model: claude.model.clone(),
         env: claude.env.clone(),
         secret_env: loaded.secret_env.clone(),
-        home: std::env::var_os("HOME").map_or_else(|| "/".into(), Into::into),
+        wall: loaded.config.wall.settings(&home, &loaded.secret_env),
+        home,
         stall: claude.turn_timeout.0,
         trust_project_settings: claude.trust_project_settings,
         busy_wait: Duration::from_secs(30),

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, process::Stdio, time::Duration};
 
-use agents::{claude::TESTED_VERSION, confine::Confinement};
+use agents::{
+    claude::TESTED_VERSION,
+    confine::{Confinement, HostFolders},
+};
 use pipeline::{
     Project,
     config::{Agent, ProjectConfig},
@@ -57,9 +60,10 @@ pub async fn check(project: &Project, config: &BotConfig, secret_env: &[String])
     checks.extend(claude_key(config, secret_env).await);
     checks.extend(git(project).await);
     checks.push(trust(config));
-    checks.push(sandbox());
+    let wall = chosen_wall(config, secret_env);
+    checks.push(walls(project, &wall));
     checks.extend(stories(project));
-    checks.extend(network(project));
+    checks.extend(network(project, &wall));
     checks.push(config_file(project));
     checks.push(context(project));
     checks.push(port(project, config).await);
@@ -221,16 +225,26 @@ fn trust(config: &BotConfig) -> DoctorCheck {
 }
 
 // Bubblewrap is tried, not only searched for: containers often have the program and forbid its namespaces.
-fn sandbox() -> DoctorCheck {
+fn chosen_wall(config: &BotConfig, secret_env: &[String]) -> Result<Confinement, String> {
     let home = std::env::var_os("HOME").map_or_else(|| "/".into(), std::path::PathBuf::from);
-    match Confinement::strongest_available(&home) {
-        (_, None) => good(say::SANDBOXED),
-        (_, Some(why)) => note(say::not_sandboxed(&why.to_string())),
+    Confinement::chosen(&config.wall.settings(&home, secret_env), HostFolders::of_home(&home))
+}
+
+/// Each kind of process that runs agents' work, with its wall.
+fn walls(project: &Project, wall: &Result<Confinement, String>) -> DoctorCheck {
+    let path = project.dir().join("project.toml");
+    let team = ProjectConfig::load(&path, |name| std::env::var(name).ok()).unwrap_or_default().config.agents;
+    let names: Vec<&str> = team.iter().map(|agent| agent.name.as_str()).collect();
+    match wall {
+        Ok(confinement @ Confinement::Bwrap(_)) => good(say::walls(&names, &confinement.name())),
+        Ok(Confinement::None) => note(say::no_walls(&names)),
+        Ok(confinement @ Confinement::Prefix(_)) => note(say::walls(&names, &confinement.name())),
+        Err(why) => bad(say::as_reported(why)),
     }
 }
 
 /// The network access of agents and commands, and whether this machine can enforce its limits.
-fn network(project: &Project) -> Option<DoctorCheck> {
+fn network(project: &Project, wall: &Result<Confinement, String>) -> Option<DoctorCheck> {
     let path = project.dir().join("project.toml");
     // `stories` reports a file that cannot be read.
     let config = ProjectConfig::load(&path, |name| std::env::var(name).ok()).ok()?.config;
@@ -238,10 +252,8 @@ fn network(project: &Project) -> Option<DoctorCheck> {
     let Some(limited) = parts.iter().map(|part| part.network).find(|network| network.is_limited()) else {
         return Some(good(say::NETWORK_OPEN));
     };
-    let home = std::env::var_os("HOME").map_or_else(|| "/".into(), std::path::PathBuf::from);
-    let (strongest, _) = Confinement::strongest_available(&home);
     let access = say::network_access(&parts);
-    Some(match strongest.can_limit(limited, "`network`") {
+    Some(match wall.as_ref().map_err(Clone::clone).and_then(|wall| wall.can_limit(limited, "`network`")) {
         Ok(()) => match way_around(&config) {
             Some(why) => note(format!("{access} {why}")),
             None => good(access),

@@ -152,7 +152,6 @@ fn agent(text: &mut String, agent: &Agent) {
     let _ = write!(
         text,
         "\n[[agent]]\nname = \"{0}\"\nstage = \"{0}\"\ncount = {1}\n# model = \"\"          # the CLI's default\n# max_turns = 200\n# max_budget_usd = 5.0\n\
-         # sandbox = \"bwrap\"   # or \"none\", or a command that wraps the agent; default: the strongest this machine has\n\
          # network = true       # or false (the model's API and storkit's tools only), or more hosts, like [\"crates.io\"]\n\
          prompt = '''\n{2}'''\nsystem_prompt = '''\n{3}'''\n",
         agent.name, agent.count, agent.prompt, agent.system_prompt

@@ -68,15 +68,27 @@ pub fn git_identity(email: &str) -> String {
     format!("Commits are made as {}.", inert(email))
 }
 
-/// Agents on stories are confined.
-pub const SANDBOXED: &str =
-    "Agents on stories run in bubblewrap; agents in chat rooms need permission for what they do.";
+/// Which processes are behind the wall, and which are not. `agents` are those of stories.
+pub fn walls(agents: &[&str], wall: &str) -> String {
+    format!(
+        "Behind the wall ({}): {}, gates, and components' setup and teardown. Outside: agents in chat rooms, which need permission \
+         for what they do.",
+        inert(wall),
+        in_code(agents)
+    )
+}
 
-pub fn not_sandboxed(why: &str) -> String {
-    sentence(&format!(
-        "Agents run without a sandbox. Permissions, hooks and a check of the base branch after each run protect the project: {}",
-        inert(why)
-    ))
+/// The operator turned it off.
+pub fn no_walls(agents: &[&str]) -> String {
+    format!(
+        "There is no wall (`[wall] confine` in `.storkit/bot.toml`): {}, gates, components' setup and teardown, and agents in chat rooms \
+         can do what you can do. Permissions, hooks and a check of the base branch after each run protect the project.",
+        in_code(agents)
+    )
+}
+
+fn in_code(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// A storkit serves here already.
@@ -249,7 +261,6 @@ mod tests {
             PROJECT_SETTINGS_IGNORED,
             GIT_MISSING,
             GIT_HAS_NO_IDENTITY,
-            SANDBOXED,
             PORT_CHOSEN_AT_START,
             CLOCK_PLAUSIBLE,
             CLOCK_BEHIND,
@@ -266,7 +277,8 @@ mod tests {
             claude_untested("2.0"),
             claude_fails("claude", "it is gone."),
             claude_key_unknown("no answer"),
-            not_sandboxed("bwrap is missing."),
+            walls(&["coder", "qa"], "bubblewrap"),
+            no_walls(&["coder"]),
             merges_nowhere("there is no branch."),
             as_reported("`a` is wrong"),
             messenger_refused("chat", "refused."),

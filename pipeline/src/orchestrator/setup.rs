@@ -5,10 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use agents::{
-    claude::{self, SessionId},
-    confine::Confinement,
-};
+use agents::claude::{self, SessionId};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
@@ -240,10 +237,7 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     let recovery = recover(project).map_err(|error| error.to_string())?;
     let work = WorkFolder::open(project).map_err(|error| error.to_string())?;
     let worktrees = Worktrees::open(project, SizeLimits::default()).map_err(|error| error.to_string())?;
-    let protection = match Confinement::strongest_available(&settings.home) {
-        (_, None) => "bubblewrap".to_owned(),
-        (_, Some(why)) => format!("no sandbox ({why})"),
-    };
+    let protection = settings.confinement().map_or_else(|why| why, |chosen| chosen.name());
     let board = work.scan().map_err(|error| error.to_string())?;
     let unproven = unproven(project, &base, &board);
     let memos = memo::read(project);

@@ -212,7 +212,7 @@ impl RunJob {
         if !fresh || self.plan.config.components.is_empty() {
             return Ok(());
         }
-        let (gates, confined) = (Workspace::gates(&self.context, &self.plan), self.confined().await?);
+        let (gates, confined) = (Workspace::gates(&self.plan), self.confined().await?);
         let path = self.path();
         let components = self.plan.config.components.clone();
         let mut lines = Vec::new();

@@ -1,17 +1,10 @@
 //! Where an agent works, and its sandbox: a story's worktree, or the worktree of a merge conflict.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::Write as _,
-    net::SocketAddr,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::{fs, io::Write as _, net::SocketAddr, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use agents::{
     claude::PermissionRoute,
-    confine::{AllowedHost, Bwrap, Confined, Confinement, RequiredAccess},
+    confine::{AllowedHost, Confined, Confinement, RequiredAccess},
 };
 
 use super::{RunContext, RunOutcome, RunPlan};
@@ -76,7 +69,7 @@ impl Workspace {
     }
 
     /// The sandbox of a process here. Blocks while private copies are made.
-    pub(super) fn confine(&self) -> Result<Confined, RunOutcome> {
+    pub(super) fn confine(&self, settings: &AgentSettings) -> Result<Confined, RunOutcome> {
         let place = match &self.kind {
             WorkspaceKind::Story(worktree) if self.confinement.encloses() => {
                 worktree.enclose().map_err(RunOutcome::internal)?
@@ -87,17 +80,16 @@ impl Workspace {
             }
             WorkspaceKind::Conflict(detached) => detached.place(),
         };
-        Ok(Confined { confinement: self.confinement.clone(), place })
+        Ok(settings.confined(self.confinement.clone(), place))
     }
 
-    /// How commands of `project.toml` are run here, without storkit's secrets; not yet confined.
-    pub(super) fn gates(context: &RunContext, plan: &RunPlan) -> GateRunner {
+    /// How commands of `project.toml` are run here; not yet confined.
+    pub(super) fn gates(plan: &RunPlan) -> GateRunner {
         let defaults = GateRunner::default();
         GateRunner {
             commands: plan.config.gates.clone(),
             // Without a limit: 500 hours are as good as none.
             timeout: plan.config.gate_timeout.limit().unwrap_or(defaults.timeout * 1_000),
-            env_remove: context.settings.secret_env.clone(),
             ..defaults
         }
     }
@@ -144,18 +136,11 @@ impl Workspace {
 }
 
 fn confinement(context: &RunContext, plan: &RunPlan) -> Result<Confinement, String> {
-    let chosen = Confinement::chosen(plan.agent.sandbox.as_ref(), &context.settings.home)?;
+    let chosen = context.settings.confinement()?;
     // Known before anything is spent.
     chosen.can_limit(&plan.agent.network, &agent_network(&plan.agent.name))?;
     chosen.can_limit(&plan.config.gate_network, GATE_NETWORK)?;
-    Ok(match chosen {
-        Confinement::Bwrap(bwrap) => {
-            let claude = claude_folder(&context.settings.env, &context.settings.home);
-            let readable = programs(&context.settings.command, &context.settings.env);
-            Confinement::Bwrap(Bwrap { claude, readable, ..bwrap })
-        }
-        other @ (Confinement::None | Confinement::Prefix(_)) => other,
-    })
+    Ok(chosen)
 }
 
 /// The name of an agent's network setting in sentences.
@@ -196,33 +181,6 @@ fn endpoint(url: &str) -> Option<(String, u16)> {
     Some((url.host()?.to_owned(), url.port_u16().unwrap_or(default)))
 }
 
-// The files of the CLI's command, which a sandbox would hide if they lay below `/tmp`: the program, and what
-// its words name, since the command may be one that starts another.
-fn programs(command: &[String], env: &BTreeMap<String, String>) -> Vec<PathBuf> {
-    let path = env.get("PATH").map(Into::into).or_else(|| std::env::var_os("PATH")).unwrap_or_default();
-    let first = command.first().and_then(|name| match name.contains('/') {
-        true => Some(PathBuf::from(name)),
-        false => std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()),
-    });
-    let named = first.into_iter().chain(command.iter().skip(1).map(PathBuf::from));
-    named.filter(|file| file.is_absolute() && file.is_file()).flat_map(|file| both_names(&file)).collect()
-}
-
-/// A file's real path, and the path by which it is called. bubblewrap cannot mount below a symbolic link, so the folder of
-/// either is the real one; what leads there is visible as it is.
-fn both_names(file: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let folder = file.parent().and_then(|folder| folder.canonicalize().ok());
-    let called = folder.zip(file.file_name()).map(|(folder, name)| folder.join(name));
-    file.canonicalize().ok().into_iter().chain(called)
-}
-
-/// The CLI's state folder: `CLAUDE_CONFIG_DIR`, else `.claude` in its home.
-fn claude_folder(env: &BTreeMap<String, String>, home: &Path) -> PathBuf {
-    let set =
-        |name: &str| env.get(name).map(PathBuf::from).or_else(|| std::env::var_os(name).map(PathBuf::from));
-    set("CLAUDE_CONFIG_DIR").unwrap_or_else(|| env.get("HOME").map_or(home, Path::new).join(".claude"))
-}
-
 // A problem that a person has to solve blocks the story; a full disk stops everything.
 fn failed(error: &WorktreeError) -> RunOutcome {
     match error {
@@ -233,46 +191,5 @@ fn failed(error: &WorktreeError) -> RunOutcome {
         WorktreeError::Git(_) | WorktreeError::Read(_) | WorktreeError::Io { .. } => {
             RunOutcome::internal(error)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_program_and_what_it_is_to_start_are_shown_and_no_other_word_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().canonicalize().unwrap();
-        let file = |name: &str| {
-            let path = folder.join(name);
-            std::fs::write(&path, "").unwrap();
-            path
-        };
-        let (wrapper, claude) = (file("wrapper"), file("claude"));
-        let words =
-            [wrapper.to_str().unwrap(), "--guard", "-p", claude.to_str().unwrap(), folder.to_str().unwrap()];
-        let command = words.map(String::from);
-        let mut shown = programs(&command, &BTreeMap::new());
-        shown.dedup();
-        assert_eq!(shown, [wrapper.clone(), claude]);
-        let path = BTreeMap::from([("PATH".to_owned(), folder.display().to_string())]);
-        let mut shown = programs(&["wrapper".to_owned()], &path);
-        shown.dedup();
-        assert_eq!(shown, [wrapper]);
-        assert!(programs(&[], &path).is_empty());
-    }
-
-    #[test]
-    fn a_program_below_a_linked_folder_is_shown_in_the_real_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().canonicalize().unwrap();
-        std::fs::create_dir(folder.join("tools")).unwrap();
-        std::fs::write(folder.join("tools/cli.js"), "").unwrap();
-        std::os::unix::fs::symlink("cli.js", folder.join("tools/claude")).unwrap();
-        std::os::unix::fs::symlink("tools", folder.join("link")).unwrap();
-        let called = folder.join("link/claude").display().to_string();
-        let shown = programs(&[called], &BTreeMap::new());
-        assert_eq!(shown, [folder.join("tools/cli.js"), folder.join("tools/claude")]);
     }
 }

@@ -1,5 +1,7 @@
 //! Builds the launch of a run's process: session, prompt, environment, sandbox.
 
+use std::sync::Arc;
+
 use agents::{
     claude::{
         Launch, LaunchLimits, LaunchPermissions, LaunchProgram, LaunchSession, PermissionRoute, PromptMode,
@@ -92,7 +94,8 @@ impl RunJob {
 
     pub(super) async fn confined(&self) -> Result<Confined, RunOutcome> {
         let workspace = self.workspace.clone().ok_or_else(panicked)?;
-        blocking(move || workspace.confine()).await.ok_or_else(panicked)?
+        let settings = Arc::clone(&self.context.settings);
+        blocking(move || workspace.confine(&settings)).await.ok_or_else(panicked)?
     }
 
     /// With the agent's part of the network, by a way out that serves all processes of the run.
@@ -116,8 +119,7 @@ impl RunJob {
 
     pub(super) async fn confined_gates(&self) -> Result<GateRunner, RunOutcome> {
         let confined = self.confined().await?;
-        let (gates, network) =
-            (Workspace::gates(&self.context, &self.plan), self.plan.config.gate_network.clone());
+        let (gates, network) = (Workspace::gates(&self.plan), self.plan.config.gate_network.clone());
         let kept = blocking(move || gates.kept_in(&confined, &network, GATE_NETWORK)).await;
         kept.ok_or_else(panicked)?.map_err(RunOutcome::NotStarted)
     }
