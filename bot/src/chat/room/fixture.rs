@@ -148,17 +148,37 @@ impl RoomFixture {
         self.gets(incoming).await;
     }
 
-    /// Handles the next input of the mailbox.
-    pub(super) async fn handles_next(&mut self) {
+    async fn next_input(&mut self) -> RoomInput {
         let next = tokio::time::timeout(PATIENCE, self.mailbox.next()).await;
-        self.task.handle_input(next.expect("it comes").expect("the room is open")).await;
+        next.expect("it comes").expect("the room is open")
     }
 
-    /// Handles what is in the mailbox once everything is sent.
+    /// Handles the next input of the mailbox. The session has none: its events are the test's.
+    pub(super) async fn handles_next(&mut self) {
+        loop {
+            match self.next_input().await {
+                RoomInput::Session(_) => {}
+                input => return self.task.handle_input(input).await,
+            }
+        }
+    }
+
+    /// Handles the next update of the session, which could not start the CLI.
+    pub(super) async fn handles_session(&mut self) {
+        loop {
+            if let RoomInput::Session(update) = self.next_input().await {
+                return self.task.on_session_update(update);
+            }
+        }
+    }
+
+    /// Handles what is in the mailbox once everything is sent, the session's events excepted.
     pub(super) async fn handles_all(&mut self) {
         self.task.outbox.flush().await;
         while let Some(Some(input)) = self.mailbox.next().now_or_never() {
-            self.task.handle_input(input).await;
+            if !matches!(input, RoomInput::Session(_)) {
+                self.task.handle_input(input).await;
+            }
         }
     }
 
@@ -189,15 +209,17 @@ impl RoomFixture {
             input,
             timeout: None,
         };
+        let newest = |task: &RoomTask| task.questions.iter().map(|question| question.id).max();
+        let before = newest(&self.task);
         let broker = self.services.broker.clone();
-        let decision = tokio::spawn(async move { broker.ask(ask).await });
-        let before = self.task.questions.iter().count();
-        while self.task.questions.iter().count() == before {
+        let asking =
+            async move { tokio::time::timeout(PATIENCE, broker.ask(ask)).await.expect("it is decided") };
+        let decision = tokio::spawn(asking);
+        while newest(&self.task) <= before {
             self.handles_next().await;
         }
         self.task.outbox.flush().await;
-        let newest = self.services.broker.open_questions().pop().expect("a question");
-        (newest.id, decision)
+        (newest(&self.task).expect("a question"), decision)
     }
 
     pub(super) async fn asks_for_bash(&mut self) -> (QuestionId, JoinHandle<PermissionDecision>) {
