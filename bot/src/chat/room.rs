@@ -5,6 +5,8 @@
 
 mod activity;
 mod answers;
+#[cfg(test)]
+mod fixture;
 mod intake;
 mod left_work;
 mod prompt_queue;
@@ -64,6 +66,11 @@ impl RoomTask {
         sender: RoomSender,
         mailbox: RoomMailbox,
     ) {
+        let tracker = services.tracker.clone();
+        tracker.spawn(Self::new(services, adapter, room, sender).run(mailbox));
+    }
+
+    fn new(services: Arc<ChatServices>, adapter: Arc<dyn Adapter>, room: Room, sender: RoomSender) -> Self {
         // A room whose record is unreadable still answers, without its session and its choices.
         let record = services.store.room(&room).unwrap_or_else(|error| {
             tracing::error!(%error, %room, "the room's record cannot be read; an empty one is used");
@@ -78,7 +85,7 @@ impl RoomTask {
             idle,
             tracker,
         );
-        let task = Self {
+        Self {
             outbox: Outbox::new(adapter.clone(), room.clone(), services.redactor.clone(), tracker),
             queue: PromptQueue::new(room.clone(), services.store.clone()),
             turn: RoomTurn::new(session),
@@ -86,13 +93,12 @@ impl RoomTask {
             ticker: LiveTicker::default(),
             commands: RunningCommands::default(),
             activity: RoomActivity::default(),
-            services: services.clone(),
+            services,
             room,
             adapter,
             sender,
             record,
-        };
-        tracker.spawn(task.run(mailbox));
+        }
     }
 
     async fn run(mut self, mut mailbox: RoomMailbox) {

@@ -193,3 +193,167 @@ fn failed(error: &WorktreeError) -> RunOutcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use agents::confine::Bwrap;
+
+    use super::*;
+    use crate::run::fixture::{RunFixture, STORY};
+
+    fn route() -> PermissionRoute {
+        PermissionRoute::Mcp { url: "http://127.0.0.1:4321/mcp".into(), token: "secret".into() }
+    }
+
+    fn prepared(fixture: &RunFixture) -> Workspace {
+        Workspace::prepare(&fixture.context, &fixture.plan).unwrap()
+    }
+
+    /// The same in bubblewrap, which is not started.
+    fn enclosed(workspace: &Workspace) -> Workspace {
+        let confinement = Confinement::Bwrap(Bwrap::for_home("/nonexistent".as_ref()));
+        Workspace { confinement, ..workspace.clone() }
+    }
+
+    #[test]
+    fn a_storys_worktree_is_new_once_and_a_conflicts_never() {
+        let fixture = RunFixture::coder("");
+        let (first, again) = (prepared(&fixture), prepared(&fixture));
+        assert_eq!((first.fresh, again.fresh), (true, false));
+        assert_eq!(first.path(), fixture.git.root().join(".storkit/worktrees/7_x"));
+        let fixture = RunFixture::mergemaster("");
+        let conflict = prepared(&fixture);
+        assert!(!conflict.fresh);
+        assert_eq!(conflict.path(), fixture.git.root().join(".storkit/worktrees/merge-7"));
+        assert!(!fixture.git.root().join(".storkit/worktrees/7_x").exists());
+    }
+
+    #[test]
+    fn an_agent_outside_a_sandbox_is_told_of_the_hooks_and_one_inside_needs_none() {
+        for fixture in [RunFixture::coder(""), RunFixture::mergemaster("")] {
+            let plain = prepared(&fixture);
+            let names = |workspace: &Workspace| workspace.environment().into_iter().map(|(name, _)| name);
+            assert!(names(&plain).any(|name| name == "GIT_CONFIG_KEY_0"));
+            let mut inside = names(&enclosed(&plain));
+            assert!(
+                inside.any(|name| name == "STORKIT_GUARD_REF")
+                    && inside.all(|name| name != "GIT_CONFIG_KEY_0")
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_sandbox_gets_private_copies_of_gits_data() {
+        for fixture in [RunFixture::coder(""), RunFixture::mergemaster("")] {
+            let plain = prepared(&fixture);
+            let confined = plain.confine(&fixture.context.settings).unwrap();
+            let copies = confined.place.private.join("admin");
+            assert_eq!((confined.confinement, copies.exists()), (Confinement::None, false));
+            let inside = enclosed(&plain);
+            let confined = inside.confine(&fixture.context.settings).unwrap();
+            assert_eq!((confined.confinement, copies.exists()), (inside.confinement, true));
+        }
+    }
+
+    #[test]
+    fn the_tools_of_a_run_are_listed_in_a_private_file_as_long_as_it_lives() {
+        let fixture = RunFixture::coder("");
+        let workspace = prepared(&fixture);
+        let path = workspace.path().join(".mcp.json");
+        workspace.write_mcp(&PermissionRoute::Control);
+        assert!(!path.exists(), "there are none");
+        let elsewhere = fixture.git.root().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        workspace.write_mcp(&route());
+        assert!(!elsewhere.exists(), "a link is not followed");
+        let config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let server = &config["mcpServers"]["storkit"];
+        assert_eq!((&server["type"], &server["url"]), (&"http".into(), &"http://127.0.0.1:4321/mcp".into()));
+        assert_eq!(server["headers"]["Authorization"], "Bearer secret");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        workspace.close();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_projects_own_list_of_tools_is_left_alone() {
+        let fixture = RunFixture::coder("");
+        fixture.git.write(".mcp.json", "{}");
+        fixture.git.git(&["add", ".mcp.json"]);
+        fixture.git.git(&["commit", "-q", "-m", "tools"]);
+        let workspace = prepared(&fixture);
+        workspace.write_mcp(&route());
+        workspace.close();
+        assert_eq!(fs::read_to_string(workspace.path().join(".mcp.json")).unwrap(), "{}");
+    }
+
+    #[test]
+    fn the_private_copies_of_a_conflict_go_with_its_run() {
+        let fixture = RunFixture::mergemaster("");
+        let workspace = enclosed(&prepared(&fixture));
+        workspace.write_mcp(&route());
+        assert!(!workspace.path().join(".mcp.json").exists(), "its files are the merge");
+        let private = workspace.confine(&fixture.context.settings).unwrap().place.private;
+        assert!(private.exists());
+        workspace.close();
+        assert!(!private.exists());
+    }
+
+    #[test]
+    fn what_a_person_has_to_solve_blocks_the_story_and_a_full_disk_stops_everything() {
+        let mut fixture = RunFixture::coder("");
+        fixture.git.git(&["branch", "feature"]);
+        let Err(RunOutcome::Blocked(BlockReason::Worktree { why })) =
+            Workspace::prepare(&fixture.context, &fixture.plan)
+        else {
+            panic!("it is prepared")
+        };
+        assert!(why.starts_with("The branch `feature` is in the way"), "{why}");
+        fixture.git.limits.free = 1 << 60;
+        fixture.context.worktrees = fixture.git.worktrees();
+        let full = Workspace::prepare(&fixture.context, &fixture.plan);
+        let Err(RunOutcome::NotStarted(why)) = full else { panic!("it is prepared") };
+        assert!(why.starts_with("Too little space for a worktree"), "{why}");
+        let broken = WorktreeError::Read(git2::Error::from_str("broken"));
+        assert_eq!(failed(&broken), RunOutcome::internal(&broken));
+        fs::remove_dir_all(merge::conflict_worktree(&fixture.git.project, STORY)).ok();
+        fixture.plan.run.role = Role::Mergemaster;
+        let gone = Workspace::prepare(&fixture.context, &fixture.plan);
+        assert!(matches!(gone, Err(RunOutcome::Failed(_))), "no conflict waits");
+    }
+
+    #[test]
+    fn a_limit_that_this_machine_cannot_enforce_is_known_before_anything_is_spent() {
+        let mut fixture = RunFixture::coder("");
+        fixture.config().gate_network = agents::confine::NetworkAccess::Only(Vec::new());
+        let Err(why) = confinement(&fixture.context, &fixture.plan) else { panic!("it can") };
+        assert!(why.starts_with("`gate_network` in `.storkit/project.toml` cannot be enforced"), "{why}");
+        fixture.plan.agent.network = agents::confine::NetworkAccess::Only(Vec::new());
+        let Err(why) = confinement(&fixture.context, &fixture.plan) else { panic!("it can") };
+        assert!(why.starts_with("`network` of the agent `agent` in"), "{why}");
+    }
+
+    #[test]
+    fn an_agent_needs_the_models_service_and_its_tools() {
+        let mut fixture = RunFixture::coder("");
+        let mut needed = |base: &str, route: Option<&PermissionRoute>| {
+            fixture.settings().env.insert("ANTHROPIC_BASE_URL".into(), base.into());
+            needs(&fixture.context.settings, route).map(|needs| (needs.api, needs.own))
+        };
+        let host = |name, port| AllowedHost::exact(name, port).unwrap();
+        assert_eq!(needed(" https://example.com/v1 ", None), Ok((host("example.com", 443), None)));
+        assert_eq!(needed("http://example.com", None), Ok((host("example.com", 80), None)));
+        let own = Some("127.0.0.1:4321".parse().unwrap());
+        assert_eq!(needed("http://127.0.0.1:8080", Some(&route())), Ok((host("127.0.0.1", 8080), own)));
+        let control = Some(&PermissionRoute::Control);
+        assert_eq!(needed("https://example.com:1", control), Ok((host("example.com", 1), None)));
+        for wrong in ["example.com", "ftp://example.com", "https://"] {
+            assert!(needed(wrong, None).is_err(), "{wrong}");
+        }
+        if std::env::var_os("ANTHROPIC_BASE_URL").is_none() {
+            assert_eq!(needed(" ", None), Ok((host("api.anthropic.com", 443), None)));
+        }
+    }
+}
