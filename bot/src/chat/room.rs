@@ -10,6 +10,7 @@ mod left_work;
 mod prompt_queue;
 mod questions;
 mod run_command;
+mod sent_times;
 mod ticker;
 mod turn;
 mod turn_events;
@@ -34,6 +35,7 @@ use crate::{
         session::RoomSession,
     },
     commands::command::RoomView,
+    permission::Asker,
     store::RoomRecord,
 };
 
@@ -53,6 +55,8 @@ pub struct RoomTask {
     ticker: LiveTicker,
     commands: RunningCommands,
     activity: RoomActivity,
+    /// The room's session, as people know it who are asked.
+    asker: Asker,
 }
 
 impl RoomTask {
@@ -86,6 +90,7 @@ impl RoomTask {
             ticker: LiveTicker::default(),
             commands: RunningCommands::default(),
             activity: RoomActivity::default(),
+            asker: Asker::room(room.clone()),
             services: services.clone(),
             room,
             adapter,
