@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod claude_settings;
 mod cli;
 mod common_args;
 pub mod demo;

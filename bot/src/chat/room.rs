@@ -12,6 +12,7 @@ mod left_work;
 mod prompt_queue;
 mod questions;
 mod run_command;
+mod sent_times;
 mod ticker;
 mod turn;
 mod turn_events;
@@ -36,6 +37,7 @@ use crate::{
         session::RoomSession,
     },
     commands::command::RoomView,
+    permission::Asker,
     store::RoomRecord,
 };
 
@@ -55,6 +57,8 @@ pub struct RoomTask {
     ticker: LiveTicker,
     commands: RunningCommands,
     activity: RoomActivity,
+    /// The room's session, as people know it who are asked.
+    asker: Asker,
 }
 
 impl RoomTask {
@@ -93,6 +97,7 @@ impl RoomTask {
             ticker: LiveTicker::default(),
             commands: RunningCommands::default(),
             activity: RoomActivity::default(),
+            asker: Asker::room(room.clone()),
             services,
             room,
             adapter,

@@ -15,6 +15,7 @@ use pipeline::{
 use crate::{
     config::{LoadedConfig, current::LiveSettings},
     http::runs::{McpRun, McpRuns},
+    permission::Asker,
 };
 
 /// The bot as the pipeline sees it.
@@ -42,6 +43,8 @@ impl PipelineHost for BotHost {
             agent: Some(run.clone()),
             operator: false,
             waiting: waiting.clone(),
+            asker: Asker::role(run.role),
+            created: Arc::default(),
         });
         let route = PermissionRoute::Mcp {
             url: format!("http://127.0.0.1:{}/mcp", self.port),

@@ -10,6 +10,8 @@ use adapters::Room;
 use parking_lot::{Mutex, MutexGuard};
 use pipeline::event::RunInfo;
 
+use crate::permission::Asker;
+
 /// A run of an agent: where its questions go, and which tools it sees.
 #[derive(Clone, Debug, Default)]
 pub struct McpRun {
@@ -26,6 +28,10 @@ pub struct McpRun {
     pub operator: bool,
     /// How many of its questions wait for a person now.
     pub waiting: Arc<AtomicUsize>,
+    /// Who it is to the people it asks.
+    pub asker: Asker,
+    /// How many stories it has written.
+    pub created: Arc<AtomicUsize>,
 }
 
 /// The runs under way, by token. Cheap to clone.

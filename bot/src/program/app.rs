@@ -190,6 +190,12 @@ impl App {
                 services.rooms.post(room, RoomInput::Notice(replies::state_set_aside(path)));
             }
         }
+        let dropped = services.broker.drop_wide_rules();
+        if !dropped.is_empty() {
+            for room in notices {
+                services.rooms.post(room, RoomInput::Notice(replies::rules_dropped(&dropped)));
+            }
+        }
         for left in services.broker.close_left_over() {
             for (room, copy) in left.copies {
                 let (id, tool) = (QuestionId(left.id), left.question.tool.clone());

@@ -18,7 +18,10 @@ use tokio::process::Command;
 use crate::{
     commands,
     config::BotConfig,
-    program::{lock, messengers},
+    program::{
+        claude_settings::{self, UnaskedCalls},
+        lock, messengers,
+    },
     replies::doctor::{self as say, NetworkPart},
 };
 
@@ -60,6 +63,7 @@ pub async fn check(project: &Project, config: &BotConfig, secret_env: &[String])
     checks.extend(claude_key(config, secret_env).await);
     checks.extend(git(project).await);
     checks.push(trust(config));
+    checks.extend(unasked_calls(config));
     let wall = chosen_wall(config, secret_env);
     checks.push(walls(project, &wall));
     checks.extend(stories(project));
@@ -222,6 +226,23 @@ fn trust(config: &BotConfig) -> DoctorCheck {
         true => note(say::PROJECT_SETTINGS_TRUSTED),
         false => good(say::PROJECT_SETTINGS_IGNORED),
     }
+}
+
+/// What Claude Code's own settings allow: permissions for everybody in a room.
+fn unasked_calls(config: &BotConfig) -> Vec<DoctorCheck> {
+    let checks = claude_settings::files(config).into_iter().flat_map(|file| {
+        match claude_settings::unasked_calls(&file) {
+            Ok(UnaskedCalls { rules, folders }) => {
+                let rules = (!rules.is_empty()).then(|| note(say::rules_for_everybody(&file, &rules)));
+                let folders =
+                    (!folders.is_empty()).then(|| note(say::folders_for_everybody(&file, &folders)));
+                rules.into_iter().chain(folders).collect()
+            }
+            Err(error) => vec![note(say::claude_settings_unreadable(&file, &error))],
+        }
+    });
+    let checks: Vec<_> = checks.collect();
+    if checks.is_empty() { vec![good(say::NO_RULES_FOR_EVERYBODY)] } else { checks }
 }
 
 // Bubblewrap is tried, not only searched for: containers often have the program and forbid its namespaces.

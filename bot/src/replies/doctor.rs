@@ -1,11 +1,14 @@
 //! The findings of `doctor`, one function each. A finding about something missing names the fix.
 
-use std::fmt::Display;
+use std::{fmt::Display, path::Path};
 
-use adapters::markdown::inert;
+use adapters::markdown::{code_span, inert};
 use agents::{claude::TESTED_VERSION, confine::NetworkAccess};
 
-use super::text::{count, sentence, shorten};
+use super::{
+    text::{count, sentence, shorten},
+    visible::visible_line,
+};
 
 // --- Claude Code ---
 
@@ -49,6 +52,44 @@ pub const PROJECT_SETTINGS_TRUSTED: &str =
     "`trust_project_settings` is on: this repository's settings, hooks and MCP servers run on this machine.";
 pub const PROJECT_SETTINGS_IGNORED: &str =
     "The project's own Claude settings, hooks and MCP servers are not used.";
+
+/// Claude Code's own settings allow nothing.
+pub const NO_RULES_FOR_EVERYBODY: &str = "Claude Code's own settings allow nothing without a question.";
+
+/// They have `allow` rules.
+pub fn rules_for_everybody(file: &Path, rules: &[String]) -> String {
+    format!(
+        "`{}` allows without a question, for everybody in every room and for every story: {}. Remove from `permissions.allow` what is \
+         not meant for all of them.",
+        file.display(),
+        listed(rules)
+    )
+}
+
+/// They add folders to the agents' own.
+pub fn folders_for_everybody(file: &Path, folders: &[String]) -> String {
+    format!(
+        "`{}` makes these folders part of every agent's working directory: {}. Remove them from `permissions.additionalDirectories` \
+         unless all rooms may use them.",
+        file.display(),
+        listed(folders)
+    )
+}
+
+/// Nobody knows what they allow.
+pub fn claude_settings_unreadable(file: &Path, why: &dyn Display) -> String {
+    format!("Cannot tell what `{}` allows without a question: {}", file.display(), sentence(&why.to_string()))
+}
+
+fn listed(items: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let mut shown: Vec<String> =
+        items.iter().take(SHOWN).map(|item| code_span(&visible_line(item, 80))).collect();
+    if items.len() > SHOWN {
+        shown.push(format!("{} more", items.len() - SHOWN));
+    }
+    shown.join(", ")
+}
 
 // --- the machine ---
 

@@ -140,6 +140,7 @@ impl RunJob {
                 }
             }
             AgentEvent::Exited(_)
+            | AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
             | AgentEvent::ToolResult { is_error: false, .. }
             | AgentEvent::Permission(_)

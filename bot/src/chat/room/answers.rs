@@ -1,17 +1,31 @@
 //! Reading a person's words as the answer to an open question.
 
+use std::time::SystemTime;
+
 use adapters::{MessageId, Tone};
 
-use super::{RoomTask, prompt_queue::CommandCall, questions::NotMeant};
+use super::{
+    RoomTask,
+    prompt_queue::CommandCall,
+    questions::{NotMeant, UnseenQuestion},
+};
 use crate::{
     config::access::UserRole,
-    permission::{Person, PersonAnswer, QuestionId},
+    permission::{Person, PersonAnswer, Question, QuestionId},
     replies,
 };
 
 const YES: &[&str] = &["yes", "y", "ok", "allow", "approve"];
 const NO: &[&str] = &["no", "n", "deny", "reject"];
 const ALWAYS: &[&str] = &["always"];
+
+/// What a person said, and the circumstances that tell which question it is about.
+pub(super) struct SaidText<'a> {
+    pub text: &'a str,
+    pub reply_to: Option<&'a MessageId>,
+    /// By this machine's clock.
+    pub sent_at: SystemTime,
+}
 
 /// Words as an answer, and which question they name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,29 +78,28 @@ fn split_number(text: &str) -> (Option<QuestionId>, &str) {
 
 impl RoomTask {
     /// Takes the text as an answer if a question is open here and the text reads like one, or if it comes too late.
-    pub(super) fn answers_question(
-        &mut self,
-        call: &CommandCall,
-        text: &str,
-        reply_to: Option<&MessageId>,
-    ) -> bool {
+    pub(super) fn answers_question(&mut self, call: &CommandCall, said: &SaidText<'_>) -> bool {
+        let parsed = parse(said.text).filter(|_| !self.rejects_a_story(said.text));
         // A late answer gets a reply of its own. As a prompt, a bare "yes" would start a turn and approve whatever
         // the model makes of it. A number in the text goes before the message that it replies to.
-        let is_late = |id: &QuestionId| {
-            let parsed = parse(text).filter(|parsed| parsed.question.is_none_or(|named| named == *id));
-            parsed.is_some() && !self.rejects_a_story(text)
-        };
-        let late = reply_to.and_then(|message| self.questions.settled_shown_by(message)).filter(is_late);
-        if let Some(id) = late {
-            self.say(replies::not_open(id), Tone::Failure, call.message.clone());
+        if let Some(late) = parsed.as_ref().and_then(|parsed| self.late_for(parsed, said)) {
+            self.say(replies::not_open(late), Tone::Failure, call.message.clone());
             return true;
         }
-        if self.questions.is_empty() || self.rejects_a_story(text) {
+        if self.questions.is_empty() || self.rejects_a_story(said.text) {
             return false;
         }
-        let Some(parsed) = parse(text) else { return self.answers_in_words(call, text, reply_to) };
-        match self.questions.find_meant(parsed.question, reply_to) {
-            Ok(question) => self.give_answer(call, question.id, parsed.answer),
+        let Some(parsed) = parsed else { return self.answers_in_words(call, said) };
+        match self.questions.find_meant(parsed.question, said.reply_to) {
+            Ok((question, reference)) => {
+                // A denial does no harm whatever it was meant for.
+                let denies = matches!(parsed.answer, PersonAnswer::No(_));
+                let unseen = self.questions.unseen(question.id, reference, said.sent_at);
+                match unseen.filter(|_| !denies) {
+                    Some(why) => self.refuse_unseen(call, &question, why),
+                    None => self.give_answer(call, question.id, parsed.answer),
+                }
+            }
             Err(NotMeant::NotOpen(id)) => {
                 self.say(replies::not_open(id), Tone::Failure, call.message.clone());
             }
@@ -95,6 +108,23 @@ impl RoomTask {
             }
         }
         true
+    }
+
+    /// The question that closed before this answer to it came.
+    fn late_for(&self, parsed: &ParsedAnswer, said: &SaidText<'_>) -> Option<QuestionId> {
+        if let Some(id) = said.reply_to.and_then(|message| self.questions.settled_shown_by(message)) {
+            return parsed.question.is_none_or(|named| named == id).then_some(id);
+        }
+        let is_bare = parsed.question.is_none() && !matches!(parsed.answer, PersonAnswer::No(_));
+        self.questions.closed_just_before(said.sent_at).filter(|_| is_bare && self.questions.is_empty())
+    }
+
+    fn refuse_unseen(&self, call: &CommandCall, question: &Question, why: UnseenQuestion) {
+        let closed = match why {
+            UnseenQuestion::JustAfter(other) => Some(other),
+            UnseenQuestion::NotShownYet => None,
+        };
+        self.say(replies::question_unseen(question, closed), Tone::Failure, call.message.clone());
     }
 
     /// `reject 12 WHY` is about story 12, unless question 12 is open here.
@@ -109,19 +139,26 @@ impl RoomTask {
 
     // Free words answer the model's questions and plans: the turn waits for nothing else. With a prefix, or if they
     // name a command, they are still a command, so that `!stop` works while the model asks.
-    fn answers_in_words(&mut self, call: &CommandCall, text: &str, reply_to: Option<&MessageId>) -> bool {
-        let (number, words) = match text.trim().starts_with('#') {
-            true => split_number(text),
-            false => (None, text),
+    fn answers_in_words(&mut self, call: &CommandCall, said: &SaidText<'_>) -> bool {
+        let (number, words) = match said.text.trim().starts_with('#') {
+            true => split_number(said.text),
+            false => (None, said.text),
         };
-        let Ok(question) = self.questions.find_meant(number, reply_to) else { return false };
+        let Ok((question, reference)) = self.questions.find_meant(number, said.reply_to) else {
+            return false;
+        };
         let is_command = self.services.commands.registry.get(split_word(words).0).is_some();
         let prefixed =
             matches!(call.addressed, Some(adapters::Addressed::Prefix | adapters::Addressed::Slash));
         if !question.takes_words() || is_command || prefixed || words.trim().is_empty() {
             return false;
         }
-        self.give_answer(call, question.id, PersonAnswer::Text(words.trim().to_owned()));
+        match self.questions.unseen(question.id, reference, said.sent_at) {
+            // They were written before the question was there: a prompt.
+            Some(UnseenQuestion::NotShownYet) => return false,
+            Some(why) => self.refuse_unseen(call, &question, why),
+            None => self.give_answer(call, question.id, PersonAnswer::Text(words.trim().to_owned())),
+        }
         true
     }
 

@@ -27,6 +27,7 @@ impl RoomTask {
     pub(super) fn begin_turn(&mut self, number: Option<i64>, prompt: QueuedPrompt) {
         let talk = self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default();
         let text = prompt::compose_prompt(&prompt, &talk);
+        self.asker.on_person_spoke();
         self.turn.current = Some(CurrentTurn::new(number, prompt, text, self.services.retry));
         self.send_prompt();
     }
@@ -107,10 +108,14 @@ impl RoomTask {
                 self.services.metrics.noise.inc();
                 tracing::debug!(?noise, room = %self.room, "output that is no event");
             }
-            AgentEvent::TextDelta(_)
+            AgentEvent::ToolUse(tool) => self.turn.fetches.on_call(&tool),
+            // Some pages are fetched without a question, so the results count and not only what people allowed.
+            AgentEvent::ToolResult { id, is_error } => {
+                self.asker.on_read(self.turn.fetches.on_result(&id, is_error));
+            }
+            AgentEvent::Mode(_)
+            | AgentEvent::TextDelta(_)
             | AgentEvent::Text(_)
-            | AgentEvent::ToolUse(_)
-            | AgentEvent::ToolResult { .. }
             | AgentEvent::RateLimit { .. }
             | AgentEvent::Retrying { .. } => {}
         }

@@ -270,7 +270,7 @@ mod tests {
         let limited = Confinement::Bwrap(Bwrap { reach: egress.reach(), ..bwrap.clone() });
         job.egress = Some(std::sync::Arc::new(egress));
         let place = fixture.worktree().place();
-        let confined = Confined { confinement: Confinement::Bwrap(bwrap), place: place.clone() };
+        let confined = Confined { confinement: Confinement::Bwrap(bwrap), place: place.clone(), variables: vec![] };
         assert_eq!(job.limited(confined).await, Ok(Confined { confinement: limited, place }));
     }
 
