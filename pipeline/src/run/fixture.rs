@@ -228,7 +228,7 @@ fn info(ledger: &RunLedger, role: Role) -> RunInfo {
 impl LivingRun {
     /// Waits until the run reports this line of its log.
     pub(super) async fn until_said(&mut self, line: &str) {
-        let wanted = RunUpdate::Said(line.to_owned());
+        let wanted = RunUpdate::Line(line.to_owned());
         while self.seen.last() != Some(&wanted) {
             let next = tokio::time::timeout(PATIENCE, self.updates.recv()).await;
             self.seen.push(next.expect("it comes").expect("the run lives"));
@@ -273,7 +273,7 @@ impl FinishedRun {
     /// The lines of its log, as they were reported.
     pub(super) fn said(&self) -> Vec<&str> {
         let said = self.updates.iter().filter_map(|update| match update {
-            RunUpdate::Said(line) => Some(line.as_str()),
+            RunUpdate::Line(line) => Some(line.as_str()),
             _ => None,
         });
         said.collect()

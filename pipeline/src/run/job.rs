@@ -540,7 +540,7 @@ mod tests {
         job.report_refusals().await;
         let sentence =
             "Blocked access to `evil.example:443`: not listed in `network` in .storkit/project.toml.";
-        assert_eq!(updates.try_recv(), Ok(RunUpdate::Said(format!("({sentence})"))));
+        assert_eq!(updates.try_recv(), Ok(RunUpdate::Line(format!("({sentence})"))));
         assert_eq!(updates.try_recv(), Ok(RunUpdate::Alarm(format!("`agent` (story 7): {sentence}"))));
         job.report_refusals().await;
         assert!(updates.try_recv().is_err(), "it was said");

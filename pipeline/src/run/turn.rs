@@ -246,7 +246,7 @@ mod tests {
     }
 
     fn said(line: &str) -> RunUpdate {
-        RunUpdate::Said(line.into())
+        RunUpdate::Line(line.into())
     }
 
     #[tokio::test]

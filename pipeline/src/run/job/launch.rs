@@ -193,7 +193,8 @@ mod tests {
         assert_eq!(program.env, own.chain(worktree.environment(false)).collect::<Vec<_>>());
         assert!(session.trust_project_settings && permissions.accept_edits);
         assert_eq!((permissions.route, limits.max_turns), (route, Some(9)));
-        assert_eq!(confine, Some(Confined { confinement: Confinement::None, place: worktree.place() }));
+        let expected = Confined { confinement: Confinement::None, place: worktree.place(), variables: vec![] };
+        assert_eq!(confine, Some(expected));
     }
 
     #[tokio::test]
@@ -271,18 +272,17 @@ mod tests {
         job.egress = Some(std::sync::Arc::new(egress));
         let place = fixture.worktree().place();
         let confined = Confined { confinement: Confinement::Bwrap(bwrap), place: place.clone(), variables: vec![] };
-        assert_eq!(job.limited(confined).await, Ok(Confined { confinement: limited, place }));
+        assert_eq!(job.limited(confined).await, Ok(Confined { confinement: limited, place, variables: vec![] }));
     }
 
     #[tokio::test]
-    async fn gates_run_without_secrets_and_for_as_long_as_the_project_allows() {
+    async fn gates_run_behind_the_wall_and_for_as_long_as_the_project_allows() {
         let mut fixture = RunFixture::coder("");
-        fixture.settings().secret_env = vec!["SECRET".into()];
         let config = fixture.config();
         (config.gates, config.gate_timeout) = (vec!["make".into()], ConfigDuration::minutes(2));
         let gates = prepared(&fixture).await.confined_gates().await.unwrap();
-        assert_eq!((gates.commands, gates.env_remove), (vec!["make".into()], vec!["SECRET".into()]));
-        assert_eq!((gates.timeout.as_secs(), gates.wrapper), (120, Vec::<String>::new()));
+        assert_eq!((gates.commands, gates.timeout.as_secs()), (vec!["make".into()], 120));
+        assert_eq!(gates.wall.map(|wall| wall.confinement), Some(Confinement::None));
         fixture.config().gate_timeout = ConfigDuration::minutes(0);
         let gates = prepared(&fixture).await.confined_gates().await.unwrap();
         assert_eq!(gates.timeout.as_secs(), 500 * 3600, "without a limit");
