@@ -3,6 +3,9 @@
 use std::{
     any::Any,
     collections::BTreeMap,
+    fs::{File, Metadata},
+    io::Read as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
@@ -14,6 +17,9 @@ use agents::{
 };
 
 use crate::event::RunInfo;
+
+/// More of a script is not read.
+const MAX_SCRIPT: u64 = 64 << 10;
 
 /// The program around the pipeline.
 pub trait PipelineHost: Send + Sync + 'static {
@@ -84,7 +90,7 @@ impl AgentSettings {
     }
 
     /// The files of the CLI's command: the program, and what its words name, since the command may be one that starts another. Of a
-    /// package of npm, all of it.
+    /// package of npm, all of it; of a script, the programs that it names, too.
     fn programs(&self) -> Vec<PathBuf> {
         let path =
             self.env.get("PATH").map(Into::into).or_else(|| std::env::var_os("PATH")).unwrap_or_default();
@@ -94,8 +100,25 @@ impl AgentSettings {
         });
         let named = first.into_iter().chain(self.command.iter().skip(1).map(PathBuf::from));
         let files = named.filter(|file| file.is_absolute() && file.is_file());
-        files.flat_map(|file| [package(&file), Some(file)]).flatten().collect()
+        let started = |file: PathBuf| started_by(&file).into_iter().chain([file]);
+        files.flat_map(started).flat_map(|file| [package(&file), Some(file)]).flatten().collect()
     }
+}
+
+/// The programs that a script names by their paths: the CLI's own installer, among others, leaves one that starts the real program.
+fn started_by(file: &Path) -> Vec<PathBuf> {
+    let mut text = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(MAX_SCRIPT).read_to_end(&mut text));
+    if read.is_err() || !text.starts_with(b"#!") {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&text);
+    let words = text.split(|c: char| c.is_whitespace() || "#!'\"`=();&|<>".contains(c)).map(Path::new);
+    let is_program = |path: &&Path| {
+        let mode = path.metadata().ok().filter(Metadata::is_file).map(|found| found.permissions().mode());
+        path.is_absolute() && mode.is_some_and(|mode| mode & 0o111 != 0)
+    };
+    words.filter(is_program).map(Path::to_owned).collect()
 }
 
 /// The folder of the package that a file belongs to.
@@ -143,7 +166,12 @@ mod tests {
         let words = [&wrapper, Path::new("--guard"), Path::new("-p"), &claude, &folder];
         let shown = settings(&words, &folder).programs();
         assert_eq!(shown, [wrapper.clone(), folder.join("node_modules/@x/claude"), claude]);
-        assert_eq!(settings(&[Path::new("wrapper")], &folder).programs(), [wrapper]);
+        assert_eq!(settings(&[Path::new("wrapper")], &folder).programs(), [wrapper.clone()]);
         assert!(settings(&[], &folder).programs().is_empty());
+        let script = file("script");
+        fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&script, format!("#!/bin/sh\nexec '{}' \"$@\" {}\n", wrapper.display(), folder.display()))
+            .unwrap();
+        assert_eq!(settings(&[&script], &folder).programs(), ["/bin/sh".into(), wrapper, script]);
     }
 }

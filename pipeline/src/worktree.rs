@@ -3,6 +3,8 @@
 //! The git data is laid out so that a sandbox can bind a story's part alone: `layout` has all paths, `enclosed`
 //! separates a confined agent's writes from git's own files until `import` has checked them.
 
+#[cfg(test)]
+mod attacks;
 mod components;
 #[cfg(test)]
 pub(crate) mod confined;
