@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use adapters::{AdapterError, MESSENGERS, MessengerSections, Room};
+use adapters::{AdapterError, MESSENGERS, MessengerSections, Room, Secret};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use settings::{
     atomic,
@@ -75,6 +75,8 @@ pub struct HttpSection {
     pub port: u16,
     /// Address and port of the public listener, which serves webhooks and nothing else; empty for none.
     pub webhook_listen: String,
+    /// A bearer token for `/metrics` and `/ws`; empty for the operator's alone, which changes with each start.
+    pub monitor_token: Secret,
 }
 
 /// The section `[console]` of the file.
@@ -138,7 +140,7 @@ impl Default for ClaudeSection {
 
 impl Default for HttpSection {
     fn default() -> Self {
-        Self { port: 3001, webhook_listen: String::new() }
+        Self { port: 3001, webhook_listen: String::new(), monitor_token: Secret::default() }
     }
 }
 
@@ -189,6 +191,9 @@ pub struct LoadedConfig {
     pub fingerprint: u64,
 }
 
+/// A shorter token could be guessed.
+const SHORTEST_TOKEN: usize = 16;
+
 /// Equal for equal texts, within one process. A number, because the text may hold secrets and must not stay
 /// in memory for a comparison.
 pub fn fingerprint(text: &str) -> u64 {
@@ -197,11 +202,11 @@ pub fn fingerprint(text: &str) -> u64 {
     std::hash::Hasher::finish(&hasher)
 }
 
-// The messengers' secrets under the names that `bot.toml.example` and the guides give them. They may be
+// The bot's secrets under the names that `bot.toml.example` and the guides give them. They may be
 // in the environment even where `bot.toml` does not name them: a messenger that is switched off, or one
 // file of variables for several programs.
 fn usual_secrets() -> impl Iterator<Item = &'static str> {
-    MESSENGERS.iter().flat_map(|kind| kind.secret_env.iter().copied())
+    MESSENGERS.iter().flat_map(|kind| kind.secret_env.iter().copied()).chain(["STORKIT_MONITOR_TOKEN"])
 }
 
 impl FileKeys for BotConfig {
@@ -249,6 +254,15 @@ impl BotConfig {
             return wrong(
                 "http.webhook_listen",
                 "it is an address with a port, like \"0.0.0.0:3002\", or empty for none.",
+            );
+        }
+        let token = self.http.monitor_token.reveal();
+        if !token.is_empty()
+            && (token.len() < SHORTEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return wrong(
+                "http.monitor_token",
+                "it is at least 16 letters, digits and signs without spaces; make one with `openssl rand -hex 32`.",
             );
         }
         self.messengers.check().map_err(|error| match error {

@@ -6,9 +6,11 @@ mod cli;
 mod common_args;
 pub mod demo;
 pub mod doctor;
+mod harden;
 pub mod init;
 pub mod lock;
 pub mod logging;
+mod mcp_config;
 pub mod messengers;
 mod output;
 pub mod reload;
@@ -17,8 +19,6 @@ mod set_up;
 mod upkeep;
 
 use std::process::ExitCode;
-
-use clap::Parser as _;
 
 /// Runs `storkit` with the arguments of this process.
 pub fn main() -> ExitCode {
@@ -31,7 +31,12 @@ pub fn main() -> ExitCode {
         let why = agents::confine::enter(&words[..2], &words[2..]);
         return output::complain(127, &format!("{why}."));
     }
-    let cli = cli::Cli::parse();
+    // Before anything is started that could inherit them.
+    crate::restart::take_over();
+    let cli = match cli::Cli::parse_without_empty_variables() {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return output::complain(1, &crate::replies::terminal::no_threads(&error)),

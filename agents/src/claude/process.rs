@@ -153,7 +153,7 @@ fn start_blocking(launch: Launch, run: String) -> impl FnOnce() -> Result<Starte
         is_folder.map_err(io_error("opening the working directory"))?;
         let folder =
             RunFolder::create(&launch).map_err(io_error("making the folder for a Claude Code process"))?;
-        let environment = environment(&launch, folder.files(), &run, std::env::vars_os());
+        let environment = environment(&launch, folder.files(), &run, settings::environment::all());
         check_program(&launch, &environment)?;
         let argv = argv(&launch, folder.files());
         let sandboxed = launch.confine.as_ref().is_some_and(|confined| confined.confinement.encloses());

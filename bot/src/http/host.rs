@@ -39,8 +39,8 @@ impl PipelineHost for BotHost {
             asked_for: format!("story {} ({})", run.story, run.slot),
             timeout: settings.config.claude.permission_timeout.limit(),
             agent: Some(run.clone()),
-            operator: false,
             waiting: waiting.clone(),
+            ..McpRun::default()
         });
         let route = PermissionRoute::Mcp {
             url: format!("http://127.0.0.1:{}/mcp", self.port),
