@@ -157,6 +157,7 @@ impl World {
             label: None,
             notices: Vec::new(),
             program: bot::RunningProgram::running(),
+            checks_peer: |_, _| Ok(()),
         };
         let app = App::start_with(options, registry).await?;
         Ok(Self { app, messenger, shown, place })

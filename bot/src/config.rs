@@ -11,7 +11,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use adapters::{AdapterError, MESSENGERS, MessengerSections, Room};
+use adapters::{AdapterError, MESSENGERS, MessengerSections, Room, Secret};
 use agents::confine::{ConfineChoice, WallSettings};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use settings::{
@@ -77,6 +77,8 @@ pub struct HttpSection {
     pub port: u16,
     /// Address and port of the public listener, which serves webhooks and nothing else; empty for none.
     pub webhook_listen: String,
+    /// A bearer token for `/metrics` and `/ws`; empty for the operator's alone, which changes with each start.
+    pub monitor_token: Secret,
 }
 
 /// The section `[console]` of the file.
@@ -228,7 +230,7 @@ impl Default for ClaudeSection {
 
 impl Default for HttpSection {
     fn default() -> Self {
-        Self { port: 3001, webhook_listen: String::new() }
+        Self { port: 3001, webhook_listen: String::new(), monitor_token: Secret::default() }
     }
 }
 
@@ -279,6 +281,9 @@ pub struct LoadedConfig {
     pub fingerprint: u64,
 }
 
+/// A shorter token could be guessed.
+const SHORTEST_TOKEN: usize = 16;
+
 /// Equal for equal texts, within one process. A number, because the text may hold secrets and must not stay
 /// in memory for a comparison.
 pub fn fingerprint(text: &str) -> u64 {
@@ -287,11 +292,11 @@ pub fn fingerprint(text: &str) -> u64 {
     std::hash::Hasher::finish(&hasher)
 }
 
-// The messengers' secrets under the names that `bot.toml.example` and the guides give them. They may be
+// The bot's secrets under the names that `bot.toml.example` and the guides give them. They may be
 // in the environment even where `bot.toml` does not name them: a messenger that is switched off, or one
 // file of variables for several programs.
 fn usual_secrets() -> impl Iterator<Item = &'static str> {
-    MESSENGERS.iter().flat_map(|kind| kind.secret_env.iter().copied())
+    MESSENGERS.iter().flat_map(|kind| kind.secret_env.iter().copied()).chain(["STORKIT_MONITOR_TOKEN"])
 }
 
 impl FileKeys for BotConfig {
@@ -342,6 +347,15 @@ impl BotConfig {
             );
         }
         self.wall.check()?;
+        let token = self.http.monitor_token.reveal();
+        if !token.is_empty()
+            && (token.len() < SHORTEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return wrong(
+                "http.monitor_token",
+                "it is at least 16 letters, digits and signs without spaces; make one with `openssl rand -hex 32`.",
+            );
+        }
         self.messengers.check().map_err(|error| match error {
             AdapterError::Config { key, why } => KeyError { key: key.into(), why },
             other => KeyError { key: "bot.toml".into(), why: other.to_string() },

@@ -7,9 +7,11 @@ mod cli;
 mod common_args;
 pub mod demo;
 pub mod doctor;
+mod harden;
 pub mod init;
 pub mod lock;
 pub mod logging;
+mod mcp_config;
 pub mod messengers;
 mod output;
 pub mod reload;
@@ -20,7 +22,6 @@ mod upkeep;
 use std::process::ExitCode;
 
 use agents::confine::OwnProgram;
-use clap::Parser as _;
 
 /// Runs `storkit` with the arguments of this process.
 pub fn main() -> ExitCode {
@@ -33,7 +34,12 @@ pub fn main() -> ExitCode {
         return output::complain(127, &format!("{why}."));
     }
     OwnProgram::register();
-    let cli = cli::Cli::parse();
+    // Before anything is started that could inherit them.
+    crate::restart::take_over();
+    let cli = match cli::Cli::parse_without_empty_variables() {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return output::complain(1, &crate::replies::terminal::no_threads(&error)),

@@ -37,7 +37,7 @@ pub(crate) const GATE_NETWORK: &str = "`gate_network`";
 pub const TAIL_BYTES: usize = 64 << 10;
 
 /// In the environment of every process of a gate; the value is `PROJECT-ROOT/UUID`, or only a UUID outside of one.
-pub(crate) const GATE_VARIABLE: &str = "STORKIT_GATE";
+pub(crate) const GATE_VARIABLE: &str = agents::tree::GATE_MARK;
 
 /// How long a gate may take after SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);

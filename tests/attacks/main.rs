@@ -1,5 +1,6 @@
 //! Attacks on the whole program, one file for each area, each test named after the attacker's goal. `docs/security.md` lists them, with
 //! those that are tested closer to the code.
 
+mod listeners;
 mod questions;
 mod wall;

@@ -227,6 +227,8 @@ impl Setup {
             label: None,
             notices: Vec::new(),
             program: bot::RunningProgram::running(),
+            // The journey's clients are children of this process, as agents would be.
+            checks_peer: |_, _| Ok(()),
         };
         let app = App::start_with(options, (self.commands)()).await?;
         let fake = self.adapters[0].clone();

@@ -117,6 +117,14 @@ pub(super) fn not_encrypted(bot: &Arc<MatrixBot>, room: &Room, event: &EventFiel
     }
 }
 
+/// Tells a person on the allow-list, once in each room, that the bot ignores rooms without encryption.
+pub(super) fn in_a_plain_room(bot: &Arc<MatrixBot>, room: &Room, event: &EventFields) {
+    let trouble = format!("plain room {}", room.room_id());
+    if bot.is_allowed(&event.sender) && bot.memory.first_time(&trouble) {
+        spawn_notice(bot, room.clone(), event.clone(), notices::PLAIN_ROOM, false);
+    }
+}
+
 // In the background: the homeserver may delay the notice, and the sync loop must not wait for it.
 fn spawn_notice(bot: &Arc<MatrixBot>, room: Room, event: EventFields, text: &'static str, encrypted: bool) {
     let client = bot.clone();

@@ -17,7 +17,7 @@ pub(super) const MAX_ARGUMENT: usize = 120_000;
 
 /// Marks everything that a process started, even after it left its parent, group and session: `SESSION/NONCE`. Commands inherit
 /// it from the CLI.
-pub(super) const RUN_VARIABLE: &str = "STORKIT_RUN";
+pub(super) const RUN_VARIABLE: &str = crate::tree::RUN_MARK;
 
 /// The CLI's name of the permission tool for [`PermissionRoute::Mcp`].
 const PERMISSION_TOOL: &str = "mcp__storkit__prompt_permission";

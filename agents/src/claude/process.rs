@@ -154,7 +154,7 @@ fn start_blocking(launch: Launch, run: String) -> impl FnOnce() -> Result<Starte
         is_folder.map_err(io_error("opening the working directory"))?;
         let folder =
             RunFolder::create(&launch).map_err(io_error("making the folder for a Claude Code process"))?;
-        let environment = environment_of(&launch, folder.files(), &run, std::env::vars_os());
+        let environment = environment_of(&launch, folder.files(), &run, settings::environment::all());
         check_program(&launch, &environment)?;
         let WalledCommand { argv, scratch } = walled(&launch, folder.files(), uses_login(&environment))
             .map_err(io_error("building the wall of Claude Code"))?;

@@ -41,10 +41,9 @@ impl PipelineHost for BotHost {
             asked_for: format!("story {} ({})", run.story, run.slot),
             timeout: settings.config.claude.permission_timeout.limit(),
             agent: Some(run.clone()),
-            operator: false,
             waiting: waiting.clone(),
             asker: Asker::role(run.role),
-            created: Arc::default(),
+            ..McpRun::default()
         });
         let route = PermissionRoute::Mcp {
             url: format!("http://127.0.0.1:{}/mcp", self.port),

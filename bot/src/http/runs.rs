@@ -26,6 +26,8 @@ pub struct McpRun {
     pub agent: Option<RunInfo>,
     /// Whether it is the operator's own way in, with all tools.
     pub operator: bool,
+    /// How many of its calls are under way.
+    pub calls: Arc<AtomicUsize>,
     /// How many of its questions wait for a person now.
     pub waiting: Arc<AtomicUsize>,
     /// Who it is to the people it asks.

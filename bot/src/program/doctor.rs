@@ -268,7 +268,7 @@ fn walls(project: &Project, wall: &Result<Confinement, String>) -> DoctorCheck {
 fn network(project: &Project, wall: &Result<Confinement, String>) -> Option<DoctorCheck> {
     let path = project.dir().join("project.toml");
     // `stories` reports a file that cannot be read.
-    let config = ProjectConfig::load(&path, |name| std::env::var(name).ok()).ok()?.config;
+    let config = ProjectConfig::load(&path, settings::environment::var).ok()?.config;
     let parts = network_parts(&config);
     let Some(limited) = parts.iter().map(|part| part.network).find(|network| network.is_limited()) else {
         return Some(good(say::NETWORK_OPEN));
@@ -311,7 +311,7 @@ fn way_around(config: &ProjectConfig) -> Option<String> {
 /// What stories need: a valid `project.toml`, and a branch to merge to.
 fn stories(project: &Project) -> Vec<DoctorCheck> {
     let path = project.dir().join("project.toml");
-    let (configured, config) = match ProjectConfig::load(&path, |name| std::env::var(name).ok()) {
+    let (configured, config) = match ProjectConfig::load(&path, settings::environment::var) {
         Ok(loaded) => {
             let text = say::team(loaded.config.agents.len(), loaded.config.gates.len());
             (loaded.config.base_branch, good(text))

@@ -76,7 +76,7 @@ async fn changes(folders: &mut FolderWatch, path: &Path) {
 /// Reads the file and applies the safe changes; returns the message for the rooms.
 fn take_up(services: &ChatServices, path: &Path) -> Option<String> {
     let before = services.settings.loaded();
-    let mut loaded = match BotConfig::load(path, |name| std::env::var(name).ok()) {
+    let mut loaded = match BotConfig::load(path, settings::environment::var) {
         Ok(loaded) => loaded,
         Err(error) => return Some(replies::settings_refused(&error.to_string())),
     };

@@ -39,7 +39,7 @@ pub fn show_audit(project: &Project, filter: &AuditFilter) -> ExitCode {
 /// Checks every done story against the repository: 0 if all is true, 1 with a line for each finding.
 pub fn audit_stories(project: &Project) -> ExitCode {
     let path = project.dir().join("project.toml");
-    let config = match ProjectConfig::load(&path, |name| std::env::var(name).ok()) {
+    let config = match ProjectConfig::load(&path, settings::environment::var) {
         Ok(loaded) => loaded.config,
         Err(error) => return complain(2, &error.to_string()),
     };

@@ -169,7 +169,7 @@ impl Orchestrator {
 /// Reads `project.toml`. It belongs to the repository, so `${VAR}` cannot name storkit's own secrets there.
 pub(super) fn load(project: &Project, settings: &AgentSettings) -> Result<LoadedProjectConfig, String> {
     let secret = |name: &str| settings.secret_env.iter().any(|secret| secret == name);
-    let lookup = |name: &str| if secret(name) { None } else { std::env::var(name).ok() };
+    let lookup = |name: &str| if secret(name) { None } else { settings::environment::var(name) };
     ProjectConfig::load(&project.dir().join("project.toml"), lookup).map_err(|error| error.to_string())
 }
 

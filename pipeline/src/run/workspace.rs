@@ -154,8 +154,10 @@ pub(super) fn needs(
     route: Option<&PermissionRoute>,
 ) -> Result<RequiredAccess, String> {
     const VARIABLE: &str = "ANTHROPIC_BASE_URL";
-    let inherited =
-        || std::env::var(VARIABLE).ok().filter(|_| !settings.secret_env.iter().any(|name| name == VARIABLE));
+    let inherited = || {
+        settings::environment::var(VARIABLE)
+            .filter(|_| !settings.secret_env.iter().any(|name| name == VARIABLE))
+    };
     let base = settings.env.get(VARIABLE).cloned().or_else(inherited).filter(|base| !base.trim().is_empty());
     let base = base.unwrap_or_else(|| "https://api.anthropic.com".into());
     let api = endpoint(base.trim()).and_then(|(host, port)| AllowedHost::exact(&host, port));

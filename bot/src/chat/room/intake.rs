@@ -8,7 +8,7 @@ use super::{
     prompt_queue::CommandCall,
 };
 use crate::{
-    chat::rooms::RoomInput,
+    chat::{prompt, rooms::RoomInput},
     commands::command::{CommandSpec, ParsedText},
     permission::Question,
     replies,
@@ -29,7 +29,10 @@ impl RoomTask {
     /// Stores talk among people as context for the next prompt.
     pub(super) fn on_unaddressed(&mut self, incoming: &Incoming) {
         let PersonAct::Said { text } = &incoming.act else { return };
-        let talk = OverheardTalk { who: incoming.sender.name.to_string(), text: text.clone() };
+        let talk = OverheardTalk {
+            who: prompt::author(&incoming.sender.name, &incoming.sender.id),
+            text: text.clone(),
+        };
         self.log_store_error(self.services.store.overhear(
             &self.room,
             &talk,
