@@ -19,6 +19,7 @@ mod story_commands;
 pub mod terminal;
 mod text;
 pub mod tools;
+pub mod trust;
 mod turns;
 
 pub use board::board;

@@ -10,7 +10,7 @@ use std::{
 
 use agents::claude::PermissionRoute;
 
-use crate::event::RunInfo;
+use crate::{event::RunInfo, trust::TrustStore};
 
 /// The program around the pipeline.
 pub trait PipelineHost: Send + Sync + 'static {
@@ -50,4 +50,6 @@ pub struct AgentSettings {
     pub busy_wait: Duration,
     /// Files must be quiet for so long before a change of them is taken up.
     pub settle: Duration,
+    /// What the operator has confirmed of the project's own settings.
+    pub trust: TrustStore,
 }

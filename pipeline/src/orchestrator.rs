@@ -19,6 +19,7 @@ mod removal;
 mod runs;
 mod setup;
 mod start;
+mod started;
 mod stories;
 #[cfg(test)]
 mod tests;
@@ -278,7 +279,10 @@ impl Orchestrator {
             role: slot.role,
             busy_with: slot.busy_with,
         };
-        let paused = self.holds.pause_reason().or(self.config.trouble.as_deref()).map(str::to_owned);
+        let stopped = self.config.trouble.as_deref().filter(|_| !self.config.is_known);
+        let paused = stopped.or(self.holds.pause_reason()).map(str::to_owned);
+        let edited = self.config.edited.then(|| housekeeping::edit_without_effect(&self.config.base));
+        let waiting = self.config.trouble.clone().filter(|_| self.config.is_known);
         let snapshot = PipelineSnapshot {
             seq: 0,
             runs: self.runs.infos().cloned().collect(),
@@ -286,6 +290,7 @@ impl Orchestrator {
             merges: self.merges.views(stories.iter()),
             holds,
             paused,
+            settings_notice: waiting.or(edited),
             base: self.config.base.clone(),
             protection: self.config.protection.clone(),
             board,

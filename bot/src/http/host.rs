@@ -9,6 +9,7 @@ use agents::claude::PermissionRoute;
 use pipeline::{
     event::RunInfo,
     host::{AgentSettings, PipelineHost, RunAccess},
+    trust::TrustStore,
 };
 
 use crate::{
@@ -51,7 +52,7 @@ impl PipelineHost for BotHost {
 }
 
 /// How agents are started, from `bot.toml`.
-pub fn settings(loaded: &LoadedConfig) -> AgentSettings {
+pub fn settings(loaded: &LoadedConfig, trust: TrustStore) -> AgentSettings {
     let claude = &loaded.config.claude;
     AgentSettings {
         command: claude.command.clone(),
@@ -63,5 +64,6 @@ pub fn settings(loaded: &LoadedConfig) -> AgentSettings {
         trust_project_settings: claude.trust_project_settings,
         busy_wait: Duration::from_secs(30),
         settle: Duration::from_millis(100),
+        trust,
     }
 }

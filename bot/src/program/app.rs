@@ -7,7 +7,7 @@ use std::{
 
 use adapters::{Adapter, Incoming, Room, Webhooks, supervise::supervise};
 use agents::turn::RetryPolicy;
-use pipeline::{Pipeline, Project};
+use pipeline::{Pipeline, Project, trust::TrustStore};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
@@ -77,6 +77,8 @@ pub struct AppOptions {
     pub notices: Vec<Room>,
     /// The program that a restart starts.
     pub program: RunningProgram,
+    /// What the operator has confirmed of the project's own settings.
+    pub trust: TrustStore,
 }
 
 /// Why a bot does not start. Each is one sentence for the person at the terminal.
@@ -150,7 +152,7 @@ impl App {
         let settings = Arc::new(LiveSettings::new(options.loaded.clone(), options.access.clone()));
         let runs = McpRuns::default();
         let host = BotHost::new(settings.clone(), runs.clone(), port);
-        let pipeline = Pipeline::open(&options.project, host::settings(&options.loaded), Arc::new(host))
+        let pipeline = Pipeline::open(&options.project, host::settings(&options.loaded, options.trust.clone()), Arc::new(host))
             .map_err(StartError::Ledger)?;
         // Subscribed before the first event, so that rooms hear of an earlier storkit's leftovers.
         let (_, events) = pipeline.follow();
@@ -323,7 +325,7 @@ fn chat_services(
     pipeline: Pipeline,
     settings: Arc<LiveSettings>,
 ) -> (Arc<ChatServices>, mpsc::Receiver<Incoming>) {
-    let AppOptions { project, adapters, clock, retry, program, .. } = options;
+    let AppOptions { project, adapters, clock, retry, program, trust, .. } = options;
     // Bounded: a flood makes the adapters wait, instead of filling the memory.
     let (sender, inbox) = mpsc::channel(1_000);
     let (stop, tracker, rooms) = (CancellationToken::new(), TaskTracker::new(), RoomDirectory::default());
@@ -335,7 +337,7 @@ fn chat_services(
     let broker = PermissionBroker::new(store.clone(), clock.clone(), Arc::new(rooms.clone()));
     let loaded = settings.loaded();
     let commands = CommandServices {
-        doctor: doctor_report(project.clone(), settings.clone()),
+        doctor: doctor_report(project.clone(), trust, settings.clone()),
         project,
         settings: settings.clone(),
         store: store.clone(),
@@ -381,12 +383,11 @@ fn http_services(services: &ChatServices) -> HttpServices {
     }
 }
 
-fn doctor_report(project: Project, settings: Arc<LiveSettings>) -> DoctorReport {
+fn doctor_report(project: Project, trust: TrustStore, settings: Arc<LiveSettings>) -> DoctorReport {
     Box::new(move || {
-        let (project, settings) = (project.clone(), settings.clone());
+        let (project, trust, settings) = (project.clone(), trust.clone(), settings.clone());
         Box::pin(async move {
-            let loaded = settings.loaded();
-            doctor::report(&doctor::check(&project, &loaded.config, &loaded.secret_env).await)
+            doctor::report(&doctor::check(&project, &trust, &settings.loaded()).await)
         })
     })
 }

@@ -183,6 +183,10 @@ impl Orchestrator {
 
     fn start(&mut self, id: StoryId, agent: Option<String>, by: Actor, answer: Answer<StartResult>) {
         let (story, prefer) = checked!(self, answer, self.can_start(id, agent));
+        match story.stage {
+            Stage::Backlog => self.mark_started(&story),
+            _ => self.mark_started_by(&by, &story),
+        }
         let mut edits: Vec<FrontEdit> = prefer.into_iter().collect();
         if story.front.blocked.is_some() {
             // An explicit start lifts a block; a failed merge needs the explicit `retry`.
@@ -261,12 +265,16 @@ impl Orchestrator {
     }
 
     fn move_by_hand(&mut self, id: StoryId, to: Stage, by: Actor, answer: Answer<Story>) {
-        checked!(self, answer, self.known(id));
+        let story = checked!(self, answer, self.known(id));
         if let Some(run) = self.runs.at_work(id) {
             let why = format!("`{}` works on story {id}. `stop {id}` first.", run.slot);
             return self.publisher.answer(answer, refused(why));
         }
         checked!(self, answer, self.not_landing(id));
+        match story.stage.role() {
+            None => self.mark_started(&story),
+            Some(_) => self.mark_started_by(&by, &story),
+        }
         let mover = mover(&by);
         let about = StoryWork::on(id).by(by, None);
         let move_it = move |work: &WorkFolder| work.move_story(id, to, mover);
@@ -289,6 +297,7 @@ impl Orchestrator {
             return self.publisher.answer(answer, refused(why));
         }
         checked!(self, answer, self.idle(id));
+        self.mark_started_by(by, &story);
         // From the stored cause, never from the sentence: an agent's words are part of some sentences, and
         // would move money.
         let grant = match (&story.front.blocked, self.config.in_force.budget.story_usd) {
@@ -313,6 +322,7 @@ impl Orchestrator {
             return self.publisher.answer(answer, if reviews { Ok(()) } else { why() });
         }
         checked!(self, answer, self.not_landing(id));
+        self.mark_started_by(&by, &story);
         match (review, story.stage) {
             (ReviewDecision::Approved, Stage::Qa) => {
                 self.runs.end(id, RunVerdict::Settled);
@@ -365,6 +375,11 @@ impl Orchestrator {
 
     fn merge(&mut self, id: StoryId, by: &Actor, answer: Answer<MergeView>) {
         let story = checked!(self, answer, self.can_merge(id));
+        self.mark_started_by(by, &story);
+        if self.stories.started.waits(&story) {
+            let why = format!("story {id} came with the repository. A person can use `start {id}`.");
+            return self.publisher.answer(answer, refused(why));
+        }
         tracing::info!(story = %id, %by, "a merge is asked for");
         self.queue_merge(&story, move |this, queued| {
             let view = queued.and_then(|()| match this.merges.status(id) {

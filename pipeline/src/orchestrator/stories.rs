@@ -3,7 +3,9 @@
 
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
-use super::{Orchestrator, PAUSE, blocking, lane::WorkLane, runs::RunVerdict, setup::merged_on};
+use super::{
+    Orchestrator, PAUSE, blocking, lane::WorkLane, runs::RunVerdict, setup::merged_on, started::StartedStories,
+};
 use crate::{
     board::{Board, WorkError, WorkFolder, watcher::WorkChange},
     event::{Actor, PipelineEvent},
@@ -23,6 +25,8 @@ pub(super) struct Stories {
     pub lane: WorkLane,
     /// Files changed during a landing. It may end without a merge, if a person has moved base.
     pub changed_while_landing: bool,
+    /// Those that may be worked on; others in work came with the repository.
+    pub started: StartedStories,
 }
 
 /// Who moved which story, and why.
@@ -227,6 +231,7 @@ impl Orchestrator {
             self.follow_up(&event);
             self.publisher.tell(event);
         }
+        self.check_arrivals();
         self.commit_if_due();
     }
 
@@ -244,20 +249,23 @@ impl Orchestrator {
     fn follow_up(&mut self, event: &PipelineEvent) {
         let mut committed = false;
         match event {
-            PipelineEvent::StoryCreated { story, stage, .. } => {
+            PipelineEvent::StoryCreated { story, stage, by, .. } => {
                 committed = stage.is_committed();
+                self.follow_stage(*story, *stage, by);
                 if *stage == Stage::Done {
                     self.check_proof(*story);
                 }
             }
-            PipelineEvent::StoryMoved { story, from, to, .. } => {
+            PipelineEvent::StoryMoved { story, from, to, by, .. } => {
                 committed = from.is_committed() || to.is_committed();
+                self.follow_stage(*story, *to, by);
                 self.holds.forget_question(*story);
                 self.leave_stage(*story, *from, *to);
             }
             PipelineEvent::StoryDeleted { story, stage, .. } => {
                 committed = stage.is_committed();
                 self.holds.forget(*story);
+                self.follow_stage(*story, Stage::Archived, &Actor::Pipeline);
                 self.runs.end(*story, RunVerdict::Settled);
                 self.leave_merge(*story);
             }

@@ -154,6 +154,7 @@ impl Fixture {
         git.write(".storkit/project.toml", project);
         git.git(&["add", "gate.sh", ".storkit/project.toml"]);
         git.git(&["commit", "-q", "-m", "gate"]);
+        git.confirm();
         Self::on(git, change).await
     }
 
@@ -179,6 +180,7 @@ impl Fixture {
             trust_project_settings: false,
             busy_wait: Duration::from_millis(10),
             settle: Duration::from_millis(20),
+            trust: git.trust(),
         };
         change(&mut settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

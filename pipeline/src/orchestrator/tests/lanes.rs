@@ -46,6 +46,7 @@ impl Driven {
             trust_project_settings: false,
             busy_wait: Duration::ZERO,
             settle: Duration::from_secs(3600),
+            trust: git.trust(),
         };
         let (sender, events) = broadcast::channel(256);
         let (state, snapshot) = watch::channel(Arc::default());
