@@ -162,7 +162,8 @@ impl Project {
     /// Whether the checkout has another `context.md` than base, so that agents read what is on base.
     pub fn context_is_edited(&self, base: &str) -> bool {
         let path = self.root.join(CONTEXT);
-        let edited = path.symlink_metadata().is_ok_and(|found| found.is_file()).then(|| fs::read_to_string(path).ok());
+        let edited =
+            path.symlink_metadata().is_ok_and(|found| found.is_file()).then(|| fs::read_to_string(path).ok());
         edited.flatten() != self.text_on(base, CONTEXT)
     }
 
@@ -183,8 +184,11 @@ impl Project {
 
     // From base, like the settings: what is checked out may be a stranger's branch, or an agent's work.
     fn text_on(&self, base: &str, name: &str) -> Option<String> {
-        let text = Repository::open(&self.root).and_then(|repository| trust::text_on(&repository, base, name));
-        let mut text = text.inspect_err(|error| tracing::warn!(%error, name, "a file of base cannot be read")).ok()??;
+        let text =
+            Repository::open(&self.root).and_then(|repository| trust::text_on(&repository, base, name));
+        let mut text = text
+            .inspect_err(|error| tracing::warn!(%error, name, "a file of base cannot be read"))
+            .ok()??;
         let mut end = text.len().min(INSTRUCTIONS_MAX);
         while !text.is_char_boundary(end) {
             end -= 1;

@@ -119,7 +119,10 @@ impl ProjectTrust {
     /// them, so until then none is started.
     pub fn has_unconfirmed_programs(&self) -> bool {
         let confirmed = self.confirmed.as_ref().map(|text| &text.git_programs);
-        self.proposed.git_programs.iter().any(|program| confirmed.is_none_or(|known| !known.contains(program)))
+        self.proposed
+            .git_programs
+            .iter()
+            .any(|program| confirmed.is_none_or(|known| !known.contains(program)))
     }
 
     /// The settings that are in force: the confirmed ones; `None` where nothing was ever confirmed. An `Err` is a sentence
@@ -176,20 +179,13 @@ impl ProjectTrust {
 /// As [`ProjectTrust::programs_sentence`], in a repository that has no base yet; `None` where there is nothing to say.
 pub fn unconfirmed_programs(project: &Project, store: &TrustStore) -> Result<Option<String>, TrustError> {
     let proposed = TrustedText { project_toml: None, git_programs: programs::of(project)? };
-    let trust = ProjectTrust {
-        base: String::new(),
-        proposed,
-        confirmed: store.confirmed(project)?,
-        edited: false,
-    };
+    let trust =
+        ProjectTrust { base: String::new(), proposed, confirmed: store.confirmed(project)?, edited: false };
     Ok(trust.has_unconfirmed_programs().then(|| trust.programs_sentence()))
 }
 
 /// Reads a text of `project.toml`; none gives the defaults.
-fn parse(
-    text: Option<&str>,
-    lookup: impl Fn(&str) -> Option<String>,
-) -> Result<LoadedProjectConfig, String> {
+fn parse(text: Option<&str>, lookup: impl Fn(&str) -> Option<String>) -> Result<LoadedProjectConfig, String> {
     let parsed = ProjectConfig::parse(text.unwrap_or_default(), PROJECT_TOML.as_ref(), lookup);
     parsed.map_err(|error| error.to_string())
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -197,6 +198,8 @@ impl Setup {
         let file = project.dir().join("bot.toml");
         if !file.exists() {
             fs::write(&file, &self.toml).expect("bot.toml is written");
+            // Whatever the umask of the developer is.
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("its mode is set");
         }
         let mut loaded = BotConfig::load(&file, |name| std::env::var(name).ok()).expect("a valid bot.toml");
         loaded.config.http.port = 0;
@@ -356,7 +359,7 @@ impl Bot {
     }
 }
 
-const PROJECT_TOML: &str = ".storkit/project.toml";
+pub(crate) const PROJECT_TOML: &str = ".storkit/project.toml";
 
 /// Where a bot in the test's own process keeps what the operator confirmed.
 fn trust_beside(place: &Place) -> TrustStore {

@@ -152,8 +152,12 @@ impl App {
         let settings = Arc::new(LiveSettings::new(options.loaded.clone(), options.access.clone()));
         let runs = McpRuns::default();
         let host = BotHost::new(settings.clone(), runs.clone(), port);
-        let pipeline = Pipeline::open(&options.project, host::settings(&options.loaded, options.trust.clone()), Arc::new(host))
-            .map_err(StartError::Ledger)?;
+        let pipeline = Pipeline::open(
+            &options.project,
+            host::settings(&options.loaded, options.trust.clone()),
+            Arc::new(host),
+        )
+        .map_err(StartError::Ledger)?;
         // Subscribed before the first event, so that rooms hear of an earlier storkit's leftovers.
         let (_, events) = pipeline.follow();
         let operator = OperatorAccess::open(&options.project, &runs, port)
@@ -386,9 +390,7 @@ fn http_services(services: &ChatServices) -> HttpServices {
 fn doctor_report(project: Project, trust: TrustStore, settings: Arc<LiveSettings>) -> DoctorReport {
     Box::new(move || {
         let (project, trust, settings) = (project.clone(), trust.clone(), settings.clone());
-        Box::pin(async move {
-            doctor::report(&doctor::check(&project, &trust, &settings.loaded()).await)
-        })
+        Box::pin(async move { doctor::report(&doctor::check(&project, &trust, &settings.loaded()).await) })
     })
 }
 

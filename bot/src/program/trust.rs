@@ -78,7 +78,8 @@ pub fn is_confirmed(project: &Project, store: &TrustStore) -> bool {
 fn show(project: &Project, store: &TrustStore, trust: &ProjectTrust) -> Result<(), String> {
     let loaded = trust.proposed_config(|name| Some(format!("${{{name}}}")));
     let config = loaded.map_err(|why| say::cannot_be_confirmed(&why))?.config;
-    let lines = changed_lines(trust.confirmed.as_ref(), &trust.proposed).map_err(|error| error.to_string())?;
+    let lines =
+        changed_lines(trust.confirmed.as_ref(), &trust.proposed).map_err(|error| error.to_string())?;
     print(&say::heading(project.root(), &trust.base, trust.confirmed.is_none()));
     print(&say::summary(&config));
     print(&say::stories_in_work(not_started(project, store)));

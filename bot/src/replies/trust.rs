@@ -9,8 +9,7 @@ use super::text::count;
 
 pub const QUESTION: &str = "Let storkit run exactly this here? (yes/no) [no] ";
 pub const CONFIRMED: &str = "Confirmed. A running storkit takes it up within a few seconds.\n";
-pub const NOT_CONFIRMED: &str =
-    "Not confirmed. Nothing changes: what you confirmed before stays in effect, and nothing else of this repository runs.\n";
+pub const NOT_CONFIRMED: &str = "Not confirmed. Nothing changes: what you confirmed before stays in effect, and nothing else of this repository runs.\n";
 /// No terminal and no `--yes`.
 pub const NOBODY_TO_ASK: &str =
     "Standard input is not a terminal, so I cannot ask. `storkit trust --yes` confirms what is shown above.";
@@ -84,7 +83,9 @@ fn reach(network: &NetworkAccess) -> String {
     match network {
         NetworkAccess::All => "everything".to_owned(),
         NetworkAccess::Only(hosts) if hosts.is_empty() => "nothing of its own".to_owned(),
-        NetworkAccess::Only(hosts) => hosts.iter().map(|host| visible(&host.to_string())).collect::<Vec<_>>().join(", "),
+        NetworkAccess::Only(hosts) => {
+            hosts.iter().map(|host| visible(&host.to_string())).collect::<Vec<_>>().join(", ")
+        }
     }
 }
 

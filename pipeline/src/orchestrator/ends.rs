@@ -177,6 +177,7 @@ impl Orchestrator {
 
     pub(super) fn merge_ended(&mut self, ended: Arc<MergeEnded>) {
         let id = ended.story;
+        self.merges.handle_end(&ended);
         let diff = match &ended.result {
             Ok(MergeOutcome::Merged(proof)) => {
                 self.context.own.add(&proof.commit);

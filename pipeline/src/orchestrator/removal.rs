@@ -6,7 +6,7 @@ use agents::confine::Confined;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Orchestrator, TaskEvent, blocking, housekeeping};
+use super::{Orchestrator, TaskEvent, housekeeping, lane::blocking};
 use crate::{
     config::ProjectConfig,
     gates::GateRunner,

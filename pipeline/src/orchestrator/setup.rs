@@ -9,25 +9,28 @@ use agents::{
     claude::{self, SessionId},
     confine::Confinement,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
-    EventSources, Orchestrator, blocking,
+    EventSources, Orchestrator, PipelineConfig, TICK,
     commits::Commits,
     holds::Holds,
-    housekeeping::{self, ConfigStamp, PipelineConfig, SettingsReading},
-    lane::WorkLane,
+    housekeeping,
+    lane::{WorkLane, blocking},
     memo::{self, Memos, StoryMemo},
     merges::Merges,
+    orders,
     publisher::EventPublisher,
+    settings_in_force::{ConfigStamp, SettingsReading, with_consequence},
     started::StartedStories,
     stories::Stories,
 };
 use crate::{
     Project,
     board::{WorkFolder, watcher},
-    event::{PipelineEvent, RunId},
+    event::{PipelineEvent, PipelineSnapshot, RunId},
     guard::OwnCommits,
+    handle::{Pipeline, PipelineOrder},
     host::{AgentSettings, PipelineHost},
     ledger::{RunLedger, RunSummary},
     merge::{JournaledMerge, MergeProof, MergeQueue, MergeRecovery, merges, recover},
@@ -36,9 +39,56 @@ use crate::{
     worktree::{SizeLimits, Worktrees},
 };
 
+// tokio's broadcast channel drops the oldest events for a subscriber that lags further behind.
+const EVENTS: usize = 16_384;
+
+/// How many orders may wait.
+const ORDERS: usize = 64;
+
 // Reports of runs wait here while the orchestrator is busy. A run that finds no room waits;
 // its process runs on.
 const EVENT_BACKLOG: usize = 1_024;
+
+impl Pipeline {
+    /// Starts the pipeline of a project, with the instance lock held and inside a tokio runtime. Returns at once; the
+    /// recovery from an earlier storkit runs in the background, and orders wait for it. Fails where the ledger of runs
+    /// cannot be used.
+    pub fn open(
+        project: &Project,
+        settings: AgentSettings,
+        host: Arc<dyn PipelineHost>,
+    ) -> std::io::Result<Self> {
+        let ledger = RunLedger::open(project)?;
+        let (orders, inbox) = mpsc::channel(ORDERS);
+        let (events, _) = broadcast::channel(EVENTS);
+        let first = PipelineSnapshot {
+            paused: Some("The pipeline is starting.".into()),
+            ..PipelineSnapshot::default()
+        };
+        let (state, snapshot) = watch::channel(Arc::new(first));
+        let publisher = EventPublisher::new(events.clone(), state);
+        let beginning =
+            StartupState { project: project.clone(), settings, host, ledger: ledger.clone(), publisher };
+        tokio::spawn(async move {
+            let (mut beginning, mut inbox) = (Box::new(beginning), inbox);
+            loop {
+                // An unusable project (no commit yet, no base branch) is tried again every few seconds, so
+                // that a person can fix it without restarting the bot.
+                match beginning.set_up().await {
+                    Ok((orchestrator, sources)) => return orchestrator.serve(inbox, sources).await,
+                    Err((why, mut again)) => {
+                        again.publisher.broken(&why);
+                        if refuse_for_a_while(&mut inbox, &why).await {
+                            return;
+                        }
+                        beginning = again;
+                    }
+                }
+            }
+        });
+        Ok(Self { project: project.clone(), orders, events, snapshot, ledger })
+    }
+}
 
 /// The parts that exist before the orchestrator.
 pub(super) struct StartupState {
@@ -81,11 +131,21 @@ impl StartupState {
     }
 
     fn join(mut self, found: FoundOnDisk) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
-        let FoundOnDisk { work, reading, stamp, base, started, recovery, worktrees, protection, memos, unproven } =
-            found;
+        let FoundOnDisk {
+            work,
+            reading,
+            stamp,
+            base,
+            started,
+            recovery,
+            worktrees,
+            protection,
+            memos,
+            unproven,
+        } = found;
         tell_recovery(&mut self.publisher, &recovery);
         let is_known = reading.in_force.is_some();
-        let trouble = reading.trouble.map(|why| housekeeping::with_consequence(&why, is_known));
+        let trouble = reading.trouble.map(|why| with_consequence(&why, is_known));
         if let Some(why) = &trouble {
             self.publisher.alarm(None, why.clone());
         }
@@ -103,11 +163,11 @@ impl StartupState {
         let Self { project, settings, host, ledger, publisher } = self;
         let (watcher, changes) = watcher::watch(&project, settings.settle);
         let (events, heard) = mpsc::channel(EVENT_BACKLOG);
-        let lane = WorkLane::open(events.clone());
+        let lane = WorkLane::open();
         let mut orchestrator = Orchestrator {
             memos: Memos::new(&project, memos, lane.clone()),
             stories: Stories { work: Arc::new(work), board, lane, changed_while_landing: false, started },
-            merges: Merges::new(queue, WorkLane::open(events.clone())),
+            merges: Merges::new(queue, WorkLane::open()),
             config: PipelineConfig {
                 in_force: Arc::new(config),
                 is_known,
@@ -149,6 +209,25 @@ impl Orchestrator {
     }
 }
 
+/// Answers orders with the error until it is time to try again. Returns whether storkit shuts down.
+async fn refuse_for_a_while(inbox: &mut mpsc::Receiver<PipelineOrder>, why: &str) -> bool {
+    let again = tokio::time::sleep(TICK);
+    tokio::pin!(again);
+    loop {
+        tokio::select! {
+            () = &mut again => return false,
+            order = inbox.recv() => match order {
+                Some(order) => {
+                    if orders::refuse(order, why) {
+                        return true;
+                    }
+                }
+                None => return true,
+            },
+        }
+    }
+}
+
 // Processes of runs that were killed with their storkit.
 async fn end_old_runs(ledger: &RunLedger) {
     let open = ledger.open_runs();
@@ -181,7 +260,8 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     let board = work.scan().map_err(|error| error.to_string())?;
     let unproven = unproven(project, &base, &board);
     let memos = memo::read(project);
-    let started = StartedStories::open(project, &settings.trust, &board).map_err(|error| error.to_string())?;
+    let started =
+        StartedStories::open(project, &settings.trust, &board).map_err(|error| error.to_string())?;
     Ok(FoundOnDisk { work, reading, stamp, base, started, recovery, worktrees, protection, memos, unproven })
 }
 

@@ -145,7 +145,8 @@ impl Orchestrator {
             return None;
         }
         if self.stories.board.story(id).is_some_and(|story| self.stories.started.waits(story)) {
-            let clause = format!("it came with the repository and was not started here; `start {id}` starts it");
+            let clause =
+                format!("it came with the repository and was not started here; `start {id}` starts it");
             return Some(holds::HeldStory { clause, wanted: Some(WantedDecision::Start) });
         }
         let conflicts = self.merges.conflicts();

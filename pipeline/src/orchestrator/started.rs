@@ -26,7 +26,8 @@ pub(super) struct StartedStories {
 impl StartedStories {
     /// Reads the record, and forgets stories that are no longer in work.
     pub(super) fn open(project: &Project, store: &TrustStore, board: &Board) -> Result<Self, TrustError> {
-        let in_work: BTreeSet<String> = board.stories.iter().filter(|story| is_in_work(story.stage)).map(name).collect();
+        let in_work: BTreeSet<String> =
+            board.stories.iter().filter(|story| is_in_work(story.stage)).map(name).collect();
         let names = store.started(project)?.intersection(&in_work).cloned().collect();
         Ok(Self { project: project.clone(), store: store.clone(), names, arrived: Vec::new() })
     }
@@ -53,7 +54,7 @@ impl StartedStories {
 
     fn save(&self, lane: &WorkLane) {
         let (project, store, names) = (self.project.clone(), self.store.clone(), self.names.clone());
-        lane.push_only(move || {
+        lane.push(move || {
             if let Err(error) = store.set_started(&project, &names) {
                 tracing::warn!(%error, "which stories were started here cannot be recorded; they wait after a restart");
             }
@@ -115,7 +116,7 @@ impl Orchestrator {
         }
         let (project, base) = (self.context.project.clone(), self.config.base.clone());
         let by_hand = move || moved_by_hand(&project, &base, arrived);
-        self.stories.lane.run(None, by_hand, |this, by_hand| {
+        self.run_in_lane(&self.stories.lane, None, by_hand, |this, by_hand| {
             by_hand.into_iter().flatten().for_each(|story| this.mark_started(&story));
         });
     }

@@ -24,7 +24,8 @@ pub fn text_on(repository: &Repository, branch: &str, path: &str) -> Result<Opti
     for _ in 0..MAX_LINKS {
         let Some((object, is_link)) = entry(&tree, &path)? else { return Ok(None) };
         let blob = repository.find_blob(object)?;
-        let text = (blob.size() <= MAX_BYTES).then(|| String::from_utf8(blob.content().to_vec()).ok()).flatten();
+        let text =
+            (blob.size() <= MAX_BYTES).then(|| String::from_utf8(blob.content().to_vec()).ok()).flatten();
         match text {
             Some(target) if is_link => match beside(&path, &target) {
                 Some(next) => path = next,
@@ -85,9 +86,13 @@ mod tests {
     fn a_link_is_followed_inside_the_branch_and_never_out_of_it() {
         let git = WorktreeFixture::new();
         git.write("docs/real.md", "real\n");
-        for (link, target) in
-            [("a.md", "docs/b.md"), ("docs/b.md", "../docs/./real.md"), ("out.md", "/etc/passwd"), ("up.md", "../x"), ("loop.md", "loop.md")]
-        {
+        for (link, target) in [
+            ("a.md", "docs/b.md"),
+            ("docs/b.md", "../docs/./real.md"),
+            ("out.md", "/etc/passwd"),
+            ("up.md", "../x"),
+            ("loop.md", "loop.md"),
+        ] {
             std::os::unix::fs::symlink(target, git.root().join(link)).unwrap();
         }
         git.git(&["add", "."]);

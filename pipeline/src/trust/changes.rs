@@ -18,7 +18,10 @@ const CONTEXT: u32 = 3;
 
 /// What changed between two versions, in order; everything is added where there is no earlier one. The git settings
 /// follow `project.toml`.
-pub fn changed_lines(before: Option<&TrustedText>, now: &TrustedText) -> Result<Vec<ChangedLine>, git2::Error> {
+pub fn changed_lines(
+    before: Option<&TrustedText>,
+    now: &TrustedText,
+) -> Result<Vec<ChangedLine>, git2::Error> {
     let text = |of: Option<&TrustedText>| of.and_then(|text| text.project_toml.clone()).unwrap_or_default();
     let (old, new) = (text(before), text(Some(now)));
     let mut lines = compare(&old, &new)?;

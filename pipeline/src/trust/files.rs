@@ -131,7 +131,9 @@ fn tracked(repository: &Repository) -> Result<BTreeMap<PathBuf, TrackedBy>, git2
         }
     }
     let head = match repository.head().and_then(|head| head.peel_to_tree()) {
-        Err(error) if matches!(error.code(), ErrorCode::UnbornBranch | ErrorCode::NotFound) => return Ok(found),
+        Err(error) if matches!(error.code(), ErrorCode::UnbornBranch | ErrorCode::NotFound) => {
+            return Ok(found);
+        }
         head => head?,
     };
     head.walk(git2::TreeWalkMode::PreOrder, |folder, entry| {
@@ -169,14 +171,16 @@ fn refused(path: &Path, mode: u32) -> Option<PathBuf> {
 fn refusal(root: &Path, all: &BTreeMap<PathBuf, TrackedBy>) -> Option<Misplaced> {
     let (name, tracked) = all.iter().next()?;
     // One that is gone from the checkout is only in git.
-    let moves = all.keys().filter(|name| root.join(name).symlink_metadata().is_ok()).map(|name| move_aside(name));
+    let moves =
+        all.keys().filter(|name| root.join(name).symlink_metadata().is_ok()).map(|name| move_aside(name));
     let words = |is_in_head: bool| {
         let chosen = all.iter().filter(|(_, tracked)| tracked.head == is_in_head);
         chosen.map(|(name, _)| format!(" {}", quoted(name))).collect::<String>()
     };
     // `git commit -- PATHS` records that these are gone, and nothing else that is staged.
     let committed = Some(words(true)).filter(|words| !words.is_empty());
-    let committed = committed.map(|words| format!("git commit -q -m 'Take state of storkit out of git' --{words}"));
+    let committed =
+        committed.map(|words| format!("git commit -q -m 'Take state of storkit out of git' --{words}"));
     let staged = Some(words(false)).filter(|words| !words.is_empty());
     let staged = staged.map(|words| format!("git rm -rq --cached --{words}"));
     let steps: Vec<String> =
@@ -263,7 +267,8 @@ mod tests {
 
     /// The refusal with the temporary folder's name taken out.
     fn refused(git: &WorktreeFixture) -> String {
-        let error = check_state_files(&git.root()).and_then(|()| check_settings_file(&git.root())).unwrap_err();
+        let error =
+            check_state_files(&git.root()).and_then(|()| check_settings_file(&git.root())).unwrap_err();
         error.to_string().replace(git.root().to_str().unwrap(), "ROOT")
     }
 
@@ -323,7 +328,14 @@ mod tests {
 
     #[test]
     fn state_of_another_machine_that_comes_with_the_repository_is_refused() {
-        for name in ["state/state.db", "logs/runs.jsonl", "proofs/7.json", "run/memo/7.json", "matrix/session.json", "worktrees/x"] {
+        for name in [
+            "state/state.db",
+            "logs/runs.jsonl",
+            "proofs/7.json",
+            "run/memo/7.json",
+            "matrix/session.json",
+            "worktrees/x",
+        ] {
             let git = WorktreeFixture::new();
             git.write(&format!(".storkit/{name}"), "x");
             git.git(&["add", "-f", ".storkit"]);
@@ -332,10 +344,19 @@ mod tests {
             assert!(is_accepted(&git), "{name}");
         }
         let git = WorktreeFixture::new();
-        for name in ["project.toml", "context.md", "work/1_backlog/1_story_x.md", "work/2_current/2_story_x.md"] {
+        for name in
+            ["project.toml", "context.md", "work/1_backlog/1_story_x.md", "work/2_current/2_story_x.md"]
+        {
             git.write(&format!(".storkit/{name}"), "x");
         }
-        git.git(&["add", "-f", ".storkit/project.toml", ".storkit/context.md", ".storkit/work", ".storkit/.gitignore"]);
+        git.git(&[
+            "add",
+            "-f",
+            ".storkit/project.toml",
+            ".storkit/context.md",
+            ".storkit/work",
+            ".storkit/.gitignore",
+        ]);
         git.git(&["commit", "-q", "-m", "shared"]);
         assert!(is_accepted(&git));
     }
@@ -345,7 +366,15 @@ mod tests {
         let git = WorktreeFixture::new();
         let other = WorktreeFixture::new();
         fs::remove_dir_all(git.root().join(".storkit")).unwrap();
-        git.git(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", other.root().to_str().unwrap(), ".storkit"]);
+        git.git(&[
+            "-c",
+            "protocol.file.allow=always",
+            "submodule",
+            "--quiet",
+            "add",
+            other.root().to_str().unwrap(),
+            ".storkit",
+        ]);
         insta::assert_snapshot!(refused(&git), @"
         `ROOT/.storkit` is a repository of its own, so its owner chooses storkit's settings and state. Set it aside:
           cd ROOT && mv .storkit .storkit.from-git && git rm -rq --cached -- .storkit
@@ -360,7 +389,19 @@ mod tests {
     #[test]
     fn links_are_refused_wherever_they_are_and_whether_git_has_them_or_not() {
         let elsewhere = tempfile::tempdir().unwrap();
-        for name in ["logs", "work", "work/2_current", "logs/agents", "run/memo", "state/state.db", "matrix", "worktrees", "proofs", "bot.toml", "project.toml"] {
+        for name in [
+            "logs",
+            "work",
+            "work/2_current",
+            "logs/agents",
+            "run/memo",
+            "state/state.db",
+            "matrix",
+            "worktrees",
+            "proofs",
+            "bot.toml",
+            "project.toml",
+        ] {
             let git = WorktreeFixture::new();
             let link = git.root().join(".storkit").join(name);
             fs::create_dir_all(link.parent().unwrap()).unwrap();
@@ -386,7 +427,8 @@ mod tests {
             fs::write(&file, "").unwrap();
             fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
             assert!(is_accepted(&git), "others may read it");
-            fs::set_permissions(git.root().join(".storkit").join(name), fs::Permissions::from_mode(mode)).unwrap();
+            fs::set_permissions(git.root().join(".storkit").join(name), fs::Permissions::from_mode(mode))
+                .unwrap();
             assert!(refused(&git).contains("chmod go-w ROOT/.storkit"), "{name} {mode:o}");
             obey(&git);
             assert!(is_accepted(&git));

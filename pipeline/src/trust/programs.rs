@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Project, git::program::{GitProgram, GitProgramError}};
+use crate::{
+    Project,
+    git::program::{GitProgram, GitProgramError},
+};
 
 /// What `git lfs install --local` writes: the one filter that is common, and known to be harmless.
 const LFS: [&str; 6] = [
@@ -19,7 +22,8 @@ const LFS: [&str; 6] = [
 /// `key=value`. Hooks are not among them: storkit's own git calls run none.
 pub(super) fn of(project: &Project) -> Result<BTreeSet<String>, GitProgramError> {
     // Listing runs nothing. libgit2 does not know every condition of `includeIf`, and would miss what it guards.
-    let listed = GitProgram::at(project.root()).answer(["config", "--list", "--show-scope", "-z", "--includes"], &[])?;
+    let listed = GitProgram::at(project.root())
+        .answer(["config", "--list", "--show-scope", "-z", "--includes"], &[])?;
     if listed.code != Some(0) {
         return Err(listed.refusal(&["config", "--list"]));
     }
@@ -34,7 +38,10 @@ fn named(list: &str) -> BTreeSet<String> {
     while let (Some(scope), Some(setting)) = (parts.next(), parts.next()) {
         let (key, value) = setting.split_once('\n').unwrap_or((setting, ""));
         let line = format!("{key}={value}");
-        if matches!(scope, "local" | "worktree") && runs_a_program(key, value) && !LFS.contains(&line.as_str()) {
+        if matches!(scope, "local" | "worktree")
+            && runs_a_program(key, value)
+            && !LFS.contains(&line.as_str())
+        {
             found.insert(line);
         }
     }
@@ -53,7 +60,10 @@ fn runs_a_program(key: &str, value: &str) -> bool {
         | ("credential", "helper")
         | ("remote", "uploadpack" | "receivepack" | "vcs") => !value.is_empty(),
         // `true` selects git's own monitor.
-        ("core", "fsmonitor") => !matches!(value.to_ascii_lowercase().as_str(), "true" | "false" | "yes" | "no" | "on" | "off" | "0" | "1"),
+        ("core", "fsmonitor") => !matches!(
+            value.to_ascii_lowercase().as_str(),
+            "true" | "false" | "yes" | "no" | "on" | "off" | "0" | "1"
+        ),
         // The tree that git works on would be another folder.
         ("core", "worktree") => true,
         ("remote", "url" | "pushurl") => value.starts_with("ext::"),
@@ -87,7 +97,11 @@ mod tests {
         }
         git.write("tracked.gitconfig", "[diff \"pdf\"]\n\ttextconv = ./convert\n");
         git.git(&["config", "include.path", "../tracked.gitconfig"]);
-        git.git(&["config", "includeIf.hasconfig:remote.*.url:https://example.org/**.path", "../more.gitconfig"]);
+        git.git(&[
+            "config",
+            "includeIf.hasconfig:remote.*.url:https://example.org/**.path",
+            "../more.gitconfig",
+        ]);
         git.write("more.gitconfig", "[filter \"x\"]\n\tprocess = ./guarded\n");
         let found: Vec<String> = of(&git.project).unwrap().into_iter().collect();
         assert_eq!(

@@ -72,7 +72,10 @@ impl TrustStore {
 
     /// The stories that were started on this machine and are still in work, by the names of their files without `.md`.
     pub fn started(&self, project: &Project) -> Result<BTreeSet<String>, TrustError> {
-        Ok(self.read::<StartedStories>(project, "started.json")?.map(|record| record.started).unwrap_or_default())
+        Ok(self
+            .read::<StartedStories>(project, "started.json")?
+            .map(|record| record.started)
+            .unwrap_or_default())
     }
 
     pub fn set_started(&self, project: &Project, started: &BTreeSet<String>) -> Result<(), TrustError> {
@@ -108,7 +111,8 @@ impl TrustStore {
         }
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(|error| damaged(error.to_string()))?;
-        let record: TrustRecord<T> = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        let record: TrustRecord<T> =
+            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         Ok(Some(record.about))
     }
 
@@ -129,7 +133,8 @@ impl TrustStore {
 
     /// The folder must not be one that the repository brings.
     fn check_place(&self, project: &Project) -> Result<(), TrustError> {
-        let failed = |error: io::Error| TrustError::Damaged { path: self.folder.clone(), why: error.to_string() };
+        let failed =
+            |error: io::Error| TrustError::Damaged { path: self.folder.clone(), why: error.to_string() };
         let real = fs::canonicalize(&self.folder).map_err(failed)?;
         if real.starts_with(project.root()) {
             return Err(TrustError::InsideProject(self.folder.clone()));
@@ -146,7 +151,6 @@ pub(super) fn is_private(found: &fs::Metadata) -> bool {
     let own = found.uid() == rustix::process::geteuid().as_raw() || found.uid() == 0;
     own && found.mode() & 0o022 == 0
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -171,7 +175,11 @@ mod tests {
         assert_eq!(store.confirmed(&one.project).unwrap(), None);
         store.confirm(&one.project, &text("make")).unwrap();
         assert_eq!(store.confirmed(&one.project).unwrap(), Some(text("make")));
-        assert_eq!(store.confirmed(&other.project).unwrap(), None, "the same content at another path is not confirmed");
+        assert_eq!(
+            store.confirmed(&other.project).unwrap(),
+            None,
+            "the same content at another path is not confirmed"
+        );
         let path = store.path(&one.project, "json");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o7777, 0o700);
@@ -192,7 +200,10 @@ mod tests {
         let elsewhere = folder.path().join("elsewhere");
         fs::rename(&path, &elsewhere).unwrap();
         symlink(&elsewhere, &path).unwrap();
-        assert!(matches!(store.confirmed(&git.project), Err(TrustError::Damaged { .. })), "links are not followed");
+        assert!(
+            matches!(store.confirmed(&git.project), Err(TrustError::Damaged { .. })),
+            "links are not followed"
+        );
         fs::remove_file(&path).unwrap();
         fs::write(&path, "{}").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();

@@ -72,7 +72,11 @@ fn the_confirmed_text_names_base_and_a_new_name_for_it_waits_like_any_change() {
     let git = WorktreeFixture::new();
     git.git(&["branch", "trunk"]);
     commit(&git, "base_branch = \"trunk\"\n");
-    assert_eq!(read(&git).base, "trunk", "as long as nothing is confirmed, the detected branch may name another");
+    assert_eq!(
+        read(&git).base,
+        "trunk",
+        "as long as nothing is confirmed, the detected branch may name another"
+    );
     assert!(read(&git).is_confirmed(), "which has no settings");
     git.git(&["switch", "-q", "trunk"]);
     commit(&git, "base_branch = \"main\"\n");

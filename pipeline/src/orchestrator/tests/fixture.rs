@@ -195,6 +195,12 @@ impl Fixture {
         Self { git, pipeline, place, events, seen: Vec::new() }
     }
 
+    /// A person commits this `project.toml`.
+    pub fn commit_settings(&self, text: &str) {
+        self.git.write(".storkit/project.toml", text);
+        self.git.git(&["commit", "-q", "-m", "settings", "--", ".storkit/project.toml"]);
+    }
+
     /// A story with this text, as a person creates and starts it.
     pub async fn start(&self, title: &str, body: &str) -> StoryId {
         let id = self.create(title, body).await;

@@ -36,6 +36,9 @@ impl Driven {
     async fn new() -> Self {
         let git = WorktreeFixture::new();
         git.write(".storkit/project.toml", "[[agent]]\nname = \"boss\"\nstage = \"supervisor\"\n");
+        git.git(&["add", ".storkit/project.toml"]);
+        git.git(&["commit", "-q", "-m", "a supervisor"]);
+        git.confirm();
         let settings = AgentSettings {
             command: vec!["none".into()],
             model: String::new(),
@@ -97,7 +100,7 @@ impl Driven {
     /// A job in the stories' lane that ends when the sender is dropped.
     fn slow_disk(&self) -> std::sync::mpsc::Sender<()> {
         let (release, held) = std::sync::mpsc::channel::<()>();
-        self.orchestrator.stories.lane.push_only(move || {
+        self.orchestrator.stories.lane.push(move || {
             let _ = held.recv();
         });
         release
