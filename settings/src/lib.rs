@@ -4,3 +4,4 @@ pub mod atomic;
 pub mod duration;
 pub mod keys;
 pub mod reader;
+pub mod unlinked;
