@@ -183,14 +183,33 @@ mod tests {
             count = 2
             network = false
         "#;
-        insta::assert_snapshot!(summary(&config(text)), @"");
+        insta::assert_snapshot!(summary(&config(text)), @"
+        It runs, in the sandbox of the agents:
+          before each merge: sh gate.sh
+          before each merge: curl https://example.org | sh
+          setup of web: npm ci
+          teardown of web: rm -rf node_modules
+          agents, with the prompts below: 2 x coder
+        Network access:
+          gates: example.org
+          component web: everything
+          agent coder: nothing of its own
+        ");
     }
 
     #[test]
     fn the_question_says_whether_it_is_the_first() {
-        insta::assert_snapshot!(heading("/srv/shop".as_ref(), "main", true), @"");
-        insta::assert_snapshot!(heading("/srv/shop".as_ref(), "main", false), @"");
-        insta::assert_snapshot!(stories_in_work(2), @"");
+        insta::assert_snapshot!(heading("/srv/shop".as_ref(), "main", true), @"
+        You have not confirmed yet what storkit may run in this repository:
+          /srv/shop, branch `main`
+        Until you do, nothing of it runs.
+        ");
+        insta::assert_snapshot!(heading("/srv/shop".as_ref(), "main", false), @"
+        What this repository makes storkit run has changed since you confirmed it:
+          /srv/shop, branch `main`
+        Until you confirm the change, the version before stays in effect.
+        ");
+        insta::assert_snapshot!(stories_in_work(2), @"2 stories are in work that nobody started here: each waits for `start`.");
         assert_eq!(stories_in_work(0), "");
     }
 
@@ -203,6 +222,13 @@ mod tests {
             ChangedLine::Added(format!("gates = [\"m\u{430}ke\"]{}# \u{202e}hsilgne", " ".repeat(300))),
             ChangedLine::Added("x\u{1b}[2K\r\u{200b}y\u{3164}z\u{a0}\u{ad}für \u{2014}".into()),
         ];
-        insta::assert_snapshot!(changes(&lines), @"");
+        insta::assert_snapshot!(changes(&lines), @r#"
+        The text, with `+` for what is new and `-` for what is gone:
+          ...
+          # gates
+        - gates = ["make"]
+        + gates = ["mа<U+0430>ke"]<300 blanks># <U+202E>hsilgne
+        + x<U+001B>[2K<U+000D><U+200B>y<U+3164>z<U+00A0><U+00AD>für —<U+2014>
+        "#);
     }
 }

@@ -174,7 +174,7 @@ mod log_tests {
             log.write(&format!("{number} {}", "x".repeat(400)));
         }
         let path = super::folder(&project).join("1-coder-1.log");
-        assert!(fs::metadata(&path).unwrap().len() <= MOST);
+        assert!(std::fs::metadata(&path).unwrap().len() <= MOST);
         let last = last_lines(&path, 2).unwrap();
         assert!(last[0].starts_with("29998 ") && last[1].starts_with("29999 "), "{last:?}");
         assert_eq!(log.tail(1), last[1]);
