@@ -17,6 +17,7 @@ mod output;
 pub mod reload;
 mod serve;
 mod set_up;
+mod trust;
 mod upkeep;
 
 use std::process::ExitCode;

@@ -20,6 +20,7 @@ mod story_commands;
 pub mod terminal;
 mod text;
 pub mod tools;
+pub mod trust;
 mod turns;
 mod visible;
 

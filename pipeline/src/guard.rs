@@ -12,6 +12,7 @@ use std::{
 };
 
 use git2::{ErrorCode, Repository};
+use settings::unlinked;
 
 pub use self::{
     commit::commit_paths,
@@ -129,7 +130,7 @@ impl BaseGuard {
 
     fn open(project: &Project) -> Result<(File, PathBuf), BaseError> {
         let path = project.run_dir().join("base.lock");
-        let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let opened = unlinked::open(OpenOptions::new().create(true).truncate(false).write(true), &path);
         match opened {
             Ok(file) => Ok((file, path)),
             Err(source) => Err(BaseError::Lock { path, source }),

@@ -16,7 +16,7 @@ use agents::{
     confine::{Confined, Confinement, HostFolders, WallSettings, WorktreePaths},
 };
 
-use crate::event::RunInfo;
+use crate::{event::RunInfo, trust::TrustStore};
 
 /// More of a script is not read.
 const MAX_SCRIPT: u64 = 64 << 10;
@@ -61,6 +61,8 @@ pub struct AgentSettings {
     pub busy_wait: Duration,
     /// Files must be quiet for so long before a change of them is taken up.
     pub settle: Duration,
+    /// What the operator has confirmed of the project's own settings.
+    pub trust: TrustStore,
 }
 
 impl AgentSettings {

@@ -3,7 +3,7 @@
 //! It is a loop over parts that own their state and know nothing of the loop: `stories` (the board), `runs`, `merges`,
 //! `holds` (why stories wait), `memo`, `commits`, `publisher` (events and the snapshot) and `lane` (slow work outside
 //! the loop). The other files are its handlers: `setup` recovers from an earlier storkit, `orders` handles orders of
-//! people and agents, `story_files` changes stories' files, `start` starts runs, `merging` queues merges, `ends`
+//! people and agents, `story_files` changes stories' files, `settings_in_force` reads `project.toml`, `started` knows what was started here, `start` starts runs, `merging` queues merges, `ends`
 //! handles runs and merges that ended, `housekeeping` does regular work.
 
 mod commits;
@@ -19,8 +19,10 @@ mod orders;
 mod publisher;
 mod removal;
 mod runs;
+mod settings_in_force;
 mod setup;
 mod start;
+mod started;
 mod stories;
 mod story_files;
 #[cfg(test)]
@@ -41,6 +43,7 @@ use self::{
     merges::Merges,
     publisher::EventPublisher,
     runs::Runs,
+    settings_in_force::ConfigStamp,
     stories::Stories,
 };
 use crate::{
@@ -68,10 +71,14 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// The settings in force, and facts found at the start.
 pub(super) struct PipelineConfig {
     pub in_force: Arc<ProjectConfig>,
-    /// The current error of the file; the last good settings stay in force.
+    /// Why the settings that the repository has now are not in force: an error in them, or nobody confirmed them.
     pub trouble: Option<String>,
-    /// Whether there was a good one yet. Until then nothing is started: neither gates nor budgets are known.
+    /// Whether any are in force. Until then nothing is started: neither gates nor budgets are known.
     pub is_known: bool,
+    /// `project.toml` in the checkout is another than the one that counts; people are told once.
+    pub edited: bool,
+    /// What decides about the settings, as it was when they were read last.
+    pub stamp: ConfigStamp,
     /// The branch that stories merge to.
     pub base: String,
     /// What agents run in, as a clause.
@@ -261,7 +268,10 @@ impl Orchestrator {
             role: slot.role,
             busy_with: slot.busy_with,
         };
-        let paused = self.holds.pause_reason().or(self.config.trouble.as_deref()).map(str::to_owned);
+        let stopped = self.config.trouble.as_deref().filter(|_| !self.config.is_known);
+        let paused = stopped.or(self.holds.pause_reason()).map(str::to_owned);
+        let edited = self.config.edited.then(|| settings_in_force::edit_without_effect(&self.config.base));
+        let waiting = self.config.trouble.clone().filter(|_| self.config.is_known);
         let snapshot = PipelineSnapshot {
             seq: 0,
             runs: self.runs.infos().cloned().collect(),
@@ -269,6 +279,7 @@ impl Orchestrator {
             merges: self.merges.views(stories.iter()),
             holds,
             paused,
+            settings_notice: waiting.or(edited),
             base: self.config.base.clone(),
             protection: self.config.protection.clone(),
             board,

@@ -6,3 +6,4 @@ pub mod duration;
 pub mod environment;
 pub mod keys;
 pub mod reader;
+pub mod unlinked;

@@ -3,4 +3,5 @@
 
 mod listeners;
 mod questions;
+mod trust;
 mod wall;

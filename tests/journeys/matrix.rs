@@ -322,7 +322,7 @@ async fn a_question_of_an_agent_that_stands_in_two_rooms_ends_with_its_outcome_i
     let rooms = format!("[pipeline]\nrooms = [\"matrix:{}\", \"matrix:{second}\"]\n", team.room);
     team.configure(&synapse().await.url(), &rooms);
     let agents = "[[agent]]\nname = \"coder\"\nstage = \"coder\"\n";
-    std::fs::write(team.program.file(".storkit/project.toml"), agents).expect("written");
+    team.program.write_settings(agents);
     let serving = team.serve();
     team.joined(&second).await;
     ann.say(&team.room, "!new story Fix the door").await;

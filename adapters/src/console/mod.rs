@@ -180,7 +180,7 @@ impl Console {
 
     fn store_file(&self, id: &MessageId, file: &Attachment) -> io::Result<PathBuf> {
         let folder = &self.shared.config.files;
-        std::fs::create_dir_all(folder)?;
+        settings::unlinked::create_dir_all(folder)?;
         let path = folder.join(format!("{id}-{}", safe_name(&file.name)));
         write_private(&path, &file.bytes)?;
         Ok(path)
@@ -340,7 +340,8 @@ fn safe_name(name: &str) -> String {
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file =
+        settings::unlinked::open(std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600), path)?;
     file.write_all(bytes)
 }
 

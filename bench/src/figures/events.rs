@@ -63,6 +63,7 @@ fn settings() -> AgentSettings {
         trust_project_settings: false,
         busy_wait: Duration::from_secs(1),
         settle: SETTLE,
+        trust: pipeline::trust::TrustStore::at("/nonexistent".into()),
     }
 }
 

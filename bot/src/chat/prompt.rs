@@ -22,7 +22,7 @@ const LONGEST_NAME: usize = 64;
 /// Added while `.storkit/context.md` is as `storkit init` wrote it.
 const ONBOARDING: &str = "\n\nThe file `.storkit/context.md`, which tells agents what this project is, is still an empty template. When \
 somebody asks you to set the project up or to fill it in: look through the repository, ask the few questions that it does not answer, write \
-the file, and delete its first line.";
+the file, and delete its first line. Say that it counts once it is committed on the base branch.";
 
 /// The prompt as the CLI gets it: the room's talk since the last one, the sender's name where several people write, and permission to
 /// stay silent where nobody addressed the bot.
@@ -116,15 +116,15 @@ pub fn may_become_silence(so_far: &str) -> bool {
 }
 
 /// Appended to the CLI's own system prompt: the bot's name, the manners of a chat, and the project's briefing.
-pub fn system_prompt(display_name: &str, project: &Project, trusted: bool) -> String {
+pub fn system_prompt(display_name: &str, (project, base): (&Project, &str), trusted: bool) -> String {
     let mut text = format!(
         "Your name is {display_name}. You are talking with a team in a chat room, often on phones: be brief, use plain \
          Markdown, no tables wider than a phone. A tool call that needs permission is shown to the room and waits."
     );
-    if project.context() == ProjectContext::Untouched {
+    if project.context(base) == ProjectContext::Untouched {
         text.push_str(ONBOARDING);
     }
-    text.push_str(&project.briefing(trusted));
+    text.push_str(&project.briefing(base, trusted));
     text
 }
 

@@ -10,6 +10,7 @@ use agents::claude::PermissionRoute;
 use pipeline::{
     event::RunInfo,
     host::{AgentSettings, PipelineHost, RunAccess},
+    trust::TrustStore,
 };
 
 use crate::{
@@ -54,7 +55,7 @@ impl PipelineHost for BotHost {
 }
 
 /// How agents are started, from `bot.toml`.
-pub fn settings(loaded: &LoadedConfig) -> AgentSettings {
+pub fn settings(loaded: &LoadedConfig, trust: TrustStore) -> AgentSettings {
     let claude = &loaded.config.claude;
     let home: PathBuf = std::env::var_os("HOME").map_or_else(|| "/".into(), Into::into);
     AgentSettings {
@@ -68,5 +69,6 @@ pub fn settings(loaded: &LoadedConfig) -> AgentSettings {
         trust_project_settings: claude.trust_project_settings,
         busy_wait: Duration::from_secs(30),
         settle: Duration::from_millis(100),
+        trust,
     }
 }

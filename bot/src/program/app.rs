@@ -7,7 +7,7 @@ use std::{
 
 use adapters::{Adapter, Incoming, Room, Webhooks, supervise::supervise};
 use agents::turn::RetryPolicy;
-use pipeline::{Pipeline, Project};
+use pipeline::{Pipeline, Project, trust::TrustStore};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, mpsc, oneshot},
@@ -79,6 +79,8 @@ pub struct AppOptions {
     pub program: RunningProgram,
     /// Tells agents' processes from the operator's on the loopback listener.
     pub checks_peer: TcpPeerCheck,
+    /// What the operator has confirmed of the project's own settings.
+    pub trust: TrustStore,
 }
 
 /// Why a bot does not start. Each is one sentence for the person at the terminal.
@@ -151,8 +153,12 @@ impl App {
         let settings = Arc::new(LiveSettings::new(options.loaded.clone(), options.access.clone()));
         let runs = McpRuns::default();
         let host = BotHost::new(settings.clone(), runs.clone(), port);
-        let pipeline = Pipeline::open(&options.project, host::settings(&options.loaded), Arc::new(host))
-            .map_err(StartError::Ledger)?;
+        let pipeline = Pipeline::open(
+            &options.project,
+            host::settings(&options.loaded, options.trust.clone()),
+            Arc::new(host),
+        )
+        .map_err(StartError::Ledger)?;
         // Subscribed before the first event, so that rooms hear of an earlier storkit's leftovers.
         let (_, events) = pipeline.follow();
         let operator = OperatorAccess::open(&runs, port);
@@ -335,7 +341,7 @@ fn chat_services(
     pipeline: Pipeline,
     settings: Arc<LiveSettings>,
 ) -> (Arc<ChatServices>, mpsc::Receiver<Incoming>) {
-    let AppOptions { project, adapters, clock, retry, program, .. } = options;
+    let AppOptions { project, adapters, clock, retry, program, trust, .. } = options;
     // Bounded: a flood makes the adapters wait, instead of filling the memory.
     let (sender, inbox) = mpsc::channel(1_000);
     let (stop, tracker, rooms) = (CancellationToken::new(), TaskTracker::new(), RoomDirectory::default());
@@ -347,7 +353,7 @@ fn chat_services(
     let broker = PermissionBroker::new(store.clone(), clock.clone(), Arc::new(rooms.clone()));
     let loaded = settings.loaded();
     let commands = CommandServices {
-        doctor: doctor_report(project.clone(), settings.clone()),
+        doctor: doctor_report(project.clone(), trust, settings.clone()),
         project,
         settings: settings.clone(),
         store: store.clone(),
@@ -394,13 +400,10 @@ fn http_services(services: &ChatServices) -> HttpServices {
     }
 }
 
-fn doctor_report(project: Project, settings: Arc<LiveSettings>) -> DoctorReport {
+fn doctor_report(project: Project, trust: TrustStore, settings: Arc<LiveSettings>) -> DoctorReport {
     Box::new(move || {
-        let (project, settings) = (project.clone(), settings.clone());
-        Box::pin(async move {
-            let loaded = settings.loaded();
-            doctor::report(&doctor::check(&project, &loaded.config, &loaded.secret_env).await)
-        })
+        let (project, trust, settings) = (project.clone(), trust.clone(), settings.clone());
+        Box::pin(async move { doctor::report(&doctor::check(&project, &trust, &settings.loaded()).await) })
     })
 }
 

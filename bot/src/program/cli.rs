@@ -15,6 +15,7 @@ use crate::{
         output::{complain, print},
         serve::{self, FrontEnd},
         set_up::{self, InitArgs},
+        trust::{self, TrustArgs},
         upkeep,
     },
     replies::terminal::no_manual,
@@ -34,6 +35,8 @@ pub struct Cli {
 enum CliAction {
     /// Set up a project: its settings, its team of agents, and what they should know
     Init(InitArgs),
+    /// Show what the repository makes storkit run, as far as you have not confirmed it, and ask
+    Trust(TrustArgs),
     /// Serve the project without a chat in this terminal
     Serve,
     /// Chat with the bot that serves the project, or with a new one. If standard input is not a terminal, it is read
@@ -98,6 +101,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     match cli.action {
         None if here => serve::project(&cli.common, FrontEnd::Terminal).await,
         None | Some(CliAction::Serve) => serve::project(&cli.common, FrontEnd::None).await,
+        Some(CliAction::Trust(given)) => with_project(&cli.common, |project| trust::confirm(project, &given)),
         Some(CliAction::Init(given)) => set_up::init(&given, cli.common.project.as_deref()),
         Some(CliAction::Chat) => serve::chat(&cli.common, front).await,
         Some(CliAction::McpConfig) => mcp_config::show(&cli.common).await,
@@ -157,7 +161,11 @@ async fn check(common: &CommonArgs) -> ExitCode {
         Ok(opened) => opened,
         Err(code) => return code,
     };
-    let checks = doctor::check(&project, &loaded.config, &loaded.secret_env).await;
+    let store = match trust::store() {
+        Ok(store) => store,
+        Err(error) => return complain(2, &error.to_string()),
+    };
+    let checks = doctor::check(&project, &store, &loaded).await;
     print(&adapters::markdown::plain(&doctor::report(&checks)));
     print("\n");
     let bad = checks.iter().any(|check| check.state == doctor::CheckState::Bad);

@@ -11,7 +11,7 @@ use adapters::{
     },
 };
 use agents::turn::RetryPolicy;
-use pipeline::Project;
+use pipeline::{Project, trust::TrustStore};
 use scripted_model::ScriptedModel;
 use tokio::{
     io::{AsyncRead, AsyncWrite, BufReader},
@@ -27,6 +27,7 @@ use crate::{
         common_args::{CommonArgs, open},
         demo, harden, logging, messengers,
         output::{complain, not_started},
+        trust,
     },
     replies::terminal as say,
     restart::RunningProgram,
@@ -115,7 +116,11 @@ async fn run(
     if console.is_none() && front != FrontEnd::None {
         return Err(complain(2, say::NO_CONSOLE));
     }
-    let options = app_options(&project, loaded, console.as_ref(), label).await?;
+    let store = trust::store().map_err(|error| complain(2, &error.to_string()))?;
+    if front == FrontEnd::Terminal {
+        trust::ask_at_start(&project, &store);
+    }
+    let options = app_options(&project, loaded, store, console.as_ref(), label).await?;
     let mut signals = ExitSignals::listen().map_err(|error| complain(1, &say::no_signals(&error)))?;
     let app = App::start(options).await.map_err(|error| not_started(&error))?;
     tracing::info!(project = %project.root().display(), port = app.port(), "storkit serves");
@@ -158,6 +163,7 @@ fn start_log(project: &Project, loaded: &LoadedConfig, front: FrontEnd) -> Resul
 async fn app_options(
     project: &Project,
     loaded: LoadedConfig,
+    trust: TrustStore,
     console: Option<&Arc<Console>>,
     label: Option<String>,
 ) -> Result<AppOptions, ExitCode> {
@@ -179,6 +185,7 @@ async fn app_options(
         project: project.clone(),
         loaded,
         label,
+        trust,
     })
 }
 

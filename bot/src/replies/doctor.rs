@@ -185,6 +185,30 @@ pub const CONTEXT_UNTOUCHED: &str = "`.storkit/context.md` is still the template
 pub const CONTEXT_MISSING: &str =
     "There is no `.storkit/context.md` to tell agents about this project. `storkit init` writes one.";
 
+/// What is in the checkout does not count.
+pub fn context_edited(base: &str) -> String {
+    format!(
+        "`.storkit/context.md` in the checkout differs from the one on `{base}`, which is the one that agents read. Commit it \
+         there."
+    )
+}
+
+/// No `project.toml` on base.
+pub const DEFAULTS_APPLY: &str = "The project has no settings of its own, so there is nothing to confirm.";
+
+/// The operator has seen the settings that are in force.
+pub fn confirmed(base: &str) -> String {
+    format!("You have confirmed what `.storkit/project.toml` on `{base}` runs.")
+}
+
+/// What is in the checkout does not count.
+pub fn settings_edited(base: &str) -> String {
+    format!(
+        "`.storkit/project.toml` in the checkout differs from the one on `{base}`, which is the one that counts. Commit it \
+         there, and confirm it with `storkit trust`."
+    )
+}
+
 /// A valid `project.toml`.
 pub fn team(agents: usize, gates: usize) -> String {
     format!("The project has {} and {}.", count(agents, "agent", "agents"), count(gates, "gate", "gates"))

@@ -25,6 +25,7 @@ impl Orchestrator {
             self.runs.of(id).is_none()
                 && !self.pending.is_pending(id)
                 && !self.holds.is_left_alone(id, now)
+                && !self.stories.started.waits(story)
                 && waits_for(story, &situation, &[]) == Err(HoldReason::InMergeQueue)
                 && !self.merges.is_under_way(id)
         };

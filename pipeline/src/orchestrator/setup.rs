@@ -18,20 +18,20 @@ use super::{
     merges::Merges,
     orders,
     publisher::EventPublisher,
+    settings_in_force::{ConfigStamp, SettingsReading, with_consequence},
+    started::StartedStories,
     stories::Stories,
 };
 use crate::{
     Project,
     board::{WorkFolder, watcher},
-    config::LoadedProjectConfig,
     event::{PipelineEvent, PipelineSnapshot, RunId},
-    guard::{OwnCommits, base_branch},
+    guard::OwnCommits,
     handle::{Pipeline, PipelineOrder},
     host::{AgentSettings, PipelineHost},
     ledger::{RunLedger, RunSummary},
     merge::{JournaledMerge, MergeProof, MergeQueue, MergeRecovery, merges, recover},
     run::RunContext,
-    sentence::sentence,
     story::{StoryId, stage::Stage},
     worktree::{SizeLimits, Worktrees},
 };
@@ -99,8 +99,10 @@ pub(super) struct StartupState {
 /// The state found on disk.
 struct FoundOnDisk {
     work: WorkFolder,
-    loaded: Result<LoadedProjectConfig, String>,
+    reading: SettingsReading,
+    stamp: ConfigStamp,
     base: String,
+    started: StartedStories,
     recovery: MergeRecovery,
     worktrees: Worktrees,
     protection: String,
@@ -126,17 +128,26 @@ impl StartupState {
     }
 
     fn join(mut self, found: FoundOnDisk) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
-        let FoundOnDisk { work, loaded, base, recovery, worktrees, protection, memos, unproven } = found;
+        let FoundOnDisk {
+            work,
+            reading,
+            stamp,
+            base,
+            started,
+            recovery,
+            worktrees,
+            protection,
+            memos,
+            unproven,
+        } = found;
         report_recovery(&mut self.publisher, &recovery);
-        let (config, trouble) = match loaded {
-            Ok(loaded) => (loaded.config, None),
-            Err(why) => {
-                let text = format!("{} {}", sentence(&why), housekeeping::NOTHING_STARTS);
-                self.publisher.alarm(None, text);
-                // The board works without settings; `is_known` prevents that anything starts.
-                (Default::default(), Some(why))
-            }
-        };
+        let is_known = reading.in_force.is_some();
+        let trouble = reading.trouble.map(|why| with_consequence(&why, is_known));
+        if let Some(why) = &trouble {
+            self.publisher.alarm(None, why.clone());
+        }
+        // The board works without settings; `is_known` prevents that anything starts.
+        let config = reading.in_force.unwrap_or_default();
         let merging = housekeeping::merge_settings(&base, &config, &self.settings);
         let (queue, merged) = match MergeQueue::open(&self.project, merging) {
             Ok(opened) => opened,
@@ -152,12 +163,14 @@ impl StartupState {
         let lane = WorkLane::open();
         let mut orchestrator = Orchestrator {
             memos: Memos::new(&project, memos, lane.clone()),
-            stories: Stories { work: Arc::new(work), board, lane, changed_while_landing: false },
+            stories: Stories { work: Arc::new(work), board, lane, changed_while_landing: false, started },
             merges: Merges::new(queue, WorkLane::open()),
             config: PipelineConfig {
                 in_force: Arc::new(config),
-                is_known: trouble.is_none(),
+                is_known,
                 trouble,
+                edited: reading.edited,
+                stamp,
                 base,
                 protection,
             },
@@ -229,10 +242,10 @@ async fn end_old_runs(ledger: &RunLedger) {
 }
 
 fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk, String> {
-    let loaded = housekeeping::load(project, settings);
-    let configured = loaded.as_ref().ok().and_then(|loaded| loaded.config.base_branch.clone());
+    let reading = SettingsReading::read(project, settings);
     // Found once per start: runs and merges under way refer to it.
-    let base = base_branch(project, configured.as_deref()).map_err(|error| error.to_string())?;
+    let base = reading.base.clone()?;
+    let stamp = ConfigStamp::read(project, &base, settings);
     // Before the stories are read: an interrupted merge may have moved base, but not yet the story's file.
     let recovery = recover(project).map_err(|error| error.to_string())?;
     let work = WorkFolder::open(project).map_err(|error| error.to_string())?;
@@ -241,7 +254,9 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     let board = work.scan().map_err(|error| error.to_string())?;
     let unproven = unproven(project, &base, &board);
     let memos = memo::read(project);
-    Ok(FoundOnDisk { work, loaded, base, recovery, worktrees, protection, memos, unproven })
+    let started =
+        StartedStories::open(project, &settings.trust, &board).map_err(|error| error.to_string())?;
+    Ok(FoundOnDisk { work, reading, stamp, base, started, recovery, worktrees, protection, memos, unproven })
 }
 
 /// Done stories without a proof and without a merge on base. A clone has other people's merges, an

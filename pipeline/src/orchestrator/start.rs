@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::{Orchestrator, PAUSE, TaskEvent, holds};
 use crate::{
     assign::{Situation, Slot, assign},
-    event::{PipelineEvent, RunId, RunInfo, RunPhase},
+    event::{PipelineEvent, RunId, RunInfo, RunPhase, WantedDecision},
     run::{self, RunPlan, RunUpdate},
     story::{BlockReason, Story, StoryId, stage::Role},
 };
@@ -37,7 +37,9 @@ impl Orchestrator {
         // One that is done stays: others may depend on it.
         let is_free = |story: &&Arc<Story>| {
             let id = story.id();
-            let kept_back = self.pending.is_pending(id) || self.holds.is_kept_back(id, now);
+            let kept_back = self.pending.is_pending(id)
+                || self.holds.is_kept_back(id, now)
+                || self.stories.started.waits(story);
             !kept_back || story.stage.role().is_none()
         };
         let board = &self.stories.board.stories;
@@ -141,6 +143,11 @@ impl Orchestrator {
         let id = story.id();
         if self.runs.of(id).is_some() {
             return None;
+        }
+        if self.stories.board.story(id).is_some_and(|story| self.stories.started.waits(story)) {
+            let clause =
+                format!("it came with the repository and was not started here; `start {id}` starts it");
+            return Some(holds::HeldStory { clause, wanted: Some(WantedDecision::Start) });
         }
         let conflicts = self.merges.conflicts();
         let facts = holds::HoldFacts {

@@ -146,6 +146,7 @@ impl Orchestrator {
             self.follow_up(&event);
             self.publisher.emit(event);
         }
+        self.check_arrivals();
         self.commit_if_due();
     }
 
@@ -163,20 +164,23 @@ impl Orchestrator {
     fn follow_up(&mut self, event: &PipelineEvent) {
         let mut committed = false;
         match event {
-            PipelineEvent::StoryCreated { story, stage, .. } => {
+            PipelineEvent::StoryCreated { story, stage, by, .. } => {
                 committed = stage.is_committed();
+                self.follow_stage(*story, *stage, by);
                 if *stage == Stage::Done {
                     self.check_proof(*story);
                 }
             }
-            PipelineEvent::StoryMoved { story, from, to, .. } => {
+            PipelineEvent::StoryMoved { story, from, to, by, .. } => {
                 committed = from.is_committed() || to.is_committed();
+                self.follow_stage(*story, *to, by);
                 self.holds.forget_question(*story);
                 self.leave_stage(*story, *from, *to);
             }
             PipelineEvent::StoryDeleted { story, stage, .. } => {
                 committed = stage.is_committed();
                 self.holds.forget(*story);
+                self.follow_stage(*story, Stage::Archived, &Actor::Pipeline);
                 self.runs.end(*story, RunVerdict::Settled);
                 self.leave_merge(*story);
             }

@@ -1,13 +1,14 @@
 //! The log of a run: `.storkit/logs/agents/RUN.log`, lines without escape sequences, cut at the beginning when it grows.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
 use agents::claude::ToolUse;
 use serde_json::Value;
+use settings::unlinked;
 
 use crate::{Project, event::RunId};
 
@@ -37,8 +38,8 @@ impl RunLog {
         let folder = folder(project);
         let path = folder.join(format!("{run}.log"));
         let open = || {
-            fs::create_dir_all(&folder)?;
-            OpenOptions::new().create(true).read(true).append(true).open(&path)
+            unlinked::create_dir_all(&folder)?;
+            unlinked::open(OpenOptions::new().create(true).read(true).append(true), &path)
         };
         let file = open().inspect_err(|error| tracing::warn!(%error, %run, "a run has no log")).ok();
         Self { file, size: 0, last: Vec::new() }

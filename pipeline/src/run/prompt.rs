@@ -79,7 +79,7 @@ pub(super) fn system(
     if !plan.agent.description.is_empty() {
         system.push_str(&format!("\n\nYour strength: {}", plan.agent.description));
     }
-    system.push_str(&project.briefing(trusted));
+    system.push_str(&project.briefing(&plan.base, trusted));
     Ok(system)
 }
 

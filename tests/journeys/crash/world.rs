@@ -77,6 +77,7 @@ impl World {
         git(&project, &["config", "user.email", "ada@example.org"]);
         git(&project, &["add", "gate.sh", "shared.txt", "stories", ".storkit/project.toml"]);
         git(&project, &["commit", "-q", "-m", "the project"]);
+        program.confirm_settings();
         let log = program.project().with_file_name("log");
         Self { program, stories: 0, merged: 0, log }
     }

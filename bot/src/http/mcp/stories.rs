@@ -15,6 +15,7 @@ use pipeline::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use settings::unlinked;
 
 use super::call::{Answered, ToolCall, pretty, refusal};
 use crate::replies::tools as say;
@@ -200,10 +201,10 @@ pub(super) async fn record_tests(call: ToolCall) -> Answered {
     results.summary = results.summary.map(|text| text.chars().take(SUMMARY).collect());
     let path = results_file(&call, id);
     let write = || {
-        fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        unlinked::create_dir_all(path.parent().unwrap_or(&path))?;
         let mut line = serde_json::to_vec(&results)?;
         line.push(b'\n');
-        OpenOptions::new().create(true).append(true).open(&path)?.write_all(&line)
+        unlinked::open(OpenOptions::new().create(true).append(true), &path)?.write_all(&line)
     };
     write().map_err(|error: std::io::Error| say::tool_not_recorded(&error))?;
     Ok(say::tool_recorded(results.passed, results.failed))
@@ -214,7 +215,8 @@ fn results_file(call: &ToolCall, id: StoryId) -> PathBuf {
 }
 
 fn recorded(call: &ToolCall, id: StoryId) -> Vec<Value> {
-    let text = fs::read_to_string(results_file(call, id)).unwrap_or_default();
+    let path = results_file(call, id);
+    let text = unlinked::check(&path).and_then(|()| fs::read_to_string(path)).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let last = &lines[lines.len().saturating_sub(RESULTS)..];
     last.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()

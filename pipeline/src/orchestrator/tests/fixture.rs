@@ -154,6 +154,7 @@ impl Fixture {
         git.write(".storkit/project.toml", project);
         git.git(&["add", "gate.sh", ".storkit/project.toml"]);
         git.git(&["commit", "-q", "-m", "gate"]);
+        git.confirm();
         Self::on(git, change).await
     }
 
@@ -180,6 +181,7 @@ impl Fixture {
             trust_project_settings: false,
             busy_wait: Duration::from_millis(10),
             settle: Duration::from_millis(20),
+            trust: git.trust(),
         };
         change(&mut settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -192,6 +194,12 @@ impl Fixture {
         // Refused where there is nothing to start on; else it has begun now.
         let _ = pipeline.rescan().await;
         Self { git, pipeline, place, events, seen: Vec::new() }
+    }
+
+    /// A person commits this `project.toml`.
+    pub fn commit_settings(&self, text: &str) {
+        self.git.write(".storkit/project.toml", text);
+        self.git.git(&["commit", "-q", "-m", "settings", "--", ".storkit/project.toml"]);
     }
 
     /// A story with this text, as a person creates and starts it.
