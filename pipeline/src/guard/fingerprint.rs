@@ -596,6 +596,16 @@ mod tests {
     }
 
     #[test]
+    fn a_checkout_that_cannot_be_read_is_an_error_unless_there_is_none() {
+        let run = Run::new();
+        let dirty = || dirty(&Repository::open(run.fixture.root()).expect("it opens"), &run.fixture.root());
+        fs::write(run.in_git("index"), "broken").expect("a file");
+        assert!(dirty().is_err());
+        run.write_in_git("config", "[core]\n\trepositoryformatversion = 0\n\tbare = true\n");
+        assert_eq!(dirty(), Ok(Dirty::new()));
+    }
+
+    #[test]
     fn the_stage_of_a_conflict_is_a_part_of_the_index() {
         let run = Run::new();
         let blob = run.git(&["rev-parse", "HEAD:a.txt"]);
