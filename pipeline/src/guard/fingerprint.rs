@@ -311,7 +311,8 @@ fn lost(repository: &Repository, tip: Option<Oid>) -> Vec<Oid> {
     let walked = tree.walk(git2::TreeWalkMode::PreOrder, |_, entry| {
         if entry.kind() != Some(ObjectType::Commit) && !store.exists(entry.id()) {
             lost.push(entry.id());
-            return if entry.kind() == Some(ObjectType::Tree) { 1 } else { 0 };
+            // Skips what a lost folder has.
+            return 1;
         }
         0
     });
