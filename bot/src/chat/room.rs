@@ -6,7 +6,7 @@
 mod activity;
 mod answers;
 #[cfg(test)]
-mod fixture;
+pub(super) mod fixture;
 mod intake;
 mod left_work;
 mod prompt_queue;

@@ -311,7 +311,8 @@ fn lost(repository: &Repository, tip: Option<Oid>) -> Vec<Oid> {
     let walked = tree.walk(git2::TreeWalkMode::PreOrder, |_, entry| {
         if entry.kind() != Some(ObjectType::Commit) && !store.exists(entry.id()) {
             lost.push(entry.id());
-            return if entry.kind() == Some(ObjectType::Tree) { 1 } else { 0 };
+            // Skips what a lost folder has.
+            return 1;
         }
         0
     });
@@ -593,6 +594,16 @@ mod tests {
             .expect("mode");
         run.git(&["add", "new.txt"]);
         assert_eq!(run.found(), [Tampering::IndexChanged(vec!["new.txt".into()])], "another mode");
+    }
+
+    #[test]
+    fn a_checkout_that_cannot_be_read_is_an_error_unless_there_is_none() {
+        let run = Run::new();
+        let dirty = || dirty(&Repository::open(run.fixture.root()).expect("it opens"), &run.fixture.root());
+        fs::write(run.in_git("index"), "broken").expect("a file");
+        assert!(dirty().is_err());
+        run.write_in_git("config", "[core]\n\trepositoryformatversion = 0\n\tbare = true\n");
+        assert_eq!(dirty(), Ok(Dirty::new()));
     }
 
     #[test]

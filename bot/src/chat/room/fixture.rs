@@ -52,10 +52,10 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `ann` may approve, `bob` may only write. Story 1 waits in the backlog.
-pub(super) struct RoomFixture {
+pub(in crate::chat) struct RoomFixture {
     pub(super) task: RoomTask,
     pub(super) fake: Arc<Fake>,
-    pub(super) services: Arc<ChatServices>,
+    pub(in crate::chat) services: Arc<ChatServices>,
     mailbox: RoomMailbox,
     _folder: tempfile::TempDir,
 }
@@ -79,7 +79,7 @@ pub(super) fn prompt(text: &str) -> QueuedPrompt {
 }
 
 impl RoomFixture {
-    pub(super) async fn new() -> Self {
+    pub(in crate::chat) async fn new() -> Self {
         Self::on(Fake::new("fake")).await
     }
 
@@ -118,7 +118,7 @@ impl RoomFixture {
         Self { task, fake, services, mailbox, _folder: folder }
     }
 
-    pub(super) fn room(&self) -> FakeRoom {
+    pub(in crate::chat) fn room(&self) -> FakeRoom {
         self.fake.room("a")
     }
 

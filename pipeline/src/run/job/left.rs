@@ -170,7 +170,6 @@ mod tests {
     use std::fs;
 
     use agents::{
-        claude::TurnEnd,
         confine::{Bwrap, Confinement},
         turn::TurnOutcome,
     };
@@ -238,8 +237,7 @@ mod tests {
         job.workspace.as_mut().unwrap().confinement =
             Confinement::Bwrap(Bwrap::for_home("/nonexistent".as_ref()));
         fixture.git.write("note.txt", "a person's");
-        let answered =
-            TurnResult { outcome: TurnOutcome::Answered(Box::new(TurnEnd::default())), ended: None };
+        let answered = TurnResult { outcome: TurnOutcome::Answered(Box::default()), ended: None };
         let facts = job.facts(&before, &answered, false).await.unwrap();
         assert_eq!(facts, RunFacts::default());
         assert!(updates.try_recv().is_err());
