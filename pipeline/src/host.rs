@@ -147,6 +147,7 @@ mod tests {
             secret_env: Vec::new(),
             home: "/home/ann".into(),
             wall: WallSettings::default(),
+            trust: crate::trust::TrustStore::at("/nonexistent".into()),
             stall: Duration::ZERO,
             trust_project_settings: false,
             busy_wait: Duration::ZERO,

@@ -221,7 +221,7 @@ fn detail(tool: &str, input: &Value) -> (String, &'static str, &'static str) {
             return (visible(&json), "json", "json");
         }
     };
-    (shown + &other_keys(input, keys), language, ending)
+    (format!("{shown}{}", other_keys(input, keys)), language, ending)
 }
 
 fn other_keys(input: &Value, keys: &[&str]) -> String {

@@ -119,6 +119,7 @@ impl RunFixture {
             secret_env: Vec::new(),
             home: git.root().with_file_name("home"),
             wall: WallSettings { confine: ConfineChoice::None, ..WallSettings::default() },
+            trust: git.trust(),
             stall: Duration::ZERO,
             trust_project_settings: false,
             busy_wait: Duration::ZERO,

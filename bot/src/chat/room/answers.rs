@@ -231,7 +231,12 @@ mod tests {
     /// Whether ann's words, maybe a reply, are taken as an answer.
     fn takes(fixture: &mut RoomFixture, text: &str, reply_to: Option<&MessageId>) -> bool {
         let call = fixture.call("ann", Some(Addressed::Direct));
-        fixture.task.answers_question(&call, text, reply_to)
+        fixture.task.answers_question(&call, &said(text, reply_to))
+    }
+
+    /// Long after any question was shown.
+    fn said<'a>(text: &'a str, reply_to: Option<&'a MessageId>) -> SaidText<'a> {
+        SaidText { text, reply_to, sent_at: SystemTime::now() + std::time::Duration::from_secs(3600) }
     }
 
     fn denied(decision: PermissionDecision) -> Option<String> {
@@ -340,7 +345,7 @@ mod tests {
         }
         for prefix in [Addressed::Prefix, Addressed::Slash] {
             let call = fixture.call("ann", Some(prefix));
-            assert!(!fixture.task.answers_question(&call, "use another color", None));
+            assert!(!fixture.task.answers_question(&call, &said("use another color", None)));
         }
         assert!(takes(&mut fixture, " use another color\n", None));
         assert_eq!(denied(plan.await.unwrap()), Some("use another color".into()));

@@ -13,6 +13,7 @@ use adapters::{
 };
 use agents::{
     claude::{AgentEvent, PermissionRoute, SessionId, TurnEnd},
+    confine::{ConfineChoice, WallSettings},
     turn::{RetryPolicy, TurnOutcome, TurnUpdate},
 };
 use futures::FutureExt as _;
@@ -21,6 +22,7 @@ use pipeline::{
     Pipeline, Project,
     event::RunInfo,
     host::{AgentSettings, PipelineHost, RunAccess},
+    trust::TrustStore,
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -43,7 +45,7 @@ use crate::{
     },
     live_agents::LiveAgents,
     messengers::ConnectedMessengers,
-    permission::{PermissionAsk, PermissionBroker, PermissionDecision, QuestionId},
+    permission::{Asker, PermissionAsk, PermissionBroker, PermissionDecision, QuestionId},
     restart::{RestartRequest, RunningProgram},
     store::{QueuedPrompt, Store},
 };
@@ -203,7 +205,9 @@ impl RoomFixture {
         let room = self.task.room.clone();
         let ask = PermissionAsk {
             rooms: vec![room.clone()],
-            session_of: Some(room),
+            asker: Asker::room(room),
+            folder: None,
+            blocked_path: None,
             asked_for: "Ann".into(),
             tool: tool.into(),
             input,
@@ -286,6 +290,8 @@ fn services(project: &Project, fake: &Arc<Fake>, settings: Arc<LiveSettings>) ->
         env: Default::default(),
         secret_env: Vec::new(),
         home: project.root().to_owned(),
+        wall: WallSettings { confine: ConfineChoice::None, ..WallSettings::default() },
+        trust: TrustStore::at(project.root().with_file_name("trust")),
         stall: Duration::ZERO,
         trust_project_settings: false,
         busy_wait: Duration::ZERO,

@@ -329,7 +329,9 @@ mod tests {
         let room = fixture.task.room.clone();
         let ask = crate::permission::PermissionAsk {
             rooms: vec![room.clone()],
-            session_of: Some(room),
+            asker: crate::permission::Asker::room(room),
+            folder: None,
+            blocked_path: None,
             asked_for: "Ann".into(),
             tool: "Bash".into(),
             input: serde_json::json!({"command": "ls"}),

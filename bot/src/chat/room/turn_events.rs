@@ -686,6 +686,7 @@ mod tests {
             input: json!({"command": "ls"}),
             tool_use_id: None,
             agent_id: None,
+            blocked_path: None,
         };
         fixture.event(AgentEvent::Permission(request));
         assert_eq!(fixture.task.running_turn().unwrap().waiting.as_deref(), Some(replies::WAITS_FOR_ANSWER));
