@@ -99,7 +99,7 @@ pub struct PipelineSection {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WallSection {
-    /// Absent: the strongest that this machine has. "none", "bwrap", or a command to run them by.
+    /// Absent: the strongest that this machine has. "bwrap", "landlock", "none", or a command to run them by.
     pub confine: ConfineKey,
     /// Files and folders that exist behind the wall, too, read-only.
     pub visible: Vec<PathBuf>,
@@ -147,6 +147,7 @@ impl WallSection {
                 "strongest" => Some(ConfineChoice::Strongest),
                 "none" => Some(ConfineChoice::None),
                 "bwrap" => Some(ConfineChoice::Bwrap),
+                "landlock" => Some(ConfineChoice::Landlock),
                 _ => None,
             },
             ConfineKey::Command(words) => {
@@ -159,7 +160,7 @@ impl WallSection {
     fn check(&self) -> Result<(), KeyError> {
         let wrong = |key: &str, why: String| Err(KeyError { key: key.into(), why });
         if self.choice().is_none() {
-            let why = "it is \"strongest\", \"none\", \"bwrap\", or a command like [\"podman\", \"run\", \"IMAGE\"].";
+            let why = "it is \"strongest\", \"bwrap\", \"landlock\", \"none\", or a command like [\"podman\", \"run\", \"IMAGE\"].";
             return wrong("wall.confine", why.into());
         }
         for (key, paths) in [("wall.visible", &self.visible), ("wall.writable", &self.writable)] {

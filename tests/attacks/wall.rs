@@ -40,7 +40,7 @@ impl AttackedProject {
         fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("it can run");
         program.set_guarded_claude(agent.to_str().expect("text"));
         program.write_config("[pipeline]\nrooms = [\"console:main\"]");
-        program.set_env("DATABASE_URL", "postgres://operator:m4rked-5ecret@localhost/shop");
+        program.set_env("DATABASE_URL", "postgres://operator:hidden@localhost/shop");
         let attacked = Self(program);
         attacked.write("attack.sh", attack);
         attacked.write(".storkit/project.toml", team);
@@ -104,7 +104,7 @@ fn a_gate_reads_the_operators_files_of_a_project_below_tmp() {
     let project = AttackedProject::new("");
     let (root, home) = (project.0.project(), project.home());
     let script = format!(
-        "! cat {0}/.env && ! cat {0}/.storkit/bot.toml && ! ls {0}/.storkit/run && ! ls {0}/.storkit/state && ! cat {1}/.ssh/id\n",
+        "! cat {0}/.env && ! cat {0}/.storkit/bot.toml && ! ls {0}/.storkit/run/console.sock && ! ls {0}/.storkit/state && ! cat {1}/.ssh/id\n",
         root.display(),
         home.display()
     );
@@ -171,12 +171,12 @@ fn a_repository_takes_its_own_wall_down() {
     let told = terminal.see("agent.sandbox");
     assert!(told.contains("[wall]") && told.contains("bot.toml"), "{told}");
     terminal.say("status");
-    terminal.see("Nothing is started");
+    terminal.see("No agents start");
     assert!(!project.0.file("ran").exists());
 }
 
 #[test]
-fn a_machine_without_a_wall_runs_agents_all_the_same() {
+fn a_wall_that_cannot_be_built_is_left_out() {
     let mut project = AttackedProject::new("touch ../../../ran");
     let programs = project.0.project().with_file_name("programs");
     fs::create_dir(&programs).expect("a folder");
@@ -190,9 +190,10 @@ fn a_machine_without_a_wall_runs_agents_all_the_same() {
         }
     }
     project.0.set_env("PATH", programs.to_str().expect("text"));
+    project.0.write_config("[pipeline]\nrooms = [\"console:main\"]\n[wall]\nconfine = \"bwrap\"");
     let _serving = project.0.serve();
     let mut terminal = project.start("do: touch ../../../ran");
-    terminal.see("There is no wall for agents and gates");
+    terminal.see("bubblewrap is not installed");
     assert!(!project.0.file("ran").exists());
     project.0.write_config("[wall]\nconfine = \"none\"");
     let output = project.0.run(&["doctor"], "");

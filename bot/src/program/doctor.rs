@@ -238,7 +238,9 @@ fn walls(project: &Project, wall: &Result<Confinement, String>) -> DoctorCheck {
     match wall {
         Ok(confinement @ Confinement::Bwrap(_)) => good(say::walls(&names, &confinement.name())),
         Ok(Confinement::None) => note(say::no_walls(&names)),
-        Ok(confinement @ Confinement::Prefix(_)) => note(say::walls(&names, &confinement.name())),
+        Ok(confinement @ (Confinement::Landlock(_) | Confinement::Prefix(_))) => {
+            note(say::walls(&names, &confinement.name()))
+        }
         Err(why) => bad(say::as_reported(why)),
     }
 }

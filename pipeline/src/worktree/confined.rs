@@ -15,7 +15,10 @@ use agents::{
         AgentEvent, AgentProcess, Launch, LaunchProgram, PermissionRoute, ProcessExit, PromptMode, SessionId,
         SessionStart,
     },
-    confine::{Bwrap, Confined, Confinement, HostFolders, NetworkReach, OwnProgram, Tenant, WalledCommand},
+    confine::{
+        Bwrap, Confined, Confinement, HostFolders, LandlockWall, NetworkReach, OwnProgram, Tenant,
+        WalledCommand,
+    },
 };
 use needs::needs;
 use tokio::sync::mpsc::Receiver;
@@ -40,6 +43,13 @@ pub(crate) fn bwrap(home: &Path) -> Bwrap {
     // The project may have been cloned below `/tmp`.
     let host = HostFolders { programs: vec![tests.clone()], ..HostFolders::of_home(home) };
     Bwrap { own: Some(own_program(tests)), ..Bwrap::for_host(host) }
+}
+
+/// The same by Landlock; `None` where the kernel cannot enforce it.
+pub(crate) fn landlock(home: &Path) -> Option<LandlockWall> {
+    let Bwrap { own, host, .. } = bwrap(home);
+    let wall = LandlockWall { own: own.expect("this program"), host };
+    wall.try_out().is_ok().then_some(wall)
 }
 
 /// The tests' own program in place of storkit's: it comes to `confined_network::inside_the_sandbox`. The shell hides
@@ -151,7 +161,7 @@ async fn what_ignores_the_request_is_killed_with_all_it_started() {
 fn a_confined_process_outlives_the_thread_that_started_it() {
     needs!(Bubblewrap);
     let (_fixture, _worktree, confined) = confined();
-    let WalledCommand { argv, scratch } = command(&confined, &["/bin/cat"]);
+    let WalledCommand { argv, scratch, .. } = command(&confined, &["/bin/cat"]);
     let start = move || {
         let mut cat = CatProcess::start(&argv);
         cat.answers("first");
@@ -216,7 +226,7 @@ fn the_exit_code_is_the_commands_and_without_a_network_nothing_answers() {
         let reach = if network { NetworkReach::Everything } else { NetworkReach::Nothing };
         let confinement = Confinement::Bwrap(Bwrap { reach, ..bwrap.clone() });
         let confined = Confined { confinement, ..confined.clone() };
-        let WalledCommand { argv, scratch: _scratch } = command(&confined, &["/bin/bash", "-c", script]);
+        let WalledCommand { argv, scratch: _scratch, .. } = command(&confined, &["/bin/bash", "-c", script]);
         let output = Command::new(&argv[0]).args(&argv[1..]).output().expect("it starts");
         output.status.code()
     };
@@ -249,7 +259,7 @@ fn the_clis_folder_is_shown_below_tmp_and_in_the_projects_state_and_nothing_besi
             fixture.root().display()
         );
         let confined = Confined { confinement, ..confined.clone() };
-        let WalledCommand { argv, scratch: _scratch } =
+        let WalledCommand { argv, scratch: _scratch, .. } =
             agents_command(&confined, &["/bin/sh", "-c", &script]);
         let output = Command::new(&argv[0]).args(&argv[1..]).output().expect("it starts");
         assert!(output.status.success(), "{}: {output:?}", claude.display());

@@ -103,7 +103,7 @@ impl NetworkRoom {
     }
 
     fn command(&self, argv: &[&str]) -> Command {
-        let WalledCommand { argv, scratch } = command(&self.confined, argv);
+        let WalledCommand { argv, scratch, .. } = command(&self.confined, argv);
         // Removed by the next `enclose`, as after a kill.
         scratch.map(std::mem::forget);
         let mut command = Command::new(&argv[0]);

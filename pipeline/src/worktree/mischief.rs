@@ -55,11 +55,12 @@ impl Run {
         let (confinement, place) = (self.confinement.clone(), self.worktree.place());
         let confined = Confined { confinement, place, variables: vec![] };
         let agent = Tenant::Agent { own: &[], login: false };
-        let WalledCommand { argv, scratch: _scratch } = confined.command(argv, agent).expect("a wall");
+        let WalledCommand { argv, environment: moved, scratch: _scratch } =
+            confined.command(argv, agent).expect("a wall");
         let (program, rest) = argv.split_first().expect("a program");
         let environment = self.worktree.environment(self.confinement.encloses());
         let mut command = command(program.to_str().expect("text"), self.worktree.path(), &environment);
-        command.env("ROOT", self.fixture.root()).args(rest).output().expect("it runs")
+        command.env("ROOT", self.fixture.root()).envs(moved).args(rest).output().expect("it runs")
     }
 
     fn does(&self, script: &str) {
