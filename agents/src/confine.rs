@@ -207,6 +207,14 @@ impl Confinement {
         }
     }
 
+    /// Where a process finds git's data about its worktree: at its own place, unless nothing can be shown there.
+    pub fn admin<'a>(&self, place: &'a WorktreePaths) -> std::borrow::Cow<'a, Path> {
+        match self {
+            Self::Landlock(_) => place.private.join("admin").into(),
+            Self::None | Self::Bwrap(_) | Self::Prefix(_) => place.admin.as_path().into(),
+        }
+    }
+
     /// Whether bubblewrap's own processes are between storkit and the command.
     pub fn is_bubblewrap(&self) -> bool {
         matches!(self, Self::Bwrap(_))

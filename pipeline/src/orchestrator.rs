@@ -287,7 +287,7 @@ impl Orchestrator {
             holds,
             paused,
             base: self.config.base.clone(),
-            protection: self.config.protection.clone(),
+            wall: self.config.wall.clone(),
             board,
         };
         self.publisher.publish(snapshot);

@@ -28,6 +28,9 @@ stage = "qa"
 /// A project with this attack in it, a CLI that does what stories say, and a machine with an operator.
 struct AttackedProject(Program);
 
+/// The walls, as `[wall] confine` names them.
+const WALLS: [&str; 2] = ["bwrap", "landlock"];
+
 impl AttackedProject {
     fn new(attack: &str) -> Self {
         Self::with_team(TEAM, attack)
@@ -74,6 +77,12 @@ impl AttackedProject {
         terminal
     }
 
+    /// Chooses a wall.
+    fn behind(self, wall: &str) -> Self {
+        self.0.write_config(&format!("[pipeline]\nrooms = [\"console:main\"]\n[wall]\nconfine = \"{wall}\""));
+        self
+    }
+
     /// A story with this attack is merged, since the gate saw it stopped.
     fn is_merged(&self, lines: &str) {
         let _serving = self.0.serve();
@@ -95,13 +104,19 @@ fn a_gate_reads_the_models_key() {
          ! ls ~/.claude\n! grep -rs {MARK} \"$HOME\" /tmp /run /etc\n"
     );
     assert!(KEY.contains(MARK));
-    AttackedProject::new(&looks).is_merged("");
+    for wall in WALLS {
+        AttackedProject::new(&looks).behind(wall).is_merged("");
+    }
 }
 
 #[test]
 fn a_gate_reads_the_operators_files_of_a_project_below_tmp() {
     needs!(Bubblewrap);
-    let project = AttackedProject::new("");
+    WALLS.iter().for_each(|wall| reads_the_operators_files(wall));
+}
+
+fn reads_the_operators_files(wall: &str) {
+    let project = AttackedProject::new("").behind(wall);
     let (root, home) = (project.0.project(), project.home());
     let script = format!(
         "! cat {0}/.env && ! cat {0}/.storkit/bot.toml && ! ls {0}/.storkit/run/console.sock && ! ls {0}/.storkit/state && ! cat {1}/.ssh/id\n",
@@ -117,7 +132,11 @@ fn a_gate_reads_the_operators_files_of_a_project_below_tmp() {
 #[test]
 fn a_gate_writes_what_the_clis_next_command_executes() {
     needs!(Bubblewrap);
-    let project = AttackedProject::new("");
+    WALLS.iter().for_each(|wall| writes_what_the_cli_executes(wall));
+}
+
+fn writes_what_the_cli_executes(wall: &str) {
+    let project = AttackedProject::new("").behind(wall);
     let snapshots = project.home().join(".claude/shell-snapshots");
     fs::create_dir_all(&snapshots).expect("a folder");
     fs::write(snapshots.join("snapshot-bash-1.sh"), "# good\n").expect("a file");

@@ -81,8 +81,8 @@ impl LandlockWall {
                 Shown::Empty | Shown::Link(_) => {}
             }
         }
-        // Where the real repository is read: objects, branches, and what says which hooks run.
-        read.extend([place.common.join("objects"), place.hooks.clone(), scratch.git_link()]);
+        // Where the worktree's own settings name the real repository: what git ignores there.
+        read.extend([place.common.join("objects"), place.admin.clone()]);
         Ok((self.words(&read, &write), moved.environment()))
     }
 

@@ -50,7 +50,12 @@ impl OwnProgram {
         // Linux appends ` (deleted)` once the file is replaced, as `rebuild` does; the new program has the old path.
         let file =
             file.to_str().and_then(|file| file.strip_suffix(" (deleted)")).map(Into::into).unwrap_or(file);
-        let _ = REGISTERED.set(Self { file, arguments: Vec::new() });
+        Self { file, arguments: Vec::new() }.register_as();
+    }
+
+    /// As [`OwnProgram::register`], for a program that gets there by other arguments. Only the first call counts.
+    pub fn register_as(self) {
+        let _ = REGISTERED.set(self);
     }
 
     pub(super) fn registered() -> Option<Self> {

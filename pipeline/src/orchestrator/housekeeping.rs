@@ -13,7 +13,7 @@ use crate::{
     Project,
     board::Board,
     config::{LoadedProjectConfig, ProjectConfig},
-    event::{Actor, PipelineEvent},
+    event::{Actor, PipelineEvent, WallState},
     gates::GateRunner,
     host::AgentSettings,
     merge::{MergeProof, MergeSettings},
@@ -49,8 +49,7 @@ pub(super) struct PipelineConfig {
     pub is_known: bool,
     /// The branch that stories merge to.
     pub base: String,
-    /// What agents run in, as a clause.
-    pub protection: String,
+    pub wall: WallState,
 }
 
 impl Orchestrator {

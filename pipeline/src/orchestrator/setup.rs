@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use agents::claude::{self, SessionId};
+use agents::{
+    claude::{self, SessionId},
+    confine::Confinement,
+};
 use tokio::sync::mpsc;
 
 use super::{
@@ -23,7 +26,7 @@ use crate::{
     Project,
     board::{WorkFolder, watcher},
     config::LoadedProjectConfig,
-    event::{PipelineEvent, RunId},
+    event::{PipelineEvent, RunId, WallState},
     guard::{OwnCommits, base_branch},
     host::{AgentSettings, PipelineHost},
     ledger::{RunLedger, RunSummary},
@@ -37,6 +40,10 @@ use crate::{
 // Reports of runs wait here while the orchestrator is busy. A run that finds no room waits;
 // its process runs on.
 const EVENT_BACKLOG: usize = 1_024;
+
+/// Said at each start, so that nobody forgets it.
+const NO_WALL: &str = "There is no wall around agents, gates and components' commands: they can do what the operator can. \
+     `[wall] confine` in `.storkit/bot.toml` turned it off.";
 
 /// The parts that exist before the orchestrator.
 pub(super) struct StartupState {
@@ -54,7 +61,7 @@ struct FoundOnDisk {
     base: String,
     recovery: MergeRecovery,
     worktrees: Worktrees,
-    protection: String,
+    wall: WallState,
     memos: BTreeMap<StoryId, StoryMemo>,
     unproven: BTreeSet<StoryId>,
 }
@@ -77,7 +84,7 @@ impl StartupState {
     }
 
     fn join(mut self, found: FoundOnDisk) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
-        let FoundOnDisk { work, loaded, base, recovery, worktrees, protection, memos, unproven } = found;
+        let FoundOnDisk { work, loaded, base, recovery, worktrees, wall, memos, unproven } = found;
         tell_recovery(&mut self.publisher, &recovery);
         let (config, trouble) = match loaded {
             Ok(loaded) => (loaded.config, None),
@@ -110,7 +117,7 @@ impl StartupState {
                 is_known: trouble.is_none(),
                 trouble,
                 base,
-                protection,
+                wall,
             },
             context: RunContext {
                 project,
@@ -138,6 +145,11 @@ impl Orchestrator {
         self.reap();
         self.commits.want();
         self.commit_if_due();
+        match self.config.wall.clone() {
+            WallState::Built(_) => {}
+            WallState::TurnedOff => self.publisher.alarm(None, NO_WALL.to_owned()),
+            WallState::Missing(why) => self.publisher.alarm(None, why),
+        }
         for problem in self.stories.board.problems.clone() {
             self.publisher.tell(PipelineEvent::ProblemFound { problem: problem.to_string() });
         }
@@ -169,11 +181,15 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     let recovery = recover(project).map_err(|error| error.to_string())?;
     let work = WorkFolder::open(project).map_err(|error| error.to_string())?;
     let worktrees = Worktrees::open(project, SizeLimits::default()).map_err(|error| error.to_string())?;
-    let protection = settings.confinement().map_or_else(|why| why, |chosen| chosen.name());
+    let wall = match settings.confinement() {
+        Ok(Confinement::None) => WallState::TurnedOff,
+        Ok(built) => WallState::Built(built.name()),
+        Err(why) => WallState::Missing(why),
+    };
     let board = work.scan().map_err(|error| error.to_string())?;
     let unproven = unproven(project, &base, &board);
     let memos = memo::read(project);
-    Ok(FoundOnDisk { work, loaded, base, recovery, worktrees, protection, memos, unproven })
+    Ok(FoundOnDisk { work, loaded, base, recovery, worktrees, wall, memos, unproven })
 }
 
 /// Done stories without a proof and without a merge on base. A clone has other people's merges, an

@@ -54,7 +54,7 @@ pub(crate) fn landlock(home: &Path) -> Option<LandlockWall> {
 
 /// The tests' own program in place of storkit's: it comes to `confined_network::inside_the_sandbox`. The shell hides
 /// what the test harness prints on the way there.
-fn own_program(tests: PathBuf) -> OwnProgram {
+pub(crate) fn own_program(tests: PathBuf) -> OwnProgram {
     let shell = ["-c", r#"exec "$@" 3>&1 >/dev/null"#, "sh"].map(OsString::from);
     let test = ["--exact", "worktree::confined_network::inside_the_sandbox", "--nocapture", "--"]
         .map(OsString::from);
@@ -74,7 +74,7 @@ fn launch(
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can run");
     let command = vec![program.to_str().expect("text").into()];
     let mut program = LaunchProgram::new(command, worktree.path(), fixture.project.run_dir());
-    program.env = worktree.environment(true);
+    program.env = worktree.environment(&confined.confinement);
     let mut launch = Launch::new(program, SessionStart::New(SessionId::random()), mode);
     launch.permissions.route =
         PermissionRoute::Mcp { url: "http://127.0.0.1:1/mcp".into(), token: "s3cret".into() };
