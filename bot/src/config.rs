@@ -439,6 +439,36 @@ mod tests {
     }
 
     #[test]
+    fn the_wall_is_as_strong_as_it_can_be_unless_the_operator_says_otherwise() {
+        let wall = |text: &str| {
+            let section = parse(text).unwrap().config.wall;
+            section.settings(Path::new("/home/ann"), &["TOKEN".to_owned()])
+        };
+        assert_eq!(wall(""), WallSettings::default());
+        let text = "[wall]\nconfine = \"none\"\nvisible = [\"~/.m2/settings.xml\"]\nwritable = [\"/srv/data\"]\n\
+                    variables = [\"TEST_URL\", \"TOKEN\"]";
+        let expected = WallSettings {
+            confine: ConfineChoice::None,
+            visible: vec!["/home/ann/.m2/settings.xml".into()],
+            writable: vec!["/srv/data".into()],
+            // The bot's own secrets never go inside.
+            variables: vec!["TEST_URL".into()],
+        };
+        assert_eq!(wall(text), expected);
+        let prefix = ConfineChoice::Prefix(vec!["podman".into(), "run".into()]);
+        assert_eq!(wall("[wall]\nconfine = [\"podman\", \"run\"]").confine, prefix);
+    }
+
+    #[test]
+    fn a_wall_with_a_hole_as_large_as_itself_is_refused() {
+        for path in ["/", "~", "~/", "..", "~/../bob", "relative"] {
+            let told = sentence(&format!("[wall]\nvisible = [\"{path}\"]"));
+            assert!(told.starts_with("`wall.visible` in `bot.toml`: "), "{told}");
+        }
+        insta::assert_snapshot!(sentence("[wall]\nconfine = \"nothing\""), @r#"`wall.confine` in `bot.toml`: it is "strongest", "bwrap", "landlock", "none", or a command like ["podman", "run", "IMAGE"]."#);
+    }
+
+    #[test]
     fn the_command_may_be_a_word_or_a_list() {
         assert_eq!(parse("[claude]\ncommand = \"c\"").unwrap().config.claude.command, ["c"]);
         assert_eq!(parse("[claude]\ncommand = [\"c\", \"-x\"]").unwrap().config.claude.command, ["c", "-x"]);
