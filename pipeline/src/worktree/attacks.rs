@@ -137,10 +137,15 @@ impl AttackedMachine {
     /// As [`AttackedMachine::stops`], where this machine may forbid it outside, too.
     #[track_caller]
     fn stops_inside(&self, script: &str) {
-        for (whom, output) in self.everywhere(script) {
+        // A wall that does not start stops nothing.
+        for (whom, output) in self.everywhere(&format!("({script}); code=$?; echo; echo tried; exit $code")) {
             let said = [&output.stdout[..], &output.stderr].concat();
             let said = String::from_utf8_lossy(&said);
-            assert!(!output.status.success() && !said.contains(SECRET), "{whom}: {script}: {said}");
+            let was_tried = said.lines().any(|line| line == "tried");
+            assert!(
+                was_tried && !output.status.success() && !said.contains(SECRET),
+                "{whom}: {script}: {said}"
+            );
         }
     }
 

@@ -527,7 +527,12 @@ fn objects_of_other_repositories_are_not_taken_in_by_what_an_agent_borrows() {
     let Some(wall) = landlock(&fixture.root().with_file_name("home")) else { return };
     let run = Run::with(fixture, Confinement::Landlock(wall));
     run.does(COMMIT);
-    run.does("echo /elsewhere/.git/objects >> \"$(git rev-parse --git-path objects)/info/alternates\"");
+    let other = WorktreeFixture::new();
+    let store = other.root().join(".git/objects");
+    run.does(&format!(
+        "echo '{}' >> \"$(git rev-parse --git-path objects)/info/alternates\"",
+        store.display()
+    ));
     assert!(matches!(run.worktree.settle(), Err(ImportError::Broken(_))));
     assert_eq!((run.own_log().as_str(), run.tampering()), ("first", vec![]));
 }
