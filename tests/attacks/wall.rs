@@ -119,7 +119,7 @@ fn reads_the_operators_files(wall: &str) {
     let project = AttackedProject::new("").behind(wall);
     let (root, home) = (project.0.project(), project.home());
     let script = format!(
-        "! cat {0}/.env && ! cat {0}/.storkit/bot.toml && ! ls {0}/.storkit/run/console.sock && ! ls {0}/.storkit/state && ! cat {1}/.ssh/id\n",
+        "! cat {0}/.env && ! cat {0}/.storkit/bot.toml && ! cat {0}/.storkit/run/storkit.lock && ! ls {0}/.storkit/state && ! cat {1}/.ssh/id\n",
         root.display(),
         home.display()
     );

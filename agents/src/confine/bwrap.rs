@@ -292,16 +292,19 @@ mod tests {
         let place = Place::new();
         let gate = Tenant::Command { folder: &place.paths.folder };
         let line = place.line(&bwrap(NetworkReach::Everything), gate);
-        let caches = |line: &&str| !line.contains("PRIVATE/caches/");
-        let writable: Vec<&str> =
+        // Cargo says where its own folder is when it runs tests.
+        let caches = |line: &&str| !line.contains("PRIVATE/caches/") && !line.contains("SCRATCH/cargo");
+        let mut writable: Vec<&str> =
             line.lines().filter(|line| line.starts_with("--bind ")).filter(caches).collect();
+        // Their order depends on where the test's folder is.
+        writable.sort_unstable();
         insta::assert_snapshot!(writable.join("\n"), @r"
-        --bind SCRATCH/home /nonexistent/home
-        --bind SCRATCH/git /p/.git
+        --bind /p/.storkit/worktrees/7_x /p/.storkit/worktrees/7_x
+        --bind PRIVATE/admin /p/.git/worktrees/7_x
         --bind PRIVATE/objects /p/.git/objects
         --bind PRIVATE/refs/heads/feature/story-7_x /p/.git/refs/heads/feature/story-7_x
-        --bind PRIVATE/admin /p/.git/worktrees/7_x
-        --bind /p/.storkit/worktrees/7_x /p/.storkit/worktrees/7_x
+        --bind SCRATCH/git /p/.git
+        --bind SCRATCH/home /nonexistent/home
         --bind SCRATCH/tmp /tmp
         --bind SCRATCH/tmp /var/tmp
         ");
@@ -335,12 +338,15 @@ mod tests {
     #[test]
     fn caches_are_joined_and_sockets_limited_only_where_this_program_can_be_called() {
         let own = OwnProgram { file: "/bin/storkit".into(), arguments: vec![] };
-        let layers: Vec<CacheLayer> =
-            crate::confine::caches::layers(Path::new("/nonexistent"), Path::new("/h"), Path::new("/p"));
-        let words: Vec<String> = before_bwrap(&own, &layers, true)
-            .iter()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
-        assert_eq!(words, ["/bin/storkit", "sandbox-step", "--scope", "--"]);
+        let home = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(home.path().join(".npm")).expect("a folder");
+        let layers = crate::confine::caches::layers(home.path(), Path::new("/h"), Path::new("/private"));
+        let npm: Vec<CacheLayer> =
+            layers.into_iter().filter(|layer| layer.at == Path::new("/h/.npm")).collect();
+        let words: Vec<String> =
+            before_bwrap(&own, &npm, true).iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        assert_eq!(words[..4], ["/bin/storkit", "sandbox-step", "--scope", "--layer"]);
+        let private = ["upper", "work", "merged"].map(|name| format!("/private/caches/npm/{name}"));
+        assert_eq!((&words[5..8], words[8].as_str()), (&private[..], "--"));
     }
 }
