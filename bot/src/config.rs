@@ -101,7 +101,7 @@ pub struct PipelineSection {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WallSection {
-    /// Absent: the strongest that this machine has. "none", "bwrap", or a command to run them by.
+    /// Absent: the strongest that this machine has. "bwrap", "landlock", "none", or a command to run them by.
     pub confine: ConfineKey,
     /// Files and folders that exist behind the wall, too, read-only.
     pub visible: Vec<PathBuf>,
@@ -149,6 +149,7 @@ impl WallSection {
                 "strongest" => Some(ConfineChoice::Strongest),
                 "none" => Some(ConfineChoice::None),
                 "bwrap" => Some(ConfineChoice::Bwrap),
+                "landlock" => Some(ConfineChoice::Landlock),
                 _ => None,
             },
             ConfineKey::Command(words) => {
@@ -161,7 +162,7 @@ impl WallSection {
     fn check(&self) -> Result<(), KeyError> {
         let wrong = |key: &str, why: String| Err(KeyError { key: key.into(), why });
         if self.choice().is_none() {
-            let why = "it is \"strongest\", \"none\", \"bwrap\", or a command like [\"podman\", \"run\", \"IMAGE\"].";
+            let why = "it is \"strongest\", \"bwrap\", \"landlock\", \"none\", or a command like [\"podman\", \"run\", \"IMAGE\"].";
             return wrong("wall.confine", why.into());
         }
         for (key, paths) in [("wall.visible", &self.visible), ("wall.writable", &self.writable)] {
@@ -449,6 +450,36 @@ mod tests {
         let secret = |name: &&str| ["TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
         let named: Vec<&str> = named.filter(secret).collect();
         assert!(named.iter().all(|name| usual_secrets().any(|usual| usual == *name)), "{named:?}");
+    }
+
+    #[test]
+    fn the_wall_is_as_strong_as_it_can_be_unless_the_operator_says_otherwise() {
+        let wall = |text: &str| {
+            let section = parse(text).unwrap().config.wall;
+            section.settings(Path::new("/home/ann"), &["TOKEN".to_owned()])
+        };
+        assert_eq!(wall(""), WallSettings::default());
+        let text = "[wall]\nconfine = \"none\"\nvisible = [\"~/.m2/settings.xml\"]\nwritable = [\"/srv/data\"]\n\
+                    variables = [\"TEST_URL\", \"TOKEN\"]";
+        let expected = WallSettings {
+            confine: ConfineChoice::None,
+            visible: vec!["/home/ann/.m2/settings.xml".into()],
+            writable: vec!["/srv/data".into()],
+            // The bot's own secrets never go inside.
+            variables: vec!["TEST_URL".into()],
+        };
+        assert_eq!(wall(text), expected);
+        let prefix = ConfineChoice::Prefix(vec!["podman".into(), "run".into()]);
+        assert_eq!(wall("[wall]\nconfine = [\"podman\", \"run\"]").confine, prefix);
+    }
+
+    #[test]
+    fn a_wall_with_a_hole_as_large_as_itself_is_refused() {
+        for path in ["/", "~", "~/", "..", "~/../bob", "relative"] {
+            let told = sentence(&format!("[wall]\nvisible = [\"{path}\"]"));
+            assert!(told.starts_with("`wall.visible` in `bot.toml`: "), "{told}");
+        }
+        insta::assert_snapshot!(sentence("[wall]\nconfine = \"nothing\""), @r#"`wall.confine` in `bot.toml`: it is "strongest", "bwrap", "landlock", "none", or a command like ["podman", "run", "IMAGE"]."#);
     }
 
     #[test]

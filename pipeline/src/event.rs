@@ -128,8 +128,34 @@ pub struct PipelineSnapshot {
     pub settings_notice: Option<String>,
     /// The branch that stories merge to.
     pub base: String,
-    /// What agents run in, as a clause: `bubblewrap`, or `no sandbox (why)`.
-    pub protection: String,
+    pub wall: WallState,
+}
+
+/// The wall around agents, gates and components' commands, as it was at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WallState {
+    /// By this name.
+    Built(String),
+    /// The operator turned it off.
+    TurnedOff,
+    /// It cannot be built, for this reason, a sentence: nothing starts.
+    Missing(String),
+}
+
+impl Default for WallState {
+    fn default() -> Self {
+        Self::Built(String::new())
+    }
+}
+
+impl fmt::Display for WallState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Built(name) => f.write_str(name),
+            Self::TurnedOff => f.write_str("none"),
+            Self::Missing(why) => write!(f, "none ({why})"),
+        }
+    }
 }
 
 /// An event with its number. Numbers begin at 1 with each start and have no gaps.

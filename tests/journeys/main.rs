@@ -7,6 +7,7 @@ mod commands;
 mod crash;
 mod events;
 mod hostile;
+mod landlock;
 mod life;
 mod limits;
 mod live;

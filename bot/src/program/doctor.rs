@@ -270,7 +270,9 @@ fn walls(trust: &Result<ProjectTrust, TrustError>, wall: &Result<Confinement, St
     match wall {
         Ok(confinement @ Confinement::Bwrap(_)) => good(say::walls(&names, &confinement.name())),
         Ok(Confinement::None) => note(say::no_walls(&names)),
-        Ok(confinement @ Confinement::Prefix(_)) => note(say::walls(&names, &confinement.name())),
+        Ok(confinement @ (Confinement::Landlock(_) | Confinement::Prefix(_))) => {
+            note(say::walls(&names, &confinement.name()))
+        }
         Err(why) => bad(say::as_reported(why)),
     }
 }

@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use agents::claude::{self, SessionId};
+use agents::{
+    claude::{self, SessionId},
+    confine::Confinement,
+};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
@@ -25,7 +28,7 @@ use super::{
 use crate::{
     Project,
     board::{WorkFolder, watcher},
-    event::{PipelineEvent, PipelineSnapshot, RunId},
+    event::{PipelineEvent, PipelineSnapshot, RunId, WallState},
     guard::OwnCommits,
     handle::{Pipeline, PipelineOrder},
     host::{AgentSettings, PipelineHost},
@@ -45,6 +48,10 @@ const ORDERS: usize = 64;
 // Reports of runs wait here while the orchestrator is busy. A run that finds no room waits;
 // its process runs on.
 const EVENT_BACKLOG: usize = 1_024;
+
+/// Said at each start, so that nobody forgets it.
+const NO_WALL: &str = "There is no wall around agents, gates and components' commands: they can do what the operator can. \
+     `[wall] confine` in `.storkit/bot.toml` turned it off.";
 
 impl Pipeline {
     /// Starts the pipeline of a project, with the instance lock held and inside a tokio runtime. Returns at once; the
@@ -105,7 +112,7 @@ struct FoundOnDisk {
     started: StartedStories,
     recovery: MergeRecovery,
     worktrees: Worktrees,
-    protection: String,
+    wall: WallState,
     memos: BTreeMap<StoryId, StoryMemo>,
     unproven: BTreeSet<StoryId>,
 }
@@ -136,7 +143,7 @@ impl StartupState {
             started,
             recovery,
             worktrees,
-            protection,
+            wall,
             memos,
             unproven,
         } = found;
@@ -172,7 +179,7 @@ impl StartupState {
                 edited: reading.edited,
                 stamp,
                 base,
-                protection,
+                wall,
             },
             context: RunContext {
                 project,
@@ -200,6 +207,11 @@ impl Orchestrator {
         self.reap();
         self.commits.want();
         self.commit_if_due();
+        match self.config.wall.clone() {
+            WallState::Built(_) => {}
+            WallState::TurnedOff => self.publisher.alarm(None, NO_WALL.to_owned()),
+            WallState::Missing(why) => self.publisher.alarm(None, why),
+        }
         for problem in self.stories.board.problems.clone() {
             self.publisher.emit(PipelineEvent::ProblemFound { problem: problem.to_string() });
         }
@@ -250,13 +262,17 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     let recovery = recover(project).map_err(|error| error.to_string())?;
     let work = WorkFolder::open(project).map_err(|error| error.to_string())?;
     let worktrees = Worktrees::open(project, SizeLimits::default()).map_err(|error| error.to_string())?;
-    let protection = settings.confinement().map_or_else(|why| why, |chosen| chosen.name());
+    let wall = match settings.confinement() {
+        Ok(Confinement::None) => WallState::TurnedOff,
+        Ok(built) => WallState::Built(built.name()),
+        Err(why) => WallState::Missing(why),
+    };
     let board = work.scan().map_err(|error| error.to_string())?;
     let unproven = unproven(project, &base, &board);
     let memos = memo::read(project);
     let started =
         StartedStories::open(project, &settings.trust, &board).map_err(|error| error.to_string())?;
-    Ok(FoundOnDisk { work, reading, stamp, base, started, recovery, worktrees, protection, memos, unproven })
+    Ok(FoundOnDisk { work, reading, stamp, base, started, recovery, worktrees, wall, memos, unproven })
 }
 
 /// Done stories without a proof and without a merge on base. A clone has other people's merges, an

@@ -11,7 +11,7 @@ use crate::{
     guard::{BaseGuard, CheckoutFate, Culprit, Fingerprint, OwnChanges, Tampering, compare, rescue},
     worktree::{
         ImportError, Worktree,
-        confined::bwrap,
+        confined::{bwrap, landlock},
         fixture::{WorktreeFixture, command},
     },
 };
@@ -55,11 +55,12 @@ impl Run {
         let (confinement, place) = (self.confinement.clone(), self.worktree.place());
         let confined = Confined { confinement, place, variables: vec![] };
         let agent = Tenant::Agent { own: &[], login: false };
-        let WalledCommand { argv, scratch: _scratch } = confined.command(argv, agent).expect("a wall");
+        let WalledCommand { argv, environment: moved, scratch: _scratch } =
+            confined.command(argv, agent).expect("a wall");
         let (program, rest) = argv.split_first().expect("a program");
-        let environment = self.worktree.environment(self.confinement.encloses());
+        let environment = self.worktree.environment(&self.confinement);
         let mut command = command(program.to_str().expect("text"), self.worktree.path(), &environment);
-        command.env("ROOT", self.fixture.root()).args(rest).output().expect("it runs")
+        command.env("ROOT", self.fixture.root()).envs(moved).args(rest).output().expect("it runs")
     }
 
     fn does(&self, script: &str) {
@@ -496,4 +497,42 @@ fn what_storkit_itself_merged_meanwhile_is_no_tampering() {
     assert_eq!(compare(&run.before, &after, &ours).expect("a comparison"), []);
     assert_eq!(compare(&run.before, &after, &OwnChanges::default()).expect("a comparison").len(), 1);
     assert!(GitProgram::at(&run.fixture.root()).asks(["diff", "--quiet"]).expect("it answers"));
+}
+
+#[test]
+fn an_agent_works_on_its_branch_behind_landlock() {
+    let fixture = WorktreeFixture::new();
+    let Some(wall) = landlock(&fixture.root().with_file_name("home")) else { return };
+    let run = Run::with(fixture, Confinement::Landlock(wall));
+    run.does(COMMIT);
+    // Its copy of base is its own.
+    run.does("git -c core.hooksPath=/dev/null update-ref refs/heads/main HEAD && git config core.pager evil");
+    run.does("git commit -q --amend -m better && git repack -q -d -n && git status --porcelain");
+    assert_eq!(run.own_log(), "first", "nothing is taken unseen");
+    let imported = run.worktree.settle().expect("imported");
+    assert_eq!((imported.ahead, run.tampering()), (1, vec![]));
+    assert_eq!(run.own_log(), "better\nfirst");
+    // A person's git, storkit's, and the next process find the repository again.
+    assert_eq!(run.fixture.git_in(run.worktree.path(), &["status", "--porcelain"]), "");
+    run.worktree.enclose().expect("a place");
+    run.does("test -e work.txt && git log -1 --format=%s | grep -q better");
+    run.is_refused("echo evil > \"$ROOT/a.txt\"");
+    run.is_refused("echo evil > \"$ROOT/.git/refs/heads/main\"");
+    run.is_refused("rm -rf \"$ROOT/.git/objects/\"??");
+}
+
+#[test]
+fn objects_of_other_repositories_are_not_taken_in_by_what_an_agent_borrows() {
+    let fixture = WorktreeFixture::new();
+    let Some(wall) = landlock(&fixture.root().with_file_name("home")) else { return };
+    let run = Run::with(fixture, Confinement::Landlock(wall));
+    run.does(COMMIT);
+    let other = WorktreeFixture::new();
+    let store = other.root().join(".git/objects");
+    run.does(&format!(
+        "echo '{}' >> \"$(git rev-parse --git-path objects)/info/alternates\"",
+        store.display()
+    ));
+    assert!(matches!(run.worktree.settle(), Err(ImportError::Broken(_))));
+    assert_eq!((run.own_log().as_str(), run.tampering()), ("first", vec![]));
 }

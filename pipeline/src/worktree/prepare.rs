@@ -4,6 +4,7 @@
 use std::{
     ffi::OsStr,
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -106,11 +107,16 @@ fn standing(layout: &WorktreeLayout) -> Option<PathBuf> {
     let admin = layout.admin()?;
     let link = fs::symlink_metadata(layout.folder.join(".git")).ok()?;
     let linked = fs::read_to_string(layout.folder.join(".git")).ok()?;
-    let leads_there = linked.strip_prefix("gitdir: ").is_some_and(|path| Path::new(path.trim_end()) == admin);
+    // A killed storkit may have left the one of a confined agent.
+    let leads_there = leads_to(&linked, &admin) || leads_to(&linked, &layout.private.join("admin"));
     // A `git worktree add` that was killed leaves `locked` behind, and no index.
     let whole = link.is_file() && leads_there && admin.join("index").is_file() && !is_initializing(&admin);
     (whole && Repository::open(&layout.common).ok()?.find_reference(&layout.name.reference()).is_ok())
         .then_some(admin)
+}
+
+fn leads_to(link: &str, admin: &Path) -> bool {
+    link.strip_prefix("gitdir: ").is_some_and(|path| Path::new(path.trim_end()) == admin)
 }
 
 fn is_initializing(admin: &Path) -> bool {
@@ -121,6 +127,13 @@ fn is_initializing(admin: &Path) -> bool {
 fn mend(admin: PathBuf, layout: &WorktreeLayout) -> Result<PathBuf, WorktreeError> {
     for lock in ["index.lock", "HEAD.lock"] {
         let _ = fs::remove_file(admin.join(lock));
+    }
+    let link = layout.folder.join(".git");
+    if !fs::read_to_string(&link).is_ok_and(|linked| leads_to(&linked, &admin)) {
+        // Removed first: whatever it is, it is not followed.
+        let written = fs::remove_file(&link).and_then(|()| fs::File::create_new(&link));
+        let text = format!("gitdir: {}\n", admin.display());
+        written.and_then(|mut file| file.write_all(text.as_bytes())).map_err(at(&link))?;
     }
     let reference = layout.name.reference();
     let head = fs::read_to_string(admin.join("HEAD")).unwrap_or_default();

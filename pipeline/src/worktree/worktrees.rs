@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use agents::confine::Confinement;
+
 use super::{error::WorktreeError, hooks, layout::WorktreeLayout, name::WorktreeName};
 use crate::{
     Project,
@@ -77,11 +79,11 @@ impl Worktree {
     }
 
     /// The agent's environment in addition to `Launch::env`. The hooks know its processes by it,
-    /// also in the main checkout; `confined` means that a sandbox hides that checkout, so that
-    /// git needs no `core.hooksPath`.
-    pub fn environment(&self, confined: bool) -> Vec<(String, String)> {
-        let WorktreeLayout { common, folder, hooks, name, .. } = &self.layout;
-        hooks::environment(common, folder, &self.admin, &name.reference(), (!confined).then_some(hooks))
+    /// also in the main checkout. Where a wall hides that checkout, git needs no `core.hooksPath`.
+    pub fn environment(&self, confinement: &Confinement) -> Vec<(String, String)> {
+        let (place, reference) = (self.place(), self.layout.name.reference());
+        let hooks = (!confinement.encloses()).then_some(&place.hooks);
+        hooks::environment(&place.common, &place.folder, &confinement.admin(&place), &reference, hooks)
     }
 
     /// Files that are neither committed nor ignored, from its top; call it after [`Worktree::settle`] where a
