@@ -213,6 +213,11 @@ impl Question {
         matches!(self.kind, AnswerKind::Choose(_) | AnswerKind::Plan { .. })
     }
 
+    /// Whether its answers are options, by their numbers.
+    pub fn takes_options(&self) -> bool {
+        matches!(self.kind, AnswerKind::Choose(_))
+    }
+
     /// The choices to show. Keys are read back by [`Question::parse_key`].
     pub fn choices(&self) -> Vec<Choice> {
         let choice = |word: &str, label: &str, emoji: &str| Choice {

@@ -322,7 +322,11 @@ pub fn question_unseen(question: &Question, closed: Option<QuestionId>) -> Strin
         AnswerKind::Plan { .. } => "asks about a plan".into(),
         AnswerKind::Choose(_) => "has options".into(),
     };
-    format!("{why}; question {id} {asks}. Nothing was changed. If you mean that one, say `yes {id}`.")
+    let how = match &question.kind {
+        AnswerKind::Choose(_) => format!("`#{id} ANSWER`"),
+        AnswerKind::Tool { .. } | AnswerKind::Plan { .. } => format!("`yes {id}`"),
+    };
+    format!("{why}; question {id} {asks}. Nothing was changed. If you mean that one, say {how}.")
 }
 
 /// A question of an earlier process.

@@ -1,5 +1,7 @@
 //! What people write in the room: a command, the answer to a question, or a prompt for the queue.
 
+use std::time::SystemTime;
+
 use adapters::{Addressed, Incoming, MessageId, PersonAct, Room, Tone};
 
 use super::{
@@ -80,7 +82,7 @@ impl RoomTask {
             }
             ParsedText::Prompt | ParsedText::Command(..) => match self.thread_for(incoming) {
                 Some(thread) => self.move_to(thread, incoming),
-                None => self.enqueue_prompt(incoming, text),
+                None => self.enqueue_prompt(incoming, text, sent_at),
             },
         }
     }
@@ -125,7 +127,8 @@ impl RoomTask {
             number: None,
         };
         if let Some((id, answer)) = Question::parse_key(key) {
-            self.give_answer(&call, id, answer);
+            let sent_at = self.activity.sent_times.sent(incoming.sent_at, self.services.clock.now());
+            self.answer_by_pick(&call, id, answer, sent_at);
         } else if let Some(line) = key.strip_prefix("cmd:") {
             let registry = self.services.clone();
             if let ParsedText::Command(command, args) = registry.commands.registry.parse(line, call.addressed)
@@ -144,7 +147,7 @@ impl RoomTask {
         }
     }
 
-    fn enqueue_prompt(&mut self, incoming: &Incoming, text: &str) {
+    fn enqueue_prompt(&mut self, incoming: &Incoming, text: &str, sent_at: SystemTime) {
         if self.queue.is_full() {
             // In an ambient room people talk among themselves: their words become context, without
             // a remark about the queue.
@@ -162,7 +165,7 @@ impl RoomTask {
             text: text.to_owned(),
             addressed: incoming.addressed,
             shared: incoming.shared,
-            sent_at: incoming.sent_at,
+            sent_at,
             is_command: false,
         };
         // Before the push, which makes the room busy. Only a prompt that waits behind another is worth a notice.
