@@ -279,9 +279,9 @@ fn a_crash_writes_the_secrets_to_disk() {
     while !said.contains("storkit serves") {
         assert!(std::io::BufRead::read_line(&mut log, &mut said).expect("a line") > 0, "{said}");
     }
-    kill_process(Pid::from_child(&child), Signal::SEGV).expect("it lives");
+    kill_process(Pid::from_child(&child), Signal::ABORT).expect("it lives");
     let status = child.wait().expect("it ends");
-    assert_eq!(status.signal(), Some(Signal::SEGV.as_raw()));
+    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
     assert!(!status.core_dumped(), "{status:?}");
 }
 
