@@ -157,6 +157,8 @@ fn clock(project: &Project) -> DoctorCheck {
 async fn claude(config: &BotConfig, secret_env: &[String], arguments: &[&str]) -> Result<String, String> {
     let (name, leading) = config.claude.command.split_first().ok_or(say::NO_PROGRAM)?;
     let mut command = Command::new(name);
+    // As agents get it: the model's key is not in the environment of a storkit that serves.
+    command.env_clear().envs(settings::environment::all());
     for secret in secret_env {
         command.env_remove(secret);
     }
