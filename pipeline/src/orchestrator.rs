@@ -109,7 +109,7 @@ type Then = Box<dyn FnOnce(&mut Orchestrator) + Send>;
 
 /// Reports of the tasks and lanes that the orchestrator has started.
 enum TaskEvent {
-    Told(StoryId, RunId, RunUpdate),
+    RunUpdated(StoryId, RunId, RunUpdate),
     Ended(StoryId, RunId, Box<RunEnd>),
     /// Work is done, for this story; what follows from it.
     Done(Option<StoryId>, Then),
@@ -145,7 +145,7 @@ impl Orchestrator {
                 Some(changed) = sources.changes.recv() => self.files_changed(changed),
                 Some(ended) = sources.merged.recv() => self.take_event(ended.story, DeferredEvent::MergeEnded(ended)),
                 Some(event) = sources.events.recv() => {
-                    only_printed = matches!(event, TaskEvent::Told(_, _, RunUpdate::Said(_)));
+                    only_printed = matches!(event, TaskEvent::RunUpdated(_, _, RunUpdate::Line(_)));
                     self.handle_event(event);
                 }
                 _ = tick.tick() => {
@@ -179,7 +179,7 @@ impl Orchestrator {
 
     fn handle_event(&mut self, event: TaskEvent) {
         match event {
-            TaskEvent::Told(story, run, told) => self.run_told(story, &run, told),
+            TaskEvent::RunUpdated(story, run, told) => self.handle_run_update(story, &run, told),
             TaskEvent::Ended(story, run, ending) => {
                 self.take_event(story, DeferredEvent::RunEnded(run, ending));
             }
@@ -299,7 +299,7 @@ impl Orchestrator {
             return None;
         };
         let asked = self.holds.ask(story, &held);
-        asked.into_iter().for_each(|event| self.publisher.tell(event));
+        asked.into_iter().for_each(|event| self.publisher.emit(event));
         Some(held.clause)
     }
 }

@@ -1,3 +1,7 @@
-//! Attacks on the whole program, each named after the attacker's goal. `docs/security.md` lists what holds.
+//! Attacks on the whole program, one file for each area, each test named after the attacker's goal. `docs/security.md` lists them, with
+//! those that are tested closer to the code.
 
+mod listeners;
+mod questions;
 mod trust;
+mod wall;

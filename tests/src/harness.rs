@@ -237,6 +237,8 @@ impl Setup {
             label: None,
             notices: Vec::new(),
             program: bot::RunningProgram::running(),
+            // The journey's clients are children of this process, as agents would be.
+            checks_peer: |_, _| Ok(()),
             trust: trust_beside(&place),
         };
         let app = App::start_with(options, (self.commands)()).await?;

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, process::Stdio, time::Duration};
 
-use agents::{claude::TESTED_VERSION, confine::Confinement};
+use agents::{
+    claude::TESTED_VERSION,
+    confine::{Confinement, HostFolders},
+};
 use pipeline::{
     Project,
     config::{Agent, ProjectConfig},
@@ -15,7 +18,10 @@ use tokio::process::Command;
 use crate::{
     commands,
     config::{BotConfig, LoadedConfig},
-    program::{lock, messengers},
+    program::{
+        claude_settings::{self, UnaskedCalls},
+        lock, messengers,
+    },
     replies::doctor::{self as say, NetworkPart},
 };
 
@@ -59,12 +65,14 @@ pub async fn check(project: &Project, store: &TrustStore, loaded: &LoadedConfig)
     checks.extend(claude_key(config, secret_env).await);
     checks.extend(git(project).await);
     checks.push(project_settings(config));
-    checks.push(sandbox());
+    checks.extend(unasked_calls(config));
+    let wall = chosen_wall(config, secret_env);
+    checks.push(walls(&trust, &wall));
     match &trust {
         Ok(trust) => {
             checks.extend(stories(trust));
             checks.extend(confirmation(trust));
-            checks.extend(network(trust));
+            checks.extend(network(trust, &wall));
             checks.push(context(project, &trust.base));
         }
         Err(TrustError::Base(error)) => checks.push(note(say::merges_nowhere(&error.to_string()))),
@@ -230,27 +238,53 @@ fn project_settings(config: &BotConfig) -> DoctorCheck {
     }
 }
 
+/// What Claude Code's own settings allow: permissions for everybody in a room.
+fn unasked_calls(config: &BotConfig) -> Vec<DoctorCheck> {
+    let checks = claude_settings::files(config).into_iter().flat_map(|file| {
+        match claude_settings::unasked_calls(&file) {
+            Ok(UnaskedCalls { rules, folders }) => {
+                let rules = (!rules.is_empty()).then(|| note(say::rules_for_everybody(&file, &rules)));
+                let folders =
+                    (!folders.is_empty()).then(|| note(say::folders_for_everybody(&file, &folders)));
+                rules.into_iter().chain(folders).collect()
+            }
+            Err(error) => vec![note(say::claude_settings_unreadable(&file, &error))],
+        }
+    });
+    let checks: Vec<_> = checks.collect();
+    if checks.is_empty() { vec![good(say::NO_RULES_FOR_EVERYBODY)] } else { checks }
+}
+
 // Bubblewrap is tried, not only searched for: containers often have the program and forbid its namespaces.
-fn sandbox() -> DoctorCheck {
+fn chosen_wall(config: &BotConfig, secret_env: &[String]) -> Result<Confinement, String> {
     let home = std::env::var_os("HOME").map_or_else(|| "/".into(), std::path::PathBuf::from);
-    match Confinement::strongest_available(&home) {
-        (_, None) => good(say::SANDBOXED),
-        (_, Some(why)) => note(say::not_sandboxed(&why.to_string())),
+    Confinement::chosen(&config.wall.settings(&home, secret_env), HostFolders::of_home(&home))
+}
+
+/// Each kind of process that runs agents' work, with its wall.
+fn walls(trust: &Result<ProjectTrust, TrustError>, wall: &Result<Confinement, String>) -> DoctorCheck {
+    let in_force =
+        trust.as_ref().ok().and_then(|trust| trust.in_force(settings::environment::var).ok().flatten());
+    let team = in_force.unwrap_or_default().config.agents;
+    let names: Vec<&str> = team.iter().map(|agent| agent.name.as_str()).collect();
+    match wall {
+        Ok(confinement @ Confinement::Bwrap(_)) => good(say::walls(&names, &confinement.name())),
+        Ok(Confinement::None) => note(say::no_walls(&names)),
+        Ok(confinement @ Confinement::Prefix(_)) => note(say::walls(&names, &confinement.name())),
+        Err(why) => bad(say::as_reported(why)),
     }
 }
 
 /// The network access of agents and commands, and whether this machine can enforce its limits.
-fn network(trust: &ProjectTrust) -> Option<DoctorCheck> {
+fn network(trust: &ProjectTrust, wall: &Result<Confinement, String>) -> Option<DoctorCheck> {
     // `stories` reports settings that are wrong, and `confirmation` those that nobody confirmed.
-    let config = trust.in_force(|name| std::env::var(name).ok()).ok()??.config;
+    let config = trust.in_force(settings::environment::var).ok()??.config;
     let parts = network_parts(&config);
     let Some(limited) = parts.iter().map(|part| part.network).find(|network| network.is_limited()) else {
         return Some(good(say::NETWORK_OPEN));
     };
-    let home = std::env::var_os("HOME").map_or_else(|| "/".into(), std::path::PathBuf::from);
-    let (strongest, _) = Confinement::strongest_available(&home);
     let access = say::network_access(&parts);
-    Some(match strongest.can_limit(limited, "`network`") {
+    Some(match wall.as_ref().map_err(Clone::clone).and_then(|wall| wall.can_limit(limited, "`network`")) {
         Ok(()) => match way_around(&config) {
             Some(why) => note(format!("{access} {why}")),
             None => good(access),
@@ -286,7 +320,7 @@ fn way_around(config: &ProjectConfig) -> Option<String> {
 
 /// What stories need: valid settings on base, and a branch to merge to.
 fn stories(trust: &ProjectTrust) -> Vec<DoctorCheck> {
-    let config = match trust.proposed_config(|name| std::env::var(name).ok()) {
+    let config = match trust.proposed_config(settings::environment::var) {
         Ok(loaded) => good(say::team(loaded.config.agents.len(), loaded.config.gates.len())),
         Err(why) => bad(say::as_reported(&why)),
     };

@@ -84,7 +84,7 @@ fn take_up(services: &ChatServices, path: &Path) -> Option<String> {
     if let Err(error) = check_state_files(root).and_then(|()| check_settings_file(root)) {
         return Some(replies::settings_refused(&error.to_string()));
     }
-    let mut loaded = match BotConfig::load(path, |name| std::env::var(name).ok()) {
+    let mut loaded = match BotConfig::load(path, settings::environment::var) {
         Ok(loaded) => loaded,
         Err(error) => return Some(replies::settings_refused(&error.to_string())),
     };

@@ -25,7 +25,7 @@ use crate::{
     program::{
         app::{App, AppOptions},
         common_args::{CommonArgs, open},
-        demo, logging, messengers,
+        demo, harden, logging, messengers,
         output::{complain, not_started},
         trust,
     },
@@ -72,6 +72,10 @@ pub async fn chat(common: &CommonArgs, front: FrontEnd) -> ExitCode {
 
 /// The same program against a scripted model, in a scratch project.
 pub async fn demo(common: &CommonArgs, front: FrontEnd) -> ExitCode {
+    // Before the scratch project is made: a start anew would leave it behind.
+    if let Err(error) = harden::start_without_secrets(&LoadedConfig::default()) {
+        return complain(1, &say::not_closed(&error));
+    }
     let scratch = match demo::prepare(common.project.as_deref()) {
         Ok(scratch) => scratch,
         Err(error) => return complain(1, &format!("{error:#}")),
@@ -110,7 +114,11 @@ async fn run(
     front: FrontEnd,
     label: Option<String>,
 ) -> Result<ExitCode, ExitCode> {
+    let not_closed = |error: io::Error| complain(1, &say::not_closed(&error));
+    harden::start_without_secrets(&loaded).map_err(not_closed)?;
+    let inherited = harden::close_process().map_err(not_closed)?;
     start_log(&project, &loaded, front)?;
+    tokio::spawn(agents::adopted::reap_orphans());
     let console = loaded.config.console.enabled.then(|| console_of(&project, &loaded));
     if console.is_none() && front != FrontEnd::None {
         return Err(complain(2, say::NO_CONSOLE));
@@ -125,6 +133,7 @@ async fn run(
     tracing::info!(project = %project.root().display(), port = app.port(), "storkit serves");
     if let Some(console) = &console {
         console.set_completions(completions(&app.services().commands));
+        console.set_mcp_config(app.operator_mcp_config());
         app.greet(&main_room());
     }
     let commands = app.services().commands.clone();
@@ -134,13 +143,15 @@ async fn run(
         () = app.restart_asked() => Ok(0),
     };
     let restarts = commands.restart.is_asked();
+    let secrets = harden::secret_names(&commands.settings.loaded());
     app.shutdown().await;
     if let Some(console) = console {
         console.close(if restarts { say::GOING_TO_RESTART } else { say::ENDED }).await;
     }
+    harden::end_descendants(&inherited);
     if restarts {
         // After the full shutdown, so that nothing of this life remains in the next. `exec` returns only on failure.
-        let error = commands.restart.program().exec_again();
+        let error = commands.restart.program().exec_again(&secrets);
         return Err(complain(1, &say::not_restarted(&error)));
     }
     Ok(exit(code))
@@ -151,7 +162,7 @@ fn start_log(project: &Project, loaded: &LoadedConfig, front: FrontEnd) -> Resul
     let log = project.dir().join("logs/storkit.log");
     let target =
         if front == FrontEnd::None { logging::LogTarget::Stderr } else { logging::LogTarget::File(&log) };
-    let redactor = Redactor::new(loaded, |name| std::env::var(name).ok());
+    let redactor = Redactor::new(loaded, settings::environment::var);
     logging::start(target, redactor).map_err(|error| complain(1, &say::cannot_write(&log, &error)))
 }
 
@@ -175,6 +186,7 @@ async fn app_options(
         access: network.access.with(console::NAME, people),
         notices: console.map(|_| main_room()).into_iter().collect(),
         program: RunningProgram::running(),
+        checks_peer: agents::peer::check_tcp_peer,
         clock: Clock::system(),
         retry: RetryPolicy::default(),
         project: project.clone(),
@@ -247,11 +259,12 @@ fn console_of(project: &Project, loaded: &LoadedConfig) -> Arc<Console> {
         socket: Some(socket(project)),
         user: std::env::var("USER").unwrap_or_else(|_| "operator".into()),
         files: project.run_dir().join("files"),
+        admits: |stream| agents::peer::check_unix_peer(stream).map_err(|why| why.to_string()),
     };
     Console::new(config, commands::services::identity(&loaded.config, &commands::all()))
 }
 
-fn socket(project: &Project) -> PathBuf {
+pub(super) fn socket(project: &Project) -> PathBuf {
     project.run_dir().join("console.sock")
 }
 

@@ -5,8 +5,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use agents::confine::Confinement;
-
 use super::{
     Orchestrator, committer,
     lane::blocking,
@@ -23,7 +21,7 @@ use crate::{
     sentence::sentence,
     story::{
         Story, StoryId,
-        stage::{Mover, Role, Stage},
+        stage::{Mover, Stage},
     },
     worktree::{BranchFate, WorktreeName, WorktreeRemains, Worktrees},
 };
@@ -120,12 +118,11 @@ impl Orchestrator {
     }
 }
 
-/// What holds for merges. Their gates run without storkit's secrets.
+/// What holds for merges.
 pub(super) fn merge_settings(base: &str, config: &ProjectConfig, settings: &AgentSettings) -> MergeSettings {
     let gates = GateRunner {
         commands: config.gates.clone(),
         timeout: config.gate_timeout.limit().unwrap_or(FOR_EVER),
-        env_remove: settings.secret_env.clone(),
         ..GateRunner::default()
     };
     MergeSettings {
@@ -133,14 +130,9 @@ pub(super) fn merge_settings(base: &str, config: &ProjectConfig, settings: &Agen
         gates,
         network: config.gate_network.clone(),
         components: config.components.clone(),
-        confinement: confinement(config, settings),
+        confinement: settings.confinement(),
+        variables: settings.wall.variables.clone(),
     }
-}
-
-/// The sandbox of the project's commands outside a run: that of the first coder, whose commits they check.
-pub(super) fn confinement(config: &ProjectConfig, settings: &AgentSettings) -> Result<Confinement, String> {
-    let coder = config.agents.iter().find(|agent| agent.role == Role::Coder);
-    Confinement::chosen(coder.and_then(|coder| coder.sandbox.as_ref()), &settings.home)
 }
 
 /// Worktrees that are to go, with what becomes of their branches. Blocks.

@@ -54,7 +54,7 @@ impl Orchestrator {
         self.change_queue(id, change, move |this, queued| {
             let queued = match queued {
                 Ok(Ok(())) => {
-                    this.tell_merge(id);
+                    this.report_merge(id);
                     Ok(())
                 }
                 // Two events may ask for the same merge.
@@ -100,10 +100,10 @@ impl Orchestrator {
     }
 
     /// Reports where a story's merge is.
-    pub(super) fn tell_merge(&mut self, id: StoryId) {
+    pub(super) fn report_merge(&mut self, id: StoryId) {
         if let Some(status) = self.merges.status(id) {
             let (title, merge) = (self.title(id), MergeView::of(&status));
-            self.publisher.tell(PipelineEvent::Merge { story: id, title, merge, diff: None });
+            self.publisher.emit(PipelineEvent::Merge { story: id, title, merge, diff: None });
         }
     }
 }

@@ -78,7 +78,7 @@ impl Orchestrator {
             &self.context.settings,
         ));
         if was_wrong {
-            self.publisher.tell(PipelineEvent::Paused { why: None });
+            self.publisher.emit(PipelineEvent::Paused { why: None });
         }
     }
 
@@ -156,7 +156,7 @@ impl SettingsReading {
         }
         // The file belongs to the repository, so `${VAR}` cannot name storkit's own secrets there.
         let secret = |name: &str| settings.secret_env.iter().any(|secret| secret == name);
-        let lookup = |name: &str| if secret(name) { None } else { std::env::var(name).ok() };
+        let lookup = |name: &str| if secret(name) { None } else { settings::environment::var(name) };
         let (in_force, wrong) = match trust.in_force(lookup) {
             Ok(loaded) => (loaded.map(|loaded| loaded.config), None),
             Err(why) => (None, Some(why)),

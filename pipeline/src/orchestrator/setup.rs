@@ -5,10 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use agents::{
-    claude::{self, SessionId},
-    confine::Confinement,
-};
+use agents::claude::{self, SessionId};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
@@ -143,7 +140,7 @@ impl StartupState {
             memos,
             unproven,
         } = found;
-        tell_recovery(&mut self.publisher, &recovery);
+        report_recovery(&mut self.publisher, &recovery);
         let is_known = reading.in_force.is_some();
         let trouble = reading.trouble.map(|why| with_consequence(&why, is_known));
         if let Some(why) = &trouble {
@@ -204,7 +201,7 @@ impl Orchestrator {
         self.commits.want();
         self.commit_if_due();
         for problem in self.stories.board.problems.clone() {
-            self.publisher.tell(PipelineEvent::ProblemFound { problem: problem.to_string() });
+            self.publisher.emit(PipelineEvent::ProblemFound { problem: problem.to_string() });
         }
     }
 }
@@ -253,10 +250,7 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     let recovery = recover(project).map_err(|error| error.to_string())?;
     let work = WorkFolder::open(project).map_err(|error| error.to_string())?;
     let worktrees = Worktrees::open(project, SizeLimits::default()).map_err(|error| error.to_string())?;
-    let protection = match Confinement::strongest_available(&settings.home) {
-        (_, None) => "bubblewrap".to_owned(),
-        (_, Some(why)) => format!("no sandbox ({why})"),
-    };
+    let protection = settings.confinement().map_or_else(|why| why, |chosen| chosen.name());
     let board = work.scan().map_err(|error| error.to_string())?;
     let unproven = unproven(project, &base, &board);
     let memos = memo::read(project);
@@ -291,7 +285,7 @@ pub(super) fn merged_on(project: &Project, base: &str) -> BTreeSet<StoryId> {
     }
 }
 
-fn tell_recovery(publisher: &mut EventPublisher, recovery: &MergeRecovery) {
+fn report_recovery(publisher: &mut EventPublisher, recovery: &MergeRecovery) {
     match &recovery.journal {
         None => {}
         Some(JournaledMerge::Finished(proof) | JournaledMerge::RolledForward(proof)) => {

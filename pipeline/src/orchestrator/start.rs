@@ -117,7 +117,7 @@ impl Orchestrator {
         self.holds.begun(id);
         let (control, told, ended) = run::start(self.context.clone(), Arc::clone(&self.stories.work), plan);
         tokio::spawn(forward(id, info.id.clone(), told, ended, self.events.clone()));
-        self.publisher.tell(PipelineEvent::RunStarted { run: info.clone() });
+        self.publisher.emit(PipelineEvent::RunStarted { run: info.clone() });
         self.runs.add(info, control);
     }
 
@@ -135,7 +135,7 @@ impl Orchestrator {
 
     pub(super) fn pause(&mut self, why: String) {
         let told = self.holds.pause(why, SystemTime::now() + PAUSE);
-        told.into_iter().for_each(|event| self.publisher.tell(event));
+        told.into_iter().for_each(|event| self.publisher.emit(event));
     }
 
     /// Why a story in work does not progress; `None` where it is worked on or waits for a free worker.
@@ -205,7 +205,7 @@ async fn forward(
     events: mpsc::Sender<TaskEvent>,
 ) {
     while let Some(told) = told.recv().await {
-        if events.send(TaskEvent::Told(story, run.clone(), told)).await.is_err() {
+        if events.send(TaskEvent::RunUpdated(story, run.clone(), told)).await.is_err() {
             return;
         }
     }

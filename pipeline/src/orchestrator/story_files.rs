@@ -54,7 +54,7 @@ impl Orchestrator {
             (done, folder.board())
         };
         self.run_in_lane(&self.stories.lane, story, job, move |this, done| {
-            first.into_iter().for_each(|event| this.publisher.tell(event));
+            first.into_iter().for_each(|event| this.publisher.emit(event));
             let (done, board) = done.unwrap_or_else(|why| {
                 let error = || WorkError::Disk {
                     path: PathBuf::from(".storkit/work"),
@@ -140,11 +140,11 @@ impl Orchestrator {
         let changes = changes(&before, &self.stories.board, &cause);
         for problem in self.stories.board.problems.iter().filter(|problem| !before.problems.contains(problem))
         {
-            self.publisher.tell(PipelineEvent::ProblemFound { problem: problem.to_string() });
+            self.publisher.emit(PipelineEvent::ProblemFound { problem: problem.to_string() });
         }
         for event in changes {
             self.follow_up(&event);
-            self.publisher.tell(event);
+            self.publisher.emit(event);
         }
         self.check_arrivals();
         self.commit_if_due();

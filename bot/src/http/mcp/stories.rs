@@ -4,6 +4,7 @@ use std::{
     fs::{self, OpenOptions},
     io::Write as _,
     path::PathBuf,
+    sync::atomic::Ordering,
 };
 
 use pipeline::{
@@ -24,6 +25,9 @@ const PAGE: usize = 50;
 
 /// How many test results of a story are returned.
 const RESULTS: usize = 20;
+
+/// How many stories one run may write. An agent that writes more has lost its way, or somebody leads it.
+const STORIES_PER_RUN: usize = 10;
 
 // A model may paste a whole test log here, and every later agent that reads the story pays for it.
 const SUMMARY: usize = 2_000;
@@ -87,6 +91,12 @@ struct TestResultsArgs {
 
 pub(super) async fn create(call: ToolCall, kind: StoryKind) -> Answered {
     let CreateStoryArgs { title, body } = call.read()?;
+    // Counted before the work, so that calls at the same time cannot pass the limit together.
+    let more = |created| (created < STORIES_PER_RUN).then_some(created + 1);
+    let count = &call.run.created;
+    if call.run.agent.is_some() && count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+        return Err(say::too_many_stories(STORIES_PER_RUN));
+    }
     let story = call.services.pipeline.create(kind, &title, body, call.actor()).await.map_err(refusal)?;
     Ok(say::tool_created(&story))
 }

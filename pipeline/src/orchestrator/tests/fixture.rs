@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use agents::claude::PermissionRoute;
+use agents::{
+    claude::PermissionRoute,
+    confine::{ConfineChoice, WallSettings},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -75,15 +78,12 @@ gates = ["sh gate.sh"]
 name = "coder"
 stage = "coder"
 count = 2
-sandbox = "none"
 [[agent]]
 name = "qa"
 stage = "qa"
-sandbox = "none"
 [[agent]]
 name = "merger"
 stage = "mergemaster"
-sandbox = "none"
 "#;
 
 pub(super) struct Fixture {
@@ -176,6 +176,7 @@ impl Fixture {
             env: [("STAND_IN".to_owned(), beside)].into(),
             secret_env: vec!["STORKIT_TEST_SECRET".into()],
             home: git.root().with_file_name("home"),
+            wall: WallSettings { confine: ConfineChoice::None, ..WallSettings::default() },
             stall: Duration::ZERO,
             trust_project_settings: false,
             busy_wait: Duration::from_millis(10),

@@ -45,6 +45,7 @@ impl Driven {
             env: BTreeMap::new(),
             secret_env: Vec::new(),
             home: git.root().with_file_name("home"),
+            wall: agents::confine::WallSettings::default(),
             stall: Duration::ZERO,
             trust_project_settings: false,
             busy_wait: Duration::ZERO,
