@@ -6,7 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use agents::{claude::PermissionRoute, confine::{ConfineChoice, WallSettings}};
+use agents::{
+    claude::PermissionRoute,
+    confine::{ConfineChoice, WallSettings},
+};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{RunContext, RunControl, RunEnd, RunOutcome, RunPlan, RunSignals, RunUpdate, job::RunJob, start};
@@ -124,6 +127,7 @@ impl RunFixture {
             trust_project_settings: false,
             busy_wait: Duration::ZERO,
             settle: Duration::ZERO,
+            trust: git.trust(),
         };
         let work = WorkFolder::open(&git.project).expect("a folder");
         let story = "---\nname: Fix the door\n---\n# Fix the door\n";
