@@ -1,4 +1,5 @@
-//! A story's worktree: a checkout of its own on a branch of its own, made, repaired, listed and removed here.
+//! The worktree of a story or of a chat room: a checkout of its own on a branch of its own, made, repaired, listed and removed
+//! here.
 //!
 //! The git data is laid out so that a sandbox can bind a story's part alone: `layout` has all paths, `enclosed`
 //! separates a confined agent's writes from git's own files until `import` has checked them.
@@ -13,12 +14,14 @@ mod enclosed;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod following;
 mod hooks;
 mod import;
 mod layout;
 #[cfg(test)]
 pub(crate) mod mischief;
 mod name;
+mod owner;
 mod prepare;
 mod remove;
 mod worktrees;
@@ -28,9 +31,11 @@ pub use self::{
     components::{ComponentError, ComponentPhase, ComponentProgress, run_components},
     detached::DetachedWorktree,
     error::WorktreeError,
+    following::{FollowResult, RoomStanding},
     import::{ImportError, ImportResult},
     layout::WorktreeLayout,
     name::{BRANCH_PREFIX, BadWorktreeName, WorktreeName},
+    owner::{ROOM_BRANCHES, RoomName, WorktreeOwner},
     remove::{BranchFate, WorktreeRemains},
     worktrees::{AGENT_DOMAIN, SizeLimits, Worktree, Worktrees},
 };

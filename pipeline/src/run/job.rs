@@ -236,7 +236,7 @@ impl RunJob {
             // The next try is to set it up again.
             if let Some(worktree) = self.worktree() {
                 let worktrees = self.context.worktrees.clone();
-                blocking(move || worktrees.remove(worktree.name(), worktree::BranchFate::Keep)).await;
+                blocking(move || worktrees.remove(worktree.owner(), worktree::BranchFate::Keep)).await;
             }
             return Err(match error {
                 ComponentError::Sandbox(why) => RunOutcome::NotStarted(why),
