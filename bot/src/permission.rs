@@ -7,6 +7,7 @@ mod rule;
 
 use std::{
     collections::{HashMap, HashSet},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -34,6 +35,8 @@ pub struct PermissionAsk {
     pub rooms: Vec<Room>,
     /// The room whose own session asks; `None` for the run of a story, whatever rooms it asks.
     pub session_of: Option<Room>,
+    /// Where the agent works.
+    pub folder: Option<PathBuf>,
     /// For whom the agent works, in words.
     pub asked_for: String,
     pub tool: String,

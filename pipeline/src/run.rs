@@ -23,6 +23,7 @@ use tokio::{
 pub(crate) use self::{
     check::branch_content,
     log::{folder as log_folder, last_lines},
+    workspace::agent_confinement,
 };
 use crate::{
     Project,

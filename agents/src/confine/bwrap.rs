@@ -190,7 +190,7 @@ impl Bwrap {
         line.bind("--bind", &tmp, Path::new("/var/tmp"));
         // All of these may lie below a folder that was just covered.
         line.same("--ro-bind-try", &claude);
-        line.same("--ro-bind", &place.root);
+        line.same(if place.is_main_checkout() { "--bind" } else { "--ro-bind" }, &place.root);
         line.same("--ro-bind", &place.common);
         line.pair("--tmpfs", &storkit);
         // That of `storkit demo` is in the project's own state.
@@ -202,8 +202,14 @@ impl Bwrap {
         self.readable.iter().for_each(|path| line.same("--ro-bind-try", path));
         self.caches.iter().for_each(|path| line.same("--bind-try", path));
         own_state.iter().for_each(|path| line.same("--bind", path));
-        story_state(&mut line, place);
-        git_data(&mut line, place);
+        shared_state(&mut line, place);
+        if place.is_main_checkout() {
+            // A file in a linked worktree, and a folder below the one that can be written everywhere else.
+            line.same("--ro-bind", &place.root.join(".git"));
+        } else {
+            own_worktree(&mut line, place);
+            git_data(&mut line, place);
+        }
         own.iter().for_each(|path| line.same("--bind", path));
         // Only now: bubblewrap makes the folders for the mounts above inside of these.
         covered.iter().for_each(|folder| line.pair("--remount-ro", folder));
@@ -245,11 +251,14 @@ fn forwarder() -> (PathBuf, Vec<OsString>) {
 }
 
 /// Of the hidden `.storkit` only stories and the tracked configuration: neither secrets nor state nor other runs.
-fn story_state(line: &mut BwrapArguments, place: &WorktreePaths) {
+fn shared_state(line: &mut BwrapArguments, place: &WorktreePaths) {
     let storkit = place.root.join(".storkit");
-    for name in ["work", "project.toml"] {
+    for name in ["work", "project.toml", "context.md"] {
         line.same("--ro-bind-try", &storkit.join(name));
     }
+}
+
+fn own_worktree(line: &mut BwrapArguments, place: &WorktreePaths) {
     line.same("--ro-bind", &place.hooks);
     line.same("--bind", &place.folder);
     // A `.git` of the agent's own could name commands that a person's git in this folder would run.
@@ -384,6 +393,7 @@ mod tests {
         --bind-try HOME/go/pkg/mod HOME/go/pkg/mod
         --ro-bind-try /p/.storkit/work /p/.storkit/work
         --ro-bind-try /p/.storkit/project.toml /p/.storkit/project.toml
+        --ro-bind-try /p/.storkit/context.md /p/.storkit/context.md
         --ro-bind /p/.storkit/worktrees/.hooks /p/.storkit/worktrees/.hooks
         --bind /p/.storkit/worktrees/7_x /p/.storkit/worktrees/7_x
         --ro-bind /p/.storkit/worktrees/7_x/.git /p/.storkit/worktrees/7_x/.git

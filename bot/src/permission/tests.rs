@@ -49,6 +49,7 @@ fn ask(command: &str) -> PermissionAsk {
     PermissionAsk {
         rooms: vec![room("a")],
         session_of: Some(room("a")),
+        folder: None,
         asked_for: "Ann".into(),
         tool: "Bash".into(),
         input: json!({ "command": command }),

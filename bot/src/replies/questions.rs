@@ -42,7 +42,7 @@ pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
     let deadline = deadline(question);
     match &question.kind {
         AnswerKind::Tool { always } => {
-            let (detail, language, ending) = detail(&question.tool, &question.input);
+            let (detail, language, ending) = detail_of(question);
             let (detail, attachment) = fitted(detail, id, ending, manner.files);
             let text = format!(
                 "**Question {id}** for {whose}: may I use **{}**?\n{}\n{}{deadline}",
@@ -135,6 +135,17 @@ fn how_to_choose(selections: &[ModelQuestion]) -> String {
     }
 }
 
+/// As [`detail`], with the file of an edit as it is called in the agent's folder.
+fn detail_of(question: &Question) -> (String, &'static str, &'static str) {
+    let (detail, language, ending) = detail(&question.tool, &question.input);
+    let folder = question.folder.as_ref().filter(|_| matches!(question.tool.as_str(), "Edit" | "Write"));
+    let inner = folder.and_then(|folder| detail.strip_prefix(folder.to_str()?)?.strip_prefix('/'));
+    // A path that leads out again is shown as it is.
+    let inner =
+        inner.filter(|inner| !inner.lines().next().unwrap_or_default().split('/').any(|part| part == ".."));
+    (inner.map_or_else(|| detail.clone(), str::to_owned), language, ending)
+}
+
 /// The part of a tool's input that a person decides by: text, its language, a file ending.
 fn detail(tool: &str, input: &Value) -> (String, &'static str, &'static str) {
     let text = |key: &str| input.get(key).and_then(Value::as_str).unwrap_or_default();
@@ -206,7 +217,7 @@ fn what(question: &Question) -> String {
         AnswerKind::Plan { .. } => "the plan".into(),
         AnswerKind::Choose(_) => "the question".into(),
         AnswerKind::Tool { .. } => {
-            let (detail, _, _) = detail(&question.tool, &question.input);
+            let (detail, _, _) = detail_of(question);
             let line = detail.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
             format!("{} {}", inert(&question.tool), code_span(&shorten(line, 80)))
         }

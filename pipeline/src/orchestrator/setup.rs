@@ -27,12 +27,13 @@ use crate::{
     Project,
     board::{WorkFolder, watcher},
     config::LoadedProjectConfig,
-    event::{PipelineEvent, PipelineSnapshot, RunId},
+    event::{LandingNews, PipelineEvent, PipelineSnapshot, RunId},
     guard::{OwnCommits, base_branch},
     handle::{Pipeline, PipelineOrder},
     host::{AgentSettings, PipelineHost},
     ledger::{RunLedger, RunSummary},
     merge::{JournaledMerge, MergeProof, MergeQueue, MergeRecovery, merges, recover},
+    rooms::{self, LandedStory, Landings},
     run::RunContext,
     sentence::sentence,
     story::{StoryId, stage::Stage},
@@ -67,6 +68,7 @@ impl Pipeline {
         };
         let (state, snapshot) = watch::channel(Arc::new(first));
         let publisher = EventPublisher::new(events.clone(), state);
+        let for_rooms = Arc::new(settings.clone());
         let beginning =
             StartupState { project: project.clone(), settings, host, ledger: ledger.clone(), publisher };
         tokio::spawn(async move {
@@ -86,7 +88,7 @@ impl Pipeline {
                 }
             }
         });
-        Ok(Self { project: project.clone(), orders, events, snapshot, ledger })
+        Ok(Self { project: project.clone(), orders, events, snapshot, ledger, settings: for_rooms })
     }
 }
 
@@ -109,6 +111,8 @@ struct FoundOnDisk {
     protection: String,
     memos: BTreeMap<StoryId, StoryMemo>,
     unproven: BTreeSet<StoryId>,
+    landings: Landings,
+    landed: Vec<(String, Result<LandedStory, String>)>,
 }
 
 impl StartupState {
@@ -129,8 +133,20 @@ impl StartupState {
     }
 
     fn join(mut self, found: FoundOnDisk) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
-        let FoundOnDisk { work, loaded, base, recovery, worktrees, protection, memos, unproven } = found;
+        let FoundOnDisk {
+            work,
+            loaded,
+            base,
+            recovery,
+            worktrees,
+            protection,
+            memos,
+            unproven,
+            landings,
+            landed,
+        } = found;
         tell_recovery(&mut self.publisher, &recovery);
+        tell_landings(&mut self.publisher, landed);
         let (config, trouble) = match loaded {
             Ok(loaded) => (loaded.config, None),
             Err(why) => {
@@ -157,6 +173,7 @@ impl StartupState {
             memos: Memos::new(&project, memos, lane.clone()),
             stories: Stories { work: Arc::new(work), board, lane, changed_while_landing: false },
             merges: Merges::new(queue, WorkLane::open()),
+            landings,
             config: PipelineConfig {
                 in_force: Arc::new(config),
                 is_known: trouble.is_none(),
@@ -244,10 +261,16 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
         (_, None) => "bubblewrap".to_owned(),
         (_, Some(why)) => format!("no sandbox ({why})"),
     };
+    // Before the board is read, which then has the stories.
+    let landed = rooms::recover(&work, project);
+    let landed =
+        landed.into_iter().map(|(room, done)| (room, done.map_err(|error| error.to_string()))).collect();
     let board = work.scan().map_err(|error| error.to_string())?;
+    let landings =
+        Landings::read(project, |story| matches!(MergeProof::read(project.root(), story), Ok(Some(_))));
     let unproven = unproven(project, &base, &board);
     let memos = memo::read(project);
-    Ok(FoundOnDisk { work, loaded, base, recovery, worktrees, protection, memos, unproven })
+    Ok(FoundOnDisk { work, loaded, base, recovery, worktrees, protection, memos, unproven, landings, landed })
 }
 
 /// Done stories without a proof and without a merge on base. A clone has other people's merges, an
@@ -272,6 +295,24 @@ pub(super) fn merged_on(project: &Project, base: &str) -> BTreeSet<StoryId> {
         Err(error) => {
             tracing::warn!(%error, "the merges on base cannot be read");
             BTreeSet::new()
+        }
+    }
+}
+
+/// Landings that an earlier storkit began.
+fn tell_landings(publisher: &mut EventPublisher, landed: Vec<(String, Result<LandedStory, String>)>) {
+    for (room, landed) in landed {
+        match landed {
+            Ok(LandedStory { story, .. }) => {
+                let (id, title) = (story.id(), story.front.name);
+                publisher.tell(PipelineEvent::Landing { story: id, title, room, news: LandingNews::Begun });
+            }
+            Err(why) => {
+                let text = format!(
+                    "A room's changes were being landed when storkit ended, and still are not: {why}"
+                );
+                publisher.alarm(None, text);
+            }
         }
     }
 }

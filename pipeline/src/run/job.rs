@@ -120,6 +120,9 @@ impl RunJob {
         self.prepare().await?;
         // After the worktree is made, which itself changes refs and git's configuration.
         let before = self.before().await?;
+        if self.is_landed(&before) {
+            return self.check_landed().await;
+        }
         let mut reminded = false;
         let mut launch = self.first_launch().await?;
         loop {

@@ -11,7 +11,7 @@ use std::{
 
 use agents::{
     claude::PermissionRoute,
-    confine::{AllowedHost, Bwrap, Confined, Confinement, RequiredAccess},
+    confine::{AllowedHost, Bwrap, Confined, Confinement, RequiredAccess, SandboxChoice},
 };
 
 use super::{RunContext, RunOutcome, RunPlan};
@@ -144,14 +144,22 @@ impl Workspace {
 }
 
 fn confinement(context: &RunContext, plan: &RunPlan) -> Result<Confinement, String> {
-    let chosen = Confinement::chosen(plan.agent.sandbox.as_ref(), &context.settings.home)?;
+    let chosen = agent_confinement(plan.agent.sandbox.as_ref(), &context.settings)?;
     // Known before anything is spent.
     chosen.can_limit(&plan.agent.network, &agent_network(&plan.agent.name))?;
     chosen.can_limit(&plan.config.gate_network, GATE_NETWORK)?;
-    Ok(match chosen {
+    Ok(chosen)
+}
+
+/// The wall of an agent, with the CLI and its state inside. Blocks.
+pub(crate) fn agent_confinement(
+    sandbox: Option<&SandboxChoice>,
+    settings: &AgentSettings,
+) -> Result<Confinement, String> {
+    Ok(match Confinement::chosen(sandbox, &settings.home)? {
         Confinement::Bwrap(bwrap) => {
-            let claude = claude_folder(&context.settings.env, &context.settings.home);
-            let readable = programs(&context.settings.command, &context.settings.env);
+            let claude = claude_folder(&settings.env, &settings.home);
+            let readable = programs(&settings.command, &settings.env);
             Confinement::Bwrap(Bwrap { claude, readable, ..bwrap })
         }
         other @ (Confinement::None | Confinement::Prefix(_)) => other,

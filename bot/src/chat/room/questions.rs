@@ -147,6 +147,7 @@ impl RoomTask {
         let ask = PermissionAsk {
             rooms: vec![self.room.clone()],
             session_of: Some(self.room.clone()),
+            folder: Some(self.folder()),
             asked_for,
             tool: request.tool,
             input: request.input,
@@ -259,6 +260,7 @@ mod tests {
             session_of: None,
             asked_for: "Ann".into(),
             tool: "Bash".into(),
+            folder: None,
             input: Value::Null,
             kind,
             asked_at: SystemTime::UNIX_EPOCH,

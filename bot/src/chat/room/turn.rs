@@ -3,18 +3,48 @@
 use std::time::SystemTime;
 
 use agents::turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries};
-use tokio::time::Instant;
+use pipeline::{rooms::RoomWorkspace, worktree::RoomStanding};
+use tokio::{
+    task::{AbortHandle, JoinHandle},
+    time::Instant,
+};
 
 use crate::{
-    chat::{outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript},
+    chat::{
+        outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript, workspace::EnteredRoom,
+    },
     replies,
     store::QueuedPrompt,
 };
 
-/// The room's session, and the turn that it works on.
+/// The room's session, where it works, and the turn that it works on.
 pub(super) struct RoomTurn {
     pub(super) session: RoomSession,
     pub(super) current: Option<CurrentTurn>,
+    pub(super) place: TurnPlace,
+    /// What people last asked for, in their words.
+    pub(super) last_request: Option<String>,
+}
+
+/// Where the room works, as of its last turn.
+#[derive(Default)]
+pub(super) struct TurnPlace {
+    pub(super) workspace: Option<RoomWorkspace>,
+    /// The worktree's own changes, where it has some.
+    pub(super) own: Option<RoomStanding>,
+    /// Whether the person was told how far base has moved on.
+    told_behind: bool,
+    /// Whether the person was told why this is the main checkout.
+    told_fallback: bool,
+}
+
+/// Makes the room's workspace ready, and ends with this value.
+pub(super) struct EnteringTask(AbortHandle);
+
+impl Drop for EnteringTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A prompt that the room works on, from its first attempt to its answer.
@@ -34,10 +64,13 @@ pub(super) struct CurrentTurn {
     retries: TurnRetries,
     /// Whether the attempt under way resumes a session.
     resumed: bool,
+    entering: Option<EnteringTask>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TurnPhase {
+    /// The workspace is made ready.
+    Entering,
     Running,
     /// The model's service is busy; the prompt is sent again then.
     Waiting {
@@ -58,7 +91,7 @@ pub(super) enum StopAction {
 
 impl RoomTurn {
     pub(super) fn new(session: RoomSession) -> Self {
-        Self { session, current: None }
+        Self { session, current: None, place: TurnPlace::default(), last_request: None }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -69,8 +102,34 @@ impl RoomTurn {
     pub(super) fn due(&self) -> Option<Instant> {
         match self.current.as_ref()?.phase {
             TurnPhase::Waiting { until } => Some(until),
-            TurnPhase::Running | TurnPhase::Stopping => None,
+            TurnPhase::Entering | TurnPhase::Running | TurnPhase::Stopping => None,
         }
+    }
+}
+
+impl EnteringTask {
+    pub(super) fn new(task: &JoinHandle<()>) -> Self {
+        Self(task.abort_handle())
+    }
+}
+
+impl TurnPlace {
+    /// Takes the place of the next attempt; returns what the person is to be told about it now.
+    pub(super) fn enter(&mut self, entered: EnteredRoom) -> Vec<String> {
+        let EnteredRoom { workspace, own, mut notes, fallback } = entered;
+        let behind = own.filter(|own| own.behind > 0);
+        if let Some(own) = behind.filter(|_| !self.told_behind) {
+            notes.push(replies::base_moved_on(&own));
+        }
+        if let Some(why) = fallback.as_ref().filter(|_| !self.told_fallback) {
+            notes.push(replies::works_in_checkout(why));
+        }
+        // A worktree that follows base again may be told anew.
+        self.told_behind = behind.is_some();
+        self.told_fallback = fallback.is_some();
+        self.workspace = Some(workspace);
+        self.own = own;
+        notes
     }
 }
 
@@ -84,14 +143,27 @@ impl CurrentTurn {
             transcript: TurnTranscript::default(),
             slot: None,
             asked: Vec::new(),
-            phase: TurnPhase::Running,
+            phase: TurnPhase::Entering,
             retries: TurnRetries::new(Some(retry)),
             resumed: false,
+            entering: None,
         }
+    }
+
+    /// The workspace is made ready by this task.
+    pub(super) fn begin_entering(&mut self, task: EnteringTask) {
+        self.phase = TurnPhase::Entering;
+        self.entering = Some(task);
+    }
+
+    /// Whether it waits for its workspace; an answer that comes after a stop is for nobody.
+    pub(super) fn is_entering(&self) -> bool {
+        self.phase == TurnPhase::Entering
     }
 
     pub(super) fn begin_attempt(&mut self, resumed: bool) {
         self.phase = TurnPhase::Running;
+        self.entering = None;
         self.resumed = resumed;
     }
 
@@ -114,7 +186,7 @@ impl CurrentTurn {
 
     pub(super) fn stop(&mut self) -> StopAction {
         match std::mem::replace(&mut self.phase, TurnPhase::Stopping) {
-            TurnPhase::Waiting { .. } => StopAction::End,
+            TurnPhase::Waiting { .. } | TurnPhase::Entering => StopAction::End,
             TurnPhase::Running | TurnPhase::Stopping => StopAction::Interrupt,
         }
     }
@@ -134,6 +206,7 @@ impl CurrentTurn {
                 Some(replies::waits_for_service(until.saturating_duration_since(Instant::now())))
             }
             TurnPhase::Running if !self.asked.is_empty() => Some(replies::WAITS_FOR_ANSWER.into()),
+            TurnPhase::Entering => Some(replies::WAITS_FOR_WORKSPACE.into()),
             TurnPhase::Running | TurnPhase::Stopping => None,
         }
     }

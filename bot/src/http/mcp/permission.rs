@@ -32,6 +32,7 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
     let ask = PermissionAsk {
         rooms,
         session_of: None,
+        folder: None,
         asked_for: run.asked_for.clone(),
         tool: asked.tool_name,
         input: asked.input,
