@@ -89,6 +89,7 @@ async fn an_answer_that_fits_no_choice_is_refused_and_the_question_stays() {
 fn asked(bot: &Bot, questions: Value) -> tokio::task::JoinHandle<Value> {
     let (broker, room) = (bot.app.services().broker.clone(), bot.room("a").room().clone());
     let ask = PermissionAsk {
+        folder: None,
         session_of: None,
         rooms: vec![room],
         asked_for: "coder-1".into(),

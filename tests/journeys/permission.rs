@@ -126,6 +126,7 @@ fn ask_from_elsewhere(bot: &Bot, command: &str) -> Asked {
     let (broker, room) = (bot.app.services().broker.clone(), bot.room("a").room().clone());
     let input = json!({"command": command});
     let ask = PermissionAsk {
+        folder: None,
         session_of: None,
         rooms: vec![room],
         asked_for: "coder-1".into(),
@@ -256,6 +257,7 @@ async fn a_reply_where_a_question_could_not_be_shown_is_read_all_the_same() {
     let rooms = vec![failed.room().clone(), shown.room().clone()];
     let input = json!({"command": "make release"});
     let ask = PermissionAsk {
+        folder: None,
         session_of: None,
         rooms,
         asked_for: "coder-1".into(),

@@ -66,6 +66,7 @@ impl Week {
             let broker = broker.clone();
             let input = json!({"command": command, "description": "x".repeat(10_000)});
             let ask = PermissionAsk {
+                folder: None,
                 session_of: None,
                 rooms: vec![room.room().clone()],
                 asked_for: "coder-1".into(),

@@ -90,7 +90,7 @@ impl Setup {
         }
     }
 
-    /// Adds lines to `bot.toml`. Plain keys must come before the first table.
+    /// Adds lines to `bot.toml`. Plain keys must come before the first table. Without `[relay]`, rooms work in the main checkout.
     #[must_use]
     pub fn config(mut self, toml: &str) -> Self {
         self.toml.push_str(toml);
@@ -189,7 +189,7 @@ impl Setup {
         let project = Project::open(&place.project()).expect("the project opens");
         let file = project.dir().join("bot.toml");
         if !file.exists() {
-            fs::write(&file, &self.toml).expect("bot.toml is written");
+            fs::write(&file, place::with_checkout(&self.toml)).expect("bot.toml is written");
         }
         let mut loaded = BotConfig::load(&file, |name| std::env::var(name).ok()).expect("a valid bot.toml");
         loaded.config.http.port = 0;
