@@ -26,7 +26,6 @@ mod prepare;
 mod remove;
 mod worktrees;
 
-pub(crate) use self::layout::KEEP;
 pub use self::{
     components::{ComponentError, ComponentPhase, ComponentProgress, run_components},
     detached::DetachedWorktree,
@@ -39,4 +38,5 @@ pub use self::{
     remove::{BranchFate, WorktreeRemains},
     worktrees::{AGENT_DOMAIN, SizeLimits, Worktree, Worktrees},
 };
+pub(crate) use self::{layout::KEEP, remove::remove_tree};
 // One path per entry: with `-z` a rename has a second one without a status.

@@ -175,7 +175,7 @@ async fn a_room_conflicts_with_base_and_the_story_says_so() {
     while !is_conflict(&events.recv().await.expect("an event").event) {}
     room.say("reject 1 take both").await;
     room.see(
-        "This room's changes were sent back: sent back: take both. A coder works on the branch of story `1`",
+        "This room's changes did not pass: sent back: take both. A coder works on the branch of story `1`",
     )
     .await;
     bot.app.shutdown().await;

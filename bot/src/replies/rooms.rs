@@ -30,9 +30,10 @@ pub struct RoomPlace {
     pub own: Option<RoomStanding>,
 }
 
-/// The line of `status`.
-pub fn room_place(place: &RoomPlace) -> String {
+/// The line of `status`; `worktree` if the room works in one of its own, made or not.
+pub fn room_place(place: &RoomPlace, worktree: bool) -> String {
     match &place.worktree {
+        None if worktree => "Works in a worktree of its own, which the next prompt makes ready.\n".into(),
         None => "Works in the main checkout.\n".into(),
         Some((folder, branch)) => {
             let own = place.own.map(|own| format!(": {}", changes(&own))).unwrap_or_default();
@@ -121,7 +122,7 @@ pub fn landing_news(story: StoryId, title: &str, news: &LandingNews) -> String {
         }
         LandingNews::SentBack { why } => format!(
             "{} A coder works on the branch of {what} now. This room's worktree stays as it is.",
-            sentence(&format!("This room's changes were sent back: {}", inert(why)))
+            sentence(&format!("This room's changes did not pass: {}", inert(why)))
         ),
         LandingNews::Deleted => format!("{what} is deleted. Its changes are still in this room's worktree.")
             .replacen("story", "Story", 1),
@@ -153,9 +154,10 @@ mod tests {
     fn a_room_says_where_it_works_and_how_it_stands() {
         let worktree = Some((".storkit/worktrees/room-a".to_owned(), "room/a/work".to_owned()));
         let own = Some(RoomStanding { ahead: 1, behind: 2, uncommitted: 3 });
-        insta::assert_snapshot!(room_place(&RoomPlace { worktree: worktree.clone(), own }), @"Works in `.storkit/worktrees/room-a` on `room/a/work`: 1 commit of its own, 3 files uncommitted, 2 commits behind the base branch");
-        insta::assert_snapshot!(room_place(&RoomPlace { worktree, own: None }), @"Works in `.storkit/worktrees/room-a` on `room/a/work`");
-        insta::assert_snapshot!(room_place(&RoomPlace::default()), @"Works in the main checkout.");
+        insta::assert_snapshot!(room_place(&RoomPlace { worktree: worktree.clone(), own }, true), @"Works in `.storkit/worktrees/room-a` on `room/a/work`: 1 commit of its own, 3 files uncommitted, 2 commits behind the base branch");
+        insta::assert_snapshot!(room_place(&RoomPlace { worktree, own: None }, true), @"Works in `.storkit/worktrees/room-a` on `room/a/work`");
+        insta::assert_snapshot!(room_place(&RoomPlace::default(), false), @"Works in the main checkout.");
+        insta::assert_snapshot!(room_place(&RoomPlace::default(), true), @"Works in a worktree of its own, which the next prompt makes ready.");
     }
 
     #[test]
@@ -163,7 +165,7 @@ mod tests {
         let news = |news| landing_news(StoryId(5), "Fix @it", &news).replace('\u{200b}', "");
         insta::assert_snapshot!(news(LandingNews::Begun), @"I was restarted while this room's changes were landed. They are story `5` **Fix @it** now.");
         insta::assert_snapshot!(news(LandingNews::Merged { commit: "0123456789abcdef".into() }), @"This room's changes are merged: story `5` **Fix @it**, commit `0123456789`. The room follows the base branch again.");
-        insta::assert_snapshot!(news(LandingNews::SentBack { why: "a gate failed".into() }), @"This room's changes were sent back: a gate failed. A coder works on the branch of story `5` **Fix @it** now. This room's worktree stays as it is.");
+        insta::assert_snapshot!(news(LandingNews::SentBack { why: "a gate failed".into() }), @"This room's changes did not pass: a gate failed. A coder works on the branch of story `5` **Fix @it** now. This room's worktree stays as it is.");
         insta::assert_snapshot!(news(LandingNews::Deleted), @"Story `5` **Fix @it** is deleted. Its changes are still in this room's worktree.");
     }
 

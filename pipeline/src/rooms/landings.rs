@@ -73,6 +73,8 @@ impl RoomLandings {
 
     pub(crate) fn note_landed(&mut self, landed: &LandedStory) {
         self.pending = None;
+        // Those that base has: only the last landing holds the room.
+        self.landed.retain(|landed| !landed.merged);
         let (story, commit) = (landed.story.id(), landed.commit.clone());
         self.landed.push(LandedCommit { story, commit, merged: false });
     }

@@ -22,7 +22,7 @@ use crate::{
     story::StoryId,
     worktree::{
         BranchFate, ComponentPhase, FollowResult, ImportError, RoomName, RoomStanding, SizeLimits, Worktree,
-        WorktreeError, Worktrees, run_components,
+        WorktreeError, Worktrees, remove_tree, run_components,
     },
 };
 
@@ -120,7 +120,7 @@ pub(crate) async fn enter(
 
 enum Entered {
     Living(RoomEntry),
-    Ready { worktree: Worktree, entry: RoomEntry, moved: bool },
+    Ready { worktree: Box<Worktree>, entry: RoomEntry, moved: bool },
 }
 
 fn ready(room: &RoomSetting, request: &EnterRequest, merged: Option<Oid>) -> Result<Entered, String> {
@@ -148,7 +148,7 @@ fn ready(room: &RoomSetting, request: &EnterRequest, merged: Option<Oid>) -> Res
         FollowResult::Level | FollowResult::Moved | FollowResult::Due => (None, Vec::new()),
     };
     let workspace = Box::new(enclose(&worktree, &room.settings)?);
-    Ok(Entered::Ready { worktree, entry: RoomEntry::Ready { workspace, own, notes }, moved })
+    Ok(Entered::Ready { worktree: Box::new(worktree), entry: RoomEntry::Ready { workspace, own, notes }, moved })
 }
 
 /// The wall around a room's worktree.
@@ -177,7 +177,7 @@ fn checkout(project: &Project, settings: &AgentSettings, room: &RoomName) -> Res
     let private = project.run_dir().join("checkout").join(room.slug());
     let tmp = private.join("tmp");
     // Emptied for each process, so that nothing of an earlier one is left in its `/tmp`.
-    let _ = fs::remove_dir_all(&tmp);
+    remove_tree(&tmp).map_err(|error| error.to_string())?;
     fs::create_dir_all(&tmp).map_err(|error| format!("`{}` cannot be made: {error}.", tmp.display()))?;
     let place = WorktreePaths {
         root: root.to_owned(),

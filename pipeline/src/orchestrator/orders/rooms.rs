@@ -1,6 +1,6 @@
 //! Orders of chat rooms: enter the room's worktree, land its changes, and what a room hears of the stories that it landed.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
@@ -23,22 +23,22 @@ impl Orchestrator {
     pub(super) fn enter_room(&mut self, request: EnterRequest, answer: Answer<RoomEntry>) {
         let (setting, merged) = (self.room_setting(), self.landings.merged(&request.name));
         let name = request.name.clone();
-        let (cancel, cancelled) = (CancellationToken::new(), CancellationToken::new());
-        let entering = {
-            let cancel = cancel.clone();
-            async move { rooms::enter(setting, request, merged, &cancel).await }
-        };
         let work = async move {
-            let mut answer = answer;
+            let (mut answer, cancel) = (answer, CancellationToken::new());
+            let entering = rooms::enter(setting, request, merged, &cancel);
             // Nobody waits any more: a person stopped the turn, or the room is gone.
+            let unwanted = async {
+                answer.closed().await;
+                cancel.cancel();
+                std::future::pending::<Infallible>().await
+            };
             let entered = tokio::select! {
                 entered = entering => entered,
-                () = async { answer.closed().await; cancel.cancel(); cancelled.cancelled().await } => return None,
+                never = unwanted => match never {},
             };
-            Some((entered, answer))
+            (entered, answer)
         };
-        self.spawn(work, move |this, done| {
-            let Some((entered, answer)) = done else { return };
+        self.spawn(work, move |this, (entered, answer)| {
             let entry = match entered {
                 Ok((entry, moved)) => {
                     if moved {
