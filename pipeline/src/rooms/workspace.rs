@@ -148,7 +148,11 @@ fn ready(room: &RoomSetting, request: &EnterRequest, merged: Option<Oid>) -> Res
         FollowResult::Level | FollowResult::Moved | FollowResult::Due => (None, Vec::new()),
     };
     let workspace = Box::new(enclose(&worktree, &room.settings)?);
-    Ok(Entered::Ready { worktree: Box::new(worktree), entry: RoomEntry::Ready { workspace, own, notes }, moved })
+    Ok(Entered::Ready {
+        worktree: Box::new(worktree),
+        entry: RoomEntry::Ready { workspace, own, notes },
+        moved,
+    })
 }
 
 /// The wall around a room's worktree.
