@@ -248,7 +248,10 @@ impl CurrentTurn {
 mod tests {
     use std::time::Duration;
 
-    use agents::claude::{AgentEvent, BusyService};
+    use agents::{
+        claude::{AgentEvent, BusyService},
+        confine::{Confined, Confinement, WorktreePaths},
+    };
 
     use super::*;
 
@@ -267,7 +270,57 @@ mod tests {
 
     fn ambient() -> CurrentTurn {
         let prompt = QueuedPrompt { addressed: None, ..QueuedPrompt::for_tests("nice weather") };
-        CurrentTurn::new(None, prompt, "nice weather".into(), RetryPolicy::default())
+        let mut turn = CurrentTurn::new(None, prompt, "nice weather".into(), RetryPolicy::default());
+        turn.begin_attempt(false);
+        turn
+    }
+
+    fn entered(behind: usize, fallback: Option<&str>) -> EnteredRoom {
+        let paths = WorktreePaths {
+            root: "/p".into(),
+            common: "/p/.git".into(),
+            folder: "/p".into(),
+            admin: "/p/.git".into(),
+            private: "/p/.storkit/run/x".into(),
+            hooks: "/p/.storkit/hooks".into(),
+            ref_folders: Vec::new(),
+        };
+        let confined = Confined { confinement: Confinement::None, place: paths };
+        EnteredRoom {
+            workspace: RoomWorkspace { folder: "/p".into(), branch: None, env: Vec::new(), confined },
+            own: Some(RoomStanding { ahead: 1, behind, uncommitted: 0 }),
+            notes: Vec::new(),
+            fallback: fallback.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn how_far_base_has_moved_is_said_once_and_again_after_the_room_was_level() {
+        let mut place = TurnPlace::default();
+        let told = |place: &mut TurnPlace, behind| place.enter(entered(behind, None)).len();
+        assert_eq!([told(&mut place, 0), told(&mut place, 1), told(&mut place, 2)], [0, 1, 0]);
+        assert_eq!([told(&mut place, 0), told(&mut place, 3)], [0, 1]);
+    }
+
+    #[test]
+    fn why_a_room_works_in_the_main_checkout_is_said_once() {
+        let mut place = TurnPlace::default();
+        let first = place.enter(entered(0, Some("There is no commit.")));
+        assert!(first[0].contains("There is no commit."), "{first:?}");
+        assert!(place.enter(entered(0, Some("There is no commit."))).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_stop_while_the_workspace_is_made_ready_ends_the_turn_and_that_work() {
+        let mut turn = turn();
+        let task = tokio::spawn(std::future::pending::<()>());
+        turn.begin_entering(EnteringTask::new(&task));
+        assert!(turn.is_entering() && turn.progress(2).is_none());
+        assert_eq!(turn.waiting().as_deref(), Some(replies::WAITS_FOR_WORKSPACE));
+        assert_eq!(turn.stop(), StopAction::End);
+        assert!(!turn.is_entering(), "an answer that comes now is for nobody");
+        drop(turn);
+        assert!(task.await.is_err_and(|error| error.is_cancelled()));
     }
 
     fn busy(until: Option<SystemTime>) -> TurnOutcome {
