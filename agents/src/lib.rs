@@ -1,8 +1,10 @@
 //! An agent program's process: launch, confine, speak to, meter, terminate. Knows neither chat nor stories.
 
+pub mod adopted;
 pub mod claude;
 pub mod confine;
 pub mod event;
+pub mod peer;
 mod pty;
 mod runtime_dir;
 pub mod tree;

@@ -21,6 +21,7 @@ pub mod rooms;
 mod run;
 mod sentence;
 pub mod story;
+pub mod trust;
 pub mod verdict;
 pub mod worktree;
 

@@ -3,7 +3,7 @@
 //! It is a loop over parts that own their state and know nothing of the loop: `stories` (the board), `runs`, `merges`,
 //! `holds` (why stories wait), `memo`, `commits`, `publisher` (events and the snapshot) and `lane` (slow work outside
 //! the loop). The other files are its handlers: `setup` recovers from an earlier storkit, `orders` handles orders of
-//! people and agents, `story_files` changes stories' files, `start` starts runs, `merging` queues merges, `ends`
+//! people and agents, `story_files` changes stories' files, `settings_in_force` reads `project.toml`, `started` knows what was started here, `start` starts runs, `merging` queues merges, `ends`
 //! handles runs and merges that ended, `housekeeping` does regular work.
 
 mod commits;
@@ -19,8 +19,10 @@ mod orders;
 mod publisher;
 mod removal;
 mod runs;
+mod settings_in_force;
 mod setup;
 mod start;
+mod started;
 mod stories;
 mod story_files;
 #[cfg(test)]
@@ -41,6 +43,7 @@ use self::{
     merges::Merges,
     publisher::EventPublisher,
     runs::Runs,
+    settings_in_force::ConfigStamp,
     stories::Stories,
 };
 use crate::{
@@ -69,10 +72,14 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// The settings in force, and facts found at the start.
 pub(super) struct PipelineConfig {
     pub in_force: Arc<ProjectConfig>,
-    /// The current error of the file; the last good settings stay in force.
+    /// Why the settings that the repository has now are not in force: an error in them, or nobody confirmed them.
     pub trouble: Option<String>,
-    /// Whether there was a good one yet. Until then nothing is started: neither gates nor budgets are known.
+    /// Whether any are in force. Until then nothing is started: neither gates nor budgets are known.
     pub is_known: bool,
+    /// `project.toml` in the checkout is another than the one that counts; people are told once.
+    pub edited: bool,
+    /// What decides about the settings, as it was when they were read last.
+    pub stamp: ConfigStamp,
     /// The branch that stories merge to.
     pub base: String,
     /// What agents run in, as a clause.
@@ -104,7 +111,7 @@ type Then = Box<dyn FnOnce(&mut Orchestrator) + Send>;
 
 /// Reports of the tasks and lanes that the orchestrator has started.
 enum TaskEvent {
-    Told(StoryId, RunId, RunUpdate),
+    RunUpdated(StoryId, RunId, RunUpdate),
     Ended(StoryId, RunId, Box<RunEnd>),
     /// Work is done, for this story; what follows from it.
     Done(Option<StoryId>, Then),
@@ -140,7 +147,7 @@ impl Orchestrator {
                 Some(changed) = sources.changes.recv() => self.files_changed(changed),
                 Some(ended) = sources.merged.recv() => self.take_event(ended.story, DeferredEvent::MergeEnded(ended)),
                 Some(event) = sources.events.recv() => {
-                    only_printed = matches!(event, TaskEvent::Told(_, _, RunUpdate::Said(_)));
+                    only_printed = matches!(event, TaskEvent::RunUpdated(_, _, RunUpdate::Line(_)));
                     self.handle_event(event);
                 }
                 _ = tick.tick() => {
@@ -174,7 +181,7 @@ impl Orchestrator {
 
     fn handle_event(&mut self, event: TaskEvent) {
         match event {
-            TaskEvent::Told(story, run, told) => self.run_told(story, &run, told),
+            TaskEvent::RunUpdated(story, run, told) => self.handle_run_update(story, &run, told),
             TaskEvent::Ended(story, run, ending) => {
                 self.take_event(story, DeferredEvent::RunEnded(run, ending));
             }
@@ -263,7 +270,10 @@ impl Orchestrator {
             role: slot.role,
             busy_with: slot.busy_with,
         };
-        let paused = self.holds.pause_reason().or(self.config.trouble.as_deref()).map(str::to_owned);
+        let stopped = self.config.trouble.as_deref().filter(|_| !self.config.is_known);
+        let paused = stopped.or(self.holds.pause_reason()).map(str::to_owned);
+        let edited = self.config.edited.then(|| settings_in_force::edit_without_effect(&self.config.base));
+        let waiting = self.config.trouble.clone().filter(|_| self.config.is_known);
         let snapshot = PipelineSnapshot {
             seq: 0,
             runs: self.runs.infos().cloned().collect(),
@@ -271,6 +281,7 @@ impl Orchestrator {
             merges: self.merges.views(stories.iter()),
             holds,
             paused,
+            settings_notice: waiting.or(edited),
             base: self.config.base.clone(),
             protection: self.config.protection.clone(),
             board,
@@ -290,7 +301,7 @@ impl Orchestrator {
             return None;
         };
         let asked = self.holds.ask(story, &held);
-        asked.into_iter().for_each(|event| self.publisher.tell(event));
+        asked.into_iter().for_each(|event| self.publisher.emit(event));
         Some(held.clause)
     }
 }

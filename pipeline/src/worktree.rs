@@ -4,9 +4,11 @@
 //! The git data is laid out so that a sandbox can bind a story's part alone: `layout` has all paths, `enclosed`
 //! separates a confined agent's writes from git's own files until `import` has checked them.
 
+#[cfg(test)]
+mod attacks;
 mod components;
 #[cfg(test)]
-mod confined;
+pub(crate) mod confined;
 #[cfg(test)]
 mod confined_network;
 mod detached;
@@ -26,6 +28,7 @@ mod prepare;
 mod remove;
 mod worktrees;
 
+pub(crate) use self::{enclosed::show_settings, remove::remove_tree};
 pub use self::{
     components::{ComponentError, ComponentPhase, ComponentProgress, run_components},
     detached::DetachedWorktree,

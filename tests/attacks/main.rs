@@ -1,3 +1,8 @@
-//! Attacks on storkit, each named after the attacker's goal. `docs/security.md` lists them with what holds.
+//! Attacks on the whole program, one file for each area, each test named after the attacker's goal. `docs/security.md` lists them, with
+//! those that are tested closer to the code.
 
+mod listeners;
+mod questions;
 mod rooms;
+mod trust;
+mod wall;

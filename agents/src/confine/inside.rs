@@ -15,8 +15,8 @@ use std::{
     thread,
 };
 
-/// The program's subcommand that calls [`enter`]; for storkit itself.
-pub const SUBCOMMAND: &str = "sandbox-net";
+/// The program's subcommand that calls [`enter`].
+pub(super) const SUBCOMMAND: &str = "sandbox-net";
 
 /// The socket of the proxy; every other one is named by its port.
 pub(super) const PROXY: &str = "proxy";
@@ -30,7 +30,7 @@ const DIRECT: &str = "127.0.0.1,localhost";
 
 /// Runs `FOLDER -- COMMAND..` with access to the sockets in the folder. `own` is the command line by which this program gets
 /// here. Returns only if it fails, with a sentence.
-pub fn enter(own: &[OsString], arguments: &[OsString]) -> String {
+pub(super) fn enter(own: &[OsString], arguments: &[OsString]) -> String {
     let done = match arguments {
         [folder] => serve(Path::new(folder)),
         [folder, dashes, command @ ..] if dashes == "--" && !command.is_empty() => {

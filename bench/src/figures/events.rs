@@ -58,10 +58,12 @@ fn settings() -> AgentSettings {
         env: Default::default(),
         secret_env: Vec::new(),
         home: "/nonexistent".into(),
+        wall: Default::default(),
         stall: Duration::ZERO,
         trust_project_settings: false,
         busy_wait: Duration::from_secs(1),
         settle: SETTLE,
+        trust: pipeline::trust::TrustStore::at("/nonexistent".into()),
     }
 }
 

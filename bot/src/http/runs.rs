@@ -10,6 +10,8 @@ use adapters::Room;
 use parking_lot::{Mutex, MutexGuard};
 use pipeline::event::RunInfo;
 
+use crate::permission::Asker;
+
 /// A run of an agent: where its questions go, and which tools it sees.
 #[derive(Clone, Debug, Default)]
 pub struct McpRun {
@@ -24,8 +26,14 @@ pub struct McpRun {
     pub agent: Option<RunInfo>,
     /// Whether it is the operator's own way in, with all tools.
     pub operator: bool,
+    /// How many of its calls are under way.
+    pub calls: Arc<AtomicUsize>,
     /// How many of its questions wait for a person now.
     pub waiting: Arc<AtomicUsize>,
+    /// Who it is to the people it asks.
+    pub asker: Asker,
+    /// How many stories it has written.
+    pub created: Arc<AtomicUsize>,
 }
 
 /// The runs under way, by token. Cheap to clone.

@@ -100,7 +100,7 @@ pub(super) struct QueueShared {
     pub place: MergePaths,
     settings: Mutex<Arc<MergeSettings>>,
     // Never held while a file is written: the orchestrator's loop asks for the status.
-    state: Mutex<QueueState>,
+    state: Mutex<MergeQueueState>,
     /// Held by whoever changes a job's file and the state that belongs to it.
     changing: Mutex<()>,
     wake: Notify,
@@ -109,7 +109,7 @@ pub(super) struct QueueShared {
 }
 
 #[derive(Debug, Default)]
-struct QueueState {
+struct MergeQueueState {
     waiting: VecDeque<(StoryId, MergeJob)>,
     running: Option<RunningMerge>,
     conflicts: BTreeMap<StoryId, MergeJob>,
@@ -133,7 +133,7 @@ impl MergeQueue {
     ) -> Result<(Self, mpsc::Receiver<Arc<MergeEnded>>), MergeError> {
         let place = MergePaths::of(project)?;
         fs::create_dir_all(place.jobs()).map_err(MergeError::io(place.jobs()))?;
-        let state = QueueState::of(job::left_over(&place));
+        let state = MergeQueueState::of(job::left_over(&place));
         let shared = Arc::new(QueueShared {
             project: project.clone(),
             place,
@@ -258,7 +258,7 @@ impl Drop for MergeQueue {
     }
 }
 
-impl QueueState {
+impl MergeQueueState {
     fn of(jobs: Vec<(StoryId, MergeJob)>) -> Self {
         let mut state = Self::default();
         for (story, job) in jobs {

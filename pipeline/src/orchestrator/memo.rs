@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use settings::atomic;
+use settings::{atomic, unlinked};
 
 use super::lane::WorkLane;
 use crate::{Project, story::StoryId, verdict::FailureCause};
@@ -96,7 +96,7 @@ impl Memos {
 }
 
 fn write(path: &std::path::Path, memo: &StoryMemo) -> std::io::Result<()> {
-    fs::create_dir_all(path.parent().unwrap_or(path))?;
+    unlinked::create_dir_all(path.parent().unwrap_or(path))?;
     atomic::write(path, &serde_json::to_vec(memo)?)
 }
 

@@ -105,6 +105,7 @@ mod tests {
             network: NetworkAccess::All,
             components: vec![],
             confinement: Ok(Confinement::None),
+            variables: vec![],
         };
         let (queue, mut ends) = MergeQueue::open(&project, settings).expect("a queue");
         let mut merges = Merges::new(queue, WorkLane::open());

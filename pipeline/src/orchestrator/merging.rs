@@ -25,6 +25,7 @@ impl Orchestrator {
             self.runs.of(id).is_none()
                 && !self.pending.is_pending(id)
                 && !self.holds.is_left_alone(id, now)
+                && !self.stories.started.waits(story)
                 && waits_for(story, &situation, &[]) == Err(HoldReason::InMergeQueue)
                 && !self.merges.is_under_way(id)
         };
@@ -53,7 +54,7 @@ impl Orchestrator {
         self.change_queue(id, change, move |this, queued| {
             let queued = match queued {
                 Ok(Ok(())) => {
-                    this.tell_merge(id);
+                    this.report_merge(id);
                     Ok(())
                 }
                 // Two events may ask for the same merge.
@@ -99,10 +100,10 @@ impl Orchestrator {
     }
 
     /// Reports where a story's merge is.
-    pub(super) fn tell_merge(&mut self, id: StoryId) {
+    pub(super) fn report_merge(&mut self, id: StoryId) {
         if let Some(status) = self.merges.status(id) {
             let (title, merge) = (self.title(id), MergeView::of(&status));
-            self.publisher.tell(PipelineEvent::Merge { story: id, title, merge, diff: None });
+            self.publisher.emit(PipelineEvent::Merge { story: id, title, merge, diff: None });
         }
     }
 }

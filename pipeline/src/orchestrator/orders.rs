@@ -196,12 +196,16 @@ impl Orchestrator {
     }
 
     fn move_by_hand(&mut self, id: StoryId, to: Stage, by: Actor, answer: Answer<Story>) {
-        checked!(self, answer, self.known(id));
+        let story = checked!(self, answer, self.known(id));
         if let Some(run) = self.runs.at_work(id) {
             let why = format!("`{}` works on story {id}. `stop {id}` first.", run.slot);
             return self.publisher.answer(answer, refused(why));
         }
         checked!(self, answer, self.not_landing(id));
+        match story.stage.role() {
+            None => self.mark_started(&story),
+            Some(_) => self.mark_started_by(&by, &story),
+        }
         let mover = mover(&by);
         let about = StoryWork::on(id).by(by, None);
         let move_it = move |work: &WorkFolder| work.move_story(id, to, mover);

@@ -94,15 +94,14 @@ fn kept_in(
     settings: &AgentSettings,
 ) -> Result<(GateRunner, Confined), String> {
     // In the sandbox, too: a teardown runs files that an agent may have written.
-    let confinement = housekeeping::confinement(config, settings)?;
+    let confinement = settings.confinement()?;
     let place = match confinement.encloses() {
         true => worktree.enclose().map_err(|error| error.to_string())?,
         false => worktree.place(),
     };
     let gates = GateRunner {
         timeout: config.gate_timeout.limit().unwrap_or(housekeeping::FOR_EVER),
-        env_remove: settings.secret_env.clone(),
         ..GateRunner::default()
     };
-    Ok((gates, Confined { confinement, place }))
+    Ok((gates, settings.confined(confinement, place)))
 }

@@ -5,10 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use agents::{
-    claude::{self, SessionId},
-    confine::Confinement,
-};
+use agents::claude::{self, SessionId};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
@@ -21,21 +18,21 @@ use super::{
     merges::Merges,
     orders,
     publisher::EventPublisher,
+    settings_in_force::{ConfigStamp, SettingsReading, with_consequence},
+    started::StartedStories,
     stories::Stories,
 };
 use crate::{
     Project,
     board::{WorkFolder, watcher},
-    config::LoadedProjectConfig,
     event::{LandingNews, PipelineEvent, PipelineSnapshot, RunId},
-    guard::{OwnCommits, base_branch},
+    guard::OwnCommits,
     handle::{Pipeline, PipelineOrder},
     host::{AgentSettings, PipelineHost},
     ledger::{RunLedger, RunSummary},
     merge::{JournaledMerge, MergeProof, MergeQueue, MergeRecovery, merges, recover},
     rooms::{self, LandedStory, Landings},
     run::RunContext,
-    sentence::sentence,
     story::{StoryId, stage::Stage},
     worktree::{SizeLimits, Worktrees},
 };
@@ -104,8 +101,10 @@ pub(super) struct StartupState {
 /// The state found on disk.
 struct FoundOnDisk {
     work: WorkFolder,
-    loaded: Result<LoadedProjectConfig, String>,
+    reading: SettingsReading,
+    stamp: ConfigStamp,
     base: String,
+    started: StartedStories,
     recovery: MergeRecovery,
     worktrees: Worktrees,
     protection: String,
@@ -135,8 +134,10 @@ impl StartupState {
     fn join(mut self, found: FoundOnDisk) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
         let FoundOnDisk {
             work,
-            loaded,
+            reading,
+            stamp,
             base,
+            started,
             recovery,
             worktrees,
             protection,
@@ -145,17 +146,15 @@ impl StartupState {
             landings,
             landed,
         } = found;
-        tell_recovery(&mut self.publisher, &recovery);
-        tell_landings(&mut self.publisher, landed);
-        let (config, trouble) = match loaded {
-            Ok(loaded) => (loaded.config, None),
-            Err(why) => {
-                let text = format!("{} {}", sentence(&why), housekeeping::NOTHING_STARTS);
-                self.publisher.alarm(None, text);
-                // The board works without settings; `is_known` prevents that anything starts.
-                (Default::default(), Some(why))
-            }
-        };
+        report_recovery(&mut self.publisher, &recovery);
+        report_landings(&mut self.publisher, landed);
+        let is_known = reading.in_force.is_some();
+        let trouble = reading.trouble.map(|why| with_consequence(&why, is_known));
+        if let Some(why) = &trouble {
+            self.publisher.alarm(None, why.clone());
+        }
+        // The board works without settings; `is_known` prevents that anything starts.
+        let config = reading.in_force.unwrap_or_default();
         let merging = housekeeping::merge_settings(&base, &config, &self.settings);
         let (queue, merged) = match MergeQueue::open(&self.project, merging) {
             Ok(opened) => opened,
@@ -171,13 +170,15 @@ impl StartupState {
         let lane = WorkLane::open();
         let mut orchestrator = Orchestrator {
             memos: Memos::new(&project, memos, lane.clone()),
-            stories: Stories { work: Arc::new(work), board, lane, changed_while_landing: false },
+            stories: Stories { work: Arc::new(work), board, lane, changed_while_landing: false, started },
             merges: Merges::new(queue, WorkLane::open()),
             landings,
             config: PipelineConfig {
                 in_force: Arc::new(config),
-                is_known: trouble.is_none(),
+                is_known,
                 trouble,
+                edited: reading.edited,
+                stamp,
                 base,
                 protection,
             },
@@ -204,11 +205,17 @@ impl StartupState {
 
 impl Orchestrator {
     fn begin(&mut self) {
+        // A person has started what a room landed, also if storkit ended before it recorded that.
+        for story in self.landings.stories() {
+            if let Some(story) = self.story(story) {
+                self.mark_started(&story);
+            }
+        }
         self.reap();
         self.commits.want();
         self.commit_if_due();
         for problem in self.stories.board.problems.clone() {
-            self.publisher.tell(PipelineEvent::ProblemFound { problem: problem.to_string() });
+            self.publisher.emit(PipelineEvent::ProblemFound { problem: problem.to_string() });
         }
     }
 }
@@ -249,28 +256,40 @@ async fn end_old_runs(ledger: &RunLedger) {
 }
 
 fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk, String> {
-    let loaded = housekeeping::load(project, settings);
-    let configured = loaded.as_ref().ok().and_then(|loaded| loaded.config.base_branch.clone());
+    let reading = SettingsReading::read(project, settings);
     // Found once per start: runs and merges under way refer to it.
-    let base = base_branch(project, configured.as_deref()).map_err(|error| error.to_string())?;
+    let base = reading.base.clone()?;
+    let stamp = ConfigStamp::read(project, &base, settings);
     // Before the stories are read: an interrupted merge may have moved base, but not yet the story's file.
     let recovery = recover(project).map_err(|error| error.to_string())?;
     let work = WorkFolder::open(project).map_err(|error| error.to_string())?;
     let worktrees = Worktrees::open(project, SizeLimits::default()).map_err(|error| error.to_string())?;
-    let protection = match Confinement::strongest_available(&settings.home) {
-        (_, None) => "bubblewrap".to_owned(),
-        (_, Some(why)) => format!("no sandbox ({why})"),
-    };
     // Before the board is read, which then has the stories.
     let landed = rooms::recover(&work, project);
     let landed =
         landed.into_iter().map(|(room, done)| (room, done.map_err(|error| error.to_string()))).collect();
+    let protection = settings.confinement().map_or_else(|why| why, |chosen| chosen.name());
     let board = work.scan().map_err(|error| error.to_string())?;
     let landings =
         Landings::read(project, |story| matches!(MergeProof::read(project.root(), story), Ok(Some(_))));
     let unproven = unproven(project, &base, &board);
     let memos = memo::read(project);
-    Ok(FoundOnDisk { work, loaded, base, recovery, worktrees, protection, memos, unproven, landings, landed })
+    let started =
+        StartedStories::open(project, &settings.trust, &board).map_err(|error| error.to_string())?;
+    Ok(FoundOnDisk {
+        work,
+        reading,
+        stamp,
+        base,
+        started,
+        recovery,
+        worktrees,
+        protection,
+        memos,
+        unproven,
+        landings,
+        landed,
+    })
 }
 
 /// Done stories without a proof and without a merge on base. A clone has other people's merges, an
@@ -300,12 +319,12 @@ pub(super) fn merged_on(project: &Project, base: &str) -> BTreeSet<StoryId> {
 }
 
 /// Landings that an earlier storkit began.
-fn tell_landings(publisher: &mut EventPublisher, landed: Vec<(String, Result<LandedStory, String>)>) {
+fn report_landings(publisher: &mut EventPublisher, landed: Vec<(String, Result<LandedStory, String>)>) {
     for (room, landed) in landed {
         match landed {
             Ok(LandedStory { story, .. }) => {
                 let (id, title) = (story.id(), story.front.name);
-                publisher.tell(PipelineEvent::Landing { story: id, title, room, news: LandingNews::Begun });
+                publisher.emit(PipelineEvent::Landing { story: id, title, room, news: LandingNews::Begun });
             }
             Err(why) => {
                 let text = format!(
@@ -317,7 +336,7 @@ fn tell_landings(publisher: &mut EventPublisher, landed: Vec<(String, Result<Lan
     }
 }
 
-fn tell_recovery(publisher: &mut EventPublisher, recovery: &MergeRecovery) {
+fn report_recovery(publisher: &mut EventPublisher, recovery: &MergeRecovery) {
     match &recovery.journal {
         None => {}
         Some(JournaledMerge::Finished(proof) | JournaledMerge::RolledForward(proof)) => {

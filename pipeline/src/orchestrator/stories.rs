@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::lane::WorkLane;
+use super::{lane::WorkLane, started::StartedStories};
 use crate::{
     board::{Board, WorkError, WorkFolder},
     event::{Actor, PipelineEvent},
@@ -22,6 +22,8 @@ pub(super) struct Stories {
     pub lane: WorkLane,
     /// Files changed during a landing. It may end without a merge, if a person has moved base.
     pub changed_while_landing: bool,
+    /// Those that may be worked on; others in work came with the repository.
+    pub started: StartedStories,
 }
 
 /// Who moved which story, and why.

@@ -54,7 +54,7 @@ impl Orchestrator {
             (done, folder.board())
         };
         self.run_in_lane(&self.stories.lane, story, job, move |this, done| {
-            first.into_iter().for_each(|event| this.publisher.tell(event));
+            first.into_iter().for_each(|event| this.publisher.emit(event));
             let (done, board) = done.unwrap_or_else(|why| {
                 let error = || WorkError::Disk {
                     path: PathBuf::from(".storkit/work"),
@@ -140,12 +140,13 @@ impl Orchestrator {
         let changes = changes(&before, &self.stories.board, &cause);
         for problem in self.stories.board.problems.iter().filter(|problem| !before.problems.contains(problem))
         {
-            self.publisher.tell(PipelineEvent::ProblemFound { problem: problem.to_string() });
+            self.publisher.emit(PipelineEvent::ProblemFound { problem: problem.to_string() });
         }
         for event in changes {
             self.follow_up(&event);
-            self.publisher.tell(event);
+            self.publisher.emit(event);
         }
+        self.check_arrivals();
         self.commit_if_due();
     }
 
@@ -163,14 +164,16 @@ impl Orchestrator {
     fn follow_up(&mut self, event: &PipelineEvent) {
         let mut committed = false;
         match event {
-            PipelineEvent::StoryCreated { story, stage, .. } => {
+            PipelineEvent::StoryCreated { story, stage, by, .. } => {
                 committed = stage.is_committed();
+                self.follow_stage(*story, *stage, by);
                 if *stage == Stage::Done {
                     self.check_proof(*story);
                 }
             }
-            PipelineEvent::StoryMoved { story, title, from, to, why, .. } => {
+            PipelineEvent::StoryMoved { story, title, from, to, by, why } => {
                 committed = from.is_committed() || to.is_committed();
+                self.follow_stage(*story, *to, by);
                 if *to == Stage::Current && matches!(from, Stage::Qa | Stage::Merge) {
                     let why = why.clone().unwrap_or_else(|| format!("moved back from {from}"));
                     self.tell_room(*story, title, LandingNews::SentBack { why });
@@ -182,6 +185,7 @@ impl Orchestrator {
                 committed = stage.is_committed();
                 self.tell_room(*story, title, LandingNews::Deleted);
                 self.holds.forget(*story);
+                self.follow_stage(*story, Stage::Archived, &Actor::Pipeline);
                 self.runs.end(*story, RunVerdict::Settled);
                 self.leave_merge(*story);
             }

@@ -6,3 +6,4 @@ mod lanes;
 mod lives;
 mod mischief;
 mod rooms;
+mod trust;

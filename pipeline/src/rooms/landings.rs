@@ -112,6 +112,11 @@ impl Landings {
         self.rooms.iter()
     }
 
+    /// All stories that rooms landed.
+    pub(crate) fn stories(&self) -> Vec<StoryId> {
+        self.rooms.values().flat_map(|record| &record.landed).map(|landed| landed.story).collect()
+    }
+
     /// The room that landed the story.
     pub(crate) fn room_of(&self, story: StoryId) -> Option<(RoomName, String)> {
         let landed = |record: &RoomLandings| record.landed.iter().any(|landed| landed.story == story);

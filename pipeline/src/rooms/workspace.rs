@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use agents::confine::{Confined, WorktreePaths};
+use agents::confine::{Confined, SCRATCH, WorktreePaths};
 use git2::Oid;
 use tokio_util::sync::CancellationToken;
 
@@ -18,11 +18,10 @@ use crate::{
     gates::GateRunner,
     git::program::common_dir,
     host::AgentSettings,
-    run::agent_confinement,
     story::StoryId,
     worktree::{
         BranchFate, ComponentPhase, FollowResult, ImportError, RoomName, RoomStanding, SizeLimits, Worktree,
-        WorktreeError, Worktrees, remove_tree, run_components,
+        WorktreeError, Worktrees, remove_tree, run_components, show_settings,
     },
 };
 
@@ -31,6 +30,10 @@ const COMMITTER: &str = "room";
 
 /// Below the private folder of a worktree whose components are set up, or could not be.
 const SET_UP: &str = "set-up";
+
+/// The wall cannot keep parts of the main checkout from the agent.
+const UNPROTECTED: &str = "The wall on this machine cannot protect `.git` and `.storkit` in the main checkout. Set `[relay] workspace = \"worktree\"` in \
+     bot.toml, or install bubblewrap.";
 
 /// A worktree without changes in which nobody has worked for so long is removed; the next prompt makes it again.
 const IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -157,7 +160,7 @@ fn ready(room: &RoomSetting, request: &EnterRequest, merged: Option<Oid>) -> Res
 
 /// The wall around a room's worktree.
 fn enclose(worktree: &Worktree, settings: &AgentSettings) -> Result<RoomWorkspace, String> {
-    let confinement = agent_confinement(None, settings)?;
+    let confinement = settings.confinement()?;
     let encloses = confinement.encloses();
     let place = match encloses {
         true => worktree.enclose().map_err(|error: ImportError| error.to_string())?,
@@ -167,7 +170,7 @@ fn enclose(worktree: &Worktree, settings: &AgentSettings) -> Result<RoomWorkspac
         folder: worktree.path().to_owned(),
         branch: Some(worktree.branch()),
         env: worktree.environment(encloses),
-        confined: Confined { confinement, place },
+        confined: settings.confined(confinement, place),
     })
 }
 
@@ -179,10 +182,10 @@ fn checkout(project: &Project, settings: &AgentSettings, room: &RoomName) -> Res
     let root = project.root();
     let common = common_dir(root).map_err(|error| error.to_string())?;
     let private = project.run_dir().join("checkout").join(room.slug());
-    let tmp = private.join("tmp");
-    // Emptied for each process, so that nothing of an earlier one is left in its `/tmp`.
-    remove_tree(&tmp).map_err(|error| error.to_string())?;
-    fs::create_dir_all(&tmp).map_err(|error| format!("`{}` cannot be made: {error}.", tmp.display()))?;
+    // Those of processes that were killed with their storkit.
+    remove_tree(&private.join(SCRATCH)).map_err(|error| error.to_string())?;
+    fs::create_dir_all(&private).map_err(|error| format!("`{}` cannot be made: {error}.", private.display()))?;
+    show_settings(&common, &private).map_err(|error| error.to_string())?;
     let place = WorktreePaths {
         root: root.to_owned(),
         admin: common.clone(),
@@ -192,8 +195,11 @@ fn checkout(project: &Project, settings: &AgentSettings, room: &RoomName) -> Res
         hooks: project.dir().join("worktrees/.hooks"),
         ref_folders: Vec::new(),
     };
-    let confinement = agent_confinement(None, settings)?;
-    let confined = Confined { confinement, place };
+    let confinement = settings.confinement()?;
+    if !confinement.protects_parts() {
+        return Err(UNPROTECTED.into());
+    }
+    let confined = settings.confined(confinement, place);
     Ok(RoomWorkspace { folder: root.to_owned(), branch: None, env: Vec::new(), confined })
 }
 
@@ -211,9 +217,9 @@ async fn set_up(
     if room.config.components.iter().all(|component| component.setup.is_empty()) || done.exists() {
         return Ok(());
     }
-    let gates = GateRunner { env_remove: room.settings.secret_env.clone(), ..GateRunner::default() };
     let components = &room.config.components;
     let phase = ComponentPhase::Setup;
+    let gates = GateRunner::default();
     let result =
         run_components(worktree.path(), components, phase, &gates, Some(confined), cancel, |_| ()).await;
     if cancel.is_cancelled() {

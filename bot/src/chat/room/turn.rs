@@ -1,8 +1,14 @@
 //! The turn under way in a room: its prompt, its attempts and its live message. It only decides; the room acts.
 
-use std::time::SystemTime;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
 
-use agents::turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries};
+use agents::{
+    claude::ToolUse,
+    turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries},
+};
 use pipeline::{rooms::RoomWorkspace, worktree::RoomStanding};
 use tokio::{
     task::{AbortHandle, JoinHandle},
@@ -13,6 +19,7 @@ use crate::{
     chat::{
         outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript, workspace::EnteredRoom,
     },
+    permission::StrangerText,
     replies,
     store::QueuedPrompt,
 };
@@ -21,6 +28,7 @@ use crate::{
 pub(super) struct RoomTurn {
     pub(super) session: RoomSession,
     pub(super) current: Option<CurrentTurn>,
+    pub(super) fetches: PageFetches,
     pub(super) place: TurnPlace,
     /// What people last asked for, in their words.
     pub(super) last_request: Option<String>,
@@ -46,6 +54,10 @@ impl Drop for EnteringTask {
         self.0.abort();
     }
 }
+
+/// Calls under way that bring in text from strangers, by their ids.
+#[derive(Debug, Default)]
+pub(super) struct PageFetches(BTreeMap<String, BTreeSet<StrangerText>>);
 
 /// A prompt that the room works on, from its first attempt to its answer.
 pub(super) struct CurrentTurn {
@@ -91,7 +103,8 @@ pub(super) enum StopAction {
 
 impl RoomTurn {
     pub(super) fn new(session: RoomSession) -> Self {
-        Self { session, current: None, place: TurnPlace::default(), last_request: None }
+        let (fetches, place) = (PageFetches::default(), TurnPlace::default());
+        Self { session, current: None, fetches, place, last_request: None }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -130,6 +143,20 @@ impl TurnPlace {
         self.workspace = Some(workspace);
         self.own = own;
         notes
+    }
+}
+
+impl PageFetches {
+    pub(super) fn on_call(&mut self, tool: &ToolUse) {
+        let brings = StrangerText::of(&tool.name, &tool.input);
+        if !brings.is_empty() {
+            self.0.insert(tool.id.clone(), brings);
+        }
+    }
+
+    /// What a call has brought in that ended.
+    pub(super) fn on_result(&mut self, id: &str, is_error: bool) -> BTreeSet<StrangerText> {
+        self.0.remove(id).filter(|_| !is_error).unwrap_or_default()
     }
 }
 
@@ -285,7 +312,7 @@ mod tests {
             hooks: "/p/.storkit/hooks".into(),
             ref_folders: Vec::new(),
         };
-        let confined = Confined { confinement: Confinement::None, place: paths };
+        let confined = Confined { confinement: Confinement::None, place: paths, variables: Vec::new() };
         EnteredRoom {
             workspace: RoomWorkspace { folder: "/p".into(), branch: None, env: Vec::new(), confined },
             own: Some(RoomStanding { ahead: 1, behind, uncommitted: 0 }),
@@ -341,6 +368,22 @@ mod tests {
         assert_eq!(turn.progress(1), None, "what a failed attempt said does not change any more");
         turn.begin_attempt(true);
         assert_eq!((turn.waiting(), turn.phase), (None, TurnPhase::Running));
+    }
+
+    #[test]
+    fn a_page_counts_once_it_has_come() {
+        let mut fetches = PageFetches::default();
+        let call = |id: &str, name: &str| ToolUse {
+            id: id.into(),
+            name: name.into(),
+            input: serde_json::json!({ "url": "https://a.example" }),
+        };
+        for (id, name) in [("1", "WebFetch"), ("2", "WebFetch"), ("3", "Read")] {
+            fetches.on_call(&call(id, name));
+        }
+        let page = BTreeSet::from([StrangerText::Page("a.example".into())]);
+        assert_eq!((fetches.on_result("1", false), fetches.on_result("1", false)), (page, BTreeSet::new()));
+        assert!(fetches.on_result("2", true).is_empty() && fetches.on_result("3", false).is_empty());
     }
 
     #[test]

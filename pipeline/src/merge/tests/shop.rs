@@ -125,6 +125,7 @@ impl Shop {
             components: Vec::new(),
             network: agents::confine::NetworkAccess::All,
             confinement: Ok(Confinement::None),
+            variables: Vec::new(),
         }
     }
 

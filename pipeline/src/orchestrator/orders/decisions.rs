@@ -27,6 +27,7 @@ impl Orchestrator {
             return self.publisher.answer(answer, if reviews { Ok(()) } else { why() });
         }
         checked!(self, answer, self.not_landing(id));
+        self.mark_started_by(&by, &story);
         match (review, story.stage) {
             (ReviewDecision::Approved, Stage::Qa) => {
                 self.runs.end(id, RunVerdict::Settled);
@@ -50,6 +51,11 @@ impl Orchestrator {
 
     pub(super) fn merge(&mut self, id: StoryId, by: &Actor, answer: Answer<MergeView>) {
         let story = checked!(self, answer, self.can_merge(id));
+        self.mark_started_by(by, &story);
+        if self.stories.started.waits(&story) {
+            let why = format!("story {id} came with the repository. A person can use `start {id}`.");
+            return self.publisher.answer(answer, refused(why));
+        }
         tracing::info!(story = %id, %by, "a merge is asked for");
         self.queue_merge(&story, move |this, queued| {
             let view = queued.and_then(|()| match this.merges.status(id) {

@@ -89,6 +89,10 @@ impl Orchestrator {
             };
             if let Ok(landed) = &landed {
                 this.landings.change(&name, |record| record.note_landed(landed));
+                // The person who landed it has started it.
+                if let Some(story) = this.story(landed.story.id()) {
+                    this.mark_started(&story);
+                }
             }
             this.publisher.answer(answer, landed);
         });
@@ -126,7 +130,7 @@ impl Orchestrator {
             LandingNews::Begun | LandingNews::SentBack { .. } => {}
         }
         let title = title.to_owned();
-        self.publisher.tell(PipelineEvent::Landing { story, title, room, news });
+        self.publisher.emit(PipelineEvent::Landing { story, title, room, news });
     }
 }
 

@@ -22,6 +22,10 @@ impl Orchestrator {
         answer: Answer<StartResult>,
     ) {
         let (story, prefer) = checked!(self, answer, self.can_start(id, agent));
+        match story.stage {
+            Stage::Backlog => self.mark_started(&story),
+            _ => self.mark_started_by(&by, &story),
+        }
         let mut edits: Vec<FrontEdit> = prefer.into_iter().collect();
         if story.front.blocked.is_some() {
             // An explicit start lifts a block; a failed merge needs the explicit `retry`.
@@ -99,6 +103,7 @@ impl Orchestrator {
             return self.publisher.answer(answer, refused(why));
         }
         checked!(self, answer, self.idle(id));
+        self.mark_started_by(by, &story);
         // From the stored cause, never from the sentence: an agent's words are part of some sentences, and
         // would move money.
         let grant = match (&story.front.blocked, self.config.in_force.budget.story_usd) {

@@ -36,16 +36,21 @@ impl Driven {
     async fn new() -> Self {
         let git = WorktreeFixture::new();
         git.write(".storkit/project.toml", "[[agent]]\nname = \"boss\"\nstage = \"supervisor\"\n");
+        git.git(&["add", ".storkit/project.toml"]);
+        git.git(&["commit", "-q", "-m", "a supervisor"]);
+        git.confirm();
         let settings = AgentSettings {
             command: vec!["none".into()],
             model: String::new(),
             env: BTreeMap::new(),
             secret_env: Vec::new(),
             home: git.root().with_file_name("home"),
+            wall: agents::confine::WallSettings::default(),
             stall: Duration::ZERO,
             trust_project_settings: false,
             busy_wait: Duration::ZERO,
             settle: Duration::from_secs(3600),
+            trust: git.trust(),
         };
         let (sender, events) = broadcast::channel(256);
         let (state, snapshot) = watch::channel(Arc::default());
