@@ -28,7 +28,6 @@ mod prepare;
 mod remove;
 mod worktrees;
 
-pub(crate) use self::{enclosed::show_settings, remove::remove_tree};
 pub use self::{
     components::{ComponentError, ComponentPhase, ComponentProgress, run_components},
     detached::DetachedWorktree,
@@ -41,5 +40,5 @@ pub use self::{
     remove::{BranchFate, WorktreeRemains},
     worktrees::{AGENT_DOMAIN, SizeLimits, Worktree, Worktrees},
 };
-pub(crate) use self::{layout::KEEP, remove::remove_tree};
+pub(crate) use self::{enclosed::show_settings, layout::KEEP, remove::remove_tree};
 // One path per entry: with `-z` a rename has a second one without a status.
