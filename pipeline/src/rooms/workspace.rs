@@ -184,7 +184,8 @@ fn checkout(project: &Project, settings: &AgentSettings, room: &RoomName) -> Res
     let private = project.run_dir().join("checkout").join(room.slug());
     // Those of processes that were killed with their storkit.
     remove_tree(&private.join(SCRATCH)).map_err(|error| error.to_string())?;
-    fs::create_dir_all(&private).map_err(|error| format!("`{}` cannot be made: {error}.", private.display()))?;
+    fs::create_dir_all(&private)
+        .map_err(|error| format!("`{}` cannot be made: {error}.", private.display()))?;
     show_settings(&common, &private).map_err(|error| error.to_string())?;
     let place = WorktreePaths {
         root: root.to_owned(),

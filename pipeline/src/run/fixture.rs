@@ -6,7 +6,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use agents::{claude::PermissionRoute, confine::{ConfineChoice, WallSettings}};
+use agents::{
+    claude::PermissionRoute,
+    confine::{ConfineChoice, WallSettings},
+};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{RunContext, RunControl, RunEnd, RunOutcome, RunPlan, RunSignals, RunUpdate, job::RunJob, start};

@@ -193,7 +193,8 @@ mod tests {
         assert_eq!(program.env, own.chain(worktree.environment(false)).collect::<Vec<_>>());
         assert!(session.trust_project_settings && permissions.accept_edits);
         assert_eq!((permissions.route, limits.max_turns), (route, Some(9)));
-        let expected = Confined { confinement: Confinement::None, place: worktree.place(), variables: vec![] };
+        let expected =
+            Confined { confinement: Confinement::None, place: worktree.place(), variables: vec![] };
         assert_eq!(confine, Some(expected));
     }
 
@@ -271,8 +272,12 @@ mod tests {
         let limited = Confinement::Bwrap(Bwrap { reach: egress.reach(), ..bwrap.clone() });
         job.egress = Some(std::sync::Arc::new(egress));
         let place = fixture.worktree().place();
-        let confined = Confined { confinement: Confinement::Bwrap(bwrap), place: place.clone(), variables: vec![] };
-        assert_eq!(job.limited(confined).await, Ok(Confined { confinement: limited, place, variables: vec![] }));
+        let confined =
+            Confined { confinement: Confinement::Bwrap(bwrap), place: place.clone(), variables: vec![] };
+        assert_eq!(
+            job.limited(confined).await,
+            Ok(Confined { confinement: limited, place, variables: vec![] })
+        );
     }
 
     #[tokio::test]
