@@ -275,7 +275,7 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     let unproven = unproven(project, &base, &board);
     let memos = memo::read(project);
     let started =
-        StartedStories::open(project, &settings.trust, &board).map_err(|error| error.to_string())?;
+        StartedStories::open(project, &settings.trust, (&base, &board)).map_err(|error| error.to_string())?;
     Ok(FoundOnDisk {
         work,
         reading,

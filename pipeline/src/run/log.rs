@@ -155,6 +155,8 @@ pub(crate) fn last_lines(path: &Path, lines: usize) -> io::Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -175,9 +175,14 @@ mod tests {
         assert_eq!(system(&fixture, false), "You write main.");
         fixture.plan.agent.description = "the database".into();
         fixture.git.write("CLAUDE.md", "No tabs.");
+        fixture.git.git(&["add", "CLAUDE.md"]);
+        fixture.git.git(&["commit", "-q", "-m", "instructions"]);
         let strong = "You write main.\n\nYour strength: the database";
         assert_eq!(system(&fixture, true), strong);
-        assert_eq!(system(&fixture, false), format!("{strong}{}", fixture.context.project.briefing(false)));
+        assert_eq!(
+            system(&fixture, false),
+            format!("{strong}{}", fixture.context.project.briefing("main", false))
+        );
     }
 
     #[test]
