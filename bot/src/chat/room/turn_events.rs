@@ -592,6 +592,7 @@ mod tests {
         assert!(fixture.task.turn.due().is_some());
         assert_eq!(fixture.services.metrics.rate_limits.get(), 1);
         fixture.task.send_prompt_again();
+        fixture.enters();
         assert_eq!((fixture.task.turn.session.sent_prompts(), fixture.task.turn.due()), (2, None));
         fixture.answers("Whole.");
         assert_eq!(fixture.room().shown()[0].text, "Half.");
@@ -779,6 +780,7 @@ mod tests {
             input: json!({"command": "ls"}),
             tool_use_id: None,
             agent_id: None,
+            blocked_path: None,
         };
         fixture.event(AgentEvent::Permission(request));
         assert_eq!(fixture.task.running_turn().unwrap().waiting.as_deref(), Some(replies::WAITS_FOR_ANSWER));
