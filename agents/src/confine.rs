@@ -142,6 +142,11 @@ impl WalledCommand {
 }
 
 impl Confinement {
+    /// Whether a part of a writable folder can be read-only inside, as `.git` must be in the main checkout.
+    pub fn protects_parts(&self) -> bool {
+        matches!(self, Self::None | Self::Bwrap(_) | Self::Prefix(_))
+    }
+
     /// Checks that it can enforce `network`, which is set at `key` in `project.toml`. Blocks.
     ///
     /// # Errors

@@ -39,6 +39,7 @@ pub struct BotConfig {
     /// How much of a turn's progress rooms show: 0, 1 or 2.
     pub verbosity: u8,
     pub claude: ClaudeSection,
+    pub relay: RelaySection,
     pub http: HttpSection,
     pub console: ConsoleSection,
     pub pipeline: PipelineSection,
@@ -67,6 +68,38 @@ pub struct ClaudeSection {
     pub trust_project_settings: bool,
     /// Extra environment of the CLI.
     pub env: BTreeMap<String, String>,
+}
+
+/// The section `[relay]` of the file.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RelaySection {
+    /// Where the agents of chat rooms work.
+    pub workspace: WorkspaceChoice,
+}
+
+/// Where the agent of a chat room works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkspaceChoice {
+    /// In the main checkout where people sit at this machine, in a worktree elsewhere.
+    #[default]
+    Auto,
+    /// In a worktree of the room's own.
+    Worktree,
+    /// In the main checkout, as it is.
+    Checkout,
+}
+
+impl WorkspaceChoice {
+    /// Whether a room works in a worktree of its own; `local` if its people sit at this machine.
+    pub fn is_worktree(self, local: bool) -> bool {
+        match self {
+            Self::Auto => !local,
+            Self::Worktree => true,
+            Self::Checkout => false,
+        }
+    }
 }
 
 /// The section `[http]` of the file.
@@ -206,6 +239,7 @@ impl Default for BotConfig {
             ambient_rooms: Vec::new(),
             verbosity: 1,
             claude: ClaudeSection::default(),
+            relay: RelaySection::default(),
             http: HttpSection::default(),
             console: ConsoleSection::default(),
             pipeline: PipelineSection::default(),

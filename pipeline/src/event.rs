@@ -183,6 +183,24 @@ pub enum WantedDecision {
     Start,
 }
 
+/// What became of a story that a room landed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum LandingNews {
+    /// A landing that an earlier storkit began is finished.
+    Begun,
+    Merged {
+        commit: String,
+    },
+    /// A coder works on its branch from here on.
+    SentBack {
+        /// Why, as a clause.
+        why: String,
+    },
+    /// The changes are the room's alone again.
+    Deleted,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum PipelineEvent {
@@ -246,6 +264,15 @@ pub enum PipelineEvent {
         /// About which story, if any.
         story: Option<StoryId>,
         text: String,
+    },
+    /// News of a story for the room that landed it.
+    Landing {
+        story: StoryId,
+        title: String,
+        /// `messenger:id`. For that room alone.
+        #[serde(skip)]
+        room: String,
+        news: LandingNews,
     },
     /// No new runs, or again: the reason, as in [`PipelineSnapshot::paused`].
     Paused {

@@ -17,6 +17,7 @@ pub mod migrate;
 pub mod orchestrator;
 pub mod project;
 pub mod reading;
+pub mod rooms;
 mod run;
 mod sentence;
 pub mod story;

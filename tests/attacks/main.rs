@@ -3,5 +3,6 @@
 
 mod listeners;
 mod questions;
+mod rooms;
 mod trust;
 mod wall;

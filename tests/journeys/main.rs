@@ -34,6 +34,7 @@ mod real_trouble;
 mod real_trust;
 mod release;
 mod restart;
+mod rooms;
 mod secrets;
 #[cfg(feature = "slack")]
 mod slack;

@@ -109,6 +109,7 @@ impl Program {
         fs::create_dir_all(&state).expect("a state folder");
         let claude = serde_json::to_string(&self.claude).expect("plain data");
         let gateway = format!("env = {{ GATEWAY_TOKEN = \"${{{}}}\" }}", place::TOKEN_VARIABLE);
+        let toml = place::with_checkout(toml);
         let text = format!("{toml}\n[claude]\ncommand = {claude}\n{gateway}\n");
         let mut options = fs::OpenOptions::new();
         let file = options.create(true).write(true).truncate(true).mode(0o600).open(state.join("bot.toml"));

@@ -220,6 +220,7 @@ impl Adapter for Console {
             files: true,
             history: false,
             private_replies: false,
+            local: true,
             max_len: MAX_LEN,
         }
     }

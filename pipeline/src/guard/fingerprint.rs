@@ -12,7 +12,7 @@ use git2::{ErrorCode, ObjectType, Oid, Repository, StatusOptions};
 
 use crate::{
     Project,
-    worktree::{AGENT_DOMAIN, BRANCH_PREFIX},
+    worktree::{AGENT_DOMAIN, BRANCH_PREFIX, ROOM_BRANCHES},
 };
 
 // A settings file or hook that is larger is compared by its size and time only.
@@ -222,12 +222,13 @@ fn is_agent(who: &git2::Signature<'_>) -> bool {
     who.email_bytes().ends_with(AGENT_DOMAIN.as_bytes())
 }
 
-// Branches of other stories move while their agents work, remote ones when somebody fetches.
+// Branches of other stories and of rooms move while their agents work, remote ones when somebody fetches.
 fn other_refs<'a>(before: &'a Fingerprint, after: &'a Fingerprint) -> impl Iterator<Item = Tampering> + 'a {
     let stories = format!("refs/heads/{BRANCH_PREFIX}");
+    let rooms = format!("refs/heads/{ROOM_BRANCHES}");
     let names = differing(&before.refs, &after.refs).into_iter();
     let names = names.filter(move |name| {
-        let expected = ["refs/remotes/", "refs/heads/storkit/", &stories];
+        let expected = ["refs/remotes/", "refs/heads/storkit/", &stories, &rooms];
         **name != before.base && **name != before.own && !expected.iter().any(|free| name.starts_with(free))
     });
     names.map(|name| Tampering::RefChanged {

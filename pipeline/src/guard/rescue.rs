@@ -9,7 +9,7 @@ use crate::{
     Project,
     git::program::{GitProgram, GitProgramError},
     story::StoryId,
-    worktree::BRANCH_PREFIX,
+    worktree::{BRANCH_PREFIX, ROOM_BRANCHES},
 };
 
 /// The rescue of a moved base.
@@ -98,14 +98,14 @@ fn keep(git: &GitProgram, moved: Oid, story: StoryId, now: SystemTime) -> Result
     Ok(name)
 }
 
-/// Whether a branch besides base, storkit's own and those of stories has the new commits.
+/// Whether a branch besides base, storkit's own and those of stories and rooms has the new commits.
 fn built_upon(repository: &Repository, base: &str, moved: Oid) -> Result<bool, git2::Error> {
-    let stories = format!("refs/heads/{BRANCH_PREFIX}");
+    let own = ["storkit/", BRANCH_PREFIX, ROOM_BRANCHES].map(|prefix| format!("refs/heads/{prefix}"));
     for reference in repository.references_glob("refs/heads/*")? {
         let reference = reference?;
         let Some(tip) = reference.target() else { continue };
         let name = String::from_utf8_lossy(reference.name_bytes()).into_owned();
-        if name == base || name.starts_with("refs/heads/storkit/") || name.starts_with(&stories) {
+        if name == base || own.iter().any(|prefix| name.starts_with(prefix)) {
             continue;
         }
         if tip == moved || repository.graph_descendant_of(tip, moved)? {

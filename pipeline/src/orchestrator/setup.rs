@@ -28,12 +28,13 @@ use super::{
 use crate::{
     Project,
     board::{WorkFolder, watcher},
-    event::{PipelineEvent, PipelineSnapshot, RunId, WallState},
+    event::{LandingNews, PipelineEvent, PipelineSnapshot, RunId, WallState},
     guard::OwnCommits,
     handle::{Pipeline, PipelineOrder},
     host::{AgentSettings, PipelineHost},
     ledger::{RunLedger, RunSummary},
     merge::{JournaledMerge, MergeProof, MergeQueue, MergeRecovery, merges, recover},
+    rooms::{self, LandedStory, Landings},
     run::RunContext,
     story::{StoryId, stage::Stage},
     worktree::{SizeLimits, Worktrees},
@@ -71,6 +72,7 @@ impl Pipeline {
         };
         let (state, snapshot) = watch::channel(Arc::new(first));
         let publisher = EventPublisher::new(events.clone(), state);
+        let for_rooms = Arc::new(settings.clone());
         let beginning =
             StartupState { project: project.clone(), settings, host, ledger: ledger.clone(), publisher };
         tokio::spawn(async move {
@@ -90,7 +92,7 @@ impl Pipeline {
                 }
             }
         });
-        Ok(Self { project: project.clone(), orders, events, snapshot, ledger })
+        Ok(Self { project: project.clone(), orders, events, snapshot, ledger, settings: for_rooms })
     }
 }
 
@@ -115,6 +117,8 @@ struct FoundOnDisk {
     wall: WallState,
     memos: BTreeMap<StoryId, StoryMemo>,
     unproven: BTreeSet<StoryId>,
+    landings: Landings,
+    landed: Vec<(String, Result<LandedStory, String>)>,
 }
 
 impl StartupState {
@@ -146,8 +150,11 @@ impl StartupState {
             wall,
             memos,
             unproven,
+            landings,
+            landed,
         } = found;
         report_recovery(&mut self.publisher, &recovery);
+        report_landings(&mut self.publisher, landed);
         let is_known = reading.in_force.is_some();
         let trouble = reading.trouble.map(|why| with_consequence(&why, is_known));
         if let Some(why) = &trouble {
@@ -172,6 +179,7 @@ impl StartupState {
             memos: Memos::new(&project, memos, lane.clone()),
             stories: Stories { work: Arc::new(work), board, lane, changed_while_landing: false, started },
             merges: Merges::new(queue, WorkLane::open()),
+            landings,
             config: PipelineConfig {
                 in_force: Arc::new(config),
                 is_known,
@@ -204,6 +212,12 @@ impl StartupState {
 
 impl Orchestrator {
     fn begin(&mut self) {
+        // A person has started what a room landed, also if storkit ended before it recorded that.
+        for story in self.landings.stories() {
+            if let Some(story) = self.story(story) {
+                self.mark_started(&story);
+            }
+        }
         self.reap();
         self.commits.want();
         self.commit_if_due();
@@ -262,17 +276,36 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     let recovery = recover(project).map_err(|error| error.to_string())?;
     let work = WorkFolder::open(project).map_err(|error| error.to_string())?;
     let worktrees = Worktrees::open(project, SizeLimits::default()).map_err(|error| error.to_string())?;
+    // Before the board is read, which then has the stories.
+    let landed = rooms::recover(&work, project);
+    let landed =
+        landed.into_iter().map(|(room, done)| (room, done.map_err(|error| error.to_string()))).collect();
     let wall = match settings.confinement() {
         Ok(Confinement::None) => WallState::TurnedOff,
         Ok(built) => WallState::Built(built.name()),
         Err(why) => WallState::Missing(why),
     };
     let board = work.scan().map_err(|error| error.to_string())?;
+    let landings =
+        Landings::read(project, |story| matches!(MergeProof::read(project.root(), story), Ok(Some(_))));
     let unproven = unproven(project, &base, &board);
     let memos = memo::read(project);
     let started =
         StartedStories::open(project, &settings.trust, (&base, &board)).map_err(|error| error.to_string())?;
-    Ok(FoundOnDisk { work, reading, stamp, base, started, recovery, worktrees, wall, memos, unproven })
+    Ok(FoundOnDisk {
+        work,
+        reading,
+        stamp,
+        base,
+        started,
+        recovery,
+        worktrees,
+        wall,
+        memos,
+        unproven,
+        landings,
+        landed,
+    })
 }
 
 /// Done stories without a proof and without a merge on base. A clone has other people's merges, an
@@ -297,6 +330,24 @@ pub(super) fn merged_on(project: &Project, base: &str) -> BTreeSet<StoryId> {
         Err(error) => {
             tracing::warn!(%error, "the merges on base cannot be read");
             BTreeSet::new()
+        }
+    }
+}
+
+/// Landings that an earlier storkit began.
+fn report_landings(publisher: &mut EventPublisher, landed: Vec<(String, Result<LandedStory, String>)>) {
+    for (room, landed) in landed {
+        match landed {
+            Ok(LandedStory { story, .. }) => {
+                let (id, title) = (story.id(), story.front.name);
+                publisher.emit(PipelineEvent::Landing { story: id, title, room, news: LandingNews::Begun });
+            }
+            Err(why) => {
+                let text = format!(
+                    "A room's changes were being landed when storkit ended, and still are not: {why}"
+                );
+                publisher.alarm(None, text);
+            }
         }
     }
 }

@@ -162,7 +162,7 @@ impl Worktree {
         // All zeros mean that the ref must not exist (git-update-ref(1)).
         let old = known.map_or_else(|| "0".repeat(40), |known| known.to_string());
         let message = "storkit: the agent's commits";
-        git.run(["update-ref", "-m", message, &self.layout.name.reference(), &tip.to_string(), &old])?;
+        git.run(["update-ref", "-m", message, &self.layout.owner.reference(), &tip.to_string(), &old])?;
         Ok(())
     }
 

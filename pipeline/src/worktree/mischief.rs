@@ -203,7 +203,8 @@ fn a_base_that_was_moved_past_the_hooks_is_seen_rescued_and_put_back() {
         panic!("{tampering:?}")
     };
     let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
-    let (id, now) = (run.worktree.name().id(), std::time::SystemTime::UNIX_EPOCH);
+    let (id, now) =
+        (run.worktree.owner().story().expect("a story's").id(), std::time::SystemTime::UNIX_EPOCH);
     let rescued = rescue(&run.fixture.project, &guard, "main", before, after, id, now).expect("rescued");
     assert_eq!((rescued.branch.as_deref(), rescued.restored), (Some("storkit/rescue/7-0"), true));
     assert_eq!(run.fixture.git(&["log", "--format=%s", "main"]), "first");
@@ -223,7 +224,8 @@ fn a_commit_in_the_main_checkout_past_the_hooks_is_seen_and_its_files_follow_bas
         panic!("{tampering:?}")
     };
     let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
-    let (id, now) = (run.worktree.name().id(), std::time::SystemTime::UNIX_EPOCH);
+    let (id, now) =
+        (run.worktree.owner().story().expect("a story's").id(), std::time::SystemTime::UNIX_EPOCH);
     let rescued = rescue(&run.fixture.project, &guard, "main", *before, *after, id, now).expect("rescued");
     assert_eq!((rescued.restored, rescued.checkout), (true, CheckoutFate::Followed));
     assert_eq!(run.fixture.git(&["status", "--porcelain"]), "?? mine.txt");
@@ -237,7 +239,8 @@ fn base_is_not_put_back_over_work_that_others_built_on_it_and_uncommitted_files_
     let before = run.before.base_tip().expect("a tip");
     let after = git2::Oid::from_str(&run.fixture.git(&["rev-parse", "main"])).expect("an id");
     let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
-    let (id, now) = (run.worktree.name().id(), std::time::SystemTime::UNIX_EPOCH);
+    let (id, now) =
+        (run.worktree.owner().story().expect("a story's").id(), std::time::SystemTime::UNIX_EPOCH);
     let again =
         || rescue(&run.fixture.project, &guard, "main", before, Some(after), id, now).expect("rescued");
     run.fixture.git(&["branch", "built-on-it"]);
@@ -258,7 +261,8 @@ fn a_deleted_base_is_made_again() {
         panic!("unseen")
     };
     let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
-    let (id, now) = (run.worktree.name().id(), std::time::SystemTime::UNIX_EPOCH);
+    let (id, now) =
+        (run.worktree.owner().story().expect("a story's").id(), std::time::SystemTime::UNIX_EPOCH);
     assert!(rescue(&run.fixture.project, &guard, "main", before, None, id, now).expect("rescued").restored);
     assert_eq!(run.tampering(), []);
 }

@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        chat::room::fixture::RoomFixture,
+        chat::room::fixture::{RoomFixture, now},
         permission::{DenialReason, PermissionDecision},
     };
 
@@ -252,12 +252,9 @@ mod tests {
     /// Whether ann's words, maybe a reply, are taken as an answer.
     fn takes(fixture: &mut RoomFixture, text: &str, reply_to: Option<&MessageId>) -> bool {
         let call = fixture.call("ann", Some(Addressed::Direct));
-        fixture.task.answers_question(&call, &said(text, reply_to))
-    }
-
-    /// Long after any question was shown.
-    fn said<'a>(text: &'a str, reply_to: Option<&'a MessageId>) -> SaidText<'a> {
-        SaidText { text, reply_to, sent_at: SystemTime::now() + std::time::Duration::from_secs(3600) }
+        // Later than any question closes here, so that nobody can have meant that one.
+        let sent_at = now() + std::time::Duration::from_secs(10);
+        fixture.task.answers_question(&call, &SaidText { text, reply_to, sent_at })
     }
 
     fn denied(decision: PermissionDecision) -> Option<String> {
@@ -366,7 +363,8 @@ mod tests {
         }
         for prefix in [Addressed::Prefix, Addressed::Slash] {
             let call = fixture.call("ann", Some(prefix));
-            assert!(!fixture.task.answers_question(&call, &said("use another color", None)));
+            let said = SaidText { text: "use another color", reply_to: None, sent_at: now() };
+            assert!(!fixture.task.answers_question(&call, &said));
         }
         assert!(takes(&mut fixture, " use another color\n", None));
         assert_eq!(denied(plan.await.unwrap()), Some("use another color".into()));

@@ -13,7 +13,7 @@ use adapters::{
 };
 use agents::{
     claude::{AgentEvent, PermissionRoute, SessionId, TurnEnd},
-    confine::{ConfineChoice, WallSettings},
+    confine::{Confined, Confinement, WorktreePaths},
     turn::{RetryPolicy, TurnOutcome, TurnUpdate},
 };
 use futures::FutureExt as _;
@@ -22,19 +22,20 @@ use pipeline::{
     Pipeline, Project,
     event::RunInfo,
     host::{AgentSettings, PipelineHost, RunAccess},
-    trust::TrustStore,
+    rooms::RoomWorkspace,
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{RoomTask, prompt_queue::CommandCall};
+use super::{RoomTask, prompt_queue::CommandCall, turn::CurrentTurn};
 use crate::{
     chat::{
         ambient::AmbientRooms,
         rooms::{RoomDirectory, RoomInput, RoomMailbox},
         services::ChatServices,
         session::{SessionEvent, SessionUpdate},
+        workspace::EnteredRoom,
     },
     clock::Clock,
     commands::{self, services::CommandServices},
@@ -140,7 +141,16 @@ impl RoomFixture {
     pub(super) async fn gets(&mut self, incoming: Incoming) -> MessageId {
         let id = incoming.id.clone();
         self.task.handle_input(RoomInput::Message(incoming)).await;
+        self.enters();
         id
+    }
+
+    /// The workspace of a turn that waits for one is ready: the main checkout, without a wall.
+    pub(super) fn enters(&mut self) {
+        if self.task.turn.current.as_ref().is_some_and(CurrentTurn::is_entering) {
+            let workspace = checkout(self.services.commands.project.root());
+            self.task.on_entered(Ok(EnteredRoom { workspace, own: None, notes: Vec::new(), fallback: None }));
+        }
     }
 
     /// A person picks a choice.
@@ -155,12 +165,15 @@ impl RoomFixture {
         next.expect("it comes").expect("the room is open")
     }
 
-    /// Handles the next input of the mailbox. The session has none: its events are the test's.
+    /// Handles the next input of the mailbox. The session and the workspace have none: their events are the test's.
     pub(super) async fn handles_next(&mut self) {
         loop {
             match self.next_input().await {
-                RoomInput::Session(_) => {}
-                input => return self.task.handle_input(input).await,
+                RoomInput::Session(_) | RoomInput::Entered(_) => {}
+                input => {
+                    self.task.handle_input(input).await;
+                    return self.enters();
+                }
             }
         }
     }
@@ -178,16 +191,18 @@ impl RoomFixture {
     pub(super) async fn handles_all(&mut self) {
         self.task.outbox.flush().await;
         while let Some(Some(input)) = self.mailbox.next().now_or_never() {
-            if !matches!(input, RoomInput::Session(_)) {
+            if !matches!(input, RoomInput::Session(_) | RoomInput::Entered(_)) {
                 self.task.handle_input(input).await;
             }
         }
+        self.enters();
     }
 
     /// Waits for the answer of a command that runs, and handles it.
     pub(super) async fn handles_answer(&mut self) {
         let answer = tokio::time::timeout(PATIENCE, self.task.commands.next_answer()).await;
         self.task.on_late_answer(answer.expect("it comes").expect("a command runs"));
+        self.enters();
     }
 
     /// Somebody who wrote a message, as a command or an answer.
@@ -256,6 +271,7 @@ impl RoomFixture {
         let prompt = self.task.turn.session.sent_prompts();
         let event = SessionEvent::Turn(TurnUpdate { event, outcome });
         self.task.on_session_update(SessionUpdate { prompt, event, place: None });
+        self.enters();
     }
 
     /// The texts of the prompts that a start after a crash would find, and whether they had begun.
@@ -263,6 +279,20 @@ impl RoomFixture {
         let left = self.services.store.left_prompts().unwrap().into_iter();
         left.map(|(_, _, begun, prompt)| (prompt.text, begun)).collect()
     }
+}
+
+fn checkout(root: &Path) -> RoomWorkspace {
+    let place = WorktreePaths {
+        root: root.to_owned(),
+        common: root.join(".git"),
+        folder: root.to_owned(),
+        admin: root.join(".git"),
+        private: root.join(".storkit/run/checkout"),
+        hooks: root.join(".storkit/worktrees/.hooks"),
+        ref_folders: Vec::new(),
+    };
+    let confined = Confined { confinement: Confinement::None, place, variables: Vec::new() };
+    RoomWorkspace { folder: root.to_owned(), branch: None, env: Vec::new(), confined }
 }
 
 /// A repository with one commit and one story.
@@ -290,8 +320,8 @@ fn services(project: &Project, fake: &Arc<Fake>, settings: Arc<LiveSettings>) ->
         env: Default::default(),
         secret_env: Vec::new(),
         home: project.root().to_owned(),
-        wall: WallSettings { confine: ConfineChoice::None, ..WallSettings::default() },
-        trust: TrustStore::at(project.root().with_file_name("trust")),
+        wall: Default::default(),
+        trust: pipeline::trust::TrustStore::at(project.root().with_file_name("trust")),
         stall: Duration::ZERO,
         trust_project_settings: false,
         busy_wait: Duration::ZERO,

@@ -287,7 +287,7 @@ impl RoomTask {
         let ask = PermissionAsk {
             rooms: vec![self.room.clone()],
             asker: self.asker.clone(),
-            folder: Some(self.services.launch(None, None).program.cwd),
+            folder: Some(self.folder()),
             asked_for,
             tool: request.tool,
             input: request.input,
@@ -403,6 +403,7 @@ mod tests {
             asker: Asker::default(),
             asked_for: "Ann".into(),
             tool: "Bash".into(),
+            folder: None,
             input: Value::Null,
             concerns: Vec::new(),
             read: Vec::new(),

@@ -4,6 +4,7 @@ use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
 use adapters::{Outgoing, Sender, Tone};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use pipeline::event::Actor;
 
 use super::{
     QUEUE_LIMIT, RoomTask,
@@ -176,6 +177,7 @@ impl RoomTask {
             RoomAction::Htop(length) => self.start_ticker(length),
             RoomAction::StopHtop => self.stop_ticker(),
             RoomAction::Restart => self.services.commands.restart.ask(Some(&self.room)),
+            RoomAction::Land(title) => self.land(title, call, name),
             RoomAction::Later(answer) => {
                 let call = call.clone();
                 self.commands.push(async move {
@@ -183,6 +185,30 @@ impl RoomTask {
                 });
             }
         }
+    }
+
+    /// Makes a story of the room's changes. Meanwhile no turn starts: the worktree is nobody else's.
+    fn land(&mut self, title: String, call: &CommandCall, name: &'static str) {
+        if self.turn.is_running() || self.commands.has_room {
+            let sentence =
+                if self.turn.is_running() { replies::LAND_WHILE_BUSY } else { replies::LAND_LATER };
+            return self.answer_command(call, name, Err(CommandError::User(sentence.into())));
+        }
+        let (pipeline, session) = (self.services.commands.pipeline.clone(), self.turn.session.closer());
+        let (room, by) = (self.room.to_string(), Actor::Person(call.sender.name.to_string()));
+        let call = call.clone();
+        self.commands.has_room = true;
+        self.commands.push(async move {
+            let landing = async {
+                // What it started may still write.
+                session.close().await;
+                let landed = pipeline.land(&room, &title, by).await;
+                let landed =
+                    landed.map_err(|error| CommandError::User(replies::refused_by_pipeline(&error)))?;
+                Ok(Reply::notice(replies::landed(&landed)))
+            };
+            LateAnswer { call, name, result: contained(landing).await, queued: true }
+        });
     }
 
     fn set_ambient(&mut self, on: bool) {
@@ -232,7 +258,7 @@ impl RoomTask {
 
 /// Whether this is not its whole answer yet.
 fn is_preliminary(result: &CommandResult) -> bool {
-    matches!(result, Ok(Reply { then: Some(RoomAction::Later(_)), .. }))
+    matches!(result, Ok(Reply { then: Some(RoomAction::Later(_) | RoomAction::Land(_)), .. }))
 }
 
 // A command that panics is a defect of that command; it must not take the room and its turn down.
