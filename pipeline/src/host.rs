@@ -152,7 +152,6 @@ mod tests {
             trust_project_settings: false,
             busy_wait: Duration::ZERO,
             settle: Duration::ZERO,
-            trust: TrustStore::at("/nonexistent".into()),
         }
     }
 

@@ -161,15 +161,14 @@ fn ready(room: &RoomSetting, request: &EnterRequest, merged: Option<Oid>) -> Res
 /// The wall around a room's worktree.
 fn enclose(worktree: &Worktree, settings: &AgentSettings) -> Result<RoomWorkspace, String> {
     let confinement = settings.confinement()?;
-    let encloses = confinement.encloses();
-    let place = match encloses {
+    let place = match confinement.encloses() {
         true => worktree.enclose().map_err(|error: ImportError| error.to_string())?,
         false => worktree.place(),
     };
     Ok(RoomWorkspace {
         folder: worktree.path().to_owned(),
         branch: Some(worktree.branch()),
-        env: worktree.environment(encloses),
+        env: worktree.environment(&confinement),
         confined: settings.confined(confinement, place),
     })
 }
