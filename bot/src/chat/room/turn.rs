@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     time::SystemTime,
 };
 
@@ -23,6 +24,8 @@ pub(super) struct RoomTurn {
     pub(super) session: RoomSession,
     pub(super) current: Option<CurrentTurn>,
     pub(super) fetches: PageFetches,
+    /// Where the session works, once it has started.
+    pub(super) folder: Option<PathBuf>,
 }
 
 /// Calls under way that bring in text from strangers, by their ids.
@@ -70,7 +73,7 @@ pub(super) enum StopAction {
 
 impl RoomTurn {
     pub(super) fn new(session: RoomSession) -> Self {
-        Self { session, current: None, fetches: PageFetches::default() }
+        Self { session, current: None, fetches: PageFetches::default(), folder: None }
     }
 
     pub(super) fn is_running(&self) -> bool {

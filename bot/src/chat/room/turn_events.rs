@@ -36,6 +36,7 @@ impl RoomTask {
         // Built for each attempt: the session may have been lost and the model changed since the last one.
         let launch = self.services.launch(self.record.session.as_ref(), self.model());
         let Some(turn) = &mut self.turn.current else { return };
+        self.turn.folder = Some(launch.program.cwd.clone());
         turn.begin_attempt(self.record.session.is_some());
         let (number, text) = (turn.number, turn.text.clone());
         // From here on the prompt may have effects. Marked before it is sent, so that a kill in between reports the
