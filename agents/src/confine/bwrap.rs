@@ -135,8 +135,10 @@ impl Bwrap {
     ) -> std::io::Result<Vec<OsString>> {
         let view = View::new(&self.host, place, scratch, tenant);
         view.layers.iter().try_for_each(super::caches::CacheLayer::make_folders)?;
-        // Landlock's processes find the repository elsewhere.
-        write_new(&place.private.join("admin/commondir"), &format!("{}\n", place.common.display()))?;
+        if !place.is_main_checkout() {
+            // Landlock's processes find the repository elsewhere.
+            write_new(&place.private.join("admin/commondir"), &format!("{}\n", place.common.display()))?;
+        }
         let mut line = BwrapArguments(KEEPER.map(OsString::from).into());
         line.0.push(scratch.filters().into());
         if let Some(own) = &self.own {

@@ -24,8 +24,8 @@ const GIT_SETTINGS: &str =
 #[derive(Debug)]
 pub struct ScratchFolders {
     folder: tempfile::TempDir,
-    /// The worktree's `.git`, and what belongs in it.
-    worktrees_link: (PathBuf, String),
+    /// The worktree's `.git`, and what belongs in it. The main checkout's is left alone.
+    worktrees_link: Option<(PathBuf, String)>,
 }
 
 impl ScratchFolders {
@@ -35,12 +35,13 @@ impl ScratchFolders {
         private_folder(&above)?;
         let folder = tempfile::Builder::new().prefix("").tempdir_in(&above)?;
         let link = format!("gitdir: {}\n", place.admin.display());
-        let folders = Self { folder, worktrees_link: (place.folder.join(".git"), link) };
+        let worktrees_link = (!place.is_main_checkout()).then(|| (place.folder.join(".git"), link.clone()));
+        let folders = Self { folder, worktrees_link };
         for folder in [folders.home(), folders.tmp(), folders.git(), folders.claude(), folders.cargo()] {
             private_folder(&folder)?;
         }
         fs::write(folders.home().join(".gitconfig"), GIT_SETTINGS)?;
-        fs::write(folders.git_link(), &folders.worktrees_link.1)?;
+        fs::write(folders.git_link(), link)?;
         for (name, filter) in seccomp::filters()? {
             fs::write(folders.filters().join(name), filter)?;
         }
@@ -84,7 +85,7 @@ impl ScratchFolders {
 
 impl Drop for ScratchFolders {
     fn drop(&mut self) {
-        let (path, link) = &self.worktrees_link;
+        let Some((path, link)) = &self.worktrees_link else { return };
         // Untouched where namespaces hid it. A worktree that is gone needs none.
         let is_there = path.parent().is_some_and(Path::is_dir);
         let is_ours = fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
