@@ -7,18 +7,24 @@
 mod bwrap;
 mod claude_home;
 mod egress;
+mod host_gate;
 pub mod hosts;
 mod inside;
+mod network;
 mod paths;
+mod registries;
 
-use std::{ffi::OsString, net::SocketAddr, path::Path, sync::Arc};
+use std::{ffi::OsString, path::Path};
 
 pub use self::{
     bwrap::{Bwrap, NetworkReach},
-    egress::{EgressProxy, EgressRules},
+    egress::EgressProxy,
+    host_gate::{HostDecision, HostGate, HostTarget},
     hosts::{AllowedHost, AllowedReach, NetworkAccess, allowed, is_public},
     inside::{SUBCOMMAND, enter},
+    network::{NetworkPlan, OpenHosts},
     paths::{STORE, WorktreePaths},
+    registries::registries_of,
 };
 
 /// `sandbox` in `project.toml`.
@@ -49,69 +55,7 @@ pub struct Confined {
     pub place: WorktreePaths,
 }
 
-/// Addresses that an agent needs, whatever its `network` lists.
-#[derive(Clone, Debug)]
-pub struct RequiredAccess {
-    pub api: AllowedHost,
-    /// Storkit's listener, for the agents' tools.
-    pub own: Option<SocketAddr>,
-}
-
-impl Confined {
-    /// The same, with the network limited to `network`, which is set at `key` in `project.toml`. The proxy has to live as long
-    /// as the sandbox. Blocks; needs a tokio runtime.
-    ///
-    /// # Errors
-    /// A sentence, if the limit cannot be enforced.
-    pub fn limited(
-        &self,
-        network: &NetworkAccess,
-        key: &str,
-        needs: Option<RequiredAccess>,
-    ) -> Result<(Self, Option<Arc<EgressProxy>>), String> {
-        self.confinement.can_limit(network, key)?;
-        let (NetworkAccess::Only(hosts), Confinement::Bwrap(bwrap)) = (network, &self.confinement) else {
-            return Ok((self.clone(), None));
-        };
-        let own = needs.as_ref().and_then(|needs| needs.own);
-        let hosts: Vec<AllowedHost> = hosts.iter().cloned().chain(needs.map(|needs| needs.api)).collect();
-        // Without hosts there is nothing to forward, and no proxy that could be misused.
-        let egress = match hosts.is_empty() {
-            true => None,
-            false => {
-                let rules = EgressRules { hosts, key: key.to_owned(), own };
-                let opened = EgressProxy::open(rules, &self.place.root.join(".storkit/run"));
-                Some(Arc::new(opened.map_err(|error| format!("{key} cannot be enforced: {error}."))?))
-            }
-        };
-        let reach = egress.as_ref().map_or(NetworkReach::Nothing, |egress| egress.reach());
-        let confinement = Confinement::Bwrap(Bwrap { reach, ..bwrap.clone() });
-        Ok((Self { confinement, place: self.place.clone() }, egress))
-    }
-}
-
 impl Confinement {
-    /// Checks that it can enforce `network`, which is set at `key` in `project.toml`. Blocks.
-    ///
-    /// # Errors
-    /// A sentence on the missing part: nothing starts with more access than configured.
-    pub fn can_limit(&self, network: &NetworkAccess, key: &str) -> Result<(), String> {
-        let why = match self {
-            _ if !network.is_limited() => return Ok(()),
-            Self::Bwrap(bwrap) => Bwrap { reach: NetworkReach::Nothing, ..bwrap.clone() }.try_out().err(),
-            // The sentence depends on the machine: install bubblewrap, or use the one that is there.
-            Self::None | Self::Prefix(_) => Bwrap::for_home(Path::new("/"))
-                .try_out()
-                .err()
-                .or_else(|| Some("that needs bubblewrap, which `sandbox` turns off.".into())),
-        };
-        why.map_or(Ok(()), |why| {
-            Err(format!(
-                "{key} in `.storkit/project.toml` cannot be enforced: {why} Fix that, or set it to `true`."
-            ))
-        })
-    }
-
     /// The confinement that an agent's `sandbox` names; if it is absent, the strongest that this machine has.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 pub mod claude;
 pub mod confine;
 pub mod event;
+pub mod model_proxy;
 mod pty;
 mod runtime_dir;
 pub mod tree;

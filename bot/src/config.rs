@@ -12,6 +12,7 @@ use std::{
 };
 
 use adapters::{AdapterError, MESSENGERS, MessengerSections, Room};
+use agents::model_proxy::ModelAccess;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use settings::{
     atomic,
@@ -187,6 +188,21 @@ pub struct LoadedConfig {
     pub path: PathBuf,
     /// The file's [`fingerprint`] when it was read.
     pub fingerprint: u64,
+}
+
+impl ClaudeSection {
+    /// How agents reach their model, by the variables that Claude Code would get: those of `env`, and storkit's own but for
+    /// `secret_env`.
+    ///
+    /// # Errors
+    /// A sentence, if a variable cannot be used.
+    pub fn model_access(&self, secret_env: &[String]) -> Result<ModelAccess, String> {
+        let inherited = |name: &str| {
+            let secret = secret_env.iter().any(|secret| secret == name);
+            if secret { None } else { std::env::var(name).ok() }
+        };
+        ModelAccess::resolve(|name| self.env.get(name).cloned().or_else(|| inherited(name)))
+    }
 }
 
 /// Equal for equal texts, within one process. A number, because the text may hold secrets and must not stay

@@ -3,6 +3,7 @@
 mod events;
 pub mod host;
 mod mcp;
+pub mod network;
 mod operator;
 mod runs;
 pub mod services;

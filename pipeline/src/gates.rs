@@ -12,7 +12,8 @@ use std::{
 };
 
 use agents::{
-    confine::{Confined, EgressProxy, NetworkAccess},
+    confine::{Confined, EgressProxy, NetworkAccess, NetworkPlan, OpenHosts},
+    model_proxy::is_model_variable,
     tree::{self, ProcessId},
 };
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -54,6 +55,8 @@ pub struct GateRunner {
     pub env_remove: Vec<String>,
     /// Put before `sh -c COMMAND`: a sandbox. Empty for none.
     pub wrapper: Vec<String>,
+    /// Hosts that are open to them with `"ask"`.
+    pub open_hosts: OpenHosts,
     /// The way out of that sandbox, if it has one.
     pub egress: Option<Arc<EgressProxy>>,
     /// Continue after a failure; otherwise the report stops at the first one.
@@ -70,6 +73,7 @@ impl Default for GateRunner {
             environment: Vec::new(),
             env_remove: Vec::new(),
             wrapper: Vec::new(),
+            open_hosts: OpenHosts::default(),
             egress: None,
             keep_going: false,
             owner: String::new(),
@@ -143,7 +147,8 @@ impl GateRunner {
     /// Blocks, and is to be called in a tokio runtime.
     /// The error is a sentence for a person.
     pub fn kept_in(self, confined: &Confined, network: &NetworkAccess, key: &str) -> Result<Self, String> {
-        let (Confined { confinement, place }, egress) = confined.limited(network, key, None)?;
+        let plan = NetworkPlan { open: self.open_hosts.clone(), ..NetworkPlan::new(network.clone(), key) };
+        let (Confined { confinement, place }, egress) = confined.limited(plan)?;
         let wrapper = confinement.prefix(&place, &[]);
         let wrapper = wrapper.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
         Ok(Self { wrapper, egress, ..self })
@@ -227,6 +232,11 @@ impl GateRunner {
         command.args(&argv[1..]).current_dir(dir).process_group(0);
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
         for name in &self.env_remove {
+            command.env_remove(name);
+        }
+        // Gates run code that agents wrote, and need no model.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_model_variable))
+        {
             command.env_remove(name);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value))).env(GATE_VARIABLE, mark);

@@ -8,14 +8,31 @@ use std::{
     time::Duration,
 };
 
-use agents::claude::PermissionRoute;
+use agents::{claude::PermissionRoute, confine::HostGate, model_proxy::ModelAccess};
 
-use crate::event::RunInfo;
+use crate::{event::RunInfo, story::StoryId};
 
 /// The program around the pipeline.
 pub trait PipelineHost: Send + Sync + 'static {
     /// Lets a run call in. Called once for each run, before its process starts. Must not block.
     fn open(&self, run: &RunInfo) -> RunAccess;
+
+    /// Who decides about hosts that no setting lists; `None` if nobody does, so that none is open. Must not block.
+    fn host_gate(&self, _asker: HostAsker) -> Option<Arc<dyn HostGate>> {
+        None
+    }
+}
+
+/// Who wants to reach hosts that no setting lists.
+pub enum HostAsker {
+    /// An agent, about whose hosts people are asked.
+    Agent {
+        run: RunInfo,
+        /// As [`RunAccess::waiting`].
+        waiting: Arc<AtomicUsize>,
+    },
+    /// The project's commands for a story: they reach what was allowed before, and ask nobody.
+    Commands { story: StoryId },
 }
 
 /// A run's way in.
@@ -35,6 +52,8 @@ pub struct AgentSettings {
     pub command: Vec<String>,
     /// The CLI's model where an agent names none; empty for its default.
     pub model: String,
+    /// How agents reach their model.
+    pub model_access: ModelAccess,
     /// Extra environment of the CLI.
     pub env: BTreeMap<String, String>,
     /// Names of variables that hold storkit's own secrets: agents and gates do not get them, and `${VAR}` in

@@ -122,7 +122,7 @@ impl Bwrap {
         Self {
             program: "bwrap".into(),
             reach: NetworkReach::Everything,
-            forwarder: forwarder(),
+            forwarder: super::inside::forwarder(),
             claude: home.join(".claude"),
             caches: below(&CACHES),
             hidden: below(&SECRETS),
@@ -234,14 +234,6 @@ impl Bwrap {
         let all = self.hidden.iter().chain([&projects]).filter_map(|path| path.canonicalize().ok());
         all.filter(|path| path.is_dir()).collect()
     }
-}
-
-/// The file of this program, and its subcommand that forwards.
-fn forwarder() -> (PathBuf, Vec<OsString>) {
-    let file = std::env::current_exe().unwrap_or_else(|_| "storkit".into());
-    // Linux appends ` (deleted)` once the file is replaced, as `rebuild` does; the new program has the old path.
-    let file = file.to_str().and_then(|file| file.strip_suffix(" (deleted)")).map(Into::into).unwrap_or(file);
-    (file, vec![super::inside::SUBCOMMAND.into()])
 }
 
 /// Of the hidden `.storkit` only stories and the tracked configuration: neither secrets nor state nor other runs.

@@ -5,15 +5,18 @@ use std::{
     time::Duration,
 };
 
-use agents::claude::PermissionRoute;
+use agents::{claude::PermissionRoute, confine::HostGate, model_proxy::ModelAccess};
 use pipeline::{
     event::RunInfo,
-    host::{AgentSettings, PipelineHost, RunAccess},
+    host::{AgentSettings, HostAsker, PipelineHost, RunAccess},
 };
 
 use crate::{
     config::{LoadedConfig, current::LiveSettings},
-    http::runs::{McpRun, McpRuns},
+    http::{
+        network::HostQuestions,
+        runs::{McpRun, McpRuns},
+    },
 };
 
 /// The bot as the pipeline sees it.
@@ -21,12 +24,13 @@ pub struct BotHost {
     runs: McpRuns,
     port: u16,
     settings: Arc<LiveSettings>,
+    hosts: Arc<HostQuestions>,
 }
 
 impl BotHost {
     /// Agents call in on this port.
-    pub fn new(settings: Arc<LiveSettings>, runs: McpRuns, port: u16) -> Self {
-        Self { runs, port, settings }
+    pub fn new(settings: Arc<LiveSettings>, runs: McpRuns, port: u16, hosts: Arc<HostQuestions>) -> Self {
+        Self { runs, port, settings, hosts }
     }
 }
 
@@ -48,13 +52,18 @@ impl PipelineHost for BotHost {
         };
         RunAccess { route, waiting, guard: Box::new(guard) }
     }
+
+    fn host_gate(&self, asker: HostAsker) -> Option<Arc<dyn HostGate>> {
+        Some(self.hosts.gate(asker))
+    }
 }
 
 /// How agents are started, from `bot.toml`.
-pub fn settings(loaded: &LoadedConfig) -> AgentSettings {
+pub fn settings(loaded: &LoadedConfig, model_access: ModelAccess) -> AgentSettings {
     let claude = &loaded.config.claude;
     AgentSettings {
         command: claude.command.clone(),
+        model_access,
         model: claude.model.clone(),
         env: claude.env.clone(),
         secret_env: loaded.secret_env.clone(),

@@ -6,8 +6,9 @@ use pipeline::{Pipeline, Project};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::current::LiveSettings, live_agents::LiveAgents, messengers::ConnectedMessengers,
-    metrics::BotMetrics, permission::PermissionBroker, restart::RestartRequest,
+    config::current::LiveSettings, http::network::HostQuestions, live_agents::LiveAgents,
+    messengers::ConnectedMessengers, metrics::BotMetrics, permission::PermissionBroker,
+    restart::RestartRequest,
 };
 
 /// Everything the loopback listener needs.
@@ -17,6 +18,8 @@ pub struct HttpServices {
     pub settings: Arc<LiveSettings>,
     /// Permission questions, which agents ask over MCP.
     pub broker: PermissionBroker,
+    /// Questions about hosts.
+    pub hosts: Arc<HostQuestions>,
     /// Stories and the agents that work on them.
     pub pipeline: Pipeline,
     /// Living Claude Code processes.

@@ -4,6 +4,7 @@ use std::path::{Component, Path};
 
 use serde_json::Value;
 
+use super::NETWORK_TOOL;
 use crate::store::RuleScope;
 
 /// Programs whose subcommand decides what they do and limits the harm they can do.
@@ -100,9 +101,18 @@ impl RuleScope {
             Self::Command { command } => command.clone(),
             Self::Path { tool, path } => format!("{tool} {path}"),
             Self::Host { host } => format!("WebFetch from {host}"),
-            Self::Call { tool, input } => format!("{tool} {input}"),
+            Self::Call { tool, input } => match target(tool, input) {
+                Some(target) => format!("connections to {target}"),
+                None => format!("{tool} {input}"),
+            },
         }
     }
+}
+
+/// The host and port of a rule for connections.
+fn target(tool: &str, input: &str) -> Option<String> {
+    let input: Value = serde_json::from_str(input).ok().filter(|_| tool == NETWORK_TOOL)?;
+    Some(format!("{}:{}", text(&input, "host")?, input.get("port")?.as_u64()?))
 }
 
 /// The words a rule for this command would cover, if it is simple and its program harmless enough.

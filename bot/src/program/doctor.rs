@@ -1,8 +1,12 @@
 //! Checks of everything storkit needs from its machine. [`crate::replies::doctor`] words the findings.
 
-use std::{fmt::Write as _, process::Stdio, time::Duration};
+use std::{fmt::Write as _, path::PathBuf, process::Stdio, time::Duration};
 
-use agents::{claude::TESTED_VERSION, confine::Confinement};
+use agents::{
+    claude::TESTED_VERSION,
+    confine::Confinement,
+    model_proxy::{ModelAccess, is_model_variable},
+};
 use pipeline::{
     Project,
     config::{Agent, ProjectConfig},
@@ -54,7 +58,10 @@ fn bad(text: impl Into<String>) -> DoctorCheck {
 
 pub async fn check(project: &Project, config: &BotConfig, secret_env: &[String]) -> Vec<DoctorCheck> {
     let mut checks = vec![claude_version(config, secret_env).await];
-    checks.extend(claude_key(config, secret_env).await);
+    let key = claude_key(config, secret_env).await;
+    let has_login = key.as_ref().is_some_and(|check| check.state == CheckState::Good);
+    checks.extend(key);
+    checks.extend(model_way(config, secret_env, has_login));
     checks.extend(git(project).await);
     checks.push(trust(config));
     checks.push(sandbox());
@@ -194,6 +201,31 @@ async fn claude_key(config: &BotConfig, secret_env: &[String]) -> Option<DoctorC
     })
 }
 
+/// Whether agents can see what opens the way to their model.
+fn model_way(config: &BotConfig, secret_env: &[String], has_login: bool) -> Option<DoctorCheck> {
+    match config.claude.model_access(secret_env) {
+        Err(why) => Some(bad(say::as_reported(&why))),
+        Ok(ModelAccess::Proxied(_)) => Some(match settings_with_key(config) {
+            None => good(say::KEY_STAYS_OUTSIDE),
+            Some(file) => note(say::key_in_settings(&file)),
+        }),
+        Ok(ModelAccess::Login) => has_login.then(|| note(say::LOGIN_IS_VISIBLE)),
+        Ok(ModelAccess::Cloud(cloud)) => Some(note(say::cloud_is_visible(cloud))),
+    }
+}
+
+/// The user's own settings of the CLI, if they set a key or an address, which count for the CLI before those that storkit gives it.
+fn settings_with_key(config: &BotConfig) -> Option<PathBuf> {
+    let set = |name: &str| config.claude.env.get(name).map(Into::into).or_else(|| std::env::var_os(name));
+    let folder = set("CLAUDE_CONFIG_DIR").map(PathBuf::from);
+    let folder = folder.or_else(|| Some(PathBuf::from(set("HOME")?).join(".claude")))?;
+    let file = folder.join("settings.json");
+    let settings: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;
+    let variables = settings["env"].as_object().into_iter().flatten();
+    let of_model = variables.into_iter().any(|(name, _)| is_model_variable(name));
+    (of_model || settings.get("apiKeyHelper").is_some()).then_some(file)
+}
+
 fn logged_in(text: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(text).is_ok_and(|status| status["loggedIn"] == true)
 }
@@ -235,13 +267,18 @@ fn network(project: &Project) -> Option<DoctorCheck> {
     // `stories` reports a file that cannot be read.
     let config = ProjectConfig::load(&path, |name| std::env::var(name).ok()).ok()?.config;
     let parts = network_parts(&config);
-    let Some(limited) = parts.iter().map(|part| part.network).find(|network| network.is_limited()) else {
+    let limited = || parts.iter().map(|part| part.network).filter(|network| network.is_limited());
+    // What somebody set comes first: it stops runs where it cannot be enforced.
+    let Some(limited) = limited().find(|network| network.is_strict()).or_else(|| limited().next()) else {
         return Some(good(say::NETWORK_OPEN));
     };
     let home = std::env::var_os("HOME").map_or_else(|| "/".into(), std::path::PathBuf::from);
     let (strongest, _) = Confinement::strongest_available(&home);
     let access = say::network_access(&parts);
     Some(match strongest.can_limit(limited, "`network`") {
+        Ok(()) if !strongest.limits(limited) => {
+            note(say::network_open_here(&strongest.limits_network().err().unwrap_or_default()))
+        }
         Ok(()) => match way_around(&config) {
             Some(why) => note(format!("{access} {why}")),
             None => good(access),

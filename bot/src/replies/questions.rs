@@ -12,8 +12,8 @@ use settings::duration::human;
 
 use super::text::shorten;
 use crate::permission::{
-    AnswerKind, AnswerRefused, DenialReason, ExpectedAnswer, ModelQuestion, PermissionDecision, Question,
-    QuestionId, QuestionOutcome, RuleScope, WithdrawReason,
+    AnswerKind, AnswerRefused, DenialReason, ExpectedAnswer, ModelQuestion, NETWORK_TOOL, PermissionDecision,
+    Question, QuestionId, QuestionOutcome, RuleScope, WithdrawReason,
 };
 
 /// A question's text, and a file where it is too long to be read in a chat.
@@ -146,11 +146,39 @@ fn detail(tool: &str, input: &Value) -> (String, &'static str, &'static str) {
             let diff = diff(text("old_string"), text("new_string"));
             (format!("{}{all}\n{diff}", text("file_path")), "diff", "diff")
         }
+        NETWORK_TOOL => (host(input), "", "txt"),
         "Write" => (format!("{}\n{}", text("file_path"), diff("", text("content"))), "diff", "diff"),
         _ => (serde_json::to_string_pretty(input).unwrap_or_default(), "json", "json"),
     };
     (visible(&detail), language, ending)
 }
+
+/// The host and port of a connection that is asked for.
+fn host(input: &Value) -> String {
+    let host = input.get("host").and_then(Value::as_str).unwrap_or_default();
+    let port = input.get("port").and_then(Value::as_u64).unwrap_or_default();
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// Why a host cannot be reached, as a clause for the agent.
+pub fn host_refused(why: DenialReason) -> String {
+    match why {
+        DenialReason::Person { by, reason: Some(reason), .. } => format!("{} denied it: {reason}", by.name),
+        DenialReason::Person { by, reason: None, .. } => {
+            format!("{} denied it; ask what to do instead", by.name)
+        }
+        DenialReason::TimedOut => "nobody answered the question about it in time".into(),
+        DenialReason::Unreachable => NO_PERSON_FOR_HOST.into(),
+        DenialReason::Withdrawn(why) => {
+            format!("the question about it was closed, because {}", withdrawn(why))
+        }
+    }
+}
+
+pub const NO_PERSON_FOR_HOST: &str = "no person could be asked about it";
+
+/// To the project's commands, which ask nobody.
+pub const HOST_NOT_ALLOWED_YET: &str = "nobody has allowed it yet";
 
 fn diff(old: &str, new: &str) -> String {
     similar::TextDiff::from_lines(old, new).unified_diff().context_radius(3).to_string()

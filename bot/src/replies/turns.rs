@@ -93,7 +93,7 @@ pub fn turn_failed(cause: TurnFailure, said: &str) -> String {
             "Claude's service broke off in the middle of an answer. Say `go on` to continue."
         }
         TurnFailure::Unreachable => {
-            "Claude's service cannot be reached from here (connection refused). Check the network and `ANTHROPIC_BASE_URL`."
+            "Claude's service cannot be reached from here. Check the network and `ANTHROPIC_BASE_URL`."
         }
         TurnFailure::ServiceFailed => "Claude's service failed. Send your message again later.",
         TurnFailure::Busy(_) | TurnFailure::SessionLost | TurnFailure::Interrupted | TurnFailure::Other => {

@@ -46,7 +46,7 @@ impl Agent {
             system_prompt: default_system_prompt(role).to_owned(),
             count: 1,
             sandbox: None,
-            network: NetworkAccess::All,
+            network: NetworkAccess::default(),
         }
     }
 

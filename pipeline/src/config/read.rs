@@ -106,24 +106,40 @@ struct AgentKeys {
     network: Option<NetworkValue>,
 }
 
-/// `true`, `false` or a list of hosts.
+/// `true`, `false`, `"ask"`, or a list of hosts that may contain `"ask"`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged, expecting = "`true`, `false` or a list of hosts like [\"crates.io\"] is expected")]
+#[serde(
+    untagged,
+    expecting = "`true`, `false`, \"ask\" or a list of hosts like [\"ask\", \"example.org\"] is expected"
+)]
 enum NetworkValue {
     Whether(bool),
+    Word(String),
     Hosts(Vec<String>),
 }
+
+/// People are asked about hosts that are not listed.
+const ASK: &str = "ask";
 
 impl NetworkValue {
     fn network(self, key: &str) -> Result<NetworkAccess, KeyError> {
         let hosts = match self {
             Self::Whether(true) => return Ok(NetworkAccess::All),
             Self::Whether(false) => Vec::new(),
+            Self::Word(word) if word == ASK => vec![word],
+            Self::Word(word) => {
+                return wrong(
+                    key,
+                    format!("{word:?} is no setting; write \"ask\", `true`, `false` or a list of hosts."),
+                );
+            }
             Self::Hosts(hosts) => hosts,
         };
+        let (asks, hosts): (Vec<_>, Vec<_>) = hosts.into_iter().partition(|entry| entry == ASK);
         let host =
             |entry: &String| AllowedHost::parse(entry).or_else(|why| wrong(key, format!("{entry:?} {why}.")));
-        Ok(NetworkAccess::Only(hosts.iter().map(host).collect::<Result<_, _>>()?))
+        let hosts = hosts.iter().map(host).collect::<Result<_, _>>()?;
+        Ok(if asks.is_empty() { NetworkAccess::Only(hosts) } else { NetworkAccess::Ask(hosts) })
     }
 }
 
@@ -354,7 +370,7 @@ fn sandbox(form: CommandList) -> Result<SandboxChoice, KeyError> {
 fn can_be_limited(agents: &[Agent], gates: &NetworkAccess, components: &[Component]) -> Result<(), KeyError> {
     let outside =
         |agent: &&Agent| matches!(agent.sandbox, Some(SandboxChoice::None | SandboxChoice::Prefix(_)));
-    if let Some(agent) = agents.iter().find(|agent| outside(agent) && agent.network.is_limited()) {
+    if let Some(agent) = agents.iter().find(|agent| outside(agent) && agent.network.is_strict()) {
         return wrong(
             "agent.network",
             format!("only bubblewrap can limit the network of `{}`; leave its `sandbox` out.", agent.name),
@@ -362,8 +378,8 @@ fn can_be_limited(agents: &[Agent], gates: &NetworkAccess, components: &[Compone
     }
     let commands = |agent: &&Agent| outside(agent) && matches!(agent.role, Role::Coder | Role::Qa);
     let Some(agent) = agents.iter().find(commands) else { return Ok(()) };
-    let key = match components.iter().any(|component| component.network.is_limited()) {
-        _ if gates.is_limited() => "gate_network",
+    let key = match components.iter().any(|component| component.network.is_strict()) {
+        _ if gates.is_strict() => "gate_network",
         true => "component.network",
         false => return Ok(()),
     };

@@ -19,6 +19,7 @@ use crate::{
     gates::GateRunner,
     host::AgentSettings,
     merge::{MergeProof, MergeSettings},
+    open_hosts::CommandHosts,
     sentence::sentence,
     story::{
         Story, StoryId,
@@ -138,14 +139,21 @@ impl Orchestrator {
         }
         self.config.in_force = Arc::new(config);
         (self.config.trouble, self.config.is_known) = (None, true);
+        let hosts = self.command_hosts();
         self.merges.configure(merge_settings(
             &self.config.base,
             &self.config.in_force,
             &self.context.settings,
+            hosts,
         ));
         if was_wrong {
             self.publisher.tell(PipelineEvent::Paused { why: None });
         }
+    }
+
+    /// Opens hosts to the project's commands.
+    pub(super) fn command_hosts(&self) -> CommandHosts {
+        CommandHosts::new(&self.context.project, &self.config.base, &self.context.host)
     }
 
     fn refuse_config(&mut self, why: &str) {
@@ -169,7 +177,12 @@ pub(super) fn load(project: &Project, settings: &AgentSettings) -> Result<Loaded
 }
 
 /// What holds for merges. Their gates run without storkit's secrets.
-pub(super) fn merge_settings(base: &str, config: &ProjectConfig, settings: &AgentSettings) -> MergeSettings {
+pub(super) fn merge_settings(
+    base: &str,
+    config: &ProjectConfig,
+    settings: &AgentSettings,
+    hosts: CommandHosts,
+) -> MergeSettings {
     let gates = GateRunner {
         commands: config.gates.clone(),
         timeout: config.gate_timeout.limit().unwrap_or(FOR_EVER),
@@ -180,6 +193,7 @@ pub(super) fn merge_settings(base: &str, config: &ProjectConfig, settings: &Agen
         base: base.to_owned(),
         gates,
         network: config.gate_network.clone(),
+        hosts,
         components: config.components.clone(),
         confinement: confinement(config, settings),
     }

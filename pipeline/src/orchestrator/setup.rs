@@ -31,6 +31,7 @@ use crate::{
     host::{AgentSettings, PipelineHost},
     ledger::{RunLedger, RunSummary},
     merge::{JournaledMerge, MergeProof, MergeQueue, MergeRecovery, merges, recover},
+    open_hosts::CommandHosts,
     run::RunContext,
     sentence::sentence,
     story::{StoryId, stage::Stage},
@@ -91,7 +92,12 @@ impl StartupState {
                 (Default::default(), Some(why))
             }
         };
-        let merging = housekeeping::merge_settings(&base, &config, &self.settings);
+        let merging = housekeeping::merge_settings(
+            &base,
+            &config,
+            &self.settings,
+            CommandHosts::new(&self.project, &base, &self.host),
+        );
         let (queue, merged) = match MergeQueue::open(&self.project, merging) {
             Ok(opened) => opened,
             Err(error) => return Err((error.to_string(), Box::new(self))),

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::SystemTime};
 use agents::{
     claude::{Launch, ProcessError, SessionId, TurnFailure},
     confine::EgressProxy,
+    model_proxy::ModelSpending,
     turn::{RetryStep, SessionCost, TurnOutcome, TurnRetries},
 };
 use tokio::sync::{mpsc, watch};
@@ -36,6 +37,8 @@ pub(super) struct RunJob {
     pub workspace: Option<Workspace>,
     /// The proxy of a sandbox with limited network access.
     egress: Option<Arc<EgressProxy>>,
+    /// Where the agent finds the way to its model on this machine's loopback.
+    model_port: Option<u16>,
     pub session: Option<SessionId>,
     pub spending: RunSpending,
     /// Whether the CLI waits for the model's service.
@@ -91,8 +94,9 @@ impl RunJob {
             access: None,
             workspace: None,
             egress: None,
+            model_port: None,
             session: None,
-            spending: RunSpending { session: SessionCost::resumed(before_usd), ..RunSpending::default() },
+            spending: RunSpending::new(SessionCost::resumed(before_usd)),
             busy: false,
             branch: BranchProgress::default(),
             output: RunOutput { updates, log },
@@ -110,8 +114,8 @@ impl RunJob {
         }
         let summary = outcome.summary();
         self.output.log.write(&format!("== {}", summary.outcome));
-        let RunSpending { usd, tokens, .. } = self.spending;
-        self.context.ledger.ended(&self.plan.run.id, usd, tokens, summary);
+        let ModelSpending { usd, input_tokens, output_tokens } = self.spending.total();
+        self.context.ledger.ended(&self.plan.run.id, usd, (input_tokens, output_tokens), summary);
         RunEnd { outcome, usd, diff: self.branch.diff }
     }
 
@@ -142,6 +146,16 @@ impl RunJob {
                 && facts.ended.is_none()
             {
                 return Ok(RunOutcome::Busy { until });
+            }
+            // An answer counts though it was the last that the budget paid for.
+            if self.spending.is_over_budget()
+                && !matches!(turn.outcome, TurnOutcome::Answered(_))
+                && facts.tampering.is_empty()
+                && facts.ended.is_none()
+            {
+                return Ok(RunOutcome::Blocked(BlockReason::RunBudget {
+                    spent_usd: self.spending.total().usd,
+                }));
             }
             match verdict::next(self.plan.run.role, &facts) {
                 NextAction::RemindToCommit => {
@@ -176,7 +190,7 @@ impl RunJob {
     // to decide about money.
     fn failed(&self, turn: &TurnResult, cause: FailureCause) -> RunOutcome {
         if matches!(turn.outcome, TurnOutcome::Failed { cause: TurnFailure::Budget, .. }) {
-            return RunOutcome::Blocked(BlockReason::RunBudget { spent_usd: self.spending.usd });
+            return RunOutcome::Blocked(BlockReason::RunBudget { spent_usd: self.spending.total().usd });
         }
         let tail = self.output.log.tail(12);
         let details = (!tail.is_empty()).then(|| format!("The end of its log:\n{tail}"));
@@ -212,7 +226,7 @@ impl RunJob {
         if !fresh || self.plan.config.components.is_empty() {
             return Ok(());
         }
-        let (gates, confined) = (Workspace::gates(&self.context, &self.plan), self.confined().await?);
+        let (gates, confined) = (self.gate_runner().await?, self.confined().await?);
         let path = self.path();
         let components = self.plan.config.components.clone();
         let mut lines = Vec::new();

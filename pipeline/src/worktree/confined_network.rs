@@ -13,7 +13,7 @@ use std::{
 };
 
 use agents::confine::{
-    AllowedHost, Bwrap, Confined, Confinement, EgressProxy, NetworkAccess, NetworkReach, RequiredAccess,
+    AllowedHost, Bwrap, Confined, Confinement, EgressProxy, NetworkAccess, NetworkPlan, NetworkReach,
 };
 use needs::needs;
 use tokio::{
@@ -92,11 +92,14 @@ struct NetworkRoom {
 }
 
 impl NetworkRoom {
-    fn new(hosts: &[&str], needs: Option<RequiredAccess>) -> Self {
-        let (fixture, worktree, confined) = confined();
+    fn new(hosts: &[&str]) -> Self {
         let hosts = hosts.iter().map(|host| AllowedHost::parse(host).expect("a host")).collect();
-        let limited = confined.limited(&NetworkAccess::Only(hosts), "`network` of the agent `coder`", needs);
-        let (confined, egress) = limited.expect("it can be kept");
+        Self::with(NetworkPlan::new(NetworkAccess::Only(hosts), "`network` of the agent `coder`"))
+    }
+
+    fn with(plan: NetworkPlan) -> Self {
+        let (fixture, worktree, confined) = confined();
+        let (confined, egress) = confined.limited(plan).expect("it can be kept");
         Self { _fixture: fixture, _worktree: worktree, confined, egress }
     }
 
@@ -128,7 +131,7 @@ impl NetworkRoom {
 async fn a_listed_host_is_reached_by_the_proxy_and_no_other() {
     needs!(Bubblewrap);
     let (listed, other) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.2"));
-    let room = NetworkRoom::new(&[&listed.entry()], None);
+    let room = NetworkRoom::new(&[&listed.entry()]);
     let (code, text) = room.curl(&[&listed.url("/a?b=c")]).await;
     assert_eq!((code, text.contains("GET /a?b=c HTTP/1.1")), (Some(0), true), "{text}");
     // A tunnel, as for HTTPS.
@@ -155,7 +158,7 @@ async fn a_listed_host_is_reached_by_the_proxy_and_no_other() {
 async fn the_host_of_the_address_counts_and_not_the_header() {
     needs!(Bubblewrap);
     let (listed, other) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.2"));
-    let room = NetworkRoom::new(&[&listed.entry()], None);
+    let room = NetworkRoom::new(&[&listed.entry()]);
     let header = format!("Host: {}", other.0);
     let (_, text) = room.curl(&["-H", &header, "-H", "Proxy-Authorization: x", &listed.url("/")]).await;
     let lower = text.to_lowercase();
@@ -172,7 +175,7 @@ async fn the_host_of_the_address_counts_and_not_the_header() {
 async fn nothing_is_reached_past_the_proxy() {
     needs!(Bubblewrap);
     let (listed, local) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.1"));
-    let room = NetworkRoom::new(&[&listed.entry()], None);
+    let room = NetworkRoom::new(&[&listed.entry()]);
     for url in [listed.url("/"), local.url("/")] {
         let (code, text) = room.curl(&["--noproxy", "*", &url]).await;
         assert_eq!(code, Some(7), "{text}");
@@ -186,7 +189,7 @@ async fn a_listed_port_of_this_machine_is_at_the_same_port_inside_and_its_neighb
     needs!(Bubblewrap);
     let (listed, other) = (EchoServer::start("127.0.0.1"), EchoServer::start("127.0.0.1"));
     let (port, other) = (listed.0.port(), other.0.port());
-    let room = NetworkRoom::new(&[&format!("localhost:{port}")], None);
+    let room = NetworkRoom::new(&[&format!("localhost:{port}")]);
     // Neither goes by the proxy: `NO_PROXY` names both.
     for host in ["localhost", "127.0.0.1"] {
         let (code, text) = room.curl(&["-4", &format!("http://{host}:{port}/x")]).await;
@@ -206,11 +209,11 @@ async fn a_listed_port_of_this_machine_is_at_the_same_port_inside_and_its_neighb
 async fn an_agent_with_no_network_reaches_its_model_and_its_tools_only() {
     needs!(Bubblewrap);
     let (api, tools) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.1"));
-    let needs = RequiredAccess {
-        api: AllowedHost::exact("127.0.0.2", api.0.port()).expect("a host"),
+    let room = NetworkRoom::with(NetworkPlan {
+        needs: vec![AllowedHost::exact("127.0.0.2", api.0.port()).expect("a host")],
         own: Some(tools.0),
-    };
-    let room = NetworkRoom::new(&[], Some(needs));
+        ..NetworkPlan::new(NetworkAccess::Only(vec![]), "`network` of the agent `coder`")
+    });
     let (_, text) = room.curl(&[&api.url("/v1/messages")]).await;
     assert!(text.contains("GET /v1/messages"), "{text}");
     let (_, text) = room.curl(&[&tools.url("/mcp")]).await;
@@ -230,7 +233,7 @@ async fn an_agent_with_no_network_reaches_its_model_and_its_tools_only() {
 #[tokio::test]
 async fn exit_code_signals_and_children_are_the_commands_own() {
     needs!(Bubblewrap);
-    let room = NetworkRoom::new(&["crates.io"], None);
+    let room = NetworkRoom::new(&["crates.io"]);
     let output = room.run(&["sh", "-c", "echo out; echo err >&2; exit 7"]).await;
     assert_eq!(output.status.code(), Some(7));
     assert_eq!((output.stdout, output.stderr), (b"out\n".to_vec(), b"err\n".to_vec()));
@@ -244,7 +247,7 @@ async fn exit_code_signals_and_children_are_the_commands_own() {
 async fn an_agent_without_the_network_has_its_terminal_and_is_asked_to_end() {
     needs!(Bubblewrap);
     let NetworkRoom { _fixture: fixture, _worktree: worktree, confined, egress: _egress } =
-        NetworkRoom::new(&["crates.io"], None);
+        NetworkRoom::new(&["crates.io"]);
     takes_prompts_and_is_asked_to_end(&fixture, &worktree, confined).await;
 }
 
@@ -252,7 +255,7 @@ async fn an_agent_without_the_network_has_its_terminal_and_is_asked_to_end() {
 async fn an_interrupt_reaches_an_agent_without_the_network() {
     needs!(Bubblewrap);
     let NetworkRoom { _fixture: fixture, _worktree: worktree, confined, egress: _egress } =
-        NetworkRoom::new(&["crates.io"], None);
+        NetworkRoom::new(&["crates.io"]);
     is_interrupted(&fixture, &worktree, confined).await;
 }
 
@@ -303,7 +306,7 @@ fn where_nothing_can_keep_it_nothing_is_started() {
 async fn the_way_out_ends_with_its_run_and_open_connections_too() {
     needs!(Bubblewrap);
     let local = EchoServer::start("127.0.0.2");
-    let room = NetworkRoom::new(&[&local.entry()], None);
+    let room = NetworkRoom::new(&[&local.entry()]);
     let NetworkReach::Through(folder) = room.egress.as_ref().expect("a way out").reach() else {
         panic!("no way out")
     };

@@ -37,6 +37,7 @@ impl Driven {
         let git = WorktreeFixture::new();
         git.write(".storkit/project.toml", "[[agent]]\nname = \"boss\"\nstage = \"supervisor\"\n");
         let settings = AgentSettings {
+            model_access: Default::default(),
             command: vec!["none".into()],
             model: String::new(),
             env: BTreeMap::new(),
