@@ -217,12 +217,15 @@ fn key_headers(lookup: &impl Fn(&str) -> Option<String>) -> Result<(HeaderMap, V
     if let Some(key) = lookup("ANTHROPIC_API_KEY") {
         add("ANTHROPIC_API_KEY", HeaderName::from_static("x-api-key"), key)?;
     }
-    // The CLI prefers the first of these two (2.1.330).
-    for variable in ["ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"] {
-        if let Some(token) = lookup(variable) {
-            add(variable, AUTHORIZATION, format!("Bearer {token}"))?;
-            break;
-        }
+    // The CLI sends these two together, and the token of a login only where there is neither (2.1.330).
+    if let Some(token) = lookup("ANTHROPIC_AUTH_TOKEN") {
+        add("ANTHROPIC_AUTH_TOKEN", AUTHORIZATION, format!("Bearer {token}"))?;
+    }
+    if variables.is_empty()
+        && let Some(token) = lookup("CLAUDE_CODE_OAUTH_TOKEN")
+    {
+        headers.insert(AUTHORIZATION, sensitive("CLAUDE_CODE_OAUTH_TOKEN", &format!("Bearer {token}"))?);
+        variables.push("CLAUDE_CODE_OAUTH_TOKEN");
     }
     if variables.is_empty() {
         return Ok((headers, variables));
@@ -343,7 +346,7 @@ mod tests {
         let all = [
             ("ANTHROPIC_API_KEY", "k"),
             ("ANTHROPIC_AUTH_TOKEN", "t"),
-            ("CLAUDE_CODE_OAUTH_TOKEN", "o"),
+            ("CLAUDE_CODE_OAUTH_TOKEN", "not sent"),
             ("ANTHROPIC_CUSTOM_HEADERS", "X-Gateway: g\n\nX-Team: a:b"),
         ];
         assert_eq!(headers(&all), ["authorization: Bearer t", "x-api-key: k", "x-gateway: g", "x-team: a:b"]);

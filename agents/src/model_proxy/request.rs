@@ -12,7 +12,7 @@ use serde::Deserialize;
 /// Headers that are passed on, in addition to those that begin like [`PASSED_PREFIXES`]. A list of what passes: a key in a
 /// header that some gateway reads must not pass because nobody thought of it.
 const PASSED: [&str; 4] = ["accept", "content-type", "user-agent", "x-app"];
-const PASSED_PREFIXES: [&str; 4] = ["anthropic-", "x-stainless-", "x-claude-code-", "x-client-"];
+const PASSED_PREFIXES: [&str; 4] = ["anthropic-", "x-stainless-", "x-claude-", "x-client-"];
 
 /// Tools that the service runs itself and that reach an address of the caller's choice. `web_search` is none of them: it asks a
 /// search engine, and the CLI's own tool of that name needs it.
@@ -265,7 +265,7 @@ pub(super) fn read_messages(body: &Bytes) -> Result<MessagesRequest, Refusal> {
         return refused("That tool");
     }
     let contents = request.messages.iter().filter_map(|message| message.content.as_ref());
-    if contents.chain(&request.system).any(|content| names_address(content)) {
+    if contents.chain(&request.system).any(names_address) {
         return refused("An image or document by its URL");
     }
     Ok(request)

@@ -200,3 +200,145 @@ impl Drop for WaitingRun {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use adapters::Room;
+    use pipeline::{event::RunPhase, stage::Role};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{
+        clock::Clock,
+        config::{LoadedConfig, access::AccessTable},
+        permission::{Person, PersonAnswer, Question, QuestionOutcome, QuestionRooms},
+        store::Store,
+    };
+
+    /// A room that reports what it is asked.
+    struct OneRoom(mpsc::UnboundedSender<Arc<Question>>);
+
+    impl QuestionRooms for OneRoom {
+        fn show(&self, _: &Room, question: Arc<Question>) -> bool {
+            self.0.send(question).is_ok()
+        }
+
+        fn settle(&self, _: &Room, _: Arc<Question>, _: QuestionOutcome) {}
+    }
+
+    struct Scene {
+        hosts: Arc<HostQuestions>,
+        broker: PermissionBroker,
+        asked: mpsc::UnboundedReceiver<Arc<Question>>,
+        _dir: tempfile::TempDir,
+    }
+
+    fn scene() -> Scene {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("state.db"), SystemTime::now()).unwrap();
+        let (sender, asked) = mpsc::unbounded_channel();
+        let broker = PermissionBroker::new(store, Clock::system(), Arc::new(OneRoom(sender)));
+        let mut loaded = LoadedConfig::default();
+        loaded.config.pipeline.rooms = vec!["here:a".into()];
+        let settings = Arc::new(LiveSettings::new(loaded, AccessTable::default()));
+        let hosts = HostQuestions::new(settings);
+        hosts.connect(broker.clone(), ConnectedMessengers::new([]));
+        Scene { hosts, broker, asked, _dir: dir }
+    }
+
+    fn run(id: &str, story: u32) -> RunInfo {
+        RunInfo {
+            id: RunId(id.into()),
+            story: StoryId(story),
+            title: "Attack".into(),
+            slot: "coder".into(),
+            agent: "coder".into(),
+            role: Role::Coder,
+            since: SystemTime::UNIX_EPOCH,
+            phase: RunPhase::Working,
+            pid: None,
+            session: None,
+            cost_usd: 0.0,
+        }
+    }
+
+    fn target(host: &str, port: u16) -> HostTarget {
+        HostTarget::new(host, port).expect("a host")
+    }
+
+    impl Scene {
+        fn agent(&self, run: RunInfo) -> Arc<dyn HostGate> {
+            self.hosts.gate(HostAsker::Agent { run, waiting: Arc::default() })
+        }
+
+        async fn commands(&self, story: u32, target: HostTarget) -> bool {
+            let gate = self.hosts.gate(HostAsker::Commands { story: StoryId(story) });
+            gate.decide(target).await == HostDecision::Allowed
+        }
+
+        /// The agent asks, and Ann answers.
+        async fn answered(&mut self, run: RunInfo, target: HostTarget, answer: PersonAnswer) -> HostDecision {
+            let deciding = tokio::spawn(self.agent(run).decide(target));
+            let question = self.asked.recv().await.expect("a question");
+            let ann = Person { id: "ann".into(), name: "Ann".into() };
+            self.broker.answer(question.id, &question.rooms[0], &ann, answer).expect("it is open");
+            deciding.await.expect("no panic")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_yes_is_for_the_run_and_for_the_commands_of_its_story() {
+        let mut scene = scene();
+        let host = || target("docs.example", 443);
+        assert!(!scene.commands(1, host()).await);
+        let said = scene.answered(run("1-1", 1), host(), PersonAnswer::Yes).await;
+        assert_eq!(said, HostDecision::Allowed);
+        assert!(scene.commands(1, host()).await);
+        assert!(!scene.commands(2, host()).await, "another story");
+        assert!(!scene.commands(1, target("docs.example", 8443)).await, "another port");
+        let no = PersonAnswer::No(Some("use the mirror".into()));
+        let said = scene.answered(run("1-2", 1), host(), no).await;
+        assert_eq!(
+            said,
+            HostDecision::Refused("Ann denied it: use the mirror".into()),
+            "another run is asked again"
+        );
+    }
+
+    #[tokio::test]
+    async fn always_opens_the_very_host_and_port_from_then_on() {
+        let mut scene = scene();
+        scene.answered(run("1-1", 1), target("docs.example", 443), PersonAnswer::Always).await;
+        assert!(scene.commands(2, target("docs.example", 443)).await);
+        for other in [("docs.example", 80), ("a.docs.example", 443), ("docs.example.evil", 443)] {
+            assert!(!scene.commands(2, target(other.0, other.1)).await, "{other:?}");
+        }
+        let again = scene.agent(run("2-1", 2)).decide(target("docs.example", 443)).await;
+        assert_eq!(again, HostDecision::Allowed, "nobody is asked");
+        assert_eq!(scene.broker.rules().unwrap()[0].scope.describe(), "connections to docs.example:443");
+    }
+
+    #[tokio::test]
+    async fn a_page_that_was_allowed_is_fetched_without_another_question() {
+        let mut scene = scene();
+        let own = run("1-1", 1);
+        scene.hosts.grant_page(&own, "https://docs.example/a?b#c");
+        let decided = scene.agent(own.clone()).decide(target("docs.example", 443)).await;
+        assert_eq!(decided, HostDecision::Allowed);
+        // The host behind an `@` is the real one.
+        scene.hosts.grant_page(&own, "https://docs.example@evil.example/");
+        let said = scene.answered(own, target("docs.example", 80), PersonAnswer::No(None)).await;
+        assert_ne!(said, HostDecision::Allowed);
+    }
+
+    #[tokio::test]
+    async fn where_nobody_can_be_asked_the_answer_is_no() {
+        let settings = Arc::new(LiveSettings::new(LoadedConfig::default(), AccessTable::default()));
+        let hosts = HostQuestions::new(settings);
+        let gate = hosts.gate(HostAsker::Agent { run: run("1-1", 1), waiting: Arc::default() });
+        let said = gate.decide(target("docs.example", 443)).await;
+        assert_eq!(said, HostDecision::Refused(say::NO_PERSON_FOR_HOST.into()));
+    }
+}

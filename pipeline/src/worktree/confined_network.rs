@@ -8,13 +8,15 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener},
     path::Path,
     process::{Command, Output, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use agents::confine::{
-    AllowedHost, Bwrap, Confined, Confinement, EgressProxy, NetworkAccess, NetworkPlan, NetworkReach,
+    AllowedHost, Bwrap, Confined, Confinement, EgressProxy, HostDecision, HostGate, HostTarget,
+    NetworkAccess, NetworkPlan, NetworkReach, OpenHosts,
 };
+use futures::future::BoxFuture;
 use needs::needs;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -228,6 +230,102 @@ async fn an_agent_with_no_network_reaches_its_model_and_its_tools_only() {
     }
     let (_, text) = room.curl(&["http://crates.io/"]).await;
     assert!(text.contains("storkit refuses crates.io:80"), "{text}");
+}
+
+/// Answers `yes` to everybody who asks, or `no`.
+struct TestGate {
+    says: HostDecision,
+    asked: Mutex<Vec<String>>,
+}
+
+impl HostGate for TestGate {
+    fn decide(&self, target: HostTarget) -> BoxFuture<'static, HostDecision> {
+        self.asked.lock().expect("no panic").push(target.to_string());
+        let says = self.says.clone();
+        Box::pin(async { says })
+    }
+}
+
+impl NetworkRoom {
+    fn asking(says: HostDecision) -> (Self, Arc<TestGate>) {
+        let gate = Arc::new(TestGate { says, asked: Mutex::default() });
+        let open = OpenHosts { registries: Vec::new(), gate: Some(gate.clone()) };
+        let plan = NetworkPlan::new(NetworkAccess::default(), "`network` of the agent `coder`");
+        (Self::with(NetworkPlan { open, ..plan }), gate)
+    }
+
+    /// The answers of the proxy to `CONNECT` with each of these, byte for byte.
+    async fn connects(&self, targets: &[String]) -> Vec<String> {
+        let script = r#"for target; do
+            exec 3<>/dev/tcp/127.0.0.1/${HTTPS_PROXY##*:}
+            printf 'CONNECT %s HTTP/1.1\r\n\r\n' "$target" >&3
+            read -r line <&3; echo "$line"; exec 3>&-
+        done"#;
+        let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+        let output = self.run(&[&["bash", "-c", script, "bash"], &targets[..]].concat()).await;
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test]
+async fn no_answer_of_a_person_opens_the_machines_own_network() {
+    needs!(Bubblewrap);
+    let local = EchoServer::start("127.0.0.2");
+    let (room, gate) = NetworkRoom::asking(HostDecision::Allowed);
+    let port = local.0.port();
+    let targets: Vec<String> = [
+        "127.0.0.2",
+        "2130706434",
+        "0x7f000002",
+        "0177.0.0.2",
+        "127.2",
+        "[::ffff:127.0.0.2]",
+        "[::ffff:7f00:2]",
+        "[64:ff9b::7f00:2]",
+        "[2002:7f00:2::]",
+        "0.0.0.0",
+        "[::]",
+        "[::1]",
+        "localhost",
+        "LocalHost.",
+        "a.localhost",
+        "169.254.169.254",
+        "2852039166",
+        "[fd00:ec2::254]",
+        "metadata.google.internal",
+        "metadata",
+        "10.0.0.1",
+        "good.example@127.0.0.2",
+    ]
+    .map(|host| format!("{host}:{port}"))
+    .into();
+    let said = room.connects(&targets).await;
+    assert_eq!(said.len(), targets.len(), "{said:?}");
+    for (target, line) in targets.iter().zip(&said) {
+        assert!(line.starts_with("HTTP/1.1 403 ") || line.starts_with("HTTP/1.1 400 "), "{target}: {line}");
+    }
+    assert_eq!(*gate.asked.lock().expect("no panic"), Vec::<String>::new(), "nobody is even asked");
+    // A name is asked for, in the form in which it is compared, and looked up only then.
+    let said = room.connects(&["Not.There.invalid:8443".into()]).await;
+    assert!(said[0].starts_with("HTTP/1.1 502 storkit cannot reach"), "{said:?}");
+    assert_eq!(*gate.asked.lock().expect("no panic"), ["not.there.invalid:8443"]);
+}
+
+#[tokio::test]
+async fn a_name_is_not_looked_up_before_it_is_allowed() {
+    needs!(Bubblewrap);
+    let (room, gate) = NetworkRoom::asking(HostDecision::Refused("nobody answered".into()));
+    let secret: String = "s3cret.exfil.invalid:443".into();
+    let said = room.connects(&[secret.clone(), secret.clone()]).await;
+    for line in &said {
+        assert!(
+            line.starts_with("HTTP/1.1 403 storkit refuses s3cret.exfil.invalid:443: nobody answered"),
+            "{line}"
+        );
+    }
+    assert_eq!(gate.asked.lock().expect("no panic").len(), 1, "once for the run");
+    let told = room.refused().expect("it was refused");
+    assert!(told.contains("s3cret.exfil.invalid:443") && told.contains("answer `always`"), "{told}");
 }
 
 #[tokio::test]
