@@ -90,8 +90,16 @@ impl ModelAccess {
         }
     }
 
+    /// For a start of the CLI without a prompt: a variable for each key that it would find, without the key.
+    pub fn placeholders(&self) -> Vec<(&'static str, &'static str)> {
+        match self {
+            Self::Proxied(service) => service.key_variables().map(|name| (name, "storkit-adds-it")).collect(),
+            Self::Login | Self::Cloud(_) => Vec::new(),
+        }
+    }
+
     /// Whether an agent does not get this variable of storkit's environment.
-    pub(crate) fn withholds(&self, name: &str) -> bool {
+    pub fn withholds(&self, name: &str) -> bool {
         let needed = match self {
             Self::Proxied(_) => false,
             // Without a key there is nothing to withhold but what other programs use.
@@ -102,7 +110,7 @@ impl ModelAccess {
     }
 
     /// Whether an agent does not get this variable though the operator set it for the CLI: the proxy replaces it.
-    pub(crate) fn replaces(&self, name: &str) -> bool {
+    pub fn replaces(&self, name: &str) -> bool {
         matches!(self, Self::Proxied(_)) && REPLACED.contains(&name)
     }
 }

@@ -142,14 +142,22 @@ fn clock(project: &Project) -> DoctorCheck {
     }
 }
 
-/// Runs the CLI as agents do: without the bot's secrets, with its configured environment.
+/// Runs the CLI as agents do: without the bot's secrets and the model's key, with its configured environment.
 async fn claude(config: &BotConfig, secret_env: &[String], arguments: &[&str]) -> Result<String, String> {
     let (name, leading) = config.claude.command.split_first().ok_or(say::NO_PROGRAM)?;
     let mut command = Command::new(name);
     for secret in secret_env {
         command.env_remove(secret);
     }
-    command.args(leading).args(arguments).envs(&config.claude.env);
+    // `model_way` reports an error.
+    let access = config.claude.model_access(secret_env).unwrap_or_default();
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(|name| access.withholds(name)))
+    {
+        command.env_remove(name);
+    }
+    let configured = config.claude.env.iter().filter(|(name, _)| !access.replaces(name));
+    command.args(leading).args(arguments).envs(configured).envs(access.placeholders());
     output(command).await
 }
 
@@ -397,7 +405,7 @@ mod tests {
         "#;
         let config =
             ProjectConfig::parse(text, "project.toml".as_ref(), |_| None).expect("it is valid").config;
-        insta::assert_snapshot!(say::network_access(&network_parts(&config)), @"Network access (`coder`: the model's API, storkit's tools, `crates.io`, `*.crates.io`; `qa`: the model's API, storkit's tools; `boss`, `merger`: everything; gates: nothing; component `web`: `registry.npmjs.org`).");
+        insta::assert_snapshot!(say::network_access(&network_parts(&config)), @"Network access (`coder`: the model's API, storkit's tools, `crates.io`, `*.crates.io`; `qa`: the model's API, storkit's tools; `boss`, `merger`: the model's API, storkit's tools, package registries, other hosts after a question; gates: nothing; component `web`: `registry.npmjs.org`).");
     }
 
     #[test]
@@ -407,7 +415,7 @@ mod tests {
             let text = format!("{text}\n{agent}network = false\n");
             way_around(&ProjectConfig::parse(&text, "project.toml".as_ref(), |_| None).expect("valid").config)
         };
-        insta::assert_snapshot!(told("[[component]]\nname = \"web\"\nnetwork = true").expect("told"), @"What `coder` writes still runs with full network access; limit `gate_network` and `network` of the component `web` too.");
+        insta::assert_snapshot!(told("gate_network = true\n[[component]]\nname = \"web\"\nnetwork = true").expect("told"), @"What `coder` writes still runs with full network access; limit `gate_network` and `network` of the component `web` too.");
         assert_eq!(told("gate_network = false"), None);
     }
 
