@@ -7,9 +7,12 @@ use std::{
     path::Path,
 };
 
+use settings::unlinked;
+
 // The mode is also set on an existing folder: matrix-sdk creates its files readable for everybody, so
 // the folder must protect them.
 pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
+    unlinked::check(path)?;
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o700))
 }
@@ -18,7 +21,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     // `create_new` fails on the remnant of a crash, and reusing it could leave it readable for others.
     let _ = fs::remove_file(&beside);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    let mut file = unlinked::open(OpenOptions::new().write(true).create_new(true).mode(0o600), &beside)?;
     file.write_all(bytes)?;
     // Before the rename: some file systems would otherwise show an empty file after a power cut.
     file.sync_all()?;
@@ -26,6 +29,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    unlinked::check(path)?;
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -47,6 +47,8 @@ pub enum AgentEvent {
         /// MCP servers and whether they connected.
         mcp_servers: Vec<McpServer>,
     },
+    /// Which calls run without a question from now on. Reported with each turn, and after a change.
+    Mode(PermissionMode),
     /// A piece of text as it is written (only with partial messages on).
     TextDelta(String),
     /// A finished block of text of the main conversation; repeats its deltas.
@@ -96,6 +98,31 @@ pub enum AgentEvent {
     Exited(ProcessExit),
 }
 
+/// Which calls an agent program makes without asking, besides those that it considers harmless.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PermissionMode {
+    /// None.
+    Default,
+    /// Edits of files in its working directory.
+    AcceptEdits,
+    /// None, and it changes nothing until its plan is approved.
+    Plan,
+    /// None: whatever needs a question is refused.
+    DontAsk,
+    /// Those that it decides on itself, or all. The program's own word.
+    Unasked(String),
+}
+
+impl PermissionMode {
+    /// Whether people are asked about everything that they are asked about in `agreed`.
+    pub fn asks_as_in(&self, agreed: &Self) -> bool {
+        match self {
+            Self::Default | Self::Plan | Self::DontAsk => true,
+            Self::AcceptEdits | Self::Unasked(_) => self == agreed,
+        }
+    }
+}
+
 /// An MCP server as `system/init` lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct McpServer {
@@ -127,6 +154,8 @@ pub struct PermissionRequest {
     pub tool_use_id: Option<String>,
     /// Set when a sub-agent asks.
     pub agent_id: Option<String>,
+    /// The path because of which it asks, links resolved.
+    pub blocked_path: Option<String>,
 }
 
 /// The answer to a permission request, in the form that both routes (control protocol, MCP) take.
@@ -219,6 +248,8 @@ pub enum TurnFailure {
     Unreachable,
     /// The service failed (HTTP 500 and above).
     ServiceFailed,
+    /// The agent program runs calls unasked that people are to be asked about; it was ended.
+    WrongMode,
     /// Anything else; [`TurnEnd::text`] has the words.
     Other,
 }
@@ -240,6 +271,10 @@ impl fmt::Display for TurnFailure {
             Self::BrokeOff => "the model's service broke off within its answer",
             Self::Unreachable => "the model's service cannot be reached",
             Self::ServiceFailed => "the model's service failed",
+            Self::WrongMode => {
+                "the agent program was not in the permission mode that it was started with, so it was ended; check `defaultMode` in \
+                 Claude Code's user and managed settings"
+            }
             Self::Other => "the turn failed",
         })
     }

@@ -1,9 +1,11 @@
 //! An agent program's process: launch, confine, speak to, meter, terminate. Knows neither chat nor stories.
 
+pub mod adopted;
 pub mod claude;
 pub mod confine;
 pub mod event;
 pub mod model_proxy;
+pub mod peer;
 mod pty;
 mod runtime_dir;
 pub mod tree;

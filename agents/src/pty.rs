@@ -22,7 +22,7 @@ use rustix::{
 };
 use tokio::sync::oneshot;
 
-use crate::tree;
+use crate::{adopted, tree};
 
 // Any size would do: the CLI wraps nothing in its JSON lines (2.1.330).
 const SIZE: PtySize = PtySize { rows: 24, cols: 200, pixel_width: 0, pixel_height: 0 };
@@ -72,6 +72,7 @@ pub(crate) struct ProcessLeader {
 impl ProcessLeader {
     fn new(child: std::process::Child, sandboxed: bool) -> Self {
         let (pid, child) = (Pid::from_child(&child), Mutex::new(Some(child)));
+        adopted::keep_zombie(pid);
         Self { pid, child, asked: AtomicBool::new(false), sandboxed }
     }
 
@@ -120,7 +121,14 @@ impl ProcessLeader {
     /// Waits for the exit, takes the status and gives the pid back to the system. `None` the second time.
     pub(crate) fn reap(&self) -> Option<ExitStatus> {
         let mut child = self.child.lock();
+        adopted::release_zombie(self.pid);
         child.take()?.wait().inspect_err(|error| tracing::error!(%error, "cannot reap a process")).ok()
+    }
+}
+
+impl Drop for ProcessLeader {
+    fn drop(&mut self) {
+        adopted::release_zombie(self.pid);
     }
 }
 

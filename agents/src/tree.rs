@@ -8,7 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpgid, kill_process, kill_process_group};
+
+/// In the environment of everything that a run of an agent starts: `SESSION/NONCE`.
+pub const RUN_MARK: &str = "STORKIT_RUN";
+
+/// In the environment of every process of a gate or of a component's commands.
+pub const GATE_MARK: &str = "STORKIT_GATE";
 
 /// An environment is read up to here; Linux allows more only where a person raised the stack limit.
 const MAX_ENVIRONMENT: u64 = 4 << 20;
@@ -24,13 +30,18 @@ pub struct ProcessId {
     start: u64,
 }
 
-struct ProcessRow {
-    seen: ProcessId,
-    parent: i32,
-    zombie: bool,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProcessRow {
+    pub(crate) seen: ProcessId,
+    pub(crate) parent: i32,
+    pub(crate) zombie: bool,
 }
 
 impl ProcessId {
+    pub(crate) fn pid(self) -> i32 {
+        self.pid
+    }
+
     /// Whether this very process still runs. A zombie does not.
     pub fn is_alive(self) -> bool {
         row(self.pid).is_some_and(|row| row.seen == self && !row.zombie)
@@ -49,6 +60,13 @@ pub fn descendants(root: u32) -> BTreeSet<ProcessId> {
     descendants_in(&rows, root.cast_signed())
 }
 
+/// All living processes below this one, but not `spared` ones nor what descends from those.
+pub fn own_descendants_without(spared: &BTreeSet<ProcessId>) -> BTreeSet<ProcessId> {
+    let mut rows = rows();
+    rows.retain(|row| !spared.contains(&row.seen));
+    descendants_in(&rows, std::process::id().cast_signed())
+}
+
 fn descendants_in(rows: &[ProcessRow], root: i32) -> BTreeSet<ProcessId> {
     let (mut found, mut parents) = (BTreeSet::new(), vec![root]);
     while let Some(parent) = parents.pop() {
@@ -60,6 +78,14 @@ fn descendants_in(rows: &[ProcessRow], root: i32) -> BTreeSet<ProcessId> {
         }
     }
     found
+}
+
+/// Sends a signal to the process group of the command behind a bubblewrap below this process; `false` if there is none.
+pub fn signal_behind_bubblewrap(root: u32, signal: Signal) -> bool {
+    let inner = behind_bubblewrap(root).and_then(|inner| Some((inner, Pid::from_raw(inner.pid)?)));
+    let group = inner.filter(|(inner, _)| inner.is_alive()).and_then(|(_, pid)| getpgid(Some(pid)).ok());
+    // bubblewrap's own process in that group is the first of its PID namespace, which such a signal does not end (pid_namespaces(7)).
+    group.is_some_and(|group| kill_process_group(group, signal).is_ok())
 }
 
 /// The process for which a bubblewrap below this one was started: its first descendant that is another program.
@@ -139,7 +165,7 @@ pub struct ProcessEnvironment(Vec<u8>);
 
 impl ProcessEnvironment {
     /// `None` when it is gone or belongs to another user. Waits while the process starts a program.
-    fn of(pid: i32) -> Option<Self> {
+    pub(crate) fn of(pid: i32) -> Option<Self> {
         // A process that starts a program has no environment for a moment (`environ_read` in Linux' fs/proc/base.c).
         let mut settled = false;
         for _ in 0..LOOKS {
@@ -174,7 +200,7 @@ fn starts_a_program(pid: i32) -> Option<bool> {
     Some(memory != "0" && environment_end == "0")
 }
 
-fn rows() -> Vec<ProcessRow> {
+pub(crate) fn rows() -> Vec<ProcessRow> {
     let Ok(folder) = fs::read_dir("/proc") else { return Vec::new() };
     folder.filter_map(|entry| row(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
 }
@@ -185,7 +211,7 @@ fn read_stat(pid: i32) -> Option<String> {
     Some(String::from_utf8_lossy(&stat).rsplit_once(')')?.1.to_owned())
 }
 
-fn row(pid: i32) -> Option<ProcessRow> {
+pub(crate) fn row(pid: i32) -> Option<ProcessRow> {
     let stat = read_stat(pid)?;
     let mut fields = stat.split_ascii_whitespace();
     let zombie = matches!(fields.next()?, "Z" | "X" | "x");

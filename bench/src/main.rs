@@ -52,6 +52,15 @@ impl Effort {
 }
 
 fn main() -> ExitCode {
+    // A wall that is measured has all of its parts, and calls this program as it calls storkit.
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    if let [own, rest @ ..] = &words[..]
+        && let Some(why) = agents::confine::enter(std::slice::from_ref(own), rest)
+    {
+        say(&why);
+        return ExitCode::from(127);
+    }
+    agents::confine::OwnProgram::register();
     match run(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -157,6 +157,8 @@ impl World {
             label: None,
             notices: Vec::new(),
             program: bot::RunningProgram::running(),
+            checks_peer: |_, _| Ok(()),
+            trust: pipeline::trust::TrustStore::at(place.project().with_file_name("trust")),
         };
         let app = App::start_with(options, registry).await?;
         Ok(Self { app, messenger, shown, place })

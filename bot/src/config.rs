@@ -8,11 +8,14 @@ use std::{
     collections::BTreeMap,
     fs, io,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
-use adapters::{AdapterError, MESSENGERS, MessengerSections, Room};
-use agents::model_proxy::ModelAccess;
+use adapters::{AdapterError, MESSENGERS, MessengerSections, Room, Secret};
+use agents::{
+    confine::{ConfineChoice, WallSettings},
+    model_proxy::ModelAccess,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use settings::{
     atomic,
@@ -42,6 +45,7 @@ pub struct BotConfig {
     pub http: HttpSection,
     pub console: ConsoleSection,
     pub pipeline: PipelineSection,
+    pub wall: WallSection,
     /// The network messengers whose sections the file has.
     #[serde(flatten, serialize_with = "write_sections", deserialize_with = "read_sections")]
     pub messengers: MessengerSections,
@@ -76,6 +80,8 @@ pub struct HttpSection {
     pub port: u16,
     /// Address and port of the public listener, which serves webhooks and nothing else; empty for none.
     pub webhook_listen: String,
+    /// A bearer token for `/metrics` and `/ws`; empty for the operator's alone, which changes with each start.
+    pub monitor_token: Secret,
 }
 
 /// The section `[console]` of the file.
@@ -92,6 +98,93 @@ pub struct ConsoleSection {
 pub struct PipelineSection {
     /// Rooms (`adapter:id`) that get notices and agents' permission questions.
     pub rooms: Vec<String>,
+}
+
+/// The section `[wall]` of the file: the wall around agents on stories and everything that they wrote.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WallSection {
+    /// Absent: the strongest that this machine has. "none", "bwrap", or a command to run them by.
+    pub confine: ConfineKey,
+    /// Files and folders that exist behind the wall, too, read-only.
+    pub visible: Vec<PathBuf>,
+    /// Folders that exist behind the wall, too, and can be changed there.
+    pub writable: Vec<PathBuf>,
+    /// Names of environment variables that go behind the wall, too.
+    pub variables: Vec<String>,
+}
+
+/// The form of `confine` in the file: a word, or a command.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a word like \"none\", or a command like [\"podman\", \"run\", \"IMAGE\"], is expected"
+)]
+pub enum ConfineKey {
+    Word(String),
+    Command(Vec<String>),
+}
+
+impl Default for ConfineKey {
+    fn default() -> Self {
+        Self::Word("strongest".into())
+    }
+}
+
+impl WallSection {
+    /// The settings, with `~` as this home. Without the names in `secrets`: the bot's own never go inside.
+    pub fn settings(&self, home: &Path, secrets: &[String]) -> WallSettings {
+        let in_home = |path: &PathBuf| match path.strip_prefix("~") {
+            Ok(rest) => home.join(rest),
+            Err(_) => path.clone(),
+        };
+        WallSettings {
+            confine: self.choice().unwrap_or_default(),
+            visible: self.visible.iter().map(in_home).collect(),
+            writable: self.writable.iter().map(in_home).collect(),
+            variables: self.variables.iter().filter(|name| !secrets.contains(name)).cloned().collect(),
+        }
+    }
+
+    fn choice(&self) -> Option<ConfineChoice> {
+        match &self.confine {
+            ConfineKey::Word(word) => match word.as_str() {
+                "strongest" => Some(ConfineChoice::Strongest),
+                "none" => Some(ConfineChoice::None),
+                "bwrap" => Some(ConfineChoice::Bwrap),
+                _ => None,
+            },
+            ConfineKey::Command(words) => {
+                let named = words.first().is_some_and(|program| !program.trim().is_empty());
+                named.then(|| ConfineChoice::Prefix(words.clone()))
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), KeyError> {
+        let wrong = |key: &str, why: String| Err(KeyError { key: key.into(), why });
+        if self.choice().is_none() {
+            let why = "it is \"strongest\", \"none\", \"bwrap\", or a command like [\"podman\", \"run\", \"IMAGE\"].";
+            return wrong("wall.confine", why.into());
+        }
+        for (key, paths) in [("wall.visible", &self.visible), ("wall.writable", &self.writable)] {
+            let is_part = |path: &&PathBuf| {
+                let rest = path.strip_prefix("~").or_else(|_| path.strip_prefix("/"));
+                // Neither the home nor everything: that is no wall.
+                rest.is_ok_and(|rest| {
+                    rest.components().next().is_some()
+                        && !rest.components().any(|part| part == Component::ParentDir)
+                })
+            };
+            if let Some(path) = paths.iter().find(|path| !is_part(path)) {
+                let why = format!(
+                    "{path:?} is no part of this machine's files; write paths like \"/srv/data\" or \"~/.m2/settings.xml\"."
+                );
+                return wrong(key, why);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl PipelineSection {
@@ -118,6 +211,7 @@ impl Default for BotConfig {
             http: HttpSection::default(),
             console: ConsoleSection::default(),
             pipeline: PipelineSection::default(),
+            wall: WallSection::default(),
             messengers: MessengerSections::default(),
         }
     }
@@ -139,7 +233,7 @@ impl Default for ClaudeSection {
 
 impl Default for HttpSection {
     fn default() -> Self {
-        Self { port: 3001, webhook_listen: String::new() }
+        Self { port: 3001, webhook_listen: String::new(), monitor_token: Secret::default() }
     }
 }
 
@@ -199,11 +293,13 @@ impl ClaudeSection {
     pub fn model_access(&self, secret_env: &[String]) -> Result<ModelAccess, String> {
         let inherited = |name: &str| {
             let secret = secret_env.iter().any(|secret| secret == name);
-            if secret { None } else { std::env::var(name).ok() }
+            if secret { None } else { settings::environment::var(name) }
         };
         ModelAccess::resolve(|name| self.env.get(name).cloned().or_else(|| inherited(name)))
     }
 }
+/// A shorter token could be guessed.
+const SHORTEST_TOKEN: usize = 16;
 
 /// Equal for equal texts, within one process. A number, because the text may hold secrets and must not stay
 /// in memory for a comparison.
@@ -213,11 +309,11 @@ pub fn fingerprint(text: &str) -> u64 {
     std::hash::Hasher::finish(&hasher)
 }
 
-// The messengers' secrets under the names that `bot.toml.example` and the guides give them. They may be
+// The bot's secrets under the names that `bot.toml.example` and the guides give them. They may be
 // in the environment even where `bot.toml` does not name them: a messenger that is switched off, or one
 // file of variables for several programs.
 fn usual_secrets() -> impl Iterator<Item = &'static str> {
-    MESSENGERS.iter().flat_map(|kind| kind.secret_env.iter().copied())
+    MESSENGERS.iter().flat_map(|kind| kind.secret_env.iter().copied()).chain(["STORKIT_MONITOR_TOKEN"])
 }
 
 impl FileKeys for BotConfig {
@@ -265,6 +361,16 @@ impl BotConfig {
             return wrong(
                 "http.webhook_listen",
                 "it is an address with a port, like \"0.0.0.0:3002\", or empty for none.",
+            );
+        }
+        self.wall.check()?;
+        let token = self.http.monitor_token.reveal();
+        if !token.is_empty()
+            && (token.len() < SHORTEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return wrong(
+                "http.monitor_token",
+                "it is at least 16 letters, digits and signs without spaces; make one with `openssl rand -hex 32`.",
             );
         }
         self.messengers.check().map_err(|error| match error {

@@ -1,6 +1,9 @@
 //! The loopback listener: MCP for agents, health and metrics. The only part that names axum.
 
-mod events;
+mod access;
+mod connection_table;
+mod connections;
+pub mod events;
 pub mod host;
 mod mcp;
 pub mod network;
@@ -9,22 +12,39 @@ mod runs;
 pub mod services;
 pub mod webhooks;
 
-use std::{io, net::Ipv4Addr, sync::Arc};
+use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 
+pub use access::TcpPeerCheck;
+use access::{HttpAccess, only_monitors, only_programs, only_runs};
 use axum::{
     Json, Router,
+    body::Body,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
+use connection_table::ListenerLimits;
+use connections::BodyLimits;
 pub use operator::OperatorAccess;
 pub use runs::{McpRun, McpRuns, RunGuard};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::http::services::HttpServices;
+
+// Everybody here has the same address, agents and the operator's programs alike. A call that asks a person lasts long, and
+// such a connection never makes way.
+const LIMITS: ListenerLimits = ListenerLimits {
+    connections: 512,
+    per_address: 512,
+    unfinished: 64 * 1024 * 1024,
+    patience: Duration::from_secs(30),
+};
+
+// An agent's call: a story's text, at most.
+const BODY: BodyLimits = BodyLimits { bytes: 4 * 1024 * 1024, time: Duration::from_secs(20) };
 
 /// Binds the port on 127.0.0.1; 0 takes a free one.
 pub async fn bind(port: u16) -> io::Result<TcpListener> {
@@ -33,63 +53,38 @@ pub async fn bind(port: u16) -> io::Result<TcpListener> {
 }
 
 /// Serves until the bot stops.
-pub async fn serve(listener: TcpListener, services: Arc<HttpServices>, runs: McpRuns) {
+pub async fn serve(
+    listener: TcpListener,
+    services: Arc<HttpServices>,
+    runs: McpRuns,
+    checks_peer: TcpPeerCheck,
+) {
+    let port = listener.local_addr().map_or(0, |bound| bound.port());
     let stop = services.stop.clone();
+    let access = HttpAccess { runs, settings: services.settings.clone(), checks_peer };
+    // `route_layer`, so that an unknown path is 404 for everybody.
     let mcp = Router::new()
         .route_service("/mcp", mcp::service(services.clone()))
-        .layer(middleware::from_fn_with_state(runs, authorize));
-    let router = Router::new()
-        .route("/health", get(health))
+        .route_layer(middleware::from_fn(read_body))
+        .route_layer(middleware::from_fn_with_state(access.clone(), only_runs));
+    let monitors = Router::new()
         .route("/metrics", get(metrics))
         .route("/ws", get(events::follow))
+        .route_layer(middleware::from_fn_with_state(access, only_monitors));
+    let router = Router::new()
+        .route("/health", get(health))
+        .merge(monitors)
         .with_state(services)
         .merge(mcp)
-        .layer(middleware::from_fn(only_loopback));
-    let served =
-        axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the HTTP listener ended");
+        .layer(middleware::from_fn_with_state(port, only_programs));
+    connections::serve(listener, router, LIMITS, stop).await;
+}
+
+async fn read_body(request: Request, next: Next) -> Response {
+    match connections::whole(request, BODY).await {
+        Ok(request) => next.run(request.map(Body::from)).await,
+        Err(refusal) => refusal,
     }
-}
-
-// A web page must not reach this listener through a browser on this machine: neither under another name (DNS
-// rebinding) nor from its own origin.
-async fn only_loopback(request: Request, next: Next) -> Response {
-    if comes_from_here(request.headers()) {
-        next.run(request).await
-    } else {
-        (StatusCode::FORBIDDEN, "This listener is for this machine only.").into_response()
-    }
-}
-
-fn comes_from_here(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST).is_none_or(is_loopback);
-    let of_page = text(header::ORIGIN).and_then(|origin| origin.split_once("://"));
-    host && (!headers.contains_key(header::ORIGIN) || of_page.is_some_and(|(_, host)| is_loopback(host)))
-}
-
-fn is_loopback(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    matches!(host, "localhost" | "127.0.0.1" | "::1")
-}
-
-// Each run has a token of its own: it decides which tools the caller sees and which rooms its questions go to.
-async fn authorize(State(runs): State<McpRuns>, mut request: Request, next: Next) -> Response {
-    match bearer(request.headers()).and_then(|token| runs.find(token)) {
-        Some(run) => {
-            request.extensions_mut().insert(run);
-            next.run(request).await
-        }
-        None => (StatusCode::UNAUTHORIZED, "A run's bearer token is missing or not valid.").into_response(),
-    }
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
 async fn health(State(services): State<Arc<HttpServices>>) -> Response {
@@ -119,19 +114,4 @@ async fn metrics(State(services): State<Arc<HttpServices>>) -> Response {
     services.metrics.questions.set(services.broker.open_questions().len() as i64);
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], services.metrics.text()).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_loopback;
-
-    #[test]
-    fn only_this_machines_names_are_let_in() {
-        for host in ["localhost", "localhost:3001", "127.0.0.1:3001", "[::1]:3001"] {
-            assert!(is_loopback(host), "{host}");
-        }
-        for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "[::2]", ""] {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
 }

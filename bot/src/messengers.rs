@@ -52,7 +52,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_terminal_follows_the_pipeline_as_long_as_it_is_attached() {
-        let config = ConsoleConfig { socket: None, user: "ann".into(), files: "files".into() };
+        let config =
+            ConsoleConfig { socket: None, user: "ann".into(), files: "files".into(), admits: |_| Ok(()) };
         let console = Console::new(config, Identity::default());
         let health = Arc::new(AdapterHealth::new("console"));
         let messengers = ConnectedMessengers::new([(console.clone() as Arc<dyn Adapter>, health)]);

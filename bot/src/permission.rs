@@ -2,16 +2,25 @@
 //!
 //! It decides in types. [`crate::replies`] words the decisions, and [`QuestionRooms`] shows the questions.
 
+mod asker;
+mod concerns;
+mod listed;
+mod paths;
 mod question;
 mod rule;
 
 use std::{
     collections::{HashMap, HashSet},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use adapters::{MessageId, Room};
+use asker::NoPlace;
+pub use asker::{Asker, OPEN_QUESTIONS, StrangerText};
+pub use concerns::CallConcern;
+pub use listed::{ListedArguments, ListedCommand};
 use parking_lot::{Mutex, MutexGuard};
 pub use question::{
     AnswerKind, DenialReason, ExpectedAnswer, ModelQuestion, PermissionDecision, Person, PersonAnswer,
@@ -21,7 +30,8 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-pub use crate::store::RuleScope;
+use self::paths::AgentFolder;
+pub use crate::store::{RuleOwner, RuleScope};
 use crate::{
     clock::Clock,
     store::{AuditEntry, LeftQuestion, OpenQuestion, StandingRule, Store},
@@ -35,14 +45,24 @@ pub const NETWORK_TOOL: &str = "Network";
 pub struct PermissionAsk {
     /// Where it is asked. Empty: nobody can be asked, and the answer is no.
     pub rooms: Vec<Room>,
-    /// The room whose own session asks; `None` for the run of a story, whatever rooms it asks.
-    pub session_of: Option<Room>,
+    /// Whose call it is.
+    pub asker: Asker,
+    /// The folder that the agent works in; without it no rule is about its files.
+    pub folder: Option<PathBuf>,
     /// For whom the agent works, in words.
     pub asked_for: String,
     pub tool: String,
     pub input: Value,
+    /// The path because of which the agent program asks, if it names one.
+    pub blocked_path: Option<String>,
     /// How long to wait; `None` waits for ever.
     pub timeout: Option<Duration>,
+}
+
+impl PermissionAsk {
+    fn folder(&self) -> AgentFolder<'_> {
+        AgentFolder(self.folder.as_deref())
+    }
 }
 
 /// Why an answer changed nothing.
@@ -66,6 +86,8 @@ pub trait QuestionRooms: Send + Sync {
     /// Shows how a question ended.
     fn settle(&self, room: &Room, question: Arc<Question>, outcome: QuestionOutcome);
 }
+
+const GONE: QuestionOutcome = QuestionOutcome::Withdrawn { why: WithdrawReason::ShuttingDown };
 
 /// Open questions and their waiters.
 #[derive(Clone)]
@@ -92,19 +114,24 @@ impl PermissionBroker {
     /// the future withdraws the question.
     pub async fn ask(&self, ask: PermissionAsk) -> PermissionDecision {
         let outcome = match self.decided_without_asking(&ask) {
-            Some(outcome) => {
-                self.log_error(self.store.audit(&entry(&ask, None, &outcome), self.clock.now()));
-                outcome
-            }
-            None => self.ask_people(&ask).await,
+            Some(outcome) => self.record(&ask, outcome),
+            None => self.ask_in_turn(&ask).await,
         };
+        if outcome.allows() {
+            ask.asker.on_allowed(&ask.tool, &ask.input);
+        }
         outcome.into_decision(&ask.tool, ask.input)
+    }
+
+    fn record(&self, ask: &PermissionAsk, outcome: QuestionOutcome) -> QuestionOutcome {
+        self.log_error(self.store.audit(&entry(ask, None, &outcome), self.clock.now()));
+        outcome
     }
 
     fn decided_without_asking(&self, ask: &PermissionAsk) -> Option<QuestionOutcome> {
         match self.store.rules() {
             Ok(rules) => {
-                if let Some(rule) = rules.iter().find(|rule| rule.scope.covers(&ask.tool, &ask.input)) {
+                if let Some(rule) = rules.iter().find(|rule| covers(rule, ask)) {
                     return Some(QuestionOutcome::ByRule { rule: rule.id });
                 }
             }
@@ -119,8 +146,24 @@ impl PermissionBroker {
         matches!(self.decided_without_asking(ask), Some(QuestionOutcome::ByRule { .. }))
     }
 
+    /// Asks as soon as few enough questions of this agent are open.
+    async fn ask_in_turn(&self, ask: &PermissionAsk) -> QuestionOutcome {
+        let why = match ask.asker.take_place().await {
+            Ok(_place) => {
+                // An answer to a question before this one may have made a rule that covers it.
+                return match self.decided_without_asking(ask) {
+                    Some(outcome) => self.record(ask, outcome),
+                    None => self.ask_people(ask).await,
+                };
+            }
+            Err(NoPlace::TooMany) => WithdrawReason::TooManyQuestions,
+            Err(NoPlace::Dismissed) => WithdrawReason::TurnOver,
+        };
+        self.record(ask, QuestionOutcome::Withdrawn { why })
+    }
+
     async fn ask_people(&self, ask: &PermissionAsk) -> QuestionOutcome {
-        let (question, decision) = match self.open(ask) {
+        let (question, mut decision) = match self.open(ask) {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::error!(%error, tool = ask.tool, "a question could not be stored and is denied");
@@ -142,12 +185,36 @@ impl PermissionBroker {
             }
         };
         let outcome = tokio::select! {
-            decided = decision => decided.unwrap_or(QuestionOutcome::Withdrawn { why: WithdrawReason::ShuttingDown }),
-            () = deadline => QuestionOutcome::TimedOut,
+            biased;
+            decided = &mut decision => decided.unwrap_or(GONE),
+            // Whoever takes the question out of the table decides it: an answer that did so first has counted, and its person was told
+            // so.
+            () = deadline => match self.claim(question.id) {
+                true => QuestionOutcome::TimedOut,
+                false => decision.await.unwrap_or(GONE),
+            },
         };
         guard.done = true;
+        let outcome = self.make_rule(&question, outcome);
         self.close(&question, &outcome);
         outcome
+    }
+
+    fn claim(&self, id: QuestionId) -> bool {
+        self.pending().remove(&id).is_some()
+    }
+
+    /// Stores the rule of an `always` that counted. One that cannot be stored allows this call and no other.
+    fn make_rule(&self, question: &Question, outcome: QuestionOutcome) -> QuestionOutcome {
+        let QuestionOutcome::Always { by, scope } = outcome else { return outcome };
+        let Some(owner) = question.asker.owner() else { return QuestionOutcome::Allowed { by } };
+        match self.store.add_rule(owner, &scope, &by.id, self.clock.now()) {
+            Ok(_) => QuestionOutcome::Always { by, scope },
+            Err(error) => {
+                tracing::error!(%error, "a rule could not be stored");
+                QuestionOutcome::Allowed { by }
+            }
+        }
     }
 
     fn open(
@@ -192,15 +259,11 @@ impl PermissionBroker {
             return Err(AnswerRefused::NotHere(id));
         }
         let outcome = open.question.outcome_of(answer, by)?;
-        if let QuestionOutcome::Always { scope, .. } = &outcome {
-            // A rule that cannot be stored does not undo the consent to this call; the next such call asks again.
-            self.log_error(self.store.add_rule(scope, &by.id, self.clock.now()));
-        }
         let decided = pending.remove(&id).map(|pending| pending.decided);
         // Released before the waiter wakes: it takes the same lock to close the question.
         drop(pending);
-        // The waiter may reach its deadline at this moment. Then the deadline decides, and this person reads that the
-        // question is not open, instead of believing that the call runs.
+        // The agent may be gone at this moment. Then this person reads that the question is not open, instead of believing that the
+        // call runs, and no rule is made.
         decided.and_then(|decided| decided.send(outcome).ok()).ok_or(AnswerRefused::NotOpen(id))
     }
 
@@ -275,6 +338,28 @@ impl PermissionBroker {
         Ok(self.store.rules()?)
     }
 
+    /// Revokes the rules of an earlier version that would cover more than today's list of commands, and returns what they said.
+    pub fn drop_wide_rules(&self) -> Vec<String> {
+        let rules = self.store.rules().unwrap_or_else(|error| {
+            tracing::error!(%error, "the rules cannot be read");
+            Vec::new()
+        });
+        let mut dropped = Vec::new();
+        for rule in rules {
+            let RuleScope::CommandPrefix { prefix } = rule.scope else { continue };
+            if ListedCommand::named(&prefix).is_none() {
+                self.log_error(self.store.revoke_rule(rule.id));
+                tracing::warn!(
+                    rule = rule.id,
+                    prefix,
+                    "a rule of an earlier version is revoked: it allows too much"
+                );
+                dropped.push(prefix);
+            }
+        }
+        dropped
+    }
+
     /// Takes a rule back; `false` if there is none of that number.
     pub fn revoke(&self, id: i64) -> anyhow::Result<bool> {
         Ok(self.store.revoke_rule(id)?)
@@ -305,6 +390,13 @@ impl Drop for WithdrawOnDrop<'_> {
             self.broker.close(&self.question, &QuestionOutcome::Withdrawn { why: WithdrawReason::AgentGone });
         }
     }
+}
+
+fn covers(rule: &StandingRule, ask: &PermissionAsk) -> bool {
+    let is_own = ask.asker.owner().is_some_and(|owner| rule.owner.includes(owner));
+    // Text from a stranger may have sent the agent to this host, with what it knows in the address.
+    let is_led = || rule.scope.reaches_a_host() && !ask.asker.read_from_strangers().is_empty();
+    is_own && rule.scope.covers(&ask.tool, &ask.input, ask.folder()) && !is_led()
 }
 
 fn entry(ask: &PermissionAsk, question: Option<i64>, outcome: &QuestionOutcome) -> AuditEntry {

@@ -2,36 +2,45 @@
 
 pub mod app;
 pub mod audit;
+pub mod claude_settings;
 mod cli;
 mod common_args;
 pub mod demo;
 pub mod doctor;
+mod harden;
 pub mod init;
 pub mod lock;
 pub mod logging;
+mod mcp_config;
 pub mod messengers;
 mod output;
 pub mod reload;
 mod serve;
 mod set_up;
+mod trust;
 mod upkeep;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use agents::confine::OwnProgram;
 
 /// Runs `storkit` with the arguments of this process.
 pub fn main() -> ExitCode {
     // In a sandbox this process becomes another program. That happens before clap, which must not read the other
     // program's arguments, and before the runtime starts threads.
     let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    if let [_, subcommand, ..] = &words[..]
-        && subcommand == agents::confine::SUBCOMMAND
+    if let [own, rest @ ..] = &words[..]
+        && let Some(why) = agents::confine::enter(std::slice::from_ref(own), rest)
     {
-        let why = agents::confine::enter(&words[..2], &words[2..]);
         return output::complain(127, &format!("{why}."));
     }
-    let cli = cli::Cli::parse();
+    OwnProgram::register();
+    // Before anything is started that could inherit them.
+    crate::restart::take_over();
+    let cli = match cli::Cli::parse_without_empty_variables() {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return output::complain(1, &crate::replies::terminal::no_threads(&error)),

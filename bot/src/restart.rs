@@ -2,6 +2,8 @@
 //! and with the same arguments.
 //! `rebuild` builds it from source before; a build that fails changes nothing.
 
+mod handover;
+
 use std::{
     ffi::OsString,
     fs, io,
@@ -19,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use settings::atomic;
 use tokio::{io::AsyncReadExt as _, process::Command};
 use tokio_util::sync::CancellationToken;
+
+pub use self::handover::{needs_clean_start, take_over};
 
 /// How much of a failed build's output is shown.
 const TAIL: usize = 3_000;
@@ -161,9 +165,16 @@ impl RunningProgram {
         Self { file: std::env::current_exe().unwrap_or_else(|_| name.into()), arguments: arguments.collect() }
     }
 
-    /// Replaces this process with a fresh start of the program. Returns only if that fails.
-    pub fn exec_again(&self) -> io::Error {
-        std::process::Command::new(&self.file).args(&self.arguments).exec()
+    /// Replaces this process with a fresh start of the program, whose environment has neither the secrets of these names nor
+    /// empty variables; it finds them with [`settings::environment::var`]. Returns only if that fails.
+    pub fn exec_again(&self, secrets: &[String]) -> io::Error {
+        let mut command = std::process::Command::new(&self.file);
+        command.args(&self.arguments);
+        match handover::hand_over(&mut command, secrets) {
+            // Open until the program is replaced.
+            Ok(_handed_over) => command.exec(),
+            Err(error) => error,
+        }
     }
 
     async fn rebuild(&self) -> Result<(), BuildError> {

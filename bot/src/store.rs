@@ -15,8 +15,8 @@ use agents::claude::SessionId;
 pub use open::OpenError;
 use parking_lot::{Mutex, MutexGuard};
 pub use records::{
-    AuditEntry, CostEntry, CostRow, LeftQuestion, OpenQuestion, OverheardTalk, QueuedPrompt, RuleScope,
-    StandingRule,
+    AuditEntry, CostEntry, CostRow, LeftQuestion, OpenQuestion, OverheardTalk, QueuedPrompt, RuleOwner,
+    RuleScope, StandingRule,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
 

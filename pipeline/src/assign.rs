@@ -253,6 +253,30 @@ mod tests {
     }
 
     #[test]
+    fn each_reason_to_wait_is_a_clause_for_people() {
+        let reasons = [
+            HoldReason::Stage(Stage::Backlog),
+            HoldReason::InWork,
+            HoldReason::MergeFailure,
+            HoldReason::Blocked(BlockReason::Person("no paint".into())),
+            HoldReason::DependsOn(vec![StoryId(4), StoryId(5)]),
+            HoldReason::ForPerson,
+            HoldReason::OutOfRetries,
+            HoldReason::InMergeQueue,
+        ];
+        insta::assert_snapshot!(reasons.map(|reason| reason.to_string()).join("\n"), @r"
+        nobody works on stories in backlog
+        an agent works on it
+        its merge failed
+        blocked: no paint
+        waits for 4, 5
+        waits for a person to accept or reject it
+        its retries are used up
+        is in the merge queue
+        ");
+    }
+
+    #[test]
     fn a_story_in_work_is_not_given_twice() {
         let mut slots = team();
         slots[0].busy_with = Some(StoryId(1));

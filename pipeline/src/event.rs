@@ -123,6 +123,9 @@ pub struct PipelineSnapshot {
     pub holds: BTreeMap<StoryId, String>,
     /// What stops all new runs, as a sentence: a spent budget, a broken `project.toml`, a full disk.
     pub paused: Option<String>,
+    /// What the repository's settings wait for while others are in force, as a sentence: an error, the operator's
+    /// confirmation, or a commit.
+    pub settings_notice: Option<String>,
     /// The branch that stories merge to.
     pub base: String,
     /// What agents run in, as a clause: `bubblewrap`, or `no sandbox (why)`.
@@ -150,6 +153,8 @@ pub enum WantedDecision {
     ClearTheWay,
     /// Let it spend more (`retry`), or leave it.
     Budget,
+    /// Start a story that the repository brought in work (`start`).
+    Start,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

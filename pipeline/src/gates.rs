@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeSet,
-    fmt,
+    ffi::OsString,
+    fmt, io,
     os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{ExitStatus, Stdio},
@@ -12,8 +13,10 @@ use std::{
 };
 
 use agents::{
-    confine::{Confined, EgressProxy, NetworkAccess, NetworkPlan, OpenHosts},
-    model_proxy::is_model_variable,
+    confine::{
+        Confined, EgressProxy, NetworkAccess, NetworkPlan, OpenHosts, ScratchFolders, Tenant, WalledCommand,
+        environment, in_own_session,
+    },
     tree::{self, ProcessId},
 };
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -34,7 +37,7 @@ pub(crate) const GATE_NETWORK: &str = "`gate_network`";
 pub const TAIL_BYTES: usize = 64 << 10;
 
 /// In the environment of every process of a gate; the value is `PROJECT-ROOT/UUID`, or only a UUID outside of one.
-pub(crate) const GATE_VARIABLE: &str = "STORKIT_GATE";
+pub(crate) const GATE_VARIABLE: &str = agents::tree::GATE_MARK;
 
 /// How long a gate may take after SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);
@@ -51,13 +54,11 @@ pub struct GateRunner {
     pub timeout: Duration,
     /// Variables set for them, in addition to storkit's own.
     pub environment: Vec<(String, String)>,
-    /// Names taken out of what storkit inherited: its secrets. Gates run code that agents wrote.
-    pub env_remove: Vec<String>,
-    /// Put before `sh -c COMMAND`: a sandbox. Empty for none.
-    pub wrapper: Vec<String>,
+    /// The wall around each of them: gates run code that agents wrote.
+    pub wall: Option<Confined>,
     /// Hosts that are open to them with `"ask"`.
     pub open_hosts: OpenHosts,
-    /// The way out of that sandbox, if it has one.
+    /// The way out of that wall, if it has one.
     pub egress: Option<Arc<EgressProxy>>,
     /// Continue after a failure; otherwise the report stops at the first one.
     pub keep_going: bool,
@@ -71,8 +72,7 @@ impl Default for GateRunner {
             commands: Vec::new(),
             timeout: Duration::from_secs(30 * 60),
             environment: Vec::new(),
-            env_remove: Vec::new(),
-            wrapper: Vec::new(),
+            wall: None,
             open_hosts: OpenHosts::default(),
             egress: None,
             keep_going: false,
@@ -148,16 +148,14 @@ impl GateRunner {
     /// The error is a sentence for a person.
     pub fn kept_in(self, confined: &Confined, network: &NetworkAccess, key: &str) -> Result<Self, String> {
         let plan = NetworkPlan { open: self.open_hosts.clone(), ..NetworkPlan::new(network.clone(), key) };
-        let (Confined { confinement, place }, egress) = confined.limited(plan)?;
-        let wrapper = confinement.prefix(&place, &[]);
-        let wrapper = wrapper.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        Ok(Self { wrapper, egress, ..self })
+        let (confined, egress) = confined.limited(plan)?;
+        Ok(Self { wall: Some(confined), egress, ..self })
     }
 
     /// Runs the commands one after the other in `dir`, whose tree is `tree` (see [`head_tree`]).
     ///
-    /// They get no standard input and a process group each. A gate is over when its leader exits; processes it left in
-    /// the background are killed then.
+    /// They get no standard input, a session and a wall each, and of storkit's environment only listed variables. A gate is over
+    /// when its leader exits; processes it left in the background are killed then.
     pub async fn run(
         &self,
         dir: &Path,
@@ -195,14 +193,17 @@ impl GateRunner {
             duration: Duration::ZERO,
             tail: String::new(),
         };
-        let (mut child, output) = match self.start(line, dir, mark) {
+        let walled = self.walled(line, dir).await;
+        // Its private folders are kept until all of its processes are gone.
+        let (mut child, output, _scratch) = match walled.and_then(|walled| self.start(walled, dir, mark)) {
             Ok(started) => started,
             Err(error) => {
                 result.tail = format!("The gate could not be started in `{}`: {error}.", dir.display());
                 return Ok(result);
             }
         };
-        let (status, end) = wait(&mut child, self.timeout, cancel).await;
+        let is_walled = self.wall.as_ref().is_some_and(|wall| wall.confinement.encloses());
+        let (status, end) = wait(&mut child, is_walled, self.timeout, cancel).await;
         // Before the output is read to its end: a process in the background would hold the pipe open.
         end_leftovers(mark.to_owned(), end.known).await;
         result.tail = output.finish().await;
@@ -224,26 +225,38 @@ impl GateRunner {
         Ok(result)
     }
 
-    fn start(&self, line: &str, dir: &Path, mark: &str) -> std::io::Result<(Child, GateOutput)> {
-        let argv: Vec<&str> = self.wrapper.iter().map(String::as_str).chain(["sh", "-c", line]).collect();
+    async fn walled(&self, line: &str, dir: &Path) -> io::Result<WalledCommand> {
+        let argv = ["sh", "-c", line].map(OsString::from).to_vec();
+        let Some(wall) = self.wall.clone() else { return Ok(WalledCommand { argv, scratch: None }) };
+        let folder = dir.to_owned();
+        let built = move || wall.command(argv, Tenant::Command { folder: &folder });
+        tokio::task::spawn_blocking(built).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
+    fn start(
+        &self,
+        WalledCommand { argv, scratch }: WalledCommand,
+        dir: &Path,
+        mark: &str,
+    ) -> io::Result<(Child, GateOutput, Option<ScratchFolders>)> {
         // One pipe for both, so that people read the output in the order it was written.
         let (reader, writer) = std::io::pipe()?;
-        let mut command = Command::new(argv[0]);
-        command.args(&argv[1..]).current_dir(dir).process_group(0);
+        let mut command = Command::new(&argv[0]);
+        command.args(&argv[1..]).current_dir(dir);
+        // Otherwise it could type into the terminal that storkit runs in.
+        in_own_session(&mut command);
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-        for name in &self.env_remove {
-            command.env_remove(name);
-        }
-        // Gates run code that agents wrote, and need no model.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_model_variable))
-        {
-            command.env_remove(name);
+        let added = self.wall.as_ref().map_or(&[][..], |wall| &wall.variables);
+        command.env_clear().envs(environment::for_commands(std::env::vars_os(), added));
+        if let Some(home) = self.wall.as_ref().and_then(|wall| wall.confinement.home()) {
+            command.env("HOME", home);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value))).env(GATE_VARIABLE, mark);
         let child = command.spawn()?;
         // `command` still holds our copies of the writing end.
         drop(command);
-        Ok((child, GateOutput::drain(pipe::Receiver::from_owned_fd(reader.into())?)))
+        let output = GateOutput::drain(pipe::Receiver::from_owned_fd(reader.into())?);
+        Ok((child, output, scratch))
     }
 }
 
@@ -260,9 +273,10 @@ struct GateEnd {
     known: BTreeSet<ProcessId>,
 }
 
-/// Waits for the leader, or stops it: SIGTERM to its group, [`GRACE`], SIGKILL.
+/// Waits for the leader, or stops it: SIGTERM to its group, [`GRACE`], SIGKILL. Behind a wall the group of the command is another one.
 async fn wait(
     child: &mut Child,
+    is_walled: bool,
     limit: Duration,
     cancel: &CancellationToken,
 ) -> (Option<ExitStatus>, GateEnd) {
@@ -277,7 +291,10 @@ async fn wait(
     end.known = tokio::task::spawn_blocking(move || tree::descendants(leader)).await.unwrap_or_default();
     let group = Pid::from_raw(leader.cast_signed());
     let signal = |signal| group.map(|group| kill_process_group(group, signal));
-    signal(Signal::TERM);
+    // bubblewrap passes no signal on, and ends everything at once when it gets one.
+    if !is_walled || !tree::signal_behind_bubblewrap(leader, Signal::TERM) {
+        signal(Signal::TERM);
+    }
     if let Ok(status) = timeout(GRACE, child.wait()).await {
         return (status.ok(), end);
     }
@@ -344,6 +361,10 @@ impl GateOutput {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use agents::confine::{Confinement, WorktreePaths};
+
     use super::*;
 
     fn gates(commands: &[&str]) -> GateRunner {
@@ -436,25 +457,35 @@ mod tests {
 
     #[tokio::test]
     async fn a_gate_reads_no_input_and_sees_no_secret_and_only_its_own_variables() {
-        let line = r#"cat; echo "${PATH:+path} [$HOME] [$A]""#;
-        let report = run(GateRunner {
-            env_remove: vec!["HOME".into()],
-            environment: vec![("A".into(), "b c".into())],
-            ..gates(&[line])
-        })
-        .await;
+        // Cargo sets it for every test.
+        let line = r#"cat; echo "${PATH:+path} [$CARGO_MANIFEST_DIR] [$A]""#;
+        let report =
+            run(GateRunner { environment: vec![("A".into(), "b c".into())], ..gates(&[line]) }).await;
         assert_eq!(report.results[0].tail, "path [] [b c]\n");
     }
 
     #[tokio::test]
-    async fn a_missing_folder_or_wrapper_is_a_failed_gate_that_says_why() {
+    async fn a_missing_folder_or_wall_is_a_failed_gate_that_says_why() {
         let missing = Path::new("/nonexistent/worktree");
         let report = gates(&["true"]).run(missing, "", &CancellationToken::new()).await.unwrap();
         assert!(!report.passed() && report.results[0].tail.contains("/nonexistent/worktree"), "{report:?}");
-        let report = run(GateRunner { wrapper: vec!["no-such-sandbox".into()], ..gates(&["true"]) }).await;
+        let behind = |words: &[&str]| {
+            let confinement = Confinement::Prefix(words.iter().map(|word| (*word).into()).collect());
+            let (folder, none) = (PathBuf::from("/nonexistent"), Vec::new());
+            let place = WorktreePaths {
+                root: folder.clone(),
+                common: folder.clone(),
+                folder: folder.clone(),
+                admin: folder.clone(),
+                private: folder.clone(),
+                hooks: folder,
+                ref_folders: none,
+            };
+            Some(Confined { confinement, place, variables: Vec::new() })
+        };
+        let report = run(GateRunner { wall: behind(&["no-such-sandbox"]), ..gates(&["true"]) }).await;
         assert_eq!(report.results[0].to_string(), "`true` could not be started");
-        let report =
-            run(GateRunner { wrapper: vec!["env".into(), "X=1".into()], ..gates(&["exit $X"]) }).await;
+        let report = run(GateRunner { wall: behind(&["env", "X=1"]), ..gates(&["exit $X"]) }).await;
         assert_eq!(report.results[0].code, Some(1));
     }
 }

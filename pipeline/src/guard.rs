@@ -12,6 +12,7 @@ use std::{
 };
 
 use git2::{ErrorCode, Repository};
+use settings::unlinked;
 
 pub use self::{
     commit::commit_paths,
@@ -129,7 +130,7 @@ impl BaseGuard {
 
     fn open(project: &Project) -> Result<(File, PathBuf), BaseError> {
         let path = project.run_dir().join("base.lock");
-        let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let opened = unlinked::open(OpenOptions::new().create(true).truncate(false).write(true), &path);
         match opened {
             Ok(file) => Ok((file, path)),
             Err(source) => Err(BaseError::Lock { path, source }),
@@ -171,6 +172,21 @@ mod tests {
         let sentence = |configured| base_branch(&empty.project, configured).unwrap_err().to_string();
         insta::assert_snapshot!(sentence(None), @"The repository has no commit yet. Stories are merged to a branch: make a first commit, then try again.");
         assert_eq!(sentence(Some("main")), sentence(None));
+        empty.git(&["switch", "-q", "--orphan", "new"]);
+        assert_eq!(sentence(None), sentence(Some("main")));
+        let unborn = WorktreeFixture::new();
+        unborn.git(&["branch", "-m", "main", "develop"]);
+        unborn.git(&["switch", "-q", "--orphan", "new"]);
+        let error = base_branch(&unborn.project, None).unwrap_err();
+        assert!(matches!(error, BaseError::Detached), "there are commits on another branch: {error}");
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_used_is_an_error_and_not_free() {
+        let fixture = WorktreeFixture::new();
+        std::fs::create_dir(fixture.project.run_dir().join("base.lock")).expect("a folder in its place");
+        assert!(matches!(BaseGuard::lock(&fixture.project), Err(BaseError::Lock { .. })));
+        assert!(matches!(BaseGuard::try_lock(&fixture.project), Err(BaseError::Lock { .. })));
     }
 
     #[test]

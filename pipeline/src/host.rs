@@ -3,14 +3,24 @@
 use std::{
     any::Any,
     collections::BTreeMap,
-    path::PathBuf,
+    fs::{File, Metadata},
+    io::Read as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
-use agents::{claude::PermissionRoute, confine::HostGate, model_proxy::ModelAccess};
+use agents::{
+    claude::PermissionRoute,
+    confine::{Confined, Confinement, HostFolders, HostGate, WallSettings, WorktreePaths},
+    model_proxy::ModelAccess,
+};
 
-use crate::{event::RunInfo, story::StoryId};
+use crate::{event::RunInfo, story::StoryId, trust::TrustStore};
+
+/// More of a script is not read.
+const MAX_SCRIPT: u64 = 64 << 10;
 
 /// The program around the pipeline.
 pub trait PipelineHost: Send + Sync + 'static {
@@ -61,6 +71,8 @@ pub struct AgentSettings {
     pub secret_env: Vec<String>,
     /// The home folder of the user that storkit runs as.
     pub home: PathBuf,
+    /// The wall around agents and commands.
+    pub wall: WallSettings,
     /// A run without output for so long is stalled; 0 never.
     pub stall: Duration,
     /// Whether the repository's own CLI settings take effect.
@@ -69,4 +81,121 @@ pub struct AgentSettings {
     pub busy_wait: Duration,
     /// Files must be quiet for so long before a change of them is taken up.
     pub settle: Duration,
+    /// What the operator has confirmed of the project's own settings.
+    pub trust: TrustStore,
+}
+
+impl AgentSettings {
+    /// The wall around a run and its commands, as the operator chose it. Blocks.
+    ///
+    /// # Errors
+    /// A sentence, if it cannot be built: then nothing runs.
+    pub(crate) fn confinement(&self) -> Result<Confinement, String> {
+        let set = |name: &str| self.env.get(name).map(PathBuf::from);
+        let agents_home = set("HOME");
+        let inherited = || std::env::var_os("CLAUDE_CONFIG_DIR").map(PathBuf::from);
+        let claude = set("CLAUDE_CONFIG_DIR")
+            .or_else(inherited)
+            .unwrap_or_else(|| agents_home.as_deref().unwrap_or(&self.home).join(".claude"));
+        let host = HostFolders {
+            agents_home,
+            claude,
+            programs: self.programs(),
+            ..HostFolders::of_home(&self.home)
+        };
+        Confinement::chosen(&self.wall, host)
+    }
+
+    /// That wall around a worktree.
+    pub(crate) fn confined(&self, confinement: Confinement, place: WorktreePaths) -> Confined {
+        Confined { confinement, place, variables: self.wall.variables.clone() }
+    }
+
+    /// The files of the CLI's command: the program, and what its words name, since the command may be one that starts another. Of a
+    /// package of npm, all of it; of a script, the programs that it names, too.
+    fn programs(&self) -> Vec<PathBuf> {
+        let path =
+            self.env.get("PATH").map(Into::into).or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+        let first = self.command.first().and_then(|name| match name.contains('/') {
+            true => Some(PathBuf::from(name)),
+            false => std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()),
+        });
+        let named = first.into_iter().chain(self.command.iter().skip(1).map(PathBuf::from));
+        let files = named.filter(|file| file.is_absolute() && file.is_file());
+        let started = |file: PathBuf| started_by(&file).into_iter().chain([file]);
+        files.flat_map(started).flat_map(|file| [package(&file), Some(file)]).flatten().collect()
+    }
+}
+
+/// The programs that a script names by their paths: the CLI's own installer, among others, leaves one that starts the real program.
+fn started_by(file: &Path) -> Vec<PathBuf> {
+    let mut text = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(MAX_SCRIPT).read_to_end(&mut text));
+    if read.is_err() || !text.starts_with(b"#!") {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&text);
+    let words = text.split(|c: char| c.is_whitespace() || "#!'\"`=();&|<>".contains(c)).map(Path::new);
+    let is_program = |path: &&Path| {
+        let mode = path.metadata().ok().filter(Metadata::is_file).map(|found| found.permissions().mode());
+        path.is_absolute() && mode.is_some_and(|mode| mode & 0o111 != 0)
+    };
+    words.filter(is_program).map(Path::to_owned).collect()
+}
+
+/// The folder of the package that a file belongs to.
+fn package(file: &Path) -> Option<PathBuf> {
+    let real = file.canonicalize().ok()?;
+    let modules = real.ancestors().find(|folder| folder.ends_with("node_modules"))?;
+    let name = real.strip_prefix(modules).ok()?;
+    // `@scope/name`, or `name`.
+    let parts = if name.as_os_str().as_encoded_bytes().starts_with(b"@") { 2 } else { 1 };
+    Some(modules.join(name.components().take(parts).collect::<PathBuf>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn settings(command: &[&Path], path: &Path) -> AgentSettings {
+        AgentSettings {
+            command: command.iter().map(|word| word.display().to_string()).collect(),
+            model: String::new(),
+            env: [("PATH".to_owned(), path.display().to_string())].into(),
+            secret_env: Vec::new(),
+            home: "/home/ann".into(),
+            wall: WallSettings::default(),
+            model_access: ModelAccess::default(),
+            trust: crate::trust::TrustStore::at("/nonexistent".into()),
+            stall: Duration::ZERO,
+            trust_project_settings: false,
+            busy_wait: Duration::ZERO,
+            settle: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn the_program_and_what_it_is_to_start_are_shown_and_no_other_word_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let file = |name: &str| {
+            let path = folder.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "").unwrap();
+            path
+        };
+        let (wrapper, claude) = (file("wrapper"), file("node_modules/@x/claude/bin/claude"));
+        let words = [&wrapper, Path::new("--guard"), Path::new("-p"), &claude, &folder];
+        let shown = settings(&words, &folder).programs();
+        assert_eq!(shown, [wrapper.clone(), folder.join("node_modules/@x/claude"), claude]);
+        assert_eq!(settings(&[Path::new("wrapper")], &folder).programs(), [wrapper.clone()]);
+        assert!(settings(&[], &folder).programs().is_empty());
+        let script = file("script");
+        fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&script, format!("#!/bin/sh\nexec '{}' \"$@\" {}\n", wrapper.display(), folder.display()))
+            .unwrap();
+        assert_eq!(settings(&[&script], &folder).programs(), ["/bin/sh".into(), wrapper, script]);
+    }
 }

@@ -12,6 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use settings::unlinked;
 
 use crate::{
     Project,
@@ -77,7 +78,7 @@ impl RunLedger {
     /// Opens the file, or makes it.
     pub fn open(project: &Project) -> io::Result<Self> {
         let path = project.dir().join("logs/runs.jsonl");
-        fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        unlinked::create_dir_all(path.parent().unwrap_or(&path))?;
         let text = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             text => text?,
@@ -93,7 +94,7 @@ impl RunLedger {
                 Err(error) => tracing::warn!(%error, "a line of the run ledger is skipped"),
             }
         }
-        let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let mut file = unlinked::open(OpenOptions::new().create(true).append(true), &path)?;
         if text.last().is_some_and(|byte| *byte != b'\n') {
             // Completes a line that a kill cut in two, so that the next one is readable.
             file.write_all(b"\n")?;

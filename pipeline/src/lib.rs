@@ -21,6 +21,7 @@ pub mod reading;
 mod run;
 mod sentence;
 pub mod story;
+pub mod trust;
 pub mod verdict;
 pub mod worktree;
 

@@ -1,9 +1,10 @@
 //! The single task that acts on events: the only one that moves stories, starts runs and merges.
 //!
-//! It is a loop over parts that own their state: `stories` (the board and every change of it), `runs`, `merges`,
+//! It is a loop over parts that own their state and know nothing of the loop: `stories` (the board), `runs`, `merges`,
 //! `holds` (why stories wait), `memo`, `commits`, `publisher` (events and the snapshot) and `lane` (slow work outside
-//! the loop). `setup` recovers from an earlier storkit, `orders` handles orders of people and agents, `start` starts
-//! runs, `ends` handles runs and merges that ended, `housekeeping` does regular work.
+//! the loop). The other files are its handlers: `setup` recovers from an earlier storkit, `orders` handles orders of
+//! people and agents, `story_files` changes stories' files, `settings_in_force` reads `project.toml`, `started` knows what was started here, `start` starts runs, `merging` queues merges, `ends`
+//! handles runs and merges that ended, `housekeeping` does regular work.
 
 mod commits;
 mod committer;
@@ -13,53 +14,49 @@ mod housekeeping;
 mod lane;
 mod memo;
 mod merges;
+mod merging;
 mod orders;
 mod publisher;
 mod removal;
 mod runs;
+mod settings_in_force;
 mod setup;
 mod start;
+mod started;
 mod stories;
+mod story_files;
 #[cfg(test)]
 mod tests;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{broadcast, mpsc, watch},
+    sync::mpsc,
     time::{Interval, MissedTickBehavior, interval},
 };
 
 use self::{
     commits::Commits,
     holds::Holds,
-    housekeeping::PipelineConfig,
-    lane::{DeferredEvent, PendingStories, Then},
+    lane::{DeferredEvent, PendingStories, WorkLane},
     memo::Memos,
     merges::Merges,
     publisher::EventPublisher,
     runs::Runs,
+    settings_in_force::ConfigStamp,
     stories::Stories,
 };
 use crate::{
-    Project,
     assign::Slot,
     board::watcher::WorkChange,
+    config::ProjectConfig,
     event::{PipelineSnapshot, RunId, Worker},
-    handle::{Answer, Pipeline, PipelineOrder},
-    host::{AgentSettings, PipelineHost},
-    ledger::RunLedger,
+    handle::{Answer, PipelineOrder},
     merge::MergeEnded,
     run::{RunContext, RunEnd, RunUpdate},
     story::{Story, StoryId, stage::Stage},
     worktree::WorktreeName,
 };
-
-// tokio's broadcast channel drops the oldest events for a subscriber that lags further behind.
-const EVENTS: usize = 16_384;
-
-/// How many orders may wait.
-const ORDERS: usize = 64;
 
 /// Between two rounds of housekeeping.
 const TICK: Duration = Duration::from_secs(5);
@@ -71,50 +68,21 @@ const MERGE_ATTEMPTS: u32 = 3;
 // fail in a loop.
 const PAUSE: Duration = Duration::from_secs(60);
 
-impl Pipeline {
-    /// Starts the pipeline of a project, with the instance lock held and inside a tokio runtime. Returns at once; the
-    /// recovery from an earlier storkit runs in the background, and orders wait for it. Fails where the ledger of runs
-    /// cannot be used.
-    pub fn open(
-        project: &Project,
-        settings: AgentSettings,
-        host: Arc<dyn PipelineHost>,
-    ) -> std::io::Result<Self> {
-        let ledger = RunLedger::open(project)?;
-        let (orders, inbox) = mpsc::channel(ORDERS);
-        let (events, _) = broadcast::channel(EVENTS);
-        let first = PipelineSnapshot {
-            paused: Some("The pipeline is starting.".into()),
-            ..PipelineSnapshot::default()
-        };
-        let (state, snapshot) = watch::channel(Arc::new(first));
-        let publisher = EventPublisher::new(events.clone(), state);
-        let beginning = setup::StartupState {
-            project: project.clone(),
-            settings,
-            host,
-            ledger: ledger.clone(),
-            publisher,
-        };
-        tokio::spawn(async move {
-            let (mut beginning, mut inbox) = (Box::new(beginning), inbox);
-            loop {
-                // An unusable project (no commit yet, no base branch) is tried again every few seconds, so
-                // that a person can fix it without restarting the bot.
-                match beginning.set_up().await {
-                    Ok((orchestrator, sources)) => return orchestrator.serve(inbox, sources).await,
-                    Err((why, mut again)) => {
-                        again.publisher.broken(&why);
-                        if refuse_for_a_while(&mut inbox, &why).await {
-                            return;
-                        }
-                        beginning = again;
-                    }
-                }
-            }
-        });
-        Ok(Self { project: project.clone(), orders, events, snapshot, ledger })
-    }
+/// The settings in force, and facts found at the start.
+pub(super) struct PipelineConfig {
+    pub in_force: Arc<ProjectConfig>,
+    /// Why the settings that the repository has now are not in force: an error in them, or nobody confirmed them.
+    pub trouble: Option<String>,
+    /// Whether any are in force. Until then nothing is started: neither gates nor budgets are known.
+    pub is_known: bool,
+    /// `project.toml` in the checkout is another than the one that counts; people are told once.
+    pub edited: bool,
+    /// What decides about the settings, as it was when they were read last.
+    pub stamp: ConfigStamp,
+    /// The branch that stories merge to.
+    pub base: String,
+    /// What agents run in, as a clause.
+    pub protection: String,
 }
 
 /// A loop over parts that own their state. The files on disk are the truth; this is only working state. It
@@ -136,9 +104,12 @@ struct Orchestrator {
     closing: Option<Answer<()>>,
 }
 
+/// The continuation of work, on the orchestrator.
+type Then = Box<dyn FnOnce(&mut Orchestrator) + Send>;
+
 /// Reports of the tasks and lanes that the orchestrator has started.
 enum TaskEvent {
-    Told(StoryId, RunId, RunUpdate),
+    RunUpdated(StoryId, RunId, RunUpdate),
     Ended(StoryId, RunId, Box<RunEnd>),
     /// Work is done, for this story; what follows from it.
     Done(Option<StoryId>, Then),
@@ -174,7 +145,7 @@ impl Orchestrator {
                 Some(changed) = sources.changes.recv() => self.files_changed(changed),
                 Some(ended) = sources.merged.recv() => self.take_event(ended.story, DeferredEvent::MergeEnded(ended)),
                 Some(event) = sources.events.recv() => {
-                    only_printed = matches!(event, TaskEvent::Told(_, _, RunUpdate::Said(_)));
+                    only_printed = matches!(event, TaskEvent::RunUpdated(_, _, RunUpdate::Line(_)));
                     self.handle_event(event);
                 }
                 _ = tick.tick() => {
@@ -208,7 +179,7 @@ impl Orchestrator {
 
     fn handle_event(&mut self, event: TaskEvent) {
         match event {
-            TaskEvent::Told(story, run, told) => self.run_told(story, &run, told),
+            TaskEvent::RunUpdated(story, run, told) => self.handle_run_update(story, &run, told),
             TaskEvent::Ended(story, run, ending) => {
                 self.take_event(story, DeferredEvent::RunEnded(run, ending));
             }
@@ -261,6 +232,25 @@ impl Orchestrator {
         });
     }
 
+    /// Does the work in a lane; `then` continues with its result on the loop. A panic counts as an error, so that `then`
+    /// always follows: without it the story would stay pending, and its orders would wait for ever.
+    fn run_in_lane<T: Send + 'static>(
+        &self,
+        lane: &WorkLane,
+        story: Option<StoryId>,
+        work: impl FnOnce() -> T + Send + 'static,
+        then: impl FnOnce(&mut Self, Result<T, String>) + Send + 'static,
+    ) {
+        let events = self.events.clone();
+        lane.push(move || {
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            let done = done.map_err(|_| "the work failed inside storkit; the log has the details".to_owned());
+            let then: Then = Box::new(move |orchestrator| then(orchestrator, done));
+            // Fails where the orchestrator has ended.
+            let _ = events.blocking_send(TaskEvent::Done(story, then));
+        });
+    }
+
     /// Sends the events, with the state that belongs to them. Output of agents changes no state.
     fn publish(&mut self) {
         // Agents print many lines a second, and a snapshot walks the whole board.
@@ -278,7 +268,10 @@ impl Orchestrator {
             role: slot.role,
             busy_with: slot.busy_with,
         };
-        let paused = self.holds.pause_reason().or(self.config.trouble.as_deref()).map(str::to_owned);
+        let stopped = self.config.trouble.as_deref().filter(|_| !self.config.is_known);
+        let paused = stopped.or(self.holds.pause_reason()).map(str::to_owned);
+        let edited = self.config.edited.then(|| settings_in_force::edit_without_effect(&self.config.base));
+        let waiting = self.config.trouble.clone().filter(|_| self.config.is_known);
         let snapshot = PipelineSnapshot {
             seq: 0,
             runs: self.runs.infos().cloned().collect(),
@@ -286,6 +279,7 @@ impl Orchestrator {
             merges: self.merges.views(stories.iter()),
             holds,
             paused,
+            settings_notice: waiting.or(edited),
             base: self.config.base.clone(),
             protection: self.config.protection.clone(),
             board,
@@ -305,7 +299,7 @@ impl Orchestrator {
             return None;
         };
         let asked = self.holds.ask(story, &held);
-        asked.into_iter().for_each(|event| self.publisher.tell(event));
+        asked.into_iter().for_each(|event| self.publisher.emit(event));
         Some(held.clause)
     }
 }
@@ -313,29 +307,6 @@ impl Orchestrator {
 /// The worktree's name of a story. `None` for a slug that cannot name one: such a file name is refused by the board.
 fn name_of(story: &Story) -> Option<WorktreeName> {
     WorktreeName::new(story.id(), &story.file.slug).ok()
-}
-
-/// Answers orders with the error until it is time to try again. Returns whether storkit shuts down.
-async fn refuse_for_a_while(inbox: &mut mpsc::Receiver<PipelineOrder>, why: &str) -> bool {
-    let again = tokio::time::sleep(TICK);
-    tokio::pin!(again);
-    loop {
-        tokio::select! {
-            () = &mut again => return false,
-            order = inbox.recv() => match order {
-                Some(order) => {
-                    if orders::refuse(order, why) {
-                        return true;
-                    }
-                }
-                None => return true,
-            },
-        }
-    }
-}
-
-async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(act).await.map_err(|error| error.to_string())
 }
 
 fn ticker() -> Interval {

@@ -2,12 +2,14 @@
 
 use std::{
     fs, io,
-    io::{Read as _, Write as _},
+    io::Write as _,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use git2::{ErrorCode, Repository};
+
+use crate::trust::{self, Misplaced, check_settings_file, check_state_files};
 
 /// Git gets stories and settings; all else is state of this machine, whatever writes it. The file
 /// ignores itself, so that a first start leaves `git status` as it was; a `.gitignore` that the
@@ -25,7 +27,9 @@ const IGNORED: &str = "\
 ";
 
 /// The most of a project's CLAUDE.md that is handed over, in bytes.
-const INSTRUCTIONS_MAX: u64 = 64 * 1024;
+const INSTRUCTIONS_MAX: usize = 64 * 1024;
+
+const CONTEXT: &str = ".storkit/context.md";
 
 /// On the first line of a file that `storkit init` wrote and nobody has filled in.
 pub const TEMPLATE_MARK: &str = "storkit:template";
@@ -78,9 +82,15 @@ pub enum ProjectError {
         path: PathBuf,
         source: git2::Error,
     },
-    /// `.storkit/` or a part of it leads elsewhere.
-    #[error("`{0}` is a symbolic link. storkit writes only inside the project: put a folder there instead.")]
-    Linked(PathBuf),
+    /// Something below `.storkit/` is not storkit's own.
+    #[error(transparent)]
+    Misplaced(#[from] Misplaced),
+    /// The repository's configuration selects a working tree elsewhere (`core.worktree`).
+    #[error(
+        "the repository around `{start}` keeps its files in `{root}`. storkit serves only repositories that keep them in \
+         their own folder; look at `core.worktree` in its `.git/config`."
+    )]
+    ElsewhereTree { start: PathBuf, root: PathBuf },
     /// `.storkit/` cannot be made or written.
     #[error(
         "`{path}` cannot be written: {source}. storkit stores its state there; check its owner and mode."
@@ -102,7 +112,14 @@ impl Project {
         let Some(checkout) = repository.workdir() else {
             return Err(ProjectError::Bare(repository.path().components().collect()));
         };
-        let project = Self { root: readable(checkout)? };
+        let root = readable(checkout)?;
+        if !start.starts_with(&root) {
+            return Err(ProjectError::ElsewhereTree { start, root });
+        }
+        // Before anything is written there.
+        check_state_files(&root)?;
+        check_settings_file(&root)?;
+        let project = Self { root };
         project.prepare()?;
         Ok(project)
     }
@@ -126,14 +143,14 @@ impl Project {
         self.dir().join("state")
     }
 
-    /// The project's CLAUDE.md, at most 64 KiB of it; not followed where it is a link out of the project.
-    pub fn instructions(&self) -> Option<String> {
-        self.text_of("CLAUDE.md")
+    /// The project's CLAUDE.md on base, at most 64 KiB of it.
+    pub fn instructions(&self, base: &str) -> Option<String> {
+        self.text_on(base, "CLAUDE.md")
     }
 
-    /// `.storkit/context.md`, at most 64 KiB of it.
-    pub fn context(&self) -> ProjectContext {
-        match self.text_of(".storkit/context.md") {
+    /// `.storkit/context.md` on base, at most 64 KiB of it.
+    pub fn context(&self, base: &str) -> ProjectContext {
+        match self.text_on(base, CONTEXT) {
             None => ProjectContext::Missing,
             Some(text) if text.lines().next().is_some_and(|line| line.contains(TEMPLATE_MARK)) => {
                 ProjectContext::Untouched
@@ -142,38 +159,46 @@ impl Project {
         }
     }
 
-    /// The agent's briefing on the project: the context, and CLAUDE.md unless the CLI reads that itself.
-    /// Empty, or whole paragraphs with two line breaks before them.
-    pub fn briefing(&self, cli_reads_instructions: bool) -> String {
+    /// Whether the checkout has another `context.md` than base, so that agents read what is on base.
+    pub fn context_is_edited(&self, base: &str) -> bool {
+        let path = self.root.join(CONTEXT);
+        let edited =
+            path.symlink_metadata().is_ok_and(|found| found.is_file()).then(|| fs::read_to_string(path).ok());
+        edited.flatten() != self.text_on(base, CONTEXT)
+    }
+
+    /// The agent's briefing on the project, as it is on base: the context, and CLAUDE.md unless the CLI reads that
+    /// itself. Empty, or whole paragraphs with two line breaks before them.
+    pub fn briefing(&self, base: &str, cli_reads_instructions: bool) -> String {
         let mut text = String::new();
-        if let ProjectContext::Text(context) = self.context() {
+        if let ProjectContext::Text(context) = self.context(base) {
             text.push_str("\n\nWhat you should know about the project:\n\n");
             text.push_str(context.trim_end());
         }
-        if !cli_reads_instructions && let Some(instructions) = self.instructions() {
+        if !cli_reads_instructions && let Some(instructions) = self.instructions(base) {
             text.push_str("\n\nThe project's own instructions (CLAUDE.md):\n\n");
             text.push_str(&instructions);
         }
         text
     }
 
-    fn text_of(&self, name: &str) -> Option<String> {
-        let path = self.root.join(name).canonicalize().ok()?;
-        // A link in the repository must not hand the operator's own files to an agent.
-        if !path.starts_with(&self.root) {
-            tracing::warn!(path = %path.display(), "{name} leads out of the project and is not read");
-            return None;
+    // From base, like the settings: what is checked out may be a stranger's branch, or an agent's work.
+    fn text_on(&self, base: &str, name: &str) -> Option<String> {
+        let text =
+            Repository::open(&self.root).and_then(|repository| trust::text_on(&repository, base, name));
+        let mut text = text
+            .inspect_err(|error| tracing::warn!(%error, name, "a file of base cannot be read"))
+            .ok()??;
+        let mut end = text.len().min(INSTRUCTIONS_MAX);
+        while !text.is_char_boundary(end) {
+            end -= 1;
         }
-        let mut bytes = Vec::new();
-        fs::File::open(path).ok()?.take(INSTRUCTIONS_MAX).read_to_end(&mut bytes).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        text.truncate(end);
+        Some(text)
     }
 
     fn prepare(&self) -> Result<(), ProjectError> {
         for folder in [self.dir(), self.run_dir(), self.state_dir()] {
-            if folder.is_symlink() {
-                return Err(ProjectError::Linked(folder));
-            }
             private_folder(&folder).map_err(|source| ProjectError::Unwritable { path: folder, source })?;
         }
         for (path, ignored) in [(self.dir(), IGNORED), (self.state_dir(), "*\n")] {
@@ -374,11 +399,14 @@ mod tests {
         fs::create_dir(&elsewhere).unwrap();
         fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o755)).unwrap();
         symlink(&elsewhere, root.join(".storkit")).unwrap();
-        insta::assert_snapshot!(sentence(&root, &root), @"`ROOT/.storkit` is a symbolic link. storkit writes only inside the project: put a folder there instead.");
+        insta::assert_snapshot!(sentence(&root, &root), @"
+        `ROOT/.storkit` is a symbolic link, and storkit follows none below `.storkit`. Remove it, and put a file or folder of its own there instead:
+          rm ROOT/.storkit
+        ");
         fs::remove_file(root.join(".storkit")).unwrap();
         fs::create_dir(root.join(".storkit")).unwrap();
         symlink(&elsewhere, root.join(".storkit/run")).unwrap();
-        assert!(matches!(Project::open(&root), Err(ProjectError::Linked(_))));
+        assert!(matches!(Project::open(&root), Err(ProjectError::Misplaced(Misplaced::Linked { .. }))));
         assert_eq!((mode(elsewhere.clone()), fs::read_dir(elsewhere).unwrap().count()), (0o755, 0));
     }
 

@@ -5,6 +5,8 @@
 //! `check` the comparison of before and after, `log` its log, `prompt` its prompts.
 
 mod check;
+#[cfg(test)]
+mod fixture;
 mod job;
 mod log;
 mod prompt;
@@ -75,7 +77,7 @@ pub(crate) enum RunUpdate {
     Pid(Option<u32>),
     Session(SessionId),
     Cost(f64),
-    Said(String),
+    Line(String),
     Alarm(String),
 }
 
@@ -236,4 +238,83 @@ pub(crate) fn start(
         job::RunJob::new(context, RunPlan { text, ..plan }, told, ended, review).run().await
     });
     (control, hears, handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::story::StoryId;
+
+    fn summary(outcome: RunOutcome) -> (String, bool, Option<FailureCause>) {
+        let RunSummary { outcome, failed, cause } = outcome.summary();
+        (outcome, failed, cause)
+    }
+
+    #[test]
+    fn the_next_run_reads_why_the_last_one_failed_and_the_details() {
+        let failure = RunFailure::from(FailureCause::LostReview);
+        assert_eq!(failure.feedback(), "the review ended without a decision");
+        let failure = RunFailure { details: Some("The end of its log:\nx".into()), ..failure };
+        assert_eq!(failure.feedback(), "the review ended without a decision\n\nThe end of its log:\nx");
+    }
+
+    #[test]
+    fn only_a_failure_counts_as_one_and_only_it_has_a_cause() {
+        let fine = |outcome: RunOutcome| {
+            let (text, failed, cause) = summary(outcome);
+            assert_eq!((failed, cause), (false, None), "{text}");
+            text
+        };
+        assert_eq!(fine(RunOutcome::Passed), "committed, and the gates passed");
+        assert_eq!(fine(RunOutcome::Approved), "approved");
+        assert_eq!(fine(RunOutcome::SentBack("no tests\nat all".into())), "rejected: no tests");
+        assert_eq!(fine(RunOutcome::ContinueMerge), "resolved the conflicts");
+        assert_eq!(fine(RunOutcome::Stopped), "stopped");
+        assert_eq!(fine(RunOutcome::Busy { until: None }), "the model's service is busy");
+        assert_eq!(fine(RunOutcome::Shutdown), "storkit was shut down");
+        assert_eq!(fine(RunOutcome::NotStarted("no disk\n".into())), "could not be started: no disk");
+        let failed = summary(RunOutcome::failed(FailureCause::LostReview));
+        let sentence = "the review ended without a decision".to_owned();
+        assert_eq!(failed, (sentence, true, Some(FailureCause::LostReview)));
+        let internal = FailureCause::Internal { why: "no disk".into() };
+        assert_eq!(summary(RunOutcome::internal("no disk")), ("no disk".into(), true, Some(internal)));
+    }
+
+    #[test]
+    fn a_story_that_waits_for_money_has_not_failed_and_one_that_was_tampered_with_has() {
+        let spent = BlockReason::RunBudget { spent_usd: 1.0 };
+        assert_eq!(summary(RunOutcome::Blocked(spent.clone())), (spent.to_string(), false, None));
+        let tampering = BlockReason::Tampering { found: vec!["main moved".into()] };
+        assert_eq!(summary(RunOutcome::Blocked(tampering.clone())), (tampering.to_string(), true, None));
+    }
+
+    #[test]
+    fn the_first_reason_to_stop_counts_and_the_last_review() {
+        let (control, signals) = RunControl::pair();
+        assert_eq!((*signals.ended.borrow(), signals.review.lock().clone()), (None, None));
+        control.end(StopReason::Stopped);
+        control.end(StopReason::Shutdown);
+        assert_eq!(*signals.ended.borrow(), Some(StopReason::Stopped));
+        control.review(ReviewDecision::Rejected("no tests".into()));
+        control.review(ReviewDecision::Approved);
+        assert_eq!(*signals.review.lock(), Some(ReviewDecision::Approved));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_panics_is_a_failure_inside_storkit() {
+        let error = tokio::spawn(async { panic!("a defect") }).await.unwrap_err();
+        let RunEnd { outcome, usd, diff } = RunEnd::panicked(&error);
+        let (text, failed, _) = summary(outcome);
+        assert!(failed && text.starts_with("the run failed inside storkit: "), "{text}");
+        assert_eq!((usd, diff), (0.0, None));
+    }
+
+    #[tokio::test]
+    async fn a_story_whose_file_is_gone_starts_no_process() {
+        let mut fixture = fixture::RunFixture::coder("result");
+        fixture.plan.run.story = StoryId(8);
+        let run = fixture.run().await;
+        assert_eq!(*run.outcome(), RunOutcome::internal(WorkError::Unknown(StoryId(8))));
+        assert_eq!(fixture.arguments(1), None);
+    }
 }

@@ -3,9 +3,11 @@
 //! The git data is laid out so that a sandbox can bind a story's part alone: `layout` has all paths, `enclosed`
 //! separates a confined agent's writes from git's own files until `import` has checked them.
 
+#[cfg(test)]
+mod attacks;
 mod components;
 #[cfg(test)]
-mod confined;
+pub(crate) mod confined;
 #[cfg(test)]
 mod confined_network;
 mod detached;

@@ -5,6 +5,7 @@ use std::{fs, io, io::Write as _, os::unix::fs::PermissionsExt as _, path::Path}
 /// Replaces `path`: temporary file, fsync, rename. A new file gets mode 0600; the mode of an old one is preserved.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    crate::unlinked::check(path)?;
     // In the same folder, since a rename is atomic only within a filesystem.
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(bytes)?;

@@ -1,3 +1,8 @@
-//! Attacks on storkit, each named after its goal. Every one succeeds with its defence removed; `docs/security.md` lists them.
+//! Attacks on the whole program, one file for each area, each test named after the attacker's goal. `docs/security.md` lists them, with
+//! those that are tested closer to the code.
 
 mod key;
+mod listeners;
+mod questions;
+mod trust;
+mod wall;

@@ -1,7 +1,8 @@
 //! Plans and questions of the model: asked in the room, answered by number, button or words.
 
-use bot::permission::PermissionAsk;
+use bot::permission::{Asker, PermissionAsk};
 use e2e::{Bot, Cli, Setup};
+use pipeline::stage::Role;
 use serde_json::{Value, json};
 
 async fn start() -> Bot {
@@ -89,7 +90,9 @@ async fn an_answer_that_fits_no_choice_is_refused_and_the_question_stays() {
 fn asked(bot: &Bot, questions: Value) -> tokio::task::JoinHandle<Value> {
     let (broker, room) = (bot.app.services().broker.clone(), bot.room("a").room().clone());
     let ask = PermissionAsk {
-        session_of: None,
+        asker: Asker::role(Role::Coder),
+        folder: None,
+        blocked_path: None,
         rooms: vec![room],
         asked_for: "coder-1".into(),
         tool: "AskUserQuestion".into(),

@@ -4,14 +4,16 @@ use e2e::{Bot, Cli, Setup};
 use futures::StreamExt as _;
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Error, Message, client::IntoClientRequest as _, handshake::client::Request},
+};
 
 struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
     async fn connect(bot: &Bot) -> Self {
-        let url = format!("ws://127.0.0.1:{}/ws", bot.app.port());
-        Self(connect_async(url).await.expect("it connects").0)
+        Self(connect_async(request(bot)).await.expect("it connects").0)
     }
 
     async fn next(&mut self) -> Value {
@@ -40,6 +42,16 @@ impl Client {
             }
         }
     }
+}
+
+/// A request with the operator's token.
+fn request(bot: &Bot) -> Request {
+    let config = bot.app.operator_mcp_config();
+    let token = config["mcpServers"]["storkit"]["headers"]["Authorization"].as_str().expect("a token");
+    let url = format!("ws://127.0.0.1:{}/ws", bot.app.port());
+    let mut request = url.into_client_request().expect("a request");
+    request.headers_mut().insert("authorization", token.parse().expect("a value"));
+    request
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,10 +92,8 @@ async fn a_client_gets_a_snapshot_and_then_every_event_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_another_origin_is_refused() {
-    use tokio_tungstenite::tungstenite::{Error, client::IntoClientRequest as _};
     let bot = Setup::new(Cli::StandIn).start().await;
-    let url = format!("ws://127.0.0.1:{}/ws", bot.app.port());
-    let mut request = url.into_client_request().expect("a request");
+    let mut request = request(&bot);
     request.headers_mut().insert("origin", "https://evil.example".parse().expect("a value"));
     match connect_async(request).await {
         Err(Error::Http(answer)) => assert_eq!(answer.status(), 403),

@@ -23,6 +23,7 @@ struct Team {
     ann: Person,
     bob: Person,
     room: String,
+    more_rooms: Vec<String>,
 }
 
 impl Team {
@@ -35,7 +36,7 @@ impl Team {
         let account = synapse.register("timmy").await;
         let room = ann.create_room(true, &[&account.id, bob.id()]).await;
         bob.join(&room).await;
-        let team = Self { program, account, ann, bob, room };
+        let team = Self { program, account, ann, bob, room, more_rooms: Vec::new() };
         team.configure(&synapse.url(), "");
         team
     }
@@ -45,8 +46,8 @@ impl Team {
         let Account { name, password, .. } = &self.account;
         self.program.write_config(&format!(
             "verbosity = 0\n[matrix]\nhomeserver = \"{homeserver}\"\nusername = \"{name}\"\npassword = \"{password}\"\n\
-             room_ids = [\"{}\"]\nallowed_users = [\"{}\", \"{}\"]\napprovers = [\"{}\"]\n{more}",
-            self.room,
+             room_ids = {:?}\nallowed_users = [\"{}\", \"{}\"]\napprovers = [\"{}\"]\n{more}",
+            std::iter::once(&self.room).chain(&self.more_rooms).collect::<Vec<_>>(),
             self.ann.id(),
             self.bob.id(),
             self.ann.id(),
@@ -279,10 +280,12 @@ async fn with_the_default_limits_a_question_is_seen_beside_htop_and_an_answer_an
         .calls("Bash", bash("touch made.txt"))
         .then_says("It is made.");
     let model = ScriptedModel::start(script).expect("a port");
-    let team = Team::with(&synapse, Program::with_real_cli(&model)).await;
+    let mut team = Team::with(&synapse, Program::with_real_cli(&model)).await;
+    let second = team.ann.create_room(true, &[&team.account.id]).await;
+    team.more_rooms.push(second.clone());
+    team.configure(&synapse.url(), "");
     let serving = team.serve();
     let (ann, bot) = (&team.ann, team.account.id.as_str());
-    let second = ann.create_room(true, &[bot]).await;
     team.joined(&second).await;
     ann.say(&second, "htop 10m").await;
     let htop = ann.see(&second, bot, "load").await;
@@ -312,13 +315,14 @@ async fn a_question_of_an_agent_that_stands_in_two_rooms_ends_with_its_outcome_i
         .calls("Bash", bash("touch door.txt && git add door.txt && git commit -qm 'open the door'"))
         .then_says("The door is open.");
     let model = ScriptedModel::start(script).expect("a port");
-    let team = Team::with(synapse().await, Program::with_real_cli(&model)).await;
+    let mut team = Team::with(synapse().await, Program::with_real_cli(&model)).await;
+    let second = team.ann.create_room(true, &[&team.account.id]).await;
+    team.more_rooms.push(second.clone());
     let (ann, bot) = (&team.ann, team.account.id.as_str());
-    let second = ann.create_room(true, &[bot]).await;
     let rooms = format!("[pipeline]\nrooms = [\"matrix:{}\", \"matrix:{second}\"]\n", team.room);
     team.configure(&synapse().await.url(), &rooms);
     let agents = "[[agent]]\nname = \"coder\"\nstage = \"coder\"\n";
-    std::fs::write(team.program.file(".storkit/project.toml"), agents).expect("written");
+    team.program.write_settings(agents);
     let serving = team.serve();
     team.joined(&second).await;
     ann.say(&team.room, "!new story Fix the door").await;

@@ -33,9 +33,12 @@ fn said(output: &Output) -> String {
 async fn the_python_sdk_lists_and_calls_the_tools() {
     needs!(McpClients);
     let bot = started().await;
+    let place = tempfile::tempdir().expect("a folder");
+    let config = place.path().join("mcp.json");
+    std::fs::write(&config, bot.app.operator_mcp_config().to_string()).expect("a file");
     let output = Command::new(tools().join("python/bin/python"))
         .arg(beside("client.py"))
-        .arg(bot.file(".storkit/run/operator-mcp.json"))
+        .arg(config)
         .output()
         .await
         .expect("python runs");
@@ -81,8 +84,7 @@ const SCENARIOS: [&str; 3] = ["server-initialize", "ping", "tools-list"];
 async fn the_conformance_suite_passes_where_it_applies() {
     needs!(McpClients);
     let bot = started().await;
-    let config = std::fs::read(bot.file(".storkit/run/operator-mcp.json")).expect("it is there");
-    let config: Value = serde_json::from_slice(&config).expect("JSON");
+    let config = bot.app.operator_mcp_config();
     let server = &config["mcpServers"]["storkit"];
     let token = server["headers"]["Authorization"].as_str().and_then(|value| value.strip_prefix("Bearer "));
     for scenario in SCENARIOS {

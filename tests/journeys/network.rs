@@ -69,7 +69,7 @@ async fn a_coder_kept_from_the_network_does_its_work_and_reaches_nothing_else() 
     std::fs::write(project.join("elsewhere"), format!("http://{}/", elsewhere.0)).expect("a file");
     git(&project, &["add", "elsewhere"]);
     git(&project, &["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "begin"]);
-    std::fs::write(program.file(".storkit/project.toml"), project_toml(elsewhere.0)).expect("project.toml");
+    program.write_settings(&project_toml(elsewhere.0));
     program.write_config("[pipeline]\nrooms = [\"console:main\"]");
     let _serving = program.serve();
     let mut terminal = program.terminal();

@@ -60,6 +60,9 @@ fn doctor_checks_port_disk_clock_context_and_messengers() {
         assert!(text.contains(wanted) || wanted == "port 3001", "{wanted}: {text}");
     }
     fs::write(program.file(".storkit/context.md"), "# A door factory\n").expect("written");
+    let (_, text) = said(&program, &["doctor"]);
+    assert!(text.contains("differs from the one on `main`"), "{text}");
+    e2e::commit_as_person(&program.project(), ".storkit/context.md");
     program.write_config("[slack]\nbot_token = \"xoxb-x\"\napp_token = \"xapp-x\"\napi_url = \"http://127.0.0.1:9\"\nallowed_users = [\"U1\"]\n");
     let (code, text) = said(&program, &["doctor"]);
     assert_eq!(code, Some(1), "{text}");
@@ -79,6 +82,8 @@ fn agents_and_the_chat_are_told_the_context_once_it_is_written() {
     let text = lines(&program);
     assert!(text.contains("is still an empty template"), "{text}");
     fs::write(program.file(".storkit/context.md"), "# A door factory\n").expect("written");
+    assert!(!lines(&program).contains("A door factory"), "agents read what is on base");
+    e2e::commit_as_person(&program.project(), ".storkit/context.md");
     let text = lines(&program);
     assert!(text.contains("A door factory") && !text.contains("empty template"), "{text}");
 }

@@ -138,7 +138,7 @@ async fn talk_among_people_goes_along_with_the_next_prompt_once_and_bounded() {
     }
     room.say_in_group("ann", "Timmy, what do you think?").await;
     let answer = room.see("ann: what do you think?").await.text;
-    assert!(answer.contains("bob: the build is red\nbob: since lunch\nbob: who broke it?"), "{answer}");
+    assert!(answer.contains("> bob: the build is red\n> bob: since lunch\n> bob: who broke it?"), "{answer}");
     assert!(!answer.contains("too long ago"), "{answer}");
     room.settled().await;
     room.say_in_group("ann", "Timmy, and now?").await;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use adapters::{AdapterError, Addressed, Incoming, MessageId, Tone, testing::fake::FakeRoom};
-use bot::permission::PermissionAsk;
+use bot::permission::{Asker, PermissionAsk};
 use e2e::{Bot, Cli, Setup};
+use pipeline::stage::Role;
 use serde_json::json;
 
 /// The audit in the order of the decisions: outcome and who or what decided.
@@ -61,9 +62,11 @@ async fn always_covers_like_calls_only_and_until_it_is_revoked() {
     let bot = start().await;
     let room = bot.room("a");
     room.say("bash touch one.txt").await;
-    assert!(room.see("Question 1").await.text.contains("`always` (allows `touch …` from now on)"));
+    let offer =
+        "`always` (from now on: `touch` with any files of its folder, except hidden ones, in this room)";
+    assert!(room.see("Question 1").await.text.contains(offer));
     room.say("always").await;
-    room.see("`touch …` from now on").await;
+    room.see("from now on: `touch` with any files").await;
     room.settled().await;
     room.say("bash touch two.txt").await;
     room.settled().await;
@@ -73,7 +76,8 @@ async fn always_covers_like_calls_only_and_until_it_is_revoked() {
     room.say("no").await;
     room.see("ann denied this").await;
     room.say("rules").await;
-    room.see("1: `touch …` (by ann)").await;
+    room.see("1: `touch` with any files of its folder, except hidden ones, in the room `fake:a` (by ann)")
+        .await;
     room.say("rules revoke 1").await;
     room.see("Rule 1 is revoked").await;
     room.say("bash touch five.txt").await;
@@ -86,7 +90,7 @@ async fn always_covers_like_calls_only_and_until_it_is_revoked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rule_survives_a_restart_and_holds_in_other_rooms() {
+async fn a_rule_survives_a_restart_and_is_for_its_room_only() {
     let bot = start().await;
     let room = bot.room("a");
     room.say("bash touch one.txt").await;
@@ -94,12 +98,17 @@ async fn a_rule_survives_a_restart_and_holds_in_other_rooms() {
     room.choose("Always").await;
     room.see("no output").await;
     let bot = bot.restart().await;
-    let other = bot.room("b");
-    other.say_as("bob", "bash touch two.txt").await;
-    other.see("no output").await;
+    let (room, other) = (bot.room("a"), bot.room("b"));
+    room.say_as("bob", "bash touch two.txt").await;
+    room.see("no output").await;
     assert!(bot.file("two.txt").exists());
+    other.say_as("bob", "bash touch three.txt").await;
+    other.see("Question 2").await;
+    other.say_as("bob", "no").await;
+    other.see("bob denied this").await;
     other.say_as("bob", "rules").await;
-    other.see("`touch …` (by ann)").await;
+    other.see("in the room `fake:a` (by ann)").await;
+    assert!(!bot.file("three.txt").exists());
     bot.app.shutdown().await;
 }
 
@@ -126,7 +135,9 @@ fn ask_from_elsewhere(bot: &Bot, command: &str) -> Asked {
     let (broker, room) = (bot.app.services().broker.clone(), bot.room("a").room().clone());
     let input = json!({"command": command});
     let ask = PermissionAsk {
-        session_of: None,
+        asker: Asker::role(Role::Coder),
+        folder: None,
+        blocked_path: None,
         rooms: vec![room],
         asked_for: "coder-1".into(),
         tool: "Bash".into(),
@@ -256,7 +267,9 @@ async fn a_reply_where_a_question_could_not_be_shown_is_read_all_the_same() {
     let rooms = vec![failed.room().clone(), shown.room().clone()];
     let input = json!({"command": "make release"});
     let ask = PermissionAsk {
-        session_of: None,
+        asker: Asker::role(Role::Coder),
+        folder: None,
+        blocked_path: None,
         rooms,
         asked_for: "coder-1".into(),
         tool: "Bash".into(),
@@ -270,6 +283,8 @@ async fn a_reply_where_a_question_could_not_be_shown_is_read_all_the_same() {
     let there = matches!(either.await, futures::future::Either::Left(_));
     let room = if there { &failed } else { &shown };
     room.send_incoming(reply(room, &MessageId::new("an older message"), "yes")).await;
+    room.see("Nothing was changed. If you mean that one, say `yes 1`.").await;
+    room.send_incoming(reply(room, &MessageId::new("an older message"), "yes 1")).await;
     tokio::time::timeout(Duration::from_secs(60), asked).await.expect("the reply is read").expect("answered");
     assert_eq!(audit(&bot), ["allow by bob"]);
     bot.app.shutdown().await;
@@ -369,7 +384,7 @@ async fn two_calls_of_one_turn_are_asked_and_answered_one_by_one() {
     room.see("touch one.txt").await;
     room.say("no").await;
     room.see("touch two.txt").await;
-    room.say("approve").await;
+    room.say("approve 2").await;
     room.see("no output").await;
     assert!(!bot.file("one.txt").exists() && bot.file("two.txt").exists());
     assert_eq!(audit(&bot), ["deny by ann", "allow by ann"]);

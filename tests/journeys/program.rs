@@ -284,21 +284,24 @@ fn a_line_that_no_message_can_hold_is_refused_and_the_next_one_taken() {
 
 #[test]
 fn health_and_metrics_are_served_on_the_port_that_was_logged() {
+    const MONITOR: &str = "0123456789abcdef";
     let program = Program::with_stand_in();
+    program.write_config(&format!("[http]\nmonitor_token = \"{MONITOR}\""));
     let serving = program.serve();
     assert_eq!(program.run(&["chat"], "echo one\n").status.code(), Some(0));
-    let get = |path: &str| {
+    let get = |path: &str, token: &str| {
         let url = format!("http://127.0.0.1:{}{path}", serving.port);
-        let get = async { reqwest::get(url).await.expect("an answer").text().await.expect("its text") };
+        let request = reqwest::Client::new().get(url).bearer_auth(token);
+        let get = async { request.send().await.expect("an answer").text().await.expect("its text") };
         tokio::runtime::Runtime::new().expect("a runtime").block_on(get)
     };
-    let health: serde_json::Value = serde_json::from_str(&get("/health")).expect("JSON");
+    let health: serde_json::Value = serde_json::from_str(&get("/health", "")).expect("JSON");
     assert_eq!(
         (&health["ready"], &health["adapters"][0]["name"]),
         (&true.into(), &"console".into()),
         "{health}"
     );
-    let metrics = get("/metrics");
+    let metrics = get("/metrics", MONITOR);
     assert!(metrics.contains("# EOF"), "{metrics}");
     assert!(metrics.lines().any(|line| line.contains("turns") && line.ends_with(" 1")), "{metrics}");
     assert_eq!(serving.end().0, Some(0));

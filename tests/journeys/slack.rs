@@ -207,11 +207,7 @@ async fn what_follows_the_pipeline_is_told_in_the_channel() {
     let slack = Slack::start().await;
     let program = Program::with_stand_in();
     program.write_config(&format!("{}[pipeline]\nrooms = [\"slack:C1\"]\n", section(&slack)));
-    std::fs::write(
-        program.file(".storkit/project.toml"),
-        "[[agent]]\nname = \"boss\"\nstage = \"supervisor\"\n",
-    )
-    .expect("project.toml");
+    program.write_settings("[[agent]]\nname = \"boss\"\nstage = \"supervisor\"\n");
     let _serving = program.serve();
     slack.connected(1).await;
     slack.say("D1", "U1", "new story Ping <!channel>");

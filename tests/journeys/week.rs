@@ -9,8 +9,12 @@ use std::{
 };
 
 use adapters::{Incoming, testing::fake::FakeRoom};
-use bot::{Clock, permission::PermissionAsk};
+use bot::{
+    Clock,
+    permission::{Asker, PermissionAsk},
+};
 use e2e::{Bot, Cli, Setup};
+use pipeline::stage::Role;
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -66,7 +70,9 @@ impl Week {
             let broker = broker.clone();
             let input = json!({"command": command, "description": "x".repeat(10_000)});
             let ask = PermissionAsk {
-                session_of: None,
+                asker: Asker::role(Role::Coder),
+                folder: None,
+                blocked_path: None,
                 rooms: vec![room.room().clone()],
                 asked_for: "coder-1".into(),
                 tool: "Bash".into(),

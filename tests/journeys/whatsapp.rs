@@ -281,8 +281,8 @@ async fn the_public_listener_serves_the_webhook_and_nothing_else() {
         request.send().await.expect("it answers").status().as_u16()
     };
     let local = format!("127.0.0.1:{}", world.serving.port);
-    for path in ["/health", "/metrics"] {
-        assert_eq!(ask("GET", &local, path).await, 200, "{path} is there on the other listener");
+    for (path, status) in [("/health", 200), ("/metrics", 401), ("/nothing", 404)] {
+        assert_eq!(ask("GET", &local, path).await, status, "{path} of the other listener");
     }
     for path in [
         "/",

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
@@ -21,7 +22,10 @@ use bot::{
     },
 };
 use needs::Need;
-use pipeline::Project;
+use pipeline::{
+    Project,
+    trust::{ProjectTrust, TrustStore},
+};
 use scripted_model::{ModelScript, ScriptedModel, SeenRequest};
 
 use crate::place::{self, Place};
@@ -146,7 +150,8 @@ impl Setup {
         self
     }
 
-    /// Adds an uncommitted file to the project.
+    /// Adds an uncommitted file to the project; `project.toml` is committed, as it counts only on base. The operator has
+    /// confirmed it.
     #[must_use]
     pub fn file(mut self, path: &str, text: &str) -> Self {
         self.files.push((path.to_owned(), text.to_owned()));
@@ -172,6 +177,10 @@ impl Setup {
             fs::create_dir_all(path.parent().expect("a folder in the project")).expect("its folder is made");
             fs::write(path, text).expect("the file is written");
         }
+        if self.files.iter().any(|(path, _)| path == PROJECT_TOML) {
+            commit_as_person(&place.project(), PROJECT_TOML);
+        }
+        confirm_settings(&place.project(), &trust_beside(&place));
         self.start_in(place).await.expect("the bot starts")
     }
 
@@ -181,8 +190,7 @@ impl Setup {
         let file = project.join(path);
         fs::create_dir_all(file.parent().expect("a folder in the project")).expect("its folder is made");
         fs::write(file, text.expect("it is listed")).expect("the file is written");
-        git(&project, &["add", path]);
-        git(&project, &["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", path]);
+        commit_as_person(&project, path);
     }
 
     async fn start_in(self, place: Arc<Place>) -> Result<Bot, StartError> {
@@ -190,6 +198,8 @@ impl Setup {
         let file = project.dir().join("bot.toml");
         if !file.exists() {
             fs::write(&file, &self.toml).expect("bot.toml is written");
+            // Whatever the umask of the developer is.
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("its mode is set");
         }
         let mut loaded = BotConfig::load(&file, |name| std::env::var(name).ok()).expect("a valid bot.toml");
         loaded.config.http.port = 0;
@@ -227,6 +237,9 @@ impl Setup {
             label: None,
             notices: Vec::new(),
             program: bot::RunningProgram::running(),
+            // The journey's clients are children of this process, as agents would be.
+            checks_peer: |_, _| Ok(()),
+            trust: trust_beside(&place),
         };
         let app = App::start_with(options, (self.commands)()).await?;
         let fake = self.adapters[0].clone();
@@ -346,6 +359,26 @@ impl Bot {
     pub fn agent_processes(&self) -> usize {
         self.app.services().commands.sample().1.iter().map(|(_, tree)| tree.processes).sum()
     }
+}
+
+pub(crate) const PROJECT_TOML: &str = ".storkit/project.toml";
+
+/// Where a bot in the test's own process keeps what the operator confirmed.
+fn trust_beside(place: &Place) -> TrustStore {
+    TrustStore::at(place.path().join("trust"))
+}
+
+/// Commits one file of a project.
+pub fn commit_as_person(project: &Path, path: &str) {
+    git(project, &["add", "-f", path]);
+    git(project, &["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", path]);
+}
+
+/// The operator confirms what the repository has on base now.
+pub fn confirm_settings(project: &Path, store: &TrustStore) {
+    let project = Project::open(project).expect("the project opens");
+    let proposed = ProjectTrust::read(&project, store).expect("base can be read").proposed;
+    store.confirm(&project, &proposed).expect("it is recorded");
 }
 
 /// Runs git in a folder and returns its output.

@@ -9,10 +9,13 @@ use std::{
     sync::Arc,
 };
 
+use pipeline::trust::TrustStore;
 use scripted_model::ScriptedModel;
 
 use crate::{
-    harness::{beside_the_tests, git_project, guarded, real_cli},
+    harness::{
+        PROJECT_TOML, beside_the_tests, commit_as_person, confirm_settings, git_project, guarded, real_cli,
+    },
     place::{self, Place},
     screen::Screen,
     serving::{Serving, Terminal},
@@ -112,6 +115,20 @@ impl Program {
         file.and_then(|mut file| file.write_all(text.as_bytes())).expect("bot.toml");
     }
 
+    /// Commits this `project.toml`, as a person does who then confirms it.
+    pub fn write_settings(&self, toml: &str) {
+        let path = self.file(PROJECT_TOML);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a state folder");
+        fs::write(path, toml).expect("project.toml");
+        commit_as_person(&self.project(), PROJECT_TOML);
+        self.confirm_settings();
+    }
+
+    /// The operator confirms what base has now.
+    pub fn confirm_settings(&self) {
+        confirm_settings(&self.project(), &TrustStore::at(self.home().join(".local/state/storkit/trust")));
+    }
+
     /// The command `storkit ARGUMENTS` on the project, with a home of its own.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(beside_the_tests("storkit"));
@@ -120,6 +137,7 @@ impl Program {
             .current_dir(self.project())
             .env("HOME", self.home())
             .env("CLAUDE_CONFIG_DIR", self.home().join(".claude"))
+            .env_remove("XDG_STATE_HOME")
             .env("CLAUDE_CODE_MAX_RETRIES", "1")
             .envs(self.environment.iter().cloned())
             .env_remove("STORKIT_PORT")

@@ -110,6 +110,10 @@ impl AttachedTerminal {
                 }
                 self.say(ticket, text.trim()).await;
             }
+            Ok(FromTerminal::AskMcpConfig) => match self.shared.mcp_config.lock().clone() {
+                Some(config) => _ = self.outlet.send(&ToTerminal::McpConfig { config }),
+                None => self.refuse(None, "storkit is still starting; ask again."),
+            },
             Err(error) => self.refuse(None, &format!("That line is not of the console's protocol: {error}.")),
         }
     }

@@ -14,6 +14,7 @@ use reedline::{
     ExternalPrinter, FileBackedHistory, Highlighter, KeyCode, KeyModifiers, Keybindings, MenuBuilder,
     Reedline, ReedlineEvent, ReedlineMenu, Signal, Span, StyledText, Suggestion, default_emacs_keybindings,
 };
+use settings::unlinked;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::screen::{LivePrompt, Screen, SentPrompt};
@@ -67,10 +68,10 @@ pub(super) fn build(screen: &Arc<Screen>, history: Option<&Path>) -> io::Result<
 
 fn history_at(path: &Path) -> io::Result<FileBackedHistory> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+        unlinked::create_dir_all(folder)?;
     }
     // Created here, since reedline would leave it readable, and prompts are nobody else's business.
-    fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    unlinked::open(fs::OpenOptions::new().create(true).append(true).mode(0o600), path)?;
     FileBackedHistory::with_file(HISTORY, path.to_owned()).map_err(io::Error::other)
 }
 

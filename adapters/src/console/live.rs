@@ -75,7 +75,9 @@ impl LiveModel {
                 prints.push(PrintRequest::Bye(reason));
                 prints
             }
-            ToTerminal::Hello { .. } | ToTerminal::Delivered { .. } => Vec::new(),
+            ToTerminal::Hello { .. } | ToTerminal::Delivered { .. } | ToTerminal::McpConfig { .. } => {
+                Vec::new()
+            }
         }
     }
 

@@ -28,6 +28,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
     sync::mpsc,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -62,6 +63,8 @@ pub struct ConsoleConfig {
     pub user: String,
     /// The folder that uploaded files are written to; made when needed.
     pub files: PathBuf,
+    /// Whether the process that connected to the socket may act as the operator; the error says why not.
+    pub admits: fn(&UnixStream) -> Result<(), String>,
 }
 
 pub struct Console {
@@ -77,6 +80,8 @@ struct ConsoleShared {
     ids: MessageIds,
     rooms: Mutex<HashMap<Arc<str>, RoomLog>>,
     completions: Mutex<Vec<Completion>>,
+    /// What the operator's own Claude Code needs to call in.
+    mcp_config: Mutex<Option<serde_json::Value>>,
     /// Cancelled when no terminal is served any more.
     closed: CancellationToken,
 }
@@ -91,6 +96,7 @@ impl Console {
             ids: MessageIds::new(),
             rooms: Mutex::default(),
             completions: Mutex::default(),
+            mcp_config: Mutex::default(),
             closed: CancellationToken::new(),
         };
         let acts = tokio::sync::Mutex::new(acts);
@@ -109,6 +115,11 @@ impl Console {
         for (name, room) in self.shared.rooms.lock().iter_mut() {
             room.greet(&self.shared.hello(name));
         }
+    }
+
+    /// Sets what [`wire::FromTerminal::AskMcpConfig`] is answered with.
+    pub fn set_mcp_config(&self, config: serde_json::Value) {
+        *self.shared.mcp_config.lock() = Some(config);
     }
 
     /// Sends every terminal a goodbye and waits, at most 2 s, until all have their last lines. Terminals that
@@ -151,10 +162,13 @@ impl Console {
         let Some(listening) = listening else { return std::future::pending().await };
         loop {
             match listening.listener.accept().await {
-                Ok((stream, _)) if socket::is_unconfined(&stream) => self.attach(stream),
-                Ok(_) => {
-                    tracing::warn!("a process of a sandbox tried to attach to the console and was refused")
-                }
+                Ok((stream, _)) => match (self.shared.config.admits)(&stream) {
+                    Ok(()) => self.attach(stream),
+                    Err(why) => {
+                        tracing::warn!(why, "a process tried to attach to the console and was refused");
+                        wire::turn_away(&stream, format!("This process may not attach: {why}."));
+                    }
+                },
                 // Out of file handles, most likely. The attached terminals are still served, and the pause avoids a tight loop.
                 Err(error) => {
                     tracing::warn!(%error, "a console terminal could not attach");
@@ -166,7 +180,7 @@ impl Console {
 
     fn store_file(&self, id: &MessageId, file: &Attachment) -> io::Result<PathBuf> {
         let folder = &self.shared.config.files;
-        std::fs::create_dir_all(folder)?;
+        settings::unlinked::create_dir_all(folder)?;
         let path = folder.join(format!("{id}-{}", safe_name(&file.name)));
         write_private(&path, &file.bytes)?;
         Ok(path)
@@ -326,7 +340,8 @@ fn safe_name(name: &str) -> String {
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file =
+        settings::unlinked::open(std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600), path)?;
     file.write_all(bytes)
 }
 
@@ -360,6 +375,7 @@ mod tests {
                 socket: Some(folder.path().join("console.sock")),
                 user: "ada".into(),
                 files: folder.path().join("files"),
+                admits: |_| Ok(()),
             };
             let identity =
                 Identity { display_name: "Timmy".into(), prefixes: vec!["!".into()], ..Identity::default() };

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::fs::{Mode, OFlags};
-use tokio::net::{UnixListener, UnixSocket, UnixStream};
+use tokio::net::{UnixListener, UnixSocket};
 
 // `sun_path` has 108 bytes with its final zero (`unix(7)`); deep project folders exceed it.
 const LONGEST: usize = 107;
@@ -39,19 +39,6 @@ pub(super) fn listen(path: &Path) -> io::Result<ListeningSocket> {
     at(path, |reachable| socket.bind(reachable))?;
     rustix::fs::chmod(path, owner_only)?;
     Ok(ListeningSocket { listener: socket.listen(BACKLOG)?, path: path.to_owned() })
-}
-
-/// Whether the peer is in no sandbox. The owner's agents run as the owner, and the socket of one project may be seen from
-/// the sandbox of another one; who attaches is an operator.
-pub(super) fn is_unconfined(stream: &UnixStream) -> bool {
-    let Some(pid) = stream.peer_cred().ok().and_then(|peer| peer.pid()) else { return false };
-    // The kernel shows a peer from outside of this container as pid 0. It may do all that we may.
-    if pid == 0 {
-        return true;
-    }
-    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid")).ok();
-    // A process that has exited, or hides its namespace, is none of ours.
-    namespace("self").is_none_or(|ours| namespace(&pid.to_string()) == Some(ours))
 }
 
 fn remove_stale(path: &Path) -> io::Result<()> {

@@ -3,7 +3,10 @@
 use std::{io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt},
+    net::UnixStream,
+};
 
 use crate::{Activity, Choice, MessageId, Outgoing, Tone, text::markdown};
 
@@ -130,6 +133,11 @@ pub enum ToTerminal {
         /// The fault, as a sentence.
         why: String,
     },
+    /// The answer to [`FromTerminal::AskMcpConfig`]. It holds a token.
+    McpConfig {
+        /// A configuration for `claude --mcp-config`.
+        config: serde_json::Value,
+    },
     /// The last line: nothing follows.
     Bye {
         /// Why, as a sentence.
@@ -157,6 +165,8 @@ pub enum FromTerminal {
         /// The text; several lines are one message.
         text: String,
     },
+    /// Asks for the configuration by which the operator's own Claude Code reaches the bot's tools. Needs no greeting.
+    AskMcpConfig,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -205,6 +215,12 @@ pub async fn receive(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Opt
         WireLine::TooLong => Err(invalid("storkit sent a line of more than 16 MiB".into())),
         WireLine::End => Ok(None),
     }
+}
+
+/// Tells a peer that was not let in why, if the socket takes the line at once.
+pub fn turn_away(stream: &UnixStream, reason: String) {
+    let line = serde_json::to_string(&ToTerminal::Bye { reason }).unwrap_or_default();
+    let _ = stream.try_write(format!("{line}\n").as_bytes());
 }
 
 /// Sends one line to the adapter.

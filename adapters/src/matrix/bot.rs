@@ -11,8 +11,8 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    MatrixConfig, client::AccountFiles, pace::SendPacer, receipts::ReadReceipts, rooms::RoomAddress,
-    sent::SentMessages, typing::TypingNotices,
+    MatrixConfig, client::AccountFiles, errors::failure, pace::SendPacer, receipts::ReadReceipts,
+    rooms::RoomAddress, sent::SentMessages, typing::TypingNotices,
 };
 use crate::{AdapterContext, AdapterError, AllowedPeople, Identity, matrix::saved_state::MatrixMemory};
 
@@ -89,11 +89,29 @@ impl MatrixBot {
         room.ok_or_else(|| AdapterError::Rejected(format!("the bot is not in the room `{}`", place.room)))
     }
 
-    /// Whether the bot acts in this room: one of bot.toml, or one to which somebody it hears has invited it. Without any in
-    /// bot.toml, every room that it is in.
+    /// Whether the bot acts in this room: one of bot.toml. Without any in bot.toml, every room that it is in.
     pub(super) fn is_served(&self, room: &str) -> bool {
         let listed = &self.config.room_ids;
-        listed.is_empty() || listed.iter().any(|id| id == room) || self.memory.was_invited(room)
+        listed.is_empty() || listed.iter().any(|id| id == room)
+    }
+
+    /// Whether the bot joins a room to which `inviter` invites it. Anybody can invite it, and a room that the operator did not
+    /// list must not get its answers through a person on the allow-list.
+    pub(super) fn follows_invitation(&self, room: &str, inviter: &str) -> bool {
+        match self.config.room_ids.is_empty() {
+            true => self.is_allowed(inviter),
+            false => self.is_served(room),
+        }
+    }
+
+    /// Whether the homeserver could read and write along in this room although the operator forbids that.
+    pub(super) async fn lacks_encryption(&self, room: &matrix_sdk::Room) -> Result<bool, AdapterError> {
+        if !self.config.require_encryption {
+            return Ok(false);
+        }
+        // Not knowing is an error and no answer: the message would be lost, or sent in the open.
+        let state = room.latest_encryption_state().await.map_err(|error| failure(&error).adapter_error())?;
+        Ok(!state.is_encrypted())
     }
 
     /// Runs `work` in the background, at most for this time and no longer than the adapter lives.

@@ -21,6 +21,7 @@ use matrix_sdk::{
 use matrix_sdk_base::crypto::{CollectStrategy, DecryptionSettings, TrustRequirement};
 use rand::Rng as _;
 use rustix::fs::{FlockOperation, flock};
+use settings::unlinked;
 
 use super::{
     MatrixConfig,
@@ -84,7 +85,8 @@ impl StoreLock {
     pub(super) fn acquire(files: &AccountFiles) -> Result<Self, AdapterError> {
         // `flock` and not a pid file: nothing stale remains after a crash, and no pid can be reused.
         let path = files.folder.join("lock");
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file =
+            unlinked::open(OpenOptions::new().create(true).truncate(false).write(true).mode(0o600), &path);
         let file = file.map_err(|error| folder_error(&path, "opened", &error))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { _file: file }),

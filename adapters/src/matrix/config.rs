@@ -24,7 +24,9 @@ pub struct MatrixConfig {
     pub recovery_key: Secret,
     /// Whether to ignore devices that their owner has not signed.
     pub require_verified: bool,
-    /// The rooms it serves.
+    /// Whether to ignore rooms that are not encrypted, and to send nothing there.
+    pub require_encryption: bool,
+    /// The rooms it serves; empty for every room to which somebody it hears invites it.
     pub room_ids: Vec<String>,
     /// How people answer permission questions.
     pub approvals: ApprovalMode,
@@ -57,6 +59,7 @@ impl Default for MatrixConfig {
             device_id: String::new(),
             recovery_key: Secret::default(),
             require_verified: true,
+            require_encryption: true,
             room_ids: Vec::new(),
             approvals: ApprovalMode::default(),
             people: AllowedPeople::default(),

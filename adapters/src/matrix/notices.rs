@@ -18,6 +18,10 @@ pub(super) const WITHHELD: &str = "I could not decrypt your message: your app do
 /// A plain message where all is encrypted: the homeserver itself could have written it.
 pub(super) const NOT_ENCRYPTED: &str = "I do not act on a message that is not encrypted in an encrypted room. Please send it again from an app that encrypts.";
 
+/// In a room without encryption, where the operator requires it.
+pub(super) const PLAIN_ROOM: &str = "I ignore this room, because it is not encrypted: the homeserver could read everything here, and write in \
+     your name. Switch encryption on in the room's settings. The operator of this bot can allow such rooms with `require_encryption = false`.";
+
 /// A reaction to a question where `approvals` are by words.
 pub(super) const WANTS_WORDS: &str = "A reaction does not answer this question: reactions are not encrypted, and the operator of this bot wants \
      answers that are (`approvals = \"replies\"` in bot.toml). Reply to it with yes or no.";
@@ -31,6 +35,14 @@ pub(super) fn emoji(shown: &str) -> String {
 pub(super) fn legend(choices: &[(String, String)]) -> String {
     let entries: Vec<_> = choices.iter().map(|(emoji, label)| format!("{emoji} {label}")).collect();
     entries.join(" · ")
+}
+
+/// For the operator: a room that is ignored.
+pub(super) fn not_encrypted(room: &str) -> String {
+    format!(
+        "the room {} is not encrypted, so the bot ignores it; switch encryption on there, or set `matrix.require_encryption = false`",
+        code_span(room)
+    )
 }
 
 /// A room of `matrix.room_ids` that the bot is not in and cannot join.

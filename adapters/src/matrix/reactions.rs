@@ -65,11 +65,11 @@ pub(super) fn tell_if_words_are_wanted(
     let thread = bot.sent.find(on.as_str()).and_then(|(_, thread)| thread);
     let place = RoomAddress::new(room.room_id(), thread.as_deref());
     let content = send::notice_to(sender, notices::WANTS_WORDS, &place, on);
-    let teller = bot.clone();
+    let client = bot.clone();
     bot.spawn_with_timeout(LONGEST, async move {
-        let told =
-            send::dispatch(&teller, &place, "m.room.message", content, Some(SendPriority::Final)).await;
-        if let Err(error) = told {
+        let sent =
+            send::dispatch(&client, &place, "m.room.message", content, Some(SendPriority::Final)).await;
+        if let Err(error) = sent {
             tracing::warn!(%error, "nobody could be told that a reaction does not answer");
         }
     });

@@ -1,13 +1,9 @@
-//! The state that outlives a restart besides matrix-sdk's own store: the sync token, accepted invitations, notices sent.
+//! The state that outlives a restart besides matrix-sdk's own store: the sync token, and notices sent.
 //!
 //! matrix-sdk stores its sync token before anybody has seen the events of that answer, so a kill would lose them. This token is
 //! stored only once the bot has accepted what came before it; what then arrives twice has the same ids.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::VecDeque, path::PathBuf, time::Duration};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -26,7 +22,6 @@ struct SavedMemory {
     since: Option<String>,
     // Milliseconds since 1970. Where the token is lost, reading continues after this time.
     heard_until: u64,
-    invited: BTreeSet<String>,
     told: VecDeque<String>,
 }
 
@@ -118,19 +113,6 @@ impl MatrixMemory {
         !self.state.lock().waiting.is_empty()
     }
 
-    /// Remembers that the bot accepted an invitation to this room from a person on the allow-list.
-    pub(super) fn add_invited(&self, room: &str) {
-        let mut state = self.state.lock();
-        if state.kept.invited.insert(room.to_owned()) {
-            self.save(&state);
-        }
-    }
-
-    /// Whether the bot is in this room by such an invitation.
-    pub(super) fn was_invited(&self, room: &str) -> bool {
-        self.state.lock().kept.invited.contains(room)
-    }
-
     /// `true` the first time for each `trouble`, ever.
     pub(super) fn first_time(&self, trouble: &str) -> bool {
         let mut state = self.state.lock();
@@ -186,13 +168,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_and_followed_is_known_after_a_restart() {
+    fn what_was_told_is_known_after_a_restart() {
         let place = tempfile::tempdir().expect("a folder");
         let memory = at(&place);
         assert!(memory.first_time("a") && !memory.first_time("a") && memory.first_time("b"));
-        memory.add_invited("!a");
         let again = at(&place);
-        assert!(!again.first_time("b") && again.was_invited("!a") && !again.was_invited("!b"));
+        assert!(!again.first_time("b") && again.first_time("c"));
     }
 
     #[test]

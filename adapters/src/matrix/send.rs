@@ -44,6 +44,7 @@ pub(super) async fn send_message(
     message: &Outgoing,
 ) -> Result<MessageId, AdapterError> {
     let place = RoomAddress::parse(room)?;
+    refuse_plain(bot, &place, priority_of(message)).await?;
     let choices = reactions::with_emoji(&message.choices);
     let mut content = content(message, &choices);
     if let Some(relation) = relation(&place, message.reply_to.as_ref()) {
@@ -68,6 +69,7 @@ pub(super) async fn edit(
     message: &Outgoing,
 ) -> Result<(), AdapterError> {
     let place = RoomAddress::parse(room)?;
+    refuse_plain(bot, &place, priority_of(message)).await?;
     let not_mine = || AdapterError::Rejected(format!("`{id}` is no message of the bot"));
     // The homeserver accepts an edit of a foreign message, and clients ignore it: without this check the
     // edit would seem to work.
@@ -98,6 +100,7 @@ pub(super) async fn upload(
     file: &Attachment,
 ) -> Result<MessageId, AdapterError> {
     let place = RoomAddress::parse(room)?;
+    refuse_plain(bot, &place, Some(SendPriority::Final)).await?;
     let transaction = TransactionId::new();
     let attempt = |room: matrix_sdk::Room| -> BoxFuture<'_, matrix_sdk::Result<OwnedEventId>> {
         let config = attachment(&place, &file.caption, transaction.clone());
@@ -112,6 +115,40 @@ pub(super) async fn upload(
     let id = send_with_retries(bot, &place, SendPriority::Final, attempt).await?;
     bot.sent.add(id.as_str(), Author::Mine, place.thread.as_ref().map(ToString::to_string));
     Ok(MessageId::new(id.as_str()))
+}
+
+/// Fails in a room without encryption, where the operator requires it. A passing state does not wait for the homeserver.
+async fn refuse_plain(
+    bot: &MatrixBot,
+    place: &RoomAddress,
+    urgency: Option<SendPriority>,
+) -> Result<(), AdapterError> {
+    let mut deadline = Instant::now() + urgency.map_or(Duration::ZERO, patience_for);
+    let mut backoff = RETRY;
+    loop {
+        let room = bot.room(place, deadline).await?;
+        match bot.lacks_encryption(&room).await {
+            Ok(false) => return Ok(()),
+            Ok(true) => {
+                let why = notices::not_encrypted(place.room.as_str());
+                return Err(AdapterError::Rejected(why));
+            }
+            Err(error @ AdapterError::Unreachable(_)) if Instant::now() < deadline => {
+                let wait = backoff.next_delay();
+                tracing::debug!(%error, ?wait, "whether the room is encrypted will be asked again");
+                sleep(wait).await;
+            }
+            Err(AdapterError::RateLimited { retry_after }) if urgency.is_some() => {
+                sleep(retry_after).await;
+                deadline = Instant::now() + urgency.map_or(Duration::ZERO, patience_for);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn patience_for(urgency: SendPriority) -> Duration {
+    if urgency == SendPriority::Question { PATIENCE_OF_A_QUESTION } else { SEND_DEADLINE }
 }
 
 /// Sends one event of this type. A passing state fails at once, all else waits for its turn and for the homeserver.
@@ -161,7 +198,7 @@ pub(super) async fn send_with_retries<'a, T>(
     urgency: SendPriority,
     attempt: impl Fn(matrix_sdk::Room) -> BoxFuture<'a, matrix_sdk::Result<T>>,
 ) -> Result<T, AdapterError> {
-    let patience = if urgency == SendPriority::Question { PATIENCE_OF_A_QUESTION } else { SEND_DEADLINE };
+    let patience = patience_for(urgency);
     let mut deadline = Instant::now() + patience;
     let mut backoff = RETRY;
     loop {

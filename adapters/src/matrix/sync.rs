@@ -3,7 +3,7 @@
 //! `Client::sync` waits a second whenever two answers come within one, so the loop is our own.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -34,7 +34,10 @@ use super::{
 };
 use crate::{
     AdapterError, Inbox,
-    matrix::{notices, undecryptable::UnreadableMessages},
+    matrix::{
+        notices,
+        undecryptable::{self, UnreadableMessages},
+    },
 };
 
 // How long the homeserver holds the request while nothing happens: well below the minute after which proxies
@@ -49,7 +52,8 @@ const MOST_PAGES: u32 = 100;
 
 pub(super) async fn run(bot: &Arc<MatrixBot>, client: &Client, inbox: &Inbox) -> Result<(), AdapterError> {
     let mut unread = UnreadableMessages::default();
-    let mut rooms = JoinedRooms { bot, client, cannot: BTreeMap::new() };
+    let mut rooms = JoinedRooms { bot, client, cannot: BTreeMap::new(), plain: BTreeSet::new() };
+    let mut known = false;
     rooms.join_listed().await;
     inbox.set_note(rooms.note());
     let mut timeout = Duration::ZERO;
@@ -61,9 +65,15 @@ pub(super) async fn run(bot: &Arc<MatrixBot>, client: &Client, inbox: &Inbox) ->
             rooms.follow_invitations().await;
             inbox.set_note(rooms.note());
         }
+        if !std::mem::replace(&mut known, true) {
+            for room in client.joined_rooms() {
+                rooms.check_encryption(&room).await?;
+            }
+            inbox.set_note(rooms.note());
+        }
         inbox.set_connected();
         verification::requested(bot, client, &answer.to_device).await;
-        let mut hearing = SyncBatch { bot, client, inbox, unread: &mut unread, newest: 0 };
+        let mut hearing = SyncBatch { rooms: &mut rooms, inbox, unread: &mut unread, newest: 0 };
         if !hearing.deliver_answer(&answer, since.as_deref()).await? || !hearing.take_late().await {
             return Ok(());
         }
@@ -112,9 +122,11 @@ fn sync_error(bot: &MatrixBot, had_token: bool, error: &matrix_sdk::Error) -> Ad
 }
 
 struct JoinedRooms<'a> {
-    bot: &'a MatrixBot,
+    bot: &'a Arc<MatrixBot>,
     client: &'a Client,
     cannot: BTreeMap<String, String>,
+    /// Rooms that are ignored because they are not encrypted.
+    plain: BTreeSet<String>,
 }
 
 impl JoinedRooms<'_> {
@@ -136,13 +148,11 @@ impl JoinedRooms<'_> {
             let id = room.room_id().to_string();
             let inviter = room.invite_details().await.map(|invite| invite.inviter_id.to_string());
             let inviter = inviter.unwrap_or_default();
-            // Anybody can invite the bot, and it must not join rooms at a stranger's will.
-            let listed = self.bot.config.room_ids.contains(&id);
-            if !listed && !self.bot.is_allowed(&inviter) {
+            if !self.bot.follows_invitation(&id, &inviter) {
                 tracing::warn!(
                     room = id,
                     inviter,
-                    "an invitation of somebody who is not on the allow-list is refused"
+                    "an invitation is refused: the room is not in `room_ids`, or there are none and the person is not allowed"
                 );
                 if let Err(error) = room.leave().await {
                     tracing::warn!(error = error_chain(&error), room = id, "it could not be refused");
@@ -153,7 +163,6 @@ impl JoinedRooms<'_> {
                 Ok(()) => {
                     tracing::info!(room = id, inviter, "joined");
                     self.cannot.remove(&id);
-                    self.bot.memory.add_invited(&id);
                 }
                 Err(error) => {
                     tracing::warn!(
@@ -166,10 +175,28 @@ impl JoinedRooms<'_> {
         }
     }
 
+    /// Whether a room is ignored for its missing encryption; remembers that for the note.
+    async fn check_encryption(&mut self, room: &Room) -> Result<bool, AdapterError> {
+        let id = room.room_id().as_str();
+        let ignored = self.bot.is_served(id) && self.bot.lacks_encryption(room).await?;
+        match ignored {
+            true if self.plain.insert(id.to_owned()) => {
+                tracing::warn!(
+                    room = id,
+                    "the room is not encrypted and is ignored (`matrix.require_encryption`)"
+                );
+            }
+            true => {}
+            false => _ = self.plain.remove(id),
+        }
+        Ok(ignored)
+    }
+
     fn note(&self) -> Option<String> {
         let me = self.client.user_id().map(ToString::to_string).unwrap_or_default();
+        let cannot = self.cannot.iter().map(|(room, why)| notices::cannot_join(room, why, &me));
         let sentences: Vec<_> =
-            self.cannot.iter().map(|(room, why)| notices::cannot_join(room, why, &me)).collect();
+            cannot.chain(self.plain.iter().map(|room| notices::not_encrypted(room))).collect();
         (!sentences.is_empty()).then(|| sentences.join("; "))
     }
 }
@@ -186,16 +213,15 @@ fn reason(error: &matrix_sdk::Error) -> String {
 }
 
 /// One answer of the homeserver on its way to the inbox.
-struct SyncBatch<'a> {
-    bot: &'a Arc<MatrixBot>,
-    client: &'a Client,
+struct SyncBatch<'a, 'b> {
+    rooms: &'a mut JoinedRooms<'b>,
     inbox: &'a Inbox,
     unread: &'a mut UnreadableMessages,
     /// The time of the newest event, in milliseconds since 1970.
     newest: u64,
 }
 
-impl SyncBatch<'_> {
+impl SyncBatch<'_, '_> {
     /// Hands over what people did; `false` if the bot is shutting down.
     async fn deliver_answer(
         &mut self,
@@ -203,8 +229,8 @@ impl SyncBatch<'_> {
         since: Option<&str>,
     ) -> Result<bool, AdapterError> {
         for (id, update) in &answer.rooms.joined {
-            let Some(room) = self.client.get_room(id) else { continue };
-            if !self.bot.is_served(id.as_str()) {
+            let Some(room) = self.rooms.client.get_room(id) else { continue };
+            if !self.rooms.bot.is_served(id.as_str()) || self.is_plain(&room, update).await? {
                 continue;
             }
             if !self.take_room(&room, update, since).await? {
@@ -212,6 +238,23 @@ impl SyncBatch<'_> {
             }
         }
         Ok(true)
+    }
+
+    // The people there learn it once; what they wrote is not looked at further.
+    async fn is_plain(&mut self, room: &Room, update: &JoinedRoomUpdate) -> Result<bool, AdapterError> {
+        let before = self.rooms.plain.len();
+        let ignored = self.rooms.check_encryption(room).await?;
+        if self.rooms.plain.len() != before {
+            self.inbox.set_note(self.rooms.note());
+        }
+        if ignored {
+            for (event, _) in read_all(&update.timeline.events) {
+                if matches!(event.act(), Some(EventAct::Said(_))) {
+                    undecryptable::in_a_plain_room(self.rooms.bot, room, &event);
+                }
+            }
+        }
+        Ok(ignored)
     }
 
     async fn take_room(
@@ -248,16 +291,17 @@ impl SyncBatch<'_> {
             last = Some(id);
         }
         if let Some(last) = last.and_then(|id| OwnedEventId::try_from(id).ok()) {
-            receipts::mark_read(self.bot, room, last);
+            receipts::mark_read(self.rooms.bot, room, last);
         }
         Ok(true)
     }
 
     // Without a token the answer holds recent history, most of which was handled before or predates the bot.
     fn earliest_event(&self) -> u64 {
-        match self.bot.memory.heard_until() {
+        match self.rooms.bot.memory.heard_until() {
             0 => {
-                let started = self.bot.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                let started =
+                    self.rooms.bot.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 u64::try_from(started.as_millis()).unwrap_or(u64::MAX)
             }
             heard => heard,
@@ -266,21 +310,21 @@ impl SyncBatch<'_> {
 
     async fn take_event(&mut self, room: &Room, event: EventFields, shown: TimelineEvent) -> bool {
         if let TimelineEventKind::UnableToDecrypt { event: raw, utd_info } = &shown.kind {
-            self.unread.add(self.bot, room, event, raw.clone(), utd_info.clone());
+            self.unread.add(self.rooms.bot, room, event, raw.clone(), utd_info.clone());
             return true;
         }
         if event.act() == Some(EventAct::AsksForVerification) {
-            verification::requested_in(self.bot, room, &event).await;
+            verification::requested_in(self.rooms.bot, room, &event).await;
             return true;
         }
-        match read_event(self.bot, room, &event, &shown.kind).await {
+        match read_event(self.rooms.bot, room, &event, &shown.kind).await {
             Some(incoming) => self.inbox.deliver(incoming).await,
             None => true,
         }
     }
 
     async fn take_late(&mut self) -> bool {
-        for (room, event, shown) in self.unread.try_again(self.bot).await {
+        for (room, event, shown) in self.unread.try_again(self.rooms.bot).await {
             if !self.take_event(&room, event, shown).await {
                 return false;
             }

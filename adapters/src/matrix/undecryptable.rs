@@ -117,19 +117,27 @@ pub(super) fn not_encrypted(bot: &Arc<MatrixBot>, room: &Room, event: &EventFiel
     }
 }
 
+/// Tells a person on the allow-list, once in each room, that the bot ignores rooms without encryption.
+pub(super) fn in_a_plain_room(bot: &Arc<MatrixBot>, room: &Room, event: &EventFields) {
+    let trouble = format!("plain room {}", room.room_id());
+    if bot.is_allowed(&event.sender) && bot.memory.first_time(&trouble) {
+        spawn_notice(bot, room.clone(), event.clone(), notices::PLAIN_ROOM, false);
+    }
+}
+
 // In the background: the homeserver may delay the notice, and the sync loop must not wait for it.
 fn spawn_notice(bot: &Arc<MatrixBot>, room: Room, event: EventFields, text: &'static str, encrypted: bool) {
-    let teller = bot.clone();
+    let client = bot.clone();
     bot.spawn_with_timeout(LONGEST, async move {
         let place = address_of(&room, &event);
         let content = send::notice_to(&event.sender, text, &place, &MessageId::new(event.event_id.as_str()));
-        let told = match encrypted {
+        let sent = match encrypted {
             true => {
-                send::dispatch(&teller, &place, "m.room.message", content, Some(SendPriority::Final)).await
+                send::dispatch(&client, &place, "m.room.message", content, Some(SendPriority::Final)).await
             }
-            false => send_unencrypted(&teller, &place, content).await,
+            false => send_unencrypted(&client, &place, content).await,
         };
-        if let Err(error) = told {
+        if let Err(error) = sent {
             tracing::warn!(%error, "nobody could be told that a message was not heard");
         }
     });

@@ -29,8 +29,8 @@ use crate::{
 pub struct Slack {
     config: SlackConfig,
     web: Arc<WebApi>,
-    ear: Arc<EventReceiver>,
-    voice: MessageSender,
+    receiver: Arc<EventReceiver>,
+    sender: MessageSender,
     watch: ConnectionWatch,
     verifier: Option<SlackEventSignatureVerifier>,
 }
@@ -40,13 +40,13 @@ impl Slack {
     pub fn new(config: SlackConfig, setting: AdapterContext) -> Result<Arc<Self>, AdapterError> {
         config.check()?;
         let web = Arc::new(WebApi::new(&config)?);
-        let ear = Arc::new(EventReceiver::new(config.clone(), setting, web.clone()));
+        let receiver = Arc::new(EventReceiver::new(config.clone(), setting, web.clone()));
         let secret = SlackSigningSecret::new(config.signing_secret.reveal().to_owned());
         let signed = !config.signing_secret.is_empty();
         Ok(Arc::new(Self {
-            voice: MessageSender::new(web.clone(), ear.clone()),
+            sender: MessageSender::new(web.clone(), receiver.clone()),
             web,
-            ear,
+            receiver,
             watch: ConnectionWatch::default(),
             verifier: signed.then(|| SlackEventSignatureVerifier::new(&secret)),
             config,
@@ -62,7 +62,7 @@ impl Slack {
     }
 
     pub(super) fn receiver(&self) -> &EventReceiver {
-        &self.ear
+        &self.receiver
     }
 
     pub(super) fn watch(&self) -> &ConnectionWatch {
@@ -75,11 +75,11 @@ impl Slack {
 
     /// Makes [`Slack::run_checks`] try the token at once.
     pub(super) fn token_may_be_gone(&self) {
-        self.voice.token_refused.notify_one();
+        self.sender.token_refused.notify_one();
     }
 
     pub(super) async fn token_refused(&self) {
-        self.voice.token_refused.notified().await;
+        self.sender.token_refused.notified().await;
     }
 
     async fn serve(&self, inbox: &Inbox) -> AdapterError {
@@ -134,7 +134,7 @@ impl Adapter for Slack {
     }
 
     fn set_allowed_people(&self, people: &AllowedPeople) {
-        self.ear.set_people(people);
+        self.receiver.set_people(people);
     }
 
     async fn run(&self, inbox: Inbox) -> Result<(), AdapterError> {
@@ -143,27 +143,27 @@ impl Adapter for Slack {
         }
         tokio::select! {
             // The inbox is closed: the bot is shutting down.
-            () = self.ear.deliver(&inbox) => Ok(()),
+            () = self.receiver.deliver(&inbox) => Ok(()),
             error = self.serve(&inbox) => Err(error),
             error = self.run_checks(&inbox) => Err(error),
-            () = self.voice.remove_marks() => Ok(()),
+            () = self.sender.remove_marks() => Ok(()),
         }
     }
 
     async fn send(&self, room: &Room, message: &Outgoing) -> Result<MessageId, AdapterError> {
-        self.voice.send(room, message).await
+        self.sender.send(room, message).await
     }
 
     async fn edit(&self, room: &Room, id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {
-        self.voice.edit(room, id, message).await
+        self.sender.edit(room, id, message).await
     }
 
     async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
-        self.voice.upload(room, file).await
+        self.sender.upload(room, file).await
     }
 
     async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
-        self.voice.activity(room, activity).await
+        self.sender.activity(room, activity).await
     }
 
     fn open_thread(&self, room: &Room, message: &MessageId) -> Option<Room> {
@@ -175,7 +175,7 @@ impl Adapter for Slack {
         }
         // Recorded before anything is posted there: a person may write in the thread before the bot does.
         let place = ConversationAddress { thread: Some(message.as_str().to_owned()), ..place };
-        self.ear.threads.add(&place);
+        self.receiver.threads.add(&place);
         Some(place.room())
     }
 }

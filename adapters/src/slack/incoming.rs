@@ -302,7 +302,7 @@ mod tests {
     use super::*;
     use crate::Secret;
 
-    fn ear() -> EventReceiver {
+    fn receiver() -> EventReceiver {
         let command = |name: &str| crate::CommandInfo {
             name: name.into(),
             args: String::new(),
@@ -323,9 +323,9 @@ mod tests {
         };
         let web = Arc::new(WebApi::new(&config).unwrap());
         let state = tempfile::tempdir().unwrap().path().join("slack");
-        let ear = EventReceiver::new(config, AdapterContext { identity, state }, web);
-        ear.set_me(BotIdentity { user: "UBOT".into(), name: "timmy_bot".into() });
-        ear
+        let receiver = EventReceiver::new(config, AdapterContext { identity, state }, web);
+        receiver.set_me(BotIdentity { user: "UBOT".into(), name: "timmy_bot".into() });
+        receiver
     }
 
     fn said(channel: &str, text: &str) -> SlackMessage {
@@ -339,51 +339,54 @@ mod tests {
         }
     }
 
-    async fn read(ear: &EventReceiver, said: SlackMessage) -> Option<(Option<Addressed>, String)> {
-        let incoming = ear.read(&SlackEvent::Said(said)).await?;
+    async fn read(receiver: &EventReceiver, said: SlackMessage) -> Option<(Option<Addressed>, String)> {
+        let incoming = receiver.read(&SlackEvent::Said(said)).await?;
         let PersonAct::Said { text } = incoming.act else { panic!("not words") };
         Some((incoming.addressed, text))
     }
 
     #[tokio::test]
     async fn each_way_to_address_the_bot_is_seen() {
-        let ear = ear();
+        let receiver = receiver();
         let name = |text: &str| Some((Some(Addressed::Name), text.to_owned()));
-        assert_eq!(read(&ear, said("C1", "<@UBOT> status")).await, name("status"));
-        assert_eq!(read(&ear, said("C1", "<@UBOT|timmy>: a &lt; b")).await, name("a < b"));
-        assert_eq!(read(&ear, said("C1", "thanks <@UBOT>")).await, name("thanks @Timmy"));
-        assert_eq!(read(&ear, said("C1", "timmy, status")).await, name("status"));
+        assert_eq!(read(&receiver, said("C1", "<@UBOT> status")).await, name("status"));
+        assert_eq!(read(&receiver, said("C1", "<@UBOT|timmy>: a &lt; b")).await, name("a < b"));
+        assert_eq!(read(&receiver, said("C1", "thanks <@UBOT>")).await, name("thanks @Timmy"));
+        assert_eq!(read(&receiver, said("C1", "timmy, status")).await, name("status"));
         let prefix = Some((Some(Addressed::Prefix), "status".to_owned()));
-        assert_eq!(read(&ear, said("C1", "!status")).await, prefix);
-        assert_eq!(read(&ear, said("C1", "<@UBOT> !status")).await, prefix);
+        assert_eq!(read(&receiver, said("C1", "!status")).await, prefix);
+        assert_eq!(read(&receiver, said("C1", "<@UBOT> !status")).await, prefix);
         let direct = Some((Some(Addressed::Direct), "hello".to_owned()));
-        assert_eq!(read(&ear, said("D1", "hello")).await, direct);
-        assert_eq!(read(&ear, said("D1", "Timmy hello")).await, direct);
-        assert_eq!(read(&ear, said("C1", "hello all")).await, Some((None, "hello all".into())));
-        assert_eq!(read(&ear, said("C2", "<@UBOT> status")).await, None, "a channel that is not served");
-        assert_eq!(read(&ear, SlackMessage { user: "UBOT".into(), ..said("C1", "!status") }).await, None);
+        assert_eq!(read(&receiver, said("D1", "hello")).await, direct);
+        assert_eq!(read(&receiver, said("D1", "Timmy hello")).await, direct);
+        assert_eq!(read(&receiver, said("C1", "hello all")).await, Some((None, "hello all".into())));
+        assert_eq!(read(&receiver, said("C2", "<@UBOT> status")).await, None, "a channel that is not served");
+        assert_eq!(
+            read(&receiver, SlackMessage { user: "UBOT".into(), ..said("C1", "!status") }).await,
+            None
+        );
     }
 
     #[tokio::test]
     async fn in_a_thread_of_the_bot_no_address_is_needed() {
-        let ear = ear();
+        let receiver = receiver();
         let place = ConversationAddress { channel: "C1".into(), thread: Some("4.1".into()) };
         let reply = |text: &str| SlackMessage { place: place.clone(), ..said("C1", text) };
-        assert_eq!(read(&ear, reply("and then?")).await.unwrap().0, None, "a thread of people");
-        ear.threads.add(&place);
-        assert_eq!(read(&ear, reply("and then?")).await.unwrap().0, Some(Addressed::Reply));
-        assert_eq!(read(&ear, reply("<@U2> what do you say?")).await.unwrap().0, None);
+        assert_eq!(read(&receiver, reply("and then?")).await.unwrap().0, None, "a thread of people");
+        receiver.threads.add(&place);
+        assert_eq!(read(&receiver, reply("and then?")).await.unwrap().0, Some(Addressed::Reply));
+        assert_eq!(read(&receiver, reply("<@U2> what do you say?")).await.unwrap().0, None);
         let below_bot = SlackMessage { parent: Some("UBOT".into()), ..reply("ok") };
-        let incoming = ear.read(&SlackEvent::Said(below_bot.clone())).await.unwrap();
+        let incoming = receiver.read(&SlackEvent::Said(below_bot.clone())).await.unwrap();
         assert_eq!(incoming.reply_to, Some(MessageId::new("4.1")));
         assert_eq!(incoming.room.id(), "C1/4.1");
-        ear.asked.add("C1", &MessageId::new("4.1"));
-        assert_eq!(ear.read(&SlackEvent::Said(below_bot)).await.unwrap().room.id(), "C1");
+        receiver.asked.add("C1", &MessageId::new("4.1"));
+        assert_eq!(receiver.read(&SlackEvent::Said(below_bot)).await.unwrap().room.id(), "C1");
     }
 
     #[tokio::test]
     async fn slash_commands_come_in_both_forms_and_under_any_name() {
-        let ear = ear();
+        let receiver = receiver();
         let slash = |command: &str, text: &str| SlashCommand {
             channel: "C1".into(),
             user: "U1".into(),
@@ -401,11 +404,11 @@ mod tests {
             ("/my-bot", "status", "status"),
             ("/storkit", "", ""),
         ] {
-            let incoming = ear.read(&SlackEvent::Slash(slash(command, text))).await.unwrap();
+            let incoming = receiver.read(&SlackEvent::Slash(slash(command, text))).await.unwrap();
             assert_eq!(incoming.act, PersonAct::Said { text: expected.into() }, "{command} {text}");
             assert_eq!((incoming.addressed, incoming.id.as_str()), (Some(Addressed::Slash), "cmd:U1:t"));
         }
         let elsewhere = SlashCommand { channel: "C2".into(), ..slash("/storkit", "status") };
-        assert!(ear.read(&SlackEvent::Slash(elsewhere)).await.is_none());
+        assert!(receiver.read(&SlackEvent::Slash(elsewhere)).await.is_none());
     }
 }

@@ -38,7 +38,7 @@ const NO_MARKDOWN: &[&str] = &["invalid_blocks", "invalid_blocks_format", "no_te
 
 pub struct MessageSender {
     web: Arc<WebApi>,
-    ear: Arc<EventReceiver>,
+    receiver: Arc<EventReceiver>,
     pace: CallPacer,
     // Set once this Slack turns out not to know Markdown.
     sections: AtomicBool,
@@ -49,10 +49,10 @@ pub struct MessageSender {
 }
 
 impl MessageSender {
-    pub fn new(web: Arc<WebApi>, ear: Arc<EventReceiver>) -> Self {
+    pub fn new(web: Arc<WebApi>, receiver: Arc<EventReceiver>) -> Self {
         Self {
             web,
-            ear,
+            receiver,
             pace: CallPacer::default(),
             sections: AtomicBool::new(false),
             marked: Mutex::default(),
@@ -74,7 +74,7 @@ impl MessageSender {
         let id = MessageId::new(text(&answer, "ts"));
         if !message.choices.is_empty() && place.thread.is_none() {
             // Only at the top level: in a thread, an answer already arrives in the room of the question.
-            self.ear.asked.add(&place.channel, &id);
+            self.receiver.asked.add(&place.channel, &id);
         }
         Ok(id)
     }
@@ -120,7 +120,7 @@ impl MessageSender {
         }
         self.in_form(|form| self.update(&place.channel, ts, message, form)).await?;
         if message.choices.is_empty() {
-            self.ear.asked.remove(&place.channel, id);
+            self.receiver.asked.remove(&place.channel, id);
         }
         Ok(())
     }
@@ -150,7 +150,7 @@ impl MessageSender {
         private: &PrivateRecipient,
         message: &Outgoing,
     ) -> Result<MessageId, AdapterError> {
-        if let Some(url) = self.ear.urls.take(reply_to, Instant::now()) {
+        if let Some(url) = self.receiver.urls.take(reply_to, Instant::now()) {
             let sent = self.in_form(|form| self.respond(&url, message, form)).await;
             match sent {
                 Ok(()) => return Ok(shown_id(&private.user, reply_to.as_str())),

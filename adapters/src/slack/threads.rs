@@ -8,6 +8,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use settings::unlinked;
 
 use crate::slack::conversation::ConversationAddress;
 
@@ -57,7 +58,8 @@ impl KnownThreads {
 
     fn append(&self, key: &str) -> std::io::Result<()> {
         make_folder(&self.folder)?;
-        let mut file = fs::OpenOptions::new().create(true).append(true).open(self.folder.join(FILE))?;
+        let mut file =
+            unlinked::open(fs::OpenOptions::new().create(true).append(true), &self.folder.join(FILE))?;
         file.write_all(format!("{key}\n").as_bytes())
     }
 

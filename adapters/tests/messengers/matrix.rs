@@ -3,8 +3,8 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use adapters::{
-    Activity, ActivityState, Adapter, AdapterContext, Addressed, AllowedPeople, Choice, Identity, Incoming,
-    MessageId, Outgoing, PersonAct, Room, Secret, Tone,
+    Activity, ActivityState, Adapter, AdapterContext, AdapterError, Addressed, AllowedPeople, Choice,
+    Identity, Incoming, MessageId, Outgoing, PersonAct, Room, Secret, Tone,
     matrix::{Matrix, MatrixConfig},
     supervise::{SupervisedAdapter, supervise},
     testing::conformance::{self, AdapterSession, MessengerFixture, SeenMessage},
@@ -63,6 +63,7 @@ impl Place {
             username: account.name.clone(),
             password: Secret::new(account.password.clone()),
             room_ids: vec![room.clone()],
+            require_encryption: encrypted,
             people: AllowedPeople { allowed_users: vec![ann.id().to_owned()], ..AllowedPeople::default() },
             ..MatrixConfig::default()
         };
@@ -343,9 +344,45 @@ async fn a_message_taken_back_is_told_also_in_a_thread() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_invitation_is_followed_only_from_people_who_are_heard() {
+async fn with_rooms_in_bot_toml_an_invitation_to_another_room_is_refused() {
     needs!(Synapse);
     let place = Place::fresh(true).await;
+    let bot = AdapterSession::open(&place).await;
+    let (me, ann) = (place.account.id.as_str(), &place.ann);
+    let other = ann.create_room(true, &[me]).await;
+    let refused = async {
+        while ann.members(&other).await.get(me).is_some_and(|it| it != "leave") {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), refused).await.expect("refused");
+    bot.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_without_encryption_is_ignored_and_told_why_and_nothing_is_sent_there() {
+    needs!(Synapse);
+    let mut place = Place::fresh(false).await;
+    place.config.require_encryption = true;
+    let (bot, mut inbox, supervised, stop) = place.supervised().await;
+    until("a note", || supervised.health.snapshot().note.is_some()).await;
+    let note = supervised.health.snapshot().note.expect("a note");
+    assert!(note.contains(&place.room) && note.contains("require_encryption = false"), "{note}");
+    place.ann.say(&place.room, "!status").await;
+    place.see_message("I ignore this room, because it is not encrypted").await;
+    let room = Room::new("matrix", place.room.clone());
+    let sent = bot.send(&room, &Outgoing::text("a secret")).await;
+    assert!(matches!(&sent, Err(AdapterError::Rejected(why)) if why.contains("not encrypted")), "{sent:?}");
+    assert!(inbox.try_recv().is_err(), "nobody is heard there");
+    stop.cancel();
+    supervised.task.await.expect("it ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_is_followed_only_from_people_who_are_heard() {
+    needs!(Synapse);
+    let mut place = Place::fresh(false).await;
+    place.config.room_ids.clear();
     let mut bot = AdapterSession::open(&place).await;
     let (me, ann, bob) = (place.account.id.as_str(), &place.ann, &place.bob);
     let strange = bob.create_room(true, &[me]).await;

@@ -14,13 +14,15 @@ use super::{
     input::as_plain_prompt,
     launch::{ArgumentFiles, Launch, MAX_ARGUMENT, PermissionRoute, PromptMode, mcp_config},
 };
-use crate::runtime_dir::short_dir;
+use crate::{confine::ScratchFolders, runtime_dir::short_dir};
 
 /// The folder (0700) and its files (0600). Dropping it removes both.
 #[derive(Debug)]
 pub(super) struct RunFolder {
     dir: tempfile::TempDir,
     files: ArgumentFiles,
+    /// Private folders behind a wall; they go with this one.
+    _scratch: Option<ScratchFolders>,
 }
 
 impl RunFolder {
@@ -37,9 +39,14 @@ impl RunFolder {
             tmp: path.join("t"),
         };
         fs::DirBuilder::new().mode(0o700).create(&files.tmp)?;
-        let folder = Self { dir, files };
+        let folder = Self { dir, files, _scratch: None };
         folder.write_files(launch)?;
         Ok(folder)
+    }
+
+    /// Keeps the private folders of the wall as long as this one.
+    pub(super) fn with_scratch(self, scratch: Option<ScratchFolders>) -> Self {
+        Self { _scratch: scratch, ..self }
     }
 
     pub(super) fn files(&self) -> &ArgumentFiles {

@@ -2,15 +2,15 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use super::input::as_plain_prompt;
+use super::{input::as_plain_prompt, wording};
 use crate::{
-    confine::Confined,
-    event::SessionId,
+    confine::{Confined, Tenant, WalledCommand, environment},
+    event::{PermissionMode, SessionId},
     model_proxy::{ModelAccess, ModelProxy},
 };
 
@@ -19,13 +19,16 @@ pub(super) const MAX_ARGUMENT: usize = 120_000;
 
 /// Marks everything that a process started, even after it left its parent, group and session: `SESSION/NONCE`. Commands inherit
 /// it from the CLI.
-pub(super) const RUN_VARIABLE: &str = "STORKIT_RUN";
+pub(super) const RUN_VARIABLE: &str = crate::tree::RUN_MARK;
 
 /// The CLI's name of the permission tool for [`PermissionRoute::Mcp`].
 const PERMISSION_TOOL: &str = "mcp__storkit__prompt_permission";
 
 /// The CLI's name of all tools of that server.
 const OWN_TOOLS: &str = "mcp__storkit";
+
+/// Settings that win over the operator's own: no call is decided by a classifier, not even while the model plans.
+const SETTINGS: &str = r#"{"useAutoModeDuringPlan":false}"#;
 
 /// How long one MCP call may take, in milliseconds: a day. By default the CLI gives up after 60 s without an answer.
 const MCP_TIMEOUT_MS: u32 = 86_400_000;
@@ -173,6 +176,14 @@ impl Launch {
         }
     }
 
+    /// The mode that the process must be in; anything that asks less ends it.
+    pub fn mode_of_permissions(&self) -> PermissionMode {
+        match self.permissions.accept_edits {
+            true => PermissionMode::AcceptEdits,
+            false => PermissionMode::Default,
+        }
+    }
+
     /// The session that the process will carry.
     pub(super) fn session_id(&self) -> &SessionId {
         match &self.session.start {
@@ -213,10 +224,10 @@ pub(super) fn stdin<'a>(launch: &Launch, files: &'a ArgumentFiles) -> &'a Path {
     }
 }
 
-/// The whole argument vector: the sandbox, then a shell that only redirects standard input and becomes the CLI.
+/// The CLI's argument vector: a shell that only redirects standard input and becomes the CLI.
 ///
 /// Every variable part is a separate argument (`"$@"`), never part of the shell's script.
-pub(super) fn argv(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
+fn argv(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     let mut argv: Vec<OsString> = ["/bin/sh", "-c", r#"exec "$@" < "$0""#].map(OsString::from).into();
     argv.push(stdin(launch, files).into());
     argv.extend(launch.program.command.iter().map(OsString::from));
@@ -227,9 +238,18 @@ pub(super) fn argv(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
         // Behind `--`, since the CLI takes a prompt that begins with `-` for an option.
         argv.extend(["--".into(), as_plain_prompt(prompt).as_ref().into()]);
     }
+    argv
+}
+
+/// The argument vector behind the launch's wall. `login`: whether the CLI uses the login that is a file. Blocks.
+///
+/// # Errors
+/// If the wall cannot be built.
+pub(super) fn walled(launch: &Launch, files: &ArgumentFiles, login: bool) -> io::Result<WalledCommand> {
+    let argv = argv(launch, files);
     match &launch.confine {
-        Some(Confined { confinement, place }) => confinement.wrap(argv, place, &[files.folder()]),
-        None => argv,
+        Some(confined) => confined.command(argv, Tenant::Agent { own: &[files.folder()], login }),
+        None => Ok(WalledCommand { argv, scratch: None }),
     }
 }
 
@@ -267,9 +287,9 @@ fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
         Some(text) => add("--append-system-prompt", text.as_ref()),
         None => {}
     }
-    if launch.permissions.accept_edits {
-        add("--permission-mode", "acceptEdits".as_ref());
-    }
+    // Always: without it `defaultMode` in the operator's own settings decides, and a release may choose another default.
+    add("--permission-mode", wording::permission_mode_option(&launch.mode_of_permissions()).as_ref());
+    add("--settings", SETTINGS.as_ref());
     if let Some(turns) = launch.limits.max_turns {
         add("--max-turns", turns.to_string().as_ref());
     }
@@ -302,7 +322,9 @@ const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 /// The environment of the process, later values winning: our defaults, the inherited one without `env_remove` and without
 /// credentials, `env`, and last what nobody may change.
-pub(super) fn environment(
+///
+/// Behind a wall only listed variables are inherited.
+pub(super) fn environment_of(
     launch: &Launch,
     files: &ArgumentFiles,
     run: &str,
@@ -315,7 +337,11 @@ pub(super) fn environment(
     };
     let mut environment = std::collections::BTreeMap::<OsString, OsString>::new();
     environment.extend(DEFAULTS.map(|(name, value)| (OsString::from(name), OsString::from(value))));
-    environment.extend(inherited.filter(|(name, _)| !removed(name)));
+    let inherited = inherited.filter(|(name, _)| !removed(name));
+    match &launch.confine {
+        Some(confined) => environment.extend(environment::for_agents(inherited, &confined.variables)),
+        None => environment.extend(inherited),
+    }
     let set = launch.program.env.iter().filter(|(name, _)| !launch.model.access.replaces(name));
     environment.extend(set.map(|(name, value)| (name.into(), value.into())));
     if let Some((proxy, port)) = &launch.model.proxy {
@@ -334,6 +360,9 @@ pub(super) fn environment(
     let tmp = files.tmp.as_os_str();
     // Otherwise the CLI's socket and files lie in `/tmp`, which all processes of the user share.
     environment.extend([("TMPDIR", tmp), ("CLAUDE_CODE_TMPDIR", tmp), (RUN_VARIABLE, run.as_ref())].map(own));
+    // Each shell command starts in the working directory, whatever the one before did: else a relative path in a permission request
+    // could mean any folder.
+    environment.insert("CLAUDE_BASH_MAINTAIN_PROJECT_WORKING_DIR".into(), "1".into());
     environment.into_iter().collect()
 }
 
@@ -393,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_live_session_reads_the_fifo_and_asks_over_the_control_protocol() {
-        insta::assert_snapshot!(line(&launch(PromptMode::Live, PermissionRoute::Control)), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/in claude -p --permission-prompt-tool stdio --input-format stream-json --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
+        insta::assert_snapshot!(line(&launch(PromptMode::Live, PermissionRoute::Control)), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/in claude -p --permission-prompt-tool stdio --input-format stream-json --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --permission-mode default --settings {"useAutoModeDuringPlan":false} --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
     }
 
     #[test]
@@ -406,13 +435,13 @@ mod tests {
         launch.limits.max_turns = Some(7);
         launch.permissions.accept_edits = true;
         launch.limits.max_budget_usd = Some(1.5);
-        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/in env -C /x claude -p --permission-prompt-tool stdio --input-format stream-json --output-format stream-json --resume abc --model opus --append-system-prompt Your name is Timmy. --permission-mode acceptEdits --max-turns 7 --max-budget-usd 1.5 --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
+        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/in env -C /x claude -p --permission-prompt-tool stdio --input-format stream-json --output-format stream-json --resume abc --model opus --append-system-prompt Your name is Timmy. --permission-mode acceptEdits --settings {"useAutoModeDuringPlan":false} --max-turns 7 --max-budget-usd 1.5 --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
     }
 
     #[test]
     fn a_one_shot_prompt_that_looks_like_options_stays_one_argument() {
         let launch = one_shot("--help; $(rm -rf /) \"me\"");
-        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /dev/null claude -p --mcp-config /run/cc/mcp.json --permission-prompt-tool mcp__storkit__prompt_permission --allowedTools mcp__storkit --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --setting-sources user --strict-mcp-config --verbose --include-partial-messages -- --help; $(rm -rf /) "me""#);
+        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /dev/null claude -p --mcp-config /run/cc/mcp.json --permission-prompt-tool mcp__storkit__prompt_permission --allowedTools mcp__storkit --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --permission-mode default --settings {"useAutoModeDuringPlan":false} --setting-sources user --strict-mcp-config --verbose --include-partial-messages -- --help; $(rm -rf /) "me""#);
         let last = argv(&launch, &files()).pop();
         assert_eq!(last, Some("--help; $(rm -rf /) \"me\"".into()));
     }
@@ -426,7 +455,7 @@ mod tests {
     fn what_is_too_long_for_an_argument_goes_through_files() {
         let mut launch = one_shot(&"x".repeat(MAX_ARGUMENT + 1));
         launch.session.append_system_prompt = Some("y".repeat(MAX_ARGUMENT + 1));
-        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/prompt claude -p --mcp-config /run/cc/mcp.json --permission-prompt-tool mcp__storkit__prompt_permission --allowedTools mcp__storkit --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --append-system-prompt-file /run/cc/system --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
+        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/prompt claude -p --mcp-config /run/cc/mcp.json --permission-prompt-tool mcp__storkit__prompt_permission --allowedTools mcp__storkit --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --append-system-prompt-file /run/cc/system --permission-mode default --settings {"useAutoModeDuringPlan":false} --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
     }
 
     #[test]
@@ -470,11 +499,12 @@ mod tests {
             ("DISABLE_TELEMETRY", "0"),
         ];
         let inherited = inherited.map(|(name, value)| (name.into(), value.into())).into_iter();
-        let shown: Vec<_> = environment(&launch, &files(), "abc/1", inherited)
+        let shown: Vec<_> = environment_of(&launch, &files(), "abc/1", inherited)
             .iter()
             .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
             .collect();
         insta::assert_snapshot!(shown.join("\n"), @r#"
+        CLAUDE_BASH_MAINTAIN_PROJECT_WORKING_DIR=1
         CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1
         CLAUDE_CODE_MAX_RETRIES=1
         CLAUDE_CODE_TMPDIR=/run/cc/t

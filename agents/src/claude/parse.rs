@@ -60,6 +60,7 @@ fn dispatch(head: &LineHead<'_>, json: &str, emit: &mut impl FnMut(LineMeaning))
         (Some("user"), _) => user(json, emit),
         (Some("result"), _) => result(json, emit),
         (Some("system"), Some("init")) => init(json, emit),
+        (Some("system"), Some("status")) => status(json, emit),
         (Some("system"), Some("api_retry")) => api_retry(json, emit),
         (Some("control_request"), _) => control_request(json, emit),
         (Some("control_response"), _) => control_response(json, emit),
@@ -228,6 +229,8 @@ fn init(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
         model: String,
         #[serde(default)]
         mcp_servers: Vec<McpServerStatus>,
+        #[serde(rename = "permissionMode")]
+        mode: Option<String>,
     }
     #[derive(Deserialize)]
     struct McpServerStatus {
@@ -238,6 +241,22 @@ fn init(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     let servers = line.mcp_servers.into_iter();
     let mcp_servers = servers.map(|McpServerStatus { name, status }| McpServer { name, status }).collect();
     emit(AgentEvent::Started { session: line.session_id, model: line.model, mcp_servers }.into());
+    if let Some(mode) = line.mode {
+        emit(AgentEvent::Mode(wording::permission_mode(&mode)).into());
+    }
+    Ok(())
+}
+
+/// Printed for several reasons; a change of the mode is one of them.
+fn status(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
+    #[derive(Deserialize)]
+    struct Line {
+        #[serde(rename = "permissionMode")]
+        mode: Option<String>,
+    }
+    if let Some(mode) = serde_json::from_str::<Line>(json)?.mode {
+        emit(AgentEvent::Mode(wording::permission_mode(&mode)).into());
+    }
     Ok(())
 }
 
@@ -351,6 +370,7 @@ fn control_request(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResul
         input: Value,
         tool_use_id: Option<String>,
         agent_id: Option<String>,
+        blocked_path: Option<String>,
     }
     let Line { request_id, request } = serde_json::from_str(json)?;
     // Unknown and unreadable requests are refused at once: the CLI waits for an answer without a time limit.
@@ -361,8 +381,8 @@ fn control_request(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResul
         return Ok(());
     }
     match serde_json::from_value::<ControlAsk>(request) {
-        Ok(ControlAsk { tool_name: tool, input, tool_use_id, agent_id }) => {
-            let request = PermissionRequest { request_id, tool, input, tool_use_id, agent_id };
+        Ok(ControlAsk { tool_name: tool, input, tool_use_id, agent_id, blocked_path }) => {
+            let request = PermissionRequest { request_id, tool, input, tool_use_id, agent_id, blocked_path };
             emit(AgentEvent::Permission(request).into());
             Ok(())
         }

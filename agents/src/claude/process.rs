@@ -21,10 +21,11 @@ use super::{
     event_sender::{CAPACITY, EventSender},
     folder::RunFolder,
     input::{self, LineQueue},
-    launch::{Launch, LaunchModel, PromptMode, argv, environment},
+    launch::{Launch, LaunchModel, PromptMode, environment_of, walled},
     noise::OutputTail,
 };
 use crate::{
+    confine::{WalledCommand, environment::uses_login},
     event::{AgentEvent, PermissionAnswer},
     model_proxy::{ModelAccess, ModelProxy},
     pty::{self, ProcessLeader, PtyReader, PtyTerminal},
@@ -165,9 +166,11 @@ fn start_blocking(launch: Launch, run: String) -> impl FnOnce() -> Result<Starte
         is_folder.map_err(io_error("opening the working directory"))?;
         let folder =
             RunFolder::create(&launch).map_err(io_error("making the folder for a Claude Code process"))?;
-        let environment = environment(&launch, folder.files(), &run, std::env::vars_os());
+        let environment = environment_of(&launch, folder.files(), &run, settings::environment::all());
         check_program(&launch, &environment)?;
-        let argv = argv(&launch, folder.files());
+        let WalledCommand { argv, scratch } = walled(&launch, folder.files(), uses_login(&environment))
+            .map_err(io_error("building the wall of Claude Code"))?;
+        let folder = folder.with_scratch(scratch);
         let sandboxed = launch.confine.as_ref().is_some_and(|confined| confined.confinement.encloses());
         let (terminal, leader) = pty::spawn(&argv, &launch.program.cwd, &environment, sandboxed)
             .map_err(io_error("starting Claude Code in a terminal"))?;

@@ -3,7 +3,7 @@
 //! Everything beyond this file decides from [`TurnFailure`]. Sentences are read only where the CLI gives nothing better, and only those
 //! that it writes itself (`is_error`): never the model's words.
 
-use crate::event::{BusyService, RateLimitStatus, TurnFailure};
+use crate::event::{BusyService, PermissionMode, RateLimitStatus, TurnFailure};
 
 /// The parts of a `result` line that describe how its turn ended.
 pub(super) struct ResultWords<'a> {
@@ -66,6 +66,29 @@ pub(super) fn rate_limit_status(status: &str) -> RateLimitStatus {
     }
 }
 
+/// The `permissionMode` of an `init` or `status` line.
+pub(super) fn permission_mode(mode: &str) -> PermissionMode {
+    match mode {
+        "default" | "manual" => PermissionMode::Default,
+        "acceptEdits" => PermissionMode::AcceptEdits,
+        "plan" => PermissionMode::Plan,
+        "dontAsk" => PermissionMode::DontAsk,
+        // `auto`, `bypassPermissions`, and whatever a later version adds: nobody here knows what it runs.
+        other => PermissionMode::Unasked(other.to_owned()),
+    }
+}
+
+/// The value of `--permission-mode`.
+pub(super) fn permission_mode_option(mode: &PermissionMode) -> &str {
+    match mode {
+        PermissionMode::Default => "default",
+        PermissionMode::AcceptEdits => "acceptEdits",
+        PermissionMode::Plan => "plan",
+        PermissionMode::DontAsk => "dontAsk",
+        PermissionMode::Unasked(word) => word,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +109,18 @@ mod tests {
         assert_eq!(of("error_max_turns", "max_turns", None, ""), TurnFailure::StepLimit);
         assert_eq!(of("error_max_budget_usd", "budget_exhausted", None, ""), TurnFailure::Budget);
         assert_eq!(of("error_during_execution", "aborted_tools", None, "x"), TurnFailure::Interrupted);
+    }
+
+    #[test]
+    fn a_mode_that_is_not_known_runs_calls_unasked() {
+        for word in ["default", "acceptEdits", "plan", "dontAsk", "auto", "bypassPermissions", "", "Default"]
+        {
+            let mode = permission_mode(word);
+            let is_known = ["default", "acceptEdits", "plan", "dontAsk"].contains(&word);
+            assert_eq!(matches!(mode, PermissionMode::Unasked(_)), !is_known, "{word}");
+            assert_eq!(permission_mode_option(&mode), word);
+        }
+        assert_eq!(permission_mode("manual"), PermissionMode::Default);
     }
 
     #[test]

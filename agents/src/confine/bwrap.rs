@@ -1,28 +1,42 @@
-//! The command line of bubblewrap (0.4 or newer). Mounts apply in order; a later one covers an earlier.
+//! The command line of bubblewrap (0.6 or newer): renders a [`View`] from an empty root. Mounts apply in order; a later one covers an
+//! earlier.
 
 use std::{
     ffi::{OsStr, OsString},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use super::{
-    claude_home,
-    paths::{STORE, WorktreePaths},
+    paths::WorktreePaths,
+    scratch::ScratchFolders,
+    seccomp,
+    step::{OwnProgram, before_bwrap},
+    view::{HostFolders, Shown, Tenant, View},
 };
 
-/// Where the sockets of a way out are inside, and the program that forwards to them. In `/run`, so that nothing of
-/// the machine's can be in the way.
+/// Where the sockets of a way out are inside, and the program that forwards to them. In `/run`, which is empty otherwise.
 const DOORS: &str = "/run/storkit";
 const FORWARDER: &str = "/run/storkit-net";
 
-/// The shell between storkit and bubblewrap; it exits with its terminal or by a signal.
+/// The shell between storkit and bubblewrap; it exits with its terminal or by a signal. It opens the filters of system calls in its first
+/// argument, a folder.
 // `--die-with-parent` (`PR_SET_PDEATHSIG`) follows the *thread* that started bubblewrap, and a runtime's threads come and go.
-const KEEPER: [&str; 4] = ["/bin/sh", "-c", r#""$@"; exit $?"#, "storkit-sandbox"];
+const KEEPER: [&str; 4] = [
+    "/bin/sh",
+    "-c",
+    r#"filters=$1; shift; "$@" 7<"$filters/denied" 8<"$filters/missing" 9<"$filters/foreign"; exit $?"#,
+    "storkit-sandbox",
+];
 
-/// Namespaces of its own, and no capabilities: an agent that runs as root would have them all.
-const WALLS: [&str; 7] = [
+/// Loads what the shell opened.
+const FILTERS: [&str; 6] = ["--add-seccomp-fd", "7", "--add-seccomp-fd", "8", "--add-seccomp-fd", "9"];
+
+/// Namespaces and a session of its own, and no capabilities: an agent that runs as root would have them all.
+const WALLS: [&str; 8] = [
     "--die-with-parent",
+    "--new-session",
     "--unshare-pid",
     "--unshare-ipc",
     "--unshare-uts",
@@ -31,59 +45,14 @@ const WALLS: [&str; 7] = [
     "ALL",
 ];
 
-/// In the home folder: keys, tokens, and the memory of browsers and shells.
-const SECRETS: [&str; 34] = [
-    ".ssh",
-    ".aws",
-    ".azure",
-    ".gnupg",
-    ".kube",
-    ".docker",
-    ".oci",
-    ".netrc",
-    ".git-credentials",
-    ".npmrc",
-    ".pypirc",
-    ".pgpass",
-    ".my.cnf",
-    ".s3cfg",
-    ".boto",
-    ".vault-token",
-    ".password-store",
-    ".terraform.d",
-    ".cargo/credentials",
-    ".cargo/credentials.toml",
-    ".gem/credentials",
-    ".config/gh",
-    ".config/hub",
-    ".config/glab-cli",
-    ".config/gcloud",
-    ".config/git/credentials",
-    ".config/op",
-    ".config/sops",
-    ".config/google-chrome",
-    ".config/chromium",
-    ".mozilla",
-    ".local/share/keyrings",
-    ".bash_history",
-    ".zsh_history",
-];
+/// Of `/proc`, what an agent that runs as root could write, without any capability: a program named in `core_pattern` is run by the kernel
+/// outside of all namespaces. (bubblewrap 0.8 covers only a part.)
+const KERNEL_SETTINGS: [&str; 7] =
+    ["/proc/acpi", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/scsi", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// In the home folder: downloads that builds share. Not `.cargo` as a whole, where a program or a configuration
-/// that the agent leaves would run outside.
-const CACHES: [&str; 8] = [
-    ".cargo/registry",
-    ".cargo/git",
-    ".npm",
-    ".cache/pip",
-    ".cache/uv",
-    ".cache/yarn",
-    ".cache/go-build",
-    "go/pkg/mod",
-];
-
-/// Of `/run`, which has the sockets of services, only what names are looked up by.
-const RESOLVERS: [&str; 3] = ["/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager"];
+/// Of `/proc`, what root reads of the whole machine.
+const KERNEL_MEMORY: [&str; 5] =
+    ["/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/timer_list"];
 
 /// A sandbox by bubblewrap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,16 +61,10 @@ pub struct Bwrap {
     pub program: PathBuf,
     /// The part of the network that it reaches.
     pub reach: NetworkReach,
-    /// How this program is called to forward inside, for [`NetworkReach::Through`]: its file, then leading arguments.
-    pub forwarder: (PathBuf, Vec<OsString>),
-    /// `~/.claude`, or the folder in `CLAUDE_CONFIG_DIR`.
-    pub claude: PathBuf,
-    /// Folders that are shared and writable where they exist.
-    pub caches: Vec<PathBuf>,
-    /// Files and folders that are empty inside.
-    pub hidden: Vec<PathBuf>,
-    /// Further files and folders to be seen, e.g. below `/tmp`, which is the run's own.
-    pub readable: Vec<PathBuf>,
+    /// How this program is called for what bubblewrap cannot do; without it those parts are left out.
+    pub own: Option<OwnProgram>,
+    /// Whose machine it is.
+    pub host: HostFolders,
 }
 
 /// The part of the network that a sandbox reaches.
@@ -116,18 +79,14 @@ pub enum NetworkReach {
 }
 
 impl Bwrap {
-    /// The usual one: network, the package caches and nobody's secrets of this home.
+    /// The usual one, with network.
+    pub fn for_host(host: HostFolders) -> Self {
+        Self { program: "bwrap".into(), reach: NetworkReach::Everything, own: OwnProgram::registered(), host }
+    }
+
+    /// As [`Bwrap::for_host`], for a home to whose view nothing is added.
     pub fn for_home(home: &Path) -> Self {
-        let below = |names: &[&str]| names.iter().map(|name| home.join(name)).collect();
-        Self {
-            program: "bwrap".into(),
-            reach: NetworkReach::Everything,
-            forwarder: super::inside::forwarder(),
-            claude: home.join(".claude"),
-            caches: below(&CACHES),
-            hidden: below(&SECRETS),
-            readable: vec![],
-        }
+        Self::for_host(HostFolders::of_home(home))
     }
 
     /// Tries whether this machine permits such a sandbox; the error is a sentence.
@@ -148,8 +107,11 @@ impl Bwrap {
         if self.reach != NetworkReach::Everything {
             command.arg("--unshare-net");
         }
-        command.args(["--", "/bin/sh", "-c", "exit 0"]).stdin(Stdio::null());
-        match command.output() {
+        // A filter, too: older versions cannot load one.
+        command.args(["--add-seccomp-fd", "0", "--", "/bin/sh", "-c", "exit 0"]);
+        let filter =
+            seccomp::sample().map_err(|error| format!("System calls cannot be filtered: {error}."))?;
+        match command.stdin(Stdio::from(filter)).output() {
             Ok(output) if output.status.success() => Ok(()),
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
@@ -163,113 +125,62 @@ impl Bwrap {
         }
     }
 
-    /// Everything up to the `--` before the command.
-    pub(super) fn prefix(&self, place: &WorktreePaths, own: &[&Path]) -> Vec<OsString> {
-        let claude = claude_home::real_path(&self.claude);
-        let own_state = claude_home::writable(&claude, &place.folder);
-        let covered = self.covered(&claude);
-        let storkit = place.root.join(".storkit");
+    /// Everything up to the `--` before the command. `scratch` has to live as long as the process.
+    pub(super) fn prefix(
+        &self,
+        place: &WorktreePaths,
+        scratch: &ScratchFolders,
+        tenant: Tenant<'_>,
+    ) -> std::io::Result<Vec<OsString>> {
+        let view = View::new(&self.host, place, scratch, tenant);
+        view.layers.iter().try_for_each(super::caches::CacheLayer::make_folders)?;
         let mut line = BwrapArguments(KEEPER.map(OsString::from).into());
+        line.0.push(scratch.filters().into());
+        if let Some(own) = &self.own {
+            line.0.extend(before_bwrap(own, &view.layers, !self.gains_privileges()));
+        }
         line.0.push(self.program.clone().into());
         line.words(&WALLS);
+        line.words(&FILTERS);
         if self.reach != NetworkReach::Everything {
             line.words(&["--unshare-net"]);
         }
-        line.words(&["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run"]);
-        // A look-up goes out too, and the socket of a resolver is reached without a network.
-        if self.reach == NetworkReach::Everything {
-            RESOLVERS.iter().for_each(|path| line.same("--ro-bind-try", Path::new(path)));
-        }
-        if let NetworkReach::Through(doors) = &self.reach {
+        line.words(&["--dev", "/dev", "--proc", "/proc"]);
+        line.kernel();
+        line.view(&view, self.reach == NetworkReach::Everything);
+        if let (NetworkReach::Through(doors), Some(own)) = (&self.reach, &self.own) {
             line.bind("--ro-bind", doors, Path::new(DOORS));
-            line.bind("--ro-bind", &self.forwarder.0, Path::new(FORWARDER));
+            line.bind("--ro-bind", &own.file, Path::new(FORWARDER));
         }
-        // The machine's `/tmp` has files and sockets of other programs.
-        let tmp = place.private.join("tmp");
-        line.bind("--bind", &tmp, Path::new("/tmp"));
-        line.bind("--bind", &tmp, Path::new("/var/tmp"));
-        // All of these may lie below a folder that was just covered.
-        line.same("--ro-bind-try", &claude);
-        line.same("--ro-bind", &place.root);
-        line.same("--ro-bind", &place.common);
-        line.pair("--tmpfs", &storkit);
-        // That of `storkit demo` is in the project's own state.
-        if claude.starts_with(&storkit) {
-            line.same("--ro-bind-try", &claude);
-        }
-        // The project may be a home folder.
-        self.hide(&mut line, &covered);
-        self.readable.iter().for_each(|path| line.same("--ro-bind-try", path));
-        self.caches.iter().for_each(|path| line.same("--bind-try", path));
-        own_state.iter().for_each(|path| line.same("--bind", path));
-        story_state(&mut line, place);
-        git_data(&mut line, place);
-        own.iter().for_each(|path| line.same("--bind", path));
-        // Only now: bubblewrap makes the folders for the mounts above inside of these.
-        covered.iter().for_each(|folder| line.pair("--remount-ro", folder));
-        line.words(&["--remount-ro", "/run"]);
-        line.pair("--remount-ro", &storkit);
-        line.pair("--chdir", &place.folder);
+        line.close(&view);
+        line.pair("--chdir", folder_of(place, tenant));
         line.words(&["--"]);
-        if let NetworkReach::Through(_) = &self.reach {
+        if let (NetworkReach::Through(_), Some(own)) = (&self.reach, &self.own) {
             line.words(&[FORWARDER]);
-            line.0.extend(self.forwarder.1.iter().cloned());
-            line.words(&[DOORS, "--"]);
+            line.0.extend(own.arguments.iter().cloned());
+            line.words(&[super::inside::SUBCOMMAND, DOORS, "--"]);
         }
-        line.0
+        Ok(line.0)
     }
 
-    fn hide(&self, line: &mut BwrapArguments, covered: &[PathBuf]) {
-        covered.iter().for_each(|folder| line.pair("--tmpfs", folder));
-        // A tmpfs can only cover a folder.
-        let files =
-            self.hidden.iter().filter_map(|path| path.canonicalize().ok()).filter(|path| !path.is_dir());
-        files.for_each(|file| line.bind("--ro-bind", Path::new("/dev/null"), &file));
-    }
-
-    /// Folders with secrets, and the transcripts of other folders; this one's are shown again later.
-    fn covered(&self, claude: &Path) -> Vec<PathBuf> {
-        let projects = claude.join("projects");
-        // Only folders that exist: on the read-only root bubblewrap cannot make a missing one.
-        let all = self.hidden.iter().chain([&projects]).filter_map(|path| path.canonicalize().ok());
-        all.filter(|path| path.is_dir()).collect()
+    /// Whether the program is set-user-ID: then nothing may be forbidden to it before it starts.
+    fn gains_privileges(&self) -> bool {
+        let found = || {
+            std::env::split_paths(&std::env::var_os("PATH")?)
+                .map(|folder| folder.join(&self.program))
+                .find(|file| file.is_file())
+        };
+        let file = if self.program.is_absolute() { Some(self.program.clone()) } else { found() };
+        let mode = file.and_then(|file| file.metadata().ok()).map(|found| found.permissions().mode());
+        mode.is_some_and(|mode| mode & 0o4000 != 0)
     }
 }
 
-/// Of the hidden `.storkit` only stories and the tracked configuration: neither secrets nor state nor other runs.
-fn story_state(line: &mut BwrapArguments, place: &WorktreePaths) {
-    let storkit = place.root.join(".storkit");
-    for name in ["work", "project.toml"] {
-        line.same("--ro-bind-try", &storkit.join(name));
-    }
-    line.same("--ro-bind", &place.hooks);
-    line.same("--bind", &place.folder);
-    // A `.git` of the agent's own could name commands that a person's git in this folder would run.
-    line.same("--ro-bind", &place.folder.join(".git"));
-}
-
-/// Mounts private copies where git writes; the true objects are at [`STORE`], read-only.
-fn git_data(line: &mut BwrapArguments, place: &WorktreePaths) {
-    // Git makes a lock file in `.git` itself for every commit. So the folder is a private one, and its real entries are
-    // mounted read-only; a file that git replaces meanwhile is unchanged inside.
-    line.bind("--bind", &place.private.join("git"), &place.common);
-    let entries = std::fs::read_dir(&place.common).into_iter().flatten().flatten();
-    let shown = |path: &PathBuf| {
-        let kind = path.symlink_metadata().map(|found| found.file_type());
-        kind.is_ok_and(|kind| kind.is_dir() || kind.is_file())
-            // The lock of a git that works right now would block the agent's git for the whole run.
-            && path.extension().is_none_or(|end| end != "lock")
-    };
-    let mut shown: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(shown).collect();
-    shown.sort();
-    shown.iter().for_each(|path| line.same("--ro-bind-try", path));
-    let objects = place.common.join("objects");
-    line.bind("--ro-bind", &objects, &place.root.join(STORE));
-    line.bind("--bind", &place.private.join("objects"), &objects);
-    line.bind("--ro-bind", &place.private.join("info"), &objects.join("info"));
-    line.bind("--bind", &place.private.join("admin"), &place.admin);
-    for folder in &place.ref_folders {
-        line.bind("--bind", &place.private.join(folder), &place.common.join(folder));
+/// Where the process starts.
+pub(super) fn folder_of<'a>(place: &'a WorktreePaths, tenant: Tenant<'a>) -> &'a Path {
+    match tenant {
+        Tenant::Agent { .. } => &place.folder,
+        Tenant::Command { folder } => folder,
     }
 }
 
@@ -289,119 +200,38 @@ impl BwrapArguments {
         self.0.push(to.into());
     }
 
-    fn same(&mut self, option: &str, path: &Path) {
-        self.bind(option, path, path);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place() -> WorktreePaths {
-        WorktreePaths {
-            root: "/p".into(),
-            common: "/p/.git".into(),
-            folder: "/p/.storkit/worktrees/7_x".into(),
-            admin: "/p/.git/worktrees/7_x".into(),
-            private: "/p/.storkit/worktrees/.private/7_x".into(),
-            hooks: "/p/.storkit/worktrees/.hooks".into(),
-            ref_folders: vec![
-                "refs/heads/feature/story-7_x".into(),
-                "logs/refs/heads/feature/story-7_x".into(),
-            ],
+    /// Covers parts of the kernel's own files.
+    fn kernel(&mut self) {
+        for path in KERNEL_SETTINGS.iter().map(Path::new) {
+            self.bind("--ro-bind-try", path, path);
+        }
+        for path in KERNEL_MEMORY.iter().map(Path::new).filter(|path| path.exists()) {
+            self.bind("--ro-bind", Path::new("/dev/null"), path);
         }
     }
 
-    #[test]
-    fn names_are_looked_up_only_where_there_is_all_of_the_network() {
-        let words = |reach: NetworkReach| {
-            let bwrap = Bwrap { reach, ..Bwrap::for_home(Path::new("/nonexistent")) };
-            let line = bwrap.prefix(&place(), &[]);
-            let has = |word: &str| line.iter().any(|other| other == word);
-            (has("--unshare-net"), has("/run/systemd/resolve"))
-        };
-        assert_eq!(words(NetworkReach::Everything), (false, true));
-        for limited in [NetworkReach::Nothing, NetworkReach::Through("/p/.storkit/run/cc-2".into())] {
-            assert_eq!(words(limited), (true, false));
+    /// The mounts of a view. Names of hosts are looked up only where the network is open: a look-up goes out, too.
+    fn view(&mut self, view: &View, resolves: bool) {
+        let is_resolver = |at: &Path| at == Path::new("/etc/resolv.conf") || at.starts_with("/run");
+        for (at, shown) in &view.entries {
+            match shown {
+                Shown::ReadOnly(_) | Shown::Link(_) if !resolves && is_resolver(at) => {}
+                // It is there already.
+                Shown::Link(_) if view.is_within_shown(at) => {}
+                Shown::Link(target) => self.bind("--symlink", target, at),
+                Shown::ReadOnly(source) if source == at && view.is_within_read_only(at) => {}
+                Shown::ReadOnly(source) => self.bind("--ro-bind", source, at),
+                Shown::Writable(source) => self.bind("--bind", source, at),
+                Shown::Empty => self.pair("--tmpfs", at),
+            }
         }
     }
 
-    #[test]
-    fn only_the_storys_own_parts_are_writable() {
-        let home = tempfile::tempdir().expect("a folder");
-        let home = home.path().canonicalize().expect("a path");
-        std::fs::create_dir(home.join(".ssh")).expect("a folder");
-        std::fs::write(home.join(".netrc"), "secret").expect("a file");
-        let bwrap = Bwrap {
-            reach: NetworkReach::Through("/p/.storkit/run/cc-2".into()),
-            forwarder: ("/bin/storkit".into(), vec!["sandbox-net".into()]),
-            ..Bwrap::for_home(&home)
-        };
-        let line = bwrap.prefix(&place(), &[Path::new("/p/.storkit/run/cc-1")]);
-        let line: Vec<_> = line.iter().map(|word| word.to_string_lossy()).collect();
-        let line = line.join(" ").replace(home.to_str().expect("text"), "HOME").replace(" --", "\n--");
-        let kept: Vec<&str> = line.lines().filter(|line| !line.starts_with("--bind HOME/.claude/")).collect();
-        insta::assert_snapshot!(kept.join("\n"), @r#"
-        /bin/sh -c "$@"; exit $? storkit-sandbox bwrap
-        --die-with-parent
-        --unshare-pid
-        --unshare-ipc
-        --unshare-uts
-        --unshare-cgroup-try
-        --cap-drop ALL
-        --unshare-net
-        --ro-bind / /
-        --dev /dev
-        --proc /proc
-        --tmpfs /run
-        --ro-bind /p/.storkit/run/cc-2 /run/storkit
-        --ro-bind /bin/storkit /run/storkit-net
-        --bind /p/.storkit/worktrees/.private/7_x/tmp /tmp
-        --bind /p/.storkit/worktrees/.private/7_x/tmp /var/tmp
-        --ro-bind-try HOME/.claude HOME/.claude
-        --ro-bind /p /p
-        --ro-bind /p/.git /p/.git
-        --tmpfs /p/.storkit
-        --tmpfs HOME/.ssh
-        --tmpfs HOME/.claude/projects
-        --ro-bind /dev/null HOME/.netrc
-        --bind-try HOME/.cargo/registry HOME/.cargo/registry
-        --bind-try HOME/.cargo/git HOME/.cargo/git
-        --bind-try HOME/.npm HOME/.npm
-        --bind-try HOME/.cache/pip HOME/.cache/pip
-        --bind-try HOME/.cache/uv HOME/.cache/uv
-        --bind-try HOME/.cache/yarn HOME/.cache/yarn
-        --bind-try HOME/.cache/go-build HOME/.cache/go-build
-        --bind-try HOME/go/pkg/mod HOME/go/pkg/mod
-        --ro-bind-try /p/.storkit/work /p/.storkit/work
-        --ro-bind-try /p/.storkit/project.toml /p/.storkit/project.toml
-        --ro-bind /p/.storkit/worktrees/.hooks /p/.storkit/worktrees/.hooks
-        --bind /p/.storkit/worktrees/7_x /p/.storkit/worktrees/7_x
-        --ro-bind /p/.storkit/worktrees/7_x/.git /p/.storkit/worktrees/7_x/.git
-        --bind /p/.storkit/worktrees/.private/7_x/git /p/.git
-        --ro-bind /p/.git/objects /p/.storkit/objects
-        --bind /p/.storkit/worktrees/.private/7_x/objects /p/.git/objects
-        --ro-bind /p/.storkit/worktrees/.private/7_x/info /p/.git/objects/info
-        --bind /p/.storkit/worktrees/.private/7_x/admin /p/.git/worktrees/7_x
-        --bind /p/.storkit/worktrees/.private/7_x/refs/heads/feature/story-7_x /p/.git/refs/heads/feature/story-7_x
-        --bind /p/.storkit/worktrees/.private/7_x/logs/refs/heads/feature/story-7_x /p/.git/logs/refs/heads/feature/story-7_x
-        --bind /p/.storkit/run/cc-1 /p/.storkit/run/cc-1
-        --remount-ro HOME/.ssh
-        --remount-ro HOME/.claude/projects
-        --remount-ro /run
-        --remount-ro /p/.storkit
-        --chdir /p/.storkit/worktrees/7_x
-        -- /run/storkit-net sandbox-net /run/storkit
-        --
-        "#);
-    }
-
-    #[test]
-    fn a_machine_without_bubblewrap_is_told_how_to_get_it() {
-        let bwrap = Bwrap { program: "/nonexistent/bwrap".into(), ..Bwrap::for_home(Path::new("/root")) };
-        insta::assert_snapshot!(bwrap.try_out().unwrap_err(), @"bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`.");
-        let bwrap = Bwrap { program: "/bin/false".into(), ..Bwrap::for_home(Path::new("/root")) };
-        assert!(bwrap.try_out().is_err());
+    /// Only now: bubblewrap makes the folders for its mounts inside of these.
+    fn close(&mut self, view: &View) {
+        for (at, _) in view.entries.iter().filter(|(_, shown)| **shown == Shown::Empty) {
+            self.pair("--remount-ro", at);
+        }
+        self.pair("--remount-ro", Path::new("/"));
     }
 }

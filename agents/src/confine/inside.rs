@@ -15,8 +15,8 @@ use std::{
     thread,
 };
 
-/// The program's subcommand that calls [`enter`]; for storkit itself.
-pub const SUBCOMMAND: &str = "sandbox-net";
+/// The program's subcommand that calls [`enter`].
+pub(super) const SUBCOMMAND: &str = "sandbox-net";
 
 /// The socket of the proxy; every other one is named by its port.
 pub(super) const PROXY: &str = "proxy";
@@ -28,24 +28,9 @@ const PROXIES: [&str; 6] =
 /// Reached without the proxy.
 const DIRECT: &str = "127.0.0.1,localhost";
 
-/// The file of this program, and its subcommand that calls [`enter`].
-pub(super) fn forwarder() -> (PathBuf, Vec<OsString>) {
-    let file = std::env::current_exe().unwrap_or_else(|_| "storkit".into());
-    // Linux appends ` (deleted)` once the file is replaced, as `rebuild` does; the new program has the old path.
-    let file = file.to_str().and_then(|file| file.strip_suffix(" (deleted)")).map(Into::into).unwrap_or(file);
-    // A bot that a test runs in its own process: cargo puts the tests' programs into a folder beside the program, and they
-    // have no subcommands.
-    let beside = file
-        .parent()
-        .filter(|folder| folder.ends_with("deps"))
-        .map(|folder| folder.with_file_name("storkit"));
-    let file = beside.filter(|beside| beside.is_file()).unwrap_or(file);
-    (file, vec![SUBCOMMAND.into()])
-}
-
 /// Runs `FOLDER -- COMMAND..` with access to the sockets in the folder. `own` is the command line by which this program gets
 /// here. Returns only if it fails, with a sentence.
-pub fn enter(own: &[OsString], arguments: &[OsString]) -> String {
+pub(super) fn enter(own: &[OsString], arguments: &[OsString]) -> String {
     let done = match arguments {
         [folder] => serve(Path::new(folder)),
         [folder, dashes, command @ ..] if dashes == "--" && !command.is_empty() => {

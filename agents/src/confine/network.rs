@@ -61,6 +61,14 @@ impl NetworkPlan {
     }
 }
 
+impl EgressProxy {
+    /// A proxy for this plan, which listens in a new folder below `runtime_dir`. Needs a tokio runtime. Fails if a folder or
+    /// socket cannot be made.
+    pub fn for_plan(plan: NetworkPlan, runtime_dir: &Path) -> std::io::Result<Self> {
+        Self::open(plan.rules(), runtime_dir)
+    }
+}
+
 impl Confined {
     /// The same, with the network limited by `plan`. The proxy has to live as long as the sandbox. Blocks; needs a tokio runtime.
     ///
@@ -83,7 +91,7 @@ impl Confined {
         };
         let reach = egress.as_ref().map_or(NetworkReach::Nothing, |egress| egress.reach());
         let confinement = Confinement::Bwrap(Bwrap { reach, ..bwrap.clone() });
-        Ok((Self { confinement, place: self.place.clone() }, egress))
+        Ok((Self { confinement, ..self.clone() }, egress))
     }
 }
 
@@ -119,7 +127,7 @@ impl Confinement {
             Self::Bwrap(bwrap) => network_namespace(bwrap),
             // The sentence depends on the machine: install bubblewrap, or use the one that is there.
             Self::None | Self::Prefix(_) => network_namespace(&Bwrap::for_home(Path::new("/")))
-                .and_then(|()| Err("that needs bubblewrap, which `sandbox` turns off.".into())),
+                .and_then(|()| Err("that needs bubblewrap, which `[wall] confine` turns off.".into())),
         }
     }
 }

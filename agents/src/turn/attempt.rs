@@ -41,6 +41,7 @@ pub struct TurnAttempt {
     last_result: Option<TurnEnd>,
 }
 
+/// What the agent program does with the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AttemptState {
     Running,
@@ -50,6 +51,8 @@ enum AttemptState {
     },
     KilledByStop,
     KilledForSilence,
+    /// It may run calls that nobody was asked about.
+    KilledForMode,
 }
 
 impl TurnAttempt {
@@ -97,6 +100,7 @@ impl TurnAttempt {
             }
             AgentEvent::Exited(exit) => return Some(self.on_exit(exit)),
             AgentEvent::Started { .. }
+            | AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
             | AgentEvent::Text(_)
             | AgentEvent::ToolUse(_)
@@ -132,6 +136,9 @@ impl TurnAttempt {
         match self.state {
             AttemptState::Stopping { .. } | AttemptState::KilledByStop => return TurnOutcome::Stopped,
             AttemptState::KilledForSilence => return TurnOutcome::Silent,
+            AttemptState::KilledForMode => {
+                return TurnOutcome::Failed { cause: TurnFailure::WrongMode, text: String::new() };
+            }
             AttemptState::Running => {}
         }
         match end.failure {
@@ -148,7 +155,7 @@ impl TurnAttempt {
             AttemptState::Stopping { kill_at } => Some(kill_at),
             AttemptState::Running if self.service_busy || !self.asked.is_empty() => None,
             AttemptState::Running => self.limits.silence.map(|limit| self.last_sign + limit),
-            AttemptState::KilledByStop | AttemptState::KilledForSilence => None,
+            AttemptState::KilledByStop | AttemptState::KilledForSilence | AttemptState::KilledForMode => None,
         }
     }
 
@@ -173,16 +180,25 @@ impl TurnAttempt {
                 AttemptAction::Interrupt
             }
             AttemptState::Stopping { .. } => AttemptAction::Interrupt,
-            AttemptState::KilledByStop | AttemptState::KilledForSilence => AttemptAction::Nothing,
+            AttemptState::KilledByStop | AttemptState::KilledForSilence | AttemptState::KilledForMode => {
+                AttemptAction::Nothing
+            }
         }
     }
 
     /// As [`TurnAttempt::stop`], but without an interrupt first.
     pub fn kill(&mut self) -> AttemptAction {
         // The first cause counts: a kill during the exit of a silent process changes nothing.
-        if self.state != AttemptState::KilledForSilence {
+        if !matches!(self.state, AttemptState::KilledForSilence | AttemptState::KilledForMode) {
             self.state = AttemptState::KilledByStop;
         }
+        AttemptAction::Kill
+    }
+
+    /// The agent program is in a mode that asks less than agreed. Even if an answer is on its way, the attempt failed: nobody knows
+    /// what ran for it.
+    pub fn kill_for_mode(&mut self) -> AttemptAction {
+        self.state = AttemptState::KilledForMode;
         AttemptAction::Kill
     }
 
@@ -233,6 +249,7 @@ mod tests {
             input: json!({}),
             tool_use_id: None,
             agent_id: None,
+            blocked_path: None,
         })
     }
 
@@ -338,6 +355,18 @@ mod tests {
         assert_eq!(attempt.deadline(), None);
         attempt.on_event(&AgentEvent::TextDelta("x".into()), start + 10 * MINUTE);
         assert_eq!(attempt.deadline(), Some(start + 11 * MINUTE));
+    }
+
+    #[test]
+    fn a_wrong_mode_fails_the_turn_whatever_it_answers() {
+        let failed = TurnOutcome::Failed { cause: TurnFailure::WrongMode, text: String::new() };
+        for event in [ended(None), exited()] {
+            let (mut attempt, now) = live();
+            assert_eq!(attempt.kill_for_mode(), AttemptAction::Kill);
+            assert_eq!((attempt.deadline(), attempt.stop(now)), (None, AttemptAction::Nothing));
+            attempt.kill();
+            assert_eq!(attempt.on_event(&event, now), Some(failed.clone()));
+        }
     }
 
     #[test]

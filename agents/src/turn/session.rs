@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     claude::{AgentProcess, Launch, ProcessError},
-    event::{AgentEvent, PermissionAnswer, ProcessExit},
+    event::{AgentEvent, PermissionAnswer, PermissionMode, ProcessExit},
 };
 
 /// An event of the process, and the outcome of the attempt if it is over with it.
@@ -45,6 +45,8 @@ struct LiveProcess {
     events: mpsc::Receiver<AgentEvent>,
     idle_since: Instant,
     ending: bool,
+    /// The mode that it was started in.
+    mode: PermissionMode,
 }
 
 impl AgentSession {
@@ -100,8 +102,9 @@ impl AgentSession {
     }
 
     async fn start(&mut self, launch: Launch) -> Result<(), ProcessError> {
+        let mode = launch.mode_of_permissions();
         let (process, events) = AgentProcess::start(launch).await?;
-        self.live = Some(LiveProcess { process, events, idle_since: Instant::now(), ending: false });
+        self.live = Some(LiveProcess { process, events, idle_since: Instant::now(), ending: false, mode });
         Ok(())
     }
 
@@ -130,6 +133,9 @@ impl AgentSession {
 
     fn on_event(&mut self, event: AgentEvent) -> TurnUpdate {
         let now = Instant::now();
+        if let AgentEvent::Mode(mode) = &event {
+            self.check_mode(mode);
+        }
         let outcome = self.attempt.as_mut().and_then(|attempt| attempt.on_event(&event, now));
         if outcome.is_some() {
             self.attempt = None;
@@ -152,6 +158,18 @@ impl AgentSession {
             _ => {}
         }
         TurnUpdate { event, outcome }
+    }
+
+    /// A process that asks less than agreed is ended at once: each of its next calls could run unasked.
+    fn check_mode(&mut self, mode: &PermissionMode) {
+        if self.live.as_ref().is_none_or(|live| mode.asks_as_in(&live.mode)) {
+            return;
+        }
+        tracing::error!(?mode, "the agent program is in another permission mode than it was started in");
+        if let Some(attempt) = &mut self.attempt {
+            attempt.kill_for_mode();
+        }
+        self.request_end();
     }
 
     fn note_questions_elsewhere(&mut self) {
@@ -339,6 +357,39 @@ mod tests {
         assert_eq!(outcome(&mut session).await, TurnOutcome::Stopped);
         session.stop().await.expect("nothing to stop");
         assert_eq!(session.pid(), None);
+    }
+
+    #[tokio::test]
+    async fn a_process_in_a_mode_that_asks_less_is_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let answers = |line: &str, accept_edits| {
+            let answer = r#"{"type":"result","subtype":"success","is_error":false,"result":"done"}"#;
+            let script = format!("read -r line; echo '{line}'; echo '{answer}'; exec sleep 600");
+            let mut launch = launch(folder.path(), PromptMode::Live, &script);
+            launch.permissions.accept_edits = accept_edits;
+            launch
+        };
+        let init = |mode: &str| {
+            format!(r#"{{"type":"system","subtype":"init","session_id":"s","permissionMode":"{mode}"}}"#)
+        };
+        let auto = r#"{"type":"system","subtype":"status","permissionMode":"auto"}"#.to_owned();
+        for (line, accept_edits, is_ended) in [
+            (init("default"), false, false),
+            (init("plan"), false, false),
+            (init("acceptEdits"), true, false),
+            (init("acceptEdits"), false, true),
+            (init("auto"), true, true),
+            (init("bypassPermissions"), false, true),
+            (auto, false, true),
+        ] {
+            let mut session = AgentSession::default();
+            let launch = answers(&line, accept_edits);
+            session.prompt(launch, "hello", TurnLimits::default()).await.expect("it starts");
+            let outcome = outcome(&mut session).await;
+            let failed = TurnOutcome::Failed { cause: TurnFailure::WrongMode, text: String::new() };
+            assert_eq!(outcome == failed, is_ended, "{line}: {outcome:?}");
+            session.close().await;
+        }
     }
 
     #[tokio::test]

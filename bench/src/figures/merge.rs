@@ -124,6 +124,7 @@ async fn merges(effort: Effort, place: &Place) -> anyhow::Result<(f64, f64)> {
         hosts: Default::default(),
         network: agents::confine::NetworkAccess::All,
         confinement: Ok(Confinement::None),
+        variables: Vec::new(),
     };
     let (queue, mut ends) = MergeQueue::open(&place.project, settings)?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use agents::{
     claude::{AgentEvent, AgentProcess, Launch, LaunchProgram, PromptMode, SessionId, SessionStart},
-    confine::{Bwrap, Confined, Confinement},
+    confine::{Bwrap, Confined, Confinement, HostFolders},
 };
 use anyhow::{Context as _, bail};
 use futures::FutureExt as _;
@@ -85,12 +85,13 @@ impl Bench {
         let home = self.place.project().with_file_name("home");
         // The sandbox hides `/tmp`, and this checkout may be there.
         let cli = real_cli()?;
-        let readable = vec![cli.canonicalize()?, cli];
-        let bwrap = Bwrap { readable, ..Bwrap::for_home(&home) };
+        let host = HostFolders { programs: vec![cli], ..HostFolders::of_home(&home) };
+        let bwrap = Bwrap::for_host(host);
         if let Err(why) = bwrap.try_out() {
             bail!("{why}");
         }
-        Ok(Confined { confinement: Confinement::Bwrap(bwrap), place: self.worktree.enclose()? })
+        let place = self.worktree.enclose()?;
+        Ok(Confined { confinement: Confinement::Bwrap(bwrap), place, variables: Vec::new() })
     }
 
     async fn run(&self, confine: Option<Confined>) -> anyhow::Result<Times> {

@@ -101,7 +101,7 @@ impl Drop for Bot {
 fn storkit(place: &Place, url: &str, account: &Account, room: &str, person: &str) -> anyhow::Result<Command> {
     let Account { name, password, .. } = account;
     let text = format!(
-        "[matrix]\nhomeserver = \"{url}\"\nusername = \"{name}\"\npassword = \"{password}\"\nroom_ids = [\"{room}\"]\nallowed_users = [\"{person}\"]\n"
+        "[matrix]\nhomeserver = \"{url}\"\nusername = \"{name}\"\npassword = \"{password}\"\nroom_ids = [\"{room}\"]\nrequire_encryption = false\nallowed_users = [\"{person}\"]\n"
     );
     let path = place.project().join(".storkit/bot.toml");
     fs::write(&path, text)?;

@@ -5,11 +5,14 @@
 
 mod activity;
 mod answers;
+#[cfg(test)]
+mod fixture;
 mod intake;
 mod left_work;
 mod prompt_queue;
 mod questions;
 mod run_command;
+mod sent_times;
 mod ticker;
 mod turn;
 mod turn_events;
@@ -34,6 +37,7 @@ use crate::{
         session::RoomSession,
     },
     commands::command::RoomView,
+    permission::Asker,
     store::RoomRecord,
 };
 
@@ -53,6 +57,8 @@ pub struct RoomTask {
     ticker: LiveTicker,
     commands: RunningCommands,
     activity: RoomActivity,
+    /// The room's session, as people know it who are asked.
+    asker: Asker,
 }
 
 impl RoomTask {
@@ -64,6 +70,11 @@ impl RoomTask {
         sender: RoomSender,
         mailbox: RoomMailbox,
     ) {
+        let tracker = services.tracker.clone();
+        tracker.spawn(Self::new(services, adapter, room, sender).run(mailbox));
+    }
+
+    fn new(services: Arc<ChatServices>, adapter: Arc<dyn Adapter>, room: Room, sender: RoomSender) -> Self {
         // A room whose record is unreadable still answers, without its session and its choices.
         let record = services.store.room(&room).unwrap_or_else(|error| {
             tracing::error!(%error, %room, "the room's record cannot be read; an empty one is used");
@@ -78,7 +89,7 @@ impl RoomTask {
             idle,
             tracker,
         );
-        let task = Self {
+        Self {
             outbox: Outbox::new(adapter.clone(), room.clone(), services.redactor.clone(), tracker),
             queue: PromptQueue::new(room.clone(), services.store.clone()),
             turn: RoomTurn::new(session),
@@ -86,13 +97,13 @@ impl RoomTask {
             ticker: LiveTicker::default(),
             commands: RunningCommands::default(),
             activity: RoomActivity::default(),
-            services: services.clone(),
+            asker: Asker::room(room.clone()),
+            services,
             room,
             adapter,
             sender,
             record,
-        };
-        tracker.spawn(task.run(mailbox));
+        }
     }
 
     async fn run(mut self, mut mailbox: RoomMailbox) {

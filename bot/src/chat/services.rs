@@ -7,6 +7,7 @@ use agents::{
     model_proxy::ModelAccess,
     turn::RetryPolicy,
 };
+use pipeline::guard::base_branch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -48,6 +49,17 @@ pub struct ChatServices {
 }
 
 impl ChatServices {
+    /// The branch that stories merge to, and that agents' briefings are read from; empty where there is none yet.
+    fn base(&self) -> String {
+        let commands = &self.commands;
+        let known = commands.pipeline.snapshot().base.clone();
+        match known.is_empty() {
+            // Where the pipeline cannot work, rooms still do.
+            true => base_branch(&commands.project, None).unwrap_or_default(),
+            false => known,
+        }
+    }
+
     /// The settings as they are now.
     pub fn config(&self) -> CurrentSettings {
         self.settings.config()
@@ -79,7 +91,11 @@ impl ChatServices {
         let session = LaunchSession {
             start: start.clone(),
             model,
-            append_system_prompt: Some(prompt::system_prompt(&config.display_name, project, trusted)),
+            append_system_prompt: Some(prompt::system_prompt(
+                &config.display_name,
+                (project, &self.base()),
+                trusted,
+            )),
             trust_project_settings: trusted,
         };
         let model = LaunchModel { access: self.model_access.clone(), proxy: None };

@@ -81,8 +81,8 @@ impl Command for AnswerCommand {
         let answer = (self.answer)(words)?;
         let id = match (named, cx.view.questions.as_slice()) {
             (Some(id), _) => id,
-            (None, [only]) => only.id,
             (None, []) => return Err(CommandError::User(replies::NO_QUESTION.into())),
+            // Also where one is open: a bare answer is read by the room, which knows whether its sender can have seen the question.
             (None, many) => {
                 return Err(CommandError::User(replies::which_question(
                     many.iter().map(|question| question.id),

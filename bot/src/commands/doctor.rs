@@ -12,7 +12,7 @@ pub struct DoctorCommand;
 const SPEC: CommandSpec = CommandSpec {
     name: "doctor",
     args: "",
-    summary: "Check what I need: Claude Code, key, git, state, sandbox",
+    summary: "Check what I need: Claude Code, key, git, state, walls",
     details: "Checks Claude Code and its version, its key, git and its identity, the state folder, and which protections are active. \
               Each line says what to do if something is missing.",
     examples: &["doctor"],

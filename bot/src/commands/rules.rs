@@ -39,7 +39,7 @@ impl Command for RulesCommand {
 
 fn list(cx: &CommandContext<'_>) -> CommandResult {
     let rules = cx.services.broker.rules()?;
-    Ok(Reply::text(replies::rule_list(&rules, |rule| rule.scope.describe())))
+    Ok(Reply::text(replies::rule_list(&rules)))
 }
 
 fn revoke(cx: &CommandContext<'_>, number: &str) -> CommandResult {

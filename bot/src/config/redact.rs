@@ -14,7 +14,7 @@ const SHORTEST: usize = 8;
 const MASK: &str = "[redacted]";
 
 /// Environment variables with keys of the model's service. They are secrets whether or not `bot.toml` names them.
-const KEYS: [&str; 4] =
+pub const KEYS: [&str; 4] =
     ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN", "AWS_BEARER_TOKEN_BEDROCK"];
 
 /// Knows the secrets of one bot. Without any it does nothing.
@@ -93,7 +93,8 @@ fn escaped(secret: &str) -> String {
 
 fn of_config(config: &BotConfig) -> Vec<String> {
     let sections = config.messengers.iter().flat_map(|section| section.secrets());
-    let mut secrets: Vec<String> = sections.map(|secret| secret.reveal().to_owned()).collect();
+    let own = std::iter::once(&config.http.monitor_token);
+    let mut secrets: Vec<String> = sections.chain(own).map(|secret| secret.reveal().to_owned()).collect();
     let telling = |name: &str| ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
     secrets
         .extend(config.claude.env.iter().filter(|(name, _)| telling(name)).map(|(_, value)| value.clone()));

@@ -7,6 +7,7 @@ use axum::{
         State, WebSocketUpgrade,
         ws::{Message, WebSocket},
     },
+    http::StatusCode,
     response::Response,
 };
 use pipeline::event::{NumberedEvent, PipelineSnapshot};
@@ -16,14 +17,24 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::http::services::HttpServices;
+use crate::http::{connections::refuse, services::HttpServices};
 
 // Proxies close a silent connection, and a dead client shows only when a write to it fails. A ping covers both.
 const PING: Duration = Duration::from_secs(30);
 
+/// How many clients may follow at a time.
+pub const FOLLOWERS: usize = 64;
+
+const LONGEST_MESSAGE: usize = 4096;
+
 /// Takes a client on.
 pub async fn follow(upgrade: WebSocketUpgrade, State(services): State<Arc<HttpServices>>) -> Response {
-    upgrade.on_upgrade(move |socket| async move {
+    let Ok(place) = services.followers.clone().try_acquire_owned() else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many clients follow the events.");
+    };
+    // Clients have nothing to say.
+    upgrade.max_message_size(LONGEST_MESSAGE).on_upgrade(move |socket| async move {
+        let _place = place;
         tokio::select! {
             () = services.stop.cancelled() => {}
             // A client that is gone is no error.

@@ -1,6 +1,7 @@
 //! The bot's side of the pipeline: each run can ask people and call tools.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
@@ -9,6 +10,8 @@ use agents::{claude::PermissionRoute, confine::HostGate, model_proxy::ModelAcces
 use pipeline::{
     event::RunInfo,
     host::{AgentSettings, HostAsker, PipelineHost, RunAccess},
+    stage::Role,
+    trust::TrustStore,
 };
 
 use crate::{
@@ -17,6 +20,7 @@ use crate::{
         network::HostQuestions,
         runs::{McpRun, McpRuns},
     },
+    permission::Asker,
 };
 
 /// The bot as the pipeline sees it.
@@ -43,8 +47,9 @@ impl PipelineHost for BotHost {
             asked_for: format!("story {} ({})", run.story, run.slot),
             timeout: settings.config.claude.permission_timeout.limit(),
             agent: Some(run.clone()),
-            operator: false,
             waiting: waiting.clone(),
+            asker: Asker::role(run.role),
+            ..McpRun::default()
         });
         let route = PermissionRoute::Mcp {
             url: format!("http://127.0.0.1:{}/mcp", self.port),
@@ -54,23 +59,33 @@ impl PipelineHost for BotHost {
     }
 
     fn host_gate(&self, asker: HostAsker) -> Option<Arc<dyn HostGate>> {
-        Some(self.hosts.gate(asker))
+        // The run's own, so that its questions about hosts and about calls are one agent's.
+        let asks_as = match &asker {
+            HostAsker::Agent { run, .. } => {
+                self.runs.asker_of(&run.id).unwrap_or_else(|| Asker::role(run.role))
+            }
+            HostAsker::Commands { .. } => Asker::role(Role::Coder),
+        };
+        Some(self.hosts.gate(asker, asks_as))
     }
 }
 
 /// How agents are started, from `bot.toml`.
-pub fn settings(loaded: &LoadedConfig, model_access: ModelAccess) -> AgentSettings {
+pub fn settings(loaded: &LoadedConfig, trust: TrustStore, model_access: ModelAccess) -> AgentSettings {
     let claude = &loaded.config.claude;
+    let home: PathBuf = std::env::var_os("HOME").map_or_else(|| "/".into(), Into::into);
     AgentSettings {
         command: claude.command.clone(),
         model_access,
         model: claude.model.clone(),
         env: claude.env.clone(),
         secret_env: loaded.secret_env.clone(),
-        home: std::env::var_os("HOME").map_or_else(|| "/".into(), Into::into),
+        wall: loaded.config.wall.settings(&home, &loaded.secret_env),
+        home,
         stall: claude.turn_timeout.0,
         trust_project_settings: claude.trust_project_settings,
         busy_wait: Duration::from_secs(30),
         settle: Duration::from_millis(100),
+        trust,
     }
 }

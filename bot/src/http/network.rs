@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{
     config::current::LiveSettings,
     messengers::ConnectedMessengers,
-    permission::{NETWORK_TOOL, PermissionAsk, PermissionBroker, PermissionDecision},
+    permission::{Asker, NETWORK_TOOL, PermissionAsk, PermissionBroker, PermissionDecision},
     replies as say,
 };
 
@@ -54,11 +54,11 @@ impl HostQuestions {
     }
 
     /// The gate for a run or for the commands of a story.
-    pub fn gate(self: &Arc<Self>, asker: HostAsker) -> Arc<dyn HostGate> {
+    pub fn gate(self: &Arc<Self>, wants: HostAsker, asker: Asker) -> Arc<dyn HostGate> {
         let questions = Arc::clone(self);
-        match asker {
-            HostAsker::Agent { run, waiting } => Arc::new(AgentHosts { questions, run, waiting }),
-            HostAsker::Commands { story } => Arc::new(StoryHosts { questions, story }),
+        match wants {
+            HostAsker::Agent { run, waiting } => Arc::new(AgentHosts { questions, run, asker, waiting }),
+            HostAsker::Commands { story } => Arc::new(StoryHosts { questions, story, asker }),
         }
     }
 
@@ -90,14 +90,22 @@ impl HostQuestions {
         }
     }
 
-    fn ask(&self, messengers: &ConnectedMessengers, asked_for: String, target: &HostTarget) -> PermissionAsk {
+    fn ask(
+        &self,
+        messengers: &ConnectedMessengers,
+        (asker, asked_for): (Asker, String),
+        target: &HostTarget,
+    ) -> PermissionAsk {
         let config = self.settings.config();
         PermissionAsk {
             rooms: messengers.followers(&config.pipeline),
-            session_of: None,
+            asker,
+            // No rule about files covers a host.
+            folder: None,
             asked_for,
             tool: NETWORK_TOOL.into(),
             input: json!({ "host": target.host, "port": target.port }),
+            blocked_path: None,
             timeout: config.claude.permission_timeout.limit(),
         }
     }
@@ -105,6 +113,7 @@ impl HostQuestions {
     async fn decide_for_agent(
         self: Arc<Self>,
         run: RunInfo,
+        asker: Asker,
         waiting: Arc<AtomicUsize>,
         target: HostTarget,
     ) -> HostDecision {
@@ -116,7 +125,7 @@ impl HostQuestions {
         let Some((broker, messengers)) = self.desk.get() else {
             return HostDecision::Refused(say::NO_PERSON_FOR_HOST.into());
         };
-        let ask = self.ask(messengers, format!("story {} ({})", run.story, run.slot), &target);
+        let ask = self.ask(messengers, (asker, format!("story {} ({})", run.story, run.slot)), &target);
         if broker.is_allowed_by_rule(&page_of(&ask, &target)) {
             return HostDecision::Allowed;
         }
@@ -130,11 +139,11 @@ impl HostQuestions {
         }
     }
 
-    fn decide_for_commands(&self, story: StoryId, target: &HostTarget) -> HostDecision {
+    fn decide_for_commands(&self, story: StoryId, asker: &Asker, target: &HostTarget) -> HostDecision {
         let granted = self.granted.lock().iter().any(|grant| grant.story == story && grant.target == *target);
         let by_rule = || {
             let (broker, messengers) = self.desk.get()?;
-            let ask = self.ask(messengers, format!("story {story}"), target);
+            let ask = self.ask(messengers, (asker.clone(), format!("story {story}")), target);
             Some(broker.is_allowed_by_rule(&ask) || broker.is_allowed_by_rule(&page_of(&ask, target)))
         };
         match granted || by_rule().unwrap_or(false) {
@@ -162,13 +171,15 @@ fn page_of(ask: &PermissionAsk, target: &HostTarget) -> PermissionAsk {
 struct AgentHosts {
     questions: Arc<HostQuestions>,
     run: RunInfo,
+    asker: Asker,
     waiting: Arc<AtomicUsize>,
 }
 
 impl HostGate for AgentHosts {
     fn decide(&self, target: HostTarget) -> BoxFuture<'static, HostDecision> {
         let questions = Arc::clone(&self.questions);
-        Box::pin(questions.decide_for_agent(self.run.clone(), Arc::clone(&self.waiting), target))
+        let (run, asker) = (self.run.clone(), self.asker.clone());
+        Box::pin(questions.decide_for_agent(run, asker, Arc::clone(&self.waiting), target))
     }
 }
 
@@ -176,11 +187,13 @@ impl HostGate for AgentHosts {
 struct StoryHosts {
     questions: Arc<HostQuestions>,
     story: StoryId,
+    /// Whose rules count.
+    asker: Asker,
 }
 
 impl HostGate for StoryHosts {
     fn decide(&self, target: HostTarget) -> BoxFuture<'static, HostDecision> {
-        let decision = self.questions.decide_for_commands(self.story, &target);
+        let decision = self.questions.decide_for_commands(self.story, &self.asker, &target);
         Box::pin(async { decision })
     }
 }
@@ -270,11 +283,12 @@ mod tests {
 
     impl Scene {
         fn agent(&self, run: RunInfo) -> Arc<dyn HostGate> {
-            self.hosts.gate(HostAsker::Agent { run, waiting: Arc::default() })
+            self.hosts.gate(HostAsker::Agent { run, waiting: Arc::default() }, Asker::role(Role::Coder))
         }
 
         async fn commands(&self, story: u32, target: HostTarget) -> bool {
-            let gate = self.hosts.gate(HostAsker::Commands { story: StoryId(story) });
+            let gate =
+                self.hosts.gate(HostAsker::Commands { story: StoryId(story) }, Asker::role(Role::Coder));
             gate.decide(target).await == HostDecision::Allowed
         }
 
@@ -317,7 +331,11 @@ mod tests {
         }
         let again = scene.agent(run("2-1", 2)).decide(target("docs.example", 443)).await;
         assert_eq!(again, HostDecision::Allowed, "nobody is asked");
-        assert_eq!(scene.broker.rules().unwrap()[0].scope.describe(), "connections to docs.example:443");
+        let rule = &scene.broker.rules().unwrap()[0];
+        assert_eq!(
+            say::rule_in_words(&rule.scope, &rule.owner),
+            "connections to `docs.example:443`, for coders"
+        );
     }
 
     #[tokio::test]
@@ -337,7 +355,8 @@ mod tests {
     async fn where_nobody_can_be_asked_the_answer_is_no() {
         let settings = Arc::new(LiveSettings::new(LoadedConfig::default(), AccessTable::default()));
         let hosts = HostQuestions::new(settings);
-        let gate = hosts.gate(HostAsker::Agent { run: run("1-1", 1), waiting: Arc::default() });
+        let gate =
+            hosts.gate(HostAsker::Agent { run: run("1-1", 1), waiting: Arc::default() }, Asker::default());
         let said = gate.decide(target("docs.example", 443)).await;
         assert_eq!(said, HostDecision::Refused(say::NO_PERSON_FOR_HOST.into()));
     }

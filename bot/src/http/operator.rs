@@ -1,37 +1,27 @@
-//! The operator's own way to the tools: a file that a person's Claude Code takes as its `--mcp-config`.
+//! The operator's own way to the tools. Its token exists only in memory: `storkit mcp-config` asks for it over the console.
 
-use std::{io, path::PathBuf};
-
-use pipeline::Project;
-use serde_json::json;
-use settings::atomic;
+use serde_json::{Value, json};
 
 use super::runs::{McpRun, McpRuns, RunGuard};
 
-/// The file and its token; both go when this is dropped.
+/// A token for all tools but `prompt_permission`; valid until this is dropped.
 pub struct OperatorAccess {
-    path: PathBuf,
-    _guard: RunGuard,
+    guard: RunGuard,
+    port: u16,
 }
 
 impl OperatorAccess {
-    /// Opens a way with all tools but `prompt_permission` and writes `.storkit/run/operator-mcp.json` (0600).
-    pub fn open(project: &Project, runs: &McpRuns, port: u16) -> io::Result<Self> {
-        let guard =
-            runs.open(McpRun { operator: true, asked_for: "the operator".into(), ..McpRun::default() });
-        let path = project.run_dir().join("operator-mcp.json");
-        let config = json!({"mcpServers": {"storkit": {
-            "type": "http",
-            "url": format!("http://127.0.0.1:{port}/mcp"),
-            "headers": {"Authorization": format!("Bearer {}", guard.token())},
-        }}});
-        atomic::write(&path, config.to_string().as_bytes())?;
-        Ok(Self { path, _guard: guard })
+    pub fn open(runs: &McpRuns, port: u16) -> Self {
+        let run = McpRun { operator: true, asked_for: "the operator".into(), ..McpRun::default() };
+        Self { guard: runs.open(run), port }
     }
-}
 
-impl Drop for OperatorAccess {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+    /// What a person's Claude Code takes as its `--mcp-config`.
+    pub fn mcp_config(&self) -> Value {
+        json!({"mcpServers": {"storkit": {
+            "type": "http",
+            "url": format!("http://127.0.0.1:{}/mcp", self.port),
+            "headers": {"Authorization": format!("Bearer {}", self.guard.token())},
+        }}})
     }
 }

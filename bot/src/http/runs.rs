@@ -8,7 +8,9 @@ use std::{
 
 use adapters::Room;
 use parking_lot::{Mutex, MutexGuard};
-use pipeline::event::RunInfo;
+use pipeline::event::{RunId, RunInfo};
+
+use crate::permission::Asker;
 
 /// A run of an agent: where its questions go, and which tools it sees.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +26,14 @@ pub struct McpRun {
     pub agent: Option<RunInfo>,
     /// Whether it is the operator's own way in, with all tools.
     pub operator: bool,
+    /// How many of its calls are under way.
+    pub calls: Arc<AtomicUsize>,
     /// How many of its questions wait for a person now.
     pub waiting: Arc<AtomicUsize>,
+    /// Who it is to the people it asks.
+    pub asker: Asker,
+    /// How many stories it has written.
+    pub created: Arc<AtomicUsize>,
 }
 
 /// The runs under way, by token. Cheap to clone.
@@ -49,6 +57,13 @@ impl McpRuns {
     /// The run of a token. Looked up by hash, so that timing reveals nothing about other tokens.
     pub fn find(&self, token: &str) -> Option<Arc<McpRun>> {
         self.lock().get(token).cloned()
+    }
+
+    /// The asker of an agent's run, if that lives.
+    pub fn asker_of(&self, run: &RunId) -> Option<Asker> {
+        let runs = self.lock();
+        let found = runs.values().find(|other| other.agent.as_ref().is_some_and(|agent| agent.id == *run));
+        found.map(|run| run.asker.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<McpRun>>> {

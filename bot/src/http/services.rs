@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pipeline::{Pipeline, Project};
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -28,6 +29,8 @@ pub struct HttpServices {
     pub messengers: ConnectedMessengers,
     pub metrics: Arc<BotMetrics>,
     pub restart: Arc<RestartRequest>,
+    /// Places for clients of `/ws`.
+    pub followers: Arc<Semaphore>,
     /// Tasks that the shutdown waits for.
     pub tracker: TaskTracker,
     /// Set when the bot goes down.

@@ -5,7 +5,7 @@ use std::{fmt, time::SystemTime};
 use adapters::{Choice, Room};
 use serde_json::{Map, Value};
 
-use super::{AnswerRefused, PermissionAsk};
+use super::{AnswerRefused, Asker, CallConcern, PermissionAsk, StrangerText};
 use crate::store::RuleScope;
 
 /// The number people answer with (`yes 12`). Never used twice in a project.
@@ -19,18 +19,22 @@ impl fmt::Display for QuestionId {
 }
 
 /// A question that waits for a person.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Question {
     pub id: QuestionId,
     /// Every room that shows it.
     pub rooms: Vec<Room>,
-    /// The room whose own session asks; `None` for the run of a story.
-    pub session_of: Option<Room>,
+    /// Whose call it is.
+    pub asker: Asker,
     /// For whom the agent works.
     pub asked_for: String,
     pub tool: String,
     /// Its exact input, as shown.
     pub input: Value,
+    /// What the input does not show.
+    pub concerns: Vec<CallConcern>,
+    /// Text from strangers that the agent has read since a person last spoke to it.
+    pub read: Vec<StrangerText>,
     pub kind: AnswerKind,
     pub asked_at: SystemTime,
     /// When it is denied; `None` for never.
@@ -133,6 +137,8 @@ pub enum WithdrawReason {
     AgentCancelled,
     /// The store could not record the question.
     NotRecorded,
+    /// Too many calls of the same agent wait already.
+    TooManyQuestions,
 }
 
 /// The answer to an agent's request.
@@ -182,14 +188,21 @@ pub enum ExpectedAnswer {
 
 impl Question {
     pub(super) fn new(id: QuestionId, ask: &PermissionAsk, now: SystemTime) -> Self {
+        let read = ask.asker.read_from_strangers();
+        // Whoever wrote that text may have thought of this call. A person may allow it, but no rule comes of it.
+        let may_rule = read.is_empty() && ask.asker.owner().is_some();
+        let always = may_rule.then(|| RuleScope::of(&ask.tool, &ask.input, ask.folder())).flatten();
+        let blocked = ask.blocked_path.as_deref();
         Self {
             id,
             rooms: ask.rooms.clone(),
-            session_of: ask.session_of.clone(),
+            asker: ask.asker.clone(),
             asked_for: ask.asked_for.clone(),
             tool: ask.tool.clone(),
             input: ask.input.clone(),
-            kind: AnswerKind::of(&ask.tool, &ask.input),
+            concerns: CallConcern::of(&ask.tool, &ask.input, ask.folder.as_deref(), blocked),
+            read,
+            kind: AnswerKind::of(&ask.tool, &ask.input, always),
             asked_at: now,
             deadline: ask.timeout.map(|timeout| now + timeout),
         }
@@ -278,7 +291,7 @@ impl Question {
 const NUMBERS: &[&str] = &["1️⃣", "2️⃣", "3️⃣", "4️⃣", "5️⃣", "6️⃣", "7️⃣", "8️⃣", "9️⃣"];
 
 impl AnswerKind {
-    fn of(tool: &str, input: &Value) -> Self {
+    fn of(tool: &str, input: &Value, always: Option<RuleScope>) -> Self {
         match tool {
             "ExitPlanMode" => {
                 Self::Plan { plan: input.get("plan").and_then(Value::as_str).unwrap_or_default().to_owned() }
@@ -288,7 +301,7 @@ impl AnswerKind {
                 // Questions in a form that we cannot read are still shown, as a plain call that people allow or deny.
                 None => Self::Tool { always: None },
             },
-            _ => Self::Tool { always: RuleScope::of(tool, input) },
+            _ => Self::Tool { always },
         }
     }
 }
@@ -347,6 +360,14 @@ fn pick(selection: &ModelQuestion, line: &str) -> Result<String, ExpectedAnswer>
 }
 
 impl QuestionOutcome {
+    /// Whether the call runs.
+    pub(super) fn allows(&self) -> bool {
+        match self {
+            Self::Allowed { .. } | Self::Always { .. } | Self::Answered { .. } | Self::ByRule { .. } => true,
+            Self::Denied { .. } | Self::TimedOut | Self::Unreachable | Self::Withdrawn { .. } => false,
+        }
+    }
+
     /// The audit's word for it.
     pub fn word(&self) -> &'static str {
         match self {
@@ -404,6 +425,7 @@ impl WithdrawReason {
             Self::AgentGone => "end of agent",
             Self::AgentCancelled => "agent",
             Self::NotRecorded => "store failure",
+            Self::TooManyQuestions => "too many questions",
         }
     }
 }

@@ -48,10 +48,12 @@ fn room(id: &str) -> Room {
 fn ask(command: &str) -> PermissionAsk {
     PermissionAsk {
         rooms: vec![room("a")],
-        session_of: Some(room("a")),
+        asker: Asker::room(room("a")),
+        folder: None,
         asked_for: "Ann".into(),
         tool: "Bash".into(),
         input: json!({ "command": command }),
+        blocked_path: None,
         timeout: None,
     }
 }
@@ -121,6 +123,8 @@ async fn an_answer_from_a_room_that_was_not_asked_changes_nothing() {
 #[tokio::test]
 async fn always_answers_the_like_call_unasked_until_it_is_revoked() {
     let mut scene = scene();
+    let folder = tempfile::tempdir().unwrap();
+    let ask = |command| PermissionAsk { folder: Some(folder.path().into()), ..ask(command) };
     let asking = scene.begin(ask("touch x"));
     let question = scene.question().await;
     scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Always).unwrap();
@@ -219,5 +223,223 @@ async fn a_question_of_a_killed_bot_is_closed_and_audited_at_the_next_start() {
     assert_eq!(left[0].copies, [(room("a"), MessageId::new("m1"))]);
     assert!(next.close_left_over().is_empty());
     assert_eq!(scene.audit(), ["withdrawn"]);
+    asking.abort();
+}
+
+impl Scene {
+    /// Asks, and answers `always`.
+    async fn always(&mut self, ask: PermissionAsk) {
+        let asking = self.begin(ask);
+        let question = self.question().await;
+        self.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Always).unwrap();
+        assert!(allowed(&asking.await.unwrap()));
+    }
+
+    /// Whether the call runs without a question.
+    async fn is_ruled(&self, ask: PermissionAsk) -> bool {
+        // Without a room nobody can be asked, so that only a rule allows.
+        allowed(&self.broker.ask(PermissionAsk { rooms: Vec::new(), ..ask }).await)
+    }
+}
+
+fn asked_by(asker: Asker, command: &str) -> PermissionAsk {
+    PermissionAsk { asker, ..ask(command) }
+}
+
+#[tokio::test]
+async fn a_rule_belongs_to_the_room_or_role_that_made_it() {
+    use pipeline::stage::Role;
+    let mut scene = scene();
+    scene.always(ask("make a")).await;
+    scene.always(asked_by(Asker::role(Role::Coder), "make c")).await;
+    for (asker, ruled) in [
+        (Asker::room(room("a")), [true, false]),
+        (Asker::room(room("b")), [false, false]),
+        (Asker::role(Role::Coder), [false, true]),
+        (Asker::role(Role::Qa), [false, false]),
+        (Asker::default(), [false, false]),
+    ] {
+        for (command, ruled) in ["make a", "make c"].into_iter().zip(ruled) {
+            assert_eq!(scene.is_ruled(asked_by(asker.clone(), command)).await, ruled, "{asker:?} {command}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_agent_without_an_owner_gets_no_rule() {
+    let mut scene = scene();
+    let asking = scene.begin(asked_by(Asker::default(), "make a"));
+    let question = scene.question().await;
+    let always = scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Always);
+    assert_eq!(always, Err(AnswerRefused::NoAlways));
+    asking.abort();
+}
+
+#[tokio::test]
+async fn always_makes_no_rule_if_the_answer_does_not_count() {
+    let mut scene = scene();
+    let asking = scene.begin(ask("make a"));
+    let question = scene.question().await;
+    scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::No(None)).unwrap();
+    let late = scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Always);
+    assert_eq!(late, Err(AnswerRefused::NotOpen(question.id)));
+    assert!(!allowed(&asking.await.unwrap()) && scene.broker.rules().unwrap().is_empty());
+    // The agent goes away just before.
+    let asking = scene.begin(ask("make a"));
+    let question = scene.question().await;
+    asking.abort();
+    let _ = asking.await;
+    let late = scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Always);
+    assert_eq!(late, Err(AnswerRefused::NotOpen(question.id)));
+    assert!(scene.broker.rules().unwrap().is_empty());
+    // And just after, before it learns of it.
+    let asking = scene.begin(ask("make a"));
+    let question = scene.question().await;
+    scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Always).unwrap();
+    asking.abort();
+    if asking.await.is_err() {
+        assert!(scene.broker.rules().unwrap().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_at_the_deadline_counts_wholly_or_not_at_all() {
+    let mut scene = scene();
+    for _ in 0..50 {
+        let asking = scene.begin(PermissionAsk { timeout: Some(Duration::from_secs(1)), ..ask("make a") });
+        let question = scene.question().await;
+        // The sleeper is due, and the answer is there before it is polled.
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let counted = scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Always).is_ok();
+        assert_eq!(allowed(&asking.await.unwrap()), counted);
+        let rules = scene.broker.rules().unwrap();
+        assert_eq!(rules.len(), usize::from(counted));
+        for rule in rules {
+            scene.broker.revoke(rule.id).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_agent_has_a_few_open_questions_and_the_next_is_asked_after_an_answer() {
+    let mut scene = scene();
+    let asker = Asker::room(room("a"));
+    let asked: Vec<_> =
+        (0..=OPEN_QUESTIONS).map(|n| scene.begin(asked_by(asker.clone(), &format!("make {n}")))).collect();
+    let mut shown = Vec::new();
+    for _ in 0..OPEN_QUESTIONS {
+        shown.push(scene.question().await);
+    }
+    tokio::task::yield_now().await;
+    assert_eq!(scene.broker.open_questions().len(), OPEN_QUESTIONS);
+    let other = scene.begin(asked_by(Asker::room(room("b")), "make other"));
+    assert_eq!(
+        scene.question().await.input["command"],
+        "make other",
+        "other agents have places of their own"
+    );
+    scene.broker.answer(shown[0].id, &room("a"), &ann(), PersonAnswer::No(None)).unwrap();
+    let next = scene.question().await;
+    assert!(!shown.iter().any(|question| question.input == next.input));
+    scene.broker.withdraw_all(WithdrawReason::ShuttingDown);
+    for asked in asked {
+        assert!(!allowed(&asked.await.unwrap()));
+    }
+    other.abort();
+}
+
+#[tokio::test]
+async fn a_rule_that_was_made_meanwhile_covers_the_call_that_waits() {
+    let mut scene = scene();
+    let asker = Asker::room(room("a"));
+    let first: Vec<_> = (0..OPEN_QUESTIONS).map(|_| scene.begin(asked_by(asker.clone(), "make a"))).collect();
+    let question = scene.question().await;
+    for _ in 1..OPEN_QUESTIONS {
+        scene.question().await;
+    }
+    let waiting = scene.begin(asked_by(asker, "make a"));
+    tokio::task::yield_now().await;
+    scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Always).unwrap();
+    assert!(allowed(&waiting.await.unwrap()));
+    scene.broker.withdraw_all(WithdrawReason::ShuttingDown);
+    drop(first);
+}
+
+#[tokio::test]
+async fn a_call_that_waits_when_its_turn_ends_is_never_asked() {
+    let mut scene = scene();
+    let asker = Asker::room(room("a"));
+    let asked: Vec<_> = (0..OPEN_QUESTIONS).map(|_| scene.begin(asked_by(asker.clone(), "make a"))).collect();
+    for _ in 0..OPEN_QUESTIONS {
+        scene.question().await;
+    }
+    let waiting = scene.begin(asked_by(asker.clone(), "make b"));
+    tokio::task::yield_now().await;
+    asker.dismiss_waiting();
+    scene.broker.withdraw_all(WithdrawReason::TurnOver);
+    let over = PermissionDecision::Denied(DenialReason::Withdrawn(WithdrawReason::TurnOver));
+    assert_eq!(waiting.await.unwrap(), over);
+    drop(asked);
+}
+
+#[tokio::test]
+async fn text_from_strangers_takes_always_and_host_rules_away_until_a_person_speaks() {
+    let mut scene = scene();
+    let asker = Asker::room(room("a"));
+    let fetch = |host: &str| PermissionAsk {
+        tool: "WebFetch".into(),
+        input: json!({ "url": format!("https://{host}/"), "prompt": "x" }),
+        ..asked_by(asker.clone(), "")
+    };
+    scene.always(fetch("docs.rs")).await;
+    scene.always(PermissionAsk { asker: Asker::room(room("a")), ..fetch("crates.io") }).await;
+    scene.always(PermissionAsk { asker: Asker::room(room("a")), ..asked_by(asker.clone(), "make a") }).await;
+    assert!(!scene.is_ruled(fetch("crates.io")).await, "it has read docs.rs");
+    assert!(scene.is_ruled(asked_by(asker.clone(), "make a")).await, "other rules still hold");
+    let asking = scene.begin(asked_by(asker.clone(), "make b"));
+    let question = scene.question().await;
+    assert_eq!(question.read, [StrangerText::Page("docs.rs".into())]);
+    let always = scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Always);
+    assert_eq!(always, Err(AnswerRefused::NoAlways));
+    scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Yes).unwrap();
+    assert!(allowed(&asking.await.unwrap()));
+    asker.on_person_spoke();
+    assert!(scene.is_ruled(fetch("crates.io")).await);
+}
+
+#[tokio::test]
+async fn a_page_that_was_denied_was_not_read() {
+    let mut scene = scene();
+    let asker = Asker::room(room("a"));
+    let input = json!({ "url": "https://docs.rs/", "prompt": "x" });
+    let asking = scene.begin(PermissionAsk { tool: "WebFetch".into(), input, ..asked_by(asker.clone(), "") });
+    let question = scene.question().await;
+    scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::No(None)).unwrap();
+    asking.await.unwrap();
+    assert!(asker.read_from_strangers().is_empty());
+}
+
+#[tokio::test]
+async fn wide_rules_of_an_earlier_version_are_dropped_and_the_others_hold() {
+    let scene = scene();
+    let prefix = |prefix: &str| RuleScope::CommandPrefix { prefix: prefix.into() };
+    let exact = RuleScope::Command { command: "make test".into(), links: Default::default() };
+    for scope in [prefix("git fetch"), prefix("cargo test"), prefix("make test"), prefix("uniq"), exact] {
+        scene.store.add_rule(&RuleOwner::Everyone, &scope, "ann", SystemTime::now()).unwrap();
+    }
+    assert_eq!(scene.broker.drop_wide_rules(), ["git fetch", "make test", "uniq"]);
+    assert!(scene.broker.drop_wide_rules().is_empty());
+    assert!(scene.is_ruled(ask("cargo test -q name")).await && scene.is_ruled(ask("make test")).await);
+    assert!(!scene.is_ruled(ask("git fetch origin")).await);
+}
+
+#[tokio::test]
+async fn a_question_names_what_its_text_does_not_show() {
+    let mut scene = scene();
+    let input = json!({ "command": "x", "dangerouslyDisableSandbox": true });
+    let blocked_path = Some("/etc/shadow".to_owned());
+    let asking = scene.begin(PermissionAsk { input, blocked_path, ..ask("") });
+    let concerns = &scene.question().await.concerns;
+    assert_eq!(*concerns, [CallConcern::OutsideSandbox, CallConcern::BlockedPath("/etc/shadow".into())]);
     asking.abort();
 }

@@ -7,10 +7,10 @@ use std::{
 
 use adapters::{Adapter, Incoming, Room, Webhooks, supervise::supervise};
 use agents::{model_proxy::ModelAccess, turn::RetryPolicy};
-use pipeline::{Pipeline, Project};
+use pipeline::{Pipeline, Project, trust::TrustStore};
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -31,7 +31,7 @@ use crate::{
     },
     config::{LoadedConfig, access::AccessTable, current::LiveSettings, redact::Redactor},
     http::{
-        self, McpRun, McpRuns, OperatorAccess, RunGuard,
+        self, McpRun, McpRuns, OperatorAccess, RunGuard, TcpPeerCheck,
         host::{self, BotHost},
         network::HostQuestions,
         services::HttpServices,
@@ -78,6 +78,10 @@ pub struct AppOptions {
     pub notices: Vec<Room>,
     /// The program that a restart starts.
     pub program: RunningProgram,
+    /// Tells agents' processes from the operator's on the loopback listener.
+    pub checks_peer: TcpPeerCheck,
+    /// What the operator has confirmed of the project's own settings.
+    pub trust: TrustStore,
 }
 
 /// Why a bot does not start. Each is one sentence for the person at the terminal.
@@ -127,8 +131,7 @@ pub enum StartError {
 pub struct App {
     services: Arc<ChatServices>,
     runs: McpRuns,
-    /// The operator's file; without it only that way is closed.
-    operator: Option<OperatorAccess>,
+    operator: OperatorAccess,
     lock: InstanceLock,
     port: u16,
     label: Option<String>,
@@ -157,14 +160,13 @@ impl App {
         let host = BotHost::new(settings.clone(), runs.clone(), port, hosts.clone());
         let access = options.loaded.config.claude.model_access(&options.loaded.secret_env);
         let access = access.map_err(StartError::Model)?;
-        let agents = host::settings(&options.loaded, access.clone());
+        let agents = host::settings(&options.loaded, options.trust.clone(), access.clone());
         let pipeline =
             Pipeline::open(&options.project, agents, Arc::new(host)).map_err(StartError::Ledger)?;
         // Subscribed before the first event, so that rooms hear of an earlier storkit's leftovers.
         let (_, events) = pipeline.follow();
-        let operator = OperatorAccess::open(&options.project, &runs, port)
-            .inspect_err(|error| tracing::warn!(%error, "the operator's MCP file cannot be written"))
-            .ok();
+        let operator = OperatorAccess::open(&runs, port);
+        let checks_peer = options.checks_peer;
         let (services, inbox) = chat_services(options, registry, store, pipeline, (settings, access));
         hosts.connect(services.broker.clone(), services.commands.messengers.clone());
         serve_rooms(&services);
@@ -173,7 +175,8 @@ impl App {
         // its questions must not close new ones.
         app.clean_up_after_predecessor(&notices).await;
         let (services, tracker) = (&app.services, &app.services.tracker);
-        tracker.spawn(http::serve(listener, Arc::new(http_services(services, hosts)), app.runs.clone()));
+        let http = Arc::new(http_services(services, hosts));
+        tracker.spawn(http::serve(listener, http, app.runs.clone(), checks_peer));
         if let Some((listener, webhooks)) = public {
             tracker.spawn(http::webhooks::serve(listener, webhooks, services.stop.clone()));
         }
@@ -197,6 +200,12 @@ impl App {
         if let Some(path) = services.store.set_aside() {
             for room in notices {
                 services.rooms.post(room, RoomInput::Notice(replies::state_set_aside(path)));
+            }
+        }
+        let dropped = services.broker.drop_wide_rules();
+        if !dropped.is_empty() {
+            for room in notices {
+                services.rooms.post(room, RoomInput::Notice(replies::rules_dropped(&dropped)));
             }
         }
         for left in services.broker.close_left_over() {
@@ -239,6 +248,11 @@ impl App {
     /// The port of the loopback listener.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How the operator's own Claude Code reaches the tools. It holds a token.
+    pub fn operator_mcp_config(&self) -> serde_json::Value {
+        self.operator.mcp_config()
     }
 
     /// The rooms' services; for tests, completion and benchmarks.
@@ -332,7 +346,7 @@ fn chat_services(
     pipeline: Pipeline,
     (settings, model_access): (Arc<LiveSettings>, ModelAccess),
 ) -> (Arc<ChatServices>, mpsc::Receiver<Incoming>) {
-    let AppOptions { project, adapters, clock, retry, program, .. } = options;
+    let AppOptions { project, adapters, clock, retry, program, trust, .. } = options;
     // Bounded: a flood makes the adapters wait, instead of filling the memory.
     let (sender, inbox) = mpsc::channel(1_000);
     let (stop, tracker, rooms) = (CancellationToken::new(), TaskTracker::new(), RoomDirectory::default());
@@ -344,7 +358,7 @@ fn chat_services(
     let broker = PermissionBroker::new(store.clone(), clock.clone(), Arc::new(rooms.clone()));
     let loaded = settings.loaded();
     let commands = CommandServices {
-        doctor: doctor_report(project.clone(), settings.clone()),
+        doctor: doctor_report(project.clone(), trust, settings.clone()),
         project,
         settings: settings.clone(),
         store: store.clone(),
@@ -368,7 +382,7 @@ fn chat_services(
         ambient: AmbientRooms::new(loaded.path.clone(), &loaded.config.ambient_rooms),
         metrics: Arc::default(),
         retry,
-        redactor: Arc::new(Redactor::new(&loaded, |name| std::env::var(name).ok())),
+        redactor: Arc::new(Redactor::new(&loaded, settings::environment::var)),
         tracker,
         stop,
     };
@@ -387,18 +401,16 @@ fn http_services(services: &ChatServices, hosts: Arc<HostQuestions>) -> HttpServ
         messengers: commands.messengers.clone(),
         metrics: services.metrics.clone(),
         restart: commands.restart.clone(),
+        followers: Arc::new(Semaphore::new(http::events::FOLLOWERS)),
         tracker: services.tracker.clone(),
         stop: services.stop.clone(),
     }
 }
 
-fn doctor_report(project: Project, settings: Arc<LiveSettings>) -> DoctorReport {
+fn doctor_report(project: Project, trust: TrustStore, settings: Arc<LiveSettings>) -> DoctorReport {
     Box::new(move || {
-        let (project, settings) = (project.clone(), settings.clone());
-        Box::pin(async move {
-            let loaded = settings.loaded();
-            doctor::report(&doctor::check(&project, &loaded.config, &loaded.secret_env).await)
-        })
+        let (project, trust, settings) = (project.clone(), trust.clone(), settings.clone());
+        Box::pin(async move { doctor::report(&doctor::check(&project, &trust, &settings.loaded()).await) })
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use pipeline::Project;
 
 use crate::{
@@ -11,10 +11,11 @@ use crate::{
     program::{
         audit::AuditFilter,
         common_args::{CommonArgs, open},
-        doctor,
+        doctor, mcp_config,
         output::{complain, print},
         serve::{self, FrontEnd},
         set_up::{self, InitArgs},
+        trust::{self, TrustArgs},
         upkeep,
     },
     replies::terminal::no_manual,
@@ -34,11 +35,16 @@ pub struct Cli {
 enum CliAction {
     /// Set up a project: its settings, its team of agents, and what they should know
     Init(InitArgs),
+    /// Show what the repository makes storkit run, as far as you have not confirmed it, and ask
+    Trust(TrustArgs),
     /// Serve the project without a chat in this terminal
     Serve,
     /// Chat with the bot that serves the project, or with a new one. If standard input is not a terminal, it is read
     /// line by line as a script, and the exit code is 1 if a line failed
     Chat,
+    /// Print the configuration with which your own Claude Code reaches the tools of the storkit that serves the project:
+    /// `claude --mcp-config <(storkit mcp-config)`. It holds a token that is valid until that storkit ends
+    McpConfig,
     /// Try it without an account: the real Claude Code against a scripted model on this machine, in a scratch project
     Demo,
     /// Check what storkit needs; the exit code is 1 if something does not work
@@ -77,6 +83,17 @@ enum SlackAction {
     },
 }
 
+impl Cli {
+    /// The arguments of this process. An empty environment variable counts as unset: `.env` files have lines without a value.
+    pub fn parse_without_empty_variables() -> Result<Self, clap::Error> {
+        let is_empty = |arg: &clap::Arg| {
+            arg.get_env().is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()))
+        };
+        let command = Self::command().mut_args(|arg| if is_empty(&arg) { arg.env(None) } else { arg });
+        Self::from_arg_matches(&command.try_get_matches()?)
+    }
+}
+
 /// Runs the subcommand that the arguments name.
 pub async fn run(cli: Cli) -> ExitCode {
     let here = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
@@ -84,8 +101,10 @@ pub async fn run(cli: Cli) -> ExitCode {
     match cli.action {
         None if here => serve::project(&cli.common, FrontEnd::Terminal).await,
         None | Some(CliAction::Serve) => serve::project(&cli.common, FrontEnd::None).await,
+        Some(CliAction::Trust(given)) => with_project(&cli.common, |project| trust::confirm(project, &given)),
         Some(CliAction::Init(given)) => set_up::init(&given, cli.common.project.as_deref()),
         Some(CliAction::Chat) => serve::chat(&cli.common, front).await,
+        Some(CliAction::McpConfig) => mcp_config::show(&cli.common).await,
         Some(CliAction::Demo) => serve::demo(&cli.common.without_environment(), front).await,
         Some(CliAction::Doctor { audit: false }) => check(&cli.common).await,
         Some(CliAction::Doctor { audit: true }) => with_project(&cli.common, upkeep::audit_stories),
@@ -142,7 +161,11 @@ async fn check(common: &CommonArgs) -> ExitCode {
         Ok(opened) => opened,
         Err(code) => return code,
     };
-    let checks = doctor::check(&project, &loaded.config, &loaded.secret_env).await;
+    let store = match trust::store() {
+        Ok(store) => store,
+        Err(error) => return complain(2, &error.to_string()),
+    };
+    let checks = doctor::check(&project, &store, &loaded).await;
     print(&adapters::markdown::plain(&doctor::report(&checks)));
     print("\n");
     let bad = checks.iter().any(|check| check.state == doctor::CheckState::Bad);

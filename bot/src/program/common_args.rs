@@ -38,7 +38,7 @@ pub fn open(common: &CommonArgs) -> Result<(Project, LoadedConfig), ExitCode> {
     let start = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
     let project = Project::open(&start).map_err(|error| complain(2, &error.to_string()))?;
     let path = project.dir().join("bot.toml");
-    let mut loaded = BotConfig::load(&path, |name| std::env::var(name).ok())
+    let mut loaded = BotConfig::load(&path, settings::environment::var)
         .map_err(|error| complain(2, &error.to_string()))?;
     if let Some(port) = common.port {
         loaded.config.http.port = port;

@@ -4,22 +4,25 @@ use std::{fmt::Write as _, path::PathBuf, process::Stdio, time::Duration};
 
 use agents::{
     claude::TESTED_VERSION,
-    confine::Confinement,
+    confine::{Confinement, HostFolders},
     model_proxy::{ModelAccess, is_model_variable},
 };
 use pipeline::{
     Project,
     config::{Agent, ProjectConfig},
-    guard::base_branch,
     project::ProjectContext,
     stage::Role,
+    trust::{ProjectTrust, TrustError, TrustStore},
 };
 use tokio::process::Command;
 
 use crate::{
     commands,
-    config::BotConfig,
-    program::{lock, messengers},
+    config::{BotConfig, LoadedConfig},
+    program::{
+        claude_settings::{self, UnaskedCalls},
+        lock, messengers,
+    },
     replies::doctor::{self as say, NetworkPart},
 };
 
@@ -56,19 +59,30 @@ fn bad(text: impl Into<String>) -> DoctorCheck {
     DoctorCheck { state: CheckState::Bad, text: text.into() }
 }
 
-pub async fn check(project: &Project, config: &BotConfig, secret_env: &[String]) -> Vec<DoctorCheck> {
+pub async fn check(project: &Project, store: &TrustStore, loaded: &LoadedConfig) -> Vec<DoctorCheck> {
+    let (config, secret_env) = (&loaded.config, &loaded.secret_env);
+    let trust = ProjectTrust::read(project, store);
     let mut checks = vec![claude_version(config, secret_env).await];
     let key = claude_key(config, secret_env).await;
     let has_login = key.as_ref().is_some_and(|check| check.state == CheckState::Good);
     checks.extend(key);
     checks.extend(model_way(config, secret_env, has_login));
     checks.extend(git(project).await);
-    checks.push(trust(config));
-    checks.push(sandbox());
-    checks.extend(stories(project));
-    checks.extend(network(project));
+    checks.push(project_settings(config));
+    checks.extend(unasked_calls(config));
+    let wall = chosen_wall(config, secret_env);
+    checks.push(walls(&trust, &wall));
+    match &trust {
+        Ok(trust) => {
+            checks.extend(stories(trust));
+            checks.extend(confirmation(trust));
+            checks.extend(network(trust, &wall));
+            checks.push(context(project, &trust.base));
+        }
+        Err(TrustError::Base(error)) => checks.push(note(say::merges_nowhere(&error.to_string()))),
+        Err(error) => checks.push(bad(say::as_reported(&error.to_string()))),
+    }
     checks.push(config_file(project));
-    checks.push(context(project));
     checks.push(port(project, config).await);
     checks.push(disk(project));
     checks.push(clock(project));
@@ -99,8 +113,9 @@ async fn messengers(project: &Project, config: &BotConfig) -> Vec<DoctorCheck> {
     futures::future::join_all(checks).await
 }
 
-fn context(project: &Project) -> DoctorCheck {
-    match project.context() {
+fn context(project: &Project, base: &str) -> DoctorCheck {
+    match project.context(base) {
+        _ if project.context_is_edited(base) => note(say::context_edited(base)),
         ProjectContext::Text(_) => good(say::CONTEXT_READ),
         ProjectContext::Untouched => note(say::CONTEXT_UNTOUCHED),
         ProjectContext::Missing => note(say::CONTEXT_MISSING),
@@ -253,40 +268,66 @@ async fn git(project: &Project) -> Vec<DoctorCheck> {
     checks
 }
 
-fn trust(config: &BotConfig) -> DoctorCheck {
+fn project_settings(config: &BotConfig) -> DoctorCheck {
     match config.claude.trust_project_settings {
         true => note(say::PROJECT_SETTINGS_TRUSTED),
         false => good(say::PROJECT_SETTINGS_IGNORED),
     }
 }
 
+/// What Claude Code's own settings allow: permissions for everybody in a room.
+fn unasked_calls(config: &BotConfig) -> Vec<DoctorCheck> {
+    let checks = claude_settings::files(config).into_iter().flat_map(|file| {
+        match claude_settings::unasked_calls(&file) {
+            Ok(UnaskedCalls { rules, folders }) => {
+                let rules = (!rules.is_empty()).then(|| note(say::rules_for_everybody(&file, &rules)));
+                let folders =
+                    (!folders.is_empty()).then(|| note(say::folders_for_everybody(&file, &folders)));
+                rules.into_iter().chain(folders).collect()
+            }
+            Err(error) => vec![note(say::claude_settings_unreadable(&file, &error))],
+        }
+    });
+    let checks: Vec<_> = checks.collect();
+    if checks.is_empty() { vec![good(say::NO_RULES_FOR_EVERYBODY)] } else { checks }
+}
+
 // Bubblewrap is tried, not only searched for: containers often have the program and forbid its namespaces.
-fn sandbox() -> DoctorCheck {
+fn chosen_wall(config: &BotConfig, secret_env: &[String]) -> Result<Confinement, String> {
     let home = std::env::var_os("HOME").map_or_else(|| "/".into(), std::path::PathBuf::from);
-    match Confinement::strongest_available(&home) {
-        (_, None) => good(say::SANDBOXED),
-        (_, Some(why)) => note(say::not_sandboxed(&why.to_string())),
+    Confinement::chosen(&config.wall.settings(&home, secret_env), HostFolders::of_home(&home))
+}
+
+/// Each kind of process that runs agents' work, with its wall.
+fn walls(trust: &Result<ProjectTrust, TrustError>, wall: &Result<Confinement, String>) -> DoctorCheck {
+    let in_force =
+        trust.as_ref().ok().and_then(|trust| trust.in_force(settings::environment::var).ok().flatten());
+    let team = in_force.unwrap_or_default().config.agents;
+    let names: Vec<&str> = team.iter().map(|agent| agent.name.as_str()).collect();
+    match wall {
+        Ok(confinement @ Confinement::Bwrap(_)) => good(say::walls(&names, &confinement.name())),
+        Ok(Confinement::None) => note(say::no_walls(&names)),
+        Ok(confinement @ Confinement::Prefix(_)) => note(say::walls(&names, &confinement.name())),
+        Err(why) => bad(say::as_reported(why)),
     }
 }
 
 /// The network access of agents and commands, and whether this machine can enforce its limits.
-fn network(project: &Project) -> Option<DoctorCheck> {
-    let path = project.dir().join("project.toml");
-    // `stories` reports a file that cannot be read.
-    let config = ProjectConfig::load(&path, |name| std::env::var(name).ok()).ok()?.config;
+fn network(trust: &ProjectTrust, wall: &Result<Confinement, String>) -> Option<DoctorCheck> {
+    // `stories` reports settings that are wrong, and `confirmation` those that nobody confirmed.
+    let config = trust.in_force(settings::environment::var).ok()??.config;
     let parts = network_parts(&config);
     let limited = || parts.iter().map(|part| part.network).filter(|network| network.is_limited());
     // What somebody set comes first: it stops runs where it cannot be enforced.
     let Some(limited) = limited().find(|network| network.is_strict()).or_else(|| limited().next()) else {
         return Some(good(say::NETWORK_OPEN));
     };
-    let home = std::env::var_os("HOME").map_or_else(|| "/".into(), std::path::PathBuf::from);
-    let (strongest, _) = Confinement::strongest_available(&home);
     let access = say::network_access(&parts);
-    Some(match strongest.can_limit(limited, "`network`") {
-        Ok(()) if !strongest.limits(limited) => {
-            note(say::network_open_here(&strongest.limits_network().err().unwrap_or_default()))
-        }
+    let unlimited = wall.as_ref().ok().filter(|wall| !limited.is_strict() && !wall.limits(limited));
+    if let Some(why) = unlimited.and_then(|wall| wall.limits_network().err()) {
+        return Some(note(say::network_open_here(&why)));
+    }
+    Some(match wall.as_ref().map_err(Clone::clone).and_then(|wall| wall.can_limit(limited, "`network`")) {
         Ok(()) => match way_around(&config) {
             Some(why) => note(format!("{access} {why}")),
             None => good(access),
@@ -320,21 +361,25 @@ fn way_around(config: &ProjectConfig) -> Option<String> {
     (!open.is_empty()).then(|| say::network_way_around(&limited.name, &open))
 }
 
-/// What stories need: a valid `project.toml`, and a branch to merge to.
-fn stories(project: &Project) -> Vec<DoctorCheck> {
-    let path = project.dir().join("project.toml");
-    let (configured, config) = match ProjectConfig::load(&path, |name| std::env::var(name).ok()) {
-        Ok(loaded) => {
-            let text = say::team(loaded.config.agents.len(), loaded.config.gates.len());
-            (loaded.config.base_branch, good(text))
-        }
-        Err(error) => (None, bad(say::as_reported(&error.to_string()))),
+/// What stories need: valid settings on base, and a branch to merge to.
+fn stories(trust: &ProjectTrust) -> Vec<DoctorCheck> {
+    let config = match trust.proposed_config(settings::environment::var) {
+        Ok(loaded) => good(say::team(loaded.config.agents.len(), loaded.config.gates.len())),
+        Err(why) => bad(say::as_reported(&why)),
     };
-    let base = match base_branch(project, configured.as_deref()) {
-        Ok(base) => good(say::merges_to(&base)),
-        Err(error) => note(say::merges_nowhere(&error.to_string())),
+    vec![config, good(say::merges_to(&trust.base))]
+}
+
+/// Whether the operator has confirmed what the repository makes storkit run.
+fn confirmation(trust: &ProjectTrust) -> Vec<DoctorCheck> {
+    let confirmed = match trust.is_confirmed() {
+        _ if trust.has_unconfirmed_programs() => bad(say::as_reported(&trust.programs_sentence())),
+        false => bad(say::as_reported(&trust.unconfirmed_sentence())),
+        true if trust.proposed.is_empty() => good(say::DEFAULTS_APPLY),
+        true => good(say::confirmed(&trust.base)),
     };
-    vec![config, base]
+    let edited = trust.edited.then(|| note(say::settings_edited(&trust.base)));
+    [confirmed].into_iter().chain(edited).collect()
 }
 
 fn config_file(project: &Project) -> DoctorCheck {

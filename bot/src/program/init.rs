@@ -4,14 +4,15 @@ use std::{
     fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use pipeline::{
     Project,
     config::Agent,
+    git::program::{GitProgram, GitProgramError},
     project::TEMPLATE_MARK,
     stage::{Role, Stage},
+    trust::{ProjectTrust, TrustError, TrustStore, unconfirmed_programs},
 };
 use settings::atomic;
 
@@ -40,16 +41,15 @@ pub enum InitError {
     /// A file could not be written.
     #[error("`{path}` cannot be written: {source}.")]
     Disk { path: PathBuf, source: io::Error },
-    #[error("`git {what}` failed: {why}")]
-    Git { what: String, why: String },
+    #[error(transparent)]
+    Git(#[from] GitProgramError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
 }
 
-const PROJECT_TOML: &str = ".storkit/project.toml";
+pub const PROJECT_TOML: &str = ".storkit/project.toml";
 const CONTEXT: &str = ".storkit/context.md";
 const BOT_TOML: &str = ".storkit/bot.toml";
-
-// The author of the one commit of `init`, where git knows nobody: set-up must not fail for that.
-const FALLBACK_IDENTITY: [&str; 4] = ["-c", "user.name=storkit", "-c", "user.email=storkit@localhost"];
 
 /// What fits this folder: its own test command, where one is found.
 pub fn suggest(root: &Path) -> InitChoices {
@@ -121,7 +121,7 @@ fn bot_toml(choices: &InitChoices) -> String {
 }
 
 /// The team with its prompts, every one to be changed.
-fn project_toml(choices: &InitChoices) -> String {
+pub fn project_toml(choices: &InitChoices) -> String {
     let gates: Vec<toml::Value> = choices.gates.iter().map(|gate| gate.as_str().into()).collect();
     let mut text = format!(
         "# {TEMPLATE_MARK}: written by `storkit init`. Change any value; the prompts below are the ones in use.\n\n\
@@ -152,7 +152,6 @@ fn agent(text: &mut String, agent: &Agent) {
     let _ = write!(
         text,
         "\n[[agent]]\nname = \"{0}\"\nstage = \"{0}\"\ncount = {1}\n# model = \"\"          # the CLI's default\n# max_turns = 200\n# max_budget_usd = 5.0\n\
-         # sandbox = \"bwrap\"   # or \"none\", or a command that wraps the agent; default: the strongest this machine has\n\
          # network = true       # or false (the model's API and storkit's tools only), or more hosts, like [\"crates.io\"]\n\
          prompt = '''\n{2}'''\nsystem_prompt = '''\n{3}'''\n",
         agent.name, agent.count, agent.prompt, agent.system_prompt
@@ -161,43 +160,41 @@ fn agent(text: &mut String, agent: &Agent) {
 
 /// Whether the folder is inside a repository.
 pub fn is_repository(folder: &Path) -> bool {
-    git(folder, &["rev-parse", "--git-dir"]).is_ok()
+    GitProgram::at(folder).run(["rev-parse", "--git-dir"]).is_ok()
 }
 
 /// Makes a repository whose branch is `main`.
 ///
 /// Fails where git is missing or refuses.
 pub fn make_repository(folder: &Path) -> Result<(), InitError> {
-    git(folder, &["init", "-q", "-b", "main"]).map(drop)
+    Ok(GitProgram::at(folder).run(["init", "-q", "-b", "main"]).map(drop)?)
+}
+
+/// Why git must not be used in this repository, as a clause.
+pub fn git_in_the_way(project: &Project, store: &TrustStore) -> Result<Option<String>, InitError> {
+    match ProjectTrust::read(project, store) {
+        Ok(trust) => Ok(trust.has_unconfirmed_programs().then(|| trust.programs_sentence())),
+        // A repository without a commit has no base yet, but may have such a configuration.
+        Err(TrustError::Base(_)) => Ok(unconfirmed_programs(project, store)?),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Commits the files of `init` that git does not have, and nothing else; `false` if it has them all.
 ///
 /// Fails where git is missing or refuses.
 pub fn commit(project: &Project) -> Result<bool, InitError> {
-    let root = project.root();
+    // It runs no hooks, and has an identity where git knows nobody: set-up must not fail for that.
+    let git = GitProgram::at(project.root()).with_identity()?;
     let files = [PROJECT_TOML, CONTEXT];
-    let new = git(root, &[&["status", "--porcelain", "--"][..], &files].concat())?;
+    let new = git.run([&["status", "--porcelain", "--"][..], &files].concat())?;
     if new.trim().is_empty() {
         return Ok(false);
     }
-    git(root, &[&["add", "--"][..], &files].concat())?;
-    let known = git(root, &["config", "user.email"]).is_ok();
-    let who: &[&str] = if known { &[] } else { &FALLBACK_IDENTITY };
+    git.run([&["add", "--"][..], &files].concat())?;
     // With the paths given, git commits only these: whatever the person has staged stays staged.
-    let what = ["commit", "-q", "-m", "storkit: set up", "--"];
-    git(root, &[who, &what, &files].concat())?;
+    git.run([&["commit", "-q", "-m", "storkit: set up", "--"][..], &files].concat())?;
     Ok(true)
-}
-
-fn git(folder: &Path, arguments: &[&str]) -> Result<String, InitError> {
-    let failed = |why: String| InitError::Git { what: arguments.join(" "), why };
-    let output = Command::new("git").arg("-C").arg(folder).args(arguments).output();
-    let output = output.map_err(|error| failed(error.to_string()))?;
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
-    }
 }
 
 #[cfg(test)]
@@ -244,7 +241,7 @@ mod tests {
         for name in [PROJECT_TOML, CONTEXT, BOT_TOML] {
             assert!(first(name).unwrap().contains(TEMPLATE_MARK), "{name}");
         }
-        assert_eq!(project.context(), ProjectContext::Untouched);
+        assert!(fs::read_to_string(project.root().join(CONTEXT)).unwrap().contains(TEMPLATE_MARK));
         let stages = ["1_backlog", "2_current", "3_qa", "4_merge", "5_done", "6_archived"];
         assert!(stages.iter().all(|stage| project.dir().join("work").join(stage).is_dir()));
     }
@@ -256,11 +253,11 @@ mod tests {
         fs::write(project.root().join(CONTEXT), "# Ours\n").unwrap();
         let written = scaffold(&project, &suggest(project.root())).unwrap();
         assert_eq!(written[1], ScaffoldFile::Kept(CONTEXT));
-        assert_eq!(project.context(), ProjectContext::Text("# Ours\n".into()));
         assert!(commit(&project).unwrap());
+        assert_eq!(project.context("main"), ProjectContext::Text("# Ours\n".into()));
         assert!(!commit(&project).unwrap(), "a second time there is nothing to do");
-        let status = git(project.root(), &["status", "--porcelain"]).unwrap();
-        assert_eq!(status, "?? mine.txt\n", "bot.toml is ignored, a person's files are theirs");
+        let status = GitProgram::at(project.root()).run(["status", "--porcelain"]).unwrap();
+        assert_eq!(status, "?? mine.txt", "bot.toml is ignored, a person's files are theirs");
         let again = scaffold(&project, &suggest(project.root())).unwrap();
         assert!(again.iter().all(|file| matches!(file, ScaffoldFile::Kept(_))));
     }

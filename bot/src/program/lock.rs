@@ -7,6 +7,7 @@ use std::{
 };
 
 use pipeline::Project;
+use settings::unlinked;
 
 /// Held for as long as this process serves the project.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ pub fn take(project: &Project) -> Result<InstanceLock, LockError> {
     let io = |source| LockError::Io { path: path.clone(), source };
     let mut file =
         // Not truncated before the lock is taken: until then the file names the process that has it.
-        OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(io)?;
+        unlinked::open(OpenOptions::new().create(true).truncate(false).read(true).write(true), &path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

@@ -1,12 +1,13 @@
 //! Logs: for people in a terminal, JSON elsewhere, a file where the terminal is the chat.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::OpenOptions,
     io::{self, IsTerminal as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
+use settings::unlinked;
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::config::redact::{CleanWriter, Redactor};
@@ -37,9 +38,9 @@ pub fn start(target: LogTarget<'_>, redactor: Redactor) -> io::Result<()> {
         LogTarget::Stderr => fmt().with_env_filter(filter).with_writer(stderr).json().init(),
         LogTarget::File(path) => {
             if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder)?;
+                unlinked::create_dir_all(folder)?;
             }
-            let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+            let file = unlinked::open(OpenOptions::new().create(true).append(true).mode(0o600), path)?;
             let file = CleanWriter::new(std::sync::Mutex::new(file), redactor);
             fmt().with_env_filter(filter).with_writer(file).with_ansi(false).init();
         }

@@ -4,7 +4,10 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use adapters::{MessengerSections, Room};
-use pipeline::folders::{FolderEvent, FolderWatch};
+use pipeline::{
+    folders::{FolderEvent, FolderWatch},
+    trust::{check_settings_file, check_state_files},
+};
 use tokio::time::timeout;
 use toml::{Table, Value};
 
@@ -76,7 +79,12 @@ async fn changes(folders: &mut FolderWatch, path: &Path) {
 /// Reads the file and applies the safe changes; returns the message for the rooms.
 fn take_up(services: &ChatServices, path: &Path) -> Option<String> {
     let before = services.settings.loaded();
-    let mut loaded = match BotConfig::load(path, |name| std::env::var(name).ok()) {
+    // A `git pull` or `git switch` may have put a stranger's file there.
+    let root = services.commands.project.root();
+    if let Err(error) = check_state_files(root).and_then(|()| check_settings_file(root)) {
+        return Some(replies::settings_refused(&error.to_string()));
+    }
+    let mut loaded = match BotConfig::load(path, settings::environment::var) {
         Ok(loaded) => loaded,
         Err(error) => return Some(replies::settings_refused(&error.to_string())),
     };

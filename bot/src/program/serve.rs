@@ -11,7 +11,7 @@ use adapters::{
     },
 };
 use agents::turn::RetryPolicy;
-use pipeline::Project;
+use pipeline::{Project, trust::TrustStore};
 use scripted_model::ScriptedModel;
 use tokio::{
     io::{AsyncRead, AsyncWrite, BufReader},
@@ -25,8 +25,9 @@ use crate::{
     program::{
         app::{App, AppOptions},
         common_args::{CommonArgs, open},
-        demo, logging, messengers,
+        demo, harden, logging, messengers,
         output::{complain, not_started},
+        trust,
     },
     replies::terminal as say,
     restart::RunningProgram,
@@ -71,6 +72,10 @@ pub async fn chat(common: &CommonArgs, front: FrontEnd) -> ExitCode {
 
 /// The same program against a scripted model, in a scratch project.
 pub async fn demo(common: &CommonArgs, front: FrontEnd) -> ExitCode {
+    // Before the scratch project is made: a start anew would leave it behind.
+    if let Err(error) = harden::start_without_secrets(&LoadedConfig::default()) {
+        return complain(1, &say::not_closed(&error));
+    }
     let scratch = match demo::prepare(common.project.as_deref()) {
         Ok(scratch) => scratch,
         Err(error) => return complain(1, &format!("{error:#}")),
@@ -102,17 +107,26 @@ async fn run(
     front: FrontEnd,
     label: Option<String>,
 ) -> Result<ExitCode, ExitCode> {
+    let not_closed = |error: io::Error| complain(1, &say::not_closed(&error));
+    harden::start_without_secrets(&loaded).map_err(not_closed)?;
+    let inherited = harden::close_process().map_err(not_closed)?;
     start_log(&project, &loaded, front)?;
+    tokio::spawn(agents::adopted::reap_orphans());
     let console = loaded.config.console.enabled.then(|| console_of(&project, &loaded));
     if console.is_none() && front != FrontEnd::None {
         return Err(complain(2, say::NO_CONSOLE));
     }
-    let options = app_options(&project, loaded, console.as_ref(), label).await?;
+    let store = trust::store().map_err(|error| complain(2, &error.to_string()))?;
+    if front == FrontEnd::Terminal {
+        trust::ask_at_start(&project, &store);
+    }
+    let options = app_options(&project, loaded, store, console.as_ref(), label).await?;
     let mut signals = ExitSignals::listen().map_err(|error| complain(1, &say::no_signals(&error)))?;
     let app = App::start(options).await.map_err(|error| not_started(&error))?;
     tracing::info!(project = %project.root().display(), port = app.port(), "storkit serves");
     if let Some(console) = &console {
         console.set_completions(completions(&app.services().commands));
+        console.set_mcp_config(app.operator_mcp_config());
         app.greet(&main_room());
     }
     let commands = app.services().commands.clone();
@@ -122,13 +136,15 @@ async fn run(
         () = app.restart_asked() => Ok(0),
     };
     let restarts = commands.restart.is_asked();
+    let secrets = harden::secret_names(&commands.settings.loaded());
     app.shutdown().await;
     if let Some(console) = console {
         console.close(if restarts { say::GOING_TO_RESTART } else { say::ENDED }).await;
     }
+    harden::end_descendants(&inherited);
     if restarts {
         // After the full shutdown, so that nothing of this life remains in the next. `exec` returns only on failure.
-        let error = commands.restart.program().exec_again();
+        let error = commands.restart.program().exec_again(&secrets);
         return Err(complain(1, &say::not_restarted(&error)));
     }
     Ok(exit(code))
@@ -139,7 +155,7 @@ fn start_log(project: &Project, loaded: &LoadedConfig, front: FrontEnd) -> Resul
     let log = project.dir().join("logs/storkit.log");
     let target =
         if front == FrontEnd::None { logging::LogTarget::Stderr } else { logging::LogTarget::File(&log) };
-    let redactor = Redactor::new(loaded, |name| std::env::var(name).ok());
+    let redactor = Redactor::new(loaded, settings::environment::var);
     logging::start(target, redactor).map_err(|error| complain(1, &say::cannot_write(&log, &error)))
 }
 
@@ -147,6 +163,7 @@ fn start_log(project: &Project, loaded: &LoadedConfig, front: FrontEnd) -> Resul
 async fn app_options(
     project: &Project,
     loaded: LoadedConfig,
+    trust: TrustStore,
     console: Option<&Arc<Console>>,
     label: Option<String>,
 ) -> Result<AppOptions, ExitCode> {
@@ -162,11 +179,13 @@ async fn app_options(
         access: network.access.with(console::NAME, people),
         notices: console.map(|_| main_room()).into_iter().collect(),
         program: RunningProgram::running(),
+        checks_peer: agents::peer::check_tcp_peer,
         clock: Clock::system(),
         retry: RetryPolicy::default(),
         project: project.clone(),
         loaded,
         label,
+        trust,
     })
 }
 
@@ -233,11 +252,12 @@ fn console_of(project: &Project, loaded: &LoadedConfig) -> Arc<Console> {
         socket: Some(socket(project)),
         user: std::env::var("USER").unwrap_or_else(|_| "operator".into()),
         files: project.run_dir().join("files"),
+        admits: |stream| agents::peer::check_unix_peer(stream).map_err(|why| why.to_string()),
     };
     Console::new(config, commands::services::identity(&loaded.config, &commands::all()))
 }
 
-fn socket(project: &Project) -> PathBuf {
+pub(super) fn socket(project: &Project) -> PathBuf {
     project.run_dir().join("console.sock")
 }
 

@@ -7,14 +7,15 @@ use std::{
 };
 
 use clap::Args;
-use pipeline::Project;
+use pipeline::{Project, trust::TrustStore};
 
 use crate::{
     program::{
         init::{self, InitChoices, InitError, ScaffoldFile},
         output::{complain, print},
+        trust,
     },
-    replies::setup as say,
+    replies::{self, setup as say},
 };
 
 /// The answers that `storkit init` takes as flags.
@@ -57,21 +58,34 @@ pub fn init(given: &InitArgs, folder: Option<&Path>) -> ExitCode {
         Err(error) => return complain(2, &error.to_string()),
     };
     let choices = choose(given, init::suggest(project.root()), asks);
-    match set_up(&project, &choices, asks) {
+    let store = match trust::store() {
+        Ok(store) => store,
+        Err(error) => return complain(2, &error.to_string()),
+    };
+    match set_up(&project, &store, &choices, asks) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(1, &error.to_string()),
     }
 }
 
-fn set_up(project: &Project, choices: &InitChoices, asks: bool) -> Result<(), InitError> {
-    for file in init::scaffold(project, choices)? {
+fn set_up(project: &Project, store: &TrustStore, choices: &InitChoices, asks: bool) -> Result<(), InitError> {
+    let files = init::scaffold(project, choices)?;
+    let written = files.contains(&ScaffoldFile::Written(init::PROJECT_TOML));
+    for file in files {
         print(&match file {
             ScaffoldFile::Written(name) => say::file_written(name),
             ScaffoldFile::Kept(name) => say::file_kept(name),
         });
     }
-    let committed = (!asks || yes(say::COMMIT)) && init::commit(project)?;
-    if committed {
+    match written {
+        true => trust::confirm_written(project, store, &init::project_toml(choices))?,
+        false if !trust::is_confirmed(project, store) => print(replies::trust::INIT_KEPT),
+        false => {}
+    }
+    // Git would run what its own configuration names.
+    if let Some(why) = init::git_in_the_way(project, store)? {
+        print(&replies::trust::init_without_git(&why));
+    } else if (!asks || yes(say::COMMIT)) && init::commit(project)? {
         print(say::COMMITTED);
     }
     print(&say::next_steps(&choices.display_name, choices.gates.is_empty()));

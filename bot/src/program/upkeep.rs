@@ -2,14 +2,13 @@
 
 use std::{process::ExitCode, time::SystemTime};
 
-use pipeline::{
-    Project, audit::audit as audit_done, config::ProjectConfig, guard::base_branch, migrate::migrate,
-};
+use pipeline::{Project, audit::audit as audit_done, migrate::migrate, trust::ProjectTrust};
 
 use crate::{
     program::{
         audit::{self, AuditFilter},
         output::{complain, print},
+        trust,
     },
     replies::terminal::audit_clean,
 };
@@ -38,13 +37,8 @@ pub fn show_audit(project: &Project, filter: &AuditFilter) -> ExitCode {
 
 /// Checks every done story against the repository: 0 if all is true, 1 with a line for each finding.
 pub fn audit_stories(project: &Project) -> ExitCode {
-    let path = project.dir().join("project.toml");
-    let config = match ProjectConfig::load(&path, |name| std::env::var(name).ok()) {
-        Ok(loaded) => loaded.config,
-        Err(error) => return complain(2, &error.to_string()),
-    };
-    let base = match base_branch(project, config.base_branch.as_deref()) {
-        Ok(base) => base,
+    let base = match trust::store().and_then(|store| ProjectTrust::read(project, &store)) {
+        Ok(trust) => trust.base,
         Err(error) => return complain(2, &error.to_string()),
     };
     match audit_done(project, &base) {

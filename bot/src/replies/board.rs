@@ -27,6 +27,9 @@ pub fn board(snapshot: &PipelineSnapshot, now: SystemTime) -> String {
     if let Some(why) = &snapshot.paused {
         let _ = writeln!(text, "**No agents start**: {}\n", sentence(&inert(why)));
     }
+    if let Some(notice) = &snapshot.settings_notice {
+        let _ = writeln!(text, "**Settings**: {}\n", sentence(&inert(notice)));
+    }
     for problem in snapshot.board.problems.iter().take(PROBLEMS) {
         let _ = writeln!(text, "- {problem}");
     }
@@ -173,6 +176,7 @@ pub(crate) mod fixture {
             merges: BTreeMap::from([(StoryId(4), MergeView::Queued { ahead: 1 })]),
             holds: BTreeMap::from([(StoryId(3), "waits for a person to accept or reject it".into())]),
             paused: None,
+            settings_notice: None,
             base: "main".into(),
             protection: "bubblewrap".into(),
         }

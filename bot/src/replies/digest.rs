@@ -200,6 +200,10 @@ fn asked(id: StoryId, title: &str, why: &str, wanted: WantedDecision) -> Outgoin
             format!("`cost {id}` shows for what; `retry {id}` allows the same amount again."),
             vec![choice(format!("cost {id}"), "Cost"), choice(format!("retry {id}"), "Continue")],
         ),
+        WantedDecision::Start => (
+            format!("`show {id}` shows it; `start {id}` starts it."),
+            vec![choice(format!("show {id}"), "Show"), choice(format!("start {id}"), "Start")],
+        ),
     };
     let text = format!(
         "**{id} {}** needs a person. {} {what}",

@@ -2,10 +2,13 @@
 
 use std::{fmt::Display, path::Path};
 
-use adapters::markdown::inert;
+use adapters::markdown::{code_span, inert};
 use agents::{claude::TESTED_VERSION, confine::NetworkAccess, model_proxy::CloudProvider};
 
-use super::text::{count, sentence, shorten};
+use super::{
+    text::{count, sentence, shorten},
+    visible::visible_line,
+};
 
 // --- Claude Code ---
 
@@ -72,6 +75,44 @@ pub const PROJECT_SETTINGS_TRUSTED: &str =
 pub const PROJECT_SETTINGS_IGNORED: &str =
     "The project's own Claude settings, hooks and MCP servers are not used.";
 
+/// Claude Code's own settings allow nothing.
+pub const NO_RULES_FOR_EVERYBODY: &str = "Claude Code's own settings allow nothing without a question.";
+
+/// They have `allow` rules.
+pub fn rules_for_everybody(file: &Path, rules: &[String]) -> String {
+    format!(
+        "`{}` allows without a question, for everybody in every room and for every story: {}. Remove from `permissions.allow` what is \
+         not meant for all of them.",
+        file.display(),
+        listed(rules)
+    )
+}
+
+/// They add folders to the agents' own.
+pub fn folders_for_everybody(file: &Path, folders: &[String]) -> String {
+    format!(
+        "`{}` makes these folders part of every agent's working directory: {}. Remove them from `permissions.additionalDirectories` \
+         unless all rooms may use them.",
+        file.display(),
+        listed(folders)
+    )
+}
+
+/// Nobody knows what they allow.
+pub fn claude_settings_unreadable(file: &Path, why: &dyn Display) -> String {
+    format!("Cannot tell what `{}` allows without a question: {}", file.display(), sentence(&why.to_string()))
+}
+
+fn listed(items: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let mut shown: Vec<String> =
+        items.iter().take(SHOWN).map(|item| code_span(&visible_line(item, 80))).collect();
+    if items.len() > SHOWN {
+        shown.push(format!("{} more", items.len() - SHOWN));
+    }
+    shown.join(", ")
+}
+
 // --- the machine ---
 
 pub const GIT_MISSING: &str =
@@ -90,15 +131,27 @@ pub fn git_identity(email: &str) -> String {
     format!("Commits are made as {}.", inert(email))
 }
 
-/// Agents on stories are confined.
-pub const SANDBOXED: &str =
-    "Agents on stories run in bubblewrap; agents in chat rooms need permission for what they do.";
+/// Which processes are behind the wall, and which are not. `agents` are those of stories.
+pub fn walls(agents: &[&str], wall: &str) -> String {
+    format!(
+        "Behind the wall ({}): {}, gates, and components' setup and teardown. Outside: agents in chat rooms, which need permission \
+         for what they do.",
+        inert(wall),
+        in_code(agents)
+    )
+}
 
-pub fn not_sandboxed(why: &str) -> String {
-    sentence(&format!(
-        "Agents run without a sandbox. Permissions, hooks and a check of the base branch after each run protect the project: {}",
-        inert(why)
-    ))
+/// The operator turned it off.
+pub fn no_walls(agents: &[&str]) -> String {
+    format!(
+        "There is no wall (`[wall] confine` in `.storkit/bot.toml`): {}, gates, components' setup and teardown, and agents in chat rooms \
+         can do what you can do. Permissions, hooks and a check of the base branch after each run protect the project.",
+        in_code(agents)
+    )
+}
+
+fn in_code(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// A storkit serves here already.
@@ -153,6 +206,30 @@ pub const CONTEXT_UNTOUCHED: &str = "`.storkit/context.md` is still the template
      agents read it at the start.";
 pub const CONTEXT_MISSING: &str =
     "There is no `.storkit/context.md` to tell agents about this project. `storkit init` writes one.";
+
+/// What is in the checkout does not count.
+pub fn context_edited(base: &str) -> String {
+    format!(
+        "`.storkit/context.md` in the checkout differs from the one on `{base}`, which is the one that agents read. Commit it \
+         there."
+    )
+}
+
+/// No `project.toml` on base.
+pub const DEFAULTS_APPLY: &str = "The project has no settings of its own, so there is nothing to confirm.";
+
+/// The operator has seen the settings that are in force.
+pub fn confirmed(base: &str) -> String {
+    format!("You have confirmed what `.storkit/project.toml` on `{base}` runs.")
+}
+
+/// What is in the checkout does not count.
+pub fn settings_edited(base: &str) -> String {
+    format!(
+        "`.storkit/project.toml` in the checkout differs from the one on `{base}`, which is the one that counts. Commit it \
+         there, and confirm it with `storkit trust`."
+    )
+}
 
 /// A valid `project.toml`.
 pub fn team(agents: usize, gates: usize) -> String {
@@ -296,7 +373,6 @@ mod tests {
             PROJECT_SETTINGS_IGNORED,
             GIT_MISSING,
             GIT_HAS_NO_IDENTITY,
-            SANDBOXED,
             PORT_CHOSEN_AT_START,
             CLOCK_PLAUSIBLE,
             CLOCK_BEHIND,
@@ -313,7 +389,8 @@ mod tests {
             claude_untested("2.0"),
             claude_fails("claude", "it is gone."),
             claude_key_unknown("no answer"),
-            not_sandboxed("bwrap is missing."),
+            walls(&["coder", "qa"], "bubblewrap"),
+            no_walls(&["coder"]),
             merges_nowhere("there is no branch."),
             as_reported("`a` is wrong"),
             messenger_refused("chat", "refused."),

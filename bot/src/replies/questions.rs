@@ -10,10 +10,14 @@ use agents::claude::PermissionAnswer;
 use serde_json::Value;
 use settings::duration::human;
 
-use super::text::shorten;
+use super::{
+    rules::offered_rule,
+    text::{count, last_chars},
+    visible::{head_and_tail, visible, visible_line},
+};
 use crate::permission::{
-    AnswerKind, AnswerRefused, DenialReason, ExpectedAnswer, ModelQuestion, NETWORK_TOOL, PermissionDecision,
-    Question, QuestionId, QuestionOutcome, RuleScope, WithdrawReason,
+    AnswerKind, AnswerRefused, CallConcern, DenialReason, ExpectedAnswer, ModelQuestion, NETWORK_TOOL,
+    PermissionDecision, Question, QuestionId, QuestionOutcome, StrangerText, WithdrawReason,
 };
 
 /// A question's text, and a file where it is too long to be read in a chat.
@@ -25,6 +29,19 @@ pub struct ShownQuestion {
 
 /// Beyond this many bytes a question's detail goes into a file, where files can be sent.
 const DETAIL_MAX: usize = 3_000;
+
+/// Lines of such a detail that the chat shows, from its beginning and its end.
+const HEAD_LINES: usize = 20;
+const TAIL_LINES: usize = 10;
+
+/// Characters of a name, of a path, of a call in a sentence.
+const NAME_MAX: usize = 80;
+const PATH_MAX: usize = 200;
+const CALL_MAX: usize = 120;
+
+/// Warnings and sources that are listed one by one.
+const CONCERNS_MAX: usize = 6;
+const SOURCES_MAX: usize = 8;
 
 /// How the room is to be answered.
 #[derive(Clone, Copy, Debug)]
@@ -44,17 +61,20 @@ pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
         AnswerKind::Tool { always } => {
             let (detail, language, ending) = detail(&question.tool, &question.input);
             let (detail, attachment) = fitted(detail, id, ending, manner.files);
+            let rule = always.as_ref().map(|scope| offered_rule(scope, question.asker.owner()));
             let text = format!(
-                "**Question {id}** for {whose}: may I use **{}**?\n{}\n{}{deadline}",
-                inert(&question.tool),
+                "**Question {id}** for {whose}: may I use **{}**?\n{}\n{}{}{deadline}",
+                inert(&visible_line(&question.tool, NAME_MAX)),
                 code_block(&detail, language),
-                how_to_allow(always.as_ref().map(RuleScope::describe), manner.address),
+                warnings(question),
+                how_to_allow(rule, manner.address),
             );
             ShownQuestion { text, attachment }
         }
         AnswerKind::Plan { plan } => {
             let plan = if plan.trim().is_empty() { "(The plan is in the messages above.)" } else { plan };
-            let (plan, address) = (inert(plan), manner.address);
+            let plan = visible(plan);
+            let (plan, address) = (inert(&plan), manner.address);
             let text = format!(
                 "**Question {id}** for {whose}: is this plan right?\n\n{plan}\n\nAnswer `{address}yes`, or say what to change.{deadline}"
             );
@@ -77,52 +97,94 @@ fn deadline(question: &Question) -> String {
     format!(" Without an answer in {} it is denied.", human(left.max(Duration::from_secs(1))))
 }
 
-fn how_to_allow(always: Option<String>, address: &str) -> String {
+fn how_to_allow(rule: Option<String>, address: &str) -> String {
     let mut text = format!("Answer `{address}yes`, `{address}no REASON`");
-    match always {
-        Some(scope) => {
-            let scope = code_span(&shorten(&visible(&scope), 80));
-            let _ = write!(text, ", or `{address}always` (allows {scope} from now on).");
+    match rule {
+        Some(rule) => {
+            let _ = write!(text, ", or `{address}always` (from now on: {rule}).");
         }
         None => text.push('.'),
     }
     text
 }
 
-// A detail too long for a chat goes into a file: nobody should approve a part of a command.
+/// What the call's text does not show, a line each, and where the idea may have come from.
+fn warnings(question: &Question) -> String {
+    let mut lines: Vec<String> = question.concerns.iter().take(CONCERNS_MAX).map(concern).collect();
+    if question.concerns.len() > CONCERNS_MAX {
+        let more = question.concerns.len() - CONCERNS_MAX;
+        lines.push(format!("⚠️ {} more.", count(more, "link", "links")));
+    }
+    lines.extend(provenance(&question.read));
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+fn concern(concern: &CallConcern) -> String {
+    let path = |path: &str| code_span(&visible_line(path, PATH_MAX));
+    match concern {
+        CallConcern::Link { named, leads_to } if leads_to.is_empty() => {
+            format!("⚠️ {} is a link to nothing; writing to it makes a file elsewhere.", path(named))
+        }
+        CallConcern::Link { named, leads_to } => {
+            format!("⚠️ {} leads through a link to {}.", path(named), path(leads_to))
+        }
+        CallConcern::UncheckedLinks => "⚠️ It names more files than I can check for links.".into(),
+        CallConcern::BlockedPath(blocked) => format!("⚠️ It reaches {}.", path(blocked)),
+        CallConcern::OutsideSandbox => "⚠️ It is to run outside Claude Code's sandbox.".into(),
+        CallConcern::InBackground => {
+            "⚠️ It is to run in the background and may go on after this turn.".into()
+        }
+    }
+}
+
+/// One line on the text from strangers that the agent has read since a person last spoke to it.
+fn provenance(read: &[StrangerText]) -> Option<String> {
+    let named = |text: &StrangerText| match text {
+        StrangerText::Page(host) => code_span(&visible_line(host, NAME_MAX)),
+        StrangerText::SearchResults => "results of a web search".into(),
+    };
+    let mut names: Vec<String> = read.iter().take(SOURCES_MAX).map(named).collect();
+    if read.len() > SOURCES_MAX {
+        names.push(format!("{} more", read.len() - SOURCES_MAX));
+    }
+    (!names.is_empty()).then(|| {
+        format!(
+            "⚠️ Since a person last spoke to it, this agent has read text by strangers: {}. So there is no `always`.",
+            names.join(", ")
+        )
+    })
+}
+
+// A detail too long for a chat goes into a file, and the chat shows both its ends: nobody should approve a part of a command.
 fn fitted(detail: String, id: QuestionId, ending: &str, files: bool) -> (String, Option<Attachment>) {
     if detail.len() <= DETAIL_MAX || !files {
         return (detail, None);
     }
-    let beginning = detail.lines().take(20).collect::<Vec<_>>().join("\n");
     let name = format!("question-{id}.{ending}");
-    let short = format!("{}\n… all of it is in {name}", shorten_lines(&beginning, DETAIL_MAX));
+    let lines: Vec<&str> = detail.lines().collect();
+    let middle = HEAD_LINES..lines.len().saturating_sub(TAIL_LINES).max(HEAD_LINES);
+    let (head, tail) = match middle.is_empty() {
+        // Few and long lines.
+        true => (detail.as_str(), detail.as_str()),
+        false => (&*lines[..HEAD_LINES].join("\n"), &*lines[middle.end..].join("\n")),
+    };
+    let short = format!(
+        "{}\n… all of it is in {name} …\n{}",
+        first_chars(head, DETAIL_MAX / 2),
+        last_chars(tail, DETAIL_MAX / 4)
+    );
     (short, Some(Attachment { name, bytes: detail.into_bytes(), caption: format!("Question {id} in full") }))
 }
 
-// People decide by this text. A direction mark or an invisible character could show another command than the one that
-// runs, so each appears as its code.
-fn visible(text: &str) -> String {
-    let hidden = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
-        if hidden(c) {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-        shown
-    })
-}
-
 fn selection(selection: &ModelQuestion) -> String {
-    let mut lines = vec![format!("**{}**", inert(&selection.question))];
+    let mut lines = vec![format!("**{}**", inert(&visible(&selection.question)))];
     for (n, (label, description)) in selection.options.iter().enumerate() {
-        let description =
-            if description.is_empty() { String::new() } else { format!(": {}", inert(description)) };
-        lines.push(format!("{}. {}{description}", n + 1, inert(label)));
+        let description = if description.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", inert(&visible(description)))
+        };
+        lines.push(format!("{}. {}{description}", n + 1, inert(&visible(label))));
     }
     lines.join("\n")
 }
@@ -135,29 +197,41 @@ fn how_to_choose(selections: &[ModelQuestion]) -> String {
     }
 }
 
-/// The part of a tool's input that a person decides by: text, its language, a file ending.
+/// The part of a tool's input that a person decides by: text, its language, a file ending. Keys that it does not show in another
+/// form follow as JSON.
 fn detail(tool: &str, input: &Value) -> (String, &'static str, &'static str) {
     let text = |key: &str| input.get(key).and_then(Value::as_str).unwrap_or_default();
-    let (detail, language, ending) = match tool {
-        "Bash" => (text("command").to_owned(), "sh", "sh"),
+    let (shown, language, ending, keys): (String, _, _, &[&str]) = match tool {
+        "Bash" if input.get("command").is_some_and(Value::is_string) => {
+            (visible(text("command")), "sh", "sh", &["command", "description"])
+        }
         "Edit" => {
-            let all = input.get("replace_all").and_then(Value::as_bool) == Some(true);
+            let all = input.get("replace_all").is_some_and(|all| *all != Value::Bool(false));
             let all = if all { " (every occurrence)" } else { "" };
             let diff = diff(text("old_string"), text("new_string"));
-            (format!("{}{all}\n{diff}", text("file_path")), "diff", "diff")
+            let keys = &["file_path", "old_string", "new_string", "replace_all"];
+            (format!("{}{all}\n{diff}", visible(text("file_path"))), "diff", "diff", keys)
         }
-        NETWORK_TOOL => (host(input), "", "txt"),
-        "Write" => (format!("{}\n{}", text("file_path"), diff("", text("content"))), "diff", "diff"),
-        _ => (serde_json::to_string_pretty(input).unwrap_or_default(), "json", "json"),
+        "Write" => {
+            let diff = diff("", text("content"));
+            (format!("{}\n{diff}", visible(text("file_path"))), "diff", "diff", &["file_path", "content"])
+        }
+        NETWORK_TOOL if host(input).is_some() => {
+            (host(input).unwrap_or_default(), "", "txt", &["host", "port"])
+        }
+        _ => {
+            let json = serde_json::to_string_pretty(input).unwrap_or_default();
+            return (visible(&json), "json", "json");
+        }
     };
-    (visible(&detail), language, ending)
+    (format!("{shown}{}", other_keys(input, keys)), language, ending)
 }
 
-/// The host and port of a connection that is asked for.
-fn host(input: &Value) -> String {
-    let host = input.get("host").and_then(Value::as_str).unwrap_or_default();
-    let port = input.get("port").and_then(Value::as_u64).unwrap_or_default();
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+/// The host and port of a connection that is asked for, and of a rule for it.
+pub(super) fn host(input: &Value) -> Option<String> {
+    let (host, port) = (input.get("host")?.as_str()?, input.get("port")?.as_u64()?);
+    let host = visible_line(host, NAME_MAX);
+    Some(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
 }
 
 /// Why a host cannot be reached, as a clause for the agent.
@@ -180,8 +254,24 @@ pub const NO_PERSON_FOR_HOST: &str = "no person could be asked about it";
 /// To the project's commands, which ask nobody.
 pub const HOST_NOT_ALLOWED_YET: &str = "nobody has allowed it yet";
 
+fn other_keys(input: &Value, keys: &[&str]) -> String {
+    let others = input.as_object().into_iter().flatten();
+    let others =
+        others.filter(|(key, value)| !(keys.contains(&key.as_str()) && value_has_its_form(key, value)));
+    others
+        .map(|(key, value)| format!("\n{}: {}", visible_line(key, NAME_MAX), visible(&value.to_string())))
+        .collect()
+}
+
+// A key with a value of another type than the tool's is shown as it is, not as the empty text.
+fn value_has_its_form(key: &str, value: &Value) -> bool {
+    value.is_string() || key == "replace_all" || (key == "port" && value.is_u64())
+}
+
+// Made visible before they are compared: else the marks of the lines would hide that a line is blank.
 fn diff(old: &str, new: &str) -> String {
-    similar::TextDiff::from_lines(old, new).unified_diff().context_radius(3).to_string()
+    let (old, new) = (visible(old), visible(new));
+    similar::TextDiff::from_lines(&old, &new).unified_diff().context_radius(3).to_string()
 }
 
 /// A question's message once it is decided. A plan stays in it, since the room works by it.
@@ -189,7 +279,7 @@ pub fn settled(question: &Question, outcome: &QuestionOutcome) -> String {
     let decided = decided(question, outcome);
     match &question.kind {
         AnswerKind::Plan { plan } if !plan.trim().is_empty() => {
-            format!("{}\n\n{decided}", inert(plan.trim()))
+            format!("{}\n\n{decided}", inert(&visible(plan.trim())))
         }
         AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Choose(_) => decided,
     }
@@ -204,13 +294,14 @@ fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
         }
         QuestionOutcome::Allowed { by } => format!("✅ Question {id}: {} allowed {what}.", inert(&by.name)),
         QuestionOutcome::Always { by, scope } => format!(
-            "✅ Question {id}: {} allowed {what}, and {} from now on. `rules` lists it.",
+            "✅ Question {id}: {} allowed {what}, and from now on: {}. `rules` lists it.",
             inert(&by.name),
-            code_span(&shorten(&scope.describe(), 80))
+            offered_rule(scope, question.asker.owner())
         ),
         QuestionOutcome::Answered { by, answers } => {
-            let answer =
-                |(asked, answer): &(String, String)| format!("{} to “{}”", code_span(answer), inert(asked));
+            let answer = |(asked, answer): &(String, String)| {
+                format!("{} to “{}”", code_span(&visible(answer)), inert(&visible(asked)))
+            };
             let answers: Vec<_> = answers.iter().map(answer).collect();
             format!("✅ Question {id}: {} answered {}.", inert(&by.name), answers.join(", "))
         }
@@ -234,11 +325,34 @@ fn what(question: &Question) -> String {
         AnswerKind::Plan { .. } => "the plan".into(),
         AnswerKind::Choose(_) => "the question".into(),
         AnswerKind::Tool { .. } => {
-            let (detail, _, _) = detail(&question.tool, &question.input);
-            let line = detail.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            format!("{} {}", inert(&question.tool), code_span(&shorten(line, 80)))
+            let call = one_line(&question.tool, &question.input);
+            format!("{} {}", inert(&visible_line(&question.tool, NAME_MAX)), code_span(&call))
         }
     }
+}
+
+/// A call's input on one line, with both its ends.
+fn one_line(tool: &str, input: &Value) -> String {
+    let (detail, language, _) = detail(tool, input);
+    match language {
+        "json" => visible_line(&input.to_string(), CALL_MAX),
+        _ => head_and_tail(&visible_line(&detail, usize::MAX), CALL_MAX),
+    }
+}
+
+/// An answer by somebody who cannot have seen the question that is open. `closed`: the one that it may have been meant for.
+pub fn question_unseen(question: &Question, closed: Option<QuestionId>) -> String {
+    let id = question.id;
+    let why = match closed {
+        Some(closed) => format!("Question {closed} is closed"),
+        None => "That answer was sent before the question was shown here".into(),
+    };
+    let asks = match &question.kind {
+        AnswerKind::Tool { .. } => format!("asks about {}", what(question)),
+        AnswerKind::Plan { .. } => "asks about a plan".into(),
+        AnswerKind::Choose(_) => "has options".into(),
+    };
+    format!("{why}; question {id} {asks}. Nothing was changed. If you mean that one, say `yes {id}`.")
 }
 
 /// A question of an earlier process.
@@ -262,6 +376,9 @@ pub const NO_QUESTION: &str = "No question is open here.";
 pub fn which_question(open: impl Iterator<Item = QuestionId>) -> String {
     let ids: Vec<String> = open.map(|id| id.to_string()).collect();
     let first = ids.first().cloned().unwrap_or_default();
+    if ids.len() == 1 {
+        return format!("Question {first} is open. Name it, e.g. `yes {first}`.");
+    }
     format!("Several questions are open: {}. Say which, e.g. `yes {first}`.", ids.join(", "))
 }
 
@@ -303,6 +420,7 @@ fn withdrawn(why: WithdrawReason) -> &'static str {
         WithdrawReason::AgentGone => "the agent that asked has ended",
         WithdrawReason::AgentCancelled => "the agent withdrew it",
         WithdrawReason::NotRecorded => "it could not be recorded",
+        WithdrawReason::TooManyQuestions => "too many questions of this agent wait already",
     }
 }
 
@@ -344,7 +462,7 @@ fn denial(why: DenialReason) -> String {
     }
 }
 
-fn shorten_lines(text: &str, max: usize) -> &str {
+fn first_chars(text: &str, max: usize) -> &str {
     match text.char_indices().nth(max) {
         Some((end, _)) => &text[..end],
         None => text,
@@ -382,14 +500,15 @@ mod tests {
     #[test]
     fn a_long_detail_goes_into_a_file_where_files_exist() {
         let (short, file) = fitted("x\n".repeat(5_000), QuestionId(3), "sh", true);
-        assert!(short.ends_with("… all of it is in question-3.sh") && short.len() < 200);
+        assert!(short.contains("… all of it is in question-3.sh …") && short.len() < 200);
         assert_eq!(file.unwrap().bytes.len(), 10_000);
         assert_eq!(fitted("x\n".repeat(5_000), QuestionId(3), "sh", false).0.len(), 10_000);
     }
 
     #[test]
     fn in_company_the_question_says_how_to_address_the_answer() {
-        insta::assert_snapshot!(how_to_allow(Some("touch …".into()), "!"), @"Answer `!yes`, `!no REASON`, or `!always` (allows `touch …` from now on).");
+        let rule = "`touch` with any files of its folder".into();
+        insta::assert_snapshot!(how_to_allow(Some(rule), "!"), @"Answer `!yes`, `!no REASON`, or `!always` (from now on: `touch` with any files of its folder).");
         insta::assert_snapshot!(how_to_allow(None, ""), @"Answer `yes`, `no REASON`.");
     }
 }

@@ -1,6 +1,6 @@
 //! The commands about a room: its session, model, queue, htop, rules, and who asks.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use adapters::{
     Room, Sender,
@@ -10,7 +10,7 @@ use agents::claude::TESTED_VERSION;
 use settings::duration::human;
 
 use super::text::count;
-use crate::{config::access::UserRole, store::StandingRule};
+use crate::config::access::UserRole;
 
 // --- ambient ---
 
@@ -130,19 +130,6 @@ pub fn htop_out_of_range(word: &str) -> String {
 }
 
 // --- rules ---
-
-/// The answer to `rules`.
-pub fn rule_list(rules: &[StandingRule], describe: impl Fn(&StandingRule) -> String) -> String {
-    if rules.is_empty() {
-        return "There are no rules. Answer a question with `always` to make one.".into();
-    }
-    let mut text = String::new();
-    for rule in rules {
-        let _ = writeln!(text, "- {}: {} (by {})", rule.id, code_span(&describe(rule)), inert(&rule.made_by));
-    }
-    text.push_str("\n`rules revoke NUMBER` revokes one.");
-    text
-}
 
 /// The answer to `rules revoke N`.
 pub fn rule_revoked(id: i64) -> String {

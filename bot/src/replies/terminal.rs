@@ -24,6 +24,23 @@ pub fn not_restarted(error: &dyn Display) -> String {
     format!("storkit could not be restarted: {error}. Start it by hand.")
 }
 
+/// The process cannot be closed to others of its user.
+pub fn not_closed(error: &dyn Display) -> String {
+    format!(
+        "storkit cannot protect its process from the agents, which run as the same user: {error}. It does not start without that."
+    )
+}
+
+/// `storkit mcp-config` without a storkit that serves.
+pub fn nobody_serves(error: &dyn Display) -> String {
+    format!("No storkit serves this project ({error}). Start one with `storkit serve`.")
+}
+
+/// `storkit mcp-config` was refused, with the reason as a sentence.
+pub fn no_mcp_config(why: &str) -> String {
+    format!("The storkit that serves this project gave no configuration: {why}")
+}
+
 pub fn terminal_failed(error: &dyn Display) -> String {
     format!("The terminal failed: {error}.")
 }

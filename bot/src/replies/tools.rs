@@ -34,6 +34,13 @@ pub fn not_your_story(id: StoryId, run: &RunInfo) -> String {
     )
 }
 
+/// It wrote as many as a run may.
+pub fn too_many_stories(most: usize) -> String {
+    format!(
+        "You have created {most} stories in this run, which is the limit. Describe the rest in one of them, or in your final answer."
+    )
+}
+
 /// The board does not have it.
 pub fn no_such_story(id: StoryId) -> String {
     format!("There is no story {id}; list_stories shows the stories.")

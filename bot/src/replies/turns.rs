@@ -95,6 +95,10 @@ pub fn turn_failed(cause: TurnFailure, said: &str) -> String {
         TurnFailure::Unreachable => {
             "Claude's service cannot be reached from here. Check the network and `ANTHROPIC_BASE_URL`."
         }
+        TurnFailure::WrongMode => {
+            "Claude Code was not in the permission mode that I started it in, so it could have acted without asking you. I ended it. The \
+             operator should look for `defaultMode` in Claude Code's user and managed settings."
+        }
         TurnFailure::ServiceFailed => "Claude's service failed. Send your message again later.",
         TurnFailure::Busy(_) | TurnFailure::SessionLost | TurnFailure::Interrupted | TurnFailure::Other => {
             "The turn failed."

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::{Store, seconds};
 
 /// Written to `user_version`; raise it with each change of the schema, and migrate in [`create`].
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 // `seen` has no index by time: one would add a page to the write of every message, for a sweep once an hour.
 const TABLES: &str = "
@@ -32,8 +32,8 @@ CREATE TABLE IF NOT EXISTS questions (id INTEGER PRIMARY KEY AUTOINCREMENT, body
 CREATE INDEX IF NOT EXISTS questions_open ON questions (open) WHERE open = 1;
 CREATE TABLE IF NOT EXISTS copies (question INTEGER NOT NULL, room TEXT NOT NULL, message TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS copies_question ON copies (question);
-CREATE TABLE IF NOT EXISTS rules (id INTEGER PRIMARY KEY AUTOINCREMENT, scope TEXT NOT NULL UNIQUE, made_by TEXT NOT NULL,
-  made_at INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS standing_rules (id INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL, scope TEXT NOT NULL,
+  made_by TEXT NOT NULL, made_at INTEGER NOT NULL, UNIQUE (owner, scope));
 CREATE TABLE IF NOT EXISTS audit (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, body TEXT NOT NULL);
 CREATE TRIGGER IF NOT EXISTS audit_is_kept BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
 CREATE TRIGGER IF NOT EXISTS audit_is_true BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END;
@@ -101,7 +101,7 @@ impl Store {
             // A newer storkit may have given a column another meaning, and our writes could damage its data.
             return Err(OpenError::Newer { path: path.into(), found });
         }
-        create(&connection).map_err(sqlite)?;
+        create(&connection, found).map_err(sqlite)?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)), set_aside })
     }
 }
@@ -137,10 +137,21 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn create(connection: &Connection) -> rusqlite::Result<()> {
+fn create(connection: &Connection, found: i64) -> rusqlite::Result<()> {
     connection.execute_batch(TABLES)?;
     // Earlier versions left closed questions in the table.
     connection.execute("DELETE FROM questions WHERE open = 0", [])?;
+    if found == 1 {
+        // Rules had no owner and held everywhere. The table's new name keeps an older storkit from reading what it would misunderstand.
+        connection.execute_batch(
+            "BEGIN;
+             INSERT OR IGNORE INTO standing_rules (id, owner, scope, made_by, made_at)
+               SELECT id, 'everyone', scope, made_by, made_at FROM rules;
+             DROP TABLE rules;
+             PRAGMA user_version = 2;
+             COMMIT;",
+        )?;
+    }
     connection.pragma_update(None, "user_version", SCHEMA)
 }
 
@@ -173,6 +184,7 @@ fn set_aside(path: &Path, now: SystemTime) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{RuleOwner, RuleScope};
 
     #[test]
     fn a_damaged_database_is_kept_aside_and_a_new_one_begun() {
@@ -205,6 +217,28 @@ mod tests {
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let error = Store::open(&path, SystemTime::now()).err().unwrap();
         assert!(error.to_string().contains("newer storkit"), "{error}");
+    }
+
+    #[test]
+    fn rules_of_schema_1_keep_their_numbers_and_hold_for_everyone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(
+            r#"CREATE TABLE rules (id INTEGER PRIMARY KEY AUTOINCREMENT, scope TEXT NOT NULL UNIQUE, made_by TEXT NOT NULL,
+                 made_at INTEGER NOT NULL);
+               INSERT INTO rules VALUES (3, '{"kind":"command","command":"make test"}', 'ann', 5);
+               PRAGMA user_version = 1;"#,
+        )
+        .unwrap();
+        drop(old);
+        for _ in 0..2 {
+            let store = Store::open(&path, SystemTime::now()).unwrap();
+            let rules = store.rules().unwrap();
+            assert_eq!((rules.len(), rules[0].id, &rules[0].owner), (1, 3, &RuleOwner::Everyone));
+            let command = RuleScope::Command { command: "make test".into(), links: Default::default() };
+            assert_eq!(rules[0].scope, command);
+        }
     }
 
     #[test]

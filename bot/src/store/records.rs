@@ -1,9 +1,10 @@
 //! The store's records besides rooms: questions, rules, the audit, costs.
 
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use adapters::{Addressed, MessageId, Room};
 use agents::turn::SessionCost;
+use pipeline::stage::Role;
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -78,28 +79,71 @@ pub struct LeftQuestion {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum RuleScope {
-    /// Simple shell commands that begin with these words.
+    /// Plain calls of a listed program, see `permission/listed.rs`.
     CommandPrefix {
-        /// One or two words.
+        /// The program, and its subcommand if it has one.
         prefix: String,
     },
     /// This very shell command.
-    Command { command: String },
+    Command {
+        command: String,
+        /// The names in it that led through a link when the rule was made, and where to.
+        #[serde(default)]
+        links: BTreeMap<String, String>,
+    },
     /// A file tool on this very file.
     Path {
         /// The name of the tool, e.g. `Edit`.
         tool: String,
-        /// As the tool names it, absolute.
+        /// Its real path: absolute, without links.
         path: String,
     },
-    /// Fetching from one host.
+    /// Fetching from one host, over https.
     Host { host: String },
     /// Any other tool with this very input.
     Call {
         tool: String,
         /// Its input as JSON with sorted keys.
         input: String,
+        /// As in a command.
+        #[serde(default)]
+        links: BTreeMap<String, String>,
     },
+}
+
+/// Whose calls a rule allows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RuleOwner {
+    /// A rule of an earlier version, which knew no owners.
+    Everyone,
+    /// The session of this room.
+    Room(Room),
+    /// The runs of this role, whatever the story.
+    Role(Role),
+}
+
+impl RuleOwner {
+    /// Whether its rules hold for calls of `other`.
+    pub fn includes(&self, other: &Self) -> bool {
+        *self == Self::Everyone || self == other
+    }
+
+    fn to_column(&self) -> String {
+        match self {
+            Self::Everyone => "everyone".into(),
+            Self::Room(room) => format!("room {room}"),
+            Self::Role(role) => format!("role {role}"),
+        }
+    }
+
+    fn from_column(text: &str) -> Option<Self> {
+        match text.split_once(' ') {
+            None => (text == "everyone").then_some(Self::Everyone),
+            Some(("room", room)) => Room::parse(room).map(Self::Room),
+            Some(("role", role)) => serde_json::from_value(role.into()).ok().map(Self::Role),
+            Some(_) => None,
+        }
+    }
 }
 
 /// A standing rule, made by `always`.
@@ -107,6 +151,7 @@ pub enum RuleScope {
 pub struct StandingRule {
     /// Its number, for `rules revoke N`.
     pub id: i64,
+    pub owner: RuleOwner,
     pub scope: RuleScope,
     pub made_by: String,
     pub made_at: SystemTime,
@@ -250,30 +295,39 @@ impl Store {
 
     // --- rules ---
 
-    /// Makes a rule; the same scope twice is one rule. Returns its number.
-    pub fn add_rule(&self, scope: &RuleScope, made_by: &str, now: SystemTime) -> StoreResult<i64> {
+    /// Makes a rule; the same scope twice for one owner is one rule. Returns its number.
+    pub fn add_rule(
+        &self,
+        owner: &RuleOwner,
+        scope: &RuleScope,
+        made_by: &str,
+        now: SystemTime,
+    ) -> StoreResult<i64> {
         let connection = self.lock();
-        let scope = to_json(scope);
+        let (owner, scope) = (owner.to_column(), to_json(scope));
         connection.execute(
-            "INSERT OR IGNORE INTO rules (scope, made_by, made_at) VALUES (?1, ?2, ?3)",
-            params![scope, made_by, seconds(now)],
+            "INSERT OR IGNORE INTO standing_rules (owner, scope, made_by, made_at) VALUES (?1, ?2, ?3, ?4)",
+            params![owner, scope, made_by, seconds(now)],
         )?;
-        connection.query_row("SELECT id FROM rules WHERE scope = ?1", [scope], |row| row.get(0))
+        let id = "SELECT id FROM standing_rules WHERE owner = ?1 AND scope = ?2";
+        connection.query_row(id, [owner, scope], |row| row.get(0))
     }
 
     /// Every standing rule, oldest first.
     pub fn rules(&self) -> StoreResult<Vec<StandingRule>> {
         let connection = self.lock();
-        let mut statement =
-            connection.prepare_cached("SELECT id, scope, made_by, made_at FROM rules ORDER BY id")?;
+        let mut statement = connection
+            .prepare_cached("SELECT id, owner, scope, made_by, made_at FROM standing_rules ORDER BY id")?;
         let rows = statement.query_map([], |row| {
-            Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get::<_, i64>(3)?))
+            let texts = (row.get::<_, String>(1)?, row.get::<_, String>(2)?);
+            Ok((row.get(0)?, texts, row.get(3)?, row.get::<_, i64>(4)?))
         })?;
         let mut rules = Vec::new();
         for row in rows {
-            let (id, scope, made_by, made_at) = row?;
-            if let Ok(scope) = serde_json::from_str(&scope) {
-                rules.push(StandingRule { id, scope, made_by, made_at: time(made_at) });
+            let (id, (owner, scope), made_by, made_at) = row?;
+            // A rule that this version cannot read allows nothing.
+            if let (Some(owner), Ok(scope)) = (RuleOwner::from_column(&owner), serde_json::from_str(&scope)) {
+                rules.push(StandingRule { id, owner, scope, made_by, made_at: time(made_at) });
             }
         }
         Ok(rules)
@@ -281,7 +335,7 @@ impl Store {
 
     /// Takes a rule back; `false` if there is none of that number.
     pub fn revoke_rule(&self, id: i64) -> StoreResult<bool> {
-        Ok(self.lock().execute("DELETE FROM rules WHERE id = ?1", [id])? == 1)
+        Ok(self.lock().execute("DELETE FROM standing_rules WHERE id = ?1", [id])? == 1)
     }
 
     // --- costs ---
@@ -401,14 +455,38 @@ mod tests {
     }
 
     #[test]
-    fn one_rule_for_one_scope_and_revoking_it_is_final() {
+    fn one_rule_for_one_owner_and_scope_and_revoking_it_is_final() {
         let (store, _dir) = store();
         let scope = RuleScope::CommandPrefix { prefix: "touch".into() };
-        let id = store.add_rule(&scope, "ann", time(1)).unwrap();
-        assert_eq!(store.add_rule(&scope, "bob", time(2)).unwrap(), id);
-        assert_eq!(store.rules().unwrap().len(), 1);
-        assert!(store.revoke_rule(id).unwrap());
-        assert!(!store.revoke_rule(id).unwrap());
+        let room = |id: &str| RuleOwner::Room(Room::new("fake", id));
+        let add = |owner: &RuleOwner, by: &str| store.add_rule(owner, &scope, by, time(1)).unwrap();
+        let id = add(&room("a:b c"), "ann");
+        assert_eq!(add(&room("a:b c"), "bob"), id);
+        let others = [add(&room("b"), "bob"), add(&RuleOwner::Role(Role::Qa), "bob")];
+        let owners: Vec<_> = store.rules().unwrap().into_iter().map(|rule| rule.owner).collect();
+        assert_eq!(owners, [room("a:b c"), room("b"), RuleOwner::Role(Role::Qa)]);
+        assert!(store.revoke_rule(id).unwrap() && !store.revoke_rule(id).unwrap());
+        assert!(others.into_iter().all(|id| store.revoke_rule(id).unwrap()));
         assert!(store.rules().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_rule_holds_for_its_owner_and_an_old_one_for_everyone() {
+        let (a, b) = (RuleOwner::Room(Room::new("x", "a")), RuleOwner::Room(Room::new("x", "b")));
+        let (coder, qa) = (RuleOwner::Role(Role::Coder), RuleOwner::Role(Role::Qa));
+        assert!(a.includes(&a) && coder.includes(&coder) && RuleOwner::Everyone.includes(&a));
+        assert!(!a.includes(&b) && !a.includes(&coder) && !coder.includes(&qa) && !coder.includes(&a));
+        assert!(!a.includes(&RuleOwner::Everyone));
+    }
+
+    #[test]
+    fn an_owner_that_cannot_be_read_has_no_rules() {
+        let (store, _dir) = store();
+        let scope = RuleScope::Host { host: "docs.rs".into() };
+        store.add_rule(&RuleOwner::Everyone, &scope, "ann", time(1)).unwrap();
+        for owner in ["", "all", "room", "room x", "role boss", "role", "someone else"] {
+            store.lock().execute("UPDATE standing_rules SET owner = ?1", [owner]).unwrap();
+            assert!(store.rules().unwrap().is_empty(), "{owner:?}");
+        }
     }
 }

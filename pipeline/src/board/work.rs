@@ -539,6 +539,7 @@ mod tests {
     #[test]
     fn a_move_never_writes_over_a_file_and_never_follows_a_link() {
         let fixture = Fixture::new();
+        let project = Project::open(fixture.folder.path()).unwrap();
         fixture.work.create(StoryKind::Story, "x", None).unwrap();
         fixture.write("2_current/1_story_x.md", "mine");
         assert!(fixture.work.move_story(ONE, Stage::Current, Mover::Person).is_err());
@@ -554,7 +555,6 @@ mod tests {
         ));
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
         assert!(fixture.path("1_backlog/1_story_x.md").exists());
-        let project = Project::open(fixture.folder.path()).unwrap();
         assert!(matches!(WorkFolder::open(&project), Err(WorkError::Linked(_))));
     }
 

@@ -1,6 +1,6 @@
 //! `[[agent]]`: a configured worker, and the team a project has that configures none.
 
-use agents::confine::{SandboxChoice, hosts::NetworkAccess};
+use agents::confine::hosts::NetworkAccess;
 
 use super::prompt::{default_prompt, default_system_prompt};
 use crate::story::stage::Role;
@@ -26,8 +26,6 @@ pub struct Agent {
     pub system_prompt: String,
     /// How many of it there are.
     pub count: u32,
-    /// What confines it; absent: the strongest there is.
-    pub sandbox: Option<SandboxChoice>,
     /// Hosts it may reach besides the model's API and storkit's own tools.
     pub network: NetworkAccess,
 }
@@ -45,7 +43,6 @@ impl Agent {
             prompt: default_prompt(role).to_owned(),
             system_prompt: default_system_prompt(role).to_owned(),
             count: 1,
-            sandbox: None,
             network: NetworkAccess::default(),
         }
     }

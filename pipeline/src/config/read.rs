@@ -5,7 +5,7 @@ use std::{
     path::{Component as Part, Path, PathBuf},
 };
 
-use agents::confine::{AllowedHost, NetworkAccess, SandboxChoice};
+use agents::confine::{AllowedHost, NetworkAccess};
 use serde::{Deserialize, Serialize};
 use settings::{
     duration::ConfigDuration,
@@ -15,6 +15,10 @@ use settings::{
 
 use super::{Agent, Budget, Component, ProjectConfig, check_prompt};
 use crate::story::stage::Role;
+
+/// For a key of earlier versions.
+const MOVED_TO_THE_WALL: &str = "a file of the repository cannot choose or weaken the wall around its agents. Remove the key; the operator \
+     can set `confine` below `[wall]` in `.storkit/bot.toml`.";
 
 /// Most workers of one agent.
 const MOST_WORKERS: u32 = 100;
@@ -211,7 +215,6 @@ impl ProjectKeys {
         let component = |keys: ComponentKeys| keys.component(&gate_network);
         let components: Vec<Component> =
             self.component.into_iter().map(component).collect::<Result<_, _>>()?;
-        can_be_limited(&agents, &gate_network, &components)?;
         Ok(ProjectConfig {
             base_branch: self.base_branch.map(branch).transpose()?,
             max_retries: self.max_retries.unwrap_or(default.max_retries),
@@ -270,6 +273,9 @@ impl ComponentKeys {
 impl AgentKeys {
     fn agent(self) -> Result<Agent, KeyError> {
         let name = agent_name(self.name)?;
+        if self.sandbox.is_some() {
+            return wrong("agent.sandbox", MOVED_TO_THE_WALL);
+        }
         let role = role(&name, self.stage)?;
         let count = self.count.unwrap_or(1);
         if !(1..=MOST_WORKERS).contains(&count) {
@@ -294,7 +300,6 @@ impl AgentKeys {
             system_prompt: prompt("agent.system_prompt", &name, self.system_prompt)?
                 .unwrap_or(default.system_prompt),
             count,
-            sandbox: self.sandbox.map(sandbox).transpose()?,
             network: self
                 .network
                 .map(|reach| reach.network("agent.network"))
@@ -350,47 +355,6 @@ fn prompt(key: &str, agent: &str, text: Option<String>) -> Result<Option<String>
         Ok(()) => Ok(Some(text)),
         Err(unknown) => wrong(key, format!("in the agent `{agent}`, {unknown}.")),
     }
-}
-
-fn sandbox(form: CommandList) -> Result<SandboxChoice, KeyError> {
-    match form {
-        CommandList::One(word) if word == "none" => Ok(SandboxChoice::None),
-        CommandList::One(word) if word == "bwrap" => Ok(SandboxChoice::Bwrap),
-        CommandList::List(prefix) if prefix.first().is_some_and(|program| !program.trim().is_empty()) => {
-            Ok(SandboxChoice::Prefix(prefix))
-        }
-        CommandList::One(_) | CommandList::List(_) => wrong(
-            "agent.sandbox",
-            "it is \"none\", \"bwrap\", or a command to run the agent by, like [\"podman\", \"run\", \"IMAGE\"].",
-        ),
-    }
-}
-
-/// Only bubblewrap limits the network. Gates and components run in the sandbox of the agents whose commits they check.
-fn can_be_limited(agents: &[Agent], gates: &NetworkAccess, components: &[Component]) -> Result<(), KeyError> {
-    let outside =
-        |agent: &&Agent| matches!(agent.sandbox, Some(SandboxChoice::None | SandboxChoice::Prefix(_)));
-    if let Some(agent) = agents.iter().find(|agent| outside(agent) && agent.network.is_strict()) {
-        return wrong(
-            "agent.network",
-            format!("only bubblewrap can limit the network of `{}`; leave its `sandbox` out.", agent.name),
-        );
-    }
-    let commands = |agent: &&Agent| outside(agent) && matches!(agent.role, Role::Coder | Role::Qa);
-    let Some(agent) = agents.iter().find(commands) else { return Ok(()) };
-    let key = match components.iter().any(|component| component.network.is_strict()) {
-        _ if gates.is_strict() => "gate_network",
-        true => "component.network",
-        false => return Ok(()),
-    };
-    wrong(
-        key,
-        format!(
-            "commands run in the agents' sandbox, and only bubblewrap can limit their network; leave `sandbox` \
-             of `{}` out.",
-            agent.name
-        ),
-    )
 }
 
 fn distinct(agents: &[Agent]) -> Result<(), KeyError> {
@@ -490,23 +454,14 @@ mod tests {
             [[agent]]
             name = "boss"
             stage = "supervisor"
-            sandbox = "none"
             [[agent]]
             name = "merger"
             stage = "mergemaster"
-            sandbox = ["podman", "run"]
         "#;
         let loaded = parse(text).unwrap();
         assert_eq!(loaded.secret_env, ["MODEL"]);
         let config = loaded.config;
-        assert_eq!(
-            config.agent("merger").unwrap().sandbox,
-            Some(SandboxChoice::Prefix(vec!["podman".into(), "run".into()]))
-        );
-        assert_eq!(
-            config.agent("boss").unwrap(),
-            &Agent { sandbox: Some(SandboxChoice::None), ..Agent::new("boss", Role::Supervisor) }
-        );
+        assert_eq!(config.agent("boss").unwrap(), &Agent::new("boss", Role::Supervisor));
         let networks = [&config.agents[0].network, &config.agents[1].network, &config.gate_network];
         let networks =
             networks.into_iter().chain(config.components.iter().map(|component| &component.network));
@@ -559,7 +514,6 @@ mod tests {
                 prompt: "Do {{story_id}}.",
                 system_prompt: "Be brief.",
                 count: 3,
-                sandbox: None,
                 network: Only(
                     [
                         AllowedHost {
@@ -617,8 +571,8 @@ mod tests {
             coder("max_budget_usd = 0"),
             coder("prompt = \"Do {{story}}.\""),
             coder("system_prompt = \"\""),
-            coder("sandbox = \"docker\""),
-            coder("sandbox = []"),
+            coder("sandbox = \"none\""),
+            coder("sandbox = [\"podman\", \"run\"]"),
             coder("count = 2\n[[agent]]\nname = \"a-2\"\nstage = \"qa\""),
         ];
         insta::assert_snapshot!(sentences(&texts.each_ref().map(String::as_str)), @r#"
@@ -632,8 +586,8 @@ mod tests {
         `agent.max_budget_usd` in `project.toml`: it is an amount of US dollars over 0; leave the key out for no limit.
         `agent.prompt` in `project.toml`: in the agent `a`, `{{story}}` is no placeholder; there are `{{story_id}}`, `{{story_file}}`, `{{worktree_path}}`, `{{base_branch}}`, `{{branch}}`, `{{gates}}`.
         `agent.system_prompt` in `project.toml`: `a` has an empty one; leave the key out for the default.
-        `agent.sandbox` in `project.toml`: it is "none", "bwrap", or a command to run the agent by, like ["podman", "run", "IMAGE"].
-        `agent.sandbox` in `project.toml`: it is "none", "bwrap", or a command to run the agent by, like ["podman", "run", "IMAGE"].
+        `agent.sandbox` in `project.toml`: a file of the repository cannot choose or weaken the wall around its agents. Remove the key; the operator can set `confine` below `[wall]` in `.storkit/bot.toml`.
+        `agent.sandbox` in `project.toml`: a file of the repository cannot choose or weaken the wall around its agents. Remove the key; the operator can set `confine` below `[wall]` in `.storkit/bot.toml`.
         `agent.name` in `project.toml`: two agents are called `a-2`; with `count`, an agent's workers are `NAME`, `NAME-2` and so on.
         "#);
     }
@@ -674,9 +628,6 @@ mod tests {
             "gate_network = [\"127.1\"]",
             "gate_network = [\"fe80::1\"]",
             "gate_network = [\"bücher.example\"]",
-            "gate_network = false\n[[agent]]\nname = \"a\"\nstage = \"coder\"\nsandbox = \"none\"",
-            "[[component]]\nname = \"web\"\nnetwork = false\n[[agent]]\nname = \"a\"\nstage = \"qa\"\nsandbox = [\"runsc\"]",
-            "[[agent]]\nname = \"a\"\nstage = \"supervisor\"\nnetwork = []\nsandbox = \"none\"",
             "[[agent]]\nname = \"a\"\nstage = \"qa\"\nnetwork = 3",
             "[[agent]]\nname = \"a\"\nstage = \"qa\"\nnetworks = true",
             "agent = 3",
@@ -699,9 +650,6 @@ mod tests {
         `gate_network` in `project.toml`: "127.1" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
         `gate_network` in `project.toml`: "fe80::1" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
         `gate_network` in `project.toml`: "bücher.example" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
-        `gate_network` in `project.toml`: commands run in the agents' sandbox, and only bubblewrap can limit their network; leave `sandbox` of `a` out.
-        `component.network` in `project.toml`: commands run in the agents' sandbox, and only bubblewrap can limit their network; leave `sandbox` of `a` out.
-        `agent.network` in `project.toml`: only bubblewrap can limit the network of `a`; leave its `sandbox` out.
         `agent.network` in `project.toml`: `true`, `false`, "ask" or a list of hosts like ["ask", "example.org"] is expected.
         `project.toml` has an unknown key `agent.networks` (did you mean `agent.network`?).
         `agent` in `project.toml`: invalid type: integer `3`, expected a sequence.

@@ -9,12 +9,14 @@ use std::{
     time::Duration,
 };
 
-/// Who commits where the person has configured no identity.
-const FALLBACK_IDENTITY: [(&str, &str); 4] = [
-    ("GIT_AUTHOR_NAME", "storkit"),
-    ("GIT_AUTHOR_EMAIL", "storkit@localhost"),
-    ("GIT_COMMITTER_NAME", "storkit"),
-    ("GIT_COMMITTER_EMAIL", "storkit@localhost"),
+use settings::environment;
+
+/// Who commits where the person has configured no identity: each variable, the one that stands in for it, and the last resort.
+const IDENTITY: [(&str, &str, &str); 4] = [
+    ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME", "storkit"),
+    ("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL", "storkit@localhost"),
+    ("GIT_COMMITTER_NAME", "GIT_AUTHOR_NAME", "storkit"),
+    ("GIT_COMMITTER_EMAIL", "GIT_AUTHOR_EMAIL", "storkit@localhost"),
 ];
 
 /// How long git may take by default: a checkout of 10,000 files on a slow disk takes a minute.
@@ -134,15 +136,14 @@ impl GitProgram {
         self
     }
 
-    /// With `storkit <storkit@localhost>` as author and committer where the person has no identity set; git would
-    /// refuse, or make one up from the machine's name.
+    /// Where the person has configured no identity: with that of the environment, or else `storkit <storkit@localhost>`, as
+    /// author and committer. Git would refuse, or make one up from the machine's name.
     pub fn with_identity(self) -> Result<Self, GitProgramError> {
-        let known = std::env::var_os("GIT_COMMITTER_EMAIL").is_some() || self.knows("user.email")?;
-        Ok(if known {
-            self
-        } else {
-            FALLBACK_IDENTITY.iter().fold(self, |git, (name, value)| git.env(name, value))
-        })
+        if self.knows("user.email")? {
+            return Ok(self);
+        }
+        let identity = complete_identity(environment::var);
+        Ok(identity.into_iter().fold(self, |git, (name, value)| git.env(name, value)))
     }
 
     fn knows(&self, key: &str) -> Result<bool, GitProgramError> {
@@ -198,6 +199,10 @@ impl GitProgram {
         for name in FOREIGN {
             command.env_remove(name);
         }
+        // An empty variable counts as unset, as everywhere. Git would take it for a name and refuse ("empty ident name").
+        for (name, ..) in IDENTITY.iter().filter(|(name, ..)| environment::var(name).is_none()) {
+            command.env_remove(name);
+        }
         // In English, since callers look for `index.lock` and `not uptodate` in the messages; and nothing may
         // wait for input.
         command.envs([("LC_ALL", "C"), ("GIT_TERMINAL_PROMPT", "0"), ("GIT_ASKPASS", "/bin/false")]);
@@ -231,6 +236,12 @@ const SETTINGS: [&str; 6] = [
     "maintenance.auto=false",
     "core.quotePath=false",
 ];
+
+fn complete_identity(lookup: impl Fn(&str) -> Option<String>) -> [(&'static str, String); 4] {
+    IDENTITY.map(|(name, other, fallback)| {
+        (name, lookup(name).or_else(|| lookup(other)).unwrap_or_else(|| fallback.to_owned()))
+    })
+}
 
 impl GitAnswer {
     /// The error that this answer is.
@@ -317,6 +328,23 @@ mod tests {
         git.with_identity()
             .and_then(|git| git.run(["commit", "-q", "--allow-empty", "-m", "x"]))
             .expect("a commit");
+    }
+
+    #[test]
+    fn an_identity_is_completed_from_what_the_environment_has() {
+        let identity = |set: &'static [(&str, &str)]| {
+            let lookup = |name: &str| {
+                set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            };
+            complete_identity(lookup).map(|(_, value)| value).join(" ")
+        };
+        assert_eq!(identity(&[]), "storkit storkit@localhost storkit storkit@localhost");
+        assert_eq!(
+            identity(&[("GIT_AUTHOR_NAME", "Ada"), ("GIT_AUTHOR_EMAIL", "a@b")]),
+            "Ada a@b Ada a@b",
+            "docker's example.env names only the author"
+        );
+        assert_eq!(identity(&[("GIT_COMMITTER_EMAIL", "c@d")]), "storkit c@d storkit c@d");
     }
 
     #[test]

@@ -259,6 +259,43 @@ mod tests {
     }
 
     #[test]
+    fn files_that_never_stop_moving_are_an_error_in_the_end() {
+        let fixture = WorktreeFixture::new();
+        let names: Vec<String> = (0..=ATTEMPTS + 1).map(|number| format!("{number}.md")).collect();
+        names.iter().for_each(|name| fixture.write(name, name));
+        let git = GitProgram::at(&fixture.root()).with_identity().expect("git");
+        let mut left = names.iter();
+        let gone = || drop(left.next().map(|name| std::fs::remove_file(fixture.root().join(name))));
+        let error = commit_as_they_are(&git, &fixture.root(), &names, "stories", gone).unwrap_err();
+        assert!(error.to_string().contains("did not match any files"), "{error}");
+        assert_eq!(left.len(), 1, "it was tried so often");
+        assert_eq!(fixture.git(&["status", "--porcelain"]).lines().count(), 1);
+    }
+
+    #[test]
+    fn what_fails_while_nothing_moves_is_not_tried_again() {
+        let fixture = WorktreeFixture::new();
+        fixture.write(".gitignore", "*.log\n");
+        fixture.write("x.log", "x");
+        let git = GitProgram::at(&fixture.root()).with_identity().expect("git");
+        let mut tries = 0;
+        commit_as_they_are(&git, &fixture.root(), &["x.log"], "stories", || tries += 1).unwrap_err();
+        assert_eq!(tries, 1);
+    }
+
+    #[test]
+    fn only_a_held_index_is_waited_for() {
+        let answer =
+            |code, stderr: &str| GitAnswer { code: Some(code), stdout: vec![], stderr: stderr.into() };
+        let held = || answer(128, "fatal: Unable to create '/p/.git/index.lock': File exists.");
+        let mut answers = [held(), held(), answer(0, "")].into_iter();
+        patiently(|| Ok(answers.next().expect("no more tries")), &["add"]).expect("the third went through");
+        let mut answers = [answer(1, "ignored")].into_iter();
+        let error = patiently(|| Ok(answers.next().expect("no more tries")), &["add"]).unwrap_err();
+        assert_eq!(error.to_string(), "`git add` failed (1): ignored");
+    }
+
+    #[test]
     fn it_waits_while_a_persons_git_holds_the_index() {
         let fixture = WorktreeFixture::new();
         fixture.write("a.txt", "changed");

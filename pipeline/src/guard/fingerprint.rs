@@ -376,3 +376,417 @@ fn listed(files: &[String]) -> String {
     }
     list.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+    use crate::worktree::{Worktree, fixture::WorktreeFixture};
+
+    const AGENT: [&str; 4] = ["-c", "user.name=agent", "-c", "user.email=agent@agents.storkit.invalid"];
+
+    /// A story's run: the state before it, and what it does.
+    struct Run {
+        fixture: WorktreeFixture,
+        worktree: Worktree,
+        before: Fingerprint,
+        tip: Oid,
+    }
+
+    impl Run {
+        fn new() -> Self {
+            Self::on(WorktreeFixture::new())
+        }
+
+        fn on(fixture: WorktreeFixture) -> Self {
+            let worktree = fixture.prepare("7_x");
+            let before = take(&fixture, &worktree);
+            let tip = before.base_tip().expect("a base");
+            Self { fixture, worktree, before, tip }
+        }
+
+        /// A run that begins now.
+        fn again(self) -> Self {
+            Self { before: take(&self.fixture, &self.worktree), ..self }
+        }
+
+        fn git(&self, args: &[&str]) -> String {
+            self.fixture.git(args)
+        }
+
+        fn commit(&self, prefix: &[&str]) -> Oid {
+            self.git(&[prefix, &["commit", "-q", "--allow-empty", "-m", "more"]].concat());
+            self.tip_of("main")
+        }
+
+        fn tip_of(&self, branch: &str) -> Oid {
+            Oid::from_str(&self.git(&["rev-parse", branch])).expect("a commit")
+        }
+
+        fn found_besides(&self, ours: &OwnChanges) -> Vec<Tampering> {
+            compare(&self.before, &take(&self.fixture, &self.worktree), ours).expect("a comparison")
+        }
+
+        fn found(&self) -> Vec<Tampering> {
+            self.found_besides(&OwnChanges::default())
+        }
+
+        fn moved(&self, after: Oid, by: Culprit) -> Vec<Tampering> {
+            vec![Tampering::BaseMoved { before: self.tip, after: Some(after), by }]
+        }
+
+        fn settings_changed(&self, name: &str) -> Vec<Tampering> {
+            vec![Tampering::SettingsChanged(vec![self.in_git(name)])]
+        }
+
+        fn in_git(&self, name: &str) -> PathBuf {
+            self.fixture.root().join(".git").join(name)
+        }
+
+        fn write_in_git(&self, name: &str, text: &str) {
+            fs::create_dir_all(self.in_git(name).parent().expect("a folder")).expect("a folder");
+            fs::write(self.in_git(name), text).expect("a file");
+        }
+
+        /// Removes an object from the store.
+        fn lose(&self, object: &str) -> Oid {
+            let id = self.git(&["rev-parse", object]);
+            fs::remove_file(self.in_git(&format!("objects/{}/{}", &id[..2], &id[2..]))).expect("it is loose");
+            Oid::from_str(&id).expect("an id")
+        }
+    }
+
+    fn take(fixture: &WorktreeFixture, worktree: &Worktree) -> Fingerprint {
+        Fingerprint::take(&fixture.project, "main", &worktree.branch()).expect("a fingerprint")
+    }
+
+    fn commits(ids: &[Oid]) -> OwnChanges {
+        OwnChanges { commits: ids.iter().map(Oid::to_string).collect(), ..OwnChanges::default() }
+    }
+
+    #[test]
+    fn a_run_that_works_on_its_own_branch_alone_leaves_no_trace() {
+        let run = Run::new();
+        assert_eq!(run.before.own_tip(), Some(run.tip));
+        run.fixture.git_in(run.worktree.path(), &["commit", "-q", "--allow-empty", "-m", "its own"]);
+        assert_eq!(run.found(), []);
+    }
+
+    #[test]
+    fn commits_on_base_are_storkits_an_agents_or_anybodys() {
+        let run = Run::new();
+        let own = run.commit(&[]);
+        assert_eq!(run.found(), run.moved(own, Culprit::Unknown));
+        assert_eq!(run.found_besides(&commits(&[own])), []);
+        let agents = run.commit(&AGENT);
+        assert_eq!(run.found_besides(&commits(&[own])), run.moved(agents, Culprit::Agent));
+        assert_eq!(run.found_besides(&commits(&[own, agents])), []);
+        let last = run.commit(&[]);
+        assert_eq!(run.found(), run.moved(last, Culprit::Agent), "one commit of the agent's decides");
+        let committer = Run::new();
+        let anothers = ["commit", "-q", "--allow-empty", "--author=Ada <ada@example.com>", "-m", "more"];
+        committer.git(&[&AGENT[..], &anothers].concat());
+        assert_eq!(committer.found(), committer.moved(committer.tip_of("main"), Culprit::Agent));
+    }
+
+    #[test]
+    fn a_base_that_goes_back_is_the_agents_only_if_its_work_is_there() {
+        let fixture = WorktreeFixture::new();
+        fixture.git(&["commit", "-q", "--allow-empty", "-m", "second"]);
+        let run = Run::on(fixture);
+        run.git(&["reset", "-q", "--soft", "HEAD~1"]);
+        assert_eq!(
+            run.found(),
+            run.moved(run.tip_of("main"), Culprit::Agent),
+            "a part of the story's branch"
+        );
+        run.git(&["commit", "-q", "--allow-empty", "--amend", "-m", "other"]);
+        assert_eq!(run.found(), run.moved(run.tip_of("main"), Culprit::Unknown));
+        run.git(&[&AGENT[..], &["commit", "-q", "--allow-empty", "--amend", "-m", "other"]].concat());
+        assert_eq!(run.found(), run.moved(run.tip_of("main"), Culprit::Agent));
+        let own = run.git(&["commit-tree", "-m", "its own", "HEAD^{tree}"]);
+        for branch in [&run.worktree.branch(), "main"] {
+            run.git(&["update-ref", &format!("refs/heads/{branch}"), &own]);
+        }
+        assert_eq!(
+            run.found(),
+            run.moved(run.tip_of("main"), Culprit::Agent),
+            "the tip of the story's branch"
+        );
+    }
+
+    #[test]
+    fn a_base_that_is_gone_may_have_been_anybody() {
+        let run = Run::new();
+        run.git(&["update-ref", "-d", "refs/heads/main"]);
+        let gone = Tampering::BaseMoved { before: run.tip, after: None, by: Culprit::Unknown };
+        assert_eq!(run.found(), [gone]);
+        let run = run.again();
+        run.git(&["update-ref", "refs/heads/main", &run.tip.to_string()]);
+        assert_eq!(run.found(), [], "there was no base to protect");
+    }
+
+    #[test]
+    fn head_of_the_main_checkout_stays_where_it_is() {
+        let run = Run::new();
+        run.git(&["switch", "-q", "-c", "storkit/own"]);
+        let moved = |before: &str, after: String| vec![Tampering::HeadMoved { before: before.into(), after }];
+        assert_eq!(run.found(), moved("refs/heads/main", "refs/heads/storkit/own".into()));
+        run.git(&["switch", "-q", "--detach"]);
+        assert_eq!(run.found(), moved("refs/heads/main", run.tip.to_string()));
+    }
+
+    #[test]
+    fn refs_of_nobody_known_may_not_change_and_those_of_stories_remotes_and_storkit_may() {
+        let run = Run::new();
+        let refs = ["heads/other", "tags/v1"].map(|name| format!("refs/{name}"));
+        let free = ["remotes/origin/main", "heads/storkit/rescue/1", "heads/feature/story-8_y/work"];
+        for name in refs.iter().cloned().chain(free.map(|name| format!("refs/{name}"))) {
+            run.git(&["update-ref", &name, &run.tip.to_string()]);
+        }
+        let changed =
+            |name: &String, before, after| Tampering::RefChanged { name: name.clone(), before, after };
+        let made: Vec<_> = refs.iter().map(|name| changed(name, None, Some(run.tip))).collect();
+        assert_eq!(run.found(), made);
+        let run = run.again();
+        let other = run.git(&["commit-tree", "-m", "other", "HEAD^{tree}"]);
+        run.git(&["update-ref", &refs[0], &other]);
+        run.git(&["update-ref", "-d", &refs[1]]);
+        let other = Oid::from_str(&other).expect("an id");
+        let expected =
+            [changed(&refs[0], Some(run.tip), Some(other)), changed(&refs[1], Some(run.tip), None)];
+        assert_eq!(run.found(), expected);
+    }
+
+    #[test]
+    fn a_story_whose_branch_is_gone_is_noticed() {
+        let run = Run::new();
+        run.git(&["update-ref", "-d", &format!("refs/heads/{}", run.worktree.branch())]);
+        let gone = Tampering::OwnBranchGone { before: run.tip };
+        assert_eq!(run.found(), std::slice::from_ref(&gone));
+        assert!(gone.is_the_agents());
+        let run = run.again();
+        assert_eq!(run.found(), [], "it was gone before");
+    }
+
+    #[test]
+    fn staged_and_uncommitted_files_of_the_main_checkout_stay_as_they_are() {
+        let run = Run::new();
+        run.fixture.write("new.txt", "1");
+        let checkout = |name: &str| Tampering::CheckoutChanged(vec![name.into()]);
+        assert_eq!(run.found(), [checkout("new.txt")]);
+        let run = run.again();
+        assert_eq!(run.found(), []);
+        run.fixture.write("new.txt", "12");
+        assert_eq!(run.found(), [checkout("new.txt")], "another size");
+        let run = run.again();
+        let past = std::time::SystemTime::UNIX_EPOCH;
+        let file = fs::File::options().write(true).open(run.fixture.root().join("new.txt")).expect("a file");
+        file.set_modified(past).expect("a time");
+        assert_eq!(run.found(), [checkout("new.txt")], "written again");
+        run.git(&["add", "new.txt"]);
+        let staged = Tampering::IndexChanged(vec!["new.txt".into()]);
+        assert_eq!(run.found(), [staged, checkout("new.txt")]);
+        let run = run.again();
+        fs::set_permissions(run.fixture.root().join("new.txt"), fs::Permissions::from_mode(0o755))
+            .expect("mode");
+        run.git(&["add", "new.txt"]);
+        assert_eq!(run.found(), [Tampering::IndexChanged(vec!["new.txt".into()])], "another mode");
+    }
+
+    #[test]
+    fn the_stage_of_a_conflict_is_a_part_of_the_index() {
+        let run = Run::new();
+        let blob = run.git(&["rev-parse", "HEAD:a.txt"]);
+        let entry = |stage: u16| {
+            let line = format!("0 {blob} 0\ta.txt\n100644 {blob} {stage}\ta.txt\n");
+            let mut git = crate::worktree::fixture::command("git", &run.fixture.root(), &[]);
+            let child = git.args(["update-index", "--index-info"]).stdin(std::process::Stdio::piped());
+            let mut child = child.spawn().expect("git");
+            std::io::Write::write_all(child.stdin.as_mut().expect("a pipe"), line.as_bytes())
+                .expect("written");
+            assert!(child.wait().expect("git ends").success());
+        };
+        entry(2);
+        let index =
+            |run: &Run| index(&Repository::open(run.fixture.root()).expect("it opens")).expect("an index");
+        let stages = |run: &Run| index(run).values().map(|(_, _, stage)| *stage).collect::<Vec<_>>();
+        assert_eq!(stages(&run), [2]);
+        entry(3);
+        assert_eq!(stages(&run), [3]);
+    }
+
+    #[test]
+    fn what_storkit_writes_below_its_own_paths_is_expected_and_nothing_beside_them() {
+        let run = Run::new();
+        run.fixture.write("own/new.txt", "1");
+        run.fixture.write("owner.txt", "1");
+        run.git(&["add", "own"]);
+        let ours = OwnChanges { paths: vec!["own".into()], ..OwnChanges::default() };
+        assert_eq!(run.found_besides(&ours), [Tampering::CheckoutChanged(vec!["owner.txt".into()])]);
+    }
+
+    #[test]
+    fn a_checkout_that_follows_a_moved_base_is_no_change_of_its_own() {
+        let run = Run::new();
+        run.fixture.write("a.txt", "changed");
+        run.fixture.write("new.txt", "new");
+        run.git(&["add", "."]);
+        let new = run.commit(&[]);
+        assert_eq!(run.found(), run.moved(new, Culprit::Unknown));
+        run.fixture.write("b.txt", "staged besides");
+        run.git(&["add", "b.txt"]);
+        let besides =
+            [Tampering::IndexChanged(vec!["b.txt".into()]), Tampering::CheckoutChanged(vec!["b.txt".into()])];
+        assert_eq!(run.found()[1..], besides);
+    }
+
+    #[test]
+    fn the_index_of_another_branch_does_not_follow_base() {
+        let fixture = WorktreeFixture::new();
+        fixture.git(&["switch", "-q", "-c", "storkit/own"]);
+        let run = Run::on(fixture);
+        run.fixture.write("a.txt", "changed");
+        run.git(&["add", "a.txt"]);
+        let tree = run.git(&["write-tree"]);
+        let commit = run.git(&["commit-tree", "-p", "main", "-m", "more", &tree]);
+        run.git(&["update-ref", "refs/heads/main", &commit]);
+        let found = run.found();
+        assert!(found.contains(&Tampering::IndexChanged(vec!["a.txt".into()])), "{found:?}");
+        assert!(found.contains(&Tampering::CheckoutChanged(vec!["a.txt".into()])), "{found:?}");
+    }
+
+    #[test]
+    fn whatever_makes_git_run_commands_or_look_elsewhere_is_a_setting() {
+        let files = [
+            "config",
+            "config.worktree",
+            "info/attributes",
+            "info/grafts",
+            "objects/info/alternates",
+            "hooks/post-commit",
+        ];
+        for name in files {
+            let run = Run::new();
+            let old = fs::read_to_string(run.in_git(name)).unwrap_or_default();
+            let text = match name {
+                "objects/info/alternates" => String::new(),
+                // A commit without the parents that it has.
+                "info/grafts" => format!("{}\n", run.tip),
+                _ => format!("{old}# new\n"),
+            };
+            run.write_in_git(name, &text);
+            assert_eq!(run.found(), run.settings_changed(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_setting_changes_with_its_mode_its_text_and_where_it_leads() {
+        let hook = "hooks/post-commit";
+        let run = Run::new();
+        run.write_in_git(hook, "one");
+        let run = run.again();
+        run.write_in_git(hook, "two");
+        assert_eq!(run.found(), run.settings_changed(hook), "the same size");
+        let run = run.again();
+        fs::set_permissions(run.in_git(hook), fs::Permissions::from_mode(0o755)).expect("a mode");
+        assert_eq!(run.found(), run.settings_changed(hook));
+        let link = |to: &str| {
+            fs::remove_file(run.in_git(hook)).expect("it goes");
+            symlink(to, run.in_git(hook)).expect("a link");
+            digest(&run.in_git(hook)).expect("a digest")
+        };
+        assert_ne!(link("one"), link("two"));
+    }
+
+    #[test]
+    fn a_huge_setting_is_not_read_and_a_small_one_is_not_judged_by_its_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("hook");
+        let digest_of = |text: Vec<u8>| {
+            fs::write(&path, text).expect("a file");
+            let file = fs::File::options().write(true).open(&path).expect("a file");
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("a time");
+            digest(&path).expect("a digest")
+        };
+        let size = usize::try_from(MAX_READ).expect("small");
+        assert_ne!(digest_of(vec![1; size]), digest_of(vec![2; size]));
+        let huge = digest_of(vec![1; size + 1]);
+        assert_eq!(huge, digest_of(vec![2; size + 1]), "its text is not looked at");
+        fs::write(&path, vec![1; size + 1]).expect("a file");
+        assert_ne!(Some(huge), digest(&path), "its time is");
+        fs::write(&path, vec![2; size]).expect("a file");
+        let now = digest(&path);
+        assert_eq!(now, Some(digest_of(vec![2; size])));
+        assert_eq!(digest(&folder.path().join("none")), None);
+    }
+
+    #[test]
+    fn lost_objects_of_base_are_named_and_a_lost_folder_hides_what_is_in_it() {
+        let fixture = WorktreeFixture::new();
+        for name in ["a.txt", "b/c.txt", "b/d.txt"] {
+            fixture.write(name, name);
+        }
+        fixture.git(&["add", "."]);
+        fixture.git(&["commit", "-q", "-m", "files"]);
+        let run = Run::on(fixture);
+        let lost = |run: &Run| lost(&Repository::open(run.fixture.root()).expect("it opens"), Some(run.tip));
+        assert_eq!(lost(&run), []);
+        let file = run.lose("main:b/c.txt");
+        assert_eq!(lost(&run), [file]);
+        assert_eq!(run.found(), [Tampering::ObjectsLost(vec![file])]);
+        let other = run.lose("main:a.txt");
+        assert_eq!(lost(&run), [other, file]);
+        let folder = run.lose("main:b");
+        assert_eq!(lost(&run), [other, folder]);
+        let tree = run.lose("main^{tree}");
+        assert_eq!(lost(&run), [run.tip], "{tree} and all below it");
+        assert_eq!(super::lost(&Repository::open(run.fixture.root()).expect("it opens"), None), []);
+    }
+
+    #[test]
+    fn only_what_nobody_else_can_have_done_is_the_agents() {
+        let id = Oid::from_bytes(&[7; 20]).expect("an id");
+        let moved = |by| Tampering::BaseMoved { before: id, after: None, by };
+        assert!(moved(Culprit::Agent).is_the_agents() && !moved(Culprit::Unknown).is_the_agents());
+        assert!(!Tampering::IndexChanged(vec![]).is_the_agents());
+    }
+
+    #[test]
+    fn each_finding_is_a_clause_for_people() {
+        let id = |byte| Oid::from_bytes(&[byte; 20]).expect("an id");
+        let (one, two) = (id(0x11), id(0x22));
+        let moved = |after, by| Tampering::BaseMoved { before: one, after, by };
+        let reference = |before, after| Tampering::RefChanged { name: "refs/tags/v1".into(), before, after };
+        let files = |count: usize| (1..=count).map(|number| format!("{number}")).collect::<Vec<_>>();
+        let findings = [
+            moved(Some(two), Culprit::Agent),
+            moved(Some(two), Culprit::Unknown),
+            moved(None, Culprit::Agent),
+            Tampering::HeadMoved { before: "main".into(), after: "other".into() },
+            reference(Some(one), None),
+            reference(None, Some(one)),
+            reference(Some(one), Some(two)),
+            Tampering::OwnBranchGone { before: one },
+            Tampering::IndexChanged(files(5)),
+            Tampering::CheckoutChanged(files(7)),
+            Tampering::SettingsChanged(vec!["/p/.git/config".into()]),
+            Tampering::ObjectsLost(vec![one, two]),
+        ];
+        insta::assert_snapshot!(findings.map(|finding| finding.to_string()).join("\n"), @r"
+        the agent moved the base branch from `11111111` to `22222222`
+        the base branch moved from `11111111` to `22222222`, but storkit did not move it
+        the base branch is gone; it was at `11111111`
+        HEAD of the main checkout was `main` and is `other`
+        `refs/tags/v1` is gone
+        `refs/tags/v1` is new
+        `refs/tags/v1` moved
+        the story's branch is gone; it was at `11111111`
+        the staged files of the main checkout changed: `1`, `2`, `3`, `4`, `5`
+        uncommitted files of the main checkout changed: `1`, `2`, `3`, `4`, `5`, and 2 more
+        hooks or settings of the repository changed: `/p/.git/config`
+        objects of the base branch are missing from the repository: 2
+        ");
+    }
+}

@@ -17,3 +17,16 @@ impl OwnCommits {
         self.0.lock().clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_one_part_notes_is_known_to_all() {
+        let own = OwnCommits::default();
+        let other = own.clone();
+        other.add("1234");
+        assert_eq!(own.all(), BTreeSet::from(["1234".to_owned()]));
+    }
+}

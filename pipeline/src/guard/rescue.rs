@@ -123,3 +123,144 @@ fn follow(git: &GitProgram, from: Oid, to: Oid) -> Result<CheckoutFate, GitProgr
     let answer = git.answer(["read-tree", "-m", "-u", &from.to_string(), &to.to_string()], &[])?;
     Ok(if answer.code == Some(0) { CheckoutFate::Followed } else { CheckoutFate::Left })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::worktree::fixture::WorktreeFixture;
+
+    /// A repository whose base an agent moved by a commit with the file `evil.txt`.
+    struct Moved {
+        fixture: WorktreeFixture,
+        before: Oid,
+        moved: Oid,
+    }
+
+    fn tip(fixture: &WorktreeFixture, branch: &str) -> Oid {
+        Oid::from_str(&fixture.git(&["rev-parse", branch])).expect("a commit")
+    }
+
+    impl Moved {
+        fn new() -> Self {
+            let fixture = WorktreeFixture::new();
+            let before = tip(&fixture, "main");
+            fixture.write("evil.txt", "evil\n");
+            fixture.git(&["add", "evil.txt"]);
+            fixture.git(&["commit", "-q", "-m", "evil"]);
+            let moved = tip(&fixture, "main");
+            Self { fixture, before, moved }
+        }
+
+        fn try_rescue(&self, moved: Option<Oid>) -> Result<BaseRescue, RescueError> {
+            let guard = BaseGuard::lock(&self.fixture.project).expect("a lock");
+            let now = UNIX_EPOCH + Duration::from_secs(1_000);
+            rescue(&self.fixture.project, &guard, "main", self.before, moved, StoryId(7), now)
+        }
+
+        fn rescue(&self, moved: Option<Oid>) -> BaseRescue {
+            self.try_rescue(moved).expect("a rescue")
+        }
+    }
+
+    fn saved(restored: bool, checkout: CheckoutFate) -> BaseRescue {
+        BaseRescue { branch: Some("storkit/rescue/7-1000".into()), restored, checkout }
+    }
+
+    #[test]
+    fn base_and_its_checkout_go_back_and_the_commits_stay_on_a_branch() {
+        let place = Moved::new();
+        place.fixture.write("a.txt", "a person's\n");
+        // Touched, not changed.
+        place.fixture.write("evil.txt", "evil\n");
+        assert_eq!(place.rescue(Some(place.moved)), saved(true, CheckoutFate::Followed));
+        assert_eq!(tip(&place.fixture, "main"), place.before);
+        assert_eq!(tip(&place.fixture, "storkit/rescue/7-1000"), place.moved);
+        assert_eq!(place.fixture.git(&["status", "--porcelain"]), " M a.txt");
+        assert_eq!(place.fixture.read("a.txt"), "a person's\n");
+        assert!(!place.fixture.root().join("evil.txt").exists());
+    }
+
+    #[test]
+    fn uncommitted_work_in_the_way_is_left_alone() {
+        let place = Moved::new();
+        place.fixture.write("evil.txt", "a person's\n");
+        assert_eq!(place.rescue(Some(place.moved)), saved(true, CheckoutFate::Left));
+        assert_eq!(tip(&place.fixture, "main"), place.before);
+        assert_eq!(place.fixture.read("evil.txt"), "a person's\n");
+    }
+
+    #[test]
+    fn a_checkout_of_another_branch_is_not_touched() {
+        let place = Moved::new();
+        place.fixture.git(&["switch", "-q", "-c", "storkit/own"]);
+        assert_eq!(place.rescue(Some(place.moved)), saved(true, CheckoutFate::Untouched));
+        assert_eq!(tip(&place.fixture, "main"), place.before);
+        assert_eq!(place.fixture.read("evil.txt"), "evil\n");
+    }
+
+    #[test]
+    fn a_base_that_others_have_built_on_stays() {
+        let begins: fn(&WorktreeFixture) = |fixture| drop(fixture.git(&["branch", "others"]));
+        let goes_on: fn(&WorktreeFixture) = |fixture| {
+            fixture.git(&["switch", "-q", "-c", "others"]);
+            fixture.git(&["commit", "-q", "--allow-empty", "-m", "more"]);
+        };
+        for builds in [begins, goes_on] {
+            let place = Moved::new();
+            builds(&place.fixture);
+            assert_eq!(place.rescue(Some(place.moved)), saved(false, CheckoutFate::Untouched));
+            assert_eq!(tip(&place.fixture, "main"), place.moved);
+        }
+    }
+
+    #[test]
+    fn branches_of_stories_and_storkits_own_and_older_ones_do_not_count_as_built_on() {
+        let place = Moved::new();
+        for branch in ["feature/story-7_x/work", "storkit/other"] {
+            place.fixture.git(&["branch", branch]);
+        }
+        place.fixture.git(&["branch", "older", &place.before.to_string()]);
+        assert!(place.rescue(Some(place.moved)).restored);
+    }
+
+    #[test]
+    fn a_base_that_moved_again_meanwhile_stays() {
+        let place = Moved::new();
+        place.fixture.git(&["commit", "-q", "--allow-empty", "-m", "more"]);
+        let again = tip(&place.fixture, "main");
+        assert_eq!(place.rescue(Some(place.moved)), saved(false, CheckoutFate::Untouched));
+        assert_eq!(tip(&place.fixture, "main"), again);
+    }
+
+    #[test]
+    fn a_deleted_base_is_made_again_unless_somebody_has_done_so() {
+        let place = Moved::new();
+        place.fixture.git(&["switch", "-q", "--detach"]);
+        place.fixture.git(&["branch", "-q", "-D", "main"]);
+        let again = |restored| BaseRescue { branch: None, restored, checkout: CheckoutFate::Untouched };
+        assert_eq!(place.rescue(None), again(true));
+        assert_eq!(tip(&place.fixture, "main"), place.before);
+        assert_eq!(place.rescue(None), again(false));
+    }
+
+    #[test]
+    fn rescues_of_one_second_have_branches_of_their_own_and_there_is_an_end_to_them() {
+        let place = Moved::new();
+        let mut names = Vec::new();
+        let last = loop {
+            match place.try_rescue(Some(place.moved)) {
+                Ok(rescue) => names.push(rescue.branch.expect("a branch")),
+                Err(error) => break error.to_string(),
+            }
+            place.fixture.git(&["reset", "-q", "--hard", &place.moved.to_string()]);
+        };
+        let expected: Vec<String> = ["".into()].into_iter().chain((2..=9).map(|n| format!("-{n}"))).collect();
+        assert_eq!(
+            names,
+            expected.iter().map(|end| format!("storkit/rescue/7-1000{end}")).collect::<Vec<_>>()
+        );
+        assert!(last.contains("already exists"), "{last}");
+    }
+}

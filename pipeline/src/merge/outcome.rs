@@ -43,6 +43,8 @@ pub struct MergeSettings {
     /// The sandbox of the gates: they run agents' code. An error is a sentence about why there is
     /// none; then nothing runs.
     pub confinement: Result<Confinement, String>,
+    /// Names of environment variables that the operator gives to gates.
+    pub variables: Vec<String>,
 }
 
 /// How a merge ended. Only [`MergeOutcome::Merged`] has moved anything.

@@ -121,10 +121,7 @@ pub(crate) fn remove_durably(path: &Path) -> io::Result<()> {
 /// Makes a folder of storkit's below `.storkit/`, which git ignores by a file of its own: projects that have an
 /// older `.storkit/.gitignore` do not list it.
 pub(crate) fn ignored_folder(folder: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    if folder.symlink_metadata()?.is_symlink() {
-        return Err(io::Error::other("a symbolic link is in its place"));
-    }
+    settings::unlinked::create_dir_all(folder)?;
     match File::create_new(folder.join(".gitignore")) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         file => file?.write_all(b"# Written by storkit: state of this machine.\n*\n"),

@@ -99,14 +99,17 @@ pub(super) struct QueueShared {
     pub project: Project,
     pub place: MergePaths,
     settings: Mutex<Arc<MergeSettings>>,
-    state: Mutex<QueueState>,
+    // Never held while a file is written: the orchestrator's loop asks for the status.
+    state: Mutex<MergeQueueState>,
+    /// Held by whoever changes a job's file and the state that belongs to it.
+    changing: Mutex<()>,
     wake: Notify,
     /// Whether gates may have left files in the standing worktree.
     pub untidy: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct QueueState {
+struct MergeQueueState {
     waiting: VecDeque<(StoryId, MergeJob)>,
     running: Option<RunningMerge>,
     conflicts: BTreeMap<StoryId, MergeJob>,
@@ -130,12 +133,13 @@ impl MergeQueue {
     ) -> Result<(Self, mpsc::Receiver<Arc<MergeEnded>>), MergeError> {
         let place = MergePaths::of(project)?;
         fs::create_dir_all(place.jobs()).map_err(MergeError::io(place.jobs()))?;
-        let state = QueueState::of(job::left_over(&place));
+        let state = MergeQueueState::of(job::left_over(&place));
         let shared = Arc::new(QueueShared {
             project: project.clone(),
             place,
             settings: Mutex::new(Arc::new(settings)),
             state: Mutex::new(state),
+            changing: Mutex::new(()),
             wake: Notify::new(),
             // An earlier storkit may have been killed while its gates ran.
             untidy: AtomicBool::new(true),
@@ -174,12 +178,13 @@ impl MergeQueue {
     }
 
     fn enqueue(&self, story: StoryId, job: MergeJob) -> Result<(), QueueError> {
-        let mut state = self.shared.state.lock();
-        if state.has(story) {
+        let _changing = self.shared.changing.lock();
+        if self.shared.state.lock().has(story) {
             return Err(QueueError::AlreadyQueued(story));
         }
         // On disk first: the job must survive a kill right after the answer.
         job.save(&self.shared.place, story)?;
+        let mut state = self.shared.state.lock();
         state.conflicts.remove(&story);
         state.ended.retain(|ended| ended.story != story);
         state.waiting.push_back((story, job));
@@ -209,20 +214,25 @@ impl MergeQueue {
     /// Cancels a merge: a waiting one leaves the queue, the gates of a running one are stopped, one whose
     /// base is moving finishes. Returns whether there was one to cancel.
     pub fn cancel(&self, story: StoryId) -> Result<bool, MergeError> {
-        let mut state = self.shared.state.lock();
-        if let Some(running) = state.running.as_ref().filter(|running| running.story == story) {
-            running.cancel.cancel();
-            // A merge that lands finishes: it has passed its last check of the token.
-            return Ok(running.step != MergeStep::Landing);
-        }
-        let Some(position) = state.waiting.iter().position(|(other, _)| *other == story) else {
-            return Ok(false);
+        let _changing = self.shared.changing.lock();
+        let job = {
+            let mut state = self.shared.state.lock();
+            if let Some(running) = state.running.as_ref().filter(|running| running.story == story) {
+                running.cancel.cancel();
+                // A merge that lands finishes: it has passed its last check of the token.
+                return Ok(running.step != MergeStep::Landing);
+            }
+            let position = state.waiting.iter().position(|(other, _)| *other == story);
+            match position.and_then(|position| state.waiting.remove(position)) {
+                Some((_, job)) => job,
+                None => return Ok(false),
+            }
         };
         // The resolved files are somebody's work, so the conflict waits instead of being dropped.
-        if let Some((_, mut job)) = state.waiting.remove(position).filter(|(_, job)| job.conflict.is_some()) {
-            job.resolved = false;
+        if job.conflict.is_some() {
+            let job = MergeJob { resolved: false, ..job };
             job.save(&self.shared.place, story)?;
-            state.conflicts.insert(story, job);
+            self.shared.state.lock().conflicts.insert(story, job);
         } else {
             MergeJob::forget(&self.shared.place, story)?;
         }
@@ -232,6 +242,7 @@ impl MergeQueue {
     /// Gives up on a conflict: its worktree is removed, and the story can be merged again or sent back.
     /// Blocks during the removal.
     pub fn abort(&self, story: StoryId) -> Result<(), MergeError> {
+        let _changing = self.shared.changing.lock();
         if self.shared.state.lock().conflicts.remove(&story).is_none() {
             return Err(MergeError::NoConflict(story));
         }
@@ -247,7 +258,7 @@ impl Drop for MergeQueue {
     }
 }
 
-impl QueueState {
+impl MergeQueueState {
     fn of(jobs: Vec<(StoryId, MergeJob)>) -> Self {
         let mut state = Self::default();
         for (story, job) in jobs {

@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use agents::confine::{Confined, Confinement};
+use agents::confine::Confined;
 use git2::Oid;
 use tokio_util::sync::CancellationToken;
 
@@ -152,17 +152,9 @@ async fn gate(
     let (gates, confined) = shared.blocking(move |shared| kept_in(shared, &how)).await?;
     let (folder, components) = (shared.place.standing(), &settings.components);
     // Each component has its own network setting and so its own sandbox; the gates' must not be around it.
-    let plain = GateRunner { wrapper: Vec::new(), egress: None, ..gates.clone() };
-    match run_components(
-        &folder,
-        components,
-        ComponentPhase::Setup,
-        &plain,
-        confined.as_ref(),
-        cancel,
-        |_| (),
-    )
-    .await
+    let plain = GateRunner { wall: None, egress: None, ..gates.clone() };
+    match run_components(&folder, components, ComponentPhase::Setup, &plain, Some(&confined), cancel, |_| ())
+        .await
     {
         Ok(()) => gates.run(&folder, &tree, cancel).await.map_err(|_| MergeError::Cancelled),
         // A failed setup counts as a red gate: the coder has to fix it.
@@ -174,22 +166,17 @@ async fn gate(
 }
 
 /// The gates behind their sandbox, in whose places the standing worktree's git data is a copy.
-fn kept_in(
-    shared: &QueueShared,
-    settings: &MergeSettings,
-) -> Result<(GateRunner, Option<Confined>), MergeError> {
+fn kept_in(shared: &QueueShared, settings: &MergeSettings) -> Result<(GateRunner, Confined), MergeError> {
     let confinement = settings.confinement.as_ref().map_err(|why| MergeError::Sandbox(why.clone()))?;
     let owner = shared.place.root.to_string_lossy().into_owned();
     let gates = GateRunner { owner, ..settings.gates.clone() };
     confinement.can_limit(&settings.network, GATE_NETWORK).map_err(MergeError::Sandbox)?;
-    if *confinement == Confinement::None {
-        return Ok((gates, None));
-    }
     let standing = DetachedWorktree::open(&shared.project, &shared.place.standing())?;
     let place = if confinement.encloses() { standing.enclose()? } else { standing.place() };
-    let confined = Confined { confinement: confinement.clone(), place };
+    let (confinement, variables) = (confinement.clone(), settings.variables.clone());
+    let confined = Confined { confinement, place, variables };
     let gates = gates.kept_in(&confined, &settings.network, GATE_NETWORK).map_err(MergeError::Sandbox)?;
-    Ok((gates, Some(confined)))
+    Ok((gates, confined))
 }
 
 /// Removes what gates left in the standing worktree, which no merge has to wait for.

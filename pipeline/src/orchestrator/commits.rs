@@ -2,8 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Orchestrator, blocking};
-use crate::orchestrator::committer::{self, CommitResult};
+use super::committer::CommitResult;
 
 /// A commit that was refused is tried again after so long.
 const COMMIT_AGAIN: Duration = Duration::from_secs(30);
@@ -24,7 +23,7 @@ impl Commits {
     }
 
     /// Whether one is to be started now. It counts as running from here on.
-    fn begin(&mut self, now: SystemTime) -> bool {
+    pub(super) fn begin(&mut self, now: SystemTime) -> bool {
         let waits = self.not_before.is_some_and(|at| at > now);
         if !self.wanted || self.running || waits {
             return false;
@@ -35,7 +34,7 @@ impl Commits {
     }
 
     /// Returns an alarm for people, if there is news.
-    fn end(&mut self, result: Result<CommitResult, String>, now: SystemTime) -> Option<String> {
+    pub(super) fn end(&mut self, result: Result<CommitResult, String>, now: SystemTime) -> Option<String> {
         self.running = false;
         let why = match result {
             Ok(CommitResult::NotNow(why)) | Err(why) => why,
@@ -52,25 +51,6 @@ impl Commits {
         let news = self.refused.as_ref() != Some(&why);
         self.refused = Some(why.clone());
         news.then(|| format!("Stories' files are not committed for now: {why}"))
-    }
-}
-
-impl Orchestrator {
-    /// Commits the stories' files that git tracks, if that is due.
-    pub(super) fn commit_if_due(&mut self) {
-        if !self.commits.begin(SystemTime::now()) {
-            return;
-        }
-        let (project, base, own) =
-            (self.context.project.clone(), self.config.base.clone(), self.context.own.clone());
-        let commit =
-            move || committer::commit_stories(&project, &base, &own).map_err(|error| error.to_string());
-        self.spawn(async { blocking(commit).await.and_then(|done| done) }, |this, result| {
-            if let Some(text) = this.commits.end(result, SystemTime::now()) {
-                this.publisher.alarm(None, text);
-            }
-            this.commit_if_due();
-        });
     }
 }
 

@@ -37,18 +37,18 @@ struct StoryConclusion {
 }
 
 impl Orchestrator {
-    pub(super) fn run_told(&mut self, id: StoryId, run: &RunId, told: RunUpdate) {
+    pub(super) fn handle_run_update(&mut self, id: StoryId, run: &RunId, told: RunUpdate) {
         let Some(info) = self.runs.get_mut(id, run) else { return };
         match told {
             RunUpdate::Phase(phase) => {
                 info.phase = phase.clone();
-                self.publisher.tell(PipelineEvent::RunPhase { run: run.clone(), story: id, phase });
+                self.publisher.emit(PipelineEvent::RunPhase { run: run.clone(), story: id, phase });
             }
             RunUpdate::Pid(pid) => {
                 info.pid = pid;
                 // What stopped all runs is over when one really lives.
                 let ended = pid.and_then(|_| self.holds.end_pause());
-                ended.into_iter().for_each(|event| self.publisher.tell(event));
+                ended.into_iter().for_each(|event| self.publisher.emit(event));
             }
             RunUpdate::Cost(usd) => info.cost_usd = usd,
             RunUpdate::Session(session) => {
@@ -57,7 +57,7 @@ impl Orchestrator {
                     self.memos.change(id, |memo| memo.session = Some(session.to_string()));
                 }
             }
-            RunUpdate::Said(line) => self.publisher.tell(PipelineEvent::RunSaid { run: run.clone(), line }),
+            RunUpdate::Line(line) => self.publisher.emit(PipelineEvent::RunSaid { run: run.clone(), line }),
             RunUpdate::Alarm(text) => self.publisher.alarm(Some(id), text),
         }
     }
@@ -74,7 +74,7 @@ impl Orchestrator {
             RunVerdict::Own => self.conclude(&info, ending.outcome),
         };
         if conclusion.steps.is_empty() {
-            self.publisher.tell(told);
+            self.publisher.emit(told);
             return self.release_worker(id);
         }
         let by = conclusion.by.unwrap_or(Actor::Pipeline);
@@ -177,6 +177,7 @@ impl Orchestrator {
 
     pub(super) fn merge_ended(&mut self, ended: Arc<MergeEnded>) {
         let id = ended.story;
+        self.merges.handle_end(&ended);
         let diff = match &ended.result {
             Ok(MergeOutcome::Merged(proof)) => {
                 self.context.own.add(&proof.commit);

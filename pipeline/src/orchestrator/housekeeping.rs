@@ -1,21 +1,20 @@
-//! Regular work: reads `project.toml` again, archives done stories, removes worktrees that nobody needs.
+//! Regular work: commits stories' files, archives done stories, removes worktrees that nobody needs.
 
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use agents::confine::Confinement;
-
 use super::{
-    Orchestrator, blocking,
+    Orchestrator, committer,
+    lane::blocking,
     stories::{StoryStep, StoryWork},
 };
 use crate::{
     Project,
     board::Board,
-    config::{LoadedProjectConfig, ProjectConfig},
-    event::{Actor, PipelineEvent},
+    config::ProjectConfig,
+    event::Actor,
     gates::GateRunner,
     host::AgentSettings,
     merge::{MergeProof, MergeSettings},
@@ -23,7 +22,7 @@ use crate::{
     sentence::sentence,
     story::{
         Story, StoryId,
-        stage::{Mover, Role, Stage},
+        stage::{Mover, Stage},
     },
     worktree::{BranchFate, WorktreeName, WorktreeRemains, Worktrees},
 };
@@ -37,28 +36,30 @@ const REAP_EVERY: u64 = 720;
 /// At most so many stories are archived at a time, so that orders do not wait for it.
 const ARCHIVED_AT_ONCE: usize = 50;
 
-/// Follows the error of a `project.toml` where there was no good one yet.
-pub(super) const NOTHING_STARTS: &str = "Nothing is started until this is fixed.";
-
 /// A time limit where there is none.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// The settings in force, and facts found at the start.
-pub(super) struct PipelineConfig {
-    pub in_force: Arc<ProjectConfig>,
-    /// The current error of the file; the last good settings stay in force.
-    pub trouble: Option<String>,
-    /// Whether there was a good one yet. Until then nothing is started: neither gates nor budgets are known.
-    pub is_known: bool,
-    /// The branch that stories merge to.
-    pub base: String,
-    /// What agents run in, as a clause.
-    pub protection: String,
-}
-
 impl Orchestrator {
+    /// Commits the stories' files that git tracks, if that is due.
+    pub(super) fn commit_if_due(&mut self) {
+        if !self.commits.begin(SystemTime::now()) {
+            return;
+        }
+        let (project, base, own) =
+            (self.context.project.clone(), self.config.base.clone(), self.context.own.clone());
+        let commit =
+            move || committer::commit_stories(&project, &base, &own).map_err(|error| error.to_string());
+        self.spawn(async { blocking(commit).await.and_then(|done| done) }, |this, result| {
+            if let Some(text) = this.commits.end(result, SystemTime::now()) {
+                this.publisher.alarm(None, text);
+            }
+            this.commit_if_due();
+        });
+    }
+
     pub(super) fn tick(&mut self, ticks: u64) {
         self.commit_if_due();
+        self.reload_if_due();
         // 1 and not 0: stories that became due while storkit was down go with the first tick.
         if ticks % ARCHIVE_EVERY == 1 {
             self.archive();
@@ -117,66 +118,13 @@ impl Orchestrator {
         }
     }
 
-    /// Reads `project.toml` again. A bad edit changes nothing, and is reported.
-    pub(super) fn reload(&mut self) {
-        let (project, settings) = (self.context.project.clone(), Arc::clone(&self.context.settings));
-        let load = move || load(&project, &settings);
-        self.stories.lane.run(None, load, |this, loaded| match loaded.and_then(|loaded| loaded) {
-            Ok(loaded) => this.take_config(loaded.config),
-            Err(why) => this.refuse_config(&why),
-        });
-    }
-
-    fn take_config(&mut self, config: ProjectConfig) {
-        let was_wrong = self.config.trouble.is_some();
-        if *self.config.in_force == config && !was_wrong {
-            return;
-        }
-        if config.base_branch.as_deref().is_some_and(|base| base != self.config.base) {
-            // Runs and merges under way refer to the base that was found at the start.
-            let text = "`base_branch` in `project.toml` takes effect when storkit restarts.";
-            self.publisher.alarm(None, text.to_owned());
-        }
-        self.config.in_force = Arc::new(config);
-        (self.config.trouble, self.config.is_known) = (None, true);
-        let hosts = self.command_hosts();
-        self.merges.configure(merge_settings(
-            &self.config.base,
-            &self.config.in_force,
-            &self.context.settings,
-            hosts,
-        ));
-        if was_wrong {
-            self.publisher.tell(PipelineEvent::Paused { why: None });
-        }
-    }
-
     /// Opens hosts to the project's commands.
     pub(super) fn command_hosts(&self) -> CommandHosts {
         CommandHosts::new(&self.context.project, &self.config.base, &self.context.host)
     }
-
-    fn refuse_config(&mut self, why: &str) {
-        let until_then = match self.config.is_known {
-            true => "The previous settings stay in effect until this is fixed.",
-            false => NOTHING_STARTS,
-        };
-        let why = format!("{} {until_then}", sentence(why));
-        if self.config.trouble.as_ref() != Some(&why) {
-            self.publisher.alarm(None, why.clone());
-            self.config.trouble = Some(why);
-        }
-    }
 }
 
-/// Reads `project.toml`. It belongs to the repository, so `${VAR}` cannot name storkit's own secrets there.
-pub(super) fn load(project: &Project, settings: &AgentSettings) -> Result<LoadedProjectConfig, String> {
-    let secret = |name: &str| settings.secret_env.iter().any(|secret| secret == name);
-    let lookup = |name: &str| if secret(name) { None } else { std::env::var(name).ok() };
-    ProjectConfig::load(&project.dir().join("project.toml"), lookup).map_err(|error| error.to_string())
-}
-
-/// What holds for merges. Their gates run without storkit's secrets.
+/// What holds for merges.
 pub(super) fn merge_settings(
     base: &str,
     config: &ProjectConfig,
@@ -186,7 +134,6 @@ pub(super) fn merge_settings(
     let gates = GateRunner {
         commands: config.gates.clone(),
         timeout: config.gate_timeout.limit().unwrap_or(FOR_EVER),
-        env_remove: settings.secret_env.clone(),
         ..GateRunner::default()
     };
     MergeSettings {
@@ -195,14 +142,9 @@ pub(super) fn merge_settings(
         network: config.gate_network.clone(),
         hosts,
         components: config.components.clone(),
-        confinement: confinement(config, settings),
+        confinement: settings.confinement(),
+        variables: settings.wall.variables.clone(),
     }
-}
-
-/// The sandbox of the project's commands outside a run: that of the first coder, whose commits they check.
-pub(super) fn confinement(config: &ProjectConfig, settings: &AgentSettings) -> Result<Confinement, String> {
-    let coder = config.agents.iter().find(|agent| agent.role == Role::Coder);
-    Confinement::chosen(coder.and_then(|coder| coder.sandbox.as_ref()), &settings.home)
 }
 
 /// Worktrees that are to go, with what becomes of their branches. Blocks.

@@ -1,5 +1,5 @@
-//! Work that waits for a disk or a repository runs outside the orchestrator's loop: one job after the other in each lane,
-//! and its continuation comes back as an event. Meanwhile orders and events for the same story wait here.
+//! Work that waits for a disk or a repository runs outside the orchestrator's loop: one job after the other in each lane.
+//! Meanwhile orders and events for the same story wait here.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -8,72 +8,50 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Orchestrator, TaskEvent, blocking};
 use crate::{event::RunId, handle::PipelineOrder, merge::MergeEnded, run::RunEnd, story::StoryId};
 
-/// The continuation of work, on the orchestrator.
-pub(super) type Then = Box<dyn FnOnce(&mut Orchestrator) + Send>;
-
-type Job = Box<dyn FnOnce() -> Option<TaskEvent> + Send>;
+type Job = Box<dyn FnOnce() + Send>;
 
 /// A queue of jobs, and the thread that does them in order.
 #[derive(Clone)]
 pub(super) struct WorkLane(mpsc::UnboundedSender<Job>);
 
 impl WorkLane {
-    pub(super) fn open(events: mpsc::Sender<TaskEvent>) -> Self {
-        // Unbounded: a lane may wait for room in the loop's mailbox, so the loop must never wait for room in
+    pub(super) fn open() -> Self {
+        // Unbounded: a job may wait for room in the loop's mailbox, so the loop must never wait for room in
         // a lane.
         let (jobs, mut inbox) = mpsc::unbounded_channel::<Job>();
         tokio::spawn(async move {
             while let Some(job) = inbox.recv().await {
-                match blocking(job).await {
-                    // Fails where the orchestrator has ended.
-                    Ok(Some(event)) => drop(events.send(event).await),
-                    Ok(None) => {}
-                    Err(error) => tracing::error!(error, "a job of the pipeline panicked"),
+                if let Err(error) = blocking(job).await {
+                    tracing::error!(error, "a job of the pipeline panicked");
                 }
             }
         });
         Self(jobs)
     }
 
-    /// Does the work after all that was queued before it. A panic counts as an error, so that `then` always follows.
-    pub(super) fn run<T: Send + 'static>(
-        &self,
-        story: Option<StoryId>,
-        work: impl FnOnce() -> T + Send + 'static,
-        then: impl FnOnce(&mut Orchestrator, Result<T, String>) + Send + 'static,
-    ) {
-        self.push(move || {
-            // Without its continuation the story would stay pending, and its orders would wait for ever.
-            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            let done = done.map_err(|_| "the work failed inside storkit; the log has the details".to_owned());
-            Some(TaskEvent::Done(story, Box::new(move |orchestrator| then(orchestrator, done))))
-        });
-    }
-
-    /// Work that nothing follows from.
-    pub(super) fn push_only(&self, work: impl FnOnce() + Send + 'static) {
-        self.push(move || {
-            work();
-            None
-        });
+    /// Does the work after all that was queued before it.
+    pub(super) fn push(&self, work: impl FnOnce() + Send + 'static) {
+        // Fails where the runtime shuts down: there is nobody to do it.
+        let _ = self.0.send(Box::new(work));
     }
 
     /// Waits until all that is queued now is done.
     pub(super) async fn flush(&self) {
         let (done, wait) = oneshot::channel();
-        self.push_only(move || {
+        self.push(move || {
             let _ = done.send(());
         });
         let _ = wait.await;
     }
+}
 
-    fn push(&self, job: impl FnOnce() -> Option<TaskEvent> + Send + 'static) {
-        // Fails where the runtime shuts down: there is nobody to do it.
-        let _ = self.0.send(Box::new(job));
-    }
+/// Runs work that blocks on a thread for such work. The error is a panic's.
+pub(super) async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(act).await.map_err(|error| error.to_string())
 }
 
 /// An order or event for a story with work in progress.
@@ -176,19 +154,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn jobs_are_done_in_order_and_a_panic_is_followed_up_too() {
-        let (events, mut inbox) = mpsc::channel(8);
-        let lane = WorkLane::open(events);
-        let (told, heard) = std::sync::mpsc::channel();
+    async fn jobs_are_done_in_order_and_a_panic_stops_none() {
+        let lane = WorkLane::open();
+        let (done, finished) = std::sync::mpsc::channel();
         for number in 0..3 {
-            let told = told.clone();
-            lane.push_only(move || told.send(number).expect("heard"));
+            let done = done.clone();
+            lane.push(move || done.send(number).expect("a receiver"));
+            lane.push(|| panic!("on purpose"));
         }
-        lane.run(Some(STORY), || panic!("on purpose"), |_, _: Result<(), String>| ());
-        lane.run(None, || (), |_, _| ());
         lane.flush().await;
-        assert_eq!(heard.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
-        assert!(matches!(inbox.recv().await, Some(TaskEvent::Done(Some(STORY), _))));
-        assert!(matches!(inbox.recv().await, Some(TaskEvent::Done(None, _))));
+        assert_eq!(finished.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
     }
 }

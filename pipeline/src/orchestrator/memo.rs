@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use settings::atomic;
+use settings::{atomic, unlinked};
 
 use super::lane::WorkLane;
 use crate::{Project, story::StoryId, verdict::FailureCause};
@@ -74,7 +74,7 @@ impl Memos {
         let memo = memo.clone();
         if memo != before {
             let (path, written) = (self.path(story), memo.clone());
-            self.lane.push_only(move || {
+            self.lane.push(move || {
                 if let Err(error) = write(&path, &written) {
                     tracing::warn!(%story, %error, "a story's memo cannot be written");
                 }
@@ -86,7 +86,7 @@ impl Memos {
     pub(super) fn forget(&mut self, story: StoryId) {
         if self.memos.remove(&story).is_some() {
             let path = self.path(story);
-            self.lane.push_only(move || drop(fs::remove_file(path)));
+            self.lane.push(move || drop(fs::remove_file(path)));
         }
     }
 
@@ -96,7 +96,7 @@ impl Memos {
 }
 
 fn write(path: &std::path::Path, memo: &StoryMemo) -> std::io::Result<()> {
-    fs::create_dir_all(path.parent().unwrap_or(path))?;
+    unlinked::create_dir_all(path.parent().unwrap_or(path))?;
     atomic::write(path, &serde_json::to_vec(memo)?)
 }
 
@@ -109,7 +109,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         git2::Repository::init(folder.path()).unwrap();
         let project = Project::open(folder.path()).unwrap();
-        let lane = WorkLane::open(tokio::sync::mpsc::channel(1).0);
+        let lane = WorkLane::open();
         let mut memos = Memos::new(&project, read(&project), lane.clone());
         let failed = FailureCause::GatesFailed { gate: "`make` failed with code 1".into() };
         memos.change(StoryId(1), |memo| memo.failure = Some(failed.clone()));

@@ -3,16 +3,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::SystemTime,
+    sync::{Arc, Weak},
 };
 
-use super::{Orchestrator, lane::WorkLane};
+use super::lane::WorkLane;
 use crate::{
-    assign::{HoldReason, Situation, waits_for},
-    event::{MergeView, PipelineEvent},
-    handle::PipelineError,
-    merge::{MergeQueue, MergeRequest, MergeSettings, MergeStatus, MergeStep, QueueError},
+    event::MergeView,
+    merge::{MergeEnded, MergeQueue, MergeSettings, MergeStatus, MergeStep},
     story::{Story, StoryId, stage::Stage},
 };
 
@@ -20,11 +17,25 @@ use crate::{
 pub(super) struct Merges {
     queue: Arc<MergeQueue>,
     lane: WorkLane,
+    /// The last end of each merge that the orchestrator has handled.
+    // Weak: an end holds the output of its gates, and the queue decides how long that is remembered.
+    handled: BTreeMap<StoryId, Weak<MergeEnded>>,
 }
 
 impl Merges {
     pub(super) fn new(queue: MergeQueue, lane: WorkLane) -> Self {
-        Self { queue: Arc::new(queue), lane }
+        // No event comes for a conflict that an earlier storkit left.
+        let ended = |id: StoryId| match queue.status(id)? {
+            MergeStatus::Ended(ended) => Some((id, Arc::downgrade(&ended))),
+            _ => None,
+        };
+        let handled = queue.conflicts().into_iter().filter_map(ended).collect();
+        Self { queue: Arc::new(queue), lane, handled }
+    }
+
+    /// The event of its end is handled now.
+    pub(super) fn handle_end(&mut self, ended: &Arc<MergeEnded>) {
+        self.handled.insert(ended.story, Arc::downgrade(ended));
     }
 
     pub(super) fn status(&self, story: StoryId) -> Option<MergeStatus> {
@@ -39,13 +50,24 @@ impl Merges {
         self.queue.configure(settings);
     }
 
+    pub(super) fn queue(&self) -> Arc<MergeQueue> {
+        Arc::clone(&self.queue)
+    }
+
     pub(super) fn lane(&self) -> &WorkLane {
         &self.lane
     }
 
-    /// Whether the merge is queued or runs.
+    /// Whether the merge is queued or runs, or has ended and nothing has followed from that yet.
     pub(super) fn is_under_way(&self, story: StoryId) -> bool {
-        matches!(self.status(story), Some(MergeStatus::Queued { .. } | MergeStatus::Running { .. }))
+        match self.status(story) {
+            Some(MergeStatus::Queued { .. } | MergeStatus::Running { .. }) => true,
+            Some(MergeStatus::Ended(ended)) => !self
+                .handled
+                .get(&story)
+                .is_some_and(|handled| std::ptr::eq(handled.as_ptr(), Arc::as_ptr(&ended))),
+            None => false,
+        }
     }
 
     /// Whether base moves for it now, which cannot be taken back.
@@ -66,98 +88,38 @@ impl Merges {
     }
 }
 
-impl Orchestrator {
-    /// Every story in the merge stage that nothing holds is in the queue.
-    pub(super) fn queue_merges(&mut self, now: SystemTime) {
-        let conflicts = self.merges.conflicts();
-        let situation = Situation {
-            stories: &self.stories.board.stories,
-            conflicts: &conflicts,
-            max_retries: self.config.in_force.max_retries,
-        };
-        let waits = |story: &&Arc<Story>| {
-            let id = story.id();
-            self.runs.of(id).is_none()
-                && !self.pending.is_pending(id)
-                && !self.holds.is_left_alone(id, now)
-                && waits_for(story, &situation, &[]) == Err(HoldReason::InMergeQueue)
-                && !self.merges.is_under_way(id)
-        };
-        let waiting: Vec<Arc<Story>> =
-            self.stories.board.in_stage(Stage::Merge).filter(waits).cloned().collect();
-        for story in waiting {
-            self.queue_merge(&story, |_, _| ());
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Project, gates::GateRunner, merge::MergeRequest};
+    use agents::confine::{Confinement, NetworkAccess};
 
-    /// Queues a story's merge, or continues one whose conflict is resolved.
-    pub(super) fn queue_merge(
-        &mut self,
-        story: &Story,
-        then: impl FnOnce(&mut Self, Result<(), PipelineError>) + Send + 'static,
-    ) {
-        let Some(name) = super::name_of(story) else { return };
-        let id = story.id();
-        let request =
-            MergeRequest { file: story.file.clone(), title: story.front.name.clone(), branch: name.branch() };
-        let resolved = self.merges.conflicts().contains(&id);
-        let change = move |queue: &MergeQueue| match resolved {
-            true => queue.continue_merge(id),
-            false => queue.start(&request),
+    #[tokio::test]
+    async fn a_merge_is_under_way_until_its_end_is_handled() {
+        let folder = tempfile::tempdir().expect("a folder");
+        git2::Repository::init(folder.path()).expect("a repository");
+        let project = Project::open(folder.path()).expect("a project");
+        let settings = MergeSettings {
+            base: "main".into(),
+            gates: GateRunner::default(),
+            network: NetworkAccess::All,
+            hosts: Default::default(),
+            components: vec![],
+            confinement: Ok(Confinement::None),
+            variables: vec![],
         };
-        self.change_queue(id, change, move |this, queued| {
-            let queued = match queued {
-                Ok(Ok(())) => {
-                    this.tell_merge(id);
-                    Ok(())
-                }
-                // Two events may ask for the same merge.
-                Ok(Err(QueueError::AlreadyQueued(_))) => Ok(()),
-                Ok(Err(error @ (QueueError::NoConflict(_) | QueueError::Job(_)))) => Err(error.to_string()),
-                Err(why) => Err(why),
-            };
-            let queued = queued.map_err(|why| {
-                tracing::warn!(story = %id, why, "a merge could not be queued");
-                this.leave_alone(id);
-                PipelineError::Refused(why)
-            });
-            then(this, queued);
-        });
-    }
-
-    /// Takes a story out of the merge queue, with its conflict's worktree.
-    pub(super) fn leave_merge(&mut self, id: StoryId) {
-        if !self.merges.is_under_way(id) && !self.merges.conflicts().contains(&id) {
-            return;
-        }
-        let leave = move |queue: &MergeQueue| {
-            // Cancelling a resolved conflict turns it into a waiting one again, which `abort` can remove.
-            queue.cancel(id)?;
-            if queue.conflicts().contains(&id) { queue.abort(id) } else { Ok(()) }
-        };
-        self.change_queue(id, leave, move |_, left| {
-            if let Err(why) = left.and_then(|left| left.map_err(|error| error.to_string())) {
-                tracing::warn!(story = %id, why, "a merge could not be cancelled");
-            }
-        });
-    }
-
-    fn change_queue<T: Send + 'static>(
-        &mut self,
-        id: StoryId,
-        change: impl FnOnce(&MergeQueue) -> T + Send + 'static,
-        then: impl FnOnce(&mut Self, Result<T, String>) + Send + 'static,
-    ) {
-        self.pending.begin(id);
-        let queue = Arc::clone(&self.merges.queue);
-        self.merges.lane.run(Some(id), move || change(&queue), then);
-    }
-
-    /// Reports where a story's merge is.
-    pub(super) fn tell_merge(&mut self, id: StoryId) {
-        if let Some(status) = self.merges.status(id) {
-            let (title, merge) = (self.title(id), MergeView::of(&status));
-            self.publisher.tell(PipelineEvent::Merge { story: id, title, merge, diff: None });
-        }
+        let (queue, mut ends) = MergeQueue::open(&project, settings).expect("a queue");
+        let mut merges = Merges::new(queue, WorkLane::open());
+        let file = "7_story_x.md".parse().expect("a file name");
+        let request = MergeRequest { title: "X".into(), branch: "feature/story-7_x".into(), file };
+        assert!(!merges.is_under_way(StoryId(7)), "nobody asked for it");
+        merges.queue().start(&request).expect("queued");
+        assert!(merges.is_under_way(StoryId(7)));
+        // The repository has no commit, so the merge fails.
+        let ended = ends.recv().await.expect("an end");
+        assert!(matches!(merges.status(StoryId(7)), Some(MergeStatus::Ended(_))));
+        assert!(merges.is_under_way(StoryId(7)), "it would be merged a second time");
+        merges.handle_end(&ended);
+        assert!(!merges.is_under_way(StoryId(7)));
     }
 }

@@ -1,27 +1,24 @@
 //! Orders of people and agents: checked against the state, carried out in a lane, answered when they are done.
 
+mod decisions;
+mod delete;
+mod runs;
+
 use std::sync::Arc;
 
 use super::{
-    Orchestrator, blocking,
+    Orchestrator,
     lane::DeferredEvent,
-    name_of,
-    removal::WorktreeRemover,
-    runs::RunVerdict,
     stories::{FrontEdit, StoryStep, StoryWork},
 };
 use crate::{
-    board::{RemovedStory, WorkError, WorkFolder},
-    event::{Actor, MergeView},
-    handle::{Answer, DeletedStory, PipelineError, PipelineOrder, StartResult, StopTarget, StoryChange},
-    merge::MergeStatus,
-    sentence::sentence,
+    board::{WorkError, WorkFolder},
+    event::Actor,
+    handle::{Answer, PipelineError, PipelineOrder, StoryChange},
     story::{
         EditError, Story, StoryDocument, StoryId,
         stage::{Mover, Role, Stage},
     },
-    verdict::ReviewDecision,
-    worktree::{BranchFate, WorktreeName, Worktrees},
 };
 
 type Done<T> = Result<T, PipelineError>;
@@ -39,6 +36,7 @@ macro_rules! checked {
         }
     };
 }
+use checked;
 
 impl Orchestrator {
     // An order sees the effect of all earlier ones: while a story's files are worked on, orders for it wait.
@@ -181,61 +179,6 @@ impl Orchestrator {
         }
     }
 
-    fn start(&mut self, id: StoryId, agent: Option<String>, by: Actor, answer: Answer<StartResult>) {
-        let (story, prefer) = checked!(self, answer, self.can_start(id, agent));
-        let mut edits: Vec<FrontEdit> = prefer.into_iter().collect();
-        if story.front.blocked.is_some() {
-            // An explicit start lifts a block; a failed merge needs the explicit `retry`.
-            edits.push(FrontEdit::Unblock);
-        }
-        let mut steps = Vec::new();
-        if !edits.is_empty() {
-            steps.push(StoryStep::Edit(edits));
-        }
-        if story.stage == Stage::Backlog {
-            steps.push(StoryStep::Move(Stage::Current, mover(&by)));
-        }
-        let about = StoryWork::on(id).by(by, None);
-        self.steps_and_answer(about, (id, steps), answer, move |this| this.offer(id));
-    }
-
-    fn can_start(&self, id: StoryId, agent: Option<String>) -> Done<(Arc<Story>, Option<FrontEdit>)> {
-        let story = self.known(id)?;
-        if matches!(story.stage, Stage::Done | Stage::Archived) {
-            return refused(format!("story {id} is done. Write a new story for what is left."));
-        }
-        self.idle(id)?;
-        let prefer = agent.map(|agent| self.preference(id, agent)).transpose()?;
-        if story.front.merge_failure.is_some() {
-            return refused(format!("the merge of story {id} failed. `retry {id}` tries it again."));
-        }
-        Ok((story, prefer))
-    }
-
-    /// Offers the story to a free worker, and reports the result.
-    fn offer(&mut self, id: StoryId) -> Done<StartResult> {
-        // Assigned at once, so that the answer can name the run.
-        self.holds.try_now(id);
-        self.assign_free_agents();
-        if let Some(run) = self.runs.of(id) {
-            return Ok(StartResult::Running(run.clone()));
-        }
-        let story = self.known(id)?;
-        let unread = self.config.trouble.as_deref().filter(|_| !self.config.is_known);
-        let paused = unread.or(self.holds.pause_reason()).map(|why| why.trim_end_matches('.').to_owned());
-        let waits = match (self.held(&story), paused) {
-            (_, Some(why)) if unread.is_some() => why,
-            (Some(held), _) => held.clause,
-            (None, Some(why)) => why,
-            (None, None) if story.stage == Stage::Merge => "it is in the merge queue".into(),
-            (None, None) => match &story.front.agent {
-                Some(agent) => format!("it waits until `{agent}` is free"),
-                None => "all agents for it are busy".into(),
-            },
-        };
-        Ok(StartResult::Waiting(waits))
-    }
-
     fn preference(&self, id: StoryId, agent: String) -> Done<FrontEdit> {
         let story = self.known(id)?;
         let role = self.known_agent(&agent)?;
@@ -248,25 +191,17 @@ impl Orchestrator {
         Ok(FrontEdit::Prefer(agent))
     }
 
-    fn stop(&mut self, target: &StopTarget, by: &Actor, answer: Answer<Vec<crate::event::RunInfo>>) {
-        // The wait is outside the loop: a run is over only when the loop has handled its events.
-        let waits = self.runs.stop(target, &by.to_string());
-        tokio::spawn(async move {
-            let mut stopped = Vec::new();
-            for wait in waits {
-                stopped.extend(wait.await.ok().and_then(Result::ok).into_iter().flatten());
-            }
-            reply(answer, Ok(stopped));
-        });
-    }
-
     fn move_by_hand(&mut self, id: StoryId, to: Stage, by: Actor, answer: Answer<Story>) {
-        checked!(self, answer, self.known(id));
+        let story = checked!(self, answer, self.known(id));
         if let Some(run) = self.runs.at_work(id) {
             let why = format!("`{}` works on story {id}. `stop {id}` first.", run.slot);
             return self.publisher.answer(answer, refused(why));
         }
         checked!(self, answer, self.not_landing(id));
+        match story.stage.role() {
+            None => self.mark_started(&story),
+            Some(_) => self.mark_started_by(&by, &story),
+        }
         let mover = mover(&by);
         let about = StoryWork::on(id).by(by, None);
         let move_it = move |work: &WorkFolder| work.move_story(id, to, mover);
@@ -280,147 +215,6 @@ impl Orchestrator {
             true => refused(format!("story {id} is being merged right now.")),
             false => Ok(()),
         }
-    }
-
-    fn retry(&mut self, id: StoryId, by: &Actor, answer: Answer<StartResult>) {
-        let story = checked!(self, answer, self.known(id));
-        if story.stage.role().is_none() {
-            let why = format!("story {id} is in {}: there is nothing to try again.", story.stage);
-            return self.publisher.answer(answer, refused(why));
-        }
-        checked!(self, answer, self.idle(id));
-        // From the stored cause, never from the sentence: an agent's words are part of some sentences, and
-        // would move money.
-        let grant = match (&story.front.blocked, self.config.in_force.budget.story_usd) {
-            (Some(reason), Some(limit)) if reason.is_budget() => limit,
-            _ => 0.0,
-        };
-        tracing::info!(story = %id, %by, grant, "a story is tried again");
-        self.memos.change(id, |memo| {
-            (memo.sent_back, memo.merge_attempts, memo.busy) = (0, 0, 0);
-            memo.granted_usd += grant;
-        });
-        let edits = vec![FrontEdit::Unblock, FrontEdit::ClearMergeFailure, FrontEdit::ClearRetries];
-        self.edit_and_answer(id, edits, answer, move |this| this.offer(id));
-    }
-
-    fn review(&mut self, id: StoryId, review: ReviewDecision, by: Actor, answer: Answer<()>) {
-        let story = checked!(self, answer, self.known(id));
-        if let Actor::Agent(slot) = &by {
-            // Nothing moves yet: the review counts once the run is over and its facts are known.
-            let reviews = self.runs.review(id, slot, review);
-            let why = || refused(format!("`{slot}` does not review story {id}."));
-            return self.publisher.answer(answer, if reviews { Ok(()) } else { why() });
-        }
-        checked!(self, answer, self.not_landing(id));
-        match (review, story.stage) {
-            (ReviewDecision::Approved, Stage::Qa) => {
-                self.runs.end(id, RunVerdict::Settled);
-                let steps = vec![StoryStep::Move(Stage::Merge, mover(&by))];
-                let why = Some(format!("accepted by {by}"));
-                let about = StoryWork::on(id).by(by, why);
-                self.steps_and_answer(about, (id, steps), answer, |_| Ok(()));
-            }
-            (ReviewDecision::Rejected(reason), Stage::Qa | Stage::Merge) => {
-                self.runs.end(id, RunVerdict::Settled);
-                self.leave_merge(id);
-                let clear = vec![FrontEdit::Unblock, FrontEdit::ClearMergeFailure];
-                self.send_back(id, (&reason, by), clear, move |this| this.publisher.answer(answer, Ok(())));
-            }
-            (_, stage) => {
-                let why = format!("story {id} is in {stage}; only one in qa waits for that decision.");
-                self.publisher.answer(answer, refused(why));
-            }
-        }
-    }
-
-    // The file goes first, which stops the agent; the worktree is removed when the agent is gone. A crash in
-    // between leaves a worktree that the next start removes.
-    fn delete(&mut self, id: StoryId, by: Actor, answer: Answer<DeletedStory>) {
-        checked!(self, answer, self.not_landing(id));
-        let stopped = self.runs.at_work(id).map(|run| run.slot.clone());
-        let name = self.story(id).as_deref().and_then(name_of);
-        let about = StoryWork::on(id).by(by, None);
-        let delete = move |work: &WorkFolder| work.delete(id);
-        // The board's comparison stops the run, and takes the story out of the merge queue.
-        self.work_on(about, delete, move |this, removed| {
-            let removed = checked!(this, answer, removed.map_err(Into::into));
-            this.memos.forget(id);
-            // The worktree is not removed under a process that still writes there.
-            let gone = this.runs.wait_for(id);
-            let (worktrees, remover) = (this.context.worktrees.clone(), this.remover());
-            tokio::spawn(async move {
-                if let Some(gone) = gone {
-                    let _ = gone.await;
-                }
-                let deleted = clear_away(&worktrees, &remover, id, name, (removed, stopped)).await;
-                let deleted = deleted.map_err(|why| {
-                    let why = format!("Story {id} is deleted, but its worktree is not: {}", sentence(&why));
-                    PipelineError::Refused(why)
-                });
-                reply(answer, deleted);
-            });
-        });
-    }
-
-    fn merge(&mut self, id: StoryId, by: &Actor, answer: Answer<MergeView>) {
-        let story = checked!(self, answer, self.can_merge(id));
-        tracing::info!(story = %id, %by, "a merge is asked for");
-        self.queue_merge(&story, move |this, queued| {
-            let view = queued.and_then(|()| match this.merges.status(id) {
-                Some(status) => Ok(MergeView::of(&status)),
-                None => {
-                    refused(format!("the merge of story {id} could not be queued; the log has the reason."))
-                }
-            });
-            this.publisher.answer(answer, view);
-        });
-    }
-
-    fn can_merge(&self, id: StoryId) -> Done<Arc<Story>> {
-        let story = self.known(id)?;
-        if story.stage != Stage::Merge {
-            return refused(format!("story {id} is in {}; only one in merge is merged.", story.stage));
-        }
-        if let Some(run) = self.runs.at_work(id) {
-            return refused(format!(
-                "`{}` resolves the conflicts of story {id}. The merge continues when that run ends.",
-                run.slot
-            ));
-        }
-        if let Some(why) = &story.front.merge_failure {
-            let why = sentence(why);
-            return refused(format!("the merge of story {id} failed: {why} A person can use `retry {id}`."));
-        }
-        if let Some(why) = &story.front.blocked {
-            return refused(format!("story {id} is blocked: {}", sentence(&why.to_string())));
-        }
-        match self.merges.status(id) {
-            Some(MergeStatus::Queued { .. } | MergeStatus::Running { .. }) => {
-                refused(format!("the merge of story {id} is queued or running already. Ask for its status."))
-            }
-            Some(MergeStatus::Ended(_)) | None => Ok(story),
-        }
-    }
-
-    fn give_up_merge(&mut self, id: StoryId, why: &str, by: &Actor, answer: Answer<()>) {
-        checked!(self, answer, self.can_give_up_merge(id, by));
-        // The agent that gave up may finish its turn; its outcome has no consequence.
-        self.runs.settle(id);
-        self.merge_failure(id, why, move |this| this.publisher.answer(answer, Ok(())));
-    }
-
-    fn can_give_up_merge(&self, id: StoryId, by: &Actor) -> Done<()> {
-        let story = self.known(id)?;
-        if story.stage != Stage::Merge {
-            return refused(format!("story {id} is in {}, not in merge.", story.stage));
-        }
-        if let Actor::Agent(slot) = by
-            && self.runs.of(id).is_none_or(|run| run.slot != *slot)
-        {
-            return refused(format!("`{slot}` does not work on the merge of story {id}."));
-        }
-        self.not_landing(id)
     }
 }
 
@@ -451,25 +245,6 @@ fn apply(document: &mut StoryDocument, change: &StoryChange) -> Result<(), EditE
         Some(body) => document.set_body(body),
         None => Ok(()),
     }
-}
-
-/// Removes every worktree and branch of the story, whatever its slug was.
-async fn clear_away(
-    worktrees: &Worktrees,
-    remover: &WorktreeRemover,
-    id: StoryId,
-    name: Option<WorktreeName>,
-    (removed, stopped): (RemovedStory, Option<String>),
-) -> Result<DeletedStory, String> {
-    let worktrees = worktrees.clone();
-    let found = blocking(move || worktrees.list().map_err(|error| error.to_string())).await??;
-    let own: Vec<_> = found.into_iter().filter(|(name, _)| name.id() == id).collect();
-    let worktree = own.iter().any(|(_, found)| found.folder || found.admin);
-    let branch = own.iter().find(|(_, found)| found.branch.is_some()).map(|(name, _)| name.branch());
-    for name in own.into_iter().map(|(name, _)| name).chain(name) {
-        remover.remove(&name, BranchFate::Delete).await?;
-    }
-    Ok(DeletedStory { name: removed.name, stage: removed.stage, stopped, worktree, branch })
 }
 
 fn reply<T>(answer: Answer<T>, done: Done<T>) {

@@ -35,7 +35,7 @@ impl EventPublisher {
     }
 
     /// Is sent at the next [`EventPublisher::publish`].
-    pub(super) fn tell(&mut self, event: PipelineEvent) {
+    pub(super) fn emit(&mut self, event: PipelineEvent) {
         self.unsent.push(event);
     }
 
@@ -49,7 +49,7 @@ impl EventPublisher {
 
     pub(super) fn alarm(&mut self, story: Option<StoryId>, text: String) {
         tracing::warn!(?story, text, "alarm");
-        self.tell(PipelineEvent::Alarm { story, text });
+        self.emit(PipelineEvent::Alarm { story, text });
     }
 
     /// Numbers and sends the events; `snapshot` is the state after all of them. The state is there first:
@@ -88,7 +88,7 @@ impl EventPublisher {
         // The start is tried every few seconds; one and the same error is reported once.
         if self.broken.as_deref() != Some(why) {
             tracing::error!(why, "the pipeline cannot work");
-            self.tell(PipelineEvent::Paused { why: Some(why.to_owned()) });
+            self.emit(PipelineEvent::Paused { why: Some(why.to_owned()) });
             self.broken = Some(why.to_owned());
         }
         self.publish(PipelineSnapshot { paused: Some(why.to_owned()), ..PipelineSnapshot::default() });

@@ -6,7 +6,7 @@ use agents::confine::Confined;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Orchestrator, TaskEvent, blocking, housekeeping};
+use super::{Orchestrator, TaskEvent, housekeeping, lane::blocking};
 use crate::{
     config::ProjectConfig,
     gates::GateRunner,
@@ -99,16 +99,15 @@ fn kept_in(
 ) -> Result<(GateRunner, Confined), String> {
     let WorktreeRemover { config, settings, hosts, .. } = remover;
     // In the sandbox, too: a teardown runs files that an agent may have written.
-    let confinement = housekeeping::confinement(config, settings)?;
+    let confinement = settings.confinement()?;
     let place = match confinement.encloses() {
         true => worktree.enclose().map_err(|error| error.to_string())?,
         false => worktree.place(),
     };
     let gates = GateRunner {
         timeout: config.gate_timeout.limit().unwrap_or(housekeeping::FOR_EVER),
-        env_remove: settings.secret_env.clone(),
         open_hosts: hosts.of(story),
         ..GateRunner::default()
     };
-    Ok((gates, Confined { confinement, place }))
+    Ok((gates, settings.confined(confinement, place)))
 }

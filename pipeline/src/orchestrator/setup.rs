@@ -5,42 +5,88 @@ use std::{
     sync::Arc,
 };
 
-use agents::{
-    claude::{self, SessionId},
-    confine::Confinement,
-};
-use tokio::sync::mpsc;
+use agents::claude::{self, SessionId};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
-    EventSources, Orchestrator, blocking,
+    EventSources, Orchestrator, PipelineConfig, TICK,
     commits::Commits,
     holds::Holds,
-    housekeeping::{self, PipelineConfig},
-    lane::WorkLane,
+    housekeeping,
+    lane::{WorkLane, blocking},
     memo::{self, Memos, StoryMemo},
     merges::Merges,
+    orders,
     publisher::EventPublisher,
+    settings_in_force::{ConfigStamp, SettingsReading, with_consequence},
+    started::StartedStories,
     stories::Stories,
 };
 use crate::{
     Project,
     board::{WorkFolder, watcher},
-    config::LoadedProjectConfig,
-    event::{PipelineEvent, RunId},
-    guard::{OwnCommits, base_branch},
+    event::{PipelineEvent, PipelineSnapshot, RunId},
+    guard::OwnCommits,
+    handle::{Pipeline, PipelineOrder},
     host::{AgentSettings, PipelineHost},
     ledger::{RunLedger, RunSummary},
     merge::{JournaledMerge, MergeProof, MergeQueue, MergeRecovery, merges, recover},
     open_hosts::CommandHosts,
     run::RunContext,
-    sentence::sentence,
     story::{StoryId, stage::Stage},
     worktree::{SizeLimits, Worktrees},
 };
 
+// tokio's broadcast channel drops the oldest events for a subscriber that lags further behind.
+const EVENTS: usize = 16_384;
+
+/// How many orders may wait.
+const ORDERS: usize = 64;
+
 // Reports of runs wait here while the orchestrator is busy. A run that finds no room waits;
 // its process runs on.
 const EVENT_BACKLOG: usize = 1_024;
+
+impl Pipeline {
+    /// Starts the pipeline of a project, with the instance lock held and inside a tokio runtime. Returns at once; the
+    /// recovery from an earlier storkit runs in the background, and orders wait for it. Fails where the ledger of runs
+    /// cannot be used.
+    pub fn open(
+        project: &Project,
+        settings: AgentSettings,
+        host: Arc<dyn PipelineHost>,
+    ) -> std::io::Result<Self> {
+        let ledger = RunLedger::open(project)?;
+        let (orders, inbox) = mpsc::channel(ORDERS);
+        let (events, _) = broadcast::channel(EVENTS);
+        let first = PipelineSnapshot {
+            paused: Some("The pipeline is starting.".into()),
+            ..PipelineSnapshot::default()
+        };
+        let (state, snapshot) = watch::channel(Arc::new(first));
+        let publisher = EventPublisher::new(events.clone(), state);
+        let beginning =
+            StartupState { project: project.clone(), settings, host, ledger: ledger.clone(), publisher };
+        tokio::spawn(async move {
+            let (mut beginning, mut inbox) = (Box::new(beginning), inbox);
+            loop {
+                // An unusable project (no commit yet, no base branch) is tried again every few seconds, so
+                // that a person can fix it without restarting the bot.
+                match beginning.set_up().await {
+                    Ok((orchestrator, sources)) => return orchestrator.serve(inbox, sources).await,
+                    Err((why, mut again)) => {
+                        again.publisher.broken(&why);
+                        if refuse_for_a_while(&mut inbox, &why).await {
+                            return;
+                        }
+                        beginning = again;
+                    }
+                }
+            }
+        });
+        Ok(Self { project: project.clone(), orders, events, snapshot, ledger })
+    }
+}
 
 /// The parts that exist before the orchestrator.
 pub(super) struct StartupState {
@@ -54,8 +100,10 @@ pub(super) struct StartupState {
 /// The state found on disk.
 struct FoundOnDisk {
     work: WorkFolder,
-    loaded: Result<LoadedProjectConfig, String>,
+    reading: SettingsReading,
+    stamp: ConfigStamp,
     base: String,
+    started: StartedStories,
     recovery: MergeRecovery,
     worktrees: Worktrees,
     protection: String,
@@ -81,17 +129,26 @@ impl StartupState {
     }
 
     fn join(mut self, found: FoundOnDisk) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
-        let FoundOnDisk { work, loaded, base, recovery, worktrees, protection, memos, unproven } = found;
-        tell_recovery(&mut self.publisher, &recovery);
-        let (config, trouble) = match loaded {
-            Ok(loaded) => (loaded.config, None),
-            Err(why) => {
-                let text = format!("{} {}", sentence(&why), housekeeping::NOTHING_STARTS);
-                self.publisher.alarm(None, text);
-                // The board works without settings; `is_known` prevents that anything starts.
-                (Default::default(), Some(why))
-            }
-        };
+        let FoundOnDisk {
+            work,
+            reading,
+            stamp,
+            base,
+            started,
+            recovery,
+            worktrees,
+            protection,
+            memos,
+            unproven,
+        } = found;
+        report_recovery(&mut self.publisher, &recovery);
+        let is_known = reading.in_force.is_some();
+        let trouble = reading.trouble.map(|why| with_consequence(&why, is_known));
+        if let Some(why) = &trouble {
+            self.publisher.alarm(None, why.clone());
+        }
+        // The board works without settings; `is_known` prevents that anything starts.
+        let config = reading.in_force.unwrap_or_default();
         let merging = housekeeping::merge_settings(
             &base,
             &config,
@@ -109,15 +166,17 @@ impl StartupState {
         let Self { project, settings, host, ledger, publisher } = self;
         let (watcher, changes) = watcher::watch(&project, settings.settle);
         let (events, heard) = mpsc::channel(EVENT_BACKLOG);
-        let lane = WorkLane::open(events.clone());
+        let lane = WorkLane::open();
         let mut orchestrator = Orchestrator {
             memos: Memos::new(&project, memos, lane.clone()),
-            stories: Stories { work: Arc::new(work), board, lane, changed_while_landing: false },
-            merges: Merges::new(queue, WorkLane::open(events.clone())),
+            stories: Stories { work: Arc::new(work), board, lane, changed_while_landing: false, started },
+            merges: Merges::new(queue, WorkLane::open()),
             config: PipelineConfig {
                 in_force: Arc::new(config),
-                is_known: trouble.is_none(),
+                is_known,
                 trouble,
+                edited: reading.edited,
+                stamp,
                 base,
                 protection,
             },
@@ -148,7 +207,26 @@ impl Orchestrator {
         self.commits.want();
         self.commit_if_due();
         for problem in self.stories.board.problems.clone() {
-            self.publisher.tell(PipelineEvent::ProblemFound { problem: problem.to_string() });
+            self.publisher.emit(PipelineEvent::ProblemFound { problem: problem.to_string() });
+        }
+    }
+}
+
+/// Answers orders with the error until it is time to try again. Returns whether storkit shuts down.
+async fn refuse_for_a_while(inbox: &mut mpsc::Receiver<PipelineOrder>, why: &str) -> bool {
+    let again = tokio::time::sleep(TICK);
+    tokio::pin!(again);
+    loop {
+        tokio::select! {
+            () = &mut again => return false,
+            order = inbox.recv() => match order {
+                Some(order) => {
+                    if orders::refuse(order, why) {
+                        return true;
+                    }
+                }
+                None => return true,
+            },
         }
     }
 }
@@ -170,22 +248,21 @@ async fn end_old_runs(ledger: &RunLedger) {
 }
 
 fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk, String> {
-    let loaded = housekeeping::load(project, settings);
-    let configured = loaded.as_ref().ok().and_then(|loaded| loaded.config.base_branch.clone());
+    let reading = SettingsReading::read(project, settings);
     // Found once per start: runs and merges under way refer to it.
-    let base = base_branch(project, configured.as_deref()).map_err(|error| error.to_string())?;
+    let base = reading.base.clone()?;
+    let stamp = ConfigStamp::read(project, &base, settings);
     // Before the stories are read: an interrupted merge may have moved base, but not yet the story's file.
     let recovery = recover(project).map_err(|error| error.to_string())?;
     let work = WorkFolder::open(project).map_err(|error| error.to_string())?;
     let worktrees = Worktrees::open(project, SizeLimits::default()).map_err(|error| error.to_string())?;
-    let protection = match Confinement::strongest_available(&settings.home) {
-        (_, None) => "bubblewrap".to_owned(),
-        (_, Some(why)) => format!("no sandbox ({why})"),
-    };
+    let protection = settings.confinement().map_or_else(|why| why, |chosen| chosen.name());
     let board = work.scan().map_err(|error| error.to_string())?;
     let unproven = unproven(project, &base, &board);
     let memos = memo::read(project);
-    Ok(FoundOnDisk { work, loaded, base, recovery, worktrees, protection, memos, unproven })
+    let started =
+        StartedStories::open(project, &settings.trust, &board).map_err(|error| error.to_string())?;
+    Ok(FoundOnDisk { work, reading, stamp, base, started, recovery, worktrees, protection, memos, unproven })
 }
 
 /// Done stories without a proof and without a merge on base. A clone has other people's merges, an
@@ -214,7 +291,7 @@ pub(super) fn merged_on(project: &Project, base: &str) -> BTreeSet<StoryId> {
     }
 }
 
-fn tell_recovery(publisher: &mut EventPublisher, recovery: &MergeRecovery) {
+fn report_recovery(publisher: &mut EventPublisher, recovery: &MergeRecovery) {
     match &recovery.journal {
         None => {}
         Some(JournaledMerge::Finished(proof) | JournaledMerge::RolledForward(proof)) => {

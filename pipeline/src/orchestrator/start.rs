@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::{Orchestrator, PAUSE, TaskEvent, holds};
 use crate::{
     assign::{Situation, Slot, assign},
-    event::{PipelineEvent, RunId, RunInfo, RunPhase},
+    event::{PipelineEvent, RunId, RunInfo, RunPhase, WantedDecision},
     run::{self, RunPlan, RunUpdate},
     story::{BlockReason, Story, StoryId, stage::Role},
 };
@@ -37,7 +37,9 @@ impl Orchestrator {
         // One that is done stays: others may depend on it.
         let is_free = |story: &&Arc<Story>| {
             let id = story.id();
-            let kept_back = self.pending.is_pending(id) || self.holds.is_kept_back(id, now);
+            let kept_back = self.pending.is_pending(id)
+                || self.holds.is_kept_back(id, now)
+                || self.stories.started.waits(story);
             !kept_back || story.stage.role().is_none()
         };
         let board = &self.stories.board.stories;
@@ -115,7 +117,7 @@ impl Orchestrator {
         self.holds.begun(id);
         let (control, told, ended) = run::start(self.context.clone(), Arc::clone(&self.stories.work), plan);
         tokio::spawn(forward(id, info.id.clone(), told, ended, self.events.clone()));
-        self.publisher.tell(PipelineEvent::RunStarted { run: info.clone() });
+        self.publisher.emit(PipelineEvent::RunStarted { run: info.clone() });
         self.runs.add(info, control);
     }
 
@@ -133,7 +135,7 @@ impl Orchestrator {
 
     pub(super) fn pause(&mut self, why: String) {
         let told = self.holds.pause(why, SystemTime::now() + PAUSE);
-        told.into_iter().for_each(|event| self.publisher.tell(event));
+        told.into_iter().for_each(|event| self.publisher.emit(event));
     }
 
     /// Why a story in work does not progress; `None` where it is worked on or waits for a free worker.
@@ -141,6 +143,11 @@ impl Orchestrator {
         let id = story.id();
         if self.runs.of(id).is_some() {
             return None;
+        }
+        if self.stories.board.story(id).is_some_and(|story| self.stories.started.waits(story)) {
+            let clause =
+                format!("it came with the repository and was not started here; `start {id}` starts it");
+            return Some(holds::HeldStory { clause, wanted: Some(WantedDecision::Start) });
         }
         let conflicts = self.merges.conflicts();
         let facts = holds::HoldFacts {
@@ -198,7 +205,7 @@ async fn forward(
     events: mpsc::Sender<TaskEvent>,
 ) {
     while let Some(told) = told.recv().await {
-        if events.send(TaskEvent::Told(story, run.clone(), told)).await.is_err() {
+        if events.send(TaskEvent::RunUpdated(story, run.clone(), told)).await.is_err() {
             return;
         }
     }

@@ -5,3 +5,4 @@ mod fixture;
 mod lanes;
 mod lives;
 mod mischief;
+mod trust;

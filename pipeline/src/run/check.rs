@@ -152,3 +152,151 @@ pub(crate) fn branch_content(
         .collect();
     Ok(BranchContent { diff: (files > 0).then_some(words), pipelines })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::run::fixture::{BRANCH, RunFixture, STORY};
+
+    fn before(fixture: &RunFixture) -> StateBefore {
+        StateBefore::take(&fixture.context, "main", BRANCH, STORY).unwrap()
+    }
+
+    /// An agent's commit on base.
+    fn evil(fixture: &RunFixture) -> String {
+        let agent = ["-c", "user.name=agent", "-c", "user.email=agent@agents.storkit.invalid"];
+        fixture.git.git(&[&agent[..], &["commit", "-q", "--allow-empty", "-m", "evil"]].concat());
+        fixture.tip("main")
+    }
+
+    fn oid(text: &str) -> Oid {
+        Oid::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_run_that_changed_nothing_has_nothing_to_answer_for() {
+        let fixture = RunFixture::coder("");
+        let worktree = fixture.worktree();
+        let before = before(&fixture);
+        assert_eq!(before.tip(), Some(oid(&fixture.tip(BRANCH))));
+        fixture.git.git_in(worktree.path(), &["commit", "-q", "--allow-empty", "-m", "its own"]);
+        assert_eq!(before.compare(&fixture.context), Ok(ComparisonResult::default()));
+    }
+
+    #[test]
+    fn a_base_that_the_agent_moved_is_put_back_with_its_commits_saved() {
+        let fixture = RunFixture::coder("");
+        let (before, old) = (before(&fixture), fixture.tip("main"));
+        let moved = evil(&fixture);
+        let ComparisonResult { agents, unclear, rescued } = before.compare(&fixture.context).unwrap();
+        assert_eq!(agents, [format!("the agent moved the base branch from `{old:.8}` to `{moved:.8}`")]);
+        assert_eq!(unclear, Vec::<String>::new());
+        let saved = fixture.git.git(&["branch", "--list", "--format=%(refname:short)", "storkit/rescue/*"]);
+        let expected =
+            format!("`main` is back where it was. The commits it was moved to are saved on `{saved}`.");
+        assert_eq!(rescued, Some(expected));
+        assert_eq!((fixture.tip("main"), fixture.tip(&saved)), (old, moved));
+    }
+
+    #[test]
+    fn a_base_that_others_have_built_on_is_left_for_a_person_to_check() {
+        let fixture = RunFixture::coder("");
+        let before = before(&fixture);
+        let moved = evil(&fixture);
+        fixture.git.git(&["branch", "others"]);
+        let rescued = before.compare(&fixture.context).unwrap().rescued.unwrap();
+        let expected =
+            "`main` was not put back, since others have built on it or moved it again: check it. The commits";
+        assert!(rescued.starts_with(expected), "{rescued}");
+        assert_eq!(fixture.tip("main"), moved);
+    }
+
+    #[test]
+    fn a_change_that_a_person_may_have_made_is_reported_and_not_undone() {
+        let fixture = RunFixture::coder("");
+        let before = before(&fixture);
+        fixture.git.git(&["commit", "-q", "--allow-empty", "-m", "a person's"]);
+        let moved = fixture.tip("main");
+        let ComparisonResult { agents, unclear, rescued } = before.compare(&fixture.context).unwrap();
+        assert_eq!((agents, rescued), (vec![], None));
+        assert!(unclear[0].starts_with("the base branch moved from"), "{unclear:?}");
+        assert_eq!(fixture.tip("main"), moved);
+    }
+
+    #[test]
+    fn what_storkit_puts_on_base_meanwhile_is_no_tampering() {
+        let fixture = RunFixture::coder("");
+        let story =
+            |name: &str| fixture.git.write(&format!(".storkit/work/5_done/{name}"), "---\nname: y\n---\n");
+        story("6_story_y.md");
+        fixture.git.git(&["add", ".storkit/work"]);
+        fixture.git.git(&["commit", "-q", "-m", "stories"]);
+        let before = before(&fixture);
+        fixture.git.git(&["commit", "-q", "--allow-empty", "-m", "stories"]);
+        fixture.context.own.add(&fixture.tip("main"));
+        story("8_story_y.md");
+        assert_eq!(before.compare(&fixture.context), Ok(ComparisonResult::default()));
+    }
+
+    #[test]
+    fn a_merge_counts_as_storkits_if_its_proof_names_that_very_commit() {
+        let fixture = RunFixture::coder("");
+        let before = before(&fixture);
+        fixture.git.git(&["commit", "-q", "--allow-empty", "-m", "storkit: merge 8 Paint the door"]);
+        let merge = fixture.tip("main");
+        let unclear = || before.compare(&fixture.context).unwrap().unclear;
+        assert_eq!(unclear().len(), 1, "anybody can write that message");
+        let prove = |commit: &str| {
+            let proof = MergeProof {
+                story: StoryId(8),
+                file: "8_story_y.md".into(),
+                base: "main".into(),
+                before: String::new(),
+                commit: commit.into(),
+                tree: String::new(),
+                diff: Default::default(),
+                gates: Vec::new(),
+                at: 0,
+            };
+            let folder = fixture.git.root().join(".storkit/proofs");
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("8.json"), serde_json::to_vec(&proof).unwrap()).unwrap();
+        };
+        prove(&"0".repeat(40));
+        assert_eq!(unclear().len(), 1, "the proof is of another merge");
+        prove(&merge);
+        assert_eq!(unclear(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_branch_has_what_changed_since_it_left_base_and_files_of_the_pipeline_are_named() {
+        let fixture = RunFixture::coder("");
+        let worktree = fixture.worktree();
+        fixture.git.write("later.txt", "on base, after the branch");
+        fixture.git.git(&["add", "later.txt"]);
+        fixture.git.git(&["commit", "-q", "-m", "later"]);
+        let repository = Repository::open(fixture.git.root()).unwrap();
+        let content = || branch_content(&repository, "main", oid(&fixture.tip(BRANCH))).unwrap();
+        assert_eq!(content(), BranchContent::default());
+        let path = worktree.path();
+        fs::create_dir_all(path.join(".storkit")).unwrap();
+        fs::write(path.join("a.txt"), "b\nc\n").unwrap();
+        fs::write(path.join(".storkit/project.toml"), "gates = []\n").unwrap();
+        fixture.git.git_in(path, &["add", "--force", "."]);
+        fixture.git.git_in(path, &["commit", "-q", "-m", "changes"]);
+        let pipelines = vec![".storkit/project.toml".to_owned()];
+        assert_eq!(content(), BranchContent { diff: Some("2 files, +3 -1".into()), pipelines });
+    }
+
+    #[test]
+    fn a_rescue_that_fails_is_said_with_its_reason() {
+        let fixture = RunFixture::coder("");
+        let before = before(&fixture);
+        let guard = BaseGuard::lock(&fixture.context.project).unwrap();
+        let nowhere = Oid::from_bytes(&[7; 20]).unwrap();
+        let said = before.put_back(&fixture.context, &guard, (nowhere, Some(nowhere)));
+        assert!(said.starts_with("`main` could not be put back: "), "{said}");
+    }
+}

@@ -299,11 +299,264 @@ impl RunJob {
     /// Writes to the log, and to whoever follows it, unless they lag.
     pub(super) fn log_line(&mut self, text: &str) {
         for line in self.output.log.write(text) {
-            let _ = self.output.updates.try_send(RunUpdate::Said(line));
+            let _ = self.output.updates.try_send(RunUpdate::Line(line));
         }
     }
 }
 
 fn panicked() -> RunOutcome {
     RunOutcome::internal("a part of the run failed inside storkit; the log has the details")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use agents::confine::{NetworkAccess, NetworkPlan};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::UnixStream,
+    };
+
+    use super::*;
+    use crate::{
+        config::Component,
+        run::fixture::{BRANCH, HANGS, RunFixture, STORY},
+        verdict::ReviewDecision,
+    };
+
+    /// What the coder is told to print and commit, and how it ends.
+    const WORKS: &str = "commit one; result";
+
+    fn setup(commands: &[&str]) -> Component {
+        let setup = commands.iter().map(|command| (*command).to_owned()).collect();
+        Component { name: "app".into(), setup, ..Component::default() }
+    }
+
+    #[tokio::test]
+    async fn a_coder_that_commits_passes_and_its_cost_diff_and_end_are_recorded() {
+        let fixture = RunFixture::coder("say hello; commit one; result");
+        let run = fixture.run().await;
+        assert_eq!(*run.outcome(), RunOutcome::Passed);
+        assert_eq!((run.end.usd, run.end.diff.as_deref()), (0.5, Some("1 file, +1 -0")));
+        assert_eq!(run.phases(), [RunPhase::Working, RunPhase::Settling, RunPhase::Gates]);
+        assert_eq!((run.said(), run.alarms()), (vec!["hello"], vec![]));
+        let entry = fixture.context.ledger.of_story(STORY).pop().unwrap();
+        assert_eq!(entry.session, fixture.option(1, "--session-id"));
+        assert_eq!((entry.usd, entry.tokens), (0.5, (10, 5)));
+        assert_eq!(entry.summary, RunOutcome::Passed.summary());
+        let log = fixture.git.read(".storkit/logs/agents/7-agent-1.log");
+        assert_eq!(log, "hello\n== committed, and the gates passed\n");
+    }
+
+    #[tokio::test]
+    async fn who_leaves_work_uncommitted_is_reminded_once_in_the_same_session() {
+        let script =
+            "case $turn in 1) echo x > one.txt ;; *) git add -A; git commit -q -m one ;; esac; result";
+        let fixture = RunFixture::coder(script);
+        let run = fixture.run().await;
+        assert_eq!(*run.outcome(), RunOutcome::Passed);
+        let phases =
+            [RunPhase::Working, RunPhase::Settling, RunPhase::Reminded, RunPhase::Settling, RunPhase::Gates];
+        assert_eq!(run.phases(), phases);
+        assert_eq!(fixture.option(2, "--resume"), fixture.option(1, "--session-id"));
+        assert!(fixture.arguments(2).unwrap().contains("\n- `one.txt`\n"));
+        let fixture = RunFixture::coder("echo x > one.txt; result");
+        let failed = RunOutcome::failed(FailureCause::Uncommitted { files: 1 });
+        assert_eq!(*fixture.run().await.outcome(), failed);
+        assert_eq!(fixture.arguments(3), None);
+    }
+
+    #[tokio::test]
+    async fn a_failure_comes_with_the_end_of_the_log_if_there_is_any() {
+        let ghost = FailureCause::GhostRun { why: None };
+        let run = RunFixture::coder("say I give up; result").run().await;
+        let details = Some("The end of its log:\nI give up".into());
+        assert_eq!(*run.outcome(), RunOutcome::Failed(RunFailure { cause: ghost.clone(), details }));
+        let run = RunFixture::coder("result").run().await;
+        assert_eq!(*run.outcome(), RunOutcome::failed(ghost));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_spent_its_budget_is_blocked_and_has_not_failed() {
+        let run = RunFixture::coder("result error_max_budget_usd true").run().await;
+        assert_eq!(*run.outcome(), RunOutcome::Blocked(BlockReason::RunBudget { spent_usd: 0.5 }));
+    }
+
+    #[tokio::test]
+    async fn a_busy_service_is_no_failure_unless_the_agent_has_tampered() {
+        let busy = "result success true 529 busy";
+        let run = RunFixture::coder(busy).run().await;
+        assert_eq!(*run.outcome(), RunOutcome::Busy { until: None });
+        let run =
+            RunFixture::coder(&format!("unguarded commit -q --allow-empty -m evil; {busy}")).run().await;
+        assert!(matches!(run.outcome(), RunOutcome::Blocked(BlockReason::Tampering { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_lost_session_is_replaced_by_a_new_one_that_gets_the_whole_prompt() {
+        let lost = "result error_during_execution true null 'No conversation found with session ID: old'";
+        let mut fixture =
+            RunFixture::coder(&format!("case $turn in 1) cost=0; {lost} ;; *) {WORKS} ;; esac"));
+        fixture.plan.resume = Some(SessionId::new("old"));
+        let run = fixture.run().await;
+        assert_eq!(*run.outcome(), RunOutcome::Passed);
+        assert_eq!(fixture.option(1, "--resume").as_deref(), Some("old"));
+        let new = fixture.option(2, "--session-id").unwrap();
+        assert!(run.updates.contains(&RunUpdate::Session(SessionId::new(new))));
+        assert!(fixture.arguments(2).unwrap().contains("Do story 7."));
+        assert!(run.said().contains(&"(its earlier session no longer exists: starting a new one)"));
+        let run = RunFixture::coder(lost).run().await;
+        assert!(matches!(run.outcome(), RunOutcome::Failed(_)), "a new session cannot be replaced");
+    }
+
+    #[tokio::test]
+    async fn a_resumed_run_pays_only_for_what_its_session_has_not_cost_before() {
+        let mut fixture = RunFixture::coder("cost=2.25; commit one; result");
+        for (session, usd) in [("mine", 0.5), ("other", 4.0), ("mine", 1.5)] {
+            fixture.context.ledger.started(&fixture.plan.run, session);
+            fixture.context.ledger.ended(&fixture.plan.run.id, usd, (0, 0), RunOutcome::Passed.summary());
+            fixture.next();
+        }
+        fixture.plan.resume = Some(SessionId::new("mine"));
+        assert_eq!(fixture.run().await.end.usd, 0.25);
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_stopped_ends_at_once_and_does_not_fail() {
+        for (reason, outcome) in
+            [(StopReason::Stopped, RunOutcome::Stopped), (StopReason::Shutdown, RunOutcome::Shutdown)]
+        {
+            let fixture = RunFixture::coder(HANGS);
+            let mut run = fixture.begin();
+            run.until_said("waiting").await;
+            run.control.end(reason);
+            assert_eq!(*run.end().await.outcome(), outcome);
+            let fixture = RunFixture::coder(HANGS);
+            let run = fixture.begin();
+            run.control.end(reason);
+            assert_eq!(*run.end().await.outcome(), outcome);
+            assert_eq!(fixture.arguments(1), None, "it was stopped before its process");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_without_output_is_stalled_and_without_a_limit_it_never_is() {
+        let mut fixture = RunFixture::coder("exec sleep 600");
+        fixture.settings().stall = Duration::from_millis(50);
+        assert_eq!(*fixture.run().await.outcome(), RunOutcome::failed(FailureCause::Stalled));
+        let fixture = RunFixture::coder(WORKS);
+        assert_eq!(fixture.context.settings.stall, Duration::ZERO);
+        assert_eq!(*fixture.run().await.outcome(), RunOutcome::Passed);
+    }
+
+    #[tokio::test]
+    async fn without_the_cli_nothing_starts_and_a_person_is_told_what_to_do() {
+        let mut fixture = RunFixture::coder(WORKS);
+        fixture.settings().command = vec!["/no/such/claude".into()];
+        let run = fixture.run().await;
+        let RunOutcome::NotStarted(why) = run.outcome() else { panic!("{:?}", run.end) };
+        assert!(why.contains("/no/such/claude") && why.contains("Install Claude Code"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn components_are_set_up_in_a_new_worktree_and_only_there() {
+        let mut fixture = RunFixture::coder(WORKS);
+        let absent = Component { name: "web".into(), path: "web".into(), ..setup(&["false"]) };
+        fixture.config().components = vec![setup(&["echo made >> ../../../made"]), absent];
+        let run = fixture.run().await;
+        let expected =
+            ["setup app: echo made >> ../../../made", "setup web: passed over, its folder is not here"];
+        assert_eq!(run.said(), expected);
+        fixture.next();
+        assert_eq!(fixture.run().await.said(), Vec::<&str>::new());
+        assert_eq!(fixture.git.read("made"), "made\n");
+    }
+
+    #[tokio::test]
+    async fn a_setup_that_fails_is_repeated_by_the_next_run() {
+        let mut fixture = RunFixture::coder(WORKS);
+        fixture.config().components = vec![setup(&["test -e ../../../ready"])];
+        let run = fixture.run().await;
+        let RunOutcome::Failed(RunFailure { cause: FailureCause::SetupFailed { why }, .. }) = run.outcome()
+        else {
+            panic!("{:?}", run.end)
+        };
+        assert!(why.starts_with("setup of the component `app`: `test -e ../../../ready` failed"), "{why}");
+        assert_eq!(fixture.arguments(1), None);
+        fixture.git.write("ready", "");
+        fixture.next();
+        assert_eq!(*fixture.run().await.outcome(), RunOutcome::Passed);
+    }
+
+    #[tokio::test]
+    async fn a_setup_can_be_stopped() {
+        let mut fixture = RunFixture::coder(WORKS);
+        fixture.config().components = vec![setup(&["touch ../../../begun; exec sleep 600"])];
+        let run = fixture.begin();
+        let begun = fixture.git.root().join("begun");
+        run.until(|| begun.exists()).await;
+        run.control.end(StopReason::Stopped);
+        assert_eq!(*run.end().await.outcome(), RunOutcome::Stopped);
+    }
+
+    #[tokio::test]
+    async fn a_reviewers_decision_is_the_outcome_and_its_changes_are_undone() {
+        let decisions = [
+            (ReviewDecision::Approved, RunOutcome::Approved),
+            (ReviewDecision::Rejected("no tests".into()), RunOutcome::SentBack("no tests".into())),
+        ];
+        for (decision, outcome) in decisions {
+            let fixture = RunFixture::reviewer("commit sneaky; echo x > left.txt; result");
+            let run = fixture.begin();
+            run.control.review(decision);
+            let run = run.end().await;
+            assert_eq!(*run.outcome(), outcome);
+            assert_eq!(run.said(), ["(the reviewer's changes were undone)"]);
+            assert_eq!(fixture.tip(BRANCH), fixture.tip("main"));
+            assert!(!fixture.worktree().path().join("left.txt").exists());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reviewer_that_changes_nothing_is_not_said_to_have_been_undone() {
+        let run = RunFixture::reviewer("result").run().await;
+        assert_eq!(*run.outcome(), RunOutcome::failed(FailureCause::LostReview));
+        assert_eq!(run.said(), Vec::<&str>::new());
+    }
+
+    #[tokio::test]
+    async fn a_mergemaster_works_in_the_conflicts_worktree_and_the_merge_goes_on() {
+        let fixture = RunFixture::mergemaster("say $PWD; result");
+        let run = fixture.run().await;
+        assert_eq!(*run.outcome(), RunOutcome::ContinueMerge);
+        let place = fixture.git.root().join(".storkit/worktrees/merge-7");
+        assert_eq!(run.said(), [place.to_str().unwrap()]);
+        assert!(!fixture.git.root().join(".storkit/worktrees/.private/merge-7").exists());
+    }
+
+    #[tokio::test]
+    async fn what_a_sandbox_refused_is_reported_once_at_the_end() {
+        let fixture = RunFixture::coder(WORKS);
+        let (mut job, _control, mut updates) = fixture.job();
+        job.report_refusals().await;
+        assert!(updates.try_recv().is_err(), "there was no proxy");
+        let plan = NetworkPlan::new(NetworkAccess::Only(Vec::new()), "`network`");
+        let egress = EgressProxy::for_plan(plan, &fixture.git.project.run_dir()).unwrap();
+        let agents::confine::NetworkReach::Through(folder) = egress.reach() else { panic!("a folder") };
+        let socket = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+        let mut client = UnixStream::connect(socket).await.unwrap();
+        let request =
+            b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\nConnection: close\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        client.read_to_string(&mut String::new()).await.unwrap();
+        job.egress = Some(Arc::new(egress));
+        job.report_refusals().await;
+        let sentence =
+            "Blocked access to `evil.example:443`: not listed in `network` in .storkit/project.toml.";
+        assert_eq!(updates.try_recv(), Ok(RunUpdate::Line(format!("({sentence})"))));
+        assert_eq!(updates.try_recv(), Ok(RunUpdate::Alarm(format!("`agent` (story 7): {sentence}"))));
+        job.report_refusals().await;
+        assert!(updates.try_recv().is_err(), "it was said");
+    }
 }

@@ -1,13 +1,14 @@
 //! The log of a run: `.storkit/logs/agents/RUN.log`, lines without escape sequences, cut at the beginning when it grows.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
 use agents::claude::ToolUse;
 use serde_json::Value;
+use settings::unlinked;
 
 use crate::{Project, event::RunId};
 
@@ -37,8 +38,8 @@ impl RunLog {
         let folder = folder(project);
         let path = folder.join(format!("{run}.log"));
         let open = || {
-            fs::create_dir_all(&folder)?;
-            OpenOptions::new().create(true).read(true).append(true).open(&path)
+            unlinked::create_dir_all(&folder)?;
+            unlinked::open(OpenOptions::new().create(true).read(true).append(true), &path)
         };
         let file = open().inspect_err(|error| tracing::warn!(%error, %run, "a run has no log")).ok();
         Self { file, size: 0, last: Vec::new() }
@@ -153,29 +154,70 @@ pub(crate) fn last_lines(path: &Path, lines: usize) -> io::Result<Vec<String>> {
 }
 
 #[cfg(test)]
-mod log_tests {
+mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn escape_sequences_and_controls_never_reach_a_reader() {
         assert_eq!(plain("\u{1b}[31mred\u{1b}[0m\u{7} \u{1b}]0;title\u{7}x\ty\u{8}"), "red x y");
-        assert_eq!(plain(&"é".repeat(600)).chars().count(), LINE + 1);
+        assert_eq!(plain("a\u{1b}Mb\u{1b}[1;2~c\u{1b}]8;;x\u{1b}\\d"), "abcd");
+        assert_eq!(plain("whole\u{1b}"), "whole");
+        assert_eq!(plain(&"é".repeat(LINE)), "é".repeat(LINE));
+        assert_eq!(plain(&"é".repeat(LINE + 1)), format!("{}…", "é".repeat(LINE)));
     }
 
-    #[test]
-    fn a_log_that_grows_keeps_its_end() {
+    fn log() -> (RunLog, PathBuf, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         git2::Repository::init(folder.path()).unwrap();
         let project = Project::open(folder.path()).unwrap();
-        let run = RunId("1-coder-1".into());
-        let mut log = RunLog::create(&project, &run);
-        for number in 0..30_000 {
-            log.write(&format!("{number} {}", "x".repeat(400)));
+        let log = RunLog::create(&project, &RunId("1-coder-1".into()));
+        (log, super::folder(&project).join("1-coder-1.log"), folder)
+    }
+
+    #[test]
+    fn a_log_has_one_line_for_each_that_is_not_blank_and_returns_them() {
+        let (mut log, path, _folder) = log();
+        assert_eq!(log.write("one\n \t\n\ttwo\u{7}\n"), ["one", " two"]);
+        assert_eq!(log.write("three"), ["three"]);
+        assert_eq!(fs::read_to_string(path).unwrap(), "one\n two\nthree\n");
+        assert_eq!((log.tail(2), log.tail(9)), (" two\nthree".into(), "one\n two\nthree".into()));
+    }
+
+    #[test]
+    fn the_end_of_a_log_is_read_and_no_more_of_it_than_was_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        assert!(last_lines(&path, 1).is_err());
+        fs::write(&path, "one\ntwo\u{1b}[0m\nthree\n").unwrap();
+        assert_eq!(last_lines(&path, 2).unwrap(), ["two", "three"]);
+        assert_eq!(last_lines(&path, 9).unwrap(), ["one", "two", "three"]);
+        let long = format!("{}\nlast\n", "x".repeat(1 << 20));
+        fs::write(&path, long).unwrap();
+        assert_eq!(last_lines(&path, 1).unwrap(), ["last"]);
+    }
+
+    #[test]
+    fn a_tool_call_is_one_line_with_its_main_argument() {
+        let line = |input| tool_line(&ToolUse { id: "1".into(), name: "Bash".into(), input });
+        assert_eq!(line(serde_json::json!({"description": "List", "command": "ls\npwd"})), "> Bash: ls");
+        assert_eq!(line(serde_json::json!({"command": 7})), "> Bash");
+    }
+
+    #[test]
+    fn a_log_that_grows_keeps_its_end_also_the_second_time() {
+        let (mut log, path, _folder) = log();
+        let mibibyte = |number: usize| format!("{number} {}", "x".repeat((1 << 20) - 4));
+        for number in 10..25 {
+            log.append(&[mibibyte(number)]).unwrap();
+            // And a line that says that it was cut.
+            assert!(fs::metadata(&path).unwrap().len() <= MOST + 40, "{number}");
         }
-        let path = super::folder(&project).join("1-coder-1.log");
-        assert!(fs::metadata(&path).unwrap().len() <= MOST);
-        let last = last_lines(&path, 2).unwrap();
-        assert!(last[0].starts_with("29998 ") && last[1].starts_with("29999 "), "{last:?}");
-        assert_eq!(log.tail(1), last[1]);
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().map(|line| &line[..3]).collect();
+        assert_eq!(lines, ["(th", "22 ", "23 ", "24 "]);
+        assert_eq!(text.lines().next(), Some("(the beginning of this log was cut off)"));
+        assert_eq!(log.size + 40, text.len() as u64);
     }
 }

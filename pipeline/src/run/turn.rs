@@ -181,6 +181,7 @@ impl RunJob {
                 }
             }
             AgentEvent::Exited(_)
+            | AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
             | AgentEvent::ToolResult { is_error: false, .. }
             | AgentEvent::Permission(_)
@@ -220,9 +221,14 @@ async fn stop_reason(end: &mut watch::Receiver<Option<StopReason>>) -> StopReaso
 
 #[cfg(test)]
 mod tests {
-    use agents::claude::TurnFailure;
+    use agents::{
+        claude::{BusyService, SessionId, ToolUse, TurnFailure},
+        event::RateLimitStatus,
+    };
+    use serde_json::json;
 
     use super::*;
+    use crate::run::fixture::RunFixture;
 
     fn failure(outcome: TurnOutcome) -> Option<String> {
         TurnResult { outcome, ended: None }.failure().map(|cause| cause.to_string())
@@ -236,15 +242,144 @@ mod tests {
         let exit = ProcessExit { code: None, signal: Some(9), tail: "killed\n".into() };
         let died = "Claude Code ended without a result (signal 9): killed";
         assert_eq!(failure(TurnOutcome::Died(exit)).as_deref(), Some(died));
-        assert_eq!(failure(TurnOutcome::Stopped), None);
+        for outcome in [TurnOutcome::Stopped, TurnOutcome::Silent, TurnOutcome::Answered(Box::default())] {
+            assert_eq!(failure(outcome), None);
+        }
+        let busy = TurnOutcome::Busy { service: BusyService::Overloaded, until: None };
+        assert_eq!(failure(busy).as_deref(), Some("the model's service is busy"));
+        assert_eq!(failure(TurnOutcome::SessionLost).as_deref(), Some("its session does not exist any more"));
+    }
+
+    #[test]
+    fn a_process_that_died_is_described_by_its_end_and_its_last_words() {
+        let exit = |code, signal, tail: &str| died(&ProcessExit { code, signal, tail: tail.into() });
+        assert_eq!(exit(Some(3), None, " no key\n"), "Claude Code ended without a result (code 3): no key");
+        assert_eq!(exit(Some(0), Some(9), ""), "Claude Code ended without a result (code 0)");
+        assert_eq!(exit(None, None, " "), "Claude Code ended without a result (no code)");
     }
 
     #[test]
     fn a_run_pays_for_its_own_part_of_a_session() {
         let mut spending = RunSpending::new(SessionCost::resumed(1.0));
-        let end = |session_cost_usd| TurnEnd { session_cost_usd, input_tokens: 10, ..TurnEnd::default() };
+        let end = |session_cost_usd| TurnEnd {
+            session_cost_usd,
+            input_tokens: 10,
+            output_tokens: 3,
+            ..TurnEnd::default()
+        };
         spending.add(&end(1.5));
         spending.add(&end(1.75));
-        assert_eq!(spending.total(), ModelSpending { usd: 0.75, input_tokens: 20, output_tokens: 0 });
+        assert_eq!(spending.total(), ModelSpending { usd: 0.75, input_tokens: 20, output_tokens: 6 });
+    }
+
+    /// What a run reports of these events.
+    async fn reported(events: impl IntoIterator<Item = AgentEvent>) -> Vec<RunUpdate> {
+        let (mut job, _control, mut updates) = RunFixture::coder("").job();
+        for event in events {
+            job.on_event(event).await;
+        }
+        drop(job);
+        let mut reported = Vec::new();
+        while let Some(update) = updates.recv().await {
+            reported.push(update);
+        }
+        reported
+    }
+
+    fn said(line: &str) -> RunUpdate {
+        RunUpdate::Line(line.into())
+    }
+
+    #[tokio::test]
+    async fn the_log_has_words_tool_calls_and_failures() {
+        let tool = ToolUse { id: "1".into(), name: "Bash".into(), input: json!({"command": "ls"}) };
+        let result = |is_error| AgentEvent::ToolResult { id: "1".into(), is_error };
+        let limit = AgentEvent::RateLimit { status: RateLimitStatus::AllowedWithWarning, resets_at: None };
+        let events = [
+            AgentEvent::Text("one\ntwo".into()),
+            AgentEvent::TextDelta("two".into()),
+            AgentEvent::ToolUse(tool),
+            result(false),
+            result(true),
+            limit,
+        ];
+        let expected =
+            ["one", "two", "> Bash: ls", "< failed or refused", "(usage limit: nearly reached)"].map(said);
+        assert_eq!(reported(events).await, expected);
+    }
+
+    #[tokio::test]
+    async fn the_session_and_the_cost_are_reported_and_a_failed_turns_words_are_logged() {
+        let session = SessionId::new("s");
+        let started =
+            AgentEvent::Started { session: session.clone(), model: "m".into(), mcp_servers: vec![] };
+        let end = |session_cost_usd, failure, text: &str| {
+            AgentEvent::TurnEnded(Box::new(TurnEnd {
+                session_cost_usd,
+                failure,
+                text: text.into(),
+                ..TurnEnd::default()
+            }))
+        };
+        let events = [started, end(0.5, None, "an answer"), end(0.75, Some(TurnFailure::Other), "it failed")];
+        let expected =
+            [RunUpdate::Session(session), RunUpdate::Cost(0.5), RunUpdate::Cost(0.75), said("it failed")];
+        assert_eq!(reported(events).await, expected);
+    }
+
+    #[tokio::test]
+    async fn a_busy_service_is_one_phase_until_something_else_happens() {
+        let retrying = |attempt| AgentEvent::Retrying {
+            attempt,
+            max: 3,
+            delay: Duration::ZERO,
+            status: Some(529),
+            error: "overloaded".into(),
+        };
+        let limit = || AgentEvent::RateLimit { status: RateLimitStatus::Rejected, resets_at: None };
+        let text = || AgentEvent::Text("again".into());
+        let expected = [
+            said("(the model's service: overloaded; try 1 of 3)"),
+            RunUpdate::Phase(RunPhase::ServiceBusy),
+            said("(usage limit: reached)"),
+            said("(the model's service: overloaded; try 2 of 3)"),
+            RunUpdate::Phase(RunPhase::Working),
+            said("again"),
+            said("again"),
+        ];
+        assert_eq!(reported([retrying(1), limit(), retrying(2), text(), text()]).await, expected);
+    }
+
+    #[tokio::test]
+    async fn an_import_notes_why_commits_were_refused_until_they_are_accepted() {
+        let mut fixture = RunFixture::coder("");
+        fixture.git.limits.file = 10;
+        fixture.context.worktrees = fixture.git.worktrees();
+        let (mut job, _control, _updates) = fixture.job();
+        job.import().await;
+        assert_eq!(job.branch.refused, None, "there is no worktree yet");
+        let workspace = super::super::workspace::Workspace::prepare(&fixture.context, &fixture.plan);
+        job.workspace = Some(workspace.unwrap());
+        let path = job.worktree().unwrap().path().to_owned();
+        let git = |args: &[&str]| fixture.git.git_in(&path, args);
+        std::fs::write(path.join("large"), "more than ten bytes").unwrap();
+        git(&["add", "large"]);
+        git(&["commit", "-q", "-m", "large"]);
+        job.import().await;
+        assert!(job.branch.refused.as_ref().unwrap().starts_with("`large` on the branch has"));
+        git(&["reset", "-q", "--hard", "main"]);
+        job.import().await;
+        assert_eq!(job.branch.refused, None);
+    }
+
+    #[tokio::test]
+    async fn a_run_whose_control_is_gone_is_shut_down() {
+        let (control, signals) = super::super::RunControl::pair();
+        let mut ended = signals.ended.clone();
+        control.end(StopReason::Stopped);
+        assert_eq!(stop_reason(&mut ended).await, StopReason::Stopped);
+        let (control, signals) = super::super::RunControl::pair();
+        drop(control);
+        assert_eq!(stop_reason(&mut signals.ended.clone()).await, StopReason::Shutdown);
     }
 }

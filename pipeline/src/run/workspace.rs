@@ -1,17 +1,10 @@
 //! Where an agent works, and its sandbox: a story's worktree, or the worktree of a merge conflict.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::Write as _,
-    net::SocketAddr,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::{fs, io::Write as _, net::SocketAddr, os::unix::fs::OpenOptionsExt as _, path::Path};
 
 use agents::{
     claude::PermissionRoute,
-    confine::{AllowedHost, Bwrap, Confined, Confinement},
+    confine::{AllowedHost, Confined, Confinement},
     model_proxy::ModelAccess,
 };
 
@@ -78,7 +71,7 @@ impl Workspace {
     }
 
     /// The sandbox of a process here. Blocks while private copies are made.
-    pub(super) fn confine(&self) -> Result<Confined, RunOutcome> {
+    pub(super) fn confine(&self, settings: &AgentSettings) -> Result<Confined, RunOutcome> {
         let place = match &self.kind {
             WorkspaceKind::Story(worktree) if self.confinement.encloses() => {
                 worktree.enclose().map_err(RunOutcome::internal)?
@@ -89,10 +82,10 @@ impl Workspace {
             }
             WorkspaceKind::Conflict(detached) => detached.place(),
         };
-        Ok(Confined { confinement: self.confinement.clone(), place })
+        Ok(settings.confined(self.confinement.clone(), place))
     }
 
-    /// How commands of `project.toml` are run here, without storkit's secrets; not yet confined. Blocks.
+    /// How commands of `project.toml` are run here; not yet confined. Blocks.
     pub(super) fn gates(context: &RunContext, plan: &RunPlan) -> GateRunner {
         let defaults = GateRunner::default();
         GateRunner {
@@ -100,7 +93,6 @@ impl Workspace {
             commands: plan.config.gates.clone(),
             // Without a limit: 500 hours are as good as none.
             timeout: plan.config.gate_timeout.limit().unwrap_or(defaults.timeout * 1_000),
-            env_remove: context.settings.secret_env.clone(),
             ..defaults
         }
     }
@@ -147,18 +139,11 @@ impl Workspace {
 }
 
 fn confinement(context: &RunContext, plan: &RunPlan) -> Result<Confinement, String> {
-    let chosen = Confinement::chosen(plan.agent.sandbox.as_ref(), &context.settings.home)?;
+    let chosen = context.settings.confinement()?;
     // Known before anything is spent.
     chosen.can_limit(&plan.agent.network, &agent_network(&plan.agent.name))?;
     chosen.can_limit(&plan.config.gate_network, GATE_NETWORK)?;
-    Ok(match chosen {
-        Confinement::Bwrap(bwrap) => {
-            let claude = claude_folder(&context.settings.env, &context.settings.home);
-            let readable = programs(&context.settings.command, &context.settings.env);
-            Confinement::Bwrap(Bwrap { claude, readable, ..bwrap })
-        }
-        other @ (Confinement::None | Confinement::Prefix(_)) => other,
-    })
+    Ok(chosen)
 }
 
 /// The name of an agent's network setting in sentences.
@@ -172,8 +157,10 @@ pub(super) fn needs(settings: &AgentSettings) -> Result<Vec<AllowedHost>, String
     if !matches!(settings.model_access, ModelAccess::Login) {
         return Ok(Vec::new());
     }
-    let inherited =
-        || std::env::var(VARIABLE).ok().filter(|_| !settings.secret_env.iter().any(|name| name == VARIABLE));
+    let inherited = || {
+        settings::environment::var(VARIABLE)
+            .filter(|_| !settings.secret_env.iter().any(|name| name == VARIABLE))
+    };
     let base = settings.env.get(VARIABLE).cloned().or_else(inherited).filter(|base| !base.trim().is_empty());
     let base = base.unwrap_or_else(|| "https://api.anthropic.com".into());
     let api = endpoint(base.trim()).and_then(|(host, port)| AllowedHost::exact(&host, port));
@@ -199,33 +186,6 @@ fn endpoint(url: &str) -> Option<(String, u16)> {
     Some((url.host()?.to_owned(), url.port_u16().unwrap_or(default)))
 }
 
-// The files of the CLI's command, which a sandbox would hide if they lay below `/tmp`: the program, and what
-// its words name, since the command may be one that starts another.
-fn programs(command: &[String], env: &BTreeMap<String, String>) -> Vec<PathBuf> {
-    let path = env.get("PATH").map(Into::into).or_else(|| std::env::var_os("PATH")).unwrap_or_default();
-    let first = command.first().and_then(|name| match name.contains('/') {
-        true => Some(PathBuf::from(name)),
-        false => std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()),
-    });
-    let named = first.into_iter().chain(command.iter().skip(1).map(PathBuf::from));
-    named.filter(|file| file.is_absolute() && file.is_file()).flat_map(|file| both_names(&file)).collect()
-}
-
-/// A file's real path, and the path by which it is called. bubblewrap cannot mount below a symbolic link, so the folder of
-/// either is the real one; what leads there is visible as it is.
-fn both_names(file: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let folder = file.parent().and_then(|folder| folder.canonicalize().ok());
-    let called = folder.zip(file.file_name()).map(|(folder, name)| folder.join(name));
-    file.canonicalize().ok().into_iter().chain(called)
-}
-
-/// The CLI's state folder: `CLAUDE_CONFIG_DIR`, else `.claude` in its home.
-fn claude_folder(env: &BTreeMap<String, String>, home: &Path) -> PathBuf {
-    let set =
-        |name: &str| env.get(name).map(PathBuf::from).or_else(|| std::env::var_os(name).map(PathBuf::from));
-    set("CLAUDE_CONFIG_DIR").unwrap_or_else(|| env.get("HOME").map_or(home, Path::new).join(".claude"))
-}
-
 // A problem that a person has to solve blocks the story; a full disk stops everything.
 fn failed(error: &WorktreeError) -> RunOutcome {
     match error {
@@ -241,41 +201,165 @@ fn failed(error: &WorktreeError) -> RunOutcome {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
-    #[test]
-    fn the_program_and_what_it_is_to_start_are_shown_and_no_other_word_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().canonicalize().unwrap();
-        let file = |name: &str| {
-            let path = folder.join(name);
-            std::fs::write(&path, "").unwrap();
-            path
-        };
-        let (wrapper, claude) = (file("wrapper"), file("claude"));
-        let words =
-            [wrapper.to_str().unwrap(), "--guard", "-p", claude.to_str().unwrap(), folder.to_str().unwrap()];
-        let command = words.map(String::from);
-        let mut shown = programs(&command, &BTreeMap::new());
-        shown.dedup();
-        assert_eq!(shown, [wrapper.clone(), claude]);
-        let path = BTreeMap::from([("PATH".to_owned(), folder.display().to_string())]);
-        let mut shown = programs(&["wrapper".to_owned()], &path);
-        shown.dedup();
-        assert_eq!(shown, [wrapper]);
-        assert!(programs(&[], &path).is_empty());
+    use agents::confine::Bwrap;
+
+    use super::*;
+    use crate::run::fixture::{RunFixture, STORY};
+
+    fn route() -> PermissionRoute {
+        PermissionRoute::Mcp { url: "http://127.0.0.1:4321/mcp".into(), token: "secret".into() }
+    }
+
+    fn prepared(fixture: &RunFixture) -> Workspace {
+        Workspace::prepare(&fixture.context, &fixture.plan).unwrap()
+    }
+
+    /// The same in bubblewrap, which is not started.
+    fn enclosed(workspace: &Workspace) -> Workspace {
+        let confinement = Confinement::Bwrap(Bwrap::for_home("/nonexistent".as_ref()));
+        Workspace { confinement, ..workspace.clone() }
     }
 
     #[test]
-    fn a_program_below_a_linked_folder_is_shown_in_the_real_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().canonicalize().unwrap();
-        std::fs::create_dir(folder.join("tools")).unwrap();
-        std::fs::write(folder.join("tools/cli.js"), "").unwrap();
-        std::os::unix::fs::symlink("cli.js", folder.join("tools/claude")).unwrap();
-        std::os::unix::fs::symlink("tools", folder.join("link")).unwrap();
-        let called = folder.join("link/claude").display().to_string();
-        let shown = programs(&[called], &BTreeMap::new());
-        assert_eq!(shown, [folder.join("tools/cli.js"), folder.join("tools/claude")]);
+    fn a_storys_worktree_is_new_once_and_a_conflicts_never() {
+        let fixture = RunFixture::coder("");
+        let (first, again) = (prepared(&fixture), prepared(&fixture));
+        assert_eq!((first.fresh, again.fresh), (true, false));
+        assert_eq!(first.path(), fixture.git.root().join(".storkit/worktrees/7_x"));
+        let fixture = RunFixture::mergemaster("");
+        let conflict = prepared(&fixture);
+        assert!(!conflict.fresh);
+        assert_eq!(conflict.path(), fixture.git.root().join(".storkit/worktrees/merge-7"));
+        assert!(!fixture.git.root().join(".storkit/worktrees/7_x").exists());
+    }
+
+    #[test]
+    fn an_agent_outside_a_sandbox_is_told_of_the_hooks_and_one_inside_needs_none() {
+        for fixture in [RunFixture::coder(""), RunFixture::mergemaster("")] {
+            let plain = prepared(&fixture);
+            let names = |workspace: &Workspace| workspace.environment().into_iter().map(|(name, _)| name);
+            assert!(names(&plain).any(|name| name == "GIT_CONFIG_KEY_0"));
+            let mut inside = names(&enclosed(&plain));
+            assert!(
+                inside.any(|name| name == "STORKIT_GUARD_REF")
+                    && inside.all(|name| name != "GIT_CONFIG_KEY_0")
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_sandbox_gets_private_copies_of_gits_data() {
+        for fixture in [RunFixture::coder(""), RunFixture::mergemaster("")] {
+            let plain = prepared(&fixture);
+            let confined = plain.confine(&fixture.context.settings).unwrap();
+            let copies = confined.place.private.join("admin");
+            assert_eq!((confined.confinement, copies.exists()), (Confinement::None, false));
+            let inside = enclosed(&plain);
+            let confined = inside.confine(&fixture.context.settings).unwrap();
+            assert_eq!((confined.confinement, copies.exists()), (inside.confinement, true));
+        }
+    }
+
+    #[test]
+    fn the_tools_of_a_run_are_listed_in_a_private_file_as_long_as_it_lives() {
+        let fixture = RunFixture::coder("");
+        let workspace = prepared(&fixture);
+        let path = workspace.path().join(".mcp.json");
+        workspace.write_mcp(&PermissionRoute::Control);
+        assert!(!path.exists(), "there are none");
+        let elsewhere = fixture.git.root().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        workspace.write_mcp(&route());
+        assert!(!elsewhere.exists(), "a link is not followed");
+        let config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let server = &config["mcpServers"]["storkit"];
+        assert_eq!((&server["type"], &server["url"]), (&"http".into(), &"http://127.0.0.1:4321/mcp".into()));
+        assert_eq!(server["headers"]["Authorization"], "Bearer secret");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        workspace.close();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_projects_own_list_of_tools_is_left_alone() {
+        let fixture = RunFixture::coder("");
+        fixture.git.write(".mcp.json", "{}");
+        fixture.git.git(&["add", ".mcp.json"]);
+        fixture.git.git(&["commit", "-q", "-m", "tools"]);
+        let workspace = prepared(&fixture);
+        workspace.write_mcp(&route());
+        workspace.close();
+        assert_eq!(fs::read_to_string(workspace.path().join(".mcp.json")).unwrap(), "{}");
+    }
+
+    #[test]
+    fn the_private_copies_of_a_conflict_go_with_its_run() {
+        let fixture = RunFixture::mergemaster("");
+        let workspace = enclosed(&prepared(&fixture));
+        workspace.write_mcp(&route());
+        assert!(!workspace.path().join(".mcp.json").exists(), "its files are the merge");
+        let private = workspace.confine(&fixture.context.settings).unwrap().place.private;
+        assert!(private.exists());
+        workspace.close();
+        assert!(!private.exists());
+    }
+
+    #[test]
+    fn what_a_person_has_to_solve_blocks_the_story_and_a_full_disk_stops_everything() {
+        let mut fixture = RunFixture::coder("");
+        fixture.git.git(&["branch", "feature"]);
+        let Err(RunOutcome::Blocked(BlockReason::Worktree { why })) =
+            Workspace::prepare(&fixture.context, &fixture.plan)
+        else {
+            panic!("it is prepared")
+        };
+        assert!(why.starts_with("The branch `feature` is in the way"), "{why}");
+        fixture.git.limits.free = 1 << 60;
+        fixture.context.worktrees = fixture.git.worktrees();
+        let full = Workspace::prepare(&fixture.context, &fixture.plan);
+        let Err(RunOutcome::NotStarted(why)) = full else { panic!("it is prepared") };
+        assert!(why.starts_with("Too little space for a worktree"), "{why}");
+        let broken = WorktreeError::Read(git2::Error::from_str("broken"));
+        assert_eq!(failed(&broken), RunOutcome::internal(&broken));
+        fs::remove_dir_all(merge::conflict_worktree(&fixture.git.project, STORY)).ok();
+        fixture.plan.run.role = Role::Mergemaster;
+        let gone = Workspace::prepare(&fixture.context, &fixture.plan);
+        assert!(matches!(gone, Err(RunOutcome::Failed(_))), "no conflict waits");
+    }
+
+    #[test]
+    fn a_limit_that_this_machine_cannot_enforce_is_known_before_anything_is_spent() {
+        let mut fixture = RunFixture::coder("");
+        fixture.config().gate_network = agents::confine::NetworkAccess::Only(Vec::new());
+        let Err(why) = confinement(&fixture.context, &fixture.plan) else { panic!("it can") };
+        assert!(why.starts_with("`gate_network` in `.storkit/project.toml` cannot be enforced"), "{why}");
+        fixture.plan.agent.network = agents::confine::NetworkAccess::Only(Vec::new());
+        let Err(why) = confinement(&fixture.context, &fixture.plan) else { panic!("it can") };
+        assert!(why.starts_with("`network` of the agent `agent` in"), "{why}");
+    }
+
+    #[test]
+    fn an_agent_needs_the_models_service_and_its_tools() {
+        let mut fixture = RunFixture::coder("");
+        let mut needed = |base: &str, route: Option<&PermissionRoute>| {
+            fixture.settings().env.insert("ANTHROPIC_BASE_URL".into(), base.into());
+            let mut hosts = needs(&fixture.context.settings)?;
+            Ok::<_, String>((hosts.pop().unwrap(), route.and_then(own_listener)))
+        };
+        let host = |name, port| AllowedHost::exact(name, port).unwrap();
+        assert_eq!(needed(" https://example.com/v1 ", None), Ok((host("example.com", 443), None)));
+        assert_eq!(needed("http://example.com", None), Ok((host("example.com", 80), None)));
+        let own = Some("127.0.0.1:4321".parse().unwrap());
+        assert_eq!(needed("http://127.0.0.1:8080", Some(&route())), Ok((host("127.0.0.1", 8080), own)));
+        let control = Some(&PermissionRoute::Control);
+        assert_eq!(needed("https://example.com:1", control), Ok((host("example.com", 1), None)));
+        for wrong in ["example.com", "ftp://example.com", "https://"] {
+            assert!(needed(wrong, None).is_err(), "{wrong}");
+        }
+        if std::env::var_os("ANTHROPIC_BASE_URL").is_none() {
+            assert_eq!(needed(" ", None), Ok((host("api.anthropic.com", 443), None)));
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
     os::unix::fs::{PermissionsExt as _, symlink},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -15,7 +15,7 @@ use agents::{
         AgentEvent, AgentProcess, Launch, LaunchProgram, PermissionRoute, ProcessExit, PromptMode, SessionId,
         SessionStart,
     },
-    confine::{Bwrap, Confined, Confinement, NetworkReach},
+    confine::{Bwrap, Confined, Confinement, HostFolders, NetworkReach, OwnProgram, Tenant, WalledCommand},
 };
 use needs::needs;
 use tokio::sync::mpsc::Receiver;
@@ -30,22 +30,25 @@ pub(super) fn confined() -> (WorktreeFixture, Worktree, Confined) {
 fn confined_in(fixture: WorktreeFixture) -> (WorktreeFixture, Worktree, Confined) {
     let worktree = fixture.prepare("7_x");
     let place = worktree.enclose().expect("a place");
-    let home = fixture.root().with_file_name("home");
+    let confinement = Confinement::Bwrap(bwrap(&fixture.root().with_file_name("home")));
+    (fixture, worktree, Confined { confinement, place, variables: vec![] })
+}
+
+/// The wall of an operator with this home, with all of its parts.
+pub(crate) fn bwrap(home: &Path) -> Bwrap {
     let tests = std::env::current_exe().expect("this program");
     // The project may have been cloned below `/tmp`.
-    let readable = vec![tests.clone()];
-    let forwarder = forwarder(tests);
-    let confinement = Confinement::Bwrap(Bwrap { forwarder, readable, ..Bwrap::for_home(&home) });
-    (fixture, worktree, Confined { confinement, place })
+    let host = HostFolders { programs: vec![tests.clone()], ..HostFolders::of_home(home) };
+    Bwrap { own: Some(own_program(tests)), ..Bwrap::for_host(host) }
 }
 
 /// The tests' own program in place of storkit's: it comes to `confined_network::inside_the_sandbox`. The shell hides
 /// what the test harness prints on the way there.
-fn forwarder(tests: PathBuf) -> (PathBuf, Vec<OsString>) {
+fn own_program(tests: PathBuf) -> OwnProgram {
     let shell = ["-c", r#"exec "$@" 3>&1 >/dev/null"#, "sh"].map(OsString::from);
     let test = ["--exact", "worktree::confined_network::inside_the_sandbox", "--nocapture", "--"]
         .map(OsString::from);
-    ("/bin/sh".into(), [shell.into(), vec![tests.into()], test.into()].concat())
+    OwnProgram { file: "/bin/sh".into(), arguments: [shell.into(), vec![tests.into()], test.into()].concat() }
 }
 
 /// A CLI that is a shell script in the worktree.
@@ -147,8 +150,8 @@ async fn what_ignores_the_request_is_killed_with_all_it_started() {
 #[test]
 fn a_confined_process_outlives_the_thread_that_started_it() {
     needs!(Bubblewrap);
-    let (_fixture, _worktree, Confined { confinement, place }) = confined();
-    let argv = confinement.wrap(vec!["/bin/cat".into()], &place, &[]);
+    let (_fixture, _worktree, confined) = confined();
+    let WalledCommand { argv, scratch } = command(&confined, &["/bin/cat"]);
     let start = move || {
         let mut cat = CatProcess::start(&argv);
         cat.answers("first");
@@ -163,6 +166,19 @@ fn a_confined_process_outlives_the_thread_that_started_it() {
     (0..2_000).for_each(|_| cat.answers("still here"));
     drop(cat.stdin);
     assert!(cat.child.wait().expect("it ends").success());
+    drop(scratch);
+}
+
+/// As a gate runs it.
+pub(super) fn command(confined: &Confined, argv: &[&str]) -> WalledCommand {
+    let argv = argv.iter().map(OsString::from).collect();
+    confined.command(argv, Tenant::Command { folder: &confined.place.folder }).expect("a wall")
+}
+
+/// As an agent runs it.
+fn agents_command(confined: &Confined, argv: &[&str]) -> WalledCommand {
+    let argv = argv.iter().map(OsString::from).collect();
+    confined.command(argv, Tenant::Agent { own: &[], login: false }).expect("a wall")
 }
 
 struct CatProcess {
@@ -191,15 +207,16 @@ impl CatProcess {
 #[test]
 fn the_exit_code_is_the_commands_and_without_a_network_nothing_answers() {
     needs!(Bubblewrap);
-    let (_fixture, worktree, Confined { confinement, place }) = confined();
-    let Confinement::Bwrap(bwrap) = confinement else { panic!("no bubblewrap") };
+    let (_fixture, worktree, confined) = confined();
+    let Confinement::Bwrap(bwrap) = confined.confinement.clone() else { panic!("no bubblewrap") };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
     let code = |network: bool, script: &str| {
         let reach = if network { NetworkReach::Everything } else { NetworkReach::Nothing };
         let confinement = Confinement::Bwrap(Bwrap { reach, ..bwrap.clone() });
-        let argv = confinement.wrap(["/bin/bash", "-c", script].map(Into::into).into(), &place, &[]);
+        let confined = Confined { confinement, ..confined.clone() };
+        let WalledCommand { argv, scratch: _scratch } = command(&confined, &["/bin/bash", "-c", script]);
         let output = Command::new(&argv[0]).args(&argv[1..]).output().expect("it starts");
         output.status.code()
     };
@@ -213,9 +230,8 @@ fn the_exit_code_is_the_commands_and_without_a_network_nothing_answers() {
 #[test]
 fn the_clis_folder_is_shown_below_tmp_and_in_the_projects_state_and_nothing_beside_it() {
     needs!(Bubblewrap);
-    let (fixture, _worktree, Confined { confinement, place }) =
-        confined_in(WorktreeFixture::within("/tmp".as_ref()));
-    let Confinement::Bwrap(bwrap) = confinement else { panic!("no bubblewrap") };
+    let (fixture, _worktree, confined) = confined_in(WorktreeFixture::within("/tmp".as_ref()));
+    let Confinement::Bwrap(bwrap) = confined.confinement.clone() else { panic!("no bubblewrap") };
     fs::write(fixture.root().with_file_name("neighbour"), "secret").expect("a file");
     fs::write(fixture.project.dir().join("bot.toml"), "secret").expect("a file");
     let below_tmp = fixture.root().with_file_name("home").join(".claude");
@@ -224,14 +240,17 @@ fn the_clis_folder_is_shown_below_tmp_and_in_the_projects_state_and_nothing_besi
     for claude in [below_tmp, linked, fixture.project.run_dir().join("claude")] {
         fs::create_dir_all(claude.join("projects/of-another")).expect("a folder");
         fs::write(claude.join("settings.json"), "{}").expect("a file");
-        let confinement = Confinement::Bwrap(Bwrap { claude: claude.clone(), ..bwrap.clone() });
+        let host = HostFolders { claude: claude.clone(), ..bwrap.host.clone() };
+        let confinement = Confinement::Bwrap(Bwrap { host, ..bwrap.clone() });
         let script = format!(
             "cd '{}' && cat settings.json && ! touch settings.json && ! ls projects/of-another \
-             && cd projects/* && touch session && cd '{}' && cat a.txt && ! ls ../neighbour && ! ls .storkit/bot.toml",
+             && cd projects/* && touch session && cd '{}' && ! ls a.txt && ! ls ../neighbour && ! ls .storkit/bot.toml",
             claude.display(),
             fixture.root().display()
         );
-        let argv = confinement.wrap(["/bin/sh", "-c", &script].map(Into::into).into(), &place, &[]);
+        let confined = Confined { confinement, ..confined.clone() };
+        let WalledCommand { argv, scratch: _scratch } =
+            agents_command(&confined, &["/bin/sh", "-c", &script]);
         let output = Command::new(&argv[0]).args(&argv[1..]).output().expect("it starts");
         assert!(output.status.success(), "{}: {output:?}", claude.display());
         let own = fs::read_dir(claude.join("projects")).expect("a folder").flatten();
@@ -242,14 +261,14 @@ fn the_clis_folder_is_shown_below_tmp_and_in_the_projects_state_and_nothing_besi
 #[test]
 fn what_a_machine_cannot_do_is_not_replaced_by_something_weaker() {
     needs!(Bubblewrap);
-    use agents::confine::SandboxChoice;
-    let home = std::path::Path::new("/nonexistent");
-    assert_eq!(Confinement::chosen(Some(&SandboxChoice::None), home), Ok(Confinement::None));
+    use agents::confine::{ConfineChoice, WallSettings};
+    let chosen = |confine: ConfineChoice| {
+        let wall = WallSettings { confine, ..WallSettings::default() };
+        Confinement::chosen(&wall, HostFolders::of_home(Path::new("/nonexistent")))
+    };
+    assert_eq!(chosen(ConfineChoice::None), Ok(Confinement::None));
     let prefix = vec!["runsc".to_owned(), "do".to_owned()];
-    assert_eq!(
-        Confinement::chosen(Some(&SandboxChoice::Prefix(prefix.clone())), home),
-        Ok(Confinement::Prefix(prefix))
-    );
-    assert!(matches!(Confinement::chosen(Some(&SandboxChoice::Bwrap), home), Ok(Confinement::Bwrap(_))));
-    assert!(matches!(Confinement::chosen(None, home), Ok(Confinement::Bwrap(_))));
+    assert_eq!(chosen(ConfineChoice::Prefix(prefix.clone())), Ok(Confinement::Prefix(prefix)));
+    assert!(matches!(chosen(ConfineChoice::Bwrap), Ok(Confinement::Bwrap(_))));
+    assert!(matches!(chosen(ConfineChoice::Strongest), Ok(Confinement::Bwrap(_))));
 }

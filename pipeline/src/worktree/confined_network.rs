@@ -14,7 +14,7 @@ use std::{
 
 use agents::confine::{
     AllowedHost, Bwrap, Confined, Confinement, EgressProxy, HostDecision, HostGate, HostTarget,
-    NetworkAccess, NetworkPlan, NetworkReach, OpenHosts,
+    NetworkAccess, NetworkPlan, NetworkReach, OpenHosts, WalledCommand,
 };
 use futures::future::BoxFuture;
 use needs::needs;
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     gates::GateRunner,
     worktree::{
-        confined::{confined, is_interrupted, takes_prompts_and_is_asked_to_end},
+        confined::{command, confined, is_interrupted, takes_prompts_and_is_asked_to_end},
         fixture::WorktreeFixture,
         worktrees::Worktree,
     },
@@ -38,14 +38,15 @@ use crate::{
 fn inside_the_sandbox() {
     let own: Vec<OsString> = std::env::args_os().collect();
     let Some(at) = own.iter().position(|word| word == "--") else { return };
-    let arguments = match &own[at + 1..] {
-        [folder, dashes, command @ ..] => {
+    let words = &own[at + 1..];
+    let words = match words.iter().position(|word| word == "--") {
+        Some(dashes) => {
             let back = ["/bin/sh", "-c", r#"exec "$@" >&3 3>&-"#, "sh"].map(OsString::from);
-            [&[folder.clone(), dashes.clone()], &back[..], command].concat()
+            [&words[..=dashes], &back[..], &words[dashes + 1..]].concat()
         }
-        folder => folder.to_vec(),
+        None => words.to_vec(),
     };
-    let why = agents::confine::enter(&own[..=at], &arguments);
+    let why = agents::confine::enter(&own[..=at], &words).expect("a subcommand");
     eprintln!("{why}");
     std::process::exit(125);
 }
@@ -106,8 +107,9 @@ impl NetworkRoom {
     }
 
     fn command(&self, argv: &[&str]) -> Command {
-        let argv = argv.iter().map(OsString::from).collect();
-        let argv = self.confined.confinement.wrap(argv, &self.confined.place, &[]);
+        let WalledCommand { argv, scratch } = command(&self.confined, argv);
+        // Removed by the next `enclose`, as after a kill.
+        scratch.map(std::mem::forget);
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).stdin(Stdio::null());
         command

@@ -5,10 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agents::confine::{STORE, WorktreePaths};
+use agents::confine::{SCRATCH, STORE, WorktreePaths};
 
 use super::{
-    enclosed::{copy_notes, further_stores},
+    enclosed::{copy_notes, further_stores, show_settings},
     hooks,
     layout::{admin_of, make_home, private_folder},
     remove::remove_tree,
@@ -78,12 +78,14 @@ impl DetachedWorktree {
     /// Prepares the private folders for a confined run. Nothing reads them afterwards: only the files
     /// of a resolution count.
     pub fn enclose(&self) -> Result<WorktreePaths, WorktreeError> {
-        self.clear()?;
         private_folder(&self.private).map_err(at(&self.private))?;
-        for part in ["tmp", "git", "objects"] {
-            let part = self.private.join(part);
-            private_folder(&part).map_err(at(&part))?;
+        // Caches stay: the next merge is built with them.
+        for part in [SCRATCH, "objects", "info", "admin"] {
+            remove_tree(&self.private.join(part))?;
         }
+        let objects = self.private.join("objects");
+        private_folder(&objects).map_err(at(&objects))?;
+        show_settings(&self.common, &self.private)?;
         let info = self.private.join("info");
         private_folder(&info).map_err(at(&info))?;
         let store = self.common.join("objects");

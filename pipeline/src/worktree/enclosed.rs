@@ -1,11 +1,11 @@
 //! The private data of a confined agent: a ref folder, an object store, a copy of git's notes
-//! of the worktree, and a `/tmp`. The sandbox shows them in the places of git's own; outside
+//! of the worktree, and caches. The sandbox shows them in the places of git's own; outside
 //! nothing reads them unchecked.
 
 use std::{fs, path::Path};
 
-use agents::confine::{STORE, WorktreePaths};
-use git2::{Oid, Repository};
+use agents::confine::{SCRATCH, STORE, WorktreePaths};
+use git2::{Config, Oid, Repository};
 
 use super::{
     layout::{WorktreeLock, private_folder},
@@ -26,12 +26,9 @@ impl Worktree {
             self.catch_up()?;
             self.renew()?;
         }
-        // Emptied for each process, so that nothing of an earlier one is left in its `/tmp`.
-        for part in ["tmp", "git"] {
-            let part = self.layout.private.join(part);
-            remove_tree(&part)?;
-            private_folder(&part).map_err(at(&part))?;
-        }
+        // Those of processes that were killed with their storkit.
+        remove_tree(&self.layout.private.join(SCRATCH))?;
+        show_settings(&self.layout.common, &self.layout.private)?;
         Ok(self.place())
     }
 
@@ -122,6 +119,70 @@ pub(super) fn further_stores(store: &Path) -> String {
     let listed = fs::read_to_string(store.join("info/alternates")).unwrap_or_default();
     let lines = listed.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(|line| format!("{}\n", store.join(line).display())).collect()
+}
+
+/// Sections of git's configuration that say how the repository is stored and read. Others name commands, or hold keys: a header of
+/// `http`, the helper of `credential`.
+const SHOWN_SECTIONS: [&str; 12] = [
+    "branch",
+    "core",
+    "diff",
+    "extensions",
+    "filter",
+    "i18n",
+    "index",
+    "init",
+    "merge",
+    "remote",
+    "submodule",
+    "user",
+];
+
+/// Of these sections, what runs a command in every git.
+const NOT_SHOWN: [&str; 9] = [
+    "core.askpass",
+    "core.editor",
+    "core.excludesfile",
+    "core.fsmonitor",
+    "core.gitproxy",
+    "core.hookspath",
+    "core.pager",
+    "core.sshcommand",
+    "core.worktree",
+];
+
+/// Writes the repository's configuration as a confined process sees it: without commands and without the keys in it. An address loses
+/// its user and password.
+pub(super) fn show_settings(common: &Path, private: &Path) -> Result<(), WorktreeError> {
+    let shown = private.join("config-shown");
+    // Never added to: a setting that is gone must be gone here.
+    fs::write(&shown, "").map_err(at(&shown))?;
+    let mut copy = Config::open(&shown)?;
+    let mut write = |name: &str, value: &str| {
+        let section = name.split('.').next().unwrap_or_default();
+        if SHOWN_SECTIONS.contains(&section) && !NOT_SHOWN.contains(&name) {
+            // Several values of one name, like those of `remote.origin.fetch`, stay several.
+            copy.set_multivar(name, "^$", &without_user(value))?;
+        }
+        Ok::<(), git2::Error>(())
+    };
+    let settings = Config::open(&common.join("config"))?;
+    let mut entries = settings.entries(None)?;
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        if let (Ok(name), Ok(value)) = (entry.name(), entry.value()) {
+            write(name, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// An address without the user and password in it: `https://ann:secret@host/x` is `https://host/x`.
+fn without_user(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 // A ref's file, which an agent may have written: no link is followed, and nothing but an

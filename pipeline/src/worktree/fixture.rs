@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     Project,
+    trust::{ProjectTrust, TrustStore},
     worktree::{
         error::WorktreeError,
         name::WorktreeName,
@@ -53,6 +54,17 @@ impl WorktreeFixture {
         self.git(&["add", "a.txt"]);
         self.git(&["commit", "-q", "-m", "first"]);
         self
+    }
+
+    /// The operator's confirmations, beside the project.
+    pub(crate) fn trust(&self) -> TrustStore {
+        TrustStore::at(self.root().with_file_name("trust"))
+    }
+
+    /// The operator confirms what the repository has now.
+    pub(crate) fn confirm(&self) {
+        let proposed = ProjectTrust::read(&self.project, &self.trust()).expect("it can be read").proposed;
+        self.trust().confirm(&self.project, &proposed).expect("it is recorded");
     }
 
     pub(crate) fn root(&self) -> PathBuf {

@@ -3,7 +3,7 @@
 
 use std::{fs, process::Output};
 
-use agents::confine::{Bwrap, Confinement};
+use agents::confine::{Confined, Confinement, Tenant, WalledCommand};
 use needs::needs;
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
     guard::{BaseGuard, CheckoutFate, Culprit, Fingerprint, OwnChanges, Tampering, compare, rescue},
     worktree::{
         ImportError, Worktree,
+        confined::bwrap,
         fixture::{WorktreeFixture, command},
     },
 };
@@ -33,7 +34,7 @@ impl Run {
         let home = fixture.root().with_file_name("home");
         fs::create_dir_all(home.join(".ssh")).expect("a folder");
         fs::write(home.join(".ssh/id"), "secret").expect("a file");
-        let confinement = Confinement::Bwrap(Bwrap::for_home(&home));
+        let confinement = Confinement::Bwrap(bwrap(&home));
         Self::with(fixture, confinement)
     }
 
@@ -51,7 +52,10 @@ impl Run {
     /// What the agent runs: a shell in its worktree, with `$ROOT` for the main checkout.
     fn sh(&self, script: &str) -> Output {
         let argv = ["/bin/sh", "-c", script].map(Into::into).into();
-        let argv = self.confinement.wrap(argv, &self.worktree.place(), &[]);
+        let (confinement, place) = (self.confinement.clone(), self.worktree.place());
+        let confined = Confined { confinement, place, variables: vec![] };
+        let agent = Tenant::Agent { own: &[], login: false };
+        let WalledCommand { argv, scratch: _scratch } = confined.command(argv, agent).expect("a wall");
         let (program, rest) = argv.split_first().expect("a program");
         let environment = self.worktree.environment(self.confinement.encloses());
         let mut command = command(program.to_str().expect("text"), self.worktree.path(), &environment);
@@ -454,7 +458,7 @@ fn too_large_a_file_is_refused_and_the_next_run_can_mend_it() {
     let mut fixture = WorktreeFixture::new();
     fixture.limits.file = 1_000_000;
     let home = fixture.root().with_file_name("home");
-    let run = Run::with(fixture, Confinement::Bwrap(Bwrap::for_home(&home)));
+    let run = Run::with(fixture, Confinement::Bwrap(bwrap(&home)));
     run.does("head -c 3000000 /dev/urandom > big.bin && git add big.bin && git commit -q -m big");
     assert!(matches!(run.worktree.settle(), Err(ImportError::FileTooLarge { .. })));
     assert_eq!((run.own_log().as_str(), run.tampering()), ("first", vec![]));

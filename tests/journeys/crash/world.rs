@@ -20,9 +20,9 @@ const AT_ONCE: usize = 6;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The gate sees a broken merge: half a shared file, or a story without its file.
-/// It is agents' code, too, and has none of the bot's secrets.
+/// It is agents' code, too, and has neither the bot's secrets nor the model's key.
 const GATE: &str = r#"set -e
-if env | grep -v '^ANTHROPIC_API_KEY=' | grep "m4rke[d]-5ecret"; then exit 1; fi
+if env | grep "m4rke[d]-5ecret"; then exit 1; fi
 if grep -rl '<<<<<<<' stories shared.txt; then exit 1; fi
 for file in stories/*.txt; do test "$(cat "$file")" = "story $(basename "$file" .txt)"; done
 test "$(sort shared.txt | uniq -d | wc -l)" = 0
@@ -36,15 +36,12 @@ max_retries = 20
 name = "coder"
 stage = "coder"
 count = 3
-sandbox = "none"
 [[agent]]
 name = "qa"
 stage = "qa"
-sandbox = "none"
 [[agent]]
 name = "merger"
 stage = "mergemaster"
-sandbox = "none"
 "#;
 
 pub struct World {
@@ -63,6 +60,8 @@ impl World {
         fs::write(&agent, include_str!("../../src/stand_in/story_agent.py")).expect("the agent");
         fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("it can run");
         program.set_guarded_claude(agent.to_str().expect("text"));
+        // Kills come at any moment, and each start takes a little longer behind a wall.
+        program.write_config("[wall]\nconfine = \"none\"");
         let project = program.project();
         for (path, text) in [
             ("gate.sh", GATE),
@@ -78,6 +77,7 @@ impl World {
         git(&project, &["config", "user.email", "ada@example.org"]);
         git(&project, &["add", "gate.sh", "shared.txt", "stories", ".storkit/project.toml"]);
         git(&project, &["commit", "-q", "-m", "the project"]);
+        program.confirm_settings();
         let log = program.project().with_file_name("log");
         Self { program, stories: 0, merged: 0, log }
     }

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Stands in for `claude -p PROMPT` in the crash harness: a coder runs the story's `do: ` lines in a shell, a reviewer
-approves over MCP, a mergemaster runs its `merge: ` lines. Sessions are files below $HOME, so that they resume."""
+approves over MCP, a mergemaster runs its `merge: ` lines. Sessions are files where the real CLI has its own, so that they resume."""
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -22,7 +23,10 @@ def put(line):
 
 
 prompt, session = args[-1], value("--resume") or value("--session-id")
-kept = os.path.join(os.environ["HOME"], "session-" + session)
+config = os.environ.get("CLAUDE_CONFIG_DIR") or os.path.join(os.environ["HOME"], ".claude")
+folder = os.path.join(config, "projects", re.sub("[^A-Za-z0-9]", "-", os.getcwd()))
+os.makedirs(folder, exist_ok=True)
+kept = os.path.join(folder, session + ".jsonl")
 if value("--resume"):
     if not os.path.exists(kept):
         error = "No conversation found with session ID: " + session

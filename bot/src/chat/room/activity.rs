@@ -4,7 +4,7 @@
 use adapters::{Activity, ActivityState, MessageId};
 use tokio::time::Instant;
 
-use super::RoomTask;
+use super::{RoomTask, sent_times::SentTimes};
 
 /// The time of the last event here, and the activity that the messenger shows.
 pub(super) struct RoomActivity {
@@ -16,6 +16,7 @@ pub(super) struct RoomActivity {
     /// The room decided to exit, and nothing has happened since.
     pub(super) idle_exit_pending: bool,
     shown: Option<Activity>,
+    pub(super) sent_times: SentTimes,
 }
 
 impl Default for RoomActivity {
@@ -26,6 +27,7 @@ impl Default for RoomActivity {
             last: Instant::now(),
             idle_exit_pending: false,
             shown: None,
+            sent_times: SentTimes::default(),
         }
     }
 }

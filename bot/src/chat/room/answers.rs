@@ -1,17 +1,31 @@
 //! Reading a person's words as the answer to an open question.
 
+use std::time::SystemTime;
+
 use adapters::{MessageId, Tone};
 
-use super::{RoomTask, prompt_queue::CommandCall, questions::NotMeant};
+use super::{
+    RoomTask,
+    prompt_queue::CommandCall,
+    questions::{NotMeant, UnseenQuestion},
+};
 use crate::{
     config::access::UserRole,
-    permission::{Person, PersonAnswer, QuestionId},
+    permission::{Person, PersonAnswer, Question, QuestionId},
     replies,
 };
 
 const YES: &[&str] = &["yes", "y", "ok", "allow", "approve"];
 const NO: &[&str] = &["no", "n", "deny", "reject"];
 const ALWAYS: &[&str] = &["always"];
+
+/// What a person said, and the circumstances that tell which question it is about.
+pub(super) struct SaidText<'a> {
+    pub text: &'a str,
+    pub reply_to: Option<&'a MessageId>,
+    /// By this machine's clock.
+    pub sent_at: SystemTime,
+}
 
 /// Words as an answer, and which question they name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,29 +78,28 @@ fn split_number(text: &str) -> (Option<QuestionId>, &str) {
 
 impl RoomTask {
     /// Takes the text as an answer if a question is open here and the text reads like one, or if it comes too late.
-    pub(super) fn answers_question(
-        &mut self,
-        call: &CommandCall,
-        text: &str,
-        reply_to: Option<&MessageId>,
-    ) -> bool {
+    pub(super) fn answers_question(&mut self, call: &CommandCall, said: &SaidText<'_>) -> bool {
+        let parsed = parse(said.text).filter(|_| !self.rejects_a_story(said.text));
         // A late answer gets a reply of its own. As a prompt, a bare "yes" would start a turn and approve whatever
         // the model makes of it. A number in the text goes before the message that it replies to.
-        let is_late = |id: &QuestionId| {
-            let parsed = parse(text).filter(|parsed| parsed.question.is_none_or(|named| named == *id));
-            parsed.is_some() && !self.rejects_a_story(text)
-        };
-        let late = reply_to.and_then(|message| self.questions.settled_shown_by(message)).filter(is_late);
-        if let Some(id) = late {
-            self.say(replies::not_open(id), Tone::Failure, call.message.clone());
+        if let Some(late) = parsed.as_ref().and_then(|parsed| self.late_for(parsed, said)) {
+            self.say(replies::not_open(late), Tone::Failure, call.message.clone());
             return true;
         }
-        if self.questions.is_empty() || self.rejects_a_story(text) {
+        if self.questions.is_empty() || self.rejects_a_story(said.text) {
             return false;
         }
-        let Some(parsed) = parse(text) else { return self.answers_in_words(call, text, reply_to) };
-        match self.questions.find_meant(parsed.question, reply_to) {
-            Ok(question) => self.give_answer(call, question.id, parsed.answer),
+        let Some(parsed) = parsed else { return self.answers_in_words(call, said) };
+        match self.questions.find_meant(parsed.question, said.reply_to) {
+            Ok((question, reference)) => {
+                // A denial does no harm whatever it was meant for.
+                let denies = matches!(parsed.answer, PersonAnswer::No(_));
+                let unseen = self.questions.unseen(question.id, reference, said.sent_at);
+                match unseen.filter(|_| !denies) {
+                    Some(why) => self.refuse_unseen(call, &question, why),
+                    None => self.give_answer(call, question.id, parsed.answer),
+                }
+            }
             Err(NotMeant::NotOpen(id)) => {
                 self.say(replies::not_open(id), Tone::Failure, call.message.clone());
             }
@@ -95,6 +108,23 @@ impl RoomTask {
             }
         }
         true
+    }
+
+    /// The question that closed before this answer to it came.
+    fn late_for(&self, parsed: &ParsedAnswer, said: &SaidText<'_>) -> Option<QuestionId> {
+        if let Some(id) = said.reply_to.and_then(|message| self.questions.settled_shown_by(message)) {
+            return parsed.question.is_none_or(|named| named == id).then_some(id);
+        }
+        let is_bare = parsed.question.is_none() && !matches!(parsed.answer, PersonAnswer::No(_));
+        self.questions.closed_just_before(said.sent_at).filter(|_| is_bare && self.questions.is_empty())
+    }
+
+    fn refuse_unseen(&self, call: &CommandCall, question: &Question, why: UnseenQuestion) {
+        let closed = match why {
+            UnseenQuestion::JustAfter(other) => Some(other),
+            UnseenQuestion::NotShownYet => None,
+        };
+        self.say(replies::question_unseen(question, closed), Tone::Failure, call.message.clone());
     }
 
     /// `reject 12 WHY` is about story 12, unless question 12 is open here.
@@ -109,19 +139,26 @@ impl RoomTask {
 
     // Free words answer the model's questions and plans: the turn waits for nothing else. With a prefix, or if they
     // name a command, they are still a command, so that `!stop` works while the model asks.
-    fn answers_in_words(&mut self, call: &CommandCall, text: &str, reply_to: Option<&MessageId>) -> bool {
-        let (number, words) = match text.trim().starts_with('#') {
-            true => split_number(text),
-            false => (None, text),
+    fn answers_in_words(&mut self, call: &CommandCall, said: &SaidText<'_>) -> bool {
+        let (number, words) = match said.text.trim().starts_with('#') {
+            true => split_number(said.text),
+            false => (None, said.text),
         };
-        let Ok(question) = self.questions.find_meant(number, reply_to) else { return false };
+        let Ok((question, reference)) = self.questions.find_meant(number, said.reply_to) else {
+            return false;
+        };
         let is_command = self.services.commands.registry.get(split_word(words).0).is_some();
         let prefixed =
             matches!(call.addressed, Some(adapters::Addressed::Prefix | adapters::Addressed::Slash));
         if !question.takes_words() || is_command || prefixed || words.trim().is_empty() {
             return false;
         }
-        self.give_answer(call, question.id, PersonAnswer::Text(words.trim().to_owned()));
+        match self.questions.unseen(question.id, reference, said.sent_at) {
+            // They were written before the question was there: a prompt.
+            Some(UnseenQuestion::NotShownYet) => return false,
+            Some(why) => self.refuse_unseen(call, &question, why),
+            None => self.give_answer(call, question.id, PersonAnswer::Text(words.trim().to_owned())),
+        }
         true
     }
 
@@ -143,7 +180,14 @@ impl RoomTask {
 
 #[cfg(test)]
 mod tests {
+    use adapters::Addressed;
+    use serde_json::json;
+
     use super::*;
+    use crate::{
+        chat::room::fixture::RoomFixture,
+        permission::{DenialReason, PermissionDecision},
+    };
 
     fn answer(text: &str) -> Option<(PersonAnswer, Option<i64>)> {
         parse(text).map(|parsed| (parsed.answer, parsed.question.map(|id| id.0)))
@@ -172,5 +216,173 @@ mod tests {
         assert_eq!(answer("always be careful"), None);
         assert_eq!(answer("yesterday"), None);
         assert_eq!(answer(""), None);
+    }
+
+    #[test]
+    fn a_word_that_answers_is_known_in_any_case_and_no_other_is() {
+        for text in ["yes", "NO 3", " Always", "reject 12 too slow"] {
+            assert!(is_answer_word(text), "{text}");
+        }
+        for text in ["", "yesterday", "status", "say yes"] {
+            assert!(!is_answer_word(text), "{text}");
+        }
+    }
+
+    /// Whether ann's words, maybe a reply, are taken as an answer.
+    fn takes(fixture: &mut RoomFixture, text: &str, reply_to: Option<&MessageId>) -> bool {
+        let call = fixture.call("ann", Some(Addressed::Direct));
+        fixture.task.answers_question(&call, text, reply_to)
+    }
+
+    fn denied(decision: PermissionDecision) -> Option<String> {
+        match decision {
+            PermissionDecision::Denied(DenialReason::Person { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn without_an_open_question_nothing_is_an_answer() {
+        let mut fixture = RoomFixture::new().await;
+        for text in ["yes", "no 3", "use another color"] {
+            assert!(!takes(&mut fixture, text, None), "{text}");
+        }
+        assert_eq!(fixture.transcript().await, "");
+    }
+
+    #[tokio::test]
+    async fn the_only_question_is_answered_by_a_bare_word_and_one_of_several_by_its_number_or_a_reply() {
+        let mut fixture = RoomFixture::new().await;
+        let (_, only) = fixture.asks_for_bash().await;
+        assert!(takes(&mut fixture, "no, use cp", None));
+        assert_eq!(denied(only.await.unwrap()), Some("use cp".into()));
+        fixture.handles_all().await;
+        let (first, second) = (fixture.asks_for_bash().await, fixture.asks_for_bash().await);
+        assert!(takes(&mut fixture, "yes", None));
+        let replies = fixture.transcript().await;
+        assert!(replies.ends_with(&format!(
+            "bot (failure): {}\n",
+            replies::which_question([first.0, second.0].into_iter())
+        )));
+        assert!(takes(&mut fixture, &format!("yes {}", first.0), None));
+        assert!(matches!(first.1.await, Ok(PermissionDecision::Allowed { .. })));
+        let third = fixture.asks_for_bash().await;
+        let message = fixture.question_message();
+        assert!(takes(&mut fixture, "no", Some(&message)));
+        assert_eq!(denied(third.1.await.unwrap()), None);
+        assert!(!second.1.is_finished());
+    }
+
+    #[tokio::test]
+    async fn a_number_that_is_not_open_is_refused_and_is_no_prompt() {
+        let mut fixture = RoomFixture::new().await;
+        let (_, decision) = fixture.asks_for_bash().await;
+        assert!(takes(&mut fixture, "yes 99", None));
+        let expected = format!("bot (failure): {}\n", replies::not_open(QuestionId(99)));
+        assert!(fixture.transcript().await.ends_with(&expected));
+        assert!(!decision.is_finished());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_too_late_is_refused_and_is_no_prompt() {
+        let mut fixture = RoomFixture::new().await;
+        let (id, decision) = fixture.asks_for_bash().await;
+        let message = fixture.question_message();
+        assert!(takes(&mut fixture, "yes", Some(&message)));
+        decision.await.unwrap();
+        fixture.handles_all().await;
+        let late = format!("bot (failure): {}\n", replies::not_open(id));
+        for text in ["yes", &format!("no {id} too risky")] {
+            assert!(takes(&mut fixture, text, Some(&message)), "{text}");
+            assert!(fixture.transcript().await.ends_with(&late));
+        }
+        for text in ["go on", "yes 99", &format!("reject {id} too slow")] {
+            assert!(!takes(&mut fixture, text, Some(&message)), "{text} is no answer to that question");
+        }
+        assert!(!takes(&mut fixture, "yes", Some(&MessageId::new("another"))));
+        let (other, decision) = fixture.asks_for_bash().await;
+        assert!(takes(&mut fixture, &format!("yes {other}"), Some(&message)));
+        assert!(
+            matches!(decision.await, Ok(PermissionDecision::Allowed { .. })),
+            "the number goes before the reply"
+        );
+    }
+
+    #[tokio::test]
+    async fn to_reject_a_story_is_no_answer_unless_a_question_has_its_number() {
+        let mut fixture = RoomFixture::new().await;
+        let (id, decision) = fixture.asks_for_bash().await;
+        assert_eq!(id, QuestionId(1), "the number of the story, too");
+        assert!(takes(&mut fixture, "REJECT 1 too slow", None));
+        assert_eq!(denied(decision.await.unwrap()), Some("too slow".into()));
+        fixture.handles_all().await;
+        let (_, decision) = fixture.asks_for_bash().await;
+        assert!(!takes(&mut fixture, "Reject #1 too slow", None));
+        assert!(takes(&mut fixture, "no 1 too slow", None), "that is about a question");
+        assert!(takes(&mut fixture, "reject 99 too slow", None), "there is no such story");
+        assert!(takes(&mut fixture, "reject 5000000000 too slow", None), "nor such a number of one");
+        assert!(!decision.is_finished());
+        assert!(takes(&mut fixture, "reject", None));
+        assert_eq!(denied(decision.await.unwrap()), None);
+    }
+
+    #[tokio::test]
+    async fn free_words_answer_a_plan_and_no_tool_call() {
+        let mut fixture = RoomFixture::new().await;
+        let (_, tool) = fixture.asks_for_bash().await;
+        assert!(!takes(&mut fixture, "use another color", None));
+        assert!(takes(&mut fixture, "yes", None));
+        tool.await.unwrap();
+        fixture.handles_all().await;
+        let (_, plan) = fixture.asks("ExitPlanMode", json!({"plan": "Paint it."})).await;
+        for text in ["status", "status all", "  "] {
+            assert!(!takes(&mut fixture, text, None), "{text:?}");
+        }
+        for prefix in [Addressed::Prefix, Addressed::Slash] {
+            let call = fixture.call("ann", Some(prefix));
+            assert!(!fixture.task.answers_question(&call, "use another color", None));
+        }
+        assert!(takes(&mut fixture, " use another color\n", None));
+        assert_eq!(denied(plan.await.unwrap()), Some("use another color".into()));
+    }
+
+    #[tokio::test]
+    async fn of_several_plans_words_answer_the_one_that_a_number_or_a_reply_names() {
+        let mut fixture = RoomFixture::new().await;
+        let plan = json!({"plan": "Paint it."});
+        let (first, second) =
+            (fixture.asks("ExitPlanMode", plan.clone()).await, fixture.asks("ExitPlanMode", plan).await);
+        assert!(!takes(&mut fixture, "in blue", None));
+        assert!(!takes(&mut fixture, "#99 in blue", None));
+        assert!(
+            !takes(&mut fixture, &format!("{} in blue", first.0), None),
+            "a bare number may be the answer"
+        );
+        assert!(takes(&mut fixture, &format!(" #{} in blue", first.0), None));
+        assert_eq!(denied(first.1.await.unwrap()), Some("in blue".into()));
+        let message = fixture.question_message();
+        assert!(takes(&mut fixture, "in red", Some(&message)));
+        assert_eq!(denied(second.1.await.unwrap()), Some("in red".into()));
+    }
+
+    #[tokio::test]
+    async fn only_an_approver_may_answer_and_only_once() {
+        let mut fixture = RoomFixture::new().await;
+        let (id, decision) = fixture.asks_for_bash().await;
+        for person in ["bob", "eve"] {
+            let call = fixture.call(person, Some(Addressed::Direct));
+            fixture.task.give_answer(&call, id, PersonAnswer::Yes);
+            let refused = format!("bot (failure): {}\n", replies::not_an_approver(person));
+            assert!(fixture.transcript().await.ends_with(&refused));
+        }
+        assert!(!decision.is_finished());
+        let call = fixture.call("ann", Some(Addressed::Direct));
+        let before = fixture.transcript().await;
+        fixture.task.give_answer(&call, id, PersonAnswer::Yes);
+        assert_eq!(fixture.transcript().await, before, "nothing is to be said");
+        fixture.task.give_answer(&call, id, PersonAnswer::Yes);
+        let again = format!("bot (failure): {}\n", replies::not_open(id));
+        assert!(fixture.transcript().await.ends_with(&again));
+        assert!(matches!(decision.await, Ok(PermissionDecision::Allowed { .. })));
     }
 }

@@ -2,9 +2,13 @@
 
 use adapters::{Addressed, Incoming, MessageId, PersonAct, Room, Tone};
 
-use super::{QUEUE_LIMIT, RoomTask, answers, prompt_queue::CommandCall};
+use super::{
+    QUEUE_LIMIT, RoomTask,
+    answers::{self, SaidText},
+    prompt_queue::CommandCall,
+};
 use crate::{
-    chat::rooms::RoomInput,
+    chat::{prompt, rooms::RoomInput},
     commands::command::{CommandSpec, ParsedText},
     permission::Question,
     replies,
@@ -25,7 +29,10 @@ impl RoomTask {
     /// Stores talk among people as context for the next prompt.
     pub(super) fn on_unaddressed(&mut self, incoming: &Incoming) {
         let PersonAct::Said { text } = &incoming.act else { return };
-        let talk = OverheardTalk { who: incoming.sender.name.to_string(), text: text.clone() };
+        let talk = OverheardTalk {
+            who: prompt::author(&incoming.sender.name, &incoming.sender.id),
+            text: text.clone(),
+        };
         self.log_store_error(self.services.store.overhear(
             &self.room,
             &talk,
@@ -47,13 +54,15 @@ impl RoomTask {
             addressed: incoming.addressed,
             number: None,
         };
+        let sent_at = self.activity.sent_times.sent(incoming.sent_at, self.services.clock.now());
         if self.is_early(incoming, text) {
             let (sender, incoming) = (self.sender.clone(), incoming.clone());
             // The outbox learns the question's message id before it gets here, so the second look decides. If the
             // task is gone by then, so are its questions.
             return self.outbox.then(move || _ = sender.send(RoomInput::EarlyReply(incoming)));
         }
-        if self.answers_question(&call, text, incoming.reply_to.as_ref()) {
+        let said = SaidText { text, reply_to: incoming.reply_to.as_ref(), sent_at };
+        if self.answers_question(&call, &said) {
             return;
         }
         let services = self.services.clone();
@@ -76,11 +85,11 @@ impl RoomTask {
         }
     }
 
-    /// Whether this replies to what may be a question that is just being sent: it is read once that is known.
+    /// Whether this may be meant for a question that is just being sent: it is read once that is known.
     fn is_early(&self, incoming: &Incoming, text: &str) -> bool {
         let is_command = matches!(incoming.addressed, Some(Addressed::Prefix | Addressed::Slash));
         let reply_to = incoming.reply_to.as_ref().filter(|_| !is_command);
-        reply_to.is_some_and(|message| self.questions.may_answer_early(message, text))
+        self.questions.may_answer_early(reply_to, text)
     }
 
     /// Where the messenger has threads, a prompt opens one. In an ambient room the room itself is the conversation.

@@ -104,3 +104,120 @@ impl RoomTask {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use adapters::MessageId;
+
+    use super::*;
+    use crate::{
+        chat::room::fixture::{RoomFixture, now, prompt},
+        chat::rooms::RoomInput,
+        commands,
+    };
+
+    /// A prompt or command that an earlier process has in the store.
+    async fn left(fixture: &mut RoomFixture, started: bool, prompt: QueuedPrompt) {
+        let room = fixture.room().room().clone();
+        let store = &fixture.services.store;
+        let stored =
+            if started { store.begin_prompt(&room, &prompt) } else { store.queue_prompt(&room, &prompt) };
+        let number = stored.unwrap();
+        fixture.task.handle_input(RoomInput::LeftPrompt { number, started, prompt }).await;
+        fixture.task.outbox.flush().await;
+    }
+
+    fn command(text: &str) -> QueuedPrompt {
+        QueuedPrompt { is_command: true, ..prompt(text) }
+    }
+
+    fn notice(sentence: &str) -> String {
+        format!("bot (notice): {sentence}\n")
+    }
+
+    #[tokio::test]
+    async fn what_had_begun_is_reported_once_and_never_run_again() {
+        let mut fixture = RoomFixture::new().await;
+        left(&mut fixture, true, prompt("fix it")).await;
+        assert_eq!(fixture.transcript().await, notice(&replies::cut_by_restart(&prompt("fix it"))));
+        let mut fixture = RoomFixture::new().await;
+        left(&mut fixture, true, command("status")).await;
+        assert_eq!(fixture.transcript().await, notice(&replies::command_cut_by_restart(&command("status"))));
+        assert_eq!(fixture.room().shown()[0].reply_to, Some(MessageId::new("m")));
+        assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
+    }
+
+    #[tokio::test]
+    async fn what_waited_too_long_is_skipped_and_its_author_is_told() {
+        let limit = Duration::from_secs(600);
+        let aged = |age| QueuedPrompt { sent_at: now() - age, ..prompt("fix it") };
+        let mut fixture = RoomFixture::new().await;
+        assert_eq!(fixture.services.config().catch_up.0, limit);
+        let late = limit + Duration::from_secs(1);
+        left(&mut fixture, false, aged(late)).await;
+        assert_eq!(fixture.transcript().await, notice(&replies::skipped(&aged(late), late)));
+        assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
+        left(&mut fixture, false, aged(limit)).await;
+        assert!(fixture.task.turn.is_running(), "just in time");
+    }
+
+    #[tokio::test]
+    async fn prompts_that_waited_run_in_their_order_and_stay_stored_until_they_are_answered() {
+        let mut fixture = RoomFixture::new().await;
+        left(&mut fixture, false, QueuedPrompt { message: MessageId::new("m1"), ..prompt("one") }).await;
+        left(&mut fixture, false, QueuedPrompt { message: MessageId::new("m2"), ..prompt("two") }).await;
+        assert_eq!(fixture.task.activity.last_message, Some(MessageId::new("m1")));
+        assert_eq!(fixture.left(), [("one".into(), true), ("two".into(), false)]);
+        fixture.answers("done");
+        assert_eq!(fixture.transcript().await, "bot: done\n");
+        assert_eq!(fixture.left(), [("two".into(), true)]);
+    }
+
+    #[tokio::test]
+    async fn a_command_that_waited_is_run_with_the_right_that_its_author_has_now() {
+        let mut fixture = RoomFixture::new().await;
+        left(&mut fixture, false, command("whoami")).await;
+        fixture.handles_answer().await;
+        assert!(fixture.transcript().await.contains("role: approver)"), "{}", fixture.transcript().await);
+        assert_eq!(fixture.left(), []);
+        for person in ["ann", "eve"] {
+            let mut fixture = RoomFixture::new().await;
+            left(&mut fixture, false, QueuedPrompt { sender_id: person.into(), ..command("restart") }).await;
+            let role = crate::config::access::UserRole::Operator;
+            assert_eq!(fixture.transcript().await, notice(&replies::not_allowed("restart", role)));
+            assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_that_this_version_does_not_know_is_reported() {
+        let mut fixture = RoomFixture::new().await;
+        left(&mut fixture, false, command("frobnicate 3")).await;
+        let expected = replies::command_cut_by_restart(&command("frobnicate 3"));
+        assert_eq!(fixture.transcript().await, notice(&expected));
+        assert_eq!(fixture.left(), []);
+    }
+
+    #[tokio::test]
+    async fn a_command_is_stored_with_its_arguments_and_a_click_is_not() {
+        let fixture = RoomFixture::new().await;
+        let registry = commands::all();
+        let status = registry.get("status").unwrap();
+        let call = fixture.call("ann", Some(Addressed::Prefix));
+        let waits = fixture.task.keep_command(&**status, "all", &call, false);
+        let begins = fixture.task.keep_command(&**status, "", &call, true);
+        assert!(waits.is_some() && begins.is_some());
+        assert_eq!(fixture.left(), [("status all".into(), false), ("status".into(), true)]);
+        let (_, _, _, kept) = fixture.services.store.left_prompts().unwrap().swap_remove(0);
+        let expected = QueuedPrompt {
+            sender_name: "ann".into(),
+            addressed: Some(Addressed::Prefix),
+            ..command("status all")
+        };
+        assert_eq!(kept, expected);
+        let click = CommandCall { message: None, ..call };
+        assert_eq!(fixture.task.keep_command(&**status, "", &click, false), None);
+    }
+}

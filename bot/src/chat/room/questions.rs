@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use adapters::{ChoiceForm, MessageId, Outgoing, Tone};
@@ -22,6 +23,15 @@ use crate::{
 /// How many settled questions a room remembers, so that a late reply to one is not taken for a prompt.
 const SETTLED: usize = 20;
 
+/// So long after a question appears in the place of another one, an answer that names neither is taken for one to the other.
+const READING_TIME: Duration = Duration::from_secs(2);
+
+/// So long after it closed, people may still be about to answer a question.
+const NEARBY: Duration = Duration::from_secs(60);
+
+/// People see a message before the messenger tells us that it has it.
+const BEFORE_CONFIRMED: Duration = Duration::from_millis(500);
+
 /// The questions that a room shows.
 #[derive(Default)]
 pub(super) struct OpenQuestions {
@@ -34,6 +44,7 @@ struct QuestionCopy {
     question: Arc<Question>,
     slot: LiveSlot,
     place: SharedPlace,
+    closed_at: Option<SystemTime>,
 }
 
 /// Where a copy is, as the outbox learns it.
@@ -42,9 +53,33 @@ type SharedPlace = Arc<Mutex<CopyPlace>>;
 enum CopyPlace {
     /// The messenger has not answered with its id yet. People may see it already.
     Sending,
-    At(Vec<MessageId>),
+    At {
+        messages: Vec<MessageId>,
+        /// From when people can have seen it.
+        since: SystemTime,
+    },
     /// It could not be sent.
     Nowhere,
+}
+
+/// How an answer refers to its question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AnswerReference {
+    /// By a reply to its message.
+    Message,
+    /// By its number.
+    Number,
+    /// Not at all: it is the only one open.
+    None,
+}
+
+/// Why an answer cannot be meant for the question that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnseenQuestion {
+    /// The answer was sent before the question was shown.
+    NotShownYet,
+    /// So soon after this other one closed that it may be meant for that.
+    JustAfter(QuestionId),
 }
 
 /// Why no single question is meant.
@@ -58,11 +93,19 @@ pub(super) enum NotMeant {
 
 impl QuestionCopy {
     fn is_at(&self, message: &MessageId) -> bool {
-        matches!(&*self.place.lock(), CopyPlace::At(messages) if messages.contains(message))
+        matches!(&*self.place.lock(), CopyPlace::At { messages, .. } if messages.contains(message))
     }
 
     fn is_sending(&self) -> bool {
         matches!(&*self.place.lock(), CopyPlace::Sending)
+    }
+
+    /// From when people in this room can have seen it.
+    fn seen_since(&self) -> Option<SystemTime> {
+        match &*self.place.lock() {
+            CopyPlace::At { since, .. } => Some(*since),
+            CopyPlace::Sending | CopyPlace::Nowhere => None,
+        }
     }
 }
 
@@ -80,13 +123,14 @@ impl OpenQuestions {
     }
 
     fn insert(&mut self, question: Arc<Question>, slot: LiveSlot, place: SharedPlace) {
-        self.open.insert(question.id, QuestionCopy { question, slot, place });
+        self.open.insert(question.id, QuestionCopy { question, slot, place, closed_at: None });
     }
 
     /// A question is over; returns the message that shows it here.
-    fn settle(&mut self, id: QuestionId) -> Option<LiveSlot> {
-        let copy = self.open.remove(&id)?;
+    fn settle(&mut self, id: QuestionId, now: SystemTime) -> Option<LiveSlot> {
+        let mut copy = self.open.remove(&id)?;
         let slot = copy.slot;
+        copy.closed_at = Some(now);
         self.settled.truncate(SETTLED - 1);
         self.settled.push_front(copy);
         Some(slot)
@@ -101,10 +145,13 @@ impl OpenQuestions {
         self.settled.iter().find(|copy| copy.is_at(message)).map(|copy| copy.question.id)
     }
 
-    /// Whether a reply to this message may answer a question whose message id is not known yet: people can be faster
-    /// than the messenger's answer to our request.
-    pub(super) fn may_answer_early(&self, message: &MessageId, text: &str) -> bool {
+    /// Whether an answer, or a reply to this message, may be meant for a question whose message id is not known yet: people can be
+    /// faster than the messenger's answer to our request.
+    pub(super) fn may_answer_early(&self, message: Option<&MessageId>, text: &str) -> bool {
         let is_answer = answers::parse(text).is_some();
+        let Some(message) = message else {
+            return is_answer && self.open.values().any(QuestionCopy::is_sending);
+        };
         let mut copies = self.open.values().chain(&self.settled);
         if copies.clone().any(|copy| copy.is_at(message)) {
             return false;
@@ -117,19 +164,58 @@ impl OpenQuestions {
         &self,
         named: Option<QuestionId>,
         reply_to: Option<&MessageId>,
-    ) -> Result<Arc<Question>, NotMeant> {
+    ) -> Result<(Arc<Question>, AnswerReference), NotMeant> {
         if let Some(id) = named {
             let copy = self.open.get(&id).ok_or(NotMeant::NotOpen(id))?;
-            return Ok(copy.question.clone());
+            return Ok((copy.question.clone(), AnswerReference::Number));
         }
         if let Some(question) = reply_to.and_then(|message| self.shown_by(message)) {
-            return Ok(question);
+            return Ok((question, AnswerReference::Message));
         }
         let mut open = self.iter();
         match (open.next(), open.next()) {
-            (Some(only), None) => Ok(only.clone()),
+            (Some(only), None) => Ok((only.clone(), AnswerReference::None)),
             _ => Err(NotMeant::Ambiguous(self.open.keys().copied().collect())),
         }
+    }
+
+    /// Why an answer that was sent at this time cannot be meant for the open question; `None` if its sender can have seen it.
+    pub(super) fn unseen(
+        &self,
+        id: QuestionId,
+        reference: AnswerReference,
+        sent: SystemTime,
+    ) -> Option<UnseenQuestion> {
+        let since = self.open.get(&id).and_then(QuestionCopy::seen_since);
+        let was_shown = since.is_some_and(|since| sent >= since);
+        match reference {
+            // Nobody can reply to a message that they do not see.
+            AnswerReference::Message => None,
+            // A number that is guessed, or that the agent told people to write, is no answer before the question is there. Where it
+            // could not be shown, another room may have shown it.
+            AnswerReference::Number => (since.is_some() && !was_shown).then_some(UnseenQuestion::NotShownYet),
+            AnswerReference::None => {
+                let confused = since.and_then(|since| self.closed_near(since, sent));
+                confused.or((!was_shown).then_some(UnseenQuestion::NotShownYet))
+            }
+        }
+    }
+
+    /// The question that closed so shortly before this moment that people may still answer it.
+    pub(super) fn closed_just_before(&self, sent: SystemTime) -> Option<QuestionId> {
+        let last = self.settled.iter().filter_map(|copy| Some((copy.closed_at?, copy.question.id))).max()?;
+        (sent < last.0 + READING_TIME).then_some(last.1)
+    }
+
+    /// Another question that an answer sent at this time may be meant for, while one shows that is there since `since`.
+    fn closed_near(&self, since: SystemTime, sent: SystemTime) -> Option<UnseenQuestion> {
+        let (closed_at, other) =
+            self.settled.iter().filter_map(|copy| Some((copy.closed_at?, copy.question.id))).max()?;
+        let is_close = closed_at + NEARBY >= since;
+        let is_too_soon = sent < since + READING_TIME;
+        // Both were open when it was sent, so it named neither.
+        let is_before = sent < closed_at;
+        (is_before || is_close && is_too_soon).then_some(UnseenQuestion::JustAfter(other))
     }
 }
 
@@ -146,10 +232,12 @@ impl RoomTask {
         };
         let ask = PermissionAsk {
             rooms: vec![self.room.clone()],
-            session_of: Some(self.room.clone()),
+            asker: self.asker.clone(),
+            folder: Some(self.services.launch(None, None).program.cwd),
             asked_for,
             tool: request.tool,
             input: request.input,
+            blocked_path: request.blocked_path,
             timeout: self.services.config().claude.permission_timeout.limit(),
         };
         let (broker, sender, request_id) =
@@ -185,7 +273,8 @@ impl RoomTask {
         };
         // The person whose turn waits is mentioned. A question of a story's run belongs to nobody in
         // particular, so it mentions nobody.
-        let asker = self.turn.current.as_ref().filter(|_| question.session_of.as_ref() == Some(&self.room));
+        let own = question.asker.session_of() == Some(&self.room);
+        let asker = self.turn.current.as_ref().filter(|_| own);
         let mentions = asker.map(|turn| turn.prompt.sender_id.as_str().into()).into_iter().collect();
         let message = Outgoing { choices, mentions, ..Outgoing::text(shown.text) }.with_tone(Tone::Question);
         let place = Arc::new(Mutex::new(CopyPlace::Sending));
@@ -197,12 +286,13 @@ impl RoomTask {
     /// Records where the copy is, or reports to the broker that it could not be shown.
     fn place_report(&self, id: QuestionId, place: SharedPlace) -> Report {
         let (broker, room) = (self.services.broker.clone(), self.room.clone());
+        let clock = self.services.clock.clone();
         Box::new(move |result| match result {
             Ok(ids) => {
                 // A long question is split into several messages. The choices are on the last,
                 // so a restart edits that one.
                 let last = ids.last().cloned();
-                *place.lock() = CopyPlace::At(ids);
+                *place.lock() = CopyPlace::At { messages: ids, since: clock.now() - BEFORE_CONFIRMED };
                 if let Some(last) = last {
                     broker.shown(id, &room, &last);
                 }
@@ -215,7 +305,7 @@ impl RoomTask {
     }
 
     pub(super) fn on_question_settled(&mut self, question: &Question, outcome: &QuestionOutcome) {
-        if let Some(slot) = self.questions.settle(question.id) {
+        if let Some(slot) = self.questions.settle(question.id, self.services.clock.now()) {
             self.outbox.finish(slot, Outgoing::text(replies::settled(question, outcome)));
         }
     }
@@ -235,8 +325,9 @@ impl RoomTask {
 
     // Only those of this room's own session: the others belong to stories' runs, which continue.
     pub(super) fn withdraw_questions(&mut self, why: WithdrawReason) {
+        self.asker.dismiss_waiting();
         for question in self.questions.iter() {
-            if question.session_of.as_ref() == Some(&self.room) {
+            if question.asker.session_of() == Some(&self.room) {
                 self.services.broker.withdraw(question.id, why);
             }
         }
@@ -245,21 +336,21 @@ impl RoomTask {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use serde_json::Value;
 
     use super::*;
-    use crate::permission::AnswerKind;
+    use crate::permission::{AnswerKind, Asker};
 
     fn question(id: i64, kind: AnswerKind) -> Arc<Question> {
         Arc::new(Question {
             id: QuestionId(id),
             rooms: Vec::new(),
-            session_of: None,
+            asker: Asker::default(),
             asked_for: "Ann".into(),
             tool: "Bash".into(),
             input: Value::Null,
+            concerns: Vec::new(),
+            read: Vec::new(),
             kind,
             asked_at: SystemTime::UNIX_EPOCH,
             deadline: None,
@@ -274,12 +365,21 @@ mod tests {
     }
 
     fn at(message: &str) -> CopyPlace {
-        CopyPlace::At(vec![MessageId::new(message)])
+        shown_at(message, 0)
+    }
+
+    fn shown_at(message: &str, seconds: u64) -> CopyPlace {
+        CopyPlace::At { messages: vec![MessageId::new(message)], since: time(seconds * 1_000) }
+    }
+
+    /// So many milliseconds after some moment.
+    fn time(milliseconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) + Duration::from_millis(milliseconds)
     }
 
     fn meant(questions: &OpenQuestions, named: Option<i64>, reply_to: Option<&str>) -> Result<i64, NotMeant> {
         let reply_to = reply_to.map(MessageId::new);
-        questions.find_meant(named.map(QuestionId), reply_to.as_ref()).map(|question| question.id.0)
+        questions.find_meant(named.map(QuestionId), reply_to.as_ref()).map(|(question, _)| question.id.0)
     }
 
     #[test]
@@ -302,8 +402,8 @@ mod tests {
     fn a_settled_question_takes_no_answer_and_is_still_known_by_its_message() {
         let mut questions = OpenQuestions::default();
         open(&mut questions, 1, at("m1"));
-        assert_eq!(questions.settle(QuestionId(1)), Some(LiveSlot::for_tests(1)));
-        assert_eq!(questions.settle(QuestionId(1)), None);
+        assert_eq!(questions.settle(QuestionId(1), time(0)), Some(LiveSlot::for_tests(1)));
+        assert_eq!(questions.settle(QuestionId(1), time(0)), None);
         assert!(questions.is_empty() && !questions.contains(QuestionId(1)));
         assert_eq!(questions.settled_shown_by(&MessageId::new("m1")), Some(QuestionId(1)));
         assert_eq!(meant(&questions, None, Some("m1")), Err(NotMeant::Ambiguous(vec![])));
@@ -314,7 +414,7 @@ mod tests {
         let mut questions = OpenQuestions::default();
         for id in 0..=i64::try_from(SETTLED).unwrap() {
             open(&mut questions, id, at(&format!("m{id}")));
-            questions.settle(QuestionId(id));
+            questions.settle(QuestionId(id), time(0));
         }
         assert_eq!(questions.settled_shown_by(&MessageId::new("m0")), None);
         assert_eq!(questions.settled_shown_by(&MessageId::new("m1")), Some(QuestionId(1)));
@@ -325,12 +425,16 @@ mod tests {
         let mut questions = OpenQuestions::default();
         let place = open(&mut questions, 1, CopyPlace::Sending);
         let reply_to = MessageId::new("m1");
-        assert!(questions.may_answer_early(&reply_to, "yes"));
-        assert!(!questions.may_answer_early(&reply_to, "what is this?"), "a tool call takes no words");
+        assert!(questions.may_answer_early(Some(&reply_to), "yes"));
+        assert!(!questions.may_answer_early(Some(&reply_to), "what is this?"), "a tool call takes no words");
+        assert!(
+            questions.may_answer_early(None, "yes") && !questions.may_answer_early(None, "what is this?")
+        );
         *place.lock() = at("m1");
-        assert!(!questions.may_answer_early(&reply_to, "yes"), "it is known");
+        assert!(!questions.may_answer_early(Some(&reply_to), "yes"), "it is known");
+        assert!(!questions.may_answer_early(None, "yes"));
         *place.lock() = CopyPlace::Nowhere;
-        assert!(!questions.may_answer_early(&reply_to, "yes"), "nobody has seen it");
+        assert!(!questions.may_answer_early(Some(&reply_to), "yes"), "nobody has seen it");
     }
 
     #[test]
@@ -338,7 +442,76 @@ mod tests {
         let mut questions = OpenQuestions::default();
         let plan = question(1, AnswerKind::Plan { plan: String::new() });
         questions.insert(plan, LiveSlot::for_tests(1), Arc::new(Mutex::new(CopyPlace::Sending)));
-        questions.settle(QuestionId(1));
-        assert!(questions.may_answer_early(&MessageId::new("m1"), "use another color"));
+        questions.settle(QuestionId(1), time(0));
+        assert!(questions.may_answer_early(Some(&MessageId::new("m1")), "use another color"));
+    }
+
+    fn unseen(questions: &OpenQuestions, reference: AnswerReference, sent: u64) -> Option<UnseenQuestion> {
+        questions.unseen(QuestionId(2), reference, time(sent))
+    }
+
+    const AFTER_1: Option<UnseenQuestion> = Some(UnseenQuestion::JustAfter(QuestionId(1)));
+    const NOT_YET: Option<UnseenQuestion> = Some(UnseenQuestion::NotShownYet);
+
+    #[test]
+    fn a_bare_answer_around_the_change_of_two_questions_is_for_neither() {
+        let mut questions = OpenQuestions::default();
+        open(&mut questions, 1, shown_at("m1", 0));
+        questions.settle(QuestionId(1), time(9_900));
+        open(&mut questions, 2, shown_at("m2", 10));
+        for sent in [5_000, 9_899, 9_999, 10_000, 11_999] {
+            assert_eq!(unseen(&questions, AnswerReference::None, sent), AFTER_1, "{sent}");
+        }
+        assert_eq!(unseen(&questions, AnswerReference::None, 12_000), None);
+        assert_eq!(unseen(&questions, AnswerReference::Message, 10_000), None);
+        assert_eq!(unseen(&questions, AnswerReference::Number, 10_000), None);
+        assert_eq!(unseen(&questions, AnswerReference::Number, 9_999), NOT_YET, "a number that was guessed");
+    }
+
+    #[test]
+    fn a_question_that_closes_later_confuses_only_what_was_sent_before() {
+        let mut questions = OpenQuestions::default();
+        open(&mut questions, 1, shown_at("m1", 0));
+        open(&mut questions, 2, shown_at("m2", 10));
+        questions.settle(QuestionId(1), time(100_000));
+        assert_eq!(unseen(&questions, AnswerReference::None, 99_999), AFTER_1);
+        assert_eq!(unseen(&questions, AnswerReference::None, 100_000), None);
+    }
+
+    #[test]
+    fn a_question_that_closed_long_ago_confuses_nobody() {
+        let mut questions = OpenQuestions::default();
+        open(&mut questions, 1, shown_at("m1", 0));
+        questions.settle(QuestionId(1), time(1_000));
+        open(&mut questions, 2, shown_at("m2", 61));
+        assert_eq!(unseen(&questions, AnswerReference::None, 61_000), AFTER_1, "a minute is not long");
+        let mut questions = OpenQuestions::default();
+        open(&mut questions, 1, shown_at("m1", 0));
+        questions.settle(QuestionId(1), time(999));
+        open(&mut questions, 2, shown_at("m2", 61));
+        assert_eq!(unseen(&questions, AnswerReference::None, 61_000), None);
+        assert_eq!(unseen(&questions, AnswerReference::None, 60_999), NOT_YET);
+    }
+
+    #[test]
+    fn an_answer_may_still_be_meant_for_the_question_that_just_closed() {
+        let mut questions = OpenQuestions::default();
+        assert_eq!(questions.closed_just_before(time(0)), None);
+        for id in [1, 2] {
+            open(&mut questions, id, shown_at("m", 0));
+            questions.settle(QuestionId(id), time(1_000 * id.unsigned_abs()));
+        }
+        assert_eq!(questions.closed_just_before(time(3_999)), Some(QuestionId(2)));
+        assert_eq!(questions.closed_just_before(time(4_000)), None);
+    }
+
+    #[test]
+    fn what_was_not_shown_here_takes_no_bare_answer() {
+        for place in [CopyPlace::Sending, CopyPlace::Nowhere] {
+            let mut questions = OpenQuestions::default();
+            open(&mut questions, 2, place);
+            assert_eq!(unseen(&questions, AnswerReference::None, 10_000), NOT_YET);
+            assert_eq!(unseen(&questions, AnswerReference::Number, 10_000), None, "another room shows it");
+        }
     }
 }

@@ -27,6 +27,7 @@ impl RoomTask {
     pub(super) fn begin_turn(&mut self, number: Option<i64>, prompt: QueuedPrompt) {
         let talk = self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default();
         let text = prompt::compose_prompt(&prompt, &talk);
+        self.asker.on_person_spoke();
         self.turn.current = Some(CurrentTurn::new(number, prompt, text, self.services.retry));
         self.send_prompt();
     }
@@ -107,10 +108,14 @@ impl RoomTask {
                 self.services.metrics.noise.inc();
                 tracing::debug!(?noise, room = %self.room, "output that is no event");
             }
-            AgentEvent::TextDelta(_)
+            AgentEvent::ToolUse(tool) => self.turn.fetches.on_call(&tool),
+            // Some pages are fetched without a question, so the results count and not only what people allowed.
+            AgentEvent::ToolResult { id, is_error } => {
+                self.asker.on_read(self.turn.fetches.on_result(&id, is_error));
+            }
+            AgentEvent::Mode(_)
+            | AgentEvent::TextDelta(_)
             | AgentEvent::Text(_)
-            | AgentEvent::ToolUse(_)
-            | AgentEvent::ToolResult { .. }
             | AgentEvent::RateLimit { .. }
             | AgentEvent::Retrying { .. } => {}
         }
@@ -312,5 +317,393 @@ impl RoomTask {
         }
         self.end_questions(WithdrawReason::ShuttingDown);
         self.turn.session.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use adapters::{
+        Incoming,
+        testing::fake::{Fake, FakeMessage},
+    };
+    use agents::{claude::ProcessExit, turn::RetryPolicy};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        chat::{
+            room::fixture::{RoomFixture, now},
+            rooms::RoomInput,
+        },
+        permission::{DenialReason, PermissionDecision},
+    };
+
+    fn session(id: &str) -> AgentEvent {
+        AgentEvent::Started { session: SessionId::new(id), model: String::new(), mcp_servers: Vec::new() }
+    }
+
+    fn text(text: &str) -> AgentEvent {
+        AgentEvent::Text(text.into())
+    }
+
+    /// A room in which ann has just written.
+    async fn asked(prompt: &str) -> RoomFixture {
+        let mut fixture = RoomFixture::new().await;
+        fixture.says("ann", prompt).await;
+        fixture
+    }
+
+    async fn last(fixture: &RoomFixture) -> FakeMessage {
+        fixture.task.outbox.flush().await;
+        fixture.room().shown().pop().expect("a message")
+    }
+
+    fn stored_session(fixture: &RoomFixture) -> Option<String> {
+        let record = fixture.services.store.room(&fixture.task.room).unwrap();
+        record.session.map(|session| session.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_prompt_counts_as_begun_before_it_is_sent_and_as_done_when_its_answer_is_there() {
+        let mut fixture = asked("fix it").await;
+        assert_eq!(fixture.left(), [("fix it".into(), true)]);
+        assert_eq!(fixture.task.turn.session.sent_prompts(), 1);
+        fixture.answers("done");
+        assert_eq!(fixture.transcript().await, "bot: done\n");
+        assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
+        assert_eq!(fixture.services.metrics.turns.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_talk_before_a_prompt_goes_along_once() {
+        let mut fixture = RoomFixture::new().await;
+        let talk = fixture.room().incoming("bob", "main is broken");
+        fixture.task.handle_input(RoomInput::Overheard(talk)).await;
+        fixture.says("ann", "why?").await;
+        let sent = |fixture: &RoomFixture| fixture.task.turn.current.as_ref().unwrap().text.clone();
+        assert!(sent(&fixture).contains("bob: main is broken") && sent(&fixture).ends_with("why?"));
+        fixture.answers("no idea");
+        fixture.says("ann", "and now?").await;
+        assert_eq!(sent(&fixture), "and now?");
+    }
+
+    #[tokio::test]
+    async fn the_session_is_stored_with_its_first_event() {
+        let mut fixture = asked("fix it").await;
+        assert_eq!(stored_session(&fixture), None);
+        fixture.event(session("s1"));
+        assert_eq!(stored_session(&fixture).as_deref(), Some("s1"));
+        fixture.event(session("s2"));
+        assert_eq!(stored_session(&fixture).as_deref(), Some("s2"), "the CLI may continue in another one");
+        fixture.task.reset_session();
+        assert_eq!((stored_session(&fixture), fixture.task.record.session.clone()), (None, None));
+    }
+
+    #[tokio::test]
+    async fn progress_is_one_message_that_becomes_the_answer() {
+        let mut fixture = asked("fix it").await;
+        fixture.event(text("First."));
+        let shown = last(&fixture).await;
+        assert_eq!((shown.text.as_str(), shown.tone), ("First.", Tone::Notice));
+        fixture.event(AgentEvent::TextDelta(" ".into()));
+        fixture.event(text("Second."));
+        fixture.answers("Second.");
+        let shown = last(&fixture).await;
+        assert_eq!((shown.text.as_str(), shown.tone), ("First.\n\nSecond.", Tone::Answer));
+        assert_eq!(fixture.room().shown().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn no_progress_appears_below_an_open_question() {
+        let mut fixture = asked("fix it").await;
+        fixture.event(text("Before."));
+        let (_, decision) = fixture.asks_for_bash().await;
+        fixture.event(text("Meanwhile."));
+        fixture.task.outbox.flush().await;
+        let texts = |fixture: &RoomFixture| -> Vec<String> {
+            fixture.room().shown().into_iter().map(|message| message.text).collect()
+        };
+        assert_eq!((texts(&fixture)[0].as_str(), texts(&fixture).len()), ("Before.", 2));
+        fixture.says("ann", "yes").await;
+        decision.await.unwrap();
+        fixture.handles_all().await;
+        fixture.answers("Done.");
+        assert_eq!(last(&fixture).await.text, "Meanwhile.\n\nDone.", "below the question, in a new message");
+        assert_eq!((texts(&fixture)[0].as_str(), texts(&fixture).len()), ("Before.", 3));
+    }
+
+    #[tokio::test]
+    async fn an_outcome_of_an_older_prompt_does_not_end_the_turn() {
+        let mut fixture = asked("fix it").await;
+        let outcome = Some(TurnOutcome::Answered(Box::default()));
+        let event = SessionEvent::Turn(TurnUpdate { event: AgentEvent::TextDelta(String::new()), outcome });
+        fixture.task.on_session_update(SessionUpdate { prompt: 0, event, place: None });
+        let failed = |prompt| {
+            let event = SessionEvent::Failed(ProcessError::Gone);
+            SessionUpdate { prompt, event, place: None }
+        };
+        fixture.task.on_session_update(failed(0));
+        assert!(fixture.task.turn.is_running());
+        fixture.task.on_session_update(failed(1));
+        let sentence = replies::no_process(&ProcessError::Gone, &fixture.services.config());
+        assert_eq!(fixture.transcript().await, format!("bot (failure): {sentence}\n"));
+        assert!(!fixture.task.turn.is_running());
+    }
+
+    #[tokio::test]
+    async fn without_the_cli_the_person_hears_why_nothing_happens() {
+        let mut fixture = asked("fix it").await;
+        fixture.handles_session().await;
+        assert!(last(&fixture).await.text.contains("/no/such/claude"), "{}", last(&fixture).await.text);
+        assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
+    }
+
+    #[tokio::test]
+    async fn a_lost_session_is_replaced_by_a_new_one_and_the_room_is_told() {
+        let mut fixture = RoomFixture::new().await;
+        fixture.task.record.session = Some(SessionId::new("old"));
+        fixture.says("ann", "fix it").await;
+        let lost = TurnEnd {
+            session: Some(SessionId::new("old")),
+            failure: Some(TurnFailure::SessionLost),
+            ..TurnEnd::default()
+        };
+        fixture.event(AgentEvent::TurnEnded(Box::new(lost)));
+        fixture.ends(TurnOutcome::SessionLost);
+        let notice = replies::session_lost(&SessionId::new("old"));
+        assert_eq!(fixture.transcript().await, format!("bot (notice): {notice}\n"));
+        assert_eq!(
+            (fixture.task.turn.session.sent_prompts(), fixture.task.record.session.clone()),
+            (2, None)
+        );
+        fixture.ends(TurnOutcome::SessionLost);
+        let failed = replies::turn_failed(TurnFailure::SessionLost, "");
+        assert!(
+            fixture.transcript().await.ends_with(&format!("bot (failure): {failed}\n")),
+            "once is enough"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_busy_service_is_announced_and_the_prompt_is_sent_again() {
+        let mut fixture = asked("fix it").await;
+        fixture.event(text("Half."));
+        let busy = TurnOutcome::Busy { service: BusyService::Overloaded, until: None };
+        fixture.ends(busy);
+        let policy = RetryPolicy::default();
+        let sentence =
+            replies::service_busy(BusyService::Overloaded, policy.first, now(), Some((1, policy.tries)));
+        assert!(fixture.transcript().await.ends_with(&format!("bot (notice): {sentence}\n")));
+        assert!(fixture.task.turn.due().is_some());
+        assert_eq!(fixture.services.metrics.rate_limits.get(), 1);
+        fixture.task.send_prompt_again();
+        assert_eq!((fixture.task.turn.session.sent_prompts(), fixture.task.turn.due()), (2, None));
+        fixture.answers("Whole.");
+        assert_eq!(fixture.room().shown()[0].text, "Half.");
+        assert!(fixture.transcript().await.starts_with("bot: Whole.\n"), "{}", fixture.transcript().await);
+    }
+
+    #[tokio::test]
+    async fn a_reset_that_the_service_names_is_waited_for_and_not_counted() {
+        let mut fixture = asked("fix it").await;
+        let hour = Duration::from_secs(3600);
+        let until = Some(now() + hour);
+        fixture.ends(TurnOutcome::Busy { service: BusyService::UsageLimit, until });
+        let sentence = replies::service_busy(BusyService::UsageLimit, hour, now(), None);
+        assert_eq!(fixture.transcript().await, format!("bot (notice): {sentence}\n"));
+    }
+
+    #[tokio::test]
+    async fn every_end_of_a_turn_has_its_sentence_and_only_an_answer_is_none_of_failure() {
+        let exit = || ProcessExit { code: Some(3), signal: None, tail: "no key".into() };
+        let fixture = RoomFixture::new().await;
+        let config = fixture.services.config();
+        let failed = TurnFailure::StepLimit;
+        let ends = [
+            (TurnOutcome::Stopped, replies::stopped(), Tone::Answer),
+            (TurnOutcome::Silent, replies::turn_timed_out(&config), Tone::Failure),
+            (
+                TurnOutcome::Failed { cause: failed, text: "too many".into() },
+                replies::turn_failed(failed, "too many"),
+                Tone::Failure,
+            ),
+            (TurnOutcome::Died(exit()), replies::process_died(&exit()), Tone::Failure),
+            (TurnOutcome::Answered(Box::default()), replies::EMPTY_ANSWER.into(), Tone::Answer),
+        ];
+        for (outcome, sentence, tone) in ends {
+            let mut fixture = asked("fix it").await;
+            fixture.ends(outcome);
+            let shown = last(&fixture).await;
+            assert_eq!((shown.text, shown.tone), (sentence, tone));
+            assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_that_stays_busy_ends_the_turn() {
+        let mut fixture = asked("fix it").await;
+        let tries = RetryPolicy::default().tries;
+        for _ in 0..=tries {
+            fixture.ends(TurnOutcome::Busy { service: BusyService::Overloaded, until: None });
+        }
+        let shown = last(&fixture).await;
+        let sentence = replies::service_stays_busy(BusyService::Overloaded, tries);
+        assert_eq!((shown.text, shown.tone), (sentence, Tone::Failure));
+        assert!(!fixture.task.turn.is_running());
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_a_waiting_turn_at_once_and_a_running_one_by_its_outcome() {
+        let mut fixture = asked("fix it").await;
+        fixture.task.stop_turn();
+        assert!(fixture.task.turn.is_running(), "the interrupt has to be obeyed first");
+        fixture.answers("done all the same");
+        assert_eq!(fixture.transcript().await, "bot: Stopped.\n");
+        let mut fixture = asked("fix it").await;
+        fixture.ends(TurnOutcome::Busy { service: BusyService::Overloaded, until: None });
+        fixture.task.stop_turn();
+        assert!(fixture.transcript().await.ends_with("bot: Stopped.\n"));
+        assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
+        fixture.task.stop_turn();
+        assert_eq!(fixture.room().shown().len(), 2, "nothing is left to stop");
+    }
+
+    #[tokio::test]
+    async fn the_questions_of_a_turn_close_with_it() {
+        type EndsTurn = fn(&mut RoomFixture);
+        let ends: [(EndsTurn, WithdrawReason); 4] = [
+            (|fixture| fixture.answers("done"), WithdrawReason::TurnOver),
+            (|fixture| fixture.task.stop_turn(), WithdrawReason::Stopped),
+            (
+                |fixture| fixture.event(AgentEvent::PermissionCancelled { request_id: "1".into() }),
+                WithdrawReason::AgentCancelled,
+            ),
+            (
+                |fixture| {
+                    fixture.event(AgentEvent::Exited(ProcessExit {
+                        code: None,
+                        signal: None,
+                        tail: String::new(),
+                    }));
+                },
+                WithdrawReason::AgentGone,
+            ),
+        ];
+        for (end, why) in ends {
+            let mut fixture = asked("fix it").await;
+            let (_, decision) = fixture.asks_for_bash().await;
+            end(&mut fixture);
+            let withdrawn = PermissionDecision::Denied(DenialReason::Withdrawn(why));
+            assert_eq!(decision.await.unwrap(), withdrawn);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_model_says_unasked_is_a_message_of_its_own() {
+        let mut fixture = RoomFixture::new().await;
+        let woken = |text: &str, unprompted| {
+            AgentEvent::TurnEnded(Box::new(TurnEnd { text: text.into(), unprompted, ..TurnEnd::default() }))
+        };
+        fixture.event(woken("The build is done.", true));
+        fixture.event(woken(" ", true));
+        assert_eq!(fixture.transcript().await, "bot: The build is done.\n");
+        fixture.says("ann", "fix it").await;
+        fixture.event(woken("The tests, too.", true));
+        fixture.event(woken("An answer that its outcome shows.", false));
+        assert_eq!(fixture.transcript().await, "bot: The build is done.\nbot: The tests, too.\n");
+    }
+
+    #[tokio::test]
+    async fn each_turn_costs_its_part_of_the_session_and_the_prompts_author() {
+        let mut fixture = asked("fix it").await;
+        let end = |session: Option<&str>, session_cost_usd| {
+            let session = session.map(SessionId::new);
+            AgentEvent::TurnEnded(Box::new(TurnEnd { session, session_cost_usd, ..TurnEnd::default() }))
+        };
+        fixture.event(end(Some("s"), 0.5));
+        fixture.event(end(Some("s"), 0.75));
+        fixture.event(end(None, 9.0));
+        assert_eq!(fixture.services.store.room_cost(&fixture.task.room).unwrap(), 0.75);
+        fixture.answers("done");
+        fixture.event(end(Some("s"), 1.0));
+        let (people, _) = fixture.services.store.costs_since(SystemTime::UNIX_EPOCH).unwrap();
+        let mut names: Vec<String> = people.into_iter().map(|row| row.of).collect();
+        names.sort();
+        assert_eq!(names, ["-", "ann"], "what nobody prompted is nobody's");
+    }
+
+    #[tokio::test]
+    async fn an_ambient_turn_may_end_in_silence() {
+        let mut fixture = RoomFixture::new().await;
+        let talk = Incoming { addressed: None, ..fixture.room().incoming("ann", "nice weather") };
+        fixture.gets(talk).await;
+        fixture.event(text("NOTHING_TO_ADD"));
+        fixture.answers("NOTHING_TO_ADD");
+        assert_eq!(fixture.transcript().await, "");
+        assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
+    }
+
+    #[tokio::test]
+    async fn the_next_prompt_begins_when_the_turn_is_over() {
+        let mut fixture = asked("one").await;
+        fixture.says("ann", "two").await;
+        assert_eq!(fixture.task.queue.len(), 1);
+        fixture.answers("done");
+        let running = fixture.task.running_turn().unwrap();
+        assert_eq!((running.who.as_str(), running.waiting), ("ann", None));
+        assert_eq!((fixture.task.queue.len(), fixture.task.turn.session.sent_prompts()), (0, 2));
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_ends_turn_and_questions_with_their_final_words() {
+        let mut fixture = asked("fix it").await;
+        fixture.event(text("Half."));
+        let (id, _decision) = fixture.asks_for_bash().await;
+        fixture.task.shut_down();
+        let shown = fixture.transcript().await;
+        assert!(shown.contains(&format!("Question {id} is closed: the bot is shutting down.")), "{shown}");
+        assert!(shown.ends_with(&format!("bot (notice): {}\n", replies::STOPPED_BY_SHUTDOWN)), "{shown}");
+        assert_eq!((fixture.left(), fixture.task.turn.is_running()), (vec![], false));
+        assert!(fixture.task.questions.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_rooms_model_goes_before_the_configured_one() {
+        let mut fixture = RoomFixture::new().await;
+        assert_eq!(fixture.task.model(), None, "the CLI chooses");
+        fixture.task.record.model = Some("haiku".into());
+        assert_eq!(fixture.task.model().as_deref(), Some("haiku"));
+    }
+
+    #[tokio::test]
+    async fn a_permission_request_of_the_session_is_asked_in_its_room() {
+        let mut fixture = asked("fix it").await;
+        let request = agents::claude::PermissionRequest {
+            request_id: "1".into(),
+            tool: "Bash".into(),
+            input: json!({"command": "ls"}),
+            tool_use_id: None,
+            agent_id: None,
+        };
+        fixture.event(AgentEvent::Permission(request));
+        assert_eq!(fixture.task.running_turn().unwrap().waiting.as_deref(), Some(replies::WAITS_FOR_ANSWER));
+        while fixture.task.questions.is_empty() {
+            fixture.handles_next().await;
+        }
+        assert!(last(&fixture).await.text.contains("Question"), "{}", fixture.transcript().await);
+    }
+
+    #[tokio::test]
+    async fn where_nothing_can_be_edited_only_the_end_of_a_turn_is_shown() {
+        let mut fixture = RoomFixture::on(Fake::plain("fake")).await;
+        fixture.says("ann", "fix it").await;
+        fixture.event(text("First."));
+        fixture.task.outbox.flush().await;
+        fixture.event(text("Second."));
+        fixture.answers("Second.");
+        let expected = format!("bot (notice): {}\nbot: First.\n\nSecond.\n", replies::WORKING);
+        assert_eq!(fixture.transcript().await, expected);
     }
 }

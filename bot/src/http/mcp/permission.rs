@@ -1,17 +1,21 @@
 //! `prompt_permission`: the people who follow a run are asked, and their answer goes back as the CLI takes it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use adapters::Room;
+use pipeline::worktree::WorktreeName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::call::{Answered, ToolCall};
 use crate::{
-    http::runs::McpRun,
+    http::{runs::McpRun, services::HttpServices},
     permission::{PermissionAsk, PermissionDecision},
     replies,
 };
@@ -35,10 +39,13 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
     let rooms = rooms_to_ask(run, followers);
     let ask = PermissionAsk {
         rooms,
-        session_of: None,
+        asker: run.asker.clone(),
+        folder: Some(folder_of(&call.services, run)),
         asked_for: run.asked_for.clone(),
         tool: asked.tool_name,
         input: asked.input,
+        // This way of asking does not name it.
+        blocked_path: None,
         timeout: run.timeout,
     };
     let _waiting = WaitingForPerson::of(&run.waiting);
@@ -50,6 +57,17 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
     }
     let answer = replies::permission_answer(decision);
     Ok(serde_json::to_string(&answer).unwrap_or_else(|error| deny(&error.to_string())))
+}
+
+// A story whose file was renamed meanwhile has another name than its worktree. Then the folder does not exist, and no rule is about
+// files in it: people are asked.
+fn folder_of(services: &HttpServices, run: &McpRun) -> PathBuf {
+    let Some(agent) = &run.agent else { return services.project.root().to_owned() };
+    let snapshot = services.pipeline.snapshot();
+    let story = snapshot.board.story(agent.story);
+    let name = story.and_then(|story| WorktreeName::new(agent.story, &story.file.slug).ok());
+    let name = name.map_or_else(|| agent.story.to_string(), |name| name.to_string());
+    services.project.dir().join("worktrees").join(name)
 }
 
 // Computed for each question: a terminal that attached after the run began is asked as well.

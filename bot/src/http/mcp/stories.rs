@@ -4,6 +4,7 @@ use std::{
     fs::{self, OpenOptions},
     io::Write as _,
     path::PathBuf,
+    sync::atomic::Ordering,
 };
 
 use pipeline::{
@@ -14,6 +15,7 @@ use pipeline::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use settings::unlinked;
 
 use super::call::{Answered, ToolCall, pretty, refusal};
 use crate::replies::tools as say;
@@ -23,6 +25,9 @@ const PAGE: usize = 50;
 
 /// How many test results of a story are returned.
 const RESULTS: usize = 20;
+
+/// How many stories one run may write. An agent that writes more has lost its way, or somebody leads it.
+const STORIES_PER_RUN: usize = 10;
 
 // A model may paste a whole test log here, and every later agent that reads the story pays for it.
 const SUMMARY: usize = 2_000;
@@ -86,6 +91,12 @@ struct TestResultsArgs {
 
 pub(super) async fn create(call: ToolCall, kind: StoryKind) -> Answered {
     let CreateStoryArgs { title, body } = call.read()?;
+    // Counted before the work, so that calls at the same time cannot pass the limit together.
+    let more = |created| (created < STORIES_PER_RUN).then_some(created + 1);
+    let count = &call.run.created;
+    if call.run.agent.is_some() && count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+        return Err(say::too_many_stories(STORIES_PER_RUN));
+    }
     let story = call.services.pipeline.create(kind, &title, body, call.actor()).await.map_err(refusal)?;
     Ok(say::tool_created(&story))
 }
@@ -190,10 +201,10 @@ pub(super) async fn record_tests(call: ToolCall) -> Answered {
     results.summary = results.summary.map(|text| text.chars().take(SUMMARY).collect());
     let path = results_file(&call, id);
     let write = || {
-        fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        unlinked::create_dir_all(path.parent().unwrap_or(&path))?;
         let mut line = serde_json::to_vec(&results)?;
         line.push(b'\n');
-        OpenOptions::new().create(true).append(true).open(&path)?.write_all(&line)
+        unlinked::open(OpenOptions::new().create(true).append(true), &path)?.write_all(&line)
     };
     write().map_err(|error: std::io::Error| say::tool_not_recorded(&error))?;
     Ok(say::tool_recorded(results.passed, results.failed))
@@ -204,7 +215,8 @@ fn results_file(call: &ToolCall, id: StoryId) -> PathBuf {
 }
 
 fn recorded(call: &ToolCall, id: StoryId) -> Vec<Value> {
-    let text = fs::read_to_string(results_file(call, id)).unwrap_or_default();
+    let path = results_file(call, id);
+    let text = unlinked::check(&path).and_then(|()| fs::read_to_string(path)).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let last = &lines[lines.len().saturating_sub(RESULTS)..];
     last.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()

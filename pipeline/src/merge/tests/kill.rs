@@ -53,6 +53,7 @@ async fn child_storkit() {
         hosts: Default::default(),
         network: agents::confine::NetworkAccess::All,
         confinement: Ok(Confinement::None),
+        variables: Vec::new(),
     };
     let (queue, mut ends) = MergeQueue::open(&project, settings).expect("a queue");
     for file in fs::read_dir(root.join(".storkit/work/4_merge")).into_iter().flatten().flatten() {

@@ -126,6 +126,7 @@ impl Shop {
             hosts: Default::default(),
             network: agents::confine::NetworkAccess::All,
             confinement: Ok(Confinement::None),
+            variables: Vec::new(),
         }
     }
 

@@ -109,13 +109,14 @@ async fn a_title_cannot_leave_its_folder_or_its_line() {
 }
 
 #[tokio::test]
-async fn a_bad_edit_of_the_configuration_is_said_and_the_last_good_one_counts() {
+async fn a_bad_change_of_the_configuration_is_said_and_the_last_good_one_counts() {
     let mut fixture = Fixture::new().await;
-    fixture.git.write(".storkit/project.toml", "[[agent]]\nname = \"x\"\n");
+    fixture.commit_settings("[[agent]]\nname = \"x\"\n");
     let alarm = |event: &PipelineEvent| matches!(event, PipelineEvent::Alarm { text, .. } if text.contains("The previous settings stay in effect"));
     fixture.until("an alarm", alarm).await;
     assert_eq!(fixture.pipeline.snapshot().workers.len(), 4);
-    fixture.git.write(".storkit/project.toml", &TEAM.replace("count = 2", "count = 5"));
+    fixture.commit_settings(&TEAM.replace("count = 2", "count = 5"));
+    fixture.git.confirm();
     let mended = |event: &PipelineEvent| matches!(event, PipelineEvent::Paused { why: None });
     fixture.until("it is mended", mended).await;
     assert_eq!(fixture.pipeline.snapshot().workers.len(), 7);
@@ -124,7 +125,6 @@ async fn a_bad_edit_of_the_configuration_is_said_and_the_last_good_one_counts() 
 #[tokio::test]
 async fn with_a_bad_configuration_from_the_start_nothing_is_started_until_it_is_mended() {
     let mut fixture = Fixture::with("[[agent]]\nname = \"x\"\n", |_| ()).await;
-    let alarm = |event: &PipelineEvent| matches!(event, PipelineEvent::Alarm { text, .. } if text.contains("agent.stage") && text.contains("Nothing is started"));
     let id = fixture.create("Waits", WORK).await;
     let started = fixture.pipeline.start(id, None, ann()).await.unwrap();
     assert!(
@@ -134,9 +134,8 @@ async fn with_a_bad_configuration_from_the_start_nothing_is_started_until_it_is_
     fixture.pipeline.rescan().await.unwrap();
     assert_eq!(fixture.pipeline.snapshot().runs, []);
     assert!(fixture.pipeline.snapshot().paused.as_ref().is_some_and(|why| why.contains("agent.stage")));
-    fixture.git.write(".storkit/project.toml", "[[agent]]\nname = \"y\"\n");
-    fixture.until("it is said", alarm).await;
-    fixture.git.write(".storkit/project.toml", TEAM);
+    fixture.commit_settings(TEAM);
+    fixture.git.confirm();
     fixture.until_in(id, Stage::Done).await;
 }
 

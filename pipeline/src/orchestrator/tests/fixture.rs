@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use agents::claude::PermissionRoute;
+use agents::{
+    claude::PermissionRoute,
+    confine::{ConfineChoice, WallSettings},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -75,15 +78,12 @@ gates = ["sh gate.sh"]
 name = "coder"
 stage = "coder"
 count = 2
-sandbox = "none"
 [[agent]]
 name = "qa"
 stage = "qa"
-sandbox = "none"
 [[agent]]
 name = "merger"
 stage = "mergemaster"
-sandbox = "none"
 "#;
 
 pub(super) struct Fixture {
@@ -154,6 +154,7 @@ impl Fixture {
         git.write(".storkit/project.toml", project);
         git.git(&["add", "gate.sh", ".storkit/project.toml"]);
         git.git(&["commit", "-q", "-m", "gate"]);
+        git.confirm();
         Self::on(git, change).await
     }
 
@@ -176,10 +177,12 @@ impl Fixture {
             env: [("STAND_IN".to_owned(), beside)].into(),
             secret_env: vec!["STORKIT_TEST_SECRET".into()],
             home: git.root().with_file_name("home"),
+            wall: WallSettings { confine: ConfineChoice::None, ..WallSettings::default() },
             stall: Duration::ZERO,
             trust_project_settings: false,
             busy_wait: Duration::from_millis(10),
             settle: Duration::from_millis(20),
+            trust: git.trust(),
         };
         change(&mut settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -192,6 +195,12 @@ impl Fixture {
         // Refused where there is nothing to start on; else it has begun now.
         let _ = pipeline.rescan().await;
         Self { git, pipeline, place, events, seen: Vec::new() }
+    }
+
+    /// A person commits this `project.toml`.
+    pub fn commit_settings(&self, text: &str) {
+        self.git.write(".storkit/project.toml", text);
+        self.git.git(&["commit", "-q", "-m", "settings", "--", ".storkit/project.toml"]);
     }
 
     /// A story with this text, as a person creates and starts it.

@@ -36,6 +36,9 @@ impl Driven {
     async fn new() -> Self {
         let git = WorktreeFixture::new();
         git.write(".storkit/project.toml", "[[agent]]\nname = \"boss\"\nstage = \"supervisor\"\n");
+        git.git(&["add", ".storkit/project.toml"]);
+        git.git(&["commit", "-q", "-m", "a supervisor"]);
+        git.confirm();
         let settings = AgentSettings {
             model_access: Default::default(),
             command: vec!["none".into()],
@@ -43,10 +46,12 @@ impl Driven {
             env: BTreeMap::new(),
             secret_env: Vec::new(),
             home: git.root().with_file_name("home"),
+            wall: agents::confine::WallSettings::default(),
             stall: Duration::ZERO,
             trust_project_settings: false,
             busy_wait: Duration::ZERO,
             settle: Duration::from_secs(3600),
+            trust: git.trust(),
         };
         let (sender, events) = broadcast::channel(256);
         let (state, snapshot) = watch::channel(Arc::default());
@@ -97,7 +102,7 @@ impl Driven {
     /// A job in the stories' lane that ends when the sender is dropped.
     fn slow_disk(&self) -> std::sync::mpsc::Sender<()> {
         let (release, held) = std::sync::mpsc::channel::<()>();
-        self.orchestrator.stories.lane.push_only(move || {
+        self.orchestrator.stories.lane.push(move || {
             let _ = held.recv();
         });
         release

@@ -297,6 +297,7 @@ async fn the_gates_of_a_worktree_pass_though_git_has_no_built_front_end_or_none_
     git.write(".storkit/project.toml", &format!("{TEAM}{FRONT_END}"));
     git.git(&["add", "gate.sh", ".gitignore", "web", ".storkit/project.toml"]);
     git.git(&["commit", "-q", "-m", "a front end"]);
+    git.confirm();
     let mut fixture = Fixture::on(git, |_| ()).await;
     let id = fixture.start("Greets", &writes("x.txt", "x")).await;
     fixture.until_in(id, Stage::Done).await;

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use agents::confine::ConfineChoice;
 use needs::needs;
 
 use super::fixture::{Fixture, TEAM};
-use crate::{event::PipelineEvent, story::stage::Stage, worktree::fixture::SmallDisk};
+use crate::{event::PipelineEvent, host::AgentSettings, story::stage::Stage, worktree::fixture::SmallDisk};
 
-/// As [`TEAM`], in bubblewrap.
-fn confined() -> String {
-    TEAM.replace("sandbox = \"none\"", "sandbox = \"bwrap\"")
+/// Puts everything in bubblewrap. The stand-in keeps its notes in a folder that the operator shows.
+fn confine(settings: &mut AgentSettings) {
+    settings.wall.confine = ConfineChoice::Bwrap;
+    settings.wall.writable = vec![settings.env["STAND_IN"].clone().into()];
 }
 
 const WORK: &str = "do: echo x > x.txt && git add -A && git commit -qm x";
@@ -88,11 +90,7 @@ async fn a_file_over_the_limit_is_refused_by_name() {
 #[tokio::test]
 async fn in_the_sandbox_a_whole_life_works_and_mischief_does_not() {
     needs!(Bubblewrap);
-    let mut fixture = Fixture::with(&confined(), |settings| {
-        // The CLI, its notes and the reviewer's way back are below /tmp, which a sandbox has of its own.
-        settings.env.insert("STAND_IN".into(), "/var/tmp".into());
-    })
-    .await;
+    let mut fixture = Fixture::with(TEAM, |settings| confine(settings)).await;
     let evil = "do: echo evil > ../../../evil.txt; echo evil > ~/evil; cd ../../.. && git commit -q --allow-empty -m evil; git branch -D main; true";
     let id = fixture.start("Walled", &format!("{evil}\n{WORK}")).await;
     let end = |event: &PipelineEvent| {
@@ -118,10 +116,7 @@ async fn without_a_sandbox_a_file_written_outside_the_worktree_is_told_by_name()
 #[tokio::test]
 async fn a_gate_that_an_agent_wrote_is_kept_in_also_on_the_merged_result() {
     needs!(Bubblewrap);
-    let mut fixture = Fixture::with(&confined(), |settings| {
-        settings.env.insert("STAND_IN".into(), "/var/tmp".into());
-    })
-    .await;
+    let mut fixture = Fixture::with(TEAM, |settings| confine(settings)).await;
     let evil = "do: printf 'echo evil > ../../../evil.txt; git branch -D other; exit 0\\n' > gate.sh && git add -A && git commit -qm gate";
     fixture.git.git(&["branch", "other"]);
     let id = fixture.start("Gate", evil).await;

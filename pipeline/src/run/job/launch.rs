@@ -94,7 +94,8 @@ impl RunJob {
 
     pub(super) async fn confined(&self) -> Result<Confined, RunOutcome> {
         let workspace = self.workspace.clone().ok_or_else(panicked)?;
-        blocking(move || workspace.confine()).await.ok_or_else(panicked)?
+        let settings = Arc::clone(&self.context.settings);
+        blocking(move || workspace.confine(&settings)).await.ok_or_else(panicked)?
     }
 
     /// With the agent's part of the network and its way to the model; both serve all processes of the run.
@@ -118,6 +119,9 @@ impl RunJob {
             return Ok(Confined { confinement, ..confined });
         }
         let agent = &self.plan.agent;
+        if !agent.network.is_limited() {
+            return Ok(confined);
+        }
         let mut plan = NetworkPlan::new(agent.network.clone(), agent_network(&agent.name));
         plan.needs = needs(&self.context.settings).map_err(RunOutcome::NotStarted)?;
         if let Some(access) = &self.access {
@@ -169,5 +173,185 @@ impl RunJob {
     pub(super) async fn gate_runner(&self) -> Result<GateRunner, RunOutcome> {
         let (context, plan) = (self.context.clone(), self.plan.clone());
         blocking(move || Workspace::gates(&context, &plan)).await.ok_or_else(panicked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use agents::confine::EgressProxy;
+    use settings::duration::ConfigDuration;
+
+    use super::*;
+    use crate::run::fixture::{RunFixture, STORY};
+
+    async fn prepared(fixture: &RunFixture) -> RunJob {
+        let (mut job, _control, _updates) = fixture.job();
+        job.prepare().await.unwrap();
+        job
+    }
+
+    #[tokio::test]
+    async fn a_run_begins_a_session_of_its_own_which_the_ledger_knows_before_its_process_lives() {
+        let fixture = RunFixture::coder("");
+        let mut job = prepared(&fixture).await;
+        let launch = job.first_launch().await.unwrap();
+        let SessionStart::New(session) = &launch.session.start else { panic!("{:?}", launch.session) };
+        let entry = fixture.context.ledger.of_story(STORY).pop().unwrap();
+        assert_eq!(entry.session.as_deref(), Some(session.as_str()));
+        assert_eq!(job.session.as_ref(), Some(session));
+        let PromptMode::OneShot { prompt } = &launch.mode else { panic!("{:?}", launch.mode) };
+        assert!(prompt.starts_with("Do story 7."), "{prompt}");
+        let system = launch.session.append_system_prompt.unwrap();
+        assert!(system.starts_with("You are a software engineer"), "{system}");
+    }
+
+    #[tokio::test]
+    async fn a_run_that_continues_gets_only_what_came_back() {
+        let mut fixture = RunFixture::coder("");
+        fixture.plan.resume = Some(SessionId::new("old"));
+        fixture.plan.feedback = Some("no tests".into());
+        let mut job = prepared(&fixture).await;
+        let launch = job.first_launch().await.unwrap();
+        assert_eq!(launch.session.start, SessionStart::Resume(SessionId::new("old")));
+        assert_eq!(launch.mode, PromptMode::OneShot { prompt: prompt::resumed_prompt(&fixture.plan) });
+        let reminder = job.reminder_launch().await.unwrap();
+        assert_eq!(reminder.session.start, SessionStart::Resume(SessionId::new("old")));
+        assert_eq!(reminder.session.append_system_prompt, None);
+    }
+
+    #[tokio::test]
+    async fn the_process_gets_the_worktree_the_settings_and_may_edit_there_unasked() {
+        let mut fixture = RunFixture::coder("");
+        let route = PermissionRoute::Mcp { url: "http://127.0.0.1:1/mcp".into(), token: "t".into() };
+        fixture.route(route.clone());
+        fixture.settings().secret_env = vec!["SECRET".into()];
+        fixture.settings().trust_project_settings = true;
+        fixture.plan.agent.max_turns = Some(9);
+        let mut job = prepared(&fixture).await;
+        let Launch { program, session, permissions, limits, confine, .. } = job.first_launch().await.unwrap();
+        let worktree = fixture.worktree();
+        assert_eq!(
+            (program.cwd.as_path(), &program.command),
+            (worktree.path(), &fixture.context.settings.command)
+        );
+        assert_eq!(
+            (program.runtime_dir, program.env_remove),
+            (fixture.git.project.run_dir(), vec!["SECRET".into()])
+        );
+        let own = fixture.context.settings.env.clone().into_iter();
+        assert_eq!(program.env, own.chain(worktree.environment(false)).collect::<Vec<_>>());
+        assert!(session.trust_project_settings && permissions.accept_edits);
+        assert_eq!((permissions.route, limits.max_turns), (route, Some(9)));
+        let expected =
+            Confined { confinement: Confinement::None, place: worktree.place(), variables: vec![] };
+        assert_eq!(confine, Some(expected));
+    }
+
+    #[tokio::test]
+    async fn the_agents_model_goes_before_that_of_the_settings_and_may_be_the_clis_own() {
+        let mut fixture = RunFixture::coder("");
+        for (agent, settings, model) in
+            [("", "", None), ("", "opus", Some("opus")), ("haiku", "opus", Some("haiku"))]
+        {
+            fixture.plan.agent.model = agent.into();
+            fixture.settings().model = settings.into();
+            let launch = prepared(&fixture).await.first_launch().await.unwrap();
+            assert_eq!(launch.session.model.as_deref(), model);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_smallest_budget_counts() {
+        let mut fixture = RunFixture::coder("");
+        let budgets = [
+            ([None, None, None], None),
+            ([Some(3.0), Some(2.0), Some(1.0)], Some(1.0)),
+            ([Some(1.0), Some(2.0), None], Some(1.0)),
+            ([Some(3.0), Some(2.0), None], Some(2.0)),
+        ];
+        for ([agent, project, left], expected) in budgets {
+            fixture.plan.agent.max_budget_usd = agent;
+            fixture.config().budget.run_usd = project;
+            fixture.plan.budget_usd = left;
+            let launch = prepared(&fixture).await.first_launch().await.unwrap();
+            assert_eq!(launch.limits.max_budget_usd, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_prompt_starts_nothing() {
+        let mut fixture = RunFixture::coder("");
+        fixture.plan.agent.prompt = "Do {{storey}}.".into();
+        let Err(RunOutcome::NotStarted(why)) = prepared(&fixture).await.first_launch().await else {
+            panic!("it started")
+        };
+        let expected = "a prompt in `.storkit/project.toml` is wrong: `{{storey}}` is no placeholder";
+        assert!(why.starts_with(expected), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_limit_of_the_network_that_cannot_be_enforced_starts_nothing() {
+        let mut fixture = RunFixture::coder("");
+        let mut job = prepared(&fixture).await;
+        let confined = job.confined().await.unwrap();
+        fixture.settings().env.insert("ANTHROPIC_BASE_URL".into(), "nowhere".into());
+        job.context = fixture.context.clone();
+        job.plan.agent.network = NetworkAccess::All;
+        assert_eq!(
+            job.with_network(confined.clone()).await,
+            Ok(confined.clone()),
+            "without a limit nothing is needed"
+        );
+        job.plan.agent.network = NetworkAccess::Only(Vec::new());
+        let why = "`ANTHROPIC_BASE_URL` is not the address of a service, so access to it cannot be allowed.";
+        assert_eq!(job.with_network(confined.clone()).await, Err(RunOutcome::NotStarted(why.into())));
+        fixture.settings().env.insert("ANTHROPIC_BASE_URL".into(), "https://example.com".into());
+        job.context = fixture.context.clone();
+        let Err(RunOutcome::NotStarted(why)) = job.with_network(confined).await else {
+            panic!("it is allowed")
+        };
+        let expected = "`network` of the agent `agent` in `.storkit/project.toml` cannot be enforced: ";
+        assert!(why.starts_with(expected), "{why}");
+    }
+
+    #[tokio::test]
+    async fn all_processes_of_a_run_share_one_way_out_of_the_sandbox() {
+        let fixture = RunFixture::coder("");
+        let mut job = prepared(&fixture).await;
+        let plan = NetworkPlan::new(NetworkAccess::Only(Vec::new()), "`network`");
+        let egress = EgressProxy::for_plan(plan, &fixture.git.project.run_dir()).unwrap();
+        let bwrap = Bwrap::for_home("/nonexistent".as_ref());
+        let limited = Confinement::Bwrap(Bwrap { reach: egress.reach(), ..bwrap.clone() });
+        job.egress = Some(std::sync::Arc::new(egress));
+        let place = fixture.worktree().place();
+        let confined =
+            Confined { confinement: Confinement::Bwrap(bwrap), place: place.clone(), variables: vec![] };
+        assert_eq!(
+            job.with_network(confined).await,
+            Ok(Confined { confinement: limited, place, variables: vec![] })
+        );
+    }
+
+    #[tokio::test]
+    async fn gates_run_behind_the_wall_and_for_as_long_as_the_project_allows() {
+        let mut fixture = RunFixture::coder("");
+        let config = fixture.config();
+        (config.gates, config.gate_timeout) = (vec!["make".into()], ConfigDuration::minutes(2));
+        let gates = prepared(&fixture).await.confined_gates().await.unwrap();
+        assert_eq!((gates.commands, gates.timeout.as_secs()), (vec!["make".into()], 120));
+        assert_eq!(gates.wall.map(|wall| wall.confinement), Some(Confinement::None));
+        fixture.config().gate_timeout = ConfigDuration::minutes(0);
+        let gates = prepared(&fixture).await.confined_gates().await.unwrap();
+        assert_eq!(gates.timeout.as_secs(), 500 * 3600, "without a limit");
+    }
+
+    #[tokio::test]
+    async fn a_run_without_a_workspace_launches_nothing() {
+        let fixture = RunFixture::coder("");
+        let (mut job, _control, _updates) = fixture.job();
+        assert_eq!(job.path(), PathBuf::new());
+        assert!(job.first_launch().await.is_err() && job.confined_gates().await.is_err());
     }
 }

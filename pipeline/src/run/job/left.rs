@@ -104,7 +104,8 @@ impl RunJob {
                     return Err(RunOutcome::failed(FailureCause::Refused { why }));
                 }
             }
-            Err(worktree::ImportError::Gone(_)) => facts.tampering.push("the story's branch is gone".into()),
+            // The comparison finds that, too, and says where the branch was.
+            Err(worktree::ImportError::Gone(_)) => {}
             Err(error) => {
                 self.branch.refused = Some(error.to_string());
                 if facts.reminded || facts.ended.is_some() {
@@ -161,5 +162,219 @@ impl RunJob {
         let details = Some(format!("The end of what it printed:\n{tail}"));
         let cause = FailureCause::GatesFailed { gate: failure.to_string() };
         Ok(RunOutcome::Failed(RunFailure { cause, details }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use agents::{
+        claude::TurnEnd,
+        confine::{Bwrap, Confinement},
+        turn::TurnOutcome,
+    };
+
+    use super::*;
+    use crate::{
+        run::fixture::{BRANCH, RunFixture},
+        story::BlockReason,
+        verdict::{ReviewDecision, StopReason},
+    };
+
+    fn found(outcome: &RunOutcome) -> &[String] {
+        match outcome {
+            RunOutcome::Blocked(BlockReason::Tampering { found }) => found,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn refused(outcome: &RunOutcome) -> &str {
+        match outcome {
+            RunOutcome::Failed(RunFailure { cause: FailureCause::Refused { why }, .. }) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A coder for whom this is the largest file that is accepted, in bytes.
+    fn limited(script: &str, bytes: u64) -> RunFixture {
+        let mut fixture = RunFixture::coder(script);
+        fixture.git.limits.file = bytes;
+        fixture.context.worktrees = fixture.git.worktrees();
+        fixture
+    }
+
+    #[tokio::test]
+    async fn a_moved_base_is_put_back_people_hear_of_it_and_the_story_is_blocked() {
+        let fixture = RunFixture::coder("commit one; unguarded commit -q --allow-empty -m evil; result");
+        let before = fixture.tip("main");
+        let run = fixture.run().await;
+        assert!(found(run.outcome())[0].starts_with("the agent moved the base branch"), "{:?}", run.end);
+        assert_eq!(fixture.tip("main"), before);
+        let [alarm] = run.alarms()[..] else { panic!("{:?}", run.alarms()) };
+        let expected = "`agent` (story 7) touched what is not its own: the agent moved the base branch";
+        assert!(alarm.starts_with(expected), "{alarm}");
+        assert!(
+            alarm.contains(". `main` is back where it was. The commits it was moved to are saved on"),
+            "{alarm}"
+        );
+    }
+
+    #[tokio::test]
+    async fn without_a_sandbox_a_change_outside_the_worktree_is_reported_and_blocks_nothing() {
+        let run = RunFixture::coder("echo x > ../../../evil.txt; commit one; result").run().await;
+        assert_eq!(*run.outcome(), RunOutcome::Passed);
+        let expected = "While `agent` worked on story 7 without a sandbox, this changed outside its worktree, by it or by a \
+                        person: uncommitted files of the main checkout changed: `evil.txt`.";
+        assert_eq!(run.alarms(), [expected]);
+    }
+
+    #[tokio::test]
+    async fn in_a_sandbox_such_a_change_is_a_persons_and_nobody_is_alarmed() {
+        let fixture = RunFixture::coder("result");
+        let (mut job, _control, mut updates) = fixture.job();
+        job.prepare().await.unwrap();
+        let before = job.before().await.unwrap();
+        job.workspace.as_mut().unwrap().confinement =
+            Confinement::Bwrap(Bwrap::for_home("/nonexistent".as_ref()));
+        fixture.git.write("note.txt", "a person's");
+        let answered =
+            TurnResult { outcome: TurnOutcome::Answered(Box::new(TurnEnd::default())), ended: None };
+        let facts = job.facts(&before, &answered, false).await.unwrap();
+        assert_eq!(facts, RunFacts::default());
+        assert!(updates.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn the_facts_have_the_commits_the_files_the_review_and_how_it_ended() {
+        let fixture = RunFixture::coder("result");
+        let (mut job, control, _updates) = fixture.job();
+        job.prepare().await.unwrap();
+        let before = job.before().await.unwrap();
+        control.review(ReviewDecision::Approved);
+        let worktree = fixture.worktree();
+        fixture.git.git_in(worktree.path(), &["commit", "-q", "--allow-empty", "-m", "one"]);
+        for name in ["a", "b"] {
+            fs::write(worktree.path().join(name), "").unwrap();
+        }
+        let turn = TurnResult { outcome: TurnOutcome::SessionLost, ended: Some(StopReason::Stalled) };
+        let facts = job.facts(&before, &turn, true).await.unwrap();
+        let expected = RunFacts {
+            commits: 1,
+            uncommitted: 2,
+            reminded: true,
+            review: Some(ReviewDecision::Approved),
+            ended: Some(StopReason::Stalled),
+            failure: turn.failure(),
+            tampering: Vec::new(),
+        };
+        assert_eq!(facts, expected);
+    }
+
+    #[tokio::test]
+    async fn a_coder_may_not_change_what_is_the_pipelines() {
+        let gates =
+            "mkdir -p .storkit; echo x > .storkit/project.toml; git add -f .storkit; commit one; result";
+        let run = RunFixture::coder(gates).run().await;
+        let expected = "the branch changes `.storkit/project.toml`; what is below `.storkit/` belongs to the pipeline and to no \
+                        story. Take it out of the branch.";
+        assert_eq!(refused(run.outcome()), expected);
+        let fixture = RunFixture::reviewer(gates);
+        let run = fixture.begin();
+        run.control.review(ReviewDecision::Approved);
+        assert_eq!(
+            *run.end().await.outcome(),
+            RunOutcome::Approved,
+            "a reviewer's changes are undone anyway"
+        );
+    }
+
+    #[tokio::test]
+    async fn rewritten_history_is_accepted_and_noted_in_the_log() {
+        let fixture = RunFixture::coder(
+            "case $turn in 1) commit one ;; *) git commit -q --amend -m two ;; esac; result",
+        );
+        assert_eq!(fixture.run().await.said(), Vec::<&str>::new());
+        let run = fixture.run().await;
+        assert_eq!(*run.outcome(), RunOutcome::Passed);
+        assert_eq!(run.said(), ["(it rewrote the history of its branch)"]);
+    }
+
+    #[tokio::test]
+    async fn refused_commits_can_be_put_right_once() {
+        let large = "commit a large file";
+        let fixes = "git reset -q --soft HEAD~1; echo > a.txt; commit b";
+        let fixture = limited(&format!("case $turn in 1) {large} ;; *) {fixes} ;; esac; result"), 10);
+        assert_eq!(*fixture.run().await.outcome(), RunOutcome::Passed);
+        let reminder = fixture.arguments(2).unwrap();
+        assert!(
+            reminder.contains("Your last commits were not accepted: `a.txt` on the branch has"),
+            "{reminder}"
+        );
+        let fixture = limited(&format!("[ $turn = 2 ] || {large}; result"), 10);
+        let run = fixture.run().await;
+        assert!(refused(run.outcome()).starts_with("`a.txt` on the branch has"), "{:?}", run.end);
+        assert_eq!(fixture.arguments(3), None);
+    }
+
+    #[tokio::test]
+    async fn refused_commits_of_a_run_that_was_ended_are_its_failure() {
+        let fixture = limited("result", 10);
+        let (mut job, _control, _updates) = fixture.job();
+        job.prepare().await.unwrap();
+        let before = job.before().await.unwrap();
+        let worktree = fixture.worktree();
+        fs::write(worktree.path().join("a.txt"), "more than ten bytes").unwrap();
+        fixture.git.git_in(worktree.path(), &["add", "a.txt"]);
+        fixture.git.git_in(worktree.path(), &["commit", "-q", "-m", "large"]);
+        let ended = |ended| TurnResult { outcome: TurnOutcome::Stopped, ended };
+        let facts = job.facts(&before, &ended(None), false).await.unwrap();
+        assert_eq!((facts.commits, facts.uncommitted), (0, 1), "as work that is not committed");
+        let stopped = job.facts(&before, &ended(Some(StopReason::Stopped)), false).await.unwrap_err();
+        assert!(refused(&stopped).starts_with("`a.txt` on the branch has"));
+    }
+
+    #[tokio::test]
+    async fn a_branch_that_its_agent_deleted_is_tampering_also_after_a_reminder() {
+        let deletes = format!("unguarded update-ref -d refs/heads/{BRANCH}");
+        let fixture =
+            RunFixture::coder(&format!("case $turn in 1) echo x > one.txt ;; *) {deletes} ;; esac; result"));
+        let run = fixture.run().await;
+        assert!(
+            found(run.outcome())[0].starts_with("the story's branch is gone; it was at"),
+            "{:?}",
+            run.end
+        );
+    }
+
+    #[tokio::test]
+    async fn a_gate_that_fails_sends_the_end_of_its_output_back() {
+        let mut fixture = RunFixture::coder("commit one; result");
+        fixture.config().gates =
+            vec!["true".into(), "seq 1 50; exit 3".into(), "touch ../../../third".into()];
+        let run = fixture.run().await;
+        let lines: Vec<String> = (11..=50).map(|line| line.to_string()).collect();
+        let details = Some(format!("The end of what it printed:\n{}", lines.join("\n")));
+        let cause = FailureCause::GatesFailed { gate: "`seq 1 50; exit 3` failed with code 3".into() };
+        assert_eq!(*run.outcome(), RunOutcome::Failed(RunFailure { cause, details }));
+        let [passed, failed] = run.said()[..] else { panic!("{:?}", run.said()) };
+        assert!(passed.starts_with("`true` passed in"), "{passed}");
+        assert_eq!(failed, "`seq 1 50; exit 3` failed with code 3");
+        assert!(!fixture.git.root().join("third").exists());
+    }
+
+    #[tokio::test]
+    async fn gates_can_be_stopped() {
+        for (reason, outcome) in
+            [(StopReason::Stopped, RunOutcome::Stopped), (StopReason::Shutdown, RunOutcome::Shutdown)]
+        {
+            let mut fixture = RunFixture::coder("commit one; result");
+            fixture.config().gates = vec!["touch ../../../begun; exec sleep 600".into()];
+            let run = fixture.begin();
+            let begun = fixture.git.root().join("begun");
+            run.until(|| begun.exists()).await;
+            run.control.end(reason);
+            assert_eq!(*run.end().await.outcome(), outcome);
+        }
     }
 }

@@ -1,0 +1,334 @@
+//! A room whose task a test drives by hand, on the fake messenger, with a CLI that cannot be started.
+
+use std::{
+    path::Path,
+    process::Command,
+    sync::{Arc, atomic::AtomicUsize},
+    time::{Duration, Instant, SystemTime},
+};
+
+use adapters::{
+    Adapter, AdapterHealth, Addressed, AllowedPeople, Incoming, MessageId, PersonAct, Sender,
+    testing::fake::{Fake, FakeRoom},
+};
+use agents::{
+    claude::{AgentEvent, PermissionRoute, SessionId, TurnEnd},
+    turn::{RetryPolicy, TurnOutcome, TurnUpdate},
+};
+use futures::FutureExt as _;
+use parking_lot::Mutex;
+use pipeline::{
+    Pipeline, Project,
+    event::RunInfo,
+    host::{AgentSettings, PipelineHost, RunAccess},
+};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{RoomTask, prompt_queue::CommandCall};
+use pipeline::trust::TrustStore;
+
+use crate::{
+    chat::{
+        ambient::AmbientRooms,
+        rooms::{RoomDirectory, RoomInput, RoomMailbox},
+        services::ChatServices,
+        session::{SessionEvent, SessionUpdate},
+    },
+    clock::Clock,
+    commands::{self, services::CommandServices},
+    config::{
+        BotConfig, LoadedConfig,
+        access::{AccessTable, MessengerPeople},
+        current::LiveSettings,
+    },
+    live_agents::LiveAgents,
+    messengers::ConnectedMessengers,
+    permission::{PermissionAsk, PermissionBroker, PermissionDecision, QuestionId},
+    restart::{RestartRequest, RunningProgram},
+    store::{QueuedPrompt, Store},
+};
+
+/// How long a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// `ann` may approve, `bob` may only write. Story 1 waits in the backlog.
+pub(super) struct RoomFixture {
+    pub(super) task: RoomTask,
+    pub(super) fake: Arc<Fake>,
+    pub(super) services: Arc<ChatServices>,
+    mailbox: RoomMailbox,
+    _folder: tempfile::TempDir,
+}
+
+struct NoHost;
+
+impl PipelineHost for NoHost {
+    fn open(&self, _run: &RunInfo) -> RunAccess {
+        let waiting = Arc::new(AtomicUsize::new(0));
+        RunAccess { route: PermissionRoute::Control, waiting, guard: Box::new(()) }
+    }
+}
+
+pub(super) fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)
+}
+
+/// A prompt of ann's that was written now.
+pub(super) fn prompt(text: &str) -> QueuedPrompt {
+    QueuedPrompt { sent_at: now(), ..QueuedPrompt::for_tests(text) }
+}
+
+impl RoomFixture {
+    pub(super) async fn new() -> Self {
+        Self::on(Fake::new("fake")).await
+    }
+
+    /// The room `a` of this messenger.
+    pub(super) async fn on(fake: Arc<Fake>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let project = project(folder.path());
+        let config = BotConfig {
+            claude: crate::config::ClaudeSection {
+                command: vec!["/no/such/claude".into()],
+                ..BotConfig::default().claude
+            },
+            ..BotConfig::default()
+        };
+        let path = project.dir().join("bot.toml");
+        let loaded = LoadedConfig { config, secret_env: Vec::new(), path: path.clone(), fingerprint: 0 };
+        let people = AllowedPeople {
+            allowed_users: vec!["ann".into(), "bob".into()],
+            approvers: vec!["ann".into()],
+            ..AllowedPeople::default()
+        };
+        let access = AccessTable::default().with("fake", MessengerPeople::from(people));
+        let services = services(&project, &fake, Arc::new(LiveSettings::new(loaded, access)));
+        services.commands.pipeline.started().await;
+        let opened = Arc::new(Mutex::new(None));
+        let kept = opened.clone();
+        services.rooms.serve(move |_, sender, mailbox| {
+            *kept.lock() = Some((sender, mailbox));
+            true
+        });
+        let room = fake.room("a").room().clone();
+        assert!(services.rooms.post(&room, RoomInput::Notice("it opens".into())));
+        let (sender, mut mailbox) = opened.lock().take().expect("it is open");
+        mailbox.next().await;
+        let task = RoomTask::new(services.clone(), fake.clone(), room, sender);
+        Self { task, fake, services, mailbox, _folder: folder }
+    }
+
+    pub(super) fn room(&self) -> FakeRoom {
+        self.fake.room("a")
+    }
+
+    /// What the room shows when everything is sent.
+    pub(super) async fn transcript(&self) -> String {
+        self.task.outbox.flush().await;
+        self.room().transcript()
+    }
+
+    /// A person writes in a conversation of two.
+    pub(super) async fn says(&mut self, person: &str, text: &str) -> MessageId {
+        let incoming = self.room().incoming(person, text);
+        self.gets(incoming).await
+    }
+
+    /// A message for the bot arrives.
+    pub(super) async fn gets(&mut self, incoming: Incoming) -> MessageId {
+        let id = incoming.id.clone();
+        self.task.handle_input(RoomInput::Message(incoming)).await;
+        id
+    }
+
+    /// A person picks a choice.
+    pub(super) async fn picks(&mut self, person: &str, key: &str) {
+        let act = PersonAct::Chose { on: MessageId::new("offer"), key: key.into() };
+        let incoming = Incoming { act, ..self.room().incoming(person, "") };
+        self.gets(incoming).await;
+    }
+
+    async fn next_input(&mut self) -> RoomInput {
+        let next = tokio::time::timeout(PATIENCE, self.mailbox.next()).await;
+        next.expect("it comes").expect("the room is open")
+    }
+
+    /// Handles the next input of the mailbox. The session has none: its events are the test's.
+    pub(super) async fn handles_next(&mut self) {
+        loop {
+            match self.next_input().await {
+                RoomInput::Session(_) => {}
+                input => return self.task.handle_input(input).await,
+            }
+        }
+    }
+
+    /// Handles the next update of the session, which could not start the CLI.
+    pub(super) async fn handles_session(&mut self) {
+        loop {
+            if let RoomInput::Session(update) = self.next_input().await {
+                return self.task.on_session_update(update);
+            }
+        }
+    }
+
+    /// Handles what is in the mailbox once everything is sent, the session's events excepted.
+    pub(super) async fn handles_all(&mut self) {
+        self.task.outbox.flush().await;
+        while let Some(Some(input)) = self.mailbox.next().now_or_never() {
+            if !matches!(input, RoomInput::Session(_)) {
+                self.task.handle_input(input).await;
+            }
+        }
+    }
+
+    /// Waits for the answer of a command that runs, and handles it.
+    pub(super) async fn handles_answer(&mut self) {
+        let answer = tokio::time::timeout(PATIENCE, self.task.commands.next_answer()).await;
+        self.task.on_late_answer(answer.expect("it comes").expect("a command runs"));
+    }
+
+    /// Somebody who wrote a message, as a command or an answer.
+    pub(super) fn call(&self, person: &str, addressed: Option<Addressed>) -> CommandCall {
+        let sender = Sender { id: person.into(), name: person.into(), is_bot: false };
+        CommandCall { sender, message: Some(MessageId::new("m")), addressed, number: None }
+    }
+
+    /// The room's session asks for a tool call, and the room shows the question.
+    pub(super) async fn asks(
+        &mut self,
+        tool: &str,
+        input: Value,
+    ) -> (QuestionId, JoinHandle<PermissionDecision>) {
+        let room = self.task.room.clone();
+        let ask = PermissionAsk {
+            rooms: vec![room.clone()],
+            session_of: Some(room),
+            asked_for: "Ann".into(),
+            tool: tool.into(),
+            input,
+            timeout: None,
+        };
+        let newest = |task: &RoomTask| task.questions.iter().map(|question| question.id).max();
+        let before = newest(&self.task);
+        let broker = self.services.broker.clone();
+        let asking =
+            async move { tokio::time::timeout(PATIENCE, broker.ask(ask)).await.expect("it is decided") };
+        let decision = tokio::spawn(asking);
+        while newest(&self.task) <= before {
+            self.handles_next().await;
+        }
+        self.task.outbox.flush().await;
+        (newest(&self.task).expect("a question"), decision)
+    }
+
+    pub(super) async fn asks_for_bash(&mut self) -> (QuestionId, JoinHandle<PermissionDecision>) {
+        self.asks("Bash", json!({"command": "ls"})).await
+    }
+
+    /// The message that shows the newest question.
+    pub(super) fn question_message(&self) -> MessageId {
+        let shown = self.room().shown();
+        shown.into_iter().rev().find(|message| message.text.contains("Question")).expect("a question").id
+    }
+
+    /// An event of the newest prompt's process.
+    pub(super) fn event(&mut self, event: AgentEvent) {
+        self.update(event, None);
+    }
+
+    /// The end of the newest prompt's attempt.
+    pub(super) fn ends(&mut self, outcome: TurnOutcome) {
+        self.update(AgentEvent::TextDelta(String::new()), Some(outcome));
+    }
+
+    /// The newest prompt is answered by the session `s`.
+    pub(super) fn answers(&mut self, text: &str) {
+        let end = TurnEnd { session: Some(SessionId::new("s")), text: text.into(), ..TurnEnd::default() };
+        self.update(AgentEvent::TurnEnded(Box::new(end.clone())), Some(TurnOutcome::Answered(Box::new(end))));
+    }
+
+    fn update(&mut self, event: AgentEvent, outcome: Option<TurnOutcome>) {
+        let prompt = self.task.turn.session.sent_prompts();
+        let event = SessionEvent::Turn(TurnUpdate { event, outcome });
+        self.task.on_session_update(SessionUpdate { prompt, event, place: None });
+    }
+
+    /// The texts of the prompts that a start after a crash would find, and whether they had begun.
+    pub(super) fn left(&self) -> Vec<(String, bool)> {
+        let left = self.services.store.left_prompts().unwrap().into_iter();
+        left.map(|(_, _, begun, prompt)| (prompt.text, begun)).collect()
+    }
+}
+
+/// A repository with one commit and one story.
+fn project(folder: &Path) -> Project {
+    let root = folder.join("project");
+    std::fs::create_dir(&root).unwrap();
+    let git = |args: &[&str]| {
+        let identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com"];
+        let done = Command::new("git").current_dir(&root).args(identity).args(args).status().unwrap();
+        assert!(done.success(), "git {args:?}");
+    };
+    git(&["init", "-q", "-b", "main"]);
+    git(&["commit", "-q", "--allow-empty", "-m", "first"]);
+    let project = Project::open(&root).unwrap();
+    let backlog = project.dir().join("work/1_backlog");
+    std::fs::create_dir_all(&backlog).unwrap();
+    std::fs::write(backlog.join("1_story_x.md"), "---\nname: Fix the door\n---\n").unwrap();
+    project
+}
+
+fn services(project: &Project, fake: &Arc<Fake>, settings: Arc<LiveSettings>) -> Arc<ChatServices> {
+    let agents = AgentSettings {
+        model_access: Default::default(),
+        wall: Default::default(),
+        trust: TrustStore::at(project.root().with_file_name("trust")),
+        command: vec!["/no/such/claude".into()],
+        model: String::new(),
+        env: Default::default(),
+        secret_env: Vec::new(),
+        home: project.root().to_owned(),
+        stall: Duration::ZERO,
+        trust_project_settings: false,
+        busy_wait: Duration::ZERO,
+        settle: Duration::ZERO,
+    };
+    let pipeline = Pipeline::open(project, agents, Arc::new(NoHost)).unwrap();
+    let clock = Clock::from_fn(now);
+    let store = Store::open_in(&project.dir(), now()).unwrap();
+    let rooms = RoomDirectory::default();
+    let broker = PermissionBroker::new(store.clone(), clock.clone(), Arc::new(rooms.clone()));
+    let messenger = (fake.clone() as Arc<dyn Adapter>, Arc::new(AdapterHealth::new("fake")));
+    let commands = CommandServices {
+        project: project.clone(),
+        settings: settings.clone(),
+        store: store.clone(),
+        clock: clock.clone(),
+        broker: broker.clone(),
+        registry: commands::all(),
+        pipeline,
+        agents: LiveAgents::default(),
+        messengers: ConnectedMessengers::new([messenger]),
+        restart: Arc::new(RestartRequest::of(RunningProgram::running())),
+        started: Instant::now(),
+        doctor: Box::new(|| Box::pin(async { "fine".into() })),
+    };
+    Arc::new(ChatServices {
+        model_access: Default::default(),
+        commands: Arc::new(commands),
+        ambient: AmbientRooms::new(settings.loaded().path.clone(), &[]),
+        settings,
+        store,
+        clock,
+        broker,
+        rooms,
+        metrics: Arc::default(),
+        retry: RetryPolicy::default(),
+        redactor: Arc::default(),
+        tracker: TaskTracker::new(),
+        stop: CancellationToken::new(),
+    })
+}

@@ -1,0 +1,121 @@
+//! Orders that start and stop work on a story.
+
+use std::sync::Arc;
+
+use super::{Done, checked, mover, refused, reply};
+use crate::{
+    event::Actor,
+    handle::{Answer, StartResult, StopTarget},
+    orchestrator::{
+        Orchestrator,
+        stories::{FrontEdit, StoryStep, StoryWork},
+    },
+    story::{Story, StoryId, stage::Stage},
+};
+
+impl Orchestrator {
+    pub(super) fn start(
+        &mut self,
+        id: StoryId,
+        agent: Option<String>,
+        by: Actor,
+        answer: Answer<StartResult>,
+    ) {
+        let (story, prefer) = checked!(self, answer, self.can_start(id, agent));
+        match story.stage {
+            Stage::Backlog => self.mark_started(&story),
+            _ => self.mark_started_by(&by, &story),
+        }
+        let mut edits: Vec<FrontEdit> = prefer.into_iter().collect();
+        if story.front.blocked.is_some() {
+            // An explicit start lifts a block; a failed merge needs the explicit `retry`.
+            edits.push(FrontEdit::Unblock);
+        }
+        let mut steps = Vec::new();
+        if !edits.is_empty() {
+            steps.push(StoryStep::Edit(edits));
+        }
+        if story.stage == Stage::Backlog {
+            steps.push(StoryStep::Move(Stage::Current, mover(&by)));
+        }
+        let about = StoryWork::on(id).by(by, None);
+        self.steps_and_answer(about, (id, steps), answer, move |this| this.offer(id));
+    }
+
+    fn can_start(&self, id: StoryId, agent: Option<String>) -> Done<(Arc<Story>, Option<FrontEdit>)> {
+        let story = self.known(id)?;
+        if matches!(story.stage, Stage::Done | Stage::Archived) {
+            return refused(format!("story {id} is done. Write a new story for what is left."));
+        }
+        self.idle(id)?;
+        let prefer = agent.map(|agent| self.preference(id, agent)).transpose()?;
+        if story.front.merge_failure.is_some() {
+            return refused(format!("the merge of story {id} failed. `retry {id}` tries it again."));
+        }
+        Ok((story, prefer))
+    }
+
+    /// Offers the story to a free worker, and reports the result.
+    fn offer(&mut self, id: StoryId) -> Done<StartResult> {
+        // Assigned at once, so that the answer can name the run.
+        self.holds.try_now(id);
+        self.assign_free_agents();
+        if let Some(run) = self.runs.of(id) {
+            return Ok(StartResult::Running(run.clone()));
+        }
+        let story = self.known(id)?;
+        let unread = self.config.trouble.as_deref().filter(|_| !self.config.is_known);
+        let paused = unread.or(self.holds.pause_reason()).map(|why| why.trim_end_matches('.').to_owned());
+        let waits = match (self.held(&story), paused) {
+            (_, Some(why)) if unread.is_some() => why,
+            (Some(held), _) => held.clause,
+            (None, Some(why)) => why,
+            (None, None) if story.stage == Stage::Merge => "it is in the merge queue".into(),
+            (None, None) => match &story.front.agent {
+                Some(agent) => format!("it waits until `{agent}` is free"),
+                None => "all agents for it are busy".into(),
+            },
+        };
+        Ok(StartResult::Waiting(waits))
+    }
+
+    pub(super) fn stop(
+        &mut self,
+        target: &StopTarget,
+        by: &Actor,
+        answer: Answer<Vec<crate::event::RunInfo>>,
+    ) {
+        // The wait is outside the loop: a run is over only when the loop has handled its events.
+        let waits = self.runs.stop(target, &by.to_string());
+        tokio::spawn(async move {
+            let mut stopped = Vec::new();
+            for wait in waits {
+                stopped.extend(wait.await.ok().and_then(Result::ok).into_iter().flatten());
+            }
+            reply(answer, Ok(stopped));
+        });
+    }
+
+    pub(super) fn retry(&mut self, id: StoryId, by: &Actor, answer: Answer<StartResult>) {
+        let story = checked!(self, answer, self.known(id));
+        if story.stage.role().is_none() {
+            let why = format!("story {id} is in {}: there is nothing to try again.", story.stage);
+            return self.publisher.answer(answer, refused(why));
+        }
+        checked!(self, answer, self.idle(id));
+        self.mark_started_by(by, &story);
+        // From the stored cause, never from the sentence: an agent's words are part of some sentences, and
+        // would move money.
+        let grant = match (&story.front.blocked, self.config.in_force.budget.story_usd) {
+            (Some(reason), Some(limit)) if reason.is_budget() => limit,
+            _ => 0.0,
+        };
+        tracing::info!(story = %id, %by, grant, "a story is tried again");
+        self.memos.change(id, |memo| {
+            (memo.sent_back, memo.merge_attempts, memo.busy) = (0, 0, 0);
+            memo.granted_usd += grant;
+        });
+        let edits = vec![FrontEdit::Unblock, FrontEdit::ClearMergeFailure, FrontEdit::ClearRetries];
+        self.edit_and_answer(id, edits, answer, move |this| this.offer(id));
+    }
+}

@@ -1,0 +1,233 @@
+//! Changes stories' files in one lane, compares the board afterwards, and follows up on every change, also on those that
+//! people make by hand.
+
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
+
+use super::{
+    Orchestrator, PAUSE,
+    lane::blocking,
+    runs::RunVerdict,
+    setup::merged_on,
+    stories::{Cause, FrontEdit, StoryStep, StoryWork, changes, take_steps},
+};
+use crate::{
+    board::{Board, WorkError, WorkFolder, watcher::WorkChange},
+    event::{Actor, PipelineEvent},
+    merge::{MergeProof, MergeStatus},
+    story::{BlockReason, Story, StoryId, stage::Stage},
+};
+
+impl Orchestrator {
+    pub(super) fn story(&self, id: StoryId) -> Option<Arc<Story>> {
+        self.stories.board.story(id).cloned()
+    }
+
+    /// Works on stories' files in the lane. When that is done the board is compared, its changes are reported,
+    /// and `then` continues with the result.
+    pub(super) fn work_on<T: Send + 'static>(
+        &mut self,
+        mut about: StoryWork,
+        work: impl FnOnce(&WorkFolder) -> Result<T, WorkError> + Send + 'static,
+        then: impl FnOnce(&mut Self, Result<T, WorkError>) + Send + 'static,
+    ) {
+        let cause = about.cause.take();
+        self.work_with_cause(about, work, |_| cause, then);
+    }
+
+    /// As [`Orchestrator::work_on`], where only the work shows whose change it is.
+    pub(super) fn work_with_cause<T: Send + 'static>(
+        &mut self,
+        about: StoryWork,
+        work: impl FnOnce(&WorkFolder) -> Result<T, WorkError> + Send + 'static,
+        cause: impl FnOnce(&Result<T, WorkError>) -> Cause + Send + 'static,
+        then: impl FnOnce(&mut Self, Result<T, WorkError>) + Send + 'static,
+    ) {
+        let StoryWork { story, first, .. } = about;
+        if let Some(story) = story {
+            self.pending.begin(story);
+        }
+        let folder = Arc::clone(&self.stories.work);
+        let job = move || {
+            let done = work(&folder);
+            // The board is read within the job, so that the next job's changes are not reported with this
+            // one's cause.
+            (done, folder.board())
+        };
+        self.run_in_lane(&self.stories.lane, story, job, move |this, done| {
+            first.into_iter().for_each(|event| this.publisher.emit(event));
+            let (done, board) = done.unwrap_or_else(|why| {
+                let error = || WorkError::Disk {
+                    path: PathBuf::from(".storkit/work"),
+                    source: std::io::Error::other(why.clone()),
+                };
+                (Err(error()), Err(error()))
+            });
+            match board {
+                Ok(board) => this.compare(board, cause(&done)),
+                Err(error) => tracing::warn!(%error, "the stories cannot be read"),
+            }
+            then(this, done);
+        });
+    }
+
+    /// Takes steps with a story that the pipeline decided by its rules.
+    pub(super) fn take_steps(
+        &mut self,
+        about: StoryWork,
+        id: StoryId,
+        steps: Vec<StoryStep>,
+        then: impl FnOnce(&mut Self, Result<(), WorkError>) + Send + 'static,
+    ) {
+        self.work_on(about, move |work| take_steps(work, id, &steps), then);
+    }
+
+    /// Changes a story's front matter; a story that is gone or broken meanwhile is left.
+    pub(super) fn edit_front_matter(
+        &mut self,
+        id: StoryId,
+        edits: Vec<FrontEdit>,
+        then: impl FnOnce(&mut Self) + Send + 'static,
+    ) {
+        self.take_steps(StoryWork::on(id), id, vec![StoryStep::Edit(edits)], move |this, done| {
+            if let Err(error) = done {
+                tracing::warn!(story = %id, %error, "a story could not be marked");
+                this.leave_alone(id);
+            }
+            then(this);
+        });
+    }
+
+    /// After a write that failed: nothing is decided about the story for a while.
+    pub(super) fn leave_alone(&mut self, id: StoryId) {
+        self.holds.leave_alone(id, SystemTime::now() + PAUSE);
+    }
+
+    pub(super) fn block(&mut self, id: StoryId, reason: BlockReason) {
+        self.edit_front_matter(id, vec![FrontEdit::Block(reason)], |_| ());
+    }
+
+    /// Files changed by hand.
+    pub(super) fn files_changed(&mut self, changed: WorkChange) {
+        let log = |_: &mut Self, done: Result<Arc<Board>, WorkError>| {
+            if let Err(error) = done {
+                tracing::warn!(%error, "the stories cannot be read");
+            }
+        };
+        match changed {
+            WorkChange::Config => self.reload(),
+            // The story's file moves before base and the checkouts have; all files are scanned when the merge has ended.
+            WorkChange::Files(_) | WorkChange::Rescan if self.is_landing() => {
+                self.stories.changed_while_landing = true;
+            }
+            WorkChange::Files(paths) => {
+                self.work_on(StoryWork::default(), move |work| work.refresh(&paths), log);
+            }
+            WorkChange::Rescan => self.work_on(StoryWork::default(), WorkFolder::scan, log),
+        }
+    }
+
+    /// Looks at the files that changed during a landing, once it is over.
+    pub(super) fn catch_up_after_landing(&mut self) {
+        if self.stories.changed_while_landing && !self.is_landing() {
+            self.stories.changed_while_landing = false;
+            self.files_changed(WorkChange::Rescan);
+        }
+    }
+
+    fn compare(&mut self, board: Arc<Board>, cause: Cause) {
+        let cause = cause.or_else(|| self.merging().map(|id| (id, Actor::Pipeline, None)));
+        let before = std::mem::replace(&mut self.stories.board, board);
+        let changes = changes(&before, &self.stories.board, &cause);
+        for problem in self.stories.board.problems.iter().filter(|problem| !before.problems.contains(problem))
+        {
+            self.publisher.emit(PipelineEvent::ProblemFound { problem: problem.to_string() });
+        }
+        for event in changes {
+            self.follow_up(&event);
+            self.publisher.emit(event);
+        }
+        self.check_arrivals();
+        self.commit_if_due();
+    }
+
+    fn is_landing(&self) -> bool {
+        self.stories.board.in_stage(Stage::Merge).any(|story| self.merges.is_landing(story.id()))
+    }
+
+    /// The story that is being merged: the queue moves its file, which the watcher may see before the merge's result arrives.
+    fn merging(&self) -> Option<StoryId> {
+        let running = |id: &StoryId| matches!(self.merges.status(*id), Some(MergeStatus::Running { .. }));
+        self.stories.board.in_stage(Stage::Merge).map(|story| story.id()).find(running)
+    }
+
+    /// The consequences of a changed file for the work on its story.
+    fn follow_up(&mut self, event: &PipelineEvent) {
+        let mut committed = false;
+        match event {
+            PipelineEvent::StoryCreated { story, stage, by, .. } => {
+                committed = stage.is_committed();
+                self.follow_stage(*story, *stage, by);
+                if *stage == Stage::Done {
+                    self.check_proof(*story);
+                }
+            }
+            PipelineEvent::StoryMoved { story, from, to, by, .. } => {
+                committed = from.is_committed() || to.is_committed();
+                self.follow_stage(*story, *to, by);
+                self.holds.forget_question(*story);
+                self.leave_stage(*story, *from, *to);
+            }
+            PipelineEvent::StoryDeleted { story, stage, .. } => {
+                committed = stage.is_committed();
+                self.holds.forget(*story);
+                self.follow_stage(*story, Stage::Archived, &Actor::Pipeline);
+                self.runs.end(*story, RunVerdict::Settled);
+                self.leave_merge(*story);
+            }
+            PipelineEvent::StoryChanged { story, .. } => {
+                committed = self.story(*story).is_some_and(|story| story.stage.is_committed());
+            }
+            _ => {}
+        }
+        if committed {
+            self.commits.want();
+        }
+    }
+
+    fn leave_stage(&mut self, id: StoryId, from: Stage, to: Stage) {
+        if from == Stage::Done {
+            self.holds.proven(id);
+        }
+        // The queue's own move is checked when its result arrives: the proof is written last.
+        let merging = matches!(self.merges.status(id), Some(MergeStatus::Running { .. }));
+        if to == Stage::Done && !merging {
+            self.check_proof(id);
+        }
+        self.runs.end_misplaced(id, to);
+        if from == Stage::Merge && to != Stage::Done {
+            self.leave_merge(id);
+        }
+    }
+
+    /// Done means merged: a file that somebody put there is not believed, and not committed.
+    fn check_proof(&mut self, id: StoryId) {
+        let (project, base) = (self.context.project.clone(), self.config.base.clone());
+        let is_proven = move || {
+            matches!(MergeProof::read(project.root(), id), Ok(Some(_)))
+                || merged_on(&project, &base).contains(&id)
+        };
+        // Outside the loop: it may walk all commits of base.
+        self.spawn(blocking(is_proven), move |this, proven| {
+            let is_done = this.story(id).is_some_and(|story| story.stage == Stage::Done);
+            // A check that panicked proves nothing, so it raises no alarm.
+            if proven != Ok(false) || !is_done || !this.holds.unproven(id) {
+                return;
+            }
+            let text = format!(
+                "Story {id} is in `5_done`, but it was never merged. Its file is not committed there. Move it back, \
+                 e.g. to `4_merge`; run `storkit doctor --audit` for details."
+            );
+            this.publisher.alarm(Some(id), text);
+        });
+    }
+}

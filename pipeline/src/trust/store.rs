@@ -1,0 +1,249 @@
+//! What the operator confirmed, and which stories were started on this machine: stored for each project's real path,
+//! outside of every repository.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs::{self, OpenOptions},
+    io::{self, Read as _},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    },
+    path::PathBuf,
+};
+
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use settings::atomic;
+use sha2::Digest as _;
+
+use super::{TrustError, TrustedText};
+use crate::Project;
+
+/// The folder of the confirmations of one user. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustStore {
+    folder: PathBuf,
+}
+
+/// One record. The path is for people; the file's name is what counts.
+#[derive(Serialize, Deserialize)]
+struct TrustRecord<T> {
+    project: String,
+    #[serde(flatten)]
+    about: T,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StartedStories {
+    /// The names of their files, without the extension.
+    started: BTreeSet<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ConfirmedText {
+    confirmed: TrustedText,
+}
+
+impl TrustStore {
+    /// `$XDG_STATE_HOME/storkit/trust`, by default below `~/.local/state`. `lookup` reads the environment.
+    pub fn of_user(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, TrustError> {
+        // The XDG base directory specification: a relative path is to be ignored.
+        let absolute = |name: &str| lookup(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+        Ok(Self::at(state.ok_or(TrustError::NoFolder)?.join("storkit/trust")))
+    }
+
+    /// In this folder, which need not exist yet.
+    pub fn at(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// The text that the operator confirmed last for this project.
+    pub fn confirmed(&self, project: &Project) -> Result<Option<TrustedText>, TrustError> {
+        Ok(self.read::<ConfirmedText>(project, "json")?.map(|record| record.confirmed))
+    }
+
+    /// Records that the operator has seen exactly this text and wants it in force.
+    pub fn confirm(&self, project: &Project, text: &TrustedText) -> Result<(), TrustError> {
+        self.write(project, "json", ConfirmedText { confirmed: text.clone() })
+    }
+
+    /// The stories that were started on this machine and are still in work, by the names of their files without `.md`.
+    pub fn started(&self, project: &Project) -> Result<BTreeSet<String>, TrustError> {
+        Ok(self
+            .read::<StartedStories>(project, "started.json")?
+            .map(|record| record.started)
+            .unwrap_or_default())
+    }
+
+    pub fn set_started(&self, project: &Project, started: &BTreeSet<String>) -> Result<(), TrustError> {
+        self.write(project, "started.json", StartedStories { started: started.clone() })
+    }
+
+    /// When the confirmation was written, in nanoseconds since 1970; 0 where there is none.
+    pub fn changed_at(&self, project: &Project) -> i128 {
+        let found = fs::symlink_metadata(self.path(project, "json"));
+        found.map_or(0, |found| i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()))
+    }
+
+    /// A hash, since a path may be longer than a file's name can be.
+    fn path(&self, project: &Project, extension: &str) -> PathBuf {
+        let name = hex::encode(sha2::Sha256::digest(project.root().as_os_str().as_bytes()));
+        self.folder.join(format!("{name}.{extension}"))
+    }
+
+    fn read<T: DeserializeOwned>(&self, project: &Project, extension: &str) -> Result<Option<T>, TrustError> {
+        let path = self.path(project, extension);
+        let damaged = |why: String| TrustError::Damaged { path: path.clone(), why };
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let mut file = match options.open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(damaged(error.to_string())),
+        };
+        self.check_place(project)?;
+        let found = file.metadata().map_err(|error| damaged(error.to_string()))?;
+        if !found.is_file() || !is_private(&found) {
+            return Err(TrustError::NotPrivate(path));
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(|error| damaged(error.to_string()))?;
+        let record: TrustRecord<T> =
+            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        Ok(Some(record.about))
+    }
+
+    fn write<T: Serialize>(&self, project: &Project, extension: &str, about: T) -> Result<(), TrustError> {
+        let path = self.path(project, extension);
+        let failed = |error: io::Error| TrustError::Damaged { path: path.clone(), why: error.to_string() };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(failed)?;
+        self.check_place(project)?;
+        let record = TrustRecord { project: project.root().display().to_string(), about };
+        let mut bytes = serde_json::to_vec_pretty(&record).map_err(|error| failed(error.into()))?;
+        bytes.push(b'\n');
+        match fs::symlink_metadata(&path) {
+            // Its mode would be kept.
+            Ok(found) if !is_private(&found) => Err(TrustError::NotPrivate(path)),
+            _ => atomic::write(&path, &bytes).map_err(failed),
+        }
+    }
+
+    /// The folder must not be one that the repository brings.
+    fn check_place(&self, project: &Project) -> Result<(), TrustError> {
+        let failed =
+            |error: io::Error| TrustError::Damaged { path: self.folder.clone(), why: error.to_string() };
+        let real = fs::canonicalize(&self.folder).map_err(failed)?;
+        if real.starts_with(project.root()) {
+            return Err(TrustError::InsideProject(self.folder.clone()));
+        }
+        match fs::metadata(&real).map_err(failed)? {
+            found if is_private(&found) => Ok(()),
+            _ => Err(TrustError::NotPrivate(real)),
+        }
+    }
+}
+
+/// Ours, and nobody else can write it.
+pub(super) fn is_private(found: &fs::Metadata) -> bool {
+    let own = found.uid() == rustix::process::geteuid().as_raw() || found.uid() == 0;
+    own && found.mode() & 0o022 == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+    use crate::worktree::fixture::WorktreeFixture;
+
+    fn text(gate: &str) -> TrustedText {
+        TrustedText { project_toml: Some(format!("gates = [\"{gate}\"]\n")), ..TrustedText::default() }
+    }
+
+    fn store(folder: &tempfile::TempDir) -> TrustStore {
+        TrustStore::at(folder.path().canonicalize().unwrap().join("state/storkit/trust"))
+    }
+
+    #[test]
+    fn a_confirmation_counts_for_its_path_alone_and_only_its_owner_can_write_it() {
+        let (one, other) = (WorktreeFixture::new(), WorktreeFixture::new());
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        assert_eq!(store.confirmed(&one.project).unwrap(), None);
+        store.confirm(&one.project, &text("make")).unwrap();
+        assert_eq!(store.confirmed(&one.project).unwrap(), Some(text("make")));
+        assert_eq!(
+            store.confirmed(&other.project).unwrap(),
+            None,
+            "the same content at another path is not confirmed"
+        );
+        let path = store.path(&one.project, "json");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o7777, 0o700);
+    }
+
+    #[test]
+    fn a_record_that_others_could_have_written_does_not_count() {
+        let git = WorktreeFixture::new();
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        store.confirm(&git.project, &text("make")).unwrap();
+        let path = store.path(&git.project, "json");
+        for (place, open, private) in [(path.clone(), 0o620, 0o600), (store.folder.clone(), 0o777, 0o700)] {
+            fs::set_permissions(&place, fs::Permissions::from_mode(open)).unwrap();
+            assert!(matches!(store.confirmed(&git.project), Err(TrustError::NotPrivate(_))), "{place:?}");
+            fs::set_permissions(&place, fs::Permissions::from_mode(private)).unwrap();
+        }
+        let elsewhere = folder.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        assert!(
+            matches!(store.confirmed(&git.project), Err(TrustError::Damaged { .. })),
+            "links are not followed"
+        );
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "{}").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(matches!(store.confirmed(&git.project), Err(TrustError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_repository_cannot_bring_its_own_confirmation() {
+        let git = WorktreeFixture::new();
+        let inside = git.root().join(".state");
+        let folder = tempfile::tempdir().unwrap();
+        symlink(&inside, folder.path().join("link")).unwrap();
+        fs::create_dir(&inside).unwrap();
+        for place in [inside, folder.path().join("link")] {
+            let store = TrustStore::at(place.join("storkit/trust"));
+            assert!(matches!(store.confirm(&git.project, &text("x")), Err(TrustError::InsideProject(_))));
+            let path = store.path(&git.project, "json");
+            fs::write(path, r#"{"project":"","confirmed":{"project_toml":null,"git_programs":[]}}"#).unwrap();
+            assert!(matches!(store.confirmed(&git.project), Err(TrustError::InsideProject(_))));
+        }
+    }
+
+    #[test]
+    fn the_folder_is_the_users_and_never_relative() {
+        let of = |xdg: Option<&str>, home: Option<&str>| {
+            let lookup = |name: &str| if name == "HOME" { home } else { xdg }.map(OsString::from);
+            TrustStore::of_user(lookup).ok().map(|store| store.folder)
+        };
+        assert_eq!(of(Some("/state"), Some("/home/a")), Some("/state/storkit/trust".into()));
+        assert_eq!(of(Some("state"), Some("/home/a")), Some("/home/a/.local/state/storkit/trust".into()));
+        assert_eq!(of(None, None), None);
+    }
+
+    #[test]
+    fn what_was_started_here_is_remembered() {
+        let git = WorktreeFixture::new();
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        let started = BTreeSet::from(["7_story_x".to_owned()]);
+        store.set_started(&git.project, &started).unwrap();
+        assert_eq!(store.started(&git.project).unwrap(), started);
+    }
+}

@@ -1,0 +1,171 @@
+//! Attacks that leave something for the operator, or for another run, to run later.
+
+use std::fs;
+
+use needs::needs;
+
+use super::AttackedMachine;
+
+#[test]
+fn code_edits_a_cached_package_that_the_operator_runs_later() {
+    needs!(Bubblewrap);
+    let machine = AttackedMachine::new();
+    for name in [
+        ".cache/pip/wheels/x.whl",
+        ".cache/uv/archive-v0/x/run.py",
+        ".cargo/git/checkouts/x/build.rs",
+        ".cargo/registry/src/x/build.rs",
+        ".npm/_npx/1/node_modules/x/cli.js",
+        "go/pkg/mod/x/x.go",
+    ] {
+        let path = machine.home().join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(&path, "good\n").expect("a file");
+        // Warm: what is there outside is there inside.
+        machine.allows(&format!(
+            "grep -q good '{0}' && echo evil >> '{0}' && echo new > '{0}.new'",
+            path.display()
+        ));
+        // And stays as it was changed, for this worktree alone.
+        machine.allows(&format!("grep -q evil '{}'", path.display()));
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "good\n", "{name}");
+        assert!(!path.with_extension("new").exists(), "{name}");
+        let below = fs::read_dir(path.parent().expect("a folder")).expect("a folder").count();
+        assert_eq!(below, 1, "{name}");
+    }
+    let mut other = AttackedMachine::new();
+    other.confined.place = machine.fixture.prepare("8_y").enclose().expect("a place");
+    assert!(!other.as_gate("grep -rq evil ~/.npm ~/.cargo").status.success());
+}
+
+#[test]
+fn code_writes_what_the_operators_next_session_executes() {
+    needs!(Bubblewrap);
+    let machine = AttackedMachine::new();
+    let claude = machine.home().join(".claude");
+    fs::create_dir_all(claude.join("shell-snapshots")).expect("a folder");
+    fs::write(claude.join("shell-snapshots/snapshot.sh"), "good\n").expect("a file");
+    fs::write(claude.join("settings.json"), "{}").expect("a file");
+    let plant = "cd ~ && mkdir -p .claude/shell-snapshots .claude/plugins && echo evil >> .claude/shell-snapshots/snapshot.sh && \
+         echo evil > .claude/plugins/x; for f in .bashrc .profile .gitconfig .npmrc .cargo/config.toml .config/go/env \
+         .config/autostart/x.desktop .ssh/authorized_keys .local/bin/ls .cargo/bin/cargo; do mkdir -p $(dirname $f); \
+         echo evil >> $f; done; exit 0";
+    machine.allows(plant);
+    machine.stops_inside(
+        "echo '{\"hooks\": 1}' > ~/.claude/settings.json && test -s ~/.claude/settings.json && exit 1",
+    );
+    let mut found = Vec::new();
+    files_below(&machine.home(), &mut found);
+    let evil = |path: &std::path::PathBuf| fs::read_to_string(path).unwrap_or_default().contains("evil");
+    assert_eq!(found.iter().filter(|path| evil(path)).collect::<Vec<_>>(), Vec::<&std::path::PathBuf>::new());
+    assert_eq!(fs::read_to_string(claude.join("settings.json")).expect("a file"), "{}");
+}
+
+fn files_below(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        match entry.file_type().expect("a kind").is_dir() {
+            true => files_below(&entry.path(), found),
+            false => found.push(entry.path()),
+        }
+    }
+}
+
+#[test]
+fn a_gate_finds_state_of_the_agent() {
+    needs!(Bubblewrap);
+    let machine = AttackedMachine::new();
+    let said = machine
+        .as_agent("echo left > ~/left; echo left > /tmp/left; echo left > ~/.claude/left; ls -a ~/.claude");
+    assert!(String::from_utf8_lossy(&said.stdout).contains("projects"), "{said:?}");
+    for path in ["~/left", "/tmp/left", "/var/tmp/left", "~/.claude"] {
+        assert!(!machine.as_gate(&format!("ls {path}")).status.success(), "{path}");
+    }
+    assert!(!machine.as_agent("ls ~/.claude/left").status.success());
+}
+
+#[test]
+fn a_sessions_transcript_is_lost_for_the_storys_next_run() {
+    needs!(Bubblewrap);
+    let machine = AttackedMachine::new();
+    let script = "slug=$(pwd | sed 's/[^A-Za-z0-9]/-/g'); cd ~/.claude/projects/$slug";
+    assert!(machine.as_agent(&format!("{script} && echo said > session.jsonl")).status.success());
+    assert!(machine.as_agent(&format!("{script} && grep -q said session.jsonl")).status.success());
+    let kept = fs::read_dir(machine.home().join(".claude/projects")).expect("a folder").flatten();
+    assert!(kept.map(|entry| entry.path().join("session.jsonl")).any(|path| path.is_file()));
+}
+
+#[test]
+fn code_replaces_a_toolchain_or_the_cli() {
+    needs!(Bubblewrap);
+    let mut machine = AttackedMachine::new();
+    let cli = machine.root().with_file_name("cli");
+    for path in [
+        ".cargo/bin/cargo",
+        ".rustup/toolchains/x/bin/rustc",
+        ".local/bin/claude",
+        ".nvm/versions/node/v1/bin/node",
+    ]
+    .map(|name| machine.home().join(name))
+    .into_iter()
+    .chain([cli.clone()])
+    {
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(&path, "good\n").expect("a file");
+        if path == cli {
+            let agents::confine::Confinement::Bwrap(bwrap) = &mut machine.confined.confinement else {
+                panic!("no wall")
+            };
+            bwrap.host.programs.push(cli.clone());
+        }
+        let shown = path.display();
+        machine.allows(&format!("grep -q good '{shown}'"));
+        machine.stops_inside(&format!("echo evil >> '{shown}'"));
+        machine.stops_inside(&format!("rm -f '{shown}' && test ! -e '{shown}'"));
+        machine.stops_inside(&format!("chmod 777 '{shown}'"));
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "good\n");
+    }
+}
+
+#[test]
+fn code_changes_the_repository_that_the_operators_git_reads() {
+    needs!(Bubblewrap);
+    let machine = AttackedMachine::new();
+    let config = fs::read(machine.root().join(".git/config")).expect("a file");
+    for script in [
+        "echo evil > \"$ROOT/.git/hooks/post-merge\"",
+        "git -C \"$ROOT\" config core.pager evil",
+        "git config --local credential.helper evil",
+        "echo evil >> \"$ROOT/.git/config\"",
+        "echo evil > \"$ROOT/.git/info/attributes\"",
+        "echo evil > \"$ROOT/.git/refs/heads/evil\"",
+        "echo evil > ../.hooks/pre-commit",
+        "echo evil > \"$ROOT/.gitmodules\"",
+        "echo 'gates = []' > \"$ROOT/.storkit/project.toml\"",
+    ] {
+        machine.stops_inside(script);
+    }
+    assert_eq!(fs::read(machine.root().join(".git/config")).expect("a file"), config);
+    for name in [".git/hooks/post-merge", ".git/info/attributes", ".git/refs/heads/evil", ".gitmodules"] {
+        assert!(!machine.root().join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn code_prepares_a_link_for_the_next_mount() {
+    needs!(Bubblewrap);
+    let machine = AttackedMachine::new();
+    let victim = machine.root().with_file_name("victim");
+    fs::create_dir_all(&victim).expect("a folder");
+    // Where the next process's mounts are made, to the machine's own files as bubblewrap sees them, and as a path.
+    for target in
+        [format!("/oldroot{}", victim.display()), format!("../../../../../oldroot{}", victim.display())]
+    {
+        let swap = format!(
+            "cd ~; mv .cargo .moved; mv .npm .moved-too; ln -s '{target}' .cargo; ln -s '{target}' .npm; cd /tmp; ln -s '{target}' x; \
+             cd \"$ROOT\"; cd ..; mv project moved; ln -s '{target}' project; exit 0"
+        );
+        machine.allows(&swap);
+        machine.allows("git log -1 && touch ~/.cargo/mine ~/.npm/mine");
+        assert_eq!(fs::read_dir(&victim).expect("a folder").count(), 0, "{target}");
+    }
+}

@@ -1,0 +1,124 @@
+//! Attacks on the wall itself: namespaces, mounts, system calls, terminals.
+
+use std::{collections::BTreeMap, process::Command};
+
+use needs::needs;
+use tokio_util::sync::CancellationToken;
+
+use super::AttackedMachine;
+use crate::gates::GateRunner;
+
+/// Makes the system call in its arguments; fails with its error's number where that is denied or missing.
+const CALL: &str = "perl -e 'exit 0 if syscall($ARGV[0] + 0, map { $_ + 0 } @ARGV[1 .. 5]) >= 0; exit($! == 1 ? 101 : $! == 38 ? 138 : 0)'";
+
+/// By name: x86-64's number, that of other machines, and arguments with which it would succeed or fail for another reason than a filter.
+fn calls() -> BTreeMap<&'static str, (u32, u32, &'static str)> {
+    [
+        ("ptrace", (101, 117, "0 0 0 0 0")),
+        ("keyctl", (250, 219, "0 -3 0 0 0")),
+        ("add_key", (248, 217, "0 0 0 0 -3")),
+        ("request_key", (249, 218, "0 0 0 0 0")),
+        ("bpf", (321, 280, "-1 0 0 0 0")),
+        ("userfaultfd", (323, 282, "-1 0 0 0 0")),
+        ("perf_event_open", (298, 241, "0 0 0 0 0")),
+        ("mount", (165, 40, "0 0 0 0 0")),
+        ("open_tree", (428, 428, "-1 0 -1 0 0")),
+        ("pivot_root", (155, 41, "0 0 0 0 0")),
+        ("setns", (308, 268, "-1 0 0 0 0")),
+        ("unshare (user)", (272, 97, "268435456 0 0 0 0")),
+        ("unshare (mount)", (272, 97, "131072 0 0 0 0")),
+        ("process_vm_readv", (310, 270, "1 0 0 0 0")),
+        ("pidfd_getfd", (438, 438, "-1 0 0 0 0")),
+        ("open_by_handle_at", (304, 265, "0 0 0 0 0")),
+        ("clone3", (435, 435, "0 0 0 0 0")),
+        ("io_uring_setup", (425, 425, "0 0 0 0 0")),
+    ]
+    .into()
+}
+
+#[test]
+fn code_debugs_mounts_or_makes_a_namespace() {
+    needs!(Bubblewrap);
+    let machine = AttackedMachine::new();
+    for (name, (x86, other, arguments)) in calls() {
+        let number = if cfg!(target_arch = "x86_64") { x86 } else { other };
+        let expected = if matches!(name, "clone3" | "io_uring_setup") { 138 } else { 101 };
+        for output in [
+            machine.as_gate(&format!("{CALL} {number} {arguments}")),
+            machine.as_agent(&format!("{CALL} {number} {arguments}")),
+        ] {
+            assert_eq!(output.status.code(), Some(expected), "{name}: {output:?}");
+        }
+    }
+    // The same calls by x32's numbers.
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(
+            machine.as_gate(&format!("{CALL} {} 0 0 0 0 0", 0x4000_0000_u32 + 521)).status.code(),
+            Some(101)
+        );
+    }
+    machine.stops("unshare --user --map-root-user true");
+    machine.stops("unshare --user --mount --map-root-user mount -t tmpfs none /mnt");
+    machine.stops("bwrap --ro-bind / / true");
+    machine.stops_inside("mount -o remount,rw /usr");
+    machine.stops_inside("umount -l /tmp");
+}
+
+#[test]
+fn code_gains_privileges() {
+    needs!(Bubblewrap);
+    let machine = AttackedMachine::new();
+    machine.allows(
+        "grep -q 'NoNewPrivs:.1' /proc/self/status && grep -q 'CapEff:.0000000000000000' /proc/self/status",
+    );
+    // A program that the kernel runs as root outside of every namespace.
+    // Opened and not written: this is the kernel of the machine that runs the tests.
+    machine.stops_inside("exec 3>> /proc/sys/kernel/core_pattern");
+    machine.stops_inside("exec 3>> /proc/sysrq-trigger");
+    machine.stops_inside("echo evil > /usr/bin/evil");
+    machine.stops_inside("echo evil > /evil");
+    machine.stops_inside("mknod disk b 254 0");
+}
+
+#[test]
+fn code_calls_the_host_of_this_machine() {
+    needs!(Bubblewrap);
+    let machine = AttackedMachine::new();
+    // AF_VSOCK, which belongs to no network namespace.
+    machine.stops_inside("perl -MSocket -e 'socket(my $s, 40, SOCK_STREAM, 0) or exit 1'");
+    machine.allows("perl -MSocket -e 'socket(my $s, AF_INET, SOCK_STREAM, 0) or exit 1'");
+}
+
+/// Puts a line feed into the input of the terminal that this process was started in.
+const TYPE: &str = "perl -e 'open(my $tty, \"+<\", \"/dev/tty\") or exit 2; my $key = \"\\n\"; ioctl($tty, 0x5412, $key) or exit 3'";
+
+/// Set for the test below when it runs in a terminal.
+const IN_TERMINAL: &str = "STORKIT_TEST_IN_TERMINAL";
+
+#[tokio::test]
+async fn a_gate_types_into_the_operators_terminal() {
+    needs!(Bubblewrap);
+    if std::env::var_os(IN_TERMINAL).is_none() {
+        // Again, in a terminal of its own: script(1) is a part of util-linux.
+        let tests = std::env::current_exe().expect("this program");
+        let line = format!(
+            "{} --exact worktree::attacks::system::a_gate_types_into_the_operators_terminal --nocapture",
+            tests.display()
+        );
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env(IN_TERMINAL, "1");
+        let output = command.stdin(std::process::Stdio::null()).output().expect("script runs");
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    let machine = AttackedMachine::new();
+    assert_eq!(machine.outside(TYPE).status.code(), Some(0), "this process has a terminal");
+    for wall in [None, Some(machine.confined.clone())] {
+        let gate = GateRunner { commands: vec![TYPE.into()], wall, ..GateRunner::default() };
+        let report = gate.run(machine.worktree.path(), "", &CancellationToken::new()).await.expect("it runs");
+        assert_eq!(report.results[0].code, Some(2), "there is no terminal: {report:?}");
+    }
+    // Nor is there a way to open it by its name.
+    let device = std::fs::read_link("/proc/self/fd/1").unwrap_or_default();
+    machine.stops_inside(&format!("echo evil > '{}'", device.display()));
+}

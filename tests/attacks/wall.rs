@@ -1,0 +1,201 @@
+//! Attacks by code of an agent, in whole lives of stories: as the agent itself, as a gate and as a component's setup.
+//!
+//! The project's gate is the attack. It passes only if it was stopped, so a story that merges is the proof.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+
+use e2e::{KEY, Program, Terminal, git};
+use needs::needs;
+
+/// What is looked for in the environment. The bot's secrets contain this mark.
+const MARK: &str = "m4rked";
+
+/// One coder and one reviewer; setup and gate are a script of the repository.
+const TEAM: &str = r#"
+gates = ["sh attack.sh gate"]
+max_retries = 1
+[[component]]
+name = "all"
+setup = ["sh attack.sh setup"]
+[[agent]]
+name = "coder"
+stage = "coder"
+[[agent]]
+name = "qa"
+stage = "qa"
+"#;
+
+/// A project with this attack in it, a CLI that does what stories say, and a machine with an operator.
+struct AttackedProject(Program);
+
+impl AttackedProject {
+    fn new(attack: &str) -> Self {
+        Self::with_team(TEAM, attack)
+    }
+
+    fn with_team(team: &str, attack: &str) -> Self {
+        let mut program = Program::with_stand_in();
+        let agent = program.project().with_file_name("agent");
+        fs::write(&agent, include_str!("../src/stand_in/story_agent.py")).expect("the agent");
+        fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("it can run");
+        program.set_guarded_claude(agent.to_str().expect("text"));
+        program.write_config("[pipeline]\nrooms = [\"console:main\"]");
+        program.set_env("DATABASE_URL", "postgres://operator:m4rked-5ecret@localhost/shop");
+        let attacked = Self(program);
+        attacked.write("attack.sh", attack);
+        attacked.write(".storkit/project.toml", team);
+        let project = attacked.0.project();
+        git(&project, &["config", "user.name", "Ada"]);
+        git(&project, &["config", "user.email", "ada@example.org"]);
+        git(&project, &["add", "attack.sh", ".storkit/project.toml"]);
+        git(&project, &["commit", "-q", "-m", "the project"]);
+        attacked.write(".env", "of the operator");
+        attacked.write("../home/.ssh/id", "m4rked-5ecret");
+        attacked
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.0.project().join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    }
+
+    fn home(&self) -> std::path::PathBuf {
+        self.0.project().with_file_name("home")
+    }
+
+    /// Starts a story whose coder runs these lines, and commits.
+    fn start(&self, lines: &str) -> Terminal {
+        let text = format!(
+            "---\nname: Attack\n---\n{lines}\ndo: echo x > x.txt && git add x.txt && git commit -qm x\n"
+        );
+        let terminal = self.0.terminal();
+        self.write(".storkit/work/2_current/1_story_attack.md", &text);
+        terminal
+    }
+
+    /// A story with this attack is merged, since the gate saw it stopped.
+    fn is_merged(&self, lines: &str) {
+        let _serving = self.0.serve();
+        let mut terminal = self.start(lines);
+        terminal.see("**1 Attack**: merged as");
+    }
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).expect("a file")
+}
+
+#[test]
+fn a_gate_reads_the_models_key() {
+    needs!(Bubblewrap);
+    let looks = format!(
+        "set -e\n! env | grep -i -e {MARK} -e '^ANTHROPIC' -e '^CLAUDE' -e DATABASE_URL\n\
+         ! cat /proc/*/environ 2> /dev/null | tr '\\0' '\\n' | grep -e {MARK} -e DATABASE_URL\n\
+         ! ls ~/.claude\n! grep -rs {MARK} \"$HOME\" /tmp /run /etc\n"
+    );
+    assert!(KEY.contains(MARK));
+    AttackedProject::new(&looks).is_merged("");
+}
+
+#[test]
+fn a_gate_reads_the_operators_files_of_a_project_below_tmp() {
+    needs!(Bubblewrap);
+    let project = AttackedProject::new("");
+    let (root, home) = (project.0.project(), project.home());
+    let script = format!(
+        "! cat {0}/.env && ! cat {0}/.storkit/bot.toml && ! ls {0}/.storkit/run && ! ls {0}/.storkit/state && ! cat {1}/.ssh/id\n",
+        root.display(),
+        home.display()
+    );
+    project.write("attack.sh", &script);
+    git(&root, &["commit", "-qam", "attack"]);
+    // The coder tries the same, and commits only if it was stopped.
+    project.is_merged(&format!("do: sh -c '{}' || rm -rf .git* *", script.trim_end()));
+}
+
+#[test]
+fn a_gate_writes_what_the_clis_next_command_executes() {
+    needs!(Bubblewrap);
+    let project = AttackedProject::new("");
+    let snapshots = project.home().join(".claude/shell-snapshots");
+    fs::create_dir_all(&snapshots).expect("a folder");
+    fs::write(snapshots.join("snapshot-bash-1.sh"), "# good\n").expect("a file");
+    let append = "mkdir -p \"$HOME/.claude/shell-snapshots\"; for f in snapshot-bash-1.sh other.sh; do \
+         echo 'touch /tmp/evil' >> \"$HOME/.claude/shell-snapshots/$f\"; done; exit 0\n";
+    project.write("attack.sh", append);
+    git(&project.0.project(), &["commit", "-qam", "attack"]);
+    project.is_merged(&format!("do: {}", append.trim_end()));
+    assert_eq!(read(&snapshots.join("snapshot-bash-1.sh")), "# good\n");
+    assert_eq!(fs::read_dir(&snapshots).expect("a folder").count(), 1);
+}
+
+#[test]
+fn a_gate_edits_a_package_that_the_operator_runs_later() {
+    needs!(Bubblewrap);
+    let project = AttackedProject::new("");
+    let package = project.home().join(".npm/_npx/1/node_modules/x/cli.js");
+    fs::create_dir_all(package.parent().expect("a folder")).expect("a folder");
+    fs::write(&package, "good\n").expect("a file");
+    // It must be there, or builds would not be warm.
+    let edit = "grep -q good ~/.npm/_npx/1/node_modules/x/cli.js && echo evil >> ~/.npm/_npx/1/node_modules/x/cli.js\n";
+    project.write("attack.sh", edit);
+    git(&project.0.project(), &["commit", "-qam", "attack"]);
+    project.is_merged(&format!("do: {}", edit.trim_end()));
+    assert_eq!(read(&package), "good\n");
+}
+
+#[test]
+fn a_gate_types_into_the_terminal_of_storkit() {
+    needs!(Bubblewrap, Tmux);
+    // The gate passes only where it has no terminal.
+    let script = "! perl -e 'open(my $tty, \"+<\", \"/dev/tty\") or exit 2; my $key = \"!\"; ioctl($tty, 0x5412, $key) or exit 3'\n";
+    let mut project = AttackedProject::new(script);
+    project.0.set_env("RUST_LOG", "info");
+    let screen = project.0.screen(&project.0.command(&["serve", "--port", "0"]));
+    screen.see("storkit serves");
+    let mut terminal = project.start("");
+    terminal.see("**1 Attack**: merged as");
+    drop(screen);
+}
+
+#[test]
+fn a_repository_takes_its_own_wall_down() {
+    needs!(Bubblewrap);
+    let project = AttackedProject::with_team(
+        &TEAM.replace("stage = \"coder\"", "stage = \"coder\"\nsandbox = \"none\""),
+        "touch ../../../ran",
+    );
+    let _serving = project.0.serve();
+    let mut terminal = project.start("do: touch ../../../ran");
+    let told = terminal.see("agent.sandbox");
+    assert!(told.contains("[wall]") && told.contains("bot.toml"), "{told}");
+    terminal.say("status");
+    terminal.see("Nothing is started");
+    assert!(!project.0.file("ran").exists());
+}
+
+#[test]
+fn a_machine_without_a_wall_runs_agents_all_the_same() {
+    let mut project = AttackedProject::new("touch ../../../ran");
+    let programs = project.0.project().with_file_name("programs");
+    fs::create_dir(&programs).expect("a folder");
+    // Everything but bubblewrap.
+    for folder in ["/usr/bin", "/bin"] {
+        for entry in fs::read_dir(folder).expect("a folder").flatten() {
+            let name = entry.file_name();
+            if name != "bwrap" {
+                let _ = std::os::unix::fs::symlink(entry.path(), programs.join(name));
+            }
+        }
+    }
+    project.0.set_env("PATH", programs.to_str().expect("text"));
+    let _serving = project.0.serve();
+    let mut terminal = project.start("do: touch ../../../ran");
+    terminal.see("There is no wall for agents and gates");
+    assert!(!project.0.file("ran").exists());
+    project.0.write_config("[wall]\nconfine = \"none\"");
+    let output = project.0.run(&["doctor"], "");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("There is no wall"), "{said}");
+}
