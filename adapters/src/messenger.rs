@@ -251,6 +251,8 @@ pub struct Capabilities {
     pub history: bool,
     /// Whether a reply to a slash command, or to a picked choice, is seen by that person alone.
     pub private_replies: bool,
+    /// Whether its people sit at this machine, with the main checkout before them.
+    pub local: bool,
     /// The longest message, in bytes of the rendered form.
     pub max_len: usize,
 }

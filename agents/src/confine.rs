@@ -11,6 +11,7 @@ pub mod environment;
 mod host_gate;
 pub mod hosts;
 mod inside;
+mod landlock_wall;
 mod network;
 mod paths;
 mod registries;
@@ -30,6 +31,7 @@ pub use self::{
     egress::EgressProxy,
     host_gate::{HostDecision, HostGate, HostTarget},
     hosts::{AllowedHost, AllowedReach, NetworkAccess, allowed, is_public},
+    landlock_wall::LandlockWall,
     network::{NetworkPlan, OpenHosts},
     paths::{STORE, WorktreePaths},
     registries::registries_of,
@@ -46,6 +48,8 @@ pub enum Confinement {
     /// Not at all, because the operator says so: hooks refuse, and comparisons detect.
     None,
     Bwrap(Bwrap),
+    /// By rules of the kernel, in the machine's own namespaces.
+    Landlock(LandlockWall),
     /// By the operator's command, e.g. `["runsc", "do"]`, which takes the agent's as its arguments. Git's data
     /// is not replaced, as without a sandbox.
     Prefix(Vec<String>),
@@ -64,6 +68,8 @@ pub struct Confined {
 #[derive(Debug)]
 pub struct WalledCommand {
     pub argv: Vec<OsString>,
+    /// Variables that it needs there; they replace others of the same name.
+    pub environment: Vec<(OsString, OsString)>,
     /// What the process holds private. To be kept until it is over.
     pub scratch: Option<ScratchFolders>,
 }
@@ -74,26 +80,52 @@ impl Confined {
     /// # Errors
     /// If a private folder cannot be made: nothing is started without its wall.
     pub fn command(&self, argv: Vec<OsString>, tenant: Tenant<'_>) -> io::Result<WalledCommand> {
-        let (prefix, scratch) = match &self.confinement {
-            Confinement::None => (Vec::new(), None),
-            Confinement::Prefix(words) => (words.iter().map(OsString::from).collect(), None),
+        let after = |prefix: Vec<OsString>| prefix.into_iter().chain(argv.iter().cloned()).collect();
+        Ok(match &self.confinement {
+            Confinement::None => WalledCommand::plain(argv),
+            Confinement::Prefix(words) => {
+                WalledCommand::plain(after(words.iter().map(OsString::from).collect()))
+            }
             Confinement::Bwrap(bwrap) => {
                 let scratch = ScratchFolders::make(&self.place)?;
-                (bwrap.prefix(&self.place, &scratch, tenant)?, Some(scratch))
+                let prefix = bwrap.prefix(&self.place, &scratch, tenant)?;
+                let environment = vec![("HOME".into(), bwrap.host.inner_home().into())];
+                WalledCommand { argv: after(prefix), environment, scratch: Some(scratch) }
             }
-        };
-        Ok(WalledCommand { argv: prefix.into_iter().chain(argv).collect(), scratch })
+            Confinement::Landlock(landlock) => {
+                let scratch = ScratchFolders::make(&self.place)?;
+                let (prefix, environment) = landlock.prefix(&self.place, &scratch, tenant)?;
+                WalledCommand { argv: after(prefix), environment, scratch: Some(scratch) }
+            }
+        })
+    }
+}
+
+impl WalledCommand {
+    /// Without a wall.
+    pub fn plain(argv: Vec<OsString>) -> Self {
+        Self { argv, environment: Vec::new(), scratch: None }
     }
 }
 
 impl Confinement {
+    /// Whether a part of a writable folder can be read-only inside, as `.git` must be in the main checkout.
+    pub fn protects_parts(&self) -> bool {
+        matches!(self, Self::None | Self::Bwrap(_) | Self::Prefix(_))
+    }
+
     /// The confinement that the operator chose; without a choice, the strongest that this machine has. Starts bubblewrap once. Blocks.
     ///
     /// # Errors
     /// A sentence, if the wall cannot be built: nothing weaker replaces it, and nothing runs without one.
     pub fn chosen(wall: &WallSettings, host: HostFolders) -> Result<Self, String> {
         let (visible, writable) = (wall.visible.clone(), wall.writable.clone());
-        let bwrap = Bwrap::for_host(HostFolders { visible, writable, ..host });
+        let host = HostFolders { visible, writable, ..host };
+        let landlock = || match LandlockWall::for_host(host.clone()) {
+            Some(wall) => wall.try_out().map(|()| Self::Landlock(wall)),
+            None => Err("Landlock is not available to this program.".to_owned()),
+        };
+        let bwrap = Bwrap::for_host(host.clone());
         match &wall.confine {
             ConfineChoice::None => Ok(Self::None),
             ConfineChoice::Prefix(words) => Ok(Self::Prefix(words.clone())),
@@ -101,13 +133,18 @@ impl Confinement {
                 Ok(()) => Ok(Self::Bwrap(bwrap)),
                 Err(why) => Err(format!("`confine = \"bwrap\"` in `.storkit/bot.toml`: {why}")),
             },
-            ConfineChoice::Strongest => match bwrap.try_out() {
-                Ok(()) => Ok(Self::Bwrap(bwrap)),
-                Err(why) => Err(format!(
-                    "There is no wall for agents and gates, so none of them starts: {why} To run them without a wall, set \
-                     `confine = \"none\"` below `[wall]` in `.storkit/bot.toml`."
-                )),
-            },
+            ConfineChoice::Landlock => {
+                landlock().map_err(|why| format!("`confine = \"landlock\"` in `.storkit/bot.toml`: {why}"))
+            }
+            ConfineChoice::Strongest => {
+                let Err(why) = bwrap.try_out() else { return Ok(Self::Bwrap(bwrap)) };
+                landlock().map_err(|also| {
+                    format!(
+                        "There is no wall for agents and gates, so none of them starts: {why} {also} To run them without a wall, \
+                         set `confine = \"none\"` below `[wall]` in `.storkit/bot.toml`."
+                    )
+                })
+            }
         }
     }
 
@@ -116,21 +153,27 @@ impl Confinement {
         match self {
             Self::None => "no wall".into(),
             Self::Bwrap(_) => "bubblewrap".into(),
+            Self::Landlock(_) => "Landlock".into(),
             Self::Prefix(words) => format!("`{}`", words.first().map_or("", String::as_str)),
         }
     }
 
-    /// `HOME` inside, where it is a private one.
-    pub fn home(&self) -> Option<&Path> {
+    /// Where a process finds git's data about its worktree: at its own place, unless nothing can be shown there.
+    pub fn admin<'a>(&self, place: &'a WorktreePaths) -> std::borrow::Cow<'a, Path> {
         match self {
-            Self::None | Self::Prefix(_) => None,
-            Self::Bwrap(bwrap) => Some(bwrap.host.inner_home()),
+            Self::Landlock(_) => place.private.join("admin").into(),
+            Self::None | Self::Bwrap(_) | Self::Prefix(_) => place.admin.as_path().into(),
         }
+    }
+
+    /// Whether bubblewrap's own processes are between storkit and the command.
+    pub fn is_bubblewrap(&self) -> bool {
+        matches!(self, Self::Bwrap(_))
     }
 
     /// Whether git's data is replaced by private copies. Then `Worktree::enclose` of the pipeline must run before, and the
     /// hooks need no configuration.
     pub fn encloses(&self) -> bool {
-        matches!(self, Self::Bwrap(_))
+        matches!(self, Self::Bwrap(_) | Self::Landlock(_))
     }
 }

@@ -59,12 +59,18 @@ pub fn check_unix_peer(socket: impl AsFd) -> Result<(), PeerRefusal> {
     // 0: a process that this PID namespace does not show, of the host or of another container.
     let pid = Pid::from_raw(credentials.pid()).ok_or(PeerRefusal::Unknown)?;
     let handle = match getsockopt(&socket, sockopt::PeerPidfd) {
-        Ok(handle) => handle,
+        Ok(handle) => Some(handle),
         // Before Linux 6.5. The process may have ended, and its id be another's by now, but only since it connected.
-        Err(Errno::ENOPROTOOPT) => pidfd_open(pid, PidfdFlags::empty()).map_err(|_| PeerRefusal::Unknown)?,
+        Err(Errno::ENOPROTOOPT) => match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(handle) => Some(handle),
+            // gVisor has neither.
+            Err(rustix::io::Errno::NOSYS) => None,
+            Err(_) => return Err(PeerRefusal::Unknown),
+        },
         Err(_) => return Err(PeerRefusal::Unknown),
     };
     check_process(pid.as_raw_nonzero().get())?;
+    let Some(handle) = handle else { return Ok(()) };
     // Last: all of the above was about this process only if it has not ended meanwhile.
     let mut ended = [PollFd::new(&handle, PollFlags::IN)];
     match poll(&mut ended, Some(&Timespec::default())) {
@@ -78,25 +84,34 @@ pub fn check_unix_peer(socket: impl AsFd) -> Result<(), PeerRefusal> {
 ///
 /// This process itself is refused: it connects to its own listener only on behalf of sandboxes.
 pub fn check_tcp_peer(peer: SocketAddr, local: SocketAddr) -> Result<(), PeerRefusal> {
-    let inode = socket_inode(peer, local).ok_or(PeerRefusal::Unknown)?;
+    let socket = peer_socket(peer, local).ok_or(PeerRefusal::Unknown)?;
     let own = std::process::id().cast_signed();
     let (mut found, mut hidden) = (false, Vec::new());
     for pid in tree::rows().into_iter().map(|row| row.seen.pid()) {
-        match holds_socket(pid, inode) {
+        match holds_socket(pid, socket.inode) {
             Some(true) if pid == own => return Err(PeerRefusal::Descendant(own)),
-            Some(true) => {
-                check_process(pid)?;
-                found = true;
-            }
+            Some(true) => match check_process(pid) {
+                Ok(()) => found = true,
+                // A program that starts another one shares its descriptors with it for a moment.
+                Err(_) if holds_socket(pid, socket.inode) == Some(false) => {}
+                Err(why) => return Err(why),
+            },
             Some(false) => {}
             None => hidden.push(pid),
         }
     }
-    // The descriptors of other users, and of a server like sshd, are hidden. The token decides about those, but an agent must
-    // not get through by hiding.
     match found {
-        true => Ok(()),
-        false => hidden.into_iter().try_for_each(|pid| check_ancestors(pid).map(drop)),
+        true => {}
+        // It ended, or hands the connection from one process to another while we look.
+        false if socket.user == getuid().as_raw() => return Err(PeerRefusal::Unknown),
+        // The descriptors of other users are hidden. The token decides about those, but an agent must not get through as
+        // another user.
+        false => hidden.into_iter().try_for_each(|pid| check_ancestors(pid).map(drop))?,
+    }
+    // Whoever sent something and ended at once could not be looked at.
+    match peer_socket(peer, local) {
+        Some(still) if still.inode == socket.inode => Ok(()),
+        _ => Err(PeerRefusal::Unknown),
     }
 }
 
@@ -222,21 +237,32 @@ fn holds_socket(pid: i32, inode: u64) -> Option<bool> {
     }
 }
 
-/// The inode of the socket whose own address is `peer` and whose other end is `local`.
-fn socket_inode(peer: SocketAddr, local: SocketAddr) -> Option<u64> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PeerSocket {
+    inode: u64,
+    /// Who opened it.
+    user: u32,
+}
+
+/// The socket whose own address is `peer` and whose other end is `local`.
+fn peer_socket(peer: SocketAddr, local: SocketAddr) -> Option<PeerSocket> {
     ["tcp", "tcp6"].iter().find_map(|table| {
         let table_text = fs::read_to_string(format!("/proc/self/net/{table}")).ok()?;
-        inode_in(&table_text, &shown(peer, *table == "tcp6")?, &shown(local, *table == "tcp6")?)
+        socket_in(&table_text, &shown(peer, *table == "tcp6")?, &shown(local, *table == "tcp6")?)
     })
 }
 
-/// Columns of `/proc/net/tcp` (Linux, Documentation/networking/proc_net_tcp.rst): slot, own address, the other's, …, inode.
-fn inode_in(table: &str, own: &str, other: &str) -> Option<u64> {
+/// Columns of `/proc/net/tcp` (Linux, Documentation/networking/proc_net_tcp.rst): slot, own address, the other's, …, user (7),
+/// …, inode (9).
+fn socket_in(table: &str, own: &str, other: &str) -> Option<PeerSocket> {
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let this = fields.get(1) == Some(&own) && fields.get(2) == Some(&other);
-        // A socket without a process (TIME_WAIT) has no inode.
-        this.then(|| fields.get(9)?.parse().ok()).flatten().filter(|inode| *inode != 0)
+        if fields.get(1) != Some(&own) || fields.get(2) != Some(&other) {
+            return None;
+        }
+        let socket = PeerSocket { user: fields.get(7)?.parse().ok()?, inode: fields.get(9)?.parse().ok()? };
+        // A socket that no process holds any more (TIME_WAIT) has no inode.
+        Some(socket).filter(|socket| socket.inode != 0)
     })
 }
 
@@ -319,10 +345,10 @@ mod tests {
     fn a_line_of_a_socket_table_is_read_by_its_columns() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
                      0: 0100007F:D431 0100007F:0BB9 06 00000000:00000000 03:00000000 00000000     0        0 0 3 x\n   \
-                     1: 0100007F:D431 0100007F:0BB9 01 00000000:00000000 00:00000000 00000000     0        0 4711 1 x\n";
+                     1: 0100007F:D431 0100007F:0BB9 01 00000000:00000000 00:00000000 00000000  1000        0 4711 1 x\n";
         let own = shown("127.0.0.1:54321".parse().expect("one"), false).expect("narrow");
-        assert_eq!(inode_in(table, &own, "0100007F:0BB9"), Some(4711));
-        assert_eq!(inode_in(table, &own, "0100007F:0BBA"), None);
+        assert_eq!(socket_in(table, &own, "0100007F:0BB9"), Some(PeerSocket { inode: 4711, user: 1000 }));
+        assert_eq!(socket_in(table, &own, "0100007F:0BBA"), None);
         let wide = shown("127.0.0.1:3001".parse().expect("one"), true).expect("wide");
         assert_eq!(wide, "0000000000000000FFFF00000100007F:0BB9");
     }

@@ -121,6 +121,7 @@ impl Adapter for Messenger {
             files: false,
             history: false,
             private_replies: false,
+            local: false,
             max_len: 40_000,
         }
     }

@@ -10,3 +10,4 @@ pub mod router;
 pub mod services;
 mod session;
 mod transcript;
+mod workspace;

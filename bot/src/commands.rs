@@ -10,6 +10,7 @@ mod doctor;
 mod git;
 mod help;
 pub mod htop;
+mod land;
 mod log;
 mod model;
 mod move_story;
@@ -43,6 +44,7 @@ pub fn all() -> CommandRegistry {
         Arc::new(show::ShowCommand),
         Arc::new(overview::OverviewCommand),
         Arc::new(new::NewCommand),
+        Arc::new(land::LandCommand),
         Arc::new(start::StartCommand),
         Arc::new(stop::StopCommand),
         Arc::new(assign::AssignCommand),

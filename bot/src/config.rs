@@ -42,6 +42,7 @@ pub struct BotConfig {
     /// How much of a turn's progress rooms show: 0, 1 or 2.
     pub verbosity: u8,
     pub claude: ClaudeSection,
+    pub relay: RelaySection,
     pub http: HttpSection,
     pub console: ConsoleSection,
     pub pipeline: PipelineSection,
@@ -70,6 +71,38 @@ pub struct ClaudeSection {
     pub trust_project_settings: bool,
     /// Extra environment of the CLI.
     pub env: BTreeMap<String, String>,
+}
+
+/// The section `[relay]` of the file.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RelaySection {
+    /// Where the agents of chat rooms work.
+    pub workspace: WorkspaceChoice,
+}
+
+/// Where the agent of a chat room works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkspaceChoice {
+    /// In the main checkout where people sit at this machine, in a worktree elsewhere.
+    #[default]
+    Auto,
+    /// In a worktree of the room's own.
+    Worktree,
+    /// In the main checkout, as it is.
+    Checkout,
+}
+
+impl WorkspaceChoice {
+    /// Whether a room works in a worktree of its own; `local` if its people sit at this machine.
+    pub fn is_worktree(self, local: bool) -> bool {
+        match self {
+            Self::Auto => !local,
+            Self::Worktree => true,
+            Self::Checkout => false,
+        }
+    }
 }
 
 /// The section `[http]` of the file.
@@ -104,7 +137,7 @@ pub struct PipelineSection {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WallSection {
-    /// Absent: the strongest that this machine has. "none", "bwrap", or a command to run them by.
+    /// Absent: the strongest that this machine has. "bwrap", "landlock", "none", or a command to run them by.
     pub confine: ConfineKey,
     /// Files and folders that exist behind the wall, too, read-only.
     pub visible: Vec<PathBuf>,
@@ -152,6 +185,7 @@ impl WallSection {
                 "strongest" => Some(ConfineChoice::Strongest),
                 "none" => Some(ConfineChoice::None),
                 "bwrap" => Some(ConfineChoice::Bwrap),
+                "landlock" => Some(ConfineChoice::Landlock),
                 _ => None,
             },
             ConfineKey::Command(words) => {
@@ -164,7 +198,7 @@ impl WallSection {
     fn check(&self) -> Result<(), KeyError> {
         let wrong = |key: &str, why: String| Err(KeyError { key: key.into(), why });
         if self.choice().is_none() {
-            let why = "it is \"strongest\", \"none\", \"bwrap\", or a command like [\"podman\", \"run\", \"IMAGE\"].";
+            let why = "it is \"strongest\", \"bwrap\", \"landlock\", \"none\", or a command like [\"podman\", \"run\", \"IMAGE\"].";
             return wrong("wall.confine", why.into());
         }
         for (key, paths) in [("wall.visible", &self.visible), ("wall.writable", &self.writable)] {
@@ -208,6 +242,7 @@ impl Default for BotConfig {
             ambient_rooms: Vec::new(),
             verbosity: 1,
             claude: ClaudeSection::default(),
+            relay: RelaySection::default(),
             http: HttpSection::default(),
             console: ConsoleSection::default(),
             pipeline: PipelineSection::default(),
@@ -466,6 +501,36 @@ mod tests {
         let secret = |name: &&str| ["TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
         let named: Vec<&str> = named.filter(secret).collect();
         assert!(named.iter().all(|name| usual_secrets().any(|usual| usual == *name)), "{named:?}");
+    }
+
+    #[test]
+    fn the_wall_is_as_strong_as_it_can_be_unless_the_operator_says_otherwise() {
+        let wall = |text: &str| {
+            let section = parse(text).unwrap().config.wall;
+            section.settings(Path::new("/home/ann"), &["TOKEN".to_owned()])
+        };
+        assert_eq!(wall(""), WallSettings::default());
+        let text = "[wall]\nconfine = \"none\"\nvisible = [\"~/.m2/settings.xml\"]\nwritable = [\"/srv/data\"]\n\
+                    variables = [\"TEST_URL\", \"TOKEN\"]";
+        let expected = WallSettings {
+            confine: ConfineChoice::None,
+            visible: vec!["/home/ann/.m2/settings.xml".into()],
+            writable: vec!["/srv/data".into()],
+            // The bot's own secrets never go inside.
+            variables: vec!["TEST_URL".into()],
+        };
+        assert_eq!(wall(text), expected);
+        let prefix = ConfineChoice::Prefix(vec!["podman".into(), "run".into()]);
+        assert_eq!(wall("[wall]\nconfine = [\"podman\", \"run\"]").confine, prefix);
+    }
+
+    #[test]
+    fn a_wall_with_a_hole_as_large_as_itself_is_refused() {
+        for path in ["/", "~", "~/", "..", "~/../bob", "relative"] {
+            let told = sentence(&format!("[wall]\nvisible = [\"{path}\"]"));
+            assert!(told.starts_with("`wall.visible` in `bot.toml`: "), "{told}");
+        }
+        insta::assert_snapshot!(sentence("[wall]\nconfine = \"nothing\""), @r#"`wall.confine` in `bot.toml`: it is "strongest", "bwrap", "landlock", "none", or a command like ["podman", "run", "IMAGE"]."#);
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod open;
 mod records;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -124,6 +124,22 @@ impl Store {
             [room.to_string()],
         )?;
         Ok(())
+    }
+
+    /// Where the session began; `None` for one of an earlier storkit, which knew only the main checkout.
+    pub fn session_folder(&self, session: &SessionId) -> StoreResult<Option<PathBuf>> {
+        self.lock()
+            .prepare_cached("SELECT folder FROM session_folders WHERE session = ?1")?
+            .query_row([session.as_str()], |row| row.get::<_, String>(0).map(PathBuf::from))
+            .optional()
+    }
+
+    /// Remembers where a session began.
+    pub fn set_session_folder(&self, session: &SessionId, folder: &Path) -> StoreResult<()> {
+        self.lock()
+            .prepare_cached("INSERT OR REPLACE INTO session_folders (session, folder) VALUES (?1, ?2)")?
+            .execute(params![session.as_str(), folder.to_string_lossy()])
+            .map(drop)
     }
 
     /// Every session that any room may still have a process of.
@@ -323,6 +339,16 @@ mod tests {
         let kept: String =
             store.lock().query_row("SELECT session || why FROM sessions", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, "s1reset");
+    }
+
+    #[test]
+    fn where_a_session_began_is_known_and_of_an_older_one_it_is_not() {
+        let (store, _dir) = store();
+        let session = SessionId::new("s1");
+        assert_eq!(store.session_folder(&session).unwrap(), None);
+        store.set_session_folder(&session, Path::new("/p/a")).unwrap();
+        store.set_session_folder(&session, Path::new("/p/b")).unwrap();
+        assert_eq!(store.session_folder(&session).unwrap(), Some(PathBuf::from("/p/b")));
     }
 
     #[test]

@@ -128,8 +128,34 @@ pub struct PipelineSnapshot {
     pub settings_notice: Option<String>,
     /// The branch that stories merge to.
     pub base: String,
-    /// What agents run in, as a clause: `bubblewrap`, or `no sandbox (why)`.
-    pub protection: String,
+    pub wall: WallState,
+}
+
+/// The wall around agents, gates and components' commands, as it was at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WallState {
+    /// By this name.
+    Built(String),
+    /// The operator turned it off.
+    TurnedOff,
+    /// It cannot be built, for this reason, a sentence: nothing starts.
+    Missing(String),
+}
+
+impl Default for WallState {
+    fn default() -> Self {
+        Self::Built(String::new())
+    }
+}
+
+impl fmt::Display for WallState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Built(name) => f.write_str(name),
+            Self::TurnedOff => f.write_str("none"),
+            Self::Missing(why) => write!(f, "none ({why})"),
+        }
+    }
 }
 
 /// An event with its number. Numbers begin at 1 with each start and have no gaps.
@@ -155,6 +181,24 @@ pub enum WantedDecision {
     Budget,
     /// Start a story that the repository brought in work (`start`).
     Start,
+}
+
+/// What became of a story that a room landed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum LandingNews {
+    /// A landing that an earlier storkit began is finished.
+    Begun,
+    Merged {
+        commit: String,
+    },
+    /// A coder works on its branch from here on.
+    SentBack {
+        /// Why, as a clause.
+        why: String,
+    },
+    /// The changes are the room's alone again.
+    Deleted,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -220,6 +264,15 @@ pub enum PipelineEvent {
         /// About which story, if any.
         story: Option<StoryId>,
         text: String,
+    },
+    /// News of a story for the room that landed it.
+    Landing {
+        story: StoryId,
+        title: String,
+        /// `messenger:id`. For that room alone.
+        #[serde(skip)]
+        room: String,
+        news: LandingNews,
     },
     /// No new runs, or again: the reason, as in [`PipelineSnapshot::paused`].
     Paused {

@@ -202,7 +202,7 @@ impl GateRunner {
                 return Ok(result);
             }
         };
-        let is_walled = self.wall.as_ref().is_some_and(|wall| wall.confinement.encloses());
+        let is_walled = self.wall.as_ref().is_some_and(|wall| wall.confinement.is_bubblewrap());
         let (status, end) = wait(&mut child, is_walled, self.timeout, cancel).await;
         // Before the output is read to its end: a process in the background would hold the pipe open.
         end_leftovers(mark.to_owned(), end.known).await;
@@ -227,7 +227,7 @@ impl GateRunner {
 
     async fn walled(&self, line: &str, dir: &Path) -> io::Result<WalledCommand> {
         let argv = ["sh", "-c", line].map(OsString::from).to_vec();
-        let Some(wall) = self.wall.clone() else { return Ok(WalledCommand { argv, scratch: None }) };
+        let Some(wall) = self.wall.clone() else { return Ok(WalledCommand::plain(argv)) };
         let folder = dir.to_owned();
         let built = move || wall.command(argv, Tenant::Command { folder: &folder });
         tokio::task::spawn_blocking(built).await.unwrap_or_else(|error| Err(io::Error::other(error)))
@@ -235,7 +235,7 @@ impl GateRunner {
 
     fn start(
         &self,
-        WalledCommand { argv, scratch }: WalledCommand,
+        WalledCommand { argv, environment: moved, scratch }: WalledCommand,
         dir: &Path,
         mark: &str,
     ) -> io::Result<(Child, GateOutput, Option<ScratchFolders>)> {
@@ -248,10 +248,10 @@ impl GateRunner {
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
         let added = self.wall.as_ref().map_or(&[][..], |wall| &wall.variables);
         command.env_clear().envs(environment::for_commands(std::env::vars_os(), added));
-        if let Some(home) = self.wall.as_ref().and_then(|wall| wall.confinement.home()) {
-            command.env("HOME", home);
-        }
-        command.envs(self.environment.iter().map(|(name, value)| (name, value))).env(GATE_VARIABLE, mark);
+        command
+            .envs(moved)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .env(GATE_VARIABLE, mark);
         let child = command.spawn()?;
         // `command` still holds our copies of the writing end.
         drop(command);

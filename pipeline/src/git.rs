@@ -75,7 +75,12 @@ pub struct GitError(#[from] git2::Error);
 ///
 /// Submodules are left out, as their owners see to them.
 pub fn summary(project: &Project) -> Result<GitSummary, GitError> {
-    let repository = Repository::open(project.root())?;
+    summary_of(project.root())
+}
+
+/// As [`summary`], of any checkout.
+pub fn summary_of(checkout: &Path) -> Result<GitSummary, GitError> {
+    let repository = Repository::open(checkout)?;
     let head = head(&repository)?;
     let mut summary = GitSummary {
         branch: branch(&repository.find_reference("HEAD")?, head.as_ref()),

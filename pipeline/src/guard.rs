@@ -182,6 +182,13 @@ mod tests {
     }
 
     #[test]
+    fn a_head_that_cannot_be_read_is_an_error_and_not_a_detached_one() {
+        let fixture = WorktreeFixture::new();
+        std::fs::write(fixture.root().join(".git/HEAD"), "broken\n").expect("a file");
+        assert!(matches!(base_branch(&fixture.project, None), Err(BaseError::Git(_))));
+    }
+
+    #[test]
     fn a_lock_that_cannot_be_used_is_an_error_and_not_free() {
         let fixture = WorktreeFixture::new();
         std::fs::create_dir(fixture.project.run_dir().join("base.lock")).expect("a folder in its place");

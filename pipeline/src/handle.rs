@@ -8,9 +8,12 @@ use crate::{
     Project,
     board::WorkError,
     event::{Actor, MergeView, NumberedEvent, PipelineSnapshot, RunInfo},
+    host::AgentSettings,
     ledger::RunLedger,
+    rooms::{EnterRequest, LandRequest, LandedStory, RoomEntry},
     story::{Story, StoryId, StoryKind, stage::Stage},
     verdict::ReviewDecision,
+    worktree::RoomName,
 };
 
 /// The pipeline of one project. Cheap to clone.
@@ -21,6 +24,7 @@ pub struct Pipeline {
     pub(crate) events: broadcast::Sender<Arc<NumberedEvent>>,
     pub(crate) snapshot: watch::Receiver<Arc<PipelineSnapshot>>,
     pub(crate) ledger: RunLedger,
+    pub(crate) settings: Arc<AgentSettings>,
 }
 
 /// Why a verb did nothing. Each is a sentence for the person or agent who asked.
@@ -123,6 +127,8 @@ pub(crate) enum PipelineOrder {
     Delete(StoryId, Actor, Answer<DeletedStory>),
     Merge(StoryId, Actor, Answer<MergeView>),
     MergeFailed(StoryId, String, Actor, Answer<()>),
+    EnterRoom(EnterRequest, Answer<RoomEntry>),
+    Land(LandRequest, Actor, Answer<LandedStory>),
     Rescan(Answer<()>),
     Shutdown(Answer<()>),
 }
@@ -142,9 +148,12 @@ impl PipelineOrder {
             | Self::Merge(id, ..)
             | Self::MergeFailed(id, ..)
             | Self::Stop(StopTarget::Story(id), ..) => Some(*id),
-            Self::Create(..) | Self::Stop(StopTarget::Agent(_), ..) | Self::Rescan(_) | Self::Shutdown(_) => {
-                None
-            }
+            Self::Create(..)
+            | Self::Stop(StopTarget::Agent(_), ..)
+            | Self::EnterRoom(..)
+            | Self::Land(..)
+            | Self::Rescan(_)
+            | Self::Shutdown(_) => None,
         }
     }
 }
@@ -259,6 +268,21 @@ impl Pipeline {
         by: Actor,
     ) -> Result<(), PipelineError> {
         self.order(|answer| PipelineOrder::MergeFailed(story, why, by, answer)).await
+    }
+
+    /// Makes the worktree of the room `messenger:id` ready for a turn, and lets it follow base. `living`: a process of the room
+    /// works there now. Dropping the future ends the setup of components.
+    pub async fn enter_room(&self, room: &str, living: bool) -> Result<RoomEntry, PipelineError> {
+        let request = EnterRequest { name: RoomName::of(room), living };
+        self.order(|answer| PipelineOrder::EnterRoom(request, answer)).await
+    }
+
+    /// Makes a story of the changes in the room's worktree, and starts it. No process may live there. Returns when the story is
+    /// started; what follows comes as [`crate::event::PipelineEvent::Landing`].
+    pub async fn land(&self, room: &str, title: &str, by: Actor) -> Result<LandedStory, PipelineError> {
+        let request =
+            LandRequest { name: RoomName::of(room), room: room.to_owned(), title: title.to_owned() };
+        self.order(|answer| PipelineOrder::Land(request, by, answer)).await
     }
 
     /// Looks at all files now, as it does by itself every half minute.

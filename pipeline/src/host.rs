@@ -173,6 +173,7 @@ mod tests {
             trust_project_settings: false,
             busy_wait: Duration::ZERO,
             settle: Duration::ZERO,
+            trust: TrustStore::at("/nonexistent".into()),
         }
     }
 
@@ -190,7 +191,7 @@ mod tests {
         let words = [&wrapper, Path::new("--guard"), Path::new("-p"), &claude, &folder];
         let shown = settings(&words, &folder).programs();
         assert_eq!(shown, [wrapper.clone(), folder.join("node_modules/@x/claude"), claude]);
-        assert_eq!(settings(&[Path::new("wrapper")], &folder).programs(), [wrapper.clone()]);
+        assert_eq!(settings(&[Path::new("wrapper")], &folder).programs(), std::slice::from_ref(&wrapper));
         assert!(settings(&[], &folder).programs().is_empty());
         let script = file("script");
         fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();

@@ -18,6 +18,7 @@ mod open_hosts;
 pub mod orchestrator;
 pub mod project;
 pub mod reading;
+pub mod rooms;
 mod run;
 mod sentence;
 pub mod story;

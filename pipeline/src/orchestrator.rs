@@ -50,9 +50,10 @@ use crate::{
     assign::Slot,
     board::watcher::WorkChange,
     config::ProjectConfig,
-    event::{PipelineSnapshot, RunId, Worker},
+    event::{PipelineSnapshot, RunId, WallState, Worker},
     handle::{Answer, PipelineOrder},
     merge::MergeEnded,
+    rooms::Landings,
     run::{RunContext, RunEnd, RunUpdate},
     story::{Story, StoryId, stage::Stage},
     worktree::WorktreeName,
@@ -81,8 +82,7 @@ pub(super) struct PipelineConfig {
     pub stamp: ConfigStamp,
     /// The branch that stories merge to.
     pub base: String,
-    /// What agents run in, as a clause.
-    pub protection: String,
+    pub wall: WallState,
 }
 
 /// A loop over parts that own their state. The files on disk are the truth; this is only working state. It
@@ -94,6 +94,7 @@ struct Orchestrator {
     stories: Stories,
     runs: Runs,
     merges: Merges,
+    landings: Landings,
     holds: Holds,
     memos: Memos,
     commits: Commits,
@@ -281,7 +282,7 @@ impl Orchestrator {
             paused,
             settings_notice: waiting.or(edited),
             base: self.config.base.clone(),
-            protection: self.config.protection.clone(),
+            wall: self.config.wall.clone(),
             board,
         };
         self.publisher.publish(snapshot);

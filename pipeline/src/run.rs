@@ -310,6 +310,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_agent_reads_the_text_that_its_story_has_when_the_run_starts() {
+        let fixture = fixture::RunFixture::coder("commit one; result");
+        assert_eq!(fixture.plan.text, "");
+        assert_eq!(*fixture.run().await.outcome(), RunOutcome::Passed);
+        let prompt = fixture.arguments(1).unwrap();
+        assert!(
+            prompt.contains("<story id=\"7\">\n---\nname: Fix the door\n---\n# Fix the door\n</story>"),
+            "{prompt}"
+        );
+    }
+
+    #[tokio::test]
     async fn a_story_whose_file_is_gone_starts_no_process() {
         let mut fixture = fixture::RunFixture::coder("result");
         fixture.plan.run.story = StoryId(8);

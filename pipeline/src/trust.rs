@@ -19,7 +19,7 @@ pub use self::{
     base::text_on,
     changes::{ChangedLine, changed_lines},
     files::{Misplaced, check_settings_file, check_state_files},
-    store::TrustStore,
+    store::{StoryOrigins, TrustStore},
 };
 use crate::{
     Project,

@@ -1,4 +1,5 @@
-//! A story's worktree: a checkout of its own on a branch of its own, made, repaired, listed and removed here.
+//! The worktree of a story or of a chat room: a checkout of its own on a branch of its own, made, repaired, listed and removed
+//! here.
 //!
 //! The git data is laid out so that a sandbox can bind a story's part alone: `layout` has all paths, `enclosed`
 //! separates a confined agent's writes from git's own files until `import` has checked them.
@@ -15,25 +16,29 @@ mod enclosed;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod following;
 mod hooks;
 mod import;
 mod layout;
 #[cfg(test)]
 pub(crate) mod mischief;
 mod name;
+mod owner;
 mod prepare;
 mod remove;
 mod worktrees;
 
-pub(crate) use self::layout::KEEP;
 pub use self::{
     components::{ComponentError, ComponentPhase, ComponentProgress, run_components},
     detached::DetachedWorktree,
     error::WorktreeError,
+    following::{FollowResult, RoomStanding},
     import::{ImportError, ImportResult},
     layout::WorktreeLayout,
     name::{BRANCH_PREFIX, BadWorktreeName, WorktreeName},
+    owner::{ROOM_BRANCHES, RoomName, WorktreeOwner},
     remove::{BranchFate, WorktreeRemains},
     worktrees::{AGENT_DOMAIN, SizeLimits, Worktree, Worktrees},
 };
+pub(crate) use self::{enclosed::show_settings, layout::KEEP, remove::remove_tree};
 // One path per entry: with `-z` a rename has a second one without a status.

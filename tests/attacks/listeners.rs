@@ -6,6 +6,7 @@ use std::{
     net::{Shutdown, TcpStream},
     os::unix::process::ExitStatusExt as _,
     process::{Command, Output, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -53,10 +54,13 @@ impl Target {
 
     /// What the attacker finds when a room's agent runs it, with a person's approval.
     fn attack(&self, terminal: &mut Terminal, arguments: &str) -> String {
-        terminal.say(&format!("bash python3 attacker.py {arguments}"));
+        // A message grows and is edited, so each attack is known by a number of its own.
+        static ATTACKS: AtomicUsize = AtomicUsize::new(1);
+        let number = ATTACKS.fetch_add(1, Ordering::Relaxed);
+        terminal.say(&format!("bash python3 attacker.py {arguments}; echo attack $(({number} + 1000))"));
         terminal.see("Question");
         terminal.say("yes");
-        terminal.see("result:")
+        terminal.see(&format!("attack {}", number + 1000))
     }
 
     /// Sends these bytes and returns the answer's first line and its rest.
@@ -103,10 +107,10 @@ fn a_room_asks_for_the_operators_token() {
     let mut terminal = target.program.terminal();
     let program = std::env::current_exe().expect("this test");
     let storkit = program.ancestors().nth(2).expect("the target folder").join("storkit");
-    terminal.say(&format!("bash {} mcp-config 2>&1; echo result: $?", storkit.display()));
+    terminal.say(&format!("bash {} mcp-config 2>&1; echo \"result: $? (o\"ver\")\"", storkit.display()));
     terminal.see("Question");
     terminal.say("yes");
-    let said = terminal.see("result: ");
+    let said = terminal.see("(over)");
     assert!(!said.contains("Bearer") && !said.contains("result: 0"), "{said}");
 }
 
@@ -228,10 +232,12 @@ fn a_process_of_the_same_user_reads_storkits_secrets() {
     for secret in [e2e::KEY, e2e::TOKEN] {
         assert!(!environment.contains(secret), "{environment}");
     }
-    for file in ["environ", "mem", "maps", "auxv", "syscall", "stack"] {
+    for file in ["environ", "maps", "auxv", "syscall", "io"] {
         let read = without_capabilities(&["head", "-c", "1", &format!("/proc/{pid}/{file}")]);
         assert!(!read.status.success() || read.stdout.is_empty(), "{file}: {read:?}");
     }
+    let opened = without_capabilities(&["sh", "-c", &format!("exec 3< /proc/{pid}/mem")]);
+    assert!(!opened.status.success(), "{opened:?}");
     let descriptors = without_capabilities(&["readlink", &format!("/proc/{pid}/fd/0")]);
     assert!(!descriptors.status.success(), "{descriptors:?}");
     let attacker = target.program.file("attacker.py").display().to_string();
@@ -252,8 +258,9 @@ fn a_restart_puts_the_secrets_back_into_the_environment() {
     target.serving.serves_again();
     let environment = fs::read(format!("/proc/{}/environ", target.serving.pid())).unwrap_or_default();
     assert!(!String::from_utf8_lossy(&environment).contains(e2e::KEY));
-    let read = without_capabilities(&["head", "-c", "1", &format!("/proc/{}/mem", target.serving.pid())]);
-    assert!(!read.status.success() || read.stdout.is_empty(), "{read:?}");
+    let file = format!("/proc/{}/environ", target.serving.pid());
+    let read = without_capabilities(&["head", "-c", "1", &file]);
+    assert!(!read.status.success(), "{read:?}");
     let mut terminal = target.program.terminal();
     terminal.say("env ANTHROPIC_API_KEY");
     terminal.see("[redacted]");
@@ -279,9 +286,9 @@ fn a_crash_writes_the_secrets_to_disk() {
     while !said.contains("storkit serves") {
         assert!(std::io::BufRead::read_line(&mut log, &mut said).expect("a line") > 0, "{said}");
     }
-    kill_process(Pid::from_child(&child), Signal::SEGV).expect("it lives");
+    kill_process(Pid::from_child(&child), Signal::ABORT).expect("it lives");
     let status = child.wait().expect("it ends");
-    assert_eq!(status.signal(), Some(Signal::SEGV.as_raw()));
+    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
     assert!(!status.core_dumped(), "{status:?}");
 }
 

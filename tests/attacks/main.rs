@@ -4,5 +4,6 @@
 mod key;
 mod listeners;
 mod questions;
+mod rooms;
 mod trust;
 mod wall;

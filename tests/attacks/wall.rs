@@ -28,6 +28,9 @@ stage = "qa"
 /// A project with this attack in it, a CLI that does what stories say, and a machine with an operator.
 struct AttackedProject(Program);
 
+/// The walls, as `[wall] confine` names them.
+const WALLS: [&str; 2] = ["bwrap", "landlock"];
+
 impl AttackedProject {
     fn new(attack: &str) -> Self {
         Self::with_team(TEAM, attack)
@@ -40,7 +43,7 @@ impl AttackedProject {
         fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).expect("it can run");
         program.set_guarded_claude(agent.to_str().expect("text"));
         program.write_config("[pipeline]\nrooms = [\"console:main\"]");
-        program.set_env("DATABASE_URL", "postgres://operator:m4rked-5ecret@localhost/shop");
+        program.set_env("DATABASE_URL", "postgres://operator:hidden@localhost/shop");
         let attacked = Self(program);
         attacked.write("attack.sh", attack);
         attacked.write(".storkit/project.toml", team);
@@ -74,6 +77,12 @@ impl AttackedProject {
         terminal
     }
 
+    /// Chooses a wall.
+    fn behind(self, wall: &str) -> Self {
+        self.0.write_config(&format!("[pipeline]\nrooms = [\"console:main\"]\n[wall]\nconfine = \"{wall}\""));
+        self
+    }
+
     /// A story with this attack is merged, since the gate saw it stopped.
     fn is_merged(&self, lines: &str) {
         let _serving = self.0.serve();
@@ -95,16 +104,22 @@ fn a_gate_reads_the_models_key() {
          ! ls ~/.claude\n! grep -rs {MARK} \"$HOME\" /tmp /run /etc\n"
     );
     assert!(KEY.contains(MARK));
-    AttackedProject::new(&looks).is_merged("");
+    for wall in WALLS {
+        AttackedProject::new(&looks).behind(wall).is_merged("");
+    }
 }
 
 #[test]
 fn a_gate_reads_the_operators_files_of_a_project_below_tmp() {
     needs!(Bubblewrap);
-    let project = AttackedProject::new("");
+    WALLS.iter().for_each(|wall| reads_the_operators_files(wall));
+}
+
+fn reads_the_operators_files(wall: &str) {
+    let project = AttackedProject::new("").behind(wall);
     let (root, home) = (project.0.project(), project.home());
     let script = format!(
-        "! cat {0}/.env && ! cat {0}/.storkit/bot.toml && ! ls {0}/.storkit/run && ! ls {0}/.storkit/state && ! cat {1}/.ssh/id\n",
+        "! cat {0}/.env && ! cat {0}/.storkit/bot.toml && ! cat {0}/.storkit/run/storkit.lock && ! ls {0}/.storkit/state && ! cat {1}/.ssh/id\n",
         root.display(),
         home.display()
     );
@@ -117,7 +132,11 @@ fn a_gate_reads_the_operators_files_of_a_project_below_tmp() {
 #[test]
 fn a_gate_writes_what_the_clis_next_command_executes() {
     needs!(Bubblewrap);
-    let project = AttackedProject::new("");
+    WALLS.iter().for_each(|wall| writes_what_the_cli_executes(wall));
+}
+
+fn writes_what_the_cli_executes(wall: &str) {
+    let project = AttackedProject::new("").behind(wall);
     let snapshots = project.home().join(".claude/shell-snapshots");
     fs::create_dir_all(&snapshots).expect("a folder");
     fs::write(snapshots.join("snapshot-bash-1.sh"), "# good\n").expect("a file");
@@ -171,12 +190,12 @@ fn a_repository_takes_its_own_wall_down() {
     let told = terminal.see("agent.sandbox");
     assert!(told.contains("[wall]") && told.contains("bot.toml"), "{told}");
     terminal.say("status");
-    terminal.see("Nothing is started");
+    terminal.see("No agents start");
     assert!(!project.0.file("ran").exists());
 }
 
 #[test]
-fn a_machine_without_a_wall_runs_agents_all_the_same() {
+fn a_wall_that_cannot_be_built_is_left_out() {
     let mut project = AttackedProject::new("touch ../../../ran");
     let programs = project.0.project().with_file_name("programs");
     fs::create_dir(&programs).expect("a folder");
@@ -190,9 +209,10 @@ fn a_machine_without_a_wall_runs_agents_all_the_same() {
         }
     }
     project.0.set_env("PATH", programs.to_str().expect("text"));
+    project.0.write_config("[pipeline]\nrooms = [\"console:main\"]\n[wall]\nconfine = \"bwrap\"");
     let _serving = project.0.serve();
     let mut terminal = project.start("do: touch ../../../ran");
-    terminal.see("There is no wall for agents and gates");
+    terminal.see("bubblewrap is not installed");
     assert!(!project.0.file("ran").exists());
     project.0.write_config("[wall]\nconfine = \"none\"");
     let output = project.0.run(&["doctor"], "");

@@ -124,8 +124,10 @@ async fn several_picks_and_several_questions_go_back_as_the_cli_expects() {
     let both = asked(&bot, json!([question("First?", false), question("Second?", true)]));
     room.see("Answer with 2 lines").await;
     room.say("2").await;
+    room.see("Question 1 is closed; question 2 has options").await;
+    room.say("#2 2").await;
     room.see("There are 2 questions").await;
-    room.say("2\n1 2").await;
+    room.say("#2 2\n1 2").await;
     let answer = both.await.expect("answered");
     assert_eq!(answer["updatedInput"]["answers"], json!({"First?": "B", "Second?": "A, B"}));
     bot.app.shutdown().await;

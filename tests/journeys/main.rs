@@ -7,6 +7,7 @@ mod commands;
 mod crash;
 mod events;
 mod hostile;
+mod landlock;
 mod life;
 mod limits;
 mod live;
@@ -33,6 +34,7 @@ mod real_trouble;
 mod real_trust;
 mod release;
 mod restart;
+mod rooms;
 mod secrets;
 #[cfg(feature = "slack")]
 mod slack;

@@ -76,9 +76,9 @@ async fn a_coder_kept_from_the_network_does_its_work_and_reaches_nothing_else() 
     terminal.say("new story Fix the door");
     terminal.see("is in the backlog");
     terminal.say("start 1");
-    for asked in ["curl -sS --max-time", "--noproxy", "git commit -qm"] {
+    for (asked, number) in ["curl -sS --max-time", "--noproxy", "git commit -qm"].into_iter().zip(1..) {
         terminal.see(asked);
-        terminal.say("yes");
+        terminal.say(&format!("yes {number}"));
     }
     let told = terminal.see("Blocked access to");
     assert!(told.contains(&elsewhere.0.to_string()) && told.contains("of the agent `coder`"), "{told}");

@@ -93,13 +93,12 @@ async fn sigterm_in_a_turn_of_the_real_cli_leaves_no_process_and_the_session_res
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_kill_the_next_start_ends_what_was_left_says_what_was_cut_and_resumes() {
+async fn after_a_kill_nothing_is_left_and_the_next_start_says_what_was_cut_and_resumes() {
     let Busy { program, serving, terminal: _, tool } = Busy::with_stand_in().await;
     serving.kill_9();
-    assert!(runs(tool), "a tool of its own session outlives storkit");
-    let mut serving = program.serve();
+    // A wall goes with its storkit; where there is none, the next start ends what a tool started in a session of its own.
+    let serving = program.serve();
     ended(tool).await;
-    serving.logs("processes that an earlier storkit left behind were ended");
     let mut terminal = program.terminal();
     terminal.see("I was restarted while I worked on `bash setsid");
     terminal.say("history");
@@ -113,7 +112,6 @@ async fn after_a_kill_in_a_turn_of_the_real_cli_its_tool_is_ended_and_the_sessio
     let model = model();
     let Busy { program, serving, terminal: _, tool } = Busy::with_real_cli(&model).await;
     serving.kill_9();
-    assert!(runs(tool), "a tool of its own session outlives storkit");
     let serving = program.serve();
     ended(tool).await;
     let mut terminal = program.terminal();

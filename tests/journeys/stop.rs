@@ -10,6 +10,9 @@ async fn stop_in_mid_tool_frees_the_room_and_ends_what_the_tool_started() {
     let bot = Setup::new(Cli::StandIn).start().await;
     let room = bot.room("a");
     let (shell, child) = (PidPost::at(&bot.file("shell")), PidPost::at(&bot.file("child")));
+    room.say("echo first").await;
+    room.settled().await;
+    let idle = bot.agent_processes();
     room.say("bash echo $$ > shell; (echo $BASHPID > child; exec sleep 1000)").await;
     room.see("Question 1").await;
     room.say("yes").await;
@@ -19,9 +22,13 @@ async fn stop_in_mid_tool_frees_the_room_and_ends_what_the_tool_started() {
     ended(shell).await;
     ended(child).await;
     room.say("history").await;
-    room.see("1. bash echo $$ > shell; (echo $BASHPID > child; exec sleep 1000)").await;
+    room.see("2. bash echo $$ > shell; (echo $BASHPID > child; exec sleep 1000)").await;
     room.settled().await;
-    assert_eq!((bot.sessions(), bot.agent_processes()), (1, 1), "only the idle session itself");
+    assert_eq!(
+        (bot.sessions(), bot.agent_processes()),
+        (1, idle),
+        "only the idle session itself, and its wall"
+    );
     bot.app.shutdown().await;
 }
 
@@ -29,9 +36,9 @@ async fn stop_in_mid_tool_frees_the_room_and_ends_what_the_tool_started() {
 async fn a_cli_that_ignores_interrupt_and_signals_is_gone_after_stop() {
     let bot = Setup::new(Cli::StandIn).start().await;
     let room = bot.room("a");
-    room.say("pid").await;
+    room.say("echo first").await;
     room.settled().await;
-    let pid: i32 = room.shown()[0].text.parse().expect("a process id");
+    let pid = bot.agent_pid();
     room.say("stubborn").await;
     room.say("status").await;
     room.see("working for ann").await;
@@ -40,7 +47,7 @@ async fn a_cli_that_ignores_interrupt_and_signals_is_gone_after_stop() {
     ended(pid).await;
     assert_eq!(bot.agent_processes(), 0);
     room.say("history").await;
-    room.see("1. pid").await;
+    room.see("1. echo first").await;
     bot.app.shutdown().await;
 }
 

@@ -42,7 +42,7 @@ async fn a_cli_that_dies_in_mid_turn_is_said_and_the_next_prompt_resumes() {
     room.say("history").await;
     room.see("2. die 3").await;
     room.say("kill9").await;
-    room.see("by signal 9").await;
+    room.see("with code 137").await;
     room.say("history").await;
     room.see("1. echo before").await;
     bot.app.shutdown().await;
@@ -62,7 +62,7 @@ async fn what_waits_behind_a_turn_that_dies_is_run() {
     room.see("Queued, number 3").await;
     std::fs::write(bot.file("go"), "").expect("written");
     room.see("ended with code 1").await;
-    room.see("by signal 9").await;
+    room.see("with code 137").await;
     room.see("3. kill9").await;
     bot.app.shutdown().await;
 }

@@ -94,7 +94,7 @@ impl Setup {
         }
     }
 
-    /// Adds lines to `bot.toml`. Plain keys must come before the first table.
+    /// Adds lines to `bot.toml`. Plain keys must come before the first table. Without `[relay]`, rooms work in the main checkout.
     #[must_use]
     pub fn config(mut self, toml: &str) -> Self {
         self.toml.push_str(toml);
@@ -197,7 +197,7 @@ impl Setup {
         let project = Project::open(&place.project()).expect("the project opens");
         let file = project.dir().join("bot.toml");
         if !file.exists() {
-            fs::write(&file, &self.toml).expect("bot.toml is written");
+            fs::write(&file, place::with_checkout(&self.toml)).expect("bot.toml is written");
             // Whatever the umask of the developer is.
             fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("its mode is set");
         }

@@ -17,6 +17,14 @@ use tempfile::TempDir;
 /// Named in bot.toml as `${STORKIT_TEST_TOKEN}`.
 pub const TOKEN_VARIABLE: &str = "STORKIT_TEST_TOKEN";
 
+/// These lines of a bot.toml, with rooms in the main checkout unless they say where: there a journey finds the files of its agents.
+pub fn with_checkout(toml: &str) -> String {
+    match toml.contains("[relay]") {
+        true => toml.to_owned(),
+        false => format!("{toml}\n[relay]\nworkspace = \"checkout\"\n"),
+    }
+}
+
 /// Its value. bot.toml passes it to the agents as `GATEWAY_TOKEN`.
 pub const TOKEN: &str = "m4rked-5ecret-token";
 

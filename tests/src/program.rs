@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use pipeline::trust::TrustStore;
+use pipeline::{Project, trust::TrustStore};
 use scripted_model::ScriptedModel;
 
 use crate::{
@@ -109,6 +109,7 @@ impl Program {
         fs::create_dir_all(&state).expect("a state folder");
         let claude = serde_json::to_string(&self.claude).expect("plain data");
         let gateway = format!("env = {{ GATEWAY_TOKEN = \"${{{}}}\" }}", place::TOKEN_VARIABLE);
+        let toml = place::with_checkout(toml);
         let text = format!("{toml}\n[claude]\ncommand = {claude}\n{gateway}\n");
         let mut options = fs::OpenOptions::new();
         let file = options.create(true).write(true).truncate(true).mode(0o600).open(state.join("bot.toml"));
@@ -126,7 +127,17 @@ impl Program {
 
     /// The operator confirms what base has now.
     pub fn confirm_settings(&self) {
-        confirm_settings(&self.project(), &TrustStore::at(self.home().join(".local/state/storkit/trust")));
+        confirm_settings(&self.project(), &self.trust());
+    }
+
+    /// As if a storkit had served the project before, so that stories in work are this person's own.
+    pub fn has_served(&self) {
+        let project = Project::open(&self.project()).expect("the project opens");
+        self.trust().set_origins(&project, &Default::default()).expect("it is recorded");
+    }
+
+    fn trust(&self) -> TrustStore {
+        TrustStore::at(self.home().join(".local/state/storkit/trust"))
     }
 
     /// The command `storkit ARGUMENTS` on the project, with a home of its own.

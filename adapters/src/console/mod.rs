@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::UnixStream,
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use wire::Completion;
@@ -51,6 +51,9 @@ const MAX_LEN: usize = 1024 * 1024;
 
 // Beyond this a terminal's next line is left unread, so that a script cannot fill the memory.
 const WAITING_ACTS: usize = 16;
+
+// Each takes some milliseconds.
+const CHECKS_AT_ONCE: usize = 4;
 
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -160,15 +163,12 @@ impl Console {
 
     async fn accept(&self, listening: Option<&socket::ListeningSocket>) {
         let Some(listening) = listening else { return std::future::pending().await };
+        let checks = Arc::new(Semaphore::new(CHECKS_AT_ONCE));
         loop {
+            // Before `accept`: a process that is refused over and over waits in the backlog.
+            let Ok(place) = checks.clone().acquire_owned().await else { return };
             match listening.listener.accept().await {
-                Ok((stream, _)) => match (self.shared.config.admits)(&stream) {
-                    Ok(()) => self.attach(stream),
-                    Err(why) => {
-                        tracing::warn!(why, "a process tried to attach to the console and was refused");
-                        wire::turn_away(&stream, format!("This process may not attach: {why}."));
-                    }
-                },
+                Ok((stream, _)) => self.admit(stream, place),
                 // Out of file handles, most likely. The attached terminals are still served, and the pause avoids a tight loop.
                 Err(error) => {
                     tracing::warn!(%error, "a console terminal could not attach");
@@ -176,6 +176,25 @@ impl Console {
                 }
             }
         }
+    }
+
+    /// Attaches the terminal if its process may.
+    fn admit(&self, stream: UnixStream, place: OwnedSemaphorePermit) {
+        let (shared, sender) = (self.shared.clone(), self.sender.clone());
+        let admits = shared.config.admits;
+        self.terminals.spawn(async move {
+            // It reads other processes' files, which can take a moment.
+            let checked = tokio::task::spawn_blocking(move || (admits(&stream), stream)).await;
+            drop(place);
+            match checked {
+                Ok((Ok(()), stream)) => attached::serve(shared, sender, stream).await,
+                Ok((Err(why), stream)) => {
+                    tracing::warn!(why, "a process tried to attach to the console and was refused");
+                    wire::turn_away(&stream, format!("This process may not attach: {why}."));
+                }
+                Err(error) => tracing::error!(%error, "a process that attaches could not be checked"),
+            }
+        });
     }
 
     fn store_file(&self, id: &MessageId, file: &Attachment) -> io::Result<PathBuf> {
@@ -201,6 +220,7 @@ impl Adapter for Console {
             files: true,
             history: false,
             private_replies: false,
+            local: true,
             max_len: MAX_LEN,
         }
     }

@@ -94,6 +94,7 @@ impl Adapter for Matrix {
             files: true,
             history: true,
             private_replies: false,
+            local: false,
             max_len: MAX_LEN,
         }
     }

@@ -109,6 +109,7 @@ impl Adapter for Slack {
             // Slack repeats undelivered events for some minutes; that is too short to count as history.
             history: false,
             private_replies: true,
+            local: false,
             max_len: TEXT_MAX,
         }
     }

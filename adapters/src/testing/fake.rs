@@ -100,6 +100,7 @@ impl Fake {
             files: true,
             history: true,
             private_replies: false,
+            local: false,
             max_len: 40_000,
         };
         Self::with(name, capabilities)
@@ -115,6 +116,7 @@ impl Fake {
             files: false,
             history: false,
             private_replies: false,
+            local: false,
             max_len: 4096,
         };
         Self::with(name, capabilities)

@@ -205,6 +205,7 @@ impl Adapter for WhatsApp {
             // Meta repeats undelivered messages for up to seven days, but has no call that asks for older ones.
             history: false,
             private_replies: false,
+            local: false,
             max_len: super::marks::TEXT_MAX,
         }
     }

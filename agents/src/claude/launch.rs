@@ -249,7 +249,7 @@ pub(super) fn walled(launch: &Launch, files: &ArgumentFiles, login: bool) -> io:
     let argv = argv(launch, files);
     match &launch.confine {
         Some(confined) => confined.command(argv, Tenant::Agent { own: &[files.folder()], login }),
-        None => Ok(WalledCommand { argv, scratch: None }),
+        None => Ok(WalledCommand::plain(argv)),
     }
 }
 

@@ -166,12 +166,15 @@ fn start_blocking(launch: Launch, run: String) -> impl FnOnce() -> Result<Starte
         is_folder.map_err(io_error("opening the working directory"))?;
         let folder =
             RunFolder::create(&launch).map_err(io_error("making the folder for a Claude Code process"))?;
-        let environment = environment_of(&launch, folder.files(), &run, settings::environment::all());
+        let mut environment = environment_of(&launch, folder.files(), &run, settings::environment::all());
         check_program(&launch, &environment)?;
-        let WalledCommand { argv, scratch } = walled(&launch, folder.files(), uses_login(&environment))
-            .map_err(io_error("building the wall of Claude Code"))?;
+        let WalledCommand { argv, environment: moved, scratch } =
+            walled(&launch, folder.files(), uses_login(&environment))
+                .map_err(io_error("building the wall of Claude Code"))?;
         let folder = folder.with_scratch(scratch);
-        let sandboxed = launch.confine.as_ref().is_some_and(|confined| confined.confinement.encloses());
+        // The CLI's own temporary folder stays the one of this process.
+        environment.extend(moved.into_iter().filter(|(name, _)| name != "TMPDIR"));
+        let sandboxed = launch.confine.as_ref().is_some_and(|confined| confined.confinement.is_bubblewrap());
         let (terminal, leader) = pty::spawn(&argv, &launch.program.cwd, &environment, sandboxed)
             .map_err(io_error("starting Claude Code in a terminal"))?;
         Ok(StartedProcess { launch, run, folder, terminal, leader })

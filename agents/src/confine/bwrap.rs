@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    landlock_wall::write_new,
     paths::WorktreePaths,
     scratch::ScratchFolders,
     seccomp,
@@ -134,6 +135,8 @@ impl Bwrap {
     ) -> std::io::Result<Vec<OsString>> {
         let view = View::new(&self.host, place, scratch, tenant);
         view.layers.iter().try_for_each(super::caches::CacheLayer::make_folders)?;
+        // Landlock's processes find the repository elsewhere.
+        write_new(&place.private.join("admin/commondir"), &format!("{}\n", place.common.display()))?;
         let mut line = BwrapArguments(KEEPER.map(OsString::from).into());
         line.0.push(scratch.filters().into());
         if let Some(own) = &self.own {
@@ -233,5 +236,117 @@ impl BwrapArguments {
             self.pair("--remount-ro", at);
         }
         self.pair("--remount-ro", Path::new("/"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::confine::caches::CacheLayer;
+
+    struct Place {
+        folder: tempfile::TempDir,
+        paths: WorktreePaths,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let root = folder.path().canonicalize().expect("a path").join("p");
+            let private = root.join(".storkit/worktrees/.private/7_x");
+            for path in ["admin", "objects"] {
+                std::fs::create_dir_all(private.join(path)).expect("a folder");
+            }
+            std::fs::create_dir_all(root.join(".git/objects")).expect("a folder");
+            let paths = WorktreePaths {
+                common: root.join(".git"),
+                folder: root.join(".storkit/worktrees/7_x"),
+                admin: root.join(".git/worktrees/7_x"),
+                hooks: root.join(".storkit/worktrees/.hooks"),
+                ref_folders: vec!["refs/heads/feature/story-7_x".into()],
+                private,
+                root,
+            };
+            Self { folder, paths }
+        }
+
+        /// The command line, with short names for the folders.
+        fn line(&self, bwrap: &Bwrap, tenant: Tenant<'_>) -> String {
+            let scratch = ScratchFolders::make(&self.paths).expect("folders");
+            let line = bwrap.prefix(&self.paths, &scratch, tenant).expect("a command line");
+            let line: Vec<_> = line.iter().map(|word| word.to_string_lossy()).collect();
+            let named =
+                [(scratch.filters(), "SCRATCH"), (&self.paths.private, "PRIVATE"), (self.folder.path(), "")];
+            let text = line.join(" ").replace(" --", "\n--");
+            named.iter().fold(text, |text, (path, name)| text.replace(path.to_str().expect("text"), name))
+        }
+    }
+
+    fn bwrap(reach: NetworkReach) -> Bwrap {
+        let host = HostFolders::of_home(Path::new("/nonexistent/home"));
+        Bwrap { reach, own: None, ..Bwrap::for_host(host) }
+    }
+
+    #[test]
+    fn the_worktree_and_private_copies_are_writable_and_nothing_else() {
+        let place = Place::new();
+        let gate = Tenant::Command { folder: &place.paths.folder };
+        let line = place.line(&bwrap(NetworkReach::Everything), gate);
+        // Cargo says where its own folder is when it runs tests.
+        let caches = |line: &&str| !line.contains("PRIVATE/caches/") && !line.contains("SCRATCH/cargo");
+        let mut writable: Vec<&str> =
+            line.lines().filter(|line| line.starts_with("--bind ")).filter(caches).collect();
+        // Their order depends on where the test's folder is.
+        writable.sort_unstable();
+        insta::assert_snapshot!(writable.join("\n"), @r"
+        --bind /p/.storkit/worktrees/7_x /p/.storkit/worktrees/7_x
+        --bind PRIVATE/admin /p/.git/worktrees/7_x
+        --bind PRIVATE/objects /p/.git/objects
+        --bind PRIVATE/refs/heads/feature/story-7_x /p/.git/refs/heads/feature/story-7_x
+        --bind SCRATCH/git /p/.git
+        --bind SCRATCH/home /nonexistent/home
+        --bind SCRATCH/tmp /tmp
+        --bind SCRATCH/tmp /var/tmp
+        ");
+        assert!(line.contains("\n--tmpfs /p\n") && line.contains("\n--remount-ro /p\n"), "{line}");
+        assert!(line.ends_with("--remount-ro /\n--chdir /p/.storkit/worktrees/7_x\n--"), "{line}");
+        assert!(!line.contains("claude"), "a gate has no state of the agent: {line}");
+    }
+
+    #[test]
+    fn names_are_looked_up_only_where_there_is_all_of_the_network() {
+        let place = Place::new();
+        let words = |reach: NetworkReach| {
+            let line = place.line(&bwrap(reach), Tenant::Agent { own: &[], login: false });
+            (line.contains("--unshare-net"), line.contains("resolv.conf"))
+        };
+        let resolves = Path::new("/etc/resolv.conf").exists();
+        assert_eq!(words(NetworkReach::Everything), (false, resolves));
+        for limited in [NetworkReach::Nothing, NetworkReach::Through("/p/.storkit/run/cc-2".into())] {
+            assert_eq!(words(limited), (true, false));
+        }
+    }
+
+    #[test]
+    fn a_machine_without_bubblewrap_is_told_how_to_get_it() {
+        let none = bwrap(NetworkReach::Everything);
+        let missing = Bwrap { program: "/nonexistent/bwrap".into(), ..none.clone() };
+        insta::assert_snapshot!(missing.try_out().unwrap_err(), @"bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`.");
+        assert!(Bwrap { program: "/bin/false".into(), ..none }.try_out().is_err());
+    }
+
+    #[test]
+    fn caches_are_joined_and_sockets_limited_only_where_this_program_can_be_called() {
+        let own = OwnProgram { file: "/bin/storkit".into(), arguments: vec![] };
+        let home = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(home.path().join(".npm")).expect("a folder");
+        let layers = crate::confine::caches::layers(home.path(), Path::new("/h"), Path::new("/private"));
+        let npm: Vec<CacheLayer> =
+            layers.into_iter().filter(|layer| layer.at == Path::new("/h/.npm")).collect();
+        let words: Vec<String> =
+            before_bwrap(&own, &npm, true).iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        assert_eq!(words[..4], ["/bin/storkit", "sandbox-step", "--scope", "--layer"]);
+        let private = ["upper", "work", "merged"].map(|name| format!("/private/caches/npm/{name}"));
+        assert_eq!((&words[5..8], words[8].as_str()), (&private[..], "--"));
     }
 }

@@ -126,8 +126,10 @@ impl Confinement {
         match self {
             Self::Bwrap(bwrap) => network_namespace(bwrap),
             // The sentence depends on the machine: install bubblewrap, or use the one that is there.
-            Self::None | Self::Prefix(_) => network_namespace(&Bwrap::for_home(Path::new("/")))
-                .and_then(|()| Err("that needs bubblewrap, which `[wall] confine` turns off.".into())),
+            Self::None | Self::Prefix(_) | Self::Landlock(_) => {
+                network_namespace(&Bwrap::for_home(Path::new("/")))
+                    .and_then(|()| Err("that needs bubblewrap, which `[wall] confine` turns off.".into()))
+            }
         }
     }
 }

@@ -21,3 +21,11 @@ pub struct WorktreePaths {
     /// Folders below `.git` that belong to this story alone, relative to it; empty for a worktree without a branch.
     pub ref_folders: Vec<PathBuf>,
 }
+
+impl WorktreePaths {
+    /// Whether the agent works in the main checkout itself: its files can be written, `.git` and `.storkit` cannot, and git has
+    /// no private copies.
+    pub fn is_main_checkout(&self) -> bool {
+        self.folder == self.root
+    }
+}

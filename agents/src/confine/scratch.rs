@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{paths::WorktreePaths, seccomp};
+use super::{landlock_wall::write_new, paths::WorktreePaths, seccomp};
 
 /// Below a worktree's private folder. Removed by who makes the worktree ready: after a kill it has leftovers.
 pub const SCRATCH: &str = "scratch";
@@ -20,21 +20,27 @@ pub const SCRATCH: &str = "scratch";
 const GIT_SETTINGS: &str =
     "[user]\n\tname = storkit\n\temail = commands@agents.storkit.invalid\n[safe]\n\tdirectory = *\n";
 
-/// The folders, removed on drop.
+/// The folders, removed on drop. A `.git` that led to them leads to git's own notes again.
 #[derive(Debug)]
-pub struct ScratchFolders(tempfile::TempDir);
+pub struct ScratchFolders {
+    folder: tempfile::TempDir,
+    /// The worktree's `.git`, and what belongs in it.
+    worktrees_link: (PathBuf, String),
+}
 
 impl ScratchFolders {
     pub(super) fn make(place: &WorktreePaths) -> io::Result<Self> {
         let above = place.private.join(SCRATCH);
         private_folder(&place.private)?;
         private_folder(&above)?;
-        let folders = Self(tempfile::Builder::new().prefix("").tempdir_in(&above)?);
+        let folder = tempfile::Builder::new().prefix("").tempdir_in(&above)?;
+        let link = format!("gitdir: {}\n", place.admin.display());
+        let folders = Self { folder, worktrees_link: (place.folder.join(".git"), link) };
         for folder in [folders.home(), folders.tmp(), folders.git(), folders.claude(), folders.cargo()] {
             private_folder(&folder)?;
         }
         fs::write(folders.home().join(".gitconfig"), GIT_SETTINGS)?;
-        fs::write(folders.git_link(), format!("gitdir: {}\n", place.admin.display()))?;
+        fs::write(folders.git_link(), &folders.worktrees_link.1)?;
         for (name, filter) in seccomp::filters()? {
             fs::write(folders.filters().join(name), filter)?;
         }
@@ -43,36 +49,52 @@ impl ScratchFolders {
 
     /// `HOME` inside.
     pub(super) fn home(&self) -> PathBuf {
-        self.0.path().join("home")
+        self.folder.path().join("home")
     }
 
     pub(super) fn tmp(&self) -> PathBuf {
-        self.0.path().join("tmp")
+        self.folder.path().join("tmp")
     }
 
     /// The repository's `.git` inside.
     pub(super) fn git(&self) -> PathBuf {
-        self.0.path().join("git")
+        self.folder.path().join("git")
     }
 
     /// The CLI's own folder inside.
     pub(super) fn claude(&self) -> PathBuf {
-        self.0.path().join("claude")
+        self.folder.path().join("claude")
     }
 
     /// cargo's own folder, where it is not in the home.
     pub(super) fn cargo(&self) -> PathBuf {
-        self.0.path().join("cargo")
+        self.folder.path().join("cargo")
     }
 
     /// The worktree's `.git` file inside.
     pub(super) fn git_link(&self) -> PathBuf {
-        self.0.path().join("git-link")
+        self.folder.path().join("git-link")
     }
 
     /// Has the filters of system calls, which a process inside must not see: its own folders are below this one.
     pub(super) fn filters(&self) -> &Path {
-        self.0.path()
+        self.folder.path()
+    }
+}
+
+impl Drop for ScratchFolders {
+    fn drop(&mut self) {
+        let (path, link) = &self.worktrees_link;
+        // Untouched where namespaces hid it. A worktree that is gone needs none.
+        let is_there = path.parent().is_some_and(Path::is_dir);
+        let is_ours = fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+            && fs::read_to_string(path).is_ok_and(|text| text == *link);
+        if is_there
+            && !is_ours
+            && let Err(error) = write_new(path, link)
+        {
+            tracing::warn!(%error, path = %path.display(), "a worktree does not lead to its repository");
+        }
     }
 }
 

@@ -74,6 +74,22 @@ const DENIED: [libc::c_long; 51] = [
 const MISSING: [libc::c_long; 4] =
     [libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
+/// Memory, semaphores and queues that programs of one user find by a number or a name.
+const SHARED: [libc::c_long; 12] = [
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    libc::SYS_msgctl,
+    libc::SYS_msgget,
+    libc::SYS_msgrcv,
+    libc::SYS_msgsnd,
+    libc::SYS_semctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_shmget,
+];
+
 /// Flags that make a namespace (clone(2)). `CLONE_NEWTIME` is one for `unshare` only.
 const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWCGROUP,
@@ -116,6 +132,15 @@ pub(super) const NAMES: [&str; 3] = ["denied", "missing", "foreign"];
 pub(super) fn programs() -> io::Result<Vec<(&'static str, BpfProgram)>> {
     let programs = [filter(denied()?, libc::EPERM)?, filter(missing(), libc::ENOSYS)?, foreign()];
     Ok(NAMES.into_iter().zip(programs).collect())
+}
+
+/// The filters for a process that shares the machine's namespaces: [`programs`], and no way to other processes of the user. Landlock limits
+/// neither connections to Unix sockets by their path (before Linux 7.1) nor the shared memory and queues of System V.
+pub(super) fn programs_without_namespaces() -> io::Result<Vec<BpfProgram>> {
+    let mut rules: SyscallRules = SHARED.iter().map(|call| (*call, Vec::new())).collect();
+    rules.insert(libc::SYS_socket, vec![when(0, SeccompCmpOp::Eq, bits(libc::AF_UNIX))?]);
+    let shared = filter(rules, libc::EACCES)?;
+    Ok([shared].into_iter().chain(programs()?.into_iter().map(|(_, program)| program)).collect())
 }
 
 type SyscallRules = BTreeMap<libc::c_long, Vec<SeccompRule>>;

@@ -23,6 +23,7 @@ pub enum ConfineChoice {
     /// Only hooks and comparisons protect the repository, and nothing protects the machine.
     None,
     Bwrap,
+    Landlock,
     /// Command lines are put behind this one, like `podman run ..`.
     Prefix(Vec<String>),
 }

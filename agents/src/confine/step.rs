@@ -10,14 +10,17 @@ use std::{
     sync::OnceLock,
 };
 
-use landlock::{RulesetAttr as _, Scope};
+use landlock::{
+    ABI, Access as _, AccessFs, CompatLevel, Compatible as _, RulesetAttr as _, RulesetCreatedAttr as _,
+    RulesetError, RulesetStatus, Scope, path_beneath_rules,
+};
 use rustix::{
     mount::{MountFlags, MountPropagationFlags, mount, mount_change},
     process::{Resource, Rlimit, getegid, geteuid, setrlimit},
-    thread::UnshareFlags,
+    thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities},
 };
 
-use super::{caches::CacheLayer, inside};
+use super::{caches::CacheLayer, inside, seccomp};
 
 /// The subcommand that joins caches and limits sockets, then becomes bubblewrap.
 const BEFORE_BWRAP: &str = "sandbox-step";
@@ -25,6 +28,11 @@ const BEFORE_BWRAP: &str = "sandbox-step";
 /// Options of [`BEFORE_BWRAP`].
 const LAYER: &str = "--layer";
 const SCOPE: &str = "--scope";
+
+/// The subcommand that confines itself by Landlock, then becomes the command. Its options name what may be read, and written.
+pub(super) const RULES: &str = "sandbox-rules";
+pub(super) const READ: &str = "--read";
+pub(super) const WRITE: &str = "--write";
 
 static REGISTERED: OnceLock<OwnProgram> = OnceLock::new();
 
@@ -42,7 +50,12 @@ impl OwnProgram {
         // Linux appends ` (deleted)` once the file is replaced, as `rebuild` does; the new program has the old path.
         let file =
             file.to_str().and_then(|file| file.strip_suffix(" (deleted)")).map(Into::into).unwrap_or(file);
-        let _ = REGISTERED.set(Self { file, arguments: Vec::new() });
+        Self { file, arguments: Vec::new() }.register_as();
+    }
+
+    /// As [`OwnProgram::register`], for a program that gets there by other arguments. Only the first call counts.
+    pub fn register_as(self) {
+        let _ = REGISTERED.set(self);
     }
 
     pub(super) fn registered() -> Option<Self> {
@@ -59,6 +72,10 @@ pub fn enter(own: &[OsString], words: &[OsString]) -> Option<String> {
         BEFORE_BWRAP => Some(match before(arguments) {
             Ok(never) => match never {},
             Err(error) => format!("the sandbox cannot be prepared: {error}"),
+        }),
+        RULES => Some(match by_rules(arguments) {
+            Ok(never) => match never {},
+            Err(error) => format!("the wall cannot be built: {error}"),
         }),
         _ => None,
     }
@@ -151,6 +168,54 @@ fn escaped(path: &OsStr) -> Vec<u8> {
         byte => vec![*byte],
     };
     path.as_bytes().iter().flat_map(escape).collect()
+}
+
+fn by_rules(arguments: &[OsString]) -> io::Result<Never> {
+    let (mut read, mut write, mut rest) = (Vec::new(), Vec::new(), arguments);
+    let command = loop {
+        match rest {
+            [word, path, more @ ..] if word == READ => {
+                read.push(path);
+                rest = more;
+            }
+            [word, path, more @ ..] if word == WRITE => {
+                write.push(path);
+                rest = more;
+            }
+            [word, command @ ..] if word == "--" && !command.is_empty() => break command,
+            _ => return Err(io::Error::other("only storkit itself calls this")),
+        }
+    };
+    restrict(&read, &write).map_err(io::Error::other)?;
+    // Root would have them all. From here on no program that is started gets one (`no_new_privs`).
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    // Last: they forbid calls that are needed until here.
+    for program in seccomp::programs_without_namespaces()? {
+        seccompiler::apply_filter(&program).map_err(io::Error::other)?;
+    }
+    Err(Command::new(&command[0]).args(&command[1..]).exec())
+}
+
+/// Fails where the kernel cannot enforce rules for files, truncation included (6.2). Signals and abstract sockets are limited from 6.12 on.
+fn restrict(read: &[&OsString], write: &[&OsString]) -> Result<(), RulesetError> {
+    let (needed, all) = (ABI::V3, ABI::V7);
+    let status = landlock::Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(needed))?
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(all))?
+        .scope(Scope::AbstractUnixSocket | Scope::Signal)?
+        .create()?
+        .add_rules(path_beneath_rules(read, AccessFs::from_read(all)))?
+        .add_rules(path_beneath_rules(
+            write,
+            AccessFs::from_all(all) & !(AccessFs::MakeBlock | AccessFs::MakeChar),
+        ))?
+        .restrict_self()?;
+    debug_assert_ne!(status.ruleset, RulesetStatus::NotEnforced);
+    Ok(())
 }
 
 /// A kernel before 6.12 cannot do this; `docs/security.md` says so.

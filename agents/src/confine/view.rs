@@ -199,6 +199,9 @@ impl View {
     }
 
     fn project(&mut self, place: &WorktreePaths, scratch: &ScratchFolders, home: &Path) {
+        if place.is_main_checkout() {
+            return self.main_checkout(place, home);
+        }
         // The main checkout's own files do not exist inside: they may hold anything, and the worktree has all that git tracks.
         if place.root != *home {
             self.pin(&place.root);
@@ -216,6 +219,30 @@ impl View {
         // A `.git` of the agent's own could name commands that a person's git in this folder would run.
         self.put(&place.folder.join(".git"), Shown::ReadOnly(scratch.git_link()));
         self.git_data(place, scratch);
+    }
+
+    /// All of the main checkout can be written but git's data and storkit's.
+    fn main_checkout(&mut self, place: &WorktreePaths, home: &Path) {
+        let (root, common) = (&place.root, &place.common);
+        if root != home {
+            self.pin(root);
+        }
+        self.put(root, Shown::Writable(root.clone()));
+        // A file in a linked worktree.
+        self.show_real(&root.join(".git"));
+        if !common.starts_with(root) {
+            self.pin(common);
+        }
+        self.put(common, Shown::Empty);
+        GIT_SHOWN.iter().chain(&["index", "objects"]).for_each(|name| self.show_real(&common.join(name)));
+        for store in further_stores(&common.join("objects")) {
+            self.show(&store);
+        }
+        self.put(&common.join("config"), Shown::ReadOnly(place.private.join("config-shown")));
+        self.put(&root.join(".storkit"), Shown::Empty);
+        for name in ["work", "project.toml", "context.md"] {
+            self.show_real(&root.join(".storkit").join(name));
+        }
     }
 
     /// Private copies where git writes; the true objects are at [`STORE`], read-only.

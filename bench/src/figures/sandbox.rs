@@ -117,7 +117,9 @@ impl Bench {
 
     fn launch(&self, confine: Option<Confined>) -> anyhow::Result<Launch> {
         let cli = real_cli()?.to_str().context("a path")?.to_owned();
-        let mut env = self.worktree.environment(confine.is_some());
+        let mut env = self
+            .worktree
+            .environment(confine.as_ref().map_or(&Confinement::None, |confined| &confined.confinement));
         env.extend(self.place.environment());
         let model = [
             ("ANTHROPIC_BASE_URL", self.model.base_url()),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use adapters::Outgoing;
+use adapters::{Outgoing, Room};
 use pipeline::event::{Actor, MergeView, NumberedEvent, PipelineEvent};
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
@@ -39,6 +39,7 @@ pub async fn run(services: Arc<ChatServices>, mut events: Receiver<Arc<NumberedE
             () = services.stop.cancelled() => return,
             next = events.recv() => match next {
                 Ok(event) => {
+                    tell_room(&services, &event.event);
                     let wait = match weight(&event.event) {
                         EventWeight::Nothing => continue,
                         EventWeight::Some => TOGETHER,
@@ -74,6 +75,16 @@ fn tell(services: &ChatServices, message: Outgoing) {
     }
 }
 
+/// Tells a room about a story that it landed.
+fn tell_room(services: &ChatServices, event: &PipelineEvent) {
+    let PipelineEvent::Landing { story, title, room, news } = event else { return };
+    let Some(room) = Room::parse(room) else { return };
+    let text = replies::landing_news(*story, title, news);
+    if !services.rooms.post(&room, RoomInput::Notice(text)) {
+        tracing::warn!(%room, "a room cannot be told about the story that it landed");
+    }
+}
+
 /// How soon an event is worth telling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EventWeight {
@@ -105,6 +116,7 @@ fn weight(event: &PipelineEvent) -> EventWeight {
         | PipelineEvent::RunPhase { .. }
         | PipelineEvent::RunSaid { .. }
         | PipelineEvent::RunEnded { .. }
+        | PipelineEvent::Landing { .. }
         | PipelineEvent::Merge { .. } => EventWeight::Nothing,
     }
 }

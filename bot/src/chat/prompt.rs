@@ -21,8 +21,9 @@ const LONGEST_NAME: usize = 64;
 
 /// Added while `.storkit/context.md` is as `storkit init` wrote it.
 const ONBOARDING: &str = "\n\nThe file `.storkit/context.md`, which tells agents what this project is, is still an empty template. When \
-somebody asks you to set the project up or to fill it in: look through the repository, ask the few questions that it does not answer, write \
-the file, and delete its first line. Say that it counts once it is committed on the base branch.";
+somebody asks you to set the project up or to fill it in: look through the repository, ask the few questions that it does not answer, and \
+show the text for the file, without its first line. You cannot write below `.storkit` yourself: a person puts the text there, and it counts \
+once it is committed on the base branch.";
 
 /// The prompt as the CLI gets it: the room's talk since the last one, the sender's name where several people write, and permission to
 /// stay silent where nobody addressed the bot.
@@ -126,6 +127,16 @@ pub fn system_prompt(display_name: &str, (project, base): (&Project, &str), trus
     }
     text.push_str(&project.briefing(base, trusted));
     text
+}
+
+/// Appended where the room has a worktree of its own.
+pub fn worktree_prompt(branch: &str) -> String {
+    format!(
+        "\n\nYou work in a worktree of this chat room's own, on the branch `{branch}`. The people's checkout is elsewhere, and you \
+         cannot see their uncommitted files. Nothing that you change reaches them until somebody says `land TITLE` here: then your \
+         changes become a story that passes gates and review and is merged. You may commit on this branch; other branches are \
+         protected. Changes below `.storkit` cannot be landed."
+    )
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 mod activity;
 mod answers;
 #[cfg(test)]
-mod fixture;
+pub(super) mod fixture;
 mod intake;
 mod left_work;
 mod prompt_queue;
@@ -172,6 +172,7 @@ impl RoomTask {
             RoomInput::EarlyReply(incoming) => self.recheck_early_reply(incoming).await,
             RoomInput::Overheard(incoming) => self.on_unaddressed(&incoming),
             RoomInput::Session(update) => self.on_session_update(update),
+            RoomInput::Entered(entered) => self.on_entered(*entered),
             RoomInput::Question(question) => self.on_question(question),
             RoomInput::Settled(question, outcome) => self.on_question_settled(&question, &outcome),
             RoomInput::Verdict { request_id, answer } => self.on_verdict(request_id, answer),
@@ -199,7 +200,16 @@ impl RoomTask {
             ambient: self.services.ambient.is_on(&self.room),
             session: self.record.session.as_ref().map(ToString::to_string),
             htop: self.ticker.is_running(),
+            worktree: self.works_in_worktree(),
+            place: self.place(),
+            last_request: self.turn.last_request.clone(),
         }
+    }
+
+    /// Whether it works in a worktree of its own, or will with its first prompt.
+    fn works_in_worktree(&self) -> bool {
+        let now = self.turn.place.workspace.as_ref().map(|workspace| workspace.branch.is_some());
+        now.unwrap_or_else(|| self.wants_worktree())
     }
 
     fn say(&self, text: impl Into<String>, tone: Tone, reply_to: Option<MessageId>) {

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    chat::session::SessionUpdate,
+    chat::{session::SessionUpdate, workspace::EnteredRoom},
     permission::{Question, QuestionId, QuestionOutcome, QuestionRooms},
     store::QueuedPrompt,
 };
@@ -32,6 +32,8 @@ pub enum RoomInput {
     Overheard(Incoming),
     /// The room's Claude Code session has an event.
     Session(SessionUpdate),
+    /// The workspace for the room's next prompt is ready, or cannot be had.
+    Entered(Box<Result<EnteredRoom, String>>),
     /// A permission question opens.
     Question(Arc<Question>),
     /// A permission question is over.

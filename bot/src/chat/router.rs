@@ -138,7 +138,7 @@ mod tests {
     use adapters::{Addressed, AllowedPeople, MessageId, Room, Sender};
 
     use super::*;
-    use crate::config::access::MessengerPeople;
+    use crate::{chat::room::fixture::RoomFixture, config::access::MessengerPeople};
 
     const CATCH_UP: Duration = Duration::from_secs(600);
 
@@ -255,6 +255,22 @@ mod tests {
         let (reached, counted, dropped) = routed(vec![incoming("1", "ann"), talk, incoming("1", "ann")]);
         assert_eq!(reached, ["message 1", "talk 2"]);
         assert_eq!((counted, dropped), (3, 1), "a repeated id is dropped");
+    }
+
+    #[tokio::test]
+    async fn it_routes_until_the_inbox_closes_or_the_bot_stops() {
+        let fixture = RoomFixture::new().await;
+        let services = &fixture.services;
+        let (sender, inbox) = mpsc::channel(2);
+        for person in ["ann", "eve"] {
+            sender.send(fixture.room().incoming(person, "hello")).await.unwrap();
+        }
+        drop(sender);
+        run(services.clone(), inbox).await;
+        assert_eq!((services.metrics.messages.get(), services.metrics.dropped.get()), (2, 1));
+        let (_sender, inbox) = mpsc::channel(1);
+        services.stop.cancel();
+        run(services.clone(), inbox).await;
     }
 
     #[test]

@@ -7,7 +7,7 @@ use agents::{
     model_proxy::ModelAccess,
     turn::RetryPolicy,
 };
-use pipeline::guard::base_branch;
+use pipeline::{guard::base_branch, rooms::RoomWorkspace};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -70,7 +70,24 @@ impl ChatServices {
         self.settings.access()
     }
 
-    /// How a room's session is started: resumed if it has one, new if not.
+    /// How a room's session is started in its workspace, behind its wall.
+    pub fn launch_in(
+        &self,
+        workspace: &RoomWorkspace,
+        session: Option<&SessionId>,
+        model: Option<String>,
+    ) -> Launch {
+        let mut launch = self.launch(session, model);
+        launch.program.cwd.clone_from(&workspace.folder);
+        launch.program.env.extend(workspace.env.iter().cloned());
+        launch.confine = Some(workspace.confined.clone());
+        if let (Some(branch), Some(text)) = (&workspace.branch, &mut launch.session.append_system_prompt) {
+            text.push_str(&prompt::worktree_prompt(branch));
+        }
+        launch
+    }
+
+    /// How a session is started: resumed, or new. Without a wall, in the main checkout.
     pub fn launch(&self, session: Option<&SessionId>, model: Option<String>) -> Launch {
         let (config, project) = (self.config(), &self.commands.project);
         let claude = &config.claude;

@@ -15,7 +15,7 @@ use agents::{
     turn::{AgentSession, TurnLimits, TurnUpdate},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Instant, sleep_until},
 };
 use tokio_util::task::TaskTracker;
@@ -43,11 +43,18 @@ pub enum SessionEvent {
 }
 
 enum SessionOrder {
-    Prompt { number: u64, prompt: Box<SessionPrompt> },
+    Prompt {
+        number: u64,
+        prompt: Box<SessionPrompt>,
+    },
     Interrupt,
     SetModel(Option<String>),
-    Answer { request_id: String, answer: PermissionAnswer },
-    Close,
+    Answer {
+        request_id: String,
+        answer: PermissionAnswer,
+    },
+    /// Answered when the process is gone.
+    Close(Option<oneshot::Sender<()>>),
 }
 
 /// A prompt, and all that a process for it needs if none lives.
@@ -125,12 +132,29 @@ impl RoomSession {
 
     /// Closes the process quietly; the session can be resumed.
     pub fn close(&self) {
-        self.order(SessionOrder::Close);
+        self.order(SessionOrder::Close(None));
+    }
+
+    /// A way to close the process from outside the room's loop.
+    pub fn closer(&self) -> SessionCloser {
+        SessionCloser(self.orders.clone())
     }
 
     fn order(&self, order: SessionOrder) {
         // The task outlives this sender, so the channel cannot be closed here.
         let _ = self.orders.send(order);
+    }
+}
+
+/// Closes a session's process and waits until it is gone. As long as it exists, so does the session's task.
+pub struct SessionCloser(mpsc::UnboundedSender<SessionOrder>);
+
+impl SessionCloser {
+    /// Closes the process quietly; the session can be resumed.
+    pub async fn close(&self) {
+        let (done, gone) = oneshot::channel();
+        let _ = self.0.send(SessionOrder::Close(Some(done)));
+        let _ = gone.await;
     }
 }
 
@@ -174,8 +198,11 @@ impl SessionTask {
             SessionOrder::Interrupt => self.session.stop().await,
             SessionOrder::SetModel(model) => self.session.set_model(model.as_deref()).await,
             SessionOrder::Answer { request_id, answer } => self.session.answer(&request_id, &answer).await,
-            SessionOrder::Close => {
+            SessionOrder::Close(done) => {
                 self.session.close().await;
+                self.note_process();
+                // Fails where nobody waits for it.
+                done.map(|done| done.send(()));
                 Ok(())
             }
         };

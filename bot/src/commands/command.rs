@@ -98,6 +98,12 @@ pub struct RoomView {
     pub session: Option<String>,
     /// Whether an htop ticks here.
     pub htop: bool,
+    /// Whether the room works in a worktree of its own.
+    pub worktree: bool,
+    /// Where it works, as of its last turn.
+    pub place: replies::RoomPlace,
+    /// What people last asked for, in their words.
+    pub last_request: Option<String>,
 }
 
 /// A turn under way.
@@ -137,6 +143,8 @@ pub enum RoomAction {
     Htop(std::time::Duration),
     StopHtop,
     Restart,
+    /// Make a story of this title of the room's changes.
+    Land(String),
     /// Answer later: the room continues meanwhile.
     Later(BoxFuture<'static, CommandResult>),
 }

@@ -15,7 +15,7 @@ const SPEC: CommandSpec = CommandSpec {
     args: "",
     summary: "Start a new session here",
     details: "Closes this room's session: the next prompt starts a new one that knows nothing of the conversation so far. The old session's \
-              id stays in the record.",
+              id stays in the record. The files of the room's worktree stay as they are.",
     examples: &["reset"],
     immediate: false,
     ..CommandSpec::PLAIN
@@ -30,7 +30,7 @@ impl Command for ResetCommand {
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         SPEC.no_args(cx.args)?;
         let session = cx.view.session.as_deref();
-        let reply = Reply::text(replies::session_reset(session));
+        let reply = Reply::text(replies::session_reset(session, cx.view.worktree));
         Ok(if session.is_some() { reply.then(RoomAction::ResetSession) } else { reply })
     }
 }

@@ -76,6 +76,26 @@ mod tests {
     }
 
     #[test]
+    fn a_role_includes_those_before_it_and_has_a_word() {
+        let roles = [UserRole::User, UserRole::Approver, UserRole::Operator];
+        assert!(roles.is_sorted());
+        assert_eq!(roles.map(|role| role.to_string()), ["user", "approver", "operator"]);
+    }
+
+    #[test]
+    fn a_persons_role_is_their_highest_and_an_operator_needs_no_other_list() {
+        let people = |users: &[&str], approvers: &[&str], operators: &[&str]| {
+            let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            let (allowed_users, approvers, operators) = (list(users), list(approvers), list(operators));
+            MessengerPeople::from(adapters::AllowedPeople { allowed_users, approvers, operators })
+        };
+        assert_eq!(role(people(&["ann"], &["ann"], &["ann"]), "ann"), Some(UserRole::Operator));
+        assert_eq!(role(people(&[], &[], &["ann"]), "ann"), Some(UserRole::Operator));
+        assert_eq!(role(people(&[], &["ann"], &[]), "ann"), Some(UserRole::Approver));
+        assert_eq!(role(people(&["ann"], &["ann"], &["ann"]), "eve"), None);
+    }
+
+    #[test]
     fn an_empty_list_is_nobody() {
         assert_eq!(role(MessengerPeople::default(), "ann"), None);
         assert_eq!(AccessTable::default().role(&Room::new("m", "r"), "ann"), None);

@@ -35,6 +35,7 @@ pub struct ConnectionTable {
 struct TableShared {
     state: Mutex<TableState>,
     room: Notify,
+    arrived: Notify,
 }
 
 #[derive(Default)]
@@ -65,7 +66,7 @@ struct PlaceGuard {
 
 impl ConnectionTable {
     pub fn new(limits: ListenerLimits) -> Self {
-        let shared = TableShared { state: Mutex::default(), room: Notify::new() };
+        let shared = TableShared { state: Mutex::default(), room: Notify::new(), arrived: Notify::new() };
         Self { limits, shared: Arc::new(shared) }
     }
 
@@ -77,6 +78,17 @@ impl ConnectionTable {
                 return;
             }
             changed.await;
+        }
+    }
+
+    /// Waits until there is a connection.
+    pub async fn is_occupied(&self) {
+        loop {
+            let arrived = self.shared.arrived.notified();
+            if !self.shared.state.lock().connections.is_empty() {
+                return;
+            }
+            arrived.await;
         }
     }
 
@@ -98,6 +110,7 @@ impl ConnectionTable {
         state.next += 1;
         let row = ConnectionRow { address, closed: closed.clone(), waits_since: Some(now), unfinished: 0 };
         state.connections.insert(number, row);
+        self.shared.arrived.notify_one();
         Some(ConnectionPlace(Arc::new(PlaceGuard { table: self.clone(), number, closed })))
     }
 

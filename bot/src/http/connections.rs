@@ -74,9 +74,10 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ListenerLimits
         }
     };
     let sweeping = async {
-        let mut sweep = tokio::time::interval(SWEEP);
         loop {
-            sweep.tick().await;
+            // Without connections nothing wakes this process.
+            table.is_occupied().await;
+            tokio::time::sleep(SWEEP).await;
             table.close_late(Instant::now());
         }
     };

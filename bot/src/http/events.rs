@@ -113,7 +113,7 @@ fn snapshot_line(snapshot: &PipelineSnapshot) -> Value {
         "type": "snapshot",
         "seq": snapshot.seq,
         "base": snapshot.base,
-        "protection": snapshot.protection,
+        "protection": snapshot.wall.to_string(),
         "paused": snapshot.paused,
         "stories": stories,
         "problems": problems,

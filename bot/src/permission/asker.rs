@@ -164,7 +164,7 @@ fn fetched_by(command: &str) -> BTreeSet<StrangerText> {
     let ends = |c: char| c.is_whitespace() || "'\"`;&|<>(){}".contains(c);
     let words: Vec<&str> = command.split(ends).filter(|word| !word.is_empty()).collect();
     let program = |word: &&str| FETCHERS.contains(&word.rsplit('/').next().unwrap_or(word));
-    let Some(fetcher) = words.iter().copied().find(|word| program(&word)) else { return BTreeSet::new() };
+    let Some(fetcher) = words.iter().copied().find(|word| program(word)) else { return BTreeSet::new() };
     let is_address = |word: &&str| word.contains("://");
     let pages: BTreeSet<_> =
         words.iter().copied().filter(is_address).map(|word| StrangerText::Page(host_of(word))).collect();

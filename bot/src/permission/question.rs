@@ -1,6 +1,6 @@
 //! A permission question, the answers people can give, and the decision that follows from them.
 
-use std::{fmt, time::SystemTime};
+use std::{fmt, path::PathBuf, time::SystemTime};
 
 use adapters::{Choice, Room};
 use serde_json::{Map, Value};
@@ -29,6 +29,8 @@ pub struct Question {
     /// For whom the agent works.
     pub asked_for: String,
     pub tool: String,
+    /// Where the agent works: paths below it are shown from there.
+    pub folder: Option<PathBuf>,
     /// Its exact input, as shown.
     pub input: Value,
     /// What the input does not show.
@@ -199,6 +201,7 @@ impl Question {
             asker: ask.asker.clone(),
             asked_for: ask.asked_for.clone(),
             tool: ask.tool.clone(),
+            folder: ask.folder.clone(),
             input: ask.input.clone(),
             concerns: CallConcern::of(&ask.tool, &ask.input, ask.folder.as_deref(), blocked),
             read,
@@ -211,6 +214,11 @@ impl Question {
     /// Whether words of the person's own are an answer.
     pub fn takes_words(&self) -> bool {
         matches!(self.kind, AnswerKind::Choose(_) | AnswerKind::Plan { .. })
+    }
+
+    /// Whether its answers are options, by their numbers.
+    pub fn takes_options(&self) -> bool {
+        matches!(self.kind, AnswerKind::Choose(_))
     }
 
     /// The choices to show. Keys are read back by [`Question::parse_key`].

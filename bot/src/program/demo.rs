@@ -8,6 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use pipeline::{
+    Project,
+    trust::{ProjectTrust, TrustError, TrustStore},
+};
 use scripted_model::{ModelConversation, ModelScript};
 use serde_json::json;
 use settings::atomic;
@@ -44,7 +48,7 @@ const CLAUDE_STATE: &str = ".storkit/run/claude";
 #[derive(Debug)]
 pub struct DemoProject {
     path: PathBuf,
-    _temporary: Option<TempDir>,
+    temporary: Option<TempDir>,
 }
 
 /// The script of the demo's model.
@@ -62,11 +66,11 @@ pub fn script() -> ModelScript {
 /// Fails if the folder holds files and is not a git repository, cannot be written, or git is missing or refuses.
 pub fn prepare(dir: Option<&Path>) -> anyhow::Result<DemoProject> {
     if let Some(dir) = dir {
-        return Ok(DemoProject { path: prepare_at(dir)?, _temporary: None });
+        return Ok(DemoProject { path: prepare_at(dir)?, temporary: None });
     }
     let temporary = tempfile::Builder::new().prefix("storkit-demo-").tempdir();
     let temporary = temporary.context("No temporary folder can be made for the demo.")?;
-    Ok(DemoProject { path: prepare_at(temporary.path())?, _temporary: Some(temporary) })
+    Ok(DemoProject { path: prepare_at(temporary.path())?, temporary: Some(temporary) })
 }
 
 impl DemoProject {
@@ -74,9 +78,25 @@ impl DemoProject {
         &self.path
     }
 
+    /// Whether the folder goes with this value.
+    pub fn is_temporary(&self) -> bool {
+        self.temporary.is_some()
+    }
+
+    /// Confirms the settings of the demo, and none that a person's own project has.
+    pub fn confirm(&self, project: &Project, store: &TrustStore) -> Result<(), TrustError> {
+        let trust = ProjectTrust::read(project, store)?;
+        match trust.proposed.project_toml.as_deref() == Some(PROJECT_TOML)
+            && !trust.has_unconfirmed_programs()
+        {
+            true => store.confirm(project, &trust.proposed),
+            false => Ok(()),
+        }
+    }
+
     /// The text that the terminal shows first.
     pub fn greeting(&self) -> String {
-        let fate = if self._temporary.is_some() { ", which is removed afterwards" } else { "" };
+        let fate = if self.temporary.is_some() { ", which is removed afterwards" } else { "" };
         format!(
             "**This is a demo.** Claude Code is the real one, but its model is a script on this machine: no account, no cost, no AI. \
              It works in `{}`{fate}. Try `hello`, `make a file`, `htop`, `help`. To see a story through to its merge, enter \

@@ -161,6 +161,8 @@ fn clock(project: &Project) -> DoctorCheck {
 async fn claude(config: &BotConfig, secret_env: &[String], arguments: &[&str]) -> Result<String, String> {
     let (name, leading) = config.claude.command.split_first().ok_or(say::NO_PROGRAM)?;
     let mut command = Command::new(name);
+    // As agents get it: the model's key is not in the environment of a storkit that serves.
+    command.env_clear().envs(settings::environment::all());
     for secret in secret_env {
         command.env_remove(secret);
     }
@@ -307,7 +309,9 @@ fn walls(trust: &Result<ProjectTrust, TrustError>, wall: &Result<Confinement, St
     match wall {
         Ok(confinement @ Confinement::Bwrap(_)) => good(say::walls(&names, &confinement.name())),
         Ok(Confinement::None) => note(say::no_walls(&names)),
-        Ok(confinement @ Confinement::Prefix(_)) => note(say::walls(&names, &confinement.name())),
+        Ok(confinement @ (Confinement::Landlock(_) | Confinement::Prefix(_))) => {
+            note(say::walls(&names, &confinement.name()))
+        }
         Err(why) => bad(say::as_reported(why)),
     }
 }

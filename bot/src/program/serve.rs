@@ -92,7 +92,14 @@ pub async fn demo(common: &CommonArgs, front: FrontEnd) -> ExitCode {
     };
     let environment = scratch.environment(&model.base_url());
     loaded.config.claude.env.extend(environment.into_iter().map(|(name, value)| (name.to_owned(), value)));
-    serve(project, loaded, front, Some(scratch.greeting())).await
+    if let Err(error) = trust::store().and_then(|store| scratch.confirm(&project, &store)) {
+        return complain(2, &error.to_string());
+    }
+    let code = serve(project.clone(), loaded, front, Some(scratch.greeting())).await;
+    if let (true, Ok(store)) = (scratch.is_temporary(), trust::store()) {
+        store.forget(&project);
+    }
+    code
 }
 
 async fn serve(project: Project, loaded: LoadedConfig, front: FrontEnd, label: Option<String>) -> ExitCode {

@@ -89,7 +89,7 @@ fn show(project: &Project, store: &TrustStore, trust: &ProjectTrust) -> Result<(
 
 /// Stories in work that nobody started here.
 fn not_started(project: &Project, store: &TrustStore) -> usize {
-    let started = store.started(project).unwrap_or_default();
+    let started = store.origins(project).ok().flatten().unwrap_or_default().started;
     let board = WorkFolder::open(project).and_then(|work| work.scan());
     let waits = |story: &pipeline::story::Story| {
         let name = story.file.to_string();

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::SystemTime};
 
 use adapters::markdown::inert;
 use pipeline::{
-    event::{MergeView, PipelineSnapshot, RunInfo, RunPhase},
+    event::{MergeView, PipelineSnapshot, RunInfo, RunPhase, WallState},
     merge::MergeStep,
     stage::Stage,
     story::Story,
@@ -29,6 +29,9 @@ pub fn board(snapshot: &PipelineSnapshot, now: SystemTime) -> String {
     }
     if let Some(notice) = &snapshot.settings_notice {
         let _ = writeln!(text, "**Settings**: {}\n", sentence(&inert(notice)));
+    }
+    if snapshot.wall == WallState::TurnedOff {
+        let _ = writeln!(text, "**No wall**: agents and gates can do what the operator can.\n");
     }
     for problem in snapshot.board.problems.iter().take(PROBLEMS) {
         let _ = writeln!(text, "- {problem}");
@@ -178,7 +181,7 @@ pub(crate) mod fixture {
             paused: None,
             settings_notice: None,
             base: "main".into(),
-            protection: "bubblewrap".into(),
+            wall: WallState::Built("bubblewrap".into()),
         }
     }
 }
@@ -212,5 +215,7 @@ mod tests {
         let empty = PipelineSnapshot { paused: Some("No space.".into()), ..PipelineSnapshot::default() };
         assert_eq!(board(&empty, UNIX_EPOCH), "**No agents start**: No space.\n\n");
         assert_eq!(board(&PipelineSnapshot::default(), UNIX_EPOCH), "");
+        let open = PipelineSnapshot { wall: WallState::TurnedOff, ..PipelineSnapshot::default() };
+        assert!(board(&open, UNIX_EPOCH).starts_with("**No wall**"));
     }
 }

@@ -59,7 +59,7 @@ pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
     let deadline = deadline(question);
     match &question.kind {
         AnswerKind::Tool { always } => {
-            let (detail, language, ending) = detail(&question.tool, &question.input);
+            let (detail, language, ending) = detail_of(question);
             let (detail, attachment) = fitted(detail, id, ending, manner.files);
             let rule = always.as_ref().map(|scope| offered_rule(scope, question.asker.owner()));
             let text = format!(
@@ -195,6 +195,17 @@ fn how_to_choose(selections: &[ModelQuestion]) -> String {
         [_] => "Answer with a number or in your own words.".into(),
         many => format!("Answer with {} lines, one for each: a number or your own words.", many.len()),
     }
+}
+
+/// As [`detail`], with the file of an edit as it is called in the agent's folder.
+fn detail_of(question: &Question) -> (String, &'static str, &'static str) {
+    let (detail, language, ending) = detail(&question.tool, &question.input);
+    let folder = question.folder.as_ref().filter(|_| matches!(question.tool.as_str(), "Edit" | "Write"));
+    let inner = folder.and_then(|folder| detail.strip_prefix(folder.to_str()?)?.strip_prefix('/'));
+    // A path that leads out again is shown as it is.
+    let inner =
+        inner.filter(|inner| !inner.lines().next().unwrap_or_default().split('/').any(|part| part == ".."));
+    (inner.map_or_else(|| detail.clone(), str::to_owned), language, ending)
 }
 
 /// The part of a tool's input that a person decides by: text, its language, a file ending. Keys that it does not show in another
@@ -352,7 +363,11 @@ pub fn question_unseen(question: &Question, closed: Option<QuestionId>) -> Strin
         AnswerKind::Plan { .. } => "asks about a plan".into(),
         AnswerKind::Choose(_) => "has options".into(),
     };
-    format!("{why}; question {id} {asks}. Nothing was changed. If you mean that one, say `yes {id}`.")
+    let how = match &question.kind {
+        AnswerKind::Choose(_) => format!("`#{id} ANSWER`"),
+        AnswerKind::Tool { .. } | AnswerKind::Plan { .. } => format!("`yes {id}`"),
+    };
+    format!("{why}; question {id} {asks}. Nothing was changed. If you mean that one, say {how}.")
 }
 
 /// A question of an earlier process.

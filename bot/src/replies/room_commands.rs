@@ -80,9 +80,12 @@ pub fn not_a_verbosity(word: &str) -> String {
 // --- session, turn and queue ---
 
 /// The answer to `reset`.
-pub fn session_reset(session: Option<&str>) -> String {
+pub fn session_reset(session: Option<&str>, worktree: bool) -> String {
     match session {
-        Some(session) => format!("The session `{session}` is closed. Your next message starts a new one."),
+        Some(session) => {
+            let files = if worktree { " The files of this room's worktree stay as they are." } else { "" };
+            format!("The session `{session}` is closed. Your next message starts a new one.{files}")
+        }
         None => "There is no session here. Your next message starts one.".into(),
     }
 }

@@ -18,6 +18,8 @@ pub const WORKING: &str = "Working on it.";
 /// A turn without text.
 pub const EMPTY_ANSWER: &str = "Done. There was nothing to say.";
 
+/// The room's workspace is made ready, as `status` shows it.
+pub const WAITS_FOR_WORKSPACE: &str = "its workspace is made ready";
 /// The reason for a turn's wait, as `status` shows it.
 pub const WAITS_FOR_ANSWER: &str = "waits for an answer";
 

@@ -165,17 +165,31 @@ impl WorkFolder {
     /// Writes a new story to the backlog: from its kind's template, or with the given body. The number was never used
     /// before. The title becomes one line.
     pub fn create(&self, kind: StoryKind, title: &str, body: Option<&str>) -> Result<Story, WorkError> {
+        self.create_with(kind, title, body, |_| Ok(()))
+    }
+
+    /// As [`WorkFolder::create`], with further front matter.
+    pub(crate) fn create_with(
+        &self,
+        kind: StoryKind,
+        title: &str,
+        body: Option<&str>,
+        front: impl FnOnce(&mut StoryDocument) -> Result<(), EditError>,
+    ) -> Result<Story, WorkError> {
         let title = story::title(title).ok_or(WorkError::NoTitle)?;
-        let text = templates::story(kind, &title, body);
         let mut index = self.index.lock();
         // Scanned first: a file that a person added may have a higher number than storkit ever gave.
         index.scan(&self.dir).map_err(disk(&self.dir))?;
+        let text = templates::story(kind, &title, body);
+        let refused = |source| WorkError::Edit { id: StoryId(0), source };
+        let mut document = StoryDocument::parse(text).map_err(|error| refused(error.into()))?;
+        front(&mut document).map_err(refused)?;
         loop {
             let id = number::next(&self.root, &self.run, index.highest()).map_err(disk(&self.run))?;
             let name = FileName { id, kind, slug: slug(&title) };
             let name = OsString::from(name.to_string());
             let path = self.place(Stage::Backlog, &name)?;
-            match place::create(&self.temporary, &path, &text) {
+            match place::create(&self.temporary, &path, document.text()) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 result => {
                     result.map_err(disk(&path))?;

@@ -133,17 +133,18 @@ fn patiently(
     mut attempt: impl FnMut() -> Result<GitAnswer, GitProgramError>,
     shown: &[&str],
 ) -> Result<(), GitProgramError> {
-    let mut left = ATTEMPTS;
-    loop {
-        let answer = attempt()?;
-        match answer.code {
-            Some(0) => return Ok(()),
-            _ if left > 0 && answer.stderr.contains("index.lock") => {
-                left -= 1;
-                thread::sleep(PAUSE);
-            }
-            _ => return Err(answer.refusal(shown)),
+    let is_held = |answer: &GitAnswer| answer.code != Some(0) && answer.stderr.contains("index.lock");
+    let mut answer = attempt()?;
+    for _ in 0..ATTEMPTS {
+        if !is_held(&answer) {
+            break;
         }
+        thread::sleep(PAUSE);
+        answer = attempt()?;
+    }
+    match answer.code {
+        Some(0) => Ok(()),
+        _ => Err(answer.refusal(shown)),
     }
 }
 
@@ -189,6 +190,10 @@ mod tests {
         let fixture = WorktreeFixture::new();
         assert_eq!(commit(&fixture, &["a.txt", "never.md"]).expect("fine"), None);
         assert_eq!(commit(&fixture, &[]).expect("fine"), None);
+        fixture.write("theirs.txt", "staged by a person");
+        fixture.git(&["add", "theirs.txt"]);
+        assert_eq!(commit(&fixture, &["a.txt"]).expect("fine"), None);
+        assert_eq!(fixture.git(&["status", "--porcelain"]), "A  theirs.txt");
         assert_eq!(fixture.git(&["log", "--format=%s"]), "first");
     }
 
@@ -281,6 +286,18 @@ mod tests {
         let mut tries = 0;
         commit_as_they_are(&git, &fixture.root(), &["x.log"], "stories", || tries += 1).unwrap_err();
         assert_eq!(tries, 1);
+    }
+
+    #[test]
+    fn paths_that_git_knows_are_told_from_new_ones_and_those_that_are_nowhere() {
+        let fixture = WorktreeFixture::new();
+        for name in ["b.txt", "new.md"] {
+            fixture.write(name, name);
+        }
+        fixture.git(&["add", "b.txt"]);
+        let git = GitProgram::at(&fixture.root());
+        let sorted = sort(&git, &fixture.root(), &["a.txt", "new.md", "b.txt", "never.md"]).expect("sorted");
+        assert_eq!(sorted, (vec!["a.txt".into(), "b.txt".into()], vec!["new.md".into()]));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use git2::{ErrorCode, ObjectType, Oid, Repository, StatusOptions};
 
 use crate::{
     Project,
-    worktree::{AGENT_DOMAIN, BRANCH_PREFIX},
+    worktree::{AGENT_DOMAIN, BRANCH_PREFIX, ROOM_BRANCHES},
 };
 
 // A settings file or hook that is larger is compared by its size and time only.
@@ -222,12 +222,13 @@ fn is_agent(who: &git2::Signature<'_>) -> bool {
     who.email_bytes().ends_with(AGENT_DOMAIN.as_bytes())
 }
 
-// Branches of other stories move while their agents work, remote ones when somebody fetches.
+// Branches of other stories and of rooms move while their agents work, remote ones when somebody fetches.
 fn other_refs<'a>(before: &'a Fingerprint, after: &'a Fingerprint) -> impl Iterator<Item = Tampering> + 'a {
     let stories = format!("refs/heads/{BRANCH_PREFIX}");
+    let rooms = format!("refs/heads/{ROOM_BRANCHES}");
     let names = differing(&before.refs, &after.refs).into_iter();
     let names = names.filter(move |name| {
-        let expected = ["refs/remotes/", "refs/heads/storkit/", &stories];
+        let expected = ["refs/remotes/", "refs/heads/storkit/", &stories, &rooms];
         **name != before.base && **name != before.own && !expected.iter().any(|free| name.starts_with(free))
     });
     names.map(|name| Tampering::RefChanged {
@@ -311,7 +312,8 @@ fn lost(repository: &Repository, tip: Option<Oid>) -> Vec<Oid> {
     let walked = tree.walk(git2::TreeWalkMode::PreOrder, |_, entry| {
         if entry.kind() != Some(ObjectType::Commit) && !store.exists(entry.id()) {
             lost.push(entry.id());
-            return if entry.kind() == Some(ObjectType::Tree) { 1 } else { 0 };
+            // Skips what a lost folder has.
+            return 1;
         }
         0
     });
@@ -593,6 +595,16 @@ mod tests {
             .expect("mode");
         run.git(&["add", "new.txt"]);
         assert_eq!(run.found(), [Tampering::IndexChanged(vec!["new.txt".into()])], "another mode");
+    }
+
+    #[test]
+    fn a_checkout_that_cannot_be_read_is_an_error_unless_there_is_none() {
+        let run = Run::new();
+        let dirty = || dirty(&Repository::open(run.fixture.root()).expect("it opens"), &run.fixture.root());
+        fs::write(run.in_git("index"), "broken").expect("a file");
+        assert!(dirty().is_err());
+        run.write_in_git("config", "[core]\n\trepositoryformatversion = 0\n\tbare = true\n");
+        assert_eq!(dirty(), Ok(Dirty::new()));
     }
 
     #[test]

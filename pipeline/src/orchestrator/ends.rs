@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     board::WorkFolder,
-    event::{Actor, MergeView, PipelineEvent, RunId, RunInfo},
+    event::{Actor, LandingNews, MergeView, PipelineEvent, RunId, RunInfo},
     ledger::RunSummary,
     merge::{MergeEnded, MergeError, MergeOutcome},
     run::{RunEnd, RunFailure, RunOutcome, RunUpdate},
@@ -21,6 +21,7 @@ use crate::{
         BlockReason, Story, StoryId,
         stage::{Mover, Role, Stage},
     },
+    verdict::FailureCause,
     worktree::BranchFate,
 };
 
@@ -111,6 +112,10 @@ impl Orchestrator {
                 self.pause(format!("No agent can be started: {}", sentence::sentence(why)));
             }
             _ => {}
+        }
+        // What a room landed goes to a coder now; any other return moves the story, which is told there.
+        if let (RunOutcome::Failed(failure), Some(_)) = (&outcome, &story.front.landed) {
+            self.tell_room(id, &story.front.name, LandingNews::SentBack { why: failure.cause.to_string() });
         }
         let mut memo = self.memos.read(id);
         let conclusion = conclusion(&story, run, &outcome, &mut memo, self.config.in_force.max_retries);
@@ -203,7 +208,10 @@ impl Orchestrator {
     fn conclude_merge(&mut self, story: &Story, ended: &MergeEnded, view: &MergeView) {
         let id = story.id();
         match &ended.result {
-            Ok(MergeOutcome::Merged(_)) => self.merged(story),
+            Ok(MergeOutcome::Merged(proof)) => {
+                self.tell_room(id, &story.front.name, LandingNews::Merged { commit: proof.commit.clone() });
+                self.merged(story);
+            }
             // Somebody moved it meanwhile, and that decision counts.
             _ if story.stage != Stage::Merge => {}
             Ok(MergeOutcome::Conflict(_)) => self.conflict(id),
@@ -271,7 +279,10 @@ impl StoryConclusion {
     fn advance(story: &Story, to: Stage, why: Option<String>) -> Self {
         // Cleared before the move: the count belongs to the stage that the story leaves.
         let clear = (story.front.retry_count > 0).then(|| StoryStep::Edit(vec![FrontEdit::ClearRetries]));
-        let steps = clear.into_iter().chain([StoryStep::Move(to, Mover::Pipeline)]).collect();
+        // After the move: a crash in between repeats the gates at most, and never lets a coder redo a room's work.
+        let is_checked = story.front.landed.is_some().then(|| StoryStep::Edit(vec![FrontEdit::ClearLanded]));
+        let moved = StoryStep::Move(to, Mover::Pipeline);
+        let steps = clear.into_iter().chain([moved]).chain(is_checked).collect();
         Self { steps, why, by: None }
     }
 
@@ -281,7 +292,7 @@ impl StoryConclusion {
         let mover = if by == Actor::Pipeline { Mover::Pipeline } else { Mover::Person };
         let reason = one_line(reason);
         let why = Some(format!("sent back: {reason}"));
-        let mut edits = vec![FrontEdit::ClearRetries];
+        let mut edits = vec![FrontEdit::ClearRetries, FrontEdit::ClearLanded];
         // A person may send a story back as often as they like.
         if memo.sent_back >= most && !matches!(by, Actor::Person(_)) {
             edits.push(FrontEdit::Block(BlockReason::SentBack { times: most, reason }));
@@ -305,7 +316,15 @@ impl StoryConclusion {
             memo.session = None;
         }
         (memo.feedback, memo.failure) = (Some(failure.feedback()), Some(failure.cause.clone()));
-        Self::edit(vec![FrontEdit::Retries(story.front.retry_count + 1)])
+        let mut edits = vec![FrontEdit::Retries(story.front.retry_count + 1)];
+        let is_its_content = matches!(
+            failure.cause,
+            FailureCause::GatesFailed { .. } | FailureCause::Refused { .. } | FailureCause::GhostRun { .. }
+        );
+        if is_its_content && story.front.landed.is_some() {
+            edits.push(FrontEdit::ClearLanded);
+        }
+        Self::edit(edits)
     }
 }
 
@@ -365,7 +384,6 @@ mod tests {
     use crate::{
         event::RunPhase,
         story::{FileName, FrontMatter, StoryKind},
-        verdict::FailureCause,
     };
 
     fn story(stage: Stage, retry_count: u32) -> Story {

@@ -19,6 +19,7 @@ use crate::{
     host::AgentSettings,
     merge::{MergeProof, MergeSettings},
     open_hosts::CommandHosts,
+    rooms,
     sentence::sentence,
     story::{
         Story, StoryId,
@@ -105,6 +106,23 @@ impl Orchestrator {
                 this.publisher.alarm(None, text);
             }
         });
+        self.reap_rooms();
+    }
+
+    /// Removes the worktrees of rooms that have no changes and that nobody has used for long.
+    fn reap_rooms(&self) {
+        let (worktrees, project) = (self.context.worktrees.clone(), self.context.project.clone());
+        let base = self.config.base.clone();
+        let reap = move || {
+            for room in rooms::idle_rooms(&project) {
+                match rooms::remove_idle(&worktrees, &base, &room, SystemTime::now()) {
+                    Ok(true) => tracing::info!(%room, "the worktree of a room that nobody uses is removed"),
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!(%room, %error, "a room's worktree cannot be removed"),
+                }
+            }
+        };
+        self.spawn(blocking(reap), |_, _| ());
     }
 
     /// Unless its story has come to work meanwhile.

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod delete;
+mod rooms;
 mod runs;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::{
     board::{WorkError, WorkFolder},
     event::Actor,
     handle::{Answer, PipelineError, PipelineOrder, StoryChange},
+    rooms::RoomEntry,
     story::{
         EditError, Story, StoryDocument, StoryId,
         stage::{Mover, Role, Stage},
@@ -79,6 +81,8 @@ impl Orchestrator {
             PipelineOrder::Delete(id, by, answer) => self.delete(id, by, answer),
             PipelineOrder::Merge(id, by, answer) => self.merge(id, &by, answer),
             PipelineOrder::MergeFailed(id, why, by, answer) => self.give_up_merge(id, &why, &by, answer),
+            PipelineOrder::EnterRoom(request, answer) => self.enter_room(request, answer),
+            PipelineOrder::Land(request, by, answer) => self.land(request, by, answer),
             PipelineOrder::Rescan(answer) => {
                 self.work_on(StoryWork::default(), WorkFolder::scan, move |this, scanned| {
                     this.publisher.answer(answer, scanned.map(drop).map_err(Into::into));
@@ -271,6 +275,11 @@ pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
         PipelineOrder::Stop(.., answer) => no(answer, why),
         PipelineOrder::Delete(.., answer) => no(answer, why),
         PipelineOrder::Merge(.., answer) => no(answer, why),
+        PipelineOrder::Land(.., answer) => no(answer, why),
+        PipelineOrder::EnterRoom(_, answer) => {
+            reply(answer, Ok(RoomEntry::NoBase(why.to_owned())));
+            false
+        }
         PipelineOrder::Shutdown(answer) => {
             reply(answer, Ok(()));
             true

@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use agents::claude::{self, SessionId};
+use agents::{
+    claude::{self, SessionId},
+    confine::Confinement,
+};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
@@ -25,13 +28,14 @@ use super::{
 use crate::{
     Project,
     board::{WorkFolder, watcher},
-    event::{PipelineEvent, PipelineSnapshot, RunId},
+    event::{LandingNews, PipelineEvent, PipelineSnapshot, RunId, WallState},
     guard::OwnCommits,
     handle::{Pipeline, PipelineOrder},
     host::{AgentSettings, PipelineHost},
     ledger::{RunLedger, RunSummary},
     merge::{JournaledMerge, MergeProof, MergeQueue, MergeRecovery, merges, recover},
     open_hosts::CommandHosts,
+    rooms::{self, LandedStory, Landings},
     run::RunContext,
     story::{StoryId, stage::Stage},
     worktree::{SizeLimits, Worktrees},
@@ -46,6 +50,10 @@ const ORDERS: usize = 64;
 // Reports of runs wait here while the orchestrator is busy. A run that finds no room waits;
 // its process runs on.
 const EVENT_BACKLOG: usize = 1_024;
+
+/// Said at each start, so that nobody forgets it.
+const NO_WALL: &str = "There is no wall around agents, gates and components' commands: they can do what the operator can. \
+     `[wall] confine` in `.storkit/bot.toml` turned it off.";
 
 impl Pipeline {
     /// Starts the pipeline of a project, with the instance lock held and inside a tokio runtime. Returns at once; the
@@ -65,6 +73,7 @@ impl Pipeline {
         };
         let (state, snapshot) = watch::channel(Arc::new(first));
         let publisher = EventPublisher::new(events.clone(), state);
+        let for_rooms = Arc::new(settings.clone());
         let beginning =
             StartupState { project: project.clone(), settings, host, ledger: ledger.clone(), publisher };
         tokio::spawn(async move {
@@ -84,7 +93,7 @@ impl Pipeline {
                 }
             }
         });
-        Ok(Self { project: project.clone(), orders, events, snapshot, ledger })
+        Ok(Self { project: project.clone(), orders, events, snapshot, ledger, settings: for_rooms })
     }
 }
 
@@ -106,9 +115,11 @@ struct FoundOnDisk {
     started: StartedStories,
     recovery: MergeRecovery,
     worktrees: Worktrees,
-    protection: String,
+    wall: WallState,
     memos: BTreeMap<StoryId, StoryMemo>,
     unproven: BTreeSet<StoryId>,
+    landings: Landings,
+    landed: Vec<(String, Result<LandedStory, String>)>,
 }
 
 impl StartupState {
@@ -137,11 +148,14 @@ impl StartupState {
             started,
             recovery,
             worktrees,
-            protection,
+            wall,
             memos,
             unproven,
+            landings,
+            landed,
         } = found;
         report_recovery(&mut self.publisher, &recovery);
+        report_landings(&mut self.publisher, landed);
         let is_known = reading.in_force.is_some();
         let trouble = reading.trouble.map(|why| with_consequence(&why, is_known));
         if let Some(why) = &trouble {
@@ -171,6 +185,7 @@ impl StartupState {
             memos: Memos::new(&project, memos, lane.clone()),
             stories: Stories { work: Arc::new(work), board, lane, changed_while_landing: false, started },
             merges: Merges::new(queue, WorkLane::open()),
+            landings,
             config: PipelineConfig {
                 in_force: Arc::new(config),
                 is_known,
@@ -178,7 +193,7 @@ impl StartupState {
                 edited: reading.edited,
                 stamp,
                 base,
-                protection,
+                wall,
             },
             context: RunContext {
                 project,
@@ -203,9 +218,20 @@ impl StartupState {
 
 impl Orchestrator {
     fn begin(&mut self) {
+        // A person has started what a room landed, also if storkit ended before it recorded that.
+        for story in self.landings.stories() {
+            if let Some(story) = self.story(story) {
+                self.mark_started(&story);
+            }
+        }
         self.reap();
         self.commits.want();
         self.commit_if_due();
+        match self.config.wall.clone() {
+            WallState::Built(_) => {}
+            WallState::TurnedOff => self.publisher.alarm(None, NO_WALL.to_owned()),
+            WallState::Missing(why) => self.publisher.alarm(None, why),
+        }
         for problem in self.stories.board.problems.clone() {
             self.publisher.emit(PipelineEvent::ProblemFound { problem: problem.to_string() });
         }
@@ -256,13 +282,36 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     let recovery = recover(project).map_err(|error| error.to_string())?;
     let work = WorkFolder::open(project).map_err(|error| error.to_string())?;
     let worktrees = Worktrees::open(project, SizeLimits::default()).map_err(|error| error.to_string())?;
-    let protection = settings.confinement().map_or_else(|why| why, |chosen| chosen.name());
+    // Before the board is read, which then has the stories.
+    let landed = rooms::recover(&work, project);
+    let landed =
+        landed.into_iter().map(|(room, done)| (room, done.map_err(|error| error.to_string()))).collect();
+    let wall = match settings.confinement() {
+        Ok(Confinement::None) => WallState::TurnedOff,
+        Ok(built) => WallState::Built(built.name()),
+        Err(why) => WallState::Missing(why),
+    };
     let board = work.scan().map_err(|error| error.to_string())?;
+    let landings =
+        Landings::read(project, |story| matches!(MergeProof::read(project.root(), story), Ok(Some(_))));
     let unproven = unproven(project, &base, &board);
     let memos = memo::read(project);
     let started =
-        StartedStories::open(project, &settings.trust, &board).map_err(|error| error.to_string())?;
-    Ok(FoundOnDisk { work, reading, stamp, base, started, recovery, worktrees, protection, memos, unproven })
+        StartedStories::open(project, &settings.trust, (&base, &board)).map_err(|error| error.to_string())?;
+    Ok(FoundOnDisk {
+        work,
+        reading,
+        stamp,
+        base,
+        started,
+        recovery,
+        worktrees,
+        wall,
+        memos,
+        unproven,
+        landings,
+        landed,
+    })
 }
 
 /// Done stories without a proof and without a merge on base. A clone has other people's merges, an
@@ -287,6 +336,24 @@ pub(super) fn merged_on(project: &Project, base: &str) -> BTreeSet<StoryId> {
         Err(error) => {
             tracing::warn!(%error, "the merges on base cannot be read");
             BTreeSet::new()
+        }
+    }
+}
+
+/// Landings that an earlier storkit began.
+fn report_landings(publisher: &mut EventPublisher, landed: Vec<(String, Result<LandedStory, String>)>) {
+    for (room, landed) in landed {
+        match landed {
+            Ok(LandedStory { story, .. }) => {
+                let (id, title) = (story.id(), story.front.name);
+                publisher.emit(PipelineEvent::Landing { story: id, title, room, news: LandingNews::Begun });
+            }
+            Err(why) => {
+                let text = format!(
+                    "A room's changes were being landed when storkit ended, and still are not: {why}"
+                );
+                publisher.alarm(None, text);
+            }
         }
     }
 }

@@ -62,6 +62,8 @@ pub(super) enum FrontEdit {
     ClearRetries,
     MergeFailure(String),
     ClearMergeFailure,
+    /// The gates of a room's changes have run: from here on it is a story like any other.
+    ClearLanded,
     Prefer(String),
 }
 
@@ -81,6 +83,7 @@ impl FrontEdit {
             Self::ClearRetries => document.remove("retry_count"),
             Self::MergeFailure(why) => document.set("merge_failure", why.as_str()),
             Self::ClearMergeFailure => document.remove("merge_failure"),
+            Self::ClearLanded => document.remove("landed"),
             Self::Prefer(agent) => document.set("agent", agent.as_str()),
         }
     }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     board::{Board, WorkError, WorkFolder, watcher::WorkChange},
-    event::{Actor, PipelineEvent},
+    event::{Actor, LandingNews, PipelineEvent},
     merge::{MergeProof, MergeStatus},
     story::{BlockReason, Story, StoryId, stage::Stage},
 };
@@ -171,14 +171,19 @@ impl Orchestrator {
                     self.check_proof(*story);
                 }
             }
-            PipelineEvent::StoryMoved { story, from, to, by, .. } => {
+            PipelineEvent::StoryMoved { story, title, from, to, by, why } => {
                 committed = from.is_committed() || to.is_committed();
                 self.follow_stage(*story, *to, by);
+                if *to == Stage::Current && matches!(from, Stage::Qa | Stage::Merge) {
+                    let why = why.clone().unwrap_or_else(|| format!("moved back from {from}"));
+                    self.tell_room(*story, title, LandingNews::SentBack { why });
+                }
                 self.holds.forget_question(*story);
                 self.leave_stage(*story, *from, *to);
             }
-            PipelineEvent::StoryDeleted { story, stage, .. } => {
+            PipelineEvent::StoryDeleted { story, title, stage, .. } => {
                 committed = stage.is_committed();
+                self.tell_room(*story, title, LandingNews::Deleted);
                 self.holds.forget(*story);
                 self.follow_stage(*story, Stage::Archived, &Actor::Pipeline);
                 self.runs.end(*story, RunVerdict::Settled);

@@ -5,4 +5,5 @@ mod fixture;
 mod lanes;
 mod lives;
 mod mischief;
+mod rooms;
 mod trust;

@@ -124,6 +124,9 @@ impl RunJob {
         self.prepare().await?;
         // After the worktree is made, which itself changes refs and git's configuration.
         let before = self.before().await?;
+        if self.is_landed(&before) {
+            return self.check_landed().await;
+        }
         let mut reminded = false;
         let mut launch = self.first_launch().await?;
         loop {
@@ -250,7 +253,7 @@ impl RunJob {
             // The next try is to set it up again.
             if let Some(worktree) = self.worktree() {
                 let worktrees = self.context.worktrees.clone();
-                blocking(move || worktrees.remove(worktree.name(), worktree::BranchFate::Keep)).await;
+                blocking(move || worktrees.remove(worktree.owner(), worktree::BranchFate::Keep)).await;
             }
             return Err(match error {
                 ComponentError::Sandbox(why) => RunOutcome::NotStarted(why),

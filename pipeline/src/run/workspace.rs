@@ -63,10 +63,9 @@ impl Workspace {
     }
 
     pub(super) fn environment(&self) -> Vec<(String, String)> {
-        let confined = self.confinement.encloses();
         match &self.kind {
-            WorkspaceKind::Story(worktree) => worktree.environment(confined),
-            WorkspaceKind::Conflict(detached) => detached.environment(confined),
+            WorkspaceKind::Story(worktree) => worktree.environment(&self.confinement),
+            WorkspaceKind::Conflict(detached) => detached.environment(&self.confinement),
         }
     }
 

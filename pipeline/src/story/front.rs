@@ -28,6 +28,8 @@ pub struct FrontMatter {
     pub blocked: Option<BlockReason>,
     /// Stories that must be done first.
     pub depends_on: Vec<StoryId>,
+    /// The commit of a room's changes with which the branch begins: its gates run before anybody works on it.
+    pub landed: Option<String>,
 }
 
 /// Why front matter cannot be read.
@@ -91,6 +93,7 @@ struct FrontMatterKeys {
     blocked_cause: Option<StoredCause>,
     #[serde(deserialize_with = "story_ids")]
     depends_on: Vec<StoryId>,
+    landed: Option<String>,
 }
 
 impl From<FrontMatterKeys> for FrontMatter {
@@ -106,6 +109,7 @@ impl From<FrontMatterKeys> for FrontMatter {
                 keys.blocked_cause.and_then(StoredCause::known),
             ),
             depends_on: keys.depends_on,
+            landed: keys.landed.filter(|commit| !commit.is_empty()),
         }
     }
 }

@@ -31,8 +31,8 @@ fn set_key(front: &mut FrontMatter, key: &str, value: &str) -> Option<()> {
         "depends_on" => front.depends_on = ids(value)?,
         "merge_failure" => front.merge_failure = Some(text(value)?.to_owned()),
         "blocked" => front.blocked = Some(BlockReason::Person(text(value)?.to_owned())),
-        // Nested data is left to the YAML crate.
-        "blocked_cause" => return None,
+        // Nested data is left to the YAML crate, and a commit, whose digits may look like a number.
+        "blocked_cause" | "landed" => return None,
         _ => drop(text(value).or_else(|| number(value).map(|_| ""))?),
     }
     Some(())
@@ -106,7 +106,7 @@ mod tests {
 
     fn line() -> impl Strategy<Value = String> {
         let key = prop_oneof![
-            "name|agent|manual_qa|merge_failure|retry_count|blocked|blocked_cause|depends_on",
+            "name|agent|manual_qa|merge_failure|retry_count|blocked|blocked_cause|depends_on|landed",
             "[a-z_]{1,4}",
             "null|y"
         ];

@@ -170,9 +170,11 @@ fn refused(path: &Path, mode: u32) -> Option<PathBuf> {
 /// The refusal of the first of them; its command is for all.
 fn refusal(root: &Path, all: &BTreeMap<PathBuf, TrackedBy>) -> Option<Misplaced> {
     let (name, tracked) = all.iter().next()?;
-    // One that is gone from the checkout is only in git.
-    let moves =
-        all.keys().filter(|name| root.join(name).symlink_metadata().is_ok()).map(|name| move_aside(name));
+    // One that is gone from the checkout is only in git, and a link would be refused under another name, too.
+    let moves = all.keys().filter_map(|name| {
+        let found = root.join(name).symlink_metadata().ok()?;
+        Some(if found.is_symlink() { format!("rm {}", quoted(name)) } else { move_aside(name) })
+    });
     let words = |is_in_head: bool| {
         let chosen = all.iter().filter(|(_, tracked)| tracked.head == is_in_head);
         chosen.map(|(name, _)| format!(" {}", quoted(name))).collect::<String>()

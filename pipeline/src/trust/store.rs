@@ -35,10 +35,14 @@ struct TrustRecord<T> {
     about: T,
 }
 
-#[derive(Serialize, Deserialize)]
-struct StartedStories {
-    /// The names of their files, without the extension.
-    started: BTreeSet<String>,
+/// Where the stories in work come from, by the names of their files without `.md`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StoryOrigins {
+    /// Started on this machine, and still in work.
+    pub started: BTreeSet<String>,
+    /// Came in work with the repository, and nobody has started them.
+    pub brought: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,16 +74,21 @@ impl TrustStore {
         self.write(project, "json", ConfirmedText { confirmed: text.clone() })
     }
 
-    /// The stories that were started on this machine and are still in work, by the names of their files without `.md`.
-    pub fn started(&self, project: &Project) -> Result<BTreeSet<String>, TrustError> {
-        Ok(self
-            .read::<StartedStories>(project, "started.json")?
-            .map(|record| record.started)
-            .unwrap_or_default())
+    /// Where the stories in work come from; `None` where storkit has never served the project at this path.
+    pub fn origins(&self, project: &Project) -> Result<Option<StoryOrigins>, TrustError> {
+        self.read(project, "stories.json")
     }
 
-    pub fn set_started(&self, project: &Project, started: &BTreeSet<String>) -> Result<(), TrustError> {
-        self.write(project, "started.json", StartedStories { started: started.clone() })
+    pub fn set_origins(&self, project: &Project, origins: &StoryOrigins) -> Result<(), TrustError> {
+        self.write(project, "stories.json", origins)
+    }
+
+    /// Removes what is known of a project that is gone.
+    pub fn forget(&self, project: &Project) {
+        for extension in ["json", "stories.json"] {
+            // One that is not there is forgotten already.
+            let _ = fs::remove_file(self.path(project, extension));
+        }
     }
 
     /// When the confirmation was written, in nanoseconds since 1970; 0 where there is none.
@@ -242,8 +251,9 @@ mod tests {
         let git = WorktreeFixture::new();
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder);
-        let started = BTreeSet::from(["7_story_x".to_owned()]);
-        store.set_started(&git.project, &started).unwrap();
-        assert_eq!(store.started(&git.project).unwrap(), started);
+        let origins = StoryOrigins { started: ["7_story_x".to_owned()].into(), ..StoryOrigins::default() };
+        assert_eq!(store.origins(&git.project).unwrap(), None);
+        store.set_origins(&git.project, &origins).unwrap();
+        assert_eq!(store.origins(&git.project).unwrap(), Some(origins));
     }
 }

@@ -1,5 +1,5 @@
 //! Attacks by code that an agent wrote, on the machine around its worktree. Each is run twice: outside, where it succeeds, so that the
-//! attempt is known to be real; and behind the wall, as a gate and as an agent, where it must fail. `docs/security.md` lists them.
+//! attempt is known to be real; and behind each wall, as a gate and as an agent, where it must fail. `docs/security.md` lists them.
 
 mod changing;
 mod reading;
@@ -11,9 +11,13 @@ use std::{
     process::{Command, Output},
 };
 
-use agents::confine::{Confined, Confinement, Tenant, WalledCommand};
+use agents::confine::{Confined, Confinement, HostFolders, Tenant};
 
-use super::{Worktree, confined::bwrap, fixture::WorktreeFixture};
+use super::{
+    Worktree,
+    confined::{bwrap, landlock},
+    fixture::WorktreeFixture,
+};
 
 /// What every secret file contains.
 const SECRET: &str = "s3cret-of-the-operator";
@@ -22,7 +26,10 @@ const SECRET: &str = "s3cret-of-the-operator";
 struct AttackedMachine {
     fixture: WorktreeFixture,
     worktree: Worktree,
+    /// Behind bubblewrap.
     confined: Confined,
+    /// Behind Landlock, if the kernel has it.
+    landlock: Option<Confined>,
 }
 
 impl AttackedMachine {
@@ -32,9 +39,26 @@ impl AttackedMachine {
         fs::create_dir_all(&home).expect("a folder");
         let worktree = fixture.prepare("7_x");
         let place = worktree.enclose().expect("a place");
-        let confinement = Confinement::Bwrap(bwrap(&home));
-        let confined = Confined { confinement, place, variables: vec![] };
-        Self { fixture, worktree, confined }
+        let behind = |confinement| Confined { confinement, place: place.clone(), variables: vec![] };
+        let landlock = landlock(&home).map(|wall| behind(Confinement::Landlock(wall)));
+        let confined = behind(Confinement::Bwrap(bwrap(&home)));
+        Self { fixture, worktree, confined, landlock }
+    }
+
+    /// For what only bubblewrap holds.
+    fn with_namespaces() -> Self {
+        Self { landlock: None, ..Self::new() }
+    }
+
+    /// Changes whose machine both walls think it is.
+    fn change_host(&mut self, change: impl Fn(&mut HostFolders)) {
+        for confined in [Some(&mut self.confined), self.landlock.as_mut()].into_iter().flatten() {
+            match &mut confined.confinement {
+                Confinement::Bwrap(bwrap) => change(&mut bwrap.host),
+                Confinement::Landlock(landlock) => change(&mut landlock.host),
+                Confinement::None | Confinement::Prefix(_) => panic!("no wall"),
+            }
+        }
     }
 
     fn root(&self) -> PathBuf {
@@ -66,22 +90,43 @@ impl AttackedMachine {
         self.command(&["/bin/sh", "-c", script].map(String::from)).output().expect("it runs")
     }
 
-    fn behind(&self, script: &str, tenant: Tenant<'_>) -> Output {
+    fn behind(&self, confined: &Confined, script: &str, tenant: Tenant<'_>) -> Output {
         let argv = ["/bin/sh", "-c", script].map(Into::into).into();
-        let WalledCommand { argv, scratch: _scratch } = self.confined.command(argv, tenant).expect("a wall");
-        let argv: Vec<String> = argv.iter().map(|word| word.to_str().expect("text").to_owned()).collect();
-        self.command(&argv).output().expect("it starts")
+        let walled = confined.command(argv, tenant).expect("a wall");
+        let argv: Vec<String> =
+            walled.argv.iter().map(|word| word.to_str().expect("text").to_owned()).collect();
+        self.command(&argv).envs(walled.environment.clone()).output().expect("it starts")
     }
 
     fn as_gate(&self, script: &str) -> Output {
-        self.behind(script, Tenant::Command { folder: self.worktree.path() })
+        self.behind(&self.confined, script, Tenant::Command { folder: self.worktree.path() })
     }
 
     fn as_agent(&self, script: &str) -> Output {
-        self.behind(script, Tenant::Agent { own: &[], login: false })
+        self.behind(&self.confined, script, Tenant::Agent { own: &[], login: false })
     }
 
-    /// Succeeds outside, and fails behind the wall for every tenant.
+    /// For every tenant of every wall, with a name for reports.
+    fn everywhere(&self, script: &str) -> Vec<(String, Output)> {
+        self.everywhere_after(|| (), script)
+    }
+
+    /// As [`AttackedMachine::everywhere`], each time after something else.
+    fn everywhere_after(&self, before: impl Fn(), script: &str) -> Vec<(String, Output)> {
+        let tenants = [
+            ("a gate", Tenant::Command { folder: self.worktree.path() }),
+            ("an agent", Tenant::Agent { own: &[], login: false }),
+        ];
+        let walls = [Some(&self.confined), self.landlock.as_ref()].into_iter().flatten();
+        let both = walls.flat_map(|wall| tenants.map(|(name, tenant)| (wall, name, tenant)));
+        both.map(|(wall, name, tenant)| {
+            before();
+            (format!("{name} behind {}", wall.confinement.name()), self.behind(wall, script, tenant))
+        })
+        .collect()
+    }
+
+    /// Succeeds outside, and fails behind every wall for every tenant.
     #[track_caller]
     fn stops(&self, script: &str) {
         self.stops_inside(script);
@@ -92,18 +137,23 @@ impl AttackedMachine {
     /// As [`AttackedMachine::stops`], where this machine may forbid it outside, too.
     #[track_caller]
     fn stops_inside(&self, script: &str) {
-        for output in [self.as_gate(script), self.as_agent(script)] {
+        // A wall that does not start stops nothing.
+        for (whom, output) in self.everywhere(&format!("({script}); code=$?; echo; echo tried; exit $code")) {
             let said = [&output.stdout[..], &output.stderr].concat();
             let said = String::from_utf8_lossy(&said);
-            assert!(!output.status.success() && !said.contains(SECRET), "{script}: {said}");
+            let was_tried = said.lines().any(|line| line == "tried");
+            assert!(
+                was_tried && !output.status.success() && !said.contains(SECRET),
+                "{whom}: {script}: {said}"
+            );
         }
     }
 
-    /// Works behind the wall for every tenant.
+    /// Works behind every wall for every tenant.
     #[track_caller]
     fn allows(&self, script: &str) {
-        for output in [self.as_gate(script), self.as_agent(script)] {
-            assert!(output.status.success(), "{script}: {output:?}");
+        for (whom, output) in self.everywhere(script) {
+            assert!(output.status.success(), "{whom}: {script}: {output:?}");
         }
     }
 }

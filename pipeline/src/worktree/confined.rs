@@ -15,7 +15,10 @@ use agents::{
         AgentEvent, AgentProcess, Launch, LaunchProgram, PermissionRoute, ProcessExit, PromptMode, SessionId,
         SessionStart,
     },
-    confine::{Bwrap, Confined, Confinement, HostFolders, NetworkReach, OwnProgram, Tenant, WalledCommand},
+    confine::{
+        Bwrap, Confined, Confinement, HostFolders, LandlockWall, NetworkReach, OwnProgram, Tenant,
+        WalledCommand,
+    },
 };
 use needs::needs;
 use tokio::sync::mpsc::Receiver;
@@ -42,9 +45,16 @@ pub(crate) fn bwrap(home: &Path) -> Bwrap {
     Bwrap { own: Some(own_program(tests)), ..Bwrap::for_host(host) }
 }
 
+/// The same by Landlock; `None` where the kernel cannot enforce it.
+pub(crate) fn landlock(home: &Path) -> Option<LandlockWall> {
+    let Bwrap { own, host, .. } = bwrap(home);
+    let wall = LandlockWall { own: own.expect("this program"), host };
+    wall.try_out().is_ok().then_some(wall)
+}
+
 /// The tests' own program in place of storkit's: it comes to `confined_network::inside_the_sandbox`. The shell hides
 /// what the test harness prints on the way there.
-fn own_program(tests: PathBuf) -> OwnProgram {
+pub(crate) fn own_program(tests: PathBuf) -> OwnProgram {
     let shell = ["-c", r#"exec "$@" 3>&1 >/dev/null"#, "sh"].map(OsString::from);
     let test = ["--exact", "worktree::confined_network::inside_the_sandbox", "--nocapture", "--"]
         .map(OsString::from);
@@ -64,7 +74,7 @@ fn launch(
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can run");
     let command = vec![program.to_str().expect("text").into()];
     let mut program = LaunchProgram::new(command, worktree.path(), fixture.project.run_dir());
-    program.env = worktree.environment(true);
+    program.env = worktree.environment(&confined.confinement);
     let mut launch = Launch::new(program, SessionStart::New(SessionId::random()), mode);
     launch.permissions.route =
         PermissionRoute::Mcp { url: "http://127.0.0.1:1/mcp".into(), token: "s3cret".into() };
@@ -151,7 +161,7 @@ async fn what_ignores_the_request_is_killed_with_all_it_started() {
 fn a_confined_process_outlives_the_thread_that_started_it() {
     needs!(Bubblewrap);
     let (_fixture, _worktree, confined) = confined();
-    let WalledCommand { argv, scratch } = command(&confined, &["/bin/cat"]);
+    let WalledCommand { argv, scratch, .. } = command(&confined, &["/bin/cat"]);
     let start = move || {
         let mut cat = CatProcess::start(&argv);
         cat.answers("first");
@@ -216,7 +226,7 @@ fn the_exit_code_is_the_commands_and_without_a_network_nothing_answers() {
         let reach = if network { NetworkReach::Everything } else { NetworkReach::Nothing };
         let confinement = Confinement::Bwrap(Bwrap { reach, ..bwrap.clone() });
         let confined = Confined { confinement, ..confined.clone() };
-        let WalledCommand { argv, scratch: _scratch } = command(&confined, &["/bin/bash", "-c", script]);
+        let WalledCommand { argv, scratch: _scratch, .. } = command(&confined, &["/bin/bash", "-c", script]);
         let output = Command::new(&argv[0]).args(&argv[1..]).output().expect("it starts");
         output.status.code()
     };
@@ -249,7 +259,7 @@ fn the_clis_folder_is_shown_below_tmp_and_in_the_projects_state_and_nothing_besi
             fixture.root().display()
         );
         let confined = Confined { confinement, ..confined.clone() };
-        let WalledCommand { argv, scratch: _scratch } =
+        let WalledCommand { argv, scratch: _scratch, .. } =
             agents_command(&confined, &["/bin/sh", "-c", &script]);
         let output = Command::new(&argv[0]).args(&argv[1..]).output().expect("it starts");
         assert!(output.status.success(), "{}: {output:?}", claude.display());

@@ -107,9 +107,11 @@ impl NetworkRoom {
     }
 
     fn command(&self, argv: &[&str]) -> Command {
-        let WalledCommand { argv, scratch } = command(&self.confined, argv);
+        let WalledCommand { argv, scratch, .. } = command(&self.confined, argv);
         // Removed by the next `enclose`, as after a kill.
-        scratch.map(std::mem::forget);
+        if let Some(scratch) = scratch {
+            std::mem::forget(scratch);
+        }
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).stdin(Stdio::null());
         command

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agents::confine::{SCRATCH, STORE, WorktreePaths};
+use agents::confine::{Confinement, SCRATCH, STORE, WorktreePaths};
 
 use super::{
     enclosed::{copy_notes, further_stores, show_settings},
@@ -52,14 +52,10 @@ impl DetachedWorktree {
     }
 
     /// As [`crate::worktree::worktrees::Worktree::environment`].
-    pub fn environment(&self, confined: bool) -> Vec<(String, String)> {
-        hooks::environment(
-            &self.common,
-            &self.folder,
-            &self.admin,
-            NO_REF,
-            (!confined).then_some(&self.hooks),
-        )
+    pub fn environment(&self, confinement: &Confinement) -> Vec<(String, String)> {
+        let place = self.place();
+        let hooks = (!confinement.encloses()).then_some(&place.hooks);
+        hooks::environment(&place.common, &place.folder, &confinement.admin(&place), NO_REF, hooks)
     }
 
     /// Where a sandbox finds its parts.

@@ -42,7 +42,7 @@ impl Worktree {
 
     // Brings git's index up to the branch, which imports move while a confined agent has an index of its own.
     // No file changes. Where nobody was confined the index is the agent's, and stays.
-    fn catch_up(&self) -> Result<(), WorktreeError> {
+    pub(super) fn catch_up(&self) -> Result<(), WorktreeError> {
         if self.layout.private.join("admin").is_dir() {
             self.git().run(["reset", "--quiet", "--mixed"])?;
         }
@@ -55,14 +55,20 @@ impl Worktree {
         let _lock = WorktreeLock::take(&self.layout)?;
         let changed = self.tip()? != tip || !self.uncommitted()?.is_empty();
         if changed {
-            self.git().run(["reset", "--quiet", "--hard", &tip.to_string()])?;
+            self.move_to(tip)?;
             self.git().run(["clean", "--quiet", "--force", "-d"])?;
-            // Otherwise the next import would report the reset as rewritten history.
-            let path = self.layout.private.join("tip");
-            fs::write(&path, format!("{tip}\n")).map_err(at(&path))?;
-            self.renew()?;
         }
         Ok(changed)
+    }
+
+    /// Puts branch and tracked files to this commit, with the private copies. No process may live here.
+    pub(super) fn move_to(&self, tip: Oid) -> Result<(), ImportError> {
+        self.git().run(["reset", "--quiet", "--hard", &tip.to_string()])?;
+        // Otherwise the next import would report the reset as rewritten history.
+        let path = self.layout.private.join("tip");
+        fs::write(&path, format!("{tip}\n")).map_err(at(&path))?;
+        self.renew()?;
+        Ok(())
     }
 
     /// Where a sandbox finds its parts.
@@ -80,16 +86,16 @@ impl Worktree {
 
     /// The private branch's tip, where it is another than the true branch's.
     pub(super) fn unimported(&self) -> Result<Option<Oid>, WorktreeError> {
-        let private = read_ref(&self.layout.private.join(self.layout.name.reference()))?;
+        let private = read_ref(&self.layout.private.join(self.layout.owner.reference()))?;
         Ok(private.filter(|tip| self.tip().ok() != Some(*tip)))
     }
 
     /// Where the true branch is.
     pub(super) fn tip(&self) -> Result<Oid, git2::Error> {
-        Repository::open(&self.layout.common)?.refname_to_id(&self.layout.name.reference())
+        Repository::open(&self.layout.common)?.refname_to_id(&self.layout.owner.reference())
     }
 
-    fn renew(&self) -> Result<(), WorktreeError> {
+    pub(super) fn renew(&self) -> Result<(), WorktreeError> {
         let private = &self.layout.private;
         for part in ["objects", "refs", "logs", "admin", "info"] {
             remove_tree(&private.join(part))?;
@@ -101,9 +107,9 @@ impl Worktree {
                 .and_then(|()| fs::write(&path, text))
                 .map_err(at(&path))
         };
-        write(&self.layout.name.reference(), format!("{}\n", self.tip()?))?;
+        write(&self.layout.owner.reference(), format!("{}\n", self.tip()?))?;
         // With these two it is a repository from which `git fetch` reads.
-        write("HEAD", format!("ref: {}\n", self.layout.name.reference()))?;
+        write("HEAD", format!("ref: {}\n", self.layout.owner.reference()))?;
         write("config", "[core]\n\trepositoryformatversion = 0\n\tbare = true\n".into())?;
         let store = self.layout.common.join("objects");
         write("objects/info/alternates", format!("{}\n", store.display()))?;
@@ -153,7 +159,7 @@ const NOT_SHOWN: [&str; 9] = [
 
 /// Writes the repository's configuration as a confined process sees it: without commands and without the keys in it. An address loses
 /// its user and password.
-pub(super) fn show_settings(common: &Path, private: &Path) -> Result<(), WorktreeError> {
+pub(crate) fn show_settings(common: &Path, private: &Path) -> Result<(), WorktreeError> {
     let shown = private.join("config-shown");
     // Never added to: a setting that is gone must be gone here.
     fs::write(&shown, "").map_err(at(&shown))?;

@@ -75,6 +75,7 @@ impl Worktree {
     }
 
     pub(super) fn import_locked(&self) -> Result<ImportResult, ImportError> {
+        self.check_store()?;
         let (known, tip) = (self.tip().ok(), self.unimported()?);
         let tip = tip.or(known).ok_or_else(|| ImportError::Gone(self.branch()))?;
         let last =
@@ -89,6 +90,18 @@ impl Worktree {
             fs::write(&path, format!("{tip}\n")).map_err(at(&path))?;
         }
         self.described(tip, last)
+    }
+
+    /// Git reads every store that this one names; it must be the repository's alone.
+    fn check_store(&self) -> Result<(), ImportError> {
+        let info = self.layout.private.join("objects/info");
+        let Ok(found) = fs::symlink_metadata(&info) else { return Ok(()) };
+        let borrows = fs::read_to_string(info.join("alternates")).unwrap_or_default();
+        let store = self.layout.common.join("objects");
+        match found.is_dir() && (borrows.is_empty() || Path::new(borrows.trim_end()) == store) {
+            true => Ok(()),
+            false => Err(ImportError::Broken("the run changed from where its objects are read.".into())),
+        }
     }
 
     fn last_tip(&self) -> std::path::PathBuf {
@@ -149,7 +162,7 @@ impl Worktree {
         // All zeros mean that the ref must not exist (git-update-ref(1)).
         let old = known.map_or_else(|| "0".repeat(40), |known| known.to_string());
         let message = "storkit: the agent's commits";
-        git.run(["update-ref", "-m", message, &self.layout.name.reference(), &tip.to_string(), &old])?;
+        git.run(["update-ref", "-m", message, &self.layout.owner.reference(), &tip.to_string(), &old])?;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use std::{
 use super::hooks::NOTE;
 use crate::worktree::{
     error::{WorktreeError, at},
-    name::WorktreeName,
+    owner::WorktreeOwner,
 };
 
 /// Git removes a ref folder when its last ref is packed or deleted, but a sandbox may have it bound: this
@@ -20,7 +20,7 @@ pub(crate) const KEEP: &str = "storkit.lock";
 /// Paths of one worktree; all absolute. Nothing need be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorktreeLayout {
-    pub name: WorktreeName,
+    pub owner: WorktreeOwner,
     pub root: PathBuf,
     /// The repository that all worktrees share: `.git`.
     pub common: PathBuf,
@@ -32,21 +32,21 @@ pub struct WorktreeLayout {
 }
 
 impl WorktreeLayout {
-    pub(super) fn new(root: &Path, common: &Path, name: &WorktreeName) -> Self {
+    pub(super) fn new(root: &Path, common: &Path, owner: &WorktreeOwner) -> Self {
         let home = home(root);
         Self {
-            name: name.clone(),
+            owner: owner.clone(),
             root: root.into(),
             common: common.into(),
-            folder: home.join(name.to_string()),
-            private: home.join(".private").join(name.to_string()),
+            folder: home.join(owner.to_string()),
+            private: home.join(".private").join(owner.to_string()),
             hooks: home.join(".hooks"),
         }
     }
 
-    /// The story's ref folder and the folder of its logs, relative to a git folder.
+    /// The owner's ref folder and the folder of its logs, relative to a git folder.
     pub fn ref_folders(&self) -> [PathBuf; 2] {
-        let refs = PathBuf::from(self.name.ref_folder());
+        let refs = PathBuf::from(self.owner.ref_folder());
         [refs.clone(), Path::new("logs").join(refs)]
     }
 
@@ -61,7 +61,7 @@ impl WorktreeLayout {
         let entries = fs::read_dir(self.common.join("worktrees")).into_iter().flatten().flatten();
         let ours = |admin: &PathBuf| {
             let note = fs::read_to_string(admin.join(NOTE)).unwrap_or_default();
-            note.trim_end() == self.name.reference()
+            note.trim_end() == self.owner.reference()
         };
         let marked = entries.map(|entry| entry.path()).filter(ours);
         let mut notes: Vec<PathBuf> = self.admin().into_iter().chain(marked).collect();

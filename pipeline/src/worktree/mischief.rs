@@ -11,7 +11,7 @@ use crate::{
     guard::{BaseGuard, CheckoutFate, Culprit, Fingerprint, OwnChanges, Tampering, compare, rescue},
     worktree::{
         ImportError, Worktree,
-        confined::bwrap,
+        confined::{bwrap, landlock},
         fixture::{WorktreeFixture, command},
     },
 };
@@ -55,11 +55,12 @@ impl Run {
         let (confinement, place) = (self.confinement.clone(), self.worktree.place());
         let confined = Confined { confinement, place, variables: vec![] };
         let agent = Tenant::Agent { own: &[], login: false };
-        let WalledCommand { argv, scratch: _scratch } = confined.command(argv, agent).expect("a wall");
+        let WalledCommand { argv, environment: moved, scratch: _scratch } =
+            confined.command(argv, agent).expect("a wall");
         let (program, rest) = argv.split_first().expect("a program");
-        let environment = self.worktree.environment(self.confinement.encloses());
+        let environment = self.worktree.environment(&self.confinement);
         let mut command = command(program.to_str().expect("text"), self.worktree.path(), &environment);
-        command.env("ROOT", self.fixture.root()).args(rest).output().expect("it runs")
+        command.env("ROOT", self.fixture.root()).envs(moved).args(rest).output().expect("it runs")
     }
 
     fn does(&self, script: &str) {
@@ -202,7 +203,8 @@ fn a_base_that_was_moved_past_the_hooks_is_seen_rescued_and_put_back() {
         panic!("{tampering:?}")
     };
     let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
-    let (id, now) = (run.worktree.name().id(), std::time::SystemTime::UNIX_EPOCH);
+    let (id, now) =
+        (run.worktree.owner().story().expect("a story's").id(), std::time::SystemTime::UNIX_EPOCH);
     let rescued = rescue(&run.fixture.project, &guard, "main", before, after, id, now).expect("rescued");
     assert_eq!((rescued.branch.as_deref(), rescued.restored), (Some("storkit/rescue/7-0"), true));
     assert_eq!(run.fixture.git(&["log", "--format=%s", "main"]), "first");
@@ -222,7 +224,8 @@ fn a_commit_in_the_main_checkout_past_the_hooks_is_seen_and_its_files_follow_bas
         panic!("{tampering:?}")
     };
     let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
-    let (id, now) = (run.worktree.name().id(), std::time::SystemTime::UNIX_EPOCH);
+    let (id, now) =
+        (run.worktree.owner().story().expect("a story's").id(), std::time::SystemTime::UNIX_EPOCH);
     let rescued = rescue(&run.fixture.project, &guard, "main", *before, *after, id, now).expect("rescued");
     assert_eq!((rescued.restored, rescued.checkout), (true, CheckoutFate::Followed));
     assert_eq!(run.fixture.git(&["status", "--porcelain"]), "?? mine.txt");
@@ -236,7 +239,8 @@ fn base_is_not_put_back_over_work_that_others_built_on_it_and_uncommitted_files_
     let before = run.before.base_tip().expect("a tip");
     let after = git2::Oid::from_str(&run.fixture.git(&["rev-parse", "main"])).expect("an id");
     let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
-    let (id, now) = (run.worktree.name().id(), std::time::SystemTime::UNIX_EPOCH);
+    let (id, now) =
+        (run.worktree.owner().story().expect("a story's").id(), std::time::SystemTime::UNIX_EPOCH);
     let again =
         || rescue(&run.fixture.project, &guard, "main", before, Some(after), id, now).expect("rescued");
     run.fixture.git(&["branch", "built-on-it"]);
@@ -257,7 +261,8 @@ fn a_deleted_base_is_made_again() {
         panic!("unseen")
     };
     let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
-    let (id, now) = (run.worktree.name().id(), std::time::SystemTime::UNIX_EPOCH);
+    let (id, now) =
+        (run.worktree.owner().story().expect("a story's").id(), std::time::SystemTime::UNIX_EPOCH);
     assert!(rescue(&run.fixture.project, &guard, "main", before, None, id, now).expect("rescued").restored);
     assert_eq!(run.tampering(), []);
 }
@@ -496,4 +501,42 @@ fn what_storkit_itself_merged_meanwhile_is_no_tampering() {
     assert_eq!(compare(&run.before, &after, &ours).expect("a comparison"), []);
     assert_eq!(compare(&run.before, &after, &OwnChanges::default()).expect("a comparison").len(), 1);
     assert!(GitProgram::at(&run.fixture.root()).asks(["diff", "--quiet"]).expect("it answers"));
+}
+
+#[test]
+fn an_agent_works_on_its_branch_behind_landlock() {
+    let fixture = WorktreeFixture::new();
+    let Some(wall) = landlock(&fixture.root().with_file_name("home")) else { return };
+    let run = Run::with(fixture, Confinement::Landlock(wall));
+    run.does(COMMIT);
+    // Its copy of base is its own.
+    run.does("git -c core.hooksPath=/dev/null update-ref refs/heads/main HEAD && git config core.pager evil");
+    run.does("git commit -q --amend -m better && git repack -q -d -n && git status --porcelain");
+    assert_eq!(run.own_log(), "first", "nothing is taken unseen");
+    let imported = run.worktree.settle().expect("imported");
+    assert_eq!((imported.ahead, run.tampering()), (1, vec![]));
+    assert_eq!(run.own_log(), "better\nfirst");
+    // A person's git, storkit's, and the next process find the repository again.
+    assert_eq!(run.fixture.git_in(run.worktree.path(), &["status", "--porcelain"]), "");
+    run.worktree.enclose().expect("a place");
+    run.does("test -e work.txt && git log -1 --format=%s | grep -q better");
+    run.is_refused("echo evil > \"$ROOT/a.txt\"");
+    run.is_refused("echo evil > \"$ROOT/.git/refs/heads/main\"");
+    run.is_refused("rm -rf \"$ROOT/.git/objects/\"??");
+}
+
+#[test]
+fn objects_of_other_repositories_are_not_taken_in_by_what_an_agent_borrows() {
+    let fixture = WorktreeFixture::new();
+    let Some(wall) = landlock(&fixture.root().with_file_name("home")) else { return };
+    let run = Run::with(fixture, Confinement::Landlock(wall));
+    run.does(COMMIT);
+    let other = WorktreeFixture::new();
+    let store = other.root().join(".git/objects");
+    run.does(&format!(
+        "echo '{}' >> \"$(git rev-parse --git-path objects)/info/alternates\"",
+        store.display()
+    ));
+    assert!(matches!(run.worktree.settle(), Err(ImportError::Broken(_))));
+    assert_eq!((run.own_log().as_str(), run.tampering()), ("first", vec![]));
 }

@@ -49,11 +49,6 @@ impl WorktreeName {
     pub fn reference(&self) -> String {
         format!("refs/heads/{}", self.branch())
     }
-
-    /// `refs/heads/feature/story-ID_slug`, a folder for this story alone.
-    pub(super) fn ref_folder(&self) -> String {
-        format!("refs/heads/{BRANCH_PREFIX}{self}")
-    }
 }
 
 impl fmt::Display for WorktreeName {

@@ -4,6 +4,7 @@
 use std::{
     ffi::OsStr,
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -20,7 +21,7 @@ use crate::{
     worktree::{
         error::{WorktreeError, at},
         layout::WorktreeLayout,
-        name::WorktreeName,
+        owner::WorktreeOwner,
         worktrees::{AGENT_DOMAIN, Worktree, Worktrees},
     },
 };
@@ -32,13 +33,18 @@ const IGNORED: &str = "storkit-ignored";
 const OURS: &str = "# From here on written by storkit for the agent of this worktree.\n";
 
 impl Worktrees {
-    /// Makes the story's worktree on its branch, from the tip of `base`, or repairs and returns the existing one.
+    /// Makes the owner's worktree on its branch, from the tip of `base`, or repairs and returns the existing one.
     /// Reuses the branch of an earlier attempt. `agent` becomes author and committer there.
     ///
     /// Blocking: about `git worktree add`. Others who ask for the same one wait.
     /// Fails with a [`WorktreeError`], a sentence for a person; nothing that was there is lost.
-    pub fn prepare(&self, name: &WorktreeName, base: &str, agent: &str) -> Result<Worktree, WorktreeError> {
-        let layout = self.layout(name);
+    pub fn prepare(
+        &self,
+        owner: impl Into<WorktreeOwner>,
+        base: &str,
+        agent: &str,
+    ) -> Result<Worktree, WorktreeError> {
+        let layout = self.layout(&owner.into());
         let home = make_home(self.project.root())?;
         hooks::write(&layout.hooks).map_err(at(&layout.hooks))?;
         let _lock = WorktreeLock::take(&layout)?;
@@ -53,9 +59,9 @@ impl Worktrees {
         Ok(Worktree { layout, limits: self.limits, admin, base: base.into() })
     }
 
-    /// The story's worktree, if it is complete. Makes and repairs nothing.
-    pub fn find(&self, name: &WorktreeName, base: &str) -> Option<Worktree> {
-        let layout = self.layout(name);
+    /// The owner's worktree, if it is complete. Makes and repairs nothing.
+    pub fn find(&self, owner: impl Into<WorktreeOwner>, base: &str) -> Option<Worktree> {
+        let layout = self.layout(&owner.into());
         let admin = standing(&layout)?;
         Some(Worktree { layout, limits: self.limits, admin, base: base.into() })
     }
@@ -70,13 +76,13 @@ impl Worktrees {
         self.check_space(home, repository)?;
         clear_remains(layout)?;
         let git = GitProgram::at(self.project.root());
-        let branch = layout.name.branch();
+        let branch = layout.owner.branch();
         let base = format!("refs/heads/{base}");
         // `--force`: an agent may have checked the branch out elsewhere, which git would refuse.
         let mut args = vec!["worktree", "add", "--quiet", "--force"];
         let known = last_tip(layout).filter(|tip| repository.find_commit(*tip).is_ok());
         let known = known.map(|tip| tip.to_string());
-        let exists = repository.find_reference(&layout.name.reference()).is_ok();
+        let exists = repository.find_reference(&layout.owner.reference()).is_ok();
         if !exists {
             branch_in_the_way(repository, layout)?;
             args.extend(["--no-track", "-b", &branch]);
@@ -106,11 +112,16 @@ fn standing(layout: &WorktreeLayout) -> Option<PathBuf> {
     let admin = layout.admin()?;
     let link = fs::symlink_metadata(layout.folder.join(".git")).ok()?;
     let linked = fs::read_to_string(layout.folder.join(".git")).ok()?;
-    let leads_there = linked.strip_prefix("gitdir: ").is_some_and(|path| Path::new(path.trim_end()) == admin);
+    // A killed storkit may have left the one of a confined agent.
+    let leads_there = leads_to(&linked, &admin) || leads_to(&linked, &layout.private.join("admin"));
     // A `git worktree add` that was killed leaves `locked` behind, and no index.
     let whole = link.is_file() && leads_there && admin.join("index").is_file() && !is_initializing(&admin);
-    (whole && Repository::open(&layout.common).ok()?.find_reference(&layout.name.reference()).is_ok())
+    (whole && Repository::open(&layout.common).ok()?.find_reference(&layout.owner.reference()).is_ok())
         .then_some(admin)
+}
+
+fn leads_to(link: &str, admin: &Path) -> bool {
+    link.strip_prefix("gitdir: ").is_some_and(|path| Path::new(path.trim_end()) == admin)
 }
 
 fn is_initializing(admin: &Path) -> bool {
@@ -122,7 +133,14 @@ fn mend(admin: PathBuf, layout: &WorktreeLayout) -> Result<PathBuf, WorktreeErro
     for lock in ["index.lock", "HEAD.lock"] {
         let _ = fs::remove_file(admin.join(lock));
     }
-    let reference = layout.name.reference();
+    let link = layout.folder.join(".git");
+    if !fs::read_to_string(&link).is_ok_and(|linked| leads_to(&linked, &admin)) {
+        // Removed first: whatever it is, it is not followed.
+        let written = fs::remove_file(&link).and_then(|()| fs::File::create_new(&link));
+        let text = format!("gitdir: {}\n", admin.display());
+        written.and_then(|mut file| file.write_all(text.as_bytes())).map_err(at(&link))?;
+    }
+    let reference = layout.owner.reference();
     let head = fs::read_to_string(admin.join("HEAD")).unwrap_or_default();
     if head.trim_end() != format!("ref: {reference}") {
         let git = GitProgram::explicit(&admin, &layout.folder);
@@ -154,7 +172,7 @@ fn clear_remains(layout: &WorktreeLayout) -> Result<(), WorktreeError> {
 
 fn aside(layout: &WorktreeLayout) -> PathBuf {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let name = |again: u32| layout.folder.with_file_name(format!(".lost-{}-{seconds}-{again}", layout.name));
+    let name = |again: u32| layout.folder.with_file_name(format!(".lost-{}-{seconds}-{again}", layout.owner));
     (1..).map(name).find(|path| fs::symlink_metadata(path).is_err()).unwrap_or_else(|| name(0))
 }
 
@@ -165,7 +183,7 @@ fn last_tip(layout: &WorktreeLayout) -> Option<Oid> {
 
 /// A branch that is named like one of the folders above ours.
 fn branch_in_the_way(repository: &Repository, layout: &WorktreeLayout) -> Result<(), WorktreeError> {
-    let branch = layout.name.branch();
+    let branch = layout.owner.branch();
     let above = branch.match_indices('/').map(|(end, _)| &branch[..end]);
     for name in above {
         if repository.find_reference(&format!("refs/heads/{name}")).is_ok() {
@@ -203,7 +221,7 @@ fn allow_own_settings(root: &Path, common: &Path, repository: &Repository) -> Re
 /// The worktree's own configuration: hooks, identity, and no housekeeping by an agent's git.
 fn write_settings(admin: &Path, layout: &WorktreeLayout, agent: &str) -> Result<(), WorktreeError> {
     let note = admin.join(hooks::NOTE);
-    fs::write(&note, format!("{}\n", layout.name.reference())).map_err(at(&note))?;
+    fs::write(&note, format!("{}\n", layout.owner.reference())).map_err(at(&note))?;
     write_ignored(admin, layout)?;
     let path = admin.join("config.worktree");
     let found = fs::read_to_string(&path).unwrap_or_default();

@@ -15,6 +15,7 @@ use crate::{
     worktree::{
         error::{WorktreeError, at},
         name::{BRANCH_PREFIX, WorktreeName},
+        owner::WorktreeOwner,
         worktrees::Worktrees,
     },
 };
@@ -61,15 +62,15 @@ impl Worktrees {
             }
         }
         for (name, found) in &mut found {
-            found.admin = self.layout(name).admin().is_some();
+            found.admin = self.layout(&name.into()).admin().is_some();
         }
         Ok(found)
     }
 
-    /// Removes the story's worktree with everything that is in it, whatever state it is in. Harmless where there is
+    /// Removes the owner's worktree with everything that is in it, whatever state it is in. Harmless where there is
     /// none. Nothing may run in it. Blocking.
-    pub fn remove(&self, name: &WorktreeName, branch: BranchFate) -> Result<(), WorktreeError> {
-        let layout = self.layout(name);
+    pub fn remove(&self, owner: impl Into<WorktreeOwner>, branch: BranchFate) -> Result<(), WorktreeError> {
+        let layout = self.layout(&owner.into());
         // No worktree was ever made here, and the lock lies in this folder.
         if !home(self.project.root()).join(".private").is_dir() {
             return Ok(());
@@ -82,7 +83,7 @@ impl Worktrees {
         if branch == BranchFate::Delete {
             let git = GitProgram::at(self.project.root());
             // Not `branch -D`, which refuses a branch that an agent has checked out in some other worktree.
-            git.run(["update-ref", "-d", &name.reference()])?;
+            git.run(["update-ref", "-d", &layout.owner.reference()])?;
             layout.drop_ref_folders();
         }
         // Last, since this folder is the lock.
@@ -118,7 +119,7 @@ fn names(folder: &Path) -> Result<Vec<WorktreeName>, WorktreeError> {
 }
 
 /// Removes a folder also where its owner may not write in parts of it. Links are removed, not followed.
-pub(super) fn remove_tree(path: &Path) -> Result<(), WorktreeError> {
+pub(crate) fn remove_tree(path: &Path) -> Result<(), WorktreeError> {
     let removed = match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             open_up(path);
@@ -146,20 +147,24 @@ fn open_up(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worktree::fixture::WorktreeFixture;
+    use crate::worktree::{fixture::WorktreeFixture, worktrees::Worktree};
+
+    fn story(worktree: &Worktree) -> &WorktreeName {
+        worktree.owner().story().expect("a story's")
+    }
 
     #[test]
     fn removing_leaves_nothing_behind_but_the_branch_if_it_is_kept() {
         let fixture = WorktreeFixture::new();
         let (worktrees, worktree) = (fixture.worktrees(), fixture.prepare("7_x"));
         fs::write(worktree.path().join("new.txt"), "x").expect("a file");
-        worktrees.remove(worktree.name(), BranchFate::Keep).expect("removed");
-        let found = &worktrees.list().expect("a list")[worktree.name()];
+        worktrees.remove(worktree.owner(), BranchFate::Keep).expect("removed");
+        let found = &worktrees.list().expect("a list")[story(&worktree)];
         assert!(!found.folder && !found.admin && !found.private && found.branch.is_some());
-        worktrees.remove(worktree.name(), BranchFate::Delete).expect("removed");
+        worktrees.remove(worktree.owner(), BranchFate::Delete).expect("removed");
         assert!(worktrees.list().expect("a list").is_empty());
         assert!(!fixture.root().join(".git/refs/heads/feature/story-7_x").exists());
-        worktrees.remove(worktree.name(), BranchFate::Delete).expect("once more does no harm");
+        worktrees.remove(worktree.owner(), BranchFate::Delete).expect("once more does no harm");
     }
 
     #[test]
@@ -186,9 +191,9 @@ mod tests {
         let fixture = WorktreeFixture::new();
         fixture.git(&["worktree", "add", "-q", "-b", "mine", "../mine"]);
         let (stays, goes) = (fixture.prepare("1_stays"), fixture.prepare("2_goes"));
-        let keep = BTreeSet::from([stays.name().clone()]);
+        let keep = BTreeSet::from([story(&stays).clone()]);
         let swept = fixture.worktrees().sweep(&keep, BranchFate::Keep).expect("swept");
-        assert_eq!(swept, [goes.name().clone()]);
+        assert_eq!(swept, [story(&goes).clone()]);
         assert!(stays.path().join("a.txt").exists() && fixture.root().join("../mine/a.txt").exists());
         assert!(
             fixture.worktrees().sweep(&keep, BranchFate::Keep).expect("swept").is_empty(),

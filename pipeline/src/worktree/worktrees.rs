@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{error::WorktreeError, hooks, layout::WorktreeLayout, name::WorktreeName};
+use agents::confine::Confinement;
+
+use super::{error::WorktreeError, hooks, layout::WorktreeLayout, owner::WorktreeOwner};
 use crate::{
     Project,
     git::program::{GitProgram, common_dir},
@@ -51,24 +53,25 @@ impl Worktrees {
         Ok(Self { project: project.clone(), common: common_dir(project.root())?, limits })
     }
 
-    pub(super) fn layout(&self, name: &WorktreeName) -> WorktreeLayout {
-        WorktreeLayout::new(self.project.root(), &self.common, name)
+    pub(super) fn layout(&self, owner: &WorktreeOwner) -> WorktreeLayout {
+        WorktreeLayout::new(self.project.root(), &self.common, owner)
     }
 }
 
 impl Worktree {
-    pub fn name(&self) -> &WorktreeName {
-        &self.layout.name
+    /// Whose it is.
+    pub fn owner(&self) -> &WorktreeOwner {
+        &self.layout.owner
     }
 
-    /// The checkout, `.storkit/worktrees/ID_slug`.
+    /// The checkout, `.storkit/worktrees/ID_slug` or `.storkit/worktrees/room-SLUG`.
     pub fn path(&self) -> &Path {
         &self.layout.folder
     }
 
-    /// Its branch, `feature/story-ID_slug/work`.
+    /// Its branch, `feature/story-ID_slug/work` or `room/SLUG/work`.
     pub fn branch(&self) -> String {
-        self.layout.name.branch()
+        self.layout.owner.branch()
     }
 
     /// Where all its parts are.
@@ -77,11 +80,11 @@ impl Worktree {
     }
 
     /// The agent's environment in addition to `Launch::env`. The hooks know its processes by it,
-    /// also in the main checkout; `confined` means that a sandbox hides that checkout, so that
-    /// git needs no `core.hooksPath`.
-    pub fn environment(&self, confined: bool) -> Vec<(String, String)> {
-        let WorktreeLayout { common, folder, hooks, name, .. } = &self.layout;
-        hooks::environment(common, folder, &self.admin, &name.reference(), (!confined).then_some(hooks))
+    /// also in the main checkout. Where a wall hides that checkout, git needs no `core.hooksPath`.
+    pub fn environment(&self, confinement: &Confinement) -> Vec<(String, String)> {
+        let (place, reference) = (self.place(), self.layout.owner.reference());
+        let hooks = (!confinement.encloses()).then_some(&place.hooks);
+        hooks::environment(&place.common, &place.folder, &confinement.admin(&place), &reference, hooks)
     }
 
     /// Files that are neither committed nor ignored, from its top; call it after [`Worktree::settle`] where a

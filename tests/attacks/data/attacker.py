@@ -1,4 +1,4 @@
-"""What an agent's code does to become the operator. Prints one line that begins with `result:`.
+"""What an agent's code does to become the operator. Prints one line, `result: FOUND (over)`.
 
     attacker.py [escaped] console SOCKET          attaches to a console
     attacker.py [escaped] http PORT PATH TOKEN    calls a listener with a token
@@ -70,4 +70,4 @@ if sys.argv[1] == "escaped":
     escape(sys.argv[2:])
 else:
     act = {"console": console, "http": http, "trace": trace}[sys.argv[1]]
-    print("result:", act(*sys.argv[2:]), flush=True)
+    print("result:", act(*sys.argv[2:]), "(over)", flush=True)

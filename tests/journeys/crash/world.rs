@@ -78,6 +78,7 @@ impl World {
         git(&project, &["add", "gate.sh", "shared.txt", "stories", ".storkit/project.toml"]);
         git(&project, &["commit", "-q", "-m", "the project"]);
         program.confirm_settings();
+        program.has_served();
         let log = program.project().with_file_name("log");
         Self { program, stories: 0, merged: 0, log }
     }

@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use adapters::{MessageId, Tone};
+use adapters::{ChoiceForm, MessageId, Tone};
 
 use super::{
     RoomTask,
     prompt_queue::CommandCall,
-    questions::{NotMeant, UnseenQuestion},
+    questions::{AnswerForm, NotMeant, UnseenQuestion},
 };
 use crate::{
     config::access::UserRole,
@@ -94,7 +94,8 @@ impl RoomTask {
             Ok((question, reference)) => {
                 // A denial does no harm whatever it was meant for.
                 let denies = matches!(parsed.answer, PersonAnswer::No(_));
-                let unseen = self.questions.unseen(question.id, reference, said.sent_at);
+                let form = (reference, AnswerForm::Consent);
+                let unseen = self.questions.unseen(question.id, form, said.sent_at);
                 match unseen.filter(|_| !denies) {
                     Some(why) => self.refuse_unseen(call, &question, why),
                     None => self.give_answer(call, question.id, parsed.answer),
@@ -108,6 +109,24 @@ impl RoomTask {
             }
         }
         true
+    }
+
+    /// Passes on the answer of a pick. A button belongs to its message; a number that is typed picks from the newest question, and so
+    /// is as good as a bare answer.
+    pub(super) fn answer_by_pick(
+        &mut self,
+        call: &CommandCall,
+        id: QuestionId,
+        answer: PersonAnswer,
+        sent_at: SystemTime,
+    ) {
+        let is_typed = self.adapter.capabilities().choices == ChoiceForm::Numbers;
+        let may_confuse = is_typed && !matches!(answer, PersonAnswer::No(_));
+        let unseen = self.questions.unseen_pick(id, sent_at).filter(|_| may_confuse);
+        match unseen {
+            Some((question, why)) => self.refuse_unseen(call, &question, why),
+            None => self.give_answer(call, id, answer),
+        }
     }
 
     /// The question that closed before this answer to it came.
@@ -153,7 +172,9 @@ impl RoomTask {
         if !question.takes_words() || is_command || prefixed || words.trim().is_empty() {
             return false;
         }
-        match self.questions.unseen(question.id, reference, said.sent_at) {
+        let is_number = words.chars().all(|c| c.is_ascii_digit() || c == ',' || c.is_whitespace());
+        let form = if is_number { AnswerForm::Number } else { AnswerForm::Words };
+        match self.questions.unseen(question.id, (reference, form), said.sent_at) {
             // They were written before the question was there: a prompt.
             Some(UnseenQuestion::NotShownYet) => return false,
             Some(why) => self.refuse_unseen(call, &question, why),
@@ -185,7 +206,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        chat::room::fixture::RoomFixture,
+        chat::room::fixture::{RoomFixture, now},
         permission::{DenialReason, PermissionDecision},
     };
 
@@ -231,7 +252,9 @@ mod tests {
     /// Whether ann's words, maybe a reply, are taken as an answer.
     fn takes(fixture: &mut RoomFixture, text: &str, reply_to: Option<&MessageId>) -> bool {
         let call = fixture.call("ann", Some(Addressed::Direct));
-        fixture.task.answers_question(&call, text, reply_to)
+        // Later than any question closes here, so that nobody can have meant that one.
+        let sent_at = now() + std::time::Duration::from_secs(10);
+        fixture.task.answers_question(&call, &SaidText { text, reply_to, sent_at })
     }
 
     fn denied(decision: PermissionDecision) -> Option<String> {
@@ -340,7 +363,8 @@ mod tests {
         }
         for prefix in [Addressed::Prefix, Addressed::Slash] {
             let call = fixture.call("ann", Some(prefix));
-            assert!(!fixture.task.answers_question(&call, "use another color", None));
+            let said = SaidText { text: "use another color", reply_to: None, sent_at: now() };
+            assert!(!fixture.task.answers_question(&call, &said));
         }
         assert!(takes(&mut fixture, " use another color\n", None));
         assert_eq!(denied(plan.await.unwrap()), Some("use another color".into()));

@@ -13,6 +13,7 @@ use adapters::{
 };
 use agents::{
     claude::{AgentEvent, PermissionRoute, SessionId, TurnEnd},
+    confine::{Confined, Confinement, WorktreePaths},
     turn::{RetryPolicy, TurnOutcome, TurnUpdate},
 };
 use futures::FutureExt as _;
@@ -21,20 +22,20 @@ use pipeline::{
     Pipeline, Project,
     event::RunInfo,
     host::{AgentSettings, PipelineHost, RunAccess},
+    rooms::RoomWorkspace,
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{RoomTask, prompt_queue::CommandCall};
-use pipeline::trust::TrustStore;
-
+use super::{RoomTask, prompt_queue::CommandCall, turn::CurrentTurn};
 use crate::{
     chat::{
         ambient::AmbientRooms,
         rooms::{RoomDirectory, RoomInput, RoomMailbox},
         services::ChatServices,
         session::{SessionEvent, SessionUpdate},
+        workspace::EnteredRoom,
     },
     clock::Clock,
     commands::{self, services::CommandServices},
@@ -45,7 +46,7 @@ use crate::{
     },
     live_agents::LiveAgents,
     messengers::ConnectedMessengers,
-    permission::{PermissionAsk, PermissionBroker, PermissionDecision, QuestionId},
+    permission::{Asker, PermissionAsk, PermissionBroker, PermissionDecision, QuestionId},
     restart::{RestartRequest, RunningProgram},
     store::{QueuedPrompt, Store},
 };
@@ -54,10 +55,10 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `ann` may approve, `bob` may only write. Story 1 waits in the backlog.
-pub(super) struct RoomFixture {
+pub(in crate::chat) struct RoomFixture {
     pub(super) task: RoomTask,
     pub(super) fake: Arc<Fake>,
-    pub(super) services: Arc<ChatServices>,
+    pub(in crate::chat) services: Arc<ChatServices>,
     mailbox: RoomMailbox,
     _folder: tempfile::TempDir,
 }
@@ -81,7 +82,7 @@ pub(super) fn prompt(text: &str) -> QueuedPrompt {
 }
 
 impl RoomFixture {
-    pub(super) async fn new() -> Self {
+    pub(in crate::chat) async fn new() -> Self {
         Self::on(Fake::new("fake")).await
     }
 
@@ -120,7 +121,7 @@ impl RoomFixture {
         Self { task, fake, services, mailbox, _folder: folder }
     }
 
-    pub(super) fn room(&self) -> FakeRoom {
+    pub(in crate::chat) fn room(&self) -> FakeRoom {
         self.fake.room("a")
     }
 
@@ -140,7 +141,16 @@ impl RoomFixture {
     pub(super) async fn gets(&mut self, incoming: Incoming) -> MessageId {
         let id = incoming.id.clone();
         self.task.handle_input(RoomInput::Message(incoming)).await;
+        self.enters();
         id
+    }
+
+    /// The workspace of a turn that waits for one is ready: the main checkout, without a wall.
+    pub(super) fn enters(&mut self) {
+        if self.task.turn.current.as_ref().is_some_and(CurrentTurn::is_entering) {
+            let workspace = checkout(self.services.commands.project.root());
+            self.task.on_entered(Ok(EnteredRoom { workspace, own: None, notes: Vec::new(), fallback: None }));
+        }
     }
 
     /// A person picks a choice.
@@ -155,12 +165,15 @@ impl RoomFixture {
         next.expect("it comes").expect("the room is open")
     }
 
-    /// Handles the next input of the mailbox. The session has none: its events are the test's.
+    /// Handles the next input of the mailbox. The session and the workspace have none: their events are the test's.
     pub(super) async fn handles_next(&mut self) {
         loop {
             match self.next_input().await {
-                RoomInput::Session(_) => {}
-                input => return self.task.handle_input(input).await,
+                RoomInput::Session(_) | RoomInput::Entered(_) => {}
+                input => {
+                    self.task.handle_input(input).await;
+                    return self.enters();
+                }
             }
         }
     }
@@ -178,16 +191,18 @@ impl RoomFixture {
     pub(super) async fn handles_all(&mut self) {
         self.task.outbox.flush().await;
         while let Some(Some(input)) = self.mailbox.next().now_or_never() {
-            if !matches!(input, RoomInput::Session(_)) {
+            if !matches!(input, RoomInput::Session(_) | RoomInput::Entered(_)) {
                 self.task.handle_input(input).await;
             }
         }
+        self.enters();
     }
 
     /// Waits for the answer of a command that runs, and handles it.
     pub(super) async fn handles_answer(&mut self) {
         let answer = tokio::time::timeout(PATIENCE, self.task.commands.next_answer()).await;
         self.task.on_late_answer(answer.expect("it comes").expect("a command runs"));
+        self.enters();
     }
 
     /// Somebody who wrote a message, as a command or an answer.
@@ -205,7 +220,9 @@ impl RoomFixture {
         let room = self.task.room.clone();
         let ask = PermissionAsk {
             rooms: vec![room.clone()],
-            session_of: Some(room),
+            asker: Asker::room(room),
+            folder: None,
+            blocked_path: None,
             asked_for: "Ann".into(),
             tool: tool.into(),
             input,
@@ -254,6 +271,7 @@ impl RoomFixture {
         let prompt = self.task.turn.session.sent_prompts();
         let event = SessionEvent::Turn(TurnUpdate { event, outcome });
         self.task.on_session_update(SessionUpdate { prompt, event, place: None });
+        self.enters();
     }
 
     /// The texts of the prompts that a start after a crash would find, and whether they had begun.
@@ -261,6 +279,20 @@ impl RoomFixture {
         let left = self.services.store.left_prompts().unwrap().into_iter();
         left.map(|(_, _, begun, prompt)| (prompt.text, begun)).collect()
     }
+}
+
+fn checkout(root: &Path) -> RoomWorkspace {
+    let place = WorktreePaths {
+        root: root.to_owned(),
+        common: root.join(".git"),
+        folder: root.to_owned(),
+        admin: root.join(".git"),
+        private: root.join(".storkit/run/checkout"),
+        hooks: root.join(".storkit/worktrees/.hooks"),
+        ref_folders: Vec::new(),
+    };
+    let confined = Confined { confinement: Confinement::None, place, variables: Vec::new() };
+    RoomWorkspace { folder: root.to_owned(), branch: None, env: Vec::new(), confined }
 }
 
 /// A repository with one commit and one story.
@@ -291,6 +323,8 @@ fn services(project: &Project, fake: &Arc<Fake>, settings: Arc<LiveSettings>) ->
         env: Default::default(),
         secret_env: Vec::new(),
         home: project.root().to_owned(),
+        wall: Default::default(),
+        trust: pipeline::trust::TrustStore::at(project.root().with_file_name("trust")),
         stall: Duration::ZERO,
         trust_project_settings: false,
         busy_wait: Duration::ZERO,

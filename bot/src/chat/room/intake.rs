@@ -1,5 +1,7 @@
 //! What people write in the room: a command, the answer to a question, or a prompt for the queue.
 
+use std::time::SystemTime;
+
 use adapters::{Addressed, Incoming, MessageId, PersonAct, Room, Tone};
 
 use super::{
@@ -80,7 +82,7 @@ impl RoomTask {
             }
             ParsedText::Prompt | ParsedText::Command(..) => match self.thread_for(incoming) {
                 Some(thread) => self.move_to(thread, incoming),
-                None => self.enqueue_prompt(incoming, text),
+                None => self.enqueue_prompt(incoming, text, sent_at),
             },
         }
     }
@@ -125,7 +127,8 @@ impl RoomTask {
             number: None,
         };
         if let Some((id, answer)) = Question::parse_key(key) {
-            self.give_answer(&call, id, answer);
+            let sent_at = self.activity.sent_times.sent(incoming.sent_at, self.services.clock.now());
+            self.answer_by_pick(&call, id, answer, sent_at);
         } else if let Some(line) = key.strip_prefix("cmd:") {
             let registry = self.services.clone();
             if let ParsedText::Command(command, args) = registry.commands.registry.parse(line, call.addressed)
@@ -144,7 +147,7 @@ impl RoomTask {
         }
     }
 
-    fn enqueue_prompt(&mut self, incoming: &Incoming, text: &str) {
+    fn enqueue_prompt(&mut self, incoming: &Incoming, text: &str, sent_at: SystemTime) {
         if self.queue.is_full() {
             // In an ambient room people talk among themselves: their words become context, without
             // a remark about the queue.
@@ -162,7 +165,7 @@ impl RoomTask {
             text: text.to_owned(),
             addressed: incoming.addressed,
             shared: incoming.shared,
-            sent_at: incoming.sent_at,
+            sent_at,
             is_command: false,
         };
         // Before the push, which makes the room busy. Only a prompt that waits behind another is worth a notice.
@@ -202,7 +205,11 @@ fn reads_as_prose(args: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands;
+    use crate::{
+        chat::room::fixture::RoomFixture,
+        commands,
+        permission::{PermissionDecision, QuestionId},
+    };
 
     fn meant(text: &str, addressed: Option<Addressed>, question_open: bool) -> bool {
         let (name, args) = text.split_once(' ').unwrap_or((text, ""));
@@ -237,5 +244,112 @@ mod tests {
     fn a_bare_yes_without_a_question_is_no_command() {
         assert!(!meant("yes", None, false), "it is said to the agent");
         assert!(meant("yes", None, true) && meant("yes 3", None, false));
+    }
+
+    #[tokio::test]
+    async fn a_text_is_a_command_a_mistyped_one_a_greeting_or_a_prompt() {
+        let mut fixture = RoomFixture::new().await;
+        fixture.says("ann", "!whoami").await;
+        fixture.says("ann", "!whoamy").await;
+        fixture.says("ann", "Timmy").await;
+        let shown = fixture.transcript().await;
+        assert!(shown.contains("role: approver)"), "{shown}");
+        assert!(shown.contains(&replies::unknown_command("whoamy", Some("whoami"))), "{shown}");
+        assert!(shown.ends_with(&format!("bot: {}\n", replies::greeting("Timmy"))), "{shown}");
+        assert!(!fixture.task.is_busy());
+        fixture.says("ann", "whoami is a program, explain it").await;
+        assert!(fixture.task.turn.is_running());
+    }
+
+    #[tokio::test]
+    async fn a_prompt_that_waits_is_announced_and_may_be_taken_back() {
+        let mut fixture = RoomFixture::new().await;
+        let first = fixture.says("ann", "one").await;
+        assert_eq!(fixture.transcript().await, "", "nobody waits");
+        let second = fixture.says("ann", "two").await;
+        let announced = format!("bot (notice): {}\n", replies::queued(1));
+        assert_eq!(fixture.transcript().await, announced);
+        for message in [second.clone(), second, first] {
+            let act = PersonAct::Redacted { message };
+            let redaction = Incoming { act, ..fixture.room().incoming("ann", "") };
+            fixture.gets(redaction).await;
+        }
+        let taken_back = format!("bot (notice): {}\n", replies::TAKEN_BACK);
+        assert_eq!(
+            fixture.transcript().await,
+            format!("{announced}{taken_back}"),
+            "once, and not the running one"
+        );
+        assert_eq!(fixture.left(), [("one".into(), true)]);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_prompts_and_takes_talk_as_context() {
+        let mut fixture = RoomFixture::new().await;
+        for number in 0..=QUEUE_LIMIT {
+            fixture.says("ann", &format!("prompt {number}")).await;
+        }
+        assert!(fixture.task.queue.is_full());
+        fixture.says("ann", "one more").await;
+        let refused = format!("bot (failure): {}\n", replies::queue_full(QUEUE_LIMIT));
+        assert!(fixture.transcript().await.ends_with(&refused));
+        let before = fixture.room().shown().len();
+        let talk = Incoming { addressed: None, ..fixture.room().incoming("bob", "nice weather") };
+        fixture.gets(talk).await;
+        fixture.task.outbox.flush().await;
+        assert_eq!(fixture.room().shown().len(), before, "nobody waits for an answer to that");
+        let talk = fixture.services.store.take_talk(&fixture.task.room).unwrap();
+        assert_eq!(talk, [OverheardTalk { who: "bob".into(), text: "nice weather".into() }]);
+        assert_eq!(fixture.task.queue.len(), QUEUE_LIMIT);
+    }
+
+    #[tokio::test]
+    async fn a_pick_answers_a_question_or_runs_a_command_and_is_never_a_prompt() {
+        let mut fixture = RoomFixture::new().await;
+        let (id, decision) = fixture.asks_for_bash().await;
+        let key = |fixture: &RoomFixture, id: QuestionId| {
+            let question = fixture.task.questions.iter().find(|question| question.id == id).cloned();
+            question.unwrap().choices()[0].key.clone()
+        };
+        let yes = key(&fixture, id);
+        fixture.picks("bob", &yes).await;
+        assert!(!decision.is_finished() && fixture.services.broker.is_open(id), "bob may not");
+        fixture.picks("ann", &yes).await;
+        assert!(matches!(decision.await, Ok(PermissionDecision::Allowed { .. })));
+        fixture.picks("ann", "cmd:whoami").await;
+        assert!(fixture.transcript().await.ends_with("in `bot.toml`.\n"));
+        for nonsense in ["cmd:fix it", "fix it"] {
+            fixture.picks("ann", nonsense).await;
+        }
+        assert!(!fixture.task.is_busy());
+        assert_eq!(fixture.left(), []);
+    }
+
+    #[tokio::test]
+    async fn a_reply_to_a_question_that_is_just_being_sent_waits_until_it_is_known() {
+        let mut fixture = RoomFixture::new().await;
+        fixture.fake.hold_next_answer();
+        let room = fixture.task.room.clone();
+        let ask = crate::permission::PermissionAsk {
+            rooms: vec![room.clone()],
+            asker: crate::permission::Asker::room(room),
+            folder: None,
+            blocked_path: None,
+            asked_for: "Ann".into(),
+            tool: "Bash".into(),
+            input: serde_json::json!({"command": "ls"}),
+            timeout: None,
+        };
+        let broker = fixture.services.broker.clone();
+        let decision = tokio::spawn(async move { broker.ask(ask).await });
+        fixture.handles_next().await;
+        fixture.room().see("Question").await;
+        let reply_to = Some(fixture.question_message());
+        let reply = Incoming { reply_to, ..fixture.room().incoming("ann", "yes") };
+        fixture.gets(reply).await;
+        assert!(!fixture.task.is_busy() && !decision.is_finished());
+        fixture.fake.release_answer();
+        fixture.handles_next().await;
+        assert!(matches!(decision.await, Ok(PermissionDecision::Allowed { .. })));
     }
 }

@@ -127,6 +127,7 @@ mod tests {
         let number = stored.unwrap();
         fixture.task.handle_input(RoomInput::LeftPrompt { number, started, prompt }).await;
         fixture.task.outbox.flush().await;
+        fixture.enters();
     }
 
     fn command(text: &str) -> QueuedPrompt {

@@ -16,7 +16,7 @@ use crate::{
         outbox::{LiveSlot, Report},
         rooms::RoomInput,
     },
-    permission::{PermissionAsk, Question, QuestionId, QuestionOutcome, WithdrawReason},
+    permission::{AnswerKind, PermissionAsk, Question, QuestionId, QuestionOutcome, WithdrawReason},
     replies,
 };
 
@@ -44,6 +44,8 @@ struct QuestionCopy {
     question: Arc<Question>,
     slot: LiveSlot,
     place: SharedPlace,
+    /// When the prompt was sent whose turn asks, if it is a turn of this room.
+    prompted_at: Option<SystemTime>,
     closed_at: Option<SystemTime>,
 }
 
@@ -71,6 +73,27 @@ pub(super) enum AnswerReference {
     Number,
     /// Not at all: it is the only one open.
     None,
+}
+
+/// The words of an answer, as far as they tell which question they may be meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AnswerForm {
+    /// `yes` or `always`: for calls and plans.
+    Consent,
+    /// A number: for questions with options.
+    Number,
+    /// Words of the person's own, which hardly fit two questions.
+    Words,
+}
+
+impl AnswerForm {
+    fn fits(self, question: &Question) -> bool {
+        match (self, &question.kind) {
+            (Self::Consent, AnswerKind::Tool { .. } | AnswerKind::Plan { .. })
+            | (Self::Number, AnswerKind::Choose(_)) => true,
+            (Self::Consent | Self::Number | Self::Words, _) => false,
+        }
+    }
 }
 
 /// Why an answer cannot be meant for the question that is open.
@@ -122,8 +145,8 @@ impl OpenQuestions {
         self.open.contains_key(&id)
     }
 
-    fn insert(&mut self, question: Arc<Question>, slot: LiveSlot, place: SharedPlace) {
-        self.open.insert(question.id, QuestionCopy { question, slot, place, closed_at: None });
+    fn insert(&mut self, copy: QuestionCopy) {
+        self.open.insert(copy.question.id, copy);
     }
 
     /// A question is over; returns the message that shows it here.
@@ -148,9 +171,14 @@ impl OpenQuestions {
     /// Whether an answer, or a reply to this message, may be meant for a question whose message id is not known yet: people can be
     /// faster than the messenger's answer to our request.
     pub(super) fn may_answer_early(&self, message: Option<&MessageId>, text: &str) -> bool {
-        let is_answer = answers::parse(text).is_some();
+        let parsed = answers::parse(text);
+        let is_answer = parsed.is_some();
         let Some(message) = message else {
-            return is_answer && self.open.values().any(QuestionCopy::is_sending);
+            // With several open it names none, and a number needs no place.
+            let is_bare = parsed.is_some_and(|parsed| parsed.question.is_none());
+            let may_mean =
+                |copy: &QuestionCopy| copy.is_sending() && (is_bare || copy.question.takes_words());
+            return self.open.len() == 1 && self.open.values().all(may_mean);
         };
         let mut copies = self.open.values().chain(&self.settled);
         if copies.clone().any(|copy| copy.is_at(message)) {
@@ -183,10 +211,11 @@ impl OpenQuestions {
     pub(super) fn unseen(
         &self,
         id: QuestionId,
-        reference: AnswerReference,
+        (reference, form): (AnswerReference, AnswerForm),
         sent: SystemTime,
     ) -> Option<UnseenQuestion> {
-        let since = self.open.get(&id).and_then(QuestionCopy::seen_since);
+        let copy = self.open.get(&id)?;
+        let since = copy.seen_since();
         let was_shown = since.is_some_and(|since| sent >= since);
         match reference {
             // Nobody can reply to a message that they do not see.
@@ -195,10 +224,22 @@ impl OpenQuestions {
             // could not be shown, another room may have shown it.
             AnswerReference::Number => (since.is_some() && !was_shown).then_some(UnseenQuestion::NotShownYet),
             AnswerReference::None => {
-                let confused = since.and_then(|since| self.closed_near(since, sent));
+                let confused = since.and_then(|since| self.closed_near(copy, form, since, sent));
                 confused.or((!was_shown).then_some(UnseenQuestion::NotShownYet))
             }
         }
+    }
+
+    /// The same for a pick by a number from the newest question: whoever picks sees some question.
+    pub(super) fn unseen_pick(
+        &self,
+        id: QuestionId,
+        sent: SystemTime,
+    ) -> Option<(Arc<Question>, UnseenQuestion)> {
+        let copy = self.open.get(&id)?;
+        let since = copy.seen_since().unwrap_or(sent);
+        let form = if copy.question.takes_options() { AnswerForm::Number } else { AnswerForm::Consent };
+        Some((copy.question.clone(), self.closed_near(copy, form, since, sent)?))
     }
 
     /// The question that closed so shortly before this moment that people may still answer it.
@@ -207,15 +248,28 @@ impl OpenQuestions {
         (sent < last.0 + READING_TIME).then_some(last.1)
     }
 
-    /// Another question that an answer sent at this time may be meant for, while one shows that is there since `since`.
-    fn closed_near(&self, since: SystemTime, sent: SystemTime) -> Option<UnseenQuestion> {
-        let (closed_at, other) =
-            self.settled.iter().filter_map(|copy| Some((copy.closed_at?, copy.question.id))).max()?;
-        let is_close = closed_at + NEARBY >= since;
-        let is_too_soon = sent < since + READING_TIME;
-        // Both were open when it was sent, so it named neither.
-        let is_before = sent < closed_at;
-        (is_before || is_close && is_too_soon).then_some(UnseenQuestion::JustAfter(other))
+    /// Another question that an answer sent at this time may be meant for, instead of this one, which is there since `since`.
+    fn closed_near(
+        &self,
+        open: &QuestionCopy,
+        form: AnswerForm,
+        since: SystemTime,
+        sent: SystemTime,
+    ) -> Option<UnseenQuestion> {
+        let may_be_meant = |other: &&QuestionCopy| {
+            let Some(closed_at) = other.closed_at.filter(|_| form.fits(&other.question)) else {
+                return false;
+            };
+            // Both were open when it was sent, so it named neither.
+            let is_before = sent < closed_at;
+            // Somebody spoke to the agent in between: this question does not come in the place of that one.
+            let is_of_a_later_turn = open.prompted_at.is_some_and(|prompted_at| prompted_at > closed_at);
+            // Whoever saw the older one may not have noticed that this one took its place.
+            let is_replaced = other.question.id < open.question.id && closed_at + NEARBY >= since;
+            is_before || is_replaced && !is_of_a_later_turn && sent < since + READING_TIME
+        };
+        let other = self.settled.iter().filter(may_be_meant).max_by_key(|copy| copy.closed_at)?;
+        Some(UnseenQuestion::JustAfter(other.question.id))
     }
 }
 
@@ -233,7 +287,7 @@ impl RoomTask {
         let ask = PermissionAsk {
             rooms: vec![self.room.clone()],
             asker: self.asker.clone(),
-            folder: Some(self.services.launch(None, None).program.cwd),
+            folder: Some(self.folder()),
             asked_for,
             tool: request.tool,
             input: request.input,
@@ -275,12 +329,13 @@ impl RoomTask {
         // particular, so it mentions nobody.
         let own = question.asker.session_of() == Some(&self.room);
         let asker = self.turn.current.as_ref().filter(|_| own);
+        let prompted_at = asker.map(|turn| turn.prompt.sent_at);
         let mentions = asker.map(|turn| turn.prompt.sender_id.as_str().into()).into_iter().collect();
         let message = Outgoing { choices, mentions, ..Outgoing::text(shown.text) }.with_tone(Tone::Question);
         let place = Arc::new(Mutex::new(CopyPlace::Sending));
         let report = self.place_report(question.id, place.clone());
         let slot = self.outbox.ask(message, shown.attachment, report);
-        self.questions.insert(question, slot, place);
+        self.questions.insert(QuestionCopy { question, slot, place, prompted_at, closed_at: None });
     }
 
     /// Records where the copy is, or reports to the broker that it could not be shown.
@@ -339,7 +394,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::permission::{AnswerKind, Asker};
+    use crate::permission::Asker;
 
     fn question(id: i64, kind: AnswerKind) -> Arc<Question> {
         Arc::new(Question {
@@ -348,6 +403,7 @@ mod tests {
             asker: Asker::default(),
             asked_for: "Ann".into(),
             tool: "Bash".into(),
+            folder: None,
             input: Value::Null,
             concerns: Vec::new(),
             read: Vec::new(),
@@ -358,10 +414,23 @@ mod tests {
     }
 
     fn open(questions: &mut OpenQuestions, id: i64, place: CopyPlace) -> SharedPlace {
-        let place = Arc::new(Mutex::new(place));
+        open_kind(questions, id, place, AnswerKind::Tool { always: None })
+    }
+
+    fn open_kind(questions: &mut OpenQuestions, id: i64, place: CopyPlace, kind: AnswerKind) -> SharedPlace {
         let slot = LiveSlot::for_tests(id.unsigned_abs());
-        questions.insert(question(id, AnswerKind::Tool { always: None }), slot, place.clone());
+        let (question, place) = (question(id, kind), Arc::new(Mutex::new(place)));
+        let copy = QuestionCopy { question, slot, place: place.clone(), prompted_at: None, closed_at: None };
+        questions.insert(copy);
         place
+    }
+
+    fn plan() -> AnswerKind {
+        AnswerKind::Plan { plan: String::new() }
+    }
+
+    fn options() -> AnswerKind {
+        AnswerKind::Choose(Vec::new())
     }
 
     fn at(message: &str) -> CopyPlace {
@@ -426,6 +495,10 @@ mod tests {
         let place = open(&mut questions, 1, CopyPlace::Sending);
         let reply_to = MessageId::new("m1");
         assert!(questions.may_answer_early(Some(&reply_to), "yes"));
+        assert!(
+            questions.may_answer_early(None, "yes") && !questions.may_answer_early(None, "what is this?")
+        );
+        assert!(!questions.may_answer_early(None, "yes 1"), "it needs no place");
         assert!(!questions.may_answer_early(Some(&reply_to), "what is this?"), "a tool call takes no words");
         assert!(
             questions.may_answer_early(None, "yes") && !questions.may_answer_early(None, "what is this?")
@@ -440,14 +513,14 @@ mod tests {
     #[test]
     fn an_early_reply_waits_for_a_question_that_was_settled_while_it_was_sent() {
         let mut questions = OpenQuestions::default();
-        let plan = question(1, AnswerKind::Plan { plan: String::new() });
-        questions.insert(plan, LiveSlot::for_tests(1), Arc::new(Mutex::new(CopyPlace::Sending)));
+        open_kind(&mut questions, 1, CopyPlace::Sending, plan());
+        assert!(questions.may_answer_early(None, "use another color"));
         questions.settle(QuestionId(1), time(0));
         assert!(questions.may_answer_early(Some(&MessageId::new("m1")), "use another color"));
     }
 
     fn unseen(questions: &OpenQuestions, reference: AnswerReference, sent: u64) -> Option<UnseenQuestion> {
-        questions.unseen(QuestionId(2), reference, time(sent))
+        questions.unseen(QuestionId(2), (reference, AnswerForm::Consent), time(sent))
     }
 
     const AFTER_1: Option<UnseenQuestion> = Some(UnseenQuestion::JustAfter(QuestionId(1)));
@@ -479,6 +552,57 @@ mod tests {
     }
 
     #[test]
+    fn a_newer_question_that_closes_takes_nothing_from_the_older_one() {
+        let mut questions = OpenQuestions::default();
+        open(&mut questions, 2, shown_at("m2", 0));
+        open(&mut questions, 3, shown_at("m3", 0));
+        assert!(!questions.may_answer_early(None, "yes"));
+        questions.settle(QuestionId(3), time(500));
+        assert_eq!(unseen(&questions, AnswerReference::None, 500), None);
+        assert_eq!(
+            unseen(&questions, AnswerReference::None, 499),
+            Some(UnseenQuestion::JustAfter(QuestionId(3)))
+        );
+    }
+
+    #[test]
+    fn only_an_answer_that_fits_the_closed_question_is_confused_with_it() {
+        for (kind, form, confused) in [
+            (AnswerKind::Tool { always: None }, AnswerForm::Consent, true),
+            (plan(), AnswerForm::Consent, true),
+            (options(), AnswerForm::Consent, false),
+            (options(), AnswerForm::Number, true),
+            (plan(), AnswerForm::Number, false),
+            (plan(), AnswerForm::Words, false),
+            (options(), AnswerForm::Words, false),
+        ] {
+            let mut questions = OpenQuestions::default();
+            open_kind(&mut questions, 1, shown_at("m1", 0), kind);
+            questions.settle(QuestionId(1), time(9_900));
+            open_kind(&mut questions, 2, shown_at("m2", 10), options());
+            let unseen = |sent| questions.unseen(QuestionId(2), (AnswerReference::None, form), time(sent));
+            assert_eq!(unseen(10_500), AFTER_1.filter(|_| confused), "{form:?}");
+            assert!(unseen(9_899).is_some(), "{form:?}: before it was shown");
+        }
+    }
+
+    #[test]
+    fn a_question_of_a_later_turn_takes_no_place() {
+        let mut questions = OpenQuestions::default();
+        open(&mut questions, 1, shown_at("m1", 0));
+        questions.settle(QuestionId(1), time(9_000));
+        open(&mut questions, 2, shown_at("m2", 10));
+        for (prompted_at, confused) in [(9_001, false), (9_000, true), (8_999, true)] {
+            if let Some(copy) = questions.open.get_mut(&QuestionId(2)) {
+                copy.prompted_at = Some(time(prompted_at));
+            }
+            let confused = AFTER_1.filter(|_| confused);
+            assert_eq!(unseen(&questions, AnswerReference::None, 10_000), confused, "{prompted_at}");
+        }
+        assert_eq!(unseen(&questions, AnswerReference::None, 8_000), AFTER_1, "sent before");
+    }
+
+    #[test]
     fn a_question_that_closed_long_ago_confuses_nobody() {
         let mut questions = OpenQuestions::default();
         open(&mut questions, 1, shown_at("m1", 0));
@@ -491,6 +615,25 @@ mod tests {
         open(&mut questions, 2, shown_at("m2", 61));
         assert_eq!(unseen(&questions, AnswerReference::None, 61_000), None);
         assert_eq!(unseen(&questions, AnswerReference::None, 60_999), NOT_YET);
+    }
+
+    #[test]
+    fn a_number_that_is_typed_picks_from_no_question_that_just_took_the_place_of_another() {
+        let mut questions = OpenQuestions::default();
+        open(&mut questions, 2, shown_at("m2", 10));
+        let pick = |questions: &OpenQuestions, sent| {
+            questions.unseen_pick(QuestionId(2), time(sent)).map(|pick| pick.1)
+        };
+        assert_eq!(pick(&questions, 10_000), None, "the first question");
+        open(&mut questions, 1, shown_at("m1", 0));
+        questions.settle(QuestionId(1), time(9_900));
+        assert_eq!((pick(&questions, 11_999), pick(&questions, 12_000)), (AFTER_1, None));
+        let mut questions = OpenQuestions::default();
+        open(&mut questions, 1, shown_at("m1", 0));
+        questions.settle(QuestionId(1), time(9_900));
+        open(&mut questions, 2, CopyPlace::Sending);
+        assert_eq!(pick(&questions, 12_000), AFTER_1, "it cannot be read yet");
+        assert!(questions.unseen_pick(QuestionId(1), time(12_000)).is_none(), "that one is closed");
     }
 
     #[test]

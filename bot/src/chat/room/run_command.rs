@@ -4,6 +4,7 @@ use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
 use adapters::{Outgoing, Sender, Tone};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use pipeline::event::Actor;
 
 use super::{
     QUEUE_LIMIT, RoomTask,
@@ -176,6 +177,7 @@ impl RoomTask {
             RoomAction::Htop(length) => self.start_ticker(length),
             RoomAction::StopHtop => self.stop_ticker(),
             RoomAction::Restart => self.services.commands.restart.ask(Some(&self.room)),
+            RoomAction::Land(title) => self.land(title, call, name),
             RoomAction::Later(answer) => {
                 let call = call.clone();
                 self.commands.push(async move {
@@ -183,6 +185,30 @@ impl RoomTask {
                 });
             }
         }
+    }
+
+    /// Makes a story of the room's changes. Meanwhile no turn starts: the worktree is nobody else's.
+    fn land(&mut self, title: String, call: &CommandCall, name: &'static str) {
+        if self.turn.is_running() || self.commands.has_room {
+            let sentence =
+                if self.turn.is_running() { replies::LAND_WHILE_BUSY } else { replies::LAND_LATER };
+            return self.answer_command(call, name, Err(CommandError::User(sentence.into())));
+        }
+        let (pipeline, session) = (self.services.commands.pipeline.clone(), self.turn.session.closer());
+        let (room, by) = (self.room.to_string(), Actor::Person(call.sender.name.to_string()));
+        let call = call.clone();
+        self.commands.has_room = true;
+        self.commands.push(async move {
+            let landing = async {
+                // What it started may still write.
+                session.close().await;
+                let landed = pipeline.land(&room, &title, by).await;
+                let landed =
+                    landed.map_err(|error| CommandError::User(replies::refused_by_pipeline(&error)))?;
+                Ok(Reply::notice(replies::landed(&landed)))
+            };
+            LateAnswer { call, name, result: contained(landing).await, queued: true }
+        });
     }
 
     fn set_ambient(&mut self, on: bool) {
@@ -232,7 +258,7 @@ impl RoomTask {
 
 /// Whether this is not its whole answer yet.
 fn is_preliminary(result: &CommandResult) -> bool {
-    matches!(result, Ok(Reply { then: Some(RoomAction::Later(_)), .. }))
+    matches!(result, Ok(Reply { then: Some(RoomAction::Later(_) | RoomAction::Land(_)), .. }))
 }
 
 // A command that panics is a defect of that command; it must not take the room and its turn down.
@@ -243,7 +269,10 @@ async fn contained(run: impl Future<Output = CommandResult>) -> CommandResult {
 
 #[cfg(test)]
 mod tests {
+    use adapters::Addressed;
+
     use super::*;
+    use crate::{chat::room::fixture::RoomFixture, config::access::UserRole};
 
     #[tokio::test]
     async fn a_command_that_panics_is_its_own_failure() {
@@ -262,5 +291,122 @@ mod tests {
         assert!(!commands.is_empty() && !commands.has_room());
         assert_eq!(commands.next_answer().await.map(|answer| answer.name), Some("status"));
         assert!(commands.is_empty());
+    }
+
+    fn act(fixture: &mut RoomFixture, action: RoomAction) {
+        let call = fixture.call("ann", Some(Addressed::Prefix));
+        fixture.task.answer_command(&call, "test", Ok(Reply::text("ok").then(action)));
+    }
+
+    #[tokio::test]
+    async fn a_command_needs_its_role() {
+        let mut fixture = RoomFixture::new().await;
+        fixture.says("bob", "!restart").await;
+        fixture.says("eve", "!whoami").await;
+        let expected = [
+            replies::not_allowed("restart", UserRole::Operator),
+            replies::not_allowed("whoami", UserRole::User),
+        ];
+        let expected: String = expected.iter().map(|text| format!("bot (failure): {text}\n")).collect();
+        assert_eq!(fixture.transcript().await, expected);
+        assert!(!fixture.services.commands.restart.is_asked());
+    }
+
+    #[tokio::test]
+    async fn what_changes_the_session_waits_for_the_prompts_before_it_and_then_has_the_room() {
+        let mut fixture = RoomFixture::new().await;
+        fixture.says("ann", "fix it").await;
+        fixture.says("ann", "!model haiku").await;
+        let waits = format!("bot (notice): {}\n", replies::command_waits("model", 1));
+        assert_eq!(fixture.transcript().await, waits);
+        assert_eq!(fixture.left(), [("fix it".into(), true), ("model haiku".into(), false)]);
+        fixture.answers("done");
+        assert_eq!(fixture.left()[..], [("fix it".into(), true), ("model haiku".into(), true)]);
+        fixture.says("ann", "and this").await;
+        assert!(
+            !fixture.task.turn.is_running() && fixture.task.commands.has_room(),
+            "the command goes first"
+        );
+        fixture.handles_answer().await;
+        assert_eq!(fixture.task.record.model.as_deref(), Some("haiku"));
+        assert!(fixture.task.turn.is_running() && !fixture.task.commands.has_room());
+        fixture.task.outbox.flush().await;
+        assert_eq!(fixture.left(), [("and this".into(), true)]);
+    }
+
+    #[tokio::test]
+    async fn a_command_in_a_full_queue_is_refused() {
+        let mut fixture = RoomFixture::new().await;
+        for number in 0..=QUEUE_LIMIT {
+            fixture.says("ann", &format!("prompt {number}")).await;
+        }
+        fixture.says("ann", "!reset").await;
+        let refused = format!("bot (failure): {}\n", replies::queue_full(QUEUE_LIMIT));
+        assert!(fixture.transcript().await.ends_with(&refused));
+        assert_eq!(fixture.task.queue.len(), QUEUE_LIMIT);
+    }
+
+    #[tokio::test]
+    async fn the_answer_that_takes_long_comes_later_and_its_command_is_stored_until_then() {
+        let mut fixture = RoomFixture::new().await;
+        let room = fixture.task.room.clone();
+        let prompt = crate::chat::room::fixture::prompt("rebuild");
+        let number = fixture.services.store.begin_prompt(&room, &prompt).ok();
+        let call = CommandCall { number, ..fixture.call("ann", Some(Addressed::Prefix)) };
+        let later = RoomAction::Later(Box::pin(async { Ok(Reply::text("built")) }));
+        fixture.task.answer_command(&call, "rebuild", Ok(Reply::notice("building").then(later)));
+        assert_eq!(fixture.transcript().await, "bot (notice): building\n");
+        assert_eq!(fixture.left(), [("rebuild".into(), true)]);
+        fixture.handles_answer().await;
+        assert_eq!(fixture.transcript().await, "bot (notice): building\nbot: built\n");
+        assert_eq!(fixture.left(), []);
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_explained_by_the_usage_by_its_sentence_or_by_a_number_for_the_log() {
+        let mut fixture = RoomFixture::new().await;
+        let call = fixture.call("ann", Some(Addressed::Prefix));
+        let usage = fixture.services.commands.registry.get("model").unwrap().spec().usage();
+        fixture.task.answer_command(&call, "model", Err(CommandError::Usage("Too much.".into())));
+        fixture.task.answer_command(&call, "model", Err(CommandError::User("Not now.".into())));
+        let expected =
+            format!("bot (failure): {}\nbot (failure): Not now.\n", replies::usage("Too much.", &usage));
+        assert_eq!(fixture.transcript().await, expected);
+        let secret = CommandError::Internal(anyhow::anyhow!("the disk says no"));
+        fixture.task.answer_command(&call, "model", Err(secret));
+        let shown = fixture.transcript().await;
+        assert!(shown.contains("Something went wrong on my side") && !shown.contains("disk"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn a_rooms_choices_are_stored_and_apply_at_once() {
+        let mut fixture = RoomFixture::new().await;
+        act(&mut fixture, RoomAction::SetVerbosity(2));
+        act(&mut fixture, RoomAction::SetModel(Some("haiku".into())));
+        act(&mut fixture, RoomAction::SetAmbient(true));
+        let stored = fixture.services.store.room(&fixture.task.room).unwrap();
+        assert_eq!((stored.verbosity, stored.model.as_deref()), (Some(2), Some("haiku")));
+        assert_eq!((fixture.task.verbosity(), fixture.task.model().as_deref()), (2, Some("haiku")));
+        assert!(fixture.task.view().ambient);
+        act(&mut fixture, RoomAction::SetModel(None));
+        act(&mut fixture, RoomAction::SetAmbient(false));
+        assert_eq!(fixture.task.model(), None);
+        assert!(!fixture.task.view().ambient);
+    }
+
+    #[tokio::test]
+    async fn an_emptied_queue_is_forgotten_and_the_turn_goes_on() {
+        let mut fixture = RoomFixture::new().await;
+        for text in ["one", "two", "three"] {
+            fixture.says("ann", text).await;
+        }
+        act(&mut fixture, RoomAction::ClearQueue);
+        assert_eq!(fixture.left(), [("one".into(), true)]);
+        act(&mut fixture, RoomAction::Htop(std::time::Duration::from_secs(60)));
+        assert!(fixture.task.view().htop && fixture.task.is_busy());
+        act(&mut fixture, RoomAction::StopHtop);
+        assert!(!fixture.task.view().htop);
+        act(&mut fixture, RoomAction::Restart);
+        assert!(fixture.services.commands.restart.is_asked());
     }
 }

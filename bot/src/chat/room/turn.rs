@@ -9,20 +9,50 @@ use agents::{
     claude::ToolUse,
     turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries},
 };
-use tokio::time::Instant;
+use pipeline::{rooms::RoomWorkspace, worktree::RoomStanding};
+use tokio::{
+    task::{AbortHandle, JoinHandle},
+    time::Instant,
+};
 
 use crate::{
-    chat::{outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript},
+    chat::{
+        outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript, workspace::EnteredRoom,
+    },
     permission::StrangerText,
     replies,
     store::QueuedPrompt,
 };
 
-/// The room's session, and the turn that it works on.
+/// The room's session, where it works, and the turn that it works on.
 pub(super) struct RoomTurn {
     pub(super) session: RoomSession,
     pub(super) current: Option<CurrentTurn>,
     pub(super) fetches: PageFetches,
+    pub(super) place: TurnPlace,
+    /// What people last asked for, in their words.
+    pub(super) last_request: Option<String>,
+}
+
+/// Where the room works, as of its last turn.
+#[derive(Default)]
+pub(super) struct TurnPlace {
+    pub(super) workspace: Option<RoomWorkspace>,
+    /// The worktree's own changes, where it has some.
+    pub(super) own: Option<RoomStanding>,
+    /// Whether the person was told how far base has moved on.
+    told_behind: bool,
+    /// Whether the person was told why this is the main checkout.
+    told_fallback: bool,
+}
+
+/// Makes the room's workspace ready, and ends with this value.
+pub(super) struct EnteringTask(AbortHandle);
+
+impl Drop for EnteringTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Calls under way that bring in text from strangers, by their ids.
@@ -46,10 +76,13 @@ pub(super) struct CurrentTurn {
     retries: TurnRetries,
     /// Whether the attempt under way resumes a session.
     resumed: bool,
+    entering: Option<EnteringTask>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TurnPhase {
+    /// The workspace is made ready.
+    Entering,
     Running,
     /// The model's service is busy; the prompt is sent again then.
     Waiting {
@@ -70,7 +103,8 @@ pub(super) enum StopAction {
 
 impl RoomTurn {
     pub(super) fn new(session: RoomSession) -> Self {
-        Self { session, current: None, fetches: PageFetches::default() }
+        let (fetches, place) = (PageFetches::default(), TurnPlace::default());
+        Self { session, current: None, fetches, place, last_request: None }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -81,8 +115,34 @@ impl RoomTurn {
     pub(super) fn due(&self) -> Option<Instant> {
         match self.current.as_ref()?.phase {
             TurnPhase::Waiting { until } => Some(until),
-            TurnPhase::Running | TurnPhase::Stopping => None,
+            TurnPhase::Entering | TurnPhase::Running | TurnPhase::Stopping => None,
         }
+    }
+}
+
+impl EnteringTask {
+    pub(super) fn new(task: &JoinHandle<()>) -> Self {
+        Self(task.abort_handle())
+    }
+}
+
+impl TurnPlace {
+    /// Takes the place of the next attempt; returns what the person is to be told about it now.
+    pub(super) fn enter(&mut self, entered: EnteredRoom) -> Vec<String> {
+        let EnteredRoom { workspace, own, mut notes, fallback } = entered;
+        let behind = own.filter(|own| own.behind > 0);
+        if let Some(own) = behind.filter(|_| !self.told_behind) {
+            notes.push(replies::base_moved_on(&own));
+        }
+        if let Some(why) = fallback.as_ref().filter(|_| !self.told_fallback) {
+            notes.push(replies::works_in_checkout(why));
+        }
+        // A worktree that follows base again may be told anew.
+        self.told_behind = behind.is_some();
+        self.told_fallback = fallback.is_some();
+        self.workspace = Some(workspace);
+        self.own = own;
+        notes
     }
 }
 
@@ -110,14 +170,27 @@ impl CurrentTurn {
             transcript: TurnTranscript::default(),
             slot: None,
             asked: Vec::new(),
-            phase: TurnPhase::Running,
+            phase: TurnPhase::Entering,
             retries: TurnRetries::new(Some(retry)),
             resumed: false,
+            entering: None,
         }
+    }
+
+    /// The workspace is made ready by this task.
+    pub(super) fn begin_entering(&mut self, task: EnteringTask) {
+        self.phase = TurnPhase::Entering;
+        self.entering = Some(task);
+    }
+
+    /// Whether it waits for its workspace; an answer that comes after a stop is for nobody.
+    pub(super) fn is_entering(&self) -> bool {
+        self.phase == TurnPhase::Entering
     }
 
     pub(super) fn begin_attempt(&mut self, resumed: bool) {
         self.phase = TurnPhase::Running;
+        self.entering = None;
         self.resumed = resumed;
     }
 
@@ -140,7 +213,7 @@ impl CurrentTurn {
 
     pub(super) fn stop(&mut self) -> StopAction {
         match std::mem::replace(&mut self.phase, TurnPhase::Stopping) {
-            TurnPhase::Waiting { .. } => StopAction::End,
+            TurnPhase::Waiting { .. } | TurnPhase::Entering => StopAction::End,
             TurnPhase::Running | TurnPhase::Stopping => StopAction::Interrupt,
         }
     }
@@ -160,6 +233,7 @@ impl CurrentTurn {
                 Some(replies::waits_for_service(until.saturating_duration_since(Instant::now())))
             }
             TurnPhase::Running if !self.asked.is_empty() => Some(replies::WAITS_FOR_ANSWER.into()),
+            TurnPhase::Entering => Some(replies::WAITS_FOR_WORKSPACE.into()),
             TurnPhase::Running | TurnPhase::Stopping => None,
         }
     }
@@ -201,7 +275,10 @@ impl CurrentTurn {
 mod tests {
     use std::time::Duration;
 
-    use agents::claude::{AgentEvent, BusyService};
+    use agents::{
+        claude::{AgentEvent, BusyService},
+        confine::{Confined, Confinement, WorktreePaths},
+    };
 
     use super::*;
 
@@ -220,7 +297,57 @@ mod tests {
 
     fn ambient() -> CurrentTurn {
         let prompt = QueuedPrompt { addressed: None, ..QueuedPrompt::for_tests("nice weather") };
-        CurrentTurn::new(None, prompt, "nice weather".into(), RetryPolicy::default())
+        let mut turn = CurrentTurn::new(None, prompt, "nice weather".into(), RetryPolicy::default());
+        turn.begin_attempt(false);
+        turn
+    }
+
+    fn entered(behind: usize, fallback: Option<&str>) -> EnteredRoom {
+        let paths = WorktreePaths {
+            root: "/p".into(),
+            common: "/p/.git".into(),
+            folder: "/p".into(),
+            admin: "/p/.git".into(),
+            private: "/p/.storkit/run/x".into(),
+            hooks: "/p/.storkit/hooks".into(),
+            ref_folders: Vec::new(),
+        };
+        let confined = Confined { confinement: Confinement::None, place: paths, variables: Vec::new() };
+        EnteredRoom {
+            workspace: RoomWorkspace { folder: "/p".into(), branch: None, env: Vec::new(), confined },
+            own: Some(RoomStanding { ahead: 1, behind, uncommitted: 0 }),
+            notes: Vec::new(),
+            fallback: fallback.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn how_far_base_has_moved_is_said_once_and_again_after_the_room_was_level() {
+        let mut place = TurnPlace::default();
+        let told = |place: &mut TurnPlace, behind| place.enter(entered(behind, None)).len();
+        assert_eq!([told(&mut place, 0), told(&mut place, 1), told(&mut place, 2)], [0, 1, 0]);
+        assert_eq!([told(&mut place, 0), told(&mut place, 3)], [0, 1]);
+    }
+
+    #[test]
+    fn why_a_room_works_in_the_main_checkout_is_said_once() {
+        let mut place = TurnPlace::default();
+        let first = place.enter(entered(0, Some("There is no commit.")));
+        assert!(first[0].contains("There is no commit."), "{first:?}");
+        assert!(place.enter(entered(0, Some("There is no commit."))).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_stop_while_the_workspace_is_made_ready_ends_the_turn_and_that_work() {
+        let mut turn = turn();
+        let task = tokio::spawn(std::future::pending::<()>());
+        turn.begin_entering(EnteringTask::new(&task));
+        assert!(turn.is_entering() && turn.progress(2).is_none());
+        assert_eq!(turn.waiting().as_deref(), Some(replies::WAITS_FOR_WORKSPACE));
+        assert_eq!(turn.stop(), StopAction::End);
+        assert!(!turn.is_entering(), "an answer that comes now is for nobody");
+        drop(turn);
+        assert!(task.await.is_err_and(|error| error.is_cancelled()));
     }
 
     fn busy(until: Option<SystemTime>) -> TurnOutcome {

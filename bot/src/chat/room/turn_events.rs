@@ -1,5 +1,7 @@
 //! The room's turn from its prompt to its final message: what each event and each outcome does in the room.
 
+use std::path::PathBuf;
+
 use adapters::{Outgoing, Tone};
 use agents::{
     claude::{AgentEvent, BusyService, ProcessError, SessionId, TurnEnd, TurnFailure},
@@ -9,17 +11,19 @@ use tokio::time::Instant;
 
 use super::{
     RoomTask,
-    turn::{CurrentTurn, StopAction},
+    turn::{CurrentTurn, EnteringTask, StopAction},
 };
 use crate::{
     chat::{
         prompt,
+        rooms::RoomInput,
         session::{SessionEvent, SessionPrompt, SessionUpdate},
+        workspace::{EnteredRoom, RoomEntrance},
     },
     commands::command::RunningTurn,
     live_agents::AgentEntry,
     permission::WithdrawReason,
-    replies,
+    replies::{self, RoomPlace},
     store::{CostEntry, QueuedPrompt},
 };
 
@@ -28,13 +32,86 @@ impl RoomTask {
         let talk = self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default();
         let text = prompt::compose_prompt(&prompt, &talk);
         self.asker.on_person_spoke();
+        if prompt.addressed.is_some() {
+            self.turn.last_request = Some(prompt.text.clone());
+        }
         self.turn.current = Some(CurrentTurn::new(number, prompt, text, self.services.retry));
         self.send_prompt();
     }
 
+    /// Makes the workspace ready, outside the room's loop; then the prompt is sent.
     fn send_prompt(&mut self) {
+        let entrance = RoomEntrance {
+            pipeline: self.services.commands.pipeline.clone(),
+            room: self.room.clone(),
+            worktree: self.wants_worktree(),
+            living: self.turn.place.workspace.clone().filter(|_| self.turn.session.is_alive()),
+            session: self.turn.session.closer(),
+        };
+        let sender = self.sender.clone();
+        let Some(turn) = &mut self.turn.current else { return };
+        let task = self.services.tracker.spawn(async move {
+            let entered = entrance.enter().await;
+            sender.send(RoomInput::Entered(Box::new(entered)));
+        });
+        turn.begin_entering(EnteringTask::new(&task));
+    }
+
+    /// Whether the room is to work in a worktree of its own.
+    pub(super) fn wants_worktree(&self) -> bool {
+        self.services.config().relay.workspace.is_worktree(self.adapter.capabilities().local)
+    }
+
+    /// Where the room works.
+    pub(super) fn folder(&self) -> PathBuf {
+        let workspace = self.turn.place.workspace.as_ref().map(|workspace| workspace.folder.clone());
+        workspace.unwrap_or_else(|| self.services.commands.project.root().to_owned())
+    }
+
+    pub(super) fn on_entered(&mut self, entered: Result<EnteredRoom, String>) {
+        // A turn that was stopped meanwhile has ended its task, so this is the answer for the one that waits.
+        if !self.turn.current.as_ref().is_some_and(CurrentTurn::is_entering) {
+            return;
+        }
+        match entered {
+            Ok(entered) => {
+                for note in self.turn.place.enter(entered) {
+                    self.say(note, Tone::Notice, None);
+                }
+                self.leave_other_session();
+                self.start_attempt();
+            }
+            Err(why) => self.close_turn(&replies::no_workspace(&why), Tone::Failure),
+        }
+    }
+
+    // The CLI keeps a session with the folder where it began, and behind the wall it sees that of its own folder alone.
+    fn leave_other_session(&mut self) {
+        let Some(session) = self.record.session.clone() else { return };
+        let began = self.log_store_error(self.services.store.session_folder(&session)).flatten();
+        let began = began.unwrap_or_else(|| self.services.commands.project.root().to_owned());
+        if began != self.folder() {
+            self.forget_session("its folder is another now");
+            let worktree = self.place().worktree.map(|(folder, _)| folder);
+            let sentence = replies::session_left_behind(session.as_str(), worktree.as_deref());
+            self.say(sentence, Tone::Notice, None);
+        }
+    }
+
+    /// Where the room works, for people.
+    pub(super) fn place(&self) -> RoomPlace {
+        let root = self.services.commands.project.root();
+        let worktree = self.turn.place.workspace.as_ref().and_then(|workspace| {
+            let folder = workspace.folder.strip_prefix(root).unwrap_or(&workspace.folder);
+            Some((folder.display().to_string(), workspace.branch.clone()?))
+        });
+        RoomPlace { worktree, own: self.turn.place.own }
+    }
+
+    fn start_attempt(&mut self) {
         // Built for each attempt: the session may have been lost and the model changed since the last one.
-        let launch = self.services.launch(self.record.session.as_ref(), self.model());
+        let Some(workspace) = &self.turn.place.workspace else { return };
+        let launch = self.services.launch_in(workspace, self.record.session.as_ref(), self.model());
         let Some(turn) = &mut self.turn.current else { return };
         turn.begin_attempt(self.record.session.is_some());
         let (number, text) = (turn.number, turn.text.clone());
@@ -130,6 +207,7 @@ impl RoomTask {
         if self.record.session.as_ref() != Some(&session) {
             let now = self.services.clock.now();
             self.log_store_error(self.services.store.set_session(&self.room, &session, now));
+            self.log_store_error(self.services.store.set_session_folder(&session, &self.folder()));
             self.record.session = Some(session);
         }
     }
@@ -286,7 +364,22 @@ impl RoomTask {
             self.done_when_told(number);
         }
         self.services.metrics.turns.inc();
+        self.take_commits_over();
         self.next_in_queue();
+    }
+
+    // After each turn, so that people see the agent's commits, and hear of one that is not accepted.
+    fn take_commits_over(&self) {
+        if self.turn.place.workspace.as_ref().is_none_or(|workspace| workspace.branch.is_none()) {
+            return;
+        }
+        let (pipeline, room) = (self.services.commands.pipeline.clone(), self.room.to_string());
+        let sender = self.sender.clone();
+        self.services.tracker.spawn(async move {
+            if let Some(why) = pipeline.settle_room(&room).await {
+                sender.send(RoomInput::Notice(replies::commits_refused(&why)));
+            }
+        });
     }
 
     pub(super) fn stop_turn(&mut self) {
@@ -499,6 +592,7 @@ mod tests {
         assert!(fixture.task.turn.due().is_some());
         assert_eq!(fixture.services.metrics.rate_limits.get(), 1);
         fixture.task.send_prompt_again();
+        fixture.enters();
         assert_eq!((fixture.task.turn.session.sent_prompts(), fixture.task.turn.due()), (2, None));
         fixture.answers("Whole.");
         assert_eq!(fixture.room().shown()[0].text, "Half.");
@@ -686,6 +780,7 @@ mod tests {
             input: json!({"command": "ls"}),
             tool_use_id: None,
             agent_id: None,
+            blocked_path: None,
         };
         fixture.event(AgentEvent::Permission(request));
         assert_eq!(fixture.task.running_turn().unwrap().waiting.as_deref(), Some(replies::WAITS_FOR_ANSWER));

@@ -6,11 +6,19 @@ use agents::confine::ConfineChoice;
 use needs::needs;
 
 use super::fixture::{Fixture, TEAM};
-use crate::{event::PipelineEvent, host::AgentSettings, story::stage::Stage, worktree::fixture::SmallDisk};
+use crate::{
+    event::PipelineEvent,
+    host::AgentSettings,
+    story::stage::Stage,
+    worktree::{
+        confined::{landlock, own_program},
+        fixture::SmallDisk,
+    },
+};
 
-/// Puts everything in bubblewrap. The stand-in keeps its notes in a folder that the operator shows.
-fn confine(settings: &mut AgentSettings) {
-    settings.wall.confine = ConfineChoice::Bwrap;
+/// Puts everything behind a wall. The stand-in keeps its notes in a folder that the operator shows.
+fn behind(settings: &mut AgentSettings, confine: ConfineChoice) {
+    settings.wall.confine = confine;
     settings.wall.writable = vec![settings.env["STAND_IN"].clone().into()];
 }
 
@@ -90,7 +98,20 @@ async fn a_file_over_the_limit_is_refused_by_name() {
 #[tokio::test]
 async fn in_the_sandbox_a_whole_life_works_and_mischief_does_not() {
     needs!(Bubblewrap);
-    let mut fixture = Fixture::with(TEAM, |settings| confine(settings)).await;
+    a_whole_life_works_and_mischief_does_not(ConfineChoice::Bwrap).await;
+}
+
+#[tokio::test]
+async fn behind_landlock_a_whole_life_works_and_mischief_does_not() {
+    let tests = std::env::current_exe().expect("this program");
+    own_program(tests).register_as();
+    if landlock("/nonexistent".as_ref()).is_some() {
+        a_whole_life_works_and_mischief_does_not(ConfineChoice::Landlock).await;
+    }
+}
+
+async fn a_whole_life_works_and_mischief_does_not(confine: ConfineChoice) {
+    let mut fixture = Fixture::with(TEAM, |settings| behind(settings, confine)).await;
     let evil = "do: echo evil > ../../../evil.txt; echo evil > ~/evil; cd ../../.. && git commit -q --allow-empty -m evil; git branch -D main; true";
     let id = fixture.start("Walled", &format!("{evil}\n{WORK}")).await;
     let end = |event: &PipelineEvent| {
@@ -116,7 +137,7 @@ async fn without_a_sandbox_a_file_written_outside_the_worktree_is_told_by_name()
 #[tokio::test]
 async fn a_gate_that_an_agent_wrote_is_kept_in_also_on_the_merged_result() {
     needs!(Bubblewrap);
-    let mut fixture = Fixture::with(TEAM, |settings| confine(settings)).await;
+    let mut fixture = Fixture::with(TEAM, |settings| behind(settings, ConfineChoice::Bwrap)).await;
     let evil = "do: printf 'echo evil > ../../../evil.txt; git branch -D other; exit 0\\n' > gate.sh && git add -A && git commit -qm gate";
     fixture.git.git(&["branch", "other"]);
     let id = fixture.start("Gate", evil).await;

@@ -167,3 +167,24 @@ async fn with_programs_in_the_git_configuration_no_git_is_started_until_they_are
     assert!(fixture.pipeline.snapshot().paused.as_ref().is_some_and(|why| why.contains("filter.evil.clean")));
     assert!(!trace.exists());
 }
+
+#[tokio::test]
+async fn an_archive_brings_an_untracked_story_in_work_and_it_waits_but_one_moved_while_storkit_is_down_does_not()
+ {
+    let git = crate::worktree::fixture::WorktreeFixture::new();
+    git.write("gate.sh", "true\n");
+    git.write(".storkit/project.toml", TEAM);
+    git.git(&["add", "gate.sh", ".storkit/project.toml"]);
+    git.git(&["commit", "-q", "-m", "settings"]);
+    git.confirm();
+    git.write(".storkit/work/2_current/1_story_x.md", &format!("---\nname: X\n---\n{}", writes("x.txt")));
+    let mut fixture = Fixture::on(git, |_| ()).await;
+    let asked = fixture.until_asked(StoryId(1)).await;
+    assert!(asked.contains("came with the repository"), "{asked}");
+    fixture.pipeline.shutdown().await;
+    fixture
+        .git
+        .write(".storkit/work/2_current/2_story_y.md", &format!("---\nname: Y\n---\n{}", writes("y.txt")));
+    let mut fixture = fixture.restart().await;
+    fixture.until_in(StoryId(2), Stage::Done).await;
+}

@@ -241,7 +241,7 @@ mod tests {
             (fixture.git.project.run_dir(), vec!["SECRET".into()])
         );
         let own = fixture.context.settings.env.clone().into_iter();
-        assert_eq!(program.env, own.chain(worktree.environment(false)).collect::<Vec<_>>());
+        assert_eq!(program.env, own.chain(worktree.environment(&Confinement::None)).collect::<Vec<_>>());
         assert!(session.trust_project_settings && permissions.accept_edits);
         assert_eq!((permissions.route, limits.max_turns), (route, Some(9)));
         let expected =

@@ -77,6 +77,25 @@ impl RunJob {
         Ok(facts)
     }
 
+    /// Whether the branch is as a room landed it: then nobody has to work on it before its gates.
+    pub(super) fn is_landed(&self, before: &StateBefore) -> bool {
+        let tip = before.tip().map(|tip| tip.to_string());
+        self.plan.run.role == Role::Coder && tip.is_some() && tip == self.plan.story.front.landed
+    }
+
+    /// Looks at a room's changes as at a coder's, and runs the gates on them.
+    pub(super) async fn check_landed(&mut self) -> Result<RunOutcome, RunOutcome> {
+        self.set_phase(RunPhase::Settling).await;
+        self.log_line("(the changes of a chat room: their gates run before an agent works on them)");
+        let worktree = self.worktree().ok_or_else(panicked)?;
+        let mut facts = RunFacts { reminded: true, ..RunFacts::default() };
+        self.take_in(&worktree, &mut facts).await?;
+        match facts.commits {
+            0 => Ok(RunOutcome::failed(FailureCause::GhostRun { why: None })),
+            _ => self.gates().await,
+        }
+    }
+
     /// Reads the branch: its commits, uncommitted files, and its diff.
     async fn take_in(&mut self, worktree: &Worktree, facts: &mut RunFacts) -> Result<(), RunOutcome> {
         let settling = worktree.clone();
@@ -170,7 +189,6 @@ mod tests {
     use std::fs;
 
     use agents::{
-        claude::TurnEnd,
         confine::{Bwrap, Confinement},
         turn::TurnOutcome,
     };
@@ -238,8 +256,7 @@ mod tests {
         job.workspace.as_mut().unwrap().confinement =
             Confinement::Bwrap(Bwrap::for_home("/nonexistent".as_ref()));
         fixture.git.write("note.txt", "a person's");
-        let answered =
-            TurnResult { outcome: TurnOutcome::Answered(Box::new(TurnEnd::default())), ended: None };
+        let answered = TurnResult { outcome: TurnOutcome::Answered(Box::default()), ended: None };
         let facts = job.facts(&before, &answered, false).await.unwrap();
         assert_eq!(facts, RunFacts::default());
         assert!(updates.try_recv().is_err());

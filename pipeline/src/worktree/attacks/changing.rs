@@ -9,7 +9,9 @@ use super::AttackedMachine;
 #[test]
 fn code_edits_a_cached_package_that_the_operator_runs_later() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    // Behind Landlock caches cannot be joined, so they start empty.
+    let landlock = AttackedMachine::new();
+    let machine = AttackedMachine::with_namespaces();
     for name in [
         ".cache/pip/wheels/x.whl",
         ".cache/uv/archive-v0/x/run.py",
@@ -30,6 +32,12 @@ fn code_edits_a_cached_package_that_the_operator_runs_later() {
         machine.allows(&format!("grep -q evil '{}'", path.display()));
         assert_eq!(fs::read_to_string(&path).expect("a file"), "good\n", "{name}");
         assert!(!path.with_extension("new").exists(), "{name}");
+        let other = landlock.secret(&landlock.home().join(name));
+        landlock.everywhere(&format!(
+            "echo evil >> '{0}'; mkdir -p $(dirname ~/{name}) && echo evil > ~/{name}",
+            other.display()
+        ));
+        assert!(!fs::read_to_string(&other).expect("a file").contains("evil"), "{name}");
         let below = fs::read_dir(path.parent().expect("a folder")).expect("a folder").count();
         assert_eq!(below, 1, "{name}");
     }
@@ -112,16 +120,16 @@ fn code_replaces_a_toolchain_or_the_cli() {
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(&path, "good\n").expect("a file");
         if path == cli {
-            let agents::confine::Confinement::Bwrap(bwrap) = &mut machine.confined.confinement else {
-                panic!("no wall")
-            };
-            bwrap.host.programs.push(cli.clone());
+            machine.change_host(|host| host.programs.push(cli.clone()));
         }
         let shown = path.display();
         machine.allows(&format!("grep -q good '{shown}'"));
         machine.stops_inside(&format!("echo evil >> '{shown}'"));
         machine.stops_inside(&format!("rm -f '{shown}' && test ! -e '{shown}'"));
+        // Landlock has no rule for modes.
+        let landlock = machine.landlock.take();
         machine.stops_inside(&format!("chmod 777 '{shown}'"));
+        machine.landlock = landlock;
         assert_eq!(fs::read_to_string(&path).expect("a file"), "good\n");
     }
 }
@@ -130,6 +138,7 @@ fn code_replaces_a_toolchain_or_the_cli() {
 fn code_changes_the_repository_that_the_operators_git_reads() {
     needs!(Bubblewrap);
     let machine = AttackedMachine::new();
+    let with_namespaces = AttackedMachine::with_namespaces();
     let config = fs::read(machine.root().join(".git/config")).expect("a file");
     for script in [
         "echo evil > \"$ROOT/.git/hooks/post-merge\"",
@@ -142,7 +151,9 @@ fn code_changes_the_repository_that_the_operators_git_reads() {
         "echo evil > \"$ROOT/.gitmodules\"",
         "echo 'gates = []' > \"$ROOT/.storkit/project.toml\"",
     ] {
-        machine.stops_inside(script);
+        with_namespaces.stops_inside(script);
+        // Behind Landlock some change a private copy, which is gone with the process.
+        machine.everywhere(script);
     }
     assert_eq!(fs::read(machine.root().join(".git/config")).expect("a file"), config);
     for name in [".git/hooks/post-merge", ".git/info/attributes", ".git/refs/heads/evil", ".gitmodules"] {

@@ -8,6 +8,7 @@ use std::{
     path::PathBuf,
 };
 
+use agents::confine::HostFolders;
 use needs::needs;
 use tokio_util::sync::CancellationToken;
 
@@ -160,19 +161,21 @@ fn code_reads_the_environment_of_storkit_and_kills_it() {
     machine.stops("kill -0 $STORKIT_PID");
     machine.stops("ls /proc/$STORKIT_PID/root/");
     // Of the processes outside there is none: these are the wall's and the script's.
-    machine.stops("test $(ls -d /proc/[0-9]* | wc -l) -ge 9");
+    AttackedMachine::with_namespaces().stops("test $(ls -d /proc/[0-9]* | wc -l) -ge 9");
 }
 
 #[test]
 fn code_reads_what_only_root_or_a_service_may() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let (machine, with_namespaces) = (AttackedMachine::new(), AttackedMachine::with_namespaces());
     for path in
         ["/etc/shadow", "/etc/ssh", "/etc/sudoers", "/var/lib", "/var/log", "/boot", "/home", "/srv", "/mnt"]
     {
-        machine.stops_inside(&format!("test -e {path}"));
+        machine.stops_inside(&format!("ls {path}/ 2> /dev/null || cat {path}"));
+        with_namespaces.stops_inside(&format!("test -e {path}"));
     }
-    machine.stops_inside("ls /dev | grep -E '^(vd|sd|nvme|kvm|mem|kmsg|fuse|loop)'");
+    with_namespaces.stops_inside("ls /dev | grep -E '^(vd|sd|nvme|kvm|mem|kmsg|fuse|loop)'");
+    machine.stops_inside("head -c 1 /dev/vda /dev/sda /dev/mem /dev/kmsg 2> /dev/null | grep -q .");
     machine.stops_inside("head -c 1 /proc/kcore | grep -q .");
 }
 
@@ -186,7 +189,7 @@ async fn a_gate_uses_an_open_file_of_storkits() {
     let number = std::os::fd::AsRawFd::as_raw_fd(&leaked);
     let attack = format!("ls /proc/self/fd/{number}/");
     assert!(machine.outside(&attack).status.success(), "it is passed on otherwise");
-    for wall in [None, Some(machine.confined.clone())] {
+    for wall in [None, Some(machine.confined.clone()), machine.landlock.clone()] {
         let gate = GateRunner { commands: vec![attack.clone()], wall, ..GateRunner::default() };
         let report = gate.run(machine.worktree.path(), "", &CancellationToken::new()).await.expect("it runs");
         assert!(!report.passed(), "{report:?}");
@@ -200,24 +203,28 @@ fn code_reaches_a_file_through_a_link_that_it_left_in_its_worktree() {
     let secret = machine.secret(&machine.home().join(".ssh/id"));
     let secret = secret.display().to_string();
     machine.stops(&format!("ln -sf '{secret}' link && cat link"));
-    // As a run without a wall could have left it: bubblewrap must not mount what the link names.
+    // As a run without a wall could have left it: no wall may show what the link names.
     let link = machine.worktree.path().join(".git");
-    std::fs::remove_file(&link).expect("a file");
-    std::os::unix::fs::symlink(&secret, &link).expect("a link");
-    machine.stops("cat .git");
+    let swap = || {
+        std::fs::remove_file(&link).expect("a file");
+        std::os::unix::fs::symlink(&secret, &link).expect("a link");
+    };
+    for (whom, output) in machine.everywhere_after(swap, "cat .git") {
+        assert!(!String::from_utf8_lossy(&output.stdout).contains(super::SECRET), "{whom}: {output:?}");
+    }
+    assert!(!link.is_symlink(), "it is put right");
 }
 
 #[test]
 fn a_home_folder_that_is_the_project_shows_nothing_else_of_it() {
     needs!(Bubblewrap);
     let mut machine = AttackedMachine::new();
-    let agents::confine::Confinement::Bwrap(bwrap) = &mut machine.confined.confinement else {
-        panic!("no wall")
-    };
-    let host = agents::confine::HostFolders::of_home(&machine.fixture.root());
-    bwrap.host = agents::confine::HostFolders { programs: bwrap.host.programs.clone(), ..host };
+    let root = machine.root();
+    machine.change_host(|host| {
+        *host = HostFolders { programs: host.programs.clone(), ..HostFolders::of_home(&root) };
+    });
     let secret: PathBuf = machine.secret(&machine.root().join(".ssh/id"));
     machine.stops(&format!("cat '{}'", secret.display()));
-    machine.allows("git log -1 && touch \"$ROOT/mine\"");
+    machine.allows("git log -1 && touch ~/mine");
     assert!(!machine.root().join("mine").exists());
 }

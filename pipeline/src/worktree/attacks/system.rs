@@ -43,11 +43,8 @@ fn code_debugs_mounts_or_makes_a_namespace() {
     for (name, (x86, other, arguments)) in calls() {
         let number = if cfg!(target_arch = "x86_64") { x86 } else { other };
         let expected = if matches!(name, "clone3" | "io_uring_setup") { 138 } else { 101 };
-        for output in [
-            machine.as_gate(&format!("{CALL} {number} {arguments}")),
-            machine.as_agent(&format!("{CALL} {number} {arguments}")),
-        ] {
-            assert_eq!(output.status.code(), Some(expected), "{name}: {output:?}");
+        for (whom, output) in machine.everywhere(&format!("{CALL} {number} {arguments}")) {
+            assert_eq!(output.status.code(), Some(expected), "{whom}: {name}: {output:?}");
         }
     }
     // The same calls by x32's numbers.
@@ -113,7 +110,7 @@ async fn a_gate_types_into_the_operators_terminal() {
     }
     let machine = AttackedMachine::new();
     assert_eq!(machine.outside(TYPE).status.code(), Some(0), "this process has a terminal");
-    for wall in [None, Some(machine.confined.clone())] {
+    for wall in [None, Some(machine.confined.clone()), machine.landlock.clone()] {
         let gate = GateRunner { commands: vec![TYPE.into()], wall, ..GateRunner::default() };
         let report = gate.run(machine.worktree.path(), "", &CancellationToken::new()).await.expect("it runs");
         assert_eq!(report.results[0].code, Some(2), "there is no terminal: {report:?}");

@@ -1,0 +1,264 @@
+//! A room's agent reaches for what is not its own. A person allows each command, so that nothing but the wall holds.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use adapters::testing::fake::FakeRoom;
+use e2e::{Bot, Cli, Setup, git};
+use needs::needs;
+use pipeline::worktree::RoomName;
+use scripted_model::ModelScript;
+use serde_json::json;
+
+/// What the attacker wants to read.
+const SECRET: &str = "only-for-the-operator";
+
+const PLACES: [&str; 2] = ["worktree", "checkout"];
+
+async fn start(workspace: &str) -> Bot {
+    let relay = format!("[relay]\nworkspace = \"{workspace}\"");
+    let team = "[[agent]]\nname = \"boss\"\nstage = \"supervisor\"\n";
+    let setup = Setup::new(Cli::StandIn).config(&relay).committed("README.md", "one\n");
+    let bot = setup.file(".storkit/project.toml", team).start().await;
+    bot.started().await;
+    bot
+}
+
+/// Has the room's agent run a command that a person allows; returns what the command printed.
+async fn run(room: &FakeRoom, command: &str) -> String {
+    room.say(&format!("bash {command}")).await;
+    room.see("may I use **Bash**").await;
+    room.say("yes").await;
+    room.see("allowed").await;
+    room.settled().await;
+    room.shown().last().map(|message| message.text.clone()).unwrap_or_default()
+}
+
+/// Has the agent print the file in ways that no redaction knows, and sees that it does not exist.
+async fn cannot_read(room: &FakeRoom, file: &Path) {
+    let file = file.display();
+    let said = run(room, &format!("echo begun; cat '{file}'; base64 -w0 '{file}'; rev '{file}'; true")).await;
+    assert!(said.contains("begun"), "{said}");
+    let reversed: String = SECRET.chars().rev().collect();
+    let encoded = "b25seS1mb3ItdGhlLW9wZXJhdG9y";
+    assert!(![SECRET, &reversed, encoded].iter().any(|secret| said.contains(secret)), "{file}: {said}");
+}
+
+fn worktree(bot: &Bot, room: &str) -> PathBuf {
+    bot.file(&format!(".storkit/worktrees/{}", RoomName::of(&format!("fake:{room}"))))
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    fs::write(path, text).expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_agent_reads_bot_toml() {
+    needs!(Bubblewrap);
+    for workspace in PLACES {
+        let bot = start(workspace).await;
+        let file = bot.file(".storkit/bot.toml");
+        let text = fs::read_to_string(&file).expect("settings");
+        fs::write(&file, format!("# {SECRET}\n{text}")).expect("written");
+        let room = bot.room("a");
+        cannot_read(&room, &file).await;
+        cannot_read(&room, Path::new(".storkit/bot.toml")).await;
+        bot.app.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_agent_reads_storkits_state() {
+    needs!(Bubblewrap);
+    for workspace in PLACES {
+        let bot = start(workspace).await;
+        let room = bot.room("a");
+        for file in [
+            "run/operator-mcp.json",
+            "state/state.db",
+            "matrix/keys",
+            "slack/token",
+            "whatsapp/token",
+            "logs/x",
+        ] {
+            let file = bot.file(&format!(".storkit/{file}"));
+            if !file.ends_with("state.db") {
+                write(&file, SECRET);
+            }
+            let said = run(&room, &format!("test -e '{}' && echo visible; true", file.display())).await;
+            assert!(!said.contains("visible"), "{}: {said}", file.display());
+            cannot_read(&room, &file).await;
+        }
+        let said = run(&room, &format!("cd '{}' && ls -A . run", bot.file(".storkit").display())).await;
+        for hidden in ["bot.toml", "state", "matrix", "slack", "whatsapp", "logs", "json", "lock", "sock"] {
+            assert!(!said.contains(hidden), "{workspace}: {said}");
+        }
+        bot.app.shutdown().await;
+    }
+}
+
+/// Without any question: the real CLI's own tool, which asks nobody about files below its folder.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_agent_reads_bot_toml_with_the_clis_own_tool() {
+    needs!(Bubblewrap, Claude);
+    for workspace in PLACES {
+        let script =
+            ModelScript::new().on("relative").calls("Read", json!({ "file_path": ".storkit/bot.toml" }));
+        let script = script.then_says("that was it");
+        let relay = format!("# {SECRET}\n[relay]\nworkspace = \"{workspace}\"");
+        let bot = Setup::real(script).config(&relay).committed("README.md", "one\n").start().await;
+        bot.started().await;
+        let room = bot.room("a");
+        room.say("relative").await;
+        room.see("that was it").await;
+        let requests = bot.model_requests();
+        let told = requests.iter().any(|request| format!("{request:?}").contains(SECRET));
+        assert!(!told, "{workspace}: the model has read it");
+        bot.app.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_agent_reads_another_rooms_files() {
+    needs!(Bubblewrap);
+    let bot = start("worktree").await;
+    let (victim, attacker) = (bot.room("victim"), bot.room("attacker"));
+    run(&victim, &format!("echo {SECRET} > plan.txt")).await;
+    let folder = worktree(&bot, "victim");
+    assert!(folder.join("plan.txt").exists());
+    cannot_read(&attacker, &folder.join("plan.txt")).await;
+    let said = run(&attacker, &format!("ls -A '{}'", bot.file(".storkit/worktrees").display())).await;
+    assert!(!said.contains("victim"), "{said}");
+    // Nor what the other room has said: the CLI keeps it below its home.
+    let said =
+        run(&attacker, "grep -rl only-for-the-operator \"$CLAUDE_CONFIG_DIR/projects\" || echo nothing")
+            .await;
+    let own = RoomName::of("fake:attacker").to_string();
+    assert!(
+        said.lines().all(|line| !line.contains("victim"))
+            && (said.contains("nothing") || said.contains(&own)),
+        "{said}"
+    );
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_agent_reads_the_operators_home() {
+    needs!(Bubblewrap);
+    for workspace in PLACES {
+        let bot = start(workspace).await;
+        let room = bot.room("a");
+        for file in [".ssh/id_ed25519", ".netrc", "notes.txt", "other-project/.env"] {
+            let file = bot.home().join(file);
+            write(&file, SECRET);
+            cannot_read(&room, &file).await;
+        }
+        bot.app.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_agent_writes_a_persons_uncommitted_files() {
+    needs!(Bubblewrap);
+    let bot = start("worktree").await;
+    write(&bot.file(".env"), SECRET);
+    let room = bot.room("a");
+    let said = run(&room, &format!("echo changed >> '{}'; true", bot.file(".env").display())).await;
+    assert_eq!(fs::read_to_string(bot.file(".env")).expect("it is there"), SECRET, "{said}");
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_agent_moves_base() {
+    needs!(Bubblewrap);
+    for workspace in PLACES {
+        let bot = start(workspace).await;
+        git(&bot.file(""), &["branch", "other"]);
+        let refs = || {
+            git(
+                &bot.file(""),
+                &["for-each-ref", "--format=%(refname) %(objectname)", "refs/heads/main", "refs/heads/other"],
+            )
+        };
+        let before = refs();
+        let room = bot.room("a");
+        let root = bot.file("").display().to_string();
+        let commit = "-c user.name=x -c user.email=x@example.org commit -q --allow-empty --no-verify -m evil";
+        let tries = [
+            "git update-ref refs/heads/main $(git commit-tree -m evil HEAD^{tree})".to_owned(),
+            format!("git -C '{root}' {commit}"),
+            "git branch -f main HEAD; git branch -D other; git push . HEAD:main".to_owned(),
+            format!("echo 1234 > '{root}/.git/refs/heads/main'; rm -f '{root}/.git/refs/heads/other'"),
+            format!("env -i PATH=\"$PATH\" git -c core.hooksPath=/dev/null -C '{root}' {commit}"),
+        ];
+        run(&room, &format!("{}; true", tries.join("; "))).await;
+        assert_eq!(refs(), before, "{workspace}");
+        bot.app.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_agent_plants_a_program_for_a_persons_git() {
+    needs!(Bubblewrap);
+    for workspace in PLACES {
+        let bot = start(workspace).await;
+        let room = bot.room("a");
+        let root = bot.file("").display().to_string();
+        let tries = [
+            format!(
+                "echo 'touch {root}/pwned' > '{root}/.git/hooks/pre-commit'; chmod +x '{root}/.git/hooks/pre-commit'"
+            ),
+            format!("git config -f '{root}/.git/config' core.fsmonitor 'touch {root}/pwned'"),
+            format!("git config core.fsmonitor 'touch {root}/pwned'"),
+            format!("echo '* filter=x' > '{root}/.git/info/attributes'"),
+        ];
+        run(&room, &format!("{}; true", tries.join("; "))).await;
+        assert!(!bot.file(".git/hooks/pre-commit").exists() && !bot.file(".git/info/attributes").exists());
+        assert!(
+            !fs::read_to_string(bot.file(".git/config")).expect("it is there").contains("pwned"),
+            "{workspace}"
+        );
+        git(&bot.file(""), &["status"]);
+        assert!(!bot.file("pwned").exists());
+        bot.app.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_agent_has_its_program_run_by_land() {
+    needs!(Bubblewrap);
+    let bot = start("worktree").await;
+    let room = bot.room("a");
+    let pwned = bot.file("pwned").display().to_string();
+    let tries = [
+        "echo '* filter=evil' > .gitattributes".to_owned(),
+        format!("git config --worktree filter.evil.clean 'touch {pwned}; cat'"),
+        format!("git config --worktree core.fsmonitor 'touch {pwned}; false'"),
+        format!(
+            "mkdir -p hooks; echo 'touch {pwned}' > hooks/pre-commit; chmod +x hooks/pre-commit; git config --worktree core.hooksPath hooks"
+        ),
+    ];
+    run(&room, &format!("{}; true", tries.join("; "))).await;
+    room.say("land Innocent").await;
+    room.see("Story `1` **Innocent**").await;
+    assert!(!bot.file("pwned").exists(), "the agent's program ran outside its wall");
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_agent_changes_the_gates_by_landing_them() {
+    needs!(Bubblewrap);
+    let bot = start("worktree").await;
+    let room = bot.room("a");
+    run(&room, "mkdir -p .storkit; echo 'gates = []' > .storkit/project.toml").await;
+    room.say("land Faster gates").await;
+    room.see("belongs to the pipeline and cannot be landed").await;
+    run(&room, "git add -A -f && git commit -q -m x").await;
+    room.say("land Faster gates").await;
+    room.see("The changes touch `.storkit/project.toml`").await;
+    assert!(bot.app.services().commands.pipeline.snapshot().board.stories.is_empty());
+    bot.app.shutdown().await;
+}
