@@ -66,7 +66,7 @@ impl HostileProject {
         program.set_env("ANTHROPIC_BASE_URL", &model.base_url());
         program.write_config("[pipeline]\nrooms = [\"console:main\"]");
         let project = Self { program, _folder: folder, _model: model };
-        project.write(".storkit/project.toml", &format!("{settings}\n{TEAM}"));
+        project.program.write_settings(&format!("{settings}\n{TEAM}"));
         let lines: String = story.iter().map(|line| format!("do: {line}\n")).collect();
         project
             .write(".storkit/work/1_backlog/1_story_attack.md", &format!("---\nname: Attack\n---\n{lines}"));
@@ -166,8 +166,7 @@ async fn an_agent_on_a_story_reads_the_models_key() {
     fs::write(project.join("search.py"), include_str!("search.py")).expect("a file");
     git(&project, &["add", "search.py"]);
     git(&project, &["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "search"]);
-    fs::write(program.file(".storkit/project.toml"), format!("gates = [\"true\"]\n{TEAM}"))
-        .expect("project.toml");
+    program.write_settings(&format!("gates = [\"true\"]\n{TEAM}"));
     program.write_config("[pipeline]\nrooms = [\"console:main\"]");
     let serving = program.serve();
     let mut terminal = program.terminal();
@@ -179,7 +178,7 @@ async fn an_agent_on_a_story_reads_the_models_key() {
     assert_eq!(found_below(serving.pid()), Vec::<String>::new());
     terminal.say("yes");
     terminal.see("git commit");
-    terminal.say("yes");
+    terminal.say("yes 2");
     terminal.see("**1 Attack**: merged as");
     let requests = model.requests();
     let results = requests.iter().flat_map(|seen| &seen.conversation.tool_results);
