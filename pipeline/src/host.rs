@@ -173,7 +173,6 @@ mod tests {
             trust_project_settings: false,
             busy_wait: Duration::ZERO,
             settle: Duration::ZERO,
-            trust: TrustStore::at("/nonexistent".into()),
         }
     }
 

@@ -29,8 +29,11 @@ async fn start(workspace: &str) -> Bot {
 /// Has the room's agent run a command that a person allows; returns what the command printed.
 async fn run(room: &FakeRoom, command: &str) -> String {
     room.say(&format!("bash {command}")).await;
-    room.see("may I use **Bash**").await;
-    room.say("yes").await;
+    let asked = room.see("may I use **Bash**").await.text;
+    // By its number: a bare word so soon after another question would be for neither.
+    let number: String =
+        asked.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    room.say(&format!("yes {number}")).await;
     room.see("allowed").await;
     room.settled().await;
     room.shown().last().map(|message| message.text.clone()).unwrap_or_default()

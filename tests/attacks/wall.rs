@@ -99,7 +99,7 @@ fn read(path: &Path) -> String {
 fn a_gate_reads_the_models_key() {
     needs!(Bubblewrap);
     let looks = format!(
-        "set -e\n! env | grep -i -e {MARK} -e '^ANTHROPIC' -e '^CLAUDE' -e DATABASE_URL\n\
+        "set -e\n! cat .mcp.json\n! env | grep -i -e {MARK} -e '^ANTHROPIC' -e '^CLAUDE' -e DATABASE_URL\n\
          ! cat /proc/*/environ 2> /dev/null | tr '\\0' '\\n' | grep -e {MARK} -e DATABASE_URL\n\
          ! ls ~/.claude\n! grep -rs {MARK} \"$HOME\" /tmp /run /etc\n"
     );

@@ -26,8 +26,11 @@ async fn start(project: &str) -> Bot {
 /// Has the room's agent run a command.
 async fn run(room: &FakeRoom, command: &str) {
     room.say(&format!("bash {command}")).await;
-    room.see("may I use **Bash**").await;
-    room.say("yes").await;
+    let asked = room.see("may I use **Bash**").await.text;
+    // By its number: a bare word so soon after another question would be for neither.
+    let number: String =
+        asked.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    room.say(&format!("yes {number}")).await;
     room.see("allowed").await;
     room.settled().await;
 }

@@ -418,6 +418,9 @@ pub fn guarded(program: String) -> Vec<String> {
 /// The real CLI. Tests that use it begin with `needs!(Claude)`.
 pub fn real_cli() -> String {
     let path = Need::Claude.path().unwrap_or_else(|| panic!("{}", Need::Claude.missing()));
+    // Without `..` in it: a wall shows the program, and not the folders that a detour leads through.
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    let path = folder.zip(path.file_name()).map_or_else(|| path.clone(), |(folder, name)| folder.join(name));
     path.display().to_string()
 }
 

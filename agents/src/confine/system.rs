@@ -10,8 +10,8 @@ use std::{
 const FOLDERS: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store"];
 
 /// Entries of `/etc`: certificates, names of hosts and users, the clock, libraries, shells, and toolchains' system-wide settings. Nothing
-/// with keys in it (`shadow`, `ssh`, `sudoers`, `apt/auth.conf.d`, private keys below `ssl`).
-const ETC: [&str; 61] = [
+/// with keys in it (`shadow`, `ssh`, `sudoers`, `apt/auth.conf.d`, `ssl/private`).
+const ETC: [&str; 65] = [
     "alternatives",
     "bash.bashrc",
     "ca-certificates",
@@ -59,7 +59,9 @@ const ETC: [&str; 61] = [
     "perl",
     "pip.conf",
     "pki/ca-trust",
-    "pki/tls",
+    "pki/tls/cert.pem",
+    "pki/tls/certs",
+    "pki/tls/openssl.cnf",
     "php",
     "profile",
     "profile.d",
@@ -69,7 +71,9 @@ const ETC: [&str; 61] = [
     "rpc",
     "services",
     "shells",
-    "ssl",
+    "ssl/cert.pem",
+    "ssl/certs",
+    "ssl/openssl.cnf",
     "terminfo",
     "timezone",
     "wgetrc",
@@ -108,6 +112,10 @@ mod tests {
         assert!(paths.contains(&"/usr".into()) && paths.contains(&"/etc/passwd".into()));
         for secret in ["/etc", "/etc/shadow", "/etc/ssh", "/etc/sudoers", "/root", "/home", "/var", "/run"] {
             assert!(!paths.contains(&secret.into()), "{secret}");
+        }
+        // Nor a folder that has one: storkit may run as root, who reads it.
+        for secret in ["/etc/ssl/private/key.pem", "/etc/pki/tls/private/key.pem", "/etc/apt/auth.conf"] {
+            assert!(paths.iter().all(|path| !Path::new(secret).starts_with(path)), "{secret}");
         }
     }
 }

@@ -176,7 +176,7 @@ impl RoomTask {
             RoomInput::Question(question) => self.on_question(question),
             RoomInput::Settled(question, outcome) => self.on_question_settled(&question, &outcome),
             RoomInput::Verdict { request_id, answer } => self.on_verdict(request_id, answer),
-            RoomInput::LeftQuestion { id, tool, copy } => self.on_left_question(id, &tool, copy),
+            RoomInput::LeftQuestion { id, question, copy } => self.on_left_question(id, &question, copy),
             RoomInput::LeftPrompt { number, started, prompt } => self.on_left_prompt(number, started, prompt),
             RoomInput::Tell(message) => self.outbox.say(message),
             RoomInput::Notice(text) => self.outbox.say(Outgoing::text(text).with_tone(Tone::Notice)),

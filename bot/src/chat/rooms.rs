@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     chat::{session::SessionUpdate, workspace::EnteredRoom},
     permission::{Question, QuestionId, QuestionOutcome, QuestionRooms},
-    store::QueuedPrompt,
+    store::{OpenQuestion, QueuedPrompt},
 };
 
 /// How many messages may wait in one room's mailbox. The task takes them in at once, so this is met only by a flood.
@@ -43,7 +43,7 @@ pub enum RoomInput {
     /// A question that an earlier process left behind; it is closed now.
     LeftQuestion {
         id: QuestionId,
-        tool: String,
+        question: Box<OpenQuestion>,
         /// The message that shows it.
         copy: adapters::MessageId,
     },

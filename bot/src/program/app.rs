@@ -210,8 +210,8 @@ impl App {
         }
         for left in services.broker.close_left_over() {
             for (room, copy) in left.copies {
-                let (id, tool) = (QuestionId(left.id), left.question.tool.clone());
-                services.rooms.post(&room, RoomInput::LeftQuestion { id, tool, copy });
+                let (id, question) = (QuestionId(left.id), Box::new(left.question.clone()));
+                services.rooms.post(&room, RoomInput::LeftQuestion { id, question, copy });
             }
         }
         match services.store.left_prompts() {

@@ -327,7 +327,9 @@ fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
         QuestionOutcome::Unreachable => {
             format!("❌ Question {id}: nobody could be reached, so {what} is denied.")
         }
-        QuestionOutcome::Withdrawn { why } => format!("◽ Question {id} is closed: {}.", withdrawn(*why)),
+        QuestionOutcome::Withdrawn { why } => {
+            format!("◽ Question {id} is closed: {}. It was about {what}.", withdrawn(*why))
+        }
     }
 }
 
@@ -371,11 +373,12 @@ pub fn question_unseen(question: &Question, closed: Option<QuestionId>) -> Strin
 }
 
 /// A question of an earlier process.
-pub fn question_lost(id: QuestionId, tool: &str) -> String {
+pub fn question_lost(id: QuestionId, tool: &str, input: &Value) -> String {
     format!(
-        "◽ Question {id} ({}) is closed: {}. Say `go on` to let the agent try again.",
-        inert(tool),
-        withdrawn(WithdrawReason::BotRestarted)
+        "◽ Question {id} ({}) is closed: {}. It was about {}. Say `go on` to let the agent try again.",
+        inert(&visible_line(tool, NAME_MAX)),
+        withdrawn(WithdrawReason::BotRestarted),
+        code_span(&one_line(tool, input))
     )
 }
 
@@ -518,6 +521,41 @@ mod tests {
         assert!(short.contains("… all of it is in question-3.sh …") && short.len() < 200);
         assert_eq!(file.unwrap().bytes.len(), 10_000);
         assert_eq!(fitted("x\n".repeat(5_000), QuestionId(3), "sh", false).0.len(), 10_000);
+    }
+
+    #[test]
+    fn a_call_on_one_line_names_the_input_of_every_tool_with_both_its_ends() {
+        let of = |tool: &str, input: Value| one_line(tool, &input);
+        insta::assert_snapshot!(of("Bash", json!({ "command": "cd a\n\nrm x", "description": "safe" })), @"cd a ⏎ rm x");
+        insta::assert_snapshot!(of("Bash", json!({ "command": "x", "run_in_background": true })), @"x ⏎ run_in_background: true");
+        insta::assert_snapshot!(of("Task", json!({ "prompt": "do it" })), @r#"{"prompt":"do it"}"#);
+        insta::assert_snapshot!(of("Bash", json!({ "script": "ls" })), @r#"{"script":"ls"}"#);
+        let long = of("Bash", json!({ "command": format!("begin{}end", "x".repeat(300)) }));
+        assert!(long.starts_with("begin") && long.contains(" … ") && long.ends_with("end"), "{long}");
+    }
+
+    #[test]
+    fn keys_that_a_tool_does_not_have_are_shown_too() {
+        let bash = shown("Bash", &json!({ "command": "x", "dangerouslyDisableSandbox": true }));
+        assert_eq!(bash, "x\ndangerouslyDisableSandbox: true");
+        let write = shown("Write", &json!({ "file_path": "/a", "content": 5, "mode": "0777" }));
+        assert!(write.contains("content: 5") && write.contains(r#"mode: "0777""#), "{write}");
+    }
+
+    #[test]
+    fn blank_lines_in_a_change_are_counted() {
+        let write =
+            shown("Write", &json!({ "file_path": "/a", "content": format!("a{}rm x", "\n".repeat(300)) }));
+        assert!(write.contains("+⟨299 blank lines⟩\n+rm x"), "{write}");
+    }
+
+    #[test]
+    fn a_long_detail_shows_both_its_ends() {
+        let (short, _) = fitted(format!("begin {} end", "x".repeat(9_000)), QuestionId(3), "sh", true);
+        assert!(short.starts_with("begin x") && short.ends_with("x end") && short.len() < DETAIL_MAX);
+        let lines: Vec<String> = (0..500).map(|n| format!("line {n} {}", "x".repeat(20))).collect();
+        let (short, _) = fitted(lines.join("\n"), QuestionId(3), "sh", true);
+        assert!(short.starts_with("line 0 ") && short.contains("line 499 ") && !short.contains("line 250 "));
     }
 
     #[test]

@@ -128,7 +128,6 @@ impl RunFixture {
             trust_project_settings: false,
             busy_wait: Duration::ZERO,
             settle: Duration::ZERO,
-            trust: git.trust(),
         };
         let work = WorkFolder::open(&git.project).expect("a folder");
         let story = "---\nname: Fix the door\n---\n# Fix the door\n";

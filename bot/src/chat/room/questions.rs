@@ -18,6 +18,7 @@ use crate::{
     },
     permission::{AnswerKind, PermissionAsk, Question, QuestionId, QuestionOutcome, WithdrawReason},
     replies,
+    store::OpenQuestion,
 };
 
 /// How many settled questions a room remembers, so that a late reply to one is not taken for a prompt.
@@ -287,7 +288,7 @@ impl RoomTask {
         let ask = PermissionAsk {
             rooms: vec![self.room.clone()],
             asker: self.asker.clone(),
-            folder: Some(self.folder()),
+            folder: self.turn.folder.clone(),
             asked_for,
             tool: request.tool,
             input: request.input,
@@ -365,8 +366,9 @@ impl RoomTask {
         }
     }
 
-    pub(super) fn on_left_question(&mut self, id: QuestionId, tool: &str, copy: MessageId) {
-        let message = Outgoing::text(replies::question_lost(id, tool)).with_tone(Tone::Notice);
+    pub(super) fn on_left_question(&mut self, id: QuestionId, question: &OpenQuestion, copy: MessageId) {
+        let lost = replies::question_lost(id, &question.tool, &question.input);
+        let message = Outgoing::text(lost).with_tone(Tone::Notice);
         self.outbox.replace(copy, message);
     }
 

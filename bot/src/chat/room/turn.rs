@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     time::SystemTime,
 };
 
@@ -32,6 +33,8 @@ pub(super) struct RoomTurn {
     pub(super) place: TurnPlace,
     /// What people last asked for, in their words.
     pub(super) last_request: Option<String>,
+    /// Where the session works, once it has started.
+    pub(super) folder: Option<PathBuf>,
 }
 
 /// Where the room works, as of its last turn.
@@ -104,7 +107,7 @@ pub(super) enum StopAction {
 impl RoomTurn {
     pub(super) fn new(session: RoomSession) -> Self {
         let (fetches, place) = (PageFetches::default(), TurnPlace::default());
-        Self { session, current: None, fetches, place, last_request: None }
+        Self { session, current: None, fetches, place, last_request: None, folder: None }
     }
 
     pub(super) fn is_running(&self) -> bool {

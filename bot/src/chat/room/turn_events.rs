@@ -113,6 +113,7 @@ impl RoomTask {
         let Some(workspace) = &self.turn.place.workspace else { return };
         let launch = self.services.launch_in(workspace, self.record.session.as_ref(), self.model());
         let Some(turn) = &mut self.turn.current else { return };
+        self.turn.folder = Some(launch.program.cwd.clone());
         turn.begin_attempt(self.record.session.is_some());
         let (number, text) = (turn.number, turn.text.clone());
         // From here on the prompt may have effects. Marked before it is sent, so that a kill in between reports the

@@ -162,6 +162,11 @@ impl RunJob {
 
     pub(super) async fn gates(&mut self) -> Result<RunOutcome, RunOutcome> {
         self.set_phase(RunPhase::Gates).await;
+        // The agent is done, and code that it wrote must not call storkit's tools in its name.
+        self.access = None;
+        if let Some(workspace) = self.workspace.clone() {
+            blocking(move || workspace.close()).await;
+        }
         let gates = self.confined_gates().await?;
         let path = self.path();
         let root = path.clone();

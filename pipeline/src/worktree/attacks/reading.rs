@@ -168,9 +168,18 @@ fn code_reads_the_environment_of_storkit_and_kills_it() {
 fn code_reads_what_only_root_or_a_service_may() {
     needs!(Bubblewrap);
     let (machine, with_namespaces) = (AttackedMachine::new(), AttackedMachine::with_namespaces());
-    for path in
-        ["/etc/shadow", "/etc/ssh", "/etc/sudoers", "/var/lib", "/var/log", "/boot", "/home", "/srv", "/mnt"]
-    {
+    for path in [
+        "/etc/shadow",
+        "/etc/ssh",
+        "/etc/sudoers",
+        "/etc/ssl/private",
+        "/var/lib",
+        "/var/log",
+        "/boot",
+        "/home",
+        "/srv",
+        "/mnt",
+    ] {
         machine.stops_inside(&format!("ls {path}/ 2> /dev/null || cat {path}"));
         with_namespaces.stops_inside(&format!("test -e {path}"));
     }
