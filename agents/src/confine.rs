@@ -8,10 +8,13 @@ mod caches;
 mod claude_home;
 mod egress;
 pub mod environment;
+mod host_gate;
 pub mod hosts;
 mod inside;
 mod landlock_wall;
+mod network;
 mod paths;
+mod registries;
 mod scratch;
 mod seccomp;
 mod session;
@@ -21,14 +24,17 @@ mod system;
 mod toolchains;
 mod view;
 
-use std::{ffi::OsString, io, net::SocketAddr, path::Path, sync::Arc};
+use std::{ffi::OsString, io, path::Path};
 
 pub use self::{
     bwrap::{Bwrap, NetworkReach},
-    egress::{EgressProxy, EgressRules},
+    egress::EgressProxy,
+    host_gate::{HostDecision, HostGate, HostTarget},
     hosts::{AllowedHost, AllowedReach, NetworkAccess, allowed, is_public},
     landlock_wall::LandlockWall,
+    network::{NetworkPlan, OpenHosts},
     paths::{STORE, WorktreePaths},
+    registries::registries_of,
     scratch::{SCRATCH, ScratchFolders},
     session::in_own_session,
     settings::{ConfineChoice, WallSettings},
@@ -68,46 +74,7 @@ pub struct WalledCommand {
     pub scratch: Option<ScratchFolders>,
 }
 
-/// Addresses that an agent needs, whatever its `network` lists.
-#[derive(Clone, Debug)]
-pub struct RequiredAccess {
-    pub api: AllowedHost,
-    /// Storkit's listener, for the agents' tools.
-    pub own: Option<SocketAddr>,
-}
-
 impl Confined {
-    /// The same, with the network limited to `network`, which is set at `key` in `project.toml`. The proxy has to live as long
-    /// as the sandbox. Blocks; needs a tokio runtime.
-    ///
-    /// # Errors
-    /// A sentence, if the limit cannot be enforced.
-    pub fn limited(
-        &self,
-        network: &NetworkAccess,
-        key: &str,
-        needs: Option<RequiredAccess>,
-    ) -> Result<(Self, Option<Arc<EgressProxy>>), String> {
-        self.confinement.can_limit(network, key)?;
-        let (NetworkAccess::Only(hosts), Confinement::Bwrap(bwrap)) = (network, &self.confinement) else {
-            return Ok((self.clone(), None));
-        };
-        let own = needs.as_ref().and_then(|needs| needs.own);
-        let hosts: Vec<AllowedHost> = hosts.iter().cloned().chain(needs.map(|needs| needs.api)).collect();
-        // Without hosts there is nothing to forward, and no proxy that could be misused.
-        let egress = match hosts.is_empty() {
-            true => None,
-            false => {
-                let rules = EgressRules { hosts, key: key.to_owned(), own };
-                let opened = EgressProxy::open(rules, &self.place.root.join(".storkit/run"));
-                Some(Arc::new(opened.map_err(|error| format!("{key} cannot be enforced: {error}."))?))
-            }
-        };
-        let reach = egress.as_ref().map_or(NetworkReach::Nothing, |egress| egress.reach());
-        let confinement = Confinement::Bwrap(Bwrap { reach, ..bwrap.clone() });
-        Ok((Self { confinement, ..self.clone() }, egress))
-    }
-
     /// A command line behind the wall, for one process. Makes the private folders of that process. Blocks.
     ///
     /// # Errors
@@ -145,27 +112,6 @@ impl Confinement {
     /// Whether a part of a writable folder can be read-only inside, as `.git` must be in the main checkout.
     pub fn protects_parts(&self) -> bool {
         matches!(self, Self::None | Self::Bwrap(_) | Self::Prefix(_))
-    }
-
-    /// Checks that it can enforce `network`, which is set at `key` in `project.toml`. Blocks.
-    ///
-    /// # Errors
-    /// A sentence on the missing part: nothing starts with more access than configured.
-    pub fn can_limit(&self, network: &NetworkAccess, key: &str) -> Result<(), String> {
-        let why = match self {
-            _ if !network.is_limited() => return Ok(()),
-            Self::Bwrap(bwrap) => Bwrap { reach: NetworkReach::Nothing, ..bwrap.clone() }.try_out().err(),
-            // The sentence depends on the machine: install bubblewrap, or use the one that is there.
-            Self::None | Self::Prefix(_) | Self::Landlock(_) => Bwrap::for_home(Path::new("/"))
-                .try_out()
-                .err()
-                .or_else(|| Some("that needs bubblewrap, which `[wall] confine` turns off.".into())),
-        };
-        why.map_or(Ok(()), |why| {
-            Err(format!(
-                "{key} in `.storkit/project.toml` cannot be enforced: {why} Fix that, or set it to `true`."
-            ))
-        })
     }
 
     /// The confinement that the operator chose; without a choice, the strongest that this machine has. Starts bubblewrap once. Blocks.

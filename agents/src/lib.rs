@@ -4,6 +4,7 @@ pub mod adopted;
 pub mod claude;
 pub mod confine;
 pub mod event;
+pub mod model_proxy;
 pub mod peer;
 mod pty;
 mod runtime_dir;

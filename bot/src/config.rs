@@ -12,7 +12,10 @@ use std::{
 };
 
 use adapters::{AdapterError, MESSENGERS, MessengerSections, Room, Secret};
-use agents::confine::{ConfineChoice, WallSettings};
+use agents::{
+    confine::{ConfineChoice, WallSettings},
+    model_proxy::ModelAccess,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use settings::{
     atomic,
@@ -316,6 +319,20 @@ pub struct LoadedConfig {
     pub fingerprint: u64,
 }
 
+impl ClaudeSection {
+    /// How agents reach their model, by the variables that Claude Code would get: those of `env`, and storkit's own but for
+    /// `secret_env`.
+    ///
+    /// # Errors
+    /// A sentence, if a variable cannot be used.
+    pub fn model_access(&self, secret_env: &[String]) -> Result<ModelAccess, String> {
+        let inherited = |name: &str| {
+            let secret = secret_env.iter().any(|secret| secret == name);
+            if secret { None } else { settings::environment::var(name) }
+        };
+        ModelAccess::resolve(|name| self.env.get(name).cloned().or_else(|| inherited(name)))
+    }
+}
 /// A shorter token could be guessed.
 const SHORTEST_TOKEN: usize = 16;
 

@@ -6,6 +6,7 @@ mod connections;
 pub mod events;
 pub mod host;
 mod mcp;
+pub mod network;
 mod operator;
 mod runs;
 pub mod services;

@@ -37,6 +37,9 @@ use crate::{
     store::{AuditEntry, LeftQuestion, OpenQuestion, StandingRule, Store},
 };
 
+/// The name under which a connection to a host is asked for; no tool of the CLI has it.
+pub const NETWORK_TOOL: &str = "Network";
+
 /// A tool call that needs a decision.
 #[derive(Clone, Debug)]
 pub struct PermissionAsk {
@@ -136,6 +139,11 @@ impl PermissionBroker {
             Err(error) => tracing::error!(%error, "the rules cannot be read; a person is asked"),
         }
         ask.rooms.is_empty().then_some(QuestionOutcome::Unreachable)
+    }
+
+    /// Whether a standing rule allows a call, without asking anybody.
+    pub fn is_allowed_by_rule(&self, ask: &PermissionAsk) -> bool {
+        matches!(self.decided_without_asking(ask), Some(QuestionOutcome::ByRule { .. }))
     }
 
     /// Asks as soon as few enough questions of this agent are open.

@@ -70,7 +70,7 @@ impl Default for ProjectConfig {
             max_retries: 3,
             gates: vec!["script/test".into()],
             gate_timeout: ConfigDuration::minutes(60),
-            gate_network: NetworkAccess::All,
+            gate_network: NetworkAccess::default(),
             sweep_after: ConfigDuration::minutes(4 * 60),
             budget: Budget::default(),
             components: Vec::new(),

@@ -14,8 +14,8 @@ use std::{
 
 use agents::{
     confine::{
-        Confined, EgressProxy, NetworkAccess, ScratchFolders, Tenant, WalledCommand, environment,
-        in_own_session,
+        Confined, EgressProxy, NetworkAccess, NetworkPlan, OpenHosts, ScratchFolders, Tenant, WalledCommand,
+        environment, in_own_session,
     },
     tree::{self, ProcessId},
 };
@@ -56,6 +56,8 @@ pub struct GateRunner {
     pub environment: Vec<(String, String)>,
     /// The wall around each of them: gates run code that agents wrote.
     pub wall: Option<Confined>,
+    /// Hosts that are open to them with `"ask"`.
+    pub open_hosts: OpenHosts,
     /// The way out of that wall, if it has one.
     pub egress: Option<Arc<EgressProxy>>,
     /// Continue after a failure; otherwise the report stops at the first one.
@@ -71,6 +73,7 @@ impl Default for GateRunner {
             timeout: Duration::from_secs(30 * 60),
             environment: Vec::new(),
             wall: None,
+            open_hosts: OpenHosts::default(),
             egress: None,
             keep_going: false,
             owner: String::new(),
@@ -144,7 +147,8 @@ impl GateRunner {
     /// Blocks, and is to be called in a tokio runtime.
     /// The error is a sentence for a person.
     pub fn kept_in(self, confined: &Confined, network: &NetworkAccess, key: &str) -> Result<Self, String> {
-        let (confined, egress) = confined.limited(network, key, None)?;
+        let plan = NetworkPlan { open: self.open_hosts.clone(), ..NetworkPlan::new(network.clone(), key) };
+        let (confined, egress) = confined.limited(plan)?;
         Ok(Self { wall: Some(confined), egress, ..self })
     }
 

@@ -13,10 +13,11 @@ use std::{
 
 use agents::{
     claude::PermissionRoute,
-    confine::{Confined, Confinement, HostFolders, WallSettings, WorktreePaths},
+    confine::{Confined, Confinement, HostFolders, HostGate, WallSettings, WorktreePaths},
+    model_proxy::ModelAccess,
 };
 
-use crate::{event::RunInfo, trust::TrustStore};
+use crate::{event::RunInfo, story::StoryId, trust::TrustStore};
 
 /// More of a script is not read.
 const MAX_SCRIPT: u64 = 64 << 10;
@@ -25,6 +26,23 @@ const MAX_SCRIPT: u64 = 64 << 10;
 pub trait PipelineHost: Send + Sync + 'static {
     /// Lets a run call in. Called once for each run, before its process starts. Must not block.
     fn open(&self, run: &RunInfo) -> RunAccess;
+
+    /// Who decides about hosts that no setting lists; `None` if nobody does, so that none is open. Must not block.
+    fn host_gate(&self, _asker: HostAsker) -> Option<Arc<dyn HostGate>> {
+        None
+    }
+}
+
+/// Who wants to reach hosts that no setting lists.
+pub enum HostAsker {
+    /// An agent, about whose hosts people are asked.
+    Agent {
+        run: RunInfo,
+        /// As [`RunAccess::waiting`].
+        waiting: Arc<AtomicUsize>,
+    },
+    /// The project's commands for a story: they reach what was allowed before, and ask nobody.
+    Commands { story: StoryId },
 }
 
 /// A run's way in.
@@ -44,6 +62,8 @@ pub struct AgentSettings {
     pub command: Vec<String>,
     /// The CLI's model where an agent names none; empty for its default.
     pub model: String,
+    /// How agents reach their model.
+    pub model_access: ModelAccess,
     /// Extra environment of the CLI.
     pub env: BTreeMap<String, String>,
     /// Names of variables that hold storkit's own secrets: agents and gates do not get them, and `${VAR}` in
@@ -147,6 +167,7 @@ mod tests {
             secret_env: Vec::new(),
             home: "/home/ann".into(),
             wall: WallSettings::default(),
+            model_access: ModelAccess::default(),
             trust: crate::trust::TrustStore::at("/nonexistent".into()),
             stall: Duration::ZERO,
             trust_project_settings: false,

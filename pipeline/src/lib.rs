@@ -14,6 +14,7 @@ pub mod host;
 pub mod ledger;
 pub mod merge;
 pub mod migrate;
+mod open_hosts;
 pub mod orchestrator;
 pub mod project;
 pub mod reading;

@@ -61,12 +61,16 @@ pub struct SeenRequest {
     pub tools: Vec<String>,
     /// Whether the answer is streamed.
     pub streaming: bool,
-    /// Whether the request has an API key or a token. Any is accepted.
+    /// Whether the request has an API key or a token.
     pub authorized: bool,
+    /// The key or token itself.
+    pub key: Option<String>,
 }
 
 struct ModelShared {
     script: ModelScript,
+    /// The only key that is accepted; absent: any, or none.
+    required_key: Option<String>,
     record: Mutex<VecDeque<SeenRequest>>,
     stop: CancellationToken,
 }
@@ -86,13 +90,23 @@ struct MessagesRequest {
 impl ScriptedModel {
     /// Starts on a free port of 127.0.0.1. Call it in a tokio runtime. Fails if no port can be opened.
     pub fn start(script: ModelScript) -> io::Result<Self> {
+        Self::start_with(script, None)
+    }
+
+    /// As [`ScriptedModel::start`]; refuses every request without this key (HTTP 401), as the real service does.
+    pub fn with_key(script: ModelScript, key: &str) -> io::Result<Self> {
+        Self::start_with(script, Some(key.to_owned()))
+    }
+
+    fn start_with(script: ModelScript, required_key: Option<String>) -> io::Result<Self> {
         // Bound before the task starts, so that the port is open when this returns.
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let stop = CancellationToken::new();
-        let shared = Arc::new(ModelShared { script, record: Mutex::default(), stop: stop.clone() });
+        let shared =
+            Arc::new(ModelShared { script, required_key, record: Mutex::default(), stop: stop.clone() });
         let (router, ended) = (routes(shared.clone()), stop.clone().cancelled_owned());
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(ended).await {
@@ -132,7 +146,7 @@ impl ModelShared {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remember(&self, request: &MessagesRequest, conversation: &ModelConversation, authorized: bool) {
+    fn remember(&self, request: &MessagesRequest, conversation: &ModelConversation, key: Option<String>) {
         let mut record = self.record();
         if record.len() == RECORD {
             record.pop_front();
@@ -150,7 +164,8 @@ impl ModelShared {
             model: request.model.clone(),
             tools: request.tools.iter().filter_map(|tool| Some(tool["name"].as_str()?.to_owned())).collect(),
             streaming: request.stream,
-            authorized,
+            authorized: key.is_some(),
+            key,
         });
     }
 }
@@ -172,8 +187,12 @@ async fn messages(State(shared): State<Arc<ModelShared>>, headers: HeaderMap, bo
         Err(wrong) => return refusal(StatusCode::BAD_REQUEST, "invalid_request_error", &wrong.to_string()),
     };
     let conversation = ModelConversation::read(&request.messages);
-    let authorized = headers.contains_key("x-api-key") || headers.contains_key("authorization");
-    shared.remember(&request, &conversation, authorized);
+    let key = key_of(&headers);
+    let refused = shared.required_key.is_some() && key != shared.required_key;
+    shared.remember(&request, &conversation, key);
+    if refused {
+        return refusal(StatusCode::UNAUTHORIZED, "authentication_error", "invalid x-api-key");
+    }
     let parts = match shared.script.reply(&conversation, request.tools.is_empty()) {
         ModelReply::Error(failure) => return failed(&failure),
         ModelReply::Message(parts) => parts,
@@ -186,6 +205,12 @@ async fn messages(State(shared): State<Arc<ModelShared>>, headers: HeaderMap, bo
         message = whole(head, parts) => Json(message).into_response(),
         () = shared.stop.cancelled() => refusal(StatusCode::SERVICE_UNAVAILABLE, "api_error", "shutting down"),
     }
+}
+
+fn key_of(headers: &HeaderMap) -> Option<String> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = || text("authorization").map(|value| value.trim_start_matches("Bearer "));
+    text("x-api-key").or_else(bearer).map(str::to_owned)
 }
 
 async fn count_tokens(body: Bytes) -> Json<Value> {

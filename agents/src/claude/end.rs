@@ -9,7 +9,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{folder::RunFolder, launch::RUN_VARIABLE};
+use super::{
+    folder::RunFolder,
+    launch::{LaunchModel, RUN_VARIABLE},
+};
 use crate::{
     event::{AgentEvent, ProcessExit, SessionId},
     pty::{ProcessLeader, PtyReader, code_and_signal},
@@ -35,6 +38,8 @@ pub(super) struct ProcessSupervisor {
     pub session: SessionId,
     /// The value of [`RUN_VARIABLE`] in its environment.
     pub run: String,
+    /// Its way to the model.
+    pub _model: LaunchModel,
     /// Cancelled to request termination.
     pub stop: CancellationToken,
     /// Cancelled when the process is gone.

@@ -4,12 +4,14 @@ use std::{
     ffi::{OsStr, OsString},
     fmt, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{input::as_plain_prompt, wording};
 use crate::{
     confine::{Confined, Tenant, WalledCommand, environment},
     event::{PermissionMode, SessionId},
+    model_proxy::{ModelAccess, ModelProxy},
 };
 
 /// A longer prompt is fed by standard input: Linux limits one argument to 128 KiB, NUL included.
@@ -54,6 +56,7 @@ pub struct Launch {
     pub mode: PromptMode,
     pub permissions: LaunchPermissions,
     pub limits: LaunchLimits,
+    pub model: LaunchModel,
     /// If it [encloses](crate::confine::Confinement::encloses), the caller has called `Worktree::enclose` of the pipeline before,
     /// and the working directory is that worktree.
     pub confine: Option<Confined>,
@@ -94,6 +97,15 @@ pub struct LaunchPermissions {
     /// Edits of files in the working directory need no question (`--permission-mode acceptEdits`): for a worktree
     /// that is the agent's own.
     pub accept_edits: bool,
+}
+
+/// The way to the model.
+#[derive(Clone, Debug, Default)]
+pub struct LaunchModel {
+    pub access: ModelAccess,
+    /// The run's proxy, and its port on the agent's loopback. Without one, a process with [`ModelAccess::Proxied`] gets a
+    /// proxy of its own.
+    pub proxy: Option<(Arc<ModelProxy>, u16)>,
 }
 
 /// Limits of one process.
@@ -159,6 +171,7 @@ impl Launch {
             mode,
             permissions: LaunchPermissions { route: PermissionRoute::Control, accept_edits: false },
             limits: LaunchLimits::default(),
+            model: LaunchModel::default(),
             confine: None,
         }
     }
@@ -304,8 +317,11 @@ pub(super) fn mcp_config(url: &str, token: &str) -> serde_json::Value {
     }}})
 }
 
-/// The environment of the process, later values winning: our defaults, the inherited one without `env_remove`, `env`, and last
-/// what nobody may change.
+/// Asked for by clients before they use a proxy.
+const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
+
+/// The environment of the process, later values winning: our defaults, the inherited one without `env_remove` and without
+/// credentials, `env`, and last what nobody may change.
 ///
 /// Behind a wall only listed variables are inherited.
 pub(super) fn environment_of(
@@ -316,16 +332,31 @@ pub(super) fn environment_of(
 ) -> Vec<(OsString, OsString)> {
     let removed = |name: &OsStr| {
         let listed = launch.program.env_remove.iter().map(String::as_str).chain(FOREIGN);
-        listed.into_iter().any(|other| OsStr::new(other) == name)
+        let withheld = name.to_str().is_some_and(|name| launch.model.access.withholds(name));
+        withheld || listed.into_iter().any(|other| OsStr::new(other) == name)
     };
-    let mut environment = std::collections::BTreeMap::new();
+    let mut environment = std::collections::BTreeMap::<OsString, OsString>::new();
     environment.extend(DEFAULTS.map(|(name, value)| (OsString::from(name), OsString::from(value))));
     let inherited = inherited.filter(|(name, _)| !removed(name));
     match &launch.confine {
         Some(confined) => environment.extend(environment::for_agents(inherited, &confined.variables)),
         None => environment.extend(inherited),
     }
-    environment.extend(launch.program.env.iter().map(|(name, value)| (name.into(), value.into())));
+    let set = launch.program.env.iter().filter(|(name, _)| !launch.model.access.replaces(name));
+    environment.extend(set.map(|(name, value)| (name.into(), value.into())));
+    if let Some((proxy, port)) = &launch.model.proxy {
+        environment
+            .extend(proxy.environment(*port).into_iter().map(|(name, value)| (name.into(), value.into())));
+        // The operator's own proxy is not on the way to this machine's loopback.
+        for name in NO_PROXY {
+            let mut hosts = environment.get(OsStr::new(name)).cloned().unwrap_or_default();
+            if !hosts.is_empty() {
+                hosts.push(",");
+            }
+            hosts.push("127.0.0.1");
+            environment.insert(name.into(), hosts);
+        }
+    }
     let tmp = files.tmp.as_os_str();
     // Otherwise the CLI's socket and files lie in `/tmp`, which all processes of the user share.
     environment.extend([("TMPDIR", tmp), ("CLAUDE_CODE_TMPDIR", tmp), (RUN_VARIABLE, run.as_ref())].map(own));

@@ -15,8 +15,8 @@ mod wording;
 pub use end::sweep_orphans;
 pub use error::ProcessError;
 pub use launch::{
-    Launch, LaunchLimits, LaunchPermissions, LaunchProgram, LaunchSession, PermissionRoute, PromptMode,
-    SessionStart,
+    Launch, LaunchLimits, LaunchModel, LaunchPermissions, LaunchProgram, LaunchSession, PermissionRoute,
+    PromptMode, SessionStart,
 };
 pub use process::AgentProcess;
 

@@ -21,12 +21,13 @@ use super::{
     event_sender::{CAPACITY, EventSender},
     folder::RunFolder,
     input::{self, LineQueue},
-    launch::{Launch, PromptMode, environment_of, walled},
+    launch::{Launch, LaunchModel, PromptMode, environment_of, walled},
     noise::OutputTail,
 };
 use crate::{
     confine::{WalledCommand, environment::uses_login},
     event::{AgentEvent, PermissionAnswer},
+    model_proxy::{ModelAccess, ModelProxy},
     pty::{self, ProcessLeader, PtyReader, PtyTerminal},
 };
 
@@ -57,7 +58,8 @@ impl AgentProcess {
     /// # Errors
     /// [`ProcessError::NotFound`] if the program does not exist; [`ProcessError::Io`] if the working directory does not exist or
     /// the system refuses a file, a terminal or a process.
-    pub async fn start(launch: Launch) -> Result<(Self, mpsc::Receiver<AgentEvent>), ProcessError> {
+    pub async fn start(mut launch: Launch) -> Result<(Self, mpsc::Receiver<AgentEvent>), ProcessError> {
+        open_way_to_model(&mut launch.model).map_err(io_error("opening the way to the model"))?;
         // The random part distinguishes the processes that one session has over time.
         let run = format!("{}/{}", launch.session_id(), uuid::Uuid::new_v4());
         let started = start_blocking(launch, run);
@@ -136,6 +138,16 @@ impl Drop for AgentProcess {
     }
 }
 
+/// Gives a process without a run's proxy one of its own, which lives as long as the process.
+fn open_way_to_model(model: &mut LaunchModel) -> io::Result<()> {
+    if let (ModelAccess::Proxied(service), None) = (&model.access, &model.proxy) {
+        let proxy = ModelProxy::new(Arc::clone(service), None);
+        let port = proxy.listen()?;
+        model.proxy = Some((Arc::new(proxy), port));
+    }
+    Ok(())
+}
+
 /// A process that runs and has no supervisor yet.
 struct StartedProcess {
     launch: Launch,
@@ -200,9 +212,20 @@ impl StartedProcess {
             leader.reap();
         })?;
         let session = self.launch.session_id().clone();
-        let (folder, run) = (self.folder, self.run);
+        let (folder, run, model) = (self.folder, self.run, self.launch.model);
         let process = (Arc::clone(&leader), stop.clone());
-        let supervised = ProcessSupervisor { leader, ended, reader, folder, session, run, stop, over, last };
+        let supervised = ProcessSupervisor {
+            leader,
+            ended,
+            reader,
+            folder,
+            session,
+            run,
+            _model: model,
+            stop,
+            over,
+            last,
+        };
         let ended = Some(tokio::spawn(supervised.run()));
         Ok((AgentProcess { leader: process.0, input, stop: process.1, ended }, receiver))
     }

@@ -44,6 +44,8 @@ pub(super) fn failure(words: &ResultWords<'_>) -> TurnFailure {
         Some(401 | 403) => return TurnFailure::KeyRefused,
         Some(404) => return TurnFailure::UnknownModel,
         Some(413) => return TurnFailure::RequestTooLarge,
+        // storkit's way to the model, or a gateway behind it, reaches nobody.
+        Some(502) => return TurnFailure::Unreachable,
         Some(500..) => return TurnFailure::ServiceFailed,
         Some(_) | None => {}
     }
@@ -128,6 +130,7 @@ mod tests {
         assert_eq!(of_status(529), TurnFailure::Busy(BusyService::Overloaded));
         assert_eq!(of_status(401), TurnFailure::KeyRefused);
         assert_eq!(of_status(500), TurnFailure::ServiceFailed);
+        assert_eq!(of_status(502), TurnFailure::Unreachable);
     }
 
     #[test]

@@ -5,7 +5,12 @@
 //! listed host that also serves other names (a CDN) can lead to those. [`super::inside`] is its counterpart in the sandbox.
 
 use std::{
-    collections::BTreeSet, convert::Infallible, fmt, io, net::SocketAddr, path::Path, sync::Arc,
+    collections::BTreeSet,
+    convert::Infallible,
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -32,13 +37,17 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     bwrap::NetworkReach,
-    hosts::{AllowedHost, AllowedReach, allowed, is_public},
+    host_gate::{AskedHosts, HostDecision, HostGate, HostTarget},
+    hosts::{AllowedHost, AllowedReach, allowed, host_name, is_public},
     inside::PROXY,
 };
-use crate::runtime_dir::short_dir;
+use crate::{model_proxy::ModelProxy, runtime_dir::short_dir};
 
 /// Connections of one sandbox at a time; further ones wait. Each takes two file descriptors of storkit.
 const MOST: usize = 128;
+
+/// The first port that the way to the model may have in a sandbox, whose loopback is its own.
+const MODEL_PORT: u16 = 4001;
 
 /// How long a DNS lookup or a connection to one address may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -51,24 +60,39 @@ const HOP_BY_HOP: [&str; 6] =
     ["connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade"];
 
 /// The hosts that may be reached, and the setting that lists them.
-#[derive(Clone, Debug)]
-pub struct EgressRules {
+pub(super) struct EgressRules {
     pub hosts: Vec<AllowedHost>,
     /// The setting that a person can change, as it appears in a sentence: "`gate_network`".
     pub key: String,
+    /// Whether the setting is `"ask"`, so that more hosts can be opened without changing it.
+    pub asks: bool,
+    /// Decides about hosts that are not listed.
+    pub gate: Option<Arc<dyn HostGate>>,
     /// Storkit's own listener, for the agents' tools.
     pub own: Option<SocketAddr>,
+    /// The way to the model.
+    pub model: Option<Arc<ModelProxy>>,
+}
+
+impl EgressRules {
+    /// Whether nothing can be reached.
+    pub(super) fn is_closed(&self) -> bool {
+        self.hosts.is_empty() && self.gate.is_none() && self.own.is_none() && self.model.is_none()
+    }
 }
 
 /// A running proxy. Dropping it closes all connections.
 pub struct EgressProxy {
     folder: tempfile::TempDir,
     shared: Arc<EgressShared>,
+    /// Where the sandbox reaches the model.
+    model_port: Option<u16>,
     _stop: DropGuard,
 }
 
 struct EgressShared {
     rules: EgressRules,
+    asked: Option<AskedHosts>,
     refused: Mutex<BTreeSet<String>>,
     places: Arc<Semaphore>,
     stop: CancellationToken,
@@ -81,11 +105,13 @@ struct EgressRefusal(StatusCode, String);
 
 impl EgressProxy {
     /// Listens in a new folder below `runtime_dir`. Needs a tokio runtime. Fails if a folder or socket cannot be made.
-    pub fn open(rules: EgressRules, runtime_dir: &Path) -> io::Result<Self> {
+    pub(super) fn open(rules: EgressRules, runtime_dir: &Path) -> io::Result<Self> {
         let folder = short_dir(runtime_dir)?;
         let stop = CancellationToken::new();
         let places = Arc::new(Semaphore::new(MOST));
-        let shared = Arc::new(EgressShared { rules, refused: Mutex::default(), places, stop: stop.clone() });
+        let asked = rules.gate.clone().map(AskedHosts::new);
+        let shared =
+            Arc::new(EgressShared { rules, asked, refused: Mutex::default(), places, stop: stop.clone() });
         let bind = |name: &str| UnixListener::bind(folder.path().join(name));
         let proxy = bind(PROXY)?;
         tokio::spawn(Arc::clone(&shared).listen(proxy, PortDoor::Proxy));
@@ -97,11 +123,25 @@ impl EgressProxy {
         let ports: BTreeSet<u16> = shared.rules.hosts.iter().filter_map(AllowedHost::loopback_port).collect();
         // Clients bypass the proxy for this machine's own name (`NO_PROXY`), so each listed port has a socket. Below 1024
         // the forwarder could not listen: it has no privileges.
-        for port in ports.into_iter().filter(|port| *port >= 1024 && Some(*port) != own) {
+        for port in ports.iter().copied().filter(|port| *port >= 1024 && Some(*port) != own) {
             let listener = bind(&port.to_string())?;
             tokio::spawn(Arc::clone(&shared).listen(listener, PortDoor::Port(port)));
         }
-        Ok(Self { folder, shared, _stop: stop.drop_guard() })
+        let model_port = match &shared.rules.model {
+            None => None,
+            Some(model) => {
+                let free = |port: &u16| Some(*port) != own && !ports.contains(port);
+                let port = (MODEL_PORT..).find(free).ok_or_else(|| io::Error::other("no port is free"))?;
+                model.serve_socket(bind(&port.to_string())?);
+                Some(port)
+            }
+        };
+        Ok(Self { folder, shared, model_port, _stop: stop.drop_guard() })
+    }
+
+    /// The port on the sandbox's loopback behind which the model is.
+    pub fn model_port(&self) -> Option<u16> {
+        self.model_port
     }
 
     /// How a sandbox reaches it.
@@ -128,16 +168,22 @@ impl EgressProxy {
             more => format!(" and {more} more"),
         };
         let key = &self.shared.rules.key;
-        Some(format!(
-            "Blocked access to {}{more}: not listed in {key} in .storkit/project.toml.",
-            names.join(", ")
-        ))
+        let names = names.join(", ");
+        Some(match self.shared.rules.asks {
+            false => {
+                format!("Blocked access to {names}{more}: not listed in {key} in .storkit/project.toml.")
+            }
+            true => format!(
+                "Blocked access to {names}{more}. To allow a host for good, answer `always` when an agent asks for it, or add it to \
+                 {key} in .storkit/project.toml, like `[\"ask\", \"HOST:PORT\"]`."
+            ),
+        })
     }
 }
 
 impl fmt::Debug for EgressProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Egress").field(&self.folder.path()).field(&self.shared.rules).finish()
+        f.debug_tuple("EgressProxy").field(&self.folder.path()).field(&self.shared.rules.hosts).finish()
     }
 }
 
@@ -208,8 +254,7 @@ impl EgressShared {
     /// A connection to a host that is listed.
     async fn connect(&self, authority: &Authority, port: u16) -> Result<TcpStream, EgressRefusal> {
         let host = authority.host();
-        let listed = allowed(&self.rules.hosts, host, port).filter(|_| !authority.as_str().contains('@'));
-        let Some(how) = listed else { return Err(self.refuse(host, port, "is not listed")) };
+        let how = self.permit(authority, port).await?;
         let name = host.trim_start_matches('[').trim_end_matches(']');
         let found =
             timeout(CONNECT_TIMEOUT, lookup_host((name, port))).await.unwrap_or_else(|late| Err(late.into()));
@@ -220,8 +265,11 @@ impl EgressShared {
         // Checked after the look-up: whoever owns a name below a `*.` entry can point it at the local network.
         let addresses = permitted_addresses(how, &found);
         if addresses.is_empty() && !found.is_empty() {
-            let why = "leads to an address that is not public, and its exact name is not listed";
-            return Err(self.refuse(host, port, why));
+            let why = format!(
+                "it leads to an address that is not public, and its exact name is not listed in {}",
+                self.setting()
+            );
+            return Err(self.refuse(host, port, &why));
         }
         let mut last = io::Error::other("it has no address");
         // Not by name again: a second look-up could give other addresses (DNS rebinding).
@@ -237,13 +285,36 @@ impl EgressShared {
         Err(unreachable(host, port, &last))
     }
 
+    /// Whether a host may be reached, by the settings or by a decision. No name is looked up before: whoever owns the
+    /// name's zone reads it.
+    async fn permit(&self, authority: &Authority, port: u16) -> Result<AllowedReach, EgressRefusal> {
+        let host = authority.host();
+        let plain = !authority.as_str().contains('@');
+        if let Some(how) = allowed(&self.rules.hosts, host, port).filter(|_| plain) {
+            return Ok(how);
+        }
+        let unlisted = format!("it is not listed in {}", self.setting());
+        let (Some(asked), Some(name)) = (&self.asked, host_name(host).filter(|_| plain)) else {
+            return Err(self.refuse(host, port, &unlisted));
+        };
+        // No question can open the machine's own network: a person would have to know what is there.
+        if name.parse::<IpAddr>().is_ok_and(|address| !is_public(address)) || is_local(&name) {
+            return Err(self.refuse(host, port, &format!("it is not public, and {unlisted}")));
+        }
+        match asked.decide(HostTarget { host: name, port }, |question| self.spawn(question)).await {
+            HostDecision::Allowed => Ok(AllowedReach::Public),
+            HostDecision::Refused(why) => Err(self.refuse(host, port, &why)),
+        }
+    }
+
+    fn setting(&self) -> String {
+        format!("{} of .storkit/project.toml", self.rules.key)
+    }
+
     fn refuse(&self, host: &str, port: u16, why: &str) -> EgressRefusal {
         // An agent wrote it, and people read it.
         let host: String = host.chars().take(100).collect();
-        let key = &self.rules.key;
-        let text = format!(
-            "storkit refuses {host}:{port}: it {why} in {key} of .storkit/project.toml. A person can change that."
-        );
+        let text = format!("storkit refuses {host}:{port}: {why}. A person can change that.");
         let mut refused = self.refused.lock();
         // Bounded, since an agent chooses the names.
         if refused.len() < MOST {
@@ -251,6 +322,14 @@ impl EgressShared {
         }
         EgressRefusal(StatusCode::FORBIDDEN, text)
     }
+}
+
+/// Names that mean this machine or its network, whatever a resolver says (RFC 6761, RFC 6762, RFC 8375).
+fn is_local(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    !name.contains('.') && name.parse::<IpAddr>().is_err()
+        || ["localhost", "local", "internal", "lan", "home", "corp", "intranet"].contains(&last)
+        || name.ends_with(".home.arpa")
 }
 
 /// The addresses of a name that it may lead to.

@@ -5,11 +5,12 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetworkAccess {
     /// The whole network (`true`).
-    #[default]
     All,
+    /// The package registries and these hosts; people are asked about any other (`"ask"`, or a list with that word).
+    Ask(Vec<AllowedHost>),
     /// These hosts; none for `false`. An agent also reaches the model's API and storkit's tools.
     Only(Vec<AllowedHost>),
 }
@@ -37,9 +38,20 @@ pub enum AllowedReach {
 /// Ports of an entry that names none.
 const WEB: [u16; 2] = [443, 80];
 
+impl Default for NetworkAccess {
+    fn default() -> Self {
+        Self::Ask(Vec::new())
+    }
+}
+
 impl NetworkAccess {
     pub fn is_limited(&self) -> bool {
         *self != Self::All
+    }
+
+    /// Whether somebody set these limits, so that nothing may start without them.
+    pub fn is_strict(&self) -> bool {
+        matches!(self, Self::Only(_))
     }
 }
 
@@ -140,16 +152,22 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     // 100.64.0.0/10 is shared by carriers (RFC 6598), 192.0.0.0/24 is for protocols (RFC 6890), 198.18.0.0/15 for
     // benchmarks (RFC 2544).
     let shared = a == 100 && (64..128).contains(&b);
-    let reserved = a == 0 || a >= 224 || (a, b, c) == (192, 0, 0) || (a == 198 && (b == 18 || b == 19));
+    // 192.88.99.0/24 led to 6to4 relays (RFC 7526).
+    let reserved = a == 0
+        || a >= 224
+        || [(192, 0, 0), (192, 88, 99)].contains(&(a, b, c))
+        || (a == 198 && (b == 18 || b == 19));
     !(own || shared || reserved || address.is_documentation())
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
-    // Only 2000::/3 is assigned. In it, Teredo and 6to4 lead to IPv4, and one range is for documentation.
+    // Only 2000::/3 is assigned: that leaves out NAT64 (64:ff9b::/96, 64:ff9b:1::/48), whose addresses lead to IPv4, as Teredo's
+    // and 6to4's do. 2001::/23 is for protocols (RFC 2928), and two ranges are for documentation.
     let global = segments[0] & 0xe000 == 0x2000;
-    let special =
-        segments[0] == 0x2002 || (segments[0] == 0x2001 && (segments[1] == 0 || segments[1] == 0xdb8));
+    let protocols = segments[0] == 0x2001 && segments[1] < 0x200;
+    let documentation = (segments[0] == 0x2001 && segments[1] == 0xdb8) || segments[0] == 0x3fff;
+    let special = segments[0] == 0x2002 || protocols || documentation;
     match address.to_ipv4_mapped() {
         Some(inner) => is_public_v4(inner),
         None => global && !special,
@@ -172,6 +190,10 @@ impl fmt::Display for NetworkAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("everything"),
+            Self::Ask(hosts) => {
+                let hosts = hosts.iter().map(|host| format!("`{host}`, "));
+                write!(f, "package registries, {}other hosts after a question", hosts.collect::<String>())
+            }
             Self::Only(hosts) if hosts.is_empty() => f.write_str("nothing"),
             Self::Only(hosts) => {
                 let hosts: Vec<String> = hosts.iter().map(|host| format!("`{host}`")).collect();
@@ -262,10 +284,26 @@ mod tests {
             "2002:7f00:1::",
             "2001:0:1::1",
             "2001:db8::1",
+            "192.88.99.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::1",
+            "2001:2::1",
+            "2001:20::1",
+            "3fff::1",
+            "fd00:ec2::254",
         ] {
             assert!(!is_public(own.parse().expect("an address")), "{own}");
         }
-        for open in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "198.20.0.1", "2606:4700::1", "::ffff:1.1.1.1"] {
+        for open in [
+            "1.1.1.1",
+            "172.32.0.1",
+            "100.128.0.1",
+            "198.20.0.1",
+            "2606:4700::1",
+            "2001:4860:4860::8888",
+            "::ffff:1.1.1.1",
+        ] {
             assert!(is_public(open.parse().expect("an address")), "{open}");
         }
     }

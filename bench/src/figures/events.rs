@@ -53,6 +53,7 @@ impl PipelineHost for Nobody {
 
 fn settings() -> AgentSettings {
     AgentSettings {
+        model_access: Default::default(),
         command: vec!["/bin/false".into()],
         model: String::new(),
         env: Default::default(),

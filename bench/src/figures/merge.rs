@@ -121,6 +121,7 @@ async fn merges(effort: Effort, place: &Place) -> anyhow::Result<(f64, f64)> {
         base: "main".into(),
         gates: GateRunner::default(),
         components: Vec::new(),
+        hosts: Default::default(),
         network: agents::confine::NetworkAccess::All,
         confinement: Ok(Confinement::None),
         variables: Vec::new(),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use agents::{
-    claude::{Launch, LaunchProgram, LaunchSession, PromptMode, SessionId, SessionStart},
+    claude::{Launch, LaunchModel, LaunchProgram, LaunchSession, PromptMode, SessionId, SessionStart},
+    model_proxy::ModelAccess,
     turn::RetryPolicy,
 };
 use pipeline::{guard::base_branch, rooms::RoomWorkspace};
@@ -28,6 +29,8 @@ pub struct ChatServices {
     pub commands: Arc<CommandServices>,
     /// The settings and the people they allow.
     pub settings: Arc<LiveSettings>,
+    /// How agents reach their model.
+    pub model_access: ModelAccess,
     /// What survives a restart.
     pub store: Store,
     pub clock: Clock,
@@ -112,6 +115,7 @@ impl ChatServices {
             )),
             trust_project_settings: trusted,
         };
-        Launch { session, ..Launch::new(program, start, PromptMode::Live) }
+        let model = LaunchModel { access: self.model_access.clone(), proxy: None };
+        Launch { session, model, ..Launch::new(program, start, PromptMode::Live) }
     }
 }

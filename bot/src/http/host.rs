@@ -6,16 +6,20 @@ use std::{
     time::Duration,
 };
 
-use agents::claude::PermissionRoute;
+use agents::{claude::PermissionRoute, confine::HostGate, model_proxy::ModelAccess};
 use pipeline::{
     event::RunInfo,
-    host::{AgentSettings, PipelineHost, RunAccess},
+    host::{AgentSettings, HostAsker, PipelineHost, RunAccess},
+    stage::Role,
     trust::TrustStore,
 };
 
 use crate::{
     config::{LoadedConfig, current::LiveSettings},
-    http::runs::{McpRun, McpRuns},
+    http::{
+        network::HostQuestions,
+        runs::{McpRun, McpRuns},
+    },
     permission::Asker,
 };
 
@@ -24,12 +28,13 @@ pub struct BotHost {
     runs: McpRuns,
     port: u16,
     settings: Arc<LiveSettings>,
+    hosts: Arc<HostQuestions>,
 }
 
 impl BotHost {
     /// Agents call in on this port.
-    pub fn new(settings: Arc<LiveSettings>, runs: McpRuns, port: u16) -> Self {
-        Self { runs, port, settings }
+    pub fn new(settings: Arc<LiveSettings>, runs: McpRuns, port: u16, hosts: Arc<HostQuestions>) -> Self {
+        Self { runs, port, settings, hosts }
     }
 }
 
@@ -52,14 +57,26 @@ impl PipelineHost for BotHost {
         };
         RunAccess { route, waiting, guard: Box::new(guard) }
     }
+
+    fn host_gate(&self, asker: HostAsker) -> Option<Arc<dyn HostGate>> {
+        // The run's own, so that its questions about hosts and about calls are one agent's.
+        let asks_as = match &asker {
+            HostAsker::Agent { run, .. } => {
+                self.runs.asker_of(&run.id).unwrap_or_else(|| Asker::role(run.role))
+            }
+            HostAsker::Commands { .. } => Asker::role(Role::Coder),
+        };
+        Some(self.hosts.gate(asker, asks_as))
+    }
 }
 
 /// How agents are started, from `bot.toml`.
-pub fn settings(loaded: &LoadedConfig, trust: TrustStore) -> AgentSettings {
+pub fn settings(loaded: &LoadedConfig, trust: TrustStore, model_access: ModelAccess) -> AgentSettings {
     let claude = &loaded.config.claude;
     let home: PathBuf = std::env::var_os("HOME").map_or_else(|| "/".into(), Into::into);
     AgentSettings {
         command: claude.command.clone(),
+        model_access,
         model: claude.model.clone(),
         env: claude.env.clone(),
         secret_env: loaded.secret_env.clone(),

@@ -8,7 +8,7 @@ use std::{
 
 use adapters::Room;
 use parking_lot::{Mutex, MutexGuard};
-use pipeline::event::RunInfo;
+use pipeline::event::{RunId, RunInfo};
 
 use crate::permission::Asker;
 
@@ -57,6 +57,13 @@ impl McpRuns {
     /// The run of a token. Looked up by hash, so that timing reveals nothing about other tokens.
     pub fn find(&self, token: &str) -> Option<Arc<McpRun>> {
         self.lock().get(token).cloned()
+    }
+
+    /// The asker of an agent's run, if that lives.
+    pub fn asker_of(&self, run: &RunId) -> Option<Asker> {
+        let runs = self.lock();
+        let found = runs.values().find(|other| other.agent.as_ref().is_some_and(|agent| agent.id == *run));
+        found.map(|run| run.asker.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<McpRun>>> {

@@ -7,8 +7,9 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::current::LiveSettings, live_agents::LiveAgents, messengers::ConnectedMessengers,
-    metrics::BotMetrics, permission::PermissionBroker, restart::RestartRequest,
+    config::current::LiveSettings, http::network::HostQuestions, live_agents::LiveAgents,
+    messengers::ConnectedMessengers, metrics::BotMetrics, permission::PermissionBroker,
+    restart::RestartRequest,
 };
 
 /// Everything the loopback listener needs.
@@ -18,6 +19,8 @@ pub struct HttpServices {
     pub settings: Arc<LiveSettings>,
     /// Permission questions, which agents ask over MCP.
     pub broker: PermissionBroker,
+    /// Questions about hosts.
+    pub hosts: Arc<HostQuestions>,
     /// Stories and the agents that work on them.
     pub pipeline: Pipeline,
     /// Living Claude Code processes.

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use url::Url;
 
+use super::NETWORK_TOOL;
 use crate::store::RuleOwner;
 
 /// How many questions of one agent people see at a time. Whoever has to answer more of them reads none.
@@ -148,6 +149,8 @@ impl StrangerText {
         match tool {
             "WebFetch" => BTreeSet::from([Self::Page(host_of(text("url")))]),
             "WebSearch" => BTreeSet::from([Self::SearchResults]),
+            // Whatever comes over the connection.
+            NETWORK_TOOL => BTreeSet::from([Self::Page(text("host").to_owned())]),
             "Bash" => fetched_by(text("command")),
             _ => BTreeSet::new(),
         }

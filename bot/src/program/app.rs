@@ -6,7 +6,7 @@ use std::{
 };
 
 use adapters::{Adapter, Incoming, Room, Webhooks, supervise::supervise};
-use agents::turn::RetryPolicy;
+use agents::{model_proxy::ModelAccess, turn::RetryPolicy};
 use pipeline::{Pipeline, Project, trust::TrustStore};
 use tokio::{
     net::TcpListener,
@@ -33,6 +33,7 @@ use crate::{
     http::{
         self, McpRun, McpRuns, OperatorAccess, RunGuard, TcpPeerCheck,
         host::{self, BotHost},
+        network::HostQuestions,
         services::HttpServices,
     },
     live_agents::LiveAgents,
@@ -91,6 +92,9 @@ pub enum StartError {
     Lock(#[from] LockError),
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The way to the model cannot be used.
+    #[error("{0}")]
+    Model(String),
     /// The record of runs cannot be opened.
     #[error("`.storkit/logs/runs.jsonl` cannot be used: {0}.")]
     Ledger(std::io::Error),
@@ -152,25 +156,26 @@ impl App {
         let (notices, label) = (options.notices.clone(), options.label.clone());
         let settings = Arc::new(LiveSettings::new(options.loaded.clone(), options.access.clone()));
         let runs = McpRuns::default();
-        let host = BotHost::new(settings.clone(), runs.clone(), port);
-        let pipeline = Pipeline::open(
-            &options.project,
-            host::settings(&options.loaded, options.trust.clone()),
-            Arc::new(host),
-        )
-        .map_err(StartError::Ledger)?;
+        let hosts = HostQuestions::new(settings.clone());
+        let host = BotHost::new(settings.clone(), runs.clone(), port, hosts.clone());
+        let access = options.loaded.config.claude.model_access(&options.loaded.secret_env);
+        let access = access.map_err(StartError::Model)?;
+        let agents = host::settings(&options.loaded, options.trust.clone(), access.clone());
+        let pipeline =
+            Pipeline::open(&options.project, agents, Arc::new(host)).map_err(StartError::Ledger)?;
         // Subscribed before the first event, so that rooms hear of an earlier storkit's leftovers.
         let (_, events) = pipeline.follow();
         let operator = OperatorAccess::open(&runs, port);
         let checks_peer = options.checks_peer;
-        let (services, inbox) = chat_services(options, registry, store, pipeline, settings);
+        let (services, inbox) = chat_services(options, registry, store, pipeline, (settings, access));
+        hosts.connect(services.broker.clone(), services.commands.messengers.clone());
         serve_rooms(&services);
         let app = Self { services, runs, operator, lock, port, label };
         // Before messages and agents arrive: prompts from now on queue behind those of the predecessor, and closing
         // its questions must not close new ones.
         app.clean_up_after_predecessor(&notices).await;
         let (services, tracker) = (&app.services, &app.services.tracker);
-        let http = Arc::new(http_services(services));
+        let http = Arc::new(http_services(services, hosts));
         tracker.spawn(http::serve(listener, http, app.runs.clone(), checks_peer));
         if let Some((listener, webhooks)) = public {
             tracker.spawn(http::webhooks::serve(listener, webhooks, services.stop.clone()));
@@ -339,7 +344,7 @@ fn chat_services(
     registry: CommandRegistry,
     store: Store,
     pipeline: Pipeline,
-    settings: Arc<LiveSettings>,
+    (settings, model_access): (Arc<LiveSettings>, ModelAccess),
 ) -> (Arc<ChatServices>, mpsc::Receiver<Incoming>) {
     let AppOptions { project, adapters, clock, retry, program, trust, .. } = options;
     // Bounded: a flood makes the adapters wait, instead of filling the memory.
@@ -369,6 +374,7 @@ fn chat_services(
     let services = ChatServices {
         commands: Arc::new(commands),
         settings,
+        model_access,
         store,
         clock,
         broker,
@@ -383,12 +389,13 @@ fn chat_services(
     (Arc::new(services), inbox)
 }
 
-fn http_services(services: &ChatServices) -> HttpServices {
+fn http_services(services: &ChatServices, hosts: Arc<HostQuestions>) -> HttpServices {
     let commands = &services.commands;
     HttpServices {
         project: commands.project.clone(),
         settings: services.settings.clone(),
         broker: services.broker.clone(),
+        hosts,
         pipeline: commands.pipeline.clone(),
         agents: commands.agents.clone(),
         messengers: commands.messengers.clone(),

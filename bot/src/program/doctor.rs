@@ -1,10 +1,11 @@
 //! Checks of everything storkit needs from its machine. [`crate::replies::doctor`] words the findings.
 
-use std::{fmt::Write as _, process::Stdio, time::Duration};
+use std::{fmt::Write as _, path::PathBuf, process::Stdio, time::Duration};
 
 use agents::{
     claude::TESTED_VERSION,
     confine::{Confinement, HostFolders},
+    model_proxy::{ModelAccess, is_model_variable},
 };
 use pipeline::{
     Project,
@@ -62,7 +63,10 @@ pub async fn check(project: &Project, store: &TrustStore, loaded: &LoadedConfig)
     let (config, secret_env) = (&loaded.config, &loaded.secret_env);
     let trust = ProjectTrust::read(project, store);
     let mut checks = vec![claude_version(config, secret_env).await];
-    checks.extend(claude_key(config, secret_env).await);
+    let key = claude_key(config, secret_env).await;
+    let has_login = key.as_ref().is_some_and(|check| check.state == CheckState::Good);
+    checks.extend(key);
+    checks.extend(model_way(config, secret_env, has_login));
     checks.extend(git(project).await);
     checks.push(project_settings(config));
     checks.extend(unasked_calls(config));
@@ -153,7 +157,7 @@ fn clock(project: &Project) -> DoctorCheck {
     }
 }
 
-/// Runs the CLI as agents do: without the bot's secrets, with its configured environment.
+/// Runs the CLI as agents do: without the bot's secrets and the model's key, with its configured environment.
 async fn claude(config: &BotConfig, secret_env: &[String], arguments: &[&str]) -> Result<String, String> {
     let (name, leading) = config.claude.command.split_first().ok_or(say::NO_PROGRAM)?;
     let mut command = Command::new(name);
@@ -162,7 +166,15 @@ async fn claude(config: &BotConfig, secret_env: &[String], arguments: &[&str]) -
     for secret in secret_env {
         command.env_remove(secret);
     }
-    command.args(leading).args(arguments).envs(&config.claude.env);
+    // `model_way` reports an error.
+    let access = config.claude.model_access(secret_env).unwrap_or_default();
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(|name| access.withholds(name)))
+    {
+        command.env_remove(name);
+    }
+    let configured = config.claude.env.iter().filter(|(name, _)| !access.replaces(name));
+    command.args(leading).args(arguments).envs(configured).envs(access.placeholders());
     output(command).await
 }
 
@@ -212,6 +224,31 @@ async fn claude_key(config: &BotConfig, secret_env: &[String]) -> Option<DoctorC
         Ok(_) => bad(say::CLAUDE_HAS_NO_KEY),
         Err(why) => note(say::claude_key_unknown(&why)),
     })
+}
+
+/// Whether agents can see what opens the way to their model.
+fn model_way(config: &BotConfig, secret_env: &[String], has_login: bool) -> Option<DoctorCheck> {
+    match config.claude.model_access(secret_env) {
+        Err(why) => Some(bad(say::as_reported(&why))),
+        Ok(ModelAccess::Proxied(_)) => Some(match settings_with_key(config) {
+            None => good(say::KEY_STAYS_OUTSIDE),
+            Some(file) => note(say::key_in_settings(&file)),
+        }),
+        Ok(ModelAccess::Login) => has_login.then(|| note(say::LOGIN_IS_VISIBLE)),
+        Ok(ModelAccess::Cloud(cloud)) => Some(note(say::cloud_is_visible(cloud))),
+    }
+}
+
+/// The user's own settings of the CLI, if they set a key or an address, which count for the CLI before those that storkit gives it.
+fn settings_with_key(config: &BotConfig) -> Option<PathBuf> {
+    let set = |name: &str| config.claude.env.get(name).map(Into::into).or_else(|| std::env::var_os(name));
+    let folder = set("CLAUDE_CONFIG_DIR").map(PathBuf::from);
+    let folder = folder.or_else(|| Some(PathBuf::from(set("HOME")?).join(".claude")))?;
+    let file = folder.join("settings.json");
+    let settings: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;
+    let variables = settings["env"].as_object().into_iter().flatten();
+    let of_model = variables.into_iter().any(|(name, _)| is_model_variable(name));
+    (of_model || settings.get("apiKeyHelper").is_some()).then_some(file)
 }
 
 fn logged_in(text: &str) -> bool {
@@ -284,10 +321,16 @@ fn network(trust: &ProjectTrust, wall: &Result<Confinement, String>) -> Option<D
     // `stories` reports settings that are wrong, and `confirmation` those that nobody confirmed.
     let config = trust.in_force(settings::environment::var).ok()??.config;
     let parts = network_parts(&config);
-    let Some(limited) = parts.iter().map(|part| part.network).find(|network| network.is_limited()) else {
+    let limited = || parts.iter().map(|part| part.network).filter(|network| network.is_limited());
+    // What somebody set comes first: it stops runs where it cannot be enforced.
+    let Some(limited) = limited().find(|network| network.is_strict()).or_else(|| limited().next()) else {
         return Some(good(say::NETWORK_OPEN));
     };
     let access = say::network_access(&parts);
+    let unlimited = wall.as_ref().ok().filter(|wall| !limited.is_strict() && !wall.limits(limited));
+    if let Some(why) = unlimited.and_then(|wall| wall.limits_network().err()) {
+        return Some(note(say::network_open_here(&why)));
+    }
     Some(match wall.as_ref().map_err(Clone::clone).and_then(|wall| wall.can_limit(limited, "`network`")) {
         Ok(()) => match way_around(&config) {
             Some(why) => note(format!("{access} {why}")),
@@ -411,7 +454,7 @@ mod tests {
         "#;
         let config =
             ProjectConfig::parse(text, "project.toml".as_ref(), |_| None).expect("it is valid").config;
-        insta::assert_snapshot!(say::network_access(&network_parts(&config)), @"Network access (`coder`: the model's API, storkit's tools, `crates.io`, `*.crates.io`; `qa`: the model's API, storkit's tools; `boss`, `merger`: everything; gates: nothing; component `web`: `registry.npmjs.org`).");
+        insta::assert_snapshot!(say::network_access(&network_parts(&config)), @"Network access (`coder`: the model's API, storkit's tools, `crates.io`, `*.crates.io`; `qa`: the model's API, storkit's tools; `boss`, `merger`: the model's API, storkit's tools, package registries, other hosts after a question; gates: nothing; component `web`: `registry.npmjs.org`).");
     }
 
     #[test]
@@ -421,7 +464,7 @@ mod tests {
             let text = format!("{text}\n{agent}network = false\n");
             way_around(&ProjectConfig::parse(&text, "project.toml".as_ref(), |_| None).expect("valid").config)
         };
-        insta::assert_snapshot!(told("[[component]]\nname = \"web\"\nnetwork = true").expect("told"), @"What `coder` writes still runs with full network access; limit `gate_network` and `network` of the component `web` too.");
+        insta::assert_snapshot!(told("gate_network = true\n[[component]]\nname = \"web\"\nnetwork = true").expect("told"), @"What `coder` writes still runs with full network access; limit `gate_network` and `network` of the component `web` too.");
         assert_eq!(told("gate_network = false"), None);
     }
 

@@ -22,7 +22,7 @@ pub fn print(text: &str) {
 /// A start that failed: 75 where trying later can help.
 pub fn not_started(error: &StartError) -> ExitCode {
     let code = match error {
-        StartError::NoSuchRoom { .. } => 2,
+        StartError::NoSuchRoom { .. } | StartError::Model(_) => 2,
         StartError::Webhooks { .. } => 75,
         StartError::Lock(LockError::Taken { .. }) | StartError::Port { .. } => 75,
         StartError::Lock(LockError::Io { .. })

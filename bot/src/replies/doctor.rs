@@ -3,7 +3,7 @@
 use std::{fmt::Display, path::Path};
 
 use adapters::markdown::{code_span, inert};
-use agents::{claude::TESTED_VERSION, confine::NetworkAccess};
+use agents::{claude::TESTED_VERSION, confine::NetworkAccess, model_proxy::CloudProvider};
 
 use super::{
     text::{count, sentence, shorten},
@@ -41,6 +41,28 @@ pub fn claude_fails(program: &str, why: &str) -> String {
 pub const CLAUDE_HAS_KEY: &str = "Claude Code has a key or a login.";
 pub const CLAUDE_HAS_NO_KEY: &str =
     "Claude Code has no key. Set `ANTHROPIC_API_KEY`, or run `claude` once and log in.";
+
+/// No agent can see the model's key.
+pub const KEY_STAYS_OUTSIDE: &str =
+    "Agents reach the model through storkit, which adds the key; no agent sees it.";
+
+/// The CLI's login is a file.
+pub const LOGIN_IS_VISIBLE: &str = "Claude Code uses a login of its own, and agents can read its token in `~/.claude`. To keep it from them, \
+     give storkit an `ANTHROPIC_API_KEY` instead. Budgets rely on Claude Code's own count.";
+
+pub fn key_in_settings(file: &Path) -> String {
+    format!(
+        "`{}` sets a key, an address or an `apiKeyHelper` for Claude Code, which agents can read. Move it to storkit's environment, \
+         so that storkit adds the key outside of their sandbox.",
+        file.display()
+    )
+}
+
+pub fn cloud_is_visible(cloud: CloudProvider) -> String {
+    format!(
+        "Claude Code signs its requests to {cloud} itself, so agents can see those credentials. Budgets rely on Claude Code's own count."
+    )
+}
 
 /// Whether it can is unknown.
 pub fn claude_key_unknown(why: &str) -> String {
@@ -267,6 +289,21 @@ pub fn network_access(parts: &[NetworkPart<'_>]) -> String {
     for NetworkPart { name, always, network } in parts {
         let reach = match network {
             NetworkAccess::All => "everything".to_owned(),
+            NetworkAccess::Ask(hosts) => {
+                let always = Some((*always).to_owned()).filter(|always| !always.is_empty());
+                let hosts = hosts.iter().map(|host| format!("`{host}`"));
+                // Commands ask nobody.
+                let others =
+                    if always.is_some() { "other hosts after a question" } else { "hosts that were allowed" };
+                let registries = ["package registries".to_owned()];
+                always
+                    .into_iter()
+                    .chain(registries)
+                    .chain(hosts)
+                    .chain([others.to_owned()])
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            }
             NetworkAccess::Only(hosts) if hosts.is_empty() && always.is_empty() => "nothing".to_owned(),
             NetworkAccess::Only(hosts) => {
                 let always = Some((*always).to_owned()).filter(|always| !always.is_empty());
@@ -292,6 +329,14 @@ pub fn network_way_around(agent: &str, open: &[String]) -> String {
 /// This machine cannot enforce the limits.
 pub fn network_not_limited(why: &str) -> String {
     sentence(&format!("No run starts: {}", inert(why)))
+}
+
+/// Nobody set a limit, and the usual one does not work here.
+pub fn network_open_here(why: &str) -> String {
+    sentence(&format!(
+        "Agents, gates and components have full network access, since this machine cannot limit it: {}",
+        inert(why)
+    ))
 }
 
 /// A key of `project.toml` that opens the network.
@@ -322,6 +367,8 @@ mod tests {
         let fixed = [
             CLAUDE_HAS_KEY,
             CLAUDE_HAS_NO_KEY,
+            KEY_STAYS_OUTSIDE,
+            LOGIN_IS_VISIBLE,
             PROJECT_SETTINGS_TRUSTED,
             PROJECT_SETTINGS_IGNORED,
             GIT_MISSING,
@@ -348,6 +395,9 @@ mod tests {
             as_reported("`a` is wrong"),
             messenger_refused("chat", "refused."),
             network_not_limited("bwrap is missing"),
+            network_open_here("bwrap is missing."),
+            key_in_settings("/home/ann/.claude/settings.json".as_ref()),
+            cloud_is_visible(CloudProvider::Bedrock),
         ];
         for text in fixed.iter().map(ToString::to_string).chain(worded) {
             assert!(text.ends_with('.') && !text.ends_with("..") && !text.ends_with("`."), "{text}");

@@ -16,8 +16,8 @@ use super::{
     visible::{head_and_tail, visible, visible_line},
 };
 use crate::permission::{
-    AnswerKind, AnswerRefused, CallConcern, DenialReason, ExpectedAnswer, ModelQuestion, PermissionDecision,
-    Question, QuestionId, QuestionOutcome, StrangerText, WithdrawReason,
+    AnswerKind, AnswerRefused, CallConcern, DenialReason, ExpectedAnswer, ModelQuestion, NETWORK_TOOL,
+    PermissionDecision, Question, QuestionId, QuestionOutcome, StrangerText, WithdrawReason,
 };
 
 /// A question's text, and a file where it is too long to be read in a chat.
@@ -227,6 +227,9 @@ fn detail(tool: &str, input: &Value) -> (String, &'static str, &'static str) {
             let diff = diff("", text("content"));
             (format!("{}\n{diff}", visible(text("file_path"))), "diff", "diff", &["file_path", "content"])
         }
+        NETWORK_TOOL if host(input).is_some() => {
+            (host(input).unwrap_or_default(), "", "txt", &["host", "port"])
+        }
         _ => {
             let json = serde_json::to_string_pretty(input).unwrap_or_default();
             return (visible(&json), "json", "json");
@@ -234,6 +237,33 @@ fn detail(tool: &str, input: &Value) -> (String, &'static str, &'static str) {
     };
     (format!("{shown}{}", other_keys(input, keys)), language, ending)
 }
+
+/// The host and port of a connection that is asked for, and of a rule for it.
+pub(super) fn host(input: &Value) -> Option<String> {
+    let (host, port) = (input.get("host")?.as_str()?, input.get("port")?.as_u64()?);
+    let host = visible_line(host, NAME_MAX);
+    Some(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+}
+
+/// Why a host cannot be reached, as a clause for the agent.
+pub fn host_refused(why: DenialReason) -> String {
+    match why {
+        DenialReason::Person { by, reason: Some(reason), .. } => format!("{} denied it: {reason}", by.name),
+        DenialReason::Person { by, reason: None, .. } => {
+            format!("{} denied it; ask what to do instead", by.name)
+        }
+        DenialReason::TimedOut => "nobody answered the question about it in time".into(),
+        DenialReason::Unreachable => NO_PERSON_FOR_HOST.into(),
+        DenialReason::Withdrawn(why) => {
+            format!("the question about it was closed, because {}", withdrawn(why))
+        }
+    }
+}
+
+pub const NO_PERSON_FOR_HOST: &str = "no person could be asked about it";
+
+/// To the project's commands, which ask nobody.
+pub const HOST_NOT_ALLOWED_YET: &str = "nobody has allowed it yet";
 
 fn other_keys(input: &Value, keys: &[&str]) -> String {
     let others = input.as_object().into_iter().flatten();
@@ -246,7 +276,7 @@ fn other_keys(input: &Value, keys: &[&str]) -> String {
 
 // A key with a value of another type than the tool's is shown as it is, not as the empty text.
 fn value_has_its_form(key: &str, value: &Value) -> bool {
-    value.is_string() || key == "replace_all"
+    value.is_string() || key == "replace_all" || (key == "port" && value.is_u64())
 }
 
 // Made visible before they are compared: else the marks of the lines would hide that a line is blank.

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use adapters::markdown::{code_span, inert};
 
-use super::visible::visible_line;
+use super::{questions::host, visible::visible_line};
 use crate::{
-    permission::{ListedArguments, ListedCommand, RuleOwner, RuleScope},
+    permission::{ListedArguments, ListedCommand, NETWORK_TOOL, RuleOwner, RuleScope},
     store::StandingRule,
 };
 
@@ -22,7 +22,9 @@ pub fn offered_rule(scope: &RuleScope, owner: Option<&RuleOwner>) -> String {
         }
         RuleScope::Path { tool, path } => file(tool, path),
         RuleScope::Host { host } => page(host),
-        RuleScope::Call { .. } => "exactly this call".to_owned(),
+        RuleScope::Call { tool, input, .. } => {
+            connection(tool, input).unwrap_or_else(|| "exactly this call".to_owned())
+        }
     };
     let whose = match owner {
         Some(RuleOwner::Room(_)) => ", in this room".into(),
@@ -39,15 +41,21 @@ pub fn rule_in_words(scope: &RuleScope, owner: &RuleOwner) -> String {
         RuleScope::Command { command, .. } => format!("exactly {}", code_span(&visible_line(command, SHOWN))),
         RuleScope::Path { tool, path } => file(tool, path),
         RuleScope::Host { host } => page(host),
-        RuleScope::Call { tool, input, .. } => {
+        RuleScope::Call { tool, input, .. } => connection(tool, input).unwrap_or_else(|| {
             format!(
                 "{} with exactly {}",
                 code_span(&visible_line(tool, SHOWN)),
                 code_span(&visible_line(input, SHOWN))
             )
-        }
+        }),
     };
     format!("{calls}{}", whose(owner))
+}
+
+/// A rule for connections to a host.
+fn connection(tool: &str, input: &str) -> Option<String> {
+    let input = serde_json::from_str(input).ok().filter(|_| tool == NETWORK_TOOL)?;
+    Some(format!("connections to {}", code_span(&host(&input)?)))
 }
 
 fn listed(prefix: &str) -> String {

@@ -82,6 +82,10 @@ pub fn summary(config: &ProjectConfig) -> String {
 fn reach(network: &NetworkAccess) -> String {
     match network {
         NetworkAccess::All => "everything".to_owned(),
+        NetworkAccess::Ask(hosts) => {
+            let hosts = hosts.iter().map(|host| format!(", {}", visible(&host.to_string())));
+            format!("package registries{}, and other hosts that people here allow", hosts.collect::<String>())
+        }
         NetworkAccess::Only(hosts) if hosts.is_empty() => "nothing of its own".to_owned(),
         NetworkAccess::Only(hosts) => {
             hosts.iter().map(|host| visible(&host.to_string())).collect::<Vec<_>>().join(", ")

@@ -95,7 +95,7 @@ pub fn turn_failed(cause: TurnFailure, said: &str) -> String {
             "Claude's service broke off in the middle of an answer. Say `go on` to continue."
         }
         TurnFailure::Unreachable => {
-            "Claude's service cannot be reached from here (connection refused). Check the network and `ANTHROPIC_BASE_URL`."
+            "Claude's service cannot be reached from here. Check the network and `ANTHROPIC_BASE_URL`."
         }
         TurnFailure::WrongMode => {
             "Claude Code was not in the permission mode that I started it in, so it could have acted without asking you. I ended it. The \

@@ -43,7 +43,7 @@ impl Agent {
             prompt: default_prompt(role).to_owned(),
             system_prompt: default_system_prompt(role).to_owned(),
             count: 1,
-            network: NetworkAccess::All,
+            network: NetworkAccess::default(),
         }
     }
 

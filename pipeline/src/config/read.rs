@@ -110,24 +110,40 @@ struct AgentKeys {
     network: Option<NetworkValue>,
 }
 
-/// `true`, `false` or a list of hosts.
+/// `true`, `false`, `"ask"`, or a list of hosts that may contain `"ask"`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged, expecting = "`true`, `false` or a list of hosts like [\"crates.io\"] is expected")]
+#[serde(
+    untagged,
+    expecting = "`true`, `false`, \"ask\" or a list of hosts like [\"ask\", \"example.org\"] is expected"
+)]
 enum NetworkValue {
     Whether(bool),
+    Word(String),
     Hosts(Vec<String>),
 }
+
+/// People are asked about hosts that are not listed.
+const ASK: &str = "ask";
 
 impl NetworkValue {
     fn network(self, key: &str) -> Result<NetworkAccess, KeyError> {
         let hosts = match self {
             Self::Whether(true) => return Ok(NetworkAccess::All),
             Self::Whether(false) => Vec::new(),
+            Self::Word(word) if word == ASK => vec![word],
+            Self::Word(word) => {
+                return wrong(
+                    key,
+                    format!("{word:?} is no setting; write \"ask\", `true`, `false` or a list of hosts."),
+                );
+            }
             Self::Hosts(hosts) => hosts,
         };
+        let (asks, hosts): (Vec<_>, Vec<_>) = hosts.into_iter().partition(|entry| entry == ASK);
         let host =
             |entry: &String| AllowedHost::parse(entry).or_else(|why| wrong(key, format!("{entry:?} {why}.")));
-        Ok(NetworkAccess::Only(hosts.iter().map(host).collect::<Result<_, _>>()?))
+        let hosts = hosts.iter().map(host).collect::<Result<_, _>>()?;
+        Ok(if asks.is_empty() { NetworkAccess::Only(hosts) } else { NetworkAccess::Ask(hosts) })
     }
 }
 
@@ -450,7 +466,7 @@ mod tests {
         let networks =
             networks.into_iter().chain(config.components.iter().map(|component| &component.network));
         let networks: Vec<String> = networks.map(ToString::to_string).collect();
-        insta::assert_snapshot!(networks.join("; "), @"`crates.io`, `*.crates.io`, `github.com:443`; everything; nothing; `registry.npmjs.org`; nothing");
+        insta::assert_snapshot!(networks.join("; "), @"`crates.io`, `*.crates.io`, `github.com:443`; package registries, other hosts after a question; nothing; `registry.npmjs.org`; nothing");
         insta::assert_debug_snapshot!((&config.budget, &config.components[..1], &config.agents[0]), @r#"
         (
             Budget {
@@ -577,6 +593,22 @@ mod tests {
     }
 
     #[test]
+    fn people_are_asked_about_hosts_unless_a_limit_is_set() {
+        let network = |value: &str| {
+            let agent = format!("[[agent]]\nname = \"a\"\nstage = \"coder\"\n{value}");
+            parse(&agent).unwrap().config.agents[0].network.to_string()
+        };
+        let asked = "package registries, other hosts after a question";
+        assert_eq!(network(""), asked);
+        assert_eq!(network("network = \"ask\""), asked);
+        let with = "package registries, `example.org`, other hosts after a question";
+        assert_eq!(network("network = [\"example.org\", \"ask\"]"), with);
+        assert_eq!(network("network = [\"example.org\"]"), "`example.org`");
+        // A machine that cannot limit the network still starts what nobody limited.
+        assert_eq!(network("sandbox = \"none\""), asked);
+    }
+
+    #[test]
     fn other_wrong_values_get_a_sentence() {
         insta::assert_snapshot!(sentences(&[
             "gate_timeout = \"soon\"",
@@ -610,7 +642,7 @@ mod tests {
         `component.name` in `project.toml`: every component needs a name, like "frontend".
         `component.path` in `project.toml`: `../web` leads out of the project; write a folder in it, like "web".
         `component.path` in `project.toml`: `/web` leads out of the project; write a folder in it, like "web".
-        `gate_network` in `project.toml`: `true`, `false` or a list of hosts like ["crates.io"] is expected.
+        `gate_network` in `project.toml`: "no" is no setting; write "ask", `true`, `false` or a list of hosts.
         `gate_network` in `project.toml`: "https://crates.io/" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
         `gate_network` in `project.toml`: "crates.io:0" has a port that is none; write 1 to 65535.
         `gate_network` in `project.toml`: "*" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
@@ -618,7 +650,7 @@ mod tests {
         `gate_network` in `project.toml`: "127.1" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
         `gate_network` in `project.toml`: "fe80::1" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
         `gate_network` in `project.toml`: "bücher.example" is no host; write a name like "crates.io", "*.crates.io" or "github.com:443", in ASCII and without `https://` or a path.
-        `agent.network` in `project.toml`: `true`, `false` or a list of hosts like ["crates.io"] is expected.
+        `agent.network` in `project.toml`: `true`, `false`, "ask" or a list of hosts like ["ask", "example.org"] is expected.
         `project.toml` has an unknown key `agent.networks` (did you mean `agent.network`?).
         `agent` in `project.toml`: invalid type: integer `3`, expected a sequence.
         `agent.model` in `project.toml`: the environment variable `NOPE` is not set. Set it, or write the value here.

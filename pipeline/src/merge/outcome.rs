@@ -11,6 +11,7 @@ use crate::{
     gates::{GateReport, GateRunner},
     git::program::GitProgramError,
     guard::BaseError,
+    open_hosts::CommandHosts,
     story::FileName,
     worktree::WorktreeError,
 };
@@ -35,6 +36,8 @@ pub struct MergeSettings {
     pub gates: GateRunner,
     /// What gates may reach.
     pub network: NetworkAccess,
+    /// What people opened for a story, with `"ask"`.
+    pub hosts: CommandHosts,
     /// Whose setup goes before the gates.
     pub components: Vec<Component>,
     /// The sandbox of the gates: they run agents' code. An error is a sentence about why there is

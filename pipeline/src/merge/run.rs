@@ -26,6 +26,7 @@ use crate::{
         outcome::{MergeError, MergeOutcome, MergeRequest, MergeSettings},
         proof::MergeProof,
     },
+    story::StoryId,
     worktree::{ComponentError, ComponentPhase, DetachedWorktree, run_components},
 };
 
@@ -39,8 +40,8 @@ pub(super) async fn one(
     job: MergeJob,
     cancel: &CancellationToken,
 ) -> Result<MergeOutcome, MergeError> {
-    let settings = shared.settings();
     let request = Arc::new(job.request()?);
+    let settings = with_open_hosts(shared, request.file.id).await?;
     for _ in 0..ATTEMPTS {
         // Squashed and gated again on the new base: the gates have to pass on exactly the tree that lands.
         shared.step(MergeStep::Squash);
@@ -69,6 +70,17 @@ pub(super) async fn one(
         }
     }
     Ok(MergeOutcome::BaseMoved)
+}
+
+/// The settings, with the hosts that are open to the gates of this story.
+async fn with_open_hosts(
+    shared: &Arc<QueueShared>,
+    story: StoryId,
+) -> Result<Arc<MergeSettings>, MergeError> {
+    let mut settings = MergeSettings::clone(&shared.settings());
+    let hosts = settings.hosts.clone();
+    settings.gates.open_hosts = shared.blocking(move |_| Ok(hosts.of(story))).await?;
+    Ok(Arc::new(settings))
 }
 
 enum PreparedMerge {

@@ -18,6 +18,7 @@ use crate::{
     gates::GateRunner,
     host::AgentSettings,
     merge::{MergeProof, MergeSettings},
+    open_hosts::CommandHosts,
     rooms,
     sentence::sentence,
     story::{
@@ -134,10 +135,20 @@ impl Orchestrator {
             self.remove_worktree(name, branch);
         }
     }
+
+    /// Opens hosts to the project's commands.
+    pub(super) fn command_hosts(&self) -> CommandHosts {
+        CommandHosts::new(&self.context.project, &self.config.base, &self.context.host)
+    }
 }
 
 /// What holds for merges.
-pub(super) fn merge_settings(base: &str, config: &ProjectConfig, settings: &AgentSettings) -> MergeSettings {
+pub(super) fn merge_settings(
+    base: &str,
+    config: &ProjectConfig,
+    settings: &AgentSettings,
+    hosts: CommandHosts,
+) -> MergeSettings {
     let gates = GateRunner {
         commands: config.gates.clone(),
         timeout: config.gate_timeout.limit().unwrap_or(FOR_EVER),
@@ -147,6 +158,7 @@ pub(super) fn merge_settings(base: &str, config: &ProjectConfig, settings: &Agen
         base: base.to_owned(),
         gates,
         network: config.gate_network.clone(),
+        hosts,
         components: config.components.clone(),
         confinement: settings.confinement(),
         variables: settings.wall.variables.clone(),

@@ -103,6 +103,7 @@ mod tests {
             base: "main".into(),
             gates: GateRunner::default(),
             network: NetworkAccess::All,
+            hosts: Default::default(),
             components: vec![],
             confinement: Ok(Confinement::None),
             variables: vec![],

@@ -11,7 +11,9 @@ use crate::{
     config::ProjectConfig,
     gates::GateRunner,
     host::AgentSettings,
+    open_hosts::CommandHosts,
     sentence::sentence,
+    story::StoryId,
     worktree::{BranchFate, ComponentPhase, Worktree, WorktreeName, Worktrees, run_components},
 };
 
@@ -21,6 +23,7 @@ pub(super) struct WorktreeRemover {
     worktrees: Worktrees,
     config: Arc<ProjectConfig>,
     settings: Arc<AgentSettings>,
+    hosts: CommandHosts,
     base: String,
     events: mpsc::Sender<TaskEvent>,
 }
@@ -31,6 +34,7 @@ impl Orchestrator {
             worktrees: self.context.worktrees.clone(),
             config: Arc::clone(&self.config.in_force),
             settings: Arc::clone(&self.context.settings),
+            hosts: self.command_hosts(),
             base: self.config.base.clone(),
             events: self.events.clone(),
         }
@@ -68,11 +72,11 @@ impl WorktreeRemover {
         if self.config.components.iter().all(|component| component.teardown.is_empty()) {
             return Ok(());
         }
-        let (worktrees, base, name) = (self.worktrees.clone(), self.base.clone(), name.clone());
-        let Some(worktree) = blocking(move || worktrees.find(&name, &base)).await? else { return Ok(()) };
+        let (worktrees, base, wanted) = (self.worktrees.clone(), self.base.clone(), name.clone());
+        let Some(worktree) = blocking(move || worktrees.find(&wanted, &base)).await? else { return Ok(()) };
         let path = worktree.path().to_owned();
-        let (config, settings) = (Arc::clone(&self.config), Arc::clone(&self.settings));
-        let (gates, confined) = blocking(move || kept_in(&worktree, &config, &settings)).await??;
+        let (remover, story) = (self.clone(), name.id());
+        let (gates, confined) = blocking(move || kept_in(&worktree, story, &remover)).await??;
         // A teardown stops what the setup started, so nothing cancels it; the gates' time limit still holds.
         let never = CancellationToken::new();
         let done = run_components(
@@ -90,9 +94,10 @@ impl WorktreeRemover {
 
 fn kept_in(
     worktree: &Worktree,
-    config: &ProjectConfig,
-    settings: &AgentSettings,
+    story: StoryId,
+    remover: &WorktreeRemover,
 ) -> Result<(GateRunner, Confined), String> {
+    let WorktreeRemover { config, settings, hosts, .. } = remover;
     // In the sandbox, too: a teardown runs files that an agent may have written.
     let confinement = settings.confinement()?;
     let place = match confinement.encloses() {
@@ -101,6 +106,7 @@ fn kept_in(
     };
     let gates = GateRunner {
         timeout: config.gate_timeout.limit().unwrap_or(housekeeping::FOR_EVER),
+        open_hosts: hosts.of(story),
         ..GateRunner::default()
     };
     Ok((gates, settings.confined(confinement, place)))

@@ -72,10 +72,12 @@ impl Orchestrator {
         }
         self.config.in_force = Arc::new(config);
         self.config.is_known = true;
+        let hosts = self.command_hosts();
         self.merges.configure(merge_settings(
             &self.config.base,
             &self.config.in_force,
             &self.context.settings,
+            hosts,
         ));
         if was_wrong {
             self.publisher.emit(PipelineEvent::Paused { why: None });

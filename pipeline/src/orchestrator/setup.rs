@@ -34,6 +34,7 @@ use crate::{
     host::{AgentSettings, PipelineHost},
     ledger::{RunLedger, RunSummary},
     merge::{JournaledMerge, MergeProof, MergeQueue, MergeRecovery, merges, recover},
+    open_hosts::CommandHosts,
     rooms::{self, LandedStory, Landings},
     run::RunContext,
     story::{StoryId, stage::Stage},
@@ -162,7 +163,12 @@ impl StartupState {
         }
         // The board works without settings; `is_known` prevents that anything starts.
         let config = reading.in_force.unwrap_or_default();
-        let merging = housekeeping::merge_settings(&base, &config, &self.settings);
+        let merging = housekeeping::merge_settings(
+            &base,
+            &config,
+            &self.settings,
+            CommandHosts::new(&self.project, &base, &self.host),
+        );
         let (queue, merged) = match MergeQueue::open(&self.project, merging) {
             Ok(opened) => opened,
             Err(error) => return Err((error.to_string(), Box::new(self))),

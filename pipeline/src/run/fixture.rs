@@ -120,6 +120,7 @@ impl RunFixture {
             model: String::new(),
             env: [("STAND_IN".to_owned(), text(place.path()))].into(),
             secret_env: Vec::new(),
+            model_access: Default::default(),
             home: git.root().with_file_name("home"),
             wall: WallSettings { confine: ConfineChoice::None, ..WallSettings::default() },
             trust: git.trust(),

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::SystemTime};
 use agents::{
     claude::{Launch, ProcessError, SessionId, TurnFailure},
     confine::EgressProxy,
+    model_proxy::ModelSpending,
     turn::{RetryStep, SessionCost, TurnOutcome, TurnRetries},
 };
 use tokio::sync::{mpsc, watch};
@@ -36,6 +37,8 @@ pub(super) struct RunJob {
     pub workspace: Option<Workspace>,
     /// The proxy of a sandbox with limited network access.
     egress: Option<Arc<EgressProxy>>,
+    /// Where the agent finds the way to its model on this machine's loopback.
+    model_port: Option<u16>,
     pub session: Option<SessionId>,
     pub spending: RunSpending,
     /// Whether the CLI waits for the model's service.
@@ -91,8 +94,9 @@ impl RunJob {
             access: None,
             workspace: None,
             egress: None,
+            model_port: None,
             session: None,
-            spending: RunSpending { session: SessionCost::resumed(before_usd), ..RunSpending::default() },
+            spending: RunSpending::new(SessionCost::resumed(before_usd)),
             busy: false,
             branch: BranchProgress::default(),
             output: RunOutput { updates, log },
@@ -110,8 +114,8 @@ impl RunJob {
         }
         let summary = outcome.summary();
         self.output.log.write(&format!("== {}", summary.outcome));
-        let RunSpending { usd, tokens, .. } = self.spending;
-        self.context.ledger.ended(&self.plan.run.id, usd, tokens, summary);
+        let ModelSpending { usd, input_tokens, output_tokens } = self.spending.total();
+        self.context.ledger.ended(&self.plan.run.id, usd, (input_tokens, output_tokens), summary);
         RunEnd { outcome, usd, diff: self.branch.diff }
     }
 
@@ -146,6 +150,16 @@ impl RunJob {
             {
                 return Ok(RunOutcome::Busy { until });
             }
+            // An answer counts though it was the last that the budget paid for.
+            if self.spending.is_over_budget()
+                && !matches!(turn.outcome, TurnOutcome::Answered(_))
+                && facts.tampering.is_empty()
+                && facts.ended.is_none()
+            {
+                return Ok(RunOutcome::Blocked(BlockReason::RunBudget {
+                    spent_usd: self.spending.total().usd,
+                }));
+            }
             match verdict::next(self.plan.run.role, &facts) {
                 NextAction::RemindToCommit => {
                     reminded = true;
@@ -179,7 +193,7 @@ impl RunJob {
     // to decide about money.
     fn failed(&self, turn: &TurnResult, cause: FailureCause) -> RunOutcome {
         if matches!(turn.outcome, TurnOutcome::Failed { cause: TurnFailure::Budget, .. }) {
-            return RunOutcome::Blocked(BlockReason::RunBudget { spent_usd: self.spending.usd });
+            return RunOutcome::Blocked(BlockReason::RunBudget { spent_usd: self.spending.total().usd });
         }
         let tail = self.output.log.tail(12);
         let details = (!tail.is_empty()).then(|| format!("The end of its log:\n{tail}"));
@@ -215,7 +229,7 @@ impl RunJob {
         if !fresh || self.plan.config.components.is_empty() {
             return Ok(());
         }
-        let (gates, confined) = (Workspace::gates(&self.plan), self.confined().await?);
+        let (gates, confined) = (self.gate_runner().await?, self.confined().await?);
         let path = self.path();
         let components = self.plan.config.components.clone();
         let mut lines = Vec::new();
@@ -301,7 +315,7 @@ fn panicked() -> RunOutcome {
 mod tests {
     use std::{fs, time::Duration};
 
-    use agents::confine::EgressRules;
+    use agents::confine::{NetworkAccess, NetworkPlan};
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::UnixStream,
@@ -530,8 +544,8 @@ mod tests {
         let (mut job, _control, mut updates) = fixture.job();
         job.report_refusals().await;
         assert!(updates.try_recv().is_err(), "there was no proxy");
-        let rules = EgressRules { hosts: Vec::new(), key: "`network`".into(), own: None };
-        let egress = EgressProxy::open(rules, &fixture.git.project.run_dir()).unwrap();
+        let plan = NetworkPlan::new(NetworkAccess::Only(Vec::new()), "`network`");
+        let egress = EgressProxy::for_plan(plan, &fixture.git.project.run_dir()).unwrap();
         let agents::confine::NetworkReach::Through(folder) = egress.reach() else { panic!("a folder") };
         let socket = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
         let mut client = UnixStream::connect(socket).await.unwrap();

@@ -1,9 +1,10 @@
 //! One process of the CLI in a run: turns the events of its turn into the run's log and updates.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use agents::{
     claude::{AgentEvent, Launch, ProcessError, ProcessExit, TurnEnd},
+    model_proxy::{ModelProxy, ModelSpending},
     turn::{AgentSession, SessionCost, TurnLimits, TurnOutcome},
 };
 use tokio::{sync::watch, time::interval};
@@ -57,16 +58,44 @@ fn died(exit: &ProcessExit) -> String {
 pub(super) struct RunSpending {
     /// Counted from the cost that the session had before.
     pub session: SessionCost,
-    pub usd: f64,
-    /// Input tokens and output tokens.
-    pub tokens: (u64, u64),
+    /// By the CLI's own sums.
+    reported: ModelSpending,
+    /// The run's way to the model, which counts as well; absent where the CLI has its own.
+    pub proxy: Option<Arc<ModelProxy>>,
 }
 
 impl RunSpending {
+    pub(super) fn new(session: SessionCost) -> Self {
+        Self { session, ..Self::default() }
+    }
+
     fn add(&mut self, end: &TurnEnd) {
-        self.usd += self.session.add(end.session_cost_usd);
-        self.tokens.0 += end.input_tokens;
-        self.tokens.1 += end.output_tokens;
+        self.reported.usd += self.session.add(end.session_cost_usd);
+        self.reported.input_tokens += end.input_tokens;
+        self.reported.output_tokens += end.output_tokens;
+    }
+
+    /// The greater of both counts: the CLI's sums are an agent's word, and after a kill there are none.
+    pub(super) fn total(&self) -> ModelSpending {
+        let counted = self.proxy.as_ref().map(|proxy| proxy.spending()).unwrap_or_default();
+        ModelSpending {
+            usd: counted.usd.max(self.reported.usd),
+            input_tokens: counted.input_tokens.max(self.reported.input_tokens),
+            output_tokens: counted.output_tokens.max(self.reported.output_tokens),
+        }
+    }
+
+    /// Whether the run's budget is spent, by the proxy's count.
+    pub(super) fn is_over_budget(&self) -> bool {
+        self.proxy.as_ref().is_some_and(|proxy| proxy.is_budget_spent())
+    }
+
+    /// Waits until the model was asked for more than the budget allows; for ever where nothing counts.
+    async fn budget_refused(proxy: Option<Arc<ModelProxy>>) {
+        match proxy {
+            Some(proxy) => proxy.budget_refused().await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -83,7 +112,7 @@ impl RunJob {
         self.send_update(RunUpdate::Pid(session.pid())).await;
         let mut importing = interval(IMPORT);
         let mut end = self.ended.clone();
-        let mut ended = None;
+        let (mut ended, mut over_budget, mut shown_usd) = (None, false, 0.0);
         let outcome = loop {
             tokio::select! {
                 update = session.next() => {
@@ -92,7 +121,19 @@ impl RunJob {
                         break outcome;
                     }
                 }
-                _ = importing.tick() => self.import().await,
+                _ = importing.tick() => {
+                    self.import().await;
+                    let usd = self.spending.total().usd;
+                    if usd > shown_usd {
+                        shown_usd = usd;
+                        self.send_update(RunUpdate::Cost(usd)).await;
+                    }
+                }
+                () = RunSpending::budget_refused(self.spending.proxy.clone()), if !over_budget => {
+                    over_budget = true;
+                    self.log_line("(the run's budget is spent)");
+                    drop(session.stop().await);
+                }
                 why = stop_reason(&mut end), if ended.is_none() => {
                     match why {
                         StopReason::Shutdown => session.kill(),
@@ -134,7 +175,7 @@ impl RunJob {
             AgentEvent::RateLimit { status, .. } => self.log_line(&format!("(usage limit: {status})")),
             AgentEvent::TurnEnded(end) => {
                 self.spending.add(&end);
-                self.send_update(RunUpdate::Cost(self.spending.usd)).await;
+                self.send_update(RunUpdate::Cost(self.spending.total().usd)).await;
                 if end.failure.is_some() {
                     self.log_line(&end.text);
                 }
@@ -219,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_run_pays_for_its_own_part_of_a_session() {
-        let mut spending = RunSpending { session: SessionCost::resumed(1.0), ..RunSpending::default() };
+        let mut spending = RunSpending::new(SessionCost::resumed(1.0));
         let end = |session_cost_usd| TurnEnd {
             session_cost_usd,
             input_tokens: 10,
@@ -228,7 +269,7 @@ mod tests {
         };
         spending.add(&end(1.5));
         spending.add(&end(1.75));
-        assert_eq!((spending.usd, spending.tokens), (0.75, (20, 6)));
+        assert_eq!(spending.total(), ModelSpending { usd: 0.75, input_tokens: 20, output_tokens: 6 });
     }
 
     /// What a run reports of these events.

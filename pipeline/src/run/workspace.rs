@@ -4,7 +4,8 @@ use std::{fs, io::Write as _, net::SocketAddr, os::unix::fs::OpenOptionsExt as _
 
 use agents::{
     claude::PermissionRoute,
-    confine::{AllowedHost, Confined, Confinement, RequiredAccess},
+    confine::{AllowedHost, Confined, Confinement},
+    model_proxy::ModelAccess,
 };
 
 use super::{RunContext, RunOutcome, RunPlan};
@@ -12,6 +13,7 @@ use crate::{
     gates::{GATE_NETWORK, GateRunner},
     host::AgentSettings,
     merge,
+    open_hosts::CommandHosts,
     story::{BlockReason, stage::Role},
     worktree::{DetachedWorktree, Worktree, WorktreeError, WorktreeName},
 };
@@ -82,10 +84,11 @@ impl Workspace {
         Ok(settings.confined(self.confinement.clone(), place))
     }
 
-    /// How commands of `project.toml` are run here; not yet confined.
-    pub(super) fn gates(plan: &RunPlan) -> GateRunner {
+    /// How commands of `project.toml` are run here; not yet confined. Blocks.
+    pub(super) fn gates(context: &RunContext, plan: &RunPlan) -> GateRunner {
         let defaults = GateRunner::default();
         GateRunner {
+            open_hosts: CommandHosts::new(&context.project, &plan.base, &context.host).of(plan.run.story),
             commands: plan.config.gates.clone(),
             // Without a limit: 500 hours are as good as none.
             timeout: plan.config.gate_timeout.limit().unwrap_or(defaults.timeout * 1_000),
@@ -147,12 +150,12 @@ pub(super) fn agent_network(agent: &str) -> String {
     format!("`network` of the agent `{agent}`")
 }
 
-/// The access that every agent needs: the model's service, as its environment names it, and its tools.
-pub(super) fn needs(
-    settings: &AgentSettings,
-    route: Option<&PermissionRoute>,
-) -> Result<RequiredAccess, String> {
+/// Hosts that every agent needs: the model's service, as its environment names it, unless storkit's own way leads there.
+pub(super) fn needs(settings: &AgentSettings) -> Result<Vec<AllowedHost>, String> {
     const VARIABLE: &str = "ANTHROPIC_BASE_URL";
+    if !matches!(settings.model_access, ModelAccess::Login) {
+        return Ok(Vec::new());
+    }
     let inherited = || {
         settings::environment::var(VARIABLE)
             .filter(|_| !settings.secret_env.iter().any(|name| name == VARIABLE))
@@ -163,13 +166,13 @@ pub(super) fn needs(
     let api = api.ok_or_else(|| {
         format!("`{VARIABLE}` is not the address of a service, so access to it cannot be allowed.")
     })?;
-    let own = match route {
-        Some(PermissionRoute::Mcp { url, .. }) => {
-            endpoint(url).and_then(|(host, port)| Some(SocketAddr::new(host.parse().ok()?, port)))
-        }
-        Some(PermissionRoute::Control) | None => None,
-    };
-    Ok(RequiredAccess { api, own })
+    Ok(vec![api])
+}
+
+/// Storkit's listener, where the agents' tools are.
+pub(super) fn own_listener(route: &PermissionRoute) -> Option<SocketAddr> {
+    let PermissionRoute::Mcp { url, .. } = route else { return None };
+    endpoint(url).and_then(|(host, port)| Some(SocketAddr::new(host.parse().ok()?, port)))
 }
 
 fn endpoint(url: &str) -> Option<(String, u16)> {
@@ -341,7 +344,8 @@ mod tests {
         let mut fixture = RunFixture::coder("");
         let mut needed = |base: &str, route: Option<&PermissionRoute>| {
             fixture.settings().env.insert("ANTHROPIC_BASE_URL".into(), base.into());
-            needs(&fixture.context.settings, route).map(|needs| (needs.api, needs.own))
+            let mut hosts = needs(&fixture.context.settings)?;
+            Ok::<_, String>((hosts.pop().unwrap(), route.and_then(own_listener)))
         };
         let host = |name, port| AllowedHost::exact(name, port).unwrap();
         assert_eq!(needed(" https://example.com/v1 ", None), Ok((host("example.com", 443), None)));

@@ -8,14 +8,15 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener},
     path::Path,
     process::{Command, Output, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use agents::confine::{
-    AllowedHost, Bwrap, Confined, Confinement, EgressProxy, NetworkAccess, NetworkReach, RequiredAccess,
-    WalledCommand,
+    AllowedHost, Bwrap, Confined, Confinement, EgressProxy, HostDecision, HostGate, HostTarget,
+    NetworkAccess, NetworkPlan, NetworkReach, OpenHosts, WalledCommand,
 };
+use futures::future::BoxFuture;
 use needs::needs;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -94,11 +95,14 @@ struct NetworkRoom {
 }
 
 impl NetworkRoom {
-    fn new(hosts: &[&str], needs: Option<RequiredAccess>) -> Self {
-        let (fixture, worktree, confined) = confined();
+    fn new(hosts: &[&str]) -> Self {
         let hosts = hosts.iter().map(|host| AllowedHost::parse(host).expect("a host")).collect();
-        let limited = confined.limited(&NetworkAccess::Only(hosts), "`network` of the agent `coder`", needs);
-        let (confined, egress) = limited.expect("it can be kept");
+        Self::with(NetworkPlan::new(NetworkAccess::Only(hosts), "`network` of the agent `coder`"))
+    }
+
+    fn with(plan: NetworkPlan) -> Self {
+        let (fixture, worktree, confined) = confined();
+        let (confined, egress) = confined.limited(plan).expect("it can be kept");
         Self { _fixture: fixture, _worktree: worktree, confined, egress }
     }
 
@@ -133,7 +137,7 @@ impl NetworkRoom {
 async fn a_listed_host_is_reached_by_the_proxy_and_no_other() {
     needs!(Bubblewrap);
     let (listed, other) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.2"));
-    let room = NetworkRoom::new(&[&listed.entry()], None);
+    let room = NetworkRoom::new(&[&listed.entry()]);
     let (code, text) = room.curl(&[&listed.url("/a?b=c")]).await;
     assert_eq!((code, text.contains("GET /a?b=c HTTP/1.1")), (Some(0), true), "{text}");
     // A tunnel, as for HTTPS.
@@ -160,7 +164,7 @@ async fn a_listed_host_is_reached_by_the_proxy_and_no_other() {
 async fn the_host_of_the_address_counts_and_not_the_header() {
     needs!(Bubblewrap);
     let (listed, other) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.2"));
-    let room = NetworkRoom::new(&[&listed.entry()], None);
+    let room = NetworkRoom::new(&[&listed.entry()]);
     let header = format!("Host: {}", other.0);
     let (_, text) = room.curl(&["-H", &header, "-H", "Proxy-Authorization: x", &listed.url("/")]).await;
     let lower = text.to_lowercase();
@@ -177,7 +181,7 @@ async fn the_host_of_the_address_counts_and_not_the_header() {
 async fn nothing_is_reached_past_the_proxy() {
     needs!(Bubblewrap);
     let (listed, local) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.1"));
-    let room = NetworkRoom::new(&[&listed.entry()], None);
+    let room = NetworkRoom::new(&[&listed.entry()]);
     for url in [listed.url("/"), local.url("/")] {
         let (code, text) = room.curl(&["--noproxy", "*", &url]).await;
         assert_eq!(code, Some(7), "{text}");
@@ -191,7 +195,7 @@ async fn a_listed_port_of_this_machine_is_at_the_same_port_inside_and_its_neighb
     needs!(Bubblewrap);
     let (listed, other) = (EchoServer::start("127.0.0.1"), EchoServer::start("127.0.0.1"));
     let (port, other) = (listed.0.port(), other.0.port());
-    let room = NetworkRoom::new(&[&format!("localhost:{port}")], None);
+    let room = NetworkRoom::new(&[&format!("localhost:{port}")]);
     // Neither goes by the proxy: `NO_PROXY` names both.
     for host in ["localhost", "127.0.0.1"] {
         let (code, text) = room.curl(&["-4", &format!("http://{host}:{port}/x")]).await;
@@ -211,11 +215,11 @@ async fn a_listed_port_of_this_machine_is_at_the_same_port_inside_and_its_neighb
 async fn an_agent_with_no_network_reaches_its_model_and_its_tools_only() {
     needs!(Bubblewrap);
     let (api, tools) = (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.1"));
-    let needs = RequiredAccess {
-        api: AllowedHost::exact("127.0.0.2", api.0.port()).expect("a host"),
+    let room = NetworkRoom::with(NetworkPlan {
+        needs: vec![AllowedHost::exact("127.0.0.2", api.0.port()).expect("a host")],
         own: Some(tools.0),
-    };
-    let room = NetworkRoom::new(&[], Some(needs));
+        ..NetworkPlan::new(NetworkAccess::Only(vec![]), "`network` of the agent `coder`")
+    });
     let (_, text) = room.curl(&[&api.url("/v1/messages")]).await;
     assert!(text.contains("GET /v1/messages"), "{text}");
     let (_, text) = room.curl(&[&tools.url("/mcp")]).await;
@@ -232,10 +236,106 @@ async fn an_agent_with_no_network_reaches_its_model_and_its_tools_only() {
     assert!(text.contains("storkit refuses crates.io:80"), "{text}");
 }
 
+/// Answers `yes` to everybody who asks, or `no`.
+struct TestGate {
+    says: HostDecision,
+    asked: Mutex<Vec<String>>,
+}
+
+impl HostGate for TestGate {
+    fn decide(&self, target: HostTarget) -> BoxFuture<'static, HostDecision> {
+        self.asked.lock().expect("no panic").push(target.to_string());
+        let says = self.says.clone();
+        Box::pin(async { says })
+    }
+}
+
+impl NetworkRoom {
+    fn asking(says: HostDecision) -> (Self, Arc<TestGate>) {
+        let gate = Arc::new(TestGate { says, asked: Mutex::default() });
+        let open = OpenHosts { registries: Vec::new(), gate: Some(gate.clone()) };
+        let plan = NetworkPlan::new(NetworkAccess::default(), "`network` of the agent `coder`");
+        (Self::with(NetworkPlan { open, ..plan }), gate)
+    }
+
+    /// The answers of the proxy to `CONNECT` with each of these, byte for byte.
+    async fn connects(&self, targets: &[String]) -> Vec<String> {
+        let script = r#"for target; do
+            exec 3<>/dev/tcp/127.0.0.1/${HTTPS_PROXY##*:}
+            printf 'CONNECT %s HTTP/1.1\r\n\r\n' "$target" >&3
+            read -r line <&3; echo "$line"; exec 3>&-
+        done"#;
+        let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+        let output = self.run(&[&["bash", "-c", script, "bash"], &targets[..]].concat()).await;
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+    }
+}
+
+#[tokio::test]
+async fn no_answer_of_a_person_opens_the_machines_own_network() {
+    needs!(Bubblewrap);
+    let local = EchoServer::start("127.0.0.2");
+    let (room, gate) = NetworkRoom::asking(HostDecision::Allowed);
+    let port = local.0.port();
+    let targets: Vec<String> = [
+        "127.0.0.2",
+        "2130706434",
+        "0x7f000002",
+        "0177.0.0.2",
+        "127.2",
+        "[::ffff:127.0.0.2]",
+        "[::ffff:7f00:2]",
+        "[64:ff9b::7f00:2]",
+        "[2002:7f00:2::]",
+        "0.0.0.0",
+        "[::]",
+        "[::1]",
+        "localhost",
+        "LocalHost.",
+        "a.localhost",
+        "169.254.169.254",
+        "2852039166",
+        "[fd00:ec2::254]",
+        "metadata.google.internal",
+        "metadata",
+        "10.0.0.1",
+        "good.example@127.0.0.2",
+    ]
+    .map(|host| format!("{host}:{port}"))
+    .into();
+    let said = room.connects(&targets).await;
+    assert_eq!(said.len(), targets.len(), "{said:?}");
+    for (target, line) in targets.iter().zip(&said) {
+        assert!(line.starts_with("HTTP/1.1 403 ") || line.starts_with("HTTP/1.1 400 "), "{target}: {line}");
+    }
+    assert_eq!(*gate.asked.lock().expect("no panic"), Vec::<String>::new(), "nobody is even asked");
+    // A name is asked for, in the form in which it is compared, and looked up only then.
+    let said = room.connects(&["Not.There.invalid:8443".into()]).await;
+    assert!(said[0].starts_with("HTTP/1.1 502 storkit cannot reach"), "{said:?}");
+    assert_eq!(*gate.asked.lock().expect("no panic"), ["not.there.invalid:8443"]);
+}
+
+#[tokio::test]
+async fn a_name_is_not_looked_up_before_it_is_allowed() {
+    needs!(Bubblewrap);
+    let (room, gate) = NetworkRoom::asking(HostDecision::Refused("nobody answered".into()));
+    let secret: String = "s3cret.exfil.invalid:443".into();
+    let said = room.connects(&[secret.clone(), secret.clone()]).await;
+    for line in &said {
+        assert!(
+            line.starts_with("HTTP/1.1 403 storkit refuses s3cret.exfil.invalid:443: nobody answered"),
+            "{line}"
+        );
+    }
+    assert_eq!(gate.asked.lock().expect("no panic").len(), 1, "once for the run");
+    let told = room.refused().expect("it was refused");
+    assert!(told.contains("s3cret.exfil.invalid:443") && told.contains("answer `always`"), "{told}");
+}
+
 #[tokio::test]
 async fn exit_code_signals_and_children_are_the_commands_own() {
     needs!(Bubblewrap);
-    let room = NetworkRoom::new(&["crates.io"], None);
+    let room = NetworkRoom::new(&["crates.io"]);
     let output = room.run(&["sh", "-c", "echo out; echo err >&2; exit 7"]).await;
     assert_eq!(output.status.code(), Some(7));
     assert_eq!((output.stdout, output.stderr), (b"out\n".to_vec(), b"err\n".to_vec()));
@@ -249,7 +349,7 @@ async fn exit_code_signals_and_children_are_the_commands_own() {
 async fn an_agent_without_the_network_has_its_terminal_and_is_asked_to_end() {
     needs!(Bubblewrap);
     let NetworkRoom { _fixture: fixture, _worktree: worktree, confined, egress: _egress } =
-        NetworkRoom::new(&["crates.io"], None);
+        NetworkRoom::new(&["crates.io"]);
     takes_prompts_and_is_asked_to_end(&fixture, &worktree, confined).await;
 }
 
@@ -257,7 +357,7 @@ async fn an_agent_without_the_network_has_its_terminal_and_is_asked_to_end() {
 async fn an_interrupt_reaches_an_agent_without_the_network() {
     needs!(Bubblewrap);
     let NetworkRoom { _fixture: fixture, _worktree: worktree, confined, egress: _egress } =
-        NetworkRoom::new(&["crates.io"], None);
+        NetworkRoom::new(&["crates.io"]);
     is_interrupted(&fixture, &worktree, confined).await;
 }
 
@@ -308,7 +408,7 @@ fn where_nothing_can_keep_it_nothing_is_started() {
 async fn the_way_out_ends_with_its_run_and_open_connections_too() {
     needs!(Bubblewrap);
     let local = EchoServer::start("127.0.0.2");
-    let room = NetworkRoom::new(&[&local.entry()], None);
+    let room = NetworkRoom::new(&[&local.entry()]);
     let NetworkReach::Through(folder) = room.egress.as_ref().expect("a way out").reach() else {
         panic!("no way out")
     };

@@ -16,8 +16,8 @@ use mark::MARK;
 // Named here as well as in the harness: the stand-in shares no code with it.
 const REPORT: &str = "STORKIT_TEST_REPORT";
 
-/// Variables that may hold a secret: the model's key, and what bot.toml gives the CLI on purpose.
-const GIVEN: [&str; 2] = ["ANTHROPIC_API_KEY", "GATEWAY_TOKEN"];
+/// Variables that may hold a secret: what bot.toml gives the CLI on purpose.
+const GIVEN: [&str; 1] = ["GATEWAY_TOKEN"];
 
 /// Looks around; then becomes the program behind `--guard`, or returns where there is none.
 pub fn stand() {

@@ -315,6 +315,9 @@ fn project(folder: &Path) -> Project {
 
 fn services(project: &Project, fake: &Arc<Fake>, settings: Arc<LiveSettings>) -> Arc<ChatServices> {
     let agents = AgentSettings {
+        model_access: Default::default(),
+        wall: Default::default(),
+        trust: TrustStore::at(project.root().with_file_name("trust")),
         command: vec!["/no/such/claude".into()],
         model: String::new(),
         env: Default::default(),
@@ -348,6 +351,7 @@ fn services(project: &Project, fake: &Arc<Fake>, settings: Arc<LiveSettings>) ->
         doctor: Box::new(|| Box::pin(async { "fine".into() })),
     };
     Arc::new(ChatServices {
+        model_access: Default::default(),
         commands: Arc::new(commands),
         ambient: AmbientRooms::new(settings.loaded().path.clone(), &[]),
         settings,

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::call::{Answered, ToolCall};
 use crate::{
     http::{runs::McpRun, services::HttpServices},
-    permission::PermissionAsk,
+    permission::{PermissionAsk, PermissionDecision},
     replies,
 };
 
@@ -49,7 +49,13 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
         timeout: run.timeout,
     };
     let _waiting = WaitingForPerson::of(&run.waiting);
-    let answer = replies::permission_answer(call.services.broker.ask(ask).await);
+    let page =
+        ask.input.get("url").and_then(Value::as_str).filter(|_| ask.tool == "WebFetch").map(str::to_owned);
+    let decision = call.services.broker.ask(ask).await;
+    if let (Some(page), Some(agent), PermissionDecision::Allowed { .. }) = (page, &run.agent, &decision) {
+        call.services.hosts.grant_page(agent, &page);
+    }
+    let answer = replies::permission_answer(decision);
     Ok(serde_json::to_string(&answer).unwrap_or_else(|error| deny(&error.to_string())))
 }
 

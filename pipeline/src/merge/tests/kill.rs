@@ -50,6 +50,7 @@ async fn child_storkit() {
         base: "main".into(),
         gates: gates(&["test ! -f broken"]),
         components: Vec::new(),
+        hosts: Default::default(),
         network: agents::confine::NetworkAccess::All,
         confinement: Ok(Confinement::None),
         variables: Vec::new(),

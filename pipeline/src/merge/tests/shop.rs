@@ -123,6 +123,7 @@ impl Shop {
             base: "main".into(),
             gates,
             components: Vec::new(),
+            hosts: Default::default(),
             network: agents::confine::NetworkAccess::All,
             confinement: Ok(Confinement::None),
             variables: Vec::new(),

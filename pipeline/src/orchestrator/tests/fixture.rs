@@ -171,6 +171,7 @@ impl Fixture {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it can run");
         let beside = beside.to_str().expect("text").to_owned();
         let mut settings = AgentSettings {
+            model_access: Default::default(),
             command: vec![program.to_str().expect("text").into()],
             model: String::new(),
             env: [("STAND_IN".to_owned(), beside)].into(),

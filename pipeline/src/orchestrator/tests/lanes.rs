@@ -40,6 +40,7 @@ impl Driven {
         git.git(&["commit", "-q", "-m", "a supervisor"]);
         git.confirm();
         let settings = AgentSettings {
+            model_access: Default::default(),
             command: vec!["none".into()],
             model: String::new(),
             env: BTreeMap::new(),

@@ -4,18 +4,21 @@ use std::sync::Arc;
 
 use agents::{
     claude::{
-        Launch, LaunchLimits, LaunchPermissions, LaunchProgram, LaunchSession, PermissionRoute, PromptMode,
-        SessionId, SessionStart,
+        Launch, LaunchLimits, LaunchModel, LaunchPermissions, LaunchProgram, LaunchSession, PermissionRoute,
+        PromptMode, SessionId, SessionStart,
     },
-    confine::{Bwrap, Confined, Confinement},
+    confine::{Bwrap, Confined, Confinement, NetworkAccess, NetworkPlan},
+    model_proxy::{ModelAccess, ModelProxy},
 };
 
 use super::{RunJob, blocking, panicked};
 use crate::{
     gates::{GATE_NETWORK, GateRunner},
+    host::HostAsker,
+    open_hosts::registries,
     run::{
         RunOutcome, prompt,
-        workspace::{Workspace, agent_network, needs},
+        workspace::{Workspace, agent_network, needs, own_listener},
     },
 };
 
@@ -57,7 +60,7 @@ impl RunJob {
         system: Option<String>,
     ) -> Result<Launch, RunOutcome> {
         let confined = self.confined().await?;
-        let confined = self.limited(confined).await?;
+        let (confined, model_way) = self.limited(confined).await?;
         let settings = &self.context.settings;
         let agent = &self.plan.agent;
         let workspace = self.workspace.as_ref().ok_or_else(panicked)?;
@@ -65,7 +68,6 @@ impl RunJob {
             settings.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         env.extend(workspace.environment());
         let model = if agent.model.is_empty() { &settings.model } else { &agent.model };
-        let limits = [agent.max_budget_usd, self.plan.config.budget.run_usd, self.plan.budget_usd];
         let route = self.access.as_ref().map_or(PermissionRoute::Control, |access| access.route.clone());
         Ok(Launch {
             program: LaunchProgram {
@@ -84,10 +86,8 @@ impl RunJob {
             mode: PromptMode::OneShot { prompt },
             // Edits inside its worktree need no question; commands do.
             permissions: LaunchPermissions { route, accept_edits: true },
-            limits: LaunchLimits {
-                max_turns: agent.max_turns,
-                max_budget_usd: limits.into_iter().flatten().reduce(f64::min),
-            },
+            limits: LaunchLimits { max_turns: agent.max_turns, max_budget_usd: self.budget_usd() },
+            model: model_way,
             confine: Some(confined),
         })
     }
@@ -98,30 +98,81 @@ impl RunJob {
         blocking(move || workspace.confine(&settings)).await.ok_or_else(panicked)?
     }
 
-    /// With the agent's part of the network, by a way out that serves all processes of the run.
-    async fn limited(&mut self, confined: Confined) -> Result<Confined, RunOutcome> {
+    /// With the agent's part of the network and its way to the model; both serve all processes of the run.
+    async fn limited(&mut self, confined: Confined) -> Result<(Confined, LaunchModel), RunOutcome> {
+        let access = self.context.settings.model_access.clone();
+        if let (ModelAccess::Proxied(service), None) = (&access, &self.spending.proxy) {
+            let proxy = ModelProxy::new(Arc::clone(service), self.budget_usd());
+            self.spending.proxy = Some(Arc::new(proxy));
+        }
+        let confined = self.with_network(confined).await?;
+        let proxy = match self.spending.proxy.clone() {
+            Some(proxy) => Some((Arc::clone(&proxy), self.model_port(&proxy)?)),
+            None => None,
+        };
+        Ok((confined, LaunchModel { access, proxy }))
+    }
+
+    async fn with_network(&mut self, confined: Confined) -> Result<Confined, RunOutcome> {
         if let (Some(egress), Confinement::Bwrap(bwrap)) = (&self.egress, &confined.confinement) {
             let confinement = Confinement::Bwrap(Bwrap { reach: egress.reach(), ..bwrap.clone() });
             return Ok(Confined { confinement, ..confined });
         }
-        let agent = self.plan.agent.clone();
+        let agent = &self.plan.agent;
         if !agent.network.is_limited() {
             return Ok(confined);
         }
-        let route = self.access.as_ref().map(|access| &access.route);
-        let needs = needs(&self.context.settings, route).map_err(RunOutcome::NotStarted)?;
-        let limiting = move || confined.limited(&agent.network, &agent_network(&agent.name), Some(needs));
+        let mut plan = NetworkPlan::new(agent.network.clone(), agent_network(&agent.name));
+        plan.needs = needs(&self.context.settings).map_err(RunOutcome::NotStarted)?;
+        if let Some(access) = &self.access {
+            plan.own = own_listener(&access.route);
+            let asker = HostAsker::Agent { run: self.plan.run.clone(), waiting: Arc::clone(&access.waiting) };
+            plan.open.gate = self.context.host.host_gate(asker);
+        }
+        plan.model = self.spending.proxy.clone();
+        let (project, base) = (self.context.project.clone(), self.plan.base.clone());
+        let limiting = move || {
+            if matches!(plan.access, NetworkAccess::Ask(_)) {
+                plan.open.registries = registries(&project, &base);
+            }
+            confined.limited(plan)
+        };
         let (confined, egress) =
             blocking(limiting).await.ok_or_else(panicked)?.map_err(RunOutcome::NotStarted)?;
         self.egress = egress;
         Ok(confined)
     }
 
+    /// The port on the agent's loopback behind which the model is: in a sandbox without a network one of its own, else one of
+    /// this machine's.
+    fn model_port(&mut self, proxy: &ModelProxy) -> Result<u16, RunOutcome> {
+        if let Some(port) = self.egress.as_ref().and_then(|egress| egress.model_port()).or(self.model_port) {
+            return Ok(port);
+        }
+        let port = proxy.listen().map_err(|error| {
+            RunOutcome::NotStarted(format!("the way to the model cannot be opened: {error}."))
+        })?;
+        self.model_port = Some(port);
+        Ok(port)
+    }
+
+    /// The least of the limits that hold for this run.
+    fn budget_usd(&self) -> Option<f64> {
+        let limits = [self.plan.agent.max_budget_usd, self.plan.config.budget.run_usd, self.plan.budget_usd];
+        limits.into_iter().flatten().reduce(f64::min)
+    }
+
     pub(super) async fn confined_gates(&self) -> Result<GateRunner, RunOutcome> {
         let confined = self.confined().await?;
-        let (gates, network) = (Workspace::gates(&self.plan), self.plan.config.gate_network.clone());
+        let gates = self.gate_runner().await?;
+        let network = self.plan.config.gate_network.clone();
         let kept = blocking(move || gates.kept_in(&confined, &network, GATE_NETWORK)).await;
         kept.ok_or_else(panicked)?.map_err(RunOutcome::NotStarted)
+    }
+
+    pub(super) async fn gate_runner(&self) -> Result<GateRunner, RunOutcome> {
+        let (context, plan) = (self.context.clone(), self.plan.clone());
+        blocking(move || Workspace::gates(&context, &plan)).await.ok_or_else(panicked)
     }
 }
 
@@ -129,7 +180,7 @@ impl RunJob {
 mod tests {
     use std::path::PathBuf;
 
-    use agents::confine::{EgressProxy, EgressRules, NetworkAccess};
+    use agents::confine::EgressProxy;
     use settings::duration::ConfigDuration;
 
     use super::*;
@@ -247,17 +298,20 @@ mod tests {
         let confined = job.confined().await.unwrap();
         fixture.settings().env.insert("ANTHROPIC_BASE_URL".into(), "nowhere".into());
         job.context = fixture.context.clone();
+        job.plan.agent.network = NetworkAccess::All;
         assert_eq!(
-            job.limited(confined.clone()).await,
+            job.with_network(confined.clone()).await,
             Ok(confined.clone()),
             "without a limit nothing is needed"
         );
         job.plan.agent.network = NetworkAccess::Only(Vec::new());
         let why = "`ANTHROPIC_BASE_URL` is not the address of a service, so access to it cannot be allowed.";
-        assert_eq!(job.limited(confined.clone()).await, Err(RunOutcome::NotStarted(why.into())));
+        assert_eq!(job.with_network(confined.clone()).await, Err(RunOutcome::NotStarted(why.into())));
         fixture.settings().env.insert("ANTHROPIC_BASE_URL".into(), "https://example.com".into());
         job.context = fixture.context.clone();
-        let Err(RunOutcome::NotStarted(why)) = job.limited(confined).await else { panic!("it is allowed") };
+        let Err(RunOutcome::NotStarted(why)) = job.with_network(confined).await else {
+            panic!("it is allowed")
+        };
         let expected = "`network` of the agent `agent` in `.storkit/project.toml` cannot be enforced: ";
         assert!(why.starts_with(expected), "{why}");
     }
@@ -266,8 +320,8 @@ mod tests {
     async fn all_processes_of_a_run_share_one_way_out_of_the_sandbox() {
         let fixture = RunFixture::coder("");
         let mut job = prepared(&fixture).await;
-        let rules = EgressRules { hosts: Vec::new(), key: "`network`".into(), own: None };
-        let egress = EgressProxy::open(rules, &fixture.git.project.run_dir()).unwrap();
+        let plan = NetworkPlan::new(NetworkAccess::Only(Vec::new()), "`network`");
+        let egress = EgressProxy::for_plan(plan, &fixture.git.project.run_dir()).unwrap();
         let bwrap = Bwrap::for_home("/nonexistent".as_ref());
         let limited = Confinement::Bwrap(Bwrap { reach: egress.reach(), ..bwrap.clone() });
         job.egress = Some(std::sync::Arc::new(egress));
@@ -275,7 +329,7 @@ mod tests {
         let confined =
             Confined { confinement: Confinement::Bwrap(bwrap), place: place.clone(), variables: vec![] };
         assert_eq!(
-            job.limited(confined).await,
+            job.with_network(confined).await,
             Ok(Confined { confinement: limited, place, variables: vec![] })
         );
     }

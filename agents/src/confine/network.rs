@@ -1,0 +1,152 @@
+//! A process' part of the network: what it may reach, who decides about the rest, and whether this machine can enforce it.
+
+use std::{collections::HashSet, fmt, net::SocketAddr, path::Path, path::PathBuf, sync::Arc, sync::LazyLock};
+
+use parking_lot::Mutex;
+
+use super::{
+    Bwrap, Confined, Confinement, NetworkReach,
+    egress::{EgressProxy, EgressRules},
+    host_gate::HostGate,
+    hosts::{AllowedHost, NetworkAccess},
+};
+use crate::model_proxy::ModelProxy;
+
+/// What a process may reach.
+#[derive(Clone)]
+pub struct NetworkPlan {
+    pub access: NetworkAccess,
+    /// The setting behind it, as it appears in a sentence: "`gate_network`".
+    pub key: String,
+    /// Reached whatever the setting lists: the model's API, where the CLI reaches it itself.
+    pub needs: Vec<AllowedHost>,
+    /// With [`NetworkAccess::Ask`]: the package registries of the project, and who decides about all other hosts.
+    pub open: OpenHosts,
+    /// Storkit's listener, for the agents' tools.
+    pub own: Option<SocketAddr>,
+    /// The way to the model.
+    pub model: Option<Arc<ModelProxy>>,
+}
+
+/// Hosts that are open or can be opened with [`NetworkAccess::Ask`].
+#[derive(Clone, Default)]
+pub struct OpenHosts {
+    pub registries: Vec<AllowedHost>,
+    /// Without one, no other host is open.
+    pub gate: Option<Arc<dyn HostGate>>,
+}
+
+impl NetworkPlan {
+    /// A plan with nothing but the setting.
+    pub fn new(access: NetworkAccess, key: impl Into<String>) -> Self {
+        Self {
+            access,
+            key: key.into(),
+            needs: Vec::new(),
+            open: OpenHosts::default(),
+            own: None,
+            model: None,
+        }
+    }
+
+    fn rules(self) -> EgressRules {
+        let (mut hosts, asks) = match self.access {
+            NetworkAccess::Ask(hosts) => ([hosts, self.open.registries].concat(), true),
+            NetworkAccess::Only(hosts) => (hosts, false),
+            NetworkAccess::All => (Vec::new(), false),
+        };
+        hosts.extend(self.needs);
+        let gate = self.open.gate.filter(|_| asks);
+        EgressRules { hosts, key: self.key, asks, gate, own: self.own, model: self.model }
+    }
+}
+
+impl EgressProxy {
+    /// A proxy for this plan, which listens in a new folder below `runtime_dir`. Needs a tokio runtime. Fails if a folder or
+    /// socket cannot be made.
+    pub fn for_plan(plan: NetworkPlan, runtime_dir: &Path) -> std::io::Result<Self> {
+        Self::open(plan.rules(), runtime_dir)
+    }
+}
+
+impl Confined {
+    /// The same, with the network limited by `plan`. The proxy has to live as long as the sandbox. Blocks; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// A sentence, if a limit that is set cannot be enforced.
+    pub fn limited(&self, plan: NetworkPlan) -> Result<(Self, Option<Arc<EgressProxy>>), String> {
+        self.confinement.can_limit(&plan.access, &plan.key)?;
+        let Confinement::Bwrap(bwrap) = &self.confinement else { return Ok((self.clone(), None)) };
+        if !self.confinement.limits(&plan.access) {
+            return Ok((self.clone(), None));
+        }
+        let (key, rules) = (plan.key.clone(), plan.rules());
+        // With nothing to forward there is no proxy that could be misused.
+        let egress = match rules.is_closed() {
+            true => None,
+            false => {
+                let opened = EgressProxy::open(rules, &self.place.root.join(".storkit/run"));
+                Some(Arc::new(opened.map_err(|error| format!("{key} cannot be enforced: {error}."))?))
+            }
+        };
+        let reach = egress.as_ref().map_or(NetworkReach::Nothing, |egress| egress.reach());
+        let confinement = Confinement::Bwrap(Bwrap { reach, ..bwrap.clone() });
+        Ok((Self { confinement, ..self.clone() }, egress))
+    }
+}
+
+impl Confinement {
+    /// Checks that it can enforce `network`, which is set at `key` in `project.toml`. Blocks.
+    ///
+    /// # Errors
+    /// A sentence on the missing part: nothing starts with more access than configured. [`NetworkAccess::Ask`] is no such
+    /// limit; where it cannot be enforced the network is open, and `doctor` says so.
+    pub fn can_limit(&self, network: &NetworkAccess, key: &str) -> Result<(), String> {
+        if !network.is_strict() {
+            return Ok(());
+        }
+        self.limits_network().map_err(|why| {
+            format!(
+                "{key} in `.storkit/project.toml` cannot be enforced: {why} Fix that, or set it to `true`."
+            )
+        })
+    }
+
+    /// Whether it limits the network to `network`: not if there is no limit, and not for [`NetworkAccess::Ask`] where this
+    /// machine cannot. Blocks.
+    pub fn limits(&self, network: &NetworkAccess) -> bool {
+        network.is_limited() && self.limits_network().is_ok()
+    }
+
+    /// Checks that it can limit the network at all. Blocks.
+    ///
+    /// # Errors
+    /// A sentence on the missing part.
+    pub fn limits_network(&self) -> Result<(), String> {
+        match self {
+            Self::Bwrap(bwrap) => network_namespace(bwrap),
+            // The sentence depends on the machine: install bubblewrap, or use the one that is there.
+            Self::None | Self::Prefix(_) | Self::Landlock(_) => {
+                network_namespace(&Bwrap::for_home(Path::new("/")))
+                    .and_then(|()| Err("that needs bubblewrap, which `[wall] confine` turns off.".into()))
+            }
+        }
+    }
+}
+
+/// Tries a sandbox without a network. A machine that permits it once permits it from then on; one that does not is tried again.
+fn network_namespace(bwrap: &Bwrap) -> Result<(), String> {
+    static WORKS: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+    if WORKS.lock().contains(&bwrap.program) {
+        return Ok(());
+    }
+    Bwrap { reach: NetworkReach::Nothing, ..bwrap.clone() }.try_out()?;
+    WORKS.lock().insert(bwrap.program.clone());
+    Ok(())
+}
+
+impl fmt::Debug for OpenHosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenHosts").field("registries", &self.registries).finish_non_exhaustive()
+    }
+}
