@@ -100,6 +100,7 @@ impl AgentSettings {
         let host = HostFolders {
             agents_home,
             claude,
+            cargo_home: set("CARGO_HOME").or_else(|| std::env::var_os("CARGO_HOME").map(PathBuf::from)),
             programs: self.programs(),
             ..HostFolders::of_home(&self.home)
         };

@@ -39,16 +39,17 @@ async fn a_story_is_done_behind_landlock_alone() {
             "begin",
         ],
     );
-    std::fs::write(program.file(".storkit/project.toml"), TEAM).expect("project.toml");
+    program.write_settings(TEAM);
     program.write_config("[pipeline]\nrooms = [\"console:main\"]\n[wall]\nconfine = \"landlock\"");
     let _serving = program.serve();
     let mut terminal = program.terminal();
     terminal.say("new story Fix the door");
     terminal.see("is in the backlog");
     terminal.say("start 1");
-    for asked in ["cat ../../bot.toml", "git commit -qm"] {
+    for (number, asked) in ["cat ../../bot.toml", "git commit -qm"].into_iter().enumerate() {
         terminal.see(asked);
-        terminal.say("yes");
+        // By its number: it follows the one before at once.
+        terminal.say(&format!("yes {}", number + 1));
     }
     terminal.see("**1 Fix the door**: merged as");
 

@@ -13,6 +13,7 @@ use adapters::{
     Adapter,
     testing::fake::{Fake, FakeRoom},
 };
+use agents::confine::OwnProgram;
 use bot::{
     App, AppOptions, Clock, RetryPolicy, StartError,
     commands::command::CommandRegistry,
@@ -181,6 +182,9 @@ impl Setup {
             commit_as_person(&place.project(), PROJECT_TOML);
         }
         confirm_settings(&place.project(), &trust_beside(&place));
+        // This process is not storkit, which a wall with a limited network calls inside.
+        let own = OwnProgram { file: beside_the_tests("storkit"), arguments: Vec::new() };
+        own.register_as();
         self.start_in(place).await.expect("the bot starts")
     }
 

@@ -133,6 +133,9 @@ impl Bwrap {
         scratch: &ScratchFolders,
         tenant: Tenant<'_>,
     ) -> std::io::Result<Vec<OsString>> {
+        if matches!(self.reach, NetworkReach::Through(_)) && self.own.is_none() {
+            return Err(std::io::Error::other("only storkit itself can pass on what the network allows"));
+        }
         let view = View::new(&self.host, place, scratch, tenant);
         view.layers.iter().try_for_each(super::caches::CacheLayer::make_folders)?;
         if !place.is_main_checkout() {
@@ -342,7 +345,11 @@ mod tests {
         let own = OwnProgram { file: "/bin/storkit".into(), arguments: vec![] };
         let home = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(home.path().join(".npm")).expect("a folder");
-        let layers = crate::confine::caches::layers(home.path(), Path::new("/h"), Path::new("/private"));
+        let layers = crate::confine::caches::layers(
+            &HostFolders::of_home(home.path()),
+            Path::new("/h"),
+            Path::new("/private"),
+        );
         let npm: Vec<CacheLayer> =
             layers.into_iter().filter(|layer| layer.at == Path::new("/h/.npm")).collect();
         let words: Vec<String> =

@@ -106,7 +106,7 @@ struct MovedFolders(Vec<(&'static str, PathBuf, PathBuf)>);
 impl MovedFolders {
     fn of(host: &HostFolders, scratch: &ScratchFolders) -> Self {
         let home = real_or_named(host.inner_home());
-        let cargo = real_or_named(&toolchains::cargo_home(&home));
+        let cargo = real_or_named(&toolchains::cargo_home(host.cargo_home.as_deref(), &home));
         let mut moved = vec![
             ("HOME", home.clone(), scratch.home()),
             ("CLAUDE_CONFIG_DIR", real_or_named(&host.claude), scratch.claude()),

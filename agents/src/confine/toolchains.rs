@@ -74,10 +74,9 @@ fn found(
     all.filter(|path| may_be_shown(path, home, root) && path.exists()).collect()
 }
 
-/// cargo's own folder, if this is the home.
-pub(super) fn cargo_home(home: &Path) -> PathBuf {
-    let set = std::env::var_os("CARGO_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    set.unwrap_or_else(|| home.join(".cargo"))
+/// cargo's own folder, if this is the home and `set` is `CARGO_HOME`.
+pub(super) fn cargo_home(set: Option<&Path>, home: &Path) -> PathBuf {
+    set.filter(|path| path.is_absolute()).map_or_else(|| home.join(".cargo"), Path::to_owned)
 }
 
 /// The folder around a `bin` that has the programs' libraries.

@@ -34,6 +34,8 @@ pub struct HostFolders {
     pub agents_home: Option<PathBuf>,
     /// `~/.claude`, or the folder in `CLAUDE_CONFIG_DIR`.
     pub claude: PathBuf,
+    /// `CARGO_HOME`, where it is set.
+    pub cargo_home: Option<PathBuf>,
     /// The files of the CLI.
     pub programs: Vec<PathBuf>,
     /// `[wall] visible` of `bot.toml`.
@@ -49,6 +51,7 @@ impl HostFolders {
             home: home.to_owned(),
             agents_home: None,
             claude: home.join(".claude"),
+            cargo_home: None,
             programs: Vec::new(),
             visible: Vec::new(),
             writable: Vec::new(),
@@ -113,9 +116,9 @@ impl View {
         view.put(Path::new("/var/tmp"), Shown::Writable(scratch.tmp()));
         view.lead_to(host.inner_home());
         view.put(&home, Shown::Writable(scratch.home()));
-        view.private_cargo(scratch, &home);
+        view.private_cargo(host, scratch, &home);
         toolchains::paths(&host.home, &place.root).iter().for_each(|path| view.show(path));
-        view.layers = caches::layers(&host.home, &home, &place.private);
+        view.layers = caches::layers(host, &home, &place.private);
         for layer in &view.layers {
             view.entries.insert(layer.at.clone(), Shown::Writable(layer.merged()));
         }
@@ -190,10 +193,11 @@ impl View {
     }
 
     // cargo writes its index and locks next to its programs, which are shown read-only.
-    fn private_cargo(&mut self, scratch: &ScratchFolders, home: &Path) {
-        let cargo = real_or_named(&toolchains::cargo_home(home));
+    fn private_cargo(&mut self, host: &HostFolders, scratch: &ScratchFolders, home: &Path) {
+        let named = toolchains::cargo_home(host.cargo_home.as_deref(), home);
+        let cargo = real_or_named(&named);
         if !cargo.starts_with(home) {
-            self.lead_to(&toolchains::cargo_home(home));
+            self.lead_to(&named);
             self.put(&cargo, Shown::Writable(scratch.cargo()));
         }
     }

@@ -461,7 +461,7 @@ mod tests {
             |memo: &mut StoryMemo| after(Role::Qa, RunOutcome::SentBack("no tests\nat all".into()), memo);
         for times in 1..3 {
             let back = reject(&mut memo);
-            let clear = StoryStep::Edit(vec![FrontEdit::ClearRetries]);
+            let clear = StoryStep::Edit(vec![FrontEdit::ClearRetries, FrontEdit::ClearLanded]);
             assert_eq!(back.steps, [StoryStep::Move(Stage::Current, Mover::Person), clear]);
             assert_eq!(back.why.as_deref(), Some("sent back: no tests"));
             assert_eq!(back.by, Some(Actor::Agent("bob".into())));
@@ -470,9 +470,10 @@ mod tests {
         assert_eq!((memo.feedback.as_deref(), memo.failure.clone()), (Some("no tests\nat all"), None));
         assert!(memo.session.is_some(), "the coder's session goes on");
         let block = FrontEdit::Block(BlockReason::SentBack { times: 3, reason: "no tests".into() });
-        assert_eq!(reject(&mut memo).steps[1], StoryStep::Edit(vec![FrontEdit::ClearRetries, block]));
+        let clear = || vec![FrontEdit::ClearRetries, FrontEdit::ClearLanded];
+        assert_eq!(reject(&mut memo).steps[1], StoryStep::Edit([clear(), vec![block]].concat()));
         let person = StoryConclusion::send_back("no", Actor::Person("Ann".into()), &mut memo, 3);
-        assert_eq!(person.steps[1], StoryStep::Edit(vec![FrontEdit::ClearRetries]), "a person is no limit");
+        assert_eq!(person.steps[1], StoryStep::Edit(clear()), "a person is no limit");
         let pipeline = StoryConclusion::send_back("no", Actor::Pipeline, &mut StoryMemo::default(), 3);
         assert_eq!(pipeline.steps[0], StoryStep::Move(Stage::Current, Mover::Pipeline));
     }

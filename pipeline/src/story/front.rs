@@ -223,6 +223,7 @@ mod tests {
                     6,
                 ),
             ],
+            landed: None,
         }
         "#);
     }

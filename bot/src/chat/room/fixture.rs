@@ -316,8 +316,6 @@ fn project(folder: &Path) -> Project {
 fn services(project: &Project, fake: &Arc<Fake>, settings: Arc<LiveSettings>) -> Arc<ChatServices> {
     let agents = AgentSettings {
         model_access: Default::default(),
-        wall: Default::default(),
-        trust: TrustStore::at(project.root().with_file_name("trust")),
         command: vec!["/no/such/claude".into()],
         model: String::new(),
         env: Default::default(),

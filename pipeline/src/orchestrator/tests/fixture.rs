@@ -74,16 +74,20 @@ put({'type': 'result', 'subtype': 'success', 'is_error': error, 'result': text, 
 /// Two coders, a reviewer, a mergemaster, no sandbox; the gate is a script of the repository.
 pub(super) const TEAM: &str = r#"
 gates = ["sh gate.sh"]
+gate_network = true
 [[agent]]
 name = "coder"
 stage = "coder"
+network = true
 count = 2
 [[agent]]
 name = "qa"
 stage = "qa"
+network = true
 [[agent]]
 name = "merger"
 stage = "mergemaster"
+network = true
 "#;
 
 pub(super) struct Fixture {

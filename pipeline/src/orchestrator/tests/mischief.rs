@@ -18,7 +18,11 @@ use crate::{
 
 /// Puts everything behind a wall. The stand-in keeps its notes in a folder that the operator shows.
 fn behind(settings: &mut AgentSettings, confine: ConfineChoice) {
+    // Takes the steps of storkit's own program.
+    let tests = std::env::current_exe().expect("this program");
+    own_program(tests.clone()).register_as();
     settings.wall.confine = confine;
+    settings.wall.visible = vec![tests];
     settings.wall.writable = vec![settings.env["STAND_IN"].clone().into()];
 }
 
@@ -103,8 +107,6 @@ async fn in_the_sandbox_a_whole_life_works_and_mischief_does_not() {
 
 #[tokio::test]
 async fn behind_landlock_a_whole_life_works_and_mischief_does_not() {
-    let tests = std::env::current_exe().expect("this program");
-    own_program(tests).register_as();
     if landlock("/nonexistent".as_ref()).is_some() {
         a_whole_life_works_and_mischief_does_not(ConfineChoice::Landlock).await;
     }

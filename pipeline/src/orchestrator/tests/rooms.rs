@@ -123,6 +123,7 @@ async fn a_landing_that_a_crash_cut_short_is_finished_by_the_next_start_and_the_
     git.write(".storkit/project.toml", TEAM);
     git.git(&["add", "gate.sh", ".storkit/project.toml"]);
     git.git(&["commit", "-q", "-m", "gate"]);
+    git.confirm();
     let worktrees =
         Worktrees::open(&git.project, SizeLimits { free: 0, ..SizeLimits::default() }).expect("worktrees");
     let name = RoomName::of(ROOM);
