@@ -200,7 +200,7 @@ async fn a_room_session_reads_the_models_key() {
     let script = ModelScript::new()
         .on("look around")
         .calls("Bash", bash("env | sort"))
-        .then_says("I read: {last_tool_result}");
+        .then_says("I read: {last_tool_result} That is all.");
     let model = ScriptedModel::with_key(script, KEY).expect("the model is served");
     let program = Program::with_real_cli(&model);
     let serving = program.serve();
@@ -209,7 +209,7 @@ async fn a_room_session_reads_the_models_key() {
     terminal.see("env | sort");
     assert_eq!(found_below(serving.pid()), Vec::<String>::new());
     terminal.say("yes");
-    let said = terminal.see("I read:");
+    let said = terminal.see("That is all.");
     assert!(said.contains("ANTHROPIC_BASE_URL=http://127.0.0.1:"), "{said}");
     let requests = model.requests();
     assert!(

@@ -243,10 +243,10 @@ fn a_process_of_the_same_user_reads_storkits_secrets() {
     let attacker = target.program.file("attacker.py").display().to_string();
     let traced = without_capabilities(&["python3", &attacker, "trace", &pid.to_string()]);
     turned_away(&String::from_utf8_lossy(&traced.stdout));
-    // Its agents have the model's key, and it finds its own secrets.
+    // Its agents reach the model all the same, by a key of their own.
     let mut terminal = target.program.terminal();
     terminal.say("env ANTHROPIC_API_KEY");
-    terminal.see("[redacted]");
+    terminal.see("storkit-run-");
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn a_restart_puts_the_secrets_back_into_the_environment() {
     assert!(!read.status.success(), "{read:?}");
     let mut terminal = target.program.terminal();
     terminal.say("env ANTHROPIC_API_KEY");
-    terminal.see("[redacted]");
+    terminal.see("storkit-run-");
 }
 
 #[test]

@@ -54,6 +54,8 @@ impl AttackedProject {
         git(&project, &["commit", "-q", "-m", "the project"]);
         attacked.write(".env", "of the operator");
         attacked.write("../home/.ssh/id", "m4rked-5ecret");
+        attacked.0.confirm_settings();
+        attacked.0.has_served();
         attacked
     }
 
@@ -101,7 +103,7 @@ fn a_gate_reads_the_models_key() {
     let looks = format!(
         "set -e\n! cat .mcp.json\n! env | grep -i -e {MARK} -e '^ANTHROPIC' -e '^CLAUDE' -e DATABASE_URL\n\
          ! cat /proc/*/environ 2> /dev/null | tr '\\0' '\\n' | grep -e {MARK} -e DATABASE_URL\n\
-         ! ls ~/.claude\n! grep -rs {MARK} \"$HOME\" /tmp /run /etc\n"
+         ! ls ~/.claude\n! grep -rs --exclude=attack.sh {MARK} \"$HOME\" /tmp /run /etc\n"
     );
     assert!(KEY.contains(MARK));
     for wall in WALLS {
