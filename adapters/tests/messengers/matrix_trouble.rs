@@ -179,7 +179,8 @@ async fn more_messages_than_one_answer_holds_are_all_heard_in_order() {
 async fn with_the_default_limits_a_question_comes_within_seconds_and_last_states_arrive() {
     needs!(Synapse);
     let server = Synapse::start(Limits::Default).await;
-    let place = Place::new(&server, people(&server).await, true).await;
+    let mut place = Place::new(&server, people(&server).await, true).await;
+    place.config.room_ids.clear();
     let bot = AdapterSession::open(&place).await;
     let second = place.ann.create_room(true, &[&place.account.id]).await;
     let joined = async {

@@ -322,7 +322,9 @@ mod tests {
     fn names_are_looked_up_only_where_there_is_all_of_the_network() {
         let place = Place::new();
         let words = |reach: NetworkReach| {
-            let line = place.line(&bwrap(reach), Tenant::Agent { own: &[], login: false });
+            let own = Some(OwnProgram { file: "/bin/true".into(), arguments: Vec::new() });
+            let bwrap = Bwrap { own, ..bwrap(reach) };
+            let line = place.line(&bwrap, Tenant::Agent { own: &[], login: false });
             (line.contains("--unshare-net"), line.contains("resolv.conf"))
         };
         let resolves = Path::new("/etc/resolv.conf").exists();

@@ -334,7 +334,7 @@ mod tests {
         let rule = &scene.broker.rules().unwrap()[0];
         assert_eq!(
             say::rule_in_words(&rule.scope, &rule.owner),
-            "connections to `docs.example:443`, for coders"
+            "connections to `docs.example:443`, for every story's coder"
         );
     }
 
