@@ -229,6 +229,6 @@ async fn without_a_commit_a_room_works_in_the_main_checkout_and_says_so() {
     let room = bot.room("a");
     room.say("cwd").await;
     room.see("This room cannot have a worktree of its own yet, so I work in the main checkout.").await;
-    room.see(&bot.file("").display().to_string().trim_end_matches('/')).await;
+    room.see(bot.file("").display().to_string().trim_end_matches('/')).await;
     bot.app.shutdown().await;
 }
