@@ -141,6 +141,8 @@ fn a_process_of_a_sandbox_cannot_attach_to_the_console() {
     let outside = ask(&["env"]);
     assert!(!outside.is_empty() && outside != "bye", "outside it is answered: {outside}");
     let sandbox = ["bwrap", "--bind", "/", "/", "--dev", "/dev", "--unshare-pid", "--proc", "/proc"];
-    assert_eq!(ask(&sandbox), "bye", "it is sent away at once");
+    // Sent away at once, maybe before its line was read.
+    let said = ask(&sandbox);
+    assert!(matches!(said.as_str(), "" | "bye"), "{said}");
     serving.logs("is in a sandbox or a container of its own");
 }
