@@ -10,7 +10,7 @@ use crate::{
     event::{Actor, MergeView, NumberedEvent, PipelineSnapshot, RunInfo},
     host::AgentSettings,
     ledger::RunLedger,
-    rooms::{EnterRequest, LandRequest, LandedStory, RoomEntry},
+    rooms::{EnterRequest, LandRequest, LandedStory, RoomReadiness},
     story::{Story, StoryId, StoryKind, stage::Stage},
     verdict::ReviewDecision,
     worktree::RoomName,
@@ -127,7 +127,7 @@ pub(crate) enum PipelineOrder {
     Delete(StoryId, Actor, Answer<DeletedStory>),
     Merge(StoryId, Actor, Answer<MergeView>),
     MergeFailed(StoryId, String, Actor, Answer<()>),
-    EnterRoom(EnterRequest, Answer<RoomEntry>),
+    EnterRoom(EnterRequest, Answer<RoomReadiness>),
     Land(LandRequest, Actor, Answer<LandedStory>),
     Rescan(Answer<()>),
     Shutdown(Answer<()>),
@@ -272,7 +272,7 @@ impl Pipeline {
 
     /// Makes the worktree of the room `messenger:id` ready for a turn, and lets it follow base. `living`: a process of the room
     /// works there now. Dropping the future ends the setup of components.
-    pub async fn enter_room(&self, room: &str, living: bool) -> Result<RoomEntry, PipelineError> {
+    pub async fn enter_room(&self, room: &str, living: bool) -> Result<RoomReadiness, PipelineError> {
         let request = EnterRequest { name: RoomName::of(room), living };
         self.order(|answer| PipelineOrder::EnterRoom(request, answer)).await
     }

@@ -17,7 +17,7 @@ use agents::{
     model_proxy::ModelAccess,
 };
 
-use crate::{event::RunInfo, story::StoryId, trust::TrustStore};
+use crate::{event::RunInfo, open_hosts::CommandGates, story::StoryId, trust::TrustStore};
 
 /// More of a script is not read.
 const MAX_SCRIPT: u64 = 64 << 10;
@@ -43,6 +43,12 @@ pub enum HostAsker {
     },
     /// The project's commands for a story: they reach what was allowed before, and ask nobody.
     Commands { story: StoryId },
+}
+
+/// What a host decides for the project's commands.
+pub(crate) fn command_gates(host: &Arc<dyn PipelineHost>) -> CommandGates {
+    let host = Arc::clone(host);
+    Arc::new(move |story| host.host_gate(HostAsker::Commands { story }))
 }
 
 /// A run's way in.

@@ -2,20 +2,19 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use agents::confine::{AllowedHost, OpenHosts, registries_of};
+use agents::confine::{AllowedHost, HostGate, OpenHosts, registries_of};
 use git2::{ObjectType, Repository, TreeWalkMode, TreeWalkResult};
 
-use crate::{
-    Project,
-    host::{HostAsker, PipelineHost},
-    story::StoryId,
-};
+use crate::{Project, story::StoryId};
 
 /// Folders below the project's root in which packages are looked for: `crates/NAME/Cargo.toml`, `services/web/package.json`.
 const DEPTH: usize = 2;
 
 /// Folders with the packages of others.
 const VENDORED: [&str; 4] = ["node_modules", "vendor", "third_party", ".storkit"];
+
+/// Who decides about the hosts that a story's commands reach beyond the registries; `None`: no further host is open.
+pub(crate) type CommandGates = Arc<dyn Fn(StoryId) -> Option<Arc<dyn HostGate>> + Send + Sync>;
 
 /// Opens hosts to the commands of a project, for the story that they are about.
 #[derive(Clone, Default)]
@@ -25,21 +24,18 @@ pub struct CommandHosts(Option<HostSource>);
 struct HostSource {
     project: Project,
     base: String,
-    host: Arc<dyn PipelineHost>,
+    gates: CommandGates,
 }
 
 impl CommandHosts {
-    pub(crate) fn new(project: &Project, base: &str, host: &Arc<dyn PipelineHost>) -> Self {
-        Self(Some(HostSource { project: project.clone(), base: base.to_owned(), host: Arc::clone(host) }))
+    pub(crate) fn new(project: &Project, base: &str, gates: CommandGates) -> Self {
+        Self(Some(HostSource { project: project.clone(), base: base.to_owned(), gates }))
     }
 
     /// Blocks while git is read.
     pub(crate) fn of(&self, story: StoryId) -> OpenHosts {
-        let Some(HostSource { project, base, host }) = &self.0 else { return OpenHosts::default() };
-        OpenHosts {
-            registries: registries(project, base),
-            gate: host.host_gate(HostAsker::Commands { story }),
-        }
+        let Some(HostSource { project, base, gates }) = &self.0 else { return OpenHosts::default() };
+        OpenHosts { registries: registries(project, base), gate: gates(story) }
     }
 }
 

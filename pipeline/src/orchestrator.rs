@@ -3,9 +3,11 @@
 //! It is a loop over parts that own their state and know nothing of the loop: `stories` (the board), `runs`, `merges`,
 //! `holds` (why stories wait), `memo`, `commits`, `publisher` (events and the snapshot) and `lane` (slow work outside
 //! the loop). The other files are its handlers: `setup` recovers from an earlier storkit, `orders` handles orders of
-//! people and agents, `story_files` changes stories' files, `settings_in_force` reads `project.toml`, `started` knows what was started here, `start` starts runs, `merging` queues merges, `ends`
+//! people and agents, `story_files` changes stories' files, `settings_in_force` follows `project.toml`, `arrivals` marks
+//! what was started here, `start` starts runs, `merging` queues merges, `ends`
 //! handles runs and merges that ended, `housekeeping` does regular work.
 
+mod arrivals;
 mod commits;
 mod committer;
 mod ends;
@@ -16,6 +18,7 @@ mod memo;
 mod merges;
 mod merging;
 mod orders;
+mod project_settings;
 mod publisher;
 mod removal;
 mod runs;
@@ -41,9 +44,9 @@ use self::{
     lane::{DeferredEvent, PendingStories, WorkLane},
     memo::Memos,
     merges::Merges,
+    project_settings::ConfigStamp,
     publisher::EventPublisher,
     runs::Runs,
-    settings_in_force::ConfigStamp,
     stories::Stories,
 };
 use crate::{
@@ -271,7 +274,7 @@ impl Orchestrator {
         };
         let stopped = self.config.trouble.as_deref().filter(|_| !self.config.is_known);
         let paused = stopped.or(self.holds.pause_reason()).map(str::to_owned);
-        let edited = self.config.edited.then(|| settings_in_force::edit_without_effect(&self.config.base));
+        let edited = self.config.edited.then(|| project_settings::edit_without_effect(&self.config.base));
         let waiting = self.config.trouble.clone().filter(|_| self.config.is_known);
         let snapshot = PipelineSnapshot {
             seq: 0,

@@ -7,7 +7,7 @@ mod workspace;
 
 pub use self::{
     land::LandedStory,
-    workspace::{RoomEntry, RoomStatus, RoomWorkspace},
+    workspace::{RoomReadiness, RoomStatus, RoomWorkspace},
 };
 pub(crate) use self::{
     land::{LandError, LandRequest, PendingLand, begin, finish, recover},

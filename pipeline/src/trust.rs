@@ -10,16 +10,16 @@ mod changes;
 mod files;
 mod programs;
 mod store;
+mod text;
 
-use std::{collections::BTreeSet, path::PathBuf};
-
-use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 pub use self::{
     base::text_on,
     changes::{ChangedLine, changed_lines},
     files::{Misplaced, check_settings_file, check_state_files},
     store::{StoryOrigins, TrustStore},
+    text::TrustedText,
 };
 use crate::{
     Project,
@@ -30,23 +30,6 @@ use crate::{
 
 /// Where base keeps the settings.
 const PROJECT_TOML: &str = ".storkit/project.toml";
-
-/// What a repository can make storkit run, exactly as the operator sees and confirms it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrustedText {
-    /// The text of `project.toml`; `None` where base has none, so that storkit's defaults apply.
-    pub project_toml: Option<String>,
-    /// Settings of the repository's own git configuration that name programs, as `key=value`.
-    pub git_programs: BTreeSet<String>,
-}
-
-impl TrustedText {
-    /// Whether it makes storkit run nothing but storkit's own defaults.
-    pub fn is_empty(&self) -> bool {
-        self.project_toml.is_none() && self.git_programs.is_empty()
-    }
-}
 
 /// The settings of a project: those that the repository has now, and those that were confirmed.
 #[derive(Clone, Debug)]

@@ -44,7 +44,8 @@ pub(super) fn enter(own: &[OsString], arguments: &[OsString]) -> String {
     }
 }
 
-enum Never {}
+/// A process that became another program never returns.
+type Never = std::convert::Infallible;
 
 /// Starts the forwarding process, detached, and waits until it listens.
 fn start(own: &[OsString], folder: &OsString) -> io::Result<u16> {

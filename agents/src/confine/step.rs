@@ -100,7 +100,8 @@ pub(super) fn before_bwrap(own: &OwnProgram, layers: &[CacheLayer], scope: bool)
     words
 }
 
-enum Never {}
+/// A process that became another program never returns.
+type Never = std::convert::Infallible;
 
 fn before(arguments: &[OsString]) -> io::Result<Never> {
     let (mut layers, mut scope, mut rest) = (Vec::new(), false, arguments);

@@ -147,11 +147,11 @@ impl Drop for RequestCost {
 #[derive(Debug)]
 pub(super) struct AnswerReader {
     cost: RequestCost,
-    form: AnswerForm,
+    form: MeteredAnswer,
 }
 
 #[derive(Debug)]
-enum AnswerForm {
+enum MeteredAnswer {
     /// Server-sent events; the beginning of a line, and whether its rest is skipped.
     Events { line: Vec<u8>, skips: bool },
     /// One JSON message, as far as it came.
@@ -160,16 +160,16 @@ enum AnswerForm {
 
 impl AnswerReader {
     pub(super) fn events(cost: RequestCost) -> Self {
-        Self { cost, form: AnswerForm::Events { line: Vec::new(), skips: false } }
+        Self { cost, form: MeteredAnswer::Events { line: Vec::new(), skips: false } }
     }
 
     pub(super) fn message(cost: RequestCost) -> Self {
-        Self { cost, form: AnswerForm::Message(Vec::new()) }
+        Self { cost, form: MeteredAnswer::Message(Vec::new()) }
     }
 
     pub(super) fn read(&mut self, bytes: &[u8]) {
         match &mut self.form {
-            AnswerForm::Events { line, skips } => {
+            MeteredAnswer::Events { line, skips } => {
                 for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
                     let ends = piece.ends_with(b"\n");
                     *skips |= line.len() + piece.len() > MAX_LINE;
@@ -189,7 +189,7 @@ impl AnswerReader {
                     }
                 }
             }
-            AnswerForm::Message(text) => {
+            MeteredAnswer::Message(text) => {
                 self.cost.answer_bytes += bytes.len() as u64;
                 if text.len() + bytes.len() <= MAX_MESSAGE {
                     text.extend_from_slice(bytes);
@@ -200,9 +200,9 @@ impl AnswerReader {
 
     fn finish(&mut self) {
         match &mut self.form {
-            AnswerForm::Events { line, .. } => read_event(&mut self.cost, &std::mem::take(line)),
-            AnswerForm::Message(text) => {
-                if let Ok(MessageHead { model, usage: Some(usage) }) = serde_json::from_slice(text) {
+            MeteredAnswer::Events { line, .. } => read_event(&mut self.cost, &std::mem::take(line)),
+            MeteredAnswer::Message(text) => {
+                if let Ok(MeteredMessage { model, usage: Some(usage) }) = serde_json::from_slice(text) {
                     self.cost.note_model(model);
                     self.cost.report(&usage, true);
                 }
@@ -228,10 +228,10 @@ impl RequestCost {
 
 fn read_event(cost: &mut RequestCost, line: &[u8]) {
     let Some(data) = line.strip_prefix(b"data:") else { return };
-    let Ok(event) = serde_json::from_slice::<StreamEvent>(data) else { return };
+    let Ok(event) = serde_json::from_slice::<MeteredEvent>(data) else { return };
     match event.kind.as_ref() {
         "message_start" => {
-            if let Some(MessageHead { model, usage: Some(usage) }) = event.message {
+            if let Some(MeteredMessage { model, usage: Some(usage) }) = event.message {
                 cost.note_model(model);
                 cost.report(&usage, false);
             }
@@ -250,11 +250,11 @@ fn read_event(cost: &mut RequestCost, line: &[u8]) {
 }
 
 #[derive(Deserialize)]
-struct StreamEvent<'a> {
+struct MeteredEvent<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
     #[serde(borrow, default)]
-    message: Option<MessageHead<'a>>,
+    message: Option<MeteredMessage<'a>>,
     #[serde(default)]
     usage: Option<Usage>,
     #[serde(borrow, default)]
@@ -262,7 +262,7 @@ struct StreamEvent<'a> {
 }
 
 #[derive(Deserialize)]
-struct MessageHead<'a> {
+struct MeteredMessage<'a> {
     #[serde(borrow, default)]
     model: Option<Cow<'a, str>>,
     #[serde(default)]

@@ -138,7 +138,7 @@ pub(super) fn passed_headers(sent: &HeaderMap, key: &HeaderMap) -> HeaderMap {
 /// The parts of a request to the model that matter here. All else passes unread; a key that is there twice is an error, since
 /// the service could read the other one.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct MessagesRequest {
+pub(super) struct ModelRequest {
     #[serde(default)]
     pub model: String,
     #[serde(default)]
@@ -243,8 +243,8 @@ text_or!(
 );
 
 /// Reads the body of a request to the model, and refuses one that makes the service fetch something.
-pub(super) fn read_messages(body: &Bytes) -> Result<MessagesRequest, Refusal> {
-    let request: MessagesRequest = serde_json::from_slice(body).map_err(|error| {
+pub(super) fn read_messages(body: &Bytes) -> Result<ModelRequest, Refusal> {
+    let request: ModelRequest = serde_json::from_slice(body).map_err(|error| {
         Refusal::new(StatusCode::BAD_REQUEST, format!("The request is no Messages API request: {error}."))
     })?;
     // The service would go to any address for whoever is in the sandbox, past storkit's own rules for hosts.

@@ -24,7 +24,7 @@ use super::{
     access::ModelService,
     body::MeteredBody,
     meter::{AnswerReader, RequestCost, SpendingMeter},
-    request::{ApiPath, MessagesRequest, Refusal, admit, passed_headers, read_messages},
+    request::{ApiPath, ModelRequest, Refusal, admit, passed_headers, read_messages},
 };
 
 /// The API takes 32 MB.
@@ -121,7 +121,7 @@ impl ProxyShared {
         let body = whole_body(body).await?;
         let (cost, place) = match api {
             ApiPath::Messages => {
-                let MessagesRequest { model, .. } = read_messages(&body)?;
+                let ModelRequest { model, .. } = read_messages(&body)?;
                 let place = Arc::clone(&self.requests).acquire_owned().await.ok();
                 // Only now: those before it may have spent the rest.
                 self.check_budget()?;

@@ -4,7 +4,7 @@
 use adapters::Room;
 use pipeline::{
     Pipeline, PipelineError,
-    rooms::{RoomEntry, RoomWorkspace},
+    rooms::{RoomReadiness, RoomWorkspace},
     worktree::RoomStanding,
 };
 
@@ -56,26 +56,28 @@ impl RoomEntrance {
         let enter =
             async |living| self.pipeline.enter_room(&room, living).await.map_err(|error| sentence(&error));
         let mut entry = enter(stays.is_some()).await?;
-        if matches!(entry, RoomEntry::Stale) {
+        if matches!(entry, RoomReadiness::Stale) {
             // Nothing moves below a living process.
             self.session.close().await;
             entry = enter(false).await?;
         }
         match (entry, stays) {
-            (RoomEntry::Unchanged { own }, Some(workspace)) => {
+            (RoomReadiness::Unchanged { own }, Some(workspace)) => {
                 Ok(EnteredRoom { own, ..EnteredRoom::at(workspace) })
             }
-            (RoomEntry::Ready { workspace, own, notes }, _) => {
+            (RoomReadiness::Ready { workspace, own, notes }, _) => {
                 if self.living.is_some() {
                     self.session.close().await;
                 }
                 Ok(EnteredRoom { own, notes, ..EnteredRoom::at(*workspace) })
             }
-            (RoomEntry::NoBase(why), _) => {
+            (RoomReadiness::NoBase(why), _) => {
                 let entered = self.enter_checkout().await?;
                 Ok(EnteredRoom { fallback: Some(replies::sentence(&why)), ..entered })
             }
-            (RoomEntry::Unchanged { .. } | RoomEntry::Stale, _) => Err(replies::WORKTREE_IN_USE.to_owned()),
+            (RoomReadiness::Unchanged { .. } | RoomReadiness::Stale, _) => {
+                Err(replies::WORKTREE_IN_USE.to_owned())
+            }
         }
     }
 

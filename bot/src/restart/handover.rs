@@ -95,6 +95,6 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         (&file).write_all(br#"{"ANTHROPIC_API_KEY":"theirs"}"#).unwrap();
         assert!(read(file.as_raw_fd()).is_err());
-        assert!((&file).metadata().is_ok(), "and not closed");
+        assert!(file.metadata().is_ok(), "and not closed");
     }
 }

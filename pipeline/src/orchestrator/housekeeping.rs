@@ -16,7 +16,7 @@ use crate::{
     config::ProjectConfig,
     event::Actor,
     gates::GateRunner,
-    host::AgentSettings,
+    host::{AgentSettings, command_gates},
     merge::{MergeProof, MergeSettings},
     open_hosts::CommandHosts,
     rooms,
@@ -138,7 +138,7 @@ impl Orchestrator {
 
     /// Opens hosts to the project's commands.
     pub(super) fn command_hosts(&self) -> CommandHosts {
-        CommandHosts::new(&self.context.project, &self.config.base, &self.context.host)
+        CommandHosts::new(&self.context.project, &self.config.base, command_gates(&self.context.host))
     }
 }
 

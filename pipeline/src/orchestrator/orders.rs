@@ -16,7 +16,7 @@ use crate::{
     board::{WorkError, WorkFolder},
     event::Actor,
     handle::{Answer, PipelineError, PipelineOrder, StoryChange},
-    rooms::RoomEntry,
+    rooms::RoomReadiness,
     story::{
         EditError, Story, StoryDocument, StoryId,
         stage::{Mover, Role, Stage},
@@ -277,7 +277,7 @@ pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
         PipelineOrder::Merge(.., answer) => no(answer, why),
         PipelineOrder::Land(.., answer) => no(answer, why),
         PipelineOrder::EnterRoom(_, answer) => {
-            reply(answer, Ok(RoomEntry::NoBase(why.to_owned())));
+            reply(answer, Ok(RoomReadiness::NoBase(why.to_owned())));
             false
         }
         PipelineOrder::Shutdown(answer) => {

@@ -20,8 +20,8 @@ use super::{
     memo::{self, Memos, StoryMemo},
     merges::Merges,
     orders,
+    project_settings::{ConfigStamp, SettingsReading, with_consequence},
     publisher::EventPublisher,
-    settings_in_force::{ConfigStamp, SettingsReading, with_consequence},
     started::StartedStories,
     stories::Stories,
 };
@@ -31,7 +31,7 @@ use crate::{
     event::{LandingNews, PipelineEvent, PipelineSnapshot, RunId, WallState},
     guard::OwnCommits,
     handle::{Pipeline, PipelineOrder},
-    host::{AgentSettings, PipelineHost},
+    host::{AgentSettings, PipelineHost, command_gates},
     ledger::{RunLedger, RunSummary},
     merge::{JournaledMerge, MergeProof, MergeQueue, MergeRecovery, merges, recover},
     open_hosts::CommandHosts,
@@ -167,7 +167,7 @@ impl StartupState {
             &base,
             &config,
             &self.settings,
-            CommandHosts::new(&self.project, &base, &self.host),
+            CommandHosts::new(&self.project, &base, command_gates(&self.host)),
         );
         let (queue, merged) = match MergeQueue::open(&self.project, merging) {
             Ok(opened) => opened,

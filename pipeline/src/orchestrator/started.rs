@@ -4,11 +4,10 @@ use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use git2::Repository;
 
-use super::{Orchestrator, lane::WorkLane};
+use super::lane::WorkLane;
 use crate::{
     Project,
     board::Board,
-    event::Actor,
     guard::BaseGuard,
     story::{Story, StoryId, stage::Stage},
     trust::{StoryOrigins, TrustError, TrustStore},
@@ -21,7 +20,7 @@ pub(super) struct StartedStories {
     store: TrustStore,
     origins: StoryOrigins,
     /// Came to a stage by hand or by git, and is not looked at yet.
-    arrived: Vec<Arc<Story>>,
+    pub arrived: Vec<Arc<Story>>,
 }
 
 impl StartedStories {
@@ -68,7 +67,7 @@ impl StartedStories {
     }
 
     /// Records it in the lane of the stories' files, and so before what follows from it is written there.
-    fn mark(&mut self, story: &Arc<Story>, is_started: bool, lane: &WorkLane) {
+    pub(super) fn mark(&mut self, story: &Arc<Story>, is_started: bool, lane: &WorkLane) {
         let before = self.origins.clone();
         let name = name(story);
         match is_started {
@@ -81,7 +80,7 @@ impl StartedStories {
         self.save_if_changed(&before, lane);
     }
 
-    fn forget(&mut self, story: StoryId, lane: &WorkLane) {
+    pub(super) fn forget(&mut self, story: StoryId, lane: &WorkLane) {
         let before = self.origins.clone();
         self.origins.started.retain(|name| !is_of(name, story));
         self.origins.brought.retain(|name| !is_of(name, story));
@@ -101,7 +100,7 @@ impl StartedStories {
     }
 }
 
-fn is_in_work(stage: Stage) -> bool {
+pub(super) fn is_in_work(stage: Stage) -> bool {
     match stage {
         Stage::Current | Stage::Qa | Stage::Merge => true,
         Stage::Backlog | Stage::Done | Stage::Archived => false,
@@ -117,59 +116,9 @@ fn is_of(name: &str, story: StoryId) -> bool {
     name.split_once('_').is_some_and(|(number, _)| number == story.to_string())
 }
 
-impl Orchestrator {
-    /// A person wants work on this story, or an order moves it there.
-    pub(super) fn mark_started(&mut self, story: &Arc<Story>) {
-        let Self { stories, .. } = self;
-        stories.started.mark(story, true, &stories.lane);
-    }
-
-    /// Marks a story that was in work already, if a person says so. An agent cannot start what a clone brought.
-    pub(super) fn mark_started_by(&mut self, by: &Actor, story: &Arc<Story>) {
-        match by {
-            Actor::Person(_) => self.mark_started(story),
-            Actor::Agent(_) | Actor::Pipeline | Actor::Editor => {}
-        }
-    }
-
-    /// A story's file came to or left a stage.
-    pub(super) fn follow_stage(&mut self, id: StoryId, to: Stage, by: &Actor) {
-        if !is_in_work(to) {
-            let Self { stories, .. } = self;
-            return stories.started.forget(id, &stories.lane);
-        }
-        let Some(story) = self.story(id).filter(|story| self.stories.started.waits(story)) else { return };
-        match by {
-            // Somebody put the file there: a person, or git.
-            Actor::Editor => self.stories.started.arrived.push(story),
-            // From backlog, by an order that has marked it; of later stages only what was started before gets further.
-            Actor::Person(_) | Actor::Agent(_) | Actor::Pipeline => {}
-        }
-    }
-
-    /// Of the files that came to a stage by hand, those that git has tracked there were not started here.
-    pub(super) fn check_arrivals(&mut self) {
-        let arrived = std::mem::take(&mut self.stories.started.arrived);
-        if arrived.is_empty() {
-            return;
-        }
-        let (project, base) = (self.context.project.clone(), self.config.base.clone());
-        let by_hand = move || (moved_by_hand(&project, &base, arrived.clone()), arrived);
-        self.run_in_lane(&self.stories.lane, None, by_hand, |this, looked| {
-            // Of a check that panicked nothing follows: the stories wait.
-            let Ok((by_hand, arrived)) = looked else { return };
-            let Self { stories, .. } = this;
-            for story in &arrived {
-                let is_started = by_hand.iter().any(|other| Arc::ptr_eq(story, other));
-                stories.started.mark(story, is_started, &stories.lane);
-            }
-        });
-    }
-}
-
 /// The stories whose files git has not brought. While a person's git writes the checkout, the index is locked and still the
 /// old one; if that lasts, nobody knows, and they count as brought. Blocks.
-fn moved_by_hand(project: &Project, base: &str, mut stories: Vec<Arc<Story>>) -> Vec<Arc<Story>> {
+pub(super) fn moved_by_hand(project: &Project, base: &str, mut stories: Vec<Arc<Story>>) -> Vec<Arc<Story>> {
     if stories.is_empty() {
         return stories;
     }

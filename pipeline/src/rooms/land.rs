@@ -6,7 +6,7 @@ use std::io;
 use git2::Repository;
 use serde::{Deserialize, Serialize};
 
-use super::{Landings, RoomLandings};
+use super::landings::{Landings, RoomLandings};
 use crate::{
     Project,
     board::{WorkError, WorkFolder},

@@ -7,7 +7,7 @@ use git2::Oid;
 use serde::{Deserialize, Serialize};
 use settings::atomic;
 
-use super::{LandedStory, PendingLand};
+use super::land::{LandedStory, PendingLand};
 use crate::{
     Project,
     story::StoryId,

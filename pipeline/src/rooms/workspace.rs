@@ -50,7 +50,7 @@ pub struct RoomWorkspace {
 
 /// What a room finds when it is about to work.
 #[derive(Clone, Debug)]
-pub enum RoomEntry {
+pub enum RoomReadiness {
     /// Ready for a new process.
     Ready {
         workspace: Box<RoomWorkspace>,
@@ -106,14 +106,14 @@ pub(crate) async fn enter(
     request: EnterRequest,
     merged: Option<Oid>,
     cancel: &CancellationToken,
-) -> Result<(RoomEntry, bool), String> {
+) -> Result<(RoomReadiness, bool), String> {
     let setting = room.clone();
     let entered = blocking(move || ready(&setting, &request, merged)).await??;
     let (worktree, mut entry, moved) = match entered {
         Entered::Living(entry) => return Ok((entry, false)),
         Entered::Ready { worktree, entry, moved } => (worktree, entry, moved),
     };
-    if let RoomEntry::Ready { workspace, notes, .. } = &mut entry
+    if let RoomReadiness::Ready { workspace, notes, .. } = &mut entry
         && let Err(why) = set_up(&room, &worktree, &workspace.confined, cancel).await
     {
         notes.push(why);
@@ -122,22 +122,24 @@ pub(crate) async fn enter(
 }
 
 enum Entered {
-    Living(RoomEntry),
-    Ready { worktree: Box<Worktree>, entry: RoomEntry, moved: bool },
+    Living(RoomReadiness),
+    Ready { worktree: Box<Worktree>, entry: RoomReadiness, moved: bool },
 }
 
 fn ready(room: &RoomSetting, request: &EnterRequest, merged: Option<Oid>) -> Result<Entered, String> {
     let text = |error: WorktreeError| error.to_string();
     if request.living {
         let Some(worktree) = room.worktrees.find(&request.name, &room.base) else {
-            return Ok(Entered::Living(RoomEntry::Stale));
+            return Ok(Entered::Living(RoomReadiness::Stale));
         };
         worktree.touch().map_err(text)?;
         return match worktree.follow_base(merged, true).map_err(|error| error.to_string())? {
-            FollowResult::Due | FollowResult::Moved => Ok(Entered::Living(RoomEntry::Stale)),
-            FollowResult::Own(standing) => Ok(Entered::Living(RoomEntry::Unchanged { own: Some(standing) })),
+            FollowResult::Due | FollowResult::Moved => Ok(Entered::Living(RoomReadiness::Stale)),
+            FollowResult::Own(standing) => {
+                Ok(Entered::Living(RoomReadiness::Unchanged { own: Some(standing) }))
+            }
             FollowResult::Level | FollowResult::Refused(_) => {
-                Ok(Entered::Living(RoomEntry::Unchanged { own: None }))
+                Ok(Entered::Living(RoomReadiness::Unchanged { own: None }))
             }
         };
     }
@@ -153,7 +155,7 @@ fn ready(room: &RoomSetting, request: &EnterRequest, merged: Option<Oid>) -> Res
     let workspace = Box::new(enclose(&worktree, &room.settings)?);
     Ok(Entered::Ready {
         worktree: Box::new(worktree),
-        entry: RoomEntry::Ready { workspace, own, notes },
+        entry: RoomReadiness::Ready { workspace, own, notes },
         moved,
     })
 }

@@ -11,7 +11,7 @@ use agents::{
 use super::{RunContext, RunOutcome, RunPlan};
 use crate::{
     gates::{GATE_NETWORK, GateRunner},
-    host::AgentSettings,
+    host::{AgentSettings, command_gates},
     merge,
     open_hosts::CommandHosts,
     story::{BlockReason, stage::Role},
@@ -88,7 +88,8 @@ impl Workspace {
     pub(super) fn gates(context: &RunContext, plan: &RunPlan) -> GateRunner {
         let defaults = GateRunner::default();
         GateRunner {
-            open_hosts: CommandHosts::new(&context.project, &plan.base, &context.host).of(plan.run.story),
+            open_hosts: CommandHosts::new(&context.project, &plan.base, command_gates(&context.host))
+                .of(plan.run.story),
             commands: plan.config.gates.clone(),
             // Without a limit: 500 hours are as good as none.
             timeout: plan.config.gate_timeout.limit().unwrap_or(defaults.timeout * 1_000),

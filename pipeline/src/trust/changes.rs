@@ -1,6 +1,6 @@
 //! The differences of two texts, line by line, for the operator who confirms them.
 
-use super::TrustedText;
+use super::text::TrustedText;
 
 /// One line of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]

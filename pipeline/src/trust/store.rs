@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use settings::atomic;
 use sha2::Digest as _;
 
-use super::{TrustError, TrustedText};
+use super::{TrustError, text::TrustedText};
 use crate::Project;
 
 /// The folder of the confirmations of one user. Cheap to clone.

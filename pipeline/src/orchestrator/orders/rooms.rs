@@ -11,7 +11,7 @@ use crate::{
     handle::{Answer, PipelineError},
     orchestrator::{Orchestrator, lane::blocking, stories::StoryWork},
     rooms::{
-        self, EnterRequest, LandError, LandRequest, LandedStory, PendingLand, RoomEntry, RoomLandings,
+        self, EnterRequest, LandError, LandRequest, LandedStory, PendingLand, RoomLandings, RoomReadiness,
         RoomSetting,
     },
     story::StoryId,
@@ -20,7 +20,7 @@ use crate::{
 
 impl Orchestrator {
     /// Outside the loop and its lanes: a new worktree of a large repository takes seconds, its setup minutes.
-    pub(super) fn enter_room(&mut self, request: EnterRequest, answer: Answer<RoomEntry>) {
+    pub(super) fn enter_room(&mut self, request: EnterRequest, answer: Answer<RoomReadiness>) {
         let (setting, merged) = (self.room_setting(), self.landings.merged(&request.name));
         let name = request.name.clone();
         let work = async move {

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use super::fixture::{Fixture, TEAM};
 use crate::{
     event::{Actor, LandingNews, PipelineEvent},
-    rooms::{self, LandRequest, LandedStory, RoomEntry},
+    rooms::{self, LandRequest, LandedStory, RoomReadiness},
     story::{StoryId, stage::Stage},
     worktree::{RoomName, SizeLimits, WorktreeName, Worktrees, fixture::WorktreeFixture},
 };
@@ -18,7 +18,7 @@ fn ann() -> Actor {
 
 async fn enter(fixture: &Fixture, room: &str) -> PathBuf {
     match fixture.pipeline.enter_room(room, false).await.expect("an answer") {
-        RoomEntry::Ready { workspace, .. } => workspace.folder,
+        RoomReadiness::Ready { workspace, .. } => workspace.folder,
         other => panic!("{other:?}"),
     }
 }
@@ -161,14 +161,14 @@ async fn a_living_process_keeps_its_files_until_base_moves_and_without_a_base_th
     let fixture = Fixture::new().await;
     enter(&fixture, ROOM).await;
     let living = || async { fixture.pipeline.enter_room(ROOM, true).await.expect("an answer") };
-    assert!(matches!(living().await, RoomEntry::Unchanged { own: None }));
+    assert!(matches!(living().await, RoomReadiness::Unchanged { own: None }));
     fixture.git.write("b.txt", "b\n");
     fixture.git.git(&["add", "b.txt"]);
     fixture.git.git(&["commit", "-q", "-m", "b"]);
-    assert!(matches!(living().await, RoomEntry::Stale));
+    assert!(matches!(living().await, RoomReadiness::Stale));
     let empty = Fixture::on(WorktreeFixture::empty(), |_| ()).await;
     match empty.pipeline.enter_room(ROOM, false).await.expect("an answer") {
-        RoomEntry::NoBase(why) => assert!(why.contains("has no commit yet"), "{why}"),
+        RoomReadiness::NoBase(why) => assert!(why.contains("has no commit yet"), "{why}"),
         other => panic!("{other:?}"),
     }
 }
