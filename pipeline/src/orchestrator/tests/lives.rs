@@ -427,12 +427,11 @@ async fn a_done_story_is_archived_after_its_time_also_in_a_clone_without_its_pro
     let mut fixture = fixture.restart().await;
     fixture.until_in(id, Stage::Archived).await;
     let archived = ".storkit/work/6_archived/1_story_old.md";
-    fixture
-        .until_true("it is committed", || {
-            fixture.git.git(&["ls-tree", "-r", "--name-only", "main", ".storkit/work"]) == archived
-        })
-        .await;
-    assert_eq!(fixture.git.git(&["status", "--porcelain"]), "");
+    let committed = || {
+        fixture.git.git(&["ls-tree", "-r", "--name-only", "main", ".storkit/work"]) == archived
+            && fixture.git.git(&["status", "--porcelain"]).is_empty()
+    };
+    fixture.until_true("it is committed and nothing is left to commit", committed).await;
 }
 
 #[tokio::test]
