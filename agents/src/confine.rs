@@ -11,6 +11,7 @@ pub mod environment;
 mod host_gate;
 pub mod hosts;
 mod inside;
+mod kernel;
 mod landlock_wall;
 mod network;
 mod paths;
@@ -31,6 +32,7 @@ pub use self::{
     egress::EgressProxy,
     host_gate::{HostDecision, HostGate, HostTarget},
     hosts::{AllowedHost, AllowedReach, NetworkAccess, allowed, is_public},
+    kernel::{KernelMeans, ProcessLimits},
     landlock_wall::LandlockWall,
     network::{NetworkPlan, OpenHosts},
     paths::{STORE, WorktreePaths},

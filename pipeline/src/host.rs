@@ -113,6 +113,11 @@ impl AgentSettings {
         Confinement::chosen(&self.wall, host)
     }
 
+    /// What the wall is called in reports; where it cannot be built, the reason. Blocks.
+    pub fn wall_name(&self) -> String {
+        self.confinement().map_or_else(|why| why, |wall| wall.name())
+    }
+
     /// That wall around a worktree.
     pub(crate) fn confined(&self, confinement: Confinement, place: WorktreePaths) -> Confined {
         Confined { confinement, place, variables: self.wall.variables.clone() }

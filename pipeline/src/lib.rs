@@ -28,4 +28,5 @@ pub mod worktree;
 
 pub use handle::{Pipeline, PipelineError};
 pub use project::{Project, ProjectError};
+pub use run::{AttackedRun, AttackedSetting};
 pub use story::{stage, templates};

@@ -22,6 +22,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub use self::job::{AttackedRun, AttackedSetting};
 pub(crate) use self::{
     check::branch_content,
     log::{folder as log_folder, last_lines},

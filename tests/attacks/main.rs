@@ -1,6 +1,7 @@
 //! Attacks on the whole program, one file for each area, each test named after the attacker's goal. `docs/security.md` lists them, with
 //! those that are tested closer to the code.
 
+mod doctor;
 mod key;
 mod listeners;
 mod questions;

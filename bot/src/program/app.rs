@@ -260,6 +260,11 @@ impl App {
         &self.services
     }
 
+    /// The runs that may call in.
+    pub fn runs(&self) -> McpRuns {
+        self.runs.clone()
+    }
+
     /// Lets an agent's run ask for permission over MCP.
     pub fn open_run(&self, run: McpRun) -> RunGuard {
         self.runs.open(run)
