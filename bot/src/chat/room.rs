@@ -57,8 +57,6 @@ pub struct RoomTask {
     ticker: LiveTicker,
     commands: RunningCommands,
     activity: RoomActivity,
-    /// The room's session, as people know it who are asked.
-    asker: Asker,
 }
 
 impl RoomTask {
@@ -70,7 +68,7 @@ impl RoomTask {
         sender: RoomSender,
         mailbox: RoomMailbox,
     ) {
-        let tracker = services.tracker.clone();
+        let tracker = services.tasks.tracker.clone();
         tracker.spawn(Self::new(services, adapter, room, sender).run(mailbox));
     }
 
@@ -80,7 +78,7 @@ impl RoomTask {
             tracing::error!(%error, %room, "the room's record cannot be read; an empty one is used");
             RoomRecord::default()
         });
-        let tracker = &services.tracker;
+        let tracker = &services.tasks.tracker;
         let idle = services.config().claude.idle_timeout.limit();
         let updates = sender.clone();
         let session = RoomSession::new(
@@ -92,12 +90,11 @@ impl RoomTask {
         Self {
             outbox: Outbox::new(adapter.clone(), room.clone(), services.redactor.clone(), tracker),
             queue: PromptQueue::new(room.clone(), services.store.clone()),
-            turn: RoomTurn::new(session),
+            turn: RoomTurn::new(session, Asker::room(room.clone())),
             questions: OpenQuestions::default(),
             ticker: LiveTicker::default(),
             commands: RunningCommands::default(),
             activity: RoomActivity::default(),
-            asker: Asker::room(room.clone()),
             services,
             room,
             adapter,

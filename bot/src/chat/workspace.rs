@@ -15,7 +15,7 @@ pub struct EnteredRoom {
     pub workspace: RoomWorkspace,
     /// The worktree's own changes, where it has some.
     pub own: Option<RoomStanding>,
-    /// What the person should know, as sentences.
+    /// Notices for the person, as sentences.
     pub notes: Vec<String>,
     /// Why it is the main checkout and not a worktree, as a sentence.
     pub fallback: Option<String>,

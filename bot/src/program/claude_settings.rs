@@ -48,7 +48,7 @@ pub fn folder(config: &BotConfig) -> Option<PathBuf> {
     variable("CLAUDE_CONFIG_DIR").or_else(|| variable("HOME").map(|home| home.join(".claude")))
 }
 
-/// What a file allows; nothing where there is none. Fails where it cannot be read.
+/// The permissions in a file; none if it does not exist. Fails where it cannot be read.
 pub fn unasked_calls(file: &Path) -> io::Result<UnaskedCalls> {
     let text = match fs::read_to_string(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(UnaskedCalls::default()),

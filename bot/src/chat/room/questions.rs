@@ -70,7 +70,6 @@ enum CopyPlace {
 pub(super) enum AnswerReference {
     /// By a reply to its message.
     Message,
-    /// By its number.
     Number,
     /// Not at all: it is the only one open.
     None,
@@ -287,7 +286,7 @@ impl RoomTask {
         };
         let ask = PermissionAsk {
             rooms: vec![self.room.clone()],
-            asker: self.asker.clone(),
+            asker: self.turn.asker.clone(),
             folder: self.turn.folder.clone(),
             asked_for,
             tool: request.tool,
@@ -299,7 +298,7 @@ impl RoomTask {
             (self.services.broker.clone(), self.sender.clone(), request.request_id);
         // In a task, because the answer may take minutes and the room must handle messages meanwhile: the answer
         // itself is one of them.
-        let task = self.services.tracker.spawn(async move {
+        let task = self.services.tasks.tracker.spawn(async move {
             let answer = replies::permission_answer(broker.ask(ask).await);
             sender.send(RoomInput::Verdict { request_id, answer });
         });
@@ -382,7 +381,7 @@ impl RoomTask {
 
     // Only those of this room's own session: the others belong to stories' runs, which continue.
     pub(super) fn withdraw_questions(&mut self, why: WithdrawReason) {
-        self.asker.dismiss_waiting();
+        self.turn.asker.dismiss_waiting();
         for question in self.questions.iter() {
             if question.asker.session_of() == Some(&self.room) {
                 self.services.broker.withdraw(question.id, why);

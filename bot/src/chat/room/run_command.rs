@@ -200,7 +200,7 @@ impl RoomTask {
         self.commands.has_room = true;
         self.commands.push(async move {
             let landing = async {
-                // What it started may still write.
+                // Its processes may still write.
                 session.close().await;
                 let landed = pipeline.land(&room, &title, by).await;
                 let landed =

@@ -31,7 +31,7 @@ impl RoomTask {
     pub(super) fn begin_turn(&mut self, number: Option<i64>, prompt: QueuedPrompt) {
         let talk = self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default();
         let text = prompt::compose_prompt(&prompt, &talk);
-        self.asker.on_person_spoke();
+        self.turn.asker.on_person_spoke();
         if prompt.addressed.is_some() {
             self.turn.last_request = Some(prompt.text.clone());
         }
@@ -50,7 +50,7 @@ impl RoomTask {
         };
         let sender = self.sender.clone();
         let Some(turn) = &mut self.turn.current else { return };
-        let task = self.services.tracker.spawn(async move {
+        let task = self.services.tasks.tracker.spawn(async move {
             let entered = entrance.enter().await;
             sender.send(RoomInput::Entered(Box::new(entered)));
         });
@@ -189,7 +189,7 @@ impl RoomTask {
             AgentEvent::ToolUse(tool) => self.turn.fetches.on_call(&tool),
             // Some pages are fetched without a question, so the results count and not only what people allowed.
             AgentEvent::ToolResult { id, is_error } => {
-                self.asker.on_read(self.turn.fetches.on_result(&id, is_error));
+                self.turn.asker.on_read(self.turn.fetches.on_result(&id, is_error));
             }
             AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
@@ -376,7 +376,7 @@ impl RoomTask {
         }
         let (pipeline, room) = (self.services.commands.pipeline.clone(), self.room.to_string());
         let sender = self.sender.clone();
-        self.services.tracker.spawn(async move {
+        self.services.tasks.tracker.spawn(async move {
             if let Some(why) = pipeline.settle_room(&room).await {
                 sender.send(RoomInput::Notice(replies::commits_refused(&why)));
             }
