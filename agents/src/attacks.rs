@@ -244,7 +244,7 @@ mod tests {
         let names: BTreeSet<&str> = ATTACKS.iter().map(|attack| attack.name).collect();
         assert_eq!(names.len(), ATTACKS.len());
         for attack in &ATTACKS {
-            let verb = attack.goal.split(' ').next().unwrap_or_default();
+            let verb = attack.goal.split([' ', ',']).next().unwrap_or_default();
             assert!(verb.ends_with('s') && !attack.goal.ends_with('.'), "{}", attack.goal);
             assert!(attack.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'));
         }

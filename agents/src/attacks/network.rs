@@ -16,6 +16,8 @@ use super::targets::AttackTargets;
 /// Loopback connections answer at once, and what is closed refuses at once.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+const SHORTLY: Duration = Duration::from_millis(300);
+
 /// Belongs to nobody (RFC 5737). A UDP socket that is connected sends nothing: it only asks the kernel for a way.
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
 
@@ -90,7 +92,7 @@ pub(super) fn has_a_way_out(_: &AttackTargets) -> Vec<String> {
         UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| socket.connect(to)).is_ok()
     };
     let mut found = Vec::new();
-    if has_way(NOBODY) {
+    if has_way(NOBODY) || connects_out() {
         found.push("a route to the internet".to_owned());
     }
     let servers = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
@@ -105,6 +107,12 @@ pub(super) fn has_a_way_out(_: &AttackTargets) -> Vec<String> {
         found.push(format!("{UNLISTED} by the proxy"));
     }
     found
+}
+
+/// Whether a connection by TCP is begun, though nobody answers.
+fn connects_out() -> bool {
+    let begun = TcpStream::connect_timeout(&SocketAddr::new(NOBODY.ip(), 443), SHORTLY);
+    begun.map_or_else(|error| error.kind() == std::io::ErrorKind::TimedOut, |_| true)
 }
 
 fn connect(address: SocketAddr) -> Option<TcpStream> {
