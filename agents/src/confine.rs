@@ -31,7 +31,7 @@ pub use self::{
     egress::EgressProxy,
     host_gate::{HostDecision, HostGate, HostTarget},
     hosts::{AllowedHost, AllowedReach, NetworkAccess, allowed, is_public},
-    landlock_wall::LandlockWall,
+    landlock_wall::{LandlockWall, LoopbackProxy, PortReach},
     network::{NetworkPlan, OpenHosts},
     paths::{STORE, WorktreePaths},
     registries::registries_of,

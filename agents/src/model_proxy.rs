@@ -19,13 +19,10 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::serve::{ProxyListener, ProxyShared};
 pub use self::{
     access::{CloudProvider, ModelAccess, ModelService, is_model_variable},
-    meter::ModelSpending,
-};
-use self::{
-    meter::SpendingMeter,
-    serve::{ProxyListener, ProxyShared},
+    meter::{BudgetScope, ModelSpending, SpendingBudget, SpendingMeter},
 };
 
 /// Connections of one run at a time, and requests to the model. The CLI's sub-agents work in parallel, ten at most (2.1.330).
@@ -42,12 +39,21 @@ pub struct ModelProxy {
 impl ModelProxy {
     /// A proxy without a port yet. With a budget, requests are refused once so many US dollars are spent.
     pub fn new(service: Arc<ModelService>, budget_usd: Option<f64>) -> Self {
+        let meter = SpendingMeter::default();
+        if let Some(usd) = budget_usd {
+            meter.begin(Some(SpendingBudget { scope: BudgetScope::Run, usd }), usd);
+        }
+        Self::metered(service, Arc::new(meter))
+    }
+
+    /// A proxy without a port yet, whose owner keeps the meter.
+    pub fn metered(service: Arc<ModelService>, meter: Arc<SpendingMeter>) -> Self {
         let stop = CancellationToken::new();
         let shared = Arc::new(ProxyShared {
             service,
             // 122 random bits. The prefix tells a person who meets it what it is.
             key: format!("storkit-run-{}", uuid::Uuid::new_v4().simple()),
-            meter: Arc::new(SpendingMeter::new(budget_usd)),
+            meter,
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             stop: stop.clone(),
@@ -93,7 +99,7 @@ impl ModelProxy {
 
     /// Whether the budget is spent.
     pub fn is_budget_spent(&self) -> bool {
-        self.shared.meter.is_spent()
+        self.shared.meter.spent_budget().is_some()
     }
 
     /// Waits until a request was refused because the budget is spent.

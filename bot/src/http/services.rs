@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::current::LiveSettings, http::network::HostQuestions, live_agents::LiveAgents,
+    config::current::LiveSettings, host_questions::HostQuestions, live_agents::LiveAgents,
     messengers::ConnectedMessengers, metrics::BotMetrics, permission::PermissionBroker,
     restart::RestartRequest,
 };

@@ -148,11 +148,11 @@ fn confinement(context: &RunContext, plan: &RunPlan) -> Result<Confinement, Stri
 
 /// The name of an agent's network setting in sentences.
 pub(super) fn agent_network(agent: &str) -> String {
-    format!("`network` of the agent `{agent}`")
+    format!("`network` of the agent `{agent}` in `.storkit/project.toml`")
 }
 
 /// Hosts that every agent needs: the model's service, as its environment names it, unless storkit's own way leads there.
-pub(super) fn needs(settings: &AgentSettings) -> Result<Vec<AllowedHost>, String> {
+pub(crate) fn needs(settings: &AgentSettings) -> Result<Vec<AllowedHost>, String> {
     const VARIABLE: &str = "ANTHROPIC_BASE_URL";
     if !matches!(settings.model_access, ModelAccess::Login) {
         return Ok(Vec::new());
