@@ -385,6 +385,5 @@ async fn a_rooms_host_rule_serves_another_room() {
     begin(&other, fetch).await;
     answer(&other, "may I use **Network**", "no").await;
     other.settled().await;
-    assert_eq!(one.transcript().matches("may I use **Network**").count(), 1);
     bot.app.shutdown().await;
 }
