@@ -27,7 +27,7 @@ use crate::{
 /// Remembered answers; the oldest is forgotten then, and asked for again.
 const MAX_GRANTS: usize = 1_000;
 
-/// Asks people about hosts, and remembers what they allowed.
+/// Asks people about hosts, and remembers those that they allowed.
 pub struct HostQuestions {
     settings: Arc<LiveSettings>,
     /// Who is asked. Set once the messengers are there; until then nobody can be asked.
@@ -243,7 +243,6 @@ impl HostGate for AgentHosts {
 struct StoryHosts {
     questions: Arc<HostQuestions>,
     story: StoryId,
-    /// Whose rules count.
     asker: Asker,
 }
 
@@ -286,7 +285,7 @@ mod tests {
         store::Store,
     };
 
-    /// A room that reports what it is asked.
+    /// A room that reports its questions.
     struct OneRoom(mpsc::UnboundedSender<Arc<Question>>);
 
     impl QuestionRooms for OneRoom {

@@ -1,5 +1,6 @@
 //! The program `storkit` as a library, so that tests start the same bot that people run.
 
+mod bot_tasks;
 pub mod chat;
 mod clock;
 pub mod commands;

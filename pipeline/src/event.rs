@@ -123,7 +123,7 @@ pub struct PipelineSnapshot {
     pub holds: BTreeMap<StoryId, String>,
     /// What stops all new runs, as a sentence: a spent budget, a broken `project.toml`, a full disk.
     pub paused: Option<String>,
-    /// What the repository's settings wait for while others are in force, as a sentence: an error, the operator's
+    /// Why the repository's settings wait while others are in force, as a sentence: an error, the operator's
     /// confirmation, or a commit.
     pub settings_notice: Option<String>,
     /// The branch that stories merge to.

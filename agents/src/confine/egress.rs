@@ -170,7 +170,7 @@ impl EgressProxy {
         let shared = Arc::new(EgressShared::new(rules, Some(login)));
         let listener = EgressListener::Loopback(TcpListener::from_std(listener)?);
         tokio::spawn(Arc::clone(&shared).listen(listener, PortDoor::Proxy));
-        let model_port = shared.rules.model.as_ref().map(|model| model.listen()).transpose()?;
+        let model_port = shared.rules.model.as_ref().map(|model| model.loopback_port()).transpose()?;
         let own = shared.rules.own.map(|own| own.port());
         let open = [Some(port), model_port, own].into_iter().flatten();
         let open = open.chain(shared.rules.loopback_ports()).collect();

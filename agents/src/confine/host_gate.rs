@@ -1,4 +1,4 @@
-//! Hosts that no setting lists: who decides about them, and what a run remembers of the decisions.
+//! Hosts that no setting lists: who decides about them, and the decisions that a run remembers.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -21,7 +21,7 @@ pub struct HostTarget {
 }
 
 impl HostTarget {
-    /// A host as it is compared; `None` for what is no host.
+    /// A host in the form that is compared; `None` if the text is no host.
     pub fn new(host: &str, port: u16) -> Option<Self> {
         Some(Self { host: host_name(host)?, port })
     }

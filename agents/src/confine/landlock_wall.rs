@@ -1,7 +1,7 @@
 //! The wall where bubblewrap does not work, as in a container of Docker: Landlock renders the same [`View`] as access rules, without
 //! privileges. Nothing can be shown at another place, so programs are told by their environment where their private folders are.
 //!
-//! `docs/security.md` lists what it does not hold: files keep their names, and other processes can be seen.
+//! `docs/security.md` lists its gaps: files keep their names, and other processes can be seen.
 
 use std::{
     ffi::OsString,
@@ -174,7 +174,7 @@ impl MovedFolders {
         self.0.iter().map(|(name, _, to)| ((*name).into(), to.into())).collect()
     }
 
-    /// Leaves links in the private folders to what the view shows in their places.
+    /// Puts links into the private folders, to the files that the view shows in their places.
     fn link(&self, view: &View, place: &WorktreePaths) -> io::Result<()> {
         let is_projects =
             |at: &Path| [&place.root, &place.common].iter().any(|folder| at.starts_with(folder));

@@ -1,4 +1,4 @@
-//! A process' part of the network: what it may reach, who decides about the rest, and whether this machine can enforce it.
+//! A process's part of the network: the hosts it may reach, who decides about the rest, and whether this machine can enforce it.
 
 use std::{collections::HashSet, fmt, net::SocketAddr, path::Path, path::PathBuf, sync::Arc, sync::LazyLock};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::model_proxy::ModelProxy;
 
-/// What a process may reach.
+/// The hosts that a process may reach.
 #[derive(Clone)]
 pub struct NetworkPlan {
     pub access: NetworkAccess,

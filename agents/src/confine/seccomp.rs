@@ -64,7 +64,7 @@ const DENIED: [libc::c_long; 51] = [
     libc::SYS_vhangup,
     // Further ways to mount, newer than the `libc` crate's names; the same number on all machines (syscall(2)).
     467, // open_tree_attr
-    // Listing what is mounted shows the operator's folders.
+    // A list of the mounts shows the operator's folders.
     457, // statmount
     458, // listmount
 ];

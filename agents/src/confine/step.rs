@@ -25,7 +25,6 @@ use super::{caches::CacheLayer, inside, seccomp};
 /// The subcommand that joins caches and limits sockets, then becomes bubblewrap.
 const BEFORE_BWRAP: &str = "sandbox-step";
 
-/// Options of [`BEFORE_BWRAP`].
 const LAYER: &str = "--layer";
 const SCOPE: &str = "--scope";
 

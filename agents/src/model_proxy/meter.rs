@@ -1,4 +1,4 @@
-//! Counts what the model's service reports, in tokens and US dollars, from the events of a stream or from a whole message.
+//! Counts the usage that the model's service reports, in tokens and US dollars, from the events of a stream or from a whole message.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -33,7 +33,7 @@ pub(super) struct TokenCount {
     pub fast: bool,
 }
 
-/// What a run has spent by the service's own count.
+/// A run's spending by the service's own count.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ModelSpending {
     pub usd: f64,

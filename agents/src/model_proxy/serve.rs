@@ -48,7 +48,7 @@ const STRIPPED: [&str; 8] = [
     "set-cookie",
 ];
 
-/// What the connections of one run share.
+/// State that the connections of one run share.
 pub(super) struct ProxyShared {
     pub service: Arc<ModelService>,
     /// The run's own.

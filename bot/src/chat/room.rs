@@ -58,8 +58,6 @@ pub struct RoomTask {
     ticker: LiveTicker,
     commands: RunningCommands,
     activity: RoomActivity,
-    /// The room's session, as people know it who are asked.
-    asker: Asker,
 }
 
 impl RoomTask {
@@ -71,7 +69,7 @@ impl RoomTask {
         sender: RoomSender,
         mailbox: RoomMailbox,
     ) {
-        let tracker = services.tracker.clone();
+        let tracker = services.tasks.tracker.clone();
         tracker.spawn(Self::new(services, adapter, room, sender).run(mailbox));
     }
 
@@ -81,7 +79,7 @@ impl RoomTask {
             tracing::error!(%error, %room, "the room's record cannot be read; an empty one is used");
             RoomRecord::default()
         });
-        let tracker = &services.tracker;
+        let tracker = &services.tasks.tracker;
         let idle = services.config().claude.idle_timeout.limit();
         let updates = sender.clone();
         let spending = RoomSpending::below(&services.connections.day);
@@ -97,12 +95,11 @@ impl RoomTask {
         Self {
             outbox: Outbox::new(adapter.clone(), room.clone(), services.redactor.clone(), tracker),
             queue: PromptQueue::new(room.clone(), services.store.clone()),
-            turn: RoomTurn::new(session, spending, waiting),
+            turn: RoomTurn::new(session, Asker::room(room.clone()), spending, waiting),
             questions: OpenQuestions::default(),
             ticker: LiveTicker::default(),
             commands: RunningCommands::default(),
             activity: RoomActivity::default(),
-            asker: Asker::room(room.clone()),
             services,
             room,
             adapter,

@@ -7,9 +7,9 @@ use agents::{
     turn::RetryPolicy,
 };
 use pipeline::{guard::base_branch, rooms::RoomWorkspace};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    bot_tasks::BotTasks,
     chat::{ambient::AmbientRooms, network::RoomConnections, prompt, rooms::RoomDirectory},
     clock::Clock,
     commands::services::CommandServices,
@@ -41,10 +41,7 @@ pub struct ChatServices {
     pub retry: RetryPolicy,
     /// Takes secrets out of whatever a room posts.
     pub redactor: Arc<Redactor>,
-    /// Tasks that the shutdown waits for.
-    pub tracker: TaskTracker,
-    /// Set when the bot goes down.
-    pub stop: CancellationToken,
+    pub tasks: BotTasks,
 }
 
 impl ChatServices {

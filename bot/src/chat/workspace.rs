@@ -18,7 +18,7 @@ pub struct EnteredRoom {
     pub workspace: RoomWorkspace,
     /// The worktree's own changes, where it has some.
     pub own: Option<RoomStanding>,
-    /// What the person should know, as sentences.
+    /// Notices for the person, as sentences.
     pub notes: Vec<String>,
     /// Why it is here and not where the settings say, as a sentence.
     pub fallback: Option<String>,

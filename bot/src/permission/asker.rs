@@ -27,7 +27,7 @@ const WAITING_CALLS: usize = 20;
 /// Text by people whom nobody here knows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StrangerText {
-    /// A page of this host, or what the text in its place says.
+    /// A page of this host, or the text in its place.
     Page(String),
     /// The results of a web search.
     SearchResults,
@@ -133,17 +133,17 @@ impl Asker {
         self.shared.dismissed.notify_waiters();
     }
 
-    /// It was allowed this call. From here on its ideas may come from whoever wrote what the call lets in.
+    /// It was allowed this call. From here on its ideas may come from the authors of the text that the call brings in.
     pub(super) fn on_allowed(&self, tool: &str, input: &Value) {
         self.on_read(StrangerText::of(tool, input));
     }
 
-    /// Adds what it has read.
+    /// Adds text that it has read.
     pub fn on_read(&self, texts: impl IntoIterator<Item = StrangerText>) {
         self.shared.read.lock().extend(texts);
     }
 
-    /// A person gave it a task: what it does now is their idea.
+    /// A person gave it a task: its next calls are their idea.
     pub fn on_person_spoke(&self) {
         self.shared.read.lock().clear();
     }

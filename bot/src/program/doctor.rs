@@ -379,7 +379,7 @@ fn stories(trust: &ProjectTrust) -> Vec<DoctorCheck> {
     vec![config, good(say::merges_to(&trust.base))]
 }
 
-/// Whether the operator has confirmed what the repository makes storkit run.
+/// Whether the operator has confirmed the repository's commands and settings.
 fn confirmation(trust: &ProjectTrust) -> Vec<DoctorCheck> {
     let confirmed = match trust.is_confirmed() {
         _ if trust.has_unconfirmed_programs() => bad(say::as_reported(&trust.programs_sentence())),

@@ -53,7 +53,7 @@ pub async fn run(services: Arc<ChatServices>, notices: Vec<Room>) {
     loop {
         if !changed {
             tokio::select! {
-                () = services.stop.cancelled() => return,
+                () = services.tasks.stop.cancelled() => return,
                 () = changes(&mut folders, &path) => {}
             }
         }

@@ -53,9 +53,9 @@ impl Pipeline {
             let (confined, egress) = workspace.confined.limited(plan)?;
             let port = |proxy: &ModelProxy| match egress.as_ref().and_then(|egress| egress.model_port()) {
                 Some(port) => Ok(port),
-                None => {
-                    proxy.listen().map_err(|error| format!("the way to the model cannot be opened: {error}."))
-                }
+                None => proxy
+                    .loopback_port()
+                    .map_err(|error| format!("the way to the model cannot be opened: {error}.")),
             };
             let proxy = proxy.map(|proxy| port(&proxy).map(|port| (proxy, port))).transpose()?;
             let model = LaunchModel { access: settings.model_access.clone(), proxy };

@@ -55,7 +55,7 @@ pub struct RoomWorkspace {
     pub model: LaunchModel,
 }
 
-/// What a room finds when it is about to work.
+/// The state that a room finds when it is about to work.
 #[derive(Clone, Debug)]
 pub enum RoomReadiness {
     /// Ready for a new process.
@@ -63,7 +63,7 @@ pub enum RoomReadiness {
         workspace: Box<RoomWorkspace>,
         /// Its own changes, where it has some.
         own: Option<RoomStanding>,
-        /// What the person should know, as sentences.
+        /// Notices for the person, as sentences.
         notes: Vec<String>,
     },
     /// The living process goes on where it is.
@@ -93,7 +93,7 @@ pub(crate) struct EnterRequest {
     pub living: bool,
 }
 
-/// What is the same for all rooms.
+/// The parts that all rooms share.
 #[derive(Clone)]
 pub(crate) struct RoomSetting {
     pub project: Project,
@@ -107,7 +107,7 @@ pub(crate) struct RoomSetting {
 /// components.
 ///
 /// # Errors
-/// A sentence.
+/// A sentence that says why the room cannot work.
 pub(crate) async fn enter(
     room: RoomSetting,
     request: EnterRequest,
@@ -187,7 +187,7 @@ fn enclose(worktree: &Worktree, settings: &AgentSettings) -> Result<RoomWorkspac
 /// The main checkout as a room's workspace: its files can be written, `.git` and `.storkit` cannot. Blocks.
 ///
 /// # Errors
-/// A sentence.
+/// A sentence that says why the room cannot work.
 fn checkout(project: &Project, settings: &AgentSettings, room: &RoomName) -> Result<RoomWorkspace, String> {
     let root = project.root();
     let common = common_dir(root).map_err(|error| error.to_string())?;

@@ -26,10 +26,10 @@ use pipeline::{
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{RoomTask, prompt_queue::CommandCall, turn::CurrentTurn};
 use crate::{
+    bot_tasks::BotTasks,
     chat::{
         ambient::AmbientRooms,
         network::{DayBudget, RoomConnections},
@@ -127,7 +127,7 @@ impl RoomFixture {
         self.fake.room("a")
     }
 
-    /// What the room shows when everything is sent.
+    /// The room's messages when everything is sent.
     pub(super) async fn transcript(&self) -> String {
         self.task.outbox.flush().await;
         self.room().transcript()
@@ -189,7 +189,7 @@ impl RoomFixture {
         }
     }
 
-    /// Handles what is in the mailbox once everything is sent, the session's events excepted.
+    /// Handles the mailbox once everything is sent, the session's events excepted.
     pub(super) async fn handles_all(&mut self) {
         self.task.outbox.flush().await;
         while let Some(Some(input)) = self.mailbox.next().now_or_never() {
@@ -366,7 +366,6 @@ fn services(project: &Project, fake: &Arc<Fake>, settings: Arc<LiveSettings>) ->
         metrics: Arc::default(),
         retry: RetryPolicy::default(),
         redactor: Arc::default(),
-        tracker: TaskTracker::new(),
-        stop: CancellationToken::new(),
+        tasks: BotTasks::default(),
     })
 }

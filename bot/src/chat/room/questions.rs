@@ -73,7 +73,6 @@ enum CopyPlace {
 pub(super) enum AnswerReference {
     /// By a reply to its message.
     Message,
-    /// By its number.
     Number,
     /// Not at all: it is the only one open.
     None,
@@ -290,7 +289,7 @@ impl RoomTask {
         };
         let ask = PermissionAsk {
             rooms: vec![self.room.clone()],
-            asker: self.asker.clone(),
+            asker: self.turn.asker.clone(),
             folder: self.turn.folder.clone(),
             asked_for,
             tool: request.tool,
@@ -305,7 +304,7 @@ impl RoomTask {
         let page = page.map(str::to_owned);
         // In a task, because the answer may take minutes and the room must handle messages meanwhile: the answer
         // itself is one of them.
-        let task = self.services.tracker.spawn(async move {
+        let task = self.services.tasks.tracker.spawn(async move {
             let decision = broker.ask(ask).await;
             // Before the agent knows: it connects at once.
             if let (Some(page), PermissionDecision::Allowed { .. }) = (page, &decision) {
@@ -393,7 +392,7 @@ impl RoomTask {
 
     // Only those of this room's own session: the others belong to stories' runs, which continue.
     pub(super) fn withdraw_questions(&mut self, why: WithdrawReason) {
-        self.asker.dismiss_waiting();
+        self.turn.asker.dismiss_waiting();
         for question in self.questions.iter() {
             if question.asker.session_of() == Some(&self.room) {
                 self.services.broker.withdraw(question.id, why);

@@ -218,7 +218,7 @@ impl RoomTask {
         self.commands.has_room = true;
         self.commands.push(async move {
             let working = async {
-                // What it started may still write.
+                // Its processes may still write.
                 session.close().await;
                 let done = work(pipeline, room).await;
                 let done = done.map_err(|error| CommandError::User(replies::refused_by_pipeline(&error)))?;

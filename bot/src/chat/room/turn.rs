@@ -22,7 +22,7 @@ use crate::{
         network::RoomSpending, outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript,
         workspace::EnteredRoom,
     },
-    permission::StrangerText,
+    permission::{Asker, StrangerText},
     replies,
     store::QueuedPrompt,
 };
@@ -31,6 +31,8 @@ use crate::{
 pub(super) struct RoomTurn {
     pub(super) session: RoomSession,
     pub(super) current: Option<CurrentTurn>,
+    /// The session as people know it who are asked.
+    pub(super) asker: Asker,
     pub(super) fetches: PageFetches,
     pub(super) place: TurnPlace,
     /// What people last asked for, in their words.
@@ -112,9 +114,15 @@ pub(super) enum StopAction {
 }
 
 impl RoomTurn {
-    pub(super) fn new(session: RoomSession, spending: RoomSpending, waiting: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(
+        session: RoomSession,
+        asker: Asker,
+        spending: RoomSpending,
+        waiting: Arc<AtomicUsize>,
+    ) -> Self {
         Self {
             session,
+            asker,
             current: None,
             fetches: PageFetches::default(),
             place: TurnPlace::default(),
@@ -145,7 +153,7 @@ impl EnteringTask {
 }
 
 impl TurnPlace {
-    /// Takes the place of the next attempt; returns what the person is to be told about it now.
+    /// Takes the place of the next attempt; returns the notice for the person, if it is time for one.
     pub(super) fn enter(&mut self, entered: EnteredRoom) -> Vec<String> {
         let EnteredRoom { workspace, own, mut notes, fallback } = entered;
         let behind = own.filter(|own| own.behind > 0);
@@ -172,7 +180,7 @@ impl PageFetches {
         }
     }
 
-    /// What a call has brought in that ended.
+    /// Text by strangers that a finished call has brought in.
     pub(super) fn on_result(&mut self, id: &str, is_error: bool) -> BTreeSet<StrangerText> {
         self.0.remove(id).filter(|_| !is_error).unwrap_or_default()
     }

@@ -34,8 +34,8 @@ impl RoomTask {
     pub(super) fn begin_turn(&mut self, number: Option<i64>, prompt: QueuedPrompt) {
         let talk = self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default();
         let text = prompt::compose_prompt(&prompt, &talk);
-        self.asker.on_person_spoke();
-        self.asker.set_works_for(&prompt.sender_name);
+        self.turn.asker.on_person_spoke();
+        self.turn.asker.set_works_for(&prompt.sender_name);
         if prompt.addressed.is_some() {
             self.turn.last_request = Some(prompt.text.clone());
         }
@@ -68,7 +68,7 @@ impl RoomTask {
         let moved = self.is_moved_to_worktree();
         let sender = self.sender.clone();
         let Some(turn) = &mut self.turn.current else { return };
-        let task = self.services.tracker.spawn(async move {
+        let task = self.services.tasks.tracker.spawn(async move {
             let mut entered = entrance.enter().await;
             if let Ok(entered) = &mut entered
                 && moved
@@ -98,7 +98,7 @@ impl RoomTask {
         RoomConnection {
             hosts: self.services.connections.hosts.clone(),
             room: self.room.clone(),
-            asker: self.asker.clone(),
+            asker: self.turn.asker.clone(),
             waiting: self.turn.waiting.clone(),
             access: self.services.config().relay.network_access(),
             meter: self.turn.spending.meter(),
@@ -238,7 +238,7 @@ impl RoomTask {
             AgentEvent::ToolUse(tool) => self.turn.fetches.on_call(&tool),
             // Some pages are fetched without a question, so the results count and not only what people allowed.
             AgentEvent::ToolResult { id, is_error } => {
-                self.asker.on_read(self.turn.fetches.on_result(&id, is_error));
+                self.turn.asker.on_read(self.turn.fetches.on_result(&id, is_error));
             }
             AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
@@ -478,7 +478,7 @@ impl RoomTask {
         }
         let (pipeline, room) = (self.services.commands.pipeline.clone(), self.room.to_string());
         let sender = self.sender.clone();
-        self.services.tracker.spawn(async move {
+        self.services.tasks.tracker.spawn(async move {
             if let Some(why) = pipeline.settle_room(&room).await {
                 sender.send(RoomInput::Notice(replies::commits_refused(&why)));
             }

@@ -144,15 +144,13 @@ impl RunJob {
 
     /// The port on the agent's loopback behind which the model is: in a sandbox without a network one of its own, else one of
     /// this machine's.
-    fn model_port(&mut self, proxy: &ModelProxy) -> Result<u16, RunOutcome> {
-        if let Some(port) = self.egress.as_ref().and_then(|egress| egress.model_port()).or(self.model_port) {
+    fn model_port(&self, proxy: &ModelProxy) -> Result<u16, RunOutcome> {
+        if let Some(port) = self.egress.as_ref().and_then(|egress| egress.model_port()) {
             return Ok(port);
         }
-        let port = proxy.listen().map_err(|error| {
+        proxy.loopback_port().map_err(|error| {
             RunOutcome::NotStarted(format!("the way to the model cannot be opened: {error}."))
-        })?;
-        self.model_port = Some(port);
-        Ok(port)
+        })
     }
 
     /// The least of the limits that hold for this run.
