@@ -33,7 +33,7 @@ pub use self::{
     host_gate::{HostDecision, HostGate, HostTarget},
     hosts::{AllowedHost, AllowedReach, NetworkAccess, allowed, is_public},
     kernel::{KernelMeans, ProcessLimits},
-    landlock_wall::LandlockWall,
+    landlock_wall::{LandlockWall, LoopbackProxy, PortReach},
     network::{NetworkPlan, OpenHosts},
     paths::{STORE, WorktreePaths},
     registries::registries_of,

@@ -23,13 +23,10 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::serve::{ProxyListener, ProxyShared};
 pub use self::{
     access::{CloudProvider, ModelAccess, ModelService, is_model_variable},
-    meter::ModelSpending,
-};
-use self::{
-    meter::SpendingMeter,
-    serve::{ProxyListener, ProxyShared},
+    meter::{BudgetScope, ModelSpending, SpendingBudget, SpendingMeter},
 };
 
 /// Connections of one run at a time, and requests to the model. The CLI's sub-agents work in parallel, ten at most (2.1.330).
@@ -47,12 +44,21 @@ pub struct ModelProxy {
 impl ModelProxy {
     /// A proxy without a port yet. With a budget, requests are refused once so many US dollars are spent.
     pub fn new(service: Arc<ModelService>, budget_usd: Option<f64>) -> Self {
+        let meter = SpendingMeter::default();
+        if let Some(usd) = budget_usd {
+            meter.begin(Some(SpendingBudget { scope: BudgetScope::Run, usd }), usd);
+        }
+        Self::metered(service, Arc::new(meter))
+    }
+
+    /// A proxy without a port yet, whose owner keeps the meter.
+    pub fn metered(service: Arc<ModelService>, meter: Arc<SpendingMeter>) -> Self {
         let stop = CancellationToken::new();
         let shared = Arc::new(ProxyShared {
             service,
             // 122 random bits. The prefix explains the key to a person who comes across it.
             key: format!("storkit-run-{}", uuid::Uuid::new_v4().simple()),
-            meter: Arc::new(SpendingMeter::new(budget_usd)),
+            meter,
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             stop: stop.clone(),
@@ -104,7 +110,7 @@ impl ModelProxy {
 
     /// Whether the budget is spent.
     pub fn is_budget_spent(&self) -> bool {
-        self.shared.meter.is_spent()
+        self.shared.meter.spent_budget().is_some()
     }
 
     /// Waits until a request was refused because the budget is spent.

@@ -6,7 +6,6 @@ mod connections;
 pub mod events;
 pub mod host;
 mod mcp;
-pub mod network;
 mod operator;
 mod runs;
 pub mod services;

@@ -5,6 +5,7 @@ pub mod chat;
 mod clock;
 pub mod commands;
 pub mod config;
+mod host_questions;
 pub mod http;
 #[cfg(test)]
 mod layers;

@@ -23,6 +23,7 @@ use tokio::{
 };
 
 pub use self::job::{AttackedRun, AttackedSetting};
+pub(crate) use self::workspace::needs;
 pub(crate) use self::{
     check::branch_content,
     log::{folder as log_folder, last_lines},

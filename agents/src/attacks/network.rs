@@ -11,6 +11,9 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use reqwest::Url;
+
 use super::targets::AttackTargets;
 
 /// Loopback connections answer at once, and what is closed refuses at once.
@@ -123,15 +126,17 @@ fn connect(address: SocketAddr) -> Option<TcpStream> {
 
 /// Asks the proxy of the wall for a tunnel; an operator's own proxy elsewhere is left alone. It answers 403 where it refuses.
 fn proxy_opens(target: &str) -> bool {
-    let proxy = std::env::var("HTTPS_PROXY").unwrap_or_default();
-    let port =
-        proxy.strip_prefix("http://127.0.0.1:").and_then(|port| port.trim_end_matches('/').parse().ok());
+    let proxy = std::env::var("HTTPS_PROXY").ok().and_then(|proxy| Url::parse(&proxy).ok());
+    let Some(proxy) = proxy.filter(|proxy| proxy.host_str() == Some("127.0.0.1")) else { return false };
+    let login = proxy.password().map(|password| format!("{}:{password}", proxy.username()));
+    let login = login.map(|login| BASE64_STANDARD.encode(login));
+    let header = login.map(|login| format!("Proxy-Authorization: Basic {login}\r\n")).unwrap_or_default();
     let asked = |port: u16| {
         let mut stream = connect((Ipv4Addr::LOCALHOST, port).into())?;
-        write!(stream, "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").ok()?;
+        write!(stream, "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{header}\r\n").ok()?;
         status(&mut stream)
     };
-    port.and_then(asked).is_some_and(|code| !(400..500).contains(&code))
+    proxy.port().and_then(asked).is_some_and(|code| !(400..500).contains(&code))
 }
 
 /// The status code of an HTTP response.

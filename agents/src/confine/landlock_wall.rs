@@ -5,17 +5,20 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fmt, fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
+use landlock::{ABI, Access as _, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
+
 use super::{
+    inside,
     kernel::KernelMeans,
     paths::WorktreePaths,
     scratch::ScratchFolders,
-    step::{OwnProgram, READ, RULES, WRITE},
+    step::{OwnProgram, PORT, PORTS_ONLY, READ, RULES, WRITE},
     toolchains,
     view::{HostFolders, Shown, Tenant, View, real_or_named},
 };
@@ -30,6 +33,41 @@ pub struct LandlockWall {
     pub own: OwnProgram,
     /// Whose machine it is.
     pub host: HostFolders,
+    pub reach: PortReach,
+}
+
+/// The part of the network that is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PortReach {
+    /// All that the machine has.
+    #[default]
+    Everything,
+    /// Connections by TCP to these ports. Landlock knows no addresses, so this is any machine's port of that number.
+    Ports { open: Vec<u16>, proxy: Option<LoopbackProxy> },
+}
+
+/// Where a program finds a proxy that only it may use.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LoopbackProxy {
+    pub port: u16,
+    /// The password of [`PROXY_USER`].
+    pub password: String,
+}
+
+/// The name by which programs log in to such a proxy.
+pub(super) const PROXY_USER: &str = "storkit";
+
+impl LoopbackProxy {
+    fn address(&self) -> String {
+        format!("http://{PROXY_USER}:{}@127.0.0.1:{}", self.password, self.port)
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for LoopbackProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoopbackProxy").field("port", &self.port).finish_non_exhaustive()
+    }
 }
 
 /// The words before the command, and the environment that it needs.
@@ -38,7 +76,13 @@ pub(super) type LandlockPrefix = (Vec<OsString>, Vec<(OsString, OsString)>);
 impl LandlockWall {
     /// `None` in a program that cannot be called again: see [`OwnProgram::register`].
     pub fn for_host(host: HostFolders) -> Option<Self> {
-        OwnProgram::registered().map(|own| Self { own, host })
+        OwnProgram::registered().map(|own| Self { own, host, reach: PortReach::Everything })
+    }
+
+    /// Whether the kernel limits connections by TCP (Linux 6.7).
+    pub(super) fn limits_ports() -> bool {
+        let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        rules.handle_access(AccessNet::from_all(ABI::V4)).and_then(Ruleset::create).is_ok()
     }
 
     /// Tries whether the kernel enforces such rules; the error is a sentence.
@@ -88,7 +132,11 @@ impl LandlockWall {
         }
         // Where the worktree's own settings name the real repository: what git ignores there.
         read.extend([place.common.join("objects"), place.admin.clone()]);
-        Ok((self.words(&read, &write), moved.environment()))
+        let mut environment = moved.environment();
+        if let PortReach::Ports { proxy: Some(proxy), .. } = &self.reach {
+            environment.extend(inside::proxy_environment(&proxy.address()));
+        }
+        Ok((self.words(&read, &write), environment))
     }
 
     fn words(&self, read: &[PathBuf], write: &[PathBuf]) -> Vec<OsString> {
@@ -99,6 +147,10 @@ impl LandlockWall {
             for path in paths {
                 words.extend([option.into(), path.clone().into()]);
             }
+        }
+        if let PortReach::Ports { open, .. } = &self.reach {
+            words.push(PORTS_ONLY.into());
+            words.extend(open.iter().flat_map(|port| [PORT.into(), port.to_string().into()]));
         }
         words.push("--".into());
         words

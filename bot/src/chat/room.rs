@@ -31,10 +31,11 @@ use turn::RoomTurn;
 
 use crate::{
     chat::{
+        network::RoomSpending,
         outbox::Outbox,
         rooms::{RoomInput, RoomMailbox, RoomSender},
         services::ChatServices,
-        session::RoomSession,
+        session::{RoomSession, SessionOptions},
     },
     commands::command::RoomView,
     permission::Asker,
@@ -81,16 +82,20 @@ impl RoomTask {
         let tracker = &services.tasks.tracker;
         let idle = services.config().claude.idle_timeout.limit();
         let updates = sender.clone();
-        let session = RoomSession::new(
-            move |update| _ = updates.send(RoomInput::Session(update)),
-            services.commands.agents.clone(),
-            idle,
-            tracker,
-        );
+        let spending = RoomSpending::below(&services.connections.day);
+        let options = SessionOptions {
+            agents: services.commands.agents.clone(),
+            idle_timeout: idle,
+            waiting: Arc::default(),
+            meter: spending.meter(),
+        };
+        let waiting = options.waiting.clone();
+        let session =
+            RoomSession::new(move |update| _ = updates.send(RoomInput::Session(update)), options, tracker);
         Self {
             outbox: Outbox::new(adapter.clone(), room.clone(), services.redactor.clone(), tracker),
             queue: PromptQueue::new(room.clone(), services.store.clone()),
-            turn: RoomTurn::new(session, Asker::room(room.clone())),
+            turn: RoomTurn::new(session, Asker::room(room.clone()), spending, waiting),
             questions: OpenQuestions::default(),
             ticker: LiveTicker::default(),
             commands: RunningCommands::default(),

@@ -6,7 +6,7 @@ use pipeline::{Pipeline, Project};
 use tokio::sync::Semaphore;
 
 use crate::{
-    bot_tasks::BotTasks, config::current::LiveSettings, http::network::HostQuestions,
+    bot_tasks::BotTasks, config::current::LiveSettings, host_questions::HostQuestions,
     live_agents::LiveAgents, messengers::ConnectedMessengers, metrics::BotMetrics,
     permission::PermissionBroker, restart::RestartRequest,
 };

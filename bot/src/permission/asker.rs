@@ -47,6 +47,7 @@ struct AskerState {
     dismissed: Notify,
     /// Since a person last spoke to the agent.
     read: Mutex<BTreeSet<StrangerText>>,
+    works_for: Mutex<String>,
 }
 
 /// Why a call gets no question.
@@ -82,6 +83,7 @@ impl Asker {
             waiting: AtomicUsize::new(0),
             dismissed: Notify::new(),
             read: Mutex::default(),
+            works_for: Mutex::default(),
         };
         Self { owner, shared: Arc::new(shared) }
     }
@@ -97,6 +99,16 @@ impl Asker {
             Some(RuleOwner::Room(room)) => Some(room),
             Some(RuleOwner::Everyone | RuleOwner::Role(_)) | None => None,
         }
+    }
+
+    /// The name of the person whose task it does; empty for nobody.
+    pub fn works_for(&self) -> String {
+        self.shared.works_for.lock().clone()
+    }
+
+    /// From now on it does a task of this person, by name.
+    pub fn set_works_for(&self, person: &str) {
+        person.clone_into(&mut self.shared.works_for.lock());
     }
 
     /// Waits until one more of its questions may be open. The place is given back when it is dropped.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use adapters::{Adapter, Incoming, Room, Webhooks, supervise::supervise};
-use agents::{model_proxy::ModelAccess, turn::RetryPolicy};
+use agents::turn::RetryPolicy;
 use pipeline::{Pipeline, Project, trust::TrustStore};
 use tokio::{
     net::TcpListener,
@@ -17,6 +17,7 @@ use crate::{
     bot_tasks::BotTasks,
     chat::{
         ambient::AmbientRooms,
+        network::{DayBudget, RoomConnections},
         notify,
         room::RoomTask,
         rooms::{RoomDirectory, RoomInput},
@@ -30,10 +31,10 @@ use crate::{
         services::{CommandServices, DoctorReport},
     },
     config::{LoadedConfig, access::AccessTable, current::LiveSettings, redact::Redactor},
+    host_questions::HostQuestions,
     http::{
         self, McpRun, McpRuns, OperatorAccess, RunGuard, TcpPeerCheck,
         host::{self, BotHost},
-        network::HostQuestions,
         services::HttpServices,
     },
     live_agents::LiveAgents,
@@ -160,14 +161,14 @@ impl App {
         let host = BotHost::new(settings.clone(), runs.clone(), port, hosts.clone());
         let access = options.loaded.config.claude.model_access(&options.loaded.secret_env);
         let access = access.map_err(StartError::Model)?;
-        let agents = host::settings(&options.loaded, options.trust.clone(), access.clone());
+        let agents = host::settings(&options.loaded, options.trust.clone(), access);
         let pipeline =
             Pipeline::open(&options.project, agents, Arc::new(host)).map_err(StartError::Ledger)?;
         // Subscribed before the first event, so that rooms hear of an earlier storkit's leftovers.
         let (_, events) = pipeline.follow();
         let operator = OperatorAccess::open(&runs, port);
         let checks_peer = options.checks_peer;
-        let (services, inbox) = chat_services(options, registry, store, pipeline, (settings, access));
+        let (services, inbox) = chat_services(options, registry, store, pipeline, (settings, hosts.clone()));
         hosts.connect(services.broker.clone(), services.commands.messengers.clone());
         serve_rooms(&services);
         let app = Self { services, runs, operator, lock, port, label };
@@ -349,7 +350,7 @@ fn chat_services(
     registry: CommandRegistry,
     store: Store,
     pipeline: Pipeline,
-    (settings, model_access): (Arc<LiveSettings>, ModelAccess),
+    (settings, hosts): (Arc<LiveSettings>, Arc<HostQuestions>),
 ) -> (Arc<ChatServices>, mpsc::Receiver<Incoming>) {
     let AppOptions { project, adapters, clock, retry, program, trust, .. } = options;
     // Bounded: a flood makes the adapters wait, instead of filling the memory.
@@ -379,7 +380,7 @@ fn chat_services(
     let services = ChatServices {
         commands: Arc::new(commands),
         settings,
-        model_access,
+        connections: RoomConnections { hosts, day: DayBudget::default() },
         store,
         clock,
         broker,

@@ -121,6 +121,9 @@ impl Orchestrator {
                     Err(error) => tracing::warn!(%room, %error, "a room's worktree cannot be removed"),
                 }
             }
+            if let Err(error) = rooms::forget_old_copies(&project, SystemTime::now()) {
+                tracing::warn!(%error, "copies of discarded changes cannot be removed");
+            }
         };
         self.spawn(blocking(reap), |_, _| ());
     }

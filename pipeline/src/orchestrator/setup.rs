@@ -28,7 +28,7 @@ use super::{
 use crate::{
     Project,
     board::{WorkFolder, watcher},
-    event::{LandingNews, PipelineEvent, PipelineSnapshot, RunId, WallState},
+    event::{BuiltWall, LandingNews, PipelineEvent, PipelineSnapshot, RunId, WallState},
     guard::OwnCommits,
     handle::{Pipeline, PipelineOrder},
     host::{AgentSettings, PipelineHost, command_gates},
@@ -207,7 +207,11 @@ impl Orchestrator {
         self.stories.commits.want();
         self.commit_if_due();
         match self.config.wall.clone() {
-            WallState::Built(_) => {}
+            WallState::Built(wall) => {
+                if let Some(gap) = wall.network_gap {
+                    self.publisher.alarm(None, gap);
+                }
+            }
             WallState::TurnedOff => self.publisher.alarm(None, NO_WALL.to_owned()),
             WallState::Missing(why) => self.publisher.alarm(None, why),
         }
@@ -279,7 +283,11 @@ fn read_config(project: &Project, settings: &AgentSettings) -> Result<PipelineCo
     let is_known = reading.in_force.is_some();
     let wall = match settings.confinement() {
         Ok(Confinement::None) => WallState::TurnedOff,
-        Ok(built) => WallState::Built(built.name()),
+        Ok(built) => WallState::Built(BuiltWall {
+            name: built.name(),
+            protects_checkout: built.protects_parts(),
+            network_gap: built.network_gap(),
+        }),
         Err(why) => WallState::Missing(why),
     };
     Ok(PipelineConfig {

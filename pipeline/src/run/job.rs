@@ -555,8 +555,7 @@ mod tests {
         client.read_to_string(&mut String::new()).await.unwrap();
         job.egress = Some(Arc::new(egress));
         job.report_refusals().await;
-        let sentence =
-            "Blocked access to `evil.example:443`: not listed in `network` in .storkit/project.toml.";
+        let sentence = "Blocked access to `evil.example:443`: not listed in `network`.";
         assert_eq!(updates.try_recv(), Ok(RunUpdate::Line(format!("({sentence})"))));
         assert_eq!(updates.try_recv(), Ok(RunUpdate::Alarm(format!("`agent` (story 7): {sentence}"))));
         job.report_refusals().await;

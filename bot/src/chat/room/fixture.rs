@@ -32,6 +32,7 @@ use crate::{
     bot_tasks::BotTasks,
     chat::{
         ambient::AmbientRooms,
+        network::{DayBudget, RoomConnections},
         rooms::{RoomDirectory, RoomInput, RoomMailbox},
         services::ChatServices,
         session::{SessionEvent, SessionUpdate},
@@ -44,6 +45,7 @@ use crate::{
         access::{AccessTable, MessengerPeople},
         current::LiveSettings,
     },
+    host_questions::HostQuestions,
     live_agents::LiveAgents,
     messengers::ConnectedMessengers,
     permission::{Asker, PermissionAsk, PermissionBroker, PermissionDecision, QuestionId},
@@ -292,7 +294,8 @@ fn checkout(root: &Path) -> RoomWorkspace {
         ref_folders: Vec::new(),
     };
     let confined = Confined { confinement: Confinement::None, place, variables: Vec::new() };
-    RoomWorkspace { folder: root.to_owned(), branch: None, env: Vec::new(), confined }
+    let model = Default::default();
+    RoomWorkspace { folder: root.to_owned(), branch: None, env: Vec::new(), confined, egress: None, model }
 }
 
 /// A repository with one commit and one story.
@@ -349,7 +352,10 @@ fn services(project: &Project, fake: &Arc<Fake>, settings: Arc<LiveSettings>) ->
         doctor: Box::new(|| Box::pin(async { "fine".into() })),
     };
     Arc::new(ChatServices {
-        model_access: Default::default(),
+        connections: RoomConnections {
+            hosts: HostQuestions::new(settings.clone()),
+            day: DayBudget::default(),
+        },
         commands: Arc::new(commands),
         ambient: AmbientRooms::new(settings.loaded().path.clone(), &[]),
         settings,

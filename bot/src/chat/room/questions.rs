@@ -9,6 +9,7 @@ use std::{
 use adapters::{ChoiceForm, MessageId, Outgoing, Tone};
 use agents::claude::{PermissionAnswer, PermissionRequest};
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use super::{RoomTask, answers};
 use crate::{
@@ -16,7 +17,9 @@ use crate::{
         outbox::{LiveSlot, Report},
         rooms::RoomInput,
     },
-    permission::{AnswerKind, PermissionAsk, Question, QuestionId, QuestionOutcome, WithdrawReason},
+    permission::{
+        AnswerKind, PermissionAsk, PermissionDecision, Question, QuestionId, QuestionOutcome, WithdrawReason,
+    },
     replies,
     store::OpenQuestion,
 };
@@ -296,10 +299,18 @@ impl RoomTask {
         };
         let (broker, sender, request_id) =
             (self.services.broker.clone(), self.sender.clone(), request.request_id);
+        let (hosts, room) = (self.services.connections.hosts.clone(), self.room.clone());
+        let page = ask.input.get("url").and_then(Value::as_str).filter(|_| ask.tool == "WebFetch");
+        let page = page.map(str::to_owned);
         // In a task, because the answer may take minutes and the room must handle messages meanwhile: the answer
         // itself is one of them.
         let task = self.services.tasks.tracker.spawn(async move {
-            let answer = replies::permission_answer(broker.ask(ask).await);
+            let decision = broker.ask(ask).await;
+            // Before the agent knows: it connects at once.
+            if let (Some(page), PermissionDecision::Allowed { .. }) = (page, &decision) {
+                hosts.grant_page_to_room(&room, &page);
+            }
+            let answer = replies::permission_answer(decision);
             sender.send(RoomInput::Verdict { request_id, answer });
         });
         drop(task);
@@ -392,8 +403,6 @@ impl RoomTask {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
     use crate::permission::Asker;
 

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    sync::{Arc, atomic::AtomicUsize},
     time::SystemTime,
 };
 
@@ -18,7 +19,8 @@ use tokio::{
 
 use crate::{
     chat::{
-        outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript, workspace::EnteredRoom,
+        network::RoomSpending, outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript,
+        workspace::EnteredRoom,
     },
     permission::{Asker, StrangerText},
     replies,
@@ -37,6 +39,9 @@ pub(super) struct RoomTurn {
     pub(super) last_request: Option<String>,
     /// Where the session works, once it has started.
     pub(super) folder: Option<PathBuf>,
+    pub(super) spending: RoomSpending,
+    /// Counts the questions about hosts that wait for a person.
+    pub(super) waiting: Arc<AtomicUsize>,
 }
 
 /// Where the room works, as of its last turn.
@@ -47,7 +52,7 @@ pub(super) struct TurnPlace {
     pub(super) own: Option<RoomStanding>,
     /// Whether the person was told how far base has moved on.
     told_behind: bool,
-    /// Whether the person was told why this is the main checkout.
+    /// Whether the person was told why it is here and not where the settings say.
     told_fallback: bool,
 }
 
@@ -82,6 +87,8 @@ pub(super) struct CurrentTurn {
     /// Whether the attempt under way resumes a session.
     resumed: bool,
     entering: Option<EnteringTask>,
+    /// Whether its cost, or a part of it, is in the record.
+    pub(super) is_recorded: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,9 +114,23 @@ pub(super) enum StopAction {
 }
 
 impl RoomTurn {
-    pub(super) fn new(session: RoomSession, asker: Asker) -> Self {
-        let (fetches, place) = (PageFetches::default(), TurnPlace::default());
-        Self { session, asker, current: None, fetches, place, last_request: None, folder: None }
+    pub(super) fn new(
+        session: RoomSession,
+        asker: Asker,
+        spending: RoomSpending,
+        waiting: Arc<AtomicUsize>,
+    ) -> Self {
+        Self {
+            session,
+            asker,
+            current: None,
+            fetches: PageFetches::default(),
+            place: TurnPlace::default(),
+            last_request: None,
+            folder: None,
+            spending,
+            waiting,
+        }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -140,7 +161,7 @@ impl TurnPlace {
             notes.push(replies::base_moved_on(&own));
         }
         if let Some(why) = fallback.as_ref().filter(|_| !self.told_fallback) {
-            notes.push(replies::works_in_checkout(why));
+            notes.push(why.clone());
         }
         // A worktree that follows base again may be told anew.
         self.told_behind = behind.is_some();
@@ -179,6 +200,7 @@ impl CurrentTurn {
             retries: TurnRetries::new(Some(retry)),
             resumed: false,
             entering: None,
+            is_recorded: false,
         }
     }
 
@@ -319,7 +341,14 @@ mod tests {
         };
         let confined = Confined { confinement: Confinement::None, place: paths, variables: Vec::new() };
         EnteredRoom {
-            workspace: RoomWorkspace { folder: "/p".into(), branch: None, env: Vec::new(), confined },
+            workspace: RoomWorkspace {
+                folder: "/p".into(),
+                branch: None,
+                env: Vec::new(),
+                confined,
+                egress: None,
+                model: Default::default(),
+            },
             own: Some(RoomStanding { ahead: 1, behind, uncommitted: 0 }),
             notes: Vec::new(),
             fallback: fallback.map(str::to_owned),

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use adapters::{Adapter, console};
+use adapters::{Adapter, Room, console};
 use agents::{
     attacks::{self, ATTACKS, AttackFinding, AttackTargets, OperatorAccessTarget, canary},
     claude::{AgentEvent, AgentProcess, PermissionRoute, PromptMode},
@@ -37,14 +37,17 @@ use pipeline::{
 
 use super::machine::{AttackedMachine, WatchedFile};
 use crate::{
+    chat::network::{RoomConnection, RoomSpending},
     clock::Clock,
     config::{
         BotConfig, LoadedConfig,
         access::{AccessTable, MessengerPeople},
     },
     http::{McpRun, host as http_host},
+    permission::Asker,
     program::{
         app::{App, AppOptions},
+        doctor::walls,
         harden,
         output::{complain, print},
         serve,
@@ -255,9 +258,12 @@ impl StagedAttack<'_> {
     }
 
     async fn rooms(&self) -> io::Result<Vec<AttackedProcess>> {
-        let relay = self.app.services().config().relay.workspace;
+        let config = self.app.services().config();
+        let wall = walls::chosen_wall(&config, &[]);
+        let protects = wall.is_ok_and(|wall| wall.protects_parts());
+        let is_worktree = |local| config.relay.workspace.is_worktree(local, protects);
         let mut found = Vec::new();
-        if relay.is_worktree(false) {
+        if is_worktree(false) || is_worktree(true) {
             let entered = self.app.services().commands.pipeline.enter_room(ROOM, false).await;
             let workspace = match entered {
                 Ok(RoomReadiness::Ready { workspace, .. }) => Ok(*workspace),
@@ -269,7 +275,7 @@ impl StagedAttack<'_> {
             };
             found.push(self.room(WalledKind::RoomInWorktree, workspace).await?);
         }
-        if !relay.is_worktree(true) {
+        if !is_worktree(true) || !is_worktree(false) {
             let workspace = self.app.services().commands.pipeline.checkout_for_room(ROOM).await;
             found.push(
                 self.room(WalledKind::RoomInCheckout, workspace.map_err(|error| error.to_string())).await?,
@@ -283,7 +289,11 @@ impl StagedAttack<'_> {
         kind: WalledKind,
         workspace: Result<RoomWorkspace, String>,
     ) -> io::Result<AttackedProcess> {
-        let workspace = match workspace {
+        let connected = match workspace {
+            Ok(workspace) => self.connection().open(&self.app.services().commands.pipeline, workspace).await,
+            Err(why) => Err(why),
+        };
+        let workspace = match connected {
             Ok(workspace) => workspace,
             Err(why) => return Ok(not_started(kind, why)),
         };
@@ -302,6 +312,21 @@ impl StagedAttack<'_> {
             Ok(wall)
         })
         .await
+    }
+
+    /// The ways out of a room that nobody is in.
+    fn connection(&self) -> RoomConnection {
+        let services = self.app.services();
+        let room = Room::new("attack", "room");
+        RoomConnection {
+            hosts: services.connections.hosts.clone(),
+            asker: Asker::room(room.clone()),
+            room,
+            waiting: Arc::default(),
+            access: services.config().relay.network_access(),
+            meter: RoomSpending::below(&services.connections.day).meter(),
+            base: services.base(),
+        }
     }
 
     async fn story(&self) -> io::Result<Vec<AttackedProcess>> {

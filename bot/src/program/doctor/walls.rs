@@ -44,9 +44,11 @@ pub(super) fn checks(
 }
 
 fn rooms(wall: &Confinement, workspace: WorkspaceChoice) -> DoctorCheck {
-    let (terminal, elsewhere) = (workspace.is_worktree(true), workspace.is_worktree(false));
+    let protects = wall.protects_parts();
+    let (terminal, elsewhere) =
+        (workspace.is_worktree(true, protects), workspace.is_worktree(false, protects));
     let where_they_work = say::rooms_work(terminal, elsewhere);
-    match (terminal && elsewhere) || wall.protects_parts() {
+    match (terminal && elsewhere) || protects {
         true => good(where_they_work),
         false => note(format!("{where_they_work} {}", say::CHECKOUT_NOT_PROTECTED)),
     }
@@ -79,14 +81,15 @@ mod tests {
     fn landlock() -> Confinement {
         let own = OwnProgram { file: "/bin/storkit".into(), arguments: Vec::new() };
         let host = HostFolders::of_home("/home/ann".as_ref());
-        Confinement::Landlock(agents::confine::LandlockWall { own, host })
+        Confinement::Landlock(agents::confine::LandlockWall { own, host, reach: Default::default() })
     }
 
     #[test]
     fn a_room_that_the_wall_cannot_protect_is_told() {
-        let check = rooms(&landlock(), WorkspaceChoice::Auto);
+        let check = rooms(&landlock(), WorkspaceChoice::Checkout);
         assert_eq!(check.state, CheckState::Note);
         assert!(check.text.contains("`[relay] workspace = \"worktree\"`"), "{}", check.text);
+        assert_eq!(rooms(&landlock(), WorkspaceChoice::Auto).state, CheckState::Good);
         assert_eq!(rooms(&landlock(), WorkspaceChoice::Worktree).state, CheckState::Good);
         assert_eq!(rooms(&Confinement::None, WorkspaceChoice::Checkout).state, CheckState::Good);
     }

@@ -7,7 +7,7 @@ use agents::{
         Launch, LaunchLimits, LaunchModel, LaunchPermissions, LaunchProgram, LaunchSession, PermissionRoute,
         PromptMode, SessionId, SessionStart,
     },
-    confine::{Bwrap, Confined, Confinement, NetworkAccess, NetworkPlan},
+    confine::{Confined, NetworkAccess, NetworkPlan},
     model_proxy::{ModelAccess, ModelProxy},
 };
 
@@ -114,9 +114,8 @@ impl RunJob {
     }
 
     async fn with_network(&mut self, confined: Confined) -> Result<Confined, RunOutcome> {
-        if let (Some(egress), Confinement::Bwrap(bwrap)) = (&self.egress, &confined.confinement) {
-            let confinement = Confinement::Bwrap(Bwrap { reach: egress.reach(), ..bwrap.clone() });
-            return Ok(Confined { confinement, ..confined });
+        if let Some(egress) = &self.egress {
+            return Ok(confined.through(egress));
         }
         let agent = &self.plan.agent;
         if !agent.network.is_limited() {
@@ -178,7 +177,7 @@ impl RunJob {
 mod tests {
     use std::path::PathBuf;
 
-    use agents::confine::EgressProxy;
+    use agents::confine::{Bwrap, Confinement, EgressProxy};
     use settings::duration::ConfigDuration;
 
     use super::*;
