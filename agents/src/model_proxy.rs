@@ -19,6 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub(crate) use self::access::REPLACED;
 pub use self::{
     access::{CloudProvider, ModelAccess, ModelService, is_model_variable},
     meter::ModelSpending,

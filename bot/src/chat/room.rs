@@ -83,10 +83,11 @@ impl RoomTask {
         let tracker = &services.tracker;
         let idle = services.config().claude.idle_timeout.limit();
         let updates = sender.clone();
+        let asker = Asker::room(room.clone());
         let session = RoomSession::new(
             move |update| _ = updates.send(RoomInput::Session(update)),
             services.commands.agents.clone(),
-            idle,
+            (idle, asker.read().clone()),
             tracker,
         );
         Self {
@@ -97,7 +98,7 @@ impl RoomTask {
             ticker: LiveTicker::default(),
             commands: RunningCommands::default(),
             activity: RoomActivity::default(),
-            asker: Asker::room(room.clone()),
+            asker,
             services,
             room,
             adapter,

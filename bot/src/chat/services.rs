@@ -50,7 +50,7 @@ pub struct ChatServices {
 
 impl ChatServices {
     /// The branch that stories merge to, and that agents' briefings are read from; empty where there is none yet.
-    fn base(&self) -> String {
+    pub fn base(&self) -> String {
         let commands = &self.commands;
         let known = commands.pipeline.snapshot().base.clone();
         match known.is_empty() {

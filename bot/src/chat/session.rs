@@ -14,6 +14,7 @@ use agents::{
     claude::{Launch, PermissionAnswer, ProcessError},
     turn::{AgentSession, TurnLimits, TurnUpdate},
 };
+use pipeline::strangers::{AgentPlace, StrangersRead};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Instant, sleep_until},
@@ -63,6 +64,8 @@ pub struct SessionPrompt {
     pub text: String,
     pub limits: TurnLimits,
     pub entry: AgentEntry,
+    /// Where its process works.
+    pub place: AgentPlace,
 }
 
 /// The room's hold on its session. Dropping it closes the session.
@@ -75,11 +78,11 @@ pub struct RoomSession {
 type UpdateSink = Box<dyn Fn(SessionUpdate) + Send + Sync>;
 
 impl RoomSession {
-    /// Starts the task that owns the session. Updates go to `sink`; the shutdown waits for `tracker`.
+    /// Starts the task that owns the session. Updates go to `sink`, after `read` has followed them; the shutdown waits for `tracker`.
     pub fn new(
         sink: impl Fn(SessionUpdate) + Send + Sync + 'static,
         agents: LiveAgents,
-        idle_timeout: Option<Duration>,
+        (idle_timeout, read): (Option<Duration>, StrangersRead),
         tracker: &TaskTracker,
     ) -> Self {
         let (orders, receiver) = mpsc::unbounded_channel();
@@ -89,6 +92,7 @@ impl RoomSession {
             sink: Box::new(sink),
             agents,
             idle_timeout,
+            read,
             session: AgentSession::default(),
             registered: None,
             lives: lives.clone(),
@@ -163,6 +167,8 @@ struct SessionTask {
     sink: UpdateSink,
     agents: LiveAgents,
     idle_timeout: Option<Duration>,
+    /// What its agent has read by strangers.
+    read: StrangersRead,
     session: AgentSession,
     // Dropping it removes the process from the table of agents.
     registered: Option<AgentRegistration>,
@@ -183,6 +189,7 @@ impl SessionTask {
                     None => break,
                 },
                 (update, place) = next_update(&mut self.session, &self.places) => {
+                    self.read.follow(&update.event).await;
                     self.send(SessionEvent::Turn(update), place);
                 }
                 () = sleep_until(idle.unwrap_or_else(Instant::now)), if idle.is_some() => self.session.close().await,
@@ -215,7 +222,8 @@ impl SessionTask {
 
     async fn handle_prompt(&mut self, number: u64, prompt: SessionPrompt) {
         self.prompt = number;
-        let SessionPrompt { launch, text, limits, entry } = prompt;
+        let SessionPrompt { launch, text, limits, entry, place } = prompt;
+        self.read.enter(place).await;
         let before = self.session.pid();
         let sent = self.session.prompt(launch, &text, limits).await;
         if let Some(pid) = self.session.pid().filter(|pid| Some(*pid) != before) {
@@ -267,7 +275,13 @@ mod tests {
         let launch = Launch::new(program, SessionStart::New(SessionId::random()), PromptMode::Live);
         let entry =
             AgentEntry { name: "a".into(), story: None, since: std::time::Instant::now(), cost_usd: 0.0 };
-        SessionPrompt { launch, text: "hello".into(), limits: TurnLimits::default(), entry }
+        let place = AgentPlace {
+            root: folder.to_owned(),
+            folder: folder.to_owned(),
+            base: "main".into(),
+            branch: None,
+        };
+        SessionPrompt { launch, text: "hello".into(), limits: TurnLimits::default(), entry, place }
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -276,7 +290,8 @@ mod tests {
         let (sender, mut updates) = mpsc::unbounded_channel();
         let agents = LiveAgents::default();
         let sink = move |update| _ = sender.send(update);
-        let mut session = RoomSession::new(sink, agents.clone(), None, &TaskTracker::new());
+        let mut session =
+            RoomSession::new(sink, agents.clone(), (None, StrangersRead::default()), &TaskTracker::new());
         for number in 1..=2 {
             session.prompt(prompt(folder.path()));
             assert_eq!(session.sent_prompts(), number);

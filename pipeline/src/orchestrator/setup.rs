@@ -155,6 +155,8 @@ impl StartupState {
             landed,
         } = found;
         report_recovery(&mut self.publisher, &recovery);
+        let finished: Vec<LandedStory> =
+            landed.iter().filter_map(|(_, landed)| landed.as_ref().ok().cloned()).collect();
         report_landings(&mut self.publisher, landed);
         let is_known = reading.in_force.is_some();
         let trouble = reading.trouble.map(|why| with_consequence(&why, is_known));
@@ -211,6 +213,7 @@ impl StartupState {
             events,
             closing: None,
         };
+        finished.iter().for_each(|landed| orchestrator.quarantine_landed(landed));
         orchestrator.begin();
         Ok((orchestrator, EventSources { changes, merged, events: heard, _watcher: watcher }))
     }
@@ -222,6 +225,7 @@ impl Orchestrator {
         for story in self.landings.stories() {
             if let Some(story) = self.story(story) {
                 self.mark_started(&story);
+                self.release_landed(story.id());
             }
         }
         self.reap();

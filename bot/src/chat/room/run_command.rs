@@ -4,7 +4,7 @@ use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
 use adapters::{Outgoing, Sender, Tone};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use pipeline::event::Actor;
+use pipeline::{event::Actor, handle::Author};
 
 use super::{
     QUEUE_LIMIT, RoomTask,
@@ -195,14 +195,16 @@ impl RoomTask {
             return self.answer_command(call, name, Err(CommandError::User(sentence.into())));
         }
         let (pipeline, session) = (self.services.commands.pipeline.clone(), self.turn.session.closer());
-        let (room, by) = (self.room.to_string(), Actor::Person(call.sender.name.to_string()));
+        // The person who lands them has not written these changes.
+        let by = Actor::Person(call.sender.name.to_string());
+        let (room, author) = (self.room.to_string(), Author { by, read: self.asker.read().texts() });
         let call = call.clone();
         self.commands.has_room = true;
         self.commands.push(async move {
             let landing = async {
                 // What it started may still write.
                 session.close().await;
-                let landed = pipeline.land(&room, &title, by).await;
+                let landed = pipeline.land(&room, &title, author).await;
                 let landed =
                     landed.map_err(|error| CommandError::User(replies::refused_by_pipeline(&error)))?;
                 Ok(Reply::notice(replies::landed(&landed)))

@@ -1,15 +1,8 @@
 //! The turn under way in a room: its prompt, its attempts and its live message. It only decides; the room acts.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    time::SystemTime,
-};
+use std::{path::PathBuf, time::SystemTime};
 
-use agents::{
-    claude::ToolUse,
-    turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries},
-};
+use agents::turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries};
 use pipeline::{rooms::RoomWorkspace, worktree::RoomStanding};
 use tokio::{
     task::{AbortHandle, JoinHandle},
@@ -20,7 +13,6 @@ use crate::{
     chat::{
         outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript, workspace::EnteredRoom,
     },
-    permission::StrangerText,
     replies,
     store::QueuedPrompt,
 };
@@ -29,7 +21,6 @@ use crate::{
 pub(super) struct RoomTurn {
     pub(super) session: RoomSession,
     pub(super) current: Option<CurrentTurn>,
-    pub(super) fetches: PageFetches,
     pub(super) place: TurnPlace,
     /// What people last asked for, in their words.
     pub(super) last_request: Option<String>,
@@ -57,10 +48,6 @@ impl Drop for EnteringTask {
         self.0.abort();
     }
 }
-
-/// Calls under way that bring in text from strangers, by their ids.
-#[derive(Debug, Default)]
-pub(super) struct PageFetches(BTreeMap<String, BTreeSet<StrangerText>>);
 
 /// A prompt that the room works on, from its first attempt to its answer.
 pub(super) struct CurrentTurn {
@@ -106,8 +93,7 @@ pub(super) enum StopAction {
 
 impl RoomTurn {
     pub(super) fn new(session: RoomSession) -> Self {
-        let (fetches, place) = (PageFetches::default(), TurnPlace::default());
-        Self { session, current: None, fetches, place, last_request: None, folder: None }
+        Self { session, current: None, place: TurnPlace::default(), last_request: None, folder: None }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -146,20 +132,6 @@ impl TurnPlace {
         self.workspace = Some(workspace);
         self.own = own;
         notes
-    }
-}
-
-impl PageFetches {
-    pub(super) fn on_call(&mut self, tool: &ToolUse) {
-        let brings = StrangerText::of(&tool.name, &tool.input);
-        if !brings.is_empty() {
-            self.0.insert(tool.id.clone(), brings);
-        }
-    }
-
-    /// What a call has brought in that ended.
-    pub(super) fn on_result(&mut self, id: &str, is_error: bool) -> BTreeSet<StrangerText> {
-        self.0.remove(id).filter(|_| !is_error).unwrap_or_default()
     }
 }
 
@@ -371,22 +343,6 @@ mod tests {
         assert_eq!(turn.progress(1), None, "what a failed attempt said does not change any more");
         turn.begin_attempt(true);
         assert_eq!((turn.waiting(), turn.phase), (None, TurnPhase::Running));
-    }
-
-    #[test]
-    fn a_page_counts_once_it_has_come() {
-        let mut fetches = PageFetches::default();
-        let call = |id: &str, name: &str| ToolUse {
-            id: id.into(),
-            name: name.into(),
-            input: serde_json::json!({ "url": "https://a.example" }),
-        };
-        for (id, name) in [("1", "WebFetch"), ("2", "WebFetch"), ("3", "Read")] {
-            fetches.on_call(&call(id, name));
-        }
-        let page = BTreeSet::from([StrangerText::Page("a.example".into())]);
-        assert_eq!((fetches.on_result("1", false), fetches.on_result("1", false)), (page, BTreeSet::new()));
-        assert!(fetches.on_result("2", true).is_empty() && fetches.on_result("3", false).is_empty());
     }
 
     #[test]
