@@ -5,13 +5,14 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use agents::{
     claude::{Launch, PermissionAnswer, ProcessError},
+    model_proxy::SpendingMeter,
     turn::{AgentSession, TurnLimits, TurnUpdate},
 };
 use pipeline::strangers::{AgentPlace, StrangersRead};
@@ -75,16 +76,28 @@ pub struct RoomSession {
     lives: Arc<AtomicBool>,
 }
 
+/// What a room's session has to do with besides its room.
+pub struct SessionOptions {
+    pub agents: LiveAgents,
+    pub idle_timeout: Option<Duration>,
+    /// Counts the questions about hosts that wait for a person.
+    pub waiting: Arc<AtomicUsize>,
+    /// Counts what it spends. A turn whose budget is spent is stopped.
+    pub meter: Arc<SpendingMeter>,
+    /// What its agent has read by strangers.
+    pub read: StrangersRead,
+}
+
 type UpdateSink = Box<dyn Fn(SessionUpdate) + Send + Sync>;
 
 impl RoomSession {
     /// Starts the task that owns the session. Updates go to `sink`, after `read` has followed them; the shutdown waits for `tracker`.
     pub fn new(
         sink: impl Fn(SessionUpdate) + Send + Sync + 'static,
-        agents: LiveAgents,
-        (idle_timeout, read): (Option<Duration>, StrangersRead),
+        options: SessionOptions,
         tracker: &TaskTracker,
     ) -> Self {
+        let SessionOptions { agents, idle_timeout, waiting, meter, read } = options;
         let (orders, receiver) = mpsc::unbounded_channel();
         let lives = Arc::new(AtomicBool::new(false));
         let task = SessionTask {
@@ -93,7 +106,9 @@ impl RoomSession {
             agents,
             idle_timeout,
             read,
-            session: AgentSession::default(),
+            session: AgentSession::asking_elsewhere(waiting),
+            meter,
+            watches_budget: false,
             registered: None,
             lives: lives.clone(),
             prompt: 0,
@@ -170,6 +185,9 @@ struct SessionTask {
     /// What its agent has read by strangers.
     read: StrangersRead,
     session: AgentSession,
+    meter: Arc<SpendingMeter>,
+    /// Whether the turn is still to be stopped once its budget is spent.
+    watches_budget: bool,
     // Dropping it removes the process from the table of agents.
     registered: Option<AgentRegistration>,
     lives: Arc<AtomicBool>,
@@ -191,6 +209,12 @@ impl SessionTask {
                 (update, place) = next_update(&mut self.session, &self.places) => {
                     self.read.follow(&update.event).await;
                     self.send(SessionEvent::Turn(update), place);
+                }
+                () = self.meter.refused(), if self.watches_budget => {
+                    self.watches_budget = false;
+                    if let Err(error) = self.session.stop().await {
+                        tracing::debug!(%error, "a turn over its budget was not interrupted");
+                    }
                 }
                 () = sleep_until(idle.unwrap_or_else(Instant::now)), if idle.is_some() => self.session.close().await,
             }
@@ -222,6 +246,7 @@ impl SessionTask {
 
     async fn handle_prompt(&mut self, number: u64, prompt: SessionPrompt) {
         self.prompt = number;
+        self.watches_budget = true;
         let SessionPrompt { launch, text, limits, entry, place } = prompt;
         self.read.enter(place).await;
         let before = self.session.pid();
@@ -290,8 +315,9 @@ mod tests {
         let (sender, mut updates) = mpsc::unbounded_channel();
         let agents = LiveAgents::default();
         let sink = move |update| _ = sender.send(update);
-        let mut session =
-            RoomSession::new(sink, agents.clone(), (None, StrangersRead::default()), &TaskTracker::new());
+        let (waiting, meter, read) = Default::default();
+        let options = SessionOptions { agents: agents.clone(), idle_timeout: None, waiting, meter, read };
+        let mut session = RoomSession::new(sink, options, &TaskTracker::new());
         for number in 1..=2 {
             session.prompt(prompt(folder.path()));
             assert_eq!(session.sent_prompts(), number);

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use adapters::Room;
+use parking_lot::Mutex;
 use pipeline::{
     stage::Role,
     strangers::{StrangerText, StrangersRead},
@@ -35,6 +36,7 @@ struct AskerState {
     waiting: AtomicUsize,
     dismissed: Notify,
     read: StrangersRead,
+    works_for: Mutex<String>,
 }
 
 /// Why a call gets no question.
@@ -75,6 +77,7 @@ impl Asker {
             waiting: AtomicUsize::new(0),
             dismissed: Notify::new(),
             read,
+            works_for: Mutex::default(),
         };
         Self { owner, shared: Arc::new(shared) }
     }
@@ -90,6 +93,16 @@ impl Asker {
             Some(RuleOwner::Room(room)) => Some(room),
             Some(RuleOwner::Everyone | RuleOwner::Role(_)) | None => None,
         }
+    }
+
+    /// The name of the person whose task it does; empty for nobody.
+    pub fn works_for(&self) -> String {
+        self.shared.works_for.lock().clone()
+    }
+
+    /// From now on it does a task of this person, by name.
+    pub fn set_works_for(&self, person: &str) {
+        person.clone_into(&mut self.shared.works_for.lock());
     }
 
     /// Waits until one more of its questions may be open. The place is given back when it is dropped.
@@ -114,7 +127,7 @@ impl Asker {
         self.shared.dismissed.notify_waiters();
     }
 
-    /// It was allowed this call. From here on its ideas may come from whoever wrote what the call lets in.
+    /// It was allowed this call. From here on its ideas may come from the authors of the text that the call brings in.
     pub(super) fn on_allowed(&self, tool: &str, input: &Value) {
         match tool {
             // Whatever comes over the connection.

@@ -43,7 +43,7 @@ pub(super) const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 impl Orchestrator {
     /// Commits the stories' files that git tracks, if that is due.
     pub(super) fn commit_if_due(&mut self) {
-        if self.stories.started.looks > 0 || !self.commits.begin(SystemTime::now()) {
+        if self.stories.started.looks > 0 || !self.stories.commits.begin(SystemTime::now()) {
             return;
         }
         let (project, base, own) =
@@ -57,7 +57,7 @@ impl Orchestrator {
             blocking(commit).await.and_then(|done| done)
         };
         self.spawn(commit, |this, result| {
-            if let Some(text) = this.commits.end(result, SystemTime::now()) {
+            if let Some(text) = this.stories.commits.end(result, SystemTime::now()) {
                 this.publisher.alarm(None, text);
             }
             this.commit_if_due();
@@ -126,6 +126,9 @@ impl Orchestrator {
                     Ok(false) => {}
                     Err(error) => tracing::warn!(%room, %error, "a room's worktree cannot be removed"),
                 }
+            }
+            if let Err(error) = rooms::forget_old_copies(&project, SystemTime::now()) {
+                tracing::warn!(%error, "copies of discarded changes cannot be removed");
             }
         };
         self.spawn(blocking(reap), |_, _| ());

@@ -108,7 +108,7 @@ impl TrustStore {
         self.write(project, "stories.json", origins)
     }
 
-    /// Removes what is known of a project that is gone.
+    /// Removes the records of a project that is gone.
     pub fn forget(&self, project: &Project) {
         for extension in ["json", "stories.json"] {
             // One that is not there is forgotten already.

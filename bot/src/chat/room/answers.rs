@@ -19,7 +19,7 @@ const YES: &[&str] = &["yes", "y", "ok", "allow", "approve"];
 const NO: &[&str] = &["no", "n", "deny", "reject"];
 const ALWAYS: &[&str] = &["always"];
 
-/// What a person said, and the circumstances that tell which question it is about.
+/// A person's message, and the circumstances that tell which question it answers.
 pub(super) struct SaidText<'a> {
     pub text: &'a str,
     pub reply_to: Option<&'a MessageId>,

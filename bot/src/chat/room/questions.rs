@@ -9,6 +9,7 @@ use std::{
 use adapters::{ChoiceForm, MessageId, Outgoing, Tone};
 use agents::claude::{PermissionAnswer, PermissionRequest};
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use super::{RoomTask, answers};
 use crate::{
@@ -16,7 +17,9 @@ use crate::{
         outbox::{LiveSlot, Report},
         rooms::RoomInput,
     },
-    permission::{AnswerKind, PermissionAsk, Question, QuestionId, QuestionOutcome, WithdrawReason},
+    permission::{
+        AnswerKind, PermissionAsk, PermissionDecision, Question, QuestionId, QuestionOutcome, WithdrawReason,
+    },
     replies,
     store::OpenQuestion,
 };
@@ -70,7 +73,6 @@ enum CopyPlace {
 pub(super) enum AnswerReference {
     /// By a reply to its message.
     Message,
-    /// By its number.
     Number,
     /// Not at all: it is the only one open.
     None,
@@ -287,7 +289,7 @@ impl RoomTask {
         };
         let ask = PermissionAsk {
             rooms: vec![self.room.clone()],
-            asker: self.asker.clone(),
+            asker: self.turn.asker.clone(),
             folder: self.turn.folder.clone(),
             asked_for,
             tool: request.tool,
@@ -298,10 +300,18 @@ impl RoomTask {
         };
         let (broker, sender, request_id) =
             (self.services.broker.clone(), self.sender.clone(), request.request_id);
+        let (hosts, room) = (self.services.connections.hosts.clone(), self.room.clone());
+        let page = ask.input.get("url").and_then(Value::as_str).filter(|_| ask.tool == "WebFetch");
+        let page = page.map(str::to_owned);
         // In a task, because the answer may take minutes and the room must handle messages meanwhile: the answer
         // itself is one of them.
-        let task = self.services.tracker.spawn(async move {
-            let answer = replies::permission_answer(broker.ask(ask).await);
+        let task = self.services.tasks.tracker.spawn(async move {
+            let decision = broker.ask(ask).await;
+            // Before the agent knows: it connects at once.
+            if let (Some(page), PermissionDecision::Allowed { .. }) = (page, &decision) {
+                hosts.grant_page_to_room(&room, &page);
+            }
+            let answer = replies::permission_answer(decision);
             sender.send(RoomInput::Verdict { request_id, answer });
         });
         drop(task);
@@ -383,7 +393,7 @@ impl RoomTask {
 
     // Only those of this room's own session: the others belong to stories' runs, which continue.
     pub(super) fn withdraw_questions(&mut self, why: WithdrawReason) {
-        self.asker.dismiss_waiting();
+        self.turn.asker.dismiss_waiting();
         for question in self.questions.iter() {
             if question.asker.session_of() == Some(&self.room) {
                 self.services.broker.withdraw(question.id, why);
@@ -394,8 +404,6 @@ impl RoomTask {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
     use crate::permission::Asker;
 
