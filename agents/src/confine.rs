@@ -167,6 +167,17 @@ impl Confinement {
         }
     }
 
+    /// The same without what the operator adds to the view.
+    pub fn without_additions(&self) -> Self {
+        let bare =
+            |host: &HostFolders| HostFolders { visible: Vec::new(), writable: Vec::new(), ..host.clone() };
+        match self {
+            Self::None | Self::Prefix(_) => self.clone(),
+            Self::Bwrap(bwrap) => Self::Bwrap(Bwrap { host: bare(&bwrap.host), ..bwrap.clone() }),
+            Self::Landlock(wall) => Self::Landlock(LandlockWall { host: bare(&wall.host), ..wall.clone() }),
+        }
+    }
+
     /// Whether bubblewrap's own processes are between storkit and the command.
     pub fn is_bubblewrap(&self) -> bool {
         matches!(self, Self::Bwrap(_))

@@ -6,5 +6,6 @@ mod key;
 mod listeners;
 mod questions;
 mod rooms;
+mod strangers;
 mod trust;
 mod wall;
