@@ -9,5 +9,6 @@ pub mod peer;
 mod pty;
 mod runtime_dir;
 pub mod tree;
+pub mod trial;
 pub mod turn;
 pub mod usage;

@@ -5,5 +5,6 @@ mod key;
 mod listeners;
 mod questions;
 mod rooms;
+mod trials;
 mod trust;
 mod wall;

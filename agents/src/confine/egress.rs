@@ -149,6 +149,14 @@ impl EgressProxy {
         NetworkReach::Through(self.folder.path().to_owned())
     }
 
+    /// A socket by which a process in the sandbox lets itself be watched.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn watch_socket(&self) -> io::Result<std::os::unix::net::UnixListener> {
+        std::os::unix::net::UnixListener::bind(self.folder.path().join(super::watch::SOCKET))
+    }
+
     /// The hosts that were refused since the last call, as `name:port`.
     pub fn take_refused(&self) -> Vec<String> {
         let mut refused = self.shared.refused.lock();

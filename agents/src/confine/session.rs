@@ -1,7 +1,7 @@
 //! What a process would inherit from storkit besides its environment: a terminal, into which every process of a session can type, and
 //! open files.
 
-use tokio::process::Command;
+use std::{os::unix::process::CommandExt as _, process::Command};
 
 /// Starts the command in a session of its own, without a terminal, and with no files open but its standard ones. It leads a process
 /// group, too.

@@ -20,7 +20,7 @@ use rustix::{
     thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities},
 };
 
-use super::{caches::CacheLayer, inside, seccomp};
+use super::{caches::CacheLayer, inside, layers, seccomp};
 
 /// The subcommand that joins caches and limits sockets, then becomes bubblewrap.
 const BEFORE_BWRAP: &str = "sandbox-step";
@@ -73,6 +73,10 @@ pub fn enter(own: &[OsString], words: &[OsString]) -> Option<String> {
             Ok(never) => match never {},
             Err(error) => format!("the sandbox cannot be prepared: {error}"),
         }),
+        layers::SUBCOMMAND => Some(match layers::enter(arguments) {
+            Ok(never) => match never {},
+            Err(error) => format!("the layers cannot be made: {error}"),
+        }),
         RULES => Some(match by_rules(arguments) {
             Ok(never) => match never {},
             Err(error) => format!("the wall cannot be built: {error}"),
@@ -101,7 +105,7 @@ pub(super) fn before_bwrap(own: &OwnProgram, layers: &[CacheLayer], scope: bool)
 }
 
 /// A process that became another program never returns.
-type Never = std::convert::Infallible;
+pub(super) type Never = std::convert::Infallible;
 
 fn before(arguments: &[OsString]) -> io::Result<Never> {
     let (mut layers, mut scope, mut rest) = (Vec::new(), false, arguments);
@@ -123,15 +127,25 @@ fn before(arguments: &[OsString]) -> io::Result<Never> {
     if scope {
         limit_sockets();
     }
-    // An image of memory is a file on the machine, outside.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    limit_process(None);
     Err(Command::new(&command[0]).args(&command[1..]).exec())
 }
 
-/// A mount namespace of its own, in a user namespace where that is needed.
-fn own_mounts() -> io::Result<()> {
+/// Limits what the process and all that it starts may use.
+pub(super) fn limit_process(processes: Option<u64>) {
+    let limit = |resource, most| _ = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
+    // An image of memory is a file on the machine, outside.
+    limit(Resource::Core, 0);
+    if let Some(most) = processes {
+        limit(Resource::Nproc, most);
+    }
+}
+
+/// A mount namespace of its own, in a user namespace where that is needed. Returns whether it was.
+pub(super) fn own_mounts() -> io::Result<bool> {
     let (user, group) = (geteuid(), getegid());
-    if !user.is_root() || unshare(UnshareFlags::NEWNS).is_err() {
+    let is_needed = !user.is_root() || unshare(UnshareFlags::NEWNS).is_err();
+    if is_needed {
         unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS)?;
         // The same ids as outside (user_namespaces(7)).
         fs::write("/proc/self/setgroups", "deny")?;
@@ -139,7 +153,8 @@ fn own_mounts() -> io::Result<()> {
         fs::write("/proc/self/uid_map", same(user.as_raw()))?;
         fs::write("/proc/self/gid_map", same(group.as_raw()))?;
     }
-    Ok(mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    Ok(is_needed)
 }
 
 #[allow(unsafe_code)]
@@ -163,7 +178,7 @@ fn join([lower, upper, work, merged]: [&OsString; 4]) -> io::Result<()> {
     Ok(mount("overlay", Path::new(merged), "overlay", flags, Some(options.as_c_str()))?)
 }
 
-fn escaped(path: &OsStr) -> Vec<u8> {
+pub(super) fn escaped(path: &OsStr) -> Vec<u8> {
     let escape = |byte: &u8| match byte {
         b',' | b':' | b'\\' => vec![b'\\', *byte],
         byte => vec![*byte],
@@ -191,7 +206,7 @@ fn by_rules(arguments: &[OsString]) -> io::Result<Never> {
     // Root would have them all. From here on no program that is started gets one (`no_new_privs`).
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    limit_process(None);
     // Last: they forbid calls that are needed until here.
     for program in seccomp::programs_without_namespaces()? {
         seccompiler::apply_filter(&program).map_err(io::Error::other)?;
@@ -220,7 +235,7 @@ fn restrict(read: &[&OsString], write: &[&OsString]) -> Result<(), RulesetError>
 }
 
 /// A kernel before 6.12 cannot do this; `docs/security.md` says so.
-fn limit_sockets() {
+pub(super) fn limit_sockets() {
     let scoped = landlock::Ruleset::default().scope(Scope::AbstractUnixSocket);
     let applied =
         scoped.and_then(landlock::Ruleset::create).and_then(landlock::RulesetCreated::restrict_self);

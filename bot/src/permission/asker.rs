@@ -9,6 +9,7 @@ use std::{
 };
 
 use adapters::Room;
+use agents::trial::TrialSlot;
 use parking_lot::Mutex;
 use pipeline::stage::Role;
 use serde_json::Value;
@@ -47,6 +48,7 @@ struct AskerState {
     dismissed: Notify,
     /// Since a person last spoke to the agent.
     read: Mutex<BTreeSet<StrangerText>>,
+    trials: TrialSlot,
 }
 
 /// Why a call gets no question.
@@ -82,6 +84,7 @@ impl Asker {
             waiting: AtomicUsize::new(0),
             dismissed: Notify::new(),
             read: Mutex::default(),
+            trials: TrialSlot::default(),
         };
         Self { owner, shared: Arc::new(shared) }
     }
@@ -97,6 +100,11 @@ impl Asker {
             Some(RuleOwner::Room(room)) => Some(room),
             Some(RuleOwner::Everyone | RuleOwner::Role(_)) | None => None,
         }
+    }
+
+    /// Where its commands can be tried.
+    pub fn trials(&self) -> &TrialSlot {
+        &self.shared.trials
     }
 
     /// Waits until one more of its questions may be open. The place is given back when it is dropped.

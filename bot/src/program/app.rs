@@ -284,6 +284,7 @@ impl App {
                 let _ = wait.await;
             }
             services.broker.withdraw_all(WithdrawReason::ShuttingDown);
+            services.broker.trials_ended().await;
             services.tracker.close();
             services.tracker.wait().await;
         });
