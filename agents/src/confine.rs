@@ -40,7 +40,7 @@ pub use self::{
     egress::EgressProxy,
     host_gate::{HostDecision, HostGate, HostTarget},
     hosts::{AllowedHost, AllowedReach, NetworkAccess, allowed, is_public},
-    landlock_wall::LandlockWall,
+    landlock_wall::{LandlockWall, LoopbackProxy, PortReach},
     layers::{LAYER_BYTES, LayerFiles, LayeredFolder, ShownKind},
     network::{NetworkPlan, OpenHosts},
     paths::{STORE, WorktreePaths},
@@ -81,7 +81,7 @@ pub struct WalledCommand {
     pub argv: Vec<OsString>,
     /// Variables that it needs there; they replace others of the same name.
     pub environment: Vec<(OsString, OsString)>,
-    /// What the process holds private. To be kept until it is over.
+    /// The process's private folders. The caller holds it until the process has ended.
     pub scratch: Option<ScratchFolders>,
 }
 
@@ -164,7 +164,6 @@ impl Confined {
 }
 
 impl WalledCommand {
-    /// Without a wall.
     pub fn plain(argv: Vec<OsString>) -> Self {
         Self { argv, environment: Vec::new(), scratch: None }
     }
@@ -210,7 +209,7 @@ impl Confinement {
         }
     }
 
-    /// What it is called in reports.
+    /// The name in reports.
     pub fn name(&self) -> String {
         match self {
             Self::None => "no wall".into(),

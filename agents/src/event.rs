@@ -101,7 +101,6 @@ pub enum AgentEvent {
 /// Which calls an agent program makes without asking, besides those that it considers harmless.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PermissionMode {
-    /// None.
     Default,
     /// Edits of files in its working directory.
     AcceptEdits,

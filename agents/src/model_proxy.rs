@@ -11,7 +11,11 @@ mod price;
 mod request;
 mod serve;
 
-use std::{fmt, io, net::Ipv4Addr, sync::Arc};
+use std::{
+    fmt, io,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -19,13 +23,10 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::serve::{ProxyListener, ProxyShared};
 pub use self::{
     access::{CloudProvider, ModelAccess, ModelService, is_model_variable},
-    meter::ModelSpending,
-};
-use self::{
-    meter::SpendingMeter,
-    serve::{ProxyListener, ProxyShared},
+    meter::{BudgetScope, ModelSpending, SpendingBudget, SpendingMeter},
 };
 
 /// Connections of one run at a time, and requests to the model. The CLI's sub-agents work in parallel, ten at most (2.1.330).
@@ -35,6 +36,7 @@ const MAX_REQUESTS: usize = 16;
 /// The proxy of one run. Dropping it closes its ports and connections.
 pub struct ModelProxy {
     shared: Arc<ProxyShared>,
+    loopback: Mutex<Option<u16>>,
     stop: CancellationToken,
     _guard: DropGuard,
 }
@@ -42,27 +44,42 @@ pub struct ModelProxy {
 impl ModelProxy {
     /// A proxy without a port yet. With a budget, requests are refused once so many US dollars are spent.
     pub fn new(service: Arc<ModelService>, budget_usd: Option<f64>) -> Self {
+        let meter = SpendingMeter::default();
+        if let Some(usd) = budget_usd {
+            meter.begin(Some(SpendingBudget { scope: BudgetScope::Run, usd }), usd);
+        }
+        Self::metered(service, Arc::new(meter))
+    }
+
+    /// A proxy without a port yet, whose owner keeps the meter.
+    pub fn metered(service: Arc<ModelService>, meter: Arc<SpendingMeter>) -> Self {
         let stop = CancellationToken::new();
         let shared = Arc::new(ProxyShared {
             service,
-            // 122 random bits. The prefix tells a person who meets it what it is.
+            // 122 random bits. The prefix explains the key to a person who comes across it.
             key: format!("storkit-run-{}", uuid::Uuid::new_v4().simple()),
-            meter: Arc::new(SpendingMeter::new(budget_usd)),
+            meter,
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             stop: stop.clone(),
         });
-        Self { shared, stop: stop.clone(), _guard: stop.drop_guard() }
+        Self { shared, loopback: Mutex::default(), stop: stop.clone(), _guard: stop.drop_guard() }
     }
 
-    /// Listens on a free port of 127.0.0.1, for an agent that has the machine's loopback. Needs a tokio runtime.
-    pub fn listen(&self) -> io::Result<u16> {
+    /// The port of 127.0.0.1 on which it listens from the first call on, for an agent that has the machine's loopback. Needs a
+    /// tokio runtime.
+    pub fn loopback_port(&self) -> io::Result<u16> {
+        let mut known = self.loopback.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(port) = *known {
+            return Ok(port);
+        }
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         self.spawn(
             Arc::clone(&self.shared).listen(ProxyListener::Loopback(TcpListener::from_std(listener)?)),
         );
+        *known = Some(port);
         Ok(port)
     }
 
@@ -86,14 +103,14 @@ impl ModelProxy {
         variables
     }
 
-    /// What the model's service has reported so far.
+    /// Usage that the model's service has reported so far.
     pub fn spending(&self) -> ModelSpending {
         self.shared.meter.spending()
     }
 
     /// Whether the budget is spent.
     pub fn is_budget_spent(&self) -> bool {
-        self.shared.meter.is_spent()
+        self.shared.meter.spent_budget().is_some()
     }
 
     /// Waits until a request was refused because the budget is spent.
@@ -102,7 +119,6 @@ impl ModelProxy {
     }
 }
 
-/// Without the key.
 impl fmt::Debug for ModelProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ModelProxy").field("spending", &self.spending()).finish_non_exhaustive()

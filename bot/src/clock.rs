@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
+
 /// The source of the time of day.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
@@ -19,4 +21,11 @@ impl Clock {
     pub fn now(&self) -> SystemTime {
         (self.0)()
     }
+}
+
+/// The beginning of the day so many days before, in the machine's time zone.
+pub fn midnight(now: SystemTime, days: i64) -> anyhow::Result<SystemTime> {
+    let zoned = Timestamp::try_from(now)?.to_zoned(TimeZone::system());
+    let start = zoned.start_of_day()?.checked_sub(days.days())?;
+    Ok(start.timestamp().into())
 }

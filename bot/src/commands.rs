@@ -6,6 +6,7 @@ mod assign;
 pub mod command;
 mod cost;
 mod delete;
+mod discard;
 mod doctor;
 mod git;
 mod help;
@@ -45,6 +46,7 @@ pub fn all() -> CommandRegistry {
         Arc::new(overview::OverviewCommand),
         Arc::new(new::NewCommand),
         Arc::new(land::LandCommand),
+        Arc::new(discard::DiscardCommand),
         Arc::new(start::StartCommand),
         Arc::new(stop::StopCommand),
         Arc::new(assign::AssignCommand),

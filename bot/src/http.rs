@@ -6,7 +6,6 @@ mod connections;
 pub mod events;
 pub mod host;
 mod mcp;
-pub mod network;
 mod operator;
 mod runs;
 pub mod services;
@@ -60,7 +59,7 @@ pub async fn serve(
     checks_peer: TcpPeerCheck,
 ) {
     let port = listener.local_addr().map_or(0, |bound| bound.port());
-    let stop = services.stop.clone();
+    let stop = services.tasks.stop.clone();
     let access = HttpAccess { runs, settings: services.settings.clone(), checks_peer };
     // `route_layer`, so that an unknown path is 404 for everybody.
     let mcp = Router::new()
@@ -90,7 +89,7 @@ async fn read_body(request: Request, next: Next) -> Response {
 async fn health(State(services): State<Arc<HttpServices>>) -> Response {
     let adapters = services.messengers.health();
     // One messenger is enough: ready means that somebody can reach the bot.
-    let ready = adapters.iter().any(|adapter| adapter.up) && !services.stop.is_cancelled();
+    let ready = adapters.iter().any(|adapter| adapter.up) && !services.tasks.stop.is_cancelled();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let list: Vec<Value> = adapters
         .iter()

@@ -3,12 +3,13 @@
 use std::{fs, path::Path};
 
 /// Modules in one entry do not know each other.
-const ORDER: [&[&str]; 11] = [
+const ORDER: [&[&str]; 12] = [
     &["clock", "metrics", "config", "restart", "live_agents"],
     &["messengers"],
     &["store"],
     &["permission"],
     &["replies"],
+    &["host_questions"],
     &["commands"],
     &["chat", "http"],
     &["program"],

@@ -1,9 +1,11 @@
 //! The program `storkit` as a library, so that tests start the same bot that people run.
 
+mod bot_tasks;
 pub mod chat;
 mod clock;
 pub mod commands;
 pub mod config;
+mod host_questions;
 pub mod http;
 #[cfg(test)]
 mod layers;

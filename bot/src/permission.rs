@@ -382,7 +382,7 @@ impl PermissionBroker {
         Ok(self.store.rules()?)
     }
 
-    /// Revokes the rules of an earlier version that would cover more than today's list of commands, and returns what they said.
+    /// Revokes the rules of an earlier version that would cover more than today's list of commands, and returns their texts.
     pub fn drop_wide_rules(&self) -> Vec<String> {
         let rules = self.store.rules().unwrap_or_else(|error| {
             tracing::error!(%error, "the rules cannot be read");
@@ -438,7 +438,7 @@ impl Drop for WithdrawOnDrop<'_> {
 
 fn covers(rule: &StandingRule, ask: &PermissionAsk) -> bool {
     let is_own = ask.asker.owner().is_some_and(|owner| rule.owner.includes(owner));
-    // Text from a stranger may have sent the agent to this host, with what it knows in the address.
+    // Text from a stranger may have sent the agent to this host, with data in the address.
     let is_led = || rule.scope.reaches_a_host() && !ask.asker.read_from_strangers().is_empty();
     is_own && rule.scope.covers(&ask.tool, &ask.input, ask.folder()) && !is_led()
 }

@@ -12,7 +12,7 @@ pub use prompt::{
     PLACEHOLDERS, PromptVars, UnknownPlaceholder, check as check_prompt, default_prompt,
     default_system_prompt, render,
 };
-pub use read::{LoadedProjectConfig, known_keys};
+pub use read::{LoadedProjectConfig, NetworkValue, known_keys};
 use settings::duration::ConfigDuration;
 
 /// How a project's stories are worked on. Every key has a default, so that no file at all is a valid file.

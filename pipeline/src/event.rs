@@ -123,7 +123,7 @@ pub struct PipelineSnapshot {
     pub holds: BTreeMap<StoryId, String>,
     /// What stops all new runs, as a sentence: a spent budget, a broken `project.toml`, a full disk.
     pub paused: Option<String>,
-    /// What the repository's settings wait for while others are in force, as a sentence: an error, the operator's
+    /// Why the repository's settings wait while others are in force, as a sentence: an error, the operator's
     /// confirmation, or a commit.
     pub settings_notice: Option<String>,
     /// The branch that stories merge to.
@@ -134,24 +134,51 @@ pub struct PipelineSnapshot {
 /// The wall around agents, gates and components' commands, as it was at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WallState {
-    /// By this name.
-    Built(String),
+    Built(BuiltWall),
     /// The operator turned it off.
     TurnedOff,
     /// It cannot be built, for this reason, a sentence: nothing starts.
     Missing(String),
 }
 
+/// A wall, and what it cannot do on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltWall {
+    pub name: String,
+    /// Whether it can keep `.git` and `.storkit` from an agent in the main checkout.
+    pub protects_checkout: bool,
+    /// The part of the network that it leaves open where people are to be asked, as a sentence.
+    pub network_gap: Option<String>,
+}
+
+impl WallState {
+    /// The part of the network that is open though people are to be asked, as a sentence.
+    pub fn network_gap(&self) -> Option<&str> {
+        match self {
+            Self::Built(wall) => wall.network_gap.as_deref(),
+            Self::TurnedOff | Self::Missing(_) => None,
+        }
+    }
+
+    /// Whether agents of chat rooms can work in the main checkout. Not known to be otherwise where nothing is built.
+    pub fn protects_checkout(&self) -> bool {
+        match self {
+            Self::Built(wall) => wall.protects_checkout,
+            Self::TurnedOff | Self::Missing(_) => true,
+        }
+    }
+}
+
 impl Default for WallState {
     fn default() -> Self {
-        Self::Built(String::new())
+        Self::Built(BuiltWall { name: String::new(), protects_checkout: true, network_gap: None })
     }
 }
 
 impl fmt::Display for WallState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Built(name) => f.write_str(name),
+            Self::Built(wall) => f.write_str(&wall.name),
             Self::TurnedOff => f.write_str("none"),
             Self::Missing(why) => write!(f, "none ({why})"),
         }

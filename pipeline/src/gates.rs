@@ -31,7 +31,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// What gates' part of the network is called in sentences.
-pub(crate) const GATE_NETWORK: &str = "`gate_network`";
+pub(crate) const GATE_NETWORK: &str = "`gate_network` in `.storkit/project.toml`";
 
 /// How much of a gate's output is stored: the last part, where the failure is.
 pub const TAIL_BYTES: usize = 64 << 10;
@@ -143,7 +143,7 @@ impl GateReport {
 }
 
 impl GateRunner {
-    /// These commands, confined, with the network limited to `network`, the value of `key` in `project.toml`.
+    /// These commands, confined, with the network limited to `network`, the value of `key`.
     /// Blocks, and is to be called in a tokio runtime.
     /// The error is a sentence for a person.
     pub fn kept_in(self, confined: &Confined, network: &NetworkAccess, key: &str) -> Result<Self, String> {

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use agents::model_proxy::ModelAccess;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
@@ -161,6 +162,11 @@ impl PipelineOrder {
 impl Pipeline {
     pub fn project(&self) -> &Project {
         &self.project
+    }
+
+    /// How agents reach their model.
+    pub fn model_access(&self) -> ModelAccess {
+        self.settings.model_access.clone()
     }
 
     /// The current state. Cheap: it is computed already.

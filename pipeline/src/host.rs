@@ -37,16 +37,12 @@ pub trait PipelineHost: Send + Sync + 'static {
 /// Who wants to reach hosts that no setting lists.
 pub enum HostAsker {
     /// An agent, about whose hosts people are asked.
-    Agent {
-        run: RunInfo,
-        /// As [`RunAccess::waiting`].
-        waiting: Arc<AtomicUsize>,
-    },
-    /// The project's commands for a story: they reach what was allowed before, and ask nobody.
+    Agent { run: RunInfo, waiting: Arc<AtomicUsize> },
+    /// The project's commands for a story: they reach the hosts allowed before, and ask nobody.
     Commands { story: StoryId },
 }
 
-/// What a host decides for the project's commands.
+/// The host's decision for the project's commands.
 pub(crate) fn command_gates(host: &Arc<dyn PipelineHost>) -> CommandGates {
     let host = Arc::clone(host);
     Arc::new(move |story| host.host_gate(HostAsker::Commands { story }))
@@ -90,7 +86,7 @@ pub struct AgentSettings {
     pub busy_wait: Duration,
     /// Files must be quiet for so long before a change of them is taken up.
     pub settle: Duration,
-    /// What the operator has confirmed of the project's own settings.
+    /// The project settings that the operator has confirmed.
     pub trust: TrustStore,
 }
 

@@ -39,7 +39,7 @@ impl CommandHosts {
     }
 }
 
-/// The registries of what base declares. Not of what a worktree does: an agent would open a registry by writing a file, and
+/// The registries of the files on base, not of those in a worktree: an agent would open a registry by writing a file, and
 /// some of them fetch from addresses that the caller names. Blocks.
 pub(crate) fn registries(project: &Project, base: &str) -> Vec<AllowedHost> {
     let found = declared(project, base).unwrap_or_else(|error| {

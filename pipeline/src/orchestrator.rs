@@ -4,7 +4,7 @@
 //! `holds` (why stories wait), `memo`, `commits`, `publisher` (events and the snapshot) and `lane` (slow work outside
 //! the loop). The other files are its handlers: `setup` recovers from an earlier storkit, `orders` handles orders of
 //! people and agents, `story_files` changes stories' files, `settings_in_force` follows `project.toml`, `arrivals` marks
-//! what was started here, `start` starts runs, `merging` queues merges, `ends`
+//! the stories started here, `start` starts runs, `merging` queues merges, `ends`
 //! handles runs and merges that ended, `housekeeping` does regular work.
 
 mod arrivals;
@@ -39,7 +39,6 @@ use tokio::{
 };
 
 use self::{
-    commits::Commits,
     holds::Holds,
     lane::{DeferredEvent, PendingStories, WorkLane},
     memo::Memos,
@@ -100,7 +99,6 @@ struct Orchestrator {
     landings: Landings,
     holds: Holds,
     memos: Memos,
-    commits: Commits,
     pending: PendingStories,
     publisher: EventPublisher,
     events: mpsc::Sender<TaskEvent>,

@@ -159,7 +159,7 @@ impl Project {
         }
     }
 
-    /// Whether the checkout has another `context.md` than base, so that agents read what is on base.
+    /// Whether the checkout has another `context.md` than base, so that agents read base's version.
     pub fn context_is_edited(&self, base: &str) -> bool {
         let path = self.root.join(CONTEXT);
         let edited =
@@ -182,7 +182,7 @@ impl Project {
         text
     }
 
-    // From base, like the settings: what is checked out may be a stranger's branch, or an agent's work.
+    // From base, like the settings: the checkout may be a stranger's branch, or an agent's work.
     fn text_on(&self, base: &str, name: &str) -> Option<String> {
         let text =
             Repository::open(&self.root).and_then(|repository| trust::text_on(&repository, base, name));

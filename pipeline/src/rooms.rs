@@ -1,16 +1,21 @@
 //! Chat rooms as the pipeline sees them: a room's worktree with its wall (`workspace`), the stories that it landed
-//! (`landings`), and how its changes become one (`land`).
+//! (`landings`), how its changes become one (`land`) or are thrown away (`discard`), and its part of the network (`network`).
 
+mod discard;
 mod land;
 mod landings;
+mod network;
 mod workspace;
 
-pub use self::{
-    land::LandedStory,
-    workspace::{RoomReadiness, RoomStatus, RoomWorkspace},
-};
 pub(crate) use self::{
+    discard::forget_old_copies,
     land::{LandError, LandRequest, PendingLand, begin, finish, recover},
     landings::{Landings, RoomLandings},
     workspace::{EnterRequest, RoomSetting, enter, idle_rooms, remove_idle},
+};
+pub use self::{
+    discard::{DiscardedChanges, RoomChanges},
+    land::LandedStory,
+    network::{ROOM_NETWORK, RoomNetwork},
+    workspace::{RoomReadiness, RoomStatus, RoomWorkspace},
 };

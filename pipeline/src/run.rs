@@ -22,6 +22,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub(crate) use self::workspace::needs;
 pub(crate) use self::{
     check::branch_content,
     log::{folder as log_folder, last_lines},

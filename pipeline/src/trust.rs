@@ -36,15 +36,15 @@ const PROJECT_TOML: &str = ".storkit/project.toml";
 pub struct ProjectTrust {
     /// The branch that stories merge to.
     pub base: String,
-    /// What the repository has now: `project.toml` from the tip of base.
+    /// The repository's version: `project.toml` from the tip of base.
     pub proposed: TrustedText,
-    /// What the operator confirmed last.
+    /// The version that the operator confirmed last.
     pub confirmed: Option<TrustedText>,
     /// Whether `project.toml` in the checkout is another than the one on base.
     pub edited: bool,
 }
 
-/// Why it cannot be said what is confirmed. Each is a sentence for the operator.
+/// Why the confirmed version is unknown. Each is a sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// Neither `XDG_STATE_HOME` nor `HOME` names a folder.
@@ -89,7 +89,7 @@ impl ProjectTrust {
         Ok(Self { base, proposed: TrustedText { project_toml, git_programs }, confirmed, edited })
     }
 
-    /// Whether the operator has confirmed what the repository has now. storkit's own defaults need no confirmation as
+    /// Whether the operator has confirmed the repository's version. storkit's own defaults need no confirmation as
     /// long as nothing else was confirmed before.
     pub fn is_confirmed(&self) -> bool {
         match &self.confirmed {

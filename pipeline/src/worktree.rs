@@ -40,5 +40,9 @@ pub use self::{
     remove::{BranchFate, WorktreeRemains},
     worktrees::{AGENT_DOMAIN, SizeLimits, Worktree, Worktrees},
 };
-pub(crate) use self::{enclosed::show_settings, layout::KEEP, remove::remove_tree};
+pub(crate) use self::{
+    enclosed::show_settings,
+    layout::{KEEP, WorktreeListLock},
+    remove::remove_tree,
+};
 // One path per entry: with `-z` a rename has a second one without a status.

@@ -11,7 +11,8 @@ use std::{
     },
 };
 
-use e2e::{KEY, Program, git};
+use adapters::testing::fake::FakeRoom;
+use e2e::{Cli, KEY, Program, Setup, git};
 use needs::needs;
 use scripted_model::{ModelScript, ScriptedModel};
 use serde_json::{Value, json};
@@ -218,19 +219,60 @@ async fn a_room_session_reads_the_models_key() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_agent_spends_more_than_its_budget_and_says_that_it_cost_nothing() {
-    needs!(Bubblewrap);
-    // 400 KB are 100,000 tokens to the scripted model, and cost $0.40 with this one.
-    let ask = r#"python3 -c 'import json,os,urllib.request as u
+/// A command that asks the model nine times, past the agent program. Each time costs $0.40: 400 KB are 100,000 tokens to the scripted
+/// model.
+fn spends() -> String {
+    r#"python3 -c 'import json,os,urllib.request as u
 body=json.dumps({"model":"claude-opus-5-5","messages":[{"role":"user","content":"x"*400000}]}).encode()
 for n in range(9):
     u.urlopen(u.Request(os.environ["ANTHROPIC_BASE_URL"]+"/v1/messages",body,{"x-api-key":os.environ["ANTHROPIC_API_KEY"]})).read()'"#
         .replace('\n', "\\n")
         .replace("python3 -c '", "python3 -c $'")
-        .replace("\\n    ", "\\n ");
-    let hostile =
-        HostileProject::new("gates = [\"true\"]\n[budget]\nrun_usd = 1.0", &[&ask, "echo x > x", COMMIT]);
+        .replace("\\n    ", "\\n ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_agent_spends_more_than_its_budget_and_says_that_it_cost_nothing() {
+    needs!(Bubblewrap);
+    let model = ScriptedModel::with_key(ModelScript::new(), KEY).expect("the model is served");
+    let setup = Setup::new(Cli::StandIn)
+        .claude_env("ANTHROPIC_BASE_URL", &model.base_url())
+        .claude_env("ANTHROPIC_API_KEY", KEY)
+        .config("[relay]\nworkspace = \"checkout\"\nturn_usd = 1.0\nday_usd = 2.0");
+    let bot = setup.start().await;
+    bot.started().await;
+    let (room, other) = (bot.room("a"), bot.room("b"));
+    let spend = async |room: &FakeRoom| {
+        room.say(&format!("bash {}", spends())).await;
+        let asked = room.see("may I use **Bash**").await.text;
+        let number: String =
+            asked.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        room.say(&format!("yes {number}")).await;
+    };
+    spend(&room).await;
+    room.see("This turn's budget of $1.00 is spent").await;
+    room.settled().await;
+    assert_eq!(model.requests().len(), 3, "the third request crosses the budget, and there is no fourth");
+    room.say("cost").await;
+    room.see("$1.20").await;
+    // Another room has a turn of its own, but the day is that of all.
+    spend(&other).await;
+    other.see("Today's budget of $2.00 for all rooms is spent").await;
+    other.settled().await;
+    assert_eq!(model.requests().len(), 5);
+    room.say("echo once more").await;
+    room.see("Today's budget of $2.00 for all rooms is spent").await;
+    assert_eq!(model.requests().len(), 5);
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_spends_more_than_its_budget_and_says_that_it_cost_nothing() {
+    needs!(Bubblewrap);
+    let hostile = HostileProject::new(
+        "gates = [\"true\"]\n[budget]\nrun_usd = 1.0",
+        &[&spends(), "echo x > x", COMMIT],
+    );
     let _serving = hostile.program.serve();
     let mut terminal = hostile.program.terminal();
     terminal.say("start 1");

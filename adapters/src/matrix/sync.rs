@@ -240,7 +240,7 @@ impl SyncBatch<'_, '_> {
         Ok(true)
     }
 
-    // The people there learn it once; what they wrote is not looked at further.
+    // The people there learn it once; their messages are ignored.
     async fn is_plain(&mut self, room: &Room, update: &JoinedRoomUpdate) -> Result<bool, AdapterError> {
         let before = self.rooms.plain.len();
         let ignored = self.rooms.check_encryption(room).await?;

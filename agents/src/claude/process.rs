@@ -142,7 +142,7 @@ impl Drop for AgentProcess {
 fn open_way_to_model(model: &mut LaunchModel) -> io::Result<()> {
     if let (ModelAccess::Proxied(service), None) = (&model.access, &model.proxy) {
         let proxy = ModelProxy::new(Arc::clone(service), None);
-        let port = proxy.listen()?;
+        let port = proxy.loopback_port()?;
         model.proxy = Some((Arc::new(proxy), port));
     }
     Ok(())

@@ -73,7 +73,7 @@ pub(super) fn permission_mode(mode: &str) -> PermissionMode {
         "acceptEdits" => PermissionMode::AcceptEdits,
         "plan" => PermissionMode::Plan,
         "dontAsk" => PermissionMode::DontAsk,
-        // `auto`, `bypassPermissions`, and whatever a later version adds: nobody here knows what it runs.
+        // `auto`, `bypassPermissions`, and any mode of a later version: its effect is not known here.
         other => PermissionMode::Unasked(other.to_owned()),
     }
 }

@@ -2,10 +2,12 @@
 //! earlier.
 
 use std::{
+    collections::BTreeSet,
     ffi::{OsStr, OsString},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
 };
 
 use super::{
@@ -32,7 +34,7 @@ const KEEPER: [&str; 4] = [
     "storkit-sandbox",
 ];
 
-/// Loads what the shell opened.
+/// Loads the filters that the shell opened.
 const FILTERS: [&str; 6] = ["--add-seccomp-fd", "7", "--add-seccomp-fd", "8", "--add-seccomp-fd", "9"];
 
 /// Namespaces and a session of its own, and no capabilities: an agent that runs as root would have them all.
@@ -47,7 +49,7 @@ const WALLS: [&str; 8] = [
     "ALL",
 ];
 
-/// Of `/proc`, what an agent that runs as root could write, without any capability: a program named in `core_pattern` is run by the kernel
+/// The parts of `/proc` that an agent that runs as root could write without any capability: a program named in `core_pattern` is run by the kernel
 /// outside of all namespaces. (bubblewrap 0.8 covers only a part.)
 const KERNEL_SETTINGS: [&str; 7] =
     ["/proc/acpi", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/scsi", "/proc/sys", "/proc/sysrq-trigger"];
@@ -68,6 +70,10 @@ pub struct Bwrap {
     /// Whose machine it is.
     pub host: HostFolders,
 }
+
+/// The programs that have started a sandbox here, with the network and without. A failure is tried again: the operator may have
+/// installed what was missing.
+static WORKED: Mutex<BTreeSet<(PathBuf, bool)>> = Mutex::new(BTreeSet::new());
 
 /// The part of the network that a sandbox reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +97,19 @@ impl Bwrap {
         Self::for_host(HostFolders::of_home(home))
     }
 
-    /// Tries whether this machine permits such a sandbox; the error is a sentence.
+    /// Tries whether this machine permits such a sandbox; the error is a sentence. Once it has worked, no other is started.
     pub fn try_out(&self) -> Result<(), String> {
+        let is_limited = self.reach != NetworkReach::Everything;
+        let kind = (self.program.clone(), is_limited);
+        if WORKED.lock().unwrap_or_else(PoisonError::into_inner).contains(&kind) {
+            return Ok(());
+        }
+        self.start_once(is_limited)?;
+        WORKED.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
+        Ok(())
+    }
+
+    fn start_once(&self, is_limited: bool) -> Result<(), String> {
         // Containers often have the program and forbid its namespaces, so only a real start answers the question.
         let mut command = Command::new(&self.program);
         command.args(WALLS).args([
@@ -106,7 +123,7 @@ impl Bwrap {
             "--tmpfs",
             "/run",
         ]);
-        if self.reach != NetworkReach::Everything {
+        if is_limited {
             command.arg("--unshare-net");
         }
         // A filter, too: older versions cannot load one.

@@ -1,5 +1,5 @@
 //! Caches that builds share and that can carry code: inside, the operator's are the read-only lower layer below a private one, so that
-//! what a run changes in them is seen by nobody else.
+//! nobody else sees a run's changes in them.
 //!
 //! The private layer belongs to a worktree and lasts as long as it: its builds stay warm.
 
@@ -37,7 +37,6 @@ const GO_MODULES: &str = "go/pkg/mod";
 /// In cargo's own folder.
 const IN_CARGO: [&str; 2] = ["registry", "git"];
 
-/// One cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CacheLayer {
     /// Where it is inside.

@@ -22,7 +22,7 @@ const SETTINGS: [&str; 8] =
 /// The token of a login.
 const CREDENTIALS: &str = ".credentials.json";
 
-/// The CLI's record of a login, and of what it has shown to the user.
+/// The CLI's record of a login, and of the notices that the user has seen.
 const RECORD: &str = ".claude.json";
 
 /// Longer names are shortened by the CLI in a way of its own.

@@ -1,5 +1,6 @@
 //! The egress proxy of a sandbox that has no network: a forward proxy on a Unix socket (HTTP `CONNECT`, and plain HTTP by
-//! absolute URL) that reaches only the listed hosts, and sockets for ports of this machine.
+//! absolute URL) that reaches only the listed hosts, and sockets for ports of this machine. Where a process keeps the machine's network
+//! and only its ports are limited, the proxy is on a port of 127.0.0.1, and takes only who has its password.
 //!
 //! A name is checked as the client sent it, then resolved here: there is no DNS inside. Tunnels are not inspected, so a
 //! listed host that also serves other names (a CDN) can lead to those. [`super::inside`] is its counterpart in the sandbox.
@@ -8,12 +9,13 @@ use std::{
     collections::BTreeSet,
     convert::Infallible,
     fmt, io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     sync::Arc,
     time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http_body_util::{Either, Full};
 use hyper::{
     Method, Request, Response, StatusCode, Uri, Version,
@@ -28,8 +30,8 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::{
-    io::copy_bidirectional,
-    net::{TcpStream, UnixListener, UnixStream, lookup_host},
+    io::{AsyncRead, AsyncWrite, copy_bidirectional},
+    net::{TcpListener, TcpStream, UnixListener, lookup_host},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
@@ -40,6 +42,7 @@ use super::{
     host_gate::{AskedHosts, HostDecision, HostGate, HostTarget},
     hosts::{AllowedHost, AllowedReach, allowed, host_name, is_public},
     inside::PROXY,
+    landlock_wall::{LoopbackProxy, PROXY_USER, PortReach},
 };
 use crate::{model_proxy::ModelProxy, runtime_dir::short_dir};
 
@@ -62,7 +65,7 @@ const HOP_BY_HOP: [&str; 6] =
 /// The hosts that may be reached, and the setting that lists them.
 pub(super) struct EgressRules {
     pub hosts: Vec<AllowedHost>,
-    /// The setting that a person can change, as it appears in a sentence: "`gate_network`".
+    /// The setting that a person can change with its file, as it appears in a sentence.
     pub key: String,
     /// Whether the setting is `"ask"`, so that more hosts can be opened without changing it.
     pub asks: bool,
@@ -75,6 +78,10 @@ pub(super) struct EgressRules {
 }
 
 impl EgressRules {
+    fn loopback_ports(&self) -> BTreeSet<u16> {
+        self.hosts.iter().filter_map(AllowedHost::loopback_port).collect()
+    }
+
     /// Whether nothing can be reached.
     pub(super) fn is_closed(&self) -> bool {
         self.hosts.is_empty() && self.gate.is_none() && self.own.is_none() && self.model.is_none()
@@ -83,16 +90,31 @@ impl EgressRules {
 
 /// A running proxy. Dropping it closes all connections.
 pub struct EgressProxy {
-    folder: tempfile::TempDir,
+    entrance: EgressEntrance,
     shared: Arc<EgressShared>,
     /// Where the sandbox reaches the model.
     model_port: Option<u16>,
     _stop: DropGuard,
 }
 
+/// Where a sandbox comes in.
+enum EgressEntrance {
+    /// By sockets in a folder that only the sandbox has.
+    Sockets(tempfile::TempDir),
+    /// By ports of the machine's loopback.
+    Loopback { proxy: LoopbackProxy, open: Vec<u16> },
+}
+
+enum EgressListener {
+    Socket(UnixListener),
+    Loopback(TcpListener),
+}
+
 struct EgressShared {
     rules: EgressRules,
     asked: Option<AskedHosts>,
+    /// The header that clients of the loopback's proxy have to send.
+    login: Option<HeaderValue>,
     refused: Mutex<BTreeSet<String>>,
     places: Arc<Semaphore>,
     stop: CancellationToken,
@@ -107,25 +129,21 @@ impl EgressProxy {
     /// Listens in a new folder below `runtime_dir`. Needs a tokio runtime. Fails if a folder or socket cannot be made.
     pub(super) fn open(rules: EgressRules, runtime_dir: &Path) -> io::Result<Self> {
         let folder = short_dir(runtime_dir)?;
-        let stop = CancellationToken::new();
-        let places = Arc::new(Semaphore::new(MOST));
-        let asked = rules.gate.clone().map(AskedHosts::new);
-        let shared =
-            Arc::new(EgressShared { rules, asked, refused: Mutex::default(), places, stop: stop.clone() });
+        let shared = Arc::new(EgressShared::new(rules, None));
         let bind = |name: &str| UnixListener::bind(folder.path().join(name));
-        let proxy = bind(PROXY)?;
-        tokio::spawn(Arc::clone(&shared).listen(proxy, PortDoor::Proxy));
+        let listen = |listener, door| {
+            tokio::spawn(Arc::clone(&shared).listen(EgressListener::Socket(listener), door));
+        };
+        listen(bind(PROXY)?, PortDoor::Proxy);
         if let Some(own) = shared.rules.own {
-            let listener = bind(&own.port().to_string())?;
-            tokio::spawn(Arc::clone(&shared).listen(listener, PortDoor::Own(own)));
+            listen(bind(&own.port().to_string())?, PortDoor::Own(own));
         }
         let own = shared.rules.own.map(|own| own.port());
-        let ports: BTreeSet<u16> = shared.rules.hosts.iter().filter_map(AllowedHost::loopback_port).collect();
+        let ports = shared.rules.loopback_ports();
         // Clients bypass the proxy for this machine's own name (`NO_PROXY`), so each listed port has a socket. Below 1024
         // the forwarder could not listen: it has no privileges.
         for port in ports.iter().copied().filter(|port| *port >= 1024 && Some(*port) != own) {
-            let listener = bind(&port.to_string())?;
-            tokio::spawn(Arc::clone(&shared).listen(listener, PortDoor::Port(port)));
+            listen(bind(&port.to_string())?, PortDoor::Port(port));
         }
         let model_port = match &shared.rules.model {
             None => None,
@@ -136,7 +154,29 @@ impl EgressProxy {
                 Some(port)
             }
         };
-        Ok(Self { folder, shared, model_port, _stop: stop.drop_guard() })
+        let stop = shared.stop.clone().drop_guard();
+        Ok(Self { entrance: EgressEntrance::Sockets(folder), shared, model_port, _stop: stop })
+    }
+
+    /// Listens on the machine's loopback. Needs a tokio runtime. Fails if there is no port.
+    pub(super) fn open_on_loopback(rules: EgressRules) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let port = listener.local_addr()?.port();
+        // 122 random bits: every process of the machine can connect.
+        let password = uuid::Uuid::new_v4().simple().to_string();
+        let login = BASE64_STANDARD.encode(format!("{PROXY_USER}:{password}"));
+        let login = HeaderValue::try_from(format!("Basic {login}")).map_err(io::Error::other)?;
+        let shared = Arc::new(EgressShared::new(rules, Some(login)));
+        let listener = EgressListener::Loopback(TcpListener::from_std(listener)?);
+        tokio::spawn(Arc::clone(&shared).listen(listener, PortDoor::Proxy));
+        let model_port = shared.rules.model.as_ref().map(|model| model.loopback_port()).transpose()?;
+        let own = shared.rules.own.map(|own| own.port());
+        let open = [Some(port), model_port, own].into_iter().flatten();
+        let open = open.chain(shared.rules.loopback_ports()).collect();
+        let stop = shared.stop.clone().drop_guard();
+        let entrance = EgressEntrance::Loopback { proxy: LoopbackProxy { port, password }, open };
+        Ok(Self { entrance, shared, model_port, _stop: stop })
     }
 
     /// The port on the sandbox's loopback behind which the model is.
@@ -144,17 +184,42 @@ impl EgressProxy {
         self.model_port
     }
 
-    /// How a sandbox reaches it.
+    /// How a sandbox with a namespace of its own reaches it; nothing where it has none.
     pub fn reach(&self) -> NetworkReach {
-        NetworkReach::Through(self.folder.path().to_owned())
+        match &self.entrance {
+            EgressEntrance::Sockets(folder) => NetworkReach::Through(folder.path().to_owned()),
+            EgressEntrance::Loopback { .. } => NetworkReach::Nothing,
+        }
+    }
+
+    /// How a process in the machine's own network reaches it; nothing where its sockets are for a sandbox.
+    pub(super) fn port_reach(&self) -> PortReach {
+        match &self.entrance {
+            EgressEntrance::Sockets(_) => PortReach::Ports { open: Vec::new(), proxy: None },
+            EgressEntrance::Loopback { proxy, open } => {
+                PortReach::Ports { open: open.clone(), proxy: Some(proxy.clone()) }
+            }
+        }
+    }
+
+    /// From now on, hosts that were refused are asked for again: a person has given the agent another task.
+    pub fn forget_refusals(&self) {
+        if let Some(asked) = &self.shared.asked {
+            asked.forget_refusals();
+        }
     }
 
     /// A socket by which a process in the sandbox lets itself be watched.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If it cannot be made, or there is no sandbox with a namespace of its own.
     pub fn watch_socket(&self) -> io::Result<std::os::unix::net::UnixListener> {
-        std::os::unix::net::UnixListener::bind(self.folder.path().join(super::watch::SOCKET))
+        match &self.entrance {
+            EgressEntrance::Sockets(folder) => {
+                std::os::unix::net::UnixListener::bind(folder.path().join(super::watch::SOCKET))
+            }
+            EgressEntrance::Loopback { .. } => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// The hosts that were refused since the last call, as `name:port`.
@@ -179,11 +244,11 @@ impl EgressProxy {
         let names = names.join(", ");
         Some(match self.shared.rules.asks {
             false => {
-                format!("Blocked access to {names}{more}: not listed in {key} in .storkit/project.toml.")
+                format!("Blocked access to {names}{more}: not listed in {key}.")
             }
             true => format!(
                 "Blocked access to {names}{more}. To allow a host for good, answer `always` when an agent asks for it, or add it to \
-                 {key} in .storkit/project.toml, like `[\"ask\", \"HOST:PORT\"]`."
+                 {key}, like `[\"ask\", \"HOST:PORT\"]`."
             ),
         })
     }
@@ -191,7 +256,7 @@ impl EgressProxy {
 
 impl fmt::Debug for EgressProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("EgressProxy").field(&self.folder.path()).field(&self.shared.rules.hosts).finish()
+        f.debug_struct("EgressProxy").field("hosts", &self.shared.rules.hosts).finish_non_exhaustive()
     }
 }
 
@@ -206,19 +271,38 @@ enum PortDoor {
 }
 
 impl EgressShared {
-    async fn listen(self: Arc<Self>, listener: UnixListener, door: PortDoor) {
+    fn new(rules: EgressRules, login: Option<HeaderValue>) -> Self {
+        let asked = rules.gate.clone().map(AskedHosts::new);
+        Self {
+            rules,
+            asked,
+            login,
+            refused: Mutex::default(),
+            places: Arc::new(Semaphore::new(MOST)),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    async fn listen(self: Arc<Self>, listener: EgressListener, door: PortDoor) {
         let stop = self.stop.clone();
         let accept = async {
             loop {
                 // Before `accept`, so that connections over the limit wait in the backlog and cost no descriptor.
                 let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
-                match listener.accept().await {
-                    Ok((stream, _)) => self.spawn(Arc::clone(&self).serve(stream, door, place)),
-                    Err(error) => {
-                        tracing::warn!(%error, "the proxy of a sandbox accepts no connection");
-                        // Too many open files, for example: without a pause this would spin.
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
+                let accepted = match &listener {
+                    EgressListener::Socket(listener) => listener
+                        .accept()
+                        .await
+                        .map(|(stream, _)| self.spawn(Arc::clone(&self).serve(stream, door, place))),
+                    EgressListener::Loopback(listener) => listener
+                        .accept()
+                        .await
+                        .map(|(stream, _)| self.spawn(Arc::clone(&self).serve(stream, door, place))),
+                };
+                if let Err(error) = accepted {
+                    tracing::warn!(%error, "the proxy of a sandbox accepts no connection");
+                    // Too many open files, for example: without a pause this would spin.
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
         };
@@ -231,7 +315,10 @@ impl EgressShared {
         tokio::spawn(async move { stop.run_until_cancelled(task).await });
     }
 
-    async fn serve(self: Arc<Self>, mut stream: UnixStream, door: PortDoor, place: OwnedSemaphorePermit) {
+    async fn serve<S>(self: Arc<Self>, mut stream: S, door: PortDoor, place: OwnedSemaphorePermit)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let place = Arc::new(place);
         // Any protocol, for example that of a database.
         if let PortDoor::Port(port) = door {
@@ -244,6 +331,10 @@ impl EgressShared {
             let (shared, place) = (Arc::clone(&self), Arc::clone(&place));
             async move {
                 let answered = match door {
+                    PortDoor::Proxy if !shared.admits(&request) => Err(EgressRefusal(
+                        StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+                        "This proxy is for one process behind its wall.".into(),
+                    )),
                     PortDoor::Own(own) => own_tools(&shared, own, request).await,
                     PortDoor::Proxy | PortDoor::Port(_) if request.method() == Method::CONNECT => {
                         tunnel(&shared, request, place).await
@@ -257,6 +348,11 @@ impl EgressShared {
         if let Err(error) = served.with_upgrades().await {
             tracing::debug!(%error, "a connection out of a sandbox ended");
         }
+    }
+
+    fn admits(&self, request: &Request<Incoming>) -> bool {
+        let sent = || request.headers().get(header::PROXY_AUTHORIZATION);
+        self.login.as_ref().is_none_or(|login| sent() == Some(login))
     }
 
     /// A connection to a host that is listed.
@@ -275,7 +371,7 @@ impl EgressShared {
         if addresses.is_empty() && !found.is_empty() {
             let why = format!(
                 "it leads to an address that is not public, and its exact name is not listed in {}",
-                self.setting()
+                self.rules.key
             );
             return Err(self.refuse(host, port, &why));
         }
@@ -301,7 +397,7 @@ impl EgressShared {
         if let Some(how) = allowed(&self.rules.hosts, host, port).filter(|_| plain) {
             return Ok(how);
         }
-        let unlisted = format!("it is not listed in {}", self.setting());
+        let unlisted = format!("it is not listed in {}", self.rules.key);
         let (Some(asked), Some(name)) = (&self.asked, host_name(host).filter(|_| plain)) else {
             return Err(self.refuse(host, port, &unlisted));
         };
@@ -313,10 +409,6 @@ impl EgressShared {
             HostDecision::Allowed => Ok(AllowedReach::Public),
             HostDecision::Refused(why) => Err(self.refuse(host, port, &why)),
         }
-    }
-
-    fn setting(&self) -> String {
-        format!("{} of .storkit/project.toml", self.rules.key)
     }
 
     fn refuse(&self, host: &str, port: u16, why: &str) -> EgressRefusal {
@@ -452,6 +544,11 @@ impl EgressRefusal {
         let Self(status, text) = self;
         let reason = ReasonPhrase::try_from(text.as_bytes()).ok();
         let mut response = Response::new(Either::Right(Full::from(format!("{text}\n"))));
+        if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            // Some clients send their password only then (RFC 9110, 11.7.1).
+            let challenge = HeaderValue::from_static("Basic realm=\"storkit\"");
+            response.headers_mut().insert(header::PROXY_AUTHENTICATE, challenge);
+        }
         *response.status_mut() = status;
         response
             .headers_mut()

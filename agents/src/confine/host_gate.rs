@@ -1,4 +1,4 @@
-//! Hosts that no setting lists: who decides about them, and what a run remembers of the decisions.
+//! Hosts that no setting lists: who decides about them, and the decisions that a run remembers.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -21,7 +21,7 @@ pub struct HostTarget {
 }
 
 impl HostTarget {
-    /// A host as it is compared; `None` for what is no host.
+    /// A host in the form that is compared; `None` if the text is no host.
     pub fn new(host: &str, port: u16) -> Option<Self> {
         Some(Self { host: host_name(host)?, port })
     }
@@ -60,6 +60,11 @@ pub(super) struct AskedHosts {
 impl AskedHosts {
     pub(super) fn new(gate: Arc<dyn HostGate>) -> Self {
         Self { gate, asked: Mutex::default(), open: Arc::new(Semaphore::new(MAX_OPEN)) }
+    }
+
+    /// Forgets refusals: those hosts are asked for again.
+    pub(super) fn forget_refusals(&self) {
+        self.asked.lock().retain(|_, answer| !matches!(*answer.borrow(), Some(HostDecision::Refused(_))));
     }
 
     /// Waits for the decision. `spawn` runs the question, which outlives an impatient client.
@@ -160,6 +165,20 @@ mod tests {
         assert_eq!(hosts.decide(target("good.example"), spawn).await, HostDecision::Allowed);
         assert_eq!(hosts.decide(target("bad.example"), spawn).await, HostDecision::Refused("no".into()));
         assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_refused_host_is_asked_for_again_once_refusals_are_forgotten() {
+        let (_answer, may_answer) = watch::channel(true);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let hosts = AskedHosts::new(Arc::new(TestGate { asked: asked.clone(), may_answer }));
+        for expected in [2, 3] {
+            for host in ["good.example", "bad.example"] {
+                hosts.decide(target(host), spawn).await;
+            }
+            assert_eq!(asked.load(Ordering::SeqCst), expected, "what was allowed stays allowed");
+            hosts.forget_refusals();
+        }
     }
 
     #[tokio::test]

@@ -311,7 +311,7 @@ mod tests {
     const ENTRY: &str = r"(\*\.)?([a-z0-9_][a-z0-9_-]{0,8}\.){0,3}[a-z]{2,5}(:[1-9][0-9]{0,3})?";
 
     proptest! {
-        /// What is shown reads back as what it was.
+        /// A host's text parses back to the same host.
         #[test]
         fn an_entry_survives_being_written(entry in ENTRY) {
             let host = AllowedHost::parse(&entry).expect("a host");

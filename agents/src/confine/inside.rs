@@ -79,12 +79,17 @@ fn start(own: &[OsString], folder: &OsString) -> io::Result<u16> {
 }
 
 fn become_command(port: u16, command: &[OsString]) -> io::Result<Never> {
-    let proxy = format!("http://127.0.0.1:{port}");
     let mut line = Command::new(&command[0]);
-    line.args(&command[1..]).envs(PROXIES.map(|name| (name, proxy.as_str())));
-    // Node reads the proxy's variables only with the last one.
-    line.envs([("NO_PROXY", DIRECT), ("no_proxy", DIRECT), ("NODE_USE_ENV_PROXY", "1")]);
+    line.args(&command[1..]).envs(proxy_environment(&format!("http://127.0.0.1:{port}")));
     Err(line.exec())
+}
+
+/// The variables by which programs find a proxy.
+pub(super) fn proxy_environment(proxy: &str) -> impl Iterator<Item = (OsString, OsString)> {
+    // Node reads the proxy's variables only with the last one.
+    let direct = [("NO_PROXY", DIRECT), ("no_proxy", DIRECT), ("NODE_USE_ENV_PROXY", "1")];
+    let all = PROXIES.map(|name| (name, proxy)).into_iter().chain(direct);
+    all.map(|(name, value)| (name.into(), value.into())).collect::<Vec<_>>().into_iter()
 }
 
 /// Listens, prints the port, and forwards as long as the sandbox lives.

@@ -1,20 +1,23 @@
 //! The wall where bubblewrap does not work, as in a container of Docker: Landlock renders the same [`View`] as access rules, without
 //! privileges. Nothing can be shown at another place, so programs are told by their environment where their private folders are.
 //!
-//! `docs/security.md` lists what it does not hold: files keep their names, and other processes can be seen.
+//! `docs/security.md` lists its gaps: files keep their names, and other processes can be seen.
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fmt, fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
+use landlock::{ABI, Access as _, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
+
 use super::{
+    inside,
     paths::WorktreePaths,
     scratch::ScratchFolders,
-    step::{OwnProgram, READ, RULES, WRITE},
+    step::{OwnProgram, PORT, PORTS_ONLY, READ, RULES, WRITE},
     toolchains,
     view::{HostFolders, Shown, Tenant, View, real_or_named},
 };
@@ -29,6 +32,41 @@ pub struct LandlockWall {
     pub own: OwnProgram,
     /// Whose machine it is.
     pub host: HostFolders,
+    pub reach: PortReach,
+}
+
+/// The part of the network that is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PortReach {
+    /// All that the machine has.
+    #[default]
+    Everything,
+    /// Connections by TCP to these ports. Landlock knows no addresses, so this is any machine's port of that number.
+    Ports { open: Vec<u16>, proxy: Option<LoopbackProxy> },
+}
+
+/// Where a program finds a proxy that only it may use.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LoopbackProxy {
+    pub port: u16,
+    /// The password of [`PROXY_USER`].
+    pub password: String,
+}
+
+/// The name by which programs log in to such a proxy.
+pub(super) const PROXY_USER: &str = "storkit";
+
+impl LoopbackProxy {
+    fn address(&self) -> String {
+        format!("http://{PROXY_USER}:{}@127.0.0.1:{}", self.password, self.port)
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for LoopbackProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoopbackProxy").field("port", &self.port).finish_non_exhaustive()
+    }
 }
 
 /// The words before the command, and the environment that it needs.
@@ -37,7 +75,13 @@ pub(super) type LandlockPrefix = (Vec<OsString>, Vec<(OsString, OsString)>);
 impl LandlockWall {
     /// `None` in a program that cannot be called again: see [`OwnProgram::register`].
     pub fn for_host(host: HostFolders) -> Option<Self> {
-        OwnProgram::registered().map(|own| Self { own, host })
+        OwnProgram::registered().map(|own| Self { own, host, reach: PortReach::Everything })
+    }
+
+    /// Whether the kernel limits connections by TCP (Linux 6.7).
+    pub(super) fn limits_ports() -> bool {
+        let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        rules.handle_access(AccessNet::from_all(ABI::V4)).and_then(Ruleset::create).is_ok()
     }
 
     /// Tries whether the kernel enforces such rules; the error is a sentence.
@@ -83,7 +127,11 @@ impl LandlockWall {
         }
         // Where the worktree's own settings name the real repository: what git ignores there.
         read.extend([place.common.join("objects"), place.admin.clone()]);
-        Ok((self.words(&read, &write), moved.environment()))
+        let mut environment = moved.environment();
+        if let PortReach::Ports { proxy: Some(proxy), .. } = &self.reach {
+            environment.extend(inside::proxy_environment(&proxy.address()));
+        }
+        Ok((self.words(&read, &write), environment))
     }
 
     fn words(&self, read: &[PathBuf], write: &[PathBuf]) -> Vec<OsString> {
@@ -94,6 +142,10 @@ impl LandlockWall {
             for path in paths {
                 words.extend([option.into(), path.clone().into()]);
             }
+        }
+        if let PortReach::Ports { open, .. } = &self.reach {
+            words.push(PORTS_ONLY.into());
+            words.extend(open.iter().flat_map(|port| [PORT.into(), port.to_string().into()]));
         }
         words.push("--".into());
         words
@@ -122,7 +174,7 @@ impl MovedFolders {
         self.0.iter().map(|(name, _, to)| ((*name).into(), to.into())).collect()
     }
 
-    /// Leaves links in the private folders to what the view shows in their places.
+    /// Puts links into the private folders, to the files that the view shows in their places.
     fn link(&self, view: &View, place: &WorktreePaths) -> io::Result<()> {
         let is_projects =
             |at: &Path| [&place.root, &place.common].iter().any(|folder| at.starts_with(folder));

@@ -22,7 +22,7 @@ use rustix::{
 
 use super::{
     file_passing,
-    step::{Never, OwnProgram, escaped, limit_process, limit_sockets, own_mounts},
+    step::{Never, OwnProgram, escaped, limit_resources, limit_sockets, own_mounts},
     view::{Shown, View},
 };
 
@@ -36,9 +36,6 @@ const SCOPE: &str = "--scope";
 /// What all layers of a process can hold.
 pub const LAYER_BYTES: u64 = 256 << 20;
 const LAYER_FILES: u64 = 65_536;
-
-/// Processes of one trial at a time. Counted for its user namespace alone, from Linux 5.14 on.
-const MAX_PROCESSES: u64 = 4_000;
 
 /// In each layer's folder.
 const UPPER: &str = "upper";
@@ -178,7 +175,7 @@ pub(super) fn enter(arguments: &[OsString]) -> io::Result<Never> {
             _ => return Err(wrong()),
         }
     };
-    let has_user_namespace = own_mounts()?;
+    own_mounts()?;
     let root = mount_memory(Path::new(mounts))?;
     for (number, lower) in layers.iter().enumerate() {
         mount_layer(&Path::new(mounts).join(number.to_string()), lower)?;
@@ -191,7 +188,7 @@ pub(super) fn enter(arguments: &[OsString]) -> io::Result<Never> {
     if scope {
         limit_sockets();
     }
-    limit_process(has_user_namespace.then_some(MAX_PROCESSES));
+    limit_resources();
     Err(Command::new(&command[0]).args(&command[1..]).exec())
 }
 

@@ -1,22 +1,22 @@
-//! A process' part of the network: what it may reach, who decides about the rest, and whether this machine can enforce it.
+//! A process's part of the network: the hosts it may reach, who decides about the rest, and whether this machine can enforce it.
 
 use std::{collections::HashSet, fmt, net::SocketAddr, path::Path, path::PathBuf, sync::Arc, sync::LazyLock};
 
 use parking_lot::Mutex;
 
 use super::{
-    Bwrap, Confined, Confinement, NetworkReach,
+    Bwrap, Confined, Confinement, LandlockWall, NetworkReach, PortReach,
     egress::{EgressProxy, EgressRules},
     host_gate::HostGate,
     hosts::{AllowedHost, NetworkAccess},
 };
 use crate::model_proxy::ModelProxy;
 
-/// What a process may reach.
+/// The hosts that a process may reach.
 #[derive(Clone)]
 pub struct NetworkPlan {
     pub access: NetworkAccess,
-    /// The setting behind it, as it appears in a sentence: "`gate_network`".
+    /// The setting behind it with its file, as it appears in a sentence: "`gate_network` in `.storkit/project.toml`".
     pub key: String,
     /// Reached whatever the setting lists: the model's API, where the CLI reaches it itself.
     pub needs: Vec<AllowedHost>,
@@ -76,27 +76,47 @@ impl Confined {
     /// A sentence, if a limit that is set cannot be enforced.
     pub fn limited(&self, plan: NetworkPlan) -> Result<(Self, Option<Arc<EgressProxy>>), String> {
         self.confinement.can_limit(&plan.access, &plan.key)?;
-        let Confinement::Bwrap(bwrap) = &self.confinement else { return Ok((self.clone(), None)) };
         if !self.confinement.limits(&plan.access) {
             return Ok((self.clone(), None));
         }
         let (key, rules) = (plan.key.clone(), plan.rules());
         // With nothing to forward there is no proxy that could be misused.
-        let egress = match rules.is_closed() {
-            true => None,
-            false => {
-                let opened = EgressProxy::open(rules, &self.place.root.join(".storkit/run"));
-                Some(Arc::new(opened.map_err(|error| format!("{key} cannot be enforced: {error}."))?))
+        if rules.is_closed() {
+            return Ok((self.closed(), None));
+        }
+        let opened = match &self.confinement {
+            Confinement::Landlock(_) => EgressProxy::open_on_loopback(rules),
+            Confinement::Bwrap(_) | Confinement::None | Confinement::Prefix(_) => {
+                EgressProxy::open(rules, &self.place.root.join(".storkit/run"))
             }
         };
-        let reach = egress.as_ref().map_or(NetworkReach::Nothing, |egress| egress.reach());
-        let confinement = Confinement::Bwrap(Bwrap { reach, ..bwrap.clone() });
-        Ok((Self { confinement, ..self.clone() }, egress))
+        let egress = Arc::new(opened.map_err(|error| format!("{key} cannot be enforced: {error}."))?);
+        Ok((self.through(&egress), Some(egress)))
+    }
+
+    /// The same, with no network but what this proxy passes on.
+    pub fn through(&self, egress: &EgressProxy) -> Self {
+        self.reaching(egress.reach(), egress.port_reach())
+    }
+
+    fn closed(&self) -> Self {
+        self.reaching(NetworkReach::Nothing, PortReach::Ports { open: Vec::new(), proxy: None })
+    }
+
+    fn reaching(&self, namespace: NetworkReach, ports: PortReach) -> Self {
+        let confinement = match &self.confinement {
+            Confinement::Bwrap(bwrap) => Confinement::Bwrap(Bwrap { reach: namespace, ..bwrap.clone() }),
+            Confinement::Landlock(wall) => {
+                Confinement::Landlock(LandlockWall { reach: ports, ..wall.clone() })
+            }
+            other @ (Confinement::None | Confinement::Prefix(_)) => other.clone(),
+        };
+        Self { confinement, ..self.clone() }
     }
 }
 
 impl Confinement {
-    /// Checks that it can enforce `network`, which is set at `key` in `project.toml`. Blocks.
+    /// Checks that it can enforce `network`, which is set at `key`. Blocks.
     ///
     /// # Errors
     /// A sentence on the missing part: nothing starts with more access than configured. [`NetworkAccess::Ask`] is no such
@@ -105,17 +125,31 @@ impl Confinement {
         if !network.is_strict() {
             return Ok(());
         }
-        self.limits_network().map_err(|why| {
-            format!(
-                "{key} in `.storkit/project.toml` cannot be enforced: {why} Fix that, or set it to `true`."
-            )
-        })
+        self.limits_network()
+            .map_err(|why| format!("{key} cannot be enforced: {why} Fix that, or set it to `true`."))
     }
 
     /// Whether it limits the network to `network`: not if there is no limit, and not for [`NetworkAccess::Ask`] where this
     /// machine cannot. Blocks.
     pub fn limits(&self, network: &NetworkAccess) -> bool {
-        network.is_limited() && self.limits_network().is_ok()
+        network.is_limited()
+            && (self.limits_network().is_ok() || (!network.is_strict() && self.limits_ports()))
+    }
+
+    /// The part of the network that [`NetworkAccess::Ask`] leaves open here, as a sentence; `None` where it leaves none. Blocks.
+    pub fn network_gap(&self) -> Option<String> {
+        let why = self.limits_network().err()?;
+        Some(match self.limits_ports() {
+            true => "Landlock limits connections by their port only: a program behind the wall that does not use storkit's proxy can \
+                 still connect to another machine, on the ports that storkit's proxies have at that time. bubblewrap leaves no such gap."
+                .into(),
+            false => format!("The network of agents, gates and chat rooms is open on this machine: {why}"),
+        })
+    }
+
+    /// Whether it can limit the ports to which connections go.
+    fn limits_ports(&self) -> bool {
+        matches!(self, Self::Landlock(_)) && LandlockWall::limits_ports()
     }
 
     /// Checks that it can limit the network at all. Blocks.
@@ -125,6 +159,10 @@ impl Confinement {
     pub fn limits_network(&self) -> Result<(), String> {
         match self {
             Self::Bwrap(bwrap) => network_namespace(bwrap),
+            // Whoever has a server on all ports would be reached past the proxy.
+            Self::Landlock(_) if self.limits_ports() => Err(
+                "Landlock limits connections by their port only, whatever machine they lead to. That needs bubblewrap.".into(),
+            ),
             // The sentence depends on the machine: install bubblewrap, or use the one that is there.
             Self::None | Self::Prefix(_) | Self::Landlock(_) => {
                 network_namespace(&Bwrap::for_home(Path::new("/")))

@@ -1,6 +1,6 @@
 //! The private folders of one process: they are made for it, empty, and removed with it.
 //!
-//! Never reused: what an earlier process left in them could be a link, and bubblewrap would follow it when it makes the places of its
+//! Never reused: an earlier process could have left a link in them, and bubblewrap would follow it when it makes the places of its
 //! mounts.
 
 use std::{
@@ -51,7 +51,6 @@ impl ScratchFolders {
         Ok(folders)
     }
 
-    /// `HOME` inside.
     pub(super) fn home(&self) -> PathBuf {
         self.folder.path().join("home")
     }

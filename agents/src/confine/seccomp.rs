@@ -64,7 +64,7 @@ const DENIED: [libc::c_long; 51] = [
     libc::SYS_vhangup,
     // Further ways to mount, newer than the `libc` crate's names; the same number on all machines (syscall(2)).
     467, // open_tree_attr
-    // Listing what is mounted shows the operator's folders.
+    // A list of the mounts shows the operator's folders.
     457, // statmount
     458, // listmount
 ];
@@ -136,9 +136,18 @@ pub(super) fn programs() -> io::Result<Vec<(&'static str, BpfProgram)>> {
 
 /// The filters for a process that shares the machine's namespaces: [`programs`], and no way to other processes of the user. Landlock limits
 /// neither connections to Unix sockets by their path (before Linux 7.1) nor the shared memory and queues of System V.
-pub(super) fn programs_without_namespaces() -> io::Result<Vec<BpfProgram>> {
+/// With `tcp_only`, also no network but TCP, whose connections Landlock limits.
+pub(super) fn programs_without_namespaces(tcp_only: bool) -> io::Result<Vec<BpfProgram>> {
     let mut rules: SyscallRules = SHARED.iter().map(|call| (*call, Vec::new())).collect();
     rules.insert(libc::SYS_socket, vec![when(0, SeccompCmpOp::Eq, bits(libc::AF_UNIX))?]);
+    if tcp_only {
+        rules.insert(libc::SYS_socket, other_than_tcp()?);
+        // Connects without the call that Landlock looks at (tcp(7)).
+        for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
+            let fast_open = bits(libc::MSG_FASTOPEN);
+            rules.insert(call, vec![when(flags, SeccompCmpOp::MaskedEq(fast_open), fast_open)?]);
+        }
+    }
     let shared = filter(rules, libc::EACCES)?;
     Ok([shared].into_iter().chain(programs()?.into_iter().map(|(_, program)| program)).collect())
 }
@@ -161,6 +170,33 @@ fn denied() -> io::Result<SyscallRules> {
     Ok(rules)
 }
 
+/// All sockets but those of TCP, and of the kernel's own list of interfaces, which programs read before they connect. Datagrams, raw
+/// sockets, MPTCP, SCTP and SMC pass Landlock's rules for ports.
+fn other_than_tcp() -> io::Result<Vec<SeccompRule>> {
+    // Of `type`, the flags are in the upper bits (socket(2)).
+    const TYPE_MASK: u64 = 0xf;
+    let ip = [bits(libc::AF_INET), bits(libc::AF_INET6)];
+    let netlink = bits(libc::AF_NETLINK);
+    let is = |argument, value| condition(argument, SeccompCmpOp::Eq, value);
+    let is_not = |argument, value| condition(argument, SeccompCmpOp::Ne, value);
+    let rule = |conditions: Vec<SeccompCondition>| SeccompRule::new(conditions).map_err(io::Error::other);
+    let mut rules = vec![
+        rule(vec![is_not(0, ip[0])?, is_not(0, ip[1])?, is_not(0, netlink)?])?,
+        rule(vec![is(0, netlink)?, is_not(2, bits(libc::NETLINK_ROUTE))?])?,
+    ];
+    for family in ip {
+        rules.push(rule(vec![
+            is(0, family)?,
+            is_not(2, bits(libc::IPPROTO_IP))?,
+            is_not(2, bits(libc::IPPROTO_TCP))?,
+        ])?);
+        for kind in (0..=TYPE_MASK).filter(|kind| *kind != bits(libc::SOCK_STREAM)) {
+            rules.push(rule(vec![is(0, family)?, condition(1, SeccompCmpOp::MaskedEq(TYPE_MASK), kind)?])?);
+        }
+    }
+    Ok(rules)
+}
+
 fn missing() -> SyscallRules {
     MISSING.iter().map(|call| (*call, Vec::new())).collect()
 }
@@ -169,10 +205,13 @@ fn bits(value: libc::c_int) -> u64 {
     u64::from(value.cast_unsigned())
 }
 
-/// A condition on an argument. The kernel reads 32 bits of all of these, so the upper ones must not count.
 fn when(argument: u8, operator: SeccompCmpOp, value: u64) -> io::Result<SeccompRule> {
-    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value);
-    condition.and_then(|condition| SeccompRule::new(vec![condition])).map_err(io::Error::other)
+    SeccompRule::new(vec![condition(argument, operator, value)?]).map_err(io::Error::other)
+}
+
+/// A condition on an argument. The kernel reads 32 bits of all of these, so the upper ones must not count.
+fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> io::Result<SeccompCondition> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value).map_err(io::Error::other)
 }
 
 fn filter(rules: SyscallRules, errno: libc::c_int) -> io::Result<BpfProgram> {

@@ -1,4 +1,4 @@
-//! What a process would inherit from storkit besides its environment: a terminal, into which every process of a session can type, and
+//! Things that a process would inherit from storkit besides its environment: a terminal, into which every process of a session can type, and
 //! open files.
 
 use std::{os::unix::process::CommandExt as _, process::Command};

@@ -11,12 +11,12 @@ use std::{
 };
 
 use landlock::{
-    ABI, Access as _, AccessFs, CompatLevel, Compatible as _, RulesetAttr as _, RulesetCreatedAttr as _,
-    RulesetError, RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, NetPort, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 use rustix::{
     mount::{MountFlags, MountPropagationFlags, mount, mount_change},
-    process::{Resource, Rlimit, getegid, geteuid, setrlimit},
+    process::{Resource, Rlimit, getegid, geteuid, getrlimit, setrlimit},
     thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities},
 };
 
@@ -25,14 +25,23 @@ use super::{caches::CacheLayer, inside, layers, seccomp};
 /// The subcommand that joins caches and limits sockets, then becomes bubblewrap.
 const BEFORE_BWRAP: &str = "sandbox-step";
 
-/// Options of [`BEFORE_BWRAP`].
 const LAYER: &str = "--layer";
 const SCOPE: &str = "--scope";
 
-/// The subcommand that confines itself by Landlock, then becomes the command. Its options name what may be read, and written.
+/// The subcommand that confines itself by Landlock, then becomes the command. Its options name what may be read, and written, whether the
+/// network is limited, and the ports that are open then.
 pub(super) const RULES: &str = "sandbox-rules";
 pub(super) const READ: &str = "--read";
 pub(super) const WRITE: &str = "--write";
+pub(super) const PORTS_ONLY: &str = "--ports-only";
+pub(super) const PORT: &str = "--port";
+
+/// Processes and threads of this user that there may be before nothing inside can start another one. Far more than a build needs, and
+/// few enough that the machine can still be used: an agent's mistake can be a fork bomb.
+const MAX_PROCESSES: u64 = 16_384;
+
+/// Added to what the kernel thinks of ending a process when memory runs out: those inside go before storkit and the operator's.
+const OUT_OF_MEMORY_SCORE: &str = "300";
 
 static REGISTERED: OnceLock<OwnProgram> = OnceLock::new();
 
@@ -127,25 +136,24 @@ fn before(arguments: &[OsString]) -> io::Result<Never> {
     if scope {
         limit_sockets();
     }
-    limit_process(None);
+    limit_resources();
     Err(Command::new(&command[0]).args(&command[1..]).exec())
 }
 
-/// Limits what the process and all that it starts may use.
-pub(super) fn limit_process(processes: Option<u64>) {
-    let limit = |resource, most| _ = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
+/// What a process inside, and all that it starts, can take of the machine. A limit that the kernel refuses is left out.
+pub(super) fn limit_resources() {
     // An image of memory is a file on the machine, outside.
-    limit(Resource::Core, 0);
-    if let Some(most) = processes {
-        limit(Resource::Nproc, most);
-    }
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let most = |limit: Option<u64>| Some(limit.unwrap_or(u64::MAX).min(MAX_PROCESSES));
+    let Rlimit { current, maximum } = getrlimit(Resource::Nproc);
+    let _ = setrlimit(Resource::Nproc, Rlimit { current: most(current), maximum: most(maximum) });
+    let _ = fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE);
 }
 
-/// A mount namespace of its own, in a user namespace where that is needed. Returns whether it was.
-pub(super) fn own_mounts() -> io::Result<bool> {
+/// A mount namespace of its own, in a user namespace where that is needed.
+pub(super) fn own_mounts() -> io::Result<()> {
     let (user, group) = (geteuid(), getegid());
-    let is_needed = !user.is_root() || unshare(UnshareFlags::NEWNS).is_err();
-    if is_needed {
+    if !user.is_root() || unshare(UnshareFlags::NEWNS).is_err() {
         unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS)?;
         // The same ids as outside (user_namespaces(7)).
         fs::write("/proc/self/setgroups", "deny")?;
@@ -153,8 +161,7 @@ pub(super) fn own_mounts() -> io::Result<bool> {
         fs::write("/proc/self/uid_map", same(user.as_raw()))?;
         fs::write("/proc/self/gid_map", same(group.as_raw()))?;
     }
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    Ok(is_needed)
+    Ok(mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
 }
 
 #[allow(unsafe_code)]
@@ -187,9 +194,19 @@ pub(super) fn escaped(path: &OsStr) -> Vec<u8> {
 }
 
 fn by_rules(arguments: &[OsString]) -> io::Result<Never> {
-    let (mut read, mut write, mut rest) = (Vec::new(), Vec::new(), arguments);
+    let (mut read, mut write, mut ports, mut rest) = (Vec::new(), Vec::new(), None, arguments);
     let command = loop {
         match rest {
+            [word, more @ ..] if word == PORTS_ONLY => {
+                ports = Some(Vec::new());
+                rest = more;
+            }
+            [word, port, more @ ..] if word == PORT && ports.is_some() => {
+                let port = port.to_str().and_then(|port| port.parse::<u16>().ok());
+                let port = port.ok_or_else(|| io::Error::other("a port is a number"))?;
+                ports.get_or_insert_default().push(port);
+                rest = more;
+            }
             [word, path, more @ ..] if word == READ => {
                 read.push(path);
                 rest = more;
@@ -202,24 +219,33 @@ fn by_rules(arguments: &[OsString]) -> io::Result<Never> {
             _ => return Err(io::Error::other("only storkit itself calls this")),
         }
     };
-    restrict(&read, &write).map_err(io::Error::other)?;
+    restrict(&read, &write, ports.as_deref()).map_err(io::Error::other)?;
     // Root would have them all. From here on no program that is started gets one (`no_new_privs`).
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
-    limit_process(None);
+    limit_resources();
     // Last: they forbid calls that are needed until here.
-    for program in seccomp::programs_without_namespaces()? {
+    for program in seccomp::programs_without_namespaces(ports.is_some())? {
         seccompiler::apply_filter(&program).map_err(io::Error::other)?;
     }
     Err(Command::new(&command[0]).args(&command[1..]).exec())
 }
 
-/// Fails where the kernel cannot enforce rules for files, truncation included (6.2). Signals and abstract sockets are limited from 6.12 on.
-fn restrict(read: &[&OsString], write: &[&OsString]) -> Result<(), RulesetError> {
+/// Fails where the kernel cannot enforce rules for files, truncation included (6.2), or for ports where these are limited (6.7). Signals
+/// and abstract sockets are limited from 6.12 on.
+fn restrict(read: &[&OsString], write: &[&OsString], ports: Option<&[u16]>) -> Result<(), RulesetError> {
     let (needed, all) = (ABI::V3, ABI::V7);
-    let status = landlock::Ruleset::default()
+    let mut rules = landlock::Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::from_all(needed))?
+        .handle_access(AccessFs::from_all(needed))?;
+    if ports.is_some() {
+        rules = rules.handle_access(AccessNet::from_all(ABI::V4))?;
+    }
+    // A server of its own may listen on a port that the system chooses.
+    let bound = ports.map(|_| NetPort::new(0, AccessNet::BindTcp));
+    let open = ports.unwrap_or_default().iter();
+    let open = open.map(|port| NetPort::new(*port, AccessNet::from_all(ABI::V4)));
+    let status = rules
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(all))?
         .scope(Scope::AbstractUnixSocket | Scope::Signal)?
@@ -229,6 +255,7 @@ fn restrict(read: &[&OsString], write: &[&OsString]) -> Result<(), RulesetError>
             write,
             AccessFs::from_all(all) & !(AccessFs::MakeBlock | AccessFs::MakeChar),
         ))?
+        .add_rules(bound.into_iter().chain(open).map(Ok::<_, RulesetError>))?
         .restrict_self()?;
     debug_assert_ne!(status.ruleset, RulesetStatus::NotEnforced);
     Ok(())

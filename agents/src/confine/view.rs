@@ -25,7 +25,7 @@ const MAX_LINKS: usize = 40;
 /// index and the worktrees of others.
 const GIT_SHOWN: [&str; 6] = ["HEAD", "packed-refs", "shallow", "refs", "info", "lfs"];
 
-/// The operator's folders that a wall needs to know, and what the operator adds to the view.
+/// The operator's folders that a wall needs to know, and the operator's additions to the view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostFolders {
     /// The operator's home: toolchains and warm caches are looked for in it.
@@ -58,7 +58,6 @@ impl HostFolders {
         }
     }
 
-    /// `HOME` inside.
     pub(super) fn inner_home(&self) -> &Path {
         let home = self.agents_home.as_deref().unwrap_or(&self.home);
         // Nobody's home can be empty and in place of everything.
@@ -77,24 +76,21 @@ pub enum Tenant<'a> {
         login: bool,
     },
     /// A gate, or a command of a component: code that an agent may have written. It gets no state of the agent's.
-    Command {
-        /// Where it runs.
-        folder: &'a Path,
-    },
+    Command { folder: &'a Path },
 }
 
-/// What is at one path inside.
+/// The kind of mount at one path inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Shown {
     ReadOnly(PathBuf),
     Writable(PathBuf),
-    /// A read-only folder that has only what is shown below it.
+    /// A read-only folder with nothing but the entries below it.
     Empty,
     /// A symbolic link, as it is outside.
     Link(PathBuf),
 }
 
-/// What exists inside, by path: a folder sorts before what is in it.
+/// Everything inside, by path: a folder sorts before its content.
 #[derive(Clone, Debug, Default)]
 pub(super) struct View {
     pub entries: BTreeMap<PathBuf, Shown>,

@@ -204,7 +204,7 @@ impl ModelService {
     }
 }
 
-/// Without the key, and without what an address may carry.
+/// Without the key, and without a password in an address.
 impl fmt::Debug for ModelService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ModelService")

@@ -1,10 +1,10 @@
-//! Counts what the model's service reports, in tokens and US dollars, from the events of a stream or from a whole message.
+//! Counts the usage that the model's service reports, in tokens and US dollars, from the events of a stream or from a whole message.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use parking_lot::Mutex;
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 
 use super::price::ModelPrice;
 
@@ -33,7 +33,7 @@ pub(super) struct TokenCount {
     pub fast: bool,
 }
 
-/// What a run has spent by the service's own count.
+/// A run's spending by the service's own count.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ModelSpending {
     pub usd: f64,
@@ -42,45 +42,103 @@ pub struct ModelSpending {
     pub output_tokens: u64,
 }
 
-/// The spending of one run, and its budget.
-#[derive(Debug)]
-pub(super) struct SpendingMeter {
+/// What a budget is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BudgetScope {
+    Run,
+    /// One prompt in a chat room, with all that follows from it.
+    Turn,
+    /// All chat rooms together.
+    Day,
+}
+
+/// US dollars that may be spent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SpendingBudget {
+    pub scope: BudgetScope,
+    pub usd: f64,
+}
+
+/// Counts what the model's service reports, for one run or for one chat room, and knows when a budget is spent.
+#[derive(Debug, Default)]
+pub struct SpendingMeter {
     spent: Mutex<ModelSpending>,
-    budget_usd: Option<f64>,
-    refused: CancellationToken,
+    limit: Mutex<Option<SpendingLimit>>,
+    /// Counts the same spending, and its budget holds, too.
+    above: Option<Arc<SpendingMeter>>,
+    refused: watch::Sender<Option<SpendingBudget>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SpendingLimit {
+    budget: SpendingBudget,
+    /// Of everything that this meter has counted.
+    stops_at_usd: f64,
 }
 
 impl SpendingMeter {
-    pub(super) fn new(budget_usd: Option<f64>) -> Self {
-        Self { spent: Mutex::default(), budget_usd, refused: CancellationToken::new() }
+    /// A meter whose spending counts for `above` as well.
+    pub fn below(above: Arc<SpendingMeter>) -> Self {
+        Self { above: Some(above), ..Self::default() }
     }
 
-    pub(super) fn spending(&self) -> ModelSpending {
+    /// From now on so much of the budget is left. Refusals are forgotten.
+    pub fn begin(&self, budget: Option<SpendingBudget>, left_usd: f64) {
+        let stops_at_usd = self.spent.lock().usd + left_usd;
+        *self.limit.lock() = budget.map(|budget| SpendingLimit { budget, stops_at_usd });
+        self.refused.send_replace(None);
+    }
+
+    /// Everything since the meter was made.
+    pub fn spending(&self) -> ModelSpending {
         *self.spent.lock()
     }
 
-    pub(super) fn is_spent(&self) -> bool {
-        self.budget_usd.is_some_and(|budget| self.spent.lock().usd >= budget)
+    /// The budget that is spent, its own before the one above.
+    pub fn spent_budget(&self) -> Option<SpendingBudget> {
+        let limit = *self.limit.lock();
+        let own = limit.filter(|limit| self.spent.lock().usd >= limit.stops_at_usd);
+        own.map(|limit| limit.budget).or_else(|| self.above.as_ref()?.spent_budget())
     }
 
-    pub(super) fn budget_usd(&self) -> Option<f64> {
-        self.budget_usd
+    pub(super) fn note_refusal(&self, budget: SpendingBudget) {
+        self.refused.send_replace(Some(budget));
     }
 
-    /// A request was refused for the budget.
-    pub(super) fn note_refusal(&self) {
-        self.refused.cancel();
+    /// The budget because of which a request was refused.
+    pub fn refusal(&self) -> Option<SpendingBudget> {
+        *self.refused.borrow()
     }
 
-    pub(super) async fn refused(&self) {
-        self.refused.cancelled().await;
+    /// Waits until a request is refused because a budget is spent.
+    pub async fn refused(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.refused.subscribe().wait_for(Option::is_some).await;
     }
 
     fn add(&self, tokens: TokenCount, usd: f64) {
+        if let Some(above) = &self.above {
+            above.add(tokens, usd);
+        }
         let mut spent = self.spent.lock();
         spent.usd += usd;
         spent.input_tokens += tokens.input + tokens.cache_write + tokens.cache_write_1h + tokens.cache_read;
         spent.output_tokens += tokens.output;
+    }
+}
+
+/// As the agent reads it.
+impl fmt::Display for SpendingBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let usd = self.usd;
+        match self.scope {
+            BudgetScope::Run => write!(f, "storkit stopped this run: its budget of ${usd:.2} is spent."),
+            BudgetScope::Turn => write!(f, "storkit stopped this turn: its budget of ${usd:.2} is spent."),
+            BudgetScope::Day => write!(
+                f,
+                "storkit stopped this turn: today's budget of ${usd:.2} for all chat rooms is spent."
+            ),
+        }
     }
 }
 

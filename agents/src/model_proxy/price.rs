@@ -70,7 +70,7 @@ impl ModelPrice {
             }
             (false, _) => self,
         };
-        // What goes into the cache costs more than what is only read: a quarter more for minutes, twice as much for an hour.
+        // Tokens written to the cache cost more than plain input: a quarter more for minutes, twice as much for an hour.
         let of = |tokens: u64, usd: f64| tokens as f64 / 1e6 * usd;
         let paid = of(tokens.input, price.input)
             + of(tokens.output, price.output)

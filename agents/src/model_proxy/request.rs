@@ -1,4 +1,4 @@
-//! What an agent may send to the model's service: three paths of its API, with the run's own key, and nothing that makes the
+//! The requests that an agent may send to the model's service: three paths of its API, with the run's own key, and nothing that makes the
 //! service fetch an address. Pure.
 
 use hyper::{
@@ -79,7 +79,7 @@ pub(super) fn admit(head: &request::Parts, key: &str) -> Result<ApiPath, Refusal
         (&Method::GET, path) if path.strip_prefix("/v1/models/").is_some_and(is_model_name) => {
             ApiPath::Models
         }
-        // Batches are paid for and never metered here; files and everything else keep what an agent sends.
+        // Batches are paid for and never metered here; files and everything else store an agent's data.
         _ => {
             return Err(Refusal::new(
                 StatusCode::NOT_FOUND,

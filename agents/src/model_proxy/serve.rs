@@ -48,7 +48,7 @@ const STRIPPED: [&str; 8] = [
     "set-cookie",
 ];
 
-/// What the connections of one run share.
+/// State that the connections of one run share.
 pub(super) struct ProxyShared {
     pub service: Arc<ModelService>,
     /// The run's own.
@@ -138,13 +138,12 @@ impl ProxyShared {
     }
 
     fn check_budget(&self) -> Result<(), Refusal> {
-        match self.meter.budget_usd().filter(|_| self.meter.is_spent()) {
+        match self.meter.spent_budget() {
             None => Ok(()),
             Some(budget) => {
-                self.meter.note_refusal();
+                self.meter.note_refusal(budget);
                 // 403 is the status that the CLI (2.1.330) does not try again.
-                let text = format!("storkit stopped this run: its budget of ${budget:.2} is spent.");
-                Err(Refusal(StatusCode::FORBIDDEN, text))
+                Err(Refusal(StatusCode::FORBIDDEN, budget.to_string()))
             }
         }
     }

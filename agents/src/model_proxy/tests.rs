@@ -69,7 +69,7 @@ impl TestService {
         });
         let Ok(ModelAccess::Proxied(service)) = access else { panic!("it is valid") };
         let proxy = ModelProxy::new(service, budget_usd);
-        let port = proxy.listen().expect("a port");
+        let port = proxy.loopback_port().expect("a port");
         TestProxy { proxy, port }
     }
 

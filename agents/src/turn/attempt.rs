@@ -41,7 +41,7 @@ pub struct TurnAttempt {
     last_result: Option<TurnEnd>,
 }
 
-/// What the agent program does with the attempt.
+/// The agent program's reaction to the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AttemptState {
     Running,

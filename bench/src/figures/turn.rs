@@ -21,7 +21,7 @@ pub const FIGURE: Figure = Figure {
     title: "A later prompt in a live session",
     method: "The real CLI on both sides, its model a script on loopback that answers at once (a server for each side). storkit: from the \
              person's text at the messenger in memory to the final message there. Beside it: a second CLI with the very arguments \
-             and environment of storkit's own (its session id aside), in a PTY with its prompts through a FIFO, from the write of \
+             and environment of storkit's own (its session id aside), without a wall, in a PTY with its prompts through a FIFO, from the write of \
              the prompt to the read of its result line. Prompts alternate between the two.",
     measure: |effort| measure(effort).boxed(),
 };
@@ -80,7 +80,8 @@ fn environment(model: &ScriptedModel) -> [(&'static str, String); 4] {
 /// with its own session and model.
 fn twin(world: &World, model: &ScriptedModel) -> anyhow::Result<Bare> {
     let agents = world.app.services().commands.agents.all();
-    let (pid, _) = agents.first().context("the bot has no living session")?;
+    let (leader, _) = agents.first().context("the bot has no living session")?;
+    let pid = behind_the_wall(*leader)?;
     let mut argv = words(fs::read(format!("/proc/{pid}/cmdline"))?);
     let session = argv.iter().position(|word| word == "--session-id").context("no --session-id")?;
     *argv.get_mut(session + 1).context("no session id")? = uuid::Uuid::new_v4().to_string().into();
@@ -95,6 +96,22 @@ fn twin(world: &World, model: &ScriptedModel) -> anyhow::Result<Bare> {
     environment.retain(|(name, _)| name != "STORKIT_RUN");
     let cwd: PathBuf = world.place.project();
     Bare::start(&argv, &environment, &cwd)
+}
+
+/// The CLI among a session's processes: the programs of the wall around it have its arguments, too, and it has no child with them.
+fn behind_the_wall(leader: u32) -> anyhow::Result<u32> {
+    let mut pid = leader;
+    loop {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        let has_session = |child: &u32| {
+            let argv = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            words(argv).iter().any(|word| word == "--session-id")
+        };
+        match children.split_whitespace().filter_map(|child| child.parse().ok()).find(has_session) {
+            Some(child) => pid = child,
+            None => return Ok(pid),
+        }
+    }
 }
 
 /// The NUL-ended words of a file in `/proc`.

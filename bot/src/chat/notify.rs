@@ -36,7 +36,7 @@ pub async fn run(services: Arc<ChatServices>, mut events: Receiver<Arc<NumberedE
             }
         };
         tokio::select! {
-            () = services.stop.cancelled() => return,
+            () = services.tasks.stop.cancelled() => return,
             next = events.recv() => match next {
                 Ok(event) => {
                     tell_room(&services, &event.event);

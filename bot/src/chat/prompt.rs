@@ -1,6 +1,6 @@
 //! The text for the agent: the prompt with its room's context, and the system prompt.
 //!
-//! What people write, their names included, cannot pose as what the bot writes: every line of overheard talk is quoted, a text
+//! People's text, their names included, cannot pose as the bot's own: every line of overheard talk is quoted, a text
 //! of several lines is in a fence that it cannot close, and each author is named with the id that the messenger gave.
 
 use std::fmt::Write as _;

@@ -32,10 +32,11 @@ use turn::RoomTurn;
 
 use crate::{
     chat::{
+        network::RoomSpending,
         outbox::Outbox,
         rooms::{RoomInput, RoomMailbox, RoomSender},
         services::ChatServices,
-        session::RoomSession,
+        session::{RoomSession, SessionOptions},
     },
     commands::command::RoomView,
     permission::Asker,
@@ -58,8 +59,6 @@ pub struct RoomTask {
     ticker: LiveTicker,
     commands: RunningCommands,
     activity: RoomActivity,
-    /// The room's session, as people know it who are asked.
-    asker: Asker,
 }
 
 impl RoomTask {
@@ -71,7 +70,7 @@ impl RoomTask {
         sender: RoomSender,
         mailbox: RoomMailbox,
     ) {
-        let tracker = services.tracker.clone();
+        let tracker = services.tasks.tracker.clone();
         tracker.spawn(Self::new(services, adapter, room, sender).run(mailbox));
     }
 
@@ -81,24 +80,27 @@ impl RoomTask {
             tracing::error!(%error, %room, "the room's record cannot be read; an empty one is used");
             RoomRecord::default()
         });
-        let tracker = &services.tracker;
+        let tracker = &services.tasks.tracker;
         let idle = services.config().claude.idle_timeout.limit();
         let updates = sender.clone();
-        let session = RoomSession::new(
-            move |update| _ = updates.send(RoomInput::Session(update)),
-            services.commands.agents.clone(),
-            idle,
-            tracker,
-        );
+        let spending = RoomSpending::below(&services.connections.day);
+        let options = SessionOptions {
+            agents: services.commands.agents.clone(),
+            idle_timeout: idle,
+            waiting: Arc::default(),
+            meter: spending.meter(),
+        };
+        let waiting = options.waiting.clone();
+        let session =
+            RoomSession::new(move |update| _ = updates.send(RoomInput::Session(update)), options, tracker);
         Self {
             outbox: Outbox::new(adapter.clone(), room.clone(), services.redactor.clone(), tracker),
             queue: PromptQueue::new(room.clone(), services.store.clone()),
-            turn: RoomTurn::new(session),
+            turn: RoomTurn::new(session, Asker::room(room.clone()), spending, waiting),
             questions: OpenQuestions::default(),
             ticker: LiveTicker::default(),
             commands: RunningCommands::default(),
             activity: RoomActivity::default(),
-            asker: Asker::room(room.clone()),
             services,
             room,
             adapter,

@@ -28,7 +28,7 @@ pub async fn run(services: Arc<ChatServices>, mut inbox: mpsc::Receiver<Incoming
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         tokio::select! {
-            () = services.stop.cancelled() => break,
+            () = services.tasks.stop.cancelled() => break,
             count = inbox.recv_many(&mut batch, BATCH) => if count == 0 { break },
         }
         // Settings are read for each batch, so that a change of the allow-list applies to the very next message.
@@ -269,7 +269,7 @@ mod tests {
         run(services.clone(), inbox).await;
         assert_eq!((services.metrics.messages.get(), services.metrics.dropped.get()), (2, 1));
         let (_sender, inbox) = mpsc::channel(1);
-        services.stop.cancel();
+        services.tasks.stop.cancel();
         run(services.clone(), inbox).await;
     }
 

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use agents::{
     claude::{Launch, LaunchModel, LaunchProgram, LaunchSession, PromptMode, SessionId, SessionStart},
-    model_proxy::ModelAccess,
     turn::RetryPolicy,
 };
 use pipeline::{guard::base_branch, rooms::RoomWorkspace};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    chat::{ambient::AmbientRooms, prompt, rooms::RoomDirectory},
+    bot_tasks::BotTasks,
+    chat::{ambient::AmbientRooms, network::RoomConnections, prompt, rooms::RoomDirectory},
     clock::Clock,
     commands::services::CommandServices,
     config::{
@@ -29,8 +28,8 @@ pub struct ChatServices {
     pub commands: Arc<CommandServices>,
     /// The settings and the people they allow.
     pub settings: Arc<LiveSettings>,
-    /// How agents reach their model.
-    pub model_access: ModelAccess,
+    /// The rooms' ways out of their walls.
+    pub connections: RoomConnections,
     /// What survives a restart.
     pub store: Store,
     pub clock: Clock,
@@ -42,15 +41,12 @@ pub struct ChatServices {
     pub retry: RetryPolicy,
     /// Takes secrets out of whatever a room posts.
     pub redactor: Arc<Redactor>,
-    /// Tasks that the shutdown waits for.
-    pub tracker: TaskTracker,
-    /// Set when the bot goes down.
-    pub stop: CancellationToken,
+    pub tasks: BotTasks,
 }
 
 impl ChatServices {
     /// The branch that stories merge to, and that agents' briefings are read from; empty where there is none yet.
-    fn base(&self) -> String {
+    pub fn base(&self) -> String {
         let commands = &self.commands;
         let known = commands.pipeline.snapshot().base.clone();
         match known.is_empty() {
@@ -81,6 +77,7 @@ impl ChatServices {
         launch.program.cwd.clone_from(&workspace.folder);
         launch.program.env.extend(workspace.env.iter().cloned());
         launch.confine = Some(workspace.confined.clone());
+        launch.model = workspace.model.clone();
         if let (Some(branch), Some(text)) = (&workspace.branch, &mut launch.session.append_system_prompt) {
             text.push_str(&prompt::worktree_prompt(branch));
         }
@@ -115,7 +112,7 @@ impl ChatServices {
             )),
             trust_project_settings: trusted,
         };
-        let model = LaunchModel { access: self.model_access.clone(), proxy: None };
+        let model = LaunchModel { access: self.commands.pipeline.model_access(), proxy: None };
         Launch { session, model, ..Launch::new(program, start, PromptMode::Live) }
     }
 }

@@ -5,13 +5,14 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use agents::{
     claude::{Launch, PermissionAnswer, ProcessError},
+    model_proxy::SpendingMeter,
     turn::{AgentSession, TurnLimits, TurnUpdate},
 };
 use tokio::{
@@ -72,16 +73,26 @@ pub struct RoomSession {
     lives: Arc<AtomicBool>,
 }
 
+/// What a room's session has to do with besides its room.
+pub struct SessionOptions {
+    pub agents: LiveAgents,
+    pub idle_timeout: Option<Duration>,
+    /// Counts the questions about hosts that wait for a person.
+    pub waiting: Arc<AtomicUsize>,
+    /// Counts what it spends. A turn whose budget is spent is stopped.
+    pub meter: Arc<SpendingMeter>,
+}
+
 type UpdateSink = Box<dyn Fn(SessionUpdate) + Send + Sync>;
 
 impl RoomSession {
     /// Starts the task that owns the session. Updates go to `sink`; the shutdown waits for `tracker`.
     pub fn new(
         sink: impl Fn(SessionUpdate) + Send + Sync + 'static,
-        agents: LiveAgents,
-        idle_timeout: Option<Duration>,
+        options: SessionOptions,
         tracker: &TaskTracker,
     ) -> Self {
+        let SessionOptions { agents, idle_timeout, waiting, meter } = options;
         let (orders, receiver) = mpsc::unbounded_channel();
         let lives = Arc::new(AtomicBool::new(false));
         let task = SessionTask {
@@ -89,7 +100,9 @@ impl RoomSession {
             sink: Box::new(sink),
             agents,
             idle_timeout,
-            session: AgentSession::default(),
+            session: AgentSession::asking_elsewhere(waiting),
+            meter,
+            watches_budget: false,
             registered: None,
             lives: lives.clone(),
             prompt: 0,
@@ -164,6 +177,9 @@ struct SessionTask {
     agents: LiveAgents,
     idle_timeout: Option<Duration>,
     session: AgentSession,
+    meter: Arc<SpendingMeter>,
+    /// Whether the turn is still to be stopped once its budget is spent.
+    watches_budget: bool,
     // Dropping it removes the process from the table of agents.
     registered: Option<AgentRegistration>,
     lives: Arc<AtomicBool>,
@@ -184,6 +200,12 @@ impl SessionTask {
                 },
                 (update, place) = next_update(&mut self.session, &self.places) => {
                     self.send(SessionEvent::Turn(update), place);
+                }
+                () = self.meter.refused(), if self.watches_budget => {
+                    self.watches_budget = false;
+                    if let Err(error) = self.session.stop().await {
+                        tracing::debug!(%error, "a turn over its budget was not interrupted");
+                    }
                 }
                 () = sleep_until(idle.unwrap_or_else(Instant::now)), if idle.is_some() => self.session.close().await,
             }
@@ -215,6 +237,7 @@ impl SessionTask {
 
     async fn handle_prompt(&mut self, number: u64, prompt: SessionPrompt) {
         self.prompt = number;
+        self.watches_budget = true;
         let SessionPrompt { launch, text, limits, entry } = prompt;
         let before = self.session.pid();
         let sent = self.session.prompt(launch, &text, limits).await;
@@ -276,7 +299,9 @@ mod tests {
         let (sender, mut updates) = mpsc::unbounded_channel();
         let agents = LiveAgents::default();
         let sink = move |update| _ = sender.send(update);
-        let mut session = RoomSession::new(sink, agents.clone(), None, &TaskTracker::new());
+        let (waiting, meter) = Default::default();
+        let options = SessionOptions { agents: agents.clone(), idle_timeout: None, waiting, meter };
+        let mut session = RoomSession::new(sink, options, &TaskTracker::new());
         for number in 1..=2 {
             session.prompt(prompt(folder.path()));
             assert_eq!(session.sent_prompts(), number);

@@ -1,5 +1,5 @@
 //! Where a room's agent works: in the room's own worktree, or in the main checkout. It is made ready before each prompt, in a task
-//! outside the room's loop.
+//! outside the room's loop, and its ways out are opened for each new process.
 
 use adapters::Room;
 use pipeline::{
@@ -8,22 +8,33 @@ use pipeline::{
     worktree::RoomStanding,
 };
 
-use crate::{chat::session::SessionCloser, replies};
+use crate::{
+    chat::{network::RoomConnection, session::SessionCloser},
+    replies,
+};
 
 /// A workspace that is ready for a prompt.
 pub struct EnteredRoom {
     pub workspace: RoomWorkspace,
     /// The worktree's own changes, where it has some.
     pub own: Option<RoomStanding>,
-    /// What the person should know, as sentences.
+    /// Notices for the person, as sentences.
     pub notes: Vec<String>,
-    /// Why it is the main checkout and not a worktree, as a sentence.
+    /// Why it is here and not where the settings say, as a sentence.
     pub fallback: Option<String>,
 }
 
 impl EnteredRoom {
     fn at(workspace: RoomWorkspace) -> Self {
         Self { workspace, own: None, notes: Vec::new(), fallback: None }
+    }
+
+    /// Where a process goes on, with a new task of a person's.
+    fn living_at(workspace: RoomWorkspace) -> Self {
+        if let Some(egress) = &workspace.egress {
+            egress.forget_refusals();
+        }
+        Self::at(workspace)
     }
 }
 
@@ -36,6 +47,7 @@ pub struct RoomEntrance {
     /// Where its process lives now.
     pub living: Option<RoomWorkspace>,
     pub session: SessionCloser,
+    pub connection: RoomConnection,
 }
 
 impl RoomEntrance {
@@ -63,17 +75,19 @@ impl RoomEntrance {
         }
         match (entry, stays) {
             (RoomReadiness::Unchanged { own }, Some(workspace)) => {
-                Ok(EnteredRoom { own, ..EnteredRoom::at(workspace) })
+                Ok(EnteredRoom { own, ..EnteredRoom::living_at(workspace) })
             }
             (RoomReadiness::Ready { workspace, own, notes }, _) => {
                 if self.living.is_some() {
                     self.session.close().await;
                 }
-                Ok(EnteredRoom { own, notes, ..EnteredRoom::at(*workspace) })
+                let workspace = self.connection.open(&self.pipeline, *workspace).await?;
+                Ok(EnteredRoom { own, notes, ..EnteredRoom::at(workspace) })
             }
             (RoomReadiness::NoBase(why), _) => {
-                let entered = self.enter_checkout().await?;
-                Ok(EnteredRoom { fallback: Some(replies::sentence(&why)), ..entered })
+                let why = replies::sentence(&why);
+                let entered = self.enter_checkout().await.map_err(|error| format!("{why} {error}"))?;
+                Ok(EnteredRoom { fallback: Some(replies::works_in_checkout(&why)), ..entered })
             }
             (RoomReadiness::Unchanged { .. } | RoomReadiness::Stale, _) => {
                 Err(replies::WORKTREE_IN_USE.to_owned())
@@ -83,13 +97,14 @@ impl RoomEntrance {
 
     async fn enter_checkout(self) -> Result<EnteredRoom, String> {
         match self.living {
-            Some(workspace) if workspace.branch.is_none() => Ok(EnteredRoom::at(workspace)),
+            Some(workspace) if workspace.branch.is_none() => Ok(EnteredRoom::living_at(workspace)),
             living => {
                 if living.is_some() {
                     self.session.close().await;
                 }
                 let made = self.pipeline.checkout_for_room(&self.room.to_string()).await;
-                made.map(EnteredRoom::at).map_err(|error| sentence(&error))
+                let made = made.map_err(|error| sentence(&error))?;
+                Ok(EnteredRoom::at(self.connection.open(&self.pipeline, made).await?))
             }
         }
     }

@@ -145,6 +145,11 @@ pub enum RoomAction {
     Restart,
     /// Make a story of this title of the room's changes.
     Land(String),
+    /// Throw the room's changes away.
+    Discard {
+        /// Whether a branch keeps them.
+        keeps_copy: bool,
+    },
     /// Answer later: the room continues meanwhile.
     Later(BoxFuture<'static, CommandResult>),
 }

@@ -3,10 +3,10 @@
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use pipeline::story::StoryId;
 
 use crate::{
+    clock::midnight,
     commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
     replies,
 };
@@ -19,7 +19,8 @@ const SPEC: CommandSpec = CommandSpec {
     args: "[today|week|ID]",
     summary: "Show what turns and runs have cost",
     details: "Shows what Claude Code has cost today, or in the last seven days: turns by person and by room, agents' runs by agent and by \
-              story, as the CLI reports it; or every run of one story.",
+              story; or every run of one story. The greater of two counts is shown: Claude Code's own, and that of storkit's proxy to the \
+              model.",
     examples: &["cost", "cost week", "cost 12"],
     ..CommandSpec::PLAIN
 };
@@ -51,11 +52,4 @@ impl Command for CostCommand {
         text.push_str(&replies::run_costs(runs.iter().filter(|run| run.started >= from)));
         Ok(Reply::text(text))
     }
-}
-
-/// The beginning of the day so many days before, in the machine's time zone.
-fn midnight(now: SystemTime, days: i64) -> anyhow::Result<SystemTime> {
-    let zoned = Timestamp::try_from(now)?.to_zoned(TimeZone::system());
-    let start = zoned.start_of_day()?.checked_sub(days.days())?;
-    Ok(start.timestamp().into())
 }

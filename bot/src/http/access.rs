@@ -34,7 +34,7 @@ const CALLS_OF_A_RUN: usize = 32;
 /// <https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header>
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// What the checks need. Cheap to clone.
+/// State that the checks need. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpAccess {
     pub runs: McpRuns,

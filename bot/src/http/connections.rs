@@ -52,7 +52,7 @@ pub struct BodyLimits {
     pub time: Duration,
 }
 
-/// Serves until `stop`; then answers what is whole and returns.
+/// Serves until `stop`; then answers complete requests and returns.
 pub async fn serve(listener: TcpListener, router: Router, limits: ListenerLimits, stop: CancellationToken) {
     let (table, tasks) = (ConnectionTable::new(limits), TaskTracker::new());
     let accepting = async {

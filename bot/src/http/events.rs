@@ -36,7 +36,7 @@ pub async fn follow(upgrade: WebSocketUpgrade, State(services): State<Arc<HttpSe
     upgrade.max_message_size(LONGEST_MESSAGE).on_upgrade(move |socket| async move {
         let _place = place;
         tokio::select! {
-            () = services.stop.cancelled() => {}
+            () = services.tasks.stop.cancelled() => {}
             // A client that is gone is no error.
             _ = stream(socket, &services) => {}
         }

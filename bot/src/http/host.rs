@@ -16,10 +16,8 @@ use pipeline::{
 
 use crate::{
     config::{LoadedConfig, current::LiveSettings},
-    http::{
-        network::HostQuestions,
-        runs::{McpRun, McpRuns},
-    },
+    host_questions::HostQuestions,
+    http::runs::{McpRun, McpRuns},
     permission::Asker,
 };
 

@@ -37,7 +37,7 @@ const LONGEST_CALL: Duration = Duration::from_secs(50);
 pub fn service(services: Arc<HttpServices>) -> StreamableHttpService<McpHandler, NeverSessionManager> {
     let mut config = StreamableHttpServerConfig::default();
     config.legacy_session_mode = false;
-    config.cancellation_token = services.stop.clone();
+    config.cancellation_token = services.tasks.stop.clone();
     let mcp = McpHandler { services };
     StreamableHttpService::new(move || Ok(mcp.clone()), Arc::new(NeverSessionManager::default()), config)
 }

@@ -16,7 +16,7 @@ impl OperatorAccess {
         Self { guard: runs.open(run), port }
     }
 
-    /// What a person's Claude Code takes as its `--mcp-config`.
+    /// The `--mcp-config` of a person's own Claude Code.
     pub fn mcp_config(&self) -> Value {
         json!({"mcpServers": {"storkit": {
             "type": "http",

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use pipeline::{Pipeline, Project};
 use tokio::sync::Semaphore;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    config::current::LiveSettings, http::network::HostQuestions, live_agents::LiveAgents,
-    messengers::ConnectedMessengers, metrics::BotMetrics, permission::PermissionBroker,
-    restart::RestartRequest,
+    bot_tasks::BotTasks, config::current::LiveSettings, host_questions::HostQuestions,
+    live_agents::LiveAgents, messengers::ConnectedMessengers, metrics::BotMetrics,
+    permission::PermissionBroker, restart::RestartRequest,
 };
 
 /// Everything the loopback listener needs.
@@ -19,7 +18,6 @@ pub struct HttpServices {
     pub settings: Arc<LiveSettings>,
     /// Permission questions, which agents ask over MCP.
     pub broker: PermissionBroker,
-    /// Questions about hosts.
     pub hosts: Arc<HostQuestions>,
     /// Stories and the agents that work on them.
     pub pipeline: Pipeline,
@@ -31,8 +29,5 @@ pub struct HttpServices {
     pub restart: Arc<RestartRequest>,
     /// Places for clients of `/ws`.
     pub followers: Arc<Semaphore>,
-    /// Tasks that the shutdown waits for.
-    pub tracker: TaskTracker,
-    /// Set when the bot goes down.
-    pub stop: CancellationToken,
+    pub tasks: BotTasks,
 }

@@ -28,7 +28,7 @@ const WAITING_CALLS: usize = 20;
 /// Text by people whom nobody here knows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StrangerText {
-    /// A page of this host, or what the text in its place says.
+    /// A page of this host, or the text in its place.
     Page(String),
     /// The results of a web search.
     SearchResults,
@@ -48,6 +48,7 @@ struct AskerState {
     dismissed: Notify,
     /// Since a person last spoke to the agent.
     read: Mutex<BTreeSet<StrangerText>>,
+    works_for: Mutex<String>,
     trials: TrialSlot,
 }
 
@@ -84,6 +85,7 @@ impl Asker {
             waiting: AtomicUsize::new(0),
             dismissed: Notify::new(),
             read: Mutex::default(),
+            works_for: Mutex::default(),
             trials: TrialSlot::default(),
         };
         Self { owner, shared: Arc::new(shared) }
@@ -105,6 +107,16 @@ impl Asker {
     /// Where its commands can be tried.
     pub fn trials(&self) -> &TrialSlot {
         &self.shared.trials
+    }
+
+    /// The name of the person whose task it does; empty for nobody.
+    pub fn works_for(&self) -> String {
+        self.shared.works_for.lock().clone()
+    }
+
+    /// From now on it does a task of this person, by name.
+    pub fn set_works_for(&self, person: &str) {
+        person.clone_into(&mut self.shared.works_for.lock());
     }
 
     /// Waits until one more of its questions may be open. The place is given back when it is dropped.
@@ -129,17 +141,17 @@ impl Asker {
         self.shared.dismissed.notify_waiters();
     }
 
-    /// It was allowed this call. From here on its ideas may come from whoever wrote what the call lets in.
+    /// It was allowed this call. From here on its ideas may come from the authors of the text that the call brings in.
     pub(super) fn on_allowed(&self, tool: &str, input: &Value) {
         self.on_read(StrangerText::of(tool, input));
     }
 
-    /// Adds what it has read.
+    /// Adds text that it has read.
     pub fn on_read(&self, texts: impl IntoIterator<Item = StrangerText>) {
         self.shared.read.lock().extend(texts);
     }
 
-    /// A person gave it a task: what it does now is their idea.
+    /// A person gave it a task: its next calls are their idea.
     pub fn on_person_spoke(&self) {
         self.shared.read.lock().clear();
     }

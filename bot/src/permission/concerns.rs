@@ -1,4 +1,4 @@
-//! What a call does that its text does not show: links, and switches that widen it. The question names each.
+//! Effects of a call that its text does not show: links, and switches that widen it. The question names each.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! The commands that a prefix rule may cover: a short list of programs, their options, and what their arguments may be.
 //!
 //! Everything that is missing here is covered word for word only. A program belongs on the list if no listed option and no argument
-//! makes it run another program, write elsewhere, or read what an argument does not name: so no `find` (`-exec`), `sort` (`-o`), `uniq`
+//! makes it run another program, write elsewhere, or read a file that no argument names: so no `find` (`-exec`), `sort` (`-o`), `uniq`
 //! (its second file is written), `tar`, `sed`, `awk`, `xargs`, no recursion (it would read hidden files), no `git fetch`
 //! (`--upload-pack`), and no `make`, `npm` or `cargo build`, whose arguments choose what runs.
 
@@ -21,14 +21,13 @@ pub struct ListedCommand {
     pub takes: ListedArguments,
 }
 
-/// What a listed command may be given besides options.
+/// The arguments of a listed command besides options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListedArguments {
     /// Files that its worktree holds.
     Files,
     /// A pattern, then files that its worktree holds.
     PatternAndFiles,
-    /// Names of tests.
     TestNames,
 }
 
@@ -219,7 +218,7 @@ mod tests {
     #[test]
     fn programs_and_options_that_are_not_listed_are_never_covered() {
         for command in [
-            // Programs that run others, write to what an argument names, or send it away.
+            // Programs that run others, write to a file that an argument names, or send it away.
             "uniq a b",
             "sort -o b a",
             "sort a",

@@ -18,7 +18,7 @@ pub(super) struct AgentFolder<'a>(pub Option<&'a Path>);
 
 impl AgentFolder<'_> {
     /// Whether a path leads to something strictly inside the folder, and to nothing hidden: `.git`, `.storkit`, `.env` and the like
-    /// are never covered by a rule about "files". Links are resolved now, so a link that is repointed later counts as what it is then.
+    /// are never covered by a rule about "files". Links are resolved now, so a link that is repointed later counts by its new target.
     pub fn holds(self, named: &str) -> bool {
         let Some(root) = self.0.and_then(|root| root.canonicalize().ok()) else { return false };
         let Some(path) = self.absolute(named).filter(|path| has_no_parent(path)) else { return false };

@@ -34,7 +34,7 @@ pub struct Question {
     pub folder: Option<PathBuf>,
     /// Its exact input, as shown.
     pub input: Value,
-    /// What the input does not show.
+    /// Effects that the input does not show.
     pub concerns: Vec<CallConcern>,
     /// Text from strangers that the agent has read since a person last spoke to it.
     pub read: Vec<StrangerText>,

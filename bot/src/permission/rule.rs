@@ -23,7 +23,7 @@ const FILE_TOOLS: &[(&str, &str, &[&str])] = &[
 
 impl RuleScope {
     /// The rule that `always` makes for a call; `None` where only a yes or no makes sense (plans, questions), or where nobody can
-    /// tell what the call will touch next time.
+    /// tell which files the call will touch next time.
     pub(super) fn of(tool: &str, input: &Value, folder: AgentFolder<'_>) -> Option<Self> {
         // A rule would approve every later plan unread, and could not answer a question at all.
         if matches!(tool, "ExitPlanMode" | "AskUserQuestion") {
@@ -98,7 +98,7 @@ fn is_file_tool(tool: &str) -> bool {
     FILE_TOOLS.iter().any(|(name, ..)| *name == tool)
 }
 
-/// The texts of a call in which names of files matter: not what is written into a file, and not the model's description.
+/// The texts of a call in which names of files matter: not the content for a file, and not the model's description.
 pub(super) fn naming_texts<'a>(tool: &str, input: &'a Value) -> Vec<&'a str> {
     let key = FILE_TOOLS.iter().find(|(name, ..)| *name == tool).map(|(_, key, _)| *key);
     match key.or((tool == "Bash").then_some("command")).and_then(|key| input.get(key)) {
@@ -111,7 +111,7 @@ pub(super) fn naming_texts<'a>(tool: &str, input: &'a Value) -> Vec<&'a str> {
 fn file(tool: &str, input: &Value) -> Option<String> {
     let (_, path, open) = FILE_TOOLS.iter().find(|(name, ..)| *name == tool)?;
     let input = input.as_object()?;
-    // A key that a later version adds may widen what the call does.
+    // A key that a later version adds may widen the call.
     let is_known = |key: &String| key == path || open.contains(&key.as_str());
     let path = input.get(*path)?.as_str().filter(|path| is_plain(path) && input.keys().all(is_known))?;
     real_path(path.as_ref())?.into_os_string().into_string().ok()

@@ -6,17 +6,18 @@ use std::{
 };
 
 use adapters::{Adapter, Incoming, Room, Webhooks, supervise::supervise};
-use agents::{model_proxy::ModelAccess, turn::RetryPolicy};
+use agents::turn::RetryPolicy;
 use pipeline::{Pipeline, Project, trust::TrustStore};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, mpsc, oneshot},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    bot_tasks::BotTasks,
     chat::{
         ambient::AmbientRooms,
+        network::{DayBudget, RoomConnections},
         notify,
         room::RoomTask,
         rooms::{RoomDirectory, RoomInput},
@@ -30,10 +31,10 @@ use crate::{
         services::{CommandServices, DoctorReport},
     },
     config::{LoadedConfig, access::AccessTable, current::LiveSettings, redact::Redactor},
+    host_questions::HostQuestions,
     http::{
         self, McpRun, McpRuns, OperatorAccess, RunGuard, TcpPeerCheck,
         host::{self, BotHost},
-        network::HostQuestions,
         services::HttpServices,
     },
     live_agents::LiveAgents,
@@ -80,7 +81,7 @@ pub struct AppOptions {
     pub program: RunningProgram,
     /// Tells agents' processes from the operator's on the loopback listener.
     pub checks_peer: TcpPeerCheck,
-    /// What the operator has confirmed of the project's own settings.
+    /// The project settings that the operator has confirmed.
     pub trust: TrustStore,
 }
 
@@ -160,25 +161,25 @@ impl App {
         let host = BotHost::new(settings.clone(), runs.clone(), port, hosts.clone());
         let access = options.loaded.config.claude.model_access(&options.loaded.secret_env);
         let access = access.map_err(StartError::Model)?;
-        let agents = host::settings(&options.loaded, options.trust.clone(), access.clone());
+        let agents = host::settings(&options.loaded, options.trust.clone(), access);
         let pipeline =
             Pipeline::open(&options.project, agents, Arc::new(host)).map_err(StartError::Ledger)?;
         // Subscribed before the first event, so that rooms hear of an earlier storkit's leftovers.
         let (_, events) = pipeline.follow();
         let operator = OperatorAccess::open(&runs, port);
         let checks_peer = options.checks_peer;
-        let (services, inbox) = chat_services(options, registry, store, pipeline, (settings, access));
+        let (services, inbox) = chat_services(options, registry, store, pipeline, (settings, hosts.clone()));
         hosts.connect(services.broker.clone(), services.commands.messengers.clone());
         serve_rooms(&services);
         let app = Self { services, runs, operator, lock, port, label };
         // Before messages and agents arrive: prompts from now on queue behind those of the predecessor, and closing
         // its questions must not close new ones.
         app.clean_up_after_predecessor(&notices).await;
-        let (services, tracker) = (&app.services, &app.services.tracker);
+        let (services, tracker) = (&app.services, &app.services.tasks.tracker);
         let http = Arc::new(http_services(services, hosts));
         tracker.spawn(http::serve(listener, http, app.runs.clone(), checks_peer));
         if let Some((listener, webhooks)) = public {
-            tracker.spawn(http::webhooks::serve(listener, webhooks, services.stop.clone()));
+            tracker.spawn(http::webhooks::serve(listener, webhooks, services.tasks.stop.clone()));
         }
         tracker.spawn(route(services.clone(), inbox));
         tracker.spawn(notify::run(services.clone(), events));
@@ -268,7 +269,7 @@ impl App {
     /// Stops the bot within 10 s: intake first, then agents, then rooms, whose live messages get their final state.
     pub async fn shutdown(self) {
         let services = &self.services;
-        services.stop.cancel();
+        services.tasks.stop.cancel();
         let ended = tokio::time::timeout(SHUTDOWN, async {
             // First the agents: their last questions are still closed in the rooms.
             let _ = tokio::time::timeout(AGENTS, services.commands.pipeline.shutdown()).await;
@@ -285,8 +286,8 @@ impl App {
             }
             services.broker.withdraw_all(WithdrawReason::ShuttingDown);
             services.broker.trials_ended().await;
-            services.tracker.close();
-            services.tracker.wait().await;
+            services.tasks.tracker.close();
+            services.tasks.tracker.wait().await;
         });
         if ended.await.is_err() {
             tracing::warn!("the shutdown took too long; what is left ends with the process");
@@ -345,15 +346,15 @@ fn chat_services(
     registry: CommandRegistry,
     store: Store,
     pipeline: Pipeline,
-    (settings, model_access): (Arc<LiveSettings>, ModelAccess),
+    (settings, hosts): (Arc<LiveSettings>, Arc<HostQuestions>),
 ) -> (Arc<ChatServices>, mpsc::Receiver<Incoming>) {
     let AppOptions { project, adapters, clock, retry, program, trust, .. } = options;
     // Bounded: a flood makes the adapters wait, instead of filling the memory.
     let (sender, inbox) = mpsc::channel(1_000);
-    let (stop, tracker, rooms) = (CancellationToken::new(), TaskTracker::new(), RoomDirectory::default());
+    let (tasks, rooms) = (BotTasks::default(), RoomDirectory::default());
     let messengers = ConnectedMessengers::new(adapters.into_iter().map(|adapter| {
-        let supervised = supervise(adapter.clone(), sender.clone(), stop.clone());
-        tracker.spawn(async move { supervised.task.await.unwrap_or_default() });
+        let supervised = supervise(adapter.clone(), sender.clone(), tasks.stop.clone());
+        tasks.tracker.spawn(async move { supervised.task.await.unwrap_or_default() });
         (adapter, supervised.health)
     }));
     let broker = PermissionBroker::new(store.clone(), clock.clone(), Arc::new(rooms.clone()));
@@ -375,7 +376,7 @@ fn chat_services(
     let services = ChatServices {
         commands: Arc::new(commands),
         settings,
-        model_access,
+        connections: RoomConnections { hosts, day: DayBudget::default() },
         store,
         clock,
         broker,
@@ -384,8 +385,7 @@ fn chat_services(
         metrics: Arc::default(),
         retry,
         redactor: Arc::new(Redactor::new(&loaded, settings::environment::var)),
-        tracker,
-        stop,
+        tasks,
     };
     (Arc::new(services), inbox)
 }
@@ -403,8 +403,7 @@ fn http_services(services: &ChatServices, hosts: Arc<HostQuestions>) -> HttpServ
         metrics: services.metrics.clone(),
         restart: commands.restart.clone(),
         followers: Arc::new(Semaphore::new(http::events::FOLLOWERS)),
-        tracker: services.tracker.clone(),
-        stop: services.stop.clone(),
+        tasks: services.tasks.clone(),
     }
 }
 
@@ -418,7 +417,7 @@ fn doctor_report(project: Project, trust: TrustStore, settings: Arc<LiveSettings
 // Messages wait for the stories, because without them the first `status` would show an empty board.
 async fn route(services: Arc<ChatServices>, inbox: mpsc::Receiver<Incoming>) {
     tokio::select! {
-        () = services.stop.cancelled() => return,
+        () = services.tasks.stop.cancelled() => return,
         ready = tokio::time::timeout(PIPELINE_START, services.commands.pipeline.started()) => {
             if ready.is_err() {
                 tracing::warn!("the pipeline is still starting; messages are answered without it");
@@ -434,7 +433,7 @@ fn serve_rooms(services: &Arc<ChatServices>) {
     services.rooms.serve(move |room, sender, mailbox| {
         match for_rooms.commands.messengers.get(room.adapter()) {
             // Late input must not start a room again while the bot goes down.
-            Some(_) if for_rooms.stop.is_cancelled() => false,
+            Some(_) if for_rooms.tasks.stop.is_cancelled() => false,
             Some(adapter) => {
                 RoomTask::start(for_rooms.clone(), adapter, room, sender, mailbox);
                 true
@@ -449,7 +448,7 @@ async fn prune(services: Arc<ChatServices>) {
     let mut hourly = tokio::time::interval(Duration::from_secs(3600));
     loop {
         tokio::select! {
-            () = services.stop.cancelled() => break,
+            () = services.tasks.stop.cancelled() => break,
             _ = hourly.tick() => {
                 if let Err(error) = services.store.prune(services.clock.now()) {
                     tracing::warn!(%error, "old message ids could not be forgotten");

@@ -44,7 +44,7 @@ pub fn files(config: &BotConfig) -> Vec<PathBuf> {
     folder.map(|folder| folder.join("settings.json")).into_iter().chain([MANAGED.into()]).collect()
 }
 
-/// What a file allows; nothing where there is none. Fails where it cannot be read.
+/// The permissions in a file; none if it does not exist. Fails where it cannot be read.
 pub fn unasked_calls(file: &Path) -> io::Result<UnaskedCalls> {
     let text = match fs::read_to_string(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(UnaskedCalls::default()),

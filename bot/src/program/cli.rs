@@ -33,9 +33,9 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum CliAction {
-    /// Set up a project: its settings, its team of agents, and what they should know
+    /// Set up a project: its settings, its team of agents, and their briefing
     Init(InitArgs),
-    /// Show what the repository makes storkit run, as far as you have not confirmed it, and ask
+    /// Show the commands and settings of the repository that you have not confirmed, and ask
     Trust(TrustArgs),
     /// Serve the project without a chat in this terminal
     Serve,

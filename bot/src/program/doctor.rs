@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::PathBuf, process::Stdio, time::Duration};
 
 use agents::{
     claude::TESTED_VERSION,
-    confine::{Confinement, HostFolders},
+    confine::{Confinement, HostFolders, NetworkAccess},
     model_proxy::{ModelAccess, is_model_variable},
 };
 use pipeline::{
@@ -76,7 +76,7 @@ pub async fn check(project: &Project, store: &TrustStore, loaded: &LoadedConfig)
         Ok(trust) => {
             checks.extend(stories(trust));
             checks.extend(confirmation(trust));
-            checks.extend(network(trust, &wall));
+            checks.extend(network(trust, &config.relay.network_access(), &wall));
             checks.push(context(project, &trust.base));
         }
         Err(TrustError::Base(error)) => checks.push(note(say::merges_nowhere(&error.to_string()))),
@@ -316,20 +316,24 @@ fn walls(trust: &Result<ProjectTrust, TrustError>, wall: &Result<Confinement, St
     }
 }
 
-/// The network access of agents and commands, and whether this machine can enforce its limits.
-fn network(trust: &ProjectTrust, wall: &Result<Confinement, String>) -> Option<DoctorCheck> {
+/// The network access of agents, chat rooms and commands, and whether this machine can enforce its limits.
+fn network(
+    trust: &ProjectTrust,
+    rooms: &NetworkAccess,
+    wall: &Result<Confinement, String>,
+) -> Option<DoctorCheck> {
     // `stories` reports settings that are wrong, and `confirmation` those that nobody confirmed.
     let config = trust.in_force(settings::environment::var).ok()??.config;
-    let parts = network_parts(&config);
+    let parts = network_parts(&config, rooms);
     let limited = || parts.iter().map(|part| part.network).filter(|network| network.is_limited());
     // What somebody set comes first: it stops runs where it cannot be enforced.
     let Some(limited) = limited().find(|network| network.is_strict()).or_else(|| limited().next()) else {
         return Some(good(say::NETWORK_OPEN));
     };
     let access = say::network_access(&parts);
-    let unlimited = wall.as_ref().ok().filter(|wall| !limited.is_strict() && !wall.limits(limited));
-    if let Some(why) = unlimited.and_then(|wall| wall.limits_network().err()) {
-        return Some(note(say::network_open_here(&why)));
+    let gap = wall.as_ref().ok().filter(|_| !limited.is_strict()).and_then(Confinement::network_gap);
+    if let Some(gap) = gap {
+        return Some(note(say::network_open_here(&access, &gap)));
     }
     Some(match wall.as_ref().map_err(Clone::clone).and_then(|wall| wall.can_limit(limited, "`network`")) {
         Ok(()) => match way_around(&config) {
@@ -340,7 +344,7 @@ fn network(trust: &ProjectTrust, wall: &Result<Confinement, String>) -> Option<D
     })
 }
 
-fn network_parts(config: &ProjectConfig) -> Vec<NetworkPart<'_>> {
+fn network_parts<'a>(config: &'a ProjectConfig, rooms: &'a NetworkAccess) -> Vec<NetworkPart<'a>> {
     const ALWAYS: &str = "the model's API, storkit's tools";
     let part = |name, always, network| NetworkPart { name, always, network };
     let agents = config.agents.iter().map(|agent| part(format!("`{}`", agent.name), ALWAYS, &agent.network));
@@ -349,7 +353,8 @@ fn network_parts(config: &ProjectConfig) -> Vec<NetworkPart<'_>> {
         .iter()
         .map(|component| part(format!("component `{}`", component.name), "", &component.network));
     let gates = part("gates".to_owned(), "", &config.gate_network);
-    agents.chain([gates]).chain(components).collect()
+    let rooms = part("chat rooms".to_owned(), "the model's API", rooms);
+    agents.chain([rooms, gates]).chain(components).collect()
 }
 
 // Gates and components run code that an agent wrote. If they reach more than the agent may, its
@@ -374,7 +379,7 @@ fn stories(trust: &ProjectTrust) -> Vec<DoctorCheck> {
     vec![config, good(say::merges_to(&trust.base))]
 }
 
-/// Whether the operator has confirmed what the repository makes storkit run.
+/// Whether the operator has confirmed the repository's commands and settings.
 fn confirmation(trust: &ProjectTrust) -> Vec<DoctorCheck> {
     let confirmed = match trust.is_confirmed() {
         _ if trust.has_unconfirmed_programs() => bad(say::as_reported(&trust.programs_sentence())),
@@ -454,7 +459,7 @@ mod tests {
         "#;
         let config =
             ProjectConfig::parse(text, "project.toml".as_ref(), |_| None).expect("it is valid").config;
-        insta::assert_snapshot!(say::network_access(&network_parts(&config)), @"Network access (`coder`: the model's API, storkit's tools, `crates.io`, `*.crates.io`; `qa`: the model's API, storkit's tools; `boss`, `merger`: the model's API, storkit's tools, package registries, other hosts after a question; gates: nothing; component `web`: `registry.npmjs.org`).");
+        insta::assert_snapshot!(say::network_access(&network_parts(&config, &NetworkAccess::default())), @"Network access (`coder`: the model's API, storkit's tools, `crates.io`, `*.crates.io`; `qa`: the model's API, storkit's tools; `boss`, `merger`: the model's API, storkit's tools, package registries, other hosts after a question; chat rooms: the model's API, package registries, other hosts after a question; gates: nothing; component `web`: `registry.npmjs.org`).");
     }
 
     #[test]

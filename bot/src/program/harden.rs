@@ -1,4 +1,4 @@
-//! What the serving process does before anything else: it closes itself to other processes of its user, takes the secrets
+//! The first steps of the serving process: it closes itself to other processes of its user, takes the secrets
 //! out of its environment, and may open as many files as the system allows.
 
 use std::{collections::BTreeSet, io, time::Duration};
@@ -51,7 +51,7 @@ pub fn close_process() -> io::Result<InheritedProcesses> {
     Ok(InheritedProcesses(inherited))
 }
 
-/// Ends everything that still runs below this process, but not what it inherited. Blocks for a moment.
+/// Ends all descendants of this process but those that it inherited. Blocks for a moment.
 ///
 /// Before a restart this also closes the moment between `exec` and [`close_process`], in which the process is open to others
 /// of its user.

@@ -30,6 +30,8 @@ const AT_ONCE: &[&str] = &[
     "claude.turn_timeout",
     "claude.permission_timeout",
     "pipeline.rooms",
+    "relay.turn_usd",
+    "relay.day_usd",
 ];
 
 fn live_keys() -> Vec<String> {
@@ -51,7 +53,7 @@ pub async fn run(services: Arc<ChatServices>, notices: Vec<Room>) {
     loop {
         if !changed {
             tokio::select! {
-                () = services.stop.cancelled() => return,
+                () = services.tasks.stop.cancelled() => return,
                 () = changes(&mut folders, &path) => {}
             }
         }
@@ -124,14 +126,24 @@ fn allowed_people(services: &ChatServices, config: &BotConfig) -> AccessTable {
 // listener) would be wrong everywhere.
 fn only_at_once(before: &LoadedConfig, new: LoadedConfig) -> LoadedConfig {
     let mut config = before.config.clone();
-    let BotConfig { history_size, catch_up, ambient_rooms, verbosity, claude, pipeline, messengers, .. } =
-        new.config;
+    let BotConfig {
+        history_size,
+        catch_up,
+        ambient_rooms,
+        verbosity,
+        claude,
+        pipeline,
+        relay,
+        messengers,
+        ..
+    } = new.config;
     (config.history_size, config.catch_up) = (history_size, catch_up);
     (config.ambient_rooms, config.verbosity) = (ambient_rooms, verbosity);
     config.claude.model = claude.model;
     config.claude.turn_timeout = claude.turn_timeout;
     config.claude.permission_timeout = claude.permission_timeout;
     config.pipeline = pipeline;
+    (config.relay.turn_usd, config.relay.day_usd) = (relay.turn_usd, relay.day_usd);
     config.messengers = config.messengers.with_people_of(&messengers);
     LoadedConfig { config, ..new }
 }
@@ -222,7 +234,7 @@ mod tests {
         let before = loaded(&names.iter().map(|name| base(name)).collect::<String>());
         let after = loaded(&format!(
             "history_size = 1\ncatch_up = \"1m\"\nambient_rooms = [\"a:b\"]\nverbosity = 2\n[claude]\nmodel = \"m\"\nturn_timeout = \"1m\"\n\
-             permission_timeout = \"1m\"\n[pipeline]\nrooms = [\"a:b\"]\n{all}"
+             permission_timeout = \"1m\"\n[relay]\nturn_usd = 1.0\nday_usd = 2.0\n[pipeline]\nrooms = [\"a:b\"]\n{all}"
         ));
         let config = only_at_once(&before, after.clone()).config;
         assert_eq!(changed_keys(&config, &after.config), Vec::<String>::new());

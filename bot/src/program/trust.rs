@@ -1,4 +1,4 @@
-//! `storkit trust`, and the same question at the first start on a terminal: the operator sees what a repository makes
+//! `storkit trust`, and the same question at the first start on a terminal: the operator sees the commands that a repository makes
 //! storkit run, and confirms exactly that.
 
 use std::{
@@ -21,7 +21,7 @@ use crate::{
 
 #[derive(Args, Clone)]
 pub struct TrustArgs {
-    /// Confirm what is shown without asking, as a script needs
+    /// Confirm without a question, for scripts
     #[arg(long)]
     yes: bool,
 }
@@ -31,7 +31,7 @@ pub fn store() -> Result<TrustStore, TrustError> {
     TrustStore::of_user(|name| std::env::var_os(name))
 }
 
-/// Shows what is not confirmed, asks, and records the answer: 0 where it is confirmed afterwards.
+/// Shows unconfirmed settings, asks, and records the answer: 0 where it is confirmed afterwards.
 pub fn confirm(project: &Project, given: &TrustArgs) -> ExitCode {
     let read = store().and_then(|store| Ok((ProjectTrust::read(project, &store)?, store)));
     let (trust, store) = match read {
@@ -53,9 +53,9 @@ pub fn confirm(project: &Project, given: &TrustArgs) -> ExitCode {
     record(project, &store, &trust.proposed, agreed)
 }
 
-/// The question at a start on a terminal. Whatever the answer, storkit starts; what is not confirmed does not run.
+/// The question at a start on a terminal. Whatever the answer, storkit starts; unconfirmed commands do not run.
 pub fn ask_at_start(project: &Project, store: &TrustStore) {
-    // What is wrong otherwise the pipeline reports.
+    // The pipeline reports other errors.
     let Ok(trust) = ProjectTrust::read(project, store) else { return };
     if !trust.is_confirmed() && show(project, store, &trust).is_ok() {
         record(project, store, &trust.proposed, asked());

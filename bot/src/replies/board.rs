@@ -33,6 +33,9 @@ pub fn board(snapshot: &PipelineSnapshot, now: SystemTime) -> String {
     if snapshot.wall == WallState::TurnedOff {
         let _ = writeln!(text, "**No wall**: agents and gates can do what the operator can.\n");
     }
+    if let Some(gap) = snapshot.wall.network_gap() {
+        let _ = writeln!(text, "**Network**: {gap}\n");
+    }
     for problem in snapshot.board.problems.iter().take(PROBLEMS) {
         let _ = writeln!(text, "- {problem}");
     }
@@ -181,7 +184,7 @@ pub(crate) mod fixture {
             paused: None,
             settings_notice: None,
             base: "main".into(),
-            wall: WallState::Built("bubblewrap".into()),
+            wall: WallState::default(),
         }
     }
 }

@@ -281,7 +281,7 @@ pub struct NetworkPart<'a> {
     pub network: &'a NetworkAccess,
 }
 
-pub const NETWORK_OPEN: &str = "Agents, gates and components have full network access.";
+pub const NETWORK_OPEN: &str = "Agents, chat rooms, gates and components have full network access.";
 
 /// What each part can reach; parts with the same access share an entry.
 pub fn network_access(parts: &[NetworkPart<'_>]) -> String {
@@ -331,12 +331,9 @@ pub fn network_not_limited(why: &str) -> String {
     sentence(&format!("No run starts: {}", inert(why)))
 }
 
-/// Nobody set a limit, and the usual one does not work here.
-pub fn network_open_here(why: &str) -> String {
-    sentence(&format!(
-        "Agents, gates and components have full network access, since this machine cannot limit it: {}",
-        inert(why)
-    ))
+/// Nobody set a limit, and the usual one does not work as a whole here.
+pub fn network_open_here(access: &str, gap: &str) -> String {
+    sentence(&format!("{access} {}", inert(gap)))
 }
 
 /// A key of `project.toml` that opens the network.
@@ -395,7 +392,7 @@ mod tests {
             as_reported("`a` is wrong"),
             messenger_refused("chat", "refused."),
             network_not_limited("bwrap is missing"),
-            network_open_here("bwrap is missing."),
+            network_open_here("Everything is open.", "bwrap is missing."),
             key_in_settings("/home/ann/.claude/settings.json".as_ref()),
             cloud_is_visible(CloudProvider::Bedrock),
         ];

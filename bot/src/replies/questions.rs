@@ -112,7 +112,7 @@ fn how_to_allow(rule: Option<String>, can_try: bool, address: &str) -> String {
     text
 }
 
-/// What the call's text does not show, a line each, and where the idea may have come from.
+/// Effects that the call's text does not show, a line each, and where the idea may have come from.
 fn warnings(question: &Question) -> String {
     let mut lines: Vec<String> = question.concerns.iter().take(CONCERNS_MAX).map(concern).collect();
     if question.concerns.len() > CONCERNS_MAX {

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, path::Path};
 use adapters::markdown::{code_span, inert};
 use pipeline::{
     event::LandingNews,
-    rooms::{LandedStory, RoomStatus},
+    rooms::{DiscardedChanges, LandedStory, RoomChanges, RoomStatus},
     story::StoryId,
     worktree::RoomStanding,
 };
@@ -19,8 +19,21 @@ pub const LAND_NEEDS_TITLE: &str = "The story needs a title.";
 /// `land` where the room works in the main checkout.
 pub const LAND_IN_CHECKOUT: &str = "This room works in the main checkout, where you commit yourself. With `[relay] workspace = \"worktree\"` \
      in bot.toml, each room has a worktree of its own, and `land` makes a story of its changes.";
+/// `discard` while a turn runs.
+pub const DISCARD_WHILE_BUSY: &str = "A turn runs here. Wait for its end, or `stop` it; then `discard`.";
+/// `discard` where the room works in the main checkout.
+pub const DISCARD_IN_CHECKOUT: &str =
+    "This room works in the main checkout, whose files are yours. Use git there.";
+/// `discard` in a room that is level with the base branch.
+pub const NOTHING_TO_DISCARD: &str = "This room has no changes to discard.";
+/// A terminal whose agent would work in the main checkout, on a machine whose wall cannot protect it.
+pub const CHECKOUT_IS_UNPROTECTED: &str = "The wall on this machine cannot protect `.git` and `.storkit` in the main checkout, so this room \
+     works in a worktree of its own: it does not see uncommitted files of yours, and `land` makes a story of its changes.";
 /// Its worktree is used by somebody else at this moment.
 pub const WORKTREE_IN_USE: &str = "This room's worktree is being changed right now. Try again.";
+
+/// Files that `discard` lists.
+const DISCARDED_FILES: usize = 20;
 
 /// Where a room works, as of its last turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,6 +142,48 @@ pub fn landing_news(story: StoryId, title: &str, news: &LandingNews) -> String {
     }
 }
 
+/// `discard`, before the second word.
+pub fn confirm_discard(changes: &RoomChanges) -> String {
+    let mut text = String::from("This room's worktree has changes that the base branch does not have:\n\n");
+    let commits = changes.commits.iter().map(|commit| format!("- commit {}\n", code_span(commit)));
+    let shown = changes.files.iter().take(DISCARDED_FILES);
+    let files = shown.map(|file| format!("- not committed: {}\n", code_span(file)));
+    text.extend(commits.chain(files));
+    if let Some(more) = changes.files.len().checked_sub(DISCARDED_FILES).filter(|more| *more > 0) {
+        let _ = writeln!(text, "- and {}", count(more, "further file", "further files"));
+    }
+    match &changes.refused {
+        None => text.push_str(
+            "\n`discard yes` throws them away. A branch keeps a copy for two weeks; files that git ignores stay.",
+        ),
+        Some(why) => {
+            let _ = write!(
+                text,
+                "\nA copy cannot be kept: {} `discard yes without copy` removes the whole worktree.",
+                sentence(&inert(why))
+            );
+        }
+    }
+    text
+}
+
+/// The room's changes are gone.
+pub fn discarded(done: &DiscardedChanges) -> String {
+    let commits = count(done.changes.commits.len(), "commit", "commits");
+    let files = count(done.changes.files.len(), "uncommitted file", "uncommitted files");
+    let what = format!("Discarded {commits} and {files}.");
+    match &done.copy {
+        Some(branch) => format!(
+            "{what} The room follows the base branch again. The branch {} keeps a copy for two weeks; `git branch NAME {branch}` keeps it \
+             longer. `reset` lets the agent forget what it did.",
+            code_span(branch)
+        ),
+        None => {
+            format!("{what} There is no copy. The next prompt makes a new worktree from the base branch.")
+        }
+    }
+}
+
 /// The heading of `git` in a room.
 pub fn git_of_room(status: Option<&RoomStatus>, root: &Path) -> String {
     let Some(status) = status else { return "**The main checkout**\n\n".into() };
@@ -167,6 +222,34 @@ mod tests {
         insta::assert_snapshot!(news(LandingNews::Merged { commit: "0123456789abcdef".into() }), @"This room's changes are merged: story `5` **Fix @it**, commit `0123456789`. The room follows the base branch again.");
         insta::assert_snapshot!(news(LandingNews::SentBack { why: "a gate failed".into() }), @"This room's changes did not pass: a gate failed. A coder works on the branch of story `5` **Fix @it** now. This room's worktree stays as it is.");
         insta::assert_snapshot!(news(LandingNews::Deleted), @"Story `5` **Fix @it** is deleted. Its changes are still in this room's worktree.");
+    }
+
+    #[test]
+    fn what_is_discarded_is_shown_before_and_where_it_is_kept_after() {
+        let changes = RoomChanges {
+            commits: vec!["0123abc Fix it".into()],
+            files: vec!["new.txt".into()],
+            refused: None,
+        };
+        insta::assert_snapshot!(confirm_discard(&changes), @r"
+        This room's worktree has changes that the base branch does not have:
+
+        - commit `0123abc Fix it`
+        - not committed: `new.txt`
+
+        `discard yes` throws them away. A branch keeps a copy for two weeks; files that git ignores stay.
+        ");
+        let many = RoomChanges {
+            files: (0..22).map(|number| number.to_string()).collect(),
+            refused: Some("A file is too large.".into()),
+            ..RoomChanges::default()
+        };
+        let text = confirm_discard(&many);
+        assert!(text.contains("- and 2 further files") && !text.contains("`20`"), "{text}");
+        assert!(text.ends_with("A copy cannot be kept: A file is too large. `discard yes without copy` removes the whole worktree."), "{text}");
+        let copy = Some("storkit/discarded/a-1".to_owned());
+        insta::assert_snapshot!(discarded(&DiscardedChanges { changes: changes.clone(), copy }), @"Discarded 1 commit and 1 uncommitted file. The room follows the base branch again. The branch `storkit/discarded/a-1` keeps a copy for two weeks; `git branch NAME storkit/discarded/a-1` keeps it longer. `reset` lets the agent forget what it did.");
+        insta::assert_snapshot!(discarded(&DiscardedChanges { changes, copy: None }), @"Discarded 1 commit and 1 uncommitted file. There is no copy. The next prompt makes a new worktree from the base branch.");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a standing rule covers, in words.
+//! Describes the calls that a standing rule covers.
 
 use std::fmt::Write as _;
 

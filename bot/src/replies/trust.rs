@@ -1,4 +1,4 @@
-//! What the operator reads before confirming what a repository may run.
+//! The text that the operator reads before confirming the commands of a repository.
 
 use std::{fmt::Write as _, path::Path};
 
@@ -52,7 +52,7 @@ pub fn heading(root: &Path, base: &str, is_first: bool) -> String {
     }
 }
 
-/// What would run, and what it could reach.
+/// The commands that would run, and the hosts that they could reach.
 pub fn summary(config: &ProjectConfig) -> String {
     let mut text = String::from("\nIt runs, in the sandbox of the agents:\n");
     let mut line = |what: String, commands: &[String]| {
@@ -119,7 +119,7 @@ pub fn changes(lines: &[ChangedLine]) -> String {
     text
 }
 
-/// Tells what a terminal would hide: a control, invisible or blank character by its number alone, and a character that may
+/// Spells out the characters that a terminal would hide: a control, invisible or blank character by its number alone, and a character that may
 /// look like another with its number behind it. Runs of blanks, which push the rest out of sight, by their length.
 pub fn visible(text: &str) -> String {
     const MOST_BLANKS: usize = 40;

@@ -3,7 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use adapters::markdown::{code_block, inert};
-use agents::claude::{BusyService, ProcessError, ProcessExit, SessionId, TurnFailure};
+use agents::{
+    claude::{BusyService, ProcessError, ProcessExit, SessionId, TurnFailure},
+    model_proxy::{BudgetScope, SpendingBudget},
+};
 use settings::duration::human;
 
 use super::{
@@ -153,4 +156,19 @@ pub fn session_lost(session: &SessionId) -> String {
     format!(
         "The session `{session}` could not be resumed, so I start a new one. It does not know the conversation so far."
     )
+}
+
+/// A turn that a budget stopped, or did not let begin.
+pub fn budget_spent(budget: SpendingBudget) -> String {
+    let usd = budget.usd;
+    match budget.scope {
+        BudgetScope::Day => format!(
+            "Today's budget of ${usd:.2} for all rooms is spent (`day_usd` below `[relay]` in `bot.toml`), so I stopped. I go on \
+             tomorrow, or with a larger budget."
+        ),
+        BudgetScope::Turn | BudgetScope::Run => format!(
+            "This turn's budget of ${usd:.2} is spent (`turn_usd` below `[relay]` in `bot.toml`), so I stopped. Your next message goes \
+             on with a new one."
+        ),
+    }
 }

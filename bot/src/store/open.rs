@@ -143,7 +143,7 @@ fn create(connection: &Connection, found: i64) -> rusqlite::Result<()> {
     // Earlier versions left closed questions in the table.
     connection.execute("DELETE FROM questions WHERE open = 0", [])?;
     if found == 1 {
-        // Rules had no owner and held everywhere. The table's new name keeps an older storkit from reading what it would misunderstand.
+        // Rules had no owner and held everywhere. The table's new name keeps an older storkit from misreading it.
         connection.execute_batch(
             "BEGIN;
              INSERT OR IGNORE INTO standing_rules (id, owner, scope, made_by, made_at)

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::SystemTime};
 use adapters::{Addressed, MessageId, Room};
 use agents::turn::SessionCost;
 use pipeline::stage::Role;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -341,32 +341,48 @@ impl Store {
     // --- costs ---
 
     /// Records a turn. `session_usd` is the CLI's sum for the session; the turn's share is the difference to
-    /// the last one, or all of it where the sum fell (an older CLI starts again at each resume).
-    pub fn add_turn_cost(&self, entry: &CostEntry, session_usd: f64, now: SystemTime) -> StoreResult<f64> {
+    /// the last one, or all of it where the sum fell (an older CLI starts again at each resume). `counted` makes of the share what is
+    /// recorded.
+    pub fn add_turn_cost(
+        &self,
+        entry: &CostEntry,
+        session_usd: f64,
+        now: SystemTime,
+        counted: impl FnOnce(f64) -> f64,
+    ) -> StoreResult<f64> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         let room = entry.room.to_string();
         let before: f64 = transaction
             .query_row("SELECT session_cost_usd FROM rooms WHERE room = ?1", [&room], |row| row.get(0))
             .unwrap_or(0.0);
-        let usd = SessionCost::resumed(before).add(session_usd);
+        let usd = counted(SessionCost::resumed(before).add(session_usd));
         transaction
             .execute("UPDATE rooms SET session_cost_usd = ?2 WHERE room = ?1", params![room, session_usd])?;
-        transaction.execute(
-            "INSERT INTO costs (at, room, who, session, usd, input_tokens, output_tokens)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![
-                seconds(now),
-                room,
-                entry.who,
-                entry.session,
-                usd,
-                entry.input_tokens as i64,
-                entry.output_tokens as i64
-            ],
-        )?;
+        insert_cost(&transaction, &CostEntry { usd, ..entry.clone() }, now)?;
         transaction.commit()?;
         Ok(usd)
+    }
+
+    /// Records a turn of which the CLI has reported nothing.
+    pub fn add_cost(&self, entry: &CostEntry, now: SystemTime) -> StoreResult<()> {
+        insert_cost(&self.lock(), entry, now)
+    }
+
+    /// Adds to the room's last turn.
+    pub fn add_to_last_cost(&self, room: &Room, usd: f64) -> StoreResult<()> {
+        self.lock().execute(
+            "UPDATE costs SET usd = usd + ?2 WHERE rowid = (SELECT max(rowid) FROM costs WHERE room = ?1)",
+            params![room.to_string(), usd],
+        )?;
+        Ok(())
+    }
+
+    /// What all rooms' turns have cost since a moment.
+    pub fn cost_since(&self, since: SystemTime) -> StoreResult<f64> {
+        self.lock()
+            .prepare_cached("SELECT coalesce(sum(usd), 0) FROM costs WHERE at >= ?1")?
+            .query_row([seconds(since)], |row| row.get(0))
     }
 
     /// Costs since a moment, summed by person and by room.
@@ -399,6 +415,23 @@ impl Store {
         })?;
         rows.collect()
     }
+}
+
+fn insert_cost(connection: &Connection, entry: &CostEntry, now: SystemTime) -> StoreResult<()> {
+    connection.execute(
+        "INSERT INTO costs (at, room, who, session, usd, input_tokens, output_tokens)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            seconds(now),
+            entry.room.to_string(),
+            entry.who,
+            entry.session,
+            entry.usd,
+            entry.input_tokens as i64,
+            entry.output_tokens as i64
+        ],
+    )?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -446,9 +479,14 @@ mod tests {
             input_tokens: 10,
             output_tokens: 1,
         };
-        assert_eq!(store.add_turn_cost(&entry, 0.25, time(10)).unwrap(), 0.25);
-        assert_eq!(store.add_turn_cost(&entry, 0.75, time(20)).unwrap(), 0.5);
-        assert_eq!(store.add_turn_cost(&entry, 0.25, time(30)).unwrap(), 0.25, "a sum that fell began anew");
+        let same = |share| share;
+        assert_eq!(store.add_turn_cost(&entry, 0.25, time(10), same).unwrap(), 0.25);
+        assert_eq!(store.add_turn_cost(&entry, 0.75, time(20), same).unwrap(), 0.5);
+        assert_eq!(
+            store.add_turn_cost(&entry, 0.25, time(30), same).unwrap(),
+            0.25,
+            "a sum that fell began anew"
+        );
         let (by_person, _) = store.costs_since(time(15)).unwrap();
         assert_eq!((by_person[0].turns, by_person[0].usd, by_person[0].input_tokens), (2, 0.75, 20));
         assert_eq!(store.room_cost(&room).unwrap(), 1.0);

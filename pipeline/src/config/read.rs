@@ -111,12 +111,12 @@ struct AgentKeys {
 }
 
 /// `true`, `false`, `"ask"`, or a list of hosts that may contain `"ask"`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     untagged,
     expecting = "`true`, `false`, \"ask\" or a list of hosts like [\"ask\", \"example.org\"] is expected"
 )]
-enum NetworkValue {
+pub enum NetworkValue {
     Whether(bool),
     Word(String),
     Hosts(Vec<String>),
@@ -125,8 +125,18 @@ enum NetworkValue {
 /// People are asked about hosts that are not listed.
 const ASK: &str = "ask";
 
+impl Default for NetworkValue {
+    fn default() -> Self {
+        Self::Word(ASK.into())
+    }
+}
+
 impl NetworkValue {
-    fn network(self, key: &str) -> Result<NetworkAccess, KeyError> {
+    /// What the value of this key allows.
+    ///
+    /// # Errors
+    /// If it is no setting, or names something that is no host.
+    pub fn network(self, key: &str) -> Result<NetworkAccess, KeyError> {
         let hosts = match self {
             Self::Whether(true) => return Ok(NetworkAccess::All),
             Self::Whether(false) => Vec::new(),

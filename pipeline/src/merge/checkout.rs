@@ -138,7 +138,7 @@ impl BaseCheckout {
     /// Brings index and files from one tree to the other; git itself refuses where a person's work would be lost.
     pub(crate) fn follow(&self, place: &MergePaths, old: Oid, new: Oid) -> Result<(), MergeError> {
         let git = self.git(place);
-        // What a checkout does to index and files between two trees, without HEAD: base has moved already.
+        // The effect of a checkout on index and files between two trees, without HEAD: base has moved already.
         let args = ["read-tree", "-m", "-u", &old.to_string(), &new.to_string()];
         let mut answer = patiently(|| Ok(git.answer(args, &[])?))?;
         if answer.code != Some(0) && answer.stderr.contains("not uptodate") {

@@ -12,6 +12,7 @@ use super::paths::ignored_folder;
 use crate::{
     git::program::GitProgram,
     merge::{outcome::MergeError, paths::MergePaths},
+    worktree::WorktreeListLock,
 };
 
 /// A linked worktree of storkit's own.
@@ -71,6 +72,7 @@ fn make(place: &MergePaths, path: &Path, commit: Oid) -> Result<PathBuf, MergeEr
     // Without files: the caller checks the commit out, as it does on every reuse.
     let add = ["worktree", "add", "--quiet", "--detach", "--no-checkout"].map(OsStr::new);
     let commit = commit.to_string();
+    let _listed = lock_list(place)?;
     place.git().run(add.into_iter().chain([path.as_os_str(), OsStr::new(&commit)]))?;
     admin_dir(place, path).ok_or_else(|| MergeError::Io {
         path: path.to_owned(),
@@ -87,9 +89,14 @@ pub(crate) fn remove(place: &MergePaths, path: &Path) -> Result<(), MergeError> 
         fs::remove_dir_all(path).map_err(MergeError::io(path))?;
     }
     if let Some(admin) = admin_dir(place, path) {
+        let _listed = lock_list(place)?;
         fs::remove_dir_all(&admin).map_err(MergeError::io(admin))?;
     }
     Ok(())
+}
+
+fn lock_list(place: &MergePaths) -> Result<WorktreeListLock, MergeError> {
+    WorktreeListLock::take(&place.common).map_err(MergeError::io(&place.common))
 }
 
 // Git locks a worktree while it makes one, and names the place first.

@@ -1,4 +1,4 @@
-//! What a merge needs, how it ends, and why it could not be completed.
+//! The parts that a merge needs, how it ends, and why it could not be completed.
 
 use std::path::PathBuf;
 

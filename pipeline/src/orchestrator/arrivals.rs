@@ -18,7 +18,7 @@ impl Orchestrator {
         stories.started.mark(story, true, &stories.lane);
     }
 
-    /// Marks a story that was in work already, if a person says so. An agent cannot start what a clone brought.
+    /// Marks a story that was in work already, if a person says so. An agent cannot start a story that a clone brought.
     pub(super) fn mark_started_by(&mut self, by: &Actor, story: &Arc<Story>) {
         match by {
             Actor::Person(_) => self.mark_started(story),
@@ -36,7 +36,7 @@ impl Orchestrator {
         match by {
             // Somebody put the file there: a person, or git.
             Actor::Editor => self.stories.started.arrived.push(story),
-            // From backlog, by an order that has marked it; of later stages only what was started before gets further.
+            // From backlog, by an order that has marked it; of later stages only stories that were started before get further.
             Actor::Person(_) | Actor::Agent(_) | Actor::Pipeline => {}
         }
     }

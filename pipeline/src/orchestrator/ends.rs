@@ -113,7 +113,7 @@ impl Orchestrator {
             }
             _ => {}
         }
-        // What a room landed goes to a coder now; any other return moves the story, which is told there.
+        // A room's changes go to a coder now; any other return moves the story, and the move is reported there.
         if let (RunOutcome::Failed(failure), Some(_)) = (&outcome, &story.front.landed) {
             self.tell_room(id, &story.front.name, LandingNews::SentBack { why: failure.cause.to_string() });
         }

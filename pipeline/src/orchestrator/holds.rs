@@ -82,7 +82,7 @@ impl Holds {
         self.busy.get(&story)?.duration_since(now).ok().filter(|left| !left.is_zero())
     }
 
-    /// What was decided about the story could not be written. Taken again at once, the decision would fail again, and the
+    /// A decision about the story could not be written. Taken again at once, the decision would fail again, and the
     /// loop would do nothing else.
     pub(super) fn leave_alone(&mut self, story: StoryId, until: SystemTime) {
         self.failed.insert(story, until);

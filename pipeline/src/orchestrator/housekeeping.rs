@@ -43,7 +43,7 @@ pub(super) const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 impl Orchestrator {
     /// Commits the stories' files that git tracks, if that is due.
     pub(super) fn commit_if_due(&mut self) {
-        if !self.commits.begin(SystemTime::now()) {
+        if !self.stories.commits.begin(SystemTime::now()) {
             return;
         }
         let (project, base, own) =
@@ -51,7 +51,7 @@ impl Orchestrator {
         let commit =
             move || committer::commit_stories(&project, &base, &own).map_err(|error| error.to_string());
         self.spawn(async { blocking(commit).await.and_then(|done| done) }, |this, result| {
-            if let Some(text) = this.commits.end(result, SystemTime::now()) {
+            if let Some(text) = this.stories.commits.end(result, SystemTime::now()) {
                 this.publisher.alarm(None, text);
             }
             this.commit_if_due();
@@ -120,6 +120,9 @@ impl Orchestrator {
                     Ok(false) => {}
                     Err(error) => tracing::warn!(%room, %error, "a room's worktree cannot be removed"),
                 }
+            }
+            if let Err(error) = rooms::forget_old_copies(&project, SystemTime::now()) {
+                tracing::warn!(%error, "copies of discarded changes cannot be removed");
             }
         };
         self.spawn(blocking(reap), |_, _| ());

@@ -60,7 +60,7 @@ pub(super) struct SettingsReading {
 }
 
 impl SettingsReading {
-    /// Reads `project.toml` on base and what was confirmed of it. Blocks.
+    /// Reads `project.toml` on base and its confirmed version. Blocks.
     pub(super) fn read(project: &Project, settings: &AgentSettings) -> Self {
         let failed =
             |why: String| Self { in_force: None, trouble: Some(why.clone()), edited: false, base: Err(why) };

@@ -77,7 +77,7 @@ impl WorktreeRemover {
         let path = worktree.path().to_owned();
         let (remover, story) = (self.clone(), name.id());
         let (gates, confined) = blocking(move || kept_in(&worktree, story, &remover)).await??;
-        // A teardown stops what the setup started, so nothing cancels it; the gates' time limit still holds.
+        // A teardown stops the services that the setup started, so nothing cancels it; the gates' time limit still holds.
         let never = CancellationToken::new();
         let done = run_components(
             &path,

@@ -11,7 +11,7 @@ use super::{
 use crate::{config::ProjectConfig, event::PipelineEvent};
 
 impl Orchestrator {
-    /// Reads the settings again where base, what is checked out or the operator's confirmation is another. No watcher
+    /// Reads the settings again if base, the checkout or the operator's confirmation has changed. No watcher
     /// sees them all: base moves without a file in the checkout, and confirmations are outside of it.
     pub(super) fn reload_if_due(&mut self) {
         let (project, settings) = (self.context.project.clone(), Arc::clone(&self.context.settings));
@@ -24,7 +24,7 @@ impl Orchestrator {
         });
     }
 
-    /// Reads the settings again. What is wrong with them or not confirmed changes nothing, and is reported.
+    /// Reads the settings again. Wrong or unconfirmed ones change nothing, and are reported.
     pub(super) fn reload(&mut self) {
         let (project, settings) = (self.context.project.clone(), Arc::clone(&self.context.settings));
         let base = self.config.base.clone();

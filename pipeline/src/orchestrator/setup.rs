@@ -28,7 +28,7 @@ use super::{
 use crate::{
     Project,
     board::{WorkFolder, watcher},
-    event::{LandingNews, PipelineEvent, PipelineSnapshot, RunId, WallState},
+    event::{BuiltWall, LandingNews, PipelineEvent, PipelineSnapshot, RunId, WallState},
     guard::OwnCommits,
     handle::{Pipeline, PipelineOrder},
     host::{AgentSettings, PipelineHost, command_gates},
@@ -109,13 +109,10 @@ pub(super) struct StartupState {
 /// The state found on disk.
 struct FoundOnDisk {
     work: WorkFolder,
-    reading: SettingsReading,
-    stamp: ConfigStamp,
-    base: String,
+    config: PipelineConfig,
     started: StartedStories,
     recovery: MergeRecovery,
     worktrees: Worktrees,
-    wall: WallState,
     memos: BTreeMap<StoryId, StoryMemo>,
     unproven: BTreeSet<StoryId>,
     landings: Landings,
@@ -140,34 +137,18 @@ impl StartupState {
     }
 
     fn join(mut self, found: FoundOnDisk) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
-        let FoundOnDisk {
-            work,
-            reading,
-            stamp,
-            base,
-            started,
-            recovery,
-            worktrees,
-            wall,
-            memos,
-            unproven,
-            landings,
-            landed,
-        } = found;
+        let FoundOnDisk { work, config, started, recovery, worktrees, memos, unproven, landings, landed } =
+            found;
         report_recovery(&mut self.publisher, &recovery);
         report_landings(&mut self.publisher, landed);
-        let is_known = reading.in_force.is_some();
-        let trouble = reading.trouble.map(|why| with_consequence(&why, is_known));
-        if let Some(why) = &trouble {
+        if let Some(why) = &config.trouble {
             self.publisher.alarm(None, why.clone());
         }
-        // The board works without settings; `is_known` prevents that anything starts.
-        let config = reading.in_force.unwrap_or_default();
         let merging = housekeeping::merge_settings(
-            &base,
-            &config,
+            &config.base,
+            &config.in_force,
             &self.settings,
-            CommandHosts::new(&self.project, &base, command_gates(&self.host)),
+            CommandHosts::new(&self.project, &config.base, command_gates(&self.host)),
         );
         let (queue, merged) = match MergeQueue::open(&self.project, merging) {
             Ok(opened) => opened,
@@ -183,18 +164,17 @@ impl StartupState {
         let lane = WorkLane::open();
         let mut orchestrator = Orchestrator {
             memos: Memos::new(&project, memos, lane.clone()),
-            stories: Stories { work: Arc::new(work), board, lane, changed_while_landing: false, started },
+            stories: Stories {
+                work: Arc::new(work),
+                board,
+                lane,
+                changed_while_landing: false,
+                started,
+                commits: Commits::default(),
+            },
             merges: Merges::new(queue, WorkLane::open()),
             landings,
-            config: PipelineConfig {
-                in_force: Arc::new(config),
-                is_known,
-                trouble,
-                edited: reading.edited,
-                stamp,
-                base,
-                wall,
-            },
+            config,
             context: RunContext {
                 project,
                 settings: Arc::new(settings),
@@ -206,7 +186,6 @@ impl StartupState {
             holds: Holds::new(unproven),
             runs: Default::default(),
             pending: Default::default(),
-            commits: Commits::default(),
             publisher,
             events,
             closing: None,
@@ -218,17 +197,21 @@ impl StartupState {
 
 impl Orchestrator {
     fn begin(&mut self) {
-        // A person has started what a room landed, also if storkit ended before it recorded that.
+        // A person has started the stories that a room landed, also if storkit ended before it recorded that.
         for story in self.landings.stories() {
             if let Some(story) = self.story(story) {
                 self.mark_started(&story);
             }
         }
         self.reap();
-        self.commits.want();
+        self.stories.commits.want();
         self.commit_if_due();
         match self.config.wall.clone() {
-            WallState::Built(_) => {}
+            WallState::Built(wall) => {
+                if let Some(gap) = wall.network_gap {
+                    self.publisher.alarm(None, gap);
+                }
+            }
             WallState::TurnedOff => self.publisher.alarm(None, NO_WALL.to_owned()),
             WallState::Missing(why) => self.publisher.alarm(None, why),
         }
@@ -274,10 +257,7 @@ async fn end_old_runs(ledger: &RunLedger) {
 }
 
 fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk, String> {
-    let reading = SettingsReading::read(project, settings);
-    // Found once per start: runs and merges under way refer to it.
-    let base = reading.base.clone()?;
-    let stamp = ConfigStamp::read(project, &base, settings);
+    let config = read_config(project, settings)?;
     // Before the stories are read: an interrupted merge may have moved base, but not yet the story's file.
     let recovery = recover(project).map_err(|error| error.to_string())?;
     let work = WorkFolder::open(project).map_err(|error| error.to_string())?;
@@ -286,31 +266,39 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     let landed = rooms::recover(&work, project);
     let landed =
         landed.into_iter().map(|(room, done)| (room, done.map_err(|error| error.to_string()))).collect();
-    let wall = match settings.confinement() {
-        Ok(Confinement::None) => WallState::TurnedOff,
-        Ok(built) => WallState::Built(built.name()),
-        Err(why) => WallState::Missing(why),
-    };
     let board = work.scan().map_err(|error| error.to_string())?;
     let landings =
         Landings::read(project, |story| matches!(MergeProof::read(project.root(), story), Ok(Some(_))));
-    let unproven = unproven(project, &base, &board);
+    let unproven = unproven(project, &config.base, &board);
     let memos = memo::read(project);
-    let started =
-        StartedStories::open(project, &settings.trust, (&base, &board)).map_err(|error| error.to_string())?;
-    Ok(FoundOnDisk {
-        work,
-        reading,
-        stamp,
+    let started = StartedStories::open(project, &settings.trust, (&config.base, &board))
+        .map_err(|error| error.to_string())?;
+    Ok(FoundOnDisk { work, config, started, recovery, worktrees, memos, unproven, landings, landed })
+}
+
+fn read_config(project: &Project, settings: &AgentSettings) -> Result<PipelineConfig, String> {
+    let reading = SettingsReading::read(project, settings);
+    // Found once per start: runs and merges under way refer to it.
+    let base = reading.base?;
+    let is_known = reading.in_force.is_some();
+    let wall = match settings.confinement() {
+        Ok(Confinement::None) => WallState::TurnedOff,
+        Ok(built) => WallState::Built(BuiltWall {
+            name: built.name(),
+            protects_checkout: built.protects_parts(),
+            network_gap: built.network_gap(),
+        }),
+        Err(why) => WallState::Missing(why),
+    };
+    Ok(PipelineConfig {
+        stamp: ConfigStamp::read(project, &base, settings),
+        trouble: reading.trouble.map(|why| with_consequence(&why, is_known)),
+        // The board works without settings; `is_known` prevents that anything starts.
+        in_force: Arc::new(reading.in_force.unwrap_or_default()),
+        edited: reading.edited,
+        is_known,
         base,
-        started,
-        recovery,
-        worktrees,
         wall,
-        memos,
-        unproven,
-        landings,
-        landed,
     })
 }
 

@@ -1,9 +1,9 @@
-//! The stories as the orchestrator knows them: the board, what a change of it consists of, and the events that tell
+//! The stories as the orchestrator knows them: the board, the parts of a change, and the events that tell
 //! two boards apart.
 
 use std::sync::Arc;
 
-use super::{lane::WorkLane, started::StartedStories};
+use super::{commits::Commits, lane::WorkLane, started::StartedStories};
 use crate::{
     board::{Board, WorkError, WorkFolder},
     event::{Actor, PipelineEvent},
@@ -24,6 +24,7 @@ pub(super) struct Stories {
     pub changed_while_landing: bool,
     /// Those that may be worked on; others in work came with the repository.
     pub started: StartedStories,
+    pub commits: Commits,
 }
 
 /// Who moved which story, and why.

@@ -195,7 +195,7 @@ impl Orchestrator {
             _ => {}
         }
         if committed {
-            self.commits.want();
+            self.stories.commits.want();
         }
     }
 

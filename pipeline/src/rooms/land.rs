@@ -29,7 +29,7 @@ pub(crate) struct LandRequest {
     pub name: RoomName,
     /// `messenger:id`
     pub room: String,
-    /// Of the story, and the message of the commit of what is not committed yet.
+    /// Title of the story, and message of the commit of uncommitted changes.
     pub title: String,
 }
 
@@ -83,7 +83,7 @@ pub(crate) enum LandError {
     Record(#[from] io::Error),
 }
 
-/// The first steps: commits what is not committed, checks it, and writes down what is to follow. No process may live in the
+/// The first steps: commits uncommitted changes, checks them, and records the next steps. No process may live in the
 /// room's worktree. Blocks.
 pub(crate) fn begin(
     worktrees: &Worktrees,
@@ -217,7 +217,7 @@ mod tests {
             board.stories.iter().map(|story| (story.id().0, story.front.name.clone(), story.stage)).collect()
         }
 
-        /// What a landing came to, whoever finished it.
+        /// The result of a landing, whoever finished it.
         fn is_landed(&self, pending: &PendingLand) {
             assert_eq!(self.stories(), [(1, "Fix the typo".into(), Stage::Current)]);
             let branch = self.git.git(&["rev-parse", "feature/story-1_fix_the_typo/work"]);

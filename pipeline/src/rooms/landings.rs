@@ -14,7 +14,7 @@ use crate::{
     worktree::{RoomName, WorktreeOwner},
 };
 
-/// What a room landed, and what it is landing.
+/// The commits that a room landed, and those that it is landing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct RoomLandings {

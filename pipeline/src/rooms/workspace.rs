@@ -7,7 +7,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use agents::confine::{Confined, SCRATCH, WorktreePaths};
+use agents::{
+    claude::LaunchModel,
+    confine::{Confined, EgressProxy, OpenHosts, SCRATCH, WorktreePaths},
+};
 use git2::Oid;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +21,7 @@ use crate::{
     gates::GateRunner,
     git::program::common_dir,
     host::AgentSettings,
+    open_hosts::registries,
     story::StoryId,
     worktree::{
         BranchFate, ComponentPhase, FollowResult, ImportError, RoomName, RoomStanding, SizeLimits, Worktree,
@@ -46,9 +50,12 @@ pub struct RoomWorkspace {
     pub branch: Option<String>,
     pub env: Vec<(String, String)>,
     pub confined: Confined,
+    /// The way out of the wall, if it has one. It is open as long as this value lives.
+    pub egress: Option<Arc<EgressProxy>>,
+    pub model: LaunchModel,
 }
 
-/// What a room finds when it is about to work.
+/// The state that a room finds when it is about to work.
 #[derive(Clone, Debug)]
 pub enum RoomReadiness {
     /// Ready for a new process.
@@ -56,7 +63,7 @@ pub enum RoomReadiness {
         workspace: Box<RoomWorkspace>,
         /// Its own changes, where it has some.
         own: Option<RoomStanding>,
-        /// What the person should know, as sentences.
+        /// Notices for the person, as sentences.
         notes: Vec<String>,
     },
     /// The living process goes on where it is.
@@ -86,7 +93,7 @@ pub(crate) struct EnterRequest {
     pub living: bool,
 }
 
-/// What is the same for all rooms.
+/// The parts that all rooms share.
 #[derive(Clone)]
 pub(crate) struct RoomSetting {
     pub project: Project,
@@ -100,7 +107,7 @@ pub(crate) struct RoomSetting {
 /// components.
 ///
 /// # Errors
-/// A sentence.
+/// A sentence that says why the room cannot work.
 pub(crate) async fn enter(
     room: RoomSetting,
     request: EnterRequest,
@@ -172,13 +179,15 @@ fn enclose(worktree: &Worktree, settings: &AgentSettings) -> Result<RoomWorkspac
         branch: Some(worktree.branch()),
         env: worktree.environment(&confinement),
         confined: settings.confined(confinement, place),
+        egress: None,
+        model: LaunchModel::default(),
     })
 }
 
 /// The main checkout as a room's workspace: its files can be written, `.git` and `.storkit` cannot. Blocks.
 ///
 /// # Errors
-/// A sentence.
+/// A sentence that says why the room cannot work.
 fn checkout(project: &Project, settings: &AgentSettings, room: &RoomName) -> Result<RoomWorkspace, String> {
     let root = project.root();
     let common = common_dir(root).map_err(|error| error.to_string())?;
@@ -202,7 +211,15 @@ fn checkout(project: &Project, settings: &AgentSettings, room: &RoomName) -> Res
         return Err(UNPROTECTED.into());
     }
     let confined = settings.confined(confinement, place);
-    Ok(RoomWorkspace { folder: root.to_owned(), branch: None, env: Vec::new(), confined })
+    let model = LaunchModel::default();
+    Ok(RoomWorkspace {
+        folder: root.to_owned(),
+        branch: None,
+        env: Vec::new(),
+        confined,
+        egress: None,
+        model,
+    })
 }
 
 /// Sets the components up, once for each worktree.
@@ -221,7 +238,9 @@ async fn set_up(
     }
     let components = &room.config.components;
     let phase = ComponentPhase::Setup;
-    let gates = GateRunner::default();
+    let (project, base) = (room.project.clone(), room.base.clone());
+    let open = blocking(move || OpenHosts { registries: registries(&project, &base), gate: None }).await?;
+    let gates = GateRunner { open_hosts: open, ..GateRunner::default() };
     let result =
         run_components(worktree.path(), components, phase, &gates, Some(confined), cancel, |_| ()).await;
     if cancel.is_cancelled() {
@@ -296,6 +315,8 @@ impl Pipeline {
     }
 }
 
-async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+pub(super) async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
     tokio::task::spawn_blocking(act).await.map_err(|error| format!("This failed inside storkit: {error}."))
 }

@@ -37,8 +37,6 @@ pub(super) struct RunJob {
     pub workspace: Option<Workspace>,
     /// The proxy of a sandbox with limited network access.
     egress: Option<Arc<EgressProxy>>,
-    /// Where the agent finds the way to its model on this machine's loopback.
-    model_port: Option<u16>,
     pub session: Option<SessionId>,
     pub spending: RunSpending,
     /// Whether the CLI waits for the model's service.
@@ -94,7 +92,6 @@ impl RunJob {
             access: None,
             workspace: None,
             egress: None,
-            model_port: None,
             session: None,
             spending: RunSpending::new(SessionCost::resumed(before_usd)),
             busy: false,
@@ -328,7 +325,7 @@ mod tests {
         verdict::ReviewDecision,
     };
 
-    /// What the coder is told to print and commit, and how it ends.
+    /// The coder's output, commit and end.
     const WORKS: &str = "commit one; result";
 
     fn setup(commands: &[&str]) -> Component {
@@ -555,8 +552,7 @@ mod tests {
         client.read_to_string(&mut String::new()).await.unwrap();
         job.egress = Some(Arc::new(egress));
         job.report_refusals().await;
-        let sentence =
-            "Blocked access to `evil.example:443`: not listed in `network` in .storkit/project.toml.";
+        let sentence = "Blocked access to `evil.example:443`: not listed in `network`.";
         assert_eq!(updates.try_recv(), Ok(RunUpdate::Line(format!("({sentence})"))));
         assert_eq!(updates.try_recv(), Ok(RunUpdate::Alarm(format!("`agent` (story 7): {sentence}"))));
         job.report_refusals().await;

@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(spending.total(), ModelSpending { usd: 0.75, input_tokens: 20, output_tokens: 6 });
     }
 
-    /// What a run reports of these events.
+    /// The updates that a run reports for these events.
     async fn reported(events: impl IntoIterator<Item = AgentEvent>) -> Vec<RunUpdate> {
         let (mut job, _control, mut updates) = RunFixture::coder("").job();
         for event in events {

@@ -148,11 +148,14 @@ fn confinement(context: &RunContext, plan: &RunPlan) -> Result<Confinement, Stri
 
 /// The name of an agent's network setting in sentences.
 pub(super) fn agent_network(agent: &str) -> String {
-    format!("`network` of the agent `{agent}`")
+    format!("`network` of the agent `{agent}` in `.storkit/project.toml`")
 }
 
+/// Where a login of the CLI is renewed (2.1.330).
+const LOGIN_SERVICE: &str = "platform.claude.com";
+
 /// Hosts that every agent needs: the model's service, as its environment names it, unless storkit's own way leads there.
-pub(super) fn needs(settings: &AgentSettings) -> Result<Vec<AllowedHost>, String> {
+pub(crate) fn needs(settings: &AgentSettings) -> Result<Vec<AllowedHost>, String> {
     const VARIABLE: &str = "ANTHROPIC_BASE_URL";
     if !matches!(settings.model_access, ModelAccess::Login) {
         return Ok(Vec::new());
@@ -162,12 +165,13 @@ pub(super) fn needs(settings: &AgentSettings) -> Result<Vec<AllowedHost>, String
             .filter(|_| !settings.secret_env.iter().any(|name| name == VARIABLE))
     };
     let base = settings.env.get(VARIABLE).cloned().or_else(inherited).filter(|base| !base.trim().is_empty());
+    let login = if base.is_none() { AllowedHost::exact(LOGIN_SERVICE, 443) } else { None };
     let base = base.unwrap_or_else(|| "https://api.anthropic.com".into());
     let api = endpoint(base.trim()).and_then(|(host, port)| AllowedHost::exact(&host, port));
     let api = api.ok_or_else(|| {
         format!("`{VARIABLE}` is not the address of a service, so access to it cannot be allowed.")
     })?;
-    Ok(vec![api])
+    Ok(login.into_iter().chain([api]).collect())
 }
 
 /// Storkit's listener, where the agents' tools are.

@@ -118,7 +118,7 @@ struct TrackedBy {
     submodule: bool,
 }
 
-/// What is tracked and must not be, by its path: the first part below `.storkit`, or `.storkit` itself.
+/// A file that is tracked and must not be, by its path: the first part below `.storkit`, or `.storkit` itself.
 fn tracked(repository: &Repository) -> Result<BTreeMap<PathBuf, TrackedBy>, git2::Error> {
     let mut found: BTreeMap<PathBuf, TrackedBy> = BTreeMap::new();
     let index = repository.index()?;

@@ -21,7 +21,7 @@ const LFS: [&str; 6] = [
 /// The settings of the repository's configuration, files that it includes among them, that make git run a program, as
 /// `key=value`. Hooks are not among them: storkit's own git calls run none.
 pub(super) fn of(project: &Project) -> Result<BTreeSet<String>, GitProgramError> {
-    // Listing runs nothing. libgit2 does not know every condition of `includeIf`, and would miss what it guards.
+    // Listing runs nothing. libgit2 does not know every condition of `includeIf`, and would miss the files behind it.
     let listed = GitProgram::at(project.root())
         .answer(["config", "--list", "--show-scope", "-z", "--includes"], &[])?;
     if listed.code != Some(0) {

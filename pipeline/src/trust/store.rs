@@ -1,4 +1,4 @@
-//! What the operator confirmed, and which stories were started on this machine: stored for each project's real path,
+//! The settings that the operator confirmed, and the stories that were started on this machine: stored for each project's real path,
 //! outside of every repository.
 
 use std::{
@@ -83,7 +83,7 @@ impl TrustStore {
         self.write(project, "stories.json", origins)
     }
 
-    /// Removes what is known of a project that is gone.
+    /// Removes the records of a project that is gone.
     pub fn forget(&self, project: &Project) {
         for extension in ["json", "stories.json"] {
             // One that is not there is forgotten already.

@@ -1,10 +1,10 @@
-//! What the operator confirms.
+//! The text that the operator confirms.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-/// What a repository can make storkit run, exactly as the operator sees and confirms it.
+/// Everything that a repository can make storkit run, exactly as the operator sees and confirms it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustedText {

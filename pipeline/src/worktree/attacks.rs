@@ -26,7 +26,6 @@ const SECRET: &str = "s3cret-of-the-operator";
 struct AttackedMachine {
     fixture: WorktreeFixture,
     worktree: Worktree,
-    /// Behind bubblewrap.
     confined: Confined,
     /// Behind Landlock, if the kernel has it.
     landlock: Option<Confined>,

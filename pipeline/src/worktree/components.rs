@@ -103,8 +103,10 @@ async fn kept_in(
     confined: Option<&Confined>,
 ) -> Result<GateRunner, ComponentError> {
     let Some(confined) = confined.cloned() else { return Ok(how) };
-    let (network, key) =
-        (component.network.clone(), format!("`network` of the component `{}`", component.name));
+    let (network, key) = (
+        component.network.clone(),
+        format!("`network` of the component `{}` in `.storkit/project.toml`", component.name),
+    );
     let kept = tokio::task::spawn_blocking(move || how.kept_in(&confined, &network, &key)).await;
     kept.unwrap_or_else(|error| Err(format!("{error}."))).map_err(ComponentError::Sandbox)
 }

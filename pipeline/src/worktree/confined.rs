@@ -16,7 +16,7 @@ use agents::{
         SessionStart,
     },
     confine::{
-        Bwrap, Confined, Confinement, HostFolders, LandlockWall, NetworkReach, OwnProgram, Tenant,
+        Bwrap, Confined, Confinement, HostFolders, LandlockWall, NetworkReach, OwnProgram, PortReach, Tenant,
         WalledCommand,
     },
 };
@@ -48,7 +48,7 @@ pub(crate) fn bwrap(home: &Path) -> Bwrap {
 /// The same by Landlock; `None` where the kernel cannot enforce it.
 pub(crate) fn landlock(home: &Path) -> Option<LandlockWall> {
     let Bwrap { own, host, .. } = bwrap(home);
-    let wall = LandlockWall { own: own.expect("this program"), host };
+    let wall = LandlockWall { own: own.expect("this program"), host, reach: PortReach::Everything };
     wall.try_out().is_ok().then_some(wall)
 }
 

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     gates::GateRunner,
     worktree::{
-        confined::{command, confined, is_interrupted, takes_prompts_and_is_asked_to_end},
+        confined::{command, confined, is_interrupted, landlock, takes_prompts_and_is_asked_to_end},
         fixture::WorktreeFixture,
         worktrees::Worktree,
     },
@@ -101,19 +101,25 @@ impl NetworkRoom {
     }
 
     fn with(plan: NetworkPlan) -> Self {
-        let (fixture, worktree, confined) = confined();
+        Self::limited(confined(), plan)
+    }
+
+    fn limited(
+        (fixture, worktree, confined): (WorktreeFixture, Worktree, Confined),
+        plan: NetworkPlan,
+    ) -> Self {
         let (confined, egress) = confined.limited(plan).expect("it can be kept");
         Self { _fixture: fixture, _worktree: worktree, confined, egress }
     }
 
     fn command(&self, argv: &[&str]) -> Command {
-        let WalledCommand { argv, scratch, .. } = command(&self.confined, argv);
+        let WalledCommand { argv, scratch, environment } = command(&self.confined, argv);
         // Removed by the next `enclose`, as after a kill.
         if let Some(scratch) = scratch {
             std::mem::forget(scratch);
         }
         let mut command = Command::new(&argv[0]);
-        command.args(&argv[1..]).stdin(Stdio::null());
+        command.args(&argv[1..]).envs(environment).stdin(Stdio::null());
         command
     }
 
@@ -145,10 +151,8 @@ async fn a_listed_host_is_reached_by_the_proxy_and_no_other() {
     assert_eq!((code, text.contains("GET /tunnel")), (Some(0), true), "{text}");
     assert_eq!(room.refused(), None);
 
-    let sentence = format!(
-        "storkit refuses {}: it is not listed in `network` of the agent `coder` of .storkit/project.toml.",
-        other.0
-    );
+    let sentence =
+        format!("storkit refuses {}: it is not listed in `network` of the agent `coder`.", other.0);
     let (_, text) = room.curl(&["-i", &other.url("/")]).await;
     assert!(text.starts_with("HTTP/1.1 403 storkit refuses"), "{text}");
     assert!(text.contains(&sentence) && !text.contains("200 OK"), "{text}");
@@ -379,8 +383,7 @@ async fn gates_have_nothing_or_what_is_listed_and_say_what_was_refused() {
     let (code, tail) =
         gate(NetworkAccess::Only(vec![AllowedHost::parse(&listed.entry()).expect("a host")]), &ask).await;
     assert_eq!(code, Some(0), "{tail}");
-    let told =
-        format!("Blocked access to `{}`: not listed in `gate_network` in .storkit/project.toml.\n", other.0);
+    let told = format!("Blocked access to `{}`: not listed in `gate_network`.\n", other.0);
     assert!(tail.ends_with(&told), "{tail}");
     // Without any there is no proxy either, and no loopback but one of its own.
     let (code, tail) = gate(NetworkAccess::Only(vec![]), &format!("curl -sSf {}", listed.url("/a"))).await;
@@ -397,7 +400,7 @@ fn where_nothing_can_keep_it_nothing_is_started() {
     let limited = NetworkAccess::Only(vec![]);
     let key = "`network` of the agent `coder`";
     let why = Confinement::Bwrap(missing).can_limit(&limited, key).expect_err("it is missing");
-    insta::assert_snapshot!(why, @"`network` of the agent `coder` in `.storkit/project.toml` cannot be enforced: bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`. Fix that, or set it to `true`.");
+    insta::assert_snapshot!(why, @"`network` of the agent `coder` cannot be enforced: bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`. Fix that, or set it to `true`.");
     for open in [Confinement::None, Confinement::Prefix(vec!["runsc".into()])] {
         assert!(open.can_limit(&limited, key).is_err());
         assert_eq!(open.can_limit(&NetworkAccess::All, key), Ok(()));
@@ -422,4 +425,117 @@ async fn the_way_out_ends_with_its_run_and_open_connections_too() {
     let rest = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut vec![])).await;
     assert!(rest.is_ok(), "the tunnel is still open");
     assert!(!folder.exists());
+}
+
+/// Behind Landlock, where people allow every host; `None` where the kernel cannot limit ports.
+fn behind_landlock(hosts: &[&str]) -> Option<(NetworkRoom, Arc<TestGate>)> {
+    let fixture = WorktreeFixture::new();
+    let worktree = fixture.prepare("7_x");
+    let confinement = Confinement::Landlock(landlock(&fixture.root().with_file_name("home"))?);
+    if !confinement.limits(&NetworkAccess::default()) {
+        return None;
+    }
+    let confined = Confined { confinement, place: worktree.enclose().expect("a place"), variables: vec![] };
+    let gate = Arc::new(TestGate { says: HostDecision::Allowed, asked: Mutex::default() });
+    let hosts = hosts.iter().map(|host| AllowedHost::parse(host).expect("a host")).collect();
+    let plan = NetworkPlan::new(NetworkAccess::Ask(hosts), "`gate_network`");
+    let plan = NetworkPlan { open: OpenHosts { registries: Vec::new(), gate: Some(gate.clone()) }, ..plan };
+    Some((NetworkRoom::limited((fixture, worktree, confined), plan), gate))
+}
+
+#[tokio::test]
+async fn behind_landlock_a_listed_host_is_reached_by_the_proxy_and_no_other_port_at_all() {
+    let (listed, other, local) =
+        (EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.2"), EchoServer::start("127.0.0.1"));
+    let open = EchoServer::start("127.0.0.1");
+    let Some((room, gate)) = behind_landlock(&[&listed.entry(), &format!("localhost:{}", open.0.port())])
+    else {
+        return;
+    };
+    let (code, text) = room.curl(&[&listed.url("/a")]).await;
+    assert_eq!((code, text.contains("GET /a HTTP/1.1")), (Some(0), true), "{text}");
+    let (code, text) = room.curl(&["--proxytunnel", &listed.url("/tunnel")]).await;
+    assert_eq!((code, text.contains("GET /tunnel")), (Some(0), true), "{text}");
+    assert!(!text.to_lowercase().contains("proxy-authorization"), "{text}");
+    let (code, text) = room.curl(&["-4", &format!("http://localhost:{}/own", open.0.port())]).await;
+    assert_eq!((code, text.contains("GET /own")), (Some(0), true), "{text}");
+    for server in [&listed, &other, &local] {
+        let (code, text) = room.curl(&["--noproxy", "*", &server.url("/")]).await;
+        assert_eq!(code, Some(7), "{text}");
+    }
+    let (_, text) = room.curl(&["--noproxy", "", "-i", &local.url("/")]).await;
+    assert!(text.contains("403 storkit refuses 127.0.0.1"), "{text}");
+    assert_eq!(
+        *gate.asked.lock().expect("no panic"),
+        Vec::<String>::new(),
+        "nobody is asked about this machine"
+    );
+}
+
+#[tokio::test]
+async fn behind_landlock_nothing_goes_out_but_by_tcp() {
+    let Some((room, _gate)) = behind_landlock(&[]) else { return };
+    let other = EchoServer::start("127.0.0.2");
+    let script = r#"
+import socket, sys
+for family, kind, protocol in [(2, 2, 0), (2, 3, 1), (2, 3, 255), (10, 2, 0), (10, 3, 58), (2, 1, 262), (2, 1, 132), (2, 5, 132),
+                               (2, 6, 33), (43, 1, 0), (17, 3, 0), (1, 1, 0), (40, 1, 0), (38, 5, 0), (16, 3, 16), (2, 2 | 2048, 0)]:
+    try: socket.socket(family, kind, protocol); print("made", family, kind, protocol)
+    except OSError: pass
+def tries(what, act):
+    try: act(); print("did", what)
+    except OSError: pass
+fast = socket.socket()
+tries("fast open", lambda: fast.sendto(b"GET / HTTP/1.0\r\n\r\n", 0x20000000, ("127.0.0.2", int(sys.argv[1]))))
+fast = socket.socket()
+tries("fast open by message", lambda: fast.sendmsg([b"x"], [], 0x20000000, ("127.0.0.2", int(sys.argv[1]))))
+later = socket.socket(); later.setsockopt(6, 30, 1)
+tries("fast open at connect", lambda: later.connect(("127.0.0.2", int(sys.argv[1]))))
+six = socket.socket(socket.AF_INET6)
+tries("a mapped address", lambda: six.connect(("::ffff:127.0.0.2", int(sys.argv[1]))))
+tries("a server on a known port", lambda: socket.socket().bind(("127.0.0.1", 18099)))
+server = socket.socket(); server.bind(("127.0.0.1", 0)); server.listen()
+socket.getaddrinfo("127.0.0.1", 80)
+print("end")
+"#;
+    let output = room.run(&["python3", "-c", script, &other.0.port().to_string()]).await;
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said, "end\n");
+}
+
+#[tokio::test]
+async fn behind_landlock_the_proxy_is_for_its_own_process_alone() {
+    let listed = EchoServer::start("127.0.0.2");
+    let Some((room, _gate)) = behind_landlock(&[&listed.entry()]) else { return };
+    let output = room.run(&["sh", "-c", "echo $HTTP_PROXY"]).await;
+    let proxy = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let (start, address) = proxy.split_once('@').expect("an address with a password");
+    for proxy in [
+        format!("http://{address}"),
+        format!("http://storkit:wrong@{address}"),
+        format!("{start}x@{address}"),
+    ] {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-i", "--max-time", "60", "-x", &proxy, &listed.url("/")]);
+        let output = curl.output().expect("curl runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.starts_with("HTTP/1.1 407 "), "{proxy}: {text}");
+    }
+    assert!(!format!("{:?}", room.confined).contains(&start["http://storkit:".len()..]), "it is in no log");
+}
+
+#[test]
+fn what_landlock_cannot_keep_whole_is_not_started() {
+    let fixture = WorktreeFixture::new();
+    let Some(wall) = landlock(&fixture.root().with_file_name("home")) else { return };
+    let wall = Confinement::Landlock(wall);
+    for hosts in [vec![], vec![AllowedHost::parse("crates.io").expect("a host")]] {
+        let why = wall.can_limit(&NetworkAccess::Only(hosts), "`gate_network`").expect_err("it cannot");
+        assert!(
+            why.starts_with("`gate_network` cannot be enforced: ") && why.contains("bubblewrap"),
+            "{why}"
+        );
+    }
+    assert!(wall.network_gap().is_some());
 }

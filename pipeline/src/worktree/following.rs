@@ -104,6 +104,28 @@ impl Worktree {
         Ok(self.tip()?)
     }
 
+    /// Its own commits, the newest first, at most `most`: `0123abc Fix the typo`. Blocks.
+    pub fn own_commits(&self, most: usize) -> Result<Vec<String>, WorktreeError> {
+        let range = format!("refs/heads/{}..{}", self.base, self.layout.owner.reference());
+        let args = ["log", "--format=%h %s", &format!("--max-count={most}"), &range];
+        let answer = self.git().answer(args, &[])?;
+        if answer.code != Some(0) {
+            return Err(answer.refusal(&args).into());
+        }
+        Ok(String::from_utf8_lossy(&answer.stdout).lines().map(str::to_owned).collect())
+    }
+
+    /// Puts branch and files to the tip of base, whatever they are. Everything that is committed or not ignored is kept on the new
+    /// branch `copy`. Refused as an import is; then nothing is thrown away. No process may live here. Blocks.
+    pub fn discard(&self, copy: &str) -> Result<(), ImportError> {
+        let kept = self.commit_all("Discarded from a chat room")?;
+        let _lock = WorktreeLock::take(&self.layout)?;
+        // All zeros mean that the ref must not exist (git-update-ref(1)).
+        let reference = format!("refs/heads/{copy}");
+        self.git().run(["update-ref", &reference, &kept.to_string(), &"0".repeat(40)])?;
+        self.move_to(self.base_tip()?)
+    }
+
     /// Notes that somebody works here now.
     pub(crate) fn touch(&self) -> Result<(), WorktreeError> {
         let path = self.layout.private.join(USED);
@@ -243,6 +265,39 @@ mod tests {
         assert_eq!(fixture.git(&["rev-parse", &worktree.branch()]), fixture.git(&["rev-parse", "main"]));
         fs::remove_file(worktree.path().join("big.bin")).expect("gone");
         assert_eq!(follow(&worktree), FollowResult::Level);
+    }
+
+    #[test]
+    fn what_is_discarded_is_kept_on_a_branch_and_the_room_follows_base_again() {
+        let fixture = WorktreeFixture::new();
+        let worktree = room(&fixture);
+        write(&worktree, "mine.txt", "mine");
+        worktree.commit_all("Mine").expect("committed");
+        write(&worktree, "more.txt", "more");
+        commit(&fixture, "b.txt");
+        let commits = worktree.own_commits(9).expect("a log");
+        assert!(matches!(&commits[..], [one] if one.ends_with(" Mine")), "{commits:?}");
+        worktree.discard("storkit/discarded/x-1").expect("discarded");
+        assert_eq!(worktree.standing().expect("read"), RoomStanding::default());
+        assert!(!worktree.path().join("mine.txt").exists() && !worktree.path().join("more.txt").exists());
+        assert!(worktree.path().join("b.txt").exists());
+        let kept = fixture.git(&["ls-tree", "--name-only", "storkit/discarded/x-1"]);
+        assert!(kept.contains("mine.txt") && kept.contains("more.txt"), "{kept}");
+        assert_eq!(follow(&worktree), FollowResult::Level);
+        // A name that is taken is another copy.
+        write(&worktree, "again.txt", "again");
+        assert!(worktree.discard("storkit/discarded/x-1").is_err());
+        assert_eq!(worktree.standing().expect("read").ahead, 1, "nothing is lost");
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_not_discarded() {
+        let mut fixture = WorktreeFixture::new();
+        fixture.limits.file = 1_000;
+        let worktree = room(&fixture);
+        write(&worktree, "big.bin", &"x".repeat(2_000));
+        assert!(worktree.discard("storkit/discarded/x-1").is_err());
+        assert_eq!(worktree.uncommitted().expect("a status"), ["big.bin"]);
     }
 
     #[test]

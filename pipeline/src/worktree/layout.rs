@@ -134,6 +134,21 @@ pub(super) struct WorktreeLock {
     _folder: File,
 }
 
+/// The lock on git's list of worktrees. `git worktree add` reads the entries of all worktrees, and fails on one that another process
+/// is just making or removing.
+pub(crate) struct WorktreeListLock {
+    _folder: File,
+}
+
+impl WorktreeListLock {
+    /// Waits for it. `common` is the repository's git folder. Released when dropped.
+    pub(crate) fn take(common: &Path) -> io::Result<Self> {
+        let folder = File::open(common)?;
+        folder.lock()?;
+        Ok(Self { _folder: folder })
+    }
+}
+
 impl WorktreeLock {
     pub(super) fn take(layout: &WorktreeLayout) -> Result<Self, WorktreeError> {
         let path = &layout.private;

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::name::{BRANCH_PREFIX, WorktreeName};
 
-/// What the branch of every room begins with.
+/// The prefix of every room's branch.
 pub const ROOM_BRANCHES: &str = "room/";
 
 /// The folder of a room's worktree begins with it; no folder of a story does.

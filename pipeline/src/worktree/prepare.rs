@@ -14,7 +14,7 @@ use rustix::fs::statvfs;
 
 use super::{
     hooks,
-    layout::{WorktreeLock, make_home},
+    layout::{WorktreeListLock, WorktreeLock, make_home},
 };
 use crate::{
     git::program::GitProgram,
@@ -49,7 +49,7 @@ impl Worktrees {
         hooks::write(&layout.hooks).map_err(at(&layout.hooks))?;
         let _lock = WorktreeLock::take(&layout)?;
         let repository = Repository::open(self.project.root())?;
-        allow_own_settings(self.project.root(), &self.common, &repository)?;
+        self.allow_own_settings(&repository)?;
         let admin = match standing(&layout) {
             Some(admin) => mend(admin, &layout)?,
             None => self.make(&layout, &home, &repository, base)?,
@@ -66,6 +66,38 @@ impl Worktrees {
         Some(Worktree { layout, limits: self.limits, admin, base: base.into() })
     }
 
+    /// Lets each worktree have its own configuration (git-worktree(1), "CONFIGURATION FILE"), once per repository.
+    /// `core.bare` and `core.worktree` are the main checkout's alone then.
+    fn allow_own_settings(&self, repository: &Repository) -> Result<(), WorktreeError> {
+        // Git refuses to write a file of settings that another process writes.
+        let _listed = self.lock_list()?;
+        let (root, common) = (self.project.root(), &self.common);
+        let settings = repository.config()?;
+        if settings.get_bool("extensions.worktreeConfig").unwrap_or(false) {
+            return Ok(());
+        }
+        let (git, shared) = (GitProgram::at(root), common.join("config"));
+        let file = |path: &Path, rest: &[&str]| {
+            let head = [OsStr::new("config"), OsStr::new("--file"), path.as_os_str()];
+            git.answer(head.into_iter().chain(rest.iter().map(OsStr::new)), &[])
+        };
+        let only_main = [("core.bare", "true"), ("core.worktree", "")];
+        for (key, value) in only_main {
+            let found = file(&shared, &["--get", key])?;
+            let set = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
+            if found.code == Some(0) && (value.is_empty() || set == value) {
+                file(&common.join("config.worktree"), &[key, &set])?;
+                file(&shared, &["--unset", key])?;
+            }
+        }
+        git.run(["config", "extensions.worktreeConfig", "true"])?;
+        Ok(())
+    }
+
+    fn lock_list(&self) -> Result<WorktreeListLock, WorktreeError> {
+        WorktreeListLock::take(&self.common).map_err(at(&self.common))
+    }
+
     fn make(
         &self,
         layout: &WorktreeLayout,
@@ -74,12 +106,14 @@ impl Worktrees {
         base: &str,
     ) -> Result<PathBuf, WorktreeError> {
         self.check_space(home, repository)?;
+        let listed = self.lock_list()?;
         clear_remains(layout)?;
         let git = GitProgram::at(self.project.root());
         let branch = layout.owner.branch();
         let base = format!("refs/heads/{base}");
         // `--force`: an agent may have checked the branch out elsewhere, which git would refuse.
-        let mut args = vec!["worktree", "add", "--quiet", "--force"];
+        // Without files: they can be many, and others wait for the list.
+        let mut args = vec!["worktree", "add", "--quiet", "--force", "--no-checkout"];
         let known = last_tip(layout).filter(|tip| repository.find_commit(*tip).is_ok());
         let known = known.map(|tip| tip.to_string());
         let exists = repository.find_reference(&layout.owner.reference()).is_ok();
@@ -91,6 +125,9 @@ impl Worktrees {
         let start = if exists { &branch } else { known.as_deref().unwrap_or(&base) };
         let args = args.into_iter().map(OsStr::new).chain([layout.folder.as_os_str(), OsStr::new(start)]);
         git.run(args)?;
+        drop(listed);
+        // As `git worktree add` does it.
+        GitProgram::at(&layout.folder).run(["reset", "--hard", "--quiet", "--no-recurse-submodules"])?;
         layout.admin().ok_or_else(|| at(&layout.folder)(std::io::Error::other("git made no worktree")))
     }
 
@@ -193,31 +230,6 @@ fn branch_in_the_way(repository: &Repository, layout: &WorktreeLayout) -> Result
     Ok(())
 }
 
-/// Lets each worktree have its own configuration (git-worktree(1), "CONFIGURATION FILE"), once per repository.
-/// `core.bare` and `core.worktree` are the main checkout's alone then.
-fn allow_own_settings(root: &Path, common: &Path, repository: &Repository) -> Result<(), WorktreeError> {
-    let settings = repository.config()?;
-    if settings.get_bool("extensions.worktreeConfig").unwrap_or(false) {
-        return Ok(());
-    }
-    let (git, shared) = (GitProgram::at(root), common.join("config"));
-    let file = |path: &Path, rest: &[&str]| {
-        let head = [OsStr::new("config"), OsStr::new("--file"), path.as_os_str()];
-        git.answer(head.into_iter().chain(rest.iter().map(OsStr::new)), &[])
-    };
-    let only_main = [("core.bare", "true"), ("core.worktree", "")];
-    for (key, value) in only_main {
-        let found = file(&shared, &["--get", key])?;
-        let set = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
-        if found.code == Some(0) && (value.is_empty() || set == value) {
-            file(&common.join("config.worktree"), &[key, &set])?;
-            file(&shared, &["--unset", key])?;
-        }
-    }
-    git.run(["config", "extensions.worktreeConfig", "true"])?;
-    Ok(())
-}
-
 /// The worktree's own configuration: hooks, identity, and no housekeeping by an agent's git.
 fn write_settings(admin: &Path, layout: &WorktreeLayout, agent: &str) -> Result<(), WorktreeError> {
     let note = admin.join(hooks::NOTE);
@@ -269,7 +281,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::worktree::{fixture::WorktreeFixture, worktrees::SizeLimits};
+    use crate::worktree::{BranchFate, fixture::WorktreeFixture, worktrees::SizeLimits};
 
     #[test]
     fn a_worktree_is_made_on_the_storys_branch_and_git_status_does_not_see_it() {
@@ -282,6 +294,23 @@ mod tests {
         );
         assert_eq!(fixture.read(".storkit/worktrees/7_x/a.txt"), "a\n");
         assert_eq!(fixture.git(&["status", "--porcelain", "-uall"]), "");
+    }
+
+    #[test]
+    fn worktrees_are_made_and_removed_side_by_side() {
+        let fixture = WorktreeFixture::new();
+        let names: Vec<String> = (1..=12).map(|number| format!("{number}_x")).collect();
+        std::thread::scope(|scope| {
+            for name in &names {
+                scope.spawn(|| {
+                    let worktree = fixture.prepare(name);
+                    assert_eq!(fs::read_to_string(worktree.path().join("a.txt")).expect("a file"), "a\n");
+                    let owner = worktree.owner().clone();
+                    fixture.worktrees().remove(owner, BranchFate::Delete).expect("it is removed");
+                });
+            }
+        });
+        assert_eq!(fixture.git(&["worktree", "list"]).lines().count(), 1);
     }
 
     #[test]

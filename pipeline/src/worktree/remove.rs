@@ -9,7 +9,7 @@ use std::{
 
 use git2::{Oid, Repository};
 
-use super::layout::{WorktreeLock, home};
+use super::layout::{WorktreeListLock, WorktreeLock, home};
 use crate::{
     git::program::GitProgram,
     worktree::{
@@ -77,9 +77,11 @@ impl Worktrees {
         }
         let lock = WorktreeLock::take(&layout)?;
         remove_tree(&layout.folder)?;
+        let listed = WorktreeListLock::take(&self.common).map_err(at(&self.common))?;
         for admin in layout.notes() {
             remove_tree(&admin)?;
         }
+        drop(listed);
         if branch == BranchFate::Delete {
             let git = GitProgram::at(self.project.root());
             // Not `branch -D`, which refuses a branch that an agent has checked out in some other worktree.

@@ -59,7 +59,6 @@ impl Worktrees {
 }
 
 impl Worktree {
-    /// Whose it is.
     pub fn owner(&self) -> &WorktreeOwner {
         &self.layout.owner
     }

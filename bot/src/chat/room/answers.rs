@@ -24,7 +24,7 @@ const KEEP: &[&str] = &["keep", "apply"];
 /// What may follow `try` and `keep`.
 const THIS: &str = "it";
 
-/// What a person said, and the circumstances that tell which question it is about.
+/// A person's message, and the circumstances that tell which question it answers.
 pub(super) struct SaidText<'a> {
     pub text: &'a str,
     pub reply_to: Option<&'a MessageId>,

@@ -26,12 +26,13 @@ use pipeline::{
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{RoomTask, prompt_queue::CommandCall, turn::CurrentTurn};
 use crate::{
+    bot_tasks::BotTasks,
     chat::{
         ambient::AmbientRooms,
+        network::{DayBudget, RoomConnections},
         rooms::{RoomDirectory, RoomInput, RoomMailbox},
         services::ChatServices,
         session::{SessionEvent, SessionUpdate},
@@ -44,6 +45,7 @@ use crate::{
         access::{AccessTable, MessengerPeople},
         current::LiveSettings,
     },
+    host_questions::HostQuestions,
     live_agents::LiveAgents,
     messengers::ConnectedMessengers,
     permission::{Asker, PermissionAsk, PermissionBroker, PermissionDecision, QuestionId},
@@ -130,7 +132,7 @@ impl RoomFixture {
         self.fake.room("a")
     }
 
-    /// What the room shows when everything is sent.
+    /// The room's messages when everything is sent.
     pub(super) async fn transcript(&self) -> String {
         self.task.outbox.flush().await;
         self.room().transcript()
@@ -192,7 +194,7 @@ impl RoomFixture {
         }
     }
 
-    /// Handles what is in the mailbox once everything is sent, the session's events excepted.
+    /// Handles the mailbox once everything is sent, the session's events excepted.
     pub(super) async fn handles_all(&mut self) {
         self.task.outbox.flush().await;
         while let Some(Some(input)) = self.mailbox.next().now_or_never() {
@@ -297,7 +299,8 @@ fn checkout(root: &Path) -> RoomWorkspace {
         ref_folders: Vec::new(),
     };
     let confined = Confined { confinement: Confinement::None, place, variables: Vec::new() };
-    RoomWorkspace { folder: root.to_owned(), branch: None, env: Vec::new(), confined }
+    let model = Default::default();
+    RoomWorkspace { folder: root.to_owned(), branch: None, env: Vec::new(), confined, egress: None, model }
 }
 
 /// A repository with one commit and one story.
@@ -354,7 +357,10 @@ fn services(project: &Project, fake: &Arc<Fake>, settings: Arc<LiveSettings>) ->
         doctor: Box::new(|| Box::pin(async { "fine".into() })),
     };
     Arc::new(ChatServices {
-        model_access: Default::default(),
+        connections: RoomConnections {
+            hosts: HostQuestions::new(settings.clone()),
+            day: DayBudget::default(),
+        },
         commands: Arc::new(commands),
         ambient: AmbientRooms::new(settings.loaded().path.clone(), &[]),
         settings,
@@ -365,7 +371,6 @@ fn services(project: &Project, fake: &Arc<Fake>, settings: Arc<LiveSettings>) ->
         metrics: Arc::default(),
         retry: RetryPolicy::default(),
         redactor: Arc::default(),
-        tracker: TaskTracker::new(),
-        stop: CancellationToken::new(),
+        tasks: BotTasks::default(),
     })
 }

@@ -12,6 +12,7 @@ use agents::{
     trial::TrialPlace,
 };
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use super::{
     RoomTask, answers,
@@ -23,8 +24,8 @@ use crate::{
         rooms::RoomInput,
     },
     permission::{
-        AnswerKind, EffectNumber, PermissionAsk, PersonAnswer, Question, QuestionId, QuestionOutcome,
-        WithdrawReason,
+        AnswerKind, EffectNumber, PermissionAsk, PermissionDecision, PersonAnswer, Question, QuestionId,
+        QuestionOutcome, WithdrawReason,
     },
     replies::{self, ShownQuestion},
     store::OpenQuestion,
@@ -81,7 +82,6 @@ pub(super) enum CopyPlace {
 pub(super) enum AnswerReference {
     /// By a reply to its message.
     Message,
-    /// By its number.
     Number,
     /// Not at all: it is the only one open.
     None,
@@ -317,7 +317,7 @@ impl RoomTask {
         };
         let ask = PermissionAsk {
             rooms: vec![self.room.clone()],
-            asker: self.asker.clone(),
+            asker: self.turn.asker.clone(),
             folder: self.turn.folder.clone(),
             asked_for,
             tool: request.tool,
@@ -328,14 +328,22 @@ impl RoomTask {
         if let Some(workspace) = &self.turn.place.workspace {
             let set: Vec<_> = self.services.config().claude.env.clone().into_iter().collect();
             let place = TrialPlace::new(workspace.confined.clone(), &set, &workspace.env);
-            self.asker.trials().set(place);
+            self.turn.asker.trials().set(place);
         }
         let (broker, sender, request_id) =
             (self.services.broker.clone(), self.sender.clone(), request.request_id);
+        let (hosts, room) = (self.services.connections.hosts.clone(), self.room.clone());
+        let page = ask.input.get("url").and_then(Value::as_str).filter(|_| ask.tool == "WebFetch");
+        let page = page.map(str::to_owned);
         // In a task, because the answer may take minutes and the room must handle messages meanwhile: the answer
         // itself is one of them.
-        let task = self.services.tracker.spawn(async move {
-            let answer = replies::permission_answer(broker.ask(ask).await);
+        let task = self.services.tasks.tracker.spawn(async move {
+            let decision = broker.ask(ask).await;
+            // Before the agent knows: it connects at once.
+            if let (Some(page), PermissionDecision::Allowed { .. }) = (page, &decision) {
+                hosts.grant_page_to_room(&room, &page);
+            }
+            let answer = replies::permission_answer(decision);
             sender.send(RoomInput::Verdict { request_id, answer });
         });
         drop(task);
@@ -430,7 +438,7 @@ impl RoomTask {
 
     // Only those of this room's own session: the others belong to stories' runs, which continue.
     pub(super) fn withdraw_questions(&mut self, why: WithdrawReason) {
-        self.asker.dismiss_waiting();
+        self.turn.asker.dismiss_waiting();
         for question in self.questions.iter() {
             if question.asker.session_of() == Some(&self.room) {
                 self.services.broker.withdraw(question.id, why);
@@ -441,8 +449,6 @@ impl RoomTask {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
     use crate::permission::{Asker, NoTrial};
 

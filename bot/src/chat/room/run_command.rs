@@ -4,7 +4,7 @@ use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
 use adapters::{Outgoing, Sender, Tone};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use pipeline::event::Actor;
+use pipeline::{Pipeline, PipelineError, event::Actor};
 
 use super::{
     QUEUE_LIMIT, RoomTask,
@@ -177,7 +177,19 @@ impl RoomTask {
             RoomAction::Htop(length) => self.start_ticker(length),
             RoomAction::StopHtop => self.stop_ticker(),
             RoomAction::Restart => self.services.commands.restart.ask(Some(&self.room)),
-            RoomAction::Land(title) => self.land(title, call, name),
+            RoomAction::Land(title) => {
+                let by = Actor::Person(call.sender.name.to_string());
+                self.work_on_changes(call, name, move |pipeline, room| async move {
+                    let landed = pipeline.land(&room, &title, by).await?;
+                    Ok(replies::landed(&landed))
+                });
+            }
+            RoomAction::Discard { keeps_copy } => {
+                self.work_on_changes(call, name, move |pipeline, room| async move {
+                    let discarded = pipeline.discard_room(&room, keeps_copy).await?;
+                    Ok(replies::discarded(&discarded))
+                });
+            }
             RoomAction::Later(answer) => {
                 let call = call.clone();
                 self.commands.push(async move {
@@ -187,27 +199,32 @@ impl RoomTask {
         }
     }
 
-    /// Makes a story of the room's changes. Meanwhile no turn starts: the worktree is nobody else's.
-    fn land(&mut self, title: String, call: &CommandCall, name: &'static str) {
+    /// Lands or discards the room's changes. Meanwhile no turn starts: the worktree is nobody else's.
+    fn work_on_changes<W>(
+        &mut self,
+        call: &CommandCall,
+        name: &'static str,
+        work: impl FnOnce(Pipeline, String) -> W + Send + 'static,
+    ) where
+        W: Future<Output = Result<String, PipelineError>> + Send,
+    {
         if self.turn.is_running() || self.commands.has_room {
             let sentence =
                 if self.turn.is_running() { replies::LAND_WHILE_BUSY } else { replies::LAND_LATER };
             return self.answer_command(call, name, Err(CommandError::User(sentence.into())));
         }
         let (pipeline, session) = (self.services.commands.pipeline.clone(), self.turn.session.closer());
-        let (room, by) = (self.room.to_string(), Actor::Person(call.sender.name.to_string()));
-        let call = call.clone();
+        let (room, call) = (self.room.to_string(), call.clone());
         self.commands.has_room = true;
         self.commands.push(async move {
-            let landing = async {
-                // What it started may still write.
+            let working = async {
+                // Its processes may still write.
                 session.close().await;
-                let landed = pipeline.land(&room, &title, by).await;
-                let landed =
-                    landed.map_err(|error| CommandError::User(replies::refused_by_pipeline(&error)))?;
-                Ok(Reply::notice(replies::landed(&landed)))
+                let done = work(pipeline, room).await;
+                let done = done.map_err(|error| CommandError::User(replies::refused_by_pipeline(&error)))?;
+                Ok(Reply::notice(done))
             };
-            LateAnswer { call, name, result: contained(landing).await, queued: true }
+            LateAnswer { call, name, result: contained(working).await, queued: true }
         });
     }
 
@@ -258,7 +275,10 @@ impl RoomTask {
 
 /// Whether this is not its whole answer yet.
 fn is_preliminary(result: &CommandResult) -> bool {
-    matches!(result, Ok(Reply { then: Some(RoomAction::Later(_) | RoomAction::Land(_)), .. }))
+    matches!(
+        result,
+        Ok(Reply { then: Some(RoomAction::Later(_) | RoomAction::Land(_) | RoomAction::Discard { .. }), .. })
+    )
 }
 
 // A command that panics is a defect of that command; it must not take the room and its turn down.

@@ -12,7 +12,7 @@ const MOST_SKEW: i128 = Duration::from_secs(10).as_nanos() as i128;
 /// How many messages are remembered.
 const MESSAGES: usize = 16;
 
-/// The delays of a room's last messages. The smallest is what the messenger's clock differs by, give or take its fastest delivery.
+/// The delays of a room's last messages. The smallest is the difference of the clocks, plus the messenger's fastest delivery.
 #[derive(Debug, Default)]
 pub(super) struct SentTimes {
     /// Nanoseconds from the stated time to the arrival.

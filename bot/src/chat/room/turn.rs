@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
+    sync::{Arc, atomic::AtomicUsize},
     time::SystemTime,
 };
 
@@ -18,9 +19,10 @@ use tokio::{
 
 use crate::{
     chat::{
-        outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript, workspace::EnteredRoom,
+        network::RoomSpending, outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript,
+        workspace::EnteredRoom,
     },
-    permission::StrangerText,
+    permission::{Asker, StrangerText},
     replies,
     store::QueuedPrompt,
 };
@@ -29,12 +31,17 @@ use crate::{
 pub(super) struct RoomTurn {
     pub(super) session: RoomSession,
     pub(super) current: Option<CurrentTurn>,
+    /// The session as people know it who are asked.
+    pub(super) asker: Asker,
     pub(super) fetches: PageFetches,
     pub(super) place: TurnPlace,
     /// What people last asked for, in their words.
     pub(super) last_request: Option<String>,
     /// Where the session works, once it has started.
     pub(super) folder: Option<PathBuf>,
+    pub(super) spending: RoomSpending,
+    /// Counts the questions about hosts that wait for a person.
+    pub(super) waiting: Arc<AtomicUsize>,
 }
 
 /// Where the room works, as of its last turn.
@@ -45,7 +52,7 @@ pub(super) struct TurnPlace {
     pub(super) own: Option<RoomStanding>,
     /// Whether the person was told how far base has moved on.
     told_behind: bool,
-    /// Whether the person was told why this is the main checkout.
+    /// Whether the person was told why it is here and not where the settings say.
     told_fallback: bool,
 }
 
@@ -80,6 +87,8 @@ pub(super) struct CurrentTurn {
     /// Whether the attempt under way resumes a session.
     resumed: bool,
     entering: Option<EnteringTask>,
+    /// Whether its cost, or a part of it, is in the record.
+    pub(super) is_recorded: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,9 +114,23 @@ pub(super) enum StopAction {
 }
 
 impl RoomTurn {
-    pub(super) fn new(session: RoomSession) -> Self {
-        let (fetches, place) = (PageFetches::default(), TurnPlace::default());
-        Self { session, current: None, fetches, place, last_request: None, folder: None }
+    pub(super) fn new(
+        session: RoomSession,
+        asker: Asker,
+        spending: RoomSpending,
+        waiting: Arc<AtomicUsize>,
+    ) -> Self {
+        Self {
+            session,
+            asker,
+            current: None,
+            fetches: PageFetches::default(),
+            place: TurnPlace::default(),
+            last_request: None,
+            folder: None,
+            spending,
+            waiting,
+        }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -130,7 +153,7 @@ impl EnteringTask {
 }
 
 impl TurnPlace {
-    /// Takes the place of the next attempt; returns what the person is to be told about it now.
+    /// Takes the place of the next attempt; returns the notice for the person, if it is time for one.
     pub(super) fn enter(&mut self, entered: EnteredRoom) -> Vec<String> {
         let EnteredRoom { workspace, own, mut notes, fallback } = entered;
         let behind = own.filter(|own| own.behind > 0);
@@ -138,7 +161,7 @@ impl TurnPlace {
             notes.push(replies::base_moved_on(&own));
         }
         if let Some(why) = fallback.as_ref().filter(|_| !self.told_fallback) {
-            notes.push(replies::works_in_checkout(why));
+            notes.push(why.clone());
         }
         // A worktree that follows base again may be told anew.
         self.told_behind = behind.is_some();
@@ -157,7 +180,7 @@ impl PageFetches {
         }
     }
 
-    /// What a call has brought in that ended.
+    /// Text by strangers that a finished call has brought in.
     pub(super) fn on_result(&mut self, id: &str, is_error: bool) -> BTreeSet<StrangerText> {
         self.0.remove(id).filter(|_| !is_error).unwrap_or_default()
     }
@@ -177,6 +200,7 @@ impl CurrentTurn {
             retries: TurnRetries::new(Some(retry)),
             resumed: false,
             entering: None,
+            is_recorded: false,
         }
     }
 
@@ -317,7 +341,14 @@ mod tests {
         };
         let confined = Confined { confinement: Confinement::None, place: paths, variables: Vec::new() };
         EnteredRoom {
-            workspace: RoomWorkspace { folder: "/p".into(), branch: None, env: Vec::new(), confined },
+            workspace: RoomWorkspace {
+                folder: "/p".into(),
+                branch: None,
+                env: Vec::new(),
+                confined,
+                egress: None,
+                model: Default::default(),
+            },
             own: Some(RoomStanding { ahead: 1, behind, uncommitted: 0 }),
             notes: Vec::new(),
             fallback: fallback.map(str::to_owned),

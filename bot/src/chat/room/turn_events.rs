@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use adapters::{Outgoing, Tone};
 use agents::{
     claude::{AgentEvent, BusyService, ProcessError, SessionId, TurnEnd, TurnFailure},
+    model_proxy::SpendingBudget,
     turn::{BusyWait, RetryStep, TurnLimits, TurnOutcome, TurnUpdate},
 };
 use tokio::time::Instant;
@@ -15,11 +16,13 @@ use super::{
 };
 use crate::{
     chat::{
+        network::RoomConnection,
         prompt,
         rooms::RoomInput,
         session::{SessionEvent, SessionPrompt, SessionUpdate},
         workspace::{EnteredRoom, RoomEntrance},
     },
+    clock::midnight,
     commands::command::RunningTurn,
     live_agents::AgentEntry,
     permission::WithdrawReason,
@@ -31,12 +34,25 @@ impl RoomTask {
     pub(super) fn begin_turn(&mut self, number: Option<i64>, prompt: QueuedPrompt) {
         let talk = self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default();
         let text = prompt::compose_prompt(&prompt, &talk);
-        self.asker.on_person_spoke();
+        self.turn.asker.on_person_spoke();
+        self.turn.asker.set_works_for(&prompt.sender_name);
         if prompt.addressed.is_some() {
             self.turn.last_request = Some(prompt.text.clone());
         }
         self.turn.current = Some(CurrentTurn::new(number, prompt, text, self.services.retry));
-        self.send_prompt();
+        match self.begin_budgets() {
+            None => self.send_prompt(),
+            Some(spent) => self.close_turn(&replies::budget_spent(spent), Tone::Failure),
+        }
+    }
+
+    /// Sets what this turn may spend. Returns the budget that is spent already.
+    fn begin_budgets(&self) -> Option<SpendingBudget> {
+        let (config, now) = (self.services.config(), self.services.clock.now());
+        self.turn.spending.begin_turn(config.relay.turn_usd);
+        let midnight = midnight(now, 0).unwrap_or(now);
+        let recorded = self.log_store_error(self.services.store.cost_since(midnight)).unwrap_or_default();
+        self.services.connections.day.begin(config.relay.day_usd, midnight, recorded)
     }
 
     /// Makes the workspace ready, outside the room's loop; then the prompt is sent.
@@ -47,11 +63,19 @@ impl RoomTask {
             worktree: self.wants_worktree(),
             living: self.turn.place.workspace.clone().filter(|_| self.turn.session.is_alive()),
             session: self.turn.session.closer(),
+            connection: self.connection(),
         };
+        let moved = self.is_moved_to_worktree();
         let sender = self.sender.clone();
         let Some(turn) = &mut self.turn.current else { return };
-        let task = self.services.tracker.spawn(async move {
-            let entered = entrance.enter().await;
+        let task = self.services.tasks.tracker.spawn(async move {
+            let mut entered = entrance.enter().await;
+            if let Ok(entered) = &mut entered
+                && moved
+                && entered.fallback.is_none()
+            {
+                entered.fallback = Some(replies::CHECKOUT_IS_UNPROTECTED.into());
+            }
             sender.send(RoomInput::Entered(Box::new(entered)));
         });
         turn.begin_entering(EnteringTask::new(&task));
@@ -59,7 +83,27 @@ impl RoomTask {
 
     /// Whether the room is to work in a worktree of its own.
     pub(super) fn wants_worktree(&self) -> bool {
-        self.services.config().relay.workspace.is_worktree(self.adapter.capabilities().local)
+        let protects = self.services.commands.pipeline.snapshot().wall.protects_checkout();
+        let choice = self.services.config().relay.workspace_of(&self.room);
+        choice.is_worktree(self.adapter.capabilities().local, protects)
+    }
+
+    /// Whether it works in a worktree only because the wall cannot protect the main checkout.
+    fn is_moved_to_worktree(&self) -> bool {
+        let choice = self.services.config().relay.workspace_of(&self.room);
+        self.wants_worktree() && !choice.is_worktree(self.adapter.capabilities().local, true)
+    }
+
+    fn connection(&self) -> RoomConnection {
+        RoomConnection {
+            hosts: self.services.connections.hosts.clone(),
+            room: self.room.clone(),
+            asker: self.turn.asker.clone(),
+            waiting: self.turn.waiting.clone(),
+            access: self.services.config().relay.network_access(),
+            meter: self.turn.spending.meter(),
+            base: self.services.base(),
+        }
     }
 
     /// Where the room works.
@@ -178,7 +222,12 @@ impl RoomTask {
             AgentEvent::Permission(request) => self.permission_asked(request),
             AgentEvent::PermissionCancelled { .. } => self.withdraw_questions(WithdrawReason::AgentCancelled),
             AgentEvent::TurnEnded(end) => self.on_result(*end),
-            AgentEvent::Exited(_) => self.withdraw_questions(WithdrawReason::AgentGone),
+            AgentEvent::Exited(_) => {
+                self.withdraw_questions(WithdrawReason::AgentGone);
+                if !self.turn.is_running() {
+                    self.count_rest(None);
+                }
+            }
             AgentEvent::ControlFailed { error, .. } => {
                 tracing::warn!(error, room = %self.room, "the CLI refused a control request");
             }
@@ -189,7 +238,7 @@ impl RoomTask {
             AgentEvent::ToolUse(tool) => self.turn.fetches.on_call(&tool),
             // Some pages are fetched without a question, so the results count and not only what people allowed.
             AgentEvent::ToolResult { id, is_error } => {
-                self.asker.on_read(self.turn.fetches.on_result(&id, is_error));
+                self.turn.asker.on_read(self.turn.fetches.on_result(&id, is_error));
             }
             AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
@@ -265,8 +314,11 @@ impl RoomTask {
         }
     }
 
-    fn count_cost(&self, end: &TurnEnd) {
+    fn count_cost(&mut self, end: &TurnEnd) {
         let Some(session) = &end.session else { return };
+        if let Some(turn) = &mut self.turn.current {
+            turn.is_recorded = true;
+        }
         let who = self.turn.current.as_ref().map_or("-", |turn| &turn.prompt.sender_id).to_owned();
         let entry = CostEntry {
             room: self.room.clone(),
@@ -277,7 +329,41 @@ impl RoomTask {
             output_tokens: end.output_tokens,
         };
         let now = self.services.clock.now();
-        self.log_store_error(self.services.store.add_turn_cost(&entry, end.session_cost_usd, now));
+        let spending = &mut self.turn.spending;
+        let added = self
+            .services
+            .store
+            .add_turn_cost(&entry, end.session_cost_usd, now, |by_program| spending.take(by_program));
+        self.log_store_error(added);
+        self.show_cost();
+    }
+
+    /// Records what the proxy has counted and the agent program has not reported.
+    fn count_rest(&mut self, turn: Option<&CurrentTurn>) {
+        let usd = self.turn.spending.take(0.0);
+        if usd == 0.0 {
+            return;
+        }
+        let (store, now) = (self.services.store.clone(), self.services.clock.now());
+        let recorded = match turn {
+            Some(turn) if !turn.is_recorded => store.add_cost(
+                &CostEntry {
+                    room: self.room.clone(),
+                    who: turn.prompt.sender_id.clone(),
+                    session: self.record.session.as_ref().map(ToString::to_string).unwrap_or_default(),
+                    usd,
+                    input_tokens: 0,
+                    output_tokens: 0,
+                },
+                now,
+            ),
+            _ => store.add_to_last_cost(&self.room, usd),
+        };
+        self.log_store_error(recorded);
+        self.show_cost();
+    }
+
+    fn show_cost(&self) {
         let total = self.services.store.room_cost(&self.room).unwrap_or_default();
         self.services.commands.agents.set_cost(&self.room.to_string(), total);
     }
@@ -312,8 +398,19 @@ impl RoomTask {
     }
 
     fn end_turn(&mut self, outcome: TurnOutcome) {
+        let spent = self.turn.spending.stopped_by();
         match outcome {
-            TurnOutcome::Answered(end) => self.close_turn_with_answer(&end.text),
+            TurnOutcome::Answered(end) => {
+                self.close_turn_with_answer(&end.text);
+                if let Some(spent) = spent {
+                    self.say(replies::budget_spent(spent), Tone::Notice, None);
+                }
+            }
+            // Whatever its end looks like: this is the reason.
+            _ if spent.is_some() => {
+                let sentence = spent.map(replies::budget_spent).unwrap_or_default();
+                self.close_turn(&sentence, Tone::Failure);
+            }
             TurnOutcome::Stopped => self.close_turn(&replies::stopped(), Tone::Answer),
             TurnOutcome::Silent => {
                 self.close_turn(&replies::turn_timed_out(&self.services.config()), Tone::Failure);
@@ -361,6 +458,11 @@ impl RoomTask {
     }
 
     fn on_turn_over(&mut self, turn: &CurrentTurn) {
+        self.count_rest(Some(turn));
+        let egress = self.turn.place.workspace.as_ref().and_then(|workspace| workspace.egress.as_ref());
+        if let Some(refused) = egress.and_then(|egress| egress.refusals()) {
+            self.say(refused, Tone::Notice, None);
+        }
         if let Some(number) = turn.number {
             self.done_when_told(number);
         }
@@ -376,7 +478,7 @@ impl RoomTask {
         }
         let (pipeline, room) = (self.services.commands.pipeline.clone(), self.room.to_string());
         let sender = self.sender.clone();
-        self.services.tracker.spawn(async move {
+        self.services.tasks.tracker.spawn(async move {
             if let Some(why) = pipeline.settle_room(&room).await {
                 sender.send(RoomInput::Notice(replies::commits_refused(&why)));
             }

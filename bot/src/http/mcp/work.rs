@@ -59,7 +59,7 @@ pub(super) fn rebuild_and_restart(call: &ToolCall) -> Answered {
     if services.restart.is_building() {
         return Err(replies::BUILD_UNDER_WAY.into());
     }
-    let (tracker, stop) = (services.tracker.clone(), services.stop.clone());
+    let (tracker, stop) = (services.tasks.tracker.clone(), services.tasks.stop.clone());
     tracker.spawn(async move {
         let built = tokio::select! {
             built = services.restart.rebuild() => built,

@@ -1,4 +1,4 @@
-//! Orders of chat rooms: enter the room's worktree, land its changes, and what a room hears of the stories that it landed.
+//! Orders of chat rooms: enter the room's worktree, land its changes, and notices about the stories that it landed.
 
 use std::{convert::Infallible, sync::Arc};
 

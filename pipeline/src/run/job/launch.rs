@@ -7,7 +7,7 @@ use agents::{
         Launch, LaunchLimits, LaunchModel, LaunchPermissions, LaunchProgram, LaunchSession, PermissionRoute,
         PromptMode, SessionId, SessionStart,
     },
-    confine::{Bwrap, Confined, Confinement, NetworkAccess, NetworkPlan},
+    confine::{Confined, NetworkAccess, NetworkPlan},
     model_proxy::{ModelAccess, ModelProxy},
     trial::TrialPlace,
 };
@@ -119,9 +119,8 @@ impl RunJob {
     }
 
     async fn with_network(&mut self, confined: Confined) -> Result<Confined, RunOutcome> {
-        if let (Some(egress), Confinement::Bwrap(bwrap)) = (&self.egress, &confined.confinement) {
-            let confinement = Confinement::Bwrap(Bwrap { reach: egress.reach(), ..bwrap.clone() });
-            return Ok(Confined { confinement, ..confined });
+        if let Some(egress) = &self.egress {
+            return Ok(confined.through(egress));
         }
         let agent = &self.plan.agent;
         if !agent.network.is_limited() {
@@ -150,15 +149,13 @@ impl RunJob {
 
     /// The port on the agent's loopback behind which the model is: in a sandbox without a network one of its own, else one of
     /// this machine's.
-    fn model_port(&mut self, proxy: &ModelProxy) -> Result<u16, RunOutcome> {
-        if let Some(port) = self.egress.as_ref().and_then(|egress| egress.model_port()).or(self.model_port) {
+    fn model_port(&self, proxy: &ModelProxy) -> Result<u16, RunOutcome> {
+        if let Some(port) = self.egress.as_ref().and_then(|egress| egress.model_port()) {
             return Ok(port);
         }
-        let port = proxy.listen().map_err(|error| {
+        proxy.loopback_port().map_err(|error| {
             RunOutcome::NotStarted(format!("the way to the model cannot be opened: {error}."))
-        })?;
-        self.model_port = Some(port);
-        Ok(port)
+        })
     }
 
     /// The least of the limits that hold for this run.
@@ -185,7 +182,7 @@ impl RunJob {
 mod tests {
     use std::path::PathBuf;
 
-    use agents::confine::EgressProxy;
+    use agents::confine::{Bwrap, Confinement, EgressProxy};
     use settings::duration::ConfigDuration;
 
     use super::*;

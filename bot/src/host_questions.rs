@@ -1,10 +1,11 @@
-//! Hosts that a run wants to reach and no setting lists: a standing rule, an earlier answer or a person decides.
+//! Hosts that a run or a chat room's agent wants to reach and no setting lists: a standing rule, an earlier answer or a person decides.
 
 use std::sync::{
     Arc, OnceLock,
     atomic::{AtomicUsize, Ordering},
 };
 
+use adapters::Room;
 use agents::confine::{HostDecision, HostGate, HostTarget};
 use axum::http::Uri;
 use futures::future::BoxFuture;
@@ -26,7 +27,7 @@ use crate::{
 /// Remembered answers; the oldest is forgotten then, and asked for again.
 const MAX_GRANTS: usize = 1_000;
 
-/// Asks people about hosts, and remembers what they allowed.
+/// Asks people about hosts, and remembers those that they allowed.
 pub struct HostQuestions {
     settings: Arc<LiveSettings>,
     /// Who is asked. Set once the messengers are there; until then nobody can be asked.
@@ -34,12 +35,20 @@ pub struct HostQuestions {
     granted: Mutex<Vec<HostGrant>>,
 }
 
-/// A host that was allowed for one run. The commands of the run's story reach it, too.
+/// A host that was allowed without a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct HostGrant {
-    run: RunId,
-    story: StoryId,
+    holder: GrantHolder,
     target: HostTarget,
+}
+
+/// Who may reach such a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum GrantHolder {
+    /// One run; the commands of its story reach it, too.
+    Run { run: RunId, story: StoryId },
+    /// The process of a room's session that lives now.
+    Room(Room),
 }
 
 impl HostQuestions {
@@ -57,13 +66,39 @@ impl HostQuestions {
     pub fn gate(self: &Arc<Self>, wants: HostAsker, asker: Asker) -> Arc<dyn HostGate> {
         let questions = Arc::clone(self);
         match wants {
-            HostAsker::Agent { run, waiting } => Arc::new(AgentHosts { questions, run, asker, waiting }),
+            HostAsker::Agent { run, waiting } => {
+                let asked_for = format!("story {} ({})", run.story, run.slot);
+                Arc::new(AgentHosts { questions, holder: GrantHolder::of(&run), asked_for, asker, waiting })
+            }
             HostAsker::Commands { story } => Arc::new(StoryHosts { questions, story, asker }),
         }
     }
 
+    /// The gate for a new process of a room's session, whose questions `waiting` counts. What was allowed to the process before it is
+    /// forgotten; rules are not.
+    pub fn room_gate(
+        self: &Arc<Self>,
+        room: &Room,
+        asker: Asker,
+        waiting: Arc<AtomicUsize>,
+    ) -> Arc<dyn HostGate> {
+        let holder = GrantHolder::Room(room.clone());
+        self.granted.lock().retain(|grant| grant.holder != holder);
+        let asked_for = String::new();
+        Arc::new(AgentHosts { questions: Arc::clone(self), holder, asked_for, asker, waiting })
+    }
+
     /// A page that a person allowed a run to fetch is reached without another question.
     pub fn grant_page(&self, run: &RunInfo, url: &str) {
+        self.grant_page_to(&GrantHolder::of(run), url);
+    }
+
+    /// The same for the process of a room's session.
+    pub fn grant_page_to_room(&self, room: &Room, url: &str) {
+        self.grant_page_to(&GrantHolder::Room(room.clone()), url);
+    }
+
+    fn grant_page_to(&self, holder: &GrantHolder, url: &str) {
         let Ok(url) = url.parse::<Uri>() else { return };
         let port = url.port_u16().or(match url.scheme_str() {
             Some("https") => Some(443),
@@ -74,14 +109,14 @@ impl HostQuestions {
         let ports = port.into_iter().chain((port == Some(80)).then_some(443));
         for port in ports {
             if let Some(target) = url.host().and_then(|host| HostTarget::new(host, port)) {
-                self.grant(run, target);
+                self.grant(holder, target);
             }
         }
     }
 
-    fn grant(&self, run: &RunInfo, target: HostTarget) {
+    fn grant(&self, holder: &GrantHolder, target: HostTarget) {
         let mut granted = self.granted.lock();
-        let grant = HostGrant { run: run.id.clone(), story: run.story, target };
+        let grant = HostGrant { holder: holder.clone(), target };
         if !granted.contains(&grant) {
             if granted.len() == MAX_GRANTS {
                 granted.remove(0);
@@ -97,8 +132,12 @@ impl HostQuestions {
         target: &HostTarget,
     ) -> PermissionAsk {
         let config = self.settings.config();
+        let rooms = match asker.session_of() {
+            Some(room) => vec![room.clone()],
+            None => messengers.followers(&config.pipeline),
+        };
         PermissionAsk {
-            rooms: messengers.followers(&config.pipeline),
+            rooms,
             asker,
             // No rule about files covers a host.
             folder: None,
@@ -112,27 +151,27 @@ impl HostQuestions {
 
     async fn decide_for_agent(
         self: Arc<Self>,
-        run: RunInfo,
-        asker: Asker,
+        holder: GrantHolder,
+        (asker, asked_for): (Asker, String),
         waiting: Arc<AtomicUsize>,
         target: HostTarget,
     ) -> HostDecision {
         let is_granted =
-            self.granted.lock().iter().any(|grant| grant.run == run.id && grant.target == target);
+            self.granted.lock().iter().any(|grant| grant.holder == holder && grant.target == target);
         if is_granted {
             return HostDecision::Allowed;
         }
         let Some((broker, messengers)) = self.desk.get() else {
             return HostDecision::Refused(say::NO_PERSON_FOR_HOST.into());
         };
-        let ask = self.ask(messengers, (asker, format!("story {} ({})", run.story, run.slot)), &target);
+        let ask = self.ask(messengers, (asker, asked_for), &target);
         if broker.is_allowed_by_rule(&page_of(&ask, &target)) {
             return HostDecision::Allowed;
         }
         let _waiting = WaitingRun::new(waiting);
         match broker.ask(ask).await {
             PermissionDecision::Allowed { .. } => {
-                self.grant(&run, target);
+                self.grant(&holder, target);
                 HostDecision::Allowed
             }
             PermissionDecision::Denied(why) => HostDecision::Refused(say::host_refused(why)),
@@ -140,7 +179,10 @@ impl HostQuestions {
     }
 
     fn decide_for_commands(&self, story: StoryId, asker: &Asker, target: &HostTarget) -> HostDecision {
-        let granted = self.granted.lock().iter().any(|grant| grant.story == story && grant.target == *target);
+        let is_storys =
+            |holder: &GrantHolder| matches!(holder, GrantHolder::Run { story: of, .. } if *of == story);
+        let granted =
+            self.granted.lock().iter().any(|grant| is_storys(&grant.holder) && grant.target == *target);
         let by_rule = || {
             let (broker, messengers) = self.desk.get()?;
             let ask = self.ask(messengers, (asker.clone(), format!("story {story}")), target);
@@ -167,10 +209,18 @@ fn page_of(ask: &PermissionAsk, target: &HostTarget) -> PermissionAsk {
     }
 }
 
-/// The hosts of an agent's run: people are asked.
+impl GrantHolder {
+    fn of(run: &RunInfo) -> Self {
+        Self::Run { run: run.id.clone(), story: run.story }
+    }
+}
+
+/// The hosts of an agent: people are asked.
 struct AgentHosts {
     questions: Arc<HostQuestions>,
-    run: RunInfo,
+    holder: GrantHolder,
+    /// For whom it works, in words; empty for the person that its asker knows.
+    asked_for: String,
     asker: Asker,
     waiting: Arc<AtomicUsize>,
 }
@@ -178,8 +228,14 @@ struct AgentHosts {
 impl HostGate for AgentHosts {
     fn decide(&self, target: HostTarget) -> BoxFuture<'static, HostDecision> {
         let questions = Arc::clone(&self.questions);
-        let (run, asker) = (self.run.clone(), self.asker.clone());
-        Box::pin(questions.decide_for_agent(run, asker, Arc::clone(&self.waiting), target))
+        let (holder, asker) = (self.holder.clone(), self.asker.clone());
+        let asked_for = match (self.asked_for.as_str(), asker.works_for()) {
+            // A background task of a room's agent, which nobody prompted.
+            ("", person) if person.is_empty() => questions.settings.config().display_name.clone(),
+            ("", person) => person,
+            (asked_for, _) => asked_for.to_owned(),
+        };
+        Box::pin(questions.decide_for_agent(holder, (asker, asked_for), Arc::clone(&self.waiting), target))
     }
 }
 
@@ -187,7 +243,6 @@ impl HostGate for AgentHosts {
 struct StoryHosts {
     questions: Arc<HostQuestions>,
     story: StoryId,
-    /// Whose rules count.
     asker: Asker,
 }
 
@@ -230,7 +285,7 @@ mod tests {
         store::Store,
     };
 
-    /// A room that reports what it is asked.
+    /// A room that reports its questions.
     struct OneRoom(mpsc::UnboundedSender<Arc<Question>>);
 
     impl QuestionRooms for OneRoom {
@@ -294,13 +349,24 @@ mod tests {
             gate.decide(target).await == HostDecision::Allowed
         }
 
-        /// The agent asks, and Ann answers.
-        async fn answered(&mut self, run: RunInfo, target: HostTarget, answer: PersonAnswer) -> HostDecision {
-            let deciding = tokio::spawn(self.agent(run).decide(target));
+        /// The gate asks, and Ann answers. Returns where it was asked, and for whom.
+        async fn decided(
+            &mut self,
+            gate: &Arc<dyn HostGate>,
+            target: HostTarget,
+            answer: PersonAnswer,
+        ) -> (HostDecision, Vec<Room>, String) {
+            let deciding = tokio::spawn(gate.decide(target));
             let question = self.asked.recv().await.expect("a question");
             let ann = Person { id: "ann".into(), name: "Ann".into() };
             self.broker.answer(question.id, &question.rooms[0], &ann, answer).expect("it is open");
-            deciding.await.expect("no panic")
+            (deciding.await.expect("no panic"), question.rooms.clone(), question.asked_for.clone())
+        }
+
+        /// The agent asks, and Ann answers.
+        async fn answered(&mut self, run: RunInfo, target: HostTarget, answer: PersonAnswer) -> HostDecision {
+            let gate = self.agent(run);
+            self.decided(&gate, target, answer).await.0
         }
     }
 
@@ -321,6 +387,36 @@ mod tests {
             HostDecision::Refused("Ann denied it: use the mirror".into()),
             "another run is asked again"
         );
+    }
+
+    #[tokio::test]
+    async fn a_rooms_answers_and_rules_are_for_no_other_room_and_no_story() {
+        let mut scene = scene();
+        let (own, other) = (Room::new("here", "a"), Room::new("here", "b"));
+        let gate = |scene: &Scene, room: &Room| {
+            scene.hosts.room_gate(room, Asker::room(room.clone()), Arc::default())
+        };
+        for (host, answer) in [("once.example", PersonAnswer::Yes), ("always.example", PersonAnswer::Always)]
+        {
+            let asker = Asker::room(own.clone());
+            asker.set_works_for("Bob");
+            let first = scene.hosts.room_gate(&own, asker, Arc::default());
+            let said = scene.decided(&first, target(host, 443), answer).await;
+            assert_eq!(said, (HostDecision::Allowed, vec![own.clone()], "Bob".to_owned()));
+            assert_eq!(first.decide(target(host, 443)).await, HostDecision::Allowed, "not asked again");
+            assert!(!scene.commands(1, target(host, 443)).await, "no story has a part in it");
+            let others = gate(&scene, &other);
+            let said = scene.decided(&others, target(host, 443), PersonAnswer::No(None)).await;
+            assert!(matches!(said.0, HostDecision::Refused(_)), "{said:?}");
+            assert_eq!(said.1, std::slice::from_ref(&other), "the other room is asked in its own");
+        }
+        // The next process has the rule, and not the answer.
+        let next = gate(&scene, &own);
+        assert_eq!(next.decide(target("always.example", 443)).await, HostDecision::Allowed);
+        let said = scene.decided(&next, target("once.example", 443), PersonAnswer::No(None)).await;
+        assert!(matches!(said.0, HostDecision::Refused(_)), "{said:?}");
+        scene.hosts.grant_page_to_room(&own, "https://page.example/x");
+        assert_eq!(next.decide(target("page.example", 443)).await, HostDecision::Allowed);
     }
 
     #[tokio::test]
