@@ -5,10 +5,10 @@
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use agents::confine::{AllowedHost, Confinement, environment};
+use agents::confine::{AllowedHost, Confinement};
 use serde::{Deserialize, Serialize};
 
-use crate::{config::ProjectConfig, host::AgentSettings, story::StoryId, strangers::StrangerText};
+use crate::{config::ProjectConfig, story::StoryId, strangers::StrangerText};
 
 /// A story's quarantine, until a person releases it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,19 +49,6 @@ impl fmt::Display for QuarantineCause {
     }
 }
 
-/// The settings without what the operator adds to the wall, and with no variables for agents but listed ones.
-pub(crate) fn restricted(settings: &AgentSettings) -> Arc<AgentSettings> {
-    let mut settings = settings.clone();
-    let wall = &mut settings.wall;
-    (wall.visible, wall.writable, wall.variables) = (Vec::new(), Vec::new(), Vec::new());
-    let env = settings.env.into_iter().map(|(name, value)| (name.into(), value.into()));
-    let listed = environment::for_agents(env, &[]).into_iter();
-    settings.env = listed
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    Arc::new(settings)
-}
-
 /// The project's settings with a network that has nothing but the package registries of base.
 pub(crate) fn restricted_project(config: &ProjectConfig, registries: &[AllowedHost]) -> Arc<ProjectConfig> {
     let mut config = config.clone();
@@ -90,42 +77,13 @@ pub(crate) fn check_wall(confinement: &Confinement, story: StoryId) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use agents::confine::{NetworkAccess, WallSettings};
+    use agents::confine::NetworkAccess;
 
     use super::*;
-    use crate::{config::Agent, trust::TrustStore};
+    use crate::config::Agent;
 
     fn host(name: &str) -> AllowedHost {
         AllowedHost::parse(name).expect("a host")
-    }
-
-    #[test]
-    fn nothing_is_left_of_what_the_operator_adds() {
-        let settings = AgentSettings {
-            command: vec!["claude".into()],
-            model: String::new(),
-            model_access: Default::default(),
-            env: [("PATH", "/bin"), ("ANTHROPIC_MODEL", "m"), ("GITHUB_TOKEN", "secret")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
-            secret_env: vec!["SECRET".into()],
-            home: "/home/ann".into(),
-            wall: WallSettings {
-                visible: vec!["/srv/keys".into()],
-                writable: vec!["/srv/data".into()],
-                variables: vec!["DATABASE_URL".into()],
-                ..WallSettings::default()
-            },
-            stall: Default::default(),
-            trust_project_settings: false,
-            busy_wait: Default::default(),
-            settle: Default::default(),
-            trust: TrustStore::at("/nonexistent".into()),
-        };
-        let left = restricted(&settings);
-        assert_eq!(left.wall, WallSettings::default());
-        assert_eq!(left.env.keys().collect::<Vec<_>>(), ["ANTHROPIC_MODEL", "PATH"]);
-        assert_eq!(left.secret_env, settings.secret_env);
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn kept_in(
     let in_quarantine = quarantined.contains(&story);
     if in_quarantine {
         config = quarantine::restricted_project(&config, &open_hosts.registries);
-        settings = quarantine::restricted(&settings);
+        settings = settings.restricted();
     }
     // In the sandbox, too: a teardown runs files that an agent may have written.
     let confinement = settings.confinement()?;
