@@ -11,6 +11,7 @@ pub mod environment;
 mod host_gate;
 pub mod hosts;
 mod inside;
+mod kernel;
 mod landlock_wall;
 mod network;
 mod paths;
@@ -31,6 +32,7 @@ pub use self::{
     egress::EgressProxy,
     host_gate::{HostDecision, HostGate, HostTarget},
     hosts::{AllowedHost, AllowedReach, NetworkAccess, allowed, is_public},
+    kernel::{KernelMeans, ProcessLimits},
     landlock_wall::{LandlockWall, LoopbackProxy, PortReach},
     network::{NetworkPlan, OpenHosts},
     paths::{STORE, WorktreePaths},
@@ -162,6 +164,17 @@ impl Confinement {
         match self {
             Self::Landlock(_) => place.private.join("admin").into(),
             Self::None | Self::Bwrap(_) | Self::Prefix(_) => place.admin.as_path().into(),
+        }
+    }
+
+    /// The same without what the operator adds to the view.
+    pub fn without_additions(&self) -> Self {
+        let bare =
+            |host: &HostFolders| HostFolders { visible: Vec::new(), writable: Vec::new(), ..host.clone() };
+        match self {
+            Self::None | Self::Prefix(_) => self.clone(),
+            Self::Bwrap(bwrap) => Self::Bwrap(Bwrap { host: bare(&bwrap.host), ..bwrap.clone() }),
+            Self::Landlock(wall) => Self::Landlock(LandlockWall { host: bare(&wall.host), ..wall.clone() }),
         }
     }
 

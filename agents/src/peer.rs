@@ -69,11 +69,35 @@ pub fn check_unix_peer(socket: impl AsFd) -> Result<(), PeerRefusal> {
         },
         Err(_) => return Err(PeerRefusal::Unknown),
     };
+    let Some(handle) = handle else {
+        return match pid.as_raw_nonzero().get() == std::process::id().cast_signed() {
+            // gVisor names whoever asks.
+            true => check_every_process(&socket),
+            false => check_process(pid.as_raw_nonzero().get()),
+        };
+    };
     check_process(pid.as_raw_nonzero().get())?;
-    let Some(handle) = handle else { return Ok(()) };
     // Last: all of the above was about this process only if it has not ended meanwhile.
     let mut ended = [PollFd::new(&handle, PollFlags::IN)];
     match poll(&mut ended, Some(&Timespec::default())) {
+        Ok(0) => Ok(()),
+        _ => Err(PeerRefusal::Unknown),
+    }
+}
+
+/// Checks all processes there are, where the kernel does not tell which of them is the peer: none of them may be an agent's.
+fn check_every_process(socket: impl AsFd) -> Result<(), PeerRefusal> {
+    // Twice: a process could start another one and end while they are listed.
+    for row in tree::rows().into_iter().chain(tree::rows()).filter(|row| !row.zombie) {
+        match check_process(row.seen.pid()) {
+            // It has ended meanwhile.
+            Err(_) if !row.seen.is_alive() => {}
+            checked => checked?,
+        }
+    }
+    // Whoever sent something and ended at once could not be looked at.
+    let mut closed = [PollFd::new(&socket, PollFlags::RDHUP)];
+    match poll(&mut closed, Some(&Timespec::default())) {
         Ok(0) => Ok(()),
         _ => Err(PeerRefusal::Unknown),
     }
@@ -324,6 +348,19 @@ mod tests {
         assert_eq!(check_unix_peer(&stream), Err(PeerRefusal::Descendant(child.id().cast_signed())));
         end(child);
         assert_eq!(check_unix_peer(&stream), Err(PeerRefusal::Unknown), "its id may be another's now");
+    }
+
+    #[test]
+    fn where_the_kernel_does_not_name_the_peer_an_agents_process_may_neither_live_nor_have_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).expect("a socket");
+        let child = connecting(path.to_str().expect("a name"), &["env", "-i"]);
+        let (stream, _) = listener.accept().expect("it comes");
+        assert!(check_every_process(&stream).is_err());
+        end(child);
+        // Other processes of this machine may be agents', too; what is closed is refused in any case.
+        assert!(check_every_process(&stream).is_err());
     }
 
     #[test]

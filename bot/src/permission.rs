@@ -18,7 +18,7 @@ use std::{
 
 use adapters::{MessageId, Room};
 use asker::NoPlace;
-pub use asker::{Asker, OPEN_QUESTIONS, StrangerText};
+pub use asker::{Asker, OPEN_QUESTIONS};
 pub use concerns::CallConcern;
 pub use listed::{ListedArguments, ListedCommand};
 use parking_lot::{Mutex, MutexGuard};
@@ -53,6 +53,8 @@ pub struct PermissionAsk {
     pub asked_for: String,
     pub tool: String,
     pub input: Value,
+    /// The call's id in the agent program, if it names one.
+    pub call: Option<String>,
     /// The path because of which the agent program asks, if it names one.
     pub blocked_path: Option<String>,
     /// How long to wait; `None` waits for ever.
@@ -117,8 +119,10 @@ impl PermissionBroker {
             Some(outcome) => self.record(&ask, outcome),
             None => self.ask_in_turn(&ask).await,
         };
-        if outcome.allows() {
-            ask.asker.on_allowed(&ask.tool, &ask.input);
+        match (outcome.allows(), &ask.call) {
+            (true, _) => ask.asker.on_allowed(&ask.tool, &ask.input),
+            (false, Some(call)) => ask.asker.read().on_refused(call),
+            (false, None) => {}
         }
         outcome.into_decision(&ask.tool, ask.input)
     }
@@ -395,7 +399,7 @@ impl Drop for WithdrawOnDrop<'_> {
 fn covers(rule: &StandingRule, ask: &PermissionAsk) -> bool {
     let is_own = ask.asker.owner().is_some_and(|owner| rule.owner.includes(owner));
     // Text from a stranger may have sent the agent to this host, with data in the address.
-    let is_led = || rule.scope.reaches_a_host() && !ask.asker.read_from_strangers().is_empty();
+    let is_led = || rule.scope.reaches_a_host() && !ask.asker.read().is_empty();
     is_own && rule.scope.covers(&ask.tool, &ask.input, ask.folder()) && !is_led()
 }
 

@@ -1,6 +1,7 @@
 //! Every sentence of the bot, one function per message. Sentences close with a period; ids are in backticks and
 //! never directly before the period.
 
+pub mod attacks;
 pub mod board;
 mod commands;
 mod cost;

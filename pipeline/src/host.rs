@@ -17,15 +17,18 @@ use agents::{
     model_proxy::ModelAccess,
 };
 
-use crate::{event::RunInfo, open_hosts::CommandGates, story::StoryId, trust::TrustStore};
+use crate::{
+    event::RunInfo, open_hosts::CommandGates, story::StoryId, strangers::StrangersRead, trust::TrustStore,
+};
 
 /// More of a script is not read.
 const MAX_SCRIPT: u64 = 64 << 10;
 
 /// The program around the pipeline.
 pub trait PipelineHost: Send + Sync + 'static {
-    /// Lets a run call in. Called once for each run, before its process starts. Must not block.
-    fn open(&self, run: &RunInfo) -> RunAccess;
+    /// Lets a run call in. `read` is what its agent has read by strangers, kept up to date. Called once for each run, before its
+    /// process starts. Must not block.
+    fn open(&self, run: &RunInfo, read: &StrangersRead) -> RunAccess;
 
     /// Who decides about hosts that no setting lists; `None` if nobody does, so that none is open. Must not block.
     fn host_gate(&self, _asker: HostAsker) -> Option<Arc<dyn HostGate>> {
@@ -107,6 +110,11 @@ impl AgentSettings {
             ..HostFolders::of_home(&self.home)
         };
         Confinement::chosen(&self.wall, host)
+    }
+
+    /// What the wall is called in reports; where it cannot be built, the reason. Blocks.
+    pub fn wall_name(&self) -> String {
+        self.confinement().map_or_else(|why| why, |wall| wall.name())
     }
 
     /// That wall around a worktree.

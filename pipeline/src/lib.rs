@@ -17,15 +17,18 @@ pub mod migrate;
 mod open_hosts;
 pub mod orchestrator;
 pub mod project;
+pub mod quarantine;
 pub mod reading;
 pub mod rooms;
 mod run;
 mod sentence;
 pub mod story;
+pub mod strangers;
 pub mod trust;
 pub mod verdict;
 pub mod worktree;
 
 pub use handle::{Pipeline, PipelineError};
 pub use project::{Project, ProjectError};
+pub use run::{AttackedRun, AttackedSetting};
 pub use story::{stage, templates};

@@ -133,7 +133,7 @@ impl Bwrap {
             Ok(output) if output.status.success() => Ok(()),
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
-                Err(format!("bubblewrap does not work on this machine: {said}."))
+                Err(format!("bubblewrap does not work on this machine: {}.", said.trim_end_matches('.')))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err("bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`."

@@ -15,6 +15,7 @@ use landlock::{ABI, Access as _, AccessNet, CompatLevel, Compatible as _, Rulese
 
 use super::{
     inside,
+    kernel::KernelMeans,
     paths::WorktreePaths,
     scratch::ScratchFolders,
     step::{OwnProgram, PORT, PORTS_ONLY, READ, RULES, WRITE},
@@ -86,6 +87,9 @@ impl LandlockWall {
 
     /// Tries whether the kernel enforces such rules; the error is a sentence.
     pub fn try_out(&self) -> Result<(), String> {
+        if KernelMeans::of_this_machine().landlock.is_none() {
+            return Err("The kernel does not have Landlock, or it is switched off.".into());
+        }
         let hidden =
             tempfile::NamedTempFile::new().map_err(|error| format!("Landlock cannot be tried: {error}."))?;
         let paths: Vec<PathBuf> = super::system::paths();
@@ -98,7 +102,8 @@ impl LandlockWall {
             Ok(output) if output.status.success() => Ok(()),
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
-                let said = if said.is_empty() { "its rules are not enforced".to_owned() } else { said };
+                let said = said.trim_end_matches('.');
+                let said = if said.is_empty() { "its rules are not enforced" } else { said };
                 Err(format!("Landlock does not work on this machine: {said}."))
             }
             Err(error) => Err(format!("Landlock cannot be tried: {error}.")),

@@ -86,7 +86,8 @@ pub fn enter(own: &[OsString], words: &[OsString]) -> Option<String> {
             Ok(never) => match never {},
             Err(error) => format!("the wall cannot be built: {error}"),
         }),
-        _ => None,
+        // An attacker is started as the program that it stands for would be.
+        _ => crate::attacks::enter(own, words),
     }
 }
 

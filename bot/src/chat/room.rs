@@ -83,11 +83,13 @@ impl RoomTask {
         let idle = services.config().claude.idle_timeout.limit();
         let updates = sender.clone();
         let spending = RoomSpending::below(&services.connections.day);
+        let asker = Asker::room(room.clone());
         let options = SessionOptions {
             agents: services.commands.agents.clone(),
             idle_timeout: idle,
             waiting: Arc::default(),
             meter: spending.meter(),
+            read: asker.read().clone(),
         };
         let waiting = options.waiting.clone();
         let session =

@@ -11,6 +11,7 @@ use pipeline::{
     event::RunInfo,
     host::{AgentSettings, HostAsker, PipelineHost, RunAccess},
     stage::Role,
+    strangers::StrangersRead,
     trust::TrustStore,
 };
 
@@ -37,7 +38,7 @@ impl BotHost {
 }
 
 impl PipelineHost for BotHost {
-    fn open(&self, run: &RunInfo) -> RunAccess {
+    fn open(&self, run: &RunInfo, read: &StrangersRead) -> RunAccess {
         let waiting = Arc::new(AtomicUsize::new(0));
         let settings = self.settings.loaded();
         let guard = self.runs.open(McpRun {
@@ -46,7 +47,7 @@ impl PipelineHost for BotHost {
             timeout: settings.config.claude.permission_timeout.limit(),
             agent: Some(run.clone()),
             waiting: waiting.clone(),
-            asker: Asker::role(run.role),
+            asker: Asker::run(run.role, read.clone()),
             ..McpRun::default()
         });
         let route = PermissionRoute::Mcp {

@@ -3,9 +3,10 @@
 use std::{fmt, path::PathBuf, time::SystemTime};
 
 use adapters::{Choice, Room};
+use pipeline::strangers::StrangerText;
 use serde_json::{Map, Value};
 
-use super::{AnswerRefused, Asker, CallConcern, PermissionAsk, StrangerText};
+use super::{AnswerRefused, Asker, CallConcern, PermissionAsk};
 use crate::store::RuleScope;
 
 /// The number people answer with (`yes 12`). Never used twice in a project.
@@ -190,7 +191,7 @@ pub enum ExpectedAnswer {
 
 impl Question {
     pub(super) fn new(id: QuestionId, ask: &PermissionAsk, now: SystemTime) -> Self {
-        let read = ask.asker.read_from_strangers();
+        let read: Vec<_> = ask.asker.read().texts().into_iter().collect();
         // Whoever wrote that text may have thought of this call. A person may allow it, but no rule comes of it.
         let may_rule = read.is_empty() && ask.asker.owner().is_some();
         let always = may_rule.then(|| RuleScope::of(&ask.tool, &ask.input, ask.folder())).flatten();

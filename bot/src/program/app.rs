@@ -169,6 +169,7 @@ impl App {
         let operator = OperatorAccess::open(&runs, port);
         let checks_peer = options.checks_peer;
         let (services, inbox) = chat_services(options, registry, store, pipeline, (settings, hosts.clone()));
+        hosts.follow(services.commands.pipeline.clone());
         hosts.connect(services.broker.clone(), services.commands.messengers.clone());
         serve_rooms(&services);
         let app = Self { services, runs, operator, lock, port, label };
@@ -259,6 +260,11 @@ impl App {
     /// The rooms' services; for tests, completion and benchmarks.
     pub fn services(&self) -> &Arc<ChatServices> {
         &self.services
+    }
+
+    /// The runs that may call in.
+    pub fn runs(&self) -> McpRuns {
+        self.runs.clone()
     }
 
     /// Lets an agent's run ask for permission over MCP.

@@ -7,6 +7,7 @@ use adapters::{
     markdown::{code_block, code_span, inert},
 };
 use agents::claude::PermissionAnswer;
+use pipeline::strangers::StrangerText;
 use serde_json::Value;
 use settings::duration::human;
 
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::permission::{
     AnswerKind, AnswerRefused, CallConcern, DenialReason, ExpectedAnswer, ModelQuestion, NETWORK_TOOL,
-    PermissionDecision, Question, QuestionId, QuestionOutcome, StrangerText, WithdrawReason,
+    PermissionDecision, Question, QuestionId, QuestionOutcome, WithdrawReason,
 };
 
 /// A question's text, and a file where it is too long to be read in a chat.
@@ -139,20 +140,30 @@ fn concern(concern: &CallConcern) -> String {
 
 /// One line on the text from strangers that the agent has read since a person last spoke to it.
 fn provenance(read: &[StrangerText]) -> Option<String> {
+    let names = (!read.is_empty()).then(|| stranger_texts(read))?;
+    Some(format!(
+        "⚠️ Since a person last spoke to it, this agent has read text by strangers: {names}. So there is no `always`."
+    ))
+}
+
+/// Sources of text by strangers, as a list in a sentence.
+pub fn stranger_texts<'a>(read: impl IntoIterator<Item = &'a StrangerText>) -> String {
+    let name = |name: &str| code_span(&visible_line(name, NAME_MAX));
     let named = |text: &StrangerText| match text {
-        StrangerText::Page(host) => code_span(&visible_line(host, NAME_MAX)),
+        StrangerText::Page(host) => name(host),
         StrangerText::SearchResults => "results of a web search".into(),
+        StrangerText::Program(program) => format!("what {} printed", name(program)),
+        StrangerText::Server(server) => format!("answers of the MCP server {}", name(server)),
+        StrangerText::File(path) => format!("{}, which is not on the base branch", name(path)),
+        StrangerText::Commit(commit) => format!("{}, a commit that is not on the base branch", name(commit)),
+        StrangerText::Story(id) => format!("story {id}, which is in quarantine"),
     };
-    let mut names: Vec<String> = read.iter().take(SOURCES_MAX).map(named).collect();
+    let read: Vec<_> = read.into_iter().collect();
+    let mut names: Vec<String> = read.iter().take(SOURCES_MAX).map(|text| named(text)).collect();
     if read.len() > SOURCES_MAX {
         names.push(format!("{} more", read.len() - SOURCES_MAX));
     }
-    (!names.is_empty()).then(|| {
-        format!(
-            "⚠️ Since a person last spoke to it, this agent has read text by strangers: {}. So there is no `always`.",
-            names.join(", ")
-        )
-    })
+    names.join(", ")
 }
 
 // A detail too long for a chat goes into a file, and the chat shows both its ends: nobody should approve a part of a command.

@@ -1,5 +1,6 @@
 //! A run, step by step: workspace, processes (`launch`), their results and the gates (`left`).
 
+mod attacked;
 mod launch;
 mod left;
 
@@ -27,6 +28,8 @@ use crate::{
     verdict::{self, FailureCause, NextAction, StopReason},
     worktree::{self, ComponentError, ComponentProgress, run_components},
 };
+
+pub use self::attacked::{AttackedRun, AttackedSetting};
 
 /// A run while it lives.
 pub(super) struct RunJob {
@@ -204,7 +207,7 @@ impl RunJob {
         self.check_stopped()?;
         self.set_up().await?;
         // Opened after the setup, whose commands so never see the run's token.
-        let access = self.context.host.open(&self.plan.run);
+        let access = self.context.host.open(&self.plan.run, &self.plan.read);
         if let Some(workspace) = &self.workspace {
             workspace.write_mcp(&access.route);
         }
@@ -283,7 +286,7 @@ impl RunJob {
         })
     }
 
-    fn path(&self) -> std::path::PathBuf {
+    pub(super) fn path(&self) -> std::path::PathBuf {
         self.workspace.as_ref().map(|workspace| workspace.path().to_owned()).unwrap_or_default()
     }
 

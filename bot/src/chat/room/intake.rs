@@ -334,6 +334,7 @@ mod tests {
             rooms: vec![room.clone()],
             asker: crate::permission::Asker::room(room),
             folder: None,
+            call: None,
             blocked_path: None,
             asked_for: "Ann".into(),
             tool: "Bash".into(),

@@ -294,6 +294,7 @@ impl RoomTask {
             asked_for,
             tool: request.tool,
             input: request.input,
+            call: request.tool_use_id,
             blocked_path: request.blocked_path,
             timeout: self.services.config().claude.permission_timeout.limit(),
         };
