@@ -15,6 +15,7 @@ mod run_command;
 mod sent_times;
 mod ticker;
 mod turn;
+mod turn_costs;
 mod turn_events;
 
 use std::{sync::Arc, time::Duration};
