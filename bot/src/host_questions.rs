@@ -465,10 +465,10 @@ mod tests {
         scene.decided(&gate, host(), PersonAnswer::Always).await;
         // The next process: what the first one was allowed without a rule is forgotten.
         let gate = scene.hosts.room_gate(&room, asker.clone(), Arc::default());
-        asker.on_read([crate::permission::StrangerText::SearchResults]);
+        asker.read().on_read([pipeline::strangers::StrangerText::SearchResults]);
         let said = scene.decided(&gate, host(), PersonAnswer::No(None)).await;
         assert!(matches!(said.0, HostDecision::Refused(_)), "{said:?}");
-        asker.on_person_spoke();
+        asker.read().on_person_spoke();
         assert_eq!(gate.decide(host()).await, HostDecision::Allowed);
     }
 

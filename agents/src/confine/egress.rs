@@ -20,11 +20,10 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http_body_util::{Either, Full};
 use hyper::{
-    Method, Request, Response, StatusCode, Uri, Version,
+    Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    client,
     ext::ReasonPhrase,
-    header::{self, HeaderMap, HeaderName, HeaderValue},
+    header::{self, HeaderValue},
     http::uri::Authority,
     server,
     service::service_fn,
