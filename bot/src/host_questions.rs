@@ -315,6 +315,8 @@ mod tests {
             self.0.send(question).is_ok()
         }
 
+        fn show_trial(&self, _: &Room, _: Arc<Question>, _: crate::permission::TrialNews) {}
+
         fn settle(&self, _: &Room, _: Arc<Question>, _: QuestionOutcome) {}
     }
 

@@ -15,6 +15,7 @@ use agents::{
     claude::PermissionRoute,
     confine::{Confined, Confinement, HostFolders, HostGate, WallSettings, WorktreePaths},
     model_proxy::ModelAccess,
+    trial::TrialSlot,
 };
 
 use crate::{
@@ -56,6 +57,8 @@ pub struct RunAccess {
     pub route: PermissionRoute,
     /// How many questions of it wait for a person: meanwhile its silence is no stall.
     pub waiting: Arc<AtomicUsize>,
+    /// Where its commands can be tried; the run says so before its process starts.
+    pub trials: TrialSlot,
     /// Closes the way when dropped.
     pub guard: Box<dyn Any + Send + Sync>,
 }

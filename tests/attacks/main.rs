@@ -7,5 +7,6 @@ mod listeners;
 mod questions;
 mod rooms;
 mod strangers;
+mod trials;
 mod trust;
 mod wall;

@@ -291,6 +291,7 @@ impl App {
                 let _ = wait.await;
             }
             services.broker.withdraw_all(WithdrawReason::ShuttingDown);
+            services.broker.trials_ended().await;
             services.tasks.tracker.close();
             services.tasks.tracker.wait().await;
         });

@@ -236,7 +236,7 @@ impl PipelineHost for StageHost {
         let guard = self.runs.open(McpRun { agent: Some(run.clone()), ..McpRun::default() });
         let route = PermissionRoute::Mcp { url: self.url.clone(), token: guard.token().to_owned() };
         let guard: Box<dyn Any + Send + Sync> = Box::new(guard);
-        RunAccess { route, waiting: Arc::default(), guard }
+        RunAccess { route, waiting: Arc::default(), trials: Default::default(), guard }
     }
 }
 
