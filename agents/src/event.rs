@@ -36,7 +36,8 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// An event of a running agent program. Text of sub-agents, replays and synthetic notes are no events.
+/// An event of a running agent program. Text of sub-agents, replays and synthetic notes are no events; the tools that sub-agents
+/// call are.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AgentEvent {
     /// `system/init`: once per turn, also in a live session.
@@ -62,6 +63,10 @@ pub enum AgentEvent {
         /// Whether it failed or was refused.
         is_error: bool,
     },
+    /// A sub-agent calls a tool.
+    SubAgentToolUse(ToolUse),
+    /// A tool call of a sub-agent ended.
+    SubAgentToolResult { id: String },
     /// A tool call waits for a person (control protocol only).
     Permission(PermissionRequest),
     /// A permission request is void, e.g. after an interrupt.

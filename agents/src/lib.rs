@@ -10,5 +10,6 @@ pub mod peer;
 mod pty;
 mod runtime_dir;
 pub mod tree;
+pub mod trial;
 pub mod turn;
 pub mod usage;

@@ -23,6 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub(crate) use self::access::REPLACED;
 use self::serve::{ProxyListener, ProxyShared};
 pub use self::{
     access::{CloudProvider, ModelAccess, ModelService, is_model_variable},

@@ -18,6 +18,7 @@ mod move_story;
 mod new;
 mod overview;
 mod queue;
+mod release;
 mod reset;
 mod restart;
 mod retry;
@@ -54,6 +55,7 @@ pub fn all() -> CommandRegistry {
         Arc::new(retry::RetryCommand),
         Arc::new(review::AcceptCommand),
         Arc::new(review::RejectCommand),
+        Arc::new(release::ReleaseCommand),
         Arc::new(delete::DeleteCommand),
         Arc::new(log::LogCommand),
         Arc::new(htop::HtopCommand),
@@ -62,6 +64,8 @@ pub fn all() -> CommandRegistry {
         Arc::new(allow::ALLOW),
         Arc::new(allow::DENY),
         Arc::new(allow::ALWAYS),
+        Arc::new(allow::TRY),
+        Arc::new(allow::KEEP),
         Arc::new(rules::RulesCommand),
         Arc::new(model::ModelCommand),
         Arc::new(verbosity::VerbosityCommand),

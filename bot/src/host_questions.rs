@@ -11,9 +11,11 @@ use axum::http::Uri;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use pipeline::{
+    Pipeline,
     event::{RunId, RunInfo},
     host::HostAsker,
     story::StoryId,
+    strangers::StrangerText,
 };
 use serde_json::{Value, json};
 
@@ -32,6 +34,8 @@ pub struct HostQuestions {
     settings: Arc<LiveSettings>,
     /// Who is asked. Set once the messengers are there; until then nobody can be asked.
     desk: OnceLock<(PermissionBroker, ConnectedMessengers)>,
+    /// Knows what the agents of a story have read.
+    pipeline: OnceLock<Pipeline>,
     granted: Mutex<Vec<HostGrant>>,
 }
 
@@ -53,13 +57,23 @@ enum GrantHolder {
 
 impl HostQuestions {
     pub fn new(settings: Arc<LiveSettings>) -> Arc<Self> {
-        Arc::new(Self { settings, desk: OnceLock::new(), granted: Mutex::default() })
+        Arc::new(Self {
+            settings,
+            desk: OnceLock::new(),
+            pipeline: OnceLock::new(),
+            granted: Mutex::default(),
+        })
     }
 
     /// From now on people can be asked.
     pub fn connect(&self, broker: PermissionBroker, messengers: ConnectedMessengers) {
         // Only the start calls this, once.
         let _ = self.desk.set((broker, messengers));
+    }
+
+    /// From now on it is known which stories' agents have read text by strangers.
+    pub fn follow(&self, pipeline: Pipeline) {
+        let _ = self.pipeline.set(pipeline);
     }
 
     /// The gate for a run or for the commands of a story.
@@ -144,6 +158,7 @@ impl HostQuestions {
             asked_for,
             tool: NETWORK_TOOL.into(),
             input: json!({ "host": target.host, "port": target.port }),
+            call: None,
             blocked_path: None,
             timeout: config.claude.permission_timeout.limit(),
         }
@@ -164,8 +179,10 @@ impl HostQuestions {
         let Some((broker, messengers)) = self.desk.get() else {
             return HostDecision::Refused(say::NO_PERSON_FOR_HOST.into());
         };
+        let asker_read = asker.read().clone();
         let ask = self.ask(messengers, (asker, asked_for), &target);
         if broker.is_allowed_by_rule(&page_of(&ask, &target)) {
+            asker_read.on_read([StrangerText::Page(target.host)]);
             return HostDecision::Allowed;
         }
         let _waiting = WaitingRun::new(waiting);
@@ -183,8 +200,13 @@ impl HostQuestions {
             |holder: &GrantHolder| matches!(holder, GrantHolder::Run { story: of, .. } if *of == story);
         let granted =
             self.granted.lock().iter().any(|grant| is_storys(&grant.holder) && grant.target == *target);
+        // What runs here was written by an agent that strangers may have led.
+        let is_led = || {
+            let snapshot = self.pipeline.get().map(Pipeline::snapshot);
+            snapshot.is_some_and(|snapshot| snapshot.strangers_read.contains_key(&story))
+        };
         let by_rule = || {
-            let (broker, messengers) = self.desk.get()?;
+            let (broker, messengers) = self.desk.get().filter(|_| !is_led())?;
             let ask = self.ask(messengers, (asker.clone(), format!("story {story}")), target);
             Some(broker.is_allowed_by_rule(&ask) || broker.is_allowed_by_rule(&page_of(&ask, target)))
         };
@@ -292,6 +314,8 @@ mod tests {
         fn show(&self, _: &Room, question: Arc<Question>) -> bool {
             self.0.send(question).is_ok()
         }
+
+        fn show_trial(&self, _: &Room, _: Arc<Question>, _: crate::permission::TrialNews) {}
 
         fn settle(&self, _: &Room, _: Arc<Question>, _: QuestionOutcome) {}
     }

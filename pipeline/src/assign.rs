@@ -25,6 +25,8 @@ pub struct Situation<'a> {
     pub stories: &'a [Arc<Story>],
     /// Stories whose merge waits for a mergemaster.
     pub conflicts: &'a BTreeSet<StoryId>,
+    /// Stories in quarantine whose work no person has accepted.
+    pub unaccepted: &'a BTreeSet<StoryId>,
     /// Failed runs after which a stage is given up.
     pub max_retries: u32,
 }
@@ -52,6 +54,8 @@ pub enum HoldReason {
     DependsOn(Vec<StoryId>),
     /// A person decides (`manual_qa`).
     ForPerson,
+    /// A person decides, since strangers may have written it.
+    InQuarantine,
     /// Its retries are used up.
     OutOfRetries,
     /// The merge queue has it, and needs nobody.
@@ -70,6 +74,9 @@ impl fmt::Display for HoldReason {
                 write!(f, "waits for {}", ids.join(", "))
             }
             Self::ForPerson => f.write_str("waits for a person to accept or reject it"),
+            Self::InQuarantine => f.write_str(
+                "it is in quarantine, so a person reviews its changes and accepts or rejects them",
+            ),
             Self::OutOfRetries => f.write_str("its retries are used up"),
             Self::InMergeQueue => f.write_str("is in the merge queue"),
         }
@@ -92,6 +99,10 @@ pub fn waits_for(story: &Story, situation: &Situation<'_>, slots: &[Slot]) -> Re
     let unmet = unmet(story, situation.stories);
     if !unmet.is_empty() {
         return Err(HoldReason::DependsOn(unmet));
+    }
+    // Whatever the project's settings and the story's own say.
+    if matches!(story.stage, Stage::Qa | Stage::Merge) && situation.unaccepted.contains(&id) {
+        return Err(HoldReason::InQuarantine);
     }
     if story.stage == Stage::Qa && story.front.manual_qa {
         return Err(HoldReason::ForPerson);
@@ -182,7 +193,12 @@ mod tests {
     fn run(stories: &[Story], conflicts: &[u32], slots: &[Slot]) -> Vec<(u32, String)> {
         let conflicts = conflicts.iter().copied().map(StoryId).collect();
         let stories: Vec<Arc<Story>> = stories.iter().cloned().map(Arc::new).collect();
-        let situation = Situation { stories: &stories, conflicts: &conflicts, max_retries: 3 };
+        let situation = Situation {
+            stories: &stories,
+            conflicts: &conflicts,
+            unaccepted: &BTreeSet::new(),
+            max_retries: 3,
+        };
         assign(&situation, slots).into_iter().map(|started| (started.story.0, started.slot)).collect()
     }
 
@@ -248,7 +264,12 @@ mod tests {
         assert_eq!(run(&stories[..3], &[], &team()), []);
         let stories = stories.map(Arc::new);
         let conflicts = BTreeSet::new();
-        let situation = Situation { stories: &stories, conflicts: &conflicts, max_retries: 3 };
+        let situation = Situation {
+            stories: &stories,
+            conflicts: &conflicts,
+            unaccepted: &BTreeSet::new(),
+            max_retries: 3,
+        };
         assert_eq!(waits_for(&dependent, &situation, &[]), Err(HoldReason::DependsOn(vec![StoryId(5)])));
     }
 
@@ -311,7 +332,7 @@ mod tests {
                 slot.busy_with = Some(StoryId(n as u32));
             }
             let conflicts = stories.iter().map(|story| story.file.id).collect();
-            let situation = Situation { stories: &stories, conflicts: &conflicts, max_retries: 3 };
+            let situation = Situation { stories: &stories, conflicts: &conflicts, unaccepted: &BTreeSet::new(), max_retries: 3 };
             let started = assign(&situation, &slots);
             let stories_once: BTreeSet<_> = started.iter().map(|started| started.story).collect();
             let slots_once: BTreeSet<_> = started.iter().map(|started| started.slot.clone()).collect();

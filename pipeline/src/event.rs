@@ -1,6 +1,12 @@
 //! The pipeline's events, in order, and the state that they change.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use agents::claude::SessionId;
 use serde::Serialize;
@@ -8,10 +14,12 @@ use serde::Serialize;
 use crate::{
     board::Board,
     merge::{MergeStatus, MergeStep},
+    quarantine::Quarantine,
     story::{
         StoryId,
         stage::{Role, Stage},
     },
+    strangers::StrangerText,
     verdict::FailureCause,
 };
 
@@ -129,6 +137,10 @@ pub struct PipelineSnapshot {
     /// The branch that stories merge to.
     pub base: String,
     pub wall: WallState,
+    /// Stories in quarantine.
+    pub quarantined: BTreeMap<StoryId, Quarantine>,
+    /// What the agents of a story have read by strangers since a person last spoke about it.
+    pub strangers_read: BTreeMap<StoryId, BTreeSet<StrangerText>>,
 }
 
 /// The wall around agents, gates and components' commands, as it was at the start.
@@ -301,6 +313,10 @@ pub enum PipelineEvent {
         room: String,
         news: LandingNews,
     },
+    /// Strangers may have written this story, for this reason, a clause.
+    Quarantined { story: StoryId, title: String, why: String },
+    /// A person has released it from quarantine.
+    Released { story: StoryId, title: String, by: Actor },
     /// No new runs, or again: the reason, as in [`PipelineSnapshot::paused`].
     Paused {
         /// Why; `None` when the pause is over.

@@ -1,6 +1,6 @@
 //! [`Pipeline`]: the handle with all verbs. Each is an order to the orchestrator, the single task that acts.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use agents::model_proxy::ModelAccess;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -13,6 +13,7 @@ use crate::{
     ledger::RunLedger,
     rooms::{EnterRequest, LandRequest, LandedStory, RoomReadiness},
     story::{Story, StoryId, StoryKind, stage::Stage},
+    strangers::StrangerText,
     verdict::ReviewDecision,
     worktree::RoomName,
 };
@@ -77,6 +78,28 @@ pub struct StoryChange {
     pub depends_on: Option<Vec<StoryId>>,
 }
 
+/// Who writes or changes a story, and what of strangers' may be in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Author {
+    pub by: Actor,
+    /// What the agent whose words they are has read by strangers since a person last spoke to it.
+    pub read: BTreeSet<StrangerText>,
+}
+
+impl From<Actor> for Author {
+    fn from(by: Actor) -> Self {
+        Self { by, read: BTreeSet::new() }
+    }
+}
+
+/// A story to write: from its kind's template, or with this body.
+#[derive(Debug)]
+pub(crate) struct NewStory {
+    pub kind: StoryKind,
+    pub title: String,
+    pub body: Option<String>,
+}
+
 /// Which runs are meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StopTarget {
@@ -116,8 +139,8 @@ pub(crate) type Answer<T> = oneshot::Sender<Result<T, PipelineError>>;
 /// An order to the orchestrator.
 #[derive(Debug)]
 pub(crate) enum PipelineOrder {
-    Create(StoryKind, String, Option<String>, Actor, Answer<Story>),
-    Update(StoryId, StoryChange, Answer<Story>),
+    Create(NewStory, Author, Answer<Story>),
+    Update(StoryId, StoryChange, Author, Answer<Story>),
     Tick(StoryId, usize, bool, Answer<()>),
     Start(StoryId, Option<String>, Actor, Answer<StartResult>),
     Stop(StopTarget, Actor, Answer<Vec<RunInfo>>),
@@ -128,6 +151,7 @@ pub(crate) enum PipelineOrder {
     Delete(StoryId, Actor, Answer<DeletedStory>),
     Merge(StoryId, Actor, Answer<MergeView>),
     MergeFailed(StoryId, String, Actor, Answer<()>),
+    Release(StoryId, Actor, Answer<()>),
     EnterRoom(EnterRequest, Answer<RoomReadiness>),
     Land(LandRequest, Actor, Answer<LandedStory>),
     Rescan(Answer<()>),
@@ -148,6 +172,7 @@ impl PipelineOrder {
             | Self::Delete(id, ..)
             | Self::Merge(id, ..)
             | Self::MergeFailed(id, ..)
+            | Self::Release(id, ..)
             | Self::Stop(StopTarget::Story(id), ..) => Some(*id),
             Self::Create(..)
             | Self::Stop(StopTarget::Agent(_), ..)
@@ -199,14 +224,26 @@ impl Pipeline {
         kind: StoryKind,
         title: &str,
         body: Option<String>,
-        by: Actor,
+        by: impl Into<Author>,
     ) -> Result<Story, PipelineError> {
-        self.order(|answer| PipelineOrder::Create(kind, title.to_owned(), body, by, answer)).await
+        let (new, author) = (NewStory { kind, title: title.to_owned(), body }, by.into());
+        self.order(|answer| PipelineOrder::Create(new, author, answer)).await
     }
 
     /// Changes a story's file.
-    pub async fn update(&self, story: StoryId, change: StoryChange) -> Result<Story, PipelineError> {
-        self.order(|answer| PipelineOrder::Update(story, change, answer)).await
+    pub async fn update(
+        &self,
+        story: StoryId,
+        change: StoryChange,
+        by: impl Into<Author>,
+    ) -> Result<Story, PipelineError> {
+        let author = by.into();
+        self.order(|answer| PipelineOrder::Update(story, change, author, answer)).await
+    }
+
+    /// Lifts a story's quarantine: a person has read it and vouches for it.
+    pub async fn release(&self, story: StoryId, by: Actor) -> Result<(), PipelineError> {
+        self.order(|answer| PipelineOrder::Release(story, by, answer)).await
     }
 
     /// Ticks a criterion, counted from 1, or takes the tick away.
@@ -283,11 +320,18 @@ impl Pipeline {
         self.order(|answer| PipelineOrder::EnterRoom(request, answer)).await
     }
 
-    /// Makes a story of the changes in the room's worktree, and starts it. No process may live there. Returns when the story is
-    /// started; what follows comes as [`crate::event::PipelineEvent::Landing`].
-    pub async fn land(&self, room: &str, title: &str, by: Actor) -> Result<LandedStory, PipelineError> {
-        let request =
-            LandRequest { name: RoomName::of(room), room: room.to_owned(), title: title.to_owned() };
+    /// Makes a story of the changes in the room's worktree, and starts it. The author is the person who asks for it, with what the
+    /// room's agent has read by strangers. No process may live there. Returns when the story is started; what follows comes as
+    /// [`crate::event::PipelineEvent::Landing`].
+    pub async fn land(
+        &self,
+        room: &str,
+        title: &str,
+        by: impl Into<Author>,
+    ) -> Result<LandedStory, PipelineError> {
+        let Author { by, read } = by.into();
+        let (name, room, title) = (RoomName::of(room), room.to_owned(), title.to_owned());
+        let request = LandRequest { name, room, title, read };
         self.order(|answer| PipelineOrder::Land(request, by, answer)).await
     }
 

@@ -15,17 +15,21 @@ use agents::{
     claude::PermissionRoute,
     confine::{Confined, Confinement, HostFolders, HostGate, WallSettings, WorktreePaths},
     model_proxy::ModelAccess,
+    trial::TrialSlot,
 };
 
-use crate::{event::RunInfo, open_hosts::CommandGates, story::StoryId, trust::TrustStore};
+use crate::{
+    event::RunInfo, open_hosts::CommandGates, story::StoryId, strangers::StrangersRead, trust::TrustStore,
+};
 
 /// More of a script is not read.
 const MAX_SCRIPT: u64 = 64 << 10;
 
 /// The program around the pipeline.
 pub trait PipelineHost: Send + Sync + 'static {
-    /// Lets a run call in. Called once for each run, before its process starts. Must not block.
-    fn open(&self, run: &RunInfo) -> RunAccess;
+    /// Lets a run call in. `read` is what its agent has read by strangers, kept up to date. Called once for each run, before its
+    /// process starts. Must not block.
+    fn open(&self, run: &RunInfo, read: &StrangersRead) -> RunAccess;
 
     /// Who decides about hosts that no setting lists; `None` if nobody does, so that none is open. Must not block.
     fn host_gate(&self, _asker: HostAsker) -> Option<Arc<dyn HostGate>> {
@@ -53,6 +57,8 @@ pub struct RunAccess {
     pub route: PermissionRoute,
     /// How many questions of it wait for a person: meanwhile its silence is no stall.
     pub waiting: Arc<AtomicUsize>,
+    /// Where its commands can be tried; the run says so before its process starts.
+    pub trials: TrialSlot,
     /// Closes the way when dropped.
     pub guard: Box<dyn Any + Send + Sync>,
 }

@@ -284,6 +284,8 @@ impl Orchestrator {
             settings_notice: waiting.or(edited),
             base: self.config.base.clone(),
             wall: self.config.wall.clone(),
+            quarantined: self.stories.started.quarantined().clone(),
+            strangers_read: self.memos.strangers_read(),
             board,
         };
         self.publisher.publish(snapshot);

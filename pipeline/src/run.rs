@@ -13,7 +13,7 @@ mod prompt;
 mod turn;
 mod workspace;
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::SystemTime};
 
 use agents::claude::SessionId;
 use parking_lot::Mutex;
@@ -36,8 +36,11 @@ use crate::{
     guard::OwnCommits,
     host::{AgentSettings, PipelineHost},
     ledger::{RunLedger, RunSummary},
+    open_hosts::registries,
+    quarantine,
     sentence::one_line,
     story::{BlockReason, Story},
+    strangers::{StrangerText, StrangersRead},
     verdict::{FailureCause, ReviewDecision, StopReason},
     worktree::Worktrees,
 };
@@ -70,6 +73,9 @@ pub(crate) struct RunPlan {
     pub feedback: Option<String>,
     pub resume: Option<SessionId>,
     pub budget_usd: Option<f64>,
+    /// What its agent has read by strangers.
+    pub read: StrangersRead,
+    pub in_quarantine: bool,
 }
 
 /// An update from a running agent.
@@ -81,6 +87,8 @@ pub(crate) enum RunUpdate {
     Cost(f64),
     Line(String),
     Alarm(String),
+    /// What its agent has read by strangers so far.
+    Read(BTreeSet<StrangerText>),
 }
 
 /// What came of it.
@@ -237,9 +245,30 @@ pub(crate) fn start(
             Ok(text) => text,
             Err(error) => return RunEnd { outcome: RunOutcome::internal(error), usd: 0.0, diff: None },
         };
-        job::RunJob::new(context, RunPlan { text, ..plan }, told, ended, review).run().await
+        let plan = RunPlan { text, ..plan };
+        let (context, plan) = match plan.in_quarantine {
+            false => (context, plan),
+            true => match job::blocking(move || restricted(context, plan)).await {
+                Some(restricted) => restricted,
+                None => {
+                    let outcome = RunOutcome::internal("the quarantine's limits cannot be read");
+                    return RunEnd { outcome, usd: 0.0, diff: None };
+                }
+            },
+        };
+        job::RunJob::new(context, plan, told, ended, review).run().await
     });
     (control, hears, handle)
+}
+
+/// A run on a stranger's story, with the limits of the quarantine. Blocks.
+fn restricted(context: RunContext, plan: RunPlan) -> (RunContext, RunPlan) {
+    let registries = registries(&context.project, &plan.base);
+    let config = quarantine::restricted_project(&plan.config, &registries);
+    let mut agent = plan.agent;
+    agent.network = agent.network.registries_only(&registries);
+    let settings = quarantine::restricted(&context.settings);
+    (RunContext { settings, ..context }, RunPlan { config, agent, ..plan })
 }
 
 #[cfg(test)]

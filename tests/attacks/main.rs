@@ -6,5 +6,7 @@ mod key;
 mod listeners;
 mod questions;
 mod rooms;
+mod strangers;
+mod trials;
 mod trust;
 mod wall;

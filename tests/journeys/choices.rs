@@ -92,6 +92,7 @@ fn asked(bot: &Bot, questions: Value) -> tokio::task::JoinHandle<Value> {
     let ask = PermissionAsk {
         asker: Asker::role(Role::Coder),
         folder: None,
+        call: None,
         blocked_path: None,
         rooms: vec![room],
         asked_for: "coder-1".into(),

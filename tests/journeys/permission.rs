@@ -137,6 +137,7 @@ fn ask_from_elsewhere(bot: &Bot, command: &str) -> Asked {
     let ask = PermissionAsk {
         asker: Asker::role(Role::Coder),
         folder: None,
+        call: None,
         blocked_path: None,
         rooms: vec![room],
         asked_for: "coder-1".into(),
@@ -269,6 +270,7 @@ async fn a_reply_where_a_question_could_not_be_shown_is_read_all_the_same() {
     let ask = PermissionAsk {
         asker: Asker::role(Role::Coder),
         folder: None,
+        call: None,
         blocked_path: None,
         rooms,
         asked_for: "coder-1".into(),

@@ -72,6 +72,7 @@ impl Week {
             let ask = PermissionAsk {
                 asker: Asker::role(Role::Coder),
                 folder: None,
+                call: None,
                 blocked_path: None,
                 rooms: vec![room.room().clone()],
                 asked_for: "coder-1".into(),

@@ -12,7 +12,7 @@ use rustix::fs::{CWD, FileType, Mode as Bits, mknodat};
 
 use super::{
     input::as_plain_prompt,
-    launch::{ArgumentFiles, Launch, MAX_ARGUMENT, PermissionRoute, PromptMode, mcp_config},
+    launch::{ArgumentFiles, Launch, MAX_ARGUMENT, PermissionRoute, PromptMode, mcp_config, settings_of},
 };
 use crate::{confine::ScratchFolders, runtime_dir::short_dir};
 
@@ -34,6 +34,7 @@ impl RunFolder {
             fifo: path.join("in"),
             prompt: path.join("prompt"),
             mcp: path.join("mcp.json"),
+            settings: path.join("settings.json"),
             system_prompt: path.join("system"),
             // Short, since the CLI makes a Unix socket in it, whose path is limited to 107 bytes.
             tmp: path.join("t"),
@@ -64,6 +65,9 @@ impl RunFolder {
         }
         if let PermissionRoute::Mcp { url, token } = &launch.permissions.route {
             write_private(&self.files.mcp, mcp_config(url, token).to_string().as_bytes())?;
+        }
+        if let Some(settings) = settings_of(launch) {
+            write_private(&self.files.settings, settings.to_string().as_bytes())?;
         }
         match &launch.session.append_system_prompt {
             Some(text) if text.len() > MAX_ARGUMENT => {

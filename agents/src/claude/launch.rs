@@ -1,6 +1,7 @@
 //! The command line and environment of a Claude Code process: pure functions of a [`Launch`].
 
 use std::{
+    collections::BTreeMap,
     ffi::{OsStr, OsString},
     fmt, io,
     path::{Path, PathBuf},
@@ -11,7 +12,7 @@ use super::{input::as_plain_prompt, wording};
 use crate::{
     confine::{Confined, Tenant, WalledCommand, environment},
     event::{PermissionMode, SessionId},
-    model_proxy::{ModelAccess, ModelProxy},
+    model_proxy::{self, ModelAccess, ModelProxy},
 };
 
 /// A longer prompt is fed by standard input: Linux limits one argument to 128 KiB, NUL included.
@@ -29,6 +30,16 @@ const OWN_TOOLS: &str = "mcp__storkit";
 
 /// Settings that win over the operator's own: no call is decided by a classifier, not even while the model plans.
 const SETTINGS: &str = r#"{"useAutoModeDuringPlan":false}"#;
+
+/// Switches by which the operator's own settings could send the CLI to a cloud instead of the run's proxy.
+const CLOUD_SWITCHES: [&str; 6] = [
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_MANTLE",
+    "CLAUDE_CODE_USE_ANTHROPIC_AWS",
+    "CLAUDE_CODE_USE_VERTEX",
+    "CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD",
+    "CLAUDE_CODE_USE_FOUNDRY",
+];
 
 /// How long one MCP call may take, in milliseconds: a day. By default the CLI gives up after 60 s without an answer.
 const MCP_TIMEOUT_MS: u32 = 86_400_000;
@@ -201,6 +212,8 @@ pub(super) struct ArgumentFiles {
     pub prompt: PathBuf,
     /// The MCP configuration: in a file, since the token in an argument could be read by every user.
     pub mcp: PathBuf,
+    /// Settings that win over the operator's own; in a file, since they hold the run's key.
+    pub settings: PathBuf,
     /// A system prompt that is too long for an argument.
     pub system_prompt: PathBuf,
     /// Temporary files of the CLI.
@@ -289,7 +302,10 @@ fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     }
     // Always: without it `defaultMode` in the operator's own settings decides, and a release may choose another default.
     add("--permission-mode", wording::permission_mode_option(&launch.mode_of_permissions()).as_ref());
-    add("--settings", SETTINGS.as_ref());
+    match &launch.model.proxy {
+        Some(_) => add("--settings", files.settings.as_os_str()),
+        None => add("--settings", SETTINGS.as_ref()),
+    }
     if let Some(turns) = launch.limits.max_turns {
         add("--max-turns", turns.to_string().as_ref());
     }
@@ -305,6 +321,20 @@ fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     // Without `--verbose` the CLI refuses stream-json output.
     options.extend(["--verbose", "--include-partial-messages"].map(OsString::from));
     options
+}
+
+/// The content of `--settings` for a run with a proxy: what the operator's own settings say of keys and addresses counts before the
+/// environment, and this counts before them (2.1.330).
+pub(super) fn settings_of(launch: &Launch) -> Option<serde_json::Value> {
+    let (proxy, port) = launch.model.proxy.as_ref()?;
+    let empty = model_proxy::REPLACED.iter().chain(&CLOUD_SWITCHES);
+    let mut env: BTreeMap<String, String> = empty.map(|name| ((*name).to_owned(), String::new())).collect();
+    env.extend(proxy.environment(*port));
+    let mut settings: serde_json::Value = serde_json::from_str(SETTINGS).unwrap_or_default();
+    settings["env"] = serde_json::json!(env);
+    // A program that would print a key.
+    settings["apiKeyHelper"] = "".into();
+    Some(settings)
 }
 
 /// The content of `--mcp-config`: the one server that asks people.
@@ -335,7 +365,7 @@ pub(super) fn environment_of(
         let withheld = name.to_str().is_some_and(|name| launch.model.access.withholds(name));
         withheld || listed.into_iter().any(|other| OsStr::new(other) == name)
     };
-    let mut environment = std::collections::BTreeMap::<OsString, OsString>::new();
+    let mut environment = BTreeMap::<OsString, OsString>::new();
     environment.extend(DEFAULTS.map(|(name, value)| (OsString::from(name), OsString::from(value))));
     let inherited = inherited.filter(|(name, _)| !removed(name));
     match &launch.confine {
@@ -411,6 +441,7 @@ mod tests {
             fifo: "/run/cc/in".into(),
             prompt: "/run/cc/prompt".into(),
             mcp: "/run/cc/mcp.json".into(),
+            settings: "/run/cc/settings.json".into(),
             system_prompt: "/run/cc/system".into(),
             tmp: "/run/cc/t".into(),
         }
@@ -418,6 +449,30 @@ mod tests {
 
     fn line(launch: &Launch) -> String {
         argv(launch, &files()).iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_runs_way_to_its_model_goes_before_the_operators_own_settings_and_no_key_is_an_argument() {
+        let lookup = |name: &str| (name == "ANTHROPIC_API_KEY").then(|| "m4rked".to_owned());
+        let ModelAccess::Proxied(service) = ModelAccess::resolve(lookup).expect("a key") else {
+            panic!("a key")
+        };
+        let mut launch = one_shot("hi");
+        assert_eq!(settings_of(&launch), None);
+        launch.model.proxy = Some((Arc::new(ModelProxy::new(service, None)), 4321));
+        let settings = settings_of(&launch).expect("settings");
+        let env = |name: &str| settings["env"][name].as_str().map(str::to_owned);
+        assert_eq!(env("ANTHROPIC_BASE_URL").as_deref(), Some("http://127.0.0.1:4321"));
+        for name in ["ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS", "CLAUDE_CODE_USE_BEDROCK"] {
+            assert_eq!(env(name).as_deref(), Some(""), "{name}");
+        }
+        assert_eq!(
+            (&settings["apiKeyHelper"], &settings["useAutoModeDuringPlan"]),
+            (&"".into(), &false.into())
+        );
+        let key = env("ANTHROPIC_API_KEY").expect("the run's key");
+        assert!(!key.is_empty() && key != "m4rked");
+        assert!(line(&launch).contains("--settings /run/cc/settings.json") && !line(&launch).contains(&key));
     }
 
     #[test]

@@ -146,10 +146,13 @@ struct MessageBody {
 }
 
 impl MessageBody {
-    /// Whether it is part of the conversation: not from a sub-agent, no echo, no note of the CLI, no copy of an API error.
-    fn is_for_the_chat(&self) -> bool {
-        let aside = self.is_api_error_message || self.is_replay || self.is_synthetic;
-        self.parent_tool_use_id.is_none() && !aside
+    /// Whether it is part of a conversation: no echo, no note of the CLI, no copy of an API error.
+    fn is_conversation(&self) -> bool {
+        !(self.is_api_error_message || self.is_replay || self.is_synthetic)
+    }
+
+    fn is_of_a_sub_agent(&self) -> bool {
+        self.parent_tool_use_id.is_some()
     }
 }
 
@@ -187,20 +190,24 @@ enum ContentBlock {
 
 fn assistant(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     let line: MessageBody = serde_json::from_str(json)?;
-    if !line.is_for_the_chat() {
+    if !line.is_conversation() {
         return Ok(());
     }
+    let aside = line.is_of_a_sub_agent();
     let blocks = match line.message.content {
         ContentForm::Blocks(blocks) => blocks,
         ContentForm::Text(text) => vec![ContentBlock::Text { text }],
     };
     for block in blocks {
         match block {
-            ContentBlock::Text { text } => emit(AgentEvent::Text(text).into()),
+            ContentBlock::Text { text } if !aside => emit(AgentEvent::Text(text).into()),
             ContentBlock::ToolUse { id, name, input } => {
-                emit(AgentEvent::ToolUse(ToolUse { id, name, input }).into())
+                let tool = ToolUse { id, name, input };
+                emit(
+                    if aside { AgentEvent::SubAgentToolUse(tool) } else { AgentEvent::ToolUse(tool) }.into(),
+                );
             }
-            ContentBlock::ToolResult { .. } | ContentBlock::Other => {}
+            ContentBlock::Text { .. } | ContentBlock::ToolResult { .. } | ContentBlock::Other => {}
         }
     }
     Ok(())
@@ -208,14 +215,16 @@ fn assistant(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
 
 fn user(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     let line: MessageBody = serde_json::from_str(json)?;
-    if !line.is_for_the_chat() {
+    if !line.is_conversation() {
         return Ok(());
     }
+    let aside = line.is_of_a_sub_agent();
     let ContentForm::Blocks(blocks) = line.message.content else { return Ok(()) };
     for block in blocks {
         if let ContentBlock::ToolResult { tool_use_id, is_error } = block {
-            let is_error = is_error.unwrap_or(false);
-            emit(AgentEvent::ToolResult { id: tool_use_id, is_error }.into());
+            let (id, is_error) = (tool_use_id, is_error.unwrap_or(false));
+            let result = AgentEvent::ToolResult { id: id.clone(), is_error };
+            emit(if aside { AgentEvent::SubAgentToolResult { id } } else { result }.into());
         }
     }
     Ok(())
@@ -576,13 +585,28 @@ mod tests {
         for line in [
             json!({"type": "assistant", "parent_tool_use_id": "toolu_1", "message": text}),
             json!({"type": "assistant", "is_api_error_message": true, "message": text}),
-            json!({"type": "user", "parent_tool_use_id": "toolu_1", "message": tool}),
             json!({"type": "user", "isReplay": true, "message": tool}),
             json!({"type": "user", "isSynthetic": true, "message": tool}),
             json!({"type": "stream_event", "parent_tool_use_id": "toolu_1", "event": delta}),
         ] {
             assert_eq!(one(&line), [], "{line}");
         }
+    }
+
+    #[test]
+    fn the_tools_of_a_sub_agent_are_reported_as_its_own() {
+        let parent = "toolu_1";
+        let call = json!({"content": [{"type": "tool_use", "id": "t", "name": "WebSearch", "input": {}}]});
+        let tool = ToolUse { id: "t".into(), name: "WebSearch".into(), input: json!({}) };
+        assert_eq!(
+            one(&json!({"type": "assistant", "parent_tool_use_id": parent, "message": call})),
+            [AgentEvent::SubAgentToolUse(tool).into()]
+        );
+        let result = json!({"content": [{"type": "tool_result", "tool_use_id": "t"}]});
+        assert_eq!(
+            one(&json!({"type": "user", "parent_tool_use_id": parent, "message": result})),
+            [AgentEvent::SubAgentToolResult { id: "t".into() }.into()]
+        );
     }
 
     #[test]

@@ -209,6 +209,19 @@ impl EgressProxy {
         }
     }
 
+    /// A socket by which a process in the sandbox lets itself be watched.
+    ///
+    /// # Errors
+    /// If it cannot be made, or there is no sandbox with a namespace of its own.
+    pub fn watch_socket(&self) -> io::Result<std::os::unix::net::UnixListener> {
+        match &self.entrance {
+            EgressEntrance::Sockets(folder) => {
+                std::os::unix::net::UnixListener::bind(folder.path().join(super::watch::SOCKET))
+            }
+            EgressEntrance::Loopback { .. } => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// The hosts that were refused since the last call, as `name:port`.
     pub fn take_refused(&self) -> Vec<String> {
         let mut refused = self.shared.refused.lock();

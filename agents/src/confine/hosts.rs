@@ -49,6 +49,18 @@ impl NetworkAccess {
         *self != Self::All
     }
 
+    /// Of these package registries those that it allows, and nothing else; whoever has the whole network gets all of them.
+    pub fn registries_only(&self, registries: &[AllowedHost]) -> Self {
+        let is_open = |registry: &&AllowedHost| match self {
+            Self::All | Self::Ask(_) => true,
+            Self::Only(hosts) => {
+                let port = registry.port.unwrap_or(WEB[0]);
+                hosts.iter().any(|host| host.allows(&registry.name, port).is_some())
+            }
+        };
+        Self::Only(registries.iter().filter(is_open).cloned().collect())
+    }
+
     /// Whether somebody set these limits, so that nothing may start without them.
     pub fn is_strict(&self) -> bool {
         matches!(self, Self::Only(_))

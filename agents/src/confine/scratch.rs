@@ -20,6 +20,9 @@ pub const SCRATCH: &str = "scratch";
 const GIT_SETTINGS: &str =
     "[user]\n\tname = storkit\n\temail = commands@agents.storkit.invalid\n[safe]\n\tdirectory = *\n";
 
+/// Below the process's own folder, each for its purpose.
+const FOLDERS: [&str; 6] = ["home", "tmp", "git", "claude", "cargo", "layers"];
+
 /// The folders, removed on drop. A `.git` that led to them leads to git's own notes again.
 #[derive(Debug)]
 pub struct ScratchFolders {
@@ -37,8 +40,8 @@ impl ScratchFolders {
         let link = format!("gitdir: {}\n", place.admin.display());
         let worktrees_link = (!place.is_main_checkout()).then(|| (place.folder.join(".git"), link.clone()));
         let folders = Self { folder, worktrees_link };
-        for folder in [folders.home(), folders.tmp(), folders.git(), folders.claude(), folders.cargo()] {
-            private_folder(&folder)?;
+        for name in FOLDERS {
+            private_folder(&folders.folder.path().join(name))?;
         }
         fs::write(folders.home().join(".gitconfig"), GIT_SETTINGS)?;
         fs::write(folders.git_link(), link)?;
@@ -69,6 +72,11 @@ impl ScratchFolders {
     /// cargo's own folder, where it is not in the home.
     pub(super) fn cargo(&self) -> PathBuf {
         self.folder.path().join("cargo")
+    }
+
+    /// Where the process mounts its layers, if it has any.
+    pub(super) fn layers(&self) -> PathBuf {
+        self.folder.path().join("layers")
     }
 
     /// The worktree's `.git` file inside.

@@ -1,9 +1,7 @@
-//! What a process would inherit from storkit besides its environment: a terminal, into which every process of a session can type, and
+//! Things that a process would inherit from storkit besides its environment: a terminal, into which every process of a session can type, and
 //! open files.
 
-use std::{fs, sync::LazyLock};
-
-use tokio::process::Command;
+use std::{fs, os::unix::process::CommandExt as _, process::Command, sync::LazyLock};
 
 /// Whether the kernel closes a range of files on `exec` (Linux 5.11; gVisor does not).
 static CLOSES_RANGES: LazyLock<bool> = LazyLock::new(|| close_range(libc::c_uint::MAX));

@@ -13,7 +13,7 @@ const ANTHROPIC: &str = "https://api.anthropic.com";
 const FIRST_PARTY: &str = "_CLAUDE_CODE_ASSUME_FIRST_PARTY_BASE_URL";
 
 /// Variables with a key, or with an address or headers that may carry one. The proxy replaces them.
-const REPLACED: [&str; 6] = [
+pub(crate) const REPLACED: [&str; 6] = [
     "ANTHROPIC_API_KEY",
     "ANTHROPIC_AUTH_TOKEN",
     "CLAUDE_CODE_OAUTH_TOKEN",

@@ -105,6 +105,8 @@ impl TurnAttempt {
             | AgentEvent::Text(_)
             | AgentEvent::ToolUse(_)
             | AgentEvent::ToolResult { .. }
+            | AgentEvent::SubAgentToolUse(_)
+            | AgentEvent::SubAgentToolResult { .. }
             | AgentEvent::ControlFailed { .. } => self.service_busy = false,
         }
         self.last_sign = now;

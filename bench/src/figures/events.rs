@@ -16,6 +16,7 @@ use pipeline::{
     event::{NumberedEvent, PipelineEvent, RunInfo},
     host::{AgentSettings, PipelineHost, RunAccess},
     stage::Stage,
+    strangers::StrangersRead,
 };
 use tokio::sync::broadcast;
 
@@ -42,10 +43,11 @@ const SETTLE: Duration = Duration::from_millis(100);
 struct Nobody;
 
 impl PipelineHost for Nobody {
-    fn open(&self, _run: &RunInfo) -> RunAccess {
+    fn open(&self, _run: &RunInfo, _read: &StrangersRead) -> RunAccess {
         RunAccess {
             route: PermissionRoute::Control,
             waiting: Arc::new(AtomicUsize::new(0)),
+            trials: Default::default(),
             guard: Box::new(()),
         }
     }

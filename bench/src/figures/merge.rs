@@ -137,7 +137,7 @@ async fn merges(effort: Effort, place: &Place) -> anyhow::Result<(f64, f64)> {
         let branch = format!("feature/story-{}_round/work", story.id());
         place.branch(&branch, round)?;
         let start = Instant::now();
-        queue.start(&MergeRequest { file: story.file.clone(), title, branch })?;
+        queue.start(&MergeRequest { file: story.file.clone(), title, branch, in_quarantine: false })?;
         let end = tokio::time::timeout(Duration::from_secs(120), ends.recv()).await?.context("an end")?;
         let took = millis(start.elapsed());
         ensure!(matches!(end.result, Ok(MergeOutcome::Merged(_))), "it did not merge: {:?}", end.result);

@@ -99,6 +99,8 @@ enum EventWeight {
 fn weight(event: &PipelineEvent) -> EventWeight {
     match event {
         PipelineEvent::StoryMoved { .. }
+        | PipelineEvent::Quarantined { .. }
+        | PipelineEvent::Released { .. }
         | PipelineEvent::StoryDeleted { .. }
         | PipelineEvent::ProblemFound { .. } => EventWeight::Some,
         // The person who created it already has an answer in the room.

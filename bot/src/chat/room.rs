@@ -14,6 +14,7 @@ mod questions;
 mod run_command;
 mod sent_times;
 mod ticker;
+mod trials;
 mod turn;
 mod turn_events;
 
@@ -83,11 +84,13 @@ impl RoomTask {
         let idle = services.config().claude.idle_timeout.limit();
         let updates = sender.clone();
         let spending = RoomSpending::below(&services.connections.day);
+        let asker = Asker::room(room.clone());
         let options = SessionOptions {
             agents: services.commands.agents.clone(),
             idle_timeout: idle,
             waiting: Arc::default(),
             meter: spending.meter(),
+            read: asker.read().clone(),
         };
         let waiting = options.waiting.clone();
         let session =
@@ -176,6 +179,7 @@ impl RoomTask {
             RoomInput::Session(update) => self.on_session_update(update),
             RoomInput::Entered(entered) => self.on_entered(*entered),
             RoomInput::Question(question) => self.on_question(question),
+            RoomInput::Trial(question, news) => self.on_trial(&question, &news),
             RoomInput::Settled(question, outcome) => self.on_question_settled(&question, &outcome),
             RoomInput::Verdict { request_id, answer } => self.on_verdict(request_id, answer),
             RoomInput::LeftQuestion { id, question, copy } => self.on_left_question(id, &question, copy),

@@ -15,6 +15,7 @@ use agents::{
     model_proxy::SpendingMeter,
     turn::{AgentSession, TurnLimits, TurnUpdate},
 };
+use pipeline::strangers::{AgentPlace, StrangersRead};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Instant, sleep_until},
@@ -64,6 +65,8 @@ pub struct SessionPrompt {
     pub text: String,
     pub limits: TurnLimits,
     pub entry: AgentEntry,
+    /// Where its process works.
+    pub place: AgentPlace,
 }
 
 /// The room's hold on its session. Dropping it closes the session.
@@ -81,18 +84,20 @@ pub struct SessionOptions {
     pub waiting: Arc<AtomicUsize>,
     /// Counts what it spends. A turn whose budget is spent is stopped.
     pub meter: Arc<SpendingMeter>,
+    /// What its agent has read by strangers.
+    pub read: StrangersRead,
 }
 
 type UpdateSink = Box<dyn Fn(SessionUpdate) + Send + Sync>;
 
 impl RoomSession {
-    /// Starts the task that owns the session. Updates go to `sink`; the shutdown waits for `tracker`.
+    /// Starts the task that owns the session. Updates go to `sink`, after `read` has followed them; the shutdown waits for `tracker`.
     pub fn new(
         sink: impl Fn(SessionUpdate) + Send + Sync + 'static,
         options: SessionOptions,
         tracker: &TaskTracker,
     ) -> Self {
-        let SessionOptions { agents, idle_timeout, waiting, meter } = options;
+        let SessionOptions { agents, idle_timeout, waiting, meter, read } = options;
         let (orders, receiver) = mpsc::unbounded_channel();
         let lives = Arc::new(AtomicBool::new(false));
         let task = SessionTask {
@@ -100,6 +105,7 @@ impl RoomSession {
             sink: Box::new(sink),
             agents,
             idle_timeout,
+            read,
             session: AgentSession::asking_elsewhere(waiting),
             meter,
             watches_budget: false,
@@ -176,6 +182,8 @@ struct SessionTask {
     sink: UpdateSink,
     agents: LiveAgents,
     idle_timeout: Option<Duration>,
+    /// What its agent has read by strangers.
+    read: StrangersRead,
     session: AgentSession,
     meter: Arc<SpendingMeter>,
     /// Whether the turn is still to be stopped once its budget is spent.
@@ -199,6 +207,7 @@ impl SessionTask {
                     None => break,
                 },
                 (update, place) = next_update(&mut self.session, &self.places) => {
+                    self.read.follow(&update.event).await;
                     self.send(SessionEvent::Turn(update), place);
                 }
                 () = self.meter.refused(), if self.watches_budget => {
@@ -238,7 +247,8 @@ impl SessionTask {
     async fn handle_prompt(&mut self, number: u64, prompt: SessionPrompt) {
         self.prompt = number;
         self.watches_budget = true;
-        let SessionPrompt { launch, text, limits, entry } = prompt;
+        let SessionPrompt { launch, text, limits, entry, place } = prompt;
+        self.read.enter(place).await;
         let before = self.session.pid();
         let sent = self.session.prompt(launch, &text, limits).await;
         if let Some(pid) = self.session.pid().filter(|pid| Some(*pid) != before) {
@@ -290,7 +300,13 @@ mod tests {
         let launch = Launch::new(program, SessionStart::New(SessionId::random()), PromptMode::Live);
         let entry =
             AgentEntry { name: "a".into(), story: None, since: std::time::Instant::now(), cost_usd: 0.0 };
-        SessionPrompt { launch, text: "hello".into(), limits: TurnLimits::default(), entry }
+        let place = AgentPlace {
+            root: folder.to_owned(),
+            folder: folder.to_owned(),
+            base: "main".into(),
+            branch: None,
+        };
+        SessionPrompt { launch, text: "hello".into(), limits: TurnLimits::default(), entry, place }
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -299,8 +315,8 @@ mod tests {
         let (sender, mut updates) = mpsc::unbounded_channel();
         let agents = LiveAgents::default();
         let sink = move |update| _ = sender.send(update);
-        let (waiting, meter) = Default::default();
-        let options = SessionOptions { agents: agents.clone(), idle_timeout: None, waiting, meter };
+        let (waiting, meter, read) = Default::default();
+        let options = SessionOptions { agents: agents.clone(), idle_timeout: None, waiting, meter, read };
         let mut session = RoomSession::new(sink, options, &TaskTracker::new());
         for number in 1..=2 {
             session.prompt(prompt(folder.path()));

@@ -120,6 +120,7 @@ fn snapshot_line(snapshot: &PipelineSnapshot) -> Value {
         "runs": snapshot.runs,
         "workers": snapshot.workers,
         "merges": snapshot.merges.iter().map(|(id, merge)| (id.to_string(), json!(merge))).collect::<serde_json::Map<_, _>>(),
+        "quarantined": snapshot.quarantined.keys().collect::<Vec<_>>(),
         "holds": snapshot.holds.iter().map(|(id, hold)| (id.to_string(), json!(hold))).collect::<serde_json::Map<_, _>>(),
     })
 }

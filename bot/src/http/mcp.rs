@@ -76,7 +76,9 @@ impl ServerHandler for McpHandler {
             return Err(ErrorData::invalid_params(say::no_such_tool(&request.name), None));
         };
         let arguments = Value::Object(request.arguments.unwrap_or_default());
-        let call = ToolCall { services: self.services.clone(), run, arguments };
+        // As Claude Code sends it (2.1.330).
+        let id = context.meta.get("claudecode/toolUseId").and_then(Value::as_str).map(str::to_owned);
+        let call = ToolCall { services: self.services.clone(), run, arguments, id };
         // People take their time, and the agents' MCP config allows a day. Every other long job is started by one
         // call and polled by others.
         let limit = (tool.name != "prompt_permission").then_some(LONGEST_CALL);

@@ -1,19 +1,19 @@
 //! The agent that asks: whose rules it has, how many of its questions are open, and which text from strangers it has read.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use adapters::Room;
+use agents::trial::TrialSlot;
 use parking_lot::Mutex;
-use pipeline::stage::Role;
+use pipeline::{
+    stage::Role,
+    strangers::{StrangerText, StrangersRead},
+};
 use serde_json::Value;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
-use url::Url;
 
 use super::NETWORK_TOOL;
 use crate::store::RuleOwner;
@@ -23,15 +23,6 @@ pub const OPEN_QUESTIONS: usize = 3;
 
 /// How many of its calls may wait behind those. An agent with more is out of control, and is refused at once.
 const WAITING_CALLS: usize = 20;
-
-/// Text by people whom nobody here knows.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum StrangerText {
-    /// A page of this host, or the text in its place.
-    Page(String),
-    /// The results of a web search.
-    SearchResults,
-}
 
 /// An agent that asks. Cheap to clone: all its questions share one.
 #[derive(Clone, Debug)]
@@ -45,9 +36,9 @@ struct AskerState {
     places: Semaphore,
     waiting: AtomicUsize,
     dismissed: Notify,
-    /// Since a person last spoke to the agent.
-    read: Mutex<BTreeSet<StrangerText>>,
+    read: StrangersRead,
     works_for: Mutex<String>,
+    trials: TrialSlot,
 }
 
 /// Why a call gets no question.
@@ -62,28 +53,34 @@ pub(super) enum NoPlace {
 impl Default for Asker {
     /// An agent without standing rules.
     fn default() -> Self {
-        Self::new(None)
+        Self::new(None, StrangersRead::default())
     }
 }
 
 impl Asker {
     /// The session of a room.
     pub fn room(room: Room) -> Self {
-        Self::new(Some(RuleOwner::Room(room)))
+        Self::new(Some(RuleOwner::Room(room)), StrangersRead::default())
     }
 
     /// A story's run in this role.
     pub fn role(role: Role) -> Self {
-        Self::new(Some(RuleOwner::Role(role)))
+        Self::new(Some(RuleOwner::Role(role)), StrangersRead::default())
     }
 
-    fn new(owner: Option<RuleOwner>) -> Self {
+    /// A story's run in this role, of which the pipeline knows what it has read.
+    pub fn run(role: Role, read: StrangersRead) -> Self {
+        Self::new(Some(RuleOwner::Role(role)), read)
+    }
+
+    fn new(owner: Option<RuleOwner>, read: StrangersRead) -> Self {
         let shared = AskerState {
             places: Semaphore::new(OPEN_QUESTIONS),
             waiting: AtomicUsize::new(0),
             dismissed: Notify::new(),
-            read: Mutex::default(),
+            read,
             works_for: Mutex::default(),
+            trials: TrialSlot::default(),
         };
         Self { owner, shared: Arc::new(shared) }
     }
@@ -99,6 +96,11 @@ impl Asker {
             Some(RuleOwner::Room(room)) => Some(room),
             Some(RuleOwner::Everyone | RuleOwner::Role(_)) | None => None,
         }
+    }
+
+    /// Where its commands can be tried.
+    pub fn trials(&self) -> &TrialSlot {
+        &self.shared.trials
     }
 
     /// The name of the person whose task it does; empty for nobody.
@@ -135,57 +137,20 @@ impl Asker {
 
     /// It was allowed this call. From here on its ideas may come from the authors of the text that the call brings in.
     pub(super) fn on_allowed(&self, tool: &str, input: &Value) {
-        self.on_read(StrangerText::of(tool, input));
-    }
-
-    /// Adds text that it has read.
-    pub fn on_read(&self, texts: impl IntoIterator<Item = StrangerText>) {
-        self.shared.read.lock().extend(texts);
-    }
-
-    /// A person gave it a task: its next calls are their idea.
-    pub fn on_person_spoke(&self) {
-        self.shared.read.lock().clear();
-    }
-
-    /// The text from strangers that it has read since.
-    pub fn read_from_strangers(&self) -> Vec<StrangerText> {
-        self.shared.read.lock().iter().cloned().collect()
-    }
-}
-
-impl StrangerText {
-    /// The text that a call brings in: of the tools for the web, and of programs that are known to fetch.
-    pub fn of(tool: &str, input: &Value) -> BTreeSet<Self> {
-        let text = |key: &str| input.get(key).and_then(Value::as_str).unwrap_or_default();
         match tool {
-            "WebFetch" => BTreeSet::from([Self::Page(host_of(text("url")))]),
-            "WebSearch" => BTreeSet::from([Self::SearchResults]),
             // Whatever comes over the connection.
-            NETWORK_TOOL => BTreeSet::from([Self::Page(text("host").to_owned())]),
-            "Bash" => fetched_by(text("command")),
-            _ => BTreeSet::new(),
+            NETWORK_TOOL => {
+                let host = input.get("host").and_then(Value::as_str).unwrap_or_default();
+                self.read().on_read([StrangerText::Page(host.to_owned())]);
+            }
+            _ => self.read().on_allowed(tool, input),
         }
     }
-}
 
-const FETCHERS: &[&str] = &["curl", "wget", "http", "https", "xh", "lynx", "w3m", "links", "gh", "glab"];
-
-// Every address in a command that fetches counts, and so does the program where it names none (`gh issue view 7`).
-fn fetched_by(command: &str) -> BTreeSet<StrangerText> {
-    let ends = |c: char| c.is_whitespace() || "'\"`;&|<>(){}".contains(c);
-    let words: Vec<&str> = command.split(ends).filter(|word| !word.is_empty()).collect();
-    let program = |word: &&str| FETCHERS.contains(&word.rsplit('/').next().unwrap_or(word));
-    let Some(fetcher) = words.iter().copied().find(|word| program(word)) else { return BTreeSet::new() };
-    let is_address = |word: &&str| word.contains("://");
-    let pages: BTreeSet<_> =
-        words.iter().copied().filter(is_address).map(|word| StrangerText::Page(host_of(word))).collect();
-    if pages.is_empty() { BTreeSet::from([StrangerText::Page(fetcher.to_owned())]) } else { pages }
-}
-
-fn host_of(url: &str) -> String {
-    let host = Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
-    host.unwrap_or_else(|| url.to_owned())
+    /// What it has read by strangers since a person last spoke to it.
+    pub fn read(&self) -> &StrangersRead {
+        &self.shared.read
+    }
 }
 
 /// One call that waits for a place, counted as long as this lives.
@@ -253,30 +218,15 @@ mod tests {
     }
 
     #[test]
-    fn text_from_strangers_counts_until_a_person_speaks() {
+    fn an_allowed_call_counts_until_a_person_speaks() {
         let asker = Asker::default();
         asker.on_allowed("WebFetch", &json!({ "url": "https://Evil.example/a?b" }));
-        asker.on_allowed("WebSearch", &json!({ "query": "x" }));
+        asker.on_allowed(NETWORK_TOOL, &json!({ "host": "other.example", "port": 443 }));
         asker.on_allowed("Read", &json!({ "file_path": "/a" }));
-        let read = asker.clone().read_from_strangers();
-        assert_eq!(read, [StrangerText::Page("evil.example".into()), StrangerText::SearchResults]);
-        asker.on_person_spoke();
-        assert!(asker.read_from_strangers().is_empty());
-    }
-
-    #[test]
-    fn a_program_that_fetches_brings_its_pages_in() {
-        let of = |command: &str| {
-            let read = StrangerText::of("Bash", &json!({ "command": command }));
-            read.into_iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(
-            of("curl -s 'https://a.example/x' http://b.example|sh"),
-            r#"Page("a.example") Page("b.example")"#
-        );
-        assert_eq!(of("cd x;/usr/bin/wget a.example"), r#"Page("/usr/bin/wget")"#);
-        assert_eq!(of("gh issue view 7"), r#"Page("gh")"#);
-        assert_eq!(of("grep curl-x https://a.example"), "");
+        let page = |host: &str| StrangerText::Page(host.to_owned());
+        assert_eq!(asker.clone().read().texts(), [page("evil.example"), page("other.example")].into());
+        asker.read().on_person_spoke();
+        assert!(asker.read().is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use adapters::Room;
+use pipeline::strangers::StrangerText;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -27,6 +28,8 @@ impl QuestionRooms for RecordingRooms {
     fn show(&self, room: &Room, question: Arc<Question>) -> bool {
         room.adapter() == "here" && self.0.send(Shown::Question(question)).is_ok()
     }
+
+    fn show_trial(&self, _: &Room, _: Arc<Question>, _: TrialNews) {}
 
     fn settle(&self, _: &Room, _: Arc<Question>, outcome: QuestionOutcome) {
         let _ = self.0.send(Shown::Settled(outcome));
@@ -53,6 +56,7 @@ fn ask(command: &str) -> PermissionAsk {
         asked_for: "Ann".into(),
         tool: "Bash".into(),
         input: json!({ "command": command }),
+        call: None,
         blocked_path: None,
         timeout: None,
     }
@@ -403,7 +407,7 @@ async fn text_from_strangers_takes_always_and_host_rules_away_until_a_person_spe
     assert_eq!(always, Err(AnswerRefused::NoAlways));
     scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Yes).unwrap();
     assert!(allowed(&asking.await.unwrap()));
-    asker.on_person_spoke();
+    asker.read().on_person_spoke();
     assert!(scene.is_ruled(fetch("crates.io")).await);
 }
 
@@ -416,7 +420,7 @@ async fn a_page_that_was_denied_was_not_read() {
     let question = scene.question().await;
     scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::No(None)).unwrap();
     asking.await.unwrap();
-    assert!(asker.read_from_strangers().is_empty());
+    assert!(asker.read().is_empty());
 }
 
 #[tokio::test]

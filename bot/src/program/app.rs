@@ -169,6 +169,7 @@ impl App {
         let operator = OperatorAccess::open(&runs, port);
         let checks_peer = options.checks_peer;
         let (services, inbox) = chat_services(options, registry, store, pipeline, (settings, hosts.clone()));
+        hosts.follow(services.commands.pipeline.clone());
         hosts.connect(services.broker.clone(), services.commands.messengers.clone());
         serve_rooms(&services);
         let app = Self { services, runs, operator, lock, port, label };
@@ -290,6 +291,7 @@ impl App {
                 let _ = wait.await;
             }
             services.broker.withdraw_all(WithdrawReason::ShuttingDown);
+            services.broker.trials_ended().await;
             services.tasks.tracker.close();
             services.tasks.tracker.wait().await;
         });

@@ -63,7 +63,9 @@ pub fn board(snapshot: &PipelineSnapshot, now: SystemTime) -> String {
         if *count == 0 {
             continue;
         }
-        let _ = writeln!(text, "- {stage}: {count}");
+        let held = quarantined(snapshot, stage);
+        let held = if held > 0 { format!(", {held} in quarantine") } else { String::new() };
+        let _ = writeln!(text, "- {stage}: {count}{held}");
         for story in some {
             let _ = writeln!(text, "  - {}", line(story, snapshot, now));
         }
@@ -73,6 +75,12 @@ pub fn board(snapshot: &PipelineSnapshot, now: SystemTime) -> String {
     }
     text.push('\n');
     text
+}
+
+/// How many stories of a stage that lists none are in quarantine.
+fn quarantined(snapshot: &PipelineSnapshot, stage: Stage) -> usize {
+    let stages = snapshot.quarantined.keys().filter_map(|id| Some(snapshot.board.story(*id)?.stage));
+    if in_work(stage) { 0 } else { stages.filter(|other| *other == stage).count() }
 }
 
 fn place(stage: Stage) -> usize {
@@ -94,6 +102,9 @@ fn line(story: &Story, snapshot: &PipelineSnapshot, now: SystemTime) -> String {
         line.push_str(&format!(": {}", inert(&shorten(hold, 160))));
     } else {
         line.push_str(": waits for a free agent");
+    }
+    if snapshot.quarantined.contains_key(&id) {
+        line.push_str(", in quarantine");
     }
     let age = now.duration_since(story.since).unwrap_or_default();
     format!("{line}, here for {}", human(age))
@@ -185,6 +196,8 @@ pub(crate) mod fixture {
             settings_notice: None,
             base: "main".into(),
             wall: WallState::default(),
+            quarantined: BTreeMap::new(),
+            strangers_read: BTreeMap::new(),
         }
     }
 }

@@ -57,6 +57,10 @@ pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> V
             PipelineEvent::Paused { why: None } => {
                 urgent.push(Outgoing::text("Agents start again.").with_tone(Tone::Notice));
             }
+            PipelineEvent::Quarantined { story, title, why } => urgent.push(quarantined(*story, title, why)),
+            PipelineEvent::Released { story, title, by } => {
+                urgent.push(released(*story, title, by));
+            }
             PipelineEvent::ProblemFound { problem } => problems.push(problem.clone()),
             other => collect(&mut stories, other),
         }
@@ -178,6 +182,22 @@ fn counted(stories: &BTreeMap<StoryId, StoryDigest>) -> Vec<String> {
     );
     let stories = count(stories.len(), "story", "stories");
     vec![format!("{stories}: {}. `status` shows them.", parts.join(", "))]
+}
+
+fn quarantined(id: StoryId, title: &str, why: &str) -> Outgoing {
+    let text = format!(
+        "**{id} {}** is in quarantine: {}. Its runs reach package registries only and get no secrets, and a person accepts its changes. \
+         `show {id}` shows it; once you have read it, `release {id}` lifts that.",
+        inert(&shorten(title, TITLE)),
+        inert(&shorten(why, REASON))
+    );
+    Outgoing::text(text).with_tone(Tone::Notice)
+}
+
+fn released(id: StoryId, title: &str, by: &Actor) -> Outgoing {
+    let (title, by) = (shorten(title, TITLE), by.to_string());
+    let text = format!("**{id} {}** is released from quarantine by {}.", inert(&title), inert(&by));
+    Outgoing::text(text).with_tone(Tone::Notice)
 }
 
 fn asked(id: StoryId, title: &str, why: &str, wanted: WantedDecision) -> Outgoing {

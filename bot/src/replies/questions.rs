@@ -7,17 +7,19 @@ use adapters::{
     markdown::{code_block, code_span, inert},
 };
 use agents::claude::PermissionAnswer;
+use pipeline::strangers::StrangerText;
 use serde_json::Value;
 use settings::duration::human;
 
 use super::{
     rules::offered_rule,
     text::{count, last_chars},
+    trials,
     visible::{head_and_tail, visible, visible_line},
 };
 use crate::permission::{
     AnswerKind, AnswerRefused, CallConcern, DenialReason, ExpectedAnswer, ModelQuestion, NETWORK_TOOL,
-    PermissionDecision, Question, QuestionId, QuestionOutcome, StrangerText, WithdrawReason,
+    PermissionDecision, Question, QuestionId, QuestionOutcome, WithdrawReason,
 };
 
 /// A question's text, and a file where it is too long to be read in a chat.
@@ -58,7 +60,7 @@ pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
     let whose = inert(&question.asked_for);
     let deadline = deadline(question);
     match &question.kind {
-        AnswerKind::Tool { always } => {
+        AnswerKind::Tool { always, trial } => {
             let (detail, language, ending) = detail_of(question);
             let (detail, attachment) = fitted(detail, id, ending, manner.files);
             let rule = always.as_ref().map(|scope| offered_rule(scope, question.asker.owner()));
@@ -67,7 +69,7 @@ pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
                 inert(&visible_line(&question.tool, NAME_MAX)),
                 code_block(&detail, language),
                 warnings(question),
-                how_to_allow(rule, manner.address),
+                how_to_allow(rule, trial.is_ok(), manner.address),
             );
             ShownQuestion { text, attachment }
         }
@@ -97,8 +99,11 @@ fn deadline(question: &Question) -> String {
     format!(" Without an answer in {} it is denied.", human(left.max(Duration::from_secs(1))))
 }
 
-fn how_to_allow(rule: Option<String>, address: &str) -> String {
+fn how_to_allow(rule: Option<String>, can_try: bool, address: &str) -> String {
     let mut text = format!("Answer `{address}yes`, `{address}no REASON`");
+    if can_try {
+        let _ = write!(text, ", `{address}try` (shows what it would do)");
+    }
     match rule {
         Some(rule) => {
             let _ = write!(text, ", or `{address}always` (from now on: {rule}).");
@@ -139,20 +144,30 @@ fn concern(concern: &CallConcern) -> String {
 
 /// One line on the text from strangers that the agent has read since a person last spoke to it.
 fn provenance(read: &[StrangerText]) -> Option<String> {
+    let names = (!read.is_empty()).then(|| stranger_texts(read))?;
+    Some(format!(
+        "⚠️ Since a person last spoke to it, this agent has read text by strangers: {names}. So there is no `always`."
+    ))
+}
+
+/// Sources of text by strangers, as a list in a sentence.
+pub fn stranger_texts<'a>(read: impl IntoIterator<Item = &'a StrangerText>) -> String {
+    let name = |name: &str| code_span(&visible_line(name, NAME_MAX));
     let named = |text: &StrangerText| match text {
-        StrangerText::Page(host) => code_span(&visible_line(host, NAME_MAX)),
+        StrangerText::Page(host) => name(host),
         StrangerText::SearchResults => "results of a web search".into(),
+        StrangerText::Program(program) => format!("what {} printed", name(program)),
+        StrangerText::Server(server) => format!("answers of the MCP server {}", name(server)),
+        StrangerText::File(path) => format!("{}, which is not on the base branch", name(path)),
+        StrangerText::Commit(commit) => format!("{}, a commit that is not on the base branch", name(commit)),
+        StrangerText::Story(id) => format!("story {id}, which is in quarantine"),
     };
-    let mut names: Vec<String> = read.iter().take(SOURCES_MAX).map(named).collect();
+    let read: Vec<_> = read.into_iter().collect();
+    let mut names: Vec<String> = read.iter().take(SOURCES_MAX).map(|text| named(text)).collect();
     if read.len() > SOURCES_MAX {
         names.push(format!("{} more", read.len() - SOURCES_MAX));
     }
-    (!names.is_empty()).then(|| {
-        format!(
-            "⚠️ Since a person last spoke to it, this agent has read text by strangers: {}. So there is no `always`.",
-            names.join(", ")
-        )
-    })
+    names.join(", ")
 }
 
 // A detail too long for a chat goes into a file, and the chat shows both its ends: nobody should approve a part of a command.
@@ -252,6 +267,8 @@ pub fn host_refused(why: DenialReason) -> String {
         DenialReason::Person { by, reason: None, .. } => {
             format!("{} denied it; ask what to do instead", by.name)
         }
+        // No host is tried.
+        DenialReason::Kept { by, .. } => format!("{} kept the effect of something else", by.name),
         DenialReason::TimedOut => "nobody answered the question about it in time".into(),
         DenialReason::Unreachable => NO_PERSON_FOR_HOST.into(),
         DenialReason::Withdrawn(why) => {
@@ -320,6 +337,11 @@ fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
             let reason = reason.as_ref().map(|reason| format!(" ({})", inert(reason))).unwrap_or_default();
             format!("❌ Question {id}: {} denied {what}{reason}.", inert(&by.name))
         }
+        QuestionOutcome::Kept { by, effect } => format!(
+            "📌 Question {id}: {} kept what a trial of {what} did: {}. It does not run again.",
+            inert(&by.name),
+            trials::kept_effect(effect)
+        ),
         QuestionOutcome::ByRule { rule } => format!("✅ Question {id}: rule {rule} allowed {what}."),
         QuestionOutcome::TimedOut => {
             format!("⌛ Question {id}: nobody answered in time, so {what} is denied.")
@@ -410,6 +432,12 @@ pub fn answer_refused(refused: &AnswerRefused) -> String {
         AnswerRefused::NotOpen(id) => not_open(*id),
         AnswerRefused::NotHere(id) => format!("Question {id} was not asked here. Nothing was changed."),
         AnswerRefused::NoSuchChoice(expected) => expected_answer(expected),
+        AnswerRefused::NoTrial(id, why) => trials::no_trial(*id, *why),
+        AnswerRefused::BeingTried(id) => trials::being_tried(*id),
+        AnswerRefused::BeingKept(id) => trials::being_kept(*id),
+        AnswerRefused::NoEffect(id) => trials::no_effect(*id),
+        AnswerRefused::OtherEffect(id) => trials::other_effect(*id),
+        AnswerRefused::NotKept(id, why) => trials::not_kept(*id, why),
         AnswerRefused::NoAlways => "There is no `always` for this one. Answer it once.".into(),
     }
 }
@@ -464,6 +492,7 @@ fn denial(why: DenialReason) -> String {
         DenialReason::Person { by, reason: None, plan: false } => {
             format!("{} denied this. Do not try it again in another way; ask what to do instead.", by.name)
         }
+        DenialReason::Kept { by, effect } => trials::command_kept(&by, &effect),
         DenialReason::TimedOut => {
             "Nobody answered the permission question in time, so it is denied. Do not try it again \
              without permission; say what you wanted to do and why."
@@ -561,7 +590,7 @@ mod tests {
     #[test]
     fn in_company_the_question_says_how_to_address_the_answer() {
         let rule = "`touch` with any files of its folder".into();
-        insta::assert_snapshot!(how_to_allow(Some(rule), "!"), @"Answer `!yes`, `!no REASON`, or `!always` (from now on: `touch` with any files of its folder).");
-        insta::assert_snapshot!(how_to_allow(None, ""), @"Answer `yes`, `no REASON`.");
+        insta::assert_snapshot!(how_to_allow(Some(rule), true, "!"), @"Answer `!yes`, `!no REASON`, `!try` (shows what it would do), or `!always` (from now on: `touch` with any files of its folder).");
+        insta::assert_snapshot!(how_to_allow(None, false, ""), @"Answer `yes`, `no REASON`.");
     }
 }

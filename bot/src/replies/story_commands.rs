@@ -7,6 +7,7 @@ use pipeline::{
     PipelineError,
     event::{PipelineSnapshot, RunInfo},
     handle::{DeletedStory, StartResult, StoryOverview, WorkDone},
+    quarantine::QuarantineCause,
     reading::LogOf,
     stage::Stage,
     story::{Story, StoryId},
@@ -14,6 +15,7 @@ use pipeline::{
 
 use super::{
     board::merge_words,
+    questions::stranger_texts,
     text::{count, sentence},
 };
 
@@ -134,6 +136,11 @@ pub fn story_accepted(id: StoryId) -> String {
     format!("Story `{id}` is accepted and goes to the merge queue.")
 }
 
+/// The answer to `release`.
+pub fn story_released(id: StoryId) -> String {
+    format!("Story `{id}` is released from quarantine.")
+}
+
 /// The answer to `reject`.
 pub fn story_rejected(id: StoryId) -> String {
     format!("Story `{id}` goes back to its coder.")
@@ -189,6 +196,12 @@ pub fn story_page(
         let _ = write!(page, ": {}", merge_words(merge));
     }
     page.push('\n');
+    if let Some(quarantine) = snapshot.quarantined.get(&id) {
+        let _ = writeln!(page, "- {}", in_quarantine(id, &quarantine.cause));
+    }
+    if let Some(read) = snapshot.strangers_read.get(&id) {
+        let _ = writeln!(page, "- its agents have read text by strangers: {}", stranger_texts(read));
+    }
     if !story.criteria.is_empty() {
         let done = story.criteria.iter().filter(|(_, done)| *done).count();
         let _ = writeln!(page, "- criteria: {done} of {} done", story.criteria.len());
@@ -205,6 +218,19 @@ pub fn story_page(
     }
     let _ = write!(page, "\n{}", code_block(text.trim_end(), "markdown"));
     page
+}
+
+/// A story's quarantine: why, and what it means.
+fn in_quarantine(id: StoryId, cause: &QuarantineCause) -> String {
+    let read = match cause {
+        QuarantineCause::Repository => String::new(),
+        QuarantineCause::Read { texts, .. } => format!(" ({})", stranger_texts(texts)),
+    };
+    format!(
+        "**in quarantine**: {}{read}. Its runs reach package registries only and get no secrets, and a person accepts its changes. \
+         `release {id}` lifts that.",
+        inert(&cause.to_string())
+    )
 }
 
 /// `show` for a file that cannot be read as a story.

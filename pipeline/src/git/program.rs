@@ -1,6 +1,7 @@
 //! The git program, for everything that writes a working tree, an index or refs: it refuses to overwrite uncommitted
 //! and untracked files, where the library does not.
 
+mod drivers;
 mod run;
 
 use std::{
@@ -51,8 +52,8 @@ const FOREIGN: [&str; 22] = [
 
 /// A way to call git in one place. Cheap to make; arguments never pass through a shell.
 ///
-/// Hooks of the repository do not run, nothing is asked, no pager is opened, no commit is signed, and git
-/// starts no automatic `gc`.
+/// Hooks of the repository do not run, nor do the operator's filters and merge drivers; nothing is asked, no pager is opened, no
+/// commit is signed, and git starts no automatic `gc`.
 #[derive(Clone, Debug)]
 pub struct GitProgram {
     place: Vec<OsString>,
@@ -195,6 +196,24 @@ impl GitProgram {
 
     /// The whole command, for who has to feed one git from another.
     pub(crate) fn command(&self, args: &[OsString]) -> std::process::Command {
+        let mut command = self.bare();
+        command.arg("--no-pager");
+        for setting in SETTINGS {
+            command.args(["-c", setting]);
+        }
+        // `git config` runs no driver.
+        if args.first().is_none_or(|name| name != "config") {
+            let place = (self.place.clone(), self.environment.clone());
+            for setting in drivers::turned_off(place, self.bare()) {
+                command.args(["-c", &setting]);
+            }
+        }
+        command.args(args);
+        command
+    }
+
+    /// Git in its place and with its variables.
+    fn bare(&self) -> std::process::Command {
         let mut command = std::process::Command::new("git");
         for name in FOREIGN {
             command.env_remove(name);
@@ -217,12 +236,9 @@ impl GitProgram {
             ("GIT_CONFIG_NOSYSTEM", "1"),
             ("GIT_CONFIG_GLOBAL", "/dev/null"),
         ]);
+        command.envs([drivers::SKIP_SMUDGE]);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.args(&self.place).arg("--no-pager");
-        for setting in SETTINGS {
-            command.args(["-c", setting]);
-        }
-        command.args(args);
+        command.args(&self.place);
         command
     }
 }

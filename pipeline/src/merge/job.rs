@@ -22,6 +22,8 @@ pub(crate) struct MergeJob {
     pub file: String,
     pub title: String,
     pub branch: String,
+    #[serde(default)]
+    pub in_quarantine: bool,
     /// A conflict that came up.
     #[serde(default)]
     pub conflict: Option<WaitingConflict>,
@@ -54,7 +56,8 @@ impl MergeJob {
     /// The request that it came from.
     pub(crate) fn request(&self) -> Result<MergeRequest, MergeError> {
         let file = self.file.parse().map_err(|_| MergeError::NoStory(self.file.clone()))?;
-        Ok(MergeRequest { file, title: self.title.clone(), branch: self.branch.clone() })
+        let (title, branch) = (self.title.clone(), self.branch.clone());
+        Ok(MergeRequest { file, title, branch, in_quarantine: self.in_quarantine })
     }
 }
 

@@ -25,6 +25,8 @@ pub struct MergeRequest {
     pub title: String,
     /// Its branch, without `refs/heads/`; its objects are in the main store.
     pub branch: String,
+    /// Whether its gates have the limits of the quarantine.
+    pub in_quarantine: bool,
 }
 
 /// What holds for all merges of a project.

@@ -163,6 +163,7 @@ impl MergeQueue {
             file: request.file.to_string(),
             title: request.title.clone(),
             branch: request.branch.clone(),
+            in_quarantine: request.in_quarantine,
             conflict: None,
             resolved: false,
         };

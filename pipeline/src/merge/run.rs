@@ -19,6 +19,7 @@ use super::{
     squash::{self, MergeCandidate, SquashResult},
 };
 use crate::{
+    config::Component,
     gates::{GATE_NETWORK, GateReport, GateRunner},
     guard::BaseGuard,
     merge::{
@@ -26,6 +27,7 @@ use crate::{
         outcome::{MergeError, MergeOutcome, MergeRequest, MergeSettings},
         proof::MergeProof,
     },
+    quarantine,
     story::StoryId,
     worktree::{ComponentError, ComponentPhase, DetachedWorktree, run_components},
 };
@@ -41,7 +43,7 @@ pub(super) async fn one(
     cancel: &CancellationToken,
 ) -> Result<MergeOutcome, MergeError> {
     let request = Arc::new(job.request()?);
-    let settings = with_open_hosts(shared, request.file.id).await?;
+    let settings = settings_for(shared, &request).await?;
     for _ in 0..ATTEMPTS {
         // Squashed and gated again on the new base: the gates have to pass on exactly the tree that lands.
         shared.step(MergeStep::Squash);
@@ -72,15 +74,37 @@ pub(super) async fn one(
     Ok(MergeOutcome::BaseMoved)
 }
 
-/// The settings, with the hosts that are open to the gates of this story.
-async fn with_open_hosts(
+/// The settings, with the hosts that are open to the gates of this story, and with the limits of its quarantine.
+async fn settings_for(
     shared: &Arc<QueueShared>,
-    story: StoryId,
+    request: &MergeRequest,
 ) -> Result<Arc<MergeSettings>, MergeError> {
     let mut settings = MergeSettings::clone(&shared.settings());
-    let hosts = settings.hosts.clone();
+    let (hosts, story) = (settings.hosts.clone(), request.file.id);
     settings.gates.open_hosts = shared.blocking(move |_| Ok(hosts.of(story))).await?;
+    if request.in_quarantine {
+        settings = shared.blocking(move |_| restricted(settings, story)).await?;
+    }
     Ok(Arc::new(settings))
+}
+
+fn restricted(settings: MergeSettings, story: StoryId) -> Result<MergeSettings, MergeError> {
+    let registries = settings.gates.open_hosts.registries.clone();
+    let confinement = settings.confinement.map(|confinement| confinement.without_additions());
+    if let Ok(confinement) = &confinement {
+        quarantine::check_wall(confinement, story).map_err(MergeError::Sandbox)?;
+    }
+    let limited = |component: Component| {
+        let network = component.network.registries_only(&registries);
+        Component { network, ..component }
+    };
+    Ok(MergeSettings {
+        network: settings.network.registries_only(&registries),
+        components: settings.components.into_iter().map(limited).collect(),
+        confinement,
+        variables: Vec::new(),
+        ..settings
+    })
 }
 
 enum PreparedMerge {

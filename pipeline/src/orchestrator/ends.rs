@@ -60,6 +60,7 @@ impl Orchestrator {
             }
             RunUpdate::Line(line) => self.publisher.emit(PipelineEvent::RunSaid { run: run.clone(), line }),
             RunUpdate::Alarm(text) => self.publisher.alarm(Some(id), text),
+            RunUpdate::Read(texts) => drop(self.memos.change(id, |memo| memo.read = texts)),
         }
     }
 
@@ -105,6 +106,10 @@ impl Orchestrator {
         match &outcome {
             // Returns before `conclusion`, which resets the count of waits in a row.
             RunOutcome::Busy { until } => return self.wait_for_service(id, *until),
+            RunOutcome::ContinueMerge if self.stories.started.quarantine(id).is_some() => {
+                // Not what a person has accepted.
+                self.set_accepted(id, false);
+            }
             RunOutcome::ContinueMerge => self.queue_merge(&story, |_, _| ()),
             RunOutcome::NotStarted(why) => {
                 // The cause (no CLI, no space on disk) concerns every run, so this story is not blamed for
@@ -246,6 +251,8 @@ impl Orchestrator {
         if let Some(name) = super::name_of(story) {
             self.remove_worktree(name, BranchFate::Delete);
         }
+        let Self { stories, .. } = self;
+        stories.started.release(story.id(), &stories.lane);
     }
 
     /// A mergemaster gets it, as long as it has tries left.

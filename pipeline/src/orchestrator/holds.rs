@@ -175,7 +175,9 @@ pub(super) fn held(story: &Story, facts: &HoldFacts<'_>) -> Option<HeldStory> {
         }
         Err(HoldReason::InMergeQueue | HoldReason::InWork | HoldReason::Stage(_)) => None,
         Err(hold @ HoldReason::DependsOn(_)) => held(hold.to_string(), None),
-        Err(hold @ HoldReason::ForPerson) => held(hold.to_string(), Some(WantedDecision::Review)),
+        Err(hold @ (HoldReason::ForPerson | HoldReason::InQuarantine)) => {
+            held(hold.to_string(), Some(WantedDecision::Review))
+        }
         Err(hold @ (HoldReason::MergeFailure | HoldReason::OutOfRetries)) => {
             let why = story.front.merge_failure.clone().or_else(|| facts.memo.last_failure());
             let why = why.map(|why| format!(": {}", one_line(&why))).unwrap_or_default();
@@ -229,7 +231,12 @@ mod tests {
         let stories = [Arc::new(story.clone())];
         let agents = Agent::default_team();
         let mut facts = HoldFacts {
-            situation: Situation { stories: &stories, conflicts: &conflicts, max_retries: 3 },
+            situation: Situation {
+                stories: &stories,
+                conflicts: &conflicts,
+                unaccepted: &BTreeSet::new(),
+                max_retries: 3,
+            },
             agents: &agents,
             memo: StoryMemo::default(),
             service_wait: None,

@@ -43,14 +43,20 @@ pub(super) const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 impl Orchestrator {
     /// Commits the stories' files that git tracks, if that is due.
     pub(super) fn commit_if_due(&mut self) {
-        if !self.stories.commits.begin(SystemTime::now()) {
+        if self.stories.started.looks > 0 || !self.stories.commits.begin(SystemTime::now()) {
             return;
         }
         let (project, base, own) =
             (self.context.project.clone(), self.config.base.clone(), self.context.own.clone());
         let commit =
             move || committer::commit_stories(&project, &base, &own).map_err(|error| error.to_string());
-        self.spawn(async { blocking(commit).await.and_then(|done| done) }, |this, result| {
+        // Where a story comes from is on disk before its file is in git, which would look as if git had brought it.
+        let recorded = self.stories.lane.clone();
+        let commit = async move {
+            recorded.flush().await;
+            blocking(commit).await.and_then(|done| done)
+        };
+        self.spawn(commit, |this, result| {
             if let Some(text) = this.stories.commits.end(result, SystemTime::now()) {
                 this.publisher.alarm(None, text);
             }

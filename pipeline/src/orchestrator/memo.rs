@@ -1,12 +1,16 @@
 //! The memory of a story between runs. Losing it costs context and counts, never correctness.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 use settings::{atomic, unlinked};
 
 use super::lane::WorkLane;
-use crate::{Project, story::StoryId, verdict::FailureCause};
+use crate::{Project, story::StoryId, strangers::StrangerText, verdict::FailureCause};
 
 /// All memos. They are read once; changes are written in the lane of the stories' files, and so before what follows
 /// from them is written there.
@@ -34,6 +38,8 @@ pub(super) struct StoryMemo {
     pub busy: u32,
     /// US dollars that people let it spend beyond its budget.
     pub granted_usd: f64,
+    /// What its agents have read by strangers since a person last spoke about the story.
+    pub read: BTreeSet<StrangerText>,
 }
 
 impl StoryMemo {
@@ -61,6 +67,12 @@ fn folder(project: &Project) -> PathBuf {
 impl Memos {
     pub(super) fn new(project: &Project, memos: BTreeMap<StoryId, StoryMemo>, lane: WorkLane) -> Self {
         Self { folder: folder(project), memos, lane }
+    }
+
+    /// Stories whose agents have read text by strangers.
+    pub(super) fn strangers_read(&self) -> BTreeMap<StoryId, BTreeSet<StrangerText>> {
+        let memos = self.memos.iter().filter(|(_, memo)| !memo.read.is_empty());
+        memos.map(|(id, memo)| (*id, memo.read.clone())).collect()
     }
 
     pub(super) fn read(&self, story: StoryId) -> StoryMemo {

@@ -111,7 +111,12 @@ mod tests {
         let (queue, mut ends) = MergeQueue::open(&project, settings).expect("a queue");
         let mut merges = Merges::new(queue, WorkLane::open());
         let file = "7_story_x.md".parse().expect("a file name");
-        let request = MergeRequest { title: "X".into(), branch: "feature/story-7_x".into(), file };
+        let request = MergeRequest {
+            title: "X".into(),
+            branch: "feature/story-7_x".into(),
+            file,
+            in_quarantine: false,
+        };
         assert!(!merges.is_under_way(StoryId(7)), "nobody asked for it");
         merges.queue().start(&request).expect("queued");
         assert!(merges.is_under_way(StoryId(7)));

@@ -18,6 +18,7 @@ impl Orchestrator {
         let situation = Situation {
             stories: &self.stories.board.stories,
             conflicts: &conflicts,
+            unaccepted: &self.stories.started.unaccepted(),
             max_retries: self.config.in_force.max_retries,
         };
         let waits = |story: &&Arc<Story>| {
@@ -44,8 +45,12 @@ impl Orchestrator {
     ) {
         let Some(name) = name_of(story) else { return };
         let id = story.id();
-        let request =
-            MergeRequest { file: story.file.clone(), title: story.front.name.clone(), branch: name.branch() };
+        let request = MergeRequest {
+            file: story.file.clone(),
+            title: story.front.name.clone(),
+            branch: name.branch(),
+            in_quarantine: self.stories.started.quarantine(id).is_some(),
+        };
         let resolved = self.merges.conflicts().contains(&id);
         let change = move |queue: &MergeQueue| match resolved {
             true => queue.continue_merge(id),

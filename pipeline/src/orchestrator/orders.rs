@@ -15,7 +15,8 @@ use super::{
 use crate::{
     board::{WorkError, WorkFolder},
     event::Actor,
-    handle::{Answer, PipelineError, PipelineOrder, StoryChange},
+    handle::{Answer, Author, NewStory, PipelineError, PipelineOrder, StoryChange},
+    quarantine::QuarantineCause,
     rooms::RoomReadiness,
     story::{
         EditError, Story, StoryDocument, StoryId,
@@ -55,11 +56,9 @@ impl Orchestrator {
 
     pub(super) fn handle_order(&mut self, order: PipelineOrder) {
         match order {
-            PipelineOrder::Create(kind, title, body, by, answer) => {
-                let create = move |work: &WorkFolder| work.create(kind, &title, body.as_deref());
-                self.create(create, by, answer);
-            }
-            PipelineOrder::Update(id, change, answer) => self.update(id, change, answer),
+            PipelineOrder::Create(new, author, answer) => self.create(new, author, answer),
+            PipelineOrder::Update(id, change, author, answer) => self.update(id, change, author, answer),
+            PipelineOrder::Release(id, by, answer) => self.release(id, &by, answer),
             PipelineOrder::Tick(id, criterion, done, answer) => {
                 self.edit(
                     id,
@@ -92,16 +91,40 @@ impl Orchestrator {
         }
     }
 
-    fn create(
-        &mut self,
-        create: impl FnOnce(&WorkFolder) -> Result<Story, WorkError> + Send + 'static,
-        by: Actor,
-        answer: Answer<Story>,
-    ) {
+    fn create(&mut self, new: NewStory, author: Author, answer: Answer<Story>) {
+        let create = move |work: &WorkFolder| work.create(new.kind, &new.title, new.body.as_deref());
+        let by = author.by.clone();
         let cause = |created: &Result<Story, WorkError>| Some((created.as_ref().ok()?.id(), by, None));
         self.work_with_cause(StoryWork::default(), create, cause, move |this, created| {
+            if let Ok(story) = &created {
+                this.note_author(story.id(), author);
+            }
             this.publisher.answer(answer, created.map_err(Into::into));
         });
+    }
+
+    /// A story whose author has read text by strangers may be theirs.
+    fn note_author(&mut self, id: StoryId, Author { by, read }: Author) {
+        if !read.is_empty() {
+            self.set_quarantine(id, QuarantineCause::Read { by: by.to_string(), texts: read });
+        }
+    }
+
+    /// An agent neither starts nor moves nor merges a story in quarantine.
+    fn not_for_agents(&self, id: StoryId, by: &Actor) -> Done<()> {
+        match (by, self.stories.started.quarantine(id)) {
+            (Actor::Agent(_), Some(_)) => {
+                refused(format!("story {id} is in quarantine, so a person decides about it."))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A person has said what is to be done with the story: from here on it is their idea again.
+    fn on_person_spoke(&mut self, id: StoryId, by: &Actor) {
+        if matches!(by, Actor::Person(_)) {
+            self.memos.change(id, |memo| memo.read.clear());
+        }
     }
 
     /// A change that a person or an agent asked for.
@@ -138,7 +161,7 @@ impl Orchestrator {
         });
     }
 
-    fn update(&mut self, id: StoryId, change: StoryChange, answer: Answer<Story>) {
+    fn update(&mut self, id: StoryId, change: StoryChange, author: Author, answer: Answer<Story>) {
         if let Some(agent) = change.agent.as_deref().filter(|agent| !agent.is_empty()) {
             checked!(self, answer, self.known_agent(agent));
         }
@@ -146,6 +169,9 @@ impl Orchestrator {
             id,
             move |document| apply(document, &change),
             move |this, edited| {
+                if edited.is_ok() {
+                    this.note_author(id, author);
+                }
                 this.publisher
                     .answer(answer, edited.and_then(|()| this.known(id)).map(|story| Story::clone(&story)));
             },
@@ -153,7 +179,7 @@ impl Orchestrator {
     }
 
     /// The story, if it can be acted on.
-    fn known(&self, id: StoryId) -> Done<Arc<Story>> {
+    pub(super) fn known(&self, id: StoryId) -> Done<Arc<Story>> {
         let board = &self.stories.board;
         match (board.story(id), board.problem(id)) {
             (Some(story), _) => Ok(Arc::clone(story)),
@@ -202,6 +228,7 @@ impl Orchestrator {
             return self.publisher.answer(answer, refused(why));
         }
         checked!(self, answer, self.not_landing(id));
+        checked!(self, answer, self.not_for_agents(id, &by));
         match story.stage.role() {
             None => self.mark_started(&story),
             Some(_) => self.mark_started_by(&by, &story),
@@ -270,6 +297,7 @@ pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
         | PipelineOrder::Prefer(.., answer)
         | PipelineOrder::Review(.., answer)
         | PipelineOrder::MergeFailed(.., answer)
+        | PipelineOrder::Release(.., answer)
         | PipelineOrder::Rescan(answer) => no(answer, why),
         PipelineOrder::Start(.., answer) | PipelineOrder::Retry(.., answer) => no(answer, why),
         PipelineOrder::Stop(.., answer) => no(answer, why),

@@ -1,6 +1,6 @@
 //! Removes a story's worktree, after its components are torn down in the sandbox of its gates.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use agents::confine::Confined;
 use tokio::sync::mpsc;
@@ -12,6 +12,7 @@ use crate::{
     gates::GateRunner,
     host::AgentSettings,
     open_hosts::CommandHosts,
+    quarantine,
     sentence::sentence,
     story::StoryId,
     worktree::{BranchFate, ComponentPhase, Worktree, WorktreeName, Worktrees, run_components},
@@ -24,6 +25,7 @@ pub(super) struct WorktreeRemover {
     config: Arc<ProjectConfig>,
     settings: Arc<AgentSettings>,
     hosts: CommandHosts,
+    quarantined: BTreeSet<StoryId>,
     base: String,
     events: mpsc::Sender<TaskEvent>,
 }
@@ -35,6 +37,7 @@ impl Orchestrator {
             config: Arc::clone(&self.config.in_force),
             settings: Arc::clone(&self.context.settings),
             hosts: self.command_hosts(),
+            quarantined: self.stories.started.quarantined().keys().copied().collect(),
             base: self.config.base.clone(),
             events: self.events.clone(),
         }
@@ -76,12 +79,12 @@ impl WorktreeRemover {
         let Some(worktree) = blocking(move || worktrees.find(&wanted, &base)).await? else { return Ok(()) };
         let path = worktree.path().to_owned();
         let (remover, story) = (self.clone(), name.id());
-        let (gates, confined) = blocking(move || kept_in(&worktree, story, &remover)).await??;
+        let (gates, confined, config) = blocking(move || kept_in(&worktree, story, remover)).await??;
         // A teardown stops the services that the setup started, so nothing cancels it; the gates' time limit still holds.
         let never = CancellationToken::new();
         let done = run_components(
             &path,
-            &self.config.components,
+            &config.components,
             ComponentPhase::Teardown,
             &gates,
             Some(&confined),
@@ -95,19 +98,28 @@ impl WorktreeRemover {
 fn kept_in(
     worktree: &Worktree,
     story: StoryId,
-    remover: &WorktreeRemover,
-) -> Result<(GateRunner, Confined), String> {
-    let WorktreeRemover { config, settings, hosts, .. } = remover;
+    remover: WorktreeRemover,
+) -> Result<(GateRunner, Confined, Arc<ProjectConfig>), String> {
+    let WorktreeRemover { mut config, mut settings, hosts, quarantined, .. } = remover;
+    let open_hosts = hosts.of(story);
+    let in_quarantine = quarantined.contains(&story);
+    if in_quarantine {
+        config = quarantine::restricted_project(&config, &open_hosts.registries);
+        settings = quarantine::restricted(&settings);
+    }
     // In the sandbox, too: a teardown runs files that an agent may have written.
     let confinement = settings.confinement()?;
+    if in_quarantine {
+        quarantine::check_wall(&confinement, story)?;
+    }
     let place = match confinement.encloses() {
         true => worktree.enclose().map_err(|error| error.to_string())?,
         false => worktree.place(),
     };
     let gates = GateRunner {
         timeout: config.gate_timeout.limit().unwrap_or(housekeeping::FOR_EVER),
-        open_hosts: hosts.of(story),
+        open_hosts,
         ..GateRunner::default()
     };
-    Ok((gates, settings.confined(confinement, place)))
+    Ok((gates, settings.confined(confinement, place), config))
 }

@@ -140,6 +140,8 @@ impl StartupState {
         let FoundOnDisk { work, config, started, recovery, worktrees, memos, unproven, landings, landed } =
             found;
         report_recovery(&mut self.publisher, &recovery);
+        let finished: Vec<LandedStory> =
+            landed.iter().filter_map(|(_, landed)| landed.as_ref().ok().cloned()).collect();
         report_landings(&mut self.publisher, landed);
         if let Some(why) = &config.trouble {
             self.publisher.alarm(None, why.clone());
@@ -190,6 +192,7 @@ impl StartupState {
             events,
             closing: None,
         };
+        finished.iter().for_each(|landed| orchestrator.quarantine_landed(landed));
         orchestrator.begin();
         Ok((orchestrator, EventSources { changes, merged, events: heard, _watcher: watcher }))
     }
@@ -201,6 +204,7 @@ impl Orchestrator {
         for story in self.landings.stories() {
             if let Some(story) = self.story(story) {
                 self.mark_started(&story);
+                self.release_landed(story.id());
             }
         }
         self.reap();

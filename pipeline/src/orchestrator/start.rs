@@ -15,6 +15,7 @@ use crate::{
     event::{PipelineEvent, RunId, RunInfo, RunPhase, WantedDecision},
     run::{self, RunPlan, RunUpdate},
     story::{BlockReason, Story, StoryId, stage::Role},
+    strangers::{StrangerText, StrangersRead},
 };
 
 impl Orchestrator {
@@ -49,7 +50,9 @@ impl Orchestrator {
             false => board.iter().filter(is_free).cloned().collect(),
         };
         let max_retries = self.config.in_force.max_retries;
-        let situation = Situation { stories: &stories, conflicts: &conflicts, max_retries };
+        let unaccepted = self.stories.started.unaccepted();
+        let situation =
+            Situation { stories: &stories, conflicts: &conflicts, unaccepted: &unaccepted, max_retries };
         let assignments = assign(&situation, &slots);
         for assignment in assignments {
             let slot = slots.iter().find(|slot| slot.name == assignment.slot);
@@ -102,6 +105,9 @@ impl Orchestrator {
             session: None,
             cost_usd: 0.0,
         };
+        let in_quarantine = self.stories.started.quarantine(id).is_some();
+        let read = StrangersRead::default();
+        read.on_read(memo.read.iter().cloned().chain(in_quarantine.then_some(StrangerText::Story(id))));
         let plan = RunPlan {
             run: info.clone(),
             story,
@@ -113,6 +119,8 @@ impl Orchestrator {
             feedback: memo.feedback.filter(|_| coder),
             resume: memo.session.filter(|_| coder).map(SessionId::new),
             budget_usd,
+            read,
+            in_quarantine,
         };
         self.holds.begun(id);
         let (control, told, ended) = run::start(self.context.clone(), Arc::clone(&self.stories.work), plan);
@@ -149,11 +157,12 @@ impl Orchestrator {
                 format!("it came with the repository and was not started here; `start {id}` starts it");
             return Some(holds::HeldStory { clause, wanted: Some(WantedDecision::Start) });
         }
-        let conflicts = self.merges.conflicts();
+        let (conflicts, unaccepted) = (self.merges.conflicts(), self.stories.started.unaccepted());
         let facts = holds::HoldFacts {
             situation: Situation {
                 stories: &self.stories.board.stories,
                 conflicts: &conflicts,
+                unaccepted: &unaccepted,
                 max_retries: self.config.in_force.max_retries,
             },
             agents: &self.config.in_force.agents,

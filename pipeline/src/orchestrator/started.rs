@@ -1,64 +1,57 @@
-//! Which stories in work were started on this machine. A clone can bring stories in any stage; they wait for `start`.
+//! Which stories were started on this machine, and which come from strangers. A clone can bring stories in any stage; those in work wait
+//! for `start`, and all of them are in quarantine until a person releases them.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
-use git2::Repository;
+use git2::{Commit, Oid, Repository};
 
 use super::lane::WorkLane;
 use crate::{
     Project,
     board::Board,
-    guard::BaseGuard,
+    guard::{BaseGuard, OwnCommits},
+    quarantine::{Quarantine, QuarantineCause},
     story::{Story, StoryId, stage::Stage},
     trust::{StoryOrigins, TrustError, TrustStore},
 };
 
-/// A record outside the repository, since the stories' files belong to the repository. Kept by the names of files: another
-/// story of the same number is not started.
+/// A record outside the repository, since the stories' files belong to the repository. What was started is kept by the names of
+/// files: another story of the same number is not started.
 pub(super) struct StartedStories {
     project: Project,
     store: TrustStore,
     origins: StoryOrigins,
     /// Came to a stage by hand or by git, and is not looked at yet.
     pub arrived: Vec<Arc<Story>>,
+    /// How many looks at those are under way. Until they are over, storkit commits no stories: its commit would bring a file
+    /// that a person has just written.
+    pub looks: usize,
 }
 
 impl StartedStories {
-    /// Reads the record, and forgets stories that are no longer in work. Blocks.
+    /// Reads the record, and forgets stories that are gone. Blocks.
     ///
-    /// A file that a person moved while storkit was down counts as at any other time. But where storkit never served the
-    /// project, every story in work came with it, from a clone or from an archive.
+    /// A file that a person wrote or moved while storkit was down counts as at any other time. But where storkit never served the
+    /// project, every story came with it, from a clone or from an archive.
     pub(super) fn open(
         project: &Project,
         store: &TrustStore,
         (base, board): (&str, &Board),
     ) -> Result<Self, TrustError> {
         let recorded = store.origins(project)?;
-        let known = recorded.clone().unwrap_or_default();
-        let in_work: Vec<Arc<Story>> =
-            board.stories.iter().filter(|story| is_in_work(story.stage)).cloned().collect();
-        let names: BTreeSet<String> = in_work.iter().map(name).collect();
-        let is_new = |story: &&Arc<Story>| {
-            let name = name(story);
-            !known.started.contains(&name) && !known.brought.contains(&name)
-        };
-        let by_hand: BTreeSet<String> = match &recorded {
-            Some(_) => {
-                let new = in_work.iter().filter(is_new).cloned().collect();
-                moved_by_hand(project, base, new).iter().map(name).collect()
-            }
-            None => BTreeSet::new(),
-        };
-        let started: BTreeSet<String> =
-            known.started.union(&by_hand).filter(|name| names.contains(*name)).cloned().collect();
-        let brought = names.difference(&started).cloned().collect();
-        let origins = StoryOrigins { started, brought };
+        let origins = found(project, base, recorded.as_ref(), board);
         if recorded.as_ref() != Some(&origins)
             && let Err(error) = store.set_origins(project, &origins)
         {
-            tracing::warn!(%error, "which stories were started here cannot be recorded");
+            tracing::warn!(%error, "where stories come from cannot be recorded");
         }
-        Ok(Self { project: project.clone(), store: store.clone(), origins, arrived: Vec::new() })
+        let (project, store) = (project.clone(), store.clone());
+        Ok(Self { project, store, origins, arrived: Vec::new(), looks: 0 })
     }
 
     /// Whether it is in work, and nobody has started it here.
@@ -66,7 +59,13 @@ impl StartedStories {
         is_in_work(story.stage) && !self.origins.started.contains(&name(story))
     }
 
-    /// Records it in the lane of the stories' files, and so before what follows from it is written there.
+    /// Whether it is in the backlog, and nobody has looked where it comes from.
+    pub(super) fn is_unknown(&self, story: &Arc<Story>) -> bool {
+        let known = self.origins.known.as_ref();
+        story.stage == Stage::Backlog && known.is_some_and(|known| !known.contains(&name(story)))
+    }
+
+    /// Records whether it was started here, in the lane of the stories' files, and so before what follows from it is written there.
     pub(super) fn mark(&mut self, story: &Arc<Story>, is_started: bool, lane: &WorkLane) {
         let before = self.origins.clone();
         let name = name(story);
@@ -80,11 +79,58 @@ impl StartedStories {
         self.save_if_changed(&before, lane);
     }
 
+    /// Somebody here wrote it to the backlog, or it was looked at.
+    pub(super) fn know(&mut self, story: &Arc<Story>, lane: &WorkLane) {
+        let before = self.origins.clone();
+        self.origins.known.get_or_insert_default().insert(name(story));
+        self.save_if_changed(&before, lane);
+    }
+
+    /// It has left the backlog and is not in work.
     pub(super) fn forget(&mut self, story: StoryId, lane: &WorkLane) {
         let before = self.origins.clone();
         self.origins.started.retain(|name| !is_of(name, story));
         self.origins.brought.retain(|name| !is_of(name, story));
         self.save_if_changed(&before, lane);
+    }
+
+    pub(super) fn quarantine(&self, story: StoryId) -> Option<&Quarantine> {
+        self.origins.quarantine.get(&story)
+    }
+
+    pub(super) fn quarantined(&self) -> &BTreeMap<StoryId, Quarantine> {
+        &self.origins.quarantine
+    }
+
+    /// Stories in quarantine whose work no person has accepted.
+    pub(super) fn unaccepted(&self) -> BTreeSet<StoryId> {
+        let held = self.origins.quarantine.iter().filter(|(_, quarantine)| !quarantine.accepted);
+        held.map(|(id, _)| *id).collect()
+    }
+
+    /// Returns whether that is news.
+    pub(super) fn set_quarantine(&mut self, story: StoryId, cause: QuarantineCause, lane: &WorkLane) -> bool {
+        let before = self.origins.clone();
+        let is_news = !before.quarantine.contains_key(&story);
+        self.origins.quarantine.entry(story).or_insert_with(|| Quarantine::new(cause)).accepted = false;
+        self.save_if_changed(&before, lane);
+        is_news
+    }
+
+    pub(super) fn set_accepted(&mut self, story: StoryId, accepted: bool, lane: &WorkLane) {
+        let before = self.origins.clone();
+        if let Some(quarantine) = self.origins.quarantine.get_mut(&story) {
+            quarantine.accepted = accepted;
+        }
+        self.save_if_changed(&before, lane);
+    }
+
+    /// Returns whether it was in quarantine.
+    pub(super) fn release(&mut self, story: StoryId, lane: &WorkLane) -> bool {
+        let before = self.origins.clone();
+        let released = self.origins.quarantine.remove(&story).is_some();
+        self.save_if_changed(&before, lane);
+        released
     }
 
     fn save_if_changed(&self, before: &StoryOrigins, lane: &WorkLane) {
@@ -94,10 +140,49 @@ impl StartedStories {
         let (project, store, origins) = (self.project.clone(), self.store.clone(), self.origins.clone());
         lane.push(move || {
             if let Err(error) = store.set_origins(&project, &origins) {
-                tracing::warn!(%error, "which stories were started here cannot be recorded; they wait after a restart");
+                tracing::warn!(%error, "where stories come from cannot be recorded; they wait after a restart");
             }
         });
     }
+}
+
+/// The record as it is now: of each story that is new, whether a person here wrote it or git brought it.
+fn found(project: &Project, base: &str, recorded: Option<&StoryOrigins>, board: &Board) -> StoryOrigins {
+    let known = recorded.cloned().unwrap_or_default();
+    let of = |holds: fn(Stage) -> bool| -> Vec<Arc<Story>> {
+        board.stories.iter().filter(|story| holds(story.stage)).cloned().collect()
+    };
+    let (in_work, backlog) = (of(is_in_work), of(|stage| stage == Stage::Backlog));
+    let names = |stories: &[Arc<Story>]| -> BTreeSet<String> { stories.iter().map(name).collect() };
+    let is_new = |story: &&Arc<Story>| {
+        let name = name(story);
+        match is_in_work(story.stage) {
+            true => !known.started.contains(&name) && !known.brought.contains(&name),
+            // A record of an earlier version vouches for the backlog that it was made with.
+            false => recorded.is_none() || known.known.as_ref().is_some_and(|known| !known.contains(&name)),
+        }
+    };
+    let new: Vec<Arc<Story>> = in_work.iter().chain(&backlog).filter(is_new).cloned().collect();
+    let mut by_hand = moved_by_hand(project, base, &OwnCommits::default(), new.clone());
+    if recorded.is_none() {
+        // Work that storkit has not begun here was begun elsewhere, also in an archive without git's files.
+        by_hand.retain(|story| !is_in_work(story.stage));
+    }
+    let by_hand = names(&by_hand);
+    let work_names = names(&in_work);
+    let started: BTreeSet<String> =
+        known.started.union(&by_hand).filter(|name| work_names.contains(*name)).cloned().collect();
+    let brought: BTreeSet<String> = work_names.difference(&started).cloned().collect();
+    let mut quarantine = known.quarantine;
+    quarantine.retain(|id, _| board.story(*id).is_some() || board.problem(*id).is_some());
+    let is_brought = |story: &&Arc<Story>| match is_in_work(story.stage) {
+        true => brought.contains(&name(story)) && !known.brought.contains(&name(story)),
+        false => is_new(story) && !by_hand.contains(&name(story)),
+    };
+    for story in in_work.iter().chain(&backlog).filter(is_brought) {
+        quarantine.entry(story.id()).or_insert_with(|| Quarantine::new(QuarantineCause::Repository));
+    }
+    StoryOrigins { started, brought, known: Some(names(&backlog)), quarantine }
 }
 
 pub(super) fn is_in_work(stage: Stage) -> bool {
@@ -116,9 +201,14 @@ fn is_of(name: &str, story: StoryId) -> bool {
     name.split_once('_').is_some_and(|(number, _)| number == story.to_string())
 }
 
-/// The stories whose files git has not brought. While a person's git writes the checkout, the index is locked and still the
+/// The stories whose files git has not brought; storkit's own commits do not count. While a person's git writes the checkout, the index is locked and still the
 /// old one; if that lasts, nobody knows, and they count as brought. Blocks.
-pub(super) fn moved_by_hand(project: &Project, base: &str, mut stories: Vec<Arc<Story>>) -> Vec<Arc<Story>> {
+pub(super) fn moved_by_hand(
+    project: &Project,
+    base: &str,
+    own: &OwnCommits,
+    mut stories: Vec<Arc<Story>>,
+) -> Vec<Arc<Story>> {
     if stories.is_empty() {
         return stories;
     }
@@ -136,9 +226,23 @@ pub(super) fn moved_by_hand(project: &Project, base: &str, mut stories: Vec<Arc<
     stories.retain(|story| {
         let path = Path::new(".storkit/work").join(story.stage.dir()).join(story.file.to_string());
         let in_index = (0..=3).any(|stage| index.get_path(&path, stage).is_some());
-        !in_index && !trees.iter().flatten().any(|tree| tree.get_path(&path).is_ok())
+        let is_tracked = in_index || trees.iter().flatten().any(|tree| tree.get_path(&path).is_ok());
+        !is_tracked || was_committed_here(&repository, own, &path)
     });
     stories
+}
+
+/// Whether a commit of storkit's brought this file as it is now: then a person wrote it.
+fn was_committed_here(repository: &Repository, own: &OwnCommits, path: &Path) -> bool {
+    let content = |commit: &Commit<'_>| Some(commit.tree().ok()?.get_path(path).ok()?.id());
+    let now = repository.index().ok().and_then(|index| Some(index.get_path(path, 0)?.id));
+    own.all().iter().any(|commit| {
+        let commit = Oid::from_str(commit).and_then(|id| repository.find_commit(id)).ok();
+        commit.is_some_and(|commit| {
+            let before = commit.parent(0).ok().and_then(|parent| content(&parent));
+            before.is_none() && content(&commit).is_some() && content(&commit) == now
+        })
+    })
 }
 
 /// Waits for a git that holds the lock.

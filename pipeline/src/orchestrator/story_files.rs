@@ -185,6 +185,8 @@ impl Orchestrator {
                 committed = stage.is_committed();
                 self.tell_room(*story, title, LandingNews::Deleted);
                 self.holds.forget(*story);
+                let Self { stories, .. } = self;
+                stories.started.release(*story, &stories.lane);
                 self.follow_stage(*story, Stage::Archived, &Actor::Pipeline);
                 self.runs.end(*story, RunVerdict::Settled);
                 self.leave_merge(*story);

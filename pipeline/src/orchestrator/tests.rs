@@ -5,5 +5,6 @@ mod fixture;
 mod lanes;
 mod lives;
 mod mischief;
+mod quarantine;
 mod rooms;
 mod trust;

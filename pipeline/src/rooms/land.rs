@@ -1,7 +1,7 @@
 //! How a room's changes become a story: commit, journal, story, branch, start. Each step can be repeated, so that the next start
 //! continues a landing that was cut short, and never makes a second story of it.
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use git2::Repository;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use crate::{
         Story, StoryId, StoryKind,
         stage::{Mover, Stage},
     },
+    strangers::StrangerText,
     worktree::{BadWorktreeName, ImportError, RoomName, WorktreeName, Worktrees},
 };
 
@@ -31,6 +32,8 @@ pub(crate) struct LandRequest {
     pub room: String,
     /// Title of the story, and message of the commit of uncommitted changes.
     pub title: String,
+    /// What the room's agent has read by strangers.
+    pub read: BTreeSet<StrangerText>,
 }
 
 /// A landing whose commits are made.
@@ -41,6 +44,9 @@ pub(crate) struct PendingLand {
     pub commit: String,
     /// `3 files, +20 -4` against base.
     pub diff: Option<String>,
+    /// What the room's agent had read by strangers.
+    #[serde(default)]
+    pub read: BTreeSet<StrangerText>,
 }
 
 /// A story made of a room's changes.
@@ -53,6 +59,8 @@ pub struct LandedStory {
     pub commit: String,
     /// An earlier story of this room that it builds on, and that is to be merged first.
     pub after: Option<StoryId>,
+    /// What the room's agent had read by strangers.
+    pub read: BTreeSet<StrangerText>,
 }
 
 /// Why nothing was landed, as a sentence.
@@ -111,7 +119,7 @@ pub(crate) fn begin(
     let content = branch_content(&Repository::open(project.root())?, base, tip)?;
     pipelines(content.pipelines)?;
     let diff = Some(content.diff.ok_or(LandError::Nothing)?);
-    let pending = PendingLand { title: request.title.clone(), commit, diff };
+    let pending = PendingLand { title: request.title.clone(), commit, diff, read: request.read.clone() };
     let written = pending.clone();
     RoomLandings::change(project, &request.name, |record| {
         record.room.clone_from(&request.room);
@@ -135,7 +143,8 @@ pub(crate) fn finish(
         Stage::Backlog => work.move_story(story.id(), Stage::Current, Mover::Person)?,
         _ => story,
     };
-    let landed = LandedStory { story, diff: pending.diff, commit: pending.commit, after };
+    let PendingLand { diff, commit, read, .. } = pending;
+    let landed = LandedStory { story, diff, commit, after, read };
     RoomLandings::change(project, room, |record| record.note_landed(&landed))?;
     Ok(landed)
 }
@@ -203,7 +212,12 @@ mod tests {
         }
 
         fn begin(&self, title: &str) -> Result<PendingLand, String> {
-            let request = LandRequest { name: self.name.clone(), room: "fake:a".into(), title: title.into() };
+            let request = LandRequest {
+                name: self.name.clone(),
+                room: "fake:a".into(),
+                title: title.into(),
+                read: BTreeSet::new(),
+            };
             let begun = begin(&self.git.worktrees(), &self.git.project, "main", &request);
             begun.map_err(|error| error.to_string())
         }

@@ -24,6 +24,7 @@ use crate::{
         Story, StoryDocument, StoryId,
         stage::{Role, Stage},
     },
+    strangers::StrangersRead,
     worktree::{Worktree, WorktreeName, fixture::WorktreeFixture},
 };
 
@@ -85,8 +86,9 @@ pub(super) struct FinishedRun {
 struct TestHost(PermissionRoute);
 
 impl PipelineHost for TestHost {
-    fn open(&self, _run: &RunInfo) -> RunAccess {
-        RunAccess { route: self.0.clone(), waiting: Arc::new(AtomicUsize::new(0)), guard: Box::new(()) }
+    fn open(&self, _run: &RunInfo, _read: &StrangersRead) -> RunAccess {
+        let waiting = Arc::new(AtomicUsize::new(0));
+        RunAccess { route: self.0.clone(), waiting, trials: Default::default(), guard: Box::new(()) }
     }
 }
 
@@ -153,6 +155,8 @@ impl RunFixture {
             feedback: None,
             resume: None,
             budget_usd: None,
+            read: StrangersRead::default(),
+            in_quarantine: false,
         };
         Self { git, context, plan, work: Arc::new(work), place }
     }

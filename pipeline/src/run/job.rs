@@ -207,7 +207,7 @@ impl RunJob {
         self.check_stopped()?;
         self.set_up().await?;
         // Opened after the setup, whose commands so never see the run's token.
-        let access = self.context.host.open(&self.plan.run);
+        let access = self.context.host.open(&self.plan.run, &self.plan.read);
         if let Some(workspace) = &self.workspace {
             workspace.write_mcp(&access.route);
         }
@@ -286,7 +286,7 @@ impl RunJob {
         })
     }
 
-    fn path(&self) -> std::path::PathBuf {
+    pub(super) fn path(&self) -> std::path::PathBuf {
         self.workspace.as_ref().map(|workspace| workspace.path().to_owned()).unwrap_or_default()
     }
 

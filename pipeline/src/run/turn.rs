@@ -1,6 +1,6 @@
 //! One process of the CLI in a run: turns the events of its turn into the run's log and updates.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use agents::{
     claude::{AgentEvent, Launch, ProcessError, ProcessExit, TurnEnd},
@@ -12,6 +12,7 @@ use tokio::{sync::watch, time::interval};
 use super::{RunUpdate, job::RunJob, log::tool_line, workspace::WorkspaceKind};
 use crate::{
     event::RunPhase,
+    strangers::{AgentPlace, StrangerText},
     verdict::{FailureCause, StopReason},
     worktree::Worktree,
 };
@@ -108,21 +109,26 @@ impl RunJob {
         };
         let stall = self.context.settings.stall;
         let silence = Some(stall).filter(|stall| !stall.is_zero());
+        self.plan.read.enter(self.place()).await;
         session.run_once(launch, TurnLimits { silence, ..TurnLimits::default() }).await?;
         self.send_update(RunUpdate::Pid(session.pid())).await;
         let mut importing = interval(IMPORT);
         let mut end = self.ended.clone();
         let (mut ended, mut over_budget, mut shown_usd) = (None, false, 0.0);
+        let mut told_read = self.plan.read.texts();
         let outcome = loop {
             tokio::select! {
                 update = session.next() => {
+                    self.plan.read.follow(&update.event).await;
                     self.on_event(update.event).await;
+                    self.tell_read(&mut told_read).await;
                     if let Some(outcome) = update.outcome {
                         break outcome;
                     }
                 }
                 _ = importing.tick() => {
                     self.import().await;
+                    self.tell_read(&mut told_read).await;
                     let usd = self.spending.total().usd;
                     if usd > shown_usd {
                         shown_usd = usd;
@@ -144,12 +150,31 @@ impl RunJob {
                 }
             }
         };
+        self.tell_read(&mut told_read).await;
         self.send_update(RunUpdate::Pid(None)).await;
         if outcome == TurnOutcome::Silent {
             // A person's stop outweighs the silence that may follow it.
             ended.get_or_insert(StopReason::Stalled);
         }
         Ok(TurnResult { outcome, ended })
+    }
+
+    /// Reports what the agent has read by strangers, where that is news.
+    async fn tell_read(&mut self, told: &mut BTreeSet<StrangerText>) {
+        let read = self.plan.read.texts();
+        if read != *told {
+            told.clone_from(&read);
+            self.send_update(RunUpdate::Read(read)).await;
+        }
+    }
+
+    fn place(&self) -> AgentPlace {
+        AgentPlace {
+            root: self.context.project.root().to_owned(),
+            folder: self.path(),
+            base: self.plan.base.clone(),
+            branch: self.worktree().map(|worktree| worktree.branch()),
+        }
     }
 
     async fn on_event(&mut self, event: AgentEvent) {
@@ -184,6 +209,8 @@ impl RunJob {
             | AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
             | AgentEvent::ToolResult { is_error: false, .. }
+            | AgentEvent::SubAgentToolUse(_)
+            | AgentEvent::SubAgentToolResult { .. }
             | AgentEvent::Permission(_)
             | AgentEvent::PermissionCancelled { .. }
             | AgentEvent::ControlFailed { .. } => {}

@@ -14,6 +14,7 @@ use crate::{
     host::{AgentSettings, command_gates},
     merge,
     open_hosts::CommandHosts,
+    quarantine,
     story::{BlockReason, stage::Role},
     worktree::{DetachedWorktree, Worktree, WorktreeError, WorktreeName},
 };
@@ -38,8 +39,8 @@ pub(super) enum WorkspaceKind {
 impl Workspace {
     /// Makes the place ready. Blocks.
     pub(super) fn prepare(context: &RunContext, plan: &RunPlan) -> Result<Self, RunOutcome> {
-        let confinement = confinement(context, plan).map_err(RunOutcome::NotStarted)?;
         let id = plan.story.id();
+        let confinement = confinement(context, plan)?;
         if plan.run.role == Role::Mergemaster {
             let folder = merge::conflict_worktree(&context.project, id);
             let detached =
@@ -138,11 +139,18 @@ impl Workspace {
     }
 }
 
-fn confinement(context: &RunContext, plan: &RunPlan) -> Result<Confinement, String> {
-    let chosen = context.settings.confinement()?;
+fn confinement(context: &RunContext, plan: &RunPlan) -> Result<Confinement, RunOutcome> {
+    let chosen = context.settings.confinement().map_err(RunOutcome::NotStarted)?;
+    if plan.in_quarantine {
+        // Other stories can go on.
+        let cannot = |why| RunOutcome::Blocked(BlockReason::Worktree { why });
+        quarantine::check_wall(&chosen, plan.story.id()).map_err(cannot)?;
+    }
     // Known before anything is spent.
-    chosen.can_limit(&plan.agent.network, &agent_network(&plan.agent.name))?;
-    chosen.can_limit(&plan.config.gate_network, GATE_NETWORK)?;
+    chosen
+        .can_limit(&plan.agent.network, &agent_network(&plan.agent.name))
+        .map_err(RunOutcome::NotStarted)?;
+    chosen.can_limit(&plan.config.gate_network, GATE_NETWORK).map_err(RunOutcome::NotStarted)?;
     Ok(chosen)
 }
 
@@ -337,10 +345,14 @@ mod tests {
     fn a_limit_that_this_machine_cannot_enforce_is_known_before_anything_is_spent() {
         let mut fixture = RunFixture::coder("");
         fixture.config().gate_network = agents::confine::NetworkAccess::Only(Vec::new());
-        let Err(why) = confinement(&fixture.context, &fixture.plan) else { panic!("it can") };
+        let refused = |fixture: &RunFixture| match confinement(&fixture.context, &fixture.plan) {
+            Err(RunOutcome::NotStarted(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        let why = refused(&fixture);
         assert!(why.starts_with("`gate_network` in `.storkit/project.toml` cannot be enforced"), "{why}");
         fixture.plan.agent.network = agents::confine::NetworkAccess::Only(Vec::new());
-        let Err(why) = confinement(&fixture.context, &fixture.plan) else { panic!("it can") };
+        let why = refused(&fixture);
         assert!(why.starts_with("`network` of the agent `agent` in"), "{why}");
     }
 

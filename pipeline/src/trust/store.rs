@@ -1,8 +1,8 @@
-//! The settings that the operator confirmed, and the stories that were started on this machine: stored for each project's real path,
-//! outside of every repository.
+//! What the operator confirmed, which stories were started on this machine, and which are in quarantine: stored for each
+//! project's real path, outside of every repository.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs::{self, OpenOptions},
     io::{self, Read as _},
@@ -19,7 +19,7 @@ use settings::atomic;
 use sha2::Digest as _;
 
 use super::{TrustError, text::TrustedText};
-use crate::Project;
+use crate::{Project, quarantine::Quarantine, story::StoryId};
 
 /// The folder of the confirmations of one user. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ struct TrustRecord<T> {
     about: T,
 }
 
-/// Where the stories in work come from, by the names of their files without `.md`.
+/// Where stories come from, by the names of their files without `.md`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StoryOrigins {
@@ -43,6 +43,31 @@ pub struct StoryOrigins {
     pub started: BTreeSet<String>,
     /// Came in work with the repository, and nobody has started them.
     pub brought: BTreeSet<String>,
+    /// In the backlog, and looked at; absent in a record of a version that did not look there.
+    pub known: Option<BTreeSet<String>>,
+    /// From strangers, and no person has released them. By number: a file that gets another name stays what it is.
+    #[serde(with = "by_number")]
+    pub quarantine: BTreeMap<StoryId, Quarantine>,
+}
+
+/// As a list: serde cannot read numbers back from the names of an object's keys where records are flattened.
+mod by_number {
+    use serde::{Deserializer, Serializer};
+
+    use super::{BTreeMap, Deserialize as _, Quarantine, Serialize as _, StoryId};
+
+    pub(super) fn serialize<S: Serializer>(
+        quarantine: &BTreeMap<StoryId, Quarantine>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        quarantine.iter().collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<StoryId, Quarantine>, D::Error> {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+    }
 }
 
 #[derive(Serialize, Deserialize)]

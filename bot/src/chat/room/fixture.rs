@@ -23,6 +23,7 @@ use pipeline::{
     event::RunInfo,
     host::{AgentSettings, PipelineHost, RunAccess},
     rooms::RoomWorkspace,
+    strangers::StrangersRead,
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -68,9 +69,14 @@ pub(in crate::chat) struct RoomFixture {
 struct NoHost;
 
 impl PipelineHost for NoHost {
-    fn open(&self, _run: &RunInfo) -> RunAccess {
+    fn open(&self, _run: &RunInfo, _read: &StrangersRead) -> RunAccess {
         let waiting = Arc::new(AtomicUsize::new(0));
-        RunAccess { route: PermissionRoute::Control, waiting, guard: Box::new(()) }
+        RunAccess {
+            route: PermissionRoute::Control,
+            waiting,
+            trials: Default::default(),
+            guard: Box::new(()),
+        }
     }
 }
 
@@ -224,6 +230,7 @@ impl RoomFixture {
             rooms: vec![room.clone()],
             asker: Asker::room(room),
             folder: None,
+            call: None,
             blocked_path: None,
             asked_for: "Ann".into(),
             tool: tool.into(),

@@ -4,7 +4,7 @@ use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
 use adapters::{Outgoing, Sender, Tone};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use pipeline::{Pipeline, PipelineError, event::Actor};
+use pipeline::{Pipeline, PipelineError, event::Actor, handle::Author};
 
 use super::{
     QUEUE_LIMIT, RoomTask,
@@ -179,8 +179,10 @@ impl RoomTask {
             RoomAction::Restart => self.services.commands.restart.ask(Some(&self.room)),
             RoomAction::Land(title) => {
                 let by = Actor::Person(call.sender.name.to_string());
+                // The person who lands them has not written these changes.
+                let author = Author { by, read: self.turn.asker.read().texts() };
                 self.work_on_changes(call, name, move |pipeline, room| async move {
-                    let landed = pipeline.land(&room, &title, by).await?;
+                    let landed = pipeline.land(&room, &title, author).await?;
                     Ok(replies::landed(&landed))
                 });
             }

@@ -1,16 +1,12 @@
 //! The turn under way in a room: its prompt, its attempts and its live message. It only decides; the room acts.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, atomic::AtomicUsize},
     time::SystemTime,
 };
 
-use agents::{
-    claude::ToolUse,
-    turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries},
-};
+use agents::turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries};
 use pipeline::{rooms::RoomWorkspace, worktree::RoomStanding};
 use tokio::{
     task::{AbortHandle, JoinHandle},
@@ -22,7 +18,7 @@ use crate::{
         network::RoomSpending, outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript,
         workspace::EnteredRoom,
     },
-    permission::{Asker, StrangerText},
+    permission::Asker,
     replies,
     store::QueuedPrompt,
 };
@@ -33,7 +29,6 @@ pub(super) struct RoomTurn {
     pub(super) current: Option<CurrentTurn>,
     /// The session as people know it who are asked.
     pub(super) asker: Asker,
-    pub(super) fetches: PageFetches,
     pub(super) place: TurnPlace,
     /// What people last asked for, in their words.
     pub(super) last_request: Option<String>,
@@ -64,10 +59,6 @@ impl Drop for EnteringTask {
         self.0.abort();
     }
 }
-
-/// Calls under way that bring in text from strangers, by their ids.
-#[derive(Debug, Default)]
-pub(super) struct PageFetches(BTreeMap<String, BTreeSet<StrangerText>>);
 
 /// A prompt that the room works on, from its first attempt to its answer.
 pub(super) struct CurrentTurn {
@@ -124,7 +115,6 @@ impl RoomTurn {
             session,
             asker,
             current: None,
-            fetches: PageFetches::default(),
             place: TurnPlace::default(),
             last_request: None,
             folder: None,
@@ -169,20 +159,6 @@ impl TurnPlace {
         self.workspace = Some(workspace);
         self.own = own;
         notes
-    }
-}
-
-impl PageFetches {
-    pub(super) fn on_call(&mut self, tool: &ToolUse) {
-        let brings = StrangerText::of(&tool.name, &tool.input);
-        if !brings.is_empty() {
-            self.0.insert(tool.id.clone(), brings);
-        }
-    }
-
-    /// Text by strangers that a finished call has brought in.
-    pub(super) fn on_result(&mut self, id: &str, is_error: bool) -> BTreeSet<StrangerText> {
-        self.0.remove(id).filter(|_| !is_error).unwrap_or_default()
     }
 }
 
@@ -402,22 +378,6 @@ mod tests {
         assert_eq!(turn.progress(1), None, "what a failed attempt said does not change any more");
         turn.begin_attempt(true);
         assert_eq!((turn.waiting(), turn.phase), (None, TurnPhase::Running));
-    }
-
-    #[test]
-    fn a_page_counts_once_it_has_come() {
-        let mut fetches = PageFetches::default();
-        let call = |id: &str, name: &str| ToolUse {
-            id: id.into(),
-            name: name.into(),
-            input: serde_json::json!({ "url": "https://a.example" }),
-        };
-        for (id, name) in [("1", "WebFetch"), ("2", "WebFetch"), ("3", "Read")] {
-            fetches.on_call(&call(id, name));
-        }
-        let page = BTreeSet::from([StrangerText::Page("a.example".into())]);
-        assert_eq!((fetches.on_result("1", false), fetches.on_result("1", false)), (page, BTreeSet::new()));
-        assert!(fetches.on_result("2", true).is_empty() && fetches.on_result("3", false).is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use agents::{
     model_proxy::SpendingBudget,
     turn::{BusyWait, RetryStep, TurnLimits, TurnOutcome, TurnUpdate},
 };
+use pipeline::strangers::AgentPlace;
 use tokio::time::Instant;
 
 use super::{
@@ -34,9 +35,10 @@ impl RoomTask {
     pub(super) fn begin_turn(&mut self, number: Option<i64>, prompt: QueuedPrompt) {
         let talk = self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default();
         let text = prompt::compose_prompt(&prompt, &talk);
-        self.turn.asker.on_person_spoke();
         self.turn.asker.set_works_for(&prompt.sender_name);
+        // Talk that nobody addressed to the agent is no task for it.
         if prompt.addressed.is_some() {
+            self.turn.asker.read().on_person_spoke();
             self.turn.last_request = Some(prompt.text.clone());
         }
         self.turn.current = Some(CurrentTurn::new(number, prompt, text, self.services.retry));
@@ -160,6 +162,12 @@ impl RoomTask {
         self.turn.folder = Some(launch.program.cwd.clone());
         turn.begin_attempt(self.record.session.is_some());
         let (number, text) = (turn.number, turn.text.clone());
+        let place = AgentPlace {
+            root: self.services.commands.project.root().to_owned(),
+            folder: workspace.folder.clone(),
+            base: self.services.base(),
+            branch: workspace.branch.clone(),
+        };
         // From here on the prompt may have effects. Marked before it is sent, so that a kill in between reports the
         // prompt and never runs it twice.
         if let Some(number) = number {
@@ -173,7 +181,7 @@ impl RoomTask {
         };
         let silence = self.services.config().claude.turn_timeout.limit();
         let limits = TurnLimits { silence, ..TurnLimits::default() };
-        self.turn.session.prompt(SessionPrompt { launch, text, limits, entry });
+        self.turn.session.prompt(SessionPrompt { launch, text, limits, entry, place });
     }
 
     /// The wait for the model's service is over.
@@ -235,12 +243,12 @@ impl RoomTask {
                 self.services.metrics.noise.inc();
                 tracing::debug!(?noise, room = %self.room, "output that is no event");
             }
-            AgentEvent::ToolUse(tool) => self.turn.fetches.on_call(&tool),
-            // Some pages are fetched without a question, so the results count and not only what people allowed.
-            AgentEvent::ToolResult { id, is_error } => {
-                self.turn.asker.on_read(self.turn.fetches.on_result(&id, is_error));
-            }
-            AgentEvent::Mode(_)
+            // What calls bring in, the session has noted before it passed them on.
+            AgentEvent::ToolUse(_)
+            | AgentEvent::ToolResult { .. }
+            | AgentEvent::SubAgentToolUse(_)
+            | AgentEvent::SubAgentToolResult { .. }
+            | AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
             | AgentEvent::Text(_)
             | AgentEvent::RateLimit { .. }

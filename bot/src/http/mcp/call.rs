@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pipeline::{PipelineError, event::Actor, story::StoryId};
+use pipeline::{PipelineError, event::Actor, handle::Author, story::StoryId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -16,6 +16,8 @@ pub(super) struct ToolCall {
     pub services: Arc<HttpServices>,
     pub run: Arc<McpRun>,
     pub arguments: Value,
+    /// Its id in the agent program, if that names one.
+    pub id: Option<String>,
 }
 
 /// A tool's answer: text for the model, or an error that names the alternative.
@@ -33,6 +35,15 @@ impl ToolCall {
             Some(run) => Actor::Agent(run.slot.clone()),
             None => Actor::Person("the operator".into()),
         }
+    }
+
+    /// Whose words a story's text is. What the agent read before this call is known once its program has reported the call.
+    pub async fn author(&self) -> Author {
+        let read = self.run.asker.read();
+        if let (Some(id), Some(_)) = (&self.id, &self.run.agent) {
+            read.wait_for_report(id).await;
+        }
+        Author { by: self.actor(), read: read.texts() }
     }
 
     /// The story that the call may act on: an agent's own, anyone's for who has none.

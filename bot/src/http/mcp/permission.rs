@@ -26,6 +26,7 @@ struct PermissionCall {
     tool_name: String,
     #[serde(default)]
     input: Value,
+    tool_use_id: Option<String>,
 }
 
 /// Always JSON that the CLI takes, also on error.
@@ -35,6 +36,10 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
         Err(error) => return Ok(deny(&replies::tools::unreadable_permission(&error))),
     };
     let run = &call.run;
+    if let Some(id) = &asked.tool_use_id {
+        // What the agent read before this call belongs into the question.
+        run.asker.read().wait_for_report(id).await;
+    }
     let followers = call.services.messengers.followers(&call.services.settings.config().pipeline);
     let rooms = rooms_to_ask(run, followers);
     let ask = PermissionAsk {
@@ -44,7 +49,8 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
         asked_for: run.asked_for.clone(),
         tool: asked.tool_name,
         input: asked.input,
-        // This way of asking does not name it.
+        call: asked.tool_use_id,
+        // This way of asking does not name it; the question looks for it in the call.
         blocked_path: None,
         timeout: run.timeout,
     };

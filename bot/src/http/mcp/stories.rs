@@ -12,6 +12,7 @@ use pipeline::{
     handle::StoryChange,
     stage::Stage,
     story::{Story, StoryId, StoryKind},
+    strangers::StrangerText,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -97,7 +98,8 @@ pub(super) async fn create(call: ToolCall, kind: StoryKind) -> Answered {
     if call.run.agent.is_some() && count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
         return Err(say::too_many_stories(STORIES_PER_RUN));
     }
-    let story = call.services.pipeline.create(kind, &title, body, call.actor()).await.map_err(refusal)?;
+    let author = call.author().await;
+    let story = call.services.pipeline.create(kind, &title, body, author).await.map_err(refusal)?;
     Ok(say::tool_created(&story))
 }
 
@@ -109,6 +111,12 @@ pub(super) fn list(call: &ToolCall) -> Answered {
         stage.is_none_or(|stage| story.stage == stage) && after.is_none_or(|after| story.id().0 > after)
     };
     let mut stories = snapshot.board.stories.iter().filter(wanted);
+    // Their titles are strangers' words as well.
+    let strangers = snapshot
+        .quarantined
+        .keys()
+        .filter(|id| snapshot.board.story(**id).is_some_and(|story| wanted(&story)));
+    call.run.asker.read().on_read(strangers.map(|id| StrangerText::Story(*id)));
     let page: Vec<Value> = stories.by_ref().take(PAGE).map(|story| summary(story, &snapshot)).collect();
     let problems: Vec<String> = snapshot.board.problems.iter().map(ToString::to_string).take(20).collect();
     Ok(pretty(&json!({ "stories": page, "more": stories.next().is_some(), "problems": problems })))
@@ -128,6 +136,7 @@ fn summary(story: &Story, snapshot: &PipelineSnapshot) -> Value {
         "stage": story.stage,
         "worker": run.map(|run| &run.slot),
         "held": snapshot.holds.get(&id),
+        "quarantine": snapshot.quarantined.get(&id).map(|quarantine| quarantine.cause.to_string()),
         "merge": snapshot.merges.get(&id),
     })
 }
@@ -152,6 +161,9 @@ pub(super) async fn get(call: ToolCall) -> Answered {
     let story = known(&call, id)?;
     let snapshot = call.services.pipeline.snapshot();
     let text = call.services.pipeline.text(id).await.map_err(refusal)?;
+    if snapshot.quarantined.contains_key(&id) {
+        call.run.asker.read().on_read([StrangerText::Story(id)]);
+    }
     let tests: Vec<Value> = recorded(&call, id);
     let facts = json!({ "story": summary(&story, &snapshot), "criteria": story.criteria, "tests": tests });
     Ok(format!("{}\n\n{text}", pretty(&facts)))
@@ -167,7 +179,8 @@ pub(super) async fn update(call: ToolCall) -> Answered {
         manual_qa: update.manual_qa,
         depends_on: update.depends_on.map(|ids| ids.into_iter().map(StoryId).collect()),
     };
-    call.services.pipeline.update(id, change).await.map_err(refusal)?;
+    let author = call.author().await;
+    call.services.pipeline.update(id, change, author).await.map_err(refusal)?;
     Ok(say::tool_updated(id))
 }
 

@@ -32,6 +32,7 @@ use pipeline::{
     host::{PipelineHost, RunAccess},
     rooms::{RoomReadiness, RoomWorkspace},
     stage::Role,
+    strangers::StrangersRead,
     trust::TrustStore,
 };
 
@@ -231,11 +232,11 @@ impl StageHost {
 }
 
 impl PipelineHost for StageHost {
-    fn open(&self, run: &RunInfo) -> RunAccess {
+    fn open(&self, run: &RunInfo, _read: &StrangersRead) -> RunAccess {
         let guard = self.runs.open(McpRun { agent: Some(run.clone()), ..McpRun::default() });
         let route = PermissionRoute::Mcp { url: self.url.clone(), token: guard.token().to_owned() };
         let guard: Box<dyn Any + Send + Sync> = Box::new(guard);
-        RunAccess { route, waiting: Arc::default(), guard }
+        RunAccess { route, waiting: Arc::default(), trials: Default::default(), guard }
     }
 }
 

@@ -61,7 +61,12 @@ async fn child_storkit() {
         let branch = format!("feature/story-{}/work", file.id_slug());
         // One that was left in the queue is refused, and done all the same; a conflict waits for somebody.
         if !queue.conflicts().contains(&file.id) {
-            let _ = queue.start(&MergeRequest { title: format!("Story {}", file.id), file, branch });
+            let _ = queue.start(&MergeRequest {
+                title: format!("Story {}", file.id),
+                file,
+                branch,
+                in_quarantine: false,
+            });
         }
     }
     eprintln!("ready");

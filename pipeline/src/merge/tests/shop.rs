@@ -195,7 +195,7 @@ pub(crate) fn add_story(
         .commit(None, &coder, &coder, "work", &tree, &[&main])
         .and_then(|commit| repository.reference(&reference, commit, false, "work"))
         .expect("a branch");
-    MergeRequest { file, title: format!("Story {id}"), branch }
+    MergeRequest { file, title: format!("Story {id}"), branch, in_quarantine: false }
 }
 
 /// Git without the machine's configuration.

@@ -31,12 +31,19 @@ impl Orchestrator {
         match (review, story.stage) {
             (ReviewDecision::Approved, Stage::Qa) => {
                 self.runs.end(id, RunVerdict::Settled);
+                self.set_accepted(id, true);
                 let steps = vec![StoryStep::Move(Stage::Merge, mover(&by))];
                 let why = Some(format!("accepted by {by}"));
                 let about = StoryWork::on(id).by(by, why);
                 self.steps_and_answer(about, (id, steps), answer, |_| Ok(()));
             }
+            (ReviewDecision::Approved, Stage::Merge) if self.waits_for_acceptance(id) => {
+                self.set_accepted(id, true);
+                // A conflict that is resolved goes on; without one it is queued.
+                self.queue_merge(&story, move |this, queued| this.publisher.answer(answer, queued));
+            }
             (ReviewDecision::Rejected(reason), Stage::Qa | Stage::Merge) => {
+                self.on_person_spoke(id, &by);
                 self.runs.end(id, RunVerdict::Settled);
                 self.leave_merge(id);
                 let clear = vec![FrontEdit::Unblock, FrontEdit::ClearMergeFailure];
@@ -49,9 +56,19 @@ impl Orchestrator {
         }
     }
 
+    /// Whether it is in quarantine, and no person has accepted its work.
+    fn waits_for_acceptance(&self, id: StoryId) -> bool {
+        self.stories.started.quarantine(id).is_some_and(|quarantine| !quarantine.accepted)
+    }
+
     pub(super) fn merge(&mut self, id: StoryId, by: &Actor, answer: Answer<MergeView>) {
         let story = checked!(self, answer, self.can_merge(id));
         self.mark_started_by(by, &story);
+        if self.waits_for_acceptance(id) {
+            let why =
+                format!("story {id} is in quarantine. A person reads its changes and can use `accept {id}`.");
+            return self.publisher.answer(answer, refused(why));
+        }
         if self.stories.started.waits(&story) {
             let why = format!("story {id} came with the repository. A person can use `start {id}`.");
             return self.publisher.answer(answer, refused(why));

@@ -18,6 +18,8 @@ impl Orchestrator {
         checked!(self, answer, self.not_landing(id));
         let stopped = self.runs.at_work(id).map(|run| run.slot.clone());
         let name = self.story(id).as_deref().and_then(name_of);
+        // Its quarantine is forgotten with it, and holds for its teardown.
+        let remover = self.remover();
         let about = StoryWork::on(id).by(by, None);
         let delete = move |work: &WorkFolder| work.delete(id);
         // The board's comparison stops the run, and takes the story out of the merge queue.
@@ -26,7 +28,7 @@ impl Orchestrator {
             this.memos.forget(id);
             // The worktree is not removed under a process that still writes there.
             let gone = this.runs.wait_for(id);
-            let (worktrees, remover) = (this.context.worktrees.clone(), this.remover());
+            let worktrees = this.context.worktrees.clone();
             tokio::spawn(async move {
                 if let Some(gone) = gone {
                     let _ = gone.await;

@@ -10,6 +10,7 @@ use crate::{
     event::{Actor, LandingNews, PipelineEvent},
     handle::{Answer, PipelineError},
     orchestrator::{Orchestrator, lane::blocking, stories::StoryWork},
+    quarantine::QuarantineCause,
     rooms::{
         self, EnterRequest, LandError, LandRequest, LandedStory, PendingLand, RoomLandings, RoomReadiness,
         RoomSetting,
@@ -93,9 +94,29 @@ impl Orchestrator {
                 if let Some(story) = this.story(landed.story.id()) {
                     this.mark_started(&story);
                 }
+                this.quarantine_landed(landed);
             }
             this.publisher.answer(answer, landed);
         });
+    }
+
+    /// What a room of this machine landed has not come with the repository, though it may look so in a project that storkit has not
+    /// served before.
+    pub(in crate::orchestrator) fn release_landed(&mut self, id: StoryId) {
+        let Self { stories, .. } = self;
+        let cause = stories.started.quarantine(id).map(|quarantine| &quarantine.cause);
+        if cause == Some(&QuarantineCause::Repository) {
+            stories.started.release(id, &stories.lane);
+        }
+    }
+
+    /// The changes of an agent that had read text by strangers may be theirs.
+    pub(in crate::orchestrator) fn quarantine_landed(&mut self, landed: &LandedStory) {
+        if !landed.read.is_empty() {
+            let texts = landed.read.clone();
+            let cause = QuarantineCause::Read { by: "a room's agent".into(), texts };
+            self.set_quarantine(landed.story.id(), cause);
+        }
     }
 
     fn room_setting(&self) -> RoomSetting {

@@ -22,6 +22,8 @@ impl Orchestrator {
         answer: Answer<StartResult>,
     ) {
         let (story, prefer) = checked!(self, answer, self.can_start(id, agent));
+        checked!(self, answer, self.not_for_agents(id, &by));
+        self.on_person_spoke(id, &by);
         match story.stage {
             Stage::Backlog => self.mark_started(&story),
             _ => self.mark_started_by(&by, &story),
@@ -103,6 +105,8 @@ impl Orchestrator {
             return self.publisher.answer(answer, refused(why));
         }
         checked!(self, answer, self.idle(id));
+        checked!(self, answer, self.not_for_agents(id, by));
+        self.on_person_spoke(id, by);
         self.mark_started_by(by, &story);
         // From the stored cause, never from the sentence: an agent's words are part of some sentences, and
         // would move money.

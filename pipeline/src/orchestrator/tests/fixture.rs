@@ -22,6 +22,7 @@ use crate::{
     event::{Actor, NumberedEvent, PipelineEvent, RunInfo},
     host::{AgentSettings, PipelineHost, RunAccess},
     story::{StoryId, StoryKind, stage::Stage},
+    strangers::StrangersRead,
     verdict::ReviewDecision,
     worktree,
 };
@@ -35,7 +36,7 @@ args = sys.argv[1:]
 value = lambda name: args[args.index(name) + 1] if name in args else None
 prompt = args[-1]
 session = value('--resume') or value('--session-id')
-home = os.environ['STAND_IN']
+home = os.environ.get('STAND_IN') or os.environ['HOME']
 story = open(f'{home}/{session}').read() if value('--resume') else prompt
 if '--resume' not in args: open(f'{home}/{session}', 'w').write(prompt)
 open(f'{home}/prompts', 'a').write(json.dumps(prompt) + '\n')
@@ -105,11 +106,12 @@ struct TestHost {
 }
 
 impl PipelineHost for TestHost {
-    fn open(&self, _run: &RunInfo) -> RunAccess {
+    fn open(&self, _run: &RunInfo, _read: &StrangersRead) -> RunAccess {
         let url = format!("http://127.0.0.1:{}/", self.port);
         RunAccess {
             route: PermissionRoute::Mcp { url, token: "t".into() },
             waiting: Arc::new(AtomicUsize::new(0)),
+            trials: Default::default(),
             guard: Box::new(()),
         }
     }

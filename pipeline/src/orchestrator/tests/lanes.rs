@@ -7,18 +7,19 @@ use tokio::sync::{broadcast, oneshot, watch};
 use super::fixture::ann;
 use crate::{
     event::{NumberedEvent, PipelineEvent, PipelineSnapshot, RunInfo},
-    handle::{PipelineError, PipelineOrder, StopTarget, StoryChange},
+    handle::{NewStory, PipelineError, PipelineOrder, StopTarget, StoryChange},
     host::{AgentSettings, PipelineHost, RunAccess},
     ledger::RunLedger,
     orchestrator::{EventSources, Orchestrator, publisher::EventPublisher, setup::StartupState},
     story::{Story, StoryId, StoryKind, stage::Stage},
+    strangers::StrangersRead,
     worktree::fixture::WorktreeFixture,
 };
 
 struct NoHost;
 
 impl PipelineHost for NoHost {
-    fn open(&self, _run: &RunInfo) -> RunAccess {
+    fn open(&self, _run: &RunInfo, _read: &StrangersRead) -> RunAccess {
         unreachable!("no run is started")
     }
 }
@@ -94,7 +95,8 @@ impl Driven {
     }
 
     async fn story(&mut self) -> Story {
-        let create = |answer| PipelineOrder::Create(StoryKind::Story, "One".into(), None, ann(), answer);
+        let new = NewStory { kind: StoryKind::Story, title: "One".into(), body: None };
+        let create = |answer| PipelineOrder::Create(new, ann().into(), answer);
         let created = self.order(create);
         self.until(created).await
     }
@@ -114,7 +116,7 @@ fn rename(
     title: &str,
 ) -> impl FnOnce(oneshot::Sender<Result<Story, PipelineError>>) -> PipelineOrder {
     let change = StoryChange { title: Some(title.into()), ..StoryChange::default() };
-    move |answer| PipelineOrder::Update(id, change, answer)
+    move |answer| PipelineOrder::Update(id, change, ann().into(), answer)
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ async fn manual_qa_waits_for_a_person_who_accepts_or_rejects() {
     let body = format!("{}\nagain: git commit -q --allow-empty -m again", writes("x.txt", "x"));
     let id = fixture.create("Held", &body).await;
     let change = crate::handle::StoryChange { manual_qa: Some(true), ..Default::default() };
-    fixture.pipeline.update(id, change).await.expect("it is changed");
+    fixture.pipeline.update(id, change, ann()).await.expect("it is changed");
     fixture.pipeline.start(id, None, ann()).await.expect("it starts");
     let asked = |event: &PipelineEvent| {
         matches!(event, PipelineEvent::NeedsPerson { wanted: WantedDecision::Review, .. })

@@ -111,7 +111,7 @@ async fn a_room_whose_branch_conflicts_with_base_is_merged_by_a_mergemaster() {
     fixture.until_in(id, Stage::Qa).await;
     let change =
         crate::handle::StoryChange { body: Some(format!("- [ ] x\n\n{resolve}\n")), ..Default::default() };
-    fixture.pipeline.update(id, change).await.expect("its text");
+    fixture.pipeline.update(id, change, ann()).await.expect("its text");
     fixture.until_in(id, Stage::Done).await;
     assert_eq!(fixture.git.git(&["show", "main:a.txt"]), "both");
 }
@@ -129,7 +129,8 @@ async fn a_landing_that_a_crash_cut_short_is_finished_by_the_next_start_and_the_
     let name = RoomName::of(ROOM);
     let worktree = worktrees.prepare(&name, "main", "room").expect("a worktree");
     fs::write(worktree.path().join("new.txt"), "new\n").expect("a file");
-    let request = LandRequest { name, room: ROOM.into(), title: "Fix the typo".into() };
+    let request =
+        LandRequest { name, room: ROOM.into(), title: "Fix the typo".into(), read: Default::default() };
     fs::create_dir_all(git.project.run_dir()).expect("a folder");
     rooms::begin(&worktrees, &git.project, "main", &request).expect("begun");
     let mut fixture = Fixture::on(git, |_| ()).await;

@@ -22,6 +22,7 @@ use crate::{
         Story, StoryDocument, StoryId,
         stage::{Role, Stage},
     },
+    strangers::StrangersRead,
     worktree::{SizeLimits, Worktrees},
 };
 
@@ -94,6 +95,8 @@ impl AttackedRun {
             feedback: None,
             resume: None,
             budget_usd: None,
+            read: StrangersRead::default(),
+            in_quarantine: false,
         };
         let (settings, own) = (Arc::new(settings), OwnCommits::default());
         let context = RunContext { project, settings, host, own, ledger, worktrees };
