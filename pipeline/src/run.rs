@@ -7,7 +7,7 @@
 mod check;
 #[cfg(test)]
 mod fixture;
-mod job;
+pub(crate) mod job;
 mod log;
 mod prompt;
 mod turn;
@@ -22,7 +22,6 @@ use tokio::{
     task::JoinHandle,
 };
 
-pub use self::job::{AttackedRun, AttackedSetting};
 pub(crate) use self::workspace::needs;
 pub(crate) use self::{
     check::branch_content,
