@@ -30,5 +30,5 @@ pub mod worktree;
 
 pub use handle::{Pipeline, PipelineError};
 pub use project::{Project, ProjectError};
-pub use run::{AttackedRun, AttackedSetting};
+pub use run::job::attacked::{AttackedRun, AttackedSetting};
 pub use story::{stage, templates};

@@ -7,7 +7,7 @@
 mod check;
 #[cfg(test)]
 mod fixture;
-mod job;
+pub(crate) mod job;
 mod log;
 mod outcome;
 mod plan;
@@ -19,7 +19,6 @@ use std::sync::Arc;
 
 use tokio::{sync::mpsc, task::JoinHandle};
 
-pub use self::job::{AttackedRun, AttackedSetting};
 pub(crate) use self::workspace::needs;
 pub(crate) use self::{
     check::branch_content,

@@ -1,6 +1,6 @@
 //! A run, step by step: workspace, processes (`launch`), their results and the gates (`left`).
 
-mod attacked;
+pub(crate) mod attacked;
 mod launch;
 mod left;
 
@@ -29,8 +29,6 @@ use crate::{
     verdict::{self, FailureCause, NextAction, StopReason},
     worktree::{self, ComponentError, ComponentProgress, run_components},
 };
-
-pub use self::attacked::{AttackedRun, AttackedSetting};
 
 /// A run while it lives.
 pub(super) struct RunJob {
