@@ -15,6 +15,7 @@ use crate::{
     quarantine,
     sentence::sentence,
     story::StoryId,
+    strangers,
     worktree::{BranchFate, ComponentPhase, Worktree, WorktreeName, Worktrees, run_components},
 };
 
@@ -110,7 +111,7 @@ fn kept_in(
     // In the sandbox, too: a teardown runs files that an agent may have written.
     let confinement = settings.confinement()?;
     if in_quarantine {
-        quarantine::check_wall(&confinement, story)?;
+        strangers::check_wall(&confinement, story)?;
     }
     let place = match confinement.encloses() {
         true => worktree.enclose().map_err(|error| error.to_string())?,
