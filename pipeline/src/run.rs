@@ -29,7 +29,6 @@ pub(crate) use self::{
 use crate::{
     board::{WorkError, WorkFolder},
     open_hosts::registries,
-    quarantine,
 };
 
 /// How many updates may wait for the receiver before the run waits; lines of output are dropped then.
@@ -70,7 +69,7 @@ pub(crate) fn start(
 /// A run on a stranger's story, with the limits of the quarantine. Blocks.
 fn restricted(context: RunContext, plan: RunPlan) -> (RunContext, RunPlan) {
     let registries = registries(&context.project, &plan.base);
-    let config = quarantine::restricted_project(&plan.config, &registries);
+    let config = Arc::new(plan.config.registries_only(&registries));
     let mut agent = plan.agent;
     agent.network = agent.network.registries_only(&registries);
     let settings = context.settings.restricted();
