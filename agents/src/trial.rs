@@ -222,7 +222,7 @@ impl HostGate for NoHosts {
     }
 }
 
-/// A path below another that is shown at a third.
+/// `path` below the folder `to`, without a slash at its end where `path` is empty.
 fn moved(path: &Path, to: &Path) -> PathBuf {
     if path.as_os_str().is_empty() { to.to_owned() } else { to.join(path) }
 }

@@ -22,6 +22,7 @@ use adapters::{MessageId, Room};
 use agents::trial::KeepFailure;
 use asker::NoPlace;
 pub use asker::{Asker, OPEN_QUESTIONS};
+use audit::{entry, entry_of, sha256};
 pub use concerns::CallConcern;
 pub use listed::{ListedArguments, ListedCommand};
 use parking_lot::{Mutex, MutexGuard};
@@ -32,12 +33,9 @@ pub use question::{
 use serde_json::Value;
 use tokio::sync::oneshot;
 pub use trial::{EffectNumber, NoTrial, TrialNews};
+use trial::{QuestionTrial, RunningTrials};
 
-use self::{
-    audit::{entry, entry_of, sha256},
-    paths::AgentFolder,
-    trial::{QuestionTrial, RunningTrials},
-};
+use self::paths::AgentFolder;
 pub use crate::store::{RuleOwner, RuleScope};
 use crate::{
     clock::Clock,

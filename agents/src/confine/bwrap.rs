@@ -174,8 +174,10 @@ impl Bwrap {
         let own = self.own.as_ref().ok_or_else(only_storkit)?;
         let folder = place.folder.as_path();
         let mut view = View::new(&self.host, place, scratch, Tenant::Command { folder });
+        let empty = scratch.filters().join("empty");
+        std::fs::write(&empty, "")?;
         for path in hidden.iter().filter(|path| path.exists()) {
-            view.put(path, Shown::ReadOnly("/dev/null".into()));
+            view.put(path, Shown::ReadOnly(empty.clone()));
         }
         view.layers.iter().try_for_each(super::caches::CacheLayer::make_folders)?;
         let folders = layers::over_writable(&mut view, &scratch.layers());

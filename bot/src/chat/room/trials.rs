@@ -45,14 +45,15 @@ impl RoomTask {
             TrialNews::Running { by } => {
                 // Where nothing can be edited, the effect is the next message.
                 if can_edit {
-                    self.revise_question(question, &replies::trial_runs(by), None);
+                    self.revise_question(question, &replies::trial_runs(by), None, false);
                 }
             }
             TrialNews::Tried { number, by, effect } => {
-                self.revise_question(question, &replies::trial_effect(by, effect), Some(*number));
+                let can_keep = effect.no_keep.is_none();
+                self.revise_question(question, &replies::trial_effect(by, effect), Some(*number), can_keep);
             }
             TrialNews::Failed(failure) => {
-                self.revise_question(question, &replies::trial_failed(failure), None);
+                self.revise_question(question, &replies::trial_failed(failure), None, false);
             }
             TrialNews::NotKept(why) => {
                 if self.questions.contains(question.id) {
@@ -62,12 +63,18 @@ impl RoomTask {
         }
     }
 
-    fn revise_question(&mut self, question: &Question, addition: &str, number: Option<EffectNumber>) {
+    fn revise_question(
+        &mut self,
+        question: &Question,
+        addition: &str,
+        number: Option<EffectNumber>,
+        can_keep: bool,
+    ) {
         let Some((slot, _, effect)) = self.questions.shown(question.id) else { return };
         // What was shown before is not the newest any more.
         *effect.lock() = if number.is_some() { EffectPlace::Sending } else { EffectPlace::None };
         let text = format!("{}\n\n{addition}", self.worded(question).text);
-        let choices = self.offered(question, number);
+        let choices = self.offered(question, number.filter(|_| can_keep));
         let message = Outgoing { choices, ..Outgoing::text(text) }.with_tone(Tone::Question);
         let report = self.effect_report(question.id, number);
         self.outbox.revise(slot, message, report);
