@@ -113,7 +113,11 @@ pub static ATTACKS: [Attack; 37] = [
     tries("inherited-files", "uses a file that storkit left open", processes::uses_open_files),
     tries("terminal", "types into the operator's terminal", processes::types_into_terminal),
     tries("privileges", "has capabilities, or can gain some", processes::has_privileges),
-    tries("core-dump", "leaves an image of its memory on the machine", processes::dumps_core),
+    tries(
+        "limits",
+        "leaves an image of its memory on the machine, or starts processes without end",
+        processes::has_no_limits,
+    ),
     tries("debugging", "debugs other processes", kernel::debugs),
     tries("namespaces", "mounts, or makes a namespace of its own", kernel::makes_namespaces),
     tries(

@@ -27,6 +27,9 @@ use crate::tree::{self, GATE_MARK, ProcessEnvironment, ProcessRow, RUN_MARK};
 /// The name of a storkit's process, as `/proc/PID/comm` shows it; see [`name_process`].
 const STORKIT: &str = "storkit";
 
+/// By their names in `/proc/PID/ns`: those of a sandbox differ from ours.
+const NAMESPACES: [&str; 3] = ["pid", "mnt", "user"];
+
 /// How often the line of ancestors is read until it holds still: processes end while it is read.
 const READS: usize = 16;
 
@@ -73,10 +76,10 @@ pub fn check_unix_peer(socket: impl AsFd) -> Result<(), PeerRefusal> {
         return match pid.as_raw_nonzero().get() == std::process::id().cast_signed() {
             // gVisor names whoever asks.
             true => check_every_process(&socket),
-            false => check_process(pid.as_raw_nonzero().get()),
+            false => check_process(pid.as_raw_nonzero().get(), &NAMESPACES),
         };
     };
-    check_process(pid.as_raw_nonzero().get())?;
+    check_process(pid.as_raw_nonzero().get(), &NAMESPACES)?;
     // Last: all of the above was about this process only if it has not ended meanwhile.
     let mut ended = [PollFd::new(&handle, PollFlags::IN)];
     match poll(&mut ended, Some(&Timespec::default())) {
@@ -89,7 +92,8 @@ pub fn check_unix_peer(socket: impl AsFd) -> Result<(), PeerRefusal> {
 fn check_every_process(socket: impl AsFd) -> Result<(), PeerRefusal> {
     // Twice: a process could start another one and end while they are listed.
     for row in tree::rows().into_iter().chain(tree::rows()).filter(|row| !row.zombie) {
-        match check_process(row.seen.pid()) {
+        // gVisor gives the same processes different user namespaces.
+        match check_process(row.seen.pid(), &NAMESPACES[..2]) {
             // It has ended meanwhile.
             Err(_) if !row.seen.is_alive() => {}
             checked => checked?,
@@ -114,7 +118,7 @@ pub fn check_tcp_peer(peer: SocketAddr, local: SocketAddr) -> Result<(), PeerRef
     for pid in tree::rows().into_iter().map(|row| row.seen.pid()) {
         match holds_socket(pid, socket.inode) {
             Some(true) if pid == own => return Err(PeerRefusal::Descendant(own)),
-            Some(true) => match check_process(pid) {
+            Some(true) => match check_process(pid, &NAMESPACES) {
                 Ok(()) => found = true,
                 // A program that starts another one shares its descriptors with it for a moment.
                 Err(_) if holds_socket(pid, socket.inode) == Some(false) => {}
@@ -139,7 +143,7 @@ pub fn check_tcp_peer(peer: SocketAddr, local: SocketAddr) -> Result<(), PeerRef
     }
 }
 
-fn check_process(pid: i32) -> Result<(), PeerRefusal> {
+fn check_process(pid: i32, namespaces: &[&str]) -> Result<(), PeerRefusal> {
     let before = tree::row(pid).ok_or(PeerRefusal::Unknown)?;
     if pid == std::process::id().cast_signed() {
         return Ok(());
@@ -149,7 +153,7 @@ fn check_process(pid: i32) -> Result<(), PeerRefusal> {
     match user {
         user if user == getuid().as_raw() => {
             check_marks(pid, true)?;
-            check_namespaces(pid)?;
+            check_namespaces(pid, namespaces)?;
         }
         // root may do all that we may, and hides what only its own processes may see.
         0 => {}
@@ -227,7 +231,7 @@ fn check_marks(pid: i32, must_show: bool) -> Result<(), PeerRefusal> {
     }
 }
 
-fn check_namespaces(pid: i32) -> Result<(), PeerRefusal> {
+fn check_namespaces(pid: i32, kinds: &[&str]) -> Result<(), PeerRefusal> {
     // systemd gives a service mounts of its own, and its operator has others.
     let mounts_differ = std::env::var_os("INVOCATION_ID").is_some();
     let same = |kind: &&str| {
@@ -235,8 +239,7 @@ fn check_namespaces(pid: i32) -> Result<(), PeerRefusal> {
         // A kernel without this namespace cannot make a sandbox with it.
         of("self").is_none_or(|ours: PathBuf| of(&pid.to_string()) == Some(ours))
     };
-    let kinds: &[&str] = if mounts_differ { &["pid", "user"] } else { &["pid", "user", "mnt"] };
-    match kinds.iter().all(same) {
+    match kinds.iter().filter(|kind| **kind != "mnt" || !mounts_differ).all(same) {
         true => Ok(()),
         false => Err(PeerRefusal::Sandboxed(pid)),
     }
@@ -395,10 +398,14 @@ mod tests {
         let mut child = Command::new("/bin/sleep").arg("600").env(RUN_MARK, "a/b").spawn().expect("sleep");
         let pid = child.id().cast_signed();
         assert_eq!(check_marks(pid, true), Err(PeerRefusal::Marked(pid)));
-        assert_eq!(check_namespaces(pid), Ok(()));
+        assert_eq!(check_namespaces(pid, &NAMESPACES), Ok(()));
         child.kill().and_then(|()| child.wait().map(drop)).expect("it ends");
         assert_eq!(check_marks(pid, true), Err(PeerRefusal::Unknown));
-        assert_eq!(check_namespaces(pid), Err(PeerRefusal::Sandboxed(pid)), "what cannot be read differs");
+        assert_eq!(
+            check_namespaces(pid, &NAMESPACES),
+            Err(PeerRefusal::Sandboxed(pid)),
+            "what cannot be read differs"
+        );
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::tree;
 /// Where the CLI keeps the token of a login.
 const LOGIN: &str = ".credentials.json";
 
+/// A machine survives so many.
+const MOST_PROCESSES: u64 = 16_384;
+
 /// A blank: nothing happens where it arrives.
 static TYPED: u8 = b' ';
 
@@ -134,7 +137,11 @@ pub(super) fn has_privileges(_: &AttackTargets) -> Vec<String> {
     found.into_iter().filter(|(there, _)| *there).map(|(_, what)| what.to_owned()).collect()
 }
 
-pub(super) fn dumps_core(_: &AttackTargets) -> Vec<String> {
-    let allowed = getrlimit(Resource::Core).maximum != Some(0);
-    allowed.then(|| "core dumps".to_owned()).into_iter().collect()
+pub(super) fn has_no_limits(_: &AttackTargets) -> Vec<String> {
+    let processes = getrlimit(Resource::Nproc).maximum;
+    let found = [
+        (getrlimit(Resource::Core).maximum != Some(0), "core dumps"),
+        (processes.is_none_or(|most| most > MOST_PROCESSES), "processes without end"),
+    ];
+    found.into_iter().filter(|(there, _)| *there).map(|(_, what)| what.to_owned()).collect()
 }

@@ -4,6 +4,7 @@
 //! ([`stage`]): with canaries in place of its secrets, on a project of its own, with the wall and the network of this installation. There
 //! `agents::attacks` runs in the place of agents, gates and components' commands. What that storkit reports is printed here.
 
+mod living;
 mod machine;
 mod stage;
 

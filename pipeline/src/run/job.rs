@@ -1,6 +1,6 @@
 //! A run, step by step: workspace, processes (`launch`), their results and the gates (`left`).
 
-mod attacked;
+pub(crate) mod attacked;
 mod launch;
 mod left;
 
@@ -16,8 +16,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ReviewSlot, RunContext, RunEnd, RunFailure, RunOutcome, RunPlan, RunUpdate,
     log::RunLog,
+    outcome::{RunEnd, RunFailure, RunOutcome},
+    plan::{ReviewSlot, RunContext, RunPlan, RunUpdate},
     turn::{RunSpending, TurnResult},
     workspace::Workspace,
 };
@@ -28,8 +29,6 @@ use crate::{
     verdict::{self, FailureCause, NextAction, StopReason},
     worktree::{self, ComponentError, ComponentProgress, run_components},
 };
-
-pub use self::attacked::{AttackedRun, AttackedSetting};
 
 /// A run while it lives.
 pub(super) struct RunJob {

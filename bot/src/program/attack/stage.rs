@@ -4,24 +4,18 @@
 use std::{
     any::Any,
     collections::BTreeMap,
-    fs::{self, File},
+    fs,
     future::Future,
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
-    os::{
-        fd::OwnedFd,
-        linux::net::SocketAddrExt as _,
-        unix::net::{SocketAddr as UnixAddr, UnixListener},
-    },
     path::{Path, PathBuf},
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Command, ExitCode, Stdio},
     sync::Arc,
     time::Duration,
 };
 
 use adapters::{Adapter, Room, console};
 use agents::{
-    attacks::{self, ATTACKS, AttackFinding, AttackTargets, OperatorAccessTarget, canary},
+    attacks::{self, ATTACKS, AttackFinding, AttackTargets, OperatorAccessTarget},
     claude::{AgentEvent, AgentProcess, PermissionRoute, PromptMode},
     turn::RetryPolicy,
 };
@@ -36,7 +30,10 @@ use pipeline::{
     trust::TrustStore,
 };
 
-use super::machine::{AttackedMachine, WatchedFile};
+use super::{
+    living::LivingTargets,
+    machine::{AttackedMachine, WatchedFile},
+};
 use crate::{
     chat::network::{RoomConnection, RoomSpending},
     clock::Clock,
@@ -160,63 +157,6 @@ fn config(machine: &AttackedMachine, command: &str) -> ProjectConfig {
     let component =
         Component { name: "attack".into(), setup: vec![command.to_owned()], network, ..Component::default() };
     ProjectConfig { gates: vec![command.to_owned()], components: vec![component], base_branch: None, ..real }
-}
-
-/// Parts of the machine that live as long as the attacks.
-struct LivingTargets {
-    _sockets: Vec<UnixListener>,
-    listeners: Vec<TcpListener>,
-    abstract_socket: String,
-    /// Inherited by whatever is started without care.
-    _open_folder: OwnedFd,
-    /// With a secret in its environment.
-    neighbour: Child,
-}
-
-impl LivingTargets {
-    fn start(machine: &AttackedMachine) -> io::Result<Self> {
-        let gpg_agent = machine.home().join(".gnupg/S.gpg-agent");
-        let abstract_socket = format!("storkit-attack-{}", std::process::id());
-        let sockets = vec![
-            UnixListener::bind(machine.ssh_agent())?,
-            UnixListener::bind(gpg_agent)?,
-            UnixListener::bind_addr(&UnixAddr::from_abstract_name(&abstract_socket)?)?,
-        ];
-        let addresses = [Some(Ipv4Addr::LOCALHOST.into()), own_address()].into_iter().flatten();
-        let listeners =
-            addresses.map(|address| TcpListener::bind((address, 0))).collect::<io::Result<Vec<_>>>()?;
-        // A duplicate has no `CLOEXEC`.
-        let open_folder = rustix::io::dup(File::open(machine.home())?)?;
-        let mut neighbour = Command::new("sleep");
-        neighbour.arg("600").env("OPERATORS_TOKEN", canary()).stdin(Stdio::null()).stdout(Stdio::null());
-        let neighbour = neighbour.spawn()?;
-        Ok(Self { _sockets: sockets, listeners, abstract_socket, _open_folder: open_folder, neighbour })
-    }
-
-    fn add_to(&self, targets: &mut AttackTargets, machine: &AttackedMachine) {
-        targets.abstract_socket.clone_from(&self.abstract_socket);
-        targets.listeners = self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-        targets.open_folder = machine.home();
-        let terminal = fs::read_link("/proc/self/fd/0")
-            .ok()
-            .filter(|path| path.starts_with("/dev/") && !path.ends_with("null"));
-        targets.terminal = terminal;
-        targets.types = true;
-    }
-}
-
-impl Drop for LivingTargets {
-    fn drop(&mut self) {
-        let _ = self.neighbour.kill();
-        let _ = self.neighbour.wait();
-    }
-}
-
-/// An address of this machine in its network, if it has one. Nothing is sent: a connected UDP socket only asks the kernel for a way.
-fn own_address() -> Option<std::net::IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect(SocketAddr::from(([192, 0, 2, 1], 9))).ok()?;
-    socket.local_addr().ok().map(|address| address.ip()).filter(|address| !address.is_loopback())
 }
 
 /// Lets runs call in, and opens no host.
